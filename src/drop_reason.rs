@@ -1,0 +1,70 @@
+//! Every way for a message to go no further, once: the metric's label and a row in the manual.
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident => $label:literal,)+) => {
+        /// Why a message went no further and got no answer.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum DropReason { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl DropReason {
+            /// All reasons, in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The metric's label.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)+ }
+            }
+
+            /// One sentence for the manual.
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+),)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Not SIP: no start line, no Via to answer by, or headers that cannot be delimited.
+    NotSip => "not_sip",
+    /// A keep-alive or an empty datagram (RFC 5626 §3.5.1, RFC 6223).
+    KeepAlive => "keep_alive",
+    /// The datagram was larger than the receive buffer.
+    Truncated => "truncated",
+    /// A malformed response: responses are never answered.
+    MalformedResponse => "malformed_response",
+    /// A malformed ACK: an ACK is never answered.
+    MalformedAck => "malformed_ack",
+    /// An ACK that no rule or dialog lets through; an ACK is never answered.
+    AckRefused => "ack_refused",
+    /// The ACK to an answer of our own (its To tag proves it).
+    AckAbsorbed => "ack_absorbed",
+    /// A rule with `drop = true` matched.
+    Rule => "rule",
+    /// A response whose top Via is not ours (RFC 3261 §16.7 step 3, §18.1.2).
+    ForeignResponse => "foreign_response",
+    /// A response whose top Via names us but whose token does not verify.
+    BadBranch => "bad_branch",
+    /// A response without a second Via: it was meant for us.
+    ResponseForUs => "response_for_us",
+    /// A response that could not be sent to where its Via points (multicast, broadcast, unspecified, ourselves).
+    ForbiddenResponseTarget => "forbidden_response_target",
+    /// The listener that the response must leave from no longer exists or is not up.
+    ListenerGone => "listener_gone",
+    /// An ACK whose next hop cannot be reached.
+    AckUnroutable => "ack_unroutable",
+    /// An ACK that came back to us unchanged (loop).
+    AckLoop => "ack_loop",
+    /// No send buffer was free.
+    NoSendBuffer => "no_send_buffer",
+    /// The rewritten message does not fit into a datagram.
+    TooLarge => "too_large",
+    /// The socket's send buffer was full.
+    SendQueueFull => "send_queue_full",
+    /// The kernel refused the send (unreachable, no route, permission).
+    SendFailed => "send_failed",
+    /// Handling the message panicked; the message is lost, the shard goes on.
+    Panic => "panic",
+    /// The process is stopping.
+    Stopping => "stopping",
+}

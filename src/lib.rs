@@ -1,0 +1,48 @@
+//! Viaduct forwards SIP between IP networks and always knows from which local socket a message leaves.
+//!
+//! The way of a message is the way down this ladder; dependencies point the same way and nowhere else
+//! (`tests/architecture.rs` keeps the arrows):
+//!
+//! ```text
+//!  NIC ── engine ──► shard ──► proxy ──► rules ──► egress ──► rewrite ──► engine ──► NIC
+//!         one ring   one core  what      which     which      edit list   one send
+//!         per core   its loop  to do     rule      listener   to bytes    per message
+//!                                 ▲         ▲         ▲
+//!                                 └─────────┼─────────┘
+//!                      Snapshot: Plan (config) + Fib (kernel) + Keys + names,
+//!                      immutable, published by the control thread, read per batch
+//! ```
+//!
+//! | folder | what it does | pure |
+//! |---|---|---|
+//! | [`engine`] | completions in, sends out: `uring`; `sim` for tests | |
+//! | [`shard`] | one core's loop, calling the stages in order | |
+//! | [`proxy`] | RFC 3261 §16: validate, preprocess, target, forward, respond | yes |
+//! | [`rules`] | `[[route]]`: conditions compiled, first match wins | yes |
+//! | [`egress`] | pins, dialog side, override, automatic choice | yes |
+//! | [`token`] | keys, Via branch, Record-Route token, To tag | yes |
+//! | [`rewrite`] | edit list over the received bytes | yes |
+//! | [`fib`] | rules → tables → longest prefix → route | yes |
+//! | [`plan`] | the configuration, validated and compiled | yes |
+//! | [`config`] | TOML → [`plan::Plan`]; every error has a span | |
+//! | [`control`] | one thread beside the shards: netlink, reload, admin HTTP, names | |
+//! | [`metrics`] | counters that one shard writes and the control thread reads | |
+//! | [`cli`] | `run`, `check`, `explain`, `routes`, `demo` | |
+
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod drop_reason;
+pub mod egress;
+pub mod engine;
+pub mod fib;
+pub mod limits;
+pub mod metrics;
+pub mod net;
+pub mod plan;
+pub mod proxy;
+pub mod rewrite;
+pub mod rules;
+pub mod shard;
+pub mod snapshot;
+pub mod token;

@@ -1,0 +1,91 @@
+//! Transports, next hops and the few questions that every stage asks of an address.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// A SIP transport (RFC 3261 §18, RFC 7118).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// UDP
+    Udp,
+    /// TCP
+    Tcp,
+    /// TLS over TCP
+    Tls,
+    /// WebSocket
+    Ws,
+    /// WebSocket over TLS
+    Wss,
+}
+
+impl Transport {
+    /// The lower-case form used in configuration and in `transport=`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
+
+    /// The form written in a Via's sent-protocol.
+    pub const fn via(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
+        }
+    }
+
+    /// The port meant where none is written (RFC 3261 §19.1.2, RFC 7118 §5).
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
+        }
+    }
+
+    /// Reads the configuration or URI parameter form, without regard to case.
+    pub fn from_token(token: &[u8]) -> Option<Self> {
+        [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss]
+            .into_iter()
+            .find(|t| t.as_str().as_bytes().eq_ignore_ascii_case(token))
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where a message goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NextHop {
+    /// By which transport.
+    pub transport: Transport,
+    /// To which address; an IPv4-mapped IPv6 address never stands here (see [`canonical`]).
+    pub address: SocketAddr,
+}
+
+/// Turns an IPv4-mapped IPv6 address into the IPv4 address that it means.
+pub fn canonical(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}
+
+/// One reading of the monotonic clock in nanoseconds since the shard's start; virtual in simulations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Now(pub u64);
+
+impl Now {
+    /// This instant plus so many nanoseconds, saturating.
+    pub const fn plus_ns(self, ns: u64) -> Self {
+        Self(self.0.saturating_add(ns))
+    }
+}

@@ -1,0 +1,79 @@
+//! The configuration, validated and compiled: plain data that the stages read.
+//!
+//! Made by [`crate::config`], part of a [`crate::snapshot::Snapshot`].
+#![forbid(unsafe_code)]
+
+mod listener;
+
+pub use listener::{Advertise, Listener, ListenerId};
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::rules::{Matcher, Rule};
+
+/// Everything the configuration file says.
+pub struct Plan {
+    /// Where it came from, for messages: a path, or `<default>`.
+    pub origin: Box<str>,
+    /// `[engine]`
+    pub engine: Engine,
+    /// `[identity] domains`, lower case, besides the listeners' addresses.
+    pub domains: Vec<Box<str>>,
+    /// `[keys] file`; `None`: a throw-away key.
+    pub keys_file: Option<PathBuf>,
+    /// `[[listener]]`, in configured order; `listeners[i].id == ListenerId(i)`.
+    pub listeners: Vec<Listener>,
+    /// `[egress]`
+    pub egress: EgressPolicy,
+    /// `[hosts]`: lower-case name to addresses.
+    pub hosts: HashMap<Box<str>, Vec<IpAddr>>,
+    /// `[[route]]`, in order; `rules[i].id == RuleId(i)`.
+    pub rules: Vec<Rule>,
+    /// The conditions of `rules`, compiled.
+    pub matcher: Matcher,
+    /// `[admin] listen`; `None`: switched off with `listen = "off"`.
+    pub admin: Option<SocketAddr>,
+}
+
+/// `[engine]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Engine {
+    /// Cores to pin shards to, one each; empty: every core the process may run on.
+    pub cores: Vec<usize>,
+    /// Wanted `SO_RCVBUF` and `SO_SNDBUF` in bytes.
+    pub socket_buffer_bytes: usize,
+}
+
+/// `[egress]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EgressPolicy {
+    /// Automatic choice is allowed.
+    pub auto: bool,
+    /// Steps A.2, A.3 and B of the automatic choice are taken.
+    pub nearest: bool,
+    /// What happens when the automatic choice finds nothing.
+    pub no_listener: NoListener,
+}
+
+/// `[egress] no_listener`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoListener {
+    /// Answer 5xx with a Warning.
+    Reject,
+    /// Use this one, counted as `fallback`.
+    Use(ListenerId),
+}
+
+impl Plan {
+    /// The listener with this number.
+    pub fn listener(&self, id: ListenerId) -> &Listener {
+        &self.listeners[usize::from(id.0)]
+    }
+
+    /// The listener of this name.
+    pub fn listener_named(&self, name: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|l| &*l.name == name)
+    }
+}

@@ -1,0 +1,134 @@
+//! What a `[[route]]` says, validated.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::net::Transport;
+use crate::plan::ListenerId;
+
+/// A rule's number: its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleId(pub u32);
+
+/// One `[[route]]`.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its place in the Plan.
+    pub id: RuleId,
+    /// Its name; unique; `route-N` where none is given.
+    pub name: Box<str>,
+    /// The line of the configuration it begins on, for messages; from 1.
+    pub line: u32,
+    /// When it applies.
+    pub when: When,
+    /// What it does.
+    pub action: Action,
+}
+
+/// A rule's conditions; all that are given must hold. An empty one matches everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct When {
+    /// Any of these methods (ACK and CANCEL count as INVITE); upper case as on the wire.
+    pub method: Vec<Box<str>>,
+    /// Came in over any of these.
+    pub transport: Vec<Transport>,
+    /// Came in on any of these.
+    pub listener: Vec<ListenerId>,
+    /// Came from any of these networks.
+    pub source: Vec<IpNet>,
+    /// Pattern on the Request-URI's user part.
+    pub ruri_user: Option<Pattern>,
+    /// Number prefixes of the Request-URI's user part, without visual separators.
+    pub ruri_prefix: Vec<Box<str>>,
+    /// Request-URI hosts, lower case, exact.
+    pub ruri_host: Vec<Box<str>>,
+    /// Pattern on the From URI's user part.
+    pub from_user: Option<Pattern>,
+    /// From hosts.
+    pub from_host: Vec<Box<str>>,
+    /// Pattern on the To URI's user part.
+    pub to_user: Option<Pattern>,
+    /// To hosts.
+    pub to_host: Vec<Box<str>>,
+    /// Header name and a pattern that any of its values matches.
+    pub header: Vec<(Box<str>, Pattern)>,
+    /// Must not match.
+    pub not: Option<Box<When>>,
+}
+
+/// A regular expression, as written in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pattern(pub Box<str>);
+
+/// What a rule does with a request that matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send it on.
+    Forward {
+        /// The next hop.
+        to: Target,
+        /// From which listener; `None`: automatic.
+        egress: Option<EgressChoice>,
+        /// Stateless or stateful.
+        mode: Mode,
+        /// Write Record-Route on requests that can form a dialog.
+        record_route: bool,
+    },
+    /// Answer with this status, 300 to 699.
+    Reject(u16),
+    /// Say nothing.
+    Drop,
+}
+
+/// `to`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The topmost foreign Route, else the Request-URI.
+    RequestUri,
+    /// A literal next hop.
+    Address {
+        /// As written.
+        uri: Box<str>,
+        /// From `transport=` or the scheme; `None`: the egress listener's, else UDP.
+        transport: Option<Transport>,
+        /// IP literal.
+        ip: IpAddr,
+        /// The port, defaulted by the transport where none is written.
+        port: u16,
+    },
+    /// A next hop by name, resolved by `[hosts]` or the control thread.
+    Name {
+        /// As written.
+        uri: Box<str>,
+        /// From `transport=` or the scheme.
+        transport: Option<Transport>,
+        /// Lower-case host name.
+        host: Box<str>,
+        /// The port, defaulted by the transport where none is written.
+        port: u16,
+    },
+}
+
+/// `egress`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EgressChoice {
+    /// A listener by name.
+    Listener(ListenerId),
+    /// Relative to the listener the request came in on.
+    Relative {
+        /// Transport to leave by.
+        transport: Transport,
+        /// Local port to leave from; `None`: the ingress listener's.
+        port: Option<u16>,
+        /// Local address; `None`: `"received"`, the ingress listener's.
+        address: Option<IpAddr>,
+    },
+}
+
+/// `mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// RFC 3261 §16.11
+    Stateless,
+}
