@@ -1,5 +1,5 @@
 //! The `viaduct` command.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    viaduct::cli::main()
 }

@@ -1,1 +1,122 @@
-//! placeholder
+//! The command line: one subcommand, one file, one `execute`.
+//!
+//! Exit codes are part of the contract with scripts and service managers: 0 done, [`FAILED`],
+//! [`USAGE`], [`CONFIGURATION`].
+
+pub mod check;
+pub mod completions;
+pub mod demo;
+pub mod explain;
+pub mod man;
+pub mod routes;
+pub mod run;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Exit code: something failed at run time.
+pub const FAILED: u8 = 1;
+/// Exit code: the command line is wrong (clap's own number).
+pub const USAGE: u8 = 2;
+/// Exit code: the configuration is wrong (`EX_CONFIG` of sysexits.h).
+pub const CONFIGURATION: u8 = 78;
+
+const ABOUT: &str = "Forwards SIP between IP networks and always leaves by the right socket";
+
+const LONG_ABOUT: &str = "\
+Viaduct is a stateless SIP proxy for hosts with several interfaces: public and private networks, \
+IPv4 and IPv6. For every message it decides from which local socket it leaves: as the kernel's \
+routing policy says, or as a rule of yours says, and keeps that decision for the whole dialog.";
+
+const EXAMPLES: &str = "\
+Examples:
+  viaduct demo                        see it work in a minute, without a configuration
+  viaduct run                         forward between the networks of this host, private callers only
+  viaduct check -c viaduct.toml       hold a configuration against the live kernel
+  viaduct run -c viaduct.toml         forward as it says; SIGHUP reads it again
+  viaduct explain -c viaduct.toml --method INVITE --ruri sip:*33123@example.net \\
+      --source 203.0.113.9:5060 --listener public
+                                      which rule, which route, which listener, and why
+  viaduct routes get 10.0.0.100 --compare
+                                      the routing snapshot's answer and the kernel's beside it
+
+Exit codes:
+  0  done      1  failed at run time      2  wrong command line      78  wrong configuration";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "viaduct",
+    version,
+    about = ABOUT,
+    long_about = LONG_ABOUT,
+    after_help = EXAMPLES,
+    propagate_version = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Check(check::Args),
+    Explain(explain::Args),
+    Routes(routes::Args),
+    Demo(demo::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// The definition of the command line, for completions and manual pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Reads the process's arguments and runs the subcommand they name.
+pub fn main() -> ExitCode {
+    execute(Cli::parse())
+}
+
+fn execute(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Run(args) => run::execute(args),
+        Command::Check(args) => check::execute(args),
+        Command::Explain(args) => explain::execute(args),
+        Command::Routes(args) => routes::execute(args),
+        Command::Demo(args) => demo::execute(args),
+        Command::Completions(args) => completions::execute(args),
+        Command::Man(args) => man::execute(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_teaches_with_an_example() {
+        for sub in command().get_subcommands() {
+            let name = sub.get_name().to_owned();
+            let help = sub.clone().render_long_help().to_string();
+            assert!(
+                help.contains("Examples:") && help.contains(&format!("viaduct {name}")),
+                "{name}:\n{help}"
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_two() {
+        let error = Cli::try_parse_from(["viaduct", "fly"]).unwrap_err();
+        assert_eq!(error.exit_code(), i32::from(USAGE));
+    }
+}

@@ -1,0 +1,28 @@
+//! `viaduct run`: forward until told to stop.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Forwards SIP
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Forwards SIP until SIGTERM or SIGINT. SIGHUP reads the configuration again: rules and \
+listeners change as one, and a file with errors changes nothing.",
+    after_help = "\
+Examples:
+  viaduct run                       every local address, port 5060, relay from private networks only
+  viaduct run -c /etc/viaduct.toml  as the file says
+  kill -HUP PID                     read the file again
+  kill -TERM PID                    stop: what was received is still sent"
+)]
+pub struct Args {
+    /// Configuration file; without it the built-in default is used
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Runs until a signal, then says how it went.
+pub fn execute(args: Args) -> ExitCode {
+    let _ = args;
+    todo!()
+}
