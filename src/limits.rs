@@ -12,3 +12,25 @@ pub const LISTENERS: usize = 1_024;
 
 /// Most `[[route]]` rules of a configuration.
 pub const RULES: usize = 65_536;
+
+/// Most shards of a process: a branch names its owner in two digits of base32.
+pub const SHARDS: usize = 1_024;
+
+/// Most keys in the key file. A token that none of them made costs one MAC for each before it is
+/// refused, about 50 ns: a signing key, and a week's worth of daily retirements that nobody removed.
+pub const KEYS: usize = 8;
+
+/// Largest key file in bytes: the header that explains it and [`KEYS`] lines with comments.
+pub const KEY_FILE_BYTES: usize = 16_384;
+
+/// Sets of a shard's table of recent decisions (pins), [`PIN_WAYS`] pins each.
+///
+/// A retransmission comes within 32 s (64·T1, RFC 3261 §17): ten thousand new transactions a second,
+/// which is what a core can forward, are 320,000 in that time; the next power of two sets holds
+/// 327,680. Of a lower rate, INVITEs are kept for their five minutes too: 1,000 calls a second.
+/// 14 MiB a shard. At the bound the oldest pin of the set goes, counted: its transaction is decided
+/// anew, which gives the same answer unless the routing has changed meanwhile.
+pub const PIN_SETS: usize = 65_536;
+
+/// Pins in a set: what fits into one cache line of fingerprints and times.
+pub const PIN_WAYS: usize = 5;

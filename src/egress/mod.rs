@@ -2,23 +2,33 @@
 //!
 //! Place in the flow: [`crate::proxy`] knows the next hop and asks here; every choice is confirmed by
 //! the bound lookup, which is what the send will do. Pure: a [`Fib`] and a [`Plan`] go in.
+//!
+//! | function | answers for | never |
+//! |---|---|---|
+//! | [`pinned`] | a transaction decided before | another listener |
+//! | [`dialog`] | a valid dialog token | gives up while a path exists |
+//! | [`overridden`] | a rule's `egress` | another listener |
+//! | [`auto`] | everything else | a listener that the kernel would not send from |
+//! | [`confirm`] | one given listener | |
 #![forbid(unsafe_code)]
 
-use crate::fib::{Fib, Route};
-use crate::net::NextHop;
-use crate::plan::{ListenerId, Plan};
-use crate::rules::EgressChoice;
+mod auto;
+mod choose;
+mod pins;
+mod trace;
+mod view;
 
-/// The listeners of a [`Plan`] as a [`Fib`] sees them; part of each snapshot.
-pub struct View {}
+pub use auto::{auto, auto_observed};
+pub use choose::{confirm, dialog, overridden, pinned};
+pub use pins::{Pin, PinKind, Pins};
+pub use trace::{Candidate, Note, Observer, Recorder};
+pub use view::{ListenerState, View};
 
-impl View {
-    /// Looks up devices, homes of addresses and states of all listeners.
-    pub fn new(plan: &Plan, fib: &Fib) -> Self {
-        let _ = (plan, fib);
-        Self {}
-    }
-}
+use std::net::{IpAddr, SocketAddr};
+
+use crate::fib::{NoRoute, Route, RouteKind};
+use crate::net::{NextHop, Transport};
+use crate::plan::ListenerId;
 
 /// Why a message leaves by a listener; the metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +62,63 @@ pub enum Step {
     Bound,
 }
 
+impl Reason {
+    /// All reasons, in the order of [`Reason::index`].
+    pub const ALL: [Self; 10] = [
+        Self::Pinned,
+        Self::Dialog,
+        Self::Binding,
+        Self::Override,
+        Self::Auto(Step::Source),
+        Self::Auto(Step::OnDevice),
+        Self::Auto(Step::Elsewhere),
+        Self::Auto(Step::Bound),
+        Self::Fallback,
+        Self::Response,
+    ];
+
+    /// Its place in [`Reason::ALL`], for tables of counters.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Pinned => 0,
+            Self::Dialog => 1,
+            Self::Binding => 2,
+            Self::Override => 3,
+            Self::Auto(Step::Source) => 4,
+            Self::Auto(Step::OnDevice) => 5,
+            Self::Auto(Step::Elsewhere) => 6,
+            Self::Auto(Step::Bound) => 7,
+            Self::Fallback => 8,
+            Self::Response => 9,
+        }
+    }
+
+    /// The metric's label, and `egress.reason` of `explain --json`: the automatic choice's step is
+    /// told apart by [`Reason::step`].
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Pinned => "pinned",
+            Self::Dialog => "dialog",
+            Self::Binding => "binding",
+            Self::Override => "override",
+            Self::Auto(_) => "auto",
+            Self::Fallback => "fallback",
+            Self::Response => "response",
+        }
+    }
+
+    /// The automatic choice's step as a label; empty for other reasons.
+    pub const fn step(self) -> &'static str {
+        match self {
+            Self::Auto(Step::Source) => "source",
+            Self::Auto(Step::OnDevice) => "on_device",
+            Self::Auto(Step::Elsewhere) => "elsewhere",
+            Self::Auto(Step::Bound) => "bound",
+            _ => "",
+        }
+    }
+}
+
 /// A choice, confirmed by the bound lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Egress {
@@ -64,26 +131,31 @@ pub struct Egress {
 }
 
 /// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// Where to.
+    /// Where to; the transport is decided.
     pub next_hop: NextHop,
     /// Where the request came in.
     pub ingress: ListenerId,
-    /// Hash of the transaction key: one transaction takes one path of a multipath route.
+    /// [`crate::token::TransactionKey::plain`]: one transaction takes one path of a multipath route.
     pub flow: u64,
 }
 
 /// Why no listener can send it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoEgress {
-    /// No listener of the wanted transport and family.
+    /// `[egress] auto = false`, and nothing else named a listener.
+    AutoOff,
+    /// No listener of the wanted transport and family (in the ingress listener's VRF) is up.
     NoListener,
     /// The kernel routes it from a source that is no listener, and nothing nearer was found.
     SourceIsNoListener(Route),
     /// Nothing leaves this host for that destination.
-    NoRoute(crate::fib::NoRoute),
+    NoRoute(NoRoute),
     /// The chosen listener cannot reach the next hop.
     Unfit(ListenerId, Unfit),
+    /// An override names a transport, address and port that no listener has.
+    NoSuchListener(Transport, SocketAddr),
     /// The snapshot does not know.
     AskKernel,
 }
@@ -97,38 +169,19 @@ pub enum Unfit {
     Transport,
     /// Its address is absent or its device is down.
     Down,
+    /// The next hop is a link-local address on another link, or on none that can be told.
+    Link,
     /// The bound lookup finds no route.
-    NoRoute(crate::fib::NoRoute),
-    /// There is no such listener.
-    Unknown,
+    NoRoute(NoRoute),
+    /// The bound lookup finds a route that is for broadcast or multicast.
+    Kind(RouteKind),
+    /// The bound lookup leaves by another device than the route with any source.
+    Device(Route),
+    /// The snapshot cannot tell.
+    AskKernel,
 }
 
-/// Confirms that `listener` can send to the next hop: family, transport, state, bound lookup.
-pub fn confirm(
-    plan: &Plan,
-    fib: &Fib,
-    view: &View,
-    listener: ListenerId,
-    question: &Question,
-) -> Result<Route, Unfit> {
-    let _ = (plan, fib, view, listener, question);
-    todo!()
-}
-
-/// The automatic choice (design section 5, "Auto"), with `[egress] no_listener` applied.
-pub fn auto(plan: &Plan, fib: &Fib, view: &View, question: &Question) -> Result<Egress, NoEgress> {
-    let _ = (plan, fib, view, question);
-    todo!()
-}
-
-/// A rule's `egress`: never silently another socket.
-pub fn overridden(
-    plan: &Plan,
-    fib: &Fib,
-    view: &View,
-    choice: &EgressChoice,
-    question: &Question,
-) -> Result<Egress, NoEgress> {
-    let _ = (plan, fib, view, choice, question);
-    todo!()
+/// Whether two addresses are of one family.
+fn same_family(a: IpAddr, b: IpAddr) -> bool {
+    a.is_ipv4() == b.is_ipv4()
 }

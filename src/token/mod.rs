@@ -1,5 +1,34 @@
 //! What Viaduct writes into its own Via branch, Record-Route and To tag, authenticated.
+//!
+//! Place in the flow: [`crate::proxy`] names the transaction of a request ([`Transaction`] →
+//! [`TransactionKey`]), writes a [`Branch`] into its Via and, where a dialog can form, a
+//! [`RecordRoute`] token into Record-Route; a response comes home by its branch, a later request of
+//! the dialog by its Route. Nothing is remembered: what comes back carries its own proof.
+//!
+//! All tokens are lower-case base32 (RFC 4648 §6 without padding), because header values may be
+//! compared, and are sometimes rewritten, without regard to case. Each carries a MAC of
+//! [`MAC_BYTES`] bytes, SipHash-2-4-128 cut to 80 bits: guessing happens on line only, one message
+//! a guess, and 2^80 messages do not arrive in the lifetime of a key. Each purpose has a key of its
+//! own, derived from the key in the file, so that no token can stand in for another.
+//!
+//! Pure, except for [`Keys::load`] and its kin, which read and create the key file.
 #![forbid(unsafe_code)]
 
-/// What signs and verifies tokens: the first key signs, all verify.
-pub struct Keys {}
+mod base32;
+mod branch;
+mod file;
+mod keys;
+mod record_route;
+mod timestamp;
+mod to_tag;
+mod transaction;
+
+pub use branch::{BRANCH_LEN, Branch, BranchError, COOKIE};
+pub use file::{KeyFileError, Loaded};
+pub use keys::{KeyId, KeyLineError, Keys, MAC_BYTES, RETIRED_VERIFIES};
+pub use record_route::{RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified};
+pub use to_tag::{TO_TAG_LEN, ToTag};
+pub use transaction::{Transaction, TransactionKey, TransactionSecret};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! The branch of the Via that Viaduct writes: what brings a response home.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::base32;
+use super::keys::{KeyId, Keys, MAC_BYTES, Purpose};
+
+/// What every branch of RFC 3261 begins with (§8.1.1.7).
+pub const COOKIE: &[u8; 7] = b"z9hG4bK";
+
+/// Version 1.
+const VERSION: u8 = b'b';
+/// Written by the stateless proxy; `t` is kept for transactions.
+const STATELESS: u8 = b's';
+
+/// Version, mode, and the owner in two digits: fixed places, read by programs in the kernel.
+const HEAD: usize = 4;
+/// instance, ingress, connection, transaction
+const FIELDS: usize = 2 + 4 + 4 + 8;
+const BODY: usize = FIELDS + MAC_BYTES;
+
+/// Length of a branch in bytes, the cookie included.
+pub const BRANCH_LEN: usize = COOKIE.len() + HEAD + base32::encoded_len(BODY);
+
+/// What a branch of ours says:
+///
+/// ```text
+/// z9hG4bK b s oo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+///         │ │ │  └ 45 digits: instance 16, ingress 32, connection 32, transaction 64, MAC 80 bits
+///         │ │ └ owner, two digits, the higher first
+///         │ └ mode: s stateless
+///         └ version
+/// ```
+///
+/// The MAC covers all of it and the address that the response will be sent to: a branch that somebody
+/// replays cannot make Viaduct send anywhere but where the branch was bound for. The same request
+/// gives the same branch (RFC 3261 §16.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Branch {
+    /// The shard that owns the transaction, below [`crate::limits::SHARDS`].
+    pub owner: u16,
+    /// Which of the Viaducts behind one address wrote it; 0 where there is only one.
+    pub instance: u16,
+    /// Identity of the listener that the request came in on, which the response leaves from.
+    pub ingress: u32,
+    /// The connection that the request came in on; 0 for datagrams.
+    pub connection: u32,
+    /// Hash of the transaction: the low 64 bits of [`super::TransactionKey::strong`].
+    pub transaction: u64,
+}
+
+/// Why a branch brings nothing home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BranchError {
+    /// Not of our form: some other element's, or one from before an upgrade.
+    Foreign,
+    /// Of our form, but no key of ours made it for this destination.
+    Mac,
+}
+
+impl Branch {
+    /// Writes the branch, for a response that will be sent to `response_to` (scope does not count).
+    ///
+    /// `signer` is [`Keys::signer`] for a new transaction, and the pinned one for a retransmission.
+    pub fn write(&self, keys: &Keys, signer: KeyId, response_to: SocketAddr, out: &mut [u8; BRANCH_LEN]) {
+        let fields = self.fields();
+        let (cookie, rest) = out.split_at_mut(COOKIE.len());
+        let (head, text) = rest.split_at_mut(HEAD);
+        cookie.copy_from_slice(COOKIE);
+        head.copy_from_slice(&self.head());
+        let mac = keys.sign(Purpose::Branch, signer, &[head, &fields, &destination(response_to)]);
+        let mut body = [0; BODY];
+        for (to, from) in body.iter_mut().zip(fields.iter().chain(&mac)) {
+            *to = *from;
+        }
+        base32::encode(&body, text);
+    }
+
+    /// Reads the branch of a response's topmost Via; `response_to` is where the response is about to
+    /// be sent, from the Via below.
+    ///
+    /// # Errors
+    /// [`BranchError::Foreign`] if it has another form, [`BranchError::Mac`] if nobody of ours made it
+    /// for this destination.
+    pub fn read(branch: &[u8], keys: &Keys, response_to: SocketAddr) -> Result<Self, BranchError> {
+        let (head, text) = shape(branch).ok_or(BranchError::Foreign)?;
+        let body: [u8; BODY] = base32::decode(text).ok_or(BranchError::Foreign)?;
+        let owner = owner(head).ok_or(BranchError::Foreign)?;
+        let (fields, mac) = body.split_first_chunk::<FIELDS>().ok_or(BranchError::Foreign)?;
+        let mac = mac.first_chunk::<MAC_BYTES>().ok_or(BranchError::Foreign)?;
+        if !keys.verify(Purpose::Branch, &[head, fields, &destination(response_to)], mac) {
+            return Err(BranchError::Mac);
+        }
+        Ok(Self::from_fields(owner, fields))
+    }
+
+    /// The owning shard that a branch of our form names; says nothing about its MAC.
+    pub fn owner_named(branch: &[u8]) -> Option<u16> {
+        shape(branch).and_then(|(head, _)| owner(head))
+    }
+
+    fn head(&self) -> [u8; HEAD] {
+        [VERSION, STATELESS, base32::digit((self.owner >> 5) as u8), base32::digit(self.owner as u8)]
+    }
+
+    fn fields(&self) -> [u8; FIELDS] {
+        let mut fields = [0; FIELDS];
+        let parts = (self.instance.to_be_bytes().into_iter())
+            .chain(self.ingress.to_be_bytes())
+            .chain(self.connection.to_be_bytes())
+            .chain(self.transaction.to_be_bytes());
+        for (to, from) in fields.iter_mut().zip(parts) {
+            *to = from;
+        }
+        fields
+    }
+
+    fn from_fields(owner: u16, f: &[u8; FIELDS]) -> Self {
+        Self {
+            owner,
+            instance: u16::from_be_bytes([f[0], f[1]]),
+            ingress: u32::from_be_bytes([f[2], f[3], f[4], f[5]]),
+            connection: u32::from_be_bytes([f[6], f[7], f[8], f[9]]),
+            transaction: u64::from_be_bytes([f[10], f[11], f[12], f[13], f[14], f[15], f[16], f[17]]),
+        }
+    }
+}
+
+/// Head and body of a branch of our form. The cookie is compared without case, because a neighbour
+/// that folds case folds it, too.
+fn shape(branch: &[u8]) -> Option<(&[u8; HEAD], &[u8])> {
+    let (cookie, rest) = branch.split_first_chunk::<{ COOKIE.len() }>()?;
+    let (head, text) = rest.split_first_chunk::<HEAD>()?;
+    let ours = branch.len() == BRANCH_LEN
+        && cookie.eq_ignore_ascii_case(COOKIE)
+        && head[0] == VERSION
+        && head[1] == STATELESS;
+    ours.then_some((head, text))
+}
+
+fn owner(head: &[u8; HEAD]) -> Option<u16> {
+    Some(u16::from(base32::value(head[2])?) << 5 | u16::from(base32::value(head[3])?))
+}
+
+/// Address and port as the MAC sees them; an IPv4 address and its IPv4-mapped form are the same.
+fn destination(address: SocketAddr) -> [u8; 18] {
+    let ip = match address.ip() {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    let mut out = [0; 18];
+    for (to, from) in out.iter_mut().zip(ip.octets().into_iter().chain(address.port().to_be_bytes())) {
+        *to = from;
+    }
+    out
+}
