@@ -7,26 +7,39 @@
 use std::net::SocketAddr;
 
 use crate::net::Now;
-use crate::plan::ListenerId;
 
-/// A received datagram's buffer: valid until it is released, which happens within the batch.
+/// A socket of a shard. The control thread gives the numbers; the sockets of all shards for one
+/// listener share one. It survives reloads, which renumber listeners ([`crate::plan::ListenerId`]);
+/// the shard maps one to the other by its snapshot. Small, and reused only after it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(pub u16);
+
+/// What a shard can do.
 pub trait Io {
-    /// Send buffer, [`crate::limits::MESSAGE_BYTES`] long; `None`: the pool is empty.
+    /// Send buffer, [`crate::limits::MESSAGE_BYTES`] long.
     type Tx: AsMut<[u8]>;
-    /// Takes a send buffer.
+    /// What a socket is opened from: a bound socket, or an address of a simulated host.
+    type Source: Clone;
+    /// Takes a send buffer; `None`: the pool is empty.
     fn tx(&mut self) -> Option<Self::Tx>;
-    /// Sends the first `len` bytes from the listener's socket of this shard.
-    fn send(&mut self, tx: Self::Tx, len: usize, on: ListenerId, to: SocketAddr);
+    /// Sends the first `len` bytes. Answered by exactly one [`Event::Sent`] or [`Event::SendFailed`]
+    /// that carries the cookie; it may come in a later batch.
+    fn send(&mut self, tx: Self::Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u32);
     /// Gives a send buffer back unused.
     fn discard(&mut self, tx: Self::Tx);
+    /// Begins to receive on a socket and makes it ready to send from at once.
+    fn open(&mut self, id: SocketId, source: &Self::Source);
+    /// Reads the socket until it is empty (its datagrams still come as events), then closes it and
+    /// says [`Event::Closed`].
+    fn close(&mut self, id: SocketId);
 }
 
 /// What an engine tells a shard.
 pub enum Event<'a> {
     /// A datagram came in.
     Datagram {
-        /// On which listener.
-        on: ListenerId,
+        /// On which socket.
+        on: SocketId,
         /// From where; canonical.
         from: SocketAddr,
         /// Its bytes.
@@ -34,23 +47,36 @@ pub enum Event<'a> {
         /// It was larger than the buffer.
         truncated: bool,
     },
+    /// The kernel took an earlier send.
+    Sent {
+        /// What the shard gave to [`Io::send`].
+        cookie: u32,
+    },
     /// An earlier send failed.
     SendFailed {
-        /// On which listener.
-        on: ListenerId,
+        /// On which socket.
+        on: SocketId,
         /// Where to.
         to: SocketAddr,
         /// The kernel's error number, positive.
         errno: i32,
+        /// What the shard gave to [`Io::send`].
+        cookie: u32,
+    },
+    /// A socket is closed, by [`Io::close`] or because it failed for good.
+    Closed {
+        /// Which one.
+        on: SocketId,
     },
 }
 
 /// What an engine drives: one core's work.
-pub trait Shard {
-    /// A batch begins: one clock reading, one snapshot for all of it.
-    fn begin(&mut self, now: Now);
+pub trait Shard<I: Io> {
+    /// A batch begins: one clock reading, one snapshot for all of it. Called at least once a second
+    /// and after every wake-up, even without events.
+    fn begin(&mut self, io: &mut I, now: Now);
     /// One event of the batch.
-    fn on_event<I: Io>(&mut self, io: &mut I, event: Event<'_>);
+    fn on_event(&mut self, io: &mut I, event: Event<'_>);
     /// The batch ends; the instant at which the shard wants to run again even if nothing happens.
-    fn end<I: Io>(&mut self, io: &mut I) -> Option<Now>;
+    fn end(&mut self, io: &mut I) -> Option<Now>;
 }
