@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::drop_reason::DropReason;
-use crate::egress::Egress;
+use crate::egress::{Egress, NoEgress};
 use crate::net::{NextHop, Now};
 use crate::plan::ListenerId;
 use crate::rules::RuleId;
@@ -58,6 +58,38 @@ impl State {
         let _ = (shard, snapshot);
         todo!()
     }
+
+    /// Fits the state to a snapshot with another Plan, which may renumber listeners and rules: pins
+    /// stay (RFC 3261 §16.11), working memory is made anew. Called between batches.
+    pub fn adopt(&mut self, snapshot: &Snapshot) {
+        let _ = snapshot;
+        todo!()
+    }
+
+    /// What has been counted since the start.
+    pub fn tally(&self) -> Tally {
+        todo!()
+    }
+
+    /// Why the message that was handled last found no egress, if that was so: for the log.
+    pub fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {
+        todo!()
+    }
+}
+
+/// What a shard's [`State`] has counted since it was made; copied into the metrics after each batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Pins held now.
+    pub pins: u64,
+    /// Messages decided by a pin.
+    pub pin_hits: u64,
+    /// Pins that were pushed out by newer ones before their time.
+    pub pin_evictions: u64,
+    /// Transactions in flight that were moved because their listener could no longer send.
+    pub egress_moved: u64,
+    /// Tokens of our form that did not verify, in Route, Record-Route, Request-URI or Via.
+    pub bad_tokens: u64,
 }
 
 /// Handles one message. Allocates nothing on the forwarding path.
