@@ -33,7 +33,9 @@ pub enum Side {
 /// (§16.6 step 6), where older stacks rebuild the URI from user, host, port and the parameters that
 /// they know; and URIs with different user parts are never equal (§19.1.4), while an unknown parameter
 /// is ignored in comparison, so a neighbour that drops duplicates by comparing would take our two
-/// values on one address for one. Lower-case base32 needs no escaping there.
+/// values on one address for one. Lower-case base32 needs no escaping there. So "a proxy need only
+/// place enough information in those URIs to recognize them as values it provided when they later
+/// appear" (§16.4) is met by the user part alone, wherever it appears.
 ///
 /// 160 bits: version 8, flags 8, the initiator's side's listener 32, the responder's 32, MAC 80. The
 /// MAC covers the token, the Call-ID and the From tag of the initiator: the token is good for this

@@ -1,1 +1,438 @@
+//! Tokens bring home what they were made for, and nothing else.
 
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const OLD: &str = "000102030405060708090a0b0c0d0e0f";
+const NEW: &str = "f0e0d0c0b0a090807060504030201000";
+
+/// 2026-11-24T09:30:00Z
+fn morning() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_795_512_600)
+}
+
+fn keys(text: &str) -> Keys {
+    Keys::parse(text, morning()).unwrap()
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn branch() -> Branch {
+    Branch {
+        owner: 1_000,
+        instance: 0xabcd,
+        ingress: 0xdead_beef,
+        connection: 7,
+        transaction: 0x0123_4567_89ab_cdef,
+    }
+}
+
+fn written(branch: &Branch, keys: &Keys, to: SocketAddr) -> [u8; BRANCH_LEN] {
+    let mut out = [0; BRANCH_LEN];
+    branch.write(keys, keys.signer(), to, &mut out);
+    out
+}
+
+fn transaction(keys: &Keys, transaction: &Transaction<'_>) -> TransactionKey {
+    TransactionKey::new(&keys.transaction_secret(), transaction)
+}
+
+#[test]
+fn a_branch_has_its_form() {
+    let out = written(&branch(), &keys(OLD), addr("192.0.2.1:5060"));
+    let text = std::str::from_utf8(&out).unwrap();
+    assert_eq!(text.len(), 56);
+    // RFC 3261 §8.1.1.7: "The branch ID inserted by an element compliant with this specification
+    // MUST always begin with the characters "z9hG4bK"."
+    // The owner, 1,000 = 31 · 32 + 8, stands in the two digits behind version and mode.
+    assert!(text.starts_with("z9hG4bKbs7i"), "{text}");
+    assert!(text[7..].bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{text}");
+    assert_eq!(Branch::owner_named(&out), Some(1_000));
+}
+
+#[test]
+fn a_branch_comes_home_to_its_destination_only() {
+    let keys = keys(OLD);
+    let out = written(&branch(), &keys, addr("192.0.2.1:5060"));
+    assert_eq!(Branch::read(&out, &keys, addr("192.0.2.1:5060")), Ok(branch()));
+    assert_eq!(Branch::read(&out, &keys, addr("[::ffff:192.0.2.1]:5060")), Ok(branch()));
+    for elsewhere in ["192.0.2.1:5061", "192.0.2.2:5060", "[2001:db8::1]:5060"] {
+        assert_eq!(Branch::read(&out, &keys, addr(elsewhere)), Err(BranchError::Mac), "{elsewhere}");
+    }
+}
+
+#[test]
+fn a_foreign_branch_is_told_from_a_forged_one() {
+    let keys = keys(OLD);
+    let to = addr("192.0.2.1:5060");
+    let ours = written(&branch(), &keys, to);
+    for foreign in [
+        &b""[..],
+        b"z9hG4bK",
+        b"z9hG4bK776asdhds",
+        b"1",
+        &ours[..BRANCH_LEN - 1],
+        &[&ours[..], b"a"].concat(),
+        b"z9hG4bKcsaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        b"z9hG4bKbtaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    ] {
+        assert_eq!(Branch::read(foreign, &keys, to), Err(BranchError::Foreign));
+    }
+    let guessed = b"z9hG4bKbsaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    assert_eq!(guessed.len(), BRANCH_LEN);
+    assert_eq!(Branch::read(guessed, &keys, to), Err(BranchError::Mac));
+}
+
+#[test]
+fn a_neighbour_that_folds_case_does_no_harm() {
+    let keys = keys(OLD);
+    let to = addr("192.0.2.1:5060");
+    let folded = written(&branch(), &keys, to).map(|b| b.to_ascii_lowercase());
+    assert_eq!(Branch::read(&folded, &keys, to), Ok(branch()));
+}
+
+#[test]
+fn one_purpose_does_not_serve_another() {
+    let keys = keys(OLD);
+    let parts: [&[u8]; 1] = [b"the same bytes"];
+    let macs = [keys::Purpose::Branch, keys::Purpose::RecordRoute, keys::Purpose::ToTag]
+        .map(|purpose| keys.sign(purpose, keys.signer(), &parts));
+    assert!(macs[0] != macs[1] && macs[1] != macs[2] && macs[0] != macs[2]);
+    assert!(!keys.verify(keys::Purpose::RecordRoute, &parts, &macs[0]));
+}
+
+#[test]
+fn no_byte_moves_from_one_part_to_the_next() {
+    let keys = keys(OLD);
+    let mut out = [0; RECORD_ROUTE_LEN];
+    pair().0.write(&keys, keys.signer(), b"call", b"tag", &mut out);
+    assert!(RecordRoute::verify(&out, &keys, b"call", b"tag", b"x").is_some());
+    assert!(RecordRoute::verify(&out, &keys, b"callt", b"ag", b"x").is_none());
+}
+
+/// The two values of a pair: the initiator's side and the responder's.
+fn pair() -> (RecordRoute, RecordRoute) {
+    let near = RecordRoute { initiator: 11, responder: 22, side: Side::Initiator, paired: true };
+    (near, RecordRoute { side: Side::Responder, ..near })
+}
+
+#[test]
+fn either_value_of_a_pair_tells_who_sends_and_where_it_leaves() {
+    let keys = keys(OLD);
+    for token in [pair().0, pair().1] {
+        let mut user = [0; RECORD_ROUTE_LEN];
+        token.write(&keys, keys.signer(), b"call-id", b"alice", &mut user);
+        assert_eq!(user.len(), 32);
+        assert!(RecordRoute::looks_like(&user));
+        let from_initiator = RecordRoute::verify(&user, &keys, b"call-id", b"alice", b"bob").unwrap();
+        assert_eq!(from_initiator, Verified { token, sender: Side::Initiator });
+        assert_eq!((from_initiator.ingress(), from_initiator.egress()), (11, 22));
+        let from_responder = RecordRoute::verify(&user, &keys, b"call-id", b"bob", b"alice").unwrap();
+        assert_eq!(from_responder, Verified { token, sender: Side::Responder });
+        assert_eq!((from_responder.ingress(), from_responder.egress()), (22, 11));
+        assert_eq!(RecordRoute::verify(&user, &keys, b"call-id", b"carol", b"bob"), None);
+        assert_eq!(RecordRoute::verify(&user, &keys, b"call-ix", b"alice", b"bob"), None);
+    }
+    assert!(pair().0.is_mate_of(&pair().1));
+    assert!(!pair().0.is_mate_of(&pair().0));
+    assert!(!RecordRoute { paired: false, ..pair().0 }.is_mate_of(&pair().1));
+    assert!(!RecordRoute { initiator: 12, ..pair().0 }.is_mate_of(&pair().1));
+}
+
+#[test]
+fn one_tag_for_both_directions_is_told_by_the_side() {
+    let keys = keys(OLD);
+    for token in [pair().0, pair().1] {
+        let mut user = [0; RECORD_ROUTE_LEN];
+        token.write(&keys, keys.signer(), b"c", b"same", &mut user);
+        let verified = RecordRoute::verify(&user, &keys, b"c", b"same", b"same").unwrap();
+        assert_eq!(verified.sender, token.side);
+    }
+}
+
+#[test]
+fn an_ordinary_user_is_no_token() {
+    for user in [&b"alice"[..], b"", b"+4930123456", b"bob%40example", b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"] {
+        assert!(!RecordRoute::looks_like(user));
+    }
+}
+
+#[test]
+fn a_to_tag_belongs_to_one_transaction() {
+    let keys = keys(OLD);
+    let of = |branch| transaction(&keys, &Transaction::Rfc3261 { branch, sent_by: b"192.0.2.1" });
+    let (one, other) = (of(b"z9hG4bK1"), of(b"z9hG4bK2"));
+    let mut tag = [0; TO_TAG_LEN];
+    ToTag::write(&keys, &one, &mut tag);
+    assert_eq!(tag.len(), 16);
+    assert!(ToTag::verify(&keys, &one, &tag));
+    assert!(!ToTag::verify(&keys, &other, &tag));
+    assert!(!ToTag::verify(&keys, &one, b""));
+    assert!(!ToTag::verify(&keys, &one, b"aaaaaaaaaaaaaaaa"));
+}
+
+#[test]
+fn every_part_of_a_transaction_counts_and_keeps_its_place() {
+    let keys = keys(OLD);
+    let old = |via, from_tag, call_id, cseq, request_uri| {
+        transaction(&keys, &Transaction::Rfc2543 { via, from_tag, call_id, cseq, request_uri })
+    };
+    let new = |branch, sent_by| transaction(&keys, &Transaction::Rfc3261 { branch, sent_by });
+    let all = [
+        new(b"z9hG4bKa", b"h"),
+        new(b"z9hG4bKb", b"h"),
+        new(b"z9hG4bKa", b"i"),
+        new(b"z9hG4bKah", b""),
+        new(b"z9hG4bKa", b"h\0"),
+        old(b"v", b"f", b"c", 1, b"u"),
+        old(b"w", b"f", b"c", 1, b"u"),
+        old(b"v", b"g", b"c", 1, b"u"),
+        old(b"v", b"f", b"d", 1, b"u"),
+        old(b"v", b"f", b"c", 2, b"u"),
+        old(b"v", b"f", b"c", 1, b"x"),
+        old(b"vf", b"", b"c", 1, b"u"),
+    ];
+    for (i, a) in all.iter().enumerate() {
+        for b in &all[i + 1..] {
+            assert_ne!(a.plain, b.plain);
+            assert_ne!(a.strong, b.strong);
+        }
+    }
+    assert_eq!(new(b"z9hG4bKa", b"h"), all[0]);
+}
+
+/// The value is the contract with programs in the kernel: it must not change unnoticed.
+#[test]
+fn the_plain_hash_is_what_its_description_says() {
+    const M: u64 = 0x9fb2_1c65_1e98_df25;
+    let step = |h: u64, word: u64| {
+        let h = (h ^ word).wrapping_mul(M);
+        h ^ (h >> 29)
+    };
+    let mut h = 0x243f_6a88_85a3_08d3;
+    for word in [u64::from_le_bytes(*b"z9hG4bK1"), u64::from_le_bytes(*b"23\0\0\0\0\0\0"), 10] {
+        h = step(h, word);
+    }
+    for word in [u64::from_le_bytes(*b"a:1\0\0\0\0\0"), 3] {
+        h = step(h, word);
+    }
+    h = step(h, 0);
+    let expected = h ^ (h >> 32);
+    let key = transaction(&keys(NEW), &Transaction::Rfc3261 { branch: b"z9hG4bK123", sent_by: b"a:1" });
+    assert_eq!(key.plain, expected);
+    assert_eq!(u64::from(key.owner(6)), ((expected >> 32) * 6) >> 32);
+}
+
+#[test]
+fn transactions_spread_evenly_over_shards() {
+    let keys = keys(OLD);
+    let mut load = [0u32; 6];
+    for n in 0..6_000 {
+        let branch = format!("z9hG4bK-{n}-1-0");
+        let key = transaction(
+            &keys,
+            &Transaction::Rfc3261 { branch: branch.as_bytes(), sent_by: b"192.0.2.1:5060" },
+        );
+        load[usize::from(key.owner(6))] += 1;
+    }
+    assert!(load.iter().all(|&n| (850..1_150).contains(&n)), "{load:?}");
+}
+
+#[test]
+fn a_new_key_signs_and_the_old_one_still_verifies() {
+    let before = keys(OLD);
+    let after = keys(&format!("{NEW}\n{OLD} retired=2026-11-24T09:00:00Z"));
+    let to = addr("192.0.2.1:5060");
+    assert_eq!(after.count(), 2);
+    assert_eq!(Branch::read(&written(&branch(), &before, to), &after, to), Ok(branch()));
+    assert_eq!(Branch::read(&written(&branch(), &after, to), &before, to), Err(BranchError::Mac));
+    // A retransmission keeps the branch that the old key signed.
+    let mut again = [0; BRANCH_LEN];
+    branch().write(&after, before.signer(), to, &mut again);
+    assert_eq!(again, written(&branch(), &before, to));
+    // A signer that is gone is replaced by the first key.
+    branch().write(&before, after.signer(), to, &mut again);
+    assert_eq!(again, written(&branch(), &before, to));
+}
+
+#[test]
+fn a_retired_key_verifies_for_a_day() {
+    let before = keys(OLD);
+    let to = addr("192.0.2.1:5060");
+    let signed = written(&branch(), &before, to);
+    let after = keys(&format!("{NEW}\n{OLD} retired=2026-11-24T09:30:00Z"));
+    let expiry = morning() + RETIRED_VERIFIES;
+    assert_eq!(after.next_expiry(), Some(expiry));
+    let last_moment = after.valid_at(expiry - Duration::from_secs(1));
+    assert_eq!(Branch::read(&signed, &last_moment, to), Ok(branch()));
+    let next_day = after.valid_at(expiry);
+    assert_eq!(Branch::read(&signed, &next_day, to), Err(BranchError::Mac));
+    assert_eq!(next_day.next_expiry(), None);
+    assert_eq!(next_day.signer(), after.signer());
+    let read_next_day = Keys::parse(&format!("{NEW}\n{OLD} retired=2026-11-24T09:30:00Z"), expiry).unwrap();
+    assert_eq!(read_next_day.count(), 1);
+}
+
+#[test]
+fn a_key_file_says_what_is_wrong_and_where() {
+    let many: String = (0..=crate::limits::KEYS).map(|n| format!("{n:032x}\n")).collect();
+    for (text, line, problem) in [
+        ("", 1, KeyLineError::Empty),
+        ("# only\n\n# comments\n", 3, KeyLineError::Empty),
+        ("abc", 1, KeyLineError::NotAKey),
+        ("\n000102030405060708090a0b0c0d0e0g", 2, KeyLineError::NotAKey),
+        ("+00102030405060708090a0b0c0d0e0f", 1, KeyLineError::NotAKey),
+        (&format!("{OLD} key"), 1, KeyLineError::UnknownWord),
+        (&format!("{NEW}\n{OLD} retired=2026-11-24T09:30:00Z x"), 2, KeyLineError::UnknownWord),
+        (&format!("{NEW}\n{OLD} retired=yesterday"), 2, KeyLineError::NotATime),
+        (&format!("{OLD} retired=2026-11-24T09:30:00Z"), 1, KeyLineError::FirstIsRetired),
+        (&format!("{OLD}\n{NEW}\n{OLD}"), 3, KeyLineError::Twice),
+        (&many, 9, KeyLineError::TooMany),
+    ] {
+        assert_eq!(Keys::parse(text, morning()).unwrap_err(), (line, problem), "{text}");
+    }
+    let both = keys(&format!("# first\n\n  {NEW}  # signs\r\n{}", OLD.to_uppercase()));
+    assert_eq!(both.count(), 2);
+    assert_eq!(both.next_expiry(), None);
+}
+
+#[test]
+fn what_is_printed_for_debugging_tells_no_secret() {
+    let text = format!("{:?} {:?}", keys(OLD), keys(OLD).transaction_secret());
+    assert!(text.contains("KeyId") && !text.contains(OLD) && !text.contains("macs"), "{text}");
+}
+
+#[test]
+fn two_throw_away_keys_differ() {
+    assert_ne!(Keys::ephemeral().unwrap().signer(), Keys::ephemeral().unwrap().signer());
+}
+
+#[test]
+fn a_key_file_is_made_once_and_read_ever_after() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("viaduct.keys");
+    let made = Keys::load_or_create(&path, morning()).unwrap();
+    assert!(made.created && made.warnings.is_empty());
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let again = Keys::load_or_create(&path, morning()).unwrap();
+    assert!(!again.created);
+    assert_eq!(again.keys.signer(), made.keys.signer());
+    assert_eq!(Keys::load(&path, morning()).unwrap().keys.signer(), made.keys.signer());
+}
+
+#[test]
+fn a_key_file_that_others_may_read_or_change_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("viaduct.keys");
+    std::fs::write(&path, OLD).unwrap();
+    let with_mode = |mode| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        Keys::load_or_create(&path, morning())
+    };
+    for mode in [0o644, 0o602, 0o620, 0o604] {
+        let message = with_mode(mode).unwrap_err().to_string();
+        assert!(message.contains(&format!("mode {mode:04o}")), "{message}");
+        assert!(message.contains("chmod 600"), "{message}");
+    }
+    assert_eq!(with_mode(0o640).unwrap().warnings.len(), 1);
+    assert!(with_mode(0o400).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_key_file_that_cannot_be_had_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = folder.path().join("no/such/viaduct.keys");
+    let message = Keys::load_or_create(&absent, morning()).unwrap_err().to_string();
+    assert!(message.starts_with("cannot create the key file"), "{message}");
+    let message = Keys::load(&absent, morning()).unwrap_err().to_string();
+    assert!(message.starts_with("cannot read the key file"), "{message}");
+    let path = folder.path().join("broken.keys");
+    std::fs::write(&path, format!("{OLD}\nnonsense\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let message = Keys::load(&path, morning()).unwrap_err().to_string();
+    assert!(message.ends_with("broken.keys:2: a key is 32 hexadecimal digits"), "{message}");
+    std::fs::write(&path, " ".repeat(crate::limits::KEY_FILE_BYTES + 1)).unwrap();
+    assert!(matches!(Keys::load(&path, morning()), Err(KeyFileError::TooLarge { .. })));
+}
+
+fn any_branch() -> impl Strategy<Value = Branch> {
+    (0u16..1_024, any::<u16>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(
+        |(owner, instance, ingress, connection, transaction)| Branch {
+            owner,
+            instance,
+            ingress,
+            connection,
+            transaction,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_branch_says_what_was_written(branch in any_branch(), secret: [u8; 16], ip: u32, port: u16) {
+        let keys = Keys::from_secret(&secret);
+        let to = SocketAddr::new(std::net::Ipv4Addr::from(ip).into(), port);
+        let out = written(&branch, &keys, to);
+        prop_assert_eq!(out, written(&branch, &keys, to));
+        prop_assert_eq!(Branch::read(&out, &keys, to), Ok(branch));
+    }
+
+    /// Any changed bit; in the cookie a bit of case may change, see `shape`.
+    #[test]
+    fn a_changed_branch_never_verifies(branch in any_branch(), at in 0..BRANCH_LEN, bit in 0u8..8) {
+        let keys = keys(OLD);
+        let to = addr("[2001:db8::1]:5060");
+        let mut out = written(&branch, &keys, to);
+        out[at] ^= 1 << bit;
+        let case = at < COOKIE.len() && bit == 5 && out[at].is_ascii_alphabetic();
+        prop_assert_eq!(Branch::read(&out, &keys, to).is_ok(), case);
+    }
+
+    #[test]
+    fn a_changed_route_token_never_verifies(
+        initiator: u32,
+        responder: u32,
+        at in 0..RECORD_ROUTE_LEN,
+        bit in 0u8..8,
+        call_id: [u8; 8],
+    ) {
+        let keys = keys(OLD);
+        let token = RecordRoute { initiator, responder, side: Side::Responder, paired: false };
+        let mut user = [0; RECORD_ROUTE_LEN];
+        token.write(&keys, keys.signer(), &call_id, b"tag", &mut user);
+        prop_assert_eq!(
+            RecordRoute::verify(&user, &keys, &call_id, b"tag", b"other").map(|v| v.token),
+            Some(token)
+        );
+        user[at] ^= 1 << bit;
+        prop_assert_eq!(RecordRoute::verify(&user, &keys, &call_id, b"tag", b"other"), None);
+    }
+
+    #[test]
+    fn a_changed_to_tag_never_verifies(plain: u64, strong: u128, at in 0..TO_TAG_LEN, bit in 0u8..8) {
+        let keys = keys(OLD);
+        let key = TransactionKey { plain, strong };
+        let mut tag = [0; TO_TAG_LEN];
+        ToTag::write(&keys, &key, &mut tag);
+        prop_assert!(ToTag::verify(&keys, &key, &tag));
+        tag[at] ^= 1 << bit;
+        prop_assert!(!ToTag::verify(&keys, &key, &tag));
+    }
+
+    #[test]
+    fn nothing_panics_on_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        let keys = keys(OLD);
+        prop_assert!(Branch::read(&bytes, &keys, addr("192.0.2.1:5060")).is_err());
+        prop_assert!(RecordRoute::verify(&bytes, &keys, b"", b"", b"").is_none());
+        let _ = Branch::owner_named(&bytes);
+        let _ = Keys::parse(&String::from_utf8_lossy(&bytes), morning());
+    }
+}
