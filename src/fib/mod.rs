@@ -4,9 +4,30 @@
 //! [`crate::egress`]. It answers what the kernel would.
 #![forbid(unsafe_code)]
 
+mod builder;
+mod links;
+mod rules;
+mod source;
+pub mod spec;
+mod table;
+mod trace;
+mod v4;
+mod v6;
+
+pub use builder::Builder;
+pub use trace::{SourceOrigin, Step};
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+
+use links::Links;
+use rules::Flow;
+use spec::Link;
+use trace::Observer;
+
+/// The index of the loopback device in every network namespace.
+pub const LOOPBACK: u32 = 1;
 
 /// A question: how would a packet with these properties, sent by this process, leave this host?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +48,13 @@ pub struct Query {
     pub dport: u16,
     /// Chooses among the paths of a multipath route: the same value, the same path.
     pub flow: u64,
+}
+
+impl Query {
+    /// UDP to this destination from an unbound socket: no mark, no device, no ports.
+    pub const fn to(dst: IpAddr) -> Self {
+        Self { dst, src: None, mark: 0, oif: 0, protocol: 17, sport: 0, dport: 0, flow: 0 }
+    }
 }
 
 /// What happens to a packet.
@@ -51,8 +79,12 @@ pub enum NoRoute {
     UnreachableRoute,
     /// A `prohibit` route or rule (`EACCES`).
     Prohibit,
-    /// The bound source is no address of this host.
+    /// The bound source is no address of this host (a link-local one: not of that device).
     SourceNotLocal,
+    /// There is a route, but no address of this host may be its source (`EADDRNOTAVAIL`).
+    NoSource,
+    /// A link-local destination means nothing without a device.
+    NeedsDevice,
 }
 
 /// A route that was found.
@@ -88,41 +120,99 @@ pub enum RouteKind {
 }
 
 /// One immutable snapshot of rules, tables, addresses and links.
-pub struct Fib {}
+///
+/// Three differences to the kernel's answer are meant: with a device and no route the kernel assumes
+/// that the destination is on the link, Viaduct says [`NoRoute::Unreachable`]; with a device and an IPv6
+/// group of nexthop objects the kernel may take a member by another device, Viaduct does not; whether an
+/// IPv6 gateway answers neighbour discovery is not known here.
+pub struct Fib {
+    generation: u64,
+    uid: u32,
+    links: Links,
+    /// Usable ones, with their devices.
+    addresses: Box<[(IpAddr, u32)]>,
+    v4: v4::World,
+    v6: v6::World,
+}
 
 impl Fib {
-    /// How a packet like this would leave.
+    /// How a packet like this would leave. Does not allocate.
     pub fn lookup(&self, query: &Query) -> Answer {
-        let _ = query;
-        todo!()
+        self.observed(query, &mut ())
+    }
+
+    /// The same, with all the steps that led there.
+    pub fn lookup_traced(&self, query: &Query) -> (Answer, Vec<Step>) {
+        let mut steps = Vec::new();
+        let answer = self.observed(query, &mut steps);
+        (answer, steps)
+    }
+
+    fn observed<O: Observer>(&self, query: &Query, observer: &mut O) -> Answer {
+        match (query.dst, query.src) {
+            (IpAddr::V4(dst), None) => v4::lookup(self, query, dst, None, observer),
+            (IpAddr::V4(dst), Some(IpAddr::V4(src))) => v4::lookup(self, query, dst, Some(src), observer),
+            (IpAddr::V6(dst), None) => v6::lookup(self, query, dst, None, observer),
+            (IpAddr::V6(dst), Some(IpAddr::V6(src))) => v6::lookup(self, query, dst, Some(src), observer),
+            _ => Answer::No(NoRoute::SourceNotLocal),
+        }
+    }
+
+    fn flow<A>(&self, query: &Query, dst: A, src: Option<A>) -> Flow<A> {
+        let vrf = self.links.is_vrf(query.oif);
+        Flow {
+            dst,
+            src,
+            mark: query.mark,
+            oif: if vrf { 0 } else { query.oif },
+            l3mdev: if query.oif == 0 { 0 } else { self.links.l3_master(query.oif) },
+            uid: self.uid,
+            protocol: query.protocol,
+            sport: query.sport,
+            dport: query.dport,
+            hash: query.flow,
+        }
+    }
+
+    /// Counts the snapshots of one [`crate::control`]; strictly increasing.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// All interfaces, by index.
+    pub fn links(&self) -> impl Iterator<Item = &Link> + '_ {
+        self.links.iter()
     }
 
     /// The index of the interface of this name.
     pub fn link_index(&self, name: &str) -> Option<u32> {
-        let _ = name;
-        todo!()
+        self.links.by_name(name)
     }
 
     /// The name of the interface with this index.
     pub fn link_name(&self, index: u32) -> Option<&str> {
-        let _ = index;
-        todo!()
+        self.links.get(index).map(|link| &*link.name)
     }
 
     /// The interface is up (administratively and in carrier, as routes need it).
     pub fn link_up(&self, index: u32) -> bool {
-        let _ = index;
-        todo!()
+        self.links.get(index).is_some_and(|link| link.up && link.carrier)
     }
 
-    /// The interface that carries this address of the host.
+    /// The interface that carries this address of the host, or that table `local` delivers it to.
     pub fn home_of(&self, address: IpAddr) -> Option<u32> {
-        let _ = address;
-        todo!()
+        match address {
+            IpAddr::V4(address) => self.v4.home(address),
+            IpAddr::V6(address) => self.v6.home(address),
+        }
     }
 
-    /// All addresses of the host with the index of their interface, usable ones only.
+    /// All addresses of the host with the index of their interface, usable ones only: not tentative,
+    /// on an interface that is up.
     pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
-        std::iter::empty()
+        self.addresses.iter().copied()
     }
 }
+
+#[cfg(test)]
+mod tests;
