@@ -1,1 +1,22 @@
-//! placeholder
+//! Counters that one shard writes and the control thread reads.
+//!
+//! Each shard owns one [`ShardMetrics`], on cache lines of its own; it counts with a plain load and
+//! store ([`Counter`]), never with a locked instruction. The control thread reads all of them when
+//! somebody scrapes, sums them and writes the text ([`exposition`]).
+//!
+//! Every message that comes in is counted once by what became of it: as sent on (by listener, class
+//! and egress reason), as answered (by status) or as dropped (by reason).
+
+mod class;
+mod counter;
+pub mod exposition;
+mod shard;
+mod traffic;
+
+pub use class::Class;
+pub use counter::Counter;
+pub use shard::{EngineMetrics, ShardMetrics};
+pub use traffic::{SeriesId, Traffic};
+
+#[cfg(test)]
+mod tests;

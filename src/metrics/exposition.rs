@@ -1,0 +1,347 @@
+//! The counters as OpenMetrics text, which Prometheus reads.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Class, Counter, SeriesId, ShardMetrics};
+use crate::drop_reason::DropReason;
+use crate::egress::Reason;
+
+/// Media type of [`render`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All that is told at one moment.
+#[derive(Debug)]
+pub struct Readings {
+    /// Every shard's counters, by shard number.
+    pub shards: Vec<Arc<ShardMetrics>>,
+    /// Which listener counts where.
+    pub listeners: Vec<ListenerReading>,
+    /// What the control thread knows.
+    pub process: ProcessReadings,
+}
+
+/// One listener.
+#[derive(Debug)]
+pub struct ListenerReading {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its place in the traffic tables.
+    pub series: SeriesId,
+    /// Datagrams that the kernel dropped because a socket's receive buffer was full.
+    pub kernel_drops: u64,
+    /// Sockets open now, over all shards.
+    pub sockets: u64,
+}
+
+/// What the control thread knows.
+#[derive(Debug, Default)]
+pub struct ProcessReadings {
+    /// Program version.
+    pub version: &'static str,
+    /// Shards that forward now.
+    pub shards_up: u64,
+    /// Generation of the newest snapshot.
+    pub generation: u64,
+    /// Since when it is the newest.
+    pub snapshot_age: Duration,
+    /// Snapshots that some shard still holds.
+    pub snapshots_alive: u64,
+    /// Snapshots published since the start.
+    pub publications: u64,
+    /// Reloads that took effect.
+    pub reloads: u64,
+    /// Reloads that were refused.
+    pub reloads_failed: u64,
+    /// Names in `to` that have no address now.
+    pub names_unresolved: u64,
+    /// Resident memory in bytes.
+    pub resident_bytes: u64,
+}
+
+/// Writes the text.
+///
+/// # Errors
+/// None in practice: only a formatter that fails.
+pub fn render(readings: Readings) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("viaduct");
+    registry.register_collector(Box::new(readings));
+    let mut text = String::with_capacity(32 * 1024);
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+impl Collector for Readings {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let out = &mut encoder;
+        self.messages(out)?;
+        self.drops_and_answers(out)?;
+        self.listeners(out)?;
+        self.decisions(out)?;
+        self.shards(out)?;
+        self.engines(out)?;
+        self.process(out)
+    }
+}
+
+impl Readings {
+    fn messages(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        let mut family = counter(
+            out,
+            "messages",
+            "SIP messages by listener, class (method or status class), direction and, outbound, the reason for \
+             the egress; those in are each counted once more: as out, in answers or in dropped",
+        )?;
+        for listener in &self.listeners {
+            for class in Class::ALL {
+                let received = self.sum(|s| s.traffic.received_count(listener.series, *class));
+                let labels = [
+                    ("listener", &*listener.name),
+                    ("class", class.label()),
+                    ("direction", "in"),
+                    ("reason", ""),
+                    ("step", ""),
+                ];
+                put_nonzero(&mut family, &labels, received)?;
+                for reason in Reason::ALL {
+                    let sent = self.sum(|s| s.traffic.sent_count(listener.series, *class, reason));
+                    let labels = [
+                        ("listener", &*listener.name),
+                        ("class", class.label()),
+                        ("direction", "out"),
+                        ("reason", reason.label()),
+                        ("step", reason.step()),
+                    ];
+                    put_nonzero(&mut family, &labels, sent)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn drops_and_answers(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        let mut family =
+            counter(out, "dropped", "Messages that went no further and got no answer, by reason")?;
+        for reason in DropReason::ALL {
+            put(&mut family, &[("reason", reason.label())], self.sum(|s| s.dropped_count(*reason)))?;
+        }
+        let mut answers = std::collections::BTreeMap::<u16, u64>::new();
+        for (status, count) in self.shards.iter().flat_map(|s| s.answers()) {
+            *answers.entry(status).or_default() += count;
+        }
+        let mut family = counter(out, "answers", "Answers of Viaduct's own, by status")?;
+        for (status, count) in answers {
+            put(&mut family, &[("status", status.to_string())], count)?;
+        }
+        Ok(())
+    }
+
+    fn listeners(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        let mut family = counter(
+            out,
+            "kernel_receive_drops",
+            "Datagrams that the kernel dropped because a socket's receive buffer was full",
+        )?;
+        for l in &self.listeners {
+            put(&mut family, &[("listener", &*l.name)], l.kernel_drops)?;
+        }
+        let mut family = gauge(out, "listener_sockets", "Sockets open for a listener, over all shards")?;
+        for l in &self.listeners {
+            put_gauge(&mut family, &[("listener", &*l.name)], l.sockets)?;
+        }
+        Ok(())
+    }
+
+    fn decisions(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        type Read = fn(&ShardMetrics) -> &Counter;
+        let counters: [(&str, &str, Read); 4] = [
+            ("pin_hits", "Messages that went the way of their transaction's earlier ones", |s| &s.pin_hits),
+            ("pin_evictions", "Transactions in flight forgotten early because the table was full", |s| {
+                &s.pin_evictions
+            }),
+            ("egress_moved", "Transactions in flight moved because their listener could not send", |s| {
+                &s.egress_moved
+            }),
+            ("bad_tokens", "Tokens of Viaduct's form that did not verify", |s| &s.bad_tokens),
+        ];
+        for (name, help, read) in counters {
+            put_alone(counter(out, name, help)?, self.sum(|s| read(s).get()))?;
+        }
+        let held = self.sum(|s| s.pins.get());
+        gauge(out, "pins", "Transactions in flight that are remembered")?.encode_gauge(&held)
+    }
+
+    fn shards(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        self.per_shard(out, true, "batches", "Batches of events handled", |s| &s.batches)?;
+        let mut family = out.encode_descriptor(
+            "busy",
+            "Time spent on batches",
+            Some(&Unit::Seconds),
+            MetricType::Counter,
+        )?;
+        for (label, shard) in self.labelled() {
+            put_seconds(&mut family, &label, shard.busy_ns.get(), true)?;
+        }
+        let mut family = out.encode_descriptor(
+            "worst_batch",
+            "The longest batch of the last 15 to 30 seconds",
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?;
+        for (label, shard) in self.labelled() {
+            put_seconds(&mut family, &label, shard.worst_batch_ns.get(), false)?;
+        }
+        self.per_shard(out, false, "shard_generation", "Snapshot that a shard decides by", |s| {
+            &s.generation
+        })?;
+        self.per_shard(out, false, "sends_in_flight", "Sends that the kernel has not finished", |s| {
+            &s.in_flight
+        })?;
+        self.per_shard(out, true, "log_records_lost", "Log records lost for want of room", |s| {
+            &s.records_lost
+        })
+    }
+
+    fn engines(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        type Row = (bool, &'static str, &'static str, fn(&ShardMetrics) -> &Counter);
+        let rows: [Row; 9] = [
+            (false, "receive_buffers", "Receive buffers of a shard", |s| &s.engine.receive_buffers),
+            (false, "receive_buffers_used", "Receive buffers the kernel cannot fill now", |s| {
+                &s.engine.receive_buffers_used
+            }),
+            (false, "send_buffers", "Send buffers of a shard", |s| &s.engine.send_buffers),
+            (false, "send_buffers_used", "Send buffers in use", |s| &s.engine.send_buffers_used),
+            (false, "ring_entries", "Entries of a completion ring", |s| &s.engine.ring_entries),
+            (false, "ring_used", "Completions that were ready at the last look", |s| &s.engine.ring_used),
+            (true, "ring_overflows", "Times a completion ring overflowed", |s| &s.engine.ring_overflows),
+            (true, "receive_starved", "Times a receive ended for want of a buffer", |s| {
+                &s.engine.receive_starved
+            }),
+            (true, "receive_restarts", "Times a receive was started again", |s| &s.engine.receive_restarts),
+        ];
+        for (counts, name, help, read) in rows {
+            self.per_shard(out, counts, name, help, read)?;
+        }
+        Ok(())
+    }
+
+    fn process(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        let p = &self.process;
+        let mut family = gauge(out, "build_info", "Always 1; the version is the label")?;
+        put_gauge(&mut family, &[("version", p.version)], 1)?;
+        let gauges = [
+            ("shards", "Shards started", self.shards.len() as u64),
+            ("shards_up", "Shards that forward now", p.shards_up),
+            (
+                "snapshot_generation",
+                "Number of the newest snapshot of configuration and routing",
+                p.generation,
+            ),
+            ("snapshots_alive", "Snapshots that some shard may still read", p.snapshots_alive),
+            ("names_unresolved", "Names in rules' to that have no address now", p.names_unresolved),
+        ];
+        for (name, help, value) in gauges {
+            gauge(out, name, help)?.encode_gauge(&value)?;
+        }
+        let counters = [
+            ("publications", "Snapshots published", p.publications),
+            ("reloads", "Reloads that took effect", p.reloads),
+            ("reloads_failed", "Reloads that were refused and changed nothing", p.reloads_failed),
+        ];
+        for (name, help, value) in counters {
+            put_alone(counter(out, name, help)?, value)?;
+        }
+        let mut family = out.encode_descriptor(
+            "snapshot_age",
+            "Since when the newest snapshot is the newest",
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?;
+        family.encode_gauge(&p.snapshot_age.as_secs_f64())?;
+        let mut family = out.encode_descriptor(
+            "resident_memory",
+            "Resident memory of the process",
+            Some(&Unit::Bytes),
+            MetricType::Gauge,
+        )?;
+        family.encode_gauge(&p.resident_bytes)
+    }
+
+    fn sum(&self, read: impl Fn(&ShardMetrics) -> u64) -> u64 {
+        self.shards.iter().map(|s| read(s)).sum()
+    }
+
+    fn labelled(&self) -> impl Iterator<Item = ([(&'static str, String); 1], &ShardMetrics)> {
+        self.shards.iter().enumerate().map(|(i, s)| ([("shard", i.to_string())], &**s))
+    }
+
+    fn per_shard(
+        &self,
+        out: &mut DescriptorEncoder,
+        counts: bool,
+        name: &str,
+        help: &str,
+        read: fn(&ShardMetrics) -> &Counter,
+    ) -> fmt::Result {
+        let mut family = if counts { counter(out, name, help)? } else { gauge(out, name, help)? };
+        for (label, shard) in self.labelled() {
+            let value = read(shard).get();
+            if counts { put(&mut family, &label, value)? } else { put_gauge(&mut family, &label, value)? }
+        }
+        Ok(())
+    }
+}
+
+fn counter<'s>(
+    out: &'s mut DescriptorEncoder,
+    name: &'s str,
+    help: &'s str,
+) -> Result<MetricEncoder<'s>, fmt::Error> {
+    out.encode_descriptor(name, help, None, MetricType::Counter)
+}
+
+fn gauge<'s>(
+    out: &'s mut DescriptorEncoder,
+    name: &'s str,
+    help: &'s str,
+) -> Result<MetricEncoder<'s>, fmt::Error> {
+    out.encode_descriptor(name, help, None, MetricType::Gauge)
+}
+
+fn put(family: &mut MetricEncoder, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
+    family.encode_family(labels)?.encode_counter::<NoLabelSet, u64, f64>(&value, None)
+}
+
+fn put_alone(mut metric: MetricEncoder, value: u64) -> fmt::Result {
+    metric.encode_counter::<NoLabelSet, u64, f64>(&value, None)
+}
+
+/// A series that never counted is left out where the table is large and mostly empty.
+fn put_nonzero(family: &mut MetricEncoder, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
+    if value == 0 { Ok(()) } else { put(family, labels, value) }
+}
+
+fn put_gauge(family: &mut MetricEncoder, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
+    family.encode_family(labels)?.encode_gauge(&value)
+}
+
+fn put_seconds(
+    family: &mut MetricEncoder,
+    labels: &impl EncodeLabelSet,
+    ns: u64,
+    counts: bool,
+) -> fmt::Result {
+    let seconds = Duration::from_nanos(ns).as_secs_f64();
+    let mut metric = family.encode_family(labels)?;
+    if counts {
+        metric.encode_counter::<NoLabelSet, f64, f64>(&seconds, None)
+    } else {
+        metric.encode_gauge(&seconds)
+    }
+}

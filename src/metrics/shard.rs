@@ -1,0 +1,114 @@
+//! What one shard counts.
+
+use super::{Counter, Traffic};
+use crate::drop_reason::DropReason;
+
+/// Statuses that a counter exists for: 100 to 699.
+const STATUSES: std::ops::Range<u16> = 100..700;
+
+/// The counters of one shard. Begins and ends on cache lines of its own: two lines, because
+/// processors fetch them in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct ShardMetrics {
+    /// Messages in and out.
+    pub traffic: Traffic,
+    dropped: [Counter; DropReason::ALL.len()],
+    answered: Box<[Counter]>,
+    /// Pins held now.
+    pub pins: Counter,
+    /// Messages decided by a pin.
+    pub pin_hits: Counter,
+    /// Pins pushed out by newer ones before their time.
+    pub pin_evictions: Counter,
+    /// Transactions in flight that had to change their egress.
+    pub egress_moved: Counter,
+    /// Tokens of our form that did not verify.
+    pub bad_tokens: Counter,
+    /// Batches handled.
+    pub batches: Counter,
+    /// Time spent on batches, in nanoseconds.
+    pub busy_ns: Counter,
+    /// The longest batch of the current and the previous window, in nanoseconds.
+    pub worst_batch_ns: Counter,
+    /// Generation of the snapshot that decides now.
+    pub generation: Counter,
+    /// Messages whose sends the kernel has not finished.
+    pub in_flight: Counter,
+    /// Log records lost because the control thread did not keep up.
+    pub records_lost: Counter,
+    /// What the engine counts.
+    pub engine: EngineMetrics,
+}
+
+/// What an engine counts, on the shard's thread.
+#[derive(Debug, Default)]
+pub struct EngineMetrics {
+    /// Receive buffers of the pool.
+    pub receive_buffers: Counter,
+    /// Receive buffers that the kernel cannot fill now.
+    pub receive_buffers_used: Counter,
+    /// Send buffers of the pool.
+    pub send_buffers: Counter,
+    /// Send buffers in use now.
+    pub send_buffers_used: Counter,
+    /// Entries of the completion ring.
+    pub ring_entries: Counter,
+    /// Entries of the completion ring that were ready at the last look.
+    pub ring_used: Counter,
+    /// Times the completion ring overflowed.
+    pub ring_overflows: Counter,
+    /// Times a receive ended because no buffer was free.
+    pub receive_starved: Counter,
+    /// Times a receive was started again.
+    pub receive_restarts: Counter,
+}
+
+impl Default for ShardMetrics {
+    fn default() -> Self {
+        Self {
+            traffic: Traffic::default(),
+            dropped: std::array::from_fn(|_| Counter::default()),
+            answered: STATUSES.map(|_| Counter::default()).collect(),
+            pins: Counter::default(),
+            pin_hits: Counter::default(),
+            pin_evictions: Counter::default(),
+            egress_moved: Counter::default(),
+            bad_tokens: Counter::default(),
+            batches: Counter::default(),
+            busy_ns: Counter::default(),
+            worst_batch_ns: Counter::default(),
+            generation: Counter::default(),
+            in_flight: Counter::default(),
+            records_lost: Counter::default(),
+            engine: EngineMetrics::default(),
+        }
+    }
+}
+
+impl ShardMetrics {
+    /// Counts a message that goes no further.
+    #[inline]
+    pub fn dropped(&self, reason: DropReason) {
+        self.dropped[reason as usize].count();
+    }
+
+    /// Counts an answer of our own.
+    #[inline]
+    pub fn answered(&self, status: u16) {
+        let index = status.clamp(STATUSES.start, STATUSES.end - 1) - STATUSES.start;
+        if let Some(counter) = self.answered.get(usize::from(index)) {
+            counter.count();
+        }
+    }
+
+    /// How many messages went no further for this reason.
+    pub fn dropped_count(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize].get()
+    }
+
+    /// The statuses that were answered, and how often.
+    pub fn answers(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        STATUSES.zip(&self.answered).map(|(status, c)| (status, c.get())).filter(|(_, n)| *n > 0)
+    }
+}

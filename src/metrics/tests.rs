@@ -1,0 +1,121 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::exposition::{ListenerReading, ProcessReadings, Readings, render};
+use super::{Class, SeriesId, ShardMetrics};
+use crate::drop_reason::DropReason;
+use crate::egress::{Reason, Step};
+
+#[test]
+fn the_class_is_told_by_the_first_bytes() {
+    for (bytes, class) in [
+        (&b"INVITE sip:a@b SIP/2.0\r\n"[..], Class::Invite),
+        (b"\r\n\r\nBYE sip:a@b SIP/2.0\r\n", Class::Bye),
+        (b"SIP/2.0 180 Ringing\r\n", Class::Status1xx),
+        (b"SIP/2.0 603 Decline\r\n", Class::Status6xx),
+        (b"SIP/2.0 999 ?\r\n", Class::NotSip),
+        (b"SPLICE sip:a@b SIP/2.0\r\n", Class::OtherMethod),
+        (b"invite sip:a@b SIP/2.0\r\n", Class::OtherMethod),
+        (b"\x16\x03\x01 ", Class::NotSip),
+        (b"", Class::NotSip),
+        (b"\r\n\r\n", Class::NotSip),
+        (b" INVITE", Class::NotSip),
+        (b"INVITE", Class::NotSip),
+    ] {
+        assert_eq!(Class::of(bytes), class, "{}", String::from_utf8_lossy(bytes));
+    }
+}
+
+#[test]
+fn tables_and_numbers_agree() {
+    for (i, class) in Class::ALL.iter().enumerate() {
+        assert_eq!(*class as usize, i);
+    }
+    for (i, reason) in DropReason::ALL.iter().enumerate() {
+        assert_eq!(*reason as usize, i);
+    }
+    for (i, reason) in Reason::ALL.iter().enumerate() {
+        assert_eq!(reason.index(), i);
+    }
+}
+
+#[test]
+fn a_listener_without_a_row_counts_nowhere_and_harms_nothing() {
+    let shard = ShardMetrics::default();
+    shard.traffic.received(SeriesId(3), Class::Invite);
+    shard.traffic.received(SeriesId(u16::MAX), Class::Invite);
+    shard.traffic.received(SeriesId::OTHER, Class::Invite);
+    assert_eq!(shard.traffic.received_count(SeriesId(3), Class::Invite), 0);
+    assert_eq!(shard.traffic.received_count(SeriesId::OTHER, Class::Invite), 1);
+}
+
+#[test]
+fn statuses_outside_the_table_are_counted_at_its_ends() {
+    let shard = ShardMetrics::default();
+    for status in [0, 404, 404, 700] {
+        shard.answered(status);
+    }
+    assert_eq!(shard.answers().collect::<Vec<_>>(), [(100, 1), (404, 2), (699, 1)]);
+}
+
+/// Two shards that have seen one call between two listeners, told as text.
+fn example() -> Readings {
+    let shards: Vec<Arc<ShardMetrics>> = (0..2).map(|_| Arc::default()).collect();
+    let (public, private) = (SeriesId(0), SeriesId(1));
+    for shard in &shards {
+        shard.traffic.open(public);
+        shard.traffic.open(private);
+        shard.traffic.received(public, Class::Invite);
+        shard.traffic.sent(private, Class::Invite, Reason::Auto(Step::Source));
+        shard.traffic.received(private, Class::Status2xx);
+        shard.traffic.sent(public, Class::Status2xx, Reason::Response);
+        shard.dropped(DropReason::NotSip);
+        shard.answered(403);
+        shard.busy_ns.set(1_500_000_000);
+        shard.worst_batch_ns.set(250_000);
+        shard.generation.set(7);
+        shard.pins.set(2);
+        shard.engine.send_buffers.set(512);
+    }
+    let listener =
+        |name: &str, series| ListenerReading { name: name.into(), series, kernel_drops: 5, sockets: 2 };
+    Readings {
+        shards,
+        listeners: vec![listener("public", public), listener("a \"quoted\" name", private)],
+        process: ProcessReadings {
+            version: "0.0.0",
+            shards_up: 2,
+            generation: 7,
+            snapshot_age: Duration::from_millis(12_500),
+            snapshots_alive: 1,
+            publications: 6,
+            reloads: 1,
+            resident_bytes: 64 << 20,
+            ..ProcessReadings::default()
+        },
+    }
+}
+
+#[test]
+fn the_text_is_what_operators_alert_on() {
+    insta::assert_snapshot!(render(example()).unwrap());
+}
+
+#[test]
+fn every_metric_has_a_help_text_and_a_value_that_parses() {
+    let text = render(example()).unwrap();
+    let mut helped = std::collections::BTreeSet::new();
+    for line in text.lines().filter(|l| *l != "# EOF") {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap();
+            assert!(help.len() > 10, "{line}");
+            helped.insert(name.to_owned());
+        } else if !line.starts_with('#') {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let name = name.strip_suffix("_total").unwrap_or(name);
+            assert!(helped.contains(name), "no help: {line}");
+            line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+        }
+    }
+    assert!(text.ends_with("# EOF\n"));
+}
