@@ -1,9 +1,21 @@
 //! The automatic choice: what the kernel would choose, as far as listeners allow.
+//!
+//! ```text
+//! for each class (mark, device) of the listeners that have the transport and the family:
+//!   A  a route with any source?
+//!      A.1 source     the listener on the route's source address     (ingress port, else first)
+//!      A.2 on_device  the first listener that lives on its device    ┐ nearest: their bound lookup
+//!      A.3 elsewhere  the only listener that would leave by it       ┘ leaves by the same device
+//!   B  bound          no such route: the first listener whose own lookup answers
+//! nothing: [egress] no_listener
+//! ```
 
-use super::trace::Observer;
-use super::{Egress, NoEgress, Question, View};
-use crate::fib::Fib;
-use crate::plan::Plan;
+use super::choose::{Link, carries, confirm, given, link_towards, open_query};
+use super::trace::{Candidate, Note, Observer};
+use super::view::Class;
+use super::{Egress, NoEgress, Question, Reason, Step, Unfit, View};
+use crate::fib::{Answer, Fib, NoRoute, Query, Route};
+use crate::plan::{ListenerId, NoListener, Plan};
 
 /// The automatic choice (design section 5, "Auto"), with `[egress] no_listener` applied.
 ///
@@ -24,6 +36,177 @@ pub fn auto_observed(
     question: &Question,
     observer: &mut impl Observer,
 ) -> Result<Egress, NoEgress> {
-    let _ = (plan, fib, view, question, observer);
-    todo!()
+    let chosen = if plan.egress.auto {
+        Choice { plan, fib, view, question, observer }.all_classes()
+    } else {
+        Err(NoEgress::AutoOff)
+    };
+    match (chosen, plan.egress.no_listener) {
+        (Err(NoEgress::AskKernel), _) => Err(NoEgress::AskKernel),
+        (Err(why), NoListener::Use(listener)) => {
+            given(plan, fib, view, listener, question, Reason::Fallback).map_err(|_| why)
+        }
+        (chosen, _) => chosen,
+    }
+}
+
+struct Choice<'a, O> {
+    plan: &'a Plan,
+    fib: &'a Fib,
+    view: &'a View,
+    question: &'a Question,
+    observer: &'a mut O,
+}
+
+impl<'a, O: Observer> Choice<'a, O> {
+    fn all_classes(&mut self) -> Result<Egress, NoEgress> {
+        let next_hop = &self.question.next_hop;
+        let vrf = self.view.seat(self.question.ingress).vrf;
+        let mut first_failure = None;
+        for (number, class) in self.view.classes(next_hop.transport, next_hop.address.ip()).iter().enumerate()
+        {
+            if class.vrf != vrf || !class.members.iter().any(|&l| self.view.is_up(l)) {
+                continue;
+            }
+            match self.class(number, class) {
+                Err(why @ NoEgress::AskKernel) => return Err(why),
+                Err(why) => first_failure = first_failure.or(Some(why)),
+                chosen => return chosen,
+            }
+        }
+        Err(first_failure.unwrap_or(NoEgress::NoListener))
+    }
+
+    fn class(&mut self, number: usize, class: &Class) -> Result<Egress, NoEgress> {
+        let (query, answer) = self.ask_open(class);
+        self.observer.note(Note::Class { number, query, answer });
+        let none = match answer {
+            Some(Answer::Route(route)) if carries(route.kind) => return self.routed(class, &route),
+            Some(Answer::AskKernel) => return Err(NoEgress::AskKernel),
+            Some(Answer::No(reason)) => reason,
+            Some(Answer::Route(_)) | None => NoRoute::Unreachable,
+        };
+        if self.plan.egress.nearest
+            && let Some(egress) = self.bound(class)?
+        {
+            return Ok(egress);
+        }
+        Err(NoEgress::NoRoute(none))
+    }
+
+    /// The question with any source. A link-local next hop whose link nobody knows has none.
+    fn ask_open(&self, class: &Class) -> (Query, Option<Answer>) {
+        let oif = match link_towards(self.view, self.question) {
+            Link::Any | Link::Unknown => class.oif,
+            Link::One(link) if class.oif == 0 => link,
+            Link::One(_) => class.oif,
+        };
+        let query = open_query(self.question, class.mark, oif);
+        let unknown = link_towards(self.view, self.question) == Link::Unknown && oif == 0;
+        (query, (!unknown).then(|| self.fib.lookup(&query)))
+    }
+
+    /// A: there is a route with any source.
+    fn routed(&mut self, class: &Class, route: &Route) -> Result<Egress, NoEgress> {
+        if let Some(egress) = self.on_source(class, route)? {
+            return Ok(egress);
+        }
+        if self.plan.egress.nearest {
+            if let Some(egress) = self.on_device(class, route)? {
+                return Ok(egress);
+            }
+            if let Some(egress) = self.elsewhere(class, route)? {
+                return Ok(egress);
+            }
+        }
+        Err(NoEgress::SourceIsNoListener(*route))
+    }
+
+    /// A.1: listeners on the route's source address; the ingress listener's port first.
+    fn on_source(&mut self, class: &Class, route: &Route) -> Result<Option<Egress>, NoEgress> {
+        let port = self.plan.listener(self.question.ingress).bind.port();
+        for same_port in [true, false] {
+            for &(_, listener) in class.at(route.source) {
+                if (self.plan.listener(listener).bind.port() == port) == same_port
+                    && let Some(route) = self.consider(listener, Step::Source, None)?
+                {
+                    return Ok(Some(found(listener, Step::Source, route)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A.2: listeners whose address lives on the route's device (a floating address that is not the
+    /// primary one).
+    fn on_device(&mut self, class: &Class, route: &Route) -> Result<Option<Egress>, NoEgress> {
+        for &listener in &class.members {
+            if self.view.seat(listener).home == route.dev
+                && let Some(route) = self.consider(listener, Step::OnDevice, Some(route.dev))?
+            {
+                return Ok(Some(found(listener, Step::OnDevice, route)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A.3: listeners whose address lives elsewhere (loopback, anycast); more than one is a guess.
+    fn elsewhere(&mut self, class: &Class, route: &Route) -> Result<Option<Egress>, NoEgress> {
+        let mut only = None;
+        for &listener in &class.members {
+            if self.view.seat(listener).home != route.dev
+                && let Some(route) = self.consider(listener, Step::Elsewhere, Some(route.dev))?
+            {
+                if only.is_some() {
+                    return Ok(None);
+                }
+                only = Some(found(listener, Step::Elsewhere, route));
+            }
+        }
+        Ok(only)
+    }
+
+    /// B: no route with any source. A host with a routing table for each source address is like that:
+    /// there an unbound `connect()` says unreachable, and the bound socket sends fine.
+    fn bound(&mut self, class: &Class) -> Result<Option<Egress>, NoEgress> {
+        for &listener in &class.members {
+            if let Some(route) = self.consider(listener, Step::Bound, None)? {
+                return Ok(Some(found(listener, Step::Bound, route)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The bound lookup's route if the listener can send (by the device `by`, where one is given).
+    fn consider(
+        &mut self,
+        listener: ListenerId,
+        step: Step,
+        by: Option<u32>,
+    ) -> Result<Option<Route>, NoEgress> {
+        let fit = if step != Step::Source && self.leaves_its_link(listener) {
+            Err(Unfit::Link)
+        } else {
+            match confirm(self.plan, self.fib, self.view, listener, self.question) {
+                Ok(route) if by.is_some_and(|dev| dev != route.dev) => Err(Unfit::Device(route)),
+                fit => fit,
+            }
+        };
+        self.observer.note(Note::Candidate(Candidate { listener, step, lost: fit.err() }));
+        match fit {
+            Ok(route) => Ok(Some(route)),
+            Err(Unfit::AskKernel) => Err(NoEgress::AskKernel),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// A link-local source is for link-local next hops: whoever is further away cannot answer it.
+    fn leaves_its_link(&self, listener: ListenerId) -> bool {
+        matches!(self.plan.listener(listener).bind.ip(), std::net::IpAddr::V6(v6) if v6.is_unicast_link_local())
+            && link_towards(self.view, self.question) == Link::Any
+    }
+}
+
+fn found(listener: ListenerId, step: Step, route: Route) -> Egress {
+    Egress { listener, reason: Reason::Auto(step), route }
 }

@@ -1,9 +1,13 @@
 //! Where the listener is given: by a pin, a dialog token or a rule; and the test that all must pass.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::pins::Pin;
-use super::{Egress, NoEgress, Question, Unfit, View};
-use crate::fib::{Fib, Route};
-use crate::plan::{ListenerId, Plan};
+use super::view::{Seat, link_of};
+use super::{Egress, NoEgress, Question, Reason, Unfit, View, auto};
+use crate::fib::{Answer, Fib, Query, Route, RouteKind};
+use crate::net::Transport;
+use crate::plan::{Listener, ListenerId, Plan};
 use crate::rules::EgressChoice;
 
 /// Confirms that `listener` can send to the next hop: transport, family, state, link, bound lookup.
@@ -17,8 +21,24 @@ pub fn confirm(
     listener: ListenerId,
     question: &Question,
 ) -> Result<Route, Unfit> {
-    let _ = (plan, fib, view, listener, question);
-    todo!()
+    let own = plan.listener(listener);
+    let next_hop = &question.next_hop;
+    if own.transport != next_hop.transport {
+        return Err(Unfit::Transport);
+    }
+    if own.bind.is_ipv4() != next_hop.address.is_ipv4() {
+        return Err(Unfit::Family);
+    }
+    if !view.is_up(listener) {
+        return Err(Unfit::Down);
+    }
+    let query = bound_query(fib, view, own, question)?;
+    match fib.lookup(&query) {
+        Answer::Route(route) if carries(route.kind) => Ok(route),
+        Answer::Route(route) => Err(Unfit::Kind(route.kind)),
+        Answer::No(reason) => Err(Unfit::NoRoute(reason)),
+        Answer::AskKernel => Err(Unfit::AskKernel),
+    }
 }
 
 /// The listener of a transaction that was decided before; `question.next_hop` is the pin's.
@@ -32,13 +52,13 @@ pub fn pinned(
     pin: &Pin,
     question: &Question,
 ) -> Result<Egress, NoEgress> {
-    let _ = (plan, fib, view, pin, question);
-    todo!()
+    let listener = view.by_identity(pin.egress).ok_or(NoEgress::NoListener)?;
+    given(plan, fib, view, listener, question, Reason::Pinned)
 }
 
 /// A dialog's listener, named by the identity in a valid token: it, else its sibling of the wanted
-/// transport, else the automatic choice. The `reason` tells: anything but [`super::Reason::Dialog`]
-/// is to be counted.
+/// transport, else the automatic choice. The `reason` tells: anything but [`Reason::Dialog`] is to be
+/// counted.
 ///
 /// # Errors
 /// No listener can reach the next hop.
@@ -49,8 +69,13 @@ pub fn dialog(
     identity: u32,
     question: &Question,
 ) -> Result<Egress, NoEgress> {
-    let _ = (plan, fib, view, identity, question);
-    todo!()
+    let wanted = question.next_hop.transport;
+    let named = view.by_identity(identity).and_then(|l| view.sibling(plan, l, wanted));
+    match named.map(|listener| given(plan, fib, view, listener, question, Reason::Dialog)) {
+        Some(Ok(egress)) => Ok(egress),
+        Some(Err(NoEgress::AskKernel)) => Err(NoEgress::AskKernel),
+        Some(Err(_)) | None => auto(plan, fib, view, question),
+    }
 }
 
 /// A rule's `egress`: never silently another socket.
@@ -64,6 +89,112 @@ pub fn overridden(
     choice: &EgressChoice,
     question: &Question,
 ) -> Result<Egress, NoEgress> {
-    let _ = (plan, fib, view, choice, question);
-    todo!()
+    let listener = match *choice {
+        EgressChoice::Listener(listener) => listener,
+        EgressChoice::Relative { transport, port, address } => {
+            relative(plan, view, transport, address, port, plan.listener(question.ingress))?
+        }
+    };
+    given(plan, fib, view, listener, question, Reason::Override)
+}
+
+fn relative(
+    plan: &Plan,
+    view: &View,
+    transport: Transport,
+    address: Option<IpAddr>,
+    port: Option<u16>,
+    ingress: &Listener,
+) -> Result<ListenerId, NoEgress> {
+    let mut socket = ingress.bind;
+    socket.set_ip(address.unwrap_or(ingress.bind.ip()));
+    socket.set_port(port.unwrap_or(ingress.bind.port()));
+    view.at_socket(plan, transport, socket, ingress).ok_or(NoEgress::NoSuchListener(transport, socket))
+}
+
+/// A listener that something else chose.
+pub(super) fn given(
+    plan: &Plan,
+    fib: &Fib,
+    view: &View,
+    listener: ListenerId,
+    question: &Question,
+    reason: Reason,
+) -> Result<Egress, NoEgress> {
+    match confirm(plan, fib, view, listener, question) {
+        Ok(route) => Ok(Egress { listener, reason, route }),
+        Err(Unfit::AskKernel) => Err(NoEgress::AskKernel),
+        Err(why) => Err(NoEgress::Unfit(listener, why)),
+    }
+}
+
+/// What the send will ask: the listener's own source, port, mark and device.
+fn bound_query(fib: &Fib, view: &View, own: &Listener, question: &Question) -> Result<Query, Unfit> {
+    let seat = view.seat(own.id);
+    let oif = match link_towards(view, question) {
+        Link::Any => seat.oif,
+        Link::One(link) if fits_link(fib, seat, link) => link,
+        Link::Unknown if seat.oif != 0 => seat.oif,
+        Link::One(_) | Link::Unknown => return Err(Unfit::Link),
+    };
+    let source = own.bind.ip();
+    Ok(Query {
+        src: Some(source),
+        sport: own.bind.port(),
+        ..open_query(question, own.mark.unwrap_or(0), oif)
+    })
+}
+
+/// The same question with any source.
+pub(super) fn open_query(question: &Question, mark: u32, oif: u32) -> Query {
+    Query {
+        dst: question.next_hop.address.ip(),
+        src: None,
+        mark,
+        oif,
+        protocol: match question.next_hop.transport {
+            Transport::Udp => 17,
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => 6,
+        },
+        sport: 0,
+        dport: question.next_hop.address.port(),
+        flow: question.flow,
+    }
+}
+
+/// On which link the next hop is, as far as its address says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    /// Not link-local: the routes say.
+    Any,
+    /// Link-local on this one.
+    One(u32),
+    /// Link-local, written without its link.
+    Unknown,
+}
+
+/// A link-local address in a message cannot say its link. The link that the request came in on is
+/// meant, if its listener has one.
+pub(super) fn link_towards(view: &View, question: &Question) -> Link {
+    let SocketAddr::V6(v6) = question.next_hop.address else { return Link::Any };
+    if !v6.ip().is_unicast_link_local() {
+        return Link::Any;
+    }
+    match (link_of(question.next_hop.address), view.seat(question.ingress).oif) {
+        (0, 0) => Link::Unknown,
+        (0, link) | (link, _) => Link::One(link),
+    }
+}
+
+/// A socket that is tied to a device reaches that device's link alone; tied to a VRF, its members'.
+fn fits_link(fib: &Fib, seat: &Seat, link: u32) -> bool {
+    seat.oif == 0 || seat.oif == link || fib.l3_master(link) == seat.oif
+}
+
+/// SIP is sent to one host; sockets may not broadcast.
+pub(super) fn carries(kind: RouteKind) -> bool {
+    match kind {
+        RouteKind::Unicast | RouteKind::Local | RouteKind::Anycast => true,
+        RouteKind::Broadcast | RouteKind::Multicast => false,
+    }
 }

@@ -24,7 +24,7 @@ pub use pins::{Pin, PinKind, Pins};
 pub use trace::{Candidate, Note, Observer, Recorder};
 pub use view::{ListenerState, View};
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::fib::{NoRoute, Route, RouteKind};
 use crate::net::{NextHop, Transport};
@@ -179,9 +179,4 @@ pub enum Unfit {
     Device(Route),
     /// The snapshot cannot tell.
     AskKernel,
-}
-
-/// Whether two addresses are of one family.
-fn same_family(a: IpAddr, b: IpAddr) -> bool {
-    a.is_ipv4() == b.is_ipv4()
 }

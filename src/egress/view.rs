@@ -1,20 +1,30 @@
 //! The listeners of a Plan as a Fib sees them.
 
+use std::net::{IpAddr, SocketAddr};
+
 use crate::fib::Fib;
 use crate::net::Transport;
-use crate::plan::{ListenerId, Plan};
+use crate::plan::{Listener, ListenerId, Plan};
 
 /// The listeners of a [`Plan`] as a [`Fib`] sees them; part of each snapshot.
 ///
 /// All that the choice needs and that depends on nothing but the two is worked out once here.
-pub struct View {}
+pub struct View {
+    /// By [`ListenerId`].
+    seats: Vec<Seat>,
+    /// Ascending by identity.
+    identities: Vec<(u32, ListenerId)>,
+    /// Ascending by transport, address and configured order.
+    sockets: Vec<(Transport, IpAddr, ListenerId)>,
+    kinds: Vec<Kind>,
+}
 
 /// Whether a listener can be sent from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ListenerState {
     /// Its address is on the host, its device is up.
     Up,
-    /// Its address is on none of the host's interfaces.
+    /// Its address is on none of the host's interfaces (or, link-local, not on its own).
     AddressAbsent,
     /// The interface that carries its address is down.
     HomeDown,
@@ -24,17 +34,76 @@ pub enum ListenerState {
     DeviceDown,
 }
 
+/// One listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seat {
+    pub state: ListenerState,
+    /// What its socket is tied to: its `device`, or the link of its link-local address; 0 for none.
+    pub oif: u32,
+    /// The interface that carries its address; 0 for none.
+    pub home: u32,
+    /// The VRF that its `device` is or belongs to; 0 for none.
+    pub vrf: u32,
+}
+
+/// What can send by one transport to one family.
+struct Kind {
+    transport: Transport,
+    v4: bool,
+    /// In the order in which they are asked.
+    classes: Vec<Class>,
+}
+
+/// Listeners of one transport and family that share mark and device: the kernel treats them alike
+/// until their source comes in.
+pub(super) struct Class {
+    pub mark: u32,
+    /// Index of the `device`; 0 for none.
+    pub oif: u32,
+    pub vrf: u32,
+    /// In configured order; never empty.
+    pub members: Vec<ListenerId>,
+    /// The same, ascending by address, then in configured order.
+    pub by_address: Vec<(IpAddr, ListenerId)>,
+}
+
+impl Class {
+    fn new(first: &Listener, seat: &Seat) -> Self {
+        Self {
+            mark: first.mark.unwrap_or(0),
+            oif: if first.device.is_some() { seat.oif } else { 0 },
+            vrf: seat.vrf,
+            members: Vec::new(),
+            by_address: Vec::new(),
+        }
+    }
+
+    /// The members with this address, in configured order.
+    pub fn at(&self, address: IpAddr) -> &[(IpAddr, ListenerId)] {
+        let from = self.by_address.partition_point(|(ip, _)| *ip < address);
+        let rest = self.by_address.get(from..).unwrap_or_default();
+        let len = rest.iter().take_while(|(ip, _)| *ip == address).count();
+        rest.get(..len).unwrap_or_default()
+    }
+}
+
 impl View {
     /// Looks up devices, homes of addresses and states of all listeners.
     pub fn new(plan: &Plan, fib: &Fib) -> Self {
-        let _ = (plan, fib);
-        Self {}
+        let seats: Vec<Seat> = plan.listeners.iter().map(|l| Seat::of(l, fib)).collect();
+        let mut identities: Vec<(u32, ListenerId)> = (plan.listeners.iter())
+            .flat_map(|l| std::iter::once(l.identity).chain(l.formerly.iter().copied()).map(|i| (i, l.id)))
+            .collect();
+        identities.sort_unstable();
+        let mut sockets: Vec<_> = plan.listeners.iter().map(|l| (l.transport, l.bind.ip(), l.id)).collect();
+        sockets.sort_unstable();
+        let kinds = kinds(plan, &seats);
+        Self { seats, identities, sockets, kinds }
     }
 
     /// Whether the listener can be sent from.
     pub fn state(&self, listener: ListenerId) -> ListenerState {
-        let _ = listener;
-        todo!()
+        self.seat(listener).state
     }
 
     /// [`View::state`] is [`ListenerState::Up`].
@@ -42,16 +111,126 @@ impl View {
         self.state(listener) == ListenerState::Up
     }
 
+    /// Index of the interface that carries the listener's address.
+    pub fn home(&self, listener: ListenerId) -> Option<u32> {
+        Some(self.seat(listener).home).filter(|&index| index != 0)
+    }
+
     /// The listener with this identity, present or `formerly`.
     pub fn by_identity(&self, identity: u32) -> Option<ListenerId> {
-        let _ = identity;
-        todo!()
+        let place = self.identities.binary_search_by_key(&identity, |(i, _)| *i).ok()?;
+        self.identities.get(place).map(|(_, listener)| *listener)
     }
 
     /// The listener itself if it has this transport, else its sibling: the first listener of that
     /// transport with the same address, device and mark.
     pub fn sibling(&self, plan: &Plan, listener: ListenerId, transport: Transport) -> Option<ListenerId> {
-        let _ = (plan, listener, transport);
-        todo!()
+        let own = plan.listener(listener);
+        if own.transport == transport {
+            return Some(listener);
+        }
+        self.at(transport, own.bind.ip()).find(|&id| alike(plan.listener(id), own))
     }
+
+    /// The listener with this transport, address and port; of several, which differ in device or mark,
+    /// the one that is like `ingress` in these, else the first configured.
+    pub(super) fn at_socket(
+        &self,
+        plan: &Plan,
+        transport: Transport,
+        socket: SocketAddr,
+        ingress: &Listener,
+    ) -> Option<ListenerId> {
+        let here =
+            || self.at(transport, socket.ip()).filter(|&id| plan.listener(id).bind.port() == socket.port());
+        here().find(|&id| alike(plan.listener(id), ingress)).or_else(|| here().next())
+    }
+
+    /// The listeners with this transport and address, in configured order.
+    fn at(&self, transport: Transport, ip: IpAddr) -> impl Iterator<Item = ListenerId> {
+        let from = self.sockets.partition_point(|(t, i, _)| (*t, *i) < (transport, ip));
+        let here = self.sockets.get(from..).unwrap_or_default();
+        here.iter().take_while(move |(t, i, _)| (*t, *i) == (transport, ip)).map(|(_, _, id)| *id)
+    }
+
+    pub(super) fn seat(&self, listener: ListenerId) -> &Seat {
+        &self.seats[usize::from(listener.0)]
+    }
+
+    /// The classes that can send by this transport to an address of this family, in the order in which
+    /// they are asked.
+    pub(super) fn classes(&self, transport: Transport, destination: IpAddr) -> &[Class] {
+        (self.kinds.iter())
+            .find(|k| (k.transport, k.v4) == (transport, destination.is_ipv4()))
+            .map_or(&[], |k| &k.classes)
+    }
+}
+
+impl Seat {
+    fn of(listener: &Listener, fib: &Fib) -> Self {
+        let own_link = link_of(listener.bind);
+        let home = match own_link {
+            0 => fib.home_of(listener.bind.ip()),
+            link => fib.addresses().any(|(ip, dev)| (ip, dev) == (listener.bind.ip(), link)).then_some(link),
+        };
+        let device = listener.device.as_deref().map(|name| fib.link_index(name));
+        let oif = device.unwrap_or(Some(own_link));
+        let state = match (home, oif) {
+            (_, None) => ListenerState::DeviceAbsent,
+            (None, _) => ListenerState::AddressAbsent,
+            (Some(home), _) if !fib.link_up(home) => ListenerState::HomeDown,
+            (_, Some(oif)) if oif != 0 && !fib.link_up(oif) => ListenerState::DeviceDown,
+            _ => ListenerState::Up,
+        };
+        let vrf = device.flatten().map_or(0, |index| fib.l3_master(index));
+        Self { state, oif: oif.unwrap_or(0), home: home.unwrap_or(0), vrf }
+    }
+}
+
+/// The link of a link-local IPv6 address; 0 for other addresses.
+pub(super) fn link_of(address: SocketAddr) -> u32 {
+    match address {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => v6.scope_id(),
+        _ => 0,
+    }
+}
+
+fn alike(a: &Listener, b: &Listener) -> bool {
+    a.device == b.device && a.mark == b.mark
+}
+
+/// Listeners with neither mark nor device first, then those with a device alone, then the marked ones;
+/// within these in configured order of their first listener. An untied socket is what the main table
+/// is for; whoever ties one to a device or a mark means it for what the others cannot reach.
+fn kinds(plan: &Plan, seats: &[Seat]) -> Vec<Kind> {
+    let mut order: Vec<&Listener> = plan.listeners.iter().collect();
+    order.sort_by_key(|l| (l.mark.is_some(), l.device.is_some()));
+    let mut kinds: Vec<Kind> = Vec::new();
+    for listener in order {
+        let (transport, v4) = (listener.transport, listener.bind.is_ipv4());
+        let kind = find_or_push(
+            &mut kinds,
+            |k| (k.transport, k.v4) == (transport, v4),
+            || Kind { transport, v4, classes: Vec::new() },
+        );
+        let class = find_or_push(
+            &mut kind.classes,
+            |c| c.members.first().is_some_and(|&first| alike(plan.listener(first), listener)),
+            || Class::new(listener, &seats[usize::from(listener.id.0)]),
+        );
+        class.members.push(listener.id);
+        class.by_address.push((listener.bind.ip(), listener.id));
+    }
+    for class in kinds.iter_mut().flat_map(|kind| &mut kind.classes) {
+        class.by_address.sort_unstable();
+    }
+    kinds
+}
+
+fn find_or_push<T>(list: &mut Vec<T>, is_it: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> &mut T {
+    let place = list.iter().position(is_it).unwrap_or_else(|| {
+        list.push(make());
+        list.len() - 1
+    });
+    &mut list[place]
 }
