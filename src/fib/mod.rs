@@ -207,6 +207,11 @@ impl Fib {
         }
     }
 
+    /// The VRF that the interface is or belongs to, as an interface index; 0 for none.
+    pub fn l3_master(&self, index: u32) -> u32 {
+        self.links.l3_master(index)
+    }
+
     /// All addresses of the host with the index of their interface, usable ones only: not tentative,
     /// on an interface that is up.
     pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
