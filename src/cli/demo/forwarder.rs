@@ -1,0 +1,138 @@
+//! The forwarder of the demo: this very program, run as an operator would, with a file of its own.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::Failure;
+use super::world::{FORWARDER, LINKS, SERVICE};
+
+/// How long the forwarder may take to stop: the 5 s that `run` allows itself, and a little.
+const STOP: Duration = Duration::from_secs(7);
+
+/// A configuration file in a folder of its own, and commands that read it.
+pub struct Forwarder {
+    folder: TempDir,
+    child: Option<Child>,
+}
+
+impl Forwarder {
+    /// Writes the configuration.
+    pub fn new() -> Result<Self, Failure> {
+        let folder = tempfile::Builder::new().prefix("viaduct-demo-").tempdir()?;
+        let forwarder = Self { folder, child: None };
+        fs::write(forwarder.file(), configuration())?;
+        Ok(forwarder)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("viaduct.toml")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("viaduct.log")
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("/proc/self/exe");
+        command.args(words).arg("-c").arg(self.file()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command on the demo's configuration; its output goes where ours goes.
+    pub fn show(&self, words: &[&str]) -> Result<(), Failure> {
+        let status = self.command(words).status()?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Failure::new(format!("`viaduct {}` ended with {status}", words.join(" "))))
+    }
+
+    /// Starts `viaduct run`.
+    pub fn start(&mut self) -> Result<(), Failure> {
+        let log = fs::File::create(self.log())?;
+        let child = self.command(&["run"]).stdout(log.try_clone()?).stderr(log).spawn()?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Fails with the forwarder's own words if it has ended.
+    pub fn check_alive(&mut self) -> Result<(), Failure> {
+        let Some(child) = &mut self.child else { return Ok(()) };
+        match child.try_wait()? {
+            None => Ok(()),
+            Some(status) => {
+                self.child = None;
+                let log = fs::read_to_string(self.log()).unwrap_or_default();
+                Err(Failure::new(format!("the forwarder ended with {status}; it said:\n{log}")))
+            }
+        }
+    }
+
+    /// Asks the forwarder to stop and waits for it.
+    pub fn stop(mut self) -> Result<(), Failure> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        terminate(&child)?;
+        let deadline = Instant::now() + STOP;
+        while Instant::now() < deadline {
+            if let Some(status) = child.try_wait()? {
+                return if status.success() {
+                    Ok(())
+                } else {
+                    Err(Failure::new(format!("the forwarder ended with {status} on SIGTERM")))
+                };
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill()?;
+        child.wait()?;
+        Err(Failure::new(format!("the forwarder did not stop within {STOP:?} of SIGTERM")))
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Nothing is left to do with an error: the demo is failing already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn terminate(child: &Child) -> Result<(), Failure> {
+    let id = i32::try_from(child.id()).map_err(|_| Failure::new("process number out of range"))?;
+    kill(Pid::from_raw(id), Signal::SIGTERM).map_err(|errno| Failure::new(format!("SIGTERM: {errno}")))
+}
+
+fn configuration() -> String {
+    let mut text = String::from("[admin]\nlisten = \"127.0.0.1:9060\"\n");
+    for (name, ip) in LINKS.into_iter().zip(FORWARDER) {
+        let bind = SocketAddr::new(ip, 5060);
+        text.push_str(&format!("\n[[listener]]\nname = \"{name}\"\nbind = \"udp:{bind}\"\n"));
+    }
+    text.push_str(&format!(
+        "
+[[route]]                       # numbers *33… go to the media service, by whatever interface leads there
+name = \"media\"
+when = {{ ruri_user = '^\\*33[0-9]+$' }}
+to = \"sip:{SERVICE}:5060\"
+
+[[route]]                       # everybody else may go where they ask
+name = \"networks\"
+when = {{ source = [\"203.0.113.0/24\", \"10.0.0.0/8\", \"fd00:10::/64\"] }}
+to = \"request-uri\"
+
+[[route]]
+name = \"no-relay\"
+reject = 403
+"
+    ));
+    text
+}
