@@ -170,7 +170,8 @@ impl Agents {
 
     fn place(&mut self, plan: &Plan, number: u32, now: Instant) -> String {
         // The last letter tells the callee who ends the call.
-        let (bye_by, letter) = if number % 2 == 0 { (Role::Caller, 'a') } else { (Role::Callee, 'b') };
+        let (bye_by, letter) =
+            if number.is_multiple_of(2) { (Role::Caller, 'a') } else { (Role::Callee, 'b') };
         let call_id = format!("demo{}x{number}{letter}", self.batch);
         let script = Script { call_id: call_id.clone(), bye_by };
         let neighbour = self.doors[plan.from].neighbour;

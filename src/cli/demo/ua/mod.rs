@@ -127,3 +127,73 @@ impl Agent {
         self.calls.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "192.0.2.1:5060";
+    const B: &str = "192.0.2.2:5060";
+
+    /// Lets two agents talk until nothing is left to say; `lose` names datagrams that get lost.
+    fn talk(bye_by: Role, lose: impl Fn(usize) -> bool) -> (Vec<Finished>, Vec<Finished>) {
+        let (a, b): (SocketAddr, SocketAddr) = (A.parse().unwrap(), B.parse().unwrap());
+        let (mut caller, mut callee) = (Agent::new(a), Agent::new(b));
+        let call_id = if bye_by == Role::Caller { "xa" } else { "xb" };
+        let mut now = Instant::now();
+        let script = Script { call_id: call_id.into(), bye_by };
+        caller.place(script, &format!("sip:bob@{B}"), 0, b, now);
+        let mut count = 0;
+        for _ in 0..200 {
+            now += Duration::from_millis(50);
+            count = pass(&mut caller, &mut callee, a, now, count, &lose);
+            count = pass(&mut callee, &mut caller, b, now, count, &lose);
+        }
+        (caller.take_finished(), callee.take_finished())
+    }
+
+    fn pass(
+        sender: &mut Agent,
+        receiver: &mut Agent,
+        from: SocketAddr,
+        now: Instant,
+        mut count: usize,
+        lose: &impl Fn(usize) -> bool,
+    ) -> usize {
+        sender.tick(now);
+        for send in sender.take_sends() {
+            count += 1;
+            if !lose(count) {
+                receiver.receive(send.text.as_bytes(), send.port, from, now);
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn a_call_runs_its_script_whoever_ends_it() {
+        for bye_by in [Role::Caller, Role::Callee] {
+            let (caller, callee) = talk(bye_by, |_| false);
+            assert_eq!((caller.len(), callee.len()), (1, 1), "{bye_by:?}");
+            for side in [&caller[0], &callee[0]] {
+                assert_eq!((side.failure.as_deref(), side.retransmissions), (None, 0));
+            }
+            assert_eq!(caller[0].release.is_some(), bye_by == Role::Caller);
+        }
+    }
+
+    #[test]
+    fn a_lost_datagram_is_sent_again() {
+        for lost in 1..=9 {
+            let (caller, callee) = talk(Role::Caller, |number| number == lost);
+            assert_eq!((caller.len(), callee.len()), (1, 1), "datagram {lost}");
+            assert_eq!(caller[0].failure, None, "datagram {lost}");
+        }
+    }
+
+    #[test]
+    fn silence_is_a_failure() {
+        let (caller, _) = talk(Role::Caller, |_| true);
+        assert!(caller[0].failure.as_deref().unwrap().starts_with("no final answer to INVITE 1"));
+    }
+}
