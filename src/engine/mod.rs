@@ -77,6 +77,15 @@ pub trait Shard<I: Io> {
     fn begin(&mut self, io: &mut I, now: Now);
     /// One event of the batch.
     fn on_event(&mut self, io: &mut I, event: Event<'_>);
-    /// The batch ends; the instant at which the shard wants to run again even if nothing happens.
-    fn end(&mut self, io: &mut I) -> Option<Now>;
+    /// The batch ends; what the engine shall do next.
+    fn end(&mut self, io: &mut I) -> Next;
+}
+
+/// What a shard wants after a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Wait for events, or until this instant if there is one.
+    Wait(Option<Now>),
+    /// The shard is done: sends under way are finished, everything is closed, the loop returns.
+    Stop,
 }
