@@ -8,7 +8,6 @@ pub mod completions;
 pub mod demo;
 pub mod explain;
 pub mod man;
-pub mod netns;
 pub mod routes;
 pub mod run;
 

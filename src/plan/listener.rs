@@ -4,11 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::net::Transport;
-
-/// A listener's number: its place in [`super::Plan::listeners`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListenerId(pub u16);
+use crate::net::{ListenerId, Transport};
 
 /// A named (transport, address, port) that Viaduct receives on and sends from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@
 
 mod listener;
 
-pub use listener::{Advertise, Listener, ListenerId};
+pub use crate::net::ListenerId;
+pub use listener::{Advertise, Listener};
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Rule, RuleId};
-use crate::net::Transport;
-use crate::plan::ListenerId;
+use crate::net::{ListenerId, Transport};
 
 /// What the conditions look at; borrowed from the request.
 ///

@@ -4,8 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::net::Transport;
-use crate::plan::ListenerId;
+use crate::net::{ListenerId, Transport};
 
 /// A rule's number: its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

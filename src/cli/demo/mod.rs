@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::netns;
 use calls::{AGENTS, Agents, BACKUP_PORT, Plan, Results, SERVICE_AGENT};
 use forwarder::Forwarder;
 use report::{Flip, Report, Row};
@@ -90,7 +89,7 @@ pub fn execute(args: Args) -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<Report, Failure> {
-    netns::enter().map_err(|error| Failure::new(error.to_string()).hint(netns::REMEDY))?;
+    world::enter()?;
     let world = World::build()?;
     let mut forwarder = Forwarder::new()?;
     if !args.json {
