@@ -34,3 +34,14 @@ pub const PIN_SETS: usize = 65_536;
 
 /// Pins in a set: what fits into one cache line of fingerprints and times.
 pub const PIN_WAYS: usize = 5;
+
+/// Records that wait for the log, from all shards together. The control thread takes them every
+/// 100 ms; one more is lost and counted.
+pub const RECORDS: usize = 1_024;
+
+/// Panics in a second that a shard survives. One message that panics is a defect that a neighbour may
+/// hit now and then; more than a few a second is an attack or a broken shard.
+pub const PANICS_PER_SECOND: u32 = 5;
+
+/// How long a stopping shard waits for its sockets to run empty, in nanoseconds.
+pub const STOP_NS: u64 = 5_000_000_000;

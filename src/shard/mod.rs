@@ -1,1 +1,27 @@
-//! placeholder
+//! One core's loop: calls the stages in order for each datagram, and counts what became of it.
+//!
+//! Place in the flow: an [`crate::engine`] drives a [`Worker`]; it reads the newest [`Publication`]
+//! once per batch, hands each datagram to [`crate::proxy`] and the result back to the engine.
+//!
+//! ```text
+//!  control ──► Publication ──► begin ──► open and close sockets
+//!                                │
+//!  engine ──► Event::Datagram ──►│ handle ──► send ──► Event::Sent ──► counted
+//!                                │   └► drop, counted
+//!  control ◄── Record ◄──────────┘
+//! ```
+//!
+//! A shard takes no lock, allocates nothing per message and makes no system call of its own. A panic
+//! in the handling of a message costs that message; more than a few a second stop this shard alone.
+
+mod cookie;
+mod noted;
+mod panics;
+mod publication;
+mod record;
+mod worker;
+
+pub use panics::install_hook;
+pub use publication::{Bindings, Bound, Publication, Published, SocketTable};
+pub use record::{Record, RecordKind, Records, Text};
+pub use worker::{End, Handler, Setup, Worker};

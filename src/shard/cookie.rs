@@ -1,0 +1,80 @@
+//! What the engine keeps for a message between its send and its completion: which counter it belongs to.
+
+use crate::egress::Reason;
+use crate::metrics::{Class, SeriesId, ShardMetrics};
+
+/// As what a message leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cookie {
+    /// Forwarded or relayed.
+    Message {
+        /// The listener that it leaves from.
+        series: SeriesId,
+        /// Its class.
+        class: Class,
+        /// Why it leaves from there.
+        reason: Reason,
+    },
+    /// An answer of our own with this status.
+    Answer(u16),
+}
+
+const ANSWER: u32 = 1 << 31;
+const REASON_BITS: u32 = 4;
+const CLASS_BITS: u32 = 6;
+
+const _: () = assert!(Reason::ALL.len() <= 1 << REASON_BITS && Class::ALL.len() <= 1 << CLASS_BITS);
+
+impl Cookie {
+    /// Packs it.
+    pub fn pack(self) -> u32 {
+        match self {
+            Self::Answer(status) => ANSWER | u32::from(status),
+            Self::Message { series, class, reason } => {
+                (u32::from(series.0) << CLASS_BITS | class as u32) << REASON_BITS | reason.index() as u32
+            }
+        }
+    }
+
+    /// Unpacks it; `None`: nothing that [`Cookie::pack`] gives.
+    pub fn unpack(packed: u32) -> Option<Self> {
+        if packed & ANSWER != 0 {
+            return Some(Self::Answer(packed as u16));
+        }
+        let reason = packed & ((1 << REASON_BITS) - 1);
+        let class = (packed >> REASON_BITS) & ((1 << CLASS_BITS) - 1);
+        Some(Self::Message {
+            series: SeriesId((packed >> (REASON_BITS + CLASS_BITS)) as u16),
+            class: *Class::ALL.get(class as usize)?,
+            reason: *Reason::ALL.get(reason as usize)?,
+        })
+    }
+
+    /// Counts it as sent.
+    pub fn count(self, metrics: &ShardMetrics) {
+        match self {
+            Self::Message { series, class, reason } => metrics.traffic.sent(series, class, reason),
+            Self::Answer(status) => metrics.answered(status),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_is_unpacked() {
+        let mut all = vec![Cookie::Answer(100), Cookie::Answer(699)];
+        for class in Class::ALL {
+            for reason in Reason::ALL {
+                for series in [SeriesId(0), SeriesId(7), SeriesId::OTHER] {
+                    all.push(Cookie::Message { series, class: *class, reason });
+                }
+            }
+        }
+        for cookie in all {
+            assert_eq!(Cookie::unpack(cookie.pack()), Some(cookie));
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What a shard tells the log: fixed-size records through a bounded queue, never a formatted line.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::egress::NoEgress;
+use crate::engine::SocketId;
+use crate::fib::Route;
+use crate::limits;
+use crate::net::NextHop;
+use crate::plan::ListenerId;
+
+/// Something an operator should read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Record {
+    /// From which shard.
+    pub shard: u16,
+    /// By which snapshot it decided; listeners are numbered as that snapshot's Plan does.
+    pub generation: u64,
+    /// What happened.
+    pub kind: RecordKind,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RecordKind {
+    /// A request found no listener to leave from.
+    NoEgress {
+        /// Where it came in.
+        on: ListenerId,
+        /// Where it would have gone.
+        next_hop: NextHop,
+        /// Why it did not.
+        why: NoEgress,
+    },
+    /// A request left from the listener that `no_listener` names.
+    Fallback {
+        /// That listener.
+        listener: ListenerId,
+        /// Where it went.
+        next_hop: NextHop,
+        /// How it leaves.
+        route: Route,
+    },
+    /// Handling a message panicked.
+    Panic {
+        /// Where it came in.
+        on: ListenerId,
+        /// Who sent it.
+        from: SocketAddr,
+        /// What the panic says.
+        message: Text<96>,
+        /// Where in the code.
+        place: Text<64>,
+    },
+    /// Too many panics: the shard stops.
+    TooManyPanics,
+    /// A socket failed for good; the engine has closed it.
+    SocketLost {
+        /// Which one.
+        socket: SocketId,
+    },
+    /// The first refused send with this error number on this socket.
+    SendRefused {
+        /// From which socket.
+        socket: SocketId,
+        /// Where to.
+        to: SocketAddr,
+        /// The kernel's error number.
+        errno: i32,
+    },
+}
+
+/// Text of bounded length, cut where it is longer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Text<const N: usize> {
+    len: u8,
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Text<N> {
+    /// As much of `text` as fits, cut between characters.
+    pub fn new(text: &str) -> Self {
+        const { assert!(N <= u8::MAX as usize) };
+        let mut len = text.len().min(N);
+        while !text.is_char_boundary(len) {
+            len -= 1;
+        }
+        let mut bytes = [0; N];
+        bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+        Self { len: len as u8, bytes }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+}
+
+impl<const N: usize> fmt::Debug for Text<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+/// The queue from all shards to the control thread.
+///
+/// The reader polls: a shard that pushes wakes nobody, so it makes no system call.
+#[derive(Clone)]
+pub struct Records(Arc<ArrayQueue<Record>>);
+
+impl Default for Records {
+    fn default() -> Self {
+        Self(Arc::new(ArrayQueue::new(limits::RECORDS)))
+    }
+}
+
+impl Records {
+    /// Appends a record; false: the queue is full, the record is lost.
+    pub fn push(&self, record: Record) -> bool {
+        self.0.push(record).is_ok()
+    }
+
+    /// Takes the oldest record.
+    pub fn pop(&self) -> Option<Record> {
+        self.0.pop()
+    }
+}

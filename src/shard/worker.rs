@@ -1,0 +1,406 @@
+//! The shard that an engine drives.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::Cache;
+
+use super::cookie::Cookie;
+use super::noted::Noted;
+use super::panics::{self, Caught};
+use super::publication::{Publication, Published};
+use super::record::{Record, RecordKind, Records};
+use crate::drop_reason::DropReason;
+use crate::egress::{Egress, NoEgress, Reason};
+use crate::engine::{Event, Io, Next, Shard, SocketId};
+use crate::limits;
+use crate::metrics::{Class, ShardMetrics};
+use crate::net::{NextHop, Now};
+use crate::plan::ListenerId;
+use crate::proxy::{self, Incoming, Outcome, Tally};
+use crate::snapshot::Snapshot;
+
+/// What decides about a message: [`proxy::State`], or a stand-in for tests.
+pub trait Handler {
+    /// Decides, and writes what is to be sent into `out`.
+    fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome;
+    /// The snapshot has another Plan from now on.
+    fn adopt(&mut self, snapshot: &Snapshot);
+    /// What was counted since the start.
+    fn tally(&self) -> Tally;
+    /// Why the last message found no egress, if that was so.
+    fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)>;
+}
+
+impl Handler for proxy::State {
+    fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome {
+        proxy::handle(self, snapshot, incoming, now, out)
+    }
+
+    fn adopt(&mut self, snapshot: &Snapshot) {
+        self.adopt(snapshot);
+    }
+
+    fn tally(&self) -> Tally {
+        self.tally()
+    }
+
+    fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {
+        self.take_no_egress()
+    }
+}
+
+/// What a shard is made from.
+pub struct Setup<S> {
+    /// Its number, from 0.
+    pub number: u16,
+    /// Where it finds the newest publication.
+    pub published: Published<S>,
+    /// What it counts in.
+    pub metrics: Arc<ShardMetrics>,
+    /// What it tells the log through.
+    pub records: Records,
+}
+
+/// Why a shard stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The process stops.
+    Asked,
+    /// Too many panics.
+    Panics,
+}
+
+/// One core's shard.
+pub struct Worker<S, H = proxy::State> {
+    number: u16,
+    published: Cache<Published<S>, Arc<Publication<S>>>,
+    current: Arc<Publication<S>>,
+    started: bool,
+    handler: H,
+    metrics: Arc<ShardMetrics>,
+    records: Records,
+    /// Sockets that the engine has, whether or not it is closing them.
+    open: Vec<Open>,
+    in_flight: u64,
+    now: Now,
+    stop_by: Option<Now>,
+    end: Option<End>,
+    panic_rate: panics::Rate,
+    noted: Noted,
+    batch: BatchClock,
+}
+
+struct Open {
+    id: SocketId,
+    closing: bool,
+    /// The last error number that was told of this socket's sends.
+    refused: i32,
+}
+
+impl<S> Worker<S> {
+    /// A shard that forwards.
+    pub fn new(setup: Setup<S>) -> Self {
+        let current = setup.published.load_full();
+        let handler = proxy::State::new(setup.number, &current.snapshot);
+        Self::with_handler(setup, handler)
+    }
+}
+
+impl<S, H: Handler> Worker<S, H> {
+    /// A shard with this handler.
+    pub fn with_handler(setup: Setup<S>, handler: H) -> Self {
+        let mut published = Cache::new(setup.published);
+        let current = Arc::clone(published.load());
+        Self {
+            number: setup.number,
+            published,
+            current,
+            started: false,
+            handler,
+            metrics: setup.metrics,
+            records: setup.records,
+            open: Vec::with_capacity(2 * limits::LISTENERS),
+            in_flight: 0,
+            now: Now::default(),
+            stop_by: None,
+            end: None,
+            panic_rate: panics::Rate::default(),
+            noted: Noted::new(),
+            batch: BatchClock::default(),
+        }
+    }
+
+    /// Why the shard stopped; `None`: it has not.
+    pub fn ended(&self) -> Option<End> {
+        self.end
+    }
+}
+
+impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
+    fn begin(&mut self, io: &mut I, now: Now) {
+        self.batch.begin();
+        self.now = now;
+        let newest = self.published.load();
+        if !Arc::ptr_eq(newest, &self.current) {
+            let newest = Arc::clone(newest);
+            self.take_over(io, newest);
+        } else if !self.started {
+            self.open_and_close(io);
+        }
+        self.started = true;
+    }
+
+    fn on_event(&mut self, io: &mut I, event: Event<'_>) {
+        match event {
+            Event::Datagram { on, from, bytes, truncated } => {
+                self.on_datagram(io, on, from, bytes, truncated)
+            }
+            Event::Sent { cookie } => self.on_sent(cookie),
+            Event::SendFailed { on, to, errno, .. } => self.on_send_failed(on, to, errno),
+            Event::Closed { on } => self.on_closed(on),
+        }
+    }
+
+    fn end(&mut self, _io: &mut I) -> Next {
+        self.copy_tally();
+        self.metrics.batches.count();
+        self.batch.end(self.now, &self.metrics);
+        if self.end.is_none() && self.stop_by.is_some_and(|by| self.drained() || self.now >= by) {
+            self.end = Some(End::Asked);
+        }
+        if self.end.is_some() { Next::Stop } else { Next::Wait(self.stop_by) }
+    }
+}
+
+impl<S, H: Handler> Worker<S, H> {
+    fn take_over<I: Io<Source = S>>(&mut self, io: &mut I, newest: Arc<Publication<S>>) {
+        let old = std::mem::replace(&mut self.current, newest);
+        if !Arc::ptr_eq(&old.snapshot.plan, &self.current.snapshot.plan) {
+            self.handler.adopt(&self.current.snapshot);
+        }
+        if !self.started || !Arc::ptr_eq(&old.sockets, &self.current.sockets) {
+            self.open_and_close(io);
+        }
+        if self.current.stopping && self.stop_by.is_none() {
+            self.stop_by = Some(self.now.plus_ns(limits::STOP_NS));
+        }
+        self.noted.clear();
+        self.metrics.generation.set(self.current.snapshot.generation);
+    }
+
+    fn open_and_close<I: Io<Source = S>>(&mut self, io: &mut I) {
+        let wanted = self.current.sockets.get(usize::from(self.number)).map_or(&[][..], |s| &s[..]);
+        for open in self.open.iter_mut().filter(|o| !o.closing) {
+            if !wanted.iter().any(|(id, _)| *id == open.id) {
+                open.closing = true;
+                io.close(open.id);
+            }
+        }
+        for (id, source) in wanted {
+            if !self.open.iter().any(|o| o.id == *id) {
+                io.open(*id, source);
+                self.open.push(Open { id: *id, closing: false, refused: 0 });
+            }
+        }
+        self.metrics.generation.set(self.current.snapshot.generation);
+    }
+
+    fn on_datagram<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        socket: SocketId,
+        from: SocketAddr,
+        bytes: &[u8],
+        truncated: bool,
+    ) {
+        let Some(on) = self.current.bindings.listener(socket) else {
+            return self.metrics.dropped(DropReason::ListenerGone);
+        };
+        let class = Class::of(bytes);
+        if let Some(bound) = self.current.bindings.bound(on) {
+            self.metrics.traffic.received(bound.series, class);
+        }
+        if self.end.is_some() {
+            return self.metrics.dropped(DropReason::Stopping);
+        }
+        if truncated {
+            return self.metrics.dropped(DropReason::Truncated);
+        }
+        let Some(mut tx) = io.tx() else {
+            return self.metrics.dropped(DropReason::NoSendBuffer);
+        };
+        let incoming = Incoming { bytes, on, from };
+        let outcome =
+            panics::guard(|| self.handler.handle(&self.current.snapshot, &incoming, self.now, tx.as_mut()));
+        match outcome {
+            Ok(outcome) => self.act(io, tx, socket, class, &incoming, outcome),
+            Err(caught) => {
+                io.discard(tx);
+                self.on_panic(&incoming, caught);
+            }
+        }
+    }
+
+    /// Sends what was decided, and counts what is not sent.
+    fn act<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        tx: I::Tx,
+        socket: SocketId,
+        class: Class,
+        incoming: &Incoming<'_>,
+        outcome: Outcome,
+    ) {
+        let (listener, to, len, reason) = match outcome {
+            Outcome::Forward { decision, len } => {
+                let egress = decision.egress;
+                if egress.reason == Reason::Fallback {
+                    self.note_fallback(egress, decision.next_hop);
+                }
+                (egress.listener, decision.next_hop.address, len, egress.reason)
+            }
+            Outcome::Relay { on, to, len, .. } => (on, to, len, Reason::Response),
+            Outcome::Answer { to, len, status } => {
+                self.note_no_egress(incoming.on);
+                return self.send(io, tx, len, socket, to, Cookie::Answer(status));
+            }
+            Outcome::Drop(reason) => {
+                self.note_no_egress(incoming.on);
+                io.discard(tx);
+                return self.metrics.dropped(reason);
+            }
+        };
+        match self.current.bindings.bound(listener) {
+            Some(bound) => {
+                let cookie = Cookie::Message { series: bound.series, class, reason };
+                self.send(io, tx, len, bound.socket, to, cookie);
+            }
+            None => {
+                io.discard(tx);
+                self.metrics.dropped(DropReason::ListenerGone);
+            }
+        }
+    }
+
+    fn send<I: Io>(
+        &mut self,
+        io: &mut I,
+        tx: I::Tx,
+        len: usize,
+        socket: SocketId,
+        to: SocketAddr,
+        cookie: Cookie,
+    ) {
+        self.in_flight += 1;
+        io.send(tx, len, socket, to, cookie.pack());
+    }
+
+    fn on_sent(&mut self, cookie: u32) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(cookie) = Cookie::unpack(cookie) {
+            cookie.count(&self.metrics);
+        }
+    }
+
+    fn on_send_failed(&mut self, socket: SocketId, to: SocketAddr, errno: i32) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.metrics.dropped(match errno {
+            libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => DropReason::SendQueueFull,
+            libc::EMSGSIZE => DropReason::TooLarge,
+            libc::EBADF => DropReason::ListenerGone,
+            _ => DropReason::SendFailed,
+        });
+        if let Some(open) = self.open.iter_mut().find(|o| o.id == socket && o.refused != errno) {
+            open.refused = errno;
+            self.record(RecordKind::SendRefused { socket, to, errno });
+        }
+    }
+
+    fn on_closed(&mut self, socket: SocketId) {
+        let Some(place) = self.open.iter().position(|o| o.id == socket) else { return };
+        if !self.open.swap_remove(place).closing {
+            self.record(RecordKind::SocketLost { socket });
+        }
+    }
+
+    fn on_panic(&mut self, incoming: &Incoming<'_>, caught: Caught) {
+        self.metrics.dropped(DropReason::Panic);
+        let Caught { message, place } = caught;
+        self.record(RecordKind::Panic { on: incoming.on, from: incoming.from, message, place });
+        self.handler.adopt(&self.current.snapshot);
+        if self.panic_rate.exceeded(self.now) && self.end.is_none() {
+            self.end = Some(End::Panics);
+            self.record(RecordKind::TooManyPanics);
+        }
+    }
+
+    fn note_fallback(&mut self, egress: Egress, next_hop: NextHop) {
+        if self.noted.is_new(next_hop.address.ip()) {
+            self.record(RecordKind::Fallback { listener: egress.listener, next_hop, route: egress.route });
+        }
+    }
+
+    fn note_no_egress(&mut self, on: ListenerId) {
+        if let Some((next_hop, why)) = self.handler.take_no_egress()
+            && self.noted.is_new(next_hop.address.ip())
+        {
+            self.record(RecordKind::NoEgress { on, next_hop, why });
+        }
+    }
+
+    fn record(&self, kind: RecordKind) {
+        let generation = self.current.snapshot.generation;
+        if !self.records.push(Record { shard: self.number, generation, kind }) {
+            self.metrics.records_lost.count();
+        }
+    }
+
+    fn copy_tally(&self) {
+        let tally = self.handler.tally();
+        let m = &self.metrics;
+        m.pins.set(tally.pins);
+        m.pin_hits.set(tally.pin_hits);
+        m.pin_evictions.set(tally.pin_evictions);
+        m.egress_moved.set(tally.egress_moved);
+        m.bad_tokens.set(tally.bad_tokens);
+        m.in_flight.set(self.in_flight);
+    }
+
+    fn drained(&self) -> bool {
+        self.open.is_empty() && self.in_flight == 0
+    }
+}
+
+/// Measures batches; decides nothing, so it may read the real clock in simulations too.
+#[derive(Default)]
+struct BatchClock {
+    begun: Option<Instant>,
+    window: u64,
+    worst_ns: u64,
+    worst_before_ns: u64,
+}
+
+/// How long the longest batch is remembered, at least.
+const WINDOW_NS: u64 = 15_000_000_000;
+
+impl BatchClock {
+    fn begin(&mut self) {
+        self.begun = Some(Instant::now());
+    }
+
+    fn end(&mut self, now: Now, metrics: &ShardMetrics) {
+        let Some(begun) = self.begun.take() else { return };
+        let ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let window = now.0 / WINDOW_NS;
+        if window != self.window {
+            self.worst_before_ns = if window == self.window + 1 { self.worst_ns } else { 0 };
+            self.worst_ns = 0;
+            self.window = window;
+        }
+        self.worst_ns = self.worst_ns.max(ns);
+        metrics.busy_ns.add(ns);
+        metrics.worst_batch_ns.set(self.worst_ns.max(self.worst_before_ns));
+    }
+}
