@@ -8,6 +8,7 @@ pub mod completions;
 pub mod demo;
 pub mod explain;
 pub mod man;
+pub mod netns;
 pub mod routes;
 pub mod run;
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::netns;
 use calls::{AGENTS, Agents, BACKUP_PORT, Plan, Results, SERVICE_AGENT};
 use forwarder::Forwarder;
 use report::{Flip, Report, Row};
@@ -89,7 +90,7 @@ pub fn execute(args: Args) -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<Report, Failure> {
-    world::enter()?;
+    netns::enter().map_err(|error| Failure::new(error.to_string()).hint(netns::REMEDY))?;
     let world = World::build()?;
     let mut forwarder = Forwarder::new()?;
     if !args.json {
