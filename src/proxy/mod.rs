@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::drop_reason::DropReason;
-use crate::egress::{Egress, NoEgress};
+use crate::egress::{Egress, NoEgress, Question};
 use crate::net::{NextHop, Now};
 use crate::plan::ListenerId;
 use crate::rules::RuleId;
@@ -71,10 +71,24 @@ impl State {
         todo!()
     }
 
+    /// What the message that was handled last led to on its way, besides its [`Outcome`].
+    pub fn considered(&self) -> Considered {
+        todo!()
+    }
+
     /// Why the message that was handled last found no egress, if that was so: for the log.
     pub fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {
         todo!()
     }
+}
+
+/// What a message led to on its way; for `explain`, which tells it also where nothing was forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Considered {
+    /// The rule that matched, whatever it does.
+    pub rule: Option<RuleId>,
+    /// What [`crate::egress`] was asked, also where it found nothing.
+    pub question: Option<Question>,
 }
 
 /// What a shard's [`State`] has counted since it was made; copied into the metrics after each batch.
