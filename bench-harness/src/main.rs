@@ -1,2 +1,46 @@
-//! x
-fn main() {}
+//! Measures Viaduct against the floor that the kernel and the engine set.
+
+mod load;
+mod measure;
+mod messages;
+mod overload;
+mod progress;
+mod ratio;
+mod subject;
+mod world;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measures Viaduct against the floor that the kernel sets
+///
+/// Builds its own network namespaces; needs two cores, and root or user namespaces. Build with
+/// `cargo build --release --workspace` first: debug builds measure nothing.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Ratio(ratio::Args),
+    Overload(overload::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Ratio(args) => ratio::execute(&args),
+        Command::Overload(args) => overload::execute(&args),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench-harness: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

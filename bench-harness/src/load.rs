@@ -1,0 +1,176 @@
+//! Open-loop load: a generator that keeps to its schedule whatever comes back, and a sink that drains.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{
+    ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, SockaddrStorage, recvmmsg, sendmsg,
+};
+
+use crate::messages::Template;
+
+/// The generator wakes this often and sends what is due.
+const TICK: Duration = Duration::from_micros(200);
+/// Most messages of one UDP_SEGMENT send: the kernel's limit of segments and the datagram's of bytes.
+const SEGMENTS: usize = 64;
+
+/// What a run of the generator came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// Messages sent.
+    pub messages: u64,
+    /// Messages the schedule asked for; more than `messages` means that the generator was the limit.
+    pub scheduled: u64,
+}
+
+impl Sent {
+    /// The generator kept to its schedule: it was not the limit.
+    pub fn on_schedule(&self) -> bool {
+        self.messages * 1000 >= self.scheduled * 995
+    }
+}
+
+/// Sends INVITEs at a rate.
+pub struct Generator {
+    socket: UdpSocket,
+    template: Template,
+    number: u32,
+    buffer: Vec<u8>,
+}
+
+impl Generator {
+    /// A generator that calls users at `callee`.
+    pub fn new(socket: UdpSocket, callee: SocketAddr) -> io::Result<Self> {
+        let template = Template::invite(socket.local_addr()?, callee);
+        socket.set_nonblocking(false)?;
+        Ok(Self { socket, template, number: 0, buffer: Vec::with_capacity(SEGMENTS * 1024) })
+    }
+
+    /// Length of each message in bytes.
+    pub fn message_len(&self) -> usize {
+        self.template.len()
+    }
+
+    /// Sends `rate` messages a second for `length`, evenly in ticks; distinct over the generator's life.
+    pub fn run(&mut self, to: SocketAddrV4, rate: u64, length: Duration) -> io::Result<Sent> {
+        let begin = Instant::now();
+        let scheduled = rate * length.as_micros() as u64 / 1_000_000;
+        let mut messages = 0;
+        loop {
+            let elapsed = begin.elapsed();
+            let due = (rate as f64 * elapsed.as_secs_f64()) as u64;
+            while messages < due.min(scheduled) {
+                let burst = (due.min(scheduled) - messages).min(SEGMENTS as u64);
+                self.burst(to, burst as usize)?;
+                messages += burst;
+                if begin.elapsed() > length {
+                    break;
+                }
+            }
+            if elapsed >= length {
+                return Ok(Sent { messages, scheduled });
+            }
+            std::thread::sleep(TICK.saturating_sub(begin.elapsed() - elapsed));
+        }
+    }
+
+    fn burst(&mut self, to: SocketAddrV4, count: usize) -> io::Result<()> {
+        self.buffer.clear();
+        for _ in 0..count {
+            self.template.append(self.number, &mut self.buffer);
+            self.number = self.number.wrapping_add(1);
+        }
+        let segment = self.template.len() as u16;
+        let control = [ControlMessage::UdpGsoSegments(&segment)];
+        let slices = [IoSlice::new(&self.buffer)];
+        let to = SockaddrIn::from(to);
+        match sendmsg(self.socket.as_raw_fd(), &slices, &control, MsgFlags::empty(), Some(&to)) {
+            Ok(_) => Ok(()),
+            // An ICMP error of an earlier send; the datagrams count as sent and lost.
+            Err(nix::errno::Errno::ECONNREFUSED) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}
+
+/// Counts and throws away what arrives.
+pub struct Sink {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    messages: AtomicU64,
+    last_len: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Sink {
+    /// Starts to drain the socket on a thread pinned to `core`.
+    pub fn start(socket: UdpSocket, core: usize) -> io::Result<Self> {
+        socket.set_nonblocking(false)?;
+        socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+        let shared = Arc::<Shared>::default();
+        let ours = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("sink".into()).spawn(move || {
+            crate::subject::pin(core)?;
+            ours.drain(&socket)
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Messages received so far.
+    pub fn messages(&self) -> u64 {
+        self.shared.messages.load(Relaxed)
+    }
+
+    /// Length of the last message in bytes.
+    pub fn last_len(&self) -> u64 {
+        self.shared.last_len.load(Relaxed)
+    }
+
+    /// Waits until nothing has arrived for a while.
+    pub fn settle(&self) {
+        let mut last = u64::MAX;
+        while std::mem::replace(&mut last, self.messages()) != self.messages() || last != self.messages() {
+            std::thread::sleep(Duration::from_millis(60));
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // The count is what matters; an error of the last read changes nothing.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn drain(&self, socket: &UdpSocket) -> io::Result<()> {
+        const BATCH: usize = 64;
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
+        let mut buffers = vec![[0u8; 2048]; BATCH];
+        while !self.stop.load(Relaxed) {
+            let mut slices: Vec<_> = buffers.iter_mut().map(|b| [IoSliceMut::new(b)]).collect();
+            let received =
+                recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None);
+            let (count, len) = match received {
+                Ok(messages) => messages.fold((0, 0), |(count, _), m| (count + 1, m.bytes)),
+                Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            self.messages.fetch_add(count, Relaxed);
+            self.last_len.store(len as u64, Relaxed);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! Client and sink as hosts of their own, the forwarder's namespace between them.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+
+use viaduct::cli::netns::{Host, add_address, add_veth, enter, netlink, up};
+
+/// The forwarder towards the client.
+pub const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
+/// The client.
+pub const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 2), 5060);
+/// The forwarder towards the sink.
+pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
+/// The sink.
+pub const SINK: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 2, 0, 2), 5060);
+
+/// The hosts around the forwarder.
+pub struct World {
+    client: Host,
+    sink: Host,
+}
+
+impl World {
+    /// Moves this process into a namespace and joins it with two hosts. Call before starting threads.
+    pub fn build() -> io::Result<Self> {
+        enter()?;
+        let world = Self { client: Host::new()?, sink: Host::new()? };
+        netlink(async |handle| {
+            up(handle, "lo").await?;
+            for (name, host, address) in [("in", &world.client, INSIDE), ("out", &world.sink, OUTSIDE)] {
+                add_veth(handle, name, host, "eth0").await?;
+                add_address(handle, name, IpAddr::V4(address)).await?;
+                up(handle, name).await?;
+            }
+            Ok(())
+        })?;
+        for (host, address) in [(&world.client, CLIENT), (&world.sink, SINK)] {
+            host.inside(|| {
+                netlink(async |handle| {
+                    add_address(handle, "eth0", IpAddr::V4(*address.ip())).await?;
+                    up(handle, "eth0").await
+                })
+            })?;
+        }
+        Ok(world)
+    }
+
+    /// The client's socket.
+    pub fn client(&self) -> io::Result<UdpSocket> {
+        self.client.socket(SocketAddr::V4(CLIENT), "eth0")
+    }
+
+    /// The sink's socket.
+    pub fn sink(&self) -> io::Result<UdpSocket> {
+        self.sink.socket(SocketAddr::V4(SINK), "eth0")
+    }
+}
