@@ -45,3 +45,8 @@ pub const PANICS_PER_SECOND: u32 = 5;
 
 /// How long a stopping shard waits for its sockets to run empty, in nanoseconds.
 pub const STOP_NS: u64 = 5_000_000_000;
+
+/// Wanted receive buffer, in bytes, of the socket for routing events (the kernel grants at most
+/// `net.core.rmem_max`). Events are only counted as "something changed", so that a full buffer loses
+/// nothing but the sense of how much; about 1,000 events of 1 KiB spare the warning in a usual burst.
+pub const NETLINK_EVENT_BYTES: usize = 1 << 20;

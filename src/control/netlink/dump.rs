@@ -1,0 +1,136 @@
+//! One [`Fib`] of everything that the kernel has now.
+
+use super::decode;
+use super::error::{Error, Object};
+use super::socket::{End, Requester};
+use super::wire::{AF_INET, AF_INET6, Message, Request};
+use crate::fib::{Builder, Fib};
+
+/// How often a list that changes while it is read is read again.
+const ATTEMPTS: u32 = 16;
+
+/// Reads links, addresses, labels, rules, routes and nexthop objects of both families, as the given
+/// generation. Blocks for as long as the kernel takes: well below a millisecond for small tables.
+///
+/// Sees the network namespace of the calling thread. Needs no privilege.
+pub fn dump(generation: u64) -> Result<Fib, Error> {
+    dump_with(&mut Requester::open()?, generation)
+}
+
+/// The same over a socket that is there already.
+pub fn dump_with(requester: &mut Requester, generation: u64) -> Result<Fib, Error> {
+    for _ in 1..ATTEMPTS {
+        match attempt(requester, generation) {
+            Err(Error::Unstable { .. }) => {}
+            end => return end,
+        }
+    }
+    attempt(requester, generation)
+}
+
+/// The links come first: their dump waits for the kernel's configuration lock, so whatever follows from
+/// the change that an event told of (routes that vanish with their device) has happened by then.
+fn attempt(requester: &mut Requester, generation: u64) -> Result<Fib, Error> {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    let uid = unsafe { libc::geteuid() };
+    let mut builder = Builder::new().generation(generation).uid(uid);
+    let route_localnet = sysctl_is_set("net/ipv4/conf/all/route_localnet");
+    let use_optimistic = sysctl_is_set("net/ipv6/conf/all/use_optimistic");
+    for mut link in list(requester, Object::Links, links(), |message| decode::link(message).map(Some))? {
+        link.conf.route_localnet |= route_localnet;
+        link.conf.use_optimistic |= use_optimistic;
+        builder = builder.link(link);
+    }
+    for address in list(requester, Object::Addresses, addresses(), decode::address)? {
+        builder = builder.address(address);
+    }
+    for label in list(requester, Object::Labels, labels(), |message| decode::label(message).map(Some))? {
+        builder = builder.label(label);
+    }
+    for object in list(requester, Object::Nexthops, nexthops(), |message| decode::nexthop(message).map(Some))?
+    {
+        builder = builder.nexthop(object);
+    }
+    for family in [AF_INET, AF_INET6] {
+        for rule in list(requester, Object::Rules, rules(family), of_family(family, decode::rule))? {
+            builder = builder.rule(rule);
+        }
+        for message in list(requester, Object::Routes, routes(family), of_family(family, decode::route))? {
+            builder = builder.route(message.route);
+        }
+    }
+    Ok(builder.build())
+}
+
+/// A kernel without IPv6 answers for its other families; those messages are not meant.
+fn of_family<T>(
+    family: u8,
+    decode: impl Fn(&Message<'_>) -> Option<Option<T>>,
+) -> impl Fn(&Message<'_>) -> Option<Option<T>> {
+    move |message| {
+        if message.payload.first() == Some(&family) { decode(message) } else { Some(None) }
+    }
+}
+
+fn list<T>(
+    requester: &mut Requester,
+    object: Object,
+    request: Request,
+    decode: impl Fn(&Message<'_>) -> Option<Option<T>>,
+) -> Result<Vec<T>, Error> {
+    let mut all = Vec::new();
+    let end = requester.ask(object, request, |message| {
+        all.extend(decode(message)?);
+        Some(())
+    })?;
+    match end {
+        End::Complete => Ok(all),
+        End::Interrupted => Err(Error::Unstable { object, attempts: ATTEMPTS }),
+        // Without IPv6 there is no label table.
+        End::Refused(libc::EOPNOTSUPP, _) if object == Object::Labels => Ok(all),
+        End::Refused(errno, detail) => {
+            Err(Error::Refused { object, error: std::io::Error::from_raw_os_error(errno), detail })
+        }
+    }
+}
+
+fn request(kind: u16, body: &[u8]) -> Request {
+    Request::new(kind, libc::NLM_F_DUMP as u16, body)
+}
+
+/// `struct ifinfomsg`; the statistics of every device are not wanted.
+fn links() -> Request {
+    const EXT_MASK: u16 = 29;
+    const SKIP_STATISTICS: u32 = 1 << 3;
+    request(libc::RTM_GETLINK, &[0; 16]).attribute(EXT_MASK, &SKIP_STATISTICS.to_ne_bytes())
+}
+
+/// `struct ifaddrmsg`
+fn addresses() -> Request {
+    request(libc::RTM_GETADDR, &[0; 8])
+}
+
+/// `struct ifaddrlblmsg`
+fn labels() -> Request {
+    request(libc::RTM_GETADDRLABEL, &[AF_INET6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+}
+
+/// `struct nhmsg`
+fn nexthops() -> Request {
+    const RTM_GETNEXTHOP: u16 = 106;
+    request(RTM_GETNEXTHOP, &[0; 8])
+}
+
+/// `struct fib_rule_hdr`
+fn rules(family: u8) -> Request {
+    request(libc::RTM_GETRULE, &[family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+}
+
+/// `struct rtmsg`
+fn routes(family: u8) -> Request {
+    request(libc::RTM_GETROUTE, &[family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+}
+
+fn sysctl_is_set(name: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/sys/{name}")).is_ok_and(|text| text.trim() != "0")
+}
