@@ -81,10 +81,10 @@ impl<'a, O: Observer> Choice<'a, O> {
         let (query, answer) = self.ask_open(class);
         self.observer.note(Note::Class { number, query, answer });
         let none = match answer {
-            Some(Answer::Route(route)) if carries(route.kind) => return self.routed(class, &route),
-            Some(Answer::AskKernel) => return Err(NoEgress::AskKernel),
-            Some(Answer::No(reason)) => reason,
-            Some(Answer::Route(_)) | None => NoRoute::Unreachable,
+            Answer::Route(route) if carries(route.kind) => return self.routed(class, &route),
+            Answer::AskKernel => return Err(NoEgress::AskKernel),
+            Answer::No(reason) => reason,
+            Answer::Route(_) => NoRoute::Unreachable,
         };
         if self.plan.egress.nearest
             && let Some(egress) = self.bound(class)?
@@ -94,16 +94,14 @@ impl<'a, O: Observer> Choice<'a, O> {
         Err(NoEgress::NoRoute(none))
     }
 
-    /// The question with any source. A link-local next hop whose link nobody knows has none.
-    fn ask_open(&self, class: &Class) -> (Query, Option<Answer>) {
+    /// The question with any source.
+    fn ask_open(&self, class: &Class) -> (Query, Answer) {
         let oif = match link_towards(self.view, self.question) {
-            Link::Any | Link::Unknown => class.oif,
             Link::One(link) if class.oif == 0 => link,
-            Link::One(_) => class.oif,
+            Link::One(_) | Link::Any | Link::Unknown => class.oif,
         };
         let query = open_query(self.question, class.mark, oif);
-        let unknown = link_towards(self.view, self.question) == Link::Unknown && oif == 0;
-        (query, (!unknown).then(|| self.fib.lookup(&query)))
+        (query, self.fib.lookup(&query))
     }
 
     /// A: there is a route with any source.

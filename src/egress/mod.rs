@@ -17,12 +17,14 @@ mod choose;
 mod pins;
 mod trace;
 mod view;
+mod words;
 
 pub use auto::{auto, auto_observed};
 pub use choose::{confirm, dialog, overridden, pinned};
 pub use pins::{Pin, PinKind, Pins};
 pub use trace::{Candidate, Note, Observer, Recorder};
 pub use view::{ListenerState, View};
+pub use words::table_in_words;
 
 use std::net::SocketAddr;
 

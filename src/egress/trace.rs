@@ -13,8 +13,8 @@ pub enum Note {
         number: usize,
         /// The question with any source, under the class's mark and device.
         query: Query,
-        /// Its answer; `None` where a link-local next hop leaves the question without a link.
-        answer: Option<Answer>,
+        /// Its answer.
+        answer: Answer,
     },
     /// A listener was considered.
     Candidate(Candidate),

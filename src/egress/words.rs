@@ -1,0 +1,97 @@
+//! Why no listener was found, in words: for the Warning of an answer, for the log, for `explain`.
+
+use std::fmt;
+
+use super::{NoEgress, Unfit};
+use crate::fib::spec::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
+use crate::fib::{Fib, NoRoute, Route};
+use crate::plan::Plan;
+
+/// Something that is written when it is displayed.
+struct Words<F>(F);
+
+impl<F: Fn(&mut fmt::Formatter<'_>) -> fmt::Result> fmt::Display for Words<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.0)(f)
+    }
+}
+
+impl NoEgress {
+    /// One clause, without a full stop; allocates nothing.
+    pub fn in_words<'a>(&'a self, plan: &'a Plan, fib: &'a Fib) -> impl fmt::Display + 'a {
+        Words(move |f: &mut fmt::Formatter<'_>| match self {
+            Self::AutoOff => f.write_str("the automatic choice is off ([egress] auto = false)"),
+            Self::NoListener => f.write_str("no listener of this transport and address family is up"),
+            Self::SourceIsNoListener(route) => write!(
+                f,
+                "the kernel would send it {} from {}, which is no listener",
+                route.in_words(fib),
+                route.source
+            ),
+            Self::NoRoute(why) => f.write_str(why.in_words()),
+            Self::Unfit(listener, why) => {
+                write!(f, "listener {}: {}", plan.listener(*listener).name, why.in_words(fib))
+            }
+            Self::NoSuchListener(transport, socket) => {
+                write!(f, "no listener is bound to {transport}:{socket}")
+            }
+            Self::AskKernel => f.write_str(UNKNOWN),
+        })
+    }
+}
+
+impl Unfit {
+    /// One clause about a listener, without a full stop; allocates nothing.
+    pub fn in_words<'a>(&'a self, fib: &'a Fib) -> impl fmt::Display + 'a {
+        Words(move |f: &mut fmt::Formatter<'_>| match self {
+            Self::Family => f.write_str("its address is of the other family"),
+            Self::Transport => f.write_str("it speaks another transport"),
+            Self::Down => f.write_str("its address is absent or its device is down"),
+            Self::Link => f.write_str("link-local addresses do not leave their link"),
+            Self::NoRoute(why) => write!(f, "from its address: {}", why.in_words()),
+            Self::Kind(_) => f.write_str("from its address: a broadcast or multicast route"),
+            Self::Device(route) => write!(f, "from its address it would go {}", route.in_words(fib)),
+            Self::AskKernel => f.write_str(UNKNOWN),
+        })
+    }
+}
+
+const UNKNOWN: &str = "the routing policy holds something that this version does not understand";
+
+impl NoRoute {
+    /// One clause, without a full stop.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Unreachable => "there is no route",
+            Self::Blackhole => "a blackhole route or rule holds it",
+            Self::UnreachableRoute => "an unreachable route or rule holds it",
+            Self::Prohibit => "a prohibit route or rule holds it",
+            Self::NoSource => "this host has no address to send from",
+            Self::NeedsDevice => "the address has a meaning on one link only, and none is given",
+            Self::SourceNotLocal => "the source is no address of this host",
+        }
+    }
+}
+
+impl Route {
+    /// `by eth0 (10.0.0.0/24, table main)`, with the gateway where there is one; allocates nothing.
+    pub fn in_words<'a>(&'a self, fib: &'a Fib) -> impl fmt::Display + 'a {
+        Words(move |f: &mut fmt::Formatter<'_>| {
+            write!(f, "by {}", fib.link_name(self.dev).unwrap_or("an interface that is gone"))?;
+            if let Some(gateway) = self.gateway {
+                write!(f, " via {gateway}")?;
+            }
+            write!(f, " ({}, table {})", self.prefix, table_in_words(self.table))
+        })
+    }
+}
+
+/// A table as `ip route` names it.
+pub fn table_in_words(table: u32) -> impl fmt::Display {
+    Words(move |f: &mut fmt::Formatter<'_>| match table {
+        TABLE_LOCAL => f.write_str("local"),
+        TABLE_MAIN => f.write_str("main"),
+        TABLE_DEFAULT => f.write_str("default"),
+        number => write!(f, "{number}"),
+    })
+}
