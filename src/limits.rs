@@ -50,3 +50,17 @@ pub const STOP_NS: u64 = 5_000_000_000;
 /// `net.core.rmem_max`). Events are only counted as "something changed", so that a full buffer loses
 /// nothing but the sense of how much; about 1,000 events of 1 KiB spare the warning in a usual burst.
 pub const NETLINK_EVENT_BYTES: usize = 1 << 20;
+
+/// Most edits of one message: a Via, a Record-Route and a Max-Forwards line in one, `received` and
+/// `rport` (3), Max-Forwards, a Request-URI replaced and its `maddr`, port and `transport` cut out (4),
+/// [`OWN_ROUTES`] Route values removed, one moved for a strict router (3), Content-Length; rounded up.
+/// One more is answered 513.
+pub const EDITS: usize = 32;
+
+/// Most bytes that edits write into one message: two Record-Route values and a Via with host names of
+/// 255 bytes and a token each are below 1,200.
+pub const INK_BYTES: usize = 2_048;
+
+/// Most Route values on top that name us and are removed from one request: each spiral of a dialog
+/// through us leaves two. One more is refused as a request to ourselves.
+pub const OWN_ROUTES: usize = 8;
