@@ -1,0 +1,25 @@
+//! Viaduct as an operator runs it, between hosts made of network namespaces.
+//!
+//! ```text
+//!  public   1.2.3.100, 2001:db8:1::100 ──┐        ┌── 10.0.0.100   private
+//!                                        edge (Viaduct)
+//!  spare    10.9.0.100                 ──┘        └── fd00:6::100  six
+//! ```
+//!
+//! Every test has a world of its own, so tests run side by side. Needs the rights to make network
+//! namespaces; `tests/run` sees to that.
+
+mod advertised;
+mod anchoring;
+mod calls;
+mod endpoint;
+mod lifecycle;
+mod metrics;
+mod ports;
+mod recipes;
+mod refusals;
+mod routing;
+mod sip;
+mod sipp;
+mod viaduct;
+mod world;

@@ -1,0 +1,76 @@
+//! The two recipes that the project began with, word for word as the README has them.
+
+use crate::endpoint::Party;
+use crate::viaduct::Home;
+use crate::world::World;
+
+/// The TOML block of the README that begins with this comment line.
+fn recipe(title: &str) -> String {
+    let readme = include_str!("../../README.md");
+    readme
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|block| block.split("```").next())
+        .find(|block| block.lines().next().is_some_and(|line| line.starts_with(title)))
+        .unwrap_or_else(|| panic!("README.md has no recipe `{title}`"))
+        .to_string()
+}
+
+#[test]
+fn recipe_a_automatic_egress() {
+    let world = World::new();
+    let home = Home::new(&recipe("# Recipe A"));
+    let viaduct = home.start(&world);
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let callee = world.private.party("callee", "10.0.0.100:5060");
+    let (mut public, mut spare, mut six) = (world.public.tap(), world.spare.tap(), world.six.tap());
+
+    caller.send(&caller.request("INVITE", "sip:callee@10.0.0.100"), "1.2.3.4:5060".parse().unwrap());
+    let invite = callee.receive_request("INVITE");
+    assert_eq!(invite.from, "10.0.0.4:5060".parse().unwrap(), "left from the private listener");
+    callee.answer(&invite, "200 OK");
+    let answer = caller.receive_response(200);
+    assert_eq!(answer.from, "1.2.3.4:5060".parse().unwrap(), "went back from the public listener");
+    // The caller's link carried the answer to it and nothing else, the other links nothing.
+    let answers: Vec<_> = public.seen().into_iter().map(|seen| seen.destination).collect();
+    assert_eq!(answers, [caller.address]);
+    spare.saw_nothing();
+    six.saw_nothing();
+    viaduct.stop();
+}
+
+#[test]
+fn recipe_b_numbers_to_the_media_server() {
+    let world = World::new();
+    let home = Home::new(&recipe("# Recipe B"));
+    let viaduct = home.start(&world);
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let media = world.private.party("media", "10.0.0.100:5060");
+    let mut spare = world.spare.tap();
+    let edge = "1.2.3.4:5060".parse().unwrap();
+
+    caller.send(&caller.request("INVITE", "sip:*33123@sip.example.net"), edge);
+    let invite = media.receive_request("INVITE");
+    assert_eq!(invite.from, "10.0.0.4:5060".parse().unwrap());
+    assert!(
+        invite.message.start.starts_with("INVITE sip:*33123@sip.example.net "),
+        "`to` names the next hop, the Request-URI stays: {}",
+        invite.message.start
+    );
+
+    // The same number in disguise is the same number.
+    caller.send(&caller.request("INVITE", "sip:%2A33%31@sip.example.net"), edge);
+    media.receive_request("INVITE");
+
+    for other in ["sip:33123@sip.example.net", "sip:*33@sip.example.net", "sip:*33x@sip.example.net"] {
+        refused(&caller, other);
+    }
+    media.received_nothing();
+    spare.saw_nothing();
+    viaduct.stop();
+}
+
+fn refused(caller: &Party, uri: &str) {
+    caller.send(&caller.request("INVITE", uri), "1.2.3.4:5060".parse().unwrap());
+    caller.receive_response(403);
+}

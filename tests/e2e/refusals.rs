@@ -1,0 +1,123 @@
+//! Configurations that must not start, and what they say.
+
+use std::process::Output;
+
+use crate::viaduct::{Home, LISTENERS, RELAY};
+use crate::world::{World, eventually};
+
+const WRONG_CONFIGURATION: i32 = 78;
+
+fn refused(configuration: &str, words: &[&str]) -> String {
+    let world = World::new();
+    let home = Home::new(configuration);
+    let check = home.command(&world, &["check"]);
+    let text = said(&check);
+    assert_eq!(check.status.code(), Some(WRONG_CONFIGURATION), "check:\n{text}");
+    for word in words {
+        assert!(text.contains(word), "check does not say `{word}`:\n{text}");
+    }
+    let mut run = home.spawn(&world);
+    let status = eventually("run refuses", || run.ended());
+    assert_eq!(status.code(), Some(WRONG_CONFIGURATION), "run:\n{}", run.log());
+    for word in words {
+        assert!(run.log().contains(word), "run does not say `{word}`:\n{}", run.log());
+    }
+    text
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn an_unknown_key_is_shown_where_it_stands() {
+    let text = refused(&format!("{LISTENERS}{RELAY}egres = \"private\"\n"), &["egres", "viaduct.toml"]);
+    let line = format!("{LISTENERS}{RELAY}").lines().count() + 1;
+    assert!(text.contains(&format!(":{line}:")), "line {line} and a column:\n{text}");
+}
+
+#[test]
+fn an_egress_of_the_other_family_is_an_error_at_load_time() {
+    refused(
+        &format!(
+            "{LISTENERS}\n[[route]]\nname = \"media\"\nto = \"sip:10.0.0.100:5060\"\negress = \"six\"\n"
+        ),
+        &["six", "10.0.0.100"],
+    );
+}
+
+#[test]
+fn an_unknown_listener_is_an_error() {
+    refused(&format!("{LISTENERS}{RELAY}egress = \"privat\"\n"), &["privat"]);
+}
+
+#[test]
+fn what_is_reserved_for_later_is_refused_clearly() {
+    refused(&format!("{LISTENERS}{RELAY}\n[[peer]]\nname = \"x\"\n"), &["peer"]);
+}
+
+#[test]
+fn a_core_that_this_process_may_not_use_is_an_error() {
+    let world = World::new();
+    let home = Home::new(&format!("[engine]\ncores = [999]\n{LISTENERS}{RELAY}"));
+    let mut run = home.spawn(&world);
+    let status = eventually("run refuses", || run.ended());
+    assert!(!status.success());
+    assert!(run.log().contains("999"), "the core is named:\n{}", run.log());
+    assert_eq!(status.code(), Some(WRONG_CONFIGURATION), "{}", run.log());
+}
+
+#[test]
+fn check_accepts_what_runs() {
+    let world = World::new();
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let check = home.command(&world, &["check"]);
+    assert_eq!(check.status.code(), Some(0), "{}", said(&check));
+}
+
+#[test]
+fn explain_says_what_happens() {
+    let world = World::new();
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let explain = home.command(
+        &world,
+        &[
+            "explain",
+            "--json",
+            "--method",
+            "INVITE",
+            "--ruri",
+            "sip:callee@10.0.0.100",
+            "--source",
+            "1.2.3.100:5060",
+            "--listener",
+            "public",
+        ],
+    );
+    assert_eq!(explain.status.code(), Some(0), "{}", said(&explain));
+    let answer: serde_json::Value =
+        serde_json::from_slice(&explain.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&explain)));
+    assert_eq!(answer["decision"], "forward");
+    assert_eq!(answer["rule"], "relay");
+    assert_eq!(answer["next_hop"]["address"], "10.0.0.100");
+    assert_eq!(answer["egress"]["listener"], "private");
+    assert_eq!(answer["egress"]["reason"], "auto");
+    assert_eq!(answer["route"]["dev"], "priv");
+    assert_eq!(answer["route"]["source"], "10.0.0.4");
+    assert_eq!(answer["record_route"].as_array().map(Vec::len), Some(2), "{answer}");
+    assert!(answer["via"].as_str().is_some_and(|via| via.contains("10.0.0.4:5060")), "{answer}");
+}
+
+#[test]
+fn routes_get_agrees_with_the_kernel() {
+    let world = World::new();
+    for (destination, device) in [("10.0.0.100", "priv"), ("fd00:6::100", "six"), ("1.2.3.100", "pub")] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_viaduct"));
+        command.args(["routes", "get", destination, "--compare", "--json"]);
+        let output = world.inside(|| command.output()).expect("viaduct runs");
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(answer["dev"], device, "{answer}");
+        assert_eq!(answer["agree"], true, "{answer}");
+    }
+}

@@ -1,0 +1,185 @@
+//! The kernel's routing policy decides, also when it changes under way.
+
+use std::net::SocketAddr;
+
+use crate::endpoint::settle;
+use crate::sip::same_transaction;
+use crate::viaduct::{Home, LISTENERS, RELAY};
+use crate::world::World;
+
+fn socket(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// A host as carriers set it up: what leaves with a source address leaves by that address's link.
+fn table_for_each_source(world: &World) {
+    for (source, table, gateway, device) in
+        [("10.0.0.4", 100, "10.0.0.100", "priv"), ("10.9.0.4", 101, "10.9.0.100", "spare")]
+    {
+        world.ip(&format!("rule add from {source} lookup {table}"));
+        world.ip(&format!("route add default via {gateway} dev {device} table {table}"));
+    }
+}
+
+#[test]
+fn a_route_change_moves_new_transactions_and_no_other() {
+    let world = World::new();
+    table_for_each_source(&world);
+    world.ip("route add 172.16.0.100/32 via 10.0.0.100 dev priv");
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let viaduct = home.start(&world);
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let first_way = world.private.party("roaming", "172.16.0.100:5060");
+    let second_way = world.spare.party("roaming", "172.16.0.100:5060");
+    let edge = socket("1.2.3.4:5060");
+
+    let invite = caller.request("INVITE", "sip:roaming@172.16.0.100");
+    caller.send(&invite, edge);
+    let before = first_way.receive_request("INVITE");
+    assert_eq!(before.from, socket("10.0.0.4:5060"));
+
+    let generation = viaduct.generation();
+    world.ip("route replace 172.16.0.100/32 via 10.9.0.100 dev spare");
+    viaduct.newer_than(generation);
+
+    // RFC 3261 §16.11: the transaction in flight is not moved.
+    caller.send(&invite, edge);
+    let again = first_way.receive_request("INVITE");
+    assert_eq!((again.from, &again.bytes), (before.from, &before.bytes));
+    caller.send(&same_transaction(&invite, "CANCEL", invite.value("To")), edge);
+    let cancel = first_way.receive_request("CANCEL");
+    assert_eq!((cancel.from, cancel.message.branch()), (before.from, before.message.branch()));
+    second_way.received_nothing();
+
+    // The next one takes the new way, and the old link stays silent.
+    let mut old_link = world.private.tap();
+    caller.send(&caller.request("INVITE", "sip:roaming@172.16.0.100"), edge);
+    let moved = second_way.receive_request("INVITE");
+    assert_eq!(moved.from, socket("10.9.0.4:5060"));
+    second_way.answer(&moved, "200 OK");
+    assert_eq!(caller.receive_response(200).from, edge);
+    old_link.saw_nothing();
+
+    let metrics = viaduct.metrics();
+    assert!(metrics.sum("viaduct_pin_hits_total", &[]) >= 2);
+    assert_eq!(metrics.sum("viaduct_egress_moved_total", &[]), 0);
+    viaduct.stop();
+}
+
+#[test]
+fn a_transaction_whose_link_died_is_decided_anew_and_counted() {
+    let world = World::new();
+    world.ip("route add 172.16.0.100/32 via 10.0.0.100 dev priv metric 10");
+    world.ip("route add 172.16.0.100/32 via 10.9.0.100 dev spare metric 20");
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let viaduct = home.start(&world);
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let first_way = world.private.party("roaming", "172.16.0.100:5060");
+    let second_way = world.spare.party("roaming", "172.16.0.100:5060");
+    let edge = socket("1.2.3.4:5060");
+
+    let invite = caller.request("INVITE", "sip:roaming@172.16.0.100");
+    caller.send(&invite, edge);
+    first_way.receive_request("INVITE");
+    let generation = viaduct.generation();
+    world.ip("link set priv down");
+    viaduct.newer_than(generation);
+    crate::world::eventually("the retransmission takes the way that is left", || {
+        caller.send(&invite, edge);
+        second_way.try_receive().filter(|received| received.from == socket("10.9.0.4:5060"))
+    });
+    assert!(viaduct.metrics().sum("viaduct_egress_moved_total", &[]) >= 1);
+    viaduct.stop();
+}
+
+#[test]
+fn a_table_for_each_source_and_no_main_route() {
+    for (order, from) in [(["private", "spare"], "10.0.0.4:5060"), (["spare", "private"], "10.9.0.4:5060")] {
+        let world = World::new();
+        table_for_each_source(&world);
+        let home = Home::new(&listeners_in_order(order));
+        let viaduct = home.start(&world);
+        let caller = world.public.party("caller", "1.2.3.100:5060");
+        let private = world.private.party("roaming", "172.16.0.100:5060");
+        let spare = world.spare.party("roaming", "172.16.0.100:5060");
+        let (taken, other) = if order[0] == "private" { (private, spare) } else { (spare, private) };
+
+        // An unbound socket is told "unreachable" for this destination; the bound one sends.
+        caller.send(&caller.request("INVITE", "sip:roaming@172.16.0.100"), socket("1.2.3.4:5060"));
+        let invite = taken.receive_request("INVITE");
+        assert_eq!(invite.from, socket(from), "the first configured listener that can");
+        other.received_nothing();
+        let metrics = viaduct.metrics();
+        assert_eq!(metrics.sum("viaduct_messages_total", &[("reason", "auto"), ("step", "bound")]), 1);
+        viaduct.stop();
+    }
+}
+
+#[test]
+fn without_nearest_a_host_without_main_route_refuses() {
+    let world = World::new();
+    table_for_each_source(&world);
+    let home = Home::new(&format!("[egress]\nnearest = false\n{}", listeners_in_order(["private", "spare"])));
+    let viaduct = home.start(&world);
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let (mut private, mut spare) = (world.private.tap(), world.spare.tap());
+    caller.send(&caller.request("INVITE", "sip:roaming@172.16.0.100"), socket("1.2.3.4:5060"));
+    let refused = caller.receive();
+    assert!(refused.message.start.starts_with("SIP/2.0 5"), "{}", refused.message);
+    assert!(!refused.message.value("Warning").is_empty(), "the answer says why");
+    settle();
+    private.saw_nothing();
+    spare.saw_nothing();
+    viaduct.stop();
+}
+
+fn listeners_in_order(order: [&str; 2]) -> String {
+    let listener = |name: &str| {
+        let address = if name == "private" { "10.0.0.4" } else { "10.9.0.4" };
+        format!("[[listener]]\nname = \"{name}\"\nbind = \"udp:{address}:5060\"\n")
+    };
+    format!(
+        "[admin]\nlisten = \"127.0.0.1:9060\"\n[[listener]]\nname = \"public\"\nbind = \"udp:1.2.3.4:5060\"\n{}{}{RELAY}",
+        listener(order[0]),
+        listener(order[1])
+    )
+}
+
+#[test]
+fn an_override_is_never_silently_another_socket() {
+    let world = World::new();
+    let home = Home::new(&format!(
+        "{LISTENERS}
+[[route]]
+name = \"by-spare\"
+when = {{ ruri_user = '^spare$' }}
+to = \"request-uri\"
+egress = \"spare\"
+
+[[route]]
+name = \"by-six\"
+when = {{ ruri_user = '^six$' }}
+to = \"request-uri\"
+egress = \"six\"
+"
+    ));
+    world.ip("route add 172.16.0.100/32 via 10.0.0.100 dev priv");
+    let viaduct = home.start(&world);
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let edge = socket("1.2.3.4:5060");
+    let (mut private, mut six) = (world.private.tap(), world.six.tap());
+
+    // The rule's listener sends, though the automatic choice would have taken the private one; by
+    // which link the kernel then lets it out is the kernel's affair: here it is the private one.
+    caller.send(&caller.request("INVITE", "sip:spare@172.16.0.100"), edge);
+    assert_eq!(private.wait_for("INVITE sip:spare@").source, socket("10.9.0.4:5060"));
+
+    // A listener of the other family cannot: an answer, and no datagram from any socket.
+    caller.send(&caller.request("INVITE", "sip:six@10.0.0.100"), edge);
+    let refused = caller.receive();
+    assert!(refused.message.start.starts_with("SIP/2.0 5"), "{}", refused.message);
+    settle();
+    private.saw_nothing();
+    six.saw_nothing();
+    viaduct.stop();
+}

@@ -1,0 +1,112 @@
+//! Calls made by SIPp, a SIP stack that is none of ours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::world::{Far, eventually};
+
+/// After this time SIPp counts what is not finished as failed.
+const GIVE_UP: &str = "40s";
+
+/// One end of a call: a host and its address, IPv6 in brackets.
+pub struct End<'a> {
+    /// The host.
+    pub host: &'a Far,
+    /// Its address.
+    pub address: &'a str,
+}
+
+/// A running SIPp; killed when dropped.
+struct Sipp {
+    child: Child,
+    errors: PathBuf,
+    screen: PathBuf,
+}
+
+impl Sipp {
+    fn start(end: &End<'_>, folder: &Path, scenario: &str, role: &str, words: &[&str]) -> Self {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("sipp-scenarios").join(scenario).join(role);
+        let (errors, screen) = (folder.join(format!("{role}.errors")), folder.join(format!("{role}.screen")));
+        let output = fs::File::create(&screen).expect("a file for SIPp's screen");
+        let mut command = Command::new("sipp");
+        command.args(words).arg("-sf").arg(file.with_extension("xml"));
+        command.args(["-i", end.address, "-p", "5060", "-nostdin", "-timeout", GIVE_UP, "-timeout_error"]);
+        command.arg("-trace_err").arg("-error_file").arg(&errors).current_dir(folder);
+        command.env("TERM", "dumb").stdin(Stdio::null());
+        command.stdout(output.try_clone().expect("a second handle")).stderr(output);
+        Self { child: end.host.spawn(&mut command), errors, screen }
+    }
+
+    /// SIPp's exit code is 0 only where every call succeeded; it ends itself after [`GIVE_UP`].
+    fn succeeds(mut self, what: &str) {
+        let status = self.child.wait().expect("SIPp can be waited for");
+        if !status.success() {
+            let screen = fs::read_to_string(&self.screen).unwrap_or_default();
+            let tail = screen.len().saturating_sub(3000);
+            panic!(
+                "{what}: SIPp ended with {status}\n{}\n{}",
+                fs::read_to_string(&self.errors).unwrap_or_default(),
+                screen.get(tail..).unwrap_or_default()
+            );
+        }
+    }
+}
+
+impl Drop for Sipp {
+    fn drop(&mut self) {
+        // It has ended already where all went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Makes `calls` calls of a scenario from one end to the other through `edge`; every one must succeed.
+pub fn calls(scenario: &str, calls: u32, caller: &End<'_>, edge: &str, callee: &End<'_>) {
+    let folder = folder();
+    let count = calls.to_string();
+    let uas = Sipp::start(callee, folder.path(), scenario, "uas", &["-m", &count]);
+    listening(callee);
+    let target = format!("{}:5060", callee.address);
+    let uac = Sipp::start(
+        caller,
+        folder.path(),
+        scenario,
+        "uac",
+        &[&target, "-rsa", &format!("{edge}:5060"), "-s", "service", "-m", &count, "-r", "100"],
+    );
+    let what = format!("{scenario}, {} → {}", caller.address, callee.address);
+    uac.succeeds(&format!("{what}, caller"));
+    uas.succeeds(&format!("{what}, callee"));
+}
+
+/// Makes calls that are not meant to reach anybody.
+pub fn caller_alone(scenario: &str, calls: u32, caller: &End<'_>, edge: &str, target: &str) {
+    let folder = folder();
+    let uac = Sipp::start(
+        caller,
+        folder.path(),
+        scenario,
+        "uac",
+        &[target, "-rsa", &format!("{edge}:5060"), "-s", "service", "-m", &calls.to_string(), "-r", "100"],
+    );
+    uac.succeeds(scenario);
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// Waits until something in this host is bound to UDP port 5060.
+fn listening(end: &End<'_>) {
+    const PORT: &str = ":13C4 "; // 5060, as /proc/net/udp writes it
+    eventually("the callee listens", || {
+        let tables = end.host.inside(|| {
+            let read = |name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+            Ok(read("udp") + &read("udp6"))
+        });
+        tables.ok()?.contains(PORT).then_some(())
+    });
+}

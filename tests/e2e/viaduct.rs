@@ -1,0 +1,178 @@
+//! The program under test, run as an operator runs it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::metrics::Metrics;
+use crate::world::{World, eventually};
+
+/// All listeners of the world, and the admin endpoint.
+pub const LISTENERS: &str = r#"
+[admin]
+listen = "127.0.0.1:9060"
+
+[[listener]]
+name = "public"
+bind = "udp:1.2.3.4:5060"
+
+[[listener]]
+name = "public6"
+bind = "udp:[2001:db8:1::4]:5060"
+
+[[listener]]
+name = "private"
+bind = "udp:10.0.0.4:5060"
+
+[[listener]]
+name = "six"
+bind = "udp:[fd00:6::4]:5060"
+
+[[listener]]
+name = "spare"
+bind = "udp:10.9.0.4:5060"
+"#;
+
+/// Everything may go where it asks.
+pub const RELAY: &str = r#"
+[[route]]
+name = "relay"
+to = "request-uri"
+"#;
+
+/// A folder with a configuration and keys; outlives restarts of the process.
+pub struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    /// With this configuration.
+    pub fn new(configuration: &str) -> Self {
+        let home = Self { folder: tempfile::tempdir().expect("a temporary folder") };
+        home.write(configuration);
+        home
+    }
+
+    /// Replaces the configuration.
+    pub fn write(&self, configuration: &str) {
+        fs::write(self.file(), configuration).expect("the configuration can be written");
+    }
+
+    /// The configuration file.
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("viaduct.toml")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// Runs `viaduct WORDS -c FILE` to its end in Viaduct's host.
+    pub fn command(&self, world: &World, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_viaduct"));
+        command.args(words).arg("-c").arg(self.file()).stdin(Stdio::null());
+        world.inside(|| command.output()).expect("viaduct runs")
+    }
+
+    /// Starts `viaduct run` and waits until all shards forward.
+    pub fn start<'a>(&'a self, world: &'a World) -> Viaduct<'a> {
+        let mut viaduct = self.spawn(world);
+        eventually("Viaduct is ready", || {
+            if let Some(status) = viaduct.ended() {
+                panic!("viaduct ended with {status}:\n{}", viaduct.log());
+            }
+            let metrics = Metrics::scrape(world)?;
+            let shards = metrics.sum("viaduct_shards", &[]);
+            let up = shards > 0 && metrics.sum("viaduct_shards_up", &[]) == shards;
+            (up && metrics.least("viaduct_listener_sockets").is_some_and(|n| n >= shards)).then_some(())
+        });
+        viaduct
+    }
+
+    /// Starts `viaduct run` and does not wait.
+    pub fn spawn<'a>(&'a self, world: &'a World) -> Viaduct<'a> {
+        let log = fs::File::options().create(true).append(true).open(self.log()).expect("a log file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_viaduct"));
+        command.args(["run", "-c"]).arg(self.file());
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
+        Viaduct { child: world.spawn(&mut command), world, home: self }
+    }
+}
+
+/// A running `viaduct run`; killed when dropped.
+pub struct Viaduct<'a> {
+    child: Child,
+    world: &'a World,
+    home: &'a Home,
+}
+
+impl Viaduct<'_> {
+    /// What it has written so far, restarts included.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.home.log()).unwrap_or_default()
+    }
+
+    /// Its exit status, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// Its metrics now.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::scrape(self.world).unwrap_or_else(|| panic!("no metrics; log:\n{}", self.log()))
+    }
+
+    /// Waits until every message that came in is accounted for and `in` ones have come in.
+    pub fn accounted(&self, messages_in: u64) -> Metrics {
+        eventually("every message is accounted for", || {
+            let metrics = self.metrics();
+            (metrics.messages("in") >= messages_in && metrics.unaccounted() == 0).then_some(metrics)
+        })
+    }
+
+    /// Waits until every shard decides by a newer snapshot than `generation`.
+    pub fn newer_than(&self, generation: u64) {
+        eventually("all shards have a newer snapshot", || {
+            (self.metrics().least("viaduct_shard_generation")? > generation).then_some(())
+        });
+    }
+
+    /// The generation that the slowest shard decides by.
+    pub fn generation(&self) -> u64 {
+        self.metrics().least("viaduct_shard_generation").expect("a generation")
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).expect("a process number");
+        kill(Pid::from_raw(id), signal).expect("a signal can be sent");
+    }
+
+    /// Waits for the end and says how it ended.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let status = eventually("viaduct ends", || self.ended());
+        (status, self.log())
+    }
+
+    /// Ends it as a service manager does.
+    pub fn stop(self) {
+        self.signal(Signal::SIGTERM);
+        let (status, log) = self.wait();
+        assert!(status.success(), "viaduct ended with {status}:\n{log}");
+    }
+}
+
+impl Drop for Viaduct<'_> {
+    fn drop(&mut self) {
+        // It may have ended already, as many tests want.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of viaduct\n{}", self.log());
+        }
+    }
+}

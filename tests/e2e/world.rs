@@ -1,0 +1,162 @@
+//! The hosts around Viaduct and the links between them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use viaduct::cli::netns::{self, Host};
+
+use crate::endpoint::{Party, Tap};
+
+/// How long anything may take that should take milliseconds; the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A host at the far end of one of Viaduct's links.
+pub struct Far {
+    host: Host,
+    name: &'static str,
+}
+
+impl Far {
+    /// A SIP endpoint of this host.
+    pub fn party(&self, user: &str, address: &str) -> Party {
+        let address: SocketAddr = address.parse().expect("an address and port");
+        let socket = self.host.inside(|| std::net::UdpSocket::bind(address));
+        let socket = socket.unwrap_or_else(|e| panic!("{}: bind {address}: {e}", self.name));
+        Party::new(user, socket, address)
+    }
+
+    /// Watches the datagrams that come in by this host's link from now on.
+    pub fn tap(&self) -> Tap {
+        self.host.inside(|| Tap::open("eth0")).unwrap_or_else(|e| panic!("{}: capture: {e}", self.name))
+    }
+
+    /// Starts a program in this host.
+    pub fn spawn(&self, command: &mut Command) -> std::process::Child {
+        spawn(&self.host, command)
+    }
+
+    /// `ip WORDS` in this host.
+    pub fn ip(&self, words: &str) {
+        ip(&self.host, words);
+    }
+
+    /// Runs a function on a thread that lives in this host.
+    pub fn inside<R: Send>(&self, work: impl FnOnce() -> io::Result<R> + Send) -> io::Result<R> {
+        self.host.inside(work)
+    }
+}
+
+/// Viaduct's host and its neighbours.
+pub struct World {
+    edge: Host,
+    /// Behind `pub`: 1.2.3.100 and 2001:db8:1::100.
+    pub public: Far,
+    /// Behind `priv`: 10.0.0.100, and the roaming 172.16.0.100.
+    pub private: Far,
+    /// Behind `six`: fd00:6::100.
+    pub six: Far,
+    /// Behind `spare`: 10.9.0.100, and the roaming 172.16.0.100.
+    pub spare: Far,
+}
+
+impl World {
+    /// Builds it; all is gone when it is dropped.
+    pub fn new() -> Self {
+        let far = |name| Far { host: host(), name };
+        let world = Self {
+            edge: host(),
+            public: far("public"),
+            private: far("private"),
+            six: far("six"),
+            spare: far("spare"),
+        };
+        for (link, far) in
+            [("pub", &world.public), ("priv", &world.private), ("six", &world.six), ("spare", &world.spare)]
+        {
+            let join =
+                || netns::netlink(async |handle| netns::add_veth(handle, link, &far.host, "eth0").await);
+            world.edge.inside(join).unwrap_or_else(|e| panic!("veth {link}: {e}"));
+        }
+        for line in [
+            "link set lo up",
+            "addr add 1.2.3.4/24 dev pub",
+            "addr add 2001:db8:1::4/64 dev pub nodad",
+            "addr add 10.0.0.4/24 dev priv",
+            "addr add fd00:6::4/64 dev six nodad",
+            "addr add 10.9.0.4/24 dev spare",
+            "link set pub up",
+            "link set priv up",
+            "link set six up",
+            "link set spare up",
+        ] {
+            world.ip(line);
+        }
+        for (far, lines) in [
+            (
+                &world.public,
+                &["addr add 1.2.3.100/24 dev eth0", "addr add 2001:db8:1::100/64 dev eth0 nodad"],
+            ),
+            (&world.private, &["addr add 10.0.0.100/24 dev eth0", "addr add 172.16.0.100/32 dev lo"]),
+            (&world.six, &["addr add fd00:6::100/64 dev eth0 nodad", "link set lo up"]),
+            (&world.spare, &["addr add 10.9.0.100/24 dev eth0", "addr add 172.16.0.100/32 dev lo"]),
+        ] {
+            far.ip("link set lo up");
+            lines.iter().for_each(|line| far.ip(line));
+            far.ip("link set eth0 up");
+        }
+        for (far, gateway) in
+            [(&world.public, "1.2.3.4"), (&world.private, "10.0.0.4"), (&world.spare, "10.9.0.4")]
+        {
+            far.ip(&format!("route add default via {gateway}"));
+        }
+        world
+    }
+
+    /// `ip WORDS` in Viaduct's host.
+    pub fn ip(&self, words: &str) {
+        ip(&self.edge, words);
+    }
+
+    /// Starts a program in Viaduct's host.
+    pub fn spawn(&self, command: &mut Command) -> std::process::Child {
+        spawn(&self.edge, command)
+    }
+
+    /// Runs a function on a thread that lives in Viaduct's host.
+    pub fn inside<R: Send>(&self, work: impl FnOnce() -> io::Result<R> + Send) -> io::Result<R> {
+        self.edge.inside(work)
+    }
+}
+
+fn host() -> Host {
+    let host = Host::new().unwrap_or_else(|e| panic!("no network namespace ({e}): {}", netns::REMEDY));
+    // Without duplicate address detection link-local addresses work at once, and so do neighbours.
+    let quick = host.inside(|| std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0"));
+    quick.unwrap_or_else(|e| panic!("accept_dad: {e}"));
+    host
+}
+
+fn spawn(host: &Host, command: &mut Command) -> std::process::Child {
+    // A child lives in the namespace of the thread that started it.
+    host.inside(|| command.spawn()).unwrap_or_else(|e| panic!("{command:?}: {e}"))
+}
+
+fn ip(host: &Host, words: &str) {
+    let output = host.inside(|| Command::new("ip").args(words.split_whitespace()).output());
+    let output = output.unwrap_or_else(|e| panic!("ip {words}: {e}"));
+    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Waits until the function says something, and fails with `what` if it never does.
+pub fn eventually<R>(what: &str, mut look: impl FnMut() -> Option<R>) -> R {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
