@@ -1,0 +1,38 @@
+//! Places in a message.
+
+/// A range of bytes of the message, half open. Two bytes a side: a message has at most 65,535 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Span {
+    /// First byte.
+    pub start: u16,
+    /// One past the last byte; never below `start`.
+    pub end: u16,
+}
+
+impl Span {
+    /// The span from `start` to `end`, both at most [`crate::MAX_MESSAGE`].
+    pub(crate) const fn new(start: usize, end: usize) -> Self {
+        debug_assert!(start <= end && end <= crate::MAX_MESSAGE);
+        Self { start: start as u16, end: end as u16 }
+    }
+
+    /// Number of bytes.
+    pub const fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Nothing in it.
+    pub const fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
+    /// The range for indexing.
+    pub const fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// The bytes it stands for; empty if it does not lie in `bytes`.
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.range()).unwrap_or(&[])
+    }
+}
