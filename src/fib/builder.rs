@@ -34,6 +34,7 @@ use super::{Fib, LOOPBACK, v4, v6};
 pub struct Builder {
     generation: u64,
     uid: u32,
+    merged: bool,
     links: Vec<Link>,
     addresses: Vec<Address>,
     labels: Vec<Label>,
@@ -80,6 +81,14 @@ impl Builder {
     #[must_use]
     pub fn uid(mut self, uid: u32) -> Self {
         self.uid = uid;
+        self
+    }
+
+    /// IPv4 tables `local` and `main` are one trie, of which the longest prefix wins: so it is in a
+    /// kernel to which no rule was ever added.
+    #[must_use]
+    pub fn local_merged_into_main(mut self, merged: bool) -> Self {
+        self.merged = merged;
         self
     }
 
@@ -161,7 +170,7 @@ impl Builder {
         let (tables4, tables6) = compiler.tables(std::mem::take(&mut self.routes));
         let family = |family| self.rules.iter().filter(move |rule| rule.family == family);
         let v4 = v4::World {
-            merged: family(Family::V4).cloned().eq(default_rules_v4()),
+            merged: self.merged,
             rules: Rules::new(family(Family::V4), tables4, &links),
             sources: sources4,
         };
@@ -187,12 +196,6 @@ const RFC_6724_LABELS: [(&str, u32); 8] = [
     ("fc00::/7", 5),
     ("::/0", 1),
 ];
-
-fn default_rules_v4() -> impl Iterator<Item = Rule> {
-    [(0, TABLE_LOCAL), (32_766, TABLE_MAIN), (32_767, TABLE_DEFAULT)]
-        .into_iter()
-        .map(|(priority, table)| Rule::new(Family::V4, priority, Action::Table(table)))
-}
 
 /// Turns routes into tables: nexthop objects resolved, sources selected, equal lists shared.
 struct Compiler<'a> {

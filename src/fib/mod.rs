@@ -121,10 +121,16 @@ pub enum RouteKind {
 
 /// One immutable snapshot of rules, tables, addresses and links.
 ///
-/// Three differences to the kernel's answer are meant: with a device and no route the kernel assumes
-/// that the destination is on the link, Viaduct says [`NoRoute::Unreachable`]; with a device and an IPv6
-/// group of nexthop objects the kernel may take a member by another device, Viaduct does not; whether an
-/// IPv6 gateway answers neighbour discovery is not known here.
+/// Where it differs from the kernel:
+///
+/// - With a device and no IPv4 route the kernel assumes that the destination is on the link; here it is
+///   [`NoRoute::Unreachable`].
+/// - With a device and an IPv6 group of nexthop objects the kernel may take a member by another device.
+/// - 0.0.0.0 and `::` are no destinations here; the kernel takes them for the host itself.
+/// - IPv6 routes by a gateway that does not answer neighbour discovery are passed over by a kernel that
+///   does not forward; neighbours are not known here. Several IPv4 default routes of one metric, of which
+///   the kernel takes the one whose gateway lives, are [`Answer::AskKernel`].
+/// - IPv6 boot rules that were deleted before any rule was ever added still count for the kernel.
 pub struct Fib {
     generation: u64,
     uid: u32,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::spec::{self, Action, Masked, Ports};
+use super::spec::{self, Action, Masked, Ports, TABLE_MAIN};
 use super::table::{Alternative, Hop, Net, Table};
 use super::trace::{Observer, Step};
 use super::{LOOPBACK, NoRoute};
@@ -205,7 +205,8 @@ impl<P: Net> Rules<P> {
                     continue;
                 }
                 Target::Table(place) => place.and_then(|place| self.tables.get(place)).map(|table| &**table),
-                Target::VrfTable => links.vrf_table(flow.l3mdev).and_then(|id| self.table(id)),
+                // Outside of any VRF only a rule with `not` comes here; then the kernel takes main.
+                Target::VrfTable => self.table(links.vrf_table(flow.l3mdev).unwrap_or(TABLE_MAIN)),
             };
             let Some(table) = table else { continue };
             match look(table, rule, observer) {

@@ -16,8 +16,7 @@ use crate::fib::links::Links;
 pub(super) struct World {
     pub rules: Rules<Ipv4Net>,
     pub sources: Sources4,
-    /// No rule was ever touched: the kernel keeps `local` and `main` as one trie, so that the longest
-    /// prefix of both wins.
+    /// See [`super::Builder::local_merged_into_main`].
     pub merged: bool,
 }
 

@@ -60,9 +60,10 @@ pub(super) fn lookup<O: Observer>(
     let first = ask(fib, &flow, observer);
     // With the source open, the kernel asks again with the source that it would select without a
     // route: this is how a host with source-specific routing sends from unbound sockets.
-    if let (Answer::No(_), None) = (first, src) {
-        let vrf = if flow.l3mdev == 0 { 0 } else { flow.l3mdev };
-        let Some(source) = fib.v6.sources.select(&fib.links, dst, vrf) else { return first };
+    if let (Answer::No(why), None) = (first, src)
+        && why != NoRoute::NoSource
+        && let Some(source) = fib.v6.sources.select(&fib.links, dst, flow.l3mdev)
+    {
         observer.note(|| Step::AskedAgain { source: source.into() });
         return ask(fib, &Flow { src: Some(source), ..flow }, observer);
     }
@@ -189,7 +190,8 @@ fn conclude<O: Observer>(
         Kind::Anycast => RouteKind::Anycast,
         _ => RouteKind::Unicast,
     };
-    let to_self = matches!(kind, RouteKind::Local | RouteKind::Anycast);
+    // Of anycast routes only those that the kernel made itself deliver here; they alone have metric 0.
+    let to_self = kind == RouteKind::Local || (kind == RouteKind::Anycast && alternative.metric == 0);
     Answer::Route(Route {
         kind,
         table: found.table,

@@ -26,17 +26,23 @@ use crate::fib::{Answer, NoRoute, Query, Route, RouteKind};
 pub fn ask(query: &Query) -> Result<Answer, Error> {
     let mut requester = Requester::open()?;
     let first = ask_with(&mut requester, query)?;
-    if let (Answer::No(_), IpAddr::V6(_), None) = (first, query.dst, query.src)
-        && let Ok(source) = connected_source(query)
-    {
-        return ask_with(&mut requester, &Query { src: Some(source), ..*query });
+    let (Answer::No(_), IpAddr::V6(_), None) = (first, query.dst, query.src) else { return Ok(first) };
+    match connected_source(query) {
+        Ok(source) => ask_with(&mut requester, &Query { src: Some(source), ..*query }),
+        Err(error) => match error.raw_os_error() {
+            Some(errno @ (libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES)) => {
+                Ok(Answer::No(refusal(errno)))
+            }
+            _ => Ok(first),
+        },
     }
-    Ok(first)
 }
 
 /// Asks twice: for the route that the packet takes, and for the prefix in the table that it matched.
-fn ask_with(requester: &mut Requester, query: &Query) -> Result<Answer, Error> {
-    let taken = match exchange(requester, query, RTM_F_LOOKUP_TABLE)? {
+pub fn ask_with(requester: &mut Requester, query: &Query) -> Result<Answer, Error> {
+    // IPv6 names the table that it found anyway.
+    let name_table = if query.dst.is_ipv4() { RTM_F_LOOKUP_TABLE } else { 0 };
+    let taken = match exchange(requester, query, name_table)? {
         Ok(taken) => taken,
         Err(errno) => return Ok(Answer::No(refusal(errno))),
     };
@@ -58,7 +64,7 @@ fn ask_with(requester: &mut Requester, query: &Query) -> Result<Answer, Error> {
     let Some(source) = query.src.or(taken.route.preferred_source) else {
         return Ok(Answer::No(NoRoute::NoSource));
     };
-    let matched = exchange(requester, query, RTM_F_FIB_MATCH)?.ok().map(|matched| matched.route);
+    let matched = exchange(requester, query, name_table | RTM_F_FIB_MATCH)?.ok().map(|matched| matched.route);
     Ok(Answer::Route(Route {
         kind,
         table: matched.as_ref().map_or(0, |matched| matched.table),
@@ -85,7 +91,11 @@ fn exchange(
         Some(())
     })?;
     match end {
-        End::Refused(errno, _) => Ok(Err(errno)),
+        End::Refused(errno, None) => Ok(Err(errno)),
+        // The kernel comments on questions that it does not take, not on routes that it does not find.
+        End::Refused(errno, detail) => {
+            Err(Error::Refused { object, error: io::Error::from_raw_os_error(errno), detail })
+        }
         _ => answer.map(Ok).ok_or(Error::Malformed { object }),
     }
 }

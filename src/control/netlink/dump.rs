@@ -1,10 +1,14 @@
 //! One [`Fib`] of everything that the kernel has now.
 
+use std::net::Ipv4Addr;
+
+use super::ask::ask_with;
 use super::decode;
 use super::error::{Error, Object};
 use super::socket::{End, Requester};
 use super::wire::{AF_INET, AF_INET6, Message, Request};
-use crate::fib::{Builder, Fib};
+use crate::fib::spec::TABLE_MAIN;
+use crate::fib::{Answer, Builder, Fib, Query};
 
 /// How often a list that changes while it is read is read again.
 const ATTEMPTS: u32 = 16;
@@ -59,7 +63,13 @@ fn attempt(requester: &mut Requester, generation: u64) -> Result<Fib, Error> {
             builder = builder.route(message.route);
         }
     }
-    Ok(builder.build())
+    Ok(builder.local_merged_into_main(local_is_merged(requester)?).build())
+}
+
+/// As long as no rule was ever added, the kernel says that table main delivers to 127.0.0.1.
+fn local_is_merged(requester: &mut Requester) -> Result<bool, Error> {
+    let answer = ask_with(requester, &Query::to(Ipv4Addr::LOCALHOST.into()))?;
+    Ok(matches!(answer, Answer::Route(route) if route.table == TABLE_MAIN))
 }
 
 /// A kernel without IPv6 answers for its other families; those messages are not meant.

@@ -1,0 +1,1 @@
+//! Following: whatever happens to the kernel's tables reaches the reader.

@@ -1,0 +1,108 @@
+//! The snapshot's answers held against the kernel's: random policies, random questions, two oracles
+//! (`RTM_GETROUTE`, and what connected UDP sockets get).
+//!
+//! `VIADUCT_POLICIES` sets how many policies are tried, `VIADUCT_SEED` the first one's seed: a failure
+//! prints the seed that replays it alone.
+
+mod compare;
+mod dice;
+mod follow;
+mod namespace;
+mod policy;
+mod world;
+
+use std::collections::BTreeMap;
+
+use compare::{Verdict, compare};
+use dice::Dice;
+use namespace::isolated;
+use policy::Policy;
+
+const QUESTIONS: usize = 50;
+
+/// How many policies, and the seed of the first.
+fn plan() -> (u64, u64) {
+    let number = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+    };
+    (number("VIADUCT_POLICIES", 100), number("VIADUCT_SEED", 1))
+}
+
+/// Counts of what comparing came to.
+#[derive(Default)]
+struct Tally {
+    agreed: usize,
+    routes: usize,
+    sockets: usize,
+    known: BTreeMap<&'static str, usize>,
+}
+
+impl Tally {
+    fn questions(&self) -> usize {
+        self.agreed + self.known.values().sum::<usize>()
+    }
+}
+
+#[test]
+fn answers_what_the_kernel_answers_on_random_policies() {
+    isolated("answers_what_the_kernel_answers_on_random_policies", || {
+        let (policies, first) = plan();
+        let mut tally = Tally::default();
+        for seed in first..first + policies {
+            let mut dice = Dice::new(seed);
+            let policy = policy::random(&mut dice);
+            examine(seed, &mut dice, &policy, &mut tally);
+        }
+        report(policies, &tally);
+        assert_eq!(tally.questions(), policies as usize * QUESTIONS);
+        // Were most answers "no route", agreement would say little.
+        assert!(tally.routes * 2 > tally.questions(), "too few questions have an answer");
+    });
+}
+
+#[test]
+fn answers_what_the_kernel_answers_on_a_policy_routed_host() {
+    isolated("answers_what_the_kernel_answers_on_a_policy_routed_host", || {
+        let mut tally = Tally::default();
+        for seed in 1..=4 {
+            examine(seed, &mut Dice::new(seed), &policy::policy_routed_host(), &mut tally);
+        }
+        report(4, &tally);
+        assert!(tally.routes > 20, "only {} routes", tally.routes);
+    });
+}
+
+fn examine(seed: u64, dice: &mut Dice, policy: &Policy, tally: &mut Tally) {
+    let refused = world::build(policy);
+    let fib = viaduct::control::netlink::dump(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    for _ in 0..QUESTIONS {
+        let query = world::question(dice, policy, &fib);
+        match compare(&fib, &query) {
+            Verdict::Agreed { route, socket } => {
+                tally.agreed += 1;
+                tally.routes += usize::from(route);
+                tally.sockets += usize::from(socket);
+            }
+            Verdict::Known(why) => *tally.known.entry(why).or_default() += 1,
+            Verdict::Disagreed(how) => panic!(
+                "seed {seed}: {query:?}\n{how}\n{:#?}\nlinks: {:?}\n{}",
+                fib.lookup_traced(&query),
+                fib.links().map(|link| (link.index, &link.name)).collect::<Vec<_>>(),
+                world::describe(policy, &refused),
+            ),
+        }
+    }
+}
+
+fn report(policies: u64, tally: &Tally) {
+    println!(
+        "{policies} policies: {} of {} answers agree, {} of them routes, {} also held against sockets",
+        tally.agreed,
+        tally.questions(),
+        tally.routes,
+        tally.sockets
+    );
+    for (why, count) in &tally.known {
+        println!("  {count:>5} known differences: {why}");
+    }
+}
