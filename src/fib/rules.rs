@@ -26,6 +26,13 @@ pub(super) struct Flow<A> {
     pub hash: u64,
 }
 
+impl<A> Flow<A> {
+    /// To a destination, with nothing else said.
+    pub fn plain(dst: A) -> Self {
+        Self { dst, src: None, mark: 0, oif: 0, l3mdev: 0, uid: 0, protocol: 0, sport: 0, dport: 0, hash: 0 }
+    }
+}
+
 /// A route and the path of it that was chosen.
 #[derive(Clone, Copy)]
 pub(super) struct Found<'a, P> {

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::rules::{Flow, Found, Outcome, Rules};
 use super::source::Sources4;
-use super::spec::{Kind, SCOPE_LINK, SCOPE_UNIVERSE};
+use super::spec::{Kind, SCOPE_LINK, SCOPE_UNIVERSE, TABLE_LOCAL, TABLE_MAIN};
 use super::table::{Candidate, Net, Table};
 use super::trace::{Observer, SourceOrigin, Step};
 use super::{Answer, Fib, LOOPBACK, NoRoute, Query, Route, RouteKind};
@@ -25,10 +25,24 @@ impl World {
     /// `local` claims (`ip route add local PREFIX`).
     pub fn home(&self, address: Ipv4Addr) -> Option<u32> {
         self.sources.home(address).or_else(|| {
-            let mut candidates = self.rules.table(super::spec::TABLE_LOCAL)?.candidates(address);
-            let first = candidates.next()?.alternatives.first()?;
-            if first.kind == Kind::Local { first.hops.first().map(|hop| hop.dev) } else { None }
+            let local = self.rules.table(TABLE_LOCAL)?;
+            match self.look_into(local, &Flow::plain(address), &mut ()) {
+                Outcome::Found(found) if found.alternative.kind == Kind::Local => Some(found.hop.dev),
+                _ => None,
+            }
         })
+    }
+
+    fn look_into<'a, O: Observer>(
+        &'a self,
+        table: &'a Table<Ipv4Net>,
+        flow: &Flow<Ipv4Addr>,
+        observer: &mut O,
+    ) -> Outcome<'a, Ipv4Net> {
+        if self.merged && table.id == TABLE_LOCAL {
+            return look(merged(table, self.rules.table(TABLE_MAIN), flow.dst), flow, observer);
+        }
+        look(table.candidates(flow.dst), flow, observer)
     }
 }
 
@@ -45,7 +59,10 @@ pub(super) fn lookup<O: Observer>(
         return Answer::No(NoRoute::Unreachable);
     }
     if let Some(src) = src {
-        let Some(home) = world.home(src) else { return Answer::No(NoRoute::SourceNotLocal) };
+        let unfit = src.is_multicast() || src.is_broadcast() || src.octets()[0] == 0;
+        let Some(home) = world.home(src).filter(|_| !unfit) else {
+            return Answer::No(NoRoute::SourceNotLocal);
+        };
         if query.oif == 0 && (dst.is_multicast() || dst.is_broadcast()) {
             return straight_out(fib, home, dst, Some(src));
         }
@@ -65,10 +82,7 @@ pub(super) fn lookup<O: Observer>(
     }
     let flow = fib.flow(query, dst, src.or(preselected));
     let outcome = world.rules.walk(&flow, &fib.links, observer, |table, _, observer| {
-        if world.merged && table.id == super::spec::TABLE_LOCAL {
-            return look(merged(table, world.rules.table(super::spec::TABLE_MAIN), dst), &flow, observer);
-        }
-        let end = look(table.candidates(dst), &flow, observer);
+        let end = world.look_into(table, &flow, observer);
         if let Outcome::Nothing = end {
             observer.note(|| Step::TableExhausted { table: table.id });
         }

@@ -77,7 +77,7 @@ fn is_link_multicast(dst: Ipv6Addr) -> bool {
 
 fn ask<O: Observer>(fib: &Fib, flow: &Flow<Ipv6Addr>, observer: &mut O) -> Answer {
     let outcome = fib.v6.rules.walk(flow, &fib.links, observer, |table, rule, observer| {
-        let end = look(fib, table, flow, observer);
+        let end = look(table, flow, observer);
         match end {
             Outcome::Nothing => observer.note(|| Step::TableExhausted { table: table.id }),
             Outcome::Found(found) if !fits_deferred_source(fib, rule, &found, flow) => {
@@ -110,19 +110,25 @@ fn fits_deferred_source(
 
 /// Looks for the first route, longest prefix first, that can carry or refuse the packet.
 fn look<'a, O: Observer>(
-    fib: &Fib,
     table: &'a Table<Ipv6Net>,
     flow: &Flow<Ipv6Addr>,
     observer: &mut O,
 ) -> Outcome<'a, Ipv6Net> {
-    let _ = fib;
+    let source = flow.src.unwrap_or(Ipv6Addr::UNSPECIFIED);
+    let mut entered = false;
     for Candidate { table, prefix, alternatives } in table.candidates(flow.dst) {
         // Source-specific routes first, the longest source prefix first.
         for group in alternatives.chunk_by(|a, b| a.from == b.from) {
-            let source = flow.src.unwrap_or(Ipv6Addr::UNSPECIFIED);
-            if group.first().and_then(|a| a.from).is_some_and(|from| !from.contains(&source)) {
+            let holds = match group.first().and_then(|a| a.from) {
+                Some(from) => from.contains(&source),
+                // The kernel enters the tree at the longest prefix, but not at one with source-specific
+                // routes of which none is for this source, unless it is the root.
+                None => entered || group.len() == alternatives.len() || prefix.prefix_len() == 0,
+            };
+            if !holds {
                 continue;
             }
+            entered = true;
             if group.iter().any(|alternative| alternative.opaque) {
                 observer.note(|| Step::OpaqueRoute { table, prefix: prefix.either() });
                 return Outcome::Unknown;

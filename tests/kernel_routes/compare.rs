@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use socket2::{Domain, Protocol, Socket, Type};
 use viaduct::control::netlink;
 use viaduct::fib::spec::{TABLE_LOCAL, TABLE_MAIN};
-use viaduct::fib::{Answer, Fib, NoRoute, Query, Route, RouteKind};
+use viaduct::fib::{Answer, Fib, NoRoute, Query, Route, RouteKind, Step};
 
 /// What comparing came to.
 pub enum Verdict {
@@ -36,7 +36,7 @@ const DEAD_GATEWAYS: &str =
 pub fn compare(fib: &Fib, query: &Query) -> Verdict {
     let ours = fib.lookup(query);
     let kernels = netlink::ask(query).unwrap_or_else(|error| panic!("{error}"));
-    let known = if agree(fib, query, ours, kernels) { None } else { Some(known(query, ours, kernels)) };
+    let known = if agree(fib, query, ours, kernels) { None } else { Some(known(fib, query, ours, kernels)) };
     let socket = match known {
         // There a socket does as RTM_GETROUTE does.
         Some(Some(ON_LINK | GROUP_IGNORES_DEVICE)) => Ok(false),
@@ -55,6 +55,8 @@ fn agree(fib: &Fib, query: &Query, ours: Answer, kernels: Answer) -> bool {
     let same = |ours: Answer| match (ours, kernels) {
         // The kernel has one error number for these.
         (Answer::No(NoRoute::SourceNotLocal | NoRoute::NeedsDevice), Answer::No(_)) => true,
+        // A socket is told of the second lookup's refusal, RTM_GETROUTE makes the first one only.
+        (Answer::No(_), Answer::No(_)) if query.dst.is_ipv6() && query.src.is_none() => true,
         // Until the first rule is added, tables local and main are one to the kernel, called main.
         (Answer::Route(ours), Answer::Route(kernels)) if ours.table == TABLE_LOCAL => {
             kernels == Route { table: kernels.table, ..ours }
@@ -65,8 +67,10 @@ fn agree(fib: &Fib, query: &Query, ours: Answer, kernels: Answer) -> bool {
     same(ours) || (0..256).any(|flow| same(fib.lookup(&Query { flow: flow << 32 | flow, ..*query })))
 }
 
-fn known(query: &Query, ours: Answer, kernels: Answer) -> Option<&'static str> {
+fn known(fib: &Fib, query: &Query, ours: Answer, kernels: Answer) -> Option<&'static str> {
     let v6 = query.dst.is_ipv6();
+    let asked_again = |step: &Step| matches!(step, Step::AskedAgain { .. });
+    let with_source = query.src.is_some() || fib.lookup_traced(query).1.iter().any(asked_again);
     match (ours, kernels) {
         (Answer::No(_), Answer::Route(route))
             if !v6
@@ -77,19 +81,20 @@ fn known(query: &Query, ours: Answer, kernels: Answer) -> Option<&'static str> {
         {
             Some(ON_LINK)
         }
+        (Answer::No(_), Answer::No(NoRoute::NoSource)) if !v6 && query.oif != 0 => Some(ON_LINK),
         (Answer::No(NoRoute::SourceNotLocal), Answer::Route(_)) if v6 => Some(SOURCE_UNCHECKED),
         (Answer::No(NoRoute::NeedsDevice), _) => Some(NEEDS_DEVICE),
         (Answer::AskKernel, _) if !v6 => Some(DEAD_GATEWAYS),
         (_, Answer::Route(route))
             if v6
                 && query.oif != 0
-                && query.src.is_none()
+                && !with_source
                 && route.dev != query.oif
                 && route.kind == RouteKind::Unicast =>
         {
             Some(GROUP_IGNORES_DEVICE)
         }
-        _ if v6 && query.oif != 0 && query.src.is_some() => Some(DEVICE_UNHEEDED),
+        _ if v6 && query.oif != 0 && with_source => Some(DEVICE_UNHEEDED),
         _ => None,
     }
 }
@@ -110,6 +115,8 @@ fn socket_agrees(fib: &Fib, query: &Query) -> Result<bool, String> {
         (_, Err(()), _) => Ok(false),
         (Ok(()), Ok(Some(expected)), Some(source)) if expected == source => Ok(true),
         (Err(_), Ok(None), _) => Ok(true),
+        // NoSource: the kernel would send from 0.0.0.0.
+        (Ok(()), Ok(None), Some(source)) if source.is_unspecified() => Ok(true),
         // See ON_LINK: a socket is as trusting as RTM_GETROUTE.
         (Ok(()), Ok(None), _) if query.oif != 0 && query.dst.is_ipv4() => Ok(false),
         (connected, expected, source) => Err(format!(

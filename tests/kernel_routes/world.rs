@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use viaduct::fib::{Fib, Query};
@@ -30,7 +31,26 @@ pub fn build(policy: &Policy) -> Vec<String> {
     refused.extend(ip("-4", &commands(&["-4"])));
     policy.raw_rules.iter().for_each(add_rule);
     refused.extend(ip("", &policy.downs));
+    settle();
     refused
+}
+
+/// The kernel tells routing of a carrier that came or went a moment later, together with the state.
+fn settle() {
+    let settled = || {
+        let output = Command::new("ip").args(["-o", "link"]).output().expect("ip runs");
+        String::from_utf8_lossy(&output.stdout).lines().filter(|line| !line.contains("LOOPBACK")).all(
+            |line| {
+                let up = line.contains(" state UP ");
+                up == line.contains("LOWER_UP") && !line.contains(" state UNKNOWN ")
+            },
+        )
+    };
+    let start = Instant::now();
+    while !settled() {
+        assert!(start.elapsed() < Duration::from_secs(10), "the links do not settle");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn add_rule(rule: &RawRule) {
@@ -83,6 +103,7 @@ pub fn describe(policy: &Policy, refused: &[String]) -> String {
 pub fn question(dice: &mut Dice, policy: &Policy, fib: &Fib) -> Query {
     let v6 = dice.percent(50);
     let dst = destination(dice, policy, v6);
+    let v6 = dst.is_ipv6();
     let oif = if dice.percent(25) {
         dice.pick(&policy.links.iter().filter_map(|name| fib.link_index(name)).collect::<Vec<_>>()).to_owned()
     } else {

@@ -29,12 +29,7 @@ pub fn ask(query: &Query) -> Result<Answer, Error> {
     let (Answer::No(_), IpAddr::V6(_), None) = (first, query.dst, query.src) else { return Ok(first) };
     match connected_source(query) {
         Ok(source) => ask_with(&mut requester, &Query { src: Some(source), ..*query }),
-        Err(error) => match error.raw_os_error() {
-            Some(errno @ (libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES)) => {
-                Ok(Answer::No(refusal(errno)))
-            }
-            _ => Ok(first),
-        },
+        Err(_) => Ok(first),
     }
 }
 
@@ -140,14 +135,18 @@ fn refusal(errno: i32) -> NoRoute {
     }
 }
 
-/// The source that an unbound UDP socket gets by `connect`, which sends nothing.
+/// The source that an unbound socket gets by `connect`, without sending anything: a UDP socket, or a raw
+/// one of another protocol. The source port is left out, since a listener may have it.
 ///
 /// # Errors
 ///
-/// Those of the socket; a mark needs `CAP_NET_ADMIN`, or `CAP_NET_RAW` since Linux 5.17.
-pub fn connected_source(query: &Query) -> io::Result<IpAddr> {
+/// Those of the socket; a mark needs `CAP_NET_ADMIN`, or `CAP_NET_RAW` since Linux 5.17, and so does a
+/// protocol other than UDP.
+fn connected_source(query: &Query) -> io::Result<IpAddr> {
     let domain = if query.dst.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
-    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    let protocol = Protocol::from(i32::from(query.protocol));
+    let kind = if protocol == Protocol::UDP { Type::DGRAM } else { Type::RAW };
+    let socket = Socket::new(domain, kind, Some(protocol))?;
     if query.mark != 0 {
         socket.set_mark(query.mark)?;
     }

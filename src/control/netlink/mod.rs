@@ -16,7 +16,7 @@ mod follow;
 mod socket;
 mod wire;
 
-pub use ask::{ask, connected_source};
+pub use ask::ask;
 pub use dump::dump;
 pub use error::{Error, Object};
 pub use follow::Follower;
