@@ -23,7 +23,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("engine", &["limits", "net"]),
     ("metrics", &["drop_reason", "egress", "limits", "net", "plan"]),
-    ("shard", &["drop_reason", "egress", "engine", "fib", "limits", "metrics", "net", "plan", "proxy", "snapshot"]),
+    (
+        "shard",
+        &["drop_reason", "egress", "engine", "fib", "limits", "metrics", "net", "plan", "proxy", "snapshot"],
+    ),
     ("config", &["fib", "limits", "net", "plan", "rules"]),
     (
         "control",
