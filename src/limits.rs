@@ -64,3 +64,18 @@ pub const INK_BYTES: usize = 2_048;
 /// Most Route values on top that name us and are removed from one request: each spiral of a dialog
 /// through us leaves two. One more is refused as a request to ourselves.
 pub const OWN_ROUTES: usize = 8;
+
+/// Most memory in bytes for a pattern's automaton before it runs, and for all patterns of one key.
+/// A thousand ordinary number patterns take less than a tenth of it.
+pub const PATTERN_BYTES: usize = 16 << 20;
+
+/// Most memory in bytes for the states that a shard makes of one key's patterns as it meets text;
+/// beyond it the states are made anew, slower and never wrong.
+pub const PATTERN_CACHE_BYTES: usize = 2 << 20;
+
+/// Longest user part in bytes that rules see; a longer one is cut there. Numbers have at most 15 digits
+/// (E.164), GRUUs and escaped addresses some 200 bytes.
+pub const USER_BYTES: usize = 512;
+
+/// Deepest nesting of `not`.
+pub const NOT_DEPTH: usize = 8;

@@ -1,14 +1,31 @@
-//! All rules' conditions, compiled; evaluated in order, first match wins.
+//! All rules' conditions, compiled; first match wins.
+//!
+//! ```text
+//!  method  transport  listener  source  prefix  hosts        one set of rules from each dimension
+//!     └────────┴──────────┴────────┴───────┴──────┘
+//!                          AND                               candidates, in order
+//!                           │
+//!            patterns, asked once each when a candidate needs them; `not` last
+//! ```
+//!
+//! Every set is a row of bits, one for each rule. A `not` is compiled as an entry of its own behind the
+//! rules. The cheap dimensions cost the same for ten rules and for ten thousand, but for the length of
+//! a row.
 
 use std::net::IpAddr;
 
-use super::{Rule, RuleId};
+use super::bits::{Bits, Rows};
+use super::hosts::Hosts;
+use super::networks::Networks;
+use super::patterns::{Patterns, Scanned};
+use super::prefixes::Prefixes;
+use super::{Rule, RuleId, When};
 use crate::net::{ListenerId, Transport};
 
 /// What the conditions look at; borrowed from the request.
 ///
 /// User parts are percent-decoded once and cut at the first `;`; hosts are as received (compared
-/// without case); `method` is already mapped (ACK and CANCEL to INVITE).
+/// without case, with or without brackets).
 pub struct Facts<'a> {
     /// Method as on the wire, ACK and CANCEL mapped to INVITE.
     pub method: &'a [u8],
@@ -30,14 +47,10 @@ pub struct Facts<'a> {
     pub to_user: &'a [u8],
     /// To host.
     pub to_host: &'a [u8],
-    /// Calls the function with every value of the named header (unfolded by the caller is not
-    /// needed: values are as received) until it returns true; returns whether it did.
+    /// Calls the function with every value of the named header, as received, until it returns true;
+    /// returns whether it did.
     pub header: &'a dyn Fn(&str, &mut dyn FnMut(&[u8]) -> bool) -> bool,
 }
-
-/// Per-shard working memory of the matcher (automaton caches); never shared between threads.
-#[derive(Default)]
-pub struct Scratch {}
 
 /// A pattern that does not compile.
 #[derive(Debug, thiserror::Error)]
@@ -45,14 +58,46 @@ pub struct Scratch {}
 pub struct PatternError {
     /// The rule it stands in.
     pub rule: RuleId,
-    /// Which key: `ruri_user`, `header`, …
+    /// Which key: `ruri_user`, `from_user`, `to_user`, `header`.
     pub key: &'static str,
+    /// The pattern as written.
+    pub pattern: Box<str>,
     /// What is wrong with it.
     pub message: String,
 }
 
+/// The fields that patterns are asked of; headers follow.
+const FIELDS: [&str; 3] = ["ruri_user", "from_user", "to_user"];
+
+/// A pattern that an entry needs: which dimension, which pattern of it.
+type Need = (usize, usize);
+
+/// What is left to ask of a candidate.
+struct Entry {
+    needs: Vec<Need>,
+    not: Option<usize>,
+}
+
 /// The compiled conditions of all rules; immutable, shared by the shards.
-pub struct Matcher {}
+pub struct Matcher {
+    rules: usize,
+    entries: Vec<Entry>,
+    methods: Rows<Box<str>>,
+    transports: Rows<Transport>,
+    listeners: Rows<ListenerId>,
+    sources: Networks,
+    prefixes: Prefixes,
+    hosts: [Hosts; 3],
+    patterns: Vec<Patterns>,
+    headers: Vec<Box<str>>,
+}
+
+/// Per-shard working memory of the matcher; never shared between threads.
+#[derive(Default)]
+pub struct Scratch {
+    candidates: Bits,
+    scanned: Vec<Scanned>,
+}
 
 impl Matcher {
     /// Compiles the conditions; `rules[i].id == RuleId(i)`.
@@ -60,23 +105,123 @@ impl Matcher {
     /// # Errors
     /// The first pattern that is not a regular expression or is too large.
     pub fn compile(rules: &[Rule]) -> Result<Self, PatternError> {
-        let _ = rules;
-        todo!()
+        let mut whens: Vec<(&When, RuleId)> = rules.iter().map(|rule| (&rule.when, rule.id)).collect();
+        let mut nots = Vec::new();
+        let mut at = 0;
+        while let Some(&(when, rule)) = whens.get(at) {
+            nots.push(when.not.as_deref().map(|not| {
+                whens.push((not, rule));
+                whens.len() - 1
+            }));
+            at += 1;
+        }
+        let headers = header_names(&whens);
+        let mut patterns: Vec<Patterns> = FIELDS.iter().map(|key| Patterns::new(key)).collect();
+        patterns.extend(headers.iter().map(|_| Patterns::new("header")));
+        let entries = (whens.iter().zip(nots))
+            .map(|(&(when, rule), not)| Entry { needs: needs(when, rule, &headers, &mut patterns), not })
+            .collect();
+        for dimension in &mut patterns {
+            dimension.compile()?;
+        }
+        let of = |field: fn(&When) -> &[Box<str>]| whens.iter().map(move |(when, _)| field(when));
+        Ok(Self {
+            rules: rules.len(),
+            entries,
+            methods: Rows::new(of(|w| &w.method)),
+            transports: Rows::new(whens.iter().map(|(w, _)| &w.transport[..])),
+            listeners: Rows::new(whens.iter().map(|(w, _)| &w.listener[..])),
+            sources: Networks::new(whens.iter().map(|(w, _)| &w.source[..])),
+            prefixes: Prefixes::new(of(|w| &w.ruri_prefix)),
+            hosts: [
+                Hosts::new(of(|w| &w.ruri_host)),
+                Hosts::new(of(|w| &w.from_host)),
+                Hosts::new(of(|w| &w.to_host)),
+            ],
+            patterns,
+            headers,
+        })
     }
 
     /// Working memory that fits this matcher; one for each shard and Plan.
     pub fn scratch(&self) -> Scratch {
-        Scratch::default()
+        Scratch {
+            candidates: Bits::none(self.entries.len()),
+            scanned: self.patterns.iter().map(Patterns::scanned).collect(),
+        }
     }
 
-    /// The first rule whose conditions hold. Allocates nothing.
+    /// The first rule whose conditions hold. Allocates nothing. `scratch` must be this matcher's own.
     pub fn first_match(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> Option<RuleId> {
-        let _ = (facts, scratch);
-        todo!()
+        self.candidates(facts, &mut scratch.candidates);
+        for scanned in &mut scratch.scanned {
+            scanned.forget();
+        }
+        let Scratch { candidates, scanned } = scratch;
+        let first = candidates.iter().take_while(|&at| at < self.rules);
+        let mut first = first.filter(|&at| self.holds(at, facts, candidates, scanned));
+        first.next().map(|at| RuleId(at as u32))
     }
 
-    /// Whether any rule reads a header, user part …: what the loop hash has to cover (RFC 5393 §4.2.2).
+    /// The header names that any rule reads: what the loop mark has to cover (RFC 5393 §4.2.2).
     pub fn headers_read(&self) -> &[Box<str>] {
-        todo!()
+        &self.headers
     }
+
+    fn candidates(&self, facts: &Facts<'_>, out: &mut Bits) {
+        out.copy(self.methods.get_by(|method| method.as_bytes().cmp(facts.method)));
+        out.and(self.transports.get_by(|transport| transport.cmp(&facts.transport)));
+        out.and(self.listeners.get_by(|listener| listener.cmp(&facts.listener)));
+        out.and(self.sources.get(facts.source));
+        out.and(self.prefixes.get(facts.ruri_user));
+        for (hosts, host) in self.hosts.iter().zip([facts.ruri_host, facts.from_host, facts.to_host]) {
+            out.and(hosts.get(host));
+        }
+    }
+
+    /// What the sets cannot tell: patterns, and that a `not` does not hold. Its depth is bounded by
+    /// the configuration's ([`crate::limits::NOT_DEPTH`]).
+    fn holds(&self, at: usize, facts: &Facts<'_>, candidates: &Bits, scanned: &mut [Scanned]) -> bool {
+        let entry = &self.entries[at];
+        candidates.has(at)
+            && entry.needs.iter().all(|&need| self.found(need, facts, scanned))
+            && !entry.not.is_some_and(|not| self.holds(not, facts, candidates, scanned))
+    }
+
+    fn found(&self, (dimension, pattern): Need, facts: &Facts<'_>, scanned: &mut [Scanned]) -> bool {
+        let (patterns, scanned) = (&self.patterns[dimension], &mut scanned[dimension]);
+        if scanned.is_new() {
+            match dimension {
+                0 => patterns.scan(facts.ruri_user, scanned),
+                1 => patterns.scan(facts.from_user, scanned),
+                2 => patterns.scan(facts.to_user, scanned),
+                header => {
+                    (facts.header)(&self.headers[header - FIELDS.len()], &mut |value| {
+                        patterns.scan(value, scanned);
+                        false
+                    });
+                }
+            }
+            scanned.done();
+        }
+        scanned.has(pattern)
+    }
+}
+
+fn header_names(whens: &[(&When, RuleId)]) -> Vec<Box<str>> {
+    let names = whens.iter().flat_map(|(when, _)| when.header.iter().map(|(name, _)| name));
+    let mut names: Vec<Box<str>> = names.map(|name| name.to_ascii_lowercase().into()).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn needs(when: &When, rule: RuleId, headers: &[Box<str>], patterns: &mut [Patterns]) -> Vec<Need> {
+    let fields = [&when.ruri_user, &when.from_user, &when.to_user];
+    let fields = fields.into_iter().enumerate().filter_map(|(n, p)| p.as_ref().map(|p| (n, p)));
+    let headers = when.header.iter().filter_map(|(name, pattern)| {
+        let at = headers.iter().position(|known| known.eq_ignore_ascii_case(name))?;
+        Some((FIELDS.len() + at, pattern))
+    });
+    fields.chain(headers).map(|(n, pattern)| (n, patterns[n].add(pattern, rule))).collect()
 }

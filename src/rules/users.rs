@@ -1,0 +1,28 @@
+//! User parts as rules see them.
+
+/// The user part percent-decoded once into `buffer` and cut at the first `;` (so that neither `%33` nor
+/// a parameter in the user part gets around a rule).
+///
+/// What does not fit into the buffer is cut off; [`crate::limits::USER_BYTES`] is the size to give.
+pub fn plain_user<'b>(user: &[u8], buffer: &'b mut [u8]) -> &'b [u8] {
+    let decoded = sip_parser::percent_decode(user, buffer);
+    &decoded[..memchr::memchr(b';', decoded).unwrap_or(decoded.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_decoded_once_and_cut() {
+        let plain = |user: &str| {
+            let mut buffer = [0; 64];
+            String::from_utf8(plain_user(user.as_bytes(), &mut buffer).to_vec()).unwrap()
+        };
+        assert_eq!(plain("%2A33%31"), "*331");
+        assert_eq!(plain("%2533"), "%33");
+        assert_eq!(plain("331;phone-context=+49"), "331");
+        assert_eq!(plain("331%3Bx"), "331");
+        assert_eq!(plain("50%"), "50%");
+    }
+}
