@@ -183,3 +183,95 @@ egress = \"six\"
     six.saw_nothing();
     viaduct.stop();
 }
+
+#[test]
+fn a_marked_listener_and_a_listener_on_a_device_follow_their_own_tables() {
+    let world = World::new();
+    world.ip("rule add fwmark 7 lookup 107");
+    world.ip("route add 172.16.0.100/32 via 10.0.0.100 dev priv table 107");
+    world.ip("route add 172.16.0.100/32 via 10.9.0.100 dev spare table 108");
+    world.ip("rule add oif spare lookup 108");
+    let home = Home::new(
+        r#"
+[[listener]]
+name = "public"
+bind = "udp:1.2.3.4:5060"
+
+[[listener]]
+name = "marked"
+bind = "udp:10.0.0.4:5060"
+mark = 7
+
+[[listener]]
+name = "tied"
+bind = "udp:10.9.0.4:5060"
+device = "spare"
+
+[[route]]
+name = "marked"
+when = { ruri_user = '^marked$' }
+to = "request-uri"
+egress = "marked"
+
+[[route]]
+name = "tied"
+when = { ruri_user = '^tied$' }
+to = "request-uri"
+egress = "tied"
+"#,
+    );
+    let viaduct = home.start(&world);
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let private = world.private.party("roaming", "172.16.0.100:5060");
+    let spare = world.spare.party("roaming", "172.16.0.100:5060");
+    let edge = socket("1.2.3.4:5060");
+
+    caller.send(&caller.request("INVITE", "sip:marked@172.16.0.100"), edge);
+    assert_eq!(private.receive_request("INVITE").from, socket("10.0.0.4:5060"));
+    caller.send(&caller.request("INVITE", "sip:tied@172.16.0.100"), edge);
+    assert_eq!(spare.receive_request("INVITE").from, socket("10.9.0.4:5060"));
+    private.received_nothing();
+    viaduct.stop();
+}
+
+#[test]
+fn a_link_local_listener_serves_its_link() {
+    let world = World::new();
+    world.ip("addr add fe80::4/64 dev six nodad");
+    world.six.ip("addr add fe80::100/64 dev eth0 nodad");
+    let home = Home::new(&format!(
+        "{LISTENERS}\n[[listener]]\nname = \"link\"\nbind = \"udp:[fe80::4%six]:5060\"\n{RELAY}"
+    ));
+    let viaduct = home.start(&world);
+    let index = world.six.inside(|| Ok(nix::net::if_::if_nametoindex("eth0")?)).expect("eth0");
+    let caller = world.six.party("caller", &format!("[fe80::100%{index}]:5060"));
+    let callee = world.private.party("callee", "10.0.0.100:5060");
+    let mut request = caller.request("OPTIONS", &callee.uri());
+    request.set("Via", "SIP/2.0/UDP [fe80::100]:5060;branch=z9hG4bKlink;rport");
+    for name in ["From", "Contact"] {
+        let value = request.value(name).replace(&format!("%{index}"), "");
+        request.set(name, &value);
+    }
+    caller.send(&request, socket(&format!("[fe80::4%{index}]:5060")));
+    let received = callee.receive_request("OPTIONS");
+    assert_eq!(received.from, socket("10.0.0.4:5060"));
+    callee.answer(&received, "200 OK");
+    let answer = caller.receive_response(200);
+    assert_eq!(answer.from.ip().to_string(), "fe80::4", "{}", answer.from);
+    viaduct.stop();
+}
+
+#[test]
+fn a_listener_may_name_an_interface() {
+    let world = World::new();
+    let home = Home::new(&format!(
+        "[[listener]]\nname = \"out\"\nbind = \"udp:pub:5060\"\n\
+         [[listener]]\nname = \"in\"\nbind = \"udp:priv:5060\"\n{RELAY}"
+    ));
+    let viaduct = home.start(&world);
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let callee = world.private.party("callee", "10.0.0.100:5060");
+    caller.send(&caller.request("INVITE", &callee.uri()), socket("1.2.3.4:5060"));
+    assert_eq!(callee.receive_request("INVITE").from, socket("10.0.0.4:5060"));
+    viaduct.stop();
+}
