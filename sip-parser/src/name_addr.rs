@@ -5,12 +5,16 @@ use std::fmt;
 use crate::chars::{offset, token, trim, white};
 use crate::error::{Error, Rule};
 use crate::list::quoted_len;
-use crate::params::Params;
+use crate::params::{Param, Params};
 use crate::uri::Uri;
 
 /// `( name-addr / addr-spec ) *( SEMI generic-param )` (RFC 3261 §25.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameAddr<'a> {
+    /// All of it, as written.
+    pub text: &'a [u8],
+    /// The URI stands in angle brackets.
+    pub bracketed: bool,
     /// The display name as written, quotes included; empty where there is none.
     pub display: &'a [u8],
     /// The URI.
@@ -53,6 +57,8 @@ impl<'a> NameAddr<'a> {
         let uri = Uri::parse(&inside[..close]).map_err(|e| e.shifted(open + 1))?;
         let params = open + 1 + close + 1;
         Ok(Self {
+            text: value,
+            bracketed: true,
             display: trim(&value[..display_len]),
             uri,
             params: Params::check(&value[params..]).map_err(|e| e.shifted(params))?,
@@ -66,10 +72,27 @@ impl<'a> NameAddr<'a> {
         let semicolon = memchr::memchr(b';', &value[at_sign..]).map(|n| at_sign + n);
         let end = semicolon.unwrap_or(value.len());
         Ok(Self {
+            text: value,
+            bracketed: false,
             display: &[],
             uri: Uri::parse(trim(&value[..end]))?,
             params: Params::check(&value[end..]).map_err(|e| e.shifted(end))?,
         })
+    }
+
+    /// Parses one value of Route or Record-Route, where the URI has to stand in angle brackets:
+    /// `route-param = name-addr *( SEMI rr-param )` (RFC 3261 §25.1).
+    ///
+    /// # Errors
+    /// As [`NameAddr::parse`], and [`Rule::AngleBracket`].
+    pub fn route(text: &'a [u8]) -> Result<Self, Error> {
+        let route = Self::parse(text)?;
+        if route.bracketed { Ok(route) } else { Err(Error::new(Rule::AngleBracket, 0)) }
+    }
+
+    /// The header parameter of this name, compared without case.
+    pub fn param(&self, name: &[u8]) -> Option<Param<'a>> {
+        self.params.get(name)
     }
 
     /// The `tag` parameter's value.

@@ -11,6 +11,8 @@ pub struct Param<'a> {
     pub name: &'a [u8],
     /// Its value, quotes included; `None`: there is no `=`.
     pub value: Option<&'a [u8]>,
+    /// All of it, from the `;` before it on: what to cut to remove it.
+    pub with_semicolon: &'a [u8],
 }
 
 /// Parameters as text: everything behind the first `;`, that one included; or empty.
@@ -75,7 +77,7 @@ fn next(text: &[u8]) -> Result<Option<(Param<'_>, &[u8])>, Error> {
     }
     let equals = skip_white(text, end);
     if text.get(equals) != Some(&b'=') {
-        return Ok(Some((Param { name, value: None }, &text[end..])));
+        return Ok(Some((Param { name, value: None, with_semicolon: &text[begin..end] }, &text[end..])));
     }
     let start = skip_white(text, equals + 1);
     let end = if text.get(start) == Some(&b'"') {
@@ -84,7 +86,7 @@ fn next(text: &[u8]) -> Result<Option<(Param<'_>, &[u8])>, Error> {
         skip(text, start, |c| token(c) || param(c) || c == b'@' || c == b'=' || c == b'?' || c == b'|')
     };
     let value = trim(&text[start..end]);
-    Ok(Some((Param { name, value: Some(value) }, &text[end..])))
+    Ok(Some((Param { name, value: Some(value), with_semicolon: &text[begin..end] }, &text[end..])))
 }
 
 fn skip(text: &[u8], from: usize, class: impl Fn(u8) -> bool) -> usize {

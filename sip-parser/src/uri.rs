@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::chars::{hex, host as host_char, number, user as user_char};
 use crate::error::{Error, Rule};
-use crate::params::Params;
+use crate::params::{Param, Params};
 
 /// A URI's scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,21 @@ pub enum Scheme {
 pub enum Host<'a> {
     /// A host name, as written.
     Name(&'a [u8]),
-    /// An IP address.
-    Ip(IpAddr),
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// An IPv6 address; written in brackets.
+    V6(Ipv6Addr),
+}
+
+impl Host<'_> {
+    /// The address; `None` for a name.
+    pub const fn ip(&self) -> Option<IpAddr> {
+        match *self {
+            Self::Name(_) => None,
+            Self::V4(ip) => Some(IpAddr::V4(ip)),
+            Self::V6(ip) => Some(IpAddr::V6(ip)),
+        }
+    }
 }
 
 /// A parsed URI; its parts are slices of the text.
@@ -121,6 +134,11 @@ impl<'a> Uri<'a> {
         })
     }
 
+    /// The URI parameter of this name, compared without case.
+    pub fn param(&self, name: &[u8]) -> Option<Param<'a>> {
+        self.params.get(name)
+    }
+
     /// SIP or SIPS.
     pub fn is_sip(&self) -> bool {
         matches!(self.scheme, Scheme::Sip | Scheme::Sips)
@@ -157,8 +175,8 @@ impl fmt::Display for Host<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => write!(f, "{}", String::from_utf8_lossy(name)),
-            Self::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
-            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+            Self::V4(ip) => write!(f, "{ip}"),
+            Self::V6(ip) => write!(f, "[{ip}]"),
         }
     }
 }
@@ -246,9 +264,7 @@ pub(crate) fn host_port<'a>(text: &'a [u8], ends: &[u8]) -> Result<(Host<'a>, &'
 fn host(text: &[u8]) -> Result<Host<'_>, Error> {
     match text {
         [] => Err(Error::new(Rule::Host, 0)),
-        [b'[', inner @ .., b']'] => {
-            ipv6(inner).map(|ip| Host::Ip(ip.into())).ok_or(Error::new(Rule::Ipv6Reference, 0))
-        }
+        [b'[', inner @ .., b']'] => ipv6(inner).map(Host::V6).ok_or(Error::new(Rule::Ipv6Reference, 0)),
         _ => {
             let last = text.rsplit(|c| *c == b'.').find(|label| !label.is_empty()).unwrap_or(&[]);
             if !last.iter().all(u8::is_ascii_digit) {
@@ -256,7 +272,7 @@ fn host(text: &[u8]) -> Result<Host<'_>, Error> {
             }
             // RFC 3261 §25.1: the last label of a host name begins with a letter, so this is an address.
             let ip = std::str::from_utf8(text).ok().and_then(|t| t.parse::<Ipv4Addr>().ok());
-            ip.map(|ip| Host::Ip(ip.into())).ok_or(Error::new(Rule::Host, 0))
+            ip.map(Host::V4).ok_or(Error::new(Rule::Host, 0))
         }
     }
 }

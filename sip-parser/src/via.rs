@@ -5,12 +5,14 @@ use std::net::IpAddr;
 
 use crate::chars::{number, token, trim, white};
 use crate::error::{Error, Rule};
-use crate::params::Params;
+use crate::params::{Param, Params};
 use crate::uri::{Host, host_port, ipv6};
 
 /// `sent-protocol LWS sent-by *( SEMI via-params )`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Via<'a> {
+    /// All of it, as written.
+    pub text: &'a [u8],
     /// The protocol's version, `2.0` as a rule.
     pub version: &'a [u8],
     /// The transport as written.
@@ -54,7 +56,7 @@ impl<'a> Via<'a> {
         let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
         let (host, _, port) = host_port(rest, b";").map_err(|e| e.shifted(at))?;
         let params = Params::check(&rest[end..]).map_err(|e| e.shifted(at + end))?;
-        let via = Self { version, transport, host, sent_by: trim(&rest[..end]), port, params };
+        let via = Self { text, version, transport, host, sent_by: trim(&rest[..end]), port, params };
         via.check_rport().ok_or(Error::new(Rule::Port, at + end))?;
         Ok(via)
     }
@@ -64,6 +66,11 @@ impl<'a> Via<'a> {
             None => Some(()),
             Some(param) => param.value.is_none_or(|v| port_of(v).is_some()).then_some(()),
         }
+    }
+
+    /// The parameter of this name, compared without case.
+    pub fn param(&self, name: &[u8]) -> Option<Param<'a>> {
+        self.params.get(name)
     }
 
     /// `branch`
