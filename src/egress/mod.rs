@@ -182,3 +182,6 @@ pub enum Unfit {
     /// The snapshot cannot tell.
     AskKernel,
 }
+
+#[cfg(test)]
+mod tests;

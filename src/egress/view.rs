@@ -87,6 +87,19 @@ impl Class {
     }
 }
 
+impl ListenerState {
+    /// One clause about the listener, without a full stop.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::AddressAbsent => "its address is on no interface of this host",
+            Self::HomeDown => "the interface that carries its address is down",
+            Self::DeviceAbsent => "there is no interface of its device's name",
+            Self::DeviceDown => "its device is down",
+        }
+    }
+}
+
 impl View {
     /// Looks up devices, homes of addresses and states of all listeners.
     pub fn new(plan: &Plan, fib: &Fib) -> Self {

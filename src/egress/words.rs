@@ -95,3 +95,43 @@ pub fn table_in_words(table: u32) -> impl fmt::Display {
         number => write!(f, "{number}"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::egress::tests::world::{World, two_sided};
+    use crate::egress::{NoEgress, Unfit, table_in_words};
+    use crate::fib::NoRoute;
+    use crate::net::Transport;
+    use crate::plan::ListenerId;
+
+    #[test]
+    fn reasons_name_route_source_and_listener() {
+        let world = World::new(two_sided(), &["udp:203.0.113.20:5060", "udp:203.0.113.10:5060"]);
+        let route = world.auto("udp:192.0.2.7:5060").unwrap().route;
+        let words = |why: NoEgress| why.in_words(&world.plan, &world.fib).to_string();
+        assert_eq!(
+            words(NoEgress::SourceIsNoListener(route)),
+            "the kernel would send it by public via 203.0.113.1 (0.0.0.0/0, table main) from 203.0.113.10, \
+             which is no listener"
+        );
+        assert_eq!(
+            words(NoEgress::Unfit(ListenerId(0), Unfit::NoRoute(NoRoute::Prohibit))),
+            "listener udp:203.0.113.20:5060: from its address: a prohibit route or rule holds it"
+        );
+        assert_eq!(
+            words(NoEgress::NoSuchListener(Transport::Udp, "[2001:db8::1]:5070".parse().unwrap())),
+            "no listener is bound to udp:[2001:db8::1]:5070"
+        );
+        let route = crate::fib::Route { dev: 99, gateway: None, table: 7, ..route };
+        assert_eq!(
+            Unfit::Device(route).in_words(&world.fib).to_string(),
+            "from its address it would go by an interface that is gone (0.0.0.0/0, table 7)"
+        );
+    }
+
+    #[test]
+    fn tables_have_the_names_of_ip_route() {
+        let names = [255, 254, 253, 100].map(|table| table_in_words(table).to_string());
+        assert_eq!(names, ["local", "main", "default", "100"]);
+    }
+}
