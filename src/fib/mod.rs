@@ -130,6 +130,8 @@ pub enum RouteKind {
 /// - IPv6 routes by a gateway that does not answer neighbour discovery are passed over by a kernel that
 ///   does not forward; neighbours are not known here. Several IPv4 default routes of one metric, of which
 ///   the kernel takes the one whose gateway lives, are [`Answer::AskKernel`].
+/// - For IPv4 nexthop objects the kernel keeps a source of link scope that it once selected until some
+///   address of the host changes; here the source is always selected by the route's scope.
 /// - IPv6 boot rules that were deleted before any rule was ever added still count for the kernel.
 pub struct Fib {
     generation: u64,

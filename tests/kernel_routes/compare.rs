@@ -9,6 +9,8 @@ use viaduct::control::netlink;
 use viaduct::fib::spec::{TABLE_LOCAL, TABLE_MAIN};
 use viaduct::fib::{Answer, Fib, NoRoute, Query, Route, RouteKind, Step};
 
+use crate::policy::Policy;
+
 /// What comparing came to.
 pub enum Verdict {
     /// Both say the same: a route or none; asked of a socket too or not.
@@ -29,17 +31,24 @@ const DEVICE_UNHEEDED: &str =
     "IPv6 with source and device: RTM_GETROUTE only prefers the device, a socket bound to it insists";
 const NEEDS_DEVICE: &str =
     "IPv6 link-local destination without a device: RTM_GETROUTE takes any, a socket is refused";
+const OBJECT_SOURCE: &str =
+    "IPv4 nexthop objects: the kernel keeps a source of the nexthop's scope until an address changes";
+const OBJECT_SHARED: &str = "IPv6 routes by one nexthop object: the kernel's cached entry of one is taken for the other, with its \
+     prefix and preferred source";
+const PORT_LEFT_OUT: &str =
+    "IPv6 with an open source and a source port: the socket that stands for it is connected without the port";
 const DEAD_GATEWAYS: &str =
     "IPv4 default routes of one metric: the kernel goes by what it knows of the gateways' neighbours";
 
 /// Asks both.
-pub fn compare(fib: &Fib, query: &Query) -> Verdict {
+pub fn compare(policy: &Policy, fib: &Fib, query: &Query) -> Verdict {
     let ours = fib.lookup(query);
     let kernels = netlink::ask(query).unwrap_or_else(|error| panic!("{error}"));
-    let known = if agree(fib, query, ours, kernels) { None } else { Some(known(fib, query, ours, kernels)) };
+    let known =
+        if agree(fib, query, ours, kernels) { None } else { Some(known(policy, fib, query, ours, kernels)) };
     let socket = match known {
         // There a socket does as RTM_GETROUTE does.
-        Some(Some(ON_LINK | GROUP_IGNORES_DEVICE)) => Ok(false),
+        Some(Some(ON_LINK | GROUP_IGNORES_DEVICE | OBJECT_SOURCE | OBJECT_SHARED)) => Ok(false),
         _ => socket_agrees(fib, query),
     };
     match (known, socket) {
@@ -67,10 +76,17 @@ fn agree(fib: &Fib, query: &Query, ours: Answer, kernels: Answer) -> bool {
     same(ours) || (0..256).any(|flow| same(fib.lookup(&Query { flow: flow << 32 | flow, ..*query })))
 }
 
-fn known(fib: &Fib, query: &Query, ours: Answer, kernels: Answer) -> Option<&'static str> {
+fn known(policy: &Policy, fib: &Fib, query: &Query, ours: Answer, kernels: Answer) -> Option<&'static str> {
     let v6 = query.dst.is_ipv6();
     let asked_again = |step: &Step| matches!(step, Step::AskedAgain { .. });
     let with_source = query.src.is_some() || fib.lookup_traced(query).1.iter().any(asked_again);
+    if v6 && query.src.is_none() && query.sport != 0 {
+        let without = Query { sport: 0, ..*query };
+        let kernels = netlink::ask(&without).unwrap_or_else(|error| panic!("{error}"));
+        if agree(fib, &without, fib.lookup(&without), kernels) {
+            return Some(PORT_LEFT_OUT);
+        }
+    }
     match (ours, kernels) {
         (Answer::No(_), Answer::Route(route))
             if !v6
@@ -84,6 +100,22 @@ fn known(fib: &Fib, query: &Query, ours: Answer, kernels: Answer) -> Option<&'st
         (Answer::No(_), Answer::No(NoRoute::NoSource)) if !v6 && query.oif != 0 => Some(ON_LINK),
         (Answer::No(NoRoute::SourceNotLocal), Answer::Route(_)) if v6 => Some(SOURCE_UNCHECKED),
         (Answer::No(NoRoute::NeedsDevice), _) => Some(NEEDS_DEVICE),
+        (Answer::Route(ours), Answer::Route(kernels))
+            if !policy.object_prefixes.is_empty()
+                && query.src.is_none()
+                && ours == Route { source: ours.source, ..kernels }
+                && policy.link_scope.contains(&kernels.source) =>
+        {
+            Some(OBJECT_SOURCE)
+        }
+        (Answer::Route(ours), Answer::Route(kernels))
+            if v6
+                && (ours.dev, ours.gateway) == (kernels.dev, kernels.gateway)
+                && policy.object_prefixes.contains(&ours.prefix)
+                && policy.object_prefixes.contains(&kernels.prefix) =>
+        {
+            Some(OBJECT_SHARED)
+        }
         (Answer::AskKernel, _) if !v6 => Some(DEAD_GATEWAYS),
         (_, Answer::Route(route))
             if v6
@@ -130,6 +162,8 @@ fn socket_agrees(fib: &Fib, query: &Query) -> Result<bool, String> {
 fn expected_source(fib: &Fib, query: &Query) -> Result<Option<IpAddr>, ()> {
     let source = match fib.lookup(query) {
         Answer::Route(route) => route.source,
+        // A socket may be bound to what the tables call broadcast, and then has no source.
+        Answer::No(NoRoute::SourceNotLocal) => return Err(()),
         Answer::No(_) => return Ok(None),
         Answer::AskKernel => return Err(()),
     };

@@ -77,7 +77,7 @@ fn examine(seed: u64, dice: &mut Dice, policy: &Policy, tally: &mut Tally) {
     let fib = viaduct::control::netlink::dump(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     for _ in 0..QUESTIONS {
         let query = world::question(dice, policy, &fib);
-        match compare(&fib, &query) {
+        match compare(policy, &fib, &query) {
             Verdict::Agreed { route, socket } => {
                 tally.agreed += 1;
                 tally.routes += usize::from(route);

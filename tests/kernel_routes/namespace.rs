@@ -96,8 +96,11 @@ pub fn ip(family: &str, commands: &[impl AsRef<str>]) -> Vec<String> {
         input.push_str(command.as_ref().trim_start_matches(family));
         input.push('\n');
     }
-    child.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("ip reads its commands");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    // On a thread of its own, since `ip` may first want its complaints to be read.
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().expect("ip ends");
+    writer.join().expect("the writer ends").expect("ip reads its commands");
     let complaints = String::from_utf8_lossy(&output.stderr);
     let failed = complaints.lines().filter_map(|line| line.strip_prefix("Command failed -:")?.parse().ok());
     failed.filter_map(|line: usize| Some(commands.get(line.checked_sub(1)?)?.as_ref().to_owned())).collect()

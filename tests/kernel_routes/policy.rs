@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 use crate::dice::Dice;
 
 /// A policy and what is worth asking of it.
@@ -17,6 +19,10 @@ pub struct Policy {
     /// Attributes that this `ip` may not know: (IPv6, priority, table, [(type, value)]).
     pub raw_rules: Vec<RawRule>,
     pub own: Vec<IpAddr>,
+    /// Those of `own` that are for the link only.
+    pub link_scope: Vec<IpAddr>,
+    /// Prefixes of routes by nexthop objects.
+    pub object_prefixes: Vec<IpNet>,
     pub targets: Vec<IpAddr>,
 }
 
@@ -161,6 +167,9 @@ fn link(dice: &mut Dice, policy: &mut Policy, number: usize) {
                 (own, format!("addr add {own}/24 brd + dev {name}"))
             }
         };
+        if command.contains("scope link") {
+            policy.link_scope.push(address.into());
+        }
         policy.commands.push(command);
         policy.own.push(address.into());
     }
@@ -268,11 +277,15 @@ fn route(dice: &mut Dice, policy: &mut Policy, v6: bool, objects: &[(u32, bool)]
         5 => "local ",
         _ => "",
     };
+    let prefix: IpNet = to.parse().expect("a prefix");
     let mut command = format!("{family} route {verb} {kind}{to}");
     match kind {
         "blackhole " | "unreachable " | "prohibit " | "throw " => {}
         "" => path(dice, policy, v6, objects, &mut command),
         _ => command.push_str(&format!(" dev {}", dice.pick(&policy.links))),
+    }
+    if command.contains("nhid") {
+        policy.object_prefixes.push(prefix);
     }
     if kind == "local " && dice.percent(60) {
         command.push_str(" table local");
