@@ -77,12 +77,7 @@ fn plan(listeners: &[(&str, Option<u32>)]) -> Plan {
             bind,
             device: None,
             mark,
-            advertise: vec![Advertise {
-                to: None,
-                text: address.into(),
-                host: bind.ip().to_string().into(),
-                port: bind.port(),
-            }],
+            advertise: vec![Advertise::new(None, &bind.ip().to_string(), bind.port())],
             dialog_to: Vec::new(),
         }
     };

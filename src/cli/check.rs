@@ -1,14 +1,34 @@
 //! `viaduct check`: hold a configuration against the live kernel.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use annotate_snippets::Renderer;
+use anstyle::{AnsiColor, Style};
+use serde_json::{Value, json};
+
+use super::{CONFIGURATION, FAILED};
+use crate::config::{self, Findings, Severity};
+use crate::control::netlink;
+use crate::egress::View;
+use crate::fib::Fib;
+use crate::plan::{Listener, Plan};
+use crate::rules::{Action, EgressChoice, Rule, Target};
+
+const BOLD: Style = Style::new().bold();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Compiles a configuration and holds it against this host's routing
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Errors keep the configuration from being used (exit code 78). Warnings do not: addresses, links and
+routes come and go.
+
 Examples:
   viaduct check -c viaduct.toml
-  viaduct check -c viaduct.toml --json")]
+  viaduct check -c viaduct.toml --json | jq '.findings[].message'")]
 pub struct Args {
     /// Configuration file
     #[arg(short, long, value_name = "FILE")]
@@ -20,6 +40,109 @@ pub struct Args {
 
 /// Prints the findings; 0 ok, 78 not.
 pub fn execute(args: Args) -> ExitCode {
-    let _ = args;
-    todo!()
+    let fib = match netlink::dump(0) {
+        Ok(fib) => fib,
+        Err(error) => {
+            anstream::eprintln!("viaduct check: {error}");
+            return FAILED.into();
+        }
+    };
+    let (plan, findings) = match config::load(&args.config, &fib) {
+        Ok(loaded) => (Some(loaded.plan), loaded.warnings),
+        Err(findings) => (None, findings),
+    };
+    if args.json {
+        anstream::println!("{:#}", as_json(plan.as_ref(), &findings, &fib));
+    } else {
+        anstream::print!("{}", findings.render(&Renderer::styled()));
+        anstream::print!("{}", summary(plan.as_ref(), &findings, &fib));
+    }
+    if plan.is_some() { ExitCode::SUCCESS } else { CONFIGURATION.into() }
+}
+
+fn summary(plan: Option<&Plan>, findings: &Findings, fib: &Fib) -> String {
+    let count = |severity| findings.list().iter().filter(|f| f.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let mut out = String::new();
+    if let Some(plan) = plan {
+        tables(plan, fib, &mut out);
+    }
+    let verdict = if errors == 0 { format!("{GOOD}ok{GOOD:#}") } else { format!("{BAD}not ok{BAD:#}") };
+    // Writing to a String does not fail.
+    let _ = writeln!(out, "{}: {verdict} ({errors} errors, {warnings} warnings)", findings.origin());
+    out
+}
+
+fn tables(plan: &Plan, fib: &Fib, out: &mut String) {
+    let view = View::new(plan, fib);
+    let _ = writeln!(out, "{BOLD}{:<24} {:<34} {:<14} advertised{BOLD:#}", "listener", "bound to", "state");
+    for listener in &plan.listeners {
+        let bound = format!("{}:{}", listener.transport, listener.bind);
+        let advertised: Vec<&str> = listener.advertise.iter().map(|a| &*a.text).collect();
+        let state = view.state(listener.id).label();
+        let _ = writeln!(out, "{:<24} {bound:<34} {state:<14} {}", listener.name, advertised.join(", "));
+    }
+    let _ = writeln!(out, "{BOLD}{:<24} {:<34} egress{BOLD:#}", "route", "does");
+    for rule in &plan.rules {
+        let (does, egress) = action(plan, rule);
+        let _ = writeln!(out, "{:<24} {does:<34} {egress}", rule.name);
+    }
+}
+
+/// What a rule does, and from where, in words.
+fn action(plan: &Plan, rule: &Rule) -> (String, String) {
+    match &rule.action {
+        Action::Reject(status) => (format!("answers {status}"), String::new()),
+        Action::Drop => ("drops".into(), String::new()),
+        Action::Forward { to, egress, .. } => {
+            let to = match to {
+                Target::RequestUri => "to the Request-URI".to_owned(),
+                Target::Address { uri, .. } | Target::Name { uri, .. } => format!("to {uri}"),
+            };
+            let egress = match egress {
+                None => "automatic".to_owned(),
+                Some(EgressChoice::Listener(id)) => plan.listener(*id).name.to_string(),
+                Some(EgressChoice::Relative { transport, port, address }) => {
+                    let address = address.map_or("the receiving address".into(), |a| a.to_string());
+                    let port = port.map_or("its port".into(), |p| p.to_string());
+                    format!("{transport} from {address}, {port}")
+                }
+            };
+            (to, egress)
+        }
+    }
+}
+
+fn as_json(plan: Option<&Plan>, findings: &Findings, fib: &Fib) -> Value {
+    let finding = |finding: &config::Diagnostic| {
+        let (line, column) = findings.line_column(finding.span.start);
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        json!({
+            "severity": severity, "file": findings.origin(), "line": line, "column": column,
+            "message": finding.message, "hint": finding.hint,
+        })
+    };
+    let all: Vec<Value> = findings.list().iter().map(finding).collect();
+    let view = plan.map(|plan| View::new(plan, fib));
+    let listener = |listener: &Listener| {
+        let state = view.as_ref().map(|view| view.state(listener.id).label());
+        let advertised: Vec<&str> = listener.advertise.iter().map(|a| &*a.text).collect();
+        json!({
+            "name": listener.name, "transport": listener.transport.as_str(),
+            "address": listener.bind.ip().to_string(), "port": listener.bind.port(),
+            "device": listener.device, "mark": listener.mark, "advertised": advertised, "state": state,
+        })
+    };
+    let listeners: Option<Vec<Value>> = plan.map(|plan| plan.listeners.iter().map(listener).collect());
+    let rules: Option<Vec<Value>> = plan.map(|plan| {
+        let rule = |rule: &Rule| {
+            let (does, egress) = action(plan, rule);
+            json!({ "name": rule.name, "line": rule.line, "does": does, "egress": egress })
+        };
+        plan.rules.iter().map(rule).collect()
+    });
+    json!({ "ok": plan.is_some(), "findings": all, "listeners": listeners, "rules": rules })
 }

@@ -1,1 +1,97 @@
-//! placeholder
+//! TOML → validated [`Plan`]; every finding has its place in the file and a hint.
+//!
+//! ```text
+//!  text ── toml ──► sections ──► listeners, rules, … ──► Plan ──► held against the Fib
+//!                   (read.rs)    (one file each)                  (hold.rs)
+//! ```
+//!
+//! Errors are collected, not just the first: an operator mends a file in one go.
+
+mod diagnostic;
+mod hold;
+mod listeners;
+mod network;
+mod plan;
+mod read;
+mod rules;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::Path;
+
+pub use diagnostic::{Diagnostic, Findings, Severity};
+pub use hold::hold_against;
+
+use crate::fib::Fib;
+use crate::plan::Plan;
+
+/// The embedded configuration of `viaduct run` without a file.
+const DEFAULT: &str = include_str!("default.toml");
+
+/// A configuration that holds, with what it warns of.
+pub struct Loaded {
+    /// The configuration, compiled.
+    pub plan: Plan,
+    /// Warnings only.
+    pub warnings: Findings,
+    /// Where listeners and rules stand in the file.
+    pub places: Places,
+}
+
+/// Where things stand in the file, for findings that come later.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// For each listener the bytes of its `bind`.
+    pub listeners: Vec<std::ops::Range<usize>>,
+    /// For each rule the bytes of its `to`, or of all of it.
+    pub rules: Vec<std::ops::Range<usize>>,
+}
+
+/// Reads and compiles a file. `fib` tells the host's addresses, which interface names and wildcards
+/// stand for, and whether overrides reach their next hops.
+///
+/// # Errors
+/// All errors and warnings found, if there is an error; a file that cannot be read is one.
+pub fn load(path: &Path, fib: &Fib) -> Result<Loaded, Findings> {
+    let origin = path.display().to_string();
+    match fs::read_to_string(path) {
+        Ok(text) => compile(&origin, text, path.parent(), fib),
+        Err(error) => Err(Findings::unreadable(&origin, &error)),
+    }
+}
+
+/// The embedded default: every address of the host, port 5060, a throw-away key.
+///
+/// # Errors
+/// The host has no address to listen on.
+pub fn default(fib: &Fib) -> Result<Loaded, Findings> {
+    compile("<default>", DEFAULT.to_owned(), None, fib)
+}
+
+/// Compiles a text; `origin` names it in messages. A key file is looked for beside nothing: there is none.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_str(origin: &str, text: &str, fib: &Fib) -> Result<Loaded, Findings> {
+    compile(origin, text.to_owned(), None, fib)
+}
+
+fn compile(origin: &str, text: String, folder: Option<&Path>, fib: &Fib) -> Result<Loaded, Findings> {
+    let mut findings = Findings::new(origin, text.clone());
+    let document = match toml_edit::Document::parse(text) {
+        Ok(document) => document,
+        Err(error) => {
+            let span = error.span().unwrap_or(0..0);
+            findings.error(span, error.message().trim().to_owned());
+            return Err(findings);
+        }
+    };
+    let built = plan::build(document.as_table(), origin, folder, fib, &mut findings);
+    let Some((plan, places)) = built.filter(|_| !findings.has_errors()) else {
+        return Err(findings);
+    };
+    hold_against(&plan, &places, fib, &mut findings);
+    if findings.has_errors() { Err(findings) } else { Ok(Loaded { plan, warnings: findings, places }) }
+}

@@ -34,6 +34,19 @@ pub enum ListenerState {
     DeviceDown,
 }
 
+impl ListenerState {
+    /// As tables and the log say it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::AddressAbsent => "address absent",
+            Self::HomeDown => "interface down",
+            Self::DeviceAbsent => "device absent",
+            Self::DeviceDown => "device down",
+        }
+    }
+}
+
 /// One listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seat {

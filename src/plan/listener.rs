@@ -41,8 +41,22 @@ pub struct Advertise {
     pub text: Box<str>,
     /// The host of `text` alone: lower case, an IPv6 address without brackets.
     pub host: Box<str>,
+    /// `host` where it is an IP address.
+    pub ip: Option<IpAddr>,
     /// The port of `text`.
     pub port: u16,
+}
+
+impl Advertise {
+    /// `host` is a lower-case name or an IP address without brackets.
+    pub fn new(to: Option<IpNet>, host: &str, port: u16) -> Self {
+        let ip = host.parse::<IpAddr>().ok();
+        let text = match ip {
+            Some(ip) => SocketAddr::new(ip, port).to_string(),
+            None => format!("{host}:{port}"),
+        };
+        Self { to, text: text.into(), host: host.into(), ip: ip.map(crate::net::canonical), port }
+    }
 }
 
 impl Listener {

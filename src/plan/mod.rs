@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod listener;
+mod ours;
 
 pub use crate::net::ListenerId;
 pub use listener::{Advertise, Listener};

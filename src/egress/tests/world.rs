@@ -47,12 +47,7 @@ fn listener(place: usize, text: &str) -> Listener {
         bind,
         device: None,
         mark: None,
-        advertise: vec![Advertise {
-            to: None,
-            text: bind.to_string().into(),
-            host: bind.ip().to_string().into(),
-            port: bind.port(),
-        }],
+        advertise: vec![Advertise::new(None, &bind.ip().to_string(), bind.port())],
         dialog_to: Vec::new(),
     };
     for word in words {

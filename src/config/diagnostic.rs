@@ -1,0 +1,131 @@
+//! Findings: what is wrong, where, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration is not used.
+    Error,
+    /// It is used; somebody should look at it.
+    Warning,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad.
+    pub severity: Severity,
+    /// Bytes of the file that it is about; empty at the start: the file as a whole.
+    pub span: Range<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Diagnostic {
+    /// Adds what to do.
+    pub fn hint(&mut self, hint: impl Into<String>) {
+        self.hint = Some(hint.into());
+    }
+}
+
+/// All findings about one text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Findings {
+    origin: String,
+    text: String,
+    list: Vec<Diagnostic>,
+}
+
+impl Findings {
+    /// No findings yet about this text.
+    pub fn new(origin: &str, text: String) -> Self {
+        Self { origin: origin.to_owned(), text, list: Vec::new() }
+    }
+
+    pub(super) fn unreadable(origin: &str, error: &io::Error) -> Self {
+        let mut findings = Self::new(origin, String::new());
+        let finding = findings.error(0..0, format!("the file cannot be read: {error}"));
+        if error.kind() == io::ErrorKind::NotFound {
+            finding.hint("`viaduct run` without -c needs no file; README.md has some to copy");
+        }
+        findings
+    }
+
+    /// Adds an error.
+    pub fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
+        self.add(Severity::Error, span, message.into())
+    }
+
+    /// Adds a warning.
+    pub fn warn(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
+        self.add(Severity::Warning, span, message.into())
+    }
+
+    fn add(&mut self, severity: Severity, span: Range<usize>, message: String) -> &mut Diagnostic {
+        let at = self.list.len();
+        self.list.push(Diagnostic { severity, span, message, hint: None });
+        &mut self.list[at]
+    }
+
+    /// All of them, in the order found.
+    pub fn list(&self) -> &[Diagnostic] {
+        &self.list
+    }
+
+    /// There is an error among them.
+    pub fn has_errors(&self) -> bool {
+        self.list.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// The file's name.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Line and column of a byte, from 1; columns count characters.
+    pub fn line_column(&self, at: usize) -> (usize, usize) {
+        let before = self.text.get(..at).unwrap_or(&self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+        (line, column)
+    }
+
+    /// The findings as an operator reads them, with the offending text underlined.
+    pub fn render(&self, renderer: &Renderer) -> String {
+        let mut out = String::new();
+        for finding in &self.list {
+            let level = match finding.severity {
+                Severity::Error => Level::ERROR,
+                Severity::Warning => Level::WARNING,
+            };
+            let title = level.primary_title(&finding.message);
+            let mut group = if self.text.is_empty() {
+                Group::with_title(title).element(annotate_snippets::Origin::path(&self.origin))
+            } else {
+                let end = finding.span.end.min(self.text.len());
+                let span = finding.span.start.min(end)..end;
+                let place = AnnotationKind::Primary.span(span);
+                title.element(Snippet::source(&self.text).path(&self.origin).annotation(place))
+            };
+            if let Some(hint) = &finding.hint {
+                group = group.element(Level::HELP.message(hint));
+            }
+            out.push_str(&renderer.render(&[group]));
+            out.push('\n');
+        }
+        out
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(&Renderer::plain()))
+    }
+}

@@ -1,0 +1,218 @@
+//! The sections of the file, put together.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use toml_edit::Table;
+
+use super::diagnostic::Findings;
+use super::read::{Entry, Section, Text};
+use super::{Places, listeners, rules};
+use crate::fib::Fib;
+use crate::plan::{EgressPolicy, Engine, NoListener, Plan};
+
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9060);
+
+/// Wanted socket buffers: what a burst of 50 ms at 100,000 messages a second of 700 bytes takes, with the
+/// kernel's own cost of each datagram.
+const DEFAULT_SOCKET_BUFFER: usize = 8 << 20;
+
+/// Builds a Plan; `None` where findings say why not.
+pub(super) fn build(
+    root: &Table,
+    origin: &str,
+    folder: Option<&Path>,
+    fib: &Fib,
+    findings: &mut Findings,
+) -> Option<(Plan, Places)> {
+    let mut root = Section::new(root, "the file", 0..0);
+    let engine = engine(root.take("engine"), findings);
+    let domains = identity(root.take("identity"), findings);
+    let keys_file = keys(root.take("keys"), folder, findings);
+    let hosts = hosts(root.take("hosts"), findings);
+    let admin = admin(root.take("admin"), findings);
+    let (listeners, names, bind_places) = listeners::build(root.take("listener"), fib, findings);
+    let egress = egress(root.take("egress"), &names, findings);
+    let (rules, rule_places) = rules::build(root.take("route"), &listeners, &names, findings);
+    root.reserve(
+        &[
+            ("peer", "use `when = { source = [...] }` in a [[route]]"),
+            ("group", "use one [[route]] for each gateway"),
+        ],
+        findings,
+    );
+    root.finish(findings);
+    let matcher = rules::compile(&rules, &rule_places, findings)?;
+    let origin = origin.into();
+    let plan = Plan { origin, engine, domains, keys_file, listeners, egress, hosts, rules, matcher, admin };
+    Some((plan, Places { listeners: bind_places, rules: rule_places }))
+}
+
+fn engine(entry: Option<Entry<'_>>, findings: &mut Findings) -> Engine {
+    let mut engine = Engine { cores: Vec::new(), socket_buffer_bytes: DEFAULT_SOCKET_BUFFER };
+    let Some(mut section) = entry.and_then(|e| e.section("[engine]", findings)) else { return engine };
+    if let Some(entry) = section.take("cores") {
+        engine.cores = cores(&entry, findings);
+    }
+    if let Some(kind) = section.take("kind").and_then(|e| e.text(findings)) {
+        match kind.text {
+            "uring" => {}
+            "glommio" => {
+                findings
+                    .error(kind.span, "the engine `glommio` is not available in this version")
+                    .hint("leave the key out, or write kind = \"uring\"");
+            }
+            other => {
+                findings.error(kind.span, format!("there is no engine `{other}`")).hint("write \"uring\"");
+            }
+        }
+    }
+    if let Some(entry) = section.take("socket_buffer") {
+        engine.socket_buffer_bytes = size(&entry, findings).unwrap_or(DEFAULT_SOCKET_BUFFER);
+    }
+    section.finish(findings);
+    engine
+}
+
+fn cores(entry: &Entry<'_>, findings: &mut Findings) -> Vec<usize> {
+    let allowed: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    let mut cores = Vec::new();
+    for entry in entry.values(findings) {
+        let Some(core) = entry.number(0..4096, findings).and_then(|n| usize::try_from(n).ok()) else {
+            continue;
+        };
+        if cores.contains(&core) {
+            findings.error(entry.span, format!("core {core} is named twice"));
+        } else if !allowed.contains(&core) {
+            findings
+                .error(entry.span, format!("core {core} is not one that this process may use"))
+                .hint(format!("allowed are {allowed:?}; see taskset, cpusets and the container's limits"));
+        } else {
+            cores.push(core);
+        }
+    }
+    cores
+}
+
+/// A number of bytes, or text with a unit: `"4MiB"`.
+fn size(entry: &Entry<'_>, findings: &mut Findings) -> Option<usize> {
+    const BOUNDS: std::ops::Range<i64> = 65_536..(1 << 30) + 1;
+    if !entry.is_text() {
+        return entry.number(BOUNDS, findings).and_then(|n| n.try_into().ok());
+    }
+    let text = entry.text(findings)?;
+    let digits = text.text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor = match text.text[digits.len()..].trim() {
+        "" | "B" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = factor.and_then(|f: i64| digits.parse::<i64>().ok()?.checked_mul(f));
+    match bytes.filter(|bytes| BOUNDS.contains(bytes)) {
+        Some(bytes) => bytes.try_into().ok(),
+        None => {
+            findings
+                .error(text.span, format!("«{}» is not a size from 64 KiB to 1 GiB", text.text))
+                .hint("write bytes, or a number with KiB, MiB or GiB: \"4MiB\"");
+            None
+        }
+    }
+}
+
+fn identity(entry: Option<Entry<'_>>, findings: &mut Findings) -> Vec<Box<str>> {
+    let Some(mut section) = entry.and_then(|e| e.section("[identity]", findings)) else { return Vec::new() };
+    let mut domains = Vec::new();
+    for text in section.take("domains").map(|e| e.texts(findings)).unwrap_or_default() {
+        domains.extend(host_name(&text, findings));
+    }
+    section.finish(findings);
+    domains
+}
+
+/// A lower-case host name without port.
+pub(super) fn host_name(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
+    let name = text.text.trim_end_matches('.').to_ascii_lowercase();
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if !name.is_empty() && name.chars().all(legal) {
+        return Some(name.into());
+    }
+    findings
+        .error(text.span.clone(), format!("«{}» is not a host name", text.text))
+        .hint("a name only, without scheme and port: sip.example.net");
+    None
+}
+
+fn keys(entry: Option<Entry<'_>>, folder: Option<&Path>, findings: &mut Findings) -> Option<PathBuf> {
+    let mut file = PathBuf::from("viaduct.keys");
+    if let Some(mut section) = entry.and_then(|e| e.section("[keys]", findings)) {
+        if let Some(text) = section.take("file").and_then(|e| e.text(findings)) {
+            file = PathBuf::from(text.text);
+        }
+        section.finish(findings);
+    }
+    folder.map(|folder| folder.join(file))
+}
+
+fn hosts(entry: Option<Entry<'_>>, findings: &mut Findings) -> HashMap<Box<str>, Vec<IpAddr>> {
+    let mut hosts = HashMap::new();
+    for (name, entry) in entry.map(|e| e.pairs(findings)).unwrap_or_default() {
+        let Some(name) = host_name(&name, findings) else { continue };
+        let addresses: Vec<IpAddr> = (entry.texts(findings).iter())
+            .filter_map(|text| text.parse("an IP address", findings))
+            .map(crate::net::canonical)
+            .collect();
+        hosts.insert(name, addresses);
+    }
+    hosts
+}
+
+fn admin(entry: Option<Entry<'_>>, findings: &mut Findings) -> Option<SocketAddr> {
+    let Some(mut section) = entry.and_then(|e| e.section("[admin]", findings)) else {
+        return Some(DEFAULT_ADMIN);
+    };
+    let text = section.take("listen").and_then(|e| e.text(findings));
+    section.finish(findings);
+    match text {
+        None => Some(DEFAULT_ADMIN),
+        Some(text) if text.text == "off" => None,
+        Some(text) => text.parse("an address and port such as 127.0.0.1:9060, or \"off\"", findings),
+    }
+}
+
+fn egress(entry: Option<Entry<'_>>, names: &listeners::Names, findings: &mut Findings) -> EgressPolicy {
+    let mut policy = EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject };
+    let Some(mut section) = entry.and_then(|e| e.section("[egress]", findings)) else { return policy };
+    let mut switch = |key, value: &mut bool, findings: &mut Findings| {
+        if let Some(on) = section.take(key).and_then(|e| e.boolean(findings)) {
+            *value = on;
+        }
+    };
+    switch("auto", &mut policy.auto, findings);
+    switch("nearest", &mut policy.nearest, findings);
+    if let Some(text) = section.take("no_listener").and_then(|e| e.text(findings))
+        && text.text != "reject"
+    {
+        let listener = names.one(&text, findings);
+        policy.no_listener = listener.map_or(NoListener::Reject, NoListener::Use);
+    }
+    if let Some(text) = section.take("large_udp").and_then(|e| e.text(findings)) {
+        match text.text {
+            "udp" => {}
+            "tcp" => {
+                findings
+                    .error(text.span, "large_udp = \"tcp\" is not available in this version")
+                    .hint("TCP is not there yet; large requests leave over UDP, in fragments");
+            }
+            other => {
+                findings.error(text.span, format!("`large_udp` cannot be «{other}»")).hint("write \"udp\"");
+            }
+        }
+    }
+    section.reserve(&[("record_route_tls", "TLS is not there yet")], findings);
+    section.finish(findings);
+    policy
+}

@@ -1,0 +1,258 @@
+//! Reading of tables with every key accounted for.
+
+use std::ops::Range;
+use std::str::FromStr;
+
+use strsim::levenshtein;
+use toml_edit::{Array, ArrayOfTables, Item, Table, TableLike, Value};
+
+use super::diagnostic::Findings;
+
+/// A table whose keys are taken one by one; what is left over is unknown.
+pub(super) struct Section<'d> {
+    table: &'d dyn TableLike,
+    /// What messages call it: `[egress]`, `[[listener]]`.
+    name: &'static str,
+    /// Where it stands.
+    pub span: Range<usize>,
+    taken: Vec<&'static str>,
+}
+
+/// A key with its value.
+#[derive(Clone)]
+pub(super) struct Entry<'d> {
+    /// The key.
+    pub key: &'d str,
+    node: Node<'d>,
+    /// Where the value stands.
+    pub span: Range<usize>,
+}
+
+/// What stands behind a key or in a list.
+#[derive(Clone, Copy)]
+enum Node<'d> {
+    Value(&'d Value),
+    Table(&'d Table),
+    Tables(&'d ArrayOfTables),
+    Nothing,
+}
+
+/// A text in the file.
+#[derive(Clone, Debug)]
+pub(super) struct Text<'d> {
+    pub text: &'d str,
+    pub span: Range<usize>,
+}
+
+impl<'d> Section<'d> {
+    pub fn new(table: &'d dyn TableLike, name: &'static str, span: Range<usize>) -> Self {
+        Self { table, name, span, taken: Vec::new() }
+    }
+
+    /// The value of a key, if it is there.
+    pub fn take(&mut self, key: &'static str) -> Option<Entry<'d>> {
+        self.taken.push(key);
+        let (key, item) = self.table.get_key_value(key)?;
+        let span = item.span().or_else(|| key.span()).unwrap_or_else(|| self.span.clone());
+        Some(Entry { key: key.get(), node: Node::of(item), span })
+    }
+
+    /// The value of a key that must be there.
+    pub fn need(&mut self, key: &'static str, findings: &mut Findings) -> Option<Entry<'d>> {
+        let entry = self.take(key);
+        if entry.is_none() {
+            let name = self.name;
+            findings.error(self.span.clone(), format!("{name} lacks the key `{key}`"));
+        }
+        entry
+    }
+
+    /// Keys that a later version will know, each with what to do until then.
+    pub fn reserve(&mut self, keys: &[(&'static str, &str)], findings: &mut Findings) {
+        for &(key, instead) in keys {
+            if let Some(entry) = self.take(key) {
+                let message = format!("`{key}` in {} is not available in this version", self.name);
+                findings.error(entry.span, message).hint(instead);
+            }
+        }
+    }
+
+    /// Reports every key that was not taken.
+    pub fn finish(self, findings: &mut Findings) {
+        for (key, _) in self.table.iter().filter(|(key, _)| !self.taken.contains(key)) {
+            let span = self.table.key(key).and_then(toml_edit::Key::span);
+            let name = self.name;
+            let finding = findings
+                .error(span.unwrap_or_else(|| self.span.clone()), format!("unknown key `{key}` in {name}"));
+            let nearest = self.taken.iter().min_by_key(|known| levenshtein(known, key));
+            match nearest.filter(|known| levenshtein(known, key) <= 3) {
+                Some(known) => finding.hint(format!("did you mean `{known}`?")),
+                None => finding.hint(format!("known keys are: {}", self.taken.join(", "))),
+            }
+        }
+    }
+}
+
+impl<'d> Node<'d> {
+    fn of(item: &'d Item) -> Self {
+        match item {
+            Item::None => Self::Nothing,
+            Item::Value(value) => Self::Value(value),
+            Item::Table(table) => Self::Table(table),
+            Item::ArrayOfTables(tables) => Self::Tables(tables),
+        }
+    }
+
+    fn value(self) -> Option<&'d Value> {
+        if let Self::Value(value) = self { Some(value) } else { None }
+    }
+
+    fn array(self) -> Option<&'d Array> {
+        self.value()?.as_array()
+    }
+
+    fn table(self) -> Option<&'d dyn TableLike> {
+        match self {
+            Self::Table(table) => Some(table),
+            Self::Value(value) => value.as_inline_table().map(|table| table as &dyn TableLike),
+            Self::Tables(_) | Self::Nothing => None,
+        }
+    }
+
+    fn type_name(self) -> &'static str {
+        match self {
+            Self::Value(value) => value.type_name(),
+            Self::Table(_) => "table",
+            Self::Tables(_) => "list of tables",
+            Self::Nothing => "nothing",
+        }
+    }
+}
+
+impl<'d> Entry<'d> {
+    fn wrong(&self, expected: &str, findings: &mut Findings) {
+        let found = self.node.type_name();
+        findings.error(self.span.clone(), format!("`{}` must be {expected}, not {found}", self.key));
+    }
+
+    /// A string.
+    pub fn text(&self, findings: &mut Findings) -> Option<Text<'d>> {
+        let text =
+            self.node.value().and_then(Value::as_str).map(|text| Text { text, span: self.span.clone() });
+        if text.is_none() {
+            self.wrong("a string", findings);
+        }
+        text
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&self, findings: &mut Findings) -> Option<bool> {
+        let value = self.node.value().and_then(Value::as_bool);
+        if value.is_none() {
+            self.wrong("true or false", findings);
+        }
+        value
+    }
+
+    /// A whole number within bounds.
+    pub fn number(&self, bounds: Range<i64>, findings: &mut Findings) -> Option<i64> {
+        let value = self.node.value().and_then(Value::as_integer);
+        if value.is_none() {
+            self.wrong("a whole number", findings);
+        }
+        let value = value?;
+        if bounds.contains(&value) {
+            return Some(value);
+        }
+        let (first, last) = (bounds.start, bounds.end - 1);
+        findings.error(self.span.clone(), format!("`{}` must be from {first} to {last}", self.key));
+        None
+    }
+
+    /// A list that is not empty; a single value stands for a list of one.
+    pub fn values(&self, findings: &mut Findings) -> Vec<Entry<'d>> {
+        let Some(array) = self.node.array() else {
+            return vec![self.clone()];
+        };
+        if array.is_empty() {
+            let message = format!("`{}` is an empty list: it would never match", self.key);
+            findings.error(self.span.clone(), message).hint("leave the key out to match anything");
+        }
+        array.iter().map(|value| self.element(value)).collect()
+    }
+
+    fn element(&self, value: &'d Value) -> Entry<'d> {
+        let span = value.span().unwrap_or_else(|| self.span.clone());
+        Entry { key: self.key, node: Node::Value(value), span }
+    }
+
+    /// A list of strings, or one.
+    pub fn texts(&self, findings: &mut Findings) -> Vec<Text<'d>> {
+        self.values(findings).iter().filter_map(|entry| entry.text(findings)).collect()
+    }
+
+    /// A table.
+    pub fn section(&self, name: &'static str, findings: &mut Findings) -> Option<Section<'d>> {
+        let table = self.node.table();
+        if table.is_none() {
+            self.wrong("a table", findings);
+        }
+        Some(Section::new(table?, name, self.span.clone()))
+    }
+
+    /// It is a table.
+    pub fn is_table(&self) -> bool {
+        self.node.table().is_some()
+    }
+
+    /// It is a string.
+    pub fn is_text(&self) -> bool {
+        self.node.value().is_some_and(Value::is_str)
+    }
+
+    /// It is a list.
+    pub fn is_list(&self) -> bool {
+        self.node.array().is_some()
+    }
+
+    /// `[[name]]`, or a list of inline tables.
+    pub fn sections(&self, name: &'static str, findings: &mut Findings) -> Vec<Section<'d>> {
+        if let Node::Tables(tables) = self.node {
+            let span = |table: &toml_edit::Table| table.span().unwrap_or_else(|| self.span.clone());
+            return tables.iter().map(|table| Section::new(table, name, span(table))).collect();
+        }
+        if self.node.array().is_none() {
+            findings
+                .error(self.span.clone(), format!("`{}` must be a list of tables", self.key))
+                .hint(format!("write {name}, in double brackets"));
+            return Vec::new();
+        }
+        self.values(findings).iter().filter_map(|entry| entry.section(name, findings)).collect()
+    }
+
+    /// All keys and values of a table whose keys are free.
+    pub fn pairs(&self, findings: &mut Findings) -> Vec<(Text<'d>, Entry<'d>)> {
+        let Some(table) = self.node.table() else {
+            self.wrong("a table", findings);
+            return Vec::new();
+        };
+        let pair = |(key, item): (&'d str, &'d Item)| {
+            let span = table.key(key).and_then(toml_edit::Key::span).unwrap_or_else(|| self.span.clone());
+            let value_span = item.span().unwrap_or_else(|| span.clone());
+            let entry = Entry { key, node: Node::of(item), span: value_span };
+            (Text { text: key, span }, entry)
+        };
+        table.iter().map(pair).collect()
+    }
+}
+
+impl Text<'_> {
+    /// The text as a value; `expected` says what it should have been.
+    pub fn parse<T: FromStr>(&self, expected: &str, findings: &mut Findings) -> Option<T> {
+        let value = self.text.parse().ok();
+        if value.is_none() {
+            findings.error(self.span.clone(), format!("«{}» is not {expected}", self.text));
+        }
+        value
+    }
+}

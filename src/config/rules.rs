@@ -1,0 +1,341 @@
+//! `[[route]]`: conditions and actions.
+
+use std::ops::Range;
+
+use super::diagnostic::Findings;
+use super::listeners::Names;
+use super::network::network;
+use super::plan::host_name;
+use super::read::{Entry, Section, Text};
+use super::target;
+use crate::limits::{NOT_DEPTH, RULES};
+use crate::net::Transport;
+use crate::plan::Listener;
+use crate::rules::{Action, EgressChoice, Matcher, Mode, Pattern, Rule, RuleId, When, shadowed};
+
+/// All rules, and the place of each one's `to` (of all of it where it has none).
+pub(super) fn build(
+    entry: Option<Entry<'_>>,
+    listeners: &[Listener],
+    names: &Names,
+    findings: &mut Findings,
+) -> (Vec<Rule>, Vec<Range<usize>>) {
+    let sections = entry.map(|e| e.sections("[[route]]", findings)).unwrap_or_default();
+    let (mut rules, mut places) = (Vec::<Rule>::new(), Vec::new());
+    if sections.len() > RULES {
+        findings.error(0..0, format!("more than {RULES} rules"));
+        return (rules, places);
+    }
+    for mut section in sections {
+        let whole = section.span.clone();
+        let (line, _) = findings.line_column(whole.start);
+        let name = name(&mut section, &rules, findings);
+        let mut place = whole;
+        let reader = Reader { listeners, names };
+        let when = section.take("when").map(|e| reader.when(&e, 0, findings)).unwrap_or_default();
+        let action = reader.action(&mut section, &mut place, findings);
+        section.reserve(
+            &[
+                ("set", "rewriting is not there yet: the message goes on as it came"),
+                ("limit", "limits are not there yet"),
+            ],
+            findings,
+        );
+        section.finish(findings);
+        let id = RuleId(rules.len() as u32);
+        if let Some(action) = action {
+            rules.push(Rule { id, name, line: line as u32, when, action });
+            places.push(place);
+        }
+    }
+    warn_of_transports(&rules, &places, listeners, findings);
+    (rules, places)
+}
+
+fn name(section: &mut Section<'_>, rules: &[Rule], findings: &mut Findings) -> Box<str> {
+    let Some(text) = section.take("name").and_then(|e| e.text(findings)) else {
+        return format!("route-{}", rules.len() + 1).into();
+    };
+    if rules.iter().any(|rule| *rule.name == *text.text) {
+        findings.error(text.span, format!("there are two routes «{}»", text.text));
+    }
+    text.text.into()
+}
+
+/// Compiles the conditions and tells which rules can never match.
+pub(super) fn compile(rules: &[Rule], places: &[Range<usize>], findings: &mut Findings) -> Option<Matcher> {
+    let place = |id: RuleId| places.get(id.0 as usize).cloned().unwrap_or(0..0);
+    for (rule, by) in shadowed(rules) {
+        let name = |id: RuleId| &rules[id.0 as usize].name;
+        let message =
+            format!("the route «{}» can never match: «{}» takes all its requests", name(rule), name(by));
+        findings.warn(place(rule), message).hint(format!(
+            "put it before «{}» (line {}), or delete it",
+            name(by),
+            rules[by.0 as usize].line
+        ));
+    }
+    match Matcher::compile(rules) {
+        Ok(matcher) => Some(matcher),
+        Err(error) => {
+            let message =
+                format!("`{}`: the pattern «{}» {}", error.key, error.pattern, verb(&error.message));
+            findings
+                .error(place(error.rule), message)
+                .hint("the syntax is that of the Rust regex crate, on bytes: '^\\*33[0-9]+$'");
+            None
+        }
+    }
+}
+
+fn verb(message: &str) -> String {
+    if message.starts_with("needs") { message.to_owned() } else { format!("is not valid: {message}") }
+}
+
+/// A rule on a transport that no listener has cannot match.
+fn warn_of_transports(
+    rules: &[Rule],
+    places: &[Range<usize>],
+    listeners: &[Listener],
+    findings: &mut Findings,
+) {
+    for (rule, place) in rules.iter().zip(places) {
+        let served = |t: &Transport| listeners.iter().any(|l| l.transport == *t);
+        if !rule.when.transport.is_empty() && !rule.when.transport.iter().any(served) {
+            let wanted: Vec<&str> = rule.when.transport.iter().map(|t| t.as_str()).collect();
+            findings
+                .warn(
+                    place.clone(),
+                    format!(
+                        "the route «{}» can never match: no listener has the transport {}",
+                        rule.name,
+                        wanted.join(", ")
+                    ),
+                )
+                .hint("this version forwards over UDP only");
+        }
+    }
+}
+
+struct Reader<'a> {
+    listeners: &'a [Listener],
+    names: &'a Names,
+}
+
+impl Reader<'_> {
+    fn when(&self, entry: &Entry<'_>, depth: usize, findings: &mut Findings) -> When {
+        let Some(mut section) = entry.section("`when`", findings) else { return When::default() };
+        let mut when = When::default();
+        let mut texts = |key, findings: &mut Findings| -> Vec<Text<'_>> {
+            section.take(key).map(|e| e.texts(findings)).unwrap_or_default()
+        };
+        when.method = texts("method", findings).iter().filter_map(|text| method(text, findings)).collect();
+        when.transport = texts("transport", findings).iter().filter_map(|t| transport(t, findings)).collect();
+        for text in texts("listener", findings) {
+            when.listener.extend(self.names.all(&text, findings));
+        }
+        when.source = texts("source", findings).iter().filter_map(|text| network(text, findings)).collect();
+        when.ruri_prefix =
+            texts("ruri_prefix", findings).iter().filter_map(|t| prefix(t, findings)).collect();
+        when.ruri_host = texts("ruri_host", findings).iter().filter_map(|t| host(t, findings)).collect();
+        when.from_host = texts("from_host", findings).iter().filter_map(|t| host(t, findings)).collect();
+        when.to_host = texts("to_host", findings).iter().filter_map(|t| host(t, findings)).collect();
+        let mut pattern = |key, findings: &mut Findings| {
+            section.take(key).and_then(|e| e.text(findings)).map(|text| Pattern(text.text.into()))
+        };
+        when.ruri_user = pattern("ruri_user", findings);
+        when.from_user = pattern("from_user", findings);
+        when.to_user = pattern("to_user", findings);
+        for (name, entry) in section.take("header").map(|e| e.pairs(findings)).unwrap_or_default() {
+            let pattern = entry.text(findings).map(|text| Pattern(text.text.into()));
+            when.header.extend(pattern.map(|pattern| (name.text.into(), pattern)));
+        }
+        when.not = section.take("not").and_then(|entry| self.not(&entry, depth, findings));
+        section.reserve(&[("peer", "use `source = [...]`")], findings);
+        section.finish(findings);
+        when
+    }
+
+    fn not(&self, entry: &Entry<'_>, depth: usize, findings: &mut Findings) -> Option<Box<When>> {
+        if depth >= NOT_DEPTH {
+            findings.error(entry.span.clone(), format!("`not` is nested deeper than {NOT_DEPTH} times"));
+            return None;
+        }
+        Some(Box::new(self.when(entry, depth + 1, findings)))
+    }
+
+    fn action(
+        &self,
+        section: &mut Section<'_>,
+        place: &mut Range<usize>,
+        findings: &mut Findings,
+    ) -> Option<Action> {
+        let (to, reject, drop) = (section.take("to"), section.take("reject"), section.take("drop"));
+        let egress = section.take("egress");
+        let mode = section.take("mode");
+        let record_route = section.take("record_route");
+        let given: Vec<&str> = [("to", &to), ("reject", &reject), ("drop", &drop)]
+            .iter()
+            .filter(|(_, e)| e.is_some())
+            .map(|(k, _)| *k)
+            .collect();
+        if given.len() != 1 {
+            let message = match given.len() {
+                0 => "this route says neither `to` nor `reject` nor `drop`".to_owned(),
+                _ => format!("`{}` contradict each other", given.join("` and `")),
+            };
+            findings.error(section.span.clone(), message).hint("a route does one of the three");
+            return None;
+        }
+        if let Some(to) = to {
+            *place = to.span.clone();
+            return self.forward(&to, egress, mode, record_route, findings);
+        }
+        for (key, entry) in [("egress", egress), ("mode", mode), ("record_route", record_route)] {
+            if let Some(entry) = entry {
+                findings.error(entry.span, format!("`{key}` means nothing without `to`"));
+            }
+        }
+        match (reject, drop) {
+            (Some(entry), _) => {
+                let status = entry.number(300..700, findings)?;
+                Some(Action::Reject(status.try_into().ok()?))
+            }
+            (None, Some(entry)) => {
+                if entry.boolean(findings)? {
+                    return Some(Action::Drop);
+                }
+                findings.error(entry.span, "`drop = false` does nothing").hint("write drop = true, or `to`");
+                None
+            }
+            (None, None) => None,
+        }
+    }
+
+    fn forward(
+        &self,
+        to: &Entry<'_>,
+        egress: Option<Entry<'_>>,
+        mode: Option<Entry<'_>>,
+        record_route: Option<Entry<'_>>,
+        findings: &mut Findings,
+    ) -> Option<Action> {
+        let target = target::read(to, findings);
+        let egress = match egress {
+            Some(entry) => {
+                let choice = self.egress(&entry, findings)?;
+                if let (EgressChoice::Listener(id), Some(target)) = (&choice, &target) {
+                    target::check_egress(target, &self.listeners[usize::from(id.0)], &entry, findings);
+                }
+                Some(choice)
+            }
+            None => None,
+        };
+        if let Some(text) = mode.and_then(|e| e.text(findings)) {
+            match text.text {
+                "stateless" => {}
+                "stateful" => {
+                    findings
+                        .error(text.span, "mode = \"stateful\" is not available in this version")
+                        .hint("leave the key out: requests are forwarded statelessly (RFC 3261 §16.11)");
+                }
+                other => {
+                    findings
+                        .error(text.span, format!("`mode` cannot be «{other}»"))
+                        .hint("write \"stateless\"");
+                }
+            }
+        }
+        let record_route = record_route.and_then(|e| e.boolean(findings)).unwrap_or(true);
+        let to = target?;
+        Some(Action::Forward { to, egress, mode: Mode::Stateless, record_route })
+    }
+
+    fn egress(&self, entry: &Entry<'_>, findings: &mut Findings) -> Option<EgressChoice> {
+        if !entry.is_table() {
+            let text = entry.text(findings)?;
+            return self.names.one(&text, findings).map(EgressChoice::Listener);
+        }
+        let mut section = entry.section("`egress`", findings)?;
+        let transport = section.need("transport", findings).and_then(|e| e.text(findings));
+        let transport = transport.and_then(|text| transport_of(&text, findings));
+        let port = section.take("port").and_then(|e| e.number(1..65_536, findings));
+        let address = section.take("address").and_then(|e| e.text(findings));
+        section.finish(findings);
+        let address = match address {
+            Some(text) if text.text != "received" => {
+                Some(text.parse("\"received\" or an IP address of this host", findings)?)
+            }
+            _ => None,
+        };
+        let port = port.and_then(|port| port.try_into().ok());
+        Some(EgressChoice::Relative { transport: transport?, port, address })
+    }
+}
+
+/// Methods are compared with case (RFC 3261 §7.1).
+fn method(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c);
+    if text.text.is_empty() || !text.text.chars().all(legal) {
+        findings.error(text.span.clone(), format!("«{}» is not a method", text.text));
+        return None;
+    }
+    if matches!(text.text, "ACK" | "CANCEL") {
+        findings
+            .error(
+                text.span.clone(),
+                format!("{} cannot be asked for: it goes where its INVITE goes", text.text),
+            )
+            .hint("write \"INVITE\"; ACK and CANCEL count as INVITE");
+        return None;
+    }
+    if text.text.chars().any(|c| c.is_ascii_lowercase()) {
+        findings.warn(text.span.clone(), format!("the method «{}» has lower-case letters", text.text)).hint(
+            format!("methods are compared with case; did you mean {}?", text.text.to_ascii_uppercase()),
+        );
+    }
+    Some(text.text.into())
+}
+
+fn transport(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
+    let found = Transport::from_token(text.text.as_bytes());
+    if found.is_none() {
+        findings
+            .error(text.span.clone(), format!("«{}» is not a transport", text.text))
+            .hint("transports are udp, tcp, tls, ws, wss");
+    }
+    found
+}
+
+/// A transport to leave by: one that this version has.
+fn transport_of(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
+    let found = transport(text, findings)?;
+    if found != Transport::Udp {
+        findings
+            .error(text.span.clone(), format!("the transport {found} is not available in this version"))
+            .hint("this version forwards over UDP: write \"udp\"");
+        return None;
+    }
+    Some(found)
+}
+
+/// A number prefix; visual separators are not looked at (RFC 3966 §3).
+fn prefix(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
+    let plain: String = text.text.chars().filter(|c| !"-.() ".contains(*c)).collect();
+    if plain.is_empty() {
+        findings
+            .error(text.span.clone(), "an empty prefix is a prefix of everything")
+            .hint("leave `ruri_prefix` out to match anything");
+        return None;
+    }
+    Some(plain.into())
+}
+
+/// A lower-case host name, or an address in its shortest form, without brackets.
+fn host(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
+    let bare = text.text.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(ip) = bare.parse::<std::net::IpAddr>() {
+        return Some(ip.to_string().into());
+    }
+    host_name(text, findings)
+}

@@ -1,0 +1,134 @@
+//! `to`: where a rule sends a request.
+
+use std::net::IpAddr;
+
+use sip_parser::{Host, Scheme, Uri};
+
+use super::diagnostic::Findings;
+use super::read::{Entry, Text};
+use crate::net::{Transport, canonical};
+use crate::plan::Listener;
+use crate::rules::Target;
+
+/// A next hop, or `"request-uri"`.
+pub(super) fn read(entry: &Entry<'_>, findings: &mut Findings) -> Option<Target> {
+    if entry.is_list() {
+        findings
+            .error(entry.span.clone(), "a list of next hops is not available in this version")
+            .hint("trying the next on failure needs transactions; name one next hop");
+        return None;
+    }
+    let text = entry.text(findings)?;
+    match text.text {
+        "request-uri" => Some(Target::RequestUri),
+        "location" => {
+            findings
+                .error(text.span, "to = \"location\" is not available in this version")
+                .hint("there is no location service yet; name a next hop, or \"request-uri\"");
+            None
+        }
+        _ => uri(&text, findings),
+    }
+}
+
+fn uri(text: &Text<'_>, findings: &mut Findings) -> Option<Target> {
+    let uri = match Uri::parse(text.text.as_bytes()) {
+        Ok(uri) => uri,
+        Err(error) => {
+            let at = text.span.start + 1 + error.at;
+            findings
+                .error(
+                    text.span.clone(),
+                    format!("«{}» is not a SIP URI: {}", text.text, error.rule.reason()),
+                )
+                .hint(format!(
+                    "byte {at} of the file; write sip:ADDRESS:PORT (IPv6 in brackets), or \"request-uri\""
+                ));
+            return None;
+        }
+    };
+    let transport = transport(&uri, text, findings)?;
+    let port = uri.port.unwrap_or_else(|| transport.unwrap_or(Transport::Udp).default_port());
+    let written = text.text.into();
+    let host = uri.host?;
+    if let Host::Name(name) = host {
+        let host = String::from_utf8_lossy(name).trim_end_matches('.').to_ascii_lowercase().into();
+        return Some(Target::Name { uri: written, transport, host, port });
+    }
+    let ip = canonical(host.ip()?);
+    literal(ip, text, findings)?;
+    Some(Target::Address { uri: written, transport, ip, port })
+}
+
+fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<Option<Transport>> {
+    let mut refuse = |message: String, hint: &str| {
+        findings.error(text.span.clone(), message).hint(hint);
+        None
+    };
+    match uri.scheme {
+        Scheme::Sip => {}
+        Scheme::Sips => {
+            return refuse(
+                "a sips next hop needs TLS, which is not available in this version".into(),
+                "this version forwards over UDP: write sip:",
+            );
+        }
+        Scheme::Tel | Scheme::Other => {
+            return refuse(format!("«{}» is no next hop", text.text), "write sip:ADDRESS:PORT");
+        }
+    }
+    if uri.headers.is_some() {
+        return refuse("a next hop has no headers".into(), "leave out what follows the question mark");
+    }
+    let Some(value) = uri.params.value(b"transport") else { return Some(None) };
+    match Transport::from_token(value) {
+        Some(Transport::Udp) => Some(Some(Transport::Udp)),
+        Some(other) => refuse(
+            format!("the transport {other} is not available in this version"),
+            "this version forwards over UDP",
+        ),
+        None => refuse(
+            format!("«{}» is not a transport", String::from_utf8_lossy(value)),
+            "transports are udp, tcp, tls, ws, wss",
+        ),
+    }
+}
+
+fn literal(ip: IpAddr, text: &Text<'_>, findings: &mut Findings) -> Option<()> {
+    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+    if ip.is_unspecified() || ip.is_multicast() || broadcast {
+        findings
+            .error(text.span.clone(), format!("{ip} is no address to send a request to"))
+            .hint("name the address of one host");
+        return None;
+    }
+    Some(())
+}
+
+/// An override has to fit a literal next hop: family and transport.
+pub(super) fn check_egress(target: &Target, listener: &Listener, entry: &Entry<'_>, findings: &mut Findings) {
+    let family = |ip: IpAddr| if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+    if let Target::Address { ip, .. } = target
+        && ip.is_ipv4() != listener.bind.is_ipv4()
+    {
+        let (own, theirs) = (family(listener.bind.ip()), family(*ip));
+        findings
+            .error(
+                entry.span.clone(),
+                format!("the listener «{}» is {own}, the next hop {ip} is {theirs}", listener.name),
+            )
+            .hint(format!("name a listener with an {theirs} address, or leave `egress` out"));
+    }
+    if let Target::Address { transport: Some(transport), .. }
+    | Target::Name { transport: Some(transport), .. } = target
+        && *transport != listener.transport
+    {
+        findings.error(
+            entry.span.clone(),
+            format!(
+                "the listener «{}» is {}, the next hop wants {transport}",
+                listener.name, listener.transport
+            ),
+        );
+    }
+}

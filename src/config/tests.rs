@@ -1,0 +1,332 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::fib::spec::{Link, Route};
+use crate::fib::{Builder, Fib};
+use crate::plan::NoListener;
+use crate::rules::{Action, EgressChoice, Target};
+
+/// eth0 203.0.113.10/24 (default route), eth1 10.0.0.4/24 and fd00::4/64, eth9 without an address.
+fn fib() -> Fib {
+    Builder::host()
+        .link(Link::up(2, "eth0"))
+        .link(Link::up(3, "eth1"))
+        .link(Link::up(4, "eth9"))
+        .assign(2, "203.0.113.10/24".parse().unwrap())
+        .assign(3, "10.0.0.4/24".parse().unwrap())
+        .assign(3, "fd00::4/64".parse().unwrap())
+        .route(Route::new("0.0.0.0/0".parse().unwrap(), 2, Some("203.0.113.1".parse().unwrap())))
+        .build()
+}
+
+const PUBLIC: &str = "[[listener]]\nname = \"public\"\nbind = \"udp:203.0.113.10:5060\"\n";
+const PRIVATE: &str = "[[listener]]\nname = \"private\"\nbind = \"udp:10.0.0.4:5060\"\n";
+const SIX: &str = "[[listener]]\nname = \"six\"\nbind = \"udp:[fd00::4]:5060\"\n";
+
+fn good(text: &str) -> Loaded {
+    from_str("test.toml", text, &fib()).unwrap_or_else(|findings| panic!("{findings}"))
+}
+
+/// `text` behind the usual listeners has to have exactly one finding; returns (line, column, message, hint).
+fn one(text: &str) -> (usize, usize, String, String) {
+    let whole = format!("{text}\n{PUBLIC}{PRIVATE}{SIX}");
+    let findings = match from_str("test.toml", &whole, &fib()) {
+        Ok(loaded) => loaded.warnings,
+        Err(findings) => findings,
+    };
+    let [finding] = findings.list() else { panic!("{findings}") };
+    let (line, column) = findings.line_column(finding.span.start);
+    (line, column, finding.message.clone(), finding.hint.clone().unwrap_or_default())
+}
+
+#[track_caller]
+fn expect(text: &str, line_column: (usize, usize), message: &str, hint: &str) {
+    let (line, column, found, found_hint) = one(text);
+    assert!(found.contains(message), "«{found}» does not contain «{message}»");
+    assert!(found_hint.contains(hint), "«{found_hint}» does not contain «{hint}»");
+    assert_eq!((line, column), line_column, "{found}");
+}
+
+#[test]
+fn the_contracts_example_loads() {
+    let text = format!(
+        r#"
+[engine]
+kind = "uring"
+
+[identity]
+domains = ["sip.example.net"]
+
+[keys]
+file = "viaduct.keys"
+
+[[listener]]
+name = "public"
+bind = "udp:203.0.113.10:5060"
+advertise = "198.51.100.7:5060"
+mark = 7
+device = "eth0"
+
+{PRIVATE}
+[egress]
+auto = true
+nearest = true
+no_listener = "reject"
+large_udp = "udp"
+
+[hosts]
+"media.example.net" = ["10.0.0.100"]
+
+[[route]]
+name = "media"
+when = {{ method = ["INVITE"], ruri_user = '^\*33[0-9]+$' }}
+to = "sip:10.0.0.100:5060"
+egress = "private"
+
+[[route]]
+name = "tcp-to-udp"
+when = {{ transport = ["tcp"] }}
+to = "request-uri"
+egress = {{ transport = "udp", address = "received", port = 5060 }}
+
+[[route]]
+name = "inside-out"
+when = {{ listener = ["private"], source = ["10.0.0.0/8"] }}
+to = "request-uri"
+
+[[route]]
+name = "no-relay"
+reject = 403
+"#
+    );
+    let Loaded { plan, warnings, .. } = good(&text);
+    assert_eq!(plan.listeners.len(), 2);
+    assert_eq!(&*plan.listeners[0].advertise[0].text, "198.51.100.7:5060");
+    assert_eq!(plan.listeners[0].mark, Some(7));
+    assert_eq!(plan.egress.no_listener, NoListener::Reject);
+    assert_eq!(plan.hosts["media.example.net"], ["10.0.0.100".parse::<std::net::IpAddr>().unwrap()]);
+    let Action::Forward { to, egress, .. } = &plan.rules[0].action else { panic!() };
+    assert!(matches!(to, Target::Address { port: 5060, transport: None, .. }));
+    assert_eq!(*egress, Some(EgressChoice::Listener(plan.listeners[1].id)));
+    assert_eq!(plan.rules[3].action, Action::Reject(403));
+    let messages: Vec<_> = warnings.list().iter().map(|w| &*w.message).collect();
+    assert!(messages.iter().any(|m| m.contains("no listener has the transport tcp")), "{messages:?}");
+}
+
+#[test]
+fn an_operator_sees_the_place_and_the_remedy() {
+    let text = format!("[egress]\nneerest = false\n\n{PUBLIC}");
+    let findings = from_str("viaduct.toml", &text, &fib()).err().unwrap();
+    insta::assert_snapshot!(findings.to_string(), @r#"
+    error: unknown key `neerest` in [egress]
+     --> viaduct.toml:2:1
+      |
+    2 | neerest = false
+      | ^^^^^^^
+      |
+      = help: did you mean `nearest`?
+    "#);
+}
+
+#[test]
+fn mistakes_in_the_form_of_the_file() {
+    expect("x = ", (1, 5), "", "");
+    expect("[egres]\nauto = true", (1, 2), "unknown key `egres`", "did you mean `egress`");
+    expect("[egress]\nauto = 1", (2, 8), "`auto` must be true or false, not integer", "");
+    expect("[engine]\nkind = \"glommio\"", (2, 8), "not available in this version", "uring");
+    expect("[engine]\nsocket_buffer = \"4 parsecs\"", (2, 17), "not a size", "4MiB");
+    expect(
+        "[engine]\ncores = [4095]",
+        (2, 10),
+        "core 4095 is not one that this process may use",
+        "allowed are",
+    );
+    expect("[engine]\ncores = [0, 0]", (2, 13), "core 0 is named twice", "");
+    expect("[admin]\nlisten = \"here\"", (2, 10), "an address and port", "");
+    expect("[identity]\ndomains = [\"sip:x\"]", (2, 12), "not a host name", "sip.example.net");
+    expect("[hosts]\na = \"b\"", (2, 5), "«b» is not an IP address", "");
+    expect("[egress]\nlarge_udp = \"tcp\"", (2, 13), "not available in this version", "");
+    expect("[egress]\nno_listener = \"nobody\"", (2, 15), "no listener «nobody»", "public, private, six");
+    expect("[[peer]]\nname = \"x\"", (1, 1), "`peer` in the file is not available", "[[route]]");
+}
+
+#[test]
+fn mistakes_in_listeners() {
+    let listener = |keys: &str| format!("[[listener]]\nname = \"x\"\n{keys}");
+    expect("[[listener]]\nname = \"x\"", (1, 1), "[[listener]] lacks the key `bind`", "");
+    expect(&listener("bind = \"udp:2001:db8::1\""), (3, 8), "stands in brackets", "[2001:db8::1]:5060");
+    expect(&listener("bind = \"udp:[fe80::1]:5060\""), (3, 8), "needs its interface", "[fe80::1%eth0]");
+    expect(&listener("bind = \"udp:[fe80::1%eth7]:5060\""), (3, 8), "no interface «eth7»", "eth0, eth1");
+    expect(&listener("bind = \"udp:eth7:5060\""), (3, 8), "neither an address nor an interface", "eth1");
+    expect(&listener("bind = \"tcp:10.0.0.4:5060\""), (3, 8), "tcp is not available", "udp:");
+    expect(&listener("bind = \"sctp:10.0.0.4\""), (3, 8), "«sctp» is not a transport", "begins with udp");
+    expect(&listener("bind = \"10.0.0.4\""), (3, 8), "is no bind", "udp:203.0.113.10:5060");
+    expect(&listener("bind = \"udp:10.0.0.4:99999\""), (3, 8), "«99999» is not a port", "1 to 65535");
+    expect(
+        &listener("bind = \"udp:[::ffff:10.0.0.4]:5062\""),
+        (3, 8),
+        "in IPv6 clothes",
+        "udp:10.0.0.4:5062",
+    );
+    expect(
+        &listener("bind = \"udp:10.0.0.4:7\"\nadvertise = \"0.0.0.0\""),
+        (4, 13),
+        "cannot be advertised",
+        "",
+    );
+    expect(&listener("bind = \"udp:10.0.0.4:7\"\nmark = 0"), (4, 8), "`mark` must be from 1", "");
+    expect(&listener("bind = \"udp:10.0.0.4:7\"\nadvertize = \"x\""), (4, 1), "unknown key", "`advertise`");
+    expect(&listener("bind = \"udp:10.0.0.99:5060\""), (3, 8), "no interface of this host has 10.0.0.99", "");
+    expect(&listener("bind = \"udp:10.0.0.4:7\"\ndevice = \"eth5\""), (3, 8), "no device eth5", "appears");
+    let twice = format!("{PRIVATE}{PRIVATE}");
+    let findings = from_str("t", &twice, &fib()).err().unwrap();
+    assert!(findings.to_string().contains("there are two listeners «private»"), "{findings}");
+    let same = format!("{PRIVATE}{}", PRIVATE.replace("\"private\"", "\"other\""));
+    let findings = from_str("t", &same, &fib()).err().unwrap();
+    assert!(findings.to_string().contains("are on the same socket 10.0.0.4:5060"), "{findings}");
+    let findings = from_str("t", "", &fib()).err().unwrap();
+    assert!(findings.to_string().contains("there is no listener"), "{findings}");
+}
+
+#[test]
+fn mistakes_in_routes() {
+    let route = |keys: &str| format!("[[route]]\n{keys}");
+    expect(&route("name = \"x\""), (1, 1), "neither `to` nor `reject` nor `drop`", "one of the three");
+    expect(&route("to = \"request-uri\"\nreject = 403"), (1, 1), "`to` and `reject` contradict", "");
+    expect(&route("reject = 200"), (2, 10), "`reject` must be from 300 to 699", "");
+    expect(&route("reject = 403\negress = \"six\""), (3, 10), "`egress` means nothing without `to`", "");
+    expect(&route("drop = false"), (2, 8), "does nothing", "drop = true");
+    expect(&route("to = [\"sip:10.0.0.9\"]"), (2, 6), "a list of next hops is not available", "");
+    expect(&route("to = \"location\""), (2, 6), "not available in this version", "");
+    expect(&route("to = \"10.0.0.9\""), (2, 6), "not a SIP URI", "sip:ADDRESS:PORT");
+    expect(&route("to = \"sips:10.0.0.9\""), (2, 6), "needs TLS", "sip:");
+    expect(&route("to = \"sip:224.0.0.1\""), (2, 6), "no address to send a request to", "");
+    expect(&route("to = \"request-uri\"\nmode = \"stateful\""), (3, 8), "not available", "16.11");
+    expect(&route("to = \"request-uri\"\nset = {}"), (3, 7), "`set` in [[route]] is not available", "");
+    expect(
+        &route("to = \"sip:10.0.0.9\"\negress = \"six\""),
+        (3, 10),
+        "«six» is IPv6, the next hop 10.0.0.9 is IPv4",
+        "",
+    );
+    expect(&route("to = \"request-uri\"\negress = \"sixx\""), (3, 10), "no listener «sixx»", "six");
+    expect(
+        &route("when = { ruri_user = '([' }\nto = \"request-uri\""),
+        (3, 6),
+        "the pattern «([» is not valid",
+        "",
+    );
+    expect(
+        &route("when = { method = [\"ACK\"] }\nto = \"request-uri\""),
+        (2, 20),
+        "ACK cannot be asked for",
+        "INVITE",
+    );
+    expect(&route("when = { method = [\"invite\"] }\nto = \"request-uri\""), (2, 20), "lower-case", "INVITE");
+    expect(
+        &route("when = { source = [\"10.0.0.4/8\"] }\nreject = 403"),
+        (2, 20),
+        "bits beyond",
+        "10.0.0.0/8",
+    );
+    expect(&route("when = { source = [] }\nreject = 403"), (2, 19), "empty list", "leave the key out");
+    expect(&route("when = { ruri_prefix = [\"\"] }\nreject = 403"), (2, 25), "prefix of everything", "");
+    expect(&route("when = { ruri = \"x\" }\nreject = 403"), (2, 10), "unknown key `ruri`", "");
+    expect(&route("reject = 403\n[[route]]\nreject = 404"), (3, 1), "can never match", "line 1");
+}
+
+#[test]
+fn an_override_that_cannot_reach_its_next_hop_is_an_error_at_load() {
+    let text = format!(
+        "[[route]]\nname = \"m\"\nto = \"sip:[2001:db8::1]\"\negress = \"six\"\n{SIX}{PUBLIC}{PRIVATE}"
+    );
+    let findings = from_str("t", &text, &fib()).err().unwrap();
+    assert!(findings.to_string().contains("its egress cannot reach 2001:db8::1"), "{findings}");
+}
+
+#[test]
+fn an_interface_name_and_a_wildcard_stand_for_their_addresses() {
+    let text = "[[listener]]\nname = \"lan\"\nbind = \"udp:eth1:5070\"\n[[listener]]\nname = \"all\"\nbind = \"udp:0.0.0.0\"\n\
+                [[route]]\nwhen = { listener = [\"lan\"] }\nreject = 403\n";
+    let plan = good(text).plan;
+    let names: Vec<_> = plan.listeners.iter().map(|l| &*l.name).collect();
+    assert_eq!(names, ["lan/10.0.0.4", "lan/fd00::4", "all/203.0.113.10", "all/10.0.0.4"]);
+    assert_eq!(plan.rules[0].when.listener.len(), 2);
+    assert_eq!(&*plan.listeners[1].advertise[0].text, "[fd00::4]:5070");
+}
+
+#[test]
+fn the_default_listens_on_every_address_and_relays_for_private_networks() {
+    let plan = default(&fib()).unwrap_or_else(|findings| panic!("{findings}")).plan;
+    assert_eq!(plan.listeners.len(), 3);
+    assert_eq!(plan.keys_file, None);
+    assert_eq!(plan.rules.len(), 2);
+    let lonely = Builder::host().build();
+    let plan = default(&lonely).unwrap_or_else(|findings| panic!("{findings}")).plan;
+    assert!(plan.listeners.iter().all(|l| l.bind.ip().is_loopback()));
+}
+
+#[test]
+fn identities_survive_versions() {
+    // A token of a running call carries it: changing how it is computed breaks calls at an upgrade.
+    assert_eq!(good(PRIVATE).plan.listeners[0].identity, 0x0c2e_dc17);
+}
+
+#[test]
+fn advertised_addresses_go_by_destination() {
+    let text = "[[listener]]\nname = \"p\"\nbind = \"udp:10.0.0.4:5060\"\nadvertise = [\
+                { to = \"10.0.0.0/8\", as = \"10.0.0.4\" }, { as = \"sip.Example.net:5090\" }]\n";
+    let plan = good(text).plan;
+    let seen = |ip: &str| &*plan.listeners[0].advertised(ip.parse().unwrap()).text;
+    assert_eq!(seen("10.9.9.9"), "10.0.0.4:5060");
+    assert_eq!(seen("192.0.2.1"), "sip.example.net:5090");
+}
+
+#[test]
+fn what_is_us() {
+    use sip_parser::Host;
+    let text = format!(
+        "[identity]\ndomains = [\"sip.example.net\"]\n{}advertise = \"198.51.100.7:5080\"\n{SIX}",
+        PUBLIC.replace("5060", "5062")
+    );
+    let plan = good(&text).plan;
+    let ip = |host: &str, port| {
+        let host = match host.parse().unwrap() {
+            std::net::IpAddr::V4(ip) => Host::V4(ip),
+            std::net::IpAddr::V6(ip) => Host::V6(ip),
+        };
+        plan.is_us(host, port)
+    };
+    assert!(ip("203.0.113.10", Some(5062)) && ip("::ffff:203.0.113.10", Some(5062)));
+    assert!(!ip("203.0.113.10", None) && !ip("203.0.113.10", Some(5060)));
+    assert!(ip("198.51.100.7", Some(5080)) && !ip("198.51.100.7", None));
+    assert!(ip("fd00::4", None));
+    let name = |host: &str, port| plan.is_us(Host::Name(host.as_bytes()), port);
+    assert!(name("SIP.example.net.", None) && name("sip.example.net", Some(5062)));
+    assert!(!name("sip.example.net", Some(9)) && !name("example.net", None));
+    assert!(
+        plan.is_us_host(b"[fd00::4]") && plan.is_us_host(b"198.51.100.7") && !plan.is_us_host(b"10.0.0.4")
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(
+        cut in 0usize..600,
+        junk in "[\\[\\]{}=\"'a-z0-9.:\n/%]{0,12}",
+        take in 0usize..20,
+    ) {
+        let text = format!(
+            "[egress]\nauto = true\n{PUBLIC}advertise = [{{ to = \"10.0.0.0/8\", as = \"1.2.3.4\" }}]\n{PRIVATE}\
+             [[route]]\nwhen = {{ method = [\"INVITE\"], not = {{ ruri_user = '^1' }} }}\nto = \"sip:10.0.0.9\"\n\
+             egress = {{ transport = \"udp\", port = 5060 }}\n"
+        );
+        let cut = cut.min(text.len());
+        let end = (cut + take).min(text.len());
+        let mutated = format!("{}{junk}{}", &text[..cut], &text[end..]);
+        if let Err(findings) = from_str("t", &mutated, &fib()) {
+            let rendered = findings.to_string();
+            prop_assert!(rendered.contains("error"));
+        }
+    }
+}
