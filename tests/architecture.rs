@@ -27,7 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "shard",
         &["drop_reason", "egress", "engine", "fib", "limits", "metrics", "net", "plan", "proxy", "snapshot"],
     ),
-    ("config", &["fib", "limits", "net", "plan", "rules"]),
+    ("config", &["egress", "fib", "limits", "net", "plan", "rules"]),
     (
         "control",
         &[

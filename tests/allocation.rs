@@ -1,0 +1,215 @@
+//! In steady state nothing is allocated for a message that is forwarded.
+
+mod support;
+#[path = "support/traffic.rs"]
+mod traffic;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use support::Shard;
+use viaduct::engine::{Event, Io, Next, Shard as _, SocketId};
+use viaduct::limits::MESSAGE_BYTES;
+use viaduct::metrics::{Class, SeriesId, ShardMetrics};
+use viaduct::net::Now;
+use viaduct::proxy::Outcome;
+use viaduct::shard::{Bindings, Bound, Publication, Records, Setup, Worker};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counting what each thread asks of it.
+struct Counting;
+
+// SAFETY: every call goes to `System` unchanged; counting touches a thread-local without destructor only.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// How often this thread allocates during the work.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+const MESSAGES: u32 = 500;
+
+fn shard() -> (Shard, SocketAddr, SocketAddr) {
+    let shard = Shard::new(&traffic::configuration(), traffic::ADDRESSES, &[]);
+    (shard, "192.0.2.1:5060".parse().unwrap(), "10.0.0.100:5060".parse().unwrap())
+}
+
+/// Handles each message twice over: first to warm up what is made on first use, then counted.
+fn forwards_without_allocating(shard: &mut Shard, listener: &str, from: SocketAddr, messages: &[Vec<u8>]) {
+    let on = shard.listener(listener);
+    let (warm, counted) = messages.split_at(messages.len() / 2);
+    let mut forwarded = 0;
+    for message in warm {
+        shard.handle(message, on, from);
+    }
+    let allocated = allocations(|| {
+        for message in counted {
+            let (outcome, _) = shard.handle(message, on, from);
+            forwarded += u32::from(matches!(outcome, Outcome::Forward { .. } | Outcome::Relay { .. }));
+        }
+    });
+    assert_eq!(forwarded as usize, counted.len(), "the messages are forwarded");
+    assert_eq!(allocated, 0, "allocations for {forwarded} messages");
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(vec![1u8; 100]))), 1);
+}
+
+#[test]
+fn new_transactions() {
+    let (mut shard, trunk, _) = shard();
+    let messages: Vec<_> = (0..MESSAGES).map(traffic::invite).collect();
+    forwards_without_allocating(&mut shard, "public", trunk, &messages);
+}
+
+#[test]
+fn retransmissions() {
+    let (mut shard, trunk, _) = shard();
+    let messages: Vec<_> = (0..MESSAGES).map(|_| traffic::invite(1)).collect();
+    forwards_without_allocating(&mut shard, "public", trunk, &messages);
+}
+
+#[test]
+fn responses_and_requests_of_a_dialog() {
+    let (mut shard, trunk, media) = shard();
+    let on = shard.listener("public");
+    let (outcome, forwarded) = shard.handle(&traffic::invite(7), on, trunk);
+    assert!(matches!(outcome, Outcome::Forward { .. }), "{outcome:?}");
+    let invite = String::from_utf8(forwarded.to_vec()).unwrap();
+    let head = invite.split("\r\n\r\n").next().unwrap();
+    let lines = |name: &str| -> Vec<String> {
+        head.lines().filter(|l| l.starts_with(name)).map(|l| l.to_string()).collect()
+    };
+    let (vias, routes) = (lines("Via:").join("\r\n"), lines("Record-Route:"));
+    let response = format!(
+        "SIP/2.0 200 OK\r\n{vias}\r\n{}\r\nFrom: \"Alice\" <sip:+33987654321@192.0.2.1>;tag=9fxced76sl\r\n\
+         To: <sip:+33123456789@10.0.0.100>;tag=b\r\nCall-ID: 3848276298220188511@192.0.2.1\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:10.0.0.100>\r\nContent-Length: 0\r\n\r\n",
+        routes.join("\r\n")
+    );
+    let responses = vec![response.into_bytes(); MESSAGES as usize];
+    forwards_without_allocating(&mut shard, "private", media, &responses);
+
+    // The callee's BYE: its route set is the Record-Route as it received it.
+    let route_set: Vec<String> =
+        routes.iter().map(|line| line.replacen("Record-Route:", "Route:", 1)).collect();
+    let byes: Vec<Vec<u8>> = (0..MESSAGES)
+        .map(|n| {
+            format!(
+                "BYE sip:+33987654321@192.0.2.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.100:5060;branch=z9hG4bKb{n}\r\n\
+                 {}\r\nMax-Forwards: 70\r\nFrom: <sip:+33123456789@10.0.0.100>;tag=b\r\n\
+                 To: \"Alice\" <sip:+33987654321@192.0.2.1>;tag=9fxced76sl\r\n\
+                 Call-ID: 3848276298220188511@192.0.2.1\r\nCSeq: {n} BYE\r\nContent-Length: 0\r\n\r\n",
+                route_set.join("\r\n")
+            )
+            .into_bytes()
+        })
+        .collect();
+    forwards_without_allocating(&mut shard, "private", media, &byes);
+}
+
+/// An engine without a kernel: sends succeed at once.
+struct Wire {
+    free: Vec<Vec<u8>>,
+    sent: Vec<(Vec<u8>, u32)>,
+}
+
+impl Io for Wire {
+    type Tx = Vec<u8>;
+    type Source = ();
+
+    fn tx(&mut self) -> Option<Vec<u8>> {
+        self.free.pop()
+    }
+
+    fn send(&mut self, tx: Vec<u8>, _len: usize, _on: SocketId, _to: SocketAddr, cookie: u32) {
+        self.sent.push((tx, cookie));
+    }
+
+    fn discard(&mut self, tx: Vec<u8>) {
+        self.free.push(tx);
+    }
+
+    fn open(&mut self, _id: SocketId, _source: &()) {}
+
+    fn close(&mut self, _id: SocketId) {}
+}
+
+#[test]
+fn a_whole_shard_batch_by_batch() {
+    const BATCH: usize = 32;
+    let (shard, trunk, _) = shard();
+    let metrics = Arc::new(ShardMetrics::default());
+    let bound = |n| Bound { socket: SocketId(n), series: SeriesId(n) };
+    [0, 1].into_iter().for_each(|n| metrics.traffic.open(SeriesId(n)));
+    let publication = Publication {
+        snapshot: shard.snapshot,
+        bindings: Arc::new(Bindings::new([bound(0), bound(1)].into(), &[])),
+        sockets: vec![vec![(SocketId(0), ()), (SocketId(1), ())].into_boxed_slice()].into(),
+        stopping: false,
+    };
+    let published = Arc::new(ArcSwap::from_pointee(publication));
+    let mut worker = Worker::new(Setup {
+        number: 0,
+        published,
+        metrics: Arc::clone(&metrics),
+        records: Records::default(),
+    });
+    let mut wire =
+        Wire { free: (0..BATCH).map(|_| vec![0; MESSAGE_BYTES]).collect(), sent: Vec::with_capacity(BATCH) };
+    let mut run = |messages: &[Vec<u8>], begin: u64| {
+        for (batch, now) in messages.chunks(BATCH).zip(begin..) {
+            worker.begin(&mut wire, Now(now * 1_000_000_000));
+            for bytes in batch {
+                let on = SocketId(0);
+                worker.on_event(&mut wire, Event::Datagram { on, from: trunk, bytes, truncated: false });
+            }
+            while let Some((tx, cookie)) = wire.sent.pop() {
+                wire.free.push(tx);
+                worker.on_event(&mut wire, Event::Sent { cookie });
+            }
+            assert!(matches!(worker.end(&mut wire), Next::Wait(_)));
+        }
+    };
+    let messages: Vec<_> = (0..2 * MESSAGES).map(traffic::invite).collect();
+    let (warm, counted) = messages.split_at(MESSAGES as usize);
+    run(warm, 1);
+    let allocated = allocations(|| run(counted, 100));
+    assert_eq!(metrics.traffic.received_count(SeriesId(0), Class::Invite), u64::from(2 * MESSAGES));
+    let sent: u64 = viaduct::egress::Reason::ALL
+        .iter()
+        .map(|reason| metrics.traffic.sent_count(SeriesId(1), Class::Invite, *reason))
+        .sum();
+    assert_eq!(sent, u64::from(2 * MESSAGES), "all of them left by the private listener");
+    assert_eq!(allocated, 0);
+}
