@@ -2,4 +2,5 @@
 
 mod choices;
 mod pins;
+mod properties;
 pub(super) mod world;
