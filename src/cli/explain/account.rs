@@ -1,0 +1,378 @@
+//! What became of the request, and why: the answer of `explain`, and its form in JSON.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::Serialize;
+
+use crate::egress::{
+    Candidate, Egress, Note, Question, Reason, Recorder, Step, auto_observed, table_in_words,
+};
+use crate::fib::{Answer, Route};
+use crate::net::{Now, Transport};
+use crate::plan::{Listener, ListenerId};
+use crate::proxy::{self, Decision, Incoming, Outcome, State};
+use crate::rules::RuleId;
+use crate::snapshot::Snapshot;
+
+use super::written::{self, Written};
+
+/// The answer. The names of its fields are a contract with scripts.
+#[derive(Debug, Serialize)]
+pub struct Account {
+    /// `forward`, `reject` or `drop`.
+    pub decision: &'static str,
+    /// What the request said and where it came in.
+    pub request: Request,
+    /// The status of our own answer.
+    pub status: Option<u16>,
+    /// The reason phrase and the Warning of our own answer.
+    pub answer: Vec<String>,
+    /// Why it goes no further: the label of the drop reason.
+    pub drop_reason: Option<&'static str>,
+    /// The same in a sentence.
+    #[serde(skip)]
+    pub drop_sentence: Option<&'static str>,
+    /// The rule that matched.
+    pub rule: Option<String>,
+    /// Its line in the configuration.
+    pub rule_line: Option<u32>,
+    /// Where it goes, or would have gone.
+    pub next_hop: Option<NextHop>,
+    /// From where.
+    pub egress: Option<From>,
+    /// The route of the bound lookup: what the send will do.
+    pub route: Option<RouteFacts>,
+    /// Why no listener was found.
+    pub no_egress: Option<String>,
+    /// What the automatic choice asked with any source, class by class.
+    pub questions: Vec<OpenQuestion>,
+    /// Listeners that were considered, in order; those that lost say why.
+    pub candidates: Vec<Considered>,
+    /// The Record-Route values that would be written, top first.
+    pub record_route: Vec<String>,
+    /// The Via that would be written.
+    pub via: Option<String>,
+    /// The request line that would be sent.
+    pub start_line: Option<String>,
+    /// What else one should know.
+    pub notes: Vec<String>,
+}
+
+/// What the request said and where it came in.
+#[derive(Debug, Serialize)]
+pub struct Request {
+    /// Its first line.
+    pub start_line: String,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// On which listener.
+    pub listener: String,
+    /// By which transport.
+    pub transport: &'static str,
+}
+
+/// Transport, address and port.
+#[derive(Debug, Serialize)]
+pub struct NextHop {
+    /// By which transport.
+    pub transport: &'static str,
+    /// To which address.
+    pub address: IpAddr,
+    /// And port.
+    pub port: u16,
+}
+
+/// The listener it leaves from, and why.
+#[derive(Debug, Serialize)]
+pub struct From {
+    /// Its name.
+    pub listener: String,
+    /// Its transport.
+    pub transport: &'static str,
+    /// Its address.
+    pub address: IpAddr,
+    /// And port.
+    pub port: u16,
+    /// `dialog`, `override`, `auto`, `fallback`.
+    pub reason: &'static str,
+    /// The step of the automatic choice.
+    pub step: Option<&'static str>,
+    /// The same in words.
+    pub why: String,
+}
+
+/// A route.
+#[derive(Debug, Serialize)]
+pub struct RouteFacts {
+    /// `main`, `local`, `default` or its number.
+    pub table: String,
+    /// The prefix that matched.
+    pub prefix: String,
+    /// The outgoing interface.
+    pub dev: String,
+    /// The gateway; absent: on the link.
+    pub gateway: Option<IpAddr>,
+    /// The source.
+    pub source: IpAddr,
+}
+
+/// A question with any source.
+#[derive(Debug, Serialize)]
+pub struct OpenQuestion {
+    /// The class's mark.
+    pub mark: u32,
+    /// The class's device.
+    pub device: Option<String>,
+    /// Its route.
+    pub route: Option<RouteFacts>,
+    /// Why there is none.
+    pub no_route: Option<String>,
+}
+
+/// A listener that was considered.
+#[derive(Debug, Serialize)]
+pub struct Considered {
+    /// Its name.
+    pub listener: String,
+    /// `udp:10.0.0.4:5060`
+    pub socket: String,
+    /// In which step.
+    pub step: &'static str,
+    /// Why it lost; absent: its own lookup confirmed it.
+    pub lost: Option<String>,
+}
+
+impl RouteFacts {
+    fn new(snapshot: &Snapshot, route: &Route) -> Self {
+        let gone = || format!("#{}", route.dev);
+        Self {
+            table: table_in_words(route.table).to_string(),
+            prefix: route.prefix.to_string(),
+            dev: snapshot.fib.link_name(route.dev).map_or_else(gone, str::to_owned),
+            gateway: route.gateway,
+            source: route.source,
+        }
+    }
+}
+
+/// Hands the message to the very [`proxy::handle`] that forwards, and tells what came of it.
+pub fn account(snapshot: &Snapshot, incoming: &Incoming<'_>, notes: Vec<String>) -> Account {
+    let mut state = State::new(0, snapshot);
+    let mut out = vec![0; crate::limits::MESSAGE_BYTES];
+    let outcome = proxy::handle(&mut state, snapshot, incoming, Now(0), &mut out);
+    let mut account = Account::empty(snapshot, incoming, notes);
+    let considered = state.considered();
+    account.rule(snapshot, considered.rule);
+    if let Some(question) = &considered.question {
+        account.next_hop(question.next_hop.transport, question.next_hop.address);
+        if let Some((_, why)) = state.take_no_egress() {
+            account.no_egress = Some(why.in_words(&snapshot.plan, &snapshot.fib).to_string());
+        }
+    }
+    let sent = |len: usize| out.get(..len).unwrap_or_default();
+    match &outcome {
+        &Outcome::Forward { decision, len } => {
+            account.forward(snapshot, &decision, written::read(sent(len), incoming.bytes));
+        }
+        &Outcome::Answer { len, status, .. } => {
+            account.decision = "reject";
+            account.status = Some(status);
+            account.answer = written::answer(sent(len));
+        }
+        &Outcome::Relay { on, to, len, .. } => {
+            account.relay(snapshot, on, to, written::read(sent(len), incoming.bytes));
+        }
+        Outcome::Drop(reason) => {
+            account.drop_reason = Some(reason.label());
+            account.drop_sentence = Some(reason.describe());
+        }
+    }
+    if let Some(question) = &considered.question
+        && asked_automatic(&account, &outcome)
+    {
+        account.watch(snapshot, question);
+    }
+    account
+}
+
+/// The automatic choice was asked: it answered, it fell back, or it found nothing.
+fn asked_automatic(account: &Account, outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Forward { decision, .. } => {
+            matches!(decision.egress.reason, Reason::Auto(_) | Reason::Fallback)
+        }
+        _ => account.no_egress.is_some(),
+    }
+}
+
+impl Account {
+    fn empty(snapshot: &Snapshot, incoming: &Incoming<'_>, notes: Vec<String>) -> Self {
+        let listener = snapshot.plan.listener(incoming.on);
+        let end = incoming.bytes.windows(2).position(|w| w == b"\r\n").unwrap_or(incoming.bytes.len());
+        let start_line = incoming.bytes.get(..end).unwrap_or_default();
+        Self {
+            decision: "drop",
+            request: Request {
+                start_line: String::from_utf8_lossy(start_line).into_owned(),
+                source: incoming.from,
+                listener: listener.name.to_string(),
+                transport: listener.transport.as_str(),
+            },
+            status: None,
+            answer: Vec::new(),
+            drop_reason: None,
+            drop_sentence: None,
+            rule: None,
+            rule_line: None,
+            next_hop: None,
+            egress: None,
+            route: None,
+            no_egress: None,
+            questions: Vec::new(),
+            candidates: Vec::new(),
+            record_route: Vec::new(),
+            via: None,
+            start_line: None,
+            notes,
+        }
+    }
+
+    fn rule(&mut self, snapshot: &Snapshot, rule: Option<RuleId>) {
+        let rule = rule.and_then(|id| snapshot.plan.rules.get(usize::try_from(id.0).ok()?));
+        self.rule = rule.map(|rule| rule.name.to_string());
+        self.rule_line = rule.map(|rule| rule.line);
+    }
+
+    fn next_hop(&mut self, transport: Transport, address: SocketAddr) {
+        let (transport, port) = (transport.as_str(), address.port());
+        self.next_hop = Some(NextHop { transport, address: address.ip(), port });
+    }
+
+    fn forward(&mut self, snapshot: &Snapshot, decision: &Decision, written: Written) {
+        self.decision = "forward";
+        self.next_hop(decision.next_hop.transport, decision.next_hop.address);
+        let Egress { listener, reason, route } = decision.egress;
+        self.leaves(snapshot, listener, reason, &route);
+        self.record_route = written.record_route;
+        self.via = written.via;
+        self.start_line = written.start_line;
+    }
+
+    fn leaves(&mut self, snapshot: &Snapshot, listener: ListenerId, reason: Reason, route: &Route) {
+        let own = snapshot.plan.listener(listener);
+        self.route = Some(RouteFacts::new(snapshot, route));
+        self.egress = Some(From {
+            listener: own.name.to_string(),
+            transport: own.transport.as_str(),
+            address: own.bind.ip(),
+            port: own.bind.port(),
+            reason: reason.label(),
+            step: Some(reason.step()).filter(|step| !step.is_empty()),
+            why: why(reason, self.rule.as_deref(), &route_device(snapshot, route)),
+        });
+    }
+
+    /// A response: it goes back by its token; no rule and no choice takes part.
+    fn relay(&mut self, snapshot: &Snapshot, on: ListenerId, to: SocketAddr, written: Written) {
+        self.decision = "forward";
+        let own = snapshot.plan.listener(on);
+        self.next_hop(own.transport, to);
+        self.egress = Some(From {
+            listener: own.name.to_string(),
+            transport: own.transport.as_str(),
+            address: own.bind.ip(),
+            port: own.bind.port(),
+            reason: Reason::Response.label(),
+            step: None,
+            why: why(Reason::Response, None, ""),
+        });
+        self.start_line = written.start_line;
+    }
+
+    /// Asks the automatic choice again, with somebody who takes notes.
+    fn watch(&mut self, snapshot: &Snapshot, question: &Question) {
+        let Snapshot { plan, fib, view, .. } = snapshot;
+        let mut recorder = Recorder::default();
+        // What it answers is known already: it is the same code that was asked before.
+        let _ = auto_observed(plan, fib, view, question, &mut recorder);
+        for note in recorder.0 {
+            match note {
+                Note::Class { query, answer, .. } => {
+                    self.questions.push(OpenQuestion {
+                        mark: query.mark,
+                        device: Some(query.oif)
+                            .filter(|&index| index != 0)
+                            .and_then(|index| fib.link_name(index))
+                            .map(str::to_owned),
+                        route: match answer {
+                            Answer::Route(route) => Some(RouteFacts::new(snapshot, &route)),
+                            Answer::No(_) | Answer::AskKernel => None,
+                        },
+                        no_route: match answer {
+                            Answer::Route(_) => None,
+                            Answer::No(why) => Some(why.in_words().into()),
+                            Answer::AskKernel => {
+                                Some(crate::egress::NoEgress::AskKernel.in_words(plan, fib).to_string())
+                            }
+                        },
+                    });
+                }
+                Note::Candidate(Candidate { listener, step, lost }) => {
+                    let lost = lost.map(|why| why.in_words(fib).to_string());
+                    self.candidates.push(Considered::new(plan.listener(listener), step, lost));
+                }
+            }
+        }
+        self.not_asked(snapshot, question);
+    }
+
+    /// Every listener has its reason, those that nobody asked, too.
+    fn not_asked(&mut self, snapshot: &Snapshot, question: &Question) {
+        let Snapshot { plan, fib, view, .. } = snapshot;
+        let asked: Vec<String> = self.candidates.iter().map(|c| c.listener.clone()).collect();
+        for own in plan.listeners.iter().filter(|own| !asked.iter().any(|name| **name == *own.name)) {
+            let lost = match crate::egress::confirm(plan, fib, view, own.id, question) {
+                Err(why) => why.in_words(fib).to_string(),
+                Ok(route) => format!("could send {}, but another one comes first", route.in_words(fib)),
+            };
+            self.candidates.push(Considered { step: "", ..Considered::new(own, Step::Source, Some(lost)) });
+        }
+    }
+}
+
+impl Considered {
+    fn new(own: &Listener, step: Step, lost: Option<String>) -> Self {
+        Self {
+            listener: own.name.to_string(),
+            socket: format!("{}:{}", own.transport, own.bind),
+            step: Reason::Auto(step).step(),
+            lost,
+        }
+    }
+}
+
+fn route_device(snapshot: &Snapshot, route: &Route) -> String {
+    snapshot.fib.link_name(route.dev).unwrap_or("that interface").to_owned()
+}
+
+/// Why a listener was taken, in a sentence.
+fn why(reason: Reason, rule: Option<&str>, device: &str) -> String {
+    match reason {
+        Reason::Pinned => "the same transaction was decided before".into(),
+        Reason::Dialog => "the dialog's token names it".into(),
+        Reason::Binding => "the registration came in on it".into(),
+        Reason::Override => format!("rule {} names it", rule.unwrap_or("(none)")),
+        Reason::Auto(Step::Source) => "the kernel's source for this destination is its address".into(),
+        Reason::Auto(Step::OnDevice) => {
+            format!("the kernel's source is no listener, and its address lives on {device}, too")
+        }
+        Reason::Auto(Step::Elsewhere) => {
+            format!("the kernel's source is no listener, and it is the only one that would leave by {device}")
+        }
+        Reason::Auto(Step::Bound) => {
+            "no route without a source address, and its own is the first that has one".into()
+        }
+        Reason::Fallback => "nothing was found, and [egress] no_listener names it".into(),
+        Reason::Response => "the request came in on it, says the token in the Via".into(),
+    }
+}

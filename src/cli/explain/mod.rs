@@ -1,0 +1,190 @@
+//! `viaduct explain`: what would happen to a request, and why.
+//!
+//! Asks the very [`crate::proxy::handle`] that forwards, against the configuration and the kernel's
+//! routing as it is now; nothing is sent.
+
+mod account;
+mod request;
+mod text;
+mod written;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::config;
+use crate::control::netlink;
+use crate::fib::Fib;
+use crate::net::canonical;
+use crate::plan::{Listener, Plan};
+use crate::proxy::Incoming;
+use crate::snapshot::Snapshot;
+use crate::token::Keys;
+
+use account::account;
+use request::Wanted;
+
+/// Says what would happen to a request, and why
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Says what would happen to a request, and why: which rule, which route, which \
+listener, what would be written into Via and Record-Route. Asks the code that forwards, against the \
+configuration and the kernel's routing as it is now. Nothing is sent, nothing is changed.",
+    after_help = "\
+Examples:
+  viaduct explain -c viaduct.toml --method INVITE --ruri sip:alice@10.0.0.100 \\
+      --source 203.0.113.9:5060 --listener public
+  viaduct explain -c viaduct.toml --ruri sip:*33123@example.net --source 203.0.113.9:5060 \\
+      --listener public --header 'X-Tenant: 7'
+  viaduct explain -c viaduct.toml --message captured.sip --source 203.0.113.9:5060 --listener public
+  viaduct explain -c viaduct.toml --ruri sip:a@10.0.0.1 --source 203.0.113.9:5060 --json | jq .egress"
+)]
+pub struct Args {
+    /// Configuration file; without it the built-in default is asked
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Method of the request
+    #[arg(long, default_value = "INVITE", conflicts_with = "message")]
+    method: String,
+    /// Request-URI
+    #[arg(long, value_name = "URI", required_unless_present = "message", conflicts_with = "message")]
+    ruri: Option<String>,
+    /// Who sends it: IP:PORT, IPv6 in brackets
+    #[arg(long, value_name = "IP:PORT")]
+    source: SocketAddr,
+    /// Name of the listener it comes in on; needed where there is more than one
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// A header of the request, 'Name: value'; replaces the one that would be made up; may be repeated
+    #[arg(long = "header", value_name = "HEADER", conflicts_with = "message")]
+    headers: Vec<String>,
+    /// Read the whole message from a file (- for standard input) instead of making one up
+    #[arg(long, value_name = "FILE")]
+    message: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why there is nothing to explain, with the exit code.
+struct Failure(u8, String);
+
+/// Prints what would happen.
+pub fn execute(args: Args) -> ExitCode {
+    match explain(&args) {
+        Ok(answer) => {
+            anstream::print!("{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(Failure(code, message)) => {
+            anstream::eprintln!("viaduct explain: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn explain(args: &Args) -> Result<String, Failure> {
+    let mut notes = Vec::new();
+    let (plan, fib) = plan_and_fib(args)?;
+    let source = SocketAddr::new(canonical(args.source.ip()), args.source.port());
+    let listener = listener(&plan, args.listener.as_deref(), source)?;
+    let bytes = message(args, source, listener, &mut notes)?;
+    let keys = keys(plan.keys_file.as_deref(), &mut notes)?;
+    let names = Arc::new(plan.hosts.clone());
+    let on = listener.id;
+    let snapshot = Snapshot::new(1, Arc::new(plan), Arc::new(fib), Arc::new(keys), names);
+    if !snapshot.view.is_up(on) {
+        notes.push(format!(
+            "listener {} is not up ({}): it receives nothing now",
+            snapshot.plan.listener(on).name,
+            snapshot.view.state(on).in_words()
+        ));
+    }
+    let account = account(&snapshot, &Incoming { bytes: &bytes, on, from: source }, notes);
+    if args.json {
+        let json = serde_json::to_string_pretty(&account);
+        return json.map(|text| text + "\n").map_err(|e| Failure(super::FAILED, e.to_string()));
+    }
+    Ok(account.to_string())
+}
+
+/// The configuration, held against the kernel's routing as it is now.
+fn plan_and_fib(args: &Args) -> Result<(Plan, Fib), Failure> {
+    let fib = netlink::dump(1).map_err(|error| Failure(super::FAILED, error.to_string()))?;
+    let loaded = match &args.config {
+        Some(path) => config::load(path, &fib),
+        None => config::default(&fib),
+    };
+    match loaded {
+        Ok(loaded) => Ok((loaded.plan, fib)),
+        Err(findings) => {
+            Err(Failure(super::CONFIGURATION, format!("the configuration has errors\n{findings}")))
+        }
+    }
+}
+
+/// The listener of this name, or the only one that could have received it.
+fn listener<'a>(plan: &'a Plan, name: Option<&str>, source: SocketAddr) -> Result<&'a Listener, Failure> {
+    let names = |listeners: &[&Listener]| listeners.iter().map(|l| &*l.name).collect::<Vec<_>>().join(", ");
+    let all: Vec<&Listener> = plan.listeners.iter().collect();
+    let wrong = |what: String| Err(Failure(super::USAGE, what));
+    let listener = match (name, &all[..]) {
+        (Some(name), _) => match plan.listener_named(name) {
+            Some(listener) => listener,
+            None => return wrong(format!("there is no listener `{name}`; there are: {}", names(&all))),
+        },
+        (None, [only]) => only,
+        (None, _) => return wrong(format!("--listener is needed; there are: {}", names(&all))),
+    };
+    if listener.bind.is_ipv4() != source.is_ipv4() {
+        let Listener { name, bind, .. } = listener;
+        return wrong(format!(
+            "listener `{name}` ({bind}) cannot receive from {source}: other address family"
+        ));
+    }
+    Ok(listener)
+}
+
+fn message(
+    args: &Args,
+    source: SocketAddr,
+    listener: &Listener,
+    notes: &mut Vec<String>,
+) -> Result<Vec<u8>, Failure> {
+    if let Some(path) = &args.message {
+        let failed = |error| Failure(super::FAILED, format!("cannot read {}: {error}", path.display()));
+        let (bytes, mended) = request::read(path).map_err(failed)?;
+        if mended {
+            notes.push("the message's line ends were made CRLF, and its header section was closed".into());
+        }
+        return Ok(bytes);
+    }
+    let wanted = Wanted {
+        method: &args.method,
+        ruri: args.ruri.as_deref().unwrap_or_default(),
+        source,
+        transport: listener.transport,
+        headers: &args.headers,
+    };
+    request::build(&wanted).map_err(|problem| Failure(super::USAGE, problem.to_string()))
+}
+
+/// The running process's keys if we may read them; the answer is the same but for the tokens.
+fn keys(path: Option<&Path>, notes: &mut Vec<String>) -> Result<Keys, Failure> {
+    let why: Cow<'_, str> = match path.map(|path| Keys::load(path, SystemTime::now())) {
+        Some(Ok(loaded)) => {
+            notes.extend(loaded.warnings);
+            return Ok(loaded.keys);
+        }
+        Some(Err(error)) => error.to_string().into(),
+        None => "the configuration has no key file".into(),
+    };
+    notes.push(format!(
+        "{why}; a throw-away key is used: tokens in Via and Record-Route will differ from the running \
+         process's, and a Route of its dialogs is not recognised"
+    ));
+    Keys::ephemeral().map_err(|e| Failure(super::FAILED, format!("no random numbers for a key: {e}")))
+}

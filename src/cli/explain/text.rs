@@ -1,0 +1,153 @@
+//! The answer for people: the decision first, then why, then what would be written.
+
+use std::fmt;
+
+use anstyle::{AnsiColor, Style};
+
+use super::account::{Account, Considered, OpenQuestion, RouteFacts};
+
+const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default();
+
+/// Listeners that lost and are shown; a host with hundreds would hide the answer.
+const LOSERS: usize = 12;
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let request = &self.request;
+        writeln!(f, "{BOLD}{}{BOLD:#}", request.start_line)?;
+        writeln!(f, "from {} over {}, on listener {}", request.source, request.transport, request.listener)?;
+        writeln!(f)?;
+        self.verdict(f)?;
+        self.facts(f)?;
+        self.choice(f)?;
+        self.written(f)?;
+        for note in &self.notes {
+            writeln!(f, "\n{WARN}note:{WARN:#} {note}")?;
+        }
+        Ok(())
+    }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "  {DIM}{name:<10}{DIM:#} {value}")
+}
+
+impl Account {
+    fn verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.egress, &self.next_hop, self.status) {
+            (Some(from), Some(to), _) => writeln!(
+                f,
+                "{GOOD}FORWARD{GOOD:#} to {}:{} from listener {BOLD}{}{BOLD:#}",
+                to.transport,
+                socket(to.address, to.port),
+                from.listener
+            ),
+            (_, _, Some(status)) => {
+                writeln!(f, "{BAD}REJECT{BAD:#} {}", self.answer.first().map_or("", String::as_str))?;
+                let _ = status;
+                self.answer.iter().skip(1).try_for_each(|line| writeln!(f, "  {line}"))
+            }
+            _ => writeln!(
+                f,
+                "{BAD}DROP{BAD:#} {}: {}",
+                self.drop_reason.unwrap_or_default(),
+                self.drop_sentence.unwrap_or_default().trim()
+            ),
+        }
+    }
+
+    fn facts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.rule, self.rule_line) {
+            (Some(rule), Some(line)) => row(f, "rule", format_args!("{rule} (line {line})"))?,
+            (Some(rule), None) => row(f, "rule", rule)?,
+            (None, _) => row(f, "rule", "none took part")?,
+        }
+        if let Some(to) = &self.next_hop {
+            row(f, "next hop", format_args!("{}:{}", to.transport, socket(to.address, to.port)))?;
+        }
+        if let Some(why) = &self.no_egress {
+            row(f, "egress", format_args!("{BAD}none{BAD:#}: {why}"))?;
+        }
+        if let Some(from) = &self.egress {
+            let socket = socket(from.address, from.port);
+            row(f, "egress", format_args!("{} ({}:{socket})", from.listener, from.transport))?;
+            let step = from.step.map(|step| format!(", step {step}")).unwrap_or_default();
+            row(f, "because", format_args!("{} ({}{step})", from.why, from.reason))?;
+        }
+        match &self.route {
+            Some(route) => row(f, "route", route),
+            None => Ok(()),
+        }
+    }
+
+    fn choice(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.questions.is_empty() && self.candidates.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nThe automatic choice")?;
+        self.questions.iter().try_for_each(|question| writeln!(f, "  {question}"))?;
+        let width = self.candidates.iter().map(|c| c.listener.chars().count()).max().unwrap_or(0);
+        let socket = self.candidates.iter().map(|c| c.socket.len()).max().unwrap_or(0);
+        let mut losers = 0;
+        for candidate in &self.candidates {
+            losers += usize::from(candidate.lost.is_some());
+            if candidate.lost.is_none() || losers <= LOSERS {
+                let Considered { listener, socket: at, step, lost } = candidate;
+                let mark =
+                    if lost.is_none() { format!("{GOOD}✓{GOOD:#}") } else { format!("{BAD}✗{BAD:#}") };
+                let words = lost.as_deref().unwrap_or("its own lookup agrees");
+                let step = if step.is_empty() { String::new() } else { format!("{step}: ") };
+                writeln!(f, "  {mark} {listener:<width$}  {DIM}{at:<socket$}{DIM:#}  {step}{words}")?;
+            }
+        }
+        if losers > LOSERS {
+            writeln!(f, "    … and {} more; --json has them all", losers - LOSERS)?;
+        }
+        Ok(())
+    }
+
+    fn written(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(start_line) = &self.start_line else { return Ok(()) };
+        writeln!(f, "\nWhat would be written")?;
+        if *start_line != self.request.start_line {
+            writeln!(f, "  {start_line}")?;
+        }
+        self.via.iter().try_for_each(|via| writeln!(f, "  Via: {via}"))?;
+        self.record_route.iter().try_for_each(|value| writeln!(f, "  Record-Route: {value}"))
+    }
+}
+
+fn socket(address: std::net::IpAddr, port: u16) -> std::net::SocketAddr {
+    std::net::SocketAddr::new(address, port)
+}
+
+impl fmt::Display for RouteFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in table {} by {}", self.prefix, self.table, self.dev)?;
+        match self.gateway {
+            Some(gateway) => write!(f, " via {gateway}")?,
+            None => f.write_str(", on the link")?,
+        }
+        write!(f, ", source {}", self.source)
+    }
+}
+
+impl fmt::Display for OpenQuestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("with any source")?;
+        if self.mark != 0 {
+            write!(f, ", mark {}", self.mark)?;
+        }
+        if let Some(device) = &self.device {
+            write!(f, ", device {device}")?;
+        }
+        match (&self.route, &self.no_route) {
+            (Some(route), _) => write!(f, ": {route}"),
+            (None, why) => write!(f, ": {}", why.as_deref().unwrap_or_default()),
+        }
+    }
+}

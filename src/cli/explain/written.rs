@@ -1,0 +1,85 @@
+//! What the proxy wrote, read back with the parser that a neighbour would use.
+
+use sip_parser::{HeaderLine, HeaderName, Message, parse};
+
+use crate::limits;
+
+/// The parts of a forwarded message that Viaduct wrote.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Its first line.
+    pub start_line: Option<String>,
+    /// The topmost Via of a request.
+    pub via: Option<String>,
+    /// Record-Route values that were not there before, top first.
+    pub record_route: Vec<String>,
+}
+
+/// Compares what is sent with what was received.
+pub fn read(sent: &[u8], received: &[u8]) -> Written {
+    let mut lines = [HeaderLine::EMPTY; limits::HEADER_LINES];
+    let before =
+        parse(received, &mut lines).map_or(0, |message| values(&message, HeaderName::RecordRoute).len());
+    let mut lines = [HeaderLine::EMPTY; limits::HEADER_LINES];
+    let Ok(message) = parse(sent, &mut lines) else { return Written::default() };
+    let mut record_route = values(&message, HeaderName::RecordRoute);
+    record_route.truncate(record_route.len().saturating_sub(before));
+    Written {
+        start_line: Some(text(message.text(message.start_line()))),
+        via: values(&message, HeaderName::Via).into_iter().next(),
+        record_route,
+    }
+}
+
+/// What an answer of our own says: its status and reason phrase, and the headers that tell why.
+pub fn answer(sent: &[u8]) -> Vec<String> {
+    let mut lines = [HeaderLine::EMPTY; limits::HEADER_LINES];
+    let Ok(message) = parse(sent, &mut lines) else { return Vec::new() };
+    let status = text(message.text(message.start_line()));
+    let mut said = vec![status.strip_prefix("SIP/2.0 ").unwrap_or(&status).to_owned()];
+    for name in ["Warning", "Unsupported", "Allow", "Accept", "Retry-After"] {
+        said.extend(
+            message.named(name.as_bytes()).map(|line| format!("{name}: {}", text(message.text(line.value)))),
+        );
+    }
+    said
+}
+
+fn values(message: &Message<'_>, name: HeaderName) -> Vec<String> {
+    message.values(name).map_while(Result::ok).map(|value| text(value.text)).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_added_is_told() {
+        let received = b"INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\
+            Record-Route: <sip:p1;lr>, <sip:p2;lr>\r\n\r\n";
+        let sent = b"INVITE sip:c@d SIP/2.0\r\nVia: SIP/2.0/UDP us;branch=z9hG4bK2\r\n\
+            Via: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\
+            Record-Route: <sip:us2;lr>,<sip:us1;lr>\r\nRecord-Route: <sip:p1;lr>, <sip:p2;lr>\r\n\r\n";
+        assert_eq!(
+            read(sent, received),
+            Written {
+                start_line: Some("INVITE sip:c@d SIP/2.0".into()),
+                via: Some("SIP/2.0/UDP us;branch=z9hG4bK2".into()),
+                record_route: vec!["<sip:us2;lr>".into(), "<sip:us1;lr>".into()],
+            }
+        );
+        assert_eq!(read(received, received).record_route, [""; 0]);
+        assert_eq!(read(b"", received), Written::default());
+    }
+
+    #[test]
+    fn an_answer_tells_its_reason() {
+        let sent = b"SIP/2.0 500 Server Internal Error\r\nWarning: 399 us \"no route\"\r\nX: y\r\n\r\n";
+        assert_eq!(answer(sent), ["500 Server Internal Error", "Warning: 399 us \"no route\""]);
+        assert_eq!(answer(b"nonsense"), [""; 0]);
+    }
+}
