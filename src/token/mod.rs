@@ -17,6 +17,7 @@
 mod base32;
 mod branch;
 mod file;
+mod inputs;
 mod keys;
 mod record_route;
 mod timestamp;
@@ -25,6 +26,7 @@ mod transaction;
 
 pub use branch::{BRANCH_LEN, Branch, BranchError, COOKIE};
 pub use file::{KeyFileError, Loaded};
+pub use inputs::{Inputs, LOOP_MARK_LEN};
 pub use keys::{KeyId, KeyLineError, Keys, MAC_BYTES, RETIRED_VERIFIES};
 pub use record_route::{RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified};
 pub use to_tag::{TO_TAG_LEN, ToTag};

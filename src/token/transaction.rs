@@ -41,6 +41,10 @@ impl TransactionSecret {
     pub(super) fn new(secret: [u8; 16]) -> Self {
         Self(SipHasher13::new_with_key(&secret))
     }
+
+    pub(super) fn hasher(&self) -> SipHasher13 {
+        self.0
+    }
 }
 
 /// Says nothing of the secret.
@@ -84,6 +88,12 @@ impl TransactionKey {
             }
         }
         Self { plain: plain.finish(), strong: strong.finish128().as_u128() }
+    }
+
+    /// The same transaction under these decision inputs ([`super::Inputs::hash`]): what pins go by, so
+    /// that nobody gets another request past the rules by giving it an earlier one's branch.
+    pub const fn bound_to(&self, inputs: u128) -> Self {
+        Self { plain: self.plain, strong: self.strong ^ inputs }
     }
 
     /// Which of `shards` shards owns the transaction: `(plain >> 32) * shards >> 32`.
