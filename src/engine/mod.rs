@@ -4,8 +4,6 @@
 //! and returns its next deadline. Receive buffers go back within the batch; the output is written
 //! once into a send buffer that the engine owns until its completion.
 
-pub mod socket;
-
 use std::net::SocketAddr;
 
 use crate::net::Now;

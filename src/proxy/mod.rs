@@ -1,112 +1,52 @@
 //! RFC 3261 §16, stateless (§16.11): validate, preprocess, target, forward, respond.
 //!
 //! Pure: bytes, addresses, a snapshot and `now` go in; an [`Outcome`] and the bytes to send come out.
+//!
+//! ```text
+//!  handle ─┬─ response ── respond ─────────────────────────────────────────► Relay
+//!          └─ request ─── validate   §16.3   is it well-formed, may it pass?
+//!                         preprocess §16.4   Route and Request-URI: what is ours goes
+//!                         loops      §16.3   has it been here before?
+//!                         decide     §16.5   pin, dialog or rule
+//!                         target     §16.6   next hop, listener
+//!                         forward    §16.6   the edits ───────────────────► Forward
+//!                         answer     §8.2.6  where any of them refuses ───► Answer
+//! ```
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
+mod answer;
+mod decide;
+mod forbidden;
+mod forward;
+mod lines;
+mod loops;
+mod names;
+mod outcome;
+mod preprocess;
+mod reply;
+mod respond;
+mod state;
+mod target;
+mod validate;
+mod via;
+
+pub use forbidden::Forbidden;
+pub use outcome::{Considered, Decision, Incoming, Outcome, Tally};
+pub use reply::Reply;
+pub use state::State;
+pub use validate::Flaw;
+
+use sip_parser::{HeaderLine, Message, Rule, Start, parse};
 
 use crate::drop_reason::DropReason;
-use crate::egress::{Egress, NoEgress, Question};
-use crate::net::{NextHop, Now};
-use crate::plan::ListenerId;
-use crate::rules::RuleId;
+use crate::net::Now;
 use crate::snapshot::Snapshot;
 
-/// A message as it came in.
-#[derive(Clone, Copy)]
-pub struct Incoming<'a> {
-    /// The datagram.
-    pub bytes: &'a [u8],
-    /// On which listener.
-    pub on: ListenerId,
-    /// From where; canonical.
-    pub from: SocketAddr,
-}
+use answer::Asker;
+use decide::Stop;
+use state::Work;
 
-/// What became of a message; the bytes to send, if any, are in the output buffer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// A request goes on.
-    Forward { decision: Decision, len: usize },
-    /// A response goes back.
-    Relay { on: ListenerId, to: SocketAddr, len: usize, status: u16 },
-    /// An answer of our own, from the listener that the request came in on.
-    Answer { to: SocketAddr, len: usize, status: u16 },
-    /// It goes no further.
-    Drop(DropReason),
-}
-
-/// How a request leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Decision {
-    /// The rule that decided; `None`: a dialog or a pin.
-    pub rule: Option<RuleId>,
-    /// Where to.
-    pub next_hop: NextHop,
-    /// From where, and why.
-    pub egress: Egress,
-    /// Record-Route was written.
-    pub record_route: bool,
-}
-
-/// What one shard keeps between messages: pins and working memory.
-pub struct State {}
-
-impl State {
-    /// State for a shard; `shard` is its number, which goes into branches.
-    pub fn new(shard: u16, snapshot: &Snapshot) -> Self {
-        let _ = (shard, snapshot);
-        todo!()
-    }
-
-    /// Fits the state to a snapshot with another Plan, which may renumber listeners and rules: pins
-    /// stay (RFC 3261 §16.11), working memory is made anew. Called between batches.
-    pub fn adopt(&mut self, snapshot: &Snapshot) {
-        let _ = snapshot;
-        todo!()
-    }
-
-    /// What has been counted since the start.
-    pub fn tally(&self) -> Tally {
-        todo!()
-    }
-
-    /// What the message that was handled last led to on its way, besides its [`Outcome`].
-    pub fn considered(&self) -> Considered {
-        todo!()
-    }
-
-    /// Why the message that was handled last found no egress, if that was so: for the log.
-    pub fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {
-        todo!()
-    }
-}
-
-/// What a message led to on its way; for `explain`, which tells it also where nothing was forwarded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Considered {
-    /// The rule that matched, whatever it does.
-    pub rule: Option<RuleId>,
-    /// What [`crate::egress`] was asked, also where it found nothing.
-    pub question: Option<Question>,
-}
-
-/// What a shard's [`State`] has counted since it was made; copied into the metrics after each batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Pins held now.
-    pub pins: u64,
-    /// Messages decided by a pin.
-    pub pin_hits: u64,
-    /// Pins that were pushed out by newer ones before their time.
-    pub pin_evictions: u64,
-    /// Transactions in flight that were moved because their listener could no longer send.
-    pub egress_moved: u64,
-    /// Tokens of our form that did not verify, in Route, Record-Route, Request-URI or Via.
-    pub bad_tokens: u64,
-}
-
-/// Handles one message. Allocates nothing on the forwarding path.
+/// Handles one message. Allocates nothing.
 pub fn handle(
     state: &mut State,
     snapshot: &Snapshot,
@@ -114,6 +54,76 @@ pub fn handle(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let _ = (state, snapshot, incoming, now, out);
-    todo!()
+    let State { lines, work } = state;
+    work.considered = Considered::default();
+    work.edits.clear();
+    // RFC 5626 §3.5.1 knows the double CRLF for streams only; over UDP, too, such datagrams keep a
+    // binding in a NAT alive and want no answer. Some clients send NULs.
+    if incoming.bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | b' ' | 0)) {
+        return Outcome::Drop(DropReason::KeepAlive);
+    }
+    let error = match parse(incoming.bytes, lines) {
+        Ok(message) => {
+            return match message.start() {
+                Start::Response(status) => respond::relay(work, snapshot, &message, status.code, out),
+                Start::BadResponse(_) => Outcome::Drop(DropReason::MalformedResponse),
+                Start::Request(_) | Start::BadRequest(..) => {
+                    on_request(work, snapshot, &message, incoming, now, out)
+                }
+            };
+        }
+        Err(error) => error,
+    };
+    match error.rule {
+        Rule::TooManyHeaders | Rule::NoEndOfHeaders => {
+            undelimited(work, snapshot, lines, incoming, error.rule, out)
+        }
+        Rule::MessageTooLarge => Outcome::Drop(DropReason::TooLarge),
+        _ => Outcome::Drop(DropReason::NotSip),
+    }
 }
+
+fn on_request(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    message: &Message<'_>,
+    incoming: &Incoming<'_>,
+    now: Now,
+    out: &mut [u8],
+) -> Outcome {
+    let reply = match decide::decide(work, snapshot, message, incoming, now) {
+        Ok(going) => match forward::write(work, snapshot, &going, out) {
+            Ok(len) => return Outcome::Forward { decision: going.decision(), len },
+            Err(_) => Reply::TooLarge,
+        },
+        Err(Stop::Drop(reason)) => return Outcome::Drop(reason),
+        Err(Stop::Reply(reply)) => reply,
+    };
+    answer::answer(work, snapshot, &Asker::of(message, incoming), reply, out)
+}
+
+/// A message whose header section does not end, or holds more lines than the index: the lines that were
+/// read before are enough to answer.
+fn undelimited(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    lines: &mut [HeaderLine],
+    incoming: &Incoming<'_>,
+    rule: Rule,
+    out: &mut [u8],
+) -> Outcome {
+    if incoming.bytes.starts_with(b"SIP/") {
+        return Outcome::Drop(DropReason::MalformedResponse);
+    }
+    // What the index held of an earlier message has to go before it can be read.
+    lines.fill(HeaderLine::EMPTY);
+    if parse(incoming.bytes, lines).is_ok() {
+        return Outcome::Drop(DropReason::NotSip);
+    }
+    let known = lines.iter().take_while(|line| !line.line.is_empty()).count();
+    let asker = Asker::of_lines(lines.get(..known).unwrap_or_default(), incoming);
+    answer::answer(work, snapshot, &asker, Reply::Malformed(Flaw::Rule(rule)), out)
+}
+
+#[cfg(test)]
+mod tests;

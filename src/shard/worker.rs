@@ -103,7 +103,7 @@ impl<S> Worker<S> {
     /// A shard that forwards.
     pub fn new(setup: Setup<S>) -> Self {
         let current = setup.published.load_full();
-        let handler = proxy::State::new(setup.number, &current.snapshot);
+        let handler = proxy::State::new(current.sockets.len(), &current.snapshot);
         Self::with_handler(setup, handler)
     }
 }

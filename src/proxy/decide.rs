@@ -1,0 +1,249 @@
+//! One request's decision: what it is, whether it may pass, and which way it goes. Control flow of all
+//! stages is here; each stage is a module.
+
+use sip_parser::{HeaderName, Message};
+
+use crate::drop_reason::DropReason;
+use crate::egress::{Pin, PinKind};
+use crate::net::Now;
+use crate::rules::{Action, Facts, RuleId, Target, plain_user};
+use crate::snapshot::Snapshot;
+use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey};
+
+use super::loops::{self, Inputted};
+use super::names::names_us;
+use super::outcome::{Decision, Incoming};
+use super::preprocess::Preprocessed;
+use super::reply::Reply;
+use super::state::Work;
+use super::target::{Aim, By, Search};
+use super::validate::Request;
+
+/// A request that goes on.
+pub(super) struct Going<'m> {
+    pub request: Request<'m>,
+    pub pre: Preprocessed<'m>,
+    pub key: TransactionKey,
+    pub mark: [u8; LOOP_MARK_LEN],
+    pub aim: Aim,
+    pub rule: Option<RuleId>,
+    /// Signs what is written into it.
+    pub signer: KeyId,
+    pub record_route: bool,
+}
+
+/// A request that does not.
+pub(super) enum Stop {
+    Reply(Reply),
+    Drop(DropReason),
+}
+
+impl<R: Into<Reply>> From<R> for Stop {
+    fn from(reply: R) -> Self {
+        Self::Reply(reply.into())
+    }
+}
+
+impl Going<'_> {
+    pub fn decision(&self) -> Decision {
+        Decision {
+            rule: self.rule,
+            next_hop: self.aim.next_hop,
+            egress: self.aim.egress,
+            record_route: self.record_route,
+        }
+    }
+}
+
+/// Decides about a request.
+pub(super) fn decide<'m>(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    message: &'m Message<'m>,
+    incoming: &'m Incoming<'m>,
+    now: Now,
+) -> Result<Going<'m>, Stop> {
+    let request = Request::new(message, incoming)?;
+    let key = TransactionKey::new(&work.secret, &request.transaction());
+    // RFC 3261 §8.2.7: "A stateless UAS MUST ignore ACK requests." The ACK to an answer of ours carries
+    // our To tag for this very transaction.
+    if request.is_ack() && request.to.tag().is_some_and(|tag| ToTag::verify(&snapshot.keys, &key, tag)) {
+        return Err(Stop::Drop(DropReason::AckAbsorbed));
+    }
+    let pre = Preprocessed::new(snapshot, &request)?;
+    work.counted.bad_tokens += pre.bad_tokens;
+    let inputs = loops::inputs(&work.secret, snapshot, &request);
+    may_pass(snapshot, &request, &pre, &inputs)?;
+
+    let mut search = Search { snapshot, ingress: incoming.on, flow: key.plain, asked: None };
+    let pin_key = key.bound_to(inputs.transaction);
+    let pinned = pinned(work, &mut search, &pin_key, now);
+    let found = match pinned {
+        Some((aim, pin)) => Ok((aim, None, pin.signer, pin.record_route)),
+        None => find(work, &mut search, &request, &pre)
+            .map(|(aim, rule, record)| (aim, rule, snapshot.keys.signer(), record)),
+    };
+    work.considered.question = search.asked;
+    let (aim, rule, signer, records) = found?;
+    let going = Going {
+        record_route: records && forms_dialog(&request),
+        request,
+        pre,
+        key,
+        mark: inputs.mark,
+        aim,
+        rule,
+        signer,
+    };
+    if pinned.is_none() {
+        pin(work, snapshot, &going, &pin_key, records, now);
+    }
+    Ok(going)
+}
+
+/// What is left of RFC 3261 §16.3 once the syntax is sound.
+fn may_pass(
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    pre: &Preprocessed<'_>,
+    inputs: &Inputted,
+) -> Result<(), Stop> {
+    // "If the request contains a Max-Forwards header field with a field value of zero (0), the element
+    // MUST NOT forward the request. If the request was for OPTIONS, the element MAY act as the final
+    // recipient and respond per Section 11. Otherwise, the element MUST return a 483 (Too many hops)
+    // response." We are the final recipient of what names us.
+    if request.max_forwards == Some(0) {
+        let final_recipient = request.method == b"OPTIONS" && is_for_us(snapshot, pre);
+        return Err(if final_recipient { Reply::Options } else { Reply::TooManyHops }.into());
+    }
+    if loops::has_looped(request, &inputs.mark) {
+        return Err(Reply::Loop.into());
+    }
+    // "If the request contains a Proxy-Require header field […] with one or more option-tags this element
+    // does not understand, the element MUST return a 420 (Bad Extension) response." We understand none.
+    // §8.2.2.3: "Require and Proxy-Require MUST NOT be used in a SIP CANCEL request, or in an ACK request
+    // sent for a non-2xx response. These header fields MUST be ignored if they are present".
+    let ignored = matches!(request.method, b"ACK" | b"CANCEL");
+    if !ignored && request.message.count(HeaderName::ProxyRequire) > 0 {
+        return Err(Reply::ProxyRequire.into());
+    }
+    Ok(())
+}
+
+/// The Request-URI names us, and no Route leads on.
+fn is_for_us(snapshot: &Snapshot, pre: &Preprocessed<'_>) -> bool {
+    pre.next_route.is_none() && names_us(&snapshot.plan, &pre.uri)
+}
+
+/// The earlier decision about this transaction, if there is one and its listener can still send.
+fn pinned(work: &mut Work, search: &mut Search<'_>, key: &TransactionKey, now: Now) -> Option<(Aim, Pin)> {
+    let pin = work.pins.get(key, now)?;
+    match search.pinned(&pin) {
+        Ok(aim) => {
+            work.counted.pin_hits += 1;
+            Some((aim, pin))
+        }
+        Err(_) => {
+            work.counted.egress_moved += 1;
+            None
+        }
+    }
+}
+
+/// Remembers a decision. An ACK or a CANCEL ends what its INVITE began and begins nothing.
+fn pin(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    going: &Going<'_>,
+    key: &TransactionKey,
+    records: bool,
+    now: Now,
+) {
+    let kind = match going.request.method {
+        b"ACK" | b"CANCEL" => return,
+        b"INVITE" => PinKind::Invite,
+        _ => PinKind::Other,
+    };
+    let pin = Pin {
+        next_hop: going.aim.next_hop,
+        egress: snapshot.plan.listener(going.aim.egress.listener).identity,
+        signer: going.signer,
+        record_route: records,
+    };
+    work.pins.put(key, kind, pin, now);
+}
+
+/// The way by the dialog's token, else by the first rule that matches; and whether Record-Route is
+/// wanted.
+fn find(
+    work: &mut Work,
+    search: &mut Search<'_>,
+    request: &Request<'_>,
+    pre: &Preprocessed<'_>,
+) -> Result<(Aim, Option<RuleId>, bool), Stop> {
+    if let Some(dialog) = &pre.dialog {
+        let aim = search.follow(pre, By::Dialog(dialog))?;
+        work.counted.egress_moved += u64::from(aim.left_dialog());
+        return Ok((aim, None, true));
+    }
+    let snapshot = search.snapshot;
+    let rule = first_match(work, snapshot, request, pre);
+    work.considered.rule = rule;
+    let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
+    let to_us = request.method == b"OPTIONS" && is_for_us(snapshot, pre);
+    let (id, to, egress, record_route) = match rule.map(|rule| (rule.id, &rule.action)) {
+        Some((_, Action::Reject(status))) => return Err(Reply::Rejected(*status).into()),
+        Some((_, Action::Drop)) => return Err(Stop::Drop(DropReason::Rule)),
+        // Nobody's phone rings at `sip:our.address`: that is how a peer asks whether we live.
+        _ if to_us && pre.uri.user.is_none() => return Err(Reply::Options.into()),
+        Some((id, Action::Forward { to, egress, record_route, .. })) => (id, to, egress, *record_route),
+        None if pre.named_us && request.to.tag().is_some() => return Err(Reply::NoDialog.into()),
+        None => return Err(Reply::NoRule.into()),
+    };
+    let aim = match to {
+        Target::RequestUri if to_us => return Err(Reply::Options.into()),
+        Target::RequestUri if is_for_us(snapshot, pre) => return Err(Reply::NotFound.into()),
+        Target::RequestUri => search.follow(pre, By::Rule(egress.as_ref()))?,
+        literal => search.literal(literal, egress.as_ref())?,
+    };
+    Ok((aim, Some(id), record_route))
+}
+
+fn first_match(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    pre: &Preprocessed<'_>,
+) -> Option<RuleId> {
+    let [ruri, from, to] = &mut work.users;
+    let message = request.message;
+    let facts = Facts {
+        method: request.method_of_rules(),
+        transport: snapshot.plan.listener(request.incoming.on).transport,
+        listener: request.incoming.on,
+        source: request.incoming.from.ip(),
+        ruri_user: plain_user(pre.uri.user.unwrap_or_default(), ruri),
+        ruri_host: pre.uri.host_text,
+        from_user: plain_user(request.from.uri.user.unwrap_or_default(), from),
+        from_host: request.from.uri.host_text,
+        to_user: plain_user(request.to.uri.user.unwrap_or_default(), to),
+        to_host: request.to.uri.host_text,
+        header: &|name, found| message.named(name.as_bytes()).any(|line| found(message.text(line.value))),
+    };
+    snapshot.plan.matcher.first_match(&facts, &mut work.scratch)
+}
+
+/// Whether the request can form a dialog, or refresh one.
+///
+/// RFC 3261 §16.6 step 4: "If a proxy needs to be in the path of any type of dialog (such as one
+/// straddling a firewall), it SHOULD add a Record-Route header field value to every request with a method
+/// it does not understand since that method may have dialog semantics."
+fn forms_dialog(request: &Request<'_>) -> bool {
+    match request.method {
+        b"INVITE" | b"SUBSCRIBE" | b"REFER" => true,
+        b"NOTIFY" => request.to.tag().is_none(),
+        b"ACK" | b"BYE" | b"CANCEL" | b"INFO" | b"MESSAGE" | b"OPTIONS" | b"PRACK" | b"PUBLISH"
+        | b"REGISTER" | b"UPDATE" => false,
+        _ => true,
+    }
+}

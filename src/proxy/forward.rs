@@ -1,0 +1,246 @@
+//! RFC 3261 §16.6: the edits that make the outgoing request of the received one.
+//!
+//! "The proxy MUST NOT add to, modify, or remove the message body"; "Fields not detailed in the
+//! processing described below MUST NOT be removed"; "The proxy MUST NOT reorder field values with a
+//! common field name": what no edit touches goes out byte for byte.
+
+use std::ops::Range;
+
+use sip_parser::{HeaderName, Message, Scheme, Start, Uri, Value};
+
+use crate::net::Transport;
+use crate::rewrite::{Edits, Sink, TooLarge};
+use crate::snapshot::Snapshot;
+use crate::token::{BRANCH_LEN, Branch};
+
+use super::decide::Going;
+use super::lines::{RecordRoutes, put_via};
+use super::preprocess::Preprocessed;
+use super::state::Work;
+use super::via::{Mark, range_in, response_to_source};
+
+/// What a request without Max-Forwards gets ("which SHOULD be 70").
+const MAX_FORWARDS: u64 = 70;
+
+/// Writes the outgoing request into `out`; gives its length.
+pub(super) fn write(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    going: &Going<'_>,
+    out: &mut [u8],
+) -> Result<usize, TooLarge> {
+    let Going { request, pre, .. } = going;
+    let message = request.message;
+    let edits = &mut work.edits;
+    let strict =
+        pre.next_route.filter(|route| !route.uri.is_loose_router() && going.aim.is_at(snapshot, &route.uri));
+    // §18.3: "If there are additional bytes in the transport packet beyond the end of the body, they MUST
+    // be discarded."
+    edits.cut(message.end());
+    edit_routing(edits, message, pre, strict.map(|route| route.uri));
+    insert_lines(
+        edits,
+        work.shards,
+        snapshot,
+        going,
+        strict.map_or(pre.uri.scheme, |route| route.uri.scheme),
+    );
+    edit_max_forwards(edits, message, request.max_forwards);
+    Mark::new(message.bytes(), &request.via, request.incoming.from).edit(edits);
+    edits.apply(message.bytes(), out)
+}
+
+/// Steps 3, 4, 8 and 9: what is new stands on top of all headers, so before the existing values.
+fn insert_lines(edits: &mut Edits, shards: u16, snapshot: &Snapshot, going: &Going<'_>, scheme: Scheme) {
+    let Going { request, aim, key, .. } = going;
+    let message = request.message;
+    let Some(top) = message.lines().first().map(|line| usize::from(line.line.start)) else { return };
+    let source = request.incoming.from;
+    let ingress = snapshot.plan.listener(request.incoming.on);
+    let egress = snapshot.plan.listener(aim.egress.listener);
+    let next_hop = aim.next_hop.address.ip();
+    let mut ink = edits.insert(top);
+    if going.record_route {
+        let route_scheme = going.pre.next_route.map(|route| route.uri.scheme);
+        RecordRoutes {
+            ingress,
+            source: source.ip(),
+            egress,
+            next_hop,
+            sips: scheme == Scheme::Sips || route_scheme == Some(Scheme::Sips),
+            signer: going.signer,
+            dialog: (request.call_id, request.from.tag().unwrap_or_default()),
+        }
+        .put(&mut ink, snapshot);
+    }
+    // §16.11: "the component of the branch parameter that makes it unique MUST be the same each time a
+    // retransmitted request is forwarded"; §16.6 step 8: "CANCEL and ACK requests (for non-2xx responses)
+    // MUST have the same branch value as the corresponding request they cancel or acknowledge."
+    let response_to = response_to_source(snapshot, &request.via, source).unwrap_or(source);
+    let mut branch = [0; BRANCH_LEN];
+    Branch {
+        owner: key.owner(shards),
+        instance: 0,
+        ingress: ingress.identity,
+        connection: 0,
+        transaction: key.strong as u64,
+    }
+    .write(&snapshot.keys, going.signer, response_to, &mut branch);
+    put_via(&mut ink, egress.transport, egress.advertised(next_hop), &branch, &going.mark);
+    // "If the copy does not contain a Max-Forwards header field, the proxy MUST add one with a field
+    // value, which SHOULD be 70."
+    if request.max_forwards.is_none() {
+        ink.put(b"Max-Forwards: ");
+        ink.put_number(MAX_FORWARDS);
+        ink.put(b"\r\n");
+    }
+    // "If the request will be sent to the next hop using a stream-based transport and the copy contains no
+    // Content-Length header field, the proxy MUST insert one with the correct value for the body".
+    if egress.transport != Transport::Udp && message.count(HeaderName::ContentLength) == 0 {
+        ink.put(b"Content-Length: ");
+        ink.put_number(message.body().len() as u64);
+        ink.put(b"\r\n");
+    }
+}
+
+/// Step 3: "If the copy contains a Max-Forwards header field, the proxy MUST decrement its value by one
+/// (1)."
+fn edit_max_forwards(edits: &mut Edits, message: &Message<'_>, value: Option<u8>) {
+    if let (Some(value), Some(line)) = (value, message.first(HeaderName::MaxForwards)) {
+        edits.replace(line.value.range()).put_number(u64::from(value.saturating_sub(1)));
+    }
+}
+
+/// Steps 2 and 6, and what §16.4 asked for: the Request-URI and the Route values.
+///
+/// Step 6: "If that URI does not contain an lr parameter, the proxy MUST modify the copy as follows: The
+/// proxy MUST place the Request-URI into the Route header field as the last value. The proxy MUST then
+/// place the first Route header field value into the Request-URI and remove that value from the Route
+/// header field."
+fn edit_routing(edits: &mut Edits, message: &Message<'_>, pre: &Preprocessed<'_>, strict: Option<Uri<'_>>) {
+    let Start::Request(line) = message.start() else { return };
+    let bytes = message.bytes();
+    let mut kept = pre.kept.clone();
+    if let Some(strict) = strict {
+        kept.start += 1;
+        put_uri(edits, bytes, line.uri.range(), &strict, false);
+    } else if pre.from_strict_router {
+        put_uri(edits, bytes, line.uri.range(), &pre.uri, pre.maddr_stripped);
+    } else if pre.maddr_stripped {
+        for part in not_in_request_uri(bytes, &pre.uri, true).into_iter().flatten() {
+            edits.delete(part);
+        }
+    }
+    if message.count(HeaderName::Route) > 0 {
+        let end = cut_routes(edits, message, &kept);
+        if strict.is_some() {
+            append_route(edits, message, pre, end);
+        }
+    }
+}
+
+/// Puts the Request-URI behind the Route value that ends at `end`, or into a line of its own.
+fn append_route(edits: &mut Edits, message: &Message<'_>, pre: &Preprocessed<'_>, end: Option<usize>) {
+    let top = message.first(HeaderName::Route).map(|line| usize::from(line.line.start));
+    let Some(at) = end.or(top) else { return };
+    edits.insert(at).put(if end.is_some() { b", <".as_slice() } else { b"Route: <" });
+    put_uri(edits, message.bytes(), at..at, &pre.uri, pre.maddr_stripped);
+    edits.insert(at).put(if end.is_some() { b">".as_slice() } else { b">\r\n" });
+}
+
+/// Cuts out all Route values but the kept ones, and lines that are left empty. Gives the end of the last
+/// kept value.
+fn cut_routes(edits: &mut Edits, message: &Message<'_>, kept: &Range<usize>) -> Option<usize> {
+    let mut end = None;
+    let mut line = LineCut::default();
+    for (place, value) in message.values(HeaderName::Route).map_while(Result::ok).enumerate() {
+        if value.is_first {
+            line.finish(edits);
+            line = LineCut::default();
+        }
+        if kept.contains(&place) {
+            end = Some(usize::from(value.span.end));
+        }
+        line.add(&value, kept.contains(&place));
+    }
+    line.finish(edits);
+    end
+}
+
+/// What is cut out of one Route line. Kept values follow each other without a gap.
+#[derive(Default)]
+struct LineCut {
+    line: Range<usize>,
+    first: Option<usize>,
+    kept: Option<Range<usize>>,
+    last: usize,
+}
+
+impl LineCut {
+    fn add(&mut self, value: &Value<'_>, kept: bool) {
+        let span = value.span.range();
+        self.line = value.line.line.range();
+        self.first.get_or_insert(span.start);
+        self.last = span.end;
+        if kept {
+            self.kept = Some(self.kept.as_ref().map_or(span.start, |k| k.start)..span.end);
+        }
+    }
+
+    fn finish(&self, edits: &mut Edits) {
+        match (&self.kept, self.first) {
+            (None, Some(_)) => edits.delete(self.line.clone()),
+            (Some(kept), Some(first)) => {
+                for cut in [first..kept.start, kept.end..self.last] {
+                    if !cut.is_empty() {
+                        edits.delete(cut);
+                    }
+                }
+            }
+            (_, None) => {}
+        }
+    }
+}
+
+/// Writes a URI of the message as Request-URI (or as the Route that becomes one).
+///
+/// Step 2: "If the URI contains any parameters not allowed in a Request-URI, they MUST be removed."
+fn put_uri(edits: &mut Edits, bytes: &[u8], at: Range<usize>, uri: &Uri<'_>, without_maddr: bool) {
+    let Some(text) = range_in(bytes, uri.text) else { return };
+    let mut cuts = not_in_request_uri(bytes, uri, without_maddr).map(|cut| cut.unwrap_or(text.end..text.end));
+    cuts.sort_by_key(|cut| cut.start);
+    let (mut place, mut begin) = (at.clone(), text.start);
+    for cut in cuts.into_iter().chain([text.end..text.end]) {
+        if begin < cut.start {
+            edits.replace_by_received(place.clone(), begin..cut.start);
+            // What follows stands behind it.
+            place = at.end..at.end;
+        }
+        begin = begin.max(cut.end);
+    }
+}
+
+/// The parts of a URI that do not go into a Request-URI: headers and `method` (§19.1.1, table 1); and, as
+/// §16.4 asks for, "the maddr and any non-default port or transport parameter".
+fn not_in_request_uri(bytes: &[u8], uri: &Uri<'_>, without_maddr: bool) -> [Option<Range<usize>>; 5] {
+    let param = |name: &[u8]| uri.param(name).and_then(|p| range_in(bytes, p.with_semicolon));
+    let headers = uri.headers.and_then(|headers| {
+        let range = range_in(bytes, headers)?;
+        Some(range.start.checked_sub(1)?..range.end)
+    });
+    if !without_maddr {
+        return [headers, param(b"method"), None, None, None];
+    }
+    let default_port = super::preprocess::transport_of(uri).default_port();
+    let port = uri.port.filter(|port| *port != default_port).and_then(|_| port_range(bytes, uri));
+    let transport = param(b"transport");
+    [headers, param(b"method"), param(b"maddr"), port, transport]
+}
+
+/// `:port`
+fn port_range(bytes: &[u8], uri: &Uri<'_>) -> Option<Range<usize>> {
+    let start = range_in(bytes, uri.host_text)?.end;
+    let rest = bytes.get(start..range_in(bytes, uri.text)?.end)?;
+    let len = rest.iter().position(|c| matches!(c, b';' | b'?')).unwrap_or(rest.len());
+    Some(start..start + len)
+}

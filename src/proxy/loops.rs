@@ -1,0 +1,88 @@
+//! Loop detection (RFC 5393 §4.2): has this request been here before, in the same form?
+
+use memchr::memmem;
+use sip_parser::{HeaderName, Via};
+
+use crate::snapshot::Snapshot;
+use crate::token::{Branch, Inputs, LOOP_MARK_LEN, TransactionSecret};
+
+use super::validate::Request;
+
+/// `;vl=`: the Via parameter that holds the mark. It is no part of the branch: the branch of a CANCEL has
+/// to be its INVITE's, and a CANCEL may lack a header that a rule reads.
+pub(super) const PARAMETER: &[u8] = b";vl=";
+
+/// The inputs of a decision.
+pub(super) struct Inputted {
+    /// All but headers: the same for an INVITE, its CANCEL and the ACK for its non-2xx answer. What pins
+    /// are bound to.
+    pub transaction: u128,
+    /// All, as it is written into our Via.
+    pub mark: [u8; LOOP_MARK_LEN],
+}
+
+/// Hashes everything that the decision about a request depends on.
+///
+/// RFC 5393 §4.2.1: "This second part MUST vary with any field used by the location service logic in
+/// determining where to retarget or forward this request. […] Hence, the second part MUST depend at least
+/// on the received Request-URI and any Route header field values used when processing the received
+/// request." and "MUST NOT vary with the request method. CANCEL and non-200 ACK requests MUST have the
+/// same": they count as INVITE. §4.2.4: "implementations SHOULD include at least one field in the input
+/// to the hash that varies between different transactions […]. The Call-ID and CSeq fields would be good
+/// inputs".
+pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &Request<'_>) -> Inputted {
+    let mut inputs = Inputs::new(secret);
+    let message = request.message;
+    let ingress = snapshot.plan.listener(request.incoming.on).identity;
+    let mut fixed = [0; 24];
+    let source = match request.incoming.from.ip() {
+        std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        std::net::IpAddr::V6(ip) => ip,
+    };
+    fixed[..16].copy_from_slice(&source.octets());
+    fixed[16..20].copy_from_slice(&ingress.to_be_bytes());
+    fixed[20..].copy_from_slice(&request.cseq.to_be_bytes());
+    inputs.add(&fixed);
+    inputs.add(request.method_of_rules());
+    inputs.add(request.uri.text);
+    inputs.add(request.from.uri.text);
+    inputs.add(request.to.uri.text);
+    inputs.add(request.call_id);
+    for line in message.all(HeaderName::Route) {
+        inputs.add(message.text(line.value));
+    }
+    let transaction = inputs.hash();
+    for name in snapshot.plan.matcher.headers_read() {
+        for line in message.named(name.as_bytes()) {
+            inputs.add(message.text(line.value));
+        }
+    }
+    Inputted { transaction, mark: inputs.mark() }
+}
+
+/// Whether one of our Vias in the request holds the mark of these very inputs.
+///
+/// RFC 5393 §4.2.2: "Each Via header field value in the request whose sent-by value matches a value placed
+/// into previous requests by this proxy MUST be inspected for the "second part" […]. If these values are
+/// equal, the request has looped and the proxy MUST reject the request with a 482 (Loop Detected)
+/// response. If the values differ, the request is spiraling and processing continues to the next step."
+/// A Via of ours is known by its branch and by the mark, which nobody else can make.
+pub(super) fn has_looped(request: &Request<'_>, mark: &[u8; LOOP_MARK_LEN]) -> bool {
+    let message = request.message;
+    message.all(HeaderName::Via).any(|line| {
+        let text = message.text(line.value);
+        memmem::find_iter(text, PARAMETER)
+            .any(|at| text.get(at + PARAMETER.len()..).is_some_and(|rest| rest.starts_with(mark)))
+    }) && ours(request, mark)
+}
+
+/// The slow half: only where the mark was seen.
+fn ours(request: &Request<'_>, mark: &[u8; LOOP_MARK_LEN]) -> bool {
+    let name = &PARAMETER[1..PARAMETER.len() - 1];
+    request.message.values(HeaderName::Via).map_while(Result::ok).any(|value| {
+        Via::parse(value.text).is_ok_and(|via| {
+            via.params.value(name) == Some(mark)
+                && via.branch().is_some_and(|branch| Branch::owner_named(branch).is_some())
+        })
+    })
+}

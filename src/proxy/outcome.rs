@@ -1,0 +1,98 @@
+//! What goes into [`super::handle`] and what comes out.
+
+use std::net::SocketAddr;
+
+use crate::drop_reason::DropReason;
+use crate::egress::{Egress, Question};
+use crate::net::{ListenerId, NextHop};
+use crate::rules::RuleId;
+
+use super::reply::Reply;
+
+/// A message as it came in.
+#[derive(Clone, Copy)]
+pub struct Incoming<'a> {
+    /// The datagram.
+    pub bytes: &'a [u8],
+    /// On which listener.
+    pub on: ListenerId,
+    /// From where; canonical.
+    pub from: SocketAddr,
+}
+
+/// What became of a message; the bytes to send, if any, are in the output buffer. Each outcome is
+/// counted exactly once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A request goes on.
+    Forward {
+        /// How it leaves.
+        decision: Decision,
+        /// Length of the message in the output buffer, in bytes.
+        len: usize,
+    },
+    /// A response goes back.
+    Relay {
+        /// By which listener: the one that its request came in on.
+        on: ListenerId,
+        /// Where to.
+        to: SocketAddr,
+        /// Length of the message in the output buffer, in bytes.
+        len: usize,
+        /// 100 to 699.
+        status: u16,
+    },
+    /// An answer of our own, from the listener that the request came in on.
+    Answer {
+        /// Where to.
+        to: SocketAddr,
+        /// Length of the message in the output buffer, in bytes.
+        len: usize,
+        /// 200 to 699; [`Considered::reply`] says why.
+        status: u16,
+    },
+    /// It goes no further.
+    Drop(DropReason),
+}
+
+/// How a request leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The rule that decided; `None`: a dialog or a pin.
+    pub rule: Option<RuleId>,
+    /// Where to.
+    pub next_hop: NextHop,
+    /// From where, and why.
+    pub egress: Egress,
+    /// Record-Route was written.
+    pub record_route: bool,
+}
+
+/// What a message led to on its way, besides its [`Outcome`]; for `explain`, which tells it also where
+/// nothing was forwarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Considered {
+    /// The rule that matched, whatever it does.
+    pub rule: Option<RuleId>,
+    /// What [`crate::egress`] was asked, also where it found nothing.
+    pub question: Option<Question>,
+    /// What was answered, and why; also for an ACK, which gets no answer.
+    pub reply: Option<Reply>,
+}
+
+/// What a shard's [`super::State`] has counted since it was made; copied into the metrics after each
+/// batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Pins held now.
+    pub pins: u64,
+    /// Messages decided by a pin.
+    pub pin_hits: u64,
+    /// Pins that were pushed out by newer ones before their time.
+    pub pin_evictions: u64,
+    /// Transactions in flight that were moved because their listener could no longer send, and dialogs
+    /// whose listener is gone or could not.
+    pub egress_moved: u64,
+    /// Tokens of our form that did not verify, in Route, Request-URI or Via.
+    pub bad_tokens: u64,
+}

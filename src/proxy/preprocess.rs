@@ -1,0 +1,165 @@
+//! RFC 3261 §16.4: what the Request-URI and the Route headers come to, before anything is decided.
+
+use std::ops::Range;
+
+use sip_parser::{HeaderName, NameAddr, Uri};
+
+use crate::limits::OWN_ROUTES;
+use crate::net::Transport;
+use crate::snapshot::Snapshot;
+use crate::token::{RecordRoute, Verified};
+
+use super::names::names_us;
+use super::reply::Reply;
+use super::validate::Request;
+
+/// The request as it goes on. Nothing is changed yet: [`super::forward`] makes edits of it.
+pub(super) struct Preprocessed<'m> {
+    /// The Request-URI that counts from here on.
+    pub uri: Uri<'m>,
+    /// It was the last Route value: a strict router sent the request.
+    pub from_strict_router: bool,
+    /// Its `maddr`, port and transport do not count: they name the listener that the request came in on.
+    pub maddr_stripped: bool,
+    /// Which Route values are left, counted from the top over all Route lines.
+    pub kept: Range<usize>,
+    /// The topmost of them.
+    pub next_route: Option<NameAddr<'m>>,
+    /// A valid token: to which side of the dialog the request goes.
+    pub dialog: Option<Verified>,
+    /// A Route or the Request-URI was a value of ours, or names us, but proves no dialog.
+    pub named_us: bool,
+    /// Tokens of our form that did not verify.
+    pub bad_tokens: u64,
+}
+
+impl<'m> Preprocessed<'m> {
+    /// Reads the Request-URI and the Route values.
+    ///
+    /// # Errors
+    /// A Route that has to be read is malformed.
+    pub fn new(snapshot: &Snapshot, request: &Request<'m>) -> Result<Self, Reply> {
+        let mut this = Self {
+            uri: request.uri,
+            from_strict_router: false,
+            maddr_stripped: false,
+            kept: 0..0,
+            next_route: None,
+            dialog: None,
+            named_us: false,
+            bad_tokens: 0,
+        };
+        if request.message.count(HeaderName::Route) > 0 {
+            this.read_routes(snapshot, request)?;
+        }
+        this.strip_maddr(snapshot, request);
+        Ok(this)
+    }
+
+    fn read_routes(&mut self, snapshot: &Snapshot, request: &Request<'m>) -> Result<(), Reply> {
+        let mut last = None;
+        for value in request.message.values(HeaderName::Route) {
+            last = Some(value?.text);
+            self.kept.end += 1;
+        }
+        if let Some(last) = last {
+            self.undo_strict_routing(snapshot, request, last)?;
+        }
+        self.strip_own_routes(snapshot, request)
+    }
+
+    /// "If the Request-URI of the request contains a value this proxy previously placed into a
+    /// Record-Route header field […], the proxy MUST replace the Request-URI in the request with the last
+    /// value from the Route header field, and remove that value from the Route header field."
+    fn undo_strict_routing(
+        &mut self,
+        snapshot: &Snapshot,
+        request: &Request<'m>,
+        last: &'m [u8],
+    ) -> Result<(), Reply> {
+        let ours = request.uri.user.is_some_and(RecordRoute::looks_like)
+            && self.is_ours(snapshot, request, &request.uri);
+        if ours {
+            self.uri = NameAddr::route(last)?.uri;
+            self.kept.end -= 1;
+            self.from_strict_router = true;
+        }
+        Ok(())
+    }
+
+    /// "If the first value in the Route header field indicates this proxy, the proxy MUST remove that
+    /// value from the request."
+    ///
+    /// RFC 5658 §5: "a proxy MAY remove two Route headers instead of one when using the double
+    /// Record-Routing". Where a dialog spirals through us, more of our values follow each other; all go,
+    /// and the last of them says where to.
+    fn strip_own_routes(&mut self, snapshot: &Snapshot, request: &Request<'m>) -> Result<(), Reply> {
+        for value in request.message.values(HeaderName::Route).take(self.kept.end) {
+            let route = NameAddr::route(value?.text)?;
+            if self.kept.start == OWN_ROUTES || !self.is_ours(snapshot, request, &route.uri) {
+                self.next_route = Some(route);
+                break;
+            }
+            self.kept.start += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether a URI is one that we wrote, or names us; notes what it proves.
+    fn is_ours(&mut self, snapshot: &Snapshot, request: &Request<'m>, uri: &Uri<'m>) -> bool {
+        let token = uri.user.filter(|user| RecordRoute::looks_like(user));
+        let named = names_us(&snapshot.plan, uri);
+        if let Some(verified) = token.and_then(|token| verify(snapshot, request, token)) {
+            // Keys may be shared with a Viaduct that is another hop of this dialog: its values are its own.
+            if named || is_here(snapshot, &verified) {
+                self.dialog = Some(verified);
+                return true;
+            }
+        }
+        if named {
+            self.named_us = true;
+            self.bad_tokens += u64::from(token.is_some());
+        }
+        named
+    }
+
+    /// "If the Request-URI has a maddr parameter with a value the proxy is responsible for, and the
+    /// request was received using the port and transport indicated (explicitly or by default) in the
+    /// Request-URI, the proxy MUST strip the maddr and any non-default port or transport parameter and
+    /// continue processing as if those values had not been present in the request."
+    fn strip_maddr(&mut self, snapshot: &Snapshot, request: &Request<'m>) {
+        let Some(maddr) = self.uri.params.value(b"maddr") else { return };
+        let transport = transport_of(&self.uri);
+        let port = self.uri.port.unwrap_or(transport.default_port());
+        let on = snapshot.plan.listener(request.incoming.on);
+        let indicated = on.transport == transport && on.bind.port() == port;
+        self.maddr_stripped = indicated && snapshot.plan.is_us_host(maddr);
+    }
+}
+
+/// A token counts within a dialog only, that is with a To tag. `None`: it is not for this dialog.
+fn verify(snapshot: &Snapshot, request: &Request<'_>, token: &[u8]) -> Option<Verified> {
+    let from_tag = request.from.tag().unwrap_or_default();
+    RecordRoute::verify(token, &snapshot.keys, request.call_id, from_tag, request.to.tag()?)
+}
+
+fn is_here(snapshot: &Snapshot, verified: &Verified) -> bool {
+    let known = |identity| snapshot.view.by_identity(identity).is_some();
+    known(verified.egress()) || known(verified.ingress())
+}
+
+/// The transport that a URI asks for; UDP where it asks for none. `sips` is TLS, whatever else is
+/// written (RFC 3261 §19.1.2, §26.2.2).
+pub(super) fn transport_of(uri: &Uri<'_>) -> Transport {
+    explicit_transport(uri).unwrap_or(Transport::Udp)
+}
+
+/// The transport that a URI asks for; `None`: none, or one that we do not know.
+pub(super) fn explicit_transport(uri: &Uri<'_>) -> Option<Transport> {
+    let written = uri.params.value(b"transport").and_then(Transport::from_token);
+    match (uri.scheme, written) {
+        (sip_parser::Scheme::Sips, Some(Transport::Ws | Transport::Wss)) => Some(Transport::Wss),
+        (sip_parser::Scheme::Sips, _) => Some(Transport::Tls),
+        (_, written) => written,
+    }
+}

@@ -1,0 +1,142 @@
+//! What Viaduct answers by itself, and why: status, reason phrase, extra headers.
+
+use crate::egress::NoEgress;
+use crate::net::NextHop;
+
+use super::forbidden::Forbidden;
+use super::validate::Flaw;
+
+/// An answer of our own. A stateless proxy gives finals only (RFC 3261 §16.11: "an element MUST NOT
+/// generate its own 100 (Trying) or any other provisional response").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// 200: OPTIONS to ourselves (RFC 3261 §11.2).
+    Options,
+    /// 400 and its kin: the request breaks a rule of syntax.
+    Malformed(Flaw),
+    /// A rule with `reject = STATUS`.
+    Rejected(u16),
+    /// 403: no rule matches.
+    NoRule,
+    /// 403: the next hop that the request asks for is not one to send to.
+    Forbidden(Forbidden),
+    /// 403: the listener's `dialog_to` does not hold the next hop of this in-dialog request.
+    OutsideDialogTo,
+    /// 404: the Request-URI names ourselves, and there is no location service.
+    NotFound,
+    /// 416: the Request-URI's scheme cannot be routed.
+    Scheme,
+    /// 420: Proxy-Require asks for something we do not know.
+    ProxyRequire,
+    /// 481: a Route of ours in a dialog that we know nothing of, and no rule matches.
+    NoDialog,
+    /// 482: the request has been here before, in the same form (RFC 5393 §4.2.2).
+    Loop,
+    /// 483: Max-Forwards is 0.
+    TooManyHops,
+    /// 500: the name of the next hop is unknown.
+    Unresolved,
+    /// 500: no listener can send it.
+    NoEgress(NextHop, NoEgress),
+    /// 513: what would go out does not fit into a datagram.
+    TooLarge,
+}
+
+impl Reply {
+    /// 200 to 699.
+    ///
+    /// What cannot be sent is 500, not 503: RFC 3261 §16.7 step 6 says of 503 that "forwarding a 503
+    /// means that the proxy knows it cannot service any requests, not just the one for the Request-URI in
+    /// the request which generated the 503", and clients take us out of service for it (RFC 3263 §4.3).
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Options => 200,
+            Self::Malformed(flaw) => flaw.status(),
+            Self::Rejected(status) => status,
+            Self::NoRule | Self::Forbidden(_) | Self::OutsideDialogTo => 403,
+            Self::NotFound => 404,
+            Self::Scheme => 416,
+            Self::ProxyRequire => 420,
+            Self::NoDialog => 481,
+            Self::Loop => 482,
+            Self::TooManyHops => 483,
+            Self::Unresolved | Self::NoEgress(..) => 500,
+            Self::TooLarge => 513,
+        }
+    }
+
+    /// The reason phrase: says what is wrong with this request, where the status alone does not.
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::Options => "OK",
+            Self::Malformed(flaw) => flaw.in_words(),
+            Self::Rejected(status) => phrase_of(status),
+            Self::NoRule => "Forbidden: No Rule Matches",
+            Self::Forbidden(why) => why.in_words(),
+            Self::OutsideDialogTo => "Forbidden: Next Hop Outside dialog_to",
+            Self::NotFound => "Not Found",
+            Self::Scheme => "Unsupported URI Scheme",
+            Self::ProxyRequire => "Bad Extension",
+            Self::NoDialog => "Call/Transaction Does Not Exist",
+            Self::Loop => "Loop Detected",
+            Self::TooManyHops => "Too Many Hops",
+            Self::Unresolved => "Next Hop Unresolved",
+            Self::NoEgress(..) => "No Way To Next Hop",
+            Self::TooLarge => "Message Too Large",
+        }
+    }
+}
+
+/// The phrase that RFC 3261 §21 gives a status; a general one by its class for others.
+const fn phrase_of(status: u16) -> &'static str {
+    match status {
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Moved Temporarily",
+        305 => "Use Proxy",
+        380 => "Alternative Service",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        410 => "Gone",
+        413 => "Request Entity Too Large",
+        414 => "Request-URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Unsupported URI Scheme",
+        420 => "Bad Extension",
+        421 => "Extension Required",
+        423 => "Interval Too Brief",
+        480 => "Temporarily Unavailable",
+        481 => "Call/Transaction Does Not Exist",
+        482 => "Loop Detected",
+        483 => "Too Many Hops",
+        484 => "Address Incomplete",
+        485 => "Ambiguous",
+        486 => "Busy Here",
+        487 => "Request Terminated",
+        488 => "Not Acceptable Here",
+        491 => "Request Pending",
+        493 => "Undecipherable",
+        500 => "Server Internal Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Server Time-out",
+        505 => "Version Not Supported",
+        513 => "Message Too Large",
+        600 => "Busy Everywhere",
+        603 => "Decline",
+        604 => "Does Not Exist Anywhere",
+        606 => "Not Acceptable",
+        300..400 => "Redirected",
+        400..500 => "Request Failed",
+        500..600 => "Server Failed",
+        _ => "Refused",
+    }
+}

@@ -1,0 +1,107 @@
+//! RFC 3261 §16.11 and §18.1.2: a response goes back to where its request came from, from the very
+//! listener that the request came in on.
+
+use std::net::{SocketAddr, SocketAddrV6};
+
+use sip_parser::{CSeq, HeaderName, Message, Via};
+
+use crate::drop_reason::DropReason;
+use crate::net::ListenerId;
+use crate::snapshot::Snapshot;
+use crate::token::{Branch, BranchError};
+
+use super::forbidden;
+use super::outcome::Outcome;
+use super::state::Work;
+use super::via::response_to;
+
+/// Relays a response. "The proxy MUST NOT add to, modify, or remove the message body. Unless specified
+/// otherwise, the proxy MUST NOT remove any other header field values."
+pub(super) fn relay(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    message: &Message<'_>,
+    status: u16,
+    out: &mut [u8],
+) -> Outcome {
+    match way_back(work, snapshot, message) {
+        Ok((on, to)) => {
+            // §18.3: octets behind the body are discarded, in responses too.
+            work.edits.cut(message.end());
+            match work.edits.apply(message.bytes(), out) {
+                Ok(len) => Outcome::Relay { on, to, len, status },
+                Err(_) => Outcome::Drop(DropReason::TooLarge),
+            }
+        }
+        Err(reason) => Outcome::Drop(reason),
+    }
+}
+
+/// By which listener, and where to; the topmost Via is cut out.
+fn way_back(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    message: &Message<'_>,
+) -> Result<(ListenerId, SocketAddr), DropReason> {
+    let mut vias = message.values(HeaderName::Via);
+    let malformed = DropReason::MalformedResponse;
+    let top = vias.next().ok_or(malformed)?.map_err(|_| malformed)?;
+    // "If the value of the "sent-by" parameter in that header field value does not correspond to a value
+    // that the client transport is configured to insert into requests, the response MUST be silently
+    // discarded." The branch says it better: its MAC proves that we inserted the whole value, also when
+    // what we advertise has changed since.
+    let via = Via::parse(top.text).map_err(|_| malformed)?;
+    let branch = via.branch().filter(|branch| Branch::owner_named(branch).is_some());
+    let branch = branch.ok_or(DropReason::ForeignResponse)?;
+    check_form(message)?;
+    // §16.7 step 3: "If no Via header field values remain in the response, the response was meant for this
+    // element and MUST NOT be forwarded."
+    let next = vias.next().ok_or(DropReason::ResponseForUs)?.map_err(|_| malformed)?;
+    let next = Via::parse(next.text).map_err(|_| malformed)?;
+    let to = response_to(snapshot, &next).ok_or(DropReason::BadBranch)?;
+    let branch = Branch::read(branch, &snapshot.keys, to).map_err(|error| match error {
+        BranchError::Foreign => DropReason::ForeignResponse,
+        BranchError::Mac => {
+            work.counted.bad_tokens += 1;
+            DropReason::BadBranch
+        }
+    })?;
+    let on = snapshot.view.by_identity(branch.ingress).filter(|&on| snapshot.view.is_up(on));
+    let on = on.ok_or(DropReason::ListenerGone)?;
+    may_go(snapshot, on, to)?;
+    // "the proxy MUST remove that header field value from the response and forward the result to the
+    // location indicated in the next Via header field value."
+    work.edits.delete(top.cut().range());
+    Ok((on, on_link(snapshot, on, to)))
+}
+
+/// §18.3: "If the transport packet ends before the end of the message body, this is considered an error.
+/// If the message is a response, it MUST be discarded."
+fn check_form(message: &Message<'_>) -> Result<(), DropReason> {
+    let sound = message.defect().is_none()
+        && message.count(HeaderName::CSeq) == 1
+        && CSeq::parse(message.value(HeaderName::CSeq)).is_ok();
+    if sound { Ok(()) } else { Err(DropReason::MalformedResponse) }
+}
+
+/// A Via may name any address, and what is received may have been sent to make us send there.
+fn may_go(snapshot: &Snapshot, on: ListenerId, to: SocketAddr) -> Result<(), DropReason> {
+    let listener = snapshot.plan.listener(on);
+    let allowed = listener.bind.is_ipv4() == to.is_ipv4()
+        && forbidden::check(&snapshot.plan, to).is_ok()
+        && forbidden::check_egress(listener, to).is_ok();
+    if allowed { Ok(()) } else { Err(DropReason::ForbiddenResponseTarget) }
+}
+
+/// A link-local address in a Via cannot say its link; it is the one that the request came in on.
+fn on_link(snapshot: &Snapshot, on: ListenerId, to: SocketAddr) -> SocketAddr {
+    let SocketAddr::V6(v6) = to else { return to };
+    if !v6.ip().is_unicast_link_local() {
+        return to;
+    }
+    let link = match snapshot.plan.listener(on).bind {
+        SocketAddr::V6(own) if own.scope_id() != 0 => own.scope_id(),
+        _ => snapshot.view.home(on).unwrap_or(0),
+    };
+    SocketAddrV6::new(*v6.ip(), v6.port(), 0, link).into()
+}

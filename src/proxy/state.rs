@@ -1,0 +1,101 @@
+//! What one shard keeps between messages.
+
+use sip_parser::HeaderLine;
+
+use crate::egress::{NoEgress, Pins};
+use crate::limits::{HEADER_LINES, PIN_SETS, SHARDS, USER_BYTES};
+use crate::net::NextHop;
+use crate::rewrite::Edits;
+use crate::rules::Scratch;
+use crate::snapshot::Snapshot;
+use crate::token::TransactionSecret;
+
+use super::outcome::{Considered, Tally};
+use super::reply::Reply;
+
+/// What one shard keeps between messages: recent decisions and working memory. All memory is taken when
+/// it is made.
+pub struct State {
+    /// Index of the message that is being handled.
+    pub(super) lines: Box<[HeaderLine]>,
+    pub(super) work: Work,
+}
+
+/// All of [`State`] but the index, which the message borrows.
+pub(super) struct Work {
+    /// How many shards there are: a branch names one of them as its transaction's owner.
+    pub shards: u16,
+    pub secret: TransactionSecret,
+    pub pins: Pins,
+    pub scratch: Scratch,
+    pub edits: Edits,
+    /// User parts as rules see them: of Request-URI, From and To.
+    pub users: [Box<[u8]>; 3],
+    pub considered: Considered,
+    pub counted: Counted,
+}
+
+/// What is counted message by message.
+#[derive(Default)]
+pub(super) struct Counted {
+    pub pin_hits: u64,
+    pub egress_moved: u64,
+    pub bad_tokens: u64,
+}
+
+impl State {
+    /// State for one of `shards` shards. The secret under which transactions are hashed is taken from
+    /// the snapshot's keys and kept, so that a change of keys moves nothing that is in flight.
+    pub fn new(shards: usize, snapshot: &Snapshot) -> Self {
+        Self::with_pins(shards, snapshot, PIN_SETS)
+    }
+
+    /// As [`State::new`], with a table of recent decisions of another size: for `explain` and tests,
+    /// which need few.
+    pub fn with_pins(shards: usize, snapshot: &Snapshot, sets: usize) -> Self {
+        let work = Work {
+            shards: shards.clamp(1, SHARDS) as u16,
+            secret: snapshot.keys.transaction_secret(),
+            pins: Pins::new(sets),
+            scratch: snapshot.plan.matcher.scratch(),
+            edits: Edits::new(),
+            users: std::array::from_fn(|_| vec![0; USER_BYTES].into()),
+            considered: Considered::default(),
+            counted: Counted::default(),
+        };
+        Self { lines: vec![HeaderLine::EMPTY; HEADER_LINES].into(), work }
+    }
+
+    /// Fits the state to a snapshot with another Plan, which may renumber listeners and rules: pins
+    /// stay (RFC 3261 §16.11), working memory is made anew. Called between batches.
+    pub fn adopt(&mut self, snapshot: &Snapshot) {
+        self.work.scratch = snapshot.plan.matcher.scratch();
+    }
+
+    /// What has been counted since the start.
+    pub fn tally(&self) -> Tally {
+        Tally {
+            pins: self.work.pins.len() as u64,
+            pin_hits: self.work.counted.pin_hits,
+            pin_evictions: self.work.pins.evicted(),
+            egress_moved: self.work.counted.egress_moved,
+            bad_tokens: self.work.counted.bad_tokens,
+        }
+    }
+
+    /// What the message that was handled last led to on its way, besides its [`super::Outcome`].
+    pub fn considered(&self) -> Considered {
+        self.work.considered
+    }
+
+    /// Why the message that was handled last found no egress, if that was so: for the log.
+    pub fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {
+        match self.work.considered.reply {
+            Some(Reply::NoEgress(next_hop, why)) => {
+                self.work.considered.reply = None;
+                Some((next_hop, why))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! RFC 3261 §16.3: may the request pass? "Before an element can proxy a request, it MUST verify the
+//! message's validity."
+
+use sip_parser::{CSeq, Error, HeaderName, Message, NameAddr, Rule, Scheme, Start, Uri, Via, call_id};
+
+use crate::token::{COOKIE, Transaction};
+
+use super::outcome::Incoming;
+use super::reply::Reply;
+
+/// What is wrong with a request's form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// A rule of the grammar.
+    Rule(Rule),
+    /// A header that every request has is absent.
+    Missing(HeaderName),
+    /// A header with one value has several.
+    Repeated(HeaderName),
+    /// The method in CSeq is not the request's.
+    Method,
+    /// The branch is nothing but the magic cookie.
+    EmptyBranch,
+}
+
+impl Flaw {
+    /// 400, 505 or 513.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Rule(Rule::Version) => 505,
+            Self::Rule(Rule::TooManyHeaders | Rule::MessageTooLarge) => 513,
+            _ => 400,
+        }
+    }
+
+    /// As a reason phrase.
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Rule(rule) => rule.reason(),
+            Self::Missing(HeaderName::Via) => "Missing Via",
+            Self::Missing(HeaderName::From) => "Missing From",
+            Self::Missing(HeaderName::To) => "Missing To",
+            Self::Missing(HeaderName::CallId) => "Missing Call-ID",
+            Self::Missing(HeaderName::CSeq) => "Missing CSeq",
+            Self::Missing(_) => "Missing Header Field",
+            Self::Repeated(HeaderName::From) => "Multiple From",
+            Self::Repeated(HeaderName::To) => "Multiple To",
+            Self::Repeated(HeaderName::CallId) => "Multiple Call-ID",
+            Self::Repeated(HeaderName::CSeq) => "Multiple CSeq",
+            Self::Repeated(HeaderName::MaxForwards) => "Multiple Max-Forwards",
+            Self::Repeated(_) => "Multiple Values",
+            Self::Method => "Method In CSeq Differs",
+            Self::EmptyBranch => "Empty Branch",
+        }
+    }
+}
+
+impl From<Error> for Flaw {
+    fn from(error: Error) -> Self {
+        Self::Rule(error.rule)
+    }
+}
+
+impl From<Flaw> for Reply {
+    fn from(flaw: Flaw) -> Self {
+        Self::Malformed(flaw)
+    }
+}
+
+impl From<Error> for Reply {
+    fn from(error: Error) -> Self {
+        Self::Malformed(error.into())
+    }
+}
+
+/// A request whose parts are sound as far as a proxy needs them. "Any other components, well-formed or
+/// not, SHOULD be ignored and remain unchanged when the message is forwarded."
+pub(super) struct Request<'m> {
+    pub message: &'m Message<'m>,
+    pub incoming: &'m Incoming<'m>,
+    pub method: &'m [u8],
+    pub uri: Uri<'m>,
+    pub via: Via<'m>,
+    pub from: NameAddr<'m>,
+    pub to: NameAddr<'m>,
+    pub call_id: &'m [u8],
+    pub cseq: u32,
+    pub max_forwards: Option<u8>,
+}
+
+/// Headers of which a request has exactly one.
+const ONCE: [HeaderName; 4] = [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
+
+impl<'m> Request<'m> {
+    /// "The request MUST be well-formed enough to be handled with a server transaction. Any components
+    /// involved in the remainder of these Request Validation steps or the Request Forwarding section MUST
+    /// be well-formed."
+    ///
+    /// Methods and headers that we do not know pass: "An element MUST NOT refuse to proxy a request
+    /// because it contains a method or header field it does not know about."
+    pub fn new(message: &'m Message<'m>, incoming: &'m Incoming<'m>) -> Result<Self, Reply> {
+        let line = match message.start() {
+            Start::Request(line) => line,
+            Start::BadRequest(_, error) => return Err((*error).into()),
+            Start::Response(_) | Start::BadResponse(_) => return Err(Flaw::Rule(Rule::NotSip).into()),
+        };
+        if let Some(defect) = message.defect() {
+            return Err(defect.into());
+        }
+        let via = top_via(message)?;
+        if via.branch().is_some_and(|branch| branch.eq_ignore_ascii_case(COOKIE)) {
+            return Err(Flaw::EmptyBranch.into());
+        }
+        for name in ONCE {
+            match message.count(name) {
+                1 => {}
+                0 => return Err(Flaw::Missing(name).into()),
+                _ => return Err(Flaw::Repeated(name).into()),
+            }
+        }
+        let from = NameAddr::parse(message.value(HeaderName::From))?;
+        let to = NameAddr::parse(message.value(HeaderName::To))?;
+        let cseq = CSeq::parse(message.value(HeaderName::CSeq))?;
+        let method = message.text(line.method);
+        if cseq.method != method {
+            return Err(Flaw::Method.into());
+        }
+        Ok(Self {
+            message,
+            incoming,
+            method,
+            uri: request_uri(message.text(line.uri))?,
+            via,
+            from,
+            to,
+            call_id: call_id(message.value(HeaderName::CallId))?,
+            cseq: cseq.number,
+            max_forwards: max_forwards(message)?,
+        })
+    }
+
+    /// ACK is never answered.
+    pub fn is_ack(&self) -> bool {
+        self.method == b"ACK"
+    }
+
+    /// The method as rules see it: an ACK or a CANCEL goes the way of its INVITE.
+    pub fn method_of_rules(&self) -> &'m [u8] {
+        match self.method {
+            b"ACK" | b"CANCEL" => b"INVITE",
+            method => method,
+        }
+    }
+
+    /// What tells its transaction from all others.
+    pub fn transaction(&self) -> Transaction<'m> {
+        match self.via.branch() {
+            Some(branch) if has_cookie(branch) => Transaction::Rfc3261 { branch, sent_by: self.via.sent_by },
+            _ => Transaction::Rfc2543 {
+                via: self.via.text,
+                from_tag: self.from.tag().unwrap_or_default(),
+                call_id: self.call_id,
+                cseq: self.cseq,
+                request_uri: self.uri.text,
+            },
+        }
+    }
+}
+
+pub(super) fn has_cookie(branch: &[u8]) -> bool {
+    branch.get(..COOKIE.len()).is_some_and(|cookie| cookie.eq_ignore_ascii_case(COOKIE))
+}
+
+fn top_via<'m>(message: &Message<'m>) -> Result<Via<'m>, Flaw> {
+    let value = message.values(HeaderName::Via).next().ok_or(Flaw::Missing(HeaderName::Via))?;
+    Ok(Via::parse(value?.text)?)
+}
+
+/// "If the Request-URI has a URI whose scheme is not understood by the proxy, the proxy SHOULD reject the
+/// request with a 416 (Unsupported URI Scheme) response."
+fn request_uri(text: &[u8]) -> Result<Uri<'_>, Reply> {
+    if text.first() == Some(&b'<') {
+        return Err(Flaw::Rule(Rule::RequestUriBrackets).into());
+    }
+    let uri = Uri::parse(text)?;
+    match uri.scheme {
+        Scheme::Other => Err(Reply::Scheme),
+        _ if uri.headers.is_some() => Err(Flaw::Rule(Rule::UriHeaders).into()),
+        _ => Ok(uri),
+    }
+}
+
+fn max_forwards(message: &Message<'_>) -> Result<Option<u8>, Flaw> {
+    match message.count(HeaderName::MaxForwards) {
+        // "If the request does not contain a Max-Forwards header field, this check is passed."
+        0 => Ok(None),
+        1 => Ok(Some(sip_parser::max_forwards(message.value(HeaderName::MaxForwards))?)),
+        _ => Err(Flaw::Repeated(HeaderName::MaxForwards)),
+    }
+}

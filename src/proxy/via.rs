@@ -1,0 +1,145 @@
+//! The topmost Via of a request: where its response goes, and what has to be noted in it for that.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+use sip_parser::{Rport, Via, address};
+
+use crate::net::canonical;
+use crate::rewrite::{Edits, Sink};
+use crate::snapshot::Snapshot;
+
+use super::names;
+
+/// The port of UDP and TCP where a sent-by names none (RFC 3261 §18.2.2: "or using port 5060 if none is
+/// specified explicitly").
+const DEFAULT_PORT: u16 = 5060;
+
+/// What has to be noted in the topmost Via of a request.
+pub(super) struct Mark {
+    /// `received` and `rport` as the client wrote them: they go, whatever they say.
+    stale: [Option<Range<usize>>; 2],
+    /// Where the value ends.
+    end: usize,
+    /// `received` is added.
+    received: Option<IpAddr>,
+    /// `rport` is added.
+    rport: Option<u16>,
+}
+
+impl Mark {
+    /// RFC 3261 §18.2.1: "If the host portion of the "sent-by" parameter contains a domain name, or if it
+    /// contains an IP address that differs from the packet source address, the server MUST add a
+    /// "received" parameter to that Via header field value. This parameter MUST contain the source address
+    /// from which the packet was received."
+    ///
+    /// RFC 3581 §4: "If this Via header field value contains an "rport" parameter with no value, it MUST
+    /// set the value of the parameter to the source port of the request. […] In fact, the server MUST
+    /// insert a "received" parameter containing the source IP address that the request came from, even if
+    /// it is identical to the value of the "sent-by" component."
+    ///
+    /// A `received` or `rport` value that the client wrote itself would send the response elsewhere: it
+    /// is replaced, or removed where none is due.
+    pub fn new(bytes: &[u8], via: &Via<'_>, source: SocketAddr) -> Self {
+        let stale = |name: &[u8]| via.param(name).and_then(|p| range_in(bytes, p.with_semicolon));
+        let (received, rport) = (stale(b"received"), stale(b"rport"));
+        let differs = via.host.ip().is_none_or(|ip| canonical(ip) != source.ip());
+        let port = rport.is_some().then_some(source.port());
+        Self {
+            stale: [received, rport],
+            end: range_in(bytes, via.text).map_or(0, |range| range.end),
+            received: (differs || port.is_some()).then_some(source.ip()),
+            rport: port,
+        }
+    }
+
+    /// Notes it as edits.
+    pub fn edit(&self, edits: &mut Edits) {
+        for stale in self.stale.iter().flatten() {
+            edits.delete(stale.clone());
+        }
+        if self.received.is_some() {
+            self.put_added(&mut edits.insert(self.end));
+        }
+    }
+
+    /// Writes the line that the Via stands in, with the changes: for an answer.
+    pub fn put_line(&self, bytes: &[u8], line: Range<usize>, out: &mut impl Sink) {
+        let mut at = line.start;
+        let mut stale: [Range<usize>; 2] = self.stale.clone().map(|range| range.unwrap_or(at..at));
+        stale.sort_by_key(|range| range.start);
+        for range in stale {
+            out.put(bytes.get(at..range.start).unwrap_or_default());
+            at = at.max(range.end);
+        }
+        out.put(bytes.get(at..self.end).unwrap_or_default());
+        self.put_added(out);
+        out.put(bytes.get(self.end.max(at)..line.end).unwrap_or_default());
+    }
+
+    fn put_added(&self, ink: &mut impl Sink) {
+        if let Some(ip) = self.received {
+            ink.put(b";received=");
+            ink.put_ip(ip);
+        }
+        if let Some(port) = self.rport {
+            ink.put(b";rport=");
+            ink.put_number(u64::from(port));
+        }
+    }
+}
+
+/// Where a part of the message stands in it.
+pub(super) fn range_in(bytes: &[u8], part: &[u8]) -> Option<Range<usize>> {
+    let start = (part.as_ptr() as usize).checked_sub(bytes.as_ptr() as usize)?;
+    let end = start.checked_add(part.len())?;
+    (end <= bytes.len()).then_some(start..end)
+}
+
+/// Where the response to a request from `source` with this topmost Via goes: by the rules of
+/// [`response_to`], once the Via is marked. `None`: `maddr` names nothing that we know.
+pub(super) fn response_to_source(
+    snapshot: &Snapshot,
+    via: &Via<'_>,
+    source: SocketAddr,
+) -> Option<SocketAddr> {
+    if let Some(maddr) = via.params.value(b"maddr") {
+        return to_maddr(snapshot, via, maddr);
+    }
+    let mut to = source;
+    if via.rport().is_none() {
+        to.set_port(via.port.unwrap_or(DEFAULT_PORT));
+    }
+    Some(to)
+}
+
+/// Where a response with this topmost Via goes over UDP; `None`: the Via names nothing that we know.
+///
+/// RFC 3261 §18.2.2, with RFC 3581 §4 between its second and third step: "if […] there is no "maddr"
+/// parameter, but there is both a "received" parameter and an "rport" parameter, the response MUST be
+/// sent to the IP address listed in the "received" parameter, and the port in the "rport" parameter."
+pub(super) fn response_to(snapshot: &Snapshot, via: &Via<'_>) -> Option<SocketAddr> {
+    if let Some(maddr) = via.params.value(b"maddr") {
+        return to_maddr(snapshot, via, maddr);
+    }
+    // "if the top Via has a "received" parameter, the response MUST be sent to the address in the
+    // "received" parameter, using the port indicated in the "sent-by" value, or using port 5060"
+    let port = via.port.unwrap_or(DEFAULT_PORT);
+    if let Some(received) = via.received() {
+        let port = match via.rport() {
+            Some(Rport::Port(rport)) => rport,
+            Some(Rport::Asked) | None => port,
+        };
+        return Some(SocketAddr::new(canonical(received), port));
+    }
+    // "if it is not receiver-tagged, the response MUST be sent to the address indicated by the "sent-by"
+    // value"
+    Some(SocketAddr::new(names::first(snapshot, &via.host)?, port))
+}
+
+/// "if the Via header field value contains a "maddr" parameter, the response MUST be forwarded to the
+/// address listed there, using the port indicated in "sent-by", or port 5060 if none is present."
+fn to_maddr(snapshot: &Snapshot, via: &Via<'_>, maddr: &[u8]) -> Option<SocketAddr> {
+    let ip = address(maddr).or_else(|| names::of(snapshot, maddr).first().copied())?;
+    Some(SocketAddr::new(canonical(ip), via.port.unwrap_or(DEFAULT_PORT)))
+}
