@@ -127,9 +127,9 @@ pub enum RouteKind {
 ///   [`NoRoute::Unreachable`].
 /// - With a device and an IPv6 group of nexthop objects the kernel may take a member by another device.
 /// - 0.0.0.0 and `::` are no destinations here; the kernel takes them for the host itself.
-/// - IPv6 routes by a gateway that does not answer neighbour discovery are passed over by a kernel that
-///   does not forward; neighbours are not known here. Several IPv4 default routes of one metric, of which
-///   the kernel takes the one whose gateway lives, are [`Answer::AskKernel`].
+/// - Neighbours are not known here. IPv6 routes by a gateway that does not answer neighbour discovery
+///   are passed over by a kernel that does not forward; of several IPv4 default routes of one metric the
+///   kernel takes one whose gateway answers, here it is the first.
 /// - For IPv4 nexthop objects the kernel keeps a source of link scope that it once selected until some
 ///   address of the host changes; here the source is always selected by the route's scope.
 /// - IPv6 boot rules that were deleted before any rule was ever added still count for the kernel.

@@ -211,6 +211,7 @@ fn gateway(dice: &mut Dice, policy: &Policy, v6: bool) -> (IpAddr, String) {
 
 fn nexthops(dice: &mut Dice, policy: &mut Policy) -> Vec<(u32, bool)> {
     let mut objects = Vec::new();
+    let mut members = [Vec::new(), Vec::new()];
     for id in 1..=4 + dice.below(4) as u32 {
         let v6 = id % 2 == 0;
         let (address, dev) = gateway(dice, policy, v6);
@@ -220,15 +221,15 @@ fn nexthops(dice: &mut Dice, policy: &mut Policy) -> Vec<(u32, bool)> {
             1 => format!("{family} nexthop add id {id} dev {dev}"),
             _ => format!("{family} nexthop add id {id} via {address} dev {dev} onlink"),
         };
+        // The kernel wants no blackhole in a group.
+        if !command.ends_with("blackhole") {
+            members[usize::from(v6)].push(format!("{id},{}", 1 + dice.below(5)));
+        }
         policy.commands.push(command);
         objects.push((id, v6));
     }
     for v6 in [false, true] {
-        let members: Vec<String> = objects
-            .iter()
-            .filter(|(_, family)| *family == v6)
-            .map(|(id, _)| format!("{id},{}", 1 + dice.below(5)))
-            .collect();
+        let members = &members[usize::from(v6)];
         if members.len() > 1 {
             let id = if v6 { 52 } else { 51 };
             let family = if v6 { "-6" } else { "-4" };

@@ -2,13 +2,15 @@
 //!
 //! - [`dump`]: one snapshot now (`check`, `explain`, `routes get`).
 //! - [`Follower`]: a snapshot now and a new one after any change (`run`).
-//! - [`ask`]: the kernel's own answer to one question (`routes get --compare`, [`Answer::AskKernel`]).
+//! - [`ask`]: the kernel's own answer to one question (`routes get --compare`, [`Answer::AskKernel`]);
+//!   [`compare`] holds the two against each other.
 //!
 //! Everything here speaks of the network namespace of the calling thread.
 //!
 //! [`Answer::AskKernel`]: crate::fib::Answer::AskKernel
 
 mod ask;
+mod compare;
 mod decode;
 mod dump;
 mod error;
@@ -17,6 +19,7 @@ mod socket;
 mod wire;
 
 pub use ask::ask;
+pub use compare::{Comparison, Difference, compare};
 pub use dump::dump;
 pub use error::{Error, Object};
 pub use follow::Follower;
