@@ -24,7 +24,6 @@ pub use choose::{confirm, dialog, overridden, pinned};
 pub use pins::{Pin, PinKind, Pins};
 pub use trace::{Candidate, Note, Observer, Recorder};
 pub use view::{ListenerState, View};
-pub use words::table_in_words;
 
 use std::net::SocketAddr;
 

@@ -3,18 +3,8 @@
 use std::fmt;
 
 use super::{NoEgress, Unfit};
-use crate::fib::spec::{TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
-use crate::fib::{Fib, NoRoute, Route};
+use crate::fib::{Fib, Words};
 use crate::plan::Plan;
-
-/// Something that is written when it is displayed.
-struct Words<F>(F);
-
-impl<F: Fn(&mut fmt::Formatter<'_>) -> fmt::Result> fmt::Display for Words<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (self.0)(f)
-    }
-}
 
 impl NoEgress {
     /// One clause, without a full stop; allocates nothing.
@@ -58,48 +48,10 @@ impl Unfit {
 
 const UNKNOWN: &str = "the routing policy holds something that this version does not understand";
 
-impl NoRoute {
-    /// One clause, without a full stop.
-    pub const fn in_words(self) -> &'static str {
-        match self {
-            Self::Unreachable => "there is no route",
-            Self::Blackhole => "a blackhole route or rule holds it",
-            Self::UnreachableRoute => "an unreachable route or rule holds it",
-            Self::Prohibit => "a prohibit route or rule holds it",
-            Self::NoSource => "this host has no address to send from",
-            Self::NeedsDevice => "the address has a meaning on one link only, and none is given",
-            Self::SourceNotLocal => "the source is no address of this host",
-        }
-    }
-}
-
-impl Route {
-    /// `by eth0 (10.0.0.0/24, table main)`, with the gateway where there is one; allocates nothing.
-    pub fn in_words<'a>(&'a self, fib: &'a Fib) -> impl fmt::Display + 'a {
-        Words(move |f: &mut fmt::Formatter<'_>| {
-            write!(f, "by {}", fib.link_name(self.dev).unwrap_or("an interface that is gone"))?;
-            if let Some(gateway) = self.gateway {
-                write!(f, " via {gateway}")?;
-            }
-            write!(f, " ({}, table {})", self.prefix, table_in_words(self.table))
-        })
-    }
-}
-
-/// A table as `ip route` names it.
-pub fn table_in_words(table: u32) -> impl fmt::Display {
-    Words(move |f: &mut fmt::Formatter<'_>| match table {
-        TABLE_LOCAL => f.write_str("local"),
-        TABLE_MAIN => f.write_str("main"),
-        TABLE_DEFAULT => f.write_str("default"),
-        number => write!(f, "{number}"),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use crate::egress::tests::world::{World, two_sided};
-    use crate::egress::{NoEgress, Unfit, table_in_words};
+    use crate::egress::{NoEgress, Unfit};
     use crate::fib::NoRoute;
     use crate::net::Transport;
     use crate::plan::ListenerId;
@@ -127,11 +79,5 @@ mod tests {
             Unfit::Device(route).in_words(&world.fib).to_string(),
             "from its address it would go by an interface that is gone (0.0.0.0/0, table 7)"
         );
-    }
-
-    #[test]
-    fn tables_have_the_names_of_ip_route() {
-        let names = [255, 254, 253, 100].map(|table| table_in_words(table).to_string());
-        assert_eq!(names, ["local", "main", "default", "100"]);
     }
 }

@@ -13,9 +13,11 @@ mod table;
 mod trace;
 mod v4;
 mod v6;
+mod words;
 
 pub use builder::Builder;
 pub use trace::{SourceOrigin, Step};
+pub use words::{Words, table_in_words};
 
 use std::net::IpAddr;
 
