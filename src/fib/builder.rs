@@ -204,11 +204,14 @@ struct Compiler<'a> {
     nexthops: &'a HashMap<u32, NexthopBody>,
 }
 
+/// The tables of one family.
+type Tables<P> = Vec<Arc<Table<P>>>;
+
 /// Routes of one family by table and prefix.
 type Sorted<P> = BTreeMap<u32, BTreeMap<P, Vec<Alternative>>>;
 
 impl Compiler<'_> {
-    fn tables(&self, routes: Vec<Route>) -> (Vec<Arc<Table<Ipv4Net>>>, Vec<Arc<Table<Ipv6Net>>>) {
+    fn tables(&self, routes: Vec<Route>) -> (Tables<Ipv4Net>, Tables<Ipv6Net>) {
         let (mut sorted4, mut sorted6) = (Sorted::new(), Sorted::new());
         for route in routes {
             // Viaduct's sockets send with TOS 0, and such routes are for other packets.
@@ -306,7 +309,7 @@ fn file<P: Net + Ord>(sorted: &mut Sorted<P>, table: u32, prefix: P, alternative
     sorted.entry(table).or_default().entry(prefix).or_default().push(alternative);
 }
 
-fn share<P: Net>(sorted: Sorted<P>) -> Vec<Arc<Table<P>>> {
+fn share<P: Net>(sorted: Sorted<P>) -> Tables<P> {
     let mut shared: HashSet<Arc<[Alternative]>> = HashSet::new();
     let mut share_one = |mut alternatives: Vec<Alternative>| {
         let from_len = |a: &Alternative| a.from.map_or(0, |from| from.prefix_len());

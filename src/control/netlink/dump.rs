@@ -35,8 +35,7 @@ pub fn dump_with(requester: &mut Requester, generation: u64) -> Result<Fib, Erro
 /// The links come first: their dump waits for the kernel's configuration lock, so whatever follows from
 /// the change that an event told of (routes that vanish with their device) has happened by then.
 fn attempt(requester: &mut Requester, generation: u64) -> Result<Fib, Error> {
-    // SAFETY: geteuid has no preconditions and cannot fail.
-    let uid = unsafe { libc::geteuid() };
+    let uid = nix::unistd::geteuid().as_raw();
     let mut builder = Builder::new().generation(generation).uid(uid);
     let route_localnet = sysctl_is_set("net/ipv4/conf/all/route_localnet");
     let use_optimistic = sysctl_is_set("net/ipv6/conf/all/use_optimistic");
