@@ -4,10 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
-use crate::egress::{
-    Candidate, Egress, Note, Question, Reason, Recorder, Step, auto_observed, table_in_words,
-};
-use crate::fib::{Answer, Route};
+use crate::egress::{Candidate, Egress, Note, Question, Reason, Recorder, Step, auto_observed};
+use crate::fib::{Answer, Route, table_in_words};
 use crate::net::{Now, Transport};
 use crate::plan::{Listener, ListenerId};
 use crate::proxy::{self, Decision, Incoming, Outcome, State};
