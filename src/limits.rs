@@ -79,3 +79,22 @@ pub const USER_BYTES: usize = 512;
 
 /// Deepest nesting of `not`.
 pub const NOT_DEPTH: usize = 8;
+
+/// Sockets that a shard's engine can have: every listener, and as many that are being closed.
+pub const ENGINE_SOCKETS: u16 = 2_048;
+
+/// Receive buffers of a shard: what a core forwards in some 2 ms. The socket's own buffer takes longer
+/// bursts; a pool that is empty ends the receives until the batch gives buffers back. 34 MiB of address
+/// space, of which a buffer takes one page each for messages below 4 KiB.
+pub const RECEIVE_BUFFERS: u16 = 512;
+
+/// Send buffers of a shard: one for each datagram of a batch, and as many again under way.
+pub const SEND_BUFFERS: u16 = 1_024;
+
+/// Completions that a ring holds: a full pool of receive buffers, every send failed, and for each socket
+/// the end of a receive and of a cancel, doubled because overflow would cost a system call.
+pub const COMPLETIONS: u32 = 8_192;
+
+/// Sends that are submitted at a time: enough to share the system call, few enough that a message does
+/// not wait for the whole batch and that its bytes are still in the cache.
+pub const SENDS_PER_SUBMIT: usize = 64;

@@ -1,0 +1,170 @@
+//! Sockets as the engine needs them: bound early, shared by port, of a known size.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
+
+use socket2::{Domain, Protocol, SockRef, Socket as Raw, Type};
+
+use crate::plan::Listener;
+
+/// A UDP socket of one listener and one shard.
+#[derive(Debug)]
+pub struct Socket {
+    raw: Raw,
+    bind: SocketAddr,
+}
+
+/// Why a listener's socket cannot be had; its text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Somebody else has the port, without sharing it.
+    #[error("{0} is in use by another program; see: ss -lunp 'sport = :{port}'", port = .0.port())]
+    InUse(SocketAddr),
+    /// A port below 1024 without the right to it.
+    #[error("{0} needs CAP_NET_BIND_SERVICE (or sysctl net.ipv4.ip_unprivileged_port_start)")]
+    Privileged(SocketAddr),
+    /// `mark` without the right to it.
+    #[error("SO_MARK {mark} needs CAP_NET_ADMIN: {source}")]
+    Mark {
+        /// The mark.
+        mark: u32,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// `device` that does not exist or may not be used.
+    #[error("SO_BINDTODEVICE {device}: {source} (the device must exist; CAP_NET_RAW may be needed)")]
+    Device {
+        /// The device.
+        device: Box<str>,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("{step} for {bind}: {source}")]
+    Other {
+        /// What was tried.
+        step: &'static str,
+        /// The listener's address.
+        bind: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl Socket {
+    /// Opens and binds a socket of this listener; `buffer_bytes` are wanted in each direction.
+    ///
+    /// The address need not be on the host yet (`IP_FREEBIND`); several sockets share it
+    /// (`SO_REUSEPORT`), one for each shard, and for a second process that takes over.
+    ///
+    /// # Errors
+    /// The step that failed, with a remedy where there is one.
+    pub fn open(listener: &Listener, buffer_bytes: usize) -> Result<Self, SocketError> {
+        let bind = listener.bind;
+        let other = |step| move |source| SocketError::Other { step, bind, source };
+        let raw = Raw::new(Domain::for_address(bind), Type::DGRAM.cloexec(), Some(Protocol::UDP))
+            .map_err(other("socket"))?;
+        raw.set_nonblocking(true).map_err(other("O_NONBLOCK"))?;
+        raw.set_reuse_port(true).map_err(other("SO_REUSEPORT"))?;
+        if bind.is_ipv6() {
+            raw.set_only_v6(true).map_err(other("IPV6_V6ONLY"))?;
+            raw.set_freebind_v6(true).map_err(other("IPV6_FREEBIND"))?;
+        } else {
+            raw.set_freebind_v4(true).map_err(other("IP_FREEBIND"))?;
+            allow_fragments(&raw).map_err(other("IP_MTU_DISCOVER"))?;
+        }
+        if let Some(mark) = listener.mark {
+            raw.set_mark(mark).map_err(|source| SocketError::Mark { mark, source })?;
+        }
+        if let Some(device) = &listener.device {
+            raw.bind_device(Some(device.as_bytes()))
+                .map_err(|source| SocketError::Device { device: device.clone(), source })?;
+        }
+        grow(&raw, buffer_bytes).map_err(other("SO_RCVBUF, SO_SNDBUF"))?;
+        raw.bind(&bind.into()).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => SocketError::InUse(bind),
+            io::ErrorKind::PermissionDenied => SocketError::Privileged(bind),
+            _ => SocketError::Other { step: "bind", bind, source },
+        })?;
+        Ok(Self { raw, bind })
+    }
+
+    /// What the kernel granted, in bytes (its own doubling taken back): receive, send.
+    pub fn buffers(&self) -> (usize, usize) {
+        // What cannot be read counts as nothing granted.
+        let half = |size: io::Result<usize>| size.unwrap_or(0) / 2;
+        (half(self.raw.recv_buffer_size()), half(self.raw.send_buffer_size()))
+    }
+
+    /// Datagrams that the kernel dropped because the receive buffer was full, since the socket was made.
+    pub fn drops(&self) -> u64 {
+        receive_drops(self.raw.as_raw_fd()).unwrap_or(0)
+    }
+
+    /// Takes the socket out of its group: new datagrams go to the others that share the port, those
+    /// already received can still be read. Connecting does that: the kernel gives a connected socket
+    /// only its peer's datagrams, and nobody sends from the discard port.
+    pub(super) fn leave_group(&self) -> io::Result<()> {
+        self.raw.connect(&SocketAddr::new(self.bind.ip(), 9).into())
+    }
+
+    /// Its descriptor.
+    pub(super) fn fd(&self) -> RawFd {
+        self.raw.as_raw_fd()
+    }
+}
+
+/// SIP over UDP has no means to send smaller pieces: a large message is better fragmented than lost
+/// (RFC 3261 §18.1.1 prefers TCP then).
+fn allow_fragments(raw: &Raw) -> io::Result<()> {
+    let value: libc::c_int = libc::IP_PMTUDISC_DONT;
+    // SAFETY: the descriptor is open for as long as `raw` lives; the option takes a c_int of which the
+    // address and the size are given.
+    let done = unsafe {
+        libc::setsockopt(
+            raw.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets both buffers; beyond the sysctl's limit where the process may (CAP_NET_ADMIN).
+fn grow(raw: &Raw, bytes: usize) -> io::Result<()> {
+    let socket = SockRef::from(raw);
+    socket.set_recv_buffer_size(bytes)?;
+    socket.set_send_buffer_size(bytes)?;
+    let wanted = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    for option in [libc::SO_RCVBUFFORCE, libc::SO_SNDBUFFORCE] {
+        // SAFETY: as in `allow_fragments`. Without the privilege the kernel refuses and nothing changes.
+        unsafe {
+            libc::setsockopt(
+                raw.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw const wanted).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+    }
+    Ok(())
+}
+
+/// `SO_MEMINFO`: index 8 is the socket's drop counter (`SK_MEMINFO_DROPS`).
+fn receive_drops(fd: RawFd) -> io::Result<u64> {
+    const DROPS: usize = 8;
+    let mut info = [0u32; DROPS + 1];
+    let mut len = size_of_val(&info) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes into `info` and says how many.
+    let done = unsafe {
+        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, info.as_mut_ptr().cast(), &raw mut len)
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from(info[DROPS]))
+}

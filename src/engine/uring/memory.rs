@@ -1,0 +1,55 @@
+//! Memory that the kernel writes and reads behind Rust's back: mapped once, never moved.
+
+use std::io;
+use std::ptr::NonNull;
+
+/// Anonymous memory of this process, page-aligned, zero, taken from the system page by page as it is
+/// first touched.
+pub struct Mapping {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Mapping {
+    /// Maps so many bytes.
+    ///
+    /// # Errors
+    /// The system's reason; ENOMEM as a rule.
+    pub fn new(bytes: usize) -> io::Result<Self> {
+        // SAFETY: a new anonymous private mapping at an address of the kernel's choice touches nothing
+        // that exists.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, bytes })
+    }
+
+    /// The address of a byte of the mapping.
+    ///
+    /// # Panics
+    /// `offset` lies beyond the mapping: a defect of the engine.
+    pub fn at(&self, offset: usize) -> *mut u8 {
+        assert!(offset < self.bytes);
+        // SAFETY: the offset lies within the mapping.
+        unsafe { self.start.as_ptr().add(offset) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `new` with this length, and everything that points into it
+        // goes with the engine that owns it.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
