@@ -129,7 +129,10 @@ pub(super) fn given(
 }
 
 /// What the send will ask: the listener's own source, port, mark and device.
-fn bound_query(fib: &Fib, view: &View, own: &Listener, question: &Question) -> Result<Query, Unfit> {
+///
+/// # Errors
+/// [`Unfit::Link`]: the next hop is a link-local address that this listener's socket cannot reach.
+pub fn bound_query(fib: &Fib, view: &View, own: &Listener, question: &Question) -> Result<Query, Unfit> {
     let seat = view.seat(own.id);
     let oif = match link_towards(view, question) {
         Link::Any => seat.oif,

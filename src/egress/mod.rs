@@ -20,7 +20,7 @@ mod view;
 mod words;
 
 pub use auto::{auto, auto_observed};
-pub use choose::{confirm, dialog, overridden, pinned};
+pub use choose::{bound_query, confirm, dialog, overridden, pinned};
 pub use pins::{Pin, PinKind, Pins};
 pub use trace::{Candidate, Note, Observer, Recorder};
 pub use view::{ListenerState, View};

@@ -8,7 +8,7 @@ use crate::egress::{Candidate, Egress, Note, Question, Reason, Recorder, Step, a
 use crate::fib::{Answer, Route, table_in_words};
 use crate::net::{Now, Transport};
 use crate::plan::{Listener, ListenerId};
-use crate::proxy::{self, Decision, Incoming, Outcome, State};
+use crate::proxy::{self, Decision, Incoming, Outcome, Reply, State};
 use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
@@ -32,6 +32,9 @@ pub struct Account {
     pub drop_sentence: Option<&'static str>,
     /// The rule that matched.
     pub rule: Option<String>,
+    /// Why there is none, in words.
+    #[serde(skip)]
+    pub no_rule: &'static str,
     /// Its line in the configuration.
     pub rule_line: Option<u32>,
     /// Where it goes, or would have gone.
@@ -42,6 +45,8 @@ pub struct Account {
     pub route: Option<RouteFacts>,
     /// Why no listener was found.
     pub no_egress: Option<String>,
+    /// What could be done about it.
+    pub remedy: Option<String>,
     /// What the automatic choice asked with any source, class by class.
     pub questions: Vec<OpenQuestion>,
     /// Listeners that were considered, in order; those that lost say why.
@@ -161,6 +166,11 @@ pub fn account(snapshot: &Snapshot, incoming: &Incoming<'_>, notes: Vec<String>)
     let mut account = Account::empty(snapshot, incoming, notes);
     let considered = state.considered();
     account.rule(snapshot, considered.rule);
+    account.no_rule = match (&outcome, considered.reply) {
+        (_, Some(Reply::NoRule | Reply::NoDialog)) => "none matches",
+        (Outcome::Forward { .. }, _) => "none was asked: the dialog's token decides",
+        _ => "none was asked",
+    };
     if let Some(question) = &considered.question {
         account.next_hop(question.next_hop.transport, question.next_hop.address);
         if let Some((_, why)) = state.take_no_egress() {
@@ -221,11 +231,13 @@ impl Account {
             drop_reason: None,
             drop_sentence: None,
             rule: None,
+            no_rule: "",
             rule_line: None,
             next_hop: None,
             egress: None,
             route: None,
             no_egress: None,
+            remedy: None,
             questions: Vec::new(),
             candidates: Vec::new(),
             record_route: Vec::new(),
@@ -322,6 +334,13 @@ impl Account {
             }
         }
         self.not_asked(snapshot, question);
+        let guesses = self.candidates.iter().filter(|c| c.lost.is_none()).count();
+        if self.no_egress.is_some() && guesses > 1 {
+            self.remedy = Some(format!(
+                "{guesses} listeners could send it, so a choice would be a guess: name one in a rule \
+                 (egress = \"NAME\") or in [egress] no_listener"
+            ));
+        }
     }
 
     /// Every listener has its reason, those that nobody asked, too.

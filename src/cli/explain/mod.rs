@@ -5,6 +5,8 @@
 
 mod account;
 mod request;
+#[cfg(test)]
+mod tests;
 mod text;
 mod written;
 
@@ -183,8 +185,8 @@ fn keys(path: Option<&Path>, notes: &mut Vec<String>) -> Result<Keys, Failure> {
         None => "the configuration has no key file".into(),
     };
     notes.push(format!(
-        "{why}; a throw-away key is used: tokens in Via and Record-Route will differ from the running \
-         process's, and a Route of its dialogs is not recognised"
+        "{why}. A throw-away key stands in: tokens in Via and Record-Route will differ from those of the \
+         running process, and its dialogs' Routes are not recognised here"
     ));
     Keys::ephemeral().map_err(|e| Failure(super::FAILED, format!("no random numbers for a key: {e}")))
 }

@@ -46,10 +46,11 @@ impl Account {
                 socket(to.address, to.port),
                 from.listener
             ),
-            (_, _, Some(status)) => {
+            (_, _, Some(_)) => {
                 writeln!(f, "{BAD}REJECT{BAD:#} {}", self.answer.first().map_or("", String::as_str))?;
-                let _ = status;
-                self.answer.iter().skip(1).try_for_each(|line| writeln!(f, "  {line}"))
+                // The Warning says in one line what stands below in several.
+                let more = self.answer.iter().skip(1).filter(|_| self.no_egress.is_none());
+                more.into_iter().try_for_each(|line| writeln!(f, "  {line}"))
             }
             _ => writeln!(
                 f,
@@ -64,7 +65,7 @@ impl Account {
         match (&self.rule, self.rule_line) {
             (Some(rule), Some(line)) => row(f, "rule", format_args!("{rule} (line {line})"))?,
             (Some(rule), None) => row(f, "rule", rule)?,
-            (None, _) => row(f, "rule", "none took part")?,
+            (None, _) => row(f, "rule", self.no_rule)?,
         }
         if let Some(to) = &self.next_hop {
             row(f, "next hop", format_args!("{}:{}", to.transport, socket(to.address, to.port)))?;
@@ -107,7 +108,7 @@ impl Account {
         if losers > LOSERS {
             writeln!(f, "    … and {} more; --json has them all", losers - LOSERS)?;
         }
-        Ok(())
+        self.remedy.iter().try_for_each(|remedy| writeln!(f, "  {WARN}hint:{WARN:#} {remedy}"))
     }
 
     fn written(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

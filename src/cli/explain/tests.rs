@@ -1,0 +1,163 @@
+//! What `explain` says, on hosts and configurations written down as literals.
+
+use std::sync::Arc;
+
+use super::account::{Account, account};
+use super::request::{Wanted, build};
+use crate::config;
+use crate::fib::Builder;
+use crate::fib::spec::{Link, Route};
+use crate::proxy::Incoming;
+use crate::snapshot::Snapshot;
+use crate::token::Keys;
+
+const CONFIG: &str = r#"
+[[listener]]
+name = "public"
+bind = "udp:203.0.113.10:5060"
+
+[[listener]]
+name = "private"
+bind = "udp:10.0.0.4:5060"
+
+[[listener]]
+name = "private6"
+bind = "udp:[2001:db8::4]:5060"
+
+[[route]]
+name = "media"
+when = { ruri_user = '^\*33[0-9]+$' }
+to = "sip:10.0.0.100:5060"
+egress = "private"
+
+[[route]]
+name = "unwanted"
+when = { ruri_user = '^spam$' }
+drop = true
+
+[[route]]
+name = "out"
+when = { source = ["203.0.113.0/24"] }
+to = "request-uri"
+
+[[route]]
+name = "no-relay"
+reject = 403
+"#;
+
+fn host() -> Builder {
+    Builder::host()
+        .link(Link::up(2, "wan"))
+        .link(Link::up(3, "lan"))
+        .link(Link::up(4, "mgmt"))
+        .assign(2, "203.0.113.10/24".parse().unwrap())
+        .assign(3, "10.0.0.4/24".parse().unwrap())
+        .assign(3, "2001:db8::4/64".parse().unwrap())
+        .assign(4, "172.16.0.4/24".parse().unwrap())
+        .route(Route::new("0.0.0.0/0".parse().unwrap(), 2, Some("203.0.113.1".parse().unwrap())))
+}
+
+fn explained(ruri: &str, source: &str) -> Account {
+    let fib = host().build();
+    let plan = config::from_str("test.toml", CONFIG, &fib).map_err(|e| e.to_string()).unwrap().plan;
+    let on = plan.listener_named("public").unwrap();
+    let (id, transport) = (on.id, on.transport);
+    let from = source.parse().unwrap();
+    let bytes = build(&Wanted { method: "INVITE", ruri, source: from, transport, headers: &[] }).unwrap();
+    let keys = Arc::new(Keys::from_secret(b"sixteen bytes..."));
+    let snapshot = Snapshot::new(1, Arc::new(plan), Arc::new(fib), keys, Arc::default());
+    account(&snapshot, &Incoming { bytes: &bytes, on: id, from }, Vec::new())
+}
+
+fn json(account: &Account) -> serde_json::Value {
+    serde_json::to_value(account).unwrap()
+}
+
+/// The contract of the design, section 8.
+#[test]
+fn a_forwarded_request_has_all_keys_of_the_contract() {
+    let json = json(&explained("sip:bob@10.0.0.100", "203.0.113.9:5060"));
+    assert_eq!(json["decision"], "forward");
+    assert_eq!(json["rule"], "out");
+    let next_hop = &json["next_hop"];
+    assert_eq!(
+        (&next_hop["transport"], &next_hop["address"], &next_hop["port"]),
+        (&"udp".into(), &"10.0.0.100".into(), &5060.into())
+    );
+    let egress = &json["egress"];
+    assert_eq!(egress["listener"], "private");
+    assert_eq!((&egress["address"], &egress["port"]), (&"10.0.0.4".into(), &5060.into()));
+    assert_eq!((&egress["reason"], &egress["step"]), (&"auto".into(), &"source".into()));
+    let route = &json["route"];
+    assert_eq!((&route["table"], &route["prefix"]), (&"main".into(), &"10.0.0.0/24".into()));
+    assert_eq!((&route["dev"], &route["source"]), (&"lan".into(), &"10.0.0.4".into()));
+    let record_route: Vec<&str> =
+        json["record_route"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
+    assert_eq!(record_route.len(), 2, "the two listeners differ: RFC 5658");
+    assert!(record_route[0].contains("@10.0.0.4:5060"), "{record_route:?}");
+    assert!(record_route[1].contains("@203.0.113.10:5060"), "{record_route:?}");
+    let via = json["via"].as_str().unwrap();
+    assert!(via.starts_with("SIP/2.0/UDP 10.0.0.4:5060;") && via.contains(";branch=z9hG4bKbs"), "{via}");
+}
+
+#[test]
+fn every_listener_has_its_reason() {
+    let account = explained("sip:bob@10.0.0.100", "203.0.113.9:5060");
+    let of = |name: &str| account.candidates.iter().find(|c| c.listener == name).unwrap();
+    assert_eq!(of("private").lost, None);
+    assert_eq!(of("private6").lost.as_deref(), Some("its address is of the other family"));
+    assert_eq!(
+        of("public").lost.as_deref(),
+        Some("could send by lan (10.0.0.0/24, table main), but another one comes first")
+    );
+}
+
+#[test]
+fn a_rule_that_names_a_listener_is_told_as_such() {
+    let account = explained("sip:*33123@example.net", "203.0.113.9:5060");
+    let egress = account.egress.as_ref().unwrap();
+    assert_eq!((egress.listener.as_str(), egress.reason), ("private", "override"));
+    assert_eq!(egress.why, "rule media names it");
+    assert_eq!((account.rule.as_deref(), account.rule_line), (Some("media"), Some(14)));
+    assert!(account.candidates.is_empty(), "nothing was chosen among");
+}
+
+#[test]
+fn a_refusal_names_its_rule() {
+    let account = explained("sip:bob@10.0.0.100", "192.0.2.9:5060");
+    assert_eq!((account.decision, account.status), ("reject", Some(403)));
+    assert_eq!(account.rule.as_deref(), Some("no-relay"));
+    assert_eq!((account.egress.is_none(), account.via), (true, None));
+}
+
+#[test]
+fn a_drop_names_its_reason() {
+    let account = explained("sip:spam@10.0.0.100", "203.0.113.9:5060");
+    assert_eq!((account.decision, account.drop_reason), ("drop", Some("rule")));
+    assert_eq!(account.rule.as_deref(), Some("unwanted"));
+}
+
+/// Both IPv4 listeners could leave by `mgmt`, neither is on it: no guess is made.
+#[test]
+fn where_no_listener_was_found_route_source_and_losers_are_told() {
+    let account = explained("sip:bob@172.16.0.9", "203.0.113.9:5060");
+    assert_eq!(account.decision, "reject");
+    assert_eq!(
+        account.no_egress.as_deref(),
+        Some(
+            "the kernel would send it by mgmt (172.16.0.0/24, table main) from 172.16.0.4, which is no \
+             listener"
+        )
+    );
+    assert_eq!(account.questions.len(), 1);
+    assert_eq!(account.candidates.len(), 3);
+    assert!(account.remedy.as_deref().unwrap().starts_with("2 listeners could send it"));
+}
+
+#[test]
+fn people_read_the_decision_first() {
+    let text = explained("sip:bob@10.0.0.100", "203.0.113.9:5060").to_string();
+    insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());
+    let text = explained("sip:bob@172.16.0.9", "203.0.113.9:5060").to_string();
+    insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());
+}
