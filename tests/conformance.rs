@@ -359,7 +359,10 @@ fn special(row: &Row, outcome: &Outcome, output: &[u8]) -> Result<(), String> {
 fn splice(shard: &mut Shard, response: &[u8], row: &Row) -> Vec<u8> {
     let parts = Parts::of(response);
     let via = parts.vias().first().cloned().expect("a Via");
-    let ours = our_via(shard, &via, "192.0.2.198:5060".parse().expect("an address"));
+    // From where the Via says: the proxy adds no `received`, so the response's own Via fits below ours.
+    let sent_by = via.split(';').next().and_then(|head| head.split(' ').next_back()).expect("a sent-by");
+    let source = format!("{sent_by}:5060").parse().unwrap_or(SocketAddr::from(([192, 0, 2, 129], 5060)));
+    let ours = our_via(shard, &via, source);
     let mut spliced = parts.start.to_vec();
     spliced.extend_from_slice(b"\r\nVia: ");
     spliced.extend_from_slice(ours.as_bytes());
