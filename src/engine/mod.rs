@@ -4,6 +4,7 @@
 //! and returns its next deadline. Receive buffers go back within the batch; the output is written
 //! once into a send buffer that the engine owns until its completion.
 
+pub mod sim;
 pub mod socket;
 pub mod uring;
 

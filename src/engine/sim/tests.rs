@@ -1,0 +1,109 @@
+use super::*;
+use crate::engine::{Io, SocketId};
+
+/// Forwards everything from its one socket to a fixed address; opens the socket in its first batch.
+struct Relay {
+    own: SocketAddr,
+    to: SocketAddr,
+    opened: bool,
+    sent: usize,
+    failed: usize,
+}
+
+impl Shard<SimIo> for Relay {
+    fn begin(&mut self, io: &mut SimIo, _: Now) {
+        if !std::mem::replace(&mut self.opened, true) {
+            io.open(SocketId(0), &self.own);
+        }
+    }
+
+    fn on_event(&mut self, io: &mut SimIo, event: Event<'_>) {
+        match event {
+            Event::Datagram { on, bytes, .. } => {
+                let mut tx = io.tx().unwrap();
+                tx[..bytes.len()].copy_from_slice(bytes);
+                io.send(tx, bytes.len(), on, self.to, 5);
+            }
+            Event::Sent { cookie } => self.sent += usize::from(cookie == 5),
+            Event::SendFailed { .. } => self.failed += 1,
+            Event::Closed { .. } => {}
+        }
+    }
+
+    fn end(&mut self, _: &mut SimIo) -> Next {
+        Next::Wait(None)
+    }
+}
+
+/// Sends numbered datagrams every millisecond and keeps what it receives.
+struct Talker {
+    own: SocketAddr,
+    to: SocketAddr,
+    left: u8,
+    heard: Vec<u8>,
+}
+
+impl Endpoint for Talker {
+    fn on_datagram(&mut self, _: &mut Outbox, _: SocketAddr, _: SocketAddr, bytes: &[u8], _: Now) {
+        self.heard.extend_from_slice(bytes);
+    }
+
+    fn on_timer(&mut self, out: &mut Outbox, now: Now) {
+        if self.left > 0 {
+            self.left -= 1;
+            out.send(self.own, self.to, [self.left]);
+            out.wake_at(now.plus_ns(1_000_000));
+        }
+    }
+}
+
+fn run(seed: u64, faults: Faults) -> (Vec<Hop>, Vec<u8>, usize) {
+    let [talker, relay, sink] =
+        ["192.0.2.1:5060", "192.0.2.2:5060", "192.0.2.3:5060"].map(|a| a.parse().unwrap());
+    let mut world = World::new(seed, faults, Box::new(|_, _, _| Some(2)));
+    let shard = Relay { own: relay, to: sink, opened: false, sent: 0, failed: 0 };
+    let shard = world.add_shard(shard);
+    world.add_endpoint(Talker { own: talker, to: relay, left: 200, heard: Vec::new() }, vec![talker]);
+    let sink = world.add_endpoint(Talker { own: sink, to: relay, left: 0, heard: Vec::new() }, vec![sink]);
+    world.run_until(Now(1_000_000_000));
+    let (relay, io) = world.shard(shard).unwrap();
+    assert_eq!((io.buffers_held(), relay.failed), (0, 0));
+    let sent = relay.sent;
+    let heard = std::mem::take(&mut world.endpoint(sink).unwrap().heard);
+    (world.trace().to_vec(), heard, sent)
+}
+
+#[test]
+fn a_network_without_faults_delivers_everything_in_order() {
+    let (trace, heard, sent) = run(1, Faults::NONE);
+    assert_eq!(heard, (0..200).rev().collect::<Vec<u8>>());
+    assert_eq!((trace.len(), sent), (400, 200));
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let faults = Faults { delay_ns: (1_000, 5_000_000), lost: 100, doubled: 50 };
+    assert_eq!(run(7, faults), run(7, faults));
+    assert_ne!(run(7, faults).0, run(8, faults).0);
+}
+
+#[test]
+fn faults_lose_double_and_reorder() {
+    let (trace, heard, _) = run(3, Faults { delay_ns: (1_000, 5_000_000), lost: 100, doubled: 100 });
+    let copies = |n| trace.iter().filter(|hop| hop.copies == n).count();
+    assert!(copies(0) > 10 && copies(2) > 10, "lost {}, doubled {}", copies(0), copies(2));
+    assert!(!heard.is_sorted_by(|a, b| a >= b));
+}
+
+#[test]
+fn a_send_without_a_route_fails() {
+    let [from, to] = ["192.0.2.1:5060", "192.0.2.2:5060"].map(|a| a.parse().unwrap());
+    let mut world = World::new(1, Faults::NONE, Box::new(|host, _, _| (host == 1).then_some(2)));
+    let relay =
+        Relay { own: to, to: "198.51.100.1:5060".parse().unwrap(), opened: false, sent: 0, failed: 0 };
+    let shard = world.add_shard(relay);
+    world.add_endpoint(Talker { own: from, to, left: 1, heard: Vec::new() }, vec![from]);
+    world.run_until(Now(10_000_000));
+    let (relay, _) = world.shard(shard).unwrap();
+    assert_eq!((relay.sent, relay.failed), (0, 1));
+}
