@@ -12,6 +12,8 @@
 mod ask;
 mod compare;
 mod decode;
+#[cfg(test)]
+mod decode_tests;
 mod dump;
 mod error;
 mod follow;
