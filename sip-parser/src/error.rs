@@ -25,7 +25,7 @@ rules! {
     NotSip => "Not SIP",
     /// The header section has no empty line at its end (RFC 3261 §7.3).
     NoEndOfHeaders => "Header Section Without End",
-    /// More header lines than the caller has room for.
+    /// More header lines than the caller has room for; none behind that place was looked at.
     TooManyHeaders => "Too Many Header Fields",
     /// A CR without LF, or an LF without CR, in the header section (RFC 3261 §7: lines end in CRLF).
     BareLineBreak => "Bare CR or LF in Header Section",
@@ -41,7 +41,7 @@ rules! {
     StartLineSpace => "Malformed Start Line",
     /// A status code that is not three digits from 100 to 699 (RFC 3261 §7.2).
     StatusCode => "Malformed Status Code",
-    /// A Request-URI in angle brackets or quotes.
+    /// A Request-URI in angle brackets or quotes (RFC 3261 §7.1).
     RequestUriBrackets => "Request-URI in Angle Brackets",
     /// A URI with header fields where none may stand (RFC 3261 §19.1.1, Table 1: Request-URI).
     UriHeaders => "Headers in Request-URI",
@@ -49,7 +49,7 @@ rules! {
     UriScheme => "Malformed URI Scheme",
     /// White space or a control character in a URI.
     UriCharacter => "Illegal Character in URI",
-    /// A user part that is empty before `@` or has an illegal character.
+    /// A user part that is empty before `@`, or an illegal character in it or in a password.
     UriUser => "Malformed URI User",
     /// A host that is neither a name nor an address (RFC 3261 §25.1: host).
     Host => "Malformed Host",
@@ -59,12 +59,14 @@ rules! {
     Port => "Malformed Port",
     /// A `%` that is not followed by two hexadecimal digits.
     Escape => "Malformed Escape",
-    /// A parameter without name.
+    /// A parameter without name, or with `=` and no value (RFC 3261 §25.1: generic-param, uri-parameter).
     Parameter => "Malformed Parameter",
+    /// A parameter that decides something stands twice (RFC 3261 §7.3.1, §19.1.1).
+    ParameterTwice => "Repeated Parameter",
     /// A quoted string that does not end (RFC 3261 §25.1: quoted-string).
     Quote => "Unterminated Quoted String",
-    /// An angle bracket that does not close.
-    AngleBracket => "Unbalanced Angle Bracket",
+    /// An angle bracket that does not close, or that is missing where one has to be (RFC 3261 §20, §25.1).
+    AngleBracket => "Unbalanced or Missing Angle Bracket",
     /// A display name without quotes that is not made of tokens.
     DisplayName => "Malformed Display Name",
     /// An empty value in a list, or an empty header that must have a value.
@@ -94,8 +96,8 @@ rules! {
 pub struct Error {
     /// Which rule.
     pub rule: Rule,
-    /// Offset of the offending byte in what was parsed: the message for [`crate::parse`] and for what a
-    /// [`crate::Message`] returns, the value for the functions that take a value alone.
+    /// Offset of the offending byte in what was parsed: in the message for [`crate::parse`] and for what a
+    /// [`crate::Message`] returns, in the value for the functions that take a value alone.
     pub at: usize,
 }
 

@@ -27,7 +27,10 @@
 
 mod chars;
 mod error;
+mod grammar;
 mod header;
+mod host;
+mod index;
 mod list;
 mod message;
 mod name_addr;
@@ -40,15 +43,17 @@ mod via;
 
 pub use error::{Error, Rule};
 pub use header::HeaderName;
+pub use host::{Host, address};
+pub use index::parse;
 pub use list::{Value, Values};
-pub use message::{HeaderLine, MAX_LINES, Message, parse};
+pub use message::{HeaderLine, Lines, MAX_LINES, Message};
 pub use name_addr::NameAddr;
 pub use params::{Param, Params};
 pub use scalars::{CSeq, call_id, content_length, expires, max_forwards, option_tags};
 pub use span::Span;
 pub use start_line::{RequestLine, Start, StatusLine};
-pub use uri::{Host, Scheme, Uri, percent_decode};
-pub use via::{Rport, Via, address};
+pub use uri::{Scheme, Uri, percent_decode};
+pub use via::{Rport, Via};
 
 /// Largest message in bytes: what a span can address, and more than a UDP datagram carries.
 pub const MAX_MESSAGE: usize = 65_535;

@@ -1,11 +1,13 @@
-//! From, To, Contact, Route and Record-Route values: `name-addr` or `addr-spec` with parameters.
+//! From, To, Contact, Route and Record-Route values: a URI with a display name and parameters.
 
 use std::fmt;
 
-use crate::chars::{offset, token, trim, white};
+use nom::Parser;
+
+use crate::chars::{self, DISPLAY, trim, white};
 use crate::error::{Error, Rule};
-use crate::list::quoted_len;
-use crate::params::{Param, Params};
+use crate::grammar::{Parsed, Text, broken, quoted, sws, whole};
+use crate::params::{Owner, Param, Params};
 use crate::uri::Uri;
 
 /// `( name-addr / addr-spec ) *( SEMI generic-param )` (RFC 3261 §25.1).
@@ -27,57 +29,13 @@ impl<'a> NameAddr<'a> {
     /// Parses one value of a list, or the value of a From or To header.
     ///
     /// # Errors
-    /// The first rule that it breaks; in the URI too.
+    /// The first rule that it breaks: [`Rule::Quote`], [`Rule::DisplayName`], [`Rule::AngleBracket`],
+    /// [`Rule::Parameter`], [`Rule::ParameterTwice`] or one of [`Uri::parse`].
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
+        // A value that was indexed has no white space around it; one from elsewhere may have.
         let value = trim(text);
-        let shift = offset(text, value);
-        Self::parse_trimmed(value).map_err(|e| e.shifted(shift))
-    }
-
-    fn parse_trimmed(value: &'a [u8]) -> Result<Self, Error> {
-        let display_len = match value.first() {
-            None => return Err(Error::new(Rule::EmptyValue, 0)),
-            Some(b'"') => quoted_len(value)?,
-            // RFC 4475 §3.1.1.6: no white space is needed between a display name and "<".
-            Some(_) => match memchr::memchr(b'<', value) {
-                Some(open) if is_display(&value[..open]) => open,
-                Some(open) if memchr::memchr3(b':', b';', b'@', &value[..open]).is_none() => {
-                    return Err(Error::new(Rule::DisplayName, 0));
-                }
-                _ => return Self::addr_spec(value),
-            },
-        };
-        let rest = &value[display_len..];
-        let open = rest.iter().position(|&c| !white(c)).map_or(value.len(), |n| display_len + n);
-        if value.get(open) != Some(&b'<') {
-            return Err(Error::new(Rule::AngleBracket, open));
-        }
-        let inside = &value[open + 1..];
-        let close = memchr::memchr(b'>', inside).ok_or(Error::new(Rule::AngleBracket, open))?;
-        let uri = Uri::parse(&inside[..close]).map_err(|e| e.shifted(open + 1))?;
-        let params = open + 1 + close + 1;
-        Ok(Self {
-            text: value,
-            bracketed: true,
-            display: trim(&value[..display_len]),
-            uri,
-            params: Params::check(&value[params..]).map_err(|e| e.shifted(params))?,
-        })
-    }
-
-    /// RFC 3261 §20: "If the URI is not enclosed in angle brackets, any semicolon-delimited parameters are
-    /// header-parameters, not URI parameters."
-    fn addr_spec(value: &'a [u8]) -> Result<Self, Error> {
-        let at_sign = memchr::memrchr(b'@', value).unwrap_or(0);
-        let semicolon = memchr::memchr(b';', &value[at_sign..]).map(|n| at_sign + n);
-        let end = semicolon.unwrap_or(value.len());
-        Ok(Self {
-            text: value,
-            bracketed: false,
-            display: &[],
-            uri: Uri::parse(trim(&value[..end]))?,
-            params: Params::check(&value[end..]).map_err(|e| e.shifted(end))?,
-        })
+        let found = whole(value, Rule::Parameter, Self::read);
+        found.map_err(|error| error.shifted(chars::offset(text, value)))
     }
 
     /// Parses one value of Route or Record-Route, where the URI has to stand in angle brackets:
@@ -90,27 +48,159 @@ impl<'a> NameAddr<'a> {
         if route.bracketed { Ok(route) } else { Err(Error::new(Rule::AngleBracket, 0)) }
     }
 
+    #[inline]
+    fn read(text: &'a [u8]) -> Parsed<'a, Self> {
+        // name-addr = [ display-name ] LAQUOT addr-spec RAQUOT
+        let (rest, display) = match text.first() {
+            Some(b'"') => quoted(text)?,
+            // RFC 4475 §3.1.1.6: no white space is needed between a display name and "<".
+            _ => {
+                let len = chars::run(DISPLAY, text);
+                (&text[len..], &text[..len])
+            }
+        };
+        match (rest.first(), display) {
+            (Some(b'<'), _) => Self::in_brackets(text, display, rest),
+            (_, [b'"', ..]) => {
+                let (rest, _) = sws(rest)?;
+                Self::in_brackets(text, display, rest)
+            }
+            // What looks like a display name at first is a scheme.
+            (Some(b':'), _) if !display.iter().any(|&c| white(c)) => Self::addr_spec(text),
+            (None, []) => broken(Rule::EmptyValue, rest),
+            _ => broken(Rule::DisplayName, rest),
+        }
+    }
+
+    #[inline]
+    fn in_brackets(text: &'a [u8], display: &'a [u8], rest: &'a [u8]) -> Parsed<'a, Self> {
+        let [b'<', inside @ ..] = rest else { return broken(Rule::AngleBracket, rest) };
+        let Some(len) = memchr::memchr(b'>', inside) else { return broken(Rule::AngleBracket, rest) };
+        let (spec, after) = (&inside[..len], &inside[len + 1..]);
+        let uri = match Uri::parse(spec) {
+            Ok(uri) => uri,
+            Err(error) => return broken(error.rule, inside.get(error.at..).unwrap_or_default()),
+        };
+        let (rest, params) = Params::read(after, Owner::NameAddr)?;
+        Ok((rest, Self { text, bracketed: true, display: trim(display), uri, params }))
+    }
+
+    /// RFC 3261 §20: "If the URI is not enclosed in angle brackets, any semicolon-delimited parameters are
+    /// header-parameters, not URI parameters." Before that: "The Contact, From, and To header fields contain
+    /// a URI. If the URI contains a comma, question mark or semicolon, the URI MUST be enclosed in angle
+    /// brackets (< and >)."
+    fn addr_spec(text: &'a [u8]) -> Parsed<'a, Self> {
+        let len = text.iter().position(|&c| matches!(c, b';' | b',' | b'?') || white(c));
+        let (spec, rest) = text.split_at(len.unwrap_or(text.len()));
+        let is_separator = matches!(sws.parse(rest)?.0.first(), None | Some(b';'));
+        // An "@" behind the separator, and none before: it stands within a user part.
+        let in_user = spec.iter().all(|&c| c != b'@') && rest.contains(&b'@') && starts_sip(spec);
+        if !is_separator || in_user {
+            return broken(Rule::AngleBracket, rest);
+        }
+        let uri = match Uri::parse(spec) {
+            Ok(uri) => uri,
+            Err(error) => return broken(error.rule, text.get(error.at..).unwrap_or_default()),
+        };
+        let (rest, params) = Params::read(rest, Owner::NameAddr)?;
+        Ok((rest, Self { text, bracketed: false, display: &[], uri, params }))
+    }
+
     /// The header parameter of this name, compared without case.
+    #[inline]
     pub fn param(&self, name: &[u8]) -> Option<Param<'a>> {
         self.params.get(name)
     }
 
     /// The `tag` parameter's value.
+    #[inline]
     pub fn tag(&self) -> Option<&'a [u8]> {
         self.params.value(b"tag")
     }
 }
 
-/// `*(token LWS)`
-fn is_display(text: &[u8]) -> bool {
-    text.iter().all(|&c| token(c) || white(c))
+fn starts_sip(spec: &[u8]) -> bool {
+    spec.get(..3).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sip"))
 }
 
 impl fmt::Display for NameAddr<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.display.is_empty() {
-            write!(f, "{} ", String::from_utf8_lossy(self.display))?;
+            write!(f, "{} ", Text(self.display))?;
         }
-        write!(f, "<{}>{}", self.uri, String::from_utf8_lossy(self.params.text()))
+        write!(f, "<{}>{}", self.uri, self.params)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str) -> NameAddr<'_> {
+        NameAddr::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    #[test]
+    fn display_names_with_and_without_quotes() {
+        for (text, display) in [
+            ("\"J Rosenberg \\\\\\\"\"       <sip:a@h>\r\n  ;\r\n  tag = 1", "\"J Rosenberg \\\\\\\"\""),
+            ("caller<sip:a@h>;tag=1", "caller"),
+            ("token1~` token2'+_ token3*%!.- <sip:a@h>;tag=1", "token1~` token2'+_ token3*%!.-"),
+            ("J\u{fc}rgen <sip:a@h>;tag=1", "J\u{fc}rgen"),
+            ("\"a, <b>\" <sip:a@h>;tag=1", "\"a, <b>\""),
+            ("\"\"<sip:a@h>;tag=1", "\"\""),
+            ("<sip:a@h>;tag=1", ""),
+            (" <sip:a@h> ; tag=1 ", ""),
+            ("sip:a@h;tag=1", ""),
+        ] {
+            let value = value(text);
+            assert_eq!((value.display, value.tag()), (display.as_bytes(), Some(&b"1"[..])), "{text}");
+            assert_eq!(value.uri.text, b"sip:a@h", "{text}");
+            assert_eq!(value.bracketed, text.contains("sip:a@h>"), "{text}");
+        }
+    }
+
+    #[test]
+    fn parameters_belong_to_the_uri_or_to_the_header() {
+        let inside = value("<sip:a@h;x;tag=1>;y");
+        assert_eq!((inside.tag(), inside.uri.param(b"x").is_some()), (None, true));
+        let outside = value("sip:+19725552222@gw1.example.net;unknownparam");
+        assert!(outside.param(b"unknownparam").is_some() && outside.uri.params.text().is_empty());
+        let old = value(" sip:vivekg@chair-dnrc.example.com ;   tag    = 1918181833n");
+        assert_eq!(old.tag(), Some(&b"1918181833n"[..]));
+        assert_eq!(value("isbn:2983792873").uri.text, b"isbn:2983792873");
+    }
+
+    #[test]
+    fn what_is_no_name_addr_is_refused() {
+        for (text, rule, at) in [
+            ("", Rule::EmptyValue, 0),
+            (" ", Rule::EmptyValue, 1),
+            ("\"Mr. J. User <sip:j.user@example.com>", Rule::Quote, 0),
+            ("\"a\" sip:a@h", Rule::AngleBracket, 4),
+            ("\"Watson, Thomas\" < sip:t.watson@example.org >", Rule::UriCharacter, 18),
+            ("<sip:t.watson@example.org >", Rule::UriCharacter, 25),
+            ("Watson, Thomas <sip:t.watson@example.org>", Rule::DisplayName, 6),
+            ("a:b <sip:h>", Rule::AngleBracket, 3),
+            ("a b:c", Rule::DisplayName, 3),
+            ("alan@jasomi.com", Rule::DisplayName, 4),
+            ("<sip:a@h", Rule::AngleBracket, 0),
+            ("<>", Rule::UriScheme, 1),
+            ("<sip:a@h>x", Rule::Parameter, 9),
+            ("<sip:a@h>;tag=1;tag=2", Rule::ParameterTwice, 15),
+            ("<sip:a@h>;", Rule::Parameter, 10),
+            ("sip:a@h, sip:b@h", Rule::AngleBracket, 7),
+            ("sip:a@h?Subject=x", Rule::AngleBracket, 7),
+            ("sip:+1303;phone-context=x@h;tag=1", Rule::AngleBracket, 9),
+            ("sip:a@h tag=1", Rule::AngleBracket, 7),
+        ] {
+            assert_eq!(NameAddr::parse(text.as_bytes()).err(), Some(Error::new(rule, at)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_route_has_angle_brackets() {
+        assert!(NameAddr::route(b"<sip:h;lr>").is_ok_and(|route| route.uri.is_loose_router()));
+        assert_eq!(NameAddr::route(b"sip:h;lr").err(), Some(Error::new(Rule::AngleBracket, 0)));
     }
 }

@@ -1,8 +1,13 @@
 //! `;name=value` parameters of URIs and header values.
 
-use crate::chars::{param, token, trim, white};
-use crate::error::{Error, Rule};
-use crate::list::quoted_len;
+use std::fmt;
+
+use nom::Parser;
+use nom::character::complete::char;
+
+use crate::chars::{URI_PARAM, VALUE, white};
+use crate::error::Rule;
+use crate::grammar::{Parsed, Text, broken, escaped, quoted, rule, separator, some, sws, token};
 
 /// One parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,85 +20,298 @@ pub struct Param<'a> {
     pub with_semicolon: &'a [u8],
 }
 
-/// Parameters as text: everything behind the first `;`, that one included; or empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Params<'a>(pub(crate) &'a [u8]);
+impl fmt::Display for Param<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, ";{}", Text(self.name))?;
+        self.value.iter().try_for_each(|value| write!(f, "={}", Text(value)))
+    }
+}
 
-impl<'a> Params<'a> {
-    /// The text, from the first `;` on.
-    pub fn text(self) -> &'a [u8] {
-        self.0
+/// Whose parameters they are: decides their grammar, and which are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// `uri-parameters = *( ";" uri-parameter)`
+    Uri,
+    /// `*( SEMI via-params )`
+    Via,
+    /// `*( SEMI generic-param )` of From, To, Contact, Route and Record-Route.
+    NameAddr,
+}
+
+impl Owner {
+    /// The parameters that a proxy asks for. Any of them twice is an error: RFC 3261 §7.3.1, "any given
+    /// parameter-name MUST NOT appear more than once"; who takes the first and who takes the last would
+    /// read two messages.
+    const fn known(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Uri => &[b"lr", b"transport", b"maddr"],
+            Self::Via => &[b"branch", b"rport", b"received", b"maddr"],
+            Self::NameAddr => &[b"tag"],
+        }
     }
 
-    /// All parameters in order. Stops at the first malformed one; a value that was parsed has none.
-    pub fn iter(self) -> impl Iterator<Item = Param<'a>> {
-        let mut rest = self.0;
+    #[inline]
+    fn place(self, name: &[u8]) -> Option<usize> {
+        self.known().iter().position(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    #[inline]
+    fn param(self, input: &[u8]) -> Parsed<'_, Param<'_>> {
+        match self {
+            Self::Uri => uri_param(input),
+            Self::Via | Self::NameAddr => header_param(input),
+        }
+    }
+}
+
+/// Parameters that were read, in order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Params<'a> {
+    text: &'a [u8],
+    owner: Owner,
+    known: [Place; PLACES],
+}
+
+const PLACES: usize = 4;
+
+/// Where a parameter stands in [`Params::text`]; nowhere if `end` is 0.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    begin: u16,
+    end: u16,
+}
+
+impl<'a> Params<'a> {
+    const NOWHERE: [Place; PLACES] = [Place { begin: 0, end: 0 }; PLACES];
+
+    /// None at all.
+    pub(crate) const fn none() -> Self {
+        Self { text: &[], owner: Owner::Uri, known: Self::NOWHERE }
+    }
+
+    /// The text, from the first `;` to the end of the last parameter.
+    pub const fn text(&self) -> &'a [u8] {
+        self.text
+    }
+
+    /// All parameters in order.
+    pub fn iter(&self) -> impl Iterator<Item = Param<'a>> + use<'a> {
+        let (mut rest, owner) = (self.text, self.owner);
         std::iter::from_fn(move || {
-            let (param, after) = next(rest).ok()??;
+            let (after, param) = owner.param(rest).ok()?;
             rest = after;
             Some(param)
         })
     }
 
     /// The first parameter of this name, compared without case.
-    pub fn get(self, name: &[u8]) -> Option<Param<'a>> {
-        self.iter().find(|p| p.name.eq_ignore_ascii_case(name))
+    #[inline]
+    pub fn get(&self, name: &[u8]) -> Option<Param<'a>> {
+        let Some(place) = self.owner.place(name) else {
+            return self.iter().find(|p| p.name.eq_ignore_ascii_case(name));
+        };
+        let Place { begin, end } = self.known[place];
+        let text = self.text.get(usize::from(begin)..usize::from(end)).filter(|t| !t.is_empty())?;
+        Some(Self::split(text, name.len()))
     }
 
-    /// The value of the first parameter of this name; `Some(None)`: it has none.
-    pub fn value(self, name: &[u8]) -> Option<&'a [u8]> {
+    /// Takes a parameter apart that was read before.
+    #[inline]
+    fn split(text: &'a [u8], name_len: usize) -> Param<'a> {
+        let skip = |from: usize| from + text[from..].iter().take_while(|&&c| white(c)).count();
+        let start = skip(1);
+        let name = &text[start..start + name_len];
+        let equals = skip(start + name_len);
+        let value = (equals < text.len()).then(|| &text[skip(equals + 1)..]);
+        Param { name, value, with_semicolon: text }
+    }
+
+    /// The value of the first parameter of this name; `None`: it is absent or has none.
+    #[inline]
+    pub fn value(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.get(name)?.value
     }
 
     /// There is a parameter of this name.
-    pub fn has(self, name: &[u8]) -> bool {
+    #[inline]
+    pub fn has(&self, name: &[u8]) -> bool {
         self.get(name).is_some()
     }
 
-    /// Checks all of `text`, which begins with `;` or white space, or is empty.
-    pub(crate) fn check(text: &'a [u8]) -> Result<Self, Error> {
-        let mut rest = text;
-        while let Some((_, after)) = next(rest).map_err(|e| e.shifted(text.len() - rest.len()))? {
+    /// Reads parameters as long as there is a `;`.
+    #[inline]
+    pub(crate) fn read(input: &'a [u8], owner: Owner) -> Parsed<'a, Self> {
+        let mut known = Self::NOWHERE;
+        let mut rest = input;
+        if input.len() > crate::MAX_MESSAGE {
+            return broken(Rule::MessageTooLarge, input);
+        }
+        while begins(rest, owner) {
+            // A ";" that nothing follows is common in URIs, and harmless: nobody appends to them.
+            if owner == Owner::Uri && matches!(rest, [b';'] | [b';', b'?', ..]) {
+                rest = &rest[1..];
+                break;
+            }
+            let (after, param) = rule(Rule::Parameter, |i| owner.param(i)).parse(rest)?;
+            if let Some(place) = owner.place(param.name) {
+                if known[place].end != 0 {
+                    return broken(Rule::ParameterTwice, rest);
+                }
+                let end = input.len() - after.len();
+                let begin = end - param.with_semicolon.len();
+                known[place] = Place { begin: begin as u16, end: end as u16 };
+            }
             rest = after;
         }
-        Ok(Self(text))
+        let text = &input[..input.len() - rest.len()];
+        Ok((rest, Self { text, owner, known }))
     }
 }
 
-/// The first parameter of a text that begins with `;`, and the rest behind it.
-fn next(text: &[u8]) -> Result<Option<(Param<'_>, &[u8])>, Error> {
-    let begin = skip_white(text, 0);
-    match text.get(begin) {
-        None => return Ok(None),
-        Some(b';') => {}
-        Some(_) => return Err(Error::new(Rule::Parameter, begin)),
+/// Another parameter begins here.
+#[inline]
+fn begins(text: &[u8], owner: Owner) -> bool {
+    match text {
+        [b';', ..] => true,
+        [c, ..] if white(*c) && owner != Owner::Uri => crate::chars::trim(text).first() == Some(&b';'),
+        _ => false,
     }
-    let start = skip_white(text, begin + 1);
-    let end = skip(text, start, |c| token(c) || param(c));
-    let name = &text[start..end];
-    if name.is_empty() {
-        // A ";" that nothing follows is common and harmless; anything else hides a broken parameter.
-        return if end == text.len() { Ok(None) } else { Err(Error::new(Rule::Parameter, end)) };
+}
+
+impl fmt::Debug for Params<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Params({self})")
     }
-    let equals = skip_white(text, end);
-    if text.get(equals) != Some(&b'=') {
-        return Ok(Some((Param { name, value: None, with_semicolon: &text[begin..end] }, &text[end..])));
+}
+
+impl fmt::Display for Params<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.iter().try_for_each(|param| param.fmt(f))
     }
-    let start = skip_white(text, equals + 1);
-    let end = if text.get(start) == Some(&b'"') {
-        start + quoted_len(&text[start..]).map_err(|e| e.shifted(start))?
-    } else {
-        skip(text, start, |c| token(c) || param(c) || c == b'@' || c == b'=' || c == b'?' || c == b'|')
+}
+
+/// `";" pname [ "=" pvalue ]` (RFC 3261 §25.1: uri-parameter); no white space, but escapes.
+#[inline]
+fn uri_param(input: &[u8]) -> Parsed<'_, Param<'_>> {
+    let (rest, _) = char(';').parse(input)?;
+    let (after, text) = escaped(URI_PARAM).parse(rest)?;
+    // "=" is let through within values, so the first one ends the name.
+    let equals = memchr::memchr(b'=', text);
+    let (name, value) = match equals {
+        None => (text, None),
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
     };
-    let value = trim(&text[start..end]);
-    Ok(Some((Param { name, value: Some(value), with_semicolon: &text[begin..end] }, &text[end..])))
+    if name.is_empty() || value.is_some_and(<[u8]>::is_empty) {
+        return broken(Rule::Parameter, rest);
+    }
+    Ok((after, Param { name, value, with_semicolon: &input[..input.len() - after.len()] }))
 }
 
-fn skip(text: &[u8], from: usize, class: impl Fn(u8) -> bool) -> usize {
-    let len = text.get(from..).unwrap_or(&[]).iter().position(|&c| !class(c));
-    len.map_or(text.len(), |len| from + len)
+/// `SEMI generic-param`, `generic-param = token [ EQUAL gen-value ]`
+#[inline]
+fn header_param(input: &[u8]) -> Parsed<'_, Param<'_>> {
+    let (begin, _) = sws(input)?;
+    let (rest, name) = (char(';'), sws, token).map(|(_, _, name)| name).parse(begin)?;
+    let (rest, value) = match rest.first() {
+        Some(b'=') => gen_value(&rest[1..]).map(|(rest, value)| (rest, Some(value)))?,
+        Some(&c) if white(c) => match separator(b'=').parse(rest) {
+            Ok((rest, _)) => gen_value(rest).map(|(rest, value)| (rest, Some(value)))?,
+            Err(_) => (rest, None),
+        },
+        _ => (rest, None),
+    };
+    Ok((rest, Param { name, value, with_semicolon: &begin[..begin.len() - rest.len()] }))
 }
 
-fn skip_white(text: &[u8], from: usize) -> usize {
-    skip(text, from, white)
+#[inline]
+fn gen_value(input: &[u8]) -> Parsed<'_, &[u8]> {
+    let (input, _) = sws(input)?;
+    if input.first() == Some(&b'"') { quoted(input) } else { some(VALUE).parse(input) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::grammar::whole;
+
+    fn read(text: &str, owner: Owner) -> Result<Params<'_>, Error> {
+        whole(text.as_bytes(), Rule::Parameter, |i| Params::read(i, owner))
+    }
+
+    fn shown(text: &str, owner: Owner) -> String {
+        read(text, owner).expect("parameters").to_string()
+    }
+
+    #[test]
+    fn header_parameters_have_white_space_and_quotes() {
+        let text = " ; a = 1 ;\r\n b;c=\"x;,=\\\"\";D=[::1]:5@a==";
+        let params = read(text, Owner::Via).expect("parameters");
+        assert_eq!(params.to_string(), r#";a=1;b;c="x;,=\"";D=[::1]:5@a=="#);
+        assert_eq!(params.value(b"A"), Some(&b"1"[..]));
+        assert_eq!(params.get(b"b").map(|p| p.value), Some(None));
+        assert_eq!(params.value(b"d"), Some(&b"[::1]:5@a=="[..]));
+        assert!(!params.has(b"e") && !params.has(b""));
+    }
+
+    #[test]
+    fn the_known_ones_are_found_where_they_stand() {
+        let text = ";x=1;Branch = z9hG4bK1 ;\trport;received=192.0.2.1";
+        let params = read(text, Owner::Via).expect("parameters");
+        let branch = params.get(b"branch").expect("there is one");
+        assert_eq!((branch.name, branch.value), (&b"Branch"[..], Some(&b"z9hG4bK1"[..])));
+        assert_eq!(branch.with_semicolon, b";Branch = z9hG4bK1");
+        let rport = params.get(b"rport").expect("there is one");
+        assert_eq!((rport.name, rport.value, rport.with_semicolon), (&b"rport"[..], None, &b";\trport"[..]));
+        assert_eq!(params.value(b"received"), Some(&b"192.0.2.1"[..]));
+        assert_eq!(params.get(b"maddr"), None);
+        // What get() takes apart is what the iterator reads.
+        for param in params.iter() {
+            assert_eq!(params.get(param.name), Some(param));
+        }
+    }
+
+    #[test]
+    fn uri_parameters_have_escapes_and_no_white_space() {
+        assert_eq!(shown(";lr;transport=udp;x=%41=b|", Owner::Uri), ";lr;transport=udp;x=%41=b|");
+        assert_eq!(shown(";lr;", Owner::Uri), ";lr");
+        for (text, rule, at) in [
+            (";", None, 0),
+            (";;", Some(Rule::Parameter), 1),
+            (";;lr", Some(Rule::Parameter), 1),
+            (";lr ", Some(Rule::Parameter), 3),
+            ("; lr", Some(Rule::Parameter), 1),
+            (";a=", Some(Rule::Parameter), 1),
+            (";=a", Some(Rule::Parameter), 1),
+            (";a=%4", Some(Rule::Escape), 3),
+            (";a=\"b\"", Some(Rule::Parameter), 1),
+            (";lr;LR", Some(Rule::ParameterTwice), 3),
+            (";maddr=a;maddr=b", Some(Rule::ParameterTwice), 8),
+        ] {
+            let error = read(text, Owner::Uri).err();
+            assert_eq!(error, rule.map(|rule| Error::new(rule, at)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_header_parameter_is_refused() {
+        for (text, rule, at) in [
+            (";", Rule::Parameter, 1),
+            (";;", Rule::Parameter, 1),
+            (";a;;b", Rule::Parameter, 3),
+            (";a;", Rule::Parameter, 3),
+            (";a=", Rule::Parameter, 3),
+            (";a=,", Rule::Parameter, 3),
+            (";a b", Rule::Parameter, 2),
+            (";a=1 2", Rule::Parameter, 4),
+            (";a=\"b", Rule::Quote, 3),
+            (";a=b\0c", Rule::Parameter, 4),
+            ("a", Rule::Parameter, 0),
+            (";branch=1;BRANCH=2", Rule::ParameterTwice, 9),
+        ] {
+            assert_eq!(read(text, Owner::Via).err(), Some(Error::new(rule, at)), "{text}");
+        }
+        assert!(read(";x;x", Owner::Via).is_ok(), "nobody decides by it");
+        assert!(read(";tag=1;tag=2", Owner::NameAddr).is_err());
+    }
 }

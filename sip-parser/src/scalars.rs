@@ -1,31 +1,43 @@
 //! Headers whose value is a number or a word.
 
-use crate::chars::{is_token, number, token, trim, white, word};
+use std::fmt;
+
+use crate::chars::{self, TOKEN, WORD, number, offset, trim, white};
 use crate::error::{Error, Rule};
+use crate::grammar::Text;
 
 /// CSeq (RFC 3261 §20.16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CSeq<'a> {
     /// Below 2**31 (RFC 3261 §8.1.1.5).
     pub number: u32,
-    /// The method.
+    /// The method; compared with case.
     pub method: &'a [u8],
 }
 
 impl<'a> CSeq<'a> {
     /// `1*DIGIT LWS Method`
     ///
+    /// RFC 3261 §8.1.1.5: "The sequence number value MUST be expressible as a 32-bit unsigned integer and
+    /// MUST be less than 2**31."
+    ///
     /// # Errors
     /// [`Rule::CSeq`]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        let error = Error::new(Rule::CSeq, 0);
-        let space = text.iter().position(|&c| white(c)).ok_or(error)?;
-        let number = number(&text[..space]).filter(|&n| n < 1 << 31).ok_or(error)?;
-        let method = trim(&text[space..]);
-        if !is_token(method) {
-            return Err(error);
+        let digits = text.iter().take_while(|c| c.is_ascii_digit()).count();
+        let (digits, rest) = text.split_at(digits);
+        let method = trim(rest);
+        let number = number(digits).filter(|&n| n < 1 << 31).ok_or(Error::new(Rule::CSeq, 0))?;
+        if !rest.first().is_some_and(|&c| white(c)) || !chars::all(TOKEN, method) {
+            return Err(Error::new(Rule::CSeq, digits.len()));
         }
         Ok(Self { number: number as u32, method })
+    }
+}
+
+impl fmt::Display for CSeq<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.number, Text(self.method))
     }
 }
 
@@ -37,7 +49,8 @@ pub fn max_forwards(text: &[u8]) -> Result<u8, Error> {
     number(text).and_then(|n| n.try_into().ok()).ok_or(Error::new(Rule::MaxForwards, 0))
 }
 
-/// Content-Length: any number of digits that fits 64 bits (RFC 3261 §20.14).
+/// Content-Length: any number that fits 64 bits; whoever asks holds it against the bytes that there are
+/// (RFC 3261 §20.14).
 ///
 /// # Errors
 /// [`Rule::ContentLength`]
@@ -45,7 +58,8 @@ pub fn content_length(text: &[u8]) -> Result<u64, Error> {
     number(text).ok_or(Error::new(Rule::ContentLength, 0))
 }
 
-/// Expires in seconds; larger numbers are the largest (RFC 3261 §20.19: 0 to 2**32-1).
+/// Expires in seconds; larger numbers are the largest (RFC 3261 §20.19: "an integer number of seconds (in
+/// decimal) between 0 and (2**32)-1").
 ///
 /// # Errors
 /// [`Rule::Expires`]
@@ -56,25 +70,102 @@ pub fn expires(text: &[u8]) -> Result<u32, Error> {
     Ok(number(text).and_then(|n| n.try_into().ok()).unwrap_or(u32::MAX))
 }
 
-/// Call-ID: `word [ "@" word ]` (RFC 3261 §20.8).
+/// Call-ID: `callid = word [ "@" word ]` (RFC 3261 §20.8). Compared with case, byte by byte.
 ///
 /// # Errors
 /// [`Rule::CallId`]
 pub fn call_id(text: &[u8]) -> Result<&[u8], Error> {
-    let mut words = text.splitn(2, |&c| c == b'@');
-    if words.all(|w| !w.is_empty() && w.iter().all(|&c| word(c))) {
-        return Ok(text);
+    let first = chars::run(WORD, text);
+    let end = match text.get(first) {
+        Some(b'@') => first + 1 + chars::run(WORD, &text[first + 1..]),
+        _ => first,
+    };
+    if first == 0 || end < text.len() || text.ends_with(b"@") {
+        return Err(Error::new(Rule::CallId, end));
     }
-    Err(Error::new(Rule::CallId, 0))
+    Ok(text)
 }
 
-/// The option tags of one Require, Proxy-Require, Supported or Unsupported value.
+/// The option tags of one line of Require, Proxy-Require, Supported or Unsupported:
+/// `option-tag *(COMMA option-tag)` (RFC 3261 §20.29, §20.32). A line without any has none: Supported may
+/// be empty (§20.37).
 ///
 /// # Errors
 /// [`Rule::OptionTag`] for each element that is not a token.
 pub fn option_tags(text: &[u8]) -> impl Iterator<Item = Result<&[u8], Error>> {
-    text.split(|&c| c == b',')
-        .map(trim)
-        .filter(|tag| !tag.is_empty())
-        .map(|tag| if tag.iter().all(|&c| token(c)) { Ok(tag) } else { Err(Error::new(Rule::OptionTag, 0)) })
+    let empty = trim(text).is_empty();
+    text.split(|&c| c == b',').filter(move |_| !empty).map(move |element| {
+        let tag = trim(element);
+        if chars::all(TOKEN, tag) { Ok(tag) } else { Err(Error::new(Rule::OptionTag, offset(text, tag))) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cseq_is_a_number_below_two_to_the_31_and_a_method() {
+        let cseq = |text: &'static str| CSeq::parse(text.as_bytes());
+        assert_eq!(cseq("0009\r\n  INVITE"), Ok(CSeq { number: 9, method: b"INVITE" }));
+        assert_eq!(cseq("2147483647 A").map(|c| c.number), Ok((1 << 31) - 1));
+        for (text, at) in [
+            ("", 0),
+            ("INVITE", 0),
+            ("2147483648 INVITE", 0),
+            ("36893488147419103232 REGISTER", 0),
+            ("-1 INVITE", 0),
+            ("1", 1),
+            ("1 ", 1),
+            ("1INVITE", 1),
+            ("1 INVITE x", 1),
+            ("1 IN\0VITE", 1),
+        ] {
+            assert_eq!(cseq(text), Err(Error::new(Rule::CSeq, at)), "{text}");
+        }
+    }
+
+    #[test]
+    fn max_forwards_fits_a_byte() {
+        assert_eq!(max_forwards(b"0068"), Ok(68));
+        assert_eq!(max_forwards(b"0"), Ok(0));
+        assert_eq!(max_forwards(b"255"), Ok(255));
+        for text in ["", "256", "300", "-1", "+7", "7 0", "0x7"] {
+            assert_eq!(max_forwards(text.as_bytes()), Err(Error::new(Rule::MaxForwards, 0)), "{text}");
+        }
+    }
+
+    #[test]
+    fn content_length_and_expires_are_checked_numbers() {
+        assert_eq!(content_length(b"0"), Ok(0));
+        assert_eq!(content_length(b"18446744073709551615"), Ok(u64::MAX));
+        for text in ["", "-999", "5,5", "1e3", "18446744073709551616"] {
+            assert_eq!(content_length(text.as_bytes()), Err(Error::new(Rule::ContentLength, 0)), "{text}");
+        }
+        assert_eq!(expires(b"3600"), Ok(3600));
+        assert_eq!(expires(&[b'9'; 100]), Ok(u32::MAX));
+        assert_eq!(expires(b"-1"), Err(Error::new(Rule::Expires, 0)));
+        assert_eq!(expires(b""), Err(Error::new(Rule::Expires, 0)));
+    }
+
+    #[test]
+    fn a_call_id_is_one_or_two_words() {
+        for text in ["a", "a@b", "intmeth.word%ZK-!.*_+'@word`~)(><:\\/\"][?}{"] {
+            assert_eq!(call_id(text.as_bytes()), Ok(text.as_bytes()));
+        }
+        for (text, at) in
+            [("", 0), ("@", 1), ("a@", 2), ("@b", 2), ("a@b@c", 3), ("a b", 1), ("a\0", 1), ("a,b", 1)]
+        {
+            assert_eq!(call_id(text.as_bytes()), Err(Error::new(Rule::CallId, at)), "{text}");
+        }
+    }
+
+    #[test]
+    fn option_tags_are_tokens() {
+        let tags = |text: &'static str| option_tags(text.as_bytes()).collect::<Vec<_>>();
+        assert_eq!(tags("100rel ,\r\n timer"), [Ok(&b"100rel"[..]), Ok(b"timer")]);
+        assert_eq!(tags(""), []);
+        assert_eq!(tags("a,,b"), [Ok(&b"a"[..]), Err(Error::new(Rule::OptionTag, 2)), Ok(b"b")]);
+        assert_eq!(tags("a b"), [Err(Error::new(Rule::OptionTag, 0))]);
+    }
 }

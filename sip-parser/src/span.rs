@@ -5,7 +5,7 @@
 pub struct Span {
     /// First byte.
     pub start: u16,
-    /// One past the last byte; never below `start`.
+    /// One past the last byte.
     pub end: u16,
 }
 
@@ -18,12 +18,12 @@ impl Span {
 
     /// Number of bytes.
     pub const fn len(self) -> usize {
-        (self.end - self.start) as usize
+        self.end.saturating_sub(self.start) as usize
     }
 
     /// Nothing in it.
     pub const fn is_empty(self) -> bool {
-        self.start == self.end
+        self.start >= self.end
     }
 
     /// The range for indexing.

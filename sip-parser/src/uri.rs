@@ -1,11 +1,14 @@
 //! URIs: SIP and SIPS in full (RFC 3261 §19.1), tel (RFC 3966) and others as far as a proxy needs them.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::chars::{hex, host as host_char, number, user as user_char};
+use nom::Parser;
+
+use crate::chars::{self, URI, USER};
 use crate::error::{Error, Rule};
-use crate::params::{Param, Params};
+use crate::grammar::{Parsed, Text, broken, escaped, rule, whole};
+use crate::host::{Host, HostPort, host_port};
+use crate::params::{Owner, Param, Params};
 
 /// A URI's scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,28 +23,6 @@ pub enum Scheme {
     Other,
 }
 
-/// `host = hostname / IPv4address / IPv6reference`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Host<'a> {
-    /// A host name, as written.
-    Name(&'a [u8]),
-    /// An IPv4 address.
-    V4(Ipv4Addr),
-    /// An IPv6 address; written in brackets.
-    V6(Ipv6Addr),
-}
-
-impl Host<'_> {
-    /// The address; `None` for a name.
-    pub const fn ip(&self) -> Option<IpAddr> {
-        match *self {
-            Self::Name(_) => None,
-            Self::V4(ip) => Some(IpAddr::V4(ip)),
-            Self::V6(ip) => Some(IpAddr::V6(ip)),
-        }
-    }
-}
-
 /// A parsed URI; its parts are slices of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uri<'a> {
@@ -49,7 +30,8 @@ pub struct Uri<'a> {
     pub text: &'a [u8],
     /// Its scheme.
     pub scheme: Scheme,
-    /// The user part as written, escapes included; for `tel:` the number; `None`: there is no `@`.
+    /// The user part as written, escapes included, up to `:` or `@`; for `tel:` the number. `None`: there
+    /// is no `@`. What stands behind a `;` in it belongs to it (RFC 4475 §3.1.1.9).
     pub user: Option<&'a [u8]>,
     /// What stands between `:` and `@`.
     pub password: Option<&'a [u8]>,
@@ -57,9 +39,9 @@ pub struct Uri<'a> {
     pub host: Option<Host<'a>>,
     /// The host as written: IPv6 with its brackets; empty where there is none.
     pub host_text: &'a [u8],
-    /// The port; `None`: not written.
+    /// The port, 1 to 65,535; `None`: not written.
     pub port: Option<u16>,
-    /// The URI's parameters.
+    /// The URI's parameters; of other schemes than SIP, SIPS and tel none.
     pub params: Params<'a>,
     /// What follows `?`.
     pub headers: Option<&'a [u8]>,
@@ -69,24 +51,43 @@ impl<'a> Uri<'a> {
     /// Parses a URI; all of `text` has to be one.
     ///
     /// # Errors
-    /// The first rule that it breaks.
+    /// The first rule that it breaks: [`Rule::UriScheme`], [`Rule::UriCharacter`], [`Rule::UriUser`],
+    /// [`Rule::Escape`], [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`], [`Rule::Parameter`],
+    /// [`Rule::ParameterTwice`].
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        if let Some(at) = text.iter().position(|&c| c <= b' ' || matches!(c, b'<' | b'>' | b'"' | 0x7f)) {
-            return Err(Error::new(Rule::UriCharacter, at));
+        let uri = whole(text, Rule::UriCharacter, Self::read);
+        uri.map_err(|error| match text.get(error.at) {
+            Some(&c) if c != b'%' && !chars::is(URI, c) => Error::new(Rule::UriCharacter, error.at),
+            _ => error,
+        })
+    }
+
+    /// Parses a Request-URI.
+    ///
+    /// # Errors
+    /// As [`Uri::parse`]; [`Rule::RequestUriBrackets`]: RFC 3261 §7.1, "The Request-URI MUST NOT contain
+    /// unescaped spaces or control characters and MUST NOT be enclosed in "<>"";
+    /// [`Rule::UriHeaders`]: RFC 3261 §19.1.1, Table 1 allows no headers in it.
+    pub fn request(text: &'a [u8]) -> Result<Self, Error> {
+        if let [b'<' | b'"', ..] = text {
+            return Err(Error::new(Rule::RequestUriBrackets, 0));
         }
-        let colon = memchr::memchr(b':', text).ok_or(Error::new(Rule::UriScheme, 0))?;
-        let scheme = scheme(&text[..colon])?;
-        let rest = &text[colon + 1..];
-        let at = colon + 1;
+        let uri = Self::parse(text)?;
+        match uri.headers {
+            Some(headers) => Err(Error::new(Rule::UriHeaders, text.len() - headers.len() - 1)),
+            None => Ok(uri),
+        }
+    }
+
+    fn read(text: &'a [u8]) -> Parsed<'a, Self> {
+        let (rest, scheme) = scheme(text)?;
         match scheme {
-            Scheme::Sip | Scheme::Sips => Self::sip(text, scheme, rest).map_err(|e| e.shifted(at)),
-            Scheme::Tel => {
-                let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
-                let params = Params::check(&rest[end..]).map_err(|e| e.shifted(at + end))?;
-                let user = Some(&rest[..end]);
-                Ok(Self { user, params, ..Self::opaque(text, scheme) })
+            Scheme::Sip | Scheme::Sips => Self::sip(text, scheme, rest),
+            Scheme::Tel => Self::tel(text, rest),
+            Scheme::Other => {
+                let (rest, _) = rule(Rule::UriCharacter, escaped(URI)).parse(rest)?;
+                Ok((rest, Self::opaque(text, scheme)))
             }
-            Scheme::Other => Ok(Self::opaque(text, scheme)),
         }
     }
 
@@ -99,48 +100,53 @@ impl<'a> Uri<'a> {
             host: None,
             host_text: &[],
             port: None,
-            params: Params(&[]),
+            params: Params::none(),
             headers: None,
         }
     }
 
-    /// `[ userinfo "@" ] hostport uri-parameters [ headers ]`
-    fn sip(text: &'a [u8], scheme: Scheme, rest: &'a [u8]) -> Result<Self, Error> {
-        // "@" stands in no other part unescaped, so the last one ends the userinfo.
-        let at_sign = memchr::memrchr(b'@', before_headers(rest));
-        let (user, password) = match at_sign {
-            Some(end) => userinfo(&rest[..end])?,
-            None => (None, None),
+    /// `telephone-uri = "tel:" telephone-subscriber` (RFC 3966 §3): the number, and parameters.
+    fn tel(text: &'a [u8], rest: &'a [u8]) -> Parsed<'a, Self> {
+        let len = memchr::memchr(b';', rest).unwrap_or(rest.len());
+        let number = &rest[..len];
+        if !chars::all(USER, number) {
+            return broken(Rule::UriUser, &rest[chars::run(USER, number)..]);
+        }
+        let (end, params) = Params::read(&rest[len..], Owner::Uri)?;
+        Ok((end, Self { user: Some(number), params, ..Self::opaque(text, Scheme::Tel) }))
+    }
+
+    /// `[ userinfo ] hostport uri-parameters [ headers ]`
+    #[inline]
+    fn sip(text: &'a [u8], scheme: Scheme, rest: &'a [u8]) -> Parsed<'a, Self> {
+        let (rest, (user, password)) = match memchr::memchr(b'@', rest) {
+            Some(_) => userinfo(rest)?,
+            None => (rest, (None, None)),
         };
-        let host_start = at_sign.map_or(0, |at| at + 1);
-        let (host, host_text, port) =
-            host_port(&rest[host_start..], b";?").map_err(|e| e.shifted(host_start))?;
-        let tail = &rest[host_start + host_text.len()..];
-        let tail = &tail[tail.iter().position(|c| matches!(c, b';' | b'?')).unwrap_or(tail.len())..];
-        let headers_at = memchr::memchr(b'?', tail);
-        let params = &tail[..headers_at.unwrap_or(tail.len())];
-        let params_at = rest.len() - tail.len();
-        escapes(params).map_err(|e| e.shifted(params_at))?;
-        Ok(Self {
-            text,
-            scheme,
-            user,
-            password,
-            host: Some(host),
-            host_text,
-            port,
-            params: Params::check(params).map_err(|e| e.shifted(params_at))?,
-            headers: headers_at.map(|at| &tail[at + 1..]),
-        })
+        let (rest, HostPort { host, host_text, port, .. }) = host_port(rest)?;
+        if !matches!(rest.first(), None | Some(b';' | b'?')) {
+            return broken(Rule::Host, rest);
+        }
+        let (rest, params) = Params::read(rest, Owner::Uri)?;
+        let (rest, headers) = match rest {
+            [b'?', headers @ ..] => {
+                let (rest, headers) = rule(Rule::UriCharacter, escaped(URI)).parse(headers)?;
+                (rest, Some(headers))
+            }
+            _ => (rest, None),
+        };
+        let host = Some(host);
+        Ok((rest, Self { text, scheme, user, password, host, host_text, port, params, headers }))
     }
 
     /// The URI parameter of this name, compared without case.
+    #[inline]
     pub fn param(&self, name: &[u8]) -> Option<Param<'a>> {
         self.params.get(name)
     }
 
     /// SIP or SIPS.
-    pub fn is_sip(&self) -> bool {
+    pub const fn is_sip(&self) -> bool {
         matches!(self.scheme, Scheme::Sip | Scheme::Sips)
     }
 
@@ -152,168 +158,193 @@ impl<'a> Uri<'a> {
 
 impl fmt::Display for Uri<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lossy = String::from_utf8_lossy;
         match self.scheme {
             Scheme::Sip => f.write_str("sip:")?,
             Scheme::Sips => f.write_str("sips:")?,
-            Scheme::Tel => write!(f, "tel:{}", lossy(self.user.unwrap_or(&[])))?,
-            Scheme::Other => return write!(f, "{}", lossy(self.text)),
+            Scheme::Tel => return write!(f, "tel:{}{}", Text(self.user.unwrap_or_default()), self.params),
+            Scheme::Other => return Text(self.text).fmt(f),
         }
-        if let (true, Some(user)) = (self.is_sip(), self.user) {
-            write!(f, "{}", lossy(user))?;
-            self.password.iter().try_for_each(|password| write!(f, ":{}", lossy(password)))?;
+        if let Some(user) = self.user {
+            Text(user).fmt(f)?;
+            self.password.iter().try_for_each(|password| write!(f, ":{}", Text(password)))?;
             f.write_str("@")?;
         }
-        self.host.iter().try_for_each(|host| write!(f, "{host}"))?;
+        self.host.iter().try_for_each(|host| host.fmt(f))?;
         self.port.iter().try_for_each(|port| write!(f, ":{port}"))?;
-        write!(f, "{}", lossy(self.params.text()))?;
-        self.headers.iter().try_for_each(|headers| write!(f, "?{}", lossy(headers)))
+        self.params.fmt(f)?;
+        self.headers.iter().try_for_each(|headers| write!(f, "?{}", Text(headers)))
     }
 }
 
-impl fmt::Display for Host<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => write!(f, "{}", String::from_utf8_lossy(name)),
-            Self::V4(ip) => write!(f, "{ip}"),
-            Self::V6(ip) => write!(f, "[{ip}]"),
-        }
+/// `scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )`, and the colon behind it.
+#[inline]
+fn scheme(text: &[u8]) -> Parsed<'_, Scheme> {
+    let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.');
+    let len = text.iter().take_while(|&&c| legal(c)).count();
+    if !text.first().is_some_and(u8::is_ascii_alphabetic) || text.get(len) != Some(&b':') {
+        return broken(Rule::UriScheme, &text[len..]);
     }
-}
-
-fn scheme(text: &[u8]) -> Result<Scheme, Error> {
-    let legal = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.');
-    if !text.first().is_some_and(u8::is_ascii_alphabetic) || !text.iter().all(legal) {
-        return Err(Error::new(Rule::UriScheme, 0));
-    }
-    Ok(match text {
+    let scheme = match &text[..len] {
         t if t.eq_ignore_ascii_case(b"sip") => Scheme::Sip,
         t if t.eq_ignore_ascii_case(b"sips") => Scheme::Sips,
         t if t.eq_ignore_ascii_case(b"tel") => Scheme::Tel,
         _ => Scheme::Other,
-    })
-}
-
-/// The headers part may hold an escaped URI, but no bare "@" that belongs to the userinfo; a user part
-/// may hold "?". So headers begin at the first "?" behind the last "@" that precedes a host.
-fn before_headers(rest: &[u8]) -> &[u8] {
-    let Some(question) = memchr::memchr(b'?', rest) else { return rest };
-    if memchr::memchr(b'@', &rest[..question]).is_some() || memchr::memchr(b'@', &rest[question..]).is_none()
-    {
-        return &rest[..question];
-    }
-    rest
+    };
+    Ok((&text[len + 1..], scheme))
 }
 
 type UserInfo<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
-fn userinfo(text: &[u8]) -> Result<UserInfo<'_>, Error> {
-    let colon = memchr::memchr(b':', text);
-    let user = &text[..colon.unwrap_or(text.len())];
-    if user.is_empty() {
-        return Err(Error::new(Rule::UriUser, 0));
+/// `userinfo = ( user / telephone-subscriber ) [ ":" password ] "@"`. An `@` stands in no other part of a
+/// URI unescaped, so where there is one, there is a user.
+#[inline]
+fn userinfo(input: &[u8]) -> Parsed<'_, UserInfo<'_>> {
+    let (mut rest, user) = rule(Rule::UriUser, escaped(USER)).parse(input)?;
+    let mut password = None;
+    if let [b':', after @ ..] = rest {
+        let found;
+        // password = *( … ): it may be empty.
+        (rest, found) = match after {
+            [b'@', ..] => (after, &after[..0]),
+            _ => rule(Rule::UriUser, escaped(USER)).parse(after)?,
+        };
+        password = Some(found);
     }
-    if let Some(at) = text.iter().position(|&c| !user_char(c)) {
-        return Err(Error::new(Rule::UriUser, at));
-    }
-    escapes(text)?;
-    Ok((Some(user), colon.map(|at| &text[at + 1..])))
-}
-
-fn escapes(text: &[u8]) -> Result<(), Error> {
-    for at in memchr::memchr_iter(b'%', text) {
-        let digits = text.get(at + 1..at + 3);
-        if !digits.is_some_and(|d| d.iter().all(|&c| hex(c))) {
-            return Err(Error::new(Rule::Escape, at));
-        }
-    }
-    Ok(())
-}
-
-/// `host [ ":" port ]`, up to one of `ends` or the end; white space around the colon is taken
-/// (RFC 3261 §20.42 allows it in Via; URIs have none, they were checked before).
-pub(crate) fn host_port<'a>(text: &'a [u8], ends: &[u8]) -> Result<(Host<'a>, &'a [u8], Option<u16>), Error> {
-    let len = text.iter().position(|c| ends.contains(c)).unwrap_or(text.len());
-    let part = &text[..len];
-    let host_len = if part.first() == Some(&b'[') {
-        memchr::memchr(b']', part).ok_or(Error::new(Rule::Ipv6Reference, 0))? + 1
-    } else if memchr::memchr_iter(b':', part).nth(1).is_some() {
-        // An IPv6 address without brackets: nobody can tell its port (RFC 5118 §4.2).
-        return Err(Error::new(Rule::Ipv6Reference, 0));
-    } else {
-        part.iter().position(|&c| !host_char(c)).unwrap_or(part.len())
-    };
-    let host_text = &part[..host_len];
-    let host = host(host_text)?;
-    let after = &part[host_len..];
-    let mut at = after.iter().position(|&c| !crate::chars::white(c)).unwrap_or(after.len());
-    if at == after.len() {
-        return Ok((host, host_text, None));
-    }
-    if after[at] != b':' {
-        return Err(Error::new(Rule::Host, host_len + at));
-    }
-    at += 1;
-    let digits = crate::chars::trim(&after[at..]);
-    match number(digits) {
-        Some(port @ 1..=65_535) => Ok((host, host_text, Some(port as u16))),
-        _ => Err(Error::new(Rule::Port, host_len + at)),
+    match rest {
+        [b'@', rest @ ..] => Ok((rest, (Some(user), password))),
+        _ => broken(Rule::UriUser, rest),
     }
 }
 
-fn host(text: &[u8]) -> Result<Host<'_>, Error> {
-    match text {
-        [] => Err(Error::new(Rule::Host, 0)),
-        [b'[', inner @ .., b']'] => ipv6(inner).map(Host::V6).ok_or(Error::new(Rule::Ipv6Reference, 0)),
-        _ => {
-            let last = text.rsplit(|c| *c == b'.').find(|label| !label.is_empty()).unwrap_or(&[]);
-            if !last.iter().all(u8::is_ascii_digit) {
-                return Ok(Host::Name(text));
-            }
-            // RFC 3261 §25.1: the last label of a host name begins with a letter, so this is an address.
-            let ip = std::str::from_utf8(text).ok().and_then(|t| t.parse::<Ipv4Addr>().ok());
-            ip.map(Host::V4).ok_or(Error::new(Rule::Host, 0))
-        }
-    }
-}
-
-/// An IPv6 address without brackets. Three colons before an embedded IPv4 address are taken as two: the
-/// grammar of RFC 3261 allowed them by mistake (RFC 5118 §4.10).
-pub(crate) fn ipv6(text: &[u8]) -> Option<Ipv6Addr> {
-    let text = std::str::from_utf8(text).ok()?;
-    if let Ok(ip) = text.parse() {
-        return Some(ip);
-    }
-    let (head, tail) = text.split_once(":::")?;
-    let tail = tail.parse::<Ipv4Addr>().ok()?;
-    let mut buffer = [0; 64];
-    let len = head.len() + 2;
-    buffer.get_mut(..head.len())?.copy_from_slice(head.as_bytes());
-    buffer.get_mut(head.len()..len)?.copy_from_slice(b"::");
-    let prefix: Ipv6Addr = std::str::from_utf8(buffer.get(..len)?).ok()?.parse().ok()?;
-    let [.., low_a, low_b] = tail.to_ipv6_mapped().segments();
-    let mut segments = prefix.segments();
-    if segments[6..] != [0, 0] {
-        return None;
-    }
-    segments[6..].copy_from_slice(&[low_a, low_b]);
-    Some(segments.into())
-}
-
-/// Percent-decodes `text` once into `buffer`; bytes that do not fit are left out.
+/// Percent-decodes `text` once into `buffer`; what does not fit is left out. An escape without two digits
+/// stays as it is.
 pub fn percent_decode<'b>(text: &[u8], buffer: &'b mut [u8]) -> &'b [u8] {
     let (mut read, mut written) = (0, 0);
     while let (Some(&c), Some(slot)) = (text.get(read), buffer.get_mut(written)) {
-        let escaped = text.get(read + 1..read + 3).filter(|_| c == b'%').and_then(byte_of);
-        read += if escaped.is_some() { 3 } else { 1 };
-        *slot = escaped.unwrap_or(c);
+        let decoded = match &text[read..] {
+            [b'%', high, low, ..] => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        read += if decoded.is_some() { 3 } else { 1 };
+        *slot = decoded.unwrap_or(c);
         written += 1;
     }
     &buffer[..written]
 }
 
-fn byte_of(digits: &[u8]) -> Option<u8> {
-    let digit = |c: u8| char::from(c).to_digit(16);
-    let [high, low] = digits else { return None };
-    u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri<'_> {
+        Uri::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    #[test]
+    fn the_parts_of_a_sip_uri() {
+        let uri = uri("SIPS:a;b?c:pw@[2001:db8::1]:5061;transport=TCP;lr;x=%20?Subject=a%20b&p=1");
+        assert_eq!(uri.scheme, Scheme::Sips);
+        assert_eq!(uri.user, Some(&b"a;b?c"[..]));
+        assert_eq!(uri.password, Some(&b"pw"[..]));
+        assert_eq!(uri.host, Some(Host::V6("2001:db8::1".parse().expect("an address"))));
+        assert_eq!(uri.host_text, b"[2001:db8::1]");
+        assert_eq!(uri.port, Some(5061));
+        assert_eq!(uri.params.value(b"transport"), Some(&b"TCP"[..]));
+        assert!(uri.is_loose_router() && uri.is_sip());
+        assert_eq!(uri.headers, Some(&b"Subject=a%20b&p=1"[..]));
+    }
+
+    #[test]
+    fn users_as_clients_write_them() {
+        for (text, user) in [
+            ("sip:*33123@h", Some("*33123")),
+            ("sip:#31#123@h", Some("#31#123")),
+            ("sip:+1-(303)-555;phone-context=+1@h", Some("+1-(303)-555;phone-context=+1")),
+            ("sip:user;par=u%40example.net@example.com", Some("user;par=u%40example.net")),
+            ("sip:sips%3Auser%40example.com@example.net", Some("sips%3Auser%40example.com")),
+            ("sip:null-%00-null@h", Some("null-%00-null")),
+            ("sip:j\u{fc}rgen@h", Some("j\u{fc}rgen")),
+            ("sip:u:@h", Some("u")),
+            ("sip:h", None),
+        ] {
+            assert_eq!(uri(text).user, user.map(str::as_bytes), "{text}");
+        }
+        assert_eq!(uri("sip:u:@h").password, Some(&b""[..]));
+    }
+
+    #[test]
+    fn other_schemes_are_kept_whole() {
+        let tel = uri("tel:+1-303-555;ext=7");
+        assert_eq!((tel.scheme, tel.user), (Scheme::Tel, Some(&b"+1-303-555"[..])));
+        assert_eq!(tel.params.value(b"ext"), Some(&b"7"[..]));
+        for text in ["isbn:2983792873", "http://www.example.com/?a=b", "soap.beep://192.0.2.103:3002"] {
+            assert_eq!((uri(text).scheme, uri(text).host), (Scheme::Other, None));
+            assert_eq!(uri(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_uri_is_refused() {
+        for (text, rule, at) in [
+            ("", Rule::UriScheme, 0),
+            ("user@example.com", Rule::UriScheme, 4),
+            ("1sip:h", Rule::UriScheme, 4),
+            (":h", Rule::UriScheme, 0),
+            (" sip:h", Rule::UriCharacter, 0),
+            ("sip:h ", Rule::UriCharacter, 5),
+            ("sip:a b@h", Rule::UriCharacter, 5),
+            ("sip:a\0@h", Rule::UriCharacter, 5),
+            ("sip:a@h; lr", Rule::UriCharacter, 8),
+            ("sip:a@h>", Rule::UriCharacter, 7),
+            ("sip:", Rule::Host, 4),
+            ("sip:@h", Rule::UriUser, 4),
+            ("sip:a@", Rule::Host, 6),
+            ("sip:a@b@c", Rule::Host, 7),
+            ("sip:a:b:c@h", Rule::UriUser, 7),
+            ("sip:a^b@h", Rule::UriUser, 5),
+            ("sip:a%4@h", Rule::Escape, 5),
+            ("sip:2001:db8::10", Rule::Ipv6Reference, 4),
+            ("sip:h:0", Rule::Port, 6),
+            ("sip:h:5060:1", Rule::Host, 10),
+            ("sip:h;;a", Rule::Parameter, 6),
+            ("sip:h;lr;lr", Rule::ParameterTwice, 8),
+            ("sip:h?", Rule::UriCharacter, 6),
+            ("sip:h?a=%", Rule::Escape, 8),
+            ("tel:", Rule::UriUser, 4),
+            ("tel:a b", Rule::UriCharacter, 5),
+            ("isbn:", Rule::UriCharacter, 5),
+            ("isbn:a b", Rule::UriCharacter, 6),
+        ] {
+            assert_eq!(Uri::parse(text.as_bytes()), Err(Error::new(rule, at)), "{text}");
+        }
+    }
+
+    /// RFC 3261 §7.1: "The Request-URI MUST NOT contain unescaped spaces or control characters and MUST
+    /// NOT be enclosed in "<>"."
+    #[test]
+    fn a_request_uri_has_neither_brackets_nor_headers() {
+        let refused = |text: &str| Uri::request(text.as_bytes()).expect_err(text);
+        assert_eq!(refused("<sip:user@example.com>"), Error::new(Rule::RequestUriBrackets, 0));
+        let escaped = "sip:user@example.com?Route=%3Csip:example.com%3E";
+        assert_eq!(refused(escaped), Error::new(Rule::UriHeaders, 20));
+        assert_eq!(refused("sip:a b"), Error::new(Rule::UriCharacter, 5));
+        assert!(Uri::request(b"sip:user@example.com;lr").is_ok());
+    }
+
+    #[test]
+    fn escapes_are_decoded_once() {
+        let mut buffer = [0; 16];
+        let mut decode = |text: &'static str| percent_decode(text.as_bytes(), &mut buffer).to_vec();
+        assert_eq!(decode("a%3Bb"), b"a;b");
+        assert_eq!(decode("%25%34%31"), b"%41");
+        assert_eq!(decode("%00"), b"\0");
+        assert_eq!(decode("%4"), b"%4");
+        assert_eq!(decode("%zz%"), b"%zz%");
+        assert_eq!(decode("%30123456789abcdef"), b"0123456789abcdef");
+        assert_eq!(decode("0123456789abcdefg"), b"0123456789abcdef", "one more than fits");
+    }
 }

@@ -3,19 +3,23 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::chars::{number, token, trim, white};
-use crate::error::{Error, Rule};
-use crate::params::{Param, Params};
-use crate::uri::{Host, host_port, ipv6};
+use nom::Parser;
+use nom::bytes::complete::{tag_no_case, take_while1};
 
-/// `sent-protocol LWS sent-by *( SEMI via-params )`
+use crate::chars::{number, white};
+use crate::error::{Error, Rule};
+use crate::grammar::{Broken, Parsed, Text, broken, rule, separator, token, whole};
+use crate::host::{Host, address, port, sent_by};
+use crate::params::{Owner, Param, Params};
+
+/// `via-parm = sent-protocol LWS sent-by *( SEMI via-params )`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Via<'a> {
     /// All of it, as written.
     pub text: &'a [u8],
     /// The protocol's version, `2.0` as a rule.
     pub version: &'a [u8],
-    /// The transport as written.
+    /// The transport as written; need not be one that anybody knows (RFC 4475 §3.1.1.10).
     pub transport: &'a [u8],
     /// The host of sent-by.
     pub host: Host<'a>,
@@ -40,40 +44,35 @@ impl<'a> Via<'a> {
     /// Parses one value of a Via list.
     ///
     /// # Errors
-    /// [`Rule::Via`], and the rules of host, port and parameters.
+    /// [`Rule::Via`], [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`], [`Rule::Parameter`],
+    /// [`Rule::ParameterTwice`], [`Rule::Quote`].
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        let mut at = 0;
-        let protocol = part(text, &mut at)?;
-        slash(text, &mut at)?;
-        let version = part(text, &mut at)?;
-        slash(text, &mut at)?;
-        let transport = part(text, &mut at)?;
-        if !protocol.eq_ignore_ascii_case(b"SIP") || !text.get(at).is_some_and(|&c| white(c)) {
-            return Err(Error::new(Rule::Via, at));
-        }
-        skip_white(text, &mut at);
-        let rest = &text[at..];
-        let end = memchr::memchr(b';', rest).unwrap_or(rest.len());
-        let (host, _, port) = host_port(rest, b";").map_err(|e| e.shifted(at))?;
-        let params = Params::check(&rest[end..]).map_err(|e| e.shifted(at + end))?;
-        let via = Self { text, version, transport, host, sent_by: trim(&rest[..end]), port, params };
-        via.check_rport().ok_or(Error::new(Rule::Port, at + end))?;
-        Ok(via)
+        whole(text, Rule::Via, Self::read)
     }
 
-    fn check_rport(&self) -> Option<()> {
-        match self.params.get(b"rport") {
-            None => Some(()),
-            Some(param) => param.value.is_none_or(|v| port_of(v).is_some()).then_some(()),
+    #[inline]
+    fn read(text: &'a [u8]) -> Parsed<'a, Self> {
+        let (rest, (version, transport)) = rule(Rule::Via, sent_protocol()).parse(text)?;
+        let (rest, at) = sent_by(rest)?;
+        let (rest, params) = Params::read(rest, Owner::Via)?;
+        // response-port = "rport" [EQUAL 1*DIGIT] (RFC 3581 §8)
+        if let Some(value) = params.value(b"rport")
+            && port(value).is_none()
+        {
+            return broken(Rule::Port, rest);
         }
+        let (host, sent_by, port) = (at.host, at.text, at.port);
+        Ok((rest, Self { text, version, transport, host, sent_by, port, params }))
     }
 
     /// The parameter of this name, compared without case.
+    #[inline]
     pub fn param(&self, name: &[u8]) -> Option<Param<'a>> {
         self.params.get(name)
     }
 
     /// `branch`
+    #[inline]
     pub fn branch(&self) -> Option<&'a [u8]> {
         self.params.value(b"branch")
     }
@@ -81,7 +80,7 @@ impl<'a> Via<'a> {
     /// `rport`
     pub fn rport(&self) -> Option<Rport> {
         let param = self.params.get(b"rport")?;
-        Some(param.value.and_then(port_of).map_or(Rport::Asked, Rport::Port))
+        Some(param.value.and_then(port).map_or(Rport::Asked, Rport::Port))
     }
 
     /// `received` as an address; IPv6 with or without brackets (RFC 5118 §4.5).
@@ -100,54 +99,82 @@ impl<'a> Via<'a> {
     }
 }
 
-/// An IP address with or without brackets.
-pub fn address(text: &[u8]) -> Option<IpAddr> {
-    let text = match text {
-        [b'[', inner @ .., b']'] => inner,
-        text => text,
-    };
-    match memchr::memchr(b':', text) {
-        Some(_) => ipv6(text).map(IpAddr::V6),
-        None => std::str::from_utf8(text).ok()?.parse().ok(),
-    }
-}
-
-fn port_of(text: &[u8]) -> Option<u16> {
-    number(text).filter(|&n| n > 0).and_then(|n| n.try_into().ok())
-}
-
-fn part<'a>(text: &'a [u8], at: &mut usize) -> Result<&'a [u8], Error> {
-    let rest = &text[*at..];
-    let len = rest.iter().position(|&c| !token(c)).unwrap_or(rest.len());
-    if len == 0 {
-        return Err(Error::new(Rule::Via, *at));
-    }
-    *at += len;
-    Ok(&rest[..len])
-}
-
-/// SLASH allows white space around it.
-fn slash(text: &[u8], at: &mut usize) -> Result<(), Error> {
-    skip_white(text, at);
-    if text.get(*at) != Some(&b'/') {
-        return Err(Error::new(Rule::Via, *at));
-    }
-    *at += 1;
-    skip_white(text, at);
-    Ok(())
-}
-
-fn skip_white(text: &[u8], at: &mut usize) {
-    while text.get(*at).is_some_and(|&c| white(c)) {
-        *at += 1;
-    }
+/// `sent-protocol LWS`, where `sent-protocol = protocol-name SLASH protocol-version SLASH transport`:
+/// version and transport.
+#[inline]
+fn sent_protocol<'a>() -> impl Parser<&'a [u8], Output = (&'a [u8], &'a [u8]), Error = Broken> {
+    (tag_no_case("SIP"), separator(b'/'), token, separator(b'/'), token, take_while1(white))
+        .map(|(_, _, version, _, transport, _)| (version, transport))
 }
 
 impl fmt::Display for Via<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lossy = String::from_utf8_lossy;
-        write!(f, "SIP/{}/{} {}", lossy(self.version), lossy(self.transport), self.host)?;
+        write!(f, "SIP/{}/{} {}", Text(self.version), Text(self.transport), self.host)?;
         self.port.iter().try_for_each(|port| write!(f, ":{port}"))?;
-        write!(f, "{}", lossy(self.params.text()))
+        self.params.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn via(text: &str) -> Via<'_> {
+        Via::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    #[test]
+    fn the_parts_of_a_via() {
+        let via = via("SIP/2.0/UDP [2001:db8::9:1]:6050;branch=z9hG4bKas3-111;rport;ttl=16;maddr=224.2.0.1");
+        assert_eq!((via.version, via.transport), (&b"2.0"[..], &b"UDP"[..]));
+        assert_eq!(via.host, Host::V6("2001:db8::9:1".parse().expect("an address")));
+        assert_eq!((via.sent_by, via.port), (&b"[2001:db8::9:1]:6050"[..], Some(6050)));
+        assert_eq!(via.branch(), Some(&b"z9hG4bKas3-111"[..]));
+        assert_eq!(via.rport(), Some(Rport::Asked));
+        assert_eq!(via.ttl(), Some(16));
+        assert_eq!(via.maddr(), Some([224, 2, 0, 1].into()));
+        assert_eq!(via.received(), None);
+    }
+
+    #[test]
+    fn white_space_may_stand_between_all_parts() {
+        let via = via("SIP  /   2.0\r\n /UDP\r\n    192.0.2.2 : 5060 ;branch= 390skdjuw");
+        assert_eq!((via.version, via.transport, via.port), (&b"2.0"[..], &b"UDP"[..], Some(5060)));
+        assert_eq!(via.to_string(), "SIP/2.0/UDP 192.0.2.2:5060;branch=390skdjuw");
+    }
+
+    #[test]
+    fn what_a_server_noted_is_read() {
+        let text = "SIP/2.0/UDP a.example;received=[2001:db8::9:255];rport=5062;branch=z9hG4bK-.!%66*_+`'~";
+        assert_eq!(via(text).received(), "2001:db8::9:255".parse().ok());
+        assert_eq!(via(text).rport(), Some(Rport::Port(5062)));
+        assert_eq!(via(text).branch(), Some(&b"z9hG4bK-.!%66*_+`'~"[..]));
+        let text = "SIP/2.0/TLS a.example;received=2001:db8::9:255";
+        assert_eq!(via(text).received(), "2001:db8::9:255".parse().ok());
+        assert_eq!(via("SIP/7.0/UNKNOWN a.example").transport, b"UNKNOWN");
+    }
+
+    #[test]
+    fn what_is_no_via_is_refused() {
+        for (text, rule, at) in [
+            ("", Rule::Via, 0),
+            ("HTTP/2.0/UDP a", Rule::Via, 0),
+            ("SIP2.0/UDP a", Rule::Via, 3),
+            ("SIP/2.0 a", Rule::Via, 8),
+            ("SIP/2.0/ a", Rule::Via, 10),
+            ("SIP/2.0/UDP", Rule::Via, 11),
+            ("SIP/2.0/UDP ", Rule::Host, 12),
+            ("SIP/2.0/UDP;branch=1", Rule::Via, 11),
+            ("SIP/2.0/UDP 192.0.2.15;;", Rule::Parameter, 23),
+            ("SIP/2.0/UDP a;branch=1;branch=2", Rule::ParameterTwice, 22),
+            ("SIP/2.0/UDP a b", Rule::Via, 13),
+            ("SIP/2.0/UDP 2001:db8::1", Rule::Ipv6Reference, 12),
+            ("SIP/2.0/UDP a:99999", Rule::Port, 14),
+            ("SIP/2.0/UDP a;rport=0", Rule::Port, 21),
+            ("SIP/2.0/UDP a;rport=x", Rule::Port, 21),
+            ("SIP/2.0/UDP a, SIP/2.0/UDP b", Rule::Via, 13),
+        ] {
+            assert_eq!(Via::parse(text.as_bytes()).err(), Some(Error::new(rule, at)), "{text}");
+        }
     }
 }

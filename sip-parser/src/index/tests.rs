@@ -1,0 +1,245 @@
+use super::*;
+use crate::{HeaderName as N, Start};
+
+const CALL: &str = "INVITE sip:bob@192.0.2.4 SIP/2.0\r\n\
+    Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK77\r\n\
+    f : <sip:a@b>;tag=1\r\n\
+    To:\r\n <sip:b@c>\r\n\
+    A-Header-That-Has-A-Name-Of-More-Than-32-Letters: x\r\n\
+    v: SIP/2.0/TCP 192.0.2.9\r\n\
+    Content-Length \t:  4\r\n\
+    \r\n\
+    body";
+
+fn with<T>(bytes: &[u8], look: impl FnOnce(Result<Message<'_>, Error>) -> T) -> T {
+    let mut lines = [HeaderLine::EMPTY; 16];
+    look(parse(bytes, &mut lines))
+}
+
+fn defect(text: &str) -> Option<Error> {
+    with(text.as_bytes(), |m| m.unwrap_or_else(|e| panic!("{text}: {e}")).defect())
+}
+
+/// A request with these lines among its headers, and the place where they begin.
+fn request(lines: &str) -> (String, usize) {
+    let head = "OPTIONS sip:a SIP/2.0\r\nCall-ID: 1\r\n";
+    (format!("{head}{lines}To: <sip:b>\r\n\r\n"), head.len())
+}
+
+#[test]
+fn every_header_is_indexed_once() {
+    with(CALL.as_bytes(), |message| {
+        let message = message.expect("a message");
+        let text = |line: &HeaderLine| {
+            let part = |span: Span| String::from_utf8_lossy(message.text(span)).into_owned();
+            (line.name, part(line.key), part(line.value))
+        };
+        let own = |name, key: &str, value: &str| (name, key.to_string(), value.to_string());
+        assert_eq!(
+            message.lines().iter().map(text).collect::<Vec<_>>(),
+            [
+                own(N::Via, "Via", "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK77"),
+                own(N::From, "f", "<sip:a@b>;tag=1"),
+                own(N::To, "To", "<sip:b@c>"),
+                own(N::Other, "A-Header-That-Has-A-Name-Of-More-Than-32-Letters", "x"),
+                own(N::Via, "v", "SIP/2.0/TCP 192.0.2.9"),
+                own(N::ContentLength, "Content-Length", "4"),
+            ]
+        );
+        // Lines, start line, empty line and body are all of the message, without a gap.
+        let mut at = message.start_line().end + 2;
+        for line in message.lines() {
+            assert_eq!(line.line.start, at);
+            at = line.line.end;
+        }
+        assert_eq!(message.body().start, at + 2);
+        assert_eq!(message.text(message.body()), b"body");
+        assert_eq!((message.end(), message.defect()), (CALL.len(), None));
+        assert!(matches!(message.start(), Start::Request(_)));
+
+        assert_eq!(message.count(N::Via), 2);
+        assert_eq!(message.all(N::Via).map(|l| l.line.start).collect::<Vec<_>>(), [34, 170]);
+        assert_eq!(message.first(N::Via).map(|l| l.line.start), Some(34));
+        assert_eq!(message.value(N::To), b"<sip:b@c>");
+        assert_eq!(message.named(b"FROM").count(), 1);
+        assert_eq!(message.named(b"a-header-that-has-a-name-of-more-than-32-letters").count(), 1);
+        assert_eq!((message.count(N::Route), message.first(N::Route)), (0, None));
+        assert_eq!((message.all(N::Route).count(), message.value(N::Route)), (0, &b""[..]));
+        let via = message.value(N::Via);
+        assert_eq!(message.span_of(&via[8..11]).map(|s| message.text(s)), Some(&b"UDP"[..]));
+        assert_eq!(message.span_of(b"UDP"), None, "not a part of the message");
+    });
+}
+
+#[test]
+fn empty_lines_before_the_start_line_are_skipped() {
+    with(b"\r\n\r\nOPTIONS sip:a SIP/2.0\r\n\r\n", |message| {
+        let message = message.expect("a message");
+        assert_eq!((message.start_line().range(), message.end()), (4..25, 29));
+    });
+}
+
+/// Bytes behind what Content-Length says belong to nobody; fewer are an error.
+#[test]
+fn the_body_ends_where_content_length_says() {
+    let body = |length: &str| {
+        let text = format!("OPTIONS sip:a SIP/2.0\r\n{length}\r\n12345");
+        let behind = |m: Message<'_>| (m.body().len(), m.end() + 5 - m.body().len() == text.len());
+        with(text.as_bytes(), |m| m.map(|m| (behind(m), m.defect()))).expect("a message")
+    };
+    assert_eq!(body(""), ((5, true), None));
+    assert_eq!(body("l: 0\r\n"), ((0, true), None));
+    assert_eq!(body("Content-Length:0003\r\n"), ((3, true), None));
+    assert_eq!(body("Content-Length: 5\r\n"), ((5, true), None));
+    assert_eq!(body("Content-Length: 6\r\n").1, Some(Error::new(Rule::BodyTooShort, 39)));
+    let wrapped = "Content-Length: 18446744073709551615\r\n";
+    assert_eq!(body(wrapped).1, Some(Error::new(Rule::BodyTooShort, 39)));
+    for text in ["-5", "4 2", "0x5", "18446744073709551616", "5,5", ""] {
+        let error = body(&format!("Content-Length: {text}\r\n")).1.map(|e| e.rule);
+        assert_eq!(error, Some(Rule::ContentLength), "{text}");
+    }
+    // RFC 4475 §3.3.9, and nothing is gained by letting two equal ones through.
+    for second in ["Content-Length: 5", "l: 5", "CONTENT-LENGTH : 13"] {
+        let error = body(&format!("Content-Length: 5\r\n{second}\r\n")).1;
+        assert_eq!(error, Some(Error::new(Rule::ContentLengthTwice, 23)), "{second}");
+    }
+}
+
+#[test]
+fn what_cannot_be_delimited_is_no_message() {
+    for (text, rule, at) in [
+        ("", Rule::NotSip, 0),
+        ("\r\n\r\n", Rule::NotSip, 4),
+        ("jaK", Rule::NotSip, 0),
+        ("OPTIONS sip:a SIP/2.0", Rule::NotSip, 0),
+        ("GET / HTTP/1.1\r\n\r\n", Rule::NotSip, 0),
+    ] {
+        let error = with(text.as_bytes(), |m| m.map(|_| ()));
+        assert_eq!(error, Err(Error::new(rule, at)), "{text:?}");
+    }
+    let mut large = b"OPTIONS sip:a SIP/2.0\r\n\r\n".to_vec();
+    large.resize(crate::MAX_MESSAGE, b'x');
+    assert!(with(&large, |m| m.is_ok_and(|m| m.end() == crate::MAX_MESSAGE)));
+    large.push(b'x');
+    let error = with(&large, |m| m.map(|_| ()));
+    assert_eq!(error, Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE)));
+}
+
+/// RFC 3261 §7: "Note that the empty line MUST be present even if the message-body is not."
+#[test]
+fn a_header_section_without_end_is_a_defect() {
+    for (text, known) in [
+        ("OPTIONS sip:a SIP/2.0\r\n", 0),
+        ("OPTIONS sip:a SIP/2.0\r\nTo: a\r\n", 1),
+        ("OPTIONS sip:a SIP/2.0\r\nTo: a\r\nl: 0", 1),
+        ("OPTIONS sip:a SIP/2.0\r\nTo: a\r\nl", 1),
+        ("OPTIONS sip:a SIP/2.0\r\nTo: a\r\nl: 7\r\n ", 1),
+        ("OPTIONS sip:a SIP/2.0\r\nTo: a\r\nl: 7\r\n", 2),
+    ] {
+        with(text.as_bytes(), |message| {
+            let message = message.expect("a message");
+            assert_eq!(message.defect(), Some(Error::new(Rule::NoEndOfHeaders, text.len())), "{text:?}");
+            assert_eq!((message.lines().len(), message.body().len()), (known, 0), "{text:?}");
+        });
+    }
+    // A CR that ends the datagram is bare as well.
+    assert_eq!(defect("OPTIONS sip:a SIP/2.0\r\nl: 0\r").map(|e| e.at), Some(27));
+}
+
+/// RFC 3261 §7: "The start-line, each message-header line, and the empty line MUST be terminated by a
+/// carriage-return line-feed sequence (CRLF)."
+#[test]
+fn a_bare_cr_or_lf_is_a_defect() {
+    for (lines, at) in [
+        ("a: b\rc: d\r\n", 4),
+        ("a: b\nc: d\r\n", 4),
+        ("a: \"b\\\nc\"\r\n", 6),
+        ("a: b\r\r\n", 4),
+        ("a: b\r\n \rc\r\n", 7),
+        ("a: b\n c\r\n", 4),
+    ] {
+        let (text, base) = request(lines);
+        assert_eq!(defect(&text), Some(Error::new(Rule::BareLineBreak, base + at)), "{lines:?}");
+    }
+    assert_eq!(defect("OPTIONS sip:a\rb SIP/2.0\r\n\r\n").map(|e| e.at), Some(13));
+    assert_eq!(defect("OPTIONS sip:a SIP/2.0\r\n\n").map(|e| e.at), Some(23));
+    // In a body they are nobody's business.
+    assert_eq!(defect("OPTIONS sip:a SIP/2.0\r\n\r\na\rb\nc"), None);
+}
+
+/// A message with LF alone is refused, but its headers are there for the answer.
+#[test]
+fn a_message_with_lf_alone_can_be_answered() {
+    let text = CALL.replace("\r\n", "\n");
+    with(text.as_bytes(), |message| {
+        let message = message.expect("a message");
+        assert_eq!(message.defect(), Some(Error::new(Rule::BareLineBreak, 32)));
+        assert_eq!(message.lines().len(), 6);
+        assert_eq!(message.value(N::To), b"<sip:b@c>");
+    });
+}
+
+#[test]
+fn a_line_that_is_no_header_is_a_defect_and_hides_no_other() {
+    for (lines, rule) in [
+        ("Foobar roobar\r\n", Rule::NoColon),
+        ("x\r\n", Rule::NoColon),
+        (" \r\n", Rule::NoColon),
+        (": a\r\n", Rule::HeaderName),
+        (" : a\r\n", Rule::HeaderName),
+        ("a b: c\r\n", Rule::HeaderName),
+        ("a@b: c\r\n", Rule::HeaderName),
+        ("Vi\0a: c\r\n", Rule::HeaderName),
+        ("Via\0: c\r\n", Rule::HeaderName),
+        ("J\u{fc}: c\r\n", Rule::HeaderName),
+        ("(A-Name-Of-More-Than-32-Characters): x\r\n", Rule::HeaderName),
+    ] {
+        let (text, base) = request(lines);
+        // What begins with white space continues the line before it.
+        let wanted = (!lines.starts_with(' ')).then(|| Error::new(rule, base));
+        assert_eq!(defect(&text), wanted, "{lines:?}");
+        with(text.as_bytes(), |message| {
+            assert_eq!(message.expect("a message").value(N::To), b"<sip:b>", "{lines:?}");
+        });
+    }
+    // The line behind the start line continues nothing.
+    assert_eq!(defect("OPTIONS sip:a SIP/2.0\r\n b: c\r\n\r\n"), Some(Error::new(Rule::HeaderName, 23)));
+    assert_eq!(defect(&request("a: b\r\nFoobar\r\nFoo bar: c\r\n").0).map(|e| e.rule), Some(Rule::NoColon));
+}
+
+#[test]
+fn nul_and_utf8_pass_within_values() {
+    let (text, _) = request("a: \"\\\0\" \u{feff}\u{5927}\x07\r\n");
+    assert_eq!(defect(&text), None);
+}
+
+#[test]
+fn more_headers_than_there_is_room_for_can_still_be_answered() {
+    let (text, base) = request("a: b\r\n");
+    let mut lines = [HeaderLine::EMPTY; 2];
+    let message = parse(text.as_bytes(), &mut lines).expect("a message");
+    assert_eq!(message.defect(), Some(Error::new(Rule::TooManyHeaders, base + 6)));
+    assert_eq!((message.lines().len(), message.end(), message.body().len()), (2, text.len(), 0));
+    let mut enough = [HeaderLine::EMPTY; 3];
+    assert_eq!(parse(text.as_bytes(), &mut enough).expect("a message").defect(), None);
+
+    // Lines are numbered in one byte: more room than that is not used.
+    let many = request(&"a: b\r\n".repeat(MAX_LINES)).0;
+    let mut lines = [HeaderLine::EMPTY; 300];
+    let message = parse(many.as_bytes(), &mut lines).expect("a message");
+    assert_eq!(message.lines().len(), MAX_LINES);
+    assert_eq!(message.defect().map(|e| e.rule), Some(Rule::TooManyHeaders));
+    assert_eq!(message.first(N::Via), None);
+}
+
+#[test]
+fn the_colon_is_found_wherever_it_stands() {
+    for len in 0..80 {
+        let text = format!("{}:{}", "a".repeat(len), "b".repeat(9));
+        assert_eq!(near_colon(text.as_bytes()).or_else(|| far_colon(text.as_bytes())), Some(len));
+        let none = format!("{}\r\na:", "a".repeat(len + 32));
+        assert_eq!(near_colon(none.as_bytes()).or_else(|| far_colon(none.as_bytes())), None);
+    }
+    // Bytes that differ from a colon by what the trick borrows.
+    assert_eq!(near_colon(b"\xba\xbb;\x00\x3b\x39:::"), Some(6));
+}
