@@ -17,7 +17,7 @@ use super::state::Work;
 use super::validate::has_cookie;
 use super::via::{Mark, response_to_source};
 
-/// A request to answer; possibly one that could not be read to its end.
+/// A request to answer; possibly one that is not sound.
 pub(super) struct Asker<'m> {
     bytes: &'m [u8],
     lines: &'m [HeaderLine],
@@ -27,13 +27,9 @@ pub(super) struct Asker<'m> {
 }
 
 impl<'m> Asker<'m> {
-    /// A request that could be delimited.
+    /// What of a request is known, sound or not.
     pub fn of(message: &Message<'m>, incoming: &Incoming<'m>) -> Self {
-        Self::of_lines(message.lines(), incoming)
-    }
-
-    /// A request of which only these header lines are known.
-    pub fn of_lines(lines: &'m [HeaderLine], incoming: &Incoming<'m>) -> Self {
+        let lines = message.lines();
         let bytes = incoming.bytes;
         let via = first(lines, HeaderName::Via).map(|line| line.value.of(bytes));
         // The topmost value ends at the first comma; a Via with quoted commas is not worth more care here.
@@ -94,6 +90,15 @@ pub(super) fn answer(
     if first(asker.lines, HeaderName::Via).is_none() {
         return Outcome::Drop(DropReason::NotSip);
     }
+    // A bare CR or LF is not copied into an answer: somebody may take it for the end of a line.
+    if !asker
+        .lines
+        .iter()
+        .filter(|line| COPIED.contains(&line.name))
+        .all(|line| has_sound_breaks(line, asker))
+    {
+        return Outcome::Drop(DropReason::NotSip);
+    }
     // A Via that names no address, or cannot be read, leaves the source to answer to.
     let to = asker.via.and_then(|via| response_to_source(snapshot, &via, asker.source));
     let to = to.unwrap_or(asker.source);
@@ -110,6 +115,14 @@ pub(super) fn answer(
         Some(len) => Outcome::Answer { to, len, status: reply.status() },
         None => Outcome::Drop(DropReason::TooLarge),
     }
+}
+
+/// CR and LF stand in the line together or not at all.
+fn has_sound_breaks(line: &HeaderLine, asker: &Asker<'_>) -> bool {
+    let mut parts = line.line.of(asker.bytes).split(|&c| c == b'\n').peekable();
+    std::iter::from_fn(|| parts.next().map(|part| (part, parts.peek().is_none()))).all(|(part, is_last)| {
+        memchr::memchr(b'\r', part) == (!is_last).then(|| part.len().saturating_sub(1))
+    })
 }
 
 /// Why an ACK goes no further, where another request would get this reply.

@@ -36,7 +36,7 @@ pub use reply::Reply;
 pub use state::State;
 pub use validate::Flaw;
 
-use sip_parser::{HeaderLine, Message, Rule, Start, parse};
+use sip_parser::{Message, Rule, Start, parse};
 
 use crate::drop_reason::DropReason;
 use crate::net::Now;
@@ -62,24 +62,15 @@ pub fn handle(
     if incoming.bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | b' ' | 0)) {
         return Outcome::Drop(DropReason::KeepAlive);
     }
-    let error = match parse(incoming.bytes, lines) {
-        Ok(message) => {
-            return match message.start() {
-                Start::Response(status) => respond::relay(work, snapshot, &message, status.code, out),
-                Start::BadResponse(_) => Outcome::Drop(DropReason::MalformedResponse),
-                Start::Request(_) | Start::BadRequest(..) => {
-                    on_request(work, snapshot, &message, incoming, now, out)
-                }
-            };
-        }
-        Err(error) => error,
+    let message = match parse(incoming.bytes, lines) {
+        Ok(message) => message,
+        Err(error) if error.rule == Rule::MessageTooLarge => return Outcome::Drop(DropReason::TooLarge),
+        Err(_) => return Outcome::Drop(DropReason::NotSip),
     };
-    match error.rule {
-        Rule::TooManyHeaders | Rule::NoEndOfHeaders => {
-            undelimited(work, snapshot, lines, incoming, error.rule, out)
-        }
-        Rule::MessageTooLarge => Outcome::Drop(DropReason::TooLarge),
-        _ => Outcome::Drop(DropReason::NotSip),
+    match message.start() {
+        Start::Response(status) => respond::relay(work, snapshot, &message, status.code, out),
+        Start::BadResponse(_) => Outcome::Drop(DropReason::MalformedResponse),
+        Start::Request(_) | Start::BadRequest(..) => on_request(work, snapshot, &message, incoming, now, out),
     }
 }
 
@@ -100,29 +91,6 @@ fn on_request(
         Err(Stop::Reply(reply)) => reply,
     };
     answer::answer(work, snapshot, &Asker::of(message, incoming), reply, out)
-}
-
-/// A message whose header section does not end, or holds more lines than the index: the lines that were
-/// read before are enough to answer.
-fn undelimited(
-    work: &mut Work,
-    snapshot: &Snapshot,
-    lines: &mut [HeaderLine],
-    incoming: &Incoming<'_>,
-    rule: Rule,
-    out: &mut [u8],
-) -> Outcome {
-    if incoming.bytes.starts_with(b"SIP/") {
-        return Outcome::Drop(DropReason::MalformedResponse);
-    }
-    // What the index held of an earlier message has to go before it can be read.
-    lines.fill(HeaderLine::EMPTY);
-    if parse(incoming.bytes, lines).is_ok() {
-        return Outcome::Drop(DropReason::NotSip);
-    }
-    let known = lines.iter().take_while(|line| !line.line.is_empty()).count();
-    let asker = Asker::of_lines(lines.get(..known).unwrap_or_default(), incoming);
-    answer::answer(work, snapshot, &asker, Reply::Malformed(Flaw::Rule(rule)), out)
 }
 
 #[cfg(test)]
