@@ -3,6 +3,7 @@
 mod load;
 mod measure;
 mod messages;
+mod null;
 mod overload;
 mod progress;
 mod ratio;
@@ -26,12 +27,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Null(null::Args),
     Ratio(ratio::Args),
     Overload(overload::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Null(args) => null::execute(&args),
         Command::Ratio(args) => ratio::execute(&args),
         Command::Overload(args) => overload::execute(&args),
     };
