@@ -1,0 +1,121 @@
+//! What has to hold in every world; read from the trace and the counters, not from Viaduct's own state.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+
+use viaduct::drop_reason::DropReason;
+use viaduct::egress::Reason;
+use viaduct::engine::sim::Hop;
+use viaduct::metrics::{Class, SeriesId};
+
+use super::world::Simulation;
+
+/// Everything that is wrong.
+pub fn check(simulation: &mut Simulation) -> Vec<String> {
+    let mut wrong = Vec::new();
+    responses_leave_where_requests_came_in(simulation, &mut wrong);
+    one_transaction_one_egress(simulation, &mut wrong);
+    no_buffer_is_lost(simulation, &mut wrong);
+    each_message_is_counted_once(simulation, &mut wrong);
+    wrong
+}
+
+/// A header's values in order, one for each line; the agents and Viaduct write one value a line.
+fn values<'h>(hop: &'h Hop, name: &str) -> Vec<&'h str> {
+    let text = std::str::from_utf8(&hop.bytes).unwrap_or("");
+    let head = text.split("\r\n\r\n").next().unwrap_or("");
+    let lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
+}
+
+fn is_response(hop: &Hop) -> bool {
+    hop.bytes.starts_with(b"SIP/2.0")
+}
+
+/// What makes a Via value the same on its way: sent-by and branch, without what others add to it.
+fn identity(via: &str) -> (String, String) {
+    let mut parts = via.split(';');
+    let sent_by = parts.next().unwrap_or("").to_owned();
+    let branch = parts.find_map(|p| p.strip_prefix("branch=")).unwrap_or("").to_owned();
+    (sent_by, branch)
+}
+
+fn responses_leave_where_requests_came_in(simulation: &Simulation, wrong: &mut Vec<String>) {
+    let mut came_in: HashMap<(String, String), BTreeSet<SocketAddr>> = HashMap::new();
+    for hop in simulation.world.trace() {
+        let Some(top) = values(hop, "Via").first().map(|via| identity(via)) else {
+            wrong.push(format!("a message without Via: {hop:?}"));
+            continue;
+        };
+        match (hop.host == simulation.forwarder, is_response(hop)) {
+            (false, false) => {
+                came_in.entry(top).or_default().insert(hop.to);
+            }
+            (true, true) => {
+                let listeners = came_in.get(&top).cloned().unwrap_or_default();
+                if !listeners.contains(&hop.from) {
+                    wrong.push(format!(
+                        "a response for {top:?} left from {}, its request came in on {listeners:?}",
+                        hop.from
+                    ));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn one_transaction_one_egress(simulation: &Simulation, wrong: &mut Vec<String>) {
+    let mut decided: HashMap<(String, String), BTreeSet<(SocketAddr, SocketAddr, String)>> = HashMap::new();
+    let forwarded =
+        simulation.world.trace().iter().filter(|h| h.host == simulation.forwarder && !is_response(h));
+    for hop in forwarded {
+        let vias = values(hop, "Via");
+        let [ours, theirs, ..] = vias[..] else {
+            wrong.push(format!("a request left with less than two Vias: {hop:?}"));
+            continue;
+        };
+        let (_, branch) = identity(ours);
+        decided.entry(identity(theirs)).or_default().insert((hop.from, hop.to, branch));
+    }
+    let more: usize = decided.values().map(|ways| ways.len() - 1).sum();
+    if more as u64 > simulation.egress_moved() {
+        let ways = decided.iter().filter(|(_, ways)| ways.len() > 1);
+        wrong.push(format!(
+            "{more} transactions took more than one way, {} were counted as moved: {:?}",
+            simulation.egress_moved(),
+            ways.collect::<Vec<_>>()
+        ));
+    }
+}
+
+fn no_buffer_is_lost(simulation: &mut Simulation, wrong: &mut Vec<String>) {
+    let forwarder = simulation.forwarder;
+    if let Some((_, io)) = simulation.world.shard(forwarder)
+        && io.buffers_held() != 0
+    {
+        wrong.push(format!("{} send buffers are lost", io.buffers_held()));
+    }
+}
+
+fn each_message_is_counted_once(simulation: &Simulation, wrong: &mut Vec<String>) {
+    let ours = |to: SocketAddr| simulation.plan.listeners.iter().any(|l| l.bind == to);
+    let arrived: u64 =
+        (simulation.world.trace().iter()).filter(|hop| ours(hop.to)).map(|hop| u64::from(hop.copies)).sum();
+    let metrics = &simulation.metrics;
+    let series = || (0..simulation.plan.listeners.len() as u16).map(SeriesId);
+    let (mut received, mut sent) = (0, 0);
+    for series in series() {
+        for &class in Class::ALL {
+            received += metrics.traffic.received_count(series, class);
+            sent += Reason::ALL.iter().map(|r| metrics.traffic.sent_count(series, class, *r)).sum::<u64>();
+        }
+    }
+    let dropped: u64 = DropReason::ALL.iter().map(|&reason| metrics.dropped_count(reason)).sum();
+    let answered: u64 = metrics.answers().map(|(_, count)| count).sum();
+    if arrived != received || received != sent + dropped + answered {
+        wrong.push(format!(
+            "{arrived} arrived, {received} counted as received, {sent} sent on, {answered} answered, {dropped} dropped"
+        ));
+    }
+}

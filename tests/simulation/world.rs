@@ -1,0 +1,289 @@
+//! The simulated world: a forwarder on four networks, user agents around it, a route that flips.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use viaduct::cli::demo::ua::{Agent, Finished, Role, Script};
+use viaduct::config;
+use viaduct::engine::SocketId;
+use viaduct::engine::sim::{Endpoint, Faults, Hop, HostId, Outbox, Random, World};
+use viaduct::fib::spec::{Link, Route};
+use viaduct::fib::{Answer, Builder, Fib, Query};
+use viaduct::metrics::{SeriesId, ShardMetrics};
+use viaduct::net::Now;
+use viaduct::plan::Plan;
+use viaduct::shard::{Bindings, Bound, Publication, Published, Records, Setup, SocketTable, Worker};
+use viaduct::snapshot::Snapshot;
+use viaduct::token::Keys;
+
+const MS: u64 = 1_000_000;
+/// Calls are placed in the first two seconds; the rest is for retransmissions to end.
+const PLACING_MS: u64 = 2_000;
+const END_MS: u64 = 45_000;
+const CALLS: u64 = 24;
+
+const CONFIGURATION: &str = r#"
+[[listener]]
+name = "public"
+bind = "udp:203.0.113.1:5060"
+[[listener]]
+name = "private"
+bind = "udp:10.0.0.1:5060"
+[[listener]]
+name = "backup"
+bind = "udp:10.0.1.1:5060"
+[[listener]]
+name = "six"
+bind = "udp:[fd00::1]:5060"
+[[route]]
+name = "service"
+when = { ruri_user = '^\*33[0-9]+$' }
+to = "sip:10.9.9.9:5060"
+[[route]]
+name = "refused"
+when = { ruri_user = '^nobody$' }
+reject = 403
+[[route]]
+name = "all"
+to = "request-uri"
+"#;
+
+/// Public, private, IPv6 host, and the service that is reached by either private link.
+const AGENTS: [&str; 4] = ["203.0.113.10:5060", "10.0.0.10:5060", "[fd00::10]:5060", "10.9.9.9:5060"];
+/// The forwarder's listener that each of them sends to.
+const PROXIES: [&str; 4] = ["203.0.113.1:5060", "10.0.0.1:5060", "[fd00::1]:5060", "10.0.0.1:5060"];
+
+fn fib(generation: u64, service_by_backup: bool) -> Fib {
+    let (dev, gateway) = if service_by_backup { (4, "10.0.1.10") } else { (3, "10.0.0.10") };
+    Builder::host()
+        .generation(generation)
+        .link(Link::up(2, "eth0"))
+        .link(Link::up(3, "eth1"))
+        .link(Link::up(4, "eth2"))
+        .link(Link::up(5, "eth3"))
+        .assign(2, "203.0.113.1/24".parse().unwrap())
+        .assign(3, "10.0.0.1/24".parse().unwrap())
+        .assign(4, "10.0.1.1/24".parse().unwrap())
+        .assign(5, "fd00::1/64".parse().unwrap())
+        .route(Route::new("10.9.9.9/32".parse().unwrap(), dev, Some(gateway.parse().unwrap())))
+        .build()
+}
+
+/// A user agent as an endpoint: the demo's, with virtual instants.
+pub struct UserAgent {
+    agent: Agent,
+    own: SocketAddr,
+    epoch: Instant,
+    /// Calls to place: when, which, to whom.
+    plan: Vec<(u64, Script, String)>,
+    proxy: SocketAddr,
+    pub finished: Vec<Finished>,
+}
+
+impl UserAgent {
+    fn at(&self, now: Now) -> Instant {
+        self.epoch + Duration::from_nanos(now.0)
+    }
+
+    fn flush(&mut self, out: &mut Outbox) {
+        for send in self.agent.take_sends() {
+            out.send(self.own, send.to, send.text);
+        }
+        self.finished.extend(self.agent.take_finished());
+    }
+}
+
+impl Endpoint for UserAgent {
+    fn on_datagram(&mut self, out: &mut Outbox, _: SocketAddr, from: SocketAddr, bytes: &[u8], now: Now) {
+        let at = self.at(now);
+        self.agent.receive(bytes, 0, from, at);
+        self.flush(out);
+    }
+
+    fn on_timer(&mut self, out: &mut Outbox, now: Now) {
+        let at = self.at(now);
+        while self.plan.last().is_some_and(|(when, ..)| *when <= now.0) {
+            if let Some((_, script, uri)) = self.plan.pop() {
+                self.agent.place(script, &uri, 0, self.proxy, at);
+            }
+        }
+        self.agent.tick(at);
+        self.flush(out);
+        out.wake_at(now.plus_ns(20 * MS));
+    }
+}
+
+type Forwarder = Worker<SocketAddr>;
+
+/// One seed's world.
+pub struct Simulation {
+    pub world: World<'static, Forwarder, UserAgent>,
+    pub forwarder: HostId,
+    pub metrics: Arc<ShardMetrics>,
+    pub plan: Arc<Plan>,
+    agents: Vec<HostId>,
+    published: Published<SocketAddr>,
+    keys: Arc<Keys>,
+    routing: Rc<RefCell<Arc<Fib>>>,
+    /// When the service's route changes, and to which link.
+    flips: Vec<(u64, bool)>,
+    generation: u64,
+}
+
+impl Simulation {
+    pub fn new(seed: u64, faults: Faults) -> Self {
+        let mut dice = Random::new(seed ^ 0x5eed);
+        let first = Arc::new(fib(1, false));
+        let loaded = config::from_str("simulation", CONFIGURATION, &first).unwrap_or_else(|f| panic!("{f}"));
+        let plan = Arc::new(loaded.plan);
+        let keys = Arc::new(Keys::from_secret(b"a key for tests."));
+        let published = Arc::new(ArcSwap::from_pointee(publication(1, &plan, &first, &keys)));
+        let metrics = Arc::new(ShardMetrics::default());
+        for number in 0..plan.listeners.len() {
+            metrics.traffic.open(SeriesId(number as u16));
+        }
+        let setup = Setup {
+            number: 0,
+            published: Arc::clone(&published),
+            metrics: Arc::clone(&metrics),
+            records: Records::default(),
+        };
+        let routing = Rc::new(RefCell::new(first));
+        let paths = {
+            let routing = Rc::clone(&routing);
+            move |host: HostId, from: SocketAddr, to: SocketAddr| {
+                if host != 0 { Some(1) } else { interface(&routing.borrow(), from, to) }
+            }
+        };
+        let mut world = World::new(seed, faults, Box::new(paths));
+        let forwarder = world.add_shard(Worker::new(setup));
+        let epoch = Instant::now();
+        let mut plans = call_plans(&mut dice);
+        let agents = (0..AGENTS.len())
+            .map(|number| {
+                let own: SocketAddr = AGENTS[number].parse().unwrap();
+                let agent = UserAgent {
+                    agent: Agent::new(own),
+                    own,
+                    epoch,
+                    plan: std::mem::take(&mut plans[number]),
+                    proxy: PROXIES[number].parse().unwrap(),
+                    finished: Vec::new(),
+                };
+                world.add_endpoint(agent, vec![own])
+            })
+            .collect();
+        let flips = (0..dice.below(6)).map(|n| (dice.below(PLACING_MS + 4_000) * MS, n % 2 == 0)).collect();
+        Self { world, forwarder, metrics, plan, agents, published, keys, routing, flips, generation: 1 }
+    }
+
+    pub fn run(&mut self) {
+        let mut flips = std::mem::take(&mut self.flips);
+        flips.sort();
+        for (at, to_backup) in flips {
+            self.world.run_until(Now(at));
+            self.generation += 1;
+            let fib = Arc::new(fib(self.generation, to_backup));
+            *self.routing.borrow_mut() = Arc::clone(&fib);
+            let old = self.published.load_full();
+            let mut new = publication(self.generation, &self.plan, &fib, &self.keys);
+            // The same table: sockets have not changed.
+            new.sockets = Arc::clone(&old.sockets);
+            self.published.store(Arc::new(new));
+            self.world.wake(self.forwarder);
+        }
+        self.world.run_until(Now(END_MS * MS));
+    }
+
+    /// Calls placed, and those that went as the script says on the caller's side.
+    pub fn calls(&mut self) -> (usize, usize) {
+        let good = self.finished().filter(|f| f.call_id.starts_with("sim") && f.failure.is_none()).count();
+        (CALLS as usize, good)
+    }
+
+    fn finished(&mut self) -> impl Iterator<Item = Finished> {
+        let mut all = Vec::new();
+        for &host in &self.agents {
+            if let Some(agent) = self.world.endpoint(host) {
+                // A callee's own view of the call has no set-up time.
+                all.extend(agent.finished.iter().filter(|f| f.setup.is_some()).cloned());
+            }
+        }
+        all.into_iter()
+    }
+
+    pub fn failures(&mut self) -> String {
+        let failed = self.finished().filter(|f| f.failure.is_some());
+        failed.map(|f| format!("{f:?}\n")).collect()
+    }
+
+    pub fn egress_moved(&self) -> u64 {
+        self.metrics.egress_moved.get()
+    }
+
+    /// The trace as text: the same seed, the same text.
+    pub fn story(&self) -> String {
+        let mut out = String::new();
+        for Hop { at, host, interface, from, to, bytes, copies } in self.world.trace() {
+            let text = String::from_utf8_lossy(bytes);
+            let first = text.lines().next().unwrap_or("");
+            let via = text.lines().find(|l| l.starts_with("Via:")).unwrap_or("");
+            let _ = writeln!(
+                out,
+                "\n{:>9.3} ms  host {host} dev {interface}  {from} → {to} x{copies}  {first}\n    {via}",
+                at.0 as f64 / 1e6
+            );
+        }
+        out
+    }
+}
+
+/// By which interface the forwarder's kernel would send it: the bound lookup.
+fn interface(fib: &Fib, from: SocketAddr, to: SocketAddr) -> Option<u32> {
+    let mut query = Query::to(to.ip());
+    query.src = Some(from.ip());
+    match fib.lookup(&query) {
+        Answer::Route(route) => Some(route.dev),
+        Answer::No(_) | Answer::AskKernel => None,
+    }
+}
+
+fn publication(
+    generation: u64,
+    plan: &Arc<Plan>,
+    fib: &Arc<Fib>,
+    keys: &Arc<Keys>,
+) -> Publication<SocketAddr> {
+    let snapshot =
+        Snapshot::new(generation, Arc::clone(plan), Arc::clone(fib), Arc::clone(keys), Arc::default());
+    let ids = (0..plan.listeners.len() as u16).map(SocketId);
+    let bound = ids.clone().map(|socket| Bound { socket, series: SeriesId(socket.0) }).collect();
+    let sockets: Box<[_]> = ids.zip(plan.listeners.iter().map(|l| l.bind)).collect();
+    let table: Arc<SocketTable<SocketAddr>> = Arc::from(vec![sockets]);
+    Publication { snapshot, bindings: Arc::new(Bindings::new(bound, &[])), sockets: table, stopping: false }
+}
+
+/// For each agent the calls it places, latest first.
+fn call_plans(dice: &mut Random) -> [Vec<(u64, Script, String)>; 4] {
+    let mut plans: [Vec<_>; 4] = Default::default();
+    for number in 0..CALLS {
+        let from = dice.below(3) as usize;
+        let to = (from + 1 + dice.below(3) as usize) % 4;
+        let uri = match to {
+            3 => format!("sip:*33{number}@203.0.113.1"),
+            other => format!("sip:ua@{}", AGENTS[other]),
+        };
+        let (bye_by, letter) = if dice.per_mille(500) { (Role::Caller, 'a') } else { (Role::Callee, 'b') };
+        let script = Script { call_id: format!("sim{number}{letter}"), bye_by };
+        plans[from].push((dice.below(PLACING_MS) * MS, script, uri));
+    }
+    for plan in &mut plans {
+        plan.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
+    }
+    plans
+}
