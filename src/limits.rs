@@ -98,3 +98,16 @@ pub const COMPLETIONS: u32 = 8_192;
 /// Sends that are submitted at a time: enough to share the system call, few enough that a message does
 /// not wait for the whole batch and that its bytes are still in the cache.
 pub const SENDS_PER_SUBMIT: usize = 64;
+
+/// Names that are resolved at a time: as many threads wait in the system's resolver.
+pub const LOOKUPS: usize = 4;
+
+/// Addresses that are kept of one name.
+pub const ADDRESSES_PER_NAME: usize = 16;
+
+/// Destinations that the log remembers having told of; further ones are told as a number only.
+pub const NOTED_DESTINATIONS: usize = 4_096;
+
+/// Connections to the admin address at a time: a scraper, an operator and a probe, four times over.
+/// One more waits to be accepted.
+pub const ADMIN_CONNECTIONS: usize = 12;

@@ -74,6 +74,13 @@ pub struct NextHop {
     pub address: SocketAddr,
 }
 
+/// `udp:10.0.0.100:5060`
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport, self.address)
+    }
+}
+
 /// Turns an IPv4-mapped IPv6 address into the IPv4 address that it means.
 pub fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()

@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use annotate_snippets::Renderer;
+
+use crate::control::{self, Error, Options, Source};
+
 /// Forwards SIP
 #[derive(Debug, clap::Args)]
 #[command(
@@ -23,6 +27,19 @@ pub struct Args {
 
 /// Runs until a signal, then says how it went.
 pub fn execute(args: Args) -> ExitCode {
-    let _ = args;
-    todo!()
+    control::log::install();
+    let source = args.config.map_or(Source::Default, Source::File);
+    match control::run(Options { source, owns_process: true }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            match &error {
+                Error::Configuration(findings) => {
+                    anstream::eprint!("{}", findings.render(&Renderer::styled()));
+                }
+                other => anstream::eprintln!("viaduct: {other}"),
+            }
+            let wrong_file = error.is_configuration();
+            ExitCode::from(if wrong_file { super::CONFIGURATION } else { super::FAILED })
+        }
+    }
 }

@@ -1,3 +1,48 @@
-//! placeholder
+//! One thread beside the shards: routing events, reload, signals, names, the log and the admin address.
+//!
+//! Place in the flow: nothing here is on a message's way. It composes [`crate::shard::Publication`]s,
+//! which the shards read, and reads the counters and records that the shards write.
+//!
+//! ```text
+//!  signals ──┐                      ┌──► Publication ──► shards
+//!  file ─────┤                      │                      │
+//!  netlink ──┼──► control thread ───┼──► /metrics, /healthz│
+//!  names ────┤      ▲       ▲       │                      │
+//!  commands ─┘      │       └───────┼── counters ◄─────────┤
+//!                   └───────────────┴── records ◄──────────┘
+//! ```
+//!
+//! [`start`] returns a [`Handle`] when the shards forward; [`run`] waits for the end, too.
 
+mod admin;
+mod banner;
+mod cores;
+mod error;
+mod handle;
+mod journal;
+mod load;
+pub mod log;
+mod monitor;
+mod names;
 pub mod netlink;
+mod notify;
+mod publisher;
+mod reload;
+#[cfg(test)]
+mod samples;
+mod shards;
+mod signals;
+mod sockets;
+mod start;
+mod supervisor;
+
+pub use error::Error;
+pub use handle::{Handle, Options, run, start};
+pub use load::Source;
+pub use monitor::{Health, Monitor};
+
+/// What a panic says.
+fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+}

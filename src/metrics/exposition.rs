@@ -41,7 +41,7 @@ pub struct ListenerReading {
 }
 
 /// What the control thread knows.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ProcessReadings {
     /// Program version.
     pub version: &'static str,

@@ -14,6 +14,7 @@
 //! A shard takes no lock, allocates nothing per message and makes no system call of its own. A panic
 //! in the handling of a message costs that message; more than a few a second stop this shard alone.
 
+mod clock;
 mod cookie;
 mod noted;
 mod panics;
@@ -25,3 +26,6 @@ pub use panics::install_hook;
 pub use publication::{Bindings, Bound, Publication, Published, SocketTable};
 pub use record::{Record, RecordKind, Records, Text};
 pub use worker::{End, Handler, Setup, Worker};
+
+#[cfg(test)]
+mod tests;

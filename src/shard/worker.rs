@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arc_swap::Cache;
 
+use super::clock::BatchClock;
 use super::cookie::Cookie;
 use super::noted::Noted;
 use super::panics::{self, Caught};
@@ -370,37 +370,5 @@ impl<S, H: Handler> Worker<S, H> {
 
     fn drained(&self) -> bool {
         self.open.is_empty() && self.in_flight == 0
-    }
-}
-
-/// Measures batches; decides nothing, so it may read the real clock in simulations too.
-#[derive(Default)]
-struct BatchClock {
-    begun: Option<Instant>,
-    window: u64,
-    worst_ns: u64,
-    worst_before_ns: u64,
-}
-
-/// How long the longest batch is remembered, at least.
-const WINDOW_NS: u64 = 15_000_000_000;
-
-impl BatchClock {
-    fn begin(&mut self) {
-        self.begun = Some(Instant::now());
-    }
-
-    fn end(&mut self, now: Now, metrics: &ShardMetrics) {
-        let Some(begun) = self.begun.take() else { return };
-        let ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let window = now.0 / WINDOW_NS;
-        if window != self.window {
-            self.worst_before_ns = if window == self.window + 1 { self.worst_ns } else { 0 };
-            self.worst_ns = 0;
-            self.window = window;
-        }
-        self.worst_ns = self.worst_ns.max(ns);
-        metrics.busy_ns.add(ns);
-        metrics.worst_batch_ns.set(self.worst_ns.max(self.worst_before_ns));
     }
 }

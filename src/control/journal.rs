@@ -1,0 +1,136 @@
+//! The shards' records as log lines: each destination once, not each message.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::fib::Fib;
+use crate::limits;
+use crate::plan::{ListenerId, Plan};
+use crate::shard::{Record, RecordKind};
+
+/// Remembers what it has told.
+#[derive(Default)]
+pub struct Journal {
+    told: HashSet<(bool, IpNet)>,
+    full: bool,
+    /// The first generation of the current Plan: records of earlier ones number listeners otherwise.
+    plan_since: u64,
+}
+
+impl Journal {
+    /// A new Plan is in force from this generation: everything is news again.
+    pub fn plan_changed(&mut self, generation: u64) {
+        *self = Self { plan_since: generation, ..Self::default() };
+    }
+
+    /// Writes the record, unless it says nothing new.
+    pub fn tell(&mut self, record: &Record, plan: &Plan, fib: &Fib) {
+        let shard = record.shard;
+        let known = record.generation >= self.plan_since;
+        let name = |id: ListenerId| {
+            plan.listeners.get(usize::from(id.0)).filter(|_| known).map_or("(before the reload)", |l| &l.name)
+        };
+        match record.kind {
+            // A reload has renumbered the listeners since; what is still wrong will be told again.
+            RecordKind::NoEgress { .. } | RecordKind::Fallback { .. } if !known => {}
+            RecordKind::NoEgress { on, next_hop, why } => {
+                if self.is_new(true, network(next_hop.address.ip(), None)) {
+                    let (on, why) = (name(on), why.in_words(plan, fib));
+                    tracing::warn!("no egress for {next_hop} (the first request came in on {on}): {why}");
+                }
+            }
+            RecordKind::Fallback { listener, next_hop, route } => {
+                if self.is_new(false, network(next_hop.address.ip(), Some(route.prefix))) {
+                    let (listener, route) = (name(listener), route.in_words(fib));
+                    tracing::warn!(
+                        "no listener fits {next_hop} and its network: no_listener sends it from {listener}, {route}"
+                    );
+                }
+            }
+            RecordKind::Panic { on, from, message, place } => tracing::error!(
+                "shard {shard}: handling a message from {from} on {} panicked at {}: {}; the message is lost. \
+                 This is a defect of Viaduct: please report it with the message",
+                name(on),
+                place.as_str(),
+                message.as_str()
+            ),
+            RecordKind::TooManyPanics => {
+                tracing::error!(
+                    "shard {shard} stops: more than {} panics in a second",
+                    limits::PANICS_PER_SECOND
+                );
+            }
+            RecordKind::SocketLost { socket } => {
+                tracing::error!("shard {shard}: socket {} failed for good and is closed", socket.0);
+            }
+            RecordKind::SendRefused { socket, to, errno } => {
+                let why = io::Error::from_raw_os_error(errno);
+                tracing::warn!(
+                    "shard {shard}: the kernel refused a send to {to} from socket {}: {why}",
+                    socket.0
+                );
+            }
+        }
+    }
+
+    fn is_new(&mut self, refused: bool, network: IpNet) -> bool {
+        if self.told.len() < limits::NOTED_DESTINATIONS {
+            return self.told.insert((refused, network));
+        }
+        if !std::mem::replace(&mut self.full, true) {
+            tracing::warn!(
+                "{} destinations without a fitting listener were named; further ones are only counted \
+                 until the next reload",
+                limits::NOTED_DESTINATIONS
+            );
+        }
+        false
+    }
+}
+
+/// The network that a destination is told by: its route's, but not wider than /24 and /64.
+fn network(ip: IpAddr, route: Option<IpNet>) -> IpNet {
+    let usual = if ip.is_ipv4() { 24 } else { 64 };
+    let length = route.filter(|r| r.contains(&ip)).map_or(usual, |r| r.prefix_len().max(usual));
+    IpNet::new(ip, length).map_or_else(|_| IpNet::from(ip), |net| net.trunc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_is_told_by_its_network() {
+        let told = |ip: &str, route: Option<&str>| {
+            network(ip.parse().unwrap(), route.map(|r| r.parse().unwrap())).to_string()
+        };
+        assert_eq!(told("192.0.2.9", None), "192.0.2.0/24");
+        assert_eq!(told("192.0.2.9", Some("0.0.0.0/0")), "192.0.2.0/24");
+        assert_eq!(told("192.0.2.9", Some("192.0.2.8/30")), "192.0.2.8/30");
+        assert_eq!(told("2001:db8::9", Some("2000::/3")), "2001:db8::/64");
+        assert_eq!(told("192.0.2.9", Some("2000::/3")), "192.0.2.0/24");
+    }
+
+    #[test]
+    fn a_network_is_told_once_for_each_reason_until_a_reload() {
+        let mut journal = Journal::default();
+        let net = network("192.0.2.9".parse().unwrap(), None);
+        assert!(journal.is_new(true, net));
+        assert!(!journal.is_new(true, net));
+        assert!(journal.is_new(false, net));
+        journal.plan_changed(7);
+        assert!(journal.is_new(true, net));
+    }
+
+    #[test]
+    fn the_memory_of_what_was_told_has_an_end() {
+        let mut journal = Journal::default();
+        let nth = |n: usize| network(IpAddr::from((n as u32 * 256).to_be_bytes()), None);
+        assert!((0..limits::NOTED_DESTINATIONS).all(|n| journal.is_new(true, nth(n))));
+        assert!(!journal.is_new(true, nth(limits::NOTED_DESTINATIONS)));
+        assert!(journal.full && journal.told.len() == limits::NOTED_DESTINATIONS);
+    }
+}

@@ -1,0 +1,65 @@
+//! Configuration and keys, read together.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::banner::KeyState;
+use super::error::Error;
+use crate::config;
+use crate::fib::Fib;
+use crate::plan::Plan;
+use crate::token::Keys;
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// This file.
+    File(PathBuf),
+    /// The embedded default.
+    Default,
+}
+
+/// What was read.
+pub(super) struct Loaded {
+    pub plan: Arc<Plan>,
+    pub keys: Arc<Keys>,
+    pub key_state: KeyState,
+}
+
+/// Reads the configuration and the keys that it names; `previous` is the throw-away key that a process
+/// without a key file keeps over reloads. What `fib` tells are the host's addresses and routes.
+///
+/// # Errors
+/// The rendered findings, or what is wrong with the key file.
+pub(super) fn load(source: &Source, fib: &Fib, previous: Option<&Arc<Keys>>) -> Result<Loaded, Error> {
+    let loaded = match source {
+        Source::File(path) => config::load(path, fib),
+        Source::Default => config::default(fib),
+    };
+    let config::Loaded { plan, warnings, .. } = loaded.map_err(Error::Configuration)?;
+    if !warnings.list().is_empty() {
+        tracing::warn!("{} warns:\n{warnings}", plan.origin);
+    }
+    let plan = Arc::new(plan);
+    let (keys, key_state) = match &plan.keys_file {
+        Some(path) => from_file(path)?,
+        None => match previous {
+            Some(keys) => (Arc::clone(keys), KeyState::ThrowAway),
+            None => (
+                Arc::new(Keys::ephemeral().map_err(crate::token::KeyFileError::Random)?),
+                KeyState::ThrowAway,
+            ),
+        },
+    };
+    Ok(Loaded { plan, keys, key_state })
+}
+
+fn from_file(path: &Path) -> Result<(Arc<Keys>, KeyState), Error> {
+    let loaded = Keys::load_or_create(path, SystemTime::now())?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let state = KeyState::File { path: path.into(), created: loaded.created, count: loaded.keys.count() };
+    Ok((Arc::new(loaded.keys), state))
+}

@@ -1,0 +1,174 @@
+//! Host names that rules name as next hop: resolved at load and again, never by a shard.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use tokio::time::Instant;
+
+use crate::limits;
+use crate::net::canonical;
+use crate::plan::Plan;
+use crate::rules::{Action, Target};
+use crate::snapshot::Names;
+
+/// How often names are resolved again.
+pub const AGAIN: Duration = Duration::from_secs(60);
+
+/// How long one name may take in the background.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Keeps the addresses of the names that rules' `to` holds and `[hosts]` does not answer.
+#[derive(Default)]
+pub struct Resolver {
+    known: Names,
+    wanted: BTreeSet<Box<str>>,
+    /// Names that have no address now and have been told of.
+    failing: BTreeSet<Box<str>>,
+}
+
+/// What the system's resolver said.
+pub type Answers = Vec<(Box<str>, io::Result<Vec<IpAddr>>)>;
+
+impl Resolver {
+    /// Asks for the names of a Plan that are not known yet; changes nothing.
+    pub async fn ask_new(&self, plan: &Plan, patience: Duration) -> Answers {
+        let new = wanted(plan).into_iter().filter(|host| !self.known.contains_key(host));
+        ask(new.collect(), patience).await
+    }
+
+    /// Takes over the names of a Plan that takes effect, with the answers for those that are new.
+    pub fn adopt(&mut self, plan: &Plan, answers: Answers) {
+        self.wanted = wanted(plan);
+        self.known.retain(|host, _| self.wanted.contains(host));
+        self.failing.retain(|host| self.wanted.contains(host));
+        self.take(answers);
+    }
+
+    /// A lookup of all names, to be run beside the control thread's other work; `None`: no names.
+    pub fn ask_again(&self) -> Option<impl Future<Output = Answers> + 'static> {
+        (!self.wanted.is_empty()).then(|| ask(self.wanted.clone(), PATIENCE))
+    }
+
+    /// Takes answers over; says whether anything has changed.
+    ///
+    /// A name that fails keeps its earlier addresses: a resolver that is out of order for a minute must
+    /// not stop calls.
+    pub fn take(&mut self, answers: Answers) -> bool {
+        let mut changed = false;
+        for (host, answer) in answers.into_iter().filter(|(host, _)| self.wanted.contains(host)) {
+            match answer {
+                Ok(addresses) => {
+                    if self.failing.remove(&host) {
+                        tracing::info!("{host} has an address again");
+                    }
+                    changed |= self.known.get(&host) != Some(&addresses);
+                    self.known.insert(host, addresses);
+                }
+                Err(why) if self.failing.insert(host.clone()) => match self.known.get(&host) {
+                    Some(_) => {
+                        tracing::warn!("cannot resolve {host}: {why}; its earlier addresses stay in use")
+                    }
+                    None => {
+                        tracing::warn!("cannot resolve {host}: {why}; requests for it are answered with 5xx")
+                    }
+                },
+                Err(_) => {}
+            }
+        }
+        changed
+    }
+
+    /// All names and addresses: those of `[hosts]` and those that were resolved.
+    pub fn names(&self, plan: &Plan) -> Names {
+        plan.hosts.iter().chain(&self.known).map(|(host, ips)| (host.clone(), ips.clone())).collect()
+    }
+
+    /// How many names have no address now.
+    pub fn unresolved(&self) -> u64 {
+        self.wanted.iter().filter(|host| !self.known.contains_key(*host)).count() as u64
+    }
+}
+
+fn wanted(plan: &Plan) -> BTreeSet<Box<str>> {
+    let hosts = plan.rules.iter().filter_map(|rule| match &rule.action {
+        Action::Forward { to: Target::Name { host, .. }, .. } => Some(host),
+        _ => None,
+    });
+    hosts.filter(|host| !plan.hosts.contains_key(*host)).cloned().collect()
+}
+
+/// Asks the system's resolver, for [`limits::LOOKUPS`] names at a time.
+async fn ask(hosts: BTreeSet<Box<str>>, patience: Duration) -> Answers {
+    let deadline = Instant::now() + patience;
+    let lookups = hosts.into_iter().map(|host| async move {
+        let answer = tokio::time::timeout_at(deadline, lookup(&host)).await;
+        let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+        (host, answer.unwrap_or_else(|_| Err(late())))
+    });
+    stream::iter(lookups).buffer_unordered(limits::LOOKUPS).collect().await
+}
+
+async fn lookup(host: &str) -> io::Result<Vec<IpAddr>> {
+    let found = tokio::net::lookup_host((host, 0)).await?;
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for ip in found.map(|a| canonical(a.ip())) {
+        if !ip.is_unspecified() && !ip.is_multicast() && !addresses.contains(&ip) {
+            addresses.push(ip);
+        }
+    }
+    // The resolver may turn its list at each answer; a next hop must not wander with it.
+    addresses.sort_unstable();
+    addresses.truncate(limits::ADDRESSES_PER_NAME);
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "no address that a message can be sent to"));
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolver(wanted: &[&str], known: &[(&str, &str)]) -> Resolver {
+        Resolver {
+            wanted: wanted.iter().map(|n| (*n).into()).collect(),
+            known: known.iter().map(|(n, ip)| ((*n).into(), vec![ip.parse().unwrap()])).collect(),
+            failing: BTreeSet::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_fails_keeps_its_earlier_addresses() {
+        let mut resolver =
+            resolver(&["stale.invalid", "never.invalid", "localhost"], &[("stale.invalid", "192.0.2.1")]);
+        let answers = resolver.ask_again().unwrap().await;
+        assert!(resolver.take(answers));
+        assert_eq!(resolver.known["stale.invalid"], ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        assert!(resolver.known["localhost"].iter().all(IpAddr::is_loopback));
+        assert_eq!(resolver.unresolved(), 1);
+    }
+
+    #[test]
+    fn the_same_answer_changes_nothing() {
+        let mut resolver = resolver(&["a.example"], &[]);
+        let answer = || vec![("a.example".into(), Ok(vec!["192.0.2.1".parse().unwrap()]))];
+        assert!(resolver.take(answer()));
+        assert!(!resolver.take(answer()));
+        let other = vec![("b.example".into(), Ok(vec!["192.0.2.1".parse().unwrap()]))];
+        assert!(!resolver.take(other), "a name that no rule wants any more");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_resolver_that_does_not_answer() {
+        let answers = ask(BTreeSet::from(["localhost".into()]), Duration::ZERO).await;
+        let mut resolver = resolver(&["localhost"], &[]);
+        // The system may be quicker than no time at all; late or not, there is one answer.
+        assert_eq!(answers.len(), 1);
+        resolver.take(answers);
+        assert_eq!(resolver.known.len() as u64 + resolver.unresolved(), 1);
+    }
+}

@@ -1,0 +1,70 @@
+//! A small host and a Plan for it, for this folder's tests.
+
+use std::sync::Arc;
+
+use crate::fib::{Builder, Fib};
+use crate::net::{ListenerId, Transport};
+use crate::plan::{Advertise, EgressPolicy, Engine, Listener, NoListener, Plan};
+use crate::rules::Matcher;
+use crate::shard::Bindings;
+use crate::snapshot::Names;
+use crate::token::Keys;
+
+use super::publisher::Parts;
+
+/// A listener that says where it is bound.
+pub fn listener(id: u16, name: &str, bind: &str) -> Listener {
+    let bind: std::net::SocketAddr = bind.parse().unwrap();
+    Listener {
+        id: ListenerId(id),
+        name: name.into(),
+        identity: u32::from(id),
+        formerly: Vec::new(),
+        transport: Transport::Udp,
+        bind,
+        device: None,
+        mark: None,
+        advertise: vec![Advertise {
+            to: None,
+            text: bind.to_string().into(),
+            host: bind.ip().to_string().into(),
+            ip: Some(bind.ip()),
+            port: bind.port(),
+        }],
+        dialog_to: Vec::new(),
+    }
+}
+
+/// A Plan without rules.
+pub fn plan(listeners: Vec<Listener>) -> Plan {
+    Plan {
+        origin: "/etc/viaduct.toml".into(),
+        engine: Engine { cores: Vec::new(), socket_buffer_bytes: 4 << 20 },
+        domains: Vec::new(),
+        keys_file: None,
+        listeners,
+        egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
+        hosts: Default::default(),
+        rules: Vec::new(),
+        matcher: Matcher::compile(&[]).unwrap(),
+        admin: None,
+    }
+}
+
+/// A host with nothing but its loopback.
+pub fn fib() -> Fib {
+    Builder::host().build()
+}
+
+/// What is published before anything is open.
+pub fn parts() -> Parts<()> {
+    Parts {
+        plan: Arc::new(plan(Vec::new())),
+        fib: Arc::new(fib()),
+        keys: Arc::new(Keys::from_secret(&[7; 16])),
+        names: Arc::new(Names::new()),
+        bindings: Arc::new(Bindings::default()),
+        sockets: Arc::new([]),
+        stopping: false,
+    }
+}

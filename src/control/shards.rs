@@ -1,0 +1,85 @@
+//! The shards' threads: started, woken and seen off.
+
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{cores, panic_text};
+use crate::engine::socket::Socket;
+use crate::engine::uring;
+use crate::shard::{End, Setup, Worker};
+
+/// What a shard opens.
+type Source = Arc<Socket>;
+
+/// A running shard.
+pub struct ShardThread {
+    /// The core it is pinned to.
+    pub core: usize,
+    waker: uring::Waker,
+    thread: JoinHandle<()>,
+}
+
+/// Tells the control thread that a shard has ended; one message for each shard.
+#[derive(Debug)]
+pub struct Ended {
+    /// Which.
+    pub number: usize,
+    /// How: as asked, or why not.
+    pub how: Result<End, String>,
+}
+
+/// What a shard says when it is ready to forward, or cannot.
+type Ready = Result<uring::Waker, String>;
+
+impl ShardThread {
+    /// Starts a thread, pins it, makes its ring and its memory there, and waits until it is ready.
+    ///
+    /// # Errors
+    /// In words: not pinned, no ring, no thread.
+    pub fn start(setup: Setup<Source>, core: usize, ended: UnboundedSender<Ended>) -> Result<Self, String> {
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+        let number = setup.number;
+        let thread = thread::Builder::new()
+            .name(format!("viaduct-{number}"))
+            .spawn(move || {
+                let number = usize::from(setup.number);
+                let run = panic::catch_unwind(AssertUnwindSafe(|| run(setup, core, &ready)));
+                let how = run.unwrap_or_else(|payload| Err(format!("panicked: {}", panic_text(&*payload))));
+                // Without a receiver the process is ending.
+                let _ = ended.send(Ended { number, how });
+            })
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
+        let waker = is_ready.recv().unwrap_or_else(|_| Err("its thread ended before it was ready".into()))?;
+        Ok(Self { core, waker, thread })
+    }
+
+    /// Has the shard look at the newest publication at once.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Waits for the thread's end.
+    pub fn join(self) {
+        // The thread catches its panics and reports them by `Ended`.
+        let _ = self.thread.join();
+    }
+}
+
+fn run(setup: Setup<Source>, core: usize, ready: &SyncSender<Ready>) -> Result<End, String> {
+    let refuse = |why: String| {
+        let _ = ready.send(Err(why.clone()));
+        why
+    };
+    cores::pin(core).map_err(|error| refuse(error.to_string()))?;
+    let metrics = setup.metrics.clone();
+    let mut engine = uring::Engine::new(&metrics.engine).map_err(|error| refuse(error.to_string()))?;
+    let mut worker = Worker::new(setup);
+    let _ = ready.send(Ok(engine.waker()));
+    engine.run(&mut worker).map_err(|error: io::Error| error.to_string())?;
+    worker.ended().ok_or_else(|| "its loop ended unasked".to_owned())
+}

@@ -1,0 +1,306 @@
+//! One socket for each listener and shard: opened before a Plan takes effect, closed after.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+use super::error::Error;
+use super::monitor::SocketFacts;
+use crate::engine::SocketId;
+use crate::engine::socket::Socket;
+use crate::limits;
+use crate::metrics::SeriesId;
+use crate::net::{ListenerId, Transport};
+use crate::plan::{Listener, Plan};
+use crate::shard::{Bindings, Bound, SocketTable};
+
+/// Every socket of the process. `T` is what an engine opens, held by this table, by the publications
+/// that name it and by the engine until it is closed.
+pub struct Sockets<T> {
+    entries: Vec<Entry<T>>,
+    closing: Vec<Closing<T>>,
+    /// By shard number: whether it still forwards.
+    alive: Vec<bool>,
+}
+
+/// The sockets of one listener.
+struct Entry<T> {
+    id: SocketId,
+    key: Key,
+    /// By shard number.
+    sockets: Vec<Option<Arc<T>>>,
+    /// Kernel drops by shard number that have been added to the listener's sum.
+    counted: Vec<u64>,
+}
+
+/// Sockets that no listener needs any more, as long as an engine has them.
+struct Closing<T> {
+    id: SocketId,
+    transport: Transport,
+    bind: SocketAddr,
+    sockets: Vec<Weak<T>>,
+}
+
+/// What makes two sockets the same: a listener that only changes its name or what it advertises
+/// keeps its sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key {
+    transport: Transport,
+    bind: SocketAddr,
+    device: Option<Box<str>>,
+    mark: Option<u32>,
+    buffer_bytes: usize,
+}
+
+/// The sockets of a Plan that is about to take effect.
+pub struct Change<T>(Vec<Entry<T>>);
+
+/// Binds one socket of a listener.
+///
+/// # Errors
+/// The system's reason, with a hint.
+pub fn open(listener: &Listener, plan: &Plan) -> Result<Socket, Error> {
+    let opened = Socket::open(listener, plan.engine.socket_buffer_bytes);
+    opened.map_err(|why| Error::Socket { listener: listener.name.clone(), why })
+}
+
+/// More sockets than can be numbered: many reloads with many changes in a short time.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OutOfNumbers;
+
+impl<T> Sockets<T> {
+    /// None yet, for so many shards.
+    pub fn new(shards: usize) -> Self {
+        Self { entries: Vec::new(), closing: Vec::new(), alive: vec![true; shards] }
+    }
+
+    /// Opens what these listeners need and do not have; changes nothing yet. Dropping the result
+    /// closes what was opened.
+    ///
+    /// # Errors
+    /// The first that `open` gives.
+    pub fn prepare<E: From<OutOfNumbers>>(
+        &self,
+        listeners: &[Listener],
+        buffer_bytes: usize,
+        mut open: impl FnMut(&Listener) -> Result<T, E>,
+    ) -> Result<Change<T>, E> {
+        let mut entries: Vec<Entry<T>> = Vec::with_capacity(listeners.len());
+        for listener in listeners {
+            let key = Key::of(listener, buffer_bytes);
+            let known = self.entries.iter().find(|e| e.key == key);
+            entries.push(match known {
+                Some(known) => {
+                    let (sockets, counted) = (known.sockets.clone(), known.counted.clone());
+                    Entry { id: known.id, key, sockets, counted }
+                }
+                None => {
+                    let id = self.free_number(&entries).ok_or(OutOfNumbers)?;
+                    let mut each = self.alive.iter().map(|up| up.then(|| open(listener)).transpose());
+                    let sockets: Result<Vec<Option<T>>, E> = each.by_ref().collect();
+                    let sockets = sockets?.into_iter().map(|s| s.map(Arc::new)).collect();
+                    Entry { id, key, sockets, counted: vec![0; self.alive.len()] }
+                }
+            });
+        }
+        Ok(Change(entries))
+    }
+
+    /// Makes the change the state of affairs.
+    pub fn apply(&mut self, change: Change<T>) {
+        let old = std::mem::replace(&mut self.entries, change.0);
+        for entry in old {
+            if !self.entries.iter().any(|e| e.id == entry.id) {
+                self.closing.push(Closing {
+                    id: entry.id,
+                    transport: entry.key.transport,
+                    bind: entry.key.bind,
+                    sockets: entry.sockets.iter().flatten().map(Arc::downgrade).collect(),
+                });
+            }
+        }
+        self.reap();
+    }
+
+    /// Gives up a shard's sockets, so that the kernel hands its share of the traffic to the others.
+    pub fn lose_shard(&mut self, number: usize) {
+        if let Some(alive) = self.alive.get_mut(number) {
+            *alive = false;
+        }
+        for entry in &mut self.entries {
+            if let Some(socket) = entry.sockets.get_mut(number) {
+                *socket = None;
+            }
+        }
+    }
+
+    /// Gives up every socket.
+    pub fn lose_all(&mut self) {
+        for number in 0..self.alive.len() {
+            self.lose_shard(number);
+        }
+    }
+
+    /// What the shards shall have open.
+    pub fn table(&self) -> Arc<SocketTable<Arc<T>>> {
+        let of = |shard: usize| {
+            let each = self.entries.iter().filter_map(|e| Some((e.id, e.sockets.get(shard)?.clone()?)));
+            each.collect::<Box<[_]>>()
+        };
+        (0..self.alive.len()).map(of).collect()
+    }
+
+    /// Which socket belongs to which listener; `series[i]` is where `listeners[i]` is counted. The
+    /// listeners are those of the last change that was applied.
+    pub fn bindings(&mut self, listeners: &[Listener], series: &[SeriesId]) -> Bindings {
+        self.reap();
+        let bound =
+            self.entries.iter().zip(series).map(|(e, series)| Bound { socket: e.id, series: *series });
+        let heir = |c: &Closing<T>| {
+            let same = |l: &&Listener| l.transport == c.transport && l.bind == c.bind;
+            (c.id, listeners.iter().find(same).map(|l| l.id))
+        };
+        Bindings::new(
+            bound.collect(),
+            &self.closing.iter().map(heir).collect::<Vec<(SocketId, Option<ListenerId>)>>(),
+        )
+    }
+
+    /// Forgets sockets that every engine has closed; their numbers are free again.
+    fn reap(&mut self) {
+        self.closing.retain(Closing::open);
+    }
+
+    fn free_number(&self, more: &[Entry<T>]) -> Option<SocketId> {
+        let taken = |id: SocketId| {
+            self.entries.iter().chain(more).any(|e| e.id == id)
+                || self.closing.iter().any(|c| c.id == id && c.open())
+        };
+        (0..limits::ENGINE_SOCKETS).map(SocketId).find(|id| !taken(*id))
+    }
+}
+
+impl From<OutOfNumbers> for Error {
+    fn from(_: OutOfNumbers) -> Self {
+        Self::OutOfNumbers
+    }
+}
+
+impl Sockets<Socket> {
+    /// The smallest receive and send buffer of all sockets, in bytes, as the kernel granted them.
+    pub fn smallest_buffers(&self) -> (usize, usize) {
+        let all = self.entries.iter().flat_map(|e| e.sockets.iter().flatten()).map(|s| s.buffers());
+        all.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1))).unwrap_or_default()
+    }
+
+    /// Adds up what the kernel says of each listener's sockets; the listeners are those of the last
+    /// change that was applied. Listeners that are gone keep their drops.
+    pub fn read_facts(&mut self, listeners: &[Listener], facts: &mut HashMap<Box<str>, SocketFacts>) {
+        facts.values_mut().for_each(|f| f.sockets = 0);
+        for (listener, entry) in listeners.iter().zip(&mut self.entries) {
+            let facts = facts.entry(listener.name.clone()).or_default();
+            for (socket, counted) in entry.sockets.iter().zip(&mut entry.counted) {
+                let Some(socket) = socket else { continue };
+                let drops = socket.drops();
+                facts.kernel_drops += drops.saturating_sub(*counted);
+                facts.sockets += 1;
+                *counted = drops;
+            }
+        }
+    }
+}
+
+impl<T> Closing<T> {
+    fn open(&self) -> bool {
+        self.sockets.iter().any(|s| s.strong_count() > 0)
+    }
+}
+
+impl Key {
+    fn of(listener: &Listener, buffer_bytes: usize) -> Self {
+        Self {
+            transport: listener.transport,
+            bind: listener.bind,
+            device: listener.device.clone(),
+            mark: listener.mark,
+            buffer_bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::samples::listener;
+
+    fn change(sockets: &mut Sockets<String>, listeners: &[Listener]) -> Bindings {
+        let open = |l: &Listener| Ok::<_, OutOfNumbers>(l.bind.to_string());
+        let change = sockets.prepare(listeners, 1, open).unwrap();
+        sockets.apply(change);
+        let series: Vec<_> = listeners.iter().map(|l| SeriesId(l.id.0)).collect();
+        sockets.bindings(listeners, &series)
+    }
+
+    fn socket(bindings: &Bindings, listener: u16) -> SocketId {
+        bindings.bound(ListenerId(listener)).unwrap().socket
+    }
+
+    #[test]
+    fn a_listener_that_moves_in_the_file_keeps_its_sockets() {
+        let mut sockets = Sockets::new(2);
+        let before =
+            change(&mut sockets, &[listener(0, "a", "10.0.0.1:5060"), listener(1, "b", "10.0.0.2:5060")]);
+        let table = sockets.table();
+        let after =
+            change(&mut sockets, &[listener(0, "new", "10.0.0.3:5060"), listener(1, "A", "10.0.0.1:5060")]);
+        assert_eq!(socket(&before, 0), socket(&after, 1));
+        assert_eq!(after.listener(socket(&before, 0)), Some(ListenerId(1)));
+        let kept = |t: &SocketTable<Arc<String>>, shard: usize| {
+            t[shard].iter().find(|(id, _)| *id == socket(&before, 0)).map(|(_, s)| Arc::as_ptr(s))
+        };
+        assert_eq!(kept(&table, 1), kept(&sockets.table(), 1));
+    }
+
+    #[test]
+    fn a_socket_that_closes_serves_the_listener_that_took_over_its_address() {
+        let mut sockets = Sockets::new(1);
+        let before =
+            change(&mut sockets, &[listener(0, "a", "10.0.0.1:5060"), listener(1, "b", "10.0.0.2:5060")]);
+        let engine = sockets.table();
+        let marked = Listener { mark: Some(7), ..listener(0, "a", "10.0.0.1:5060") };
+        let after = change(&mut sockets, std::slice::from_ref(&marked));
+        assert_ne!(socket(&before, 0), socket(&after, 0));
+        assert_eq!(after.listener(socket(&before, 0)), Some(ListenerId(0)));
+        assert_eq!(after.listener(socket(&before, 1)), None);
+        drop(engine);
+        let later = change(&mut sockets, &[marked, listener(1, "c", "10.0.0.3:5060")]);
+        assert_eq!(socket(&later, 1), socket(&before, 0), "a number is free once its sockets are closed");
+    }
+
+    #[test]
+    fn a_failed_open_changes_nothing_and_closes_what_it_opened() {
+        let mut sockets = Sockets::new(2);
+        change(&mut sockets, &[listener(0, "a", "10.0.0.1:5060")]);
+        let before = sockets.table();
+        let mut opened = Vec::new();
+        let result = sockets.prepare(&[listener(0, "b", "10.0.0.2:5060")], 1, |l| {
+            if opened.len() == 1 {
+                return Err(OutOfNumbers);
+            }
+            opened.push(l.id);
+            Ok(l.bind.to_string())
+        });
+        assert!(result.is_err());
+        assert_eq!(sockets.table(), before);
+    }
+
+    #[test]
+    fn a_lost_shard_keeps_no_socket_and_gets_none() {
+        let mut sockets = Sockets::new(2);
+        change(&mut sockets, &[listener(0, "a", "10.0.0.1:5060")]);
+        sockets.lose_shard(0);
+        change(&mut sockets, &[listener(0, "a", "10.0.0.1:5060"), listener(1, "b", "10.0.0.2:5060")]);
+        let table = sockets.table();
+        assert_eq!((table[0].len(), table[1].len()), (0, 2));
+    }
+}

@@ -1,0 +1,144 @@
+//! From a configuration to running shards: each step may fail, and nothing is left behind if one does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::admin;
+use super::banner::Banner;
+use super::cores;
+use super::error::Error;
+use super::handle::{Options, Started};
+use super::journal::Journal;
+use super::load::load;
+use super::monitor::Monitor;
+use super::names::Resolver;
+use super::netlink::Follower;
+use super::notify::ServiceManager;
+use super::publisher::{Parts, Publisher};
+use super::shards::{Ended, ShardThread};
+use super::signals::Signals;
+use super::sockets::{self, Sockets};
+use super::supervisor::{Control, Timers};
+use crate::engine::socket::Socket;
+use crate::engine::uring;
+use crate::plan::Plan;
+use crate::shard::{self, Records, Setup};
+
+/// How long the start waits for names; those without an answer by then are asked again soon.
+pub(super) const NAMES_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Does everything up to the banner.
+///
+/// # Errors
+/// Whatever keeps the forwarder from running as configured.
+pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Error> {
+    let signals = Signals::listen(options.owns_process)?;
+    let kernel = uring::probe()?;
+    let (follower, fib) = Follower::start()?;
+    let loaded = load(&options.source, &fib, None)?;
+    let plan = loaded.plan;
+    let cores = cores::choose(&plan.engine.cores)?;
+    let mut resolver = Resolver::default();
+    let answers = resolver.ask_new(&plan, NAMES_PATIENCE).await;
+    resolver.adopt(&plan, answers);
+    let admin = bind_admin(&plan).await?;
+
+    let monitor = Arc::new(Monitor::new(cores.len()));
+    monitor.facts().process.names_unresolved = resolver.unresolved();
+    let mut sockets = Sockets::new(cores.len());
+    let change =
+        sockets.prepare(&plan.listeners, plan.engine.socket_buffer_bytes, |l| sockets::open(l, &plan))?;
+    sockets.apply(change);
+    let parts = Parts {
+        bindings: Arc::new(sockets.bindings(&plan.listeners, &monitor.series_of(&plan))),
+        sockets: sockets.table(),
+        names: Arc::new(resolver.names(&plan)),
+        plan,
+        fib,
+        keys: loaded.keys,
+        stopping: false,
+    };
+    let mut publisher = Publisher::new(&parts);
+    let records = Records::default();
+    let (shards, ends) = start_shards(&cores, &parts, &mut publisher, &monitor, &records)?;
+
+    let address = admin.as_ref().and_then(|a| a.local_addr().ok());
+    if let Some(listener) = admin {
+        tokio::spawn(admin::serve(listener, Arc::clone(&monitor)));
+    }
+    let view = &publisher.published().load().snapshot.view;
+    let banner = Banner {
+        plan: &parts.plan,
+        view,
+        cores: &cores,
+        keys: &loaded.key_state,
+        unresolved: resolver.unresolved(),
+        buffers: sockets.smallest_buffers(),
+        kernel: &kernel.to_string(),
+        admin: address,
+    };
+    banner.tell(options.owns_process);
+    let manager = ServiceManager::new(options.owns_process);
+    manager.ready(&format!("{} listeners on {} cores", parts.plan.listeners.len(), cores.len()));
+    let control = Control {
+        source: options.source,
+        parts,
+        publisher,
+        sockets,
+        shards,
+        ends,
+        follower,
+        monitor: Arc::clone(&monitor),
+        journal: Journal::default(),
+        records,
+        resolver,
+        manager,
+        signals,
+        states: Vec::new(),
+        timers: Timers::new(),
+    };
+    Ok((control, Started { monitor, admin: address }))
+}
+
+async fn bind_admin(plan: &Plan) -> Result<Option<TcpListener>, Error> {
+    match plan.admin {
+        Some(address) => admin::bind(address).await.map(Some).map_err(Error::Admin),
+        None => Ok(None),
+    }
+}
+
+type Shards = (Vec<Option<ShardThread>>, mpsc::UnboundedReceiver<Ended>);
+
+/// Starts one shard on each core. If one cannot start, those before it are stopped.
+fn start_shards(
+    cores: &[usize],
+    parts: &Parts<Arc<Socket>>,
+    publisher: &mut Publisher<Arc<Socket>>,
+    monitor: &Monitor,
+    records: &Records,
+) -> Result<Shards, Error> {
+    shard::install_hook();
+    let (ended, ends) = mpsc::unbounded_channel();
+    let mut shards: Vec<Option<ShardThread>> = Vec::with_capacity(cores.len());
+    for ((number, core), metrics) in cores.iter().enumerate().zip(monitor.shards()) {
+        let setup = Setup {
+            number: number as u16,
+            published: publisher.published(),
+            metrics: Arc::clone(metrics),
+            records: records.clone(),
+        };
+        match ShardThread::start(setup, *core, ended.clone()) {
+            Ok(shard) => shards.push(Some(shard)),
+            Err(why) => {
+                publisher.publish(&Parts { stopping: true, ..parts.clone() });
+                shards.iter().flatten().for_each(ShardThread::wake);
+                shards.into_iter().flatten().for_each(ShardThread::join);
+                return Err(Error::Shard { number, why });
+            }
+        }
+    }
+    Ok((shards, ends))
+}

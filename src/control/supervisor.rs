@@ -1,0 +1,301 @@
+//! The control thread's loop.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+use super::banner::state_in_words;
+use super::error::Error;
+use super::handle::Command;
+use super::journal::Journal;
+use super::load::Source;
+use super::monitor::{Monitor, ShardState};
+use super::names::{self, Answers, Resolver};
+use super::netlink::{self, Follower};
+use super::notify::ServiceManager;
+use super::publisher::{Parts, Publisher};
+use super::shards::{Ended, ShardThread};
+use super::signals::{Signal, Signals};
+use super::sockets::Sockets;
+use crate::egress::ListenerState;
+use crate::engine::socket::Socket;
+use crate::fib::Fib;
+use crate::limits;
+use crate::shard::{End, Records};
+
+/// How often the shards' records are written to the log.
+const RECORDS_EVERY: Duration = Duration::from_millis(100);
+/// How often all else is looked after.
+const CARE_EVERY: Duration = Duration::from_secs(1);
+/// How much longer than its shards the control thread waits for the end.
+const STOP_GRACE: Duration = Duration::from_millis(500);
+
+/// Everything beside the shards.
+pub(super) struct Control {
+    pub source: Source,
+    pub parts: Parts<Arc<Socket>>,
+    pub publisher: Publisher<Arc<Socket>>,
+    pub sockets: Sockets<Socket>,
+    /// By number; `None`: it has ended.
+    pub shards: Vec<Option<ShardThread>>,
+    pub ends: mpsc::UnboundedReceiver<Ended>,
+    pub follower: Follower,
+    pub monitor: Arc<Monitor>,
+    pub journal: Journal,
+    pub records: Records,
+    pub resolver: Resolver,
+    pub manager: ServiceManager,
+    pub signals: Signals,
+    /// How the listeners were doing when the log told of it last.
+    pub states: Vec<ListenerState>,
+    pub timers: Timers,
+}
+
+/// What the loop waits for besides events.
+pub(super) struct Timers {
+    records: Interval,
+    care: Interval,
+    names: Interval,
+    lookup: Option<JoinHandle<Answers>>,
+    stop_by: Option<Instant>,
+}
+
+enum Event {
+    Fib(Result<Arc<Fib>, netlink::Error>),
+    Ended(Ended),
+    Command(Command),
+    Signal(Signal),
+    Names(Answers),
+    Records,
+    Care,
+    AskNames,
+    StopNow,
+}
+
+impl Timers {
+    pub fn new() -> Self {
+        let every = |period| {
+            let mut interval = interval(period);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        };
+        Self {
+            records: every(RECORDS_EVERY),
+            care: every(CARE_EVERY),
+            names: every(names::AGAIN),
+            lookup: None,
+            stop_by: None,
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        let stop_by = self.stop_by;
+        let stop = async move {
+            match stop_by {
+                Some(by) => tokio::time::sleep_until(by).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop => Event::StopNow,
+            answers = finished(&mut self.lookup) => Event::Names(answers),
+            _ = self.records.tick() => Event::Records,
+            _ = self.care.tick() => Event::Care,
+            _ = self.names.tick() => Event::AskNames,
+        }
+    }
+}
+
+/// Waits for a lookup under way; for ever, if there is none.
+async fn finished(lookup: &mut Option<JoinHandle<Answers>>) -> Answers {
+    match lookup {
+        Some(running) => {
+            let answers = running.await.unwrap_or_default();
+            *lookup = None;
+            answers
+        }
+        None => std::future::pending().await,
+    }
+}
+
+impl Control {
+    /// Runs until every shard has ended.
+    ///
+    /// # Errors
+    /// [`Error::AllShardsFailed`], unless they were asked to end.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), Error> {
+        self.tell_states();
+        loop {
+            let event = tokio::select! {
+                fib = self.follower.next() => Event::Fib(fib),
+                Some(ended) = self.ends.recv() => Event::Ended(ended),
+                // A closed channel: whoever held the handle has let go of it.
+                command = commands.recv(), if !self.parts.stopping => {
+                    Event::Command(command.unwrap_or(Command::Stop))
+                }
+                signal = self.signals.next() => Event::Signal(signal),
+                event = self.timers.next() => event,
+            };
+            match event {
+                Event::Fib(fib) => self.on_fib(fib),
+                Event::Ended(ended) => self.on_ended(ended),
+                Event::Command(Command::Reload(reply)) => {
+                    // Whoever asked may have gone meanwhile.
+                    let _ = reply.send(self.reload().await);
+                }
+                Event::Signal(Signal::Reload) => {
+                    // Told by the log and counted.
+                    let _ = self.reload().await;
+                }
+                Event::Command(Command::Stop) => self.stop(),
+                Event::Signal(Signal::Stop) if self.parts.stopping => self.exit_at_once(),
+                Event::Signal(Signal::Stop) => self.stop(),
+                Event::Names(answers) => self.on_names(answers),
+                Event::AskNames => self.ask_names(),
+                Event::Records => self.tell_records(),
+                Event::Care => self.care(),
+                Event::StopNow => {
+                    tracing::warn!("some shards did not end in time; the process ends without them");
+                    return Ok(());
+                }
+            }
+            if self.shards.iter().all(Option::is_none) {
+                self.tell_records();
+                return if self.parts.stopping { Ok(()) } else { Err(Error::AllShardsFailed) };
+            }
+        }
+    }
+
+    fn on_fib(&mut self, fib: Result<Arc<Fib>, netlink::Error>) {
+        match fib {
+            Ok(fib) => {
+                self.parts.fib = fib;
+                self.publish();
+                if self.monitor.facts().troubles.remove("routes").is_some() {
+                    tracing::info!("the kernel's routing policy is followed again");
+                }
+            }
+            Err(error) => {
+                let trouble =
+                    format!("the kernel's routing policy cannot be followed: {error}; {}", error.remedy());
+                let told = self.monitor.facts().troubles.insert("routes", trouble.clone());
+                if told.as_ref() != Some(&trouble) {
+                    tracing::error!("{trouble}; the last snapshot stays in use");
+                }
+            }
+        }
+    }
+
+    /// Hands the current parts to the shards, which take them at their next batch.
+    pub(super) fn publish(&mut self) -> u64 {
+        let generation = self.publisher.publish(&self.parts);
+        let mut facts = self.monitor.facts();
+        facts.process.generation = generation;
+        facts.process.publications += 1;
+        facts.published = std::time::Instant::now();
+        drop(facts);
+        self.tell_states();
+        generation
+    }
+
+    /// Publishes, and has every shard take it at once: for sockets, which must not wait for traffic.
+    pub(super) fn publish_and_wake(&mut self) -> u64 {
+        let generation = self.publish();
+        self.shards.iter().flatten().for_each(ShardThread::wake);
+        generation
+    }
+
+    fn on_ended(&mut self, Ended { number, how }: Ended) {
+        let Some(shard) = self.shards.get_mut(number).and_then(Option::take) else { return };
+        let core = shard.core;
+        shard.join();
+        let why = match how {
+            Ok(End::Asked) => "it was asked to stop".to_owned(),
+            Ok(End::Panics) => "too many messages made it panic".to_owned(),
+            Err(why) => why,
+        };
+        if let Some(state) = self.monitor.facts().shards.get_mut(number) {
+            *state = ShardState::Down(why.clone());
+        }
+        if self.parts.stopping {
+            return;
+        }
+        let left = self.shards.iter().flatten().count();
+        tracing::error!("shard {number} on core {core} has ended: {why}; {left} shards go on");
+        self.sockets.lose_shard(number);
+        self.parts.sockets = self.sockets.table();
+        self.publish_and_wake();
+    }
+
+    fn stop(&mut self) {
+        if self.parts.stopping {
+            return;
+        }
+        tracing::info!("stopping: no more is received, what was received is still sent");
+        self.manager.stopping();
+        self.monitor.facts().stopping = true;
+        self.sockets.lose_all();
+        self.parts.sockets = self.sockets.table();
+        self.parts.stopping = true;
+        self.timers.stop_by = Some(Instant::now() + Duration::from_nanos(limits::STOP_NS) + STOP_GRACE);
+        self.publish_and_wake();
+    }
+
+    fn exit_at_once(&self) -> ! {
+        tracing::warn!("stopping at once: a second signal came");
+        std::process::exit(1)
+    }
+
+    fn ask_names(&mut self) {
+        if self.timers.lookup.is_none() {
+            self.timers.lookup = self.resolver.ask_again().map(tokio::spawn);
+        }
+    }
+
+    fn on_names(&mut self, answers: Answers) {
+        if self.resolver.take(answers) {
+            self.parts.names = Arc::new(self.resolver.names(&self.parts.plan));
+            self.publish();
+        }
+        self.monitor.facts().process.names_unresolved = self.resolver.unresolved();
+    }
+
+    fn tell_records(&mut self) {
+        for _ in 0..limits::RECORDS {
+            let Some(record) = self.records.pop() else { break };
+            self.journal.tell(&record, &self.parts.plan, &self.parts.fib);
+        }
+        let alive = self.publisher.reap();
+        self.monitor.facts().process.snapshots_alive = alive as u64;
+    }
+
+    fn care(&mut self) {
+        let now = SystemTime::now();
+        if self.parts.keys.next_expiry().is_some_and(|expiry| expiry <= now) {
+            self.parts.keys = Arc::new(self.parts.keys.valid_at(now));
+            tracing::info!("a retired key no longer verifies; {} are left", self.parts.keys.count());
+            self.publish();
+        }
+        self.sockets.read_facts(&self.parts.plan.listeners, &mut self.monitor.facts().listeners);
+    }
+
+    /// Logs listeners that have come up or gone down.
+    fn tell_states(&mut self) {
+        let published = self.publisher.published();
+        let view = &published.load().snapshot.view;
+        let now: Vec<_> = self.parts.plan.listeners.iter().map(|l| view.state(l.id)).collect();
+        for (listener, state) in self.parts.plan.listeners.iter().zip(&now) {
+            if self.states.get(usize::from(listener.id.0)).is_some_and(|before| before != state) {
+                let words = state_in_words(*state);
+                match state {
+                    ListenerState::Up => tracing::info!("listener {} is {words}", listener.name),
+                    _ => tracing::warn!("listener {} is {words}", listener.name),
+                }
+            }
+        }
+        self.states = now;
+    }
+}

@@ -1,0 +1,487 @@
+//! A shard between an engine that remembers and a handler that does what the message says.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use proptest::prelude::*;
+
+use super::*;
+use crate::drop_reason::DropReason;
+use crate::egress::{Egress, NoEgress, Reason, Step};
+use crate::engine::{Event, Io, Next, Shard, SocketId};
+use crate::fib::{Builder, NoRoute, Route, RouteKind};
+use crate::limits;
+use crate::metrics::{Class, SeriesId, ShardMetrics};
+use crate::net::{ListenerId, NextHop, Now, Transport};
+use crate::plan::{EgressPolicy, Engine, NoListener, Plan};
+use crate::proxy::{Decision, Incoming, Outcome, Tally};
+use crate::rules::Matcher;
+use crate::snapshot::{Names, Snapshot};
+use crate::token::Keys;
+
+const PUBLIC: SocketId = SocketId(4);
+const PRIVATE: SocketId = SocketId(9);
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// An engine that does what it is told, when it is told.
+struct FakeIo {
+    free: usize,
+    pending: VecDeque<(SocketId, SocketAddr, Vec<u8>, u32)>,
+    open: Vec<SocketId>,
+    closing: Vec<SocketId>,
+}
+
+const POOL: usize = 8;
+
+impl FakeIo {
+    fn new() -> Self {
+        Self { free: POOL, pending: VecDeque::new(), open: Vec::new(), closing: Vec::new() }
+    }
+}
+
+impl Io for FakeIo {
+    type Tx = Box<[u8]>;
+    type Source = &'static str;
+
+    fn tx(&mut self) -> Option<Self::Tx> {
+        self.free = self.free.checked_sub(1)?;
+        Some(vec![0; limits::MESSAGE_BYTES].into())
+    }
+
+    fn send(&mut self, tx: Self::Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u32) {
+        self.pending.push_back((on, to, tx[..len].to_vec(), cookie));
+    }
+
+    fn discard(&mut self, tx: Self::Tx) {
+        assert_eq!(tx.len(), limits::MESSAGE_BYTES);
+        self.free += 1;
+    }
+
+    fn open(&mut self, id: SocketId, _: &Self::Source) {
+        assert!(!self.open.contains(&id), "{id:?} is open");
+        self.open.push(id);
+    }
+
+    fn close(&mut self, id: SocketId) {
+        assert!(self.open.contains(&id) && !self.closing.contains(&id), "{id:?}");
+        self.closing.push(id);
+    }
+}
+
+/// Does what the first byte of a message says.
+#[derive(Default)]
+struct Script {
+    adopted: Rc<Cell<usize>>,
+    unroutable: bool,
+}
+
+fn route() -> Route {
+    Route {
+        kind: RouteKind::Unicast,
+        table: 254,
+        prefix: "10.0.0.0/24".parse().unwrap(),
+        dev: 2,
+        gateway: None,
+        source: "10.0.0.4".parse().unwrap(),
+    }
+}
+
+fn next_hop() -> NextHop {
+    NextHop { transport: Transport::Udp, address: "10.0.0.100:5060".parse().unwrap() }
+}
+
+impl Handler for Script {
+    fn handle(&mut self, _: &Snapshot, incoming: &Incoming<'_>, _: Now, out: &mut [u8]) -> Outcome {
+        out[..4].copy_from_slice(b"sent");
+        let forward = |listener, reason| {
+            let egress = Egress { listener, reason, route: route() };
+            Outcome::Forward {
+                decision: Decision { rule: None, next_hop: next_hop(), egress, record_route: false },
+                len: 4,
+            }
+        };
+        match incoming.bytes {
+            b"forward" => forward(ListenerId(1), Reason::Auto(Step::Source)),
+            b"fallback" => forward(ListenerId(1), Reason::Fallback),
+            b"nowhere" => forward(ListenerId(7), Reason::Override),
+            b"relay" => Outcome::Relay { on: ListenerId(0), to: incoming.from, len: 4, status: 200 },
+            b"answer" => Outcome::Answer { to: incoming.from, len: 4, status: 403 },
+            b"unroutable" => {
+                self.unroutable = true;
+                Outcome::Answer { to: incoming.from, len: 4, status: 503 }
+            }
+            b"panic" => panic!("as the message asked"),
+            _ => Outcome::Drop(DropReason::NotSip),
+        }
+    }
+
+    fn adopt(&mut self, _: &Snapshot) {
+        self.adopted.set(self.adopted.get() + 1);
+    }
+
+    fn tally(&self) -> Tally {
+        Tally { pins: 3, ..Tally::default() }
+    }
+
+    fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {
+        std::mem::take(&mut self.unroutable).then(|| (next_hop(), NoEgress::NoRoute(NoRoute::Unreachable)))
+    }
+}
+
+fn plan() -> Arc<Plan> {
+    Arc::new(Plan {
+        origin: "test".into(),
+        engine: Engine { cores: Vec::new(), socket_buffer_bytes: 0 },
+        domains: Vec::new(),
+        keys_file: None,
+        listeners: Vec::new(),
+        egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
+        hosts: Default::default(),
+        rules: Vec::new(),
+        matcher: Matcher::compile(&[]).unwrap(),
+        admin: None,
+    })
+}
+
+fn publication(generation: u64, plan: Arc<Plan>, sockets: &[SocketId]) -> Publication<&'static str> {
+    let keys = Arc::new(Keys::from_secret(&[7; 16]));
+    let bound = |socket, series| Bound { socket, series: SeriesId(series) };
+    Publication {
+        snapshot: Snapshot::new(
+            generation,
+            plan,
+            Arc::new(Builder::new().build()),
+            keys,
+            Arc::new(Names::new()),
+        ),
+        bindings: Arc::new(Bindings::new(Box::new([bound(PUBLIC, 0), bound(PRIVATE, 1)]), &[])),
+        sockets: Arc::new([sockets.iter().map(|id| (*id, "source")).collect()]),
+        stopping: false,
+    }
+}
+
+struct Bench {
+    io: FakeIo,
+    shard: Worker<&'static str, Script>,
+    published: Published<&'static str>,
+    metrics: Arc<ShardMetrics>,
+    records: Records,
+    now: Now,
+    plan: Arc<Plan>,
+    adopted: Rc<Cell<usize>>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        install_hook();
+        let plan = plan();
+        let published =
+            Arc::new(ArcSwap::from_pointee(publication(1, Arc::clone(&plan), &[PUBLIC, PRIVATE])));
+        let metrics = Arc::new(ShardMetrics::default());
+        metrics.traffic.open(SeriesId(0));
+        metrics.traffic.open(SeriesId(1));
+        let records = Records::default();
+        let setup = Setup {
+            number: 0,
+            published: Arc::clone(&published),
+            metrics: Arc::clone(&metrics),
+            records: records.clone(),
+        };
+        let script = Script::default();
+        let adopted = Rc::clone(&script.adopted);
+        let shard = Worker::with_handler(setup, script);
+        let now = Now(SECOND_NS);
+        let mut bench = Self { io: FakeIo::new(), shard, published, metrics, records, now, plan, adopted };
+        assert_eq!(bench.batch(&[]), Next::Wait(None));
+        bench
+    }
+
+    fn batch(&mut self, messages: &[&[u8]]) -> Next {
+        self.shard.begin(&mut self.io, self.now);
+        for bytes in messages {
+            let from = "192.0.2.1:5060".parse().unwrap();
+            self.shard.on_event(&mut self.io, Event::Datagram { on: PUBLIC, from, bytes, truncated: false });
+        }
+        self.shard.end(&mut self.io)
+    }
+
+    /// Ends every send under way, well or with an error.
+    fn complete(&mut self, errno: Option<i32>) -> Vec<(SocketId, SocketAddr)> {
+        let mut done = Vec::new();
+        self.shard.begin(&mut self.io, self.now);
+        while let Some((on, to, bytes, cookie)) = self.io.pending.pop_front() {
+            assert_eq!(bytes, b"sent");
+            self.io.free += 1;
+            done.push((on, to));
+            let event = match errno {
+                None => Event::Sent { cookie },
+                Some(errno) => Event::SendFailed { on, to, errno, cookie },
+            };
+            self.shard.on_event(&mut self.io, event);
+        }
+        self.shard.end(&mut self.io);
+        done
+    }
+
+    fn received(&self) -> u64 {
+        let of = |series| {
+            Class::ALL.iter().map(move |c| self.metrics.traffic.received_count(SeriesId(series), *c))
+        };
+        of(0).chain(of(1)).sum()
+    }
+
+    fn sent(&self) -> u64 {
+        let t = &self.metrics.traffic;
+        let of = |s| {
+            let each =
+                move |c: &Class| Reason::ALL.iter().map(|r| t.sent_count(SeriesId(s), *c, *r)).sum::<u64>();
+            Class::ALL.iter().map(each).sum::<u64>()
+        };
+        of(0) + of(1)
+    }
+
+    fn answered(&self) -> u64 {
+        self.metrics.answers().map(|(_, n)| n).sum()
+    }
+
+    fn dropped(&self) -> u64 {
+        DropReason::ALL.iter().map(|r| self.metrics.dropped_count(*r)).sum()
+    }
+
+    fn records(&self) -> Vec<RecordKind> {
+        std::iter::from_fn(|| self.records.pop()).map(|r| r.kind).collect()
+    }
+
+    fn accounted(&self) -> u64 {
+        self.sent() + self.answered() + self.dropped() + self.io.pending.len() as u64
+    }
+}
+
+#[test]
+fn each_message_leaves_by_the_socket_of_its_listener_and_is_counted_when_it_has_left() {
+    let mut bench = Bench::new();
+    bench.batch(&[b"forward", b"relay", b"answer"]);
+    assert_eq!((bench.sent(), bench.answered()), (0, 0), "not before the kernel has taken them");
+    assert_eq!(bench.metrics.in_flight.get(), 3);
+    let from = "192.0.2.1:5060".parse().unwrap();
+    assert_eq!(bench.complete(None), [(PRIVATE, next_hop().address), (PUBLIC, from), (PUBLIC, from)]);
+    let traffic = &bench.metrics.traffic;
+    assert_eq!(traffic.sent_count(SeriesId(1), Class::NotSip, Reason::Auto(Step::Source)), 1);
+    assert_eq!(traffic.sent_count(SeriesId(0), Class::NotSip, Reason::Response), 1);
+    assert_eq!(bench.metrics.answers().collect::<Vec<_>>(), [(403, 1)]);
+    assert_eq!((bench.metrics.in_flight.get(), bench.metrics.pins.get()), (0, 3));
+    assert_eq!(bench.io.free, POOL);
+}
+
+#[test]
+fn a_send_that_fails_is_a_drop_and_nothing_else() {
+    for (errno, reason) in [
+        (libc::EAGAIN, DropReason::SendQueueFull),
+        (libc::ENETUNREACH, DropReason::SendFailed),
+        (libc::EMSGSIZE, DropReason::TooLarge),
+        (libc::EBADF, DropReason::ListenerGone),
+    ] {
+        let mut bench = Bench::new();
+        bench.batch(&[b"forward", b"answer"]);
+        bench.complete(Some(errno));
+        assert_eq!(bench.metrics.dropped_count(reason), 2);
+        assert_eq!((bench.dropped(), bench.sent(), bench.answered()), (2, 0, 0));
+        // Told once for each socket, not for each message.
+        assert_eq!(bench.records().len(), 2);
+        bench.batch(&[b"forward"]);
+        bench.complete(Some(errno));
+        assert_eq!(bench.records(), []);
+    }
+}
+
+#[test]
+fn a_panic_costs_its_message_and_no_buffer() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.batch(&[b"panic", b"forward"]), Next::Wait(None));
+    bench.complete(None);
+    assert_eq!((bench.metrics.dropped_count(DropReason::Panic), bench.sent()), (1, 1));
+    assert_eq!(bench.io.free, POOL);
+    let [RecordKind::Panic { on, message, place, .. }] = bench.records()[..] else { panic!("one record") };
+    assert_eq!((on, message.as_str()), (ListenerId(0), "as the message asked"));
+    assert!(place.as_str().contains("tests.rs:"), "{place:?}");
+}
+
+#[test]
+fn a_few_panics_a_second_are_survived_and_more_stop_the_shard() {
+    let mut bench = Bench::new();
+    let few = vec![&b"panic"[..]; limits::PANICS_PER_SECOND as usize];
+    for second in 1..4 {
+        bench.now = Now(second * SECOND_NS);
+        assert_eq!(bench.batch(&few), Next::Wait(None));
+    }
+    bench.now = Now(4 * SECOND_NS);
+    bench.records();
+    assert_eq!(bench.batch(&few), Next::Wait(None));
+    assert_eq!(bench.batch(&[b"panic", b"forward"]), Next::Stop);
+    assert_eq!(bench.shard.ended(), Some(End::Panics));
+    assert_eq!(bench.metrics.dropped_count(DropReason::Stopping), 1, "what came after is accounted for");
+    assert_eq!(bench.records().last(), Some(&RecordKind::TooManyPanics));
+}
+
+#[test]
+fn an_empty_pool_sheds_load_with_a_name() {
+    let mut bench = Bench::new();
+    bench.batch(&[&b"forward"[..]; POOL + 2]);
+    assert_eq!(bench.metrics.dropped_count(DropReason::NoSendBuffer), 2);
+    bench.complete(None);
+    assert_eq!((bench.sent(), bench.io.free), (POOL as u64, POOL));
+}
+
+#[test]
+fn a_truncated_datagram_and_an_unknown_socket_are_named_drops() {
+    let mut bench = Bench::new();
+    let from = "192.0.2.1:5060".parse().unwrap();
+    bench.shard.begin(&mut bench.io, bench.now);
+    for (on, truncated) in [(PUBLIC, true), (SocketId(77), false)] {
+        let event = Event::Datagram { on, from, bytes: b"forward", truncated };
+        bench.shard.on_event(&mut bench.io, event);
+    }
+    bench.shard.end(&mut bench.io);
+    assert_eq!(bench.metrics.dropped_count(DropReason::Truncated), 1);
+    assert_eq!(bench.metrics.dropped_count(DropReason::ListenerGone), 1);
+}
+
+#[test]
+fn a_listener_that_the_plan_does_not_have_sends_nothing() {
+    let mut bench = Bench::new();
+    bench.batch(&[b"nowhere"]);
+    assert_eq!(bench.metrics.dropped_count(DropReason::ListenerGone), 1);
+    assert_eq!((bench.io.pending.len(), bench.io.free), (0, POOL));
+}
+
+#[test]
+fn a_destination_without_egress_is_told_once_until_something_changes() {
+    let mut bench = Bench::new();
+    bench.batch(&[b"unroutable", b"unroutable", b"answer", b"fallback"]);
+    let no_egress = RecordKind::NoEgress {
+        on: ListenerId(0),
+        next_hop: next_hop(),
+        why: NoEgress::NoRoute(NoRoute::Unreachable),
+    };
+    assert_eq!(bench.records(), [no_egress]);
+    bench.published.store(Arc::new(publication(2, Arc::clone(&bench.plan), &[PUBLIC, PRIVATE])));
+    bench.batch(&[b"fallback", b"unroutable"]);
+    let fallback = RecordKind::Fallback { listener: ListenerId(1), next_hop: next_hop(), route: route() };
+    assert_eq!(bench.records(), [fallback]);
+}
+
+#[test]
+fn a_full_record_queue_loses_records_and_counts_them() {
+    let mut bench = Bench::new();
+    for second in 1..400 {
+        bench.now = Now(second * SECOND_NS);
+        bench.batch(&[&b"panic"[..]; 4]);
+    }
+    let kept = bench.records().len();
+    assert_eq!(kept, limits::RECORDS);
+    assert_eq!(bench.metrics.records_lost.get(), 399 * 4 - kept as u64);
+}
+
+#[test]
+fn sockets_follow_the_publication() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.io.open, [PUBLIC, PRIVATE]);
+    let more = SocketId(11);
+    bench.published.store(Arc::new(publication(2, Arc::clone(&bench.plan), &[PUBLIC, more])));
+    bench.batch(&[]);
+    assert_eq!((&bench.io.open[..], &bench.io.closing[..]), (&[PUBLIC, PRIVATE, more][..], &[PRIVATE][..]));
+    assert_eq!(bench.metrics.generation.get(), 2);
+    bench.shard.on_event(&mut bench.io, Event::Closed { on: PRIVATE });
+    assert_eq!(bench.records(), [], "as asked");
+    bench.shard.on_event(&mut bench.io, Event::Closed { on: more });
+    assert_eq!(bench.records(), [RecordKind::SocketLost { socket: more }]);
+}
+
+#[test]
+fn a_new_plan_is_adopted_and_a_new_fib_is_not() {
+    let mut bench = Bench::new();
+    bench.published.store(Arc::new(publication(2, Arc::clone(&bench.plan), &[PUBLIC, PRIVATE])));
+    bench.batch(&[]);
+    assert_eq!(bench.metrics.generation.get(), 2);
+    assert_eq!(bench.adopted.get(), 0);
+    bench.published.store(Arc::new(publication(3, plan(), &[PUBLIC, PRIVATE])));
+    bench.batch(&[]);
+    assert_eq!(bench.adopted.get(), 1);
+}
+
+#[test]
+fn old_publications_are_let_go_at_the_next_batch() {
+    let mut bench = Bench::new();
+    let first = bench.published.load_full();
+    bench.published.store(Arc::new(publication(2, Arc::clone(&bench.plan), &[PUBLIC, PRIVATE])));
+    assert!(Arc::strong_count(&first) > 1);
+    bench.batch(&[]);
+    assert_eq!(Arc::strong_count(&first), 1);
+}
+
+#[test]
+fn stopping_waits_for_sockets_and_sends_but_not_for_ever() {
+    let mut bench = Bench::new();
+    bench.batch(&[b"forward"]);
+    let last = Publication { stopping: true, ..publication(2, Arc::clone(&bench.plan), &[]) };
+    bench.published.store(Arc::new(last));
+    let by = bench.now.plus_ns(limits::STOP_NS);
+    assert_eq!(bench.batch(&[b"forward"]), Next::Wait(Some(by)), "what is still queued is forwarded");
+    bench.complete(None);
+    assert_eq!(bench.sent(), 2);
+    for socket in [PUBLIC, PRIVATE] {
+        assert_eq!(bench.shard.ended(), None);
+        bench.shard.on_event(&mut bench.io, Event::Closed { on: socket });
+        bench.batch(&[]);
+    }
+    assert_eq!(bench.shard.ended(), Some(End::Asked));
+
+    let mut hanging = Bench::new();
+    let last = Publication { stopping: true, ..publication(2, Arc::clone(&hanging.plan), &[]) };
+    hanging.published.store(Arc::new(last));
+    hanging.batch(&[]);
+    hanging.now = by;
+    assert_eq!(hanging.batch(&[]), Next::Stop);
+}
+
+#[test]
+fn time_spent_on_batches_adds_up() {
+    let mut bench = Bench::new();
+    let before = bench.metrics.busy_ns.get();
+    bench.batch(&[&b"forward"[..]; 4]);
+    assert!(bench.metrics.busy_ns.get() > before);
+    assert!(bench.metrics.worst_batch_ns.get() > 0);
+    assert_eq!(bench.metrics.batches.get(), 2);
+}
+
+proptest! {
+    /// Whatever comes in whatever order: each message one counter, each buffer comes back.
+    #[test]
+    fn every_message_is_accounted_for_by_exactly_one_counter(
+        steps in prop::collection::vec((0usize..9, 0u8..4), 1..80),
+    ) {
+        let messages: [&[u8]; 9] = [
+            b"forward", b"relay", b"answer", b"panic", b"nowhere", b"unroutable", b"fallback", b"", b"junk",
+        ];
+        let mut bench = Bench::new();
+        for (i, (message, then)) in steps.iter().enumerate() {
+            bench.now = Now((i as u64 + 1) * SECOND_NS);
+            bench.batch(&[messages[*message]]);
+            prop_assert_eq!(bench.accounted(), bench.received());
+            match then {
+                0 => drop(bench.complete(None)),
+                1 => drop(bench.complete(Some(libc::ECONNREFUSED))),
+                _ => {}
+            }
+            prop_assert_eq!(bench.accounted(), bench.received());
+        }
+        bench.complete(None);
+        prop_assert_eq!(bench.accounted(), steps.len() as u64);
+        prop_assert_eq!(bench.io.free, POOL);
+        prop_assert_eq!(bench.shard.ended(), None);
+    }
+}
