@@ -10,6 +10,9 @@ use crate::shard::{Bindings, Publication, Published, SocketTable};
 use crate::snapshot::{Names, Snapshot};
 use crate::token::Keys;
 
+/// The generation that shards start with.
+pub const FIRST: u64 = 1;
+
 /// What a publication is made of.
 pub struct Parts<S> {
     /// The configuration.
@@ -53,7 +56,7 @@ pub struct Publisher<S> {
 impl<S> Publisher<S> {
     /// Publishes the first generation.
     pub fn new(parts: &Parts<S>) -> Self {
-        Self { published: Arc::new(ArcSwap::from_pointee(compose(1, parts))), retired: Vec::new() }
+        Self { published: Arc::new(ArcSwap::from_pointee(compose(FIRST, parts))), retired: Vec::new() }
     }
 
     /// Where the shards read.

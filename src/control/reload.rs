@@ -56,7 +56,7 @@ impl Control {
         self.sockets.read_facts(&self.parts.plan.listeners, &mut self.monitor.facts().listeners);
         self.journal.plan_changed(generation);
         tracing::info!(
-            "reloaded {}: {} listeners, {} rules, {} keys",
+            "reloaded {}; listeners: {}, rules: {}, keys: {}",
             self.parts.plan.origin,
             self.parts.plan.listeners.len(),
             self.parts.plan.rules.len(),

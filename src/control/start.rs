@@ -17,7 +17,7 @@ use super::monitor::Monitor;
 use super::names::Resolver;
 use super::netlink::Follower;
 use super::notify::ServiceManager;
-use super::publisher::{Parts, Publisher};
+use super::publisher::{self, Parts, Publisher};
 use super::shards::{Ended, ShardThread};
 use super::signals::Signals;
 use super::sockets::{self, Sockets};
@@ -48,6 +48,8 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
 
     let monitor = Arc::new(Monitor::new(cores.len()));
     monitor.facts().process.names_unresolved = resolver.unresolved();
+    monitor.facts().process.generation = publisher::FIRST;
+    monitor.facts().process.publications = 1;
     let mut sockets = Sockets::new(cores.len());
     let change =
         sockets.prepare(&plan.listeners, plan.engine.socket_buffer_bytes, |l| sockets::open(l, &plan))?;
