@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "proxy",
         &["drop_reason", "egress", "fib", "limits", "net", "plan", "rewrite", "rules", "snapshot", "token"],
     ),
-    ("engine", &["limits", "net"]),
+    ("engine", &["limits", "metrics", "net", "plan"]),
     ("metrics", &["drop_reason", "egress", "limits", "net", "plan"]),
     (
         "shard",

@@ -47,10 +47,13 @@ pub struct Facts<'a> {
     pub to_user: &'a [u8],
     /// To host.
     pub to_host: &'a [u8],
-    /// Calls the function with every value of the named header, as received, until it returns true;
-    /// returns whether it did.
-    pub header: &'a dyn Fn(&str, &mut dyn FnMut(&[u8]) -> bool) -> bool,
+    /// The request's headers.
+    pub header: &'a Headers<'a>,
 }
+
+/// Calls the function with every value of the named header, as received, until it returns true;
+/// returns whether it did.
+pub type Headers<'a> = dyn Fn(&str, &mut dyn FnMut(&[u8]) -> bool) -> bool + 'a;
 
 /// A pattern that does not compile.
 #[derive(Debug, thiserror::Error)]

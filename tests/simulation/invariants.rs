@@ -33,15 +33,20 @@ fn is_response(hop: &Hop) -> bool {
 }
 
 /// What makes a Via value the same on its way: sent-by and branch, without what others add to it.
-fn identity(via: &str) -> (String, String) {
+fn identity(via: &str) -> Key {
     let mut parts = via.split(';');
     let sent_by = parts.next().unwrap_or("").to_owned();
     let branch = parts.find_map(|p| p.strip_prefix("branch=")).unwrap_or("").to_owned();
     (sent_by, branch)
 }
 
+/// A Via value's sent-by and branch.
+type Key = (String, String);
+/// A way that a request took: from which address, to which, with which branch of ours.
+type Way = (SocketAddr, SocketAddr, String);
+
 fn responses_leave_where_requests_came_in(simulation: &Simulation, wrong: &mut Vec<String>) {
-    let mut came_in: HashMap<(String, String), BTreeSet<SocketAddr>> = HashMap::new();
+    let mut came_in: HashMap<Key, BTreeSet<SocketAddr>> = HashMap::new();
     for hop in simulation.world.trace() {
         let Some(top) = values(hop, "Via").first().map(|via| identity(via)) else {
             wrong.push(format!("a message without Via: {hop:?}"));
@@ -66,7 +71,7 @@ fn responses_leave_where_requests_came_in(simulation: &Simulation, wrong: &mut V
 }
 
 fn one_transaction_one_egress(simulation: &Simulation, wrong: &mut Vec<String>) {
-    let mut decided: HashMap<(String, String), BTreeSet<(SocketAddr, SocketAddr, String)>> = HashMap::new();
+    let mut decided: HashMap<Key, BTreeSet<Way>> = HashMap::new();
     let forwarded =
         simulation.world.trace().iter().filter(|h| h.host == simulation.forwarder && !is_response(h));
     for hop in forwarded {

@@ -93,13 +93,13 @@ fn run(args: &Args) -> Result<Report, Failure> {
     netns::enter().map_err(|error| Failure::new(error.to_string()).hint(netns::REMEDY))?;
     let world = World::build()?;
     let mut forwarder = Forwarder::new()?;
+    forwarder.start()?;
+    let mut agents = Agents::open(&world)?;
+    agents.wait_for(&mut forwarder)?;
     if !args.json {
         report::introduce();
         show(&forwarder)?;
     }
-    forwarder.start()?;
-    let mut agents = Agents::open(&world)?;
-    agents.wait_for(&mut forwarder)?;
     let mut report = Report::default();
     for from in 0..SERVICE_AGENT {
         for to in (0..SERVICE_AGENT).filter(|&to| to != from) {

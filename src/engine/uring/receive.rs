@@ -45,7 +45,9 @@ impl Receive {
         header.msg_namelen = address::BYTES as libc::socklen_t;
         // SAFETY: the ring's memory is page-aligned, large enough for the entries, and lives as long as
         // the io_uring instance: the engine drops its ring first.
-        unsafe { uring.submitter().register_buf_ring(ring.at(0) as u64, RECEIVE_BUFFERS, GROUP)? };
+        unsafe {
+            uring.submitter().register_buf_ring_with_flags(ring.at(0) as u64, RECEIVE_BUFFERS, GROUP, 0)?;
+        }
         let mut this = Self { ring, buffers, tail: 0, published: 0, header };
         for buffer in 0..RECEIVE_BUFFERS {
             this.give_back(buffer);
