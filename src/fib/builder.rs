@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use prefix_trie::PrefixMap;
 
 use super::links::Links;
 use super::rules::Rules;
@@ -14,7 +13,7 @@ use super::spec::{
     Action, Address, Family, Kind, Label, Link, Nexthop, NexthopBody, NexthopObject, Nexthops, Route, Rule,
     SCOPE_HOST, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN,
 };
-use super::table::{Alternative, Hop, Net, Table};
+use super::table::{Alternative, Alternatives, Hop, Net, Table};
 use super::{Fib, LOOPBACK, v4, v6};
 
 /// Collects links, addresses, rules and routes, each in the kernel's order, and builds a [`Fib`].
@@ -310,7 +309,7 @@ fn file<P: Net + Ord>(sorted: &mut Sorted<P>, table: u32, prefix: P, alternative
 }
 
 fn share<P: Net>(sorted: Sorted<P>) -> Tables<P> {
-    let mut shared: HashSet<Arc<[Alternative]>> = HashSet::new();
+    let mut shared: HashSet<Alternatives> = HashSet::new();
     let mut share_one = |mut alternatives: Vec<Alternative>| {
         let from_len = |a: &Alternative| a.from.map_or(0, |from| from.prefix_len());
         alternatives.sort_by(|a, b| {
@@ -319,17 +318,15 @@ fn share<P: Net>(sorted: Sorted<P>) -> Tables<P> {
         if let Some(known) = shared.get(alternatives.as_slice()) {
             return known.clone();
         }
-        let new: Arc<[Alternative]> = alternatives.into();
+        let new: Alternatives = alternatives.into();
         shared.insert(new.clone());
         new
     };
-    let mut tables = Vec::with_capacity(sorted.len());
-    for (id, prefixes) in sorted {
-        let mut routes = PrefixMap::new();
-        for (prefix, alternatives) in prefixes {
-            routes.insert(prefix, share_one(alternatives));
-        }
-        tables.push(Arc::new(Table { id, routes }));
-    }
-    tables
+    sorted
+        .into_iter()
+        .map(|(id, prefixes)| {
+            let routes = prefixes.into_iter().map(|(prefix, routes)| (prefix, share_one(routes)));
+            Arc::new(Table::new(id, routes.collect()))
+        })
+        .collect()
 }

@@ -35,7 +35,7 @@ impl Net for Ipv4Net {
         Self::from(address)
     }
     fn holds(&self, address: Ipv4Addr) -> bool {
-        self.contains(&address)
+        (self.addr().to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(self.prefix_len())
     }
     fn shorter(&self) -> Option<Self> {
         self.supernet()
@@ -59,7 +59,7 @@ impl Net for Ipv6Net {
         Self::from(address)
     }
     fn holds(&self, address: Ipv6Addr) -> bool {
-        self.contains(&address)
+        (self.addr().to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(self.prefix_len())
     }
     fn shorter(&self) -> Option<Self> {
         self.supernet()
@@ -128,20 +128,54 @@ impl Alternative {
 /// A routing table.
 pub(super) struct Table<P> {
     pub id: u32,
-    pub routes: PrefixMap<P, Arc<[Alternative]>>,
+    routes: Routes<P>,
 }
 
+/// All alternatives to one prefix.
+pub(super) type Alternatives = Arc<[Alternative]>;
+
+enum Routes<P> {
+    /// By falling prefix length, at most [`FEW`]: a scan of one piece of memory is faster than a trie.
+    Few(Box<[(P, Alternatives)]>),
+    Many(PrefixMap<P, Alternatives>),
+}
+
+/// Where a scan costs what the trie costs.
+const FEW: usize = 32;
+
 impl<P: Net> Table<P> {
+    /// The prefixes must be distinct.
+    pub fn new(id: u32, mut routes: Vec<(P, Alternatives)>) -> Self {
+        let routes = if routes.len() <= FEW {
+            routes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.prefix_len()));
+            Routes::Few(routes.into())
+        } else {
+            Routes::Many(routes.into_iter().collect())
+        };
+        Self { id, routes }
+    }
+
     /// All prefixes that hold the destination, longest first.
     pub fn candidates(&self, destination: P::Address) -> Candidates<'_, P> {
-        Candidates { table: self, next: Some(P::host(destination)) }
+        Candidates { table: self, destination, state: State::Start }
     }
 }
 
 /// See [`Table::candidates`].
-pub(super) struct Candidates<'a, P> {
+pub(super) struct Candidates<'a, P: Net> {
     table: &'a Table<P>,
-    next: Option<P>,
+    destination: P::Address,
+    state: State<P>,
+}
+
+/// Where the search goes on.
+enum State<P> {
+    Start,
+    /// In a scan: at this place.
+    Place(usize),
+    /// In the trie: at this prefix and shorter ones.
+    Prefix(P),
+    End,
 }
 
 /// A prefix of a table that holds the destination.
@@ -155,8 +189,29 @@ impl<'a, P: Net> Iterator for Candidates<'a, P> {
     type Item = Candidate<'a, P>;
 
     fn next(&mut self) -> Option<Candidate<'a, P>> {
-        let (prefix, alternatives) = self.table.routes.get_lpm(&self.next.take()?)?;
-        self.next = prefix.shorter();
-        Some(Candidate { table: self.table.id, prefix, alternatives })
+        let table = self.table.id;
+        match &self.table.routes {
+            Routes::Few(routes) => {
+                let start = if let State::Place(place) = self.state { place } else { 0 };
+                let rest = routes.get(start..)?;
+                let found = rest.iter().position(|(prefix, _)| prefix.holds(self.destination));
+                self.state = State::Place(found.map_or(routes.len(), |found| start + found + 1));
+                let (prefix, alternatives) = rest.get(found?)?;
+                Some(Candidate { table, prefix: *prefix, alternatives })
+            }
+            Routes::Many(routes) => {
+                let probe = match self.state {
+                    State::Start => P::host(self.destination),
+                    State::Prefix(prefix) => prefix,
+                    State::Place(_) | State::End => return None,
+                };
+                self.state = State::End;
+                let (prefix, alternatives) = routes.get_lpm(&probe)?;
+                if let Some(shorter) = prefix.shorter() {
+                    self.state = State::Prefix(shorter);
+                }
+                Some(Candidate { table, prefix, alternatives })
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use viaduct::control::netlink::Follower;
+use viaduct::control::netlink::{self, Follower};
 use viaduct::fib::{Answer, Fib, NoRoute, Query};
 
 use crate::namespace::{ip, isolated, sysctl};
@@ -150,6 +150,31 @@ fn a_burst_larger_than_the_socket_is_folded_and_nothing_is_lost() {
             }));
             println!("{ROUTES} routes in {} publications", fib.generation() - 1);
             assert!(fib.generation() < 20, "a burst is folded: {}", fib.generation());
+        });
+    });
+}
+
+#[test]
+fn a_dump_amid_changes_is_whole() {
+    isolated("follow::a_dump_amid_changes_is_whole", || {
+        run(async || {
+            // Enough routes for a dump to take several reads, so that changes come between them.
+            let routes: Vec<String> =
+                (0..3_000).map(|n| format!("route add 172.16.{}.{}/32 dev v0", n / 256, n % 256)).collect();
+            assert!(ip("", &routes).is_empty());
+            let flaps: Vec<String> =
+                (0..3_000).map(|n| format!("route replace 10.9.0.0/16 via 10.{}.0.9", 1 + n % 2)).collect();
+            std::thread::scope(|scope| {
+                let flapping = scope.spawn(|| assert!(ip("", &flaps).is_empty()));
+                let mut dumps = 0;
+                while !flapping.is_finished() {
+                    dumps += 1;
+                    let fib = netlink::dump(dumps).unwrap_or_else(|error| panic!("{error}"));
+                    let dev = dev(&fib, "10.9.0.1");
+                    assert!(matches!(dev.as_deref(), Some("v0" | "v1")), "{dev:?}");
+                }
+                println!("{dumps} dumps amid 3000 changes");
+            });
         });
     });
 }

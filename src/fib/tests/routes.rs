@@ -285,7 +285,8 @@ proptest! {
     /// Whatever the tables hold, the longest prefix of the first table that has any answers.
     #[test]
     fn longest_prefix_wins(
-        routes in prop::collection::vec((any::<u32>(), 0_u8..=32, 0_u32..2), 0..40),
+        // Up to what the scan holds, and more.
+        routes in prop::collection::vec((any::<u32>(), 0_u8..=32, 0_u32..2), 0..200),
         dst in any::<u32>(),
     ) {
         // Few high bits, so that prefixes nest.

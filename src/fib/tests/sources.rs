@@ -157,7 +157,7 @@ fn tentative_addresses_are_no_sources_unless_optimistic() {
     assert_eq!(refused(&policy, &from("2001:db8::1", to("2600::1"))), NoRoute::SourceNotLocal);
 
     let optimistic = Address { optimistic: true, ..tentative };
-    assert_eq!(source(&six(&[optimistic.clone()], "fe80::1"), "2600::1"), "2001:db8::1");
+    assert_eq!(source(&six(std::slice::from_ref(&optimistic), "fe80::1"), "2600::1"), "2001:db8::1");
     assert_eq!(source(&six(&[optimistic, own("2001:db8::2")], "fe80::1"), "2600::1"), "2001:db8::2");
 }
 
