@@ -55,7 +55,7 @@ fn the_ack_to_our_own_answer_ends_here() {
     let mut private = world.private.tap();
     let public = End { host: &world.public, address: "1.2.3.100" };
     const CALLS: u32 = 20;
-    sipp::caller_alone("own-error", CALLS, &public, "1.2.3.4", "10.0.0.100:5060");
+    sipp::caller_alone("own-error", CALLS, &public, "1.2.3.4", "10.0.0.100");
 
     let calls = u64::from(CALLS);
     let metrics: Metrics = viaduct.accounted(2 * calls);

@@ -115,8 +115,9 @@ fn split_list(line: &str) -> Vec<String> {
 /// The value of `;name=value` in a header value; empty for a flag.
 pub fn parameter(value: &str, name: &str) -> Option<String> {
     value.split(';').skip(1).find_map(|parameter| {
+        let parameter = parameter.trim().trim_end_matches('>');
         let (n, v) = parameter.split_once('=').unwrap_or((parameter, ""));
-        n.trim().eq_ignore_ascii_case(name).then(|| v.trim_end_matches('>').to_string())
+        n.eq_ignore_ascii_case(name).then(|| v.to_string())
     })
 }
 

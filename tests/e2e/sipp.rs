@@ -66,33 +66,25 @@ impl Drop for Sipp {
 /// Makes `calls` calls of a scenario from one end to the other through `edge`; every one must succeed.
 pub fn calls(scenario: &str, calls: u32, caller: &End<'_>, edge: &str, callee: &End<'_>) {
     let folder = folder();
-    let count = calls.to_string();
-    let uas = Sipp::start(callee, folder.path(), scenario, "uas", &["-m", &count]);
+    let uas = Sipp::start(callee, folder.path(), scenario, "uas", &["-m", &calls.to_string()]);
     listening(callee);
-    let target = format!("{}:5060", callee.address);
-    let uac = Sipp::start(
-        caller,
-        folder.path(),
-        scenario,
-        "uac",
-        &[&target, "-rsa", &format!("{edge}:5060"), "-s", "service", "-m", &count, "-r", "100"],
-    );
+    let uac = caller_of(scenario, calls, caller, edge, callee.address, folder.path());
     let what = format!("{scenario}, {} → {}", caller.address, callee.address);
     uac.succeeds(&format!("{what}, caller"));
     uas.succeeds(&format!("{what}, callee"));
 }
 
 /// Makes calls that are not meant to reach anybody.
-pub fn caller_alone(scenario: &str, calls: u32, caller: &End<'_>, edge: &str, target: &str) {
+pub fn caller_alone(scenario: &str, calls: u32, caller: &End<'_>, edge: &str, callee: &str) {
     let folder = folder();
-    let uac = Sipp::start(
-        caller,
-        folder.path(),
-        scenario,
-        "uac",
-        &[target, "-rsa", &format!("{edge}:5060"), "-s", "service", "-m", &calls.to_string(), "-r", "100"],
-    );
-    uac.succeeds(scenario);
+    caller_of(scenario, calls, caller, edge, callee, folder.path()).succeeds(scenario);
+}
+
+fn caller_of(scenario: &str, calls: u32, caller: &End<'_>, edge: &str, callee: &str, folder: &Path) -> Sipp {
+    // All datagrams go to Viaduct; whom the call is for stands in the Request-URI only.
+    let (proxy, callee) = (format!("{edge}:5060"), format!("service@{callee}:5060"));
+    let words = [&proxy, "-key", "callee", &callee, "-m", &calls.to_string(), "-r", "100"];
+    Sipp::start(caller, folder, scenario, "uac", &words)
 }
 
 fn folder() -> TempDir {
