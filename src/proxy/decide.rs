@@ -130,9 +130,13 @@ fn may_pass(
     Ok(())
 }
 
-/// The Request-URI names us, and no Route leads on.
+/// The Request-URI names us, and neither a Route nor a `maddr` leads on.
 fn is_for_us(snapshot: &Snapshot, pre: &Preprocessed<'_>) -> bool {
-    pre.next_route.is_none() && names_us(&snapshot.plan, &pre.uri)
+    let names_us = match pre.maddr_stripped {
+        true => pre.uri.host.is_some_and(|host| snapshot.plan.is_us(host, None)),
+        false => !pre.uri.params.has(b"maddr") && names_us(&snapshot.plan, &pre.uri),
+    };
+    pre.next_route.is_none() && names_us
 }
 
 /// The earlier decision about this transaction, if there is one and its listener can still send.

@@ -35,8 +35,8 @@ pub(super) fn write(
     let strict =
         pre.next_route.filter(|route| !route.uri.is_loose_router() && going.aim.is_at(snapshot, &route.uri));
     // §18.3: "If there are additional bytes in the transport packet beyond the end of the body, they MUST
-    // be discarded."
-    edits.cut(message.end());
+    // be discarded." §7.5: CRLFs before the start line are ignored.
+    edits.frame(message.start_line().range().start..message.end());
     edit_routing(edits, message, pre, strict.map(|route| route.uri));
     insert_lines(
         edits,
@@ -210,7 +210,8 @@ fn put_uri(edits: &mut Edits, bytes: &[u8], at: Range<usize>, uri: &Uri<'_>, wit
     let mut cuts = not_in_request_uri(bytes, uri, without_maddr).map(|cut| cut.unwrap_or(text.end..text.end));
     cuts.sort_by_key(|cut| cut.start);
     let (mut place, mut begin) = (at.clone(), text.start);
-    for cut in cuts.into_iter().chain([text.end..text.end]) {
+    let tail = std::iter::once(text.end..text.end);
+    for cut in cuts.into_iter().chain(tail) {
         if begin < cut.start {
             edits.replace_by_received(place.clone(), begin..cut.start);
             // What follows stands behind it.

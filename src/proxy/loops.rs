@@ -46,6 +46,7 @@ pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &
     inputs.add(request.method_of_rules());
     inputs.add(request.uri.text);
     inputs.add(request.from.uri.text);
+    inputs.add(request.from.tag().unwrap_or_default());
     inputs.add(request.to.uri.text);
     inputs.add(request.call_id);
     for line in message.all(HeaderName::Route) {

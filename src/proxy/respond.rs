@@ -27,7 +27,7 @@ pub(super) fn relay(
     match way_back(work, snapshot, message) {
         Ok((on, to)) => {
             // §18.3: octets behind the body are discarded, in responses too.
-            work.edits.cut(message.end());
+            work.edits.frame(message.start_line().range().start..message.end());
             match work.edits.apply(message.bytes(), out) {
                 Ok(len) => Outcome::Relay { on, to, len, status },
                 Err(_) => Outcome::Drop(DropReason::TooLarge),

@@ -69,7 +69,7 @@ impl Search<'_> {
         let mut failure = Reply::Unresolved;
         for ip in place.addresses(self.snapshot) {
             let to = SocketAddr::new(ip, port);
-            match self.to_address_of_message(NextHop { transport, address: to }, by) {
+            match self.choose_from_message(NextHop { transport, address: to }, by) {
                 Err(Reply::Forbidden(forbidden::Forbidden::Ourselves)) if !is_route => {
                     failure = Reply::NotFound;
                 }
@@ -135,7 +135,7 @@ impl Search<'_> {
     }
 
     /// A next hop that stands in a message: not everything is sent to.
-    fn to_address_of_message(&mut self, next_hop: NextHop, by: By<'_>) -> Result<Aim, Reply> {
+    fn choose_from_message(&mut self, next_hop: NextHop, by: By<'_>) -> Result<Aim, Reply> {
         let plan = &self.snapshot.plan;
         forbidden::check(plan, next_hop.address).map_err(Reply::Forbidden)?;
         let aim = self.choose(next_hop, by)?;

@@ -21,8 +21,8 @@ pub struct Edits {
     /// Text that edits insert, in the order in which it was written.
     ink: Box<[u8]>,
     inked: usize,
-    /// Where the message ends; bytes behind do not go out.
-    end: usize,
+    /// What of the received bytes is the message; bytes before and behind do not go out.
+    frame: Range<usize>,
     overflow: bool,
 }
 
@@ -61,7 +61,7 @@ impl Edits {
             len: 0,
             ink: vec![0; INK_BYTES].into(),
             inked: 0,
-            end: usize::MAX,
+            frame: 0..usize::MAX,
             overflow: false,
         }
     }
@@ -70,7 +70,7 @@ impl Edits {
     pub fn clear(&mut self) {
         self.len = 0;
         self.inked = 0;
-        self.end = usize::MAX;
+        self.frame = 0..usize::MAX;
         self.overflow = false;
     }
 
@@ -96,9 +96,9 @@ impl Edits {
         self.add(range, Text::Received { from: received.start, to: received.end });
     }
 
-    /// Lets the message end at this offset.
-    pub fn cut(&mut self, end: usize) {
-        self.end = self.end.min(end);
+    /// Says where in the received bytes the message begins and ends.
+    pub fn frame(&mut self, message: Range<usize>) {
+        self.frame = message;
     }
 
     /// The place of the new edit in the list.
@@ -126,9 +126,9 @@ impl Edits {
         if self.overflow {
             return Err(TooLarge);
         }
-        let received = received.get(..self.end).unwrap_or(received);
+        let received = received.get(..self.frame.end).unwrap_or(received);
         let mut written = Written { out, len: 0 };
-        let mut done = 0;
+        let mut done = self.frame.start;
         for edit in self.list.iter().take(self.len) {
             if edit.at > done {
                 written.put(received, done..edit.at)?;

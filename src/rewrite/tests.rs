@@ -51,12 +51,13 @@ fn overlapping_deletions_take_each_byte_once() {
 }
 
 #[test]
-fn a_cut_message_ends_there() {
+fn what_is_outside_the_message_does_not_go_out() {
     let mut edits = Edits::new();
-    edits.insert(4).put(b".");
-    edits.cut(4);
-    edits.cut(9);
-    assert_eq!(applied(&edits, "body trailing octets"), "body.");
+    edits.insert(6).put(b".");
+    edits.frame(2..6);
+    assert_eq!(applied(&edits, "--body trailing octets"), "body.");
+    edits.clear();
+    assert_eq!(applied(&edits, "--body"), "--body");
 }
 
 #[test]

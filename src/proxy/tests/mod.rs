@@ -1,0 +1,11 @@
+//! Literals in, literals out: the host of [`world`] and what it makes of messages.
+
+mod answers;
+mod dialogs;
+mod forwarding;
+mod properties;
+mod responses;
+mod routing;
+mod transactions;
+mod validation;
+mod world;
