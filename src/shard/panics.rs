@@ -37,12 +37,14 @@ pub(super) struct Caught {
     pub place: Text<64>,
 }
 
-/// Runs `work` for one message.
-pub(super) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, Caught> {
+/// Runs `work` for one message; allocates only where it panics.
+pub(super) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, Box<Caught>> {
     GUARDED.set(true);
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(false);
-    result.map_err(|payload| Caught { message: describe(&*payload), place: PLACE.replace(Text::new("")) })
+    result.map_err(|payload| {
+        Box::new(Caught { message: describe(&*payload), place: PLACE.replace(Text::new("")) })
+    })
 }
 
 fn describe(payload: &(dyn Any + Send)) -> Text<96> {

@@ -238,7 +238,7 @@ impl<S, H: Handler> Worker<S, H> {
             Ok(outcome) => self.act(io, tx, socket, class, &incoming, outcome),
             Err(caught) => {
                 io.discard(tx);
-                self.on_panic(&incoming, caught);
+                self.on_panic(&incoming, *caught);
             }
         }
     }

@@ -84,6 +84,10 @@ const MOST_FAILURES: u8 = 8;
 /// The longest sleep: a shard looks at the clock once a second.
 const LONGEST_WAIT_NS: u64 = 1_000_000_000;
 
+/// How long sends that the kernel has taken wait to be told where nothing else happens: whoever reads the
+/// counters should see them.
+const SETTLE_WAIT_NS: u64 = 5_000_000;
+
 /// How long a batch may sleep while a socket is being closed.
 const CLOSING_WAIT_NS: u64 = 1_000_000;
 
@@ -182,7 +186,11 @@ impl<'m> Engine<'m> {
 
     fn sleep_ns(&self, by: Option<Now>) -> u64 {
         let closing = self.slots.iter().flatten().any(|slot| slot.state != State::Receiving);
-        let longest = if closing { CLOSING_WAIT_NS } else { LONGEST_WAIT_NS };
+        let longest = match (closing, self.queued.is_empty()) {
+            (true, _) => CLOSING_WAIT_NS,
+            (false, false) => SETTLE_WAIT_NS,
+            (false, true) => LONGEST_WAIT_NS,
+        };
         by.map_or(longest, |by| by.0.saturating_sub(self.now().0).min(longest))
     }
 
