@@ -137,7 +137,7 @@ pub(super) type Alternatives = Arc<[Alternative]>;
 enum Routes<P> {
     /// By falling prefix length, at most [`FEW`]: a scan of one piece of memory is faster than a trie.
     Few(Box<[(P, Alternatives)]>),
-    Many(PrefixMap<P, Alternatives>),
+    Many(Box<PrefixMap<P, Alternatives>>),
 }
 
 /// Where a scan costs what the trie costs.
@@ -150,7 +150,7 @@ impl<P: Net> Table<P> {
             routes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.prefix_len()));
             Routes::Few(routes.into())
         } else {
-            Routes::Many(routes.into_iter().collect())
+            Routes::Many(Box::new(routes.into_iter().collect()))
         };
         Self { id, routes }
     }

@@ -182,6 +182,30 @@ pub fn rule(message: &Message<'_>) -> Option<Option<Rule>> {
 
 const FRA_DST: u16 = 1;
 const FRA_SRC: u16 = 2;
+const FRA_IIFNAME: u16 = 3;
+const FRA_GOTO: u16 = 4;
+const FRA_PRIORITY: u16 = 6;
+const FRA_FWMARK: u16 = 10;
+const FRA_FLOW: u16 = 11;
+const FRA_TUN_ID: u16 = 12;
+const FRA_SUPPRESS_IFGROUP: u16 = 13;
+const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
+const FRA_TABLE: u16 = 15;
+const FRA_FWMASK: u16 = 16;
+const FRA_OIFNAME: u16 = 17;
+const FRA_PAD: u16 = 18;
+const FRA_L3MDEV: u16 = 19;
+const FRA_UID_RANGE: u16 = 20;
+const FRA_PROTOCOL: u16 = 21;
+const FRA_IP_PROTO: u16 = 22;
+const FRA_SPORT_RANGE: u16 = 23;
+const FRA_DPORT_RANGE: u16 = 24;
+const FRA_DSCP: u16 = 25;
+const FRA_FLOWLABEL: u16 = 26;
+const FRA_FLOWLABEL_MASK: u16 = 27;
+const FRA_SPORT_MASK: u16 = 28;
+const FRA_DPORT_MASK: u16 = 29;
+const FRA_DSCP_MASK: u16 = 30;
 
 /// Attributes of a rule that mean something together only.
 #[derive(Default)]
@@ -231,29 +255,33 @@ impl RawRule {
 /// One `FRA_*` attribute.
 fn rule_attribute(rule: &mut Rule, raw: &mut RawRule, kind: u16, value: &[u8]) -> Option<()> {
     match kind {
-        3 => rule.iif = Some(wire::name(value)?),
-        4 => raw.goto = Some(u32_at(value, 0)?),
-        6 => rule.priority = u32_at(value, 0)?,
-        10 => raw.mark = Some(u32_at(value, 0)?),
-        12 => rule.tun_id = u64_be_at(value, 0)?,
-        13 => rule.suppress_group = Some(u32_at(value, 0)?).filter(|group| *group != u32::MAX),
-        14 => rule.suppress_prefix_len = u8::try_from(u32_at(value, 0)?.cast_signed()).ok(),
-        15 => raw.table = u32_at(value, 0)?,
-        16 => raw.mark_mask = Some(u32_at(value, 0)?),
-        17 => rule.oif = Some(wire::name(value)?),
-        19 => rule.l3mdev = u8_at(value, 0)? != 0,
-        20 => rule.uids = Some(u32_at(value, 0)?..=u32_at(value, 4)?),
-        22 => rule.protocol = u8_at(value, 0)?,
-        23 => rule.sport = Some(ports(value)?),
-        24 => rule.dport = Some(ports(value)?),
-        25 => raw.dscp = Some(u8_at(value, 0)?.into()),
-        26 => raw.flow_label = Some(u32_be_at(value, 0)?),
-        27 => raw.flow_label_mask = Some(u32_be_at(value, 0)?),
-        28 => raw.sport_mask = u16_at(value, 0)?,
-        29 => raw.dport_mask = u16_at(value, 0)?,
-        30 => raw.dscp_mask = Some(u8_at(value, 0)?.into()),
+        FRA_IIFNAME => rule.iif = Some(wire::name(value)?),
+        FRA_GOTO => raw.goto = Some(u32_at(value, 0)?),
+        FRA_PRIORITY => rule.priority = u32_at(value, 0)?,
+        FRA_FWMARK => raw.mark = Some(u32_at(value, 0)?),
+        FRA_TUN_ID => rule.tun_id = u64_be_at(value, 0)?,
+        FRA_SUPPRESS_IFGROUP => {
+            rule.suppress_group = Some(u32_at(value, 0)?).filter(|group| *group != u32::MAX)
+        }
+        FRA_SUPPRESS_PREFIXLEN => {
+            rule.suppress_prefix_len = u8::try_from(u32_at(value, 0)?.cast_signed()).ok()
+        }
+        FRA_TABLE => raw.table = u32_at(value, 0)?,
+        FRA_FWMASK => raw.mark_mask = Some(u32_at(value, 0)?),
+        FRA_OIFNAME => rule.oif = Some(wire::name(value)?),
+        FRA_L3MDEV => rule.l3mdev = u8_at(value, 0)? != 0,
+        FRA_UID_RANGE => rule.uids = Some(u32_at(value, 0)?..=u32_at(value, 4)?),
+        FRA_IP_PROTO => rule.protocol = u8_at(value, 0)?,
+        FRA_SPORT_RANGE => rule.sport = Some(ports(value)?),
+        FRA_DPORT_RANGE => rule.dport = Some(ports(value)?),
+        FRA_DSCP => raw.dscp = Some(u8_at(value, 0)?.into()),
+        FRA_FLOWLABEL => raw.flow_label = Some(u32_be_at(value, 0)?),
+        FRA_FLOWLABEL_MASK => raw.flow_label_mask = Some(u32_be_at(value, 0)?),
+        FRA_SPORT_MASK => raw.sport_mask = u16_at(value, 0)?,
+        FRA_DPORT_MASK => raw.dport_mask = u16_at(value, 0)?,
+        FRA_DSCP_MASK => raw.dscp_mask = Some(u8_at(value, 0)?.into()),
         // Realms, padding and who made the rule do not bear on the route.
-        11 | 18 | 21 => {}
+        FRA_FLOW | FRA_PAD | FRA_PROTOCOL => {}
         _ => rule.opaque = true,
     }
     Some(())
@@ -411,9 +439,16 @@ fn multipath(mut rest: &[u8], paths: &mut Vec<Nexthop>) -> Option<bool> {
 pub fn nexthop(message: &Message<'_>) -> Option<NexthopObject> {
     const ID: u16 = 1;
     const GROUP: u16 = 2;
+    const GROUP_TYPE: u16 = 3;
     const BLACKHOLE: u16 = 4;
     const OIF: u16 = 5;
     const GATEWAY: u16 = 6;
+    const MASTER: u16 = 10;
+    const RES_GROUP: u16 = 12;
+    const OP_FLAGS: u16 = 14;
+    const GROUP_STATS: u16 = 15;
+    const HW_STATS_ENABLE: u16 = 16;
+    const HW_STATS_USED: u16 = 17;
     let header = message.payload;
     let family = family(u8_at(header, 0)?);
     let mut path = flagged(u32_at(header, 4)?);
@@ -426,8 +461,7 @@ pub fn nexthop(message: &Message<'_>) -> Option<NexthopObject> {
             BLACKHOLE => blackhole = true,
             OIF => path.dev = u32_at(value, 0)?,
             GATEWAY => path.gateway = Some(wire::address(value)?),
-            // Type and timers of a group, its statistics, the master of the device.
-            3 | 10 | 12 | 14 | 15 | 16 | 17 => {}
+            GROUP_TYPE | MASTER | RES_GROUP | OP_FLAGS | GROUP_STATS | HW_STATS_ENABLE | HW_STATS_USED => {}
             _ => opaque = true,
         }
     }

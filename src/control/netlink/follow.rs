@@ -33,7 +33,7 @@ const GROUPS: [u32; 10] = [
 const QUIET: Duration = Duration::from_millis(2);
 /// So long after its first event, a burst is cut.
 const LONGEST_BURST: Duration = Duration::from_millis(20);
-/// So long after a failed dump, the next one is tried.
+/// So long after a failure, the next attempt is made.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// Follows the kernel: a new [`Fib`] after any change of links, addresses, rules, routes, nexthops.
@@ -56,7 +56,7 @@ pub struct Follower {
     generation: u64,
     /// When the first event came that no published snapshot holds yet.
     pending: Option<Instant>,
-    /// Not before: the last dump failed.
+    /// Not before: the last attempt failed.
     retry_at: Option<Instant>,
 }
 
@@ -106,7 +106,7 @@ impl Follower {
         let first = match self.pending {
             Some(first) => first,
             None => {
-                self.drain().await?;
+                self.drain().await.map_err(|error| self.delay(error))?;
                 *self.pending.insert(Instant::now())
             }
         };
@@ -117,7 +117,7 @@ impl Follower {
                 break;
             }
             match timeout_at(cut.min(now + QUIET), self.drain()).await {
-                Ok(drained) => drained?,
+                Ok(drained) => drained.map_err(|error| self.delay(error))?,
                 Err(_) => break,
             }
         }
@@ -127,11 +127,14 @@ impl Follower {
                 (self.pending, self.retry_at) = (None, None);
                 Ok(Arc::new(fib))
             }
-            Err(error) => {
-                self.retry_at = Some(Instant::now() + RETRY);
-                Err(error)
-            }
+            Err(error) => Err(self.delay(error)),
         }
+    }
+
+    /// Keeps a lasting failure from being tried in a tight loop.
+    fn delay(&mut self, error: Error) -> Error {
+        self.retry_at = Some(Instant::now() + RETRY);
+        error
     }
 
     /// Waits for events and discards all that are there.
