@@ -25,7 +25,7 @@ fn plan() -> (u64, u64) {
     let number = |name: &str, default: u64| {
         std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
     };
-    (number("VIADUCT_POLICIES", 100), number("VIADUCT_SEED", 1))
+    (number("VIADUCT_POLICIES", 300), number("VIADUCT_SEED", 1))
 }
 
 /// Counts of what comparing came to.
