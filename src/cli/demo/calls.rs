@@ -1,6 +1,7 @@
 //! Drives the agents: sockets polled, calls placed, results gathered.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
@@ -51,8 +52,23 @@ pub struct Results {
     pub arrivals: HashMap<String, Arrival>,
     /// When each call was placed.
     pub placed: HashMap<String, Instant>,
-    /// Messages on a link that came from elsewhere than the forwarder's address there.
-    pub strays: Vec<String>,
+    /// Calls that arrived on a link from elsewhere than the forwarder's address there.
+    pub strays: Vec<Stray>,
+}
+
+/// A call that arrived on a link from elsewhere than the forwarder's address there.
+pub struct Stray {
+    /// The call as it arrived.
+    pub arrival: Arrival,
+    /// The forwarder's address on that link.
+    pub neighbour: SocketAddr,
+}
+
+impl fmt::Display for Stray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { arrival: Arrival { call_id, from, .. }, neighbour } = self;
+        write!(f, "call {call_id} came from {from}, the forwarder's address on that link is {neighbour}")
+    }
 }
 
 /// All agents with their sockets.
@@ -62,7 +78,8 @@ pub struct Agents {
     batch: u32,
 }
 
-fn at(ip: IpAddr) -> SocketAddr {
+/// The agents' and the forwarder's socket on an address.
+pub fn at(ip: IpAddr) -> SocketAddr {
     SocketAddr::new(ip, 5060)
 }
 
@@ -232,10 +249,7 @@ impl Agents {
 impl Results {
     fn arrived(&mut self, arrival: Arrival, neighbour: SocketAddr) {
         if arrival.from != neighbour {
-            self.strays.push(format!(
-                "call {} came from {}, the forwarder's address on that link is {neighbour}",
-                arrival.call_id, arrival.from
-            ));
+            self.strays.push(Stray { arrival: arrival.clone(), neighbour });
         }
         self.arrivals.insert(arrival.call_id.clone(), arrival);
     }
@@ -244,6 +258,6 @@ impl Results {
     pub fn failures(&self) -> impl Iterator<Item = String> {
         let calls = self.callers.iter().chain(&self.callees);
         let failed = calls.filter_map(|c| c.failure.as_ref().map(|f| format!("call {}: {f}", c.call_id)));
-        failed.chain(self.strays.iter().cloned())
+        failed.chain(self.strays.iter().map(Stray::to_string))
     }
 }

@@ -103,8 +103,8 @@ pub struct Flip {
     pub first_call: Option<Duration>,
     /// Calls placed after the confirmation that still took the old way.
     pub old_way_after_change: usize,
-    /// Calls placed before it that took the new way.
-    pub new_way_before_change: usize,
+    /// Calls that the forwarder sent before its snapshot had followed: from the old socket, by the new link.
+    pub in_between: usize,
     /// Calls that took the new way.
     pub moved: usize,
 }
@@ -114,9 +114,9 @@ impl Flip {
         if self.moved == 0 {
             return Some("no call took the new link after the route was replaced".into());
         }
-        (self.old_way_after_change > SETTLE_CALLS).then(|| {
-            let late = self.old_way_after_change;
-            format!("{late} calls placed after the change still took the old link (allowed: {SETTLE_CALLS})")
+        let late = self.old_way_after_change + self.in_between;
+        (late > SETTLE_CALLS).then(|| {
+            format!("{late} calls took the old link or left from its address after the change (allowed: {SETTLE_CALLS})")
         })
     }
 }
@@ -151,7 +151,7 @@ impl Report {
             json!({
                 "first_call_us": flip.first_call.map(|d| d.as_micros() as u64),
                 "old_way_after_change": flip.old_way_after_change,
-                "new_way_before_change": flip.new_way_before_change,
+                "in_between": flip.in_between,
                 "moved": flip.moved, "calls": flip.row.json(),
             })
         });
@@ -214,8 +214,8 @@ fn write_flip(f: &mut fmt::Formatter<'_>, flip: &Flip) -> fmt::Result {
     }
     writeln!(
         f,
-        "  {} calls took the new link, {} placed after the change still took the old one; \
-         calls in progress stayed where they were",
-        flip.moved, flip.old_way_after_change
+        "  {} calls took the new link; {} placed after the change still took the old one, {} caught in the \
+         middle left by the new link from the old address",
+        flip.moved, flip.old_way_after_change, flip.in_between
     )
 }
