@@ -39,7 +39,6 @@ pub fn serial() -> u32 {
 impl Party {
     /// From a bound socket.
     pub fn new(user: &str, socket: UdpSocket, address: SocketAddr) -> Self {
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         Self { user: user.into(), address, socket }
     }
 
@@ -80,24 +79,27 @@ impl Party {
 
     /// The next message; fails when none comes.
     pub fn receive(&self) -> Received {
-        let mut buffer = vec![0; 65_535];
-        let (length, from) = self
-            .socket
-            .recv_from(&mut buffer)
-            .unwrap_or_else(|e| panic!("{} ({}) received nothing: {e}", self.user, self.address));
-        buffer.truncate(length);
-        Received { message: Message::parse(&buffer), bytes: buffer, from }
+        let received = self.next_within(PATIENCE);
+        received.unwrap_or_else(|e| panic!("{} ({}) received nothing: {e}", self.user, self.address))
     }
 
     /// The next message, if one comes soon.
     pub fn try_receive(&self) -> Option<Received> {
-        self.socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout can be set");
+        self.next_within(Duration::from_millis(500)).ok()
+    }
+
+    fn next_within(&self, patience: Duration) -> io::Result<Received> {
         let mut buffer = vec![0; 65_535];
-        let received = self.socket.recv_from(&mut buffer);
-        self.socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        let (length, from) = received.ok()?;
+        self.socket.set_read_timeout(Some(patience))?;
+        let (length, from) = loop {
+            match self.socket.recv_from(&mut buffer) {
+                // A receive with a timeout is not resumed by itself.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
         buffer.truncate(length);
-        Some(Received { message: Message::parse(&buffer), bytes: buffer, from })
+        Ok(Received { message: Message::parse(&buffer), bytes: buffer, from })
     }
 
     /// The next request, which must have this method.
@@ -132,7 +134,6 @@ impl Party {
             panic!("{} got from {from}:\n{}", self.user, String::from_utf8_lossy(&buffer[..length]));
         }
         self.socket.set_nonblocking(false).expect("blocking");
-        self.socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
     }
 
     /// Answers a request where it came from; the answer has a Contact and, if new, a To tag.
