@@ -93,6 +93,19 @@ impl Resolver {
     }
 }
 
+/// All names of a Plan with their addresses, asked now: for commands that answer once. Blocks for at
+/// most `patience`; a name without an answer by then has no address.
+///
+/// # Errors
+/// The system has no room for a runtime.
+pub fn resolve_now(plan: &Plan, patience: Duration) -> io::Result<Names> {
+    let mut resolver = Resolver::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let answers = runtime.block_on(resolver.ask_new(plan, patience));
+    resolver.adopt(plan, answers);
+    Ok(resolver.names(plan))
+}
+
 fn wanted(plan: &Plan) -> BTreeSet<Box<str>> {
     let hosts = plan.rules.iter().filter_map(|rule| match &rule.action {
         Action::Forward { to: Target::Name { host, .. }, .. } => Some(host),

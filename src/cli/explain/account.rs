@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
-use crate::egress::{Candidate, Egress, Note, Question, Reason, Recorder, Step, auto_observed};
-use crate::fib::{Answer, Route, table_in_words};
+use crate::egress::{Candidate, Egress, Note, Question, Reason, Recorder, Step, auto_observed, bound_query};
+use crate::fib::{self, Answer, Route, table_in_words};
 use crate::net::{Now, Transport};
 use crate::plan::{Listener, ListenerId};
 use crate::proxy::{self, Decision, Incoming, Outcome, Reply, State};
@@ -43,6 +43,11 @@ pub struct Account {
     pub egress: Option<From>,
     /// The route of the bound lookup: what the send will do.
     pub route: Option<RouteFacts>,
+    /// The steps of the bound lookup: rules, tables, source.
+    pub lookup: Vec<String>,
+    /// The rule of the kernel that led to the route.
+    #[serde(skip)]
+    pub policy: Option<String>,
     /// Why no listener was found.
     pub no_egress: Option<String>,
     /// What could be done about it.
@@ -195,6 +200,9 @@ pub fn account(snapshot: &Snapshot, incoming: &Incoming<'_>, notes: Vec<String>)
             account.drop_sentence = Some(reason.describe());
         }
     }
+    if let (Some(question), Outcome::Forward { decision, .. }) = (&considered.question, &outcome) {
+        account.bound_lookup(snapshot, decision.egress.listener, question);
+    }
     if let Some(question) = &considered.question
         && asked_automatic(&account, &outcome)
     {
@@ -236,6 +244,8 @@ impl Account {
             next_hop: None,
             egress: None,
             route: None,
+            lookup: Vec::new(),
+            policy: None,
             no_egress: None,
             remedy: None,
             questions: Vec::new(),
@@ -280,6 +290,16 @@ impl Account {
             step: Some(reason.step()).filter(|step| !step.is_empty()),
             why: why(reason, self.rule.as_deref(), &route_device(snapshot, route)),
         });
+    }
+
+    /// Asks the bound lookup again, with all its steps.
+    fn bound_lookup(&mut self, snapshot: &Snapshot, listener: ListenerId, question: &Question) {
+        let own = snapshot.plan.listener(listener);
+        let Ok(query) = bound_query(&snapshot.fib, &snapshot.view, own, question) else { return };
+        let (_, steps) = snapshot.fib.lookup_traced(&query);
+        self.lookup = steps.iter().map(|step| step.in_words().to_string()).collect();
+        let led = steps.iter().rfind(|step| matches!(step, fib::Step::Rule { .. }));
+        self.policy = led.map(|step| step.in_words().to_string());
     }
 
     /// A response: it goes back by its token; no rule and no choice takes part.

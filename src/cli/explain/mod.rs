@@ -15,10 +15,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::config;
-use crate::control::netlink;
+use crate::control::{self, netlink};
 use crate::fib::Fib;
 use crate::net::canonical;
 use crate::plan::{Listener, Plan};
@@ -71,6 +71,9 @@ pub struct Args {
     json: bool,
 }
 
+/// How long names in rules may take.
+const NAMES_WITHIN: Duration = Duration::from_secs(5);
+
 /// Why there is nothing to explain, with the exit code.
 struct Failure(u8, String);
 
@@ -95,9 +98,10 @@ fn explain(args: &Args) -> Result<String, Failure> {
     let listener = listener(&plan, args.listener.as_deref(), source)?;
     let bytes = message(args, source, listener, &mut notes)?;
     let keys = keys(plan.keys_file.as_deref(), &mut notes)?;
-    let names = Arc::new(plan.hosts.clone());
+    let names = control::resolve_now(&plan, NAMES_WITHIN)
+        .map_err(|error| Failure(super::FAILED, format!("cannot resolve names: {error}")))?;
     let on = listener.id;
-    let snapshot = Snapshot::new(1, Arc::new(plan), Arc::new(fib), Arc::new(keys), names);
+    let snapshot = Snapshot::new(1, Arc::new(plan), Arc::new(fib), Arc::new(keys), Arc::new(names));
     if !snapshot.view.is_up(on) {
         notes.push(format!(
             "listener {} is not up ({}): it receives nothing now",

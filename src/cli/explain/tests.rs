@@ -58,12 +58,16 @@ fn host() -> Builder {
 }
 
 fn explained(ruri: &str, source: &str) -> Account {
+    asked("INVITE", ruri, source, &[])
+}
+
+fn asked(method: &str, ruri: &str, source: &str, headers: &[String]) -> Account {
     let fib = host().build();
     let plan = config::from_str("test.toml", CONFIG, &fib).map_err(|e| e.to_string()).unwrap().plan;
     let on = plan.listener_named("public").unwrap();
     let (id, transport) = (on.id, on.transport);
     let from = source.parse().unwrap();
-    let bytes = build(&Wanted { method: "INVITE", ruri, source: from, transport, headers: &[] }).unwrap();
+    let bytes = build(&Wanted { method, ruri, source: from, transport, headers }).unwrap();
     let keys = Arc::new(Keys::from_secret(b"sixteen bytes..."));
     let snapshot = Snapshot::new(1, Arc::new(plan), Arc::new(fib), keys, Arc::default());
     account(&snapshot, &Incoming { bytes: &bytes, on: id, from }, Vec::new())
@@ -155,9 +159,29 @@ fn where_no_listener_was_found_route_source_and_losers_are_told() {
 }
 
 #[test]
+fn a_request_of_a_dialog_is_told_by_its_token() {
+    let headers = |account: &Account| {
+        // The caller's route set is what came back in the answer, reversed.
+        let routes: Vec<&str> = account.record_route.iter().rev().map(String::as_str).collect();
+        ["To: <sip:bob@10.0.0.100>;tag=b".to_owned(), format!("Route: {}", routes.join(", "))]
+    };
+    let invite = explained("sip:bob@10.0.0.100", "203.0.113.9:5060");
+    let bye = asked("BYE", "sip:bob@10.0.0.100", "203.0.113.9:5060", &headers(&invite));
+    let egress = bye.egress.as_ref().unwrap();
+    assert_eq!((egress.listener.as_str(), egress.reason), ("private", "dialog"));
+    assert_eq!((bye.rule.as_deref(), bye.no_rule), (None, "none was asked: the dialog's token decides"));
+    assert_eq!(bye.lookup.last().unwrap(), "source 10.0.0.4: the one that was asked for");
+}
+
+#[test]
 fn people_read_the_decision_first() {
-    let text = explained("sip:bob@10.0.0.100", "203.0.113.9:5060").to_string();
-    insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());
-    let text = explained("sip:bob@172.16.0.9", "203.0.113.9:5060").to_string();
-    insta::assert_snapshot!(anstream::adapter::strip_str(&text).to_string());
+    let shown = |mut account: Account| {
+        // Tokens are the token module's business.
+        account.via = account.via.map(|_| "VIA".into());
+        account.record_route.fill("VALUE".into());
+        anstream::adapter::strip_str(&account.to_string()).to_string()
+    };
+    insta::assert_snapshot!("forwarded", shown(explained("sip:bob@10.0.0.100", "203.0.113.9:5060")));
+    insta::assert_snapshot!("refused", shown(explained("sip:bob@172.16.0.9", "203.0.113.9:5060")));
+    insta::assert_snapshot!("dropped", shown(explained("sip:spam@10.0.0.100", "203.0.113.9:5060")));
 }

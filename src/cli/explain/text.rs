@@ -79,10 +79,8 @@ impl Account {
             let step = from.step.map(|step| format!(", step {step}")).unwrap_or_default();
             row(f, "because", format_args!("{} ({}{step})", from.why, from.reason))?;
         }
-        match &self.route {
-            Some(route) => row(f, "route", route),
-            None => Ok(()),
-        }
+        self.route.iter().try_for_each(|route| row(f, "route", route))?;
+        self.policy.iter().try_for_each(|policy| row(f, "led by", policy))
     }
 
     fn choice(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
