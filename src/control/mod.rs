@@ -35,6 +35,8 @@ mod signals;
 mod sockets;
 mod start;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 
 pub use error::Error;
 pub use handle::{Handle, Options, run, start};

@@ -58,6 +58,12 @@ impl ShardThread {
         Ok(Self { core, waker, thread })
     }
 
+    /// A shard with this thread, for tests.
+    #[cfg(test)]
+    pub fn for_test(waker: uring::Waker, thread: JoinHandle<()>) -> Self {
+        Self { core: 0, waker, thread }
+    }
+
     /// Has the shard look at the newest publication at once.
     pub fn wake(&self) {
         self.waker.wake();

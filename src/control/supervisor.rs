@@ -208,7 +208,7 @@ impl Control {
         generation
     }
 
-    fn on_ended(&mut self, Ended { number, how }: Ended) {
+    pub(super) fn on_ended(&mut self, Ended { number, how }: Ended) {
         let Some(shard) = self.shards.get_mut(number).and_then(Option::take) else { return };
         let core = shard.core;
         shard.join();
@@ -230,7 +230,7 @@ impl Control {
         self.publish_and_wake();
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         if self.parts.stopping {
             return;
         }
@@ -263,7 +263,7 @@ impl Control {
         self.monitor.facts().process.names_unresolved = self.resolver.unresolved();
     }
 
-    fn tell_records(&mut self) {
+    pub(super) fn tell_records(&mut self) {
         for _ in 0..limits::RECORDS {
             let Some(record) = self.records.pop() else { break };
             self.journal.tell(&record, &self.parts.plan, &self.parts.fib);
