@@ -117,7 +117,11 @@ fn look<'a, O: Observer>(
     flow: &Flow<Ipv4Addr>,
     observer: &mut O,
 ) -> Outcome<'a, Ipv4Net> {
+    let mut left = None;
     for Candidate { table, prefix, alternatives } in candidates {
+        if left == Some(prefix.network()) {
+            continue;
+        }
         for alternative in alternatives {
             let kind = alternative.kind;
             if alternative.opaque {
@@ -128,8 +132,13 @@ fn look<'a, O: Observer>(
             let hop = alternative.hops.iter().find(|hop| hop.blackhole || (hop.usable && on_device(hop.dev)));
             let carries = !matches!(kind, Kind::Blackhole | Kind::Unreachable | Kind::Prohibit | Kind::Throw);
             if carries && hop.is_none() {
-                // A nexthop object without a usable path ends the look at this prefix.
-                if alternative.object { break } else { continue }
+                // At a nexthop object without a usable path the kernel leaves this prefix, and with it
+                // the shorter ones of the same network address, which share a leaf of its trie.
+                if alternative.object {
+                    left = Some(prefix.network());
+                    break;
+                }
+                continue;
             }
             observer.note(|| Step::Route { table, prefix: prefix.either(), kind });
             match (kind, hop) {

@@ -21,6 +21,8 @@ pub struct Policy {
     pub own: Vec<IpAddr>,
     /// Those of `own` that are for the link only.
     pub link_scope: Vec<IpAddr>,
+    /// Links whose duplicate address detection outlasts the test.
+    pub tentative: Vec<String>,
     /// Prefixes of routes by nexthop objects.
     pub object_prefixes: Vec<IpNet>,
     pub targets: Vec<IpAddr>,
@@ -141,6 +143,12 @@ fn link(dice: &mut Dice, policy: &mut Policy, number: usize) {
         if dice.percent(chance) {
             policy.sysctls.push((format!("{family}.conf.{name}.{key}"), value.into()));
         }
+    }
+    if dice.percent(15) {
+        for (key, value) in [("accept_dad", "1"), ("dad_transmits", "100")] {
+            policy.sysctls.push((format!("ipv6.conf.{name}.{key}"), value.into()));
+        }
+        policy.tentative.push(name.clone());
     }
     let net = number as u8 + 1;
     for _ in 0..dice.below(4) {

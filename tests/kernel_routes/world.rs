@@ -31,20 +31,25 @@ pub fn build(policy: &Policy) -> Vec<String> {
     refused.extend(ip("-4", &commands(&["-4"])));
     policy.raw_rules.iter().for_each(add_rule);
     refused.extend(ip("", &policy.downs));
-    settle();
+    settle(policy);
     refused
 }
 
-/// The kernel tells routing of a carrier that came or went a moment later, together with the state.
-fn settle() {
+/// What the kernel does a moment later: it tells routing of a carrier that came or went, together with
+/// the link's state, and it makes addresses usable that need no duplicate address detection.
+fn settle(policy: &Policy) {
+    let lines = |arguments: &[&str]| -> Vec<String> {
+        let output = Command::new("ip").arg("-o").args(arguments).output().expect("ip runs");
+        String::from_utf8_lossy(&output.stdout).lines().map(String::from).collect()
+    };
+    let carrier_told = |line: &String| {
+        line.contains("LOOPBACK")
+            || (line.contains(" state UP ") == line.contains("LOWER_UP") && !line.contains(" state UNKNOWN "))
+    };
+    let stays_tentative = |line: &String| policy.tentative.iter().any(|link| line.contains(link.as_str()));
     let settled = || {
-        let output = Command::new("ip").args(["-o", "link"]).output().expect("ip runs");
-        String::from_utf8_lossy(&output.stdout).lines().filter(|line| !line.contains("LOOPBACK")).all(
-            |line| {
-                let up = line.contains(" state UP ");
-                up == line.contains("LOWER_UP") && !line.contains(" state UNKNOWN ")
-            },
-        )
+        lines(&["link"]).iter().all(carrier_told)
+            && lines(&["-6", "addr", "show", "tentative"]).iter().all(stays_tentative)
     };
     let start = Instant::now();
     while !settled() {

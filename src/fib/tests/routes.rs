@@ -189,6 +189,20 @@ fn nexthop_objects_are_followed_into_groups() {
     assert_eq!(ask(&policy, &to("198.20.0.1")), Answer::AskKernel);
 }
 
+#[test]
+fn a_nexthop_object_by_another_device_hides_what_shares_its_leaf() {
+    let object = NexthopBody::Single(Family::V4, Nexthop::new(2, Some(ip("203.0.113.2"))));
+    let policy = |object_prefix| {
+        two_sided()
+            .nexthop(NexthopObject { id: 1, body: object.clone() })
+            .route(by_object(object_prefix, 1))
+            .route(on("198.18.0.0/15", 3))
+    };
+    let bound = |dst| Query { oif: 3, ..to(dst) };
+    assert_eq!(refused(&policy("198.18.0.0/16"), &bound("198.18.0.1")), NoRoute::Unreachable);
+    assert_eq!(found(&policy("198.19.0.0/16"), &bound("198.19.0.1")).dev, 3);
+}
+
 fn two_paths(prefix: &str, a: (u32, &str), b: (u32, &str)) -> Spec {
     let path = |(dev, gateway): (u32, &str)| Nexthop::new(dev, Some(ip(gateway)));
     Spec { nexthops: Nexthops::Own(vec![path(a), path(b)]), ..via(prefix, a.0, a.1) }
