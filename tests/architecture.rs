@@ -21,8 +21,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "proxy",
         &["drop_reason", "egress", "fib", "limits", "net", "plan", "rewrite", "rules", "snapshot", "token"],
     ),
-    ("engine", &["limits", "metrics", "net", "plan"]),
     ("metrics", &["drop_reason", "egress", "limits", "net", "plan"]),
+    ("engine", &["limits", "metrics", "net", "plan"]),
     (
         "shard",
         &["drop_reason", "egress", "engine", "fib", "limits", "metrics", "net", "plan", "proxy", "snapshot"],
