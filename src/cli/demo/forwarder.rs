@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -57,8 +58,10 @@ impl Forwarder {
     /// Starts `viaduct run`.
     pub fn start(&mut self) -> Result<(), Failure> {
         let log = fs::File::create(self.log())?;
-        let child = self.command(&["run"]).stdout(log.try_clone()?).stderr(log).spawn()?;
-        self.child = Some(child);
+        let mut command = self.command(&["run"]);
+        command.stdout(log.try_clone()?).stderr(log);
+        end_with_us(&mut command);
+        self.child = Some(command.spawn()?);
         Ok(())
     }
 
@@ -104,6 +107,17 @@ impl Drop for Forwarder {
             let _ = child.wait();
         }
     }
+}
+
+/// Lets the kernel end the child if this process dies without a chance to do so itself.
+fn end_with_us(command: &mut Command) {
+    let ask = || {
+        // SAFETY: takes two numbers and touches no memory of ours.
+        let done = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
+        if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(ask) };
 }
 
 fn terminate(child: &Child) -> Result<(), Failure> {
