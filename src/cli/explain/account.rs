@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::Serialize;
 
 use crate::egress::{Candidate, Egress, Note, Question, Reason, Recorder, Step, auto_observed, bound_query};
+use crate::fib::spec::Action;
 use crate::fib::{self, Answer, Route, table_in_words};
 use crate::net::{Now, Transport};
 use crate::plan::{Listener, ListenerId};
@@ -17,7 +18,7 @@ use super::written::{self, Written};
 /// The answer. The names of its fields are a contract with scripts.
 #[derive(Debug, Serialize)]
 pub struct Account {
-    /// `forward`, `reject` or `drop`.
+    /// `forward`, `reject`, `drop`; `answer` for a 2xx of our own.
     pub decision: &'static str,
     /// What the request said and where it came in.
     pub request: Request,
@@ -174,6 +175,7 @@ pub fn account(snapshot: &Snapshot, incoming: &Incoming<'_>, notes: Vec<String>)
     account.no_rule = match (&outcome, considered.reply) {
         (_, Some(Reply::NoRule | Reply::NoDialog)) => "none matches",
         (Outcome::Forward { .. }, _) => "none was asked: the dialog's token decides",
+        (Outcome::Relay { .. }, _) => "",
         _ => "none was asked",
     };
     if let Some(question) = &considered.question {
@@ -188,7 +190,7 @@ pub fn account(snapshot: &Snapshot, incoming: &Incoming<'_>, notes: Vec<String>)
             account.forward(snapshot, &decision, written::read(sent(len), incoming.bytes));
         }
         &Outcome::Answer { len, status, .. } => {
-            account.decision = "reject";
+            account.decision = if status < 300 { "answer" } else { "reject" };
             account.status = Some(status);
             account.answer = written::answer(sent(len));
         }
@@ -296,9 +298,16 @@ impl Account {
     fn bound_lookup(&mut self, snapshot: &Snapshot, listener: ListenerId, question: &Question) {
         let own = snapshot.plan.listener(listener);
         let Ok(query) = bound_query(&snapshot.fib, &snapshot.view, own, question) else { return };
-        let (_, steps) = snapshot.fib.lookup_traced(&query);
+        let (answer, steps) = snapshot.fib.lookup_traced(&query);
         self.lookup = steps.iter().map(|step| step.in_words().to_string()).collect();
-        let led = steps.iter().rfind(|step| matches!(step, fib::Step::Rule { .. }));
+        // Without rules of the operator's the kernel keeps `main` in one with `local`: then the rule that
+        // was asked is not the one that people know, and tells them nothing.
+        let led = steps.iter().rfind(|step| match (step, answer) {
+            (fib::Step::Rule { action: Action::Table(table), .. }, Answer::Route(route)) => {
+                *table == route.table
+            }
+            _ => false,
+        });
         self.policy = led.map(|step| step.in_words().to_string());
     }
 

@@ -174,6 +174,13 @@ fn a_request_of_a_dialog_is_told_by_its_token() {
 }
 
 #[test]
+fn an_answer_of_our_own_is_no_refusal() {
+    let account = asked("OPTIONS", "sip:203.0.113.10", "203.0.113.9:5060", &[]);
+    assert_eq!((account.decision, account.status), ("answer", Some(200)));
+    assert!(account.to_string().contains("ANSWER"));
+}
+
+#[test]
 fn people_read_the_decision_first() {
     let shown = |mut account: Account| {
         // Tokens are the token module's business.

@@ -46,8 +46,9 @@ impl Account {
                 socket(to.address, to.port),
                 from.listener
             ),
-            (_, _, Some(_)) => {
-                writeln!(f, "{BAD}REJECT{BAD:#} {}", self.answer.first().map_or("", String::as_str))?;
+            (_, _, Some(status)) => {
+                let (word, style) = if status < 300 { ("ANSWER", GOOD) } else { ("REJECT", BAD) };
+                writeln!(f, "{style}{word}{style:#} {}", self.answer.first().map_or("", String::as_str))?;
                 // The Warning says in one line what stands below in several.
                 let more = self.answer.iter().skip(1).filter(|_| self.no_egress.is_none());
                 more.into_iter().try_for_each(|line| writeln!(f, "  {line}"))
@@ -65,6 +66,7 @@ impl Account {
         match (&self.rule, self.rule_line) {
             (Some(rule), Some(line)) => row(f, "rule", format_args!("{rule} (line {line})"))?,
             (Some(rule), None) => row(f, "rule", rule)?,
+            (None, _) if self.no_rule.is_empty() => {}
             (None, _) => row(f, "rule", self.no_rule)?,
         }
         if let Some(to) = &self.next_hop {
@@ -110,11 +112,12 @@ impl Account {
     }
 
     fn written(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(start_line) = &self.start_line else { return Ok(()) };
-        writeln!(f, "\nWhat would be written")?;
-        if *start_line != self.request.start_line {
-            writeln!(f, "  {start_line}")?;
+        let start_line = self.start_line.as_ref().filter(|line| **line != self.request.start_line);
+        if start_line.is_none() && self.via.is_none() {
+            return Ok(());
         }
+        writeln!(f, "\nWhat would be written")?;
+        start_line.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         self.via.iter().try_for_each(|via| writeln!(f, "  Via: {via}"))?;
         self.record_route.iter().try_for_each(|value| writeln!(f, "  Record-Route: {value}"))
     }
