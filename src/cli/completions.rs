@@ -1,9 +1,10 @@
 //! `viaduct completions`: shell completion scripts.
 
-use std::io;
 use std::process::ExitCode;
 
 use clap_complete::Shell;
+
+use super::print;
 
 /// Prints a completion script for a shell
 #[derive(Debug, clap::Args)]
@@ -19,6 +20,28 @@ pub struct Args {
 
 /// Prints the script to standard output.
 pub fn execute(args: Args) -> ExitCode {
-    clap_complete::generate(args.shell, &mut super::command(), "viaduct", &mut io::stdout());
-    ExitCode::SUCCESS
+    print(&script(args.shell))
+}
+
+fn script(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut super::command(), "viaduct", &mut script);
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn every_shell_completes_every_command() {
+        for shell in Shell::value_variants() {
+            let script = String::from_utf8(script(*shell)).unwrap();
+            for command in ["run", "check", "explain", "routes", "demo"] {
+                assert!(script.contains(command), "{shell}: {command}");
+            }
+        }
+    }
 }

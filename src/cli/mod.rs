@@ -12,6 +12,7 @@ pub mod netns;
 pub mod routes;
 pub mod run;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -33,7 +34,7 @@ routing policy says, or as a rule of yours says, and keeps that decision for the
 const EXAMPLES: &str = "\
 Examples:
   viaduct demo                        see it work in a minute, without a configuration
-  viaduct run                         forward between the networks of this host, private callers only
+  viaduct run                         forward for the private networks of this host
   viaduct check -c viaduct.toml       hold a configuration against the live kernel
   viaduct run -c viaduct.toml         forward as it says; SIGHUP reads it again
   viaduct explain -c viaduct.toml --method INVITE --ruri sip:*33123@example.net \\
@@ -80,6 +81,19 @@ pub fn command() -> clap::Command {
 /// Reads the process's arguments and runs the subcommand they name.
 pub fn main() -> ExitCode {
     execute(Cli::parse())
+}
+
+/// Writes to standard output; a reader that has seen enough and gone is no failure.
+fn print(bytes: &[u8]) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("viaduct: cannot write to standard output: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
 }
 
 fn execute(cli: Cli) -> ExitCode {

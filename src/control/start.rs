@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -36,6 +37,9 @@ pub(super) const NAMES_PATIENCE: Duration = Duration::from_secs(3);
 /// Whatever keeps the forwarder from running as configured.
 pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Error> {
     let signals = Signals::listen(options.owns_process)?;
+    if options.owns_process {
+        raise_file_limit();
+    }
     let kernel = uring::probe()?;
     let (follower, fib) = Follower::start()?;
     let loaded = load(&options.source, &fib, None)?;
@@ -103,6 +107,16 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         timers: Timers::new(),
     };
     Ok((control, Started { monitor, admin: address }))
+}
+
+/// Each listener has a descriptor for each core; the soft limit of many systems, 1024, is for programs
+/// that use select(2).
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(errno) = raised {
+        tracing::debug!("the limit of open files stays as it is: {errno}");
+    }
 }
 
 async fn bind_admin(plan: &Plan) -> Result<Option<TcpListener>, Error> {

@@ -81,8 +81,8 @@ pub struct Worker<S, H = proxy::State> {
     handler: H,
     metrics: Arc<ShardMetrics>,
     records: Records,
-    /// Sockets that the engine has, whether or not it is closing them.
-    open: Vec<Open>,
+    /// Sockets that the engine has, whether or not it is closing them; by number.
+    open: Box<[Option<Open>]>,
     in_flight: u64,
     now: Now,
     stop_by: Option<Now>,
@@ -93,7 +93,6 @@ pub struct Worker<S, H = proxy::State> {
 }
 
 struct Open {
-    id: SocketId,
     closing: bool,
     /// The last error number that was told of this socket's sends.
     refused: i32,
@@ -121,7 +120,7 @@ impl<S, H: Handler> Worker<S, H> {
             handler,
             metrics: setup.metrics,
             records: setup.records,
-            open: Vec::with_capacity(2 * limits::LISTENERS),
+            open: (0..limits::ENGINE_SOCKETS).map(|_| None).collect(),
             in_flight: 0,
             now: Now::default(),
             stop_by: None,
@@ -192,16 +191,19 @@ impl<S, H: Handler> Worker<S, H> {
 
     fn open_and_close<I: Io<Source = S>>(&mut self, io: &mut I) {
         let wanted = self.current.sockets.get(usize::from(self.number)).map_or(&[][..], |s| &s[..]);
-        for open in self.open.iter_mut().filter(|o| !o.closing) {
-            if !wanted.iter().any(|(id, _)| *id == open.id) {
-                open.closing = true;
-                io.close(open.id);
+        let mut kept = vec![false; self.open.len()];
+        for (id, source) in wanted {
+            let Some(place) = self.open.get_mut(usize::from(id.0)) else { continue };
+            kept[usize::from(id.0)] = true;
+            if place.is_none() {
+                *place = Some(Open { closing: false, refused: 0 });
+                io.open(*id, source);
             }
         }
-        for (id, source) in wanted {
-            if !self.open.iter().any(|o| o.id == *id) {
-                io.open(*id, source);
-                self.open.push(Open { id: *id, closing: false, refused: 0 });
+        for (number, (open, kept)) in (0..).zip(self.open.iter_mut().zip(kept)) {
+            if let Some(open) = open.as_mut().filter(|o| !kept && !o.closing) {
+                open.closing = true;
+                io.close(SocketId(number));
             }
         }
         self.metrics.generation.set(self.current.snapshot.generation);
@@ -312,15 +314,16 @@ impl<S, H: Handler> Worker<S, H> {
             libc::EBADF => DropReason::ListenerGone,
             _ => DropReason::SendFailed,
         });
-        if let Some(open) = self.open.iter_mut().find(|o| o.id == socket && o.refused != errno) {
+        let open = self.open.get_mut(usize::from(socket.0)).and_then(Option::as_mut);
+        if let Some(open) = open.filter(|o| o.refused != errno) {
             open.refused = errno;
             self.record(RecordKind::SendRefused { socket, to, errno });
         }
     }
 
     fn on_closed(&mut self, socket: SocketId) {
-        let Some(place) = self.open.iter().position(|o| o.id == socket) else { return };
-        if !self.open.swap_remove(place).closing {
+        let closed = self.open.get_mut(usize::from(socket.0)).and_then(Option::take);
+        if closed.is_some_and(|open| !open.closing) {
             self.record(RecordKind::SocketLost { socket });
         }
     }
@@ -369,6 +372,6 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     fn drained(&self) -> bool {
-        self.open.is_empty() && self.in_flight == 0
+        self.in_flight == 0 && self.open.iter().all(Option::is_none)
     }
 }
