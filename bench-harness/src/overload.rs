@@ -36,11 +36,11 @@ pub struct Args {
 pub fn execute(args: &Args) -> io::Result<bool> {
     let world = World::build()?;
     let folder = tempfile::tempdir()?;
-    pin(LOAD_CORE)?;
     let sink = Sink::start(world.sink()?, LOAD_CORE)?;
     let mut generator = Generator::new(world.client()?, SINK.into())?;
     let mut viaduct = Subject::viaduct(folder.path(), 100)?;
     wait_for(&mut viaduct, &mut generator, &sink)?;
+    pin(LOAD_CORE)?;
 
     let bar = progress::spinner("finding the knee");
     let knee = knee(&mut viaduct, &mut generator, &sink, |rate| bar.set_message(format!("{rate}/s")))?;

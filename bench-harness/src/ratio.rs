@@ -48,7 +48,6 @@ pub struct Args {
 pub fn execute(args: &Args) -> io::Result<bool> {
     let world = World::build()?;
     let folder = tempfile::tempdir()?;
-    pin(LOAD_CORE)?;
     let sink = Sink::start(world.sink()?, LOAD_CORE)?;
     let mut generator = Generator::new(world.client()?, SINK.into())?;
     let mut viaduct = Subject::viaduct(folder.path(), args.rules)?;
@@ -56,6 +55,8 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     let length = sink.last_len();
     let mut null = Subject::null(folder.path(), length)?;
     wait_for(&mut null, &mut generator, &sink)?;
+    // Not before the forwarders are started: they would inherit it.
+    pin(LOAD_CORE)?;
 
     let bar = progress::spinner("finding null's knee");
     let knee = knee(&mut null, &mut generator, &sink, |rate| bar.set_message(format!("null at {rate}/s")))?;

@@ -137,7 +137,7 @@ fn configuration(rules: usize) -> String {
     for number in 1..rules {
         let when = match number % 4 {
             0 => format!("ruri_user = '^\\*{number}[0-9]+$'"),
-            1 => format!("ruri_prefix = [\"77{number}\"]"),
+            1 => format!("ruri_prefix = [\"77{number:05}\"]"),
             2 => format!("ruri_host = [\"host{number}.example.net\"], method = [\"INVITE\"]"),
             _ => format!("source = [\"172.16.{}.0/24\"]", number % 256),
         };
