@@ -68,9 +68,20 @@ pub fn is(class: u8, c: u8) -> bool {
 }
 
 /// How many characters of this class `text` begins with.
+///
+/// Looks at eight at a time, without a check of the end between them.
 #[inline]
 pub fn run(class: u8, text: &[u8]) -> usize {
-    text.iter().position(|&c| !is(class, c)).unwrap_or(text.len())
+    let (chunks, rest) = text.as_chunks::<8>();
+    for (number, chunk) in chunks.iter().enumerate() {
+        for (at, &c) in chunk.iter().enumerate() {
+            if !is(class, c) {
+                return number * 8 + at;
+            }
+        }
+    }
+    let len = rest.iter().position(|&c| !is(class, c)).unwrap_or(rest.len());
+    text.len() - rest.len() + len
 }
 
 /// One or more characters of this class and nothing else.

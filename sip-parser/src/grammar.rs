@@ -32,7 +32,7 @@ impl ParseError<&[u8]> for Broken {
 }
 
 /// `parser` breaks this rule where it does not name one itself.
-#[inline]
+#[inline(always)]
 pub(crate) fn rule<'a, P>(rule: Rule, mut parser: P) -> impl FnMut(&'a [u8]) -> Parsed<'a, P::Output>
 where
     P: Parser<&'a [u8], Error = Broken>,
@@ -51,7 +51,7 @@ pub(crate) fn broken<T>(rule: Rule, input: &[u8]) -> Parsed<'_, T> {
 }
 
 /// All of `text` has to be what `parser` reads; else this rule is broken where it stops.
-#[inline]
+#[inline(always)]
 pub(crate) fn whole<'a, P>(text: &'a [u8], otherwise: Rule, mut parser: P) -> Result<P::Output, Error>
 where
     P: Parser<&'a [u8], Error = Broken>,
@@ -111,6 +111,7 @@ pub(crate) fn quoted(input: &[u8]) -> Parsed<'_, &[u8]> {
 }
 
 /// One or more characters of a class and escapes: `escaped = "%" HEXDIG HEXDIG`.
+#[inline]
 pub(crate) fn escaped<'a>(class: u8) -> impl FnMut(&'a [u8]) -> Parsed<'a, &'a [u8]> {
     move |input| {
         let mut at = 0;

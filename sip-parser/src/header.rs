@@ -48,64 +48,104 @@ pub(crate) const NAMES: usize = HeaderName::Other as usize + 1;
 
 use HeaderName as N;
 
-/// Long forms by length. Names of one length differ in their first letter but for five, so that a name is
-/// found by one comparison, and most other names by none.
-static LONG: [&[(&[u8], HeaderName)]; 20] = [
+/// Long forms by length, in lower case.
+static LONG: [&[(Packed, HeaderName)]; 20] = [
     &[],
     &[],
-    &[(b"to", N::To)],
-    &[(b"via", N::Via)],
-    &[(b"from", N::From), (b"cseq", N::CSeq), (b"date", N::Date), (b"path", N::Path)],
-    &[(b"route", N::Route), (b"event", N::Event)],
+    &[(pack(b"to"), N::To)],
+    &[(pack(b"via"), N::Via)],
+    &[(pack(b"from"), N::From), (pack(b"cseq"), N::CSeq), (pack(b"date"), N::Date), (pack(b"path"), N::Path)],
+    &[(pack(b"route"), N::Route), (pack(b"event"), N::Event)],
     &[],
     &[
-        (b"call-id", N::CallId),
-        (b"contact", N::Contact),
-        (b"require", N::Require),
-        (b"expires", N::Expires),
-        (b"subject", N::Subject),
-        (b"warning", N::Warning),
+        (pack(b"call-id"), N::CallId),
+        (pack(b"contact"), N::Contact),
+        (pack(b"require"), N::Require),
+        (pack(b"expires"), N::Expires),
+        (pack(b"subject"), N::Subject),
+        (pack(b"warning"), N::Warning),
     ],
-    &[(b"refer-to", N::ReferTo), (b"identity", N::Identity)],
-    &[(b"supported", N::Supported), (b"timestamp", N::Timestamp)],
+    &[(pack(b"refer-to"), N::ReferTo), (pack(b"identity"), N::Identity)],
+    &[(pack(b"supported"), N::Supported), (pack(b"timestamp"), N::Timestamp)],
     &[],
-    &[(b"unsupported", N::Unsupported), (b"referred-by", N::ReferredBy)],
+    &[(pack(b"unsupported"), N::Unsupported), (pack(b"referred-by"), N::ReferredBy)],
     &[
-        (b"max-forwards", N::MaxForwards),
-        (b"record-route", N::RecordRoute),
-        (b"content-type", N::ContentType),
-        (b"allow-events", N::AllowEvents),
-    ],
-    &[
-        (b"proxy-require", N::ProxyRequire),
-        (b"authorization", N::Authorization),
-        (b"identity-info", N::IdentityInfo),
+        (pack(b"max-forwards"), N::MaxForwards),
+        (pack(b"record-route"), N::RecordRoute),
+        (pack(b"content-type"), N::ContentType),
+        (pack(b"allow-events"), N::AllowEvents),
     ],
     &[
-        (b"content-length", N::ContentLength),
-        (b"accept-contact", N::AcceptContact),
-        (b"reject-contact", N::RejectContact),
+        (pack(b"proxy-require"), N::ProxyRequire),
+        (pack(b"authorization"), N::Authorization),
+        (pack(b"identity-info"), N::IdentityInfo),
     ],
-    &[(b"session-expires", N::SessionExpires)],
-    &[(b"content-encoding", N::ContentEncoding)],
+    &[
+        (pack(b"content-length"), N::ContentLength),
+        (pack(b"accept-contact"), N::AcceptContact),
+        (pack(b"reject-contact"), N::RejectContact),
+    ],
+    &[(pack(b"session-expires"), N::SessionExpires)],
+    &[(pack(b"content-encoding"), N::ContentEncoding)],
     &[],
     &[],
-    &[(b"proxy-authorization", N::ProxyAuthorization), (b"request-disposition", N::RequestDisposition)],
+    &[
+        (pack(b"proxy-authorization"), N::ProxyAuthorization),
+        (pack(b"request-disposition"), N::RequestDisposition),
+    ],
 ];
+
+/// Sixteen bytes and the next four of a name, in lower case.
+type Packed = (u128, u32);
+
+/// Sixteen bytes in lower case: what has the bit of letters gets the bit of small ones. Names are made of
+/// letters and "-", and nothing else becomes either.
+#[inline]
+const fn lower(bytes: u128) -> u128 {
+    bytes | (bytes & u128::from_le_bytes([0x40; 16])) >> 1
+}
+
+const fn pack(name: &[u8]) -> Packed {
+    let (mut low, mut high) = ([0; 16], [0; 16]);
+    let mut at = 0;
+    while at < name.len() && at < 20 {
+        if at < 16 {
+            low[at] = name[at];
+        } else {
+            high[at - 16] = name[at];
+        }
+        at += 1;
+    }
+    (lower(u128::from_le_bytes(low)), lower(u128::from_le_bytes(high)) as u32)
+}
+
+/// The same of a name at the beginning of a longer text, for which one load is enough.
+#[inline]
+fn pack_from(text: &[u8], len: usize) -> Packed {
+    match text.first_chunk() {
+        Some(chunk) if len <= 16 => {
+            let beyond = 128 - 8 * len as u32;
+            (lower(u128::from_le_bytes(*chunk)) << beyond >> beyond, 0)
+        }
+        _ => pack(&text[..len]),
+    }
+}
 
 impl HeaderName {
     /// The name as it is written, long or compact, in any case.
-    #[inline]
     pub fn from_bytes(name: &[u8]) -> Self {
-        let first = match name {
-            [] => return Self::Other,
-            [letter] => return Self::from_compact(*letter),
-            [first, ..] => first.to_ascii_lowercase(),
-        };
-        let row = LONG.get(name.len()).copied().unwrap_or(&[]);
-        row.iter()
-            .find(|(long, _)| long.first() == Some(&first) && long.eq_ignore_ascii_case(name))
-            .map_or(Self::Other, |&(_, number)| number)
+        Self::at(name, name.len())
+    }
+
+    /// The name that the first `len` bytes of a text are.
+    #[inline]
+    pub(crate) fn at(text: &[u8], len: usize) -> Self {
+        if len <= 1 {
+            return text.get(..len).and_then(<[u8]>::first).map_or(Self::Other, |&c| Self::from_compact(c));
+        }
+        let Some(row) = LONG.get(len) else { return Self::Other };
+        let packed = pack_from(text, len);
+        row.iter().find(|(long, _)| *long == packed).map_or(Self::Other, |&(_, name)| name)
     }
 
     /// The compact forms of RFC 3261 §7.3.3 and of the extensions that registered one.
@@ -144,10 +184,15 @@ mod tests {
     fn every_long_form_is_found_in_any_case() {
         let mut found = 0;
         for (len, row) in LONG.iter().enumerate() {
-            for (long, name) in *row {
-                assert_eq!(long.len(), len, "{name:?} stands in the wrong row");
-                assert_eq!(HeaderName::from_bytes(long), *name);
-                assert_eq!(HeaderName::from_bytes(&long.to_ascii_uppercase()), *name);
+            for ((low, high), name) in *row {
+                let mut text = [low.to_le_bytes().as_slice(), &high.to_le_bytes()].concat();
+                assert!(text[len..].iter().all(|&c| c == 0), "{name:?} stands in the wrong row");
+                text.truncate(len);
+                assert_eq!(HeaderName::from_bytes(&text), *name);
+                text.make_ascii_uppercase();
+                assert_eq!(HeaderName::from_bytes(&text), *name);
+                text.extend(b": a value behind it");
+                assert_eq!(HeaderName::at(&text, len), *name);
                 found += 1;
             }
         }
@@ -193,7 +238,19 @@ mod tests {
     #[test]
     fn other_names_are_other() {
         // A CR is "-" with one bit less: letters are compared without case, other characters as they are.
-        for name in ["", "Vi\u{0}", "Call\rID", "Call ID", "Via ", "Vias", "X-Header", "C%6Fntact"] {
+        for name in [
+            "",
+            "Vi\u{0}",
+            "\u{16}ia",
+            "Call\rID",
+            "Proxy-Authorizatio\u{ee}",
+            "Call ID",
+            "Via ",
+            "Vias",
+            "X-Header",
+            "C%6Fntact",
+            "A-Name-Of-More-Than-Twenty",
+        ] {
             assert_eq!(HeaderName::from_bytes(name.as_bytes()), HeaderName::Other, "{name}");
         }
     }

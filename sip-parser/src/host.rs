@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::chars::{self, HOST, number, white};
+use crate::chars::{self, HOST, white};
 use crate::error::Rule;
 use crate::grammar::{Parsed, Text, broken};
 
@@ -71,22 +71,35 @@ pub(crate) fn sent_by(input: &[u8]) -> Parsed<'_, HostPort<'_>> {
 fn read(input: &[u8], spaced: bool) -> Parsed<'_, HostPort<'_>> {
     let (rest, host) = host(input)?;
     let host_text = &input[..input.len() - rest.len()];
+    if matches!(rest.first(), None | Some(b';')) {
+        return Ok((rest, HostPort { host, host_text, port: None, text: host_text }));
+    }
     let skip = |text: &[u8]| if spaced { text.iter().take_while(|&&c| white(c)).count() } else { 0 };
     let colon = &rest[skip(rest)..];
     let [b':', after @ ..] = colon else {
         return Ok((rest, HostPort { host, host_text, port: None, text: host_text }));
     };
     let digits = &after[skip(after)..];
-    let len = digits.iter().take_while(|c| c.is_ascii_digit()).count();
-    let Some(port) = port(&digits[..len]) else { return broken(Rule::Port, digits) };
-    let rest = &digits[len..];
+    let Some((rest, port)) = port_at(digits) else { return broken(Rule::Port, digits) };
     let text = &input[..input.len() - rest.len()];
     Ok((rest, HostPort { host, host_text, port: Some(port), text }))
 }
 
-/// `port = 1*DIGIT`, from 1 to 65,535.
+/// `port = 1*DIGIT`, from 1 to 65,535, and what follows it.
+#[inline]
+fn port_at(text: &[u8]) -> Option<(&[u8], u16)> {
+    let mut number = 0u16;
+    let mut rest = text;
+    while let [c @ b'0'..=b'9', after @ ..] = rest {
+        number = number.checked_mul(10)?.checked_add(u16::from(c - b'0'))?;
+        rest = after;
+    }
+    (number > 0).then_some((rest, number))
+}
+
+/// A port and nothing else.
 pub(crate) fn port(text: &[u8]) -> Option<u16> {
-    number(text).filter(|&n| n > 0).and_then(|n| n.try_into().ok())
+    port_at(text).filter(|(rest, _)| rest.is_empty()).map(|(_, port)| port)
 }
 
 /// An IPv6 address without brackets breaks a rule of its own: nobody can tell its port (RFC 5118 §4.2).
@@ -102,34 +115,55 @@ fn host(input: &[u8]) -> Parsed<'_, Host<'_>> {
         let Some((len, ip)) = ip else { return broken(Rule::Ipv6Reference, input) };
         return Ok((&inside[len + 1..], Host::V6(ip)));
     }
+    if let Some((len, ip)) = ipv4_at(input) {
+        return Ok((&input[len..], Host::V4(ip)));
+    }
     let (name, rest) = input.split_at(chars::run(HOST, input));
-    if !name.ends_with(b".") && !name.last().is_none_or(u8::is_ascii_digit) {
-        return Ok((rest, Host::Name(name)));
-    }
-    match ipv4(name) {
-        Some(ip) => Ok((rest, Host::V4(ip))),
-        None if may_be_name(name) => Ok((rest, Host::Name(name))),
-        None => broken(Rule::Host, input),
-    }
+    if may_be_name(name) { Ok((rest, Host::Name(name))) } else { broken(Rule::Host, input) }
 }
 
 /// `hostname = *( domainlabel "." ) toplabel [ "." ]`, where `toplabel` begins with a letter: all digits
 /// are no name but a broken address.
 fn may_be_name(text: &[u8]) -> bool {
+    if text.last().is_some_and(u8::is_ascii_alphabetic) {
+        return true;
+    }
     let text = text.strip_suffix(b".").unwrap_or(text);
     let last = text.rsplit(|&c| c == b'.').next().unwrap_or(&[]);
     !last.iter().all(u8::is_ascii_digit)
 }
 
-/// Four decimal numbers up to 255, without leading zeros, which some read as octal.
-pub(crate) fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    let mut octets = [0u8; 4];
-    let mut parts = text.split(|&c| c == b'.');
-    for octet in &mut octets {
-        let part = parts.next().filter(|p| p.len() <= 3 && (p.len() == 1 || p.first() != Some(&b'0')))?;
-        *octet = number(part)?.try_into().ok()?;
+/// The IPv4 address that a text begins with, and its length: four decimal numbers up to 255, without
+/// leading zeros, which some read as octal. `None` also where a host name goes on behind it.
+#[inline]
+fn ipv4_at(text: &[u8]) -> Option<(usize, Ipv4Addr)> {
+    let mut octets = [0; 4];
+    let mut at = 0;
+    for (place, octet) in octets.iter_mut().enumerate() {
+        if place > 0 {
+            at += usize::from(*text.get(at)? == b'.');
+        }
+        let start = at;
+        let mut number = 0;
+        while let Some(digit) = text.get(at).map(|c| c.wrapping_sub(b'0')).filter(|&digit| digit <= 9) {
+            number = number * 10 + u32::from(digit);
+            at += 1;
+            if at - start > 3 {
+                return None;
+            }
+        }
+        if at == start || (text[start] == b'0' && at - start > 1) {
+            return None;
+        }
+        *octet = number.try_into().ok()?;
     }
-    parts.next().is_none().then(|| octets.into())
+    let goes_on = text.get(at).is_some_and(|&c| chars::is(HOST, c));
+    (!goes_on).then(|| (at, octets.into()))
+}
+
+/// An IPv4 address and nothing else.
+fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+    ipv4_at(text).filter(|(len, _)| *len == text.len()).map(|(_, ip)| ip)
 }
 
 /// An IPv6 address without brackets. Three colons before an embedded IPv4 address are taken as two: the

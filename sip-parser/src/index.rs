@@ -5,6 +5,7 @@ use crate::error::{Error, Rule};
 use crate::header::{HeaderName, NAMES};
 use crate::message::{HeaderLine, MAX_LINES, Message};
 use crate::scalars;
+use crate::scan;
 use crate::span::Span;
 use crate::start_line::start_line;
 
@@ -102,7 +103,7 @@ impl Index<'_> {
     fn line_end(&mut self, from: usize) -> Option<(usize, usize)> {
         let mut at = from;
         loop {
-            at += memchr::memchr2(b'\r', b'\n', self.bytes.get(at..)?)?;
+            at += scan::line_break(self.bytes.get(at..)?)?;
             match &self.bytes[at..] {
                 [b'\r', b'\n', ..] => return Some((at, at + 2)),
                 [b'\n', ..] => {
@@ -131,9 +132,8 @@ impl Index<'_> {
     fn header(&mut self, start: usize) -> Option<HeaderLine> {
         let rest = &self.bytes[start..];
         let Some((key_len, colon)) = field_name(rest) else { return self.no_header(start) };
-        let key = &rest[..key_len];
-        let name = HeaderName::from_bytes(key);
-        if name == HeaderName::Other && !chars::all(TOKEN, key) {
+        let name = HeaderName::at(rest, key_len);
+        if name == HeaderName::Other && !chars::all(TOKEN, &rest[..key_len]) {
             return self.no_header(start);
         }
         let (end, next) = self.folded_end(start + colon + 1)?;
@@ -197,29 +197,12 @@ impl Index<'_> {
 /// line has no colon, the next one's may have been found. `None`: there is no colon at all.
 #[inline]
 fn field_name(text: &[u8]) -> Option<(usize, usize)> {
-    let colon = near_colon(text).or_else(|| far_colon(text))?;
+    let colon = scan::near_colon(text).or_else(|| far_colon(text))?;
     let mut len = colon;
     while let Some(b' ' | b'\t') = text[..len].last() {
         len -= 1;
     }
     Some((len, colon))
-}
-
-/// A colon among the first 32 bytes: eight at a time, because names are too short for a call to be worth it.
-#[inline]
-fn near_colon(text: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
-    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-    const COLONS: u64 = u64::from_le_bytes([b':'; 8]);
-    for at in [0, 8, 16, 24] {
-        // A byte that is a colon becomes 0, and the lowest 0 borrows into its own highest bit.
-        let bytes = u64::from_le_bytes(*text.get(at..)?.first_chunk()?) ^ COLONS;
-        let found = bytes.wrapping_sub(ONES) & !bytes & HIGH;
-        if found != 0 {
-            return Some(at + (found.trailing_zeros() / 8) as usize);
-        }
-    }
-    None
 }
 
 /// A colon anywhere in the line; not behind it, so that no series of lines is searched over and over.

@@ -36,6 +36,7 @@ mod message;
 mod name_addr;
 mod params;
 mod scalars;
+mod scan;
 mod span;
 mod start_line;
 mod uri;

@@ -34,8 +34,10 @@ impl<'a> NameAddr<'a> {
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
         // A value that was indexed has no white space around it; one from elsewhere may have.
         let value = trim(text);
-        let found = whole(value, Rule::Parameter, Self::read);
-        found.map_err(|error| error.shifted(chars::offset(text, value)))
+        match whole(value, Rule::Parameter, Self::read) {
+            Ok(found) => Ok(found),
+            Err(error) => Err(error.shifted(chars::offset(text, value))),
+        }
     }
 
     /// Parses one value of Route or Record-Route, where the URI has to stand in angle brackets:
@@ -48,7 +50,7 @@ impl<'a> NameAddr<'a> {
         if route.bracketed { Ok(route) } else { Err(Error::new(Rule::AngleBracket, 0)) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(text: &'a [u8]) -> Parsed<'a, Self> {
         // name-addr = [ display-name ] LAQUOT addr-spec RAQUOT
         let (rest, display) = match text.first() {
@@ -72,7 +74,7 @@ impl<'a> NameAddr<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn in_brackets(text: &'a [u8], display: &'a [u8], rest: &'a [u8]) -> Parsed<'a, Self> {
         let [b'<', inside @ ..] = rest else { return broken(Rule::AngleBracket, rest) };
         let Some(len) = memchr::memchr(b'>', inside) else { return broken(Rule::AngleBracket, rest) };

@@ -5,7 +5,7 @@ use std::fmt;
 use nom::Parser;
 use nom::character::complete::char;
 
-use crate::chars::{URI_PARAM, VALUE, white};
+use crate::chars::{URI_PARAM, VALUE, offset, white};
 use crate::error::Rule;
 use crate::grammar::{Parsed, Text, broken, escaped, quoted, rule, separator, some, sws, token};
 
@@ -39,20 +39,28 @@ pub(crate) enum Owner {
 }
 
 impl Owner {
-    /// The parameters that a proxy asks for. Any of them twice is an error: RFC 3261 §7.3.1, "any given
-    /// parameter-name MUST NOT appear more than once"; who takes the first and who takes the last would
-    /// read two messages.
-    const fn known(self) -> &'static [&'static [u8]] {
-        match self {
-            Self::Uri => &[b"lr", b"transport", b"maddr"],
-            Self::Via => &[b"branch", b"rport", b"received", b"maddr"],
-            Self::NameAddr => &[b"tag"],
-        }
-    }
-
+    /// The number of a parameter that a proxy asks for. Any of them twice is an error: RFC 3261 §7.3.1, "any
+    /// given parameter-name MUST NOT appear more than once"; who takes the first and who takes the last
+    /// would read two messages.
     #[inline]
     fn place(self, name: &[u8]) -> Option<usize> {
-        self.known().iter().position(|known| known.eq_ignore_ascii_case(name))
+        Some(match (self, name) {
+            (Self::Uri, b"lr") | (Self::Via, b"branch") | (Self::NameAddr, b"tag") => 0,
+            (Self::Uri, b"transport") | (Self::Via, b"rport") => 1,
+            (Self::Uri, b"maddr") | (Self::Via, b"received") => 2,
+            (Self::Via, b"maddr") => 3,
+            _ if name.iter().any(u8::is_ascii_uppercase) => return self.place_in_capitals(name),
+            _ => return None,
+        })
+    }
+
+    #[cold]
+    fn place_in_capitals(self, name: &[u8]) -> Option<usize> {
+        let mut lower = [0; 9];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        self.place(lower)
     }
 
     #[inline]
@@ -78,15 +86,20 @@ const PLACES: usize = 4;
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Place {
     begin: u16,
+    name: u16,
+    /// 0 if it has none.
+    value: u16,
     end: u16,
 }
 
-impl<'a> Params<'a> {
-    const NOWHERE: [Place; PLACES] = [Place { begin: 0, end: 0 }; PLACES];
+impl Place {
+    const NOWHERE: Self = Self { begin: 0, name: 0, value: 0, end: 0 };
+}
 
+impl<'a> Params<'a> {
     /// None at all.
     pub(crate) const fn none() -> Self {
-        Self { text: &[], owner: Owner::Uri, known: Self::NOWHERE }
+        Self { text: &[], owner: Owner::Uri, known: [Place::NOWHERE; PLACES] }
     }
 
     /// The text, from the first `;` to the end of the last parameter.
@@ -110,20 +123,13 @@ impl<'a> Params<'a> {
         let Some(place) = self.owner.place(name) else {
             return self.iter().find(|p| p.name.eq_ignore_ascii_case(name));
         };
-        let Place { begin, end } = self.known[place];
-        let text = self.text.get(usize::from(begin)..usize::from(end)).filter(|t| !t.is_empty())?;
-        Some(Self::split(text, name.len()))
-    }
-
-    /// Takes a parameter apart that was read before.
-    #[inline]
-    fn split(text: &'a [u8], name_len: usize) -> Param<'a> {
-        let skip = |from: usize| from + text[from..].iter().take_while(|&&c| white(c)).count();
-        let start = skip(1);
-        let name = &text[start..start + name_len];
-        let equals = skip(start + name_len);
-        let value = (equals < text.len()).then(|| &text[skip(equals + 1)..]);
-        Param { name, value, with_semicolon: text }
+        let at = &self.known[place];
+        let part = |from: u16, to: u16| self.text.get(from.into()..to.into()).unwrap_or(&[]);
+        (at.end > 0).then(|| Param {
+            name: part(at.name, at.name + name.len() as u16),
+            value: (at.value > 0).then(|| part(at.value, at.end)),
+            with_semicolon: part(at.begin, at.end),
+        })
     }
 
     /// The value of the first parameter of this name; `None`: it is absent or has none.
@@ -141,7 +147,7 @@ impl<'a> Params<'a> {
     /// Reads parameters as long as there is a `;`.
     #[inline]
     pub(crate) fn read(input: &'a [u8], owner: Owner) -> Parsed<'a, Self> {
-        let mut known = Self::NOWHERE;
+        let mut known = [Place::NOWHERE; PLACES];
         let mut rest = input;
         if input.len() > crate::MAX_MESSAGE {
             return broken(Rule::MessageTooLarge, input);
@@ -157,9 +163,13 @@ impl<'a> Params<'a> {
                 if known[place].end != 0 {
                     return broken(Rule::ParameterTwice, rest);
                 }
-                let end = input.len() - after.len();
-                let begin = end - param.with_semicolon.len();
-                known[place] = Place { begin: begin as u16, end: end as u16 };
+                let place_of = |part: &[u8]| offset(input, part) as u16;
+                known[place] = Place {
+                    begin: place_of(param.with_semicolon),
+                    name: place_of(param.name),
+                    value: param.value.map_or(0, place_of),
+                    end: (input.len() - after.len()) as u16,
+                };
             }
             rest = after;
         }

@@ -55,11 +55,13 @@ impl<'a> Uri<'a> {
     /// [`Rule::Escape`], [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`], [`Rule::Parameter`],
     /// [`Rule::ParameterTwice`].
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        let uri = whole(text, Rule::UriCharacter, Self::read);
-        uri.map_err(|error| match text.get(error.at) {
-            Some(&c) if c != b'%' && !chars::is(URI, c) => Error::new(Rule::UriCharacter, error.at),
-            _ => error,
-        })
+        match whole(text, Rule::UriCharacter, Self::read) {
+            Ok(uri) => Ok(uri),
+            Err(error) => Err(match text.get(error.at) {
+                Some(&c) if c != b'%' && !chars::is(URI, c) => Error::new(Rule::UriCharacter, error.at),
+                _ => error,
+            }),
+        }
     }
 
     /// Parses a Request-URI.
@@ -79,6 +81,7 @@ impl<'a> Uri<'a> {
         }
     }
 
+    #[inline(always)]
     fn read(text: &'a [u8]) -> Parsed<'a, Self> {
         let (rest, scheme) = scheme(text)?;
         match scheme {
@@ -117,7 +120,7 @@ impl<'a> Uri<'a> {
     }
 
     /// `[ userinfo ] hostport uri-parameters [ headers ]`
-    #[inline]
+    #[inline(always)]
     fn sip(text: &'a [u8], scheme: Scheme, rest: &'a [u8]) -> Parsed<'a, Self> {
         let (rest, (user, password)) = match memchr::memchr(b'@', rest) {
             Some(_) => userinfo(rest)?,
@@ -179,13 +182,15 @@ impl fmt::Display for Uri<'_> {
 /// `scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )`, and the colon behind it.
 #[inline]
 fn scheme(text: &[u8]) -> Parsed<'_, Scheme> {
+    if let [b'S' | b's', b'I' | b'i', b'P' | b'p', b':', rest @ ..] = text {
+        return Ok((rest, Scheme::Sip));
+    }
     let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.');
     let len = text.iter().take_while(|&&c| legal(c)).count();
     if !text.first().is_some_and(u8::is_ascii_alphabetic) || text.get(len) != Some(&b':') {
         return broken(Rule::UriScheme, &text[len..]);
     }
     let scheme = match &text[..len] {
-        t if t.eq_ignore_ascii_case(b"sip") => Scheme::Sip,
         t if t.eq_ignore_ascii_case(b"sips") => Scheme::Sips,
         t if t.eq_ignore_ascii_case(b"tel") => Scheme::Tel,
         _ => Scheme::Other,
