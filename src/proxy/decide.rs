@@ -1,7 +1,7 @@
 //! One request's decision: what it is, whether it may pass, and which way it goes. Control flow of all
 //! stages is here; each stage is a module.
 
-use sip_parser::{HeaderName, Message};
+use sip_parser::{HeaderName, Host, Message};
 
 use crate::drop_reason::DropReason;
 use crate::egress::{Pin, PinKind};
@@ -10,9 +10,10 @@ use crate::rules::{Action, Facts, RuleId, Target, plain_user};
 use crate::snapshot::Snapshot;
 use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey};
 
+use super::forward;
 use super::loops::{self, Inputted};
 use super::names::names_us;
-use super::outcome::{Decision, Incoming};
+use super::outcome::{Decision, Incoming, Outcome};
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
 use super::state::Work;
@@ -20,9 +21,9 @@ use super::target::{Aim, By, Search};
 use super::validate::Request;
 
 /// A request that goes on.
-pub(super) struct Going<'m> {
-    pub request: Request<'m>,
-    pub pre: Preprocessed<'m>,
+pub(super) struct Going<'r, 'm> {
+    pub request: &'r Request<'m>,
+    pub pre: &'r Preprocessed<'m>,
     pub key: TransactionKey,
     pub mark: [u8; LOOP_MARK_LEN],
     pub aim: Aim,
@@ -44,25 +45,15 @@ impl<R: Into<Reply>> From<R> for Stop {
     }
 }
 
-impl Going<'_> {
-    pub fn decision(&self) -> Decision {
-        Decision {
-            rule: self.rule,
-            next_hop: self.aim.next_hop,
-            egress: self.aim.egress,
-            record_route: self.record_route,
-        }
-    }
-}
-
-/// Decides about a request.
-pub(super) fn decide<'m>(
+/// Decides about a request and writes what goes on.
+pub(super) fn forward(
     work: &mut Work,
     snapshot: &Snapshot,
-    message: &'m Message<'m>,
-    incoming: &'m Incoming<'m>,
+    message: &Message<'_>,
+    incoming: &Incoming<'_>,
     now: Now,
-) -> Result<Going<'m>, Stop> {
+    out: &mut [u8],
+) -> Result<Outcome, Stop> {
     let request = Request::new(message, incoming)?;
     let key = TransactionKey::new(&work.secret, &request.transaction());
     // RFC 3261 §8.2.7: "A stateless UAS MUST ignore ACK requests." The ACK to an answer of ours carries
@@ -87,8 +78,8 @@ pub(super) fn decide<'m>(
     let (aim, rule, signer, records) = found?;
     let going = Going {
         record_route: records && forms_dialog(&request),
-        request,
-        pre,
+        request: &request,
+        pre: &pre,
         key,
         mark: inputs.mark,
         aim,
@@ -98,7 +89,10 @@ pub(super) fn decide<'m>(
     if pinned.is_none() {
         pin(work, snapshot, &going, &pin_key, records, now);
     }
-    Ok(going)
+    let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
+    let decision =
+        Decision { rule, next_hop: aim.next_hop, egress: aim.egress, record_route: going.record_route };
+    Ok(Outcome::Forward { decision, len })
 }
 
 /// What is left of RFC 3261 §16.3 once the syntax is sound.
@@ -158,7 +152,7 @@ fn pinned(work: &mut Work, search: &mut Search<'_>, key: &TransactionKey, now: N
 fn pin(
     work: &mut Work,
     snapshot: &Snapshot,
-    going: &Going<'_>,
+    going: &Going<'_, '_>,
     key: &TransactionKey,
     records: bool,
     now: Now,
@@ -206,7 +200,10 @@ fn find(
     };
     let aim = match to {
         Target::RequestUri if to_us => return Err(Reply::Options.into()),
-        Target::RequestUri if is_for_us(snapshot, pre) => return Err(Reply::NotFound.into()),
+        // An address of ours is found out where the next hop is checked; a name may lead anywhere.
+        Target::RequestUri if matches!(pre.uri.host, Some(Host::Name(_))) && is_for_us(snapshot, pre) => {
+            return Err(Reply::NotFound.into());
+        }
         Target::RequestUri => search.follow(pre, By::Rule(egress.as_ref()))?,
         literal => search.literal(literal, egress.as_ref())?,
     };

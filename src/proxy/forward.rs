@@ -26,7 +26,7 @@ const MAX_FORWARDS: u64 = 70;
 pub(super) fn write(
     work: &mut Work,
     snapshot: &Snapshot,
-    going: &Going<'_>,
+    going: &Going<'_, '_>,
     out: &mut [u8],
 ) -> Result<usize, TooLarge> {
     let Going { request, pre, .. } = going;
@@ -51,7 +51,7 @@ pub(super) fn write(
 }
 
 /// Steps 3, 4, 8 and 9: what is new stands on top of all headers, so before the existing values.
-fn insert_lines(edits: &mut Edits, shards: u16, snapshot: &Snapshot, going: &Going<'_>, scheme: Scheme) {
+fn insert_lines(edits: &mut Edits, shards: u16, snapshot: &Snapshot, going: &Going<'_, '_>, scheme: Scheme) {
     let Going { request, aim, key, .. } = going;
     let message = request.message;
     let Some(top) = message.lines().first().map(|line| usize::from(line.line.start)) else { return };

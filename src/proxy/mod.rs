@@ -82,11 +82,8 @@ fn on_request(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let reply = match decide::decide(work, snapshot, message, incoming, now) {
-        Ok(going) => match forward::write(work, snapshot, &going, out) {
-            Ok(len) => return Outcome::Forward { decision: going.decision(), len },
-            Err(_) => Reply::TooLarge,
-        },
+    let reply = match decide::forward(work, snapshot, message, incoming, now, out) {
+        Ok(outcome) => return outcome,
         Err(Stop::Drop(reason)) => return Outcome::Drop(reason),
         Err(Stop::Reply(reply)) => reply,
     };

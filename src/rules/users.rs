@@ -4,8 +4,13 @@
 /// a parameter in the user part gets around a rule).
 ///
 /// What does not fit into the buffer is cut off; [`crate::limits::USER_BYTES`] is the size to give.
-pub fn plain_user<'b>(user: &[u8], buffer: &'b mut [u8]) -> &'b [u8] {
-    let decoded = sip_parser::percent_decode(user, buffer);
+///
+/// A user without escapes is returned as it is, uncopied.
+pub fn plain_user<'b>(user: &'b [u8], buffer: &'b mut [u8]) -> &'b [u8] {
+    let decoded = match memchr::memchr(b'%', user) {
+        None => user.get(..buffer.len()).unwrap_or(user),
+        Some(_) => sip_parser::percent_decode(user, buffer),
+    };
     &decoded[..memchr::memchr(b';', decoded).unwrap_or(decoded.len())]
 }
 
