@@ -12,37 +12,49 @@ pub(super) const fn digit(value: u8) -> u8 {
     ALPHABET[(value & 31) as usize]
 }
 
+/// No value.
+const NONE: u8 = 0x80;
+
+/// The value of each character; lower case only.
+const VALUES: [u8; 256] = {
+    let mut values = [NONE; 256];
+    let mut value = 0;
+    while value < 32 {
+        values[ALPHABET[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
+
 /// The value of a character; lower case only.
 pub(super) const fn value(character: u8) -> Option<u8> {
-    match character {
-        b'a'..=b'z' => Some(character - b'a'),
-        b'2'..=b'7' => Some(character - b'2' + 26),
-        _ => None,
+    match VALUES[character as usize] {
+        NONE => None,
+        value => Some(value),
     }
 }
 
-/// Writes `bytes` into the first [`encoded_len`] characters of `out`; the last character's spare
-/// bits are zero.
+/// Writes `bytes` into `out`, which has [`encoded_len`] characters; the last character's spare bits are
+/// zero.
 pub(super) fn encode(bytes: &[u8], out: &mut [u8]) {
     debug_assert_eq!(out.len(), encoded_len(bytes.len()));
-    let mut bits = 0u32;
-    let mut held = 0u32;
-    let mut slots = out.iter_mut();
-    for &byte in bytes {
-        bits = (bits << 8) | u32::from(byte);
-        held += 8;
-        while held >= 5 {
-            held -= 5;
-            if let Some(slot) = slots.next() {
-                *slot = digit((bits >> held) as u8);
-            }
-        }
+    let (groups, rest) = bytes.as_chunks::<5>();
+    let (slots, rest_slot) = out.as_chunks_mut::<8>();
+    for (&[a, b, c, d, e], slot) in groups.iter().zip(slots) {
+        *slot = digits(u64::from_be_bytes([0, 0, 0, a, b, c, d, e]));
     }
-    if held > 0
-        && let Some(slot) = slots.next()
-    {
-        *slot = digit((bits << (5 - held)) as u8);
+    let mut last = [0; 8];
+    for (to, from) in last.iter_mut().skip(3).zip(rest) {
+        *to = *from;
     }
+    for (to, from) in rest_slot.iter_mut().zip(digits(u64::from_be_bytes(last))) {
+        *to = from;
+    }
+}
+
+/// The eight characters of 40 bits.
+fn digits(bits: u64) -> [u8; 8] {
+    std::array::from_fn(|place| digit((bits >> (35 - 5 * place)) as u8))
 }
 
 /// Reads exactly `N` bytes; `None` for a wrong length, a foreign character or a spare bit that is
@@ -52,21 +64,28 @@ pub(super) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
         return None;
     }
     let mut out = [0u8; N];
-    let mut slots = out.iter_mut();
-    let mut bits = 0u32;
-    let mut held = 0u32;
-    for &character in text {
-        bits = (bits << 5) | u32::from(value(character)?);
-        held += 5;
-        if held >= 8 {
-            held -= 8;
-            if let Some(slot) = slots.next() {
-                *slot = (bits >> held) as u8;
-            }
-            bits &= (1 << held) - 1;
-        }
+    let (groups, rest) = text.as_chunks::<8>();
+    let (slots, rest_slot) = out.as_chunks_mut::<5>();
+    let mut foreign = 0;
+    for (group, slot) in groups.iter().zip(slots) {
+        let [_, _, _, a, b, c, d, e] = bits_of(group, &mut foreign).to_be_bytes();
+        *slot = [a, b, c, d, e];
     }
-    (bits == 0).then_some(out)
+    let [_, _, _, last @ ..] = (bits_of(rest, &mut foreign) << (5 * (8 - rest.len()))).to_be_bytes();
+    let spare = last.iter().skip(rest_slot.len()).any(|&byte| byte != 0);
+    for (to, from) in rest_slot.iter_mut().zip(last) {
+        *to = from;
+    }
+    (foreign & NONE == 0 && !spare).then_some(out)
+}
+
+/// The bits of up to eight characters; notes in `foreign` if one of them has no value.
+fn bits_of(group: &[u8], foreign: &mut u8) -> u64 {
+    group.iter().fold(0, |bits, &character| {
+        let value = VALUES[usize::from(character)];
+        *foreign |= value;
+        bits << 5 | u64::from(value & 31)
+    })
 }
 
 #[cfg(test)]
@@ -102,6 +121,8 @@ mod tests {
             let mut out = [0; encoded_len(28)];
             encode(&bytes, &mut out);
             prop_assert_eq!(decode::<28>(&out), Some(bytes));
+            encode(&bytes[..20], &mut out[..32]);
+            prop_assert_eq!(decode::<20>(&out[..32]).as_ref(), bytes.first_chunk());
         }
     }
 }

@@ -68,7 +68,7 @@ impl Branch {
         let (head, text) = rest.split_at_mut(HEAD);
         cookie.copy_from_slice(COOKIE);
         head.copy_from_slice(&self.head());
-        let mac = keys.sign(Purpose::Branch, signer, &[head, &fields, &destination(response_to)]);
+        let mac = keys.sign(Purpose::Branch, signer, &[&signed(&self.head(), &fields, response_to)]);
         let mut body = [0; BODY];
         for (to, from) in body.iter_mut().zip(fields.iter().chain(&mac)) {
             *to = *from;
@@ -88,7 +88,7 @@ impl Branch {
         let owner = owner(head).ok_or(BranchError::Foreign)?;
         let (fields, mac) = body.split_first_chunk::<FIELDS>().ok_or(BranchError::Foreign)?;
         let mac = mac.first_chunk::<MAC_BYTES>().ok_or(BranchError::Foreign)?;
-        if !keys.verify(Purpose::Branch, &[head, fields, &destination(response_to)], mac) {
+        if !keys.verify(Purpose::Branch, &[&signed(head, fields, response_to)], mac) {
             return Err(BranchError::Mac);
         }
         Ok(Self::from_fields(owner, fields))
@@ -142,14 +142,19 @@ fn owner(head: &[u8; HEAD]) -> Option<u16> {
     Some(u16::from(base32::value(head[2])?) << 5 | u16::from(base32::value(head[3])?))
 }
 
-/// Address and port as the MAC sees them; an IPv4 address and its IPv4-mapped form are the same.
-fn destination(address: SocketAddr) -> [u8; 18] {
-    let ip = match address.ip() {
+/// What the MAC covers: head, fields, and the destination's address and port. An IPv4 address and its
+/// IPv4-mapped form are the same.
+fn signed(head: &[u8; HEAD], fields: &[u8; FIELDS], destination: SocketAddr) -> [u8; HEAD + FIELDS + 18] {
+    let ip = match destination.ip() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
     };
-    let mut out = [0; 18];
-    for (to, from) in out.iter_mut().zip(ip.octets().into_iter().chain(address.port().to_be_bytes())) {
+    let mut out = [0; HEAD + FIELDS + 18];
+    let parts = (head.iter().copied())
+        .chain(fields.iter().copied())
+        .chain(ip.octets())
+        .chain(destination.port().to_be_bytes());
+    for (to, from) in out.iter_mut().zip(parts) {
         *to = from;
     }
     out

@@ -96,7 +96,7 @@ impl RecordRoute {
         out: &mut [u8; RECORD_ROUTE_LEN],
     ) {
         let fields = self.fields();
-        let mac = keys.sign(Purpose::RecordRoute, signer, &[&fields, call_id, from_tag]);
+        let mac = keys.sign(Purpose::RecordRoute, signer, &[&signed(&fields, call_id), call_id, from_tag]);
         let mut body = [0; BODY];
         for (to, from) in body.iter_mut().zip(fields.iter().chain(&mac)) {
             *to = *from;
@@ -126,7 +126,8 @@ impl RecordRoute {
         let (token, body) = decode(user)?;
         let (fields, mac) = body.split_first_chunk::<FIELDS>()?;
         let mac = mac.first_chunk::<MAC_BYTES>()?;
-        let bound = |tag: &[u8]| keys.verify(Purpose::RecordRoute, &[fields, call_id, tag], mac);
+        let head = signed(fields, call_id);
+        let bound = |tag: &[u8]| keys.verify(Purpose::RecordRoute, &[&head, call_id, tag], mac);
         let sender = if bound(from_tag) {
             if from_tag == to_tag && token.paired { token.side } else { Side::Initiator }
         } else if bound(to_tag) {
@@ -152,6 +153,16 @@ impl RecordRoute {
         let [e, f, g, h] = self.responder.to_be_bytes();
         [VERSION, responder_side | paired, a, b, c, d, e, f, g, h]
     }
+}
+
+/// What the MAC covers before Call-ID and tag: the fields, and how long the Call-ID is, so that no byte
+/// can move from it to the tag.
+fn signed(fields: &[u8; FIELDS], call_id: &[u8]) -> [u8; FIELDS + 4] {
+    let mut out = [0; FIELDS + 4];
+    for (to, from) in out.iter_mut().zip(fields.iter().copied().chain((call_id.len() as u32).to_be_bytes())) {
+        *to = from;
+    }
+    out
 }
 
 fn decode(user: &[u8]) -> Option<(RecordRoute, [u8; BODY])> {

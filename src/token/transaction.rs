@@ -69,22 +69,23 @@ impl TransactionKey {
     pub fn new(secret: &TransactionSecret, transaction: &Transaction<'_>) -> Self {
         let mut strong = secret.0;
         let mut plain = Plain::new();
-        let mut part = |bytes: &[u8]| {
-            strong.write_u32(bytes.len() as u32);
-            strong.write(bytes);
-            plain.write(bytes);
-        };
+        // The lengths of all parts but the last come first, so that no byte can move between parts, and
+        // before them the form.
         match *transaction {
             Transaction::Rfc3261 { branch, sent_by } => {
-                part(branch);
-                part(sent_by);
+                strong.write_u64(1 << 32 | len(branch));
+                for part in [branch, sent_by] {
+                    strong.write(part);
+                    plain.write(part);
+                }
             }
             Transaction::Rfc2543 { via, from_tag, call_id, cseq, request_uri } => {
-                part(via);
-                part(from_tag);
-                part(call_id);
-                part(&cseq.to_be_bytes());
-                part(request_uri);
+                strong.write_u64(2 << 32 | len(via));
+                strong.write_u64(len(from_tag) << 32 | len(call_id));
+                for part in [&cseq.to_be_bytes(), via, from_tag, call_id, request_uri] {
+                    strong.write(part);
+                    plain.write(part);
+                }
             }
         }
         Self { plain: plain.finish(), strong: strong.finish128().as_u128() }
@@ -100,6 +101,11 @@ impl TransactionKey {
     pub const fn owner(&self, shards: u16) -> u16 {
         (((self.plain >> 32) * shards as u64) >> 32) as u16
     }
+}
+
+/// A message is shorter than 2^32 bytes.
+fn len(part: &[u8]) -> u64 {
+    part.len() as u64 & u64::from(u32::MAX)
 }
 
 /// The hash behind [`TransactionKey::plain`], in words of eight bytes, little endian, so that a
