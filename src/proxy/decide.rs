@@ -27,7 +27,6 @@ pub(super) struct Going<'r, 'm> {
     pub key: TransactionKey,
     pub mark: [u8; LOOP_MARK_LEN],
     pub aim: Aim,
-    pub rule: Option<RuleId>,
     /// Signs what is written into it.
     pub signer: KeyId,
     pub record_route: bool,
@@ -83,7 +82,6 @@ pub(super) fn forward(
         key,
         mark: inputs.mark,
         aim,
-        rule,
         signer,
     };
     if pinned.is_none() {
