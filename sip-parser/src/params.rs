@@ -42,21 +42,26 @@ impl Owner {
     /// The number of a parameter that a proxy asks for. Any of them twice is an error: RFC 3261 §7.3.1, "any
     /// given parameter-name MUST NOT appear more than once"; who takes the first and who takes the last
     /// would read two messages.
-    #[inline]
+    ///
+    /// Inlined with a name that the compiler knows, this is a comparison of `self`.
+    #[inline(always)]
     fn place(self, name: &[u8]) -> Option<usize> {
         Some(match (self, name) {
             (Self::Uri, b"lr") | (Self::Via, b"branch") | (Self::NameAddr, b"tag") => 0,
             (Self::Uri, b"transport") | (Self::Via, b"rport") => 1,
             (Self::Uri, b"maddr") | (Self::Via, b"received") => 2,
             (Self::Via, b"maddr") => 3,
-            _ if name.iter().any(u8::is_ascii_uppercase) => return self.place_in_capitals(name),
+            _ if name.len() <= LONGEST && name.iter().any(u8::is_ascii_uppercase) => {
+                return self.place_in_capitals(name);
+            }
             _ => return None,
         })
     }
 
     #[cold]
+    #[inline(never)]
     fn place_in_capitals(self, name: &[u8]) -> Option<usize> {
-        let mut lower = [0; 9];
+        let mut lower = [0; LONGEST];
         let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
@@ -81,6 +86,9 @@ pub struct Params<'a> {
 }
 
 const PLACES: usize = 4;
+
+/// Length of the longest name that is remembered: `transport`.
+const LONGEST: usize = 9;
 
 /// Where a parameter stands in [`Params::text`]; nowhere if `end` is 0.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,10 +126,10 @@ impl<'a> Params<'a> {
     }
 
     /// The first parameter of this name, compared without case.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, name: &[u8]) -> Option<Param<'a>> {
         let Some(place) = self.owner.place(name) else {
-            return self.iter().find(|p| p.name.eq_ignore_ascii_case(name));
+            return self.find(name);
         };
         let at = &self.known[place];
         let part = |from: u16, to: u16| self.text.get(from.into()..to.into()).unwrap_or(&[]);
@@ -132,14 +140,19 @@ impl<'a> Params<'a> {
         })
     }
 
+    #[inline(never)]
+    fn find(&self, name: &[u8]) -> Option<Param<'a>> {
+        self.iter().find(|p| p.name.eq_ignore_ascii_case(name))
+    }
+
     /// The value of the first parameter of this name; `None`: it is absent or has none.
-    #[inline]
+    #[inline(always)]
     pub fn value(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.get(name)?.value
     }
 
     /// There is a parameter of this name.
-    #[inline]
+    #[inline(always)]
     pub fn has(&self, name: &[u8]) -> bool {
         self.get(name).is_some()
     }

@@ -4,7 +4,7 @@ use memchr::memmem;
 use sip_parser::{HeaderName, Via};
 
 use crate::snapshot::Snapshot;
-use crate::token::{Branch, Inputs, LOOP_MARK_LEN, TransactionSecret};
+use crate::token::{Branch, Inputs, LOOP_MARK_LEN, TransactionSecret, loop_mark};
 
 use super::validate::Request;
 
@@ -53,12 +53,12 @@ pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &
         inputs.add(message.text(line.value));
     }
     let transaction = inputs.hash();
-    for name in snapshot.plan.matcher.headers_read() {
-        for line in message.named(name.as_bytes()) {
-            inputs.add(message.text(line.value));
-        }
+    let headers = snapshot.plan.matcher.headers_read();
+    for line in headers.iter().flat_map(|name| message.named(name.as_bytes())) {
+        inputs.add(message.text(line.value));
     }
-    Inputted { transaction, mark: inputs.mark() }
+    let all = if headers.is_empty() { transaction } else { inputs.hash() };
+    Inputted { transaction, mark: loop_mark(all) }
 }
 
 /// Whether one of our Vias in the request holds the mark of these very inputs.

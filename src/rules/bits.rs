@@ -37,16 +37,15 @@ impl Bits {
         }
     }
 
-    /// The rules in it, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        self.0.iter().enumerate().flat_map(|(at, &word)| {
-            let mut rest = word;
-            std::iter::from_fn(move || {
-                let bit = rest.trailing_zeros() as usize;
-                rest &= rest.checked_sub(1)?;
-                Some(at * 64 + bit)
-            })
-        })
+    /// The first rule in it that is not below `from`.
+    pub fn next(&self, from: usize) -> Option<usize> {
+        let mut at = from / 64;
+        let mut word = self.0.get(at)? & (u64::MAX << (from % 64));
+        while word == 0 {
+            at += 1;
+            word = *self.0.get(at)?;
+        }
+        Some(at * 64 + word.trailing_zeros() as usize)
     }
 }
 
@@ -80,6 +79,11 @@ impl<K: Ord + Clone> Rows<K> {
         Self { rows, others }
     }
 
+    /// Any rule asks for a value.
+    pub fn is_asked(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
     /// The rules for the value that `order` calls equal.
     pub fn get_by(&self, order: impl Fn(&K) -> Ordering) -> &Bits {
         let found = self.rows.binary_search_by(|(key, _)| order(key));
@@ -91,13 +95,18 @@ impl<K: Ord + Clone> Rows<K> {
 mod tests {
     use super::*;
 
+    fn members(bits: &Bits) -> Vec<usize> {
+        std::iter::successors(bits.next(0), |at| bits.next(at + 1)).collect()
+    }
+
     #[test]
     fn members_come_in_order() {
         let mut bits = Bits::none(200);
         for rule in [199, 0, 63, 64, 130] {
             bits.insert(rule);
         }
-        assert_eq!(bits.iter().collect::<Vec<_>>(), [0, 63, 64, 130, 199]);
+        assert_eq!(members(&bits), [0, 63, 64, 130, 199]);
+        assert_eq!((bits.next(65), bits.next(200), bits.next(10_000)), (Some(130), None, None));
         assert!(bits.has(64) && !bits.has(65));
     }
 
@@ -105,7 +114,7 @@ mod tests {
     fn rules_that_do_not_ask_are_in_every_row() {
         let keys: [&[u8]; 3] = [&[1, 2], &[], &[2]];
         let rows = Rows::new(keys.into_iter());
-        let of = |key: u8| rows.get_by(|k| k.cmp(&key)).iter().collect::<Vec<_>>();
+        let of = |key: u8| members(rows.get_by(|k| k.cmp(&key)));
         assert_eq!((of(1), of(2), of(9)), (vec![0, 1], vec![0, 1, 2], vec![1]));
     }
 }

@@ -13,6 +13,11 @@ impl Hosts {
         Self(Rows::new(hosts))
     }
 
+    /// Any rule asks for a host.
+    pub fn is_asked(&self) -> bool {
+        self.0.is_asked()
+    }
+
     /// The rules for a host as received.
     pub fn get(&self, host: &[u8]) -> &Bits {
         self.0.get_by(|known| compare(known.as_bytes(), plain(host)))

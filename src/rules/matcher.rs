@@ -10,7 +10,8 @@
 //!
 //! Every set is a row of bits, one for each rule. A `not` is compiled as an entry of its own behind the
 //! rules. The cheap dimensions cost the same for ten rules and for ten thousand, but for the length of
-//! a row.
+//! a row; one that no rule names costs nothing. A scan narrows the candidates at once to those whose
+//! patterns it can have found.
 
 use std::net::IpAddr;
 
@@ -81,6 +82,14 @@ struct Entry {
     not: Option<usize>,
 }
 
+/// Who asks for the patterns of one dimension.
+struct Askers {
+    /// The entries that ask for none of them.
+    others: Bits,
+    /// For each pattern the entries that ask for it.
+    of: Vec<Vec<u32>>,
+}
+
 /// The compiled conditions of all rules; immutable, shared by the shards.
 pub struct Matcher {
     rules: usize,
@@ -92,6 +101,7 @@ pub struct Matcher {
     prefixes: Prefixes,
     hosts: [Hosts; 3],
     patterns: Vec<Patterns>,
+    askers: Vec<Askers>,
     headers: Vec<Box<str>>,
 }
 
@@ -99,6 +109,7 @@ pub struct Matcher {
 #[derive(Default)]
 pub struct Scratch {
     candidates: Bits,
+    possible: Bits,
     scanned: Vec<Scanned>,
 }
 
@@ -121,12 +132,15 @@ impl Matcher {
         let headers = header_names(&whens);
         let mut patterns: Vec<Patterns> = FIELDS.iter().map(|key| Patterns::new(key)).collect();
         patterns.extend(headers.iter().map(|_| Patterns::new("header")));
-        let entries = (whens.iter().zip(nots))
+        let entries: Vec<Entry> = (whens.iter().zip(nots))
             .map(|(&(when, rule), not)| Entry { needs: needs(when, rule, &headers, &mut patterns), not })
             .collect();
         for dimension in &mut patterns {
             dimension.compile()?;
         }
+        let askers =
+            patterns.iter().enumerate().map(|(n, patterns)| Askers::new(&entries, n, patterns.len()));
+        let askers = askers.collect();
         let of = |field: fn(&When) -> &[Box<str>]| whens.iter().map(move |(when, _)| field(when));
         Ok(Self {
             rules: rules.len(),
@@ -142,6 +156,7 @@ impl Matcher {
                 Hosts::new(of(|w| &w.to_host)),
             ],
             patterns,
+            askers,
             headers,
         })
     }
@@ -150,6 +165,7 @@ impl Matcher {
     pub fn scratch(&self) -> Scratch {
         Scratch {
             candidates: Bits::none(self.entries.len()),
+            possible: Bits::none(self.entries.len()),
             scanned: self.patterns.iter().map(Patterns::scanned).collect(),
         }
     }
@@ -160,10 +176,14 @@ impl Matcher {
         for scanned in &mut scratch.scanned {
             scanned.forget();
         }
-        let Scratch { candidates, scanned } = scratch;
-        let first = candidates.iter().take_while(|&at| at < self.rules);
-        let mut first = first.filter(|&at| self.holds(at, facts, candidates, scanned));
-        first.next().map(|at| RuleId(at as u32))
+        let mut from = 0;
+        while let Some(at) = scratch.candidates.next(from).filter(|&at| at < self.rules) {
+            if self.holds(at, facts, scratch) {
+                return Some(RuleId(at as u32));
+            }
+            from = at + 1;
+        }
+        None
     }
 
     /// The header names that any rule reads: what the loop mark has to cover (RFC 5393 §4.2.2).
@@ -173,26 +193,36 @@ impl Matcher {
 
     fn candidates(&self, facts: &Facts<'_>, out: &mut Bits) {
         out.copy(self.methods.get_by(|method| method.as_bytes().cmp(facts.method)));
-        out.and(self.transports.get_by(|transport| transport.cmp(&facts.transport)));
-        out.and(self.listeners.get_by(|listener| listener.cmp(&facts.listener)));
-        out.and(self.sources.get(facts.source));
-        out.and(self.prefixes.get(facts.ruri_user));
+        if self.transports.is_asked() {
+            out.and(self.transports.get_by(|transport| transport.cmp(&facts.transport)));
+        }
+        if self.listeners.is_asked() {
+            out.and(self.listeners.get_by(|listener| listener.cmp(&facts.listener)));
+        }
+        if self.sources.is_asked() {
+            out.and(self.sources.get(facts.source));
+        }
+        if self.prefixes.is_asked() {
+            out.and(self.prefixes.get(facts.ruri_user));
+        }
         for (hosts, host) in self.hosts.iter().zip([facts.ruri_host, facts.from_host, facts.to_host]) {
-            out.and(hosts.get(host));
+            if hosts.is_asked() {
+                out.and(hosts.get(host));
+            }
         }
     }
 
     /// What the sets cannot tell: patterns, and that a `not` does not hold. Its depth is bounded by
     /// the configuration's ([`crate::limits::NOT_DEPTH`]).
-    fn holds(&self, at: usize, facts: &Facts<'_>, candidates: &Bits, scanned: &mut [Scanned]) -> bool {
+    fn holds(&self, at: usize, facts: &Facts<'_>, scratch: &mut Scratch) -> bool {
         let entry = &self.entries[at];
-        candidates.has(at)
-            && entry.needs.iter().all(|&need| self.found(need, facts, scanned))
-            && !entry.not.is_some_and(|not| self.holds(not, facts, candidates, scanned))
+        scratch.candidates.has(at)
+            && entry.needs.iter().all(|&need| self.found(need, facts, scratch))
+            && !entry.not.is_some_and(|not| self.holds(not, facts, scratch))
     }
 
-    fn found(&self, (dimension, pattern): Need, facts: &Facts<'_>, scanned: &mut [Scanned]) -> bool {
-        let (patterns, scanned) = (&self.patterns[dimension], &mut scanned[dimension]);
+    fn found(&self, (dimension, pattern): Need, facts: &Facts<'_>, scratch: &mut Scratch) -> bool {
+        let (patterns, scanned) = (&self.patterns[dimension], &mut scratch.scanned[dimension]);
         if scanned.is_new() {
             match dimension {
                 0 => patterns.scan(facts.ruri_user, scanned),
@@ -206,8 +236,35 @@ impl Matcher {
                 }
             }
             scanned.done();
+            let possible = &mut scratch.possible;
+            self.askers[dimension].possible(scanned, possible);
+            scratch.candidates.and(possible);
         }
         scanned.has(pattern)
+    }
+}
+
+impl Askers {
+    fn new(entries: &[Entry], dimension: usize, patterns: usize) -> Self {
+        let mut others = Bits::none(entries.len());
+        let mut of = vec![Vec::new(); patterns];
+        for (at, entry) in entries.iter().enumerate() {
+            let mut asked = entry.needs.iter().filter(|(n, _)| *n == dimension).map(|&(_, pattern)| pattern);
+            match asked.next() {
+                // A header may be asked for twice; the first is enough to narrow by.
+                Some(pattern) => of[pattern].push(at as u32),
+                None => others.insert(at),
+            }
+        }
+        Self { others, of }
+    }
+
+    /// The entries that may hold after this scan.
+    fn possible(&self, scanned: &Scanned, out: &mut Bits) {
+        out.copy(&self.others);
+        for &entry in scanned.found().flat_map(|pattern| &self.of[pattern]) {
+            out.insert(entry as usize);
+        }
     }
 }
 

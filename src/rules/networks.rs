@@ -60,11 +60,13 @@ impl Networks {
         found.unwrap_or(&self.others)
     }
 
+    /// Any rule asks for a network.
+    pub fn is_asked(&self) -> bool {
+        !(self.v4.is_empty() && self.v6.is_empty())
+    }
+
     /// The rules for a source address.
     pub fn get(&self, source: IpAddr) -> &Bits {
-        if self.v4.is_empty() && self.v6.is_empty() {
-            return &self.others;
-        }
         self.get_network(match source {
             IpAddr::V4(ip) => IpNet::V4(Ipv4Net::from(ip)),
             IpAddr::V6(ip) => IpNet::V6(Ipv6Net::from(ip)),

@@ -34,6 +34,11 @@ impl Patterns {
         })
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.sources.len()
+    }
+
     /// Compiles what was added.
     pub fn compile(&mut self) -> Result<(), PatternError> {
         for (pattern, rule) in &self.sources {
@@ -83,6 +88,11 @@ impl Scanned {
 
     pub fn done(&mut self) {
         self.is_new = false;
+    }
+
+    /// The patterns that were found, ascending.
+    pub fn found(&self) -> impl Iterator<Item = usize> + '_ {
+        self.found.iter().map(|pattern| pattern.as_usize())
     }
 
     pub fn has(&self, pattern: usize) -> bool {

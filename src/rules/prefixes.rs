@@ -63,6 +63,11 @@ impl Prefixes {
         }
     }
 
+    /// Any rule asks for a prefix.
+    pub fn is_asked(&self) -> bool {
+        self.nodes.len() > 1
+    }
+
     /// The rules for a user part, seen without visual separators.
     pub fn get(&self, user: &[u8]) -> &Bits {
         let mut node = &self.nodes[0];

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::base32;
+use super::joined::joined;
 use super::keys::{KeyId, Keys, MAC_BYTES, Purpose};
 
 /// What every branch of RFC 3261 begins with (§8.1.1.7).
@@ -69,11 +70,7 @@ impl Branch {
         cookie.copy_from_slice(COOKIE);
         head.copy_from_slice(&self.head());
         let mac = keys.sign(Purpose::Branch, signer, &[&signed(&self.head(), &fields, response_to)]);
-        let mut body = [0; BODY];
-        for (to, from) in body.iter_mut().zip(fields.iter().chain(&mac)) {
-            *to = *from;
-        }
-        base32::encode(&body, text);
+        base32::encode(&joined::<BODY>(&[&fields, &mac]), text);
     }
 
     /// Reads the branch of a response's topmost Via; `response_to` is where the response is about to
@@ -104,15 +101,12 @@ impl Branch {
     }
 
     fn fields(&self) -> [u8; FIELDS] {
-        let mut fields = [0; FIELDS];
-        let parts = (self.instance.to_be_bytes().into_iter())
-            .chain(self.ingress.to_be_bytes())
-            .chain(self.connection.to_be_bytes())
-            .chain(self.transaction.to_be_bytes());
-        for (to, from) in fields.iter_mut().zip(parts) {
-            *to = from;
-        }
-        fields
+        joined(&[
+            &self.instance.to_be_bytes(),
+            &self.ingress.to_be_bytes(),
+            &self.connection.to_be_bytes(),
+            &self.transaction.to_be_bytes(),
+        ])
     }
 
     fn from_fields(owner: u16, f: &[u8; FIELDS]) -> Self {
@@ -149,13 +143,5 @@ fn signed(head: &[u8; HEAD], fields: &[u8; FIELDS], destination: SocketAddr) -> 
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
     };
-    let mut out = [0; HEAD + FIELDS + 18];
-    let parts = (head.iter().copied())
-        .chain(fields.iter().copied())
-        .chain(ip.octets())
-        .chain(destination.port().to_be_bytes());
-    for (to, from) in out.iter_mut().zip(parts) {
-        *to = from;
-    }
-    out
+    joined(&[head, fields, &ip.octets(), &destination.port().to_be_bytes()])
 }

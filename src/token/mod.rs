@@ -18,6 +18,7 @@ mod base32;
 mod branch;
 mod file;
 mod inputs;
+mod joined;
 mod keys;
 mod record_route;
 mod timestamp;
@@ -26,7 +27,7 @@ mod transaction;
 
 pub use branch::{BRANCH_LEN, Branch, BranchError, COOKIE};
 pub use file::{KeyFileError, Loaded};
-pub use inputs::{Inputs, LOOP_MARK_LEN};
+pub use inputs::{Inputs, LOOP_MARK_LEN, loop_mark};
 pub use keys::{KeyId, KeyLineError, Keys, MAC_BYTES, RETIRED_VERIFIES};
 pub use record_route::{RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified};
 pub use to_tag::{TO_TAG_LEN, ToTag};

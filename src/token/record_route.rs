@@ -1,6 +1,7 @@
 //! The token in Record-Route: what brings the later requests of a dialog to the right listener.
 
 use super::base32;
+use super::joined::joined;
 use super::keys::{KeyId, Keys, MAC_BYTES, Purpose};
 
 /// Version 1: no flows. A version that names a flow for a side is longer.
@@ -97,11 +98,7 @@ impl RecordRoute {
     ) {
         let fields = self.fields();
         let mac = keys.sign(Purpose::RecordRoute, signer, &[&signed(&fields, call_id), call_id, from_tag]);
-        let mut body = [0; BODY];
-        for (to, from) in body.iter_mut().zip(fields.iter().chain(&mac)) {
-            *to = *from;
-        }
-        base32::encode(&body, out);
+        base32::encode(&joined::<BODY>(&[&fields, &mac]), out);
     }
 
     /// Whether a user part has the form of a token; says nothing about its MAC. What has the form but
@@ -158,11 +155,7 @@ impl RecordRoute {
 /// What the MAC covers before Call-ID and tag: the fields, and how long the Call-ID is, so that no byte
 /// can move from it to the tag.
 fn signed(fields: &[u8; FIELDS], call_id: &[u8]) -> [u8; FIELDS + 4] {
-    let mut out = [0; FIELDS + 4];
-    for (to, from) in out.iter_mut().zip(fields.iter().copied().chain((call_id.len() as u32).to_be_bytes())) {
-        *to = from;
-    }
-    out
+    joined(&[fields, &(call_id.len() as u32).to_be_bytes()])
 }
 
 fn decode(user: &[u8]) -> Option<(RecordRoute, [u8; BODY])> {
