@@ -155,7 +155,7 @@ fn grow(raw: &Raw, bytes: usize) -> io::Result<()> {
 }
 
 /// `SO_MEMINFO`: index 8 is the socket's drop counter (`SK_MEMINFO_DROPS`).
-fn receive_drops(fd: RawFd) -> io::Result<u64> {
+pub(super) fn receive_drops(fd: RawFd) -> io::Result<u64> {
     const DROPS: usize = 8;
     let mut info = [0u32; DROPS + 1];
     let mut len = size_of_val(&info) as libc::socklen_t;

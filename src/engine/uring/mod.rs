@@ -91,6 +91,28 @@ const SETTLE_WAIT_NS: u64 = 5_000_000;
 /// How long a batch may sleep while a socket is being closed.
 const CLOSING_WAIT_NS: u64 = 1_000_000;
 
+/// How much of everything an engine has.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    /// A power of two.
+    receive_buffers: u16,
+    send_buffers: u16,
+    submissions: u32,
+    /// At least `submissions`.
+    completions: u32,
+}
+
+impl Sizes {
+    const DEFAULT: Self = Self {
+        receive_buffers: RECEIVE_BUFFERS,
+        send_buffers: SEND_BUFFERS,
+        submissions: SEND_BUFFERS as u32,
+        completions: COMPLETIONS,
+    };
+}
+
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
+
 /// A shard's ring with its memory. Everything but [`Waker`] stays on the thread that made it.
 pub struct Engine<'m> {
     // Dropped first: the kernel lets go of all memory below.
@@ -122,24 +144,28 @@ impl<'m> Engine<'m> {
     /// # Errors
     /// The system's reason; [`probe`] says more about most of them.
     pub fn new(metrics: &'m EngineMetrics) -> io::Result<Self> {
+        Self::with(Sizes::DEFAULT, metrics)
+    }
+
+    fn with(sizes: Sizes, metrics: &'m EngineMetrics) -> io::Result<Self> {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_submit_all()
-            .setup_cqsize(COMPLETIONS)
-            .build(u32::from(SEND_BUFFERS))?;
+            .setup_cqsize(sizes.completions)
+            .build(sizes.submissions)?;
         ring.submitter().register_files_sparse(u32::from(ENGINE_SOCKETS))?;
-        let receive = Receive::new(&ring)?;
-        metrics.receive_buffers.set(RECEIVE_BUFFERS.into());
-        metrics.send_buffers.set(SEND_BUFFERS.into());
-        metrics.ring_entries.set(COMPLETIONS.into());
+        let receive = Receive::new(&ring, sizes.receive_buffers)?;
+        metrics.receive_buffers.set(sizes.receive_buffers.into());
+        metrics.send_buffers.set(sizes.send_buffers.into());
+        metrics.ring_entries.set(sizes.completions.into());
         let mut engine = Self {
             ring,
             receive,
-            sends: Sends::new()?,
+            sends: Sends::new(sizes.send_buffers)?,
             slots: (0..ENGINE_SOCKETS).map(|_| None).collect(),
-            queued: Vec::with_capacity(SEND_BUFFERS.into()),
-            ready: VecDeque::with_capacity(COMPLETIONS as usize),
+            queued: Vec::with_capacity(sizes.send_buffers.into()),
+            ready: VecDeque::with_capacity(sizes.completions as usize),
             rearm: Vec::with_capacity(ENGINE_SOCKETS.into()),
             closed: Vec::with_capacity(ENGINE_SOCKETS.into()),
             waker: Waker::new()?,
@@ -260,6 +286,7 @@ impl<'m> Engine<'m> {
 
     fn handle_ready(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
         self.metrics.ring_used.set(self.ready.len() as u64);
+        self.metrics.receive_buffers_used.set(self.ready.len() as u64);
         while let Some(completion) = self.ready.pop_front() {
             let number = completion.data as u16;
             match completion.data >> 32 {
@@ -363,8 +390,6 @@ impl<'m> Engine<'m> {
     }
 
     fn observe(&self) {
-        let free = RECEIVE_BUFFERS.saturating_sub(self.ready.len() as u16);
-        self.metrics.receive_buffers_used.set(u64::from(RECEIVE_BUFFERS - free));
         self.metrics.send_buffers_used.set(self.sends.used() as u64);
     }
 

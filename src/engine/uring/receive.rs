@@ -9,7 +9,7 @@ use io_uring::types::{BufRingEntry, RecvMsgOut};
 
 use super::address;
 use super::memory::Mapping;
-use crate::limits::{MESSAGE_BYTES, RECEIVE_BUFFERS};
+use crate::limits::MESSAGE_BYTES;
 
 /// The only buffer group.
 pub const GROUP: u16 = 0;
@@ -22,6 +22,8 @@ const BUFFER_BYTES: usize = (16 + address::BYTES + MESSAGE_BYTES).next_multiple_
 pub struct Receive {
     ring: Mapping,
     buffers: Mapping,
+    /// One less than there are buffers, which is a power of two.
+    mask: u16,
     tail: u16,
     published: u16,
     /// What every receive asks for: the source's address and no control messages.
@@ -36,20 +38,20 @@ pub struct Datagram<'b> {
 }
 
 impl Receive {
-    /// Maps the pool and gives all of it to the kernel.
-    pub fn new(uring: &IoUring) -> io::Result<Self> {
-        let ring = Mapping::new(usize::from(RECEIVE_BUFFERS) * size_of::<BufRingEntry>())?;
-        let buffers = Mapping::new(usize::from(RECEIVE_BUFFERS) * BUFFER_BYTES)?;
+    /// Maps a pool of `count` buffers, a power of two, and gives all of it to the kernel.
+    pub fn new(uring: &IoUring, count: u16) -> io::Result<Self> {
+        let ring = Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?;
+        let buffers = Mapping::new(usize::from(count) * BUFFER_BYTES)?;
         // SAFETY: all-zero is a valid msghdr: no name, no vectors, no control.
         let mut header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         header.msg_namelen = address::BYTES as libc::socklen_t;
         // SAFETY: the ring's memory is page-aligned, large enough for the entries, and lives as long as
         // the io_uring instance: the engine drops its ring first.
         unsafe {
-            uring.submitter().register_buf_ring_with_flags(ring.at(0) as u64, RECEIVE_BUFFERS, GROUP, 0)?;
+            uring.submitter().register_buf_ring_with_flags(ring.at(0) as u64, count, GROUP, 0)?;
         }
-        let mut this = Self { ring, buffers, tail: 0, published: 0, header };
-        for buffer in 0..RECEIVE_BUFFERS {
+        let mut this = Self { ring, buffers, mask: count - 1, tail: 0, published: 0, header };
+        for buffer in 0..count {
             this.give_back(buffer);
         }
         this.publish();
@@ -63,7 +65,7 @@ impl Receive {
     /// Reads what the kernel put into a buffer; `len` is the completion's result. `None`: no datagram of
     /// an address family that we know.
     pub fn read(&self, buffer: u16, len: usize) -> Option<Datagram<'static>> {
-        let start = usize::from(buffer % RECEIVE_BUFFERS) * BUFFER_BYTES;
+        let start = usize::from(buffer & self.mask) * BUFFER_BYTES;
         // SAFETY: the kernel has filled this buffer and does not touch it until it is given back, which
         // the engine does only after the event that borrows it; the memory lives as long as the engine.
         let bytes: &'static [u8] =
@@ -78,8 +80,8 @@ impl Receive {
 
     /// Returns a buffer; the kernel sees it after [`Self::publish`].
     pub fn give_back(&mut self, buffer: u16) {
-        let slot = usize::from(self.tail % RECEIVE_BUFFERS) * size_of::<BufRingEntry>();
-        let start = self.buffers.at(usize::from(buffer % RECEIVE_BUFFERS) * BUFFER_BYTES);
+        let slot = usize::from(self.tail & self.mask) * size_of::<BufRingEntry>();
+        let start = self.buffers.at(usize::from(buffer & self.mask) * BUFFER_BYTES);
         // SAFETY: the slot lies within the ring and belongs to us until the tail passes it. The entry's
         // last field of slot 0 is the ring's tail, which none of the setters touches.
         let entry = unsafe { &mut *self.ring.at(slot).cast::<BufRingEntry>() };

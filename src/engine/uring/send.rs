@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::address::Address;
 use super::memory::Mapping;
 use crate::engine::SocketId;
-use crate::limits::{MESSAGE_BYTES, SEND_BUFFERS};
+use crate::limits::MESSAGE_BYTES;
 
 /// A page more than a message, and one line of the cache: neighbours differ in their sets.
 const STRIDE: usize = (MESSAGE_BYTES + 1) + 4096 + 64;
@@ -46,11 +46,12 @@ pub struct Sends {
 }
 
 impl Sends {
-    pub fn new() -> io::Result<Self> {
-        let count = usize::from(SEND_BUFFERS);
+    pub fn new(count: u16) -> io::Result<Self> {
+        let free = (0..count).rev().collect();
+        let count = usize::from(count);
         Ok(Self {
             buffers: Mapping::new(count * STRIDE)?,
-            free: (0..SEND_BUFFERS).rev().collect(),
+            free,
             addresses: vec![Address::EMPTY; count].into(),
             under_way: vec![None; count].into(),
         })
@@ -92,6 +93,6 @@ impl Sends {
 
     /// Buffers in use.
     pub fn used(&self) -> usize {
-        usize::from(SEND_BUFFERS) - self.free.len()
+        self.under_way.len() - self.free.len()
     }
 }

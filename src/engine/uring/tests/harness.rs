@@ -1,0 +1,259 @@
+//! A shard that echoes, and somebody who talks to it, in a network namespace of their own.
+//!
+//! UDP may lose anything, and a machine may be slow: nobody here waits without a bound. Clients count
+//! what comes until a time; a run that does not end fails with a message.
+
+use std::net::UdpSocket;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Weak, mpsc};
+use std::time::Duration;
+
+use super::super::*;
+use crate::cli::netns::{Host, netlink, up};
+use crate::engine::socket;
+use crate::net::{ListenerId, Transport};
+use crate::plan::{Advertise, Listener};
+
+/// Where the echoing shard listens.
+pub const OWN: &str = "127.0.0.1:5060";
+
+/// The longest that one step of a test waits.
+pub const STEP: Duration = Duration::from_secs(10);
+
+/// The longest that a shard runs in a test.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Datagrams sent before the first answer is awaited: a few KiB of any socket's buffer.
+pub const BURST: usize = 32;
+
+pub fn listener(bind: &str) -> Listener {
+    let bind: SocketAddr = bind.parse().unwrap();
+    Listener {
+        id: ListenerId(0),
+        name: "test".into(),
+        identity: 1,
+        formerly: Vec::new(),
+        transport: Transport::Udp,
+        bind,
+        device: None,
+        mark: None,
+        advertise: vec![Advertise::new(None, &bind.ip().to_string(), bind.port())],
+        dialog_to: Vec::new(),
+    }
+}
+
+/// Runs a test in a namespace of its own, with its loopback device up.
+pub fn inside(test: impl FnOnce() + std::marker::Send) {
+    let host = Host::new().expect("a network namespace (run as root, or in a user namespace)");
+    let result = host.inside(|| {
+        netlink(async |handle| up(handle, "lo").await)?;
+        test();
+        Ok(())
+    });
+    result.unwrap();
+}
+
+pub fn open(bind: &str) -> Arc<Socket> {
+    Arc::new(Socket::open(&listener(bind), 1 << 20).unwrap())
+}
+
+/// What a shard has seen so far, for the one who talks to it.
+#[derive(Default)]
+pub struct Seen {
+    pub received: AtomicUsize,
+    pub ended: AtomicUsize,
+    pub closed: AtomicUsize,
+    stop: AtomicBool,
+}
+
+/// Sends every datagram back to where it came from, and closes a socket on one that says so.
+#[derive(Default)]
+pub struct Echo {
+    pub sockets: Vec<(SocketId, Arc<Socket>)>,
+    /// Where everything goes instead.
+    pub to: Option<SocketAddr>,
+    /// The first batch waits for a word from here.
+    pub gate: Option<mpsc::Receiver<()>>,
+    pub truncated: usize,
+    pub sent: usize,
+    pub failed: Vec<i32>,
+    pub no_buffer: usize,
+    pub closed: Vec<SocketId>,
+    pub seen: Arc<Seen>,
+}
+
+impl Echo {
+    pub fn on(socket: &Arc<Socket>) -> Self {
+        Self { sockets: vec![(SocketId(0), Arc::clone(socket))], ..Self::default() }
+    }
+
+    pub fn received(&self) -> usize {
+        self.seen.received.load(Ordering::Relaxed)
+    }
+
+    /// Every datagram received has an end.
+    pub fn assert_accounted(&self) {
+        let closing = self.closed.len();
+        assert_eq!(self.received(), self.sent + self.failed.len() + self.no_buffer + closing);
+    }
+}
+
+impl<'m> Shard<Engine<'m>> for Echo {
+    fn begin(&mut self, io: &mut Engine<'m>, _: Now) {
+        for (id, socket) in self.sockets.drain(..) {
+            io.open(id, &socket);
+        }
+        if let Some(gate) = self.gate.take() {
+            gate.recv_timeout(STEP).expect("a word that the shard may go on");
+        }
+    }
+
+    fn on_event(&mut self, io: &mut Engine<'m>, event: Event<'_>) {
+        match event {
+            Event::Datagram { on, from, bytes, truncated } => {
+                self.seen.received.fetch_add(1, Ordering::Relaxed);
+                self.truncated += usize::from(truncated);
+                if bytes == b"close" {
+                    return io.close(on);
+                }
+                let Some(mut tx) = io.tx() else {
+                    self.no_buffer += 1;
+                    return;
+                };
+                tx.as_mut()[..bytes.len()].copy_from_slice(bytes);
+                io.send(tx, bytes.len(), on, self.to.unwrap_or(from), 7);
+            }
+            Event::Sent { cookie } => {
+                assert_eq!(cookie, 7);
+                self.sent += 1;
+                self.seen.ended.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::SendFailed { errno, .. } => {
+                self.failed.push(errno);
+                self.seen.ended.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Closed { on } => {
+                self.closed.push(on);
+                self.seen.closed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn end(&mut self, _: &mut Engine<'m>) -> Next {
+        if self.seen.stop.load(Ordering::Relaxed) { Next::Stop } else { Next::Wait(None) }
+    }
+}
+
+/// What a test talks to a shard by. The shard stops when it is dropped, by a panic too.
+pub struct Talk {
+    waker: Waker,
+    seen: Arc<Seen>,
+    sockets: Vec<Weak<Socket>>,
+}
+
+impl Talk {
+    /// Waits until the shard has seen enough, but not for ever.
+    pub fn until(&self, what: &str, enough: impl Fn(&Seen) -> bool) {
+        let deadline = Instant::now() + STEP;
+        while !enough(&self.seen) {
+            assert!(Instant::now() < deadline, "the shard has not seen in {STEP:?}: {what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    pub fn until_received(&self, count: usize) {
+        let what = format!("{count} datagrams, but for those that the kernel says it dropped");
+        self.until(&what, |seen| seen.received.load(Ordering::Relaxed) + self.drops() >= count);
+    }
+
+    pub fn until_ended(&self, count: usize) {
+        let what = format!("{count} sends ended, but for datagrams that the kernel says it dropped");
+        self.until(&what, |seen| seen.ended.load(Ordering::Relaxed) + self.drops() >= count);
+    }
+
+    pub fn until_closed(&self, count: usize) {
+        self.until(&format!("{count} sockets closed"), |seen| seen.closed.load(Ordering::Relaxed) >= count);
+    }
+
+    fn drops(&self) -> usize {
+        self.sockets.iter().filter_map(Weak::upgrade).map(|socket| socket.drops() as usize).sum()
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        self.seen.stop.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+}
+
+/// Runs the shard while `talk` talks to it, and stops it then. Returns shard and metrics.
+pub fn run(echo: Echo, talk: impl FnOnce(&Talk) + std::marker::Send + 'static) -> (Echo, EngineMetrics) {
+    run_with(Sizes::DEFAULT, echo, talk)
+}
+
+/// [`run`] on an engine of these sizes.
+pub fn run_with(
+    sizes: Sizes,
+    mut echo: Echo,
+    talk: impl FnOnce(&Talk) + std::marker::Send + 'static,
+) -> (Echo, EngineMetrics) {
+    let (ended, has_ended) = mpsc::channel();
+    // A thread is in the namespace of the one that starts it.
+    std::thread::spawn(move || {
+        let metrics = EngineMetrics::default();
+        let mut engine = Engine::with(sizes, &metrics).unwrap();
+        let sockets = echo.sockets.iter().map(|(_, socket)| Arc::downgrade(socket)).collect();
+        let talking = Talk { waker: engine.waker(), seen: Arc::clone(&echo.seen), sockets };
+        let talker = std::thread::spawn(move || talk(&talking));
+        engine.run(&mut echo).unwrap();
+        assert_eq!(engine.sends.used(), 0, "a send buffer was lost");
+        drop(engine);
+        talker.join().expect("the talk went well");
+        // Nobody listens where the deadline has passed.
+        let _ = ended.send((echo, metrics));
+    });
+    match has_ended.recv_timeout(DEADLINE) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("the shard has not ended within {DEADLINE:?}"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => panic!("shard or talk panicked, see above"),
+    }
+}
+
+/// Somebody who sends to [`OWN`].
+pub struct Client(UdpSocket);
+
+impl Client {
+    pub fn new() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(OWN).unwrap();
+        socket.set_read_timeout(Some(STEP)).unwrap();
+        Self(socket)
+    }
+
+    pub fn send(&self, bytes: &[u8]) {
+        self.0.send(bytes).unwrap();
+    }
+
+    /// The next datagram; `None`: nothing came in time.
+    pub fn receive(&self) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 70_000];
+        let len = self.0.recv(&mut buffer).ok()?;
+        buffer.truncate(len);
+        Some(buffer)
+    }
+
+    /// Takes datagrams until there were so many, but for those that the kernel says it dropped.
+    pub fn receive_all(&self, count: usize) {
+        let mut heard = 0;
+        while heard + self.drops() < count {
+            assert!(self.receive().is_some(), "{heard} of {count} came, {} dropped", self.drops());
+            heard += 1;
+        }
+        assert!(heard > 0, "the kernel dropped all {count}");
+    }
+
+    fn drops(&self) -> usize {
+        socket::receive_drops(std::os::fd::AsRawFd::as_raw_fd(&self.0)).unwrap() as usize
+    }
+}

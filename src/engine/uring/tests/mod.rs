@@ -1,0 +1,208 @@
+//! The engine over the loopback device of a network namespace of its own.
+
+mod harness;
+
+use std::net::UdpSocket;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::*;
+use harness::{BURST, Client, Echo, OWN, STEP, inside, listener, open, run, run_with};
+
+#[test]
+fn every_datagram_comes_back() {
+    inside(|| {
+        let socket = open(OWN);
+        let (echo, metrics) = run(Echo::on(&socket), |talk| {
+            let client = Client::new();
+            for round in 1..=300 {
+                for number in 0..BURST {
+                    client.send(&[round as u8, number as u8]);
+                }
+                talk.until_ended(round * BURST);
+                client.receive_all(BURST);
+            }
+        });
+        assert_eq!(echo.received() + socket.drops() as usize, 300 * BURST);
+        assert_eq!((echo.sent, echo.failed.len()), (echo.received(), 0));
+        assert_eq!(metrics.receive_restarts.get(), 0);
+    });
+}
+
+#[test]
+fn an_empty_pool_of_receive_buffers_is_survived() {
+    const ROUNDS: usize = 20;
+    let sizes = Sizes { receive_buffers: 8, ..Sizes::DEFAULT };
+    inside(move || {
+        let socket = open(OWN);
+        let (go, gate) = mpsc::channel();
+        let echo = Echo { gate: Some(gate), ..Echo::on(&socket) };
+        let (echo, metrics) = run_with(sizes, echo, move |talk| {
+            let client = Client::new();
+            // Four times the pool waits in the socket before the shard, which waits at its gate, runs.
+            for _ in 0..BURST {
+                client.send(b"x");
+            }
+            go.send(()).unwrap();
+            talk.until_ended(BURST);
+            client.receive_all(BURST);
+            // All that comes later is served as ever.
+            for round in 2..=ROUNDS {
+                for _ in 0..8 {
+                    client.send(b"y");
+                }
+                talk.until_ended(BURST + (round - 1) * 8);
+                client.receive_all(8);
+            }
+        });
+        assert_eq!(socket.drops(), 0, "the burst fits the socket's buffer");
+        assert_eq!((echo.received(), echo.sent), (BURST + (ROUNDS - 1) * 8, echo.received()));
+        let (starved, restarts) = (metrics.receive_starved.get(), metrics.receive_restarts.get());
+        assert!(starved >= 3, "8 buffers, {BURST} datagrams waiting, starved {starved} times");
+        assert_eq!(starved, restarts, "started again once each time");
+    });
+}
+
+#[test]
+fn the_largest_datagram_passes_whole() {
+    inside(|| {
+        let (echo, _) = run(Echo::on(&open(OWN)), |_| {
+            let client = Client::new();
+            let large: Vec<u8> = (0..65_507u32).map(|n| n as u8).collect();
+            client.send(&large);
+            assert!(client.receive().expect("the large one comes back") == large);
+            client.send(b"");
+            assert_eq!(client.receive().expect("the empty one comes back"), b"");
+        });
+        assert_eq!((echo.received(), echo.truncated), (2, 0));
+    });
+}
+
+#[test]
+fn a_send_that_the_kernel_refuses_is_told_and_nothing_else_suffers() {
+    inside(|| {
+        let to = Some("192.0.2.1:5060".parse().unwrap());
+        let echo = Echo { to, ..Echo::on(&open(OWN)) };
+        let (echo, _) = run(echo, |talk| {
+            let client = Client::new();
+            client.send(b"x");
+            client.send(b"y");
+            talk.until_ended(2);
+        });
+        // The namespace has no route to it.
+        assert_eq!(echo.failed, [libc::ENETUNREACH, libc::ENETUNREACH]);
+        assert_eq!(echo.sent, 0);
+    });
+}
+
+#[test]
+fn a_port_that_nobody_has_does_not_end_the_receive() {
+    inside(|| {
+        let to = Some("127.0.0.1:9".parse().unwrap());
+        let echo = Echo { to, ..Echo::on(&open(OWN)) };
+        let (echo, metrics) = run(echo, |talk| {
+            let client = Client::new();
+            for count in 1..=100 {
+                client.send(b"x");
+                talk.until_ended(count);
+            }
+        });
+        assert_eq!((echo.received(), echo.sent), (100, 100));
+        assert_eq!(metrics.receive_restarts.get(), 0);
+    });
+}
+
+#[test]
+fn a_socket_is_drained_before_it_is_closed() {
+    inside(|| {
+        let sockets = vec![(SocketId(0), open(OWN)), (SocketId(1), open("127.0.0.1:5070"))];
+        let echo = Echo { sockets, ..Echo::default() };
+        let (echo, _) = run(echo, |talk| {
+            let client = Client::new();
+            for _ in 0..BURST {
+                client.send(b"x");
+            }
+            client.send(b"close");
+            client.receive_all(BURST);
+            talk.until_closed(1);
+            // The port is free again once the socket is closed; the other one still answers.
+            let deadline = Instant::now() + STEP;
+            while UdpSocket::bind(OWN).is_err() {
+                assert!(Instant::now() < deadline, "the port is not free");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+            other.set_read_timeout(Some(STEP)).unwrap();
+            other.send_to(b"y", "127.0.0.1:5070").unwrap();
+            other.recv(&mut [0; 64]).expect("the other socket answers");
+        });
+        assert_eq!(echo.closed, [SocketId(0)]);
+        assert_eq!(echo.received(), BURST + 2);
+        echo.assert_accounted();
+    });
+}
+
+#[test]
+fn a_closing_socket_leaves_its_group_to_the_others() {
+    inside(|| {
+        let sockets = vec![(SocketId(0), open(OWN)), (SocketId(1), open(OWN))];
+        let echo = Echo { sockets, ..Echo::default() };
+        let (echo, _) = run(echo, |talk| {
+            Client::new().send(b"close");
+            talk.until_received(1);
+            for _ in 0..200 {
+                // A new port each time, so that the kernel would choose either socket.
+                let client = Client::new();
+                client.send(b"x");
+                client.receive().expect("the socket that is left answers");
+            }
+        });
+        assert_eq!((echo.received(), echo.closed.len()), (201, 1));
+        echo.assert_accounted();
+    });
+}
+
+#[test]
+fn a_waker_ends_a_sleep() {
+    struct Sleeper(Vec<Duration>, Instant);
+    impl<'m> Shard<Engine<'m>> for Sleeper {
+        fn begin(&mut self, _: &mut Engine<'m>, _: Now) {
+            self.0.push(self.1.elapsed());
+            self.1 = Instant::now();
+        }
+        fn on_event(&mut self, _: &mut Engine<'m>, _: Event<'_>) {}
+        fn end(&mut self, _: &mut Engine<'m>) -> Next {
+            if self.0.len() > 20 { Next::Stop } else { Next::Wait(None) }
+        }
+    }
+    let metrics = EngineMetrics::default();
+    let mut engine = Engine::new(&metrics).unwrap();
+    let waker = engine.waker();
+    let thread = std::thread::spawn(move || {
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(20));
+            waker.wake();
+        }
+    });
+    let mut sleeper = Sleeper(Vec::new(), Instant::now());
+    engine.run(&mut sleeper).unwrap();
+    thread.join().unwrap();
+    // On a slow machine some sleeps end late, but without the waker every one lasts a second.
+    let short = sleeper.0.iter().filter(|d| d.as_nanos() < u128::from(LONGEST_WAIT_NS) * 9 / 10).count();
+    assert!(short >= 10, "{:?}", sleeper.0);
+}
+
+#[test]
+fn errors_of_bind_say_what_to_do() {
+    inside(|| {
+        let _taken = UdpSocket::bind(OWN).unwrap();
+        let error = Socket::open(&listener(OWN), 1 << 20).unwrap_err();
+        assert!(error.to_string().contains("in use by another program; see: ss -lunp"), "{error}");
+        let mut on_device = listener("127.0.0.1:5099");
+        on_device.device = Some("nosuch0".into());
+        let error = Socket::open(&on_device, 1 << 20).unwrap_err();
+        assert!(error.to_string().contains("SO_BINDTODEVICE nosuch0"), "{error}");
+        let absent = Socket::open(&listener("192.0.2.77:5060"), 1 << 20).unwrap();
+        assert!(absent.buffers().0 >= 1 << 16);
+    });
+}
