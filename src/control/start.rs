@@ -50,10 +50,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     resolver.adopt(&plan, answers);
     let admin = bind_admin(&plan).await?;
 
-    let monitor = Arc::new(Monitor::new(cores.len()));
-    monitor.facts().process.names_unresolved = resolver.unresolved();
-    monitor.facts().process.generation = publisher::FIRST;
-    monitor.facts().process.publications = 1;
+    let monitor = Arc::new(first_facts(cores.len(), &resolver));
     let mut sockets = Sockets::new(cores.len());
     let change =
         sockets.prepare(&plan.listeners, plan.engine.socket_buffer_bytes, |l| sockets::open(l, &plan))?;
@@ -107,6 +104,17 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         timers: Timers::new(),
     };
     Ok((control, Started { monitor, admin: address }))
+}
+
+/// What is told before the first publication is replaced.
+fn first_facts(shards: usize, resolver: &Resolver) -> Monitor {
+    let monitor = Monitor::new(shards);
+    let mut facts = monitor.facts();
+    facts.process.names_unresolved = resolver.unresolved();
+    facts.process.generation = publisher::FIRST;
+    facts.process.publications = 1;
+    drop(facts);
+    monitor
 }
 
 /// Each listener has a descriptor for each core; the soft limit of many systems, 1024, is for programs
