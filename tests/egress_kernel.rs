@@ -1,6 +1,9 @@
 //! The automatic choice against the kernel: what it says is sent, and caught on the far side, by the
 //! interface that it named and by no other.
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
@@ -61,7 +64,7 @@ fn in_a_world(test: impl FnOnce(&World) + Send) {
 }
 
 fn ip(words: &str) {
-    let done = Command::new("ip").args(words.split(' ')).output().expect("ip (iproute2) is needed");
+    let done = program::output(Command::new("ip").args(words.split(' '))).expect("ip (iproute2) is needed");
     assert!(done.status.success(), "ip {words}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
@@ -205,9 +208,9 @@ fn an_address_on_loopback_sends_by_whatever_interface_leads_there() {
             .far
             .inside(|| {
                 ip("route add 198.51.100.1/32 via 203.0.113.10");
-                Command::new("sh")
-                    .args(["-c", "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done"])
-                    .status()?;
+                for entry in std::fs::read_dir("/proc/sys/net/ipv4/conf")? {
+                    std::fs::write(entry?.path().join("rp_filter"), "0")?;
+                }
                 Ok(())
             })
             .unwrap();

@@ -1,17 +1,20 @@
 //! No dependency asks for a newer Rust than `rust-version` promises.
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::process::Command;
 
 use serde_json::Value;
 
 #[test]
 fn every_dependency_builds_with_the_stated_minimum_rust() {
-    let output = Command::new(env!("CARGO"))
+    let mut command = Command::new(env!("CARGO"));
+    command
         .args(["metadata", "--format-version", "1", "--locked", "--offline"])
         .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo runs");
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    let output = program::output(&mut command).expect("cargo runs");
     assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
     let ours = version(env!("CARGO_PKG_RUST_VERSION"));

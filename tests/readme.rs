@@ -1,5 +1,8 @@
 //! What README.md shows is true: its configurations compile, its tables are complete.
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::process::Command;
 
 use viaduct::drop_reason::DropReason;
@@ -55,7 +58,8 @@ fn every_drop_reason_has_its_row() {
 
 #[test]
 fn every_command_named_exists() {
-    let help = Command::new(env!("CARGO_BIN_EXE_viaduct")).arg("--help").output().expect("viaduct runs");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_viaduct"));
+    let help = program::output(command.arg("--help")).expect("viaduct runs");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     for command in ["run", "check", "explain", "routes", "demo", "completions", "man"] {
         assert!(README.contains(&format!("`viaduct {command}")), "README.md does not name {command}");

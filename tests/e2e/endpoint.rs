@@ -192,11 +192,8 @@ impl Tap {
         let mut seen = Vec::new();
         let mut buffer = vec![0; 65_535];
         while let Ok(length) = self.socket.read(&mut buffer) {
-            if let Some(datagram) = datagram(&buffer[..length]) {
-                if !self.own.contains(&datagram.source.ip()) {
-                    seen.push(datagram);
-                }
-            }
+            let datagram = datagram(&buffer[..length]);
+            seen.extend(datagram.filter(|datagram| !self.own.contains(&datagram.source.ip())));
         }
         seen
     }

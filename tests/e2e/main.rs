@@ -11,11 +11,14 @@
 
 mod advertised;
 mod anchoring;
+mod answers;
 mod calls;
 mod endpoint;
 mod lifecycle;
 mod metrics;
 mod ports;
+#[path = "../support/program.rs"]
+mod program;
 mod recipes;
 mod refusals;
 mod routing;

@@ -114,7 +114,7 @@ fn routes_get_agrees_with_the_kernel() {
     for (destination, device) in [("10.0.0.100", "priv"), ("fd00:6::100", "six"), ("1.2.3.100", "pub")] {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_viaduct"));
         command.args(["routes", "get", destination, "--compare", "--json"]);
-        let output = world.inside(|| command.output()).expect("viaduct runs");
+        let output = world.inside(|| crate::program::output(&mut command)).expect("viaduct runs");
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
         let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(answer["dev"], device, "{answer}");

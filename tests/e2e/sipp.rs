@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::program::Program;
 use crate::world::{Far, eventually};
 
 /// After this time SIPp counts what is not finished as failed.
@@ -19,9 +21,12 @@ pub struct End<'a> {
     pub address: &'a str,
 }
 
-/// A running SIPp; killed when dropped.
+/// A SIPp that does not even give up is killed after this time.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A running SIPp.
 struct Sipp {
-    child: Child,
+    program: Program,
     errors: PathBuf,
     screen: PathBuf,
 }
@@ -37,12 +42,12 @@ impl Sipp {
         command.arg("-trace_err").arg("-error_file").arg(&errors).current_dir(folder);
         command.env("TERM", "dumb").stdin(Stdio::null());
         command.stdout(output.try_clone().expect("a second handle")).stderr(output);
-        Self { child: end.host.spawn(&mut command), errors, screen }
+        Self { program: end.host.spawn(&mut command), errors, screen }
     }
 
     /// SIPp's exit code is 0 only where every call succeeded; it ends itself after [`GIVE_UP`].
     fn succeeds(mut self, what: &str) {
-        let status = self.child.wait().expect("SIPp can be waited for");
+        let status = self.program.wait(LIMIT).unwrap_or_else(|error| panic!("{what}: SIPp: {error}"));
         if !status.success() {
             let screen = fs::read_to_string(&self.screen).unwrap_or_default();
             let tail = screen.len().saturating_sub(3000);
@@ -52,14 +57,6 @@ impl Sipp {
                 screen.get(tail..).unwrap_or_default()
             );
         }
-    }
-}
-
-impl Drop for Sipp {
-    fn drop(&mut self) {
-        // It has ended already where all went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::metrics::Metrics;
+use crate::program::{self, Program};
 use crate::world::{World, eventually};
 
 /// All listeners of the world, and the admin endpoint.
@@ -75,7 +76,7 @@ impl Home {
     pub fn command(&self, world: &World, words: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_viaduct"));
         command.args(words).arg("-c").arg(self.file()).stdin(Stdio::null());
-        world.inside(|| command.output()).expect("viaduct runs")
+        world.inside(|| program::output(&mut command)).expect("viaduct runs")
     }
 
     /// Starts `viaduct run` and waits until all shards forward.
@@ -99,13 +100,13 @@ impl Home {
         let mut command = Command::new(env!("CARGO_BIN_EXE_viaduct"));
         command.args(["run", "-c"]).arg(self.file());
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
-        Viaduct { child: world.spawn(&mut command), world, home: self }
+        Viaduct { program: world.spawn(&mut command), world, home: self }
     }
 }
 
 /// A running `viaduct run`; killed when dropped.
 pub struct Viaduct<'a> {
-    child: Child,
+    program: Program,
     world: &'a World,
     home: &'a Home,
 }
@@ -118,7 +119,7 @@ impl Viaduct<'_> {
 
     /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("a child can be waited for")
+        self.program.ended().expect("a child can be waited for")
     }
 
     /// Its metrics now.
@@ -148,7 +149,7 @@ impl Viaduct<'_> {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id()).expect("a process number");
+        let id = i32::try_from(self.program.0.id()).expect("a process number");
         kill(Pid::from_raw(id), signal).expect("a signal can be sent");
     }
 
@@ -168,9 +169,6 @@ impl Viaduct<'_> {
 
 impl Drop for Viaduct<'_> {
     fn drop(&mut self) {
-        // It may have ended already, as many tests want.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- log of viaduct\n{}", self.log());
         }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use viaduct::cli::netns::{self, Host};
 
 use crate::endpoint::{Party, Tap};
+use crate::program::{self, Program};
 
 /// How long anything may take that should take milliseconds; the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,7 +34,7 @@ impl Far {
     }
 
     /// Starts a program in this host.
-    pub fn spawn(&self, command: &mut Command) -> std::process::Child {
+    pub fn spawn(&self, command: &mut Command) -> Program {
         spawn(&self.host, command)
     }
 
@@ -120,7 +121,7 @@ impl World {
     }
 
     /// Starts a program in Viaduct's host.
-    pub fn spawn(&self, command: &mut Command) -> std::process::Child {
+    pub fn spawn(&self, command: &mut Command) -> Program {
         spawn(&self.edge, command)
     }
 
@@ -138,13 +139,13 @@ fn host() -> Host {
     host
 }
 
-fn spawn(host: &Host, command: &mut Command) -> std::process::Child {
+fn spawn(host: &Host, command: &mut Command) -> Program {
     // A child lives in the namespace of the thread that started it.
-    host.inside(|| command.spawn()).unwrap_or_else(|e| panic!("{command:?}: {e}"))
+    host.inside(|| Program::start(command)).unwrap_or_else(|e| panic!("{command:?}: {e}"))
 }
 
 fn ip(host: &Host, words: &str) {
-    let output = host.inside(|| Command::new("ip").args(words.split_whitespace()).output());
+    let output = host.inside(|| program::output(Command::new("ip").args(words.split_whitespace())));
     let output = output.unwrap_or_else(|e| panic!("ip {words}: {e}"));
     assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
 }

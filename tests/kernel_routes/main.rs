@@ -9,6 +9,8 @@ mod dice;
 mod follow;
 mod namespace;
 mod policy;
+#[path = "../support/program.rs"]
+mod program;
 mod world;
 
 use std::collections::BTreeMap;

@@ -1,11 +1,17 @@
 //! Each test runs in a process and a network namespace of its own.
 
 use std::ffi::CString;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::program::{self, Program};
 
 const INSIDE: &str = "VIADUCT_TEST_IN_NAMESPACE";
+
+/// A test takes seconds; `VIADUCT_POLICIES` may ask for many times the work.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Runs `work` in a process of its own inside a fresh network namespace: as root, or by a user namespace.
 ///
@@ -23,13 +29,14 @@ pub fn isolated(test: &str, work: impl FnOnce()) {
         let maps = Maps::prepare();
         command.pre_exec(move || enter(&maps));
     }
-    let status = command.status().unwrap_or_else(|error| {
+    let mut program = Program::start(&mut command).unwrap_or_else(|error| {
         panic!(
             "this test needs a network namespace, and the kernel refuses one ({error}): run as root, or \
              allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, \
              kernel.apparmor_restrict_unprivileged_userns=0; in a container: --cap-add SYS_ADMIN)"
         )
     });
+    let status = program.wait(LIMIT).unwrap_or_else(|error| panic!("{test}: {error}"));
     assert!(status.success(), "{test} failed in its namespace: {status}");
 }
 
@@ -83,24 +90,16 @@ pub fn fresh() {
 
 /// Runs `ip` commands of one family (`-4`, `-6`, or none); those that the kernel refuses are given back.
 pub fn ip(family: &str, commands: &[impl AsRef<str>]) -> Vec<String> {
-    let mut child = Command::new("ip")
-        .args(Some(family).filter(|family| !family.is_empty()))
-        .args(["-force", "-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("this test needs iproute2's `ip`");
-    let mut input = String::new();
+    let mut text = String::new();
     for command in commands {
-        input.push_str(command.as_ref().trim_start_matches(family));
-        input.push('\n');
+        text.push_str(command.as_ref().trim_start_matches(family));
+        text.push('\n');
     }
-    let mut stdin = child.stdin.take().expect("it is piped");
-    // On a thread of its own, since `ip` may first want its complaints to be read.
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().expect("ip ends");
-    writer.join().expect("the writer ends").expect("ip reads its commands");
+    let mut input = tempfile::tempfile().expect("a temporary file");
+    input.write_all(text.as_bytes()).and_then(|()| input.rewind()).expect("it can be written");
+    let mut ip = Command::new("ip");
+    ip.args(Some(family).filter(|family| !family.is_empty())).args(["-force", "-batch", "-"]).stdin(input);
+    let output = program::output(&mut ip).expect("this test needs iproute2's `ip`");
     let complaints = String::from_utf8_lossy(&output.stderr);
     let failed = complaints.lines().filter_map(|line| line.strip_prefix("Command failed -:")?.parse().ok());
     failed.filter_map(|line: usize| Some(commands.get(line.checked_sub(1)?)?.as_ref().to_owned())).collect()

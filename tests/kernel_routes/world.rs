@@ -10,6 +10,7 @@ use viaduct::fib::{Fib, Query};
 use crate::dice::Dice;
 use crate::namespace::{fresh, ip, sysctl};
 use crate::policy::{Policy, RawRule};
+use crate::program;
 
 /// Builds the policy; gives the commands that the kernel refused.
 pub fn build(policy: &Policy) -> Vec<String> {
@@ -39,7 +40,7 @@ pub fn build(policy: &Policy) -> Vec<String> {
 /// the link's state, and it makes addresses usable that need no duplicate address detection.
 fn settle(policy: &Policy) {
     let lines = |arguments: &[&str]| -> Vec<String> {
-        let output = Command::new("ip").arg("-o").args(arguments).output().expect("ip runs");
+        let output = program::output(Command::new("ip").arg("-o").args(arguments)).expect("ip runs");
         String::from_utf8_lossy(&output.stdout).lines().map(String::from).collect()
     };
     let carrier_told = |line: &String| {
@@ -81,6 +82,8 @@ fn add_rule(rule: &RawRule) {
     request.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
     request.extend_from_slice(&body);
     let socket = Socket::new(NETLINK_ROUTE).expect("a netlink socket");
+    let patience = Some(Duration::from_secs(5));
+    socket2::SockRef::from(&socket).set_read_timeout(patience).expect("a timeout");
     socket.send_to(&request, &SocketAddr::new(0, 0), 0).expect("the rule is sent");
     // An older kernel refuses what it does not know; then the rule is not there, which is as well.
     socket.recv_from_full().expect("an answer");
@@ -97,7 +100,7 @@ pub fn describe(policy: &Policy, refused: &[String]) -> String {
     for arguments in
         ["addr", "-4 rule", "-6 rule", "nexthop", "-4 route show table all", "-6 route show table all"]
     {
-        let output = Command::new("ip").args(arguments.split(' ')).output();
+        let output = program::output(Command::new("ip").args(arguments.split(' ')));
         let shown = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         text.push_str(&format!("$ ip {arguments}\n{}", shown.unwrap_or_default()));
     }

@@ -1,14 +1,19 @@
 //! A netlink socket that asks and reads whole answers.
 
 use std::io;
+use std::time::Duration;
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use socket2::SockRef;
 
 use super::error::{Error, Object};
 use super::wire::{self, Message, Request};
 
 /// The kernel writes at most this much of a dump into one datagram.
 const DATAGRAM_BYTES: usize = 64 * 1024;
+
+/// The kernel answers at once; it may wait for the lock of its tables, but not as long as this.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks the kernel, one question at a time.
 pub struct Requester {
@@ -38,6 +43,7 @@ impl Requester {
             // Strict checking: filters mean what they say, and a dump holds no cached routes.
             socket.set_netlink_get_strict_chk(true)?;
             socket.set_ext_ack(true)?;
+            SockRef::from(&socket).set_read_timeout(Some(PATIENCE))?;
             Ok(socket)
         };
         let socket = open().map_err(Error::Open)?;
