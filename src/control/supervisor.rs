@@ -30,8 +30,10 @@ use crate::shard::{End, Records};
 const RECORDS_EVERY: Duration = Duration::from_millis(100);
 /// How often all else is looked after.
 const CARE_EVERY: Duration = Duration::from_secs(1);
-/// How much longer than its shards the control thread waits for the end.
-const STOP_GRACE: Duration = Duration::from_millis(500);
+/// How long the control thread waits for its shards to end: a little longer than they do themselves.
+const STOP_PATIENCE: Duration = Duration::from_millis(limits::STOP_NS / 1_000_000 + 500);
+/// How soon after it began to stop another signal to stop counts as the same.
+const SAME_SIGNAL: Duration = Duration::from_millis(200);
 
 /// Everything beside the shards.
 pub(super) struct Control {
@@ -60,7 +62,7 @@ pub(super) struct Timers {
     care: Interval,
     names: Interval,
     lookup: Option<JoinHandle<Answers>>,
-    stop_by: Option<Instant>,
+    stopping_since: Option<Instant>,
 }
 
 enum Event {
@@ -87,15 +89,15 @@ impl Timers {
             care: every(CARE_EVERY),
             names: every(names::AGAIN),
             lookup: None,
-            stop_by: None,
+            stopping_since: None,
         }
     }
 
     async fn next(&mut self) -> Event {
-        let stop_by = self.stop_by;
+        let since = self.stopping_since;
         let stop = async move {
-            match stop_by {
-                Some(by) => tokio::time::sleep_until(by).await,
+            match since {
+                Some(since) => tokio::time::sleep_until(since + STOP_PATIENCE).await,
                 None => std::future::pending().await,
             }
         };
@@ -151,8 +153,7 @@ impl Control {
                     let _ = self.reload().await;
                 }
                 Event::Command(Command::Stop) => self.stop(),
-                Event::Signal(Signal::Stop) if self.parts.stopping => self.exit_at_once(),
-                Event::Signal(Signal::Stop) => self.stop(),
+                Event::Signal(Signal::Stop) => self.on_stop_signal(),
                 Event::Names(answers) => self.on_names(answers),
                 Event::AskNames => self.ask_names(),
                 Event::Records => self.tell_records(),
@@ -240,13 +241,21 @@ impl Control {
         self.sockets.lose_all();
         self.parts.sockets = self.sockets.table();
         self.parts.stopping = true;
-        self.timers.stop_by = Some(Instant::now() + Duration::from_nanos(limits::STOP_NS) + STOP_GRACE);
+        self.timers.stopping_since = Some(Instant::now());
         self.publish_and_wake();
     }
 
-    fn exit_at_once(&self) -> ! {
-        tracing::warn!("stopping at once: a second signal came");
-        std::process::exit(1)
+    /// The first signal stops in good order, a second one at once. One that goes to the process and to
+    /// its group, as timeout(1) and terminals send it, comes twice and means one.
+    fn on_stop_signal(&mut self) {
+        match self.timers.stopping_since.map(|since| since.elapsed()) {
+            None => self.stop(),
+            Some(stopping) if stopping < SAME_SIGNAL => {}
+            Some(_) => {
+                tracing::warn!("stopping at once: a second signal came");
+                std::process::exit(1)
+            }
+        }
     }
 
     fn ask_names(&mut self) {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::endpoint::settle;
-use crate::sip::same_transaction;
+use crate::sip::{Dialog, same_transaction};
 use crate::viaduct::{Home, LISTENERS, RELAY};
 use crate::world::World;
 
@@ -89,6 +89,69 @@ fn a_transaction_whose_link_died_is_decided_anew_and_counted() {
         second_way.try_receive().filter(|received| received.from == socket("10.9.0.4:5060"))
     });
     assert!(viaduct.accounted(2).sum("viaduct_egress_moved_total", &[]) >= 1);
+    viaduct.stop();
+}
+
+#[test]
+fn a_dialog_whose_link_died_goes_on_by_another() {
+    let world = World::new();
+    world.ip("route add 172.16.0.100/32 via 10.0.0.100 dev priv metric 10");
+    world.ip("route add 172.16.0.100/32 via 10.9.0.100 dev spare metric 20");
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let viaduct = home.start(&world);
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let first_way = world.private.party("roaming", "172.16.0.100:5060");
+    let second_way = world.spare.party("roaming", "172.16.0.100:5060");
+    caller.send(&caller.request("INVITE", "sip:roaming@172.16.0.100"), socket("1.2.3.4:5060"));
+    let invite = first_way.receive_request("INVITE");
+    assert_eq!(invite.from, socket("10.0.0.4:5060"));
+    first_way.answer(&invite, "200 OK");
+    let mut dialog = Dialog::of_caller(&caller.receive_response(200).message);
+
+    let generation = viaduct.generation();
+    world.ip("link set priv down");
+    viaduct.newer_than(generation);
+    // The link's other routes go one by one: a snapshot in between still has the way.
+    let mut info = dialog.request(&caller, "INFO");
+    let arrived = crate::world::eventually("the dialog goes on by the way that is left", || {
+        info.set("Via", &caller.via());
+        caller.send(&info, dialog.next_hop());
+        second_way.try_receive().filter(|received| received.from == socket("10.9.0.4:5060"))
+    });
+    assert!(arrived.message.values("Route").is_empty(), "{}", arrived.message);
+    assert_eq!(arrived.message.values("Via").len(), 2);
+    second_way.answer(&arrived, "200 OK");
+    assert_eq!(caller.receive_response(200).from, socket("1.2.3.4:5060"));
+    viaduct.stop();
+}
+
+#[test]
+fn a_dialog_stays_on_its_listener_when_the_route_changes() {
+    let world = World::new();
+    table_for_each_source(&world);
+    world.ip("route add 172.16.0.100/32 via 10.0.0.100 dev priv");
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let viaduct = home.start(&world);
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let first_way = world.private.party("roaming", "172.16.0.100:5060");
+    let second_way = world.spare.party("roaming", "172.16.0.100:5060");
+    caller.send(&caller.request("INVITE", "sip:roaming@172.16.0.100"), socket("1.2.3.4:5060"));
+    let invite = first_way.receive_request("INVITE");
+    first_way.answer(&invite, "200 OK");
+    let mut dialog = Dialog::of_caller(&caller.receive_response(200).message);
+
+    let generation = viaduct.generation();
+    world.ip("route replace 172.16.0.100/32 via 10.9.0.100 dev spare");
+    viaduct.newer_than(generation);
+    // The far end knows the dialog by this address, and the table of this source still leads there.
+    for method in ["INVITE", "BYE"] {
+        dialog.send(&caller, method);
+        let request = first_way.receive_request(method);
+        assert_eq!(request.from, socket("10.0.0.4:5060"), "{method}");
+        first_way.answer(&request, "200 OK");
+        caller.receive_response(200);
+    }
+    second_way.received_nothing();
     viaduct.stop();
 }
 
