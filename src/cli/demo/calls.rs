@@ -8,11 +8,12 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::ua::{Agent, Arrival, Finished, Port, Role, Script};
 use super::world::{FORWARDER, LINKS, PRIVATE, PUBLIC, SERVICE, SIX, World};
-use super::{Failure, forwarder::Forwarder};
+use super::{Failure, forwarder::Forwarder, interrupt};
 
 /// A socket of the world and whose it is.
 struct Door {
@@ -119,6 +120,7 @@ impl Agents {
         let deadline = Instant::now() + Duration::from_secs(20);
         for (door, link) in [(0, 0), (1, 1), (2, 3)] {
             loop {
+                interrupt::check()?;
                 forwarder.check_alive()?;
                 if self.answers_options(door) {
                     break;
@@ -173,6 +175,7 @@ impl Agents {
                 placed += 1;
                 next += plan.spacing;
             }
+            interrupt::check()?;
             meanwhile(placed)?;
             self.receive(&mut results)?;
             self.turn(plan.from, &mut results);
@@ -209,7 +212,11 @@ impl Agents {
     fn receive(&mut self, results: &mut Results) -> Result<(), Failure> {
         let mut ready: Vec<_> =
             self.doors.iter().map(|d| PollFd::new(d.socket.as_fd(), PollFlags::POLLIN)).collect();
-        poll(&mut ready, PollTimeout::from(1u8)).map_err(std::io::Error::from)?;
+        match poll(&mut ready, PollTimeout::from(1u8)) {
+            // A signal; who asked for it looks after it.
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(std::io::Error::from(errno).into()),
+        }
         let mut buffer = [0; 65_536];
         for (port, door) in self.doors.iter().enumerate() {
             loop {

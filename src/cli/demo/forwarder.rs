@@ -11,8 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::Failure;
 use super::world::{FORWARDER, LINKS, SERVICE};
+use super::{Failure, interrupt};
 
 /// How long the forwarder may take to stop: the 5 s that `run` allows itself, and a little.
 const STOP: Duration = Duration::from_secs(7);
@@ -48,7 +48,10 @@ impl Forwarder {
 
     /// Runs a command on the demo's configuration; its output goes where ours goes.
     pub fn show(&self, words: &[&str]) -> Result<(), Failure> {
-        let status = self.command(words).status()?;
+        let mut command = self.command(words);
+        end_with_us(&mut command);
+        let status = command.status()?;
+        interrupt::check()?;
         if status.success() {
             return Ok(());
         }

@@ -5,6 +5,7 @@
 
 mod calls;
 mod forwarder;
+mod interrupt;
 mod report;
 pub mod ua;
 mod world;
@@ -92,6 +93,7 @@ pub fn execute(args: Args) -> ExitCode {
 
 fn run(args: &Args) -> Result<Report, Failure> {
     netns::enter().map_err(|error| Failure::new(error.to_string()).hint(netns::REMEDY))?;
+    interrupt::watch()?;
     let world = World::build()?;
     let mut forwarder = Forwarder::new()?;
     forwarder.start()?;
