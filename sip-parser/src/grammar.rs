@@ -169,6 +169,8 @@ mod tests {
         assert_eq!(user(b"%61a%2Fb"), Ok(&b"%61a%2Fb"[..]));
         assert_eq!(user(b"a%6"), Err(Error::new(Rule::Escape, 1)));
         assert_eq!(user(b"%zz"), Err(Error::new(Rule::Escape, 0)));
+        assert_eq!(user(b"%z0"), Err(Error::new(Rule::Escape, 0)));
+        assert_eq!(user(b"%0z"), Err(Error::new(Rule::Escape, 0)));
         assert_eq!(user(b"a%"), Err(Error::new(Rule::Escape, 1)));
         assert_eq!(user(b"a@"), Err(Error::new(Rule::UriUser, 1)));
         assert_eq!(user(b""), Err(Error::new(Rule::UriUser, 0)));

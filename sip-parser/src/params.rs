@@ -298,6 +298,8 @@ mod tests {
     fn uri_parameters_have_escapes_and_no_white_space() {
         assert_eq!(shown(";lr;transport=udp;x=%41=b|", Owner::Uri), ";lr;transport=udp;x=%41=b|");
         assert_eq!(shown(";lr;", Owner::Uri), ";lr");
+        let equals = read(";a=b=c", Owner::Uri).expect("a value with a sign in it");
+        assert_eq!(equals.value(b"a"), Some(&b"b=c"[..]));
         for (text, rule, at) in [
             (";", None, 0),
             (";;", Some(Rule::Parameter), 1),
