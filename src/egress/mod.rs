@@ -1,7 +1,7 @@
 //! From which listener a message leaves: pins, then the dialog's side, an override, the automatic choice.
 //!
 //! Place in the flow: [`crate::proxy`] knows the next hop and asks here; every choice is confirmed by
-//! the bound lookup, which is what the send will do. Pure: a [`Fib`] and a [`Plan`] go in.
+//! the bound lookup, which is what the send will do. Pure: a [`Fib`](crate::fib::Fib) and a [`Plan`](crate::plan::Plan) go in.
 //!
 //! | function | answers for | never |
 //! |---|---|---|
