@@ -129,11 +129,14 @@ fn every_module_of_the_ladder_exists() {
 
 #[test]
 fn the_parser_and_the_pure_stages_forbid_unsafe_code() {
-    let mut roots: Vec<PathBuf> = PURE.iter().map(|m| root().join("src").join(m).join("mod.rs")).collect();
-    roots.push(root().join("sip-parser/src/lib.rs"));
-    for path in roots {
-        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        assert!(text.contains("#![forbid(unsafe_code)]"), "{} may hold unsafe code", shown(&path));
+    let read = |path: &Path| fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    for path in PURE.iter().map(|m| root().join("src").join(m).join("mod.rs")) {
+        assert!(read(&path).contains("#![forbid(unsafe_code)]"), "{} may hold unsafe code", shown(&path));
+    }
+    let parser = root().join("sip-parser/src");
+    assert!(read(&parser.join("lib.rs")).contains("#![deny(unsafe_code)]"));
+    for file in rust_files(&parser).iter().filter(|file| !file.ends_with("block.rs")) {
+        assert!(!read(file).contains("allow(unsafe_code)"), "{} may hold unsafe code", shown(file));
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use nom::bytes::complete::take_while;
 use nom::character::complete::char;
 use nom::error::{ErrorKind, ParseError};
 use nom::sequence::delimited;
@@ -69,7 +68,20 @@ where
 /// `SWS = [LWS]`
 #[inline]
 pub(crate) fn sws(input: &[u8]) -> Parsed<'_, &[u8]> {
-    take_while(white).parse(input)
+    let rest = after_white(input);
+    Ok((rest, &input[..input.len() - rest.len()]))
+}
+
+/// What follows `SWS`: the same without a parser, where it is hardly ever there.
+#[inline(always)]
+pub(crate) fn after_white(input: &[u8]) -> &[u8] {
+    let mut rest = input;
+    while let [c, after @ ..] = rest
+        && white(*c)
+    {
+        rest = after;
+    }
+    rest
 }
 
 /// `SWS c SWS`: SEMI, SLASH, EQUAL, COLON …

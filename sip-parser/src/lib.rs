@@ -23,8 +23,9 @@
 //! A leniency is named where it is taken (trailing `;`, brackets around `received`, three colons in
 //! IPv6); everything else follows RFC 3261 §25.1. No input makes it panic: tests feed it every prefix
 //! and random mutations of its corpus.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod block;
 mod chars;
 mod error;
 mod grammar;

@@ -7,7 +7,7 @@ use nom::character::complete::char;
 
 use crate::chars::{URI_PARAM, VALUE, offset, white};
 use crate::error::Rule;
-use crate::grammar::{Parsed, Text, broken, escaped, quoted, rule, separator, some, sws, token};
+use crate::grammar::{Parsed, Text, after_white, broken, escaped, quoted, rule, separator, some, token};
 
 /// One parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,8 +233,9 @@ fn uri_param(input: &[u8]) -> Parsed<'_, Param<'_>> {
 /// `SEMI generic-param`, `generic-param = token [ EQUAL gen-value ]`
 #[inline]
 fn header_param(input: &[u8]) -> Parsed<'_, Param<'_>> {
-    let (begin, _) = sws(input)?;
-    let (rest, name) = (char(';'), sws, token).map(|(_, _, name)| name).parse(begin)?;
+    let begin = after_white(input);
+    let (rest, _) = char(';').parse(begin)?;
+    let (rest, name) = token(after_white(rest))?;
     let (rest, value) = match rest.first() {
         Some(b'=') => gen_value(&rest[1..]).map(|(rest, value)| (rest, Some(value)))?,
         Some(&c) if white(c) => match separator(b'=').parse(rest) {
@@ -248,7 +249,7 @@ fn header_param(input: &[u8]) -> Parsed<'_, Param<'_>> {
 
 #[inline]
 fn gen_value(input: &[u8]) -> Parsed<'_, &[u8]> {
-    let (input, _) = sws(input)?;
+    let input = after_white(input);
     if input.first() == Some(&b'"') { quoted(input) } else { some(VALUE).parse(input) }
 }
 

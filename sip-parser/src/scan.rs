@@ -1,67 +1,29 @@
-//! The scan for line ends and colons, many bytes at a time, without a call.
+//! The scan for line ends and colons, sixteen bytes at a time, without a call.
 //!
 //! Lines are some 40 bytes long, too short for `memchr2`: on a 600-byte INVITE of 14 headers its calls took
-//! 1,900 instructions for all line ends, this takes a third.
+//! 1,900 instructions for all line ends, words of eight bytes 1,400, this takes a third of that.
+
+use crate::block::mask;
 
 /// The first CR or LF.
 #[inline]
 pub fn line_break(text: &[u8]) -> Option<usize> {
     let (blocks, rest) = text.as_chunks();
     for (number, block) in blocks.iter().enumerate() {
-        if has_line_break(block) {
-            return Some(number * 16 + place_of_line_break(block));
+        let breaks = mask(block, b'\r') | mask(block, b'\n');
+        if breaks != 0 {
+            return Some(number * 16 + breaks.trailing_zeros() as usize);
         }
     }
-    rest.iter().position(is_line_break).map(|at| text.len() - rest.len() + at)
+    let found = rest.iter().position(|&c| matches!(c, b'\r' | b'\n'));
+    found.map(|at| text.len() - rest.len() + at)
 }
 
 /// A colon among the first 16 bytes; further behind it, or near the end of the text, it is not found.
 #[inline]
 pub fn near_colon(text: &[u8]) -> Option<usize> {
-    let [low, high] = words(text.first_chunk()?);
-    const COLONS: u64 = u64::from_le_bytes([b':'; 8]);
-    zero(low ^ COLONS).or_else(|| zero(high ^ COLONS).map(|at| at + 8))
-}
-
-fn is_line_break(c: &u8) -> bool {
-    matches!(c, b'\r' | b'\n')
-}
-
-/// In arithmetic, so that the compiler makes it a comparison of vectors.
-#[inline]
-fn has_line_break(block: &[u8; 16]) -> bool {
-    block.iter().fold(0, |found, &c| found | u8::from(c == b'\r') | u8::from(c == b'\n')) != 0
-}
-
-/// Looks for the bytes 0x08 to 0x0f at once; of these, text has hardly any other.
-#[inline]
-fn place_of_line_break(block: &[u8; 16]) -> usize {
-    const KIND: u64 = u64::from_le_bytes([0xf8; 8]);
-    const BREAK: u64 = u64::from_le_bytes([0x08; 8]);
-    let [low, high] = words(block).map(|word| zero((word & KIND) ^ BREAK));
-    let at = low.or(high.map(|at| at + 8)).unwrap_or(0);
-    if is_line_break(&block[at & 15]) { at } else { slow_place_of_line_break(block) }
-}
-
-#[cold]
-#[inline(never)]
-fn slow_place_of_line_break(block: &[u8; 16]) -> usize {
-    block.iter().position(is_line_break).unwrap_or(0)
-}
-
-#[inline]
-fn words(block: &[u8; 16]) -> [u64; 2] {
-    let both = u128::from_le_bytes(*block);
-    [both as u64, (both >> 64) as u64]
-}
-
-/// The first byte that is 0: it borrows in a subtraction, and the lowest one into its own highest bit.
-#[inline]
-fn zero(word: u64) -> Option<usize> {
-    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
-    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-    let found = word.wrapping_sub(ONES) & !word & HIGH;
-    (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
+    let colons = mask(text.first_chunk()?, b':');
+    (colons != 0).then(|| colons.trailing_zeros() as usize)
 }
 
 #[cfg(test)]

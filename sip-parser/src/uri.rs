@@ -123,6 +123,7 @@ impl<'a> Uri<'a> {
     #[inline(always)]
     fn sip(text: &'a [u8], scheme: Scheme, rest: &'a [u8]) -> Parsed<'a, Self> {
         let (rest, (user, password)) = match memchr::memchr(b'@', rest) {
+            Some(at) if plain_user(&rest[..at]) => (&rest[at + 1..], (Some(&rest[..at]), None)),
             Some(_) => userinfo(rest)?,
             None => (rest, (None, None)),
         };
@@ -196,6 +197,12 @@ fn scheme(text: &[u8]) -> Parsed<'_, Scheme> {
         _ => Scheme::Other,
     };
     Ok((&text[len + 1..], scheme))
+}
+
+/// A user without escapes and password, as most are; looked at without a branch for each character.
+#[inline]
+fn plain_user(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().fold(true, |plain, &c| plain & chars::is(USER, c))
 }
 
 type UserInfo<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);

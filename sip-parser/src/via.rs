@@ -31,6 +31,9 @@ pub struct Via<'a> {
     pub params: Params<'a>,
 }
 
+/// How hardly any Via over UDP does not begin: not worth a parser of five parts.
+const USUAL: &[u8] = b"SIP/2.0/UDP ";
+
 /// `rport` (RFC 3581).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rport {
@@ -52,7 +55,10 @@ impl<'a> Via<'a> {
 
     #[inline]
     fn read(text: &'a [u8]) -> Parsed<'a, Self> {
-        let (rest, (version, transport)) = rule(Rule::Via, sent_protocol()).parse(text)?;
+        let (rest, (version, transport)) = match text.strip_prefix(USUAL) {
+            Some(rest) if rest.first().is_some_and(|&c| !white(c)) => (rest, (&text[4..7], &text[8..11])),
+            _ => rule(Rule::Via, sent_protocol()).parse(text)?,
+        };
         let (rest, at) = sent_by(rest)?;
         let (rest, params) = Params::read(rest, Owner::Via)?;
         // response-port = "rport" [EQUAL 1*DIGIT] (RFC 3581 §8)

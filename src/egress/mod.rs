@@ -8,13 +8,14 @@
 //! | [`pinned`] | a transaction decided before | another listener |
 //! | [`dialog`] | a valid dialog token | gives up while a path exists |
 //! | [`overridden`] | a rule's `egress` | another listener |
-//! | [`auto`] | everything else | a listener that the kernel would not send from |
+//! | [`auto`] | everything else; [`Recent::auto`] remembers | a listener that the kernel would not send from |
 //! | [`confirm`] | one given listener | |
 #![forbid(unsafe_code)]
 
 mod auto;
 mod choose;
 mod pins;
+mod recent;
 mod trace;
 mod view;
 mod words;
@@ -22,6 +23,7 @@ mod words;
 pub use auto::{auto, auto_observed};
 pub use choose::{bound_query, confirm, dialog, overridden, pinned};
 pub use pins::{Pin, PinKind, Pins};
+pub use recent::Recent;
 pub use trace::{Candidate, Note, Observer, Recorder};
 pub use view::{ListenerState, View};
 

@@ -3,4 +3,5 @@
 mod choices;
 mod pins;
 mod properties;
+mod recent;
 pub(super) mod world;

@@ -167,6 +167,7 @@ impl Builder {
         let sources6 = Sources6::new(&self.addresses, std::mem::take(&mut self.labels), &links);
         let compiler = Compiler { links: &links, sources4: &sources4, nexthops: &self.nexthops };
         let (tables4, tables6) = compiler.tables(std::mem::take(&mut self.routes));
+        let multipath = tables4.iter().any(|t| t.multipath) || tables6.iter().any(|t| t.multipath);
         let family = |family| self.rules.iter().filter(move |rule| rule.family == family);
         let v4 = v4::World {
             merged: self.merged,
@@ -180,7 +181,7 @@ impl Builder {
             .filter(|a| a.usable() && links.get(a.dev).is_some_and(|link| link.up))
             .map(|a| (a.address, a.dev))
             .collect();
-        Fib { generation: self.generation, uid: self.uid, addresses, links, v4, v6 }
+        Fib { generation: self.generation, uid: self.uid, multipath, addresses, links, v4, v6 }
     }
 }
 

@@ -138,6 +138,7 @@ pub enum RouteKind {
 pub struct Fib {
     generation: u64,
     uid: u32,
+    multipath: bool,
     links: Links,
     /// Usable ones, with their devices.
     addresses: Box<[(IpAddr, u32)]>,
@@ -182,6 +183,11 @@ impl Fib {
             dport: query.dport,
             hash: query.flow,
         }
+    }
+
+    /// Some route has several paths: what [`Fib::lookup`] answers may depend on [`Query::flow`].
+    pub fn is_multipath(&self) -> bool {
+        self.multipath
     }
 
     /// Counts the snapshots of one [`crate::control`]; strictly increasing.

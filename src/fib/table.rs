@@ -128,6 +128,8 @@ impl Alternative {
 /// A routing table.
 pub(super) struct Table<P> {
     pub id: u32,
+    /// A route has several paths.
+    pub multipath: bool,
     routes: Routes<P>,
 }
 
@@ -146,13 +148,14 @@ const FEW: usize = 32;
 impl<P: Net> Table<P> {
     /// The prefixes must be distinct.
     pub fn new(id: u32, mut routes: Vec<(P, Alternatives)>) -> Self {
+        let multipath = routes.iter().any(|(_, alternatives)| alternatives.iter().any(|a| a.hops.len() > 1));
         let routes = if routes.len() <= FEW {
             routes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.prefix_len()));
             Routes::Few(routes.into())
         } else {
             Routes::Many(Box::new(routes.into_iter().collect()))
         };
-        Self { id, routes }
+        Self { id, multipath, routes }
     }
 
     /// All prefixes that hold the destination, longest first.

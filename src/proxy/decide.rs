@@ -4,7 +4,7 @@
 use sip_parser::{HeaderName, Host, Message};
 
 use crate::drop_reason::DropReason;
-use crate::egress::{Pin, PinKind};
+use crate::egress::{Pin, PinKind, Recent};
 use crate::net::Now;
 use crate::rules::{Action, Facts, RuleId, Target, plain_user};
 use crate::snapshot::Snapshot;
@@ -47,6 +47,7 @@ impl<R: Into<Reply>> From<R> for Stop {
 /// Decides about a request and writes what goes on.
 pub(super) fn forward(
     work: &mut Work,
+    recent: &mut Recent,
     snapshot: &Snapshot,
     message: &Message<'_>,
     incoming: &Incoming<'_>,
@@ -63,9 +64,9 @@ pub(super) fn forward(
     let pre = Preprocessed::new(snapshot, &request)?;
     work.counted.bad_tokens += pre.bad_tokens;
     let inputs = loops::inputs(&work.secret, snapshot, &request);
-    may_pass(snapshot, &request, &pre, &inputs)?;
+    may_pass(work, snapshot, &request, &pre, &inputs)?;
 
-    let mut search = Search { snapshot, ingress: incoming.on, flow: key.plain, asked: None };
+    let mut search = Search { snapshot, recent, ingress: incoming.on, flow: key.plain, asked: None };
     let pin_key = key.bound_to(inputs.transaction);
     let pinned = pinned(work, &mut search, &pin_key, now);
     let found = match pinned {
@@ -95,6 +96,7 @@ pub(super) fn forward(
 
 /// What is left of RFC 3261 §16.3 once the syntax is sound.
 fn may_pass(
+    work: &Work,
     snapshot: &Snapshot,
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
@@ -108,7 +110,7 @@ fn may_pass(
         let final_recipient = request.method == b"OPTIONS" && is_for_us(snapshot, pre);
         return Err(if final_recipient { Reply::Options } else { Reply::TooManyHops }.into());
     }
-    if loops::has_looped(request, &inputs.mark) {
+    if loops::has_looped(request, &inputs.mark, &work.marks) {
         return Err(Reply::Loop.into());
     }
     // "If the request contains a Proxy-Require header field […] with one or more option-tags this element

@@ -39,6 +39,7 @@ pub use validate::Flaw;
 use sip_parser::{Message, Rule, Start, parse};
 
 use crate::drop_reason::DropReason;
+use crate::egress::Recent;
 use crate::net::Now;
 use crate::snapshot::Snapshot;
 
@@ -54,7 +55,7 @@ pub fn handle(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let State { lines, work } = state;
+    let State { lines, recent, work } = state;
     work.considered = Considered::default();
     work.edits.clear();
     // RFC 5626 §3.5.1 knows the double CRLF for streams only; over UDP, too, such datagrams keep a
@@ -70,19 +71,22 @@ pub fn handle(
     match message.start() {
         Start::Response(status) => respond::relay(work, snapshot, &message, status.code, out),
         Start::BadResponse(_) => Outcome::Drop(DropReason::MalformedResponse),
-        Start::Request(_) | Start::BadRequest(..) => on_request(work, snapshot, &message, incoming, now, out),
+        Start::Request(_) | Start::BadRequest(..) => {
+            on_request(work, recent, snapshot, &message, incoming, now, out)
+        }
     }
 }
 
 fn on_request(
     work: &mut Work,
+    recent: &mut Recent,
     snapshot: &Snapshot,
     message: &Message<'_>,
     incoming: &Incoming<'_>,
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let reply = match decide::forward(work, snapshot, message, incoming, now, out) {
+    let reply = match decide::forward(work, recent, snapshot, message, incoming, now, out) {
         Ok(outcome) => return outcome,
         Err(Stop::Drop(reason)) => return Outcome::Drop(reason),
         Err(Stop::Reply(reply)) => reply,

@@ -1,8 +1,9 @@
 //! What one shard keeps between messages.
 
+use memchr::memmem::Finder;
 use sip_parser::HeaderLine;
 
-use crate::egress::{NoEgress, Pins};
+use crate::egress::{NoEgress, Pins, Recent};
 use crate::limits::{HEADER_LINES, PIN_SETS, SHARDS, USER_BYTES};
 use crate::net::NextHop;
 use crate::rewrite::Edits;
@@ -10,6 +11,7 @@ use crate::rules::Scratch;
 use crate::snapshot::Snapshot;
 use crate::token::TransactionSecret;
 
+use super::loops;
 use super::outcome::{Considered, Tally};
 use super::reply::Reply;
 
@@ -18,10 +20,11 @@ use super::reply::Reply;
 pub struct State {
     /// Index of the message that is being handled.
     pub(super) lines: Box<[HeaderLine]>,
+    pub(super) recent: Recent,
     pub(super) work: Work,
 }
 
-/// All of [`State`] but the index, which the message borrows.
+/// All of [`State`] but the index, which the message borrows, and recent choices, which the search does.
 pub(super) struct Work {
     /// How many shards there are: a branch names one of them as its transaction's owner.
     pub shards: u16,
@@ -29,6 +32,8 @@ pub(super) struct Work {
     pub pins: Pins,
     pub scratch: Scratch,
     pub edits: Edits,
+    /// See [`loops::finder`].
+    pub marks: Finder<'static>,
     /// User parts as rules see them: of Request-URI, From and To.
     pub users: [Box<[u8]>; 3],
     pub considered: Considered,
@@ -59,17 +64,19 @@ impl State {
             pins: Pins::new(sets),
             scratch: snapshot.plan.matcher.scratch(),
             edits: Edits::new(),
+            marks: loops::finder(),
             users: std::array::from_fn(|_| vec![0; USER_BYTES].into()),
             considered: Considered::default(),
             counted: Counted::default(),
         };
-        Self { lines: vec![HeaderLine::EMPTY; HEADER_LINES].into(), work }
+        Self { lines: vec![HeaderLine::EMPTY; HEADER_LINES].into(), recent: Recent::new(), work }
     }
 
     /// Fits the state to a snapshot with another Plan, which may renumber listeners and rules: pins
     /// stay (RFC 3261 §16.11), working memory is made anew. Called between batches.
     pub fn adopt(&mut self, snapshot: &Snapshot) {
         self.work.scratch = snapshot.plan.matcher.scratch();
+        self.recent.clear();
     }
 
     /// What has been counted since the start.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use sip_parser::{Host, Scheme, Uri, address};
 
-use crate::egress::{self, Egress, NoEgress, Pin, Question, Reason};
+use crate::egress::{self, Egress, NoEgress, Pin, Question, Reason, Recent};
 use crate::net::{ListenerId, NextHop, Transport, canonical};
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
@@ -34,6 +34,7 @@ pub(super) enum By<'a> {
 /// Looks for the way of one request.
 pub(super) struct Search<'a> {
     pub snapshot: &'a Snapshot,
+    pub recent: &'a mut Recent,
     /// Where the request came in.
     pub ingress: ListenerId,
     /// [`crate::token::TransactionKey::plain`]
@@ -151,11 +152,11 @@ impl Search<'_> {
 
     fn choose(&mut self, next_hop: NextHop, by: By<'_>) -> Result<Aim, Reply> {
         let question = self.question(next_hop);
-        let Snapshot { plan, fib, view, .. } = self.snapshot;
+        let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
         let egress = match by {
             By::Dialog(dialog) => egress::dialog(plan, fib, view, dialog.egress(), &question),
             By::Rule(Some(choice)) => egress::overridden(plan, fib, view, choice, &question),
-            By::Rule(None) => egress::auto(plan, fib, view, &question),
+            By::Rule(None) => self.recent.auto(*generation, plan, fib, view, &question),
         };
         let egress = egress.map_err(|why| Reply::NoEgress(next_hop, why))?;
         Ok(Aim { next_hop: on_link(next_hop, &egress), egress })

@@ -162,7 +162,7 @@ impl Written<'_> {
     }
 }
 
-/// Takes the text of one edit.
+/// Takes the text of one edit, which is complete when this is dropped.
 pub struct Ink<'a> {
     edits: &'a mut Edits,
     edit: usize,
@@ -170,16 +170,24 @@ pub struct Ink<'a> {
 }
 
 impl Sink for Ink<'_> {
+    #[inline]
     fn put(&mut self, text: &[u8]) {
         let edits = &mut *self.edits;
         let end = edits.inked.saturating_add(text.len());
-        match (edits.ink.get_mut(edits.inked..end), edits.list.get_mut(self.edit)) {
-            (Some(room), Some(edit)) => {
+        match edits.ink.get_mut(edits.inked..end) {
+            Some(room) => {
                 room.copy_from_slice(text);
                 edits.inked = end;
-                edit.text = Text::Ink { from: self.from, to: end };
             }
-            _ => edits.overflow = true,
+            None => edits.overflow = true,
+        }
+    }
+}
+
+impl Drop for Ink<'_> {
+    fn drop(&mut self) {
+        if let Some(edit) = self.edits.list.get_mut(self.edit) {
+            edit.text = Text::Ink { from: self.from, to: self.edits.inked };
         }
     }
 }

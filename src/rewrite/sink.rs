@@ -135,6 +135,7 @@ impl<'a> Output<'a> {
 }
 
 impl Sink for Output<'_> {
+    #[inline]
     fn put(&mut self, text: &[u8]) {
         let end = self.len.saturating_add(text.len());
         match self.out.get_mut(self.len..end) {

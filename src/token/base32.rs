@@ -52,9 +52,18 @@ pub(super) fn encode(bytes: &[u8], out: &mut [u8]) {
     }
 }
 
-/// The eight characters of 40 bits.
+/// The eight characters of 40 bits, worked out side by side: 20 bits into each half, 10 into each
+/// quarter, 5 into each byte. What is 26 or more is a digit, which stands 73 below the letter that it
+/// would be.
 fn digits(bits: u64) -> [u8; 8] {
-    std::array::from_fn(|place| digit((bits >> (35 - 5 * place)) as u8))
+    const fn each(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    let halves = (bits >> 20) << 32 | (bits & 0x000f_ffff);
+    let quarters = (halves << 6 & 0x03ff_0000_03ff_0000) | (halves & 0x0000_03ff_0000_03ff);
+    let values = (quarters << 3 & 0x1f00_1f00_1f00_1f00) | (quarters & 0x001f_001f_001f_001f);
+    let is_digit = (values + each(128 - 26)) >> 7 & each(1);
+    (values + each(b'a') - is_digit * 73).to_be_bytes()
 }
 
 /// Reads exactly `N` bytes; `None` for a wrong length, a foreign character or a spare bit that is

@@ -69,7 +69,7 @@ impl Branch {
         let (head, text) = rest.split_at_mut(HEAD);
         cookie.copy_from_slice(COOKIE);
         head.copy_from_slice(&self.head());
-        let mac = keys.sign(Purpose::Branch, signer, &[&signed(&self.head(), &fields, response_to)]);
+        let mac = keys.sign(Purpose::Branch, signer, &signed(&self.head(), &fields, response_to));
         base32::encode(&joined::<BODY>(&[&fields, &mac]), text);
     }
 
@@ -85,7 +85,7 @@ impl Branch {
         let owner = owner(head).ok_or(BranchError::Foreign)?;
         let (fields, mac) = body.split_first_chunk::<FIELDS>().ok_or(BranchError::Foreign)?;
         let mac = mac.first_chunk::<MAC_BYTES>().ok_or(BranchError::Foreign)?;
-        if !keys.verify(Purpose::Branch, &[&signed(head, fields, response_to)], mac) {
+        if !keys.verify(Purpose::Branch, &signed(head, fields, response_to), mac) {
             return Err(BranchError::Mac);
         }
         Ok(Self::from_fields(owner, fields))

@@ -1,10 +1,9 @@
 //! What a decision was made from, reduced to a hash: for loop detection and for pins.
 
-use std::hash::Hasher;
-
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::SipHasher13;
 
 use super::base32;
+use super::gathered::Gathered;
 use super::transaction::TransactionSecret;
 
 /// Length of [`loop_mark`] in bytes.
@@ -17,7 +16,7 @@ pub const LOOP_MARK_LEN: usize = base32::encoded_len(8);
 /// same bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
-    hasher: SipHasher13,
+    gathered: Gathered<SipHasher13>,
     lengths: [u32; BLOCK],
     count: usize,
 }
@@ -28,29 +27,29 @@ const BLOCK: usize = 16;
 impl Inputs {
     /// Nothing hashed yet.
     pub fn new(secret: &TransactionSecret) -> Self {
-        let mut hasher = secret.hasher();
+        let mut gathered = Gathered::new(secret.hasher());
         // What is hashed for a transaction begins with another number.
-        hasher.write_u64(u64::MAX);
-        Self { hasher, lengths: [0; BLOCK], count: 0 }
+        gathered.add(&u64::MAX.to_le_bytes());
+        Self { gathered, lengths: [0; BLOCK], count: 0 }
     }
 
     /// Adds one input; its length is part of it.
     #[inline]
     pub fn add(&mut self, input: &[u8]) {
-        self.hasher.write(input);
+        self.gathered.add(input);
         self.lengths[self.count % BLOCK] = input.len() as u32;
         self.count += 1;
         if self.count.is_multiple_of(BLOCK) {
-            write_lengths(&mut self.hasher, &self.lengths);
+            add_lengths(&mut self.gathered, &self.lengths);
         }
     }
 
     /// The hash of all inputs so far.
     pub fn hash(&self) -> u128 {
-        let mut hasher = self.hasher;
-        write_lengths(&mut hasher, &self.lengths[..self.count % BLOCK]);
-        hasher.write_u64(self.count as u64);
-        hasher.finish128().as_u128()
+        let mut gathered = self.gathered;
+        add_lengths(&mut gathered, &self.lengths[..self.count % BLOCK]);
+        gathered.add(&(self.count as u64).to_le_bytes());
+        gathered.hash().as_u128()
     }
 }
 
@@ -61,12 +60,10 @@ pub fn loop_mark(hash: u128) -> [u8; LOOP_MARK_LEN] {
     text
 }
 
-fn write_lengths(hasher: &mut SipHasher13, lengths: &[u32]) {
-    let mut bytes = [0; 4 * BLOCK];
-    for (to, from) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(lengths) {
-        *to = from.to_le_bytes();
+fn add_lengths(gathered: &mut Gathered<SipHasher13>, lengths: &[u32]) {
+    for length in lengths {
+        gathered.add(&length.to_le_bytes());
     }
-    hasher.write(&bytes[..4 * lengths.len()]);
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub struct Keys {
 
 /// One key with what is derived from it.
 #[derive(Clone)]
-struct Key {
+pub(super) struct Key {
     id: KeyId,
     /// By [`Purpose`].
     macs: [SipHasher24; 3],
@@ -158,17 +158,22 @@ impl Keys {
         TransactionSecret::new(self.first.transaction)
     }
 
-    /// The MAC over `parts` under the key named `signer`, or the first where that one is gone.
-    pub(super) fn sign(&self, purpose: Purpose, signer: KeyId, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
-        self.all().find(|k| k.id == signer).unwrap_or(&self.first).mac(purpose, parts)
+    /// The MAC over `text` under the key named `signer`, or the first where that one is gone.
+    pub(super) fn sign(&self, purpose: Purpose, signer: KeyId, text: &[u8]) -> [u8; MAC_BYTES] {
+        self.named(signer).mac(purpose, text)
     }
 
-    /// Whether any key made this MAC over `parts`. Takes the same time wherever the two differ.
-    pub(super) fn verify(&self, purpose: Purpose, parts: &[&[u8]], mac: &[u8; MAC_BYTES]) -> bool {
-        self.all().any(|k| same(&k.mac(purpose, parts), mac))
+    /// Whether any key made this MAC over `text`. Takes the same time wherever the two differ.
+    pub(super) fn verify(&self, purpose: Purpose, text: &[u8], mac: &[u8; MAC_BYTES]) -> bool {
+        self.all().any(|k| same(&k.mac(purpose, text), mac))
     }
 
-    fn all(&self) -> impl Iterator<Item = &Key> {
+    /// The key of this name, or the first where it is gone.
+    pub(super) fn named(&self, signer: KeyId) -> &Key {
+        self.all().find(|k| k.id == signer).unwrap_or(&self.first)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Key> {
         std::iter::once(&self.first).chain(&self.others)
     }
 }
@@ -191,15 +196,15 @@ impl Key {
         self.expires.is_none_or(|expires| now < expires)
     }
 
-    /// The parts are taken as one text: the caller sees to it that no byte can move from one part to the
-    /// next, by fixed lengths or by telling them.
-    fn mac(&self, purpose: Purpose, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
-        let mut hasher = self.macs[purpose as usize];
-        for part in parts {
-            hasher.write(part);
-        }
-        let full = hasher.finish128().as_bytes();
-        std::array::from_fn(|i| full[i])
+    /// Begins a MAC.
+    pub(super) fn hasher(&self, purpose: Purpose) -> SipHasher24 {
+        self.macs[purpose as usize]
+    }
+
+    fn mac(&self, purpose: Purpose, text: &[u8]) -> [u8; MAC_BYTES] {
+        let mut hasher = self.hasher(purpose);
+        hasher.write(text);
+        cut(hasher)
     }
 }
 
@@ -210,8 +215,14 @@ impl fmt::Debug for Key {
     }
 }
 
+/// Ends a MAC.
+pub(super) fn cut(hasher: SipHasher24) -> [u8; MAC_BYTES] {
+    let full = hasher.finish128().as_bytes();
+    std::array::from_fn(|i| full[i])
+}
+
 /// Compares without a branch that depends on the contents.
-fn same(a: &[u8; MAC_BYTES], b: &[u8; MAC_BYTES]) -> bool {
+pub(super) fn same(a: &[u8; MAC_BYTES], b: &[u8; MAC_BYTES]) -> bool {
     let difference = a.iter().zip(b).fold(0u8, |d, (x, y)| d | (x ^ y));
     std::hint::black_box(difference) == 0
 }

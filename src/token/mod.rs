@@ -17,6 +17,7 @@
 mod base32;
 mod branch;
 mod file;
+mod gathered;
 mod inputs;
 mod joined;
 mod keys;
@@ -29,7 +30,7 @@ pub use branch::{BRANCH_LEN, Branch, BranchError, COOKIE};
 pub use file::{KeyFileError, Loaded};
 pub use inputs::{Inputs, LOOP_MARK_LEN, loop_mark};
 pub use keys::{KeyId, KeyLineError, Keys, MAC_BYTES, RETIRED_VERIFIES};
-pub use record_route::{RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified};
+pub use record_route::{DialogMac, RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified};
 pub use to_tag::{TO_TAG_LEN, ToTag};
 pub use transaction::{Transaction, TransactionKey, TransactionSecret};
 

@@ -1,8 +1,12 @@
 //! The token in Record-Route: what brings the later requests of a dialog to the right listener.
 
+use std::hash::Hasher;
+
+use siphasher::sip128::SipHasher24;
+
 use super::base32;
 use super::joined::joined;
-use super::keys::{KeyId, Keys, MAC_BYTES, Purpose};
+use super::keys::{Key, KeyId, Keys, MAC_BYTES, Purpose, cut, same};
 
 /// Version 1: no flows. A version that names a flow for a side is longer.
 const VERSION: u8 = 1;
@@ -84,21 +88,10 @@ impl Verified {
 }
 
 impl RecordRoute {
-    /// Writes the token for the dialog with this Call-ID and this From tag of the initiator (empty
-    /// where it has none).
-    ///
-    /// `signer` is [`Keys::signer`] for a new transaction, and the pinned one for a retransmission.
-    pub fn write(
-        &self,
-        keys: &Keys,
-        signer: KeyId,
-        call_id: &[u8],
-        from_tag: &[u8],
-        out: &mut [u8; RECORD_ROUTE_LEN],
-    ) {
+    /// Writes the token for a dialog.
+    pub fn write(&self, dialog: &DialogMac, out: &mut [u8; RECORD_ROUTE_LEN]) {
         let fields = self.fields();
-        let mac = keys.sign(Purpose::RecordRoute, signer, &[&signed(&fields, call_id), call_id, from_tag]);
-        base32::encode(&joined::<BODY>(&[&fields, &mac]), out);
+        base32::encode(&joined::<BODY>(&[&fields, &dialog.of(&fields)]), out);
     }
 
     /// Whether a user part has the form of a token; says nothing about its MAC. What has the form but
@@ -123,8 +116,8 @@ impl RecordRoute {
         let (token, body) = decode(user)?;
         let (fields, mac) = body.split_first_chunk::<FIELDS>()?;
         let mac = mac.first_chunk::<MAC_BYTES>()?;
-        let head = signed(fields, call_id);
-        let bound = |tag: &[u8]| keys.verify(Purpose::RecordRoute, &[&head, call_id, tag], mac);
+        let bound =
+            |tag: &[u8]| keys.all().any(|key| same(&DialogMac::under(key, call_id, tag).of(fields), mac));
         let sender = if bound(from_tag) {
             if from_tag == to_tag && token.paired { token.side } else { Side::Initiator }
         } else if bound(to_tag) {
@@ -152,10 +145,34 @@ impl RecordRoute {
     }
 }
 
-/// What the MAC covers before Call-ID and tag: the fields, and how long the Call-ID is, so that no byte
-/// can move from it to the tag.
-fn signed(fields: &[u8; FIELDS], call_id: &[u8]) -> [u8; FIELDS + 4] {
-    joined(&[fields, &(call_id.len() as u32).to_be_bytes()])
+/// Binds tokens to one dialog: a MAC that has taken in the Call-ID and the From tag of the initiator, and
+/// waits for a token's fields.
+///
+/// The Call-ID's length stands before it, so that no byte can move from it to the tag; the fields, of
+/// fixed length, stand last.
+pub struct DialogMac(SipHasher24);
+
+impl DialogMac {
+    /// For the dialog with this Call-ID and this From tag of the initiator (empty where it has none).
+    ///
+    /// `signer` is [`Keys::signer`] for a new transaction, and the pinned one for a retransmission.
+    pub fn new(keys: &Keys, signer: KeyId, call_id: &[u8], from_tag: &[u8]) -> Self {
+        Self::under(keys.named(signer), call_id, from_tag)
+    }
+
+    fn under(key: &Key, call_id: &[u8], from_tag: &[u8]) -> Self {
+        let mut hasher = key.hasher(Purpose::RecordRoute);
+        hasher.write_u64(call_id.len() as u64);
+        hasher.write(call_id);
+        hasher.write(from_tag);
+        Self(hasher)
+    }
+
+    fn of(&self, fields: &[u8; FIELDS]) -> [u8; MAC_BYTES] {
+        let mut hasher = self.0;
+        hasher.write(fields);
+        cut(hasher)
+    }
 }
 
 fn decode(user: &[u8]) -> Option<(RecordRoute, [u8; BODY])> {

@@ -101,18 +101,18 @@ fn a_neighbour_that_folds_case_does_no_harm() {
 #[test]
 fn one_purpose_does_not_serve_another() {
     let keys = keys(OLD);
-    let parts: [&[u8]; 1] = [b"the same bytes"];
+    let text = b"the same bytes";
     let macs = [keys::Purpose::Branch, keys::Purpose::RecordRoute, keys::Purpose::ToTag]
-        .map(|purpose| keys.sign(purpose, keys.signer(), &parts));
+        .map(|purpose| keys.sign(purpose, keys.signer(), text));
     assert!(macs[0] != macs[1] && macs[1] != macs[2] && macs[0] != macs[2]);
-    assert!(!keys.verify(keys::Purpose::RecordRoute, &parts, &macs[0]));
+    assert!(!keys.verify(keys::Purpose::RecordRoute, text, &macs[0]));
 }
 
 #[test]
 fn no_byte_moves_from_one_part_to_the_next() {
     let keys = keys(OLD);
     let mut out = [0; RECORD_ROUTE_LEN];
-    pair().0.write(&keys, keys.signer(), b"call", b"tag", &mut out);
+    pair().0.write(&DialogMac::new(&keys, keys.signer(), b"call", b"tag"), &mut out);
     assert!(RecordRoute::verify(&out, &keys, b"call", b"tag", b"x").is_some());
     assert!(RecordRoute::verify(&out, &keys, b"callt", b"ag", b"x").is_none());
 }
@@ -128,7 +128,7 @@ fn either_value_of_a_pair_tells_who_sends_and_where_it_leaves() {
     let keys = keys(OLD);
     for token in [pair().0, pair().1] {
         let mut user = [0; RECORD_ROUTE_LEN];
-        token.write(&keys, keys.signer(), b"call-id", b"alice", &mut user);
+        token.write(&DialogMac::new(&keys, keys.signer(), b"call-id", b"alice"), &mut user);
         assert_eq!(user.len(), 32);
         assert!(RecordRoute::looks_like(&user));
         let from_initiator = RecordRoute::verify(&user, &keys, b"call-id", b"alice", b"bob").unwrap();
@@ -151,7 +151,7 @@ fn one_tag_for_both_directions_is_told_by_the_side() {
     let keys = keys(OLD);
     for token in [pair().0, pair().1] {
         let mut user = [0; RECORD_ROUTE_LEN];
-        token.write(&keys, keys.signer(), b"c", b"same", &mut user);
+        token.write(&DialogMac::new(&keys, keys.signer(), b"c", b"same"), &mut user);
         let verified = RecordRoute::verify(&user, &keys, b"c", b"same", b"same").unwrap();
         assert_eq!(verified.sender, token.side);
     }
@@ -407,7 +407,7 @@ proptest! {
         let keys = keys(OLD);
         let token = RecordRoute { initiator, responder, side: Side::Responder, paired: false };
         let mut user = [0; RECORD_ROUTE_LEN];
-        token.write(&keys, keys.signer(), &call_id, b"tag", &mut user);
+        token.write(&DialogMac::new(&keys, keys.signer(), &call_id, b"tag"), &mut user);
         prop_assert_eq!(
             RecordRoute::verify(&user, &keys, &call_id, b"tag", b"other").map(|v| v.token),
             Some(token)

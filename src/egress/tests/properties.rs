@@ -14,7 +14,7 @@ const DEVICES: [&str; 4] = ["lo", "wan", "lan", "dmz"];
 const ADDRESSES: [&str; 6] =
     ["203.0.113.10", "203.0.113.11", "10.0.0.4", "10.0.0.5", "172.16.0.4", "198.51.100.1"];
 const PREFIXES: [&str; 5] = ["0.0.0.0/0", "192.0.2.0/24", "10.0.0.0/8", "172.16.0.0/12", "198.18.0.0/15"];
-const DESTINATIONS: [&str; 6] =
+pub const DESTINATIONS: [&str; 6] =
     ["192.0.2.7", "10.9.9.9", "172.16.0.9", "198.18.0.1", "10.0.0.4", "203.0.113.77"];
 
 /// Where an address lives (a device's number, or nowhere), and with which prefix length.
@@ -46,7 +46,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     )
 }
 
-fn any_host() -> impl Strategy<Value = Builder> {
+pub fn any_host() -> impl Strategy<Value = Builder> {
     (
         proptest::collection::vec(any_address(), ADDRESSES.len()),
         proptest::collection::vec(any_route(), 0..6),
@@ -69,7 +69,7 @@ fn any_host() -> impl Strategy<Value = Builder> {
         })
 }
 
-fn any_listeners() -> impl Strategy<Value = Vec<String>> {
+pub fn any_listeners() -> impl Strategy<Value = Vec<String>> {
     let tie = prop_oneof![4 => Just(""), 1 => Just(" mark=7"), 1 => Just(" device=lan")];
     let one = (0..ADDRESSES.len(), prop_oneof![Just(5060), Just(5070)], tie);
     proptest::collection::hash_set(one, 1..6).prop_map(|set| {

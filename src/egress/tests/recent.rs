@@ -1,0 +1,64 @@
+//! What is remembered is what would be chosen.
+
+use proptest::prelude::*;
+
+use super::properties::{DESTINATIONS, any_host, any_listeners};
+use super::world::{World, default_by, ip, two_sided};
+use crate::egress::Recent;
+use crate::fib::spec::{Nexthop, Nexthops, Route};
+
+impl World {
+    fn recent(&self, recent: &mut Recent, generation: u64, next_hop: &str) -> (u16, Option<u32>) {
+        let egress = recent.auto(generation, &self.plan, &self.fib, &self.view, &self.question(next_hop));
+        assert_eq!(egress, self.auto(next_hop));
+        egress.map_or((u16::MAX, None), |egress| (egress.listener.0, Some(egress.route.dev)))
+    }
+}
+
+const LISTENERS: [&str; 2] = ["udp:203.0.113.10:5060", "udp:10.0.0.4:5060"];
+
+#[test]
+fn a_choice_is_good_for_one_generation() {
+    let mut recent = Recent::new();
+    let before = World::new(two_sided(), &LISTENERS);
+    let moved = Route::new("198.51.100.0/24".parse().unwrap(), super::world::PRIVATE, Some(ip("10.0.0.1")));
+    let after = World::new(two_sided().route(moved), &LISTENERS);
+    for generation in [1, 3] {
+        assert_eq!(before.recent(&mut recent, generation, "udp:198.51.100.7:5060").0, 0);
+        assert_eq!(before.recent(&mut recent, generation, "udp:198.51.100.7:5060").0, 0);
+        assert_eq!(after.recent(&mut recent, generation + 1, "udp:198.51.100.7:5060").0, 1);
+    }
+}
+
+#[test]
+fn several_paths_are_asked_each_time() {
+    let paths = vec![Nexthop::new(2, Some(ip("203.0.113.1"))), Nexthop::new(3, Some(ip("10.0.0.1")))];
+    let route = Route { nexthops: Nexthops::Own(paths), ..default_by(2, "203.0.113.1") };
+    let mut recent = Recent::new();
+    let mut world = World::new(two_sided().route(route.with_metric(1)), &LISTENERS);
+    assert!(world.fib.is_multipath());
+    for flow in 0..64 {
+        world.flow = flow * 0x1234_5678_9abc;
+        world.recent(&mut recent, 1, "udp:198.51.100.7:5060");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Many questions on one memory: other next hops and other ingress listeners never get in the way.
+    #[test]
+    fn remembering_changes_no_answer(
+        host in any_host(),
+        listeners in any_listeners(),
+        questions in proptest::collection::vec((0..DESTINATIONS.len(), 0u16..6, 5060u16..5064), 1..64),
+    ) {
+        let names: Vec<&str> = listeners.iter().map(String::as_str).collect();
+        let mut world = World::new(host, &names);
+        let mut recent = Recent::new();
+        for (destination, ingress, port) in questions {
+            world = world.from(ingress % names.len() as u16);
+            world.recent(&mut recent, 1, &format!("udp:{}:{port}", DESTINATIONS[destination]));
+        }
+    }
+}
