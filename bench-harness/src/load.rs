@@ -1,15 +1,16 @@
 //! Open-loop load: a generator that keeps to its schedule whatever comes back, and a sink that drains.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::sockopt::{RcvBuf, RcvBufForce};
 use nix::sys::socket::{
-    ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, SockaddrStorage, recvmmsg, sendmsg,
+    ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmsg, setsockopt,
 };
 
 use crate::messages::Template;
@@ -18,6 +19,9 @@ use crate::messages::Template;
 const TICK: Duration = Duration::from_micros(200);
 /// Most messages of one UDP_SEGMENT send: the kernel's limit of segments and the datagram's of bytes.
 const SEGMENTS: usize = 64;
+
+/// The sink's receive buffer in bytes: 50 ms at 100,000 messages a second.
+const BUFFER: usize = 8 << 20;
 
 /// What a run of the generator came to.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +61,7 @@ impl Generator {
     }
 
     /// Sends `rate` messages a second for `length`, evenly in ticks; distinct over the generator's life.
-    pub fn run(&mut self, to: SocketAddrV4, rate: u64, length: Duration) -> io::Result<Sent> {
+    pub fn run(&mut self, to: SocketAddr, rate: u64, length: Duration) -> io::Result<Sent> {
         let begin = Instant::now();
         let scheduled = rate * length.as_micros() as u64 / 1_000_000;
         let mut messages = 0;
@@ -79,7 +83,7 @@ impl Generator {
         }
     }
 
-    fn burst(&mut self, to: SocketAddrV4, count: usize) -> io::Result<()> {
+    fn burst(&mut self, to: SocketAddr, count: usize) -> io::Result<()> {
         self.buffer.clear();
         for _ in 0..count {
             self.template.append(self.number, &mut self.buffer);
@@ -88,7 +92,7 @@ impl Generator {
         let segment = self.template.len() as u16;
         let control = [ControlMessage::UdpGsoSegments(&segment)];
         let slices = [IoSlice::new(&self.buffer)];
-        let to = SockaddrIn::from(to);
+        let to = SockaddrStorage::from(to);
         match sendmsg(self.socket.as_raw_fd(), &slices, &control, MsgFlags::empty(), Some(&to)) {
             Ok(_) => Ok(()),
             // An ICMP error of an earlier send; the datagrams count as sent and lost.
@@ -112,14 +116,17 @@ struct Shared {
 }
 
 impl Sink {
-    /// Starts to drain the socket on a thread pinned to `core`.
-    pub fn start(socket: UdpSocket, core: usize) -> io::Result<Self> {
+    /// Starts to drain the socket on a thread of its own, pinned to `core` if there is one.
+    pub fn start(socket: UdpSocket, core: Option<usize>) -> io::Result<Self> {
         socket.set_nonblocking(false)?;
+        // A sink that is not scheduled for a moment loses nothing. Without the right to force it the
+        // kernel's limit holds.
+        setsockopt(&socket, RcvBufForce, &BUFFER).or_else(|_| setsockopt(&socket, RcvBuf, &BUFFER))?;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         let shared = Arc::<Shared>::default();
         let ours = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("sink".into()).spawn(move || {
-            crate::subject::pin(core)?;
+            core.map_or(Ok(()), crate::subject::pin)?;
             ours.drain(&socket)
         })?;
         Ok(Self { shared, thread: Some(thread) })

@@ -4,6 +4,7 @@ mod load;
 mod measure;
 mod messages;
 mod null;
+mod offer;
 mod overload;
 mod progress;
 mod ratio;
@@ -16,7 +17,8 @@ use clap::{Parser, Subcommand};
 
 /// Measures Viaduct against the floor that the kernel sets
 ///
-/// Builds its own network namespaces; needs two cores, and root or user namespaces. Build with
+/// `ratio` and `overload` build their own network namespaces; they need two cores, and root or user
+/// namespaces. Build with
 /// `cargo build --release --workspace` first: debug builds measure nothing.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -28,6 +30,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Null(null::Args),
+    Load(offer::Args),
     Ratio(ratio::Args),
     Overload(overload::Args),
 }
@@ -35,6 +38,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Null(args) => null::execute(&args),
+        Command::Load(args) => offer::execute(&args),
         Command::Ratio(args) => ratio::execute(&args),
         Command::Overload(args) => overload::execute(&args),
     };

@@ -39,10 +39,10 @@ pub fn window(
     length: Duration,
 ) -> io::Result<Window> {
     subject.check_alive()?;
-    generator.run(subject.address, rate, Duration::from_millis(200))?;
+    generator.run(subject.address.into(), rate, Duration::from_millis(200))?;
     sink.settle();
     let (cpu, received) = (subject.cpu()?, sink.messages());
-    let sent = generator.run(subject.address, rate, length)?;
+    let sent = generator.run(subject.address.into(), rate, length)?;
     sink.settle();
     let cpu = subject.cpu()?.saturating_sub(cpu);
     let delivered = sink.messages() - received;

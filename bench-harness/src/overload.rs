@@ -36,7 +36,7 @@ pub struct Args {
 pub fn execute(args: &Args) -> io::Result<bool> {
     let world = World::build()?;
     let folder = tempfile::tempdir()?;
-    let sink = Sink::start(world.sink()?, LOAD_CORE)?;
+    let sink = Sink::start(world.sink()?, Some(LOAD_CORE))?;
     let mut generator = Generator::new(world.client()?, SINK.into())?;
     let mut viaduct = Subject::viaduct(folder.path(), 100)?;
     wait_for(&mut viaduct, &mut generator, &sink)?;

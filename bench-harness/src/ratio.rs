@@ -48,7 +48,7 @@ pub struct Args {
 pub fn execute(args: &Args) -> io::Result<bool> {
     let world = World::build()?;
     let folder = tempfile::tempdir()?;
-    let sink = Sink::start(world.sink()?, LOAD_CORE)?;
+    let sink = Sink::start(world.sink()?, Some(LOAD_CORE))?;
     let mut generator = Generator::new(world.client()?, SINK.into())?;
     let mut viaduct = Subject::viaduct(folder.path(), args.rules)?;
     wait_for(&mut viaduct, &mut generator, &sink)?;
@@ -99,7 +99,7 @@ pub fn wait_for(subject: &mut Subject, generator: &mut Generator, sink: &Sink) -
     let before = sink.messages();
     for _ in 0..200 {
         subject.check_alive()?;
-        generator.run(subject.address, 20, Duration::from_millis(100))?;
+        generator.run(subject.address.into(), 20, Duration::from_millis(100))?;
         if sink.messages() > before {
             sink.settle();
             return Ok(());
