@@ -50,6 +50,11 @@ pub const PANICS_PER_SECOND: u32 = 5;
 /// How long a stopping shard waits for its sockets to run empty, in nanoseconds.
 pub const STOP_NS: u64 = 5_000_000_000;
 
+/// How long a socket that is being closed is read at most, in nanoseconds. A buffer of 16 MiB holds some
+/// 20,000 datagrams, which a core forwards in a tenth of that; longer it takes only where the kernel would
+/// not take the socket out of its group.
+pub const DRAIN_NS: u64 = 1_000_000_000;
+
 /// Wanted receive buffer, in bytes, of the socket for routing events (the kernel grants at most
 /// `net.core.rmem_max`). Events are only counted as "something changed", so that a full buffer loses
 /// nothing but the sense of how much; about 1,000 events of 1 KiB spare the warning in a usual burst.

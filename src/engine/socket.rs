@@ -8,6 +8,9 @@ use socket2::{Domain, Protocol, SockRef, Socket as Raw, Type};
 
 use crate::plan::Listener;
 
+/// The discard port (RFC 863): nobody sends from there.
+const DISCARD: u16 = 9;
+
 /// A UDP socket of one listener and one shard.
 #[derive(Debug)]
 pub struct Socket {
@@ -104,9 +107,28 @@ impl Socket {
 
     /// Takes the socket out of its group: new datagrams go to the others that share the port, those
     /// already received can still be read. Connecting does that: the kernel gives a connected socket
-    /// only its peer's datagrams, and nobody sends from the discard port.
+    /// only its peer's datagrams.
     pub(super) fn leave_group(&self) -> io::Result<()> {
-        self.raw.connect(&SocketAddr::new(self.bind.ip(), 9).into())
+        // Not made from the address alone: a link-local one is nothing without its scope.
+        let mut nobody = self.bind;
+        nobody.set_port(DISCARD);
+        self.raw.connect(&nobody.into())
+    }
+
+    /// Reads the next datagram into `bytes`, as much of it as fits their capacity; tells from where it is,
+    /// and whether that was not all.
+    ///
+    /// # Errors
+    /// `WouldBlock`: there is none. Another: told by ICMP, or a defect.
+    pub(super) fn receive(&self, bytes: &mut Vec<u8>) -> io::Result<(SocketAddr, bool)> {
+        bytes.clear();
+        let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+        let (len, from) = self.raw.recv_from_with_flags(bytes.spare_capacity_mut(), flags)?;
+        // SAFETY: with MSG_TRUNC the kernel tells the datagram's length, of which it has written as much as
+        // there was room for.
+        unsafe { bytes.set_len(len.min(bytes.capacity())) };
+        let from = from.as_socket().ok_or(io::ErrorKind::InvalidData)?;
+        Ok((from, len > bytes.len()))
     }
 
     /// Its descriptor.

@@ -11,9 +11,6 @@ pub const BYTES: usize = size_of::<libc::sockaddr_in6>();
 pub struct Address(pub [u8; BYTES]);
 
 impl Address {
-    /// All zero.
-    pub const EMPTY: Self = Self([0; BYTES]);
-
     /// Writes an address; gives its length.
     pub fn set(&mut self, address: SocketAddr) -> u32 {
         let bytes = &mut self.0;
@@ -33,6 +30,11 @@ impl Address {
                 BYTES as u32
             }
         }
+    }
+
+    /// What was set, canonical; nowhere, where nothing was.
+    pub fn get(&self) -> SocketAddr {
+        read(&self.0).unwrap_or_else(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0))
     }
 }
 

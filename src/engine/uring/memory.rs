@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 pub struct Mapping {
     start: NonNull<u8>,
     bytes: usize,
+    keep: bool,
 }
 
 impl Mapping {
@@ -32,24 +33,31 @@ impl Mapping {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { start, bytes })
+        Ok(Self { start, bytes, keep: false })
     }
 
-    /// The address of a byte of the mapping.
+    /// The address of `len` bytes of the mapping, from `offset` on.
     ///
     /// # Panics
-    /// `offset` lies beyond the mapping: a defect of the engine.
-    pub fn at(&self, offset: usize) -> *mut u8 {
-        assert!(offset < self.bytes);
+    /// They do not lie within the mapping: a defect of the engine.
+    pub fn at(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset <= self.bytes && len <= self.bytes - offset);
         // SAFETY: the offset lies within the mapping.
         unsafe { self.start.as_ptr().add(offset) }
+    }
+
+    /// Leaves the memory to the process for good, because somebody may still use it.
+    pub fn keep(&mut self) {
+        self.keep = true;
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `new` with this length, and everything that points into it
-        // goes with the engine that owns it.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+        if !self.keep {
+            // SAFETY: the mapping was made by `new` with this length. Its owner has made sure that neither
+            // the kernel nor a buffer that was handed out refers to it, or else has called `keep`.
+            unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+        }
     }
 }

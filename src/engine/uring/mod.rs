@@ -14,7 +14,9 @@ mod address;
 mod memory;
 mod probe;
 mod receive;
+mod ring;
 mod send;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod waker;
@@ -26,8 +28,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use io_uring::squeue::Flags;
-use io_uring::types::{Fixed, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::types::{Fd, Fixed};
+use io_uring::{cqueue, opcode};
 
 pub use probe::{Kernel, Missing, probe};
 pub use send::Tx;
@@ -35,51 +37,16 @@ pub use waker::Waker;
 
 use super::socket::Socket;
 use super::{Event, Io, Next, Shard, SocketId};
-use crate::limits::{COMPLETIONS, ENGINE_SOCKETS, RECEIVE_BUFFERS, SEND_BUFFERS, SENDS_PER_SUBMIT};
+use crate::limits::{
+    COMPLETIONS, DRAIN_NS, ENGINE_SOCKETS, MESSAGE_BYTES, RECEIVE_BUFFERS, SEND_BUFFERS, SENDS_PER_SUBMIT,
+};
 use crate::metrics::EngineMetrics;
 use crate::net::Now;
+use memory::Mapping;
 use receive::Receive;
-use send::{Send, Sends};
-
-/// What a completion is about: the upper half of its user data; the lower half is a number.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-enum Kind {
-    Receive,
-    Send,
-    Wake,
-    Cancel,
-}
-
-impl Kind {
-    const fn with(self, number: u16) -> u64 {
-        (self as u64) << 32 | number as u64
-    }
-}
-
-/// How far a socket is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Receiving,
-    /// Left its group; batches without a datagram from it so far.
-    Draining(u8),
-    /// Its receive is being cancelled.
-    Ending,
-}
-
-struct Slot {
-    socket: Arc<Socket>,
-    state: State,
-    /// Receives in a row that failed for no passing reason.
-    failures: u8,
-}
-
-/// Two batches without a datagram: one to see what was queued when the socket left its group, one to see
-/// that nothing followed.
-const QUIET_BATCHES: u8 = 2;
-
-/// A socket whose receives fail this often in a row is lost.
-const MOST_FAILURES: u8 = 8;
+use ring::{Completion, Kind, Ring};
+use send::{Ended, Sends};
+use slots::{Care, Slots};
 
 /// The longest sleep: a shard looks at the clock once a second.
 const LONGEST_WAIT_NS: u64 = 1_000_000_000;
@@ -91,11 +58,16 @@ const SETTLE_WAIT_NS: u64 = 5_000_000;
 /// How long a batch may sleep while a socket is being closed.
 const CLOSING_WAIT_NS: u64 = 1_000_000;
 
+/// How often completions that found no room are fetched before the shard goes on with those it has.
+const MOST_FLUSHES: usize = 64;
+
 /// How much of everything an engine has.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
     /// A power of two.
     receive_buffers: u16,
+    /// The longest datagram that is received whole.
+    message_bytes: usize,
     send_buffers: u16,
     submissions: u32,
     /// At least `submissions`.
@@ -105,6 +77,7 @@ struct Sizes {
 impl Sizes {
     const DEFAULT: Self = Self {
         receive_buffers: RECEIVE_BUFFERS,
+        message_bytes: MESSAGE_BYTES,
         send_buffers: SEND_BUFFERS,
         submissions: SEND_BUFFERS as u32,
         completions: COMPLETIONS,
@@ -115,27 +88,22 @@ const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 
 /// A shard's ring with its memory. Everything but [`Waker`] stays on the thread that made it.
 pub struct Engine<'m> {
-    // Dropped first: the kernel lets go of all memory below.
-    ring: IoUring,
+    ring: Ring<'m>,
     receive: Receive,
     sends: Sends,
-    slots: Vec<Option<Slot>>,
+    /// Eight bytes that a wake-up writes and nobody reads.
+    wake_count: Mapping,
+    waker: Waker,
+    slots: Slots<Arc<Socket>>,
+    /// Sockets that could not be opened.
+    refused: Vec<SocketId>,
     /// Sends in the submission queue, and those the kernel has taken, in order.
     queued: Vec<u16>,
     ready: VecDeque<Completion>,
-    rearm: Vec<SocketId>,
-    closed: Vec<SocketId>,
-    waker: Waker,
-    wake_count: Box<u64>,
     start: Instant,
+    /// When the batch began.
+    now: Now,
     metrics: &'m EngineMetrics,
-}
-
-#[derive(Clone, Copy)]
-struct Completion {
-    data: u64,
-    result: i32,
-    flags: u32,
 }
 
 impl<'m> Engine<'m> {
@@ -148,14 +116,8 @@ impl<'m> Engine<'m> {
     }
 
     fn with(sizes: Sizes, metrics: &'m EngineMetrics) -> io::Result<Self> {
-        let ring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_submit_all()
-            .setup_cqsize(sizes.completions)
-            .build(sizes.submissions)?;
-        ring.submitter().register_files_sparse(u32::from(ENGINE_SOCKETS))?;
-        let receive = Receive::new(&ring, sizes.receive_buffers)?;
+        let ring = Ring::new(&sizes, ENGINE_SOCKETS, metrics)?;
+        let receive = Receive::new(ring.io(), sizes.receive_buffers, sizes.message_bytes)?;
         metrics.receive_buffers.set(sizes.receive_buffers.into());
         metrics.send_buffers.set(sizes.send_buffers.into());
         metrics.ring_entries.set(sizes.completions.into());
@@ -163,14 +125,14 @@ impl<'m> Engine<'m> {
             ring,
             receive,
             sends: Sends::new(sizes.send_buffers)?,
-            slots: (0..ENGINE_SOCKETS).map(|_| None).collect(),
+            wake_count: Mapping::new(size_of::<u64>())?,
+            waker: Waker::new()?,
+            slots: Slots::new(ENGINE_SOCKETS),
+            refused: Vec::new(),
             queued: Vec::with_capacity(sizes.send_buffers.into()),
             ready: VecDeque::with_capacity(sizes.completions as usize),
-            rearm: Vec::with_capacity(ENGINE_SOCKETS.into()),
-            closed: Vec::with_capacity(ENGINE_SOCKETS.into()),
-            waker: Waker::new()?,
-            wake_count: Box::new(0),
             start: Instant::now(),
+            now: Now::default(),
             metrics,
         };
         engine.arm_wake()?;
@@ -189,16 +151,19 @@ impl<'m> Engine<'m> {
     pub fn run(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
         let mut wait = 0;
         loop {
-            self.enter(wait)?;
-            self.drain();
-            shard.begin(self, self.now());
+            self.ring.enter(wait)?;
+            self.drain()?;
+            self.now = self.clock();
+            shard.begin(self, self.now);
             self.settle(shard);
             self.handle_ready(shard)?;
-            self.advance_closing(shard)?;
+            if self.slots.any_closing() || !self.refused.is_empty() {
+                self.look_after_closing(shard)?;
+            }
             let next = shard.end(self);
             self.receive.publish();
-            self.rearm_receives()?;
-            self.observe();
+            self.arm_receives()?;
+            self.metrics.send_buffers_used.set(self.sends.used() as u64);
             wait = match next {
                 Next::Stop => return self.finish(shard),
                 Next::Wait(by) => self.sleep_ns(by),
@@ -206,78 +171,58 @@ impl<'m> Engine<'m> {
         }
     }
 
-    fn now(&self) -> Now {
+    fn clock(&self) -> Now {
         Now(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     fn sleep_ns(&self, by: Option<Now>) -> u64 {
-        let closing = self.slots.iter().flatten().any(|slot| slot.state != State::Receiving);
-        let longest = match (closing, self.queued.is_empty()) {
+        let longest = match (self.slots.any_closing(), self.queued.is_empty()) {
             (true, _) => CLOSING_WAIT_NS,
             (false, false) => SETTLE_WAIT_NS,
             (false, true) => LONGEST_WAIT_NS,
         };
-        by.map_or(longest, |by| by.0.saturating_sub(self.now().0).min(longest))
+        by.map_or(longest, |by| by.0.saturating_sub(self.clock().0).min(longest))
     }
 
-    /// Submits what is queued, runs task work and waits for a completion, at most so long.
-    fn enter(&mut self, wait_ns: u64) -> io::Result<()> {
-        let time = Timespec::new().sec(wait_ns / 1_000_000_000).nsec((wait_ns % 1_000_000_000) as u32);
-        let entered = self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time));
-        self.passing(entered)
-    }
-
-    fn submit(&mut self) -> io::Result<()> {
-        let submitted = self.ring.submitter().submit();
-        self.passing(submitted)
-    }
-
-    /// Timeout and signal are as good as success; a busy ring is drained and tried again.
-    fn passing(&self, result: io::Result<usize>) -> io::Result<()> {
-        match result {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ETIME | libc::EINTR) => Ok(()),
-                Some(libc::EBUSY | libc::EAGAIN | libc::ENOMEM) => {
-                    self.metrics.ring_overflows.count();
-                    Ok(())
-                }
-                _ => Err(error),
-            },
-        }
-    }
-
-    fn drain(&mut self) {
-        if self.ring.submission().cq_overflow() {
+    /// Takes all completions, also those that wait in the kernel for room.
+    fn drain(&mut self) -> io::Result<()> {
+        self.take_completions();
+        for _ in 0..MOST_FLUSHES {
+            if !self.ring.overflown() {
+                break;
+            }
             self.metrics.ring_overflows.count();
+            self.ring.submit()?;
+            self.take_completions();
         }
-        for entry in self.ring.completion() {
-            let (data, result, flags) = (entry.user_data(), entry.result(), entry.flags());
-            if data >> 32 == Kind::Send as u64 {
-                // Only failures are told. A number of a send fits 16 bits.
-                self.sends.fail(data as u16, -result);
+        Ok(())
+    }
+
+    fn take_completions(&mut self) {
+        for completion in self.ring.completions() {
+            if completion.is(Kind::Send) {
+                // Only failures are told.
+                self.sends.fail(completion.number(), -completion.result);
             } else {
-                self.ready.push_back(Completion { data, result, flags });
+                self.ready.push_back(completion);
             }
         }
     }
 
     /// Tells the shard how the sends went that the kernel has taken.
     fn settle(&mut self, shard: &mut impl Shard<Self>) {
-        if self.queued.is_empty() || !self.ring.submission().is_empty() {
+        // With a failure yet untold, none can be said to have succeeded.
+        if self.queued.is_empty() || !self.ring.all_submitted() || self.ring.overflown() {
             return;
         }
         let mut queued = std::mem::take(&mut self.queued);
         for number in queued.drain(..) {
-            if let Some(Send { on, to, cookie, errno }) = self.sends.finish(number) {
-                shard.on_event(
-                    self,
-                    match errno {
-                        0 => Event::Sent { cookie },
-                        errno => Event::SendFailed { on, to, errno, cookie },
-                    },
-                );
-            }
+            let event = match self.sends.finish(number) {
+                Some(Ended::Sent { cookie }) => Event::Sent { cookie },
+                Some(Ended::Failed { on, to, errno, cookie }) => Event::SendFailed { on, to, errno, cookie },
+                None => continue,
+            };
+            shard.on_event(self, event);
         }
         // A shard does not send in answer to these events, but if it did, nothing would be lost.
         queued.append(&mut self.queued);
@@ -288,18 +233,29 @@ impl<'m> Engine<'m> {
         self.metrics.ring_used.set(self.ready.len() as u64);
         self.metrics.receive_buffers_used.set(self.ready.len() as u64);
         while let Some(completion) = self.ready.pop_front() {
-            let number = completion.data as u16;
-            match completion.data >> 32 {
-                kind if kind == Kind::Receive as u64 => self.received(shard, SocketId(number), completion),
-                kind if kind == Kind::Wake as u64 => self.arm_wake()?,
-                _ => {}
+            let number = completion.number();
+            if completion.is(Kind::Receive) {
+                self.received(shard, SocketId(number), completion);
+            } else if completion.is(Kind::Wake) {
+                self.ring.writer_ended();
+                self.arm_wake()?;
+            } else if completion.is(Kind::Cancel) && completion.result < 0 {
+                self.slots.not_cancelled(SocketId(number));
             }
-            if self.queued.len() >= SENDS_PER_SUBMIT {
-                self.submit()?;
-                self.drain();
-                self.settle(shard);
-            }
+            self.send_many(shard)?;
         }
+        Ok(())
+    }
+
+    /// Submits and settles the sends where there are enough of them.
+    fn send_many(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
+        if self.queued.len() >= SENDS_PER_SUBMIT { self.send_all(shard) } else { Ok(()) }
+    }
+
+    fn send_all(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
+        self.ring.submit()?;
+        self.drain()?;
+        self.settle(shard);
         Ok(())
     }
 
@@ -307,97 +263,110 @@ impl<'m> Engine<'m> {
         let Completion { result, flags, .. } = completion;
         if let Some(buffer) = cqueue::buffer_select(flags) {
             if let Ok(len) = usize::try_from(result)
-                && let Some(datagram) = self.receive.read(buffer, len)
+                // SAFETY: the completion says that the kernel has filled the buffer; it is given back
+                // below, after the event that borrows it.
+                && let Some(datagram) = unsafe { self.receive.read(buffer, len) }
             {
                 let receive::Datagram { from, bytes, truncated } = datagram;
                 shard.on_event(self, Event::Datagram { on, from, bytes, truncated });
             }
             self.receive.give_back(buffer);
         }
-        let Some(slot) = self.slots.get_mut(usize::from(on.0)).and_then(Option::as_mut) else { return };
-        match slot.state {
-            State::Draining(_) if result >= 0 => slot.state = State::Draining(0),
-            _ => {}
-        }
-        slot.failures = match -result {
-            ..=0 | libc::ENOBUFS | libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH => 0,
-            _ => slot.failures.saturating_add(1),
-        };
         if cqueue::more(flags) {
-            return;
+            return self.slots.went_well(on);
         }
+        self.ring.writer_ended();
         if result == -libc::ENOBUFS {
             self.metrics.receive_starved.count();
         }
-        if slot.state == State::Ending || slot.failures >= MOST_FAILURES {
-            self.closed.push(on);
-        } else {
-            self.rearm.push(on);
-        }
+        self.slots.ended(on, if result < 0 { -result } else { 0 });
     }
 
-    /// Cancels the receives of sockets that have run empty, and lets go of those that have ended.
-    fn advance_closing(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
-        for place in 0..self.slots.len() {
-            let Some(slot) = &mut self.slots[place] else { continue };
-            let State::Draining(quiet) = slot.state else { continue };
-            slot.state = State::Draining(quiet + 1);
-            if quiet + 1 >= QUIET_BATCHES && !self.rearm.contains(&SocketId(place as u16)) {
-                slot.state = State::Ending;
-                let number = place as u16;
-                let cancel = opcode::AsyncCancel::new(Kind::Receive.with(number)).build();
-                self.push(cancel.user_data(Kind::Cancel.with(number)))?;
+    fn arm_receives(&mut self) -> io::Result<()> {
+        while let Some((id, again)) = self.slots.next_unarmed() {
+            let Some(socket) = self.slots.get(id) else { continue };
+            if again {
+                self.metrics.receive_restarts.count();
             }
-        }
-        while let Some(id) = self.closed.pop() {
-            self.ring.submitter().register_files_update(u32::from(id.0), &[-1])?;
-            self.slots[usize::from(id.0)] = None;
-            shard.on_event(self, Event::Closed { on: id });
-        }
-        Ok(())
-    }
-
-    fn rearm_receives(&mut self) -> io::Result<()> {
-        while let Some(id) = self.rearm.pop() {
-            self.metrics.receive_restarts.count();
-            self.arm_receive(id)?;
+            // By its own descriptor: a receive lasts, and before Linux 6.13 one that was started by the
+            // ring's table would keep every file alive that was taken out of the table since.
+            let entry = opcode::RecvMsgMulti::new(Fd(socket.fd()), self.receive.header(), receive::GROUP)
+                .build()
+                .user_data(Kind::Receive.with(id.0));
+            // SAFETY: header and buffers stay until the ring has ended all receives (`Drop`); the socket is
+            // open until its receive has ended (`Slots`).
+            unsafe { self.ring.push_writer(&entry) }?;
         }
         Ok(())
-    }
-
-    fn arm_receive(&mut self, id: SocketId) -> io::Result<()> {
-        let file = Fixed(u32::from(id.0));
-        let entry = opcode::RecvMsgMulti::new(file, self.receive.header(), receive::GROUP).build();
-        self.push(entry.user_data(Kind::Receive.with(id.0)))
     }
 
     fn arm_wake(&mut self) -> io::Result<()> {
-        let into = (&raw mut *self.wake_count).cast();
-        let entry = opcode::Read::new(io_uring::types::Fd(self.waker.fd()), into, 8).build();
-        self.push(entry.user_data(Kind::Wake.with(0)))
+        let into = self.wake_count.at(0, size_of::<u64>());
+        let entry = opcode::Read::new(Fd(self.waker.fd()), into, size_of::<u64>() as u32).build();
+        // SAFETY: counter and waker stay until the ring has ended the read (`Drop`).
+        unsafe { self.ring.push_writer(&entry.user_data(Kind::Wake.with(0))) }
     }
 
-    fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
-        for _ in 0..16 {
-            // SAFETY: what the entry points to (receive header, wake counter, send buffer and address)
-            // is owned by the engine, does not move, and outlives the ring.
-            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
-                return Ok(());
-            }
-            self.submit()?;
+    /// Does what the closing sockets need: cancels their receives, empties them, lets go of them.
+    fn look_after_closing(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
+        while let Some(on) = self.refused.pop() {
+            shard.on_event(self, Event::Closed { on });
         }
-        Err(io::Error::other("the submission queue stays full"))
+        let mut next = 0;
+        while let Some((id, care)) = self.slots.care(next) {
+            match care {
+                Care::Cancel => {
+                    let cancel = opcode::AsyncCancel::new(Kind::Receive.with(id.0)).build();
+                    // SAFETY: the entry points to nothing.
+                    unsafe { self.ring.push(&cancel.user_data(Kind::Cancel.with(id.0))) }?;
+                }
+                Care::Empty(by) if self.empty(shard, id, by)? => {
+                    self.let_go(shard, id)?;
+                    continue;
+                }
+                Care::Empty(_) | Care::Wait => {}
+            }
+            next += 1;
+        }
+        Ok(())
     }
 
-    fn observe(&self) {
-        self.metrics.send_buffers_used.set(self.sends.used() as u64);
+    /// Reads what a socket without a receive still has, a batch at a time; true: that was all.
+    fn empty(&mut self, shard: &mut impl Shard<Self>, on: SocketId, by: Now) -> io::Result<bool> {
+        let Some(socket) = self.slots.get(on).map(Arc::clone) else { return Ok(true) };
+        let mut bytes = Vec::with_capacity(MESSAGE_BYTES);
+        for _ in 0..RECEIVE_BUFFERS {
+            match socket.receive(&mut bytes) {
+                Ok((from, truncated)) => {
+                    shard.on_event(self, Event::Datagram { on, from, bytes: &bytes, truncated });
+                    self.send_many(shard)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                // Told to us by ICMP since the last call; what is queued is still there.
+                Err(_) => {}
+            }
+        }
+        Ok(self.now >= by)
+    }
+
+    fn let_go(&mut self, shard: &mut impl Shard<Self>, on: SocketId) -> io::Result<()> {
+        // What is sent from it leaves before its number may mean another socket.
+        self.send_all(shard)?;
+        // Where the table cannot be changed, the next socket of this number replaces the entry.
+        let _ = self.ring.set_file(on.0, -1);
+        self.slots.remove(on);
+        shard.on_event(self, Event::Closed { on });
+        Ok(())
     }
 
     /// The last sends leave; what failed of them is still told.
     fn finish(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
-        self.submit()?;
-        self.drain();
-        self.settle(shard);
+        for _ in 0..MOST_FLUSHES {
+            self.send_all(shard)?;
+            if self.queued.is_empty() {
+                break;
+            }
+        }
         Ok(())
     }
 }
@@ -411,22 +380,21 @@ impl Io for Engine<'_> {
     }
 
     fn send(&mut self, tx: Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u32) {
-        let known = self.slots.get(usize::from(on.0)).is_some_and(Option::is_some);
-        let send = Send { on, to, cookie, errno: if known { 0 } else { libc::EBADF } };
-        let (number, bytes, address, address_len) = self.sends.begin(tx, send);
+        let (number, bytes, address, address_len) = self.sends.begin(tx, on, to, cookie);
         self.queued.push(number);
-        if !known {
-            return;
+        if !self.slots.knows(on) {
+            return self.sends.fail(number, libc::EBADF);
         }
-        let len = len.min(crate::limits::MESSAGE_BYTES) as u32;
-        let entry = opcode::Send::new(Fixed(u32::from(on.0)), bytes, len)
+        let entry = opcode::Send::new(Fixed(u32::from(on.0)), bytes, len.min(MESSAGE_BYTES) as u32)
             .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
             .dest_addr(address.cast())
             .dest_addr_len(address_len)
             .build()
             .flags(Flags::SKIP_SUCCESS)
             .user_data(Kind::Send.with(number));
-        if self.push(entry).is_err() {
+        // SAFETY: the buffer with its address is under way, which is to say nobody's, until the ring has
+        // submitted the send and `settle` finishes it.
+        if unsafe { self.ring.push(&entry) }.is_err() {
             self.sends.fail(number, libc::EAGAIN);
         }
     }
@@ -436,26 +404,32 @@ impl Io for Engine<'_> {
     }
 
     fn open(&mut self, id: SocketId, source: &Arc<Socket>) {
-        let place = usize::from(id.0);
-        let registered = self.ring.submitter().register_files_update(u32::from(id.0), &[source.fd()]);
-        let slot = Slot { socket: Arc::clone(source), state: State::Receiving, failures: 0 };
-        match self.slots.get_mut(place) {
-            Some(empty @ None) if registered.is_ok() => {
-                *empty = Some(slot);
-                if self.arm_receive(id).is_err() {
-                    self.closed.push(id);
-                }
-            }
-            _ => self.closed.push(id),
+        if self.slots.knows(id) {
+            return;
+        }
+        if self.ring.set_file(id.0, source.fd()).is_err() || !self.slots.open(id, Arc::clone(source)) {
+            self.refused.push(id);
         }
     }
 
     fn close(&mut self, id: SocketId) {
-        let Some(slot) = self.slots.get_mut(usize::from(id.0)).and_then(Option::as_mut) else { return };
-        // Where it fails (no route to its own address) the socket is drained all the same.
-        let _ = slot.socket.leave_group();
-        if slot.state == State::Receiving {
-            slot.state = State::Draining(0);
+        if self.slots.close(id, self.now.plus_ns(DRAIN_NS))
+            && let Some(socket) = self.slots.get(id)
+        {
+            // Where it fails (no route to its own address) the socket is emptied all the same.
+            let _ = socket.leave_group();
         }
+    }
+}
+
+impl Drop for Engine<'_> {
+    fn drop(&mut self) {
+        // Closing a ring does not end what is under way: the kernel does that later, by itself. Where it
+        // will not say that all has ended, it keeps the memory.
+        if !self.ring.quiesce(self.ready.drain(..)) {
+            self.receive.keep();
+            self.wake_count.keep();
+        }
+        self.sends.keep_if_held();
     }
 }

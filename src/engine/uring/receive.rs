@@ -9,25 +9,20 @@ use io_uring::types::{BufRingEntry, RecvMsgOut};
 
 use super::address;
 use super::memory::Mapping;
-use crate::limits::MESSAGE_BYTES;
 
 /// The only buffer group.
 pub const GROUP: u16 = 0;
 
-/// `io_uring_recvmsg_out`, the source address, the datagram. Not a multiple of a large power of two, so
-/// that datagrams do not all land on the same sets of the cache.
-const BUFFER_BYTES: usize = (16 + address::BYTES + MESSAGE_BYTES).next_multiple_of(64) + 64;
-
 /// The pool, as a ring that is shared with the kernel.
 pub struct Receive {
+    /// The ring's entries, and behind them the header of every receive.
     ring: Mapping,
     buffers: Mapping,
+    buffer_bytes: usize,
     /// One less than there are buffers, which is a power of two.
     mask: u16,
     tail: u16,
     published: u16,
-    /// What every receive asks for: the source's address and no control messages.
-    header: Box<libc::msghdr>,
 }
 
 /// A datagram in a receive buffer.
@@ -38,19 +33,25 @@ pub struct Datagram<'b> {
 }
 
 impl Receive {
-    /// Maps a pool of `count` buffers, a power of two, and gives all of it to the kernel.
-    pub fn new(uring: &IoUring, count: u16) -> io::Result<Self> {
-        let ring = Mapping::new(usize::from(count) * size_of::<BufRingEntry>())?;
-        let buffers = Mapping::new(usize::from(count) * BUFFER_BYTES)?;
-        // SAFETY: all-zero is a valid msghdr: no name, no vectors, no control.
-        let mut header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
+    /// Maps a pool of `count` buffers, a power of two, for datagrams of so many bytes, and gives all of
+    /// it to the kernel.
+    pub fn new(uring: &IoUring, count: u16, message_bytes: usize) -> io::Result<Self> {
+        // `io_uring_recvmsg_out`, the source's address, the datagram. Not a multiple of a large power of
+        // two, so that datagrams do not all land on the same sets of the cache.
+        let buffer_bytes = (16 + address::BYTES + message_bytes).next_multiple_of(64) + 64;
+        let entries = usize::from(count) * size_of::<BufRingEntry>();
+        let ring = Mapping::new(entries + size_of::<libc::msghdr>())?;
+        let buffers = Mapping::new(usize::from(count) * buffer_bytes)?;
+        // SAFETY: the memory behind the entries holds a msghdr, is aligned for one (an entry has 16 bytes),
+        // is all zero, which is a valid one (no name, no vectors, no control), and nobody else knows it yet.
+        let header = unsafe { &mut *ring.at(entries, size_of::<libc::msghdr>()).cast::<libc::msghdr>() };
         header.msg_namelen = address::BYTES as libc::socklen_t;
-        // SAFETY: the ring's memory is page-aligned, large enough for the entries, and lives as long as
-        // the io_uring instance: the engine drops its ring first.
+        // SAFETY: the ring's memory is page-aligned and large enough for the entries. The engine unmaps it
+        // only when the kernel has ended all receives and given the ring back, or never.
         unsafe {
-            uring.submitter().register_buf_ring_with_flags(ring.at(0) as u64, count, GROUP, 0)?;
+            uring.submitter().register_buf_ring_with_flags(ring.at(0, entries) as u64, count, GROUP, 0)?;
         }
-        let mut this = Self { ring, buffers, mask: count - 1, tail: 0, published: 0, header };
+        let mut this = Self { ring, buffers, buffer_bytes, mask: count - 1, tail: 0, published: 0 };
         for buffer in 0..count {
             this.give_back(buffer);
         }
@@ -58,35 +59,46 @@ impl Receive {
         Ok(this)
     }
 
+    /// What every receive asks for: the source's address and no control messages.
     pub fn header(&self) -> *const libc::msghdr {
-        &raw const *self.header
+        let entries = (usize::from(self.mask) + 1) * size_of::<BufRingEntry>();
+        self.ring.at(entries, size_of::<libc::msghdr>()).cast()
     }
 
     /// Reads what the kernel put into a buffer; `len` is the completion's result. `None`: no datagram of
     /// an address family that we know.
-    pub fn read(&self, buffer: u16, len: usize) -> Option<Datagram<'static>> {
-        let start = usize::from(buffer & self.mask) * BUFFER_BYTES;
-        // SAFETY: the kernel has filled this buffer and does not touch it until it is given back, which
-        // the engine does only after the event that borrows it; the memory lives as long as the engine.
-        let bytes: &'static [u8] =
-            unsafe { std::slice::from_raw_parts(self.buffers.at(start), len.min(BUFFER_BYTES)) };
-        let out = RecvMsgOut::parse(bytes, &self.header).ok()?;
+    ///
+    /// # Safety
+    /// The kernel has filled this buffer, and it is given back only after the last use of the result.
+    pub unsafe fn read<'b>(&self, buffer: u16, len: usize) -> Option<Datagram<'b>> {
+        let len = len.min(self.buffer_bytes);
+        let start = self.buffers.at(usize::from(buffer & self.mask) * self.buffer_bytes, len);
+        // SAFETY: the memory lies within the pool, is initialised (mapped zero, then written by the
+        // kernel), and is written by nobody until the buffer is given back, which the caller vouches for.
+        let bytes: &'b [u8] = unsafe { std::slice::from_raw_parts(start, len) };
+        // SAFETY: written once by `new`, before the kernel knew it; only read since.
+        let header = unsafe { &*self.header() };
+        let out = RecvMsgOut::parse(bytes, header).ok()?;
         let from = address::read(out.name_data())?;
         let truncated = out.is_payload_truncated();
         let payload = out.payload_data();
-        let at = payload.as_ptr() as usize - bytes.as_ptr() as usize;
+        // The same bytes, for as long as the buffer and not only as long as `out`.
+        let at = payload.as_ptr().addr() - bytes.as_ptr().addr();
         Some(Datagram { from, bytes: &bytes[at..at + payload.len()], truncated })
     }
 
     /// Returns a buffer; the kernel sees it after [`Self::publish`].
     pub fn give_back(&mut self, buffer: u16) {
-        let slot = usize::from(self.tail & self.mask) * size_of::<BufRingEntry>();
-        let start = self.buffers.at(usize::from(buffer & self.mask) * BUFFER_BYTES);
-        // SAFETY: the slot lies within the ring and belongs to us until the tail passes it. The entry's
-        // last field of slot 0 is the ring's tail, which none of the setters touches.
-        let entry = unsafe { &mut *self.ring.at(slot).cast::<BufRingEntry>() };
+        let buffer = buffer & self.mask;
+        let start = self.buffers.at(usize::from(buffer) * self.buffer_bytes, self.buffer_bytes);
+        let place = usize::from(self.tail & self.mask) * size_of::<BufRingEntry>();
+        let entry = self.ring.at(place, size_of::<BufRingEntry>()).cast::<BufRingEntry>();
+        // SAFETY: the entry lies within the ring, is aligned, and belongs to us until the tail passes it.
+        // The last field of the first entry is the ring's tail, which the kernel only reads and none of
+        // the setters touches.
+        let entry = unsafe { &mut *entry };
         entry.set_addr(start as u64);
-        entry.set_len(BUFFER_BYTES as u32);
+        entry.set_len(self.buffer_bytes as u32);
         entry.set_bid(buffer);
         self.tail = self.tail.wrapping_add(1);
     }
@@ -96,11 +108,17 @@ impl Receive {
         if self.published == self.tail {
             return;
         }
-        // SAFETY: the tail lies in the ring's first entry, is aligned for a u16, and is written by us only.
-        let tail = unsafe {
-            AtomicU16::from_ptr(BufRingEntry::tail(self.ring.at(0).cast::<BufRingEntry>()).cast_mut())
-        };
+        let first = self.ring.at(0, size_of::<BufRingEntry>()).cast::<BufRingEntry>();
+        // SAFETY: `first` is the first entry of the ring and initialised; its tail is aligned for a u16 and
+        // is only ever written here.
+        let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(first).cast_mut()) };
         tail.store(self.tail, Ordering::Release);
         self.published = self.tail;
+    }
+
+    /// Leaves the memory to the process, because the kernel may still write to it.
+    pub fn keep(&mut self) {
+        self.ring.keep();
+        self.buffers.keep();
     }
 }

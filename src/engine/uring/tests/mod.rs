@@ -206,3 +206,87 @@ fn errors_of_bind_say_what_to_do() {
         assert!(absent.buffers().0 >= 1 << 16);
     });
 }
+
+/// Processor time of this thread.
+fn processor_time() -> Duration {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap();
+    Duration::new(now.tv_sec() as u64, now.tv_nsec() as u32)
+}
+
+#[test]
+fn a_batch_costs_the_same_however_many_sockets_there_could_be() {
+    const BATCHES: u32 = 500;
+    struct Restless(Waker, u32);
+    impl<'m> Shard<Engine<'m>> for Restless {
+        fn begin(&mut self, _: &mut Engine<'m>, _: Now) {}
+        fn on_event(&mut self, _: &mut Engine<'m>, _: Event<'_>) {}
+        fn end(&mut self, _: &mut Engine<'m>) -> Next {
+            self.0.wake();
+            self.1 += 1;
+            if self.1 < BATCHES { Next::Wait(None) } else { Next::Stop }
+        }
+    }
+    let metrics = EngineMetrics::default();
+    let mut engine = Engine::new(&metrics).unwrap();
+    let mut cost = || {
+        let begun = processor_time();
+        let mut shard = Restless(engine.waker(), 0);
+        engine.run(&mut shard).unwrap();
+        (processor_time() - begun) / BATCHES
+    };
+    let least = (0..5).map(|_| cost()).min().unwrap();
+    assert!(
+        least < Duration::from_micros(15),
+        "{least:?} a batch: does it look at every place for a socket?"
+    );
+}
+
+#[test]
+fn a_panic_of_the_shard_leaves_nothing_behind() {
+    struct Panics(Option<Arc<Socket>>, Vec<Tx>);
+    impl<'m> Shard<Engine<'m>> for Panics {
+        fn begin(&mut self, io: &mut Engine<'m>, _: Now) {
+            if let Some(socket) = self.0.take() {
+                io.open(SocketId(0), &socket);
+            }
+        }
+        fn on_event(&mut self, io: &mut Engine<'m>, _: Event<'_>) {
+            self.1.extend(io.tx());
+            panic!("as this shard does");
+        }
+        fn end(&mut self, _: &mut Engine<'m>) -> Next {
+            Next::Wait(None)
+        }
+    }
+    inside(|| {
+        let metrics = EngineMetrics::default();
+        let mut engine = Engine::new(&metrics).unwrap();
+        let mut shard = Panics(Some(open(OWN)), Vec::new());
+        let client = Client::new();
+        client.send(b"x");
+        client.send(b"y");
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.run(&mut shard))).unwrap_err();
+        let ready = std::mem::take(&mut engine.ready);
+        assert!(engine.ring.quiesce(ready.into_iter()), "the kernel has ended all that it was doing");
+        drop(engine);
+        // A buffer that the shard still holds is still memory.
+        let held = shard.1[0].as_mut();
+        held.fill(7);
+        assert_eq!(held.iter().map(|b| usize::from(*b)).sum::<usize>(), 7 * MESSAGE_BYTES);
+        let deadline = Instant::now() + STEP;
+        while UdpSocket::bind(OWN).is_err() {
+            assert!(Instant::now() < deadline, "the port is not free");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "a send buffer of another engine")]
+fn a_send_buffer_of_another_engine_is_refused() {
+    let metrics = EngineMetrics::default();
+    let mut one = Engine::new(&metrics).unwrap();
+    let mut other = Engine::new(&metrics).unwrap();
+    let tx = one.tx().unwrap();
+    other.discard(tx);
+}
