@@ -29,12 +29,9 @@ pub(super) struct Asker<'m> {
 impl<'m> Asker<'m> {
     /// What of a request is known, sound or not.
     pub fn of(message: &Message<'m>, incoming: &Incoming<'m>) -> Self {
-        let lines = message.lines();
-        let bytes = incoming.bytes;
-        let via = first(lines, HeaderName::Via).map(|line| line.value.of(bytes));
-        // The topmost value ends at the first comma; a Via with quoted commas is not worth more care here.
-        let top = via.and_then(|text| text.split(|&c| c == b',').next()).map(<[u8]>::trim_ascii_end);
-        let via = top.and_then(|text| Via::parse(text).ok());
+        let top = message.values(HeaderName::Via).next().and_then(Result::ok);
+        let via = top.and_then(|value| Via::parse(value.text).ok());
+        let (bytes, lines) = (incoming.bytes, message.lines());
         Self { bytes, lines, source: incoming.from, on: incoming.on, via }
     }
 
@@ -182,7 +179,8 @@ fn put_top_via(output: &mut Output<'_>, asker: &Asker<'_>, line: &HeaderLine) {
 /// consistently."
 fn put_to(output: &mut Output<'_>, work: &Work, snapshot: &Snapshot, asker: &Asker<'_>, line: &HeaderLine) {
     let bytes = asker.bytes;
-    if !NameAddr::parse(line.value.of(bytes)).is_ok_and(|to| to.tag().is_none()) {
+    // A `tag` without a value is none, but a second one behind it would not be read.
+    if !NameAddr::parse(line.value.of(bytes)).is_ok_and(|to| !to.params.has(b"tag")) {
         return output.put(line.line.of(bytes));
     }
     let mut tag = [0; TO_TAG_LEN];

@@ -40,6 +40,22 @@ Content-Length: 0
 }
 
 #[test]
+fn quoted_commas_end_no_via() {
+    let text = outside().replace(";branch", ";x=\"a,b\";rport;branch");
+    let answer = World::new().answered("public", "192.0.2.50:5077", &text, 403);
+    let via = "SIP/2.0/UDP 192.0.2.50:5060;x=\"a,b\";branch=z9hG4bK74bf9;received=192.0.2.50;rport=5077";
+    assert_eq!(header(&answer, "Via"), via);
+    World::new().dropped("public", "192.0.2.50:5077", &ack_to(&text, &answer), DropReason::AckAbsorbed);
+}
+
+#[test]
+fn a_to_tag_without_value_stays_alone() {
+    let text = outside().replace("To: Bob <sip:bob@10.0.0.60>", "To: Bob <sip:bob@10.0.0.60>;tag");
+    let answer = World::new().answered("public", "192.0.2.50:5060", &text, 403);
+    assert_eq!(header(&answer, "To"), "Bob <sip:bob@10.0.0.60>;tag");
+}
+
+#[test]
 fn it_goes_where_the_via_says() {
     for (via, to) in [
         // RFC 3261 §18.2.2: "using the port indicated in the "sent-by" value, or using port 5060 if none is
