@@ -3,14 +3,23 @@
 //! `VIADUCT_SEED=N` runs one mutated message; `VIADUCT_SEEDS=N` runs so many. `Cargo.toml` beside this file
 //! is the crate with which libFuzzer runs the same bodies.
 
+mod forward;
+mod host;
 mod mutate;
 mod parse;
+mod reply;
+#[allow(dead_code)]
+#[path = "../support/mod.rs"]
+mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 
 use mutate::mutated;
+use viaduct::egress::Reason;
+use viaduct::proxy::Outcome;
 
 /// How many mutated messages a target gets.
 const SEEDS: u64 = 2_000;
@@ -37,9 +46,39 @@ fn corpus(target: &str) -> Vec<Example> {
     examples
 }
 
-/// Messages of all corpora: what is meant for one target is good for the others.
+/// The messages of all corpora: what is meant for one target is good for the others.
 fn messages() -> Vec<Vec<u8>> {
-    corpus("parse").into_iter().map(|example| example.bytes).collect()
+    ["parse", "forward", "reply"].into_iter().flat_map(corpus).map(|example| example.bytes).collect()
+}
+
+/// What a host makes of messages, and what follows: these hold tokens of its own.
+fn messages_with_tokens() -> Vec<Vec<u8>> {
+    let mut messages = Vec::new();
+    for (outcome, sent) in corpus("forward").iter().flat_map(|example| host::becomes(&example.bytes)) {
+        if matches!(outcome, Outcome::Forward { .. }) {
+            messages.extend([response_to(&sent), within_its_dialog(&sent), sent]);
+        }
+    }
+    messages
+}
+
+/// What has the headers of this request passes for a response to it.
+fn response_to(request: &[u8]) -> Vec<u8> {
+    let line = request.iter().position(|&c| c == b'\r').expect("a start line");
+    [b"SIP/2.0 200 OK", &request[line..]].concat()
+}
+
+/// The request again with what was recorded as its route, and with a To tag.
+fn within_its_dialog(request: &[u8]) -> Vec<u8> {
+    let mut lines: Vec<Vec<u8>> = request.split_inclusive(|&c| c == b'\n').map(<[u8]>::to_vec).collect();
+    for line in &mut lines {
+        if let Some(value) = line.strip_prefix(b"Record-Route:") {
+            *line = [b"Route:", value].concat();
+        } else if line.to_ascii_lowercase().starts_with(b"to:") {
+            line.splice(line.len() - 2..line.len(), *b";tag=b\r\n");
+        }
+    }
+    lines.concat()
 }
 
 /// Runs a body on a message; where that fails, says on what.
@@ -68,7 +107,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn mutations(body: fn(&[u8])) {
-    let messages = messages();
+    let messages = [messages(), messages_with_tokens()].concat();
     let seeds = match number("VIADUCT_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("VIADUCT_SEEDS").unwrap_or(SEEDS),
@@ -94,4 +133,64 @@ fn messages_parse() {
 #[test]
 fn mutated_messages_parse() {
     mutations(parse::run);
+}
+
+/// The corpus is about what it says it is about.
+#[test]
+fn examples_are_forwarded() {
+    let mut reasons = BTreeSet::new();
+    for Example { name, bytes } in corpus("forward") {
+        let became = host::becomes(&bytes);
+        let seen = became.iter().filter_map(|(outcome, _)| match outcome {
+            Outcome::Forward { decision, .. } => Some(decision.egress.reason.label()),
+            _ => None,
+        });
+        assert!(seen.clone().count() > 0, "{name}: {became:?}");
+        reasons.extend(seen);
+    }
+    assert_eq!(reasons, BTreeSet::from(["auto", "override"]));
+}
+
+#[test]
+fn messages_with_tokens_are_taken_for_ours() {
+    let became: Vec<_> = messages_with_tokens().iter().flat_map(|message| host::becomes(message)).collect();
+    let count = |what: fn(&Outcome) -> bool| became.iter().filter(|(outcome, _)| what(outcome)).count();
+    assert!(count(|outcome| matches!(outcome, Outcome::Relay { .. })) > 0);
+    let in_dialog = |outcome: &Outcome| matches!(outcome, Outcome::Forward { decision, .. } if decision.egress.reason == Reason::Dialog);
+    assert!(count(in_dialog) > 0);
+}
+
+#[test]
+fn messages_are_forwarded() {
+    as_written_and_cut(forward::run);
+}
+
+#[test]
+fn mutated_messages_are_forwarded() {
+    mutations(forward::run);
+}
+
+#[test]
+fn examples_are_answered() {
+    let mut statuses = BTreeSet::new();
+    for Example { name, bytes } in corpus("reply") {
+        let became = host::becomes(&bytes);
+        let seen = became.iter().filter_map(|(outcome, _)| match outcome {
+            Outcome::Answer { status, .. } => Some(*status),
+            _ => None,
+        });
+        assert!(seen.clone().count() > 0, "{name}: {became:?}");
+        statuses.extend(seen);
+    }
+    assert_eq!(statuses, BTreeSet::from([200, 400, 403, 404, 416, 420, 481, 483, 500, 505, 603]));
+}
+
+#[test]
+fn messages_are_answered() {
+    as_written_and_cut(reply::run);
+}
+
+#[test]
+fn mutated_messages_are_answered() {
+    mutations(reply::run);
 }

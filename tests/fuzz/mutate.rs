@@ -69,9 +69,12 @@ const PIECES: &[&[u8]] = &[
     b"\r\n\r\n",
 ];
 
-/// One of `corpus`, changed in one to eight ways that `seed` says.
+/// One of `corpus`, changed in one to eight ways that `seed` says; now and then, bytes of any kind.
 pub fn mutated(corpus: &[Vec<u8>], seed: u64) -> Vec<u8> {
     let mut random = Random(seed);
+    if random.below(50) == 0 {
+        return (0..random.below(300)).map(|_| random.next() as u8).collect();
+    }
     let mut message = corpus[random.below(corpus.len())].clone();
     for _ in 0..=random.below(8) {
         let other = &corpus[random.below(corpus.len())];
