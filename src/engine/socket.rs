@@ -109,7 +109,7 @@ impl Socket {
     /// already received can still be read. Connecting does that: the kernel gives a connected socket
     /// only its peer's datagrams.
     pub(super) fn leave_group(&self) -> io::Result<()> {
-        // Not made from the address alone: a link-local one is nothing without its scope.
+        // A copy, with the scope that a link-local address needs.
         let mut nobody = self.bind;
         nobody.set_port(DISCARD);
         self.raw.connect(&nobody.into())

@@ -18,7 +18,10 @@ pub struct Receive {
     /// The ring's entries, and behind them the header of every receive.
     ring: Mapping,
     buffers: Mapping,
+    /// What the kernel may write to a buffer.
     buffer_bytes: usize,
+    /// From one buffer to the next.
+    stride: usize,
     /// One less than there are buffers, which is a power of two.
     mask: u16,
     tail: u16,
@@ -36,12 +39,14 @@ impl Receive {
     /// Maps a pool of `count` buffers, a power of two, for datagrams of so many bytes, and gives all of
     /// it to the kernel.
     pub fn new(uring: &IoUring, count: u16, message_bytes: usize) -> io::Result<Self> {
-        // `io_uring_recvmsg_out`, the source's address, the datagram. Not a multiple of a large power of
-        // two, so that datagrams do not all land on the same sets of the cache.
-        let buffer_bytes = (16 + address::BYTES + message_bytes).next_multiple_of(64) + 64;
+        // `io_uring_recvmsg_out`, the source's address, the datagram.
+        let buffer_bytes = 16 + address::BYTES + message_bytes;
+        // Not a multiple of a large power of two, so that datagrams do not all land on the same sets of
+        // the cache.
+        let stride = buffer_bytes.next_multiple_of(64) + 64;
         let entries = usize::from(count) * size_of::<BufRingEntry>();
         let ring = Mapping::new(entries + size_of::<libc::msghdr>())?;
-        let buffers = Mapping::new(usize::from(count) * buffer_bytes)?;
+        let buffers = Mapping::new(usize::from(count) * stride)?;
         // SAFETY: the memory behind the entries holds a msghdr, is aligned for one (an entry has 16 bytes),
         // is all zero, which is a valid one (no name, no vectors, no control), and nobody else knows it yet.
         let header = unsafe { &mut *ring.at(entries, size_of::<libc::msghdr>()).cast::<libc::msghdr>() };
@@ -51,7 +56,7 @@ impl Receive {
         unsafe {
             uring.submitter().register_buf_ring_with_flags(ring.at(0, entries) as u64, count, GROUP, 0)?;
         }
-        let mut this = Self { ring, buffers, buffer_bytes, mask: count - 1, tail: 0, published: 0 };
+        let mut this = Self { ring, buffers, buffer_bytes, stride, mask: count - 1, tail: 0, published: 0 };
         for buffer in 0..count {
             this.give_back(buffer);
         }
@@ -72,7 +77,7 @@ impl Receive {
     /// The kernel has filled this buffer, and it is given back only after the last use of the result.
     pub unsafe fn read<'b>(&self, buffer: u16, len: usize) -> Option<Datagram<'b>> {
         let len = len.min(self.buffer_bytes);
-        let start = self.buffers.at(usize::from(buffer & self.mask) * self.buffer_bytes, len);
+        let start = self.buffers.at(usize::from(buffer & self.mask) * self.stride, len);
         // SAFETY: the memory lies within the pool, is initialised (mapped zero, then written by the
         // kernel), and is written by nobody until the buffer is given back, which the caller vouches for.
         let bytes: &'b [u8] = unsafe { std::slice::from_raw_parts(start, len) };
@@ -90,7 +95,7 @@ impl Receive {
     /// Returns a buffer; the kernel sees it after [`Self::publish`].
     pub fn give_back(&mut self, buffer: u16) {
         let buffer = buffer & self.mask;
-        let start = self.buffers.at(usize::from(buffer) * self.buffer_bytes, self.buffer_bytes);
+        let start = self.buffers.at(usize::from(buffer) * self.stride, self.buffer_bytes);
         let place = usize::from(self.tail & self.mask) * size_of::<BufRingEntry>();
         let entry = self.ring.at(place, size_of::<BufRingEntry>()).cast::<BufRingEntry>();
         // SAFETY: the entry lies within the ring, is aligned, and belongs to us until the tail passes it.

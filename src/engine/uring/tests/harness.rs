@@ -4,7 +4,7 @@
 //! what comes until a time; a run that does not end fails with a message.
 
 use std::net::UdpSocket;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Weak, mpsc};
 use std::time::Duration;
 
@@ -63,14 +63,17 @@ pub struct Seen {
     pub received: AtomicUsize,
     pub ended: AtomicUsize,
     pub closed: AtomicUsize,
+    /// The thread that it runs on; 0: it has not begun.
+    pub thread: AtomicU64,
     stop: AtomicBool,
 }
 
-/// Sends every datagram back to where it came from, and closes a socket on one that says so.
+/// Sends every datagram back to where it came from, or away on one that says so; closes a socket on one
+/// that says so.
 #[derive(Default)]
 pub struct Echo {
     pub sockets: Vec<(SocketId, Arc<Socket>)>,
-    /// Where everything goes instead.
+    /// Where `away` goes.
     pub to: Option<SocketAddr>,
     /// The first batch waits for a word from here.
     pub gate: Option<mpsc::Receiver<()>>,
@@ -78,6 +81,8 @@ pub struct Echo {
     pub sent: usize,
     pub failed: Vec<i32>,
     pub no_buffer: usize,
+    /// Who sent last.
+    pub from: Option<SocketAddr>,
     pub closed: Vec<SocketId>,
     pub seen: Arc<Seen>,
 }
@@ -100,6 +105,8 @@ impl Echo {
 
 impl<'m> Shard<Engine<'m>> for Echo {
     fn begin(&mut self, io: &mut Engine<'m>, _: Now) {
+        // SAFETY: asks for this thread's own name.
+        self.seen.thread.store(unsafe { libc::pthread_self() }, Ordering::Relaxed);
         for (id, socket) in self.sockets.drain(..) {
             io.open(id, &socket);
         }
@@ -113,6 +120,7 @@ impl<'m> Shard<Engine<'m>> for Echo {
             Event::Datagram { on, from, bytes, truncated } => {
                 self.seen.received.fetch_add(1, Ordering::Relaxed);
                 self.truncated += usize::from(truncated);
+                self.from = Some(from);
                 if bytes == b"close" {
                     return io.close(on);
                 }
@@ -121,7 +129,8 @@ impl<'m> Shard<Engine<'m>> for Echo {
                     return;
                 };
                 tx.as_mut()[..bytes.len()].copy_from_slice(bytes);
-                io.send(tx, bytes.len(), on, self.to.unwrap_or(from), 7);
+                let to = if bytes == b"away" { self.to } else { None };
+                io.send(tx, bytes.len(), on, to.unwrap_or(from), 7);
             }
             Event::Sent { cookie } => {
                 assert_eq!(cookie, 7);
@@ -159,6 +168,14 @@ impl Talk {
             assert!(Instant::now() < deadline, "the shard has not seen in {STEP:?}: {what}");
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Interrupts what the shard's thread waits for.
+    pub fn interrupt(&self) {
+        self.until("its thread", |seen| seen.thread.load(Ordering::Relaxed) != 0);
+        // SAFETY: the thread runs until `self` is dropped; the caller has a handler for the signal.
+        let done = unsafe { libc::pthread_kill(self.seen.thread.load(Ordering::Relaxed), libc::SIGUSR1) };
+        assert_eq!(done, 0);
     }
 
     pub fn until_received(&self, count: usize) {
@@ -220,13 +237,17 @@ pub fn run_with(
     }
 }
 
-/// Somebody who sends to [`OWN`].
+/// Somebody who sends to a shard and waits for answers.
 pub struct Client(UdpSocket);
 
 impl Client {
     pub fn new() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(OWN).unwrap();
+        Self::between("127.0.0.1:0", OWN)
+    }
+
+    pub fn between(own: &str, to: &str) -> Self {
+        let socket = UdpSocket::bind(own).unwrap();
+        socket.connect(to).unwrap();
         socket.set_read_timeout(Some(STEP)).unwrap();
         Self(socket)
     }
