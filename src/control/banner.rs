@@ -53,6 +53,12 @@ impl Banner<'_> {
         } else {
             self.to_string().lines().for_each(|line| tracing::info!("{line}"));
         }
+        if !self.too_small().is_empty() {
+            tracing::warn!(
+                "the sockets' buffers are smaller than wanted, and a burst that does not fit is lost: {}",
+                self.buffers_in_words()
+            );
+        }
     }
 }
 
@@ -94,13 +100,21 @@ impl Banner<'_> {
     fn buffers_in_words(&self) -> String {
         let (receive, send) = self.buffers;
         let wanted = self.plan.engine.socket_buffer_bytes;
-        let granted = format!("receive {}, send {}", size(receive), size(send));
-        if receive < wanted || send < wanted {
-            let limit = if receive < wanted { "net.core.rmem_max" } else { "net.core.wmem_max" };
-            format!("{granted}; {} wanted: sysctl -w {limit}={wanted}", size(wanted))
-        } else {
-            granted
+        let mut text = format!("receive {}, send {}", size(receive), size(send));
+        let limits = self.too_small();
+        if !limits.is_empty() {
+            text += &format!("; {} wanted: sysctl -w", size(wanted));
+            limits.iter().for_each(|limit| text += &format!(" {limit}={wanted}"));
         }
+        text
+    }
+
+    /// The sysctls that keep the buffers from what is wanted.
+    fn too_small(&self) -> Vec<&'static str> {
+        let (receive, send) = self.buffers;
+        let wanted = self.plan.engine.socket_buffer_bytes;
+        let limits = [(receive, "net.core.rmem_max"), (send, "net.core.wmem_max")];
+        limits.into_iter().filter(|(granted, _)| *granted < wanted).map(|(_, limit)| limit).collect()
     }
 }
 
@@ -185,5 +199,11 @@ mod tests {
             admin: Some("127.0.0.1:9060".parse().unwrap()),
         };
         insta::assert_snapshot!(banner);
+        let both = Banner { buffers: (212_992, 212_992), ..banner };
+        let words = "receive 208 KiB, send 208 KiB; 8.0 MiB wanted: sysctl -w net.core.rmem_max=8388608 \
+                     net.core.wmem_max=8388608";
+        assert_eq!(both.buffers_in_words(), words);
+        let enough = Banner { buffers: (8 << 20, 8 << 20), ..both };
+        assert!(enough.too_small().is_empty());
     }
 }
