@@ -40,6 +40,7 @@ impl Mapping {
     ///
     /// # Panics
     /// They do not lie within the mapping: a defect of the engine.
+    #[inline]
     pub fn at(&self, offset: usize, len: usize) -> *mut u8 {
         assert!(offset <= self.bytes && len <= self.bytes - offset);
         // SAFETY: the offset lies within the mapping.

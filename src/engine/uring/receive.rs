@@ -5,13 +5,17 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::IoUring;
-use io_uring::types::{BufRingEntry, RecvMsgOut};
+use io_uring::types::BufRingEntry;
 
 use super::address;
 use super::memory::Mapping;
 
 /// The only buffer group.
 pub const GROUP: u16 = 0;
+
+/// Bytes of `io_uring_recvmsg_out`, which stands before a datagram's source, which stands before the
+/// datagram itself.
+const OUT_BYTES: usize = 16;
 
 /// The pool, as a ring that is shared with the kernel.
 pub struct Receive {
@@ -39,8 +43,7 @@ impl Receive {
     /// Maps a pool of `count` buffers, a power of two, for datagrams of so many bytes, and gives all of
     /// it to the kernel.
     pub fn new(uring: &IoUring, count: u16, message_bytes: usize) -> io::Result<Self> {
-        // `io_uring_recvmsg_out`, the source's address, the datagram.
-        let buffer_bytes = 16 + address::BYTES + message_bytes;
+        let buffer_bytes = OUT_BYTES + address::BYTES + message_bytes;
         // Not a multiple of a large power of two, so that datagrams do not all land on the same sets of
         // the cache.
         let stride = buffer_bytes.next_multiple_of(64) + 64;
@@ -75,21 +78,18 @@ impl Receive {
     ///
     /// # Safety
     /// The kernel has filled this buffer, and it is given back only after the last use of the result.
+    #[inline]
     pub unsafe fn read<'b>(&self, buffer: u16, len: usize) -> Option<Datagram<'b>> {
         let len = len.min(self.buffer_bytes);
-        let start = self.buffers.at(usize::from(buffer & self.mask) * self.stride, len);
+        let start = self.buffers.at(usize::from(buffer & self.mask) * self.stride, self.buffer_bytes);
         // SAFETY: the memory lies within the pool, is initialised (mapped zero, then written by the
         // kernel), and is written by nobody until the buffer is given back, which the caller vouches for.
-        let bytes: &'b [u8] = unsafe { std::slice::from_raw_parts(start, len) };
-        // SAFETY: written once by `new`, before the kernel knew it; only read since.
-        let header = unsafe { &*self.header() };
-        let out = RecvMsgOut::parse(bytes, header).ok()?;
-        let from = address::read(out.name_data())?;
-        let truncated = out.is_payload_truncated();
-        let payload = out.payload_data();
-        // The same bytes, for as long as the buffer and not only as long as `out`.
-        let at = payload.as_ptr().addr() - bytes.as_ptr().addr();
-        Some(Datagram { from, bytes: &bytes[at..at + payload.len()], truncated })
+        let written: &'b [u8] = unsafe { std::slice::from_raw_parts(start, len) };
+        let (out, rest) = written.split_first_chunk::<OUT_BYTES>()?;
+        let (from, bytes) = rest.split_at_checked(address::BYTES)?;
+        // struct io_uring_recvmsg_out { u32 namelen, controllen, payloadlen, flags }
+        let flags = i32::from_ne_bytes([out[12], out[13], out[14], out[15]]);
+        Some(Datagram { from: address::read(from)?, bytes, truncated: flags & libc::MSG_TRUNC != 0 })
     }
 
     /// Returns a buffer; the kernel sees it after [`Self::publish`].

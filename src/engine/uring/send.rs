@@ -24,7 +24,7 @@ const RECORD_BYTES: usize = size_of::<Record>();
 /// A page more than a message and its record, and one line of the cache: neighbours differ in their sets.
 const STRIDE: usize = RECORD_BYTES + (MESSAGE_BYTES + 1) + 4096 + 64;
 
-const _: () = assert!(RECORD_BYTES == 64 && STRIDE % align_of::<Record>() == 0);
+const _: () = assert!(RECORD_BYTES == 64 && STRIDE.is_multiple_of(align_of::<Record>()));
 
 /// A send buffer that the shard holds. Goes back by [`crate::engine::Io::send`] or
 /// [`crate::engine::Io::discard`]; one that is dropped instead is lost to the pool.

@@ -264,6 +264,21 @@ impl Client {
         Some(buffer)
     }
 
+    /// Sends the same again and again until an answer comes: a new interface loses what comes too early.
+    pub fn insist(&self, bytes: &[u8]) {
+        self.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let deadline = Instant::now() + STEP;
+        loop {
+            // A socket that is not there yet is told by ICMP to the next call.
+            let _ = self.0.send(bytes);
+            if self.receive().is_some() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "no answer in {STEP:?}");
+        }
+        self.0.set_read_timeout(Some(STEP)).unwrap();
+    }
+
     /// Takes datagrams until there were so many, but for those that the kernel says it dropped.
     pub fn receive_all(&self, count: usize) {
         let mut heard = 0;
