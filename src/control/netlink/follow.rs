@@ -38,15 +38,18 @@ const RETRY: Duration = Duration::from_millis(100);
 
 /// Follows the kernel: a new [`Fib`] after any change of links, addresses, rules, routes, nexthops.
 ///
-/// ```ignore
-/// let (mut follower, fib) = Follower::start()?;   // on the control thread, inside its runtime
+/// ```no_run
+/// # use viaduct::control::netlink::{Error, Follower};
+/// # async fn follow(publish: impl Fn(std::sync::Arc<viaduct::fib::Fib>)) -> Result<(), Error> {
+/// let (mut follower, fib) = Follower::start()?; // on the control thread, inside its runtime
 /// publish(fib);
 /// loop {
 ///     match follower.next().await {
 ///         Ok(fib) => publish(fib),
-///         Err(error) => warn(error),              // the old snapshot stays; `next` tries again
+///         Err(error) => eprintln!("{error}"), // the old snapshot stays; `next` tries again
 ///     }
 /// }
+/// # }
 /// ```
 ///
 /// Sees the network namespace of the thread that started it.
