@@ -3,7 +3,6 @@
 mod answers;
 mod dialogs;
 mod forwarding;
-mod properties;
 mod responses;
 mod routing;
 mod transactions;
