@@ -160,7 +160,7 @@ impl Hop<'_> {
         if uri == sent_uri {
             assert!(received.ends_with(&sent), "Route values are kept from the end");
             let cut = &received[..received.len() - sent.len()];
-            assert!(cut.iter().all(|route| names_us(route)), "{cut:?} does not name us");
+            assert!(cut.iter().all(|route| is_ours(route)), "not ours: {}", cut.concat().escape_ascii());
             return;
         }
         let parsed = Uri::request(sent_uri).expect("a Request-URI");
@@ -225,16 +225,23 @@ impl Hop<'_> {
         for name in [HeaderName::Route, HeaderName::From, HeaderName::To, HeaderName::CallId] {
             cancel.extend(lines(&self.received, name).concat());
         }
+        // A rule reads it.
+        let read = self.received.named(b"X-Trunk").map(|line| self.received.text(line.line));
+        read.for_each(|line| cancel.extend_from_slice(line));
         cancel.extend_from_slice(b"\r\n");
         let mut out = vec![0; MESSAGE_BYTES];
-        let outcome = host.handle(&Incoming { bytes: &cancel, ..*self.incoming }, &mut out);
-        let Outcome::Forward { decision, len } = outcome else { panic!("CANCEL: {outcome:?}") };
-        assert_eq!(decision.next_hop, self.decision.next_hop);
-        assert_eq!(decision.egress.listener, self.decision.egress.listener);
-        let mut index = [HeaderLine::EMPTY; 200];
-        let sent = parse(&out[..len], &mut index).expect("a CANCEL");
-        let branch = |message| Via::parse(texts(message, HeaderName::Via)[0]).expect("ours").branch();
-        assert_eq!(branch(&sent), branch(&self.sent));
+        for restarted in [false, true] {
+            if restarted {
+                host.restart();
+            }
+            let outcome = host.handle(&Incoming { bytes: &cancel, ..*self.incoming }, &mut out);
+            let Outcome::Forward { decision, len } = outcome else { panic!("CANCEL: {outcome:?}") };
+            assert_eq!(decision.next_hop, self.decision.next_hop);
+            assert_eq!(decision.egress.listener, self.decision.egress.listener);
+            let mut index = [HeaderLine::EMPTY; 200];
+            let sent = parse(&out[..len], &mut index).expect("a CANCEL");
+            assert_eq!(branch_of(&sent), branch_of(&self.sent));
+        }
     }
 
     /// The next hop answers: exactly our Via goes, and what is left goes back to where the request came from,
@@ -324,6 +331,11 @@ impl Hop<'_> {
     }
 }
 
+fn branch_of<'m>(message: &Message<'m>) -> &'m [u8] {
+    let via = Via::parse(texts(message, HeaderName::Via)[0]).expect("ours");
+    via.branch().expect("a branch")
+}
+
 /// A BYE within the dialog of `request`; `target` and `routes` in angle brackets.
 fn bye(request: &Message<'_>, (from, to): (&[u8], &[u8]), target: &[u8], routes: &[&[u8]]) -> Vec<u8> {
     let parts: [&[u8]; 11] = [
@@ -342,9 +354,11 @@ fn bye(request: &Message<'_>, (from, to): (&[u8], &[u8]), target: &[u8], routes:
     parts.concat()
 }
 
-fn names_us(route: &[u8]) -> bool {
+/// A token says so whatever its host has become.
+fn is_ours(route: &[u8]) -> bool {
     let text = String::from_utf8_lossy(route).to_ascii_lowercase();
-    host::OUR_NAMES.iter().any(|name| text.contains(name))
+    let user = NameAddr::route(route).ok().and_then(|route| route.uri.user);
+    user.is_some_and(RecordRoute::looks_like) || host::OUR_NAMES.iter().any(|name| text.contains(name))
 }
 
 /// Such an address means something with its link only, and a URI cannot say that.

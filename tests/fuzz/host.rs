@@ -65,7 +65,7 @@ to = "sip:10.0.1.102:5060"
 
 [[route]]
 name = "unrecorded"
-when = { ruri_user = "^unrecorded$" }
+when = { method = ["INVITE"], ruri_user = "^unrecorded$" }
 to = "request-uri"
 record_route = false
 

@@ -22,7 +22,7 @@ use viaduct::egress::Reason;
 use viaduct::proxy::Outcome;
 
 /// How many mutated messages a target gets.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 5_000;
 
 /// A committed message, and its name.
 struct Example {
