@@ -30,6 +30,7 @@ use std::time::Instant;
 use io_uring::squeue::Flags;
 use io_uring::types::{Fd, Fixed};
 use io_uring::{cqueue, opcode};
+use nix::sys::resource::{Resource, getrlimit};
 
 pub use probe::{Kernel, Missing, probe};
 pub use send::Tx;
@@ -86,6 +87,13 @@ impl Sizes {
 
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 
+/// Places for sockets: the kernel refuses a table of more files than the process may have open, and a
+/// process cannot have more sockets than that either. Numbers are given from the lowest on.
+fn places() -> u16 {
+    let may_open = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    ENGINE_SOCKETS.min(u16::try_from(may_open).unwrap_or(u16::MAX))
+}
+
 /// A shard's ring with its memory. Everything but [`Waker`] stays on the thread that made it.
 pub struct Engine<'m> {
     ring: Ring<'m>,
@@ -116,7 +124,8 @@ impl<'m> Engine<'m> {
     }
 
     fn with(sizes: Sizes, metrics: &'m EngineMetrics) -> io::Result<Self> {
-        let ring = Ring::new(&sizes, ENGINE_SOCKETS, metrics)?;
+        let places = places();
+        let ring = Ring::new(&sizes, places, metrics)?;
         let receive = Receive::new(ring.io(), sizes.receive_buffers, sizes.message_bytes)?;
         metrics.receive_buffers.set(sizes.receive_buffers.into());
         metrics.send_buffers.set(sizes.send_buffers.into());
@@ -127,7 +136,7 @@ impl<'m> Engine<'m> {
             sends: Sends::new(sizes.send_buffers)?,
             wake_count: Mapping::new(size_of::<u64>())?,
             waker: Waker::new()?,
-            slots: Slots::new(ENGINE_SOCKETS),
+            slots: Slots::new(places),
             refused: Vec::new(),
             queued: Vec::with_capacity(sizes.send_buffers.into()),
             ready: VecDeque::with_capacity(sizes.completions as usize),

@@ -12,11 +12,12 @@ use harness::{BURST, Client, Echo, OWN, STEP, inside, listener, open, run, run_w
 
 #[test]
 fn every_datagram_comes_back() {
+    const ROUNDS: usize = 100;
     inside(|| {
         let socket = open(OWN);
         let (echo, metrics) = run(Echo::on(&socket), |talk| {
             let client = Client::new();
-            for round in 1..=300 {
+            for round in 1..=ROUNDS {
                 for number in 0..BURST {
                     client.send(&[round as u8, number as u8]);
                 }
@@ -24,7 +25,7 @@ fn every_datagram_comes_back() {
                 client.receive_all(BURST);
             }
         });
-        assert_eq!(echo.received() + socket.drops() as usize, 300 * BURST);
+        assert_eq!(echo.received() + socket.drops() as usize, ROUNDS * BURST);
         assert_eq!((echo.sent, echo.failed.len()), (echo.received(), 0));
         assert_eq!(metrics.receive_restarts.get(), 0);
     });
@@ -142,6 +143,45 @@ fn a_socket_is_drained_before_it_is_closed() {
         assert_eq!(echo.closed, [SocketId(0)]);
         assert_eq!(echo.received(), BURST + 2);
         echo.assert_accounted();
+    });
+}
+
+#[test]
+fn what_a_closing_socket_had_received_is_handled_to_the_last() {
+    let sizes = Sizes { receive_buffers: 8, ..Sizes::DEFAULT };
+    inside(move || {
+        let (go, gate) = mpsc::channel();
+        let echo = Echo { gate: Some(gate), ..Echo::on(&open(OWN)) };
+        let (echo, _) = run_with(sizes, echo, move |talk| {
+            let client = Client::new();
+            // The first receive takes eight of these and ends; the rest is behind the one that closes.
+            client.send(b"close");
+            for _ in 1..BURST {
+                client.send(b"x");
+            }
+            go.send(()).unwrap();
+            talk.until_closed(1);
+            client.receive_all(BURST - 1);
+            talk.until_ended(BURST - 1);
+        });
+        assert_eq!((echo.received(), echo.sent), (BURST, BURST - 1));
+        echo.assert_accounted();
+    });
+}
+
+#[test]
+fn a_socket_without_a_place_is_refused_and_the_others_are_served() {
+    inside(|| {
+        let nowhere = SocketId(ENGINE_SOCKETS);
+        let sockets = vec![(nowhere, open("127.0.0.1:5070")), (SocketId(0), open(OWN))];
+        let (echo, _) = run(Echo { sockets, ..Echo::default() }, |talk| {
+            talk.until_closed(1);
+            let client = Client::new();
+            client.send(b"x");
+            client.receive_all(1);
+            talk.until_ended(1);
+        });
+        assert_eq!((echo.sent, &echo.closed[..]), (1, &[nowhere][..]));
     });
 }
 
