@@ -56,8 +56,9 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if !self.keep {
-            // SAFETY: the mapping was made by `new` with this length. Its owner has made sure that neither
-            // the kernel nor a buffer that was handed out refers to it, or else has called `keep`.
+            // SAFETY: the mapping was made by `new` with this length. Its owner has called `keep` unless all
+            // operations of the kernel that write to it or read from it have ended, or none has begun, and
+            // no buffer of it is out.
             unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
         }
     }

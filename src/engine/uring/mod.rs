@@ -211,7 +211,7 @@ impl<'m> Engine<'m> {
         for completion in self.ring.completions() {
             if completion.is(Kind::Send) {
                 // Only failures are told.
-                self.sends.fail(completion.number(), -completion.result);
+                self.sends.fail(completion.number(), completion.result.min(0).saturating_neg());
             } else {
                 self.ready.push_back(completion);
             }
