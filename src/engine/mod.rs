@@ -31,7 +31,8 @@ pub trait Io {
     fn send(&mut self, tx: Self::Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u32);
     /// Gives a send buffer back unused.
     fn discard(&mut self, tx: Self::Tx);
-    /// Begins to receive on a socket and makes it ready to send from at once.
+    /// Begins to receive on a socket and makes it ready to send from at once. Where that cannot be, it
+    /// says [`Event::Closed`]; a number that is in use stays whose it is.
     fn open(&mut self, id: SocketId, source: &Self::Source);
     /// Reads the socket until it is empty (its datagrams still come as events), then closes it and
     /// says [`Event::Closed`].

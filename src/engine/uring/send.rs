@@ -121,6 +121,9 @@ impl Sends {
 
     /// Leaves the memory to the process where the shard still holds a buffer.
     pub fn keep_if_held(&mut self) {
+        if self.used() == 0 {
+            return;
+        }
         let under_way = (0..self.count).filter(|number| self.record(*number).under_way).count();
         if self.used() > under_way {
             self.buffers.keep();

@@ -188,6 +188,10 @@ impl Talk {
         self.until(&what, |seen| seen.ended.load(Ordering::Relaxed) + self.drops() >= count);
     }
 
+    pub fn any_closed(&self) -> bool {
+        self.seen.closed.load(Ordering::Relaxed) > 0
+    }
+
     pub fn until_closed(&self, count: usize) {
         self.until(&format!("{count} sockets closed"), |seen| seen.closed.load(Ordering::Relaxed) >= count);
     }
@@ -256,6 +260,12 @@ impl Client {
         self.0.send(bytes).unwrap();
     }
 
+    /// Sends to whoever may be there.
+    pub fn throw(&self, bytes: &[u8]) {
+        // A socket that is not there is told by ICMP to the next call.
+        let _ = self.0.send(bytes);
+    }
+
     /// The next datagram; `None`: nothing came in time.
     pub fn receive(&self) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 70_000];
@@ -269,8 +279,7 @@ impl Client {
         self.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let deadline = Instant::now() + STEP;
         loop {
-            // A socket that is not there yet is told by ICMP to the next call.
-            let _ = self.0.send(bytes);
+            self.throw(bytes);
             if self.receive().is_some() {
                 break;
             }

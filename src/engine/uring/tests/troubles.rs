@@ -52,6 +52,26 @@ fn a_full_send_buffer_costs_what_does_not_fit_and_no_other_socket_anything() {
 }
 
 #[test]
+fn a_flood_does_not_keep_a_socket_from_closing() {
+    inside(|| {
+        let (echo, _) = run(Echo::on(&open(OWN)), |talk| {
+            let client = Client::new();
+            (0..BURST).for_each(|_| client.throw(b"x"));
+            talk.until_received(1);
+            let begun = Instant::now();
+            client.throw(b"close");
+            while !talk.any_closed() {
+                // One that is lost in the flood is said again.
+                client.throw(b"close");
+                (0..BURST).for_each(|_| client.throw(b"x"));
+                assert!(begun.elapsed() < STEP, "still open");
+            }
+        });
+        assert_eq!(echo.closed, [SocketId(0)]);
+    });
+}
+
+#[test]
 fn all_send_buffers_in_use_is_told_and_the_next_are_served() {
     let sizes = Sizes { send_buffers: 4, ..Sizes::DEFAULT };
     inside(move || {
