@@ -1,6 +1,7 @@
 //! The messages of RFC 4475 and RFC 5118: which of them break a rule of the grammar, and which rule.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use sip_parser::{
@@ -75,7 +76,9 @@ const BROKEN: &[(&str, Rule)] = &[
 fn torture_messages_break_the_rules_they_are_meant_to_break() {
     let folder = folder();
     if !folder.exists() {
-        println!("SKIPPED: {} is absent", folder.display());
+        // Past the test harness's capture: whoever ran the tests has to see it.
+        let text = format!("\nSKIPPED: conformance of the parser: no {}\n", folder.display());
+        std::io::stderr().write_all(text.as_bytes()).unwrap();
         return;
     }
     let mut wrong = Vec::new();
