@@ -36,6 +36,7 @@ pub mod drop_reason;
 pub mod egress;
 pub mod engine;
 pub mod fib;
+pub mod hardware;
 pub mod limits;
 pub mod metrics;
 pub mod net;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
+use crate::hardware;
 use crate::limits::PIN_WAYS;
 use crate::net::{NextHop, Now, Transport, canonical};
 use crate::token::{KeyId, TransactionKey};
@@ -142,11 +143,20 @@ impl Pins {
     pub fn new(sets: usize) -> Self {
         let sets = sets.next_power_of_two();
         let empty = Tags { fingerprints: [0; PIN_WAYS], stamps: [Stamp(0); PIN_WAYS] };
-        Self {
-            tags: vec![empty; sets].into_boxed_slice(),
-            pins: vec![[Packed::default(); PIN_WAYS]; sets].into_boxed_slice(),
-            evicted: 0,
-            used: 0,
+        let tags = vec![empty; sets].into_boxed_slice();
+        let pins = vec![[Packed::default(); PIN_WAYS]; sets].into_boxed_slice();
+        hardware::huge_pages(&tags);
+        hardware::huge_pages(&pins);
+        Self { tags, pins, evicted: 0, used: 0 }
+    }
+
+    /// Tells that this transaction will be looked for, whatever its inputs
+    /// ([`TransactionKey::bound_to`]): the table is larger than the caches.
+    pub fn expect(&self, key: &TransactionKey) {
+        let (set, _) = self.place(key);
+        if let (Some(tags), Some([first, ..])) = (self.tags.get(set), self.pins.get(set)) {
+            hardware::prefetch(tags);
+            hardware::prefetch(first);
         }
     }
 

@@ -56,6 +56,7 @@ pub(super) fn forward(
 ) -> Result<Outcome, Stop> {
     let request = Request::new(message, incoming)?;
     let key = TransactionKey::new(&work.secret, &request.transaction());
+    work.pins.expect(&key);
     // RFC 3261 §8.2.7: "A stateless UAS MUST ignore ACK requests." The ACK to an answer of ours carries
     // our To tag for this very transaction.
     if request.is_ack() && request.to.tag().is_some_and(|tag| ToTag::verify(&snapshot.keys, &key, tag)) {

@@ -93,9 +93,10 @@ impl TransactionKey {
     }
 
     /// The same transaction under these decision inputs ([`super::Inputs::hash`]): what pins go by, so
-    /// that nobody gets another request past the rules by giving it an earlier one's branch.
+    /// that nobody gets another request past the rules by giving it an earlier one's branch. The lower half
+    /// of `strong` stays as it is, so that a pin's place is known before the inputs are.
     pub const fn bound_to(&self, inputs: u128) -> Self {
-        Self { plain: self.plain, strong: self.strong ^ inputs }
+        Self { plain: self.plain, strong: self.strong ^ (inputs >> 64 << 64) }
     }
 
     /// Which of `shards` shards owns the transaction: `(plain >> 32) * shards >> 32`.
