@@ -119,14 +119,22 @@ const fn pack(name: &[u8]) -> Packed {
     (lower(u128::from_le_bytes(low)), lower(u128::from_le_bytes(high)) as u32)
 }
 
+/// The first bytes of sixteen: none, one, two …
+static FIRST: [u128; 17] = {
+    let mut masks = [0; 17];
+    let mut len = 1;
+    while len <= 16 {
+        masks[len] = u128::MAX >> (128 - 8 * len);
+        len += 1;
+    }
+    masks
+};
+
 /// The same of a name at the beginning of a longer text, for which one load is enough.
 #[inline]
 fn pack_from(text: &[u8], len: usize) -> Packed {
     match text.first_chunk() {
-        Some(chunk) if len <= 16 => {
-            let beyond = 128 - 8 * len as u32;
-            (lower(u128::from_le_bytes(*chunk)) << beyond >> beyond, 0)
-        }
+        Some(chunk) if len <= 16 => (lower(u128::from_le_bytes(*chunk) & FIRST[len]), 0),
         _ => pack(&text[..len]),
     }
 }

@@ -70,8 +70,10 @@ impl RecordRoutes<'_> {
             // "The URI placed in the Record-Route header field value MUST be a SIP or SIPS URI. This URI
             // MUST contain an lr parameter"; "If the Request-URI contains a SIPS URI, […] the URI placed
             // into the Record-Route header field MUST be a SIPS URI."
-            ink.put(b"Record-Route: <");
-            ink.put(if self.sips { b"sips:".as_slice() } else { b"sip:" });
+            match self.sips {
+                true => ink.put(b"Record-Route: <sips:"),
+                false => ink.put(b"Record-Route: <sip:"),
+            }
             ink.put(&token);
             ink.put(b"@");
             ink.put(text.as_bytes());

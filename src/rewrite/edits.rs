@@ -170,7 +170,8 @@ pub struct Ink<'a> {
 }
 
 impl Sink for Ink<'_> {
-    #[inline]
+    // Most texts are short and of a length that the compiler knows: then a copy is a few moves.
+    #[inline(always)]
     fn put(&mut self, text: &[u8]) {
         let edits = &mut *self.edits;
         let end = edits.inked.saturating_add(text.len());

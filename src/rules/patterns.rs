@@ -92,7 +92,9 @@ impl Scanned {
 
     /// The patterns that were found, ascending.
     pub fn found(&self) -> impl Iterator<Item = usize> + '_ {
-        self.found.iter().map(|pattern| pattern.as_usize())
+        // Mostly none: no need to look at each pattern's place.
+        let any = (!self.found.is_empty()).then(|| self.found.iter());
+        any.into_iter().flatten().map(|pattern| pattern.as_usize())
     }
 
     pub fn has(&self, pattern: usize) -> bool {

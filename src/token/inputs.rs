@@ -1,9 +1,10 @@
 //! What a decision was made from, reduced to a hash: for loop detection and for pins.
 
-use siphasher::sip128::SipHasher13;
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::base32;
-use super::gathered::Gathered;
 use super::transaction::TransactionSecret;
 
 /// Length of [`loop_mark`] in bytes.
@@ -16,8 +17,8 @@ pub const LOOP_MARK_LEN: usize = base32::encoded_len(8);
 /// same bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
-    gathered: Gathered<SipHasher13>,
-    lengths: [u32; BLOCK],
+    hasher: SipHasher13,
+    lengths: [[u8; 4]; BLOCK],
     count: usize,
 }
 
@@ -27,29 +28,31 @@ const BLOCK: usize = 16;
 impl Inputs {
     /// Nothing hashed yet.
     pub fn new(secret: &TransactionSecret) -> Self {
-        let mut gathered = Gathered::new(secret.hasher());
+        let mut hasher = secret.hasher();
         // What is hashed for a transaction begins with another number.
-        gathered.add(&u64::MAX.to_le_bytes());
-        Self { gathered, lengths: [0; BLOCK], count: 0 }
+        hasher.write_u64(u64::MAX);
+        Self { hasher, lengths: [[0; 4]; BLOCK], count: 0 }
     }
 
     /// Adds one input; its length is part of it.
     #[inline]
     pub fn add(&mut self, input: &[u8]) {
-        self.gathered.add(input);
-        self.lengths[self.count % BLOCK] = input.len() as u32;
+        self.hasher.write(input);
+        self.lengths[self.count % BLOCK] = (input.len() as u32).to_le_bytes();
         self.count += 1;
         if self.count.is_multiple_of(BLOCK) {
-            add_lengths(&mut self.gathered, &self.lengths);
+            self.hasher.write(self.lengths.as_flattened());
         }
     }
 
     /// The hash of all inputs so far.
     pub fn hash(&self) -> u128 {
-        let mut gathered = self.gathered;
-        add_lengths(&mut gathered, &self.lengths[..self.count % BLOCK]);
-        gathered.add(&(self.count as u64).to_le_bytes());
-        gathered.hash().as_u128()
+        let used = self.count % BLOCK;
+        let mut lengths = self.lengths;
+        lengths[used] = (self.count as u32).to_le_bytes();
+        let mut hasher = self.hasher;
+        hasher.write(lengths[..=used].as_flattened());
+        hasher.finish128().as_u128()
     }
 }
 
@@ -58,12 +61,6 @@ pub fn loop_mark(hash: u128) -> [u8; LOOP_MARK_LEN] {
     let mut text = [0; LOOP_MARK_LEN];
     base32::encode(&(hash as u64).to_be_bytes(), &mut text);
     text
-}
-
-fn add_lengths(gathered: &mut Gathered<SipHasher13>, lengths: &[u32]) {
-    for length in lengths {
-        gathered.add(&length.to_le_bytes());
-    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,6 @@
 mod base32;
 mod branch;
 mod file;
-mod gathered;
 mod inputs;
 mod joined;
 mod keys;

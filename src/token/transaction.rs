@@ -1,10 +1,9 @@
 //! What tells one transaction from all others, reduced to two hashes.
 
 use std::fmt;
+use std::hash::Hasher;
 
-use siphasher::sip128::SipHasher13;
-
-use super::gathered::Gathered;
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// The parts of a request that are the same in its retransmissions, in its CANCEL and in the ACK for
 /// its non-2xx answer, and in nothing else (RFC 3261 §16.11, §17.2.3).
@@ -68,28 +67,28 @@ pub struct TransactionKey {
 impl TransactionKey {
     /// Hashes the parts.
     pub fn new(secret: &TransactionSecret, transaction: &Transaction<'_>) -> Self {
-        let mut strong = Gathered::new(secret.0);
+        let mut strong = secret.0;
         let mut plain = Plain::new();
         // The lengths of all parts but the last come first, so that no byte can move between parts, and
         // before them the form.
         match *transaction {
             Transaction::Rfc3261 { branch, sent_by } => {
-                strong.add(&(1 << 32 | len(branch)).to_le_bytes());
+                strong.write_u64(1 << 32 | len(branch));
                 for part in [branch, sent_by] {
-                    strong.add(part);
+                    strong.write(part);
                     plain.write(part);
                 }
             }
             Transaction::Rfc2543 { via, from_tag, call_id, cseq, request_uri } => {
-                strong.add(&(2 << 32 | len(via)).to_le_bytes());
-                strong.add(&(len(from_tag) << 32 | len(call_id)).to_le_bytes());
+                strong.write_u64(2 << 32 | len(via));
+                strong.write_u64(len(from_tag) << 32 | len(call_id));
                 for part in [&cseq.to_be_bytes(), via, from_tag, call_id, request_uri] {
-                    strong.add(part);
+                    strong.write(part);
                     plain.write(part);
                 }
             }
         }
-        Self { plain: plain.finish(), strong: strong.hash().as_u128() }
+        Self { plain: plain.finish(), strong: strong.finish128().as_u128() }
     }
 
     /// The same transaction under these decision inputs ([`super::Inputs::hash`]): what pins go by, so
