@@ -31,6 +31,7 @@ impl<'a> NameAddr<'a> {
     /// # Errors
     /// The first rule that it breaks: [`Rule::Quote`], [`Rule::DisplayName`], [`Rule::AngleBracket`],
     /// [`Rule::Parameter`], [`Rule::ParameterTwice`] or one of [`Uri::parse`].
+    #[inline(always)]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
         // A value that was indexed has no white space around it; one from elsewhere may have.
         let value = trim(text);

@@ -54,6 +54,7 @@ impl<'a> Uri<'a> {
     /// The first rule that it breaks: [`Rule::UriScheme`], [`Rule::UriCharacter`], [`Rule::UriUser`],
     /// [`Rule::Escape`], [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`], [`Rule::Parameter`],
     /// [`Rule::ParameterTwice`].
+    #[inline(always)]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
         match whole(text, Rule::UriCharacter, Self::read) {
             Ok(uri) => Ok(uri),

@@ -49,6 +49,7 @@ impl<'a> Via<'a> {
     /// # Errors
     /// [`Rule::Via`], [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`], [`Rule::Parameter`],
     /// [`Rule::ParameterTwice`], [`Rule::Quote`].
+    #[inline(always)]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
         whole(text, Rule::Via, Self::read)
     }
