@@ -158,7 +158,7 @@ impl<'a> Params<'a> {
     }
 
     /// Reads parameters as long as there is a `;`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read(input: &'a [u8], owner: Owner) -> Parsed<'a, Self> {
         let mut known = [Place::NOWHERE; PLACES];
         let mut rest = input;

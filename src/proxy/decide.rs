@@ -217,22 +217,25 @@ fn first_match(
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
 ) -> Option<RuleId> {
+    let matcher = &snapshot.plan.matcher;
+    let [ruri_read, from_read, to_read] = matcher.users_read();
     let [ruri, from, to] = &mut work.users;
+    let (ruri_user, from_user, to_user) = (pre.uri.user, request.from.uri.user, request.to.uri.user);
     let message = request.message;
     let facts = Facts {
         method: request.method_of_rules(),
         transport: snapshot.plan.listener(request.incoming.on).transport,
         listener: request.incoming.on,
         source: request.incoming.from.ip(),
-        ruri_user: plain_user(pre.uri.user.unwrap_or_default(), ruri),
+        ruri_user: plain_user(ruri_user.filter(|_| ruri_read).unwrap_or_default(), ruri),
         ruri_host: pre.uri.host_text,
-        from_user: plain_user(request.from.uri.user.unwrap_or_default(), from),
+        from_user: plain_user(from_user.filter(|_| from_read).unwrap_or_default(), from),
         from_host: request.from.uri.host_text,
-        to_user: plain_user(request.to.uri.user.unwrap_or_default(), to),
+        to_user: plain_user(to_user.filter(|_| to_read).unwrap_or_default(), to),
         to_host: request.to.uri.host_text,
         header: &|name, found| message.named(name.as_bytes()).any(|line| found(message.text(line.value))),
     };
-    snapshot.plan.matcher.first_match(&facts, &mut work.scratch)
+    matcher.first_match(&facts, &mut work.scratch)
 }
 
 /// Whether the request can form a dialog, or refresh one.

@@ -186,6 +186,12 @@ impl Matcher {
         None
     }
 
+    /// Which users any rule reads: of the Request-URI, From and To.
+    pub fn users_read(&self) -> [bool; 3] {
+        let [ruri, from, to] = [0, 1, 2].map(|field| self.patterns.get(field).is_some_and(|p| p.len() > 0));
+        [ruri || self.prefixes.is_asked(), from, to]
+    }
+
     /// The header names that any rule reads: what the loop mark has to cover (RFC 5393 §4.2.2).
     pub fn headers_read(&self) -> &[Box<str>] {
         &self.headers
