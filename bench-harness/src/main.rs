@@ -1,5 +1,6 @@
 //! Measures Viaduct against the floor that the kernel and the engine set.
 
+mod fib;
 mod load;
 mod measure;
 mod messages;
@@ -33,6 +34,7 @@ enum Command {
     Load(offer::Args),
     Ratio(ratio::Args),
     Overload(overload::Args),
+    Fib(fib::Args),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Load(args) => offer::execute(&args),
         Command::Ratio(args) => ratio::execute(&args),
         Command::Overload(args) => overload::execute(&args),
+        Command::Fib(args) => fib::execute(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

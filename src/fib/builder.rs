@@ -1,6 +1,6 @@
 //! Makes a [`Fib`] of what the kernel holds, or of what a test writes down.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::spec::{
     Action, Address, Family, Kind, Label, Link, Nexthop, NexthopBody, NexthopObject, Nexthops, Route, Rule,
     SCOPE_HOST, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN,
 };
-use super::table::{Alternative, Alternatives, Hop, Net, Table};
+use super::table::{Alternative, Hop, Lists, Net, Table};
 use super::{Fib, LOOPBACK, v4, v6};
 
 /// Collects links, addresses, rules and routes, each in the kernel's order, and builds a [`Fib`].
@@ -166,8 +166,8 @@ impl Builder {
         let sources4 = Sources4::new(&self.addresses, &links);
         let sources6 = Sources6::new(&self.addresses, std::mem::take(&mut self.labels), &links);
         let compiler = Compiler { links: &links, sources4: &sources4, nexthops: &self.nexthops };
-        let (tables4, tables6) = compiler.tables(std::mem::take(&mut self.routes));
-        let multipath = tables4.iter().any(|t| t.multipath) || tables6.iter().any(|t| t.multipath);
+        let ((tables4, lists4), (tables6, lists6)) = compiler.tables(std::mem::take(&mut self.routes));
+        let multipath = [lists4, lists6].iter().any(|lists| have_several_paths(lists));
         let family = |family| self.rules.iter().filter(move |rule| rule.family == family);
         let v4 = v4::World {
             merged: self.merged,
@@ -207,11 +207,14 @@ struct Compiler<'a> {
 /// The tables of one family.
 type Tables<P> = Vec<Arc<Table<P>>>;
 
+/// IPv4's and IPv6's tables, each with their lists.
+type Both = ((Tables<Ipv4Net>, Lists), (Tables<Ipv6Net>, Lists));
+
 /// Routes of one family by table and prefix.
 type Sorted<P> = BTreeMap<u32, BTreeMap<P, Vec<Alternative>>>;
 
 impl Compiler<'_> {
-    fn tables(&self, routes: Vec<Route>) -> (Tables<Ipv4Net>, Tables<Ipv6Net>) {
+    fn tables(&self, routes: Vec<Route>) -> Both {
         let (mut sorted4, mut sorted6) = (Sorted::new(), Sorted::new());
         for route in routes {
             // Viaduct's sockets send with TOS 0, and such routes are for other packets.
@@ -309,25 +312,30 @@ fn file<P: Net + Ord>(sorted: &mut Sorted<P>, table: u32, prefix: P, alternative
     sorted.entry(table).or_default().entry(prefix).or_default().push(alternative);
 }
 
-fn share<P: Net>(sorted: Sorted<P>) -> Tables<P> {
-    let mut shared: HashSet<Alternatives> = HashSet::new();
-    let mut share_one = |mut alternatives: Vec<Alternative>| {
+/// Some route has several paths.
+fn have_several_paths(lists: &Lists) -> bool {
+    lists.iter().flatten().any(|alternative| alternative.hops.len() > 1)
+}
+
+/// Tables of one family and the lists that they share; equal lists are one.
+fn share<P: Net>(sorted: Sorted<P>) -> (Tables<P>, Lists) {
+    let mut known: HashMap<Box<[Alternative]>, u32> = HashMap::new();
+    let mut number_of = |mut alternatives: Vec<Alternative>| {
         let from_len = |a: &Alternative| a.from.map_or(0, |from| from.prefix_len());
         alternatives.sort_by(|a, b| {
             from_len(b).cmp(&from_len(a)).then_with(|| a.from.cmp(&b.from)).then(a.metric.cmp(&b.metric))
         });
-        if let Some(known) = shared.get(alternatives.as_slice()) {
-            return known.clone();
-        }
-        let new: Alternatives = alternatives.into();
-        shared.insert(new.clone());
-        new
+        let next = known.len() as u32;
+        *known.entry(alternatives.into()).or_insert(next)
     };
-    sorted
-        .into_iter()
+    let numbered: Vec<(u32, Vec<(P, u32)>)> = (sorted.into_iter())
         .map(|(id, prefixes)| {
-            let routes = prefixes.into_iter().map(|(prefix, routes)| (prefix, share_one(routes)));
-            Arc::new(Table::new(id, routes.collect()))
+            (id, prefixes.into_iter().map(|(prefix, routes)| (prefix, number_of(routes))).collect())
         })
-        .collect()
+        .collect();
+    let mut by_number: Vec<_> = known.into_iter().collect();
+    by_number.sort_by_key(|&(_, number)| number);
+    let lists: Lists = by_number.into_iter().map(|(list, _)| list).collect();
+    let table = |(id, routes)| Arc::new(Table::new(id, routes, Arc::clone(&lists)));
+    (numbered.into_iter().map(table).collect(), lists)
 }

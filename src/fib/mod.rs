@@ -11,6 +11,7 @@ mod source;
 pub mod spec;
 mod table;
 mod trace;
+mod trie;
 mod v4;
 mod v6;
 mod words;

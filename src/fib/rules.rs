@@ -55,7 +55,7 @@ pub(super) enum Outcome<'a, P> {
 }
 
 /// The rules of one family in their order, with the tables that they name.
-pub(super) struct Rules<P> {
+pub(super) struct Rules<P: Net> {
     rules: Vec<Rule<P>>,
     tables: Vec<Arc<Table<P>>>,
 }
@@ -63,6 +63,8 @@ pub(super) struct Rules<P> {
 /// One rule, compiled.
 pub(super) struct Rule<P> {
     priority: u32,
+    /// It has no selector: every packet is meant.
+    plain: bool,
     spec_action: Action,
     not: bool,
     opaque: bool,
@@ -106,6 +108,9 @@ impl<P: Net> Rule<P> {
 
     /// `None`: it cannot be said, because the rule has an attribute that is not understood.
     fn matches(&self, flow: &Flow<P::Address>, links: &Links) -> Option<bool> {
+        if self.plain {
+            return Some(true);
+        }
         let described = self.describes(flow, links);
         if self.opaque && (described || self.not) {
             return None;
@@ -232,8 +237,11 @@ impl<P: Net> Rules<P> {
 fn compile<P: Net>(spec: &spec::Rule, target: Target, links: &Links) -> Rule<P> {
     let net = |net: Option<ipnet::IpNet>| net.filter(|net| net.prefix_len() > 0).and_then(P::of);
     let not_zero = |masked: Option<Masked>| masked.is_some_and(|masked| !masked.matches(0));
+    let selectors =
+        spec::Rule { suppress_prefix_len: None, suppress_group: None, find_source: false, ..spec.clone() };
     Rule {
         priority: spec.priority,
+        plain: selectors == spec::Rule::new(spec.family, spec.priority, spec.action),
         spec_action: spec.action,
         not: spec.not,
         opaque: spec.opaque,

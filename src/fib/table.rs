@@ -3,24 +3,33 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use prefix_trie::PrefixMap;
-
 use super::spec::Kind;
+use super::trie::{Around, Key, Trie};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// What the shared code needs of `Ipv4Net` and `Ipv6Net`.
-pub(super) trait Net: prefix_trie::Prefix + Copy {
+pub(super) trait Net: Copy + Eq + std::hash::Hash + Send + Sync {
     /// The family's address.
     type Address: Copy + Eq;
+    /// The same as a number.
+    type Key: Key;
     /// What `from` selectors see of a packet whose source is still open: IPv4 compares with 0.0.0.0,
     /// IPv6 never matches.
     const OPEN_SOURCE: Option<Self::Address>;
+    /// The address as a number.
+    fn address_key(address: Self::Address) -> Self::Key;
+    /// The network's address as a number.
+    fn key(&self) -> Self::Key;
+    /// How many bits it has.
+    fn prefix_len(&self) -> u8;
+    /// The other way round.
+    fn from_key(key: Self::Key, len: u8) -> Self;
     /// The network of this one address.
     fn host(address: Self::Address) -> Self;
     /// This network holds the address.
-    fn holds(&self, address: Self::Address) -> bool;
-    /// The network of one bit less.
-    fn shorter(&self) -> Option<Self>;
+    fn holds(&self, address: Self::Address) -> bool {
+        Self::address_key(address).agrees(self.key(), self.prefix_len())
+    }
     /// Either family.
     fn either(self) -> IpNet;
     /// The part of this family, if it is of this family.
@@ -29,16 +38,24 @@ pub(super) trait Net: prefix_trie::Prefix + Copy {
 
 impl Net for Ipv4Net {
     type Address = Ipv4Addr;
+    type Key = u32;
     const OPEN_SOURCE: Option<Ipv4Addr> = Some(Ipv4Addr::UNSPECIFIED);
 
+    fn address_key(address: Ipv4Addr) -> u32 {
+        address.to_bits()
+    }
+    fn key(&self) -> u32 {
+        self.network().to_bits()
+    }
+    fn prefix_len(&self) -> u8 {
+        Ipv4Net::prefix_len(self)
+    }
+    fn from_key(key: u32, len: u8) -> Self {
+        // The length came from a prefix of this family.
+        Self::new_assert(Ipv4Addr::from_bits(key), len)
+    }
     fn host(address: Ipv4Addr) -> Self {
         Self::from(address)
-    }
-    fn holds(&self, address: Ipv4Addr) -> bool {
-        (self.addr().to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(self.prefix_len())
-    }
-    fn shorter(&self) -> Option<Self> {
-        self.supernet()
     }
     fn either(self) -> IpNet {
         IpNet::V4(self)
@@ -53,16 +70,24 @@ impl Net for Ipv4Net {
 
 impl Net for Ipv6Net {
     type Address = Ipv6Addr;
+    type Key = u128;
     const OPEN_SOURCE: Option<Ipv6Addr> = None;
 
+    fn address_key(address: Ipv6Addr) -> u128 {
+        address.to_bits()
+    }
+    fn key(&self) -> u128 {
+        self.network().to_bits()
+    }
+    fn prefix_len(&self) -> u8 {
+        Ipv6Net::prefix_len(self)
+    }
+    fn from_key(key: u128, len: u8) -> Self {
+        // The length came from a prefix of this family.
+        Self::new_assert(Ipv6Addr::from_bits(key), len)
+    }
     fn host(address: Ipv6Addr) -> Self {
         Self::from(address)
-    }
-    fn holds(&self, address: Ipv6Addr) -> bool {
-        (self.addr().to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(self.prefix_len())
-    }
-    fn shorter(&self) -> Option<Self> {
-        self.supernet()
     }
     fn either(self) -> IpNet {
         IpNet::V6(self)
@@ -125,60 +150,32 @@ impl Alternative {
     }
 }
 
+/// All lists of alternatives of one family, by number: a million prefixes over a few gateways share a few.
+pub(super) type Lists = Arc<[Box<[Alternative]>]>;
+
 /// A routing table.
-pub(super) struct Table<P> {
+pub(super) struct Table<P: Net> {
     pub id: u32,
-    /// A route has several paths.
-    pub multipath: bool,
-    routes: Routes<P>,
+    routes: Trie<P>,
+    lists: Lists,
 }
-
-/// All alternatives to one prefix.
-pub(super) type Alternatives = Arc<[Alternative]>;
-
-enum Routes<P> {
-    /// By falling prefix length, at most [`FEW`]: a scan of one piece of memory is faster than a trie.
-    Few(Box<[(P, Alternatives)]>),
-    Many(Box<PrefixMap<P, Alternatives>>),
-}
-
-/// Where a scan costs what the trie costs.
-const FEW: usize = 32;
 
 impl<P: Net> Table<P> {
-    /// The prefixes must be distinct.
-    pub fn new(id: u32, mut routes: Vec<(P, Alternatives)>) -> Self {
-        let multipath = routes.iter().any(|(_, alternatives)| alternatives.iter().any(|a| a.hops.len() > 1));
-        let routes = if routes.len() <= FEW {
-            routes.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.prefix_len()));
-            Routes::Few(routes.into())
-        } else {
-            Routes::Many(Box::new(routes.into_iter().collect()))
-        };
-        Self { id, multipath, routes }
+    /// `routes` are distinct prefixes and the numbers of their lists in `lists`.
+    pub fn new(id: u32, routes: impl IntoIterator<Item = (P, u32)>, lists: Lists) -> Self {
+        Self { id, routes: Trie::new(routes), lists }
     }
 
     /// All prefixes that hold the destination, longest first.
     pub fn candidates(&self, destination: P::Address) -> Candidates<'_, P> {
-        Candidates { table: self, destination, state: State::Start }
+        Candidates { table: self, around: self.routes.around(destination) }
     }
 }
 
 /// See [`Table::candidates`].
 pub(super) struct Candidates<'a, P: Net> {
     table: &'a Table<P>,
-    destination: P::Address,
-    state: State<P>,
-}
-
-/// Where the search goes on.
-enum State<P> {
-    Start,
-    /// In a scan: at this place.
-    Place(usize),
-    /// In the trie: at this prefix and shorter ones.
-    Prefix(P),
-    End,
+    around: Around<'a, P>,
 }
 
 /// A prefix of a table that holds the destination.
@@ -191,30 +188,9 @@ pub(super) struct Candidate<'a, P> {
 impl<'a, P: Net> Iterator for Candidates<'a, P> {
     type Item = Candidate<'a, P>;
 
+    #[inline]
     fn next(&mut self) -> Option<Candidate<'a, P>> {
-        let table = self.table.id;
-        match &self.table.routes {
-            Routes::Few(routes) => {
-                let start = if let State::Place(place) = self.state { place } else { 0 };
-                let rest = routes.get(start..)?;
-                let found = rest.iter().position(|(prefix, _)| prefix.holds(self.destination));
-                self.state = State::Place(found.map_or(routes.len(), |found| start + found + 1));
-                let (prefix, alternatives) = rest.get(found?)?;
-                Some(Candidate { table, prefix: *prefix, alternatives })
-            }
-            Routes::Many(routes) => {
-                let probe = match self.state {
-                    State::Start => P::host(self.destination),
-                    State::Prefix(prefix) => prefix,
-                    State::Place(_) | State::End => return None,
-                };
-                self.state = State::End;
-                let (prefix, alternatives) = routes.get_lpm(&probe)?;
-                if let Some(shorter) = prefix.shorter() {
-                    self.state = State::Prefix(shorter);
-                }
-                Some(Candidate { table, prefix, alternatives })
-            }
-        }
+        let (prefix, list) = self.around.next()?;
+        Some(Candidate { table: self.table.id, prefix, alternatives: self.table.lists.get(list as usize)? })
     }
 }

@@ -1,0 +1,212 @@
+//! `fib`: a full Internet table in Viaduct's snapshot: how long it loads, what it holds, what a lookup costs.
+
+use std::hint::black_box;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Instant;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde_json::json;
+use viaduct::fib::spec::{Link, Route};
+use viaduct::fib::{Answer, Builder, Fib, Query};
+
+use crate::measure::Spread;
+use crate::progress;
+
+/// Measures the routing snapshot at the size of a full Internet table
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Prefixes and lengths are drawn as they are in the Internet's default-free zone, by a seed. Lookups are
+whole ones, rules and source selection included, with any source; each figure is the median of many
+runs of 4096 calls. \"zipf\" draws destinations from 1024 by Zipf's law, as a trunk's neighbours are;
+\"random\" from all that the table holds, which no cache does.
+
+Examples:
+  bench-harness fib
+  bench-harness fib --v4 10000 --v6 0 --json")]
+pub struct Args {
+    /// IPv4 routes
+    #[arg(long, default_value_t = 1_000_000)]
+    v4: usize,
+    /// IPv6 routes
+    #[arg(long, default_value_t = 200_000)]
+    v6: usize,
+    /// Seed of prefixes and destinations
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lookups of one run.
+const CALLS: usize = 4096;
+/// Runs; the median counts.
+const RUNS: usize = 101;
+/// Destinations that Zipf's law draws from.
+const NEIGHBOURS: usize = 1024;
+
+/// Runs the measurement.
+pub fn execute(args: &Args) -> io::Result<bool> {
+    let mut random = Random(args.seed);
+    let bar = progress::spinner("drawing routes");
+    let nets = internet(args.v4, args.v6, &mut random);
+    let before = resident()?;
+    bar.set_message(format!("loading {} routes", nets.len()));
+    let begin = Instant::now();
+    let fib = load(&nets);
+    let seconds = begin.elapsed().as_secs_f64();
+    // SAFETY: it gives free memory back to the kernel, so that what the routes were built from does not
+    // count.
+    unsafe { libc::malloc_trim(0) };
+    let bytes = resident()?.saturating_sub(before);
+    bar.set_message("looking up");
+    let mut rows = Vec::new();
+    for (family, nets) in [
+        ("IPv4", nets.iter().filter(|net| net.addr().is_ipv4()).collect::<Vec<_>>()),
+        ("IPv6", nets.iter().filter(|net| net.addr().is_ipv6()).collect::<Vec<_>>()),
+    ] {
+        if nets.is_empty() {
+            continue;
+        }
+        let mut within = || inside(nets[random.below(nets.len())], &mut random);
+        let spread: Vec<IpAddr> = (0..CALLS * 16).map(|_| within()).collect();
+        let neighbours: Vec<IpAddr> = (0..NEIGHBOURS).map(|_| within()).collect();
+        let zipf = (0..CALLS).map(|_| neighbours[random.zipf(NEIGHBOURS)]).collect::<Vec<_>>();
+        rows.push((family, "zipf", lookups(&fib, &zipf)));
+        rows.push((family, "random", lookups(&fib, &spread)));
+    }
+    bar.finish_and_clear();
+    print(args, nets.len(), seconds, bytes, &rows);
+    Ok(true)
+}
+
+fn print(args: &Args, routes: usize, seconds: f64, bytes: u64, rows: &[(&str, &str, Spread)]) {
+    if args.json {
+        let lookups: Vec<_> = rows
+            .iter()
+            .map(|(family, draw, ns)| json!({ "family": family, "destinations": draw, "ns": ns }))
+            .collect();
+        println!("{}", json!({ "routes": routes, "load_s": seconds, "bytes": bytes, "lookups": lookups }));
+        return;
+    }
+    println!("{routes} routes: loaded in {seconds:.2} s, {:.0} bytes each", bytes as f64 / routes as f64);
+    for (family, draw, ns) in rows {
+        println!("{family} {draw:7} {:7.1} ns a lookup ({:.1} to {:.1})", ns.median, ns.min, ns.max);
+    }
+}
+
+/// Time of one lookup in nanoseconds, over many runs.
+fn lookups(fib: &Fib, destinations: &[IpAddr]) -> Spread {
+    let runs = (0..RUNS).map(|run| {
+        let part = &destinations[run * CALLS % destinations.len()..][..CALLS];
+        let begin = Instant::now();
+        for destination in part {
+            let answer = fib.lookup(black_box(&Query::to(*destination)));
+            assert!(matches!(answer, Answer::Route(_)), "{destination}: {answer:?}");
+        }
+        begin.elapsed().as_nanos() as f64 / CALLS as f64
+    });
+    Spread::of(runs.collect()).expect("there are runs")
+}
+
+/// A host with two upstreams; routes go by either.
+fn load(nets: &[IpNet]) -> Fib {
+    let gateway = |text: &str| Some(text.parse().expect("an address"));
+    let mut host = Builder::host()
+        .link(Link::up(2, "east"))
+        .link(Link::up(3, "west"))
+        .assign(2, "192.0.2.1/25".parse().expect("a network"))
+        .assign(3, "192.0.2.129/25".parse().expect("a network"))
+        .assign(2, "2001:db8:e::1/64".parse().expect("a network"))
+        .assign(3, "2001:db8:f::1/64".parse().expect("a network"));
+    for (number, net) in nets.iter().enumerate() {
+        let (dev, v4, v6) = match number % 3 {
+            0 => (2, "192.0.2.2", "2001:db8:e::2"),
+            1 => (3, "192.0.2.130", "2001:db8:f::2"),
+            _ => (3, "192.0.2.131", "2001:db8:f::3"),
+        };
+        host = host.route(Route::new(*net, dev, gateway(if net.addr().is_ipv4() { v4 } else { v6 })));
+    }
+    host.build()
+}
+
+/// Prefix lengths of the default-free zone and how many of a hundred have them, rounded.
+const V4_LENGTHS: [(u8, u64); 9] =
+    [(24, 60), (22, 11), (23, 10), (20, 5), (21, 5), (19, 3), (16, 3), (18, 2), (17, 1)];
+const V6_LENGTHS: [(u8, u64); 7] = [(48, 50), (32, 15), (44, 12), (40, 10), (36, 6), (29, 4), (33, 3)];
+
+/// Distinct prefixes of unicast space.
+fn internet(v4: usize, v6: usize, random: &mut Random) -> Vec<IpNet> {
+    let mut nets = std::collections::HashSet::new();
+    while nets.len() < v4 {
+        let ip = Ipv4Addr::from(random.next() as u32);
+        let reserved = ip.octets()[0] == 0 || ip.octets()[0] >= 224 || ip.is_loopback();
+        if !reserved {
+            nets.insert(IpNet::from(Ipv4Net::new_assert(ip, random.weighted(&V4_LENGTHS)).trunc()));
+        }
+    }
+    while nets.len() < v4 + v6 {
+        // 2000::/3, dense at the registries' allocations.
+        let high = 0x2000 | (random.next() & 0x0fff);
+        let bits = u128::from(high) << 112 | u128::from(random.next()) << 48;
+        nets.insert(IpNet::from(
+            Ipv6Net::new_assert(Ipv6Addr::from(bits), random.weighted(&V6_LENGTHS)).trunc(),
+        ));
+    }
+    let mut nets: Vec<IpNet> = nets.into_iter().collect();
+    nets.sort();
+    nets
+}
+
+fn inside(net: &IpNet, random: &mut Random) -> IpAddr {
+    match net {
+        IpNet::V4(net) => IpAddr::V4(Ipv4Addr::from(
+            u32::from(net.network()) | (random.next() as u32 & u32::from(net.hostmask())),
+        )),
+        IpNet::V6(net) => IpAddr::V6(Ipv6Addr::from(
+            u128::from(net.network()) | (u128::from(random.next()) & u128::from(net.hostmask())),
+        )),
+    }
+}
+
+/// Resident memory of this process in bytes.
+fn resident() -> io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = text.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
+    pages.map(|pages| pages * 4096).ok_or_else(|| io::Error::other("no resident memory in /proc/self/statm"))
+}
+
+/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    fn weighted(&mut self, weights: &[(u8, u64)]) -> u8 {
+        let mut at = self.next() % weights.iter().map(|(_, weight)| weight).sum::<u64>();
+        for (value, weight) in weights {
+            if at < *weight {
+                return *value;
+            }
+            at -= weight;
+        }
+        weights[0].0
+    }
+
+    /// Rank below `end` by Zipf's law with exponent 1: the n-th is 1/n times as frequent as the first.
+    fn zipf(&mut self, end: usize) -> usize {
+        let uniform = self.next() as f64 / u64::MAX as f64;
+        (((end + 1) as f64).powf(uniform) as usize - 1).min(end - 1)
+    }
+}
