@@ -56,9 +56,6 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     let begin = Instant::now();
     let fib = load(&nets);
     let seconds = begin.elapsed().as_secs_f64();
-    // SAFETY: it gives free memory back to the kernel, so that what the routes were built from does not
-    // count.
-    unsafe { libc::malloc_trim(0) };
     let bytes = resident()?.saturating_sub(before);
     bar.set_message("looking up");
     let mut rows = Vec::new();
@@ -170,8 +167,10 @@ fn inside(net: &IpNet, random: &mut Random) -> IpAddr {
     }
 }
 
-/// Resident memory of this process in bytes.
+/// Resident memory of this process in bytes, without what is free again.
 fn resident() -> io::Result<u64> {
+    // SAFETY: it gives free memory back to the kernel and touches no other.
+    unsafe { libc::malloc_trim(0) };
     let text = std::fs::read_to_string("/proc/self/statm")?;
     let pages = text.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
     pages.map(|pages| pages * 4096).ok_or_else(|| io::Error::other("no resident memory in /proc/self/statm"))
