@@ -167,7 +167,7 @@ impl Builder {
         let sources6 = Sources6::new(&self.addresses, std::mem::take(&mut self.labels), &links);
         let compiler = Compiler { links: &links, sources4: &sources4, nexthops: &self.nexthops };
         let ((tables4, lists4), (tables6, lists6)) = compiler.tables(std::mem::take(&mut self.routes));
-        let multipath = [lists4, lists6].iter().any(|lists| have_several_paths(lists));
+        let multipath = [lists4, lists6].iter().any(have_several_paths);
         let family = |family| self.rules.iter().filter(move |rule| rule.family == family);
         let v4 = v4::World {
             merged: self.merged,
