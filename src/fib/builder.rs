@@ -152,6 +152,18 @@ impl Builder {
         self
     }
 
+    /// The routes so far.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// Takes out the routes that `gone` says yes to.
+    #[must_use]
+    pub fn without_routes(mut self, mut gone: impl FnMut(&Route) -> bool) -> Self {
+        self.routes.retain(|route| !gone(route));
+        self
+    }
+
     /// Adds a nexthop object.
     #[must_use]
     pub fn nexthop(mut self, object: NexthopObject) -> Self {

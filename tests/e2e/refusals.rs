@@ -121,3 +121,67 @@ fn routes_get_agrees_with_the_kernel() {
         assert_eq!(answer["agree"], true, "{answer}");
     }
 }
+
+/// What `--what-if` says of a change is what `explain` says once the kernel has made it.
+#[test]
+fn explain_knows_what_a_change_of_routes_would_move() {
+    let world = World::new();
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    world.ip("route add 198.51.100.0/24 via 1.2.3.100");
+    let explain = |more: &[&str]| -> serde_json::Value {
+        let request =
+            "explain --json --ruri sip:callee@198.51.100.7 --source 1.2.3.100:5060 --listener public";
+        let words: Vec<&str> = request.split(' ').chain(more.iter().copied()).collect();
+        let output = home.command(&world, &words);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&output)))
+    };
+    for (change, device) in [
+        ("route replace 198.51.100.0/24 via 10.0.0.100", "priv"),
+        ("route add 198.51.100.0/26 via 10.0.0.100", "priv"),
+        ("route add 198.51.100.0/27 via 1.2.3.101", "pub"),
+        ("route add 198.51.100.7/32 dev priv src 10.0.0.4", "priv"),
+        ("route del 198.51.100.7/32", "pub"),
+        ("route replace unreachable 198.51.100.0/27", ""),
+        ("route del 198.51.100.0/27", "priv"),
+        ("route add 198.51.100.0/24 via 1.2.3.100 metric 9", "priv"),
+    ] {
+        let before = explain(&[]);
+        let predicted = explain(&["--what-if", change]);
+        world.ip(change);
+        let after = explain(&[]);
+        assert_eq!(
+            predicted["then"]["route"]["dev"].as_str().unwrap_or_default(),
+            device,
+            "{change}: {predicted}"
+        );
+        // Tokens are signed by a key that is made up anew each time.
+        let without_tokens = |account: &serde_json::Value| {
+            let mut account = account.clone();
+            for key in ["via", "record_route", "notes"] {
+                account[key] = serde_json::Value::Null;
+            }
+            account
+        };
+        assert_eq!(without_tokens(&predicted["now"]), without_tokens(&before), "{change}");
+        assert_eq!(without_tokens(&predicted["then"]), without_tokens(&after), "{change}");
+        let path = |account: &serde_json::Value| {
+            ["dev", "gateway", "source"].map(|key| account["route"][key].clone())
+        };
+        assert_eq!(predicted["moves"], path(&before) != path(&after), "{change}: {predicted}");
+    }
+    let refused = home.command(
+        &world,
+        &[
+            "explain",
+            "--ruri",
+            "sip:a@10.0.0.1",
+            "--source",
+            "1.2.3.100:5060",
+            "--what-if",
+            "route add 10.5.0.0/16 vai 10.0.0.9",
+        ],
+    );
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(said(&refused).contains("^^^"), "{}", said(&refused));
+}

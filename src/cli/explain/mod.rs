@@ -4,6 +4,7 @@
 //! routing as it is now; nothing is sent.
 
 mod account;
+mod moved;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -11,15 +12,19 @@ mod text;
 mod written;
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
+
+use super::what_if::Change;
 use crate::config;
 use crate::control::{self, netlink};
-use crate::fib::Fib;
+use crate::fib::Builder;
 use crate::net::canonical;
 use crate::plan::{Listener, Plan};
 use crate::proxy::Incoming;
@@ -27,6 +32,7 @@ use crate::snapshot::Snapshot;
 use crate::token::Keys;
 
 use account::account;
+use moved::Moved;
 use request::Wanted;
 
 /// Says what would happen to a request, and why
@@ -42,7 +48,9 @@ Examples:
   viaduct explain -c viaduct.toml --ruri sip:*33123@example.net --source 203.0.113.9:5060 \\
       --listener public --header 'X-Tenant: 7'
   viaduct explain -c viaduct.toml --message captured.sip --source 203.0.113.9:5060 --listener public
-  viaduct explain -c viaduct.toml --ruri sip:a@10.0.0.1 --source 203.0.113.9:5060 --json | jq .egress"
+  viaduct explain -c viaduct.toml --ruri sip:a@10.0.0.1 --source 203.0.113.9:5060 --json | jq .egress
+  viaduct explain -c viaduct.toml --ruri sip:a@10.5.0.1 --source 203.0.113.9:5060 --listener public \\
+      --what-if 'route add 10.5.0.0/16 via 10.0.0.9'"
 )]
 pub struct Args {
     /// Configuration file; without it the built-in default is asked
@@ -66,6 +74,11 @@ pub struct Args {
     /// Read the whole message from a file (- for standard input) instead of making one up
     #[arg(long, value_name = "FILE")]
     message: Option<PathBuf>,
+    /// A change of the host's routes that is only thought of, as `ip` takes it: route add|replace|del
+    /// PREFIX [via ADDRESS] [dev NAME] [table T] [metric N] [src ADDRESS]; may be repeated. Says what
+    /// would move: this request, and the rules' literal next hops
+    #[arg(long, value_name = "CHANGE")]
+    what_if: Vec<Change>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -93,7 +106,7 @@ pub fn execute(args: Args) -> ExitCode {
 
 fn explain(args: &Args) -> Result<String, Failure> {
     let mut notes = Vec::new();
-    let (plan, fib) = plan_and_fib(args)?;
+    let (plan, host) = plan_and_host(args)?;
     let source = SocketAddr::new(canonical(args.source.ip()), args.source.port());
     let listener = listener(&plan, args.listener.as_deref(), source)?;
     let bytes = message(args, source, listener, &mut notes)?;
@@ -101,7 +114,12 @@ fn explain(args: &Args) -> Result<String, Failure> {
     let names = control::resolve_now(&plan, NAMES_WITHIN)
         .map_err(|error| Failure(super::FAILED, format!("cannot resolve names: {error}")))?;
     let on = listener.id;
-    let snapshot = Snapshot::new(1, Arc::new(plan), Arc::new(fib), Arc::new(keys), Arc::new(names));
+    let (plan, keys, names) = (Arc::new(plan), Arc::new(keys), Arc::new(names));
+    let snapshot_of = |generation, host: Builder| {
+        let fib = Arc::new(host.build());
+        Snapshot::new(generation, Arc::clone(&plan), fib, Arc::clone(&keys), Arc::clone(&names))
+    };
+    let snapshot = snapshot_of(1, host.clone());
     if !snapshot.view.is_up(on) {
         notes.push(format!(
             "listener {} is not up ({}): it receives nothing now",
@@ -109,23 +127,52 @@ fn explain(args: &Args) -> Result<String, Failure> {
             snapshot.view.state(on).in_words()
         ));
     }
-    let account = account(&snapshot, &Incoming { bytes: &bytes, on, from: source }, notes);
-    if args.json {
-        let json = serde_json::to_string_pretty(&account);
-        return json.map(|text| text + "\n").map_err(|e| Failure(super::FAILED, e.to_string()));
+    let incoming = Incoming { bytes: &bytes, on, from: source };
+    let now = account(&snapshot, &incoming, notes.clone());
+    if args.what_if.is_empty() {
+        return shown(args, &now);
     }
-    Ok(account.to_string())
+    let changed = snapshot_of(2, after(&args.what_if, host)?);
+    let then = account(&changed, &incoming, notes);
+    shown(
+        args,
+        &Moved {
+            changes: args.what_if.iter().map(Change::to_string).collect(),
+            moves: moved::moves(&now, &then),
+            next_hops: moved::next_hops(&snapshot, &changed, on),
+            now,
+            then,
+        },
+    )
 }
 
-/// The configuration, held against the kernel's routing as it is now.
-fn plan_and_fib(args: &Args) -> Result<(Plan, Fib), Failure> {
-    let fib = netlink::dump(1).map_err(|error| Failure(super::FAILED, error.to_string()))?;
+fn shown(args: &Args, answer: &(impl Serialize + Display)) -> Result<String, Failure> {
+    if !args.json {
+        return Ok(answer.to_string());
+    }
+    let json = serde_json::to_string_pretty(answer);
+    json.map(|text| text + "\n").map_err(|e| Failure(super::FAILED, e.to_string()))
+}
+
+/// The host after all changes, one after the other.
+fn after(changes: &[Change], mut host: Builder) -> Result<Builder, Failure> {
+    for change in changes {
+        let fib = host.clone().build();
+        host = change.apply(host, &fib).map_err(|why| Failure(super::FAILED, why))?;
+    }
+    Ok(host)
+}
+
+/// The configuration, held against the kernel's routing as it is now, and that.
+fn plan_and_host(args: &Args) -> Result<(Plan, Builder), Failure> {
+    let host = netlink::read(1).map_err(|error| Failure(super::FAILED, error.to_string()))?;
+    let fib = host.clone().build();
     let loaded = match &args.config {
         Some(path) => config::load(path, &fib),
         None => config::default(&fib),
     };
     match loaded {
-        Ok(loaded) => Ok((loaded.plan, fib)),
+        Ok(loaded) => Ok((loaded.plan, host)),
         Err(findings) => {
             Err(Failure(super::CONFIGURATION, format!("the configuration has errors\n{findings}")))
         }

@@ -21,8 +21,17 @@ pub fn dump(generation: u64) -> Result<Fib, Error> {
     dump_with(&mut Requester::open()?, generation)
 }
 
+/// The same as what a snapshot is built from: for a change that is only thought of.
+pub fn read(generation: u64) -> Result<Builder, Error> {
+    read_with(&mut Requester::open()?, generation)
+}
+
 /// The same over a socket that is there already.
 pub fn dump_with(requester: &mut Requester, generation: u64) -> Result<Fib, Error> {
+    read_with(requester, generation).map(Builder::build)
+}
+
+fn read_with(requester: &mut Requester, generation: u64) -> Result<Builder, Error> {
     for _ in 1..ATTEMPTS {
         match attempt(requester, generation) {
             Err(Error::Unstable { .. }) => {}
@@ -34,7 +43,7 @@ pub fn dump_with(requester: &mut Requester, generation: u64) -> Result<Fib, Erro
 
 /// The links come first: their dump waits for the kernel's configuration lock, so whatever follows from
 /// the change that an event told of (routes that vanish with their device) has happened by then.
-fn attempt(requester: &mut Requester, generation: u64) -> Result<Fib, Error> {
+fn attempt(requester: &mut Requester, generation: u64) -> Result<Builder, Error> {
     let uid = nix::unistd::geteuid().as_raw();
     let mut builder = Builder::new().generation(generation).uid(uid);
     let route_localnet = sysctl_is_set("net/ipv4/conf/all/route_localnet");
@@ -62,7 +71,7 @@ fn attempt(requester: &mut Requester, generation: u64) -> Result<Fib, Error> {
             builder = builder.route(message.route);
         }
     }
-    Ok(builder.local_merged_into_main(local_is_merged(requester)?).build())
+    Ok(builder.local_merged_into_main(local_is_merged(requester)?))
 }
 
 /// As long as no rule was ever added, the kernel says that table main delivers to 127.0.0.1.

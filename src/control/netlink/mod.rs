@@ -1,6 +1,6 @@
 //! The kernel's routing policy, dumped and followed over rtnetlink.
 //!
-//! - [`dump`]: one snapshot now (`check`, `explain`, `routes get`).
+//! - [`dump`]: one snapshot now (`check`, `explain`, `routes get`); [`read`]: what it is built from.
 //! - [`Follower`]: a snapshot now and a new one after any change (`run`).
 //! - [`ask`]: the kernel's own answer to one question (`routes get --compare`, [`Answer::AskKernel`]);
 //!   [`compare`] holds the two against each other.
@@ -22,6 +22,6 @@ mod wire;
 
 pub use ask::ask;
 pub use compare::{Comparison, Difference, compare};
-pub use dump::dump;
+pub use dump::{dump, read};
 pub use error::{Error, Object};
 pub use follow::Follower;
