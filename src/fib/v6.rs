@@ -153,7 +153,7 @@ fn look<'a, O: Observer>(
 }
 
 /// The kernel's choice within one prefix: the best router preference among those of the lowest metric
-/// that has any usable path; then the path of that route.
+/// that has any usable path, else among all others, whatever their metrics; then the path of that route.
 fn best_of<'a>(group: &'a [Alternative], flow: &Flow<Ipv6Addr>) -> Option<(&'a Alternative, &'a Hop)> {
     let lowest = group.first()?.metric;
     let (near, far) = group.split_at(group.partition_point(|a| a.metric == lowest));
@@ -161,7 +161,12 @@ fn best_of<'a>(group: &'a [Alternative], flow: &Flow<Ipv6Addr>) -> Option<(&'a A
     Some((alternative, choose_path(alternative, flow)?))
 }
 
+/// A blackhole nexthop object ends the kernel's search where it stands, whatever was found before it.
 fn best_preference<'a>(group: &'a [Alternative], flow: &Flow<Ipv6Addr>) -> Option<&'a Alternative> {
+    let is_blackhole = |alternative: &&Alternative| alternative.hops.iter().any(|hop| hop.blackhole);
+    if let Some(blackhole) = group.iter().find(is_blackhole) {
+        return Some(blackhole);
+    }
     let usable = group.iter().filter(|alternative| choose_path(alternative, flow).is_some());
     usable.reduce(|best, next| if next.preference > best.preference { next } else { best })
 }

@@ -97,9 +97,15 @@ pub fn describe(policy: &Policy, refused: &[String]) -> String {
         text.push_str(&format!("{mark}{command}\n"));
     }
     text.push_str(&format!("sysctls: {:?}\n", policy.sysctls));
-    for arguments in
-        ["addr", "-4 rule", "-6 rule", "nexthop", "-4 route show table all", "-6 route show table all"]
-    {
+    for arguments in [
+        "addr",
+        "-4 rule",
+        "-6 rule",
+        "nexthop",
+        "-6 neigh",
+        "-4 route show table all",
+        "-6 route show table all",
+    ] {
         let output = program::output(Command::new("ip").args(arguments.split(' ')));
         let shown = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         text.push_str(&format!("$ ip {arguments}\n{}", shown.unwrap_or_default()));

@@ -247,6 +247,24 @@ fn ipv6_router_preference_decides_within_a_metric() {
     assert_eq!(found(&policy, &to("2001:db8:5::1")).gateway, Some(ip("2001:db8::2")));
 }
 
+/// Where no route of the lowest metric fits, the kernel looks at all others at once, and at a blackhole
+/// object it stops.
+#[test]
+fn an_ipv6_blackhole_object_counts_before_what_stands_beside_it() {
+    let policy = two_sided()
+        .nexthop(NexthopObject { id: 4, body: NexthopBody::Blackhole })
+        .route(via("2001:db8:5::/48", 3, "2001:db8::1").with_metric(50))
+        .route(by_object("2001:db8:5::/48", 4).with_metric(1024));
+    assert_eq!(
+        found(&policy, &to("2001:db8:5::1")).gateway,
+        Some(ip("2001:db8::1")),
+        "the lowest metric fits"
+    );
+    let policy = policy.route(on("2001:db8:5::/48", 2).with_metric(10));
+    assert_eq!(found(&policy, &to("2001:db8:5::1")).dev, 2);
+    assert_eq!(refused(&policy, &Query { oif: 3, ..to("2001:db8:5::1") }), NoRoute::Blackhole);
+}
+
 #[test]
 fn ipv6_source_specific_routes_are_for_their_sources() {
     let specific = |prefix: &str, from: &str, gateway: &str| Spec {
