@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
 use super::spec::Kind;
 use super::trie::{Around, Key, Trie};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// What the shared code needs of `Ipv4Net` and `Ipv6Net`.
 pub(super) trait Net: Copy + Eq + std::hash::Hash + Send + Sync {

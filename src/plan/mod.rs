@@ -13,7 +13,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::rules::{Matcher, Rule};
+use crate::net::Transport;
+use crate::rules::{EgressChoice, Matcher, Rule};
 
 /// Everything the configuration file says.
 pub struct Plan {
@@ -72,6 +73,14 @@ impl Plan {
     /// The listener with this number.
     pub fn listener(&self, id: ListenerId) -> &Listener {
         &self.listeners[usize::from(id.0)]
+    }
+
+    /// The transport that a rule's `egress` decides for.
+    pub fn transport_of(&self, choice: &EgressChoice) -> Transport {
+        match *choice {
+            EgressChoice::Listener(id) => self.listener(id).transport,
+            EgressChoice::Relative { transport, .. } => transport,
+        }
     }
 
     /// The listener of this name.

@@ -85,7 +85,7 @@ impl Search<'_> {
     pub fn literal(&mut self, target: &Target, egress: Option<&EgressChoice>) -> Result<Aim, Reply> {
         let by = By::Rule(egress);
         let transport = |own: Option<Transport>| {
-            egress.map(|choice| self.transport_of_choice(choice)).or(own).unwrap_or(Transport::Udp)
+            egress.map(|choice| self.snapshot.plan.transport_of(choice)).or(own).unwrap_or(Transport::Udp)
         };
         match target {
             Target::Address { transport: own, ip, port, .. } => {
@@ -117,7 +117,7 @@ impl Search<'_> {
         }
         let unknown = explicit.is_none() && uri.params.has(b"transport");
         match by {
-            By::Rule(Some(choice)) => Ok(self.transport_of_choice(choice)),
+            By::Rule(Some(choice)) => Ok(self.snapshot.plan.transport_of(choice)),
             _ if unknown => Err(Reply::Unresolved),
             By::Rule(None) => Ok(explicit.unwrap_or(Transport::Udp)),
             By::Dialog(dialog) => {
@@ -125,13 +125,6 @@ impl Search<'_> {
                 let own = listener.map(|id| self.snapshot.plan.listener(id).transport);
                 Ok(explicit.or(own).unwrap_or(Transport::Udp))
             }
-        }
-    }
-
-    fn transport_of_choice(&self, choice: &EgressChoice) -> Transport {
-        match *choice {
-            EgressChoice::Listener(id) => self.snapshot.plan.listener(id).transport,
-            EgressChoice::Relative { transport, .. } => transport,
         }
     }
 

@@ -56,10 +56,7 @@ pub fn next_hops(now: &Snapshot, then: &Snapshot, ingress: ListenerId) -> Vec<Ho
         else {
             continue;
         };
-        let own = egress.as_ref().map(|choice| match *choice {
-            EgressChoice::Listener(listener) => now.plan.listener(listener).transport,
-            EgressChoice::Relative { transport, .. } => transport,
-        });
+        let own = egress.as_ref().map(|choice| now.plan.transport_of(choice));
         let transport = own.or(*transport).unwrap_or(Transport::Udp);
         let next_hop = NextHop { transport, address: SocketAddr::new(*ip, *port) };
         let [before, after] =
