@@ -40,13 +40,16 @@ impl Diagnostic {
 pub struct Findings {
     origin: String,
     text: String,
+    /// Where each line begins.
+    lines: Vec<usize>,
     list: Vec<Diagnostic>,
 }
 
 impl Findings {
     /// No findings yet about this text.
     pub fn new(origin: &str, text: String) -> Self {
-        Self { origin: origin.to_owned(), text, list: Vec::new() }
+        let lines = std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1));
+        Self { origin: origin.to_owned(), lines: lines.collect(), text, list: Vec::new() }
     }
 
     pub(super) fn unreadable(origin: &str, error: &io::Error) -> Self {
@@ -91,10 +94,25 @@ impl Findings {
 
     /// Line and column of a byte, from 1; columns count characters.
     pub fn line_column(&self, at: usize) -> (usize, usize) {
-        let before = self.text.get(..at).unwrap_or(&self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        (line, column)
+        let line = self.line_of(at);
+        let before = self.text.get(self.lines[line]..at).unwrap_or("");
+        (line + 1, before.chars().count() + 1)
+    }
+
+    /// Number of a byte's line, from 0; of the last line for what is beyond the end.
+    fn line_of(&self, at: usize) -> usize {
+        self.lines.partition_point(|&begin| begin <= at) - 1
+    }
+
+    /// The lines that hold a span, the number of the first of them from 0, and the span within them. The
+    /// renderer reads all that it is given, for each finding.
+    fn excerpt(&self, span: &Range<usize>) -> (&str, usize, Range<usize>) {
+        let end = span.end.min(self.text.len());
+        let start = span.start.min(end);
+        let (first, last) = (self.line_of(start), self.line_of(end));
+        let begin = self.lines[first];
+        let after = self.lines.get(last + 1).copied().unwrap_or(self.text.len());
+        (&self.text[begin..after], first, start - begin..end - begin)
     }
 
     /// The findings as an operator reads them, with the offending text underlined.
@@ -109,10 +127,10 @@ impl Findings {
             let mut group = if self.text.is_empty() {
                 Group::with_title(title).element(annotate_snippets::Origin::path(&self.origin))
             } else {
-                let end = finding.span.end.min(self.text.len());
-                let span = finding.span.start.min(end)..end;
+                let (lines, first, span) = self.excerpt(&finding.span);
                 let place = AnnotationKind::Primary.span(span);
-                title.element(Snippet::source(&self.text).path(&self.origin).annotation(place))
+                let snippet = Snippet::source(lines).line_start(first + 1).path(&self.origin);
+                title.element(snippet.annotation(place))
             };
             if let Some(hint) = &finding.hint {
                 group = group.element(Level::HELP.message(hint));

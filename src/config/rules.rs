@@ -1,5 +1,6 @@
 //! `[[route]]`: conditions and actions.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use super::diagnostic::Findings;
@@ -22,6 +23,7 @@ pub(super) fn build(
 ) -> (Vec<Rule>, Vec<Range<usize>>) {
     let sections = entry.map(|e| e.sections("[[route]]", findings)).unwrap_or_default();
     let (mut rules, mut places) = (Vec::<Rule>::new(), Vec::new());
+    let mut taken = HashSet::new();
     if sections.len() > RULES {
         findings.error(0..0, format!("more than {RULES} rules"));
         return (rules, places);
@@ -29,7 +31,7 @@ pub(super) fn build(
     for mut section in sections {
         let whole = section.span.clone();
         let (line, _) = findings.line_column(whole.start);
-        let name = name(&mut section, &rules, findings);
+        let name = name(&mut section, rules.len(), &mut taken, findings);
         let mut place = whole;
         let reader = Reader { listeners, names };
         let when = section.take("when").map(|e| reader.when(&e, 0, findings)).unwrap_or_default();
@@ -52,14 +54,22 @@ pub(super) fn build(
     (rules, places)
 }
 
-fn name(section: &mut Section<'_>, rules: &[Rule], findings: &mut Findings) -> Box<str> {
-    let Some(text) = section.take("name").and_then(|e| e.text(findings)) else {
-        return format!("route-{}", rules.len() + 1).into();
+/// A name of its own; `number` rules come before.
+fn name(
+    section: &mut Section<'_>,
+    number: usize,
+    taken: &mut HashSet<Box<str>>,
+    findings: &mut Findings,
+) -> Box<str> {
+    let text = section.take("name").and_then(|e| e.text(findings));
+    let (name, span): (Box<str>, _) = match text {
+        Some(text) => (text.text.into(), text.span),
+        None => (format!("route-{}", number + 1).into(), section.span.clone()),
     };
-    if rules.iter().any(|rule| *rule.name == *text.text) {
-        findings.error(text.span, format!("there are two routes «{}»", text.text));
+    if !taken.insert(name.clone()) {
+        findings.error(span, format!("there are two routes «{name}»"));
     }
-    text.text.into()
+    name
 }
 
 /// Compiles the conditions and tells which rules can never match.
