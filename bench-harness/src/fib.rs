@@ -10,7 +10,8 @@ use serde_json::json;
 use viaduct::fib::spec::{Link, Route};
 use viaduct::fib::{Answer, Builder, Fib, Query};
 
-use crate::measure::Spread;
+use crate::draw::Random;
+use crate::measure::{Spread, resident};
 use crate::progress;
 
 /// Measures the routing snapshot at the size of a full Internet table
@@ -164,48 +165,5 @@ fn inside(net: &IpNet, random: &mut Random) -> IpAddr {
         IpNet::V6(net) => IpAddr::V6(Ipv6Addr::from(
             u128::from(net.network()) | (u128::from(random.next()) & u128::from(net.hostmask())),
         )),
-    }
-}
-
-/// Resident memory of this process in bytes, without what is free again.
-fn resident() -> io::Result<u64> {
-    // SAFETY: it gives free memory back to the kernel and touches no other.
-    unsafe { libc::malloc_trim(0) };
-    let text = std::fs::read_to_string("/proc/self/statm")?;
-    let pages = text.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok());
-    pages.map(|pages| pages * 4096).ok_or_else(|| io::Error::other("no resident memory in /proc/self/statm"))
-}
-
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn weighted(&mut self, weights: &[(u8, u64)]) -> u8 {
-        let mut at = self.next() % weights.iter().map(|(_, weight)| weight).sum::<u64>();
-        for (value, weight) in weights {
-            if at < *weight {
-                return *value;
-            }
-            at -= weight;
-        }
-        weights[0].0
-    }
-
-    /// Rank below `end` by Zipf's law with exponent 1: the n-th is 1/n times as frequent as the first.
-    fn zipf(&mut self, end: usize) -> usize {
-        let uniform = self.next() as f64 / u64::MAX as f64;
-        (((end + 1) as f64).powf(uniform) as usize - 1).min(end - 1)
     }
 }

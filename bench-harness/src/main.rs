@@ -1,5 +1,6 @@
 //! Measures Viaduct against the floor that the kernel and the engine set.
 
+mod draw;
 mod fib;
 mod load;
 mod measure;
@@ -9,6 +10,7 @@ mod offer;
 mod overload;
 mod progress;
 mod ratio;
+mod rules;
 mod subject;
 mod world;
 
@@ -35,6 +37,7 @@ enum Command {
     Ratio(ratio::Args),
     Overload(overload::Args),
     Fib(fib::Args),
+    Rules(rules::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Ratio(args) => ratio::execute(&args),
         Command::Overload(args) => overload::execute(&args),
         Command::Fib(args) => fib::execute(&args),
+        Command::Rules(args) => rules::execute(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

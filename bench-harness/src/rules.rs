@@ -1,0 +1,241 @@
+//! `rules`: routes by the thousand: how long they load, what they hold, what they add to a message.
+
+use std::hint::black_box;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use serde_json::json;
+use viaduct::config;
+use viaduct::fib::spec::Link;
+use viaduct::fib::{Builder, Fib};
+use viaduct::net::{ListenerId, Transport};
+use viaduct::plan::Plan;
+use viaduct::proxy::Outcome;
+use viaduct::rules::{Facts, Matcher, Scratch};
+
+use crate::draw::Random;
+use crate::measure::Spread;
+use crate::messages::Template;
+use crate::progress;
+
+#[path = "../../tests/support/mixed_rules.rs"]
+mod mixed_rules;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use mixed_rules::Request;
+use support::Shard;
+
+/// Measures what `[[route]]` rules cost, by their number
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The rules ask for everything that rules can ask for, one to five conditions each. Tables of all sizes are
+measured in turn, many times; each figure is a median. \"rest\" are requests that only the last rule takes;
+\"zipf\" requests that satisfy one of 1024 rules, drawn by Zipf's law; \"random\" ones that satisfy any rule.
+\"own work\" is all that is done for an INVITE of some 600 bytes that only the last rule takes:
+parse, decide, rewrite.
+
+Examples:
+  bench-harness rules
+  bench-harness rules --sizes 1,100000 --json
+  bench-harness rules --write 10000 >rules.toml")]
+pub struct Args {
+    /// Numbers of rules
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 1_000, 10_000])]
+    sizes: Vec<usize>,
+    /// Seed of the requests that are drawn
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print a configuration with so many rules and measure nothing
+    #[arg(long, value_name = "RULES")]
+    write: Option<usize>,
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Matches of one run.
+const CALLS: usize = 4096;
+/// Messages of one run.
+const MESSAGES: u32 = 1024;
+/// Runs of each; the median counts.
+const RUNS: usize = 51;
+/// Rules that Zipf's law draws from.
+const POPULAR: usize = 1024;
+
+/// A table of rules under measurement.
+struct Table {
+    rules: usize,
+    load_ms: f64,
+    bytes: u64,
+    plan: Plan,
+    scratch: Scratch,
+    shard: Shard,
+    /// For each of [`DRAWS`] the requests.
+    draws: [Vec<Prepared>; 3],
+    /// For each of [`DRAWS`] the nanoseconds of one match, run by run.
+    matches: [Vec<f64>; 3],
+    /// Nanoseconds of one message, run by run.
+    own_work: Vec<f64>,
+}
+
+const DRAWS: [&str; 3] = ["rest", "zipf", "random"];
+
+/// A request, read.
+struct Prepared {
+    request: Request,
+    source: IpAddr,
+    listener: ListenerId,
+}
+
+/// Runs the measurement.
+pub fn execute(args: &Args) -> io::Result<bool> {
+    if let Some(rules) = args.write {
+        print!("{}", mixed_rules::configuration(rules));
+        return Ok(true);
+    }
+    let bar = progress::spinner("loading");
+    let mut tables = Vec::new();
+    for &rules in &args.sizes {
+        bar.set_message(format!("loading {rules} rules"));
+        tables.push(Table::load(rules, args.seed)?);
+    }
+    let mut branch = 0;
+    for run in 0..RUNS {
+        bar.set_message(format!("measuring, round {} of {RUNS}", run + 1));
+        for table in &mut tables {
+            table.run();
+        }
+        for table in &mut tables {
+            table.own_work.push(own_work(&mut table.shard, branch));
+        }
+        branch += MESSAGES;
+    }
+    bar.finish_and_clear();
+    print(args, tables);
+    Ok(true)
+}
+
+fn print(args: &Args, tables: Vec<Table>) {
+    let spread = |values: &[f64]| Spread::of(values.to_vec()).expect("there are runs");
+    let rows: Vec<_> = (tables.iter())
+        .map(|table| (table, table.matches.each_ref().map(|m| spread(m)), spread(&table.own_work)))
+        .collect();
+    if args.json {
+        let rows = rows.iter().map(|(table, matches, own_work)| {
+            json!({
+                "rules": table.rules, "load_ms": table.load_ms, "bytes": table.bytes,
+                "match_ns": { DRAWS[0]: matches[0], DRAWS[1]: matches[1], DRAWS[2]: matches[2] },
+                "own_work_ns": own_work,
+            })
+        });
+        println!("{}", json!(rows.collect::<Vec<_>>()));
+        return;
+    }
+    let Some((_, _, first)) = rows.first() else { return };
+    println!("   rules  load ms      KiB   rest ns   zipf ns random ns   own work ns      more   ratio");
+    for (table, [rest, zipf, random], own) in &rows {
+        println!(
+            "{:8} {:8.1} {:8} {:9.1} {:9.1} {:9.1} {:13.1} {:9.1} {:7.3}",
+            table.rules,
+            table.load_ms,
+            table.bytes / 1024,
+            rest.median,
+            zipf.median,
+            random.median,
+            own.median,
+            own.median - first.median,
+            own.median / first.median
+        );
+    }
+}
+
+impl Table {
+    fn load(rules: usize, seed: u64) -> io::Result<Self> {
+        let (text, fib) = (mixed_rules::configuration(rules), host());
+        let before = crate::measure::resident()?;
+        let begin = Instant::now();
+        let plan = match config::from_str("rules.toml", &text, &fib) {
+            Ok(loaded) => loaded.plan,
+            Err(findings) => return Err(io::Error::other(findings.to_string())),
+        };
+        let load_ms = begin.elapsed().as_secs_f64() * 1e3;
+        let bytes = crate::measure::resident()?.saturating_sub(before);
+        let mut random = Random(seed);
+        let popular: Vec<usize> = (0..POPULAR).map(|_| random.below(rules)).collect();
+        let request = |n: usize| if n + 1 == rules { mixed_rules::plain() } else { mixed_rules::request(n) };
+        let draws = [
+            (0..CALLS).map(|_| mixed_rules::plain()).collect::<Vec<_>>(),
+            (0..CALLS).map(|_| request(popular[random.zipf(POPULAR)])).collect(),
+            (0..CALLS).map(|_| request(random.below(rules))).collect(),
+        ];
+        let draws = draws.map(|requests| requests.into_iter().map(|r| Prepared::new(r, &plan)).collect());
+        let scratch = plan.matcher.scratch();
+        let shard = Shard::new(&text, mixed_rules::ADDRESSES, &[]);
+        let (matches, own_work) = Default::default();
+        Ok(Self { rules, load_ms, bytes, plan, scratch, shard, draws, matches, own_work })
+    }
+
+    fn run(&mut self) {
+        for (requests, times) in self.draws.iter().zip(&mut self.matches) {
+            let begin = Instant::now();
+            for request in requests {
+                let found = request.matched(&self.plan.matcher, &mut self.scratch);
+                assert!(black_box(found), "the last rule takes everything");
+            }
+            times.push(begin.elapsed().as_nanos() as f64 / requests.len() as f64);
+        }
+    }
+}
+
+impl Prepared {
+    fn new(request: Request, plan: &Plan) -> Self {
+        let listener = plan.listener_named(request.listener).expect("the rules' listeners").id;
+        Self { source: request.source.parse().expect("an address"), listener, request }
+    }
+
+    fn matched(&self, matcher: &Matcher, scratch: &mut Scratch) -> bool {
+        let Self { request, source, listener } = self;
+        let header = |name: &str, take: &mut dyn FnMut(&[u8]) -> bool| {
+            let tenant = request.tenant.as_ref().filter(|_| name.eq_ignore_ascii_case("X-Tenant"));
+            tenant.is_some_and(|value| take(value.as_bytes()))
+        };
+        let facts = Facts {
+            method: request.method.as_bytes(),
+            transport: Transport::Udp,
+            listener: *listener,
+            source: *source,
+            ruri_user: request.ruri.0.as_bytes(),
+            ruri_host: request.ruri.1.as_bytes(),
+            from_user: request.from.0.as_bytes(),
+            from_host: request.from.1.as_bytes(),
+            to_user: request.to.0.as_bytes(),
+            to_host: request.to.1.as_bytes(),
+            header: &header,
+        };
+        matcher.first_match(black_box(&facts), scratch).is_some()
+    }
+}
+
+/// Nanoseconds for one message, of new transactions.
+fn own_work(shard: &mut Shard, branch: u32) -> f64 {
+    let on = shard.listener("public");
+    let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+    let from = address("192.0.2.1:5060");
+    let mut template = Template::invite(from, address("10.0.0.100:5060"));
+    let mut messages = Vec::new();
+    (branch..branch + MESSAGES).for_each(|number| template.append(number, &mut messages));
+    let begin = Instant::now();
+    for message in messages.chunks(template.len()) {
+        let (outcome, _) = shard.handle(black_box(message), on, from);
+        assert!(matches!(outcome, Outcome::Forward { .. }), "{outcome:?}");
+    }
+    begin.elapsed().as_nanos() as f64 / f64::from(MESSAGES)
+}
+
+fn host() -> Fib {
+    let host = Builder::host().link(Link::up(2, "eth0"));
+    let assign = |host: Builder, address: &&str| host.assign(2, address.parse().expect("address/length"));
+    mixed_rules::ADDRESSES.iter().fold(host, assign).build()
+}
