@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod entries;
 mod links;
+mod rib;
 mod rules;
 mod source;
 pub mod spec;
@@ -17,6 +19,8 @@ mod v6;
 mod words;
 
 pub use builder::Builder;
+pub use entries::{Difference, Entry, HopEntry, RouteEntry};
+pub use rib::{Change, Loader, Parts, Place, Rib};
 pub use trace::{SourceOrigin, Step};
 pub use words::{Words, table_in_words};
 
@@ -143,6 +147,7 @@ pub struct Fib {
     links: Links,
     /// Usable ones, with their devices.
     addresses: Box<[(IpAddr, u32)]>,
+    rules: Box<[spec::Rule]>,
     v4: v4::World,
     v6: v6::World,
 }

@@ -188,6 +188,11 @@ impl<P: Net> Rules<P> {
         self.tables.iter().find(|table| table.id == id).map(|table| &**table)
     }
 
+    /// All tables, by number.
+    pub fn tables(&self) -> &[Arc<Table<P>>] {
+        &self.tables
+    }
+
     /// Asks the rules in order until one comes to an end; `look` looks into a table for a rule.
     pub fn walk<'a, O: Observer>(
         &'a self,

@@ -42,7 +42,7 @@ impl Family {
 }
 
 /// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Link {
     /// Its index; 1 is the loopback device of a network namespace.
     pub index: u32,
@@ -65,7 +65,7 @@ pub struct Link {
 }
 
 /// The per-device sysctls (`net.ipv4.conf.DEV`, `net.ipv6.conf.DEV`) that bear on routing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LinkConf {
     /// `net.ipv4.conf.DEV.ignore_routes_with_linkdown`
     pub ignore_linkdown_v4: bool,
@@ -180,7 +180,7 @@ pub enum Action {
 }
 
 /// A range of ports, or a port under a mask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ports {
     /// The first port, or the port to compare with under the mask.
     pub first: u16,
@@ -191,7 +191,7 @@ pub struct Ports {
 }
 
 /// A value that is compared under a mask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Masked {
     /// The value.
     pub value: u32,
@@ -207,7 +207,7 @@ impl Masked {
 }
 
 /// A policy rule (`ip rule`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// For packets of this family.
     pub family: Family,
@@ -383,7 +383,7 @@ impl Route {
 }
 
 /// Where a route leads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Nexthops {
     /// Its own nexthops; several make a multipath route; none for types that carry nothing.
     Own(Vec<Nexthop>),
@@ -402,14 +402,12 @@ pub struct Nexthop {
     pub weight: u32,
     /// `RTNH_F_DEAD`
     pub dead: bool,
-    /// `RTNH_F_LINKDOWN`: no carrier.
-    pub linkdown: bool,
 }
 
 impl Nexthop {
     /// A path of weight 1.
     pub const fn new(dev: u32, gateway: Option<IpAddr>) -> Self {
-        Self { dev, gateway, weight: 1, dead: false, linkdown: false }
+        Self { dev, gateway, weight: 1, dead: false }
     }
 }
 

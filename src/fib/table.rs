@@ -6,10 +6,12 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::spec::Kind;
-use super::trie::{Around, Key, Trie};
+use super::trie::{Around, Differences, Key, Trie};
 
 /// What the shared code needs of `Ipv4Net` and `Ipv6Net`.
 pub(super) trait Net: Copy + Eq + std::hash::Hash + Send + Sync {
+    /// This is IPv4.
+    const V4: bool;
     /// The family's address.
     type Address: Copy + Eq;
     /// The same as a number.
@@ -38,6 +40,7 @@ pub(super) trait Net: Copy + Eq + std::hash::Hash + Send + Sync {
 }
 
 impl Net for Ipv4Net {
+    const V4: bool = true;
     type Address = Ipv4Addr;
     type Key = u32;
     const OPEN_SOURCE: Option<Ipv4Addr> = Some(Ipv4Addr::UNSPECIFIED);
@@ -70,6 +73,7 @@ impl Net for Ipv4Net {
 }
 
 impl Net for Ipv6Net {
+    const V4: bool = false;
     type Address = Ipv6Addr;
     type Key = u128;
     const OPEN_SOURCE: Option<Ipv6Addr> = None;
@@ -101,8 +105,7 @@ impl Net for Ipv6Net {
     }
 }
 
-/// One of the routes to the same prefix. Equal lists of alternatives are shared, so a million routes
-/// over a few gateways cost one pointer each.
+/// One of the routes to the same prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Alternative {
     pub kind: Kind,
@@ -151,8 +154,8 @@ impl Alternative {
     }
 }
 
-/// All lists of alternatives of one family, by number: a million prefixes over a few gateways share a few.
-pub(super) type Lists = Arc<[Box<[Alternative]>]>;
+/// The lists of alternatives of one table, by number: a million prefixes over a few gateways share a few.
+pub(super) type Lists = Arc<Vec<Arc<[Alternative]>>>;
 
 /// A routing table.
 pub(super) struct Table<P: Net> {
@@ -162,9 +165,47 @@ pub(super) struct Table<P: Net> {
 }
 
 impl<P: Net> Table<P> {
-    /// `routes` are distinct prefixes and the numbers of their lists in `lists`.
-    pub fn new(id: u32, routes: impl IntoIterator<Item = (P, u32)>, lists: Lists) -> Self {
-        Self { id, routes: Trie::new(routes), lists }
+    /// `routes` holds numbers of `lists`.
+    pub fn new(id: u32, routes: Trie<P>, lists: Lists) -> Self {
+        Self { id, routes, lists }
+    }
+
+    /// Without any route.
+    pub fn empty(id: u32) -> Self {
+        Self::new(id, Trie::new([]), Lists::default())
+    }
+
+    /// How many prefixes have a route.
+    pub fn len(&self) -> usize {
+        self.lists().count()
+    }
+
+    fn list(&self, number: u32) -> &[Alternative] {
+        self.lists.get(number as usize).map_or(&[], |list| list)
+    }
+
+    /// The routes to exactly this prefix.
+    pub fn exactly(&self, prefix: P) -> &[Alternative] {
+        self.routes.get(prefix).map_or(&[], |number| self.list(number))
+    }
+
+    /// Every prefix with its routes, by address.
+    pub fn lists(&self) -> impl Iterator<Item = (P, &[Alternative])> {
+        let lists = self.routes.sorted().into_iter().map(|(prefix, number)| (prefix, self.list(number)));
+        lists.filter(|(_, list)| !list.is_empty())
+    }
+
+    /// The prefixes whose routes are not those of an older state.
+    pub fn changed_since(&self, older: &Self) -> Vec<P> {
+        let kept = self.lists.len().min(older.lists.len());
+        // A number that means something else now may stand in a node that both have.
+        let related = (0..kept).all(|n| Arc::ptr_eq(&self.lists[n], &older.lists[n]));
+        let mut found = Vec::new();
+        let same = |old: u32, new: u32| older.list(old) == self.list(new);
+        Differences { same, related, found: &mut found }.between(&older.routes, &self.routes);
+        // Prefixes whose routes all vanished silently are as good as none.
+        found.retain(|prefix| older.exactly(*prefix) != self.exactly(*prefix));
+        found
     }
 
     /// All prefixes that hold the destination, longest first.
@@ -192,6 +233,6 @@ impl<'a, P: Net> Iterator for Candidates<'a, P> {
     #[inline]
     fn next(&mut self) -> Option<Candidate<'a, P>> {
         let (prefix, list) = self.around.next()?;
-        Some(Candidate { table: self.table.id, prefix, alternatives: self.table.lists.get(list as usize)? })
+        Some(Candidate { table: self.table.id, prefix, alternatives: self.table.list(list) })
     }
 }

@@ -8,12 +8,18 @@
 //! ```
 //!
 //! More than [`LEAF`] prefixes become a branch, so a small table is one leaf and a full Internet table is
-//! three nodes deep.
+//! three nodes deep. A clone shares all nodes; a change copies the few on its way to the root.
+
+use std::sync::Arc;
 
 use super::table::Net;
 
 /// Most prefixes of a leaf: a binary search of eight steps within some cache lines.
 const LEAF: usize = 256;
+
+/// A branch of fewer prefixes becomes a leaf again: well below [`LEAF`], so that a prefix that comes and goes
+/// does not have it rebuilt each time.
+const SPARSE: usize = LEAF / 2;
 
 /// No prefix around.
 const NONE: u16 = u16::MAX;
@@ -53,7 +59,7 @@ pub(super) struct Trie<P: Net> {
 
 enum Node<P: Net> {
     Leaf(Leaf<P>),
-    Branch(Box<Branch<P>>),
+    Branch(Arc<Branch<P>>),
 }
 
 /// Splits by byte `depth`, the number of branches above it.
@@ -61,18 +67,49 @@ struct Branch<P: Net> {
     /// Prefixes that end before that byte does.
     short: Leaf<P>,
     children: [Option<Node<P>>; 256],
+    /// Prefixes in it and below.
+    count: usize,
 }
 
 /// Prefixes by address, shorter ones of the same address first. One piece of memory: a lookup that no cache
 /// knows waits for it once.
-struct Leaf<P: Net>(Box<[Entry<P>]>);
+struct Leaf<P: Net>(Arc<[Entry<P>]>);
 
+#[derive(Clone, Copy)]
 struct Entry<P: Net> {
     key: P::Key,
     len: u8,
     /// Place of the closest prefix of this leaf that holds this one.
     around: u16,
     list: u32,
+}
+
+// Derived ones would ask for `P: Clone` where pointers are copied.
+impl<P: Net> Clone for Trie<P> {
+    fn clone(&self) -> Self {
+        Self { root: self.root.clone() }
+    }
+}
+
+impl<P: Net> Clone for Node<P> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Leaf(leaf) => Self::Leaf(leaf.clone()),
+            Self::Branch(branch) => Self::Branch(Arc::clone(branch)),
+        }
+    }
+}
+
+impl<P: Net> Clone for Branch<P> {
+    fn clone(&self) -> Self {
+        Self { short: self.short.clone(), children: self.children.clone(), count: self.count }
+    }
+}
+
+impl<P: Net> Clone for Leaf<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
 }
 
 impl<P: Net> Entry<P> {
@@ -96,6 +133,48 @@ impl<P: Net> Trie<P> {
             routes.into_iter().map(|(prefix, list)| Entry::new(prefix, list)).collect();
         entries.sort_unstable_by_key(Entry::order);
         Self { root: Node::build(entries, 0) }
+    }
+
+    /// How many prefixes it has.
+    pub fn len(&self) -> usize {
+        self.root.len()
+    }
+
+    /// The list of exactly this prefix.
+    pub fn get(&self, prefix: P) -> Option<u32> {
+        let wanted = Entry::new(prefix, 0);
+        let (mut node, mut depth) = (&self.root, 0);
+        loop {
+            match node {
+                Node::Leaf(leaf) => return leaf.get(&wanted),
+                Node::Branch(branch) if ends_within(wanted.len, depth) => return branch.short.get(&wanted),
+                Node::Branch(branch) => {
+                    node = branch.children[usize::from(wanted.key.byte(depth))].as_ref()?;
+                    depth += 1;
+                }
+            }
+        }
+    }
+
+    /// Gives the prefix this list; the one that it had.
+    pub fn set(&mut self, prefix: P, list: u32) -> Option<u32> {
+        self.root.set(Entry::new(prefix, list), 0)
+    }
+
+    /// Takes the prefix out; the list that it had.
+    pub fn remove(&mut self, prefix: P) -> Option<u32> {
+        // Asked first, so that nothing is copied for a prefix that is not there.
+        let list = self.get(prefix)?;
+        self.root.remove(&Entry::new(prefix, 0), 0);
+        Some(list)
+    }
+
+    /// All prefixes with their lists, by address, shorter ones of the same address first.
+    pub fn sorted(&self) -> Vec<(P, u32)> {
+        let mut entries = Vec::with_capacity(self.len());
+        self.root.collect(&mut entries);
+        entries.sort_unstable_by_key(Entry::order);
+        entries.iter().map(|entry| (entry.prefix(), entry.list)).collect()
     }
 
     /// All prefixes that hold the address, longest first.
@@ -127,12 +206,88 @@ fn ends_within(len: u8, depth: usize) -> bool {
     usize::from(len) < 8 * (depth + 1)
 }
 
+/// Looks for the prefixes that two trees differ in; shared nodes have none.
+pub(super) struct Differences<'a, P, F> {
+    /// The lists of these numbers, the older tree's and the newer's, are the same.
+    pub same: F,
+    /// Numbers mean the same to both trees, so that nodes which both have need not be looked into.
+    pub related: bool,
+    /// What was found.
+    pub found: &'a mut Vec<P>,
+}
+
+impl<P: Net, F: Fn(u32, u32) -> bool> Differences<'_, P, F> {
+    pub fn between(&mut self, old: &Trie<P>, new: &Trie<P>) {
+        self.nodes(Some(&old.root), Some(&new.root));
+    }
+
+    fn nodes(&mut self, old: Option<&Node<P>>, new: Option<&Node<P>>) {
+        match (old, new) {
+            (Some(Node::Leaf(old)), Some(Node::Leaf(new))) => self.leaves(old, new),
+            (Some(Node::Branch(old)), Some(Node::Branch(new))) => {
+                if self.related && Arc::ptr_eq(old, new) {
+                    return;
+                }
+                self.leaves(&old.short, &new.short);
+                for (old, new) in old.children.iter().zip(&new.children) {
+                    self.nodes(old.as_ref(), new.as_ref());
+                }
+            }
+            (old, new) => {
+                let entries = |node: Option<&Node<P>>| {
+                    let mut entries = Vec::new();
+                    node.into_iter().for_each(|node| node.collect(&mut entries));
+                    entries.sort_unstable_by_key(Entry::order);
+                    entries
+                };
+                self.entries(&entries(old), &entries(new));
+            }
+        }
+    }
+
+    fn leaves(&mut self, old: &Leaf<P>, new: &Leaf<P>) {
+        if !(self.related && Arc::ptr_eq(&old.0, &new.0)) {
+            self.entries(&old.0, &new.0);
+        }
+    }
+
+    /// Both in order.
+    fn entries(&mut self, mut old: &[Entry<P>], mut new: &[Entry<P>]) {
+        loop {
+            let next = match (old.first(), new.first()) {
+                (Some(o), Some(n)) if o.order() == n.order() => {
+                    (old, new) = (&old[1..], &new[1..]);
+                    if (self.same)(o.list, n.list) {
+                        continue;
+                    }
+                    n
+                }
+                (Some(o), Some(n)) if o.order() > n.order() => {
+                    new = &new[1..];
+                    n
+                }
+                (None, Some(n)) => {
+                    new = &new[1..];
+                    n
+                }
+                (Some(o), _) => {
+                    old = &old[1..];
+                    o
+                }
+                (None, None) => return,
+            };
+            self.found.push(next.prefix());
+        }
+    }
+}
+
 impl<P: Net> Node<P> {
     /// Of distinct prefixes in order.
     fn build(entries: Vec<Entry<P>>, depth: usize) -> Self {
         if entries.len() <= LEAF {
             return Self::Leaf(Leaf::new(entries));
         }
+        let count = entries.len();
         let mut short = Vec::new();
         let mut parts: Vec<Vec<Entry<P>>> = (0..256).map(|_| Vec::new()).collect();
         for entry in entries {
@@ -146,7 +301,88 @@ impl<P: Net> Node<P> {
         for (child, part) in children.iter_mut().zip(parts).filter(|(_, part)| !part.is_empty()) {
             *child = Some(Self::build(part, depth + 1));
         }
-        Self::Branch(Box::new(Branch { short: Leaf::new(short), children }))
+        Self::Branch(Arc::new(Branch { short: Leaf::new(short), children, count }))
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.0.len(),
+            Self::Branch(branch) => branch.count,
+        }
+    }
+
+    fn set(&mut self, entry: Entry<P>, depth: usize) -> Option<u32> {
+        match self {
+            Self::Leaf(leaf) => {
+                let before = leaf.set(entry);
+                if leaf.0.len() > LEAF {
+                    *self = Self::build(leaf.0.to_vec(), depth);
+                }
+                before
+            }
+            Self::Branch(branch) => {
+                let branch = Arc::make_mut(branch);
+                let before = branch.set(entry, depth);
+                branch.count += usize::from(before.is_none());
+                before
+            }
+        }
+    }
+
+    /// The prefix is there.
+    fn remove(&mut self, gone: &Entry<P>, depth: usize) {
+        match self {
+            Self::Leaf(leaf) => leaf.remove(gone),
+            Self::Branch(branch) => {
+                let branch = Arc::make_mut(branch);
+                branch.remove(gone, depth);
+                branch.count -= 1;
+                if branch.count < SPARSE {
+                    let mut entries = Vec::with_capacity(branch.count);
+                    self.collect(&mut entries);
+                    entries.sort_unstable_by_key(Entry::order);
+                    *self = Self::Leaf(Leaf::new(entries));
+                }
+            }
+        }
+    }
+
+    fn collect(&self, into: &mut Vec<Entry<P>>) {
+        match self {
+            Self::Leaf(leaf) => into.extend_from_slice(&leaf.0),
+            Self::Branch(branch) => {
+                into.extend_from_slice(&branch.short.0);
+                branch.children.iter().flatten().for_each(|child| child.collect(into));
+            }
+        }
+    }
+}
+
+impl<P: Net> Branch<P> {
+    fn set(&mut self, entry: Entry<P>, depth: usize) -> Option<u32> {
+        if ends_within(entry.len, depth) {
+            return self.short.set(entry);
+        }
+        match &mut self.children[usize::from(entry.key.byte(depth))] {
+            Some(child) => child.set(entry, depth + 1),
+            none => {
+                *none = Some(Node::Leaf(Leaf::new(vec![entry])));
+                None
+            }
+        }
+    }
+
+    fn remove(&mut self, gone: &Entry<P>, depth: usize) {
+        if ends_within(gone.len, depth) {
+            return self.short.remove(gone);
+        }
+        let child = &mut self.children[usize::from(gone.key.byte(depth))];
+        if let Some(node) = child {
+            node.remove(gone, depth + 1);
+            if node.len() == 0 {
+                *child = None;
+            }
+        }
     }
 }
 
@@ -161,6 +397,36 @@ impl<P: Net> Leaf<P> {
             closest = place as u16;
         }
         Self(entries.into())
+    }
+
+    fn position(&self, entry: &Entry<P>) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&entry.order(), Entry::order)
+    }
+
+    fn get(&self, entry: &Entry<P>) -> Option<u32> {
+        self.position(entry).ok().map(|place| self.0[place].list)
+    }
+
+    fn set(&mut self, entry: Entry<P>) -> Option<u32> {
+        match self.position(&entry) {
+            Ok(place) => Some(std::mem::replace(&mut Arc::make_mut(&mut self.0)[place].list, entry.list)),
+            Err(place) => {
+                let mut entries = Vec::with_capacity(self.0.len() + 1);
+                entries.extend_from_slice(&self.0[..place]);
+                entries.push(entry);
+                entries.extend_from_slice(&self.0[place..]);
+                *self = Self::new(entries);
+                None
+            }
+        }
+    }
+
+    fn remove(&mut self, gone: &Entry<P>) {
+        if let Ok(place) = self.position(gone) {
+            let mut entries = self.0.to_vec();
+            entries.remove(place);
+            *self = Self::new(entries);
+        }
     }
 
     /// The longest prefix that holds the key: prefixes nest or are apart, so it is the last one that

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::spec::{Action, Kind, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
+use super::spec::{Action, Kind, Masked, Ports, Rule, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN};
 use super::{Fib, NoRoute, Route, RouteKind, SourceOrigin, Step};
 
 /// Something that is written when it is displayed; allocates nothing.
@@ -150,6 +150,69 @@ fn action_in_words(action: Action) -> impl fmt::Display {
         Action::Unreachable => f.write_str("unreachable"),
         Action::Prohibit => f.write_str("prohibit"),
     })
+}
+
+/// Much as `ip rule` writes it: `100: from 10.0.0.0/8 fwmark 0x7/0xffffffff look into table main`.
+pub(super) fn rule_in_words(rule: &Rule) -> impl fmt::Display {
+    Words(move |f: &mut fmt::Formatter<'_>| {
+        write!(f, "{}:", rule.priority)?;
+        if rule.not {
+            f.write_str(" not")?;
+        }
+        match rule.from {
+            Some(from) => write!(f, " from {from}")?,
+            None => f.write_str(" from all")?,
+        }
+        if let Some(to) = rule.to {
+            write!(f, " to {to}")?;
+        }
+        for (word, name) in [("iif", &rule.iif), ("oif", &rule.oif)] {
+            if let Some(name) = name {
+                write!(f, " {word} {name}")?;
+            }
+        }
+        masked(f, "fwmark", rule.mark)?;
+        masked(f, "dscp", rule.dscp)?;
+        masked(f, "flowlabel", rule.flow_label)?;
+        if let Some(uids) = &rule.uids {
+            write!(f, " uidrange {}-{}", uids.start(), uids.end())?;
+        }
+        if rule.protocol != 0 {
+            write!(f, " ipproto {}", rule.protocol)?;
+        }
+        ports(f, "sport", rule.sport)?;
+        ports(f, "dport", rule.dport)?;
+        if rule.tun_id != 0 {
+            write!(f, " tun_id {}", rule.tun_id)?;
+        }
+        if rule.l3mdev {
+            f.write_str(" l3mdev")?;
+        }
+        if let Some(len) = rule.suppress_prefix_len {
+            write!(f, " suppress_prefixlength {len}")?;
+        }
+        if let Some(group) = rule.suppress_group {
+            write!(f, " suppress_ifgroup {group}")?;
+        }
+        write!(f, " {}", action_in_words(rule.action))?;
+        if rule.opaque { f.write_str(" (with something that this version does not know)") } else { Ok(()) }
+    })
+}
+
+fn masked(f: &mut fmt::Formatter<'_>, word: &str, masked: Option<Masked>) -> fmt::Result {
+    match masked {
+        Some(Masked { value, mask: u32::MAX }) => write!(f, " {word} {value:#x}"),
+        Some(Masked { value, mask }) => write!(f, " {word} {value:#x}/{mask:#x}"),
+        None => Ok(()),
+    }
+}
+
+fn ports(f: &mut fmt::Formatter<'_>, word: &str, ports: Option<Ports>) -> fmt::Result {
+    match ports {
+        Some(Ports { first, mask, .. }) if mask != 0 => write!(f, " {word} {first:#x}/{mask:#x}"),
+        Some(Ports { first, last, .. }) => write!(f, " {word} {first}-{last}"),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

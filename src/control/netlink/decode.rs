@@ -397,12 +397,7 @@ fn route_kind(number: u8) -> Option<Kind> {
 
 fn flagged(flags: u32) -> Nexthop {
     const RTNH_F_DEAD: u32 = 1;
-    const RTNH_F_LINKDOWN: u32 = 16;
-    Nexthop {
-        dead: flags & RTNH_F_DEAD != 0,
-        linkdown: flags & RTNH_F_LINKDOWN != 0,
-        ..Nexthop::new(0, None)
-    }
+    Nexthop { dead: flags & RTNH_F_DEAD != 0, ..Nexthop::new(0, None) }
 }
 
 /// One attribute of a path; `Some(false)`: not understood (an encapsulation, for one).

@@ -77,7 +77,7 @@ fn paths_of_a_multipath_route_are_read() {
     let read = reading(route(AF_INET, 0, 1).attribute(9, &paths), decode::route);
     let route = read.expect("readable").expect("of this family").route;
     let first = Nexthop { weight: 3, ..Nexthop::new(7, "10.0.0.1".parse().ok()) };
-    let second = Nexthop { dead: true, linkdown: true, ..Nexthop::new(8, None) };
+    let second = Nexthop { dead: true, ..Nexthop::new(8, None) };
     assert_eq!(route.nexthops, Nexthops::Own(vec![first, second]));
 }
 

@@ -7,8 +7,8 @@ use super::decode;
 use super::error::{Error, Object};
 use super::socket::{End, Requester};
 use super::wire::{AF_INET, AF_INET6, Message, Request};
-use crate::fib::spec::TABLE_MAIN;
-use crate::fib::{Answer, Builder, Fib, Query};
+use crate::fib::spec::{Route, TABLE_MAIN};
+use crate::fib::{Answer, Builder, Fib, Loader, Parts, Query, Rib};
 
 /// How often a list that changes while it is read is read again.
 const ATTEMPTS: u32 = 16;
@@ -18,60 +18,82 @@ const ATTEMPTS: u32 = 16;
 ///
 /// Sees the network namespace of the calling thread. Needs no privilege.
 pub fn dump(generation: u64) -> Result<Fib, Error> {
-    dump_with(&mut Requester::open()?, generation)
+    Ok(load(&mut Requester::open()?)?.fib(generation))
 }
 
 /// The same as what a snapshot is built from: for a change that is only thought of.
 pub fn read(generation: u64) -> Result<Builder, Error> {
-    read_with(&mut Requester::open()?, generation)
+    let (parts, builder) = steady(&mut Requester::open()?, |builder: &mut Builder, route| {
+        *builder = std::mem::take(builder).route(route);
+    })?;
+    Ok(builder.generation(generation).parts(parts))
 }
 
-/// The same over a socket that is there already.
-pub fn dump_with(requester: &mut Requester, generation: u64) -> Result<Fib, Error> {
-    read_with(requester, generation).map(Builder::build)
+/// The same as what events can be applied to.
+pub fn load(requester: &mut Requester) -> Result<Rib, Error> {
+    let (parts, loader) = steady(requester, Loader::add)?;
+    Ok(loader.finish(parts))
 }
 
-fn read_with(requester: &mut Requester, generation: u64) -> Result<Builder, Error> {
+/// Reads everything, again if it changes meanwhile; `each` puts a route into what is made of them.
+fn steady<T: Default>(requester: &mut Requester, each: impl Fn(&mut T, Route)) -> Result<(Parts, T), Error> {
     for _ in 1..ATTEMPTS {
-        match attempt(requester, generation) {
+        match attempt(requester, &each) {
             Err(Error::Unstable { .. }) => {}
             end => return end,
         }
     }
-    attempt(requester, generation)
+    attempt(requester, &each)
 }
 
 /// The links come first: their dump waits for the kernel's configuration lock, so whatever follows from
 /// the change that an event told of (routes that vanish with their device) has happened by then.
-fn attempt(requester: &mut Requester, generation: u64) -> Result<Builder, Error> {
-    let uid = nix::unistd::geteuid().as_raw();
-    let mut builder = Builder::new().generation(generation).uid(uid);
+fn attempt<T: Default>(
+    requester: &mut Requester,
+    each: &impl Fn(&mut T, Route),
+) -> Result<(Parts, T), Error> {
+    let parts = parts(requester)?;
+    let mut all = T::default();
+    for family in [AF_INET, AF_INET6] {
+        let decode = of_family(family, decode::route);
+        list(requester, Object::Routes, routes(family), decode, |message| each(&mut all, message.route))?;
+    }
+    Ok((parts, all))
+}
+
+/// Reads all but the routes.
+pub fn parts(requester: &mut Requester) -> Result<Parts, Error> {
+    let mut parts = Parts { uid: nix::unistd::geteuid().as_raw(), ..Parts::default() };
     let route_localnet = sysctl_is_set("net/ipv4/conf/all/route_localnet");
     let use_optimistic = sysctl_is_set("net/ipv6/conf/all/use_optimistic");
-    for mut link in list(requester, Object::Links, links(), |message| decode::link(message).map(Some))? {
-        link.conf.route_localnet |= route_localnet;
-        link.conf.use_optimistic |= use_optimistic;
-        builder = builder.link(link);
-    }
-    for address in list(requester, Object::Addresses, addresses(), decode::address)? {
-        builder = builder.address(address);
-    }
-    for label in list(requester, Object::Labels, labels(), |message| decode::label(message).map(Some))? {
-        builder = builder.label(label);
-    }
-    for object in list(requester, Object::Nexthops, nexthops(), |message| decode::nexthop(message).map(Some))?
-    {
-        builder = builder.nexthop(object);
-    }
+    list(
+        requester,
+        Object::Links,
+        links(),
+        |m| decode::link(m).map(Some),
+        |mut link| {
+            link.conf.route_localnet |= route_localnet;
+            link.conf.use_optimistic |= use_optimistic;
+            parts.links.push(link);
+        },
+    )?;
+    list(requester, Object::Addresses, addresses(), decode::address, |a| parts.addresses.push(a))?;
+    list(requester, Object::Labels, labels(), |m| decode::label(m).map(Some), |l| parts.labels.push(l))?;
+    list(
+        requester,
+        Object::Nexthops,
+        nexthops(),
+        |m| decode::nexthop(m).map(Some),
+        |object| {
+            parts.nexthops.insert(object.id, object.body);
+        },
+    )?;
     for family in [AF_INET, AF_INET6] {
-        for rule in list(requester, Object::Rules, rules(family), of_family(family, decode::rule))? {
-            builder = builder.rule(rule);
-        }
-        for message in list(requester, Object::Routes, routes(family), of_family(family, decode::route))? {
-            builder = builder.route(message.route);
-        }
+        let decode = of_family(family, decode::rule);
+        list(requester, Object::Rules, rules(family), decode, |rule| parts.rules.push(rule))?;
     }
-    Ok(builder.local_merged_into_main(local_is_merged(requester)?))
+    parts.merged = local_is_merged(requester)?;
+    Ok(parts)
 }
 
 /// As long as no rule was ever added, the kernel says that table main delivers to 127.0.0.1.
@@ -95,17 +117,17 @@ fn list<T>(
     object: Object,
     request: Request,
     decode: impl Fn(&Message<'_>) -> Option<Option<T>>,
-) -> Result<Vec<T>, Error> {
-    let mut all = Vec::new();
+    mut each: impl FnMut(T),
+) -> Result<(), Error> {
     let end = requester.ask(object, request, |message| {
-        all.extend(decode(message)?);
+        decode(message)?.into_iter().for_each(&mut each);
         Some(())
     })?;
     match end {
-        End::Complete => Ok(all),
+        End::Complete => Ok(()),
         End::Interrupted => Err(Error::Unstable { object, attempts: ATTEMPTS }),
         // Without IPv6 there is no label table.
-        End::Refused(libc::EOPNOTSUPP, _) if object == Object::Labels => Ok(all),
+        End::Refused(libc::EOPNOTSUPP, _) if object == Object::Labels => Ok(()),
         End::Refused(errno, detail) => {
             Err(Error::Refused { object, error: std::io::Error::from_raw_os_error(errno), detail })
         }

@@ -9,7 +9,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::dump::dump_with;
+use super::dump::load;
 use super::error::Error;
 use super::socket::Requester;
 use crate::fib::Fib;
@@ -89,7 +89,7 @@ impl Follower {
         let events = unsafe { AsyncFd::register(subscribe()?) }.map_err(|error| Error::Open(error.into()))?;
         let mut requester = Requester::open()?;
         let generation = 1;
-        let fib = Arc::new(dump_with(&mut requester, generation)?);
+        let fib = Arc::new(load(&mut requester)?.fib(generation));
         Ok((Self { events, requester, generation, pending: None, retry_at: None }, fib))
     }
 
@@ -124,11 +124,11 @@ impl Follower {
                 Err(_) => break,
             }
         }
-        match dump_with(&mut self.requester, self.generation + 1) {
-            Ok(fib) => {
+        match load(&mut self.requester) {
+            Ok(mut rib) => {
                 self.generation += 1;
                 (self.pending, self.retry_at) = (None, None);
-                Ok(Arc::new(fib))
+                Ok(Arc::new(rib.fib(self.generation)))
             }
             Err(error) => Err(self.delay(error)),
         }

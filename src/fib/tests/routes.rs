@@ -88,14 +88,10 @@ fn refusing_routes_refuse_and_throw_leads_on() {
 fn routes_without_carrier_are_left_out_where_the_device_says_so() {
     let policy = |ignore| {
         let conf = LinkConf { ignore_linkdown_v4: ignore, ignore_linkdown_v6: ignore, ..LinkConf::default() };
-        let down = |prefix| Spec {
-            nexthops: Nexthops::Own(vec![Nexthop { linkdown: true, ..Nexthop::new(4, None) }]),
-            ..on(prefix, 4)
-        };
         two_sided()
             .link(Link { conf, carrier: false, ..Link::up(4, "unplugged") })
-            .route(down("198.51.100.0/24"))
-            .route(down("2001:db8:5::/48"))
+            .route(on("198.51.100.0/24", 4))
+            .route(on("2001:db8:5::/48", 4))
             .route(via("2001:db8::/32", 3, "2001:db8::1"))
     };
     assert_eq!(found(&policy(false), &to("198.51.100.1")).dev, 4);

@@ -77,6 +77,99 @@ proptest! {
     }
 }
 
+/// What happens to a table: prefixes get lists, lose them, and somebody still holds an older state.
+#[derive(Clone, Debug)]
+enum Change<P> {
+    Set(P, u32),
+    /// The one at this place of those that are there.
+    Remove(usize),
+    Keep,
+}
+
+fn changes<P: Net + std::fmt::Debug>(net: impl Strategy<Value = P>) -> impl Strategy<Value = Vec<Change<P>>> {
+    let change = prop_oneof![
+        30 => (net, any::<u32>()).prop_map(|(net, list)| Change::Set(net, list)),
+        20 => any::<usize>().prop_map(Change::Remove),
+        1 => Just(Change::Keep),
+    ];
+    proptest::collection::vec(change, 0..1200)
+}
+
+fn follows<P: Net<Key: std::fmt::Debug> + Ord + std::fmt::Debug>(
+    start: &[(P, u32)],
+    changes: &[Change<P>],
+    first_address: fn(&P) -> P::Address,
+) -> Result<(), TestCaseError> {
+    let mut model: BTreeMap<(P::Key, u8), u32> =
+        start.iter().map(|(p, list)| ((p.key(), p.prefix_len()), *list)).collect();
+    let sorted = |model: &BTreeMap<(P::Key, u8), u32>| -> Vec<(P, u32)> {
+        model.iter().map(|(&(key, len), &list)| (P::from_key(key, len), list)).collect()
+    };
+    let mut trie = Trie::new(sorted(&model));
+    let mut kept = Vec::new();
+    for change in changes {
+        match *change {
+            Change::Set(net, list) => {
+                prop_assert_eq!(trie.set(net, list), model.insert((net.key(), net.prefix_len()), list));
+            }
+            Change::Remove(at) if !model.is_empty() => {
+                let (&(key, len), &list) = model.iter().nth(at % model.len()).unwrap();
+                prop_assert_eq!(trie.remove(P::from_key(key, len)), Some(list));
+                prop_assert_eq!(trie.remove(P::from_key(key, len)), None);
+                model.remove(&(key, len));
+            }
+            Change::Remove(_) => {}
+            Change::Keep => kept.push((trie.clone(), model.clone())),
+        }
+    }
+    kept.push((trie, model));
+    for (trie, model) in kept {
+        prop_assert_eq!(trie.len(), model.len());
+        prop_assert_eq!(trie.sorted(), sorted(&model));
+        for (&(key, len), &list) in &model {
+            let prefix = P::from_key(key, len);
+            prop_assert_eq!(trie.get(prefix), Some(list));
+            // Its own first address: everything around it, in order.
+            let address = first_address(&prefix);
+            prop_assert_eq!(found(&trie, address), around::<P>(&model, address));
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn v4_follows_changes_and_older_copies_stay(
+        start in proptest::collection::vec((v4_net(), any::<u32>()), 0..900),
+        changes in changes(v4_net()),
+    ) {
+        follows(&start, &changes, Ipv4Net::network)?;
+    }
+
+    #[test]
+    fn v6_follows_changes_and_older_copies_stay(
+        start in proptest::collection::vec((v6_net(), any::<u32>()), 0..900),
+        changes in changes(v6_net()),
+    ) {
+        follows(&start, &changes, Ipv6Net::network)?;
+    }
+}
+
+#[test]
+fn a_table_that_empties_becomes_a_leaf_again() {
+    let nets: Vec<Ipv4Net> =
+        (0..5_000u32).map(|n| Ipv4Net::new_assert(Ipv4Addr::from_bits(0x0a00_0000 | n << 8), 24)).collect();
+    let mut trie = Trie::new(nets.iter().map(|net| (*net, 1)));
+    assert!(matches!(trie.root, Node::Branch(_)));
+    for net in &nets {
+        assert_eq!(trie.remove(*net), Some(1));
+    }
+    assert_eq!(trie.len(), 0);
+    assert!(matches!(&trie.root, Node::Leaf(leaf) if leaf.0.is_empty()));
+}
+
 /// All ways in which prefixes lie to each other: inside a leaf, above it, and at the edges of bytes.
 #[test]
 fn the_longest_comes_first() {

@@ -1,0 +1,120 @@
+//! Variants → alternatives: nexthop objects resolved, usable paths told from others, sources selected.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::Variant;
+use crate::fib::LOOPBACK;
+use crate::fib::links::Links;
+use crate::fib::source::Sources4;
+use crate::fib::spec::{Family, Kind, Nexthop, NexthopBody, Nexthops, SCOPE_HOST};
+use crate::fib::table::{Alternative, Hop};
+
+/// What variants are compiled with.
+pub(super) struct Compiler<'a> {
+    pub links: &'a Links,
+    pub sources4: &'a Sources4,
+    pub nexthops: &'a HashMap<u32, NexthopBody>,
+}
+
+impl Compiler<'_> {
+    pub fn alternative(&self, variant: &Variant, v4: bool) -> Alternative {
+        let mut opaque = variant.opaque;
+        let mut hops = Vec::new();
+        let object = match &variant.nexthops {
+            Nexthops::Own(own) => {
+                hops.extend(own.iter().map(|nexthop| self.hop(nexthop, variant, v4, None)));
+                false
+            }
+            Nexthops::Object(id) => {
+                opaque |= self.add_object(*id, 1, variant, v4, &mut hops).is_none();
+                true
+            }
+        };
+        if hops.is_empty() && !v4 {
+            // IPv6 hangs routes that refuse on the loopback device.
+            hops.push(self.hop(&Nexthop::new(LOOPBACK, None), variant, v4, None));
+        }
+        Alternative {
+            kind: variant.kind,
+            opaque,
+            from: variant.from.filter(|from| from.prefix_len() > 0),
+            metric: variant.metric,
+            preference: variant.preference,
+            preferred_source: variant.preferred_source,
+            object,
+            hops: hops.into(),
+        }
+    }
+
+    fn hop(&self, nexthop: &Nexthop, variant: &Variant, v4: bool, object: Option<Family>) -> Hop {
+        let towards = match nexthop.gateway {
+            Some(IpAddr::V4(gateway)) => Some(gateway),
+            // The kernel compares subnets with the first bytes of an IPv6 gateway of a route's own.
+            Some(IpAddr::V6(gateway)) if object.is_none() => {
+                let [a, b, c, d, ..] = gateway.octets();
+                Some(Ipv4Addr::new(a, b, c, d))
+            }
+            _ => None,
+        };
+        let select = || self.sources4.select(self.links, nexthop.dev, towards, variant.scope);
+        Hop {
+            dev: nexthop.dev,
+            gateway: nexthop.gateway,
+            weight: nexthop.weight,
+            usable: self.is_usable(nexthop, variant, v4),
+            blackhole: false,
+            source: if v4 { select() } else { None },
+        }
+    }
+
+    /// Not dead. Where routes without a carrier are ignored, the kernel calls them dead too, and tells nobody
+    /// when the carrier comes or goes: there the link is asked. It does not do so to the host's own addresses.
+    fn is_usable(&self, nexthop: &Nexthop, variant: &Variant, v4: bool) -> bool {
+        let Some(link) = self.links.get(nexthop.dev) else { return !nexthop.dead };
+        let ignores = if v4 { link.conf.ignore_linkdown_v4 } else { link.conf.ignore_linkdown_v6 };
+        if link.up && ignores && !is_own_address(variant, v4) { link.carrier } else { !nexthop.dead }
+    }
+
+    /// `None`: the object, or a member of the group, is unknown.
+    fn add_object(
+        &self,
+        id: u32,
+        weight: u32,
+        variant: &Variant,
+        v4: bool,
+        hops: &mut Vec<Hop>,
+    ) -> Option<()> {
+        match self.nexthops.get(&id)? {
+            NexthopBody::Single(family, nexthop) => {
+                hops.push(Hop { weight, ..self.hop(nexthop, variant, v4, Some(*family)) });
+            }
+            NexthopBody::Blackhole => {
+                let nowhere = self.hop(&Nexthop::new(LOOPBACK, None), variant, v4, None);
+                hops.push(Hop { weight, blackhole: true, ..nowhere });
+            }
+            NexthopBody::Group(members) => {
+                for (member, weight) in members {
+                    // Groups have no groups as members; the kernel refuses them.
+                    if matches!(self.nexthops.get(member), Some(NexthopBody::Group(_))) {
+                        return None;
+                    }
+                    self.add_object(*member, *weight, variant, v4, hops)?;
+                }
+            }
+            NexthopBody::Opaque => return None,
+        }
+        Some(())
+    }
+}
+
+/// Leads to an address of the host. Of IPv6 anycast routes only those that the kernel made itself do; they
+/// alone have metric 0.
+fn is_own_address(variant: &Variant, v4: bool) -> bool {
+    match (v4, variant.kind) {
+        (true, _) => variant.scope == SCOPE_HOST,
+        (false, Kind::Local) => true,
+        (false, Kind::Anycast) => variant.metric == 0,
+        _ => false,
+    }
+}

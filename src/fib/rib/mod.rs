@@ -1,0 +1,216 @@
+//! What the kernel holds, kept up to date event by event; each [`Fib`] is one state of it.
+//!
+//! Links, addresses, labels, rules and nexthop objects are few and set whole. Routes are many: they are
+//! loaded once and then changed one by one ([`Rib::apply`]), and what the kernel does to routes without a
+//! word ([`silent`]) is done to the few lists of variants that a million prefixes share.
+
+mod apply;
+mod compile;
+mod load;
+mod silent;
+mod table;
+
+pub use apply::{Change, Place};
+pub use load::Loader;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::links::Links;
+use super::rules::Rules;
+use super::source::{Sources4, Sources6};
+use super::spec::{Address, Family, Kind, Label, Link, Nexthop, NexthopBody, Nexthops, Route, Rule};
+use super::table::Net;
+use super::{Fib, v4, v6};
+use compile::Compiler;
+use table::RibTable;
+
+/// Everything that routing decisions depend on, as the kernel has it.
+#[derive(Clone, Default)]
+pub struct Rib {
+    parts: Parts,
+    v4: Tables<Ipv4Net>,
+    v6: Tables<Ipv6Net>,
+    /// Something that routes are compiled with has changed.
+    stale: bool,
+}
+
+type Tables<P> = BTreeMap<u32, RibTable<P>>;
+
+/// All but the routes: little, and replaced whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// The user that the sockets belong to, for `uidrange`.
+    pub uid: u32,
+    /// See [`super::Builder::local_merged_into_main`].
+    pub merged: bool,
+    /// Interfaces in any order.
+    pub links: Vec<Link>,
+    /// Addresses in the kernel's order.
+    pub addresses: Vec<Address>,
+    /// The label table in the kernel's order.
+    pub labels: Vec<Label>,
+    /// Rules in the kernel's order.
+    pub rules: Vec<Rule>,
+    /// Nexthop objects by id.
+    pub nexthops: HashMap<u32, NexthopBody>,
+}
+
+/// A route without the table and the prefix under which it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Variant {
+    from: Option<Ipv6Net>,
+    kind: Kind,
+    scope: u8,
+    metric: u32,
+    preferred_source: Option<IpAddr>,
+    preference: u8,
+    nexthops: Nexthops,
+    opaque: bool,
+}
+
+impl From<Route> for Variant {
+    fn from(route: Route) -> Self {
+        Self {
+            from: route.from,
+            kind: route.kind,
+            scope: route.scope,
+            metric: route.metric,
+            preferred_source: route.preferred_source,
+            preference: route.preference,
+            nexthops: route.nexthops,
+            opaque: route.opaque,
+        }
+    }
+}
+
+impl Variant {
+    fn own(&self) -> &[Nexthop] {
+        match &self.nexthops {
+            Nexthops::Own(own) => own,
+            Nexthops::Object(_) => &[],
+        }
+    }
+}
+
+/// The kernel's order of the routes to one prefix: IPv6 source prefixes, the longest first; lower metrics
+/// first; equal ones as they came.
+fn arrange(list: &mut [Variant]) {
+    list.sort_by_key(|v| (Reverse(v.from.map_or(0, |from| from.prefix_len())), v.from, v.metric));
+}
+
+/// Viaduct's sockets send with TOS 0, and such routes are for other packets.
+fn is_foreign(route: &Route) -> bool {
+    route.tos != 0
+}
+
+impl Rib {
+    /// All but the routes.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Replaces all but the routes.
+    pub fn set_parts(&mut self, mut parts: Parts) {
+        parts.rules.sort_by_key(|rule| rule.priority);
+        self.stale |= parts != self.parts;
+        self.parts = parts;
+    }
+
+    /// How many prefixes of all tables have a route.
+    pub fn len(&self) -> usize {
+        let v4: usize = self.v4.values().map(RibTable::len).sum();
+        let v6: usize = self.v6.values().map(RibTable::len).sum();
+        v4 + v6
+    }
+
+    /// There is no route at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The present state as the given generation. Costs what has changed since the last call, not what there is.
+    pub fn fib(&mut self, generation: u64) -> Fib {
+        let links = Links::new(self.parts.links.clone());
+        let sources4 = Sources4::new(&self.parts.addresses, &links);
+        let sources6 = Sources6::new(&self.parts.addresses, self.parts.labels.clone(), &links);
+        let compiler = Compiler { links: &links, sources4: &sources4, nexthops: &self.parts.nexthops };
+        let all = std::mem::take(&mut self.stale);
+        let tables4 = publish(&mut self.v4, &compiler, all);
+        let tables6 = publish(&mut self.v6, &compiler, all);
+        let multipath =
+            self.v4.values().any(RibTable::is_multipath) || self.v6.values().any(RibTable::is_multipath);
+        let family = |family| self.parts.rules.iter().filter(move |rule| rule.family == family);
+        let v4 = v4::World {
+            merged: self.parts.merged,
+            rules: Rules::new(family(Family::V4), tables4, &links),
+            sources: sources4,
+        };
+        let v6 = v6::World { rules: Rules::new(family(Family::V6), tables6, &links), sources: sources6 };
+        let addresses = (self.parts.addresses.iter())
+            .filter(|a| a.usable() && links.get(a.dev).is_some_and(|link| link.up))
+            .map(|a| (a.address, a.dev))
+            .collect();
+        let rules = self.parts.rules.as_slice().into();
+        Fib { generation, uid: self.parts.uid, multipath, addresses, rules, links, v4, v6 }
+    }
+
+    /// Every route, each table's by address.
+    pub fn routes(&self) -> impl Iterator<Item = Route> {
+        let v4 = self.v4.iter().flat_map(|(id, table)| written(*id, table));
+        v4.chain(self.v6.iter().flat_map(|(id, table)| written(*id, table)))
+    }
+}
+
+fn publish<P: Net + Ord>(
+    tables: &mut Tables<P>,
+    compiler: &Compiler<'_>,
+    all: bool,
+) -> Vec<Arc<super::table::Table<P>>> {
+    tables.values_mut().map(|table| table.publish(compiler, all)).collect()
+}
+
+fn written<P: Net + Ord>(id: u32, table: &RibTable<P>) -> impl Iterator<Item = Route> {
+    table.routes().flat_map(move |(prefix, list)| {
+        list.iter().map(move |variant| {
+            let variant = variant.clone();
+            Route {
+                table: id,
+                prefix: prefix.either(),
+                tos: 0,
+                from: variant.from,
+                kind: variant.kind,
+                scope: variant.scope,
+                metric: variant.metric,
+                preferred_source: variant.preferred_source,
+                preference: variant.preference,
+                nexthops: variant.nexthops,
+                opaque: variant.opaque,
+            }
+        })
+    })
+}
+
+/// The tables of a prefix's family: runs the same code for either.
+macro_rules! by_family {
+    ($rib:expr, $prefix:expr, |$tables:ident, $net:ident| $work:expr) => {
+        match $prefix {
+            ipnet::IpNet::V4($net) => {
+                let $tables = &mut $rib.v4;
+                $work
+            }
+            ipnet::IpNet::V6($net) => {
+                let $tables = &mut $rib.v6;
+                $work
+            }
+        }
+    };
+}
+use by_family;
+
+#[cfg(test)]
+mod tests;

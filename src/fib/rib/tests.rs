@@ -1,0 +1,228 @@
+use ipnet::IpNet;
+
+use super::*;
+use crate::fib::Builder;
+use crate::fib::entries::Entry;
+use crate::fib::spec::{NexthopObject, TABLE_LOCAL};
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn via(prefix: &str, dev: u32, gateway: &str) -> Route {
+    Route::new(net(prefix), dev, Some(gateway.parse().unwrap()))
+}
+
+/// Two interfaces with an address of each family.
+fn host() -> Builder {
+    Builder::host()
+        .link(Link::up(2, "a"))
+        .link(Link::up(3, "b"))
+        .assign(2, net("10.0.2.1/24"))
+        .assign(3, net("10.0.3.1/24"))
+        .assign(2, net("2001:db8:2::1/64"))
+        .assign(3, net("2001:db8:3::1/64"))
+}
+
+/// The routes to this prefix in table main, as `ip` would list them.
+fn listed(rib: &mut Rib, prefix: &str) -> Vec<String> {
+    let fib = rib.fib(1);
+    let entries = fib.entries().into_iter().filter_map(|entry| match entry {
+        Entry::Route(route) if route.prefix == net(prefix) => Some(route.to_string()),
+        _ => None,
+    });
+    let text = format!("route unicast {prefix} table main ");
+    entries.map(|route| route.replace(&text, "")).collect()
+}
+
+fn add(rib: &mut Rib, route: Route, place: Place) {
+    assert!(rib.apply(Change::Add(route, place), false));
+}
+
+fn remove(rib: &mut Rib, route: Route) {
+    assert!(rib.apply(Change::Remove(route), false));
+}
+
+#[test]
+fn ipv4_routes_of_one_metric_stand_as_they_were_made() {
+    let mut rib = host().rib();
+    let to = |gateway| via("198.51.100.0/24", 2, gateway);
+    add(&mut rib, to("10.0.2.2"), Place::First);
+    add(&mut rib, to("10.0.2.3"), Place::Last);
+    add(&mut rib, to("10.0.2.4"), Place::First);
+    add(&mut rib, to("10.0.2.5").with_metric(5), Place::First);
+    let list = |rib: &mut Rib| listed(rib, "198.51.100.0/24");
+    assert_eq!(
+        list(&mut rib),
+        ["via 10.0.2.4 dev a", "via 10.0.2.2 dev a", "via 10.0.2.3 dev a", "via 10.0.2.5 dev a metric 5"]
+    );
+    add(&mut rib, to("10.0.2.6"), Place::Instead);
+    remove(&mut rib, to("10.0.2.2"));
+    add(&mut rib, to("10.0.2.7").with_metric(5), Place::Instead);
+    add(&mut rib, to("10.0.2.8").with_metric(1), Place::Instead);
+    assert_eq!(
+        list(&mut rib),
+        [
+            "via 10.0.2.6 dev a",
+            "via 10.0.2.3 dev a",
+            "via 10.0.2.8 dev a metric 1",
+            "via 10.0.2.7 dev a metric 5"
+        ]
+    );
+    for route in
+        [to("10.0.2.6"), to("10.0.2.3"), to("10.0.2.8").with_metric(1), to("10.0.2.7").with_metric(5)]
+    {
+        remove(&mut rib, route);
+    }
+    assert!(list(&mut rib).is_empty());
+}
+
+#[test]
+fn an_event_that_does_not_fit_is_told() {
+    let mut rib = host().rib();
+    let route = via("198.51.100.0/24", 2, "10.0.2.2");
+    assert!(!rib.apply(Change::Remove(route.clone()), false), "nothing to remove: an event was missed");
+    assert!(rib.apply(Change::Remove(route.clone()), true), "unless it was loaded later");
+    assert!(!rib.apply(Change::Add(route.clone(), Place::Same), false));
+    add(&mut rib, route.clone(), Place::First);
+    assert!(rib.apply(Change::Add(route, Place::First), true));
+    assert_eq!(listed(&mut rib, "198.51.100.0/24").len(), 1, "not twice");
+}
+
+#[test]
+fn ipv6_routes_by_gateways_of_one_metric_are_paths_of_one() {
+    let mut rib = host().rib();
+    let path = |dev, gateway: &str| Nexthop::new(dev, Some(gateway.parse().unwrap()));
+    let several = |paths: &[Nexthop]| Route {
+        nexthops: Nexthops::Own(paths.to_vec()),
+        ..via("2001:db8:9::/48", 2, "2001:db8:2::2")
+    };
+    let (p2, p3, p4) = (path(2, "2001:db8:2::2"), path(3, "2001:db8:3::3"), path(3, "2001:db8:3::4"));
+    let list = |rib: &mut Rib| listed(rib, "2001:db8:9::/48");
+    add(&mut rib, several(&[p2]), Place::First);
+    // The event of a new path begins with it.
+    add(&mut rib, several(&[p3, p2]), Place::Last);
+    add(&mut rib, several(&[p4, p2, p3]), Place::Last);
+    assert_eq!(
+        list(&mut rib),
+        ["nexthop via 2001:db8:2::2 dev a weight 1 nexthop via 2001:db8:3::3 dev b weight 1 \
+          nexthop via 2001:db8:3::4 dev b weight 1 metric 1024"]
+    );
+    remove(&mut rib, several(&[p3]));
+    remove(&mut rib, several(&[p2]));
+    assert_eq!(list(&mut rib), ["via 2001:db8:3::4 dev b metric 1024"]);
+    add(&mut rib, several(&[p2, p3]), Place::Instead);
+    remove(&mut rib, several(&[p2, p3]));
+    assert!(list(&mut rib).is_empty());
+}
+
+#[test]
+fn ipv4_routes_of_a_link_that_goes_down_are_gone_and_its_addresses_stay() {
+    let mut rib = host().rib();
+    let multipath = Route {
+        nexthops: Nexthops::Own(vec![
+            Nexthop::new(2, Some("10.0.2.9".parse().unwrap())),
+            Nexthop::new(3, Some("10.0.3.9".parse().unwrap())),
+        ]),
+        ..via("203.0.113.0/24", 2, "10.0.2.9")
+    };
+    add(&mut rib, via("198.51.100.0/24", 2, "10.0.2.2"), Place::First);
+    add(&mut rib, via("198.51.100.0/24", 3, "10.0.3.2"), Place::Last);
+    add(&mut rib, multipath, Place::First);
+    let before = rib.len();
+    rib.link_is(Link { up: false, carrier: false, ..Link::up(2, "a") });
+    assert_eq!(listed(&mut rib, "198.51.100.0/24"), ["via 10.0.3.2 dev b"]);
+    assert_eq!(
+        listed(&mut rib, "203.0.113.0/24"),
+        ["nexthop via 10.0.2.9 dev a (down) weight 1 nexthop via 10.0.3.9 dev b weight 1"]
+    );
+    assert!(listed(&mut rib, "10.0.2.0/24").is_empty());
+    assert_eq!(rib.len(), before - 1);
+    let own = |rib: &Rib| rib.routes().any(|r| r.table == TABLE_LOCAL && r.prefix == net("10.0.2.1/32"));
+    assert!(own(&rib));
+    rib.link_is(Link::up(2, "a"));
+    assert!(listed(&mut rib, "10.0.2.0/24").is_empty(), "it has to be made again");
+    assert!(!listed(&mut rib, "203.0.113.0/24")[0].contains("down"));
+    rib.link_gone(2);
+    assert!(!own(&rib));
+}
+
+#[test]
+fn routes_go_with_the_source_that_they_prefer() {
+    let mut rib = host().assign(3, net("10.0.9.9/32")).rib();
+    let preferring = via("198.51.100.0/24", 2, "10.0.2.2").with_source("10.0.9.9".parse().unwrap());
+    add(&mut rib, preferring.clone(), Place::First);
+    // Linux looks into table main alone.
+    add(&mut rib, preferring.in_table(100), Place::First);
+    let prefers = |rib: &mut Rib| -> Vec<u32> {
+        let source = Some("10.0.9.9".parse().unwrap());
+        rib.routes().filter(|r| r.preferred_source == source).map(|r| r.table).collect()
+    };
+    assert_eq!(prefers(&mut rib), [100, 254, 255]);
+    rib.address_gone(&Address::new(3, "10.0.9.9".parse().unwrap(), 32));
+    // The one in table local comes with an event of its own.
+    assert_eq!(prefers(&mut rib), [100, 255]);
+
+    let source: IpAddr = "2001:db8:3::1".parse().unwrap();
+    add(&mut rib, via("2001:db8:9::/48", 3, "2001:db8:3::2").with_source(source), Place::First);
+    rib.address_gone(&Address::new(3, source, 64));
+    assert_eq!(listed(&mut rib, "2001:db8:9::/48"), ["via 2001:db8:3::2 dev b metric 1024"]);
+}
+
+#[test]
+fn routes_go_with_their_nexthop_object() {
+    let single =
+        |id, dev| NexthopObject { id, body: NexthopBody::Single(Family::V4, Nexthop::new(dev, None)) };
+    let group = NexthopObject { id: 9, body: NexthopBody::Group(vec![(7, 1)]) };
+    let to = |prefix, id| Route { nexthops: Nexthops::Object(id), ..via(prefix, 2, "10.0.2.2") };
+    let mut rib = host()
+        .nexthop(single(7, 2))
+        .nexthop(single(8, 3))
+        .nexthop(group)
+        .route(to("198.51.100.0/24", 7))
+        .route(to("203.0.113.0/24", 8))
+        .route(to("192.0.2.0/24", 9))
+        .rib();
+    let there = |rib: &mut Rib| {
+        ["198.51.100.0/24", "203.0.113.0/24", "192.0.2.0/24"].map(|p| !listed(rib, p).is_empty())
+    };
+    assert_eq!(there(&mut rib), [true, true, true]);
+    rib.object_gone(8);
+    assert_eq!(there(&mut rib), [true, false, true]);
+    // With its device goes the object, and with that the group, which has no other member.
+    rib.link_is(Link { up: false, ..Link::up(2, "a") });
+    assert_eq!(there(&mut rib), [false, false, false]);
+}
+
+#[test]
+fn a_snapshot_stays_as_it_was_and_tells_what_changed_since() {
+    let mut rib = host().rib();
+    let older = rib.fib(1);
+    let entries = older.entries();
+    add(&mut rib, via("198.51.100.0/24", 2, "10.0.2.2"), Place::First);
+    let newer = rib.fib(2);
+    assert_eq!(older.entries(), entries);
+    let words = |changes: Vec<crate::fib::Difference>| -> Vec<String> {
+        let word = |change| match change {
+            crate::fib::Difference::Added(entry) => format!("+ {entry}"),
+            crate::fib::Difference::Removed(entry) => format!("- {entry}"),
+        };
+        changes.into_iter().map(word).collect()
+    };
+    assert_eq!(
+        words(newer.changes_since(&older)),
+        ["+ route unicast 198.51.100.0/24 table main via 10.0.2.2 dev a"]
+    );
+    add(&mut rib, via("198.51.100.0/24", 3, "10.0.3.2"), Place::Instead);
+    rib.link_is(Link { carrier: false, ..Link::up(2, "a") });
+    assert_eq!(
+        words(rib.fib(3).changes_since(&newer)),
+        [
+            "- link a up",
+            "+ link a up, without carrier",
+            "- route unicast 198.51.100.0/24 table main via 10.0.2.2 dev a",
+            "+ route unicast 198.51.100.0/24 table main via 10.0.3.2 dev b"
+        ]
+    );
+    assert!(older.changes_since(&older).is_empty());
+}
