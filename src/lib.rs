@@ -20,6 +20,7 @@
 //! | [`proxy`] | RFC 3261 §16: validate, preprocess, target, forward, respond | yes |
 //! | [`rules`] | `[[route]]`: conditions compiled, first match wins | yes |
 //! | [`egress`] | pins, dialog side, override, automatic choice | yes |
+//! | [`findings`] | where configuration and routing do not fit, for `check` and `run` | yes |
 //! | [`token`] | keys, Via branch, Record-Route token, To tag | yes |
 //! | [`rewrite`] | edit list over the received bytes | yes |
 //! | [`fib`] | rules → tables → longest prefix → route | yes |
@@ -36,6 +37,7 @@ pub mod drop_reason;
 pub mod egress;
 pub mod engine;
 pub mod fib;
+pub mod findings;
 pub mod hardware;
 pub mod limits;
 pub mod metrics;

@@ -120,3 +120,20 @@ pub const NOTED_DESTINATIONS: usize = 4_096;
 /// Connections to the admin address at a time: a scraper, an operator and a probe, four times over.
 /// One more waits to be accepted.
 pub const ADMIN_CONNECTIONS: usize = 12;
+
+/// Findings that are kept of one rule, or of the host with its listeners: more of one cause say no more.
+pub const FINDINGS_PER_UNIT: usize = 64;
+
+/// Listeners that are tried when a finding says which other one would do.
+pub const FINDING_CANDIDATES: usize = 64;
+
+/// Next hops that are held against new routes at a time, once a second: a few microseconds each on the
+/// control thread, which meanwhile publishes nothing. Ten thousand rules are gone through in ten seconds.
+pub const FINDING_QUESTIONS: usize = 1_000;
+
+/// Findings that a running process knows as open; further ones are not remembered, and told once there is
+/// room.
+pub const OPEN_FINDINGS: usize = 4_096;
+
+/// Findings that are logged at a time; how many more there are is one line.
+pub const FINDINGS_TOLD: usize = 20;

@@ -16,19 +16,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plan", &["limits", "net", "rules"]),
     ("token", &["limits", "net"]),
     ("egress", &["fib", "hardware", "limits", "net", "plan", "rules", "token"]),
+    ("findings", &["egress", "fib", "limits", "net", "plan", "rules"]),
     ("snapshot", &["egress", "fib", "net", "plan", "token"]),
     ("rewrite", &["limits", "net"]),
     (
         "proxy",
         &["drop_reason", "egress", "fib", "limits", "net", "plan", "rewrite", "rules", "snapshot", "token"],
     ),
-    ("metrics", &["drop_reason", "egress", "limits", "net", "plan"]),
+    ("metrics", &["drop_reason", "egress", "findings", "limits", "net", "plan"]),
     ("engine", &["limits", "metrics", "net", "plan"]),
     (
         "shard",
         &["drop_reason", "egress", "engine", "fib", "limits", "metrics", "net", "plan", "proxy", "snapshot"],
     ),
-    ("config", &["egress", "fib", "limits", "net", "plan", "rules"]),
+    ("config", &["egress", "fib", "findings", "limits", "net", "plan", "rules"]),
     (
         "control",
         &[
@@ -37,6 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "egress",
             "engine",
             "fib",
+            "findings",
             "limits",
             "metrics",
             "net",
@@ -56,6 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "egress",
             "engine",
             "fib",
+            "findings",
             "limits",
             "metrics",
             "net",
@@ -70,7 +73,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that take bytes, addresses and `now` and return values.
-const PURE: &[&str] = &["egress", "fib", "plan", "proxy", "rewrite", "rules", "token"];
+const PURE: &[&str] = &["egress", "fib", "findings", "plan", "proxy", "rewrite", "rules", "token"];
 
 /// Modules in which `unsafe` may stand.
 const UNSAFE_MAY_STAND_IN: &[&str] = &["engine", "control", "cli", "hardware"];

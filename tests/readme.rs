@@ -8,6 +8,7 @@ use std::process::Command;
 use viaduct::drop_reason::DropReason;
 use viaduct::fib::spec::{Link, Route};
 use viaduct::fib::{Builder, Fib};
+use viaduct::findings::Code;
 
 const README: &str = include_str!("../README.md");
 
@@ -57,6 +58,15 @@ fn every_drop_reason_has_its_row() {
         DropReason::ALL.iter().any(|r| r.label() == label)
     });
     assert_eq!(rows.count(), DropReason::ALL.len());
+}
+
+#[test]
+fn every_finding_has_its_row() {
+    for code in Code::ALL {
+        let text = code.describe().split_whitespace().collect::<Vec<_>>().join(" ");
+        let row = format!("| `{}` | {text} |", code.label());
+        assert!(README.contains(&row), "README.md lacks: {row}");
+    }
 }
 
 #[test]

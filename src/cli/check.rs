@@ -62,14 +62,18 @@ pub fn execute(args: Args) -> ExitCode {
 
 fn summary(plan: Option<&Plan>, findings: &Findings, fib: &Fib) -> String {
     let count = |severity| findings.list().iter().filter(|f| f.severity == severity).count();
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let [errors, warnings, notes] = [Severity::Error, Severity::Warning, Severity::Note].map(count);
     let mut out = String::new();
     if let Some(plan) = plan {
         tables(plan, fib, &mut out);
     }
     let verdict = if errors == 0 { format!("{GOOD}ok{GOOD:#}") } else { format!("{BAD}not ok{BAD:#}") };
     // Writing to a String does not fail.
-    let _ = writeln!(out, "{}: {verdict} ({errors} errors, {warnings} warnings)", findings.origin());
+    let _ = writeln!(
+        out,
+        "{}: {verdict} ({errors} errors, {warnings} warnings, {notes} notes)",
+        findings.origin()
+    );
     out
 }
 
@@ -116,12 +120,11 @@ fn action(plan: &Plan, rule: &Rule) -> (String, String) {
 fn as_json(plan: Option<&Plan>, findings: &Findings, fib: &Fib) -> Value {
     let finding = |finding: &config::Diagnostic| {
         let (line, column) = findings.line_column(finding.span.start);
-        let severity = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
+        let subject = finding.subject.as_ref();
         json!({
-            "severity": severity, "file": findings.origin(), "line": line, "column": column,
+            "code": finding.code, "severity": finding.severity.label(),
+            "subject": subject.map(|s| json!({ "kind": s.kind(), "name": s.name() })),
+            "file": findings.origin(), "line": line, "column": column,
             "message": finding.message, "hint": finding.hint,
         })
     };

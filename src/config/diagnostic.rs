@@ -6,20 +6,20 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// The configuration is not used.
-    Error,
-    /// It is used; somebody should look at it.
-    Warning,
-}
+use crate::findings::{Finding, Severity, Subject};
+
+/// The code of what is wrong with the file itself.
+const OF_THE_FILE: &str = "configuration";
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// How bad.
     pub severity: Severity,
+    /// What sort of thing, for scripts: kebab-case and stable.
+    pub code: &'static str,
+    /// What it is about, where the host is what it does not fit.
+    pub subject: Option<Subject>,
     /// Bytes of the file that it is about; empty at the start: the file as a whole.
     pub span: Range<usize>,
     /// What is wrong.
@@ -30,8 +30,15 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// Adds what to do.
-    pub fn hint(&mut self, hint: impl Into<String>) {
+    pub fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says what sort of thing it is, kebab-case; without it `configuration`.
+    pub fn code(&mut self, code: &'static str) -> &mut Self {
+        self.code = code;
+        self
     }
 }
 
@@ -73,8 +80,28 @@ impl Findings {
 
     fn add(&mut self, severity: Severity, span: Range<usize>, message: String) -> &mut Diagnostic {
         let at = self.list.len();
-        self.list.push(Diagnostic { severity, span, message, hint: None });
+        self.list.push(Diagnostic { severity, code: OF_THE_FILE, subject: None, span, message, hint: None });
         &mut self.list[at]
+    }
+
+    /// Adds what does not fit the host.
+    pub(super) fn of_host(&mut self, span: Range<usize>, finding: Finding) {
+        let message = finding.message();
+        self.list.push(Diagnostic {
+            severity: finding.severity,
+            code: finding.code.label(),
+            span,
+            message,
+            hint: Some(finding.remedy),
+            subject: Some(finding.subject),
+        });
+    }
+
+    /// Without what does not fit the host: a running process tells that itself, as it comes and goes.
+    #[must_use]
+    pub fn of_the_file(mut self) -> Self {
+        self.list.retain(|finding| finding.subject.is_none());
+        self
     }
 
     /// All of them, in the order found.
@@ -122,8 +149,12 @@ impl Findings {
             let level = match finding.severity {
                 Severity::Error => Level::ERROR,
                 Severity::Warning => Level::WARNING,
+                Severity::Note => Level::NOTE,
             };
-            let title = level.primary_title(&finding.message);
+            let mut title = level.primary_title(&finding.message);
+            if finding.code != OF_THE_FILE {
+                title = title.id(finding.code);
+            }
             let mut group = if self.text.is_empty() {
                 Group::with_title(title).element(annotate_snippets::Origin::path(&self.origin))
             } else {

@@ -18,10 +18,12 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-pub use diagnostic::{Diagnostic, Findings, Severity};
+pub use crate::findings::Severity;
+pub use diagnostic::{Diagnostic, Findings};
 pub use hold::hold_against;
 
 use crate::fib::Fib;
@@ -47,6 +49,8 @@ pub struct Places {
     pub listeners: Vec<std::ops::Range<usize>>,
     /// For each rule the bytes of its `to`, or of all of it.
     pub rules: Vec<std::ops::Range<usize>>,
+    /// For each name in `[hosts]` the bytes of its key.
+    pub hosts: HashMap<Box<str>, std::ops::Range<usize>>,
 }
 
 /// Reads and compiles a file. `fib` tells the host's addresses, which interface names and wildcards

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use toml_edit::Table;
@@ -30,7 +31,7 @@ pub(super) fn build(
     let engine = engine(root.take("engine"), findings);
     let domains = identity(root.take("identity"), findings);
     let keys_file = keys(root.take("keys"), folder, findings);
-    let hosts = hosts(root.take("hosts"), findings);
+    let (hosts, host_places) = hosts(root.take("hosts"), findings);
     let admin = admin(root.take("admin"), findings);
     let (listeners, names, bind_places) = listeners::build(root.take("listener"), fib, findings);
     let egress = egress(root.take("egress"), &names, findings);
@@ -46,7 +47,7 @@ pub(super) fn build(
     let matcher = rules::compile(&rules, &rule_places, findings)?;
     let origin = origin.into();
     let plan = Plan { origin, engine, domains, keys_file, listeners, egress, hosts, rules, matcher, admin };
-    Some((plan, Places { listeners: bind_places, rules: rule_places }))
+    Some((plan, Places { listeners: bind_places, rules: rule_places, hosts: host_places }))
 }
 
 fn engine(entry: Option<Entry<'_>>, findings: &mut Findings) -> Engine {
@@ -157,17 +158,21 @@ fn keys(entry: Option<Entry<'_>>, folder: Option<&Path>, findings: &mut Findings
     folder.map(|folder| folder.join(file))
 }
 
-fn hosts(entry: Option<Entry<'_>>, findings: &mut Findings) -> HashMap<Box<str>, Vec<IpAddr>> {
-    let mut hosts = HashMap::new();
-    for (name, entry) in entry.map(|e| e.pairs(findings)).unwrap_or_default() {
-        let Some(name) = host_name(&name, findings) else { continue };
+/// Names with their addresses, and where they stand.
+type Hosts = (HashMap<Box<str>, Vec<IpAddr>>, HashMap<Box<str>, Range<usize>>);
+
+fn hosts(entry: Option<Entry<'_>>, findings: &mut Findings) -> Hosts {
+    let (mut hosts, mut places) = (HashMap::new(), HashMap::new());
+    for (text, entry) in entry.map(|e| e.pairs(findings)).unwrap_or_default() {
+        let Some(name) = host_name(&text, findings) else { continue };
+        places.insert(name.clone(), text.span.clone());
         let addresses: Vec<IpAddr> = (entry.texts(findings).iter())
             .filter_map(|text| text.parse("an IP address", findings))
             .map(crate::net::canonical)
             .collect();
         hosts.insert(name, addresses);
     }
-    hosts
+    (hosts, places)
 }
 
 fn admin(entry: Option<Entry<'_>>, findings: &mut Findings) -> Option<SocketAddr> {

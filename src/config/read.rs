@@ -88,7 +88,7 @@ impl<'d> Section<'d> {
             match nearest.filter(|known| levenshtein(known, key) <= 3) {
                 Some(known) => finding.hint(format!("did you mean `{known}`?")),
                 None => finding.hint(format!("known keys are: {}", self.taken.join(", "))),
-            }
+            };
         }
     }
 }

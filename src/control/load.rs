@@ -38,6 +38,8 @@ pub(super) fn load(source: &Source, fib: &Fib, previous: Option<&Arc<Keys>>) -> 
         Source::Default => config::default(fib),
     };
     let config::Loaded { plan, warnings, .. } = loaded.map_err(Error::Configuration)?;
+    // What does not fit the host is told by the watch, which also tells when it fits again.
+    let warnings = warnings.of_the_file();
     if !warnings.list().is_empty() {
         tracing::warn!("{} warns:\n{warnings}", plan.origin);
     }

@@ -37,6 +37,7 @@ mod start;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use error::Error;
 pub use handle::{Handle, Options, run, start};

@@ -13,7 +13,7 @@ use super::cores;
 use super::error::Error;
 use super::handle::{Options, Started};
 use super::journal::Journal;
-use super::load::load;
+use super::load::{Loaded, load};
 use super::monitor::Monitor;
 use super::names::Resolver;
 use super::netlink::Follower;
@@ -23,6 +23,7 @@ use super::shards::{Ended, ShardThread};
 use super::signals::Signals;
 use super::sockets::{self, Sockets};
 use super::supervisor::{Control, Timers};
+use super::watch::Watch;
 use crate::engine::socket::Socket;
 use crate::engine::uring;
 use crate::plan::Plan;
@@ -42,8 +43,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     }
     let kernel = uring::probe()?;
     let (follower, fib) = Follower::start()?;
-    let loaded = load(&options.source, &fib, None)?;
-    let plan = loaded.plan;
+    let Loaded { plan, keys, key_state } = load(&options.source, &fib, None)?;
     let cores = cores::choose(&plan.engine.cores)?;
     let mut resolver = Resolver::default();
     let answers = resolver.ask_new(&plan, NAMES_PATIENCE).await;
@@ -61,7 +61,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         names: Arc::new(resolver.names(&plan)),
         plan,
         fib,
-        keys: loaded.keys,
+        keys,
         stopping: false,
     };
     let mut publisher = Publisher::new(&parts);
@@ -77,7 +77,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         plan: &parts.plan,
         view,
         cores: &cores,
-        keys: &loaded.key_state,
+        keys: &key_state,
         unresolved: resolver.unresolved(),
         buffers: sockets.smallest_buffers(),
         kernel: &kernel.to_string(),
@@ -102,6 +102,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         signals,
         states: Vec::new(),
         timers: Timers::new(),
+        watch: Watch::default(),
     };
     Ok((control, Started { monitor, admin: address }))
 }

@@ -20,6 +20,7 @@ use super::publisher::{Parts, Publisher};
 use super::shards::{Ended, ShardThread};
 use super::signals::{Signal, Signals};
 use super::sockets::Sockets;
+use super::watch::Watch;
 use crate::egress::ListenerState;
 use crate::engine::socket::Socket;
 use crate::fib::Fib;
@@ -54,6 +55,7 @@ pub(super) struct Control {
     /// How the listeners were doing when the log told of it last.
     pub states: Vec<ListenerState>,
     pub timers: Timers,
+    pub watch: Watch,
 }
 
 /// What the loop waits for besides events.
@@ -289,6 +291,7 @@ impl Control {
             self.publish();
         }
         self.sockets.read_facts(&self.parts.plan.listeners, &mut self.monitor.facts().listeners);
+        self.watch.care(&self.publisher.published().load().snapshot, &self.monitor);
     }
 
     /// Logs listeners that have come up or gone down.

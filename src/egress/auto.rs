@@ -10,7 +10,7 @@
 //! nothing: [egress] no_listener
 //! ```
 
-use super::choose::{Link, carries, confirm, given, link_towards, open_query};
+use super::choose::{Link, carries, class_query, confirm, given, link_towards};
 use super::trace::{Candidate, Note, Observer};
 use super::view::Class;
 use super::{Egress, NoEgress, Question, Reason, Step, Unfit, View};
@@ -96,11 +96,7 @@ impl<'a, O: Observer> Choice<'a, O> {
 
     /// The question with any source.
     fn ask_open(&self, class: &Class) -> (Query, Answer) {
-        let oif = match link_towards(self.view, self.question) {
-            Link::One(link) if class.oif == 0 => link,
-            Link::One(_) | Link::Any | Link::Unknown => class.oif,
-        };
-        let query = open_query(self.question, class.mark, oif);
+        let query = class_query(self.view, class.mark, class.oif, self.question);
         (query, self.fib.lookup(&query))
     }
 

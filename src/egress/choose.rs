@@ -148,8 +148,24 @@ pub fn bound_query(fib: &Fib, view: &View, own: &Listener, question: &Question) 
     })
 }
 
+/// The question with any source that belongs to [`bound_query`]: under the listener's mark and device, as
+/// the automatic choice asks for the listener's class.
+pub fn any_source_query(view: &View, own: &Listener, question: &Question) -> Query {
+    let device = if own.device.is_some() { view.seat(own.id).oif } else { 0 };
+    class_query(view, own.mark.unwrap_or(0), device, question)
+}
+
+/// The question with any source, for listeners of this mark and device (0: none).
+pub(super) fn class_query(view: &View, mark: u32, device: u32, question: &Question) -> Query {
+    let oif = match link_towards(view, question) {
+        Link::One(link) if device == 0 => link,
+        Link::One(_) | Link::Any | Link::Unknown => device,
+    };
+    open_query(question, mark, oif)
+}
+
 /// The same question with any source.
-pub(super) fn open_query(question: &Question, mark: u32, oif: u32) -> Query {
+fn open_query(question: &Question, mark: u32, oif: u32) -> Query {
     Query {
         dst: question.next_hop.address.ip(),
         src: None,

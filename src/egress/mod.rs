@@ -21,7 +21,7 @@ mod view;
 mod words;
 
 pub use auto::{auto, auto_observed};
-pub use choose::{bound_query, confirm, dialog, overridden, pinned};
+pub use choose::{any_source_query, bound_query, confirm, dialog, overridden, pinned};
 pub use pins::{Pin, PinKind, Pins};
 pub use recent::Recent;
 pub use trace::{Candidate, Note, Observer, Recorder};

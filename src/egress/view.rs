@@ -142,6 +142,11 @@ impl View {
         Some(self.seat(listener).home).filter(|&index| index != 0)
     }
 
+    /// The VRF that the listener's `device` is or belongs to, as an interface index; 0 for none.
+    pub fn vrf(&self, listener: ListenerId) -> u32 {
+        self.seat(listener).vrf
+    }
+
     /// The listener with this identity, present or `formerly`.
     pub fn by_identity(&self, identity: u32) -> Option<ListenerId> {
         let place = self.identities.binary_search_by_key(&identity, |(i, _)| *i).ok()?;

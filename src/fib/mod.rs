@@ -7,6 +7,7 @@
 mod builder;
 mod entries;
 mod links;
+mod paths;
 mod rib;
 mod rules;
 mod source;

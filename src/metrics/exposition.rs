@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::{Class, Counter, SeriesId, ShardMetrics};
 use crate::drop_reason::DropReason;
 use crate::egress::Reason;
+use crate::findings::Code;
 
 /// Media type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -63,6 +64,21 @@ pub struct ProcessReadings {
     pub names_unresolved: u64,
     /// Resident memory in bytes.
     pub resident_bytes: u64,
+    /// What `check` would find now.
+    pub findings: FindingReadings,
+}
+
+/// Where configuration and routing do not fit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FindingReadings {
+    /// Open findings by [`Code::index`].
+    pub open: [u64; Code::ALL.len()],
+    /// Findings that have come up since the start.
+    pub opened: u64,
+    /// Findings that have gone since the start.
+    pub resolved: u64,
+    /// Rules and names that were not yet held against the newest snapshot.
+    pub unexamined: u64,
 }
 
 /// Writes the text.
@@ -86,6 +102,7 @@ impl Collector for Readings {
         self.decisions(out)?;
         self.shards(out)?;
         self.engines(out)?;
+        self.findings(out)?;
         self.process(out)
     }
 }
@@ -229,6 +246,23 @@ impl Readings {
             self.per_shard(out, counts, name, help, read)?;
         }
         Ok(())
+    }
+
+    fn findings(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        let p = &self.process.findings;
+        let mut family = gauge(
+            out,
+            "findings",
+            "Where configuration and routing do not fit now, by code; see viaduct check",
+        )?;
+        for code in Code::ALL {
+            put_gauge(&mut family, &[("code", code.label())], p.open[code.index()])?;
+        }
+        let mut family = counter(out, "findings_changes", "Findings that have come up and gone")?;
+        put(&mut family, &[("change", "opened")], p.opened)?;
+        put(&mut family, &[("change", "resolved")], p.resolved)?;
+        gauge(out, "findings_unexamined", "Rules and names not yet held against the newest snapshot")?
+            .encode_gauge(&p.unexamined)
     }
 
     fn process(&self, out: &mut DescriptorEncoder) -> fmt::Result {

@@ -14,6 +14,7 @@ mod anchoring;
 mod answers;
 mod calls;
 mod endpoint;
+mod findings;
 mod lifecycle;
 mod metrics;
 mod ports;

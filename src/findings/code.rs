@@ -1,0 +1,172 @@
+//! The kinds of findings: names that scripts and alerts may rely on.
+
+/// What sort of thing does not fit. Its label is stable: the metric's label, JSON's `code`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Code {
+    /// See [`Code::describe`], for each.
+    AddressAbsent,
+    /// The interface that has a listener's address is down.
+    InterfaceDown,
+    /// There is no interface of a listener's `device`.
+    DeviceAbsent,
+    /// A listener's `device` is down.
+    DeviceDown,
+    /// A host's address without a listener.
+    AddressUnserved,
+    /// A route's source without a listener.
+    SourceNoListener,
+    /// Nothing leads to a next hop.
+    NextHopUnrouted,
+    /// Nothing was found, and `no_listener` stands in.
+    NextHopFallback,
+    /// No listener of transport and family is up.
+    NoListener,
+    /// `auto = false` and no `egress`.
+    AutomaticOff,
+    /// An override that cannot reach its next hop.
+    OverrideUnreachable,
+    /// An override that cannot, while another listener can.
+    OverrideWrongListener,
+    /// An override whose listener is not up.
+    OverrideDown,
+    /// A relative override that names a socket that nobody has.
+    OverrideNoSocket,
+    /// Sends leave another way than the open lookup says.
+    AsymmetricRoute,
+    /// Paths of one route with different sources.
+    MultipathSources,
+    /// A device without a route, where the kernel assumes the link.
+    OnLinkAssumption,
+    /// A private address is shown to a public network.
+    AdvertisedPrivate,
+    /// A listener's address and its socket are of different VRFs.
+    VrfMismatch,
+    /// The way leads from one VRF to another.
+    VrfCrossing,
+    /// Something that this version does not understand.
+    AskKernel,
+}
+
+impl Code {
+    /// All of them, in the order of [`Code::index`].
+    pub const ALL: [Self; 21] = [
+        Self::AddressAbsent,
+        Self::InterfaceDown,
+        Self::DeviceAbsent,
+        Self::DeviceDown,
+        Self::AddressUnserved,
+        Self::SourceNoListener,
+        Self::NextHopUnrouted,
+        Self::NextHopFallback,
+        Self::NoListener,
+        Self::AutomaticOff,
+        Self::OverrideUnreachable,
+        Self::OverrideWrongListener,
+        Self::OverrideDown,
+        Self::OverrideNoSocket,
+        Self::AsymmetricRoute,
+        Self::MultipathSources,
+        Self::OnLinkAssumption,
+        Self::AdvertisedPrivate,
+        Self::VrfMismatch,
+        Self::VrfCrossing,
+        Self::AskKernel,
+    ];
+
+    /// Its place in [`Code::ALL`], for tables of numbers.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The stable name.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::AddressAbsent => "address-absent",
+            Self::InterfaceDown => "interface-down",
+            Self::DeviceAbsent => "device-absent",
+            Self::DeviceDown => "device-down",
+            Self::AddressUnserved => "address-unserved",
+            Self::SourceNoListener => "source-no-listener",
+            Self::NextHopUnrouted => "next-hop-unrouted",
+            Self::NextHopFallback => "next-hop-fallback",
+            Self::NoListener => "no-listener",
+            Self::AutomaticOff => "automatic-off",
+            Self::OverrideUnreachable => "override-unreachable",
+            Self::OverrideWrongListener => "override-wrong-listener",
+            Self::OverrideDown => "override-down",
+            Self::OverrideNoSocket => "override-no-socket",
+            Self::AsymmetricRoute => "asymmetric-route",
+            Self::MultipathSources => "multipath-sources",
+            Self::OnLinkAssumption => "on-link-assumption",
+            Self::AdvertisedPrivate => "advertised-private",
+            Self::VrfMismatch => "vrf-mismatch",
+            Self::VrfCrossing => "vrf-crossing",
+            Self::AskKernel => "ask-kernel",
+        }
+    }
+
+    /// One sentence for the manual.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::AddressAbsent => "No interface of the host has the listener's address.",
+            Self::InterfaceDown => "The interface that has the listener's address is down.",
+            Self::DeviceAbsent => "There is no interface of the name in the listener's `device`.",
+            Self::DeviceDown => "The listener's `device` is down.",
+            Self::AddressUnserved => "The host has an address that no listener has.",
+            Self::SourceNoListener => {
+                "The kernel's route to a literal next hop, or a default route, selects a source that is no \
+                 listener; says what the automatic choice does then."
+            }
+            Self::NextHopUnrouted => "No listener has a route to a literal next hop.",
+            Self::NextHopFallback => {
+                "Nothing is found for a literal next hop, and `[egress] no_listener` stands in."
+            }
+            Self::NoListener => "No listener of the next hop's transport and address family is up.",
+            Self::AutomaticOff => "A rule names no `egress`, and `[egress] auto` is off.",
+            Self::OverrideUnreachable => "A rule's `egress` has no route to its literal next hop.",
+            Self::OverrideWrongListener => {
+                "A rule's `egress` cannot reach its literal next hop, and another listener can."
+            }
+            Self::OverrideDown => "A rule's `egress` is a listener that is not up.",
+            Self::OverrideNoSocket => "A rule's relative `egress` is a socket that no listener has.",
+            Self::AsymmetricRoute => {
+                "The listener's sends leave by another interface or gateway than the route with any source."
+            }
+            Self::MultipathSources => "The paths of a multipath route have different sources.",
+            Self::OnLinkAssumption => {
+                "A listener's `device` has no route: the kernel would assume the destination on the link, \
+                 Viaduct calls it unreachable."
+            }
+            Self::AdvertisedPrivate => "A private address is advertised towards a public network.",
+            Self::VrfMismatch => "The listener's address belongs to another VRF than its socket.",
+            Self::VrfCrossing => "A literal next hop lies in another VRF than where requests come in.",
+            Self::AskKernel => {
+                "Something in the routing policy is not understood, so the kernel is asked for each destination."
+            }
+        }
+    }
+
+    /// The change of a listener's state is logged the moment it happens, also where nobody looks for
+    /// findings.
+    pub const fn is_listener_state(self) -> bool {
+        matches!(self, Self::AddressAbsent | Self::InterfaceDown | Self::DeviceAbsent | Self::DeviceDown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_stand_at_their_index_and_have_names_of_their_own() {
+        let mut labels: Vec<_> = Code::ALL.iter().map(|code| code.label()).collect();
+        for (index, code) in Code::ALL.iter().enumerate() {
+            assert_eq!(code.index(), index, "{code:?}");
+            assert!(code.label().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{code:?}");
+            assert!(code.describe().ends_with('.'), "{code:?}");
+        }
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Code::ALL.len());
+    }
+}

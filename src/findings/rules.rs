@@ -1,0 +1,105 @@
+//! Rules with a literal next hop, and names of `[hosts]`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::next_hop::{Aim, automatic, by_override};
+use super::{Examiner, Found, Severity, Subject};
+use crate::limits;
+use crate::net::{ListenerId, NextHop, Transport};
+use crate::rules::{Action, EgressChoice, Rule, Target};
+
+pub(super) fn examine(examiner: &Examiner<'_>, rule: &Rule, found: &mut Found) {
+    let Action::Forward { to, egress, .. } = &rule.action else { return };
+    let own = egress.as_ref().map(|choice| examiner.plan.transport_of(choice));
+    let (transport, port) = match to {
+        Target::RequestUri => return,
+        Target::Address { transport, port, .. } | Target::Name { transport, port, .. } => (transport, port),
+    };
+    let transport = own.or(*transport).unwrap_or(Transport::Udp);
+    let hop = |ip: IpAddr| NextHop { transport, address: SocketAddr::new(ip, *port) };
+    let aims = |next_hop: NextHop, about: String| {
+        let subject = Subject::Rule(rule.id, rule.name.clone());
+        ingresses(examiner, rule, egress.as_ref()).into_iter().map(move |ingress| Aim {
+            subject: subject.clone(),
+            next_hop,
+            ingress,
+            about: about.clone(),
+        })
+    };
+    match to {
+        Target::RequestUri => {}
+        Target::Address { ip, .. } => {
+            for aim in aims(hop(*ip), ip.to_string()) {
+                one(examiner, &aim, egress.as_ref(), true, found);
+            }
+        }
+        Target::Name { host, .. } => {
+            let mut all = Vec::new();
+            for ip in examiner.addresses_of(host) {
+                for aim in aims(hop(ip), format!("{ip} ({host})")) {
+                    let mut of_address = Found::default();
+                    one(examiner, &aim, egress.as_ref(), false, &mut of_address);
+                    found.asked += of_address.asked;
+                    all.push(of_address.findings);
+                }
+            }
+            found.findings.extend(of_a_name(all));
+        }
+    }
+    found.findings.dedup_by_key(|finding| finding.key());
+    found.findings.truncate(limits::FINDINGS_PER_UNIT);
+}
+
+/// A name that no rule names is looked up for Request-URIs and Routes.
+pub(super) fn examine_name(examiner: &Examiner<'_>, name: &str, found: &mut Found) {
+    let Some(first) = examiner.plan.listeners.first() else { return };
+    let mut all = Vec::new();
+    for ip in examiner.addresses_of(name) {
+        let transport = first.transport;
+        let aim = Aim {
+            subject: Subject::HostName(name.into()),
+            next_hop: NextHop { transport, address: SocketAddr::new(ip, transport.default_port()) },
+            ingress: first.id,
+            about: ip.to_string(),
+        };
+        let mut of_address = Found::default();
+        automatic(examiner, &aim, &mut of_address);
+        found.asked += of_address.asked;
+        all.push(of_address.findings);
+    }
+    found.findings.extend(of_a_name(all));
+}
+
+/// The addresses of a name are tried in order: one of another family than the listener's is no mistake
+/// as long as another one does.
+fn of_a_name(all: Vec<Vec<super::Finding>>) -> impl Iterator<Item = super::Finding> {
+    let some_work = all.iter().any(|of_address| of_address.iter().all(|f| f.severity == Severity::Note));
+    all.into_iter().flatten().filter(move |f| !(some_work && f.code == super::Code::NoListener))
+}
+
+fn one(examiner: &Examiner<'_>, aim: &Aim, egress: Option<&EgressChoice>, literal: bool, found: &mut Found) {
+    match egress {
+        None => automatic(examiner, aim, found),
+        Some(choice) => by_override(examiner, aim, choice, literal, found),
+    }
+}
+
+/// The listeners that such requests may come in on, one for each case that differs: for the automatic
+/// choice and a listener's name one in each VRF, for a relative `egress` one for each address.
+fn ingresses(examiner: &Examiner<'_>, rule: &Rule, egress: Option<&EgressChoice>) -> Vec<ListenerId> {
+    let relative = matches!(egress, Some(EgressChoice::Relative { .. }));
+    let when = &rule.when;
+    let mut known: Vec<(u32, Option<(IpAddr, u16)>)> = Vec::new();
+    let mut all = Vec::new();
+    for listener in &examiner.plan.listeners {
+        let meant = (when.listener.is_empty() || when.listener.contains(&listener.id))
+            && (when.transport.is_empty() || when.transport.contains(&listener.transport));
+        let case =
+            (examiner.view.vrf(listener.id), relative.then_some((listener.bind.ip(), listener.bind.port())));
+        if meant && !known.contains(&case) && all.len() < limits::FINDING_CANDIDATES {
+            known.push(case);
+            all.push(listener.id);
+        }
+    }
+    all
+}
