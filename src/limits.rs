@@ -55,10 +55,18 @@ pub const STOP_NS: u64 = 5_000_000_000;
 /// not take the socket out of its group.
 pub const DRAIN_NS: u64 = 1_000_000_000;
 
-/// Wanted receive buffer, in bytes, of the socket for routing events (the kernel grants at most
-/// `net.core.rmem_max`). Events are only counted as "something changed", so that a full buffer loses
-/// nothing but the sense of how much; about 1,000 events of 1 KiB spare the warning in a usual burst.
-pub const NETLINK_EVENT_BYTES: usize = 1 << 20;
+/// Wanted receive buffer, in bytes, of the socket for routing events (without `CAP_NET_ADMIN` the kernel grants
+/// at most `net.core.rmem_max`): about 8,000 events of 1 KiB, as the kernel counts them, that come while the
+/// control thread is busy. More lose nothing: all tables are read anew.
+pub const NETLINK_EVENT_BYTES: usize = 8 << 20;
+
+/// Up to so many prefixes, all routing tables are read anew after any event: it takes about a microsecond for
+/// each, and cannot miss what the kernel does without an event.
+pub const REDUMP_ROUTES: usize = 2_000;
+
+/// Most routing events that are kept while all tables are read in the background, about 300 bytes each; more,
+/// and the reading begins anew.
+pub const EVENT_LOG: usize = 1 << 18;
 
 /// Most edits of one message: a Via, a Record-Route and a Max-Forwards line in one, `received` and
 /// `rport` (3), Max-Forwards, a Request-URI replaced and its `maddr`, port and `transport` cut out (4),

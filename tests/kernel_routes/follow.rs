@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use viaduct::control::netlink::{self, Follower};
+use viaduct::control::netlink::{self, FollowOptions, Follower};
 use viaduct::fib::{Answer, Fib, NoRoute, Query};
 
 use crate::namespace::{ip, isolated, sysctl};
@@ -53,56 +53,73 @@ async fn until(follower: &mut Follower, wanted: impl Fn(&Fib) -> bool) -> Arc<Fi
     tokio::time::timeout(Duration::from_secs(5), published).await.expect("the change is published")
 }
 
+/// Every event is applied, however small the tables.
+const BY_EVENT: FollowOptions = FollowOptions {
+    redump_below: 0,
+    audit_every: Duration::from_secs(3600),
+    audit_doubts_after: Duration::from_secs(3600),
+};
+
 #[test]
 fn changes_reach_the_reader_also_those_without_a_message() {
     isolated("follow::changes_reach_the_reader_also_those_without_a_message", || {
-        run(async || {
-            let (mut follower, fib) = Follower::start().unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(dev(&fib, "10.9.0.1").as_deref(), Some("v0"));
-            let mut generation = fib.generation();
+        changes_reach_the_reader(FollowOptions::default());
+    });
+}
 
-            let mut step = async |commands: &[&str], wanted: &dyn Fn(&Fib) -> bool| {
-                assert_eq!(ip("", commands), [""; 0]);
-                let fib = until(&mut follower, wanted).await;
-                assert!(fib.generation() > generation, "generations grow");
-                generation = fib.generation();
-            };
-            step(&["route replace 10.9.0.0/16 via 10.2.0.9"], &|fib| {
-                dev(fib, "10.9.0.1").as_deref() == Some("v1")
-            })
-            .await;
-            step(&["rule add pref 5 to 10.9.0.0/16 prohibit"], &|fib| {
-                fib.lookup(&query("10.9.0.1")) == Answer::No(NoRoute::Prohibit)
-            })
-            .await;
-            step(&["rule del pref 5"], &|fib| dev(fib, "10.9.0.1").as_deref() == Some("v1")).await;
-            // IPv4 routes of a device that goes down vanish without a message.
-            step(&["link set v1 down"], &|fib| dev(fib, "10.9.0.1").is_none()).await;
-            step(&["link set v1 up", "route add 10.9.0.0/16 via 10.2.0.9"], &|fib| {
-                dev(fib, "10.9.0.1").as_deref() == Some("v1")
-            })
-            .await;
-            // So do those that prefer a source which goes away.
-            step(&["addr add 10.2.0.7/32 dev v1", "route add 10.8.0.0/16 dev v0 src 10.2.0.7"], &|fib| {
-                dev(fib, "10.8.0.1").as_deref() == Some("v0")
-            })
-            .await;
-            step(&["addr del 10.2.0.7/32 dev v1"], &|fib| dev(fib, "10.8.0.1").is_none()).await;
-            // And those of a nexthop object that is deleted.
-            step(&["nexthop add id 7 via 10.1.0.8 dev v0", "route add 10.7.0.0/16 nhid 7"], &|fib| {
-                dev(fib, "10.7.0.1").as_deref() == Some("v0")
-            })
-            .await;
-            step(&["nexthop del id 7"], &|fib| dev(fib, "10.7.0.1").is_none()).await;
-            // The carrier goes, and with it the device's routes, where the host is set so.
-            sysctl("ipv4.conf.v1.ignore_routes_with_linkdown", "1");
-            step(&["link set p1 down"], &|fib| dev(fib, "10.9.0.1").is_none()).await;
-            step(&["link set p1 up"], &|fib| dev(fib, "10.9.0.1").as_deref() == Some("v1")).await;
-            step(&["addr add 2001:db8:1::1/64 dev v0 nodad"], &|fib| {
-                dev(fib, "2001:db8:1::9").as_deref() == Some("v0")
-            })
-            .await;
-        });
+#[test]
+fn changes_reach_the_reader_event_by_event() {
+    isolated("follow::changes_reach_the_reader_event_by_event", || changes_reach_the_reader(BY_EVENT));
+}
+
+fn changes_reach_the_reader(options: FollowOptions) {
+    run(async || {
+        let (mut follower, fib) = Follower::start_with(options).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(dev(&fib, "10.9.0.1").as_deref(), Some("v0"));
+        let mut generation = fib.generation();
+
+        let mut step = async |commands: &[&str], wanted: &dyn Fn(&Fib) -> bool| {
+            assert_eq!(ip("", commands), [""; 0]);
+            let fib = until(&mut follower, wanted).await;
+            assert!(fib.generation() > generation, "generations grow");
+            generation = fib.generation();
+        };
+        step(&["route replace 10.9.0.0/16 via 10.2.0.9"], &|fib| {
+            dev(fib, "10.9.0.1").as_deref() == Some("v1")
+        })
+        .await;
+        step(&["rule add pref 5 to 10.9.0.0/16 prohibit"], &|fib| {
+            fib.lookup(&query("10.9.0.1")) == Answer::No(NoRoute::Prohibit)
+        })
+        .await;
+        step(&["rule del pref 5"], &|fib| dev(fib, "10.9.0.1").as_deref() == Some("v1")).await;
+        // IPv4 routes of a device that goes down vanish without a message.
+        step(&["link set v1 down"], &|fib| dev(fib, "10.9.0.1").is_none()).await;
+        step(&["link set v1 up", "route add 10.9.0.0/16 via 10.2.0.9"], &|fib| {
+            dev(fib, "10.9.0.1").as_deref() == Some("v1")
+        })
+        .await;
+        // So do those that prefer a source which goes away.
+        step(&["addr add 10.2.0.7/32 dev v1", "route add 10.8.0.0/16 dev v0 src 10.2.0.7"], &|fib| {
+            dev(fib, "10.8.0.1").as_deref() == Some("v0")
+        })
+        .await;
+        step(&["addr del 10.2.0.7/32 dev v1"], &|fib| dev(fib, "10.8.0.1").is_none()).await;
+        // And those of a nexthop object that is deleted.
+        step(&["nexthop add id 7 via 10.1.0.8 dev v0", "route add 10.7.0.0/16 nhid 7"], &|fib| {
+            dev(fib, "10.7.0.1").as_deref() == Some("v0")
+        })
+        .await;
+        step(&["nexthop del id 7"], &|fib| dev(fib, "10.7.0.1").is_none()).await;
+        // The carrier goes, and with it the device's routes, where the host is set so.
+        sysctl("ipv4.conf.v1.ignore_routes_with_linkdown", "1");
+        step(&["link set p1 down"], &|fib| dev(fib, "10.9.0.1").is_none()).await;
+        step(&["link set p1 up"], &|fib| dev(fib, "10.9.0.1").as_deref() == Some("v1")).await;
+        step(&["addr add 2001:db8:1::1/64 dev v0 nodad"], &|fib| {
+            dev(fib, "2001:db8:1::9").as_deref() == Some("v0")
+        })
+        .await;
+        assert_eq!(follower.counts().resyncs, 0);
     });
 }
 

@@ -11,7 +11,7 @@ use crate::fib::spec::{Route, TABLE_MAIN};
 use crate::fib::{Answer, Builder, Fib, Loader, Parts, Query, Rib};
 
 /// How often a list that changes while it is read is read again.
-const ATTEMPTS: u32 = 16;
+pub const ATTEMPTS: u32 = 16;
 
 /// Reads links, addresses, labels, rules, routes and nexthop objects of both families, as the given
 /// generation. Blocks for as long as the kernel takes: well below a millisecond for small tables.

@@ -59,9 +59,10 @@ fn change_list(list: &mut Vec<Variant>, change: Change, again: bool) -> bool {
         Change::Add(route, place) => add_v6(list, route.into(), place),
         Change::Remove(route) => {
             let v4 = matches!(route.prefix, IpNet::V4(_));
-            let gone = route.into();
-            // Of a route that came and went while the routes were loaded there may be nothing left.
-            (if v4 { remove_v4(list, &gone) } else { remove_v6(list, &gone) }) || again
+            let gone: Variant = route.into();
+            let removed = if v4 { remove_v4(list, &gone) } else { remove_v6(list, &gone) };
+            // What is gone without a word may be told of all the same, depending on the kernel.
+            removed || again || !list.iter().any(|v| (v.from, v.metric) == (gone.from, gone.metric))
         }
     }
 }

@@ -114,11 +114,13 @@ impl Rib {
         &self.parts
     }
 
-    /// Replaces all but the routes.
-    pub fn set_parts(&mut self, mut parts: Parts) {
+    /// Replaces all but the routes; whether they differ.
+    pub fn set_parts(&mut self, mut parts: Parts) -> bool {
         parts.rules.sort_by_key(|rule| rule.priority);
-        self.stale |= parts != self.parts;
+        let differ = parts != self.parts;
+        self.stale |= differ;
         self.parts = parts;
+        differ
     }
 
     /// How many prefixes of all tables have a route.

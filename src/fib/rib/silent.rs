@@ -9,17 +9,22 @@ use crate::fib::links::Links;
 use crate::fib::spec::{Address, Link, Nexthop, NexthopBody, Nexthops, SCOPE_HOST, TABLE_MAIN};
 
 impl Rib {
-    /// An event told of the link: as it is now.
-    pub fn link_is(&mut self, link: Link) {
+    /// An event told of the link: as it is now. `true`: that bears on routes of which no event tells.
+    pub fn link_is(&mut self, link: Link) -> bool {
         let index = link.index;
         let before = self.parts.links.iter().position(|known| known.index == index);
-        let was_up = before.is_some_and(|at| self.parts.links[at].up);
+        let known = before.map(|at| &self.parts.links[at]);
+        let was_up = known.is_some_and(|known| known.up);
+        let same = known.is_some_and(|known| (known.up, known.carrier) == (link.up, link.carrier));
         let (up, carrier) = (link.up, link.carrier);
         match before {
             Some(at) => self.parts.links[at] = link,
             None => self.parts.links.push(link),
         }
         self.stale = true;
+        if same {
+            return false;
+        }
         if !up && was_up {
             self.objects_gone(index);
             self.disable_v4(index, false);
@@ -30,6 +35,7 @@ impl Rib {
             }
             self.set_dead(index, false);
         }
+        true
     }
 
     /// An event told that the link is deleted.

@@ -81,8 +81,12 @@ fn ipv4_routes_of_one_metric_stand_as_they_were_made() {
 fn an_event_that_does_not_fit_is_told() {
     let mut rib = host().rib();
     let route = via("198.51.100.0/24", 2, "10.0.2.2");
-    assert!(!rib.apply(Change::Remove(route.clone()), false), "nothing to remove: an event was missed");
+    let other = via("198.51.100.0/24", 3, "10.0.3.2");
+    assert!(rib.apply(Change::Remove(route.clone()), false), "gone already: so it should be");
+    add(&mut rib, other.clone(), Place::First);
+    assert!(!rib.apply(Change::Remove(route.clone()), false), "what is there is not what should be");
     assert!(rib.apply(Change::Remove(route.clone()), true), "unless it was loaded later");
+    remove(&mut rib, other);
     assert!(!rib.apply(Change::Add(route.clone(), Place::Same), false));
     add(&mut rib, route.clone(), Place::First);
     assert!(rib.apply(Change::Add(route, Place::First), true));

@@ -1,0 +1,408 @@
+//! Follows the kernel: small tables are read anew after any event, large ones changed by it and audited.
+
+mod background;
+mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, sleep_until};
+
+use self::background::{Compared, Done, Job, Purpose, done};
+use self::state::{Log, State};
+use super::dump::{load, parts};
+use super::error::{Error, Object};
+use super::event::{Events, Received};
+use super::socket::Requester;
+use crate::fib::{Fib, Rib};
+use crate::limits;
+
+/// So long without an event, and a burst is over.
+const QUIET: Duration = Duration::from_millis(2);
+/// So long after its first event, a burst is cut.
+const LONGEST_BURST: Duration = Duration::from_millis(20);
+/// So long after a failure, the next attempt is made.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowOptions {
+    /// Up to so many prefixes, all tables are read anew after any event.
+    pub redump_below: usize,
+    /// So often, tables that are followed event by event are compared with the kernel's.
+    pub audit_every: Duration,
+    /// So long after the kernel has done something that it tells of only in part, they are compared too.
+    pub audit_doubts_after: Duration,
+}
+
+impl Default for FollowOptions {
+    fn default() -> Self {
+        Self {
+            redump_below: limits::REDUMP_ROUTES,
+            audit_every: Duration::from_secs(300),
+            audit_doubts_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What following has come to so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FollowCounts {
+    /// Generation of the newest snapshot.
+    pub generation: u64,
+    /// Prefixes that have a route now, of all tables.
+    pub routes: u64,
+    /// Events that were read.
+    pub events: u64,
+    /// How often more events came than the socket holds.
+    pub overruns: u64,
+    /// How often all tables were read anew because events did not suffice.
+    pub resyncs: u64,
+    /// Comparisons with the kernel's tables.
+    pub audits: u64,
+    /// Prefixes that such a comparison found to differ (rules, addresses and links together count as one).
+    pub mismatches: u64,
+}
+
+/// Follows the kernel: a new [`Fib`] after any change of links, addresses, rules, routes, nexthops.
+///
+/// ```no_run
+/// # use viaduct::control::netlink::{Error, Follower};
+/// # async fn follow(publish: impl Fn(std::sync::Arc<viaduct::fib::Fib>)) -> Result<(), Error> {
+/// let (mut follower, fib) = Follower::start()?; // on the control thread, inside its runtime
+/// publish(fib);
+/// loop {
+///     match follower.next().await {
+///         Ok(fib) => publish(fib),
+///         Err(error) => eprintln!("{error}"), // the old snapshot stays; `next` tries again
+///     }
+/// }
+/// # }
+/// ```
+///
+/// Sees the network namespace of the thread that started it.
+pub struct Follower {
+    events: AsyncFd<Events>,
+    requester: Requester,
+    options: FollowOptions,
+    state: State,
+    /// When the first and the last event came that no published snapshot holds yet.
+    burst: Option<(Instant, Instant)>,
+    /// Not before: the last attempt failed.
+    retry_at: Option<Instant>,
+    job: Option<Job>,
+    /// When the next comparison is due.
+    audit_at: Instant,
+    buffer: Box<[u8]>,
+}
+
+enum Wake {
+    Readable,
+    BurstOver,
+    Done(Done),
+    AuditDue,
+}
+
+impl Follower {
+    /// Subscribes, then reads: no change after this snapshot is missed. Its generation is 1.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with I/O and time enabled.
+    ///
+    /// # Errors
+    ///
+    /// The kernel cannot be asked or subscribed to; [`Error::remedy`] says what to do.
+    pub fn start() -> Result<(Self, Arc<Fib>), Error> {
+        Self::start_with(FollowOptions::default())
+    }
+
+    /// The same in another way than usual.
+    ///
+    /// # Panics
+    ///
+    /// As [`Follower::start`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Follower::start`].
+    pub fn start_with(options: FollowOptions) -> Result<(Self, Arc<Fib>), Error> {
+        // SAFETY: `Events` owns its socket, so that the descriptor stays the same and open for as long
+        // as the registration holds it.
+        let events =
+            unsafe { AsyncFd::register(Events::subscribe()?) }.map_err(|error| Error::Open(error.into()))?;
+        let mut requester = Requester::open()?;
+        let state = State::new(load(&mut requester)?);
+        let mut follower = Self {
+            events,
+            requester,
+            options,
+            state,
+            burst: None,
+            retry_at: None,
+            job: None,
+            audit_at: Instant::now() + options.audit_every,
+            buffer: vec![0; 64 * 1024].into(),
+        };
+        follower.read_older()?;
+        let fib = follower.publish();
+        Ok((follower, fib))
+    }
+
+    /// What following has come to so far.
+    pub fn counts(&self) -> FollowCounts {
+        self.state.counts
+    }
+
+    /// Waits for a change and gives the new snapshot, its generation one higher.
+    ///
+    /// A burst of events is folded into one: it is over after 2 ms of quiet, or 20 ms after the first event.
+    /// Reading small tables blocks the thread (see [`super::dump`]); large ones are read beside it. Cancel-safe:
+    /// dropping the future loses no event.
+    ///
+    /// # Errors
+    ///
+    /// The kernel cannot be asked. The change stays pending: the next call tries again, after 100 ms.
+    pub async fn next(&mut self) -> Result<Arc<Fib>, Error> {
+        loop {
+            if let Some(at) = self.retry_at {
+                sleep_until(at).await;
+                self.retry_at = None;
+            }
+            let published = match self.wake().await {
+                Ok(Wake::Readable) => self.read().map(|()| None),
+                Ok(Wake::BurstOver) => self.conclude(),
+                Ok(Wake::Done(done)) => self.finish(done),
+                Ok(Wake::AuditDue) => self.begin(Purpose::Audit).map(|()| None),
+                Err(error) => Err(error),
+            };
+            match published {
+                Ok(None) => {}
+                Ok(Some(fib)) => return Ok(fib),
+                // Keeps a lasting failure from being tried in a tight loop.
+                Err(error) => {
+                    self.retry_at = Some(Instant::now() + RETRY);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn wake(&mut self) -> Result<Wake, Error> {
+        let over = self.burst.map(|(first, last)| (first + LONGEST_BURST).min(last + QUIET));
+        let audit = (self.follows() && self.job.is_none()).then_some(self.audit_at);
+        tokio::select! {
+            biased;
+            () = at(over) => Ok(Wake::BurstOver),
+            readable = self.events.readable() => match readable {
+                Ok(_) => Ok(Wake::Readable),
+                Err(error) => Err(failed(error)),
+            },
+            done = done(&mut self.job) => Ok(Wake::Done(done)),
+            () = at(audit) => Ok(Wake::AuditDue),
+        }
+    }
+
+    /// The tables are too large to be read after each event.
+    fn follows(&self) -> bool {
+        self.state.rib.len() > self.options.redump_below
+    }
+
+    /// Reads what is there, at most until the burst has to be cut.
+    fn read(&mut self) -> Result<(), Error> {
+        let follows = self.follows();
+        let begun = Instant::now();
+        loop {
+            match self.events.get_ref().receive(&mut self.buffer).map_err(failed)? {
+                Received::Datagram(datagram) if follows => self.state.take(datagram),
+                Received::Datagram(_) => {
+                    self.state.counts.events += 1;
+                    self.state.reload = Some("tables are small");
+                }
+                Received::Overrun => {
+                    self.state.counts.overruns += 1;
+                    self.state.reload = Some("more events came than the socket holds");
+                }
+                Received::Nothing => {
+                    self.wait_for_more();
+                    return Ok(());
+                }
+            }
+            let now = Instant::now();
+            let (first, _) = self.burst.unwrap_or((now, now));
+            self.burst = Some((first, now));
+            if now >= begun + LONGEST_BURST {
+                return Ok(());
+            }
+        }
+    }
+
+    /// There is nothing to read: the runtime tells when there is.
+    fn wait_for_more(&mut self) {
+        let waker = std::task::Waker::noop();
+        let mut context = std::task::Context::from_waker(waker);
+        if let std::task::Poll::Ready(Ok(mut guard)) = self.events.poll_read_ready(&mut context) {
+            guard.clear_ready();
+        }
+    }
+
+    /// Reads events that happened while tables were read: those tables may hold them already.
+    fn read_older(&mut self) -> Result<(), Error> {
+        if !self.follows() {
+            return Ok(());
+        }
+        self.state.again = true;
+        let read = self.read();
+        self.state.again = false;
+        read
+    }
+
+    /// A burst is over: publishes what has changed, unless it has to be read first.
+    fn conclude(&mut self) -> Result<Option<Arc<Fib>>, Error> {
+        if let Some(why) = self.state.reload {
+            if self.follows() {
+                tracing::warn!("{why}: all routing tables are read anew");
+                self.state.reload = None;
+                self.begin(Purpose::Resync)?;
+            } else {
+                self.reload()?;
+            }
+        }
+        if self.state.dirty {
+            let parts = steady_parts(&mut self.requester)?;
+            self.state.changed |= self.state.rib.set_parts(parts);
+            self.state.dirty = false;
+        }
+        self.burst = None;
+        if std::mem::take(&mut self.state.doubt) {
+            self.audit_at = self.audit_at.min(Instant::now() + self.options.audit_doubts_after);
+        }
+        Ok(self.state.changed.then(|| self.publish()))
+    }
+
+    /// Reads small tables.
+    fn reload(&mut self) -> Result<(), Error> {
+        self.state.rib = load(&mut self.requester)?;
+        (self.state.reload, self.state.dirty, self.state.changed) = (None, false, true);
+        self.read_older()
+    }
+
+    fn publish(&mut self) -> Arc<Fib> {
+        Arc::new(self.state.publish())
+    }
+
+    /// Begins to read large tables, unless that is under way. What is under way is no audit any more, if a
+    /// resynchronisation is wanted.
+    fn begin(&mut self, purpose: Purpose) -> Result<(), Error> {
+        if self.job.is_some() {
+            // It may have read already what is in doubt now.
+            if purpose == Purpose::Resync {
+                self.state.log = None;
+            }
+            return Ok(());
+        }
+        self.job = Some(Job::load(purpose)?);
+        self.state.log = Some(Log::default());
+        Ok(())
+    }
+
+    fn finish(&mut self, done: Done) -> Result<Option<Arc<Fib>>, Error> {
+        // What has happened until now belongs to the log.
+        self.read()?;
+        let fit = self.state.log.as_ref().is_some_and(|log| !log.overflown) && self.state.reload.is_none();
+        match done {
+            Done::Loaded(_, Err(error)) => {
+                self.begin(Purpose::Resync)?;
+                Err(error)
+            }
+            Done::Lost => {
+                tracing::error!("a reading of the routing tables panicked; it is tried again");
+                self.retry(Purpose::Resync)
+            }
+            _ if !fit => self.retry(Purpose::Resync),
+            Done::Loaded(Purpose::Resync, Ok(read)) => {
+                self.state.counts.resyncs += 1;
+                self.adopt(read)
+            }
+            Done::Loaded(Purpose::Audit, Ok(read)) => {
+                self.compare(read);
+                Ok(None)
+            }
+            Done::Compared(compared) => self.judge(compared),
+        }
+    }
+
+    /// What was read is of no use.
+    fn retry(&mut self, purpose: Purpose) -> Result<Option<Arc<Fib>>, Error> {
+        self.state.reload = None;
+        self.begin(purpose)?;
+        Ok(None)
+    }
+
+    fn compare(&mut self, read: Rib) {
+        let Some(log) = &self.state.log else { return };
+        if log.is_broad() {
+            // Too much depends on what has changed meanwhile: later.
+            self.audit_at = Instant::now() + self.options.audit_doubts_after;
+            self.state.log = None;
+            return;
+        }
+        let touched = log.touched();
+        let known = Arc::new(self.state.rib.fib(self.state.counts.generation));
+        self.job = Some(Job::compare(read, known, self.state.rib.parts().clone(), touched));
+    }
+
+    fn judge(&mut self, compared: Compared) -> Result<Option<Arc<Fib>>, Error> {
+        self.state.counts.audits += 1;
+        self.audit_at = Instant::now() + self.options.audit_every;
+        let Compared { read, differing, parts } = compared;
+        self.state.counts.mismatches += differing.len() as u64 + u64::from(parts);
+        if differing.is_empty() && !parts {
+            self.state.log = None;
+            return Ok(None);
+        }
+        let few: Vec<String> =
+            differing.iter().take(3).map(|(table, prefix)| format!("{prefix} in table {table}")).collect();
+        tracing::warn!(
+            "followed routes differ from the kernel's at {} prefixes ({}{}); the kernel's are taken",
+            differing.len(),
+            few.join(", "),
+            if parts { "; rules, addresses or links differ too" } else { "" }
+        );
+        self.adopt(read)
+    }
+
+    /// Takes what was read, brought up to date, for what is known.
+    fn adopt(&mut self, mut read: Rib) -> Result<Option<Arc<Fib>>, Error> {
+        if let Some(log) = self.state.log.take() {
+            log.replay(&mut read);
+        }
+        self.state.rib = read;
+        // What is no route may have been read before it changed; and the log may not have been enough.
+        (self.state.changed, self.state.dirty, self.state.doubt) = (true, true, true);
+        self.conclude()
+    }
+}
+
+fn failed(error: std::io::Error) -> Error {
+    Error::Socket { object: Object::Routes, error }
+}
+
+async fn at(when: Option<Instant>) {
+    match when {
+        Some(when) => sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads all but the routes, again if it changes meanwhile.
+fn steady_parts(requester: &mut Requester) -> Result<crate::fib::Parts, Error> {
+    for _ in 1..super::dump::ATTEMPTS {
+        match parts(requester) {
+            Err(Error::Unstable { .. }) => {}
+            end => return end,
+        }
+    }
+    parts(requester)
+}
