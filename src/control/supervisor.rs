@@ -177,6 +177,7 @@ impl Control {
             Ok(fib) => {
                 self.parts.fib = fib;
                 self.publish();
+                self.monitor.facts().process.routing = self.follower.counts();
                 if self.monitor.facts().troubles.remove("routes").is_some() {
                     tracing::info!("the kernel's routing policy is followed again");
                 }
@@ -291,6 +292,7 @@ impl Control {
             self.publish();
         }
         self.sockets.read_facts(&self.parts.plan.listeners, &mut self.monitor.facts().listeners);
+        self.monitor.facts().process.routing = self.follower.counts();
         self.watch.care(&self.publisher.published().load().snapshot, &self.monitor);
     }
 

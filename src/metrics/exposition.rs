@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Class, Counter, SeriesId, ShardMetrics};
+use super::{Class, Counter, RoutingCounts, SeriesId, ShardMetrics};
 use crate::drop_reason::DropReason;
 use crate::egress::Reason;
 use crate::findings::Code;
@@ -56,6 +56,8 @@ pub struct ProcessReadings {
     pub snapshots_alive: u64,
     /// Snapshots published since the start.
     pub publications: u64,
+    /// How the kernel's routing policy is followed.
+    pub routing: RoutingCounts,
     /// Reloads that took effect.
     pub reloads: u64,
     /// Reloads that were refused.
@@ -103,6 +105,7 @@ impl Collector for Readings {
         self.shards(out)?;
         self.engines(out)?;
         self.findings(out)?;
+        self.routing(out)?;
         self.process(out)
     }
 }
@@ -263,6 +266,31 @@ impl Readings {
         put(&mut family, &[("change", "resolved")], p.resolved)?;
         gauge(out, "findings_unexamined", "Rules and names not yet held against the newest snapshot")?
             .encode_gauge(&p.unexamined)
+    }
+
+    fn routing(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        let r = &self.process.routing;
+        gauge(out, "routes", "Prefixes that have a route, of all tables of both families")?
+            .encode_gauge(&r.routes)?;
+        let mut family = out.encode_descriptor(
+            "routing_delay",
+            "From the first routing event that the newest routing snapshot holds to that snapshot",
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?;
+        family.encode_gauge(&r.delay.as_secs_f64())?;
+        let counters = [
+            ("routing_snapshots", "Routing snapshots made", r.generation),
+            ("routing_events", "Routing events read from the kernel", r.events),
+            ("routing_overruns", "Times when more routing events came than the socket holds", r.overruns),
+            ("routing_resyncs", "Times when events did not suffice and all tables were read anew", r.resyncs),
+            ("routing_audits", "Comparisons of followed tables with the kernel's", r.audits),
+            ("routing_mismatches", "Prefixes that such a comparison found to differ", r.mismatches),
+        ];
+        for (name, help, value) in counters {
+            put_alone(counter(out, name, help)?, value)?;
+        }
+        Ok(())
     }
 
     fn process(&self, out: &mut DescriptorEncoder) -> fmt::Result {

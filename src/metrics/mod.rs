@@ -10,11 +10,13 @@
 mod class;
 mod counter;
 pub mod exposition;
+mod routing;
 mod shard;
 mod traffic;
 
 pub use class::Class;
 pub use counter::Counter;
+pub use routing::RoutingCounts;
 pub use shard::{EngineMetrics, ShardMetrics};
 pub use traffic::{SeriesId, Traffic};
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exposition::{ListenerReading, ProcessReadings, Readings, render};
-use super::{Class, SeriesId, ShardMetrics};
+use super::{Class, RoutingCounts, SeriesId, ShardMetrics};
 use crate::drop_reason::DropReason;
 use crate::egress::{Reason, Step};
 
@@ -89,6 +89,16 @@ fn example() -> Readings {
             snapshot_age: Duration::from_millis(12_500),
             snapshots_alive: 1,
             publications: 6,
+            routing: RoutingCounts {
+                generation: 7,
+                routes: 1_200_000,
+                events: 40_000,
+                overruns: 1,
+                resyncs: 2,
+                audits: 12,
+                mismatches: 3,
+                delay: Duration::from_millis(4),
+            },
             reloads: 1,
             resident_bytes: 64 << 20,
             ..ProcessReadings::default()

@@ -25,4 +25,4 @@ pub use ask::ask;
 pub use compare::{Comparison, Difference, compare};
 pub use dump::{dump, read};
 pub use error::{Error, Object};
-pub use follow::{FollowCounts, FollowOptions, Follower};
+pub use follow::{FollowOptions, Follower};

@@ -17,6 +17,7 @@ use super::event::{Events, Received};
 use super::socket::Requester;
 use crate::fib::{Fib, Rib};
 use crate::limits;
+use crate::metrics::RoutingCounts;
 
 /// So long without an event, and a burst is over.
 const QUIET: Duration = Duration::from_millis(2);
@@ -44,25 +45,6 @@ impl Default for FollowOptions {
             audit_doubts_after: Duration::from_secs(1),
         }
     }
-}
-
-/// What following has come to so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FollowCounts {
-    /// Generation of the newest snapshot.
-    pub generation: u64,
-    /// Prefixes that have a route now, of all tables.
-    pub routes: u64,
-    /// Events that were read.
-    pub events: u64,
-    /// How often more events came than the socket holds.
-    pub overruns: u64,
-    /// How often all tables were read anew because events did not suffice.
-    pub resyncs: u64,
-    /// Comparisons with the kernel's tables.
-    pub audits: u64,
-    /// Prefixes that such a comparison found to differ (rules, addresses and links together count as one).
-    pub mismatches: u64,
 }
 
 /// Follows the kernel: a new [`Fib`] after any change of links, addresses, rules, routes, nexthops.
@@ -151,7 +133,7 @@ impl Follower {
     }
 
     /// What following has come to so far.
-    pub fn counts(&self) -> FollowCounts {
+    pub fn counts(&self) -> RoutingCounts {
         self.state.counts
     }
 
@@ -274,11 +256,16 @@ impl Follower {
             self.state.changed |= self.state.rib.set_parts(parts);
             self.state.dirty = false;
         }
-        self.burst = None;
+        let first = self.burst.take().map(|(first, _)| first);
         if std::mem::take(&mut self.state.doubt) {
             self.audit_at = self.audit_at.min(Instant::now() + self.options.audit_doubts_after);
         }
-        Ok(self.state.changed.then(|| self.publish()))
+        if !self.state.changed {
+            return Ok(None);
+        }
+        let fib = self.publish();
+        self.state.counts.delay = first.map_or(Duration::ZERO, |first| first.elapsed());
+        Ok(Some(fib))
     }
 
     /// Reads small tables.

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use ipnet::IpNet;
 
-use super::FollowCounts;
 use crate::control::netlink::event::Event;
 use crate::control::netlink::wire;
 use crate::fib::{Change, Fib, Rib};
 use crate::limits::EVENT_LOG;
+use crate::metrics::RoutingCounts;
 
 /// The mirrored routing policy, and what is to be done about it.
 pub struct State {
@@ -25,7 +25,7 @@ pub struct State {
     pub again: bool,
     /// Events since a reading in the background began.
     pub log: Option<Log>,
-    pub counts: FollowCounts,
+    pub counts: RoutingCounts,
 }
 
 /// What happens while the kernel's tables are read: the tables may hold it already, or not.
@@ -111,7 +111,7 @@ impl State {
             changed: false,
             again: false,
             log: None,
-            counts: FollowCounts::default(),
+            counts: RoutingCounts::default(),
         }
     }
 
