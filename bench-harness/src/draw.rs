@@ -1,5 +1,9 @@
 //! Random draws that a seed replays.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 pub struct Random(pub u64);
 
@@ -35,4 +39,32 @@ impl Random {
         let uniform = self.next() as f64 / u64::MAX as f64;
         (((end + 1) as f64).powf(uniform) as usize - 1).min(end - 1)
     }
+}
+
+/// Prefix lengths of the default-free zone and how many of a hundred have them, rounded.
+const V4_LENGTHS: [(u8, u64); 9] =
+    [(24, 60), (22, 11), (23, 10), (20, 5), (21, 5), (19, 3), (16, 3), (18, 2), (17, 1)];
+const V6_LENGTHS: [(u8, u64); 7] = [(48, 50), (32, 15), (44, 12), (40, 10), (36, 6), (29, 4), (33, 3)];
+
+/// Distinct prefixes of unicast space, sorted; prefix lengths as in the default-free zone.
+pub fn internet(v4: usize, v6: usize, random: &mut Random) -> Vec<IpNet> {
+    let mut nets = std::collections::HashSet::new();
+    while nets.len() < v4 {
+        let ip = Ipv4Addr::from(random.next() as u32);
+        let reserved = ip.octets()[0] == 0 || ip.octets()[0] >= 224 || ip.is_loopback();
+        if !reserved {
+            nets.insert(IpNet::from(Ipv4Net::new_assert(ip, random.weighted(&V4_LENGTHS)).trunc()));
+        }
+    }
+    while nets.len() < v4 + v6 {
+        // 2000::/3, dense at the registries' allocations.
+        let high = 0x2000 | (random.next() & 0x0fff);
+        let bits = u128::from(high) << 112 | u128::from(random.next()) << 48;
+        nets.insert(IpNet::from(
+            Ipv6Net::new_assert(Ipv6Addr::from(bits), random.weighted(&V6_LENGTHS)).trunc(),
+        ));
+    }
+    let mut nets: Vec<IpNet> = nets.into_iter().collect();
+    nets.sort();
+    nets
 }

@@ -5,12 +5,12 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use serde_json::json;
 use viaduct::fib::spec::{Link, Route};
 use viaduct::fib::{Answer, Builder, Fib, Query};
 
-use crate::draw::Random;
+use crate::draw::{Random, internet};
 use crate::measure::{Spread, resident};
 use crate::progress;
 
@@ -127,34 +127,6 @@ fn load(nets: &[IpNet]) -> Fib {
         host = host.route(Route::new(*net, dev, gateway(if net.addr().is_ipv4() { v4 } else { v6 })));
     }
     host.build()
-}
-
-/// Prefix lengths of the default-free zone and how many of a hundred have them, rounded.
-const V4_LENGTHS: [(u8, u64); 9] =
-    [(24, 60), (22, 11), (23, 10), (20, 5), (21, 5), (19, 3), (16, 3), (18, 2), (17, 1)];
-const V6_LENGTHS: [(u8, u64); 7] = [(48, 50), (32, 15), (44, 12), (40, 10), (36, 6), (29, 4), (33, 3)];
-
-/// Distinct prefixes of unicast space.
-fn internet(v4: usize, v6: usize, random: &mut Random) -> Vec<IpNet> {
-    let mut nets = std::collections::HashSet::new();
-    while nets.len() < v4 {
-        let ip = Ipv4Addr::from(random.next() as u32);
-        let reserved = ip.octets()[0] == 0 || ip.octets()[0] >= 224 || ip.is_loopback();
-        if !reserved {
-            nets.insert(IpNet::from(Ipv4Net::new_assert(ip, random.weighted(&V4_LENGTHS)).trunc()));
-        }
-    }
-    while nets.len() < v4 + v6 {
-        // 2000::/3, dense at the registries' allocations.
-        let high = 0x2000 | (random.next() & 0x0fff);
-        let bits = u128::from(high) << 112 | u128::from(random.next()) << 48;
-        nets.insert(IpNet::from(
-            Ipv6Net::new_assert(Ipv6Addr::from(bits), random.weighted(&V6_LENGTHS)).trunc(),
-        ));
-    }
-    let mut nets: Vec<IpNet> = nets.into_iter().collect();
-    nets.sort();
-    nets
 }
 
 fn inside(net: &IpNet, random: &mut Random) -> IpAddr {

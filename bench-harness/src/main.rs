@@ -2,6 +2,7 @@
 
 mod draw;
 mod fib;
+mod follow;
 mod load;
 mod measure;
 mod messages;
@@ -20,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 /// Measures Viaduct against the floor that the kernel sets
 ///
-/// `ratio` and `overload` build their own network namespaces; they need two cores, and root or user
+/// `ratio`, `overload` and `follow` build their own network namespaces; they need two cores, and root or user
 /// namespaces. Build with
 /// `cargo build --release --workspace` first: debug builds measure nothing.
 #[derive(Debug, Parser)]
@@ -37,6 +38,7 @@ enum Command {
     Ratio(ratio::Args),
     Overload(overload::Args),
     Fib(fib::Args),
+    Follow(follow::Args),
     Rules(rules::Args),
 }
 
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Ratio(args) => ratio::execute(&args),
         Command::Overload(args) => overload::execute(&args),
         Command::Fib(args) => fib::execute(&args),
+        Command::Follow(args) => follow::execute(&args),
         Command::Rules(args) => rules::execute(&args),
     };
     match done {

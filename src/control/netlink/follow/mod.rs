@@ -21,6 +21,8 @@ use crate::metrics::RoutingCounts;
 
 /// So long without an event, and a burst is over.
 const QUIET: Duration = Duration::from_millis(2);
+/// So long after a burst, an event leads to a snapshot at once: most come alone.
+const APART: Duration = Duration::from_millis(5);
 /// So long after its first event, a burst is cut.
 const LONGEST_BURST: Duration = Duration::from_millis(20);
 /// So long after a failure, the next attempt is made.
@@ -69,14 +71,24 @@ pub struct Follower {
     requester: Requester,
     options: FollowOptions,
     state: State,
-    /// When the first and the last event came that no published snapshot holds yet.
-    burst: Option<(Instant, Instant)>,
+    /// Events that no published snapshot holds yet.
+    burst: Option<Burst>,
+    /// When the last burst was over.
+    concluded: Instant,
     /// Not before: the last attempt failed.
     retry_at: Option<Instant>,
     job: Option<Job>,
     /// When the next comparison is due.
     audit_at: Instant,
     buffer: Box<[u8]>,
+}
+
+#[derive(Clone, Copy)]
+struct Burst {
+    /// When its first event was read.
+    first: Instant,
+    /// When it is over.
+    over: Instant,
 }
 
 enum Wake {
@@ -122,6 +134,7 @@ impl Follower {
             options,
             state,
             burst: None,
+            concluded: Instant::now(),
             retry_at: None,
             job: None,
             audit_at: Instant::now() + options.audit_every,
@@ -139,7 +152,8 @@ impl Follower {
 
     /// Waits for a change and gives the new snapshot, its generation one higher.
     ///
-    /// A burst of events is folded into one: it is over after 2 ms of quiet, or 20 ms after the first event.
+    /// An event after 5 ms of quiet leads to a snapshot at once. Those of a burst are folded into one: it is over
+    /// after 2 ms of quiet, or 20 ms after its first event.
     /// Reading small tables blocks the thread (see [`super::dump`]); large ones are read beside it. Cancel-safe:
     /// dropping the future loses no event.
     ///
@@ -172,7 +186,7 @@ impl Follower {
     }
 
     async fn wake(&mut self) -> Result<Wake, Error> {
-        let over = self.burst.map(|(first, last)| (first + LONGEST_BURST).min(last + QUIET));
+        let over = self.burst.map(|burst| burst.over);
         let audit = (self.follows() && self.job.is_none()).then_some(self.audit_at);
         tokio::select! {
             biased;
@@ -212,11 +226,22 @@ impl Follower {
                 }
             }
             let now = Instant::now();
-            let (first, _) = self.burst.unwrap_or((now, now));
-            self.burst = Some((first, now));
+            self.burst = Some(self.extended(now));
             if now >= begun + LONGEST_BURST {
                 return Ok(());
             }
+        }
+    }
+
+    /// The burst with an event that was read now.
+    fn extended(&self, now: Instant) -> Burst {
+        match self.burst {
+            Some(Burst { first, over }) if over > first => {
+                Burst { first, over: (now + QUIET).min(first + LONGEST_BURST) }
+            }
+            Some(burst) => burst,
+            None if now >= self.concluded + APART => Burst { first: now, over: now },
+            None => Burst { first: now, over: now + QUIET },
         }
     }
 
@@ -256,7 +281,8 @@ impl Follower {
             self.state.changed |= self.state.rib.set_parts(parts);
             self.state.dirty = false;
         }
-        let first = self.burst.take().map(|(first, _)| first);
+        let first = self.burst.take().map(|burst| burst.first);
+        self.concluded = Instant::now();
         if std::mem::take(&mut self.state.doubt) {
             self.audit_at = self.audit_at.min(Instant::now() + self.options.audit_doubts_after);
         }
