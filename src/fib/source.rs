@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::links::Links;
-use super::spec::{Address, Label, SCOPE_LINK};
+use super::spec::{Address, Label, SCOPE_HOST, SCOPE_LINK};
 
 /// An IPv4 address of the host.
 struct Address4 {
@@ -54,8 +54,9 @@ impl Sources4 {
     /// What the kernel's `inet_select_addr` gives: a primary address of `dev` whose scope is not
     /// narrower than `scope`, at best one whose subnet holds `towards`; else one of another device.
     pub fn select(&self, links: &Links, dev: u32, towards: Option<Ipv4Addr>, scope: u8) -> Option<Ipv4Addr> {
+        // Addresses of the host alone, as 127.0.0.1, count as the link's where 127.0.0.0/8 is routed.
         let localnet_scope =
-            if links.get(dev).is_some_and(|link| link.conf.route_localnet) { u8::MAX } else { SCOPE_LINK };
+            if links.get(dev).is_some_and(|link| link.conf.route_localnet) { SCOPE_LINK } else { SCOPE_HOST };
         let mut on_dev = self
             .addresses
             .iter()

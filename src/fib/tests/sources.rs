@@ -1,5 +1,5 @@
 use super::{found, from, ip, net, on, refused, to, two_sided, via};
-use crate::fib::spec::{Address, Label, Link, LinkConf, SCOPE_LINK};
+use crate::fib::spec::{Address, Label, Link, LinkConf, SCOPE_HOST, SCOPE_LINK};
 use crate::fib::{Builder, NoRoute, Query};
 
 fn source(policy: &Builder, dst: &str) -> String {
@@ -32,6 +32,24 @@ fn ipv4_scope_keeps_link_addresses_on_the_link() {
         .route(via("0.0.0.0/0", 2, "169.254.9.9"));
     assert_eq!(source(&policy, "169.254.7.7"), "169.254.1.1");
     assert_eq!(source(&policy, "198.51.100.1"), "192.0.2.1", "of another device, loopback first");
+}
+
+/// `inet_select_addr`: an address of the host alone serves the link where 127.0.0.0/8 is routed, else it does not.
+#[test]
+fn an_address_of_the_host_alone_serves_no_link() {
+    let host_only = Address { scope: SCOPE_HOST, ..Address::new(2, ip("10.1.0.1"), 24) };
+    let policy = |route_localnet| {
+        let conf = LinkConf { route_localnet, ..LinkConf::default() };
+        let builder = Builder::host().link(Link { conf, ..Link::up(2, "eth0") }).address(host_only.clone());
+        builder.route(on("10.1.0.0/24", 2))
+    };
+    let broadcast = Query { oif: 2, ..to("255.255.255.255") };
+    for query in [to("10.1.0.9"), broadcast] {
+        assert_eq!(refused(&policy(false), &query), NoRoute::NoSource);
+        assert_eq!(found(&policy(true), &query).source, ip("10.1.0.1"));
+    }
+    let by_loopback = Query { oif: 1, ..broadcast };
+    assert_eq!(refused(&policy(false), &by_loopback), NoRoute::NoSource);
 }
 
 #[test]
