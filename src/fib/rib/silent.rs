@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::table::Rewrite;
 use super::{Rib, Variant};
+use crate::fib::LOOPBACK;
 use crate::fib::links::Links;
 use crate::fib::spec::{Address, Link, Nexthop, NexthopBody, Nexthops, SCOPE_HOST, TABLE_MAIN};
 
@@ -28,12 +29,15 @@ impl Rib {
         if !up && was_up {
             self.objects_gone(index);
             self.disable_v4(index, false);
-            self.set_dead(index, true);
+            self.set_dead_v6(index, true);
         } else if up {
             if !carrier {
                 self.objects_gone(index);
             }
-            self.set_dead(index, false);
+            self.revive_v4(index);
+            if carrier {
+                self.set_dead_v6(index, false);
+            }
         }
         true
     }
@@ -43,13 +47,13 @@ impl Rib {
         self.parts.links.retain(|link| link.index != index);
         self.objects_gone(index);
         self.disable_v4(index, true);
-        self.set_dead(index, true);
+        self.set_dead_v6(index, true);
         self.stale = true;
     }
 
     /// An event told of a new address, or of a change of one.
     pub fn address_is(&mut self, address: Address) {
-        let dev = address.dev;
+        let (dev, v6) = (address.dev, address.address.is_ipv6());
         let known =
             |a: &&mut Address| (a.dev, a.address, a.network) == (dev, address.address, address.network);
         match self.parts.addresses.iter_mut().find(known) {
@@ -57,8 +61,12 @@ impl Rib {
             None => self.parts.addresses.push(address),
         }
         self.stale = true;
-        if self.parts.links.iter().any(|link| link.index == dev && link.up) {
-            self.set_dead(dev, false);
+        let Some(link) = self.parts.links.iter().find(|link| link.index == dev && link.up) else { return };
+        if !v6 {
+            self.revive_v4(dev);
+        } else if link.carrier {
+            // It may be the first since IPv6 was switched on there.
+            self.set_dead_v6(dev, false);
         }
     }
 
@@ -69,7 +77,12 @@ impl Rib {
             .retain(|a| (a.dev, a.address, a.network) != (gone.dev, gone.address, gone.network));
         self.stale = true;
         if gone.address.is_ipv6() {
-            return self.forget_source_v6(gone.address, gone.dev);
+            if self.routes_ipv6(gone.dev) {
+                self.forget_source_v6(gone.address);
+            } else {
+                self.set_dead_v6(gone.dev, true);
+            }
+            return;
         }
         if !self.parts.addresses.iter().any(|a| a.address == gone.address) {
             self.drop_source_v4(gone.address, gone.dev);
@@ -127,22 +140,18 @@ impl Rib {
         self.v4.values_mut().for_each(|table| _ = table.rewrite(disable));
     }
 
-    /// Of routes with several paths the kernel marks those by this device. (IPv6 routes with one path are
-    /// deleted with an event each, IPv4's by [`Rib::disable_v4`].)
-    fn set_dead(&mut self, dev: u32, dead: bool) {
+    /// `fib_sync_up`: the paths by this device are alive again, whether there is a carrier or not.
+    fn revive_v4(&mut self, dev: u32) {
+        let revive = |variant: &Variant| marked(variant, dev, false);
+        self.v4.values_mut().for_each(|table| _ = table.rewrite(revive));
+    }
+
+    /// `rt6_sync_up`, which waits for the carrier, and `rt6_sync_down_dev`: of routes with several paths the kernel
+    /// marks those by this device. (Routes with one path are deleted with an event each.)
+    fn set_dead_v6(&mut self, dev: u32, dead: bool) {
         let mark = |variant: &Variant| {
-            let own = variant.own();
-            let changes = |path: &Nexthop| path.dev == dev && path.dead != dead;
-            if (dead && own.len() < 2) || !own.iter().any(changes) {
-                return Rewrite::Keep;
-            }
-            let paths =
-                own.iter().map(|path| if path.dev == dev { Nexthop { dead, ..*path } } else { *path });
-            Rewrite::Become(Variant { nexthops: Nexthops::Own(paths.collect()), ..variant.clone() })
+            if dead && variant.own().len() < 2 { Rewrite::Keep } else { marked(variant, dev, dead) }
         };
-        if !dead {
-            self.v4.values_mut().for_each(|table| _ = table.rewrite(mark));
-        }
         self.v6.values_mut().for_each(|table| _ = table.rewrite(mark));
     }
 
@@ -158,15 +167,47 @@ impl Rib {
         }
     }
 
-    /// `rt6_remove_prefsrc`: the routes stay, and prefer nothing.
-    fn forget_source_v6(&mut self, source: IpAddr, dev: u32) {
-        let forget = |variant: &Variant| {
-            let by_dev = variant.own().first().is_some_and(|path| path.dev == dev);
-            if by_dev && variant.preferred_source == Some(source) {
-                return Rewrite::Become(Variant { preferred_source: None, ..variant.clone() });
+    /// The kernel has not taken IPv6 from the device. Where it does (`addrconf_ifdown`: the device goes or IPv6 is
+    /// switched off there), it deletes all routes by it first, with an event each, then the addresses, and
+    /// touches no other route.
+    fn routes_ipv6(&self, dev: u32) -> bool {
+        let by_dev = |variant: &Variant| matches!(variant.own(), [path] if path.dev == dev);
+        self.v6.values().any(|table| table.any(by_dev))
+    }
+
+    /// `rt6_remove_prefsrc`: the routes stay, and prefer nothing, unless another device still has the address.
+    /// Those of nexthop objects keep what they prefer. (Kernels before 6.6 forget it at routes by `dev` alone;
+    /// what differs there the next audit finds.)
+    fn forget_source_v6(&mut self, source: IpAddr) {
+        let links = Links::new(self.parts.links.clone());
+        let holders: Vec<&Address> =
+            self.parts.addresses.iter().filter(|a| a.address == source && a.usable()).collect();
+        let link_local = matches!(source, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        let is_kept = |dev: u32| {
+            let serves = |a: &&Address| {
+                links.l3_master(a.dev) == links.l3_master(dev) && (a.dev == dev || !link_local)
+            };
+            holders.iter().any(|a| serves(a))
+        };
+        let forget = |variant: &Variant| match &variant.nexthops {
+            Nexthops::Own(own)
+                if variant.preferred_source == Some(source)
+                    && !is_kept(own.first().map_or(LOOPBACK, |path| path.dev)) =>
+            {
+                Rewrite::Become(Variant { preferred_source: None, ..variant.clone() })
             }
-            Rewrite::Keep
+            _ => Rewrite::Keep,
         };
         self.v6.values_mut().for_each(|table| _ = table.rewrite(forget));
     }
+}
+
+/// The paths by this device dead, or alive.
+fn marked(variant: &Variant, dev: u32, dead: bool) -> Rewrite {
+    let own = variant.own();
+    if !own.iter().any(|path| path.dev == dev && path.dead != dead) {
+        return Rewrite::Keep;
+    }
+    let paths = own.iter().map(|path| if path.dev == dev { Nexthop { dead, ..*path } } else { *path });
+    Rewrite::Become(Variant { nexthops: Nexthops::Own(paths.collect()), ..variant.clone() })
 }

@@ -156,6 +156,11 @@ impl<P: Net + Ord> RibTable<P> {
         }
     }
 
+    /// Some variant is like this.
+    pub fn any(&self, is: impl Fn(&Variant) -> bool) -> bool {
+        self.slots.iter().any(|slot| slot.list.iter().any(&is))
+    }
+
     /// Does the same to every variant; whether anything changed.
     pub fn rewrite(&mut self, mut each: impl FnMut(&Variant) -> Rewrite) -> bool {
         let mut changed = false;

@@ -13,6 +13,16 @@ fn via(prefix: &str, dev: u32, gateway: &str) -> Route {
     Route::new(net(prefix), dev, Some(gateway.parse().unwrap()))
 }
 
+impl Route {
+    /// Its first path.
+    fn own(&self) -> Nexthop {
+        match &self.nexthops {
+            Nexthops::Own(own) => own[0],
+            Nexthops::Object(_) => panic!("it leads to an object"),
+        }
+    }
+}
+
 /// Two interfaces with an address of each family.
 fn host() -> Builder {
     Builder::host()
@@ -171,6 +181,81 @@ fn routes_go_with_the_source_that_they_prefer() {
     add(&mut rib, via("2001:db8:9::/48", 3, "2001:db8:3::2").with_source(source), Place::First);
     rib.address_gone(&Address::new(3, source, 64));
     assert_eq!(listed(&mut rib, "2001:db8:9::/48"), ["via 2001:db8:3::2 dev b metric 1024"]);
+}
+
+/// `fib6_remove_prefsrc` as of Linux 6.6.
+#[test]
+fn ipv6_routes_of_any_device_forget_a_source_that_is_deleted() {
+    let source: IpAddr = "2001:db8:3::1".parse().unwrap();
+    let by = |dev| via("2001:db8:9::/48", dev, "2001:db8:2::9").with_source(source);
+    let gone = Address::new(3, source, 64);
+    let mut rib = host().rib();
+    add(&mut rib, by(2), Place::First);
+    rib.address_gone(&gone);
+    assert_eq!(listed(&mut rib, "2001:db8:9::/48"), ["via 2001:db8:2::9 dev a metric 1024"]);
+
+    // Another device still has the address.
+    let mut rib = host().assign(2, net("2001:db8:3::1/128")).rib();
+    add(&mut rib, by(2), Place::First);
+    rib.address_gone(&gone);
+    let kept = ["via 2001:db8:2::9 dev a src 2001:db8:3::1 metric 1024"];
+    assert_eq!(listed(&mut rib, "2001:db8:9::/48"), kept);
+
+    // A route by a nexthop object keeps what it prefers.
+    let object = NexthopObject { id: 7, body: NexthopBody::Single(Family::V6, by(2).own()) };
+    let mut rib = host().nexthop(object).rib();
+    add(&mut rib, Route { nexthops: Nexthops::Object(7), ..by(2) }, Place::First);
+    rib.address_gone(&gone);
+    assert_eq!(listed(&mut rib, "2001:db8:9::/48"), kept);
+}
+
+/// `addrconf_ifdown` deletes the routes by the device, then the addresses, and looks no further: paths of routes
+/// that have others are marked only.
+#[test]
+fn where_ipv6_is_switched_off_sources_are_remembered_and_paths_are_dead() {
+    let source: IpAddr = "2001:db8:3::1".parse().unwrap();
+    let path = |dev, gateway: &str| Nexthop::new(dev, Some(gateway.parse().unwrap()));
+    let several = Nexthops::Own(vec![path(2, "2001:db8:2::2"), path(3, "2001:db8:3::3")]);
+    let mut rib = host().rib();
+    add(&mut rib, via("2001:db8:9::/48", 2, "2001:db8:2::9").with_source(source), Place::First);
+    add(&mut rib, Route { nexthops: several, ..via("2001:db8:8::/48", 2, "2001:db8:2::2") }, Place::First);
+    let by_device: Vec<Route> =
+        rib.routes().filter(|r| r.prefix.addr().is_ipv6() && r.own().dev == 3).collect();
+    by_device.into_iter().for_each(|route| remove(&mut rib, route));
+    let gone = Address::new(3, source, 64);
+    rib.address_gone(&gone);
+    assert_eq!(
+        listed(&mut rib, "2001:db8:9::/48"),
+        ["via 2001:db8:2::9 dev a src 2001:db8:3::1 metric 1024"]
+    );
+    let list = |rib: &mut Rib| listed(rib, "2001:db8:8::/48");
+    let dead = "nexthop via 2001:db8:2::2 dev a weight 1 nexthop via 2001:db8:3::3 dev b (down) weight 1 metric 1024";
+    assert_eq!(list(&mut rib), [dead]);
+    rib.address_is(gone);
+    assert_eq!(list(&mut rib), [dead.replace(" (down)", "")]);
+}
+
+/// `addrconf_notify` waits for the carrier before it calls `rt6_sync_up`, `fib_netdev_event` does not.
+#[test]
+fn paths_of_a_link_without_a_carrier_are_alive_for_ipv4_alone() {
+    let several = |prefix: &str, gateways: [&str; 2]| Route {
+        nexthops: Nexthops::Own(
+            [2, 3].iter().zip(gateways).map(|(dev, g)| Nexthop::new(*dev, g.parse().ok())).collect(),
+        ),
+        ..via(prefix, 2, gateways[0])
+    };
+    let mut rib = host().rib();
+    add(&mut rib, several("203.0.113.0/24", ["10.0.2.9", "10.0.3.9"]), Place::First);
+    add(&mut rib, several("2001:db8:9::/48", ["2001:db8:2::9", "2001:db8:3::9"]), Place::First);
+    let down = |rib: &mut Rib| {
+        ["203.0.113.0/24", "2001:db8:9::/48"].map(|prefix| listed(rib, prefix)[0].contains("dev a (down)"))
+    };
+    for (up, carrier, expected) in
+        [(false, false, [true, true]), (true, false, [false, true]), (true, true, [false, false])]
+    {
+        rib.link_is(Link { up, carrier, ..Link::up(2, "a") });
+        assert_eq!(down(&mut rib), expected, "up {up}, carrier {carrier}");
+    }
 }
 
 #[test]
