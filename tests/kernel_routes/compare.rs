@@ -1,14 +1,15 @@
 //! One question, the snapshot's answer and the kernel's; what differs for a known reason is named.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::{io, iter};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use viaduct::control::netlink::{self, Comparison, Difference};
 use viaduct::fib::{Answer, Fib, NoRoute, Query, Route, Step};
 
 use crate::policy::Policy;
+use crate::watch;
 
 /// What comparing came to.
 pub enum Verdict {
@@ -24,6 +25,10 @@ const OBJECT_SOURCE: &str =
     "IPv4 nexthop objects: the kernel keeps a source of the nexthop's scope until an address changes";
 const OBJECT_SHARED: &str = "IPv6 routes by one nexthop object: the kernel's cached entry of one is taken for the other, with its \
      prefix and preferred source";
+const VEILED: &str = "IPv6 routes without a gateway beside one of several paths of the same metric: the kernel's dump passes \
+     over them, and so does what is read of it";
+const OBJECT_FORGOTTEN: &str = "IPv6 routes by one nexthop object: RTM_GETROUTE stumbles over the cached entry of one that is deleted, \
+     a socket does not";
 const PORT_LEFT_OUT: &str =
     "IPv6 with an open source and a source port: the socket that stands for it is connected without the port";
 /// Asks both.
@@ -84,6 +89,18 @@ fn kernels_own_ways(
         {
             Some(OBJECT_SHARED)
         }
+        (_, Answer::Route(kernels))
+            if v6 && kernels.gateway.is_none() && watch::veils(fib, kernels.table, kernels.prefix) =>
+        {
+            Some(VEILED)
+        }
+        (Answer::Route(ours), Answer::No(NoRoute::Unreachable))
+            if v6
+                && policy.object_prefixes.contains(&ours.prefix)
+                && socket_agrees(fib, query) == Ok(true) =>
+        {
+            Some(OBJECT_FORGOTTEN)
+        }
         _ => None,
     }
 }
@@ -99,17 +116,29 @@ fn socket_agrees(fib: &Fib, query: &Query) -> Result<bool, String> {
     }
     let connected = socket.connect(&to.into());
     let source = socket.local_addr().ok().and_then(|local| local.as_socket()).map(|local| local.ip());
-    let expected = expected_source(fib, &query);
-    match (connected, expected, source) {
-        (_, Err(()), _) => Ok(false),
-        (Ok(()), Ok(Some(expected)), Some(source)) if expected == source => Ok(true),
-        (Err(_), Ok(None), _) => Ok(true),
+    // `None`: it cannot be told whether they agree.
+    let agree = |expected| match (&connected, expected, source) {
+        (_, Err(()), _) => None,
+        (Ok(()), Ok(Some(expected)), Some(source)) if expected == source => Some(true),
+        (Err(_), Ok(None), _) => Some(true),
         // NoSource: the kernel would send from 0.0.0.0.
-        (Ok(()), Ok(None), Some(source)) if source.is_unspecified() => Ok(true),
+        (Ok(()), Ok(None), Some(source)) if source.is_unspecified() => Some(true),
         // See Difference::OnLink: a socket is as trusting as RTM_GETROUTE.
-        (Ok(()), Ok(None), _) if query.oif != 0 && query.dst.is_ipv4() => Ok(false),
-        (connected, expected, source) => Err(format!(
-            "connect() gives {connected:?} and source {source:?}, expected {expected:?} for {query:?}"
+        (Ok(()), Ok(None), _) if query.oif != 0 && query.dst.is_ipv4() => None,
+        _ => Some(false),
+    };
+    // Paths may differ in source, and the kernel's choice among them is its own.
+    let flows = if fib.is_multipath() { 0..256 } else { 0..0 };
+    let expected = |flow| expected_source(fib, &Query { flow, ..query });
+    match iter::once(query.flow)
+        .chain(flows)
+        .map(|flow| agree(expected(flow)))
+        .find(|agree| *agree != Some(false))
+    {
+        Some(agreed) => Ok(agreed == Some(true)),
+        None => Err(format!(
+            "connect() gives {connected:?} and source {source:?}, expected {:?} for {query:?}",
+            expected(query.flow)
         )),
     }
 }

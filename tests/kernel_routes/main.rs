@@ -1,16 +1,21 @@
 //! The snapshot's answers held against the kernel's: random policies, random questions, two oracles
 //! (`RTM_GETROUTE`, and what connected UDP sockets get).
 //!
-//! `VIADUCT_POLICIES` sets how many policies are tried, `VIADUCT_SEED` the first one's seed: a failure
-//! prints the seed that replays it alone.
+//! Once at rest, and once while things happen to the host: there the snapshot is one that was followed.
+//!
+//! `VIADUCT_POLICIES` sets how many policies are tried, `VIADUCT_SEED` the first one's seed, and
+//! `VIADUCT_EVENTS` how much happens to each: a failure prints the seed that replays it alone.
 
 mod compare;
 mod dice;
+mod events;
 mod follow;
+mod life;
 mod namespace;
 mod policy;
 #[path = "../support/program.rs"]
 mod program;
+mod watch;
 mod world;
 
 use std::collections::BTreeMap;
@@ -22,12 +27,9 @@ use policy::Policy;
 
 const QUESTIONS: usize = 50;
 
-/// How many policies, and the seed of the first.
-fn plan() -> (u64, u64) {
-    let number = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
-    };
-    (number("VIADUCT_POLICIES", 300), number("VIADUCT_SEED", 1))
+/// A number that the environment may set.
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }
 
 /// Counts of what comparing came to.
@@ -43,12 +45,35 @@ impl Tally {
     fn questions(&self) -> usize {
         self.agreed + self.known.values().sum::<usize>()
     }
+
+    /// Counts one that is no disagreement.
+    fn add(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Agreed { route, socket } => {
+                self.agreed += 1;
+                self.routes += usize::from(route);
+                self.sockets += usize::from(socket);
+            }
+            Verdict::Known(why) => *self.known.entry(why).or_default() += 1,
+            Verdict::Disagreed(how) => panic!("{how}"),
+        }
+    }
+
+    fn plus(mut self, other: Self) -> Self {
+        self.agreed += other.agreed;
+        self.routes += other.routes;
+        self.sockets += other.sockets;
+        for (why, count) in other.known {
+            *self.known.entry(why).or_default() += count;
+        }
+        self
+    }
 }
 
 #[test]
 fn answers_what_the_kernel_answers_on_random_policies() {
     isolated("answers_what_the_kernel_answers_on_random_policies", || {
-        let (policies, first) = plan();
+        let (policies, first) = (number("VIADUCT_POLICIES", 300), number("VIADUCT_SEED", 1));
         let mut tally = Tally::default();
         for seed in first..first + policies {
             let mut dice = Dice::new(seed);
@@ -80,18 +105,13 @@ fn examine(seed: u64, dice: &mut Dice, policy: &Policy, tally: &mut Tally) {
     for _ in 0..QUESTIONS {
         let query = world::question(dice, policy, &fib);
         match compare(policy, &fib, &query) {
-            Verdict::Agreed { route, socket } => {
-                tally.agreed += 1;
-                tally.routes += usize::from(route);
-                tally.sockets += usize::from(socket);
-            }
-            Verdict::Known(why) => *tally.known.entry(why).or_default() += 1,
             Verdict::Disagreed(how) => panic!(
                 "seed {seed}: {query:?}\n{how}\n{:#?}\nlinks: {:?}\n{}",
                 fib.lookup_traced(&query),
                 fib.links().map(|link| (link.index, &link.name)).collect::<Vec<_>>(),
                 world::describe(policy, &refused),
             ),
+            verdict => tally.add(verdict),
         }
     }
 }

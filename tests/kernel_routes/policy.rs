@@ -23,11 +23,40 @@ pub struct Policy {
     pub link_scope: Vec<IpAddr>,
     /// Links whose duplicate address detection outlasts the test.
     pub tentative: Vec<String>,
+    /// Nexthop objects: id, and whether it is one of IPv6.
+    pub objects: Vec<(u32, bool)>,
     /// Prefixes of routes by nexthop objects.
     pub object_prefixes: Vec<IpNet>,
     pub targets: Vec<IpAddr>,
 }
 
+/// One thing that is done to the kernel.
+pub enum Act {
+    /// `ip` with these words, after `-4` or `-6` if they name one.
+    Ip(String),
+    /// A rule by hand.
+    Rule(RawRule),
+    /// A sysctl's name and value.
+    Sysctl(String, String),
+}
+
+impl From<String> for Act {
+    fn from(words: String) -> Self {
+        Self::Ip(words)
+    }
+}
+
+impl std::fmt::Display for Act {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(words) => write!(f, "ip {words}"),
+            Self::Rule(rule) => write!(f, "by hand: {rule:?}"),
+            Self::Sysctl(name, value) => write!(f, "sysctl {name}={value}"),
+        }
+    }
+}
+
+#[derive(Debug)]
 pub struct RawRule {
     pub v6: bool,
     pub priority: u32,
@@ -35,7 +64,7 @@ pub struct RawRule {
     pub attributes: Vec<(u16, Vec<u8>)>,
 }
 
-const TABLES: [u32; 6] = [100, 101, 102, 103, 253, 254];
+pub const TABLES: [u32; 6] = [100, 101, 102, 103, 253, 254];
 
 /// A random policy.
 pub fn random(dice: &mut Dice) -> Policy {
@@ -56,7 +85,9 @@ pub fn random(dice: &mut Dice) -> Policy {
         policy.commands.push(format!("addr add {address} dev lo"));
         policy.own.push(address);
     }
-    let objects = if dice.percent(60) { nexthops(dice, &mut policy) } else { Vec::new() };
+    if dice.percent(60) {
+        nexthops(dice, &mut policy);
+    }
     for v6 in [false, true] {
         if dice.percent(70) {
             let (address, dev) = gateway(dice, &policy, v6);
@@ -68,12 +99,16 @@ pub fn random(dice: &mut Dice) -> Policy {
     }
     for _ in 0..8 + dice.below(16) {
         let v6 = dice.percent(50);
-        let command = route(dice, &mut policy, v6, &objects);
+        let command = route(dice, &mut policy, v6);
         policy.commands.push(command);
     }
     if dice.percent(75) {
         for _ in 0..1 + dice.below(8) {
-            rule(dice, &mut policy);
+            match rule(dice, &policy) {
+                Act::Rule(rule) => policy.raw_rules.push(rule),
+                Act::Ip(command) => policy.commands.push(command),
+                Act::Sysctl(..) => unreachable!("a rule is none"),
+            }
         }
     }
     if dice.percent(10) {
@@ -203,7 +238,7 @@ fn link(dice: &mut Dice, policy: &mut Policy, number: usize) {
 }
 
 /// A neighbour on the network of some link.
-fn gateway(dice: &mut Dice, policy: &Policy, v6: bool) -> (IpAddr, String) {
+pub fn gateway(dice: &mut Dice, policy: &Policy, v6: bool) -> (IpAddr, String) {
     let number = dice.below(policy.links.len());
     let (net, host) = (number as u8 + 1, 200 + dice.below(4) as u8);
     let address: IpAddr = if v6 {
@@ -217,24 +252,17 @@ fn gateway(dice: &mut Dice, policy: &Policy, v6: bool) -> (IpAddr, String) {
     (address, policy.links[number].clone())
 }
 
-fn nexthops(dice: &mut Dice, policy: &mut Policy) -> Vec<(u32, bool)> {
-    let mut objects = Vec::new();
+fn nexthops(dice: &mut Dice, policy: &mut Policy) {
     let mut members = [Vec::new(), Vec::new()];
     for id in 1..=4 + dice.below(4) as u32 {
         let v6 = id % 2 == 0;
-        let (address, dev) = gateway(dice, policy, v6);
-        let family = if v6 { "-6" } else { "-4" };
-        let command = match dice.below(8) {
-            0 => format!("{family} nexthop add id {id} blackhole"),
-            1 => format!("{family} nexthop add id {id} dev {dev}"),
-            _ => format!("{family} nexthop add id {id} via {address} dev {dev} onlink"),
-        };
+        let command = nexthop(dice, policy, v6, &format!("add id {id}"));
         // The kernel wants no blackhole in a group.
         if !command.ends_with("blackhole") {
             members[usize::from(v6)].push(format!("{id},{}", 1 + dice.below(5)));
         }
         policy.commands.push(command);
-        objects.push((id, v6));
+        policy.objects.push((id, v6));
     }
     for v6 in [false, true] {
         let members = &members[usize::from(v6)];
@@ -242,14 +270,24 @@ fn nexthops(dice: &mut Dice, policy: &mut Policy) -> Vec<(u32, bool)> {
             let id = if v6 { 52 } else { 51 };
             let family = if v6 { "-6" } else { "-4" };
             policy.commands.push(format!("{family} nexthop add id {id} group {}", members.join("/")));
-            objects.push((id, v6));
+            policy.objects.push((id, v6));
         }
     }
-    objects
+}
+
+/// A nexthop object of one path, or a blackhole; `what` is done to which id.
+pub fn nexthop(dice: &mut Dice, policy: &Policy, v6: bool, what: &str) -> String {
+    let (address, dev) = gateway(dice, policy, v6);
+    let family = if v6 { "-6" } else { "-4" };
+    match dice.below(8) {
+        0 => format!("{family} nexthop {what} blackhole"),
+        1 => format!("{family} nexthop {what} dev {dev}"),
+        _ => format!("{family} nexthop {what} via {address} dev {dev} onlink"),
+    }
 }
 
 /// A destination prefix out of a space small enough for prefixes to nest.
-fn destination(dice: &mut Dice, policy: &mut Policy, v6: bool) -> String {
+pub fn destination(dice: &mut Dice, policy: &mut Policy, v6: bool) -> String {
     if v6 {
         let len = *dice.pick(&[0_u8, 32, 48, 48, 56, 64, 64, 128]);
         let address = Ipv6Addr::new(
@@ -272,7 +310,7 @@ fn destination(dice: &mut Dice, policy: &mut Policy, v6: bool) -> String {
     ipnet::Ipv4Net::new(address, len).expect("a prefix length").trunc().to_string()
 }
 
-fn route(dice: &mut Dice, policy: &mut Policy, v6: bool, objects: &[(u32, bool)]) -> String {
+pub fn route(dice: &mut Dice, policy: &mut Policy, v6: bool) -> String {
     let family = if v6 { "-6" } else { "-4" };
     let verb = *dice.pick(&["add", "add", "append", "prepend", "replace"]);
     let to = destination(dice, policy, v6);
@@ -290,7 +328,7 @@ fn route(dice: &mut Dice, policy: &mut Policy, v6: bool, objects: &[(u32, bool)]
     let mut command = format!("{family} route {verb} {kind}{to}");
     match kind {
         "blackhole " | "unreachable " | "prohibit " | "throw " => {}
-        "" => path(dice, policy, v6, objects, &mut command),
+        "" => path(dice, policy, v6, &mut command),
         _ => command.push_str(&format!(" dev {}", dice.pick(&policy.links))),
     }
     if command.contains("nhid") {
@@ -321,9 +359,9 @@ fn route(dice: &mut Dice, policy: &mut Policy, v6: bool, objects: &[(u32, bool)]
     command
 }
 
-fn path(dice: &mut Dice, policy: &Policy, v6: bool, objects: &[(u32, bool)], command: &mut String) {
+fn path(dice: &mut Dice, policy: &Policy, v6: bool, command: &mut String) {
     let usable: Vec<u32> =
-        objects.iter().filter(|(_, family)| *family == v6 || !v6).map(|(id, _)| *id).collect();
+        policy.objects.iter().filter(|(_, family)| *family == v6 || !v6).map(|(id, _)| *id).collect();
     match dice.below(10) {
         0..=2 => command.push_str(&format!(" dev {}", dice.pick(&policy.links))),
         3 | 4 if !usable.is_empty() => command.push_str(&format!(" nhid {}", dice.pick(&usable))),
@@ -350,13 +388,12 @@ fn own(dice: &mut Dice, policy: &Policy, v6: bool) -> Option<IpAddr> {
     if own.is_empty() { None } else { Some(*dice.pick(&own)) }
 }
 
-fn rule(dice: &mut Dice, policy: &mut Policy) {
+pub fn rule(dice: &mut Dice, policy: &Policy) -> Act {
     let v6 = dice.percent(50);
     let family = if v6 { "-6" } else { "-4" };
     let priority = 100 + dice.below(40) * 10;
     if dice.percent(8) {
-        raw_rule(dice, policy, v6, priority as u32);
-        return;
+        return Act::Rule(raw_rule(dice, v6, priority as u32));
     }
     let mut command = format!("{family} rule add pref {priority}");
     if dice.percent(10) {
@@ -404,11 +441,11 @@ fn rule(dice: &mut Dice, policy: &mut Policy) {
         6 => command.push_str(" lookup 199"),
         _ => command.push_str(&format!(" lookup {}", dice.pick(&TABLES))),
     }
-    policy.commands.push(command);
+    Act::Ip(command)
 }
 
 /// DSCP, flow label and port masks are younger than many an `ip`.
-fn raw_rule(dice: &mut Dice, policy: &mut Policy, v6: bool, priority: u32) {
+fn raw_rule(dice: &mut Dice, v6: bool, priority: u32) -> RawRule {
     const DPORT_RANGE: u16 = 24;
     const DSCP: u16 = 25;
     const FLOW_LABEL: u16 = 26;
@@ -426,5 +463,5 @@ fn raw_rule(dice: &mut Dice, policy: &mut Policy, v6: bool, priority: u32) {
         }
         _ => vec![(DPORT_RANGE, port(5060, 5060)), (DPORT_MASK, 0xfff0_u16.to_ne_bytes().to_vec())],
     };
-    policy.raw_rules.push(RawRule { v6, priority, table: *dice.pick(&TABLES), attributes });
+    RawRule { v6, priority, table: *dice.pick(&TABLES), attributes }
 }

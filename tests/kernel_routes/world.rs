@@ -5,11 +5,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use viaduct::fib::{Fib, Query};
+use viaduct::fib::{Fib, LOOPBACK, Query};
 
 use crate::dice::Dice;
 use crate::namespace::{fresh, ip, sysctl};
-use crate::policy::{Policy, RawRule};
+use crate::policy::{Act, Policy, RawRule};
 use crate::program;
 
 /// Builds the policy; gives the commands that the kernel refused.
@@ -33,6 +33,25 @@ pub fn build(policy: &Policy) -> Vec<String> {
     policy.raw_rules.iter().for_each(add_rule);
     refused.extend(ip("", &policy.downs));
     settle(policy);
+    refused
+}
+
+/// Does this, in this order; gives the `ip` commands that the kernel refused.
+pub fn act(acts: &[Act]) -> Vec<String> {
+    let family = |act: &Act| match act {
+        Act::Ip(words) => ["-4", "-6"].into_iter().find(|family| words.starts_with(family)).or(Some("")),
+        _ => None,
+    };
+    let mut refused = Vec::new();
+    for some in acts.chunk_by(|a, b| family(a).is_some() && family(a) == family(b)) {
+        let words: Vec<_> =
+            some.iter().filter_map(|act| if let Act::Ip(words) = act { Some(words) } else { None }).collect();
+        match &some[0] {
+            Act::Rule(rule) => add_rule(rule),
+            Act::Sysctl(name, value) => sysctl(name, value),
+            act => refused.extend(ip(family(act).unwrap_or(""), &words)),
+        }
+    }
     refused
 }
 
@@ -119,7 +138,8 @@ pub fn question(dice: &mut Dice, policy: &Policy, fib: &Fib) -> Query {
     let dst = destination(dice, policy, v6);
     let v6 = dst.is_ipv6();
     let oif = if dice.percent(25) {
-        dice.pick(&policy.links.iter().filter_map(|name| fib.link_index(name)).collect::<Vec<_>>()).to_owned()
+        let devices: Vec<u32> = policy.links.iter().filter_map(|name| fib.link_index(name)).collect();
+        if devices.is_empty() { LOOPBACK } else { *dice.pick(&devices) }
     } else {
         0
     };
