@@ -11,7 +11,7 @@ pub mod man;
 pub mod netns;
 pub mod routes;
 pub mod run;
-mod what_if;
+pub mod what_if;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

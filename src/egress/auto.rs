@@ -79,7 +79,9 @@ impl<'a, O: Observer> Choice<'a, O> {
 
     fn class(&mut self, number: usize, class: &Class) -> Result<Egress, NoEgress> {
         let (query, answer) = self.ask_open(class);
-        self.observer.note(Note::Class { number, query, answer });
+        if let Some(&first) = class.members.first() {
+            self.observer.note(Note::Class { number, first, query, answer });
+        }
         let none = match answer {
             Answer::Route(route) if carries(route.kind) => return self.routed(class, &route),
             Answer::AskKernel => return Err(NoEgress::AskKernel),

@@ -11,6 +11,8 @@ pub enum Note {
     Class {
         /// From 0; classes are asked in this order.
         number: usize,
+        /// Its first listener; the others have the same transport, family, mark and device.
+        first: ListenerId,
         /// The question with any source, under the class's mark and device.
         query: Query,
         /// Its answer.

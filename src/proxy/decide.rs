@@ -8,7 +8,7 @@ use crate::egress::{Pin, PinKind, Recent};
 use crate::net::Now;
 use crate::rules::{Action, Facts, RuleId, Target, plain_user};
 use crate::snapshot::Snapshot;
-use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey};
+use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
 
 use super::forward;
 use super::loops::{self, Inputted};
@@ -63,6 +63,7 @@ pub(super) fn forward(
         return Err(Stop::Drop(DropReason::AckAbsorbed));
     }
     let pre = Preprocessed::new(snapshot, &request)?;
+    work.considered.dialog = pre.dialog.as_ref().map(Verified::egress);
     work.counted.bad_tokens += pre.bad_tokens;
     let inputs = loops::inputs(&work.secret, snapshot, &request);
     may_pass(work, snapshot, &request, &pre, &inputs)?;

@@ -35,6 +35,7 @@ pub use outcome::{Considered, Decision, Incoming, Outcome, Tally};
 pub use reply::Reply;
 pub use state::State;
 pub use validate::Flaw;
+pub use via::response_to;
 
 use sip_parser::{Message, Rule, Start, parse};
 

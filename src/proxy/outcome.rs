@@ -72,6 +72,8 @@ pub struct Decision {
 /// nothing was forwarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Considered {
+    /// The identity of the listener that a valid dialog token names.
+    pub dialog: Option<u32>,
     /// The rule that matched, whatever it does.
     pub rule: Option<RuleId>,
     /// What [`crate::egress`] was asked, also where it found nothing.

@@ -118,7 +118,7 @@ pub(super) fn response_to_source(
 /// RFC 3261 §18.2.2, with RFC 3581 §4 between its second and third step: "if […] there is no "maddr"
 /// parameter, but there is both a "received" parameter and an "rport" parameter, the response MUST be
 /// sent to the IP address listed in the "received" parameter, and the port in the "rport" parameter."
-pub(super) fn response_to(snapshot: &Snapshot, via: &Via<'_>) -> Option<SocketAddr> {
+pub fn response_to(snapshot: &Snapshot, via: &Via<'_>) -> Option<SocketAddr> {
     if let Some(maddr) = via.params.value(b"maddr") {
         return to_maddr(snapshot, via, maddr);
     }

@@ -26,4 +26,5 @@ mod routing;
 mod sip;
 mod sipp;
 mod viaduct;
+mod what_if;
 mod world;

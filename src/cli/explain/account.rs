@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Serialize;
 
-use crate::egress::{Candidate, Egress, Note, Question, Reason, Recorder, Step, auto_observed, bound_query};
+use crate::egress::{
+    Candidate, Egress, Note, Question, Reason, Recorder, Step as Auto, auto_observed, bound_query,
+};
 use crate::fib::spec::Action;
 use crate::fib::{self, Answer, Route, table_in_words};
 use crate::net::{Now, Transport};
@@ -13,6 +15,7 @@ use crate::proxy::{self, Decision, Incoming, Outcome, Reply, State};
 use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
+use super::steps::{self, Step};
 use super::written::{self, Written};
 
 /// The answer. The names of its fields are a contract with scripts.
@@ -53,6 +56,8 @@ pub struct Account {
     pub no_egress: Option<String>,
     /// What could be done about it.
     pub remedy: Option<String>,
+    /// Every step of the choice, in the order in which they are asked.
+    pub steps: Vec<Step>,
     /// What the automatic choice asked with any source, class by class.
     pub questions: Vec<OpenQuestion>,
     /// Listeners that were considered, in order; those that lost say why.
@@ -72,6 +77,9 @@ pub struct Account {
 pub struct Request {
     /// Its first line.
     pub start_line: String,
+    /// The same of a request; of a response its status line and what it answers.
+    #[serde(skip)]
+    pub summary: String,
     /// Who sent it.
     pub source: SocketAddr,
     /// On which listener.
@@ -111,7 +119,7 @@ pub struct From {
 }
 
 /// A route.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RouteFacts {
     /// `main`, `local`, `default` or its number.
     pub table: String,
@@ -152,7 +160,7 @@ pub struct Considered {
 }
 
 impl RouteFacts {
-    fn new(snapshot: &Snapshot, route: &Route) -> Self {
+    pub(super) fn new(snapshot: &Snapshot, route: &Route) -> Self {
         let gone = || format!("#{}", route.dev);
         Self {
             table: table_in_words(route.table).to_string(),
@@ -164,53 +172,57 @@ impl RouteFacts {
     }
 }
 
-/// Hands the message to the very [`proxy::handle`] that forwards, and tells what came of it.
-pub fn account(snapshot: &Snapshot, incoming: &Incoming<'_>, notes: Vec<String>) -> Account {
-    let mut state = State::new(0, snapshot);
-    let mut out = vec![0; crate::limits::MESSAGE_BYTES];
-    let outcome = proxy::handle(&mut state, snapshot, incoming, Now(0), &mut out);
-    let mut account = Account::empty(snapshot, incoming, notes);
-    let considered = state.considered();
-    account.rule(snapshot, considered.rule);
-    account.no_rule = match (&outcome, considered.reply) {
-        (_, Some(Reply::NoRule | Reply::NoDialog)) => "none matches",
-        (Outcome::Forward { .. }, _) => "none was asked: the dialog's token decides",
-        (Outcome::Relay { .. }, _) => "",
-        _ => "none was asked",
-    };
-    if let Some(question) = &considered.question {
-        account.next_hop(question.next_hop.transport, question.next_hop.address);
-        if let Some((_, why)) = state.take_no_egress() {
-            account.no_egress = Some(why.in_words(&snapshot.plan, &snapshot.fib).to_string());
-        }
+/// A shard that only thinks: what it has seen before it remembers, as the real ones do.
+pub struct Thinker<'a> {
+    snapshot: &'a Snapshot,
+    state: State,
+    out: Vec<u8>,
+}
+
+impl<'a> Thinker<'a> {
+    /// Remembers so many sets of transactions.
+    pub fn new(snapshot: &'a Snapshot, sets: usize) -> Self {
+        let state = State::with_pins(1, snapshot, sets);
+        Self { snapshot, state, out: vec![0; crate::limits::MESSAGE_BYTES] }
     }
-    let sent = |len: usize| out.get(..len).unwrap_or_default();
-    match &outcome {
-        &Outcome::Forward { decision, len } => {
-            account.forward(snapshot, &decision, written::read(sent(len), incoming.bytes));
+
+    /// Hands the message to the very [`proxy::handle`] that forwards, and tells what came of it.
+    pub fn account(&mut self, incoming: &Incoming<'_>, now: Now, notes: Vec<String>) -> Account {
+        let Self { snapshot, state, out } = self;
+        let outcome = proxy::handle(state, snapshot, incoming, now, out);
+        let mut account = Account::empty(snapshot, incoming, notes);
+        let considered = state.considered();
+        account.rule(snapshot, considered.rule);
+        account.no_rule = match (&outcome, considered.reply) {
+            (_, Some(Reply::NoRule | Reply::NoDialog)) => "none matches",
+            (Outcome::Forward { decision, .. }, _) if decision.egress.reason == Reason::Pinned => {
+                "none was asked: the transaction was decided before"
+            }
+            (Outcome::Forward { .. }, _) => "none was asked: the dialog's token decides",
+            (Outcome::Relay { .. }, _) => "",
+            _ => "none was asked",
+        };
+        let mut no_egress = None;
+        if let Some(question) = &considered.question {
+            account.next_hop(question.next_hop.transport, question.next_hop.address);
+            no_egress = state.take_no_egress().map(|(_, why)| why);
+            account.no_egress = no_egress.map(|why| why.in_words(&snapshot.plan, &snapshot.fib).to_string());
         }
-        &Outcome::Answer { len, status, .. } => {
-            account.decision = if status < 300 { "answer" } else { "reject" };
-            account.status = Some(status);
-            account.answer = written::answer(sent(len));
+        account.outcome(snapshot, incoming, &outcome, out);
+        let Some(question) = &considered.question else { return account };
+        let chosen = match &outcome {
+            Outcome::Forward { decision, .. } => {
+                account.bound_lookup(snapshot, decision.egress.listener, question);
+                Ok(decision.egress)
+            }
+            _ => Err(no_egress),
+        };
+        if asked_automatic(&account, &outcome) {
+            account.watch(snapshot, question);
         }
-        &Outcome::Relay { on, to, len, .. } => {
-            account.relay(snapshot, on, to, written::read(sent(len), incoming.bytes));
-        }
-        Outcome::Drop(reason) => {
-            account.drop_reason = Some(reason.label());
-            account.drop_sentence = Some(reason.describe());
-        }
+        account.steps = steps::all(snapshot, question, &considered, chosen);
+        account
     }
-    if let (Some(question), Outcome::Forward { decision, .. }) = (&considered.question, &outcome) {
-        account.bound_lookup(snapshot, decision.egress.listener, question);
-    }
-    if let Some(question) = &considered.question
-        && asked_automatic(&account, &outcome)
-    {
-        account.watch(snapshot, question);
-    }
-    account
 }
 
 /// The automatic choice was asked: it answered, it fell back, or it found nothing.
@@ -224,6 +236,38 @@ fn asked_automatic(account: &Account, outcome: &Outcome) -> bool {
 }
 
 impl Account {
+    fn outcome(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, outcome: &Outcome, out: &[u8]) {
+        let sent = |len: usize| out.get(..len).unwrap_or_default();
+        match outcome {
+            &Outcome::Forward { decision, len } => {
+                self.forward(snapshot, &decision, written::read(sent(len), incoming.bytes));
+            }
+            &Outcome::Answer { len, status, .. } => {
+                self.decision = if status < 300 { "answer" } else { "reject" };
+                self.status = Some(status);
+                self.answer = written::answer(sent(len));
+            }
+            &Outcome::Relay { on, to, len, .. } => {
+                self.relay(snapshot, on, to, written::read(sent(len), incoming.bytes));
+            }
+            Outcome::Drop(reason) => {
+                self.drop_reason = Some(reason.label());
+                self.drop_sentence = Some(reason.describe());
+                self.notes.extend(written::way_back(snapshot, incoming.bytes));
+            }
+        }
+    }
+
+    /// How it ends, where it is not forwarded.
+    pub fn ending(&self) -> String {
+        match self.answer.first() {
+            Some(answer) => format!("{}: {answer}", self.decision),
+            None => {
+                format!("{} {}", self.decision, self.drop_reason.unwrap_or_default()).trim_end().to_owned()
+            }
+        }
+    }
+
     fn empty(snapshot: &Snapshot, incoming: &Incoming<'_>, notes: Vec<String>) -> Self {
         let listener = snapshot.plan.listener(incoming.on);
         let end = incoming.bytes.windows(2).position(|w| w == b"\r\n").unwrap_or(incoming.bytes.len());
@@ -232,6 +276,7 @@ impl Account {
             decision: "drop",
             request: Request {
                 start_line: String::from_utf8_lossy(start_line).into_owned(),
+                summary: written::summary(incoming.bytes),
                 source: incoming.from,
                 listener: listener.name.to_string(),
                 transport: listener.transport.as_str(),
@@ -250,6 +295,7 @@ impl Account {
             policy: None,
             no_egress: None,
             remedy: None,
+            steps: Vec::new(),
             questions: Vec::new(),
             candidates: Vec::new(),
             record_route: Vec::new(),
@@ -381,19 +427,24 @@ impl Account {
                 Err(why) => why.in_words(fib).to_string(),
                 Ok(route) => format!("could send {}, but another one comes first", route.in_words(fib)),
             };
-            self.candidates.push(Considered { step: "", ..Considered::new(own, Step::Source, Some(lost)) });
+            self.candidates.push(Considered::new(own, Auto::Source, Some(lost)).unasked());
         }
     }
 }
 
 impl Considered {
-    fn new(own: &Listener, step: Step, lost: Option<String>) -> Self {
+    pub(super) fn new(own: &Listener, step: Auto, lost: Option<String>) -> Self {
         Self {
             listener: own.name.to_string(),
             socket: format!("{}:{}", own.transport, own.bind),
             step: Reason::Auto(step).step(),
             lost,
         }
+    }
+
+    /// The same, in no step of the automatic choice.
+    pub(super) fn unasked(self) -> Self {
+        Self { step: "", ..self }
     }
 }
 
@@ -408,14 +459,14 @@ fn why(reason: Reason, rule: Option<&str>, device: &str) -> String {
         Reason::Dialog => "the dialog's token names it".into(),
         Reason::Binding => "the registration came in on it".into(),
         Reason::Override => format!("rule {} names it", rule.unwrap_or("(none)")),
-        Reason::Auto(Step::Source) => "the kernel's source for this destination is its address".into(),
-        Reason::Auto(Step::OnDevice) => {
+        Reason::Auto(Auto::Source) => "the kernel's source for this destination is its address".into(),
+        Reason::Auto(Auto::OnDevice) => {
             format!("the kernel's source is no listener, and its address lives on {device}, too")
         }
-        Reason::Auto(Step::Elsewhere) => {
+        Reason::Auto(Auto::Elsewhere) => {
             format!("the kernel's source is no listener, and it is the only one that would leave by {device}")
         }
-        Reason::Auto(Step::Bound) => {
+        Reason::Auto(Auto::Bound) => {
             "no route without a source address, and its own is the first that has one".into()
         }
         Reason::Fallback => "nothing was found, and [egress] no_listener names it".into(),

@@ -4,43 +4,45 @@
 //! routing as it is now; nothing is sent.
 
 mod account;
+mod capture;
+mod host;
+mod lookup;
 mod moved;
 mod request;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod text;
 mod written;
 
-use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
 use super::what_if::Change;
-use crate::config;
-use crate::control::{self, netlink};
-use crate::fib::Builder;
-use crate::net::canonical;
+use crate::net::{Now, canonical};
 use crate::plan::{Listener, Plan};
 use crate::proxy::Incoming;
 use crate::snapshot::Snapshot;
-use crate::token::Keys;
 
-use account::account;
-use moved::Moved;
+use account::Thinker;
+use host::Hosts;
+use moved::{Destination, Moved, NowAndThen, Sums};
 use request::Wanted;
 
 /// Says what would happen to a request, and why
 #[derive(Debug, clap::Args)]
 #[command(
     long_about = "Says what would happen to a request, and why: which rule, which route, which \
-listener, what would be written into Via and Record-Route. Asks the code that forwards, against the \
-configuration and the kernel's routing as it is now. Nothing is sent, nothing is changed.",
+listener, what would be written into Via and Record-Route, and every step of the choice with the \
+listeners that lost there. Asks the code that forwards, against the configuration and the kernel's \
+routing as it is now. Nothing is sent, nothing is changed.
+
+The request is made up from --method, --ruri and --header, or read from a file (--message), or every \
+SIP message of a capture is taken (--pcap). With --what-if it says what a change of the host would move.",
     after_help = "\
 Examples:
   viaduct explain -c viaduct.toml --method INVITE --ruri sip:alice@10.0.0.100 \\
@@ -48,9 +50,19 @@ Examples:
   viaduct explain -c viaduct.toml --ruri sip:*33123@example.net --source 203.0.113.9:5060 \\
       --listener public --header 'X-Tenant: 7'
   viaduct explain -c viaduct.toml --message captured.sip --source 203.0.113.9:5060 --listener public
-  viaduct explain -c viaduct.toml --ruri sip:a@10.0.0.1 --source 203.0.113.9:5060 --json | jq .egress
+  viaduct explain -c viaduct.toml --ruri sip:a@10.0.0.1 --source 203.0.113.9:5060 --json | jq .steps
+
+Every message of a capture (pcap or pcapng; Ethernet, VLAN, Linux cooked, raw IP; UDP):
+  viaduct explain -c viaduct.toml --pcap trunk.pcapng
+  tcpdump -i any -w - udp port 5060 | viaduct explain -c viaduct.toml --pcap -
+  viaduct explain -c viaduct.toml --pcap trunk.pcapng --json | jq -r 'select(.decision==\"reject\")'
+
+What a change would move, in the words of `ip`; several are made one after the other:
   viaduct explain -c viaduct.toml --ruri sip:a@10.5.0.1 --source 203.0.113.9:5060 --listener public \\
-      --what-if 'route add 10.5.0.0/16 via 10.0.0.9'"
+      --what-if 'route add 10.5.0.0/16 via 10.0.0.9'
+  viaduct explain -c viaduct.toml --dst 10.5.0.1 --dst 192.0.2.7:5080 --what-if 'link set eth1 down'
+  viaduct explain -c viaduct.toml --pcap trunk.pcapng --what-if 'addr del 10.0.0.4/24 dev eth1' \\
+      --what-if 'rule add from 10.0.0.5 lookup 100'"
 )]
 pub struct Args {
     /// Configuration file; without it the built-in default is asked
@@ -60,12 +72,18 @@ pub struct Args {
     #[arg(long, default_value = "INVITE", conflicts_with = "message")]
     method: String,
     /// Request-URI
-    #[arg(long, value_name = "URI", required_unless_present = "message", conflicts_with = "message")]
+    #[arg(
+        long,
+        value_name = "URI",
+        required_unless_present_any = ["message", "pcap", "dst"],
+        conflicts_with = "message"
+    )]
     ruri: Option<String>,
     /// Who sends it: IP:PORT, IPv6 in brackets
-    #[arg(long, value_name = "IP:PORT")]
-    source: SocketAddr,
-    /// Name of the listener it comes in on; needed where there is more than one
+    #[arg(long, value_name = "IP:PORT", required_unless_present_any = ["pcap", "dst"])]
+    source: Option<SocketAddr>,
+    /// Name of the listener it comes in on; needed where there is more than one. With --pcap: where messages
+    /// are taken to come in whose destination is no listener of this host
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
     /// A header of the request, 'Name: value'; replaces the one that would be made up; may be repeated
@@ -74,76 +92,110 @@ pub struct Args {
     /// Read the whole message from a file (- for standard input) instead of making one up
     #[arg(long, value_name = "FILE")]
     message: Option<PathBuf>,
-    /// A change of the host's routes that is only thought of, as `ip` takes it: route add|replace|del
-    /// PREFIX [via ADDRESS] [dev NAME] [table T] [metric N] [src ADDRESS]; may be repeated. Says what
-    /// would move: this request, and the rules' literal next hops
-    #[arg(long, value_name = "CHANGE")]
+    /// Explain every SIP message of a capture, pcap or pcapng (- for standard input): a line each, and sums;
+    /// with --json an object a line
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["message", "ruri", "source", "headers"])]
+    pcap: Option<PathBuf>,
+    /// A change of the host that is only thought of, as `ip` takes it: route add|replace|del, addr add|del,
+    /// link set NAME up|down, rule add|del; may be repeated. Says what would move, from where to where: the
+    /// request, the rules' literal next hops, the destinations of --dst, the messages of --pcap
+    #[arg(long, value_name = "CHANGE", allow_hyphen_values = true)]
     what_if: Vec<Change>,
+    /// A destination that --what-if holds against the change, by the automatic choice; may be repeated
+    #[arg(long, value_name = "IP[:PORT]", requires = "what_if")]
+    dst: Vec<Destination>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
-
-/// How long names in rules may take.
-const NAMES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why there is nothing to explain, with the exit code.
 struct Failure(u8, String);
 
 /// Prints what would happen.
 pub fn execute(args: Args) -> ExitCode {
-    match explain(&args) {
-        Ok(answer) => {
+    let done = match &args.pcap {
+        Some(path) => capture::explain(&args, path),
+        None => explain(&args).map(|answer| {
             anstream::print!("{answer}");
             ExitCode::SUCCESS
-        }
-        Err(Failure(code, message)) => {
-            anstream::eprintln!("viaduct explain: {message}");
-            ExitCode::from(code)
-        }
-    }
+        }),
+    };
+    done.unwrap_or_else(|Failure(code, message)| {
+        anstream::eprintln!("viaduct explain: {message}");
+        ExitCode::from(code)
+    })
 }
 
 fn explain(args: &Args) -> Result<String, Failure> {
-    let mut notes = Vec::new();
-    let (plan, host) = plan_and_host(args)?;
-    let source = SocketAddr::new(canonical(args.source.ip()), args.source.port());
-    let listener = listener(&plan, args.listener.as_deref(), source)?;
-    let bytes = message(args, source, listener, &mut notes)?;
-    let keys = keys(plan.keys_file.as_deref(), &mut notes)?;
-    let names = control::resolve_now(&plan, NAMES_WITHIN)
-        .map_err(|error| Failure(super::FAILED, format!("cannot resolve names: {error}")))?;
-    let on = listener.id;
-    let (plan, keys, names) = (Arc::new(plan), Arc::new(keys), Arc::new(names));
-    let snapshot_of = |generation, host: Builder| {
-        let fib = Arc::new(host.build());
-        Snapshot::new(generation, Arc::clone(&plan), fib, Arc::clone(&keys), Arc::clone(&names))
+    let hosts = Hosts::new(args)?;
+    let Hosts { now, then, .. } = &hosts;
+    let mut notes = hosts.notes.clone();
+    let asked = args.ruri.is_some() || args.message.is_some();
+    let Some(source) = args.source.filter(|_| asked) else {
+        if asked {
+            return Err(Failure(super::USAGE, "a request needs --source".into()));
+        }
+        let listener = match &args.listener {
+            Some(_) => self::listener(&now.plan, args.listener.as_deref(), None)?,
+            None => now.plan.listeners.first().ok_or(Failure(super::USAGE, "there is no listener".into()))?,
+        };
+        let Some(then) = then else {
+            return Err(Failure(super::USAGE, "there is nothing to explain".into()));
+        };
+        return shown(args, &moved(args, now, then, listener, None, notes));
     };
-    let snapshot = snapshot_of(1, host.clone());
-    if !snapshot.view.is_up(on) {
+    let source = SocketAddr::new(canonical(source.ip()), source.port());
+    let listener = listener(&now.plan, args.listener.as_deref(), Some(source))?;
+    let bytes = message(args, source, listener, &mut notes)?;
+    if !now.view.is_up(listener.id) {
         notes.push(format!(
             "listener {} is not up ({}): it receives nothing now",
-            snapshot.plan.listener(on).name,
-            snapshot.view.state(on).in_words()
+            listener.name,
+            now.view.state(listener.id).in_words()
         ));
     }
-    let incoming = Incoming { bytes: &bytes, on, from: source };
-    let now = account(&snapshot, &incoming, notes.clone());
-    if args.what_if.is_empty() {
-        return shown(args, &now);
+    let incoming = Incoming { bytes: &bytes, on: listener.id, from: source };
+    match then {
+        None => shown(args, &Thinker::new(now, SETS).account(&incoming, Now(0), notes)),
+        Some(then) => shown(args, &moved(args, now, then, listener, Some(incoming), notes)),
     }
-    let changed = snapshot_of(2, after(&args.what_if, host)?);
-    let then = account(&changed, &incoming, notes);
-    shown(
-        args,
-        &Moved {
-            changes: args.what_if.iter().map(Change::to_string).collect(),
-            moves: moved::moves(&now, &then),
-            next_hops: moved::next_hops(&snapshot, &changed, on),
-            now,
-            then,
-        },
-    )
+}
+
+/// What is remembered of the transactions of one message.
+const SETS: usize = 1;
+
+fn moved(
+    args: &Args,
+    now: &Snapshot,
+    then: &Snapshot,
+    listener: &Listener,
+    incoming: Option<Incoming<'_>>,
+    mut notes: Vec<String>,
+) -> Moved {
+    let on = then.plan.listener_named(&listener.name).map(|own| own.id);
+    if on.is_none() {
+        notes.push(format!("listener {} is gone afterwards; another one stands in", listener.name));
+    }
+    let on = on.unwrap_or(crate::net::ListenerId(0));
+    let both = NowAndThen { now: (now, listener.id), then: (then, on) };
+    let before = incoming.map(|incoming| Thinker::new(now, SETS).account(&incoming, Now(0), notes.clone()));
+    let after = incoming.map(|incoming| {
+        Thinker::new(then, SETS).account(&Incoming { on, ..incoming }, Now(0), notes.clone())
+    });
+    let (next_hops, mut sums) = (both.next_hops(), Sums::default());
+    let destinations: Vec<_> = args.dst.iter().map(|destination| both.destination(*destination)).collect();
+    next_hops.iter().chain(&destinations).for_each(|hop| sums.count(hop));
+    Moved {
+        changes: args.what_if.iter().map(Change::to_string).collect(),
+        moves: before.as_ref().zip(after.as_ref()).is_some_and(|(now, then)| moved::moves(now, then)),
+        now: before,
+        then: after,
+        next_hops,
+        destinations,
+        sums: sums.finish(),
+        notes,
+    }
 }
 
 fn shown(args: &Args, answer: &(impl Serialize + Display)) -> Result<String, Failure> {
@@ -154,33 +206,12 @@ fn shown(args: &Args, answer: &(impl Serialize + Display)) -> Result<String, Fai
     json.map(|text| text + "\n").map_err(|e| Failure(super::FAILED, e.to_string()))
 }
 
-/// The host after all changes, one after the other.
-fn after(changes: &[Change], mut host: Builder) -> Result<Builder, Failure> {
-    for change in changes {
-        let fib = host.clone().build();
-        host = change.apply(host, &fib).map_err(|why| Failure(super::FAILED, why))?;
-    }
-    Ok(host)
-}
-
-/// The configuration, held against the kernel's routing as it is now, and that.
-fn plan_and_host(args: &Args) -> Result<(Plan, Builder), Failure> {
-    let host = netlink::read(1).map_err(|error| Failure(super::FAILED, error.to_string()))?;
-    let fib = host.clone().build();
-    let loaded = match &args.config {
-        Some(path) => config::load(path, &fib),
-        None => config::default(&fib),
-    };
-    match loaded {
-        Ok(loaded) => Ok((loaded.plan, host)),
-        Err(findings) => {
-            Err(Failure(super::CONFIGURATION, format!("the configuration has errors\n{findings}")))
-        }
-    }
-}
-
 /// The listener of this name, or the only one that could have received it.
-fn listener<'a>(plan: &'a Plan, name: Option<&str>, source: SocketAddr) -> Result<&'a Listener, Failure> {
+fn listener<'a>(
+    plan: &'a Plan,
+    name: Option<&str>,
+    source: Option<SocketAddr>,
+) -> Result<&'a Listener, Failure> {
     let names = |listeners: &[&Listener]| listeners.iter().map(|l| &*l.name).collect::<Vec<_>>().join(", ");
     let all: Vec<&Listener> = plan.listeners.iter().collect();
     let wrong = |what: String| Err(Failure(super::USAGE, what));
@@ -192,7 +223,7 @@ fn listener<'a>(plan: &'a Plan, name: Option<&str>, source: SocketAddr) -> Resul
         (None, [only]) => only,
         (None, _) => return wrong(format!("--listener is needed; there are: {}", names(&all))),
     };
-    if listener.bind.is_ipv4() != source.is_ipv4() {
+    if let Some(source) = source.filter(|source| listener.bind.is_ipv4() != source.is_ipv4()) {
         let Listener { name, bind, .. } = listener;
         return wrong(format!(
             "listener `{name}` ({bind}) cannot receive from {source}: other address family"
@@ -223,21 +254,4 @@ fn message(
         headers: &args.headers,
     };
     request::build(&wanted).map_err(|problem| Failure(super::USAGE, problem.to_string()))
-}
-
-/// The running process's keys if we may read them; the answer is the same but for the tokens.
-fn keys(path: Option<&Path>, notes: &mut Vec<String>) -> Result<Keys, Failure> {
-    let why: Cow<'_, str> = match path.map(|path| Keys::load(path, SystemTime::now())) {
-        Some(Ok(loaded)) => {
-            notes.extend(loaded.warnings);
-            return Ok(loaded.keys);
-        }
-        Some(Err(error)) => error.to_string().into(),
-        None => "the configuration has no key file".into(),
-    };
-    notes.push(format!(
-        "{why}. A throw-away key stands in: tokens in Via and Record-Route will differ from those of the \
-         running process, and its dialogs' Routes are not recognised here"
-    ));
-    Keys::ephemeral().map_err(|e| Failure(super::FAILED, format!("no random numbers for a key: {e}")))
 }

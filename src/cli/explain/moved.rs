@@ -1,14 +1,16 @@
-//! `--what-if`: what a change of routes would move.
+//! `--what-if`: what a change of the host would move.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::egress::{self, Egress, NoEgress, Question};
-use crate::net::{ListenerId, NextHop, Transport};
-use crate::rules::{Action, EgressChoice, Target};
+use crate::net::{ListenerId, NextHop, Transport, canonical};
+use crate::rules::{Action, EgressChoice, Rule, Target};
 use crate::snapshot::Snapshot;
 
 use super::account::{Account, RouteFacts};
@@ -18,68 +20,146 @@ const DIM: Style = Style::new().dimmed();
 const MOVES: Style = AnsiColor::Yellow.on_default().bold();
 const STAYS: Style = AnsiColor::Green.on_default().bold();
 
-/// The request now and after the changes, and the rules' literal next hops.
+/// Next hops that are shown one by one where they move; all are in JSON and in the sums.
+const SHOWN: usize = 20;
+
+/// The request now and after the changes, the rules' literal next hops, and the destinations asked for.
 #[derive(Debug, Serialize)]
 pub struct Moved {
     /// The changes, as they were written.
     pub changes: Vec<String>,
     /// The request leaves in another way afterwards.
     pub moves: bool,
-    /// What would happen to the request now.
-    pub now: Account,
+    /// What would happen to the request now; absent: none was given.
+    pub now: Option<Account>,
     /// And after the changes.
-    pub then: Account,
+    pub then: Option<Account>,
     /// The rules' literal next hops, those that move first.
     pub next_hops: Vec<Hop>,
+    /// The destinations of `--dst`, in the order given.
+    pub destinations: Vec<Hop>,
+    /// How many of both move, from where to where; the most first.
+    pub sums: Vec<Sum>,
+    /// What else one should know.
+    pub notes: Vec<String>,
 }
 
-/// A literal next hop of a rule.
+/// A next hop.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Hop {
-    /// The rule.
-    pub rule: String,
-    /// Its next hop.
+    /// The rule that names it.
+    pub rule: Option<String>,
+    /// Where to.
     pub next_hop: String,
     /// It is reached in another way afterwards.
     pub moves: bool,
     /// How it is reached now.
-    pub now: String,
+    pub now: Way,
     /// And after the changes.
-    pub then: String,
+    pub then: Way,
 }
 
-/// How the literal next hops of all rules are reached, for a request that came in on `ingress`.
-pub fn next_hops(now: &Snapshot, then: &Snapshot, ingress: ListenerId) -> Vec<Hop> {
-    let mut hops = Vec::new();
-    for rule in &now.plan.rules {
-        let Action::Forward { to: Target::Address { transport, ip, port, .. }, egress, .. } = &rule.action
-        else {
-            continue;
+/// How a next hop is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Way {
+    /// From which listener; absent: not at all.
+    pub listener: Option<String>,
+    /// By which route.
+    pub route: Option<RouteFacts>,
+    /// All of it in words.
+    pub words: String,
+}
+
+/// So many next hops move from one path to another.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Sum {
+    /// How many.
+    pub count: u64,
+    /// `public by eth0 via 203.0.113.1`, or `nowhere`.
+    pub from: String,
+    /// The same afterwards.
+    pub to: String,
+}
+
+/// Counts moves by their paths.
+#[derive(Debug, Default)]
+pub struct Sums(BTreeMap<(String, String), u64>);
+
+/// `--dst`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination(pub SocketAddr);
+
+impl FromStr for Destination {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = match text.parse::<SocketAddr>() {
+            Ok(socket) => SocketAddr::new(canonical(socket.ip()), socket.port()),
+            Err(_) => match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+                Ok(ip) => SocketAddr::new(canonical(ip), Transport::Udp.default_port()),
+                Err(_) => return Err("neither ADDRESS nor ADDRESS:PORT (IPv6 in brackets)".into()),
+            },
         };
-        let own = egress.as_ref().map(|choice| now.plan.transport_of(choice));
+        Ok(Self(address))
+    }
+}
+
+/// The same host, configuration and place where requests come in, before and after.
+#[derive(Clone, Copy)]
+pub struct NowAndThen<'a> {
+    /// As it is.
+    pub now: (&'a Snapshot, ListenerId),
+    /// After the changes.
+    pub then: (&'a Snapshot, ListenerId),
+}
+
+impl NowAndThen<'_> {
+    /// How the literal next hops of all rules are reached.
+    pub fn next_hops(&self) -> Vec<Hop> {
+        let rules = self.now.0.plan.rules.iter().zip(&self.then.0.plan.rules);
+        let mut hops: Vec<Hop> = rules.filter_map(|(now, then)| self.of_rule(now, then)).collect();
+        hops.sort_by_key(|hop| !hop.moves);
+        hops
+    }
+
+    fn of_rule(&self, now: &Rule, then: &Rule) -> Option<Hop> {
+        let Action::Forward { to: Target::Address { transport, ip, port, .. }, egress, .. } = &now.action
+        else {
+            return None;
+        };
+        let own = egress.as_ref().map(|choice| self.now.0.plan.transport_of(choice));
         let transport = own.or(*transport).unwrap_or(Transport::Udp);
         let next_hop = NextHop { transport, address: SocketAddr::new(*ip, *port) };
-        let [before, after] =
-            [now, then].map(|snapshot| chosen(snapshot, ingress, next_hop, egress.as_ref()));
-        let path =
-            |chosen: Chosen| chosen.map(|e| (e.listener, e.route.dev, e.route.gateway, e.route.source));
-        hops.push(Hop {
-            rule: rule.name.to_string(),
-            next_hop: next_hop.to_string(),
-            moves: path(before) != path(after),
-            now: in_words(now, before),
-            then: in_words(then, after),
-        });
+        let egress_then = match &then.action {
+            Action::Forward { egress, .. } => egress.as_ref(),
+            Action::Reject(_) | Action::Drop => None,
+        };
+        Some(self.hop(Some(now.name.to_string()), next_hop, egress.as_ref(), egress_then))
     }
-    hops.sort_by_key(|hop| !hop.moves);
-    hops
+
+    /// How a destination is reached by the automatic choice.
+    pub fn destination(&self, destination: Destination) -> Hop {
+        let next_hop = NextHop { transport: Transport::Udp, address: destination.0 };
+        self.hop(None, next_hop, None, None)
+    }
+
+    fn hop(
+        &self,
+        rule: Option<String>,
+        next_hop: NextHop,
+        now: Option<&EgressChoice>,
+        then: Option<&EgressChoice>,
+    ) -> Hop {
+        let (before, after) = (chosen(self.now, next_hop, now), chosen(self.then, next_hop, then));
+        let (now, then) = (way(self.now.0, before), way(self.then.0, after));
+        Hop { rule, next_hop: next_hop.to_string(), moves: now.path() != then.path(), now, then }
+    }
 }
 
 type Chosen = Result<Egress, NoEgress>;
 
 fn chosen(
-    snapshot: &Snapshot,
-    ingress: ListenerId,
+    (snapshot, ingress): (&Snapshot, ListenerId),
     next_hop: NextHop,
     choice: Option<&EgressChoice>,
 ) -> Chosen {
@@ -91,19 +171,61 @@ fn chosen(
     }
 }
 
-fn in_words(snapshot: &Snapshot, chosen: Chosen) -> String {
+fn way(snapshot: &Snapshot, chosen: Chosen) -> Way {
     let Snapshot { plan, fib, .. } = snapshot;
     match chosen {
         Ok(egress) => {
-            let listener = &plan.listener(egress.listener).name;
-            format!("listener {listener} {}, source {}", egress.route.in_words(fib), egress.route.source)
+            let listener = plan.listener(egress.listener).name.to_string();
+            let words =
+                format!("listener {listener} {}, source {}", egress.route.in_words(fib), egress.route.source);
+            Way { listener: Some(listener), route: Some(RouteFacts::new(snapshot, &egress.route)), words }
         }
-        Err(why) => why.in_words(plan, fib).to_string(),
+        Err(why) => Way { listener: None, route: None, words: why.in_words(plan, fib).to_string() },
+    }
+}
+
+impl Way {
+    /// What a neighbour or a link would notice; another prefix with the same path is the same way.
+    fn path(&self) -> Option<(&str, &str, Option<IpAddr>, IpAddr)> {
+        let route = self.route.as_ref()?;
+        Some((self.listener.as_deref()?, &route.dev, route.gateway, route.source))
+    }
+
+    fn short(&self) -> String {
+        short(self.listener.as_deref(), self.route.as_ref()).unwrap_or_else(|| "nowhere".into())
+    }
+}
+
+fn short(listener: Option<&str>, route: Option<&RouteFacts>) -> Option<String> {
+    let (listener, route) = (listener?, route?);
+    let via = route.gateway.map_or(String::new(), |gateway| format!(" via {gateway}"));
+    Some(format!("{listener} by {}{via}", route.dev))
+}
+
+impl Sums {
+    /// Counts a next hop, if it moves.
+    pub fn count(&mut self, hop: &Hop) {
+        if hop.moves {
+            self.add(hop.now.short(), hop.then.short());
+        }
+    }
+
+    /// Counts a request that moves.
+    pub fn add(&mut self, from: String, to: String) {
+        *self.0.entry((from, to)).or_default() += 1;
+    }
+
+    /// The most first.
+    pub fn finish(self) -> Vec<Sum> {
+        let mut sums: Vec<Sum> =
+            self.0.into_iter().map(|((from, to), count)| Sum { count, from, to }).collect();
+        sums.sort_by_key(|sum| std::cmp::Reverse(sum.count));
+        sums
     }
 }
 
 /// The request leaves in another way: from another listener, by another interface, gateway or source, to
-/// somewhere else, or not at all. Another prefix with the same path is the same way.
+/// somewhere else, or not at all.
 pub fn moves(now: &Account, then: &Account) -> bool {
     let way = |account: &Account| {
         let to = account.next_hop.as_ref().map(|to| (to.transport, to.address, to.port));
@@ -112,6 +234,12 @@ pub fn moves(now: &Account, then: &Account) -> bool {
         (account.decision, account.status, to, from, path)
     };
     way(now) != way(then)
+}
+
+/// The path of a request, or how it ends.
+pub fn path_of(account: &Account) -> String {
+    let listener = account.egress.as_ref().map(|from| from.listener.as_str());
+    short(listener, account.route.as_ref()).unwrap_or_else(|| account.ending())
 }
 
 /// How a request is treated, in a line.
@@ -126,10 +254,7 @@ fn way_of(account: &Account) -> String {
                 from.listener
             )
         }
-        _ => match account.answer.first() {
-            Some(answer) => format!("{}: {answer}", account.decision),
-            None => format!("{} {}", account.decision, account.drop_reason.unwrap_or_default()),
-        },
+        _ => account.ending(),
     }
 }
 
@@ -138,18 +263,48 @@ impl fmt::Display for Moved {
         for change in &self.changes {
             writeln!(f, "{BOLD}if {change}{BOLD:#}")?;
         }
-        verdict(f, "this request", self.moves, &way_of(&self.now), &way_of(&self.then))?;
-        let moving = self.next_hops.iter().filter(|hop| hop.moves);
-        let count = moving.clone().count();
-        if !self.next_hops.is_empty() {
-            writeln!(f, "{count} of {} literal next hops of the rules would move", self.next_hops.len())?;
+        if let (Some(now), Some(then)) = (&self.now, &self.then) {
+            verdict(f, "this request", self.moves, &way_of(now), &way_of(then))?;
         }
-        for hop in moving {
-            verdict(f, &format!("{} {}", hop.rule, hop.next_hop), true, &hop.now, &hop.then)?;
+        list(f, &self.next_hops, "literal next hops of the rules")?;
+        list(f, &self.destinations, "destinations")?;
+        sums(f, &self.sums)?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
+        match &self.then {
+            Some(then) => {
+                writeln!(f, "\n{DIM}Afterwards:{DIM:#}\n")?;
+                then.fmt(f)
+            }
+            None => Ok(()),
         }
-        writeln!(f, "\n{DIM}Afterwards:{DIM:#}\n")?;
-        self.then.fmt(f)
     }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, hops: &[Hop], what: &str) -> fmt::Result {
+    if hops.is_empty() {
+        return Ok(());
+    }
+    let moving: Vec<&Hop> = hops.iter().filter(|hop| hop.moves).collect();
+    writeln!(f, "{} of {} {what} would move", moving.len(), hops.len())?;
+    for hop in moving.iter().take(SHOWN) {
+        let what = match &hop.rule {
+            Some(rule) => format!("{rule} {}", hop.next_hop),
+            None => hop.next_hop.clone(),
+        };
+        verdict(f, &what, true, &hop.now.words, &hop.then.words)?;
+    }
+    match moving.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => writeln!(f, "  … and {more} more; --json has them all"),
+        _ => Ok(()),
+    }
+}
+
+/// From where to where.
+pub fn sums(f: &mut fmt::Formatter<'_>, sums: &[Sum]) -> fmt::Result {
+    for Sum { count, from, to } in sums {
+        writeln!(f, "{BOLD}{count:>6}{BOLD:#}  {from} {DIM}→{DIM:#} {to}")?;
+    }
+    Ok(())
 }
 
 fn verdict(f: &mut fmt::Formatter<'_>, what: &str, moves: bool, now: &str, then: &str) -> fmt::Result {
@@ -157,4 +312,19 @@ fn verdict(f: &mut fmt::Formatter<'_>, what: &str, moves: bool, now: &str, then:
         return writeln!(f, "{what} {STAYS}STAYS{STAYS:#}\n  {DIM}now {DIM:#} {now}");
     }
     writeln!(f, "{what} {MOVES}MOVES{MOVES:#}\n  {DIM}now {DIM:#} {now}\n  {DIM}then{DIM:#} {then}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_are_addresses_with_or_without_port() {
+        let read = |text: &str| text.parse::<Destination>().map(|d| d.0.to_string());
+        assert_eq!(read("192.0.2.1"), Ok("192.0.2.1:5060".into()));
+        assert_eq!(read("192.0.2.1:5070"), Ok("192.0.2.1:5070".into()));
+        assert_eq!(read("2001:db8::1"), Ok("[2001:db8::1]:5060".into()));
+        assert_eq!(read("[2001:db8::1]:5070"), Ok("[2001:db8::1]:5070".into()));
+        assert!(read("sip.example").is_err());
+    }
 }

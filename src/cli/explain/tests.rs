@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::account::{Account, account};
+use super::account::{Account, Thinker};
 use super::request::{Wanted, build};
 use crate::config;
 use crate::fib::Builder;
 use crate::fib::spec::{Link, Route};
+use crate::net::Now;
 use crate::proxy::Incoming;
 use crate::snapshot::Snapshot;
 use crate::token::Keys;
@@ -70,7 +71,7 @@ fn asked(method: &str, ruri: &str, source: &str, headers: &[String]) -> Account 
     let bytes = build(&Wanted { method, ruri, source: from, transport, headers }).unwrap();
     let keys = Arc::new(Keys::from_secret(b"sixteen bytes..."));
     let snapshot = Snapshot::new(1, Arc::new(plan), Arc::new(fib), keys, Arc::default());
-    account(&snapshot, &Incoming { bytes: &bytes, on: id, from }, Vec::new())
+    Thinker::new(&snapshot, 1).account(&Incoming { bytes: &bytes, on: id, from }, Now(0), Vec::new())
 }
 
 fn json(account: &Account) -> serde_json::Value {

@@ -4,7 +4,8 @@ use std::fmt;
 
 use anstyle::{AnsiColor, Style};
 
-use super::account::{Account, Considered, OpenQuestion, RouteFacts};
+use super::account::{Account, Considered, RouteFacts};
+use super::steps::Step;
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -14,6 +15,9 @@ const WARN: Style = AnsiColor::Yellow.on_default();
 
 /// Listeners that lost and are shown; a host with hundreds would hide the answer.
 const LOSERS: usize = 12;
+
+/// Where the reasons of a step begin.
+const MARGIN: usize = 18;
 
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,28 +90,11 @@ impl Account {
     }
 
     fn choice(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.questions.is_empty() && self.candidates.is_empty() {
+        if self.steps.is_empty() {
             return Ok(());
         }
-        writeln!(f, "\nThe automatic choice")?;
-        self.questions.iter().try_for_each(|question| writeln!(f, "  {question}"))?;
-        let width = self.candidates.iter().map(|c| c.listener.chars().count()).max().unwrap_or(0);
-        let socket = self.candidates.iter().map(|c| c.socket.len()).max().unwrap_or(0);
-        let mut losers = 0;
-        for candidate in &self.candidates {
-            losers += usize::from(candidate.lost.is_some());
-            if candidate.lost.is_none() || losers <= LOSERS {
-                let Considered { listener, socket: at, step, lost } = candidate;
-                let mark =
-                    if lost.is_none() { format!("{GOOD}✓{GOOD:#}") } else { format!("{BAD}✗{BAD:#}") };
-                let words = lost.as_deref().unwrap_or("its own lookup agrees");
-                let step = if step.is_empty() { String::new() } else { format!("{step}: ") };
-                writeln!(f, "  {mark} {listener:<width$}  {DIM}{at:<socket$}{DIM:#}  {step}{words}")?;
-            }
-        }
-        if losers > LOSERS {
-            writeln!(f, "    … and {} more; --json has them all", losers - LOSERS)?;
-        }
+        writeln!(f, "\nHow it was chosen")?;
+        self.steps.iter().try_for_each(|step| write!(f, "{step}"))?;
         self.remedy.iter().try_for_each(|remedy| writeln!(f, "  {WARN}hint:{WARN:#} {remedy}"))
     }
 
@@ -138,18 +125,35 @@ impl fmt::Display for RouteFacts {
     }
 }
 
-impl fmt::Display for OpenQuestion {
+impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("with any source")?;
-        if self.mark != 0 {
-            write!(f, ", mark {}", self.mark)?;
+        let Self { number, step, verdict, why, .. } = self;
+        let style = match *verdict {
+            "decides" => GOOD,
+            "fails" => BAD,
+            _ => DIM,
+        };
+        writeln!(f, "  {number:<5} {step:<9} {style}{verdict:<9}{style:#} {why}")?;
+        for step in self.lookup.iter().flat_map(|lookup| &lookup.steps) {
+            writeln!(f, "{:MARGIN$}{DIM}{}{DIM:#}", "", step.text)?;
         }
-        if let Some(device) = &self.device {
-            write!(f, ", device {device}")?;
+        let width = self.listeners.iter().map(|l| l.listener.chars().count()).max().unwrap_or(0);
+        let socket = self.listeners.iter().map(|l| l.socket.len()).max().unwrap_or(0);
+        let mut losers = 0;
+        for Considered { listener, socket: at, lost, .. } in &self.listeners {
+            losers += usize::from(lost.is_some());
+            let (style, mark) = if lost.is_none() { (GOOD, '✓') } else { (BAD, '✗') };
+            if lost.is_none() || losers <= LOSERS {
+                write!(f, "{:MARGIN$}{style}{mark}{style:#} {listener:<width$}  ", "")?;
+                match lost {
+                    Some(words) => writeln!(f, "{DIM}{at:<socket$}{DIM:#}  {words}")?,
+                    None => writeln!(f, "{DIM}{at}{DIM:#}")?,
+                }
+            }
         }
-        match (&self.route, &self.no_route) {
-            (Some(route), _) => write!(f, ": {route}"),
-            (None, why) => write!(f, ": {}", why.as_deref().unwrap_or_default()),
+        match losers.checked_sub(LOSERS) {
+            Some(more @ 1..) => writeln!(f, "{:MARGIN$}… and {more} more; --json has them all", ""),
+            _ => Ok(()),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What the proxy wrote, read back with the parser that a neighbour would use.
 
-use sip_parser::{HeaderLine, HeaderName, Message, parse};
+use sip_parser::{HeaderLine, HeaderName, Message, Start, Via, parse};
 
 use crate::limits;
+use crate::proxy::response_to;
+use crate::snapshot::Snapshot;
 
 /// The parts of a forwarded message that Viaduct wrote.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,6 +33,25 @@ pub fn read(sent: &[u8], received: &[u8]) -> Written {
     }
 }
 
+/// A message in a few words: method and Request-URI, or the status line and the method of its CSeq.
+pub fn summary(bytes: &[u8]) -> String {
+    const LONGEST: usize = 120;
+    let mut lines = [HeaderLine::EMPTY; limits::HEADER_LINES];
+    let line = bytes.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
+    let mut said = text(line.get(..line.len().min(LONGEST)).unwrap_or_default());
+    said.retain(|c| !c.is_control());
+    let Ok(message) = parse(bytes, &mut lines) else { return said };
+    let method = message.value(HeaderName::CSeq).split(|b| b.is_ascii_whitespace()).next_back();
+    match message.start() {
+        Start::Response(_) => format!(
+            "{} ({})",
+            said.strip_prefix("SIP/2.0 ").unwrap_or(&said),
+            text(method.unwrap_or_default())
+        ),
+        _ => said.strip_suffix(" SIP/2.0").unwrap_or(&said).to_owned(),
+    }
+}
+
 /// What an answer of our own says: its status and reason phrase, and the headers that tell why.
 pub fn answer(sent: &[u8]) -> Vec<String> {
     let mut lines = [HeaderLine::EMPTY; limits::HEADER_LINES];
@@ -43,6 +64,16 @@ pub fn answer(sent: &[u8]) -> Vec<String> {
         );
     }
     said
+}
+
+/// A response that goes no further: where its Via would have it sent.
+pub fn way_back(snapshot: &Snapshot, received: &[u8]) -> Option<String> {
+    let mut lines = [HeaderLine::EMPTY; limits::HEADER_LINES];
+    let message = parse(received, &mut lines).ok()?;
+    let Start::Response(_) = message.start() else { return None };
+    let second = message.values(HeaderName::Via).map_while(Result::ok).nth(1)?;
+    let to = response_to(snapshot, &Via::parse(second.text).ok()?)?;
+    Some(format!("by its second Via it would go to {to}"))
 }
 
 fn values(message: &Message<'_>, name: HeaderName) -> Vec<String> {

@@ -1,0 +1,145 @@
+//! What a capture came to, in sum. Bounded: by reasons, listeners and rules, never by messages.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use anstyle::Style;
+use serde::Serialize;
+
+use super::super::account::Account;
+use super::super::moved::{self, Sum, Sums};
+use super::datagram::Skip;
+use crate::net::ListenerId;
+
+const BOLD: Style = Style::new().bold();
+
+/// Where a message of the capture was going.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To us, on this listener.
+    In(ListenerId),
+    /// From one of our listeners.
+    Out,
+    /// Past us.
+    Elsewhere,
+}
+
+/// Counts.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Packets of the capture.
+    pub packets: u64,
+    messages: u64,
+    sent_by_us: u64,
+    for_others: u64,
+    skipped: [u64; Skip::ALL.len()],
+    /// By what becomes of them.
+    outcomes: BTreeMap<String, u64>,
+    moving: Option<u64>,
+    sums: Sums,
+}
+
+/// The last line of JSON.
+#[derive(Serialize)]
+struct Written {
+    packets: u64,
+    messages: u64,
+    sent_by_us: u64,
+    for_others: u64,
+    skipped: BTreeMap<&'static str, u64>,
+    outcomes: BTreeMap<String, u64>,
+    /// How many move; absent without changes.
+    moving: Option<u64>,
+    sums: Vec<Sum>,
+    notes: Vec<String>,
+}
+
+impl Totals {
+    /// A packet that holds no message to explain.
+    pub fn skip(&mut self, why: Skip) {
+        self.skipped[why.index()] += 1;
+    }
+
+    /// A message that did not come in here.
+    pub fn pass_over(&mut self, direction: Direction) {
+        match direction {
+            Direction::Out => self.sent_by_us += 1,
+            Direction::In(_) | Direction::Elsewhere => self.for_others += 1,
+        }
+    }
+
+    /// A message that was explained; `then`: what becomes of it after the changes, if it moves.
+    pub fn count(&mut self, account: &Account, moves: Option<bool>, then: Option<&Account>) {
+        self.messages += 1;
+        let outcome = match &account.egress {
+            Some(from) => format!("forward from {} ({})", from.listener, from.reason),
+            None => account.ending(),
+        };
+        *self.outcomes.entry(outcome).or_default() += 1;
+        if let Some(moves) = moves {
+            *self.moving.get_or_insert(0) += u64::from(moves);
+        }
+        if moves == Some(true) {
+            let to = then.map_or_else(|| "not received".to_owned(), moved::path_of);
+            self.sums.add(moved::path_of(account), to);
+        }
+    }
+
+    /// Writes the sums.
+    ///
+    /// # Errors
+    /// Standard output's.
+    pub fn finish(self, out: &mut impl Write, json: bool, notes: Vec<String>) -> io::Result<()> {
+        let skipped: BTreeMap<_, _> = (Skip::ALL.into_iter())
+            .map(|why| (why, self.skipped[why.index()]))
+            .filter(|(_, count)| *count > 0)
+            .map(|(why, count)| (why.label(), count))
+            .collect();
+        let written = Written {
+            packets: self.packets,
+            messages: self.messages,
+            sent_by_us: self.sent_by_us,
+            for_others: self.for_others,
+            skipped,
+            outcomes: self.outcomes,
+            moving: self.moving,
+            sums: self.sums.finish(),
+            notes,
+        };
+        if json {
+            serde_json::to_writer(&mut *out, &serde_json::json!({ "totals": written }))?;
+            return writeln!(out);
+        }
+        writeln!(
+            out,
+            "\n{BOLD}{} messages{BOLD:#} came in, in {} packets",
+            written.messages, written.packets
+        )?;
+        for (outcome, count) in &written.outcomes {
+            writeln!(out, "{count:>8}  {outcome}")?;
+        }
+        for (count, what) in [
+            (written.sent_by_us, "sent by this host, not explained"),
+            (
+                written.for_others,
+                "SIP between others, not explained; --listener NAME takes them as if it were for it",
+            ),
+        ] {
+            if count > 0 {
+                writeln!(out, "{count:>8}  {what}")?;
+            }
+        }
+        for why in Skip::ALL {
+            if self.skipped[why.index()] > 0 {
+                writeln!(out, "{:>8}  skipped: {}", self.skipped[why.index()], why.in_words())?;
+            }
+        }
+        if let Some(moving) = written.moving {
+            writeln!(out, "{BOLD}{moving} of {} messages would move{BOLD:#}", written.messages)?;
+        }
+        for Sum { count, from, to } in &written.sums {
+            writeln!(out, "{count:>8}  {from} → {to}")?;
+        }
+        written.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))
+    }
+}

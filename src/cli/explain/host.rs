@@ -1,0 +1,93 @@
+//! The configuration and the host as they are, and as they would be.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::super::what_if::OfThisHost;
+use super::super::{CONFIGURATION, FAILED};
+use super::{Args, Failure};
+use crate::config;
+use crate::control::{self, netlink};
+use crate::fib::Fib;
+use crate::plan::Plan;
+use crate::snapshot::{Names, Snapshot};
+use crate::token::Keys;
+
+/// How long names in rules may take.
+const NAMES_WITHIN: Duration = Duration::from_secs(5);
+
+/// What is asked.
+pub struct Hosts {
+    /// As it is.
+    pub now: Snapshot,
+    /// After the changes of `--what-if`, if there are any.
+    pub then: Option<Snapshot>,
+    /// What one should know of both.
+    pub notes: Vec<String>,
+}
+
+impl Hosts {
+    /// Reads the kernel's routing, the configuration and its keys, and makes the changes.
+    pub fn new(args: &Args) -> Result<Self, Failure> {
+        let mut notes = Vec::new();
+        let host = netlink::read(1).map_err(|error| Failure(FAILED, error.to_string()))?;
+        let mut host = host.rib();
+        let fib = host.fib(1);
+        let plan = plan(args, &fib).map_err(|findings| {
+            Failure(CONFIGURATION, format!("the configuration has errors\n{findings}"))
+        })?;
+        let plan = Arc::new(plan);
+        let keys = Arc::new(keys(plan.keys_file.as_deref(), &mut notes)?);
+        let names = control::resolve_now(&plan, NAMES_WITHIN)
+            .map_err(|error| Failure(FAILED, format!("cannot resolve names: {error}")))?;
+        let names: Arc<Names> = Arc::new(names);
+        let snapshot = |generation, plan: &Arc<Plan>, fib| {
+            let (keys, names) = (Arc::clone(&keys), Arc::clone(&names));
+            Snapshot::new(generation, Arc::clone(plan), Arc::new(fib), keys, names)
+        };
+        let now = snapshot(1, &plan, fib);
+        if args.what_if.is_empty() {
+            return Ok(Self { now, then: None, notes });
+        }
+        for change in &args.what_if {
+            change.apply(&mut host, &OfThisHost).map_err(|why| Failure(FAILED, why))?;
+        }
+        let fib = host.fib(2);
+        // Interface names and wildcards stand for other addresses then.
+        let plan = match self::plan(args, &fib) {
+            Ok(plan) => Arc::new(plan),
+            Err(findings) => {
+                notes.push(format!("`check` would refuse the configuration afterwards:\n{findings}"));
+                plan
+            }
+        };
+        Ok(Self { then: Some(snapshot(2, &plan, fib)), now, notes })
+    }
+}
+
+fn plan(args: &Args, fib: &Fib) -> Result<Plan, config::Findings> {
+    let loaded = match &args.config {
+        Some(path) => config::load(path, fib),
+        None => config::default(fib),
+    };
+    Ok(loaded?.plan)
+}
+
+/// The running process's keys if we may read them; the answer is the same but for the tokens.
+fn keys(path: Option<&Path>, notes: &mut Vec<String>) -> Result<Keys, Failure> {
+    let why: Cow<'_, str> = match path.map(|path| Keys::load(path, SystemTime::now())) {
+        Some(Ok(loaded)) => {
+            notes.extend(loaded.warnings);
+            return Ok(loaded.keys);
+        }
+        Some(Err(error)) => error.to_string().into(),
+        None => "the configuration has no key file".into(),
+    };
+    notes.push(format!(
+        "{why}. A throw-away key stands in: tokens in Via and Record-Route will differ from those of the \
+         running process, and its dialogs' Routes are not recognised here"
+    ));
+    Keys::ephemeral().map_err(|e| Failure(FAILED, format!("no random numbers for a key: {e}")))
+}

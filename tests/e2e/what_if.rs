@@ -1,0 +1,292 @@
+//! `--what-if` against what the kernel does when the change is made.
+
+use std::collections::BTreeSet;
+use std::process::Output;
+
+use serde_json::Value;
+use viaduct::cli::what_if::{Change, OfThisHost};
+use viaduct::control::netlink;
+use viaduct::fib::spec::Kind;
+use viaduct::fib::{Entry, Fib};
+
+use crate::viaduct::{Home, LISTENERS, RELAY};
+use crate::world::World;
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// What `--what-if` says of a change is what `explain` says once the kernel has made it.
+#[test]
+fn explain_knows_what_a_change_of_routes_would_move() {
+    let world = World::new();
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    world.ip("route add 198.51.100.0/24 via 1.2.3.100");
+    let explain = |more: &[&str]| -> serde_json::Value {
+        let request =
+            "explain --json --ruri sip:callee@198.51.100.7 --source 1.2.3.100:5060 --listener public";
+        let words: Vec<&str> = request.split(' ').chain(more.iter().copied()).collect();
+        let output = home.command(&world, &words);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&output)))
+    };
+    for (change, device) in [
+        ("route replace 198.51.100.0/24 via 10.0.0.100", "priv"),
+        ("route add 198.51.100.0/26 via 10.0.0.100", "priv"),
+        ("route add 198.51.100.0/27 via 1.2.3.101", "pub"),
+        ("route add 198.51.100.7/32 dev priv src 10.0.0.4", "priv"),
+        ("route del 198.51.100.7/32", "pub"),
+        ("route replace unreachable 198.51.100.0/27", ""),
+        ("route del 198.51.100.0/27", "priv"),
+        ("route add 198.51.100.0/24 via 1.2.3.100 metric 9", "priv"),
+    ] {
+        let before = explain(&[]);
+        let predicted = explain(&["--what-if", change]);
+        world.ip(change);
+        let after = explain(&[]);
+        assert_eq!(
+            predicted["then"]["route"]["dev"].as_str().unwrap_or_default(),
+            device,
+            "{change}: {predicted}"
+        );
+        // Tokens are signed by a key that is made up anew each time.
+        let without_tokens = |account: &serde_json::Value| {
+            let mut account = account.clone();
+            for key in ["via", "record_route", "notes"] {
+                account[key] = serde_json::Value::Null;
+            }
+            account
+        };
+        assert_eq!(without_tokens(&predicted["now"]), without_tokens(&before), "{change}");
+        assert_eq!(without_tokens(&predicted["then"]), without_tokens(&after), "{change}");
+        let path = |account: &serde_json::Value| {
+            ["dev", "gateway", "source"].map(|key| account["route"][key].clone())
+        };
+        assert_eq!(predicted["moves"], path(&before) != path(&after), "{change}: {predicted}");
+    }
+    let refused = home.command(
+        &world,
+        &[
+            "explain",
+            "--ruri",
+            "sip:a@10.0.0.1",
+            "--source",
+            "1.2.3.100:5060",
+            "--what-if",
+            "route add 10.5.0.0/16 vai 10.0.0.9",
+        ],
+    );
+    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert!(said(&refused).contains("^^^"), "{}", said(&refused));
+}
+
+/// Everything that decides about unicast: what is left out is broadcast, multicast, and the link-local
+/// network that the kernel makes up when a link comes up.
+fn entries(fib: &Fib) -> BTreeSet<String> {
+    let matters = |entry: &Entry| match entry {
+        Entry::Route(route) => {
+            let made_up = ["fe80::/64", "ff00::/8"].contains(&&*route.prefix.to_string());
+            !matches!(route.kind, Kind::Broadcast | Kind::Multicast | Kind::Anycast) && !made_up
+        }
+        Entry::Address { address, .. } => {
+            !matches!(address, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local())
+        }
+        _ => true,
+    };
+    // Newer kernels tell of a single port as one under a full mask.
+    let shown = |entry: &Entry| entry.to_string().replace("0x13c4/0xffff", "5060-5060");
+    let link_local = |text: &String| !text.contains("local fe80::");
+    fib.entries().iter().filter(|entry| matters(entry)).map(shown).filter(link_local).collect()
+}
+
+const DESTINATIONS: [&str; 9] = [
+    "10.0.0.100",
+    "10.9.0.100",
+    "1.2.3.100",
+    "172.16.0.100",
+    "198.51.100.7",
+    "203.0.113.9",
+    "192.0.2.1",
+    "fd00:6::100",
+    "2001:db8:7::1",
+];
+
+/// Each change is thought of, then made: the whole state is as predicted, and so is every destination's way,
+/// which the kernel confirms.
+#[test]
+fn every_change_does_what_was_predicted() {
+    let world = World::new();
+    for line in [
+        "route add 198.51.100.0/24 via 10.0.0.100",
+        "route add 203.0.113.0/24 via 10.9.0.100 src 10.9.0.4",
+        "route add 192.0.2.0/24 nexthop via 10.0.0.100 nexthop via 10.9.0.100",
+        "route add 172.16.0.100 via 10.0.0.100 metric 10",
+        "route add 172.16.0.100 via 10.9.0.100 metric 20",
+        "route add default via 1.2.3.100",
+        "route add default via 10.9.0.100 table 100",
+        "-6 route add 2001:db8:7::/64 via fd00:6::100",
+        "-6 route add 2001:db8:8::/64 via fd00:6::100 src fd00:6::4",
+    ] {
+        world.ip(line);
+    }
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let mut moved_by_kind = std::collections::BTreeMap::<String, u64>::new();
+    for change in [
+        "addr add 172.20.0.4/24 dev priv",
+        "addr add 10.9.0.44/24 dev spare",
+        "addr del 10.9.0.44/24 dev spare",
+        "addr add 10.9.0.44/24 dev spare",
+        "addr del 10.9.0.4/24 dev spare",
+        "addr add 10.9.0.4/24 dev spare",
+        "addr del 10.0.0.4/24 dev priv",
+        "addr add 10.0.0.4/24 dev priv",
+        "addr add 2001:db8:9::4/64 dev six nodad",
+        "addr del fd00:6::4/64 dev six",
+        "addr add fd00:6::4/64 dev six nodad",
+        "route replace 198.51.100.0/24 via 10.9.0.100",
+        "route add 198.51.100.0/24 via 10.0.0.100 metric 7",
+        "route del 198.51.100.0/24 via 10.9.0.100",
+        "-6 route add unreachable 2001:db8:7::/65",
+        "-6 route del unreachable 2001:db8:7::/65",
+        "rule add from 10.0.0.4 lookup 100",
+        "rule add to 198.51.100.0/24 prohibit",
+        "rule add ipproto udp dport 5060 lookup 100",
+        "rule del ipproto udp dport 5060 lookup 100",
+        "rule del to 198.51.100.0/24 prohibit",
+        "rule add pref 10 unreachable",
+        "rule del pref 10",
+        "-6 rule add to 2001:db8:7::/64 prohibit",
+        "-6 rule del to 2001:db8:7::/64 prohibit",
+        "link set priv down",
+        "link set priv up",
+        "link set spare down",
+        "link set six down",
+        "link set six up",
+        "link set spare up",
+        "addr del 172.20.0.4/24 dev priv",
+    ] {
+        let moved = predicted_and_made(&world, &home, change);
+        *moved_by_kind
+            .entry(change.trim_start_matches("-6 ").split(' ').take(2).collect::<Vec<_>>().join(" "))
+            .or_default() += moved;
+    }
+    // A secondary address takes the place of its primary, where the host is set so.
+    let promote = || std::fs::write("/proc/sys/net/ipv4/conf/spare/promote_secondaries", "1");
+    world.inside(promote).expect("a sysctl");
+    for change in ["addr add 10.9.0.45/24 dev spare", "addr del 10.9.0.4/24 dev spare"] {
+        predicted_and_made(&world, &home, change);
+    }
+    println!("destinations moved: {moved_by_kind:?}");
+    for kind in ["addr add", "addr del", "link set", "rule add", "rule del", "route replace"] {
+        assert!(moved_by_kind[kind] > 0, "nothing moved by `{kind}`: {moved_by_kind:?}");
+    }
+}
+
+/// How many destinations moved.
+fn predicted_and_made(world: &World, home: &Home, change: &str) -> u64 {
+    let read = || world.inside(|| netlink::read(1).map_err(std::io::Error::other)).expect("netlink").rib();
+    let mut host = read();
+    let thought: Change = change.parse().unwrap_or_else(|e| panic!("{e}"));
+    let applied = world.inside(|| Ok(thought.apply(&mut host, &OfThisHost))).expect("a thread");
+    applied.unwrap_or_else(|why| panic!("{why}"));
+    let predicted_state = entries(&host.fib(1));
+
+    let mut words = vec!["explain", "--json", "--listener", "public", "--what-if", change];
+    DESTINATIONS.iter().for_each(|destination| words.extend(["--dst", destination]));
+    let output = home.command(world, &words);
+    assert_eq!(output.status.code(), Some(0), "{change}: {}", said(&output));
+    let predicted: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+
+    world.ip(change);
+    let state = entries(&read().fib(1));
+    let missing: Vec<_> = state.difference(&predicted_state).collect();
+    let wrong: Vec<_> = predicted_state.difference(&state).collect();
+    assert!(
+        missing.is_empty() && wrong.is_empty(),
+        "{change}: the kernel has {missing:#?}, predicted was {wrong:#?}"
+    );
+
+    // Nothing moves by a change that is none: `now` is how it is.
+    let nothing = ["--what-if", "rule add pref 1 nop", "--what-if", "rule del pref 1"];
+    let mut words = vec!["explain", "--json", "--listener", "public"];
+    words.extend(nothing);
+    DESTINATIONS.iter().for_each(|destination| words.extend(["--dst", destination]));
+    let after: Value = serde_json::from_slice(&home.command(world, &words).stdout).expect("JSON");
+    let mut moved = 0;
+    for (at, destination) in DESTINATIONS.iter().enumerate() {
+        let (predicted, after) = (&predicted["destinations"][at], &after["destinations"][at]);
+        assert_eq!(predicted["then"], after["now"], "{change}: {destination}");
+        moved += u64::from(predicted["moves"] == true);
+        if let (Some(source), false) =
+            (after["now"]["route"]["source"].as_str(), after["now"]["route"].is_null())
+        {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_viaduct"));
+            command.args([
+                "routes",
+                "get",
+                destination,
+                "--from",
+                source,
+                "--sport",
+                "5060",
+                "--dport",
+                "5060",
+            ]);
+            command.args(["--compare", "--json"]);
+            let kernel = world.inside(|| crate::program::output(&mut command)).expect("viaduct runs");
+            let kernel: Value = serde_json::from_slice(&kernel.stdout).expect("JSON");
+            assert_eq!(kernel["agree"], true, "{change}: {destination}: {kernel}");
+            assert_eq!(kernel["dev"], after["now"]["route"]["dev"], "{change}: {destination}");
+        }
+    }
+    let sums: u64 =
+        predicted["sums"].as_array().expect("sums").iter().filter_map(|s| s["count"].as_u64()).sum();
+    assert_eq!(sums, moved, "{change}: {predicted}");
+    moved
+}
+
+/// Every message of a capture, from a file and from a pipe.
+#[test]
+fn a_capture_is_explained_message_by_message() {
+    let world = World::new();
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let invite = "INVITE sip:callee@10.0.0.100 SIP/2.0\r\nVia: SIP/2.0/UDP 1.2.3.100;branch=z9hG4bKa\r\n\
+        Max-Forwards: 70\r\nFrom: <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
+        Content-Length: 0\r\n\r\n";
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 1, 2, 3, 100, 1, 2, 3, 4];
+    let length = |len: usize| u16::try_from(len).expect("a datagram").to_be_bytes();
+    packet[2..4].copy_from_slice(&length(28 + invite.len()));
+    packet.extend(
+        [&5060_u16.to_be_bytes()[..], &5060_u16.to_be_bytes(), &length(8 + invite.len()), &[0, 0]].concat(),
+    );
+    packet.extend(invite.as_bytes());
+    let len = u32::try_from(packet.len()).expect("a packet");
+    let words = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 101, 1, 0, len, len];
+    let file: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_le_bytes()).chain(packet).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("capture.pcap");
+    std::fs::write(&path, &file).expect("a file");
+
+    let capture = path.to_str().expect("a name");
+    let output = home.command(&world, &["explain", "--pcap", capture]);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("→ udp:10.0.0.100:5060 from private by priv (auto source, rule relay)"), "{text}");
+    assert!(text.contains("1 messages came in, in 1 packets"), "{text}");
+
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_viaduct"));
+    command
+        .args(["explain", "--json", "--what-if", "link set priv down", "--pcap", "-", "-c"])
+        .arg(home.file());
+    command.stdin(std::fs::File::open(&path).expect("the file"));
+    let output = world.inside(|| crate::program::output(&mut command)).expect("viaduct runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((lines.len(), &lines[0]["moves"]), (2, &Value::Bool(true)), "{text}{}", said(&output));
+    assert_eq!(lines[1]["totals"]["sums"][0]["from"], "private by priv", "{text}");
+
+    std::fs::write(&path, "no capture").expect("a file");
+    let output = home.command(&world, &["explain", "--pcap", capture]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("neither pcap nor pcapng"), "{}", said(&output));
+}
