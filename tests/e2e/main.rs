@@ -26,5 +26,6 @@ mod routing;
 mod sip;
 mod sipp;
 mod viaduct;
+mod watching;
 mod what_if;
 mod world;

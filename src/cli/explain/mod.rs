@@ -7,7 +7,7 @@ mod account;
 mod capture;
 mod host;
 mod lookup;
-mod moved;
+pub(super) mod moved;
 mod request;
 mod steps;
 #[cfg(test)]

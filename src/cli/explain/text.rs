@@ -17,7 +17,7 @@ const WARN: Style = AnsiColor::Yellow.on_default();
 const LOSERS: usize = 12;
 
 /// Where the reasons of a step begin.
-const MARGIN: usize = 18;
+const MARGIN: usize = 20;
 
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,7 +133,7 @@ impl fmt::Display for Step {
             "fails" => BAD,
             _ => DIM,
         };
-        writeln!(f, "  {number:<5} {step:<9} {style}{verdict:<9}{style:#} {why}")?;
+        writeln!(f, "  {number:<6} {step:<10} {style}{verdict:<10}{style:#} {why}")?;
         for step in self.lookup.iter().flat_map(|lookup| &lookup.steps) {
             writeln!(f, "{:MARGIN$}{DIM}{}{DIM:#}", "", step.text)?;
         }

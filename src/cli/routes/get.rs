@@ -1,4 +1,4 @@
-//! `viaduct routes`: ask the routing snapshot, and the kernel beside it.
+//! `viaduct routes get`: ask the routing snapshot, and the kernel beside it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
-use super::FAILED;
+use super::super::{FAILED, USAGE};
 use crate::control::netlink::{self, Comparison, compare};
 use crate::fib::{Answer, Fib, Query, Route, Step, table_in_words};
 use crate::net::canonical;
@@ -16,22 +16,6 @@ const BOLD: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
-
-/// Asks the snapshot of the kernel's routing policy
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  viaduct routes get 10.0.0.100
-  viaduct routes get 2001:db8::1 --from 2001:db8:1::4 --compare")]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum Command {
-    Get(Get),
-}
 
 /// Says how a datagram to an address would leave this host, and why
 #[derive(Debug, clap::Args)]
@@ -48,7 +32,7 @@ Examples:
 Exit codes:
   0  done      1  the snapshot and the kernel disagree, or the kernel cannot be asked
   2  wrong command line")]
-struct Get {
+pub struct Get {
     /// Destination address
     #[arg(value_name = "DST")]
     dst: IpAddr,
@@ -92,9 +76,8 @@ fn mark(text: &str) -> Result<u32, std::num::ParseIntError> {
 }
 
 /// Prints the answer; 0, or 1 if the kernel disagrees or cannot be asked.
-pub fn execute(args: Args) -> ExitCode {
-    let Command::Get(get) = args.command;
-    match answer(&get) {
+pub fn execute(get: &Get) -> ExitCode {
+    match answer(get) {
         Ok(report) => {
             if get.json {
                 anstream::println!("{:#}", report.json());
@@ -125,7 +108,7 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Netlink(_) => FAILED,
-            Self::NoSuchDevice { .. } | Self::Families => super::USAGE,
+            Self::NoSuchDevice { .. } | Self::Families => USAGE,
         }
     }
 }
