@@ -93,12 +93,19 @@ impl<'m> Message<'m> {
 
     /// All lines with this name as text, long or compact form, in any case.
     pub fn named<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = &'m HeaderLine> + use<'m, 'n> {
-        let known = HeaderName::from_bytes(name);
+        self.named_as(HeaderName::from_bytes(name), name)
+    }
+
+    /// As [`Message::named`], where the caller knows already what `HeaderName::from_bytes(name)` is.
+    #[inline]
+    pub fn named_as<'n>(
+        &self,
+        known: HeaderName,
+        name: &'n [u8],
+    ) -> impl Iterator<Item = &'m HeaderLine> + use<'m, 'n> {
         let bytes = self.bytes;
-        self.lines.iter().filter(move |line| match known {
-            HeaderName::Other => line.key.of(bytes).eq_ignore_ascii_case(name),
-            known => line.name == known,
-        })
+        self.all(known)
+            .filter(move |line| known != HeaderName::Other || line.key.of(bytes).eq_ignore_ascii_case(name))
     }
 
     /// The first value of this name; empty where there is none.

@@ -234,7 +234,9 @@ fn first_match(
         from_host: request.from.uri.host_text,
         to_user: plain_user(to_user.filter(|_| to_read).unwrap_or_default(), to),
         to_host: request.to.uri.host_text,
-        header: &|name, found| message.named(name.as_bytes()).any(|line| found(message.text(line.value))),
+        header: &|header, found| {
+            message.named_as(header.known, header.name.as_bytes()).any(|line| found(message.text(line.value)))
+        },
     };
     matcher.first_match(&facts, &mut work.scratch)
 }

@@ -58,11 +58,14 @@ pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &
         inputs.add(message.text(line.value));
     }
     let transaction = inputs.hash();
-    let headers = snapshot.plan.matcher.headers_read();
-    for line in headers.iter().flat_map(|name| message.named(name.as_bytes())) {
-        inputs.add(message.text(line.value));
+    let mut has_more = false;
+    for header in snapshot.plan.matcher.headers_read() {
+        for line in message.named_as(header.known, header.name.as_bytes()) {
+            inputs.add(message.text(line.value));
+            has_more = true;
+        }
     }
-    let all = if headers.is_empty() { transaction } else { inputs.hash() };
+    let all = if has_more { inputs.hash() } else { transaction };
     Inputted { transaction, mark: loop_mark(all) }
 }
 

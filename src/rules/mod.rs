@@ -4,19 +4,27 @@
 //! the first rule that matches.
 #![forbid(unsafe_code)]
 
-mod bits;
-mod hosts;
+mod automaton;
+mod checks;
+mod contradiction;
+mod filter;
+mod logic;
 mod matcher;
+mod names;
 mod networks;
 mod patterns;
-mod prefixes;
 mod rule;
+mod seen;
 mod shadow;
+mod shape;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod trie;
 mod users;
 
-pub use matcher::{Facts, Matcher, PatternError, Scratch};
+pub use contradiction::{Contradiction, contradiction};
+pub use matcher::{Facts, Header, Matcher, PatternError, Scratch};
 pub use rule::{Action, EgressChoice, Mode, Pattern, Rule, RuleId, Target, When};
 pub use shadow::shadowed;
 pub use users::plain_user;

@@ -1,75 +1,161 @@
-//! Source networks: the longest network that holds an address stands for all that hold it.
+//! Source networks, numbered: the narrowest that holds an address leads to all that hold it.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use prefix_trie::PrefixMap;
+use ipnet::IpNet;
 
-use super::bits::Bits;
+use super::filter::Filter;
+use super::trie::{NONE, Trie};
 
-/// The rules for each source network that a rule names.
+/// Distinct networks.
 pub(super) struct Networks {
-    v4: PrefixMap<Ipv4Net, Bits>,
-    v6: PrefixMap<Ipv6Net, Bits>,
-    others: Bits,
+    v4: Family,
+    v6: Family,
+    /// For each network the narrowest other one that holds it.
+    parents: Vec<u32>,
+}
+
+/// Networks of one family in a trie by nibble: one that ends inside a nibble has several keys there.
+struct Family {
+    /// Of the addresses' first 64 bits.
+    filter: Filter,
+    trie: Trie,
+    /// For each key of the trie its network.
+    networks: Vec<u32>,
 }
 
 impl Networks {
-    /// `networks` has an item for each rule: the networks it asks for; empty: any.
-    pub fn new<'k>(networks: impl ExactSizeIterator<Item = &'k [IpNet]> + Clone) -> Self {
-        let mut others = Bits::none(networks.len());
-        for (rule, _) in networks.clone().enumerate().filter(|(_, asked)| asked.is_empty()) {
-            others.insert(rule);
+    /// Of distinct networks without host bits, which are numbered in the order given.
+    pub fn new(networks: &[IpNet]) -> Self {
+        let mut order: Vec<usize> = (0..networks.len()).collect();
+        order.sort_by_key(|&n| (networks[n].addr(), networks[n].prefix_len()));
+        let mut parents = vec![NONE; networks.len()];
+        // The networks around the one at hand, widest first.
+        let mut around: Vec<usize> = Vec::new();
+        for n in order {
+            while around.last().is_some_and(|&outer| !networks[outer].contains(&networks[n])) {
+                around.pop();
+            }
+            parents[n] = around.last().map_or(NONE, |&outer| outer as u32);
+            around.push(n);
         }
-        let mut all: Vec<(IpNet, usize)> = (networks.enumerate())
-            .flat_map(|(rule, asked)| asked.iter().map(move |network| (network.trunc(), rule)))
-            .collect();
-        // Wider networks first, so that a narrower one inherits a set that is complete.
-        all.sort_by_key(|(network, _)| network.prefix_len());
-        let mut this = Self { v4: PrefixMap::new(), v6: PrefixMap::new(), others };
-        for &(network, _) in &all {
-            this.inherit(network);
-        }
-        for (network, rule) in all {
-            this.insert(network, rule);
-        }
-        this
-    }
-
-    fn inherit(&mut self, network: IpNet) {
-        let bits = self.get_network(network).clone();
-        match network {
-            IpNet::V4(network) => self.v4.insert(network, bits),
-            IpNet::V6(network) => self.v6.insert(network, bits),
+        let family = |v4: bool| {
+            Family::new(
+                networks.iter().enumerate().filter(move |(_, network)| network.addr().is_ipv4() == v4),
+            )
         };
+        Self { v4: family(true), v6: family(false), parents }
     }
 
-    /// Every network inside this one satisfies the rule too.
-    fn insert(&mut self, network: IpNet, rule: usize) {
-        match network {
-            IpNet::V4(network) => self.v4.children_mut(&network).for_each(|(_, bits)| bits.insert(rule)),
-            IpNet::V6(network) => self.v6.children_mut(&network).for_each(|(_, bits)| bits.insert(rule)),
+    /// The narrowest network that holds the address, or [`NONE`].
+    #[inline]
+    pub fn narrowest(&self, source: IpAddr) -> u32 {
+        match source {
+            IpAddr::V4(ip) => {
+                let bits = ip.to_bits();
+                self.v4.narrowest(u64::from(bits) << 32, (0..8).map(|n| (bits >> (28 - 4 * n)) as u8 & 0xf))
+            }
+            IpAddr::V6(ip) => {
+                let bits = ip.to_bits();
+                self.v6.narrowest((bits >> 64) as u64, (0..32).map(|n| (bits >> (124 - 4 * n)) as u8 & 0xf))
+            }
         }
     }
 
-    fn get_network(&self, network: IpNet) -> &Bits {
-        let found = match network {
-            IpNet::V4(network) => self.v4.get_lpm(&network).map(|(_, bits)| bits),
-            IpNet::V6(network) => self.v6.get_lpm(&network).map(|(_, bits)| bits),
-        };
-        found.unwrap_or(&self.others)
+    /// The narrowest other network that holds a network, or [`NONE`].
+    #[inline]
+    pub fn parent(&self, network: u32) -> u32 {
+        self.parents[network as usize]
+    }
+}
+
+impl Family {
+    fn new<'n>(networks: impl Iterator<Item = (usize, &'n IpNet)> + Clone) -> Self {
+        let widest = networks.clone().map(|(_, network)| network.prefix_len()).min().unwrap_or(0);
+        let mask = u64::MAX.checked_shl(64 - u32::from(widest.min(64))).unwrap_or(0);
+        let words: Vec<u64> = networks.clone().map(|(_, network)| first_bits(network.network())).collect();
+        let mut keys: HashMap<Vec<u8>, (u8, u32)> = HashMap::new();
+        for (number, network) in networks {
+            for key in keys_of(network) {
+                let known = keys.entry(key).or_insert((network.prefix_len(), number as u32));
+                // Of two networks that end inside the same nibble the narrower one counts: it knows the other.
+                *known = (*known).max((network.prefix_len(), number as u32));
+            }
+        }
+        let (keys, networks): (Vec<_>, _) = keys.into_iter().map(|(key, (_, number))| (key, number)).unzip();
+        Self { filter: Filter::new(mask, words.into_iter()), trie: Trie::new(&keys, Some), networks }
     }
 
-    /// Any rule asks for a network.
-    pub fn is_asked(&self) -> bool {
-        !(self.v4.is_empty() && self.v6.is_empty())
+    #[inline]
+    fn narrowest(&self, first_bits: u64, nibbles: impl Iterator<Item = u8>) -> u32 {
+        if !self.filter.may_have(first_bits) {
+            return NONE;
+        }
+        self.networks.get(self.trie.longest(nibbles) as usize).copied().unwrap_or(NONE)
+    }
+}
+
+/// The first 64 bits of an address; an IPv4 address has half of them.
+fn first_bits(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(ip) => u64::from(ip.to_bits()) << 32,
+        IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
+    }
+}
+
+/// The nibbles of a network; all values of the last one where the network ends inside it.
+fn keys_of(network: &IpNet) -> impl Iterator<Item = Vec<u8>> {
+    let bytes = match network {
+        IpNet::V4(network) => network.network().octets().to_vec(),
+        IpNet::V6(network) => network.network().octets().to_vec(),
+    };
+    let length = usize::from(network.prefix_len());
+    let nibbles = bytes.into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    let mut key: Vec<u8> = nibbles.take(length.div_ceil(4)).collect();
+    let open = length.div_ceil(4) * 4 - length;
+    let last = key.last().copied().unwrap_or_default();
+    (0..1u8 << open).map(move |low| {
+        if let Some(nibble) = key.last_mut() {
+            *nibble = last | low;
+        }
+        key.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holding(networks: &[&str], ip: &str) -> Vec<usize> {
+        let list: Vec<IpNet> = networks.iter().map(|text| text.parse().unwrap()).collect();
+        let networks = Networks::new(&list);
+        let some = |network: u32| (network != NONE).then_some(network);
+        let first = some(networks.narrowest(ip.parse().unwrap()));
+        std::iter::successors(first, |&network| some(networks.parent(network))).map(|n| n as usize).collect()
     }
 
-    /// The rules for a source address.
-    pub fn get(&self, source: IpAddr) -> &Bits {
-        self.get_network(match source {
-            IpAddr::V4(ip) => IpNet::V4(Ipv4Net::from(ip)),
-            IpAddr::V6(ip) => IpNet::V6(Ipv6Net::from(ip)),
-        })
+    #[test]
+    fn all_networks_around_an_address_are_found() {
+        let networks =
+            ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/23", "10.1.2.0/22", "0.0.0.0/0", "fd00::/8", "::/0"];
+        assert_eq!(holding(&networks, "10.1.3.1"), [2, 3, 1, 0, 4]);
+        assert_eq!(holding(&networks, "10.1.0.1"), [3, 1, 0, 4]);
+        assert_eq!(holding(&networks, "10.1.4.1"), [1, 0, 4]);
+        assert_eq!(holding(&networks, "192.0.2.1"), [4]);
+        assert_eq!(holding(&networks, "fd12::1"), [5, 6]);
+        assert_eq!(holding(&networks, "2001:db8::1"), [6]);
+        assert!(holding(&["10.0.0.0/31"], "10.0.0.2").is_empty());
+        assert!(holding(&[], "10.0.0.2").is_empty());
+    }
+
+    #[test]
+    fn single_addresses_and_every_length_are_networks() {
+        for length in 0..=32 {
+            let network = format!("172.31.255.254/{length}").parse::<IpNet>().unwrap().trunc().to_string();
+            assert_eq!(holding(&[&network], "172.31.255.254"), [0], "{network}");
+            assert_eq!(holding(&[&network], "44.0.0.1").is_empty(), length > 0, "{network}");
+        }
+        assert_eq!(holding(&["2001:db8::7/128", "2001:db8::/63"], "2001:db8::7"), [0, 1]);
     }
 }

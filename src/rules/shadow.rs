@@ -1,47 +1,127 @@
 //! Rules that can never match because an earlier one takes all of their requests.
 
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+
+use super::logic::{implies, plain_prefix};
 use super::{Rule, RuleId, When};
+
+/// Rules without any condition that an index can go by are compared with every later rule; so many of
+/// them, and no more, to keep the time in bounds.
+const COMPARED_WITH_ALL: usize = 64;
 
 /// For each rule that can never match: the first rule that takes everything it could match.
 ///
-/// Sound, not complete: patterns and `not` are only compared for equality.
+/// Sound, not complete: a rule whose requests are taken by several others together is not told, and of
+/// patterns little more than their equality is seen.
 pub fn shadowed(rules: &[Rule]) -> Vec<(RuleId, RuleId)> {
-    let mut found = Vec::new();
-    for (at, rule) in rules.iter().enumerate() {
-        if let Some(earlier) = rules[..at].iter().find(|earlier| covers(&earlier.when, &rule.when)) {
-            found.push((rule.id, earlier.id));
+    let index = Index::new(rules);
+    let taken_by = |rule: &Rule| {
+        let earlier = index.candidates(&rule.when).into_iter().filter(|&n| n < rule.id.0 as usize);
+        earlier.filter(|&n| implies(&rule.when, &rules[n].when)).min()
+    };
+    rules.iter().filter_map(|rule| Some((rule.id, rules[taken_by(rule)?].id))).collect()
+}
+
+/// Something that a condition names.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Named<'r> {
+    Method(&'r str),
+    Transport(u8),
+    Listener(u16),
+    Source(IpNet),
+    Prefix(String),
+    /// Of the Request-URI, From, To.
+    Host(u8, &'r str),
+    /// Of the user fields.
+    Pattern(u8, &'r str),
+    Header(String, &'r str),
+}
+
+/// Finds rules by what they name.
+struct Index<'r> {
+    /// Each rule stands under all values of that one of its conditions which fewest rules share.
+    by: HashMap<Named<'r>, Vec<usize>>,
+    /// Prefix lengths of the networks that stand there, of IPv4 and IPv6.
+    lengths: [Vec<u8>; 2],
+    /// Rules that name nothing.
+    general: Vec<usize>,
+}
+
+impl<'r> Index<'r> {
+    fn new(rules: &'r [Rule]) -> Self {
+        let named: Vec<Vec<Vec<Named<'r>>>> = rules.iter().map(|rule| conditions(&rule.when)).collect();
+        let mut shared: HashMap<&Named<'r>, usize> = HashMap::new();
+        for name in named.iter().flatten().flatten() {
+            *shared.entry(name).or_default() += 1;
         }
+        let mut this = Self { by: HashMap::new(), lengths: [Vec::new(), Vec::new()], general: Vec::new() };
+        for (rule, conditions) in named.iter().enumerate() {
+            let load = |names: &&Vec<Named<'r>>| names.iter().map(|name| shared[name]).max();
+            match conditions.iter().min_by_key(load) {
+                Some(names) => names.iter().for_each(|name| this.put(name, rule)),
+                None if this.general.len() < COMPARED_WITH_ALL => this.general.push(rule),
+                None => {}
+            }
+        }
+        this
     }
-    found
+
+    fn put(&mut self, name: &Named<'r>, rule: usize) {
+        if let Named::Source(network) = name {
+            let lengths = &mut self.lengths[usize::from(network.addr().is_ipv6())];
+            if !lengths.contains(&network.prefix_len()) {
+                lengths.push(network.prefix_len());
+            }
+        }
+        self.by.entry(name.clone()).or_default().push(rule);
+    }
+
+    /// All rules that may take everything that `when` asks for, and others. Whatever takes all values of a
+    /// condition takes its first one: it stands under that value or a wider one.
+    fn candidates(&self, when: &'r When) -> Vec<usize> {
+        let mut found = self.general.clone();
+        let mut look = |name: Named<'r>| found.extend(self.by.get(&name).into_iter().flatten());
+        for name in conditions(when).into_iter().filter_map(|mut names| names.drain(..).next()) {
+            match name {
+                Named::Source(network) => {
+                    let lengths = &self.lengths[usize::from(network.addr().is_ipv6())];
+                    for &length in lengths.iter().filter(|&&length| length <= network.prefix_len()) {
+                        if let Ok(wider) = IpNet::new(network.addr(), length) {
+                            look(Named::Source(wider.trunc()));
+                        }
+                    }
+                }
+                Named::Prefix(prefix) => prefix
+                    .char_indices()
+                    .map(|(at, c)| at + c.len_utf8())
+                    .for_each(|end| look(Named::Prefix(prefix[..end].to_owned()))),
+                name => look(name),
+            }
+        }
+        found
+    }
 }
 
-/// Everything that satisfies `narrow` satisfies `wide`.
-fn covers(wide: &When, narrow: &When) -> bool {
-    within(&narrow.method, &wide.method)
-        && within(&narrow.transport, &wide.transport)
-        && within(&narrow.listener, &wide.listener)
-        && within_by(&narrow.source, &wide.source, |inner, outer| outer.contains(inner))
-        && within_by(&narrow.ruri_prefix, &wide.ruri_prefix, |inner, outer| inner.starts_with(&**outer))
-        && within(&narrow.ruri_host, &wide.ruri_host)
-        && within(&narrow.from_host, &wide.from_host)
-        && within(&narrow.to_host, &wide.to_host)
-        && [
-            (&narrow.ruri_user, &wide.ruri_user),
-            (&narrow.from_user, &wide.from_user),
-            (&narrow.to_user, &wide.to_user),
-        ]
-        .into_iter()
-        .all(|(narrow, wide)| wide.is_none() || narrow == wide)
-        && wide.header.iter().all(|header| narrow.header.contains(header))
-        && (wide.not.is_none() || wide.not == narrow.not)
-}
-
-fn within<T: PartialEq>(narrow: &[T], wide: &[T]) -> bool {
-    within_by(narrow, wide, |inner, outer| inner == outer)
-}
-
-/// An empty condition is satisfied by everything.
-fn within_by<T>(narrow: &[T], wide: &[T], is_in: impl Fn(&T, &T) -> bool) -> bool {
-    wide.is_empty()
-        || (!narrow.is_empty() && narrow.iter().all(|inner| wide.iter().any(|outer| is_in(inner, outer))))
+/// What each condition of a rule names.
+fn conditions(when: &When) -> Vec<Vec<Named<'_>>> {
+    let hosts = [&when.ruri_host, &when.from_host, &when.to_host];
+    let patterns = [&when.ruri_user, &when.from_user, &when.to_user];
+    let mut all: Vec<Vec<Named<'_>>> = vec![
+        when.source.iter().map(|network| Named::Source(network.trunc())).collect(),
+        when.ruri_prefix.iter().map(|prefix| Named::Prefix(plain_prefix(prefix))).collect(),
+        when.listener.iter().map(|id| Named::Listener(id.0)).collect(),
+        when.method.iter().map(|method| Named::Method(method)).collect(),
+        when.transport.iter().map(|transport| Named::Transport(*transport as u8)).collect(),
+    ];
+    all.extend((0..).zip(hosts).map(|(n, hosts)| hosts.iter().map(|host| Named::Host(n, host)).collect()));
+    for (n, pattern) in (0..).zip(patterns) {
+        all.extend(pattern.as_ref().map(|pattern| vec![Named::Pattern(n, &pattern.0)]));
+    }
+    for (name, pattern) in &when.header {
+        all.push(vec![Named::Header(name.to_ascii_lowercase(), &pattern.0)]);
+    }
+    all.retain(|names| !names.is_empty());
+    all
 }

@@ -1,5 +1,8 @@
 //! Parse, decide and rewrite of a 600-byte INVITE, to be counted by valgrind: see `run` beside this file.
 
+#[path = "../support/mixed_rules.rs"]
+#[allow(dead_code)] // Rules are wanted here, not requests.
+mod mixed_rules;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/traffic.rs"]
@@ -16,7 +19,10 @@ use viaduct::proxy::Outcome;
 const MESSAGES: u32 = 1000;
 
 fn main() {
-    let mut shard = Shard::new(&traffic::configuration(), traffic::ADDRESSES, &[]);
+    // So many mixed rules instead of the hundred, if asked for.
+    let rules = std::env::args().nth(1).map(|text| text.parse().expect("a number of rules"));
+    let configuration = rules.map_or_else(traffic::configuration, mixed_rules::configuration);
+    let mut shard = Shard::new(&configuration, traffic::ADDRESSES, &[]);
     let on = shard.listener("public");
     let from: SocketAddr = "192.0.2.1:5060".parse().expect("an address");
     for branch in 0..2 * MESSAGES {

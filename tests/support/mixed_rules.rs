@@ -119,7 +119,7 @@ fn condition(kind: u64, n: u64, request: &mut Request) -> String {
             request.ruri.0 = format!("*{n}4711");
             format!("ruri_user = '^\\*{n}[0-9]+$'")
         }
-        2 if n % 5 == 0 => {
+        2 if n.is_multiple_of(5) => {
             request.source = format!("2001:db8:{:x}::7", n % 0x10000);
             format!("source = [\"2001:db8:{:x}::/48\"]", n % 0x10000)
         }

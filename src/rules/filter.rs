@@ -1,0 +1,126 @@
+//! Tells most texts that begin with none of many keys, from their first bytes alone.
+
+/// What is compared without regard to case: ASCII letters that differ in case only, and some other
+/// characters too, which does not matter to a filter.
+const CASE: u64 = 0x2020_2020_2020_2020;
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A set of words, seen through a mask; it may take others for its members.
+pub(super) struct Filter {
+    mask: u64,
+    shift: u32,
+    bits: Box<[u64]>,
+}
+
+impl Filter {
+    /// Of these words, of which the bits of the mask count.
+    pub fn new(mask: u64, words: impl ExactSizeIterator<Item = u64>) -> Self {
+        // Sixteen bits a word, within 64 bytes and 8 KiB.
+        let bits = (words.len() * 16).next_power_of_two().clamp(512, 65_536);
+        let mut this = Self { mask, shift: 64 - bits.ilog2(), bits: vec![0; bits / 64].into() };
+        for word in words {
+            let at = this.place(word);
+            this.bits[at / 64] |= 1 << (at % 64);
+        }
+        this
+    }
+
+    /// Of the first bytes of keys, as many as all of them have; to be asked for [`first_word`]s.
+    pub fn of_keys(keys: &[Vec<u8>]) -> Self {
+        let shortest = keys.iter().map(Vec::len).min().unwrap_or(0).min(8);
+        let mask = u64::MAX.checked_shr(64 - 8 * shortest as u32).unwrap_or(0);
+        Self::new(mask, keys.iter().map(|key| first_word(key)))
+    }
+
+    #[inline]
+    fn place(&self, word: u64) -> usize {
+        ((word & self.mask).wrapping_mul(FACTOR) >> self.shift) as usize
+    }
+
+    /// The word may be a member.
+    #[inline]
+    pub fn may_have(&self, word: u64) -> bool {
+        let at = self.place(word);
+        self.bits.get(at / 64).is_some_and(|bits| bits >> (at % 64) & 1 != 0)
+    }
+
+    /// How many bytes of a [`first_word`] count.
+    pub fn bytes(&self) -> usize {
+        self.mask.count_ones() as usize / 8
+    }
+}
+
+/// The first eight bytes of a text, the first one lowest; regardless of case.
+#[inline]
+pub(super) fn first_word(text: &[u8]) -> u64 {
+    let word = match text.first_chunk() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => text.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    };
+    word | CASE
+}
+
+/// The last eight bytes of a text, the last one lowest; regardless of case.
+#[inline]
+pub(super) fn last_word(text: &[u8]) -> u64 {
+    let word = match text.last_chunk() {
+        Some(eight) => u64::from_be_bytes(*eight),
+        None => text.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    };
+    word | CASE
+}
+
+/// The first `bytes` bytes of a [`first_word`] are no visual separators: a digit, `+`, `*` or `#`, then
+/// digits. Other texts may have none either.
+#[inline]
+pub(super) fn are_digits(word: u64, bytes: usize) -> bool {
+    const HIGH: u64 = 0xf0f0_f0f0_f0f0_f000;
+    const DIGITS: u64 = 0x3030_3030_3030_3000;
+    let counted = u64::MAX.checked_shr(64 - 8 * bytes as u32).unwrap_or(0);
+    (word & HIGH ^ DIGITS) & counted & !0xff == 0 && matches!(word as u8, b'0'..=b'9' | b'+' | b'*' | b'#')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(keys: &[&str]) -> Filter {
+        Filter::of_keys(&keys.iter().map(|key| key.as_bytes().to_vec()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_begins_with_a_key_passes() {
+        let filter = keys(&["+9912", "agent-7"]);
+        assert_eq!(filter.bytes(), 5);
+        for text in ["+9912", "+991234567890", "AGENT-", "agent"] {
+            assert!(filter.may_have(first_word(text.as_bytes())), "{text}");
+        }
+        for text in ["+9913", "+33123456", "", "age"] {
+            assert!(!filter.may_have(first_word(text.as_bytes())), "{text}");
+        }
+        assert!(keys(&[""]).may_have(first_word(b"x")), "an empty key begins every text");
+        assert!(!keys(&[]).may_have(first_word(b"x")), "no key begins any");
+    }
+
+    #[test]
+    fn ends_are_beginnings_in_reverse() {
+        for text in ["", "1", "1234567", "12345678", "123456789"] {
+            let reversed: Vec<u8> = text.bytes().rev().collect();
+            assert_eq!(last_word(text.as_bytes()), first_word(&reversed), "{text}");
+        }
+    }
+
+    #[test]
+    fn separators_are_seen_where_they_matter() {
+        let digits = |text: &str, bytes| are_digits(first_word(text.as_bytes()), bytes);
+        assert!(digits("+4989123", 8) && digits("*4989", 5) && digits("1", 1) && digits("+", 1));
+        assert!(
+            !digits("49-89", 3)
+                && !digits("4 989", 4)
+                && !digits("4(9", 2)
+                && !digits("4.", 2)
+                && !digits("-4", 2)
+        );
+        assert!(digits("49-89", 2), "beyond what counts");
+    }
+}

@@ -1,0 +1,238 @@
+//! Which rules to look at: a tree whose branches ask one thing each.
+//!
+//! A rule hangs by the one of its conditions that the fewest others share: by a host, a network, a number
+//! prefix, the beginning of a pattern. A request is led to the few rules that hang by what it shows; their
+//! other conditions are checked one after the other. Where many hang by the same, the tree branches again.
+//! So the cost goes with what the request shows, not with how many rules there are.
+
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use super::checks::{Asks, Check, Checks, Numbers};
+use super::seen::Seen;
+use super::trie::NONE;
+
+/// So many rules are looked at one by one rather than told apart by another branch.
+const FEW: usize = 4;
+/// A condition that so few rules share is good enough to hang a rule by.
+const SHARED_BY_FEW: usize = 8;
+/// Values of a condition above which no rule hangs by it: it would hang in as many places.
+const MOST_VALUES: usize = 64;
+/// Deepest branching.
+const DEPTH: usize = 6;
+
+pub(super) struct Tree {
+    /// The root is the first.
+    nodes: Vec<Node>,
+    leaves: Vec<Leaf>,
+    checks: Vec<Check>,
+}
+
+#[derive(Default)]
+struct Node {
+    /// The first rule in it or below.
+    first: u32,
+    /// Rules to look at, in order.
+    leaves: Range<u32>,
+    branches: Vec<Branch>,
+}
+
+struct Leaf {
+    rule: u32,
+    /// What is left to check of it.
+    checks: Range<u32>,
+}
+
+struct Branch {
+    asks: Asks,
+    /// The first rule below.
+    first: u32,
+    /// Some patterns of it take the automaton.
+    scan: bool,
+    children: Children,
+}
+
+/// Where each value leads.
+enum Children {
+    /// By value; [`NONE`]: nowhere.
+    Table(Box<[u32]>),
+    /// Value and node, sorted.
+    Pairs(Box<[(u32, u32)]>),
+}
+
+/// A rule with the checks that no branch above it has made.
+#[derive(Clone)]
+struct Draft {
+    rule: u32,
+    checks: Vec<Check>,
+}
+
+impl Tree {
+    /// Of the rules' checks, rule by rule.
+    pub fn new(rules: Vec<Vec<Check>>, checks: &Checks, numbers: &Numbers) -> Self {
+        let mut this = Self { nodes: vec![Node::default()], leaves: Vec::new(), checks: Vec::new() };
+        let drafts = (0..).zip(rules).map(|(rule, checks)| Draft { rule, checks }).collect();
+        this.grow(0, drafts, DEPTH, checks, numbers);
+        this
+    }
+
+    /// The first rule whose checks hold.
+    #[inline]
+    pub fn first_match<'a>(&'a self, seen: &mut Seen<'a>) -> Option<u32> {
+        let best = Cell::new(NONE);
+        self.search(0, seen, &best);
+        (best.get() != NONE).then_some(best.get())
+    }
+
+    fn search<'a>(&'a self, node: u32, seen: &mut Seen<'a>, best: &Cell<u32>) {
+        let node = &self.nodes[node as usize];
+        for leaf in &self.leaves[node.leaves.start as usize..node.leaves.end as usize] {
+            if leaf.rule >= best.get() {
+                break;
+            }
+            if seen.holds(&self.checks[leaf.checks.start as usize..leaf.checks.end as usize]) {
+                best.set(leaf.rule);
+                break;
+            }
+        }
+        for branch in &node.branches {
+            if branch.first >= best.get() {
+                continue;
+            }
+            if let Asks::Pattern(field) = branch.asks {
+                let wanted = |pattern| self.child(branch, pattern, best) != NONE;
+                seen.each_pattern(field, branch.scan, &wanted, &mut |seen, pattern| {
+                    self.search(self.child(branch, pattern, best), seen, best);
+                });
+                continue;
+            }
+            let mut value = seen.first(branch.asks);
+            while value != NONE {
+                let child = self.child(branch, value, best);
+                if child != NONE {
+                    self.search(child, seen, best);
+                }
+                value = seen.wider(branch.asks, value);
+            }
+        }
+    }
+
+    /// Where a value leads, if there are rules before the best so far; else [`NONE`].
+    #[inline]
+    fn child(&self, branch: &Branch, value: u32, best: &Cell<u32>) -> u32 {
+        let child = match &branch.children {
+            Children::Table(table) => table.get(value as usize).copied().unwrap_or(NONE),
+            Children::Pairs(pairs) => {
+                pairs.binary_search_by_key(&value, |pair| pair.0).map_or(NONE, |at| pairs[at].1)
+            }
+        };
+        match self.nodes.get(child as usize) {
+            Some(node) if node.first < best.get() => child,
+            _ => NONE,
+        }
+    }
+
+    /// Fills a node with drafts, which are in the order of their rules.
+    fn grow(&mut self, node: u32, drafts: Vec<Draft>, depth: usize, checks: &Checks, numbers: &Numbers) {
+        let first = drafts.first().map_or(NONE, |draft| draft.rule);
+        let hangs_by =
+            if drafts.len() > FEW && depth > 0 { choose(&drafts, checks) } else { vec![None; drafts.len()] };
+        let begin = self.leaves.len() as u32;
+        let mut below: HashMap<Asks, HashMap<u32, Vec<Draft>>> = HashMap::new();
+        for (mut draft, hangs_by) in drafts.into_iter().zip(hangs_by) {
+            let Some(at) = hangs_by else {
+                self.leaf(draft);
+                continue;
+            };
+            let check = draft.checks.remove(at);
+            let branch = below.entry(check.asks).or_default();
+            for &value in checks.values(&check) {
+                branch.entry(value).or_default().push(draft.clone());
+            }
+        }
+        let leaves = begin..self.leaves.len() as u32;
+        let mut below: Vec<_> = below.into_iter().collect();
+        below.sort_by_key(|(asks, _)| *asks);
+        let branches =
+            below.into_iter().map(|(asks, values)| self.branch(asks, values, depth, checks, numbers));
+        let branches = branches.collect();
+        self.nodes[node as usize] = Node { first, leaves, branches };
+    }
+
+    fn leaf(&mut self, draft: Draft) {
+        let begin = self.checks.len() as u32;
+        self.checks.extend(draft.checks);
+        self.leaves.push(Leaf { rule: draft.rule, checks: begin..self.checks.len() as u32 });
+    }
+
+    fn branch(
+        &mut self,
+        asks: Asks,
+        values: HashMap<u32, Vec<Draft>>,
+        depth: usize,
+        checks: &Checks,
+        numbers: &Numbers,
+    ) -> Branch {
+        let patterns =
+            if let Asks::Pattern(field) = asks { numbers.patterns.get(usize::from(field)) } else { None };
+        let scan =
+            patterns.is_some_and(|patterns| values.keys().any(|&pattern| patterns.needs_scan(pattern)));
+        let first = values.values().flatten().map(|draft| draft.rule).min().unwrap_or(NONE);
+        let mut pairs: Vec<(u32, u32)> = Vec::with_capacity(values.len());
+        for (value, drafts) in values {
+            let node = self.nodes.len() as u32;
+            self.nodes.push(Node::default());
+            self.grow(node, drafts, depth - 1, checks, numbers);
+            pairs.push((value, node));
+        }
+        pairs.sort_unstable();
+        let end = pairs.last().map_or(0, |pair| pair.0 as usize + 1);
+        let children = if end <= 8 * pairs.len() {
+            let mut table = vec![NONE; end].into_boxed_slice();
+            pairs.iter().for_each(|&(value, node)| table[value as usize] = node);
+            Children::Table(table)
+        } else {
+            Children::Pairs(pairs.into())
+        };
+        Branch { asks, first, scan, children }
+    }
+}
+
+/// By which of its checks each draft is to hang; `None`: by none.
+fn choose(drafts: &[Draft], checks: &Checks) -> Vec<Option<usize>> {
+    let usable = |check: &&Check| check.asks != Asks::Not && check.values.len() <= MOST_VALUES;
+    let mut shared: HashMap<(Asks, u32), usize> = HashMap::new();
+    for check in drafts.iter().flat_map(|draft| &draft.checks).filter(usable) {
+        for &value in checks.values(check) {
+            *shared.entry((check.asks, value)).or_default() += 1;
+        }
+    }
+    let load = |check: &Check| {
+        let shares = checks.values(check).iter().map(|&value| shared.get(&(check.asks, value)));
+        shares.flatten().copied().max().unwrap_or(usize::MAX)
+    };
+    let good: Vec<Vec<usize>> = drafts
+        .iter()
+        .map(|draft| {
+            let loads: Vec<(usize, usize)> = (draft.checks.iter().enumerate())
+                .filter(|(_, check)| usable(check))
+                .map(|(at, check)| (at, load(check)))
+                .collect();
+            let least = loads.iter().map(|(_, load)| *load).min().unwrap_or(usize::MAX);
+            // What most rules share tells nothing.
+            let bound = if least > drafts.len() / 2 { 0 } else { least.max(SHARED_BY_FEW) };
+            loads.into_iter().filter(|(_, load)| *load <= bound).map(|(at, _)| at).collect()
+        })
+        .collect();
+    // Each thing that is asked costs every request: ask nothing that is not needed.
+    let only = drafts.iter().zip(&good).filter(|(_, good)| good.len() == 1);
+    let needed: HashSet<Asks> = only.map(|(draft, good)| draft.checks[good[0]].asks).collect();
+    let best = |(draft, good): (&Draft, &Vec<usize>)| {
+        good.iter().copied().min_by_key(|&at| {
+            let asks = draft.checks[at].asks;
+            (!needed.contains(&asks), asks)
+        })
+    };
+    drafts.iter().zip(&good).map(best).collect()
+}
