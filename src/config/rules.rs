@@ -10,9 +10,11 @@ use super::plan::host_name;
 use super::read::{Entry, Section, Text};
 use super::target;
 use crate::limits::{NOT_DEPTH, RULES};
-use crate::net::Transport;
+use crate::net::{ListenerId, Transport};
 use crate::plan::Listener;
-use crate::rules::{Action, EgressChoice, Matcher, Mode, Pattern, Rule, RuleId, When, shadowed};
+use crate::rules::{
+    Action, EgressChoice, Matcher, Mode, Pattern, Rule, RuleId, When, contradiction, shadowed,
+};
 
 /// All rules, and the place of each one's `to` (of all of it where it has none).
 pub(super) fn build(
@@ -76,14 +78,11 @@ fn name(
 pub(super) fn compile(rules: &[Rule], places: &[Range<usize>], findings: &mut Findings) -> Option<Matcher> {
     let place = |id: RuleId| places.get(id.0 as usize).cloned().unwrap_or(0..0);
     for (rule, by) in shadowed(rules) {
-        let name = |id: RuleId| &rules[id.0 as usize].name;
-        let message =
-            format!("the route «{}» can never match: «{}» takes all its requests", name(rule), name(by));
-        findings.warn(place(rule), message).hint(format!(
-            "put it before «{}» (line {}), or delete it",
-            name(by),
-            rules[by.0 as usize].line
-        ));
+        let (rule, by) = (&rules[rule.0 as usize], &rules[by.0 as usize]);
+        let takes = if rule.when == by.when { "has the same conditions" } else { "takes all its requests" };
+        let (name, line) = (&by.name, by.line);
+        let message = format!("the route «{}» can never match: «{name}» (line {line}) {takes}", rule.name);
+        findings.warn(place(rule.id), message).hint(format!("put it before «{name}», or delete it"));
     }
     match Matcher::compile(rules) {
         Ok(matcher) => Some(matcher),
@@ -111,7 +110,9 @@ fn warn_of_transports(
 ) {
     for (rule, place) in rules.iter().zip(places) {
         let served = |t: &Transport| listeners.iter().any(|l| l.transport == *t);
-        if !rule.when.transport.is_empty() && !rule.when.transport.iter().any(served) {
+        // Where the rule names listeners, theirs count: see `contradictions`.
+        let is_any_listener = rule.when.listener.is_empty() && !rule.when.transport.is_empty();
+        if is_any_listener && !rule.when.transport.iter().any(served) {
             let wanted: Vec<&str> = rule.when.transport.iter().map(|t| t.as_str()).collect();
             findings
                 .warn(
@@ -135,6 +136,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn when(&self, entry: &Entry<'_>, depth: usize, findings: &mut Findings) -> When {
         let Some(mut section) = entry.section("`when`", findings) else { return When::default() };
+        let known = findings.list().len();
         let mut when = When::default();
         let mut texts = |key, findings: &mut Findings| -> Vec<Text<'_>> {
             section.take(key).map(|e| e.texts(findings)).unwrap_or_default()
@@ -162,8 +164,24 @@ impl Reader<'_> {
         }
         when.not = section.take("not").and_then(|entry| self.not(&entry, depth, findings));
         section.reserve(&[("peer", "use `source = [...]`")], findings);
+        // What has mistakes in it was not read as it was meant.
+        if findings.list().len() == known {
+            self.contradictions(&when, &mut section, findings);
+        }
         section.finish(findings);
         when
+    }
+
+    /// A rule that can never match, whatever stands before it, is not what anybody meant.
+    fn contradictions(&self, when: &When, section: &mut Section<'_>, findings: &mut Findings) {
+        let listener = |id: ListenerId| {
+            let listener = &self.listeners[usize::from(id.0)];
+            (listener.transport, listener.bind.ip())
+        };
+        if let Some(found) = contradiction(when, listener) {
+            let place = section.take(found.key).map_or(section.span.clone(), |entry| entry.span);
+            findings.error(place, format!("this can never match: {}", found.message)).hint(found.hint);
+        }
     }
 
     fn not(&self, entry: &Entry<'_>, depth: usize, findings: &mut Findings) -> Option<Box<When>> {

@@ -235,7 +235,34 @@ fn mistakes_in_routes() {
     expect(&route("when = { source = [] }\nreject = 403"), (2, 19), "empty list", "leave the key out");
     expect(&route("when = { ruri_prefix = [\"\"] }\nreject = 403"), (2, 25), "prefix of everything", "");
     expect(&route("when = { ruri = \"x\" }\nreject = 403"), (2, 10), "unknown key `ruri`", "");
-    expect(&route("reject = 403\n[[route]]\nreject = 404"), (3, 1), "can never match", "line 1");
+}
+
+#[test]
+fn routes_that_can_never_match() {
+    let route = |when: &str| format!("[[route]]\nwhen = {{ {when} }}\nreject = 403");
+    expect(
+        "[[route]]\nreject = 403\n[[route]]\nname = \"late\"\nwhen = { method = \"BYE\" }\nreject = 404",
+        (3, 1),
+        "the route «late» can never match: «route-1» (line 1) takes all its requests",
+        "put it before «route-1», or delete it",
+    );
+    expect(
+        "[[route]]\nreject = 403\n[[route]]\nreject = 404",
+        (3, 1),
+        "«route-1» (line 1) has the same conditions",
+        "",
+    );
+    let transport = route("listener = \"public\", transport = \"tcp\"");
+    expect(&transport, (2, 43), "which have udp", "a listener has one transport");
+    let family = route("listener = \"six\", source = \"10.0.0.0/8\"");
+    expect(&family, (2, 37), "IPv4 networks only, and the listeners of this rule are IPv6", "never reaches");
+    let prefix = route("ruri_prefix = \"+33\", ruri_user = '^\\+49[0-9]+$'");
+    expect(&prefix, (2, 43), "no user that matches «^\\+49[0-9]+$» begins with +33", "must both hold");
+    expect(&route("method = \"BYE\", not = { method = [\"BYE\", \"INFO\"] }"), (2, 32), "lets through", "");
+    expect(&route("method = \"BYE\", not = {}"), (2, 32), "an empty `not` excludes every request", "");
+    // Inside a `not` it would mean nothing, which nobody means either.
+    let nested = route("not = { method = \"BYE\", not = { method = \"BYE\" } }");
+    expect(&nested, (2, 40), "can never match", "");
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn negation(when: &When) -> Option<Contradiction> {
     let positive = When { not: None, ..when.clone() };
     implies(&positive, not).then(|| Contradiction {
         key: "not",
-        message: "`not` excludes everything that the other conditions of this rule let through".to_owned(),
+        message: "`not` excludes everything that the rest of this rule lets through".to_owned(),
         hint: "make `not` narrower than the rest, or delete the rule",
     })
 }
