@@ -64,6 +64,21 @@ pub const NETLINK_EVENT_BYTES: usize = 8 << 20;
 /// each, and cannot miss what the kernel does without an event.
 pub const REDUMP_ROUTES: usize = 2_000;
 
+/// Most questions to the kernel that wait for the control thread.
+pub const KERNEL_QUESTIONS: usize = 256;
+
+/// Most answers of the kernel that are kept for one routing snapshot, about 200 bytes each.
+pub const KERNEL_ANSWERS: usize = 1_024;
+
+/// Most messages of a shard that wait for an answer of the kernel; the next one is answered or dropped.
+pub const PARKED: usize = 64;
+
+/// So long, in nanoseconds, a message waits for the kernel's answer: its sender has sent it again by then.
+pub const PARKED_NS: u64 = 500_000_000;
+
+/// So often a message is decided while it waits.
+pub const PARKED_TRIES: u8 = 8;
+
 /// Most routing events that are kept while all tables are read in the background, about 300 bytes each; more,
 /// and the reading begins anew.
 pub const EVENT_LOG: usize = 1 << 18;

@@ -16,7 +16,7 @@ use viaduct::limits::MESSAGE_BYTES;
 use viaduct::metrics::{Class, SeriesId, ShardMetrics};
 use viaduct::net::Now;
 use viaduct::proxy::Outcome;
-use viaduct::shard::{Bindings, Bound, Publication, Records, Setup, Worker};
+use viaduct::shard::{Bindings, Bound, Publication, Questions, Records, Setup, Worker};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -184,6 +184,7 @@ fn a_whole_shard_batch_by_batch() {
         published,
         metrics: Arc::clone(&metrics),
         records: Records::default(),
+        questions: Questions::new(),
     });
     let mut wire =
         Wire { free: (0..BATCH).map(|_| vec![0; MESSAGE_BYTES]).collect(), sent: Vec::with_capacity(BATCH) };

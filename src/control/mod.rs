@@ -27,6 +27,7 @@ mod names;
 pub mod netlink;
 mod notify;
 mod publisher;
+mod questions;
 mod reload;
 #[cfg(test)]
 mod samples;

@@ -27,7 +27,7 @@ use super::watch::Watch;
 use crate::engine::socket::Socket;
 use crate::engine::uring;
 use crate::plan::Plan;
-use crate::shard::{self, Records, Setup};
+use crate::shard::{self, Questions, Records, Setup};
 
 /// How long the start waits for names; those without an answer by then are asked again soon.
 pub(super) const NAMES_PATIENCE: Duration = Duration::from_secs(3);
@@ -45,9 +45,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     let (follower, fib) = Follower::start()?;
     let Loaded { plan, keys, key_state } = load(&options.source, &fib, None)?;
     let cores = cores::choose(&plan.engine.cores)?;
-    let mut resolver = Resolver::default();
-    let answers = resolver.ask_new(&plan, NAMES_PATIENCE).await;
-    resolver.adopt(&plan, answers);
+    let resolver = resolve(&plan).await;
     let admin = bind_admin(&plan).await?;
 
     let monitor = Arc::new(first_facts(cores.len(), &resolver));
@@ -65,8 +63,8 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         stopping: false,
     };
     let mut publisher = Publisher::new(&parts);
-    let records = Records::default();
-    let (shards, ends) = start_shards(&cores, &parts, &mut publisher, &monitor, &records)?;
+    let (records, questions) = (Records::default(), Questions::new());
+    let (shards, ends) = start_shards(&cores, &parts, &mut publisher, &monitor, &records, &questions)?;
 
     let address = admin.as_ref().and_then(|a| a.local_addr().ok());
     if let Some(listener) = admin {
@@ -97,6 +95,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         monitor: Arc::clone(&monitor),
         journal: Journal::default(),
         records,
+        questions,
         resolver,
         manager,
         signals,
@@ -105,6 +104,13 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         watch: Watch::default(),
     };
     Ok((control, Started { monitor, admin: address }))
+}
+
+async fn resolve(plan: &Plan) -> Resolver {
+    let mut resolver = Resolver::default();
+    let answers = resolver.ask_new(plan, NAMES_PATIENCE).await;
+    resolver.adopt(plan, answers);
+    resolver
 }
 
 /// What is told before the first publication is replaced.
@@ -144,6 +150,7 @@ fn start_shards(
     publisher: &mut Publisher<Arc<Socket>>,
     monitor: &Monitor,
     records: &Records,
+    questions: &Questions,
 ) -> Result<Shards, Error> {
     shard::install_hook();
     let (ended, ends) = mpsc::unbounded_channel();
@@ -154,6 +161,7 @@ fn start_shards(
             published: publisher.published(),
             metrics: Arc::clone(metrics),
             records: records.clone(),
+            questions: questions.clone(),
         };
         match ShardThread::start(setup, *core, ended.clone()) {
             Ok(shard) => shards.push(Some(shard)),

@@ -23,9 +23,9 @@ use super::sockets::Sockets;
 use super::watch::Watch;
 use crate::egress::ListenerState;
 use crate::engine::socket::Socket;
-use crate::fib::Fib;
+use crate::fib::{Fib, Query};
 use crate::limits;
-use crate::shard::{End, Records};
+use crate::shard::{End, Questions, Records};
 
 /// How often the shards' records are written to the log.
 const RECORDS_EVERY: Duration = Duration::from_millis(100);
@@ -49,6 +49,7 @@ pub(super) struct Control {
     pub monitor: Arc<Monitor>,
     pub journal: Journal,
     pub records: Records,
+    pub questions: Questions,
     pub resolver: Resolver,
     pub manager: ServiceManager,
     pub signals: Signals,
@@ -72,6 +73,7 @@ enum Event {
     Ended(Ended),
     Command(Command),
     Signal(Signal),
+    Question(Query),
     Names(Answers),
     Records,
     Care,
@@ -141,6 +143,7 @@ impl Control {
                     Event::Command(command.unwrap_or(Command::Stop))
                 }
                 signal = self.signals.next() => Event::Signal(signal),
+                query = self.questions.next() => Event::Question(query),
                 event = self.timers.next() => event,
             };
             match event {
@@ -156,6 +159,7 @@ impl Control {
                 }
                 Event::Command(Command::Stop) => self.stop(),
                 Event::Signal(Signal::Stop) => self.on_stop_signal(),
+                Event::Question(query) => self.on_question(query),
                 Event::Names(answers) => self.on_names(answers),
                 Event::AskNames => self.ask_names(),
                 Event::Records => self.tell_records(),

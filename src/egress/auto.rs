@@ -42,7 +42,7 @@ pub fn auto_observed(
         Err(NoEgress::AutoOff)
     };
     match (chosen, plan.egress.no_listener) {
-        (Err(NoEgress::AskKernel), _) => Err(NoEgress::AskKernel),
+        (Err(why @ NoEgress::AskKernel(_)), _) => Err(why),
         (Err(why), NoListener::Use(listener)) => {
             given(plan, fib, view, listener, question, Reason::Fallback).map_err(|_| why)
         }
@@ -69,7 +69,7 @@ impl<'a, O: Observer> Choice<'a, O> {
                 continue;
             }
             match self.class(number, class) {
-                Err(why @ NoEgress::AskKernel) => return Err(why),
+                Err(why @ NoEgress::AskKernel(_)) => return Err(why),
                 Err(why) => first_failure = first_failure.or(Some(why)),
                 chosen => return chosen,
             }
@@ -84,7 +84,7 @@ impl<'a, O: Observer> Choice<'a, O> {
         }
         let none = match answer {
             Answer::Route(route) if carries(route.kind) => return self.routed(class, &route),
-            Answer::AskKernel => return Err(NoEgress::AskKernel),
+            Answer::AskKernel => return Err(NoEgress::AskKernel(query)),
             Answer::No(reason) => reason,
             Answer::Route(_) => NoRoute::Unreachable,
         };
@@ -191,7 +191,7 @@ impl<'a, O: Observer> Choice<'a, O> {
         self.observer.note(Note::Candidate(Candidate { listener, step, lost: fit.err() }));
         match fit {
             Ok(route) => Ok(Some(route)),
-            Err(Unfit::AskKernel) => Err(NoEgress::AskKernel),
+            Err(Unfit::AskKernel(query)) => Err(NoEgress::AskKernel(query)),
             Err(_) => Ok(None),
         }
     }

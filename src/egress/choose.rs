@@ -37,7 +37,7 @@ pub fn confirm(
         Answer::Route(route) if carries(route.kind) => Ok(route),
         Answer::Route(route) => Err(Unfit::Kind(route.kind)),
         Answer::No(reason) => Err(Unfit::NoRoute(reason)),
-        Answer::AskKernel => Err(Unfit::AskKernel),
+        Answer::AskKernel => Err(Unfit::AskKernel(query)),
     }
 }
 
@@ -73,7 +73,7 @@ pub fn dialog(
     let named = view.by_identity(identity).and_then(|l| view.sibling(plan, l, wanted));
     match named.map(|listener| given(plan, fib, view, listener, question, Reason::Dialog)) {
         Some(Ok(egress)) => Ok(egress),
-        Some(Err(NoEgress::AskKernel)) => Err(NoEgress::AskKernel),
+        Some(Err(why @ NoEgress::AskKernel(_))) => Err(why),
         Some(Err(_)) | None => auto(plan, fib, view, question),
     }
 }
@@ -123,7 +123,7 @@ pub(super) fn given(
 ) -> Result<Egress, NoEgress> {
     match confirm(plan, fib, view, listener, question) {
         Ok(route) => Ok(Egress { listener, reason, route }),
-        Err(Unfit::AskKernel) => Err(NoEgress::AskKernel),
+        Err(Unfit::AskKernel(query)) => Err(NoEgress::AskKernel(query)),
         Err(why) => Err(NoEgress::Unfit(listener, why)),
     }
 }

@@ -29,7 +29,7 @@ pub use view::{ListenerState, View};
 
 use std::net::SocketAddr;
 
-use crate::fib::{NoRoute, Route, RouteKind};
+use crate::fib::{NoRoute, Query, Route, RouteKind};
 use crate::net::{NextHop, Transport};
 use crate::plan::ListenerId;
 
@@ -159,8 +159,8 @@ pub enum NoEgress {
     Unfit(ListenerId, Unfit),
     /// An override names a transport, address and port that no listener has.
     NoSuchListener(Transport, SocketAddr),
-    /// The snapshot does not know.
-    AskKernel,
+    /// The snapshot does not know the answer to this question; the kernel does.
+    AskKernel(Query),
 }
 
 /// Why a named listener cannot reach a next hop.
@@ -180,8 +180,8 @@ pub enum Unfit {
     Kind(RouteKind),
     /// The bound lookup leaves by another device than the route with any source.
     Device(Route),
-    /// The snapshot cannot tell.
-    AskKernel,
+    /// The snapshot does not know the answer to this question; the kernel does.
+    AskKernel(Query),
 }
 
 #[cfg(test)]

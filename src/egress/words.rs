@@ -25,7 +25,7 @@ impl NoEgress {
             Self::NoSuchListener(transport, socket) => {
                 write!(f, "no listener is bound to {transport}:{socket}")
             }
-            Self::AskKernel => f.write_str(UNKNOWN),
+            Self::AskKernel(_) => f.write_str(UNKNOWN),
         })
     }
 }
@@ -41,7 +41,7 @@ impl Unfit {
             Self::NoRoute(why) => write!(f, "from its address: {}", why.in_words()),
             Self::Kind(_) => f.write_str("from its address: a broadcast or multicast route"),
             Self::Device(route) => write!(f, "from its address it would go {}", route.in_words(fib)),
-            Self::AskKernel => f.write_str(UNKNOWN),
+            Self::AskKernel(_) => f.write_str(UNKNOWN),
         })
     }
 }

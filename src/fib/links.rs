@@ -3,6 +3,7 @@
 use super::spec::Link;
 
 /// All interfaces, by index ascending (which is, but for renumbered devices, the kernel's own order).
+#[derive(Clone)]
 pub(super) struct Links(Vec<Link>);
 
 impl Links {

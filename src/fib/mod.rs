@@ -25,7 +25,9 @@ pub use rib::{Change, Loader, Parts, Place, Rib};
 pub use trace::{SourceOrigin, Step};
 pub use words::{Words, table_in_words};
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -34,11 +36,13 @@ use rules::Flow;
 use spec::Link;
 use trace::Observer;
 
+use crate::limits;
+
 /// The index of the loopback device in every network namespace.
 pub const LOOPBACK: u32 = 1;
 
 /// A question: how would a packet with these properties, sent by this process, leave this host?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Query {
     /// Destination; canonical (never IPv4-mapped).
     pub dst: IpAddr,
@@ -141,6 +145,7 @@ pub enum RouteKind {
 /// - For IPv4 nexthop objects the kernel keeps a source of link scope that it once selected until some
 ///   address of the host changes; here the source is always selected by the route's scope.
 /// - IPv6 boot rules that were deleted before any rule was ever added still count for the kernel.
+#[derive(Clone)]
 pub struct Fib {
     generation: u64,
     uid: u32,
@@ -149,6 +154,8 @@ pub struct Fib {
     /// Usable ones, with their devices.
     addresses: Box<[(IpAddr, u32)]>,
     rules: Box<[spec::Rule]>,
+    /// The kernel's own answers where this snapshot has none, by question without its flow.
+    answers: Arc<HashMap<Query, Answer>>,
     v4: v4::World,
     v6: v6::World,
 }
@@ -156,13 +163,41 @@ pub struct Fib {
 impl Fib {
     /// How a packet like this would leave. Does not allocate.
     pub fn lookup(&self, query: &Query) -> Answer {
-        self.observed(query, &mut ())
+        match self.observed(query, &mut ()) {
+            Answer::AskKernel => self.told(query),
+            answer => answer,
+        }
+    }
+
+    /// What the kernel was found to answer.
+    #[cold]
+    fn told(&self, query: &Query) -> Answer {
+        self.answers.get(&Query { flow: 0, ..*query }).copied().unwrap_or(Answer::AskKernel)
+    }
+
+    /// The same snapshot, which now knows what the kernel answers to this question; `None`: it knows an answer
+    /// already, or as many as it may ([`limits::KERNEL_ANSWERS`]).
+    #[must_use]
+    pub fn with_answer(&self, query: &Query, answer: Answer) -> Option<Self> {
+        let query = Query { flow: 0, ..*query };
+        if self.answers.contains_key(&query) || self.answers.len() >= limits::KERNEL_ANSWERS {
+            return None;
+        }
+        let mut answers = HashMap::clone(&self.answers);
+        answers.insert(query, answer);
+        Some(Self { answers: Arc::new(answers), ..self.clone() })
     }
 
     /// The same, with all the steps that led there.
     pub fn lookup_traced(&self, query: &Query) -> (Answer, Vec<Step>) {
         let mut steps = Vec::new();
-        let answer = self.observed(query, &mut steps);
+        let mut answer = self.observed(query, &mut steps);
+        if answer == Answer::AskKernel {
+            answer = self.told(query);
+            if answer != Answer::AskKernel {
+                steps.push(Step::AskedKernel);
+            }
+        }
         (answer, steps)
     }
 

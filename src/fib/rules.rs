@@ -55,12 +55,14 @@ pub(super) enum Outcome<'a, P> {
 }
 
 /// The rules of one family in their order, with the tables that they name.
+#[derive(Clone)]
 pub(super) struct Rules<P: Net> {
     rules: Vec<Rule<P>>,
     tables: Vec<Arc<Table<P>>>,
 }
 
 /// One rule, compiled.
+#[derive(Clone)]
 pub(super) struct Rule<P> {
     priority: u32,
     /// It has no selector: every packet is meant.

@@ -8,6 +8,7 @@ use super::links::Links;
 use super::spec::{Address, Label, SCOPE_HOST, SCOPE_LINK};
 
 /// An IPv4 address of the host.
+#[derive(Clone)]
 struct Address4 {
     dev: u32,
     l3_master: u32,
@@ -18,6 +19,7 @@ struct Address4 {
 }
 
 /// The host's IPv4 addresses: devices by index, on each device in the kernel's order.
+#[derive(Clone)]
 pub(super) struct Sources4 {
     addresses: Vec<Address4>,
     by_address: Vec<(Ipv4Addr, u32)>,
@@ -79,6 +81,7 @@ impl Sources4 {
 }
 
 /// An IPv6 address of the host that may be a source.
+#[derive(Clone)]
 struct Address6 {
     dev: u32,
     l3_master: u32,
@@ -93,6 +96,7 @@ struct Address6 {
 }
 
 /// The host's IPv6 addresses and the label table.
+#[derive(Clone)]
 pub(super) struct Sources6 {
     addresses: Vec<Address6>,
     by_address: Vec<(Ipv6Addr, u32)>,

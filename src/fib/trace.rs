@@ -61,6 +61,8 @@ pub enum Step {
         /// That source.
         source: IpAddr,
     },
+    /// This snapshot cannot tell; the kernel was asked.
+    AskedKernel,
     /// Where the source comes from.
     Source {
         /// The source.

@@ -13,6 +13,7 @@ use super::{Answer, Fib, LOOPBACK, NoRoute, Query, Route, RouteKind};
 use crate::fib::links::Links;
 
 /// Rules, tables and addresses of IPv4.
+#[derive(Clone)]
 pub(super) struct World {
     pub rules: Rules<Ipv4Net>,
     pub sources: Sources4,

@@ -13,6 +13,7 @@ use super::v4::loopback_of;
 use super::{Answer, Fib, NoRoute, Query, Route, RouteKind};
 
 /// Rules, tables and addresses of IPv6.
+#[derive(Clone)]
 pub(super) struct World {
     pub rules: Rules<Ipv6Net>,
     pub sources: Sources6,

@@ -122,6 +122,7 @@ impl Step {
             Self::AskedAgain { source } => {
                 write!(f, "no route with the source open: asked again from {source}, as a socket does")
             }
+            Self::AskedKernel => f.write_str("the kernel itself was asked"),
             Self::Source { source, origin } => write!(f, "source {source}: {}", origin.in_words()),
         })
     }

@@ -102,7 +102,7 @@ fn nothing_found(examiner: &Examiner<'_>, aim: &Aim, why: NoEgress) -> Finding {
             ));
         }
         NoEgress::AutoOff => (Code::AutomaticOff, "name a listener: egress = \"NAME\"".to_owned()),
-        NoEgress::AskKernel => (Code::AskKernel, aim.how_to_see()),
+        NoEgress::AskKernel(_) => (Code::AskKernel, aim.how_to_see()),
         NoEgress::NoListener => return no_listener(examiner, aim, &words),
         NoEgress::NoRoute(NoRoute::Unreachable) if assumes_link(examiner, aim, None) => {
             return on_link(examiner, aim, Severity::Warning, None);
@@ -172,7 +172,7 @@ fn cannot(examiner: &Examiner<'_>, aim: &Aim, why: NoEgress, mistake: Severity) 
         // An address or a link that is absent now may come; a route that leads elsewhere is a mistake.
         NoEgress::Unfit(_, Unfit::Down) => finding(Code::OverrideDown, Severity::Warning)
             .remedy("see `ip address` and `ip link`; until then requests are answered with 5xx"),
-        NoEgress::AskKernel => finding(Code::AskKernel, Severity::Warning).remedy(aim.how_to_see()),
+        NoEgress::AskKernel(_) => finding(Code::AskKernel, Severity::Warning).remedy(aim.how_to_see()),
         NoEgress::NoSuchListener(transport, socket) => finding(Code::OverrideNoSocket, Severity::Warning)
             .remedy(format!("add a [[listener]] with bind = \"{transport}:{socket}\", or name one")),
         NoEgress::Unfit(listener, Unfit::NoRoute(NoRoute::Unreachable))

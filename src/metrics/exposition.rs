@@ -180,7 +180,7 @@ impl Readings {
 
     fn decisions(&self, out: &mut DescriptorEncoder) -> fmt::Result {
         type Read = fn(&ShardMetrics) -> &Counter;
-        let counters: [(&str, &str, Read); 4] = [
+        let counters: [(&str, &str, Read); 5] = [
             ("pin_hits", "Messages that went the way of their transaction's earlier ones", |s| &s.pin_hits),
             ("pin_evictions", "Transactions in flight forgotten early because the table was full", |s| {
                 &s.pin_evictions
@@ -189,12 +189,18 @@ impl Readings {
                 &s.egress_moved
             }),
             ("bad_tokens", "Tokens of Viaduct's form that did not verify", |s| &s.bad_tokens),
+            ("messages_parked", "Messages that waited until the kernel itself was asked for a route", |s| {
+                &s.parked
+            }),
         ];
         for (name, help, read) in counters {
             put_alone(counter(out, name, help)?, self.sum(|s| read(s).get()))?;
         }
         let held = self.sum(|s| s.pins.get());
-        gauge(out, "pins", "Transactions in flight that are remembered")?.encode_gauge(&held)
+        gauge(out, "pins", "Transactions in flight that are remembered")?.encode_gauge(&held)?;
+        let waiting = self.sum(|s| s.parked_now.get());
+        gauge(out, "messages_waiting", "Messages that wait until the kernel itself is asked for a route")?
+            .encode_gauge(&waiting)
     }
 
     fn shards(&self, out: &mut DescriptorEncoder) -> fmt::Result {

@@ -23,6 +23,10 @@ pub struct ShardMetrics {
     pub pin_evictions: Counter,
     /// Transactions in flight that had to change their egress.
     pub egress_moved: Counter,
+    /// Messages that waited for the kernel's answer to a question of routing.
+    pub parked: Counter,
+    /// Messages that wait for it now.
+    pub parked_now: Counter,
     /// Tokens of our form that did not verify.
     pub bad_tokens: Counter,
     /// Batches handled.
@@ -74,6 +78,8 @@ impl Default for ShardMetrics {
             pin_hits: Counter::default(),
             pin_evictions: Counter::default(),
             egress_moved: Counter::default(),
+            parked: Counter::default(),
+            parked_now: Counter::default(),
             bad_tokens: Counter::default(),
             batches: Counter::default(),
             busy_ns: Counter::default(),

@@ -18,12 +18,15 @@ mod clock;
 mod cookie;
 mod noted;
 mod panics;
+mod parking;
 mod publication;
+mod questions;
 mod record;
 mod worker;
 
 pub use panics::install_hook;
 pub use publication::{Bindings, Bound, Publication, Published, SocketTable};
+pub use questions::Questions;
 pub use record::{Record, RecordKind, Records, Text};
 pub use worker::{End, Handler, Setup, Worker};
 

@@ -13,7 +13,8 @@ use super::*;
 use crate::drop_reason::DropReason;
 use crate::egress::{Egress, NoEgress, Reason, Step};
 use crate::engine::{Event, Io, Next, Shard, SocketId};
-use crate::fib::{Builder, NoRoute, Route, RouteKind};
+use crate::fib::spec::{Action, Family, Rule};
+use crate::fib::{Answer, Builder, NoRoute, Query, Route, RouteKind};
 use crate::limits;
 use crate::metrics::{Class, SeriesId, ShardMetrics};
 use crate::net::{ListenerId, NextHop, Now, Transport};
@@ -76,7 +77,7 @@ impl Io for FakeIo {
 #[derive(Default)]
 struct Script {
     adopted: Rc<Cell<usize>>,
-    unroutable: bool,
+    no_egress: Option<NoEgress>,
 }
 
 fn route() -> Route {
@@ -95,7 +96,7 @@ fn next_hop() -> NextHop {
 }
 
 impl Handler for Script {
-    fn handle(&mut self, _: &Snapshot, incoming: &Incoming<'_>, _: Now, out: &mut [u8]) -> Outcome {
+    fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, _: Now, out: &mut [u8]) -> Outcome {
         out[..4].copy_from_slice(b"sent");
         let forward = |listener, reason| {
             let egress = Egress { listener, reason, route: route() };
@@ -111,8 +112,19 @@ impl Handler for Script {
             b"relay" => Outcome::Relay { on: ListenerId(0), to: incoming.from, len: 4, status: 200 },
             b"answer" => Outcome::Answer { to: incoming.from, len: 4, status: 403 },
             b"unroutable" => {
-                self.unroutable = true;
+                self.no_egress = Some(NoEgress::NoRoute(NoRoute::Unreachable));
                 Outcome::Answer { to: incoming.from, len: 4, status: 503 }
+            }
+            b"ask" | b"ask, or drop" => {
+                let query = Query::to(next_hop().address.ip());
+                if snapshot.fib.lookup(&query) != Answer::AskKernel {
+                    return forward(ListenerId(1), Reason::Auto(Step::Source));
+                }
+                self.no_egress = Some(NoEgress::AskKernel(query));
+                match incoming.bytes {
+                    b"ask" => Outcome::Answer { to: incoming.from, len: 4, status: 500 },
+                    _ => Outcome::Drop(DropReason::AckUnroutable),
+                }
             }
             b"panic" => panic!("as the message asked"),
             _ => Outcome::Drop(DropReason::NotSip),
@@ -128,7 +140,7 @@ impl Handler for Script {
     }
 
     fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {
-        std::mem::take(&mut self.unroutable).then(|| (next_hop(), NoEgress::NoRoute(NoRoute::Unreachable)))
+        self.no_egress.take().map(|why| (next_hop(), why))
     }
 }
 
@@ -147,17 +159,16 @@ fn plan() -> Arc<Plan> {
     })
 }
 
+/// A host whose routing policy this version does not understand.
+fn opaque() -> Builder {
+    Builder::new().rule(Rule { opaque: true, ..Rule::new(Family::V4, 1, Action::Table(254)) })
+}
+
 fn publication(generation: u64, plan: Arc<Plan>, sockets: &[SocketId]) -> Publication<&'static str> {
     let keys = Arc::new(Keys::from_secret(&[7; 16]));
     let bound = |socket, series| Bound { socket, series: SeriesId(series) };
     Publication {
-        snapshot: Snapshot::new(
-            generation,
-            plan,
-            Arc::new(Builder::new().build()),
-            keys,
-            Arc::new(Names::new()),
-        ),
+        snapshot: Snapshot::new(generation, plan, Arc::new(opaque().build()), keys, Arc::new(Names::new())),
         bindings: Arc::new(Bindings::new(Box::new([bound(PUBLIC, 0), bound(PRIVATE, 1)]), &[])),
         sockets: Arc::new([sockets.iter().map(|id| (*id, "source")).collect()]),
         stopping: false,
@@ -170,6 +181,7 @@ struct Bench {
     published: Published<&'static str>,
     metrics: Arc<ShardMetrics>,
     records: Records,
+    questions: Questions,
     now: Now,
     plan: Arc<Plan>,
     adopted: Rc<Cell<usize>>,
@@ -184,18 +196,20 @@ impl Bench {
         let metrics = Arc::new(ShardMetrics::default());
         metrics.traffic.open(SeriesId(0));
         metrics.traffic.open(SeriesId(1));
-        let records = Records::default();
+        let (records, questions) = (Records::default(), Questions::new());
         let setup = Setup {
             number: 0,
             published: Arc::clone(&published),
             metrics: Arc::clone(&metrics),
             records: records.clone(),
+            questions: questions.clone(),
         };
         let script = Script::default();
         let adopted = Rc::clone(&script.adopted);
         let shard = Worker::with_handler(setup, script);
         let now = Now(SECOND_NS);
-        let mut bench = Self { io: FakeIo::new(), shard, published, metrics, records, now, plan, adopted };
+        let mut bench =
+            Self { io: FakeIo::new(), shard, published, metrics, records, questions, now, plan, adopted };
         assert_eq!(bench.batch(&[]), Next::Wait(None));
         bench
     }
@@ -225,6 +239,19 @@ impl Bench {
         }
         self.shard.end(&mut self.io);
         done
+    }
+
+    /// Publishes, as a later generation, what the kernel answers to these questions.
+    fn tell(&mut self, answers: &[Query]) {
+        let generation = self.published.load().snapshot.generation + 1;
+        let mut told = publication(generation, Arc::clone(&self.plan), &[PUBLIC, PRIVATE]);
+        let mut fib = opaque().build();
+        for query in answers {
+            fib = fib.with_answer(query, Answer::Route(route())).unwrap();
+        }
+        told.snapshot.fib = Arc::new(fib);
+        told.sockets = Arc::clone(&self.published.load().sockets);
+        self.published.store(Arc::new(told));
     }
 
     fn received(&self) -> u64 {
@@ -257,7 +284,8 @@ impl Bench {
     }
 
     fn accounted(&self) -> u64 {
-        self.sent() + self.answered() + self.dropped() + self.io.pending.len() as u64
+        let waiting = self.metrics.parked_now.get() + self.io.pending.len() as u64;
+        self.sent() + self.answered() + self.dropped() + waiting
     }
 }
 
@@ -484,4 +512,49 @@ proptest! {
         prop_assert_eq!(bench.io.free, POOL);
         prop_assert_eq!(bench.shard.ended(), None);
     }
+}
+
+#[test]
+fn a_message_that_only_the_kernel_can_route_waits_for_its_answer() {
+    let mut bench = Bench::new();
+    let waits = bench.batch(&[b"ask", b"ask, or drop", b"forward"]);
+    let Next::Wait(Some(by)) = waits else { panic!("{waits:?}") };
+    assert_eq!(by, bench.now.plus_ns(limits::PARKED_NS));
+    assert_eq!((bench.io.pending.len(), bench.dropped()), (1, 0), "neither answered nor dropped");
+    assert_eq!((bench.metrics.parked.get(), bench.metrics.parked_now.get()), (2, 2));
+    assert_eq!(bench.accounted(), bench.received());
+    let asked: Vec<Query> = std::iter::from_fn(|| bench.questions.pop()).collect();
+    assert_eq!(asked, [Query::to(next_hop().address.ip()); 2]);
+    // Something else is published first: the question stays open.
+    bench.tell(&[]);
+    bench.batch(&[]);
+    assert_eq!((bench.metrics.parked.get(), bench.metrics.parked_now.get()), (2, 2));
+    bench.tell(&asked[..1]);
+    assert_eq!(bench.batch(&[]), Next::Wait(None));
+    assert_eq!(bench.complete(None).len(), 3);
+    assert_eq!((bench.sent(), bench.answered(), bench.metrics.parked_now.get()), (3, 0, 0));
+    assert_eq!(bench.accounted(), bench.received());
+    assert_eq!(bench.io.free, POOL);
+    assert_eq!(bench.records(), []);
+}
+
+#[test]
+fn a_message_does_not_wait_for_the_kernel_for_ever_nor_do_any_number_of_them() {
+    let mut bench = Bench::new();
+    let many = vec![&b"ask, or drop"[..]; limits::PARKED + 3];
+    bench.batch(&many);
+    assert_eq!(bench.metrics.dropped_count(DropReason::AckUnroutable), 3);
+    assert_eq!(bench.metrics.parked_now.get(), limits::PARKED as u64);
+    bench.now = bench.now.plus_ns(limits::PARKED_NS);
+    assert_eq!(bench.batch(&[b"ask"]), Next::Wait(Some(bench.now.plus_ns(limits::PARKED_NS))));
+    assert_eq!(bench.dropped(), many.len() as u64, "the answer came too late");
+    assert_eq!(bench.metrics.parked_now.get(), 1);
+    // Published over and over without its answer, it is given up as well.
+    for _ in 0..limits::PARKED_TRIES {
+        bench.tell(&[]);
+        bench.batch(&[]);
+    }
+    bench.complete(None);
+    assert_eq!((bench.answered(), bench.metrics.parked_now.get()), (1, 0));
+    assert_eq!(bench.accounted(), bench.received());
 }

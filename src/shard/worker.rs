@@ -9,15 +9,17 @@ use super::clock::BatchClock;
 use super::cookie::Cookie;
 use super::noted::Noted;
 use super::panics::{self, Caught};
+use super::parking::{Parked, Parking, Stay};
 use super::publication::{Publication, Published};
+use super::questions::Questions;
 use super::record::{Record, RecordKind, Records};
 use crate::drop_reason::DropReason;
 use crate::egress::{Egress, NoEgress, Reason};
 use crate::engine::{Event, Io, Next, Shard, SocketId};
+use crate::fib::Query;
 use crate::limits;
 use crate::metrics::{Class, ShardMetrics};
 use crate::net::{NextHop, Now};
-use crate::plan::ListenerId;
 use crate::proxy::{self, Incoming, Outcome, Tally};
 use crate::snapshot::Snapshot;
 
@@ -61,6 +63,8 @@ pub struct Setup<S> {
     pub metrics: Arc<ShardMetrics>,
     /// What it tells the log through.
     pub records: Records,
+    /// What it asks the kernel through.
+    pub questions: Questions,
 }
 
 /// Why a shard stopped.
@@ -81,6 +85,8 @@ pub struct Worker<S, H = proxy::State> {
     handler: H,
     metrics: Arc<ShardMetrics>,
     records: Records,
+    questions: Questions,
+    parking: Parking,
     /// Sockets that the engine has, whether or not it is closing them; by number.
     open: Box<[Option<Open>]>,
     in_flight: u64,
@@ -90,6 +96,14 @@ pub struct Worker<S, H = proxy::State> {
     panic_rate: panics::Rate,
     noted: Noted,
     batch: BatchClock,
+}
+
+/// A message, and what is known of it besides.
+struct Arrival<'a> {
+    incoming: Incoming<'a>,
+    socket: SocketId,
+    class: Class,
+    stay: Stay,
 }
 
 struct Open {
@@ -120,6 +134,8 @@ impl<S, H: Handler> Worker<S, H> {
             handler,
             metrics: setup.metrics,
             records: setup.records,
+            questions: setup.questions,
+            parking: Parking::default(),
             open: (0..limits::ENGINE_SOCKETS).map(|_| None).collect(),
             in_flight: 0,
             now: Now::default(),
@@ -145,6 +161,9 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         if !Arc::ptr_eq(newest, &self.current) {
             let newest = Arc::clone(newest);
             self.take_over(io, newest);
+            self.unpark(io);
+        } else if self.parking.deadline().is_some_and(|by| now >= by) {
+            self.unpark(io);
         } else if !self.started {
             self.open_and_close(io);
         }
@@ -169,7 +188,10 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         if self.end.is_none() && self.stop_by.is_some_and(|by| self.drained() || self.now >= by) {
             self.end = Some(End::Asked);
         }
-        if self.end.is_some() { Next::Stop } else { Next::Wait(self.stop_by) }
+        if self.end.is_some() {
+            return Next::Stop;
+        }
+        Next::Wait(self.stop_by.into_iter().chain(self.parking.deadline()).min())
     }
 }
 
@@ -230,31 +252,59 @@ impl<S, H: Handler> Worker<S, H> {
         if truncated {
             return self.metrics.dropped(DropReason::Truncated);
         }
+        let incoming = Incoming { bytes, on, from };
+        self.decide(io, &Arrival { incoming, socket, class, stay: Stay::default() });
+    }
+
+    fn decide<I: Io<Source = S>>(&mut self, io: &mut I, arrival: &Arrival<'_>) {
+        let incoming = &arrival.incoming;
         let Some(mut tx) = io.tx() else {
             return self.metrics.dropped(DropReason::NoSendBuffer);
         };
-        let incoming = Incoming { bytes, on, from };
         let outcome =
-            panics::guard(|| self.handler.handle(&self.current.snapshot, &incoming, self.now, tx.as_mut()));
+            panics::guard(|| self.handler.handle(&self.current.snapshot, incoming, self.now, tx.as_mut()));
         match outcome {
-            Ok(outcome) => self.act(io, tx, socket, class, &incoming, outcome),
+            Ok(outcome) => self.act(io, tx, arrival, outcome),
             Err(caught) => {
                 io.discard(tx);
-                self.on_panic(&incoming, *caught);
+                self.on_panic(incoming, *caught);
             }
         }
     }
 
+    /// Decides anew about the messages that wait: there may be answers, or their time is over.
+    fn unpark<I: Io<Source = S>>(&mut self, io: &mut I) {
+        for Parked { socket, from, bytes, class, stay } in self.parking.take() {
+            let Some(on) = self.current.bindings.listener(socket) else {
+                self.metrics.dropped(DropReason::ListenerGone);
+                continue;
+            };
+            let incoming = Incoming { bytes: &bytes, on, from };
+            self.decide(io, &Arrival { incoming, socket, class, stay });
+        }
+        self.metrics.parked_now.set(self.parking.len() as u64);
+    }
+
+    /// Keeps the message until the kernel has answered; `false`: it cannot wait.
+    fn park(&mut self, arrival: &Arrival<'_>, query: Query) -> bool {
+        let Arrival { incoming, socket, class, stay } = arrival;
+        let stays = stay.may_go_on(self.now) && self.stop_by.is_none() && !self.parking.is_full();
+        if !stays || !self.questions.ask(query) {
+            return false;
+        }
+        if stay.since.is_none() {
+            self.metrics.parked.count();
+        }
+        let stay = Stay { since: stay.since.or(Some(self.now)), tries: stay.tries + 1 };
+        let (bytes, from) = (incoming.bytes.into(), incoming.from);
+        self.parking.push(Parked { socket: *socket, from, bytes, class: *class, stay });
+        self.metrics.parked_now.set(self.parking.len() as u64);
+        true
+    }
+
     /// Sends what was decided, and counts what is not sent.
-    fn act<I: Io<Source = S>>(
-        &mut self,
-        io: &mut I,
-        tx: I::Tx,
-        socket: SocketId,
-        class: Class,
-        incoming: &Incoming<'_>,
-        outcome: Outcome,
-    ) {
+    fn act<I: Io<Source = S>>(&mut self, io: &mut I, tx: I::Tx, arrival: &Arrival<'_>, outcome: Outcome) {
+        let class = arrival.class;
         let (listener, to, len, reason) = match outcome {
             Outcome::Forward { decision, len } => {
                 let egress = decision.egress;
@@ -264,12 +314,13 @@ impl<S, H: Handler> Worker<S, H> {
                 (egress.listener, decision.next_hop.address, len, egress.reason)
             }
             Outcome::Relay { on, to, len, .. } => (on, to, len, Reason::Response),
+            Outcome::Answer { .. } | Outcome::Drop(_) if self.waits_for_kernel(arrival) => {
+                return io.discard(tx);
+            }
             Outcome::Answer { to, len, status } => {
-                self.note_no_egress(incoming.on);
-                return self.send(io, tx, len, socket, to, Cookie::Answer(status));
+                return self.send(io, tx, len, arrival.socket, to, Cookie::Answer(status));
             }
             Outcome::Drop(reason) => {
-                self.note_no_egress(incoming.on);
                 io.discard(tx);
                 return self.metrics.dropped(reason);
             }
@@ -345,12 +396,18 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    fn note_no_egress(&mut self, on: ListenerId) {
-        if let Some((next_hop, why)) = self.handler.take_no_egress()
-            && self.noted.is_new(next_hop.address.ip())
+    /// The message found no egress, and the kernel is asked for one; any other reason is told.
+    fn waits_for_kernel(&mut self, arrival: &Arrival<'_>) -> bool {
+        let Some((next_hop, why)) = self.handler.take_no_egress() else { return false };
+        if let NoEgress::AskKernel(query) = why
+            && self.park(arrival, query)
         {
-            self.record(RecordKind::NoEgress { on, next_hop, why });
+            return true;
         }
+        if self.noted.is_new(next_hop.address.ip()) {
+            self.record(RecordKind::NoEgress { on: arrival.incoming.on, next_hop, why });
+        }
+        false
     }
 
     fn record(&self, kind: RecordKind) {
@@ -372,6 +429,6 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     fn drained(&self) -> bool {
-        self.in_flight == 0 && self.open.iter().all(Option::is_none)
+        self.in_flight == 0 && self.parking.len() == 0 && self.open.iter().all(Option::is_none)
     }
 }

@@ -351,3 +351,51 @@ fn a_listener_may_name_an_interface() {
     assert_eq!(callee.receive_request("INVITE").from, socket("10.0.0.4:5060"));
     viaduct.stop();
 }
+
+/// Viaduct does not know what this route's encapsulation does to packets.
+const STRANGE: &str = "route replace 172.16.0.100/32 encap ip id 7 dst 10.0.0.100 via 10.0.0.100 dev priv";
+
+#[test]
+fn a_route_that_only_the_kernel_understands_is_asked_for_there_and_nobody_gets_an_error() {
+    let world = World::new();
+    if !world.can("route add 192.0.2.0/24 encap ip id 7 dst 10.0.0.100 via 10.0.0.100 dev priv") {
+        println!("SKIPPED: this kernel has no encapsulation in routes (CONFIG_LWTUNNEL)");
+        return;
+    }
+    world.ip(STRANGE);
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let viaduct = home.start(&world);
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let callee = world.private.party("roaming", "172.16.0.100:5060");
+    let edge = socket("1.2.3.4:5060");
+    // Several wait for the same answer, and none of them is lost.
+    let invites: Vec<_> = (0..5).map(|_| caller.request("INVITE", "sip:roaming@172.16.0.100")).collect();
+    for invite in &invites {
+        caller.send(invite, edge);
+    }
+    for _ in &invites {
+        let invite = callee.receive_request("INVITE");
+        assert_eq!(invite.from, socket("10.0.0.4:5060"));
+        callee.answer(&invite, "200 OK");
+        caller.receive_response(200);
+    }
+    let metrics = viaduct.accounted(10);
+    assert!(metrics.sum("viaduct_messages_parked_total", &[]) >= 1);
+    // What is known needs no more asking, until routing changes.
+    let parked = metrics.sum("viaduct_messages_parked_total", &[]);
+    caller.send(&caller.request("INVITE", "sip:roaming@172.16.0.100"), edge);
+    callee.receive_request("INVITE");
+    assert_eq!(viaduct.metrics().sum("viaduct_messages_parked_total", &[]), parked);
+
+    // The kernel's answer is asked for anew when its routes change.
+    let generation = viaduct.generation();
+    world.ip("route del 172.16.0.100/32");
+    world.ip("route add 172.16.0.0/16 encap ip id 7 dst 10.9.0.100 via 10.9.0.100 dev spare");
+    viaduct.newer_than(generation);
+    let moved = world.spare.party("roaming", "172.16.0.100:5060");
+    crate::world::eventually("the kernel's new answer is used", || {
+        caller.send(&caller.request("INVITE", "sip:roaming@172.16.0.100"), edge);
+        moved.try_receive().filter(|received| received.from == socket("10.9.0.4:5060"))
+    });
+    viaduct.stop();
+}

@@ -115,6 +115,11 @@ impl World {
         world
     }
 
+    /// `ip WORDS` on Viaduct's host; `false`: this kernel cannot do it.
+    pub fn can(&self, words: &str) -> bool {
+        try_ip(&self.edge, words).status.success()
+    }
+
     /// `ip WORDS` in Viaduct's host.
     pub fn ip(&self, words: &str) {
         ip(&self.edge, words);
@@ -144,9 +149,13 @@ fn spawn(host: &Host, command: &mut Command) -> Program {
     host.inside(|| Program::start(command)).unwrap_or_else(|e| panic!("{command:?}: {e}"))
 }
 
-fn ip(host: &Host, words: &str) {
+fn try_ip(host: &Host, words: &str) -> std::process::Output {
     let output = host.inside(|| program::output(Command::new("ip").args(words.split_whitespace())));
-    let output = output.unwrap_or_else(|e| panic!("ip {words}: {e}"));
+    output.unwrap_or_else(|e| panic!("ip {words}: {e}"))
+}
+
+fn ip(host: &Host, words: &str) {
+    let output = try_ip(host, words);
     assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -17,7 +17,9 @@ use viaduct::fib::{Answer, Builder, Fib, Query};
 use viaduct::metrics::{SeriesId, ShardMetrics};
 use viaduct::net::Now;
 use viaduct::plan::Plan;
-use viaduct::shard::{Bindings, Bound, Publication, Published, Records, Setup, SocketTable, Worker};
+use viaduct::shard::{
+    Bindings, Bound, Publication, Published, Questions, Records, Setup, SocketTable, Worker,
+};
 use viaduct::snapshot::Snapshot;
 use viaduct::token::Keys;
 
@@ -152,6 +154,7 @@ impl Simulation {
             published: Arc::clone(&published),
             metrics: Arc::clone(&metrics),
             records: Records::default(),
+            questions: Questions::new(),
         };
         let routing = Rc::new(RefCell::new(first));
         let paths = {

@@ -396,9 +396,9 @@ impl Account {
                         no_route: match answer {
                             Answer::Route(_) => None,
                             Answer::No(why) => Some(why.in_words().into()),
-                            Answer::AskKernel => {
-                                Some(crate::egress::NoEgress::AskKernel.in_words(plan, fib).to_string())
-                            }
+                            Answer::AskKernel => Some(
+                                crate::egress::NoEgress::AskKernel(query).in_words(plan, fib).to_string(),
+                            ),
                         },
                     });
                 }

@@ -10,8 +10,12 @@ use super::super::{CONFIGURATION, FAILED};
 use super::{Args, Failure};
 use crate::config;
 use crate::control::{self, netlink};
+use crate::egress::NoEgress;
 use crate::fib::Fib;
+use crate::limits;
+use crate::net::Now;
 use crate::plan::Plan;
+use crate::proxy::{self, Incoming, State};
 use crate::snapshot::{Names, Snapshot};
 use crate::token::Keys;
 
@@ -65,6 +69,27 @@ impl Hosts {
         };
         Ok(Self { then: Some(snapshot(2, &plan, fib)), now, notes })
     }
+}
+
+/// The snapshot with the kernel's own answers to what it cannot say about this message, as a running process would
+/// have them; `None`: there is nothing to ask.
+pub fn told(snapshot: &Snapshot, incoming: &Incoming<'_>) -> Option<Snapshot> {
+    let mut told: Option<Snapshot> = None;
+    let mut out = vec![0; limits::MESSAGE_BYTES];
+    for _ in 0..limits::PARKED_TRIES {
+        let known = told.as_ref().unwrap_or(snapshot);
+        let mut state = State::with_pins(1, known, 1);
+        proxy::handle(&mut state, known, incoming, Now(0), &mut out);
+        let Some((_, NoEgress::AskKernel(query))) = state.take_no_egress() else { break };
+        let Some(fib) = netlink::ask(&query).ok().and_then(|answer| known.fib.with_answer(&query, answer))
+        else {
+            break;
+        };
+        let Snapshot { generation, plan, keys, names, .. } = known;
+        let (plan, keys, names) = (Arc::clone(plan), Arc::clone(keys), Arc::clone(names));
+        told = Some(Snapshot::new(*generation, plan, Arc::new(fib), keys, names));
+    }
+    told
 }
 
 fn plan(args: &Args, fib: &Fib) -> Result<Plan, config::Findings> {

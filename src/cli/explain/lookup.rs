@@ -52,7 +52,7 @@ impl Lookup {
             Answer::Route(route) => (Some(RouteFacts::new(snapshot, &route)), None),
             Answer::No(why) => (None, Some(why.in_words().to_owned())),
             Answer::AskKernel => {
-                (None, Some(NoEgress::AskKernel.in_words(&snapshot.plan, &snapshot.fib).to_string()))
+                (None, Some(NoEgress::AskKernel(*query).in_words(&snapshot.plan, &snapshot.fib).to_string()))
             }
         };
         Self {
@@ -78,7 +78,9 @@ impl LookupStep {
             | fib::Step::NoUsablePath { table, prefix } => (None, Some(table), Some(prefix)),
             fib::Step::TableExhausted { table } => (None, Some(table), None),
             fib::Step::Suppressed { priority, prefix } => (Some(priority), None, Some(prefix)),
-            fib::Step::AskedAgain { .. } | fib::Step::Source { .. } => (None, None, None),
+            fib::Step::AskedAgain { .. } | fib::Step::AskedKernel | fib::Step::Source { .. } => {
+                (None, None, None)
+            }
         };
         Self {
             text: step.in_words().to_string(),

@@ -157,7 +157,11 @@ fn explain(args: &Args) -> Result<String, Failure> {
     }
     let incoming = Incoming { bytes: &bytes, on: listener.id, from: source };
     match then {
-        None => shown(args, &Thinker::new(now, SETS).account(&incoming, Now(0), notes)),
+        None => {
+            let told = host::told(now, &incoming);
+            let snapshot = told.as_ref().unwrap_or(now);
+            shown(args, &Thinker::new(snapshot, SETS).account(&incoming, Now(0), notes))
+        }
         Some(then) => shown(args, &moved(args, now, then, listener, Some(incoming), notes)),
     }
 }

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 
 use super::world::{PRIVATE, PUBLIC, World, default_by, ip, two_sided};
-use crate::egress::{ListenerState, NoEgress, Pin, Reason, Step, Unfit, confirm, dialog, overridden, pinned};
+use crate::egress::{
+    ListenerState, NoEgress, Pin, Reason, Step, Unfit, auto, bound_query, confirm, dialog, overridden, pinned,
+};
 use crate::fib::spec::{Action, Address, Family, Kind, Link, Masked, Nexthop, Nexthops, Route, Rule};
-use crate::fib::{Builder, NoRoute, RouteKind};
+use crate::fib::{Answer, Builder, NoRoute, RouteKind};
 use crate::net::Transport;
 use crate::plan::{ListenerId, NoListener};
 use crate::rules::EgressChoice;
@@ -407,12 +409,22 @@ fn what_the_snapshot_does_not_understand_is_not_guessed() {
     let opaque = Rule { opaque: true, ..Rule::new(Family::V4, 50, Action::Table(254)) };
     let world = World::new(two_sided().rule(opaque), &BOTH)
         .policy(|policy| policy.no_listener = NoListener::Use(ListenerId(0)));
-    assert_eq!(world.auto("udp:10.0.0.9:5060"), Err(NoEgress::AskKernel));
+    let asked = world.auto("udp:10.0.0.9:5060");
+    let Err(NoEgress::AskKernel(open)) = asked else { panic!("{asked:?}") };
+    assert_eq!(open.src, None);
     let choice = EgressChoice::Listener(ListenerId(1));
     let question = world.question("udp:10.0.0.9:5060");
     let given = overridden(&world.plan, &world.fib, &world.view, &choice, &question);
-    assert_eq!(given, Err(NoEgress::AskKernel));
-    assert_eq!(dialog(&world.plan, &world.fib, &world.view, 1_001, &question), Err(NoEgress::AskKernel));
+    let by_listener =
+        bound_query(&world.fib, &world.view, world.plan.listener(ListenerId(1)), &question).unwrap();
+    assert_eq!(given, Err(NoEgress::AskKernel(by_listener)));
+    let by_dialog = dialog(&world.plan, &world.fib, &world.view, 1_001, &question);
+    assert!(matches!(by_dialog, Err(NoEgress::AskKernel(_))), "{by_dialog:?}");
+    // Told what the kernel says, it goes on.
+    let Answer::Route(route) = two_sided().build().lookup(&open) else { panic!("no route") };
+    let told = world.fib.with_answer(&open, Answer::Route(route)).unwrap();
+    let next = auto(&world.plan, &told, &world.view, &question);
+    assert!(matches!(next, Err(NoEgress::AskKernel(query)) if query.src == Some(route.source)), "{next:?}");
 }
 
 // multipath

@@ -158,7 +158,8 @@ impl Rib {
             .map(|a| (a.address, a.dev))
             .collect();
         let rules = self.parts.rules.as_slice().into();
-        Fib { generation, uid: self.parts.uid, multipath, addresses, rules, links, v4, v6 }
+        let (uid, answers) = (self.parts.uid, Arc::default());
+        Fib { generation, uid, multipath, addresses, rules, answers, links, v4, v6 }
     }
 
     /// Every route, each table's by address.

@@ -187,7 +187,7 @@ impl Rib {
             let serves = |a: &&Address| {
                 links.l3_master(a.dev) == links.l3_master(dev) && (a.dev == dev || !link_local)
             };
-            holders.iter().any(|a| serves(a))
+            holders.iter().any(serves)
         };
         let forget = |variant: &Variant| match &variant.nexthops {
             Nexthops::Own(own)

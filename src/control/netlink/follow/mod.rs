@@ -94,7 +94,7 @@ struct Burst {
 enum Wake {
     Readable,
     BurstOver,
-    Done(Done),
+    Done(Box<Done>),
     AuditDue,
 }
 
@@ -169,7 +169,7 @@ impl Follower {
             let published = match self.wake().await {
                 Ok(Wake::Readable) => self.read().map(|()| None),
                 Ok(Wake::BurstOver) => self.conclude(),
-                Ok(Wake::Done(done)) => self.finish(done),
+                Ok(Wake::Done(done)) => self.finish(*done),
                 Ok(Wake::AuditDue) => self.begin(Purpose::Audit).map(|()| None),
                 Err(error) => Err(error),
             };
@@ -195,7 +195,7 @@ impl Follower {
                 Ok(_) => Ok(Wake::Readable),
                 Err(error) => Err(failed(error)),
             },
-            done = done(&mut self.job) => Ok(Wake::Done(done)),
+            done = done(&mut self.job) => Ok(Wake::Done(Box::new(done))),
             () = at(audit) => Ok(Wake::AuditDue),
         }
     }

@@ -1,0 +1,70 @@
+//! Messages that wait for an answer of the kernel.
+
+use std::net::SocketAddr;
+
+use crate::engine::SocketId;
+use crate::limits;
+use crate::metrics::Class;
+use crate::net::Now;
+
+/// A message that waits.
+pub(super) struct Parked {
+    /// The socket that it came in on.
+    pub socket: SocketId,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// Its bytes.
+    pub bytes: Box<[u8]>,
+    /// What it counts as.
+    pub class: Class,
+    /// How long it has waited.
+    pub stay: Stay,
+}
+
+/// How long a message has waited; none yet when it comes in.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Stay {
+    /// When it came in, if it has waited.
+    pub since: Option<Now>,
+    /// How often it was decided.
+    pub tries: u8,
+}
+
+impl Stay {
+    /// It may wait (again). One decision may lead to several questions, with any source and with a bound one.
+    pub fn may_go_on(self, now: Now) -> bool {
+        self.tries < limits::PARKED_TRIES && self.since.is_none_or(|since| now < deadline(since))
+    }
+}
+
+fn deadline(since: Now) -> Now {
+    since.plus_ns(limits::PARKED_NS)
+}
+
+/// A bounded number of them.
+#[derive(Default)]
+pub(super) struct Parking(Vec<Parked>);
+
+impl Parking {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= limits::PARKED
+    }
+
+    pub fn push(&mut self, parked: Parked) {
+        self.0.push(parked);
+    }
+
+    /// When the first of them has waited too long.
+    pub fn deadline(&self) -> Option<Now> {
+        self.0.iter().filter_map(|parked| parked.stay.since).min().map(deadline)
+    }
+
+    /// Takes all out.
+    pub fn take(&mut self) -> Vec<Parked> {
+        std::mem::take(&mut self.0)
+    }
+}
