@@ -150,8 +150,9 @@ pub const FINDINGS_PER_UNIT: usize = 64;
 /// Listeners that are tried when a finding says which other one would do.
 pub const FINDING_CANDIDATES: usize = 64;
 
-/// Next hops that are held against new routes at a time, once a second: a few microseconds each on the
-/// control thread, which meanwhile publishes nothing. Ten thousand rules are gone through in ten seconds.
+/// Next hops that are held against new routes at a time, once a second and after a publication only: 1 to
+/// 2 ms on the control thread (measured: 17 ms for 10,000 of them that all have a finding, 1.7 µs each), which
+/// meanwhile publishes nothing. Ten thousand rules are gone through in ten seconds.
 pub const FINDING_QUESTIONS: usize = 1_000;
 
 /// Findings that a running process knows as open; further ones are not remembered, and told once there is

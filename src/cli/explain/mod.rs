@@ -11,6 +11,8 @@ pub(super) mod moved;
 mod request;
 mod steps;
 #[cfg(test)]
+mod steps_tests;
+#[cfg(test)]
 mod tests;
 mod text;
 mod written;
