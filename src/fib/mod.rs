@@ -144,6 +144,10 @@ pub enum RouteKind {
 ///   kernel takes one whose gateway answers, here it is the first.
 /// - For IPv4 nexthop objects the kernel keeps a source of link scope that it once selected until some
 ///   address of the host changes; here the source is always selected by the route's scope.
+/// - Of IPv6 routes to one prefix with one metric, some with gateways and some without, the kernel lists not
+///   those that were made between two with gateways: they are not known here.
+/// - IPv4 routes by an IPv6 gateway that were made on a link without a carrier are usable to the kernel even
+///   where routes without a carrier are to be ignored.
 /// - IPv6 boot rules that were deleted before any rule was ever added still count for the kernel.
 #[derive(Clone)]
 pub struct Fib {

@@ -42,7 +42,9 @@ impl Rib {
         by_family!(self, prefix, |tables, net| {
             let table = tables.entry(id).or_insert_with(|| RibTable::new(id));
             let mut list = table.list(net).to_vec();
-            let fits = change_list(&mut list, change, again);
+            let tangled = |list: &[Variant]| prefix.addr().is_ipv6() && is_tangled(list);
+            let before = tangled(&list);
+            let fits = change_list(&mut list, change, again) && !before && !tangled(&list);
             if *list != *table.list(net) {
                 table.put(net, list);
             }
@@ -119,13 +121,16 @@ fn add_v6(list: &mut Vec<Variant>, new: Variant, place: Place) -> bool {
         return true;
     }
     let alike = peers.iter().copied().find(|at| can_join(&list[*at]) == can_join(&new));
+    // Had it become a path of what is there, the event would name the others: those from router advertisements
+    // stand alone.
+    let joins = can_join(&new) && new.own().len() > 1;
     match place {
         Place::Same => return false,
         Place::Instead => match alike.or(peers.first().copied()) {
             Some(at) => list[at] = new,
             None => list.push(new),
         },
-        Place::First | Place::Last => match alike.filter(|_| can_join(&new)) {
+        Place::First | Place::Last => match alike.filter(|_| joins) {
             Some(at) => join(&mut list[at], new),
             None => list.push(new),
         },
@@ -149,7 +154,21 @@ fn join(known: &mut Variant, new: Variant) {
     let added: Vec<Nexthop> =
         named.iter().filter(|n| !paths.iter().any(|known| is_same_path(known, n))).copied().collect();
     paths.extend(added);
-    *known = Variant { nexthops: Nexthops::Own(paths), ..new };
+    let kept = |v: &Variant| (v.kind, v.preferred_source, v.preference);
+    known.uneven |= kept(known) != kept(&new);
+    known.opaque |= new.opaque;
+    known.nexthops = Nexthops::Own(paths);
+}
+
+/// IPv6 routes of one metric of which one has several paths: others may stand between those for the kernel, and
+/// what comes first when a path goes cannot be told here.
+fn is_tangled(list: &[Variant]) -> bool {
+    list.iter().enumerate().any(|(at, several)| {
+        let beside = |(other, v): (usize, &Variant)| {
+            other != at && (v.from, v.metric) == (several.from, several.metric)
+        };
+        several.own().len() > 1 && list.iter().enumerate().any(beside)
+    })
 }
 
 /// `fib6_del_route`: of a route with several paths the event names those that go.
@@ -164,6 +183,8 @@ fn remove_v6(list: &mut Vec<Variant>, gone: &Variant) -> bool {
             && gone.own().iter().all(|path| v.own().iter().any(|known| is_same_path(known, path)))
     };
     let Some(at) = list.iter().position(|v| is_meant(v) && holds(v)) else { return false };
+    // What the first of the others prefers, no event has told.
+    let told = !list[at].uneven;
     let left: Vec<Nexthop> = (list[at].own().iter())
         .filter(|path| !gone.own().iter().any(|gone| is_same_path(gone, path)))
         .copied()
@@ -173,5 +194,5 @@ fn remove_v6(list: &mut Vec<Variant>, gone: &Variant) -> bool {
     } else {
         list[at].nexthops = Nexthops::Own(left);
     }
-    true
+    told
 }

@@ -71,6 +71,8 @@ struct Variant {
     preference: u8,
     nexthops: Nexthops,
     opaque: bool,
+    /// IPv6: its paths were made with different sources or preferences, of which the kernel tells the first's.
+    uneven: bool,
 }
 
 impl From<Route> for Variant {
@@ -84,6 +86,7 @@ impl From<Route> for Variant {
             preference: route.preference,
             nexthops: route.nexthops,
             opaque: route.opaque,
+            uneven: false,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::table::Rewrite;
 use super::{Rib, Variant};
 use crate::fib::LOOPBACK;
 use crate::fib::links::Links;
-use crate::fib::spec::{Address, Link, Nexthop, NexthopBody, Nexthops, SCOPE_HOST, TABLE_MAIN};
+use crate::fib::spec::{Address, Kind, Link, Nexthop, NexthopBody, Nexthops, SCOPE_HOST, TABLE_MAIN};
 
 impl Rib {
     /// An event told of the link: as it is now. `true`: that bears on routes of which no event tells.
@@ -155,13 +155,14 @@ impl Rib {
         self.v6.values_mut().for_each(|table| _ = table.rewrite(mark));
     }
 
-    /// `fib_sync_down_addr`: routes of table main, or of the device's VRF, that prefer a source which is gone.
+    /// `fib_sync_down_addr`: routes of table main, or of the device's VRF, that prefer a source which is gone. Those
+    /// that refuse stay (`fib_table_flush`).
     fn drop_source_v4(&mut self, source: IpAddr, dev: u32) {
         let links = Links::new(self.parts.links.clone());
         let home = links.vrf_table(links.l3_master(dev)).unwrap_or(TABLE_MAIN);
         if let Some(table) = self.v4.get_mut(&home) {
             table.rewrite(|variant| match variant.preferred_source {
-                Some(preferred) if preferred == source => Rewrite::Drop,
+                Some(preferred) if preferred == source && !refuses(variant.kind) => Rewrite::Drop,
                 _ => Rewrite::Keep,
             });
         }
@@ -210,4 +211,8 @@ fn marked(variant: &Variant, dev: u32, dead: bool) -> Rewrite {
     }
     let paths = own.iter().map(|path| if path.dev == dev { Nexthop { dead, ..*path } } else { *path });
     Rewrite::Become(Variant { nexthops: Nexthops::Own(paths.collect()), ..variant.clone() })
+}
+
+fn refuses(kind: Kind) -> bool {
+    matches!(kind, Kind::Blackhole | Kind::Unreachable | Kind::Prohibit | Kind::Throw)
 }

@@ -130,6 +130,44 @@ fn ipv6_routes_by_gateways_of_one_metric_are_paths_of_one() {
     assert!(list(&mut rib).is_empty());
 }
 
+/// Had the kernel made one of them, the event would name both paths; routes from router advertisements stand alone.
+#[test]
+fn ipv6_routes_by_gateways_that_events_name_alone_are_routes_of_their_own() {
+    let mut rib = host().rib();
+    let by = |gateway| via("2001:db8:9::/48", 2, gateway);
+    add(&mut rib, by("2001:db8:2::2"), Place::First);
+    add(&mut rib, by("2001:db8:2::3"), Place::First);
+    let both = ["via 2001:db8:2::2 dev a metric 1024", "via 2001:db8:2::3 dev a metric 1024"];
+    assert_eq!(listed(&mut rib, "2001:db8:9::/48"), both);
+    remove(&mut rib, by("2001:db8:2::2"));
+    assert_eq!(listed(&mut rib, "2001:db8:9::/48"), both[1..]);
+}
+
+/// What the kernel tells is not enough then: the routes have to be loaded anew.
+#[test]
+fn ipv6_paths_that_differ_or_stand_among_others_are_not_followed() {
+    let path = |gateway: &str| Nexthop::new(2, Some(gateway.parse().unwrap()));
+    let (a, b) = (path("2001:db8:2::2"), path("2001:db8:2::3"));
+    let by = |paths: &[Nexthop]| Route {
+        nexthops: Nexthops::Own(paths.to_vec()),
+        ..via("2001:db8:9::/48", 2, "2001:db8:2::2")
+    };
+    let mut rib = host().rib();
+    add(&mut rib, by(&[a]), Place::First);
+    add(&mut rib, by(&[b, a]).with_source("2001:db8:3::1".parse().unwrap()), Place::Last);
+    let joined =
+        "nexthop via 2001:db8:2::2 dev a weight 1 nexthop via 2001:db8:2::3 dev a weight 1 metric 1024";
+    assert_eq!(listed(&mut rib, "2001:db8:9::/48"), [joined], "the kernel tells what the first prefers");
+    assert!(!rib.apply(Change::Remove(by(&[a])), false));
+
+    let mut rib = host().rib();
+    add(&mut rib, by(&[a, b]), Place::First);
+    let alone = by(&[Nexthop::new(2, None)]);
+    assert!(!rib.apply(Change::Add(alone.clone(), Place::Last), false));
+    assert!(!rib.apply(Change::Remove(by(&[a])), false));
+    assert!(rib.apply(Change::Remove(alone), false), "as simple as others again");
+}
+
 #[test]
 fn ipv4_routes_of_a_link_that_goes_down_are_gone_and_its_addresses_stay() {
     let mut rib = host().rib();
@@ -166,16 +204,20 @@ fn routes_go_with_the_source_that_they_prefer() {
     let mut rib = host().assign(3, net("10.0.9.9/32")).rib();
     let preferring = via("198.51.100.0/24", 2, "10.0.2.2").with_source("10.0.9.9".parse().unwrap());
     add(&mut rib, preferring.clone(), Place::First);
-    // Linux looks into table main alone.
-    add(&mut rib, preferring.in_table(100), Place::First);
+    // Linux looks into table main alone, and there at routes that lead somewhere.
+    add(&mut rib, preferring.clone().in_table(100), Place::First);
+    let refusing = Route { nexthops: Nexthops::Own(Vec::new()), ..preferring.of_kind(Kind::Prohibit) };
+    add(&mut rib, refusing.with_metric(9), Place::First);
     let prefers = |rib: &mut Rib| -> Vec<u32> {
         let source = Some("10.0.9.9".parse().unwrap());
         rib.routes().filter(|r| r.preferred_source == source).map(|r| r.table).collect()
     };
-    assert_eq!(prefers(&mut rib), [100, 254, 255]);
+    assert_eq!(prefers(&mut rib), [100, 254, 254, 255]);
     rib.address_gone(&Address::new(3, "10.0.9.9".parse().unwrap(), 32));
     // The one in table local comes with an event of its own.
-    assert_eq!(prefers(&mut rib), [100, 255]);
+    assert_eq!(prefers(&mut rib), [100, 254, 255]);
+    let left = "route prohibit 198.51.100.0/24 table main src 10.0.9.9 metric 9";
+    assert_eq!(listed(&mut rib, "198.51.100.0/24")[1], left);
 
     let source: IpAddr = "2001:db8:3::1".parse().unwrap();
     add(&mut rib, via("2001:db8:9::/48", 3, "2001:db8:3::2").with_source(source), Place::First);
