@@ -6,10 +6,9 @@ use std::{io, iter};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use viaduct::control::netlink::{self, Comparison, Difference};
-use viaduct::fib::{Answer, Fib, NoRoute, Query, Route, Step};
+use viaduct::fib::{Answer, Entry, Fib, NoRoute, Query, Route, Step};
 
 use crate::policy::Policy;
-use crate::watch;
 
 /// What comparing came to.
 pub enum Verdict {
@@ -25,6 +24,7 @@ const OBJECT_SOURCE: &str =
     "IPv4 nexthop objects: the kernel keeps a source of the nexthop's scope until an address changes";
 const OBJECT_SHARED: &str = "IPv6 routes by one nexthop object: the kernel's cached entry of one is taken for the other, with its \
      prefix and preferred source";
+const GATEWAY6: &str = "IPv4 routes by an IPv6 gateway that were made while the link had no carrier: the kernel does not know so";
 const VEILED: &str = "IPv6 routes without a gateway beside one of several paths of the same metric: the kernel's dump passes \
      over them, and so does what is read of it";
 const OBJECT_FORGOTTEN: &str = "IPv6 routes by one nexthop object: RTM_GETROUTE stumbles over the cached entry of one that is deleted, \
@@ -48,6 +48,7 @@ pub fn compare(policy: &Policy, fib: &Fib, query: &Query) -> Verdict {
         },
     };
     match (known, socket_agrees(fib, query)) {
+        (_, Err(_)) if query.dst.is_ipv6() && is_veiled(fib, query.dst) => Verdict::Known(VEILED),
         (_, Err(how)) => Verdict::Disagreed(format!("ours: {ours:?}, but {how}")),
         (Some(why), Ok(_)) => Verdict::Known(why),
         (None, Ok(socket)) => Verdict::Agreed { route: matches!(ours, Answer::Route(_)), socket },
@@ -90,10 +91,13 @@ fn kernels_own_ways(
             Some(OBJECT_SHARED)
         }
         (_, Answer::Route(kernels))
-            if v6 && kernels.gateway.is_none() && watch::veils(fib, kernels.table, kernels.prefix) =>
+            if !v6
+                && kernels.gateway.is_some_and(|gateway| gateway.is_ipv6())
+                && !fib.link_up(kernels.dev) =>
         {
-            Some(VEILED)
+            Some(GATEWAY6)
         }
+        _ if v6 && is_veiled(fib, query.dst) => Some(VEILED),
         (Answer::Route(ours), Answer::No(NoRoute::Unreachable))
             if v6
                 && policy.object_prefixes.contains(&ours.prefix)
@@ -103,6 +107,16 @@ fn kernels_own_ways(
         }
         _ => None,
     }
+}
+
+/// The kernel's dump goes from the first path of an IPv6 route to the last one, and so may pass over routes to the
+/// same prefix, of the same metric, that were made in between.
+fn is_veiled(fib: &Fib, dst: IpAddr) -> bool {
+    let several = |entry: &Entry| match entry {
+        Entry::Route(route) => route.prefix.contains(&dst) && route.hops.len() > 1,
+        _ => false,
+    };
+    fib.entries().iter().any(several)
 }
 
 /// Connects a real UDP socket. `Ok(false)`: this question cannot be put to a socket.
@@ -163,7 +177,8 @@ fn expected_source(fib: &Fib, query: &Query) -> Result<Option<IpAddr>, ()> {
     }
 }
 
-fn bound_socket(query: &Query) -> io::Result<Socket> {
+/// A UDP socket with the question's mark, device, source and port.
+pub fn bound_socket(query: &Query) -> io::Result<Socket> {
     let domain = if query.dst.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_broadcast(true)?;

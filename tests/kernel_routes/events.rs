@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::capture::{self, Sent, Tap};
 use crate::compare::{Verdict, compare};
 use crate::dice::Dice;
 use crate::life::Life;
@@ -15,6 +16,9 @@ use crate::{QUESTIONS, Tally, number, policy, world};
 
 /// A question is put anew so often, should the kernel still be busy with what has happened.
 const ATTEMPTS: usize = 6;
+
+/// What is sent from each host in the end.
+const DATAGRAMS: u64 = 20;
 
 /// What a policy went through, to be told if it fails.
 struct Story {
@@ -33,6 +37,9 @@ struct Sums {
     publications: [usize; 2],
     /// How often the tables were read anew where they are followed event by event.
     resyncs: u64,
+    /// Datagrams that went where they should, and those of them that should arrive somewhere.
+    sent: usize,
+    arrived: usize,
 }
 
 #[test]
@@ -57,6 +64,7 @@ fn followed_snapshots_are_the_kernels_through_random_events() {
         let all = all.into_iter().fold(Sums::default(), Sums::plus);
         all.report(policies, start);
         assert_eq!(all.tally.questions(), all.events.values().sum::<usize>() * QUESTIONS);
+        assert!(all.arrived as u64 > policies, "too few datagrams arrive: {}", all.arrived);
         // Were most answers "no route", agreement would say little.
         assert!(all.tally.routes * 3 > all.tally.questions(), "too few questions have an answer");
     });
@@ -85,6 +93,7 @@ fn live(seed: u64, sums: &mut Sums) {
             }
         }
         watch::settle(&mut watches).await.unwrap_or_else(|how| story.fail(&how));
+        send(&mut dice, &mut story, &mut watches, sums).await;
         for (sum, watch) in sums.publications.iter_mut().zip(&watches) {
             *sum += watch.publications;
         }
@@ -104,6 +113,33 @@ async fn question(dice: &mut Dice, story: &Story, watches: &mut [Watch; 2], tall
             }
             Verdict::Disagreed(_) => watch::settle(watches).await.unwrap_or_else(|how| story.fail(&how)),
             verdict => return tally.add(verdict),
+        }
+    }
+}
+
+/// Sends on a sample of questions, and catches what leaves on the far side.
+async fn send(dice: &mut Dice, story: &mut Story, watches: &mut [Watch; 2], sums: &mut Sums) {
+    let trusting = story.life.trust();
+    story.act("datagrams are sent", trusting);
+    watch::settle(watches).await.unwrap_or_else(|how| story.fail(&how));
+    let tap = Tap::open();
+    for number in 0..DATAGRAMS {
+        let which = dice.below(2);
+        let query = world::question(dice, &story.life.policy, &watches[which].fib);
+        for attempt in 1.. {
+            let Watch { fib, how, .. } = &watches[which];
+            match capture::send(&tap, fib, &query, (story.seed << 16) + number, |dev| {
+                story.life.far(fib, dev)
+            }) {
+                Sent::Agreed { arrived } => {
+                    sums.sent += 1;
+                    sums.arrived += usize::from(arrived);
+                    break;
+                }
+                Sent::Unasked => break,
+                Sent::Disagreed(why) if attempt == ATTEMPTS => story.fail(&format!("{how}: {why}")),
+                Sent::Disagreed(_) => watch::settle(watches).await.unwrap_or_else(|how| story.fail(&how)),
+            }
         }
     }
 }
@@ -139,6 +175,8 @@ impl Sums {
         self.tally = self.tally.plus(other.tally);
         self.refused += other.refused;
         self.resyncs += other.resyncs;
+        self.sent += other.sent;
+        self.arrived += other.arrived;
         for (name, count) in other.events {
             *self.events.entry(name).or_default() += count;
         }
@@ -163,5 +201,10 @@ impl Sums {
             println!("  {count:>5} {name}");
         }
         crate::report(policies, &self.tally);
+        println!(
+            "{} datagrams sent from bound sockets, {} of them caught on the far side of the interface that the \
+             snapshot names, from the source that it names; the others were refused or lost as it says",
+            self.sent, self.arrived
+        );
     }
 }

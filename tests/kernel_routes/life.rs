@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use viaduct::fib::Fib;
+
 use crate::dice::Dice;
 use crate::policy::{self, Act, Policy, TABLES};
 
@@ -94,6 +96,22 @@ impl Life {
             91..=92 => ("address label", self.label(dice)),
             93..=95 => ("sysctl", self.sysctl(dice)),
             _ => ("several at once", self.several(dice)),
+        }
+    }
+
+    /// Lets packets leave without asking for neighbours, of whom there are none.
+    pub fn trust(&self) -> Vec<Act> {
+        let there = (0..self.policy.links.len()).filter(|place| !self.gone.contains(place));
+        let names = there.flat_map(|place| [self.policy.links[place].clone(), format!("p{place}")]);
+        names.map(|name| format!("link set {name} arp off").into()).collect()
+    }
+
+    /// The index of a link's other end.
+    pub fn far(&self, fib: &Fib, dev: u32) -> Option<u32> {
+        let name = fib.link_name(dev)?;
+        match name.strip_prefix('p') {
+            Some(place) => fib.link_index(self.policy.links.get(place.parse::<usize>().ok()?)?),
+            None => fib.link_index(&format!("p{}", name.get(1..)?)),
         }
     }
 
@@ -343,10 +361,10 @@ impl Life {
         let (gateway, dev) = policy::gateway(dice, &self.policy, true);
         let verb = *dice.pick(&["append", "append", "append", "del", "del", "replace", "add"]);
         let joint = &self.joint;
-        let path = match dice.below(12) {
-            0 => format!("dev {dev}"),
-            1 => format!("nexthop via {gateway} dev {dev} nexthop via {gateway} dev {}", self.link(dice).1),
-            2 if verb == "del" => String::new(),
+        // None without a gateway: the kernel's dump passes over those that stand between paths.
+        let path = match dice.below(8) {
+            0 => format!("nexthop via {gateway} dev {dev} nexthop via {gateway} dev {}", self.link(dice).1),
+            1 if verb == "del" => String::new(),
             _ => format!("via {gateway} dev {dev} onlink"),
         };
         format!("-6 route {verb} {joint} {path}").trim_end().to_owned().into()

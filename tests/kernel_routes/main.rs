@@ -6,6 +6,7 @@
 //! `VIADUCT_POLICIES` sets how many policies are tried, `VIADUCT_SEED` the first one's seed, and
 //! `VIADUCT_EVENTS` how much happens to each: a failure prints the seed that replays it alone.
 
+mod capture;
 mod compare;
 mod dice;
 mod events;

@@ -4,9 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv6Net};
 use viaduct::control::netlink::{self, FollowOptions, Follower};
-use viaduct::fib::{Entry, Fib, RouteEntry};
+use viaduct::fib::Fib;
 
 /// A change that is not published within this time is lost.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -78,13 +77,7 @@ pub async fn settle(watches: &mut [Watch; 2]) -> Result<(), String> {
 
 /// What one snapshot has and the other has not, a line each.
 fn difference(followed: &Fib, fresh: &Fib) -> Option<String> {
-    let (mut ours, mut kernels) = (followed.entries(), fresh.entries());
-    if ours != kernels {
-        // Events tell of routes that dumps pass over.
-        let veiled = veiled(&ours);
-        ours = without(ours, &veiled);
-        kernels = without(kernels, &veiled);
-    }
+    let (ours, kernels) = (followed.entries(), fresh.entries());
     if ours == kernels {
         return None;
     }
@@ -99,39 +92,4 @@ fn difference(followed: &Fib, fresh: &Fib) -> Option<String> {
         text = format!("the order differs:\nfollowed: {ours:#?}\ndumped: {kernels:#?}\n");
     }
     Some(text)
-}
-
-/// What the kernel takes for one route with several paths.
-type Several = (u32, IpNet, Option<Ipv6Net>, u32);
-
-fn several(route: &RouteEntry) -> Several {
-    (route.table, route.prefix, route.from, route.metric)
-}
-
-/// The IPv6 routes of several paths: the kernel's dump goes from the first path to the last one, and so passes
-/// over routes without a gateway, of the same metric, that were made in between.
-fn veiled(entries: &[Entry]) -> HashSet<Several> {
-    let paths = |entry: &Entry| match entry {
-        Entry::Route(route) if route.prefix.addr().is_ipv6() && route.hops.len() > 1 => Some(several(route)),
-        _ => None,
-    };
-    entries.iter().filter_map(paths).collect()
-}
-
-/// The kernel's dump may pass over routes to this prefix.
-pub fn veils(fib: &Fib, table: u32, prefix: IpNet) -> bool {
-    veiled(&fib.entries()).iter().any(|several| (several.0, several.1) == (table, prefix))
-}
-
-/// Without routes of one path beside one of several.
-fn without(entries: Vec<Entry>, veiled: &HashSet<Several>) -> Vec<Entry> {
-    let seen = |entry: &Entry| match entry {
-        Entry::Route(route) => route.hops.len() > 1 || !veiled.contains(&several(route)),
-        _ => true,
-    };
-    let unnumbered = |entry| match entry {
-        Entry::Route(route) => Entry::Route(RouteEntry { place: 0, ..route }),
-        other => other,
-    };
-    entries.into_iter().filter(seen).map(unnumbered).collect()
 }
