@@ -252,16 +252,28 @@ fn thousands_of_rules_agree_with_the_plain_reading() {
     }
 }
 
+fn narrow(when: &mut When) {
+    for network in &mut when.source {
+        *network =
+            IpNet::new(network.addr(), (network.prefix_len() + 3).min(network.max_prefix_len())).unwrap();
+    }
+    for prefix in &mut when.ruri_prefix {
+        *prefix = format!("{prefix}7").into();
+    }
+}
+
 #[test]
 fn shadows_are_found_as_by_comparing_each_with_each() {
     for seed in 0..40 {
         let mut dice = Dice(seed);
         let mut whens: Vec<When> = (0..120).map(|_| condition(&mut dice, 1).0).collect();
         for n in 0..60 {
-            // The same once more, and the same with something more.
+            // The same once more, with something more, or narrower.
             let mut when = whens[n].clone();
-            if n % 2 == 0 {
-                ask(&mut dice, n % 12, &mut when, &mut Sample::default());
+            match n % 3 {
+                0 => ask(&mut dice, n % 12, &mut when, &mut Sample::default()),
+                1 => narrow(&mut when),
+                _ => {}
             }
             whens.push(when);
         }
