@@ -41,8 +41,12 @@ Examples:
   viaduct explain -c viaduct.toml --method INVITE --ruri sip:*33123@example.net \\
       --source 203.0.113.9:5060 --listener public
                                       which rule, which route, which listener, and why
+  viaduct explain -c viaduct.toml --pcap trunk.pcapng --what-if 'link set eth1 down'
+                                      which messages of a capture a change would move
   viaduct routes get 10.0.0.100 --compare
                                       the routing snapshot's answer and the kernel's beside it
+  viaduct routes diff -c viaduct.toml
+                                      watch the routes change, and what moves with them
 
 Exit codes:
   0  done      1  failed at run time      2  wrong command line      78  wrong configuration";
@@ -120,14 +124,20 @@ mod tests {
 
     #[test]
     fn every_subcommand_teaches_with_an_example() {
-        for sub in command().get_subcommands() {
-            let name = sub.get_name().to_owned();
+        let command = command();
+        let mut open: Vec<(String, &clap::Command)> =
+            command.get_subcommands().map(|sub| (sub.get_name().to_owned(), sub)).collect();
+        let mut taught = 0;
+        while let Some((name, sub)) = open.pop() {
             let help = sub.clone().render_long_help().to_string();
             assert!(
                 help.contains("Examples:") && help.contains(&format!("viaduct {name}")),
                 "{name}:\n{help}"
             );
+            open.extend(sub.get_subcommands().map(|below| (format!("{name} {}", below.get_name()), below)));
+            taught += 1;
         }
+        assert!(taught >= 9, "{taught}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod code;
 mod host;
 mod listeners;
 mod next_hop;
+#[cfg(test)]
+mod properties_tests;
 mod rules;
 #[cfg(test)]
 mod tests;

@@ -245,6 +245,44 @@ fn predicted_and_made(world: &World, home: &Home, change: &str) -> u64 {
     moved
 }
 
+/// What is refused in thought is refused by the kernel, too.
+#[test]
+fn what_cannot_be_done_is_refused_by_both() {
+    let world = World::new();
+    world.ip("route add 198.51.100.0/24 via 10.0.0.100");
+    world.ip("link set spare down");
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    for change in [
+        "route add 198.51.100.0/24 via 10.0.0.101",
+        "route add 203.0.113.0/24 via 192.0.2.9",
+        "route add 203.0.113.0/24 via 10.0.0.100 dev pub",
+        "route add 203.0.113.0/24 dev spare",
+        "route add 203.0.113.0/24 dev priv src 10.77.0.4",
+        "route del 203.0.113.0/24",
+        "route del 198.51.100.0/24 via 10.0.0.101",
+        "route del 198.51.100.0/24 dev pub",
+        "-6 route add 2001:db8:7::/64 via 2001:db8:99::1",
+        "addr add 10.0.0.4/24 dev priv",
+        "addr add fd00:6::4/64 dev six",
+        "addr del 10.0.0.9/24 dev priv",
+        "addr del 10.0.0.4/16 dev priv",
+        "addr del fd00:6::9/64 dev six",
+        "link set none down",
+        "rule del from 10.0.0.4",
+        "rule add pref 200 goto 100",
+        "rule del pref 77",
+    ] {
+        let thought = home
+            .command(&world, &["explain", "--listener", "public", "--dst", "10.0.0.1", "--what-if", change]);
+        assert_eq!(thought.status.code(), Some(1), "{change}: {}", said(&thought));
+        assert!(said(&thought).contains(change), "{change}: {}", said(&thought));
+        let mut ip = std::process::Command::new("ip");
+        ip.args(change.split(' '));
+        let made = world.inside(|| crate::program::output(&mut ip)).expect("ip runs");
+        assert!(!made.status.success(), "{change}: the kernel does it");
+    }
+}
+
 /// Every message of a capture, from a file and from a pipe.
 #[test]
 fn a_capture_is_explained_message_by_message() {

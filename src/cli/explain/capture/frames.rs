@@ -11,8 +11,8 @@ use pcap_parser::{Linktype, PcapBlockOwned, PcapError, create_reader};
 /// More than the largest packet with all that is written about it.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// So much has to be there before the file's form can be told; pipes give less at a time.
-const FIRST_BYTES: usize = 4_096;
+/// The header of a classic file.
+const CLASSIC_BYTES: usize = 24;
 
 /// Interfaces that a pcapng section may describe; packets of further ones are of an unknown link.
 const INTERFACES: usize = 4_096;
@@ -208,7 +208,7 @@ impl Interface {
     }
 }
 
-/// Gives the first read enough to tell the file's form by.
+/// Gives the first read enough to tell the file's form by, and no more: a pipe may be slow.
 struct Patient<R> {
     source: R,
     asked: bool,
@@ -216,7 +216,7 @@ struct Patient<R> {
 
 impl<R: Read> Read for Patient<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = if std::mem::replace(&mut self.asked, true) { 1 } else { FIRST_BYTES.min(buffer.len()) };
+        let first = !std::mem::replace(&mut self.asked, true);
         let mut filled = 0;
         loop {
             match self.source.read(&mut buffer[filled..]) {
@@ -225,9 +225,23 @@ impl<R: Read> Read for Patient<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            if filled >= wanted {
+            let wanted = if first { header_bytes(&buffer[..filled]) } else { 1 };
+            if filled >= wanted.min(buffer.len()) {
                 return Ok(filled);
             }
         }
     }
+}
+
+/// How long the header is that a file with these first bytes begins with.
+fn header_bytes(begin: &[u8]) -> usize {
+    const SECTION: &[u8] = &[0x0a, 0x0d, 0x0d, 0x0a];
+    const LITTLE: &[u8] = &[0x4d, 0x3c, 0x2b, 0x1a];
+    let word = |at: usize| begin.get(at..)?.first_chunk::<4>().copied();
+    let length = match (begin.starts_with(SECTION), word(4), begin.get(8..12)) {
+        (true, Some(len), Some(LITTLE)) => u32::from_le_bytes(len),
+        (true, Some(len), Some(_)) => u32::from_be_bytes(len),
+        _ => 0,
+    };
+    usize::try_from(length).unwrap_or(usize::MAX).clamp(CLASSIC_BYTES, BUFFER_BYTES)
 }

@@ -115,6 +115,34 @@ fn both_kinds_of_files_are_read_to_their_end() {
     assert!(matches!(end, Ok(End::Whole)), "{end:?}");
 }
 
+/// A pipe gives what it has, and may wait long for more.
+#[test]
+fn a_packet_is_read_as_soon_as_it_is_there() {
+    struct Drip(Cursor<Vec<u8>>, usize);
+    impl std::io::Read for Drip {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let len = buffer.len().min(self.1);
+            std::io::Read::read(&mut self.0, &mut buffer[..len])
+        }
+    }
+    for file in [classic(101, &vec![to_public(INVITE); 3]), ng(&vec![(1, to_public(INVITE)); 3])] {
+        for bytes_at_a_time in [1, 7, 100] {
+            let (mut seen, mut drip) = (0, Drip(Cursor::new(file.clone()), bytes_at_a_time));
+            let end = frames::read_from(&mut drip, |_, _| {
+                seen += 1;
+                false
+            });
+            assert!(matches!(end, Ok(End::Whole)), "{end:?}");
+            let read = usize::try_from(drip.0.position()).unwrap();
+            assert!(
+                seen == 1 && read < file.len() / 2,
+                "{read} bytes of {} for the first packet",
+                file.len()
+            );
+        }
+    }
+}
+
 #[test]
 fn a_file_that_ends_early_or_is_none_is_told() {
     let whole = classic(101, &[to_public(INVITE), to_public(INVITE)]);
