@@ -7,8 +7,13 @@ pub const MESSAGE_BYTES: usize = 65_535;
 /// Twice what RFC 4475's longest message has per kind; the index is 2 KiB of stack.
 pub const HEADER_LINES: usize = 160;
 
-/// Most listeners of a configuration: they are numbered in 12 bits of the tokens' and tables' space.
+/// Most listeners: of a configuration, and of all that interface names and wildcards stand for on this host. They
+/// are numbered in 12 bits of the tokens' and tables' space. At load more are an error; of the host's addresses
+/// those beyond are left out, with a warning that names the first.
 pub const LISTENERS: usize = 1_024;
+
+/// Listeners that the warning names when more addresses come than can be served.
+pub const LEFT_OUT_NAMED: usize = 4;
 
 /// Most `[[route]]` rules of a configuration.
 pub const RULES: usize = 65_536;

@@ -86,9 +86,14 @@ pub fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }
 
-/// A listener's number: its place in the Plan.
+/// A listener's number: its place in the Plan. It changes as listeners come and go with the host's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId(pub u16);
+
+/// The number of a `[[listener]]` in the configuration, which stands for one listener or, where it names an
+/// interface or all addresses, for as many as the host has addresses now. Constant for the life of a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SectionId(pub u16);
 
 /// One reading of the monotonic clock in nanoseconds since the shard's start; virtual in simulations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]

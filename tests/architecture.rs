@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("drop_reason", &[]),
     ("fib", &["limits", "net"]),
     ("rules", &["limits", "net"]),
-    ("plan", &["limits", "net", "rules"]),
+    ("plan", &["fib", "limits", "net", "rules"]),
     ("token", &["limits", "net"]),
     ("egress", &["fib", "hardware", "limits", "net", "plan", "rules", "token"]),
     ("findings", &["egress", "fib", "limits", "net", "plan", "rules"]),

@@ -15,7 +15,7 @@ use viaduct::cli::netns::{Host, add_veth, netlink};
 use viaduct::control::netlink::dump;
 use viaduct::egress::{Egress, NoEgress, Question, Reason, Step, View, auto};
 use viaduct::fib::Fib;
-use viaduct::net::{ListenerId, NextHop, Transport};
+use viaduct::net::{ListenerId, NextHop, SectionId, Transport};
 use viaduct::plan::{Advertise, EgressPolicy, Engine, Listener, NoListener, Plan};
 use viaduct::rules::Matcher;
 
@@ -73,15 +73,19 @@ fn plan(listeners: &[(&str, Option<u32>)]) -> Plan {
         let bind: SocketAddr = address.parse().unwrap();
         Listener {
             id: ListenerId(place as u16),
+            section: SectionId(place as u16),
             name: address.into(),
             identity: place as u32,
             formerly: Vec::new(),
             transport: Transport::Udp,
             bind,
+            link: None,
             device: None,
+            device_index: 0,
             mark,
             advertise: vec![Advertise::new(None, &bind.ip().to_string(), bind.port())],
             dialog_to: Vec::new(),
+            standing: Default::default(),
         }
     };
     Plan {
@@ -89,11 +93,13 @@ fn plan(listeners: &[(&str, Option<u32>)]) -> Plan {
         engine: Engine { cores: Vec::new(), socket_buffer_bytes: 1 << 20 },
         domains: Vec::new(),
         keys_file: None,
+        sections: Default::default(),
+        left_out: Default::default(),
         listeners: listeners.iter().enumerate().map(listener).collect(),
         egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
         hosts: Default::default(),
-        rules: Vec::new(),
-        matcher: Matcher::compile(&[]).unwrap(),
+        rules: Default::default(),
+        matcher: Matcher::compile(&[]).unwrap().into(),
         admin: None,
     }
 }

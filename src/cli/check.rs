@@ -87,7 +87,7 @@ fn tables(plan: &Plan, fib: &Fib, out: &mut String) {
         let _ = writeln!(out, "{:<24} {bound:<34} {state:<14} {}", listener.name, advertised.join(", "));
     }
     let _ = writeln!(out, "{BOLD}{:<24} {:<34} egress{BOLD:#}", "route", "does");
-    for rule in &plan.rules {
+    for rule in plan.rules.iter() {
         let (does, egress) = action(plan, rule);
         let _ = writeln!(out, "{:<24} {does:<34} {egress}", rule.name);
     }
@@ -105,7 +105,7 @@ fn action(plan: &Plan, rule: &Rule) -> (String, String) {
             };
             let egress = match egress {
                 None => "automatic".to_owned(),
-                Some(EgressChoice::Listener(id)) => plan.listener(*id).name.to_string(),
+                Some(EgressChoice::Listener(id)) => plan.section(*id).name.to_string(),
                 Some(EgressChoice::Relative { transport, port, address }) => {
                     let address = address.map_or("the receiving address".into(), |a| a.to_string());
                     let port = port.map_or("its port".into(), |p| p.to_string());

@@ -1,121 +1,120 @@
-//! `[[listener]]`: names, binds expanded to addresses, what is advertised.
+//! `[[listener]]`: names, binds, what is advertised. What a bind stands for on a host is [`crate::plan::expand`]'s.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::diagnostic::Findings;
 use super::network::{HostPort, host_port, network};
 use super::plan::host_name;
-use super::read::{Entry, Section, Text};
+use super::read::{Entry, Section as Table, Text};
 use crate::fib::Fib;
 use crate::limits::LISTENERS;
 use crate::net::Transport;
-use crate::plan::{Advertise, Listener, ListenerId};
+use crate::plan::{Advertise, Bind, Section, SectionId};
 
-/// Which listeners a name in the file stands for: one, or all that an interface name expanded to.
+/// The listeners by name, for rules.
 #[derive(Default)]
-pub(super) struct Names(Vec<(Box<str>, ListenerId)>);
+pub(super) struct Names(Vec<Section>);
 
 impl Names {
-    fn of(&self, name: &str) -> impl Iterator<Item = ListenerId> {
-        self.0.iter().filter(move |(known, _)| &**known == name).map(|&(_, id)| id)
+    /// The `[[listener]]` of the name.
+    pub fn find(&self, text: &Text<'_>, findings: &mut Findings) -> Option<SectionId> {
+        if let Some(section) = self.of(text.text) {
+            return Some(section.id);
+        }
+        let finding = findings.error(text.span.clone(), format!("there is no listener «{}»", text.text));
+        finding.hint(match self.one_of_many(text.text) {
+            Some((section, address)) => format!(
+                "the listeners of «{}» come and go with the host's addresses; give {address} a [[listener]] of its \
+                 own, bind = \"{}:{}\", which takes it from «{}»",
+                section.name,
+                section.transport,
+                SocketAddr::new(address, section.port),
+                section.name
+            ),
+            None => {
+                let known: Vec<&str> = self.0.iter().map(|section| &*section.name).collect();
+                format!("listeners are: {}", known.join(", "))
+            }
+        });
+        None
     }
 
-    /// All listeners of the name.
-    pub fn all(&self, text: &Text<'_>, findings: &mut Findings) -> Vec<ListenerId> {
-        let found: Vec<_> = self.of(text.text).collect();
-        if found.is_empty() {
-            let mut known: Vec<&str> = self.0.iter().map(|(name, _)| &**name).collect();
-            known.dedup();
-            findings
-                .error(text.span.clone(), format!("there is no listener «{}»", text.text))
-                .hint(format!("listeners are: {}", known.join(", ")));
-        }
-        found
+    /// `NAME/ADDRESS`, where the name stands for the host's addresses.
+    fn one_of_many(&self, text: &str) -> Option<(&Section, IpAddr)> {
+        let (name, address) = text.split_once('/')?;
+        let section = self.of(name).filter(|section| section.bind.follows())?;
+        Some((section, address.parse().ok()?))
     }
 
-    /// The listener of the name, where one is meant.
-    pub fn one(&self, text: &Text<'_>, findings: &mut Findings) -> Option<ListenerId> {
-        let found = self.all(text, findings);
-        if found.len() > 1 {
-            let names: Vec<&str> = (self.0.iter())
-                .filter(|(name, id)| found.contains(id) && **name != *text.text)
-                .map(|(n, _)| &**n)
-                .collect();
-            findings
-                .error(text.span.clone(), format!("«{}» stands for {} listeners", text.text, found.len()))
-                .hint(format!("name one of them: {}", names.join(", ")));
-            return None;
-        }
-        found.first().copied()
+    fn of(&self, name: &str) -> Option<&Section> {
+        self.0.iter().find(|section| &*section.name == name)
+    }
+
+    /// The `[[listener]]` with this number.
+    pub fn section(&self, id: SectionId) -> &Section {
+        &self.0[usize::from(id.0)]
+    }
+
+    /// All, in configured order.
+    pub fn sections(&self) -> &[Section] {
+        &self.0
+    }
+
+    /// For the Plan.
+    pub fn into_sections(self) -> Arc<[Section]> {
+        self.0.into()
     }
 }
 
-/// What one `[[listener]]` says, before its bind is expanded.
-struct Template {
-    name: Box<str>,
-    transport: Transport,
-    port: u16,
-    device: Option<Box<str>>,
-    mark: Option<u32>,
-    advertise: Vec<Advertise>,
-    dialog_to: Vec<IpNet>,
-    formerly: Vec<Box<str>>,
-    place: Range<usize>,
-}
-
-/// All listeners, the names that stand for them, and the place of each one's `bind`.
+/// All listeners, and the place of each one's `bind`.
 pub(super) fn build(
     entry: Option<Entry<'_>>,
     fib: &Fib,
     findings: &mut Findings,
-) -> (Vec<Listener>, Names, Vec<Range<usize>>) {
+) -> (Names, Vec<Range<usize>>) {
     let mut all = All::default();
-    let sections = entry.map(|e| e.sections("[[listener]]", findings)).unwrap_or_default();
-    let given = sections.len();
-    for section in sections {
-        all.add(section, fib, findings);
+    for table in entry.map(|e| e.sections("[[listener]]", findings)).unwrap_or_default() {
+        all.add(table, fib, findings);
     }
-    if all.listeners.is_empty() && !findings.has_errors() {
-        let finding = findings.error(0..0, "there is no listener");
-        finding.hint(match given {
-            0 => "write [[listener]] with name = \"public\" and bind = \"udp:203.0.113.10:5060\"",
-            _ => "none of the interfaces or wildcards named has an address on this host: see `ip address`",
-        });
+    if all.names.0.is_empty() && !findings.has_errors() {
+        findings
+            .error(0..0, "there is no listener")
+            .hint("write [[listener]] with name = \"public\" and bind = \"udp:203.0.113.10:5060\"");
     }
-    (all.listeners, all.names, all.places)
+    (all.names, all.places)
 }
 
 #[derive(Default)]
 struct All {
-    listeners: Vec<Listener>,
     names: Names,
     places: Vec<Range<usize>>,
 }
 
 impl All {
-    fn add(&mut self, mut section: Section<'_>, fib: &Fib, findings: &mut Findings) {
-        let name = section.need("name", findings).and_then(|e| e.text(findings));
-        let bind = section.need("bind", findings).and_then(|e| e.text(findings));
+    fn add(&mut self, mut table: Table<'_>, fib: &Fib, findings: &mut Findings) {
+        let name = table.need("name", findings).and_then(|e| e.text(findings));
+        let bind = table.need("bind", findings).and_then(|e| e.text(findings));
         let parsed = bind.as_ref().and_then(|bind| parse_bind(bind, findings));
-        let template = name.and_then(|name| {
+        let section = name.and_then(|name| {
             let name = self.check_name(&name, findings)?;
             let (transport, host_port) = parsed.as_ref()?;
-            let place = bind.as_ref()?.span.clone();
-            Some(read(&mut section, name, *transport, host_port.port.unwrap_or(5060), place, findings))
+            Some(read(&mut table, name, *transport, host_port.port.unwrap_or(5060), findings))
         });
-        if template.is_none() {
+        if section.is_none() {
             // Its keys are known all the same, though their values were not looked at.
             for key in ["advertise", "mark", "device", "dialog_to", "formerly"] {
-                section.take(key);
+                table.take(key);
             }
         }
-        section.reserve(&[("tls", "TLS is not there yet")], findings);
-        section.finish(findings);
-        if let (Some(template), Some((_, host)), Some(bind)) = (template, parsed, bind) {
-            self.expand(&template, &host, &bind, fib, findings);
+        table.reserve(&[("tls", "TLS is not there yet")], findings);
+        table.finish(findings);
+        let (Some(section), Some((_, host)), Some(text)) = (section, parsed, bind) else { return };
+        if let Some(bind) = which(&host, &section, &text, fib, findings) {
+            self.push(Section { bind, ..section }, text.span, findings);
         }
     }
 
@@ -127,95 +126,55 @@ impl All {
                 .hint("letters, digits, - _ and . make a name");
             return None;
         }
-        if self.names.of(name.text).next().is_some() {
+        if self.names.of(name.text).is_some() {
             findings.error(name.span.clone(), format!("there are two listeners «{}»", name.text));
             return None;
         }
         Some(name.text.into())
     }
 
-    fn expand(
-        &mut self,
-        template: &Template,
-        host: &HostPort<'_>,
-        bind: &Text<'_>,
-        fib: &Fib,
-        findings: &mut Findings,
-    ) {
-        if let Ok(ip) = host.host.parse::<IpAddr>()
-            && !ip.is_unspecified()
-        {
-            if let Some(address) = literal(ip, host, template, bind, fib, findings) {
-                self.push(template, &template.name, address, findings);
-            }
-            return;
-        }
-        let addresses = expansion(host.host, bind, fib, findings);
-        for address in addresses {
-            let name = format!("{}/{address}", template.name);
-            self.push(template, &name, SocketAddr::new(address, template.port), findings);
-            if let Some(listener) = self.listeners.last() {
-                self.names.0.push((template.name.clone(), listener.id));
-            }
-        }
-    }
-
-    fn push(&mut self, template: &Template, name: &str, bind: SocketAddr, findings: &mut Findings) {
-        let same =
-            |l: &&Listener| (l.transport, l.bind, &l.device) == (template.transport, bind, &template.device);
-        if let Some(other) = self.listeners.iter().find(same) {
+    fn push(&mut self, section: Section, place: Range<usize>, findings: &mut Findings) {
+        let name = &section.name;
+        let socket = |s: &Section| (s.transport, s.bind.clone(), s.port, s.device.clone());
+        if let Some(other) = self.names.0.iter().find(|other| socket(other) == socket(&section)) {
             findings
                 .error(
-                    template.place.clone(),
-                    format!("«{name}» and «{}» are on the same socket {bind}", other.name),
+                    place,
+                    format!("«{name}» and «{}» are on the same socket {}", other.name, section.bind_text()),
                 )
                 .hint("give one of them another port, address or device");
             return;
         }
-        let hash = |name: &str| identity(name, template.transport, bind);
-        let own = hash(name);
-        let formerly: Vec<u32> = template.formerly.iter().map(|name| hash(name)).collect();
-        let known = |id: &u32| self.listeners.iter().find(|l| l.identity == *id || l.formerly.contains(id));
-        if let Some(other) = std::iter::once(&own).chain(&formerly).find_map(known) {
+        let known = |other: &&Section| identities(other).iter().any(|id| identities(&section).contains(id));
+        if let Some(other) = self.names.0.iter().find(known) {
             findings
-                .error(
-                    template.place.clone(),
-                    format!("«{name}» and «{}» have the same identity in tokens", other.name),
-                )
+                .error(place, format!("«{name}» and «{}» have the same identity in tokens", other.name))
                 .hint("rename one of them (and keep the old name in `formerly` if calls are running)");
             return;
         }
-        if self.listeners.len() >= LISTENERS {
-            findings.error(template.place.clone(), format!("more than {LISTENERS} listeners"));
+        if self.names.0.len() >= LISTENERS {
+            findings.error(place, format!("more than {LISTENERS} listeners"));
             return;
         }
-        let id = ListenerId(self.listeners.len() as u16);
-        let mut advertise = template.advertise.clone();
-        if advertise.last().is_none_or(|last| last.to.is_some()) {
-            advertise.push(Advertise::new(None, &bind.ip().to_string(), bind.port()));
-        }
-        self.names.0.push((name.into(), id));
-        self.places.push(template.place.clone());
-        self.listeners.push(Listener {
-            id,
-            name: name.into(),
-            identity: own,
-            formerly,
-            transport: template.transport,
-            bind,
-            device: template.device.clone(),
-            mark: template.mark,
-            advertise,
-            dialog_to: template.dialog_to.clone(),
-        });
+        let id = SectionId(self.names.0.len() as u16);
+        self.places.push(place);
+        self.names.0.push(Section { id, ..section });
     }
+}
+
+/// Present and former identity of a literal listener; none of one that follows the host.
+fn identities(section: &Section) -> Vec<u32> {
+    let Some(ip) = section.bind.address() else { return Vec::new() };
+    let (own, mut all) = section.identities(&section.name, SocketAddr::new(ip, section.port));
+    all.push(own);
+    all
 }
 
 /// `transport:host[:port]`
 fn parse_bind<'t>(bind: &Text<'t>, findings: &mut Findings) -> Option<(Transport, HostPort<'t>)> {
     let Some((transport, rest)) = bind.text.split_once(':') else {
         findings.error(bind.span.clone(), format!("«{}» is no bind", bind.text)).hint(
-            "write transport, address and port: udp:203.0.113.10:5060, udp:[2001:db8::1]:5060, udp:eth0:5060",
+            "write transport, address and port: udp:203.0.113.10:5060, udp:[2001:db8::1]:5060, udp:eth0:5060, udp:*:5060",
         );
         return None;
     };
@@ -236,29 +195,33 @@ fn parse_bind<'t>(bind: &Text<'t>, findings: &mut Findings) -> Option<(Transport
     }
 }
 
+/// All but the bind's addresses, which [`which`] tells.
 fn read(
-    section: &mut Section<'_>,
+    table: &mut Table<'_>,
     name: Box<str>,
     transport: Transport,
     port: u16,
-    place: Range<usize>,
     findings: &mut Findings,
-) -> Template {
-    let advertise = section.take("advertise").map(|e| read_advertise(&e, port, findings)).unwrap_or_default();
-    let mark = section.take("mark").and_then(|e| e.number(1..i64::from(u32::MAX) + 1, findings));
-    let device = section.take("device").and_then(|e| e.text(findings));
-    let dialog_to = section.take("dialog_to").map(|e| e.texts(findings)).unwrap_or_default();
-    let formerly = section.take("formerly").map(|e| e.texts(findings)).unwrap_or_default();
-    Template {
+) -> Section {
+    let advertise = table.take("advertise").map(|e| read_advertise(&e, port, findings)).unwrap_or_default();
+    let mark = table.take("mark").and_then(|e| e.number(1..i64::from(u32::MAX) + 1, findings));
+    let device = table.take("device").and_then(|e| e.text(findings));
+    let dialog_to = table.take("dialog_to").map(|e| e.texts(findings)).unwrap_or_default();
+    let formerly = table.take("formerly").map(|e| e.texts(findings)).unwrap_or_default();
+    Section {
+        id: SectionId(0),
         name,
         transport,
+        bind: Bind::All { v4: false, v6: false },
         port,
         device: device.and_then(|text| interface_name(&text, findings)),
         mark: mark.and_then(|mark| mark.try_into().ok()),
         advertise,
-        dialog_to: dialog_to.iter().filter_map(|text| network(text, findings)).collect(),
+        dialog_to: dialog_to
+            .iter()
+            .filter_map(|text: &Text<'_>| -> Option<IpNet> { network(text, findings) })
+            .collect(),
         formerly: formerly.iter().map(|text| text.text.into()).collect(),
-        place,
     }
 }
 
@@ -311,74 +274,68 @@ fn advertised_text(
     }
 }
 
+/// Which addresses are meant.
+fn which(
+    host: &HostPort<'_>,
+    section: &Section,
+    text: &Text<'_>,
+    fib: &Fib,
+    findings: &mut Findings,
+) -> Option<Bind> {
+    if host.host == "*" {
+        return Some(Bind::All { v4: true, v6: true });
+    }
+    match host.host.parse::<IpAddr>() {
+        Ok(ip) if ip.is_unspecified() => Some(Bind::All { v4: ip.is_ipv4(), v6: ip.is_ipv6() }),
+        Ok(ip) => literal(ip, host, section, text, findings),
+        Err(_) if may_name_an_interface(host.host) => Some(Bind::Interface(host.host.into())),
+        Err(_) => {
+            let names: Vec<&str> = fib.links().map(|link| &*link.name).collect();
+            findings
+                .error(
+                    text.span.clone(),
+                    format!("«{}» is neither an address nor an interface's name", host.host),
+                )
+                .hint(format!("interfaces are: {}", names.join(", ")));
+            None
+        }
+    }
+}
+
+/// An interface may come later, so its absence is no mistake. A name that none can have is one: IFNAMSIZ is 16 with
+/// the closing NUL; and digits and dots are a mistyped address.
+fn may_name_an_interface(name: &str) -> bool {
+    let address = name.chars().all(|c| c.is_ascii_digit() || c == '.');
+    (1..16).contains(&name.len()) && !name.contains(['/', ' ', ':', '%', '*']) && !address
+}
+
 /// A literal address; a link-local one needs its link.
 fn literal(
     ip: IpAddr,
     host: &HostPort<'_>,
-    template: &Template,
-    bind: &Text<'_>,
-    fib: &Fib,
+    section: &Section,
+    text: &Text<'_>,
     findings: &mut Findings,
-) -> Option<SocketAddr> {
+) -> Option<Bind> {
     if ip.is_multicast() {
-        findings.error(bind.span.clone(), format!("{ip} is a multicast address"));
+        findings.error(text.span.clone(), format!("{ip} is a multicast address"));
         return None;
     }
-    let IpAddr::V6(v6) = ip else { return Some(SocketAddr::new(ip, template.port)) };
+    let IpAddr::V6(v6) = ip else { return Some(Bind::Address(ip)) };
     if let Some(v4) = v6.to_ipv4_mapped() {
         findings
-            .error(bind.span.clone(), format!("{v6} is an IPv4 address in IPv6 clothes"))
-            .hint(format!("write udp:{v4}:{}", template.port));
+            .error(text.span.clone(), format!("{v6} is an IPv4 address in IPv6 clothes"))
+            .hint(format!("write udp:{v4}:{}", section.port));
         return None;
     }
     if !v6.is_unicast_link_local() {
-        return Some(SocketAddr::new(ip, template.port));
+        return Some(Bind::Address(ip));
     }
-    let Some(link) = host.scope.or(template.device.as_deref()) else {
+    let Some(link) = host.scope.or(section.device.as_deref()) else {
         findings
-            .error(bind.span.clone(), format!("the link-local address {v6} needs its interface"))
-            .hint(format!("write udp:[{v6}%eth0]:{}", template.port));
+            .error(text.span.clone(), format!("the link-local address {v6} needs its interface"))
+            .hint(format!("write udp:[{v6}%eth0]:{}", section.port));
         return None;
     };
-    let Some(index) = fib.link_index(link) else {
-        findings.error(bind.span.clone(), format!("there is no interface «{link}»")).hint(interfaces(fib));
-        return None;
-    };
-    Some(SocketAddrV6::new(v6, template.port, 0, index).into())
-}
-
-/// The addresses that an interface name or a wildcard stands for. IPv6 link-local ones are left out:
-/// they serve one link only and are named by hand.
-fn expansion(host: &str, bind: &Text<'_>, fib: &Fib, findings: &mut Findings) -> Vec<IpAddr> {
-    let usable = |ip: &IpAddr| !matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local());
-    if let Ok(wildcard) = host.parse::<IpAddr>() {
-        let of_family = |ip: &IpAddr| ip.is_ipv4() == wildcard.is_ipv4() && usable(ip);
-        let all: Vec<IpAddr> = fib.addresses().map(|(ip, _)| ip).filter(of_family).collect();
-        let beyond: Vec<IpAddr> = all.iter().copied().filter(|ip| !ip.is_loopback()).collect();
-        return if beyond.is_empty() { all } else { beyond };
-    }
-    let Some(index) = fib.link_index(host) else {
-        findings
-            .error(bind.span.clone(), format!("«{host}» is neither an address nor an interface of this host"))
-            .hint(interfaces(fib));
-        return Vec::new();
-    };
-    let all: Vec<IpAddr> =
-        fib.addresses().filter(|&(ip, dev)| dev == index && usable(&ip)).map(|(ip, _)| ip).collect();
-    if all.is_empty() {
-        findings.warn(bind.span.clone(), format!("the interface {host} has no address now"));
-    }
-    all
-}
-
-fn interfaces(fib: &Fib) -> String {
-    let names: Vec<&str> = fib.links().map(|link| &*link.name).collect();
-    format!("interfaces are: {}", names.join(", "))
-}
-
-/// FNV-1a over name, transport and address: stable over versions, because tokens carry it.
-fn identity(name: &str, transport: Transport, bind: SocketAddr) -> u32 {
-    let address = SocketAddr::new(bind.ip(), bind.port());
-    let text = format!("{name}|{transport}|{address}");
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    Some(Bind::LinkLocal(v6, link.into()))
 }

@@ -45,7 +45,7 @@ pub struct Loaded {
 /// Where things stand in the file, for findings that come later.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// For each listener the bytes of its `bind`.
+    /// For each `[[listener]]` the bytes of its `bind`.
     pub listeners: Vec<std::ops::Range<usize>>,
     /// For each rule the bytes of its `to`, or of all of it.
     pub rules: Vec<std::ops::Range<usize>>,
@@ -69,7 +69,7 @@ pub fn load(path: &Path, fib: &Fib) -> Result<Loaded, Findings> {
 /// The embedded default: every address of the host, port 5060, a throw-away key.
 ///
 /// # Errors
-/// The host has no address to listen on.
+/// None: a host without addresses is waited for.
 pub fn default(fib: &Fib) -> Result<Loaded, Findings> {
     compile("<default>", DEFAULT.to_owned(), None, fib)
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml_edit::Table;
 
@@ -11,7 +12,7 @@ use super::diagnostic::Findings;
 use super::read::{Entry, Section, Text};
 use super::{Places, listeners, rules};
 use crate::fib::Fib;
-use crate::plan::{EgressPolicy, Engine, NoListener, Plan};
+use crate::plan::{EgressPolicy, Engine, Expansion, NoListener, Plan, expand};
 
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9060);
 
@@ -33,9 +34,9 @@ pub(super) fn build(
     let keys_file = keys(root.take("keys"), folder, findings);
     let (hosts, host_places) = hosts(root.take("hosts"), findings);
     let admin = admin(root.take("admin"), findings);
-    let (listeners, names, bind_places) = listeners::build(root.take("listener"), fib, findings);
+    let (names, bind_places) = listeners::build(root.take("listener"), fib, findings);
     let egress = egress(root.take("egress"), &names, findings);
-    let (rules, rule_places) = rules::build(root.take("route"), &listeners, &names, findings);
+    let (rules, rule_places) = rules::build(root.take("route"), &names, findings);
     root.reserve(
         &[
             ("peer", "use `when = { source = [...] }` in a [[route]]"),
@@ -44,9 +45,24 @@ pub(super) fn build(
         findings,
     );
     root.finish(findings);
-    let matcher = rules::compile(&rules, &rule_places, findings)?;
+    let matcher = rules::compile(&rules, &rule_places, findings)?.into();
+    let (sections, rules, hosts) = (names.into_sections(), rules.into(), Arc::new(hosts));
+    let Expansion { listeners, left_out } = expand(&sections, fib);
     let origin = origin.into();
-    let plan = Plan { origin, engine, domains, keys_file, listeners, egress, hosts, rules, matcher, admin };
+    let plan = Plan {
+        origin,
+        engine,
+        domains,
+        keys_file,
+        sections,
+        listeners,
+        left_out,
+        egress,
+        hosts,
+        rules,
+        matcher,
+        admin,
+    };
     Some((plan, Places { listeners: bind_places, rules: rule_places, hosts: host_places }))
 }
 
@@ -201,7 +217,7 @@ fn egress(entry: Option<Entry<'_>>, names: &listeners::Names, findings: &mut Fin
     if let Some(text) = section.take("no_listener").and_then(|e| e.text(findings))
         && text.text != "reject"
     {
-        let listener = names.one(&text, findings);
+        let listener = names.find(&text, findings);
         policy.no_listener = listener.map_or(NoListener::Reject, NoListener::Use);
     }
     if let Some(text) = section.take("large_udp").and_then(|e| e.text(findings)) {

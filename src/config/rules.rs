@@ -10,8 +10,7 @@ use super::plan::host_name;
 use super::read::{Entry, Section, Text};
 use super::target;
 use crate::limits::{NOT_DEPTH, RULES};
-use crate::net::{ListenerId, Transport};
-use crate::plan::Listener;
+use crate::net::Transport;
 use crate::rules::{
     Action, EgressChoice, Matcher, Mode, Pattern, Rule, RuleId, When, contradiction, shadowed,
 };
@@ -19,7 +18,6 @@ use crate::rules::{
 /// All rules, and the place of each one's `to` (of all of it where it has none).
 pub(super) fn build(
     entry: Option<Entry<'_>>,
-    listeners: &[Listener],
     names: &Names,
     findings: &mut Findings,
 ) -> (Vec<Rule>, Vec<Range<usize>>) {
@@ -35,7 +33,7 @@ pub(super) fn build(
         let (line, _) = findings.line_column(whole.start);
         let name = name(&mut section, rules.len(), &mut taken, findings);
         let mut place = whole;
-        let reader = Reader { listeners, names };
+        let reader = Reader { names };
         let when = section.take("when").map(|e| reader.when(&e, 0, findings)).unwrap_or_default();
         let action = reader.action(&mut section, &mut place, findings);
         section.reserve(
@@ -52,7 +50,7 @@ pub(super) fn build(
             places.push(place);
         }
     }
-    warn_of_transports(&rules, &places, listeners, findings);
+    warn_of_transports(&rules, &places, names, findings);
     (rules, places)
 }
 
@@ -102,14 +100,9 @@ fn verb(message: &str) -> String {
 }
 
 /// A rule on a transport that no listener has cannot match.
-fn warn_of_transports(
-    rules: &[Rule],
-    places: &[Range<usize>],
-    listeners: &[Listener],
-    findings: &mut Findings,
-) {
+fn warn_of_transports(rules: &[Rule], places: &[Range<usize>], names: &Names, findings: &mut Findings) {
     for (rule, place) in rules.iter().zip(places) {
-        let served = |t: &Transport| listeners.iter().any(|l| l.transport == *t);
+        let served = |t: &Transport| names.sections().iter().any(|s| s.transport == *t);
         // Where the rule names listeners, theirs count: see `contradictions`.
         let is_any_listener = rule.when.listener.is_empty() && !rule.when.transport.is_empty();
         if is_any_listener && !rule.when.transport.iter().any(served) {
@@ -129,7 +122,6 @@ fn warn_of_transports(
 }
 
 struct Reader<'a> {
-    listeners: &'a [Listener],
     names: &'a Names,
 }
 
@@ -144,7 +136,7 @@ impl Reader<'_> {
         when.method = texts("method", findings).iter().filter_map(|text| method(text, findings)).collect();
         when.transport = texts("transport", findings).iter().filter_map(|t| transport(t, findings)).collect();
         for text in texts("listener", findings) {
-            when.listener.extend(self.names.all(&text, findings));
+            when.listener.extend(self.names.find(&text, findings));
         }
         when.source = texts("source", findings).iter().filter_map(|text| network(text, findings)).collect();
         when.ruri_prefix =
@@ -174,9 +166,9 @@ impl Reader<'_> {
 
     /// A rule that can never match, whatever stands before it, is not what anybody meant.
     fn contradictions(&self, when: &When, section: &mut Section<'_>, findings: &mut Findings) {
-        let listener = |id: ListenerId| {
-            let listener = &self.listeners[usize::from(id.0)];
-            (listener.transport, listener.bind.ip())
+        let listener = |id| {
+            let section = self.names.section(id);
+            (section.transport, section.bind.is_ipv4())
         };
         if let Some(found) = contradiction(when, listener) {
             let place = section.take(found.key).map_or(section.span.clone(), |entry| entry.span);
@@ -253,7 +245,7 @@ impl Reader<'_> {
             Some(entry) => {
                 let choice = self.egress(&entry, findings)?;
                 if let (EgressChoice::Listener(id), Some(target)) = (&choice, &target) {
-                    target::check_egress(target, &self.listeners[usize::from(id.0)], &entry, findings);
+                    target::check_egress(target, self.names.section(*id), &entry, findings);
                 }
                 Some(choice)
             }
@@ -282,7 +274,7 @@ impl Reader<'_> {
     fn egress(&self, entry: &Entry<'_>, findings: &mut Findings) -> Option<EgressChoice> {
         if !entry.is_table() {
             let text = entry.text(findings)?;
-            return self.names.one(&text, findings).map(EgressChoice::Listener);
+            return self.names.find(&text, findings).map(EgressChoice::Listener);
         }
         let mut section = entry.section("`egress`", findings)?;
         let transport = section.need("transport", findings).and_then(|e| e.text(findings));

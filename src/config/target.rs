@@ -7,7 +7,7 @@ use sip_parser::{Host, Scheme, Uri};
 use super::diagnostic::Findings;
 use super::read::{Entry, Text};
 use crate::net::{Transport, canonical};
-use crate::plan::Listener;
+use crate::plan::Section;
 use crate::rules::Target;
 
 /// A next hop, or `"request-uri"`.
@@ -106,12 +106,12 @@ fn literal(ip: IpAddr, text: &Text<'_>, findings: &mut Findings) -> Option<()> {
 }
 
 /// An override has to fit a literal next hop: family and transport.
-pub(super) fn check_egress(target: &Target, listener: &Listener, entry: &Entry<'_>, findings: &mut Findings) {
-    let family = |ip: IpAddr| if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+pub(super) fn check_egress(target: &Target, listener: &Section, entry: &Entry<'_>, findings: &mut Findings) {
+    let family = |v4: bool| if v4 { "IPv4" } else { "IPv6" };
     if let Target::Address { ip, .. } = target
-        && ip.is_ipv4() != listener.bind.is_ipv4()
+        && let Some(own) = listener.bind.is_ipv4().filter(|v4| *v4 != ip.is_ipv4())
     {
-        let (own, theirs) = (family(listener.bind.ip()), family(*ip));
+        let (own, theirs) = (family(own), family(ip.is_ipv4()));
         findings
             .error(
                 entry.span.clone(),

@@ -154,6 +154,7 @@ pub fn state_in_words(state: ListenerState) -> &'static str {
         ListenerState::HomeDown => "DOWN: the interface of this address is down",
         ListenerState::DeviceAbsent => "DOWN: there is no such device",
         ListenerState::DeviceDown => "DOWN: its device is down",
+        ListenerState::NoSocket => "DOWN: its socket could not be opened",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::fib::{Builder, Fib};
-use crate::net::{ListenerId, Transport};
+use crate::net::{ListenerId, SectionId, Transport};
 use crate::plan::{Advertise, EgressPolicy, Engine, Listener, NoListener, Plan};
 use crate::rules::Matcher;
 use crate::shard::Bindings;
@@ -17,12 +17,15 @@ pub fn listener(id: u16, name: &str, bind: &str) -> Listener {
     let bind: std::net::SocketAddr = bind.parse().unwrap();
     Listener {
         id: ListenerId(id),
+        section: SectionId(id),
         name: name.into(),
         identity: u32::from(id),
         formerly: Vec::new(),
         transport: Transport::Udp,
         bind,
+        link: None,
         device: None,
+        device_index: 0,
         mark: None,
         advertise: vec![Advertise {
             to: None,
@@ -32,6 +35,7 @@ pub fn listener(id: u16, name: &str, bind: &str) -> Listener {
             port: bind.port(),
         }],
         dialog_to: Vec::new(),
+        standing: Default::default(),
     }
 }
 
@@ -42,11 +46,13 @@ pub fn plan(listeners: Vec<Listener>) -> Plan {
         engine: Engine { cores: Vec::new(), socket_buffer_bytes: 4 << 20 },
         domains: Vec::new(),
         keys_file: None,
+        sections: Default::default(),
+        left_out: Default::default(),
         listeners,
         egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
         hosts: Default::default(),
-        rules: Vec::new(),
-        matcher: Matcher::compile(&[]).unwrap(),
+        rules: Default::default(),
+        matcher: Matcher::compile(&[]).unwrap().into(),
         admin: None,
     }
 }

@@ -10,7 +10,7 @@
 //! nothing: [egress] no_listener
 //! ```
 
-use super::choose::{Link, carries, class_query, confirm, given, link_towards};
+use super::choose::{Link, carries, class_query, confirm, link_towards, of_section};
 use super::trace::{Candidate, Note, Observer};
 use super::view::Class;
 use super::{Egress, NoEgress, Question, Reason, Step, Unfit, View};
@@ -43,8 +43,8 @@ pub fn auto_observed(
     };
     match (chosen, plan.egress.no_listener) {
         (Err(why @ NoEgress::AskKernel(_)), _) => Err(why),
-        (Err(why), NoListener::Use(listener)) => {
-            given(plan, fib, view, listener, question, Reason::Fallback).map_err(|_| why)
+        (Err(why), NoListener::Use(section)) => {
+            of_section(plan, fib, view, section, question, Reason::Fallback).map_err(|_| why)
         }
         (chosen, _) => chosen,
     }

@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::pins::Pin;
 use super::view::{Seat, link_of};
-use super::{Egress, NoEgress, Question, Reason, Unfit, View, auto};
+use super::{Egress, ListenerState, NoEgress, Question, Reason, Unfit, View, auto};
 use crate::fib::{Answer, Fib, Query, Route, RouteKind};
 use crate::net::Transport;
-use crate::plan::{Listener, ListenerId, Plan};
+use crate::plan::{Listener, ListenerId, Plan, SectionId};
 use crate::rules::EgressChoice;
 
 /// Confirms that `listener` can send to the next hop: transport, family, state, link, bound lookup.
@@ -29,8 +29,9 @@ pub fn confirm(
     if own.bind.is_ipv4() != next_hop.address.is_ipv4() {
         return Err(Unfit::Family);
     }
-    if !view.is_up(listener) {
-        return Err(Unfit::Down);
+    let state = view.state(listener);
+    if state != ListenerState::Up {
+        return Err(Unfit::Down(state));
     }
     let query = bound_query(fib, view, own, question)?;
     match fib.lookup(&query) {
@@ -89,13 +90,56 @@ pub fn overridden(
     choice: &EgressChoice,
     question: &Question,
 ) -> Result<Egress, NoEgress> {
-    let listener = match *choice {
-        EgressChoice::Listener(listener) => listener,
+    match *choice {
+        EgressChoice::Listener(section) => of_section(plan, fib, view, section, question, Reason::Override),
         EgressChoice::Relative { transport, port, address } => {
-            relative(plan, view, transport, address, port, plan.listener(question.ingress))?
+            let ingress = plan.listener(question.ingress);
+            let listener = relative(plan, view, transport, address, port, ingress)?;
+            given(plan, fib, view, listener, question, Reason::Override)
         }
-    };
-    given(plan, fib, view, listener, question, Reason::Override)
+    }
+}
+
+/// One of the listeners that a `[[listener]]` stands for: of several the one on the source that the kernel would
+/// choose, else the first that can send.
+///
+/// # Errors
+/// Why the first of the next hop's family cannot; or there is none.
+pub fn of_section(
+    plan: &Plan,
+    fib: &Fib,
+    view: &View,
+    section: SectionId,
+    question: &Question,
+    reason: Reason,
+) -> Result<Egress, NoEgress> {
+    let members = plan.members(section);
+    let preferred = on_the_kernels_source(fib, view, members, question);
+    let others = members.iter().map(|l| l.id).filter(|id| Some(*id) != preferred);
+    let mut failure = NoEgress::NoAddress(section);
+    for listener in preferred.into_iter().chain(others) {
+        match given(plan, fib, view, listener, question, reason) {
+            Err(NoEgress::Unfit(_, Unfit::Family)) if failure != NoEgress::NoAddress(section) => {}
+            Err(why @ NoEgress::AskKernel(_)) => return Err(why),
+            Err(why) if matches!(failure, NoEgress::NoAddress(_) | NoEgress::Unfit(_, Unfit::Family)) => {
+                failure = why;
+            }
+            Err(_) => {}
+            chosen => return chosen,
+        }
+    }
+    Err(failure)
+}
+
+fn on_the_kernels_source(
+    fib: &Fib,
+    view: &View,
+    members: &[Listener],
+    question: &Question,
+) -> Option<ListenerId> {
+    let [first, _, ..] = members else { return None };
+    let Answer::Route(route) = fib.lookup(&any_source_query(view, first, question)) else { return None };
+    members.iter().find(|l| l.bind.ip() == route.source).map(|l| l.id)
 }
 
 fn relative(

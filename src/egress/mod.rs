@@ -21,7 +21,7 @@ mod view;
 mod words;
 
 pub use auto::{auto, auto_observed};
-pub use choose::{any_source_query, bound_query, confirm, dialog, overridden, pinned};
+pub use choose::{any_source_query, bound_query, confirm, dialog, of_section, overridden, pinned};
 pub use pins::{Pin, PinKind, Pins};
 pub use recent::Recent;
 pub use trace::{Candidate, Note, Observer, Recorder};
@@ -31,7 +31,7 @@ use std::net::SocketAddr;
 
 use crate::fib::{NoRoute, Query, Route, RouteKind};
 use crate::net::{NextHop, Transport};
-use crate::plan::ListenerId;
+use crate::plan::{ListenerId, SectionId};
 
 /// Why a message leaves by a listener; the metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -157,6 +157,8 @@ pub enum NoEgress {
     NoRoute(NoRoute),
     /// The chosen listener cannot reach the next hop.
     Unfit(ListenerId, Unfit),
+    /// The `[[listener]]` that is asked for stands for no address of this host now.
+    NoAddress(SectionId),
     /// An override names a transport, address and port that no listener has.
     NoSuchListener(Transport, SocketAddr),
     /// The snapshot does not know the answer to this question; the kernel does.
@@ -170,8 +172,8 @@ pub enum Unfit {
     Family,
     /// Other transport.
     Transport,
-    /// Its address is absent or its device is down.
-    Down,
+    /// It is not up.
+    Down(ListenerState),
     /// The next hop is a link-local address on another link, or on none that can be told.
     Link,
     /// The bound lookup finds no route.

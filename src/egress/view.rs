@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::fib::Fib;
 use crate::net::Transport;
-use crate::plan::{Listener, ListenerId, Plan};
+use crate::plan::{Listener, ListenerId, Plan, Standing};
 
 /// The listeners of a [`Plan`] as a [`Fib`] sees them; part of each snapshot.
 ///
@@ -32,9 +32,15 @@ pub enum ListenerState {
     DeviceAbsent,
     /// Its `device` is down.
     DeviceDown,
+    /// Its sockets could not be opened.
+    NoSocket,
 }
 
 impl ListenerState {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Up, Self::AddressAbsent, Self::HomeDown, Self::DeviceAbsent, Self::DeviceDown, Self::NoSocket];
+
     /// As tables and the log say it.
     pub const fn label(self) -> &'static str {
         match self {
@@ -43,6 +49,7 @@ impl ListenerState {
             Self::HomeDown => "interface down",
             Self::DeviceAbsent => "device absent",
             Self::DeviceDown => "device down",
+            Self::NoSocket => "no socket",
         }
     }
 }
@@ -109,6 +116,7 @@ impl ListenerState {
             Self::HomeDown => "the interface that carries its address is down",
             Self::DeviceAbsent => "there is no interface of its device's name",
             Self::DeviceDown => "its device is down",
+            Self::NoSocket => "its socket could not be opened",
         }
     }
 }
@@ -199,14 +207,20 @@ impl View {
 
 impl Seat {
     fn of(listener: &Listener, fib: &Fib) -> Self {
-        let own_link = link_of(listener.bind);
+        // A link-local address is of one interface; none, where that is absent.
+        let own_link = match (link_of(listener.bind), &listener.link) {
+            (0, None) => None,
+            (link, _) => Some(Some(link).filter(|&link| link != 0)),
+        };
         let home = match own_link {
-            0 => fib.home_of(listener.bind.ip()),
-            link => fib.addresses().any(|(ip, dev)| (ip, dev) == (listener.bind.ip(), link)).then_some(link),
+            None => fib.home_of(listener.bind.ip()),
+            Some(link) => link.filter(|&link| has_address(fib, listener.bind.ip(), link)),
         };
         let device = listener.device.as_deref().map(|name| fib.link_index(name));
-        let oif = device.unwrap_or(Some(own_link));
+        let oif = device.or(own_link).unwrap_or(Some(0));
         let state = match (home, oif) {
+            _ if listener.standing == Standing::Leaving => ListenerState::AddressAbsent,
+            _ if listener.standing == Standing::Refused => ListenerState::NoSocket,
             (_, None) => ListenerState::DeviceAbsent,
             (None, _) => ListenerState::AddressAbsent,
             (Some(home), _) if !fib.link_up(home) => ListenerState::HomeDown,
@@ -216,6 +230,11 @@ impl Seat {
         let vrf = device.flatten().map_or(0, |index| fib.l3_master(index));
         Self { state, oif: oif.unwrap_or(0), home: home.unwrap_or(0), vrf }
     }
+}
+
+/// A tentative address is none yet, and cannot be sent from.
+fn has_address(fib: &Fib, address: IpAddr, link: u32) -> bool {
+    fib.assigned().any(|a| (a.address, a.dev) == (address, link) && a.usable())
 }
 
 /// The link of a link-local IPv6 address; 0 for other addresses.

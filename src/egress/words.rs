@@ -22,6 +22,9 @@ impl NoEgress {
             Self::Unfit(listener, why) => {
                 write!(f, "listener {}: {}", plan.listener(*listener).name, why.in_words(fib))
             }
+            Self::NoAddress(section) => {
+                write!(f, "listener {}: the host has no address for it now", plan.section(*section).name)
+            }
             Self::NoSuchListener(transport, socket) => {
                 write!(f, "no listener is bound to {transport}:{socket}")
             }
@@ -36,7 +39,7 @@ impl Unfit {
         Words(move |f: &mut fmt::Formatter<'_>| match self {
             Self::Family => f.write_str("its address is of the other family"),
             Self::Transport => f.write_str("it speaks another transport"),
-            Self::Down => f.write_str("its address is absent or its device is down"),
+            Self::Down(state) => f.write_str(state.in_words()),
             Self::Link => f.write_str("link-local addresses do not leave their link"),
             Self::NoRoute(why) => write!(f, "from its address: {}", why.in_words()),
             Self::Kind(_) => f.write_str("from its address: a broadcast or multicast route"),

@@ -33,7 +33,7 @@ use ipnet::IpNet;
 
 use links::Links;
 use rules::Flow;
-use spec::Link;
+use spec::{Address, Link};
 use trace::Observer;
 
 use crate::limits;
@@ -155,8 +155,7 @@ pub struct Fib {
     uid: u32,
     multipath: bool,
     links: Links,
-    /// Usable ones, with their devices.
-    addresses: Box<[(IpAddr, u32)]>,
+    addresses: Box<[Address]>,
     rules: Box<[spec::Rule]>,
     /// The kernel's own answers where this snapshot has none, by question without its flow.
     answers: Arc<HashMap<Query, Answer>>,
@@ -277,7 +276,18 @@ impl Fib {
     /// All addresses of the host with the index of their interface, usable ones only: not tentative,
     /// on an interface that is up.
     pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
-        self.addresses.iter().copied()
+        let usable = self.addresses.iter().filter(|a| a.usable());
+        usable.filter(|a| self.links.get(a.dev).is_some_and(|link| link.up)).map(|a| (a.address, a.dev))
+    }
+
+    /// All addresses of the host as they are assigned, in the kernel's order, also those that cannot be used now.
+    pub fn assigned(&self) -> impl Iterator<Item = &Address> + '_ {
+        self.addresses.iter()
+    }
+
+    /// Links and addresses are those of another snapshot.
+    pub fn has_links_and_addresses_of(&self, other: &Self) -> bool {
+        self.addresses == other.addresses && self.links.iter().eq(other.links.iter())
     }
 }
 

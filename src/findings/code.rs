@@ -11,6 +11,12 @@ pub enum Code {
     DeviceAbsent,
     /// A listener's `device` is down.
     DeviceDown,
+    /// A listener's sockets could not be opened.
+    NoSocket,
+    /// An interface or a wildcard without an address.
+    NoAddress,
+    /// More addresses than listeners can be.
+    ListenersLeftOut,
     /// A host's address without a listener.
     AddressUnserved,
     /// A route's source without a listener.
@@ -49,11 +55,14 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of [`Code::index`].
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::AddressAbsent,
         Self::InterfaceDown,
         Self::DeviceAbsent,
         Self::DeviceDown,
+        Self::NoSocket,
+        Self::NoAddress,
+        Self::ListenersLeftOut,
         Self::AddressUnserved,
         Self::SourceNoListener,
         Self::NextHopUnrouted,
@@ -85,6 +94,9 @@ impl Code {
             Self::InterfaceDown => "interface-down",
             Self::DeviceAbsent => "device-absent",
             Self::DeviceDown => "device-down",
+            Self::NoSocket => "no-socket",
+            Self::NoAddress => "no-address",
+            Self::ListenersLeftOut => "listeners-left-out",
             Self::AddressUnserved => "address-unserved",
             Self::SourceNoListener => "source-no-listener",
             Self::NextHopUnrouted => "next-hop-unrouted",
@@ -112,6 +124,9 @@ impl Code {
             Self::InterfaceDown => "The interface that has the listener's address is down.",
             Self::DeviceAbsent => "There is no interface of the name in the listener's `device`.",
             Self::DeviceDown => "The listener's `device` is down.",
+            Self::NoSocket => "The listener's sockets could not be opened; tried again every second.",
+            Self::NoAddress => "An interface or wildcard in `bind` stands for no address now.",
+            Self::ListenersLeftOut => "The host has more addresses for a wildcard than listeners can be.",
             Self::AddressUnserved => "The host has an address that no listener has.",
             Self::SourceNoListener => {
                 "The kernel's route to a literal next hop, or a default route, selects a source that is no \
@@ -149,7 +164,14 @@ impl Code {
     /// The change of a listener's state is logged the moment it happens, also where nobody looks for
     /// findings.
     pub const fn is_listener_state(self) -> bool {
-        matches!(self, Self::AddressAbsent | Self::InterfaceDown | Self::DeviceAbsent | Self::DeviceDown)
+        matches!(
+            self,
+            Self::AddressAbsent
+                | Self::InterfaceDown
+                | Self::DeviceAbsent
+                | Self::DeviceDown
+                | Self::NoSocket
+        )
     }
 }
 

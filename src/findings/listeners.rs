@@ -3,19 +3,65 @@
 use std::net::IpAddr;
 
 use super::host::BEYOND;
-use super::{Code, Examiner, Finding, Found, Severity, is_private};
+use super::{Code, Examiner, Finding, Found, Severity, Subject, is_private};
 use crate::egress::{ListenerState, Question, bound_query};
 use crate::fib::{Answer, NoRoute};
+use crate::limits;
 use crate::net::NextHop;
-use crate::plan::Listener;
+use crate::plan::{Bind, Listener, Section};
 
 pub(super) fn examine(examiner: &Examiner<'_>, found: &mut Found) {
+    let empty = |section: &&Section| section.bind.follows() && examiner.plan.members(section.id).is_empty();
+    found.findings.extend(examiner.plan.sections.iter().filter(empty).map(|s| no_address(examiner, s)));
+    found.findings.extend(left_out(examiner));
     for listener in &examiner.plan.listeners {
         found.findings.extend(state(examiner, listener));
         found.findings.extend(vrf(examiner, listener));
         found.findings.extend(on_link(examiner, listener));
         found.findings.extend(advertised(examiner, listener));
     }
+}
+
+/// What its `bind` stands for is not there now, or has listeners of its own.
+fn no_address(examiner: &Examiner<'_>, section: &Section) -> Finding {
+    let subject = Subject::Listener(section.id, section.name.clone());
+    let finding = Finding::new(Code::NoAddress, Severity::Warning, &subject, "");
+    let fib = examiner.fib;
+    let (cause, remedy) = match &section.bind {
+        Bind::Interface(name) if fib.link_index(name).is_none() => {
+            let names: Vec<&str> =
+                fib.links().take(limits::FINDING_CANDIDATES).map(|link| &*link.name).collect();
+            (
+                format!("there is no interface «{name}» now"),
+                format!("it is served once the interface appears; interfaces are: {}", names.join(", ")),
+            )
+        }
+        _ => (
+            format!("{} stands for no address now that has no listener of its own", section.bind_text()),
+            "it is served once an address appears; see `ip address`".to_owned(),
+        ),
+    };
+    finding.because(cause).remedy(remedy)
+}
+
+fn left_out(examiner: &Examiner<'_>) -> impl Iterator<Item = Finding> {
+    let left_out = &examiner.plan.left_out;
+    let beyond = (left_out.beyond > 0).then(|| {
+        let finding = Finding::new(Code::ListenersLeftOut, Severity::Warning, &Subject::Host, "");
+        let cause = format!(
+            "it has more addresses than {} listeners: {} are not served, the first of them {}",
+            limits::LISTENERS,
+            left_out.beyond,
+            left_out.named.join(", ")
+        );
+        finding.because(cause).remedy("name the addresses that matter, each in a [[listener]] of its own")
+    });
+    let alike = left_out.alike.iter().take(limits::FINDINGS_PER_UNIT).map(|(name, other)| {
+        let finding = Finding::new(Code::ListenersLeftOut, Severity::Warning, &Subject::Host, name);
+        let cause = format!("«{name}» is not served: «{other}» has the same identity in tokens");
+        finding.because(cause).remedy("rename one of the two")
+    });
+    beyond.into_iter().chain(alike)
 }
 
 fn state(examiner: &Examiner<'_>, listener: &Listener) -> Option<Finding> {
@@ -37,8 +83,16 @@ fn state(examiner: &Examiner<'_>, listener: &Listener) -> Option<Finding> {
         ),
         ListenerState::DeviceAbsent => (
             Code::DeviceAbsent,
-            format!("there is no device {device}"),
+            match &listener.link {
+                Some(link) if device.is_empty() => format!("there is no interface {link}"),
+                _ => format!("there is no device {device}"),
+            },
             "it is not used until the device appears".to_owned(),
+        ),
+        ListenerState::NoSocket => (
+            Code::NoSocket,
+            format!("no socket could be opened on {ip}"),
+            "the log says why; it is tried again every second".to_owned(),
         ),
         ListenerState::DeviceDown => (
             Code::DeviceDown,

@@ -25,7 +25,7 @@ use std::net::IpAddr;
 use crate::egress::View;
 use crate::fib::Fib;
 use crate::limits;
-use crate::net::{ListenerId, canonical};
+use crate::net::{ListenerId, SectionId, canonical};
 use crate::plan::Plan;
 use crate::rules::{Action, Rule, RuleId, Target};
 
@@ -57,7 +57,7 @@ pub enum Subject {
     /// The host: an address or a default route.
     Host,
     /// A listener.
-    Listener(ListenerId, Box<str>),
+    Listener(SectionId, Box<str>),
     /// A rule.
     Rule(RuleId, Box<str>),
     /// A name in `[hosts]`.
@@ -200,7 +200,8 @@ impl<'a> Examiner<'a> {
     }
 
     fn subject(&self, listener: ListenerId) -> Subject {
-        Subject::Listener(listener, self.plan.listener(listener).name.clone())
+        let listener = self.plan.listener(listener);
+        Subject::Listener(listener.section, listener.name.clone())
     }
 
     /// The addresses that `[hosts]` has of a name.

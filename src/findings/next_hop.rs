@@ -107,9 +107,10 @@ fn nothing_found(examiner: &Examiner<'_>, aim: &Aim, why: NoEgress) -> Finding {
         NoEgress::NoRoute(NoRoute::Unreachable) if assumes_link(examiner, aim, None) => {
             return on_link(examiner, aim, Severity::Warning, None);
         }
-        NoEgress::NoRoute(_) | NoEgress::Unfit(..) | NoEgress::NoSuchListener(..) => {
-            (Code::NextHopUnrouted, aim.how_to_see())
-        }
+        NoEgress::NoRoute(_)
+        | NoEgress::Unfit(..)
+        | NoEgress::NoAddress(_)
+        | NoEgress::NoSuchListener(..) => (Code::NextHopUnrouted, aim.how_to_see()),
     };
     let cause = format!("no listener reaches {about}: {words}");
     aim.finding(code, Severity::Warning).because(cause).remedy(remedy)
@@ -170,8 +171,10 @@ fn cannot(examiner: &Examiner<'_>, aim: &Aim, why: NoEgress, mistake: Severity) 
     let finding = |code, severity| aim.finding(code, severity).because(cause.clone());
     match why {
         // An address or a link that is absent now may come; a route that leads elsewhere is a mistake.
-        NoEgress::Unfit(_, Unfit::Down) => finding(Code::OverrideDown, Severity::Warning)
-            .remedy("see `ip address` and `ip link`; until then requests are answered with 5xx"),
+        NoEgress::Unfit(_, Unfit::Down(_)) | NoEgress::NoAddress(_) => {
+            finding(Code::OverrideDown, Severity::Warning)
+                .remedy("see `ip address` and `ip link`; until then requests are answered with 5xx")
+        }
         NoEgress::AskKernel(_) => finding(Code::AskKernel, Severity::Warning).remedy(aim.how_to_see()),
         NoEgress::NoSuchListener(transport, socket) => finding(Code::OverrideNoSocket, Severity::Warning)
             .remedy(format!("add a [[listener]] with bind = \"{transport}:{socket}\", or name one")),

@@ -92,7 +92,7 @@ fn ingresses(examiner: &Examiner<'_>, rule: &Rule, egress: Option<&EgressChoice>
     let mut known: Vec<(u32, Option<(IpAddr, u16)>)> = Vec::new();
     let mut all = Vec::new();
     for listener in &examiner.plan.listeners {
-        let meant = (when.listener.is_empty() || when.listener.contains(&listener.id))
+        let meant = (when.listener.is_empty() || when.listener.contains(&listener.section))
             && (when.transport.is_empty() || when.transport.contains(&listener.transport));
         let case =
             (examiner.view.vrf(listener.id), relative.then_some((listener.bind.ip(), listener.bind.port())));

@@ -3,20 +3,28 @@
 //! Made by [`crate::config`], part of a [`crate::snapshot::Snapshot`].
 #![forbid(unsafe_code)]
 
+mod expansion;
+#[cfg(test)]
+mod expansion_tests;
 mod listener;
 mod ours;
+mod section;
 
-pub use crate::net::ListenerId;
-pub use listener::{Advertise, Listener};
+pub use crate::net::{ListenerId, SectionId};
+pub use expansion::{Expansion, LeftOut, expand};
+pub use listener::{Advertise, Listener, Standing};
+pub use section::{Bind, Section};
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::net::Transport;
 use crate::rules::{EgressChoice, Matcher, Rule};
 
-/// Everything the configuration file says.
+/// Everything the configuration file says, with the listeners that it stands for on this host.
+#[derive(Clone)]
 pub struct Plan {
     /// Where it came from, for messages: a path, or `<default>`.
     pub origin: Box<str>,
@@ -26,16 +34,20 @@ pub struct Plan {
     pub domains: Vec<Box<str>>,
     /// `[keys] file`; `None`: a throw-away key.
     pub keys_file: Option<PathBuf>,
-    /// `[[listener]]`, in configured order; `listeners[i].id == ListenerId(i)`.
+    /// `[[listener]]`, in configured order; `sections[i].id == SectionId(i)`.
+    pub sections: Arc<[Section]>,
+    /// What the sections stand for now, section by section; `listeners[i].id == ListenerId(i)`.
     pub listeners: Vec<Listener>,
+    /// What they stand for and cannot be served.
+    pub left_out: LeftOut,
     /// `[egress]`
     pub egress: EgressPolicy,
     /// `[hosts]`: lower-case name to addresses.
-    pub hosts: HashMap<Box<str>, Vec<IpAddr>>,
+    pub hosts: Arc<HashMap<Box<str>, Vec<IpAddr>>>,
     /// `[[route]]`, in order; `rules[i].id == RuleId(i)`.
-    pub rules: Vec<Rule>,
+    pub rules: Arc<[Rule]>,
     /// The conditions of `rules`, compiled.
-    pub matcher: Matcher,
+    pub matcher: Arc<Matcher>,
     /// `[admin] listen`; `None`: switched off with `listen = "off"`.
     pub admin: Option<SocketAddr>,
 }
@@ -66,7 +78,7 @@ pub enum NoListener {
     /// Answer 5xx with a Warning.
     Reject,
     /// Use this one, counted as `fallback`.
-    Use(ListenerId),
+    Use(SectionId),
 }
 
 impl Plan {
@@ -75,10 +87,30 @@ impl Plan {
         &self.listeners[usize::from(id.0)]
     }
 
+    /// The `[[listener]]` with this number.
+    pub fn section(&self, id: SectionId) -> &Section {
+        &self.sections[usize::from(id.0)]
+    }
+
+    /// The listeners that a `[[listener]]` stands for now; none where it follows the host's addresses and
+    /// there is none.
+    pub fn members(&self, section: SectionId) -> &[Listener] {
+        let from = self.listeners.partition_point(|l| l.section < section);
+        let rest = self.listeners.get(from..).unwrap_or_default();
+        rest.get(..rest.partition_point(|l| l.section == section)).unwrap_or_default()
+    }
+
+    /// The same configuration on a host that has changed.
+    #[must_use]
+    pub fn with_listeners(&self, expansion: Expansion) -> Self {
+        let Expansion { listeners, left_out } = expansion;
+        Self { listeners, left_out, ..self.clone() }
+    }
+
     /// The transport that a rule's `egress` decides for.
     pub fn transport_of(&self, choice: &EgressChoice) -> Transport {
         match *choice {
-            EgressChoice::Listener(id) => self.listener(id).transport,
+            EgressChoice::Listener(id) => self.section(id).transport,
             EgressChoice::Relative { transport, .. } => transport,
         }
     }

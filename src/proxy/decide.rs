@@ -226,7 +226,7 @@ fn first_match(
     let facts = Facts {
         method: request.method_of_rules(),
         transport: snapshot.plan.listener(request.incoming.on).transport,
-        listener: request.incoming.on,
+        listener: snapshot.plan.listener(request.incoming.on).section,
         source: request.incoming.from.ip(),
         ruri_user: plain_user(ruri_user.filter(|_| ruri_read).unwrap_or_default(), ruri),
         ruri_host: pre.uri.host_text,

@@ -1,13 +1,14 @@
 //! Conditions that exclude each other inside one rule: it could never match.
 
-use std::net::IpAddr;
-
 use super::When;
 use super::automaton::parse;
 use super::checks::is_separator;
 use super::logic::{implies, plain_prefix};
 use super::shape::{Shape, shapes};
-use crate::net::{ListenerId, Transport};
+use crate::net::{SectionId, Transport};
+
+/// A listener's transport, and whether it is IPv4; `None`: it may be either.
+type OnListener = (Transport, Option<bool>);
 
 /// Why a condition cannot be satisfied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,17 +22,14 @@ pub struct Contradiction {
 }
 
 /// The first contradiction in a condition, nested ones not looked into. `listener` tells a listener's
-/// transport and address. Sound, not complete: of patterns only the beginning is understood.
-pub fn contradiction(
-    when: &When,
-    listener: impl Fn(ListenerId) -> (Transport, IpAddr),
-) -> Option<Contradiction> {
-    let on: Vec<(Transport, IpAddr)> = when.listener.iter().map(|&id| listener(id)).collect();
+/// transport and, where it has but one, its family. Sound, not complete: of patterns only the beginning is understood.
+pub fn contradiction(when: &When, listener: impl Fn(SectionId) -> OnListener) -> Option<Contradiction> {
+    let on: Vec<OnListener> = when.listener.iter().map(|&id| listener(id)).collect();
     transport(when, &on).or_else(|| family(when, &on)).or_else(|| prefix(when)).or_else(|| negation(when))
 }
 
-fn transport(when: &When, on: &[(Transport, IpAddr)]) -> Option<Contradiction> {
-    let wanted = |(transport, _): &(Transport, IpAddr)| when.transport.contains(transport);
+fn transport(when: &When, on: &[OnListener]) -> Option<Contradiction> {
+    let wanted = |(transport, _): &OnListener| when.transport.contains(transport);
     let (first, _) = on.first().filter(|_| !when.transport.is_empty() && !on.iter().any(wanted))?;
     Some(Contradiction {
         key: "transport",
@@ -40,15 +38,15 @@ fn transport(when: &When, on: &[(Transport, IpAddr)]) -> Option<Contradiction> {
     })
 }
 
-fn family(when: &When, on: &[(Transport, IpAddr)]) -> Option<Contradiction> {
-    let (_, first) = on.first()?;
-    let meets = |(_, address): &(Transport, IpAddr)| {
-        when.source.iter().any(|network| network.addr().is_ipv4() == address.is_ipv4())
+fn family(when: &When, on: &[OnListener]) -> Option<Contradiction> {
+    let first = on.first()?.1?;
+    let meets = |(_, v4): &OnListener| {
+        v4.is_none_or(|v4| when.source.iter().any(|network| network.addr().is_ipv4() == v4))
     };
     if when.source.is_empty() || on.iter().any(meets) {
         return None;
     }
-    let (theirs, ours) = if first.is_ipv4() { ("IPv6", "IPv4") } else { ("IPv4", "IPv6") };
+    let (theirs, ours) = if first { ("IPv6", "IPv4") } else { ("IPv4", "IPv6") };
     Some(Contradiction {
         key: "source",
         message: format!("`source` has {theirs} networks only, and the listeners of this rule are {ours}"),
@@ -116,11 +114,9 @@ mod tests {
     use super::*;
     use crate::rules::Pattern;
 
-    /// Listener 0 is IPv4, listener 1 is IPv6, both are UDP.
+    /// Listener 0 is IPv4, listener 1 is IPv6, listener 2 may be either, all are UDP.
     fn key_of(when: &When) -> Option<&'static str> {
-        let listener = |id: ListenerId| {
-            (Transport::Udp, if id.0 == 0 { "192.0.2.1".parse().unwrap() } else { "::1".parse().unwrap() })
-        };
+        let listener = |id: SectionId| (Transport::Udp, [Some(true), Some(false), None][usize::from(id.0)]);
         contradiction(when, listener).map(|found| found.key)
     }
 
@@ -133,14 +129,16 @@ mod tests {
     #[test]
     fn a_listener_has_one_transport_and_one_family() {
         assert_eq!(
-            with(|w| (w.listener, w.transport) = (vec![ListenerId(0)], vec![Transport::Tcp])),
+            with(|w| (w.listener, w.transport) = (vec![SectionId(0)], vec![Transport::Tcp])),
             Some("transport")
         );
         let both = vec![Transport::Tcp, Transport::Udp];
-        assert_eq!(with(|w| (w.listener, w.transport) = (vec![ListenerId(0)], both.clone())), None);
+        assert_eq!(with(|w| (w.listener, w.transport) = (vec![SectionId(0)], both.clone())), None);
         let v4 = vec!["10.0.0.0/8".parse().unwrap()];
-        assert_eq!(with(|w| (w.listener, w.source) = (vec![ListenerId(1)], v4.clone())), Some("source"));
-        assert_eq!(with(|w| (w.listener, w.source) = (vec![ListenerId(1), ListenerId(0)], v4.clone())), None);
+        assert_eq!(with(|w| (w.listener, w.source) = (vec![SectionId(1)], v4.clone())), Some("source"));
+        assert_eq!(with(|w| (w.listener, w.source) = (vec![SectionId(1), SectionId(0)], v4.clone())), None);
+        assert_eq!(with(|w| (w.listener, w.source) = (vec![SectionId(2)], v4.clone())), None);
+        assert_eq!(with(|w| (w.listener, w.source) = (vec![SectionId(1), SectionId(2)], v4.clone())), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::patterns::Patterns;
 use super::seen::Seen;
 use super::tree::Tree;
 use super::{Rule, RuleId};
-use crate::net::{ListenerId, Transport};
+use crate::net::{SectionId, Transport};
 
 /// What the conditions look at; borrowed from the request.
 ///
@@ -32,7 +32,7 @@ pub struct Facts<'a> {
     /// Came in over.
     pub transport: Transport,
     /// Came in on.
-    pub listener: ListenerId,
+    pub listener: SectionId,
     /// Came from; canonical.
     pub source: IpAddr,
     /// Request-URI user, decoded; empty where there is none.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::net::{ListenerId, Transport};
+use crate::net::{SectionId, Transport};
 
 /// A rule's number: its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,7 +33,7 @@ pub struct When {
     /// Came in over any of these.
     pub transport: Vec<Transport>,
     /// Came in on any of these.
-    pub listener: Vec<ListenerId>,
+    pub listener: Vec<SectionId>,
     /// Came from any of these networks.
     pub source: Vec<IpNet>,
     /// Pattern on the Request-URI's user part.
@@ -112,8 +112,8 @@ pub enum Target {
 /// `egress`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EgressChoice {
-    /// A listener by name.
-    Listener(ListenerId),
+    /// A `[[listener]]` by name.
+    Listener(SectionId),
     /// Relative to the listener the request came in on.
     Relative {
         /// Transport to leave by.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use regex_automata::meta::Regex;
 
 use super::*;
-use crate::net::{ListenerId, Transport};
+use crate::net::{SectionId, Transport};
 
 mod at_scale;
 
@@ -65,7 +65,7 @@ fn ask(matcher: &Matcher, scratch: &mut Scratch, sample: &Sample) -> Option<usiz
     let facts = Facts {
         method: sample.method.as_bytes(),
         transport: sample.transport,
-        listener: ListenerId(sample.listener),
+        listener: SectionId(sample.listener),
         source: sample.source,
         ruri_user: sample.ruri_user.as_bytes(),
         ruri_host: sample.ruri_host.as_bytes(),
@@ -212,7 +212,7 @@ fn naive(when: &When, sample: &Sample) -> bool {
     };
     any(&when.method, &|m| m == sample.method)
         && (when.transport.is_empty() || when.transport.contains(&sample.transport))
-        && (when.listener.is_empty() || when.listener.contains(&ListenerId(sample.listener)))
+        && (when.listener.is_empty() || when.listener.contains(&SectionId(sample.listener)))
         && (when.source.is_empty() || when.source.iter().any(|net| net.contains(&sample.source)))
         && any(&when.ruri_prefix, &|p| digits.starts_with(p))
         && any(&when.ruri_host, &|h| is_host(h, &sample.ruri_host))
@@ -267,7 +267,7 @@ fn a_when(depth: u32) -> BoxedStrategy<When> {
     let lists = (
         some(boxes(&["INVITE", "BYE", "OPTIONS"])),
         some(vec![Transport::Udp, Transport::Tcp]),
-        some(vec![ListenerId(0), ListenerId(1), ListenerId(2)]),
+        some(vec![SectionId(0), SectionId(1), SectionId(2)]),
         some(nets),
         some(boxes(&["1", "12", "123", "2"])),
         some(boxes(&["a.example", "b.example"])),

@@ -150,11 +150,13 @@ fn plan() -> Arc<Plan> {
         engine: Engine { cores: Vec::new(), socket_buffer_bytes: 0 },
         domains: Vec::new(),
         keys_file: None,
+        sections: Default::default(),
+        left_out: Default::default(),
         listeners: Vec::new(),
         egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
         hosts: Default::default(),
-        rules: Vec::new(),
-        matcher: Matcher::compile(&[]).unwrap(),
+        rules: Default::default(),
+        matcher: Matcher::compile(&[]).unwrap().into(),
         admin: None,
     })
 }

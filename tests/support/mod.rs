@@ -29,7 +29,7 @@ impl Shard {
         let loaded = viaduct::config::from_str("test.toml", configuration, &fib);
         let plan = loaded.unwrap_or_else(|findings| panic!("{findings}")).plan;
         let keys = Keys::from_secret(b"a key for tests.");
-        let names: HashMap<_, _> = plan.hosts.clone();
+        let names: HashMap<_, _> = (*plan.hosts).clone();
         let snapshot = Snapshot::new(1, Arc::new(plan), Arc::new(fib), Arc::new(keys), Arc::new(names));
         Self {
             state: State::new(0, &snapshot),

@@ -116,7 +116,7 @@ pub struct NowAndThen<'a> {
 impl NowAndThen<'_> {
     /// How the literal next hops of all rules are reached.
     pub fn next_hops(&self) -> Vec<Hop> {
-        let rules = self.now.0.plan.rules.iter().zip(&self.then.0.plan.rules);
+        let rules = self.now.0.plan.rules.iter().zip(self.then.0.plan.rules.iter());
         let mut hops: Vec<Hop> = rules.filter_map(|(now, then)| self.of_rule(now, then)).collect();
         hops.sort_by_key(|hop| !hop.moves);
         hops

@@ -86,11 +86,8 @@ impl Teller<'_> {
         egress::confirm(plan, fib, view, listener, self.question).err()
     }
 
-    fn words(&self, why: Unfit, listener: ListenerId) -> String {
-        match why {
-            Unfit::Down => self.snapshot.view.state(listener).in_words().to_owned(),
-            why => why.in_words(&self.snapshot.fib).to_string(),
-        }
+    fn words(&self, why: Unfit) -> String {
+        why.in_words(&self.snapshot.fib).to_string()
     }
 
     fn pinned(&self) -> Step {
@@ -119,8 +116,7 @@ impl Teller<'_> {
                 step("decides", format!("the token names the other side's listener {name}"))
             }
             _ => {
-                let why =
-                    self.unfit(listener).map_or("it cannot send".into(), |why| self.words(why, listener));
+                let why = self.unfit(listener).map_or("it cannot send".into(), |why| self.words(why));
                 step("fails", format!("the token names {name}: {why}"))
             }
         }
@@ -139,7 +135,7 @@ impl Teller<'_> {
             return (step("passes", format!("rule {} names no listener", rule.name)), false);
         };
         let named = match choice {
-            EgressChoice::Listener(id) => self.name(*id).to_owned(),
+            EgressChoice::Listener(id) => plan.section(*id).name.to_string(),
             EgressChoice::Relative { transport, .. } => {
                 format!("a socket over {transport} relative to where it came in")
             }
@@ -225,15 +221,21 @@ impl Teller<'_> {
         match (self.reason, self.snapshot.plan.egress.no_listener) {
             (Some(Reason::Fallback), NoListener::Use(id)) => step(
                 "decides",
-                format!("nothing was found, and [egress] no_listener names {}", self.name(id)),
+                format!(
+                    "nothing was found, and [egress] no_listener names {}",
+                    self.snapshot.plan.section(id).name
+                ),
             ),
             (Some(_), _) => step("not asked", "an earlier step decides".into()),
             (None, NoListener::Reject) => {
                 step("fails", "[egress] no_listener = \"reject\": an answer 5xx".into())
             }
             (None, NoListener::Use(id)) => {
-                let why = self.unfit(id).map_or("it was not asked".into(), |why| self.words(why, id));
-                step("fails", format!("[egress] no_listener names {}: {why}", self.name(id)))
+                let Snapshot { plan, fib, view, .. } = self.snapshot;
+                let asked = egress::of_section(plan, fib, view, id, self.question, Reason::Fallback);
+                let why =
+                    asked.err().map_or("it was not asked".into(), |why| why.in_words(plan, fib).to_string());
+                step("fails", format!("[egress] no_listener names {}: {why}", plan.section(id).name))
             }
         }
     }
@@ -256,7 +258,7 @@ impl Teller<'_> {
             }
             Err(Some(NoEgress::Unfit(listener, why))) => {
                 let own = plan.listener(listener);
-                let mut step = step("fails", format!("{}: {}", own.name, self.words(why, listener)));
+                let mut step = step("fails", format!("{}: {}", own.name, self.words(why)));
                 let query = bound_query(fib, view, own, self.question).ok().filter(|_| view.is_up(listener));
                 step.lookup = query.map(|query| Lookup::new(self.snapshot, &query));
                 step
@@ -343,7 +345,7 @@ impl Class<'_> {
         asked: &[&Candidate],
     ) -> Considered {
         let lost = match (asked.iter().find(|c| c.listener == own.id), route) {
-            (Some(candidate), _) => candidate.lost.map(|why| self.teller.words(why, own.id)),
+            (Some(candidate), _) => candidate.lost.map(|why| self.teller.words(why)),
             (None, Some(route)) => Some(self.not_asked(own, step, route, won)),
             (None, None) => Some("an earlier one answered".into()),
         };

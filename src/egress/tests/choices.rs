@@ -9,7 +9,7 @@ use crate::egress::{
 use crate::fib::spec::{Action, Address, Family, Kind, Link, Masked, Nexthop, Nexthops, Route, Rule};
 use crate::fib::{Answer, Builder, NoRoute, RouteKind};
 use crate::net::Transport;
-use crate::plan::{ListenerId, NoListener};
+use crate::plan::{ListenerId, NoListener, SectionId};
 use crate::rules::EgressChoice;
 use crate::token::KeyId;
 
@@ -272,7 +272,7 @@ fn the_automatic_choice_stays_in_the_vrf_and_an_override_may_leave_it() {
     assert_eq!(red.auto("udp:192.0.2.7:5060").unwrap().route.table, 10);
     let only_red = World::new(with_vrf(), &["tcp:203.0.113.10:5060", listeners[1]]);
     assert_eq!(only_red.auto("udp:192.0.2.7:5060"), Err(NoEgress::NoListener));
-    let across = EgressChoice::Listener(ListenerId(1));
+    let across = EgressChoice::Listener(SectionId(1));
     let question = only_red.question("udp:192.0.2.7:5060");
     let egress = overridden(&only_red.plan, &only_red.fib, &only_red.view, &across, &question).unwrap();
     assert_eq!((egress.listener, egress.reason, egress.route.table), (ListenerId(1), Reason::Override, 10));
@@ -356,7 +356,7 @@ fn a_listener_that_is_not_up_is_never_chosen() {
     for n in 0..4 {
         let question = world.question("udp:192.0.2.7:5060");
         let lost = confirm(&world.plan, &world.fib, &world.view, ListenerId(n), &question);
-        assert_eq!(lost, Err(Unfit::Down), "{n}");
+        assert!(matches!(lost, Err(Unfit::Down(_))), "{n}: {lost:?}");
     }
     assert_eq!(world.chosen("udp:192.0.2.7:5060"), (4, "source"));
     let none = World::new(two_sided(), &["udp:192.168.1.1:5060"]);
@@ -378,7 +378,7 @@ fn a_device_without_carrier_takes_its_listener_down() {
 #[test]
 fn the_fallback_is_used_only_where_nothing_was_found_and_only_if_it_can_send() {
     let fallback = |to| {
-        move |policy: &mut crate::plan::EgressPolicy| policy.no_listener = NoListener::Use(ListenerId(to))
+        move |policy: &mut crate::plan::EgressPolicy| policy.no_listener = NoListener::Use(SectionId(to))
     };
     let builder = two_sided().assign(PRIVATE, "10.0.0.40/24".parse().unwrap());
     let listeners = ["udp:203.0.113.10:5060", "udp:10.0.0.40:5060"];
@@ -398,7 +398,7 @@ fn without_the_automatic_choice_only_the_fallback_is_left() {
     let off = || World::new(two_sided(), &BOTH).policy(|policy| policy.auto = false);
     assert_eq!(off().auto("udp:10.0.0.9:5060"), Err(NoEgress::AutoOff));
     let egress = off()
-        .policy(|policy| policy.no_listener = NoListener::Use(ListenerId(0)))
+        .policy(|policy| policy.no_listener = NoListener::Use(SectionId(0)))
         .auto("udp:10.0.0.9:5060")
         .unwrap();
     assert_eq!((egress.listener, egress.reason), (ListenerId(0), Reason::Fallback));
@@ -408,11 +408,11 @@ fn without_the_automatic_choice_only_the_fallback_is_left() {
 fn what_the_snapshot_does_not_understand_is_not_guessed() {
     let opaque = Rule { opaque: true, ..Rule::new(Family::V4, 50, Action::Table(254)) };
     let world = World::new(two_sided().rule(opaque), &BOTH)
-        .policy(|policy| policy.no_listener = NoListener::Use(ListenerId(0)));
+        .policy(|policy| policy.no_listener = NoListener::Use(SectionId(0)));
     let asked = world.auto("udp:10.0.0.9:5060");
     let Err(NoEgress::AskKernel(open)) = asked else { panic!("{asked:?}") };
     assert_eq!(open.src, None);
-    let choice = EgressChoice::Listener(ListenerId(1));
+    let choice = EgressChoice::Listener(SectionId(1));
     let question = world.question("udp:10.0.0.9:5060");
     let given = overridden(&world.plan, &world.fib, &world.view, &choice, &question);
     let by_listener =
@@ -462,17 +462,35 @@ fn override_on(world: &World, choice: EgressChoice, next_hop: &str) -> Result<Li
 }
 
 #[test]
+fn an_override_that_follows_the_host_takes_the_kernels_source_of_its_family_or_says_why_not() {
+    let mut world = World::new(
+        two_sided(),
+        &["udp:10.1.1.1:5060", "udp:203.0.113.10:5060", "udp:10.0.0.4:5060", "udp:[2001:db8::4]:5060"],
+    );
+    world.plan.listeners.iter_mut().for_each(|l| l.section = SectionId(1));
+    let lan = |world: &World, next_hop| override_on(world, EgressChoice::Listener(SectionId(1)), next_hop);
+    assert_eq!(lan(&world, "udp:10.0.0.100:5060"), Ok(ListenerId(2)));
+    assert_eq!(lan(&world, "udp:192.0.2.7:5060"), Ok(ListenerId(1)));
+    assert_eq!(lan(&world, "udp:[2001:db8::9]:5060"), Ok(ListenerId(3)));
+    world.plan.listeners.truncate(1);
+    let absent = Unfit::Down(ListenerState::AddressAbsent);
+    assert_eq!(lan(&world, "udp:10.0.0.100:5060"), Err(NoEgress::Unfit(ListenerId(0), absent)));
+    world.plan.listeners.clear();
+    assert_eq!(lan(&world, "udp:10.0.0.100:5060"), Err(NoEgress::NoAddress(SectionId(1))));
+}
+
+#[test]
 fn an_override_takes_the_named_socket_or_none() {
     let world = World::new(
         two_sided(),
         &[BOTH[0], BOTH[1], "tcp:10.0.0.4:5060", "udp:[2001:db8::4]:5060", "udp:10.1.1.1:5060"],
     );
-    let named = |n| override_on(&world, EgressChoice::Listener(ListenerId(n)), "udp:192.0.2.7:5060");
+    let named = |n| override_on(&world, EgressChoice::Listener(SectionId(n)), "udp:192.0.2.7:5060");
     assert_eq!(named(0), Ok(ListenerId(0)));
     assert_eq!(named(1), Ok(ListenerId(1)), "weak host model: the kernel sends it, so it is done");
     assert_eq!(named(2), Err(NoEgress::Unfit(ListenerId(2), Unfit::Transport)));
     assert_eq!(named(3), Err(NoEgress::Unfit(ListenerId(3), Unfit::Family)));
-    assert_eq!(named(4), Err(NoEgress::Unfit(ListenerId(4), Unfit::Down)));
+    assert_eq!(named(4), Err(NoEgress::Unfit(ListenerId(4), Unfit::Down(ListenerState::AddressAbsent))));
 }
 
 #[test]
@@ -480,7 +498,7 @@ fn an_override_without_a_route_is_refused() {
     let builder =
         Builder::host().link(Link::up(PRIVATE, "private")).assign(PRIVATE, "10.0.0.4/24".parse().unwrap());
     let world = World::new(builder, &[BOTH[1]]);
-    let refused = override_on(&world, EgressChoice::Listener(ListenerId(0)), "udp:192.0.2.7:5060");
+    let refused = override_on(&world, EgressChoice::Listener(SectionId(0)), "udp:192.0.2.7:5060");
     assert_eq!(refused, Err(NoEgress::Unfit(ListenerId(0), Unfit::NoRoute(NoRoute::Unreachable))));
 }
 
@@ -547,5 +565,8 @@ fn a_pin_holds_while_its_listener_can_send() {
     assert_eq!(held(&world, 1_000).map(|e| (e.listener, e.reason)), Ok((ListenerId(0), Reason::Pinned)));
     assert_eq!(held(&world, 7), Err(NoEgress::NoListener));
     let gone = World::new(Builder::host().link(Link::up(PUBLIC, "public")), &BOTH);
-    assert_eq!(held(&gone, 1_000), Err(NoEgress::Unfit(ListenerId(0), Unfit::Down)));
+    assert_eq!(
+        held(&gone, 1_000),
+        Err(NoEgress::Unfit(ListenerId(0), Unfit::Down(ListenerState::AddressAbsent)))
+    );
 }

@@ -8,7 +8,7 @@ use crate::egress::{
 use crate::fib::spec::{Link, Route};
 use crate::fib::{Builder, Fib};
 use crate::net::{NextHop, Transport};
-use crate::plan::{Advertise, EgressPolicy, Engine, Listener, ListenerId, NoListener, Plan};
+use crate::plan::{Advertise, EgressPolicy, Engine, Listener, ListenerId, NoListener, Plan, SectionId};
 use crate::rules::Matcher;
 
 pub const PUBLIC: u32 = 2;
@@ -40,15 +40,19 @@ fn listener(place: usize, text: &str) -> Listener {
     let bind: SocketAddr = bind.parse().unwrap();
     let mut listener = Listener {
         id: ListenerId(place as u16),
+        section: SectionId(place as u16),
         name: text.into(),
         identity: 1_000 + place as u32,
         formerly: vec![2_000 + place as u32],
         transport: Transport::from_token(transport.as_bytes()).unwrap(),
         bind,
+        link: None,
         device: None,
+        device_index: 0,
         mark: None,
         advertise: vec![Advertise::new(None, &bind.ip().to_string(), bind.port())],
         dialog_to: Vec::new(),
+        standing: Default::default(),
     };
     for word in words {
         match word.split_once('=').unwrap() {
@@ -76,11 +80,13 @@ impl World {
             engine: Engine { cores: Vec::new(), socket_buffer_bytes: 1 << 20 },
             domains: Vec::new(),
             keys_file: None,
+            sections: Default::default(),
+            left_out: Default::default(),
             listeners: listeners.iter().enumerate().map(|(place, text)| listener(place, text)).collect(),
             egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
             hosts: Default::default(),
-            rules: Vec::new(),
-            matcher: Matcher::compile(&[]).unwrap(),
+            rules: Default::default(),
+            matcher: Matcher::compile(&[]).unwrap().into(),
             admin: None,
         };
         let fib = builder.build();

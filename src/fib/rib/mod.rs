@@ -156,10 +156,7 @@ impl Rib {
             sources: sources4,
         };
         let v6 = v6::World { rules: Rules::new(family(Family::V6), tables6, &links), sources: sources6 };
-        let addresses = (self.parts.addresses.iter())
-            .filter(|a| a.usable() && links.get(a.dev).is_some_and(|link| link.up))
-            .map(|a| (a.address, a.dev))
-            .collect();
+        let addresses = self.parts.addresses.as_slice().into();
         let rules = self.parts.rules.as_slice().into();
         let (uid, answers) = (self.parts.uid, Arc::default());
         Fib { generation, uid, multipath, addresses, rules, answers, links, v4, v6 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::super::*;
 use crate::cli::netns::{Host, netlink, up};
 use crate::engine::socket;
-use crate::net::{ListenerId, Transport};
+use crate::net::{ListenerId, SectionId, Transport};
 use crate::plan::{Advertise, Listener};
 
 /// Where the echoing shard listens.
@@ -30,15 +30,19 @@ pub fn listener(bind: &str) -> Listener {
     let bind: SocketAddr = bind.parse().unwrap();
     Listener {
         id: ListenerId(0),
+        section: SectionId(0),
         name: "test".into(),
         identity: 1,
         formerly: Vec::new(),
         transport: Transport::Udp,
         bind,
+        link: None,
         device: None,
+        device_index: 0,
         mark: None,
         advertise: vec![Advertise::new(None, &bind.ip().to_string(), bind.port())],
         dialog_to: Vec::new(),
+        standing: Default::default(),
     }
 }
 
