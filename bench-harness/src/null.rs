@@ -8,8 +8,8 @@ use viaduct::engine::socket::Socket;
 use viaduct::engine::uring::Engine;
 use viaduct::engine::{Event, Io, Next, Shard, SocketId};
 use viaduct::metrics::EngineMetrics;
-use viaduct::net::{ListenerId, Now, Transport};
-use viaduct::plan::{Advertise, Listener};
+use viaduct::net::{ListenerId, Now, SectionId, Transport};
+use viaduct::plan::{Advertise, Listener, Standing};
 
 use crate::subject::pin;
 
@@ -59,15 +59,19 @@ fn listener(bind: SocketAddr) -> Listener {
     let ip: IpAddr = bind.ip();
     Listener {
         id: ListenerId(0),
+        section: SectionId(0),
         name: "null".into(),
         identity: 0,
         formerly: Vec::new(),
         transport: Transport::Udp,
         bind,
+        link: None,
         device: None,
+        device_index: 0,
         mark: None,
         advertise: vec![Advertise::new(None, &ip.to_string(), bind.port())],
         dialog_to: Vec::new(),
+        standing: Standing::Served,
     }
 }
 

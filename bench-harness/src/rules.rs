@@ -9,7 +9,7 @@ use serde_json::json;
 use viaduct::config;
 use viaduct::fib::spec::Link;
 use viaduct::fib::{Builder, Fib};
-use viaduct::net::{ListenerId, Transport};
+use viaduct::net::{SectionId, Transport};
 use viaduct::plan::Plan;
 use viaduct::proxy::Outcome;
 use viaduct::rules::{Facts, Header, Matcher, Scratch};
@@ -87,7 +87,7 @@ const DRAWS: [&str; 3] = ["rest", "zipf", "random"];
 struct Prepared {
     request: Request,
     source: IpAddr,
-    listener: ListenerId,
+    listener: SectionId,
 }
 
 /// Runs the measurement.
@@ -192,7 +192,7 @@ impl Table {
 
 impl Prepared {
     fn new(request: Request, plan: &Plan) -> Self {
-        let listener = plan.listener_named(request.listener).expect("the rules' listeners").id;
+        let listener = plan.listener_named(request.listener).expect("the rules' listeners").section;
         Self { source: request.source.parse().expect("an address"), listener, request }
     }
 

@@ -131,7 +131,7 @@ proptest! {
         let (plan, fib) = (plan(&dice), host(&dice));
         let view = View::new(&plan, &fib);
         let all = Examiner::new(&plan, &fib, &view).all();
-        for rule in &plan.rules {
+        for rule in plan.rules.iter() {
             let crate::rules::Action::Forward { to, egress, .. } = &rule.action else { continue };
             let crate::rules::Target::Address { ip, port, .. } = to else { continue };
             let next_hop = NextHop { transport: Transport::Udp, address: (*ip, *port).into() };

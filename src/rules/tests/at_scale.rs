@@ -113,7 +113,7 @@ fn ask(dice: &mut Dice, kind: usize, when: &mut When, sample: &mut Sample) {
             when.method = boxes(&[sample.method, "PUBLISH"]);
         }
         1 => when.transport = vec![sample.transport],
-        2 => when.listener = vec![ListenerId(sample.listener), ListenerId(dice.roll(6) as u16)],
+        2 => when.listener = vec![SectionId(sample.listener), SectionId(dice.roll(6) as u16)],
         3 | 4 => {
             when.source = (0..1 + dice.roll(3)).map(|_| dice.network()).collect();
             sample.source = when.source[0].hosts().next().unwrap();
