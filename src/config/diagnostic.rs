@@ -155,7 +155,8 @@ impl Findings {
             if finding.code != OF_THE_FILE {
                 title = title.id(finding.code);
             }
-            let mut group = if self.text.is_empty() {
+            // What is about the host as a whole stands nowhere in the file.
+            let mut group = if self.text.is_empty() || finding.subject == Some(Subject::Host) {
                 Group::with_title(title).element(annotate_snippets::Origin::path(&self.origin))
             } else {
                 let (lines, first, span) = self.excerpt(&finding.span);

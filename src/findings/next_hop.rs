@@ -226,12 +226,16 @@ fn tied_to<'a>(examiner: &Examiner<'a>, aim: &Aim, listener: Option<ListenerId>)
 fn on_link(examiner: &Examiner<'_>, aim: &Aim, severity: Severity, listener: Option<ListenerId>) -> Finding {
     let device = tied_to(examiner, aim, listener).unwrap_or("its device");
     let about = &aim.about;
+    let mut remedy = format!("if it is on the link: ip route add {} dev {device}", aim.next_hop.address.ip());
+    if let Some(other) = first_fit(examiner, aim, |_| true) {
+        remedy = format!("{remedy}; else «{}» can reach it", examiner.plan.listener(other).name);
+    }
     aim.finding(Code::OnLinkAssumption, severity)
         .because(format!(
             "no route of {device} holds {about}: the kernel would assume it on the link, Viaduct takes it \
              for unreachable"
         ))
-        .remedy(format!("if it is on the link: ip route add {} dev {device}", aim.next_hop.address.ip()))
+        .remedy(remedy)
 }
 
 /// The sends leave another way than the open lookup says, which is what people look at.

@@ -1,5 +1,6 @@
 //! `viaduct routes diff`: every change of links, addresses, rules and routes as it is published.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -179,7 +180,7 @@ impl Teller<'_> {
 
     /// Tells what has changed since the last snapshot.
     fn tell(&mut self, fib: Arc<Fib>, out: &mut impl Write) -> io::Result<()> {
-        let changes = fib.changes_since(&self.known);
+        let changes = without_shifts(fib.changes_since(&self.known));
         let moved = self.configured.as_mut().map(|configured| configured.step(&fib)).unwrap_or_default();
         let mut answers = Vec::new();
         for dst in &self.args.dst {
@@ -269,6 +270,28 @@ impl Told<'_> {
         }
         Ok(())
     }
+}
+
+/// A route that only stands elsewhere among those to its prefix, because one before it has gone, is no news.
+fn without_shifts(mut changes: Vec<Difference>) -> Vec<Difference> {
+    let unplaced = |entry: &Entry| match entry {
+        Entry::Route(route) => Some(RouteEntry { place: 0, ..route.clone() }),
+        _ => None,
+    };
+    let mut balance: HashMap<RouteEntry, (u32, u32)> = HashMap::new();
+    for change in &changes {
+        let (Difference::Added(entry) | Difference::Removed(entry)) = change;
+        if let Some(route) = unplaced(entry) {
+            let (added, removed) = balance.entry(route).or_default();
+            *if matches!(change, Difference::Added(_)) { added } else { removed } += 1;
+        }
+    }
+    changes.retain(|change| {
+        let (Difference::Added(entry) | Difference::Removed(entry)) = change;
+        let balance = unplaced(entry).and_then(|route| balance.get(&route));
+        balance.is_none_or(|(added, removed)| added != removed)
+    });
+    changes
 }
 
 /// The source that a route selects, where it prefers none.
@@ -361,6 +384,18 @@ mod tests {
              #7 ~ 10.5.0.1 nowhere: there is no route → by eth1 via 10.0.0.9 (10.5.0.0/16, table main) from 10.0.0.4\n"
         );
         assert_eq!(told(&["10.6.0.0/16"], &["10.6.0.0/16"], &args(false)), "");
+    }
+
+    /// Where one of several routes to a prefix goes, the others keep what they are.
+    #[test]
+    fn what_only_moves_up_is_no_change() {
+        let two = |metrics: &[u32]| {
+            let route = |metric| Route::new("10.5.0.0/16".parse().unwrap(), 2, None).with_metric(metric);
+            metrics.iter().fold(host(&[]), |host, metric| host.route(route(*metric))).build()
+        };
+        let changes = without_shifts(two(&[2]).changes_since(&two(&[1, 2])));
+        let [Difference::Removed(Entry::Route(gone))] = &changes[..] else { panic!("{changes:?}") };
+        assert_eq!(gone.metric, 1);
     }
 
     #[test]
