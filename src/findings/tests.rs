@@ -268,7 +268,10 @@ fn a_device_without_a_route() {
     let [finding] = of_rule[..] else { panic!("{all:?}") };
     assert_eq!((finding.code, finding.severity), ("on-link-assumption", Error));
     assert!(finding.message.contains("no route of lan holds 192.0.2.1"), "{finding:?}");
-    assert_eq!(finding.hint.as_deref(), Some("if it is on the link: ip route add 192.0.2.1 dev lan; else «public» can reach it"));
+    assert_eq!(
+        finding.hint.as_deref(),
+        Some("if it is on the link: ip route add 192.0.2.1 dev lan; else «public» can reach it")
+    );
 }
 
 #[test]
