@@ -101,6 +101,9 @@ impl AsRawFd for Events {
     }
 }
 
+/// The kernel's own address.
+const KERNEL: u32 = 0;
+
 /// What reading came to.
 pub enum Received<'a> {
     /// These messages.
@@ -133,11 +136,13 @@ impl Events {
         Ok(Self(socket))
     }
 
-    /// Reads one datagram, without waiting; `buffer` holds the largest that there is (64 KiB).
+    /// Reads one datagram of the kernel's, without waiting; `buffer` holds the largest that there is (64 KiB).
+    /// What others send to the same groups (it takes `CAP_NET_ADMIN`) is passed over.
     pub fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Received<'a>> {
         loop {
-            match self.0.recv(&mut &mut *buffer, libc::MSG_TRUNC) {
-                Ok(len) => return Ok(buffer.get(..len).map_or(Received::Overrun, Received::Datagram)),
+            match self.0.recv_from(&mut &mut *buffer, libc::MSG_TRUNC) {
+                Ok((_, from)) if from.port_number() != KERNEL => {}
+                Ok((len, _)) => return Ok(buffer.get(..len).map_or(Received::Overrun, Received::Datagram)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Nothing),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(Received::Overrun),

@@ -150,3 +150,67 @@ impl State {
         fib
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::netlink::wire::Request;
+    use crate::fib::Builder;
+
+    fn state() -> State {
+        State::new(Builder::host().rib())
+    }
+
+    /// `ip route add unreachable 10.66.0.0/16`, as the kernel tells of it.
+    fn route_event() -> Vec<u8> {
+        let body = [libc::AF_INET as u8, 16, 0, 0, 254, 3, 0, libc::RTN_UNREACHABLE, 0, 0, 0, 0];
+        Request::new(libc::RTM_NEWROUTE, libc::NLM_F_CREATE as u16, &body)
+            .attribute(1, &[10, 66, 0, 0])
+            .finish(0)
+    }
+
+    #[test]
+    fn an_event_changes_what_is_known() {
+        let mut state = state();
+        let before = state.publish();
+        state.take(&route_event());
+        assert!(state.changed && state.reload.is_none() && !state.dirty);
+        let changes = state.publish().changes_since(&before);
+        assert_eq!(changes.len(), 1, "{changes:?}");
+        assert_eq!((state.counts.events, state.counts.generation), (1, 2));
+    }
+
+    #[test]
+    fn events_that_cannot_be_read_lead_to_another_reading() {
+        let whole = route_event();
+        for len in 1..whole.len() {
+            let mut cut = whole[..len].to_vec();
+            for length_is_told_as_cut in [false, true] {
+                if length_is_told_as_cut && len >= 16 {
+                    cut[..4].copy_from_slice(&(len as u32).to_ne_bytes());
+                    // An attribute less is a route to everywhere: readable.
+                    if len == 28 {
+                        continue;
+                    }
+                }
+                let mut state = state();
+                state.take(&cut);
+                assert!(state.reload.is_some(), "the first {len} bytes");
+            }
+        }
+        // What comes before it in the same datagram counts.
+        let mut state = state();
+        state.take(&[whole.as_slice(), &[1, 0, 0, 0]].concat());
+        assert!(state.changed && state.reload.is_some());
+    }
+
+    #[test]
+    fn messages_of_no_concern_change_nothing() {
+        let mut state = state();
+        for kind in [libc::NLMSG_NOOP as u16, libc::NLMSG_DONE as u16, libc::RTM_NEWNEIGH, 999] {
+            state.take(&Request::new(kind, 0, &[0; 12]).finish(0));
+        }
+        assert!(!state.changed && state.reload.is_none() && !state.dirty);
+        assert_eq!(state.counts.events, 4);
+    }
+}
