@@ -12,14 +12,14 @@ fn query(dst: &str) -> Query {
     Query::to(dst.parse().expect("an address"))
 }
 
-fn dev(fib: &Fib, dst: &str) -> Option<String> {
+pub fn dev(fib: &Fib, dst: &str) -> Option<String> {
     match fib.lookup(&query(dst)) {
         Answer::Route(route) => fib.link_name(route.dev).map(String::from),
         _ => None,
     }
 }
 
-fn run(work: impl AsyncFnOnce()) {
+pub fn run(work: impl AsyncFnOnce()) {
     sysctl("ipv6.conf.default.accept_dad", "0");
     let refused = ip(
         "",

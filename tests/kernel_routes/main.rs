@@ -16,6 +16,7 @@ mod namespace;
 mod policy;
 #[path = "../support/program.rs"]
 mod program;
+mod resync;
 mod watch;
 mod world;
 

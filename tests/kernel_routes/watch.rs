@@ -22,16 +22,19 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Starts one that never compares: no audit may heal what the events have made of the routes.
     pub fn start(how: &'static str, redump_below: usize) -> Self {
-        // No audit may heal what the events have made of the routes.
         const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
-        let options = FollowOptions { redump_below, audit_every: NEVER, audit_doubts_after: NEVER };
+        Self::with(how, FollowOptions { redump_below, audit_every: NEVER, audit_doubts_after: NEVER })
+    }
+
+    pub fn with(how: &'static str, options: FollowOptions) -> Self {
         let (follower, fib) = Follower::start_with(options).unwrap_or_else(|error| panic!("{error}"));
         Self { how, follower, fib, publications: 0 }
     }
 
     /// Waits for a publication; whether there was one.
-    async fn wait(&mut self, patience: Duration) -> bool {
+    pub async fn wait(&mut self, patience: Duration) -> bool {
         let Ok(published) = tokio::time::timeout(patience, self.follower.next()).await else { return false };
         let fib = published.unwrap_or_else(|error| panic!("{}: {error}", self.how));
         assert!(fib.generation() > self.fib.generation(), "{}: generations grow", self.how);
@@ -53,6 +56,11 @@ impl Watch {
             }
         }
     }
+}
+
+/// Both ways to follow.
+pub fn both() -> [Watch; 2] {
+    [Watch::start("read anew after any event", usize::MAX), Watch::start("followed event by event", 0)]
 }
 
 /// Both followers catch up.
