@@ -1,6 +1,10 @@
 //! Reload: all of a new configuration, or nothing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use super::error::Error;
 use super::load::{Loaded, load};
@@ -9,17 +13,58 @@ use super::start::NAMES_PATIENCE;
 use super::supervisor::Control;
 use crate::plan::Plan;
 
+/// Who waits for the answer to a reload; `None`: a signal asked, the log tells.
+type Reply = Option<oneshot::Sender<Result<(), Error>>>;
+
+/// Reloads that were asked for. Reading and compiling a large configuration takes longer than routing events
+/// may wait: a thread of its own does it, one after the other.
+#[derive(Default)]
+pub(super) struct Reloads {
+    loading: Option<JoinHandle<Result<Loaded, Error>>>,
+    /// The first one is being done.
+    replies: VecDeque<Reply>,
+}
+
+impl Reloads {
+    /// Waits for what is being read; for ever, if nothing is.
+    pub async fn loaded(&mut self) -> Result<Loaded, Error> {
+        let Some(loading) = &mut self.loading else { return std::future::pending().await };
+        let loaded = loading.await;
+        self.loading = None;
+        // It is never cancelled: it has panicked, and the panic is in the log.
+        loaded.unwrap_or_else(|error| Err(Error::System(std::io::Error::other(error))))
+    }
+}
+
 impl Control {
-    /// Reads the configuration again and puts it in force for all shards at once.
-    ///
-    /// # Errors
-    /// What is wrong with it; nothing has changed then, and the log says why.
-    pub(super) async fn reload(&mut self) -> Result<(), Error> {
-        if self.parts.stopping {
-            return Err(Error::Stopping);
+    /// Begins to read the configuration again, unless that is being done already: then once more after it,
+    /// because the file may have changed behind what was read.
+    pub(super) fn reload(&mut self, reply: Reply) {
+        // Several signals that wait mean one.
+        let is_known = reply.is_none() && self.reloads.replies.iter().skip(1).any(Option::is_none);
+        if !is_known {
+            self.reloads.replies.push_back(reply);
         }
+        if self.reloads.loading.is_none() {
+            self.begin_to_load();
+        }
+    }
+
+    fn begin_to_load(&mut self) {
         self.manager.reloading();
-        let result = self.try_reload().await;
+        let (source, fib) = (self.source.clone(), Arc::clone(&self.parts.fib));
+        let throw_away = self.parts.plan.keys_file.is_none().then(|| Arc::clone(&self.parts.keys));
+        let load = move || load(&source, &fib, throw_away.as_ref());
+        self.reloads.loading = Some(tokio::task::spawn_blocking(load));
+    }
+
+    /// Puts what was read in force for all shards at once; or nothing of it, and the log says why.
+    pub(super) async fn on_loaded(&mut self, loaded: Result<Loaded, Error>) {
+        let result = match loaded {
+            Ok(_) if self.parts.stopping => Err(Error::Stopping),
+            Ok(loaded) => self.put_in_force(loaded).await,
+            Err(error) => Err(error),
+        };
         match &result {
             Ok(()) => self.monitor.facts().process.reloads += 1,
             Err(error) => {
@@ -28,12 +73,16 @@ impl Control {
             }
         }
         self.manager.ready(&format!("{} listeners", self.parts.plan.listeners.len()));
-        result
+        if let Some(reply) = self.reloads.replies.pop_front().flatten() {
+            // Whoever asked may have gone meanwhile.
+            let _ = reply.send(result);
+        }
+        if !self.reloads.replies.is_empty() {
+            self.begin_to_load();
+        }
     }
 
-    async fn try_reload(&mut self) -> Result<(), Error> {
-        let throw_away = self.parts.plan.keys_file.is_none().then_some(&self.parts.keys);
-        let Loaded { plan, keys, .. } = load(&self.source, &self.parts.fib, throw_away)?;
+    async fn put_in_force(&mut self, Loaded { plan, keys, .. }: Loaded) -> Result<(), Error> {
         let answers = self.resolver.ask_new(&plan, NAMES_PATIENCE).await;
         // The last step that can fail. What it opens receives from now on, and is read as soon as the
         // shards have the publication: nothing slow may come between.

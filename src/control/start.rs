@@ -19,6 +19,7 @@ use super::names::Resolver;
 use super::netlink::Follower;
 use super::notify::ServiceManager;
 use super::publisher::{self, Parts, Publisher};
+use super::reload::Reloads;
 use super::shards::{Ended, ShardThread};
 use super::signals::Signals;
 use super::sockets::{self, Sockets};
@@ -101,6 +102,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         signals,
         states: Vec::new(),
         timers: Timers::new(),
+        reloads: Reloads::default(),
         watch: Watch::default(),
     };
     Ok((control, Started { monitor, admin: address }))

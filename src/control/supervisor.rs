@@ -11,12 +11,13 @@ use super::banner::state_in_words;
 use super::error::Error;
 use super::handle::Command;
 use super::journal::Journal;
-use super::load::Source;
+use super::load::{Loaded, Source};
 use super::monitor::{Monitor, ShardState};
 use super::names::{self, Answers, Resolver};
 use super::netlink::{self, Follower};
 use super::notify::ServiceManager;
 use super::publisher::{Parts, Publisher};
+use super::reload::Reloads;
 use super::shards::{Ended, ShardThread};
 use super::signals::{Signal, Signals};
 use super::sockets::Sockets;
@@ -56,6 +57,7 @@ pub(super) struct Control {
     /// How the listeners were doing when the log told of it last.
     pub states: Vec<ListenerState>,
     pub timers: Timers,
+    pub reloads: Reloads,
     pub watch: Watch,
 }
 
@@ -73,6 +75,7 @@ enum Event {
     Ended(Ended),
     Command(Command),
     Signal(Signal),
+    Loaded(Result<Loaded, Error>),
     Question(Query),
     Names(Answers),
     Records,
@@ -143,20 +146,16 @@ impl Control {
                     Event::Command(command.unwrap_or(Command::Stop))
                 }
                 signal = self.signals.next() => Event::Signal(signal),
+                loaded = self.reloads.loaded() => Event::Loaded(loaded),
                 query = self.questions.next() => Event::Question(query),
                 event = self.timers.next() => event,
             };
             match event {
                 Event::Fib(fib) => self.on_fib(fib),
                 Event::Ended(ended) => self.on_ended(ended),
-                Event::Command(Command::Reload(reply)) => {
-                    // Whoever asked may have gone meanwhile.
-                    let _ = reply.send(self.reload().await);
-                }
-                Event::Signal(Signal::Reload) => {
-                    // Told by the log and counted.
-                    let _ = self.reload().await;
-                }
+                Event::Command(Command::Reload(reply)) => self.reload(Some(reply)),
+                Event::Signal(Signal::Reload) => self.reload(None),
+                Event::Loaded(loaded) => self.on_loaded(loaded).await,
                 Event::Command(Command::Stop) => self.stop(),
                 Event::Signal(Signal::Stop) => self.on_stop_signal(),
                 Event::Question(query) => self.on_question(query),

@@ -260,7 +260,11 @@ fn a_lost_shard_leaves_its_share_to_the_others() {
 
             // A reload gives it no sockets either.
             home.write(&[("one", "127.0.0.1:5060"), ("two", "127.0.0.2:5060")], RELAY);
-            control.reload().await.unwrap();
+            let (reply, mut answer) = tokio::sync::oneshot::channel();
+            control.reload(Some(reply));
+            let loaded = control.reloads.loaded().await;
+            control.on_loaded(loaded).await;
+            answer.try_recv().unwrap().unwrap();
             eventually("the new listener is open", || bound("127.0.0.2:5060") == shards - 1);
 
             control.shards[0] = kept;
