@@ -15,8 +15,12 @@ mod answers;
 mod calls;
 mod endpoint;
 mod findings;
+mod large;
 mod lifecycle;
 mod metrics;
+#[path = "../support/mixed_rules.rs"]
+#[allow(dead_code)] // Rules are wanted here, not requests.
+mod mixed_rules;
 mod ports;
 #[path = "../support/program.rs"]
 mod program;

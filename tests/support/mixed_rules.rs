@@ -80,7 +80,8 @@ fn rule(n: u64) -> (String, Request) {
         request.method = ["INVITE", "MESSAGE", "SUBSCRIBE"][dice(n, 4, 3) as usize];
         when.push(format!("method = [\"{}\", \"REFER\"]", request.method));
     }
-    if dice(n, 5, 4) == 0 {
+    // The listeners are IPv4: no IPv6 source reaches them.
+    if dice(n, 5, 4) == 0 && !request.source.contains(':') {
         request.listener = ["public", "private"][dice(n, 6, 2) as usize];
         when.push(format!("listener = [\"{}\"]", request.listener));
     }
@@ -112,12 +113,12 @@ fn clash(a: u64, b: u64) -> bool {
 fn condition(kind: u64, n: u64, request: &mut Request) -> String {
     match kind {
         0 => {
-            request.ruri.0 = format!("+99{n}55");
-            format!("ruri_prefix = [\"+99{n}\", \"0099{n}\"]")
+            request.ruri.0 = format!("+99{n:05}55");
+            format!("ruri_prefix = [\"+99{n:05}\", \"0099{n:05}\"]")
         }
         1 => {
-            request.ruri.0 = format!("*{n}4711");
-            format!("ruri_user = '^\\*{n}[0-9]+$'")
+            request.ruri.0 = format!("*{n:05}4711");
+            format!("ruri_user = '^\\*{n:05}[0-9]+$'")
         }
         2 if n.is_multiple_of(5) => {
             request.source = format!("2001:db8:{:x}::7", n % 0x10000);
@@ -144,20 +145,20 @@ fn condition(kind: u64, n: u64, request: &mut Request) -> String {
             format!("from_user = '^agent-{n}$'")
         }
         7 => {
-            request.to.0 = format!("+88{n}");
-            format!("to_user = '^\\+88{n}'")
+            request.to.0 = format!("+88{n:05}");
+            format!("to_user = '^\\+88{n:05}'")
         }
         8 => {
             request.tenant = Some(format!("tenant-{n}"));
             format!("header = {{ \"X-Tenant\" = '^tenant-{n}$' }}")
         }
         9 => {
-            request.ruri.0 = format!("0077{n}12");
-            format!("ruri_user = '^(00|\\+)77{n}[1-9][0-9]*$'")
+            request.ruri.0 = format!("0077{n:05}12");
+            format!("ruri_user = '^(00|\\+)77{n:05}[1-9][0-9]*$'")
         }
         _ => {
-            request.to.0 = format!("0{n}99");
-            format!("to_user = '[0-9]{n}99$'")
+            request.to.0 = format!("0{n:05}99");
+            format!("to_user = '[0-9]{n:05}99$'")
         }
     }
 }
