@@ -12,6 +12,9 @@ pub const HEADER_LINES: usize = 160;
 /// those beyond are left out, with a warning that names the first.
 pub const LISTENERS: usize = 1_024;
 
+/// Changes of listeners that the log tells one by one in ten seconds; further ones are a number at their end.
+pub const LISTENER_CHANGES_TOLD: usize = 40;
+
 /// Listeners that the warning names when more addresses come than can be served.
 pub const LEFT_OUT_NAMED: usize = 4;
 

@@ -176,6 +176,7 @@ fn a_whole_shard_batch_by_batch() {
         snapshot: shard.snapshot,
         bindings: Arc::new(Bindings::new([bound(0), bound(1)].into(), &[])),
         sockets: vec![vec![(SocketId(0), ()), (SocketId(1), ())].into_boxed_slice()].into(),
+        sockets_since: std::time::Instant::now(),
         stopping: false,
     };
     let published = Arc::new(ArcSwap::from_pointee(publication));

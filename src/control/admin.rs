@@ -19,14 +19,14 @@ use tokio::sync::Semaphore;
 
 use super::monitor::{Health, Monitor};
 use crate::limits;
-use crate::metrics::exposition;
+use crate::metrics::exposition::{self, ListenerStanding};
 
 /// How long a client may take to send its request's header, and for the whole exchange.
 const HEADER_PATIENCE: Duration = Duration::from_secs(5);
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(30);
 
 const TEXT: &str = "text/plain; charset=utf-8";
-const INDEX: &str = "viaduct\n\n/metrics   counters for Prometheus\n/healthz   200 if all is well, 503 with the reasons if not\n";
+const INDEX: &str = "viaduct\n\n/metrics   counters for Prometheus\n/healthz   200 if all is well, 503 with the reasons if not\n/listeners each listener, its state and why\n";
 
 /// Answers until the future is dropped.
 pub async fn serve(listener: TcpListener, monitor: Arc<Monitor>) {
@@ -68,7 +68,7 @@ where
 
 fn answer(method: &Method, path: &str, monitor: &Monitor) -> Response<Full<Bytes>> {
     let (status, media, body) = match path {
-        "/metrics" | "/healthz" | "/" if method != Method::GET && method != Method::HEAD => {
+        "/metrics" | "/healthz" | "/listeners" | "/" if method != Method::GET && method != Method::HEAD => {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".into());
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
@@ -81,10 +81,27 @@ fn answer(method: &Method, path: &str, monitor: &Monitor) -> Response<Full<Bytes
             Health::Well => (StatusCode::OK, TEXT, "ok\n".to_owned()),
             Health::Unwell(reasons) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, reasons.join("\n") + "\n"),
         },
+        "/listeners" => (StatusCode::OK, TEXT, listeners(monitor)),
         "/" => (StatusCode::OK, TEXT, INDEX.to_owned()),
-        _ => (StatusCode::NOT_FOUND, TEXT, "no such page; there are /metrics and /healthz\n".to_owned()),
+        _ => (
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "no such page; there are /metrics, /healthz and /listeners\n".to_owned(),
+        ),
     };
     text(status, media, body)
+}
+
+/// A line for each: name, socket, state, cause.
+fn listeners(monitor: &Monitor) -> String {
+    let facts = monitor.facts();
+    let width = |of: fn(&ListenerStanding) -> usize| facts.standings.iter().map(of).max().unwrap_or(0);
+    let (names, bounds) = (width(|l| l.name.len()), width(|l| l.bound.len()));
+    let line = |l: &ListenerStanding| {
+        let ListenerStanding { name, bound, state, cause } = l;
+        format!("{name:<names$}  {bound:<bounds$}  {:<14}  {cause}\n", state.label())
+    };
+    facts.standings.iter().map(line).collect()
 }
 
 fn text(status: StatusCode, media: &'static str, body: String) -> Response<Full<Bytes>> {

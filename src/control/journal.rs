@@ -26,12 +26,20 @@ impl Journal {
         *self = Self { plan_since: generation, ..Self::default() };
     }
 
+    /// From this generation listeners have other numbers; what was told is still known.
+    pub fn renumbered(&mut self, generation: u64) {
+        self.plan_since = generation;
+    }
+
     /// Writes the record, unless it says nothing new.
     pub fn tell(&mut self, record: &Record, plan: &Plan, fib: &Fib) {
         let shard = record.shard;
         let known = record.generation >= self.plan_since;
         let name = |id: ListenerId| {
-            plan.listeners.get(usize::from(id.0)).filter(|_| known).map_or("(before the reload)", |l| &l.name)
+            plan.listeners
+                .get(usize::from(id.0))
+                .filter(|_| known)
+                .map_or("(before the listeners changed)", |l| &l.name)
         };
         match record.kind {
             // A reload has renumbered the listeners since; what is still wrong will be told again.

@@ -20,6 +20,7 @@ mod cores;
 mod error;
 mod handle;
 mod journal;
+mod listeners;
 mod load;
 pub mod log;
 mod monitor;
@@ -35,6 +36,7 @@ mod shards;
 mod signals;
 mod sockets;
 mod start;
+mod states;
 mod supervisor;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::limits;
-use crate::metrics::exposition::{ListenerReading, ProcessReadings, Readings};
+use crate::metrics::exposition::{ListenerReading, ListenerStanding, ProcessReadings, Readings};
 use crate::metrics::{SeriesId, ShardMetrics};
 use crate::plan::Plan;
 
@@ -22,6 +22,8 @@ pub struct Facts {
     pub shards: Vec<ShardState>,
     /// Sockets and kernel drops by listener name; listeners that are gone keep their last numbers.
     pub listeners: HashMap<Box<str>, SocketFacts>,
+    /// How the listeners of the configuration in force do.
+    pub standings: Vec<ListenerStanding>,
     /// What is wrong besides, a sentence each, by subject.
     pub troubles: HashMap<&'static str, String>,
     /// Counters and gauges.
@@ -68,6 +70,7 @@ impl Monitor {
             facts: Mutex::new(Facts {
                 shards: vec![ShardState::Up; shards],
                 listeners: HashMap::new(),
+                standings: Vec::new(),
                 troubles: HashMap::new(),
                 process: ProcessReadings { version: env!("CARGO_PKG_VERSION"), ..ProcessReadings::default() },
                 published: Instant::now(),
@@ -130,7 +133,8 @@ impl Monitor {
             })
             .collect();
         listeners.sort_unstable_by_key(|l| l.series.0);
-        Readings { shards: self.shards.clone(), listeners, process }
+        let standings = facts.standings.clone();
+        Readings { shards: self.shards.clone(), listeners, standings, process }
     }
 
     /// Whether all is well, and what is not.

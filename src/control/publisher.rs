@@ -1,6 +1,7 @@
 //! Composes snapshots and hands them to the shards.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
@@ -27,6 +28,8 @@ pub struct Parts<S> {
     pub bindings: Arc<Bindings>,
     /// The sockets of each shard.
     pub sockets: Arc<SocketTable<S>>,
+    /// When that was called for which made these sockets the ones to have.
+    pub sockets_since: Instant,
     /// The process stops.
     pub stopping: bool,
 }
@@ -40,6 +43,7 @@ impl<S> Clone for Parts<S> {
             names: Arc::clone(&self.names),
             bindings: Arc::clone(&self.bindings),
             sockets: Arc::clone(&self.sockets),
+            sockets_since: self.sockets_since,
             stopping: self.stopping,
         }
     }
@@ -89,6 +93,7 @@ fn compose<S>(generation: u64, parts: &Parts<S>) -> Publication<S> {
         snapshot: Snapshot::new(generation, plan, fib, keys, names),
         bindings: Arc::clone(&parts.bindings),
         sockets: Arc::clone(&parts.sockets),
+        sockets_since: parts.sockets_since,
         stopping: parts.stopping,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -10,6 +11,7 @@ use super::error::Error;
 use super::load::{Loaded, load};
 use super::sockets;
 use super::start::NAMES_PATIENCE;
+use super::states::States;
 use super::supervisor::Control;
 use crate::plan::Plan;
 
@@ -86,6 +88,7 @@ impl Control {
         let answers = self.resolver.ask_new(&plan, NAMES_PATIENCE).await;
         // The last step that can fail. What it opens receives from now on, and is read as soon as the
         // shards have the publication: nothing slow may come between.
+        let since = Instant::now();
         let buffer_bytes = plan.engine.socket_buffer_bytes;
         let change = self.sockets.prepare(&plan.listeners, buffer_bytes, |l| sockets::open(l, &plan))?;
 
@@ -94,13 +97,10 @@ impl Control {
         self.resolver.adopt(&plan, answers);
         tell_what_waits(&self.parts.plan, &plan);
         self.tell_listeners(&plan);
-        let series = self.monitor.series_of(&plan);
-        self.parts.bindings = Arc::new(self.sockets.bindings(&plan.listeners, &series));
-        self.parts.sockets = self.sockets.table();
         self.parts.names = Arc::new(self.resolver.names(&plan));
         self.parts.keys = keys;
-        self.parts.plan = plan;
-        self.states.clear();
+        self.use_listeners(plan, since);
+        self.states = States::of(self.states.counts());
         let generation = self.publish_and_wake();
         self.sockets.read_facts(&self.parts.plan.listeners, &mut self.monitor.facts().listeners);
         self.journal.plan_changed(generation);

@@ -71,6 +71,7 @@ pub fn parts() -> Parts<()> {
         names: Arc::new(Names::new()),
         bindings: Arc::new(Bindings::default()),
         sockets: Arc::new([]),
+        sockets_since: std::time::Instant::now(),
         stopping: false,
     }
 }

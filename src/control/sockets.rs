@@ -1,6 +1,6 @@
 //! One socket for each listener and shard: opened before a Plan takes effect, closed after.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
@@ -23,9 +23,14 @@ pub struct Sockets<T> {
     alive: Vec<bool>,
 }
 
+/// The number of sockets that are not there: no engine has it.
+const NOWHERE: SocketId = SocketId(limits::ENGINE_SOCKETS);
+
 /// The sockets of one listener.
 struct Entry<T> {
+    /// [`NOWHERE`], if they cannot be bound now.
     id: SocketId,
+    identity: u32,
     key: Key,
     /// By shard number.
     sockets: Vec<Option<Arc<T>>>,
@@ -36,6 +41,7 @@ struct Entry<T> {
 /// Sockets that no listener needs any more, as long as an engine has them.
 struct Closing<T> {
     id: SocketId,
+    identity: u32,
     transport: Transport,
     bind: SocketAddr,
     sockets: Vec<Weak<T>>,
@@ -43,11 +49,13 @@ struct Closing<T> {
 
 /// What makes two sockets the same: a listener that only changes its name or what it advertises
 /// keeps its sockets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     transport: Transport,
     bind: SocketAddr,
     device: Option<Box<str>>,
+    /// An interface that is made anew under its old name is another.
+    device_index: u32,
     mark: Option<u32>,
     buffer_bytes: usize,
 }
@@ -83,36 +91,75 @@ impl<T> Sockets<T> {
         &self,
         listeners: &[Listener],
         buffer_bytes: usize,
-        mut open: impl FnMut(&Listener) -> Result<T, E>,
+        open: impl FnMut(&Listener) -> Result<T, E>,
     ) -> Result<Change<T>, E> {
-        let mut entries: Vec<Entry<T>> = Vec::with_capacity(listeners.len());
+        let (change, mut refused) = self.prepare_what_can(listeners, buffer_bytes, open);
+        if refused.is_empty() { Ok(change) } else { Err(refused.swap_remove(0).1) }
+    }
+
+    /// The same, for listeners that come and go by themselves: those whose sockets cannot be opened are left
+    /// without, and told.
+    pub fn prepare_what_can<E: From<OutOfNumbers>>(
+        &self,
+        listeners: &[Listener],
+        buffer_bytes: usize,
+        mut open: impl FnMut(&Listener) -> Result<T, E>,
+    ) -> (Change<T>, Vec<(ListenerId, E)>) {
+        let known: HashMap<&Key, &Entry<T>> =
+            self.entries.iter().filter(|e| e.id != NOWHERE).map(|e| (&e.key, e)).collect();
+        let mut numbers = self.free_numbers();
+        let (mut entries, mut refused) = (Vec::with_capacity(listeners.len()), Vec::new());
         for listener in listeners {
-            let key = Key::of(listener, buffer_bytes);
-            let known = self.entries.iter().find(|e| e.key == key);
-            entries.push(match known {
-                Some(known) => {
-                    let (sockets, counted) = (known.sockets.clone(), known.counted.clone());
-                    Entry { id: known.id, key, sockets, counted }
-                }
-                None => {
-                    let id = self.free_number(&entries).ok_or(OutOfNumbers)?;
-                    let mut each = self.alive.iter().map(|up| up.then(|| open(listener)).transpose());
-                    let sockets: Result<Vec<Option<T>>, E> = each.by_ref().collect();
-                    let sockets = sockets?.into_iter().map(|s| s.map(Arc::new)).collect();
-                    Entry { id, key, sockets, counted: vec![0; self.alive.len()] }
+            let (key, identity) = (Key::of(listener, buffer_bytes), listener.identity);
+            let nothing =
+                |key| Entry { id: NOWHERE, identity, key, sockets: Vec::new(), counted: Vec::new() };
+            if !listener.can_be_bound() {
+                entries.push(nothing(key));
+                continue;
+            }
+            if let Some(known) = known.get(&key) {
+                let (sockets, counted) = (known.sockets.clone(), known.counted.clone());
+                entries.push(Entry { id: known.id, identity, key, sockets, counted });
+                continue;
+            }
+            let opened = match numbers.next() {
+                Some(id) => self.open_all(listener, &mut open).map(|sockets| (id, sockets)),
+                None => Err(OutOfNumbers.into()),
+            };
+            entries.push(match opened {
+                Ok((id, sockets)) => Entry { id, identity, key, sockets, counted: vec![0; self.alive.len()] },
+                Err(why) => {
+                    refused.push((listener.id, why));
+                    nothing(key)
                 }
             });
         }
-        Ok(Change(entries))
+        (Change(entries), refused)
+    }
+
+    /// One for each shard that lives, or none.
+    fn open_all<E>(
+        &self,
+        listener: &Listener,
+        open: &mut impl FnMut(&Listener) -> Result<T, E>,
+    ) -> Result<Vec<Option<Arc<T>>>, E> {
+        self.alive.iter().map(|up| up.then(|| open(listener).map(Arc::new)).transpose()).collect()
+    }
+
+    /// Some engine still reads what sockets of this listener have received.
+    pub fn is_closing(&self, identity: u32) -> bool {
+        self.closing.iter().any(|c| c.identity == identity && c.open())
     }
 
     /// Makes the change the state of affairs.
     pub fn apply(&mut self, change: Change<T>) {
         let old = std::mem::replace(&mut self.entries, change.0);
+        let kept: HashSet<SocketId> = self.entries.iter().map(|e| e.id).chain([NOWHERE]).collect();
         for entry in old {
-            if !self.entries.iter().any(|e| e.id == entry.id) {
+            if !kept.contains(&entry.id) {
                 self.closing.push(Closing {
                     id: entry.id,
+                    identity: entry.identity,
                     transport: entry.key.transport,
                     bind: entry.key.bind,
                     sockets: entry.sockets.iter().flatten().map(Arc::downgrade).collect(),
@@ -157,8 +204,9 @@ impl<T> Sockets<T> {
         let bound =
             self.entries.iter().zip(series).map(|(e, series)| Bound { socket: e.id, series: *series });
         let heir = |c: &Closing<T>| {
+            let itself = listeners.iter().find(|l| l.identity == c.identity);
             let same = |l: &&Listener| l.transport == c.transport && l.bind == c.bind;
-            (c.id, listeners.iter().find(same).map(|l| l.id))
+            (c.id, itself.or_else(|| listeners.iter().find(same)).map(|l| l.id))
         };
         Bindings::new(
             bound.collect(),
@@ -171,12 +219,11 @@ impl<T> Sockets<T> {
         self.closing.retain(Closing::open);
     }
 
-    fn free_number(&self, more: &[Entry<T>]) -> Option<SocketId> {
-        let taken = |id: SocketId| {
-            self.entries.iter().chain(more).any(|e| e.id == id)
-                || self.closing.iter().any(|c| c.id == id && c.open())
-        };
-        (0..limits::ENGINE_SOCKETS).map(SocketId).find(|id| !taken(*id))
+    /// Numbers of no socket, from the lowest on.
+    fn free_numbers(&self) -> impl Iterator<Item = SocketId> + use<T> {
+        let closing = self.closing.iter().filter(|c| c.open()).map(|c| c.id);
+        let taken: HashSet<SocketId> = self.entries.iter().map(|e| e.id).chain(closing).collect();
+        (0..limits::ENGINE_SOCKETS).map(SocketId).filter(move |id| !taken.contains(id))
     }
 }
 
@@ -187,14 +234,15 @@ impl From<OutOfNumbers> for Error {
 }
 
 impl Sockets<Socket> {
-    /// The smallest receive and send buffer of all sockets, in bytes, as the kernel granted them.
-    pub fn smallest_buffers(&self) -> (usize, usize) {
+    /// The smallest receive and send buffer of all sockets, in bytes, as the kernel granted them; `None`: there
+    /// is no socket yet.
+    pub fn smallest_buffers(&self) -> Option<(usize, usize)> {
         let all = self.entries.iter().flat_map(|e| e.sockets.iter().flatten()).map(|s| s.buffers());
-        all.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1))).unwrap_or_default()
+        all.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1)))
     }
 
     /// Adds up what the kernel says of each listener's sockets; the listeners are those of the last
-    /// change that was applied. Listeners that are gone keep their drops.
+    /// change that was applied. Listeners that are gone keep their drops, unless there are very many of them.
     pub fn read_facts(&mut self, listeners: &[Listener], facts: &mut HashMap<Box<str>, SocketFacts>) {
         facts.values_mut().for_each(|f| f.sockets = 0);
         for (listener, entry) in listeners.iter().zip(&mut self.entries) {
@@ -206,6 +254,9 @@ impl Sockets<Socket> {
                 facts.sockets += 1;
                 *counted = drops;
             }
+        }
+        if facts.len() > limits::LISTENERS {
+            facts.retain(|_, facts| facts.sockets > 0);
         }
     }
 }
@@ -222,6 +273,7 @@ impl Key {
             transport: listener.transport,
             bind: listener.bind,
             device: listener.device.clone(),
+            device_index: listener.device_index,
             mark: listener.mark,
             buffer_bytes,
         }

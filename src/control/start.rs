@@ -1,7 +1,7 @@
 //! From a configuration to running shards: each step may fail, and nothing is left behind if one does.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -23,6 +23,7 @@ use super::reload::Reloads;
 use super::shards::{Ended, ShardThread};
 use super::signals::Signals;
 use super::sockets::{self, Sockets};
+use super::states::States;
 use super::supervisor::{Control, Timers};
 use super::watch::Watch;
 use crate::engine::socket::Socket;
@@ -57,6 +58,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     let parts = Parts {
         bindings: Arc::new(sockets.bindings(&plan.listeners, &monitor.series_of(&plan))),
         sockets: sockets.table(),
+        sockets_since: Instant::now(),
         names: Arc::new(resolver.names(&plan)),
         plan,
         fib,
@@ -72,13 +74,14 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         tokio::spawn(admin::serve(listener, Arc::clone(&monitor)));
     }
     let view = &publisher.published().load().snapshot.view;
+    let plan_bytes = parts.plan.engine.socket_buffer_bytes;
     let banner = Banner {
         plan: &parts.plan,
         view,
         cores: &cores,
         keys: &key_state,
         unresolved: resolver.unresolved(),
-        buffers: sockets.smallest_buffers(),
+        buffers: sockets.smallest_buffers().unwrap_or((plan_bytes, plan_bytes)),
         kernel: &kernel.to_string(),
         admin: address,
     };
@@ -100,7 +103,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         resolver,
         manager,
         signals,
-        states: Vec::new(),
+        states: States::default(),
         timers: Timers::new(),
         reloads: Reloads::default(),
         watch: Watch::default(),

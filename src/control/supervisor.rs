@@ -7,7 +7,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use super::banner::state_in_words;
 use super::error::Error;
 use super::handle::Command;
 use super::journal::Journal;
@@ -21,8 +20,9 @@ use super::reload::Reloads;
 use super::shards::{Ended, ShardThread};
 use super::signals::{Signal, Signals};
 use super::sockets::Sockets;
+use super::states::States;
 use super::watch::Watch;
-use crate::egress::ListenerState;
+use crate::egress::View;
 use crate::engine::socket::Socket;
 use crate::fib::{Fib, Query};
 use crate::limits;
@@ -54,8 +54,8 @@ pub(super) struct Control {
     pub resolver: Resolver,
     pub manager: ServiceManager,
     pub signals: Signals,
-    /// How the listeners were doing when the log told of it last.
-    pub states: Vec<ListenerState>,
+    /// How the listeners do, as far as the log has told of it.
+    pub states: States,
     pub timers: Timers,
     pub reloads: Reloads,
     pub watch: Watch,
@@ -178,9 +178,10 @@ impl Control {
     fn on_fib(&mut self, fib: Result<Arc<Fib>, netlink::Error>) {
         match fib {
             Ok(fib) => {
-                self.parts.fib = fib;
-                self.publish();
-                self.monitor.facts().process.routing = self.follower.counts();
+                let counts = self.follower.counts();
+                let delay = counts.delay;
+                self.monitor.facts().process.routing = counts;
+                self.take_fib(fib, delay);
                 if self.monitor.facts().troubles.remove("routes").is_some() {
                     tracing::info!("the kernel's routing policy is followed again");
                 }
@@ -296,23 +297,30 @@ impl Control {
         }
         self.sockets.read_facts(&self.parts.plan.listeners, &mut self.monitor.facts().listeners);
         self.monitor.facts().process.routing = self.follower.counts();
+        self.follow_again();
+        if let Some(summary) = self.states.summary(std::time::Instant::now()) {
+            tracing::warn!("{summary}");
+        }
         self.watch.care(&self.publisher.published().load().snapshot, &self.monitor);
     }
 
-    /// Logs listeners that have come up or gone down.
+    /// Logs and counts what has changed about the listeners.
     fn tell_states(&mut self) {
         let published = self.publisher.published();
-        let view = &published.load().snapshot.view;
-        let now: Vec<_> = self.parts.plan.listeners.iter().map(|l| view.state(l.id)).collect();
-        for (listener, state) in self.parts.plan.listeners.iter().zip(&now) {
-            if self.states.get(usize::from(listener.id.0)).is_some_and(|before| before != state) {
-                let words = state_in_words(*state);
-                match state {
-                    ListenerState::Up => tracing::info!("listener {} is {words}", listener.name),
-                    _ => tracing::warn!("listener {} is {words}", listener.name),
-                }
-            }
+        let published = published.load();
+        let (view, fib) = (&published.snapshot.view, &self.parts.fib);
+        let changes = self.states.look(&self.parts.plan, view, fib);
+        self.states.tell(&changes, std::time::Instant::now());
+        if !changes.is_empty() || self.monitor.facts().standings.is_empty() {
+            self.show_states(view, fib);
         }
-        self.states = now;
+    }
+
+    /// Shows the metrics and the admin address how the listeners do.
+    pub(super) fn show_states(&self, view: &View, fib: &Fib) {
+        let standings = self.states.standings(view, fib);
+        let mut facts = self.monitor.facts();
+        facts.standings = standings;
+        facts.process.listener_changes = self.states.counts();
     }
 }

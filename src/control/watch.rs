@@ -11,15 +11,15 @@ use super::monitor::Monitor;
 use crate::findings::{Examiner, Finding, Key, Severity};
 use crate::limits;
 use crate::metrics::exposition::FindingReadings;
-use crate::plan::Plan;
+use crate::rules::Rule;
 use crate::snapshot::Snapshot;
 
 /// What is known to be wrong, and how far the newest snapshot has been gone through.
 #[derive(Default)]
 pub struct Watch {
     open: BTreeMap<Key, Open>,
-    /// The Plan that `open` is about.
-    plan: Option<Arc<Plan>>,
+    /// The rules that `open` is about; listeners may come and go meanwhile.
+    rules: Option<Arc<[Rule]>>,
     /// Counts the passes over a Plan.
     pass: u64,
     /// The generation that this pass began with; the next one begins with a newer one.
@@ -55,9 +55,10 @@ impl Watch {
     /// Goes on with the pass under way, or begins one if the snapshot is newer than the last one's.
     fn look(&mut self, snapshot: &Snapshot) -> Changes {
         let mut changes = Changes::default();
-        let other_plan = self.plan.as_ref().is_none_or(|plan| !Arc::ptr_eq(plan, &snapshot.plan));
-        if other_plan || (self.next.is_none() && self.began_at != snapshot.generation) {
-            self.plan = Some(Arc::clone(&snapshot.plan));
+        let rules = &snapshot.plan.rules;
+        let others = self.rules.as_ref().is_none_or(|known| !Arc::ptr_eq(known, rules));
+        if others || (self.next.is_none() && self.began_at != snapshot.generation) {
+            self.rules = Some(Arc::clone(rules));
             (self.began_at, self.next) = (snapshot.generation, Some(0));
             self.pass += 1;
         }
@@ -140,6 +141,7 @@ mod tests {
     use crate::fib::spec::{Link, Route};
     use crate::fib::{Builder, Fib};
     use crate::findings::Code;
+    use crate::plan::Plan;
     use crate::token::Keys;
 
     fn host(routes: &[&str]) -> Fib {

@@ -11,7 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{Class, Counter, RoutingCounts, SeriesId, ShardMetrics};
 use crate::drop_reason::DropReason;
-use crate::egress::Reason;
+use crate::egress::{ListenerState, Reason};
 use crate::findings::Code;
 
 /// Media type of [`render`]'s text.
@@ -24,6 +24,8 @@ pub struct Readings {
     pub shards: Vec<Arc<ShardMetrics>>,
     /// Which listener counts where.
     pub listeners: Vec<ListenerReading>,
+    /// How the listeners of the configuration in force do.
+    pub standings: Vec<ListenerStanding>,
     /// What the control thread knows.
     pub process: ProcessReadings,
 }
@@ -39,6 +41,30 @@ pub struct ListenerReading {
     pub kernel_drops: u64,
     /// Sockets open now, over all shards.
     pub sockets: u64,
+}
+
+/// How a listener of the configuration in force does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerStanding {
+    /// Its name.
+    pub name: Box<str>,
+    /// Transport, address and port.
+    pub bound: Box<str>,
+    /// Its state.
+    pub state: ListenerState,
+    /// Why, in a clause.
+    pub cause: Box<str>,
+}
+
+/// Changes of listeners since the start, reloads apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerChanges {
+    /// Listeners whose address has appeared.
+    pub appeared: u64,
+    /// Listeners whose address went.
+    pub gone: u64,
+    /// Changes of state.
+    pub states: u64,
 }
 
 /// What the control thread knows.
@@ -66,6 +92,8 @@ pub struct ProcessReadings {
     pub names_unresolved: u64,
     /// Resident memory in bytes.
     pub resident_bytes: u64,
+    /// What came and went with the host's addresses and links.
+    pub listener_changes: ListenerChanges,
     /// What `check` would find now.
     pub findings: FindingReadings,
 }
@@ -174,6 +202,36 @@ impl Readings {
         let mut family = gauge(out, "listener_sockets", "Sockets open for a listener, over all shards")?;
         for l in &self.listeners {
             put_gauge(&mut family, &[("listener", &*l.name)], l.sockets)?;
+        }
+        self.listener_states(out)
+    }
+
+    fn listener_states(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        let mut family =
+            gauge(out, "listener_state", "1 for the state that a listener is in, 0 for the others")?;
+        for l in &self.standings {
+            for state in ListenerState::ALL {
+                let labels = [("listener", &*l.name), ("state", state.label())];
+                put_gauge(&mut family, &labels, u64::from(l.state == state))?;
+            }
+        }
+        let mut family = counter(
+            out,
+            "listener_changes",
+            "Listeners that came and went with the host's addresses, and changes of listeners' states",
+        )?;
+        let ListenerChanges { appeared, gone, states } = self.process.listener_changes;
+        for (change, count) in [("appeared", appeared), ("gone", gone), ("state", states)] {
+            put(&mut family, &[("change", change)], count)?;
+        }
+        let mut family = out.encode_descriptor(
+            "sockets_delay",
+            "From the routing event or the reload that changed the sockets last to a shard's having them",
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?;
+        for (label, shard) in self.labelled() {
+            put_seconds(&mut family, &label, shard.sockets_delay_ns.get(), false)?;
         }
         Ok(())
     }

@@ -37,6 +37,8 @@ pub struct ShardMetrics {
     pub worst_batch_ns: Counter,
     /// Generation of the snapshot that decides now.
     pub generation: Counter,
+    /// How long it took until it had the sockets that it was to have last, in nanoseconds.
+    pub sockets_delay_ns: Counter,
     /// Messages whose sends the kernel has not finished.
     pub in_flight: Counter,
     /// Log records lost because the control thread did not keep up.
@@ -85,6 +87,7 @@ impl Default for ShardMetrics {
             busy_ns: Counter::default(),
             worst_batch_ns: Counter::default(),
             generation: Counter::default(),
+            sockets_delay_ns: Counter::default(),
             in_flight: Counter::default(),
             records_lost: Counter::default(),
             engine: EngineMetrics::default(),

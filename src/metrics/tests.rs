@@ -1,10 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::exposition::{ListenerReading, ProcessReadings, Readings, render};
+use super::exposition::{
+    ListenerChanges, ListenerReading, ListenerStanding, ProcessReadings, Readings, render,
+};
 use super::{Class, RoutingCounts, SeriesId, ShardMetrics};
 use crate::drop_reason::DropReason;
-use crate::egress::{Reason, Step};
+use crate::egress::{ListenerState, Reason, Step};
 
 #[test]
 fn the_class_is_told_by_the_first_bytes() {
@@ -74,6 +76,7 @@ fn example() -> Readings {
         shard.busy_ns.set(1_500_000_000);
         shard.worst_batch_ns.set(250_000);
         shard.generation.set(7);
+        shard.sockets_delay_ns.set(1_250_000);
         shard.pins.set(2);
         shard.engine.send_buffers.set(512);
     }
@@ -82,7 +85,14 @@ fn example() -> Readings {
     Readings {
         shards,
         listeners: vec![listener("public", public), listener("a \"quoted\" name", private)],
+        standings: vec![ListenerStanding {
+            name: "public".into(),
+            bound: "udp:192.0.2.1:5060".into(),
+            state: ListenerState::HomeDown,
+            cause: "eth0, which has 192.0.2.1, is down".into(),
+        }],
         process: ProcessReadings {
+            listener_changes: ListenerChanges { appeared: 3, gone: 2, states: 5 },
             version: "0.0.0",
             shards_up: 2,
             generation: 7,

@@ -1,6 +1,7 @@
 //! What the control thread publishes and every shard reads once per batch.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
@@ -21,6 +22,9 @@ pub struct Publication<S> {
     /// The sockets that each shard shall have open, by shard number; one that is open and does not
     /// stand here is read until it is empty and closed. The same `Arc` means: nothing has changed.
     pub sockets: Arc<SocketTable<S>>,
+    /// When that was called for (a routing event, a reload) which made these sockets the ones to have: for the
+    /// metrics alone.
+    pub sockets_since: Instant,
     /// The process stops: shards end when their sockets are closed and their sends done.
     pub stopping: bool,
 }

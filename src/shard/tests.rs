@@ -13,12 +13,12 @@ use super::*;
 use crate::drop_reason::DropReason;
 use crate::egress::{Egress, NoEgress, Reason, Step};
 use crate::engine::{Event, Io, Next, Shard, SocketId};
-use crate::fib::spec::{Action, Family, Rule};
+use crate::fib::spec::{Action, Address, Family, Link, Rule};
 use crate::fib::{Answer, Builder, NoRoute, Query, Route, RouteKind};
 use crate::limits;
 use crate::metrics::{Class, SeriesId, ShardMetrics};
-use crate::net::{ListenerId, NextHop, Now, Transport};
-use crate::plan::{EgressPolicy, Engine, NoListener, Plan};
+use crate::net::{ListenerId, NextHop, Now, SectionId, Transport};
+use crate::plan::{Bind, EgressPolicy, Engine, NoListener, Plan, Section, expand};
 use crate::proxy::{Decision, Incoming, Outcome, Tally};
 use crate::rules::Matcher;
 use crate::snapshot::{Names, Snapshot};
@@ -145,14 +145,27 @@ impl Handler for Script {
 }
 
 fn plan() -> Arc<Plan> {
+    let section = |id, ip: &str| Section {
+        id: SectionId(id),
+        name: ip.into(),
+        transport: Transport::Udp,
+        bind: Bind::Address(ip.parse().unwrap()),
+        port: 5060,
+        device: None,
+        mark: None,
+        advertise: Vec::new(),
+        dialog_to: Vec::new(),
+        formerly: Vec::new(),
+    };
+    let sections: Arc<[Section]> = [section(0, "10.0.0.1"), section(1, "10.0.0.2")].into();
     Arc::new(Plan {
         origin: "test".into(),
         engine: Engine { cores: Vec::new(), socket_buffer_bytes: 0 },
         domains: Vec::new(),
         keys_file: None,
-        sections: Default::default(),
+        listeners: expand(&sections, &opaque("10.0.0.1").build()).listeners,
+        sections,
         left_out: Default::default(),
-        listeners: Vec::new(),
         egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
         hosts: Default::default(),
         rules: Default::default(),
@@ -161,18 +174,27 @@ fn plan() -> Arc<Plan> {
     })
 }
 
-/// A host whose routing policy this version does not understand.
-fn opaque() -> Builder {
-    Builder::new().rule(Rule { opaque: true, ..Rule::new(Family::V4, 1, Action::Table(254)) })
+/// A host with this address and 10.0.0.2, whose routing policy this version does not understand.
+fn opaque(first: &str) -> Builder {
+    let address = |ip: &str| Address::new(2, ip.parse().unwrap(), 24);
+    let host = Builder::new().link(Link::up(2, "eth0")).address(address(first)).address(address("10.0.0.2"));
+    host.rule(Rule { opaque: true, ..Rule::new(Family::V4, 1, Action::Table(254)) })
 }
 
 fn publication(generation: u64, plan: Arc<Plan>, sockets: &[SocketId]) -> Publication<&'static str> {
     let keys = Arc::new(Keys::from_secret(&[7; 16]));
     let bound = |socket, series| Bound { socket, series: SeriesId(series) };
     Publication {
-        snapshot: Snapshot::new(generation, plan, Arc::new(opaque().build()), keys, Arc::new(Names::new())),
+        snapshot: Snapshot::new(
+            generation,
+            plan,
+            Arc::new(opaque("10.0.0.1").build()),
+            keys,
+            Arc::new(Names::new()),
+        ),
         bindings: Arc::new(Bindings::new(Box::new([bound(PUBLIC, 0), bound(PRIVATE, 1)]), &[])),
         sockets: Arc::new([sockets.iter().map(|id| (*id, "source")).collect()]),
+        sockets_since: std::time::Instant::now(),
         stopping: false,
     }
 }
@@ -247,7 +269,7 @@ impl Bench {
     fn tell(&mut self, answers: &[Query]) {
         let generation = self.published.load().snapshot.generation + 1;
         let mut told = publication(generation, Arc::clone(&self.plan), &[PUBLIC, PRIVATE]);
-        let mut fib = opaque().build();
+        let mut fib = opaque("10.0.0.1").build();
         for query in answers {
             fib = fib.with_answer(query, Answer::Route(route())).unwrap();
         }
@@ -304,6 +326,20 @@ fn each_message_leaves_by_the_socket_of_its_listener_and_is_counted_when_it_has_
     assert_eq!(traffic.sent_count(SeriesId(0), Class::NotSip, Reason::Response), 1);
     assert_eq!(bench.metrics.answers().collect::<Vec<_>>(), [(403, 1)]);
     assert_eq!((bench.metrics.in_flight.get(), bench.metrics.pins.get()), (0, 3));
+    assert_eq!(bench.io.free, POOL);
+}
+
+#[test]
+fn no_answer_leaves_from_a_socket_whose_address_is_gone() {
+    let mut bench = Bench::new();
+    let mut gone = publication(2, Arc::clone(&bench.plan), &[PUBLIC, PRIVATE]);
+    let (keys, names) = (Arc::clone(&gone.snapshot.keys), Arc::clone(&gone.snapshot.names));
+    gone.snapshot =
+        Snapshot::new(2, Arc::clone(&bench.plan), Arc::new(opaque("10.0.0.9").build()), keys, names);
+    bench.published.store(Arc::new(gone));
+    bench.batch(&[b"answer", b"forward"]);
+    assert_eq!(bench.metrics.dropped_count(DropReason::ListenerGone), 1);
+    assert_eq!(bench.complete(None), [(PRIVATE, next_hop().address)], "what came in goes on all the same");
     assert_eq!(bench.io.free, POOL);
 }
 

@@ -27,7 +27,7 @@ use crate::snapshot::Snapshot;
 pub trait Handler {
     /// Decides, and writes what is to be sent into `out`.
     fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome;
-    /// The snapshot has another Plan from now on.
+    /// The snapshot has another configuration from now on.
     fn adopt(&mut self, snapshot: &Snapshot);
     /// What was counted since the start.
     fn tally(&self) -> Tally;
@@ -198,7 +198,7 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
 impl<S, H: Handler> Worker<S, H> {
     fn take_over<I: Io<Source = S>>(&mut self, io: &mut I, newest: Arc<Publication<S>>) {
         let old = std::mem::replace(&mut self.current, newest);
-        if !Arc::ptr_eq(&old.snapshot.plan, &self.current.snapshot.plan) {
+        if !Arc::ptr_eq(&old.snapshot.plan.matcher, &self.current.snapshot.plan.matcher) {
             self.handler.adopt(&self.current.snapshot);
         }
         if !self.started || !Arc::ptr_eq(&old.sockets, &self.current.sockets) {
@@ -228,6 +228,8 @@ impl<S, H: Handler> Worker<S, H> {
                 io.close(SocketId(number));
             }
         }
+        let delay_ns = u64::try_from(self.current.sockets_since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.metrics.sockets_delay_ns.set(delay_ns);
         self.metrics.generation.set(self.current.snapshot.generation);
     }
 
@@ -316,6 +318,11 @@ impl<S, H: Handler> Worker<S, H> {
             Outcome::Relay { on, to, len, .. } => (on, to, len, Reason::Response),
             Outcome::Answer { .. } | Outcome::Drop(_) if self.waits_for_kernel(arrival) => {
                 return io.discard(tx);
+            }
+            // From a socket whose address the host has not, the kernel might send under another host's name.
+            Outcome::Answer { .. } if !self.current.snapshot.view.is_up(arrival.incoming.on) => {
+                io.discard(tx);
+                return self.metrics.dropped(DropReason::ListenerGone);
             }
             Outcome::Answer { to, len, status } => {
                 return self.send(io, tx, len, arrival.socket, to, Cookie::Answer(status));

@@ -268,7 +268,13 @@ fn publication(
     let bound = ids.clone().map(|socket| Bound { socket, series: SeriesId(socket.0) }).collect();
     let sockets: Box<[_]> = ids.zip(plan.listeners.iter().map(|l| l.bind)).collect();
     let table: Arc<SocketTable<SocketAddr>> = Arc::from(vec![sockets]);
-    Publication { snapshot, bindings: Arc::new(Bindings::new(bound, &[])), sockets: table, stopping: false }
+    Publication {
+        snapshot,
+        bindings: Arc::new(Bindings::new(bound, &[])),
+        sockets: table,
+        sockets_since: std::time::Instant::now(),
+        stopping: false,
+    }
 }
 
 /// For each agent the calls it places, latest first.

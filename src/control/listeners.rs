@@ -1,0 +1,107 @@
+//! Listeners that follow the host: at every change of links or addresses the configuration is expanded anew, what is
+//! new is bound before the shards hear of it, what is gone is read empty before it is forgotten.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::error::Error;
+use super::sockets;
+use super::supervisor::Control;
+use crate::fib::Fib;
+use crate::plan::{ListenerId, Plan, Standing, expand};
+
+impl Control {
+    /// Takes a new state of the kernel. `delay` is how old it is: since its first event.
+    pub(super) fn take_fib(&mut self, fib: Arc<Fib>, delay: Duration) {
+        let same = fib.has_links_and_addresses_of(&self.parts.fib);
+        self.parts.fib = fib;
+        let since = Instant::now().checked_sub(delay).unwrap_or_else(Instant::now);
+        if same || !self.follow(since) {
+            self.publish();
+        }
+    }
+
+    /// Looks again after listeners whose sockets could not be opened, or that were still to be emptied.
+    pub(super) fn follow_again(&mut self) {
+        if self.parts.plan.listeners.iter().any(|l| l.standing != Standing::Served) {
+            self.follow(Instant::now());
+        }
+    }
+
+    /// Fits listeners and sockets to links and addresses. True: something has changed, and is published.
+    fn follow(&mut self, since: Instant) -> bool {
+        if self.parts.stopping {
+            return false;
+        }
+        let old = Arc::clone(&self.parts.plan);
+        let expansion = expand(&old.sections, &self.parts.fib);
+        let here: HashSet<u32> = expansion.listeners.iter().map(|l| l.identity).collect();
+        let gone = old.listeners.iter().filter(|l| !here.contains(&l.identity));
+        let leaving = gone.filter(|l| l.standing == Standing::Served || self.sockets.is_closing(l.identity));
+        let mut plan = old.with_listeners(expansion.with_leaving(leaving));
+        let buffer_bytes = plan.engine.socket_buffer_bytes;
+        let open = |l: &_| sockets::open(l, &plan);
+        let (change, refused) = self.sockets.prepare_what_can(&plan.listeners, buffer_bytes, open);
+        self.tell_refused(&plan, &refused);
+        for (id, _) in &refused {
+            plan.listeners[usize::from(id.0)].standing = Standing::Refused;
+        }
+        if plan.listeners == old.listeners && plan.left_out == old.left_out {
+            return false;
+        }
+        let named = &plan.left_out;
+        if named.beyond > 0 && named.beyond != old.left_out.beyond {
+            let first = named.named.join(", ");
+            tracing::warn!(
+                "{} addresses are not served, there are too many; the first are {first}",
+                named.beyond
+            );
+        }
+        self.sockets.read_facts(&old.listeners, &mut self.monitor.facts().listeners);
+        self.sockets.apply(change);
+        self.use_listeners(Arc::new(plan), since);
+        let generation = self.publish_and_wake();
+        self.journal.renumbered(generation);
+        true
+    }
+
+    /// Puts listeners in force whose sockets are applied.
+    pub(super) fn use_listeners(&mut self, plan: Arc<Plan>, since: Instant) {
+        let series = self.monitor.series_of(&plan);
+        self.parts.bindings = Arc::new(self.sockets.bindings(&plan.listeners, &series));
+        self.parts.sockets = self.sockets.table();
+        self.parts.sockets_since = since;
+        self.parts.plan = plan;
+    }
+
+    /// Once for each listener, and again when it could be opened meanwhile.
+    fn tell_refused(&mut self, plan: &Plan, refused: &[(ListenerId, Error)]) {
+        const SUBJECT: &str = "listeners";
+        let before = |id: ListenerId| {
+            let identity = plan.listener(id).identity;
+            self.parts
+                .plan
+                .listeners
+                .iter()
+                .any(|l| l.identity == identity && l.standing == Standing::Refused)
+        };
+        for (_, why) in
+            refused.iter().filter(|(id, _)| !before(*id)).take(crate::limits::LISTENER_CHANGES_TOLD)
+        {
+            tracing::error!("{why}; tried again every second");
+        }
+        let mut facts = self.monitor.facts();
+        match refused.first() {
+            Some((_, why)) => {
+                let trouble = format!("{} listeners have no socket: {why}", refused.len());
+                facts.troubles.insert(SUBJECT, trouble);
+            }
+            None => {
+                if facts.troubles.remove(SUBJECT).is_some() {
+                    tracing::info!("all listeners have their sockets again");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! How the listeners do: what changes is told in the log, in words that name the cause, and counted.
+//!
+//! A host whose addresses flap may change a thousand listeners a second. So many lines of a window are told, the
+//! rest is one line at its end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::egress::{ListenerState, View};
+use crate::fib::Fib;
+use crate::limits::LISTENER_CHANGES_TOLD;
+use crate::metrics::exposition::{ListenerChanges, ListenerStanding};
+use crate::plan::{Listener, Plan, Standing};
+
+/// How long [`LISTENER_CHANGES_TOLD`] lines last.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// The listeners as they were when they were looked at last.
+#[derive(Default)]
+pub struct States {
+    plan: Option<Arc<Plan>>,
+    states: Vec<ListenerState>,
+    counts: ListenerChanges,
+    budget: Budget,
+}
+
+/// Something that an operator wants to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    kind: Kind,
+    line: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Appeared,
+    Gone,
+    /// Whether for the better.
+    State(bool),
+}
+
+#[derive(Default)]
+struct Budget {
+    began: Option<Instant>,
+    told: usize,
+    kept_back: usize,
+}
+
+impl States {
+    /// Nobody looked at yet, for a new configuration; counts go on.
+    pub fn of(counts: ListenerChanges) -> Self {
+        Self { counts, ..Self::default() }
+    }
+
+    /// Another configuration: who is there and how it does is no news.
+    pub fn adopt(&mut self, plan: &Arc<Plan>, view: &View) {
+        self.states = states(plan, view);
+        self.plan = Some(Arc::clone(plan));
+    }
+
+    /// What has changed since the last look, counted.
+    pub fn look(&mut self, plan: &Arc<Plan>, view: &View, fib: &Fib) -> Vec<Change> {
+        let now = states(plan, view);
+        let Some(old) = self.plan.take_if(|old| !Arc::ptr_eq(old, plan) || self.states != now) else {
+            if self.plan.is_none() {
+                self.adopt(plan, view);
+            }
+            return Vec::new();
+        };
+        let before: HashMap<u32, ListenerState> =
+            served(&old).zip(&self.states).map(|(l, state)| (l.identity, *state)).collect();
+        let mut changes = Vec::new();
+        for (listener, state) in plan.listeners.iter().zip(&now) {
+            let served = listener.standing != Standing::Leaving;
+            match before.get(&listener.identity) {
+                None if served => changes.push(Change::appeared(listener, *state, view, fib)),
+                Some(was) if was != state && served => {
+                    changes.push(Change::state(listener, *state, view, fib))
+                }
+                _ => {}
+            }
+        }
+        let here: HashMap<u32, ()> = served(plan).map(|l| (l.identity, ())).collect();
+        let gone = old.listeners.iter().filter(|l| l.standing != Standing::Leaving);
+        changes.extend(gone.filter(|l| !here.contains_key(&l.identity)).map(|l| Change::gone(l, fib)));
+        for change in &changes {
+            match change.kind {
+                Kind::Appeared => self.counts.appeared += 1,
+                Kind::Gone => self.counts.gone += 1,
+                Kind::State(_) => self.counts.states += 1,
+            }
+        }
+        self.adopt(plan, view);
+        changes
+    }
+
+    /// How often something has changed since the start.
+    pub fn counts(&self) -> ListenerChanges {
+        self.counts
+    }
+
+    /// Every listener, for the metrics and the admin address.
+    pub fn standings(&self, view: &View, fib: &Fib) -> Vec<ListenerStanding> {
+        let Some(plan) = &self.plan else { return Vec::new() };
+        let standing = |(listener, state): (&Listener, &ListenerState)| ListenerStanding {
+            name: listener.name.clone(),
+            bound: format!("{}:{}", listener.transport, listener.bind).into(),
+            state: *state,
+            cause: cause(listener, *state, view, fib).into(),
+        };
+        plan.listeners.iter().zip(&self.states).map(standing).collect()
+    }
+
+    /// Writes changes to the log, as many as the window has left.
+    pub fn tell(&mut self, changes: &[Change], now: Instant) {
+        for change in changes {
+            if !self.budget.allows(now) {
+                continue;
+            }
+            match change.kind {
+                Kind::Appeared | Kind::Gone | Kind::State(true) => tracing::info!("{}", change.line),
+                Kind::State(false) => tracing::warn!("{}", change.line),
+            }
+        }
+    }
+
+    /// The summary of a window that is over and could not tell all; to be asked now and then.
+    pub fn summary(&mut self, now: Instant) -> Option<String> {
+        let kept_back = self.budget.over(now)?;
+        let ListenerChanges { appeared, gone, states } = self.counts;
+        Some(format!(
+            "{kept_back} further changes of listeners in the last {} s were not told one by one; since the start {appeared} \
+             appeared, {gone} went and {states} changed their state: addresses or links of this host flap, see \
+             `ip monitor address link`",
+            WINDOW.as_secs()
+        ))
+    }
+}
+
+impl Budget {
+    fn allows(&mut self, now: Instant) -> bool {
+        let began = *self.began.get_or_insert(now);
+        // A summary that is due is told first, by whoever asks for it.
+        if now.duration_since(began) >= WINDOW && self.kept_back == 0 {
+            *self = Self { began: Some(now), ..Self::default() };
+        }
+        if self.told < LISTENER_CHANGES_TOLD {
+            self.told += 1;
+            return true;
+        }
+        self.kept_back += 1;
+        false
+    }
+
+    fn over(&mut self, now: Instant) -> Option<usize> {
+        self.began.filter(|began| now.duration_since(*began) >= WINDOW)?;
+        let kept_back = std::mem::take(self).kept_back;
+        (kept_back > 0).then_some(kept_back)
+    }
+}
+
+impl Change {
+    fn appeared(listener: &Listener, state: ListenerState, view: &View, fib: &Fib) -> Self {
+        let cause = cause(listener, state, view, fib);
+        let (name, transport, bind) = (&listener.name, listener.transport, listener.bind);
+        Self { kind: Kind::Appeared, line: format!("listener {name} is new: {transport}:{bind}; {cause}") }
+    }
+
+    fn gone(listener: &Listener, fib: &Fib) -> Self {
+        let (name, ip) = (&listener.name, listener.bind.ip());
+        let cause = match fib.assigned().find(|a| a.address == ip) {
+            Some(_) => format!("{ip} has changed"),
+            None => format!("no interface has {ip} any more"),
+        };
+        let line = format!("listener {name} goes: {cause}; what it has received is still handled");
+        Self { kind: Kind::Gone, line }
+    }
+
+    fn state(listener: &Listener, state: ListenerState, view: &View, fib: &Fib) -> Self {
+        let cause = cause(listener, state, view, fib);
+        let up = state == ListenerState::Up;
+        let line = match up {
+            true => format!("listener {} is up: {cause}", listener.name),
+            false => format!("listener {} is DOWN ({}): {cause}", listener.name, state.label()),
+        };
+        Self { kind: Kind::State(up), line }
+    }
+}
+
+fn states(plan: &Plan, view: &View) -> Vec<ListenerState> {
+    plan.listeners.iter().map(|l| view.state(l.id)).collect()
+}
+
+/// Those that do not leave. Leaving ones were told of when they went.
+fn served(plan: &Plan) -> impl Iterator<Item = &Listener> {
+    plan.listeners.iter().filter(|l| l.standing != Standing::Leaving)
+}
+
+/// Why a listener does as it does.
+fn cause(listener: &Listener, state: ListenerState, view: &View, fib: &Fib) -> String {
+    let ip = listener.bind.ip();
+    let home = view.home(listener.id).and_then(|dev| fib.link_name(dev)).unwrap_or("an interface");
+    let device = listener.device.as_deref().or(listener.link.as_deref()).unwrap_or_default();
+    match state {
+        ListenerState::Up => format!("{home} has {ip}"),
+        ListenerState::AddressAbsent => format!("no interface has {ip}"),
+        ListenerState::HomeDown => format!("{home}, which has {ip}, is down"),
+        ListenerState::DeviceAbsent => format!("there is no interface {device}"),
+        ListenerState::DeviceDown => format!("its device {device} is down"),
+        ListenerState::NoSocket => format!("no socket can be opened on {ip}"),
+    }
+}
+
+#[cfg(test)]
+#[path = "states_tests.rs"]
+mod tests;
