@@ -124,6 +124,8 @@ pub struct Address {
     pub deprecated: bool,
     /// IPv6: a privacy address (RFC 8981).
     pub temporary: bool,
+    /// The kernel makes no route to its network (`noprefixroute`).
+    pub alone: bool,
 }
 
 impl Address {
@@ -142,6 +144,7 @@ impl Address {
             optimistic: false,
             deprecated: false,
             temporary: false,
+            alone: false,
         }
     }
 

@@ -29,6 +29,7 @@ mod refusals;
 mod routing;
 mod sip;
 mod sipp;
+mod thoughts;
 mod viaduct;
 mod watching;
 mod what_if;

@@ -82,7 +82,7 @@ fn explain_knows_what_a_change_of_routes_would_move() {
 
 /// Everything that decides about unicast: what is left out is broadcast, multicast, and the link-local
 /// network that the kernel makes up when a link comes up.
-fn entries(fib: &Fib) -> BTreeSet<String> {
+pub fn entries(fib: &Fib) -> BTreeSet<String> {
     let matters = |entry: &Entry| match entry {
         Entry::Route(route) => {
             let made_up = ["fe80::/64", "ff00::/8"].contains(&&*route.prefix.to_string());

@@ -21,6 +21,8 @@ pub(super) struct Change {
     dev: String,
     /// `noprefixroute`
     alone: bool,
+    /// `nodad`: usable without detection of duplicates.
+    at_once: bool,
 }
 
 impl Change {
@@ -43,10 +45,10 @@ impl Change {
             return Err(words.misread("`dev NAME` stands here"));
         }
         let dev = words.value("an interface's name")?;
-        let mut change = Self { add, address, exact, dev, alone: false };
+        let mut change = Self { add, address, exact, dev, alone: false, at_once: false };
         while let Some(word) = words.next() {
             match word {
-                "nodad" => {}
+                "nodad" => change.at_once = true,
                 "noprefixroute" => change.alone = true,
                 "brd" | "broadcast" => drop(words.value::<String>("a broadcast address")?),
                 _ => return Err(words.misread("`nodad`, `noprefixroute` or `broadcast` may stand here")),
@@ -64,7 +66,7 @@ impl Change {
             if host.parts().addresses.iter().any(same) {
                 return Err(format!("{} has it already", self.dev));
             }
-            appear(host, dev, self.address, !self.alone);
+            self.appear(host, dev);
             return Ok(());
         }
         let meant = |a: &&Address| {
@@ -85,6 +87,19 @@ impl Change {
     }
 }
 
+impl Change {
+    fn appear(&self, host: &mut Rib, dev: u32) {
+        let (ip, len) = (self.address.addr(), self.address.prefix_len());
+        let mut own = Address { alone: self.alone, ..Address::new(dev, ip, len) };
+        let peers = |a: &Address| a.dev == dev && a.network == own.network;
+        own.secondary = ip.is_ipv4() && host.parts().addresses.iter().any(peers);
+        // Duplicates are looked for once the link is up.
+        own.tentative = ip.is_ipv6() && !self.at_once && !is_up(host, dev);
+        host.address_is(own.clone());
+        routes_of(host, &own);
+    }
+}
+
 /// Table `local` for addresses, `main` for networks; a VRF's own for both.
 fn home(host: &Rib, dev: u32, table: u32) -> u32 {
     let links = &host.parts().links;
@@ -97,36 +112,25 @@ fn is_up(host: &Rib, dev: u32) -> bool {
     host.parts().links.iter().any(|link| link.index == dev && link.up)
 }
 
-fn appear(host: &mut Rib, dev: u32, address: IpNet, with_network: bool) {
-    let mut own = Address::new(dev, address.addr(), address.prefix_len());
-    let peers = |a: &Address| a.dev == dev && a.network == own.network;
-    own.secondary = own.address.is_ipv4() && host.parts().addresses.iter().any(peers);
-    // Without its link an IPv6 address cannot be used.
-    own.tentative = own.address.is_ipv6() && !is_up(host, dev);
-    host.address_is(own.clone());
-    routes_of(host, &own, with_network);
-}
-
 /// `fib_add_ifaddr`, `addrconf_prefix_route`: makes the routes of an address.
-pub(super) fn routes_of(host: &mut Rib, own: &Address, with_network: bool) {
+pub(super) fn routes_of(host: &mut Rib, own: &Address) {
     let (dev, ip, up) = (own.dev, own.address, is_up(host, own.dev));
-    if ip.is_ipv6() && !up {
-        return;
-    }
     let loopback = host.parts().links.iter().any(|link| link.index == dev && link.loopback);
     let source = primary_of(host, own);
     let (local, main) = (home(host, dev, TABLE_LOCAL), home(host, dev, TABLE_MAIN));
     let to_itself = Route::new(ip.into(), dev, None).in_table(local).of_kind(Kind::Local).with_metric(0);
-    let has_network = with_network && own.network.prefix_len() < own.network.max_prefix_len();
     let to_network = Route::new(own.network, dev, None);
     if ip.is_ipv6() {
-        add(host, to_itself);
-        if has_network {
+        if !own.tentative {
+            add(host, to_itself);
+        }
+        if up && !own.alone {
             add(host, to_network.in_table(main).with_metric(CONNECTED_V6));
         }
         return;
     }
     add(host, Route { scope: SCOPE_HOST, ..to_itself.with_source(source) });
+    let has_network = !own.alone && own.network.prefix_len() < own.network.max_prefix_len();
     if has_network && up && !own.secondary {
         let route = to_network.with_source(source);
         add(
@@ -170,7 +174,7 @@ fn vanish_v4(host: &mut Rib, gone: &Address, promote: bool) {
     }
     let left: Vec<Address> = host.parts().addresses.to_vec();
     for own in left.iter().filter(|a| a.dev == gone.dev && a.network == gone.network) {
-        routes_of(host, own, true);
+        routes_of(host, own);
     }
 }
 
@@ -185,6 +189,7 @@ fn remove_routes_v4(host: &mut Rib, gone: &Address) {
             && route.kind == Kind::Local
             && route.prefix == IpNet::from(gone.address);
         let to_network = !gone.secondary
+            && !gone.alone
             && (route.table == main || route.table == local)
             && route.prefix == gone.network
             && route.preferred_source == Some(gone.address);
@@ -200,6 +205,7 @@ fn vanish_v6(host: &mut Rib, gone: &Address) {
         let to_itself =
             route.table == local && route.kind == Kind::Local && route.prefix == IpNet::from(gone.address);
         let to_network = !shared
+            && !gone.alone
             && route.table == main
             && route.prefix == gone.network
             && route.metric == CONNECTED_V6

@@ -77,7 +77,7 @@ fn up(host: &mut Rib, link: Link) {
     for address in own {
         let address = Address { tentative: false, ..address };
         host.address_is(address.clone());
-        address::routes_of(host, &address, true);
+        address::routes_of(host, &address);
     }
 }
 

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::device;
 use super::words::{Misread, Words};
-use crate::fib::spec::{Family, Kind, Nexthop, Nexthops, Route, TABLE_MAIN};
-use crate::fib::{Answer, Change as Event, Place, Query, Rib, RouteKind, table_in_words};
+use crate::fib::spec::{Action, Family, Kind, Nexthop, Nexthops, Route, Rule, TABLE_MAIN};
+use crate::fib::{Answer, Change as Event, Parts, Place, Query, Rib, RouteKind, table_in_words};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
@@ -151,7 +151,7 @@ impl Change {
             None => 0,
         };
         let dev = match self.via {
-            Some(via) => on_link(&fib, via, dev).ok_or_else(|| match &self.dev {
+            Some(via) => on_link(host, via, dev, self.table).ok_or_else(|| match &self.dev {
                 Some(name) => format!("{via} is not on the link of {name}"),
                 None => format!("{via} is on no link of this host; say `dev NAME`"),
             })?,
@@ -176,15 +176,35 @@ fn is_same_place(known: &Route, route: &Route) -> bool {
         == (route.table, route.prefix, route.metric, route.tos, route.from)
 }
 
-/// The interface (`dev`, unless that is 0) on whose link the gateway is.
-fn on_link(fib: &crate::fib::Fib, gateway: IpAddr, dev: u32) -> Option<u32> {
+/// The interface (`dev`, unless that is 0) on whose link the gateway is: as the route's own table says, else
+/// as all rules say. For IPv4 the kernel passes over routes through gateways there.
+fn on_link(host: &Rib, gateway: IpAddr, dev: u32, table: u32) -> Option<u32> {
     if dev != 0 && matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
         return Some(dev);
     }
-    match fib.lookup(&Query { oif: dev, ..Query::to(gateway) }) {
-        Answer::Route(route) if route.kind == RouteKind::Unicast && route.gateway.is_none() => {
-            Some(route.dev)
-        }
-        _ => None,
+    let direct = |route: &Route| match &route.nexthops {
+        Nexthops::Own(own) => own.iter().all(|path| path.gateway.is_none()),
+        Nexthops::Object(_) => false,
+    };
+    let mut here = Rib::default();
+    here.set_parts(host.parts().clone());
+    for route in host.routes().filter(|r| r.prefix.contains(&gateway) && (gateway.is_ipv6() || direct(r))) {
+        here.apply(Event::Add(route, Place::Last), false);
     }
+    let everywhere = host.parts().rules.clone();
+    let own = vec![Rule::new(Family::of(gateway), 0, Action::Table(table))];
+    // For IPv4 that is only so where the table is none of everybody's.
+    let own = Some(own).filter(|_| gateway.is_ipv6() || table != TABLE_MAIN);
+    let mut found = None;
+    for (rules, merged) in own.map(|own| (own, false)).into_iter().chain([(everywhere, host.parts().merged)])
+    {
+        here.set_parts(Parts { rules, merged, ..host.parts().clone() });
+        found = found.or_else(|| match here.fib(0).lookup(&Query { oif: dev, ..Query::to(gateway) }) {
+            Answer::Route(route) if route.kind == RouteKind::Unicast && route.gateway.is_none() => {
+                Some(route.dev)
+            }
+            _ => None,
+        });
+    }
+    found
 }

@@ -128,6 +128,7 @@ pub fn address(message: &Message<'_>) -> Option<Option<Address>> {
         optimistic: v6 && has(libc::IFA_F_OPTIMISTIC),
         deprecated: v6 && has(libc::IFA_F_DEPRECATED),
         temporary: v6 && has(libc::IFA_F_TEMPORARY),
+        alone: has(libc::IFA_F_NOPREFIXROUTE),
     }))
 }
 
