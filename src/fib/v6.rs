@@ -197,8 +197,8 @@ fn conclude<O: Observer>(
     let Some(source) = source else { return Answer::No(NoRoute::NoSource) };
     observer.note(|| Step::Source { source: source.into(), origin });
     let kind = match alternative.kind {
-        _ if flow.dst.is_multicast() => RouteKind::Multicast,
         Kind::Local => RouteKind::Local,
+        _ if flow.dst.is_multicast() => RouteKind::Multicast,
         Kind::Anycast => RouteKind::Anycast,
         _ => RouteKind::Unicast,
     };

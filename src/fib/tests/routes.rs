@@ -343,3 +343,12 @@ proptest! {
         prop_assert_eq!(answer, expected.map(|(table, prefix)| (table, prefix.into())));
     }
 }
+
+/// `ip -6 route add local ::/0 dev eth0 table local`, as transparent proxies have it.
+#[test]
+fn a_group_that_a_local_route_claims_is_the_host_itself() {
+    let everywhere = on("::/0", 3).in_table(TABLE_LOCAL).of_kind(Kind::Local);
+    let policy = two_sided().route(everywhere);
+    let route = found(&policy, &to("ff0e::99"));
+    assert_eq!((route.kind, route.dev), (RouteKind::Local, crate::fib::LOOPBACK));
+}
