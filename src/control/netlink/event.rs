@@ -9,7 +9,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::decode;
 use super::error::Error;
 use super::wire::{Message, u8_at, u32_at};
-use crate::fib::spec::{Address, Link};
+use crate::fib::spec::{Address, Link, NexthopObject};
 use crate::fib::{Change, Place};
 use crate::limits::NETLINK_EVENT_BYTES;
 
@@ -40,9 +40,11 @@ pub enum Event {
     Address(Address),
     /// An address is deleted.
     AddressGone(Address),
+    /// A nexthop object is like this now.
+    Object(NexthopObject),
     /// A nexthop object is deleted.
     ObjectGone(u32),
-    /// Rules, nexthop objects or sysctls have changed.
+    /// Rules or sysctls have changed.
     Parts,
     /// Nothing that a lookup depends on.
     Nothing,
@@ -63,8 +65,9 @@ impl Event {
             libc::RTM_DELLINK => Self::LinkGone(decode::link(message)?.index),
             libc::RTM_NEWADDR => decode::address(message)?.map_or(Self::Nothing, Self::Address),
             libc::RTM_DELADDR => decode::address(message)?.map_or(Self::Nothing, Self::AddressGone),
+            NEWNEXTHOP => Self::Object(decode::nexthop(message)?),
             DELNEXTHOP => Self::ObjectGone(decode::nexthop(message)?.id),
-            libc::RTM_NEWRULE | libc::RTM_DELRULE | NEWNETCONF | DELNETCONF | NEWNEXTHOP => Self::Parts,
+            libc::RTM_NEWRULE | libc::RTM_DELRULE | NEWNETCONF | DELNETCONF => Self::Parts,
             _ => Self::Nothing,
         })
     }

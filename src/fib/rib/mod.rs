@@ -117,6 +117,18 @@ impl Rib {
         &self.parts
     }
 
+    /// Some link without a carrier was to be ignored and is not any more. Until now the kernel called all paths by it
+    /// dead; which of them are so for another reason is to be asked.
+    pub fn knows_too_little_for(&self, parts: &Parts) -> bool {
+        parts.links.iter().filter(|link| link.up && !link.carrier).any(|link| {
+            let before = self.parts.links.iter().find(|before| before.index == link.index);
+            before.is_some_and(|before| {
+                (before.conf.ignore_linkdown_v4 && !link.conf.ignore_linkdown_v4)
+                    || (before.conf.ignore_linkdown_v6 && !link.conf.ignore_linkdown_v6)
+            })
+        })
+    }
+
     /// Replaces all but the routes; whether they differ.
     pub fn set_parts(&mut self, mut parts: Parts) -> bool {
         parts.rules.sort_by_key(|rule| rule.priority);

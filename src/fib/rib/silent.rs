@@ -1,13 +1,16 @@
 //! What the kernel does to routes without telling of each: it tells only of the link, the address or the
 //! nexthop object that it does it for.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use super::table::Rewrite;
 use super::{Rib, Variant};
 use crate::fib::LOOPBACK;
 use crate::fib::links::Links;
-use crate::fib::spec::{Address, Kind, Link, Nexthop, NexthopBody, Nexthops, SCOPE_HOST, TABLE_MAIN};
+use crate::fib::spec::{
+    Address, Kind, Link, Nexthop, NexthopBody, NexthopObject, Nexthops, SCOPE_HOST, TABLE_LOCAL, TABLE_MAIN,
+};
 
 impl Rib {
     /// An event told of the link: as it is now. `true`: that bears on routes of which no event tells.
@@ -19,7 +22,8 @@ impl Rib {
         let same = known.is_some_and(|known| (known.up, known.carrier) == (link.up, link.carrier));
         let (up, carrier) = (link.up, link.carrier);
         match before {
-            Some(at) => self.parts.links[at] = link,
+            // Sysctls are told of by other events, and set with the other parts.
+            Some(at) => self.parts.links[at] = Link { conf: self.parts.links[at].conf, ..link },
             None => self.parts.links.push(link),
         }
         self.stale = true;
@@ -84,12 +88,33 @@ impl Rib {
             }
             return;
         }
-        if !self.parts.addresses.iter().any(|a| a.address == gone.address) {
+        let still_there = self.parts.addresses.iter().any(|a| (a.dev, a.address) == (gone.dev, gone.address));
+        if !still_there && !self.is_own_v4(gone) {
             self.drop_source_v4(gone.address, gone.dev);
         }
         if !self.parts.addresses.iter().any(|a| a.dev == gone.dev && a.address.is_ipv4()) {
             self.disable_v4(gone.dev, true);
         }
+    }
+
+    /// An event told of a new nexthop object, or of a change of one.
+    pub fn object_is(&mut self, object: NexthopObject) {
+        self.parts.nexthops.insert(object.id, object.body);
+        self.stale = true;
+    }
+
+    /// Routes by nexthop objects that are not there are gone with them. Whether there were any.
+    pub fn forget_orphans(&mut self) -> bool {
+        let known = &self.parts.nexthops;
+        let is_orphan = |variant: &Variant| match variant.nexthops {
+            Nexthops::Object(id) if !known.contains_key(&id) => Rewrite::Drop,
+            _ => Rewrite::Keep,
+        };
+        let v4 =
+            self.v4.values_mut().map(|table| table.rewrite(is_orphan)).filter(|changed| *changed).count();
+        let v6 =
+            self.v6.values_mut().map(|table| table.rewrite(is_orphan)).filter(|changed| *changed).count();
+        v4 + v6 > 0
     }
 
     /// An event told that a nexthop object is deleted, and so are the routes that lead there.
@@ -153,6 +178,28 @@ impl Rib {
             if dead && variant.own().len() < 2 { Rewrite::Keep } else { marked(variant, dev, dead) }
         };
         self.v6.values_mut().for_each(|table| _ = table.rewrite(mark));
+    }
+
+    /// `inet_addr_type_dev_table`: without this address of the device, table local (or the VRF's) still delivers it to
+    /// this host.
+    pub(super) fn is_own_v4(&self, gone: &Address) -> bool {
+        let IpAddr::V4(address) = gone.address else { return false };
+        let links = Links::new(self.parts.links.clone());
+        let home = links.vrf_table(links.l3_master(gone.dev)).unwrap_or(TABLE_LOCAL);
+        let around = |id| self.v4.get(&id).into_iter().flat_map(|table| table.around(address));
+        let mut routes: Vec<_> = around(home).collect();
+        if home == TABLE_LOCAL && self.parts.merged {
+            routes.extend(around(TABLE_MAIN));
+            routes.sort_by_key(|(prefix, _)| Reverse(prefix.prefix_len()));
+        }
+        // The events of what the kernel made for the address come later.
+        let made_for_it = |v: &Variant| {
+            v.preferred_source == Some(gone.address) && v.own().iter().all(|path| path.dev == gone.dev)
+        };
+        let leads_on =
+            |v: &Variant| refuses(v.kind) || v.own().is_empty() || v.own().iter().any(|path| !path.dead);
+        let mut alternatives = routes.into_iter().flat_map(|(_, list)| list);
+        alternatives.find(|v| !made_for_it(v) && leads_on(v)).is_some_and(|v| v.kind == Kind::Local)
     }
 
     /// `fib_sync_down_addr`: routes of table main, or of the device's VRF, that prefer a source which is gone. Those

@@ -156,6 +156,11 @@ impl<P: Net + Ord> RibTable<P> {
         }
     }
 
+    /// The prefixes around an address with their variants, the longest first.
+    pub fn around(&self, address: P::Address) -> impl Iterator<Item = (P, &[Variant])> {
+        self.routes.around(address).map(|(prefix, number)| (prefix, &*self.slots[number as usize].list))
+    }
+
     /// Some variant is like this.
     pub fn any(&self, is: impl Fn(&Variant) -> bool) -> bool {
         self.slots.iter().any(|slot| slot.list.iter().any(&is))

@@ -130,6 +130,28 @@ fn ipv6_routes_by_gateways_of_one_metric_are_paths_of_one() {
     assert!(list(&mut rib).is_empty());
 }
 
+#[test]
+fn paths_are_unknown_when_a_link_without_a_carrier_counts_again() {
+    use crate::fib::spec::LinkConf;
+    let link = |carrier, ignore_linkdown_v4| Link {
+        carrier,
+        conf: LinkConf { ignore_linkdown_v4, ..LinkConf::default() },
+        ..Link::up(4, "c")
+    };
+    let asked = |before: Link, now: Link| {
+        let mut rib = host().link(before).rib();
+        let parts = host().link(now.clone()).rib().parts().clone();
+        // Whether or not the link's own event came first.
+        let first = rib.knows_too_little_for(&parts);
+        rib.link_is(now);
+        assert_eq!(rib.knows_too_little_for(&parts), first);
+        first
+    };
+    assert!(asked(link(false, true), link(false, false)));
+    assert!(!asked(link(false, false), link(false, true)));
+    assert!(!asked(link(true, true), link(true, false)), "with a carrier nothing was ignored");
+}
+
 /// Had the kernel made one of them, the event would name both paths; routes from router advertisements stand alone.
 #[test]
 fn ipv6_routes_by_gateways_that_events_name_alone_are_routes_of_their_own() {
@@ -223,6 +245,32 @@ fn routes_go_with_the_source_that_they_prefer() {
     add(&mut rib, via("2001:db8:9::/48", 3, "2001:db8:3::2").with_source(source), Place::First);
     rib.address_gone(&Address::new(3, source, 64));
     assert_eq!(listed(&mut rib, "2001:db8:9::/48"), ["via 2001:db8:3::2 dev b metric 1024"]);
+}
+
+/// `fib_del_ifaddr` asks table local whether the address is the host's all the same.
+#[test]
+fn routes_stay_with_a_source_that_is_the_hosts_in_another_way() {
+    let source = "10.0.9.9".parse().unwrap();
+    let left = |local: Option<Route>| {
+        let host = host().assign(3, net("10.0.9.9/24"));
+        let mut rib = local.into_iter().fold(host, Builder::route).rib();
+        add(&mut rib, via("198.51.100.0/24", 2, "10.0.2.2").with_source(source), Place::First);
+        rib.address_gone(&Address::new(3, source, 24));
+        listed(&mut rib, "198.51.100.0/24").len()
+    };
+    let claim = |prefix, kind| Route::new(net(prefix), 2, None).in_table(TABLE_LOCAL).of_kind(kind);
+    assert_eq!(left(None), 0);
+    assert_eq!(left(Some(claim("10.0.9.9/32", Kind::Local))), 1, "another device has it too");
+    assert_eq!(left(Some(claim("0.0.0.0/0", Kind::Local))), 1);
+    assert_eq!(left(Some(claim("10.0.0.0/8", Kind::Broadcast))), 0);
+    // Where both tables are one, a route of table main may be longer.
+    let wider = || Route::new(net("10.0.8.0/22"), 2, None);
+    let mut rib = host().route(claim("0.0.0.0/0", Kind::Local)).route(wider()).rib();
+    assert!(rib.is_own_v4(&Address::new(3, source, 24)));
+    let mut parts = rib.parts().clone();
+    parts.merged = true;
+    rib.set_parts(parts);
+    assert!(!rib.is_own_v4(&Address::new(3, source, 24)));
 }
 
 /// `fib6_remove_prefsrc` as of Linux 6.6.
@@ -319,6 +367,15 @@ fn routes_go_with_their_nexthop_object() {
     };
     assert_eq!(there(&mut rib), [true, true, true]);
     rib.object_gone(8);
+    assert_eq!(there(&mut rib), [true, false, true]);
+    // One that came and went in between, of which no list has told.
+    rib.object_is(single(10, 3));
+    add(&mut rib, to("203.0.113.0/24", 10), Place::First);
+    assert_eq!(there(&mut rib), [true, true, true]);
+    rib.link_is(Link { carrier: false, ..Link::up(3, "b") });
+    assert_eq!(there(&mut rib), [true, false, true]);
+    add(&mut rib, to("203.0.113.0/24", 10), Place::First);
+    assert!(rib.forget_orphans() && !rib.forget_orphans());
     assert_eq!(there(&mut rib), [true, false, true]);
     // With its device goes the object, and with that the group, which has no other member.
     rib.link_is(Link { up: false, ..Link::up(2, "a") });

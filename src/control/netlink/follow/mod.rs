@@ -15,7 +15,7 @@ use super::dump::{load, parts};
 use super::error::{Error, Object};
 use super::event::{Events, Received};
 use super::socket::Requester;
-use crate::fib::{Fib, Rib};
+use crate::fib::{Fib, Parts, Rib};
 use crate::limits;
 use crate::metrics::RoutingCounts;
 
@@ -25,6 +25,8 @@ const QUIET: Duration = Duration::from_millis(2);
 const APART: Duration = Duration::from_millis(5);
 /// So long after its first event, a burst is cut.
 const LONGEST_BURST: Duration = Duration::from_millis(20);
+/// So often what is no route is read again while it changes, before the events have to do.
+const PARTS_ATTEMPTS: u32 = 8;
 /// So long after a failure, the next attempt is made.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -267,6 +269,7 @@ impl Follower {
 
     /// A burst is over: publishes what has changed, unless it has to be read first.
     fn conclude(&mut self) -> Result<Option<Arc<Fib>>, Error> {
+        self.renew_parts()?;
         if let Some(why) = self.state.reload {
             if self.follows() {
                 tracing::warn!("{why}: all routing tables are read anew");
@@ -276,13 +279,11 @@ impl Follower {
                 self.reload()?;
             }
         }
-        if self.state.dirty {
-            let parts = steady_parts(&mut self.requester)?;
-            self.state.changed |= self.state.rib.set_parts(parts);
-            self.state.dirty = false;
-        }
         let first = self.burst.take().map(|burst| burst.first);
         self.concluded = Instant::now();
+        if self.state.dirty {
+            self.burst = Some(Burst { first: self.concluded, over: self.concluded + QUIET });
+        }
         if std::mem::take(&mut self.state.doubt) {
             self.audit_at = self.audit_at.min(Instant::now() + self.options.audit_doubts_after);
         }
@@ -292,6 +293,38 @@ impl Follower {
         let fib = self.publish();
         self.state.counts.delay = first.map_or(Duration::ZERO, |first| first.elapsed());
         Ok(Some(fib))
+    }
+
+    /// Reads all but the routes, if events have told of a change.
+    ///
+    /// What has happened until then is taken first, on top of what was known then: what an event does to routes
+    /// depends on the links and addresses of that moment, not on those of now.
+    fn renew_parts(&mut self) -> Result<(), Error> {
+        for _ in 1..PARTS_ATTEMPTS {
+            if !self.state.dirty {
+                return Ok(());
+            }
+            let parts = steady_parts(&mut self.requester)?;
+            self.state.dirty = false;
+            self.read()?;
+            if !self.state.dirty {
+                self.take_parts(parts);
+            }
+        }
+        if self.state.dirty {
+            // They change all the time. What comes after this reading is for the next burst.
+            let parts = steady_parts(&mut self.requester)?;
+            self.take_parts(parts);
+        }
+        Ok(())
+    }
+
+    fn take_parts(&mut self, parts: Parts) {
+        if self.state.rib.knows_too_little_for(&parts) {
+            self.state.reload = Some("links without a carrier count again");
+        }
+        self.state.changed |= self.state.rib.set_parts(parts);
+        self.state.changed |= self.state.rib.forget_orphans();
     }
 
     /// Reads small tables.
@@ -410,7 +443,7 @@ async fn at(when: Option<Instant>) {
 }
 
 /// Reads all but the routes, again if it changes meanwhile.
-fn steady_parts(requester: &mut Requester) -> Result<crate::fib::Parts, Error> {
+fn steady_parts(requester: &mut Requester) -> Result<Parts, Error> {
     for _ in 1..super::dump::ATTEMPTS {
         match parts(requester) {
             Err(Error::Unstable { .. }) => {}

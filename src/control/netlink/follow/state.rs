@@ -91,6 +91,7 @@ fn apply(rib: &mut Rib, event: Event, again: bool) -> Applied {
             rib.address_gone(&address);
             applied.silent = true;
         }
+        Event::Object(object) => rib.object_is(object),
         Event::ObjectGone(id) => {
             rib.object_gone(id);
             applied.silent = true;
