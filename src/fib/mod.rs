@@ -15,6 +15,7 @@ pub mod spec;
 mod table;
 mod trace;
 mod trie;
+mod usual;
 mod v4;
 mod v6;
 mod words;
@@ -166,6 +167,9 @@ pub struct Fib {
 impl Fib {
     /// How a packet like this would leave. Does not allocate.
     pub fn lookup(&self, query: &Query) -> Answer {
+        if let Some(answer) = self.usual(query) {
+            return answer;
+        }
         match self.observed(query, &mut ()) {
             Answer::AskKernel => self.told(query),
             answer => answer,

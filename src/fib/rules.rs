@@ -109,7 +109,7 @@ impl<P: Net> Rule<P> {
     }
 
     /// `None`: it cannot be said, because the rule has an attribute that is not understood.
-    fn matches(&self, flow: &Flow<P::Address>, links: &Links) -> Option<bool> {
+    pub fn matches(&self, flow: &Flow<P::Address>, links: &Links) -> Option<bool> {
         if self.plain {
             return Some(true);
         }
@@ -188,6 +188,21 @@ impl<P: Net> Rules<P> {
     /// The table with this id.
     pub fn table(&self, id: u32) -> Option<&Table<P>> {
         self.tables.iter().find(|table| table.id == id).map(|table| &**table)
+    }
+
+    /// All rules, in order.
+    pub fn all(&self) -> &[Rule<P>] {
+        &self.rules
+    }
+
+    /// The table that a rule which matches looks into and accepts any answer of; `None`: it does something else, or
+    /// there is no such table.
+    pub fn plain_table(&self, rule: &Rule<P>) -> Option<&Table<P>> {
+        let picky = rule.suppress_prefix_len.is_some() || rule.suppress_group.is_some() || rule.find_source;
+        match rule.target {
+            Target::Table(Some(place)) if !picky => self.tables.get(place).map(|table| &**table),
+            _ => None,
+        }
     }
 
     /// All tables, by number.

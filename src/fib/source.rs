@@ -138,6 +138,17 @@ impl Sources6 {
         from.iter().take_while(move |(other, _)| *other == address).map(|(_, dev)| *dev)
     }
 
+    /// The source that [`Sources6::select`] gives for every destination of global scope which is no address of the
+    /// host, by this device: its only address of global scope, if nothing is against it. Rule 5, "Prefer outgoing
+    /// interface", comes before all that depends on the destination.
+    pub fn only(&self, dev: u32) -> Option<Ipv6Addr> {
+        let mut global = self.addresses.iter().filter(|a| a.dev == dev && a.scope > SCOPE6_LINK);
+        match (global.next(), global.next()) {
+            (Some(only), None) if only.scope == SCOPE6_GLOBAL && only.preferred => Some(only.address),
+            _ => None,
+        }
+    }
+
     /// RFC 6724 §5 as the kernel does it; `dev` is the outgoing device, 0 if it is not known.
     pub fn select(&self, links: &Links, dst: Ipv6Addr, dev: u32) -> Option<Ipv6Addr> {
         let dst_scope = scope(dst);

@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::spec::Kind;
 use super::trie::{Around, Differences, Key, Trie};
+use super::usual::Usual;
 
 /// What the shared code needs of `Ipv4Net` and `Ipv6Net`.
 pub(super) trait Net: Copy + Eq + std::hash::Hash + Send + Sync {
@@ -33,6 +34,8 @@ pub(super) trait Net: Copy + Eq + std::hash::Hash + Send + Sync {
     fn holds(&self, address: Self::Address) -> bool {
         Self::address_key(address).agrees(self.key(), self.prefix_len())
     }
+    /// Either family's address.
+    fn ip(address: Self::Address) -> IpAddr;
     /// Either family.
     fn either(self) -> IpNet;
     /// The part of this family, if it is of this family.
@@ -60,6 +63,9 @@ impl Net for Ipv4Net {
     }
     fn host(address: Ipv4Addr) -> Self {
         Self::from(address)
+    }
+    fn ip(address: Ipv4Addr) -> IpAddr {
+        address.into()
     }
     fn either(self) -> IpNet {
         IpNet::V4(self)
@@ -93,6 +99,9 @@ impl Net for Ipv6Net {
     }
     fn host(address: Ipv6Addr) -> Self {
         Self::from(address)
+    }
+    fn ip(address: Ipv6Addr) -> IpAddr {
+        address.into()
     }
     fn either(self) -> IpNet {
         IpNet::V6(self)
@@ -155,7 +164,14 @@ impl Alternative {
 }
 
 /// The lists of alternatives of one table, by number: a million prefixes over a few gateways share a few.
-pub(super) type Lists = Arc<Vec<Arc<[Alternative]>>>;
+pub(super) type Lists = Arc<Vec<List>>;
+
+/// Routes to the same prefix, in the kernel's order.
+#[derive(Clone, Default)]
+pub(super) struct List {
+    pub alternatives: Arc<[Alternative]>,
+    pub usual: Option<Usual>,
+}
 
 /// A routing table.
 pub(super) struct Table<P: Net> {
@@ -181,7 +197,14 @@ impl<P: Net> Table<P> {
     }
 
     fn list(&self, number: u32) -> &[Alternative] {
-        self.lists.get(number as usize).map_or(&[], |list| list)
+        self.lists.get(number as usize).map_or(&[], |list| &list.alternatives)
+    }
+
+    /// The longest prefix that holds the destination.
+    #[inline]
+    pub fn longest(&self, destination: P::Address) -> Option<(P, &List)> {
+        let (prefix, number) = self.routes.around(destination).next()?;
+        Some((prefix, self.lists.get(number as usize)?))
     }
 
     /// The routes to exactly this prefix.
@@ -199,7 +222,8 @@ impl<P: Net> Table<P> {
     pub fn changed_since(&self, older: &Self) -> Vec<P> {
         let kept = self.lists.len().min(older.lists.len());
         // A number that means something else now may stand in a node that both have.
-        let related = (0..kept).all(|n| Arc::ptr_eq(&self.lists[n], &older.lists[n]));
+        let related =
+            (0..kept).all(|n| Arc::ptr_eq(&self.lists[n].alternatives, &older.lists[n].alternatives));
         let mut found = Vec::new();
         let same = |old: u32, new: u32| older.list(old) == self.list(new);
         Differences { same, related, found: &mut found }.between(&older.routes, &self.routes);

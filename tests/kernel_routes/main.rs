@@ -106,6 +106,8 @@ fn examine(seed: u64, dice: &mut Dice, policy: &Policy, tally: &mut Tally) {
     let fib = viaduct::control::netlink::dump(seed).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     for _ in 0..QUESTIONS {
         let query = world::question(dice, policy, &fib);
+        // Usual packets are answered on a way of their own.
+        assert_eq!(fib.lookup(&query), fib.lookup_traced(&query).0, "seed {seed}: {query:?}");
         match compare(policy, &fib, &query) {
             Verdict::Disagreed(how) => panic!(
                 "seed {seed}: {query:?}\n{how}\n{:#?}\nlinks: {:?}\n{}",

@@ -2,23 +2,34 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use super::Variant;
 use crate::fib::LOOPBACK;
 use crate::fib::links::Links;
-use crate::fib::source::Sources4;
+use crate::fib::source::{Sources4, Sources6};
 use crate::fib::spec::{Family, Kind, Nexthop, NexthopBody, Nexthops, SCOPE_HOST};
-use crate::fib::table::{Alternative, Hop};
+use crate::fib::table::{Alternative, Hop, List};
+use crate::fib::usual::Usual;
 
 /// What variants are compiled with.
 pub(super) struct Compiler<'a> {
     pub links: &'a Links,
     pub sources4: &'a Sources4,
+    pub sources6: &'a Sources6,
     pub nexthops: &'a HashMap<u32, NexthopBody>,
 }
 
 impl Compiler<'_> {
-    pub fn alternative(&self, variant: &Variant, v4: bool) -> Alternative {
+    /// The routes to one prefix.
+    pub fn list(&self, variants: &[Variant], v4: bool) -> List {
+        let alternatives: Arc<[Alternative]> =
+            variants.iter().map(|variant| self.alternative(variant, v4)).collect();
+        let usual = Usual::of(&alternatives, v4, |dev| self.sources6.only(dev));
+        List { alternatives, usual }
+    }
+
+    fn alternative(&self, variant: &Variant, v4: bool) -> Alternative {
         let mut opaque = variant.opaque;
         let mut hops = Vec::new();
         let object = match &variant.nexthops {

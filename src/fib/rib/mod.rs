@@ -155,7 +155,12 @@ impl Rib {
         let links = Links::new(self.parts.links.clone());
         let sources4 = Sources4::new(&self.parts.addresses, &links);
         let sources6 = Sources6::new(&self.parts.addresses, self.parts.labels.clone(), &links);
-        let compiler = Compiler { links: &links, sources4: &sources4, nexthops: &self.parts.nexthops };
+        let compiler = Compiler {
+            links: &links,
+            sources4: &sources4,
+            sources6: &sources6,
+            nexthops: &self.parts.nexthops,
+        };
         let all = std::mem::take(&mut self.stale);
         let tables4 = publish(&mut self.v4, &compiler, all);
         let tables6 = publish(&mut self.v6, &compiler, all);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Variant;
 use super::compile::Compiler;
-use crate::fib::table::{Alternative, Lists, Net, Table};
+use crate::fib::table::{List, Lists, Net, Table};
 use crate::fib::trie::Trie;
 
 /// A table that changes. A million prefixes over a few gateways share a few lists of variants, so that what
@@ -210,11 +210,10 @@ impl<P: Net + Ord> RibTable<P> {
 
     fn compile(&mut self, compiler: &Compiler<'_>, numbers: impl IntoIterator<Item = u32>) {
         let compiled = Arc::make_mut(&mut self.compiled);
-        compiled.resize(self.slots.len(), Arc::default());
+        compiled.resize(self.slots.len(), List::default());
         for number in numbers {
             let (place, slot) = (&mut compiled[number as usize], &self.slots[number as usize]);
-            let list: Arc<[Alternative]> =
-                slot.list.iter().map(|variant| compiler.alternative(variant, P::V4)).collect();
+            let list = compiler.list(&slot.list, P::V4);
             self.several -= usize::from(has_several_paths(place));
             self.several += usize::from(has_several_paths(&list));
             *place = list;
@@ -234,6 +233,6 @@ impl<P: Net + Ord> RibTable<P> {
     }
 }
 
-fn has_several_paths(list: &[Alternative]) -> bool {
-    list.iter().any(|alternative| alternative.hops.len() > 1)
+fn has_several_paths(list: &List) -> bool {
+    list.alternatives.iter().any(|alternative| alternative.hops.len() > 1)
 }

@@ -1,0 +1,115 @@
+//! The usual packet: nothing but a destination, perhaps a source. Its answer is worked out when routes are
+//! compiled; a lookup only has to find the list.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::rules::{Flow, Rules};
+use super::spec::Kind;
+use super::table::{Alternative, Net};
+use super::{Answer, Fib, Query, Route, RouteKind};
+
+/// Where a list of alternatives leads whoever does not ask for a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Usual {
+    pub dev: u32,
+    pub gateway: Option<IpAddr>,
+    /// For a packet whose source is open.
+    pub source: IpAddr,
+}
+
+impl Usual {
+    /// `None`: it depends on the packet, or is no plain way to another host. `select` gives the source by a
+    /// device, where that is the same for all destinations that are neither local nor special.
+    pub fn of(list: &[Alternative], v4: bool, select: impl FnOnce(u32) -> Option<Ipv6Addr>) -> Option<Self> {
+        let [first, rest @ ..] = list else { return None };
+        // IPv6 looks at all alternatives before it takes one.
+        if first.opaque || first.kind != Kind::Unicast || (!v4 && (!rest.is_empty() || first.from.is_some()))
+        {
+            return None;
+        }
+        let [hop] = &*first.hops else { return None };
+        if !hop.usable || hop.blackhole {
+            return None;
+        }
+        let source = match first.preferred_source {
+            Some(preferred) => preferred,
+            None if v4 => IpAddr::V4(hop.source?),
+            None => IpAddr::V6(select(hop.dev)?),
+        };
+        (!source.is_loopback()).then_some(Self { dev: hop.dev, gateway: hop.gateway, source })
+    }
+}
+
+impl Fib {
+    /// The answer, if this is a usual packet to a usual destination.
+    pub(super) fn usual(&self, query: &Query) -> Option<Answer> {
+        if query.oif != 0 {
+            return None;
+        }
+        match (query.dst, query.src) {
+            (IpAddr::V4(dst), None) if self.is_usual_v4(dst) => {
+                self.usual_from(query, dst, None, &self.v4.rules)
+            }
+            (IpAddr::V4(dst), Some(IpAddr::V4(src))) if self.is_usual_v4(dst) && !src.is_loopback() => {
+                self.v4.sources.home(src)?;
+                self.usual_from(query, dst, Some(src), &self.v4.rules)
+            }
+            // The best source for an address of the host is itself.
+            (IpAddr::V6(dst), None) if is_global_v6(dst) && self.v6.sources.homes(dst).next().is_none() => {
+                self.usual_from(query, dst, None, &self.v6.rules)
+            }
+            (IpAddr::V6(dst), Some(IpAddr::V6(src))) if is_global_v6(dst) && is_global_v6(src) => {
+                self.v6.sources.homes(src).next()?;
+                self.usual_from(query, dst, Some(src), &self.v6.rules)
+            }
+            _ => None,
+        }
+    }
+
+    /// Not in 0.0.0.0/8, loopback, multicast or broadcast.
+    fn is_usual_v4(&self, dst: Ipv4Addr) -> bool {
+        let [first, ..] = dst.octets();
+        !self.v4.merged && first != 0 && first != 127 && first < 224
+    }
+
+    #[inline]
+    fn usual_from<P: Net>(
+        &self,
+        query: &Query,
+        dst: P::Address,
+        src: Option<P::Address>,
+        rules: &Rules<P>,
+    ) -> Option<Answer> {
+        let flow = Flow {
+            dst,
+            src,
+            mark: query.mark,
+            oif: 0,
+            l3mdev: 0,
+            uid: self.uid,
+            protocol: query.protocol,
+            sport: query.sport,
+            dport: query.dport,
+            hash: query.flow,
+        };
+        for rule in rules.all() {
+            if !rule.matches(&flow, &self.links)? {
+                continue;
+            }
+            let table = rules.plain_table(rule)?;
+            if let Some((prefix, list)) = table.longest(dst) {
+                let Usual { dev, gateway, source } = list.usual?;
+                let source = src.map_or(source, P::ip);
+                let (kind, table, prefix) = (RouteKind::Unicast, table.id, prefix.either());
+                return Some(Answer::Route(Route { kind, table, prefix, dev, gateway, source }));
+            }
+        }
+        None
+    }
+}
+
+/// In 2000::/3 or fc00::/7, which are of global scope.
+fn is_global_v6(address: Ipv6Addr) -> bool {
+    let [first, ..] = address.octets();
+    first & 0xe0 == 0x20 || first & 0xfe == 0xfc
+}
