@@ -58,7 +58,19 @@ pub(super) enum Outcome<'a, P> {
 #[derive(Clone)]
 pub(super) struct Rules<P: Net> {
     rules: Vec<Rule<P>>,
+    usual: Vec<UsualStep>,
     tables: Vec<Arc<Table<P>>>,
+}
+
+/// A rule, for a packet that asks for no device.
+#[derive(Clone, Copy)]
+pub(super) enum UsualStep {
+    /// Look into the table at this place; any answer counts.
+    Table(usize),
+    /// The same, if the rule at this place matches.
+    TableFor { rule: usize, table: usize },
+    /// Something else.
+    Other,
 }
 
 /// One rule, compiled.
@@ -109,7 +121,7 @@ impl<P: Net> Rule<P> {
     }
 
     /// `None`: it cannot be said, because the rule has an attribute that is not understood.
-    pub fn matches(&self, flow: &Flow<P::Address>, links: &Links) -> Option<bool> {
+    fn matches(&self, flow: &Flow<P::Address>, links: &Links) -> Option<bool> {
         if self.plain {
             return Some(true);
         }
@@ -163,7 +175,7 @@ impl<P: Net> Rules<P> {
     ) -> Self {
         let specs: Vec<&spec::Rule> = specs.collect();
         let table_place = |id: u32| tables.iter().position(|table| table.id == id);
-        let rules = specs
+        let rules: Vec<Rule<P>> = specs
             .iter()
             .map(|spec| {
                 let target = match spec.action {
@@ -182,7 +194,8 @@ impl<P: Net> Rules<P> {
                 compile(spec, target, links)
             })
             .collect();
-        Self { rules, tables }
+        let usual = usual_steps(&rules);
+        Self { rules, usual, tables }
     }
 
     /// The table with this id.
@@ -190,19 +203,14 @@ impl<P: Net> Rules<P> {
         self.tables.iter().find(|table| table.id == id).map(|table| &**table)
     }
 
-    /// All rules, in order.
-    pub fn all(&self) -> &[Rule<P>] {
-        &self.rules
+    /// What [usual](super::usual) packets go through.
+    pub fn usual(&self) -> &[UsualStep] {
+        &self.usual
     }
 
-    /// The table that a rule which matches looks into and accepts any answer of; `None`: it does something else, or
-    /// there is no such table.
-    pub fn plain_table(&self, rule: &Rule<P>) -> Option<&Table<P>> {
-        let picky = rule.suppress_prefix_len.is_some() || rule.suppress_group.is_some() || rule.find_source;
-        match rule.target {
-            Target::Table(Some(place)) if !picky => self.tables.get(place).map(|table| &**table),
-            _ => None,
-        }
+    /// The rule at this place matches; `None`: it cannot be said.
+    pub fn matches(&self, rule: usize, flow: &Flow<P::Address>, links: &Links) -> Option<bool> {
+        self.rules.get(rule)?.matches(flow, links)
     }
 
     /// All tables, by number.
@@ -254,6 +262,20 @@ impl<P: Net> Rules<P> {
         }
         Outcome::Nothing
     }
+}
+
+fn usual_steps<P>(rules: &[Rule<P>]) -> Vec<UsualStep> {
+    let step = |(place, rule): (usize, &Rule<P>)| {
+        let picky = rule.suppress_prefix_len.is_some() || rule.suppress_group.is_some() || rule.find_source;
+        match rule.target {
+            // Nothing is found in a table that is not there.
+            Target::Table(None) if rule.plain => None,
+            Target::Table(Some(table)) if !picky && rule.plain => Some(UsualStep::Table(table)),
+            Target::Table(Some(table)) if !picky => Some(UsualStep::TableFor { rule: place, table }),
+            _ => Some(UsualStep::Other),
+        }
+    };
+    rules.iter().enumerate().filter_map(step).collect()
 }
 
 fn compile<P: Net>(spec: &spec::Rule, target: Target, links: &Links) -> Rule<P> {

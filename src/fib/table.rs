@@ -7,12 +7,14 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::spec::Kind;
 use super::trie::{Around, Differences, Key, Trie};
-use super::usual::Usual;
+use super::usual::{Filter, Usual};
 
 /// What the shared code needs of `Ipv4Net` and `Ipv6Net`.
 pub(super) trait Net: Copy + Eq + std::hash::Hash + Send + Sync {
     /// This is IPv4.
     const V4: bool;
+    /// How many bits [`Key::top`] has.
+    const TOP_BITS: u8;
     /// The family's address.
     type Address: Copy + Eq;
     /// The same as a number.
@@ -28,6 +30,8 @@ pub(super) trait Net: Copy + Eq + std::hash::Hash + Send + Sync {
     fn prefix_len(&self) -> u8;
     /// The other way round.
     fn from_key(key: Self::Key, len: u8) -> Self;
+    /// A destination in this network may be [usual](super::usual).
+    fn is_usual(&self) -> bool;
     /// The network of this one address.
     fn host(address: Self::Address) -> Self;
     /// This network holds the address.
@@ -44,6 +48,7 @@ pub(super) trait Net: Copy + Eq + std::hash::Hash + Send + Sync {
 
 impl Net for Ipv4Net {
     const V4: bool = true;
+    const TOP_BITS: u8 = 16;
     type Address = Ipv4Addr;
     type Key = u32;
     const OPEN_SOURCE: Option<Ipv4Addr> = Some(Ipv4Addr::UNSPECIFIED);
@@ -60,6 +65,9 @@ impl Net for Ipv4Net {
     fn from_key(key: u32, len: u8) -> Self {
         // The length came from a prefix of this family.
         Self::new_assert(Ipv4Addr::from_bits(key), len)
+    }
+    fn is_usual(&self) -> bool {
+        super::usual::is_usual_v4(self.network()) || self.prefix_len() < 8
     }
     fn host(address: Ipv4Addr) -> Self {
         Self::from(address)
@@ -80,6 +88,7 @@ impl Net for Ipv4Net {
 
 impl Net for Ipv6Net {
     const V4: bool = false;
+    const TOP_BITS: u8 = 32;
     type Address = Ipv6Addr;
     type Key = u128;
     const OPEN_SOURCE: Option<Ipv6Addr> = None;
@@ -96,6 +105,9 @@ impl Net for Ipv6Net {
     fn from_key(key: u128, len: u8) -> Self {
         // The length came from a prefix of this family.
         Self::new_assert(Ipv6Addr::from_bits(key), len)
+    }
+    fn is_usual(&self) -> bool {
+        super::usual::is_global_v6(self.network()) || self.prefix_len() < 8
     }
     fn host(address: Ipv6Addr) -> Self {
         Self::from(address)
@@ -178,12 +190,14 @@ pub(super) struct Table<P: Net> {
     pub id: u32,
     routes: Trie<P>,
     lists: Lists,
+    filter: Filter,
 }
 
 impl<P: Net> Table<P> {
     /// `routes` holds numbers of `lists`.
     pub fn new(id: u32, routes: Trie<P>, lists: Lists) -> Self {
-        Self { id, routes, lists }
+        let filter = Filter::of(&routes);
+        Self { id, routes, lists, filter }
     }
 
     /// Without any route.
@@ -200,10 +214,13 @@ impl<P: Net> Table<P> {
         self.lists.get(number as usize).map_or(&[], |list| &list.alternatives)
     }
 
-    /// The longest prefix that holds the destination.
+    /// The longest prefix that holds the destination, which is [usual](super::usual).
     #[inline]
     pub fn longest(&self, destination: P::Address) -> Option<(P, &List)> {
-        let (prefix, number) = self.routes.around(destination).next()?;
+        if !self.filter.may_hold(P::address_key(destination)) {
+            return None;
+        }
+        let (prefix, number) = self.routes.longest(destination)?;
         Some((prefix, self.lists.get(number as usize)?))
     }
 

@@ -26,25 +26,40 @@ const NONE: u16 = u16::MAX;
 
 /// An address or the address of a prefix, as a number.
 pub(in crate::fib) trait Key: Copy + Ord + Send + Sync {
-    /// Byte `n` from the left; 0 behind the end.
+    /// Byte `n` from the left, below their number.
     fn byte(self, n: usize) -> u8;
+    /// What networks of different owners differ in: the first 16 bits of an IPv4 address, 32 of an IPv6 one.
+    fn top(self) -> u32;
     /// The first `len` bits are the same.
     fn agrees(self, other: Self, len: u8) -> bool;
 }
 
 impl Key for u32 {
+    #[inline]
     fn byte(self, n: usize) -> u8 {
-        self.to_be_bytes().get(n).copied().unwrap_or(0)
+        (self.wrapping_shl(8 * n as u32) >> 24) as u8
     }
 
+    #[inline]
+    fn top(self) -> u32 {
+        self >> 16
+    }
+
+    #[inline]
     fn agrees(self, other: Self, len: u8) -> bool {
         (self ^ other).leading_zeros() >= u32::from(len)
     }
 }
 
 impl Key for u128 {
+    #[inline]
     fn byte(self, n: usize) -> u8 {
-        self.to_be_bytes().get(n).copied().unwrap_or(0)
+        (self.wrapping_shl(8 * n as u32) >> 120) as u8
+    }
+
+    #[inline]
+    fn top(self) -> u32 {
+        (self >> 96) as u32
     }
 
     fn agrees(self, other: Self, len: u8) -> bool {
@@ -182,6 +197,29 @@ impl<P: Net> Trie<P> {
         let key = P::address_key(address);
         let (leaf, depth) = self.leaf(key, usize::MAX);
         Around { trie: self, key, leaf, place: leaf.find(key), depth }
+    }
+
+    /// The longest prefix that holds the address.
+    #[inline]
+    pub fn longest(&self, address: P::Address) -> Option<(P, u32)> {
+        let key = P::address_key(address);
+        let (mut node, mut depth) = (&self.root, 0);
+        let leaf = loop {
+            match node {
+                Node::Leaf(leaf) => break leaf,
+                Node::Branch(branch) => match &branch.children[usize::from(key.byte(depth))] {
+                    Some(child) => node = child,
+                    None => break &branch.short,
+                },
+            }
+            depth += 1;
+        };
+        match leaf.0.get(usize::from(leaf.find(key))) {
+            Some(entry) => Some((entry.prefix(), entry.list)),
+            // In a branch above, if anywhere.
+            None if depth > 0 => self.around(address).next(),
+            None => None,
+        }
     }
 
     /// The leaf where prefixes around `key` stand, `depth` branches from the root or as far as there are.

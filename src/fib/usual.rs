@@ -3,9 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::rules::{Flow, Rules};
+use super::rules::{Flow, Rules, UsualStep};
 use super::spec::Kind;
 use super::table::{Alternative, Net};
+use super::trie::{Key, Trie};
 use super::{Answer, Fib, Query, Route, RouteKind};
 
 /// Where a list of alternatives leads whoever does not ask for a device.
@@ -47,10 +48,10 @@ impl Fib {
             return None;
         }
         match (query.dst, query.src) {
-            (IpAddr::V4(dst), None) if self.is_usual_v4(dst) => {
+            (IpAddr::V4(dst), None) if self.usual_v4(dst) => {
                 self.usual_from(query, dst, None, &self.v4.rules)
             }
-            (IpAddr::V4(dst), Some(IpAddr::V4(src))) if self.is_usual_v4(dst) && !src.is_loopback() => {
+            (IpAddr::V4(dst), Some(IpAddr::V4(src))) if self.usual_v4(dst) && !src.is_loopback() => {
                 self.v4.sources.home(src)?;
                 self.usual_from(query, dst, Some(src), &self.v4.rules)
             }
@@ -66,10 +67,9 @@ impl Fib {
         }
     }
 
-    /// Not in 0.0.0.0/8, loopback, multicast or broadcast.
-    fn is_usual_v4(&self, dst: Ipv4Addr) -> bool {
-        let [first, ..] = dst.octets();
-        !self.v4.merged && first != 0 && first != 127 && first < 224
+    #[inline]
+    fn usual_v4(&self, dst: Ipv4Addr) -> bool {
+        !self.v4.merged && is_usual_v4(dst)
     }
 
     #[inline]
@@ -80,7 +80,30 @@ impl Fib {
         src: Option<P::Address>,
         rules: &Rules<P>,
     ) -> Option<Answer> {
-        let flow = Flow {
+        for step in rules.usual() {
+            let table = match *step {
+                UsualStep::Table(table) => table,
+                UsualStep::TableFor { rule, table } => {
+                    if !rules.matches(rule, &self.usual_flow(query, dst, src), &self.links)? {
+                        continue;
+                    }
+                    table
+                }
+                UsualStep::Other => return None,
+            };
+            let table = rules.tables().get(table)?;
+            if let Some((prefix, list)) = table.longest(dst) {
+                let Usual { dev, gateway, source } = list.usual?;
+                let source = src.map_or(source, P::ip);
+                let (kind, table, prefix) = (RouteKind::Unicast, table.id, prefix.either());
+                return Some(Answer::Route(Route { kind, table, prefix, dev, gateway, source }));
+            }
+        }
+        None
+    }
+
+    fn usual_flow<A>(&self, query: &Query, dst: A, src: Option<A>) -> Flow<A> {
+        Flow {
             dst,
             src,
             mark: query.mark,
@@ -91,25 +114,58 @@ impl Fib {
             sport: query.sport,
             dport: query.dport,
             hash: query.flow,
-        };
-        for rule in rules.all() {
-            if !rule.matches(&flow, &self.links)? {
-                continue;
-            }
-            let table = rules.plain_table(rule)?;
-            if let Some((prefix, list)) = table.longest(dst) {
-                let Usual { dev, gateway, source } = list.usual?;
-                let source = src.map_or(source, P::ip);
-                let (kind, table, prefix) = (RouteKind::Unicast, table.id, prefix.either());
-                return Some(Answer::Route(Route { kind, table, prefix, dev, gateway, source }));
-            }
         }
-        None
     }
 }
 
+/// Not in 0.0.0.0/8, loopback, multicast or broadcast.
+#[inline]
+pub(super) fn is_usual_v4(dst: Ipv4Addr) -> bool {
+    let [first, ..] = dst.octets();
+    first != 0 && first != 127 && first < 224
+}
+
 /// In 2000::/3 or fc00::/7, which are of global scope.
-fn is_global_v6(address: Ipv6Addr) -> bool {
+#[inline]
+pub(super) fn is_global_v6(address: Ipv6Addr) -> bool {
     let [first, ..] = address.octets();
     first & 0xe0 == 0x20 || first & 0xfe == 0xfc
+}
+
+/// A small table's word that it holds no prefix around a destination: table local is asked about every packet, and
+/// has few.
+pub(super) struct Filter([u64; 4]);
+
+impl Filter {
+    /// Tables larger than this are not asked.
+    const PREFIXES: usize = 64;
+
+    pub fn of<P: Net>(routes: &Trie<P>) -> Self {
+        const EVERYTHING: Filter = Filter([u64::MAX; 4]);
+        if routes.len() > Self::PREFIXES {
+            return EVERYTHING;
+        }
+        let mut bits = [0; 4];
+        for (prefix, _) in routes.sorted().into_iter().filter(|(prefix, _)| prefix.is_usual()) {
+            if prefix.prefix_len() < P::TOP_BITS {
+                return EVERYTHING;
+            }
+            let (word, bit) = Self::place(prefix.key());
+            bits[word] |= bit;
+        }
+        Self(bits)
+    }
+
+    #[inline]
+    fn place<K: Key>(key: K) -> (usize, u64) {
+        let mixed = key.top().wrapping_mul(0x9E37_79B1) >> 24;
+        ((mixed >> 6) as usize, 1 << (mixed & 63))
+    }
+
+    /// `false`: no prefix holds this usual destination.
+    #[inline]
+    pub fn may_hold<K: Key>(&self, key: K) -> bool {
+        let (word, bit) = Self::place(key);
+        self.0[word] & bit != 0
+    }
 }
