@@ -225,6 +225,20 @@ mod tests {
         assert_eq!(watch.numbers.open.iter().sum::<u64>(), 1);
     }
 
+    /// An address that flaps must not keep the last of many rules from being looked at.
+    #[test]
+    fn listeners_that_come_and_go_do_not_begin_it_anew() {
+        let rules = limits::FINDING_QUESTIONS * 2;
+        let mut now = plan(rules);
+        let mut watch = Watch::default();
+        for generation in 1..=3 {
+            watch.look(&snapshot(generation, &now, &[]));
+            now = Arc::new(now.with_listeners(crate::plan::expand(&now.sections, &host(&[]))));
+        }
+        assert_eq!(watch.numbers.open[Code::NextHopUnrouted.index()], rules as u64);
+        assert_eq!(watch.numbers.unexamined, 0);
+    }
+
     #[test]
     fn the_memory_of_what_is_open_has_an_end() {
         let plan = plan(limits::OPEN_FINDINGS + 100);

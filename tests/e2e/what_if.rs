@@ -283,6 +283,35 @@ fn what_cannot_be_done_is_refused_by_both() {
     }
 }
 
+/// What a change would break, and mend, in the words of `check`; an address that comes is listened on.
+#[test]
+fn a_change_tells_what_check_would_find_and_who_would_listen() {
+    let world = World::new();
+    let rule = "[[route]]\nname = \"carrier\"\nwhen = { ruri_user = '^1$' }\nto = \"sip:10.0.0.100\"\n";
+    let follows = "[[listener]]\nname = \"follows\"\nbind = \"udp:spare:5080\"\n";
+    let home = Home::new(&format!("{LISTENERS}{follows}{rule}{RELAY}"));
+    let explain = |change: &str, dst: &str| -> Value {
+        let words = ["explain", "--json", "--listener", "public", "--dst", dst, "--what-if", change];
+        let output = home.command(&world, &words);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&output)))
+    };
+    let codes = |list: &Value| -> BTreeSet<String> {
+        list.as_array()
+            .expect("a list")
+            .iter()
+            .map(|f| f["code"].as_str().expect("a code").to_owned())
+            .collect()
+    };
+    let broken = explain("addr del 10.0.0.4/24 dev priv", "10.0.0.1");
+    assert!(codes(&broken["new_findings"]).contains("next-hop-unrouted"), "{broken}");
+    assert!(codes(&broken["new_findings"]).contains("address-absent"), "{broken}");
+    world.ip("addr del 10.0.0.4/24 dev priv");
+    let mended = explain("addr add 10.0.0.4/24 dev priv", "10.0.0.1");
+    assert!(codes(&mended["resolved_findings"]).contains("next-hop-unrouted"), "{mended}");
+    let listens = explain("addr add 172.20.0.4/24 dev spare", "172.20.0.9");
+    assert_eq!(listens["destinations"][0]["then"]["listener"], "follows/172.20.0.4", "{listens}");
+}
+
 /// Every message of a capture, from a file and from a pipe.
 #[test]
 fn a_capture_is_explained_message_by_message() {

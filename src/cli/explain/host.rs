@@ -14,7 +14,7 @@ use crate::egress::NoEgress;
 use crate::fib::Fib;
 use crate::limits;
 use crate::net::Now;
-use crate::plan::Plan;
+use crate::plan::{Plan, expand};
 use crate::proxy::{self, Incoming, State};
 use crate::snapshot::{Names, Snapshot};
 use crate::token::Keys;
@@ -60,13 +60,7 @@ impl Hosts {
         }
         let fib = host.fib(2);
         // Interface names and wildcards stand for other addresses then.
-        let plan = match self::plan(args, &fib) {
-            Ok(plan) => Arc::new(plan),
-            Err(findings) => {
-                notes.push(format!("`check` would refuse the configuration afterwards:\n{findings}"));
-                plan
-            }
-        };
+        let plan = Arc::new(plan.with_listeners(expand(&plan.sections, &fib)));
         Ok(Self { then: Some(snapshot(2, &plan, fib)), now, notes })
     }
 }

@@ -192,6 +192,7 @@ fn moved(
     let (next_hops, mut sums) = (both.next_hops(), Sums::default());
     let destinations: Vec<_> = args.dst.iter().map(|destination| both.destination(*destination)).collect();
     next_hops.iter().chain(&destinations).for_each(|hop| sums.count(hop));
+    let (new_findings, resolved_findings) = both.findings();
     Moved {
         changes: args.what_if.iter().map(Change::to_string).collect(),
         moves: before.as_ref().zip(after.as_ref()).is_some_and(|(now, then)| moved::moves(now, then)),
@@ -200,6 +201,8 @@ fn moved(
         next_hops,
         destinations,
         sums: sums.finish(),
+        new_findings,
+        resolved_findings,
         notes,
     }
 }

@@ -9,6 +9,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::egress::{self, Egress, NoEgress, Question};
+use crate::findings::{Examiner, Finding, Key};
 use crate::net::{ListenerId, NextHop, Transport, canonical};
 use crate::rules::{Action, EgressChoice, Rule, Target};
 use crate::snapshot::Snapshot;
@@ -40,8 +41,25 @@ pub struct Moved {
     pub destinations: Vec<Hop>,
     /// How many of both move, from where to where; the most first.
     pub sums: Vec<Sum>,
+    /// What `check` would find afterwards and does not find now.
+    pub new_findings: Vec<FindingFacts>,
+    /// What it finds now and would not find afterwards.
+    pub resolved_findings: Vec<FindingFacts>,
     /// What else one should know.
     pub notes: Vec<String>,
+}
+
+/// Where configuration and routing do not fit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FindingFacts {
+    /// See `viaduct check`.
+    pub code: &'static str,
+    /// `error`, `warning`, `note`.
+    pub severity: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
 }
 
 /// A next hop.
@@ -137,6 +155,20 @@ impl NowAndThen<'_> {
         Some(self.hop(Some(now.name.to_string()), next_hop, egress.as_ref(), egress_then))
     }
 
+    /// The findings that come, and those that go.
+    pub fn findings(&self) -> (Vec<FindingFacts>, Vec<FindingFacts>) {
+        type Found = BTreeMap<Key, Finding>;
+        let all = |snapshot: &Snapshot| -> Found {
+            let found = Examiner::new(&snapshot.plan, &snapshot.fib, &snapshot.view).all();
+            found.into_iter().map(|finding| (finding.key(), finding)).collect()
+        };
+        let (now, then) = (all(self.now.0), all(self.then.0));
+        let only = |these: &Found, those: &Found| {
+            these.iter().filter(|(key, _)| !those.contains_key(key)).map(|(_, f)| facts(f)).collect()
+        };
+        (only(&then, &now), only(&now, &then))
+    }
+
     /// How a destination is reached by the automatic choice.
     pub fn destination(&self, destination: Destination) -> Hop {
         let next_hop = NextHop { transport: Transport::Udp, address: destination.0 };
@@ -153,6 +185,15 @@ impl NowAndThen<'_> {
         let (before, after) = (chosen(self.now, next_hop, now), chosen(self.then, next_hop, then));
         let (now, then) = (way(self.now.0, before), way(self.then.0, after));
         Hop { rule, next_hop: next_hop.to_string(), moves: now.path() != then.path(), now, then }
+    }
+}
+
+fn facts(finding: &Finding) -> FindingFacts {
+    FindingFacts {
+        code: finding.code.label(),
+        severity: finding.severity.label(),
+        message: finding.message(),
+        hint: finding.remedy.clone(),
     }
 }
 
@@ -269,6 +310,8 @@ impl fmt::Display for Moved {
         list(f, &self.next_hops, "literal next hops of the rules")?;
         list(f, &self.destinations, "destinations")?;
         sums(f, &self.sums)?;
+        findings(f, &self.new_findings, "`check` would find what it does not find now:")?;
+        findings(f, &self.resolved_findings, "`check` would no longer find:")?;
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
         match &self.then {
             Some(then) => {
@@ -294,6 +337,20 @@ fn list(f: &mut fmt::Formatter<'_>, hops: &[Hop], what: &str) -> fmt::Result {
         verdict(f, &what, true, &hop.now.words, &hop.then.words)?;
     }
     match moving.len().checked_sub(SHOWN) {
+        Some(more @ 1..) => writeln!(f, "  … and {more} more; --json has them all"),
+        _ => Ok(()),
+    }
+}
+
+fn findings(f: &mut fmt::Formatter<'_>, list: &[FindingFacts], what: &str) -> fmt::Result {
+    if list.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "{what}")?;
+    for FindingFacts { code, severity, message, .. } in list.iter().take(SHOWN) {
+        writeln!(f, "  {severity}[{code}]: {message}")?;
+    }
+    match list.len().checked_sub(SHOWN) {
         Some(more @ 1..) => writeln!(f, "  … and {more} more; --json has them all"),
         _ => Ok(()),
     }
