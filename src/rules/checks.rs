@@ -198,8 +198,8 @@ impl Collector {
     pub fn finish(self) -> Result<(Numbers, Checks), PatternError> {
         let patterns = self.patterns.iter().map(Collected::compile).collect::<Result<Vec<_>, _>>()?;
         let numbers = Numbers {
-            methods: self.methods,
-            hosts: self.hosts,
+            methods: self.methods.sealed(),
+            hosts: self.hosts.sealed(),
             networks: Networks::new(&self.networks.list),
             prefixes: Prefixes::new(&self.prefixes.list),
             patterns,

@@ -1,6 +1,6 @@
 //! Names that rules ask for, numbered: hosts, methods.
 
-use super::filter::{first_word, last_word};
+use super::filter::{Filter, first_word, last_word};
 use super::trie::NONE;
 
 /// A set of names; each has a number.
@@ -8,6 +8,7 @@ pub(super) struct Names {
     names: Vec<Box<str>>,
     /// Open addressing, half empty at most: a name's hash and its number.
     slots: Vec<Slot>,
+    filter: Filter,
     any_case: bool,
 }
 
@@ -22,12 +23,12 @@ const EMPTY: Slot = Slot { hash: 0, number: NONE };
 impl Names {
     /// No names yet. `any_case`: they are compared without regard to case.
     pub fn new(any_case: bool) -> Self {
-        Self { names: Vec::new(), slots: vec![EMPTY; 2], any_case }
+        Self { names: Vec::new(), slots: vec![EMPTY; 2], filter: Filter::of_keys(&[]), any_case }
     }
 
     /// The number of a name, which is added where it is new.
     pub fn add(&mut self, name: &str) -> u32 {
-        let known = self.number(name.as_bytes());
+        let known = self.find(name.as_bytes());
         if known != NONE {
             return known;
         }
@@ -51,9 +52,20 @@ impl Names {
         self.slots[at] = Slot { hash, number };
     }
 
+    /// No more names are added: from now on they can be looked up.
+    pub fn sealed(mut self) -> Self {
+        let keys: Vec<Vec<u8>> = self.names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        self.filter = Filter::of_keys(&keys);
+        self
+    }
+
     /// The number of a name, or [`NONE`].
     #[inline]
     pub fn number(&self, name: &[u8]) -> u32 {
+        if self.filter.may_have(first_word(name)) { self.find(name) } else { NONE }
+    }
+
+    fn find(&self, name: &[u8]) -> u32 {
         let hash = hash(name);
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;
@@ -110,6 +122,7 @@ mod tests {
             assert_eq!(names.add(&text(n)), n);
         }
         assert_eq!(names.add(&text(7)), 7);
+        let names = names.sealed();
         for n in 0..1000 {
             assert_eq!(names.number(text(n).to_ascii_uppercase().as_bytes()), n);
         }
@@ -121,6 +134,7 @@ mod tests {
     fn case_counts_where_it_should() {
         let mut names = Names::new(false);
         assert_eq!((names.add("INVITE"), names.add("BYE"), names.add("")), (0, 1, 2));
+        let names = names.sealed();
         assert_eq!((names.number(b"INVITE"), names.number(b"invite"), names.number(b"")), (0, NONE, 2));
     }
 

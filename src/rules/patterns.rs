@@ -230,6 +230,13 @@ impl Patterns {
         scanned.next(from).map(|number| (number, self.general[number as usize]))
     }
 
+    /// A text may have a shape of some pattern.
+    #[inline]
+    pub fn may_have_shape(&self, text: &[u8]) -> bool {
+        let [beginnings, ends] = &self.sides;
+        beginnings.filter.may_have(first_word(text)) || ends.filter.may_have(last_word(text))
+    }
+
     /// Calls `found` with every pattern with a shape that `wanted` wants and the text matches.
     #[inline]
     pub fn each_shape(&self, text: &[u8], wanted: impl Fn(u32) -> bool, mut found: impl FnMut(u32)) {

@@ -95,6 +95,12 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// Some pattern of the field may match, of which none takes the automaton.
+    #[inline]
+    pub fn may_match(&self, field: u16) -> bool {
+        self.user(field).is_none_or(|text| self.numbers.patterns[usize::from(field)].may_have_shape(text))
+    }
+
     /// Calls `found` with patterns of the field that `wanted` wants and a value of it matches, perhaps more
     /// than once. `scan`: some of the wanted ones take the automaton.
     pub fn each_pattern(
@@ -142,6 +148,7 @@ impl<'a> Seen<'a> {
     }
 
     /// The user part that a field is; `None` for headers.
+    #[inline]
     fn user(&self, field: u16) -> Option<&'a [u8]> {
         match field {
             0 => Some(self.facts.ruri_user),

@@ -101,6 +101,9 @@ impl Tree {
                 continue;
             }
             if let Asks::Pattern(field) = branch.asks {
+                if !branch.scan && !seen.may_match(field) {
+                    continue;
+                }
                 let wanted = |pattern| self.child(branch, pattern, best) != NONE;
                 seen.each_pattern(field, branch.scan, &wanted, &mut |seen, pattern| {
                     self.search(self.child(branch, pattern, best), seen, best);

@@ -125,8 +125,8 @@ fn condition(kind: u64, n: u64, request: &mut Request) -> String {
             format!("source = [\"2001:db8:{:x}::/48\"]", n % 0x10000)
         }
         2 => {
-            request.source = format!("172.{}.{}.9", 16 + n / 256 % 256, n % 256);
-            format!("source = [\"172.{}.{}.0/{}\"]", 16 + n / 256 % 256, n % 256, 24 + n % 4)
+            request.source = format!("172.{}.{}.9", 16 + n / 256 % 240, n % 256);
+            format!("source = [\"172.{}.{}.0/{}\"]", 16 + n / 256 % 240, n % 256, 24 + n % 4)
         }
         3 => {
             request.ruri.1 = format!("gateway-{n}.example.net");
