@@ -109,7 +109,8 @@ impl States {
             state: *state,
             cause: cause(listener, *state, view, fib).into(),
         };
-        plan.listeners.iter().zip(&self.states).map(standing).collect()
+        let here = plan.listeners.iter().zip(&self.states).filter(|(l, _)| l.standing != Standing::Leaving);
+        here.map(standing).collect()
     }
 
     /// Writes changes to the log, as many as the window has left.

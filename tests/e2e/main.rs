@@ -15,6 +15,8 @@ mod answers;
 mod calls;
 mod endpoint;
 mod findings;
+mod floating;
+mod following;
 mod large;
 mod lifecycle;
 mod metrics;

@@ -54,6 +54,11 @@ impl Metrics {
         })
     }
 
+    /// The largest of the samples.
+    pub fn greatest(&self, name: &str) -> Option<f64> {
+        self.samples(name, &[]).max_by(f64::total_cmp)
+    }
+
     /// Messages in one direction, over all listeners and classes.
     pub fn messages(&self, direction: &str) -> u64 {
         self.sum("viaduct_messages_total", &[("direction", direction)])

@@ -89,7 +89,10 @@ impl Home {
             let metrics = Metrics::scrape(world)?;
             let shards = metrics.sum("viaduct_shards", &[]);
             let up = shards > 0 && metrics.sum("viaduct_shards_up", &[]) == shards;
-            (up && metrics.least("viaduct_listener_sockets").is_some_and(|n| n >= shards)).then_some(())
+            // One that is tied to an absent device has none.
+            let waits = metrics.sum("viaduct_listener_state", &[("state", "device absent")]) > 0;
+            let open = metrics.least("viaduct_listener_sockets").is_some_and(|n| n >= shards);
+            (up && (open || waits)).then_some(())
         });
         viaduct
     }
@@ -145,6 +148,29 @@ impl Viaduct<'_> {
     /// The generation that the slowest shard decides by.
     pub fn generation(&self) -> u64 {
         self.metrics().least("viaduct_shard_generation").expect("a generation")
+    }
+
+    /// Waits until a listener is in this state.
+    pub fn state(&self, listener: &str, state: &str) {
+        eventually(&format!("{listener} is {state}"), || {
+            let labels = [("listener", listener), ("state", state)];
+            (self.metrics().sum("viaduct_listener_state", &labels) == 1).then_some(())
+        });
+    }
+
+    /// How many files it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.program.0.id())).expect("its descriptors").count()
+    }
+
+    /// Has the configuration read again and waits until it is in force; `reloads` is how many there were.
+    pub fn reload(&self, reloads: u64) {
+        self.signal(Signal::SIGHUP);
+        eventually("the reload is done", || {
+            let metrics = self.metrics();
+            assert_eq!(metrics.sum("viaduct_reloads_failed_total", &[]), 0, "{}", self.log());
+            (metrics.sum("viaduct_reloads_total", &[]) == reloads).then_some(())
+        });
     }
 
     /// Sends a signal.

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use viaduct::cli::netns::{self, Host};
@@ -15,7 +16,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A host at the far end of one of Viaduct's links.
 pub struct Far {
-    host: Host,
+    host: Arc<Host>,
     name: &'static str,
 }
 
@@ -65,7 +66,7 @@ pub struct World {
 impl World {
     /// Builds it; all is gone when it is dropped.
     pub fn new() -> Self {
-        let far = |name| Far { host: host(), name };
+        let far = |name| Far { host: Arc::new(host()), name };
         let world = Self {
             edge: host(),
             public: far("public"),
@@ -118,6 +119,56 @@ impl World {
     /// `ip WORDS` on Viaduct's host; `false`: this kernel cannot do it.
     pub fn can(&self, words: &str) -> bool {
         try_ip(&self.edge, words).status.success()
+    }
+
+    /// Another host for Viaduct between the same neighbours, which have it behind their `eth1`: 1.2.3.5, 10.0.0.5
+    /// and fd00:6::5.
+    pub fn beside(first: &Self) -> Self {
+        let again = |far: &Far| Far { host: Arc::clone(&far.host), name: far.name };
+        let world = Self {
+            edge: host(),
+            public: again(&first.public),
+            private: again(&first.private),
+            six: again(&first.six),
+            spare: again(&first.spare),
+        };
+        world.ip("link set lo up");
+        for (link, far, address) in [
+            ("pub", &world.public, "1.2.3.5/24"),
+            ("priv", &world.private, "10.0.0.5/24"),
+            ("six", &world.six, "fd00:6::5/64"),
+        ] {
+            let join =
+                || netns::netlink(async |handle| netns::add_veth(handle, link, &far.host, "eth1").await);
+            world.edge.inside(join).unwrap_or_else(|e| panic!("veth {link}: {e}"));
+            world.ip(&format!("addr add {address} dev {link}"));
+            world.ip(&format!("link set {link} up"));
+            far.ip("link set eth1 up");
+            if address.contains(':') {
+                // Unlike ARP, neighbour discovery answers for the addresses of its own link alone.
+                far.ip("addr add fd00:6::100/128 dev eth1 nodad");
+            }
+            let (host, length) = address.split_once('/').expect("a length");
+            let length = if length == "64" { 128 } else { 32 };
+            far.ip(&format!("route add {host}/{length} dev eth1"));
+        }
+        world
+    }
+
+    /// How many sockets of Viaduct's host are bound to this address and port, whatever they are connected to.
+    pub fn sockets(&self, bound: &str) -> usize {
+        let ss = || program::output(Command::new("ss").args(["-Hanu"]));
+        let listing = self.edge.inside(ss).unwrap_or_else(|e| panic!("ss (iproute2) is needed: {e}"));
+        let text = String::from_utf8_lossy(&listing.stdout).into_owned();
+        // A link-local address, or one that is tied to a device, is followed by it.
+        let (address, port) = bound.rsplit_once(':').expect("an address and a port");
+        let address = address.trim_matches(['[', ']']);
+        let is_it = |local: &&str| {
+            local.rsplit_once(':').is_some_and(|(at, on)| {
+                on == port && at.split('%').next().is_some_and(|at| at.trim_matches(['[', ']']) == address)
+            })
+        };
+        text.lines().filter_map(|line| line.split_whitespace().nth(3)).filter(is_it).count()
     }
 
     /// `ip WORDS` in Viaduct's host.
