@@ -1,5 +1,6 @@
 //! From a configuration to running shards: each step may fail, and nothing is left behind if one does.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,10 +70,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     let (records, questions) = (Records::default(), Questions::new());
     let (shards, ends) = start_shards(&cores, &parts, &mut publisher, &monitor, &records, &questions)?;
 
-    let address = admin.as_ref().and_then(|a| a.local_addr().ok());
-    if let Some(listener) = admin {
-        tokio::spawn(admin::serve(listener, Arc::clone(&monitor)));
-    }
+    let address = serve_admin(admin, &monitor);
     let view = &publisher.published().load().snapshot.view;
     let plan_bytes = parts.plan.engine.socket_buffer_bytes;
     let banner = Banner {
@@ -109,6 +107,14 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         watch: Watch::default(),
     };
     Ok((control, Started { monitor, admin: address }))
+}
+
+/// Answers at the admin address, if there is one; says which it is.
+fn serve_admin(listener: Option<TcpListener>, monitor: &Arc<Monitor>) -> Option<SocketAddr> {
+    let listener = listener?;
+    let address = listener.local_addr().ok();
+    tokio::spawn(admin::serve(listener, Arc::clone(monitor)));
+    address
 }
 
 async fn resolve(plan: &Plan) -> Resolver {
