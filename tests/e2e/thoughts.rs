@@ -97,6 +97,25 @@ fn change(dice: &mut Dice) -> String {
     }
 }
 
+/// Nexthop objects and multipath routes, as far as the host allows: nothing brings them back once their link
+/// has gone.
+fn objects(world: &World) {
+    for line in [
+        "nexthop replace id 10 via 10.0.0.100 dev priv",
+        "nexthop replace id 11 via 10.9.0.100 dev spare",
+        "nexthop replace id 12 group 10/11",
+        "route replace 192.0.2.0/24 nhid 12",
+        "route replace 192.0.2.0/25 nhid 10",
+        "route replace 192.0.2.128/25 nexthop via 10.0.0.100 nexthop via 10.9.0.100",
+        "-6 route replace 2001:db8:9::/64 nexthop via fd00:6::100 nexthop via 2001:db8:1::100",
+    ] {
+        let mut ip = std::process::Command::new("ip");
+        ip.args(line.split(' '));
+        // Some of it may lack its gateway's network now.
+        let _ = world.inside(|| crate::program::output(&mut ip)).expect("ip runs");
+    }
+}
+
 #[test]
 fn random_changes_do_what_was_predicted() {
     let wanted: usize = std::env::var("VIADUCT_THOUGHTS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
@@ -105,7 +124,10 @@ fn random_changes_do_what_was_predicted() {
     let read = || world.inside(|| netlink::read(1).map_err(std::io::Error::other)).expect("netlink").rib();
     let mut dice = Dice(seed);
     let (mut done, mut made, mut refused) = (Vec::new(), 0, 0);
-    for _ in 0..wanted {
+    for number in 0..wanted {
+        if number % 40 == 0 {
+            objects(&world);
+        }
         let words = change(&mut dice);
         let thought: Change = words.parse().unwrap_or_else(|e| panic!("{e}"));
         let mut host = read();
