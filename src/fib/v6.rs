@@ -197,13 +197,17 @@ fn conclude<O: Observer>(
     let Some(source) = source else { return Answer::No(NoRoute::NoSource) };
     observer.note(|| Step::Source { source: source.into(), origin });
     let kind = match alternative.kind {
-        Kind::Local => RouteKind::Local,
         _ if flow.dst.is_multicast() => RouteKind::Multicast,
+        Kind::Local => RouteKind::Local,
         Kind::Anycast => RouteKind::Anycast,
         _ => RouteKind::Unicast,
     };
     // Of anycast routes only those that the kernel made itself deliver here; they alone have metric 0.
-    let to_self = kind == RouteKind::Local || (kind == RouteKind::Anycast && alternative.metric == 0);
+    let to_self = match alternative.kind {
+        Kind::Local => true,
+        Kind::Anycast => alternative.metric == 0,
+        _ => false,
+    };
     Answer::Route(Route {
         kind,
         table: found.table,

@@ -72,6 +72,12 @@ fn is_same(query: &Query, ours: Answer, kernels: Answer) -> bool {
         (Answer::No(NoRoute::SourceNotLocal | NoRoute::NeedsDevice), Answer::No(_)) => true,
         // An IPv6 socket is told of the second lookup's refusal, RTM_GETROUTE makes the first one only.
         (Answer::No(_), Answer::No(_)) if query.dst.is_ipv6() && query.src.is_none() => true,
+        // The kernel names the kind of the IPv6 route, also where the destination is a group.
+        (Answer::Route(ours), Answer::Route(kernels))
+            if query.dst.is_ipv6() && ours.kind == RouteKind::Multicast && kernels.kind != ours.kind =>
+        {
+            is_same(query, Answer::Route(Route { kind: kernels.kind, ..ours }), Answer::Route(kernels))
+        }
         // Until the first rule is added, tables local and main are one to the kernel, called main.
         (Answer::Route(ours), Answer::Route(kernels)) if ours.table == TABLE_LOCAL => {
             kernels == Route { table: kernels.table, ..ours }

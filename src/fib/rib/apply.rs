@@ -39,6 +39,7 @@ impl Rib {
             return true;
         }
         let (id, prefix) = (route.table, route.prefix);
+        let again = again || matches!(&change, Change::Remove(route) if self.is_cut_off(route));
         by_family!(self, prefix, |tables, net| {
             let table = tables.entry(id).or_insert_with(|| RibTable::new(id));
             let mut list = table.list(net).to_vec();
@@ -50,6 +51,15 @@ impl Rib {
             }
             fits
         })
+    }
+
+    /// All its paths are by links that are down: it went with the link, whose event comes first.
+    fn is_cut_off(&self, route: &Route) -> bool {
+        let is_down = |dev: u32| !self.parts.links.iter().any(|link| link.index == dev && link.up);
+        match &route.nexthops {
+            Nexthops::Own(own) => !own.is_empty() && own.iter().all(|path| is_down(path.dev)),
+            Nexthops::Object(_) => false,
+        }
     }
 }
 

@@ -33,7 +33,7 @@ impl Rib {
         if !up && was_up {
             self.objects_gone(index);
             self.disable_v4(index, false);
-            self.set_dead_v6(index, true);
+            self.leave_v6(index, false);
         } else if up {
             if !carrier {
                 self.objects_gone(index);
@@ -51,7 +51,7 @@ impl Rib {
         self.parts.links.retain(|link| link.index != index);
         self.objects_gone(index);
         self.disable_v4(index, true);
-        self.set_dead_v6(index, true);
+        self.leave_v6(index, true);
         self.stale = true;
     }
 
@@ -169,6 +169,26 @@ impl Rib {
     fn revive_v4(&mut self, dev: u32) {
         let revive = |variant: &Variant| marked(variant, dev, false);
         self.v4.values_mut().for_each(|table| _ = table.rewrite(revive));
+    }
+
+    /// `rt6_disable_ip`: IPv6 routes by the device go. There has been an event for each, unless the sysctl
+    /// `net.ipv6.route.skip_notify_on_dev_down` is set. Paths of others are marked; `gone`: they go too.
+    fn leave_v6(&mut self, dev: u32, gone: bool) {
+        let leave = |variant: &Variant| {
+            let own = variant.own();
+            if !own.iter().any(|path| path.dev == dev) {
+                return Rewrite::Keep;
+            }
+            if own.iter().all(|path| path.dev == dev || path.dead) {
+                return Rewrite::Drop;
+            }
+            if !gone {
+                return marked(variant, dev, true);
+            }
+            let left = own.iter().filter(|path| path.dev != dev).copied().collect();
+            Rewrite::Become(Variant { nexthops: Nexthops::Own(left), ..variant.clone() })
+        };
+        self.v6.values_mut().for_each(|table| _ = table.rewrite(leave));
     }
 
     /// `rt6_sync_up`, which waits for the carrier, and `rt6_sync_down_dev`: of routes with several paths the kernel

@@ -211,7 +211,8 @@ fn ipv4_routes_of_a_link_that_goes_down_are_gone_and_its_addresses_stay() {
         ["nexthop via 10.0.2.9 dev a (down) weight 1 nexthop via 10.0.3.9 dev b weight 1"]
     );
     assert!(listed(&mut rib, "10.0.2.0/24").is_empty());
-    assert_eq!(rib.len(), before - 1);
+    // Of IPv4 its network and its only route; of IPv6 its network and its address.
+    assert_eq!(rib.len(), before - 3);
     let own = |rib: &Rib| rib.routes().any(|r| r.table == TABLE_LOCAL && r.prefix == net("10.0.2.1/32"));
     assert!(own(&rib));
     rib.link_is(Link::up(2, "a"));
@@ -323,6 +324,29 @@ fn where_ipv6_is_switched_off_sources_are_remembered_and_paths_are_dead() {
     assert_eq!(list(&mut rib), [dead]);
     rib.address_is(gone);
     assert_eq!(list(&mut rib), [dead.replace(" (down)", "")]);
+}
+
+/// As with the sysctl `net.ipv6.route.skip_notify_on_dev_down`; without it they are gone already.
+#[test]
+fn ipv6_routes_of_a_link_that_goes_down_are_gone_without_an_event() {
+    let path = |dev, gateway: &str| Nexthop::new(dev, Some(gateway.parse().unwrap()));
+    let several = Nexthops::Own(vec![path(2, "2001:db8:2::2"), path(3, "2001:db8:3::3")]);
+    let mut rib = host().rib();
+    add(&mut rib, Route { nexthops: several, ..via("2001:db8:9::/48", 2, "2001:db8:2::2") }, Place::First);
+    add(&mut rib, via("2001:db8:8::/48", 2, "2001:db8:2::2"), Place::First);
+    let list = |rib: &mut Rib| ["2001:db8:2::/64", "2001:db8:8::/48"].map(|prefix| listed(rib, prefix).len());
+    assert_eq!(list(&mut rib), [1, 1]);
+    rib.link_is(Link { up: false, carrier: false, ..Link::up(2, "a") });
+    assert_eq!(list(&mut rib), [0, 0]);
+    // Their events come after the link's.
+    add(&mut rib, via("2001:db8:8::/48", 3, "2001:db8:3::3"), Place::First);
+    remove(&mut rib, via("2001:db8:8::/48", 2, "2001:db8:2::2"));
+    assert_eq!(list(&mut rib), [0, 1]);
+    assert!(listed(&mut rib, "2001:db8:9::/48")[0].contains("dev a (down)"));
+    rib.link_gone(2);
+    assert_eq!(listed(&mut rib, "2001:db8:9::/48"), ["via 2001:db8:3::3 dev b metric 1024"]);
+    rib.link_gone(3);
+    assert!(listed(&mut rib, "2001:db8:9::/48").is_empty());
 }
 
 /// `addrconf_notify` waits for the carrier before it calls `rt6_sync_up`, `fib_netdev_event` does not.

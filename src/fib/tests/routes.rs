@@ -350,5 +350,5 @@ fn a_group_that_a_local_route_claims_is_the_host_itself() {
     let everywhere = on("::/0", 3).in_table(TABLE_LOCAL).of_kind(Kind::Local);
     let policy = two_sided().route(everywhere);
     let route = found(&policy, &to("ff0e::99"));
-    assert_eq!((route.kind, route.dev), (RouteKind::Local, crate::fib::LOOPBACK));
+    assert_eq!((route.kind, route.dev), (RouteKind::Multicast, crate::fib::LOOPBACK));
 }
