@@ -133,6 +133,12 @@ fn expected(fib: &Fib, bound: &Query, far: impl Fn(u32) -> Option<u32>) -> Optio
         Answer::Route(route) if route.kind == RouteKind::Local => {
             Some(Some(LOOPBACK).filter(|lo| fib.link_up(*lo)))
         }
+        // Without IPv6 on the device nothing leaves by an IPv6 gateway, whatever the tables say.
+        Answer::Route(route) if bound.dst.is_ipv4() && route.gateway.is_some_and(|via| via.is_ipv6()) => {
+            let there = |(address, dev): (IpAddr, u32)| address.is_ipv6() && dev == route.dev;
+            let place = far(route.dev).filter(|_| fib.link_up(route.dev));
+            fib.addresses().any(there).then_some(place)
+        }
         // There is no far side.
         Answer::Route(route) if route.dev == LOOPBACK => None,
         Answer::Route(route) => Some(far(route.dev).filter(|_| fib.link_up(route.dev))),

@@ -48,8 +48,10 @@ pub fn compare(policy: &Policy, fib: &Fib, query: &Query) -> Verdict {
         },
     };
     match (known, socket_agrees(fib, query)) {
-        (_, Err(_)) if query.dst.is_ipv6() && is_veiled(fib, query.dst) => Verdict::Known(VEILED),
-        (_, Err(how)) => Verdict::Disagreed(format!("ours: {ours:?}, but {how}")),
+        (_, Err(how)) => match sockets_own_ways(policy, fib, query) {
+            Some(why) => Verdict::Known(why),
+            None => Verdict::Disagreed(format!("ours: {ours:?}, but {how}")),
+        },
         (Some(why), Ok(_)) => Verdict::Known(why),
         (None, Ok(socket)) => Verdict::Agreed { route: matches!(ours, Answer::Route(_)), socket },
     }
@@ -105,6 +107,17 @@ fn kernels_own_ways(
         {
             Some(OBJECT_FORGOTTEN)
         }
+        _ => None,
+    }
+}
+
+/// The same for sockets, which may be led elsewhere than the question, by rules for UDP.
+fn sockets_own_ways(policy: &Policy, fib: &Fib, query: &Query) -> Option<&'static str> {
+    let by_udp = Query { protocol: 17, dport: query.dport.max(1), ..*query };
+    match fib.lookup(&by_udp) {
+        _ if query.dst.is_ipv4() => None,
+        _ if is_veiled(fib, query.dst) => Some(VEILED),
+        Answer::Route(route) if policy.object_prefixes.contains(&route.prefix) => Some(OBJECT_SHARED),
         _ => None,
     }
 }

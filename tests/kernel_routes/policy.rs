@@ -72,6 +72,12 @@ pub fn random(dice: &mut Dice) -> Policy {
     if dice.percent(30) {
         policy.sysctls.push(("ipv6.conf.all.forwarding".into(), "1".into()));
     }
+    if dice.percent(15) {
+        policy.sysctls.push(("ipv4.nexthop_compat_mode".into(), "0".into()));
+    }
+    if dice.percent(15) {
+        policy.sysctls.push(("ipv6.route.skip_notify_on_dev_down".into(), "1".into()));
+    }
     let links = 2 + dice.below(3);
     for number in 0..links {
         link(dice, &mut policy, number);
