@@ -77,9 +77,14 @@ struct Variant {
 
 impl From<Route> for Variant {
     fn from(route: Route) -> Self {
+        // Of a route by a nexthop object that is a blackhole now the kernel tells the object's kind.
+        let kind = match (&route.nexthops, route.kind) {
+            (Nexthops::Object(_), Kind::Blackhole) => Kind::Unicast,
+            (_, kind) => kind,
+        };
         Self {
             from: route.from,
-            kind: route.kind,
+            kind,
             scope: route.scope,
             metric: route.metric,
             preferred_source: route.preferred_source,

@@ -406,6 +406,19 @@ fn routes_go_with_their_nexthop_object() {
     assert_eq!(there(&mut rib), [false, false, false]);
 }
 
+/// As long as the object is a blackhole, the kernel calls the routes by it so too.
+#[test]
+fn a_route_stays_the_same_while_its_nexthop_object_becomes_another() {
+    let single = NexthopBody::Single(Family::V4, Nexthop::new(2, None));
+    let object = |body| NexthopObject { id: 7, body };
+    let to = |kind| Route { nexthops: Nexthops::Object(7), kind, ..via("198.51.100.0/24", 2, "10.0.2.2") };
+    let mut rib = host().nexthop(object(NexthopBody::Blackhole)).route(to(Kind::Blackhole)).rib();
+    assert_eq!(listed(&mut rib, "198.51.100.0/24"), ["blackhole"]);
+    rib.object_is(object(single));
+    add(&mut rib, to(Kind::Unicast), Place::Instead);
+    assert_eq!(listed(&mut rib, "198.51.100.0/24"), ["dev a"]);
+}
+
 #[test]
 fn a_snapshot_stays_as_it_was_and_tells_what_changed_since() {
     let mut rib = host().rib();
