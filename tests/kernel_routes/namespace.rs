@@ -11,7 +11,9 @@ use crate::program::{self, Program};
 const INSIDE: &str = "VIADUCT_TEST_IN_NAMESPACE";
 
 /// A test takes seconds; `VIADUCT_POLICIES` may ask for many times the work.
-const LIMIT: Duration = Duration::from_secs(600);
+fn limit() -> Duration {
+    Duration::from_secs(300 + crate::number("VIADUCT_POLICIES", 0))
+}
 
 /// Runs `work` in a process of its own inside a fresh network namespace: as root, or by a user namespace.
 ///
@@ -36,7 +38,7 @@ pub fn isolated(test: &str, work: impl FnOnce()) {
              kernel.apparmor_restrict_unprivileged_userns=0; in a container: --cap-add SYS_ADMIN)"
         )
     });
-    let status = program.wait(LIMIT).unwrap_or_else(|error| panic!("{test}: {error}"));
+    let status = program.wait(limit()).unwrap_or_else(|error| panic!("{test}: {error}"));
     assert!(status.success(), "{test} failed in its namespace: {status}");
 }
 
