@@ -1,6 +1,6 @@
 //! Random draws that a seed replays.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -67,4 +67,16 @@ pub fn internet(v4: usize, v6: usize, random: &mut Random) -> Vec<IpNet> {
     let mut nets: Vec<IpNet> = nets.into_iter().collect();
     nets.sort();
     nets
+}
+
+/// Some address of the network.
+pub fn inside(net: &IpNet, random: &mut Random) -> IpAddr {
+    match net {
+        IpNet::V4(net) => IpAddr::V4(Ipv4Addr::from(
+            u32::from(net.network()) | (random.next() as u32 & u32::from(net.hostmask())),
+        )),
+        IpNet::V6(net) => IpAddr::V6(Ipv6Addr::from(
+            u128::from(net.network()) | (u128::from(random.next()) & u128::from(net.hostmask())),
+        )),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
@@ -10,7 +10,7 @@ use serde_json::json;
 use viaduct::fib::spec::{Link, Route};
 use viaduct::fib::{Answer, Builder, Fib, Query};
 
-use crate::draw::{Random, internet};
+use crate::draw::{Random, inside, internet};
 use crate::measure::{Spread, resident};
 use crate::progress;
 
@@ -127,15 +127,4 @@ fn load(nets: &[IpNet]) -> Fib {
         host = host.route(Route::new(*net, dev, gateway(if net.addr().is_ipv4() { v4 } else { v6 })));
     }
     host.build()
-}
-
-fn inside(net: &IpNet, random: &mut Random) -> IpAddr {
-    match net {
-        IpNet::V4(net) => IpAddr::V4(Ipv4Addr::from(
-            u32::from(net.network()) | (random.next() as u32 & u32::from(net.hostmask())),
-        )),
-        IpNet::V6(net) => IpAddr::V6(Ipv6Addr::from(
-            u128::from(net.network()) | (u128::from(random.next()) & u128::from(net.hostmask())),
-        )),
-    }
 }

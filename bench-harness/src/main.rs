@@ -9,6 +9,7 @@ mod messages;
 mod null;
 mod offer;
 mod overload;
+mod own_work;
 mod progress;
 mod ratio;
 mod rules;
@@ -40,6 +41,7 @@ enum Command {
     Fib(fib::Args),
     Follow(follow::Args),
     Rules(rules::Args),
+    OwnWork(own_work::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Fib(args) => fib::execute(&args),
         Command::Follow(args) => follow::execute(&args),
         Command::Rules(args) => rules::execute(&args),
+        Command::OwnWork(args) => own_work::execute(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 /// A message with places where a running number goes.
+#[derive(Clone)]
 pub struct Template {
     bytes: Vec<u8>,
     places: Vec<usize>,

@@ -20,9 +20,9 @@ use crate::messages::Template;
 use crate::progress;
 
 #[path = "../../tests/support/mixed_rules.rs"]
-mod mixed_rules;
+pub mod mixed_rules;
 #[path = "../../tests/support/mod.rs"]
-mod support;
+pub mod support;
 
 use mixed_rules::Request;
 use support::Shard;

@@ -25,7 +25,11 @@ impl Shard {
     /// With this configuration, on a host with `addresses` (`address/length`) on its only link and
     /// a default route to each of `gateways`.
     pub fn new(configuration: &str, addresses: &[&str], gateways: &[&str]) -> Self {
-        let fib = host(addresses, gateways);
+        Self::on(configuration, host(addresses, gateways))
+    }
+
+    /// With this configuration, on this host.
+    pub fn on(configuration: &str, fib: Fib) -> Self {
         let loaded = viaduct::config::from_str("test.toml", configuration, &fib);
         let plan = loaded.unwrap_or_else(|findings| panic!("{findings}")).plan;
         let keys = Keys::from_secret(b"a key for tests.");

@@ -1,0 +1,162 @@
+//! `own-work`: what full tables add to the work for one message.
+
+use std::hint::black_box;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use ipnet::IpNet;
+use serde_json::json;
+use viaduct::fib::Builder;
+use viaduct::fib::spec::{Link, Route};
+use viaduct::proxy::Outcome;
+
+use crate::draw::{Random, inside, internet};
+use crate::measure::Spread;
+use crate::messages::Template;
+use crate::progress;
+use crate::rules::mixed_rules;
+use crate::rules::support::Shard;
+
+/// Measures what full tables add to the work for one message
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Parses, decides and rewrites INVITEs of some 600 bytes, each a new transaction that only the last rule takes, to
+destinations of the routing table: by one rule and one route, and by all of them, in turn. Destinations are drawn
+from 1024 by Zipf's law, as a trunk's neighbours are, or at random from the whole table. What is printed first are
+medians of the differences of neighbouring runs: a noisy machine disturbs both sides alike.
+
+Examples:
+  bench-harness own-work
+  bench-harness own-work --rules 100 --v4 10000 --v6 0")]
+pub struct Args {
+    /// Rules
+    #[arg(long, default_value_t = 10_000)]
+    rules: usize,
+    /// IPv4 routes
+    #[arg(long, default_value_t = 1_000_000)]
+    v4: usize,
+    /// IPv6 routes
+    #[arg(long, default_value_t = 200_000)]
+    v6: usize,
+    /// Pairs of runs
+    #[arg(long, default_value_t = 201)]
+    pairs: usize,
+    /// Seed of prefixes and destinations
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Messages of one run.
+const MESSAGES: usize = 1024;
+/// Destinations that Zipf's law draws from.
+const NEIGHBOURS: usize = 1024;
+
+/// Who sends all of it.
+const CALLER: &str = "192.0.2.1:5060";
+
+/// Nanoseconds a message, run by run.
+#[derive(Default)]
+struct Times {
+    small: Vec<f64>,
+    large: Vec<f64>,
+}
+
+/// Runs the measurement.
+pub fn execute(args: &Args) -> io::Result<bool> {
+    let bar = progress::spinner("drawing routes");
+    let mut random = Random(args.seed);
+    let nets = internet(args.v4, args.v6, &mut random);
+    bar.set_message("loading");
+    let mut small = shard(1, &["0.0.0.0/0".parse().expect("a prefix")]);
+    let mut large = shard(args.rules, &nets);
+    // Listeners are IPv4: so are the destinations.
+    let reached: Vec<&IpNet> = nets.iter().filter(|net| net.addr().is_ipv4()).collect();
+    let mut within = || inside(reached[random.below(reached.len())], &mut random);
+    let neighbours: Vec<Template> = (0..NEIGHBOURS).map(|_| template(within())).collect();
+    let anywhere: Vec<Template> = (0..MESSAGES * 16).map(|_| template(within())).collect();
+    let mut draws = [("zipf", Times::default()), ("random", Times::default())];
+    let mut number = 0;
+    for pair in 0..args.pairs {
+        bar.set_message(format!("pair {} of {}", pair + 1, args.pairs));
+        for (draw, times) in &mut draws {
+            let messages: Vec<Vec<u8>> = (0..MESSAGES as u32)
+                .map(|place| {
+                    number += 1;
+                    let template = match *draw {
+                        "zipf" => &neighbours[random.zipf(NEIGHBOURS)],
+                        _ => &anywhere[(pair * MESSAGES + place as usize) % anywhere.len()],
+                    };
+                    let mut message = Vec::new();
+                    template.clone().append(number, &mut message);
+                    message
+                })
+                .collect();
+            // Each side is first as often as second.
+            if pair % 2 == 0 {
+                times.small.push(run(&mut small, &messages));
+                times.large.push(run(&mut large, &messages));
+            } else {
+                times.large.push(run(&mut large, &messages));
+                times.small.push(run(&mut small, &messages));
+            }
+        }
+    }
+    bar.finish_and_clear();
+    print(args, draws);
+    Ok(true)
+}
+
+fn print(args: &Args, draws: [(&str, Times); 2]) {
+    let median = |values: Vec<f64>| Spread::of(values).map_or(f64::NAN, |spread| spread.median);
+    let rows = draws.map(|(draw, Times { small, large })| {
+        let differences = small.iter().zip(&large).map(|(small, large)| large - small).collect();
+        (draw, median(differences), median(small), median(large))
+    });
+    if args.json {
+        let rows = rows.map(|(draw, more, small, large)| {
+            json!({ "destinations": draw, "extra_ns": more, "small_ns": small, "large_ns": large })
+        });
+        println!("{}", json!(rows));
+        return;
+    }
+    for (draw, more, small, large) in rows {
+        println!(
+            "{draw:7} {more:7.1} ns more a message by full tables (medians {small:.1} and {large:.1}, ratio {:.3})",
+            large / small
+        );
+    }
+}
+
+/// So many rules, and these routes by one gateway.
+fn shard(rules: usize, nets: &[IpNet]) -> Shard {
+    let mut host = Builder::host().link(Link::up(2, "eth0"));
+    for address in mixed_rules::ADDRESSES {
+        host = host.assign(2, address.parse().expect("address/length"));
+    }
+    host = host.assign(2, "2001:db8:e::1/64".parse().expect("address/length"));
+    for net in nets {
+        let gateway = if net.addr().is_ipv4() { "192.0.2.2" } else { "2001:db8:e::2" };
+        host = host.route(Route::new(*net, 2, gateway.parse().ok()));
+    }
+    Shard::on(&mixed_rules::configuration(rules), host.build())
+}
+
+fn template(to: IpAddr) -> Template {
+    Template::invite(CALLER.parse().expect("an address"), SocketAddr::new(to, 5060))
+}
+
+/// Nanoseconds for one message.
+fn run(shard: &mut Shard, messages: &[Vec<u8>]) -> f64 {
+    let on = shard.listener("public");
+    let from = CALLER.parse().expect("an address");
+    let begin = Instant::now();
+    for message in messages {
+        let (outcome, _) = shard.handle(black_box(message), on, from);
+        assert!(matches!(outcome, Outcome::Forward { .. }), "{outcome:?}");
+    }
+    begin.elapsed().as_nanos() as f64 / messages.len() as f64
+}
