@@ -44,8 +44,9 @@ pub const PIN_SETS: usize = 65_536;
 pub const PIN_WAYS: usize = 5;
 
 /// Automatic choices that a shard remembers until the next change: more neighbours than most trunks have,
-/// in 16 KiB. One more takes the place of another and costs two lookups each time.
-pub const RECENT_CHOICES: usize = 128;
+/// in 300 KiB, of which the neighbours that there are stay in the cache. One more takes the place of another and
+/// costs two lookups each time.
+pub const RECENT_CHOICES: usize = 2048;
 
 /// Records that wait for the log, from all shards together. The control thread takes them every
 /// 100 ms; one more is lost and counted.
