@@ -234,11 +234,11 @@ impl From<OutOfNumbers> for Error {
 }
 
 impl Sockets<Socket> {
-    /// The smallest receive and send buffer of all sockets, in bytes, as the kernel granted them; `None`: there
-    /// is no socket yet.
-    pub fn smallest_buffers(&self) -> Option<(usize, usize)> {
+    /// The smallest receive and send buffer of all sockets, in bytes, as the kernel granted them; what is
+    /// `wanted`, where there is no socket yet.
+    pub fn smallest_buffers(&self, wanted: usize) -> (usize, usize) {
         let all = self.entries.iter().flat_map(|e| e.sockets.iter().flatten()).map(|s| s.buffers());
-        all.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1)))
+        all.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1))).unwrap_or((wanted, wanted))
     }
 
     /// Adds up what the kernel says of each listener's sockets; the listeners are those of the last

@@ -71,15 +71,13 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     let (shards, ends) = start_shards(&cores, &parts, &mut publisher, &monitor, &records, &questions)?;
 
     let address = serve_admin(admin, &monitor);
-    let view = &publisher.published().load().snapshot.view;
-    let plan_bytes = parts.plan.engine.socket_buffer_bytes;
     let banner = Banner {
         plan: &parts.plan,
-        view,
+        view: &publisher.published().load().snapshot.view,
         cores: &cores,
         keys: &key_state,
         unresolved: resolver.unresolved(),
-        buffers: sockets.smallest_buffers().unwrap_or((plan_bytes, plan_bytes)),
+        buffers: sockets.smallest_buffers(parts.plan.engine.socket_buffer_bytes),
         kernel: &kernel.to_string(),
         admin: address,
     };

@@ -356,3 +356,37 @@ fn a_new_address_has_its_sockets_in_all_shards_within_milliseconds() {
     assert!(median < 0.05, "{delays:?}");
     viaduct.stop();
 }
+
+#[test]
+fn more_addresses_than_listeners_are_a_warning_and_no_crash() {
+    const MORE: usize = 20;
+    let world = World::new();
+    let file = by_interface().replace("udp:priv", "udp:*");
+    let home = Home::new(&file);
+    let viaduct = home.start(&world);
+    let mut batch = tempfile::NamedTempFile::new().expect("a file");
+    for n in 0..1_024 + MORE {
+        let line = format!("addr add 10.200.{}.{}/32 dev priv\n", n / 250, n % 250 + 1);
+        std::io::Write::write_all(&mut batch, line.as_bytes()).expect("it can be written");
+    }
+    world.ip(&format!("-batch {}", batch.path().display()));
+    let served = || viaduct.metrics().sum("viaduct_listener_state", &[("state", "up")]);
+    eventually("as many as can be are served", || (served() == 1_024).then_some(()));
+    eventually("it is told", || {
+        viaduct.log().contains("addresses are not served, there are too many").then_some(())
+    });
+    eventually("and a finding", || {
+        (viaduct.metrics().sum("viaduct_findings", &[("code", "listeners-left-out")]) == 1).then_some(())
+    });
+    // What is there works, and so does the next address in the place of another.
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let callee = world.private.party("callee", "10.0.0.100:5060");
+    caller.send(&caller.request("MESSAGE", &callee.uri()), socket("1.2.3.4:5060"));
+    callee.receive_request("MESSAGE");
+    world.ip("addr flush dev priv");
+    eventually("they are gone", || (served() < 10).then_some(()));
+    world.ip("addr add 10.0.0.4/24 dev priv");
+    viaduct.state("lan/10.0.0.4", "up");
+    assert!(viaduct.log().lines().count() < 300, "{} lines", viaduct.log().lines().count());
+    viaduct.stop();
+}
