@@ -294,6 +294,7 @@ fn nothing_on_a_listener_is_lost_while_another_is_added_changed_and_removed() {
 #[test]
 fn flapping_addresses_leak_nothing_and_do_not_fill_the_log() {
     const FLAPS: usize = 200;
+    const SEEN: u64 = 20;
     let world = World::new();
     let home = Home::new(&by_interface());
     let viaduct = home.start(&world);
@@ -311,6 +312,12 @@ fn flapping_addresses_leak_nothing_and_do_not_fill_the_log() {
     };
     let (descriptors, before) = settled();
     (0..FLAPS).for_each(|_| flap());
+    // Most of those are over before a burst is; of these, each is seen.
+    for _ in 0..SEEN {
+        world.ip("addr add 10.0.0.9/24 dev priv");
+        viaduct.state("lan/10.0.0.9", "up");
+        world.ip("addr del 10.0.0.9/24 dev priv");
+    }
     let (after, metrics) = settled();
     assert_eq!(after, descriptors, "descriptors");
     assert_eq!(metrics.sum("viaduct_listener_state", &[]), before.sum("viaduct_listener_state", &[]));
@@ -319,7 +326,7 @@ fn flapping_addresses_leak_nothing_and_do_not_fill_the_log() {
     assert!(grown < 4 << 20, "{grown} bytes more after {FLAPS} flaps");
     let lines = viaduct.log().matches("listener lan/10.0.0.9").count();
     let changes = |change| metrics.sum("viaduct_listener_changes_total", &[("change", change)]);
-    assert!(changes("appeared") > 20 && changes("appeared") == changes("gone"), "{}", changes("appeared"));
+    assert!(changes("appeared") >= SEEN && changes("appeared") == changes("gone"), "{}", changes("appeared"));
     assert!(lines as u64 <= changes("appeared") + changes("gone"), "{lines} lines");
     let alive = |m: &crate::metrics::Metrics| m.sum("viaduct_snapshots_alive", &[]);
     assert!(alive(&metrics) <= metrics.sum("viaduct_shards", &[]) + 2);
