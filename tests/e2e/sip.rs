@@ -208,10 +208,11 @@ impl Dialog {
     pub fn request(&mut self, party: &Party, method: &str) -> Message {
         self.cseq += 1;
         let number = if method == "ACK" { 1 } else { self.cseq };
-        let mut message = Message::new(&format!("{method} {} SIP/2.0", self.target));
+        let (uri, routes) = self.aim();
+        let mut message = Message::new(&format!("{method} {uri} SIP/2.0"));
         message.add("Via", &party.via());
         message.add("Max-Forwards", "70");
-        for route in &self.routes {
+        for route in &routes {
             message.add("Route", route);
         }
         message.add("From", &self.local);
@@ -221,6 +222,18 @@ impl Dialog {
         message.add("Contact", &format!("<{}>", party.uri()));
         message.add("Content-Length", "0");
         message
+    }
+
+    /// Request-URI and Route of the next request (RFC 3261 §12.2.1.1): a strict router finds itself in the
+    /// Request-URI, and the remote target last in Route.
+    fn aim(&self) -> (String, Vec<String>) {
+        match self.routes.split_first() {
+            Some((first, rest)) if !first.contains(";lr") => {
+                let target = format!("<{}>", self.target);
+                (first.trim_matches(['<', '>']).to_owned(), rest.iter().cloned().chain([target]).collect())
+            }
+            _ => (self.target.clone(), self.routes.clone()),
+        }
     }
 
     /// Where the next request of the dialog goes.

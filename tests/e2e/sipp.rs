@@ -64,7 +64,7 @@ impl Sipp {
 pub fn calls(scenario: &str, calls: u32, caller: &End<'_>, edge: &str, callee: &End<'_>) {
     let folder = folder();
     let uas = Sipp::start(callee, folder.path(), scenario, "uas", &["-m", &calls.to_string()]);
-    listening(callee);
+    listening(callee.host);
     let uac = caller_of(scenario, calls, caller, edge, callee.address, folder.path());
     let what = format!("{scenario}, {} → {}", caller.address, callee.address);
     uac.succeeds(&format!("{what}, caller"));
@@ -89,10 +89,10 @@ fn folder() -> TempDir {
 }
 
 /// Waits until something in this host is bound to UDP port 5060.
-fn listening(end: &End<'_>) {
+pub fn listening(host: &Far) {
     const PORT: &str = ":13C4 "; // 5060, as /proc/net/udp writes it
-    eventually("the callee listens", || {
-        let tables = end.host.inside(|| {
+    eventually("something listens on port 5060", || {
+        let tables = host.inside(|| {
             let read = |name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
             Ok(read("udp") + &read("udp6"))
         });

@@ -34,6 +34,21 @@ impl Far {
         self.host.inside(|| Tap::open("eth0")).unwrap_or_else(|e| panic!("{}: capture: {e}", self.name))
     }
 
+    /// A further host, behind this one by a link `lan`; both ends get these addresses with prefix length, and the
+    /// further one this one as its router.
+    pub fn behind(&self, name: &'static str, here: &str, there: &str) -> Far {
+        let far = Far { host: Arc::new(host()), name };
+        let join = || netns::netlink(async |handle| netns::add_veth(handle, "lan", &far.host, "eth0").await);
+        self.inside(join).unwrap_or_else(|e| panic!("veth lan: {e}"));
+        self.ip(&format!("addr add {here} dev lan"));
+        far.ip(&format!("addr add {there} dev eth0"));
+        self.ip("link set lan up");
+        far.ip("link set eth0 up");
+        let router = here.split('/').next().expect("an address");
+        far.ip(&format!("route add default via {router}"));
+        far
+    }
+
     /// Starts a program in this host.
     pub fn spawn(&self, command: &mut Command) -> Program {
         spawn(&self.host, command)
