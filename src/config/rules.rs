@@ -80,7 +80,8 @@ pub(super) fn compile(rules: &[Rule], places: &[Range<usize>], findings: &mut Fi
         let takes = if rule.when == by.when { "has the same conditions" } else { "takes all its requests" };
         let (name, line) = (&by.name, by.line);
         let message = format!("the route «{}» can never match: «{name}» (line {line}) {takes}", rule.name);
-        findings.warn(place(rule.id), message).hint(format!("put it before «{name}», or delete it"));
+        let finding = findings.warn(place(rule.id), message).code("shadowed-rule");
+        finding.hint(format!("put it before «{name}», or delete it"));
     }
     match Matcher::compile(rules) {
         Ok(matcher) => Some(matcher),
@@ -116,6 +117,7 @@ fn warn_of_transports(rules: &[Rule], places: &[Range<usize>], names: &Names, fi
                         wanted.join(", ")
                     ),
                 )
+                .code("rule-without-listener")
                 .hint("this version forwards over UDP only");
         }
     }
@@ -172,7 +174,8 @@ impl Reader<'_> {
         };
         if let Some(found) = contradiction(when, listener) {
             let place = section.take(found.key).map_or(section.span.clone(), |entry| entry.span);
-            findings.error(place, format!("this can never match: {}", found.message)).hint(found.hint);
+            let finding = findings.error(place, format!("this can never match: {}", found.message));
+            finding.code("contradictory-rule").hint(found.hint);
         }
     }
 
