@@ -218,7 +218,7 @@ impl Prepared {
             from_host: request.from.1.as_bytes(),
             to_user: request.to.0.as_bytes(),
             to_host: request.to.1.as_bytes(),
-            header: &header,
+            header: if request.tenant.is_some() { Some(&header) } else { None },
         };
         matcher.first_match(black_box(&facts), scratch).is_some()
     }

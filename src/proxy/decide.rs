@@ -6,7 +6,7 @@ use sip_parser::{HeaderName, Host, Message};
 use crate::drop_reason::DropReason;
 use crate::egress::{Pin, PinKind, Recent};
 use crate::net::Now;
-use crate::rules::{Action, Facts, RuleId, Target, plain_user};
+use crate::rules::{Action, Facts, Header, RuleId, Target, plain_user};
 use crate::snapshot::Snapshot;
 use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
 
@@ -73,7 +73,7 @@ pub(super) fn forward(
     let pinned = pinned(work, &mut search, &pin_key, now);
     let found = match pinned {
         Some((aim, pin)) => Ok((aim, None, pin.signer, pin.record_route)),
-        None => find(work, &mut search, &request, &pre)
+        None => find(work, &mut search, &request, &pre, &inputs)
             .map(|(aim, rule, record)| (aim, rule, snapshot.keys.signer(), record)),
     };
     work.considered.question = search.asked;
@@ -180,6 +180,7 @@ fn find(
     search: &mut Search<'_>,
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
+    inputs: &Inputted,
 ) -> Result<(Aim, Option<RuleId>, bool), Stop> {
     if let Some(dialog) = &pre.dialog {
         let aim = search.follow(pre, By::Dialog(dialog))?;
@@ -187,7 +188,7 @@ fn find(
         return Ok((aim, None, true));
     }
     let snapshot = search.snapshot;
-    let rule = first_match(work, snapshot, request, pre);
+    let rule = first_match(work, snapshot, request, pre, inputs);
     work.considered.rule = rule;
     let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
     let to_us = request.method == b"OPTIONS" && is_for_us(snapshot, pre);
@@ -217,12 +218,16 @@ fn first_match(
     snapshot: &Snapshot,
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
+    inputs: &Inputted,
 ) -> Option<RuleId> {
     let matcher = &snapshot.plan.matcher;
     let [ruri_read, from_read, to_read] = matcher.users_read();
     let [ruri, from, to] = &mut work.users;
     let (ruri_user, from_user, to_user) = (pre.uri.user, request.from.uri.user, request.to.uri.user);
     let message = request.message;
+    let values = |header: &Header, found: &mut dyn FnMut(&[u8]) -> bool| {
+        message.named_as(header.known, header.name.as_bytes()).any(|line| found(message.text(line.value)))
+    };
     let facts = Facts {
         method: request.method_of_rules(),
         transport: snapshot.plan.listener(request.incoming.on).transport,
@@ -234,9 +239,7 @@ fn first_match(
         from_host: request.from.uri.host_text,
         to_user: plain_user(to_user.filter(|_| to_read).unwrap_or_default(), to),
         to_host: request.to.uri.host_text,
-        header: &|header, found| {
-            message.named_as(header.known, header.name.as_bytes()).any(|line| found(message.text(line.value)))
-        },
+        header: if inputs.has_headers { Some(&values) } else { None },
     };
     matcher.first_match(&facts, &mut work.scratch)
 }

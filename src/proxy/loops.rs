@@ -24,6 +24,8 @@ pub(super) struct Inputted {
     pub transaction: u128,
     /// All, as it is written into our Via.
     pub mark: [u8; LOOP_MARK_LEN],
+    /// The request has some header that a rule reads.
+    pub has_headers: bool,
 }
 
 /// Hashes everything that the decision about a request depends on.
@@ -58,15 +60,15 @@ pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &
         inputs.add(message.text(line.value));
     }
     let transaction = inputs.hash();
-    let mut has_more = false;
+    let mut has_headers = false;
     for header in snapshot.plan.matcher.headers_read() {
         for line in message.named_as(header.known, header.name.as_bytes()) {
             inputs.add(message.text(line.value));
-            has_more = true;
+            has_headers = true;
         }
     }
-    let all = if has_more { inputs.hash() } else { transaction };
-    Inputted { transaction, mark: loop_mark(all) }
+    let all = if has_headers { inputs.hash() } else { transaction };
+    Inputted { transaction, mark: loop_mark(all), has_headers }
 }
 
 /// Whether one of our Vias in the request holds the mark of these very inputs.

@@ -9,7 +9,7 @@ use super::filter::{Filter, are_digits, first_word};
 use super::names::Names;
 use super::networks::Networks;
 use super::patterns::{Collected, Patterns};
-use super::trie::{NONE, Trie};
+use super::trie::Trie;
 use super::{Header, PatternError, RuleId, When};
 
 /// What a check looks at; in the order in which checks are made, cheapest first.
@@ -81,13 +81,16 @@ impl Prefixes {
         Self { filter: Filter::of_keys(prefixes), trie, is_empty: prefixes.is_empty() }
     }
 
+    /// A user may begin with some prefix.
+    #[inline]
+    pub fn may_begin(&self, user: &[u8]) -> bool {
+        let word = first_word(user);
+        self.filter.may_have(word) || !are_digits(word, self.filter.bytes())
+    }
+
     /// The longest prefix of a user, or [`NONE`].
     #[inline]
     pub fn longest(&self, user: &[u8]) -> u32 {
-        let word = first_word(user);
-        if !self.filter.may_have(word) && are_digits(word, self.filter.bytes()) {
-            return NONE;
-        }
         self.trie.longest(user.iter().copied())
     }
 

@@ -53,9 +53,14 @@ impl Filter {
 /// The first eight bytes of a text, the first one lowest; regardless of case.
 #[inline]
 pub(super) fn first_word(text: &[u8]) -> u64 {
-    let word = match text.first_chunk() {
-        Some(eight) => u64::from_le_bytes(*eight),
-        None => text.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    let word = match (text.first_chunk(), text.first_chunk(), text.last_chunk()) {
+        (Some(eight), ..) => u64::from_le_bytes(*eight),
+        // What both halves hold is the same in both.
+        (None, Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first))
+                | u64::from(u32::from_le_bytes(*last)) << (8 * (text.len() - 4))
+        }
+        _ => text.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     };
     word | CASE
 }
@@ -63,9 +68,13 @@ pub(super) fn first_word(text: &[u8]) -> u64 {
 /// The last eight bytes of a text, the last one lowest; regardless of case.
 #[inline]
 pub(super) fn last_word(text: &[u8]) -> u64 {
-    let word = match text.last_chunk() {
-        Some(eight) => u64::from_be_bytes(*eight),
-        None => text.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    let word = match (text.last_chunk(), text.first_chunk(), text.last_chunk()) {
+        (Some(eight), ..) => u64::from_be_bytes(*eight),
+        (None, Some(first), Some(last)) => {
+            u64::from(u32::from_be_bytes(*first)) << (8 * (text.len() - 4))
+                | u64::from(u32::from_be_bytes(*last))
+        }
+        _ => text.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)),
     };
     word | CASE
 }
@@ -104,7 +113,7 @@ mod tests {
 
     #[test]
     fn ends_are_beginnings_in_reverse() {
-        for text in ["", "1", "1234567", "12345678", "123456789"] {
+        for text in ["", "1", "123", "1234", "12345", "1234567", "12345678", "123456789"] {
             let reversed: Vec<u8> = text.bytes().rev().collect();
             assert_eq!(last_word(text.as_bytes()), first_word(&reversed), "{text}");
         }

@@ -47,8 +47,15 @@ pub struct Facts<'a> {
     pub to_user: &'a [u8],
     /// To host.
     pub to_host: &'a [u8],
-    /// The request's headers.
-    pub header: &'a Headers<'a>,
+    /// The request's headers; `None` where it has none that any rule reads.
+    pub header: Option<&'a Headers<'a>>,
+}
+
+impl Facts<'_> {
+    /// Calls the function with every value of the header until it returns true; returns whether it did.
+    pub(super) fn values(&self, header: &Header, found: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+        self.header.is_some_and(|values| values(header, found))
+    }
 }
 
 /// Calls the function with every value of the header, as received, until it returns true; returns

@@ -8,6 +8,7 @@ mod automaton;
 mod checks;
 mod contradiction;
 mod filter;
+mod gate;
 mod logic;
 mod matcher;
 mod names;

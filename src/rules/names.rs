@@ -28,7 +28,7 @@ impl Names {
 
     /// The number of a name, which is added where it is new.
     pub fn add(&mut self, name: &str) -> u32 {
-        let known = self.find(name.as_bytes());
+        let known = self.number(name.as_bytes());
         if known != NONE {
             return known;
         }
@@ -52,20 +52,20 @@ impl Names {
         self.slots[at] = Slot { hash, number };
     }
 
-    /// No more names are added: from now on they can be looked up.
+    /// No more names are added: from now on [`Names::may_have`] can be asked.
     pub fn sealed(mut self) -> Self {
-        let keys: Vec<Vec<u8>> = self.names.iter().map(|name| name.as_bytes().to_vec()).collect();
-        self.filter = Filter::of_keys(&keys);
+        self.filter = Filter::new(u64::MAX, self.names.iter().map(|name| hash(name.as_bytes()).into()));
         self
     }
 
-    /// The number of a name, or [`NONE`].
+    /// The name may be one of them.
     #[inline]
-    pub fn number(&self, name: &[u8]) -> u32 {
-        if self.filter.may_have(first_word(name)) { self.find(name) } else { NONE }
+    pub fn may_have(&self, name: &[u8]) -> bool {
+        self.filter.may_have(hash(name).into())
     }
 
-    fn find(&self, name: &[u8]) -> u32 {
+    /// The number of a name, or [`NONE`].
+    pub fn number(&self, name: &[u8]) -> u32 {
         let hash = hash(name);
         let mask = self.slots.len() - 1;
         let mut at = hash as usize & mask;

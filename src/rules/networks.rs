@@ -48,17 +48,23 @@ impl Networks {
         Self { v4: family(true), v6: family(false), parents }
     }
 
-    /// The narrowest network that holds the address, or [`NONE`].
+    /// Some network may hold the address.
     #[inline]
+    pub fn may_hold(&self, source: IpAddr) -> bool {
+        let family = if source.is_ipv4() { &self.v4 } else { &self.v6 };
+        family.filter.may_have(first_bits(source))
+    }
+
+    /// The narrowest network that holds the address, or [`NONE`].
     pub fn narrowest(&self, source: IpAddr) -> u32 {
         match source {
             IpAddr::V4(ip) => {
                 let bits = ip.to_bits();
-                self.v4.narrowest(u64::from(bits) << 32, (0..8).map(|n| (bits >> (28 - 4 * n)) as u8 & 0xf))
+                self.v4.narrowest((0..8).map(|n| (bits >> (28 - 4 * n)) as u8 & 0xf))
             }
             IpAddr::V6(ip) => {
                 let bits = ip.to_bits();
-                self.v6.narrowest((bits >> 64) as u64, (0..32).map(|n| (bits >> (124 - 4 * n)) as u8 & 0xf))
+                self.v6.narrowest((0..32).map(|n| (bits >> (124 - 4 * n)) as u8 & 0xf))
             }
         }
     }
@@ -88,10 +94,7 @@ impl Family {
     }
 
     #[inline]
-    fn narrowest(&self, first_bits: u64, nibbles: impl Iterator<Item = u8>) -> u32 {
-        if !self.filter.may_have(first_bits) {
-            return NONE;
-        }
+    fn narrowest(&self, nibbles: impl Iterator<Item = u8>) -> u32 {
         self.networks.get(self.trie.longest(nibbles) as usize).copied().unwrap_or(NONE)
     }
 }

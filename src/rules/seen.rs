@@ -13,8 +13,8 @@ const UNKNOWN: u32 = NONE - 1;
 
 /// A request under the eyes of the rules.
 pub(super) struct Seen<'a> {
-    facts: &'a Facts<'a>,
-    numbers: &'a Numbers,
+    pub facts: &'a Facts<'a>,
+    pub numbers: &'a Numbers,
     checks: &'a Checks,
     scanned: &'a mut [Scanned],
     method: Cell<u32>,
@@ -95,12 +95,6 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// Some pattern of the field may match, of which none takes the automaton.
-    #[inline]
-    pub fn may_match(&self, field: u16) -> bool {
-        self.user(field).is_none_or(|text| self.numbers.patterns[usize::from(field)].may_have_shape(text))
-    }
-
     /// Calls `found` with patterns of the field that `wanted` wants and a value of it matches, perhaps more
     /// than once. `scan`: some of the wanted ones take the automaton.
     pub fn each_pattern(
@@ -114,7 +108,7 @@ impl<'a> Seen<'a> {
         match (self.user(field), self.numbers.header(field)) {
             (Some(text), _) => patterns.each_shape(text, wanted, |pattern| found(self, pattern)),
             (None, Some(name)) => {
-                (self.facts.header)(name, &mut |text| {
+                self.facts.values(name, &mut |text| {
                     patterns.each_shape(text, wanted, |pattern| found(self, pattern));
                     false
                 });
@@ -142,7 +136,7 @@ impl<'a> Seen<'a> {
         }
         match (self.user(field), self.numbers.header(field)) {
             (Some(text), _) => patterns.has_shape_of(pattern, text),
-            (None, Some(name)) => (self.facts.header)(name, &mut |text| patterns.has_shape_of(pattern, text)),
+            (None, Some(name)) => self.facts.values(name, &mut |text| patterns.has_shape_of(pattern, text)),
             (None, None) => false,
         }
     }
@@ -168,7 +162,7 @@ impl<'a> Seen<'a> {
         match (user, header) {
             (Some(text), _) => patterns.scan(text, scanned),
             (None, Some(name)) => {
-                (self.facts.header)(name, &mut |text| {
+                self.facts.values(name, &mut |text| {
                     patterns.scan(text, scanned);
                     false
                 });

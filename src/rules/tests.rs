@@ -73,7 +73,7 @@ fn ask(matcher: &Matcher, scratch: &mut Scratch, sample: &Sample) -> Option<usiz
         from_host: sample.from_host.as_bytes(),
         to_user: sample.to_user.as_bytes(),
         to_host: sample.to_host.as_bytes(),
-        header: &header,
+        header: if sample.header.is_empty() { None } else { Some(&header) },
     };
     matcher.first_match(&facts, scratch).map(|id| id.0 as usize)
 }
@@ -160,6 +160,18 @@ fn any_of_a_headers_values_may_match() {
     assert_eq!(first_match(&rules, &Sample { header, ..Sample::default() }), Some(0));
     assert_eq!(first_match(&rules, &Sample::default()), None);
     assert_eq!(*Matcher::compile(&rules).unwrap().headers_read(), [Header::new("X-Trunk")]);
+}
+
+#[test]
+fn any_number_of_headers_may_be_read() {
+    // More than the gate before the tree has bits for.
+    let name = |n: usize| -> &'static str { format!("X-{n}").leak() };
+    let when = |n| When { header: vec![(name(n).into(), Pattern("^b$".into()))], ..When::default() };
+    let rules = rules((0..80).map(when).collect());
+    for n in [0, 62, 63, 64, 65, 79] {
+        let with = |value: &str| Sample { header: vec![(name(n), value.into())], ..Sample::default() };
+        assert_eq!((first_match(&rules, &with("b")), first_match(&rules, &with("a"))), (Some(n), None));
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::checks::{Asks, Check, Checks, Numbers};
+use super::gate::Gate;
 use super::seen::Seen;
 use super::trie::NONE;
 
@@ -25,6 +26,8 @@ const DEPTH: usize = 6;
 pub(super) struct Tree {
     /// The root is the first.
     nodes: Vec<Node>,
+    /// Before the root's branches.
+    gate: Gate,
     leaves: Vec<Leaf>,
     checks: Vec<Check>,
 }
@@ -71,9 +74,11 @@ struct Draft {
 impl Tree {
     /// Of the rules' checks, rule by rule.
     pub fn new(rules: Vec<Vec<Check>>, checks: &Checks, numbers: &Numbers) -> Self {
-        let mut this = Self { nodes: vec![Node::default()], leaves: Vec::new(), checks: Vec::new() };
+        let root = vec![Node::default()];
+        let mut this = Self { nodes: root, gate: Gate::default(), leaves: Vec::new(), checks: Vec::new() };
         let drafts = (0..).zip(rules).map(|(rule, checks)| Draft { rule, checks }).collect();
         this.grow(0, drafts, DEPTH, checks, numbers);
+        this.gate = Gate::new(this.nodes[0].branches.iter().map(|branch| (branch.asks, branch.scan)));
         this
     }
 
@@ -81,12 +86,26 @@ impl Tree {
     #[inline]
     pub fn first_match<'a>(&'a self, seen: &mut Seen<'a>) -> Option<u32> {
         let best = Cell::new(NONE);
-        self.search(0, seen, &best);
+        let root = &self.nodes[0];
+        self.look(root, seen, &best);
+        let open = self.gate.open(seen);
+        for branch in open.filter_map(|at| root.branches.get(at)) {
+            self.follow(branch, seen, &best);
+        }
         (best.get() != NONE).then_some(best.get())
     }
 
     fn search<'a>(&'a self, node: u32, seen: &mut Seen<'a>, best: &Cell<u32>) {
         let node = &self.nodes[node as usize];
+        self.look(node, seen, best);
+        for branch in &node.branches {
+            self.follow(branch, seen, best);
+        }
+    }
+
+    /// At a node's own rules.
+    #[inline]
+    fn look<'a>(&'a self, node: &Node, seen: &mut Seen<'a>, best: &Cell<u32>) {
         for leaf in &self.leaves[node.leaves.start as usize..node.leaves.end as usize] {
             if leaf.rule >= best.get() {
                 break;
@@ -96,28 +115,27 @@ impl Tree {
                 break;
             }
         }
-        for branch in &node.branches {
-            if branch.first >= best.get() {
-                continue;
+    }
+
+    /// Searches where the request leads on a branch.
+    fn follow<'a>(&'a self, branch: &'a Branch, seen: &mut Seen<'a>, best: &Cell<u32>) {
+        if branch.first >= best.get() {
+            return;
+        }
+        if let Asks::Pattern(field) = branch.asks {
+            let wanted = |pattern| self.child(branch, pattern, best) != NONE;
+            seen.each_pattern(field, branch.scan, &wanted, &mut |seen, pattern| {
+                self.search(self.child(branch, pattern, best), seen, best);
+            });
+            return;
+        }
+        let mut value = seen.first(branch.asks);
+        while value != NONE {
+            let child = self.child(branch, value, best);
+            if child != NONE {
+                self.search(child, seen, best);
             }
-            if let Asks::Pattern(field) = branch.asks {
-                if !branch.scan && !seen.may_match(field) {
-                    continue;
-                }
-                let wanted = |pattern| self.child(branch, pattern, best) != NONE;
-                seen.each_pattern(field, branch.scan, &wanted, &mut |seen, pattern| {
-                    self.search(self.child(branch, pattern, best), seen, best);
-                });
-                continue;
-            }
-            let mut value = seen.first(branch.asks);
-            while value != NONE {
-                let child = self.child(branch, value, best);
-                if child != NONE {
-                    self.search(child, seen, best);
-                }
-                value = seen.wider(branch.asks, value);
-            }
+            value = seen.wider(branch.asks, value);
         }
     }
 

@@ -22,12 +22,11 @@ pub fn plain_user<'b>(user: &'b [u8], buffer: &'b mut [u8]) -> &'b [u8] {
 #[inline]
 fn first_special(user: &[u8]) -> Option<usize> {
     let is_special = |c: &u8| matches!(c, b'%' | b';');
-    let suspect = match user.last_chunk() {
-        None => true,
-        Some(last) => {
-            let words = user.as_chunks().0.iter().chain([last]);
-            words.fold(false, |any, word| any | may_be_special(u64::from_le_bytes(*word)))
-        }
+    let may = |eight: &[u8; 8]| may_be_special(u64::from_le_bytes(*eight));
+    let suspect = match (user.first_chunk(), user.last_chunk()) {
+        (Some(first), Some(last)) if user.len() <= 16 => may(first) | may(last),
+        (Some(_), Some(last)) => may(last) || user.as_chunks().0.iter().any(may),
+        _ => true,
     };
     if suspect { user.iter().position(is_special) } else { None }
 }
