@@ -6,7 +6,7 @@ use std::{io, iter};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use viaduct::control::netlink::{self, Comparison, Difference};
-use viaduct::fib::{Answer, Entry, Fib, NoRoute, Query, Route, Step};
+use viaduct::fib::{Answer, Entry, Fib, NoRoute, Query, Route, RouteEntry, Step};
 
 use crate::policy::Policy;
 
@@ -99,7 +99,13 @@ fn kernels_own_ways(
         {
             Some(GATEWAY6)
         }
-        _ if v6 && is_veiled(fib, query.dst) => Some(VEILED),
+        (_, Answer::Route(kernels))
+            if v6
+                && kernels.gateway.is_none()
+                && is_veiled(fib, |route| (route.table, route.prefix) == (kernels.table, kernels.prefix)) =>
+        {
+            Some(VEILED)
+        }
         (Answer::Route(ours), Answer::No(NoRoute::Unreachable))
             if v6
                 && policy.object_prefixes.contains(&ours.prefix)
@@ -116,7 +122,7 @@ fn sockets_own_ways(policy: &Policy, fib: &Fib, query: &Query) -> Option<&'stati
     let by_udp = Query { protocol: 17, dport: query.dport.max(1), ..*query };
     match fib.lookup(&by_udp) {
         _ if query.dst.is_ipv4() => None,
-        _ if is_veiled(fib, query.dst) => Some(VEILED),
+        _ if is_veiled(fib, |route| route.prefix.contains(&query.dst)) => Some(VEILED),
         Answer::Route(route) if policy.object_prefixes.contains(&route.prefix) => Some(OBJECT_SHARED),
         _ => None,
     }
@@ -124,9 +130,9 @@ fn sockets_own_ways(policy: &Policy, fib: &Fib, query: &Query) -> Option<&'stati
 
 /// The kernel's dump goes from the first path of an IPv6 route to the last one, and so may pass over routes to the
 /// same prefix, of the same metric, that were made in between.
-fn is_veiled(fib: &Fib, dst: IpAddr) -> bool {
+fn is_veiled(fib: &Fib, meant: impl Fn(&RouteEntry) -> bool) -> bool {
     let several = |entry: &Entry| match entry {
-        Entry::Route(route) => route.prefix.contains(&dst) && route.hops.len() > 1,
+        Entry::Route(route) => route.hops.len() > 1 && meant(route),
         _ => false,
     };
     fib.entries().iter().any(several)
