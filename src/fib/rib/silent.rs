@@ -74,19 +74,20 @@ impl Rib {
         }
     }
 
-    /// An event told that an address is deleted.
-    pub fn address_gone(&mut self, gone: &Address) {
+    /// An event told that an address is deleted. `false`: what else went with it cannot be known. IPv6 may have been
+    /// switched off at the device without an event for each route (`net.ipv6.route.skip_notify_on_dev_down`).
+    pub fn address_gone(&mut self, gone: &Address) -> bool {
         self.parts
             .addresses
             .retain(|a| (a.dev, a.address, a.network) != (gone.dev, gone.address, gone.network));
         self.stale = true;
         if gone.address.is_ipv6() {
-            if self.routes_ipv6(gone.dev) {
-                self.forget_source_v6(gone.address);
-            } else {
+            if !self.routes_ipv6(gone.dev) {
                 self.set_dead_v6(gone.dev, true);
+                return true;
             }
-            return;
+            self.forget_source_v6(gone.address);
+            return self.parts.addresses.iter().any(|a| a.dev == gone.dev && a.address.is_ipv6());
         }
         let still_there = self.parts.addresses.iter().any(|a| (a.dev, a.address) == (gone.dev, gone.address));
         if !still_there && !self.is_own_v4(gone) {
@@ -95,6 +96,7 @@ impl Rib {
         if !self.parts.addresses.iter().any(|a| a.dev == gone.dev && a.address.is_ipv4()) {
             self.disable_v4(gone.dev, true);
         }
+        true
     }
 
     /// An event told of a new nexthop object, or of a change of one.

@@ -88,7 +88,7 @@ fn apply(rib: &mut Rib, event: Event, again: bool) -> Applied {
         }
         Event::Address(address) => rib.address_is(address),
         Event::AddressGone(address) => {
-            rib.address_gone(&address);
+            applied.strange = !rib.address_gone(&address);
             applied.silent = true;
         }
         Event::Object(object) => rib.object_is(object),
