@@ -22,7 +22,7 @@ mod words;
 
 pub use builder::Builder;
 pub use entries::{Difference, Entry, HopEntry, RouteEntry};
-pub use rib::{Change, Loader, Parts, Place, Rib};
+pub use rib::{Change, Loader, Parts, Place, Rib, Silent};
 pub use trace::{SourceOrigin, Step};
 pub use words::{Words, table_in_words};
 

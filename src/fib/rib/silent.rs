@@ -12,9 +12,26 @@ use crate::fib::spec::{
     Address, Kind, Link, Nexthop, NexthopBody, NexthopObject, Nexthops, SCOPE_HOST, TABLE_LOCAL, TABLE_MAIN,
 };
 
+/// What an event comes to besides what it tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Silent {
+    /// Nothing.
+    Nothing,
+    /// Routes changed with it of which no event tells, as far as is known all that have been changed here.
+    Known,
+    /// Which routes changed with it cannot be known: they have to be read anew.
+    Unknown,
+}
+
+impl Silent {
+    fn unknown_if(doubt: bool) -> Self {
+        if doubt { Self::Unknown } else { Self::Known }
+    }
+}
+
 impl Rib {
-    /// An event told of the link: as it is now. `true`: that bears on routes of which no event tells.
-    pub fn link_is(&mut self, link: Link) -> bool {
+    /// An event told of the link: as it is now.
+    pub fn link_is(&mut self, link: Link) -> Silent {
         let index = link.index;
         let before = self.parts.links.iter().position(|known| known.index == index);
         let known = before.map(|at| &self.parts.links[at]);
@@ -28,13 +45,14 @@ impl Rib {
         }
         self.stale = true;
         if same {
-            return false;
+            return Silent::Nothing;
         }
         if !up && was_up {
             self.objects_gone(index);
-            self.disable_v4(index, false);
-            self.leave_v6(index, false);
-        } else if up {
+            let doubt = self.disable_v4(index, false) | self.leave_v6(index, false);
+            return Silent::unknown_if(doubt);
+        }
+        if up {
             if !carrier {
                 self.objects_gone(index);
             }
@@ -43,16 +61,15 @@ impl Rib {
                 self.set_dead_v6(index, false);
             }
         }
-        true
+        Silent::Known
     }
 
     /// An event told that the link is deleted.
-    pub fn link_gone(&mut self, index: u32) {
+    pub fn link_gone(&mut self, index: u32) -> Silent {
         self.parts.links.retain(|link| link.index != index);
         self.objects_gone(index);
-        self.disable_v4(index, true);
-        self.leave_v6(index, true);
         self.stale = true;
+        Silent::unknown_if(self.disable_v4(index, true) | self.leave_v6(index, true))
     }
 
     /// An event told of a new address, or of a change of one.
@@ -74,9 +91,8 @@ impl Rib {
         }
     }
 
-    /// An event told that an address is deleted. `false`: what else went with it cannot be known. IPv6 may have been
-    /// switched off at the device without an event for each route (`net.ipv6.route.skip_notify_on_dev_down`).
-    pub fn address_gone(&mut self, gone: &Address) -> bool {
+    /// An event told that an address is deleted.
+    pub fn address_gone(&mut self, gone: &Address) -> Silent {
         self.parts
             .addresses
             .retain(|a| (a.dev, a.address, a.network) != (gone.dev, gone.address, gone.network));
@@ -84,19 +100,23 @@ impl Rib {
         if gone.address.is_ipv6() {
             if !self.routes_ipv6(gone.dev) {
                 self.set_dead_v6(gone.dev, true);
-                return true;
+                return Silent::Known;
             }
             self.forget_source_v6(gone.address);
-            return self.parts.addresses.iter().any(|a| a.dev == gone.dev && a.address.is_ipv6());
+            // IPv6 may have been switched off at the device without an event for each route
+            // (`net.ipv6.route.skip_notify_on_dev_down`).
+            return Silent::unknown_if(
+                !self.parts.addresses.iter().any(|a| a.dev == gone.dev && a.address.is_ipv6()),
+            );
         }
         let still_there = self.parts.addresses.iter().any(|a| (a.dev, a.address) == (gone.dev, gone.address));
         if !still_there && !self.is_own_v4(gone) {
             self.drop_source_v4(gone.address, gone.dev);
         }
         if !self.parts.addresses.iter().any(|a| a.dev == gone.dev && a.address.is_ipv4()) {
-            self.disable_v4(gone.dev, true);
+            return Silent::unknown_if(self.disable_v4(gone.dev, true));
         }
-        true
+        Silent::Known
     }
 
     /// An event told of a new nexthop object, or of a change of one.
@@ -150,9 +170,12 @@ impl Rib {
         gone.into_iter().for_each(|id| self.object_gone(id));
     }
 
-    /// `fib_disable_ip`: routes without any other path go; `force`: those to the host itself too.
-    fn disable_v4(&mut self, dev: u32, force: bool) {
-        let disable = |variant: &Variant| {
+    /// `fib_disable_ip`: routes without any other path go; `force`: those to the host itself too. Whether that is in
+    /// doubt.
+    fn disable_v4(&mut self, dev: u32, force: bool) -> bool {
+        let carrierless = self.carrierless();
+        let mut doubt = false;
+        let mut disable = |variant: &Variant| {
             let own = variant.own();
             if !own.iter().any(|path| path.dev == dev) || (variant.scope == SCOPE_HOST && !force) {
                 return Rewrite::Keep;
@@ -160,11 +183,20 @@ impl Rib {
             let paths: Vec<Nexthop> =
                 own.iter().map(|path| Nexthop { dead: path.dead || path.dev == dev, ..*path }).collect();
             if paths.iter().all(|path| path.dead) {
+                doubt |= is_doubtful(own, dev, &carrierless);
                 return Rewrite::Drop;
             }
             Rewrite::Become(Variant { nexthops: Nexthops::Own(paths), ..variant.clone() })
         };
-        self.v4.values_mut().for_each(|table| _ = table.rewrite(disable));
+        self.v4.values_mut().for_each(|table| _ = table.rewrite(&mut disable));
+        doubt
+    }
+
+    /// Links that are up without a carrier. Of a path by one of them the kernel says that it is dead also where it only
+    /// is to be passed over (`ignore_routes_with_linkdown`): the route does not go with the last other path.
+    fn carrierless(&self) -> Vec<u32> {
+        let links = self.parts.links.iter().filter(|link| link.up && !link.carrier);
+        links.map(|link| link.index).collect()
     }
 
     /// `fib_sync_up`: the paths by this device are alive again, whether there is a carrier or not.
@@ -174,14 +206,18 @@ impl Rib {
     }
 
     /// `rt6_disable_ip`: IPv6 routes by the device go. There has been an event for each, unless the sysctl
-    /// `net.ipv6.route.skip_notify_on_dev_down` is set. Paths of others are marked; `gone`: they go too.
-    fn leave_v6(&mut self, dev: u32, gone: bool) {
-        let leave = |variant: &Variant| {
+    /// `net.ipv6.route.skip_notify_on_dev_down` is set. Paths of others are marked; `gone`: they go too. Whether that
+    /// is in doubt.
+    fn leave_v6(&mut self, dev: u32, gone: bool) -> bool {
+        let carrierless = self.carrierless();
+        let mut doubt = false;
+        let mut leave = |variant: &Variant| {
             let own = variant.own();
             if !own.iter().any(|path| path.dev == dev) {
                 return Rewrite::Keep;
             }
             if own.iter().all(|path| path.dev == dev || path.dead) {
+                doubt |= is_doubtful(own, dev, &carrierless);
                 return Rewrite::Drop;
             }
             if !gone {
@@ -190,7 +226,8 @@ impl Rib {
             let left = own.iter().filter(|path| path.dev != dev).copied().collect();
             Rewrite::Become(Variant { nexthops: Nexthops::Own(left), ..variant.clone() })
         };
-        self.v6.values_mut().for_each(|table| _ = table.rewrite(leave));
+        self.v6.values_mut().for_each(|table| _ = table.rewrite(&mut leave));
+        doubt
     }
 
     /// `rt6_sync_up`, which waits for the carrier, and `rt6_sync_down_dev`: of routes with several paths the kernel
@@ -270,6 +307,11 @@ impl Rib {
         };
         self.v6.values_mut().for_each(|table| _ = table.rewrite(forget));
     }
+}
+
+/// Some path by another device may be less dead than it is said to be.
+fn is_doubtful(paths: &[Nexthop], dev: u32, carrierless: &[u32]) -> bool {
+    paths.iter().any(|path| path.dev != dev && carrierless.contains(&path.dev))
 }
 
 /// The paths by this device dead, or alive.

@@ -236,7 +236,7 @@ fn routes_go_with_the_source_that_they_prefer() {
         rib.routes().filter(|r| r.preferred_source == source).map(|r| r.table).collect()
     };
     assert_eq!(prefers(&mut rib), [100, 254, 254, 255]);
-    assert!(rib.address_gone(&Address::new(3, "10.0.9.9".parse().unwrap(), 32)));
+    assert_eq!(rib.address_gone(&Address::new(3, "10.0.9.9".parse().unwrap(), 32)), Silent::Known);
     // The one in table local comes with an event of its own.
     assert_eq!(prefers(&mut rib), [100, 254, 255]);
     let left = "route prohibit 198.51.100.0/24 table main src 10.0.9.9 metric 9";
@@ -245,7 +245,7 @@ fn routes_go_with_the_source_that_they_prefer() {
     let source: IpAddr = "2001:db8:3::1".parse().unwrap();
     add(&mut rib, via("2001:db8:9::/48", 3, "2001:db8:3::2").with_source(source), Place::First);
     // No IPv6 address is left, though routes are: what else went is not known.
-    assert!(!rib.address_gone(&Address::new(3, source, 64)));
+    assert_eq!(rib.address_gone(&Address::new(3, source, 64)), Silent::Unknown);
     assert_eq!(listed(&mut rib, "2001:db8:9::/48"), ["via 2001:db8:3::2 dev b metric 1024"]);
 }
 
@@ -257,7 +257,7 @@ fn routes_stay_with_a_source_that_is_the_hosts_in_another_way() {
         let host = host().assign(3, net("10.0.9.9/24"));
         let mut rib = local.into_iter().fold(host, Builder::route).rib();
         add(&mut rib, via("198.51.100.0/24", 2, "10.0.2.2").with_source(source), Place::First);
-        assert!(rib.address_gone(&Address::new(3, source, 24)));
+        assert_eq!(rib.address_gone(&Address::new(3, source, 24)), Silent::Known);
         listed(&mut rib, "198.51.100.0/24").len()
     };
     let claim = |prefix, kind| Route::new(net(prefix), 2, None).in_table(TABLE_LOCAL).of_kind(kind);
@@ -315,7 +315,7 @@ fn where_ipv6_is_switched_off_sources_are_remembered_and_paths_are_dead() {
         rib.routes().filter(|r| r.prefix.addr().is_ipv6() && r.own().dev == 3).collect();
     by_device.into_iter().for_each(|route| remove(&mut rib, route));
     let gone = Address::new(3, source, 64);
-    assert!(rib.address_gone(&gone));
+    assert_eq!(rib.address_gone(&gone), Silent::Known);
     assert_eq!(
         listed(&mut rib, "2001:db8:9::/48"),
         ["via 2001:db8:2::9 dev a src 2001:db8:3::1 metric 1024"]
@@ -370,6 +370,29 @@ fn paths_of_a_link_without_a_carrier_are_alive_for_ipv4_alone() {
     {
         rib.link_is(Link { up, carrier, ..Link::up(2, "a") });
         assert_eq!(down(&mut rib), expected, "up {up}, carrier {carrier}");
+    }
+}
+
+/// The kernel calls a path dead that is only passed over for want of a carrier: does the route go with the last other?
+#[test]
+fn what_a_route_by_a_link_without_a_carrier_comes_to_cannot_be_known() {
+    let silent = |prefix: &str, gateways: [&str; 2], up: bool| {
+        let mut paths = [2, 3]
+            .iter()
+            .zip(gateways)
+            .map(|(dev, g)| Nexthop::new(*dev, g.parse().ok()))
+            .collect::<Vec<_>>();
+        paths[1].dead = true;
+        let mut rib = host().link(Link { up, carrier: false, ..Link::up(3, "b") }).rib();
+        add(&mut rib, Route { nexthops: Nexthops::Own(paths), ..via(prefix, 2, gateways[0]) }, Place::First);
+        rib.link_is(Link { up: false, carrier: false, ..Link::up(2, "a") })
+    };
+    for (prefix, gateways) in [
+        ("203.0.113.0/24", ["10.0.2.9", "10.0.3.9"]),
+        ("2001:db8:9::/48", ["2001:db8:2::9", "2001:db8:3::9"]),
+    ] {
+        assert_eq!(silent(prefix, gateways, true), Silent::Unknown);
+        assert_eq!(silent(prefix, gateways, false), Silent::Known, "a device that is down is dead");
     }
 }
 

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::control::netlink::event::Event;
 use crate::control::netlink::wire;
-use crate::fib::{Change, Fib, Rib};
+use crate::fib::{Change, Fib, Rib, Silent};
 use crate::limits::EVENT_LOG;
 use crate::metrics::RoutingCounts;
 
@@ -71,35 +71,37 @@ impl Log {
 struct Applied {
     /// It does not fit to what is known.
     strange: bool,
-    /// Others changed by it of which no event tells.
-    silent: bool,
+    silent: Silent,
     /// What is no route changed.
     parts: bool,
 }
 
 fn apply(rib: &mut Rib, event: Event, again: bool) -> Applied {
-    let mut applied = Applied { strange: false, silent: false, parts: !matches!(event, Event::Route(_)) };
-    match event {
-        Event::Route(change) => applied.strange = !rib.apply(change, again),
-        Event::Link(link) => applied.silent = rib.link_is(link),
-        Event::LinkGone(index) => {
-            rib.link_gone(index);
-            applied.silent = true;
+    let parts = !matches!(event, Event::Route(_) | Event::Nothing);
+    let mut strange = false;
+    let silent = match event {
+        Event::Route(change) => {
+            strange = !rib.apply(change, again);
+            Silent::Nothing
         }
-        Event::Address(address) => rib.address_is(address),
-        Event::AddressGone(address) => {
-            applied.strange = !rib.address_gone(&address);
-            applied.silent = true;
+        Event::Link(link) => rib.link_is(link),
+        Event::LinkGone(index) => rib.link_gone(index),
+        Event::Address(address) => {
+            rib.address_is(address);
+            Silent::Nothing
         }
-        Event::Object(object) => rib.object_is(object),
+        Event::AddressGone(address) => rib.address_gone(&address),
+        Event::Object(object) => {
+            rib.object_is(object);
+            Silent::Nothing
+        }
         Event::ObjectGone(id) => {
             rib.object_gone(id);
-            applied.silent = true;
+            Silent::Known
         }
-        Event::Parts => {}
-        Event::Nothing => applied.parts = false,
-    }
-    applied
+        Event::Parts | Event::Nothing => Silent::Nothing,
+    };
+    Applied { strange, silent, parts }
 }
 
 impl State {
@@ -136,9 +138,12 @@ impl State {
         let applied = apply(&mut self.rib, event, self.again);
         self.changed = true;
         self.dirty |= applied.parts;
-        self.doubt |= applied.silent || self.again;
+        self.doubt |= applied.silent != Silent::Nothing || self.again;
         if applied.strange {
             self.reload = Some("an event does not fit to what was known");
+        }
+        if applied.silent == Silent::Unknown {
+            self.reload = Some("an event does not tell all that goes with it");
         }
     }
 
