@@ -25,6 +25,11 @@ impl Links {
         self.0.iter()
     }
 
+    /// There is no IPv6 at the device; see [`LinkConf::without_ipv6`](super::spec::LinkConf).
+    pub fn lacks_ipv6(&self, index: u32) -> bool {
+        self.get(index).is_some_and(|link| link.conf.without_ipv6)
+    }
+
     pub fn group(&self, index: u32) -> Option<u32> {
         self.get(index).map(|link| link.group)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::spec::{self, Action, Masked, Ports, TABLE_MAIN};
+use super::spec::{self, Action, Masked, Ports, TABLE_LOCAL, TABLE_MAIN};
 use super::table::{Alternative, Hop, Net, Table};
 use super::trace::{Observer, Step};
 use super::{LOOPBACK, NoRoute};
@@ -201,6 +201,13 @@ impl<P: Net> Rules<P> {
     /// The table with this id.
     pub fn table(&self, id: u32) -> Option<&Table<P>> {
         self.tables.iter().find(|table| table.id == id).map(|table| &**table)
+    }
+
+    /// Of IPv6: as they are when nobody has changed them. (The kernel remembers a change that was taken back.)
+    pub fn are_the_kernels_own(&self) -> bool {
+        let tables = self.rules.iter().map(|rule| (rule.priority, rule.plain, rule.spec_action));
+        let own = [(0, TABLE_LOCAL), (32766, TABLE_MAIN)];
+        tables.eq(own.map(|(priority, table)| (priority, true, Action::Table(table))))
     }
 
     /// What [usual](super::usual) packets go through.

@@ -84,6 +84,13 @@ fn ask<O: Observer>(fib: &Fib, flow: &Flow<Ipv6Addr>, observer: &mut O) -> Answe
             Outcome::Found(found) if !fits_deferred_source(fib, rule, &found, flow) => {
                 return Outcome::Nothing;
             }
+            // `__fib6_rule_action`, to which the kernel only comes where rules have been changed.
+            Outcome::Found(Found { table, prefix, hop, .. })
+                if !fib.v6.rules.are_the_kernels_own() && fib.links.lacks_ipv6(hop.dev) =>
+            {
+                observer.note(|| Step::NoUsablePath { table, prefix: prefix.either() });
+                return Outcome::Nothing;
+            }
             _ => {}
         }
         end

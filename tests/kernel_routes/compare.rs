@@ -6,7 +6,7 @@ use std::{io, iter};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use viaduct::control::netlink::{self, Comparison, Difference};
-use viaduct::fib::{Answer, Entry, Fib, NoRoute, Query, Route, RouteEntry, Step};
+use viaduct::fib::{Answer, Entry, Fib, HopEntry, NoRoute, Query, Route, RouteEntry, Step};
 
 use crate::policy::Policy;
 
@@ -25,6 +25,8 @@ const OBJECT_SOURCE: &str =
 const OBJECT_SHARED: &str = "IPv6 routes by one nexthop object: the kernel's cached entry of one is taken for the other, with its \
      prefix and preferred source";
 const GATEWAY6: &str = "IPv4 routes by an IPv6 gateway that were made while the link had no carrier: the kernel does not know so";
+const SHARES: &str = "IPv6 routes with a path that lost its carrier before it was to be passed over for that: the kernel works the \
+     shares of the paths out anew when the next of them changes";
 const VEILED: &str = "IPv6 routes without a gateway beside one of several paths of the same metric: the kernel's dump passes \
      over them, and so does what is read of it";
 const OBJECT_FORGOTTEN: &str = "IPv6 routes by one nexthop object: RTM_GETROUTE stumbles over the cached entry of one that is deleted, \
@@ -94,10 +96,18 @@ fn kernels_own_ways(
         }
         (_, Answer::Route(kernels))
             if !v6
-                && kernels.gateway.is_some_and(|gateway| gateway.is_ipv6())
-                && !fib.link_up(kernels.dev) =>
+                && !fib.link_up(kernels.dev)
+                && leads_by(fib, &kernels, |hop| hop.gateway.is_some_and(|gateway| gateway.is_ipv6())) =>
         {
             Some(GATEWAY6)
+        }
+        (Answer::Route(ours), Answer::Route(kernels))
+            if v6
+                && (ours.table, ours.prefix) == (kernels.table, kernels.prefix)
+                && is_linkdown_ignored(fib, kernels.dev)
+                && leads_by(fib, &kernels, |hop| hop.gateway == kernels.gateway && !hop.usable) =>
+        {
+            Some(SHARES)
         }
         (_, Answer::Route(kernels))
             if v6
@@ -115,6 +125,22 @@ fn kernels_own_ways(
         }
         _ => None,
     }
+}
+
+/// The route of the kernel's answer has such a path by the answer's device.
+fn leads_by(fib: &Fib, answer: &Route, is_such: impl Fn(&HopEntry) -> bool) -> bool {
+    let by_dev = |hop: &HopEntry| fib.link_name(answer.dev) == Some(&*hop.dev) && is_such(hop);
+    let holds = |entry: &Entry| match entry {
+        Entry::Route(route) => {
+            (route.table, route.prefix) == (answer.table, answer.prefix) && route.hops.iter().any(by_dev)
+        }
+        _ => false,
+    };
+    fib.entries().iter().any(holds)
+}
+
+fn is_linkdown_ignored(fib: &Fib, dev: u32) -> bool {
+    fib.links().any(|link| link.index == dev && link.up && !link.carrier && link.conf.ignore_linkdown_v6)
 }
 
 /// The same for sockets, which may be led elsewhere than the question, by rules for UDP.

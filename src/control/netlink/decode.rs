@@ -73,9 +73,10 @@ fn vrf_table(info: &[u8]) -> Option<Option<u32>> {
 fn link_conf(spec: &[u8]) -> Option<LinkConf> {
     const INET_CONF: u16 = 1;
     const INET6_CONF: u16 = 2;
-    let mut conf = LinkConf::default();
+    let mut conf = LinkConf { without_ipv6: true, ..LinkConf::default() };
     for attribute in wire::attributes(spec) {
         let (family, nested) = attribute.ok()?;
+        conf.without_ipv6 &= family != u16::from(AF_INET6);
         for attribute in wire::attributes(nested) {
             let (kind, values) = attribute.ok()?;
             let value = |place: usize| u32_at(values, place * 4).unwrap_or(0).cast_signed();

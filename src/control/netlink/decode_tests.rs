@@ -108,7 +108,9 @@ fn sysctls_of_a_device_are_found_by_their_number() {
     let link = reading(request, decode::link).expect("readable");
     assert!(link.conf.route_localnet && link.conf.ignore_linkdown_v4);
     assert!(link.conf.prefer_temporary && link.conf.use_oif_addrs_only);
-    assert!(!link.conf.ignore_linkdown_v6 && !link.conf.use_optimistic);
+    assert!(!link.conf.ignore_linkdown_v6 && !link.conf.use_optimistic && !link.conf.without_ipv6);
+    let without = Request::new(libc::RTM_NEWLINK, 0, &[0; 16]).attribute(26, &nested(2, &v4));
+    assert!(reading(without, decode::link).expect("readable").conf.without_ipv6);
 }
 
 fn read_all(message: &Message<'_>) {

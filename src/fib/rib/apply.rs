@@ -126,7 +126,10 @@ fn is_same_path(a: &Nexthop, b: &Nexthop) -> bool {
 fn add_v6(list: &mut Vec<Variant>, new: Variant, place: Place) -> bool {
     let is_peer = |v: &Variant| v.from == new.from && v.metric == new.metric;
     let peers: Vec<usize> = (0..list.len()).filter(|at| is_peer(&list[*at])).collect();
-    if let Some(&at) = peers.iter().find(|at| is_same(&list[**at], &new)) {
+    // `ip route replace` replaces the first of its sort, though another be the same already; what follows a nexthop
+    // object that is replaced is told of for each of its routes.
+    let replaces = place == Place::Instead && matches!(new.nexthops, Nexthops::Own(_));
+    if let Some(&at) = peers.iter().find(|at| !replaces && is_same(&list[**at], &new)) {
         list[at] = new;
         return true;
     }

@@ -26,7 +26,7 @@ impl Compiler<'_> {
         let alternatives: Arc<[Alternative]> =
             variants.iter().map(|variant| self.alternative(variant, v4)).collect();
         let usual = Usual::of(&alternatives, v4, |dev| self.sources6.only(dev));
-        List { alternatives, usual }
+        List { alternatives, usual: usual.filter(|usual| v4 || !self.links.lacks_ipv6(usual.dev)) }
     }
 
     fn alternative(&self, variant: &Variant, v4: bool) -> Alternative {

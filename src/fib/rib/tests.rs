@@ -327,6 +327,16 @@ fn where_ipv6_is_switched_off_sources_are_remembered_and_paths_are_dead() {
     assert_eq!(list(&mut rib), [dead.replace(" (down)", "")]);
 }
 
+#[test]
+fn replacing_an_ipv6_route_replaces_the_first_though_another_be_the_same() {
+    let direct = |dev| Route::new(net("2001:db8:9::/48"), dev, None);
+    let mut rib = host().rib();
+    add(&mut rib, direct(2), Place::First);
+    add(&mut rib, direct(3), Place::Last);
+    add(&mut rib, direct(3), Place::Instead);
+    assert_eq!(listed(&mut rib, "2001:db8:9::/48"), ["dev b metric 1024", "dev b metric 1024"]);
+}
+
 /// As with the sysctl `net.ipv6.route.skip_notify_on_dev_down`; without it they are gone already.
 #[test]
 fn ipv6_routes_of_a_link_that_goes_down_are_gone_without_an_event() {

@@ -101,6 +101,24 @@ fn routes_without_carrier_are_left_out_where_the_device_says_so() {
     assert!(!policy(true).build().link_up(4));
 }
 
+/// Routes by nexthop objects outlive IPv6 at their device. `__fib6_rule_action` passes them over, and is not asked where
+/// nobody has changed the rules.
+#[test]
+fn routes_by_devices_without_ipv6_are_passed_over_where_there_are_rules() {
+    let conf = LinkConf { without_ipv6: true, ..LinkConf::default() };
+    let policy = || {
+        two_sided()
+            .link(Link { conf, ..Link::up(4, "small") })
+            .route(on("198.51.100.0/24", 4))
+            .route(on("2001:db8:5::/48", 4).with_source("2001:db8::1".parse().unwrap()))
+            .route(on("2001:db8:5::/48", 3).in_table(7))
+    };
+    assert_eq!(found(&policy(), &to("2001:db8:5::1")).dev, 4);
+    let more = policy().rule(Rule::new(Family::V6, 40_000, Action::Table(7)));
+    assert_eq!(found(&more, &to("2001:db8:5::1")).dev, 3);
+    assert_eq!(found(&more, &to("198.51.100.1")).dev, 4);
+}
+
 #[test]
 fn a_device_keeps_to_its_own_routes() {
     let bound = |oif| Query { oif, ..to("192.0.2.7") };
