@@ -35,11 +35,11 @@ pub fn load(requester: &mut Requester) -> Result<Rib, Error> {
     Ok(loader.finish(parts))
 }
 
-/// Reads everything, again if it changes meanwhile; `each` puts a route into what is made of them.
+/// Reads everything, again if it changes meanwhile or the socket falls out of step; `each` puts a route into what is made of them.
 fn steady<T: Default>(requester: &mut Requester, each: impl Fn(&mut T, Route)) -> Result<(Parts, T), Error> {
     for _ in 1..ATTEMPTS {
         match attempt(requester, &each) {
-            Err(Error::Unstable { .. }) => {}
+            Err(Error::Unstable { .. } | Error::OutOfStep { .. }) => {}
             end => return end,
         }
     }

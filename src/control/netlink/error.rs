@@ -73,6 +73,12 @@ pub enum Error {
         /// What was being read.
         object: Object,
     },
+    /// A message numbered ahead of the question came instead of its answer.
+    #[error("the netlink socket is out of step: while reading {object}, an answer to no question came")]
+    OutOfStep {
+        /// What was being read.
+        object: Object,
+    },
     /// The lists changed while they were read, each time again.
     #[error("{object} changed during each of {attempts} attempts to list them")]
     Unstable {
@@ -105,6 +111,9 @@ impl Error {
             Self::Malformed { .. } => {
                 "this kernel speaks a netlink that this version does not know: please report it with \
                  the output of `uname -r`"
+            }
+            Self::OutOfStep { .. } => {
+                "it is tried again; if it lasts, please report it with the output of `uname -r`"
             }
             Self::Unstable { .. } => {
                 "the routing tables are changing too fast to be read: look for a flapping routing \

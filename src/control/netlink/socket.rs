@@ -1,7 +1,7 @@
 //! A netlink socket that asks and reads whole answers.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use socket2::SockRef;
@@ -20,6 +20,8 @@ pub struct Requester {
     socket: Socket,
     sequence: u32,
     buffer: Vec<u8>,
+    /// The last answer was not read to its end.
+    abandoned: bool,
 }
 
 /// How an answer ended.
@@ -47,12 +49,34 @@ impl Requester {
             Ok(socket)
         };
         let socket = open().map_err(Error::Open)?;
-        Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(DATAGRAM_BYTES) })
+        Ok(Self::new(socket))
+    }
+
+    fn new(socket: Socket) -> Self {
+        Self { socket, sequence: 0, buffer: Vec::with_capacity(DATAGRAM_BYTES), abandoned: false }
     }
 
     /// Sends a request and gives every message of its answer to `each`, which returns `None` for one
     /// that it cannot read.
+    ///
+    /// What is left of older answers is passed over. A message whose sequence number is ahead of the question's ends
+    /// the reading with [`Error::OutOfStep`]; the next question is numbered after it.
     pub fn ask(
+        &mut self,
+        object: Object,
+        request: Request,
+        each: impl FnMut(&Message<'_>) -> Option<()>,
+    ) -> Result<End, Error> {
+        if self.abandoned {
+            self.drain();
+        }
+        self.abandoned = true;
+        let end = self.exchange(object, request, each)?;
+        self.abandoned = false;
+        Ok(end)
+    }
+
+    fn exchange(
         &mut self,
         object: Object,
         request: Request,
@@ -67,8 +91,13 @@ impl Requester {
             retry(|| self.socket.recv(&mut self.buffer, 0)).map_err(failed)?;
             for message in wire::messages(&self.buffer) {
                 let message = message.map_err(|_| Error::Malformed { object })?;
-                if message.sequence != self.sequence {
-                    continue;
+                match message.sequence.wrapping_sub(self.sequence).cast_signed() {
+                    0 => {}
+                    ..0 => continue,
+                    1.. => {
+                        self.sequence = message.sequence;
+                        return Err(Error::OutOfStep { object });
+                    }
                 }
                 interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
                 match i32::from(message.kind) {
@@ -85,6 +114,18 @@ impl Requester {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// Reads off what is left of an answer: the kernel refuses a dump (`EBUSY`) as long as another one is under way.
+    fn drain(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            self.buffer.clear();
+            // Nothing left, or an error that the next question meets as well.
+            if retry(|| self.socket.recv(&mut self.buffer, libc::MSG_DONTWAIT)).is_err() {
+                return;
             }
         }
     }
@@ -124,3 +165,7 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;

@@ -446,7 +446,7 @@ async fn at(when: Option<Instant>) {
 fn steady_parts(requester: &mut Requester) -> Result<Parts, Error> {
     for _ in 1..super::dump::ATTEMPTS {
         match parts(requester) {
-            Err(Error::Unstable { .. }) => {}
+            Err(Error::Unstable { .. } | Error::OutOfStep { .. }) => {}
             end => return end,
         }
     }
