@@ -56,6 +56,9 @@ pub const RECORDS: usize = 1_024;
 /// hit now and then; more than a few a second is an attack or a broken shard.
 pub const PANICS_PER_SECOND: u32 = 5;
 
+/// From so many nanoseconds on a batch counts as long: what a caller's next message waits behind it.
+pub const LONG_BATCH_NS: u64 = 5_000_000;
+
 /// How long a stopping shard waits for its sockets to run empty, in nanoseconds.
 pub const STOP_NS: u64 = 5_000_000_000;
 

@@ -281,6 +281,7 @@ impl Readings {
         for (label, shard) in self.labelled() {
             put_seconds(&mut family, &label, shard.worst_batch_ns.get(), false)?;
         }
+        self.long_batches(out)?;
         self.per_shard(out, false, "shard_generation", "Snapshot that a shard decides by", |s| {
             &s.generation
         })?;
@@ -290,6 +291,20 @@ impl Readings {
         self.per_shard(out, true, "log_records_lost", "Log records lost for want of room", |s| {
             &s.records_lost
         })
+    }
+
+    fn long_batches(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        self.per_shard(out, true, "long_batches", "Batches that took 5 ms or longer", |s| &s.long_batches)?;
+        let mut family = out.encode_descriptor(
+            "long_batches",
+            "Time spent on batches that took 5 ms or longer",
+            Some(&Unit::Seconds),
+            MetricType::Counter,
+        )?;
+        for (label, shard) in self.labelled() {
+            put_seconds(&mut family, &label, shard.long_batches_ns.get(), true)?;
+        }
+        Ok(())
     }
 
     fn engines(&self, out: &mut DescriptorEncoder) -> fmt::Result {

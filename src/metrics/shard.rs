@@ -35,6 +35,10 @@ pub struct ShardMetrics {
     pub busy_ns: Counter,
     /// The longest batch of the current and the previous window, in nanoseconds.
     pub worst_batch_ns: Counter,
+    /// Batches of [`crate::limits::LONG_BATCH_NS`] or longer.
+    pub long_batches: Counter,
+    /// Time spent on those, in nanoseconds.
+    pub long_batches_ns: Counter,
     /// Generation of the snapshot that decides now.
     pub generation: Counter,
     /// How long it took until it had the sockets that it was to have last, in nanoseconds.
@@ -86,6 +90,8 @@ impl Default for ShardMetrics {
             batches: Counter::default(),
             busy_ns: Counter::default(),
             worst_batch_ns: Counter::default(),
+            long_batches: Counter::default(),
+            long_batches_ns: Counter::default(),
             generation: Counter::default(),
             sockets_delay_ns: Counter::default(),
             in_flight: Counter::default(),

@@ -75,6 +75,8 @@ fn example() -> Readings {
         shard.answered(403);
         shard.busy_ns.set(1_500_000_000);
         shard.worst_batch_ns.set(250_000);
+        shard.long_batches.set(2);
+        shard.long_batches_ns.set(12_500_000);
         shard.generation.set(7);
         shard.sockets_delay_ns.set(1_250_000);
         shard.pins.set(2);

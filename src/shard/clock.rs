@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::limits;
 use crate::metrics::ShardMetrics;
 use crate::net::Now;
 
@@ -27,6 +28,10 @@ impl BatchClock {
         let ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         metrics.busy_ns.add(ns);
         metrics.worst_batch_ns.set(self.worst(now, ns));
+        if ns >= limits::LONG_BATCH_NS {
+            metrics.long_batches.count();
+            metrics.long_batches_ns.add(ns);
+        }
     }
 
     /// The longest batch of the current and the previous window, this one included.
