@@ -144,7 +144,7 @@ impl Table {
 }
 
 /// By one of two gateways on the outside.
-fn route(net: &IpNet, second: bool) -> String {
+pub fn route(net: &IpNet, second: bool) -> String {
     let gateway = match (net, second) {
         (IpNet::V4(_), false) => "10.2.0.2",
         (IpNet::V4(_), true) => "10.2.0.3",
@@ -164,7 +164,7 @@ fn prepare(nets: &[IpNet]) -> String {
 }
 
 /// Has `ip` do all these.
-fn batch(folder: &Path, lines: String) -> io::Result<()> {
+pub fn batch(folder: &Path, lines: String) -> io::Result<()> {
     let file = folder.join("batch");
     fs::write(&file, lines)?;
     let done = Command::new("ip").arg("-batch").arg(&file).output()?;

@@ -3,8 +3,8 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use nix::sys::socket::{
     ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmsg, setsockopt,
 };
 
-use crate::messages::Template;
+use crate::messages::{Template, number_of};
 
 /// The generator wakes this often and sends what is due.
 const TICK: Duration = Duration::from_micros(200);
@@ -53,6 +53,17 @@ impl Generator {
         let template = Template::invite(socket.local_addr()?, callee);
         socket.set_nonblocking(false)?;
         Ok(Self { socket, template, number: 0, buffer: Vec::with_capacity(SEGMENTS * 1024) })
+    }
+
+    /// Calls users at another address from now on, with numbers that go on.
+    pub fn call(&mut self, callee: SocketAddr) -> io::Result<()> {
+        self.template = Template::invite(self.socket.local_addr()?, callee);
+        Ok(())
+    }
+
+    /// Numbers the messages from here on.
+    pub fn number_from(&mut self, number: u32) {
+        self.number = number;
     }
 
     /// Length of each message in bytes.
@@ -102,6 +113,30 @@ impl Generator {
     }
 }
 
+/// Which messages have arrived, by their running numbers.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// A bit for each number, in chunks that are made when they are needed.
+    seen: std::collections::HashMap<u32, Box<[u64; 1024]>>,
+    /// Messages that had arrived before.
+    pub twice: u64,
+    /// Messages without a number.
+    pub foreign: u64,
+}
+
+impl Ledger {
+    fn enter(&mut self, number: Option<u32>) {
+        let Some(number) = number else {
+            self.foreign += 1;
+            return;
+        };
+        let chunk = self.seen.entry(number >> 16).or_insert_with(|| Box::new([0; 1024]));
+        let (word, bit) = ((number & 0xffff) as usize / 64, 1 << (number % 64));
+        self.twice += u64::from(chunk[word] & bit != 0);
+        chunk[word] |= bit;
+    }
+}
+
 /// Counts and throws away what arrives.
 pub struct Sink {
     shared: Arc<Shared>,
@@ -113,17 +148,27 @@ struct Shared {
     messages: AtomicU64,
     last_len: AtomicU64,
     stop: AtomicBool,
+    ledger: Option<Mutex<Ledger>>,
 }
 
 impl Sink {
     /// Starts to drain the socket on a thread of its own, pinned to `core` if there is one.
     pub fn start(socket: UdpSocket, core: Option<usize>) -> io::Result<Self> {
+        Self::start_with(socket, core, None)
+    }
+
+    /// The same, and keeps a ledger of the messages.
+    pub fn start_with_ledger(socket: UdpSocket, core: Option<usize>) -> io::Result<Self> {
+        Self::start_with(socket, core, Some(Mutex::default()))
+    }
+
+    fn start_with(socket: UdpSocket, core: Option<usize>, ledger: Option<Mutex<Ledger>>) -> io::Result<Self> {
         socket.set_nonblocking(false)?;
         // A sink that is not scheduled for a moment loses nothing. Without the right to force it the
         // kernel's limit holds.
         setsockopt(&socket, RcvBufForce, &BUFFER).or_else(|_| setsockopt(&socket, RcvBuf, &BUFFER))?;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::new(Shared { ledger, ..Shared::default() });
         let ours = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("sink".into()).spawn(move || {
             core.map_or(Ok(()), crate::subject::pin)?;
@@ -140,6 +185,13 @@ impl Sink {
     /// Length of the last message in bytes.
     pub fn last_len(&self) -> u64 {
         self.shared.last_len.load(Relaxed)
+    }
+
+    /// Messages that arrived a second time, and those that are none of the load's.
+    pub fn twice_and_foreign(&self) -> (u64, u64) {
+        let Some(ledger) = &self.shared.ledger else { return (0, 0) };
+        let ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        (ledger.twice, ledger.foreign)
     }
 
     /// Waits until nothing has arrived for a while.
@@ -170,12 +222,22 @@ impl Shared {
             let mut slices: Vec<_> = buffers.iter_mut().map(|b| [IoSliceMut::new(b)]).collect();
             let received =
                 recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None);
+            let mut lengths = [0; BATCH];
             let (count, len) = match received {
-                Ok(messages) => messages.fold((0, 0), |(count, _), m| (count + 1, m.bytes)),
+                Ok(messages) => messages.fold((0, 0), |(count, _), m| {
+                    lengths[count] = m.bytes;
+                    (count + 1, m.bytes)
+                }),
                 Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => continue,
                 Err(errno) => return Err(errno.into()),
             };
-            self.messages.fetch_add(count, Relaxed);
+            if let Some(ledger) = &self.ledger {
+                let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+                for (buffer, len) in buffers.iter().zip(&lengths[..count]) {
+                    ledger.enter(number_of(&buffer[..(*len).min(buffer.len())]));
+                }
+            }
+            self.messages.fetch_add(count as u64, Relaxed);
             self.last_len.store(len as u64, Relaxed);
         }
         Ok(())

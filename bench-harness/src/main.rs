@@ -13,6 +13,7 @@ mod own_work;
 mod progress;
 mod ratio;
 mod rules;
+mod soak;
 mod subject;
 mod world;
 
@@ -22,7 +23,7 @@ use clap::{Parser, Subcommand};
 
 /// Measures Viaduct against the floor that the kernel sets
 ///
-/// `ratio`, `overload` and `follow` build their own network namespaces; they need two cores, and root or user
+/// `ratio`, `overload`, `follow` and `soak` build their own network namespaces; they need two cores, and root or user
 /// namespaces. Build with
 /// `cargo build --release --workspace` first: debug builds measure nothing.
 #[derive(Debug, Parser)]
@@ -42,6 +43,7 @@ enum Command {
     Follow(follow::Args),
     Rules(rules::Args),
     OwnWork(own_work::Args),
+    Soak(soak::Args),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Follow(args) => follow::execute(&args),
         Command::Rules(args) => rules::execute(&args),
         Command::OwnWork(args) => own_work::execute(&args),
+        Command::Soak(args) => soak::execute(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

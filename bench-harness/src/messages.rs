@@ -57,6 +57,13 @@ impl Template {
     }
 }
 
+/// The running number of a message of the load, by its Call-ID.
+pub fn number_of(message: &[u8]) -> Option<u32> {
+    let at = memchr::memmem::find(message, b"\r\nCall-ID: ")? + b"\r\nCall-ID: ".len();
+    let digits = message.get(at..at + DIGITS)?;
+    u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +81,7 @@ mod tests {
         let text = std::str::from_utf8(second).unwrap();
         assert_eq!(text.matches("deadbeef").count(), 3);
         assert_ne!(first, second);
+        assert_eq!(super::number_of(second), Some(0xdead_beef));
+        assert_eq!(super::number_of(b"OPTIONS sip:a@b SIP/2.0\r\n\r\n"), None);
     }
 }

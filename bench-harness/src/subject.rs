@@ -55,6 +55,11 @@ impl Subject {
 
     /// Starts Viaduct with Record-Route, automatic egress and `rules` rules, of which the last matches.
     pub fn viaduct(folder: &Path, rules: usize) -> io::Result<Self> {
+        Self::configured(folder, &configuration(rules))
+    }
+
+    /// Starts Viaduct with a configuration.
+    pub fn configured(folder: &Path, configuration: &str) -> io::Result<Self> {
         let binary = std::env::current_exe()?.with_file_name("viaduct");
         if !binary.exists() {
             return Err(io::Error::other(format!(
@@ -63,7 +68,7 @@ impl Subject {
             )));
         }
         let file = folder.join("viaduct.toml");
-        fs::write(&file, configuration(rules))?;
+        fs::write(&file, configuration)?;
         let mut command = Command::new(binary);
         command.arg("run").arg("-c").arg(file);
         Self::spawn("viaduct", SocketAddrV4::new(INSIDE, 5060), command, folder)
@@ -90,6 +95,11 @@ impl Subject {
                 Err(io::Error::other(format!("{} ended with {status}; it said:\n{log}", self.name)))
             }
         }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// CPU time of all its threads so far, from the scheduler's own accounting.

@@ -45,6 +45,16 @@ impl World {
         Ok(world)
     }
 
+    /// Runs a function on a thread that lives in the sink's host.
+    pub fn in_sink<R: Send>(&self, work: impl FnOnce() -> io::Result<R> + Send) -> io::Result<R> {
+        self.sink.inside(work)
+    }
+
+    /// A socket of the sink's host for whatever arrives at its port, whoever it is for.
+    pub fn any_sink(&self) -> io::Result<UdpSocket> {
+        self.sink.socket((Ipv4Addr::UNSPECIFIED, SINK.port()).into(), "eth0")
+    }
+
     /// The client's socket.
     pub fn client(&self) -> io::Result<UdpSocket> {
         self.client.socket(SocketAddr::V4(CLIENT), "eth0")
