@@ -139,6 +139,8 @@ fn expected(fib: &Fib, bound: &Query, far: impl Fn(u32) -> Option<u32>) -> Optio
             let place = far(route.dev).filter(|_| fib.link_up(route.dev));
             fib.addresses().any(there).then_some(place)
         }
+        // What is found is routed, then dropped without a word (`ip6_output`).
+        Answer::Route(route) if bound.dst.is_ipv6() && is_without_ipv6(fib, route.dev) => Some(None),
         // There is no far side.
         Answer::Route(route) if route.dev == LOOPBACK => None,
         Answer::Route(route) => Some(far(route.dev).filter(|_| fib.link_up(route.dev))),
@@ -152,4 +154,11 @@ fn expected(fib: &Fib, bound: &Query, far: impl Fn(u32) -> Option<u32>) -> Optio
         Answer::AskKernel => None,
     };
     flows.map(place).collect()
+}
+
+/// `net.ipv6.conf.DEV.disable_ipv6`
+fn is_without_ipv6(fib: &Fib, dev: u32) -> bool {
+    let name = fib.link_name(dev).unwrap_or_default();
+    let value = std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"));
+    value.is_ok_and(|value| value.trim() == "1")
 }

@@ -6,7 +6,7 @@ use std::{io, iter};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use viaduct::control::netlink::{self, Comparison, Difference};
-use viaduct::fib::{Answer, Entry, Fib, HopEntry, NoRoute, Query, Route, RouteEntry, Step};
+use viaduct::fib::{Answer, Entry, Fib, HopEntry, NoRoute, Query, Route, RouteEntry, RouteKind, Step};
 
 use crate::policy::Policy;
 
@@ -97,6 +97,8 @@ fn kernels_own_ways(
         (_, Answer::Route(kernels))
             if !v6
                 && !fib.link_up(kernels.dev)
+                // What is multicast needs no gateway.
+                && (kernels.gateway.is_some() || kernels.kind == RouteKind::Multicast)
                 && leads_by(fib, &kernels, |hop| hop.gateway.is_some_and(|gateway| gateway.is_ipv6())) =>
         {
             Some(GATEWAY6)

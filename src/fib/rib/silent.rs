@@ -4,6 +4,8 @@
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
+use ipnet::{IpNet, Ipv4Net};
+
 use super::table::Rewrite;
 use super::{Rib, Variant};
 use crate::fib::LOOPBACK;
@@ -252,13 +254,17 @@ impl Rib {
             routes.sort_by_key(|(prefix, _)| Reverse(prefix.prefix_len()));
         }
         // The events of what the kernel made for the address come later.
-        let made_for_it = |v: &Variant| {
-            v.preferred_source == Some(gone.address) && v.own().iter().all(|path| path.dev == gone.dev)
+        let made_for_it = |prefix: Ipv4Net, v: &Variant| {
+            v.preferred_source == Some(gone.address)
+                && v.own().iter().all(|path| path.dev == gone.dev)
+                && (prefix.prefix_len() == 32 || IpNet::V4(prefix) == gone.network)
         };
         let leads_on =
             |v: &Variant| refuses(v.kind) || v.own().is_empty() || v.own().iter().any(|path| !path.dead);
-        let mut alternatives = routes.into_iter().flat_map(|(_, list)| list);
-        alternatives.find(|v| !made_for_it(v) && leads_on(v)).is_some_and(|v| v.kind == Kind::Local)
+        let mut alternatives =
+            routes.into_iter().flat_map(|(prefix, list)| list.iter().map(move |v| (prefix, v)));
+        let next = alternatives.find(|(prefix, v)| !made_for_it(*prefix, v) && leads_on(v));
+        next.is_some_and(|(_, v)| v.kind == Kind::Local)
     }
 
     /// `fib_sync_down_addr`: routes of table main, or of the device's VRF, that prefer a source which is gone. Those

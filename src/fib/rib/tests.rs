@@ -265,6 +265,11 @@ fn routes_stay_with_a_source_that_is_the_hosts_in_another_way() {
     assert_eq!(left(Some(claim("10.0.9.9/32", Kind::Local))), 1, "another device has it too");
     assert_eq!(left(Some(claim("0.0.0.0/0", Kind::Local))), 1);
     assert_eq!(left(Some(claim("10.0.0.0/8", Kind::Broadcast))), 0);
+    // The kernel has made neither of these for the address.
+    let by_itself =
+        |prefix| Route { nexthops: Nexthops::Own(vec![Nexthop::new(3, None)]), ..claim(prefix, Kind::Local) };
+    assert_eq!(left(Some(by_itself("0.0.0.0/0").with_source(source))), 1);
+    assert_eq!(left(Some(by_itself("10.0.9.9/32").with_source(source))), 0, "but this one");
     // Where both tables are one, a route of table main may be longer.
     let wider = || Route::new(net("10.0.8.0/22"), 2, None);
     let mut rib = host().route(claim("0.0.0.0/0", Kind::Local)).route(wider()).rib();
