@@ -181,18 +181,20 @@ impl Events {
         }
     }
 
+    /// One at most for each preference and family: a list of rules that only grows would soon be all the work.
     fn rule(&mut self) -> String {
         let (pref, number) = (1000 + self.random.below(RULES), self.random.below(256));
-        match self.random.below(7) {
-            0 => format!("rule add pref {pref} from 172.20.{number}.0/24 lookup 100\n"),
-            1 => format!("rule add pref {pref} to 172.20.{number}.0/24 prohibit\n"),
-            2 => format!("rule add pref {pref} fwmark {number} lookup 100\n"),
+        let (family, what) = match self.random.below(7) {
+            0 => ("-4", format!("from 172.20.{number}.0/24 lookup 100")),
+            1 => ("-4", format!("to 172.20.{number}.0/24 prohibit")),
+            2 => ("-4", format!("fwmark {} lookup 100", 1 + number)),
             // For all calls: its table holds no way for them.
-            3 => format!("rule add pref {pref} from all lookup 150\n"),
-            4 => format!("-6 rule add pref {pref} from fd00:{number:x}::/32 lookup 100\n"),
-            5 => format!("-6 rule del pref {pref}\n"),
-            _ => format!("rule del pref {pref}\n"),
-        }
+            3 => ("-4", "from all lookup 150".to_owned()),
+            4 => ("-6", format!("from fd00:{number:x}::/32 lookup 100")),
+            5 => return format!("-6 rule del pref {pref}\n"),
+            _ => return format!("-4 rule del pref {pref}\n"),
+        };
+        format!("{family} rule del pref {pref}\n{family} rule add pref {pref} {what}\n")
     }
 
     fn address(&mut self) -> String {

@@ -47,7 +47,7 @@ impl Sentinel {
     pub fn start(process: u32, real_time: bool) -> io::Result<Self> {
         let task = shard_task(process)?;
         if real_time {
-            prefer(&task)?;
+            prefer(&task, "1")?;
         }
         let account = format!("/proc/{process}/task/{task}/schedstat");
         let evidence = Arc::<Mutex<Evidence>>::default();
@@ -56,6 +56,11 @@ impl Sentinel {
         let thread = std::thread::Builder::new().name("sentinel".into()).spawn(move || {
             // On the forwarder's core, where it is as late as the shard would be.
             pin(FORWARDER_CORE)?;
+            if real_time {
+                // Before the shard, or it would only witness that the shard is busy.
+                let own = fs::read_link("/proc/thread-self")?;
+                prefer(&own.file_name().unwrap_or_default().to_string_lossy(), "2")?;
+            }
             watch(&account, &ours, &asked)
         })?;
         Ok(Self { evidence, stop, thread: Some(thread) })
@@ -118,9 +123,9 @@ fn shard_task(process: u32) -> io::Result<String> {
     Err(io::Error::other("the process has no thread viaduct-0"))
 }
 
-/// Gives a thread the lowest real-time priority.
-fn prefer(task: &str) -> io::Result<()> {
-    let done = Command::new("chrt").args(["--fifo", "--pid", "1", task]).output()?;
+/// Gives a thread a real-time priority.
+fn prefer(task: &str, priority: &str) -> io::Result<()> {
+    let done = Command::new("chrt").args(["--fifo", "--pid", priority, task]).output()?;
     if done.status.success() {
         return Ok(());
     }
