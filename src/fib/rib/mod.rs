@@ -124,13 +124,17 @@ impl Rib {
     }
 
     /// Some link without a carrier was to be ignored and is not any more. Until now the kernel called all paths by it
-    /// dead; which of them are so for another reason is to be asked.
+    /// dead; which of them are so for another reason is to be asked. Or IPv6 went from a link without its routes: that
+    /// need not be told of each (`net.ipv6.route.skip_notify_on_dev_down`).
     pub fn knows_too_little_for(&self, parts: &Parts) -> bool {
-        parts.links.iter().filter(|link| link.up && !link.carrier).any(|link| {
+        parts.links.iter().any(|link| {
             let before = self.parts.links.iter().find(|before| before.index == link.index);
             before.is_some_and(|before| {
-                (before.conf.ignore_linkdown_v4 && !link.conf.ignore_linkdown_v4)
-                    || (before.conf.ignore_linkdown_v6 && !link.conf.ignore_linkdown_v6)
+                let (was, is) = (before.conf, link.conf);
+                let ignored = (was.ignore_linkdown_v4 && !is.ignore_linkdown_v4)
+                    || (was.ignore_linkdown_v6 && !is.ignore_linkdown_v6);
+                (ignored && link.up && !link.carrier)
+                    || (!was.without_ipv6 && is.without_ipv6 && self.routes_ipv6(link.index))
             })
         })
     }

@@ -283,7 +283,7 @@ impl Rib {
     /// The kernel has not taken IPv6 from the device. Where it does (`addrconf_ifdown`: the device goes or IPv6 is
     /// switched off there), it deletes all routes by it first, with an event each, then the addresses, and
     /// touches no other route.
-    fn routes_ipv6(&self, dev: u32) -> bool {
+    pub(super) fn routes_ipv6(&self, dev: u32) -> bool {
         let by_dev = |variant: &Variant| matches!(variant.own(), [path] if path.dev == dev);
         self.v6.values().any(|table| table.any(by_dev))
     }

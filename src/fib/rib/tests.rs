@@ -152,6 +152,18 @@ fn paths_are_unknown_when_a_link_without_a_carrier_counts_again() {
     assert!(!asked(link(true, true), link(true, false)), "with a carrier nothing was ignored");
 }
 
+#[test]
+fn ipv6_that_goes_from_a_link_takes_routes_along_unheard() {
+    let mut rib = host().rib();
+    let mut parts = rib.parts().clone();
+    parts.links.iter_mut().for_each(|link| link.conf.without_ipv6 = link.index == 3);
+    assert!(rib.knows_too_little_for(&parts));
+    rib.set_parts(parts.clone());
+    assert!(!rib.knows_too_little_for(&parts), "it has been asked");
+    let told = host().without_routes(|route| route.prefix.addr().is_ipv6()).rib();
+    assert!(!told.knows_too_little_for(&parts), "each was told of");
+}
+
 /// Had the kernel made one of them, the event would name both paths; routes from router advertisements stand alone.
 #[test]
 fn ipv6_routes_by_gateways_that_events_name_alone_are_routes_of_their_own() {
