@@ -47,6 +47,10 @@ impl Rib {
         }
         self.stale = true;
         if same {
+            // A list of links shows a carrier before the kernel has done what it does, and tells, when one comes.
+            if up && carrier && self.parts.addresses.iter().any(|a| a.dev == index && a.address.is_ipv6()) {
+                self.set_dead_v6(index, false);
+            }
             return Silent::Nothing;
         }
         if !up && was_up {

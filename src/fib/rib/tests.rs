@@ -423,6 +423,24 @@ fn what_a_route_by_a_link_without_a_carrier_comes_to_cannot_be_known() {
     }
 }
 
+/// `linkwatch` tells of a carrier up to a second after it is shown.
+#[test]
+fn a_carrier_that_was_read_before_it_is_told_of_revives_paths_all_the_same() {
+    let path = |dev, gateway: &str| Nexthop::new(dev, gateway.parse().ok());
+    let several = |dead| {
+        let first = Nexthop { dead, ..path(2, "2001:db8:2::9") };
+        Route {
+            nexthops: Nexthops::Own(vec![first, path(3, "2001:db8:3::9")]),
+            ..via("2001:db8:9::/48", 2, "2001:db8:2::9")
+        }
+    };
+    let mut rib = host().route(several(true)).rib();
+    let is_down = |rib: &mut Rib| listed(rib, "2001:db8:9::/48")[0].contains("dev a (down)");
+    assert!(is_down(&mut rib));
+    assert_eq!(rib.link_is(Link::up(2, "a")), Silent::Nothing);
+    assert!(!is_down(&mut rib));
+}
+
 #[test]
 fn routes_go_with_their_nexthop_object() {
     let single =

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use crate::control::netlink::dump::load;
 use crate::control::netlink::error::Error;
 use crate::control::netlink::socket::Requester;
+use crate::fib::spec::Link;
 use crate::fib::{Fib, Parts, Rib};
 
 /// What a reading is for.
@@ -30,9 +31,9 @@ pub enum Job {
 pub struct Compared {
     pub read: Rib,
     /// Prefixes with their tables.
-    pub differing: Vec<(u32, IpNet)>,
-    /// Rules, addresses, links or objects differ.
-    pub parts: bool,
+    pub prefixes: Vec<(u32, IpNet)>,
+    /// What else differs.
+    pub parts: Vec<&'static str>,
 }
 
 impl Job {
@@ -46,14 +47,30 @@ impl Job {
     /// Begins to compare what was read with what is known, but for what changed meanwhile.
     pub fn compare(mut read: Rib, known: Arc<Fib>, parts: Parts, touched: HashSet<(u32, IpNet)>) -> Self {
         Self::Compare(tokio::task::spawn_blocking(move || {
-            let differ = *read.parts() != parts;
+            let differ = differing(read.parts(), &parts);
             // Compiled with the same links and addresses, so that only routes can differ.
             read.set_parts(parts);
-            let mut differing = read.fib(0).changed_prefixes(&known);
-            differing.retain(|place| !touched.contains(place));
-            Compared { read, differing, parts: differ }
+            let mut prefixes = read.fib(0).changed_prefixes(&known);
+            prefixes.retain(|place| !touched.contains(place));
+            Compared { read, prefixes, parts: differ }
         }))
     }
+}
+
+/// What differs of what is no route.
+fn differing(read: &Parts, known: &Parts) -> Vec<&'static str> {
+    // A carrier is shown at once and told of up to a second later (linkwatch).
+    let links = |parts: &Parts| -> Vec<Link> {
+        parts.links.iter().map(|link| Link { carrier: false, ..link.clone() }).collect()
+    };
+    let all = [
+        ("links", links(read) == links(known)),
+        ("addresses", read.addresses == known.addresses),
+        ("address labels", read.labels == known.labels),
+        ("rules", (&read.rules, read.merged) == (&known.rules, known.merged)),
+        ("nexthop objects", read.nexthops == known.nexthops),
+    ];
+    all.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }
 
 /// How a job ended.

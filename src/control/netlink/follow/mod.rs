@@ -402,19 +402,18 @@ impl Follower {
     fn judge(&mut self, compared: Compared) -> Result<Option<Arc<Fib>>, Error> {
         self.state.counts.audits += 1;
         self.audit_at = Instant::now() + self.options.audit_every;
-        let Compared { read, differing, parts } = compared;
-        self.state.counts.mismatches += differing.len() as u64 + u64::from(parts);
-        if differing.is_empty() && !parts {
+        let Compared { read, prefixes, parts } = compared;
+        self.state.counts.mismatches += prefixes.len() as u64 + u64::from(!parts.is_empty());
+        if prefixes.is_empty() && parts.is_empty() {
             self.state.log = None;
             return Ok(None);
         }
-        let few: Vec<String> =
-            differing.iter().take(3).map(|(table, prefix)| format!("{prefix} in table {table}")).collect();
+        let few = prefixes.iter().take(3).map(|(table, prefix)| format!("{prefix} in table {table}"));
+        let what: Vec<String> = few.chain(parts.into_iter().map(String::from)).collect();
         tracing::warn!(
-            "followed routes differ from the kernel's at {} prefixes ({}{}); the kernel's are taken",
-            differing.len(),
-            few.join(", "),
-            if parts { "; rules, addresses or links differ too" } else { "" }
+            "what was followed differs from the kernel's at {} prefixes, or in other things ({}); the kernel's is taken",
+            prefixes.len(),
+            what.join(", ")
         );
         self.adopt(read)
     }
