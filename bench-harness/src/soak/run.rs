@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
             long_ns: (more("viaduct_long_batches_seconds_total") * 1e9) as u64,
             worst_ns: (metrics.sum("viaduct_worst_batch_seconds", "") * 1e9) as u64,
             evidence: self.sentinel.take(),
-            stolen_ns: stolen - self.stolen_ns,
+            stolen_ns: stolen.saturating_sub(self.stolen_ns),
         });
         self.stolen_ns = stolen;
         let [done, refused] = reloads(&metrics);
@@ -220,7 +220,9 @@ impl<'a> Run<'a> {
         loop {
             std::thread::sleep(Duration::from_secs(1));
             self.sample()?;
+            // Small tables are read anew after each event: there is nothing to compare.
             let is_compared = self.findings.audits > audits || self.last.count("viaduct_routes", "") <= 2_000;
+            self.findings.compared_at_rest = is_compared;
             self.findings.files[1] = open_files(self.subject.id())?;
             let is_as_before = self.findings.files[0] == self.findings.files[1];
             if (is_compared && is_as_before && self.is_reloaded()) || begin.elapsed() > PATIENCE {
