@@ -9,7 +9,7 @@ use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::link::{InfoData, InfoVeth};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
+use rtnetlink::{AddressAddRequest, Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// What to do where the kernel refuses a network namespace.
@@ -110,14 +110,24 @@ pub async fn up(handle: &Handle, name: &str) -> io::Result<()> {
 
 /// Adds an address: /24, /64, or /32 on `lo`.
 pub async fn add_address(handle: &Handle, name: &str, address: IpAddr) -> io::Result<()> {
+    let mut request = assignment(handle, name, address)?;
+    // Without duplicate address detection an IPv6 address is usable at once.
+    request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+    request.execute().await.map_err(io::Error::other)
+}
+
+/// Removes an address that [`add_address`] added.
+pub async fn remove_address(handle: &Handle, name: &str, address: IpAddr) -> io::Result<()> {
+    let message = assignment(handle, name, address)?.message_mut().clone();
+    handle.address().del(message).execute().await.map_err(io::Error::other)
+}
+
+fn assignment(handle: &Handle, name: &str, address: IpAddr) -> io::Result<AddressAddRequest> {
     let index = nix::net::if_::if_nametoindex(name)?;
     let length = match (name, address) {
         ("lo", IpAddr::V4(_)) => 32,
         (_, IpAddr::V4(_)) => 24,
         (_, IpAddr::V6(_)) => 64,
     };
-    let mut request = handle.address().add(index, address, length);
-    // Without duplicate address detection an IPv6 address is usable at once.
-    request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
-    request.execute().await.map_err(io::Error::other)
+    Ok(handle.address().add(index, address, length))
 }

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::world::{FORWARDER, LINKS, SERVICE};
-use super::{Failure, interrupt};
+use super::{Failure, appear, interrupt};
 
 /// How long the forwarder may take to stop: the 5 s that `run` allows itself, and a little.
 const STOP: Duration = Duration::from_secs(7);
@@ -134,8 +134,13 @@ fn configuration() -> String {
         let bind = SocketAddr::new(ip, 5060);
         text.push_str(&format!("\n[[listener]]\nname = \"{name}\"\nbind = \"udp:{bind}\"\n"));
     }
+    let (name, port) = (LINKS[0], appear::PORT);
     text.push_str(&format!(
         "
+[[listener]]                    # every address of the interface, as they come and go
+name = \"floating\"
+bind = \"udp:{name}:{port}\"
+
 [[route]]                       # numbers *33… go to the media service, by whatever interface leads there
 name = \"media\"
 when = {{ ruri_user = '^\\*33[0-9]+$' }}

@@ -1,8 +1,10 @@
-//! `viaduct demo`: a small multi-homed world, calls across it, a route replaced under load.
+//! `viaduct demo`: a small multi-homed world, calls across it, a route replaced under load, an address that
+//! comes and goes.
 //!
 //! The forwarder in it is this program started with `run`; what the demo checks, it checks on the far
 //! side: which address a message came from, on which link.
 
+mod appear;
 mod calls;
 mod forwarder;
 mod interrupt;
@@ -114,6 +116,7 @@ fn run(args: &Args) -> Result<Report, Failure> {
         report::headline("The same question after the change");
         forwarder.show(&EXPLAIN_SERVICE)?;
     }
+    report.followed = Some(appear::appear(&world, &mut forwarder)?);
     forwarder.stop()?;
     Ok(report)
 }

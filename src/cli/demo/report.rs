@@ -7,6 +7,7 @@ use anstyle::{AnsiColor, Style};
 use hdrhistogram::Histogram;
 use serde_json::json;
 
+use super::appear::{self, Followed};
 use super::calls::Results;
 use super::world::{FORWARDER, LINKS, PRIVATE, PRIVATE_BACKUP, PUBLIC, SERVICE, SIX};
 
@@ -128,6 +129,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// The route change.
     pub flip: Option<Flip>,
+    /// The address that came and went.
+    pub followed: Option<Followed>,
 }
 
 impl Report {
@@ -142,7 +145,7 @@ impl Report {
 
     /// All of it worked.
     pub fn passed(&self) -> bool {
-        self.flip.is_some() && self.problems().is_empty()
+        self.flip.is_some() && self.followed.is_some() && self.problems().is_empty()
     }
 
     /// The machine's form.
@@ -155,8 +158,17 @@ impl Report {
                 "moved": flip.moved, "calls": flip.row.json(),
             })
         });
+        let followed = self.followed.as_ref().map(|followed| {
+            json!({
+                "first_answer_us": followed.answered.as_micros() as u64,
+                "closed_us": followed.closed.as_micros() as u64,
+            })
+        });
         let pairs: Vec<_> = self.rows.iter().map(Row::json).collect();
-        json!({ "passed": self.passed(), "pairs": pairs, "flip": flip, "problems": self.problems() })
+        json!({
+            "passed": self.passed(), "pairs": pairs, "flip": flip, "followed": followed,
+            "problems": self.problems(),
+        })
     }
 }
 
@@ -189,6 +201,9 @@ impl fmt::Display for Report {
         if let Some(flip) = &self.flip {
             write_flip(f, flip)?;
         }
+        if let Some(followed) = &self.followed {
+            write_followed(f, followed)?;
+        }
         let problems = self.problems();
         for problem in problems.iter().take(10) {
             writeln!(f, "  {BAD}✗{BAD:#} {problem}")?;
@@ -217,5 +232,21 @@ fn write_flip(f: &mut fmt::Formatter<'_>, flip: &Flip) -> fmt::Result {
         "  {} calls took the new link; {} placed after the change still took the old one, {} caught in the \
          middle left by the new link from the old address",
         flip.moved, flip.old_way_after_change, flip.in_between
+    )
+}
+
+fn write_followed(f: &mut fmt::Formatter<'_>, followed: &Followed) -> fmt::Result {
+    let ms = |took: Duration| took.as_secs_f64() * 1000.0;
+    writeln!(
+        f,
+        "\n{BOLD}── `ip addr add {}/24 dev {}`: a listener follows the interface{BOLD:#}",
+        appear::ADDRESS,
+        LINKS[0]
+    )?;
+    writeln!(
+        f,
+        "  first answer from it after {:.1} ms, without a reload; its socket closed {:.1} ms after it was deleted",
+        ms(followed.answered),
+        ms(followed.closed)
     )
 }
