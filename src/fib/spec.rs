@@ -79,8 +79,10 @@ pub struct LinkConf {
     pub use_optimistic: bool,
     /// `net.ipv6.conf.DEV.use_oif_addrs_only`: sources come from the outgoing device alone.
     pub use_oif_addrs_only: bool,
-    /// IPv6 is not there: switched off, or the MTU is less than it takes.
+    /// IPv6 is not there at all: the MTU is less than it takes.
     pub without_ipv6: bool,
+    /// `net.ipv6.conf.DEV.disable_ipv6`
+    pub disable_ipv6: bool,
 }
 
 impl Link {

@@ -156,9 +156,7 @@ fn expected(fib: &Fib, bound: &Query, far: impl Fn(u32) -> Option<u32>) -> Optio
     flows.map(place).collect()
 }
 
-/// `net.ipv6.conf.DEV.disable_ipv6`
+/// IPv6 is switched off at the device.
 fn is_without_ipv6(fib: &Fib, dev: u32) -> bool {
-    let name = fib.link_name(dev).unwrap_or_default();
-    let value = std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"));
-    value.is_ok_and(|value| value.trim() == "1")
+    fib.links().any(|link| link.index == dev && link.conf.disable_ipv6)
 }

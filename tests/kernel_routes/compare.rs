@@ -27,6 +27,7 @@ const OBJECT_SHARED: &str = "IPv6 routes by one nexthop object: the kernel's cac
 const GATEWAY6: &str = "IPv4 routes by an IPv6 gateway that were made while the link had no carrier: the kernel does not know so";
 const SHARES: &str = "IPv6 routes with a path that lost its carrier before it was to be passed over for that: the kernel works the \
      shares of the paths out anew when the next of them changes";
+const SUBTREE: &str = "IPv6 routes with a source prefix: a change that it refuses makes the kernel lose the other ones to that prefix";
 const VEILED: &str = "IPv6 routes without a gateway beside one of several paths of the same metric: the kernel's dump passes \
      over them, and so does what is read of it";
 const OBJECT_FORGOTTEN: &str = "IPv6 routes by one nexthop object: RTM_GETROUTE stumbles over the cached entry of one that is deleted, \
@@ -111,6 +112,13 @@ fn kernels_own_ways(
         {
             Some(SHARES)
         }
+        // The source is no address of the host then, for the kernel.
+        (Answer::Route(_), Answer::No(_))
+            if !v6 && query.src.is_some_and(|src| is_claimed_from_afar(fib, src)) =>
+        {
+            Some(GATEWAY6)
+        }
+        (Answer::Route(ours), _) if v6 && policy.lost_subtrees.contains(&ours.prefix) => Some(SUBTREE),
         (_, Answer::Route(kernels))
             if v6
                 && kernels.gateway.is_none()
@@ -141,6 +149,19 @@ fn leads_by(fib: &Fib, answer: &Route, is_such: impl Fn(&HopEntry) -> bool) -> b
     fib.entries().iter().any(holds)
 }
 
+/// Some route to the address, by an IPv6 gateway and a link without a carrier.
+fn is_claimed_from_afar(fib: &Fib, address: IpAddr) -> bool {
+    let is_such = |hop: &HopEntry| {
+        let dev = fib.link_index(&hop.dev);
+        hop.gateway.is_some_and(|gateway| gateway.is_ipv6()) && dev.is_some_and(|dev| !fib.link_up(dev))
+    };
+    let claims = |entry: &Entry| match entry {
+        Entry::Route(route) => route.prefix.contains(&address) && route.hops.iter().any(is_such),
+        _ => false,
+    };
+    fib.entries().iter().any(claims)
+}
+
 fn is_linkdown_ignored(fib: &Fib, dev: u32) -> bool {
     fib.links().any(|link| link.index == dev && link.up && !link.carrier && link.conf.ignore_linkdown_v6)
 }
@@ -152,6 +173,8 @@ fn sockets_own_ways(policy: &Policy, fib: &Fib, query: &Query) -> Option<&'stati
         _ if query.dst.is_ipv4() => None,
         _ if is_veiled(fib, |route| route.prefix.contains(&query.dst)) => Some(VEILED),
         Answer::Route(route) if policy.object_prefixes.contains(&route.prefix) => Some(OBJECT_SHARED),
+        // The rules may ask for the socket's port, which is not known here.
+        _ if policy.lost_subtrees.iter().any(|prefix| prefix.contains(&query.dst)) => Some(SUBTREE),
         _ => None,
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use ipnet::IpNet;
+
 use crate::capture::{self, Sent, Tap};
 use crate::compare::{Verdict, compare};
 use crate::dice::Dice;
@@ -150,6 +152,7 @@ impl Story {
     /// Does it, and gives how much of it the kernel refused.
     fn act(&mut self, name: &str, acts: Vec<Act>) -> usize {
         let refused = world::act(&acts);
+        self.life.policy.lost_subtrees.extend(refused.iter().filter_map(|words| lost_subtree(words)));
         self.told.push_str(&format!("{name}\n"));
         for act in &acts {
             let mark = if refused.iter().any(|words| act.to_string() == format!("ip {words}")) {
@@ -170,6 +173,13 @@ impl Story {
             self.told
         )
     }
+}
+
+/// The prefix of a refused change of an IPv6 route with a source prefix.
+fn lost_subtree(words: &str) -> Option<IpNet> {
+    let is_change = words.contains("-6 route change ") || words.contains("-6 route replace ");
+    let mut words = words.split(' ').filter(|_| is_change && words.contains(" from "));
+    words.find_map(|word| word.parse().ok())
 }
 
 impl Sums {

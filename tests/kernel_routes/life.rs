@@ -1,6 +1,7 @@
 //! What happens to a host: random events, each a few commands, on a policy that is there.
 
 use std::collections::BTreeSet;
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use viaduct::fib::Fib;
@@ -436,7 +437,11 @@ impl Life {
         let act =
             |(family, key): (&str, &str)| Act::Sysctl(format!("{family}.conf.{name}.{key}"), value.clone());
         if dice.percent(70) {
-            return vec![act(*dice.pick(&TOLD))];
+            let told = *dice.pick(&TOLD);
+            // Of this by routes and addresses; where there are no addresses, and no word of routes
+            // (`skip_notify_on_dev_down`), not at all.
+            let more = (told.1 == "disable_ipv6").then(|| self.link_event());
+            return iter::once(act(told)).chain(more).collect();
         }
         vec![act(*dice.pick(&SILENT)), self.link_event()]
     }

@@ -27,6 +27,8 @@ pub struct Policy {
     pub objects: Vec<(u32, bool)>,
     /// Prefixes of routes by nexthop objects.
     pub object_prefixes: Vec<IpNet>,
+    /// Of IPv6 routes with a source prefix whose change the kernel has refused.
+    pub lost_subtrees: Vec<IpNet>,
     pub targets: Vec<IpAddr>,
 }
 

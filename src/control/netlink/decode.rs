@@ -87,6 +87,7 @@ fn link_conf(spec: &[u8]) -> Option<LinkConf> {
                 }
                 (AF_INET6, INET6_CONF) => {
                     conf.prefer_temporary = value(10) >= 2;
+                    conf.disable_ipv6 = value(26) != 0;
                     conf.use_optimistic = value(34) != 0;
                     conf.use_oif_addrs_only = value(37) != 0;
                     conf.ignore_linkdown_v6 = value(39) != 0;

@@ -101,13 +101,13 @@ fn sysctls_of_a_device_are_found_by_their_number() {
         |kind: u16, value: &[u8]| Request::new(0, 0, &[]).attribute(kind, value).finish(0)[16..].to_vec();
     // Linux numbers IPv4's from 1: route_localnet is 26, ignore_routes_with_linkdown 29.
     let v4 = nested(1, &array(&[(25, 1), (28, 1)], 33));
-    let v6 = nested(2, &array(&[(10, 2), (37, 1)], 60));
+    let v6 = nested(2, &array(&[(10, 2), (26, 1), (37, 1)], 60));
     let families = [nested(2, &v4), nested(10, &v6)].concat();
     let request =
         Request::new(libc::RTM_NEWLINK, 0, &[0; 16]).attribute(3, b"eth0\0").attribute(26, &families);
     let link = reading(request, decode::link).expect("readable");
     assert!(link.conf.route_localnet && link.conf.ignore_linkdown_v4);
-    assert!(link.conf.prefer_temporary && link.conf.use_oif_addrs_only);
+    assert!(link.conf.prefer_temporary && link.conf.use_oif_addrs_only && link.conf.disable_ipv6);
     assert!(!link.conf.ignore_linkdown_v6 && !link.conf.use_optimistic && !link.conf.without_ipv6);
     let without = Request::new(libc::RTM_NEWLINK, 0, &[0; 16]).attribute(26, &nested(2, &v4));
     assert!(reading(without, decode::link).expect("readable").conf.without_ipv6);

@@ -79,12 +79,14 @@ impl Compiler<'_> {
         }
     }
 
-    /// Not dead. Where routes without a carrier are ignored, the kernel calls them dead too, and tells nobody
-    /// when the carrier comes or goes: there the link is asked. It does not do so to the host's own addresses.
+    /// Not dead. Where routes without a carrier are ignored, the link is asked for it besides: of routes the kernel
+    /// tells nobody when it comes or goes. It does not ask so for the host's own addresses.
     fn is_usable(&self, nexthop: &Nexthop, variant: &Variant, v4: bool) -> bool {
-        let Some(link) = self.links.get(nexthop.dev) else { return !nexthop.dead };
-        let ignores = if v4 { link.conf.ignore_linkdown_v4 } else { link.conf.ignore_linkdown_v6 };
-        if link.up && ignores && !is_own_address(variant, v4) { link.carrier } else { !nexthop.dead }
+        let ignored = self.links.get(nexthop.dev).is_some_and(|link| {
+            let ignores = if v4 { link.conf.ignore_linkdown_v4 } else { link.conf.ignore_linkdown_v6 };
+            ignores && link.up && !link.carrier
+        });
+        !nexthop.dead && (!ignored || is_own_address(variant, v4))
     }
 
     /// `None`: the object, or a member of the group, is unknown.

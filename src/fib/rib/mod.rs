@@ -24,7 +24,9 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use super::links::Links;
 use super::rules::Rules;
 use super::source::{Sources4, Sources6};
-use super::spec::{Address, Family, Kind, Label, Link, Nexthop, NexthopBody, Nexthops, Route, Rule};
+use super::spec::{
+    Address, Family, Kind, Label, Link, LinkConf, Nexthop, NexthopBody, Nexthops, Route, Rule,
+};
 use super::table::Net;
 use super::{Fib, v4, v6};
 use compile::Compiler;
@@ -131,10 +133,11 @@ impl Rib {
             let before = self.parts.links.iter().find(|before| before.index == link.index);
             before.is_some_and(|before| {
                 let (was, is) = (before.conf, link.conf);
+                let off = |conf: LinkConf| conf.without_ipv6 || conf.disable_ipv6;
                 let ignored = (was.ignore_linkdown_v4 && !is.ignore_linkdown_v4)
                     || (was.ignore_linkdown_v6 && !is.ignore_linkdown_v6);
                 (ignored && link.up && !link.carrier)
-                    || (!was.without_ipv6 && is.without_ipv6 && self.routes_ipv6(link.index))
+                    || (!off(was) && off(is) && self.leads_ipv6_by(link.index))
             })
         })
     }

@@ -48,7 +48,13 @@ impl Rib {
         self.stale = true;
         if same {
             // A list of links shows a carrier before the kernel has done what it does, and tells, when one comes.
-            if up && carrier && self.parts.addresses.iter().any(|a| a.dev == index && a.address.is_ipv6()) {
+            let has =
+                |v4: bool| self.parts.addresses.iter().any(|a| a.dev == index && a.address.is_ipv4() == v4);
+            let (v4, v6) = (up && carrier && has(true), up && carrier && has(false));
+            if v4 {
+                self.revive_v4(index);
+            }
+            if v6 {
                 self.set_dead_v6(index, false);
             }
             return Silent::Nothing;
@@ -287,8 +293,14 @@ impl Rib {
     /// The kernel has not taken IPv6 from the device. Where it does (`addrconf_ifdown`: the device goes or IPv6 is
     /// switched off there), it deletes all routes by it first, with an event each, then the addresses, and
     /// touches no other route.
-    pub(super) fn routes_ipv6(&self, dev: u32) -> bool {
+    fn routes_ipv6(&self, dev: u32) -> bool {
         let by_dev = |variant: &Variant| matches!(variant.own(), [path] if path.dev == dev);
+        self.v6.values().any(|table| table.any(by_dev))
+    }
+
+    /// Some path by the device is alive, for all that is known.
+    pub(super) fn leads_ipv6_by(&self, dev: u32) -> bool {
+        let by_dev = |variant: &Variant| variant.own().iter().any(|path| path.dev == dev && !path.dead);
         self.v6.values().any(|table| table.any(by_dev))
     }
 

@@ -101,6 +101,20 @@ fn routes_without_carrier_are_left_out_where_the_device_says_so() {
     assert!(!policy(true).build().link_up(4));
 }
 
+/// With a carrier, what the kernel calls dead is dead: IPv6 is switched off at the device, or it has no IPv4 address.
+#[test]
+fn dead_paths_stay_dead_where_linkdown_is_ignored() {
+    let conf = LinkConf { ignore_linkdown_v4: true, ignore_linkdown_v6: true, ..LinkConf::default() };
+    let dead = |prefix: &str| {
+        let paths = vec![Nexthop { dead: true, ..Nexthop::new(4, None) }, Nexthop::new(3, None)];
+        Spec { nexthops: Nexthops::Own(paths), ..on(prefix, 4) }
+    };
+    let policy = two_sided().link(Link { conf, ..Link::up(4, "bare") });
+    let policy = policy.route(dead("198.51.100.0/24")).route(dead("2001:db8:5::/48"));
+    assert_eq!(found(&policy, &to("198.51.100.1")).dev, 3);
+    assert_eq!(found(&policy, &to("2001:db8:5::1")).dev, 3);
+}
+
 /// Routes by nexthop objects outlive IPv6 at their device. `__fib6_rule_action` passes them over, and is not asked where
 /// nobody has changed the rules.
 #[test]
