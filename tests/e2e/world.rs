@@ -1,7 +1,7 @@
 //! The hosts around Viaduct and the links between them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,8 +24,17 @@ impl Far {
     /// A SIP endpoint of this host.
     pub fn party(&self, user: &str, address: &str) -> Party {
         let address: SocketAddr = address.parse().expect("an address and port");
-        let socket = self.host.inside(|| std::net::UdpSocket::bind(address));
-        let socket = socket.unwrap_or_else(|e| panic!("{}: bind {address}: {e}", self.name));
+        let begin = Instant::now();
+        let socket = loop {
+            match self.host.inside(|| UdpSocket::bind(address)) {
+                Ok(socket) => break socket,
+                // One that was closed here may live on for a moment, in a program that another test starts just now.
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse && begin.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(e) => panic!("{}: bind {address}: {e}", self.name),
+            }
+        };
         Party::new(user, socket, address)
     }
 
