@@ -1,12 +1,10 @@
 //! Random changes, thought of and then made: the kernel refuses what is refused in thought, and has what was
 //! predicted. `VIADUCT_THOUGHTS` says how many; a failure prints the seed and all that was done before.
 
-use std::time::{Duration, Instant};
-
 use viaduct::cli::what_if::{Change, OfThisHost};
 use viaduct::control::netlink;
 
-use crate::what_if::entries;
+use crate::what_if::{entries, settled};
 use crate::world::World;
 
 struct Dice(u64);
@@ -144,13 +142,7 @@ fn random_changes_do_what_was_predicted() {
         };
         assert_eq!(predicted.is_ok(), output.status.success(), "{}", told());
         let expected = if predicted.is_ok() { entries(&host.fib(2)) } else { before.clone() };
-        // What follows from an IPv6 address the kernel does a little later.
-        let mut state = entries(&read().fib(1));
-        let deadline = Instant::now() + Duration::from_secs(3);
-        while state != expected && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(2));
-            state = entries(&read().fib(1));
-        }
+        let state = settled(&read, &expected);
         let missing: Vec<_> = state.difference(&expected).collect();
         let wrong: Vec<_> = expected.difference(&state).collect();
         assert!(

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use viaduct::cli::what_if::{Change, OfThisHost};
 use viaduct::control::netlink;
 use viaduct::fib::spec::Kind;
-use viaduct::fib::{Entry, Fib};
+use viaduct::fib::{Entry, Fib, Rib};
 
 use crate::viaduct::{Home, LISTENERS, RELAY};
 use crate::world::World;
@@ -182,6 +183,19 @@ fn every_change_does_what_was_predicted() {
     }
 }
 
+/// What the host has once it is as `expected`, or after three seconds: what follows from an IPv6 address the
+/// kernel does a little later.
+pub fn settled(read: &dyn Fn() -> Rib, expected: &BTreeSet<String>) -> BTreeSet<String> {
+    let deadline = Instant::now() + Duration::from_secs(3);
+    loop {
+        let state = entries(&read().fib(1));
+        if state == *expected || Instant::now() > deadline {
+            return state;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// How many destinations moved.
 fn predicted_and_made(world: &World, home: &Home, change: &str) -> u64 {
     let read = || world.inside(|| netlink::read(1).map_err(std::io::Error::other)).expect("netlink").rib();
@@ -198,7 +212,7 @@ fn predicted_and_made(world: &World, home: &Home, change: &str) -> u64 {
     let predicted: Value = serde_json::from_slice(&output.stdout).expect("JSON");
 
     world.ip(change);
-    let state = entries(&read().fib(1));
+    let state = settled(&read, &predicted_state);
     let missing: Vec<_> = state.difference(&predicted_state).collect();
     let wrong: Vec<_> = predicted_state.difference(&state).collect();
     assert!(

@@ -1,0 +1,186 @@
+//! What a run measured, raw: everything that `report.md`, plots and comparisons are made of.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of [`Results`]' form in `results.json`; raised where a field changes its meaning.
+pub const SCHEMA: u32 = 1;
+
+/// All of one run: what `results.json` holds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Results {
+    /// [`SCHEMA`]
+    pub schema: u32,
+    /// When it began, UTC, as `2026-01-31T12:00:00Z`.
+    pub begun: String,
+    /// The command line that made it.
+    pub command: Vec<String>,
+    /// Where it ran.
+    pub machine: Machine,
+    /// What was measured, by name.
+    pub subjects: BTreeMap<String, Subject>,
+    /// Figures that stand for the run; flat, so that scripts need no path.
+    pub ratios: Ratios,
+    /// One entry for each window of each subject, in the order in which they ran.
+    pub samples: Vec<Sample>,
+    /// Figures of single pieces of code, by name (`parse`, `fib_lookup_zipf_1200000`).
+    pub micro: BTreeMap<String, Micro>,
+    /// What was asked for and could not be measured, and why.
+    pub skipped: BTreeMap<String, String>,
+}
+
+/// The machine, as far as it matters for figures.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Machine {
+    /// CPU model, as `/proc/cpuinfo` names it.
+    pub cpu: String,
+    /// Cores this process may use.
+    pub cores: Vec<usize>,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// `uname -r`
+    pub kernel: String,
+    /// `/sys/devices/system/cpu/vulnerabilities`, by name.
+    pub mitigations: BTreeMap<String, String>,
+    /// Runs under a hypervisor.
+    pub virtual_machine: bool,
+    /// Compiler of the subjects that this project builds.
+    pub rustc: String,
+}
+
+/// One forwarder with one configuration.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Subject {
+    /// As the program tells it.
+    pub version: String,
+    /// The configuration file's text; empty where there is none.
+    pub configuration: String,
+    /// How it was started.
+    pub command: Vec<String>,
+    /// The core or cores that it was pinned to.
+    pub cores: Vec<usize>,
+}
+
+/// What is offered in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Load {
+    /// INVITEs that nobody answers: cost of one forwarded request.
+    Messages,
+    /// Whole calls: INVITE 180 200 ACK BYE 200, six messages forwarded each.
+    Calls,
+    /// Single messages, far apart: what forwarding adds to the latency of an idle path.
+    Paced,
+    /// More than can be carried.
+    Saturation,
+    /// A series of rising rates, to find the knee.
+    Knee,
+}
+
+/// One window: one subject, one load, one rate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    /// Windows of one round are neighbours in time: they are what is paired.
+    pub round: u32,
+    /// Key into [`Results::subjects`].
+    pub subject: String,
+    /// What was offered.
+    pub load: Load,
+    /// Messages (or calls, for [`Load::Calls`]) that the schedule asked for in a second.
+    pub offered_per_second: f64,
+    /// Length in seconds, by the clock.
+    pub seconds: f64,
+    /// Messages sent towards the forwarder by both sides.
+    pub sent: u64,
+    /// Messages that left the forwarder and arrived, each once.
+    pub delivered: u64,
+    /// Messages that were never seen again.
+    pub lost: u64,
+    /// Messages sent again, by a timer of the load's.
+    pub retransmissions: u64,
+    /// Whole calls that were made; 0 for loads without calls.
+    pub calls: u64,
+    /// Calls that did not end well.
+    pub failed: u64,
+    /// CPU time of the forwarder in nanoseconds: its threads, io workers and the soft interrupts of its core.
+    pub cpu_ns: u64,
+    /// Of which in soft interrupts outside its threads.
+    pub softirq_ns: u64,
+    /// System calls of the forwarder's threads, where they were counted.
+    pub syscalls: Option<u64>,
+    /// Resident memory at the end of the window in bytes.
+    pub resident_bytes: u64,
+    /// The generator kept to its schedule: it was not the limit.
+    pub on_schedule: bool,
+    /// Part of its core that the load generator had left, 0 to 1.
+    pub generator_idle: f64,
+    /// From the scheduled time of a send to the arrival.
+    pub latency: Option<Latency>,
+}
+
+/// Percentiles of one window in nanoseconds; the whole histogram is in the `.hgrm` of its subject and load.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Latency {
+    /// Median.
+    pub p50_ns: u64,
+    /// 99 of 100 were faster.
+    pub p99_ns: u64,
+    /// 999 of 1,000 were faster.
+    pub p999_ns: u64,
+    /// The slowest.
+    pub max_ns: u64,
+}
+
+/// A piece of code by itself.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Micro {
+    /// Instructions, by valgrind; `None` where it was not run.
+    pub instructions: Option<f64>,
+    /// Nanoseconds, median.
+    pub ns: Option<f64>,
+}
+
+/// Median of paired ratios with the interval that holds the true median with 95% confidence.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Median of the pairs.
+    pub median: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Pairs.
+    pub pairs: usize,
+}
+
+/// The run in a few figures. `None`: not measured in this run, and [`Results::skipped`] says why.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Ratios {
+    /// CPU per delivered message, Viaduct over `null uring`.
+    pub cpu_per_message_vs_null: Option<Interval>,
+    /// CPU per call, Viaduct over Kamailio.
+    pub cpu_per_call_vs_kamailio: Option<Interval>,
+    /// CPU per call, Viaduct over Kamailio with `mhomed=1`.
+    pub cpu_per_call_vs_kamailio_mhomed: Option<Interval>,
+    /// CPU per call, Viaduct over OpenSIPS.
+    pub cpu_per_call_vs_opensips: Option<Interval>,
+    /// CPU per call, Viaduct over OpenSIPS with `mhomed=1`.
+    pub cpu_per_call_vs_opensips_mhomed: Option<Interval>,
+    /// Parse, decide and rewrite of a 600-byte INVITE.
+    pub own_work_instructions: Option<f64>,
+    /// The same in nanoseconds, median.
+    pub own_work_ns: Option<f64>,
+    /// What 1.2 million routes and 10,000 rules add to it, neighbours by Zipf's law, in nanoseconds.
+    pub full_tables_extra_ns: Option<f64>,
+    /// One IPv4 lookup among 1.2 million routes, neighbours by Zipf's law, in nanoseconds.
+    pub fib_lookup_zipf_ns: Option<f64>,
+    /// The same, destinations at random.
+    pub fib_lookup_random_ns: Option<f64>,
+    /// Latency of paced single messages, Viaduct's median less null's, in microseconds.
+    pub added_latency_p50_us: Option<f64>,
+    /// The same at the 999th of 1,000.
+    pub added_latency_p999_us: Option<f64>,
+    /// System calls for each message that Viaduct forwards at saturation.
+    pub syscalls_per_message: Option<f64>,
+}
