@@ -52,9 +52,14 @@ fn calls_do_not_notice_reloads_of_ten_thousand_rules() {
         }
         calls.join().expect("the calls succeed")
     });
-    println!("{reloads} reloads during {calls} calls; {meanwhile} questions answered meanwhile, the slowest after {slowest:?}");
+    println!(
+        "{reloads} reloads during {calls} calls; {meanwhile} questions answered meanwhile, the slowest after {slowest:?}"
+    );
     assert!(reloads > 1, "{reloads} reloads while calls ran");
-    assert!(meanwhile > 4 * u64::from(reloads), "the control thread goes on while it reads: {meanwhile} questions");
+    assert!(
+        meanwhile > 4 * u64::from(reloads),
+        "the control thread goes on while it reads: {meanwhile} questions"
+    );
     let metrics = viaduct.accounted(u64::from(calls) * 6);
     assert_eq!(metrics.sum("viaduct_dropped_total", &[]), 0);
     assert_eq!(metrics.sum("viaduct_answers_total", &[]), 0);
