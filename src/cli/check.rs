@@ -3,18 +3,23 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
 use annotate_snippets::Renderer;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
 use super::{CONFIGURATION, FAILED};
-use crate::config::{self, Findings, Severity};
-use crate::control::netlink;
+use crate::config::{self, Findings, Loaded, Severity};
+use crate::control::{self, netlink};
 use crate::egress::View;
 use crate::fib::Fib;
 use crate::plan::{Listener, Plan};
 use crate::rules::{Action, EgressChoice, Rule, Target};
+use crate::token::Keys;
+
+/// So long names may take to be resolved.
+const NAMES_WITHIN: Duration = Duration::from_secs(3);
 
 const BOLD: Style = Style::new().bold();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -47,8 +52,9 @@ pub fn execute(args: Args) -> ExitCode {
             return FAILED.into();
         }
     };
-    let (plan, findings) = match config::load(&args.config, &fib) {
-        Ok(loaded) => (Some(loaded.plan), loaded.warnings),
+    let resolve = |plan: &Plan| control::resolve_now(plan, NAMES_WITHIN).ok();
+    let (plan, findings) = match config::load_resolving(&args.config, &fib, &resolve) {
+        Ok(loaded) => with_keys(loaded),
         Err(findings) => (None, findings),
     };
     if args.json {
@@ -58,6 +64,22 @@ pub fn execute(args: Args) -> ExitCode {
         anstream::print!("{}", summary(plan.as_ref(), &findings, &fib));
     }
     if plan.is_some() { ExitCode::SUCCESS } else { CONFIGURATION.into() }
+}
+
+/// Looks at the key file, without which the configuration is not used.
+fn with_keys(loaded: Loaded) -> (Option<Plan>, Findings) {
+    let Loaded { plan, warnings: mut findings, places } = loaded;
+    match plan.keys_file.as_deref().map(|path| Keys::check(path, SystemTime::now())) {
+        None => {}
+        Some(Ok(warnings)) => warnings.into_iter().for_each(|warning| {
+            findings.warn(places.keys.clone(), warning).code("key-file");
+        }),
+        Some(Err(error)) => {
+            findings.error(places.keys, error.to_string()).code("key-file");
+            return (None, findings);
+        }
+    }
+    (Some(plan), findings)
 }
 
 fn summary(plan: Option<&Plan>, findings: &Findings, fib: &Fib) -> String {

@@ -68,6 +68,13 @@ impl Findings {
         findings
     }
 
+    pub(super) fn not_text(origin: &str, error: &std::string::FromUtf8Error) -> Self {
+        let at = error.utf8_error().valid_up_to();
+        let mut findings = Self::new(origin, String::from_utf8_lossy(error.as_bytes()).into_owned());
+        findings.error(at..at + '\u{fffd}'.len_utf8(), "this is not UTF-8").hint("save the file as UTF-8");
+        findings
+    }
+
     /// Adds an error.
     pub fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
         self.add(Severity::Error, span, message.into())

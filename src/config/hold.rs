@@ -1,5 +1,8 @@
 //! The configuration held against the kernel: [`crate::findings`] with their places in the file.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+
 use super::Places;
 use super::diagnostic::Findings;
 use crate::egress::View;
@@ -8,10 +11,20 @@ use crate::findings::{Examiner, Subject};
 use crate::plan::Plan;
 
 /// Adds what does not fit this host. An override with a literal next hop that it cannot reach is an error;
-/// everything else is a warning or a note, because links and routes come and go.
-pub fn hold_against(plan: &Plan, places: &Places, fib: &Fib, findings: &mut Findings) {
+/// everything else is a warning or a note, because links and routes come and go. `names`: what was resolved.
+pub fn hold_against(
+    plan: &Plan,
+    places: &Places,
+    fib: &Fib,
+    names: Option<&HashMap<Box<str>, Vec<IpAddr>>>,
+    findings: &mut Findings,
+) {
     let view = View::new(plan, fib);
-    for finding in Examiner::new(plan, fib, &view).all() {
+    let examiner = match names {
+        Some(names) => Examiner::with_names(plan, fib, &view, names),
+        None => Examiner::new(plan, fib, &view),
+    };
+    for finding in examiner.all() {
         let place = match &finding.subject {
             Subject::Host => None,
             Subject::Listener(id, _) => places.listeners.get(usize::from(id.0)),

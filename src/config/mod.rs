@@ -20,6 +20,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 
 pub use crate::findings::Severity;
@@ -49,6 +50,8 @@ pub struct Places {
     pub listeners: Vec<std::ops::Range<usize>>,
     /// For each rule the bytes of its `to`, or of all of it.
     pub rules: Vec<std::ops::Range<usize>>,
+    /// The bytes of `[keys] file`; none where the file does not name one.
+    pub keys: std::ops::Range<usize>,
     /// For each name in `[hosts]` the bytes of its key.
     pub hosts: HashMap<Box<str>, std::ops::Range<usize>>,
 }
@@ -59,19 +62,32 @@ pub struct Places {
 /// # Errors
 /// All errors and warnings found, if there is an error; a file that cannot be read is one.
 pub fn load(path: &Path, fib: &Fib) -> Result<Loaded, Findings> {
+    load_resolving(path, fib, &|_| None)
+}
+
+/// As [`load`], where names in `to` are resolved: one without an address is a finding, and the addresses of
+/// the others are held against the routes. `None` from `resolve`: nothing was asked.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_resolving(path: &Path, fib: &Fib, resolve: &Resolve) -> Result<Loaded, Findings> {
     let origin = path.display().to_string();
-    match fs::read_to_string(path) {
-        Ok(text) => compile(&origin, text, path.parent(), fib),
-        Err(error) => Err(Findings::unreadable(&origin, &error)),
+    let bytes = fs::read(path).map_err(|error| Findings::unreadable(&origin, &error))?;
+    match String::from_utf8(bytes) {
+        Ok(text) => compile(&origin, text, path.parent(), fib, resolve),
+        Err(error) => Err(Findings::not_text(&origin, &error)),
     }
 }
+
+/// Asks for the addresses of a Plan's names.
+pub type Resolve = dyn Fn(&Plan) -> Option<HashMap<Box<str>, Vec<IpAddr>>>;
 
 /// The embedded default: every address of the host, port 5060, a throw-away key.
 ///
 /// # Errors
 /// None: a host without addresses is waited for.
 pub fn default(fib: &Fib) -> Result<Loaded, Findings> {
-    compile("<default>", DEFAULT.to_owned(), None, fib)
+    compile("<default>", DEFAULT.to_owned(), None, fib, &|_| None)
 }
 
 /// Compiles a text; `origin` names it in messages. A key file is looked for beside nothing: there is none.
@@ -79,10 +95,16 @@ pub fn default(fib: &Fib) -> Result<Loaded, Findings> {
 /// # Errors
 /// As [`load`].
 pub fn from_str(origin: &str, text: &str, fib: &Fib) -> Result<Loaded, Findings> {
-    compile(origin, text.to_owned(), None, fib)
+    compile(origin, text.to_owned(), None, fib, &|_| None)
 }
 
-fn compile(origin: &str, text: String, folder: Option<&Path>, fib: &Fib) -> Result<Loaded, Findings> {
+fn compile(
+    origin: &str,
+    text: String,
+    folder: Option<&Path>,
+    fib: &Fib,
+    resolve: &Resolve,
+) -> Result<Loaded, Findings> {
     let mut findings = Findings::new(origin, text.clone());
     let document = match toml_edit::Document::parse(text) {
         Ok(document) => document,
@@ -96,6 +118,6 @@ fn compile(origin: &str, text: String, folder: Option<&Path>, fib: &Fib) -> Resu
     let Some((plan, places)) = built.filter(|_| !findings.has_errors()) else {
         return Err(findings);
     };
-    hold_against(&plan, &places, fib, &mut findings);
+    hold_against(&plan, &places, fib, resolve(&plan).as_ref(), &mut findings);
     if findings.has_errors() { Err(findings) } else { Ok(Loaded { plan, warnings: findings, places }) }
 }

@@ -31,7 +31,7 @@ pub(super) fn build(
     let mut root = Section::new(root, "the file", 0..0);
     let engine = engine(root.take("engine"), findings);
     let domains = identity(root.take("identity"), findings);
-    let keys_file = keys(root.take("keys"), folder, findings);
+    let (keys_file, keys_place) = keys(root.take("keys"), folder, findings);
     let (hosts, host_places) = hosts(root.take("hosts"), findings);
     let admin = admin(root.take("admin"), findings);
     let (names, bind_places) = listeners::build(root.take("listener"), fib, findings);
@@ -63,7 +63,7 @@ pub(super) fn build(
         matcher,
         admin,
     };
-    Some((plan, Places { listeners: bind_places, rules: rule_places, hosts: host_places }))
+    Some((plan, Places { listeners: bind_places, rules: rule_places, keys: keys_place, hosts: host_places }))
 }
 
 fn engine(entry: Option<Entry<'_>>, findings: &mut Findings) -> Engine {
@@ -163,15 +163,21 @@ pub(super) fn host_name(text: &Text<'_>, findings: &mut Findings) -> Option<Box<
     None
 }
 
-fn keys(entry: Option<Entry<'_>>, folder: Option<&Path>, findings: &mut Findings) -> Option<PathBuf> {
-    let mut file = PathBuf::from("viaduct.keys");
+/// The key file, and where it is named.
+fn keys(
+    entry: Option<Entry<'_>>,
+    folder: Option<&Path>,
+    findings: &mut Findings,
+) -> (Option<PathBuf>, Range<usize>) {
+    let (mut file, mut place) = (PathBuf::from("viaduct.keys"), 0..0);
     if let Some(mut section) = entry.and_then(|e| e.section("[keys]", findings)) {
         if let Some(text) = section.take("file").and_then(|e| e.text(findings)) {
             file = PathBuf::from(text.text);
+            place = text.span;
         }
         section.finish(findings);
     }
-    folder.map(|folder| folder.join(file))
+    (folder.map(|folder| folder.join(file)), place)
 }
 
 /// Names with their addresses, and where they stand.

@@ -28,10 +28,10 @@ pub(super) fn build(
         findings.error(0..0, format!("more than {RULES} rules"));
         return (rules, places);
     }
-    for mut section in sections {
+    for (number, mut section) in sections.into_iter().enumerate() {
         let whole = section.span.clone();
         let (line, _) = findings.line_column(whole.start);
-        let name = name(&mut section, rules.len(), &mut taken, findings);
+        let name = name(&mut section, number, &mut taken, findings);
         let mut place = whole;
         let reader = Reader { names };
         let when = section.take("when").map(|e| reader.when(&e, 0, findings)).unwrap_or_default();

@@ -171,7 +171,7 @@ impl Change {
     fn gone(listener: &Listener, fib: &Fib) -> Self {
         let (name, ip) = (&listener.name, listener.bind.ip());
         let cause = match fib.assigned().find(|a| a.address == ip) {
-            Some(_) => format!("{ip} has changed"),
+            Some(_) => format!("{ip} is none of those that it serves now"),
             None => format!("no interface has {ip} any more"),
         };
         let line = format!("listener {name} goes: {cause}; what it has received is still handled");

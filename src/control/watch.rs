@@ -63,7 +63,7 @@ impl Watch {
             self.pass += 1;
         }
         let Some(first) = self.next else { return changes };
-        let examiner = Examiner::new(&snapshot.plan, &snapshot.fib, &snapshot.view);
+        let examiner = Examiner::with_names(&snapshot.plan, &snapshot.fib, &snapshot.view, &snapshot.names);
         let (mut unit, mut asked) = (first, 0);
         while unit < examiner.units() && asked < limits::FINDING_QUESTIONS {
             let found = examiner.unit(unit);
@@ -109,9 +109,8 @@ impl Watch {
 
 impl Changes {
     fn tell(&self) {
-        // The state of a listener is logged the moment it changes.
         let news = |list: &'_ [Finding]| -> Vec<Finding> {
-            list.iter().filter(|finding| !finding.code.is_listener_state()).cloned().collect()
+            list.iter().filter(|finding| !finding.code.is_told_elsewhere()).cloned().collect()
         };
         let (new, resolved) = (news(&self.new), news(&self.resolved));
         for finding in new.iter().take(limits::FINDINGS_TOLD) {

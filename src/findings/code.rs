@@ -25,6 +25,10 @@ pub enum Code {
     NextHopUnrouted,
     /// Nothing was found, and `no_listener` stands in.
     NextHopFallback,
+    /// A next hop that is one of our own listeners.
+    NextHopOurselves,
+    /// A next hop whose name has no address.
+    NameUnresolved,
     /// No listener of transport and family is up.
     NoListener,
     /// `auto = false` and no `egress`.
@@ -55,7 +59,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of [`Code::index`].
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::AddressAbsent,
         Self::InterfaceDown,
         Self::DeviceAbsent,
@@ -67,6 +71,8 @@ impl Code {
         Self::SourceNoListener,
         Self::NextHopUnrouted,
         Self::NextHopFallback,
+        Self::NextHopOurselves,
+        Self::NameUnresolved,
         Self::NoListener,
         Self::AutomaticOff,
         Self::OverrideUnreachable,
@@ -101,6 +107,8 @@ impl Code {
             Self::SourceNoListener => "source-no-listener",
             Self::NextHopUnrouted => "next-hop-unrouted",
             Self::NextHopFallback => "next-hop-fallback",
+            Self::NextHopOurselves => "next-hop-ourselves",
+            Self::NameUnresolved => "name-unresolved",
             Self::NoListener => "no-listener",
             Self::AutomaticOff => "automatic-off",
             Self::OverrideUnreachable => "override-unreachable",
@@ -136,6 +144,12 @@ impl Code {
             Self::NextHopFallback => {
                 "Nothing is found for a literal next hop, and `[egress] no_listener` stands in."
             }
+            Self::NextHopOurselves => {
+                "A literal next hop is one of our own listeners: requests would come back."
+            }
+            Self::NameUnresolved => {
+                "A next hop's name has no address, neither by `[hosts]` nor by the resolver."
+            }
             Self::NoListener => "No listener of the next hop's transport and address family is up.",
             Self::AutomaticOff => "A rule names no `egress`, and `[egress] auto` is off.",
             Self::OverrideUnreachable => "A rule's `egress` has no route to its literal next hop.",
@@ -161,9 +175,9 @@ impl Code {
         }
     }
 
-    /// The change of a listener's state is logged the moment it happens, also where nobody looks for
-    /// findings.
-    pub const fn is_listener_state(self) -> bool {
+    /// The change of a listener's state, or of what a name stands for, is logged the moment it happens, also
+    /// where nobody looks for findings.
+    pub const fn is_told_elsewhere(self) -> bool {
         matches!(
             self,
             Self::AddressAbsent
@@ -171,6 +185,7 @@ impl Code {
                 | Self::DeviceAbsent
                 | Self::DeviceDown
                 | Self::NoSocket
+                | Self::NameUnresolved
         )
     }
 }

@@ -19,6 +19,7 @@ mod tests;
 
 pub use code::Code;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -148,6 +149,8 @@ pub struct Examiner<'a> {
     view: &'a View,
     /// Names of `[hosts]` that no rule's `to` names; those are examined with their rules.
     names: Vec<&'a str>,
+    /// What was resolved; `None`: nobody has asked.
+    resolved: Option<&'a HashMap<Box<str>, Vec<IpAddr>>>,
 }
 
 /// What was found in a unit.
@@ -160,14 +163,24 @@ pub struct Found {
 }
 
 impl<'a> Examiner<'a> {
-    /// `view` is that of `plan` and `fib`.
+    /// `view` is that of `plan` and `fib`. Names are those of `[hosts]`: nothing is said of others.
     pub fn new(plan: &'a Plan, fib: &'a Fib, view: &'a View) -> Self {
         let mut named: Vec<&str> = plan.rules.iter().filter_map(named_target).collect();
         named.sort_unstable();
         let mut names: Vec<&str> = plan.hosts.keys().map(|name| &**name).collect();
         names.retain(|name| named.binary_search(name).is_err());
         names.sort_unstable();
-        Self { plan, fib, view, names }
+        Self { plan, fib, view, names, resolved: None }
+    }
+
+    /// As [`Examiner::new`], where names were resolved: one that has no address is found.
+    pub fn with_names(
+        plan: &'a Plan,
+        fib: &'a Fib,
+        view: &'a View,
+        resolved: &'a HashMap<Box<str>, Vec<IpAddr>>,
+    ) -> Self {
+        Self { resolved: Some(resolved), ..Self::new(plan, fib, view) }
     }
 
     /// How many units there are; at least one.
@@ -204,10 +217,10 @@ impl<'a> Examiner<'a> {
         Subject::Listener(listener.section, listener.name.clone())
     }
 
-    /// The addresses that `[hosts]` has of a name.
+    /// The addresses of a name, as far as they are known.
     fn addresses_of(&self, name: &str) -> impl Iterator<Item = IpAddr> + use<'a> {
-        let known = self.plan.hosts.get(name).map(Vec::as_slice).unwrap_or_default();
-        known.iter().take(limits::ADDRESSES_PER_NAME).copied().map(canonical)
+        let known = self.resolved.unwrap_or(&self.plan.hosts).get(name).map(Vec::as_slice);
+        known.unwrap_or_default().iter().take(limits::ADDRESSES_PER_NAME).copied().map(canonical)
     }
 }
 

@@ -33,6 +33,13 @@ impl Aim {
     }
 }
 
+/// What is sent there comes back, and its answers are sent to nobody.
+pub(super) fn ourselves(aim: &Aim) -> Finding {
+    aim.finding(Code::NextHopOurselves, Severity::Warning)
+        .because(format!("its next hop {} is a listener of this proxy: requests would come back", aim.about))
+        .remedy("name the element that the requests are meant for")
+}
+
 /// The automatic choice.
 pub(super) fn automatic(examiner: &Examiner<'_>, aim: &Aim, found: &mut Found) {
     let Examiner { plan, fib, view, .. } = *examiner;

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::next_hop::{Aim, automatic, by_override};
-use super::{Examiner, Found, Severity, Subject};
+use super::next_hop::{Aim, automatic, by_override, ourselves};
+use super::{Code, Examiner, Finding, Found, Severity, Subject};
 use crate::limits;
 use crate::net::{ListenerId, NextHop, Transport};
 use crate::rules::{Action, EgressChoice, Rule, Target};
@@ -43,6 +43,9 @@ pub(super) fn examine(examiner: &Examiner<'_>, rule: &Rule, found: &mut Found) {
                     all.push(of_address.findings);
                 }
             }
+            if all.is_empty() && examiner.resolved.is_some() {
+                found.findings.push(unresolved(rule, host));
+            }
             found.findings.extend(of_a_name(all));
         }
     }
@@ -72,13 +75,23 @@ pub(super) fn examine_name(examiner: &Examiner<'_>, name: &str, found: &mut Foun
 
 /// The addresses of a name are tried in order: one of another family than the listener's is no mistake
 /// as long as another one does.
-fn of_a_name(all: Vec<Vec<super::Finding>>) -> impl Iterator<Item = super::Finding> {
+fn of_a_name(all: Vec<Vec<Finding>>) -> impl Iterator<Item = Finding> {
     let some_work = all.iter().any(|of_address| of_address.iter().all(|f| f.severity == Severity::Note));
-    all.into_iter().flatten().filter(move |f| !(some_work && f.code == super::Code::NoListener))
+    all.into_iter().flatten().filter(move |f| !(some_work && f.code == Code::NoListener))
+}
+
+fn unresolved(rule: &Rule, host: &str) -> Finding {
+    Finding::new(Code::NameUnresolved, Severity::Warning, &Subject::Rule(rule.id, rule.name.clone()), host)
+        .because(format!("{host} has no address: requests for it are answered with 5xx"))
+        .remedy(format!("see `getent ahosts {host}`, or name it under [hosts]"))
 }
 
 fn one(examiner: &Examiner<'_>, aim: &Aim, egress: Option<&EgressChoice>, literal: bool, found: &mut Found) {
     match egress {
+        _ if examiner.plan.is_our_address(aim.next_hop.address) => {
+            found.asked += 1;
+            found.findings.push(ourselves(aim));
+        }
         None => automatic(examiner, aim, found),
         Some(choice) => by_override(examiner, aim, choice, literal, found),
     }

@@ -352,6 +352,46 @@ fn what_is_not_understood_is_named() {
 }
 
 #[test]
+fn a_next_hop_that_is_a_listener_of_ours() {
+    for to in ["sip:10.0.0.4", "sip:10.0.0.4:5060;transport=udp"] {
+        let message = "its next hop 10.0.0.4 is a listener of this proxy";
+        for more in ["", "egress = \"private\""] {
+            let text = both() + &rule(to, more);
+            expect(host(), &text, Code::NextHopOurselves, Warning, message, "meant for");
+        }
+    }
+    let text =
+        "[hosts]\n\"us.example\" = [\"10.0.0.4\"]\n".to_owned() + &both() + &rule("sip:us.example", "");
+    expect(host(), &text, Code::NextHopOurselves, Warning, "10.0.0.4 (us.example)", "");
+    // Another port of the same address is somebody else.
+    assert!(found(&host().build(), &(both() + &rule("sip:10.0.0.4:5070", ""))).is_empty());
+}
+
+#[test]
+fn a_name_without_an_address() {
+    let fib = host().build();
+    let text = both() + &rule("sip:media.example", "");
+    let plan = config::from_str("test.toml", &text, &fib).unwrap_or_else(|e| panic!("{e}")).plan;
+    let view = crate::egress::View::new(&plan, &fib);
+    let codes = |examiner: super::Examiner<'_>| -> Vec<Code> {
+        examiner.all().into_iter().map(|finding| finding.code).collect()
+    };
+    assert_eq!(codes(super::Examiner::new(&plan, &fib, &view)), [], "nobody has asked");
+    let with = |addresses: &[&str]| {
+        let addresses: Vec<std::net::IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        [("media.example".into(), addresses)].into_iter().filter(|(_, all)| !all.is_empty()).collect()
+    };
+    for (addresses, found) in [
+        (&[][..], vec![Code::NameUnresolved]),
+        (&["10.0.0.9"], vec![]),
+        (&["10.0.0.4"], vec![Code::NextHopOurselves]),
+    ] {
+        let names = with(addresses);
+        assert_eq!(codes(super::Examiner::with_names(&plan, &fib, &view, &names)), found, "{addresses:?}");
+    }
+}
+
+#[test]
 fn units_can_be_gone_through_one_by_one() {
     let fib = host().without_routes(|route| route.prefix.prefix_len() == 0).build();
     let rules: String =

@@ -93,6 +93,24 @@ impl Keys {
         read(&mut file, path, now)
     }
 
+    /// Whether [`Keys::load_or_create`] would succeed; makes nothing.
+    ///
+    /// # Errors
+    /// As [`Keys::load_or_create`].
+    pub fn check(path: &Path, now: SystemTime) -> Result<Vec<String>, KeyFileError> {
+        match Self::load(path, now) {
+            Err(KeyFileError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                let failed = |source| KeyFileError::Create { path: path.into(), source };
+                match std::fs::metadata(folder.unwrap_or(Path::new("."))).map_err(failed)?.is_dir() {
+                    true => Ok(Vec::new()),
+                    false => Err(failed(ErrorKind::NotADirectory.into())),
+                }
+            }
+            loaded => loaded.map(|loaded| loaded.warnings),
+        }
+    }
+
     /// Reads the key file, and makes one with a new key (mode 0600) where there is none.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The kernel's routing policy decides, also when it changes under way.
 
+use std::io::Write;
 use std::net::SocketAddr;
 
 use crate::endpoint::settle;
@@ -359,7 +360,8 @@ const STRANGE: &str = "route replace 172.16.0.100/32 encap ip id 7 dst 10.0.0.10
 fn a_route_that_only_the_kernel_understands_is_asked_for_there_and_nobody_gets_an_error() {
     let world = World::new();
     if !world.can("route add 192.0.2.0/24 encap ip id 7 dst 10.0.0.100 via 10.0.0.100 dev priv") {
-        println!("SKIPPED: this kernel has no encapsulation in routes (CONFIG_LWTUNNEL)");
+        let line = "SKIPPED: asking the kernel: it has no encapsulation in routes (CONFIG_LWTUNNEL)";
+        writeln!(std::io::stderr(), "{line}").expect("standard error");
         return;
     }
     world.ip(STRANGE);

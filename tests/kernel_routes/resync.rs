@@ -180,3 +180,33 @@ fn events_that_are_not_the_kernels_are_not_heeded() {
         });
     });
 }
+
+/// The kernel tells nobody of address labels, and of few sysctls: a comparison finds them, also of small tables.
+#[test]
+fn what_the_kernel_tells_nobody_of_is_found_by_a_comparison() {
+    const SOON: Duration = Duration::from_millis(50);
+    isolated("resync::what_the_kernel_tells_nobody_of_is_found_by_a_comparison", || {
+        run(async || {
+            let options =
+                |redump_below| FollowOptions { redump_below, audit_every: SOON, audit_doubts_after: SOON };
+            let mut watches = [
+                Watch::with("small", options(usize::MAX)),
+                Watch::with("followed event by event", options(0)),
+            ];
+            let label = "-6 addrlabel add prefix 2001:db8:77::/48 label 99";
+            assert!(ip("", &[label]).is_empty());
+            settle(&mut watches).await;
+            for Watch { how, follower, publications, .. } in &watches {
+                let counts = follower.counts();
+                assert!(*publications > 0 && counts.audits > 0, "{how}: {counts:?}");
+                assert_eq!(counts.mismatches, 0, "{how}: nobody could have known");
+            }
+            std::fs::write("/proc/sys/net/ipv6/conf/v0/use_oif_addrs_only", "1").expect("a sysctl");
+            settle(&mut watches).await;
+            for Watch { how, follower, .. } in &watches {
+                let counts = follower.counts();
+                assert_eq!(counts.mismatches, 1, "{how}: {counts:?}");
+            }
+        });
+    });
+}

@@ -87,6 +87,28 @@ fn an_answer_ahead_of_the_question_is_an_error_at_once_and_never_taken() {
     }
 }
 
+/// `NLM_F_DUMP_INTR` on any message of a list, also on its last: what it tells of changed while it was made.
+#[test]
+fn a_list_that_was_interrupted_is_not_taken() {
+    const INTERRUPTED: u16 = 0x10;
+    let flagged = |mut message: Vec<u8>| {
+        message[6..8].copy_from_slice(&(libc::NLM_F_MULTI as u16 | INTERRUPTED).to_ne_bytes());
+        message
+    };
+    for list in [
+        [flagged(entry(1, 10)), entry(1, 20), done(1)],
+        [entry(1, 10), flagged(entry(1, 20)), done(1)],
+        [entry(1, 10), entry(1, 20), flagged(done(1))],
+    ] {
+        let (mut requester, far) = pair();
+        send(&far, &list);
+        assert_eq!(ask(&mut requester).0.expect("an end"), End::Interrupted);
+        // The next list is read by itself.
+        send(&far, &[entry(2, 30), done(2)]);
+        assert_eq!(ask(&mut requester).0.expect("an end"), End::Complete);
+    }
+}
+
 /// The real kernel's: a list that is not read to its end is still under way when the next one is asked for.
 #[test]
 fn a_list_follows_one_that_was_abandoned() {

@@ -45,17 +45,34 @@ impl Job {
     }
 
     /// Begins to compare what was read with what is known, but for what changed meanwhile.
-    pub fn compare(mut read: Rib, known: Arc<Fib>, parts: Parts, touched: HashSet<(u32, IpNet)>) -> Self {
-        Self::Compare(tokio::task::spawn_blocking(move || {
-            let differ = differing(read.parts(), &parts);
-            // Compiled with the same links and addresses, so that only routes can differ.
-            read.set_parts(parts);
-            let mut prefixes = read.fib(0).changed_prefixes(&known);
-            prefixes.retain(|place| !touched.contains(place));
-            Compared { read, prefixes, parts: differ }
-        }))
+    pub fn compare(read: Rib, known: Arc<Fib>, parts: Parts, touched: HashSet<(u32, IpNet)>) -> Self {
+        Self::Compare(tokio::task::spawn_blocking(move || Compared::of(read, &known, parts, &touched)))
     }
 }
+
+impl Compared {
+    /// Compares what was read with what is known, but for what changed meanwhile.
+    pub fn of(mut read: Rib, known: &Fib, parts: Parts, touched: &HashSet<(u32, IpNet)>) -> Self {
+        let differ = differing(read.parts(), &parts);
+        // Compiled with the same links and addresses, so that only routes can differ.
+        read.set_parts(parts);
+        let mut prefixes = read.fib(0).changed_prefixes(known);
+        prefixes.retain(|place| !touched.contains(place));
+        Self { read, prefixes, parts: differ }
+    }
+
+    /// Nothing differs.
+    pub fn is_same(&self) -> bool {
+        self.prefixes.is_empty() && self.parts.is_empty()
+    }
+
+    /// What differs are things that the kernel tells nobody of.
+    pub fn is_untold(&self) -> bool {
+        self.prefixes.is_empty() && self.parts == [LABELS]
+    }
+}
+
+const LABELS: &str = "address labels";
 
 /// What differs of what is no route.
 fn differing(read: &Parts, known: &Parts) -> Vec<&'static str> {
@@ -66,7 +83,7 @@ fn differing(read: &Parts, known: &Parts) -> Vec<&'static str> {
     let all = [
         ("links", links(read) == links(known)),
         ("addresses", read.addresses == known.addresses),
-        ("address labels", read.labels == known.labels),
+        (LABELS, read.labels == known.labels),
         ("rules", (&read.rules, read.merged) == (&known.rules, known.merged)),
         ("nexthop objects", read.nexthops == known.nexthops),
     ];
@@ -93,4 +110,46 @@ pub async fn done(job: &mut Option<Job>) -> Done {
     };
     *job = None;
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fib::Builder;
+    use crate::fib::spec::Route;
+
+    fn host() -> Builder {
+        Builder::host().link(Link::up(2, "eth0")).assign(2, "192.0.2.1/24".parse().expect("an address"))
+    }
+
+    fn route(prefix: &str) -> Route {
+        Route::new(prefix.parse().expect("a prefix"), 2, "192.0.2.2".parse().ok())
+    }
+
+    fn compared(read: Builder, known: Builder, touched: &[(u32, &str)]) -> Compared {
+        let touched = touched.iter().map(|(table, net)| (*table, net.parse().expect("a prefix"))).collect();
+        let mut known = known.rib();
+        Compared::of(read.rib(), &known.fib(1), known.parts().clone(), &touched)
+    }
+
+    #[test]
+    fn what_was_missed_is_named() {
+        assert!(compared(host(), host(), &[]).is_same());
+        let more = host().route(route("10.0.0.0/8"));
+        for (read, known) in [(more.clone(), host()), (host(), more.clone())] {
+            let found = compared(read, known, &[]);
+            assert_eq!(found.prefixes, [(254, "10.0.0.0/8".parse().expect("a prefix"))]);
+            assert!(!found.is_same() && !found.is_untold() && found.parts.is_empty());
+        }
+        assert!(compared(more, host(), &[(254, "10.0.0.0/8")]).is_same(), "it changed meanwhile");
+    }
+
+    #[test]
+    fn what_is_no_route_is_named_by_its_sort() {
+        let parts = |read| compared(read, host(), &[]).parts;
+        assert_eq!(parts(host().link(Link::up(3, "eth1"))), ["links"]);
+        assert_eq!(parts(host().assign(2, "192.0.2.9/24".parse().expect("an address")))[0], "addresses");
+        let carrier = Link { carrier: false, ..Link::up(2, "eth0") };
+        assert!(parts(host().link(carrier)).is_empty(), "told of later");
+    }
 }

@@ -3,6 +3,7 @@
 mod background;
 mod state;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ const RETRY: Duration = Duration::from_millis(100);
 pub struct FollowOptions {
     /// Up to so many prefixes, all tables are read anew after any event.
     pub redump_below: usize,
-    /// So often, tables that are followed event by event are compared with the kernel's.
+    /// So often, what is known is compared with the kernel's tables.
     pub audit_every: Duration,
     /// So long after the kernel has done something that it tells of only in part, they are compared too.
     pub audit_doubts_after: Duration,
@@ -172,7 +173,8 @@ impl Follower {
                 Ok(Wake::Readable) => self.read().map(|()| None),
                 Ok(Wake::BurstOver) => self.conclude(),
                 Ok(Wake::Done(done)) => self.finish(*done),
-                Ok(Wake::AuditDue) => self.begin(Purpose::Audit).map(|()| None),
+                Ok(Wake::AuditDue) if self.follows() => self.begin(Purpose::Audit).map(|()| None),
+                Ok(Wake::AuditDue) => self.audit_small(),
                 Err(error) => Err(error),
             };
             match published {
@@ -189,7 +191,7 @@ impl Follower {
 
     async fn wake(&mut self) -> Result<Wake, Error> {
         let over = self.burst.map(|burst| burst.over);
-        let audit = (self.follows() && self.job.is_none()).then_some(self.audit_at);
+        let audit = self.job.is_none().then_some(self.audit_at);
         tokio::select! {
             biased;
             () = at(over) => Ok(Wake::BurstOver),
@@ -386,6 +388,19 @@ impl Follower {
         Ok(None)
     }
 
+    /// Small tables are read anew after any event: what differs, no event has told of.
+    fn audit_small(&mut self) -> Result<Option<Arc<Fib>>, Error> {
+        self.audit_at = Instant::now() + self.options.audit_every;
+        let read = load(&mut self.requester)?;
+        self.read()?;
+        if self.burst.is_some() {
+            // They change just now, and are read again when that is over.
+            return Ok(None);
+        }
+        let known = self.state.rib.fib(self.state.counts.generation);
+        self.judge(Compared::of(read, &known, self.state.rib.parts().clone(), &HashSet::new()))
+    }
+
     fn compare(&mut self, read: Rib) {
         let Some(log) = &self.state.log else { return };
         if log.is_broad() {
@@ -402,12 +417,16 @@ impl Follower {
     fn judge(&mut self, compared: Compared) -> Result<Option<Arc<Fib>>, Error> {
         self.state.counts.audits += 1;
         self.audit_at = Instant::now() + self.options.audit_every;
-        let Compared { read, prefixes, parts } = compared;
-        self.state.counts.mismatches += prefixes.len() as u64 + u64::from(!parts.is_empty());
-        if prefixes.is_empty() && parts.is_empty() {
+        if compared.is_same() {
             self.state.log = None;
             return Ok(None);
         }
+        if compared.is_untold() {
+            tracing::info!("address labels have changed, which the kernel tells nobody of");
+            return self.adopt(compared.read);
+        }
+        let Compared { read, prefixes, parts } = compared;
+        self.state.counts.mismatches += prefixes.len() as u64 + u64::from(!parts.is_empty());
         let few = prefixes.iter().take(3).map(|(table, prefix)| format!("{prefix} in table {table}"));
         let what: Vec<String> = few.chain(parts.into_iter().map(String::from)).collect();
         tracing::warn!(
