@@ -13,6 +13,9 @@ use super::panic_text;
 use super::start::assemble;
 use crate::metrics::exposition;
 
+/// Threads beside those of lookups: routing tables and a configuration may be read at a time, and compared.
+const READINGS: usize = 3;
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -54,7 +57,7 @@ pub fn start(options: Options) -> Result<Handle, Error> {
     let thread = thread::Builder::new().name("viaduct-control".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(crate::limits::LOOKUPS)
+            .max_blocking_threads(crate::limits::LOOKUPS + READINGS)
             .build()?;
         let result = runtime.block_on(async {
             let (control, started) = match assemble(options).await {

@@ -6,10 +6,37 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::Error;
-use super::sockets;
+use super::sockets::{self, Change, Sockets};
 use super::supervisor::Control;
+use crate::engine::socket::Socket;
 use crate::fib::Fib;
 use crate::plan::{ListenerId, Plan, Standing, expand};
+
+/// What was opened, and which listeners could not be.
+type Prepared = (Change<Socket>, Vec<(ListenerId, Error)>);
+
+/// Opens what a configuration needs. Of listeners that come and go with the host's addresses, those that cannot be
+/// opened are marked; they are tried again.
+///
+/// # Errors
+/// A listener with an address of its own cannot be opened.
+pub(super) fn prepare(sockets: &Sockets<Socket>, plan: &mut Plan) -> Result<Prepared, Error> {
+    let open = |l: &_| sockets::open(l, plan);
+    let prepared = sockets.prepare(&plan.listeners, plan.engine.socket_buffer_bytes, open);
+    let (change, mut refused) = prepared;
+    let named = |id: ListenerId| !plan.section(plan.listener(id).section).bind.follows();
+    if let Some(at) = refused.iter().position(|(id, _)| named(*id)) {
+        return Err(refused.swap_remove(at).1);
+    }
+    mark(plan, &refused);
+    Ok((change, refused))
+}
+
+fn mark(plan: &mut Plan, refused: &[(ListenerId, Error)]) {
+    for (id, _) in refused {
+        plan.listeners[usize::from(id.0)].standing = Standing::Refused;
+    }
+}
 
 impl Control {
     /// Takes a new state of the kernel. `delay` is how old it is: since its first event.
@@ -42,11 +69,9 @@ impl Control {
         let mut plan = old.with_listeners(expansion.with_leaving(leaving));
         let buffer_bytes = plan.engine.socket_buffer_bytes;
         let open = |l: &_| sockets::open(l, &plan);
-        let (change, refused) = self.sockets.prepare_what_can(&plan.listeners, buffer_bytes, open);
+        let (change, refused) = self.sockets.prepare(&plan.listeners, buffer_bytes, open);
         self.tell_refused(&plan, &refused);
-        for (id, _) in &refused {
-            plan.listeners[usize::from(id.0)].standing = Standing::Refused;
-        }
+        mark(&mut plan, &refused);
         if plan.listeners == old.listeners && plan.left_out == old.left_out {
             return false;
         }
@@ -70,13 +95,18 @@ impl Control {
     pub(super) fn use_listeners(&mut self, plan: Arc<Plan>, since: Instant) {
         let series = self.monitor.series_of(&plan);
         self.parts.bindings = Arc::new(self.sockets.bindings(&plan.listeners, &series));
-        self.parts.sockets = self.sockets.table();
-        self.parts.sockets_since = since;
+        self.use_sockets(since);
         self.parts.plan = plan;
     }
 
+    /// What the shards shall have open, since when that is so.
+    pub(super) fn use_sockets(&mut self, since: Instant) {
+        self.parts.sockets = self.sockets.table();
+        self.parts.sockets_since = since;
+    }
+
     /// Once for each listener, and again when it could be opened meanwhile.
-    fn tell_refused(&mut self, plan: &Plan, refused: &[(ListenerId, Error)]) {
+    pub(super) fn tell_refused(&mut self, plan: &Plan, refused: &[(ListenerId, Error)]) {
         const SUBJECT: &str = "listeners";
         let before = |id: ListenerId| {
             let identity = plan.listener(id).identity;

@@ -22,7 +22,7 @@ pub enum Source {
 
 /// What was read.
 pub(super) struct Loaded {
-    pub plan: Arc<Plan>,
+    pub plan: Plan,
     pub keys: Arc<Keys>,
     pub key_state: KeyState,
 }
@@ -43,7 +43,6 @@ pub(super) fn load(source: &Source, fib: &Fib, previous: Option<&Arc<Keys>>) -> 
     if !warnings.list().is_empty() {
         tracing::warn!("{} warns:\n{warnings}", plan.origin);
     }
-    let plan = Arc::new(plan);
     let (keys, key_state) = match &plan.keys_file {
         Some(path) => from_file(path)?,
         None => match previous {

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::limits;
@@ -34,10 +35,9 @@ pub struct Resolver {
 pub type Answers = Vec<(Box<str>, io::Result<Vec<IpAddr>>)>;
 
 impl Resolver {
-    /// Asks for the names of a Plan that are not known yet; changes nothing.
-    pub async fn ask_new(&self, plan: &Plan, patience: Duration) -> Answers {
-        let new = wanted(plan).into_iter().filter(|host| !self.known.contains_key(host));
-        ask(new.collect(), patience).await
+    /// The names that have an address now.
+    pub fn known(&self) -> BTreeSet<Box<str>> {
+        self.known.keys().cloned().collect()
     }
 
     /// Takes over the names of a Plan that takes effect, with the answers for those that are new.
@@ -93,6 +93,11 @@ impl Resolver {
     }
 }
 
+/// Asks for the names of a Plan that are not among the known ones.
+pub async fn ask_new(plan: &Plan, known: &BTreeSet<Box<str>>, patience: Duration) -> Answers {
+    ask(wanted(plan).difference(known).cloned().collect(), patience).await
+}
+
 /// All names of a Plan with their addresses, asked now: for commands that answer once. Blocks for at
 /// most `patience`; a name without an answer by then has no address.
 ///
@@ -101,7 +106,9 @@ impl Resolver {
 pub fn resolve_now(plan: &Plan, patience: Duration) -> io::Result<Names> {
     let mut resolver = Resolver::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answers = runtime.block_on(resolver.ask_new(plan, patience));
+    let answers = runtime.block_on(ask_new(plan, &BTreeSet::new(), patience));
+    // A lookup that hangs in the system's resolver must not hold up the answer.
+    runtime.shutdown_background();
     resolver.adopt(plan, answers);
     Ok(resolver.names(plan))
 }
@@ -118,17 +125,32 @@ fn wanted(plan: &Plan) -> BTreeSet<Box<str>> {
 async fn ask(hosts: BTreeSet<Box<str>>, patience: Duration) -> Answers {
     let deadline = Instant::now() + patience;
     let lookups = hosts.into_iter().map(|host| async move {
-        let answer = tokio::time::timeout_at(deadline, lookup(&host)).await;
-        let late = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+        let answer = tokio::time::timeout_at(deadline, lookup(&host, deadline)).await;
         (host, answer.unwrap_or_else(|_| Err(late())))
     });
     stream::iter(lookups).buffer_unordered(limits::LOOKUPS).collect().await
 }
 
-async fn lookup(host: &str) -> io::Result<Vec<IpAddr>> {
-    let found = tokio::net::lookup_host((host, 0)).await?;
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
+}
+
+/// Lookups that wait in the system's resolver, also those that nobody waits for any more: it cannot be told to
+/// stop, and readings of routes and configurations need threads, too.
+static UNDER_WAY: Semaphore = Semaphore::const_new(limits::LOOKUPS);
+
+async fn lookup(host: &str, deadline: Instant) -> io::Result<Vec<IpAddr>> {
+    let place = UNDER_WAY.acquire().await.map_err(io::Error::other)?;
+    if Instant::now() >= deadline {
+        return Err(late());
+    }
+    let name = host.to_owned();
+    let found = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        (name.as_str(), 0).to_socket_addrs().map(Iterator::collect::<Vec<_>>)
+    });
     let mut addresses: Vec<IpAddr> = Vec::new();
-    for ip in found.map(|a| canonical(a.ip())) {
+    for ip in found.await.map_err(io::Error::other)??.into_iter().map(|a| canonical(a.ip())) {
         if !ip.is_unspecified() && !ip.is_multicast() && !addresses.contains(&ip) {
             addresses.push(ip);
         }
@@ -173,6 +195,21 @@ mod tests {
         assert!(!resolver.take(answer()));
         let other = vec![("b.example".into(), Ok(vec!["192.0.2.1".parse().unwrap()]))];
         assert!(!resolver.take(other), "a name that no rule wants any more");
+    }
+
+    /// Lookups that hang keep their threads, and no others.
+    #[tokio::test]
+    async fn hanging_lookups_leave_threads_for_others() {
+        let places = UNDER_WAY.acquire_many(limits::LOOKUPS as u32).await.unwrap();
+        let hosts = (0..50).map(|n| format!("{n}.invalid").into()).collect();
+        let answers = ask(hosts, Duration::from_millis(50)).await;
+        assert_eq!(answers.len(), 50);
+        let late =
+            |answer: &io::Result<_>| answer.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::TimedOut);
+        assert!(answers.iter().all(|(_, answer)| late(answer)), "{answers:?}");
+        drop(places);
+        let answers = ask(BTreeSet::from(["localhost".into()]), Duration::from_secs(10)).await;
+        assert!(answers[0].1.is_ok(), "{answers:?}");
     }
 
     #[tokio::test]

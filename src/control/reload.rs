@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::error::Error;
+use super::listeners;
 use super::load::{Loaded, load};
-use super::sockets;
+use super::names::{Answers, ask_new};
 use super::start::NAMES_PATIENCE;
 use super::states::States;
 use super::supervisor::Control;
-use crate::plan::Plan;
+use crate::plan::{Plan, expand};
 
 /// Who waits for the answer to a reload; `None`: a signal asked, the log tells.
 type Reply = Option<oneshot::Sender<Result<(), Error>>>;
@@ -22,20 +23,27 @@ type Reply = Option<oneshot::Sender<Result<(), Error>>>;
 /// may wait: a thread of its own does it, one after the other.
 #[derive(Default)]
 pub(super) struct Reloads {
-    loading: Option<JoinHandle<Result<Loaded, Error>>>,
+    loading: Option<JoinHandle<Result<Read, Error>>>,
     /// The first one is being done.
     replies: VecDeque<Reply>,
 }
 
+/// A configuration, and what its new names stand for.
+pub(super) type Read = (Loaded, Answers);
+
 impl Reloads {
     /// Waits for what is being read; for ever, if nothing is.
-    pub async fn loaded(&mut self) -> Result<Loaded, Error> {
+    pub async fn loaded(&mut self) -> Result<Read, Error> {
         let Some(loading) = &mut self.loading else { return std::future::pending().await };
         let loaded = loading.await;
         self.loading = None;
-        // It is never cancelled: it has panicked, and the panic is in the log.
-        loaded.unwrap_or_else(|error| Err(Error::System(std::io::Error::other(error))))
+        flat(loaded)
     }
+}
+
+/// A task is never cancelled here: it has panicked, and the panic is in the log.
+fn flat<T>(ended: Result<Result<T, Error>, JoinError>) -> Result<T, Error> {
+    ended.unwrap_or_else(|error| Err(Error::System(std::io::Error::other(error))))
 }
 
 impl Control {
@@ -56,15 +64,20 @@ impl Control {
         self.manager.reloading();
         let (source, fib) = (self.source.clone(), Arc::clone(&self.parts.fib));
         let throw_away = self.parts.plan.keys_file.is_none().then(|| Arc::clone(&self.parts.keys));
+        let known = self.resolver.known();
         let load = move || load(&source, &fib, throw_away.as_ref());
-        self.reloads.loading = Some(tokio::task::spawn_blocking(load));
+        self.reloads.loading = Some(tokio::spawn(async move {
+            let loaded = flat(tokio::task::spawn_blocking(load).await)?;
+            let answers = ask_new(&loaded.plan, &known, NAMES_PATIENCE).await;
+            Ok((loaded, answers))
+        }));
     }
 
     /// Puts what was read in force for all shards at once; or nothing of it, and the log says why.
-    pub(super) async fn on_loaded(&mut self, loaded: Result<Loaded, Error>) {
+    pub(super) fn on_loaded(&mut self, loaded: Result<Read, Error>) {
         let result = match loaded {
             Ok(_) if self.parts.stopping => Err(Error::Stopping),
-            Ok(loaded) => self.put_in_force(loaded).await,
+            Ok(loaded) => self.put_in_force(loaded),
             Err(error) => Err(error),
         };
         match &result {
@@ -84,14 +97,16 @@ impl Control {
         }
     }
 
-    async fn put_in_force(&mut self, Loaded { plan, keys, .. }: Loaded) -> Result<(), Error> {
-        let answers = self.resolver.ask_new(&plan, NAMES_PATIENCE).await;
+    fn put_in_force(&mut self, (Loaded { plan, keys, .. }, answers): Read) -> Result<(), Error> {
+        let since = Instant::now();
+        // Links and addresses may have changed while it was read.
+        let mut plan = plan.with_listeners(expand(&plan.sections, &self.parts.fib));
         // The last step that can fail. What it opens receives from now on, and is read as soon as the
         // shards have the publication: nothing slow may come between.
-        let since = Instant::now();
-        let buffer_bytes = plan.engine.socket_buffer_bytes;
-        let change = self.sockets.prepare(&plan.listeners, buffer_bytes, |l| sockets::open(l, &plan))?;
+        let (change, refused) = listeners::prepare(&self.sockets, &mut plan)?;
 
+        self.tell_refused(&plan, &refused);
+        let plan = Arc::new(plan);
         self.sockets.read_facts(&self.parts.plan.listeners, &mut self.monitor.facts().listeners);
         self.sockets.apply(change);
         self.resolver.adopt(&plan, answers);
@@ -104,6 +119,7 @@ impl Control {
         let generation = self.publish_and_wake();
         self.sockets.read_facts(&self.parts.plan.listeners, &mut self.monitor.facts().listeners);
         self.journal.plan_changed(generation);
+        self.show_published();
         tracing::info!(
             "reloaded {}; listeners: {}, rules: {}, keys: {}",
             self.parts.plan.origin,

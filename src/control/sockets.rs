@@ -82,24 +82,9 @@ impl<T> Sockets<T> {
         Self { entries: Vec::new(), closing: Vec::new(), alive: vec![true; shards] }
     }
 
-    /// Opens what these listeners need and do not have; changes nothing yet. Dropping the result
-    /// closes what was opened.
-    ///
-    /// # Errors
-    /// The first that `open` gives.
+    /// Opens what these listeners need and do not have; changes nothing yet. Dropping the change closes what
+    /// was opened. Listeners whose sockets cannot be opened are left without, and told.
     pub fn prepare<E: From<OutOfNumbers>>(
-        &self,
-        listeners: &[Listener],
-        buffer_bytes: usize,
-        open: impl FnMut(&Listener) -> Result<T, E>,
-    ) -> Result<Change<T>, E> {
-        let (change, mut refused) = self.prepare_what_can(listeners, buffer_bytes, open);
-        if refused.is_empty() { Ok(change) } else { Err(refused.swap_remove(0).1) }
-    }
-
-    /// The same, for listeners that come and go by themselves: those whose sockets cannot be opened are left
-    /// without, and told.
-    pub fn prepare_what_can<E: From<OutOfNumbers>>(
         &self,
         listeners: &[Listener],
         buffer_bytes: usize,
@@ -154,9 +139,12 @@ impl<T> Sockets<T> {
     /// Makes the change the state of affairs.
     pub fn apply(&mut self, change: Change<T>) {
         let old = std::mem::replace(&mut self.entries, change.0);
-        let kept: HashSet<SocketId> = self.entries.iter().map(|e| e.id).chain([NOWHERE]).collect();
-        for entry in old {
-            if !kept.contains(&entry.id) {
+        let mut kept: HashMap<SocketId, &mut Entry<T>> = self.entries.iter_mut().map(|e| (e.id, e)).collect();
+        for entry in old.into_iter().filter(|e| e.id != NOWHERE) {
+            if let Some(kept) = kept.get_mut(&entry.id) {
+                // They may have been counted since the change was prepared.
+                kept.counted = entry.counted;
+            } else {
                 self.closing.push(Closing {
                     id: entry.id,
                     identity: entry.identity,
@@ -287,7 +275,8 @@ mod tests {
 
     fn change(sockets: &mut Sockets<String>, listeners: &[Listener]) -> Bindings {
         let open = |l: &Listener| Ok::<_, OutOfNumbers>(l.bind.to_string());
-        let change = sockets.prepare(listeners, 1, open).unwrap();
+        let (change, refused) = sockets.prepare(listeners, 1, open);
+        assert_eq!(refused, []);
         sockets.apply(change);
         let series: Vec<_> = listeners.iter().map(|l| SeriesId(l.id.0)).collect();
         sockets.bindings(listeners, &series)
@@ -335,15 +324,30 @@ mod tests {
         change(&mut sockets, &[listener(0, "a", "10.0.0.1:5060")]);
         let before = sockets.table();
         let mut opened = Vec::new();
-        let result = sockets.prepare(&[listener(0, "b", "10.0.0.2:5060")], 1, |l| {
+        let (change, refused) = sockets.prepare(&[listener(0, "b", "10.0.0.2:5060")], 1, |l| {
             if opened.len() == 1 {
                 return Err(OutOfNumbers);
             }
             opened.push(l.id);
             Ok(l.bind.to_string())
         });
-        assert!(result.is_err());
+        assert_eq!(refused, [(ListenerId(0), OutOfNumbers)]);
+        drop(change);
         assert_eq!(sockets.table(), before);
+    }
+
+    /// Between the preparation of a change and the change itself drops are counted.
+    #[test]
+    fn drops_are_counted_once() {
+        let mut sockets = Sockets::new(1);
+        let a = listener(0, "a", "10.0.0.1:5060");
+        change(&mut sockets, std::slice::from_ref(&a));
+        let (next, _) = sockets.prepare(&[a, listener(1, "b", "10.0.0.2:5060")], 1, |l| {
+            Ok::<_, OutOfNumbers>(l.bind.to_string())
+        });
+        sockets.entries[0].counted[0] = 7;
+        sockets.apply(next);
+        assert_eq!((sockets.entries[0].counted[0], sockets.entries[1].counted[0]), (7, 0));
     }
 
     #[test]

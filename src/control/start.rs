@@ -14,16 +14,17 @@ use super::cores;
 use super::error::Error;
 use super::handle::{Options, Started};
 use super::journal::Journal;
+use super::listeners;
 use super::load::{Loaded, load};
 use super::monitor::Monitor;
-use super::names::Resolver;
+use super::names::{Resolver, ask_new};
 use super::netlink::Follower;
 use super::notify::ServiceManager;
 use super::publisher::{self, Parts, Publisher};
 use super::reload::Reloads;
 use super::shards::{Ended, ShardThread};
 use super::signals::Signals;
-use super::sockets::{self, Sockets};
+use super::sockets::Sockets;
 use super::states::States;
 use super::supervisor::{Control, Timers};
 use super::watch::Watch;
@@ -46,16 +47,19 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     }
     let kernel = uring::probe()?;
     let (follower, fib) = Follower::start()?;
-    let Loaded { plan, keys, key_state } = load(&options.source, &fib, None)?;
+    let Loaded { mut plan, keys, key_state } = load(&options.source, &fib, None)?;
     let cores = cores::choose(&plan.engine.cores)?;
     let resolver = resolve(&plan).await;
     let admin = bind_admin(&plan).await?;
 
     let monitor = Arc::new(first_facts(cores.len(), &resolver));
     let mut sockets = Sockets::new(cores.len());
-    let change =
-        sockets.prepare(&plan.listeners, plan.engine.socket_buffer_bytes, |l| sockets::open(l, &plan))?;
+    let (change, refused) = listeners::prepare(&sockets, &mut plan)?;
     sockets.apply(change);
+    for (_, why) in refused {
+        tracing::error!("{why}; tried again every second");
+    }
+    let plan = Arc::new(plan);
     let parts = Parts {
         bindings: Arc::new(sockets.bindings(&plan.listeners, &monitor.series_of(&plan))),
         sockets: sockets.table(),
@@ -117,7 +121,7 @@ fn serve_admin(listener: Option<TcpListener>, monitor: &Arc<Monitor>) -> Option<
 
 async fn resolve(plan: &Plan) -> Resolver {
     let mut resolver = Resolver::default();
-    let answers = resolver.ask_new(plan, NAMES_PATIENCE).await;
+    let answers = ask_new(plan, &resolver.known(), NAMES_PATIENCE).await;
     resolver.adopt(plan, answers);
     resolver
 }

@@ -3,7 +3,7 @@
 //! A host whose addresses flap may change a thousand listeners a second. So many lines of a window are told, the
 //! rest is one line at its end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,7 @@ impl States {
             return Vec::new();
         };
         let before: HashMap<u32, ListenerState> =
-            served(&old).zip(&self.states).map(|(l, state)| (l.identity, *state)).collect();
+            of_served(&old, &self.states).map(|(l, state)| (l.identity, *state)).collect();
         let mut changes = Vec::new();
         for (listener, state) in plan.listeners.iter().zip(&now) {
             let served = listener.standing != Standing::Leaving;
@@ -81,9 +81,9 @@ impl States {
                 _ => {}
             }
         }
-        let here: HashMap<u32, ()> = served(plan).map(|l| (l.identity, ())).collect();
+        let here: HashSet<u32> = of_served(plan, &now).map(|(l, _)| l.identity).collect();
         let gone = old.listeners.iter().filter(|l| l.standing != Standing::Leaving);
-        changes.extend(gone.filter(|l| !here.contains_key(&l.identity)).map(|l| Change::gone(l, fib)));
+        changes.extend(gone.filter(|l| !here.contains(&l.identity)).map(|l| Change::gone(l, fib)));
         for change in &changes {
             match change.kind {
                 Kind::Appeared => self.counts.appeared += 1,
@@ -109,8 +109,7 @@ impl States {
             state: *state,
             cause: cause(listener, *state, view, fib).into(),
         };
-        let here = plan.listeners.iter().zip(&self.states).filter(|(l, _)| l.standing != Standing::Leaving);
-        here.map(standing).collect()
+        of_served(plan, &self.states).map(standing).collect()
     }
 
     /// Writes changes to the log, as many as the window has left.
@@ -193,9 +192,12 @@ fn states(plan: &Plan, view: &View) -> Vec<ListenerState> {
     plan.listeners.iter().map(|l| view.state(l.id)).collect()
 }
 
-/// Those that do not leave. Leaving ones were told of when they went.
-fn served(plan: &Plan) -> impl Iterator<Item = &Listener> {
-    plan.listeners.iter().filter(|l| l.standing != Standing::Leaving)
+/// Those that do not leave, with the states of all. Leaving ones were told of when they went.
+fn of_served<'a>(
+    plan: &'a Plan,
+    states: &'a [ListenerState],
+) -> impl Iterator<Item = (&'a Listener, &'a ListenerState)> {
+    plan.listeners.iter().zip(states).filter(|(l, _)| l.standing != Standing::Leaving)
 }
 
 /// Why a listener does as it does.

@@ -68,6 +68,22 @@ fn what_leaves_is_told_when_it_goes_and_not_when_it_is_forgotten() {
     assert_eq!((states.counts().appeared, states.counts().gone), (1, 1));
 }
 
+/// Leaving listeners stand before others, and their states are nobody else's.
+#[test]
+fn others_are_not_told_of_while_one_leaves() {
+    let mut states = States::default();
+    let both = host(true, &["10.0.0.4", "10.0.0.9"]);
+    let before = plan(&both);
+    look(&mut states, &before, &both);
+    let one = host(true, &["10.0.0.9"]);
+    let without = plan(&one);
+    let expansion = crate::plan::expand(&without.sections, &one).with_leaving(before.listeners[..1].iter());
+    let leaving = Arc::new(without.with_listeners(expansion));
+    assert_eq!(look(&mut states, &leaving, &one).len(), 1);
+    assert_eq!(look(&mut states, &without, &one), Vec::<String>::new());
+    assert_eq!(states.counts(), ListenerChanges { appeared: 0, gone: 1, states: 0 });
+}
+
 #[test]
 fn a_thousand_changes_are_some_lines_and_a_summary() {
     let mut budget = Budget::default();

@@ -10,13 +10,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use super::error::Error;
 use super::handle::Command;
 use super::journal::Journal;
-use super::load::{Loaded, Source};
+use super::load::Source;
 use super::monitor::{Monitor, ShardState};
 use super::names::{self, Answers, Resolver};
 use super::netlink::{self, Follower};
 use super::notify::ServiceManager;
 use super::publisher::{Parts, Publisher};
-use super::reload::Reloads;
+use super::reload::{Read, Reloads};
 use super::shards::{Ended, ShardThread};
 use super::signals::{Signal, Signals};
 use super::sockets::Sockets;
@@ -75,7 +75,7 @@ enum Event {
     Ended(Ended),
     Command(Command),
     Signal(Signal),
-    Loaded(Result<Loaded, Error>),
+    Loaded(Box<Result<Read, Error>>),
     Question(Query),
     Names(Answers),
     Records,
@@ -146,7 +146,7 @@ impl Control {
                     Event::Command(command.unwrap_or(Command::Stop))
                 }
                 signal = self.signals.next() => Event::Signal(signal),
-                loaded = self.reloads.loaded() => Event::Loaded(loaded),
+                loaded = self.reloads.loaded() => Event::Loaded(Box::new(loaded)),
                 query = self.questions.next() => Event::Question(query),
                 event = self.timers.next() => event,
             };
@@ -155,7 +155,7 @@ impl Control {
                 Event::Ended(ended) => self.on_ended(ended),
                 Event::Command(Command::Reload(reply)) => self.reload(Some(reply)),
                 Event::Signal(Signal::Reload) => self.reload(None),
-                Event::Loaded(loaded) => self.on_loaded(loaded).await,
+                Event::Loaded(loaded) => self.on_loaded(*loaded),
                 Event::Command(Command::Stop) => self.stop(),
                 Event::Signal(Signal::Stop) => self.on_stop_signal(),
                 Event::Question(query) => self.on_question(query),
@@ -234,7 +234,7 @@ impl Control {
         let left = self.shards.iter().flatten().count();
         tracing::error!("shard {number} on core {core} has ended: {why}; {left} shards go on");
         self.sockets.lose_shard(number);
-        self.parts.sockets = self.sockets.table();
+        self.use_sockets(std::time::Instant::now());
         self.publish_and_wake();
     }
 
@@ -246,7 +246,7 @@ impl Control {
         self.manager.stopping();
         self.monitor.facts().stopping = true;
         self.sockets.lose_all();
-        self.parts.sockets = self.sockets.table();
+        self.use_sockets(std::time::Instant::now());
         self.parts.stopping = true;
         self.timers.stopping_since = Some(Instant::now());
         self.publish_and_wake();
@@ -316,8 +316,14 @@ impl Control {
         }
     }
 
+    /// Shows how the listeners of the last publication do, whether or not that is news.
+    pub(super) fn show_published(&self) {
+        let published = self.publisher.published();
+        self.show_states(&published.load().snapshot.view, &self.parts.fib);
+    }
+
     /// Shows the metrics and the admin address how the listeners do.
-    pub(super) fn show_states(&self, view: &View, fib: &Fib) {
+    fn show_states(&self, view: &View, fib: &Fib) {
         let standings = self.states.standings(view, fib);
         let mut facts = self.monitor.facts();
         facts.standings = standings;

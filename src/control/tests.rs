@@ -12,9 +12,11 @@ use super::handle::Options;
 use super::monitor::ShardState;
 use super::shards::{Ended, ShardThread};
 use super::start::assemble;
+use super::supervisor::Control;
 use super::*;
 use crate::cli::netns::{Host, netlink, up};
 use crate::metrics::EngineMetrics;
+use crate::plan::Standing;
 
 const RELAY: &str = "[[route]]\nto = \"request-uri\"\n";
 
@@ -260,11 +262,7 @@ fn a_lost_shard_leaves_its_share_to_the_others() {
 
             // A reload gives it no sockets either.
             home.write(&[("one", "127.0.0.1:5060"), ("two", "127.0.0.2:5060")], RELAY);
-            let (reply, mut answer) = tokio::sync::oneshot::channel();
-            control.reload(Some(reply));
-            let loaded = control.reloads.loaded().await;
-            control.on_loaded(loaded).await;
-            answer.try_recv().unwrap().unwrap();
+            reload(&mut control, |_| {}).await.unwrap();
             eventually("the new listener is open", || bound("127.0.0.2:5060") == shards - 1);
 
             control.shards[0] = kept;
@@ -272,6 +270,80 @@ fn a_lost_shard_leaves_its_share_to_the_others() {
             let (_commands, receiver) = tokio::sync::mpsc::channel(1);
             control.run(receiver).await.unwrap();
             assert_eq!((bound("127.0.0.1:5060"), bound("127.0.0.2:5060")), (0, 0));
+        });
+    });
+}
+
+fn ip(words: &str) {
+    let done = std::process::Command::new("ip").args(words.split(' ')).status().expect("ip runs");
+    assert!(done.success(), "ip {words}");
+}
+
+/// Reads the configuration again; what happens meanwhile, happens.
+async fn reload(control: &mut Control, meanwhile: impl FnOnce(&mut Control)) -> Result<(), Error> {
+    let (reply, mut answer) = tokio::sync::oneshot::channel();
+    control.reload(Some(reply));
+    meanwhile(control);
+    let loaded = control.reloads.loaded().await;
+    control.on_loaded(loaded);
+    answer.try_recv().expect("an answer")
+}
+
+/// What the kernel has told of.
+fn learn(control: &mut Control) {
+    let fib = super::netlink::dump(2).expect("the kernel's tables");
+    control.take_fib(fib.into(), Duration::ZERO);
+}
+
+#[test]
+fn a_reload_forgets_no_address_that_came_while_it_was_read() {
+    on_a_host(|| {
+        let home = Home::new(&[("all", "lo:5060")]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut control, _) = assemble(home.options()).await.unwrap();
+            let shards = control.shards.len();
+            let added = |control: &mut Control| {
+                ip("address add 127.0.0.9/8 dev lo");
+                learn(control);
+                assert!(control.parts.plan.listener_named("all/127.0.0.9").is_some());
+            };
+            reload(&mut control, added).await.unwrap();
+            assert!(control.parts.plan.listener_named("all/127.0.0.9").is_some());
+            assert_eq!(bound("127.0.0.9:5060"), shards);
+        });
+    });
+}
+
+#[test]
+fn an_address_that_cannot_be_bound_stops_no_reload_where_listeners_follow() {
+    on_a_host(|| {
+        ip("address add 127.0.0.9/8 dev lo");
+        let taken = UdpSocket::bind("127.0.0.9:5060").unwrap();
+        let home = Home::new(&[("all", "lo:5060")]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut control, started) = assemble(home.options()).await.unwrap();
+            let standing =
+                |control: &Control, name| control.parts.plan.listener_named(name).map(|l| l.standing);
+            assert_eq!(standing(&control, "all/127.0.0.9"), Some(Standing::Refused));
+            home.write(&[("every", "lo:5060")], RELAY);
+            reload(&mut control, |_| {}).await.unwrap();
+            assert_eq!(standing(&control, "every/127.0.0.9"), Some(Standing::Refused));
+            assert!(matches!(started.monitor.health(), Health::Unwell(_)));
+            // The new names are shown, and no old ones.
+            let names: Vec<_> =
+                started.monitor.facts().standings.iter().map(|l| l.name.to_string()).collect();
+            assert!(names.iter().all(|name| name.starts_with("every/")), "{names:?}");
+
+            home.write(&[("every", "lo:5070")], RELAY);
+            reload(&mut control, |_| {}).await.unwrap();
+            assert_eq!(started.monitor.health(), Health::Well);
+            // A listener with an address of its own is what the file asks for.
+            home.write(&[("one", "127.0.0.9:5060")], RELAY);
+            assert!(reload(&mut control, |_| {}).await.is_err());
+            assert_eq!(standing(&control, "every/127.0.0.9"), Some(Standing::Served));
+            drop(taken);
         });
     });
 }

@@ -154,7 +154,7 @@ mod tests {
 
     fn plan(rules: usize) -> Arc<Plan> {
         let listener =
-            "[[listener]]\nname = \"a\"\nbind = \"udp:10.0.0.4:5060\"\nadvertise = \"192.0.2.4\"\n";
+            "[[listener]]\nname = \"a\"\nbind = \"udp:10.0.0.4:5060\"\nadvertise = \"198.51.100.4\"\n";
         let rules: String =
             (0..rules).map(|n| format!("[[route]]\nto = \"sip:192.0.{}.{}\"\n", n / 250, n % 250)).collect();
         let loaded = config::from_str("test.toml", &(listener.to_owned() + &rules), &host(&[]));

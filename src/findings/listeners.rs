@@ -8,13 +8,14 @@ use crate::egress::{ListenerState, Question, bound_query};
 use crate::fib::{Answer, NoRoute};
 use crate::limits;
 use crate::net::NextHop;
-use crate::plan::{Bind, Listener, Section};
+use crate::plan::{Bind, Listener, Section, Standing};
 
 pub(super) fn examine(examiner: &Examiner<'_>, found: &mut Found) {
     let empty = |section: &&Section| section.bind.follows() && examiner.plan.members(section.id).is_empty();
     found.findings.extend(examiner.plan.sections.iter().filter(empty).map(|s| no_address(examiner, s)));
     found.findings.extend(left_out(examiner));
-    for listener in &examiner.plan.listeners {
+    let served = |listener: &&Listener| listener.standing != Standing::Leaving;
+    for listener in examiner.plan.listeners.iter().filter(served) {
         found.findings.extend(state(examiner, listener));
         found.findings.extend(vrf(examiner, listener));
         found.findings.extend(on_link(examiner, listener));

@@ -119,7 +119,11 @@ mod tests {
     use crate::fib::spec::Route;
 
     fn host() -> Builder {
-        Builder::host().link(Link::up(2, "eth0")).assign(2, "192.0.2.1/24".parse().expect("an address"))
+        host_by(Link::up(2, "eth0"))
+    }
+
+    fn host_by(link: Link) -> Builder {
+        Builder::host().link(link).assign(2, "192.0.2.1/24".parse().expect("an address"))
     }
 
     fn route(prefix: &str) -> Route {
@@ -149,7 +153,8 @@ mod tests {
         let parts = |read| compared(read, host(), &[]).parts;
         assert_eq!(parts(host().link(Link::up(3, "eth1"))), ["links"]);
         assert_eq!(parts(host().assign(2, "192.0.2.9/24".parse().expect("an address")))[0], "addresses");
-        let carrier = Link { carrier: false, ..Link::up(2, "eth0") };
-        assert!(parts(host().link(carrier)).is_empty(), "told of later");
+        let no_carrier = Link { carrier: false, ..Link::up(2, "eth0") };
+        assert!(parts(host_by(no_carrier)).is_empty(), "told of later");
+        assert_eq!(parts(host_by(Link { up: false, ..Link::up(2, "eth0") })), ["links"]);
     }
 }

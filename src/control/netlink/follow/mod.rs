@@ -308,7 +308,10 @@ impl Follower {
             }
             let parts = steady_parts(&mut self.requester)?;
             self.state.dirty = false;
-            self.read()?;
+            if let Err(error) = self.read() {
+                self.state.dirty = true;
+                return Err(error);
+            }
             if !self.state.dirty {
                 self.take_parts(parts);
             }
@@ -332,6 +335,8 @@ impl Follower {
     /// Reads small tables.
     fn reload(&mut self) -> Result<(), Error> {
         self.state.rib = load(&mut self.requester)?;
+        // What is still being read beside is older than this.
+        self.state.log = None;
         (self.state.reload, self.state.dirty, self.state.changed) = (None, false, true);
         self.read_older()
     }
@@ -391,7 +396,16 @@ impl Follower {
     /// Small tables are read anew after any event: what differs, no event has told of.
     fn audit_small(&mut self) -> Result<Option<Arc<Fib>>, Error> {
         self.audit_at = Instant::now() + self.options.audit_every;
-        let read = load(&mut self.requester)?;
+        let read = match load(&mut self.requester) {
+            Ok(read) => read,
+            Err(error) => {
+                // Whoever is told of it has to hear that it is over, too.
+                let now = Instant::now();
+                self.state.reload = Some("tables could not be compared");
+                self.burst = Some(Burst { first: now, over: now });
+                return Err(error);
+            }
+        };
         self.read()?;
         if self.burst.is_some() {
             // They change just now, and are read again when that is over.
