@@ -1,29 +1,48 @@
 //! Classes of characters (RFC 3261 §25.1), one bit each in one table.
 
+use crate::block::Block;
+use crate::scan::block_at;
+
+/// A class of characters: a bit of the table, and the range of its common members besides letters.
+#[derive(Clone, Copy)]
+pub struct Class {
+    bit: u16,
+    low: u8,
+    high: u8,
+}
+
+impl Class {
+    const fn new(number: u16, low: u8, high: u8) -> Self {
+        Self { bit: 1 << number, low, high }
+    }
+}
+
 /// `token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~" )`
-pub const TOKEN: u8 = 1;
+pub const TOKEN: Class = Class::new(0, b'0', b'9');
 /// `user = 1*( unreserved / escaped / user-unreserved )` without `escaped`, which takes more than one
 /// look, and what a password may have. Lenient: `#`, which feature codes have, and bytes of UTF-8.
-pub const USER: u8 = 2;
+pub const USER: Class = Class::new(1, b'&', b'9');
 /// `hostname` and `IPv4address`. Lenient: `_`, which names of services have.
-pub const HOST: u8 = 4;
+pub const HOST: Class = Class::new(2, b'0', b'9');
 /// `paramchar = param-unreserved / unreserved / escaped` without `escaped`. Lenient: `=` and `|` within a
 /// value, and bytes of UTF-8.
-pub const URI_PARAM: u8 = 8;
+pub const URI_PARAM: Class = Class::new(3, b'-', b':');
+/// The same in the name of a parameter, which `=` ends.
+pub const URI_PARAM_NAME: Class = Class::new(4, b'-', b':');
 /// `gen-value = token / host / quoted-string` without the quoted string. Lenient: every other visible
 /// character that separates nothing, because clients write Base64 and addresses there.
-pub const VALUE: u8 = 16;
+pub const VALUE: Class = Class::new(5, b'-', b':');
 /// `word = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~" / "(" / ")" / "<" /
 /// ">" / ":" / "\" / DQUOTE / "/" / "[" / "]" / "?" / "{" / "}" )`
-pub const WORD: u8 = 32;
+pub const WORD: Class = Class::new(6, b'-', b':');
 /// `display-name = *(token LWS)`. Lenient: bytes of UTF-8.
-pub const DISPLAY: u8 = 64;
+pub const DISPLAY: Class = Class::new(7, b'0', b'9');
 /// What may stand in any URI, `%` aside: visible, and not one of `<`, `>`, `"`.
-pub const URI: u8 = 128;
+pub const URI: Class = Class::new(8, b'&', b';');
 
-static CLASSES: [u8; 256] = classes();
+static CLASSES: [u16; 256] = classes();
 
-const fn classes() -> [u8; 256] {
+const fn classes() -> [u16; 256] {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
@@ -37,6 +56,7 @@ const fn classes() -> [u8; 256] {
             | bit(USER, unreserved || utf8 || has(b"&=+$,;?/#", c))
             | bit(HOST, alphanum || has(b"-._", c))
             | bit(URI_PARAM, unreserved || utf8 || has(b"[]/:&+$=|`", c))
+            | bit(URI_PARAM_NAME, unreserved || utf8 || has(b"[]/:&+$|`", c))
             | bit(VALUE, visible && !has(b";,\"<>\\", c))
             | bit(WORD, token || has(b"()<>:\\\"/[]?{}", c))
             | bit(DISPLAY, token || utf8 || has(b" \t\r\n", c))
@@ -46,8 +66,8 @@ const fn classes() -> [u8; 256] {
     table
 }
 
-const fn bit(class: u8, holds: bool) -> u8 {
-    if holds { class } else { 0 }
+const fn bit(class: Class, holds: bool) -> u16 {
+    if holds { class.bit } else { 0 }
 }
 
 const fn has(set: &[u8], c: u8) -> bool {
@@ -63,31 +83,51 @@ const fn has(set: &[u8], c: u8) -> bool {
 
 /// The character is of this class.
 #[inline]
-pub fn is(class: u8, c: u8) -> bool {
-    CLASSES[usize::from(c)] & class != 0
+pub fn is(class: Class, c: u8) -> bool {
+    CLASSES[usize::from(c)] & class.bit != 0
 }
 
-/// How many characters of this class `text` begins with.
+/// Where the characters of this class end that stand at `from` and behind it; `from` lies in the text or at
+/// its end.
 ///
-/// Looks at eight at a time, without a check of the end between them.
-#[inline]
-pub fn run(class: u8, text: &[u8]) -> usize {
-    let (chunks, rest) = text.as_chunks::<8>();
-    for (number, chunk) in chunks.iter().enumerate() {
-        for (at, &c) in chunk.iter().enumerate() {
-            if !is(class, c) {
-                return number * 8 + at;
+/// Sixteen at a time: letters and what is common of the class are told by two comparisons, and each of the
+/// others by the table.
+#[inline(always)]
+pub fn run(class: Class, text: &[u8], from: usize) -> usize {
+    let mut at = from;
+    loop {
+        let Some((block, shift)) = block_at(text, at) else { return short_run(class, text, at) };
+        let small = block.or(Block::all(0x20));
+        let common = small.within(b'a', b'z').or(block.within(class.low, class.high));
+        // What stands behind the sixteen is looked at as well.
+        let mut others = !common.bits() >> shift;
+        let end = at + 16 - shift;
+        loop {
+            let other = at + others.trailing_zeros() as usize;
+            match text.get(other) {
+                Some(&c) if is(class, c) => {}
+                _ => return other,
             }
+            if other == end {
+                break;
+            }
+            others &= others - 1;
         }
+        at = end;
     }
-    let len = rest.iter().position(|&c| !is(class, c)).unwrap_or(rest.len());
-    text.len() - rest.len() + len
+}
+
+/// The same in a text of less than sixteen bytes.
+#[inline]
+fn short_run(class: Class, text: &[u8], from: usize) -> usize {
+    let len = text[from..].iter().position(|&c| !is(class, c));
+    len.map_or(text.len(), |len| from + len)
 }
 
 /// One or more characters of this class and nothing else.
 #[inline]
-pub fn all(class: u8, text: &[u8]) -> bool {
-    !text.is_empty() && run(class, text) == text.len()
+pub fn all(class: Class, text: &[u8]) -> bool {
+    !text.is_empty() && run(class, text, 0) == text.len()
 }
 
 /// White space within a header value: folding leaves CR and LF in it.
@@ -134,7 +174,7 @@ pub fn offset(whole: &[u8], part: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    fn members(class: u8) -> String {
+    fn members(class: Class) -> String {
         (0..0x80).filter(|&c| is(class, c)).map(char::from).filter(|c| !c.is_ascii_alphanumeric()).collect()
     }
 
@@ -144,14 +184,49 @@ mod tests {
         assert_eq!(members(USER), "!#$&'()*+,-./;=?_~");
         assert_eq!(members(HOST), "-._");
         assert_eq!(members(URI_PARAM), "!$&'()*+-./:=[]_`|~");
+        assert_eq!(members(URI_PARAM_NAME), "!$&'()*+-./:[]_`|~");
         assert_eq!(members(VALUE), "!#$%&'()*+-./:=?@[]^_`{|}~");
         assert_eq!(members(WORD), "!\"%'()*+-./:<>?[\\]_`{}~");
         assert_eq!(members(DISPLAY), "\t\n\r !%'*+-._`~");
         for c in (b'0'..=b'9').chain(b'a'..=b'z').chain(b'A'..=b'Z') {
-            assert_eq!(CLASSES[usize::from(c)], u8::MAX, "{c}");
+            assert_eq!(CLASSES[usize::from(c)], 0x1ff, "{c}");
         }
         for c in (0..=0x20u8).chain([0x7f]) {
-            assert_eq!(CLASSES[usize::from(c)] & !DISPLAY, 0, "{c}");
+            assert_eq!(CLASSES[usize::from(c)] & !DISPLAY.bit, 0, "{c}");
+        }
+    }
+
+    const ALL: [Class; 9] = [TOKEN, USER, HOST, URI_PARAM, URI_PARAM_NAME, VALUE, WORD, DISPLAY, URI];
+
+    /// What is common needs no look at the table, so it has to stand in it.
+    #[test]
+    fn common_members_are_members() {
+        for class in ALL {
+            assert!((class.low..=class.high).all(|c| is(class, c)), "{:?}", members(class));
+        }
+    }
+
+    #[test]
+    fn a_run_ends_where_its_class_does() {
+        for class in ALL {
+            for len in [0, 1, 15, 16, 17, 33] {
+                for (at, c) in (0..len).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
+                    // Letters, and one of the others of the class.
+                    let mut text: Vec<_> = (0..len).map(|n| if n % 5 == 3 { b'-' } else { b'x' }).collect();
+                    text[at] = c;
+                    let plain = |from: usize| {
+                        text[from..].iter().position(|&c| !is(class, c)).map_or(len, |found| from + found)
+                    };
+                    for from in [0, at, at.min(3), len] {
+                        assert_eq!(
+                            run(class, &text, from),
+                            plain(from),
+                            "{} from {from}",
+                            text.escape_ascii()
+                        );
+                    }
+                }
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use nom::error::{ErrorKind, ParseError};
 use nom::sequence::delimited;
 use nom::{IResult, Parser};
 
-use crate::chars::{self, TOKEN, white};
+use crate::chars::{self, Class, TOKEN, white};
 use crate::error::{Error, Rule};
 
 /// What a parser leaves, and what it found.
@@ -92,8 +92,8 @@ pub(crate) fn separator<'a>(c: u8) -> impl Parser<&'a [u8], Output = std::primit
 
 /// One or more characters of a class.
 #[inline]
-pub(crate) fn some<'a>(class: u8) -> impl FnMut(&'a [u8]) -> Parsed<'a, &'a [u8]> {
-    move |input| match chars::run(class, input) {
+pub(crate) fn some<'a>(class: Class) -> impl FnMut(&'a [u8]) -> Parsed<'a, &'a [u8]> {
+    move |input| match chars::run(class, input, 0) {
         0 => Err(nom::Err::Error(Broken { rule: None, left: input.len() })),
         len => Ok((&input[len..], &input[..len])),
     }
@@ -124,11 +124,11 @@ pub(crate) fn quoted(input: &[u8]) -> Parsed<'_, &[u8]> {
 
 /// One or more characters of a class and escapes: `escaped = "%" HEXDIG HEXDIG`.
 #[inline]
-pub(crate) fn escaped<'a>(class: u8) -> impl FnMut(&'a [u8]) -> Parsed<'a, &'a [u8]> {
+pub(crate) fn escaped<'a>(class: Class) -> impl FnMut(&'a [u8]) -> Parsed<'a, &'a [u8]> {
     move |input| {
         let mut at = 0;
         loop {
-            at += chars::run(class, &input[at..]);
+            at += chars::run(class, &input[at..], 0);
             match &input[at..] {
                 [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => at += 3,
                 rest @ [b'%', ..] => return broken(Rule::Escape, rest),

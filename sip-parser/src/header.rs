@@ -1,5 +1,8 @@
 //! Header names: the ones a proxy reads and those with a compact form have a number, all others are `Other`.
 
+use crate::block::Block;
+use crate::scan::near_colon;
+
 /// Name of a header field (RFC 3261 §20 and the registered compact forms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -48,139 +51,137 @@ pub(crate) const NAMES: usize = HeaderName::Other as usize + 1;
 
 use HeaderName as N;
 
-/// Long forms by length, in lower case.
-static LONG: [&[(Packed, HeaderName)]; 20] = [
-    &[],
-    &[],
-    &[(pack(b"to"), N::To)],
-    &[(pack(b"via"), N::Via)],
-    &[(pack(b"from"), N::From), (pack(b"cseq"), N::CSeq), (pack(b"date"), N::Date), (pack(b"path"), N::Path)],
-    &[(pack(b"route"), N::Route), (pack(b"event"), N::Event)],
-    &[],
-    &[
-        (pack(b"call-id"), N::CallId),
-        (pack(b"contact"), N::Contact),
-        (pack(b"require"), N::Require),
-        (pack(b"expires"), N::Expires),
-        (pack(b"subject"), N::Subject),
-        (pack(b"warning"), N::Warning),
-    ],
-    &[(pack(b"refer-to"), N::ReferTo), (pack(b"identity"), N::Identity)],
-    &[(pack(b"supported"), N::Supported), (pack(b"timestamp"), N::Timestamp)],
-    &[],
-    &[(pack(b"unsupported"), N::Unsupported), (pack(b"referred-by"), N::ReferredBy)],
-    &[
-        (pack(b"max-forwards"), N::MaxForwards),
-        (pack(b"record-route"), N::RecordRoute),
-        (pack(b"content-type"), N::ContentType),
-        (pack(b"allow-events"), N::AllowEvents),
-    ],
-    &[
-        (pack(b"proxy-require"), N::ProxyRequire),
-        (pack(b"authorization"), N::Authorization),
-        (pack(b"identity-info"), N::IdentityInfo),
-    ],
-    &[
-        (pack(b"content-length"), N::ContentLength),
-        (pack(b"accept-contact"), N::AcceptContact),
-        (pack(b"reject-contact"), N::RejectContact),
-    ],
-    &[(pack(b"session-expires"), N::SessionExpires)],
-    &[(pack(b"content-encoding"), N::ContentEncoding)],
-    &[],
-    &[],
-    &[
-        (pack(b"proxy-authorization"), N::ProxyAuthorization),
-        (pack(b"request-disposition"), N::RequestDisposition),
-    ],
+/// The forms of the names that are looked for, in lower case.
+const FORMS: [(&str, HeaderName); 54] = [
+    ("via", N::Via),
+    ("from", N::From),
+    ("to", N::To),
+    ("call-id", N::CallId),
+    ("cseq", N::CSeq),
+    ("max-forwards", N::MaxForwards),
+    ("route", N::Route),
+    ("record-route", N::RecordRoute),
+    ("contact", N::Contact),
+    ("content-length", N::ContentLength),
+    ("content-type", N::ContentType),
+    ("require", N::Require),
+    ("proxy-require", N::ProxyRequire),
+    ("supported", N::Supported),
+    ("unsupported", N::Unsupported),
+    ("expires", N::Expires),
+    ("subject", N::Subject),
+    ("timestamp", N::Timestamp),
+    ("event", N::Event),
+    ("allow-events", N::AllowEvents),
+    ("refer-to", N::ReferTo),
+    ("referred-by", N::ReferredBy),
+    ("session-expires", N::SessionExpires),
+    ("accept-contact", N::AcceptContact),
+    ("reject-contact", N::RejectContact),
+    ("identity", N::Identity),
+    ("identity-info", N::IdentityInfo),
+    ("date", N::Date),
+    ("path", N::Path),
+    ("authorization", N::Authorization),
+    ("warning", N::Warning),
+    // Longer than a block: see `from_long`.
+    ("content-encoding", N::ContentEncoding),
+    ("request-disposition", N::RequestDisposition),
+    ("proxy-authorization", N::ProxyAuthorization),
+    // The compact forms of RFC 3261 §7.3.3 and of the extensions that registered one.
+    ("a", N::AcceptContact),
+    ("b", N::ReferredBy),
+    ("c", N::ContentType),
+    ("d", N::RequestDisposition),
+    ("e", N::ContentEncoding),
+    ("f", N::From),
+    ("i", N::CallId),
+    ("j", N::RejectContact),
+    ("k", N::Supported),
+    ("l", N::ContentLength),
+    ("m", N::Contact),
+    ("n", N::IdentityInfo),
+    ("o", N::Event),
+    ("r", N::ReferTo),
+    ("s", N::Subject),
+    ("t", N::To),
+    ("u", N::AllowEvents),
+    ("v", N::Via),
+    ("x", N::SessionExpires),
+    ("y", N::Identity),
 ];
 
-/// Sixteen bytes and the next four of a name, in lower case.
-type Packed = (u128, u32);
-
-/// Sixteen bytes in lower case: what has the bit of letters gets the bit of small ones. Names are made of
-/// letters and "-", and nothing else becomes either.
-#[inline]
-const fn lower(bytes: u128) -> u128 {
-    bytes | (bytes & u128::from_le_bytes([0x40; 16])) >> 1
+/// What sixteen bytes have to be that begin with a name and its colon: with the bits of `fold` set, they are
+/// `text`. Letters are compared without case, all else as it is; what stands behind the colon does not count.
+#[derive(Clone, Copy)]
+#[repr(align(16))]
+struct Form {
+    fold: [u8; 16],
+    text: [u8; 16],
 }
 
-const fn pack(name: &[u8]) -> Packed {
-    let (mut low, mut high) = ([0; 16], [0; 16]);
-    let mut at = 0;
-    while at < name.len() && at < 20 {
-        if at < 16 {
-            low[at] = name[at];
-        } else {
-            high[at - 16] = name[at];
+/// Every form in its place, and the name that it means.
+static PLACES: ([Form; 128], [HeaderName; 128]) = {
+    let mut forms = [Form { fold: [0; 16], text: [0; 16] }; 128];
+    let mut names = [N::Other; 128];
+    let mut number = 0;
+    while number < FORMS.len() {
+        let (form, name) = (FORMS[number].0.as_bytes(), FORMS[number].1);
+        number += 1;
+        if form.len() > 15 {
+            continue;
         }
-        at += 1;
+        let second = if form.len() > 1 { form[1] } else { b':' };
+        let place = place([form[0], second], form.len());
+        assert!(matches!(names[place], N::Other), "two forms in one place");
+        names[place] = name;
+        let slot = &mut forms[place];
+        let mut at = 0;
+        while at < 16 {
+            let c = if at < form.len() { form[at] } else { b':' };
+            slot.fold[at] = if at > form.len() { u8::MAX } else { (c.is_ascii_alphabetic() as u8) << 5 };
+            slot.text[at] = c | slot.fold[at];
+            at += 1;
+        }
     }
-    (lower(u128::from_le_bytes(low)), lower(u128::from_le_bytes(high)) as u32)
-}
-
-/// The first bytes of sixteen: none, one, two …
-static FIRST: [u128; 17] = {
-    let mut masks = [0; 17];
-    let mut len = 1;
-    while len <= 16 {
-        masks[len] = u128::MAX >> (128 - 8 * len);
-        len += 1;
-    }
-    masks
+    (forms, names)
 };
 
-/// The same of a name at the beginning of a longer text, for which one load is enough.
-#[inline]
-fn pack_from(text: &[u8], len: usize) -> Packed {
-    match text.first_chunk() {
-        Some(chunk) if len <= 16 => (lower(u128::from_le_bytes(*chunk) & FIRST[len]), 0),
-        _ => pack(&text[..len]),
-    }
+/// Where the form stands that begins with these bytes, the second of which may be the colon, and is so long:
+/// a number for which no two forms share a place, found by trying.
+#[inline(always)]
+const fn place(first: [u8; 2], len: usize) -> usize {
+    let letters = (u16::from_le_bytes(first) | 0x2020) as u32;
+    ((letters | (len as u32) << 16).wrapping_mul(0x3ae6_af37) >> 25) as usize
 }
 
 impl HeaderName {
     /// The name as it is written, long or compact, in any case.
     pub fn from_bytes(name: &[u8]) -> Self {
-        Self::at(name, name.len())
-    }
-
-    /// The name that the first `len` bytes of a text are.
-    #[inline]
-    pub(crate) fn at(text: &[u8], len: usize) -> Self {
-        if len <= 1 {
-            return text.get(..len).and_then(<[u8]>::first).map_or(Self::Other, |&c| Self::from_compact(c));
+        let mut text = [b':'; 16];
+        match text[..15].get_mut(..name.len()) {
+            Some(begin) => begin.copy_from_slice(name),
+            None => return Self::from_long(name),
         }
-        let Some(row) = LONG.get(len) else { return Self::Other };
-        let packed = pack_from(text, len);
-        row.iter().find(|(long, _)| *long == packed).map_or(Self::Other, |&(_, name)| name)
-    }
-
-    /// The compact forms of RFC 3261 §7.3.3 and of the extensions that registered one.
-    const fn from_compact(letter: u8) -> Self {
-        match letter.to_ascii_lowercase() {
-            b'a' => Self::AcceptContact,
-            b'b' => Self::ReferredBy,
-            b'c' => Self::ContentType,
-            b'd' => Self::RequestDisposition,
-            b'e' => Self::ContentEncoding,
-            b'f' => Self::From,
-            b'i' => Self::CallId,
-            b'j' => Self::RejectContact,
-            b'k' => Self::Supported,
-            b'l' => Self::ContentLength,
-            b'm' => Self::Contact,
-            b'n' => Self::IdentityInfo,
-            b'o' => Self::Event,
-            b'r' => Self::ReferTo,
-            b's' => Self::Subject,
-            b't' => Self::To,
-            b'u' => Self::AllowEvents,
-            b'v' => Self::Via,
-            b'x' => Self::SessionExpires,
-            b'y' => Self::Identity,
+        match near_colon(&text) {
+            Some(len) if len == name.len() => Self::at(&text, len),
             _ => Self::Other,
         }
+    }
+
+    /// The name that a line of these first bytes has, if its colon stands at `len`.
+    #[inline(always)]
+    pub(crate) fn at(line: &[u8; 16], len: usize) -> Self {
+        let place = place([line[0], line[1]], len);
+        let form = &PLACES.0[place];
+        let folded = Block::of(line).or(Block::of(&form.fold));
+        if folded.equal(Block::of(&form.text)).bits() == 0xffff { PLACES.1[place] } else { Self::Other }
+    }
+
+    #[cold]
+    fn from_long(name: &[u8]) -> Self {
+        let form = FORMS.iter().find(|(form, _)| form.as_bytes().eq_ignore_ascii_case(name));
+        form.map_or(Self::Other, |&(_, name)| name)
     }
 }
 
@@ -189,22 +190,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_long_form_is_found_in_any_case() {
-        let mut found = 0;
-        for (len, row) in LONG.iter().enumerate() {
-            for ((low, high), name) in *row {
-                let mut text = [low.to_le_bytes().as_slice(), &high.to_le_bytes()].concat();
-                assert!(text[len..].iter().all(|&c| c == 0), "{name:?} stands in the wrong row");
-                text.truncate(len);
-                assert_eq!(HeaderName::from_bytes(&text), *name);
-                text.make_ascii_uppercase();
-                assert_eq!(HeaderName::from_bytes(&text), *name);
-                text.extend(b": a value behind it");
-                assert_eq!(HeaderName::at(&text, len), *name);
-                found += 1;
+    fn every_form_is_found_in_any_case() {
+        for (form, name) in FORMS {
+            for text in [form.to_string(), form.to_ascii_uppercase(), form[..1].to_uppercase() + &form[1..]] {
+                assert_eq!(HeaderName::from_bytes(text.as_bytes()), name, "{text}");
+                let line = text + ": a value behind it";
+                if form.len() < 16 {
+                    let first = line.as_bytes().first_chunk().expect("sixteen bytes");
+                    assert_eq!(HeaderName::at(first, form.len()), name, "{line}");
+                }
             }
         }
-        assert_eq!(found, NAMES - 1, "every name but Other has one long form");
+        let mut long: Vec<_> =
+            FORMS.iter().filter(|(form, _)| form.len() > 1).map(|(_, name)| *name as u8).collect();
+        long.sort_unstable();
+        assert!(long.into_iter().eq(0..HeaderName::Other as u8), "every name but Other has one long form");
+    }
+
+    /// Whatever differs from a form in one byte is another name, letters' case aside.
+    #[test]
+    fn a_form_with_another_byte_is_another_name() {
+        for (form, name) in FORMS {
+            for (at, &was) in form.as_bytes().iter().enumerate() {
+                for c in 0..=u8::MAX {
+                    let mut text = form.as_bytes().to_vec();
+                    text[at] = c;
+                    let plain = |(other, _): &&(&str, _)| text.eq_ignore_ascii_case(other.as_bytes());
+                    let wanted = FORMS.iter().find(plain).map_or(N::Other, |&(_, name)| name);
+                    assert_eq!(HeaderName::from_bytes(&text), wanted, "{}", text.escape_ascii());
+                    assert!(wanted == name || !c.eq_ignore_ascii_case(&was));
+                }
+            }
+        }
     }
 
     /// RFC 3261 §7.3.3, and the extensions that registered a letter.
@@ -257,6 +274,9 @@ mod tests {
             "Vias",
             "X-Header",
             "C%6Fntact",
+            "v:",
+            "To:",
+            ":",
             "A-Name-Of-More-Than-Twenty",
         ] {
             assert_eq!(HeaderName::from_bytes(name.as_bytes()), HeaderName::Other, "{name}");

@@ -118,7 +118,7 @@ fn host(input: &[u8]) -> Parsed<'_, Host<'_>> {
     if let Some((len, ip)) = ipv4_at(input) {
         return Ok((&input[len..], Host::V4(ip)));
     }
-    let (name, rest) = input.split_at(chars::run(HOST, input));
+    let (name, rest) = input.split_at(chars::run(HOST, input, 0));
     if may_be_name(name) { Ok((rest, Host::Name(name))) } else { broken(Rule::Host, input) }
 }
 

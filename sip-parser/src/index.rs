@@ -5,7 +5,7 @@ use crate::error::{Error, Rule};
 use crate::header::{HeaderName, NAMES};
 use crate::message::{HeaderLine, MAX_LINES, Message};
 use crate::scalars;
-use crate::scan;
+use crate::scan::{self, Breaks};
 use crate::span::Span;
 use crate::start_line::start_line;
 
@@ -26,29 +26,32 @@ pub fn parse<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Message
     while let Some([b'\r', b'\n', ..]) = bytes.get(begin..) {
         begin += 2;
     }
-    let mut index = Index { bytes, defect: None, first: [NONE; NAMES], count: [0; NAMES] };
-    let (end, mut at) = index.line_end(begin).ok_or(Error::new(Rule::NotSip, begin))?;
+    let mut index =
+        Index { bytes, breaks: Breaks::new(bytes), defect: None, first: [NONE; NAMES], count: [0; NAMES] };
+    let (end, mut at) = index.line_end(begin, false).ok_or(Error::new(Rule::NotSip, begin))?;
     let start = start_line(bytes, begin, end)?;
     let room = lines.len().min(MAX_LINES);
+    let mut slots = lines[..room].iter_mut();
     let mut used = 0;
     let body = loop {
         if let Some(body) = index.end_of_headers(at) {
             break body;
         }
-        let Some(slot) = lines[..room].get_mut(used) else {
+        let Some(slot) = slots.next() else {
             index.note(Rule::TooManyHeaders, at);
             break bytes.len();
         };
-        let Some(line) = index.header(at) else {
+        let Some((end, next)) = index.line_end(at, true) else {
             index.note(Rule::NoEndOfHeaders, bytes.len());
             break bytes.len();
         };
-        *slot = line;
-        index.count_in(slot.name, used);
-        at = usize::from(slot.line.end);
+        let (name, key, value) = index.header(at, end);
+        *slot = HeaderLine { name, key, value, line: Span::new(at, next) };
+        index.count_in(name, used);
+        at = next;
         used += 1;
     };
-    let lines = &lines[..used];
+    let lines = &lines[..usize::from(used)];
     let body = index.body(body, lines);
     let Index { first, count, defect, .. } = index;
     Ok(Message { bytes, lines, first, count, start, start_line: Span::new(begin, end), defect, body })
@@ -57,8 +60,10 @@ pub fn parse<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Message
 /// No line of that name.
 const NONE: u8 = u8::MAX;
 
+/// What is known so far. Nothing but inlined functions take it by reference, so that it stays in registers.
 struct Index<'m> {
     bytes: &'m [u8],
+    breaks: Breaks<'m>,
     defect: Option<Error>,
     /// Number of the first line of each name.
     first: [u8; NAMES],
@@ -67,26 +72,29 @@ struct Index<'m> {
 }
 
 impl Index<'_> {
-    #[cold]
+    #[inline(always)]
     fn note(&mut self, rule: Rule, at: usize) {
-        self.defect.get_or_insert(Error::new(rule, at));
+        self.defect = noted(self.defect, rule, at);
     }
 
-    #[inline]
-    fn count_in(&mut self, name: HeaderName, number: usize) {
+    #[inline(always)]
+    fn count_in(&mut self, name: HeaderName, number: u8) {
         let name = name as usize;
         if self.count[name] == 0 {
-            self.first[name] = number as u8;
+            self.first[name] = number;
         }
-        self.count[name] = self.count[name].saturating_add(1);
+        // There are at most 255 lines.
+        self.count[name] += 1;
     }
 
     /// Where the body begins, if the empty line stands here.
-    #[inline]
+    #[inline(always)]
     fn end_of_headers(&mut self, at: usize) -> Option<usize> {
-        match self.bytes.get(at..)? {
-            [b'\r', b'\n', ..] => Some(at + 2),
-            [b'\n', ..] => {
+        // One comparison for nearly all lines.
+        match self.bytes.get(at) {
+            Some(c) if *c > b'\r' => None,
+            Some(b'\r') if self.bytes.get(at + 1) == Some(&b'\n') => Some(at + 2),
+            Some(b'\n') => {
                 self.note(Rule::BareLineBreak, at);
                 Some(at + 1)
             }
@@ -94,77 +102,69 @@ impl Index<'_> {
         }
     }
 
-    /// End of the line that begins at `from`, and where the next begins.
+    /// End of the line that begins at `from`, and where the next begins. A header goes on where the next line
+    /// begins with SP or HT (RFC 3261 §7.3.1).
     ///
     /// RFC 3261 §7: "The start-line, each message-header line, and the empty line MUST be terminated by a
     /// carriage-return line-feed sequence (CRLF)." An LF alone ends a line for some and not for others; it
     /// does here, so that a message with bare LFs can be answered, but it is a defect, like a bare CR.
-    #[inline]
-    fn line_end(&mut self, from: usize) -> Option<(usize, usize)> {
+    #[inline(always)]
+    fn line_end(&mut self, from: usize, is_header: bool) -> Option<(usize, usize)> {
         let mut at = from;
         loop {
-            at += scan::line_break(self.bytes.get(at..)?)?;
-            match &self.bytes[at..] {
-                [b'\r', b'\n', ..] => return Some((at, at + 2)),
-                [b'\n', ..] => {
-                    self.note(Rule::BareLineBreak, at);
-                    return Some((at, at + 1));
-                }
-                _ => self.note(Rule::BareLineBreak, at),
+            let end = self.breaks.next(at)?;
+            // No fold, and no empty line: nearly always.
+            if let Some([b'\r', b'\n', c]) = self.bytes.get(end..end + 3)
+                && *c > b' '
+            {
+                return Some((end, end + 2));
             }
-            at += 1;
+            let next = match &self.bytes[end..] {
+                [b'\r', b'\n', ..] => end + 2,
+                [c, ..] => {
+                    if matches!(c, b'\r' | b'\n') {
+                        self.note(Rule::BareLineBreak, end);
+                    }
+                    at = end + 1;
+                    if *c != b'\n' {
+                        continue;
+                    }
+                    at
+                }
+                [] => return None,
+            };
+            if !is_header || !matches!(self.bytes.get(next), Some(b' ' | b'\t')) {
+                return Some((end, next));
+            }
+            at = next;
         }
     }
 
-    /// The same for a header, which goes on where the next line begins with SP or HT (RFC 3261 §7.3.1).
-    #[inline]
-    fn folded_end(&mut self, from: usize) -> Option<(usize, usize)> {
-        let (mut end, mut next) = self.line_end(from)?;
-        while matches!(self.bytes.get(next), Some(b' ' | b'\t')) {
-            (end, next) = self.line_end(next)?;
+    /// `field-name HCOLON field-value` in the line `start..end`: which header, where its name stands, and where
+    /// its value.
+    #[inline(always)]
+    fn header(&mut self, start: usize, end: usize) -> (HeaderName, Span, Span) {
+        if let Some(line) = self.bytes[start..].first_chunk::<32>()
+            && let Some(first) = line.first_chunk()
+            && let Some(len) = scan::near_colon(first)
+        {
+            let name = HeaderName::at(first, len);
+            if name != HeaderName::Other || is_token(self.bytes, start, start + len) {
+                let value = match line[len + 1..] {
+                    // One space before it and none behind it, as a rule.
+                    [b' ', c, ..] if c > b' ' && self.bytes[end - 1] > b' ' => {
+                        Span::new(start + len + 2, end)
+                    }
+                    _ => trimmed(self.bytes, start + len + 1, end),
+                };
+                return (name, Span::new(start, start + len), value);
+            }
         }
-        Some((end, next))
-    }
-
-    /// `field-name HCOLON field-value`; HCOLON allows white space before the colon. `None`: the line has
-    /// no end.
-    #[inline]
-    fn header(&mut self, start: usize) -> Option<HeaderLine> {
-        let rest = &self.bytes[start..];
-        let Some((key_len, colon)) = field_name(rest) else { return self.no_header(start) };
-        let name = HeaderName::at(rest, key_len);
-        if name == HeaderName::Other && !chars::all(TOKEN, &rest[..key_len]) {
-            return self.no_header(start);
-        }
-        let (end, next) = self.folded_end(start + colon + 1)?;
-        Some(HeaderLine {
-            name,
-            key: Span::new(start, start + key_len),
-            value: self.trimmed(start + colon + 1, end),
-            line: Span::new(start, next),
+        unusual_header(self.bytes, start, end).unwrap_or_else(|rule| {
+            self.note(rule, start);
+            // A line without name and value.
+            (HeaderName::Other, Span::new(end, end), Span::new(end, end))
         })
-    }
-
-    #[inline]
-    fn trimmed(&self, mut start: usize, mut end: usize) -> Span {
-        while start < end && white(self.bytes[start]) {
-            start += 1;
-        }
-        while start < end && white(self.bytes[end - 1]) {
-            end -= 1;
-        }
-        Span::new(start, end)
-    }
-
-    /// A line that is no header: a defect, kept as a line without name and value.
-    #[cold]
-    fn no_header(&mut self, start: usize) -> Option<HeaderLine> {
-        let (end, next) = self.folded_end(start)?;
-        let has_colon = self.bytes[start..end].contains(&b':');
-        self.note(if has_colon { Rule::HeaderName } else { Rule::NoColon }, start);
-        let nothing = Span::new(end, end);
-        let line = Span::new(start, next);
-        Some(HeaderLine { name: HeaderName::Other, key: nothing, value: nothing, line })
     }
 
     /// Where the body ends.
@@ -193,21 +193,44 @@ impl Index<'_> {
     }
 }
 
-/// Length of a field name, and the place of the colon behind it. The name is to be checked yet: where the
-/// line has no colon, the next one's may have been found. `None`: there is no colon at all.
-#[inline]
-fn field_name(text: &[u8]) -> Option<(usize, usize)> {
-    let colon = scan::near_colon(text).or_else(|| far_colon(text))?;
+/// The first defect counts.
+#[cold]
+fn noted(defect: Option<Error>, rule: Rule, at: usize) -> Option<Error> {
+    defect.or(Some(Error::new(rule, at)))
+}
+
+/// A header with white space before its colon, with a long name or near the end of the message. HCOLON allows
+/// that white space.
+#[cold]
+fn unusual_header(bytes: &[u8], start: usize, end: usize) -> Result<(HeaderName, Span, Span), Rule> {
+    let text = &bytes[start..end];
+    let colon = memchr::memchr(b':', text).ok_or(Rule::NoColon)?;
     let mut len = colon;
     while let Some(b' ' | b'\t') = text[..len].last() {
         len -= 1;
     }
-    Some((len, colon))
+    if !chars::all(TOKEN, &text[..len]) {
+        return Err(Rule::HeaderName);
+    }
+    let value = trimmed(bytes, start + colon + 1, end);
+    Ok((HeaderName::from_bytes(&text[..len]), Span::new(start, start + len), value))
 }
 
-/// A colon anywhere in the line; not behind it, so that no series of lines is searched over and over.
-fn far_colon(text: &[u8]) -> Option<usize> {
-    memchr::memchr3(b':', b'\r', b'\n', text).filter(|&at| text[at] == b':')
+#[inline(never)]
+fn is_token(bytes: &[u8], start: usize, end: usize) -> bool {
+    start < end && chars::run(TOKEN, bytes, start) == end
+}
+
+/// What stands between white space.
+#[cold]
+fn trimmed(bytes: &[u8], mut start: usize, mut end: usize) -> Span {
+    while start < end && white(bytes[start]) {
+        start += 1;
+    }
+    while start < end && white(bytes[end - 1]) {
+        end -= 1;
+    }
+    Span::new(start, end)
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl<'a> NameAddr<'a> {
             Some(b'"') => quoted(text)?,
             // RFC 4475 §3.1.1.6: no white space is needed between a display name and "<".
             _ => {
-                let len = chars::run(DISPLAY, text);
+                let len = chars::run(DISPLAY, text, 0);
                 (&text[len..], &text[..len])
             }
         };

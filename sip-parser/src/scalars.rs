@@ -75,9 +75,9 @@ pub fn expires(text: &[u8]) -> Result<u32, Error> {
 /// # Errors
 /// [`Rule::CallId`]
 pub fn call_id(text: &[u8]) -> Result<&[u8], Error> {
-    let first = chars::run(WORD, text);
+    let first = chars::run(WORD, text, 0);
     let end = match text.get(first) {
-        Some(b'@') => first + 1 + chars::run(WORD, &text[first + 1..]),
+        Some(b'@') => chars::run(WORD, text, first + 1),
         _ => first,
     };
     if first == 0 || end < text.len() || text.ends_with(b"@") {

@@ -1,7 +1,8 @@
 //! Request-Line and Status-Line (RFC 3261 §7.1, §7.2).
 
-use crate::chars::{self, TOKEN, number};
+use crate::chars::{self, TOKEN};
 use crate::error::{Error, Rule};
+use crate::scan::has_white;
 use crate::span::Span;
 
 /// `Method SP Request-URI SP SIP-Version`
@@ -36,12 +37,11 @@ pub enum Start {
     BadResponse(Error),
 }
 
-const VERSION: &[u8] = b"SIP/2.0";
-
 /// Reads the line `bytes[start..end]`, without its line end.
 ///
 /// # Errors
 /// [`Rule::NotSip`] if it resembles neither form.
+#[inline(always)]
 pub(crate) fn start_line(bytes: &[u8], start: usize, end: usize) -> Result<Start, Error> {
     let line = bytes.get(start..end).unwrap_or(&[]);
     if is_sip(line) {
@@ -52,63 +52,101 @@ pub(crate) fn start_line(bytes: &[u8], start: usize, end: usize) -> Result<Start
             Err(error) => Start::BadResponse(error.shifted(start)),
         });
     }
-    let not_sip = Error::new(Rule::NotSip, start);
-    let method_len = memchr::memchr(b' ', line).ok_or(not_sip)?;
-    let method = Span::new(start, start + method_len);
-    match request_line(line, method_len) {
-        Ok(uri) => {
-            Ok(Start::Request(RequestLine { method, uri: Span::new(start + uri.start, start + uri.end) }))
+    match request_line(line) {
+        Ok((method_len, uri_end)) => {
+            let method = Span::new(start, start + method_len);
+            let uri = Span::new(start + method_len + 1, start + uri_end);
+            Ok(Start::Request(RequestLine { method, uri }))
         }
-        Err(_) if method_len == 0 || !line.windows(4).any(is_sip) => Err(not_sip),
-        Err(error) => Ok(Start::BadRequest(method, error.shifted(start))),
+        Err(error) => bad_request(line, start, error),
+    }
+}
+
+/// A line that is no Request-Line: of a request nevertheless, if it has a method and names a SIP version.
+#[cold]
+fn bad_request(line: &[u8], start: usize, error: Error) -> Result<Start, Error> {
+    match memchr::memchr(b' ', line) {
+        Some(len) if len > 0 && line.windows(4).any(is_sip) => {
+            Ok(Start::BadRequest(Span::new(start, start + len), error.shifted(start)))
+        }
+        _ => Err(Error::new(Rule::NotSip, start)),
     }
 }
 
 /// Begins with the name of a SIP version. RFC 3261 §7.1: "The SIP-Version string is case-insensitive".
+#[inline(always)]
 fn is_sip(text: &[u8]) -> bool {
-    text.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"SIP/"))
+    text.first_chunk().is_some_and(|name| u32::from_le_bytes(*name) | LETTERS as u32 == SIP as u32)
 }
 
-/// Where the Request-URI stands in the line.
+/// Is the name of SIP 2.0.
+#[inline(always)]
+fn is_version(text: &[u8; 7]) -> bool {
+    let [a, b, c, d, e, f, g] = *text;
+    u64::from_le_bytes([a, b, c, d, e, f, g, 0]) | LETTERS == SIP
+}
+
+/// `SIP/2.0` in lower case.
+const SIP: u64 = u64::from_le_bytes(*b"sip/2.0\0");
+/// What makes its letters small.
+const LETTERS: u64 = 0x20_2020;
+
+/// Where method and Request-URI end in the line; one SP stands between them.
 ///
 /// RFC 3261 §7.1: "No CR or LF are allowed except in the end-of-line CRLF sequence. No linear whitespace
 /// (LWS) is allowed in any of the elements." So the last SP separates the version.
-#[inline]
-fn request_line(line: &[u8], method_len: usize) -> Result<std::ops::Range<usize>, Error> {
-    let (method, rest) = line.split_at(method_len);
-    if !chars::all(TOKEN, method) {
+#[inline(always)]
+fn request_line(line: &[u8]) -> Result<(usize, usize), Error> {
+    let method_len = chars::run(TOKEN, line, 0);
+    if line.get(method_len) != Some(&b' ') || method_len == 0 {
         return Err(Error::new(Rule::Method, 0));
     }
     let uri_start = method_len + 1;
-    let space = memchr::memrchr(b' ', rest).filter(|&at| at > 0);
-    let uri_end = method_len + space.ok_or(Error::new(Rule::StartLineSpace, method_len))?;
+    match line.split_last_chunk() {
+        Some(([before @ .., b' '], version))
+            if is_version(version) && before.len() > uri_start && !has_white(before, uri_start) =>
+        {
+            Ok((method_len, before.len()))
+        }
+        _ => Err(bad_rest(line, uri_start)),
+    }
+}
+
+/// What is wrong behind the method.
+#[cold]
+fn bad_rest(line: &[u8], uri_start: usize) -> Error {
+    let rest = &line[uri_start - 1..];
+    let Some(space) = memchr::memrchr(b' ', rest).filter(|&at| at > 0) else {
+        return Error::new(Rule::StartLineSpace, uri_start - 1);
+    };
+    let uri_end = uri_start - 1 + space;
     let version = &line[uri_end + 1..];
     if !is_sip(version) {
-        return Err(Error::new(Rule::StartLineSpace, uri_end));
+        return Error::new(Rule::StartLineSpace, uri_end);
     }
-    if !version.eq_ignore_ascii_case(VERSION) {
-        return Err(Error::new(Rule::Version, uri_end + 1));
+    if version.first_chunk().is_none_or(|name| version.len() > 7 || !is_version(name)) {
+        return Error::new(Rule::Version, uri_end + 1);
     }
-    match memchr::memchr2(b' ', b'\t', &line[uri_start..uri_end]) {
-        Some(at) => Err(Error::new(Rule::StartLineSpace, uri_start + at)),
-        None if uri_start == uri_end => Err(Error::new(Rule::StartLineSpace, uri_start)),
-        None => Ok(uri_start..uri_end),
-    }
+    let white = memchr::memchr2(b' ', b'\t', &line[uri_start..uri_end]);
+    Error::new(Rule::StartLineSpace, uri_start + white.unwrap_or(0))
 }
 
 /// The status code, and where the reason phrase begins. The SP before an empty one may be missing.
 fn status_line(line: &[u8]) -> Result<(u16, usize), Error> {
-    let version_len = memchr::memchr(b' ', line).ok_or(Error::new(Rule::StartLineSpace, line.len()))?;
-    if !line[..version_len].eq_ignore_ascii_case(VERSION) {
-        return Err(Error::new(Rule::Version, 0));
-    }
-    let rest = &line[version_len + 1..];
-    let code_len = memchr::memchr(b' ', rest).unwrap_or(rest.len());
-    match number(&rest[..code_len]) {
-        Some(code @ 100..=699) if code_len == 3 => {
-            Ok((code as u16, (version_len + 1 + code_len + 1).min(line.len())))
+    let code = match line.split_first_chunk() {
+        Some((version, [b' ', rest @ ..])) if is_version(version) => rest,
+        _ if line.contains(&b' ') => return Err(Error::new(Rule::Version, 0)),
+        _ => return Err(Error::new(Rule::StartLineSpace, line.len())),
+    };
+    let begin = line.len() - code.len();
+    match *code {
+        [a @ b'1'..=b'6', b @ b'0'..=b'9', c @ b'0'..=b'9', ref rest @ ..]
+            if matches!(rest, [] | [b' ', ..]) =>
+        {
+            let digits = [a, b, c].map(|digit| u16::from(digit - b'0'));
+            Ok((digits[0] * 100 + digits[1] * 10 + digits[2], (begin + 4).min(line.len())))
         }
-        _ => Err(Error::new(Rule::StatusCode, version_len + 1)),
+        _ => Err(Error::new(Rule::StatusCode, begin)),
     }
 }
 

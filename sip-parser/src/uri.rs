@@ -114,7 +114,7 @@ impl<'a> Uri<'a> {
         let len = memchr::memchr(b';', rest).unwrap_or(rest.len());
         let number = &rest[..len];
         if !chars::all(USER, number) {
-            return broken(Rule::UriUser, &rest[chars::run(USER, number)..]);
+            return broken(Rule::UriUser, &rest[chars::run(USER, number, 0)..]);
         }
         let (end, params) = Params::read(&rest[len..], Owner::Uri)?;
         Ok((end, Self { user: Some(number), params, ..Self::opaque(text, Scheme::Tel) }))
