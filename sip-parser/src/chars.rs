@@ -131,13 +131,37 @@ pub fn all(class: Class, text: &[u8]) -> bool {
 }
 
 /// White space within a header value: folding leaves CR and LF in it.
-#[inline]
+#[inline(always)]
 pub fn white(c: u8) -> bool {
-    matches!(c, b' ' | b'\t' | b'\r' | b'\n')
+    c <= b' ' && matches!(c, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// The first place at `from` or behind it without white space.
+#[inline(always)]
+pub fn after_white(text: &[u8], from: usize) -> usize {
+    match text.get(from) {
+        Some(&c) if white(c) => after_some_white(text, from),
+        _ => from,
+    }
+}
+
+#[cold]
+fn after_some_white(text: &[u8], from: usize) -> usize {
+    let len = text[from..].iter().take_while(|&&c| white(c)).count();
+    from + len
 }
 
 /// The text without white space around it.
-pub fn trim(mut text: &[u8]) -> &[u8] {
+#[inline(always)]
+pub fn trim(text: &[u8]) -> &[u8] {
+    match text {
+        [first, .., last] if !white(*first) && !white(*last) => text,
+        _ => trim_some(text),
+    }
+}
+
+#[cold]
+fn trim_some(mut text: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = text
         && white(*first)
     {

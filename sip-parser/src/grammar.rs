@@ -1,4 +1,4 @@
-//! The basic rules of RFC 3261 §25.1 as nom parsers; the grammars of the header values are made of them.
+//! The basic rules of RFC 3261 §25.1 that more than one header's value is made of.
 
 use std::fmt;
 
@@ -7,22 +7,23 @@ use nom::error::{ErrorKind, ParseError};
 use nom::sequence::delimited;
 use nom::{IResult, Parser};
 
-use crate::chars::{self, Class, TOKEN, white};
+use crate::block::Block;
+use crate::chars::{self, Class, TOKEN};
 use crate::error::{Error, Rule};
+use crate::scan::block_at;
 
-/// What a parser leaves, and what it found.
+/// What a nom parser leaves, and what it found.
 pub(crate) type Parsed<'a, T> = IResult<&'a [u8], T, Broken>;
 
-/// A broken rule, and how many bytes were left when it broke: the place, seen from the end.
+/// How many bytes were left when a nom parser stopped: the place, seen from the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Broken {
-    rule: Option<Rule>,
     left: usize,
 }
 
 impl ParseError<&[u8]> for Broken {
     fn from_error_kind(input: &[u8], _: ErrorKind) -> Self {
-        Self { rule: None, left: input.len() }
+        Self { left: input.len() }
     }
 
     fn append(_: &[u8], _: ErrorKind, inner: Self) -> Self {
@@ -30,111 +31,98 @@ impl ParseError<&[u8]> for Broken {
     }
 }
 
-/// `parser` breaks this rule where it does not name one itself.
-#[inline(always)]
-pub(crate) fn rule<'a, P>(rule: Rule, mut parser: P) -> impl FnMut(&'a [u8]) -> Parsed<'a, P::Output>
+/// What `parser` reads of the beginning of `text`, and where it ends; it breaks `rule` where it stops.
+pub(crate) fn read<'a, P>(text: &'a [u8], rule: Rule, mut parser: P) -> Result<(P::Output, usize), Error>
 where
     P: Parser<&'a [u8], Error = Broken>,
 {
-    move |input| {
-        parser.parse(input).map_err(|e| {
-            e.map(|broken: Broken| Broken { rule: broken.rule.or(Some(rule)), left: broken.left })
-        })
-    }
-}
-
-/// The rule is broken here.
-#[inline]
-pub(crate) fn broken<T>(rule: Rule, input: &[u8]) -> Parsed<'_, T> {
-    Err(nom::Err::Error(Broken { rule: Some(rule), left: input.len() }))
-}
-
-/// All of `text` has to be what `parser` reads; else this rule is broken where it stops.
-#[inline(always)]
-pub(crate) fn whole<'a, P>(text: &'a [u8], otherwise: Rule, mut parser: P) -> Result<P::Output, Error>
-where
-    P: Parser<&'a [u8], Error = Broken>,
-{
-    let (rule, left) = match parser.parse(text) {
-        Ok(([], value)) => return Ok(value),
-        Ok((rest, _)) => (None, rest.len()),
-        Err(nom::Err::Error(broken) | nom::Err::Failure(broken)) => (broken.rule, broken.left),
+    match parser.parse(text) {
+        Ok((rest, value)) => Ok((value, text.len() - rest.len())),
+        Err(nom::Err::Error(broken) | nom::Err::Failure(broken)) => {
+            Err(Error::new(rule, text.len() - broken.left))
+        }
         // No parser here asks for more: all of them are of nom's "complete" kind.
-        Err(nom::Err::Incomplete(_)) => (None, 0),
-    };
-    Err(Error::new(rule.unwrap_or(otherwise), text.len().saturating_sub(left)))
+        Err(nom::Err::Incomplete(_)) => Err(Error::new(rule, text.len())),
+    }
 }
 
 /// `SWS = [LWS]`
-#[inline]
-pub(crate) fn sws(input: &[u8]) -> Parsed<'_, &[u8]> {
-    let rest = after_white(input);
-    Ok((rest, &input[..input.len() - rest.len()]))
+fn sws(input: &[u8]) -> Parsed<'_, ()> {
+    Ok((&input[chars::after_white(input, 0)..], ()))
 }
 
-/// What follows `SWS`: the same without a parser, where it is hardly ever there.
-#[inline(always)]
-pub(crate) fn after_white(input: &[u8]) -> &[u8] {
-    let mut rest = input;
-    while let [c, after @ ..] = rest
-        && white(*c)
-    {
-        rest = after;
-    }
-    rest
-}
-
-/// `SWS c SWS`: SEMI, SLASH, EQUAL, COLON …
-#[inline]
+/// `SWS c SWS`: SLASH, and whatever else may stand between white space.
 pub(crate) fn separator<'a>(c: u8) -> impl Parser<&'a [u8], Output = std::primitive::char, Error = Broken> {
     delimited(sws, char(std::primitive::char::from(c)), sws)
 }
 
-/// One or more characters of a class.
-#[inline]
-pub(crate) fn some<'a>(class: Class) -> impl FnMut(&'a [u8]) -> Parsed<'a, &'a [u8]> {
-    move |input| match chars::run(class, input, 0) {
-        0 => Err(nom::Err::Error(Broken { rule: None, left: input.len() })),
+/// `token`
+pub(crate) fn token(input: &[u8]) -> Parsed<'_, &[u8]> {
+    match chars::run(TOKEN, input, 0) {
+        0 => Err(nom::Err::Error(Broken { left: input.len() })),
         len => Ok((&input[len..], &input[..len])),
     }
 }
 
-/// `token`
-#[inline]
-pub(crate) fn token(input: &[u8]) -> Parsed<'_, &[u8]> {
-    some(TOKEN).parse(input)
-}
-
-/// `quoted-string = SWS DQUOTE *(qdtext / quoted-pair ) DQUOTE`, from the opening quote to the closing
-/// one. In a quoted-pair the second octet stands for itself, whatever it is (RFC 4475 §3.1.1.2 has NUL).
-pub(crate) fn quoted(input: &[u8]) -> Parsed<'_, &[u8]> {
-    if input.first() != Some(&b'"') {
-        return broken(Rule::Quote, input);
+/// `quoted-string = SWS DQUOTE *(qdtext / quoted-pair ) DQUOTE`: where the one ends whose opening quote stands
+/// at `from`. In a quoted-pair the second octet stands for itself, whatever it is (RFC 4475 §3.1.1.2 has NUL).
+///
+/// # Errors
+/// [`Rule::Quote`] at `from`: it does not begin, or does not end.
+#[inline(always)]
+pub(crate) fn quoted(text: &[u8], from: usize) -> Result<usize, Error> {
+    let error = Error::new(Rule::Quote, from);
+    if text.get(from) != Some(&b'"') {
+        return Err(error);
     }
-    let mut at = 1;
-    while let Some(found) = memchr::memchr2(b'"', b'\\', input.get(at..).unwrap_or(&[])) {
-        at += found + 1;
-        if input[at - 1] == b'"' {
-            return Ok((&input[at..], &input[..at]));
+    let mut at = from + 1;
+    loop {
+        at = quote_or_backslash(text, at);
+        match text.get(at) {
+            None => return Err(error),
+            Some(b'"') => return Ok(at + 1),
+            Some(_) if at + 2 > text.len() => return Err(error),
+            Some(_) => at += 2,
         }
-        at += 1;
     }
-    broken(Rule::Quote, input)
 }
 
-/// One or more characters of a class and escapes: `escaped = "%" HEXDIG HEXDIG`.
-#[inline]
-pub(crate) fn escaped<'a>(class: Class) -> impl FnMut(&'a [u8]) -> Parsed<'a, &'a [u8]> {
-    move |input| {
-        let mut at = 0;
-        loop {
-            at += chars::run(class, &input[at..], 0);
-            match &input[at..] {
-                [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => at += 3,
-                rest @ [b'%', ..] => return broken(Rule::Escape, rest),
-                rest if at == 0 => return Err(nom::Err::Error(Broken { rule: None, left: rest.len() })),
-                rest => return Ok((rest, &input[..at])),
-            }
+/// The next of the two at `from` or behind it, or the end of the text.
+#[inline(always)]
+fn quote_or_backslash(text: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Some((block, shift)) = block_at(text, at) {
+        let found = block.equal(Block::all(b'"')).or(block.equal(Block::all(b'\\'))).bits() >> shift;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
+        }
+        at += 16 - shift;
+        if at == text.len() {
+            return at;
+        }
+    }
+    let len = text[at..].iter().position(|c| matches!(c, b'"' | b'\\'));
+    len.map_or(text.len(), |len| at + len)
+}
+
+/// Where the characters of a class end, and escapes among them: `escaped = "%" HEXDIG HEXDIG`.
+///
+/// # Errors
+/// [`Rule::Escape`] at a `%` that two such digits do not follow.
+#[inline(always)]
+pub(crate) fn escaped(class: Class, text: &[u8], from: usize) -> Result<usize, Error> {
+    let end = chars::run(class, text, from);
+    if text.get(end) == Some(&b'%') { behind_escapes(class, text, end) } else { Ok(end) }
+}
+
+#[inline(never)]
+fn behind_escapes(class: Class, text: &[u8], mut at: usize) -> Result<usize, Error> {
+    loop {
+        match &text[at..] {
+            [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => at += 3,
+            [b'%', ..] => return Err(Error::new(Rule::Escape, at)),
+            [c, ..] if chars::is(class, *c) => at += 1,
+            _ => return Ok(at),
         }
     }
 }
@@ -167,25 +155,24 @@ mod tests {
             (br#""\\" ""#, 4),
             (b"\"BEL:\\\x07 NUL:\\\x00 \" <", 16),
         ] {
-            let (_, found) = quoted(text).expect("it ends");
-            assert_eq!(found.len(), len);
+            assert_eq!(quoted(text, 0), Ok(len));
         }
         for text in [&b"\""[..], b"\"a", br#""a\""#, br#""\"#, b"", b"a"] {
-            assert!(quoted(text).is_err());
+            assert_eq!(quoted(text, 0), Err(Error::new(Rule::Quote, 0)));
         }
     }
 
     #[test]
     fn an_escape_has_two_digits() {
-        let user = |text: &'static [u8]| whole(text, Rule::UriUser, escaped(chars::USER));
-        assert_eq!(user(b"%61a%2Fb"), Ok(&b"%61a%2Fb"[..]));
-        assert_eq!(user(b"a%6"), Err(Error::new(Rule::Escape, 1)));
-        assert_eq!(user(b"%zz"), Err(Error::new(Rule::Escape, 0)));
-        assert_eq!(user(b"%z0"), Err(Error::new(Rule::Escape, 0)));
-        assert_eq!(user(b"%0z"), Err(Error::new(Rule::Escape, 0)));
-        assert_eq!(user(b"a%"), Err(Error::new(Rule::Escape, 1)));
-        assert_eq!(user(b"a@"), Err(Error::new(Rule::UriUser, 1)));
-        assert_eq!(user(b""), Err(Error::new(Rule::UriUser, 0)));
+        let user = |text: &str| escaped(chars::USER, text.as_bytes(), 0);
+        assert_eq!(user("%61a%2Fb"), Ok(8));
+        assert_eq!(user("a%6"), Err(Error::new(Rule::Escape, 1)));
+        assert_eq!(user("%zz"), Err(Error::new(Rule::Escape, 0)));
+        assert_eq!(user("%z0"), Err(Error::new(Rule::Escape, 0)));
+        assert_eq!(user("%0z"), Err(Error::new(Rule::Escape, 0)));
+        assert_eq!(user("a%"), Err(Error::new(Rule::Escape, 1)));
+        assert_eq!(user("a@"), Ok(1));
+        assert_eq!(user(""), Ok(0));
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::chars::{self, HOST, white};
-use crate::error::Rule;
-use crate::grammar::{Parsed, Text, broken};
+use crate::chars::{self, HOST, after_white};
+use crate::error::{Error, Rule};
+use crate::grammar::Text;
 
 /// `host = hostname / IPv4address / IPv6reference`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,78 +48,85 @@ impl fmt::Display for Host<'_> {
 }
 
 /// `host [ COLON port ]`
-#[derive(Clone, Copy)]
 pub(crate) struct HostPort<'a> {
     pub host: Host<'a>,
-    /// The host as written, IPv6 with its brackets.
-    pub host_text: &'a [u8],
+    /// Where the host ends, IPv6 with its brackets.
+    pub host_end: usize,
     pub port: Option<u16>,
-    /// Host and port as written.
-    pub text: &'a [u8],
+    /// Where the port ends, or the host if there is none.
+    pub end: usize,
 }
 
-/// `hostport = host [ ":" port ]`, as URIs have it.
-pub(crate) fn host_port(input: &[u8]) -> Parsed<'_, HostPort<'_>> {
-    read(input, false).or_else(|error| unbracketed(input).unwrap_or(Err(error)))
-}
-
-/// `sent-by = host [ COLON port ]`, where `COLON = SWS ":" SWS`.
-pub(crate) fn sent_by(input: &[u8]) -> Parsed<'_, HostPort<'_>> {
-    read(input, true).or_else(|error| unbracketed(input).unwrap_or(Err(error)))
-}
-
-fn read(input: &[u8], spaced: bool) -> Parsed<'_, HostPort<'_>> {
-    let (rest, host) = host(input)?;
-    let host_text = &input[..input.len() - rest.len()];
-    if matches!(rest.first(), None | Some(b';')) {
-        return Ok((rest, HostPort { host, host_text, port: None, text: host_text }));
-    }
-    let skip = |text: &[u8]| if spaced { text.iter().take_while(|&&c| white(c)).count() } else { 0 };
-    let colon = &rest[skip(rest)..];
-    let [b':', after @ ..] = colon else {
-        return Ok((rest, HostPort { host, host_text, port: None, text: host_text }));
+/// `hostport = host [ ":" port ]`, as URIs have it; with `spaced` `sent-by = host [ COLON port ]`, where
+/// `COLON = SWS ":" SWS`. Begins at `from`.
+///
+/// # Errors
+/// [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`].
+#[inline(always)]
+pub(crate) fn host_port(text: &[u8], from: usize, spaced: bool) -> Result<HostPort<'_>, Error> {
+    let (host, host_end) = match ipv4_at(text, from) {
+        Some((ip, end)) => (Host::V4(ip), end),
+        None => other_host(text, from)?,
     };
-    let digits = &after[skip(after)..];
-    let Some((rest, port)) = port_at(digits) else { return broken(Rule::Port, digits) };
-    let text = &input[..input.len() - rest.len()];
-    Ok((rest, HostPort { host, host_text, port: Some(port), text }))
+    let colon = if spaced { after_white(text, host_end) } else { host_end };
+    if text.get(colon) != Some(&b':') {
+        return Ok(HostPort { host, host_end, port: None, end: host_end });
+    }
+    let digits = if spaced { after_white(text, colon + 1) } else { colon + 1 };
+    match port_at(text, digits) {
+        Some((port, end)) => Ok(HostPort { host, host_end, port: Some(port), end }),
+        None => Err(no_host_port(text, from, Error::new(Rule::Port, digits))),
+    }
 }
 
-/// `port = 1*DIGIT`, from 1 to 65,535, and what follows it.
-#[inline]
-fn port_at(text: &[u8]) -> Option<(&[u8], u16)> {
-    let mut number = 0u16;
-    let mut rest = text;
-    while let [c @ b'0'..=b'9', after @ ..] = rest {
-        number = number.checked_mul(10)?.checked_add(u16::from(c - b'0'))?;
-        rest = after;
+/// `port = 1*DIGIT`, from 1 to 65,535, and where it ends.
+#[inline(always)]
+fn port_at(text: &[u8], mut at: usize) -> Option<(u16, usize)> {
+    let mut number = 0u32;
+    while let Some(digit) = digit_at(text, at) {
+        number = number * 10 + digit;
+        if number > u16::MAX.into() {
+            return None;
+        }
+        at += 1;
     }
-    (number > 0).then_some((rest, number))
+    (number > 0).then_some((number as u16, at))
 }
 
 /// A port and nothing else.
 pub(crate) fn port(text: &[u8]) -> Option<u16> {
-    port_at(text).filter(|(rest, _)| rest.is_empty()).map(|(_, port)| port)
+    port_at(text, 0).filter(|(_, end)| *end == text.len()).map(|(port, _)| port)
+}
+
+#[inline(always)]
+fn digit_at(text: &[u8], at: usize) -> Option<u32> {
+    let digit = text.get(at)?.wrapping_sub(b'0');
+    (digit <= 9).then_some(digit.into())
 }
 
 /// An IPv6 address without brackets breaks a rule of its own: nobody can tell its port (RFC 5118 §4.2).
-fn unbracketed(input: &[u8]) -> Option<Parsed<'_, HostPort<'_>>> {
-    let len = input.iter().take_while(|&&c| c.is_ascii_hexdigit() || matches!(c, b':' | b'.')).count();
-    let colons = input[..len].iter().filter(|&&c| c == b':').count();
-    (colons > 1).then(|| broken(Rule::Ipv6Reference, input))
+#[cold]
+fn no_host_port(text: &[u8], from: usize, error: Error) -> Error {
+    let part = |c: &&u8| c.is_ascii_hexdigit() || matches!(c, b':' | b'.');
+    let colons = text[from..].iter().take_while(part).filter(|&&c| c == b':').count();
+    if colons > 1 { Error::new(Rule::Ipv6Reference, from) } else { error }
 }
 
-fn host(input: &[u8]) -> Parsed<'_, Host<'_>> {
-    if let [b'[', inside @ ..] = input {
+/// A name, or an IPv6 address in brackets, and where it ends.
+#[inline(never)]
+fn other_host(text: &[u8], from: usize) -> Result<(Host<'_>, usize), Error> {
+    if let [b'[', inside @ ..] = &text[from..] {
         let ip = memchr::memchr(b']', inside).and_then(|len| Some((len, ipv6(&inside[..len])?)));
-        let Some((len, ip)) = ip else { return broken(Rule::Ipv6Reference, input) };
-        return Ok((&inside[len + 1..], Host::V6(ip)));
+        let (len, ip) = ip.ok_or(Error::new(Rule::Ipv6Reference, from))?;
+        return Ok((Host::V6(ip), from + len + 2));
     }
-    if let Some((len, ip)) = ipv4_at(input) {
-        return Ok((&input[len..], Host::V4(ip)));
+    let end = chars::run(HOST, text, from);
+    let name = &text[from..end];
+    if may_be_name(name) {
+        Ok((Host::Name(name), end))
+    } else {
+        Err(no_host_port(text, from, Error::new(Rule::Host, from)))
     }
-    let (name, rest) = input.split_at(chars::run(HOST, input, 0));
-    if may_be_name(name) { Ok((rest, Host::Name(name))) } else { broken(Rule::Host, input) }
 }
 
 /// `hostname = *( domainlabel "." ) toplabel [ "." ]`, where `toplabel` begins with a letter: all digits
@@ -133,37 +140,40 @@ fn may_be_name(text: &[u8]) -> bool {
     !last.iter().all(u8::is_ascii_digit)
 }
 
-/// The IPv4 address that a text begins with, and its length: four decimal numbers up to 255, without
-/// leading zeros, which some read as octal. `None` also where a host name goes on behind it.
-#[inline]
-fn ipv4_at(text: &[u8]) -> Option<(usize, Ipv4Addr)> {
-    let mut octets = [0; 4];
-    let mut at = 0;
-    for (place, octet) in octets.iter_mut().enumerate() {
-        if place > 0 {
-            at += usize::from(*text.get(at)? == b'.');
-        }
-        let start = at;
-        let mut number = 0;
-        while let Some(digit) = text.get(at).map(|c| c.wrapping_sub(b'0')).filter(|&digit| digit <= 9) {
-            number = number * 10 + u32::from(digit);
-            at += 1;
-            if at - start > 3 {
-                return None;
-            }
-        }
-        if at == start || (text[start] == b'0' && at - start > 1) {
-            return None;
-        }
-        *octet = number.try_into().ok()?;
-    }
+/// The IPv4 address that begins at `from`, and where it ends: four decimal numbers up to 255, without leading
+/// zeros, which some read as octal. `None` also where a host name goes on behind it.
+#[inline(always)]
+fn ipv4_at(text: &[u8], from: usize) -> Option<(Ipv4Addr, usize)> {
+    let (a, at) = octet_at(text, from)?;
+    let (b, at) = octet_at(text, dot_at(text, at)?)?;
+    let (c, at) = octet_at(text, dot_at(text, at)?)?;
+    let (d, at) = octet_at(text, dot_at(text, at)?)?;
     let goes_on = text.get(at).is_some_and(|&c| chars::is(HOST, c));
-    (!goes_on).then(|| (at, octets.into()))
+    (!goes_on).then(|| (Ipv4Addr::new(a, b, c, d), at))
+}
+
+/// What follows the dot that stands at `at`.
+#[inline(always)]
+fn dot_at(text: &[u8], at: usize) -> Option<usize> {
+    (text.get(at) == Some(&b'.')).then_some(at + 1)
+}
+
+#[inline(always)]
+fn octet_at(text: &[u8], at: usize) -> Option<(u8, usize)> {
+    let first = digit_at(text, at)?;
+    let Some(second) = digit_at(text, at + 1) else { return Some((first as u8, at + 1)) };
+    if first == 0 {
+        return None;
+    }
+    let two = first * 10 + second;
+    let Some(third) = digit_at(text, at + 2) else { return Some((two as u8, at + 2)) };
+    let number = u8::try_from(two * 10 + third).ok()?;
+    Some((number, at + 3))
 }
 
 /// An IPv4 address and nothing else.
 fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    ipv4_at(text).filter(|(len, _)| *len == text.len()).map(|(_, ip)| ip)
+    ipv4_at(text, 0).filter(|(_, end)| *end == text.len()).map(|(ip, _)| ip)
 }
 
 /// An IPv6 address without brackets. Three colons before an embedded IPv4 address are taken as two: the
@@ -203,13 +213,15 @@ pub fn address(text: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
-    use crate::grammar::whole;
 
     type Found<'a> = Result<(Host<'a>, Option<u16>), Error>;
 
     fn of(text: &str) -> Found<'_> {
-        whole(text.as_bytes(), Rule::Host, host_port).map(|found| (found.host, found.port))
+        let found = host_port(text.as_bytes(), 0, false)?;
+        if found.end < text.len() {
+            return Err(Error::new(Rule::Host, found.end));
+        }
+        Ok((found.host, found.port))
     }
 
     fn v6(text: &str) -> Host<'static> {
@@ -270,10 +282,11 @@ mod tests {
     #[test]
     fn sent_by_takes_white_space_around_its_colon() {
         let text = b"a.example \t: 5061 ;x";
-        let (rest, found) = sent_by(text).expect("a sent-by");
-        assert_eq!((found.port, found.text, rest), (Some(5061), &b"a.example \t: 5061"[..], &b" ;x"[..]));
-        let (rest, found) = sent_by(b"a.example ;x").expect("a sent-by");
-        assert_eq!((found.port, found.text, rest), (None, &b"a.example"[..], &b" ;x"[..]));
+        let found = host_port(text, 0, true).expect("a sent-by");
+        assert_eq!((found.port, found.host_end, found.end), (Some(5061), 9, 17));
+        let found = host_port(b"a.example ;x", 0, true).expect("a sent-by");
+        assert_eq!((found.port, found.host_end, found.end), (None, 9, 9));
+        assert!(host_port(b"a.example : ;x", 0, true).is_err());
     }
 
     #[test]

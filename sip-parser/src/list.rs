@@ -97,7 +97,7 @@ fn until_comma(text: &[u8]) -> Result<usize, Error> {
         at += found;
         at += match text[at] {
             b',' => return Ok(at),
-            b'"' => quoted(&text[at..]).map_err(|_| Error::new(Rule::Quote, at))?.1.len(),
+            b'"' => quoted(text, at)? - at,
             _ => memchr::memchr(b'>', &text[at..]).ok_or(Error::new(Rule::AngleBracket, at))? + 1,
         };
     }

@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use nom::Parser;
-
-use crate::chars::{self, DISPLAY, trim, white};
+use crate::chars::{self, DISPLAY, after_white, trim, white};
 use crate::error::{Error, Rule};
-use crate::grammar::{Parsed, Text, broken, quoted, sws, whole};
+use crate::grammar::{Text, quoted};
 use crate::params::{Owner, Param, Params};
 use crate::uri::Uri;
 
@@ -31,12 +29,12 @@ impl<'a> NameAddr<'a> {
     /// # Errors
     /// The first rule that it breaks: [`Rule::Quote`], [`Rule::DisplayName`], [`Rule::AngleBracket`],
     /// [`Rule::Parameter`], [`Rule::ParameterTwice`] or one of [`Uri::parse`].
-    #[inline(always)]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
         // A value that was indexed has no white space around it; one from elsewhere may have.
         let value = trim(text);
-        match whole(value, Rule::Parameter, Self::read) {
-            Ok(found) => Ok(found),
+        match Self::read(value) {
+            Ok((found, end)) if end == value.len() => Ok(found),
+            Ok((_, end)) => Err(Error::new(Rule::Parameter, end).shifted(chars::offset(text, value))),
             Err(error) => Err(error.shifted(chars::offset(text, value))),
         }
     }
@@ -51,62 +49,63 @@ impl<'a> NameAddr<'a> {
         if route.bracketed { Ok(route) } else { Err(Error::new(Rule::AngleBracket, 0)) }
     }
 
+    /// `name-addr = [ display-name ] LAQUOT addr-spec RAQUOT`
     #[inline(always)]
-    fn read(text: &'a [u8]) -> Parsed<'a, Self> {
-        // name-addr = [ display-name ] LAQUOT addr-spec RAQUOT
-        let (rest, display) = match text.first() {
-            Some(b'"') => quoted(text)?,
+    fn read(text: &'a [u8]) -> Result<(Self, usize), Error> {
+        match text.first() {
+            Some(b'<') => Self::in_brackets(text, &[], 0),
+            Some(b'"') => {
+                let end = quoted(text, 0)?;
+                Self::in_brackets(text, &text[..end], after_white(text, end))
+            }
+            _ => Self::plain(text),
+        }
+    }
+
+    /// With a display name without quotes, or without angle brackets.
+    #[inline(never)]
+    fn plain(text: &'a [u8]) -> Result<(Self, usize), Error> {
+        let end = chars::run(DISPLAY, text, 0);
+        let display = &text[..end];
+        match text.get(end) {
             // RFC 4475 §3.1.1.6: no white space is needed between a display name and "<".
-            _ => {
-                let len = chars::run(DISPLAY, text, 0);
-                (&text[len..], &text[..len])
-            }
-        };
-        match (rest.first(), display) {
-            (Some(b'<'), _) => Self::in_brackets(text, display, rest),
-            (_, [b'"', ..]) => {
-                let (rest, _) = sws(rest)?;
-                Self::in_brackets(text, display, rest)
-            }
+            Some(b'<') => Self::in_brackets(text, display, end),
             // What looks like a display name at first is a scheme.
-            (Some(b':'), _) if !display.iter().any(|&c| white(c)) => Self::addr_spec(text),
-            (None, []) => broken(Rule::EmptyValue, rest),
-            _ => broken(Rule::DisplayName, rest),
+            Some(b':') if !display.iter().any(|&c| white(c)) => Self::addr_spec(text),
+            None if end == 0 => Err(Error::new(Rule::EmptyValue, 0)),
+            _ => Err(Error::new(Rule::DisplayName, end)),
         }
     }
 
     #[inline(always)]
-    fn in_brackets(text: &'a [u8], display: &'a [u8], rest: &'a [u8]) -> Parsed<'a, Self> {
-        let [b'<', inside @ ..] = rest else { return broken(Rule::AngleBracket, rest) };
-        let Some(len) = memchr::memchr(b'>', inside) else { return broken(Rule::AngleBracket, rest) };
-        let (spec, after) = (&inside[..len], &inside[len + 1..]);
-        let uri = match Uri::parse(spec) {
-            Ok(uri) => uri,
-            Err(error) => return broken(error.rule, inside.get(error.at..).unwrap_or_default()),
+    fn in_brackets(text: &'a [u8], display: &'a [u8], at: usize) -> Result<(Self, usize), Error> {
+        if text.get(at) != Some(&b'<') {
+            return Err(Error::new(Rule::AngleBracket, at));
+        }
+        let (uri, end) = match Uri::read(text, at + 1, true) {
+            Ok((uri, end)) if text.get(end) == Some(&b'>') => (uri, end + 1),
+            _ => return Err(no_brackets(text, at)),
         };
-        let (rest, params) = Params::read(after, Owner::NameAddr)?;
-        Ok((rest, Self { text, bracketed: true, display: trim(display), uri, params }))
+        let (params, end) = Params::read(text, end, Owner::NameAddr)?;
+        Ok((Self { text, bracketed: true, display: trim(display), uri, params }, end))
     }
 
     /// RFC 3261 §20: "If the URI is not enclosed in angle brackets, any semicolon-delimited parameters are
     /// header-parameters, not URI parameters." Before that: "The Contact, From, and To header fields contain
     /// a URI. If the URI contains a comma, question mark or semicolon, the URI MUST be enclosed in angle
     /// brackets (< and >)."
-    fn addr_spec(text: &'a [u8]) -> Parsed<'a, Self> {
-        let len = text.iter().position(|&c| matches!(c, b';' | b',' | b'?') || white(c));
-        let (spec, rest) = text.split_at(len.unwrap_or(text.len()));
-        let is_separator = matches!(sws.parse(rest)?.0.first(), None | Some(b';'));
+    fn addr_spec(text: &'a [u8]) -> Result<(Self, usize), Error> {
+        let end = text.iter().position(|&c| matches!(c, b';' | b',' | b'?') || white(c));
+        let (spec, rest) = text.split_at(end.unwrap_or(text.len()));
+        let is_separator = matches!(rest.get(after_white(rest, 0)), None | Some(b';'));
         // An "@" behind the separator, and none before: it stands within a user part.
         let in_user = spec.iter().all(|&c| c != b'@') && rest.contains(&b'@') && starts_sip(spec);
         if !is_separator || in_user {
-            return broken(Rule::AngleBracket, rest);
+            return Err(Error::new(Rule::AngleBracket, spec.len()));
         }
-        let uri = match Uri::parse(spec) {
-            Ok(uri) => uri,
-            Err(error) => return broken(error.rule, text.get(error.at..).unwrap_or_default()),
-        };
-        let (rest, params) = Params::read(rest, Owner::NameAddr)?;
-        Ok((rest, Self { text, bracketed: false, display: &[], uri, params }))
+        let uri = Uri::parse(spec)?;
+        let (params, end) = Params::read(text, spec.len(), Owner::NameAddr)?;
+        Ok((Self { text, bracketed: false, display: &[], uri, params }, end))
     }
 
     /// The header parameter of this name, compared without case.
@@ -120,6 +119,14 @@ impl<'a> NameAddr<'a> {
     pub fn tag(&self) -> Option<&'a [u8]> {
         self.params.value(b"tag")
     }
+}
+
+/// What is wrong with the angle bracket at `at`, or with what stands in it.
+#[cold]
+fn no_brackets(text: &[u8], at: usize) -> Error {
+    let inside = &text[at + 1..];
+    let error = memchr::memchr(b'>', inside).and_then(|len| Uri::parse(&inside[..len]).err());
+    error.map_or(Error::new(Rule::AngleBracket, at), |error| error.shifted(at + 1))
 }
 
 fn starts_sip(spec: &[u8]) -> bool {

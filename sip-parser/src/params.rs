@@ -2,12 +2,9 @@
 
 use std::fmt;
 
-use nom::Parser;
-use nom::character::complete::char;
-
-use crate::chars::{URI_PARAM, VALUE, offset, white};
-use crate::error::Rule;
-use crate::grammar::{Parsed, Text, after_white, broken, escaped, quoted, rule, separator, some, token};
+use crate::chars::{self, TOKEN, URI_PARAM, URI_PARAM_NAME, VALUE, after_white, white};
+use crate::error::{Error, Rule};
+use crate::grammar::{Text, escaped, quoted};
 
 /// One parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +21,16 @@ impl fmt::Display for Param<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, ";{}", Text(self.name))?;
         self.value.iter().try_for_each(|value| write!(f, "={}", Text(value)))
+    }
+}
+
+impl<'a> Param<'a> {
+    fn new(text: &'a [u8], begin: usize, found: &Found) -> Self {
+        Self {
+            name: &text[found.name..found.name_end],
+            value: found.value.map(|value| &text[value..found.end]),
+            with_semicolon: &text[begin..found.end],
+        }
     }
 }
 
@@ -46,62 +53,64 @@ impl Owner {
     /// Inlined with a name that the compiler knows, this is a comparison of `self`.
     #[inline(always)]
     fn place(self, name: &[u8]) -> Option<usize> {
-        Some(match (self, name) {
-            (Self::Uri, b"lr") | (Self::Via, b"branch") | (Self::NameAddr, b"tag") => 0,
-            (Self::Uri, b"transport") | (Self::Via, b"rport") => 1,
-            (Self::Uri, b"maddr") | (Self::Via, b"received") => 2,
-            (Self::Via, b"maddr") => 3,
-            _ if name.len() <= LONGEST && name.iter().any(u8::is_ascii_uppercase) => {
-                return self.place_in_capitals(name);
-            }
-            _ => return None,
-        })
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn place_in_capitals(self, name: &[u8]) -> Option<usize> {
-        let mut lower = [0; LONGEST];
-        let lower = lower.get_mut(..name.len())?;
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        self.place(lower)
-    }
-
-    #[inline]
-    fn param(self, input: &[u8]) -> Parsed<'_, Param<'_>> {
-        match self {
-            Self::Uri => uri_param(input),
-            Self::Via | Self::NameAddr => header_param(input),
+        match (self, name.len()) {
+            (Self::NameAddr, 3) if same(name, b"tag") => Some(0),
+            (Self::Uri, 2) if same(name, b"lr") => Some(0),
+            (Self::Uri, 9) if same(name, b"transport") => Some(1),
+            (Self::Uri, 5) if same(name, b"maddr") => Some(2),
+            (Self::Via, 6) if same(name, b"branch") => Some(0),
+            (Self::Via, 5) if same(name, b"rport") => Some(1),
+            (Self::Via, 8) if same(name, b"received") => Some(2),
+            (Self::Via, 5) if same(name, b"maddr") => Some(3),
+            _ => None,
         }
     }
+
+    /// Reads the parameter whose `;` stands at `at`.
+    #[inline(always)]
+    fn param(self, text: &[u8], at: usize) -> Result<Found, Error> {
+        match self {
+            Self::Uri => uri_param(text, at),
+            Self::Via | Self::NameAddr => header_param(text, at),
+        }
+    }
+}
+
+/// The name is these letters, small or capital.
+#[inline(always)]
+fn same<const N: usize>(name: &[u8], letters: &[u8; N]) -> bool {
+    // No other character becomes a letter with the bit that makes letters small.
+    name.first_chunk::<N>().is_some_and(|name| name.map(|c| c | 0x20) == *letters)
+}
+
+/// Where the parts of a parameter stand.
+struct Found {
+    name: usize,
+    name_end: usize,
+    /// `None`: there is no `=`.
+    value: Option<usize>,
+    end: usize,
 }
 
 /// Parameters that were read, in order.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Params<'a> {
     text: &'a [u8],
-    owner: Owner,
     known: [Place; PLACES],
+    owner: Owner,
 }
 
 const PLACES: usize = 4;
 
-/// Length of the longest name that is remembered: `transport`.
-const LONGEST: usize = 9;
-
-/// Where a parameter stands in [`Params::text`]; nowhere if `end` is 0.
+/// Where a parameter stands in [`Params::text`], from its `;` on; nowhere if `end` is 0.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Place {
     begin: u16,
-    name: u16,
-    /// 0 if it has none.
-    value: u16,
     end: u16,
 }
 
 impl Place {
-    const NOWHERE: Self = Self { begin: 0, name: 0, value: 0, end: 0 };
+    const NOWHERE: Self = Self { begin: 0, end: 0 };
 }
 
 impl<'a> Params<'a> {
@@ -117,11 +126,13 @@ impl<'a> Params<'a> {
 
     /// All parameters in order.
     pub fn iter(&self) -> impl Iterator<Item = Param<'a>> + use<'a> {
-        let (mut rest, owner) = (self.text, self.owner);
+        let (text, owner) = (self.text, self.owner);
+        let mut at = 0;
         std::iter::from_fn(move || {
-            let (after, param) = owner.param(rest).ok()?;
-            rest = after;
-            Some(param)
+            let begin = begin(text, at, owner)?;
+            let found = owner.param(text, begin).ok()?;
+            at = found.end;
+            Some(Param::new(text, begin, &found))
         })
     }
 
@@ -131,13 +142,25 @@ impl<'a> Params<'a> {
         let Some(place) = self.owner.place(name) else {
             return self.find(name);
         };
-        let at = &self.known[place];
-        let part = |from: u16, to: u16| self.text.get(from.into()..to.into()).unwrap_or(&[]);
-        (at.end > 0).then(|| Param {
-            name: part(at.name, at.name + name.len() as u16),
-            value: (at.value > 0).then(|| part(at.value, at.end)),
-            with_semicolon: part(at.begin, at.end),
-        })
+        let Place { begin, end } = self.known[place];
+        if end == 0 {
+            return None;
+        }
+        let text = self.text.get(begin.into()..end.into())?;
+        let name_end = 1 + name.len();
+        match text.get(name_end..) {
+            Some([]) => Some(Param { name: &text[1..], value: None, with_semicolon: text }),
+            Some([b'=', value @ ..]) if !value.first().is_some_and(|&c| white(c)) => {
+                Some(Param { name: &text[1..name_end], value: Some(value), with_semicolon: text })
+            }
+            _ => self.spaced(text),
+        }
+    }
+
+    /// A parameter with white space within it.
+    #[cold]
+    fn spaced(&self, text: &'a [u8]) -> Option<Param<'a>> {
+        self.owner.param(text, 0).ok().map(|found| Param::new(text, 0, &found))
     }
 
     #[inline(never)]
@@ -154,50 +177,53 @@ impl<'a> Params<'a> {
     /// There is a parameter of this name.
     #[inline(always)]
     pub fn has(&self, name: &[u8]) -> bool {
-        self.get(name).is_some()
+        match self.owner.place(name) {
+            Some(place) => self.known[place].end != 0,
+            None => self.find(name).is_some(),
+        }
     }
 
-    /// Reads parameters as long as there is a `;`.
+    /// Reads parameters from `from` on, as long as there is a `;`: these, and where they end.
+    ///
+    /// # Errors
+    /// [`Rule::Parameter`], [`Rule::ParameterTwice`], [`Rule::Quote`], [`Rule::Escape`];
+    /// [`Rule::MessageTooLarge`] where a place has no number.
     #[inline(always)]
-    pub(crate) fn read(input: &'a [u8], owner: Owner) -> Parsed<'a, Self> {
+    pub(crate) fn read(text: &'a [u8], from: usize, owner: Owner) -> Result<(Self, usize), Error> {
         let mut known = [Place::NOWHERE; PLACES];
-        let mut rest = input;
-        if input.len() > crate::MAX_MESSAGE {
-            return broken(Rule::MessageTooLarge, input);
-        }
-        while begins(rest, owner) {
+        let mut at = from;
+        while let Some(begin) = begin(text, at, owner) {
             // A ";" that nothing follows is common in URIs, and harmless: nobody appends to them.
-            if owner == Owner::Uri && matches!(rest, [b';'] | [b';', b'?', ..]) {
-                rest = &rest[1..];
+            if owner == Owner::Uri && matches!(text.get(begin + 1), None | Some(b'?' | b'>')) {
+                at = begin + 1;
                 break;
             }
-            let (after, param) = rule(Rule::Parameter, |i| owner.param(i)).parse(rest)?;
-            if let Some(place) = owner.place(param.name) {
+            let found = owner.param(text, begin)?;
+            if let Some(place) = owner.place(&text[found.name..found.name_end]) {
                 if known[place].end != 0 {
-                    return broken(Rule::ParameterTwice, rest);
+                    return Err(Error::new(Rule::ParameterTwice, at));
                 }
-                let place_of = |part: &[u8]| offset(input, part) as u16;
-                known[place] = Place {
-                    begin: place_of(param.with_semicolon),
-                    name: place_of(param.name),
-                    value: param.value.map_or(0, place_of),
-                    end: (input.len() - after.len()) as u16,
-                };
+                known[place] = Place { begin: (begin - from) as u16, end: (found.end - from) as u16 };
             }
-            rest = after;
+            at = found.end;
         }
-        let text = &input[..input.len() - rest.len()];
-        Ok((rest, Self { text, owner, known }))
+        if at - from > crate::MAX_MESSAGE {
+            return Err(Error::new(Rule::MessageTooLarge, from));
+        }
+        Ok((Self { text: &text[from..at], known, owner }, at))
     }
 }
 
-/// Another parameter begins here.
-#[inline]
-fn begins(text: &[u8], owner: Owner) -> bool {
-    match text {
-        [b';', ..] => true,
-        [c, ..] if white(*c) && owner != Owner::Uri => crate::chars::trim(text).first() == Some(&b';'),
-        _ => false,
+/// Where the next parameter begins, if there is one.
+#[inline(always)]
+fn begin(text: &[u8], at: usize, owner: Owner) -> Option<usize> {
+    match text.get(at)? {
+        b';' => Some(at),
+        c if *c <= b' ' && owner != Owner::Uri => {
+            let begin = after_white(text, at);
+            (text.get(begin) == Some(&b';')).then_some(begin)
+        }
+        _ => None,
     }
 }
 
@@ -214,53 +240,49 @@ impl fmt::Display for Params<'_> {
 }
 
 /// `";" pname [ "=" pvalue ]` (RFC 3261 §25.1: uri-parameter); no white space, but escapes.
-#[inline]
-fn uri_param(input: &[u8]) -> Parsed<'_, Param<'_>> {
-    let (rest, _) = char(';').parse(input)?;
-    let (after, text) = escaped(URI_PARAM).parse(rest)?;
+#[inline(always)]
+fn uri_param(text: &[u8], at: usize) -> Result<Found, Error> {
+    let name = at + 1;
+    let name_end = escaped(URI_PARAM_NAME, text, name)?;
+    let value = (text.get(name_end) == Some(&b'=')).then_some(name_end + 1);
     // "=" is let through within values, so the first one ends the name.
-    let equals = memchr::memchr(b'=', text);
-    let (name, value) = match equals {
-        None => (text, None),
-        Some(at) => (&text[..at], Some(&text[at + 1..])),
-    };
-    if name.is_empty() || value.is_some_and(<[u8]>::is_empty) {
-        return broken(Rule::Parameter, rest);
+    let end = value.map_or(Ok(name_end), |value| escaped(URI_PARAM, text, value))?;
+    if name == name_end || value == Some(end) {
+        return Err(Error::new(Rule::Parameter, name));
     }
-    Ok((after, Param { name, value, with_semicolon: &input[..input.len() - after.len()] }))
+    Ok(Found { name, name_end, value, end })
 }
 
 /// `SEMI generic-param`, `generic-param = token [ EQUAL gen-value ]`
-#[inline]
-fn header_param(input: &[u8]) -> Parsed<'_, Param<'_>> {
-    let begin = after_white(input);
-    let (rest, _) = char(';').parse(begin)?;
-    let (rest, name) = token(after_white(rest))?;
-    let (rest, value) = match rest.first() {
-        Some(b'=') => gen_value(&rest[1..]).map(|(rest, value)| (rest, Some(value)))?,
-        Some(&c) if white(c) => match separator(b'=').parse(rest) {
-            Ok((rest, _)) => gen_value(rest).map(|(rest, value)| (rest, Some(value)))?,
-            Err(_) => (rest, None),
-        },
-        _ => (rest, None),
+#[inline(always)]
+fn header_param(text: &[u8], at: usize) -> Result<Found, Error> {
+    let name = after_white(text, at + 1);
+    let name_end = chars::run(TOKEN, text, name);
+    if name == name_end {
+        return Err(Error::new(Rule::Parameter, name));
+    }
+    let equal = after_white(text, name_end);
+    if text.get(equal) != Some(&b'=') {
+        return Ok(Found { name, name_end, value: None, end: name_end });
+    }
+    let value = after_white(text, equal + 1);
+    let end = match text.get(value) {
+        Some(b'"') => quoted(text, value)?,
+        _ => chars::run(VALUE, text, value),
     };
-    Ok((rest, Param { name, value, with_semicolon: &begin[..begin.len() - rest.len()] }))
-}
-
-#[inline]
-fn gen_value(input: &[u8]) -> Parsed<'_, &[u8]> {
-    let input = after_white(input);
-    if input.first() == Some(&b'"') { quoted(input) } else { some(VALUE).parse(input) }
+    if value == end {
+        return Err(Error::new(Rule::Parameter, value));
+    }
+    Ok(Found { name, name_end, value: Some(value), end })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
-    use crate::grammar::whole;
 
     fn read(text: &str, owner: Owner) -> Result<Params<'_>, Error> {
-        whole(text.as_bytes(), Rule::Parameter, |i| Params::read(i, owner))
+        let (params, end) = Params::read(text.as_bytes(), 0, owner)?;
+        if end == text.len() { Ok(params) } else { Err(Error::new(Rule::Parameter, end)) }
     }
 
     fn shown(text: &str, owner: Owner) -> String {

@@ -2,11 +2,9 @@
 
 use std::fmt;
 
-use nom::Parser;
-
-use crate::chars::{self, URI, USER};
+use crate::chars::{self, Class, URI, USER};
 use crate::error::{Error, Rule};
-use crate::grammar::{Parsed, Text, broken, escaped, rule, whole};
+use crate::grammar::{Text, escaped};
 use crate::host::{Host, HostPort, host_port};
 use crate::params::{Owner, Param, Params};
 
@@ -54,14 +52,11 @@ impl<'a> Uri<'a> {
     /// The first rule that it breaks: [`Rule::UriScheme`], [`Rule::UriCharacter`], [`Rule::UriUser`],
     /// [`Rule::Escape`], [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`], [`Rule::Parameter`],
     /// [`Rule::ParameterTwice`].
-    #[inline(always)]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        match whole(text, Rule::UriCharacter, Self::read) {
-            Ok(uri) => Ok(uri),
-            Err(error) => Err(match text.get(error.at) {
-                Some(&c) if c != b'%' && !chars::is(URI, c) => Error::new(Rule::UriCharacter, error.at),
-                _ => error,
-            }),
+        match Self::read(text, 0, false) {
+            Ok((uri, end)) if end == text.len() => Ok(uri),
+            Ok((_, end)) => Err(told(text, Error::new(Rule::UriCharacter, end))),
+            Err(error) => Err(told(text, error)),
         }
     }
 
@@ -82,66 +77,68 @@ impl<'a> Uri<'a> {
         }
     }
 
+    /// Reads the URI that begins at `from`, and gives where it ends. Where it stands in angle brackets, `>` is
+    /// its end, so that nothing behind is looked at.
     #[inline(always)]
-    fn read(text: &'a [u8]) -> Parsed<'a, Self> {
-        let (rest, scheme) = scheme(text)?;
-        match scheme {
-            Scheme::Sip | Scheme::Sips => Self::sip(text, scheme, rest),
-            Scheme::Tel => Self::tel(text, rest),
-            Scheme::Other => {
-                let (rest, _) = rule(Rule::UriCharacter, escaped(URI)).parse(rest)?;
-                Ok((rest, Self::opaque(text, scheme)))
-            }
+    pub(crate) fn read(text: &'a [u8], from: usize, in_brackets: bool) -> Result<(Self, usize), Error> {
+        match scheme(text, from)? {
+            (scheme @ (Scheme::Sip | Scheme::Sips), at) => Self::sip(text, from, scheme, at, in_brackets),
+            (scheme, at) => Self::other(text, from, scheme, at),
         }
     }
 
-    fn opaque(text: &'a [u8], scheme: Scheme) -> Self {
-        Self {
-            text,
+    /// `telephone-uri = "tel:" telephone-subscriber` (RFC 3966 §3): the number, and parameters; of schemes that
+    /// nobody knows all is taken as it is.
+    #[cold]
+    fn other(text: &'a [u8], from: usize, scheme: Scheme, at: usize) -> Result<(Self, usize), Error> {
+        let (user, params, end) = if scheme == Scheme::Tel {
+            let number = telephone_number(text, at)?;
+            let (params, end) = Params::read(text, at + number.len(), Owner::Uri)?;
+            (Some(number), params, end)
+        } else {
+            (None, Params::none(), some(URI, text, at, Rule::UriCharacter)?)
+        };
+        let uri = Self {
+            text: &text[from..end],
             scheme,
-            user: None,
+            user,
             password: None,
             host: None,
             host_text: &[],
             port: None,
-            params: Params::none(),
+            params,
             headers: None,
-        }
-    }
-
-    /// `telephone-uri = "tel:" telephone-subscriber` (RFC 3966 §3): the number, and parameters.
-    fn tel(text: &'a [u8], rest: &'a [u8]) -> Parsed<'a, Self> {
-        let len = memchr::memchr(b';', rest).unwrap_or(rest.len());
-        let number = &rest[..len];
-        if !chars::all(USER, number) {
-            return broken(Rule::UriUser, &rest[chars::run(USER, number, 0)..]);
-        }
-        let (end, params) = Params::read(&rest[len..], Owner::Uri)?;
-        Ok((end, Self { user: Some(number), params, ..Self::opaque(text, Scheme::Tel) }))
+        };
+        Ok((uri, end))
     }
 
     /// `[ userinfo ] hostport uri-parameters [ headers ]`
     #[inline(always)]
-    fn sip(text: &'a [u8], scheme: Scheme, rest: &'a [u8]) -> Parsed<'a, Self> {
-        let (rest, (user, password)) = match memchr::memchr(b'@', rest) {
-            Some(at) if plain_user(&rest[..at]) => (&rest[at + 1..], (Some(&rest[..at]), None)),
-            Some(_) => userinfo(rest)?,
-            None => (rest, (None, None)),
+    fn sip(
+        text: &'a [u8],
+        from: usize,
+        scheme: Scheme,
+        at: usize,
+        in_brackets: bool,
+    ) -> Result<(Self, usize), Error> {
+        let end = chars::run(USER, text, at);
+        let (user, password, at) = match text.get(end) {
+            Some(b'@') if end > at => (Some(&text[at..end]), None, end + 1),
+            None => (None, None, at),
+            Some(b'>') if in_brackets => (None, None, at),
+            _ => userinfo(text, at, in_brackets)?,
         };
-        let (rest, HostPort { host, host_text, port, .. }) = host_port(rest)?;
-        if !matches!(rest.first(), None | Some(b';' | b'?')) {
-            return broken(Rule::Host, rest);
+        let HostPort { host, host_end, port, end } = host_port(text, at, false)?;
+        if !matches!(text.get(end), None | Some(b';' | b'?' | b'>')) {
+            return Err(Error::new(Rule::Host, end));
         }
-        let (rest, params) = Params::read(rest, Owner::Uri)?;
-        let (rest, headers) = match rest {
-            [b'?', headers @ ..] => {
-                let (rest, headers) = rule(Rule::UriCharacter, escaped(URI)).parse(headers)?;
-                (rest, Some(headers))
-            }
-            _ => (rest, None),
+        let (params, end) = Params::read(text, end, Owner::Uri)?;
+        let (headers, end) = match text.get(end) {
+            Some(b'?') => headers(text, end + 1)?,
+            _ => (None, end),
         };
-        let host = Some(host);
-        Ok((rest, Self { text, scheme, user, password, host, host_text, port, params, headers }))
+        let (host, host_text, text) = (Some(host), &text[at..host_end], &text[from..end]);
+        Ok((Self { text, scheme, user, password, host, host_text, port, params, headers }, end))
     }
 
     /// The URI parameter of this name, compared without case.
@@ -181,52 +178,91 @@ impl fmt::Display for Uri<'_> {
     }
 }
 
-/// `scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )`, and the colon behind it.
-#[inline]
-fn scheme(text: &[u8]) -> Parsed<'_, Scheme> {
-    if let [b'S' | b's', b'I' | b'i', b'P' | b'p', b':', rest @ ..] = text {
-        return Ok((rest, Scheme::Sip));
+/// The error as [`Uri::parse`] tells it: what may stand nowhere in a URI breaks a rule of its own.
+#[cold]
+fn told(text: &[u8], error: Error) -> Error {
+    match text.get(error.at) {
+        Some(&c) if c != b'%' && !chars::is(URI, c) => Error::new(Rule::UriCharacter, error.at),
+        _ => error,
     }
+}
+
+/// `scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )`, and what follows the colon behind it.
+#[inline(always)]
+fn scheme(text: &[u8], from: usize) -> Result<(Scheme, usize), Error> {
+    match text.get(from..from + 4) {
+        Some([b'S' | b's', b'I' | b'i', b'P' | b'p', b':']) => Ok((Scheme::Sip, from + 4)),
+        _ => other_scheme(text, from),
+    }
+}
+
+#[inline(never)]
+fn other_scheme(text: &[u8], from: usize) -> Result<(Scheme, usize), Error> {
     let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.');
-    let len = text.iter().take_while(|&&c| legal(c)).count();
-    if !text.first().is_some_and(u8::is_ascii_alphabetic) || text.get(len) != Some(&b':') {
-        return broken(Rule::UriScheme, &text[len..]);
+    let begin = &text[from..];
+    let len = begin.iter().take_while(|&&c| legal(c)).count();
+    if !begin.first().is_some_and(u8::is_ascii_alphabetic) || begin.get(len) != Some(&b':') {
+        return Err(Error::new(Rule::UriScheme, from + len));
     }
-    let scheme = match &text[..len] {
+    let scheme = match &begin[..len] {
         t if t.eq_ignore_ascii_case(b"sips") => Scheme::Sips,
         t if t.eq_ignore_ascii_case(b"tel") => Scheme::Tel,
         _ => Scheme::Other,
     };
-    Ok((&text[len + 1..], scheme))
+    Ok((scheme, from + len + 1))
 }
 
-/// A user without escapes and password, as most are; looked at without a branch for each character.
-#[inline]
-fn plain_user(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().fold(true, |plain, &c| plain & chars::is(USER, c))
+/// The number before the first `;`.
+fn telephone_number(text: &[u8], from: usize) -> Result<&[u8], Error> {
+    let end = chars::run(USER, text, from);
+    let number = &text[from..end];
+    let len = memchr::memchr(b';', number).unwrap_or(number.len());
+    match text.get(from + len) {
+        None | Some(b';' | b'>') if len > 0 => Ok(&number[..len]),
+        _ => Err(Error::new(Rule::UriUser, from + len)),
+    }
 }
 
-type UserInfo<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+/// User, password, and where what follows them begins.
+type UserInfo<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, usize);
 
 /// `userinfo = ( user / telephone-subscriber ) [ ":" password ] "@"`. An `@` stands in no other part of a
 /// URI unescaped, so where there is one, there is a user.
-#[inline]
-fn userinfo(input: &[u8]) -> Parsed<'_, UserInfo<'_>> {
-    let (mut rest, user) = rule(Rule::UriUser, escaped(USER)).parse(input)?;
-    let mut password = None;
-    if let [b':', after @ ..] = rest {
-        let found;
+#[inline(never)]
+fn userinfo(text: &[u8], from: usize, in_brackets: bool) -> Result<UserInfo<'_>, Error> {
+    let close = if in_brackets { b'>' } else { b'@' };
+    let at = memchr::memchr2(b'@', close, &text[from..]);
+    if at.is_none_or(|at| text[from + at] != b'@') {
+        return Ok((None, None, from));
+    }
+    let user_end = some(USER, text, from, Rule::UriUser)?;
+    let (password, end) = match text.get(user_end) {
         // password = *( … ): it may be empty.
-        (rest, found) = match after {
-            [b'@', ..] => (after, &after[..0]),
-            _ => rule(Rule::UriUser, escaped(USER)).parse(after)?,
-        };
-        password = Some(found);
+        Some(b':') => {
+            let end = escaped(USER, text, user_end + 1)?;
+            (Some(&text[user_end + 1..end]), end)
+        }
+        _ => (None, user_end),
+    };
+    if text.get(end) != Some(&b'@') {
+        return Err(Error::new(Rule::UriUser, end));
     }
-    match rest {
-        [b'@', rest @ ..] => Ok((rest, (Some(user), password))),
-        _ => broken(Rule::UriUser, rest),
+    Ok((Some(&text[from..user_end]), password, end + 1))
+}
+
+/// Where one or more characters of a class and escapes end; where there are none, this rule is broken.
+fn some(class: Class, text: &[u8], from: usize, rule: Rule) -> Result<usize, Error> {
+    match escaped(class, text, from)? {
+        end if end == from => Err(Error::new(rule, from)),
+        end => Ok(end),
     }
+}
+
+/// What follows the `?` before `from`, and where it ends.
+#[cold]
+fn headers(text: &[u8], from: usize) -> Result<(Option<&[u8]>, usize), Error> {
+    let end = some(URI, text, from, Rule::UriCharacter)?;
+    Ok((Some(&text[from..end]), end))
 }
 
 /// Percent-decodes `text` once into `buffer`; what does not fit is left out. An escape without two digits

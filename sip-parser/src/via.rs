@@ -8,8 +8,8 @@ use nom::bytes::complete::{tag_no_case, take_while1};
 
 use crate::chars::{number, white};
 use crate::error::{Error, Rule};
-use crate::grammar::{Broken, Parsed, Text, broken, rule, separator, token, whole};
-use crate::host::{Host, address, port, sent_by};
+use crate::grammar::{Broken, Text, read, separator, token};
+use crate::host::{self, Host, HostPort, address, host_port};
 use crate::params::{Owner, Param, Params};
 
 /// `via-parm = sent-protocol LWS sent-by *( SEMI via-params )`
@@ -32,7 +32,7 @@ pub struct Via<'a> {
 }
 
 /// How hardly any Via over UDP does not begin: not worth a parser of five parts.
-const USUAL: &[u8] = b"SIP/2.0/UDP ";
+const USUAL: &[u8; 12] = b"SIP/2.0/UDP ";
 
 /// `rport` (RFC 3581).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,27 +49,22 @@ impl<'a> Via<'a> {
     /// # Errors
     /// [`Rule::Via`], [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`], [`Rule::Parameter`],
     /// [`Rule::ParameterTwice`], [`Rule::Quote`].
-    #[inline(always)]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        whole(text, Rule::Via, Self::read)
-    }
-
-    #[inline]
-    fn read(text: &'a [u8]) -> Parsed<'a, Self> {
-        let (rest, (version, transport)) = match text.strip_prefix(USUAL) {
-            Some(rest) if rest.first().is_some_and(|&c| !white(c)) => (rest, (&text[4..7], &text[8..11])),
-            _ => rule(Rule::Via, sent_protocol()).parse(text)?,
+        let ((version, transport), at) = match text.first_chunk() {
+            Some(USUAL) if text.get(12).is_some_and(|&c| !white(c)) => ((&text[4..7], &text[8..11]), 12),
+            _ => read(text, Rule::Via, sent_protocol())?,
         };
-        let (rest, at) = sent_by(rest)?;
-        let (rest, params) = Params::read(rest, Owner::Via)?;
+        let HostPort { host, port, end, .. } = host_port(text, at, true)?;
+        let sent_by = &text[at..end];
+        let (params, end) = Params::read(text, end, Owner::Via)?;
         // response-port = "rport" [EQUAL 1*DIGIT] (RFC 3581 §8)
-        if let Some(value) = params.value(b"rport")
-            && port(value).is_none()
-        {
-            return broken(Rule::Port, rest);
+        if params.value(b"rport").is_some_and(|value| host::port(value).is_none()) {
+            return Err(Error::new(Rule::Port, end));
         }
-        let (host, sent_by, port) = (at.host, at.text, at.port);
-        Ok((rest, Self { text, version, transport, host, sent_by, port, params }))
+        if end < text.len() {
+            return Err(Error::new(Rule::Via, end));
+        }
+        Ok(Self { text, version, transport, host, sent_by, port, params })
     }
 
     /// The parameter of this name, compared without case.
@@ -87,7 +82,7 @@ impl<'a> Via<'a> {
     /// `rport`
     pub fn rport(&self) -> Option<Rport> {
         let param = self.params.get(b"rport")?;
-        Some(param.value.and_then(port).map_or(Rport::Asked, Rport::Port))
+        Some(param.value.and_then(host::port).map_or(Rport::Asked, Rport::Port))
     }
 
     /// `received` as an address; IPv6 with or without brackets (RFC 5118 §4.5).
