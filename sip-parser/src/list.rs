@@ -1,9 +1,11 @@
 //! Comma-separated values (RFC 3261 §7.3.1), with their places: what to cut to remove one.
 
-use crate::chars::{offset, trim, white};
+use crate::block::Block;
+use crate::chars::{after_white, offset, trim};
 use crate::error::{Error, Rule};
 use crate::grammar::quoted;
 use crate::message::{HeaderLine, Lines};
+use crate::scan::block_at;
 use crate::span::Span;
 
 /// One value of a list.
@@ -52,22 +54,20 @@ impl<'m> Values<'m> {
         Self { bytes, lines, current: None }
     }
 
-    #[inline]
+    #[inline(always)]
     fn value(&mut self, line: &'m HeaderLine, at: usize, before: usize) -> Result<Value<'m>, Error> {
-        let rest = self.bytes.get(at..usize::from(line.value.end)).unwrap_or(&[]);
+        let end = usize::from(line.value.end);
+        let rest = self.bytes.get(at..end).unwrap_or(&[]);
         let len = until_comma(rest).map_err(|error| error.shifted(at))?;
+        let is_first = at == usize::from(line.value.start);
         let text = trim(&rest[..len]);
         let start = if text.is_empty() { at } else { offset(self.bytes, text) };
         let span = Span::new(start, start + text.len());
-        let next = (len < rest.len()).then(|| {
-            let white = rest[len + 1..].iter().take_while(|&&c| white(c)).count();
-            at + len + 1 + white
-        });
+        let next = (len < rest.len()).then(|| at + after_white(rest, len + 1));
         self.current = next.map(|next| (line, next, usize::from(span.end)));
         if text.is_empty() {
             return Err(Error::new(Rule::EmptyValue, at));
         }
-        let is_first = at == usize::from(line.value.start);
         Ok(Value { text, span, line, is_first, before: before as u16, next: next.map(|next| next as u16) })
     }
 }
@@ -90,18 +90,37 @@ impl<'m> Iterator for Values<'m> {
 }
 
 /// Length up to the first comma that stands neither in quotes nor in angle brackets.
-#[inline]
+#[inline(always)]
 fn until_comma(text: &[u8]) -> Result<usize, Error> {
     let mut at = 0;
-    while let Some(found) = memchr::memchr3(b',', b'"', b'<', &text[at..]) {
-        at += found;
-        at += match text[at] {
-            b',' => return Ok(at),
-            b'"' => quoted(text, at)? - at,
-            _ => memchr::memchr(b'>', &text[at..]).ok_or(Error::new(Rule::AngleBracket, at))? + 1,
+    loop {
+        at = comma_quote_or_bracket(text, at);
+        at = match text.get(at) {
+            None | Some(b',') => return Ok(at),
+            Some(b'"') => quoted(text, at)?,
+            Some(_) => at + memchr::memchr(b'>', &text[at..]).ok_or(Error::new(Rule::AngleBracket, at))? + 1,
         };
     }
-    Ok(text.len())
+}
+
+/// The next of the three at `from` or behind it, or the end of the text.
+#[inline(always)]
+fn comma_quote_or_bracket(text: &[u8], from: usize) -> usize {
+    let mut at = from;
+    while let Some((block, shift)) = block_at(text, at) {
+        // The comma and "<" differ in one bit.
+        let either = block.or(Block::all(b',' ^ b'<')).equal(Block::all(b'<'));
+        let found = either.or(block.equal(Block::all(b'"'))).bits() >> shift;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
+        }
+        at += 16 - shift;
+        if at == text.len() {
+            return at;
+        }
+    }
+    let len = text[at..].iter().position(|c| matches!(c, b',' | b'"' | b'<'));
+    len.map_or(text.len(), |len| at + len)
 }
 
 #[cfg(test)]

@@ -49,37 +49,44 @@ pub const MAX_LINES: usize = 255;
 
 impl<'m> Message<'m> {
     /// All that was received, trailing octets included.
+    #[inline]
     pub fn bytes(&self) -> &'m [u8] {
         self.bytes
     }
 
     /// The first line.
+    #[inline]
     pub fn start(&self) -> &Start {
         &self.start
     }
 
     /// Where the first line stands, without its CRLF.
+    #[inline]
     pub fn start_line(&self) -> Span {
         self.start_line
     }
 
     /// The first broken rule of the header section's form or of the body's length; none: both are sound.
     /// The start line's own is in [`Start`].
+    #[inline]
     pub fn defect(&self) -> Option<Error> {
         self.defect
     }
 
     /// All header lines in order.
+    #[inline]
     pub fn lines(&self) -> &'m [HeaderLine] {
         self.lines
     }
 
     /// The first line of this name; not for [`HeaderName::Other`], whose lines have many names.
+    #[inline]
     pub fn first(&self, name: HeaderName) -> Option<&'m HeaderLine> {
         self.lines.get(usize::from(self.first[name as usize]))
     }
 
     /// How many lines have this name (up to 255).
+    #[inline]
     pub fn count(&self, name: HeaderName) -> usize {
         usize::from(self.count[name as usize])
     }
@@ -109,6 +116,7 @@ impl<'m> Message<'m> {
     }
 
     /// The first value of this name; empty where there is none.
+    #[inline]
     pub fn value(&self, name: HeaderName) -> &'m [u8] {
         self.first(name).map_or(&[], |line| line.value.of(self.bytes))
     }
@@ -120,16 +128,19 @@ impl<'m> Message<'m> {
     }
 
     /// The message's body; it may be cut at Content-Length.
+    #[inline]
     pub fn body(&self) -> Span {
         self.body
     }
 
     /// Where the message ends; what follows in a datagram belongs to nobody.
+    #[inline]
     pub fn end(&self) -> usize {
         usize::from(self.body.end)
     }
 
     /// The text of a span of this message.
+    #[inline]
     pub fn text(&self, span: Span) -> &'m [u8] {
         self.bytes.get(span.range()).unwrap_or(&[])
     }

@@ -29,6 +29,7 @@ impl<'a> NameAddr<'a> {
     /// # Errors
     /// The first rule that it breaks: [`Rule::Quote`], [`Rule::DisplayName`], [`Rule::AngleBracket`],
     /// [`Rule::Parameter`], [`Rule::ParameterTwice`] or one of [`Uri::parse`].
+    #[inline(always)]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
         // A value that was indexed has no white space around it; one from elsewhere may have.
         let value = trim(text);
@@ -49,63 +50,30 @@ impl<'a> NameAddr<'a> {
         if route.bracketed { Ok(route) } else { Err(Error::new(Rule::AngleBracket, 0)) }
     }
 
-    /// `name-addr = [ display-name ] LAQUOT addr-spec RAQUOT`
+    /// `name-addr = [ display-name ] LAQUOT addr-spec RAQUOT`, or `addr-spec`; then parameters.
     #[inline(always)]
     fn read(text: &'a [u8]) -> Result<(Self, usize), Error> {
-        match text.first() {
-            Some(b'<') => Self::in_brackets(text, &[], 0),
+        let (display, bracket) = match text.first() {
+            Some(b'<') => (0, Some(0)),
             Some(b'"') => {
                 let end = quoted(text, 0)?;
-                Self::in_brackets(text, &text[..end], after_white(text, end))
+                (end, Some(after_white(text, end)))
             }
-            _ => Self::plain(text),
-        }
-    }
-
-    /// With a display name without quotes, or without angle brackets.
-    #[inline(never)]
-    fn plain(text: &'a [u8]) -> Result<(Self, usize), Error> {
-        let end = chars::run(DISPLAY, text, 0);
-        let display = &text[..end];
-        match text.get(end) {
-            // RFC 4475 §3.1.1.6: no white space is needed between a display name and "<".
-            Some(b'<') => Self::in_brackets(text, display, end),
-            // What looks like a display name at first is a scheme.
-            Some(b':') if !display.iter().any(|&c| white(c)) => Self::addr_spec(text),
-            None if end == 0 => Err(Error::new(Rule::EmptyValue, 0)),
-            _ => Err(Error::new(Rule::DisplayName, end)),
-        }
-    }
-
-    #[inline(always)]
-    fn in_brackets(text: &'a [u8], display: &'a [u8], at: usize) -> Result<(Self, usize), Error> {
-        if text.get(at) != Some(&b'<') {
-            return Err(Error::new(Rule::AngleBracket, at));
-        }
-        let (uri, end) = match Uri::read(text, at + 1, true) {
-            Ok((uri, end)) if text.get(end) == Some(&b'>') => (uri, end + 1),
-            _ => return Err(no_brackets(text, at)),
+            _ => plain_display(text)?,
+        };
+        let (spec, from) = match bracket {
+            Some(at) if text.get(at) == Some(&b'<') => (text, at + 1),
+            Some(at) => return Err(Error::new(Rule::AngleBracket, at)),
+            None => (addr_spec(text)?, 0),
+        };
+        let bracketed = bracket.is_some();
+        let (uri, end) = match Uri::read(spec, from, bracketed) {
+            Ok((uri, end)) if bracketed && spec.get(end) == Some(&b'>') => (uri, end + 1),
+            Ok((uri, end)) if !bracketed && end == spec.len() => (uri, end),
+            _ => return Err(no_uri(spec, from, bracketed)),
         };
         let (params, end) = Params::read(text, end, Owner::NameAddr)?;
-        Ok((Self { text, bracketed: true, display: trim(display), uri, params }, end))
-    }
-
-    /// RFC 3261 §20: "If the URI is not enclosed in angle brackets, any semicolon-delimited parameters are
-    /// header-parameters, not URI parameters." Before that: "The Contact, From, and To header fields contain
-    /// a URI. If the URI contains a comma, question mark or semicolon, the URI MUST be enclosed in angle
-    /// brackets (< and >)."
-    fn addr_spec(text: &'a [u8]) -> Result<(Self, usize), Error> {
-        let end = text.iter().position(|&c| matches!(c, b';' | b',' | b'?') || white(c));
-        let (spec, rest) = text.split_at(end.unwrap_or(text.len()));
-        let is_separator = matches!(rest.get(after_white(rest, 0)), None | Some(b';'));
-        // An "@" behind the separator, and none before: it stands within a user part.
-        let in_user = spec.iter().all(|&c| c != b'@') && rest.contains(&b'@') && starts_sip(spec);
-        if !is_separator || in_user {
-            return Err(Error::new(Rule::AngleBracket, spec.len()));
-        }
-        let uri = Uri::parse(spec)?;
-        let (params, end) = Params::read(text, spec.len(), Owner::NameAddr)?;
-        Ok((Self { text, bracketed: false, display: &[], uri, params }, end))
+        Ok((Self { text, bracketed, display: trim(&text[..display]), uri, params }, end))
     }
 
     /// The header parameter of this name, compared without case.
@@ -121,12 +89,47 @@ impl<'a> NameAddr<'a> {
     }
 }
 
-/// What is wrong with the angle bracket at `at`, or with what stands in it.
+/// Where a display name without quotes ends, and its angle bracket; `None`: there are no brackets.
+#[inline(never)]
+fn plain_display(text: &[u8]) -> Result<(usize, Option<usize>), Error> {
+    let end = chars::run(DISPLAY, text, 0);
+    match text.get(end) {
+        // RFC 4475 §3.1.1.6: no white space is needed between a display name and "<".
+        Some(b'<') => Ok((end, Some(end))),
+        // What looks like a display name at first is a scheme.
+        Some(b':') if !text[..end].iter().any(|&c| white(c)) => Ok((0, None)),
+        None if end == 0 => Err(Error::new(Rule::EmptyValue, 0)),
+        _ => Err(Error::new(Rule::DisplayName, end)),
+    }
+}
+
+/// The URI without brackets that the text begins with.
+///
+/// RFC 3261 §20: "If the URI is not enclosed in angle brackets, any semicolon-delimited parameters are
+/// header-parameters, not URI parameters." Before that: "The Contact, From, and To header fields contain
+/// a URI. If the URI contains a comma, question mark or semicolon, the URI MUST be enclosed in angle
+/// brackets (< and >)."
+#[inline(never)]
+fn addr_spec(text: &[u8]) -> Result<&[u8], Error> {
+    let end = text.iter().position(|&c| matches!(c, b';' | b',' | b'?') || white(c));
+    let (spec, rest) = text.split_at(end.unwrap_or(text.len()));
+    let is_separator = matches!(rest.get(after_white(rest, 0)), None | Some(b';'));
+    // An "@" behind the separator, and none before: it stands within a user part.
+    let in_user = spec.iter().all(|&c| c != b'@') && rest.contains(&b'@') && starts_sip(spec);
+    if !is_separator || in_user {
+        return Err(Error::new(Rule::AngleBracket, spec.len()));
+    }
+    Ok(spec)
+}
+
+/// What is wrong with a URI, or with the angle brackets around it.
 #[cold]
-fn no_brackets(text: &[u8], at: usize) -> Error {
-    let inside = &text[at + 1..];
-    let error = memchr::memchr(b'>', inside).and_then(|len| Uri::parse(&inside[..len]).err());
-    error.map_or(Error::new(Rule::AngleBracket, at), |error| error.shifted(at + 1))
+fn no_uri(spec: &[u8], from: usize, bracketed: bool) -> Error {
+    let no_bracket = Error::new(Rule::AngleBracket, from.saturating_sub(1));
+    let inside = &spec[from..];
+    let len = if bracketed { memchr::memchr(b'>', inside) } else { Some(inside.len()) };
+    let error = len.and_then(|len| Uri::parse(&inside[..len]).err());
+    error.map_or(no_bracket, |error| error.shifted(from))
 }
 
 fn starts_sip(spec: &[u8]) -> bool {

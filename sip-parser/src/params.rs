@@ -53,15 +53,16 @@ impl Owner {
     /// Inlined with a name that the compiler knows, this is a comparison of `self`.
     #[inline(always)]
     fn place(self, name: &[u8]) -> Option<usize> {
+        let letters = small_letters(name);
         match (self, name.len()) {
-            (Self::NameAddr, 3) if same(name, b"tag") => Some(0),
-            (Self::Uri, 2) if same(name, b"lr") => Some(0),
-            (Self::Uri, 9) if same(name, b"transport") => Some(1),
-            (Self::Uri, 5) if same(name, b"maddr") => Some(2),
-            (Self::Via, 6) if same(name, b"branch") => Some(0),
-            (Self::Via, 5) if same(name, b"rport") => Some(1),
-            (Self::Via, 8) if same(name, b"received") => Some(2),
-            (Self::Via, 5) if same(name, b"maddr") => Some(3),
+            (Self::NameAddr, 3) if letters == first_eight(b"tag") => Some(0),
+            (Self::Uri, 2) if letters == first_eight(b"lr") => Some(0),
+            (Self::Uri, 9) if letters == first_eight(b"transport") && name[8] | 0x20 == b't' => Some(1),
+            (Self::Uri, 5) if letters == first_eight(b"maddr") => Some(2),
+            (Self::Via, 6) if letters == first_eight(b"branch") => Some(0),
+            (Self::Via, 5) if letters == first_eight(b"rport") => Some(1),
+            (Self::Via, 8) if letters == first_eight(b"received") => Some(2),
+            (Self::Via, 5) if letters == first_eight(b"maddr") => Some(3),
             _ => None,
         }
     }
@@ -76,11 +77,32 @@ impl Owner {
     }
 }
 
-/// The name is these letters, small or capital.
+/// The first eight bytes of a name with the bit that makes letters small; nothing else becomes a letter by it.
 #[inline(always)]
-fn same<const N: usize>(name: &[u8], letters: &[u8; N]) -> bool {
-    // No other character becomes a letter with the bit that makes letters small.
-    name.first_chunk::<N>().is_some_and(|name| name.map(|c| c | 0x20) == *letters)
+fn small_letters(name: &[u8]) -> u64 {
+    let wanted = u64::MAX.unbounded_shr(64 - 8 * name.len().min(8) as u32);
+    (first_eight(name) | 0x2020_2020_2020_2020) & wanted
+}
+
+/// The first eight bytes; 0 where there are fewer.
+#[inline(always)]
+const fn first_eight(name: &[u8]) -> u64 {
+    match *name {
+        [a, b, c, d, e, f, g, h, ..] => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        [a, b, c, d, ref rest @ ..] => u32::from_le_bytes([a, b, c, d]) as u64 | few(rest) << 32,
+        _ => few(name),
+    }
+}
+
+/// Up to three bytes.
+#[inline(always)]
+const fn few(bytes: &[u8]) -> u64 {
+    match *bytes {
+        [] => 0,
+        [a] => a as u64,
+        [a, b] => u16::from_le_bytes([a, b]) as u64,
+        [a, b, c, ..] => u16::from_le_bytes([a, b]) as u64 | (c as u64) << 16,
+    }
 }
 
 /// Where the parts of a parameter stand.
@@ -126,21 +148,14 @@ impl<'a> Params<'a> {
 
     /// All parameters in order.
     pub fn iter(&self) -> impl Iterator<Item = Param<'a>> + use<'a> {
-        let (text, owner) = (self.text, self.owner);
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            let begin = begin(text, at, owner)?;
-            let found = owner.param(text, begin).ok()?;
-            at = found.end;
-            Some(Param::new(text, begin, &found))
-        })
+        all(self.text, self.owner)
     }
 
     /// The first parameter of this name, compared without case.
     #[inline(always)]
     pub fn get(&self, name: &[u8]) -> Option<Param<'a>> {
         let Some(place) = self.owner.place(name) else {
-            return self.find(name);
+            return find(self.text, self.owner, name);
         };
         let Place { begin, end } = self.known[place];
         if end == 0 {
@@ -153,19 +168,9 @@ impl<'a> Params<'a> {
             Some([b'=', value @ ..]) if !value.first().is_some_and(|&c| white(c)) => {
                 Some(Param { name: &text[1..name_end], value: Some(value), with_semicolon: text })
             }
-            _ => self.spaced(text),
+            // There is white space within it.
+            _ => find(text, self.owner, name),
         }
-    }
-
-    /// A parameter with white space within it.
-    #[cold]
-    fn spaced(&self, text: &'a [u8]) -> Option<Param<'a>> {
-        self.owner.param(text, 0).ok().map(|found| Param::new(text, 0, &found))
-    }
-
-    #[inline(never)]
-    fn find(&self, name: &[u8]) -> Option<Param<'a>> {
-        self.iter().find(|p| p.name.eq_ignore_ascii_case(name))
     }
 
     /// The value of the first parameter of this name; `None`: it is absent or has none.
@@ -179,7 +184,7 @@ impl<'a> Params<'a> {
     pub fn has(&self, name: &[u8]) -> bool {
         match self.owner.place(name) {
             Some(place) => self.known[place].end != 0,
-            None => self.find(name).is_some(),
+            None => find(self.text, self.owner, name).is_some(),
         }
     }
 
@@ -212,6 +217,22 @@ impl<'a> Params<'a> {
         }
         Ok((Self { text: &text[from..at], known, owner }, at))
     }
+}
+
+/// All parameters of a text that was read before.
+fn all(text: &[u8], owner: Owner) -> impl Iterator<Item = Param<'_>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let begin = begin(text, at, owner)?;
+        let found = owner.param(text, begin).ok()?;
+        at = found.end;
+        Some(Param::new(text, begin, &found))
+    })
+}
+
+#[inline(never)]
+fn find<'a>(text: &'a [u8], owner: Owner, name: &[u8]) -> Option<Param<'a>> {
+    all(text, owner).find(|param| param.name.eq_ignore_ascii_case(name))
 }
 
 /// Where the next parameter begins, if there is one.
@@ -256,24 +277,46 @@ fn uri_param(text: &[u8], at: usize) -> Result<Found, Error> {
 /// `SEMI generic-param`, `generic-param = token [ EQUAL gen-value ]`
 #[inline(always)]
 fn header_param(text: &[u8], at: usize) -> Result<Found, Error> {
-    let name = after_white(text, at + 1);
-    let name_end = chars::run(TOKEN, text, name);
+    let mut name = at + 1;
+    let mut name_end = chars::run(TOKEN, text, name);
     if name == name_end {
-        return Err(Error::new(Rule::Parameter, name));
+        (name, name_end) = spaced_name(text, name)?;
     }
-    let equal = after_white(text, name_end);
+    let equal = match text.get(name_end) {
+        Some(b'=') => name_end,
+        Some(&c) if white(c) => after_white(text, name_end),
+        _ => text.len(),
+    };
     if text.get(equal) != Some(&b'=') {
         return Ok(Found { name, name_end, value: None, end: name_end });
     }
-    let value = after_white(text, equal + 1);
-    let end = match text.get(value) {
-        Some(b'"') => quoted(text, value)?,
-        _ => chars::run(VALUE, text, value),
-    };
+    let mut value = equal + 1;
+    let mut end = chars::run(VALUE, text, value);
     if value == end {
-        return Err(Error::new(Rule::Parameter, value));
+        (value, end) = spaced_or_quoted_value(text, value)?;
     }
     Ok(Found { name, name_end, value: Some(value), end })
+}
+
+#[cold]
+fn spaced_name(text: &[u8], from: usize) -> Result<(usize, usize), Error> {
+    let name = after_white(text, from);
+    match chars::run(TOKEN, text, name) {
+        end if end == name => Err(Error::new(Rule::Parameter, name)),
+        end => Ok((name, end)),
+    }
+}
+
+#[cold]
+fn spaced_or_quoted_value(text: &[u8], from: usize) -> Result<(usize, usize), Error> {
+    let value = after_white(text, from);
+    if text.get(value) == Some(&b'"') {
+        return Ok((value, quoted(text, value)?));
+    }
+    match chars::run(VALUE, text, value) {
+        end if end == value => Err(Error::new(Rule::Parameter, value)),
+        end => Ok((value, end)),
+    }
 }
 
 #[cfg(test)]

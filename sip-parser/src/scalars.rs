@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::chars::{self, TOKEN, WORD, number, offset, trim, white};
+use crate::chars::{self, TOKEN, WORD, after_white, number, offset, trim};
 use crate::error::{Error, Rule};
 use crate::grammar::Text;
 
@@ -24,14 +24,22 @@ impl<'a> CSeq<'a> {
     /// # Errors
     /// [`Rule::CSeq`]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        let digits = text.iter().take_while(|c| c.is_ascii_digit()).count();
-        let (digits, rest) = text.split_at(digits);
-        let method = trim(rest);
-        let number = number(digits).filter(|&n| n < 1 << 31).ok_or(Error::new(Rule::CSeq, 0))?;
-        if !rest.first().is_some_and(|&c| white(c)) || !chars::all(TOKEN, method) {
-            return Err(Error::new(Rule::CSeq, digits.len()));
+        let mut number = 0u64;
+        let mut end = 0;
+        while let Some(c @ b'0'..=b'9') = text.get(end) {
+            // Larger ones stay too large.
+            number = (number * 10 + u64::from(c - b'0')).min(1 << 31);
+            end += 1;
         }
-        Ok(Self { number: number as u32, method })
+        if end == 0 || number >= 1 << 31 {
+            return Err(Error::new(Rule::CSeq, 0));
+        }
+        let method = after_white(text, end);
+        let method_end = chars::run(TOKEN, text, method);
+        if method == end || method == method_end || after_white(text, method_end) < text.len() {
+            return Err(Error::new(Rule::CSeq, end));
+        }
+        Ok(Self { number: number as u32, method: &text[method..method_end] })
     }
 }
 

@@ -52,6 +52,7 @@ impl<'a> Uri<'a> {
     /// The first rule that it breaks: [`Rule::UriScheme`], [`Rule::UriCharacter`], [`Rule::UriUser`],
     /// [`Rule::Escape`], [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`], [`Rule::Parameter`],
     /// [`Rule::ParameterTwice`].
+    #[inline(always)]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
         match Self::read(text, 0, false) {
             Ok((uri, end)) if end == text.len() => Ok(uri),
@@ -81,63 +82,25 @@ impl<'a> Uri<'a> {
     /// its end, so that nothing behind is looked at.
     #[inline(always)]
     pub(crate) fn read(text: &'a [u8], from: usize, in_brackets: bool) -> Result<(Self, usize), Error> {
-        match scheme(text, from)? {
-            (scheme @ (Scheme::Sip | Scheme::Sips), at) => Self::sip(text, from, scheme, at, in_brackets),
-            (scheme, at) => Self::other(text, from, scheme, at),
-        }
-    }
-
-    /// `telephone-uri = "tel:" telephone-subscriber` (RFC 3966 §3): the number, and parameters; of schemes that
-    /// nobody knows all is taken as it is.
-    #[cold]
-    fn other(text: &'a [u8], from: usize, scheme: Scheme, at: usize) -> Result<(Self, usize), Error> {
-        let (user, params, end) = if scheme == Scheme::Tel {
-            let number = telephone_number(text, at)?;
-            let (params, end) = Params::read(text, at + number.len(), Owner::Uri)?;
-            (Some(number), params, end)
-        } else {
-            (None, Params::none(), some(URI, text, at, Rule::UriCharacter)?)
+        let (scheme, at) = scheme(text, from)?;
+        let is_sip = matches!(scheme, Scheme::Sip | Scheme::Sips);
+        let (user, password, at) = match is_sip {
+            true => userinfo(text, at, in_brackets)?,
+            false => other_part(text, at, scheme)?,
         };
-        let uri = Self {
-            text: &text[from..end],
-            scheme,
-            user,
-            password: None,
-            host: None,
-            host_text: &[],
-            port: None,
-            params,
-            headers: None,
+        let (host, host_end, port, end) = match is_sip {
+            true => authority(text, at)?,
+            false => (None, at, None, at),
         };
-        Ok((uri, end))
-    }
-
-    /// `[ userinfo ] hostport uri-parameters [ headers ]`
-    #[inline(always)]
-    fn sip(
-        text: &'a [u8],
-        from: usize,
-        scheme: Scheme,
-        at: usize,
-        in_brackets: bool,
-    ) -> Result<(Self, usize), Error> {
-        let end = chars::run(USER, text, at);
-        let (user, password, at) = match text.get(end) {
-            Some(b'@') if end > at => (Some(&text[at..end]), None, end + 1),
-            None => (None, None, at),
-            Some(b'>') if in_brackets => (None, None, at),
-            _ => userinfo(text, at, in_brackets)?,
+        let (params, end) = match scheme {
+            Scheme::Other => (Params::none(), end),
+            _ => Params::read(text, end, Owner::Uri)?,
         };
-        let HostPort { host, host_end, port, end } = host_port(text, at, false)?;
-        if !matches!(text.get(end), None | Some(b';' | b'?' | b'>')) {
-            return Err(Error::new(Rule::Host, end));
-        }
-        let (params, end) = Params::read(text, end, Owner::Uri)?;
         let (headers, end) = match text.get(end) {
-            Some(b'?') => headers(text, end + 1)?,
+            Some(b'?') if is_sip => headers(text, end + 1)?,
             _ => (None, end),
         };
-        let (host, host_text, text) = (Some(host), &text[at..host_end], &text[from..end]);
+        let (host_text, text) = (&text[at..host_end], &text[from..end]);
         Ok((Self { text, scheme, user, password, host, host_text, port, params, headers }, end))
     }
 
@@ -212,24 +175,40 @@ fn other_scheme(text: &[u8], from: usize) -> Result<(Scheme, usize), Error> {
     Ok((scheme, from + len + 1))
 }
 
-/// The number before the first `;`.
-fn telephone_number(text: &[u8], from: usize) -> Result<&[u8], Error> {
-    let end = chars::run(USER, text, from);
-    let number = &text[from..end];
-    let len = memchr::memchr(b';', number).unwrap_or(number.len());
-    match text.get(from + len) {
-        None | Some(b';' | b'>') if len > 0 => Ok(&number[..len]),
-        _ => Err(Error::new(Rule::UriUser, from + len)),
-    }
-}
-
 /// User, password, and where what follows them begins.
 type UserInfo<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, usize);
 
+/// `telephone-uri = "tel:" telephone-subscriber` (RFC 3966 §3): the number, before its parameters. Of schemes
+/// that nobody knows all is taken as it is.
+#[cold]
+fn other_part(text: &[u8], from: usize, scheme: Scheme) -> Result<UserInfo<'_>, Error> {
+    if scheme == Scheme::Other {
+        return Ok((None, None, some(URI, text, from, Rule::UriCharacter)?));
+    }
+    let number = &text[from..chars::run(USER, text, from)];
+    let end = from + memchr::memchr(b';', number).unwrap_or(number.len());
+    match text.get(end) {
+        None | Some(b';' | b'>') if end > from => Ok((Some(&text[from..end]), None, end)),
+        _ => Err(Error::new(Rule::UriUser, end)),
+    }
+}
+
 /// `userinfo = ( user / telephone-subscriber ) [ ":" password ] "@"`. An `@` stands in no other part of a
 /// URI unescaped, so where there is one, there is a user.
-#[inline(never)]
+#[inline(always)]
 fn userinfo(text: &[u8], from: usize, in_brackets: bool) -> Result<UserInfo<'_>, Error> {
+    let end = chars::run(USER, text, from);
+    match text.get(end) {
+        Some(b'@') if end > from => Ok((Some(&text[from..end]), None, end + 1)),
+        None => Ok((None, None, from)),
+        Some(b'>') if in_brackets => Ok((None, None, from)),
+        _ => unusual_userinfo(text, from, in_brackets),
+    }
+}
+
+/// With a password or escapes; or what begins like a user is a host.
+#[inline(never)]
+fn unusual_userinfo(text: &[u8], from: usize, in_brackets: bool) -> Result<UserInfo<'_>, Error> {
     let close = if in_brackets { b'>' } else { b'@' };
     let at = memchr::memchr2(b'@', close, &text[from..]);
     if at.is_none_or(|at| text[from + at] != b'@') {
@@ -248,6 +227,18 @@ fn userinfo(text: &[u8], from: usize, in_brackets: bool) -> Result<UserInfo<'_>,
         return Err(Error::new(Rule::UriUser, end));
     }
     Ok((Some(&text[from..user_end]), password, end + 1))
+}
+
+/// Host, where it ends, port, and where that ends.
+type Authority<'a> = (Option<Host<'a>>, usize, Option<u16>, usize);
+
+#[inline(always)]
+fn authority(text: &[u8], from: usize) -> Result<Authority<'_>, Error> {
+    let HostPort { host, host_end, port, end } = host_port(text, from, false)?;
+    match text.get(end) {
+        None | Some(b';' | b'?' | b'>') => Ok((Some(host), host_end, port, end)),
+        _ => Err(Error::new(Rule::Host, end)),
+    }
 }
 
 /// Where one or more characters of a class and escapes end; where there are none, this rule is broken.

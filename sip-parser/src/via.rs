@@ -31,8 +31,14 @@ pub struct Via<'a> {
     pub params: Params<'a>,
 }
 
-/// How hardly any Via over UDP does not begin: not worth a parser of five parts.
-const USUAL: &[u8; 12] = b"SIP/2.0/UDP ";
+/// Begins as hardly any Via does not: not worth a parser of five parts.
+#[inline(always)]
+fn is_usual(text: &[u8]) -> bool {
+    let Some(&[a, b, c, d, e, f, g, h, i, j, k, l, next]) = text.first_chunk() else { return false };
+    u64::from_le_bytes([a, b, c, d, e, f, g, h]) == u64::from_le_bytes(*b"SIP/2.0/")
+        && matches!(&[i, j, k, l], b"UDP " | b"TCP " | b"TLS ")
+        && !white(next)
+}
 
 /// `rport` (RFC 3581).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +55,11 @@ impl<'a> Via<'a> {
     /// # Errors
     /// [`Rule::Via`], [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`], [`Rule::Parameter`],
     /// [`Rule::ParameterTwice`], [`Rule::Quote`].
+    #[inline(always)]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        let ((version, transport), at) = match text.first_chunk() {
-            Some(USUAL) if text.get(12).is_some_and(|&c| !white(c)) => ((&text[4..7], &text[8..11]), 12),
-            _ => read(text, Rule::Via, sent_protocol())?,
+        let ((version, transport), at) = match is_usual(text) {
+            true => ((&text[4..7], &text[8..11]), 12),
+            false => read(text, Rule::Via, sent_protocol())?,
         };
         let HostPort { host, port, end, .. } = host_port(text, at, true)?;
         let sent_by = &text[at..end];
