@@ -18,8 +18,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use sip_parser::{
-    CSeq, Error, HeaderLine, HeaderName, Message, NameAddr, Rport, Start, Uri, Via, call_id, max_forwards,
-    parse,
+    CSeq, Error, HeaderLine, HeaderName, Message, NameAddr, Rport, Rule, Start, Uri, Via, call_id,
+    max_forwards, parse,
 };
 
 /// A response as it comes back through two proxies.
@@ -49,12 +49,12 @@ struct Request<'m> {
 }
 
 impl<'m> Request<'m> {
-    fn new(message: &Message<'m>) -> Result<Option<Self>, Error> {
+    fn new(message: &Message<'m>) -> Result<Self, Error> {
         let (Start::Request(line), Some(via)) = (*message.start(), message.values(HeaderName::Via).next())
         else {
-            return Ok(None);
+            return Err(Error { rule: Rule::NotSip, at: 0 });
         };
-        Ok(Some(Self {
+        Ok(Self {
             via: Via::parse(via?.text)?,
             from: NameAddr::parse(message.value(HeaderName::From))?,
             to: NameAddr::parse(message.value(HeaderName::To))?,
@@ -62,7 +62,7 @@ impl<'m> Request<'m> {
             uri: Uri::parse(message.text(line.uri))?,
             call_id: call_id(message.value(HeaderName::CallId))?,
             max_forwards: max_forwards(message.value(HeaderName::MaxForwards))?,
-        }))
+        })
     }
 
     /// What is asked of the values, once each.
@@ -93,7 +93,7 @@ fn counted_index<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Mes
 /// Every value that a proxy reads to forward a request.
 #[inline(never)]
 fn counted_values(message: &Message<'_>) -> Result<usize, Error> {
-    Ok(Request::new(message)?.map_or(0, |request| request.asked()))
+    Ok(Request::new(message)?.asked())
 }
 
 /// The index of a response, and the values that a proxy reads to relay it.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::chars::{self, HOST, after_white};
+use crate::chars::{self, HOST, after_white, white};
 use crate::error::{Error, Rule};
 use crate::grammar::Text;
 
@@ -47,14 +47,48 @@ impl fmt::Display for Host<'_> {
     }
 }
 
-/// `host [ COLON port ]`
-pub(crate) struct HostPort<'a> {
-    pub host: Host<'a>,
+/// `host [ COLON port ]`. Scalars, because a [`Host`] would be copied at each step of a parser.
+pub(crate) struct HostPort {
+    kind: Kind,
+    /// The octets of the address, the first lowest.
+    octets: u128,
     /// Where the host ends, IPv6 with its brackets.
     pub host_end: usize,
-    pub port: Option<u16>,
+    /// 0: there is none.
+    port: u16,
     /// Where the port ends, or the host if there is none.
     pub end: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    None,
+    Name,
+    V4,
+    V6,
+}
+
+impl HostPort {
+    /// Neither of them, at this place.
+    pub const fn none(at: usize) -> Self {
+        Self { kind: Kind::None, octets: 0, host_end: at, port: 0, end: at }
+    }
+
+    /// The host whose text this is.
+    #[inline(always)]
+    pub fn host<'a>(&self, text: &'a [u8]) -> Option<Host<'a>> {
+        match self.kind {
+            Kind::V4 => Some(Host::V4((self.octets as u32).to_le_bytes().into())),
+            Kind::Name => Some(Host::Name(text)),
+            Kind::V6 => Some(Host::V6(self.octets.to_le_bytes().into())),
+            Kind::None => None,
+        }
+    }
+
+    #[inline(always)]
+    pub fn port(&self) -> Option<u16> {
+        (self.port > 0).then_some(self.port)
+    }
 }
 
 /// `hostport = host [ ":" port ]`, as URIs have it; with `spaced` `sent-by = host [ COLON port ]`, where
@@ -63,18 +97,23 @@ pub(crate) struct HostPort<'a> {
 /// # Errors
 /// [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`].
 #[inline(always)]
-pub(crate) fn host_port(text: &[u8], from: usize, spaced: bool) -> Result<HostPort<'_>, Error> {
-    let (host, host_end) = match ipv4_at(text, from) {
-        Some((ip, end)) => (Host::V4(ip), end),
+pub(crate) fn host_port(text: &[u8], from: usize, spaced: bool) -> Result<HostPort, Error> {
+    let (kind, octets, host_end) = match ipv4_at(text, from) {
+        Some((octets, end)) => (Kind::V4, octets.into(), end),
         None => other_host(text, from)?,
     };
-    let colon = if spaced { after_white(text, host_end) } else { host_end };
+    let none = HostPort { kind, octets, host_end, port: 0, end: host_end };
+    let colon = match text.get(host_end) {
+        Some(b':') => host_end,
+        Some(&c) if spaced && white(c) => after_white(text, host_end),
+        _ => return Ok(none),
+    };
     if text.get(colon) != Some(&b':') {
-        return Ok(HostPort { host, host_end, port: None, end: host_end });
+        return Ok(none);
     }
     let digits = if spaced { after_white(text, colon + 1) } else { colon + 1 };
     match port_at(text, digits) {
-        Some((port, end)) => Ok(HostPort { host, host_end, port: Some(port), end }),
+        Some((port, end)) => Ok(HostPort { port, end, ..none }),
         None => Err(no_host_port(text, from, Error::new(Rule::Port, digits))),
     }
 }
@@ -114,18 +153,16 @@ fn no_host_port(text: &[u8], from: usize, error: Error) -> Error {
 
 /// A name, or an IPv6 address in brackets, and where it ends.
 #[inline(never)]
-fn other_host(text: &[u8], from: usize) -> Result<(Host<'_>, usize), Error> {
+fn other_host(text: &[u8], from: usize) -> Result<(Kind, u128, usize), Error> {
     if let [b'[', inside @ ..] = &text[from..] {
         let ip = memchr::memchr(b']', inside).and_then(|len| Some((len, ipv6(&inside[..len])?)));
         let (len, ip) = ip.ok_or(Error::new(Rule::Ipv6Reference, from))?;
-        return Ok((Host::V6(ip), from + len + 2));
+        return Ok((Kind::V6, u128::from_le_bytes(ip.octets()), from + len + 2));
     }
     let end = chars::run(HOST, text, from);
-    let name = &text[from..end];
-    if may_be_name(name) {
-        Ok((Host::Name(name), end))
-    } else {
-        Err(no_host_port(text, from, Error::new(Rule::Host, from)))
+    match may_be_name(&text[from..end]) {
+        true => Ok((Kind::Name, 0, end)),
+        false => Err(no_host_port(text, from, Error::new(Rule::Host, from))),
     }
 }
 
@@ -140,40 +177,58 @@ fn may_be_name(text: &[u8]) -> bool {
     !last.iter().all(u8::is_ascii_digit)
 }
 
-/// The IPv4 address that begins at `from`, and where it ends: four decimal numbers up to 255, without leading
-/// zeros, which some read as octal. `None` also where a host name goes on behind it.
+/// The octets of the IPv4 address that begins at `from`, the first lowest, and where it ends: four decimal
+/// numbers up to 255, without leading zeros, which some read as octal. `None` also where a host name goes on
+/// behind it.
 #[inline(always)]
-fn ipv4_at(text: &[u8], from: usize) -> Option<(Ipv4Addr, usize)> {
-    let (a, at) = octet_at(text, from)?;
-    let (b, at) = octet_at(text, dot_at(text, at)?)?;
-    let (c, at) = octet_at(text, dot_at(text, at)?)?;
-    let (d, at) = octet_at(text, dot_at(text, at)?)?;
-    let goes_on = text.get(at).is_some_and(|&c| chars::is(HOST, c));
-    (!goes_on).then(|| (Ipv4Addr::new(a, b, c, d), at))
+fn ipv4_at(text: &[u8], from: usize) -> Option<(u32, usize)> {
+    // The longest one has fifteen characters.
+    let sixteen = match text.get(from..)?.first_chunk() {
+        Some(bytes) => u128::from_le_bytes(*bytes),
+        None => last_sixteen(text, from),
+    };
+    let (a, rest, a_len) = octet(sixteen)?;
+    let (b, rest, b_len) = octet(behind_dot(rest)?)?;
+    let (c, rest, c_len) = octet(behind_dot(rest)?)?;
+    let (d, rest, d_len) = octet(behind_dot(rest)?)?;
+    let goes_on = chars::is(HOST, rest as u8);
+    let octets = u32::from(a) | u32::from(b) << 8 | u32::from(c) << 16 | u32::from(d) << 24;
+    (!goes_on).then_some((octets, from + a_len + b_len + c_len + d_len + 3))
 }
 
-/// What follows the dot that stands at `at`.
-#[inline(always)]
-fn dot_at(text: &[u8], at: usize) -> Option<usize> {
-    (text.get(at) == Some(&b'.')).then_some(at + 1)
+/// The bytes from `from` on, of which there are less than sixteen, and zeros behind them.
+#[inline(never)]
+fn last_sixteen(text: &[u8], from: usize) -> u128 {
+    let left = text.len() - from;
+    match text.last_chunk::<16>() {
+        Some(last) => u128::from_le_bytes(*last).unbounded_shr(8 * (16 - left) as u32),
+        None => text[from..].iter().rev().fold(0, |bytes, &c| bytes << 8 | u128::from(c)),
+    }
 }
 
 #[inline(always)]
-fn octet_at(text: &[u8], at: usize) -> Option<(u8, usize)> {
-    let first = digit_at(text, at)?;
-    let Some(second) = digit_at(text, at + 1) else { return Some((first as u8, at + 1)) };
+fn behind_dot(bytes: u128) -> Option<u128> {
+    (bytes as u8 == b'.').then_some(bytes >> 8)
+}
+
+/// A decimal number up to 255, what follows it, and its length.
+#[inline(always)]
+fn octet(bytes: u128) -> Option<(u8, u128, usize)> {
+    let digit = |place: u32| Some(((bytes >> (8 * place)) as u8).wrapping_sub(b'0')).filter(|&d| d <= 9);
+    let first = digit(0)?;
+    let Some(second) = digit(1) else { return Some((first, bytes >> 8, 1)) };
     if first == 0 {
         return None;
     }
     let two = first * 10 + second;
-    let Some(third) = digit_at(text, at + 2) else { return Some((two as u8, at + 2)) };
-    let number = u8::try_from(two * 10 + third).ok()?;
-    Some((number, at + 3))
+    let Some(third) = digit(2) else { return Some((two, bytes >> 16, 2)) };
+    let number = u8::try_from(u32::from(two) * 10 + u32::from(third)).ok()?;
+    Some((number, bytes >> 24, 3))
 }
 
 /// An IPv4 address and nothing else.
 fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    ipv4_at(text, 0).filter(|(_, end)| *end == text.len()).map(|(ip, _)| ip)
+    ipv4_at(text, 0).filter(|(_, end)| *end == text.len()).map(|(octets, _)| octets.to_le_bytes().into())
 }
 
 /// An IPv6 address without brackets. Three colons before an embedded IPv4 address are taken as two: the
@@ -221,7 +276,8 @@ mod tests {
         if found.end < text.len() {
             return Err(Error::new(Rule::Host, found.end));
         }
-        Ok((found.host, found.port))
+        let host = found.host(&text.as_bytes()[..found.host_end]).expect("a host");
+        Ok((host, found.port()))
     }
 
     fn v6(text: &str) -> Host<'static> {
@@ -283,9 +339,9 @@ mod tests {
     fn sent_by_takes_white_space_around_its_colon() {
         let text = b"a.example \t: 5061 ;x";
         let found = host_port(text, 0, true).expect("a sent-by");
-        assert_eq!((found.port, found.host_end, found.end), (Some(5061), 9, 17));
+        assert_eq!((found.port(), found.host_end, found.end), (Some(5061), 9, 17));
         let found = host_port(b"a.example ;x", 0, true).expect("a sent-by");
-        assert_eq!((found.port, found.host_end, found.end), (None, 9, 9));
+        assert_eq!((found.port(), found.host_end, found.end), (None, 9, 9));
         assert!(host_port(b"a.example : ;x", 0, true).is_err());
     }
 

@@ -6,7 +6,7 @@ use crate::chars::{self, DISPLAY, after_white, trim, white};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, quoted};
 use crate::params::{Owner, Param, Params};
-use crate::uri::Uri;
+use crate::uri::{Scanned, Uri};
 
 /// `( name-addr / addr-spec ) *( SEMI generic-param )` (RFC 3261 §25.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,11 +33,7 @@ impl<'a> NameAddr<'a> {
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
         // A value that was indexed has no white space around it; one from elsewhere may have.
         let value = trim(text);
-        match Self::read(value) {
-            Ok((found, end)) if end == value.len() => Ok(found),
-            Ok((_, end)) => Err(Error::new(Rule::Parameter, end).shifted(chars::offset(text, value))),
-            Err(error) => Err(error.shifted(chars::offset(text, value))),
-        }
+        Self::read(value).map_err(|error| error.shifted(chars::offset(text, value)))
     }
 
     /// Parses one value of Route or Record-Route, where the URI has to stand in angle brackets:
@@ -52,7 +48,7 @@ impl<'a> NameAddr<'a> {
 
     /// `name-addr = [ display-name ] LAQUOT addr-spec RAQUOT`, or `addr-spec`; then parameters.
     #[inline(always)]
-    fn read(text: &'a [u8]) -> Result<(Self, usize), Error> {
+    fn read(text: &'a [u8]) -> Result<Self, Error> {
         let (display, bracket) = match text.first() {
             Some(b'<') => (0, Some(0)),
             Some(b'"') => {
@@ -67,13 +63,16 @@ impl<'a> NameAddr<'a> {
             None => (addr_spec(text)?, 0),
         };
         let bracketed = bracket.is_some();
-        let (uri, end) = match Uri::read(spec, from, bracketed) {
-            Ok((uri, end)) if bracketed && spec.get(end) == Some(&b'>') => (uri, end + 1),
-            Ok((uri, end)) if !bracketed && end == spec.len() => (uri, end),
+        let close = if bracketed { Some(&b'>') } else { None };
+        let found = match Scanned::of(spec, from, bracketed) {
+            Ok(found) if spec.get(found.end) == close => found,
             _ => return Err(no_uri(spec, from, bracketed)),
         };
-        let (params, end) = Params::read(text, end, Owner::NameAddr)?;
-        Ok((Self { text, bracketed, display: trim(&text[..display]), uri, params }, end))
+        let (params, end) = Params::read(text, found.end + usize::from(bracketed), Owner::NameAddr)?;
+        if end < text.len() {
+            return Err(Error::new(Rule::Parameter, end));
+        }
+        Ok(Self { text, bracketed, display: trim(&text[..display]), uri: found.uri(spec), params })
     }
 
     /// The header parameter of this name, compared without case.

@@ -54,9 +54,9 @@ impl<'a> Uri<'a> {
     /// [`Rule::ParameterTwice`].
     #[inline(always)]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        match Self::read(text, 0, false) {
-            Ok((uri, end)) if end == text.len() => Ok(uri),
-            Ok((_, end)) => Err(told(text, Error::new(Rule::UriCharacter, end))),
+        match Scanned::of(text, 0, false) {
+            Ok(found) if found.end == text.len() => Ok(found.uri(text)),
+            Ok(found) => Err(told(text, Error::new(Rule::UriCharacter, found.end))),
             Err(error) => Err(told(text, error)),
         }
     }
@@ -76,32 +76,6 @@ impl<'a> Uri<'a> {
             Some(headers) => Err(Error::new(Rule::UriHeaders, text.len() - headers.len() - 1)),
             None => Ok(uri),
         }
-    }
-
-    /// Reads the URI that begins at `from`, and gives where it ends. Where it stands in angle brackets, `>` is
-    /// its end, so that nothing behind is looked at.
-    #[inline(always)]
-    pub(crate) fn read(text: &'a [u8], from: usize, in_brackets: bool) -> Result<(Self, usize), Error> {
-        let (scheme, at) = scheme(text, from)?;
-        let is_sip = matches!(scheme, Scheme::Sip | Scheme::Sips);
-        let (user, password, at) = match is_sip {
-            true => userinfo(text, at, in_brackets)?,
-            false => other_part(text, at, scheme)?,
-        };
-        let (host, host_end, port, end) = match is_sip {
-            true => authority(text, at)?,
-            false => (None, at, None, at),
-        };
-        let (params, end) = match scheme {
-            Scheme::Other => (Params::none(), end),
-            _ => Params::read(text, end, Owner::Uri)?,
-        };
-        let (headers, end) = match text.get(end) {
-            Some(b'?') if is_sip => headers(text, end + 1)?,
-            _ => (None, end),
-        };
-        let (host_text, text) = (&text[at..host_end], &text[from..end]);
-        Ok((Self { text, scheme, user, password, host, host_text, port, params, headers }, end))
     }
 
     /// The URI parameter of this name, compared without case.
@@ -141,6 +115,72 @@ impl fmt::Display for Uri<'_> {
     }
 }
 
+/// Where the parts of a URI stand in a text: what [`Uri`] is made of, once and in its place.
+pub(crate) struct Scanned<'a> {
+    from: usize,
+    scheme: Scheme,
+    user: Option<Part>,
+    password: Option<Part>,
+    host: usize,
+    host_port: HostPort,
+    params: Params<'a>,
+    headers: Option<usize>,
+    /// Where it ends.
+    pub end: usize,
+}
+
+/// Where a part begins and ends.
+type Part = (usize, usize);
+
+impl<'a> Scanned<'a> {
+    /// Reads the URI that begins at `from`. Where it stands in angle brackets, `>` is its end, so that nothing
+    /// behind is looked at.
+    ///
+    /// # Errors
+    /// As [`Uri::parse`], but [`Rule::UriCharacter`].
+    #[inline(always)]
+    pub fn of(text: &'a [u8], from: usize, in_brackets: bool) -> Result<Self, Error> {
+        let (scheme, at) = scheme(text, from)?;
+        let is_sip = matches!(scheme, Scheme::Sip | Scheme::Sips);
+        let (user, password, host) = match is_sip {
+            true => userinfo(text, at, in_brackets)?,
+            false => other_part(text, at, scheme)?,
+        };
+        let host_port = if is_sip { host_port(text, host, false)? } else { HostPort::none(host) };
+        if is_sip && !matches!(text.get(host_port.end), None | Some(b';' | b'?' | b'>')) {
+            return Err(Error::new(Rule::Host, host_port.end));
+        }
+        let (params, mut end) = match scheme {
+            Scheme::Other => (Params::none(), host_port.end),
+            _ => Params::read(text, host_port.end, Owner::Uri)?,
+        };
+        let mut headers = None;
+        if is_sip && text.get(end) == Some(&b'?') {
+            headers = Some(end + 1);
+            end = some(URI, text, end + 1, Rule::UriCharacter)?;
+        }
+        Ok(Self { from, scheme, user, password, host, host_port, params, headers, end })
+    }
+
+    /// The URI, of the same text.
+    #[inline(always)]
+    pub fn uri(&self, text: &'a [u8]) -> Uri<'a> {
+        let part = |(begin, end): Part| &text[begin..end];
+        let host_text = part((self.host, self.host_port.host_end));
+        Uri {
+            text: part((self.from, self.end)),
+            scheme: self.scheme,
+            user: self.user.map(part),
+            password: self.password.map(part),
+            host: self.host_port.host(host_text),
+            host_text,
+            port: self.host_port.port(),
+            params: self.params,
+            headers: self.headers.map(|begin| part((begin, self.end))),
+        }
+    }
+}
+
 /// The error as [`Uri::parse`] tells it: what may stand nowhere in a URI breaks a rule of its own.
 #[cold]
 fn told(text: &[u8], error: Error) -> Error {
@@ -176,30 +216,30 @@ fn other_scheme(text: &[u8], from: usize) -> Result<(Scheme, usize), Error> {
 }
 
 /// User, password, and where what follows them begins.
-type UserInfo<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, usize);
+type UserInfo = (Option<Part>, Option<Part>, usize);
 
 /// `telephone-uri = "tel:" telephone-subscriber` (RFC 3966 §3): the number, before its parameters. Of schemes
 /// that nobody knows all is taken as it is.
 #[cold]
-fn other_part(text: &[u8], from: usize, scheme: Scheme) -> Result<UserInfo<'_>, Error> {
+fn other_part(text: &[u8], from: usize, scheme: Scheme) -> Result<UserInfo, Error> {
     if scheme == Scheme::Other {
         return Ok((None, None, some(URI, text, from, Rule::UriCharacter)?));
     }
     let number = &text[from..chars::run(USER, text, from)];
     let end = from + memchr::memchr(b';', number).unwrap_or(number.len());
     match text.get(end) {
-        None | Some(b';' | b'>') if end > from => Ok((Some(&text[from..end]), None, end)),
+        None | Some(b';' | b'>') if end > from => Ok((Some((from, end)), None, end)),
         _ => Err(Error::new(Rule::UriUser, end)),
     }
 }
 
-/// `userinfo = ( user / telephone-subscriber ) [ ":" password ] "@"`. An `@` stands in no other part of a
-/// URI unescaped, so where there is one, there is a user.
+/// `userinfo = ( user / telephone-subscriber ) [ ":" password ] "@"`: user, password, and what follows them. An
+/// `@` stands in no other part of a URI unescaped, so where there is one, there is a user.
 #[inline(always)]
-fn userinfo(text: &[u8], from: usize, in_brackets: bool) -> Result<UserInfo<'_>, Error> {
+fn userinfo(text: &[u8], from: usize, in_brackets: bool) -> Result<UserInfo, Error> {
     let end = chars::run(USER, text, from);
     match text.get(end) {
-        Some(b'@') if end > from => Ok((Some(&text[from..end]), None, end + 1)),
+        Some(b'@') if end > from => Ok((Some((from, end)), None, end + 1)),
         None => Ok((None, None, from)),
         Some(b'>') if in_brackets => Ok((None, None, from)),
         _ => unusual_userinfo(text, from, in_brackets),
@@ -208,7 +248,7 @@ fn userinfo(text: &[u8], from: usize, in_brackets: bool) -> Result<UserInfo<'_>,
 
 /// With a password or escapes; or what begins like a user is a host.
 #[inline(never)]
-fn unusual_userinfo(text: &[u8], from: usize, in_brackets: bool) -> Result<UserInfo<'_>, Error> {
+fn unusual_userinfo(text: &[u8], from: usize, in_brackets: bool) -> Result<UserInfo, Error> {
     let close = if in_brackets { b'>' } else { b'@' };
     let at = memchr::memchr2(b'@', close, &text[from..]);
     if at.is_none_or(|at| text[from + at] != b'@') {
@@ -219,26 +259,14 @@ fn unusual_userinfo(text: &[u8], from: usize, in_brackets: bool) -> Result<UserI
         // password = *( … ): it may be empty.
         Some(b':') => {
             let end = escaped(USER, text, user_end + 1)?;
-            (Some(&text[user_end + 1..end]), end)
+            (Some((user_end + 1, end)), end)
         }
         _ => (None, user_end),
     };
     if text.get(end) != Some(&b'@') {
         return Err(Error::new(Rule::UriUser, end));
     }
-    Ok((Some(&text[from..user_end]), password, end + 1))
-}
-
-/// Host, where it ends, port, and where that ends.
-type Authority<'a> = (Option<Host<'a>>, usize, Option<u16>, usize);
-
-#[inline(always)]
-fn authority(text: &[u8], from: usize) -> Result<Authority<'_>, Error> {
-    let HostPort { host, host_end, port, end } = host_port(text, from, false)?;
-    match text.get(end) {
-        None | Some(b';' | b'?' | b'>') => Ok((Some(host), host_end, port, end)),
-        _ => Err(Error::new(Rule::Host, end)),
-    }
+    Ok((Some((from, user_end)), password, end + 1))
 }
 
 /// Where one or more characters of a class and escapes end; where there are none, this rule is broken.
@@ -247,13 +275,6 @@ fn some(class: Class, text: &[u8], from: usize, rule: Rule) -> Result<usize, Err
         end if end == from => Err(Error::new(rule, from)),
         end => Ok(end),
     }
-}
-
-/// What follows the `?` before `from`, and where it ends.
-#[cold]
-fn headers(text: &[u8], from: usize) -> Result<(Option<&[u8]>, usize), Error> {
-    let end = some(URI, text, from, Rule::UriCharacter)?;
-    Ok((Some(&text[from..end]), end))
 }
 
 /// Percent-decodes `text` once into `buffer`; what does not fit is left out. An escape without two digits

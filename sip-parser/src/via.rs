@@ -9,7 +9,7 @@ use nom::bytes::complete::{tag_no_case, take_while1};
 use crate::chars::{number, white};
 use crate::error::{Error, Rule};
 use crate::grammar::{Broken, Text, read, separator, token};
-use crate::host::{self, Host, HostPort, address, host_port};
+use crate::host::{self, Host, address, host_port};
 use crate::params::{Owner, Param, Params};
 
 /// `via-parm = sent-protocol LWS sent-by *( SEMI via-params )`
@@ -61,9 +61,8 @@ impl<'a> Via<'a> {
             true => ((&text[4..7], &text[8..11]), 12),
             false => read(text, Rule::Via, sent_protocol())?,
         };
-        let HostPort { host, port, end, .. } = host_port(text, at, true)?;
-        let sent_by = &text[at..end];
-        let (params, end) = Params::read(text, end, Owner::Via)?;
+        let found = host_port(text, at, true)?;
+        let (params, end) = Params::read(text, found.end, Owner::Via)?;
         // response-port = "rport" [EQUAL 1*DIGIT] (RFC 3581 §8)
         if params.value(b"rport").is_some_and(|value| host::port(value).is_none()) {
             return Err(Error::new(Rule::Port, end));
@@ -71,6 +70,8 @@ impl<'a> Via<'a> {
         if end < text.len() {
             return Err(Error::new(Rule::Via, end));
         }
+        let host = found.host(&text[at..found.host_end]).ok_or(Error::new(Rule::Host, at))?;
+        let (sent_by, port) = (&text[at..found.end], found.port());
         Ok(Self { text, version, transport, host, sent_by, port, params })
     }
 
