@@ -6,7 +6,7 @@ use crate::net::Transport;
 use crate::plan::{Advertise, Listener};
 use crate::rewrite::Sink;
 use crate::snapshot::Snapshot;
-use crate::token::{BRANCH_LEN, DialogMac, KeyId, LOOP_MARK_LEN, RECORD_ROUTE_LEN, RecordRoute, Side};
+use crate::token::{BRANCH_LEN, Dialog, KeyId, LOOP_MARK_LEN, RecordRoute, Side};
 
 use super::loops;
 
@@ -62,11 +62,11 @@ impl RecordRoutes<'_> {
         let paired = self.ingress.id != self.egress.id || ingress.text != egress.text;
         let transports_differ = self.ingress.transport != self.egress.transport;
         let (call_id, from_tag) = self.dialog;
-        let dialog = DialogMac::new(&snapshot.keys, self.signer, call_id, from_tag);
+        let dialog = Dialog { signer: self.signer, call_id, from_tag };
         let mut value = |side, listener: &Listener, text: &str| {
-            let mut token = [0; RECORD_ROUTE_LEN];
-            RecordRoute { initiator: self.ingress.identity, responder: self.egress.identity, side, paired }
-                .write(&dialog, &mut token);
+            let (initiator, responder) = (self.ingress.identity, self.egress.identity);
+            let token = RecordRoute { initiator, responder, side, paired };
+            let [token] = RecordRoute::written([token], &snapshot.keys, &dialog);
             // "The URI placed in the Record-Route header field value MUST be a SIP or SIPS URI. This URI
             // MUST contain an lr parameter"; "If the Request-URI contains a SIPS URI, […] the URI placed
             // into the Record-Route header field MUST be a SIPS URI."

@@ -4,7 +4,7 @@ use memchr::memmem::Finder;
 use sip_parser::{HeaderName, Via};
 
 use crate::snapshot::Snapshot;
-use crate::token::{Branch, Inputs, LOOP_MARK_LEN, TransactionSecret, loop_mark};
+use crate::token::{Branch, Input, Inputs, LOOP_MARK_LEN, TransactionSecret, loop_mark};
 
 use super::validate::Request;
 
@@ -38,24 +38,19 @@ pub(super) struct Inputted {
 /// to the hash that varies between different transactions […]. The Call-ID and CSeq fields would be good
 /// inputs".
 pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &Request<'_>) -> Inputted {
-    let mut inputs = Inputs::new(secret);
     let message = request.message;
-    let ingress = snapshot.plan.listener(request.incoming.on).identity;
-    let mut fixed = [0; 24];
-    let source = match request.incoming.from.ip() {
-        std::net::IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-        std::net::IpAddr::V6(ip) => ip,
+    let input = Input {
+        source: request.incoming.from.ip(),
+        ingress: snapshot.plan.listener(request.incoming.on).identity,
+        cseq: request.cseq,
+        method: request.method_of_rules(),
+        request_uri: request.uri.text,
+        from: request.from.uri.text,
+        from_tag: request.from.tag().unwrap_or_default(),
+        to: request.to.uri.text,
+        call_id: request.call_id,
     };
-    fixed[..16].copy_from_slice(&source.octets());
-    fixed[16..20].copy_from_slice(&ingress.to_be_bytes());
-    fixed[20..].copy_from_slice(&request.cseq.to_be_bytes());
-    inputs.add(&fixed);
-    inputs.add(request.method_of_rules());
-    inputs.add(request.uri.text);
-    inputs.add(request.from.uri.text);
-    inputs.add(request.from.tag().unwrap_or_default());
-    inputs.add(request.to.uri.text);
-    inputs.add(request.call_id);
+    let mut inputs = Inputs::new(secret, &input);
     for line in message.all(HeaderName::Route) {
         inputs.add(message.text(line.value));
     }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::base32;
 use super::joined::joined;
 use super::keys::{KeyId, Keys, MAC_BYTES, Purpose};
+use super::prf::Block;
 
 /// What every branch of RFC 3261 begins with (§8.1.1.7).
 pub const COOKIE: &[u8; 7] = b"z9hG4bK";
@@ -69,7 +70,8 @@ impl Branch {
         let (head, text) = rest.split_at_mut(HEAD);
         cookie.copy_from_slice(COOKIE);
         head.copy_from_slice(&self.head());
-        let mac = keys.sign(Purpose::Branch, signer, &signed(&self.head(), &fields, response_to));
+        let (before, last) = self.signed(response_to);
+        let mac = keys.sign(Purpose::Branch, signer, &before, last);
         base32::encode(&joined::<BODY>(&[&fields, &mac]), text);
     }
 
@@ -85,10 +87,9 @@ impl Branch {
         let owner = owner(head).ok_or(BranchError::Foreign)?;
         let (fields, mac) = body.split_first_chunk::<FIELDS>().ok_or(BranchError::Foreign)?;
         let mac = mac.first_chunk::<MAC_BYTES>().ok_or(BranchError::Foreign)?;
-        if !keys.verify(Purpose::Branch, &signed(head, fields, response_to), mac) {
-            return Err(BranchError::Mac);
-        }
-        Ok(Self::from_fields(owner, fields))
+        let branch = Self::from_fields(owner, fields);
+        let (before, last) = branch.signed(response_to);
+        if keys.verify(Purpose::Branch, &before, last, mac) { Ok(branch) } else { Err(BranchError::Mac) }
     }
 
     /// The owning shard that a branch of our form names; says nothing about its MAC.
@@ -107,6 +108,24 @@ impl Branch {
             &self.connection.to_be_bytes(),
             &self.transaction.to_be_bytes(),
         ])
+    }
+
+    /// What the MAC covers, as blocks: the destination's address; its port, and what the branch says. An
+    /// IPv4 address and its IPv4-mapped form are the same.
+    fn signed(&self, destination: SocketAddr) -> ([Block; 2], Block) {
+        let ip = match destination.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        let numbers = joined(&[
+            &[VERSION, STATELESS],
+            &self.owner.to_be_bytes(),
+            &self.instance.to_be_bytes(),
+            &destination.port().to_be_bytes(),
+            &self.ingress.to_be_bytes(),
+            &self.connection.to_be_bytes(),
+        ]);
+        ([ip.octets(), numbers], u128::from(self.transaction).to_be_bytes())
     }
 
     fn from_fields(owner: u16, f: &[u8; FIELDS]) -> Self {
@@ -134,14 +153,4 @@ fn shape(branch: &[u8]) -> Option<(&[u8; HEAD], &[u8])> {
 
 fn owner(head: &[u8; HEAD]) -> Option<u16> {
     Some(u16::from(base32::value(head[2])?) << 5 | u16::from(base32::value(head[3])?))
-}
-
-/// What the MAC covers: head, fields, and the destination's address and port. An IPv4 address and its
-/// IPv4-mapped form are the same.
-fn signed(head: &[u8; HEAD], fields: &[u8; FIELDS], destination: SocketAddr) -> [u8; HEAD + FIELDS + 18] {
-    let ip = match destination.ip() {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    };
-    joined(&[head, fields, &ip.octets(), &destination.port().to_be_bytes()])
 }

@@ -1,17 +1,18 @@
 //! The keys: the first signs, all verify, a retired one for a day.
 
 use std::fmt;
-use std::hash::Hasher;
 use std::time::{Duration, SystemTime};
 
-use siphasher::sip128::{Hasher128, SipHasher24};
-
+use super::prf::{Block, Prf, Running};
 use super::timestamp;
 use super::transaction::TransactionSecret;
 use crate::limits;
 
 /// Length of every token's MAC in bytes.
 pub const MAC_BYTES: usize = 10;
+
+/// A token's MAC.
+pub(super) type Mac = [u8; MAC_BYTES];
 
 /// How long a retired key still verifies: a dialog that outlives it falls back to the rules.
 pub const RETIRED_VERIFIES: Duration = Duration::from_secs(24 * 60 * 60);
@@ -46,7 +47,7 @@ pub struct Keys {
 pub(super) struct Key {
     id: KeyId,
     /// By [`Purpose`].
-    macs: [SipHasher24; 3],
+    macs: Box<[Prf; 3]>,
     transaction: [u8; 16],
     expires: Option<SystemTime>,
 }
@@ -155,22 +156,23 @@ impl Keys {
     /// and keeps it: a change of keys must not make it forget what is in flight. Two processes that
     /// start with the same file hash alike.
     pub fn transaction_secret(&self) -> TransactionSecret {
-        TransactionSecret::new(self.first.transaction)
+        TransactionSecret::new(&self.first.transaction)
     }
 
-    /// The MAC over `text` under the key named `signer`, or the first where that one is gone.
-    pub(super) fn sign(&self, purpose: Purpose, signer: KeyId, text: &[u8]) -> [u8; MAC_BYTES] {
-        self.named(signer).mac(purpose, text)
+    /// The MAC over these blocks under the key named `signer`, or the first where that one is gone.
+    pub(super) fn sign(&self, purpose: Purpose, signer: KeyId, before: &[Block], last: Block) -> Mac {
+        cut(self.named(signer).prf(purpose).of(before, last))
     }
 
-    /// Whether any key made this MAC over `text`. Takes the same time wherever the two differ.
-    pub(super) fn verify(&self, purpose: Purpose, text: &[u8], mac: &[u8; MAC_BYTES]) -> bool {
-        self.all().any(|k| same(&k.mac(purpose, text), mac))
+    /// Whether any key made this MAC over these blocks. Takes the same time wherever the two differ.
+    pub(super) fn verify(&self, purpose: Purpose, before: &[Block], last: Block, mac: &Mac) -> bool {
+        self.all().any(|k| same(&cut(k.prf(purpose).of(before, last)), mac))
     }
 
     /// The key of this name, or the first where it is gone.
     pub(super) fn named(&self, signer: KeyId) -> &Key {
-        self.all().find(|k| k.id == signer).unwrap_or(&self.first)
+        let other = || self.others.iter().find(|k| k.id == signer);
+        if self.first.id == signer { &self.first } else { other().unwrap_or(&self.first) }
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Key> {
@@ -180,14 +182,19 @@ impl Keys {
 
 impl Key {
     fn derive(secret: &[u8; SECRET_BYTES], expires: Option<SystemTime>) -> Self {
-        let master = SipHasher24::new_with_key(secret);
-        let sub = |label: &str| master.hash(label.as_bytes()).as_bytes();
-        let [a, b, c, d, ..] = sub("viaduct 1 key id");
+        let master = Prf::new(secret);
+        let sub = |label: &[u8]| {
+            let mut last = [0; 16];
+            last[15] = label.len() as u8;
+            let [key] = master.run(&mut Running::default(), [label], &[], [last]);
+            key
+        };
+        let [a, b, c, d, ..] = sub(b"viaduct 1 key id");
+        let purposes: [&[u8]; 3] = [b"viaduct 1 branch", b"viaduct 1 record-route", b"viaduct 1 to-tag"];
         Self {
             id: KeyId(u32::from_be_bytes([a, b, c, d])),
-            macs: ["viaduct 1 branch", "viaduct 1 record-route", "viaduct 1 to-tag"]
-                .map(|label| SipHasher24::new_with_key(&sub(label))),
-            transaction: sub("viaduct 1 transaction"),
+            macs: Box::new(purposes.map(|label| Prf::new(&sub(label)))),
+            transaction: sub(b"viaduct 1 transaction"),
             expires,
         }
     }
@@ -196,15 +203,8 @@ impl Key {
         self.expires.is_none_or(|expires| now < expires)
     }
 
-    /// Begins a MAC.
-    pub(super) fn hasher(&self, purpose: Purpose) -> SipHasher24 {
-        self.macs[purpose as usize]
-    }
-
-    fn mac(&self, purpose: Purpose, text: &[u8]) -> [u8; MAC_BYTES] {
-        let mut hasher = self.hasher(purpose);
-        hasher.write(text);
-        cut(hasher)
+    pub(super) fn prf(&self, purpose: Purpose) -> &Prf {
+        &self.macs[purpose as usize]
     }
 }
 
@@ -215,14 +215,13 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Ends a MAC.
-pub(super) fn cut(hasher: SipHasher24) -> [u8; MAC_BYTES] {
-    let full = hasher.finish128().as_bytes();
+/// A MAC from what was computed.
+pub(super) fn cut(full: Block) -> Mac {
     std::array::from_fn(|i| full[i])
 }
 
 /// Compares without a branch that depends on the contents.
-pub(super) fn same(a: &[u8; MAC_BYTES], b: &[u8; MAC_BYTES]) -> bool {
+pub(super) fn same(a: &Mac, b: &Mac) -> bool {
     let difference = a.iter().zip(b).fold(0u8, |d, (x, y)| d | (x ^ y));
     std::hint::black_box(difference) == 0
 }

@@ -7,7 +7,7 @@
 //!
 //! All tokens are lower-case base32 (RFC 4648 §6 without padding), because header values may be
 //! compared, and are sometimes rewritten, without regard to case. Each carries a MAC of
-//! [`MAC_BYTES`] bytes, SipHash-2-4-128 cut to 80 bits: guessing happens on line only, one message
+//! [`MAC_BYTES`] bytes, PMAC over AES-128 cut to 80 bits: guessing happens on line only, one message
 //! a guess, and 2^80 messages do not arrive in the lifetime of a key. Each purpose has a key of its
 //! own, derived from the key in the file, so that no token can stand in for another.
 //!
@@ -20,6 +20,7 @@ mod file;
 mod inputs;
 mod joined;
 mod keys;
+mod prf;
 mod record_route;
 mod timestamp;
 mod to_tag;
@@ -27,9 +28,9 @@ mod transaction;
 
 pub use branch::{BRANCH_LEN, Branch, BranchError, COOKIE};
 pub use file::{KeyFileError, Loaded};
-pub use inputs::{Inputs, LOOP_MARK_LEN, loop_mark};
+pub use inputs::{Input, Inputs, LOOP_MARK_LEN, loop_mark};
 pub use keys::{KeyId, KeyLineError, Keys, MAC_BYTES, RETIRED_VERIFIES};
-pub use record_route::{DialogMac, RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified};
+pub use record_route::{Dialog, RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified};
 pub use to_tag::{TO_TAG_LEN, ToTag};
 pub use transaction::{Transaction, TransactionKey, TransactionSecret};
 

@@ -1,12 +1,9 @@
 //! The token in Record-Route: what brings the later requests of a dialog to the right listener.
 
-use std::hash::Hasher;
-
-use siphasher::sip128::SipHasher24;
-
 use super::base32;
 use super::joined::joined;
-use super::keys::{Key, KeyId, Keys, MAC_BYTES, Purpose, cut, same};
+use super::keys::{Key, KeyId, Keys, MAC_BYTES, Mac, Purpose, cut, same};
+use super::prf::{Running, len};
 
 /// Version 1: no flows. A version that names a flow for a side is longer.
 const VERSION: u8 = 1;
@@ -88,10 +85,20 @@ impl Verified {
 }
 
 impl RecordRoute {
-    /// Writes the token for a dialog.
-    pub fn write(&self, dialog: &DialogMac, out: &mut [u8; RECORD_ROUTE_LEN]) {
-        let fields = self.fields();
-        base32::encode(&joined::<BODY>(&[&fields, &dialog.of(&fields)]), out);
+    /// The texts of these tokens for a dialog.
+    #[inline]
+    pub fn written<const N: usize>(
+        tokens: [Self; N],
+        keys: &Keys,
+        dialog: &Dialog<'_>,
+    ) -> [[u8; RECORD_ROUTE_LEN]; N] {
+        let fields = tokens.map(|token| token.fields());
+        let macs = dialog.macs(keys.named(dialog.signer), fields);
+        std::array::from_fn(|n| {
+            let mut text = [0; RECORD_ROUTE_LEN];
+            base32::encode(&joined::<BODY>(&[&fields[n], &macs[n]]), &mut text);
+            text
+        })
     }
 
     /// Whether a user part has the form of a token; says nothing about its MAC. What has the form but
@@ -116,8 +123,10 @@ impl RecordRoute {
         let (token, body) = decode(user)?;
         let (fields, mac) = body.split_first_chunk::<FIELDS>()?;
         let mac = mac.first_chunk::<MAC_BYTES>()?;
-        let bound =
-            |tag: &[u8]| keys.all().any(|key| same(&DialogMac::under(key, call_id, tag).of(fields), mac));
+        let bound = |from_tag: &[u8]| {
+            let dialog = Dialog { signer: keys.signer(), call_id, from_tag };
+            keys.all().any(|key| dialog.macs(key, [*fields]).iter().all(|own| same(own, mac)))
+        };
         let sender = if bound(from_tag) {
             if from_tag == to_tag && token.paired { token.side } else { Side::Initiator }
         } else if bound(to_tag) {
@@ -145,33 +154,27 @@ impl RecordRoute {
     }
 }
 
-/// Binds tokens to one dialog: a MAC that has taken in the Call-ID and the From tag of the initiator, and
-/// waits for a token's fields.
-///
-/// The Call-ID's length stands before it, so that no byte can move from it to the tag; the fields, of
-/// fixed length, stand last.
-pub struct DialogMac(SipHasher24);
+/// What tokens are bound to, and by which key.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialog<'a> {
+    /// [`Keys::signer`] for a new transaction, and the pinned one for a retransmission.
+    pub signer: KeyId,
+    /// Call-ID.
+    pub call_id: &'a [u8],
+    /// From tag of the initiator; empty where it has none.
+    pub from_tag: &'a [u8],
+}
 
-impl DialogMac {
-    /// For the dialog with this Call-ID and this From tag of the initiator (empty where it has none).
-    ///
-    /// `signer` is [`Keys::signer`] for a new transaction, and the pinned one for a retransmission.
-    pub fn new(keys: &Keys, signer: KeyId, call_id: &[u8], from_tag: &[u8]) -> Self {
-        Self::under(keys.named(signer), call_id, from_tag)
-    }
-
-    fn under(key: &Key, call_id: &[u8], from_tag: &[u8]) -> Self {
-        let mut hasher = key.hasher(Purpose::RecordRoute);
-        hasher.write_u64(call_id.len() as u64);
-        hasher.write(call_id);
-        hasher.write(from_tag);
-        Self(hasher)
-    }
-
-    fn of(&self, fields: &[u8; FIELDS]) -> [u8; MAC_BYTES] {
-        let mut hasher = self.0;
-        hasher.write(fields);
-        cut(hasher)
+impl Dialog<'_> {
+    /// The MACs of tokens with these fields. The last block holds the fields and the lengths of Call-ID and
+    /// tag, so that no byte can move from one to the other.
+    #[inline]
+    fn macs<const N: usize>(&self, key: &Key, fields: [[u8; FIELDS]; N]) -> [Mac; N] {
+        let ([a, b], [c, d]) = (len(self.call_id), len(self.from_tag));
+        let lasts =
+            fields.map(|[e, f, g, h, i, j, k, l, m, n]| [0, 0, a, b, c, d, e, f, g, h, i, j, k, l, m, n]);
+        let parts = [self.call_id, self.from_tag];
+        key.prf(Purpose::RecordRoute).run(&mut Running::default(), parts, &[], lasts).map(cut)
     }
 }
 

@@ -15,13 +15,13 @@ pub enum ToTag {}
 impl ToTag {
     /// Writes the tag for an answer to this transaction.
     pub fn write(keys: &Keys, transaction: &TransactionKey, out: &mut [u8; TO_TAG_LEN]) {
-        let mac = keys.sign(Purpose::ToTag, keys.signer(), &transaction.strong.to_be_bytes());
+        let mac = keys.sign(Purpose::ToTag, keys.signer(), &[], transaction.strong.to_be_bytes());
         base32::encode(&mac, out);
     }
 
     /// Whether `tag` is ours for this transaction.
     pub fn verify(keys: &Keys, transaction: &TransactionKey, tag: &[u8]) -> bool {
         base32::decode::<MAC_BYTES>(tag)
-            .is_some_and(|mac| keys.verify(Purpose::ToTag, &transaction.strong.to_be_bytes(), &mac))
+            .is_some_and(|mac| keys.verify(Purpose::ToTag, &[], transaction.strong.to_be_bytes(), &mac))
     }
 }

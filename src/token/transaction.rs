@@ -1,9 +1,8 @@
 //! What tells one transaction from all others, reduced to two hashes.
 
 use std::fmt;
-use std::hash::Hasher;
 
-use siphasher::sip128::{Hasher128, SipHasher13};
+use super::prf::{Block, Prf, Running, len};
 
 /// The parts of a request that are the same in its retransmissions, in its CANCEL and in the ACK for
 /// its non-2xx answer, and in nothing else (RFC 3261 §16.11, §17.2.3).
@@ -35,15 +34,15 @@ pub enum Transaction<'a> {
 
 /// What [`TransactionKey::strong`] is keyed with; see [`super::Keys::transaction_secret`].
 #[derive(Clone)]
-pub struct TransactionSecret(SipHasher13);
+pub struct TransactionSecret(Box<Prf>);
 
 impl TransactionSecret {
-    pub(super) fn new(secret: [u8; 16]) -> Self {
-        Self(SipHasher13::new_with_key(&secret))
+    pub(super) fn new(secret: &[u8; 16]) -> Self {
+        Self(Box::new(Prf::new(secret)))
     }
 
-    pub(super) fn hasher(&self) -> SipHasher13 {
-        self.0
+    pub(super) fn prf(&self) -> &Prf {
+        &self.0
     }
 }
 
@@ -51,6 +50,23 @@ impl TransactionSecret {
 impl fmt::Debug for TransactionSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TransactionSecret")
+    }
+}
+
+/// What is hashed under a [`TransactionSecret`]; the last block begins with it, and says of which lengths
+/// the blocks before are made.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    Rfc3261 = 1,
+    Rfc2543 = 2,
+    Inputs = 3,
+}
+
+impl Form {
+    pub fn last(self, lengths: [u8; 8], number: u32) -> Block {
+        let [a, b, c, d, e, f, g, h] = lengths;
+        let [i, j, k, l] = number.to_be_bytes();
+        [self as u8, 0, 0, 0, a, b, c, d, e, f, g, h, i, j, k, l]
     }
 }
 
@@ -67,28 +83,21 @@ pub struct TransactionKey {
 impl TransactionKey {
     /// Hashes the parts.
     pub fn new(secret: &TransactionSecret, transaction: &Transaction<'_>) -> Self {
-        let mut strong = secret.0;
-        let mut plain = Plain::new();
-        // The lengths of all parts but the last come first, so that no byte can move between parts, and
-        // before them the form.
         match *transaction {
             Transaction::Rfc3261 { branch, sent_by } => {
-                strong.write_u64(1 << 32 | len(branch));
-                for part in [branch, sent_by] {
-                    strong.write(part);
-                    plain.write(part);
-                }
+                let ([a, b], [c, d]) = (len(branch), len(sent_by));
+                let last = Form::Rfc3261.last([a, b, c, d, 0, 0, 0, 0], 0);
+                Self { plain: Plain::of(&[branch, sent_by]), strong: strong(secret, [branch, sent_by], last) }
             }
             Transaction::Rfc2543 { via, from_tag, call_id, cseq, request_uri } => {
-                strong.write_u64(2 << 32 | len(via));
-                strong.write_u64(len(from_tag) << 32 | len(call_id));
-                for part in [&cseq.to_be_bytes(), via, from_tag, call_id, request_uri] {
-                    strong.write(part);
-                    plain.write(part);
+                let parts = [via, from_tag, call_id, request_uri];
+                let [[a, b], [c, d], [e, f], [g, h]] = parts.map(len);
+                Self {
+                    plain: Plain::of(&[&cseq.to_be_bytes(), via, from_tag, call_id, request_uri]),
+                    strong: strong(secret, parts, Form::Rfc2543.last([a, b, c, d, e, f, g, h], cseq)),
                 }
             }
         }
-        Self { plain: plain.finish(), strong: strong.finish128().as_u128() }
     }
 
     /// The same transaction under these decision inputs ([`super::Inputs::hash`]): what pins go by, so
@@ -104,9 +113,9 @@ impl TransactionKey {
     }
 }
 
-/// A message is shorter than 2^32 bytes.
-fn len(part: &[u8]) -> u64 {
-    part.len() as u64 & u64::from(u32::MAX)
+fn strong<const PARTS: usize>(secret: &TransactionSecret, parts: [&[u8]; PARTS], last: Block) -> u128 {
+    let [hash] = secret.prf().run(&mut Running::default(), parts, &[], [last]);
+    u128::from_be_bytes(hash)
 }
 
 /// The hash behind [`TransactionKey::plain`], in words of eight bytes, little endian, so that a
@@ -119,32 +128,32 @@ struct Plain(u64);
 impl Plain {
     const MULTIPLIER: u64 = 0x9fb2_1c65_1e98_df25;
 
-    fn new() -> Self {
-        Self(0x243f_6a88_85a3_08d3)
+    #[inline]
+    fn of(parts: &[&[u8]]) -> u64 {
+        let mut this = Self(0x243f_6a88_85a3_08d3);
+        parts.iter().for_each(|part| this.part(part));
+        this.word(0);
+        this.0 ^ (this.0 >> 32)
     }
 
+    #[inline]
     fn word(&mut self, word: u64) {
         let h = (self.0 ^ word).wrapping_mul(Self::MULTIPLIER);
         self.0 = h ^ (h >> 29);
     }
 
-    fn write(&mut self, part: &[u8]) {
+    #[inline]
+    fn part(&mut self, part: &[u8]) {
         let (words, rest) = part.as_chunks::<8>();
         for word in words {
             self.word(u64::from_le_bytes(*word));
         }
-        if !rest.is_empty() {
-            let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(rest) {
-                *to = *from;
-            }
-            self.word(u64::from_le_bytes(word));
+        match part.last_chunk::<8>() {
+            _ if rest.is_empty() => {}
+            // The rest is the end of the last eight bytes.
+            Some(last) => self.word(u64::from_le_bytes(*last) >> (64 - 8 * rest.len())),
+            None => self.word(rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))),
         }
         self.word(part.len() as u64);
-    }
-
-    fn finish(mut self) -> u64 {
-        self.word(0);
-        self.0 ^ (self.0 >> 32)
     }
 }
