@@ -101,10 +101,6 @@ pub const EVENT_LOG: usize = 1 << 18;
 /// One more is answered 513.
 pub const EDITS: usize = 32;
 
-/// Most bytes that edits write into one message: two Record-Route values and a Via with host names of
-/// 255 bytes and a token each are below 1,200.
-pub const INK_BYTES: usize = 2_048;
-
 /// Most Route values on top that name us and are removed from one request: each spiral of a dialog
 /// through us leaves two. One more is refused as a request to ourselves.
 pub const OWN_ROUTES: usize = 8;

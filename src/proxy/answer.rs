@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use sip_parser::{CSeq, HeaderLine, HeaderName, Message, NameAddr, Via, option_tags};
 
 use crate::drop_reason::DropReason;
-use crate::rewrite::{Output, Sink};
+use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
 use crate::token::{TO_TAG_LEN, ToTag, Transaction, TransactionKey};
 

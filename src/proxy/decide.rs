@@ -1,7 +1,7 @@
 //! One request's decision: what it is, whether it may pass, and which way it goes. Control flow of all
 //! stages is here; each stage is a module.
 
-use sip_parser::{HeaderName, Host, Message};
+use sip_parser::{HeaderName, Host, Message, Uri};
 
 use crate::drop_reason::DropReason;
 use crate::egress::{Pin, PinKind, Recent};
@@ -62,7 +62,8 @@ pub(super) fn forward(
     if request.is_ack() && request.to.tag().is_some_and(|tag| ToTag::verify(&snapshot.keys, &key, tag)) {
         return Err(Stop::Drop(DropReason::AckAbsorbed));
     }
-    let pre = Preprocessed::new(snapshot, &request)?;
+    let mut pre = Preprocessed::default();
+    pre.read(snapshot, &request)?;
     work.considered.dialog = pre.dialog.as_ref().map(Verified::egress);
     work.counted.bad_tokens += pre.bad_tokens;
     let inputs = loops::inputs(&work.secret, snapshot, &request);
@@ -109,7 +110,7 @@ fn may_pass(
     // recipient and respond per Section 11. Otherwise, the element MUST return a 483 (Too many hops)
     // response." We are the final recipient of what names us.
     if request.max_forwards == Some(0) {
-        let final_recipient = request.method == b"OPTIONS" && is_for_us(snapshot, pre);
+        let final_recipient = request.method == b"OPTIONS" && is_for_us(snapshot, request, pre);
         return Err(if final_recipient { Reply::Options } else { Reply::TooManyHops }.into());
     }
     if loops::has_looped(request, &inputs.mark, &work.marks) {
@@ -127,10 +128,11 @@ fn may_pass(
 }
 
 /// The Request-URI names us, and neither a Route nor a `maddr` leads on.
-fn is_for_us(snapshot: &Snapshot, pre: &Preprocessed<'_>) -> bool {
+fn is_for_us(snapshot: &Snapshot, request: &Request<'_>, pre: &Preprocessed<'_>) -> bool {
+    let uri = pre.uri(request);
     let names_us = match pre.maddr_stripped {
-        true => pre.uri.host.is_some_and(|host| snapshot.plan.is_us(host, None)),
-        false => !pre.uri.params.has(b"maddr") && names_us(&snapshot.plan, &pre.uri),
+        true => uri.host.is_some_and(|host| snapshot.plan.is_us(host, None)),
+        false => !uri.params.has(b"maddr") && names_us(&snapshot.plan, uri),
     };
     pre.next_route.is_none() && names_us
 }
@@ -183,7 +185,7 @@ fn find(
     inputs: &Inputted,
 ) -> Result<(Aim, Option<RuleId>, bool), Stop> {
     if let Some(dialog) = &pre.dialog {
-        let aim = search.follow(pre, By::Dialog(dialog))?;
+        let aim = search.follow(request, pre, By::Dialog(dialog))?;
         work.counted.egress_moved += u64::from(aim.left_dialog());
         return Ok((aim, None, true));
     }
@@ -191,12 +193,12 @@ fn find(
     let rule = first_match(work, snapshot, request, pre, inputs);
     work.considered.rule = rule;
     let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
-    let to_us = request.method == b"OPTIONS" && is_for_us(snapshot, pre);
+    let to_us = request.method == b"OPTIONS" && is_for_us(snapshot, request, pre);
     let (id, to, egress, record_route) = match rule.map(|rule| (rule.id, &rule.action)) {
         Some((_, Action::Reject(status))) => return Err(Reply::Rejected(*status).into()),
         Some((_, Action::Drop)) => return Err(Stop::Drop(DropReason::Rule)),
         // Nobody's phone rings at `sip:our.address`: that is how a peer asks whether we live.
-        _ if to_us && pre.uri.user.is_none() => return Err(Reply::Options.into()),
+        _ if to_us && pre.uri(request).user.is_none() => return Err(Reply::Options.into()),
         Some((id, Action::Forward { to, egress, record_route, .. })) => (id, to, egress, *record_route),
         None if pre.named_us && request.to.tag().is_some() => return Err(Reply::NoDialog.into()),
         None => return Err(Reply::NoRule.into()),
@@ -204,10 +206,12 @@ fn find(
     let aim = match to {
         Target::RequestUri if to_us => return Err(Reply::Options.into()),
         // An address of ours is found out where the next hop is checked; a name may lead anywhere.
-        Target::RequestUri if matches!(pre.uri.host, Some(Host::Name(_))) && is_for_us(snapshot, pre) => {
+        Target::RequestUri
+            if matches!(pre.uri(request).host, Some(Host::Name(_))) && is_for_us(snapshot, request, pre) =>
+        {
             return Err(Reply::NotFound.into());
         }
-        Target::RequestUri => search.follow(pre, By::Rule(egress.as_ref()))?,
+        Target::RequestUri => search.follow(request, pre, By::Rule(egress.as_ref()))?,
         literal => search.literal(literal, egress.as_ref())?,
     };
     Ok((aim, Some(id), record_route))
@@ -221,9 +225,9 @@ fn first_match(
     inputs: &Inputted,
 ) -> Option<RuleId> {
     let matcher = &snapshot.plan.matcher;
+    let (ruri, from, to) = (pre.uri(request), &request.from.uri, &request.to.uri);
     let [ruri_read, from_read, to_read] = matcher.users_read();
-    let [ruri, from, to] = &mut work.users;
-    let (ruri_user, from_user, to_user) = (pre.uri.user, request.from.uri.user, request.to.uri.user);
+    let [ruri_room, from_room, to_room] = &mut work.users;
     let message = request.message;
     let values = |header: &Header, found: &mut dyn FnMut(&[u8]) -> bool| {
         message.named_as(header.known, header.name.as_bytes()).any(|line| found(message.text(line.value)))
@@ -233,15 +237,24 @@ fn first_match(
         transport: snapshot.plan.listener(request.incoming.on).transport,
         listener: snapshot.plan.listener(request.incoming.on).section,
         source: request.incoming.from.ip(),
-        ruri_user: plain_user(ruri_user.filter(|_| ruri_read).unwrap_or_default(), ruri),
-        ruri_host: pre.uri.host_text,
-        from_user: plain_user(from_user.filter(|_| from_read).unwrap_or_default(), from),
-        from_host: request.from.uri.host_text,
-        to_user: plain_user(to_user.filter(|_| to_read).unwrap_or_default(), to),
-        to_host: request.to.uri.host_text,
+        ruri_user: user(ruri, ruri_read, ruri_room),
+        ruri_host: ruri.host_text,
+        from_user: user(from, from_read, from_room),
+        from_host: from.host_text,
+        to_user: user(to, to_read, to_room),
+        to_host: to.host_text,
         header: if inputs.has_headers { Some(&values) } else { None },
     };
     matcher.first_match(&facts, &mut work.scratch)
+}
+
+/// The user part as rules see it; empty where there is none, or none is read.
+#[inline]
+fn user<'u>(uri: &Uri<'u>, is_read: bool, room: &'u mut [u8]) -> &'u [u8] {
+    match uri.user {
+        Some(user) if is_read => plain_user(user, room),
+        _ => &[],
+    }
 }
 
 /// Whether the request can form a dialog, or refresh one.

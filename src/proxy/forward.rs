@@ -9,18 +9,30 @@ use std::ops::Range;
 use sip_parser::{HeaderName, Message, Scheme, Start, Uri, Value};
 
 use crate::net::Transport;
-use crate::rewrite::{Edits, Sink, TooLarge};
+use crate::rewrite::{Edits, Output, TooLarge};
 use crate::snapshot::Snapshot;
-use crate::token::{BRANCH_LEN, Branch};
+use crate::token::{BRANCH_LEN, Branch, Dialog};
 
 use super::decide::Going;
 use super::lines::{RecordRoutes, put_via};
 use super::preprocess::Preprocessed;
 use super::state::Work;
+use super::validate::Request;
 use super::via::{Mark, range_in, response_to_source};
 
 /// What a request without Max-Forwards gets ("which SHOULD be 70").
 const MAX_FORWARDS: u64 = 70;
+
+/// A text that goes into the outgoing request.
+#[derive(Clone, Copy)]
+pub(super) enum New {
+    /// What stands on top of all headers.
+    Lines,
+    /// What is noted in the topmost Via.
+    Marked,
+    MaxForwards(u8),
+    Text(&'static [u8]),
+}
 
 /// Writes the outgoing request into `out`; gives its length.
 pub(super) fn write(
@@ -31,47 +43,48 @@ pub(super) fn write(
 ) -> Result<usize, TooLarge> {
     let Going { request, pre, .. } = going;
     let message = request.message;
-    let edits = &mut work.edits;
+    let Work { edits, shards, .. } = work;
     let strict =
         pre.next_route.filter(|route| !route.uri.is_loose_router() && going.aim.is_at(snapshot, &route.uri));
     // §18.3: "If there are additional bytes in the transport packet beyond the end of the body, they MUST
     // be discarded." §7.5: CRLFs before the start line are ignored.
     edits.frame(message.start_line().range().start..message.end());
-    edit_routing(edits, message, pre, strict.map(|route| route.uri));
-    insert_lines(
-        edits,
-        work.shards,
-        snapshot,
-        going,
-        strict.map_or(pre.uri.scheme, |route| route.uri.scheme),
-    );
+    edit_routing(edits, request, pre, strict.map(|route| route.uri));
+    if let Some(top) = message.lines().first() {
+        edits.insert(usize::from(top.line.start), New::Lines);
+    }
+    let mark = Mark::new(message.bytes(), &request.via, request.incoming.from);
+    mark.edit(edits);
     edit_max_forwards(edits, message, request.max_forwards);
-    Mark::new(message.bytes(), &request.via, request.incoming.from).edit(edits);
-    edits.apply(message.bytes(), out)
+    let scheme = strict.map_or(pre.uri(request).scheme, |route| route.uri.scheme);
+    edits.apply(message.bytes(), out, |new, out| match new {
+        New::Lines => put_lines(out, *shards, snapshot, going, scheme),
+        New::Marked => mark.put_added(out),
+        New::MaxForwards(value) => out.put_number(u64::from(value)),
+        New::Text(text) => out.put_text(text),
+    })
 }
 
 /// Steps 3, 4, 8 and 9: what is new stands on top of all headers, so before the existing values.
-fn insert_lines(edits: &mut Edits, shards: u16, snapshot: &Snapshot, going: &Going<'_, '_>, scheme: Scheme) {
+fn put_lines(out: &mut Output<'_>, shards: u16, snapshot: &Snapshot, going: &Going<'_, '_>, scheme: Scheme) {
     let Going { request, aim, key, .. } = going;
     let message = request.message;
-    let Some(top) = message.lines().first().map(|line| usize::from(line.line.start)) else { return };
     let source = request.incoming.from;
     let ingress = snapshot.plan.listener(request.incoming.on);
     let egress = snapshot.plan.listener(aim.egress.listener);
     let next_hop = aim.next_hop.address.ip();
-    let mut ink = edits.insert(top);
     if going.record_route {
-        let route_scheme = going.pre.next_route.map(|route| route.uri.scheme);
+        let route_scheme = going.pre.next_route.as_ref().map(|route| route.uri.scheme);
+        let (call_id, from_tag) = (request.call_id, request.from.tag().unwrap_or_default());
         RecordRoutes {
             ingress,
             source: source.ip(),
             egress,
             next_hop,
             sips: scheme == Scheme::Sips || route_scheme == Some(Scheme::Sips),
-            signer: going.signer,
-            dialog: (request.call_id, request.from.tag().unwrap_or_default()),
+            dialog: Dialog { signer: going.signer, call_id, from_tag },
         }
-        .put(&mut ink, snapshot);
+        .put(out, snapshot);
     }
     // §16.11: "the component of the branch parameter that makes it unique MUST be the same each time a
     // retransmitted request is forwarded"; §16.6 step 8: "CANCEL and ACK requests (for non-2xx responses)
@@ -86,28 +99,28 @@ fn insert_lines(edits: &mut Edits, shards: u16, snapshot: &Snapshot, going: &Goi
         transaction: key.strong as u64,
     }
     .write(&snapshot.keys, going.signer, response_to, &mut branch);
-    put_via(&mut ink, egress.transport, egress.advertised(next_hop), &branch, &going.mark);
+    put_via(out, egress.transport, egress.advertised(next_hop), &branch, &going.mark);
     // "If the copy does not contain a Max-Forwards header field, the proxy MUST add one with a field
     // value, which SHOULD be 70."
     if request.max_forwards.is_none() {
-        ink.put(b"Max-Forwards: ");
-        ink.put_number(MAX_FORWARDS);
-        ink.put(b"\r\n");
+        out.put(b"Max-Forwards: ");
+        out.put_number(MAX_FORWARDS);
+        out.put(b"\r\n");
     }
     // "If the request will be sent to the next hop using a stream-based transport and the copy contains no
     // Content-Length header field, the proxy MUST insert one with the correct value for the body".
     if egress.transport != Transport::Udp && message.count(HeaderName::ContentLength) == 0 {
-        ink.put(b"Content-Length: ");
-        ink.put_number(message.body().len() as u64);
-        ink.put(b"\r\n");
+        out.put(b"Content-Length: ");
+        out.put_number(message.body().len() as u64);
+        out.put(b"\r\n");
     }
 }
 
 /// Step 3: "If the copy contains a Max-Forwards header field, the proxy MUST decrement its value by one
 /// (1)."
-fn edit_max_forwards(edits: &mut Edits, message: &Message<'_>, value: Option<u8>) {
+fn edit_max_forwards(edits: &mut Edits<New>, message: &Message<'_>, value: Option<u8>) {
     if let (Some(value), Some(line)) = (value, message.first(HeaderName::MaxForwards)) {
-        edits.replace(line.value.range()).put_number(u64::from(value.saturating_sub(1)));
+        edits.replace(line.value.range(), New::MaxForwards(value.saturating_sub(1)));
     }
 }
 
@@ -117,40 +130,48 @@ fn edit_max_forwards(edits: &mut Edits, message: &Message<'_>, value: Option<u8>
 /// proxy MUST place the Request-URI into the Route header field as the last value. The proxy MUST then
 /// place the first Route header field value into the Request-URI and remove that value from the Route
 /// header field."
-fn edit_routing(edits: &mut Edits, message: &Message<'_>, pre: &Preprocessed<'_>, strict: Option<Uri<'_>>) {
+fn edit_routing(
+    edits: &mut Edits<New>,
+    request: &Request<'_>,
+    pre: &Preprocessed<'_>,
+    strict: Option<Uri<'_>>,
+) {
+    let message = request.message;
     let Start::Request(line) = message.start() else { return };
-    let bytes = message.bytes();
+    let (bytes, uri) = (message.bytes(), pre.uri(request));
     let mut kept = pre.kept.clone();
     if let Some(strict) = strict {
         kept.start += 1;
         put_uri(edits, bytes, line.uri.range(), &strict, false);
-    } else if pre.from_strict_router {
-        put_uri(edits, bytes, line.uri.range(), &pre.uri, pre.maddr_stripped);
+    } else if pre.from_strict_router.is_some() {
+        put_uri(edits, bytes, line.uri.range(), uri, pre.maddr_stripped);
     } else if pre.maddr_stripped {
-        for part in not_in_request_uri(bytes, &pre.uri, true).into_iter().flatten() {
+        for part in not_in_request_uri(bytes, uri, true).into_iter().flatten() {
             edits.delete(part);
         }
     }
     if message.count(HeaderName::Route) > 0 {
         let end = cut_routes(edits, message, &kept);
         if strict.is_some() {
-            append_route(edits, message, pre, end);
+            append_route(edits, request, pre, end);
         }
     }
 }
 
 /// Puts the Request-URI behind the Route value that ends at `end`, or into a line of its own.
-fn append_route(edits: &mut Edits, message: &Message<'_>, pre: &Preprocessed<'_>, end: Option<usize>) {
+fn append_route(edits: &mut Edits<New>, request: &Request<'_>, pre: &Preprocessed<'_>, end: Option<usize>) {
+    let message = request.message;
     let top = message.first(HeaderName::Route).map(|line| usize::from(line.line.start));
     let Some(at) = end.or(top) else { return };
-    edits.insert(at).put(if end.is_some() { b", <".as_slice() } else { b"Route: <" });
-    put_uri(edits, message.bytes(), at..at, &pre.uri, pre.maddr_stripped);
-    edits.insert(at).put(if end.is_some() { b">".as_slice() } else { b">\r\n" });
+    let (before, behind) = if end.is_some() { (", <", ">") } else { ("Route: <", ">\r\n") };
+    edits.insert(at, New::Text(before.as_bytes()));
+    put_uri(edits, message.bytes(), at..at, pre.uri(request), pre.maddr_stripped);
+    edits.insert(at, New::Text(behind.as_bytes()));
 }
 
 /// Cuts out all Route values but the kept ones, and lines that are left empty. Gives the end of the last
 /// kept value.
-fn cut_routes(edits: &mut Edits, message: &Message<'_>, kept: &Range<usize>) -> Option<usize> {
+fn cut_routes(edits: &mut Edits<New>, message: &Message<'_>, kept: &Range<usize>) -> Option<usize> {
     let mut end = None;
     let mut line = LineCut::default();
     for (place, value) in message.values(HeaderName::Route).map_while(Result::ok).enumerate() {
@@ -187,7 +208,7 @@ impl LineCut {
         }
     }
 
-    fn finish(&self, edits: &mut Edits) {
+    fn finish(&self, edits: &mut Edits<New>) {
         match (&self.kept, self.first) {
             (None, Some(_)) => edits.delete(self.line.clone()),
             (Some(kept), Some(first)) => {
@@ -205,7 +226,7 @@ impl LineCut {
 /// Writes a URI of the message as Request-URI (or as the Route that becomes one).
 ///
 /// Step 2: "If the URI contains any parameters not allowed in a Request-URI, they MUST be removed."
-fn put_uri(edits: &mut Edits, bytes: &[u8], at: Range<usize>, uri: &Uri<'_>, without_maddr: bool) {
+fn put_uri(edits: &mut Edits<New>, bytes: &[u8], at: Range<usize>, uri: &Uri<'_>, without_maddr: bool) {
     let Some(text) = range_in(bytes, uri.text) else { return };
     let mut cuts = not_in_request_uri(bytes, uri, without_maddr).map(|cut| cut.unwrap_or(text.end..text.end));
     cuts.sort_by_key(|cut| cut.start);

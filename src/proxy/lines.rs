@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use crate::net::Transport;
 use crate::plan::{Advertise, Listener};
-use crate::rewrite::Sink;
+use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
-use crate::token::{BRANCH_LEN, Dialog, KeyId, LOOP_MARK_LEN, RecordRoute, Side};
+use crate::token::{BRANCH_LEN, Dialog, LOOP_MARK_LEN, RECORD_ROUTE_LEN, RecordRoute, Side};
 
 use super::loops;
 
@@ -16,21 +16,26 @@ use super::loops;
 /// existing Via header field values."; RFC 3581 §3: "A client […] MAY include an "rport" parameter […].
 /// This parameter MUST have no value".
 pub(super) fn put_via(
-    ink: &mut impl Sink,
+    out: &mut Output<'_>,
     transport: Transport,
     sent_by: &Advertise,
     branch: &[u8; BRANCH_LEN],
     mark: &[u8; LOOP_MARK_LEN],
 ) {
-    ink.put(b"Via: SIP/2.0/");
-    ink.put(transport.via().as_bytes());
-    ink.put(b" ");
-    ink.put(sent_by.text.as_bytes());
-    ink.put(b";rport;branch=");
-    ink.put(branch);
-    ink.put(loops::PARAMETER);
-    ink.put(mark);
-    ink.put(b"\r\n");
+    match transport {
+        Transport::Udp => out.put(b"Via: SIP/2.0/UDP "),
+        other => {
+            out.put(b"Via: SIP/2.0/");
+            out.put_text(other.via().as_bytes());
+            out.put(b" ");
+        }
+    }
+    out.put_text(sent_by.text.as_bytes());
+    out.put(b";rport;branch=");
+    out.put(branch);
+    out.put(loops::PARAMETER);
+    out.put(mark);
+    out.put(b"\r\n");
 }
 
 /// What the two sides of a dialog will see of us.
@@ -45,10 +50,8 @@ pub(super) struct RecordRoutes<'a> {
     pub next_hop: IpAddr,
     /// The Request-URI, or the topmost Route that is left, is a SIPS URI.
     pub sips: bool,
-    /// Signs the tokens.
-    pub signer: KeyId,
-    /// Call-ID and From tag, to which the tokens are bound.
-    pub dialog: (&'a [u8], &'a [u8]),
+    /// What the tokens are bound to.
+    pub dialog: Dialog<'a>,
 }
 
 impl RecordRoutes<'_> {
@@ -56,36 +59,45 @@ impl RecordRoutes<'_> {
     ///
     /// RFC 3261 §16.6 step 4: "it MUST insert a Record-Route header field value into the copy before any
     /// existing Record-Route header field values".
-    pub fn put(&self, ink: &mut impl Sink, snapshot: &Snapshot) {
+    pub fn put(&self, out: &mut Output<'_>, snapshot: &Snapshot) {
         let ingress = self.ingress.advertised(self.source);
         let egress = self.egress.advertised(self.next_hop);
+        let (initiator, responder) = (self.ingress.identity, self.egress.identity);
         let paired = self.ingress.id != self.egress.id || ingress.text != egress.text;
-        let transports_differ = self.ingress.transport != self.egress.transport;
-        let (call_id, from_tag) = self.dialog;
-        let dialog = Dialog { signer: self.signer, call_id, from_tag };
-        let mut value = |side, listener: &Listener, text: &str| {
-            let (initiator, responder) = (self.ingress.identity, self.egress.identity);
-            let token = RecordRoute { initiator, responder, side, paired };
-            let [token] = RecordRoute::written([token], &snapshot.keys, &dialog);
-            // "The URI placed in the Record-Route header field value MUST be a SIP or SIPS URI. This URI
-            // MUST contain an lr parameter"; "If the Request-URI contains a SIPS URI, […] the URI placed
-            // into the Record-Route header field MUST be a SIPS URI."
-            match self.sips {
-                true => ink.put(b"Record-Route: <sips:"),
-                false => ink.put(b"Record-Route: <sip:"),
-            }
-            ink.put(&token);
-            ink.put(b"@");
-            ink.put(text.as_bytes());
-            if transports_differ || !matches!(listener.transport, Transport::Udp) {
-                ink.put(b";transport=");
-                ink.put(listener.transport.as_str().as_bytes());
-            }
-            ink.put(b";lr>\r\n");
-        };
-        value(Side::Responder, self.egress, &egress.text);
+        let far = RecordRoute { initiator, responder, side: Side::Responder, paired };
         if paired {
-            value(Side::Initiator, self.ingress, &ingress.text);
+            let near = RecordRoute { side: Side::Initiator, ..far };
+            let [far, near] = RecordRoute::written([far, near], &snapshot.keys, &self.dialog);
+            self.put_value(out, self.egress, egress, &far);
+            self.put_value(out, self.ingress, ingress, &near);
+        } else {
+            let [only] = RecordRoute::written([far], &snapshot.keys, &self.dialog);
+            self.put_value(out, self.egress, egress, &only);
         }
+    }
+
+    /// "The URI placed in the Record-Route header field value MUST be a SIP or SIPS URI. This URI MUST
+    /// contain an lr parameter"; "If the Request-URI contains a SIPS URI, […] the URI placed into the
+    /// Record-Route header field MUST be a SIPS URI."
+    fn put_value(
+        &self,
+        out: &mut Output<'_>,
+        listener: &Listener,
+        advertised: &Advertise,
+        token: &[u8; RECORD_ROUTE_LEN],
+    ) {
+        match self.sips {
+            true => out.put(b"Record-Route: <sips:"),
+            false => out.put(b"Record-Route: <sip:"),
+        }
+        out.put(token);
+        out.put(b"@");
+        out.put_text(advertised.text.as_bytes());
+        let transports_differ = self.ingress.transport != self.egress.transport;
+        if transports_differ || !matches!(listener.transport, Transport::Udp) {
+            out.put(b";transport=");
+            out.put_text(listener.transport.as_str().as_bytes());
+        }
+        out.put(b";lr>\r\n");
     }
 }

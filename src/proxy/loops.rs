@@ -4,7 +4,7 @@ use memchr::memmem::Finder;
 use sip_parser::{HeaderName, Via};
 
 use crate::snapshot::Snapshot;
-use crate::token::{Branch, Input, Inputs, LOOP_MARK_LEN, TransactionSecret, loop_mark};
+use crate::token::{BRANCH_LEN, Branch, Input, Inputs, LOOP_MARK_LEN, TransactionSecret, loop_mark};
 
 use super::validate::Request;
 
@@ -77,6 +77,10 @@ pub(super) fn has_looped(request: &Request<'_>, mark: &[u8; LOOP_MARK_LEN], find
     let message = request.message;
     message.all(HeaderName::Via).any(|line| {
         let text = message.text(line.value);
+        // Branch and mark of ours do not fit into the Vias of most clients.
+        if text.len() < BRANCH_LEN + PARAMETER.len() + LOOP_MARK_LEN {
+            return false;
+        }
         finder
             .find_iter(text)
             .any(|at| text.get(at + PARAMETER.len()..).is_some_and(|rest| rest.starts_with(mark)))

@@ -14,11 +14,10 @@ use super::reply::Reply;
 use super::validate::Request;
 
 /// The request as it goes on. Nothing is changed yet: [`super::forward`] makes edits of it.
+#[derive(Default)]
 pub(super) struct Preprocessed<'m> {
-    /// The Request-URI that counts from here on.
-    pub uri: Uri<'m>,
-    /// It was the last Route value: a strict router sent the request.
-    pub from_strict_router: bool,
+    /// The last Route value, which is the Request-URI from here on: a strict router sent the request.
+    pub from_strict_router: Option<Uri<'m>>,
     /// Its `maddr`, port and transport do not count: they name the listener that the request came in on.
     pub maddr_stripped: bool,
     /// Which Route values are left, counted from the top over all Route lines.
@@ -34,26 +33,21 @@ pub(super) struct Preprocessed<'m> {
 }
 
 impl<'m> Preprocessed<'m> {
-    /// Reads the Request-URI and the Route values.
+    /// Reads the Request-URI and the Route values, once.
     ///
     /// # Errors
     /// A Route that has to be read is malformed.
-    pub fn new(snapshot: &Snapshot, request: &Request<'m>) -> Result<Self, Reply> {
-        let mut this = Self {
-            uri: request.uri,
-            from_strict_router: false,
-            maddr_stripped: false,
-            kept: 0..0,
-            next_route: None,
-            dialog: None,
-            named_us: false,
-            bad_tokens: 0,
-        };
+    pub fn read(&mut self, snapshot: &Snapshot, request: &Request<'m>) -> Result<(), Reply> {
         if request.message.count(HeaderName::Route) > 0 {
-            this.read_routes(snapshot, request)?;
+            self.read_routes(snapshot, request)?;
         }
-        this.strip_maddr(snapshot, request);
-        Ok(this)
+        self.strip_maddr(snapshot, request);
+        Ok(())
+    }
+
+    /// The Request-URI that counts from here on.
+    pub fn uri<'r>(&'r self, request: &'r Request<'m>) -> &'r Uri<'m> {
+        self.from_strict_router.as_ref().unwrap_or(&request.uri)
     }
 
     fn read_routes(&mut self, snapshot: &Snapshot, request: &Request<'m>) -> Result<(), Reply> {
@@ -80,9 +74,8 @@ impl<'m> Preprocessed<'m> {
         let ours = request.uri.user.is_some_and(RecordRoute::looks_like)
             && self.is_ours(snapshot, request, &request.uri);
         if ours {
-            self.uri = NameAddr::route(last)?.uri;
+            self.from_strict_router = Some(NameAddr::route(last)?.uri);
             self.kept.end -= 1;
-            self.from_strict_router = true;
         }
         Ok(())
     }
@@ -128,9 +121,10 @@ impl<'m> Preprocessed<'m> {
     /// Request-URI, the proxy MUST strip the maddr and any non-default port or transport parameter and
     /// continue processing as if those values had not been present in the request."
     fn strip_maddr(&mut self, snapshot: &Snapshot, request: &Request<'m>) {
-        let Some(maddr) = self.uri.params.value(b"maddr") else { return };
-        let transport = transport_of(&self.uri);
-        let port = self.uri.port.unwrap_or(transport.default_port());
+        let uri = self.uri(request);
+        let Some(maddr) = uri.params.value(b"maddr") else { return };
+        let transport = transport_of(uri);
+        let port = uri.port.unwrap_or(transport.default_port());
         let on = snapshot.plan.listener(request.incoming.on);
         let indicated = on.transport == transport && on.bind.port() == port;
         self.maddr_stripped = indicated && snapshot.plan.is_us_host(maddr);

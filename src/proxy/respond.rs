@@ -28,7 +28,7 @@ pub(super) fn relay(
         Ok((on, to)) => {
             // §18.3: octets behind the body are discarded, in responses too.
             work.edits.frame(message.start_line().range().start..message.end());
-            match work.edits.apply(message.bytes(), out) {
+            match work.edits.apply(message.bytes(), out, |_, _| {}) {
                 Ok(len) => Outcome::Relay { on, to, len, status },
                 Err(_) => Outcome::Drop(DropReason::TooLarge),
             }

@@ -11,6 +11,7 @@ use crate::rules::Scratch;
 use crate::snapshot::Snapshot;
 use crate::token::TransactionSecret;
 
+use super::forward::New;
 use super::loops;
 use super::outcome::{Considered, Tally};
 use super::reply::Reply;
@@ -31,7 +32,7 @@ pub(super) struct Work {
     pub secret: TransactionSecret,
     pub pins: Pins,
     pub scratch: Scratch,
-    pub edits: Edits,
+    pub edits: Edits<New>,
     /// See [`loops::finder`].
     pub marks: Finder<'static>,
     /// User parts as rules see them: of Request-URI, From and To.

@@ -14,6 +14,7 @@ use super::forbidden;
 use super::names;
 use super::preprocess::{Preprocessed, explicit_transport};
 use super::reply::Reply;
+use super::validate::Request;
 
 /// Where a request goes, and from which listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,12 +59,18 @@ impl Search<'_> {
     /// present, else the Request-URI. […] Independently of which URI is being used as input to the
     /// procedures of [4], if the Request-URI specifies a SIPS resource, the proxy MUST follow the
     /// procedures of [4] as if the input URI were a SIPS URI."
-    pub fn follow(&mut self, pre: &Preprocessed<'_>, by: By<'_>) -> Result<Aim, Reply> {
+    pub fn follow(
+        &mut self,
+        request: &Request<'_>,
+        pre: &Preprocessed<'_>,
+        by: By<'_>,
+    ) -> Result<Aim, Reply> {
+        let request_uri = pre.uri(request);
         let (uri, is_route) = match &pre.next_route {
             Some(route) => (&route.uri, true),
-            None => (&pre.uri, false),
+            None => (request_uri, false),
         };
-        let sips = pre.uri.scheme == Scheme::Sips || uri.scheme == Scheme::Sips;
+        let sips = request_uri.scheme == Scheme::Sips || uri.scheme == Scheme::Sips;
         let transport = self.transport(uri, sips, by)?;
         let place = Place::of(uri, !is_route && pre.maddr_stripped).ok_or(Reply::Scheme)?;
         let port = place.port.unwrap_or(transport.default_port());

@@ -6,9 +6,10 @@ use std::ops::Range;
 use sip_parser::{Rport, Via, address};
 
 use crate::net::canonical;
-use crate::rewrite::{Edits, Sink};
+use crate::rewrite::{Edits, Output};
 use crate::snapshot::Snapshot;
 
+use super::forward::New;
 use super::names;
 
 /// The port of UDP and TCP where a sent-by names none (RFC 3261 §18.2.2: "or using port 5060 if none is
@@ -54,17 +55,17 @@ impl Mark {
     }
 
     /// Notes it as edits.
-    pub fn edit(&self, edits: &mut Edits) {
+    pub fn edit(&self, edits: &mut Edits<New>) {
         for stale in self.stale.iter().flatten() {
             edits.delete(stale.clone());
         }
         if self.received.is_some() {
-            self.put_added(&mut edits.insert(self.end));
+            edits.insert(self.end, New::Marked);
         }
     }
 
     /// Writes the line that the Via stands in, with the changes: for an answer.
-    pub fn put_line(&self, bytes: &[u8], line: Range<usize>, out: &mut impl Sink) {
+    pub fn put_line(&self, bytes: &[u8], line: Range<usize>, out: &mut Output<'_>) {
         let mut at = line.start;
         let mut stale: [Range<usize>; 2] = self.stale.clone().map(|range| range.unwrap_or(at..at));
         stale.sort_by_key(|range| range.start);
@@ -77,14 +78,15 @@ impl Mark {
         out.put(bytes.get(self.end.max(at)..line.end).unwrap_or_default());
     }
 
-    fn put_added(&self, ink: &mut impl Sink) {
+    /// Writes the parameters that are added.
+    pub fn put_added(&self, out: &mut Output<'_>) {
         if let Some(ip) = self.received {
-            ink.put(b";received=");
-            ink.put_ip(ip);
+            out.put(b";received=");
+            out.put_ip(ip);
         }
         if let Some(port) = self.rport {
-            ink.put(b";rport=");
-            ink.put_number(u64::from(port));
+            out.put(b";rport=");
+            out.put_number(u64::from(port));
         }
     }
 }

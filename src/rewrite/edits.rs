@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::sink::Sink;
-use crate::limits::{EDITS, INK_BYTES};
+use super::output::Output;
+use crate::limits::EDITS;
 
-/// The rewritten message does not fit: into the output, the edit list or its ink.
+/// The rewritten message does not fit: into the output or the edit list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the rewritten message is too large")]
 pub struct TooLarge;
@@ -14,81 +14,64 @@ pub struct TooLarge;
 /// which they were made. Made once for each shard and cleared for each message; allocates nothing after.
 ///
 /// Offsets are those of the received bytes, whatever other edits there are. Where deletions overlap,
-/// each byte goes once.
-pub struct Edits {
-    list: Box<[Edit]>,
+/// each byte goes once. `T` names a text that is inserted; it is written when its place in the output is
+/// reached, so that no byte is copied twice.
+pub struct Edits<T> {
+    list: Box<[Edit<T>]>,
     len: usize,
-    /// Text that edits insert, in the order in which it was written.
-    ink: Box<[u8]>,
-    inked: usize,
     /// What of the received bytes is the message; bytes before and behind do not go out.
     frame: Range<usize>,
     overflow: bool,
 }
 
 /// Deletes `delete` bytes at `at` and inserts `text` instead.
-#[derive(Clone, Copy, Default)]
-struct Edit {
+#[derive(Clone, Copy)]
+struct Edit<T> {
     at: usize,
     delete: usize,
-    text: Text,
+    text: Text<T>,
 }
 
-/// Where inserted bytes stand.
 #[derive(Clone, Copy)]
-enum Text {
-    Ink { from: usize, to: usize },
+enum Text<T> {
+    Nothing,
+    New(T),
     Received { from: usize, to: usize },
 }
 
-impl Default for Text {
-    fn default() -> Self {
-        Self::Ink { from: 0, to: 0 }
-    }
-}
-
-impl Default for Edits {
+impl<T: Copy> Default for Edits<T> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Edits {
-    /// An empty list of the sizes in [`crate::limits`].
+impl<T: Copy> Edits<T> {
+    /// An empty list of the size in [`crate::limits`].
     pub fn new() -> Self {
-        Self {
-            list: vec![Edit::default(); EDITS].into(),
-            len: 0,
-            ink: vec![0; INK_BYTES].into(),
-            inked: 0,
-            frame: 0..usize::MAX,
-            overflow: false,
-        }
+        let list = vec![Edit { at: 0, delete: 0, text: Text::Nothing }; EDITS].into();
+        Self { list, len: 0, frame: 0..usize::MAX, overflow: false }
     }
 
     /// Begins with the next message.
     pub fn clear(&mut self) {
         self.len = 0;
-        self.inked = 0;
         self.frame = 0..usize::MAX;
         self.overflow = false;
     }
 
     /// Deletes these bytes.
     pub fn delete(&mut self, range: Range<usize>) {
-        self.add(range, Text::default());
+        self.add(range, Text::Nothing);
     }
 
-    /// Inserts what is written to the result, before the byte at `at`.
-    pub fn insert(&mut self, at: usize) -> Ink<'_> {
-        self.replace(at..at)
+    /// Inserts a text before the byte at `at`.
+    pub fn insert(&mut self, at: usize, text: T) {
+        self.add(at..at, Text::New(text));
     }
 
-    /// Replaces these bytes by what is written to the result.
-    pub fn replace(&mut self, range: Range<usize>) -> Ink<'_> {
-        let from = self.inked;
-        let edit = self.add(range, Text::Ink { from, to: from });
-        Ink { edits: self, edit, from }
+    /// Replaces these bytes by a text.
+    pub fn replace(&mut self, range: Range<usize>, text: T) {
+        self.add(range, Text::New(text));
     }
 
     /// Replaces these bytes by other bytes of the same message, as they were received.
@@ -101,11 +84,11 @@ impl Edits {
         self.frame = message;
     }
 
-    /// The place of the new edit in the list.
-    fn add(&mut self, range: Range<usize>, text: Text) -> usize {
+    #[inline]
+    fn add(&mut self, range: Range<usize>, text: Text<T>) {
         if self.len == self.list.len() {
             self.overflow = true;
-            return usize::MAX;
+            return;
         }
         let edit = Edit { at: range.start, delete: range.end.saturating_sub(range.start), text };
         let mut place = self.len;
@@ -115,80 +98,39 @@ impl Edits {
         }
         self.list[place] = edit;
         self.len += 1;
-        place
     }
 
-    /// Writes `received` with all edits into `out`; gives the length.
+    /// Writes `received` with all edits into `out`; gives the length. `write` writes a text.
     ///
     /// # Errors
     /// [`TooLarge`]: it does not fit into `out`, or the edits did not fit into their list.
-    pub fn apply(&self, received: &[u8], out: &mut [u8]) -> Result<usize, TooLarge> {
+    #[inline]
+    pub fn apply(
+        &self,
+        received: &[u8],
+        out: &mut [u8],
+        mut write: impl FnMut(T, &mut Output<'_>),
+    ) -> Result<usize, TooLarge> {
         if self.overflow {
             return Err(TooLarge);
         }
         let received = received.get(..self.frame.end).unwrap_or(received);
-        let mut written = Written { out, len: 0 };
+        let part = |from: usize, to: usize| received.get(from..to.min(received.len())).unwrap_or_default();
+        let mut out = Output::new(out);
         let mut done = self.frame.start;
         for edit in self.list.iter().take(self.len) {
             if edit.at > done {
-                written.put(received, done..edit.at)?;
+                out.put_text(part(done, edit.at));
                 done = edit.at;
             }
             match edit.text {
-                Text::Ink { from, to } => written.put(&self.ink, from..to)?,
-                Text::Received { from, to } => written.put(received, from..to)?,
+                Text::Nothing => {}
+                Text::New(text) => write(text, &mut out),
+                Text::Received { from, to } => out.put_text(part(from, to)),
             }
             done = done.max(edit.at.saturating_add(edit.delete));
         }
-        if done < received.len() {
-            written.put(received, done..received.len())?;
-        }
-        Ok(written.len)
-    }
-}
-
-struct Written<'a> {
-    out: &'a mut [u8],
-    len: usize,
-}
-
-impl Written<'_> {
-    fn put(&mut self, from: &[u8], range: Range<usize>) -> Result<(), TooLarge> {
-        let text = from.get(range.start.min(from.len())..range.end.min(from.len())).ok_or(TooLarge)?;
-        let end = self.len.checked_add(text.len()).ok_or(TooLarge)?;
-        self.out.get_mut(self.len..end).ok_or(TooLarge)?.copy_from_slice(text);
-        self.len = end;
-        Ok(())
-    }
-}
-
-/// Takes the text of one edit, which is complete when this is dropped.
-pub struct Ink<'a> {
-    edits: &'a mut Edits,
-    edit: usize,
-    from: usize,
-}
-
-impl Sink for Ink<'_> {
-    // Most texts are short and of a length that the compiler knows: then a copy is a few moves.
-    #[inline(always)]
-    fn put(&mut self, text: &[u8]) {
-        let edits = &mut *self.edits;
-        let end = edits.inked.saturating_add(text.len());
-        match edits.ink.get_mut(edits.inked..end) {
-            Some(room) => {
-                room.copy_from_slice(text);
-                edits.inked = end;
-            }
-            None => edits.overflow = true,
-        }
-    }
-}
-
-impl Drop for Ink<'_> {
-    fn drop(&mut self) {
-        if let Some(edit) = self.edits.list.get_mut(self.edit) {
-            edit.text = Text::Ink { from: self.from, to: self.edits.inked };
-        }
+        out.put(part(done, received.len()));
+        out.finish().ok_or(TooLarge)
     }
 }

@@ -1,7 +1,8 @@
 //! Rewriting as a list of edits over the received bytes: what no edit touches goes out as it came in.
 //!
 //! Place in the flow: [`crate::proxy`] reads a message in place and notes what has to change
-//! ([`Edits`]); at the end [`Edits::apply`] writes the message once into the send buffer. Headers that
+//! ([`Edits`]); at the end [`Edits::apply`] writes the message once, from its beginning to its end, into the
+//! send buffer ([`Output`]). Headers that
 //! nobody asked about, their order, case, folding and white space cannot change on the way, because no
 //! code ever writes them.
 //!
@@ -13,10 +14,10 @@
 #![forbid(unsafe_code)]
 
 mod edits;
-mod sink;
+mod output;
 
-pub use edits::{Edits, Ink, TooLarge};
-pub use sink::{Output, Sink};
+pub use edits::{Edits, TooLarge};
+pub use output::Output;
 
 #[cfg(test)]
 mod tests;

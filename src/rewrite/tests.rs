@@ -2,58 +2,60 @@ use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
 
-use super::{Edits, Output, Sink, TooLarge};
-use crate::limits::{EDITS, INK_BYTES};
+use super::{Edits, Output, TooLarge};
+use crate::limits::EDITS;
 
-fn applied(edits: &Edits, received: &str) -> String {
+/// Edits whose texts are themselves.
+type Literal<'t> = Edits<&'t [u8]>;
+
+fn put(text: &[u8], out: &mut Output<'_>) {
+    out.put_text(text);
+}
+
+fn applied(edits: &Literal<'_>, received: &str) -> String {
     let mut out = [0; 256];
-    let len = edits.apply(received.as_bytes(), &mut out).unwrap();
+    let len = edits.apply(received.as_bytes(), &mut out, put).unwrap();
     String::from_utf8(out[..len].to_vec()).unwrap()
 }
 
 #[test]
 fn without_edits_nothing_changes() {
-    assert_eq!(applied(&Edits::new(), "Subject  :\tI am\r\n\there\r\n"), "Subject  :\tI am\r\n\there\r\n");
+    assert_eq!(applied(&Literal::new(), "Subject  :\tI am\r\n\there\r\n"), "Subject  :\tI am\r\n\there\r\n");
 }
 
 #[test]
 fn edits_go_by_the_offsets_of_the_received_bytes_in_any_order() {
-    let mut edits = Edits::new();
-    edits.replace(8..10).put(b"69");
-    edits.insert(0).put(b"<");
+    let mut edits = Literal::new();
+    edits.replace(8..10, b"69");
+    edits.insert(0, b"<");
     edits.delete(3..5);
-    edits.insert(10).put(b">");
+    edits.insert(10, b">");
     assert_eq!(applied(&edits, "0123456770"), "<01256769>");
 }
 
 #[test]
 fn edits_at_one_place_stay_in_order() {
-    let mut edits = Edits::new();
-    edits.insert(2).put(b"one ");
-    {
-        let mut ink = edits.insert(2);
-        ink.put(b"t");
-        ink.put(b"wo ");
-        ink.put_number(3);
-    }
+    let mut edits = Literal::new();
+    edits.insert(2, b"one ");
+    edits.insert(2, b"two 3");
     edits.replace_by_received(2..3, 0..2);
     assert_eq!(applied(&edits, "abcd"), "abone two 3abd");
 }
 
 #[test]
 fn overlapping_deletions_take_each_byte_once() {
-    let mut edits = Edits::new();
+    let mut edits = Literal::new();
     edits.delete(2..6);
     edits.delete(4..8);
     edits.delete(4..5);
-    edits.insert(5).put(b"!");
+    edits.insert(5, b"!");
     assert_eq!(applied(&edits, "0123456789"), "01!89");
 }
 
 #[test]
 fn what_is_outside_the_message_does_not_go_out() {
-    let mut edits = Edits::new();
-    edits.insert(6).put(b".");
+    let mut edits = Literal::new();
+    edits.insert(6, b".");
     edits.frame(2..6);
     assert_eq!(applied(&edits, "--body trailing octets"), "body.");
     edits.clear();
@@ -62,24 +64,18 @@ fn what_is_outside_the_message_does_not_go_out() {
 
 #[test]
 fn what_does_not_fit_is_too_large() {
-    let mut edits = Edits::new();
-    edits.insert(0).put(b"12345");
-    assert_eq!(edits.apply(b"6789", &mut [0; 8]), Err(TooLarge));
-    assert_eq!(edits.apply(b"6789", &mut [0; 9]), Ok(9));
+    let mut edits = Literal::new();
+    edits.insert(0, b"12345");
+    assert_eq!(edits.apply(b"6789", &mut [0; 8], put), Err(TooLarge));
+    assert_eq!(edits.apply(b"6789", &mut [0; 9], put), Ok(9));
 
     edits.clear();
     for _ in 0..EDITS {
         edits.delete(0..1);
     }
-    assert_eq!(edits.apply(b"x", &mut [0; 9]), Ok(0));
-    edits.insert(0).put(b"one more");
-    assert_eq!(edits.apply(b"x", &mut [0; 99]), Err(TooLarge));
-
-    edits.clear();
-    edits.insert(0).put(&vec![b'a'; INK_BYTES]);
-    assert_eq!(edits.apply(b"", &mut vec![0; INK_BYTES]), Ok(INK_BYTES));
-    edits.insert(0).put(b"b");
-    assert_eq!(edits.apply(b"", &mut vec![0; 2 * INK_BYTES]), Err(TooLarge));
+    assert_eq!(edits.apply(b"x", &mut [0; 9], put), Ok(0));
+    edits.insert(0, b"one more");
+    assert_eq!(edits.apply(b"x", &mut [0; 99], put), Err(TooLarge));
 }
 
 #[test]
@@ -105,6 +101,23 @@ fn an_output_that_is_full_says_so() {
     out.put(b"abcd");
     out.put(b"e");
     assert_eq!(out.finish(), None);
+}
+
+/// By both ways to put it, in a room that has just enough.
+#[test]
+fn a_text_of_any_length_is_copied_whole() {
+    let text: Vec<u8> = (0..200).collect();
+    for len in 0..text.len() {
+        let mut room = vec![0xff; len + 2];
+        let mut out = Output::new(&mut room[..len + 1]);
+        out.put(b"<");
+        out.put_text(&text[..len]);
+        assert_eq!(out.finish(), Some(len + 1));
+        assert_eq!((&room[1..=len], room[len + 1]), (&text[..len], 0xff));
+        let mut out = Output::new(&mut room[..len]);
+        out.put_text(&text[..len + 1]);
+        assert_eq!(out.finish(), None);
+    }
 }
 
 fn written(write: impl FnOnce(&mut Output<'_>)) -> String {
@@ -159,13 +172,13 @@ proptest! {
         }
         let mut order: Vec<usize> = (0..list.len()).collect();
         order.sort_by_key(|i| seed.rotate_left(*i as u32 * 7) ^ *i as u64);
-        let mut edits = Edits::new();
+        let mut edits = Literal::new();
         for i in order {
             let (from, delete, insert) = &list[i];
-            edits.replace(*from..from + delete).put(insert);
+            edits.replace(*from..from + delete, insert);
         }
         let mut out = vec![0; 512];
-        let len = edits.apply(&received, &mut out).unwrap();
+        let len = edits.apply(&received, &mut out, put).unwrap();
         prop_assert_eq!(&out[..len], &model(&received, &list)[..]);
     }
 }

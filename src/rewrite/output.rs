@@ -1,0 +1,190 @@
+//! What is written to, and how numbers and addresses are written.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// A message that is written from its beginning. What does not fit is noted and reported at the end.
+pub struct Output<'a> {
+    out: &'a mut [u8],
+    len: usize,
+    overflow: bool,
+}
+
+impl<'a> Output<'a> {
+    /// Writes into `out` from its first byte.
+    pub fn new(out: &'a mut [u8]) -> Self {
+        Self { out, len: 0, overflow: false }
+    }
+
+    /// How many bytes were written; `None`: not all of them fitted.
+    pub fn finish(self) -> Option<usize> {
+        (!self.overflow).then_some(self.len)
+    }
+
+    /// Appends these bytes: a text of a length that the compiler knows, or a long one.
+    #[inline(always)]
+    pub fn put(&mut self, text: &[u8]) {
+        if let Some(room) = self.room(text.len()) {
+            room.copy_from_slice(text);
+        }
+    }
+
+    /// Appends these bytes, of which there are few as a rule: then they are not worth a call.
+    #[inline(always)]
+    pub fn put_text(&mut self, text: &[u8]) {
+        if let Some(room) = self.room(text.len()) {
+            copy_few(room, text);
+        }
+    }
+
+    #[inline(always)]
+    fn room(&mut self, len: usize) -> Option<&mut [u8]> {
+        let from = self.len;
+        let room = self.out.get_mut(from..from.saturating_add(len));
+        match room {
+            Some(_) => self.len += len,
+            None => self.overflow = true,
+        }
+        room
+    }
+
+    /// Appends a number in decimal digits.
+    pub fn put_number(&mut self, number: u64) {
+        let mut digits = [0; 20];
+        let mut from = digits.len();
+        let mut rest = number;
+        loop {
+            from -= 1;
+            digits[from] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.put_text(&digits[from..]);
+    }
+
+    /// Appends an address, an IPv6 address without brackets: as `received` has it (RFC 3261 §25.1,
+    /// RFC 5118 §4.5).
+    pub fn put_ip(&mut self, ip: IpAddr) {
+        match ip {
+            IpAddr::V4(v4) => put_v4(self, v4),
+            IpAddr::V6(v6) => put_v6(self, v6),
+        }
+    }
+
+    /// Appends `address:port`, an IPv6 address in brackets, never its scope.
+    pub fn put_socket(&mut self, address: SocketAddr) {
+        if address.is_ipv6() {
+            self.put(b"[");
+            self.put_ip(address.ip());
+            self.put(b"]:");
+        } else {
+            self.put_ip(address.ip());
+            self.put(b":");
+        }
+        self.put_number(u64::from(address.port()));
+    }
+}
+
+/// Copies a text; one of up to 64 bytes by its beginning and its end, which overlap.
+#[inline(always)]
+fn copy_few(to: &mut [u8], from: &[u8]) {
+    match from.len() {
+        0 => {}
+        1..4 => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
+        4..8 => both_ends::<4>(to, from),
+        8..16 => both_ends::<8>(to, from),
+        16..32 => both_ends::<16>(to, from),
+        32..=64 => both_ends::<32>(to, from),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+#[inline(always)]
+fn both_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(begin), Some(end)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
+        if let Some(to) = to.first_chunk_mut::<N>() {
+            *to = *begin;
+        }
+        if let Some(to) = to.last_chunk_mut::<N>() {
+            *to = *end;
+        }
+    }
+}
+
+/// Each octet in digits, a dot behind it.
+const OCTETS: [[u8; 4]; 256] = {
+    let mut texts = [[b'.'; 4]; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let digits = [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
+        let mut from = if octet >= 100 { 0 } else { 2 - (octet >= 10) as usize };
+        let mut at = 0;
+        while from < digits.len() {
+            texts[octet][at] = digits[from];
+            (from, at) = (from + 1, at + 1);
+        }
+        octet += 1;
+    }
+    texts
+};
+
+fn put_v4(out: &mut Output<'_>, v4: Ipv4Addr) {
+    let mut text = [0; 16];
+    let mut len = 0;
+    for octet in v4.octets() {
+        if let Some(room) = text[len..].first_chunk_mut() {
+            *room = OCTETS[usize::from(octet)];
+        }
+        len += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
+    }
+    out.put_text(&text[..len - 1]);
+}
+
+/// RFC 5952: lower case, no leading zeros, the first longest run of two or more zero groups as `::`.
+fn put_v6(out: &mut Output<'_>, v6: Ipv6Addr) {
+    let groups = v6.segments();
+    let (gap, gap_len) = longest_zeros(&groups);
+    let mut text = [0; 39];
+    let mut len = 0;
+    let mut at = 0;
+    while at < groups.len() {
+        if gap_len > 1 && at == gap {
+            text[len] = b':';
+            len += 1;
+            at += gap_len;
+            if at == groups.len() {
+                text[len] = b':';
+                len += 1;
+            }
+            continue;
+        }
+        if at > 0 {
+            text[len] = b':';
+            len += 1;
+        }
+        let mut begun = false;
+        for shift in [12, 8, 4, 0] {
+            let digit = (groups[at] >> shift & 15) as usize;
+            if digit != 0 || begun || shift == 0 {
+                begun = true;
+                text[len] = b"0123456789abcdef"[digit];
+                len += 1;
+            }
+        }
+        at += 1;
+    }
+    out.put_text(&text[..len]);
+}
+
+/// Where the first longest run of zero groups begins, and how long it is.
+fn longest_zeros(groups: &[u16; 8]) -> (usize, usize) {
+    let (mut best, mut best_len, mut run) = (0, 0, 0);
+    for (at, &group) in groups.iter().enumerate() {
+        run = if group == 0 { run + 1 } else { 0 };
+        if run > best_len {
+            (best, best_len) = (at + 1 - run, run);
+        }
+    }
+    (best, best_len)
+}
