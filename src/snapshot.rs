@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::egress::View;
 use crate::fib::Fib;
-use crate::plan::Plan;
+use crate::plan::{Ours, Plan};
 use crate::token::Keys;
 
 /// Addresses of the host names that rules name as next hop, from `[hosts]` and the resolver.
@@ -26,12 +26,14 @@ pub struct Snapshot {
     pub names: Arc<Names>,
     /// The listeners as the Fib sees them: derived from `plan` and `fib`.
     pub view: View,
+    /// What means us: derived from `plan`.
+    pub ours: Ours,
 }
 
 impl Snapshot {
     /// Derives what follows from plan and Fib.
     pub fn new(generation: u64, plan: Arc<Plan>, fib: Arc<Fib>, keys: Arc<Keys>, names: Arc<Names>) -> Self {
-        let view = View::new(&plan, &fib);
-        Self { generation, plan, fib, keys, names, view }
+        let (view, ours) = (View::new(&plan, &fib), Ours::new(&plan));
+        Self { generation, plan, fib, keys, names, view, ours }
     }
 }

@@ -105,36 +105,10 @@ fn responses_and_requests_of_a_dialog() {
     let on = shard.listener("public");
     let (outcome, forwarded) = shard.handle(&traffic::invite(7), on, trunk);
     assert!(matches!(outcome, Outcome::Forward { .. }), "{outcome:?}");
-    let invite = String::from_utf8(forwarded.to_vec()).unwrap();
-    let head = invite.split("\r\n\r\n").next().unwrap();
-    let lines = |name: &str| -> Vec<String> {
-        head.lines().filter(|l| l.starts_with(name)).map(|l| l.to_string()).collect()
-    };
-    let (vias, routes) = (lines("Via:").join("\r\n"), lines("Record-Route:"));
-    let response = format!(
-        "SIP/2.0 200 OK\r\n{vias}\r\n{}\r\nFrom: \"Alice\" <sip:+33987654321@192.0.2.1>;tag=9fxced76sl\r\n\
-         To: <sip:+33123456789@10.0.0.100>;tag=b\r\nCall-ID: 3848276298220188511@192.0.2.1\r\nCSeq: 1 INVITE\r\n\
-         Contact: <sip:10.0.0.100>\r\nContent-Length: 0\r\n\r\n",
-        routes.join("\r\n")
-    );
-    let responses = vec![response.into_bytes(); MESSAGES as usize];
+    let invite = forwarded.to_vec();
+    let responses = vec![traffic::response(&invite); MESSAGES as usize];
     forwards_without_allocating(&mut shard, "private", media, &responses);
-
-    // The callee's BYE: its route set is the Record-Route as it received it.
-    let route_set: Vec<String> =
-        routes.iter().map(|line| line.replacen("Record-Route:", "Route:", 1)).collect();
-    let byes: Vec<Vec<u8>> = (0..MESSAGES)
-        .map(|n| {
-            format!(
-                "BYE sip:+33987654321@192.0.2.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.100:5060;branch=z9hG4bKb{n}\r\n\
-                 {}\r\nMax-Forwards: 70\r\nFrom: <sip:+33123456789@10.0.0.100>;tag=b\r\n\
-                 To: \"Alice\" <sip:+33987654321@192.0.2.1>;tag=9fxced76sl\r\n\
-                 Call-ID: 3848276298220188511@192.0.2.1\r\nCSeq: {n} BYE\r\nContent-Length: 0\r\n\r\n",
-                route_set.join("\r\n")
-            )
-            .into_bytes()
-        })
-        .collect();
+    let byes: Vec<Vec<u8>> = (0..MESSAGES).map(|n| traffic::bye(&invite, n)).collect();
     forwards_without_allocating(&mut shard, "private", media, &byes);
 }
 

@@ -333,23 +333,23 @@ fn what_is_us() {
         "[identity]\ndomains = [\"sip.example.net\"]\n{}advertise = \"198.51.100.7:5080\"\n{SIX}",
         PUBLIC.replace("5060", "5062")
     );
-    let plan = good(&text).plan;
+    let ours = crate::plan::Ours::new(&good(&text).plan);
     let ip = |host: &str, port| {
         let host = match host.parse().unwrap() {
             std::net::IpAddr::V4(ip) => Host::V4(ip),
             std::net::IpAddr::V6(ip) => Host::V6(ip),
         };
-        plan.is_us(host, port)
+        ours.is_us(host, port)
     };
     assert!(ip("203.0.113.10", Some(5062)) && ip("::ffff:203.0.113.10", Some(5062)));
     assert!(!ip("203.0.113.10", None) && !ip("203.0.113.10", Some(5060)));
     assert!(ip("198.51.100.7", Some(5080)) && !ip("198.51.100.7", None));
     assert!(ip("fd00::4", None));
-    let name = |host: &str, port| plan.is_us(Host::Name(host.as_bytes()), port);
+    let name = |host: &str, port| ours.is_us(Host::Name(host.as_bytes()), port);
     assert!(name("SIP.example.net.", None) && name("sip.example.net", Some(5062)));
     assert!(!name("sip.example.net", Some(9)) && !name("example.net", None));
     assert!(
-        plan.is_us_host(b"[fd00::4]") && plan.is_us_host(b"198.51.100.7") && !plan.is_us_host(b"10.0.0.4")
+        ours.is_us_host(b"[fd00::4]") && ours.is_us_host(b"198.51.100.7") && !ours.is_us_host(b"10.0.0.4")
     );
 }
 

@@ -48,6 +48,7 @@ impl Recent {
     ///
     /// # Errors
     /// As [`auto`]; never remembered.
+    #[inline]
     pub fn auto(
         &mut self,
         generation: u64,

@@ -13,6 +13,7 @@ mod section;
 pub use crate::net::{ListenerId, SectionId};
 pub use expansion::{Expansion, LeftOut, expand};
 pub use listener::{Advertise, Listener, Standing};
+pub use ours::Ours;
 pub use section::{Bind, Section};
 
 use std::collections::HashMap;

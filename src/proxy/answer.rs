@@ -101,7 +101,7 @@ pub(super) fn answer(
     let to = to.unwrap_or(asker.source);
     let listener = snapshot.plan.listener(asker.on);
     if listener.bind.is_ipv4() != to.is_ipv4()
-        || forbidden::check(&snapshot.plan, to).is_err()
+        || forbidden::check(&snapshot.ours, to).is_err()
         || forbidden::check_egress(listener, to).is_err()
     {
         return Outcome::Drop(DropReason::ForbiddenResponseTarget);

@@ -26,7 +26,7 @@ pub(super) struct Going<'r, 'm> {
     pub pre: &'r Preprocessed<'m>,
     pub key: TransactionKey,
     pub mark: [u8; LOOP_MARK_LEN],
-    pub aim: Aim,
+    pub aim: &'r Aim,
     /// Signs what is written into it.
     pub signer: KeyId,
     pub record_route: bool,
@@ -85,7 +85,7 @@ pub(super) fn forward(
         pre: &pre,
         key,
         mark: inputs.mark,
-        aim,
+        aim: &aim,
         signer,
     };
     if pinned.is_none() {
@@ -131,8 +131,8 @@ fn may_pass(
 fn is_for_us(snapshot: &Snapshot, request: &Request<'_>, pre: &Preprocessed<'_>) -> bool {
     let uri = pre.uri(request);
     let names_us = match pre.maddr_stripped {
-        true => uri.host.is_some_and(|host| snapshot.plan.is_us(host, None)),
-        false => !uri.params.has(b"maddr") && names_us(&snapshot.plan, uri),
+        true => uri.host.is_some_and(|host| snapshot.ours.is_us(host, None)),
+        false => !uri.params.has(b"maddr") && names_us(&snapshot.ours, uri),
     };
     pre.next_route.is_none() && names_us
 }

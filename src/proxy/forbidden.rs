@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::net::canonical;
-use crate::plan::{Listener, Plan};
+use crate::plan::{Listener, Ours};
 
 /// Why an address that stands in a message is not sent to. Design section 6: a token, or a rule that
 /// follows the Request-URI, is no licence to send anywhere.
@@ -38,14 +38,14 @@ impl Forbidden {
 }
 
 /// Whether an address from a message may be sent to, as far as that does not depend on the egress.
-pub(super) fn check(plan: &Plan, to: SocketAddr) -> Result<(), Forbidden> {
+pub(super) fn check(ours: &Ours, to: SocketAddr) -> Result<(), Forbidden> {
     match canonical(to.ip()) {
         IpAddr::V4(v4) if v4.octets()[0] == 0 => Err(Forbidden::Unspecified),
         IpAddr::V6(v6) if v6.is_unspecified() => Err(Forbidden::Unspecified),
         ip if ip.is_multicast() => Err(Forbidden::Multicast),
         IpAddr::V4(Ipv4Addr::BROADCAST) => Err(Forbidden::Broadcast),
         _ if to.port() == 0 => Err(Forbidden::Port),
-        _ if plan.is_our_address(to) => Err(Forbidden::Ourselves),
+        _ if ours.is_our_address(to) => Err(Forbidden::Ourselves),
         _ => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use sip_parser::{Host, Uri};
 
 use crate::net::{Transport, canonical};
-use crate::plan::Plan;
+use crate::plan::Ours;
 use crate::snapshot::Snapshot;
 
 use super::preprocess::transport_of;
@@ -35,8 +35,8 @@ pub(super) fn first(snapshot: &Snapshot, host: &Host<'_>) -> Option<IpAddr> {
 
 /// Whether a URI's host and port name us. A port that none of our listeners has is somebody else's on the
 /// same machine; where none is written, the scheme's or the transport's is meant.
-pub(super) fn names_us(plan: &Plan, uri: &Uri<'_>) -> bool {
+pub(super) fn names_us(ours: &Ours, uri: &Uri<'_>) -> bool {
     let default_port = transport_of(uri).default_port();
     let implied = (default_port != Transport::Udp.default_port()).then_some(default_port);
-    uri.host.is_some_and(|host| plan.is_us(host, uri.port.or(implied)))
+    uri.host.is_some_and(|host| ours.is_us(host, uri.port.or(implied)))
 }

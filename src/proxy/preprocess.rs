@@ -101,7 +101,7 @@ impl<'m> Preprocessed<'m> {
     /// Whether a URI is one that we wrote, or names us; notes what it proves.
     fn is_ours(&mut self, snapshot: &Snapshot, request: &Request<'m>, uri: &Uri<'m>) -> bool {
         let token = uri.user.filter(|user| RecordRoute::looks_like(user));
-        let named = names_us(&snapshot.plan, uri);
+        let named = names_us(&snapshot.ours, uri);
         if let Some(verified) = token.and_then(|token| verify(snapshot, request, token)) {
             // Keys may be shared with a Viaduct that is another hop of this dialog: its values are its own.
             if named || is_here(snapshot, &verified) {
@@ -127,7 +127,7 @@ impl<'m> Preprocessed<'m> {
         let port = uri.port.unwrap_or(transport.default_port());
         let on = snapshot.plan.listener(request.incoming.on);
         let indicated = on.transport == transport && on.bind.port() == port;
-        self.maddr_stripped = indicated && snapshot.plan.is_us_host(maddr);
+        self.maddr_stripped = indicated && snapshot.ours.is_us_host(maddr);
     }
 }
 

@@ -88,7 +88,7 @@ fn check_form(message: &Message<'_>) -> Result<(), DropReason> {
 fn may_go(snapshot: &Snapshot, on: ListenerId, to: SocketAddr) -> Result<(), DropReason> {
     let listener = snapshot.plan.listener(on);
     let allowed = listener.bind.is_ipv4() == to.is_ipv4()
-        && forbidden::check(&snapshot.plan, to).is_ok()
+        && forbidden::check(&snapshot.ours, to).is_ok()
         && forbidden::check_egress(listener, to).is_ok();
     if allowed { Ok(()) } else { Err(DropReason::ForbiddenResponseTarget) }
 }

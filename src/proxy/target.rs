@@ -136,9 +136,10 @@ impl Search<'_> {
     }
 
     /// A next hop that stands in a message: not everything is sent to.
+    #[inline]
     fn choose_from_message(&mut self, next_hop: NextHop, by: By<'_>) -> Result<Aim, Reply> {
         let plan = &self.snapshot.plan;
-        forbidden::check(plan, next_hop.address).map_err(Reply::Forbidden)?;
+        forbidden::check(&self.snapshot.ours, next_hop.address).map_err(Reply::Forbidden)?;
         let aim = self.choose(next_hop, by)?;
         let listener = plan.listener(aim.egress.listener);
         forbidden::check_egress(listener, next_hop.address).map_err(Reply::Forbidden)?;
@@ -150,6 +151,7 @@ impl Search<'_> {
         Ok(aim)
     }
 
+    #[inline]
     fn choose(&mut self, next_hop: NextHop, by: By<'_>) -> Result<Aim, Reply> {
         let question = self.question(next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
@@ -162,6 +164,7 @@ impl Search<'_> {
         Ok(Aim { next_hop: on_link(next_hop, &egress), egress })
     }
 
+    #[inline]
     fn question(&mut self, next_hop: NextHop) -> Question {
         let question = Question { next_hop, ingress: self.ingress, flow: self.flow };
         self.asked = Some(question);

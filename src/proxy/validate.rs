@@ -98,6 +98,7 @@ impl<'m> Request<'m> {
     ///
     /// Methods and headers that we do not know pass: "An element MUST NOT refuse to proxy a request
     /// because it contains a method or header field it does not know about."
+    #[inline(always)]
     pub fn new(message: &'m Message<'m>, incoming: &'m Incoming<'m>) -> Result<Self, Reply> {
         let line = match message.start() {
             Start::Request(line) => line,
@@ -178,6 +179,7 @@ fn top_via<'m>(message: &Message<'m>) -> Result<Via<'m>, Flaw> {
 
 /// "If the Request-URI has a URI whose scheme is not understood by the proxy, the proxy SHOULD reject the
 /// request with a 416 (Unsupported URI Scheme) response."
+#[inline(always)]
 fn request_uri(text: &[u8]) -> Result<Uri<'_>, Reply> {
     if text.first() == Some(&b'<') {
         return Err(Flaw::Rule(Rule::RequestUriBrackets).into());

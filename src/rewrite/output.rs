@@ -48,17 +48,20 @@ impl<'a> Output<'a> {
     }
 
     /// Appends a number in decimal digits.
+    #[inline]
     pub fn put_number(&mut self, number: u64) {
         let mut digits = [0; 20];
         let mut from = digits.len();
         let mut rest = number;
-        loop {
+        while rest >= 10 {
+            from -= 2;
+            [digits[from], digits[from + 1]] = PAIRS[(rest % 100) as usize];
+            rest /= 100;
+        }
+        // What is left is one digit, or the whole number was written; a number begins with no zero.
+        if rest > 0 || from == digits.len() {
             from -= 1;
-            digits[from] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
+            digits[from] = b'0' + rest as u8;
         }
         self.put_text(&digits[from..]);
     }
@@ -111,6 +114,17 @@ fn both_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
         }
     }
 }
+
+/// The numbers below a hundred in two digits.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
 
 /// Each octet in digits, a dot behind it.
 const OCTETS: [[u8; 4]; 256] = {

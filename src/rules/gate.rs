@@ -1,7 +1,7 @@
 //! Before the tree: which of the root's branches a request may lead into, told by filters alone.
 //!
-//! Most requests show nothing that any rule asks for. All filters are probed in one straight line, so that
-//! the processor need not wait for one before it asks the next.
+//! Most requests show nothing that any rule asks for. The filters are probed one behind the other: the answer
+//! is nearly always no, so the processor need not wait for one before it asks the next.
 
 use super::checks::Asks;
 use super::names::plain_host;
@@ -50,17 +50,29 @@ impl Gate {
     pub fn open(&self, seen: &Seen<'_>) -> impl Iterator<Item = usize> + use<> {
         let (facts, numbers) = (seen.facts, seen.numbers);
         let mut open = self.always;
-        let mut pass = |bit: u64, may: bool| open |= if may { bit } else { 0 };
-        pass(self.source, numbers.networks.may_hold(facts.source));
-        pass(self.prefix, numbers.prefixes.may_begin(facts.ruri_user));
-        for (bit, host) in self.hosts.into_iter().zip([facts.ruri_host, facts.from_host, facts.to_host]) {
-            pass(bit, numbers.hosts.may_have(plain_host(host)));
+        // What no branch asks for is not looked at.
+        if self.source != 0 && numbers.networks.may_hold(facts.source) {
+            open |= self.source;
         }
-        let users = [facts.ruri_user, facts.from_user, facts.to_user];
-        for ((bit, user), patterns) in self.users.into_iter().zip(users).zip(&numbers.patterns) {
-            pass(bit, patterns.may_have_shape(user));
+        if self.prefix != 0 && numbers.prefixes.may_begin(facts.ruri_user) {
+            open |= self.prefix;
         }
-        pass(self.headers, facts.header.is_some());
+        let [ruri, from, to] = self.hosts;
+        for (bit, host) in [(ruri, facts.ruri_host), (from, facts.from_host), (to, facts.to_host)] {
+            if bit != 0 && numbers.hosts.may_have(plain_host(host)) {
+                open |= bit;
+            }
+        }
+        let [ruri, from, to] = self.users;
+        let users = [(ruri, facts.ruri_user), (from, facts.from_user), (to, facts.to_user)];
+        for ((bit, user), patterns) in users.iter().zip(&numbers.patterns) {
+            if *bit != 0 && patterns.may_have_shape(user) {
+                open |= bit;
+            }
+        }
+        if facts.header.is_some() {
+            open |= self.headers;
+        }
         let beyond = BITS..self.branches;
         std::iter::from_fn(move || {
             let at = open.trailing_zeros() as usize;

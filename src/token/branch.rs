@@ -117,15 +117,16 @@ impl Branch {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
         };
-        let numbers = joined(&[
-            &[VERSION, STATELESS],
-            &self.owner.to_be_bytes(),
-            &self.instance.to_be_bytes(),
-            &destination.port().to_be_bytes(),
-            &self.ingress.to_be_bytes(),
-            &self.connection.to_be_bytes(),
-        ]);
-        ([ip.octets(), numbers], u128::from(self.transaction).to_be_bytes())
+        let numbers = [
+            u64::from(VERSION) << 56
+                | u64::from(STATELESS) << 48
+                | u64::from(self.owner) << 32
+                | u64::from(self.instance) << 16
+                | u64::from(destination.port()),
+            u64::from(self.ingress) << 32 | u64::from(self.connection),
+        ];
+        let block = |[first, second]: [u64; 2]| (u128::from(first) << 64 | u128::from(second)).to_be_bytes();
+        ([ip.octets(), block(numbers)], block([0, self.transaction]))
     }
 
     fn from_fields(owner: u16, f: &[u8; FIELDS]) -> Self {

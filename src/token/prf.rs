@@ -142,12 +142,14 @@ impl<B: BlockCipherEncBackend<BlockSize = U16>> Taking<'_, B> {
         if let (Some(first), Some(last)) = (part.first_chunk::<8>(), part.last_chunk::<8>()) {
             self.block(std::array::from_fn(|at| if at < 8 { first[at] } else { last[at - 8] }));
         } else if let (Some(first), Some(last)) = (part.first_chunk::<4>(), part.last_chunk::<4>()) {
-            let eight: [u8; 8] = std::array::from_fn(|at| if at < 4 { first[at] } else { last[at - 4] });
-            self.block(std::array::from_fn(|at| if at < 8 { eight[at] } else { 0 }));
-        } else {
-            let mut block = Block::default();
-            block.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
-            self.block(block);
+            self.block(std::array::from_fn(|at| match at {
+                0..4 => first[at],
+                8..12 => last[at - 8],
+                _ => 0,
+            }));
+        } else if let (Some(first), Some(last)) = (part.first(), part.last()) {
+            let middle = part[part.len() / 2];
+            self.block([*first, 0, 0, 0, middle, 0, 0, 0, *last, 0, 0, 0, 0, 0, 0, 0]);
         }
     }
 }

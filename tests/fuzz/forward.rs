@@ -43,7 +43,7 @@ fn relayed(host: &Host, incoming: &Incoming<'_>, to: SocketAddr, sent: &[u8]) {
 
 fn is_a_place_to_send_to(host: &Host, to: SocketAddr) {
     assert!(!to.ip().is_multicast() && !to.ip().is_unspecified() && !to.ip().is_loopback() && to.port() > 0);
-    assert!(!host.snapshot.plan.is_our_address(to));
+    assert!(!host.is_ours(to));
 }
 
 /// A request as it came in and as it goes on.

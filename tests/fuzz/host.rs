@@ -98,6 +98,16 @@ pub struct Host {
 }
 
 impl Host {
+    /// A listener is bound to it, or advertises it.
+    pub fn is_ours(&self, to: SocketAddr) -> bool {
+        let is_it = |ip: std::net::IpAddr, port: u16| (ip, port) == (to.ip().to_canonical(), to.port());
+        let mut listeners = self.snapshot.plan.listeners.iter();
+        listeners.any(|l| {
+            is_it(l.bind.ip(), l.bind.port())
+                || l.advertise.iter().any(|a| a.ip.is_some_and(|ip| is_it(ip, a.port)))
+        })
+    }
+
     fn new() -> Self {
         let snapshot = Shard::new(CONFIGURATION, ADDRESSES, GATEWAYS).snapshot;
         Self { state: State::with_pins(2, &snapshot, 16), snapshot }

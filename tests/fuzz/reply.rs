@@ -57,7 +57,7 @@ fn goes_where_the_via_says(host: &Host, incoming: &Incoming<'_>, request: &Messa
     let Outcome::Answer { to, .. } = *outcome else { return };
     assert_eq!(to.is_ipv4(), incoming.from.is_ipv4());
     assert!(!to.ip().is_multicast() && !to.ip().is_unspecified() && !to.ip().is_loopback() && to.port() > 0);
-    assert!(!host.snapshot.plan.is_our_address(to));
+    assert!(!host.is_ours(to));
     match top_via(request) {
         Some(via) => assert_eq!(to, host::response_goes_to(&via, incoming.from).unwrap_or(to)),
         None => assert_eq!(to, incoming.from),

@@ -1,4 +1,7 @@
-//! Parse, decide and rewrite of a 600-byte INVITE, to be counted by valgrind: see `run` beside this file.
+//! Parse, decide and rewrite of a message, to be counted by valgrind: see `run` beside this file.
+//!
+//! Without an argument, a 600-byte INVITE of a new transaction among a hundred rules; with a number, among so
+//! many mixed rules. `retransmission`, `response` and `bye` count what follows such an INVITE.
 
 #[path = "../support/mixed_rules.rs"]
 #[allow(dead_code)] // Rules are wanted here, not requests.
@@ -19,22 +22,29 @@ use viaduct::proxy::Outcome;
 const MESSAGES: u32 = 1000;
 
 fn main() {
-    // So many mixed rules instead of the hundred, if asked for.
-    let rules = std::env::args().nth(1).map(|text| text.parse().expect("a number of rules"));
+    let what = std::env::args().nth(1);
+    let rules = what.as_deref().and_then(|text| text.parse().ok());
     let configuration = rules.map_or_else(traffic::configuration, mixed_rules::configuration);
     let mut shard = Shard::new(&configuration, traffic::ADDRESSES, &[]);
-    let on = shard.listener("public");
-    let from: SocketAddr = "192.0.2.1:5060".parse().expect("an address");
-    for branch in 0..2 * MESSAGES {
-        // A new transaction each time: nothing is pinned yet. The first half warms the caches of patterns.
-        let message = traffic::invite(branch);
-        assert_eq!(message.len(), traffic::SIZE);
-        let outcome = if branch < MESSAGES {
+    let (public, private) = (shard.listener("public"), shard.listener("private"));
+    let trunk: SocketAddr = "192.0.2.1:5060".parse().expect("an address");
+    let media: SocketAddr = "10.0.0.100:5060".parse().expect("an address");
+    let forwarded = shard.handle(&traffic::invite(u32::MAX), public, trunk).1.to_vec();
+    for number in 0..2 * MESSAGES {
+        // The first half warms the caches of patterns.
+        let (message, on, from) = match what.as_deref() {
+            Some("retransmission") => (traffic::invite(u32::MAX), public, trunk),
+            Some("response") => (traffic::response(&forwarded), private, media),
+            Some("bye") => (traffic::bye(&forwarded, number), private, media),
+            // A new transaction each time: nothing is pinned yet.
+            _ => (traffic::invite(number), public, trunk),
+        };
+        let outcome = if number < MESSAGES {
             shard.handle(&message, on, from).0
         } else {
             counted_message(&mut shard, &message, on, from)
         };
-        assert!(matches!(outcome, Outcome::Forward { .. }), "{outcome:?}");
+        assert!(matches!(outcome, Outcome::Forward { .. } | Outcome::Relay { .. }), "{outcome:?}");
     }
     println!("{MESSAGES}");
 }

@@ -45,3 +45,34 @@ pub fn invite(branch: u32) -> Vec<u8> {
 
 /// The INVITE's size in bytes.
 pub const SIZE: usize = 600;
+
+/// What the callee answers to [`invite`] as it was forwarded.
+pub fn response(forwarded: &[u8]) -> Vec<u8> {
+    let lines = |name| lines(forwarded, name).join("\r\n");
+    format!(
+        "SIP/2.0 200 OK\r\n{}\r\n{}\r\nFrom: \"Alice\" <sip:+33987654321@192.0.2.1>;tag=9fxced76sl\r\n\
+         To: <sip:+33123456789@10.0.0.100>;tag=b\r\nCall-ID: 3848276298220188511@192.0.2.1\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:10.0.0.100>\r\nContent-Length: 0\r\n\r\n",
+        lines("Via:"),
+        lines("Record-Route:")
+    )
+    .into_bytes()
+}
+
+/// The callee's BYE: its route set is the Record-Route of [`invite`] as it was forwarded.
+pub fn bye(forwarded: &[u8], number: u32) -> Vec<u8> {
+    let routes = lines(forwarded, "Record-Route:").join("\r\n").replace("Record-Route:", "Route:");
+    format!(
+        "BYE sip:+33987654321@192.0.2.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.100:5060;branch=z9hG4bKb{number}\r\n\
+         {routes}\r\nMax-Forwards: 70\r\nFrom: <sip:+33123456789@10.0.0.100>;tag=b\r\n\
+         To: \"Alice\" <sip:+33987654321@192.0.2.1>;tag=9fxced76sl\r\n\
+         Call-ID: 3848276298220188511@192.0.2.1\r\nCSeq: {number} BYE\r\nContent-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+fn lines(message: &[u8], name: &str) -> Vec<String> {
+    let text = String::from_utf8_lossy(message);
+    let head = text.split("\r\n\r\n").next().unwrap_or_default();
+    head.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect()
+}
