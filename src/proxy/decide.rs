@@ -54,7 +54,8 @@ pub(super) fn forward(
     now: Now,
     out: &mut [u8],
 ) -> Result<Outcome, Stop> {
-    let request = Request::new(message, incoming)?;
+    let mut place = None;
+    let request = Request::read(&mut place, message, incoming)?;
     let key = TransactionKey::new(&work.secret, &request.transaction());
     work.pins.expect(&key);
     // RFC 3261 §8.2.7: "A stateless UAS MUST ignore ACK requests." The ACK to an answer of ours carries
@@ -63,25 +64,25 @@ pub(super) fn forward(
         return Err(Stop::Drop(DropReason::AckAbsorbed));
     }
     let mut pre = Preprocessed::default();
-    pre.read(snapshot, &request)?;
+    pre.read(snapshot, request)?;
     work.considered.dialog = pre.dialog.as_ref().map(Verified::egress);
     work.counted.bad_tokens += pre.bad_tokens;
-    let inputs = loops::inputs(&work.secret, snapshot, &request);
-    may_pass(work, snapshot, &request, &pre, &inputs)?;
+    let inputs = loops::inputs(&work.secret, snapshot, request);
+    may_pass(work, snapshot, request, &pre, &inputs)?;
 
     let mut search = Search { snapshot, recent, ingress: incoming.on, flow: key.plain, asked: None };
     let pin_key = key.bound_to(inputs.transaction);
     let pinned = pinned(work, &mut search, &pin_key, now);
     let found = match pinned {
         Some((aim, pin)) => Ok((aim, None, pin.signer, pin.record_route)),
-        None => find(work, &mut search, &request, &pre, &inputs)
+        None => find(work, &mut search, request, &pre, &inputs)
             .map(|(aim, rule, record)| (aim, rule, snapshot.keys.signer(), record)),
     };
     work.considered.question = search.asked;
     let (aim, rule, signer, records) = found?;
     let going = Going {
-        record_route: records && forms_dialog(&request),
-        request: &request,
+        record_route: records && forms_dialog(request),
+        request,
         pre: &pre,
         key,
         mark: inputs.mark,

@@ -44,12 +44,12 @@ pub(super) fn write(
     let Going { request, pre, .. } = going;
     let message = request.message;
     let Work { edits, shards, .. } = work;
-    let strict =
-        pre.next_route.filter(|route| !route.uri.is_loose_router() && going.aim.is_at(snapshot, &route.uri));
+    let route = pre.next_route.as_ref();
+    let strict = route.filter(|route| !route.uri.is_loose_router() && going.aim.is_at(snapshot, &route.uri));
     // §18.3: "If there are additional bytes in the transport packet beyond the end of the body, they MUST
     // be discarded." §7.5: CRLFs before the start line are ignored.
     edits.frame(message.start_line().range().start..message.end());
-    edit_routing(edits, request, pre, strict.map(|route| route.uri));
+    edit_routing(edits, request, pre, strict.map(|route| &route.uri));
     if let Some(top) = message.lines().first() {
         edits.insert(usize::from(top.line.start), New::Lines);
     }
@@ -134,7 +134,7 @@ fn edit_routing(
     edits: &mut Edits<New>,
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
-    strict: Option<Uri<'_>>,
+    strict: Option<&Uri<'_>>,
 ) {
     let message = request.message;
     let Start::Request(line) = message.start() else { return };
@@ -142,7 +142,7 @@ fn edit_routing(
     let mut kept = pre.kept.clone();
     if let Some(strict) = strict {
         kept.start += 1;
-        put_uri(edits, bytes, line.uri.range(), &strict, false);
+        put_uri(edits, bytes, line.uri.range(), strict, false);
     } else if pre.from_strict_router.is_some() {
         put_uri(edits, bytes, line.uri.range(), uri, pre.maddr_stripped);
     } else if pre.maddr_stripped {

@@ -98,8 +98,14 @@ impl<'m> Request<'m> {
     ///
     /// Methods and headers that we do not know pass: "An element MUST NOT refuse to proxy a request
     /// because it contains a method or header field it does not know about."
+    ///
+    /// The request is made in `place`: it is large, and not moved once it is read.
     #[inline(always)]
-    pub fn new(message: &'m Message<'m>, incoming: &'m Incoming<'m>) -> Result<Self, Reply> {
+    pub fn read<'p>(
+        place: &'p mut Option<Self>,
+        message: &'m Message<'m>,
+        incoming: &'m Incoming<'m>,
+    ) -> Result<&'p Self, Reply> {
         let line = match message.start() {
             Start::Request(line) => line,
             Start::BadRequest(_, error) => return Err((*error).into()),
@@ -126,7 +132,7 @@ impl<'m> Request<'m> {
         if cseq.method != method {
             return Err(Flaw::Method.into());
         }
-        Ok(Self {
+        Ok(place.insert(Self {
             message,
             incoming,
             method,
@@ -137,7 +143,7 @@ impl<'m> Request<'m> {
             call_id: call_id(message.value(HeaderName::CallId))?,
             cseq: cseq.number,
             max_forwards: max_forwards(message)?,
-        })
+        }))
     }
 
     /// ACK is never answered.

@@ -4,20 +4,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A message that is written from its beginning. What does not fit is noted and reported at the end.
 pub struct Output<'a> {
-    out: &'a mut [u8],
-    len: usize,
+    /// What is still empty.
+    rest: &'a mut [u8],
+    size: usize,
     overflow: bool,
 }
 
 impl<'a> Output<'a> {
     /// Writes into `out` from its first byte.
     pub fn new(out: &'a mut [u8]) -> Self {
-        Self { out, len: 0, overflow: false }
+        Self { size: out.len(), rest: out, overflow: false }
     }
 
     /// How many bytes were written; `None`: not all of them fitted.
     pub fn finish(self) -> Option<usize> {
-        (!self.overflow).then_some(self.len)
+        (!self.overflow).then_some(self.size - self.rest.len())
     }
 
     /// Appends these bytes: a text of a length that the compiler knows, or a long one.
@@ -38,13 +39,16 @@ impl<'a> Output<'a> {
 
     #[inline(always)]
     fn room(&mut self, len: usize) -> Option<&mut [u8]> {
-        let from = self.len;
-        let room = self.out.get_mut(from..from.saturating_add(len));
-        match room {
-            Some(_) => self.len += len,
-            None => self.overflow = true,
+        match std::mem::take(&mut self.rest).split_at_mut_checked(len) {
+            Some((room, rest)) => {
+                self.rest = rest;
+                Some(room)
+            }
+            None => {
+                self.overflow = true;
+                None
+            }
         }
-        room
     }
 
     /// Appends a number in decimal digits.

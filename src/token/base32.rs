@@ -41,8 +41,12 @@ pub(super) fn encode<const N: usize>(bytes: &[u8; N], out: &mut [u8]) {
     debug_assert_eq!(out.len(), encoded_len(N));
     let (groups, rest) = bytes.as_chunks::<5>();
     let (slots, rest_slot) = out.as_chunks_mut::<8>();
-    for (&[a, b, c, d, e], slot) in groups.iter().zip(slots) {
-        *slot = digits(u64::from_be_bytes([0, 0, 0, a, b, c, d, e]));
+    for (n, (&[a, b, c, d, e], slot)) in groups.iter().zip(slots).enumerate() {
+        // One load where three bytes more stand behind the group.
+        *slot = digits(match bytes[5 * n..].first_chunk() {
+            Some(eight) => u64::from_be_bytes(*eight) >> 24,
+            None => u64::from_be_bytes([0, 0, 0, a, b, c, d, e]),
+        });
     }
     let mut last = [0; 8];
     last[3..3 + rest.len()].copy_from_slice(rest);
