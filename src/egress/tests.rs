@@ -4,4 +4,5 @@ mod choices;
 mod pins;
 mod properties;
 mod recent;
+mod seats;
 pub(super) mod world;

@@ -1,5 +1,6 @@
 //! The listeners of a Plan as a Fib sees them.
 
+use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::fib::Fib;
@@ -212,11 +213,12 @@ impl Seat {
             (0, None) => None,
             (link, _) => Some(Some(link).filter(|&link| link != 0)),
         };
-        let home = match own_link {
-            None => fib.home_of(listener.bind.ip()),
-            Some(link) => link.filter(|&link| has_address(fib, listener.bind.ip(), link)),
-        };
         let device = listener.device.as_deref().map(|name| fib.link_index(name));
+        let vrf = device.flatten().map_or(0, |index| fib.l3_master(index));
+        let home = match own_link {
+            None => home_for(fib, listener.bind.ip(), vrf, device.flatten()),
+            Some(link) => link.filter(|&link| fib.homes_of(listener.bind.ip()).any(|home| home == link)),
+        };
         let oif = device.or(own_link).unwrap_or(Some(0));
         let state = match (home, oif) {
             _ if listener.standing == Standing::Leaving => ListenerState::AddressAbsent,
@@ -227,14 +229,17 @@ impl Seat {
             (_, Some(oif)) if oif != 0 && !fib.link_up(oif) => ListenerState::DeviceDown,
             _ => ListenerState::Up,
         };
-        let vrf = device.flatten().map_or(0, |index| fib.l3_master(index));
         Self { state, oif: oif.unwrap_or(0), home: home.unwrap_or(0), vrf }
     }
 }
 
-/// A tentative address is none yet, and cannot be sent from.
-fn has_address(fib: &Fib, address: IpAddr, link: u32) -> bool {
-    fib.assigned().any(|a| (a.address, a.dev) == (address, link) && a.usable())
+/// Of several interfaces with the address the one that the socket's sends know it by: in the socket's VRF, where
+/// addresses of others do not count; then one that is up, because the kernel asks only whether some interface has the
+/// address; then the `device` itself.
+fn home_for(fib: &Fib, address: IpAddr, vrf: u32, device: Option<u32>) -> Option<u32> {
+    let fitness =
+        |home: u32| (fib.l3_master(home) == vrf, fib.link_up(home), Some(home) == device, Reverse(home));
+    fib.homes_of(address).max_by_key(|&home| fitness(home)).or_else(|| fib.home_of(address))
 }
 
 /// The link of a link-local IPv6 address; 0 for other addresses.

@@ -264,7 +264,16 @@ impl Fib {
         self.links.get(index).is_some_and(|link| link.up && link.carrier)
     }
 
-    /// The interface that carries this address of the host, or that table `local` delivers it to.
+    /// The interfaces that carry this address of the host, usable there, by index ascending.
+    pub fn homes_of(&self, address: IpAddr) -> impl Iterator<Item = u32> + '_ {
+        let (v4, v6) = match address {
+            IpAddr::V4(address) => (Some(self.v4.sources.homes(address)), None),
+            IpAddr::V6(address) => (None, Some(self.v6.sources.homes(address))),
+        };
+        v4.into_iter().flatten().chain(v6.into_iter().flatten())
+    }
+
+    /// The first interface that carries this address of the host, or the one that table `local` delivers it to.
     pub fn home_of(&self, address: IpAddr) -> Option<u32> {
         match address {
             IpAddr::V4(address) => self.v4.home(address),

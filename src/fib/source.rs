@@ -47,10 +47,11 @@ impl Sources4 {
         Self { addresses: own, by_address }
     }
 
-    /// The device that carries the address.
-    pub fn home(&self, address: Ipv4Addr) -> Option<u32> {
+    /// The devices that carry the address, ascending.
+    pub fn homes(&self, address: Ipv4Addr) -> impl Iterator<Item = u32> + '_ {
         let place = self.by_address.partition_point(|(other, _)| *other < address);
-        self.by_address.get(place).filter(|(found, _)| *found == address).map(|(_, dev)| *dev)
+        let from = self.by_address.get(place..).unwrap_or_default();
+        from.iter().take_while(move |(other, _)| *other == address).map(|(_, dev)| *dev)
     }
 
     /// What the kernel's `inet_select_addr` gives: a primary address of `dev` whose scope is not
@@ -132,7 +133,7 @@ impl Sources6 {
         Self { addresses: own, by_address, labels }
     }
 
-    /// The devices that carry the address (a link-local one may live on several).
+    /// The devices that carry the address (a link-local one often lives on several), ascending.
     pub fn homes(&self, address: Ipv6Addr) -> impl Iterator<Item = u32> + '_ {
         let address = address.to_bits();
         let place = self.by_address.partition_point(|(other, _)| *other < address);

@@ -52,7 +52,7 @@ impl Fib {
                 self.usual_from(query, dst, None, &self.v4.rules)
             }
             (IpAddr::V4(dst), Some(IpAddr::V4(src))) if self.usual_v4(dst) && !src.is_loopback() => {
-                self.v4.sources.home(src)?;
+                self.v4.sources.homes(src).next()?;
                 self.usual_from(query, dst, Some(src), &self.v4.rules)
             }
             // The best source for an address of the host is itself.

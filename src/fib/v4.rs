@@ -25,7 +25,7 @@ impl World {
     /// The device of an address that packets may come from: an assigned one, or one that table
     /// `local` claims (`ip route add local PREFIX`).
     pub fn home(&self, address: Ipv4Addr) -> Option<u32> {
-        self.sources.home(address).or_else(|| {
+        self.sources.homes(address).next().or_else(|| {
             let local = self.rules.table(TABLE_LOCAL)?;
             match self.look_into(local, &Flow::plain(address), &mut ()) {
                 Outcome::Found(found) if found.alternative.kind == Kind::Local => Some(found.hop.dev),

@@ -3,7 +3,7 @@
 use super::Severity::{Error, Note, Warning};
 use super::{Code, Severity};
 use crate::config::{self, Diagnostic};
-use crate::fib::spec::{Action, Family, Kind, Link, Nexthop, Nexthops, Route, Rule};
+use crate::fib::spec::{Action, Address, Family, Kind, Link, Nexthop, Nexthops, Route, Rule};
 use crate::fib::{Builder, Fib};
 
 const WAN: u32 = 2;
@@ -333,6 +333,15 @@ fn vrfs() {
     let text = tied.clone() + &rule("sip:10.0.0.9", into);
     let message = "it takes requests from the default VRF to 10.0.0.9 in VRF blue";
     expect(with_vrf(), &text, Code::VrfCrossing, Note, message, "meant to join them");
+    // The same address in the default VRF, on an interface of a lower index that is down: another address.
+    let overlapping = with_vrf()
+        .link(Link { up: false, ..Link::up(WAN + 2, "spare") })
+        .link(Link { master: 9, ..Link::up(WAN + 3, "more") })
+        .address(Address::new(WAN + 2, "10.0.7.4".parse().unwrap(), 24))
+        .address(Address::new(WAN + 3, "10.0.7.4".parse().unwrap(), 24))
+        .route(route("10.0.7.4/32", WAN + 3, None).of_kind(Kind::Local).in_table(10));
+    let text = tied.clone() + &listener("more", "10.0.7.4:5060") + "device = \"blue\"\n";
+    assert_eq!(found(&overlapping.build(), &text), [], "the VRF's");
     // Automatic: nobody of the default VRF is of IPv4 and up.
     let six = with_vrf().assign(WAN, "2001:db8::4/64".parse().unwrap());
     let text = listener("six", "[2001:db8::4]:5060")
