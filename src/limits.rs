@@ -79,7 +79,8 @@ pub const REDUMP_ROUTES: usize = 2_000;
 /// Most questions to the kernel that wait for the control thread.
 pub const KERNEL_QUESTIONS: usize = 256;
 
-/// Most answers of the kernel that are kept for one routing snapshot, about 200 bytes each.
+/// Most answers of the kernel that are kept for one routing snapshot, about 200 bytes each: two for each of
+/// [`PARKED`] messages in eight shards. Where there is no room, the older half goes.
 pub const KERNEL_ANSWERS: usize = 1_024;
 
 /// Most messages of a shard that wait for an answer of the kernel; the next one is answered or dropped.

@@ -20,13 +20,17 @@ impl Control {
             learned |= self.learn(&query);
             next = self.questions.pop();
         }
-        // Otherwise another message has asked the same, and the answer is out.
         if learned {
             self.publish_and_wake();
         }
     }
 
+    /// Whether there is something to publish.
     fn learn(&mut self, query: &Query) -> bool {
+        if self.parts.fib.lookup(query) != Answer::AskKernel {
+            // Another message has asked the same, and the answer is out.
+            return false;
+        }
         let answer = match netlink::ask(query) {
             // The snapshot would have the message wait for ever.
             Ok(Answer::AskKernel) => Answer::No(NoRoute::Unreachable),

@@ -4,6 +4,7 @@
 //! [`crate::egress`]. It answers what the kernel would.
 #![forbid(unsafe_code)]
 
+mod answers;
 mod builder;
 mod entries;
 mod links;
@@ -26,18 +27,15 @@ pub use rib::{Change, Loader, Parts, Place, Rib, Silent};
 pub use trace::{SourceOrigin, Step};
 pub use words::{Words, table_in_words};
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use answers::Answers;
 use links::Links;
 use rules::Flow;
 use spec::{Address, Link};
 use trace::Observer;
-
-use crate::limits;
 
 /// The index of the loopback device in every network namespace.
 pub const LOOPBACK: u32 = 1;
@@ -158,8 +156,8 @@ pub struct Fib {
     links: Links,
     addresses: Box<[Address]>,
     rules: Box<[spec::Rule]>,
-    /// The kernel's own answers where this snapshot has none, by question without its flow.
-    answers: Arc<HashMap<Query, Answer>>,
+    /// The kernel's own answers where this snapshot has none.
+    answers: Answers,
     v4: v4::World,
     v6: v6::World,
 }
@@ -179,20 +177,15 @@ impl Fib {
     /// What the kernel was found to answer.
     #[cold]
     fn told(&self, query: &Query) -> Answer {
-        self.answers.get(&Query { flow: 0, ..*query }).copied().unwrap_or(Answer::AskKernel)
+        self.answers.get(query).unwrap_or(Answer::AskKernel)
     }
 
-    /// The same snapshot, which now knows what the kernel answers to this question; `None`: it knows an answer
-    /// already, or as many as it may ([`limits::KERNEL_ANSWERS`]).
+    /// The same snapshot, which now knows what the kernel answers to this question, and forgets old answers for it
+    /// where there are too many ([`crate::limits::KERNEL_ANSWERS`]); `None`: it knows an answer already.
     #[must_use]
     pub fn with_answer(&self, query: &Query, answer: Answer) -> Option<Self> {
-        let query = Query { flow: 0, ..*query };
-        if self.answers.contains_key(&query) || self.answers.len() >= limits::KERNEL_ANSWERS {
-            return None;
-        }
-        let mut answers = HashMap::clone(&self.answers);
-        answers.insert(query, answer);
-        Some(Self { answers: Arc::new(answers), ..self.clone() })
+        let known = self.answers.get(query).is_some();
+        (!known).then(|| Self { answers: self.answers.with(query, answer), ..self.clone() })
     }
 
     /// The same, with all the steps that led there.

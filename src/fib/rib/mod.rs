@@ -188,8 +188,8 @@ impl Rib {
         let v6 = v6::World { rules: Rules::new(family(Family::V6), tables6, &links), sources: sources6 };
         let addresses = self.parts.addresses.as_slice().into();
         let rules = self.parts.rules.as_slice().into();
-        let (uid, answers) = (self.parts.uid, Arc::default());
-        Fib { generation, uid, multipath, addresses, rules, answers, links, v4, v6 }
+        let uid = self.parts.uid;
+        Fib { generation, uid, multipath, addresses, rules, answers: Default::default(), links, v4, v6 }
     }
 
     /// Every route, each table's by address.

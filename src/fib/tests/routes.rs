@@ -6,6 +6,7 @@ use crate::fib::spec::{
     TABLE_LOCAL,
 };
 use crate::fib::{Answer, Builder, NoRoute, Query, RouteKind, Step};
+use crate::limits::KERNEL_ANSWERS;
 
 #[test]
 fn connected_network_gives_device_and_source() {
@@ -383,4 +384,28 @@ fn a_group_that_a_local_route_claims_is_the_host_itself() {
     let policy = two_sided().route(everywhere);
     let route = found(&policy, &to("ff0e::99"));
     assert_eq!((route.kind, route.dev), (RouteKind::Multicast, crate::fib::LOOPBACK));
+}
+
+#[test]
+fn where_the_kernel_has_given_many_answers_the_oldest_are_forgotten_and_the_last_is_known() {
+    let opaque = Spec { opaque: true, ..via("0.0.0.0/0", 2, "203.0.113.1") };
+    let mut fib = two_sided().without_routes(|route| route.prefix.prefix_len() == 0).route(opaque).build();
+    let question = |n: usize| Query::to(std::net::Ipv4Addr::from_bits(0xc633_0000 + n as u32).into());
+    let answer =
+        |n: usize| Answer::No(if n.is_multiple_of(2) { NoRoute::Prohibit } else { NoRoute::Blackhole });
+    for n in 0..=KERNEL_ANSWERS {
+        assert_eq!(fib.lookup(&question(n)), Answer::AskKernel);
+        fib = fib.with_answer(&question(n), answer(n)).expect("it was not known");
+        if n.is_multiple_of(64) {
+            let known = (0..=n).filter(|n| fib.lookup(&question(*n)) == answer(*n)).count();
+            assert!(known > n.min(KERNEL_ANSWERS / 2) && known <= KERNEL_ANSWERS, "{known} of {n}");
+        }
+        assert_eq!(
+            fib.lookup(&Query { flow: 7, ..question(n) }),
+            answer(n),
+            "the last one, whatever the flow"
+        );
+    }
+    assert_eq!(fib.lookup(&question(0)), Answer::AskKernel);
+    assert!(fib.with_answer(&question(KERNEL_ANSWERS), Answer::No(NoRoute::Unreachable)).is_none());
 }
