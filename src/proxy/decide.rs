@@ -4,7 +4,7 @@
 use sip_parser::{HeaderName, Host, Message, Uri};
 
 use crate::drop_reason::DropReason;
-use crate::egress::{Pin, PinKind, Recent};
+use crate::egress::{NoEgress, Pin, PinKind, Recent};
 use crate::net::Now;
 use crate::rules::{Action, Facts, Header, RuleId, Target, plain_user};
 use crate::snapshot::Snapshot;
@@ -74,8 +74,9 @@ pub(super) fn forward(
     let pin_key = key.bound_to(inputs.transaction);
     let pinned = pinned(work, &mut search, &pin_key, now);
     let found = match pinned {
-        Some((aim, pin)) => Ok((aim, None, pin.signer, pin.record_route)),
-        None => find(work, &mut search, request, &pre, &inputs)
+        Ok(Some((aim, pin))) => Ok((aim, None, pin.signer, pin.record_route)),
+        Err(wait) => Err(wait.into()),
+        Ok(None) => find(work, &mut search, request, &pre, &inputs)
             .map(|(aim, rule, record)| (aim, rule, snapshot.keys.signer(), record)),
     };
     work.considered.question = search.asked;
@@ -89,7 +90,7 @@ pub(super) fn forward(
         aim: &aim,
         signer,
     };
-    if pinned.is_none() {
+    if let Ok(None) = pinned {
         pin(work, snapshot, &going, &pin_key, records, now);
     }
     let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
@@ -138,17 +139,24 @@ fn is_for_us(snapshot: &Snapshot, request: &Request<'_>, pre: &Preprocessed<'_>)
     pre.next_route.is_none() && names_us
 }
 
-/// The earlier decision about this transaction, if there is one and its listener can still send.
-fn pinned(work: &mut Work, search: &mut Search<'_>, key: &TransactionKey, now: Now) -> Option<(Aim, Pin)> {
-    let pin = work.pins.get(key, now)?;
+/// The earlier decision about this transaction, if there is one and its listener can still send. Where only the kernel
+/// knows whether it can, the request does not go another way meanwhile.
+fn pinned(
+    work: &mut Work,
+    search: &mut Search<'_>,
+    key: &TransactionKey,
+    now: Now,
+) -> Result<Option<(Aim, Pin)>, Reply> {
+    let Some(pin) = work.pins.get(key, now) else { return Ok(None) };
     match search.pinned(&pin) {
         Ok(aim) => {
             work.counted.pin_hits += 1;
-            Some((aim, pin))
+            Ok(Some((aim, pin)))
         }
+        Err(why @ NoEgress::AskKernel(_)) => Err(Reply::NoEgress(pin.next_hop, why)),
         Err(_) => {
             work.counted.egress_moved += 1;
-            None
+            Ok(None)
         }
     }
 }

@@ -3,8 +3,8 @@
 use super::forwarding::{INVITE, invite_with};
 use super::world::{Became, World, builder, fib, header, headers, response};
 use crate::drop_reason::DropReason;
-use crate::egress::Reason;
-use crate::fib::spec::Route;
+use crate::egress::{NoEgress, Reason};
+use crate::fib::spec::{Route, Rule, TABLE_MAIN};
 use crate::net::Now;
 
 const ALICE: &str = "10.0.0.50:5060";
@@ -111,6 +111,30 @@ fn a_routing_change_moves_no_transaction_in_flight() {
     // The next transaction takes the new way.
     world.forwarded("private", ALICE, &INVITE.replace("74bf9", "new"), "private", BOB);
     assert_eq!(world.tally().egress_moved, 0);
+}
+
+#[test]
+fn a_transaction_in_flight_waits_for_the_kernel_rather_than_go_another_way() {
+    // "CANCEL and non-Routed ACK requests MUST generate the same choice as their associated INVITE."
+    let mut world = World::new();
+    let first = world.forwarded("private", ALICE, INVITE, "public", BOB);
+    // New transactions go by the private interface, and what leaves from the public address is not understood.
+    let from = "203.0.113.10/32".parse().unwrap();
+    let not_understood = Rule { opaque: true, ..Rule::from_table(100, from, TABLE_MAIN) };
+    let private = Route::new("192.0.2.0/24".parse().unwrap(), 3, Some("10.0.0.1".parse().unwrap()));
+    let policy = builder().route(private).rule(not_understood).build();
+    world.reroute(policy.clone());
+    world.answered("private", ALICE, &cancel_of(INVITE), 500);
+    let (next_hop, why) = world.state.take_no_egress().expect("it is told");
+    let NoEgress::AskKernel(query) = why else { panic!("{why:?}") };
+    assert_eq!((next_hop.address.to_string().as_str(), query.src), (BOB, "203.0.113.10".parse().ok()));
+    assert_eq!(world.tally().egress_moved, 0);
+    let kernel = builder().build().lookup(&query);
+    world.reroute(policy.with_answer(&query, kernel).expect("it is new"));
+    let cancel = world.forwarded("private", ALICE, &cancel_of(INVITE), "public", BOB);
+    assert_eq!(branch(&cancel), branch(&first));
+    assert_eq!((world.tally().egress_moved, world.tally().pin_hits), (0, 1));
+    world.forwarded("private", ALICE, &INVITE.replace("74bf9", "new"), "private", BOB);
 }
 
 #[test]
