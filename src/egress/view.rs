@@ -169,11 +169,17 @@ impl View {
         if own.transport == transport {
             return Some(listener);
         }
-        self.at(transport, own.bind.ip()).find(|&id| alike(plan.listener(id), own))
+        let beside = |id: &ListenerId| {
+            let other = plan.listener(*id);
+            alike(other, own) && link_of(other.bind) == link_of(own.bind)
+        };
+        let is_leaving = |id: &ListenerId| plan.listener(*id).standing == Standing::Leaving;
+        self.at(transport, own.bind.ip()).filter(beside).min_by_key(is_leaving)
     }
 
-    /// The listener with this transport, address and port; of several, which differ in device or mark,
-    /// the one that is like `ingress` in these, else the first configured.
+    /// The listener with this transport, address (a link-local one on its link, if that is given) and port; of
+    /// several, which differ in device or mark, the one that is like `ingress` in these, else the first configured;
+    /// one that is leaving only where there is no other.
     pub(super) fn at_socket(
         &self,
         plan: &Plan,
@@ -181,9 +187,15 @@ impl View {
         socket: SocketAddr,
         ingress: &Listener,
     ) -> Option<ListenerId> {
-        let here =
-            || self.at(transport, socket.ip()).filter(|&id| plan.listener(id).bind.port() == socket.port());
-        here().find(|&id| alike(plan.listener(id), ingress)).or_else(|| here().next())
+        let link = link_of(socket);
+        let here = |id: &ListenerId| {
+            let bind = plan.listener(*id).bind;
+            bind.port() == socket.port() && (link == 0 || link_of(bind) == link)
+        };
+        self.at(transport, socket.ip()).filter(here).min_by_key(|&id| {
+            let own = plan.listener(id);
+            (own.standing == Standing::Leaving, !alike(own, ingress))
+        })
     }
 
     /// The listeners with this transport and address, in configured order.

@@ -1,10 +1,12 @@
 //! Listeners as a host has them: which interface their address lives on, which of them a socket names.
 
 use super::world::{World, default_by, ip, two_sided};
-use crate::egress::ListenerState;
+use crate::egress::{ListenerState, NoEgress, Unfit, View, overridden};
 use crate::fib::Builder;
 use crate::fib::spec::{Action, Address, Family, Kind, Link, Route, Rule};
-use crate::plan::ListenerId;
+use crate::net::Transport;
+use crate::plan::{ListenerId, Standing};
+use crate::rules::EgressChoice;
 
 const DOWN: u32 = 2;
 const UP: u32 = 3;
@@ -70,4 +72,45 @@ fn an_address_in_two_vrfs_is_judged_by_the_one_of_the_socket() {
     assert_eq!(other, (ListenerState::HomeDown, Some(DOWN)), "not by the other VRF's");
     let nowhere = World::new(two_sided(), &["udp:10.9.0.1:5060"]);
     assert_eq!(first(&nowhere), (ListenerState::AddressAbsent, None));
+}
+
+/// By which listener a request leaves that came in on this one and goes out where it came in.
+fn where_it_came_in(world: &World, ingress: u16, next_hop: &str) -> Result<ListenerId, NoEgress> {
+    let choice = EgressChoice::Relative { transport: Transport::Udp, port: None, address: None };
+    let mut question = world.question(next_hop);
+    question.ingress = ListenerId(ingress);
+    overridden(&world.plan, &world.fib, &world.view, &choice, &question).map(|egress| egress.listener)
+}
+
+#[test]
+fn one_link_local_address_on_two_links_is_two_sockets() {
+    let mut builder = Builder::host();
+    for (dev, name) in [(2, "ea"), (3, "eb")] {
+        builder = builder.link(Link::up(dev, name)).assign(dev, "fe80::aa/64".parse().unwrap());
+    }
+    let world =
+        World::new(builder, &["udp:[fe80::aa%2]:5060", "udp:[fe80::aa%3]:5060", "tcp:[fe80::aa%3]:5060"]);
+    for ingress in [0, 1] {
+        assert_eq!(where_it_came_in(&world, ingress, "udp:[fe80::bb]:5060"), Ok(ListenerId(ingress)));
+    }
+    let sibling = world.view.sibling(&world.plan, ListenerId(2), Transport::Udp);
+    assert_eq!(sibling, Some(ListenerId(1)), "on the same link");
+    assert_eq!(world.view.sibling(&world.plan, ListenerId(0), Transport::Tcp), None);
+}
+
+#[test]
+fn a_socket_names_a_listener_that_stays_before_one_that_is_leaving() {
+    let mut world = World::new(two_sided(), &["udp:10.0.0.4:5060", "udp:10.0.0.4:5060", "tcp:10.0.0.4:5060"]);
+    let leave = |world: &mut World, listener: usize| {
+        world.plan.listeners[listener].standing = Standing::Leaving;
+        world.view = View::new(&world.plan, &world.fib);
+    };
+    assert_eq!(where_it_came_in(&world, 0, "udp:10.0.0.9:5060"), Ok(ListenerId(0)));
+    leave(&mut world, 0);
+    assert_eq!(where_it_came_in(&world, 0, "udp:10.0.0.9:5060"), Ok(ListenerId(1)));
+    assert_eq!(world.view.sibling(&world.plan, ListenerId(2), Transport::Udp), Some(ListenerId(1)));
+    leave(&mut world, 1);
+    let none = Unfit::Down(ListenerState::AddressAbsent);
+    let alone = where_it_came_in(&world, 0, "udp:10.0.0.9:5060");
+    assert_eq!(alone, Err(NoEgress::Unfit(ListenerId(0), none)), "the one that it was");
 }
