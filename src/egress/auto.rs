@@ -44,7 +44,10 @@ pub fn auto_observed(
     match (chosen, plan.egress.no_listener) {
         (Err(why @ NoEgress::AskKernel(_)), _) => Err(why),
         (Err(why), NoListener::Use(section)) => {
-            of_section(plan, fib, view, section, question, Reason::Fallback).map_err(|_| why)
+            of_section(plan, fib, view, section, question, Reason::Fallback).map_err(|other| match other {
+                NoEgress::AskKernel(_) => other,
+                _ => why,
+            })
         }
         (chosen, _) => chosen,
     }

@@ -104,7 +104,8 @@ pub fn overridden(
 /// choose, else the first that can send.
 ///
 /// # Errors
-/// Why the first of the next hop's family cannot; or there is none.
+/// Why the first of the next hop's family cannot; or there is none; or of several only the kernel knows which it would
+/// choose.
 pub fn of_section(
     plan: &Plan,
     fib: &Fib,
@@ -114,7 +115,7 @@ pub fn of_section(
     reason: Reason,
 ) -> Result<Egress, NoEgress> {
     let members = plan.members(section);
-    let preferred = on_the_kernels_source(fib, view, members, question);
+    let preferred = on_the_kernels_source(fib, view, members, question)?;
     let others = members.iter().map(|l| l.id).filter(|id| Some(*id) != preferred);
     let mut failure = NoEgress::NoAddress(section);
     for listener in preferred.into_iter().chain(others) {
@@ -136,10 +137,14 @@ fn on_the_kernels_source(
     view: &View,
     members: &[Listener],
     question: &Question,
-) -> Option<ListenerId> {
-    let [first, _, ..] = members else { return None };
-    let Answer::Route(route) = fib.lookup(&any_source_query(view, first, question)) else { return None };
-    members.iter().find(|l| l.bind.ip() == route.source).map(|l| l.id)
+) -> Result<Option<ListenerId>, NoEgress> {
+    let [first, _, ..] = members else { return Ok(None) };
+    let query = any_source_query(view, first, question);
+    match fib.lookup(&query) {
+        Answer::Route(route) => Ok(members.iter().find(|l| l.bind.ip() == route.source).map(|l| l.id)),
+        Answer::No(_) => Ok(None),
+        Answer::AskKernel => Err(NoEgress::AskKernel(query)),
+    }
 }
 
 fn relative(

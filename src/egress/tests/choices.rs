@@ -480,6 +480,29 @@ fn an_override_that_follows_the_host_takes_the_kernels_source_of_its_family_or_s
 }
 
 #[test]
+fn of_several_listeners_none_is_taken_before_the_kernel_has_said_which_source_it_would_choose() {
+    // What leaves from the two addresses is known; what the kernel would choose for an unbound socket is not.
+    let opaque = Rule { opaque: true, ..Rule::new(Family::V4, 50, Action::Table(254)) };
+    let known = BOTH.map(|text| {
+        let source: SocketAddr = text.trim_start_matches("udp:").parse().unwrap();
+        Rule::from_table(40, format!("{}/32", source.ip()).parse().unwrap(), 254)
+    });
+    let builder = known.into_iter().fold(two_sided().rule(opaque), |builder, rule| builder.rule(rule));
+    let mut world = World::new(builder, &BOTH).policy(|policy| {
+        (policy.auto, policy.no_listener) = (false, NoListener::Use(SectionId(1)));
+    });
+    world.plan.listeners.iter_mut().for_each(|l| l.section = SectionId(1));
+    let overriding =
+        |world: &World| override_on(world, EgressChoice::Listener(SectionId(1)), "udp:10.0.0.100:5060");
+    let falling_back = |world: &World| world.auto("udp:10.0.0.100:5060").map(|egress| egress.listener);
+    let asked = overriding(&world);
+    let Err(NoEgress::AskKernel(query)) = asked else { panic!("{asked:?}") };
+    assert_eq!((query.src, falling_back(&world)), (None, asked));
+    world.fib = world.fib.with_answer(&query, two_sided().build().lookup(&query)).unwrap();
+    assert_eq!((overriding(&world), falling_back(&world)), (Ok(ListenerId(1)), Ok(ListenerId(1))));
+}
+
+#[test]
 fn an_override_takes_the_named_socket_or_none() {
     let world = World::new(
         two_sided(),
