@@ -119,6 +119,12 @@ impl Matcher {
         Ok(Self { numbers, checks, tree })
     }
 
+    /// In how many places of its tree rules hang, all together.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.tree.places()
+    }
+
     /// Working memory that fits this matcher; one for each shard and Plan.
     pub fn scratch(&self) -> Scratch {
         Scratch { scanned: self.numbers.patterns.iter().map(Patterns::scanned).collect() }

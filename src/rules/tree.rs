@@ -18,8 +18,8 @@ use super::trie::NONE;
 const FEW: usize = 4;
 /// A condition that so few rules share is good enough to hang a rule by.
 const SHARED_BY_FEW: usize = 8;
-/// Values of a condition above which no rule hangs by it: it would hang in as many places.
-const MOST_VALUES: usize = 64;
+/// Most places that a rule hangs in: it hangs in one for each value of the conditions that it hangs by.
+pub(super) const MOST_PLACES: usize = 64;
 /// Deepest branching.
 const DEPTH: usize = 6;
 
@@ -69,6 +69,16 @@ enum Children {
 struct Draft {
     rule: u32,
     checks: Vec<Check>,
+    /// In how many places the rule hangs by the checks that have been made.
+    places: usize,
+}
+
+impl Draft {
+    /// The checks that the rule may hang by and not hang in too many places, with their own places.
+    fn usable(&self) -> impl Iterator<Item = (usize, &Check)> {
+        let fits = |check: &Check| self.places * check.values.len() <= MOST_PLACES;
+        self.checks.iter().enumerate().filter(move |(_, check)| check.asks != Asks::Not && fits(check))
+    }
 }
 
 impl Tree {
@@ -76,7 +86,7 @@ impl Tree {
     pub fn new(rules: Vec<Vec<Check>>, checks: &Checks, numbers: &Numbers) -> Self {
         let root = vec![Node::default()];
         let mut this = Self { nodes: root, gate: Gate::default(), leaves: Vec::new(), checks: Vec::new() };
-        let drafts = (0..).zip(rules).map(|(rule, checks)| Draft { rule, checks }).collect();
+        let drafts = (0..).zip(rules).map(|(rule, checks)| Draft { rule, checks, places: 1 }).collect();
         this.grow(0, drafts, DEPTH, checks, numbers);
         this.gate = Gate::new(this.nodes[0].branches.iter().map(|branch| (branch.asks, branch.scan)));
         this
@@ -93,6 +103,12 @@ impl Tree {
             self.follow(branch, seen, &best);
         }
         (best.get() != NONE).then_some(best.get())
+    }
+
+    /// In how many places rules hang, all together.
+    #[cfg(test)]
+    pub fn places(&self) -> usize {
+        self.leaves.len()
     }
 
     fn search<'a>(&'a self, node: u32, seen: &mut Seen<'a>, best: &Cell<u32>) {
@@ -167,6 +183,7 @@ impl Tree {
                 continue;
             };
             let check = draft.checks.remove(at);
+            draft.places *= check.values.len();
             let branch = below.entry(check.asks).or_default();
             for &value in checks.values(&check) {
                 branch.entry(value).or_default().push(draft.clone());
@@ -222,9 +239,8 @@ impl Tree {
 
 /// By which of its checks each draft is to hang; `None`: by none.
 fn choose(drafts: &[Draft], checks: &Checks) -> Vec<Option<usize>> {
-    let usable = |check: &&Check| check.asks != Asks::Not && check.values.len() <= MOST_VALUES;
     let mut shared: HashMap<(Asks, u32), usize> = HashMap::new();
-    for check in drafts.iter().flat_map(|draft| &draft.checks).filter(usable) {
+    for (_, check) in drafts.iter().flat_map(Draft::usable) {
         for &value in checks.values(check) {
             *shared.entry((check.asks, value)).or_default() += 1;
         }
@@ -236,10 +252,7 @@ fn choose(drafts: &[Draft], checks: &Checks) -> Vec<Option<usize>> {
     let good: Vec<Vec<usize>> = drafts
         .iter()
         .map(|draft| {
-            let loads: Vec<(usize, usize)> = (draft.checks.iter().enumerate())
-                .filter(|(_, check)| usable(check))
-                .map(|(at, check)| (at, load(check)))
-                .collect();
+            let loads: Vec<(usize, usize)> = draft.usable().map(|(at, check)| (at, load(check))).collect();
             let least = loads.iter().map(|(_, load)| *load).min().unwrap_or(usize::MAX);
             // What most rules share tells nothing.
             let bound = if least > drafts.len() / 2 { 0 } else { least.max(SHARED_BY_FEW) };

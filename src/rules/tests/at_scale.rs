@@ -4,6 +4,7 @@
 //! `VIADUCT_RULES=200` tries so many tables; `VIADUCT_RULES_SEED=7` begins with that one.
 
 use super::*;
+use crate::rules::tree::MOST_PLACES;
 
 /// Tables of the normal run.
 const TABLES: u64 = 3;
@@ -250,6 +251,39 @@ fn thousands_of_rules_agree_with_the_plain_reading() {
         println!("{matched} of {REQUESTS} match, {} rules, {late} of the second half", found.len());
         assert!(matched > REQUESTS / 2 && found.len() > 60 && late > 10, "{matched} {} {late}", found.len());
     }
+}
+
+#[test]
+fn rules_with_several_long_lists_hang_in_few_places() {
+    const LISTED: usize = 64;
+    let mut dice = Dice(1);
+    let sources: Vec<IpNet> =
+        (0..1_000).map(|n| format!("10.{}.{}.0/24", n / 250, n % 250).parse().unwrap()).collect();
+    let some = |dice: &mut Dice| -> Vec<usize> { (0..LISTED).map(|_| dice.roll(1_000)).collect() };
+    let whens = (0..1_000).map(|_| When {
+        source: some(&mut dice).into_iter().map(|n| sources[n]).collect(),
+        to_host: some(&mut dice).into_iter().map(|n| format!("gateway-{n}.example").into()).collect(),
+        ruri_prefix: some(&mut dice).into_iter().map(|n| format!("{}", 7_000 + n).into()).collect(),
+        ..When::default()
+    });
+    let rules = rules(whens.collect());
+    let matcher = Matcher::compile(&rules).unwrap();
+    assert!(matcher.places() <= MOST_PLACES * rules.len(), "{}", matcher.places());
+    let (mut scratch, mut matched) = (matcher.scratch(), 0);
+    for _ in 0..400 {
+        let when = &dice.of(&rules).when;
+        let sample = Sample {
+            source: dice.of(&when.source).hosts().next().unwrap(),
+            to_host: dice.of(&when.to_host).into(),
+            ruri_user: format!("{}55", dice.of(&when.ruri_prefix)),
+            ..Sample::default()
+        };
+        let sample = if dice.one_in(3) { near(&mut dice, &sample) } else { sample };
+        let plain = rules.iter().position(|rule| naive(&rule.when, &sample));
+        assert_eq!(super::ask(&matcher, &mut scratch, &sample), plain, "{sample:?}");
+        matched += usize::from(plain.is_some());
+    }
+    assert!(matched > 200, "{matched}");
 }
 
 fn narrow(when: &mut When) {
