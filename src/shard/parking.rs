@@ -63,8 +63,14 @@ impl Parking {
         self.0.iter().filter_map(|parked| parked.stay.since).min().map(deadline)
     }
 
-    /// Takes all out.
-    pub fn take(&mut self) -> Vec<Parked> {
+    /// Takes all out: there may be an answer for any of them.
+    pub fn take_all(&mut self) -> Vec<Parked> {
         std::mem::take(&mut self.0)
+    }
+
+    /// Takes those out that have waited too long. The others have tries left only for when there is something new.
+    pub fn take_due(&mut self, now: Now) -> Vec<Parked> {
+        let is_due = |parked: &mut Parked| parked.stay.since.is_some_and(|since| now >= deadline(since));
+        self.0.extract_if(.., is_due).collect()
     }
 }

@@ -596,3 +596,24 @@ fn a_message_does_not_wait_for_the_kernel_for_ever_nor_do_any_number_of_them() {
     assert_eq!((bench.answered(), bench.metrics.parked_now.get()), (1, 0));
     assert_eq!(bench.accounted(), bench.received());
 }
+
+#[test]
+fn a_message_whose_time_is_over_costs_others_that_wait_neither_a_question_nor_a_try() {
+    let mut bench = Bench::new();
+    bench.batch(&[b"ask, or drop"]);
+    bench.now = bench.now.plus_ns(limits::PARKED_NS / 2);
+    bench.batch(&[b"ask"]);
+    let by = bench.now.plus_ns(limits::PARKED_NS);
+    while bench.questions.pop().is_some() {}
+    bench.now = bench.now.plus_ns(limits::PARKED_NS / 2);
+    assert_eq!(bench.batch(&[]), Next::Wait(Some(by)));
+    assert_eq!((bench.dropped(), bench.metrics.parked_now.get(), bench.questions.pop()), (1, 1, None));
+    // It is decided as often as any other.
+    for _ in 1..limits::PARKED_TRIES {
+        assert_eq!(bench.metrics.parked_now.get(), 1);
+        bench.tell(&[]);
+        bench.batch(&[]);
+    }
+    assert_eq!((bench.answered(), bench.metrics.parked_now.get()), (0, 1));
+    assert_eq!(bench.accounted(), bench.received());
+}

@@ -161,9 +161,11 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         if !Arc::ptr_eq(newest, &self.current) {
             let newest = Arc::clone(newest);
             self.take_over(io, newest);
-            self.unpark(io);
+            let all = self.parking.take_all();
+            self.unpark(io, all);
         } else if self.parking.deadline().is_some_and(|by| now >= by) {
-            self.unpark(io);
+            let due = self.parking.take_due(now);
+            self.unpark(io, due);
         } else if !self.started {
             self.open_and_close(io);
         }
@@ -274,9 +276,9 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    /// Decides anew about the messages that wait: there may be answers, or their time is over.
-    fn unpark<I: Io<Source = S>>(&mut self, io: &mut I) {
-        for Parked { socket, from, bytes, class, stay } in self.parking.take() {
+    /// Decides anew about messages that waited: there may be answers, or their time is over.
+    fn unpark<I: Io<Source = S>>(&mut self, io: &mut I, messages: Vec<Parked>) {
+        for Parked { socket, from, bytes, class, stay } in messages {
             let Some(on) = self.current.bindings.listener(socket) else {
                 self.metrics.dropped(DropReason::ListenerGone);
                 continue;
