@@ -11,6 +11,8 @@ use crate::net::Now;
 pub(super) struct Parked {
     /// The socket that it came in on.
     pub socket: SocketId,
+    /// The identity of the listener that it came in on: the socket's number may be another's when it goes on.
+    pub listener: u32,
     /// Who sent it.
     pub from: SocketAddr,
     /// Its bytes.

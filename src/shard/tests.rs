@@ -617,3 +617,19 @@ fn a_message_whose_time_is_over_costs_others_that_wait_neither_a_question_nor_a_
     assert_eq!((bench.answered(), bench.metrics.parked_now.get()), (0, 1));
     assert_eq!(bench.accounted(), bench.received());
 }
+
+#[test]
+fn a_message_that_waits_is_not_taken_for_one_of_the_listener_that_has_its_sockets_number_later() {
+    let mut bench = Bench::new();
+    bench.batch(&[b"ask"]);
+    let query = bench.questions.pop().expect("it is asked");
+    let mut told = publication(2, Arc::clone(&bench.plan), &[PUBLIC, PRIVATE]);
+    told.snapshot.fib = Arc::new(told.snapshot.fib.with_answer(&query, Answer::Route(route())).unwrap());
+    let bound = |socket, series| Bound { socket, series: SeriesId(series) };
+    told.bindings = Arc::new(Bindings::new(Box::new([bound(PRIVATE, 0), bound(PUBLIC, 1)]), &[]));
+    bench.published.store(Arc::new(told));
+    assert_eq!(bench.batch(&[]), Next::Wait(None));
+    assert_eq!(bench.metrics.dropped_count(DropReason::ListenerGone), 1);
+    assert_eq!(bench.complete(None), []);
+    assert_eq!(bench.accounted(), bench.received());
+}

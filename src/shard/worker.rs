@@ -278,8 +278,10 @@ impl<S, H: Handler> Worker<S, H> {
 
     /// Decides anew about messages that waited: there may be answers, or their time is over.
     fn unpark<I: Io<Source = S>>(&mut self, io: &mut I, messages: Vec<Parked>) {
-        for Parked { socket, from, bytes, class, stay } in messages {
-            let Some(on) = self.current.bindings.listener(socket) else {
+        for Parked { socket, listener, from, bytes, class, stay } in messages {
+            let on = self.current.bindings.listener(socket);
+            let Some(on) = on.filter(|on| self.current.snapshot.view.by_identity(listener) == Some(*on))
+            else {
                 self.metrics.dropped(DropReason::ListenerGone);
                 continue;
             };
@@ -300,8 +302,9 @@ impl<S, H: Handler> Worker<S, H> {
             self.metrics.parked.count();
         }
         let stay = Stay { since: stay.since.or(Some(self.now)), tries: stay.tries + 1 };
+        let listener = self.current.snapshot.plan.listener(incoming.on).identity;
         let (bytes, from) = (incoming.bytes.into(), incoming.from);
-        self.parking.push(Parked { socket: *socket, from, bytes, class: *class, stay });
+        self.parking.push(Parked { socket: *socket, listener, from, bytes, class: *class, stay });
         self.metrics.parked_now.set(self.parking.len() as u64);
         true
     }
