@@ -1,14 +1,17 @@
 //! Interfaces by index and by name.
 
+use std::ops::Deref;
+
 use super::spec::Link;
 
 /// All interfaces, by index ascending (which is, but for renumbered devices, the kernel's own order).
 #[derive(Clone)]
-pub(super) struct Links(Vec<Link>);
+pub(super) struct Links<L = Vec<Link>>(L);
 
-impl Links {
-    pub fn new(mut links: Vec<Link>) -> Self {
-        links.sort_by_key(|link| link.index);
+impl<L: Deref<Target = [Link]>> Links<L> {
+    /// Of links by index ascending.
+    pub fn of(links: L) -> Self {
+        debug_assert!(links.is_sorted_by_key(|link| link.index), "links stand by index");
         Self(links)
     }
 

@@ -55,7 +55,8 @@ impl Rib {
 
     /// All its paths are by links that are down: it went with the link, whose event comes first.
     fn is_cut_off(&self, route: &Route) -> bool {
-        let is_down = |dev: u32| !self.parts.links.iter().any(|link| link.index == dev && link.up);
+        let links = self.parts.sorted_links();
+        let is_down = |dev: u32| !links.get(dev).is_some_and(|link| link.up);
         match &route.nexthops {
             Nexthops::Own(own) => !own.is_empty() && own.iter().all(|path| is_down(path.dev)),
             Nexthops::Object(_) => false,

@@ -51,7 +51,7 @@ pub struct Parts {
     pub uid: u32,
     /// See [`super::Builder::local_merged_into_main`].
     pub merged: bool,
-    /// Interfaces in any order.
+    /// Interfaces in any order; a [`Rib`] has them by index.
     pub links: Vec<Link>,
     /// Addresses in the kernel's order.
     pub addresses: Vec<Address>,
@@ -61,6 +61,13 @@ pub struct Parts {
     pub rules: Vec<Rule>,
     /// Nexthop objects by id.
     pub nexthops: HashMap<u32, NexthopBody>,
+}
+
+impl Parts {
+    /// Those of a [`Rib`].
+    fn sorted_links(&self) -> Links<&[Link]> {
+        Links::of(&self.links)
+    }
 }
 
 /// A route without the table and the prefix under which it stands.
@@ -129,22 +136,22 @@ impl Rib {
     /// dead; which of them are so for another reason is to be asked. Or IPv6 went from a link without its routes: that
     /// need not be told of each (`net.ipv6.route.skip_notify_on_dev_down`).
     pub fn knows_too_little_for(&self, parts: &Parts) -> bool {
-        parts.links.iter().any(|link| {
-            let before = self.parts.links.iter().find(|before| before.index == link.index);
-            before.is_some_and(|before| {
-                let (was, is) = (before.conf, link.conf);
-                let off = |conf: LinkConf| conf.without_ipv6 || conf.disable_ipv6;
-                let ignored = (was.ignore_linkdown_v4 && !is.ignore_linkdown_v4)
-                    || (was.ignore_linkdown_v6 && !is.ignore_linkdown_v6);
-                (ignored && link.up && !link.carrier)
-                    || (!off(was) && off(is) && self.leads_ipv6_by(link.index))
-            })
-        })
+        let links = self.parts.sorted_links();
+        let changed = || parts.links.iter().filter_map(|link| Some((links.get(link.index)?.conf, link)));
+        let counts_again = changed().any(|(was, link)| {
+            let ignored = (was.ignore_linkdown_v4 && !link.conf.ignore_linkdown_v4)
+                || (was.ignore_linkdown_v6 && !link.conf.ignore_linkdown_v6);
+            ignored && link.up && !link.carrier
+        });
+        let off = |conf: LinkConf| conf.without_ipv6 || conf.disable_ipv6;
+        let switched_off = changed().filter(|(was, link)| !off(*was) && off(link.conf));
+        counts_again || self.leads_ipv6_by(&switched_off.map(|(_, link)| link.index).collect())
     }
 
     /// Replaces all but the routes; whether they differ.
     pub fn set_parts(&mut self, mut parts: Parts) -> bool {
         parts.rules.sort_by_key(|rule| rule.priority);
+        parts.links.sort_by_key(|link| link.index);
         let differ = parts != self.parts;
         self.stale |= differ;
         self.parts = parts;
@@ -165,7 +172,7 @@ impl Rib {
 
     /// The present state as the given generation. Costs what has changed since the last call, not what there is.
     pub fn fib(&mut self, generation: u64) -> Fib {
-        let links = Links::new(self.parts.links.clone());
+        let links = Links::of(self.parts.links.clone());
         let sources4 = Sources4::new(&self.parts.addresses, &links);
         let sources6 = Sources6::new(&self.parts.addresses, self.parts.labels.clone(), &links);
         let compiler = Compiler {

@@ -2,17 +2,18 @@
 //! nexthop object that it does it for.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
 use super::table::Rewrite;
-use super::{Rib, Variant};
+use super::{Rib, Tables, Variant};
 use crate::fib::LOOPBACK;
-use crate::fib::links::Links;
 use crate::fib::spec::{
     Address, Kind, Link, Nexthop, NexthopBody, NexthopObject, Nexthops, SCOPE_HOST, TABLE_LOCAL, TABLE_MAIN,
 };
+use crate::fib::table::Net;
 
 /// What an event comes to besides what it tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,15 +36,15 @@ impl Rib {
     /// An event told of the link: as it is now.
     pub fn link_is(&mut self, link: Link) -> Silent {
         let index = link.index;
-        let before = self.parts.links.iter().position(|known| known.index == index);
+        let before = self.parts.links.binary_search_by_key(&index, |known| known.index);
         let known = before.map(|at| &self.parts.links[at]);
-        let was_up = known.is_some_and(|known| known.up);
-        let same = known.is_some_and(|known| (known.up, known.carrier) == (link.up, link.carrier));
+        let was_up = known.is_ok_and(|known| known.up);
+        let same = known.is_ok_and(|known| (known.up, known.carrier) == (link.up, link.carrier));
         let (up, carrier) = (link.up, link.carrier);
         match before {
             // Sysctls are told of by other events, and set with the other parts.
-            Some(at) => self.parts.links[at] = Link { conf: self.parts.links[at].conf, ..link },
-            None => self.parts.links.push(link),
+            Ok(at) => self.parts.links[at] = Link { conf: self.parts.links[at].conf, ..link },
+            Err(at) => self.parts.links.insert(at, link),
         }
         self.stale = true;
         if same {
@@ -94,10 +95,13 @@ impl Rib {
             None => self.parts.addresses.push(address),
         }
         self.stale = true;
-        let Some(link) = self.parts.links.iter().find(|link| link.index == dev && link.up) else { return };
+        let Some((true, carrier)) = self.parts.sorted_links().get(dev).map(|link| (link.up, link.carrier))
+        else {
+            return;
+        };
         if !v6 {
             self.revive_v4(dev);
-        } else if link.carrier {
+        } else if carrier {
             // It may be the first since IPv6 was switched on there.
             self.set_dead_v6(dev, false);
         }
@@ -144,42 +148,44 @@ impl Rib {
             Nexthops::Object(id) if !known.contains_key(&id) => Rewrite::Drop,
             _ => Rewrite::Keep,
         };
-        let v4 =
-            self.v4.values_mut().map(|table| table.rewrite(is_orphan)).filter(|changed| *changed).count();
-        let v6 =
-            self.v6.values_mut().map(|table| table.rewrite(is_orphan)).filter(|changed| *changed).count();
-        v4 + v6 > 0
+        let v4 = rewrite_all(&mut self.v4, is_orphan);
+        rewrite_all(&mut self.v6, is_orphan) || v4
     }
 
     /// An event told that a nexthop object is deleted, and so are the routes that lead there.
     pub fn object_gone(&mut self, id: u32) {
-        self.parts.nexthops.remove(&id);
-        let mut emptied = Vec::new();
-        for (group, body) in &mut self.parts.nexthops {
-            if let NexthopBody::Group(members) = body {
-                members.retain(|(member, _)| *member != id);
-                if members.is_empty() {
-                    emptied.push(*group);
-                }
-            }
-        }
-        let drop = |variant: &Variant| match variant.nexthops {
-            Nexthops::Object(object) if object == id => Rewrite::Drop,
-            _ => Rewrite::Keep,
-        };
-        self.v4.values_mut().for_each(|table| _ = table.rewrite(drop));
-        self.v6.values_mut().for_each(|table| _ = table.rewrite(drop));
-        self.stale = true;
-        emptied.into_iter().for_each(|group| self.object_gone(group));
+        self.forget_objects(HashSet::from([id]));
     }
 
     /// `nexthop_flush_dev`: they go with their device, or its carrier.
     fn objects_gone(&mut self, dev: u32) {
-        let gone: Vec<u32> = (self.parts.nexthops.iter())
+        let gone = (self.parts.nexthops.iter())
             .filter(|(_, body)| matches!(body, NexthopBody::Single(_, path) if path.dev == dev))
-            .map(|(id, _)| *id)
-            .collect();
-        gone.into_iter().for_each(|id| self.object_gone(id));
+            .map(|(id, _)| *id);
+        self.forget_objects(gone.collect());
+    }
+
+    /// With the groups that have no other member: groups are no members of groups, the kernel refuses them.
+    fn forget_objects(&mut self, mut gone: HashSet<u32>) {
+        if gone.is_empty() {
+            return;
+        }
+        let mut emptied = Vec::new();
+        for (group, body) in &mut self.parts.nexthops {
+            if let NexthopBody::Group(members) = body {
+                members.retain(|(member, _)| !gone.contains(member));
+                emptied.extend(members.is_empty().then_some(*group));
+            }
+        }
+        gone.extend(emptied);
+        self.parts.nexthops.retain(|id, _| !gone.contains(id));
+        let drop = |variant: &Variant| match variant.nexthops {
+            Nexthops::Object(object) if gone.contains(&object) => Rewrite::Drop,
+            _ => Rewrite::Keep,
+        };
+        rewrite_all(&mut self.v4, drop);
+        rewrite_all(&mut self.v6, drop);
+        self.stale = true;
     }
 
     /// `fib_disable_ip`: routes without any other path go; `force`: those to the host itself too. Whether that is in
@@ -200,7 +206,7 @@ impl Rib {
             }
             Rewrite::Become(Variant { nexthops: Nexthops::Own(paths), ..variant.clone() })
         };
-        self.v4.values_mut().for_each(|table| _ = table.rewrite(&mut disable));
+        rewrite_all(&mut self.v4, &mut disable);
         doubt
     }
 
@@ -214,7 +220,7 @@ impl Rib {
     /// `fib_sync_up`: the paths by this device are alive again, whether there is a carrier or not.
     fn revive_v4(&mut self, dev: u32) {
         let revive = |variant: &Variant| marked(variant, dev, false);
-        self.v4.values_mut().for_each(|table| _ = table.rewrite(revive));
+        rewrite_all(&mut self.v4, revive);
     }
 
     /// `rt6_disable_ip`: IPv6 routes by the device go. There has been an event for each, unless the sysctl
@@ -238,7 +244,7 @@ impl Rib {
             let left = own.iter().filter(|path| path.dev != dev).copied().collect();
             Rewrite::Become(Variant { nexthops: Nexthops::Own(left), ..variant.clone() })
         };
-        self.v6.values_mut().for_each(|table| _ = table.rewrite(&mut leave));
+        rewrite_all(&mut self.v6, &mut leave);
         doubt
     }
 
@@ -248,14 +254,14 @@ impl Rib {
         let mark = |variant: &Variant| {
             if dead && variant.own().len() < 2 { Rewrite::Keep } else { marked(variant, dev, dead) }
         };
-        self.v6.values_mut().for_each(|table| _ = table.rewrite(mark));
+        rewrite_all(&mut self.v6, mark);
     }
 
     /// `inet_addr_type_dev_table`: without this address of the device, table local (or the VRF's) still delivers it to
     /// this host.
     pub(super) fn is_own_v4(&self, gone: &Address) -> bool {
         let IpAddr::V4(address) = gone.address else { return false };
-        let links = Links::new(self.parts.links.clone());
+        let links = self.parts.sorted_links();
         let home = links.vrf_table(links.l3_master(gone.dev)).unwrap_or(TABLE_LOCAL);
         let around = |id| self.v4.get(&id).into_iter().flat_map(|table| table.around(address));
         let mut routes: Vec<_> = around(home).collect();
@@ -280,7 +286,7 @@ impl Rib {
     /// `fib_sync_down_addr`: routes of table main, or of the device's VRF, that prefer a source which is gone. Those
     /// that refuse stay (`fib_table_flush`).
     fn drop_source_v4(&mut self, source: IpAddr, dev: u32) {
-        let links = Links::new(self.parts.links.clone());
+        let links = self.parts.sorted_links();
         let home = links.vrf_table(links.l3_master(dev)).unwrap_or(TABLE_MAIN);
         if let Some(table) = self.v4.get_mut(&home) {
             table.rewrite(|variant| match variant.preferred_source {
@@ -298,17 +304,18 @@ impl Rib {
         self.v6.values().any(|table| table.any(by_dev))
     }
 
-    /// Some path by the device is alive, for all that is known.
-    pub(super) fn leads_ipv6_by(&self, dev: u32) -> bool {
-        let by_dev = |variant: &Variant| variant.own().iter().any(|path| path.dev == dev && !path.dead);
-        self.v6.values().any(|table| table.any(by_dev))
+    /// Some path by one of the devices is alive, for all that is known.
+    pub(super) fn leads_ipv6_by(&self, devices: &HashSet<u32>) -> bool {
+        let by_dev =
+            |variant: &Variant| variant.own().iter().any(|path| devices.contains(&path.dev) && !path.dead);
+        !devices.is_empty() && self.v6.values().any(|table| table.any(by_dev))
     }
 
     /// `rt6_remove_prefsrc`: the routes stay, and prefer nothing, unless another device still has the address.
     /// Those of nexthop objects keep what they prefer. (Kernels before 6.6 forget it at routes by `dev` alone;
     /// what differs there the next audit finds.)
     fn forget_source_v6(&mut self, source: IpAddr) {
-        let links = Links::new(self.parts.links.clone());
+        let links = self.parts.sorted_links();
         let holders: Vec<&Address> =
             self.parts.addresses.iter().filter(|a| a.address == source && a.usable()).collect();
         let link_local = matches!(source, IpAddr::V6(v6) if v6.is_unicast_link_local());
@@ -327,8 +334,17 @@ impl Rib {
             }
             _ => Rewrite::Keep,
         };
-        self.v6.values_mut().for_each(|table| _ = table.rewrite(forget));
+        rewrite_all(&mut self.v6, forget);
     }
+}
+
+/// Does the same to every variant of these tables; whether anything changed.
+fn rewrite_all<P: Net + Ord>(tables: &mut Tables<P>, mut each: impl FnMut(&Variant) -> Rewrite) -> bool {
+    let mut changed = false;
+    for table in tables.values_mut() {
+        changed |= table.rewrite(&mut each);
+    }
+    changed
 }
 
 /// Some path by another device may be less dead than it is said to be.

@@ -21,6 +21,8 @@ pub(super) struct RibTable<P: Net> {
     fresh: Vec<u32>,
     /// The compiled lists that have several paths.
     several: usize,
+    /// Prefixes whose list an event emptied.
+    gone: usize,
     /// As it is in the last Fib; `None`: it has changed.
     published: Option<Arc<Table<P>>>,
 }
@@ -51,6 +53,7 @@ impl<P: Net> Clone for RibTable<P> {
             compiled: Arc::clone(&self.compiled),
             fresh: self.fresh.clone(),
             several: self.several,
+            gone: self.gone,
             published: self.published.clone(),
         }
     }
@@ -67,6 +70,7 @@ impl<P: Net + Ord> RibTable<P> {
             compiled: Lists::default(),
             fresh: Vec::new(),
             several: 0,
+            gone: 0,
             published: None,
         }
     }
@@ -94,8 +98,7 @@ impl<P: Net + Ord> RibTable<P> {
 
     /// How many prefixes have a route.
     pub fn len(&self) -> usize {
-        let gone: usize = self.slots.iter().filter(|s| s.list.is_empty()).map(|s| s.users as usize).sum();
-        self.routes.len() - gone
+        self.routes.len() - self.gone
     }
 
     /// The variants of exactly this prefix, in the kernel's order.
@@ -141,6 +144,7 @@ impl<P: Net + Ord> RibTable<P> {
     fn release(&mut self, number: u32) {
         let slot = &mut self.slots[number as usize];
         slot.users -= 1;
+        self.gone -= usize::from(slot.list.is_empty());
         if slot.users == 0 {
             let list = std::mem::take(&mut slot.list);
             self.forget(&list, number);
@@ -168,25 +172,22 @@ impl<P: Net + Ord> RibTable<P> {
 
     /// Does the same to every variant; whether anything changed.
     pub fn rewrite(&mut self, mut each: impl FnMut(&Variant) -> Rewrite) -> bool {
+        #[cfg(test)]
+        REWRITES.set(REWRITES.get() + 1);
         let mut changed = false;
         for number in 0..self.slots.len() as u32 {
-            let list = Arc::clone(&self.slots[number as usize].list);
-            let fates: Vec<Rewrite> = list.iter().map(&mut each).collect();
-            if fates.iter().all(|fate| matches!(fate, Rewrite::Keep)) {
-                continue;
-            }
-            let rewritten = list.iter().zip(fates).filter_map(|(variant, fate)| match fate {
-                Rewrite::Keep => Some(variant.clone()),
-                Rewrite::Drop => None,
-                Rewrite::Become(other) => Some(other),
-            });
-            let rewritten: Arc<[Variant]> = rewritten.collect();
+            let slot = &self.slots[number as usize];
+            let Some(list) = rewritten(&slot.list, &mut each) else { continue };
+            let (before, users) = (Arc::clone(&slot.list), slot.users);
+            let list: Arc<[Variant]> = list.into();
             changed = true;
-            self.forget(&list, number);
-            if !rewritten.is_empty() {
-                self.numbers.entry(Arc::clone(&rewritten)).or_insert(number);
+            self.forget(&before, number);
+            if list.is_empty() {
+                self.gone += users as usize;
+            } else {
+                self.numbers.entry(Arc::clone(&list)).or_insert(number);
             }
-            self.slots[number as usize].list = rewritten;
+            self.slots[number as usize].list = list;
             self.fresh.push(number);
             self.published = None;
         }
@@ -231,6 +232,30 @@ impl<P: Net + Ord> RibTable<P> {
         let slot = |number: u32| &*self.slots[number as usize].list;
         self.routes.sorted().into_iter().map(move |(prefix, number)| (prefix, slot(number)))
     }
+}
+
+/// What becomes of a list; `None`: nothing.
+fn rewritten(list: &[Variant], each: &mut impl FnMut(&Variant) -> Rewrite) -> Option<Vec<Variant>> {
+    let mut other: Option<Vec<Variant>> = None;
+    for (at, variant) in list.iter().enumerate() {
+        let fate = each(variant);
+        if let (Rewrite::Keep, None) = (&fate, &other) {
+            continue;
+        }
+        let other = other.get_or_insert_with(|| list[..at].to_vec());
+        match fate {
+            Rewrite::Keep => other.push(variant.clone()),
+            Rewrite::Drop => {}
+            Rewrite::Become(new) => other.push(new),
+        }
+    }
+    other
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often a table's lists were gone through in this thread.
+    pub(super) static REWRITES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 fn has_several_paths(list: &List) -> bool {

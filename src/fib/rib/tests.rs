@@ -1,5 +1,6 @@
 use ipnet::IpNet;
 
+use super::table::REWRITES;
 use super::*;
 use crate::fib::Builder;
 use crate::fib::entries::Entry;
@@ -473,6 +474,64 @@ fn routes_go_with_their_nexthop_object() {
     // With its device goes the object, and with that the group, which has no other member.
     rib.link_is(Link { up: false, ..Link::up(2, "a") });
     assert_eq!(there(&mut rib), [false, false, false]);
+}
+
+/// What a link takes with it costs what there is, and not once more for each object.
+#[test]
+fn thousands_of_nexthop_objects_go_with_their_link_at_once() {
+    const OBJECTS: u32 = 5_000;
+    let body = NexthopBody::Group((1..=OBJECTS).map(|id| (id, 1)).collect());
+    let mut builder = host().nexthop(NexthopObject { id: OBJECTS + 1, body });
+    for id in 1..=OBJECTS {
+        let body = NexthopBody::Single(Family::V4, Nexthop::new(2, None));
+        let prefix = format!("100.{}.{}.0/24", id / 250, id % 250);
+        builder = builder
+            .nexthop(NexthopObject { id, body })
+            .route(Route { nexthops: Nexthops::Object(id), ..via(&prefix, 2, "10.0.2.2") });
+    }
+    let by_group = Route { nexthops: Nexthops::Object(OBJECTS + 1), ..via("192.0.2.0/24", 2, "10.0.2.2") };
+    let mut rib = builder.route(by_group).rib();
+    let (before, tables) = (rib.len(), rib.v4.len() + rib.v6.len());
+    REWRITES.set(0);
+    rib.link_is(Link { up: false, carrier: false, ..Link::up(2, "a") });
+    assert!(REWRITES.get() <= 2 * tables, "{} of {tables} tables", REWRITES.get());
+    assert!(rib.parts().nexthops.is_empty());
+    assert!(rib.len() < before - OBJECTS as usize && rib.len() == counted(&rib), "{}", rib.len());
+}
+
+/// The prefixes that have a route, one by one.
+fn counted(rib: &Rib) -> usize {
+    rib.routes().map(|route| (route.table, route.prefix)).collect::<std::collections::HashSet<_>>().len()
+}
+
+#[test]
+fn the_number_of_prefixes_is_known_whatever_goes_and_comes_back() {
+    let mut rib = host().rib();
+    let routes: Vec<Route> = (0..9)
+        .map(|n| via(&format!("198.51.{n}.0/24"), 2 + n % 2, &format!("10.0.{}.{}", 2 + n % 2, 7 + n / 3)))
+        .collect();
+    let check = |rib: &Rib| assert_eq!(rib.len(), counted(rib));
+    for (n, route) in routes.iter().enumerate() {
+        add(&mut rib, route.clone(), Place::First);
+        check(&rib);
+        // By the first device they go without an event, and come back one by one; some are told of all the same.
+        if n % 3 == 2 {
+            rib.link_is(Link { up: false, carrier: false, ..Link::up(2, "a") });
+            check(&rib);
+            remove(&mut rib, routes[n - 2].clone());
+            rib.link_is(Link::up(2, "a"));
+            check(&rib);
+            add(&mut rib, routes[n - 1].clone(), Place::Instead);
+            add(&mut rib, routes[0].clone(), Place::Instead);
+            check(&rib);
+        }
+    }
+    let mut copy = rib.clone();
+    copy.link_gone(2);
+    copy.link_gone(3);
+    check(&copy);
+    check(&rib);
+    assert!(copy.len() < rib.len() && !rib.is_empty());
 }
 
 /// As long as the object is a blackhole, the kernel calls the routes by it so too.
