@@ -6,6 +6,7 @@
 mod account;
 mod capture;
 mod host;
+pub(super) mod ingress;
 mod lookup;
 pub(super) mod moved;
 mod request;
@@ -26,13 +27,14 @@ use serde::Serialize;
 
 use super::what_if::Change;
 use crate::net::{Now, canonical};
-use crate::plan::{Listener, Plan};
+use crate::plan::Listener;
 use crate::proxy::Incoming;
 use crate::snapshot::Snapshot;
 
-use account::Thinker;
+use account::{Account, Thinker};
 use host::Hosts;
-use moved::{Destination, Moved, NowAndThen, Sums};
+use ingress::Ingress;
+use moved::{Destination, Moved, NowAndThen};
 use request::Wanted;
 
 /// Says what would happen to a request, and why
@@ -77,12 +79,12 @@ pub struct Args {
     #[arg(
         long,
         value_name = "URI",
-        required_unless_present_any = ["message", "pcap", "dst"],
+        required_unless_present_any = ["message", "pcap", "dst", "what_if"],
         conflicts_with = "message"
     )]
     ruri: Option<String>,
     /// Who sends it: IP:PORT, IPv6 in brackets
-    #[arg(long, value_name = "IP:PORT", required_unless_present_any = ["pcap", "dst"])]
+    #[arg(long, value_name = "IP:PORT", required_unless_present_any = ["pcap", "dst", "what_if"])]
     source: Option<SocketAddr>,
     /// Name of the listener it comes in on; needed where there is more than one. With --pcap: where messages
     /// are taken to come in whose destination is no listener of this host
@@ -131,78 +133,84 @@ pub fn execute(args: Args) -> ExitCode {
 
 fn explain(args: &Args) -> Result<String, Failure> {
     let hosts = Hosts::new(args)?;
-    let Hosts { now, then, .. } = &hosts;
     let mut notes = hosts.notes.clone();
+    let request = request(args, &hosts, &mut notes)?;
+    match (request, &hosts.then) {
+        (request, Some(then)) => {
+            let on = match (&request, &args.listener) {
+                (Some(request), _) => Some(request.listener),
+                (None, Some(_)) => Some(listener(&hosts, args.listener.as_deref(), None)?),
+                (None, None) => None,
+            };
+            let both = NowAndThen::new(&hosts.now, then, on.map(|listener| &*listener.name));
+            shown(args, &moved(args, both, request, notes))
+        }
+        (Some(request), None) => shown(args, &account(&hosts.now, &request, notes)),
+        (None, None) => Err(Failure(super::USAGE, "there is nothing to explain".into())),
+    }
+}
+
+/// A request, and where it is taken to come in.
+struct Request<'a> {
+    bytes: Vec<u8>,
+    source: SocketAddr,
+    listener: &'a Listener,
+}
+
+/// The request that is asked about; `None`: no request is.
+fn request<'a>(
+    args: &Args,
+    hosts: &'a Hosts,
+    notes: &mut Vec<String>,
+) -> Result<Option<Request<'a>>, Failure> {
     let asked = args.ruri.is_some() || args.message.is_some();
-    let Some(source) = args.source.filter(|_| asked) else {
-        if asked {
-            return Err(Failure(super::USAGE, "a request needs --source".into()));
+    let source = match (asked, args.source) {
+        (true, Some(source)) => SocketAddr::new(canonical(source.ip()), source.port()),
+        (true, None) => return Err(Failure(super::USAGE, "a request needs --source".into())),
+        (false, None) => return Ok(None),
+        (false, Some(_)) => {
+            return Err(Failure(super::USAGE, "--source needs a request: --ruri or --message".into()));
         }
-        let listener = match &args.listener {
-            Some(_) => self::listener(&now.plan, args.listener.as_deref(), None)?,
-            None => now.plan.listeners.first().ok_or(Failure(super::USAGE, "there is no listener".into()))?,
-        };
-        let Some(then) = then else {
-            return Err(Failure(super::USAGE, "there is nothing to explain".into()));
-        };
-        return shown(args, &moved(args, now, then, listener, None, notes));
     };
-    let source = SocketAddr::new(canonical(source.ip()), source.port());
-    let listener = listener(&now.plan, args.listener.as_deref(), Some(source))?;
-    let bytes = message(args, source, listener, &mut notes)?;
-    if !now.view.is_up(listener.id) {
-        notes.push(format!(
-            "listener {} is not up ({}): it receives nothing now",
-            listener.name,
-            now.view.state(listener.id).in_words()
-        ));
+    let listener = listener(hosts, args.listener.as_deref(), Some(source))?;
+    let bytes = message(args, source, listener, notes)?;
+    Ok(Some(Request { bytes, source, listener }))
+}
+
+/// What would happen to the request now.
+fn account(now: &Snapshot, request: &Request<'_>, mut notes: Vec<String>) -> Account {
+    let Request { bytes, source, listener } = request;
+    let incoming = Incoming { bytes, on: listener.id, from: *source };
+    if let Err(why) = ingress::up(now, listener.id) {
+        notes.push(why.note(&listener.name));
     }
-    let incoming = Incoming { bytes: &bytes, on: listener.id, from: source };
-    match then {
-        None => {
-            let told = host::told(now, &incoming);
-            let snapshot = told.as_ref().unwrap_or(now);
-            shown(args, &Thinker::new(snapshot, SETS).account(&incoming, Now(0), notes))
-        }
-        Some(then) => shown(args, &moved(args, now, then, listener, Some(incoming), notes)),
-    }
+    let told = host::told(now, &incoming);
+    Thinker::new(told.as_ref().unwrap_or(now), SETS).account(&incoming, Now(0), notes)
 }
 
 /// What is remembered of the transactions of one message.
 const SETS: usize = 1;
 
-fn moved(
-    args: &Args,
-    now: &Snapshot,
-    then: &Snapshot,
-    listener: &Listener,
-    incoming: Option<Incoming<'_>>,
-    mut notes: Vec<String>,
-) -> Moved {
-    let on = then.plan.listener_named(&listener.name).map(|own| own.id);
-    if on.is_none() {
-        notes.push(format!("listener {} is gone afterwards; another one stands in", listener.name));
-    }
-    let on = on.unwrap_or(crate::net::ListenerId(0));
-    let both = NowAndThen { now: (now, listener.id), then: (then, on) };
-    let before = incoming.map(|incoming| Thinker::new(now, SETS).account(&incoming, Now(0), notes.clone()));
-    let after = incoming.map(|incoming| {
-        Thinker::new(then, SETS).account(&Incoming { on, ..incoming }, Now(0), notes.clone())
-    });
-    let (next_hops, mut sums) = (both.next_hops(), Sums::default());
-    let destinations: Vec<_> = args.dst.iter().map(|destination| both.destination(*destination)).collect();
-    next_hops.iter().chain(&destinations).for_each(|hop| sums.count(hop));
-    let (new_findings, resolved_findings) = both.findings();
+fn moved(args: &Args, both: NowAndThen<'_>, request: Option<Request<'_>>, notes: Vec<String>) -> Moved {
+    let account = |(snapshot, on): (&Snapshot, Ingress)| {
+        let Some(Request { bytes, source, .. }) = &request else { return (None, None) };
+        match on {
+            Ok(on) => {
+                let incoming = Incoming { bytes, on, from: *source };
+                (Some(Thinker::new(snapshot, SETS).account(&incoming, Now(0), notes.clone())), None)
+            }
+            Err(why) => (None, Some(why)),
+        }
+    };
+    let ((before, now_not_received), (after, then_not_received)) = (account(both.now), account(both.then));
     Moved {
         changes: args.what_if.iter().map(Change::to_string).collect(),
-        moves: before.as_ref().zip(after.as_ref()).is_some_and(|(now, then)| moved::moves(now, then)),
+        moves: moved::moves(before.as_ref(), after.as_ref()),
         now: before,
+        now_not_received,
         then: after,
-        next_hops,
-        destinations,
-        sums: sums.finish(),
-        new_findings,
-        resolved_findings,
+        then_not_received,
+        effects: both.effects(&args.dst),
         notes,
     }
 }
@@ -215,22 +223,39 @@ fn shown(args: &Args, answer: &(impl Serialize + Display)) -> Result<String, Fai
     json.map(|text| text + "\n").map_err(|e| Failure(super::FAILED, e.to_string()))
 }
 
-/// The listener of this name, or the only one that could have received it.
+/// The listener of this name, or the only one that could have received it: of those that there are now, else of
+/// those that there would be.
 fn listener<'a>(
-    plan: &'a Plan,
+    hosts: &'a Hosts,
     name: Option<&str>,
     source: Option<SocketAddr>,
 ) -> Result<&'a Listener, Failure> {
-    let names = |listeners: &[&Listener]| listeners.iter().map(|l| &*l.name).collect::<Vec<_>>().join(", ");
-    let all: Vec<&Listener> = plan.listeners.iter().collect();
+    let plans = || std::iter::once(&hosts.now.plan).chain(hosts.then.iter().map(|then| &then.plan));
+    let names = || {
+        let mut all: Vec<&str> = Vec::new();
+        for own in plans().flat_map(|plan| &plan.listeners) {
+            if !all.contains(&&*own.name) {
+                all.push(&own.name);
+            }
+        }
+        all.join(", ")
+    };
     let wrong = |what: String| Err(Failure(super::USAGE, what));
-    let listener = match (name, &all[..]) {
-        (Some(name), _) => match plan.listener_named(name) {
-            Some(listener) => listener,
-            None => return wrong(format!("there is no listener `{name}`; there are: {}", names(&all))),
-        },
-        (None, [only]) => only,
-        (None, _) => return wrong(format!("--listener is needed; there are: {}", names(&all))),
+    let found = match name {
+        Some(name) => plans().find_map(|plan| plan.listener_named(name)),
+        None => plans().find(|plan| !plan.listeners.is_empty()).and_then(|plan| match &plan.listeners[..] {
+            [only] => Some(only),
+            _ => None,
+        }),
+    };
+    let Some(listener) = found else {
+        return wrong(match (name, names()) {
+            (_, none) if none.is_empty() => {
+                "there is no listener: the host has none of the addresses that they would follow".into()
+            }
+            (Some(name), all) => format!("there is no listener `{name}`; there are: {all}"),
+            (None, all) => format!("--listener is needed; there are: {all}"),
+        });
     };
     if let Some(source) = source.filter(|source| listener.bind.is_ipv4() != source.is_ipv4()) {
         let Listener { name, bind, .. } = listener;

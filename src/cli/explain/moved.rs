@@ -8,13 +8,14 @@ use std::str::FromStr;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use crate::egress::{self, Egress, NoEgress, Question};
+use crate::egress::{self, Egress, Question};
 use crate::findings::{Examiner, Finding, Key};
-use crate::net::{ListenerId, NextHop, Transport, canonical};
+use crate::net::{NextHop, Transport, canonical};
 use crate::rules::{Action, EgressChoice, Rule, Target};
 use crate::snapshot::Snapshot;
 
 use super::account::{Account, RouteFacts};
+use super::ingress::{self, Ingress, NotReceived};
 
 const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -24,17 +25,33 @@ const STAYS: Style = AnsiColor::Green.on_default().bold();
 /// Next hops that are shown one by one where they move; all are in JSON and in the sums.
 const SHOWN: usize = 20;
 
+const NOT_RECEIVED: &str = "not received";
+
 /// The request now and after the changes, the rules' literal next hops, and the destinations asked for.
 #[derive(Debug, Serialize)]
 pub struct Moved {
     /// The changes, as they were written.
     pub changes: Vec<String>,
-    /// The request leaves in another way afterwards.
+    /// The request leaves in another way afterwards, or is received on one side only.
     pub moves: bool,
-    /// What would happen to the request now; absent: none was given.
+    /// What would happen to the request now; absent: none was given, or it is not received.
     pub now: Option<Account>,
-    /// And after the changes.
+    /// Why it is not received now.
+    pub now_not_received: Option<NotReceived>,
+    /// What would happen to it after the changes.
     pub then: Option<Account>,
+    /// Why it is not received then.
+    pub then_not_received: Option<NotReceived>,
+    /// What else moves.
+    #[serde(flatten)]
+    pub effects: Effects,
+    /// What else one should know.
+    pub notes: Vec<String>,
+}
+
+/// What the changes do to everything but a request.
+#[derive(Debug, Serialize)]
+pub struct Effects {
     /// The rules' literal next hops, those that move first.
     pub next_hops: Vec<Hop>,
     /// The destinations of `--dst`, in the order given.
@@ -45,8 +62,6 @@ pub struct Moved {
     pub new_findings: Vec<FindingFacts>,
     /// What it finds now and would not find afterwards.
     pub resolved_findings: Vec<FindingFacts>,
-    /// What else one should know.
-    pub notes: Vec<String>,
 }
 
 /// Where configuration and routing do not fit.
@@ -80,6 +95,8 @@ pub struct Hop {
 /// How a next hop is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Way {
+    /// Requests come in where they are taken to come in.
+    pub received: bool,
     /// From which listener; absent: not at all.
     pub listener: Option<String>,
     /// By which route.
@@ -126,12 +143,31 @@ impl FromStr for Destination {
 #[derive(Clone, Copy)]
 pub struct NowAndThen<'a> {
     /// As it is.
-    pub now: (&'a Snapshot, ListenerId),
+    pub now: (&'a Snapshot, Ingress),
     /// After the changes.
-    pub then: (&'a Snapshot, ListenerId),
+    pub then: (&'a Snapshot, Ingress),
 }
 
-impl NowAndThen<'_> {
+impl<'a> NowAndThen<'a> {
+    /// Requests come in on the listener of this name, or on any.
+    pub fn new(now: &'a Snapshot, then: &'a Snapshot, name: Option<&str>) -> Self {
+        let (here, there) = match name {
+            Some(name) => (ingress::named(now, name), ingress::named(then, name)),
+            None => ingress::any(now, then),
+        };
+        Self { now: (now, here), then: (then, there) }
+    }
+
+    /// Everything that is moved besides a request.
+    pub fn effects(&self, destinations: &[Destination]) -> Effects {
+        let next_hops = self.next_hops();
+        let destinations: Vec<_> = destinations.iter().map(|to| self.destination(*to)).collect();
+        let mut sums = Sums::default();
+        next_hops.iter().chain(&destinations).for_each(|hop| sums.count(hop));
+        let (new_findings, resolved_findings) = self.findings();
+        Effects { next_hops, destinations, sums: sums.finish(), new_findings, resolved_findings }
+    }
+
     /// How the literal next hops of all rules are reached.
     pub fn next_hops(&self) -> Vec<Hop> {
         let rules = self.now.0.plan.rules.iter().zip(self.then.0.plan.rules.iter());
@@ -156,7 +192,7 @@ impl NowAndThen<'_> {
     }
 
     /// The findings that come, and those that go.
-    pub fn findings(&self) -> (Vec<FindingFacts>, Vec<FindingFacts>) {
+    fn findings(&self) -> (Vec<FindingFacts>, Vec<FindingFacts>) {
         type Found = BTreeMap<Key, Finding>;
         let all = |snapshot: &Snapshot| -> Found {
             let found = Examiner::new(&snapshot.plan, &snapshot.fib, &snapshot.view).all();
@@ -170,7 +206,7 @@ impl NowAndThen<'_> {
     }
 
     /// How a destination is reached by the automatic choice.
-    pub fn destination(&self, destination: Destination) -> Hop {
+    fn destination(&self, destination: Destination) -> Hop {
         let next_hop = NextHop { transport: Transport::Udp, address: destination.0 };
         self.hop(None, next_hop, None, None)
     }
@@ -182,9 +218,9 @@ impl NowAndThen<'_> {
         now: Option<&EgressChoice>,
         then: Option<&EgressChoice>,
     ) -> Hop {
-        let (before, after) = (chosen(self.now, next_hop, now), chosen(self.then, next_hop, then));
-        let (now, then) = (way(self.now.0, before), way(self.then.0, after));
-        Hop { rule, next_hop: next_hop.to_string(), moves: now.path() != then.path(), now, then }
+        let (now, then) = (way(self.now, next_hop, now), way(self.then, next_hop, then));
+        let moves = (now.received, now.path()) != (then.received, then.path());
+        Hop { rule, next_hop: next_hop.to_string(), moves, now, then }
     }
 }
 
@@ -197,31 +233,26 @@ fn facts(finding: &Finding) -> FindingFacts {
     }
 }
 
-type Chosen = Result<Egress, NoEgress>;
-
-fn chosen(
-    (snapshot, ingress): (&Snapshot, ListenerId),
-    next_hop: NextHop,
-    choice: Option<&EgressChoice>,
-) -> Chosen {
+fn way((snapshot, ingress): (&Snapshot, Ingress), next_hop: NextHop, choice: Option<&EgressChoice>) -> Way {
     let Snapshot { plan, fib, view, .. } = snapshot;
+    let nowhere = |received, words: String| Way { received, listener: None, route: None, words };
+    let ingress = match ingress {
+        Ok(ingress) => ingress,
+        Err(why) => return nowhere(false, why.to_string()),
+    };
     let question = Question { next_hop, ingress, flow: 0 };
-    match choice {
+    let chosen = match choice {
         Some(choice) => egress::overridden(plan, fib, view, choice, &question),
         None => egress::auto(plan, fib, view, &question),
-    }
-}
-
-fn way(snapshot: &Snapshot, chosen: Chosen) -> Way {
-    let Snapshot { plan, fib, .. } = snapshot;
+    };
     match chosen {
-        Ok(egress) => {
-            let listener = plan.listener(egress.listener).name.to_string();
-            let words =
-                format!("listener {listener} {}, source {}", egress.route.in_words(fib), egress.route.source);
-            Way { listener: Some(listener), route: Some(RouteFacts::new(snapshot, &egress.route)), words }
+        Ok(Egress { listener, route, .. }) => {
+            let listener = plan.listener(listener).name.to_string();
+            let words = format!("listener {listener} {}, source {}", route.in_words(fib), route.source);
+            let route = Some(RouteFacts::new(snapshot, &route));
+            Way { received: true, listener: Some(listener), route, words }
         }
-        Err(why) => Way { listener: None, route: None, words: why.in_words(plan, fib).to_string() },
+        Err(why) => nowhere(true, why.in_words(plan, fib).to_string()),
     }
 }
 
@@ -233,7 +264,8 @@ impl Way {
     }
 
     fn short(&self) -> String {
-        short(self.listener.as_deref(), self.route.as_ref()).unwrap_or_else(|| "nowhere".into())
+        let nowhere = if self.received { "nowhere" } else { NOT_RECEIVED };
+        short(self.listener.as_deref(), self.route.as_ref()).unwrap_or_else(|| nowhere.into())
     }
 }
 
@@ -266,19 +298,20 @@ impl Sums {
 }
 
 /// The request leaves in another way: from another listener, by another interface, gateway or source, to
-/// somewhere else, or not at all.
-pub fn moves(now: &Account, then: &Account) -> bool {
+/// somewhere else, or not at all; or it is received (an account is there) on one side only.
+pub fn moves(now: Option<&Account>, then: Option<&Account>) -> bool {
     let way = |account: &Account| {
         let to = account.next_hop.as_ref().map(|to| (to.transport, to.address, to.port));
         let from = account.egress.as_ref().map(|from| from.listener.clone());
         let path = account.route.as_ref().map(|route| (route.dev.clone(), route.gateway, route.source));
         (account.decision, account.status, to, from, path)
     };
-    way(now) != way(then)
+    now.map(way) != then.map(way)
 }
 
-/// The path of a request, or how it ends.
-pub fn path_of(account: &Account) -> String {
+/// The path of a request, or how it ends; there is no account of what is not received.
+pub fn path_of(account: Option<&Account>) -> String {
+    let Some(account) = account else { return NOT_RECEIVED.into() };
     let listener = account.egress.as_ref().map(|from| from.listener.as_str());
     short(listener, account.route.as_ref()).unwrap_or_else(|| account.ending())
 }
@@ -304,14 +337,14 @@ impl fmt::Display for Moved {
         for change in &self.changes {
             writeln!(f, "{BOLD}if {change}{BOLD:#}")?;
         }
-        if let (Some(now), Some(then)) = (&self.now, &self.then) {
-            verdict(f, "this request", self.moves, &way_of(now), &way_of(then))?;
+        let side = |account: &Option<Account>, lost: Option<NotReceived>| {
+            account.as_ref().map(way_of).or(lost.map(|why| why.to_string()))
+        };
+        let (now, then) = (side(&self.now, self.now_not_received), side(&self.then, self.then_not_received));
+        if let (Some(now), Some(then)) = (now, then) {
+            verdict(f, "this request", self.moves, &now, &then)?;
         }
-        list(f, &self.next_hops, "literal next hops of the rules")?;
-        list(f, &self.destinations, "destinations")?;
-        sums(f, &self.sums)?;
-        findings(f, &self.new_findings, "`check` would find what it does not find now:")?;
-        findings(f, &self.resolved_findings, "`check` would no longer find:")?;
+        self.effects.fmt(f)?;
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))?;
         match &self.then {
             Some(then) => {
@@ -320,6 +353,18 @@ impl fmt::Display for Moved {
             }
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for Effects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        list(f, &self.next_hops, "literal next hops of the rules")?;
+        list(f, &self.destinations, "destinations")?;
+        for Sum { count, from, to } in &self.sums {
+            writeln!(f, "{BOLD}{count:>6}{BOLD:#}  {from} {DIM}→{DIM:#} {to}")?;
+        }
+        findings(f, &self.new_findings, "`check` would find what it does not find now:")?;
+        findings(f, &self.resolved_findings, "`check` would no longer find:")
     }
 }
 
@@ -354,14 +399,6 @@ fn findings(f: &mut fmt::Formatter<'_>, list: &[FindingFacts], what: &str) -> fm
         Some(more @ 1..) => writeln!(f, "  … and {more} more; --json has them all"),
         _ => Ok(()),
     }
-}
-
-/// From where to where.
-pub fn sums(f: &mut fmt::Formatter<'_>, sums: &[Sum]) -> fmt::Result {
-    for Sum { count, from, to } in sums {
-        writeln!(f, "{BOLD}{count:>6}{BOLD:#}  {from} {DIM}→{DIM:#} {to}")?;
-    }
-    Ok(())
 }
 
 fn verdict(f: &mut fmt::Formatter<'_>, what: &str, moves: bool, now: &str, then: &str) -> fmt::Result {

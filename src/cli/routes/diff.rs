@@ -16,7 +16,7 @@ use super::super::{CONFIGURATION, FAILED};
 use crate::config;
 use crate::control::netlink::Follower;
 use crate::fib::{Answer, Difference, Entry, Fib, Query, RouteEntry, table_in_words};
-use crate::net::{ListenerId, canonical};
+use crate::net::canonical;
 use crate::plan::Plan;
 use crate::snapshot::{Names, Snapshot};
 use crate::token::Keys;
@@ -147,8 +147,7 @@ impl Configured {
     fn step(&mut self, fib: &Arc<Fib>) -> Vec<Hop> {
         let (plan, keys, names) = (Arc::clone(&self.plan), Arc::clone(&self.keys), Arc::clone(&self.names));
         let new = Snapshot::new(fib.generation(), plan, Arc::clone(fib), keys, names);
-        let on = ListenerId(0);
-        let mut hops = NowAndThen { now: (&self.known, on), then: (&new, on) }.next_hops();
+        let mut hops = NowAndThen::new(&self.known, &new, None).next_hops();
         hops.retain(|hop| hop.moves);
         self.known = new;
         hops

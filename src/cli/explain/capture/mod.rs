@@ -6,6 +6,7 @@ mod frames;
 mod tests;
 mod totals;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,7 +17,8 @@ use serde::Serialize;
 
 use super::account::{Account, Thinker};
 use super::host::Hosts;
-use super::{Args, Failure, listener, moved};
+use super::ingress::NotReceived;
+use super::{Args, Failure, ingress, listener, moved};
 use crate::limits::PIN_SETS;
 use crate::net::{ListenerId, Now};
 use crate::plan::Plan;
@@ -43,22 +45,24 @@ struct Told<'a> {
     destination: SocketAddr,
     #[serde(flatten)]
     account: &'a Account,
-    /// It leaves in another way after the changes.
+    /// Why its listener would not receive it now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now_not_received: Option<NotReceived>,
+    /// It leaves in another way after the changes, or is received on one side only.
     #[serde(skip_serializing_if = "Option::is_none")]
     moves: Option<bool>,
     /// What becomes of it after the changes, if it moves.
     #[serde(skip_serializing_if = "Option::is_none")]
     then: Option<&'a Account>,
+    /// Why it is not received after the changes, if it moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    then_not_received: Option<NotReceived>,
 }
 
 /// Prints what would happen to each message.
 pub fn explain(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
     let hosts = Hosts::new(args)?;
-    let plan = &hosts.now.plan;
-    let elsewhere = match &args.listener {
-        Some(_) => Some(listener(plan, args.listener.as_deref(), None)?.id),
-        None => None,
-    };
+    let elsewhere = elsewhere(args, &hosts)?;
     let mut out = anstream::AutoStream::auto(io::stdout().lock());
     let mut run = Run {
         json: args.json,
@@ -66,6 +70,7 @@ pub fn explain(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
         now: Side::new(&hosts.now),
         then: hosts.then.as_ref().map(Side::new),
         totals: Totals::default(),
+        not_up: BTreeMap::new(),
         began_ns: None,
         failed: None,
     };
@@ -78,6 +83,7 @@ pub fn explain(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
         };
     }
     let mut notes = hosts.notes.clone();
+    notes.extend(run.not_up.iter().map(|(name, why)| why.note(name)));
     if matches!(end, Ok(End::Short)) {
         notes.push("the capture ends in the middle of a packet".into());
     }
@@ -87,6 +93,16 @@ pub fn explain(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
     match end {
         Ok(_) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(Failure(super::super::FAILED, error.to_string())),
+    }
+}
+
+/// Where messages come in that are for no listener.
+fn elsewhere(args: &Args, hosts: &Hosts) -> Result<Option<ListenerId>, Failure> {
+    let Some(name) = args.listener.as_deref() else { return Ok(None) };
+    let own = &listener(hosts, Some(name), None)?.name;
+    match hosts.now.plan.listener_named(own) {
+        Some(own) => Ok(Some(own.id)),
+        None => Err(Failure(super::super::USAGE, format!("there is no listener `{name}` yet"))),
     }
 }
 
@@ -109,6 +125,8 @@ struct Run<'a> {
     now: Side<'a>,
     then: Option<Side<'a>>,
     totals: Totals,
+    /// Listeners of messages that would not receive them now.
+    not_up: BTreeMap<Box<str>, NotReceived>,
     /// The time of the first packet that has one.
     began_ns: Option<u64>,
     failed: Option<io::Error>,
@@ -168,34 +186,40 @@ impl Run<'_> {
         let incoming = Incoming { bytes: datagram.bytes, on, from: datagram.from };
         let account = self.now.thinker.account(&incoming, now, Vec::new());
         let name = &self.now.snapshot.plan.listener(on).name;
-        let then = self.then.as_mut().and_then(|side| {
-            let on = side.snapshot.plan.listener_named(name)?.id;
-            Some(side.thinker.account(&Incoming { on, ..incoming }, now, Vec::new()))
+        let lost = ingress::up(self.now.snapshot, on).err();
+        if let Some(why) = lost {
+            self.not_up.entry(name.clone()).or_insert(why);
+        }
+        let before = Some(&account).filter(|_| lost.is_none());
+        let then = self.then.as_mut().map(|side| {
+            let on = ingress::named(side.snapshot, name)?;
+            Ok(side.thinker.account(&Incoming { on, ..incoming }, now, Vec::new()))
         });
-        let moves = self.then.is_some().then(|| match &then {
-            Some(then) => moved::moves(&account, then),
-            None => true,
-        });
-        let after = then.as_ref().filter(|_| moves == Some(true));
-        self.totals.count(&account, moves, after);
+        let moves = then.as_ref().map(|then| moved::moves(before, then.as_ref().ok()));
+        self.totals.count(&account);
+        if let (Some(moves), Some(then)) = (moves, &then) {
+            self.totals.compare(moves, before, then.as_ref().ok());
+        }
+        let then = then.as_ref().filter(|_| moves == Some(true));
         if self.json {
-            let time = frame.time_ns.map(|ns| ns as f64 / 1e9);
             let told = Told {
                 packet: number,
-                time,
+                time: frame.time_ns.map(|ns| ns as f64 / 1e9),
                 destination: datagram.to,
                 account: &account,
+                now_not_received: lost,
                 moves,
-                then: after,
+                then: then.and_then(|then| then.as_ref().ok()),
+                then_not_received: then.and_then(|then| then.as_ref().err().copied()),
             };
             serde_json::to_writer(&mut *out, &told).map_err(io::Error::from)?;
             return writeln!(out);
         }
         line(out, number, since_ns, &account)?;
-        match (moves, after) {
-            (Some(true), Some(then)) => writeln!(out, "        {MOVES}then{MOVES:#} {}", becomes(then)),
-            (Some(true), None) => writeln!(out, "        {MOVES}then{MOVES:#} the listener is gone"),
-            _ => Ok(()),
+        match then {
+            Some(Ok(then)) => writeln!(out, "        {MOVES}then{MOVES:#} {}", becomes(then)),
+            Some(Err(why)) => writeln!(out, "        {MOVES}then{MOVES:#} {BAD}×{BAD:#} {why}"),
+            None => Ok(()),
         }
     }
 }

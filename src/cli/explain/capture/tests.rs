@@ -1,5 +1,6 @@
 //! Captures written down byte by byte, and what is read of them.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -277,13 +278,18 @@ fn snapshot(fib: Fib) -> Snapshot {
 
 /// What is printed of a capture of raw packets.
 fn printed(packets: &[Vec<u8>], json: bool, what_if: bool) -> String {
-    let (now, then) = (snapshot(host(false)), snapshot(host(true)));
+    printed_if(packets, json, what_if.then(|| host(true)))
+}
+
+fn printed_if(packets: &[Vec<u8>], json: bool, then: Option<Fib>) -> String {
+    let (now, then) = (snapshot(host(false)), then.map(snapshot));
     let mut run = Run {
         json,
         elsewhere: None,
         now: Side { snapshot: &now, thinker: super::Thinker::new(&now, 64) },
-        then: what_if.then(|| Side { snapshot: &then, thinker: super::Thinker::new(&then, 64) }),
+        then: then.as_ref().map(|then| Side { snapshot: then, thinker: super::Thinker::new(then, 64) }),
         totals: Totals::default(),
+        not_up: BTreeMap::new(),
         began_ns: None,
         failed: None,
     };
@@ -344,6 +350,31 @@ fn a_change_says_how_many_move_from_where_to_where() {
         "{text}"
     );
     assert!(text.contains("then → udp:10.0.0.100:5060 from public by wan (auto source, rule out)"), "{text}");
+}
+
+/// What was sent to a listener that is down or gone then is lost, and not taken in by another one.
+#[test]
+fn what_is_received_no_longer_moves() {
+    let down = Builder::host()
+        .link(Link { up: false, ..Link::up(2, "wan") })
+        .link(Link::up(3, "lan"))
+        .assign(2, "203.0.113.10/24".parse().unwrap())
+        .assign(3, "10.0.0.4/24".parse().unwrap());
+    let absent = Builder::host().link(Link::up(3, "lan")).assign(3, "10.0.0.4/24".parse().unwrap());
+    for (then, why) in [
+        (down, "the interface that carries its address is down"),
+        (absent, "its address is on no interface of this host"),
+    ] {
+        let text = printed_if(&packets(), false, Some(then.clone().build()));
+        assert!(text.contains("4 of 4 messages would move\n"), "{text}");
+        assert!(text.contains("       2  private by lan → not received\n"), "{text}");
+        assert!(text.contains("       1  reject: 403 Forbidden: No Rule Matches → not received\n"), "{text}");
+        assert_eq!(text.matches(&format!("then × not received: {why}\n")).count(), 4, "{text}");
+        let lines = printed_if(&packets(), true, Some(then.build()));
+        let line: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+        assert_eq!((&line["moves"], &line["then_not_received"]), (&true.into(), &why.into()));
+        assert!(line["then"].is_null(), "{line}");
+    }
 }
 
 #[test]

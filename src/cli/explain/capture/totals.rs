@@ -68,20 +68,21 @@ impl Totals {
         }
     }
 
-    /// A message that was explained; `then`: what becomes of it after the changes, if it moves.
-    pub fn count(&mut self, account: &Account, moves: Option<bool>, then: Option<&Account>) {
+    /// A message that was explained.
+    pub fn count(&mut self, account: &Account) {
         self.messages += 1;
         let outcome = match &account.egress {
             Some(from) => format!("forward from {} ({})", from.listener, from.reason),
             None => account.ending(),
         };
         *self.outcomes.entry(outcome).or_default() += 1;
-        if let Some(moves) = moves {
-            *self.moving.get_or_insert(0) += u64::from(moves);
-        }
-        if moves == Some(true) {
-            let to = then.map_or_else(|| "not received".to_owned(), moved::path_of);
-            self.sums.add(moved::path_of(account), to);
+    }
+
+    /// The same message before and after the changes; there is no account of what is not received.
+    pub fn compare(&mut self, moves: bool, now: Option<&Account>, then: Option<&Account>) {
+        *self.moving.get_or_insert(0) += u64::from(moves);
+        if moves {
+            self.sums.add(moved::path_of(now), moved::path_of(then));
         }
     }
 
