@@ -1,34 +1,64 @@
 //! `viaduct routes diff`, while the host changes.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use tempfile::TempDir;
 
+use crate::program::Program;
 use crate::viaduct::{Home, LISTENERS};
 use crate::world::{World, eventually};
+
+/// `routes diff --json`, running.
+struct Watcher {
+    program: Program,
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Watcher {
+    fn start(world: &World, home: &Home, words: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out");
+        let out = std::fs::File::create(&path).expect("a file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_viaduct"));
+        command.args(["routes", "diff", "--json"]).args(words).arg("-c").arg(home.file());
+        command.stdin(Stdio::null()).stderr(out.try_clone().expect("a second handle")).stdout(out);
+        let watcher = Self { program: world.spawn(&mut command), path, _folder: folder };
+        watcher.line("it follows", &|line| !line["following"].is_null());
+        watcher
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(&self.path).expect("the file");
+        // The last line may be under way.
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// The first line that fits.
+    fn line(&self, what: &str, fits: &dyn Fn(&Value) -> bool) -> Value {
+        eventually(what, || self.lines().into_iter().find(|line| fits(line)))
+    }
+
+    /// Ends it as Ctrl-C does.
+    fn end(mut self) {
+        let id = Pid::from_raw(i32::try_from(self.program.0.id()).expect("a number"));
+        kill(id, Signal::SIGINT).expect("a signal");
+        let status = eventually("it ends", || self.program.ended().expect("a status"));
+        assert!(status.success(), "{status}");
+    }
+}
 
 #[test]
 fn every_change_is_told_with_what_it_moves() {
     let world = World::new();
     let rule = "[[route]]\nname = \"carrier\"\nto = \"sip:198.51.100.9\"\n";
     let home = Home::new(&format!("{LISTENERS}{rule}"));
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("out");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_viaduct"));
-    command.args(["routes", "diff", "--json", "--dst", "198.51.100.7", "-c"]).arg(home.file());
-    command.stdin(Stdio::null()).stdout(std::fs::File::create(&path).expect("a file"));
-    let mut program = world.spawn(&mut command);
-    let lines = || -> Vec<Value> {
-        let text = std::fs::read_to_string(&path).expect("the file");
-        // The last line may be under way.
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    };
-    let line = |what: &str, fits: &dyn Fn(&Value) -> bool| {
-        eventually(what, || lines().into_iter().find(|line| fits(line)))
-    };
-    line("it follows", &|line| !line["following"].is_null());
+    let watcher = Watcher::start(&world, &home, &["--dst", "198.51.100.7"]);
+    let line = |what: &str, fits: &dyn Fn(&Value) -> bool| watcher.line(what, fits);
 
     world.ip("route add 198.51.100.0/24 via 10.0.0.100 metric 5");
     let added = line("the route", &|line| line["change"] == "added" && line["what"] == "route");
@@ -54,7 +84,56 @@ fn every_change_is_told_with_what_it_moves() {
     line("the link", &|line| line["what"] == "link" && line["dev"] == "priv" && line["up"] == false);
     line("the route is gone", &|line| line["change"] == "removed" && line["prefix"] == "198.51.100.0/24");
 
-    kill(Pid::from_raw(i32::try_from(program.0.id()).expect("a number")), Signal::SIGINT).expect("a signal");
-    let status = eventually("it ends", || program.ended().expect("a status"));
-    assert!(status.success(), "{status}");
+    watcher.end();
+}
+
+/// A wildcard stands for other listeners after each change, as in a running process.
+#[test]
+fn listeners_that_come_and_go_are_named() {
+    let world = World::new();
+    let rule = "[[route]]\nname = \"carrier\"\nto = \"sip:172.20.0.9\"\n";
+    let home = Home::new(&format!("[[listener]]\nname = \"all\"\nbind = \"udp:*:5060\"\n{rule}"));
+    let watcher = Watcher::start(&world, &home, &[]);
+    let next_hop = |now: Value| {
+        let line = watcher.line(&format!("from {now}"), &|line| {
+            line["change"] == "next_hop" && line["now"]["listener"] == now
+        });
+        line["before"]["listener"].clone()
+    };
+    world.ip("addr add 172.20.0.4/24 dev spare");
+    assert_eq!(next_hop("all/172.20.0.4".into()), Value::Null);
+    world.ip("addr add 172.20.0.5/32 dev pub");
+    world.ip("route replace 172.20.0.9 dev pub src 172.20.0.5");
+    assert_eq!(next_hop("all/172.20.0.5".into()), "all/172.20.0.4");
+    world.ip("addr del 172.20.0.5/32 dev pub");
+    let back = watcher.line("back", &|line| line["before"]["listener"] == "all/172.20.0.5");
+    assert_eq!(back["now"]["listener"], "all/172.20.0.4", "{back}");
+    watcher.end();
+}
+
+/// The only listener follows an interface that is not there yet.
+#[test]
+fn where_no_listener_is_left_nothing_is_received() {
+    let world = World::new();
+    let rule = "[[route]]\nname = \"carrier\"\nto = \"sip:172.20.0.9\"\n";
+    let home = Home::new(&format!("[[listener]]\nname = \"late\"\nbind = \"udp:late:5060\"\n{rule}"));
+    let watcher = Watcher::start(&world, &home, &[]);
+    let next_hop = |what: &str, received: bool| {
+        let fits = |line: &Value| line["change"] == "next_hop" && line["now"]["received"] == received;
+        watcher.line(what, &fits)
+    };
+    world.ip("link add late type veth peer name other");
+    // It would have a link-local address.
+    let alone = || std::fs::write("/proc/sys/net/ipv6/conf/late/disable_ipv6", "1");
+    world.inside(alone).expect("a sysctl");
+    world.ip("link set other up");
+    world.ip("link set late up");
+    world.ip("addr add 172.20.0.4/24 dev late");
+    let appeared = next_hop("it appears", true);
+    assert_eq!(appeared["before"]["words"], "not received: no listener is up", "{appeared}");
+    assert_eq!(appeared["now"]["listener"], "late/172.20.0.4", "{appeared}");
+    world.ip("addr del 172.20.0.4/24 dev late");
+    let gone = next_hop("it goes", false);
+    assert_eq!(gone["before"]["listener"], "late/172.20.0.4", "{gone}");
+    watcher.end();
 }

@@ -326,6 +326,62 @@ fn a_change_tells_what_check_would_find_and_who_would_listen() {
     assert_eq!(listens["destinations"][0]["then"]["listener"], "follows/172.20.0.4", "{listens}");
 }
 
+/// What came in on a listener that a change takes, or brings: nothing stands in for it.
+#[test]
+fn what_a_listener_would_no_longer_receive_moves() {
+    let world = World::new();
+    // Every address of the link would be a listener.
+    world.ip("-6 addr flush dev pub");
+    let carrier = "[[route]]\nname = \"carrier\"\nwhen = { ruri_user = '^1$' }\nto = \"sip:10.0.0.100\"\n";
+    let listener = |name: &str, bind: &str| format!("[[listener]]\nname = \"{name}\"\nbind = \"{bind}\"\n");
+    let one = Home::new(&format!("{}{carrier}{RELAY}", listener("one", "udp:pub:5060")));
+    let every = Home::new(&format!("{}{carrier}{RELAY}", listener("all", "udp:*:5060")));
+    let literal = Home::new(&format!("{LISTENERS}{carrier}{RELAY}"));
+    let request = ["--ruri", "sip:a@10.0.0.100", "--source", "1.2.3.100:5060", "--listener"];
+    let ask = |home: &Home, words: &[&str], change: &str| -> Value {
+        let words: Vec<&str> = ["explain", "--json"].iter().chain(words).copied().collect();
+        let output = home.command(&world, &[&words[..], &["--what-if", change]].concat());
+        assert_eq!(output.status.code(), Some(0), "{change}: {}", said(&output));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", said(&output)))
+    };
+    let no_listener = "there is no such listener";
+    for (home, on, change, why) in [
+        (&one, "one/1.2.3.4", "addr del 1.2.3.4/24 dev pub", no_listener),
+        (&every, "all/1.2.3.4", "addr del 1.2.3.4/24 dev pub", no_listener),
+        (&literal, "public", "addr del 1.2.3.4/24 dev pub", "its address is on no interface of this host"),
+        (&literal, "public", "link set pub down", "the interface that carries its address is down"),
+    ] {
+        let lost = ask(home, &[&request[..], &[on]].concat(), change);
+        assert_eq!((&lost["moves"], &lost["then"]), (&true.into(), &Value::Null), "{change}: {lost}");
+        assert_eq!(lost["then_not_received"], why, "{change}: {lost}");
+        assert_eq!(lost["now"]["request"]["listener"], on, "{change}: {lost}");
+        let hop = &lost["next_hops"][0];
+        assert_eq!(
+            (&hop["moves"], &hop["now"]["received"], &hop["then"]["received"]),
+            (&true.into(), &true.into(), &false.into()),
+            "{change}: {lost}"
+        );
+    }
+    // Nobody said where requests come in: where one listener is left, they may come in there.
+    let gone = "addr del 1.2.3.4/24 dev pub";
+    let hop = |home: &Home| ask(home, &["--dst", "10.0.0.1"], gone)["destinations"][0].clone();
+    assert_eq!(hop(&one)["then"]["words"], "not received: no listener is up");
+    assert_eq!(hop(&literal)["moves"], false);
+    // What was not received comes.
+    world.ip("addr del 1.2.3.4/24 dev pub");
+    let comes = "addr add 1.2.3.4/24 dev pub";
+    for (home, on) in [(&one, "one/1.2.3.4"), (&every, "all/1.2.3.4"), (&literal, "public")] {
+        let found = ask(home, &[&request[..], &[on]].concat(), comes);
+        assert_eq!((&found["moves"], &found["now"]), (&true.into(), &Value::Null), "{found}");
+        assert!(found["now_not_received"].is_string(), "{found}");
+        assert_eq!(found["then"]["request"]["listener"], on, "{found}");
+        let text = home.command(&world, &[&["explain"], &request[..], &[on, "--what-if", comes]].concat());
+        assert!(said(&text).contains("this request MOVES\n  now  not received: "), "{}", said(&text));
+    }
+    let stays = ask(&literal, &[&request[..], &["public"]].concat(), "link set spare down");
+    assert_eq!((&stays["moves"], &stays["now"], &stays["then"]), (&false.into(), &Value::Null, &Value::Null));
+}
+
 /// Every message of a capture, from a file and from a pipe.
 #[test]
 fn a_capture_is_explained_message_by_message() {

@@ -17,7 +17,7 @@ use crate::config;
 use crate::control::netlink::Follower;
 use crate::fib::{Answer, Difference, Entry, Fib, Query, RouteEntry, table_in_words};
 use crate::net::canonical;
-use crate::plan::Plan;
+use crate::plan::expand;
 use crate::snapshot::{Names, Snapshot};
 use crate::token::Keys;
 
@@ -121,11 +121,8 @@ fn finished(written: io::Result<()>) -> Result<bool, Failure> {
     }
 }
 
-/// A configuration, and its next hops as they were.
+/// A configuration on the host as it was.
 struct Configured {
-    plan: Arc<Plan>,
-    keys: Arc<Keys>,
-    names: Arc<Names>,
     known: Snapshot,
 }
 
@@ -134,18 +131,18 @@ impl Configured {
         let loaded = config::load(path, fib).map_err(|findings| {
             Failure(CONFIGURATION, format!("the configuration has errors\n{findings}"))
         })?;
-        let plan = Arc::new(loaded.plan);
         // Nothing is signed here.
         let keys = Keys::ephemeral().map_err(|e| Failure(FAILED, format!("no random numbers: {e}")))?;
-        let (keys, names) = (Arc::new(keys), Arc::new(Names::new()));
-        let known =
-            Snapshot::new(1, Arc::clone(&plan), Arc::clone(fib), Arc::clone(&keys), Arc::clone(&names));
-        Ok(Self { plan, keys, names, known })
+        let (plan, keys, names) = (Arc::new(loaded.plan), Arc::new(keys), Arc::new(Names::new()));
+        let known = Snapshot::new(fib.generation(), plan, Arc::clone(fib), keys, names);
+        Ok(Self { known })
     }
 
     /// The next hops that move.
     fn step(&mut self, fib: &Arc<Fib>) -> Vec<Hop> {
-        let (plan, keys, names) = (Arc::clone(&self.plan), Arc::clone(&self.keys), Arc::clone(&self.names));
+        let Snapshot { plan, keys, names, .. } = &self.known;
+        let plan = Arc::new(plan.with_listeners(expand(&plan.sections, fib)));
+        let (keys, names) = (Arc::clone(keys), Arc::clone(names));
         let new = Snapshot::new(fib.generation(), plan, Arc::clone(fib), keys, names);
         let mut hops = NowAndThen::new(&self.known, &new, None).next_hops();
         hops.retain(|hop| hop.moves);
