@@ -37,8 +37,8 @@ const ADDRESSES: [&str; 9] = [
 ];
 const PREFIXES: [&str; 4] = ["198.51.100.0/24", "198.51.100.0/26", "203.0.113.7", "default"];
 const PREFIXES_6: [&str; 3] = ["2001:db8:7::/64", "2001:db8:7::/65", "2001:db8:8::1"];
-const GATEWAYS: [&str; 4] = ["10.0.0.100", "10.9.0.100", "172.20.0.9", "1.2.3.100"];
-const GATEWAYS_6: [&str; 2] = ["fd00:6::100", "2001:db8:1::100"];
+const GATEWAYS: [&str; 5] = ["10.0.0.100", "10.9.0.100", "172.20.0.9", "1.2.3.100", "10.0.0.4"];
+const GATEWAYS_6: [&str; 3] = ["fd00:6::100", "2001:db8:1::100", "fd00:6::5"];
 
 fn change(dice: &mut Dice) -> String {
     let link = dice.one(&LINKS);
@@ -56,7 +56,10 @@ fn change(dice: &mut Dice) -> String {
             let tail = dice.one(&["", "", " metric 7", " src 10.0.0.4", " src 172.20.0.5", " table 100"]);
             match dice.roll() % 4 {
                 0 => format!("route {verb} {prefix} dev {link}{tail}"),
-                1 => format!("route {verb} {} {prefix}", dice.one(&["unreachable", "prohibit", "blackhole"])),
+                1 => {
+                    let kind = dice.one(&["unreachable", "prohibit", "blackhole"]);
+                    format!("route {verb} {kind} {prefix}{}", dice.one(&["", "", " src 10.0.0.77"]))
+                }
                 _ => format!("route {verb} {prefix} via {}{tail}", dice.one(&GATEWAYS)),
             }
         }
@@ -67,12 +70,16 @@ fn change(dice: &mut Dice) -> String {
         }
         12 => {
             let prefix = dice.one(&PREFIXES_6);
-            match dice.roll() % 3 {
+            match dice.roll() % 4 {
                 0 => format!("-6 route add {prefix} dev {link}"),
                 1 => format!(
                     "-6 route add {prefix} via {}{}",
                     dice.one(&GATEWAYS_6),
                     dice.one(&["", " metric 7"])
+                ),
+                2 => format!(
+                    "-6 route add unreachable {prefix}{}",
+                    dice.one(&["", " via fd00:6::100", " dev spare"])
                 ),
                 _ => format!("-6 route del {prefix}"),
             }

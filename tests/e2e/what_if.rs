@@ -165,6 +165,17 @@ fn every_change_does_what_was_predicted() {
         "link set six up",
         "link set spare up",
         "addr del 172.20.0.4/24 dev priv",
+        "route add 198.51.100.128/25 via 10.0.0.4",
+        "route del 198.51.100.128/25 via 10.0.0.4",
+        "route add 203.0.113.128/25 via 10.9.0.4 dev spare",
+        "route add 198.51.100.0/26 via 0.0.0.0 dev priv",
+        "route add blackhole 10.6.0.0/16 src 10.99.0.4",
+        "-6 route add unreachable 2001:db8:7::/66 via 2001:db8:99::1",
+        "-6 route add prohibit 2001:db8:7::/67 dev six",
+        "-6 route add 2001:db8:7::1/68 dev six",
+        "addr add 0.0.0.0/24 dev priv",
+        "rule add not",
+        "rule add from all pref 50",
     ] {
         let moved = predicted_and_made(&world, &home, change);
         *moved_by_kind
@@ -285,10 +296,34 @@ fn what_cannot_be_done_is_refused_by_both() {
         "rule del from 10.0.0.4",
         "rule add pref 200 goto 100",
         "rule del pref 77",
+        "route add 10.5.0.1/16 via 10.0.0.100",
+        "route replace 10.5.0.1/16 via 10.0.0.100",
+        "route del 198.51.100.1/24",
+        "route add unreachable 10.5.0.0/16 via 10.0.0.100",
+        "route add prohibit 10.5.0.0/16 dev priv",
+        "route replace blackhole 10.5.0.0/16 dev priv",
+        "route add 10.5.0.0/16 via 10.0.0.4 dev pub",
+        "route add 10.5.0.0/16 via 10.9.0.4",
+        "route add 10.5.0.0/16 via 10.0.0.255",
+        "route add 10.5.0.0/16 via 0.0.0.0",
+        "-6 route add 2001:db8:7::/64 via fd00:6::4",
+        "-6 route add 2001:db8:7::/64 via fd00:6::4 dev six",
+        "-6 route add unreachable 2001:db8:7::/64 dev none",
+        "-6 route add unreachable 2001:db8:7::/64 src fd00:99::4",
+        "rule add",
+        "-6 rule add",
+        "rule del",
+        "rule add uidrange 5 lookup 100",
+        "addr add ff02::5/64 dev six",
+        "addr add ::/64 dev six",
+        "addr add ::1/128 dev six",
+        "addr add ::1/64 dev six",
+        "addr add ::1/128 dev lo",
     ] {
         let thought = home
             .command(&world, &["explain", "--listener", "public", "--dst", "10.0.0.1", "--what-if", change]);
-        assert_eq!(thought.status.code(), Some(1), "{change}: {}", said(&thought));
+        // One is a wrong command line, the other what this host cannot do.
+        assert!(matches!(thought.status.code(), Some(1 | 2)), "{change}: {}", said(&thought));
         assert!(said(&thought).contains(change), "{change}: {}", said(&thought));
         let mut ip = std::process::Command::new("ip");
         ip.args(change.split(' '));

@@ -1,6 +1,6 @@
 //! `addr add|del ADDRESS[/LENGTH] dev NAME`
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -41,6 +41,10 @@ impl Change {
                 Err(_) => return Err(words.misread("an address stands here: ADDRESS/LENGTH")),
             },
         };
+        let no_address = address.addr().is_multicast() || address.addr().is_unspecified();
+        if add && address.addr().is_ipv6() && no_address {
+            return Err(words.misread("that is no address of an interface: multicast or unspecified"));
+        }
         if words.next() != Some("dev") {
             return Err(words.misread("`dev NAME` stands here"));
         }
@@ -66,7 +70,13 @@ impl Change {
             if host.parts().addresses.iter().any(same) {
                 return Err(format!("{} has it already", self.dev));
             }
-            self.appear(host, dev);
+            if ip == IpAddr::from(Ipv6Addr::LOCALHOST) && !is_loopback(host, dev) {
+                return Err(format!("{ip} is for a loopback interface, and {} is none", self.dev));
+            }
+            // IPv4's unspecified address the kernel takes and does nothing with.
+            if !ip.is_unspecified() {
+                self.appear(host, dev);
+            }
             return Ok(());
         }
         let meant = |a: &&Address| {
@@ -112,10 +122,14 @@ fn is_up(host: &Rib, dev: u32) -> bool {
     host.parts().links.iter().any(|link| link.index == dev && link.up)
 }
 
+fn is_loopback(host: &Rib, dev: u32) -> bool {
+    host.parts().links.iter().any(|link| link.index == dev && link.loopback)
+}
+
 /// `fib_add_ifaddr`, `addrconf_prefix_route`: makes the routes of an address.
 pub(super) fn routes_of(host: &mut Rib, own: &Address) {
     let (dev, ip, up) = (own.dev, own.address, is_up(host, own.dev));
-    let loopback = host.parts().links.iter().any(|link| link.index == dev && link.loopback);
+    let loopback = is_loopback(host, dev);
     let source = primary_of(host, own);
     let (local, main) = (home(host, dev, TABLE_LOCAL), home(host, dev, TABLE_MAIN));
     let to_itself = Route::new(ip.into(), dev, None).in_table(local).of_kind(Kind::Local).with_metric(0);

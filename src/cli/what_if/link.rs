@@ -1,7 +1,7 @@
 //! `link set NAME up|down`
 
 use super::words::{Misread, Words};
-use super::{Sysctls, address, device, remove};
+use super::{Sysctls, address, device, is_link_local, remove};
 use crate::fib::Rib;
 use crate::fib::spec::{Address, Link, Nexthops};
 
@@ -54,7 +54,7 @@ fn down(host: &mut Rib, link: Link, keeps: bool) {
     let of_link = |a: &&Address| a.dev == dev && a.address.is_ipv6();
     let gone: Vec<Address> = host.parts().addresses.iter().filter(of_link).cloned().collect();
     for address in gone {
-        if keeps && !is_link_local(&address) {
+        if keeps && !is_link_local(address.address) {
             host.address_is(Address { tentative: true, ..address });
         } else {
             host.address_gone(&address);
@@ -79,8 +79,4 @@ fn up(host: &mut Rib, link: Link) {
         host.address_is(address.clone());
         address::routes_of(host, &address);
     }
-}
-
-fn is_link_local(address: &Address) -> bool {
-    matches!(address.address, std::net::IpAddr::V6(v6) if v6.is_unicast_link_local())
 }

@@ -14,6 +14,7 @@ mod words;
 pub use words::Misread;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::fib::spec::{Family, Route};
@@ -103,6 +104,10 @@ fn device(host: &Rib, name: &str) -> Result<u32, String> {
         let known: Vec<&str> = links.iter().map(|link| &*link.name).collect();
         format!("there is no interface {name}; there are {}", known.join(", "))
     })
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 /// Adds a route, unless it is there already, as the kernel does with those that it makes itself.

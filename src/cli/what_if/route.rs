@@ -4,10 +4,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::device;
 use super::words::{Misread, Words};
-use crate::fib::spec::{Action, Family, Kind, Nexthop, Nexthops, Route, Rule, TABLE_MAIN};
-use crate::fib::{Answer, Change as Event, Parts, Place, Query, Rib, RouteKind, table_in_words};
+use super::{device, is_link_local};
+use crate::fib::spec::{Action, Address, Family, Kind, Link, Nexthop, Nexthops, Route, Rule, TABLE_MAIN};
+use crate::fib::{
+    Answer, Change as Event, Parts, Place, Query, Rib, Route as Found, RouteKind, table_in_words,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
@@ -50,7 +52,13 @@ impl Change {
             word = words.next();
         }
         let default = word == Some("default");
-        let prefix = words.prefix(word, family)?.trunc();
+        let prefix = words.prefix(word, family)?;
+        // IPv6's are cut off.
+        if prefix.addr().is_ipv4() && prefix != prefix.trunc() {
+            let network = prefix.trunc();
+            return Err(words.misread(format!("there are bits behind the length; the network is {network}")));
+        }
+        let prefix = prefix.trunc();
         let mut change =
             Self { verb, kind, prefix, via: None, dev: None, table: TABLE_MAIN, metric: None, source: None };
         while let Some(word) = words.next() {
@@ -60,6 +68,15 @@ impl Change {
                 change.prefix = IpNet::new_assert(std::net::Ipv6Addr::UNSPECIFIED.into(), 0);
             } else if v6 && change.prefix.addr().is_ipv4() {
                 return Err(words.misread("the prefix is of the other family"));
+            }
+            // IPv6 takes a path there and does nothing with it.
+            let path = change.via.is_some() || change.dev.is_some();
+            if path
+                && verb != Verb::Delete
+                && change.kind() != Kind::Unicast
+                && change.prefix.addr().is_ipv4()
+            {
+                return Err(words.misread("a route that leads nowhere has neither `via` nor `dev`"));
             }
         }
         let carries = change.kind() == Kind::Unicast && verb != Verb::Delete;
@@ -71,7 +88,11 @@ impl Change {
 
     fn option(&mut self, word: &str, words: &mut Words<'_>) -> Result<(), Misread> {
         match word {
-            "via" => self.via = Some(words.value("a gateway's address")?),
+            // IPv4's unspecified address is none.
+            "via" => {
+                let gateway: IpAddr = words.value("a gateway's address")?;
+                self.via = Some(gateway).filter(|via| via.is_ipv6() || !via.is_unspecified());
+            }
             "dev" => self.dev = Some(words.value("an interface's name")?),
             "table" => self.table = words.table()?,
             "metric" => self.metric = Some(words.value("a metric")?),
@@ -139,34 +160,41 @@ impl Change {
     }
 
     fn route(&self, host: &mut Rib) -> Result<Route, String> {
-        let fib = host.fib(0);
-        let dev = match &self.dev {
-            Some(name) => {
-                let dev = device(host, name)?;
-                if !fib.links().any(|link| link.index == dev && link.up) {
-                    return Err(format!("{name} is down; `link set {name} up` first"));
-                }
-                dev
-            }
-            None => 0,
-        };
-        let dev = match self.via {
-            Some(via) => on_link(host, via, dev, self.table).ok_or_else(|| match &self.dev {
-                Some(name) => format!("{via} is not on the link of {name}"),
-                None => format!("{via} is on no link of this host; say `dev NAME`"),
-            })?,
-            None => dev,
-        };
+        let dev = self.dev.as_deref().map(|name| device(host, name)).transpose()?.unwrap_or(0);
+        let leads = self.kind() == Kind::Unicast;
+        let dev = if leads { self.path(host, dev)? } else { dev };
         let mut route = Route::new(self.prefix, dev, self.via).in_table(self.table).of_kind(self.kind());
-        if self.kind() != Kind::Unicast {
+        if !leads {
             route.nexthops = Nexthops::Own(Vec::new());
         }
         route.metric = self.metric.unwrap_or(route.metric);
         route.preferred_source = self.source;
-        if let Some(source) = self.source.filter(|source| fib.home_of(*source).is_none()) {
-            return Err(format!("{source} is no address of this host"));
+        // The kernel does not look at the source of an IPv4 route that leads nowhere.
+        let looked_at = self.source.filter(|source| leads || source.is_ipv6());
+        let fib = host.fib(0);
+        match looked_at.filter(|source| fib.home_of(*source).is_none()) {
+            Some(source) => Err(format!("{source} is no address of this host")),
+            None => Ok(route),
         }
-        Ok(route)
+    }
+
+    /// The interface of the path: `dev`, or where that is 0 the one on whose link the gateway is. It is up.
+    fn path(&self, host: &Rib, dev: u32) -> Result<u32, String> {
+        let up = |dev: u32| match host.parts().links.iter().find(|link| link.index == dev) {
+            Some(Link { up: false, name, .. }) => Err(format!("{name} is down; `link set {name} up` first")),
+            _ => Ok(dev),
+        };
+        up(dev)?;
+        let Some(via) = self.via else { return Ok(dev) };
+        let of_link = |own: &Address| !is_link_local(via) || own.dev == dev;
+        if via.is_ipv6() && host.parts().addresses.iter().any(|own| own.address == via && of_link(own)) {
+            return Err(format!("{via} is this host's own address"));
+        }
+        let found = on_link(host, via, dev, self.table).ok_or_else(|| match &self.dev {
+            Some(name) => format!("{via} is not on the link of {name}"),
+            None => format!("{via} is on no link of this host; say `dev NAME`"),
+        })?;
+        up(found)
     }
 }
 
@@ -177,9 +205,10 @@ fn is_same_place(known: &Route, route: &Route) -> bool {
 }
 
 /// The interface (`dev`, unless that is 0) on whose link the gateway is: as the route's own table says, else
-/// as all rules say. For IPv4 the kernel passes over routes through gateways there.
+/// as all rules say. For IPv4 the kernel passes over routes through gateways there, and takes an address of the
+/// host's own for one on the link of its interface.
 fn on_link(host: &Rib, gateway: IpAddr, dev: u32, table: u32) -> Option<u32> {
-    if dev != 0 && matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+    if dev != 0 && is_link_local(gateway) {
         return Some(dev);
     }
     let direct = |route: &Route| match &route.nexthops {
@@ -203,8 +232,22 @@ fn on_link(host: &Rib, gateway: IpAddr, dev: u32, table: u32) -> Option<u32> {
             Answer::Route(route) if route.kind == RouteKind::Unicast && route.gateway.is_none() => {
                 Some(route.dev)
             }
+            Answer::Route(route) if route.kind == RouteKind::Local && gateway.is_ipv4() => {
+                home_of(&here, &route, dev)
+            }
             _ => None,
         });
     }
     found
+}
+
+/// The interface (`dev`, unless that is 0) that a local route is of; what is sent by it goes by `lo`.
+fn home_of(host: &Rib, found: &Found, dev: u32) -> Option<u32> {
+    let is_it =
+        |route: &Route| (route.table, route.prefix, route.kind) == (found.table, found.prefix, Kind::Local);
+    let paths = host.routes().filter(is_it).filter_map(|route| match &route.nexthops {
+        Nexthops::Own(own) => own.first().map(|path| path.dev),
+        Nexthops::Object(_) => None,
+    });
+    paths.into_iter().find(|of| dev == 0 || *of == dev)
 }

@@ -25,8 +25,13 @@ impl Change {
         let rule = Rule::new(family.unwrap_or(Family::V4), 0, Action::Table(TABLE_MAIN));
         let mut change = Self { add, rule, priority: None, action: None };
         let mut said = family;
-        while let Some(word) = words.next() {
-            change.option(word, words, &mut said)?;
+        let mut word = words.next();
+        if word.is_none() {
+            return Err(words.misread("a selector (`from`, `to` …), `pref N` or an action stands here"));
+        }
+        while let Some(option) = word {
+            change.option(option, words, &mut said)?;
+            word = words.next();
         }
         change.rule.family = said.unwrap_or(Family::V4);
         if let Some(action) = change.action {
@@ -53,7 +58,7 @@ impl Change {
             "sport" => rule.sport = Some(ports(words)?),
             "dport" => rule.dport = Some(ports(words)?),
             "uidrange" => {
-                let (first, last) = range(words, "a range of users: FIRST-LAST")?;
+                let (first, last) = range(words, "a range of users: FIRST-LAST", false)?;
                 rule.uids = Some(first..=last);
             }
             "suppress_prefixlength" => rule.suppress_prefix_len = Some(words.value("a prefix length")?),
@@ -194,21 +199,23 @@ fn protocol(words: &mut Words<'_>) -> Result<u8, Misread> {
 }
 
 fn ports(words: &mut Words<'_>) -> Result<Ports, Misread> {
-    match range(words, "a port or a range: FIRST-LAST")? {
+    match range(words, "a port or a range: FIRST-LAST", true)? {
         // For the kernel 0 is no port.
         (0, _) => Err(words.misread("ports begin at 1")),
         (first, last) => Ok(Ports { first, last, mask: 0 }),
     }
 }
 
+/// FIRST-LAST; FIRST alone where `one` is enough.
 fn range<T: std::str::FromStr + PartialOrd + Copy>(
     words: &mut Words<'_>,
     what: &str,
+    one: bool,
 ) -> Result<(T, T), Misread> {
     let word: String = words.value(what)?;
-    let (first, last) = word.split_once('-').unwrap_or((&word, &word));
-    match (first.parse::<T>(), last.parse::<T>()) {
-        (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
+    let ends = word.split_once('-').or(one.then_some((&*word, &*word)));
+    match ends.map(|(first, last)| (first.parse::<T>(), last.parse::<T>())) {
+        Some((Ok(first), Ok(last))) if first <= last => Ok((first, last)),
         _ => Err(words.misread(format!("`{word}` is not {what}"))),
     }
 }

@@ -97,6 +97,10 @@ fn what_the_kernel_would_refuse_is_refused() {
         ("route add 10.5.0.0/16 dev lan src 10.9.9.9", "no address of this host"),
         ("route del 10.5.0.0/16", "no such route"),
         ("route del default via 10.0.0.1", "no such route"),
+        ("route add 10.5.0.0/16 via 10.0.0.4 dev wan", "not on the link of wan"),
+        ("route add 2001:db8:5::/64 via 2001:db8::4", "this host's own address"),
+        ("route add unreachable 2001:db8:5::/64 dev eth9", "no interface eth9"),
+        ("addr add ::1/128 dev lan", "for a loopback interface"),
     ] {
         let refused = after(&[change], "192.0.2.1").unwrap_err();
         assert!(refused.contains(words), "{change}: {refused}");
@@ -126,6 +130,15 @@ fn what_is_not_understood_is_pointed_at() {
         ("route add 10.0.0.0/8 via 10.0.0.1 table x", (40, 1), "a number"),
         ("route add 10.0.0.0/8", (20, 0), "needs `via"),
         ("route add 10.0.0.0/8 via fd00::1", (25, 7), "other family"),
+        ("route add 10.5.0.1/16 via 10.0.0.9", (10, 11), "the network is 10.5.0.0/16"),
+        ("route add unreachable 10.5.0.0/16 via 10.0.0.9", (38, 8), "neither `via` nor `dev`"),
+        ("route replace blackhole 10.5.0.0/16 dev lan", (40, 3), "neither `via` nor `dev`"),
+        ("route add 10.5.0.0/16 via 0.0.0.0", (33, 0), "needs `via"),
+        ("rule add", (8, 0), "a selector"),
+        ("rule del", (8, 0), "a selector"),
+        ("rule add uidrange 5 lookup 100", (18, 1), "is not a range of users"),
+        ("addr add ff02::5/64 dev lan", (9, 10), "multicast or unspecified"),
+        ("addr add ::/64 dev lan", (9, 5), "multicast or unspecified"),
     ] {
         let misread = change.parse::<Change>().unwrap_err();
         assert_eq!(misread.place, place, "{change}: {misread}");
@@ -133,6 +146,30 @@ fn what_is_not_understood_is_pointed_at() {
     }
     let shown = "route add 10.0.0.0/8 vai 10.0.0.1".parse::<Change>().unwrap_err().to_string();
     assert!(shown.ends_with("\n                       ^^^"), "{shown}");
+}
+
+#[test]
+fn a_gateway_may_be_an_address_of_the_host() {
+    let own =
+        |via: &str| after(&[&format!("route add 10.5.0.0/16 via {via}")], "10.5.0.1").map(|found| found.0);
+    assert_eq!((own("10.0.0.4"), own("203.0.113.10"), own("10.0.0.4 dev lan")), (Ok(3), Ok(2), Ok(3)));
+    let down = after(&["link set lan down", "route add 10.5.0.0/16 via 10.0.0.4"], "10.5.0.1");
+    assert!(down.unwrap_err().contains("lan is down"));
+}
+
+#[test]
+fn what_ip_takes_and_does_nothing_with_is_nothing() {
+    let (wan, lan) = (2, 3);
+    assert_eq!(after(&["addr add 0.0.0.0/24 dev lan"], "0.0.0.9"), after(&[], "0.0.0.9"));
+    assert_eq!(after(&["route add 10.5.0.0/16 via 0.0.0.0 dev lan"], "10.5.0.1"), Ok((lan, None)));
+    assert_eq!(after(&["route add 2001:db8:5::1/64 dev wan"], "2001:db8:5::2"), Ok((wan, None)));
+    for path in ["via 2001:db8::9", "via 2001:db8:99::1", "dev lan", "dev spare"] {
+        let change = format!("route add unreachable 2001:db8:5::/64 {path}");
+        assert!(after(&[&change], "2001:db8:5::1").unwrap_err().starts_with("No("), "{change}");
+    }
+    assert!(
+        after(&["route add blackhole 10.5.0.0/16 src 10.9.9.9"], "10.5.0.1").unwrap_err().starts_with("No(")
+    );
 }
 
 const PROMOTE: &[&str] = &["net/ipv4/conf/lan/promote_secondaries"];
