@@ -26,13 +26,15 @@
 //! | [`fib`] | rules → tables → longest prefix → route | yes |
 //! | [`plan`] | the configuration, validated and compiled | yes |
 //! | [`config`] | TOML → [`plan::Plan`]; every error has a span | |
+//! | [`doctor`] | the host held against tuning.md, for `doctor` | |
 //! | [`control`] | one thread beside the shards: netlink, reload, admin HTTP, names | |
 //! | [`metrics`] | counters that one shard writes and the control thread reads | |
-//! | [`cli`] | `run`, `check`, `explain`, `routes`, `demo` | |
+//! | [`cli`] | `run`, `check`, `doctor`, `explain`, `routes`, `demo` | |
 
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod drop_reason;
 pub mod egress;
 pub mod engine;

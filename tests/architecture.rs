@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["drop_reason", "egress", "engine", "fib", "limits", "metrics", "net", "plan", "proxy", "snapshot"],
     ),
     ("config", &["egress", "fib", "findings", "limits", "net", "plan", "rules"]),
+    ("doctor", &["fib", "limits", "net", "plan", "rules"]),
     (
         "control",
         &[
@@ -54,6 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "config",
             "control",
+            "doctor",
             "drop_reason",
             "egress",
             "engine",

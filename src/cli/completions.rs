@@ -39,7 +39,7 @@ mod tests {
     fn every_shell_completes_every_command() {
         for shell in Shell::value_variants() {
             let script = String::from_utf8(script(*shell)).unwrap();
-            for command in ["run", "check", "explain", "routes", "demo"] {
+            for command in ["run", "check", "doctor", "explain", "routes", "demo"] {
                 assert!(script.contains(command), "{shell}: {command}");
             }
         }

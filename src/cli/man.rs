@@ -106,9 +106,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("new/man1");
         write_all(&directory, &pages()).unwrap();
-        for name in
-            ["viaduct", "viaduct-run", "viaduct-check", "viaduct-explain", "viaduct-routes", "viaduct-demo"]
-        {
+        for name in [
+            "viaduct",
+            "viaduct-run",
+            "viaduct-check",
+            "viaduct-doctor",
+            "viaduct-explain",
+            "viaduct-routes",
+            "viaduct-demo",
+        ] {
             let page = fs::read_to_string(directory.join(format!("{name}.1"))).unwrap();
             assert!(page.contains(".SH NAME") && page.contains(".SH EXAMPLES\n.nf\n"), "{name}");
         }

@@ -6,6 +6,7 @@
 pub mod check;
 pub mod completions;
 pub mod demo;
+pub mod doctor;
 pub mod explain;
 pub mod man;
 pub mod netns;
@@ -37,6 +38,7 @@ Examples:
   viaduct demo                        see it work in a minute, without a configuration
   viaduct run                         forward for the private networks of this host
   viaduct check -c viaduct.toml       hold a configuration against the live kernel
+  viaduct doctor -c viaduct.toml      hold this host against tuning.md, with remedies
   viaduct run -c viaduct.toml         forward as it says; SIGHUP reads it again
   viaduct explain -c viaduct.toml --method INVITE --ruri sip:*33123@example.net \\
       --source 203.0.113.9:5060 --listener public
@@ -71,6 +73,7 @@ pub struct Cli {
 enum Command {
     Run(run::Args),
     Check(check::Args),
+    Doctor(doctor::Args),
     Explain(explain::Args),
     Routes(routes::Args),
     Demo(demo::Args),
@@ -105,6 +108,7 @@ fn execute(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Run(args) => run::execute(args),
         Command::Check(args) => check::execute(args),
+        Command::Doctor(args) => doctor::execute(args),
         Command::Explain(args) => explain::execute(args),
         Command::Routes(args) => routes::execute(args),
         Command::Demo(args) => demo::execute(args),
@@ -137,7 +141,7 @@ mod tests {
             open.extend(sub.get_subcommands().map(|below| (format!("{name} {}", below.get_name()), below)));
             taught += 1;
         }
-        assert!(taught >= 9, "{taught}");
+        assert!(taught >= 10, "{taught}");
     }
 
     #[test]
