@@ -14,6 +14,7 @@ mod anchoring;
 mod answers;
 mod calls;
 mod chain;
+mod doctor;
 mod endpoint;
 mod findings;
 mod floating;

@@ -25,16 +25,16 @@ interrupts, the network card, buffers, connection tracking, ARP and reverse path
 says what is so, what is wanted and why, and the command that mends it; nothing is changed. It needs no root: what \
 cannot be read without is skipped with the reason. A running Viaduct is looked at, too, if its admin address answers.",
     after_help = "\
-Without -c the audit is for the built-in configuration: all cores, every address. A service has limits of its own:
-while it runs, its limits are looked at, else those of the shell that doctor is started from.
+Without -c the audit is for the built-in configuration: all cores, every address. A service has its
+own limits: while it runs, they are looked at, else those of the shell that doctor is started from.
 
 Examples:
-  viaduct doctor                                  all that is not as it should be
-  viaduct doctor -c /etc/viaduct.toml --all       for these cores, listeners and buffers; also what passes
-  viaduct doctor --only rp-filter --only arp      two checks
+  viaduct doctor                              all that is not as it should be
+  viaduct doctor -c viaduct.toml --all        for its cores and listeners; also what passes
+  viaduct doctor --only rp-filter --only arp  two checks
   viaduct doctor --json | jq -r '.[] | select(.status == \"fail\") | .remedy'
   viaduct doctor --strict >/dev/null || echo 'this host is not ready'
-  viaduct doctor --list                           the checks and their sections in tuning.md
+  viaduct doctor --list                       the checks and their sections in tuning.md
 
 Exit codes:
   0  nothing failed      1  something failed; with --strict, or is to be looked at

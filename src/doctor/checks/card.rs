@@ -1,7 +1,7 @@
 //! The network card: queues and who works on them, rings, when it interrupts.
 
 use super::{Check, distinct};
-use crate::doctor::facts::{Facts, LinkFacts, Told, Untold};
+use crate::doctor::facts::{Coalescing, Facts, LinkFacts, Told, Untold};
 use crate::doctor::finding::{Status, Verdict};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -91,8 +91,12 @@ fn receive_queues(facts: &Facts) -> Told<Vec<Verdict>> {
         let queues = link.receive.len();
         let steered = steered(link)?.len();
         let good = queues >= shards.len() || steered >= shards.len();
-        let found = format!("{queues} queues for {} shards; RPS hands on to {steered} cores", shards.len());
-        let remedy = format!("ethtool -L {} combined {}   # or RPS: see below", link.name, shards.len());
+        let found = format!("queues: {queues}, shards: {}; RPS hands on to {steered} cores", shards.len());
+        let remedy = format!(
+            "ethtool -L {} combined {}   # or RPS where the card has no more",
+            link.name,
+            shards.len()
+        );
         Ok(Verdict::hold(good, Status::Warn, link.name.clone(), found).remedy(remedy))
     })
 }
@@ -103,8 +107,8 @@ fn rps(facts: &Facts) -> Told<Vec<Verdict>> {
         let (queues, steered) = (link.receive.len(), steered(link)?);
         let needless = queues >= shards.len() && queues > 1 && !steered.is_empty();
         let found = match steered.is_empty() {
-            true => format!("off; {queues} queues"),
-            false => format!("mask {}; {queues} queues", mask(&steered)),
+            true => format!("off; queues: {queues}"),
+            false => format!("mask {}; queues: {queues}", mask(&steered)),
         };
         let remedy = format!("echo 0 | tee /sys/class/net/{}/queues/rx-*/rps_cpus", link.name);
         Ok(Verdict::hold(!needless, Status::Warn, link.name.clone(), found).remedy(remedy))
@@ -169,7 +173,7 @@ fn coalescing(facts: &Facts) -> Told<Vec<Verdict>> {
         let why = cards.iter().find_map(|link| link.card.coalescing.as_ref().err()).map(ToString::to_string);
         return Err(Untold::new(format!("{} (try: {})", why.unwrap_or_default(), names.join("; "))));
     }
-    let verdict = |(link, set): &(&LinkFacts, &crate::doctor::facts::Coalescing)| {
+    let verdict = |(link, set): &(&LinkFacts, &Coalescing)| {
         let adaptive = if set.adaptive { ", adaptive" } else { "" };
         let found = format!("{} µs{adaptive}", set.receive_us);
         let good = set.adaptive || set.receive_us <= COALESCING_US;

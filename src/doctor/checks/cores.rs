@@ -1,13 +1,13 @@
 //! Which cores shards run on, and what else runs there.
 
 use super::{Check, distinct, one, ranges};
-use crate::doctor::facts::{Facts, Told, Untold};
+use crate::doctor::facts::{Facts, LinkFacts, Told, Untold, of_device};
 use crate::doctor::finding::{Status, Verdict};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
         code: "cores",
-        group: "Cores",
+        group: "Cores and interrupts",
         section: "cores",
         subject: "[engine] cores",
         wanted: "the process may use them",
@@ -16,7 +16,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         code: "cpu-quota",
-        group: "Cores",
+        group: "Cores and interrupts",
         section: "cores",
         subject: "cpu.max",
         wanted: "max (no quota)",
@@ -25,7 +25,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         code: "housekeeping",
-        group: "Cores",
+        group: "Cores and interrupts",
         section: "isolation",
         subject: "other cores",
         wanted: "a core without a shard",
@@ -34,7 +34,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         code: "isolation",
-        group: "Cores",
+        group: "Cores and interrupts",
         section: "isolation",
         subject: "shards' cores",
         wanted: "the scheduler puts nothing else there",
@@ -43,7 +43,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         code: "long-batches",
-        group: "Cores",
+        group: "Cores and interrupts",
         section: "isolation",
         subject: "running Viaduct",
         wanted: "less than one batch in 100,000 takes 5 ms or longer",
@@ -52,7 +52,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         code: "smt-siblings",
-        group: "Cores",
+        group: "Cores and interrupts",
         section: "smt-siblings",
         subject: "shards' cores",
         wanted: "no two shards on one physical core",
@@ -61,7 +61,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         code: "numa",
-        group: "Cores",
+        group: "Cores and interrupts",
         section: "numa",
         subject: "memory nodes",
         wanted: "shards on the network card's node",
@@ -70,7 +70,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         code: "interrupts",
-        group: "Cores",
+        group: "Cores and interrupts",
         section: "interrupts",
         subject: "the card's interrupts",
         wanted: "each queue's interrupt on a core of its own, of the shards' node",
@@ -79,7 +79,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         code: "irqbalance",
-        group: "Cores",
+        group: "Cores and interrupts",
         section: "interrupts",
         subject: "irqbalance",
         wanted: "it does not run, or leaves the card's interrupts alone",
@@ -186,7 +186,7 @@ fn numa(facts: &Facts) -> Told<Vec<Verdict>> {
     }
     let shards = facts.shard_cores()?;
     let nodes = nodes_of(facts, &shards)?;
-    let verdict = |link: &&crate::doctor::facts::LinkFacts| {
+    let verdict = |link: &&LinkFacts| {
         let node = link.node.clone()?;
         let good = node < 0 || nodes.iter().all(|shard| i64::try_from(*shard) == Ok(node));
         let found =
@@ -202,7 +202,7 @@ fn interrupts(facts: &Facts) -> Told<Vec<Verdict>> {
     let shards = facts.shard_cores()?;
     let mut verdicts = Vec::new();
     for link in facts.cards()? {
-        let ours = crate::doctor::facts::of_device(all, link);
+        let ours = of_device(all, link);
         let told: Told<Vec<Vec<usize>>> = ours.iter().map(|interrupt| interrupt.cores.clone()).collect();
         let cores = distinct(told?.into_iter().flatten());
         if cores.is_empty() {
@@ -213,7 +213,7 @@ fn interrupts(facts: &Facts) -> Told<Vec<Verdict>> {
         let nodes = nodes_of(facts, &shards)?;
         let near = nodes_of(facts, &cores)?.iter().all(|node| nodes.contains(node));
         let found = format!(
-            "{} interrupts on cores {}; {} receive queues",
+            "{} in use, on cores {}; receive queues: {}",
             ours.len(),
             ranges(&cores),
             link.receive.len()

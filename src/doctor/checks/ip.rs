@@ -1,7 +1,7 @@
 //! The IP layer: what may come between a packet and its socket.
 
 use super::{Check, one, size};
-use crate::doctor::facts::{Facts, NextHop, Told, interface};
+use crate::doctor::facts::{Facts, LinkFacts, NextHop, Told, Untold, interface};
 use crate::doctor::finding::{Status, Verdict};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -72,7 +72,7 @@ pub(super) const CHECKS: &[Check] = &[
         code: "ip-forward",
         group: "The IP layer",
         section: "ip-forwarding",
-        subject: "net.ipv4.ip_forward",
+        subject: "forwarding of packets",
         wanted: "0: Viaduct does not need it",
         why: "the host passes packets from one network to the other, past Viaduct and its rules",
         examine: ip_forward,
@@ -102,6 +102,9 @@ const FRAGMENT_BYTES: u64 = 4 << 20;
 
 fn conntrack(facts: &Facts) -> Told<Vec<Verdict>> {
     let ports: Vec<String> = facts.wishes.ports().iter().map(u16::to_string).collect();
+    if ports.is_empty() {
+        return Err(Untold::new("there is no listener"));
+    }
     let ports = ports.join(", ");
     let tracked = facts.tracked.clone()?;
     let found = format!("{tracked} entries for UDP ports {ports}");
@@ -132,20 +135,21 @@ fn sip_helper(facts: &Facts) -> Told<Vec<Verdict>> {
 /// Strict on an interface of a listener: looked up as the kernel looks it up.
 fn rp_filter(facts: &Facts) -> Told<Vec<Verdict>> {
     let routing = facts.routing.as_ref().map_err(Clone::clone)?;
-    let mut verdicts = Vec::new();
-    for link in facts.listeners_links()? {
-        let value = facts.sysctls.of_interface(&link.name, "rp_filter")?;
-        let ways = routing.ways.iter().filter(|way| way.comes_in == link.name);
+    let links = facts.wishes.links();
+    let verdict = |link: &&str| {
+        let value = facts.sysctls.of_interface(link, "rp_filter")?;
+        let ways = routing.ways.iter().filter(|way| way.comes_in == **link);
         let worst = ways.max_by_key(|way| way.who.is_some());
-        verdicts.push(match worst.filter(|_| value == 1) {
-            None => Verdict::pass(
-                link.name.clone(),
-                format!("{value}; {} interfaces with IPv4", routing.homes.len()),
-            ),
-            Some(way) => asymmetric(&link.name, way),
-        });
+        let found = || format!("{value}; interfaces with IPv4: {}", routing.homes.join(", "));
+        Ok(match worst.filter(|_| value == 1) {
+            None => Verdict::pass(*link, found()),
+            Some(way) => asymmetric(link, way),
+        })
+    };
+    match links.is_empty() {
+        true => Err(Untold::new("no listener has an address on an interface of this host")),
+        false => links.iter().map(verdict).collect(),
     }
-    Ok(verdicts)
 }
 
 fn asymmetric(link: &str, way: &NextHop) -> Verdict {
@@ -226,13 +230,22 @@ fn marks(facts: &Facts) -> Told<Vec<Verdict>> {
 }
 
 fn ip_forward(facts: &Facts) -> Told<Vec<Verdict>> {
-    let value = facts.sysctls.number("net.ipv4.ip_forward")?;
-    let verdict = Verdict::hold(value == 0, Status::Warn, "net.ipv4.ip_forward", value.to_string());
-    one(verdict.remedy("sysctl -w net.ipv4.ip_forward=0   # unless this host routes or runs containers"))
+    const NAMES: [&str; 2] = ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"];
+    let verdict = |name: &&str| {
+        let value = facts.sysctls.number(name)?;
+        let verdict = Verdict::hold(value == 0, Status::Warn, *name, value.to_string());
+        Ok(verdict.remedy(format!("sysctl -w {name}=0   # unless this host routes or runs containers")))
+    };
+    // A host without IPv6 has but the first.
+    let told: Vec<Told<Verdict>> = NAMES.iter().map(verdict).collect();
+    match told.iter().any(Result::is_ok) {
+        true => Ok(told.into_iter().filter_map(Result::ok).collect()),
+        false => told.into_iter().collect(),
+    }
 }
 
 fn mtu(facts: &Facts) -> Told<Vec<Verdict>> {
-    let verdict = |link: &crate::doctor::facts::LinkFacts| {
+    let verdict = |link: &LinkFacts| {
         let mtu = link.mtu.clone()?;
         let verdict = Verdict::hold(mtu >= 1_500, Status::Warn, link.name.clone(), mtu.to_string());
         Ok(verdict.remedy(format!("ip link set {} mtu 1500   # where the network carries it", link.name)))

@@ -1,7 +1,7 @@
 //! How fast cores are when they are needed.
 
 use super::{Check, distinct, one, ranges};
-use crate::doctor::facts::{Facts, Idle, Told, Untold};
+use crate::doctor::facts::{Core, Facts, Idle, Told, Untold};
 use crate::doctor::finding::{Status, Verdict};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -50,7 +50,7 @@ const WAKE_US: u64 = 20;
 const QUICK: &[&str] =
     &["tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "arch_sys_counter", "riscv_clocksource"];
 
-fn core_of<'a>(facts: &'a Facts, core: usize) -> Told<&'a crate::doctor::facts::Core> {
+fn core_of(facts: &Facts, core: usize) -> Told<&Core> {
     facts.cores.each.get(&core).ok_or_else(|| Untold::new(format!("core {core} is not online")))
 }
 

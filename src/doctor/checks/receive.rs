@@ -1,7 +1,7 @@
 //! From the card to the sockets: polling and the backlog.
 
 use super::{Check, one};
-use crate::doctor::facts::{Facts, Told};
+use crate::doctor::facts::{Facts, LinkFacts, Softnet, Told};
 use crate::doctor::finding::{Status, Verdict};
 
 pub(super) const CHECKS: &[Check] = &[
@@ -58,7 +58,7 @@ fn busy_poll(facts: &Facts) -> Told<Vec<Verdict>> {
 
 fn napi_defer(facts: &Facts) -> Told<Vec<Verdict>> {
     let links = facts.cards()?;
-    let verdict = |link: &&crate::doctor::facts::LinkFacts| {
+    let verdict = |link: &&LinkFacts| {
         let (defer, flush) = (link.defer_interrupts.clone()?, link.flush_timeout_ns.clone()?);
         let good = (defer == 0 || flush > 0) && flush <= FLUSH_NS;
         let found = format!("napi_defer_hard_irqs {defer}, gro_flush_timeout {flush} ns");
@@ -80,7 +80,7 @@ fn backlog(facts: &Facts) -> Told<Vec<Verdict>> {
 
 fn budget(facts: &Facts) -> Told<Vec<Verdict>> {
     let softnet = facts.counters.softnet.as_ref().map_err(Clone::clone)?;
-    let sum = |of: fn(&crate::doctor::facts::Softnet) -> u64| softnet.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&Softnet) -> u64| softnet.iter().map(of).sum::<u64>();
     let (squeezed, processed) = (sum(|core| core.squeezed), sum(|core| core.processed));
     let found = format!("{squeezed} times for {processed} packets");
     let good = squeezed.saturating_mul(1_000) <= processed;

@@ -1,6 +1,7 @@
 //! Network interfaces.
 
 use super::{Root, Told};
+use crate::fib::Fib;
 
 /// An interface.
 pub struct LinkFacts {
@@ -68,10 +69,16 @@ impl LinkFacts {
 
 const CLASS: &str = "sys/class/net";
 
-pub(super) fn read(root: &Root, card: &dyn Fn(&str) -> Card) -> Told<Vec<LinkFacts>> {
-    let names = root.names(CLASS)?;
+/// `/sys` shows the interfaces of the network namespace that it was mounted in; those that are not the routing
+/// policy's are left out.
+pub(super) fn read(root: &Root, fib: Option<&Fib>, card: &dyn Fn(&str) -> Card) -> Told<Vec<LinkFacts>> {
+    let ours = |name: &String| match (fib, root.number::<u32>(&format!("{CLASS}/{name}/ifindex"))) {
+        (Some(fib), Ok(index)) => fib.link_index(name) == Some(index),
+        _ => true,
+    };
+    let names = root.names(CLASS)?.into_iter().filter(ours);
     // Files in this folder (bonding_masters) are no interfaces.
-    let links = names.into_iter().filter(|name| root.has(&format!("{CLASS}/{name}/mtu")));
+    let links = names.filter(|name| root.has(&format!("{CLASS}/{name}/mtu")));
     Ok(links.map(|name| one(root, name, card)).collect())
 }
 

@@ -86,9 +86,9 @@ pub struct Facts {
 /// Reads everything; takes milliseconds, and changes nothing.
 pub fn gather(root: &Root, given: Given<'_>) -> Facts {
     let process = process::find(root);
-    let wishes = wishes::of(given.plan, given.fib.as_ref().ok().copied());
-    let links = links::read(root, given.card);
-    let names: Vec<&str> = links.iter().flatten().map(|link| &*link.name).collect();
+    let fib = given.fib.as_ref().ok().copied();
+    let wishes = wishes::of(given.plan, fib);
+    let links = links::read(root, fib, given.card);
     Facts {
         release: root.read("proc/sys/kernel/osrelease"),
         command_line: root.read("proc/cmdline"),
@@ -96,7 +96,7 @@ pub fn gather(root: &Root, given: Given<'_>) -> Facts {
         cores: cores::read(root, &process),
         memory: memory::read(root, &process),
         irqbalance: process::named(root, "irqbalance"),
-        sysctls: sysctls::read(root, &names),
+        sysctls: sysctls::read(root),
         interrupts: interrupts::read(root),
         counters: counters::read(root),
         tracked: counters::tracked(root, &wishes.ports()),
@@ -137,7 +137,10 @@ impl Facts {
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
         match found.is_empty() {
-            true => Err(Untold::new("no listener has an address on an interface of this host")),
+            true => Err(Untold::new(match self.wishes.links()[..] {
+                [] | ["lo"] => "no listener has an address on an interface of this host".to_owned(),
+                ref wanted => format!("/sys/class/net does not show {}", wanted.join(", ")),
+            })),
             false => Ok(found),
         }
     }

@@ -20,6 +20,7 @@ const NAMES: &[&str] = &[
     "net.ipv4.ip_forward",
     "net.ipv4.ipfrag_high_thresh",
     "net.ipv4.udp_l3mdev_accept",
+    "net.ipv6.conf.all.forwarding",
     "net.ipv6.ip6frag_high_thresh",
     "net.netfilter.nf_conntrack_count",
     "net.netfilter.nf_conntrack_max",
@@ -59,13 +60,14 @@ pub fn interface(link: &str, name: &str) -> String {
     format!("net.ipv4.conf.{}.{name}", link.replace('.', "/"))
 }
 
-pub(super) fn read(root: &Root, links: &[&str]) -> Sysctls {
+pub(super) fn read(root: &Root) -> Sysctls {
+    // `all` and `default` are among them.
+    let links = root.names("proc/sys/net/ipv4/conf").unwrap_or_default();
     let named = NAMES.iter().map(|name| (name.to_string(), name.replace('.', "/")));
-    let of_links = links.iter().copied().chain(["all"]).flat_map(|link| {
+    let of_links = links.iter().flat_map(|link| {
         let file = move |name: &&str| (interface(link, name), format!("net/ipv4/conf/{link}/{name}"));
         OF_INTERFACES.iter().map(file)
     });
-    Sysctls(
-        named.chain(of_links).map(|(name, file)| (name, root.read(&format!("proc/sys/{file}")))).collect(),
-    )
+    let value = |file: String| root.read(&format!("proc/sys/{file}"));
+    Sysctls(named.chain(of_links).map(|(name, file)| (name, value(file))).collect())
 }
