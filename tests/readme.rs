@@ -74,7 +74,7 @@ fn every_command_named_exists() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_viaduct"));
     let help = program::output(command.arg("--help")).expect("viaduct runs");
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    for command in ["run", "check", "explain", "routes", "demo", "completions", "man"] {
+    for command in ["run", "check", "doctor", "explain", "routes", "demo", "completions", "man"] {
         assert!(README.contains(&format!("`viaduct {command}")), "README.md does not name {command}");
         assert!(help.contains(&format!("\n  {command}")), "viaduct --help does not list {command}:\n{help}");
     }
