@@ -102,7 +102,10 @@ impl Host {
             ("proc/cmdline", "quiet isolcpus=2-3 nohz_full=2-3"),
             ("proc/swaps", "Filename Type Size Used Priority"),
             ("proc/net/softnet_stat", "000f4240 00000000 00000003\n000f4240 00000000 00000000"),
-            ("proc/net/snmp", "Ip: ReasmReqds ReasmFails\nIp: 7 0\nUdp: InErrors RcvbufErrors\nUdp: 4 0"),
+            (
+                "proc/net/snmp",
+                "Ip: ReasmReqds ReasmFails\nIp: 7 0\nUdp: InErrors RcvbufErrors MemErrors\nUdp: 4 0 0",
+            ),
             ("proc/net/snmp6", "Ip6ReasmFails 0\nUdp6RcvbufErrors 0"),
             ("proc/net/nf_conntrack", "ipv4 2 tcp 6 9 ESTABLISHED src=10.0.0.9 sport=5060 dport=22"),
             ("sys/devices/system/cpu/online", "0-3"),
@@ -149,6 +152,7 @@ impl Host {
             ("net.ipv4.ip_forward", "0"),
             ("net.ipv4.ipfrag_high_thresh", "4194304"),
             ("net.ipv4.udp_l3mdev_accept", "0"),
+            ("net.ipv4.udp_mem", "94140\t125522\t188280"),
             ("net.ipv6.conf.all.forwarding", "0"),
             ("net.ipv6.ip6frag_high_thresh", "4194304"),
             ("net.netfilter.nf_conntrack_count", "5"),
@@ -310,6 +314,7 @@ const BAD: &[Case] = &[
     ("receive-buffer", Status::Warn, |h| h.sysctl("net.core.rmem_max", "212992")),
     ("send-buffer", Status::Warn, |h| h.sysctl("net.core.wmem_max", "212992")),
     ("udp-receive-errors", Status::Warn, |h| h.file("proc/net/snmp6", "Udp6RcvbufErrors 3\nIp6ReasmFails 0")),
+    ("udp-memory", Status::Warn, |h| h.file("proc/net/snmp6", "Udp6MemErrors 3\nIp6ReasmFails 0")),
     ("kernel-drops", Status::Fail, |h| h.metric("a b\"} 0", "a b\"} 9")),
     ("netlink-buffer", Status::Warn, |h| h.metric("overruns_total 0", "overruns_total 2")),
     ("netlink-buffer", Status::Warn, |h| {

@@ -1,7 +1,7 @@
 //! Buffers of the sockets, and what did not fit into them.
 
 use super::{Check, one, size};
-use crate::doctor::facts::{Capability, Facts, Told};
+use crate::doctor::facts::{Capability, Facts, Told, Untold};
 use crate::doctor::finding::{Status, Verdict};
 use crate::limits;
 
@@ -32,6 +32,15 @@ pub(super) const CHECKS: &[Check] = &[
         wanted: "0 datagrams lost for want of a buffer",
         why: "the kernel dropped datagrams because some socket's buffer was full",
         examine: udp_receive_errors,
+    },
+    Check {
+        code: "udp-memory",
+        group: "Sockets",
+        section: "socket-buffers",
+        subject: "net.ipv4.udp_mem",
+        wanted: "0 datagrams lost for want of it",
+        why: "all UDP sockets of the host share it, and beyond it datagrams are dropped whatever their socket holds",
+        examine: udp_memory,
     },
     Check {
         code: "kernel-drops",
@@ -91,6 +100,20 @@ fn udp_receive_errors(facts: &Facts) -> Told<Vec<Verdict>> {
         Verdict::hold(lost == 0, Status::Warn, "UDP of this host", format!("{lost} since it started"));
     one(verdict
         .remedy("nstat -az UdpRcvbufErrors Udp6RcvbufErrors; ss -uanm   # d in skmem names the socket"))
+}
+
+fn udp_memory(facts: &Facts) -> Told<Vec<Verdict>> {
+    const NAME: &str = "net.ipv4.udp_mem";
+    let lost = facts.counters.sum(&["Udp.MemErrors", "Udp6MemErrors"])?;
+    let limits: Vec<u64> =
+        facts.sysctls.text(NAME)?.split_whitespace().filter_map(|pages| pages.parse().ok()).collect();
+    let [least, pressure, most] = limits[..] else {
+        return Err(Untold::new(format!("{NAME} is not three numbers")));
+    };
+    let found = format!("{lost} lost since the start; {most} pages at most");
+    let [least, pressure, most] = [least, pressure, most].map(|pages| pages.saturating_mul(2));
+    let verdict = Verdict::hold(lost == 0, Status::Warn, NAME, found);
+    one(verdict.remedy(format!("sysctl -w {NAME}='{least} {pressure} {most}'")))
 }
 
 fn kernel_drops(facts: &Facts) -> Told<Vec<Verdict>> {

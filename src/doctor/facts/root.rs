@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The largest file that is read to its end: `/proc/interrupts` of a host with hundreds of cores has some MiB.
@@ -85,11 +85,6 @@ impl Root {
     /// There is a file or folder of this name.
     pub fn has(&self, path: &str) -> bool {
         self.0.join(path).exists()
-    }
-
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.0
     }
 }
 

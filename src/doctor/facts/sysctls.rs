@@ -8,7 +8,6 @@ use super::{Root, Told, Untold};
 const NAMES: &[&str] = &[
     "kernel.io_uring_disabled",
     "kernel.io_uring_group",
-    "kernel.numa_balancing",
     "net.core.busy_poll",
     "net.core.busy_read",
     "net.core.netdev_budget",
@@ -20,6 +19,7 @@ const NAMES: &[&str] = &[
     "net.ipv4.ip_forward",
     "net.ipv4.ipfrag_high_thresh",
     "net.ipv4.udp_l3mdev_accept",
+    "net.ipv4.udp_mem",
     "net.ipv6.conf.all.forwarding",
     "net.ipv6.ip6frag_high_thresh",
     "net.netfilter.nf_conntrack_count",
