@@ -1,5 +1,6 @@
 //! Measures Viaduct against the floor that the kernel and the engine set.
 
+mod cases;
 mod draw;
 mod fib;
 mod follow;
@@ -15,6 +16,7 @@ mod ratio;
 mod rules;
 mod soak;
 mod subject;
+mod timing;
 mod world;
 
 use std::process::ExitCode;

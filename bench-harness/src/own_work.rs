@@ -11,12 +11,12 @@ use viaduct::fib::Builder;
 use viaduct::fib::spec::{Link, Route};
 use viaduct::proxy::Outcome;
 
+use crate::cases::mixed_rules;
+use crate::cases::support::Shard;
 use crate::draw::{Random, inside, internet};
 use crate::measure::Spread;
 use crate::messages::Template;
 use crate::progress;
-use crate::rules::mixed_rules;
-use crate::rules::support::Shard;
 
 /// Measures what full tables add to the work for one message
 #[derive(Debug, clap::Args)]
@@ -65,12 +65,39 @@ struct Times {
     large: Vec<f64>,
 }
 
+/// What full tables add, by how destinations are drawn; nanoseconds a message, medians.
+pub struct Extra {
+    /// `zipf` or `random`
+    pub draw: &'static str,
+    /// Of the differences of neighbouring runs.
+    pub more: f64,
+    /// By one rule and one route.
+    pub small: f64,
+    /// By all of them.
+    pub large: f64,
+}
+
 /// Runs the measurement.
 pub fn execute(args: &Args) -> io::Result<bool> {
     let bar = progress::spinner("drawing routes");
+    let rows = measure(args, |message| bar.set_message(message));
+    bar.finish_and_clear();
+    print(args, &rows);
+    Ok(true)
+}
+
+impl Args {
+    /// Tables as full as they get, and so many pairs.
+    pub fn full(pairs: usize) -> Self {
+        Self { rules: 10_000, v4: 1_000_000, v6: 200_000, pairs, seed: 1, json: false }
+    }
+}
+
+/// Both draws, and `told` how far it is.
+pub fn measure(args: &Args, told: impl Fn(String)) -> [Extra; 2] {
     let mut random = Random(args.seed);
     let nets = internet(args.v4, args.v6, &mut random);
-    bar.set_message("loading");
+    told("loading".to_owned());
     let mut small = shard(1, &["0.0.0.0/0".parse().expect("a prefix")]);
     let mut large = shard(args.rules, &nets);
     // Listeners are IPv4: so are the destinations.
@@ -78,52 +105,57 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     let mut within = || inside(reached[random.below(reached.len())], &mut random);
     let neighbours: Vec<Template> = (0..NEIGHBOURS).map(|_| template(within())).collect();
     let anywhere: Vec<Template> = (0..MESSAGES * 16).map(|_| template(within())).collect();
-    let mut draws = [("zipf", Times::default()), ("random", Times::default())];
     let mut number = 0;
     // One after the other: who sends to a few neighbours does not send to the whole table in between.
-    for (draw, times) in &mut draws {
+    ["zipf", "random"].map(|draw| {
+        let mut times = Times::default();
         for pair in 0..args.pairs {
-            bar.set_message(format!("{draw}: pair {} of {}", pair + 1, args.pairs));
-            let mut messages: Vec<Vec<u8>> = Vec::with_capacity(MESSAGES);
-            for place in 0..MESSAGES {
+            told(format!("{draw}: pair {} of {}", pair + 1, args.pairs));
+            let message = |place: usize| {
                 number += 1;
-                let template = match *draw {
+                let template = match draw {
                     "zipf" => &neighbours[random.zipf(NEIGHBOURS)],
                     _ => &anywhere[(pair * MESSAGES + place) % anywhere.len()],
                 };
                 let mut message = Vec::new();
                 template.clone().append(number, &mut message);
-                messages.push(message);
-            }
-            // Each side is first as often as second.
-            if pair % 2 == 0 {
-                times.small.push(run(&mut small, &messages));
-                times.large.push(run(&mut large, &messages));
-            } else {
-                times.large.push(run(&mut large, &messages));
-                times.small.push(run(&mut small, &messages));
-            }
+                message
+            };
+            let messages: Vec<Vec<u8>> = (0..MESSAGES).map(message).collect();
+            times.pair(pair, &mut small, &mut large, &messages);
         }
-    }
-    bar.finish_and_clear();
-    print(args, draws);
-    Ok(true)
+        times.extra(draw)
+    })
 }
 
-fn print(args: &Args, draws: [(&str, Times); 2]) {
-    let median = |values: Vec<f64>| Spread::of(values).map_or(f64::NAN, |spread| spread.median);
-    let rows = draws.map(|(draw, Times { small, large })| {
-        let differences = small.iter().zip(&large).map(|(small, large)| large - small).collect();
-        (draw, median(differences), median(small), median(large))
-    });
+impl Times {
+    /// Each side is first as often as second.
+    fn pair(&mut self, number: usize, small: &mut Shard, large: &mut Shard, messages: &[Vec<u8>]) {
+        if number.is_multiple_of(2) {
+            self.small.push(run(small, messages));
+            self.large.push(run(large, messages));
+        } else {
+            self.large.push(run(large, messages));
+            self.small.push(run(small, messages));
+        }
+    }
+
+    fn extra(self, draw: &'static str) -> Extra {
+        let median = |values: Vec<f64>| Spread::of(values).map_or(f64::NAN, |spread| spread.median);
+        let differences = self.small.iter().zip(&self.large).map(|(small, large)| large - small).collect();
+        Extra { draw, more: median(differences), small: median(self.small), large: median(self.large) }
+    }
+}
+
+fn print(args: &Args, rows: &[Extra]) {
     if args.json {
-        let rows = rows.map(|(draw, more, small, large)| {
+        let rows = rows.iter().map(|Extra { draw, more, small, large }| {
             json!({ "destinations": draw, "extra_ns": more, "small_ns": small, "large_ns": large })
         });
-        println!("{}", json!(rows));
+        println!("{}", json!(rows.collect::<Vec<_>>()));
         return;
     }
-    for (draw, more, small, large) in rows {
+    for Extra { draw, more, small, large } in rows {
         println!(
             "{draw:7} {more:7.1} ns more a message by full tables (medians {small:.1} and {large:.1}, ratio {:.3})",
             large / small

@@ -2,30 +2,21 @@
 
 use std::hint::black_box;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use serde_json::json;
-use viaduct::config;
-use viaduct::fib::spec::Link;
-use viaduct::fib::{Builder, Fib};
-use viaduct::net::{SectionId, Transport};
 use viaduct::plan::Plan;
 use viaduct::proxy::Outcome;
-use viaduct::rules::{Facts, Header, Matcher, Scratch};
+use viaduct::rules::Scratch;
 
+use crate::cases::mixed_rules;
+use crate::cases::rules::{Prepared, load};
+use crate::cases::support::Shard;
 use crate::draw::Random;
 use crate::measure::Spread;
 use crate::messages::Template;
 use crate::progress;
-
-#[path = "../../tests/support/mixed_rules.rs"]
-pub mod mixed_rules;
-#[path = "../../tests/support/mod.rs"]
-pub mod support;
-
-use mixed_rules::Request;
-use support::Shard;
 
 /// Measures what `[[route]]` rules cost, by their number
 #[derive(Debug, clap::Args)]
@@ -82,13 +73,6 @@ struct Table {
 }
 
 const DRAWS: [&str; 3] = ["rest", "zipf", "random"];
-
-/// A request, read.
-struct Prepared {
-    request: Request,
-    source: IpAddr,
-    listener: SectionId,
-}
 
 /// Runs the measurement.
 pub fn execute(args: &Args) -> io::Result<bool> {
@@ -159,13 +143,10 @@ fn print(args: &Args, tables: Vec<Table>) {
 
 impl Table {
     fn load(rules: usize, seed: u64) -> io::Result<Self> {
-        let (text, fib) = (mixed_rules::configuration(rules), host());
+        let text = mixed_rules::configuration(rules);
         let before = crate::measure::resident()?;
         let begin = Instant::now();
-        let plan = match config::from_str("rules.toml", &text, &fib) {
-            Ok(loaded) => loaded.plan,
-            Err(findings) => return Err(io::Error::other(findings.to_string())),
-        };
+        let plan = load(&text).map_err(io::Error::other)?;
         let load_ms = begin.elapsed().as_secs_f64() * 1e3;
         let bytes = crate::measure::resident()?.saturating_sub(before);
         let mut random = Random(seed);
@@ -195,35 +176,6 @@ impl Table {
     }
 }
 
-impl Prepared {
-    fn new(request: Request, plan: &Plan) -> Self {
-        let listener = plan.listener_named(request.listener).expect("the rules' listeners").section;
-        Self { source: request.source.parse().expect("an address"), listener, request }
-    }
-
-    fn matched(&self, matcher: &Matcher, scratch: &mut Scratch) -> bool {
-        let Self { request, source, listener } = self;
-        let header = |header: &Header, take: &mut dyn FnMut(&[u8]) -> bool| {
-            let tenant = request.tenant.as_ref().filter(|_| *header.name == *"x-tenant");
-            tenant.is_some_and(|value| take(value.as_bytes()))
-        };
-        let facts = Facts {
-            method: request.method.as_bytes(),
-            transport: Transport::Udp,
-            listener: *listener,
-            source: *source,
-            ruri_user: request.ruri.0.as_bytes(),
-            ruri_host: request.ruri.1.as_bytes(),
-            from_user: request.from.0.as_bytes(),
-            from_host: request.from.1.as_bytes(),
-            to_user: request.to.0.as_bytes(),
-            to_host: request.to.1.as_bytes(),
-            header: if request.tenant.is_some() { Some(&header) } else { None },
-        };
-        matcher.first_match(black_box(&facts), scratch).is_some()
-    }
-}
-
 /// Nanoseconds for one message, of new transactions.
 fn own_work(shard: &mut Shard, branch: u32) -> f64 {
     let on = shard.listener("public");
@@ -238,10 +190,4 @@ fn own_work(shard: &mut Shard, branch: u32) -> f64 {
         assert!(matches!(outcome, Outcome::Forward { .. }), "{outcome:?}");
     }
     begin.elapsed().as_nanos() as f64 / f64::from(MESSAGES)
-}
-
-fn host() -> Fib {
-    let host = Builder::host().link(Link::up(2, "eth0"));
-    let assign = |host: Builder, address: &&str| host.assign(2, address.parse().expect("address/length"));
-    mixed_rules::ADDRESSES.iter().fold(host, assign).build()
 }

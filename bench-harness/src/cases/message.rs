@@ -1,0 +1,175 @@
+//! What is done for a message: parse, decide, rewrite, and all of it.
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+
+use sip_parser::{HeaderLine, HeaderName, MAX_LINES, NameAddr, Start, Via};
+use viaduct::egress::{Question, auto};
+use viaduct::limits::MESSAGE_BYTES;
+use viaduct::net::{ListenerId, NextHop, Transport};
+use viaduct::proxy::Outcome;
+use viaduct::rewrite::{Edits, Sink as _};
+
+use super::support::Shard;
+use super::{Case, rules, traffic};
+
+/// Who sends [`traffic::invite`].
+const CALLER: &str = "192.0.2.1:5060";
+
+/// Splits INVITEs into lines and reads the values that forwarding needs of every request.
+#[derive(Default)]
+pub struct Parse {
+    messages: Vec<Vec<u8>>,
+}
+
+impl Case for Parse {
+    fn prepare(&mut self, calls: usize) {
+        self.messages = (0..calls).map(|number| traffic::invite(number as u32)).collect();
+    }
+
+    fn run(&mut self) {
+        let mut lines = [HeaderLine::EMPTY; MAX_LINES];
+        for bytes in &self.messages {
+            let read = parse(black_box(bytes), &mut lines);
+            assert!(black_box(read).is_ok());
+        }
+    }
+}
+
+fn parse(bytes: &[u8], lines: &mut [HeaderLine]) -> Result<(), sip_parser::Error> {
+    let message = sip_parser::parse(bytes, lines)?;
+    if let Start::Request(line) = message.start() {
+        black_box(sip_parser::Uri::parse(message.text(line.uri))?);
+    }
+    black_box(Via::parse(message.value(HeaderName::Via))?);
+    for name in [HeaderName::From, HeaderName::To] {
+        black_box(NameAddr::parse(message.value(name))?);
+    }
+    black_box(sip_parser::CSeq::parse(message.value(HeaderName::CSeq))?);
+    Ok(())
+}
+
+/// The first rule of a hundred that matches, and the automatic choice of the listener, with nothing remembered.
+pub struct Decide {
+    rules: rules::Match,
+    shard: Shard,
+    question: Question,
+    calls: usize,
+}
+
+impl Decide {
+    /// Among the hundred rules and two listeners of all measurements.
+    pub fn new() -> Self {
+        let shard = shard();
+        let address = "10.0.0.100:5060".parse().expect("an address");
+        let next_hop = NextHop { transport: Transport::Udp, address };
+        let question = Question { next_hop, ingress: shard.listener("public"), flow: 1 };
+        Self { rules: rules::Match::new(100), shard, question, calls: 0 }
+    }
+}
+
+impl Case for Decide {
+    fn prepare(&mut self, calls: usize) {
+        self.rules.prepare(1);
+        self.calls = calls;
+    }
+
+    fn run(&mut self) {
+        let snapshot = &self.shard.snapshot;
+        for _ in 0..self.calls {
+            self.rules.run();
+            let chosen = auto(&snapshot.plan, &snapshot.fib, &snapshot.view, black_box(&self.question));
+            assert!(black_box(chosen).is_ok());
+        }
+    }
+}
+
+/// The edits of a forwarded INVITE: two Record-Routes and a Via before its Via, `received`, Max-Forwards.
+pub struct Rewrite {
+    message: Vec<u8>,
+    via: usize,
+    via_end: usize,
+    max_forwards: usize,
+    edits: Edits,
+    out: Vec<u8>,
+    calls: usize,
+}
+
+const VIA: &[u8] =
+    b"Via: SIP/2.0/UDP 10.0.0.4:5060;branch=z9hG4bKv1a0000kq3v7x2m5t6w4y7z2a3b4c5d6e7f2g3h4i5j6;rport\r\n";
+const RECORD_ROUTES: &[u8] =
+    b"Record-Route: <sip:v1kq3v7x2m5t6w4y7z2a3b4c5d6e7f2g3h4i5j6k7@10.0.0.4:5060;lr;r2=on>\r\n\
+    Record-Route: <sip:v1m5t6w4y7z2a3b4c5d6e7f2g3h4i5j6k7l2m3@192.0.2.254:5060;lr;r2=on>\r\n";
+
+impl Rewrite {
+    /// Of the INVITE that all measurements use.
+    pub fn new() -> Self {
+        let message = traffic::invite(1);
+        let at = |what: &[u8]| memchr::memmem::find(&message, what).expect("the INVITE has it");
+        let (via, via_end, max_forwards) = (at(b"Via: "), at(b";rport\r\n") + 6, at(b": 70\r\n") + 2);
+        let out = vec![0; MESSAGE_BYTES];
+        Self { via, via_end, max_forwards, message, edits: Edits::new(), out, calls: 0 }
+    }
+}
+
+impl Case for Rewrite {
+    fn prepare(&mut self, calls: usize) {
+        self.calls = calls;
+    }
+
+    fn run(&mut self) {
+        let caller: SocketAddr = CALLER.parse().expect("an address");
+        for _ in 0..self.calls {
+            let edits = &mut self.edits;
+            edits.clear();
+            edits.insert(self.via).put(black_box(RECORD_ROUTES));
+            edits.insert(self.via).put(black_box(VIA));
+            edits.replace(self.max_forwards..self.max_forwards + 2).put_number(black_box(69));
+            {
+                let mut ink = edits.replace(self.via_end..self.via_end);
+                ink.put(b"=");
+                ink.put_number(black_box(caller.port()).into());
+                ink.put(b";received=");
+                ink.put_ip(black_box(caller.ip()));
+            }
+            assert!(black_box(edits.apply(black_box(&self.message), &mut self.out)).is_ok());
+        }
+    }
+}
+
+/// All that is done for an INVITE of 600 bytes: parse, decide among a hundred rules, automatic egress, rewrite. Each
+/// is a new transaction.
+pub struct Pipeline {
+    shard: Shard,
+    on: ListenerId,
+    number: u32,
+    messages: Vec<Vec<u8>>,
+}
+
+impl Pipeline {
+    /// With the configuration that all measurements use.
+    pub fn new() -> Self {
+        let shard = shard();
+        Self { on: shard.listener("public"), shard, number: 0, messages: Vec::new() }
+    }
+}
+
+impl Case for Pipeline {
+    fn prepare(&mut self, calls: usize) {
+        let from = self.number;
+        self.number = from.wrapping_add(calls as u32);
+        self.messages = (0..calls as u32).map(|number| traffic::invite(from.wrapping_add(number))).collect();
+    }
+
+    fn run(&mut self) {
+        let from = CALLER.parse().expect("an address");
+        for message in &self.messages {
+            let (outcome, _) = self.shard.handle(black_box(message), self.on, from);
+            assert!(matches!(black_box(outcome), Outcome::Forward { .. }));
+        }
+    }
+}
+
+fn shard() -> Shard {
+    Shard::new(&traffic::configuration(), traffic::ADDRESSES, &[])
+}
