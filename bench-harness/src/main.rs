@@ -13,6 +13,7 @@ mod overload;
 mod own_work;
 mod progress;
 mod ratio;
+mod results;
 mod rules;
 mod soak;
 mod subject;
@@ -40,6 +41,7 @@ enum Command {
     Null(null::Args),
     Load(offer::Args),
     Ratio(ratio::Args),
+    Against(results::against::Args),
     Overload(overload::Args),
     Fib(fib::Args),
     Follow(follow::Args),
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Null(args) => null::execute(&args),
         Command::Load(args) => offer::execute(&args),
         Command::Ratio(args) => ratio::execute(&args),
+        Command::Against(args) => results::against::execute(&args),
         Command::Overload(args) => overload::execute(&args),
         Command::Fib(args) => fib::execute(&args),
         Command::Follow(args) => follow::execute(&args),

@@ -1,0 +1,323 @@
+//! One run held against an older one, by the flat figures.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::model::{Ratios, Results};
+use super::ratios::{Figure, flat};
+
+/// By which part a figure may be worse, unless it is told otherwise.
+const THRESHOLD: f64 = 0.05;
+
+/// How far figures may be worse, and who is told.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Judging {
+    /// Part by which one figure may be worse, instead of 0.05: cpu_per_message_vs_null=0.03
+    #[arg(long = "threshold", value_name = "FIGURE=PART", value_parser = threshold)]
+    thresholds: Vec<(String, f64)>,
+    /// Write the verdicts as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+/// For commands that measure and then compare.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Against {
+    /// Hold the figures against those of an older results.json; exit code 1 where one is worse
+    #[arg(long, value_name = "OLD.json")]
+    against: Option<PathBuf>,
+    #[command(flatten)]
+    judging: Judging,
+}
+
+impl Against {
+    /// Prints and writes what was asked for; `true`: nothing is worse, or nothing was asked for.
+    pub fn judge(&self, ratios: &Ratios) -> io::Result<bool> {
+        let Some(old) = &self.against else { return Ok(true) };
+        self.judging.judge(&super::read(old)?.ratios, ratios)
+    }
+}
+
+/// Holds one results.json against an older one
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Compares the figures under `ratios`; of all of them less is better. A figure that only one of the two has is told
+and judged neither way. Exit code 1 where a figure is worse by more than its threshold.
+
+Examples:
+  bench-harness against old.json new.json
+  bench-harness against old.json new.json --threshold own_work_ns=0.2 --junit verdict.xml")]
+pub struct Args {
+    /// What was
+    old: PathBuf,
+    /// What is
+    new: PathBuf,
+    #[command(flatten)]
+    judging: Judging,
+}
+
+/// Compares two files; `true`: nothing is worse.
+pub fn execute(args: &Args) -> io::Result<bool> {
+    let (old, new): (Results, Results) = (super::read(&args.old)?, super::read(&args.new)?);
+    args.judging.judge(&old.ratios, &new.ratios)
+}
+
+impl Judging {
+    fn judge(&self, old: &Ratios, new: &Ratios) -> io::Result<bool> {
+        let rows = compare(old, new, &self.thresholds).map_err(io::Error::other)?;
+        print!("{}", table(&rows));
+        if let Some(file) = &self.junit {
+            write_junit(file, &rows)?;
+        }
+        Ok(rows.iter().all(|row| row.verdict != Verdict::Worse))
+    }
+}
+
+fn threshold(text: &str) -> Result<(String, f64), String> {
+    let (name, part) = text.split_once('=').ok_or("a figure, =, and a part, as in own_work_ns=0.1")?;
+    let part = part.parse().map_err(|_| format!("{part} is no number"))?;
+    if !(0.0..f64::INFINITY).contains(&part) {
+        return Err(format!("{part} is no part of anything: 0.05 is five of a hundred"));
+    }
+    known(name)?;
+    Ok((name.to_owned(), part))
+}
+
+fn known(name: &str) -> Result<(), String> {
+    let figures = flat(&Ratios::default());
+    if figures.iter().any(|(figure, _)| *figure == name) {
+        return Ok(());
+    }
+    let names: Vec<_> = figures.into_iter().map(|(figure, _)| figure).collect();
+    Err(format!("{name} is no figure of results.json; there are {}", names.join(", ")))
+}
+
+/// What became of a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Better,
+    Same,
+    Worse,
+    /// Not measured any more.
+    Missing,
+    /// Not measured before.
+    New,
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Better => "better",
+            Self::Same => "same",
+            Self::Worse => "WORSE",
+            Self::Missing => "missing",
+            Self::New => "new",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    name: &'static str,
+    old: Option<Figure>,
+    new: Option<Figure>,
+    threshold: f64,
+    verdict: Verdict,
+}
+
+/// Every figure that either run has.
+fn compare(old: &Ratios, new: &Ratios, thresholds: &[(String, f64)]) -> Result<Vec<Row>, String> {
+    thresholds.iter().try_for_each(|(name, _)| known(name))?;
+    let rows = flat(old).into_iter().zip(flat(new)).filter_map(|((name, old), (_, new))| {
+        let own = thresholds.iter().rev().find(|(figure, _)| figure == name);
+        let threshold = own.map_or(THRESHOLD, |(_, part)| *part);
+        let verdict = match (old, new) {
+            (None, None) => return None,
+            (Some(_), None) => Verdict::Missing,
+            (None, Some(_)) => Verdict::New,
+            (Some(old), Some(new)) => judged(old.value, new.value, threshold),
+        };
+        Some(Row { name, old, new, threshold, verdict })
+    });
+    Ok(rows.collect())
+}
+
+fn judged(old: f64, new: f64, threshold: f64) -> Verdict {
+    let room = old.abs() * threshold;
+    if new > old + room {
+        Verdict::Worse
+    } else if new < old - room {
+        Verdict::Better
+    } else {
+        Verdict::Same
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text =
+        format!("{:34} {:>11} {:>11} {:>8} {:>8}\n", "figure", "before", "now", "change", "allowed");
+    for row in rows {
+        let value =
+            |figure: Option<Figure>| figure.map_or("–".into(), |figure| format!("{:.4}", figure.value));
+        let change = row.old.zip(row.new).map_or(String::new(), |(old, new)| {
+            format!("{:+.1}%", (new.value - old.value) / old.value.abs() * 100.0)
+        });
+        text += &format!(
+            "{:34} {:>11} {:>11} {change:>8} {:>+7.1}%  {}{}\n",
+            row.name,
+            value(row.old),
+            value(row.new),
+            row.threshold * 100.0,
+            row.verdict.word(),
+            if row.overlaps() { "  (the intervals overlap)" } else { "" }
+        );
+    }
+    text
+}
+
+impl Row {
+    /// The difference may be chance.
+    fn overlaps(&self) -> bool {
+        let interval = |figure: Option<Figure>| figure.and_then(|figure| figure.interval);
+        let both = interval(self.old).zip(interval(self.new));
+        self.verdict != Verdict::Same
+            && both.is_some_and(|(old, new)| old.low <= new.high && new.low <= old.high)
+    }
+}
+
+fn write_junit(file: &Path, rows: &[Row]) -> io::Result<()> {
+    fs::write(file, junit(rows).map_err(io::Error::other)?)
+}
+
+/// One test case for each figure; one that only one run has is skipped.
+fn junit(rows: &[Row]) -> Result<String, quick_junit::SerializeError> {
+    let mut suite = TestSuite::new("ratios");
+    suite.add_test_cases(rows.iter().map(|row| {
+        let said = table(std::slice::from_ref(row));
+        let status = match row.verdict {
+            Verdict::Better | Verdict::Same => TestCaseStatus::success(),
+            Verdict::Worse => {
+                let mut failed = TestCaseStatus::non_success(NonSuccessKind::Failure);
+                failed.set_message("worse than before").set_type("worse").set_description(said);
+                failed
+            }
+            Verdict::Missing | Verdict::New => {
+                let mut skipped = TestCaseStatus::skipped();
+                skipped.set_message(row.verdict.word());
+                skipped
+            }
+        };
+        let mut case = TestCase::new(row.name, status);
+        case.set_classname("bench-harness");
+        case
+    }));
+    let mut report = Report::new("bench-harness");
+    report.add_test_suite(suite);
+    report.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::model::Interval;
+
+    fn paired(median: f64) -> Option<Interval> {
+        Some(Interval { median, low: median - 0.01, high: median + 0.01, pairs: 9 })
+    }
+
+    fn verdicts(old: &Ratios, new: &Ratios, thresholds: &[(String, f64)]) -> Vec<(&'static str, Verdict)> {
+        compare(old, new, thresholds).unwrap().into_iter().map(|row| (row.name, row.verdict)).collect()
+    }
+
+    fn old() -> Ratios {
+        Ratios {
+            cpu_per_message_vs_null: paired(1.10),
+            own_work_instructions: Some(3000.0),
+            own_work_ns: Some(300.0),
+            fib_lookup_zipf_ns: Some(40.0),
+            ..Ratios::default()
+        }
+    }
+
+    fn new() -> Ratios {
+        Ratios {
+            cpu_per_message_vs_null: paired(1.14),
+            own_work_instructions: Some(3200.0),
+            own_work_ns: Some(200.0),
+            syscalls_per_message: Some(0.01),
+            ..Ratios::default()
+        }
+    }
+
+    #[test]
+    fn worse_better_same_missing_and_new_are_told_apart() {
+        assert_eq!(
+            verdicts(&old(), &new(), &[]),
+            [
+                ("cpu_per_message_vs_null", Verdict::Same),
+                ("own_work_instructions", Verdict::Worse),
+                ("own_work_ns", Verdict::Better),
+                ("fib_lookup_zipf_ns", Verdict::Missing),
+                ("syscalls_per_message", Verdict::New),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_threshold_of_its_own_decides_for_its_figure_only() {
+        let thresholds = [("cpu_per_message_vs_null".to_owned(), 0.03)];
+        let found = verdicts(&old(), &new(), &thresholds);
+        assert_eq!(found[0], ("cpu_per_message_vs_null", Verdict::Worse));
+        let thresholds = [("own_work_instructions".to_owned(), 0.07)];
+        assert_eq!(verdicts(&old(), &new(), &thresholds)[1].1, Verdict::Same);
+    }
+
+    #[test]
+    fn a_figure_below_zero_is_worse_when_it_rises() {
+        assert_eq!(judged(-10.0, -10.4, 0.05), Verdict::Same);
+        assert_eq!(judged(-10.0, -9.0, 0.05), Verdict::Worse);
+        assert_eq!(judged(0.0, 0.1, 0.05), Verdict::Worse);
+    }
+
+    #[test]
+    fn thresholds_name_figures_and_parts() {
+        assert_eq!(threshold("own_work_ns=0.2"), Ok(("own_work_ns".to_owned(), 0.2)));
+        assert!(threshold("own_work=0.2").unwrap_err().contains("own_work_ns"));
+        assert!(threshold("own_work_ns").is_err());
+        assert!(threshold("own_work_ns=-1").is_err());
+    }
+
+    #[test]
+    fn the_exit_code_and_the_file_say_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("verdict.xml");
+        let judging = Judging { thresholds: Vec::new(), junit: Some(file.clone()) };
+        assert!(!judging.judge(&old(), &new()).unwrap());
+        let text = fs::read_to_string(&file).unwrap();
+        let report = Report::deserialize_from_str(&text).unwrap();
+        let suite = &report.test_suites[0];
+        assert_eq!((suite.tests, suite.failures, text.matches("<skipped").count()), (5, 1, 2), "{text}");
+        assert!(judging.judge(&old(), &old()).unwrap());
+    }
+
+    #[test]
+    fn what_xml_reserves_is_escaped() {
+        let row = Row { name: "a<b & \"c\"", old: None, new: None, threshold: 0.05, verdict: Verdict::Worse };
+        let text = junit(&[row]).unwrap();
+        assert!(text.contains("a&lt;b &amp; &quot;c&quot;"), "{text}");
+    }
+
+    #[test]
+    fn overlapping_intervals_are_told() {
+        let rows = compare(&old(), &Ratios { cpu_per_message_vs_null: paired(1.115), ..old() }, &[]).unwrap();
+        assert!(!rows[0].overlaps(), "the same is not worth a word");
+        let near = [("cpu_per_message_vs_null".to_owned(), 0.001)];
+        let rows =
+            compare(&old(), &Ratios { cpu_per_message_vs_null: paired(1.115), ..old() }, &near).unwrap();
+        assert!(rows[0].overlaps());
+        assert!(table(&rows).contains("WORSE  (the intervals overlap)"), "{}", table(&rows));
+    }
+}

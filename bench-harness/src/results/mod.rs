@@ -1,0 +1,131 @@
+//! What a run leaves behind: figures for programs, a report for people, plots, histograms.
+//!
+//! ```text
+//!  samples, micro ──► ratios ──► results.json ──► against (an older one)
+//!        │               └─────► report.md
+//!        └─► plots (SVG)      histograms ──► plots (SVG), .hgrm
+//! ```
+
+pub mod against;
+mod curves;
+mod hgrm;
+pub mod machine;
+pub mod model;
+mod plots;
+mod ratios;
+mod report;
+mod statistics;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use hdrhistogram::Histogram;
+
+use model::{Load, Results, SCHEMA};
+
+/// Latencies of a subject under a load in nanoseconds, all its windows together.
+pub type Histograms = BTreeMap<(String, Load), Histogram<u64>>;
+
+/// The file that [`write()`] leaves for programs.
+pub const FILE: &str = "results.json";
+
+impl Results {
+    /// Of a run that begins now, here, by this command line, with nothing measured yet.
+    pub fn begin() -> Self {
+        Self {
+            schema: SCHEMA,
+            begun: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            command: std::env::args().collect(),
+            machine: machine::here(),
+            ..Self::default()
+        }
+    }
+
+    /// The same with [`Results::ratios`] as the samples and the pieces of code give them.
+    pub fn concluded(mut self) -> Self {
+        self.ratios = ratios::ratios(&self.samples, &self.micro);
+        self
+    }
+
+    /// Takes in what another run of the same machine measured; its rounds are told apart from ours.
+    pub fn absorb(&mut self, other: Self) {
+        let rounds = self.samples.iter().map(|sample| sample.round + 1).max().unwrap_or(0);
+        self.subjects.extend(other.subjects);
+        self.samples.extend(other.samples.into_iter().map(|mut sample| {
+            sample.round += rounds;
+            sample
+        }));
+        self.micro.extend(other.micro);
+        self.skipped.extend(other.skipped);
+    }
+}
+
+/// Writes `results.json`, `report.md`, plots (`*.svg`) and histograms (`*.hgrm`) into the folder, which it makes
+/// where there is none; names what it wrote. [`Results::ratios`] are those of [`Results::concluded`].
+pub fn write(folder: &Path, results: &Results, histograms: &Histograms) -> io::Result<Vec<PathBuf>> {
+    fs::create_dir_all(folder)?;
+    let results = results.clone().concluded();
+    let mut files = plots::of(&results.samples)?;
+    for load in [Load::Messages, Load::Calls, Load::Paced, Load::Saturation, Load::Knee] {
+        files.extend(plots::of_histograms(histograms, load)?);
+    }
+    for ((subject, load), histogram) in histograms {
+        files.push((format!("latency-{subject}-{}.hgrm", load.name()), hgrm::text(histogram)));
+    }
+    for (name, text) in &files {
+        fs::write(folder.join(name), text)?;
+    }
+    summarise(folder, &results)?;
+    let names = [FILE, report::FILE].into_iter().chain(files.iter().map(|(name, _)| name.as_str()));
+    Ok(names.map(|name| folder.join(name)).collect())
+}
+
+/// Writes `results.json` and `report.md` anew; plots and histograms that the folder has stay, and the report shows
+/// them.
+pub fn summarise(folder: &Path, results: &Results) -> io::Result<()> {
+    let mut plots = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        plots.extend(name.ends_with(".svg").then_some(name));
+    }
+    plots.sort();
+    let json = serde_json::to_string_pretty(results)?;
+    fs::write(folder.join(FILE), json + "\n")?;
+    fs::write(folder.join(report::FILE), report::text(results, &plots))
+}
+
+/// Reads a `results.json`.
+///
+/// # Errors
+/// It cannot be read, is none, or is of a later form than [`SCHEMA`].
+pub fn read(file: &Path) -> io::Result<Results> {
+    let named = |why: String| io::Error::other(format!("{}: {why}", file.display()));
+    let text = fs::read_to_string(file).map_err(|error| named(error.to_string()))?;
+    let results: Results = serde_json::from_str(&text).map_err(|error| named(error.to_string()))?;
+    if results.schema > SCHEMA {
+        return Err(named(format!(
+            "its form is {}, this program knows those up to {SCHEMA}",
+            results.schema
+        )));
+    }
+    Ok(results)
+}
+
+impl Load {
+    /// As in `results.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Calls => "calls",
+            Self::Paced => "paced",
+            Self::Saturation => "saturation",
+            Self::Knee => "knee",
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod tests;

@@ -1,0 +1,107 @@
+//! The run in a few figures, from what was measured.
+
+use std::collections::BTreeMap;
+
+use super::model::{Interval, Latency, Load, Micro, Ratios, Sample};
+use super::statistics::{median, paired};
+
+/// What the figures are about.
+pub const VIADUCT: &str = "viaduct";
+/// The floor: Viaduct's engine without SIP.
+pub const FLOOR: &str = "null-uring";
+
+/// All figures that these samples and pieces of code give; `None` where they give none.
+pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
+    let per_call = |peer| per_unit(samples, peer, Load::Calls, |sample| sample.calls);
+    let instructions = |name: &str| micro.get(name).and_then(|piece| piece.instructions);
+    let ns = |name: &str| micro.get(name).and_then(|piece| piece.ns);
+    Ratios {
+        cpu_per_message_vs_null: per_unit(samples, FLOOR, Load::Messages, |sample| sample.delivered),
+        cpu_per_call_vs_kamailio: per_call("kamailio"),
+        cpu_per_call_vs_kamailio_mhomed: per_call("kamailio-mhomed"),
+        cpu_per_call_vs_opensips: per_call("opensips"),
+        cpu_per_call_vs_opensips_mhomed: per_call("opensips-mhomed"),
+        own_work_instructions: instructions("pipeline"),
+        own_work_ns: ns("pipeline"),
+        full_tables_extra_ns: ns("full_tables_extra_zipf"),
+        fib_lookup_zipf_ns: ns("fib_lookup_zipf_1200000"),
+        fib_lookup_random_ns: ns("fib_lookup_random_1200000"),
+        added_latency_p50_us: added_us(samples, |latency| latency.p50_ns),
+        added_latency_p999_us: added_us(samples, |latency| latency.p999_ns),
+        syscalls_per_message: syscalls(samples),
+    }
+}
+
+/// CPU for each message or call, over a peer's.
+fn per_unit(samples: &[Sample], peer: &str, load: Load, units: fn(&Sample) -> u64) -> Option<Interval> {
+    let cost = |sample: &Sample| sample.cpu_ns as f64 / units(sample) as f64;
+    paired(pairs(samples, peer, load).into_iter().map(|(ours, theirs)| (cost(ours), cost(theirs))))
+}
+
+/// Latency that forwarding adds to the floor's, in microseconds.
+fn added_us(samples: &[Sample], percentile: fn(&Latency) -> u64) -> Option<f64> {
+    let added = |(ours, floor): (&Sample, &Sample)| {
+        let us = |sample: &Sample| sample.latency.as_ref().map(|latency| percentile(latency) as f64 / 1e3);
+        Some(us(ours)? - us(floor)?)
+    };
+    median(pairs(samples, FLOOR, Load::Paced).into_iter().filter_map(added).collect())
+}
+
+fn syscalls(samples: &[Sample]) -> Option<f64> {
+    let counted = samples.iter().filter(|s| s.subject == VIADUCT && s.load == Load::Saturation);
+    let (calls, messages) = counted
+        .filter_map(|sample| Some((sample.syscalls?, sample.delivered)))
+        .fold((0, 0), |(calls, messages), (c, m)| (calls + c, messages + m));
+    (messages > 0).then(|| calls as f64 / messages as f64)
+}
+
+/// Windows of Viaduct and of a peer that are neighbours in time, at one rate: where there are several, the one
+/// with the most pairs, of those the highest.
+fn pairs<'a>(samples: &'a [Sample], peer: &str, load: Load) -> Vec<(&'a Sample, &'a Sample)> {
+    let mut by_rate = BTreeMap::<u64, Vec<_>>::new();
+    for ours in samples.iter().filter(|sample| sample.load == load && sample.subject == VIADUCT) {
+        let rate = |sample: &Sample| sample.offered_per_second.round() as u64;
+        let neighbour = samples.iter().find(|sample| {
+            sample.load == load
+                && sample.subject == peer
+                && sample.round == ours.round
+                && rate(sample) == rate(ours)
+        });
+        if let Some(theirs) = neighbour {
+            by_rate.entry(rate(ours)).or_default().push((ours, theirs));
+        }
+    }
+    by_rate.into_values().max_by_key(Vec::len).unwrap_or_default()
+}
+
+/// One of the flat figures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Figure {
+    /// The figure itself.
+    pub value: f64,
+    /// Where it is a median of pairs.
+    pub interval: Option<Interval>,
+}
+
+/// The figures by name, in the order of [`Ratios`].
+pub fn flat(ratios: &Ratios) -> Vec<(&'static str, Option<Figure>)> {
+    let paired = |interval: Option<Interval>| {
+        interval.map(|interval| Figure { value: interval.median, interval: Some(interval) })
+    };
+    let plain = |value: Option<f64>| value.map(|value| Figure { value, interval: None });
+    vec![
+        ("cpu_per_message_vs_null", paired(ratios.cpu_per_message_vs_null)),
+        ("cpu_per_call_vs_kamailio", paired(ratios.cpu_per_call_vs_kamailio)),
+        ("cpu_per_call_vs_kamailio_mhomed", paired(ratios.cpu_per_call_vs_kamailio_mhomed)),
+        ("cpu_per_call_vs_opensips", paired(ratios.cpu_per_call_vs_opensips)),
+        ("cpu_per_call_vs_opensips_mhomed", paired(ratios.cpu_per_call_vs_opensips_mhomed)),
+        ("own_work_instructions", plain(ratios.own_work_instructions)),
+        ("own_work_ns", plain(ratios.own_work_ns)),
+        ("full_tables_extra_ns", plain(ratios.full_tables_extra_ns)),
+        ("fib_lookup_zipf_ns", plain(ratios.fib_lookup_zipf_ns)),
+        ("fib_lookup_random_ns", plain(ratios.fib_lookup_random_ns)),
+        ("added_latency_p50_us", plain(ratios.added_latency_p50_us)),
+        ("added_latency_p999_us", plain(ratios.added_latency_p999_us)),
+        ("syscalls_per_message", plain(ratios.syscalls_per_message)),
+    ]
+}

@@ -1,0 +1,293 @@
+//! `report.md`: ratios first, then what is missing, then the windows, the machine, and how to do it again.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::model::{Load, Results, Sample};
+use super::ratios::{FLOOR, Figure, VIADUCT, flat};
+use super::statistics::{coverage, median};
+
+/// Its name.
+pub const FILE: &str = "report.md";
+
+/// What a figure is, and what it may be at most.
+struct Bar {
+    name: &'static str,
+    words: &'static str,
+    unit: &'static str,
+    at_most: Option<f64>,
+}
+
+const fn bar(name: &'static str, words: &'static str, unit: &'static str, at_most: Option<f64>) -> Bar {
+    Bar { name, words, unit, at_most }
+}
+
+/// In the order of the report; a test holds it against the figures that there are.
+const BARS: [Bar; 13] = [
+    bar("cpu_per_message_vs_null", "CPU per delivered message, over the floor `null-uring`", "", Some(1.12)),
+    bar("cpu_per_call_vs_kamailio", "CPU per call, over Kamailio", "", Some(0.45)),
+    bar("cpu_per_call_vs_kamailio_mhomed", "CPU per call, over Kamailio with `mhomed=1`", "", None),
+    bar("cpu_per_call_vs_opensips", "CPU per call, over OpenSIPS", "", None),
+    bar("cpu_per_call_vs_opensips_mhomed", "CPU per call, over OpenSIPS with `mhomed=1`", "", Some(0.30)),
+    bar("own_work_instructions", "parse, decide, rewrite of a 600-byte INVITE", "instructions", Some(3500.0)),
+    bar("own_work_ns", "the same", "ns", Some(350.0)),
+    bar("full_tables_extra_ns", "what 1.2 million routes and 10,000 rules add to it", "ns", Some(60.0)),
+    bar(
+        "fib_lookup_zipf_ns",
+        "a lookup among 1.2 million routes, neighbours by Zipf's law",
+        "ns",
+        Some(40.0),
+    ),
+    bar("fib_lookup_random_ns", "the same, destinations at random", "ns", Some(250.0)),
+    bar("added_latency_p50_us", "latency added to the floor's, paced messages, median", "µs", Some(1.5)),
+    bar("added_latency_p999_us", "the same, 99.9%", "µs", None),
+    bar("syscalls_per_message", "system calls per forwarded message at saturation", "", Some(0.05)),
+];
+
+/// The whole report; `plots` are files beside it.
+pub fn text(results: &Results, plots: &[String]) -> String {
+    let mut text = format!("# What Viaduct costs\n\n{}\n\n", place(results));
+    figures(&mut text, results);
+    skipped(&mut text, &results.skipped);
+    for plot in plots {
+        let _ = writeln!(text, "![{}]({plot})\n", plot.trim_end_matches(".svg"));
+    }
+    for load in [Load::Messages, Load::Calls, Load::Paced, Load::Saturation, Load::Knee] {
+        windows(&mut text, results, load);
+    }
+    pieces(&mut text, results);
+    machine(&mut text, results);
+    again(&mut text, results);
+    text
+}
+
+fn place(results: &Results) -> String {
+    let machine = &results.machine;
+    let kind = if machine.virtual_machine { "a virtual machine" } else { "bare metal" };
+    format!(
+        "{}, on {kind}: {} ({} cores), Linux {}. Ratios carry over to other machines, other figures do not.",
+        results.begun,
+        machine.cpu,
+        machine.cores.len(),
+        machine.kernel
+    )
+}
+
+fn figures(text: &mut String, results: &Results) {
+    text.push_str("| figure | measured | interval | at most | |\n|---|---|---|---|---|\n");
+    let figures: BTreeMap<_, _> = flat(&results.ratios).into_iter().collect();
+    for Bar { name, words, unit, at_most } in &BARS {
+        let figure = figures.get(name).copied().flatten();
+        let with_unit = |value: f64| format!("{} {unit}", number(value)).trim_end().to_owned();
+        let _ = writeln!(
+            text,
+            "| {words} (`{name}`) | {} | {} | {} | {} |",
+            figure.map_or("not measured".into(), |figure| format!("**{}**", with_unit(figure.value))),
+            figure.map(interval).unwrap_or_default(),
+            at_most.map(with_unit).unwrap_or_default(),
+            figure.zip(*at_most).map_or("", |(figure, most)| if figure.value <= most {
+                "met"
+            } else {
+                "**not met**"
+            }),
+        );
+    }
+    text.push_str(
+        "\nIntervals hold the true median of neighbouring windows' ratios with the confidence that stands with them, by \
+         order statistics: nothing is assumed about how the figures are distributed.\n\n",
+    );
+}
+
+fn interval(figure: Figure) -> String {
+    figure.interval.map_or(String::new(), |interval| {
+        let sure = coverage(interval.pairs) * 100.0;
+        let (low, high) = (number(interval.low), number(interval.high));
+        format!("{low} to {high} ({sure:.1}%, {} pairs)", interval.pairs)
+    })
+}
+
+fn skipped(text: &mut String, skipped: &BTreeMap<String, String>) {
+    if skipped.is_empty() {
+        return;
+    }
+    text.push_str("## Not measured\n\n");
+    for (what, why) in skipped {
+        let _ = writeln!(text, "- {what}: {}", why.trim().replace('\n', " "));
+    }
+    text.push('\n');
+}
+
+/// One load's windows, a row for each subject: medians, and over whom.
+fn windows(text: &mut String, results: &Results, load: Load) {
+    let mut subjects = BTreeMap::<(&str, u64), Vec<&Sample>>::new();
+    for sample in results.samples.iter().filter(|sample| sample.load == load) {
+        let rate = if load == Load::Knee { 0 } else { sample.offered_per_second.round() as u64 };
+        subjects.entry((&sample.subject, rate)).or_default().push(sample);
+    }
+    if subjects.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "## Load: {}\n", load.name());
+    if load == Load::Knee {
+        knees(text, &subjects);
+        return;
+    }
+    let unit = if load == Load::Calls { "call" } else { "message" };
+    let _ = writeln!(
+        text,
+        "| subject | offered/s | windows | CPU per {unit} | p50 | p99 | p99.9 | delivered | sent again | memory | notes |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|"
+    );
+    for ((subject, rate), samples) in &subjects {
+        let over = reference(&subjects, *rate);
+        let _ = writeln!(text, "| {subject} | {rate} | {} | {} |", samples.len(), row(samples, over));
+    }
+    let over = subjects.keys().map(|(_, rate)| reference(&subjects, *rate)).next().flatten();
+    let name = over.and_then(|samples| samples.first()).map_or("", |sample| sample.subject.as_str());
+    let _ = writeln!(text, "\nMedians of windows; in brackets: how many times as much as `{name}`.\n");
+}
+
+type Subjects<'a> = BTreeMap<(&'a str, u64), Vec<&'a Sample>>;
+
+/// Whom the others are held against at this rate: the floor, else Viaduct, else the first.
+fn reference<'a>(subjects: &'a Subjects<'_>, rate: u64) -> Option<&'a [&'a Sample]> {
+    let named = |name| subjects.get(&(name, rate));
+    let first = || subjects.iter().find(|((_, own), _)| *own == rate).map(|(_, samples)| samples);
+    named(FLOOR).or_else(|| named(VIADUCT)).or_else(first).map(Vec::as_slice)
+}
+
+fn row(samples: &[&Sample], over: Option<&[&Sample]>) -> String {
+    let of = |samples: &[&Sample], value: fn(&Sample) -> Option<f64>| {
+        median(samples.iter().filter_map(|sample| value(sample)).collect())
+    };
+    let beside = |value: fn(&Sample) -> Option<f64>, unit: &str| {
+        let Some(own) = of(samples, value) else { return "–".to_owned() };
+        let ratio =
+            over.and_then(|over| of(over, value)).map(|theirs| format!(" ({})", number(own / theirs)));
+        format!("{} {unit}{}", number(own), ratio.unwrap_or_default())
+    };
+    let sum = |value: fn(&Sample) -> u64| samples.iter().map(|sample| value(sample)).sum::<u64>();
+    let cells = [
+        beside(|sample| Some(sample.cpu_ns as f64 / sample.units() as f64 / 1e3), "µs"),
+        beside(|sample| sample.latency.map(|latency| latency.p50_ns as f64 / 1e3), "µs"),
+        beside(|sample| sample.latency.map(|latency| latency.p99_ns as f64 / 1e3), "µs"),
+        beside(|sample| sample.latency.map(|latency| latency.p999_ns as f64 / 1e3), "µs"),
+        format!("{:.3}%", sum(|sample| sample.delivered) as f64 / sum(|sample| sample.sent) as f64 * 100.0),
+        sum(|sample| sample.retransmissions).to_string(),
+        beside(|sample| Some(sample.resident_bytes as f64 / f64::from(1 << 20)), "MiB"),
+        notes(samples),
+    ];
+    cells.join(" | ")
+}
+
+/// What makes a row worth doubting.
+fn notes(samples: &[&Sample]) -> String {
+    let late = samples.iter().filter(|sample| !sample.on_schedule).count();
+    let failed: u64 = samples.iter().map(|sample| sample.failed).sum();
+    let mut notes = Vec::new();
+    if late > 0 {
+        notes.push(format!("the generator was late in {late} windows"));
+    }
+    if failed > 0 {
+        notes.push(format!("{failed} calls failed"));
+    }
+    notes.join(", ")
+}
+
+/// The highest rate of which all but one of 200 messages arrived.
+fn knees(text: &mut String, subjects: &Subjects<'_>) {
+    let knee = |samples: &[&Sample]| {
+        let carried = samples.iter().filter(|s| s.delivered as f64 >= s.sent as f64 * 0.995 && s.on_schedule);
+        carried.map(|sample| sample.offered_per_second).fold(f64::NAN, f64::max)
+    };
+    let floor = reference(subjects, 0).map_or(f64::NAN, knee);
+    let name =
+        reference(subjects, 0).and_then(|over| over.first()).map_or("", |sample| sample.subject.as_str());
+    let _ = writeln!(text, "| subject | messages/s | over `{name}` |\n|---|---|---|");
+    for ((subject, _), samples) in subjects {
+        let own = knee(samples);
+        let _ = writeln!(text, "| {subject} | {} | {} |", number(own), number(own / floor));
+    }
+    text.push('\n');
+}
+
+fn pieces(text: &mut String, results: &Results) {
+    if results.micro.is_empty() {
+        return;
+    }
+    let whole = results.micro.get("pipeline").copied().unwrap_or_default();
+    text.push_str(
+        "## Pieces of code\n\nIn brackets: part of the whole pipeline.\n\n| piece | instructions | ns |\n|---|---|---|\n",
+    );
+    let beside = |own: Option<f64>, whole: Option<f64>| match (own, whole) {
+        (Some(own), Some(whole)) => format!("{} ({:.3})", number(own), own / whole),
+        (Some(own), None) => number(own),
+        (None, _) => "–".to_owned(),
+    };
+    for (name, piece) in &results.micro {
+        let (instructions, ns) = (beside(piece.instructions, whole.instructions), beside(piece.ns, whole.ns));
+        let _ = writeln!(text, "| `{name}` | {instructions} | {ns} |");
+    }
+    text.push('\n');
+}
+
+fn machine(text: &mut String, results: &Results) {
+    let machine = &results.machine;
+    let _ = writeln!(
+        text,
+        "## The machine\n\n- {}, cores {:?}, {:.1} GiB, {}\n- Linux {}\n- {}\n- mitigations:",
+        machine.cpu,
+        machine.cores,
+        machine.memory_bytes as f64 / f64::from(1 << 30),
+        if machine.virtual_machine { "under a hypervisor" } else { "no hypervisor" },
+        machine.kernel,
+        machine.rustc
+    );
+    for (name, state) in &machine.mitigations {
+        let _ = writeln!(text, "  - {name}: {state}");
+    }
+    for (name, subject) in &results.subjects {
+        let cores = &subject.cores;
+        let _ = writeln!(
+            text,
+            "- `{name}`: {} on cores {cores:?}: `{}`",
+            subject.version,
+            subject.command.join(" ")
+        );
+    }
+}
+
+fn again(text: &mut String, results: &Results) {
+    let words: Vec<_> = results.command.iter().skip(1).map(String::as_str).collect();
+    let _ = writeln!(
+        text,
+        "\n## Again\n\n```sh\ncargo build --release --workspace && target/release/bench-harness {}\n```",
+        words.join(" ")
+    );
+}
+
+/// With the digits that say something.
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1000.0 => format!("{value:.0}"),
+        size if size >= 100.0 => format!("{value:.1}"),
+        size if size >= 10.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_has_its_bar() {
+        let figures: Vec<_> = flat(&Results::default().ratios).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(figures, BARS.iter().map(|bar| bar.name).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn numbers_have_the_digits_that_say_something() {
+        assert_eq!([12345.6, 123.45, 12.345, 1.2345].map(number), ["12346", "123.5", "12.35", "1.234"]);
+    }
+}

@@ -1,0 +1,171 @@
+//! A run written by hand, through ratios, files and back.
+
+use hdrhistogram::Histogram;
+
+use super::model::*;
+use super::*;
+
+fn sample(round: u32, subject: &str, load: Load, cpu_ns: u64) -> Sample {
+    Sample {
+        round,
+        subject: subject.into(),
+        load,
+        offered_per_second: 1000.0,
+        seconds: 1.0,
+        sent: 1000,
+        delivered: 1000,
+        lost: 0,
+        retransmissions: 0,
+        calls: if load == Load::Calls { 100 } else { 0 },
+        failed: 0,
+        cpu_ns,
+        softirq_ns: 0,
+        syscalls: None,
+        resident_bytes: 50 << 20,
+        on_schedule: true,
+        generator_idle: 0.5,
+        latency: Some(Latency {
+            p50_ns: cpu_ns / 100,
+            p99_ns: cpu_ns / 50,
+            p999_ns: cpu_ns / 25,
+            max_ns: cpu_ns,
+        }),
+    }
+}
+
+/// Nine rounds in which Viaduct costs 1.10 of the floor and 0.40 of Kamailio.
+pub fn results() -> Results {
+    let mut results = Results { schema: SCHEMA, begun: "2026-01-31T12:00:00Z".into(), ..Results::default() };
+    for round in 0..9 {
+        // The machine gets slower and slower; pairs do not.
+        let base = 1_000_000 + u64::from(round) * 100_000;
+        results.samples.extend([
+            sample(round, "null-uring", Load::Messages, base),
+            sample(round, "viaduct", Load::Messages, base * 110 / 100),
+            sample(round, "viaduct", Load::Calls, base * 4),
+            sample(round, "kamailio", Load::Calls, base * 10),
+            sample(round, "null-uring", Load::Paced, 1_000_000),
+            sample(round, "viaduct", Load::Paced, 1_120_000),
+        ]);
+    }
+    let saturated = Sample { syscalls: Some(20), ..sample(9, "viaduct", Load::Saturation, 1) };
+    results.samples.push(saturated);
+    results.micro.insert("pipeline".into(), Micro { instructions: Some(3_400.0), ns: Some(351.0) });
+    results.micro.insert("parse".into(), Micro { instructions: Some(680.0), ns: None });
+    results.micro.insert("fib_lookup_zipf_1200000".into(), Micro { instructions: None, ns: Some(25.0) });
+    results.skipped.insert("opensips".into(), "no binary was named\n(--opensips PATH)".into());
+    results
+}
+
+fn histograms() -> Histograms {
+    let mut histograms = Histograms::new();
+    for (subject, factor) in [("viaduct", 11), ("null-uring", 10)] {
+        let mut histogram = Histogram::new(3).unwrap();
+        (1..=10_000_u64).for_each(|n| histogram.record(20_000 + n * factor).unwrap());
+        histograms.insert((subject.into(), Load::Paced), histogram);
+    }
+    histograms
+}
+
+#[test]
+fn ratios_are_medians_of_neighbours() {
+    let Ratios { cpu_per_message_vs_null, cpu_per_call_vs_kamailio, .. } = results().concluded().ratios;
+    let null = cpu_per_message_vs_null.unwrap();
+    assert!((null.median - 1.1).abs() < 1e-9 && null.high - null.low < 1e-9, "{null:?}");
+    assert_eq!((null.pairs, cpu_per_call_vs_kamailio.unwrap().median), (9, 0.4));
+}
+
+#[test]
+fn the_other_figures_come_from_their_places() {
+    let ratios = results().concluded().ratios;
+    assert_eq!(ratios.own_work_instructions, Some(3_400.0));
+    assert_eq!(ratios.own_work_ns, Some(351.0));
+    assert_eq!(ratios.fib_lookup_zipf_ns, Some(25.0));
+    assert!((ratios.added_latency_p50_us.unwrap() - 1.2).abs() < 1e-9);
+    assert!((ratios.added_latency_p999_us.unwrap() - 4.8).abs() < 1e-9);
+    assert_eq!(ratios.syscalls_per_message, Some(0.02));
+    assert_eq!(ratios.cpu_per_call_vs_opensips_mhomed, None);
+    assert_eq!(ratios.fib_lookup_random_ns, None);
+}
+
+#[test]
+fn of_several_rates_the_one_with_most_pairs_counts_and_then_the_highest() {
+    let mut results = results();
+    let at = |rate, cpu| Sample { offered_per_second: rate, ..sample(0, "viaduct", Load::Messages, cpu) };
+    let floor = |rate| Sample { subject: "null-uring".into(), ..at(rate, 1_000_000) };
+    // One pair at a higher rate is fewer than nine.
+    results.samples.extend([at(9e3, 9_000_000), floor(9e3)]);
+    let median =
+        |results: &Results| results.clone().concluded().ratios.cpu_per_message_vs_null.unwrap().median;
+    assert!((median(&results) - 1.1).abs() < 1e-9);
+    results.samples = vec![at(5e3, 2_000_000), floor(5e3), at(9e3, 3_000_000), floor(9e3)];
+    assert_eq!(median(&results), 3.0);
+}
+
+#[test]
+fn what_is_not_measured_is_null_and_stands_in_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &results(), &histograms()).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(folder.path().join(FILE)).unwrap()).unwrap();
+    let ratios = json["ratios"].as_object().unwrap();
+    assert!(ratios["cpu_per_call_vs_opensips_mhomed"].is_null());
+    assert!((ratios["cpu_per_message_vs_null"]["median"].as_f64().unwrap() - 1.1).abs() < 1e-9);
+    let report = fs::read_to_string(folder.path().join(report::FILE)).unwrap();
+    assert!(report.contains("- opensips: no binary was named (--opensips PATH)\n"), "{report}");
+    assert!(report.contains(
+        "(`cpu_per_message_vs_null`) | **1.100** | 1.100 to 1.100 (96.1%, 9 pairs) | 1.120 | met |"
+    ));
+    assert!(report.contains("(`own_work_ns`) | **351.0 ns** |  | 350.0 ns | **not met** |"), "{report}");
+    assert!(report.contains("| `parse` | 680.0 (0.200) | – |"), "{report}");
+    assert!(report.contains("| viaduct | 1000 | 9 | 1.540 µs (1.100) |"), "{report}");
+    let at = |what: &str| report.find(what).unwrap_or_else(|| panic!("no {what} in\n{report}"));
+    assert!(at("| figure |") < at("## Not measured") && at("## Not measured") < at("## Load: messages"));
+}
+
+#[test]
+fn a_file_reads_back_and_a_later_form_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &results(), &Histograms::new()).unwrap();
+    let file = folder.path().join(FILE);
+    let back = read(&file).unwrap();
+    assert_eq!((back.samples.len(), back.ratios.syscalls_per_message), (results().samples.len(), Some(0.02)));
+    let later = Results { schema: SCHEMA + 1, ..back };
+    fs::write(&file, serde_json::to_string(&later).unwrap()).unwrap();
+    assert!(read(&file).unwrap_err().to_string().contains("its form is 2"));
+}
+
+#[test]
+fn each_plot_and_histogram_is_named_and_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = write(folder.path(), &results(), &histograms()).unwrap();
+    let names: Vec<_> = files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
+    for name in [
+        "results.json",
+        "report.md",
+        "cpu-per-message.svg",
+        "cpu-per-call.svg",
+        "latency-paced.svg",
+        "latency-viaduct-paced.hgrm",
+        "latency-null-uring-paced.hgrm",
+    ] {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+    assert!(files.iter().all(|file| file.is_file()));
+    let svg = fs::read_to_string(folder.path().join("latency-paced.svg")).unwrap();
+    assert!(
+        svg.starts_with("<svg")
+            && svg.contains("viaduct")
+            && svg.contains("percentile")
+            && svg.contains("99%")
+    );
+}
+
+#[test]
+fn rounds_of_two_runs_are_told_apart() {
+    let mut first = results();
+    let pairs = first.samples.len();
+    first.absorb(results());
+    assert_eq!(first.samples.len(), 2 * pairs);
+    assert_eq!(first.concluded().ratios.cpu_per_message_vs_null.unwrap().pairs, 18);
+}
