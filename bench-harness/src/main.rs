@@ -7,6 +7,7 @@ mod follow;
 mod load;
 mod measure;
 mod messages;
+mod micro;
 mod null;
 mod offer;
 mod overload;
@@ -42,6 +43,9 @@ enum Command {
     Load(offer::Args),
     Ratio(ratio::Args),
     Against(results::against::Args),
+    Micro(micro::Args),
+    #[command(hide = true)]
+    MicroCase(micro::CaseArgs),
     Overload(overload::Args),
     Fib(fib::Args),
     Follow(follow::Args),
@@ -56,6 +60,8 @@ fn main() -> ExitCode {
         Command::Load(args) => offer::execute(&args),
         Command::Ratio(args) => ratio::execute(&args),
         Command::Against(args) => results::against::execute(&args),
+        Command::Micro(args) => micro::execute(&args),
+        Command::MicroCase(args) => micro::execute_case(&args),
         Command::Overload(args) => overload::execute(&args),
         Command::Fib(args) => fib::execute(&args),
         Command::Follow(args) => follow::execute(&args),
