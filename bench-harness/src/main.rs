@@ -16,6 +16,7 @@ mod progress;
 mod ratio;
 mod results;
 mod rules;
+mod sipp;
 mod soak;
 mod subject;
 mod timing;
@@ -51,6 +52,7 @@ enum Command {
     Follow(follow::Args),
     Rules(rules::Args),
     OwnWork(own_work::Args),
+    Sipp(sipp::Args),
     Soak(soak::Args),
 }
 
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Follow(args) => follow::execute(&args),
         Command::Rules(args) => rules::execute(&args),
         Command::OwnWork(args) => own_work::execute(&args),
+        Command::Sipp(args) => return sipp::execute(&args),
         Command::Soak(args) => soak::execute(&args),
     };
     match done {

@@ -45,6 +45,11 @@ impl World {
         Ok(world)
     }
 
+    /// Runs a function on a thread that lives in the client's host.
+    pub fn in_client<R: Send>(&self, work: impl FnOnce() -> io::Result<R> + Send) -> io::Result<R> {
+        self.client.inside(work)
+    }
+
     /// Runs a function on a thread that lives in the sink's host.
     pub fn in_sink<R: Send>(&self, work: impl FnOnce() -> io::Result<R> + Send) -> io::Result<R> {
         self.sink.inside(work)

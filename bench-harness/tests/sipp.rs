@@ -1,0 +1,43 @@
+//! `bench-harness sipp` makes its calls and says how SIPp ended. Needs root or user namespaces, and SIPp.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_bench-harness");
+
+/// `None`, and says so: something that is needed is not there.
+fn sipp(words: &[&str]) -> Option<Output> {
+    let viaduct = Path::new(PROGRAM).with_file_name("viaduct");
+    if !viaduct.is_file() || Command::new("sipp").arg("-v").output().is_err() {
+        println!("SKIPPED calls by `bench-harness sipp`: they need sipp and {}", viaduct.display());
+        return None;
+    }
+    Some(Command::new(PROGRAM).arg("sipp").args(words).output().expect("the program starts"))
+}
+
+#[test]
+fn calls_of_every_scenario_go_through_a_fresh_viaduct() {
+    let Some(done) = sipp(&["--calls", "5", "--rate", "50", "--json"]) else { return };
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{}\n{said}{}", done.status, String::from_utf8_lossy(&done.stderr));
+    let rows: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let rows = rows.as_array().expect("a list");
+    let names: Vec<_> = rows.iter().map(|row| row["scenario"].as_str().expect("a name")).collect();
+    assert!(names.contains(&"call") && names.contains(&"own-error"), "{names:?}");
+    for row in rows {
+        assert_eq!((&row["caller"]["successful"], &row["caller"]["failed"]), (&5.into(), &0.into()), "{row}");
+        assert_eq!(row["caller"]["exit_code"], 0, "{row}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_sipps_exit_code_and_ours() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let taken = taken.local_addr().expect("an address");
+    let words = ["--scenario", "own-error", "--calls", "1", "--via", "127.0.0.1:9"];
+    let Some(done) = sipp(&[&words[..], &["--caller", &taken.to_string()]].concat()) else { return };
+    let said = String::from_utf8_lossy(&done.stdout);
+    let code = done.status.code().expect("an exit code");
+    assert!(code >= 254, "{code}: {said}");
+    assert!(said.contains(&format!("SIPp's exit code {code}")), "{said}");
+}
