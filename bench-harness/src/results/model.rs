@@ -28,6 +28,22 @@ pub struct Results {
     pub micro: BTreeMap<String, Micro>,
     /// What was asked for and could not be measured, and why.
     pub skipped: BTreeMap<String, String>,
+    /// Commands of their own that a run of all was made of, by name.
+    #[serde(default)]
+    pub parts: BTreeMap<String, Part>,
+}
+
+/// One command of a run of all.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Part {
+    /// How it was started.
+    pub command: Vec<String>,
+    /// How long it took.
+    pub seconds: f64,
+    /// Its exit code was 0: what it holds itself to, it met.
+    pub passed: bool,
+    /// What it printed, by its `--json`; null for one that writes files of its own.
+    pub said: serde_json::Value,
 }
 
 /// The machine, as far as it matters for figures.
