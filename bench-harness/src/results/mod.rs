@@ -60,6 +60,7 @@ impl Results {
         }));
         self.micro.extend(other.micro);
         self.skipped.extend(other.skipped);
+        self.parts.extend(other.parts);
     }
 }
 
@@ -78,23 +79,17 @@ pub fn write(folder: &Path, results: &Results, histograms: &Histograms) -> io::R
     for (name, text) in &files {
         fs::write(folder.join(name), text)?;
     }
-    summarise(folder, &results)?;
+    let plots = files.iter().map(|(name, _)| name.clone()).filter(|name| name.ends_with(".svg"));
+    summarise(folder, &results, &plots.collect::<Vec<_>>())?;
     let names = [FILE, report::FILE].into_iter().chain(files.iter().map(|(name, _)| name.as_str()));
     Ok(names.map(|name| folder.join(name)).collect())
 }
 
-/// Writes `results.json` and `report.md` anew; plots and histograms that the folder has stay, and the report shows
-/// them.
-pub fn summarise(folder: &Path, results: &Results) -> io::Result<()> {
-    let mut plots = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        plots.extend(name.ends_with(".svg").then_some(name));
-    }
-    plots.sort();
+/// Writes `results.json` and `report.md` only; the report shows these plots, which stand beside it.
+pub fn summarise(folder: &Path, results: &Results, plots: &[String]) -> io::Result<()> {
     let json = serde_json::to_string_pretty(results)?;
     fs::write(folder.join(FILE), json + "\n")?;
-    fs::write(folder.join(report::FILE), report::text(results, &plots))
+    fs::write(folder.join(report::FILE), report::text(results, plots))
 }
 
 /// Reads a `results.json`.

@@ -53,6 +53,9 @@ pub fn results() -> Results {
     results.micro.insert("pipeline".into(), Micro { instructions: Some(3_400.0), ns: Some(351.0) });
     results.micro.insert("parse".into(), Micro { instructions: Some(680.0), ns: None });
     results.micro.insert("fib_lookup_zipf_1200000".into(), Micro { instructions: None, ns: Some(25.0) });
+    let said = serde_json::json!({ "passed": false });
+    let command = ["bench-harness", "overload", "--json"].map(str::to_owned).to_vec();
+    results.parts.insert("overload".into(), Part { command, seconds: 12.3, passed: false, said });
     results.skipped.insert("opensips".into(), "no binary was named\n(--opensips PATH)".into());
     results
 }
@@ -119,6 +122,11 @@ fn what_is_not_measured_is_null_and_stands_in_the_report() {
     assert!(report.contains("(`own_work_ns`) | **351.0 ns** |  | 350.0 ns | **not met** |"), "{report}");
     assert!(report.contains("| `parse` | 680.0 (0.200) | – |"), "{report}");
     assert!(report.contains("| viaduct | 1000 | 9 | 1.540 µs (1.100) |"), "{report}");
+    assert!(
+        report.contains("| overload | **not met** | 12 s | `bench-harness overload --json` |"),
+        "{report}"
+    );
+    assert_eq!(json["parts"]["overload"]["said"]["passed"], false);
     let at = |what: &str| report.find(what).unwrap_or_else(|| panic!("no {what} in\n{report}"));
     assert!(at("| figure |") < at("## Not measured") && at("## Not measured") < at("## Load: messages"));
 }
@@ -159,6 +167,25 @@ fn each_plot_and_histogram_is_named_and_written() {
             && svg.contains("percentile")
             && svg.contains("99%")
     );
+}
+
+#[test]
+fn a_knee_is_the_median_of_the_rounds_highest_rates_that_arrived() {
+    let knee = |round, rate: f64, delivered| Sample {
+        offered_per_second: rate,
+        delivered,
+        ..sample(round, "viaduct", Load::Knee, 1)
+    };
+    let mut results = Results::default();
+    for (round, best) in [(0, 30e3), (1, 50e3), (2, 31e3)] {
+        results.samples.extend([
+            knee(round, best, 995),
+            knee(round, best * 1.1, 994),
+            knee(round, 20e3, 1000),
+        ]);
+    }
+    let report = report::text(&results, &[]);
+    assert!(report.contains("| viaduct | 31000 | 1.000 |"), "{report}");
 }
 
 #[test]
