@@ -1,5 +1,6 @@
 //! Measures Viaduct against the floor that the kernel and the engine set.
 
+mod all;
 mod cases;
 mod draw;
 mod fib;
@@ -43,6 +44,7 @@ enum Command {
     Null(null::Args),
     Load(offer::Args),
     Ratio(ratio::Args),
+    All(all::Args),
     Against(results::against::Args),
     Micro(micro::Args),
     #[command(hide = true)]
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Null(args) => null::execute(&args),
         Command::Load(args) => offer::execute(&args),
         Command::Ratio(args) => ratio::execute(&args),
+        Command::All(args) => all::execute(&args),
         Command::Against(args) => results::against::execute(&args),
         Command::Micro(args) => micro::execute(&args),
         Command::MicroCase(args) => micro::execute_case(&args),

@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn every_name_builds_a_case_and_the_small_ones_run() {
-        for name in cases::names().iter().filter(|name| !name.ends_with("00000")) {
+        for name in cases::names().iter().filter(|name| !name.ends_with("0000")) {
             let mut case = case(name).unwrap();
             for calls in [1, 100] {
                 case.prepare(calls);

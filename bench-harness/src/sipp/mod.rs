@@ -270,7 +270,8 @@ fn wait_for(
 
 impl Side {
     fn of(end: &End, sipp: &Sipp) -> Self {
-        let said = (end.code() != 0).then(|| sipp.said());
+        // One that only waited has nothing to say.
+        let said = (end.code() != 0 && *end != End::Stopped).then(|| sipp.said());
         Self { counts: sipp.counts(), exit_code: end.code(), meaning: end.words(), said }
     }
 }
