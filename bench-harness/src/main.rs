@@ -9,6 +9,7 @@ mod load;
 mod measure;
 mod messages;
 mod micro;
+mod mmsg;
 mod null;
 mod offer;
 mod overload;

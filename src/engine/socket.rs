@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::{Domain, Protocol, SockRef, Socket as Raw, Type};
 
@@ -137,6 +137,12 @@ impl Socket {
     }
 }
 
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.raw.as_fd()
+    }
+}
+
 /// SIP over UDP has no means to send smaller pieces: a large message is better fragmented than lost
 /// (RFC 3261 §18.1.1 prefers TCP then).
 fn allow_fragments(raw: &Raw) -> io::Result<()> {
@@ -176,8 +182,12 @@ fn grow(raw: &Raw, bytes: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// `SO_MEMINFO`: index 8 is the socket's drop counter (`SK_MEMINFO_DROPS`).
-pub(super) fn receive_drops(fd: RawFd) -> io::Result<u64> {
+/// Datagrams that the kernel dropped at this socket because its receive buffer was full, since it was made.
+///
+/// # Errors
+/// It is no socket.
+// `SO_MEMINFO`: index 8 is the drop counter (`SK_MEMINFO_DROPS`).
+pub fn receive_drops(fd: RawFd) -> io::Result<u64> {
     const DROPS: usize = 8;
     let mut info = [0u32; DROPS + 1];
     let mut len = size_of_val(&info) as libc::socklen_t;
