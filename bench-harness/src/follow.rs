@@ -213,7 +213,7 @@ impl Traffic {
             let to = SocketAddrV4::new(INSIDE, 5060).into();
             let mut sent = 0;
             while !asked.load(std::sync::atomic::Ordering::Relaxed) {
-                sent += generator.run(to, rate, Duration::from_millis(100))?.messages;
+                sent += generator.run(to, rate, Duration::from_millis(100))?;
             }
             Ok(sent)
         });

@@ -2,6 +2,7 @@
 
 mod all;
 mod cases;
+mod compare;
 mod draw;
 mod fib;
 mod follow;
@@ -11,11 +12,9 @@ mod messages;
 mod micro;
 mod mmsg;
 mod null;
-mod offer;
 mod overload;
 mod own_work;
 mod progress;
-mod ratio;
 mod results;
 mod rules;
 mod sipp;
@@ -30,7 +29,7 @@ use clap::{Parser, Subcommand};
 
 /// Measures Viaduct against the floor that the kernel sets
 ///
-/// `ratio`, `overload`, `follow` and `soak` build their own network namespaces; they need two cores, and root or user
+/// `compare`, `overload`, `follow` and `soak` build their own network namespaces; they need two cores, and root or user
 /// namespaces. Build with
 /// `cargo build --release --workspace` first: debug builds measure nothing.
 #[derive(Debug, Parser)]
@@ -43,13 +42,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Null(null::Args),
-    Load(offer::Args),
-    Ratio(ratio::Args),
     All(all::Args),
     Against(results::against::Args),
     Micro(micro::Args),
     #[command(hide = true)]
     MicroCase(micro::CaseArgs),
+    Load(load::command::Args),
+    Compare(compare::Args),
     Overload(overload::Args),
     Fib(fib::Args),
     Follow(follow::Args),
@@ -62,12 +61,12 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Null(args) => null::execute(&args),
-        Command::Load(args) => offer::execute(&args),
-        Command::Ratio(args) => ratio::execute(&args),
         Command::All(args) => all::execute(&args),
         Command::Against(args) => results::against::execute(&args),
         Command::Micro(args) => micro::execute(&args),
         Command::MicroCase(args) => micro::execute_case(&args),
+        Command::Load(args) => load::command::execute(&args),
+        Command::Compare(args) => compare::execute(&args),
         Command::Overload(args) => overload::execute(&args),
         Command::Fib(args) => fib::execute(&args),
         Command::Follow(args) => follow::execute(&args),

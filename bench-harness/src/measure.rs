@@ -1,82 +1,8 @@
-//! One window of load through one forwarder, and the statistics over many.
+//! Statistics over many windows, and this process's memory.
 
 use std::io;
-use std::time::Duration;
 
 use serde::Serialize;
-
-use crate::load::{Generator, Sink};
-use crate::subject::Subject;
-
-/// What one window came to.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Window {
-    /// Messages offered a second.
-    pub offered: u64,
-    /// Messages delivered.
-    pub delivered: u64,
-    /// Messages sent.
-    pub sent: u64,
-    /// Forwarder's CPU time for each delivered message, in nanoseconds.
-    pub cpu_ns: f64,
-    /// The generator kept to its schedule.
-    pub on_schedule: bool,
-}
-
-impl Window {
-    /// Part of what was sent that arrived, 0 to 1.
-    pub fn goodput(&self) -> f64 {
-        self.delivered as f64 / self.sent.max(1) as f64
-    }
-}
-
-/// Sends at a rate for some time, waits for the rest to arrive, and takes stock.
-pub fn window(
-    subject: &mut Subject,
-    generator: &mut Generator,
-    sink: &Sink,
-    rate: u64,
-    length: Duration,
-) -> io::Result<Window> {
-    subject.check_alive()?;
-    generator.run(subject.address.into(), rate, Duration::from_millis(200))?;
-    sink.settle();
-    let (cpu, received) = (subject.cpu()?, sink.messages());
-    let sent = generator.run(subject.address.into(), rate, length)?;
-    sink.settle();
-    let cpu = subject.cpu()?.saturating_sub(cpu);
-    let delivered = sink.messages() - received;
-    Ok(Window {
-        offered: rate,
-        delivered,
-        sent: sent.messages,
-        cpu_ns: cpu.as_nanos() as f64 / delivered.max(1) as f64,
-        on_schedule: sent.on_schedule(),
-    })
-}
-
-/// The highest rate, in steps of a tenth, of which 99.5% is delivered.
-pub fn knee(
-    subject: &mut Subject,
-    generator: &mut Generator,
-    sink: &Sink,
-    told: impl Fn(u64),
-) -> io::Result<u64> {
-    let (mut rate, mut good) = (20_000, 0);
-    loop {
-        told(rate);
-        let window = window(subject, generator, sink, rate, Duration::from_millis(500))?;
-        if window.goodput() < 0.995 || !window.on_schedule {
-            break;
-        }
-        good = rate;
-        rate += rate / 10;
-    }
-    if good == 0 {
-        return Err(io::Error::other(format!("{} does not carry even {rate} messages/s", subject.name)));
-    }
-    Ok(good)
-}
 
 /// Median, and the smallest and largest value, of a sample.
 #[derive(Clone, Copy, Debug, Serialize)]

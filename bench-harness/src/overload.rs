@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::load::{Generator, Sink};
-use crate::measure::{knee, window};
+use crate::compare::{Bench, Plan};
 use crate::progress;
-use crate::ratio::wait_for;
-use crate::subject::{LOAD_CORE, Subject, pin};
-use crate::world::{SINK, World};
+use crate::results::model::{Load, Sample};
+use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, pin};
+use crate::world::World;
 
 /// Offers a multiple of what one shard can carry and checks what is left of it
 #[derive(Debug, clap::Args)]
@@ -32,50 +31,57 @@ pub struct Args {
     json: bool,
 }
 
+/// Where the search for the knee begins, in messages a second, and its steps.
+const FIRST: f64 = 20_000.0;
+const STEP: f64 = 1.1;
+
 /// Runs the overload; `true`: all three conditions hold.
 pub fn execute(args: &Args) -> io::Result<bool> {
     let world = World::build()?;
     let folder = tempfile::tempdir()?;
-    let sink = Sink::start(world.sink()?, Some(LOAD_CORE))?;
-    let mut generator = Generator::new(world.client()?, SINK.into())?;
     let mut viaduct = Subject::viaduct(folder.path(), 100)?;
-    wait_for(&mut viaduct, &mut generator, &sink)?;
+    let mut bench = Bench::new(&world, FORWARDER_CORE, true, None)?;
+    bench.wait_for(&mut viaduct)?;
     pin(LOAD_CORE)?;
 
     let bar = progress::spinner("finding the knee");
-    let knee = knee(&mut viaduct, &mut generator, &sink, |rate| bar.set_message(format!("{rate}/s")))?;
+    let told = |rate: f64| bar.set_message(format!("{rate:.0}/s"));
+    let (knee, _) = bench.knee(&mut viaduct, FIRST, STEP, 0, &told)?;
+    let mut offer = |rate: f64, seconds: u64| -> io::Result<Sample> {
+        let plan = Plan { load: Load::Saturation, rate, length: Duration::from_secs(seconds) };
+        Ok(bench.window(&mut viaduct, plan, 0)?.sample)
+    };
     // Buffers are touched for the first time under load; what is compared comes after that.
     bar.set_message("warming up");
-    window(&mut viaduct, &mut generator, &sink, knee * args.times, Duration::from_secs(1))?;
-    let before = viaduct.resident()?;
-    bar.set_message(format!("{} times {knee}/s for {} s", args.times, args.seconds));
-    let length = Duration::from_secs(args.seconds);
-    let over = window(&mut viaduct, &mut generator, &sink, knee * args.times, length)?;
-    let after = viaduct.resident()?;
+    let before = offer(knee * args.times as f64, 1)?.resident_bytes;
+    bar.set_message(format!("{} times {knee:.0}/s for {} s", args.times, args.seconds));
+    let over = offer(knee * args.times as f64, args.seconds)?;
+    let after = over.resident_bytes;
     bar.set_message("the next calls");
-    let next = window(&mut viaduct, &mut generator, &sink, knee / 2, Duration::from_secs(1))?;
+    let next = offer(knee / 2.0, 1)?;
     bar.finish_and_clear();
 
-    let peak = knee * args.seconds;
-    let goodput = over.delivered as f64 / peak as f64;
+    let peak = knee * args.seconds as f64;
+    let goodput = over.delivered as f64 / peak;
     let growth = after as f64 / before as f64;
-    let passed = goodput >= 0.9 && growth <= 1.05 && next.goodput() >= 0.999;
+    let next = next.delivered as f64 / next.sent.max(1) as f64;
+    let passed = goodput >= 0.9 && growth <= 1.05 && next >= 0.999;
     if args.json {
         println!(
             "{}",
             json!({ "passed": passed, "knee": knee, "times": args.times, "offered": over.sent / args.seconds,
                     "goodput_over_peak": goodput, "resident_before": before, "resident_after": after,
-                    "next_load_delivered": next.goodput() })
+                    "next_load_delivered": next })
         );
     } else {
         println!(
-            "knee: {knee}/s; offered: {}/s ({:.1} times)",
+            "knee: {knee:.0}/s; offered: {}/s ({:.1} times)",
             over.sent / args.seconds,
-            over.sent as f64 / peak as f64
+            over.sent as f64 / peak
         );
         println!("goodput over peak:       {goodput:.3}  (at least 0.9)");
         println!("resident memory:         {:.1} → {:.1} MiB  (at most 1.05 times)", mib(before), mib(after));
-        println!("next load delivered:     {:.2}%  (at least 99.9%)", next.goodput() * 100.0);
+        println!("next load delivered:     {:.2}%  (at least 99.9%)", next * 100.0);
         println!("{}", if passed { "PASS" } else { "FAIL" });
     }
     Ok(passed)

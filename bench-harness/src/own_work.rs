@@ -118,7 +118,7 @@ pub fn measure(args: &Args, told: impl Fn(String)) -> [Extra; 2] {
                     _ => &anywhere[(pair * MESSAGES + place) % anywhere.len()],
                 };
                 let mut message = Vec::new();
-                template.clone().append(number, &mut message);
+                template.append(number, &mut message);
                 message
             };
             let messages: Vec<Vec<u8>> = (0..MESSAGES).map(message).collect();

@@ -181,7 +181,7 @@ fn own_work(shard: &mut Shard, branch: u32) -> f64 {
     let on = shard.listener("public");
     let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
     let from = address("192.0.2.1:5060");
-    let mut template = Template::invite(from, address("10.0.0.100:5060"));
+    let template = Template::invite(from, address("10.0.0.100:5060"));
     let mut messages = Vec::new();
     (branch..branch + MESSAGES).for_each(|number| template.append(number, &mut messages));
     let begin = Instant::now();

@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::world::{INSIDE, OUTSIDE, SINK};
+use crate::world::{INSIDE, OUTSIDE};
 
 /// The core that the forwarder runs on.
 pub const FORWARDER_CORE: usize = 0;
 /// The core that generator and sink run on.
 pub const LOAD_CORE: usize = 1;
+
+/// Viaduct's port.
+const VIADUCT_PORT: u16 = 5060;
 
 /// Pins the calling thread.
 ///
@@ -39,42 +42,20 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Starts the floor: `bench-harness null`, whose messages leave `pad_to` bytes long.
-    pub fn null(folder: &Path, pad_to: u64) -> io::Result<Self> {
-        let address = SocketAddrV4::new(INSIDE, 5070);
-        let mut command = Command::new(std::env::current_exe()?);
-        command
-            .arg("null")
-            .args(["--listen", &address.to_string()])
-            .args(["--from", &SocketAddrV4::new(OUTSIDE, 5070).to_string()])
-            .args(["--to", &SINK.to_string()])
-            .args(["--pad-to", &pad_to.to_string()])
-            .args(["--core", &FORWARDER_CORE.to_string()]);
-        Self::spawn("null", address, command, folder)
-    }
-
     /// Starts Viaduct with Record-Route, automatic egress and `rules` rules, of which the last matches.
     pub fn viaduct(folder: &Path, rules: usize) -> io::Result<Self> {
-        Self::configured(folder, &configuration(rules))
+        Self::configured(folder, &viaduct_configuration(rules, FORWARDER_CORE))
     }
 
     /// Starts Viaduct with a configuration.
     pub fn configured(folder: &Path, configuration: &str) -> io::Result<Self> {
-        let binary = std::env::current_exe()?.with_file_name("viaduct");
-        if !binary.exists() {
-            return Err(io::Error::other(format!(
-                "{} does not exist\n  hint: cargo build --release --workspace",
-                binary.display()
-            )));
-        }
-        let file = folder.join("viaduct.toml");
-        fs::write(&file, configuration)?;
-        let mut command = Command::new(binary);
-        command.arg("run").arg("-c").arg(file);
-        Self::spawn("viaduct", SocketAddrV4::new(INSIDE, 5060), command, folder)
+        let mut command = Command::new(built("viaduct")?);
+        command.args(["run", "-c"]).arg(write(folder, "viaduct.toml", configuration)?);
+        Self::spawn("viaduct", SocketAddrV4::new(INSIDE, VIADUCT_PORT), command, folder)
     }
 
-    fn spawn(
+    /// Starts a program; what it says goes to a file in the folder. It runs where the calling thread may.
+    pub fn spawn(
         name: &'static str,
         address: SocketAddrV4,
         mut command: Command,
@@ -82,7 +63,9 @@ impl Subject {
     ) -> io::Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let file = fs::File::create(&log)?;
-        let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
+        let program = command.get_program().to_string_lossy().into_owned();
+        let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn();
+        let child = child.map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
         Ok(Self { name, address, child, log })
     }
 
@@ -102,48 +85,117 @@ impl Subject {
         self.child.id()
     }
 
-    /// CPU time of all its threads so far, from the scheduler's own accounting.
-    pub fn cpu(&self) -> io::Result<Duration> {
-        let mut total = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let text = fs::read_to_string(task?.path().join("schedstat"))?;
-            let first = text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok());
-            total += first.ok_or_else(|| io::Error::other("schedstat is not in the form expected"))?;
+    /// Its process and all that this one started.
+    pub fn processes(&self) -> io::Result<Vec<u32>> {
+        let mut all = vec![self.child.id()];
+        let mut next = 0;
+        while let Some(process) = all.get(next).copied() {
+            for task in tasks(process)? {
+                let path = format!("/proc/{process}/task/{task}/children");
+                let children = fs::read_to_string(path)?;
+                all.extend(children.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
+            }
+            next += 1;
         }
-        Ok(Duration::from_nanos(total))
+        Ok(all)
     }
 
-    /// Resident memory in bytes.
+    /// All threads of its processes; the kernel's io workers for them are among these.
+    pub fn threads(&self) -> io::Result<Vec<u32>> {
+        self.processes()?.into_iter().map(tasks).collect::<io::Result<Vec<_>>>().map(|all| all.concat())
+    }
+
+    /// CPU time of all its threads so far, from the scheduler's own accounting.
+    pub fn cpu(&self) -> io::Result<Duration> {
+        let threads = self.threads()?;
+        threads.into_iter().filter_map(|thread| thread_cpu(thread).transpose()).sum()
+    }
+
+    /// Resident memory in bytes; what its processes share counts once.
     pub fn resident(&self) -> io::Result<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse::<u64>().ok());
-        kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no VmRSS"))
+        let of = |process: u32| -> io::Result<u64> {
+            let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
+            let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+            let kib = line.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse::<u64>().ok());
+            kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no Pss in smaps_rollup"))
+        };
+        self.processes()?.into_iter().map(of).sum()
+    }
+
+    /// Stops all its processes where they are: until [`Self::go_on`] they cost nothing.
+    pub fn pause(&self) -> io::Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets them go on.
+    pub fn go_on(&self) -> io::Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        for process in self.processes()? {
+            kill(Pid::from_raw(i32::try_from(process).map_err(io::Error::other)?), signal)?;
+        }
+        Ok(())
     }
 }
 
 impl Drop for Subject {
     fn drop(&mut self) {
+        // It may have ended by itself; then there is nobody to tell.
         if let Ok(id) = i32::try_from(self.child.id()) {
-            // It may have ended by itself; then there is nobody to tell.
             let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
         }
+        let _ = self.go_on();
         let deadline = Instant::now() + Duration::from_secs(6);
         while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        let _ = self.child.kill();
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.signal(Signal::SIGKILL);
+        }
         let _ = self.child.wait();
     }
 }
 
+/// Threads of a process; none where it has ended meanwhile.
+fn tasks(process: u32) -> io::Result<Vec<u32>> {
+    let entries = match fs::read_dir(format!("/proc/{process}/task")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let id = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_str().and_then(|id| id.parse().ok()));
+    entries.filter_map(|entry| id(entry).transpose()).collect()
+}
+
+/// CPU time of a thread so far; `None`: it has ended.
+pub fn thread_cpu(thread: u32) -> io::Result<Option<Duration>> {
+    let Ok(text) = fs::read_to_string(format!("/proc/{thread}/schedstat")) else { return Ok(None) };
+    let first = text.split_whitespace().next().and_then(|n| n.parse().ok());
+    let ns = first.ok_or_else(|| io::Error::other("schedstat is not in the form expected"))?;
+    Ok(Some(Duration::from_nanos(ns)))
+}
+
+/// Writes a file into the folder; its path.
+pub fn write(folder: &Path, name: &str, text: &str) -> io::Result<PathBuf> {
+    let file = folder.join(name);
+    fs::write(&file, text)?;
+    Ok(file)
+}
+
+/// A program of this workspace, built beside this one (a test program stands one folder lower).
+pub fn built(name: &str) -> io::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let beside = [own.with_file_name(name), own.with_file_name("..").join(name)];
+    beside.iter().find(|path| path.exists()).cloned().ok_or_else(|| {
+        let hint = "cargo build --release --workspace";
+        io::Error::other(format!("{} does not exist\n  hint: {hint}", beside[0].display()))
+    })
+}
+
 /// Rules of all dimensions that do not match the load, and one at the end that does.
-fn configuration(rules: usize) -> String {
-    let mut text = format!(
-        "[engine]\ncores = [{FORWARDER_CORE}]\n
-[[listener]]\nname = \"inside\"\nbind = \"udp:{INSIDE}:5060\"\n
-[[listener]]\nname = \"outside\"\nbind = \"udp:{OUTSIDE}:5060\"\n"
-    );
+pub fn viaduct_configuration(rules: usize, core: usize) -> String {
+    let mut others = String::new();
     for number in 1..rules {
         let when = match number % 4 {
             0 => format!("ruri_user = '^\\*{number}[0-9]+$'"),
@@ -151,10 +203,22 @@ fn configuration(rules: usize) -> String {
             2 => format!("ruri_host = [\"host{number}.example.net\"], method = [\"INVITE\"]"),
             _ => format!("source = [\"172.16.{}.0/24\"]", number % 256),
         };
-        text.push_str(&format!(
+        others.push_str(&format!(
             "\n[[route]]\nname = \"rule-{number}\"\nwhen = {{ {when} }}\nto = \"sip:10.2.0.3:5060\"\n"
         ));
     }
-    text.push_str("\n[[route]]\nname = \"load\"\nto = \"request-uri\"\n");
-    text
+    let values = [
+        ("COUNT", rules.to_string()),
+        ("CORE", core.to_string()),
+        ("INSIDE", INSIDE.to_string()),
+        ("OUTSIDE", OUTSIDE.to_string()),
+        ("PORT", VIADUCT_PORT.to_string()),
+        ("RULES", others),
+    ];
+    fill(include_str!("../peers/viaduct.toml.in"), &values)
+}
+
+/// Puts values in the places `@NAME@` of a text.
+pub fn fill(text: &str, values: &[(&str, String)]) -> String {
+    values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
 }

@@ -63,6 +63,28 @@ pub enum Engine {
     Glommio,
 }
 
+impl Engine {
+    /// As the command line calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uring => "uring",
+            Self::Mmsg => "mmsg",
+            #[cfg(feature = "glommio")]
+            Self::Glommio => "glommio",
+        }
+    }
+
+    /// As results call the floor by this engine.
+    pub fn subject(self) -> &'static str {
+        match self {
+            Self::Uring => "null-uring",
+            Self::Mmsg => "null-mmsg",
+            #[cfg(feature = "glommio")]
+            Self::Glommio => "null-glommio",
+        }
+    }
+}
+
 /// Where datagrams come in and go out, the latter padded.
 struct Path {
     listen: Socket,

@@ -18,13 +18,12 @@ use super::sentinel::{Sentinel, stolen_ns};
 use super::traffic::Traffic;
 use super::verdict::{Account, Findings, Sample};
 use super::watch::{Kernel, Metrics, open_files};
+use crate::compare::Bench;
 use crate::draw::{Random, internet};
 use crate::follow::batch;
 use crate::load::{Generator, Sink};
-use crate::measure::knee;
 use crate::progress;
-use crate::ratio::wait_for;
-use crate::subject::{LOAD_CORE, Subject, pin};
+use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, pin};
 use crate::world::{SINK, World};
 
 /// How long anything that was asked for may take.
@@ -95,20 +94,25 @@ impl<'a> Run<'a> {
         let nets = networks(args, &mut random);
         batch(folder.path(), prepare(&nets))?;
         world.in_sink(|| batch(folder.path(), SINK_ROUTES.into()))?;
+        let mut subject = Subject::configured(folder.path(), &config::base())?;
+        let mut bench = Bench::new(&world, FORWARDER_CORE, true, None)?;
+        bench.wait_for(&mut subject)?;
+        let sentinel = Sentinel::start(subject.id(), args.real_time)?;
+        pin(LOAD_CORE)?;
+        let told = |rate: f64| spinner.set_message(format!("finding the knee: {rate:.0}/s"));
+        let half = |(knee, _)| (knee / 2.0) as u64;
+        let mut knee = || bench.knee(&mut subject, 20_000.0, 1.1, 0, &told).map(half);
+        let rate = args.rate.map_or_else(&mut knee, Ok)?;
+        drop(bench);
+        subject.go_on()?;
+        spinner.finish_and_clear();
         let sink = Sink::start_with_ledger(world.any_sink()?, Some(LOAD_CORE))?;
         let client = world.client()?;
         let mut steady = Generator::new(client.try_clone()?, SINK.into())?;
         let mut roaming = Generator::new(client, SINK.into())?;
-        // Half of all numbers, so that no message of the two is the same.
+        // So that no message of the two is the same, nor one of those that found the knee.
+        steady.number_from(1 << 30);
         roaming.number_from(1 << 31);
-        let mut subject = Subject::configured(folder.path(), &config::base())?;
-        wait_for(&mut subject, &mut steady, &sink)?;
-        let sentinel = Sentinel::start(subject.id(), args.real_time)?;
-        pin(LOAD_CORE)?;
-        let told = |rate| spinner.set_message(format!("finding the knee: {rate}/s"));
-        let half = |knee| knee / 2;
-        let rate = args.rate.map_or_else(|| knee(&mut subject, &mut steady, &sink, told).map(half), Ok)?;
-        spinner.finish_and_clear();
         let mut events = Events::start(nets, Random(random.next()))?;
         let destinations: Vec<IpAddr> = (0..ROAMED).map(|_| events.destination()).collect();
         let mut run = Run::new(args, folder.path(), subject, sentinel, random)?;

@@ -32,7 +32,7 @@ impl Traffic {
         let asked = Arc::clone(&stop);
         let calls = move || {
             let length = Duration::from_millis(100);
-            repeat(&asked, || Ok(steady.run(to(), rate - few, length)?.messages))
+            repeat(&asked, || steady.run(to(), rate - few, length))
         };
         let asked = Arc::clone(&stop);
         let mut next = destinations.into_iter().cycle();
@@ -41,7 +41,7 @@ impl Traffic {
                 if let Some(destination) = next.next() {
                     roaming.call(SocketAddr::new(destination, SINK.port()))?;
                 }
-                Ok(roaming.run(to(), few, Duration::from_millis(20))?.messages)
+                roaming.run(to(), few, Duration::from_millis(20))
             })
         };
         let threads = vec![

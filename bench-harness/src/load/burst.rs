@@ -1,6 +1,7 @@
-//! Open-loop load: a generator that keeps to its schedule whatever comes back, and a sink that drains.
+//! INVITEs that go on beside a measurement of something else, from a pool that is rendered once, and a sink that
+//! drains and counts them.
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -9,11 +10,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::sockopt::{RcvBuf, RcvBufForce};
-use nix::sys::socket::{
-    ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmsg, setsockopt,
-};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg, setsockopt};
 
 use crate::messages::{Template, number_of};
+use crate::mmsg::Batch;
 
 /// The generator wakes this often and sends what is due.
 const TICK: Duration = Duration::from_micros(200);
@@ -23,28 +23,13 @@ const SEGMENTS: usize = 64;
 /// The sink's receive buffer in bytes: 50 ms at 100,000 messages a second.
 const BUFFER: usize = 8 << 20;
 
-/// What a run of the generator came to.
-#[derive(Clone, Copy, Debug)]
-pub struct Sent {
-    /// Messages sent.
-    pub messages: u64,
-    /// Messages the schedule asked for; more than `messages` means that the generator was the limit.
-    pub scheduled: u64,
-}
-
-impl Sent {
-    /// The generator kept to its schedule: it was not the limit.
-    pub fn on_schedule(&self) -> bool {
-        self.messages * 1000 >= self.scheduled * 995
-    }
-}
-
 /// Sends INVITEs at a rate.
 pub struct Generator {
     socket: UdpSocket,
     template: Template,
     number: u32,
-    buffer: Vec<u8>,
+    /// As many messages as one send takes; only their numbers change.
+    pool: Vec<u8>,
 }
 
 impl Generator {
@@ -52,12 +37,13 @@ impl Generator {
     pub fn new(socket: UdpSocket, callee: SocketAddr) -> io::Result<Self> {
         let template = Template::invite(socket.local_addr()?, callee);
         socket.set_nonblocking(false)?;
-        Ok(Self { socket, template, number: 0, buffer: Vec::with_capacity(SEGMENTS * 1024) })
+        Ok(Self { socket, pool: pool(&template), template, number: 0 })
     }
 
     /// Calls users at another address from now on, with numbers that go on.
     pub fn call(&mut self, callee: SocketAddr) -> io::Result<()> {
         self.template = Template::invite(self.socket.local_addr()?, callee);
+        self.pool = pool(&self.template);
         Ok(())
     }
 
@@ -66,13 +52,8 @@ impl Generator {
         self.number = number;
     }
 
-    /// Length of each message in bytes.
-    pub fn message_len(&self) -> usize {
-        self.template.len()
-    }
-
-    /// Sends `rate` messages a second for `length`, evenly in ticks; distinct over the generator's life.
-    pub fn run(&mut self, to: SocketAddr, rate: u64, length: Duration) -> io::Result<Sent> {
+    /// Sends `rate` messages a second for `length`, evenly in ticks; distinct over the generator's life. How many it sent.
+    pub fn run(&mut self, to: SocketAddr, rate: u64, length: Duration) -> io::Result<u64> {
         let begin = Instant::now();
         let scheduled = rate * length.as_micros() as u64 / 1_000_000;
         let mut messages = 0;
@@ -88,21 +69,21 @@ impl Generator {
                 }
             }
             if elapsed >= length {
-                return Ok(Sent { messages, scheduled });
+                return Ok(messages);
             }
             std::thread::sleep(TICK.saturating_sub(begin.elapsed() - elapsed));
         }
     }
 
     fn burst(&mut self, to: SocketAddr, count: usize) -> io::Result<()> {
-        self.buffer.clear();
-        for _ in 0..count {
-            self.template.append(self.number, &mut self.buffer);
+        let batch = &mut self.pool[..count * self.template.len()];
+        for message in batch.chunks_mut(self.template.len()) {
+            self.template.renumber(self.number, message);
             self.number = self.number.wrapping_add(1);
         }
         let segment = self.template.len() as u16;
         let control = [ControlMessage::UdpGsoSegments(&segment)];
-        let slices = [IoSlice::new(&self.buffer)];
+        let slices = [IoSlice::new(batch)];
         let to = SockaddrStorage::from(to);
         match sendmsg(self.socket.as_raw_fd(), &slices, &control, MsgFlags::empty(), Some(&to)) {
             Ok(_) => Ok(()),
@@ -111,6 +92,13 @@ impl Generator {
             Err(errno) => Err(errno.into()),
         }
     }
+}
+
+/// As many messages as one send takes.
+fn pool(template: &Template) -> Vec<u8> {
+    let mut pool = Vec::with_capacity(SEGMENTS * template.len());
+    (0..SEGMENTS).for_each(|_| template.append(0, &mut pool));
+    pool
 }
 
 /// Which messages have arrived, by their running numbers.
@@ -146,7 +134,6 @@ pub struct Sink {
 #[derive(Default)]
 struct Shared {
     messages: AtomicU64,
-    last_len: AtomicU64,
     stop: AtomicBool,
     ledger: Option<Mutex<Ledger>>,
 }
@@ -182,11 +169,6 @@ impl Sink {
         self.shared.messages.load(Relaxed)
     }
 
-    /// Length of the last message in bytes.
-    pub fn last_len(&self) -> u64 {
-        self.shared.last_len.load(Relaxed)
-    }
-
     /// Messages that arrived a second time, and those that are none of the load's.
     pub fn twice_and_foreign(&self) -> (u64, u64) {
         let Some(ledger) = &self.shared.ledger else { return (0, 0) };
@@ -215,30 +197,20 @@ impl Drop for Sink {
 
 impl Shared {
     fn drain(&self, socket: &UdpSocket) -> io::Result<()> {
-        const BATCH: usize = 64;
-        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
-        let mut buffers = vec![[0u8; 2048]; BATCH];
+        const DATAGRAMS: usize = 64;
+        let mut batch = Batch::new(DATAGRAMS, 2048);
         while !self.stop.load(Relaxed) {
-            let mut slices: Vec<_> = buffers.iter_mut().map(|b| [IoSliceMut::new(b)]).collect();
-            let received =
-                recvmmsg(socket.as_raw_fd(), &mut headers, slices.iter_mut(), MsgFlags::MSG_WAITFORONE, None);
-            let mut lengths = [0; BATCH];
-            let (count, len) = match received {
-                Ok(messages) => messages.fold((0, 0), |(count, _), m| {
-                    lengths[count] = m.bytes;
-                    (count + 1, m.bytes)
-                }),
-                Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => continue,
-                Err(errno) => return Err(errno.into()),
+            let count = match batch.receive(socket) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                    continue;
+                }
+                count => count?,
             };
             if let Some(ledger) = &self.ledger {
                 let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
-                for (buffer, len) in buffers.iter().zip(&lengths[..count]) {
-                    ledger.enter(number_of(&buffer[..(*len).min(buffer.len())]));
-                }
+                batch.datagrams().for_each(|(bytes, _)| ledger.enter(number_of(bytes)));
             }
             self.messages.fetch_add(count as u64, Relaxed);
-            self.last_len.store(len as u64, Relaxed);
         }
         Ok(())
     }

@@ -1,0 +1,166 @@
+//! `compare`: Viaduct, the floor and its peers side by side, interleaved over rounds.
+//!
+//! ```text
+//!  client ── load core ──► forwarder's core: one of the peers runs, the others are stopped ──► sink
+//!
+//!  for each round: for each load: for each peer, in an order that turns: one window
+//! ```
+
+mod accounts;
+mod peers;
+mod print;
+mod rounds;
+mod syscalls;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::progress;
+use crate::results::Histograms;
+use crate::results::model::{Results, SCHEMA};
+use crate::subject::{FORWARDER_CORE, LOAD_CORE, pin};
+use crate::world::World;
+use peers::{Peer, Setting};
+use rounds::Rounds;
+use syscalls::Counter;
+
+pub use window::{Bench, Plan};
+
+/// Compares Viaduct with the floor and with other proxies, interleaved over rounds
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Subjects: null-uring and null-mmsg (the floor: datagrams go on untouched, padded to the length that Viaduct's output
+has), viaduct (Record-Route, automatic egress, 100 rules of which the last matches), kamailio and opensips
+(stateless, Record-Route, fast allocators, errors alone logged), the latter two also with mhomed=1. Their
+configurations are in bench-harness/peers. All run in the same network namespaces, pinned to the same core; who is
+not measured is stopped (SIGSTOP). Who goes first turns from round to round.
+
+Loads, one window of each for each subject and round:
+  messages    INVITEs that nobody answers, at 80% of null-uring's knee (peers: of their own)
+  calls       INVITE 180 200 ACK BYE 200 at a rate below every subject's knee; not for the floor
+  paced       single messages, far apart and at random: what forwarding adds to latency
+  saturation  half more than the knee; system calls are counted here
+  knee        rising rates until less than 99.5% arrives
+
+Needs root (or user namespaces, then without system calls), two cores, and a quiet machine. With the windows' usual
+length nine rounds of all subjects take about a quarter of an hour.
+
+Examples:
+  bench-harness compare
+  bench-harness compare --only null                  # CPU per message over the floor
+  bench-harness compare --only kamailio --rounds 3
+  bench-harness compare --opensips /opt/opensips/sbin/opensips")]
+pub struct Args {
+    /// Besides Viaduct only these
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Family>,
+    /// Rounds
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Length of a window in milliseconds; three times that for `paced`
+    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    window_ms: u64,
+    /// Part of null-uring's knee at which messages are offered
+    #[arg(long, default_value_t = 0.8)]
+    load: f64,
+    /// Calls a second; without it a twelfth of the lowest knee in messages, half of what a call of six would allow
+    #[arg(long)]
+    calls: Option<f64>,
+    /// Single messages a second
+    #[arg(long, default_value_t = 400.0)]
+    paced: f64,
+    /// Core that the forwarders run on
+    #[arg(long, default_value_t = FORWARDER_CORE)]
+    core: usize,
+    /// Core that callers and callee run on
+    #[arg(long, default_value_t = LOAD_CORE)]
+    load_core: usize,
+    /// Path to OpenSIPS (3.4 or later)
+    #[arg(long)]
+    opensips: Option<PathBuf>,
+}
+
+/// Subjects of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Family {
+    /// The floor
+    Null,
+    /// Kamailio
+    Kamailio,
+    /// OpenSIPS
+    Opensips,
+}
+
+impl Family {
+    const ALL: [Self; 3] = [Self::Null, Self::Kamailio, Self::Opensips];
+
+    fn peers(self) -> Vec<Peer> {
+        match self {
+            Self::Null => {
+                use clap::ValueEnum;
+                crate::null::Engine::value_variants().iter().map(|engine| Peer::Null(*engine)).collect()
+            }
+            Self::Kamailio => vec![Peer::Kamailio(false), Peer::Kamailio(true)],
+            Self::Opensips => vec![Peer::Opensips(false), Peer::Opensips(true)],
+        }
+    }
+}
+
+/// Runs the comparison and prints it; `true`: no message is unaccounted for.
+pub fn execute(args: &Args) -> io::Result<bool> {
+    let (results, _histograms) = run(args)?;
+    print::summary(&results);
+    Ok(true)
+}
+
+/// Measures all that was asked for and can be had here.
+///
+/// # Errors
+/// No namespaces, no second core, or a forwarder that does not start; what is not installed is no error, but told.
+pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
+    let world = World::build()?;
+    let folder = tempfile::tempdir()?;
+    let setting =
+        Setting { core: args.core, opensips: args.opensips.clone(), folder: folder.path().to_owned() };
+    let mut results = Results { schema: SCHEMA, ..Results::default() };
+    let counter = match Counter::new() {
+        Ok(counter) => Some(counter),
+        Err(error) => {
+            results
+                .skipped
+                .insert("syscalls".into(), format!("the kernel's tracepoints cannot be used: {error}"));
+            None
+        }
+    };
+    let families = if args.only.is_empty() { &Family::ALL[..] } else { &args.only };
+    let mut peers = vec![Peer::Viaduct];
+    for peer in families.iter().flat_map(|family| family.peers()) {
+        match peer.missing(&setting) {
+            Some(why) => _ = results.skipped.insert(peer.name().into(), why),
+            None => peers.push(peer),
+        }
+    }
+    let spin = args.core != args.load_core;
+    let bench = Bench::new(&world, args.core, spin, counter)?;
+    // Forwarders are started on threads that are pinned elsewhere.
+    pin(args.load_core)?;
+    let mut rounds = Rounds::start(bench, &peers, &setting, results)?;
+    let bar = progress::bar(0, "knees");
+    let done = rounds.run(
+        &rounds::Ask {
+            rounds: args.rounds,
+            window: Duration::from_millis(args.window_ms),
+            part_of_knee: args.load,
+            calls: args.calls,
+            paced: args.paced,
+        },
+        &bar,
+    );
+    bar.finish_and_clear();
+    done?;
+    Ok(rounds.into_results())
+}

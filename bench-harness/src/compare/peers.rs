@@ -1,0 +1,221 @@
+//! The forwarders that are compared: how each is configured and started, in the same way and on the same core.
+
+use std::io;
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::null::Engine;
+use crate::results::model;
+use crate::subject::{Subject, built, fill, pin, viaduct_configuration, write};
+use crate::world::{INSIDE, OUTSIDE, SINK};
+
+/// Rules in Viaduct's configuration; the last one matches.
+const RULES: usize = 100;
+/// Shared and private memory of a peer, in MiB.
+const MEMORY: [&str; 4] = ["-m", "64", "-M", "8"];
+
+/// A forwarder of the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// What this is about.
+    Viaduct,
+    /// The floor.
+    Null(Engine),
+    /// Kamailio; `true`: with `mhomed=1`.
+    Kamailio(bool),
+    /// OpenSIPS; `true`: with `mhomed=1`.
+    Opensips(bool),
+}
+
+/// What peers are taken from.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The core that forwarders run on.
+    pub core: usize,
+    /// Path to OpenSIPS, if the user has it.
+    pub opensips: Option<PathBuf>,
+    /// Files and logs go here.
+    pub folder: PathBuf,
+}
+
+/// A forwarder that runs, and how it came to.
+pub struct Started {
+    /// Its processes.
+    pub subject: Subject,
+    /// For the results.
+    pub told: model::Subject,
+}
+
+impl Peer {
+    /// As the results call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Viaduct => "viaduct",
+            Self::Null(engine) => engine.subject(),
+            Self::Kamailio(false) => "kamailio",
+            Self::Kamailio(true) => "kamailio-mhomed",
+            Self::Opensips(false) => "opensips",
+            Self::Opensips(true) => "opensips-mhomed",
+        }
+    }
+
+    /// It forwards dialogs back and forth; the floor only forwards.
+    pub fn makes_calls(self) -> bool {
+        !matches!(self, Self::Null(_))
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Self::Viaduct => 5060,
+            Self::Kamailio(mhomed) => 5062 + u16::from(mhomed),
+            Self::Opensips(mhomed) => 5064 + u16::from(mhomed),
+            Self::Null(engine) => 5070 + engine as u16,
+        }
+    }
+
+    /// Why it cannot be measured here, if it cannot.
+    pub fn missing(self, setting: &Setting) -> Option<String> {
+        match (self, &setting.opensips) {
+            (Self::Kamailio(_), _) if !kamailio().exists() => {
+                Some("Kamailio is not installed: apt-get install kamailio".into())
+            }
+            (Self::Opensips(_), None) => Some("OpenSIPS was not given: --opensips PATH".into()),
+            (Self::Opensips(_), Some(path)) if !path.exists() => {
+                Some(format!("{} is not there", path.display()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Starts it on its core. `pad_to`: length of what the floor sends, in bytes.
+    pub fn start(self, setting: &Setting, pad_to: usize) -> io::Result<Started> {
+        let (program, configuration) = self.program(setting)?;
+        let mut command = Command::new(&program);
+        let file = |name: &str| write(&setting.folder, name, &configuration);
+        match self {
+            Self::Viaduct => command.args(["run", "-c"]).arg(file("viaduct.toml")?),
+            Self::Null(engine) => null(&mut command, engine, self.port(), setting.core, pad_to),
+            Self::Kamailio(_) => command
+                .args(["-DD", "-E", "-x", "fm", "-X", "fm"])
+                .args(MEMORY)
+                .args(["-Y", &self.private(setting)?, "-f"])
+                .arg(file(&format!("{}.cfg", self.name()))?),
+            Self::Opensips(_) => command
+                .args(["-F", "-a", "F_MALLOC"])
+                .args(MEMORY)
+                .arg("-f")
+                .arg(file(&format!("{}.cfg", self.name()))?),
+        };
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let told = model::Subject {
+            version: version(self, &program),
+            configuration,
+            command: words.map(|word| word.to_string_lossy().into_owned()).collect(),
+            cores: vec![setting.core],
+        };
+        let subject = on_core(setting.core, || {
+            Subject::spawn(self.name(), SocketAddrV4::new(INSIDE, self.port()), command, &setting.folder)
+        })?;
+        Ok(Started { subject, told })
+    }
+
+    /// A folder for its runtime files: several run at once.
+    fn private(self, setting: &Setting) -> io::Result<String> {
+        let folder = setting.folder.join(self.name());
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder.to_string_lossy().into_owned())
+    }
+
+    fn program(self, setting: &Setting) -> io::Result<(PathBuf, String)> {
+        Ok(match self {
+            Self::Viaduct => (built("viaduct")?, viaduct_configuration(RULES, setting.core)),
+            Self::Null(_) => (built("bench-harness")?, String::new()),
+            Self::Kamailio(mhomed) => {
+                // Without mhomed the script says which socket to send from, as operators then do.
+                let by = format!("    $fs = \"udp:{OUTSIDE}:{}\";", self.port());
+                (kamailio().into(), self.filled(include_str!("../../peers/kamailio.cfg.in"), mhomed, by))
+            }
+            Self::Opensips(mhomed) => {
+                let by = format!("    $socket_out = \"udp:{OUTSIDE}:{}\";", self.port());
+                let path = setting.opensips.clone().unwrap_or_default();
+                (path, self.filled(include_str!("../../peers/opensips.cfg.in"), mhomed, by))
+            }
+        })
+    }
+
+    fn filled(self, text: &str, mhomed: bool, send_socket: String) -> String {
+        let values = [
+            ("WORKERS", "1".to_owned()),
+            ("MHOMED", u8::from(mhomed).to_string()),
+            ("INSIDE", INSIDE.to_string()),
+            ("OUTSIDE", OUTSIDE.to_string()),
+            ("PORT", self.port().to_string()),
+            ("SEND_SOCKET", if mhomed { String::new() } else { send_socket }),
+        ];
+        fill(text, &values)
+    }
+}
+
+fn null(command: &mut Command, engine: Engine, port: u16, core: usize, pad_to: usize) -> &mut Command {
+    command
+        .args(["null", "--engine", engine.name()])
+        .args(["--listen", &SocketAddrV4::new(INSIDE, port).to_string()])
+        .args(["--from", &SocketAddrV4::new(OUTSIDE, port).to_string()])
+        .args(["--to", &SINK.to_string()])
+        .args(["--pad-to", &pad_to.to_string()])
+        .args(["--core", &core.to_string()])
+}
+
+/// Debian has it where the paths of ordinary users do not lead.
+fn kamailio() -> &'static Path {
+    Path::new("/usr/sbin/kamailio")
+}
+
+fn version(peer: Peer, program: &Path) -> String {
+    let flag = match peer {
+        Peer::Viaduct | Peer::Null(_) => "--version",
+        Peer::Kamailio(_) => "-v",
+        Peer::Opensips(_) => "-V",
+    };
+    let text = Command::new(program).arg(flag).output().map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
+}
+
+/// Does something on a thread that may use one core only; what it starts may do no more.
+fn on_core<R: Send>(core: usize, work: impl FnOnce() -> io::Result<R> + Send) -> io::Result<R> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            pin(core)?;
+            work()
+        });
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that starts forwarders died")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_place_of_a_configuration_stays_open_and_no_two_share_a_port() {
+        let folder = PathBuf::from("/nowhere");
+        let setting = Setting { core: 0, opensips: Some("/opt/opensips".into()), folder };
+        let mut ports = std::collections::HashSet::new();
+        for mhomed in [false, true] {
+            for peer in [Peer::Kamailio(mhomed), Peer::Opensips(mhomed)] {
+                let (_, text) = peer.program(&setting).unwrap();
+                let open = |line: &&str| !line.starts_with('#') && line.contains('@');
+                assert_eq!(text.lines().find(open), None, "{}", peer.name());
+                assert!(text.contains(&format!("mhomed={}", u8::from(mhomed))));
+                assert_eq!(text.contains("udp:10.2.0.1:506") && text.contains("\"udp:10.2.0.1"), !mhomed);
+                assert!(ports.insert(peer.port()));
+            }
+        }
+        assert!(
+            ports.insert(Peer::Null(Engine::Uring).port()) && ports.insert(Peer::Null(Engine::Mmsg).port())
+        );
+        assert!(Peer::Opensips(true).missing(&setting).unwrap().contains("/opt/opensips"));
+        assert!(Peer::Opensips(true).missing(&Setting { opensips: None, ..setting }).is_some());
+    }
+}

@@ -1,0 +1,56 @@
+//! What the terminal shows of a comparison: medians over rounds.
+
+use std::collections::BTreeMap;
+
+use crate::measure::Spread;
+use crate::results::model::{Load, Results, Sample};
+
+/// Prints a row for each subject and load, and what could not be measured.
+pub fn summary(results: &Results) {
+    let mut groups = BTreeMap::<(Load, &str), Vec<&Sample>>::new();
+    for sample in results.samples.iter().filter(|sample| sample.load != Load::Knee) {
+        groups.entry((sample.load, &sample.subject)).or_default().push(sample);
+    }
+    println!(
+        "{:<11} {:<16} {:>9} {:>10} {:>8} {:>9} {:>8} {:>8} {:>9} {:>7} {:>6}",
+        "load",
+        "subject",
+        "offered/s",
+        "CPU ns/msg",
+        "lost",
+        "p50 µs",
+        "p99 µs",
+        "MiB",
+        "calls/msg",
+        "idle",
+        "late"
+    );
+    for ((load, subject), samples) in &groups {
+        let median = |of: &dyn Fn(&Sample) -> f64| {
+            Spread::of(samples.iter().map(|sample| of(sample)).collect())
+                .map_or(f64::NAN, |spread| spread.median)
+        };
+        let sum = |of: fn(&Sample) -> u64| samples.iter().map(|sample| of(sample)).sum::<u64>();
+        let us = |of: fn(&crate::results::model::Latency) -> u64| {
+            median(&|sample| sample.latency.as_ref().map_or(f64::NAN, |latency| of(latency) as f64 / 1e3))
+        };
+        let called = samples.iter().filter_map(|sample| Some((sample.syscalls?, sample.delivered)));
+        let (calls, messages) = called.fold((0, 0), |(calls, all), (c, m)| (calls + c, all + m));
+        let calls = if messages > 0 { format!("{:.3}", calls as f64 / messages as f64) } else { "-".into() };
+        println!(
+            "{:<11} {subject:<16} {:>9.0} {:>10.0} {:>8} {:>9.1} {:>8.1} {:>8.1} {calls:>9} {:>6.0}% {:>6}",
+            format!("{load:?}").to_lowercase(),
+            median(&|sample| sample.offered_per_second),
+            median(&|sample| sample.cpu_ns as f64 / sample.delivered.max(1) as f64),
+            sum(|sample| sample.lost),
+            us(|latency| latency.p50_ns),
+            us(|latency| latency.p99_ns),
+            median(&|sample| sample.resident_bytes as f64 / f64::from(1 << 20)),
+            median(&|sample| sample.generator_idle) * 100.0,
+            samples.iter().filter(|sample| !sample.on_schedule).count(),
+        );
+    }
+    for (what, why) in &results.skipped {
+        println!("skipped: {what}: {why}");
+    }
+}

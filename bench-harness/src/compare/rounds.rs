@@ -1,0 +1,182 @@
+//! Rounds of windows: every subject under every load, in an order that turns.
+
+use std::io;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+
+use super::peers::{Peer, Setting, Started};
+use super::window::{Bench, Measured, Plan};
+use crate::null::Engine;
+use crate::results::Histograms;
+use crate::results::model::{Load, Results};
+use crate::subject::Subject;
+
+/// Where the search for a knee begins, in messages a second.
+const FIRST: f64 = 20_000.0;
+/// So far below the first knee each later search begins.
+const BELOW: f64 = 0.9;
+/// Steps of the first search, whose knee is taken up to by smaller ones.
+const COARSE: f64 = 1.3;
+/// Steps of the others.
+const FINE: f64 = 1.05;
+/// What is more than can be carried, in knees.
+const TOO_MUCH: f64 = 1.5;
+/// Messages that a call takes, forwarded one by one.
+const MESSAGES_OF_A_CALL: f64 = 6.0;
+/// What the core may do beside the forwarder's work before a word of warning: other programs disturb.
+const BESIDE: f64 = 0.05;
+/// Loads in the order of a round.
+const LOADS: [Load; 5] = [Load::Messages, Load::Calls, Load::Paced, Load::Saturation, Load::Knee];
+
+/// What is asked for.
+pub struct Ask {
+    /// Rounds.
+    pub rounds: u32,
+    /// Length of a window.
+    pub window: Duration,
+    /// Part of the knee at which messages are offered.
+    pub part_of_knee: f64,
+    /// Calls a second, if they are given.
+    pub calls: Option<f64>,
+    /// Single messages a second.
+    pub paced: f64,
+}
+
+/// Forwarders that run, and what was found so far.
+pub struct Rounds {
+    bench: Bench,
+    subjects: Vec<Entrant>,
+    results: Results,
+    histograms: Histograms,
+    beside: Vec<f64>,
+}
+
+struct Entrant {
+    peer: Peer,
+    subject: Subject,
+    /// Messages a second, found before the rounds: what is offered in all of them depends on it.
+    knee: f64,
+}
+
+impl Rounds {
+    /// Starts Viaduct first, to learn how long its messages are, then the others; each is stopped until its turn.
+    pub fn start(
+        mut bench: Bench,
+        peers: &[Peer],
+        setting: &Setting,
+        mut results: Results,
+    ) -> io::Result<Self> {
+        let (mut subjects, mut pad_to) = (Vec::new(), 0);
+        for peer in peers {
+            let Started { mut subject, told } = peer.start(setting, pad_to)?;
+            let len = bench.wait_for(&mut subject)?;
+            if *peer == Peer::Viaduct {
+                pad_to = len;
+            }
+            subject.pause()?;
+            results.subjects.insert(peer.name().into(), told);
+            subjects.push(Entrant { peer: *peer, subject, knee: 0.0 });
+        }
+        Ok(Self { bench, subjects, results, histograms: Histograms::new(), beside: Vec::new() })
+    }
+
+    /// Finds the knees, then runs all rounds.
+    pub fn run(&mut self, ask: &Ask, bar: &ProgressBar) -> io::Result<()> {
+        let subjects = self.subjects.len();
+        bar.set_length((subjects + ask.rounds as usize * LOADS.len() * subjects) as u64);
+        for entrant in &mut self.subjects {
+            let name = entrant.peer.name();
+            let told = |rate: f64| bar.set_message(format!("{name} at {rate:.0}/s"));
+            let (about, _) = self.bench.knee(&mut entrant.subject, FIRST, COARSE, 0, &told)?;
+            (entrant.knee, _) = self.bench.knee(&mut entrant.subject, about, FINE, 0, &told)?;
+            bar.inc(1);
+        }
+        for round in 0..ask.rounds {
+            for load in LOADS {
+                for turn in 0..subjects {
+                    self.turn((turn + round as usize) % subjects, load, ask, round, bar)?;
+                    bar.inc(1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One subject under one load.
+    fn turn(&mut self, at: usize, load: Load, ask: &Ask, round: u32, bar: &ProgressBar) -> io::Result<()> {
+        let Some(plan) = self.plan(at, load, ask) else { return Ok(()) };
+        let Entrant { peer, subject, .. } = &mut self.subjects[at];
+        let name = peer.name();
+        bar.set_message(format!("{}, {name}", told(load)));
+        if load == Load::Knee {
+            let told = |rate: f64| bar.set_message(format!("{name} at {rate:.0}/s"));
+            let (_, samples) = self.bench.knee(subject, plan.rate, FINE, round, &told)?;
+            self.results.samples.extend(samples);
+            return Ok(());
+        }
+        let Measured { sample, latency, beside, .. } = self.bench.window(subject, plan, round)?;
+        if load == Load::Messages {
+            self.beside.push(beside);
+        }
+        let all = self.histograms.entry((name.to_owned(), load)).or_insert_with(crate::load::histogram);
+        all.add(&latency).map_err(io::Error::other)?;
+        self.results.samples.push(sample);
+        Ok(())
+    }
+
+    fn plan(&self, at: usize, load: Load, ask: &Ask) -> Option<Plan> {
+        let entrant = &self.subjects[at];
+        let (rate, length) = match load {
+            Load::Messages => (self.floor(at) * ask.part_of_knee, ask.window),
+            Load::Calls if !entrant.peer.makes_calls() => return None,
+            Load::Calls => (ask.calls.unwrap_or_else(|| self.calls()), ask.window),
+            Load::Paced => (ask.paced, ask.window * 3),
+            Load::Saturation => (entrant.knee * TOO_MUCH, ask.window),
+            Load::Knee => (entrant.knee * BELOW, ask.window),
+        };
+        Some(Plan { load, rate: rate.floor().max(1.0), length })
+    }
+
+    /// The knee by which a subject's load is measured: that of the floor for the floor and for Viaduct, so that they
+    /// are offered the same; other proxies may not come near it, and are offered a part of their own.
+    fn floor(&self, at: usize) -> f64 {
+        let own = &self.subjects[at];
+        let floor = self.subjects.iter().find(|entrant| entrant.peer == Peer::Null(Engine::Uring));
+        match (own.peer, floor) {
+            (Peer::Viaduct | Peer::Null(_), Some(floor)) => floor.knee,
+            _ => own.knee,
+        }
+    }
+
+    /// The same for all that make calls, and below each one's knee.
+    fn calls(&self) -> f64 {
+        let callers = self.subjects.iter().filter(|entrant| entrant.peer.makes_calls());
+        let lowest = callers.map(|entrant| entrant.knee).fold(f64::INFINITY, f64::min);
+        lowest / MESSAGES_OF_A_CALL / 2.0
+    }
+
+    /// Ends all forwarders; what was found.
+    pub fn into_results(mut self) -> (Results, Histograms) {
+        self.beside.sort_by(f64::total_cmp);
+        if let Some(beside) = self.beside.get(self.beside.len() / 2)
+            && beside.abs() > BESIDE
+        {
+            eprintln!(
+                "warning: beside the forwarder's work its core was busy for {:.0}% of that: this machine is not quiet",
+                beside * 100.0
+            );
+        }
+        (self.results, self.histograms)
+    }
+}
+
+fn told(load: Load) -> &'static str {
+    match load {
+        Load::Messages => "messages",
+        Load::Calls => "calls",
+        Load::Paced => "paced",
+        Load::Saturation => "saturation",
+        Load::Knee => "knee",
+    }
+}

@@ -1,0 +1,71 @@
+//! Forwarders in network namespaces: a few hundred calls each, and every message accounted for.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::peers::{Peer, Setting};
+use super::window::{Bench, Plan};
+use crate::null::Engine;
+use crate::results::model::{Load, Sample};
+use crate::subject::FORWARDER_CORE;
+use crate::world::World;
+
+/// A window of each of these loads through one forwarder, at rates that a busy machine and a debug build carry.
+fn windows(peer: Peer, loads: &[Load]) -> Vec<Sample> {
+    let world = World::build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let setting = Setting { core: FORWARDER_CORE, opensips: None, folder: folder.path().to_owned() };
+    if let Some(why) = peer.missing(&setting) {
+        let line = format!("SKIPPED: load through {}: {why}", peer.name());
+        writeln!(std::io::stderr(), "{line}").expect("standard error");
+        return Vec::new();
+    }
+    let mut bench = Bench::new(&world, FORWARDER_CORE, false, None).unwrap();
+    let mut started = peer.start(&setting, 900).unwrap();
+    assert_eq!(started.told.configuration.is_empty(), matches!(peer, Peer::Null(_)));
+    let len = bench.wait_for(&mut started.subject).unwrap();
+    assert!(len > 700, "{len} bytes");
+    let window = |load: &Load| {
+        let plan = Plan { load: *load, rate: 300.0, length: Duration::from_secs(1) };
+        bench.window(&mut started.subject, plan, 4).unwrap().sample
+    };
+    loads.iter().map(window).collect()
+}
+
+fn all_accounted_for(sample: &Sample, messages_each: u64) {
+    // On a machine that is busy with other tests the load may not be in time with all of them.
+    assert!(sample.sent > 200 * messages_each, "{sample:?}");
+    assert_eq!((sample.delivered, sample.sent % messages_each), (sample.sent, 0), "{sample:?}");
+    assert_eq!((sample.lost, sample.failed, sample.round), (0, 0, 4), "{sample:?}");
+    assert!(sample.cpu_ns > 0 && sample.resident_bytes > 1 << 20, "{sample:?}");
+    assert!(sample.latency.is_some_and(|latency| latency.p50_ns > 1_000), "{sample:?}");
+}
+
+#[test]
+fn every_message_of_hundreds_of_calls_through_viaduct_is_accounted_for() {
+    let samples = windows(Peer::Viaduct, &[Load::Calls, Load::Messages]);
+    let [calls, messages] = &samples[..] else { panic!("{samples:?}") };
+    all_accounted_for(calls, 6);
+    assert_eq!(calls.calls * 6, calls.sent);
+    all_accounted_for(messages, 1);
+    assert_eq!((messages.calls, messages.retransmissions), (0, 0));
+}
+
+#[test]
+fn the_floor_forwards_by_either_engine() {
+    for engine in [Engine::Uring, Engine::Mmsg] {
+        for sample in windows(Peer::Null(engine), &[Load::Messages, Load::Paced]) {
+            all_accounted_for(&sample, 1);
+        }
+    }
+}
+
+#[test]
+fn every_message_of_hundreds_of_calls_through_kamailio_is_accounted_for() {
+    for mhomed in [false, true] {
+        for sample in windows(Peer::Kamailio(mhomed), &[Load::Calls]) {
+            all_accounted_for(&sample, 6);
+            assert_eq!(sample.calls * 6, sample.sent);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! One window: one forwarder, one load, one rate; what it cost and what became of each message.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::accounts::{Core, Spent};
+use super::syscalls::Counter;
+use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings};
+use crate::results::model::{Latency, Load, Sample};
+use crate::subject::Subject;
+use crate::world::{CLIENT, SINK, World};
+
+/// How long a call lasts: long enough to overlap with many others, short beside a window.
+const HOLD: Duration = Duration::from_millis(100);
+/// Load before a window, so that caches and buffers are what they will be.
+const WARM_UP: Duration = Duration::from_millis(200);
+/// Exchanges may take so long to end, two retransmissions included.
+const DRAIN: Duration = Duration::from_secs(3);
+/// Part of what was sent that has to arrive below the knee.
+const CARRIED: f64 = 0.995;
+/// A step fails when this many windows failed: other programs can spoil one.
+const ATTEMPTS: usize = 3;
+/// Length of a step.
+const STEP_LENGTH: Duration = Duration::from_millis(500);
+/// The lowest rate that is tried, in messages a second.
+const LOWEST: f64 = 2_000.0;
+
+/// What is offered in a window.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Which kind of load.
+    pub load: Load,
+    /// Messages (calls, for [`Load::Calls`]) a second.
+    pub rate: f64,
+    /// For how long.
+    pub length: Duration,
+}
+
+/// A window, and what is not in its sample.
+pub struct Measured {
+    /// For the results.
+    pub sample: Sample,
+    /// All its latencies.
+    pub latency: Histogram<u64>,
+    /// The load sent what it should, though perhaps not each message in time.
+    pub kept_up: bool,
+    /// What the core did beside the forwarder's work, as part of the latter.
+    pub beside: f64,
+}
+
+/// The load, and the accounts of the core that forwarders run on.
+pub struct Bench {
+    driver: Driver,
+    core: Core,
+    counter: Option<Counter>,
+}
+
+impl Bench {
+    /// Joins the load to the world. `spin`: it has a core of its own.
+    pub fn new(world: &World, core: usize, spin: bool, counter: Option<Counter>) -> io::Result<Self> {
+        let settings = settings(CLIENT, Load::Messages);
+        let driver = Driver::new(vec![world.client()?], world.sink()?, settings, spin)?;
+        Ok(Self { driver, core: Core::find(core)?, counter })
+    }
+
+    /// Sends single messages until one arrives; its length in bytes as it left the forwarder.
+    pub fn wait_for(&mut self, subject: &mut Subject) -> io::Result<usize> {
+        let offer =
+            Offer { rate: 20.0, length: Duration::from_millis(100), jitter: false, drain: Duration::ZERO };
+        for _ in 0..200 {
+            subject.check_alive()?;
+            self.driver.reset(settings(subject.address, Load::Messages));
+            let outcome = self.driver.run(&offer)?;
+            if outcome.tally.delivered > 0 {
+                return Ok(outcome.last_len);
+            }
+        }
+        Err(io::Error::other(format!("{} forwards nothing from {CLIENT} to {SINK}", subject.name)))
+    }
+
+    /// Measures one window. The forwarder runs for its time only.
+    pub fn window(&mut self, subject: &mut Subject, plan: Plan, round: u32) -> io::Result<Measured> {
+        subject.go_on()?;
+        let measured = self.measure(subject, plan, round);
+        subject.pause()?;
+        measured
+    }
+
+    /// The highest rate that is carried, and all windows on the way there; begins at `from` messages a second, each
+    /// next rate is `step` times the one before.
+    pub fn knee(
+        &mut self,
+        subject: &mut Subject,
+        from: f64,
+        step: f64,
+        round: u32,
+        told: &dyn Fn(f64),
+    ) -> io::Result<(f64, Vec<Sample>)> {
+        let (mut samples, mut rate, mut good) = (Vec::new(), from, None);
+        loop {
+            told(rate);
+            let plan = Plan { load: Load::Knee, rate, length: STEP_LENGTH };
+            let mut carried = false;
+            for _ in 0..ATTEMPTS {
+                let Measured { sample, kept_up, .. } = self.window(subject, plan, round)?;
+                // A load that cannot keep up finds its own knee, not the forwarder's: it ends here, too.
+                carried = kept_up && sample.delivered as f64 >= CARRIED * sample.sent as f64;
+                samples.push(sample);
+                if carried {
+                    break;
+                }
+            }
+            match (carried, good) {
+                (true, _) => {
+                    good = Some(rate);
+                    rate *= step;
+                }
+                (false, Some(good)) => return Ok((good, samples)),
+                // It began too high.
+                (false, None) if rate > LOWEST => rate *= 0.7,
+                (false, None) => {
+                    let words = format!("{} does not carry even {rate:.0} messages/s", subject.name);
+                    return Err(io::Error::other(words));
+                }
+            }
+        }
+    }
+
+    fn measure(&mut self, subject: &mut Subject, plan: Plan, round: u32) -> io::Result<Measured> {
+        subject.check_alive()?;
+        let offer =
+            Offer { rate: plan.rate, length: WARM_UP, jitter: plan.load == Load::Paced, drain: DRAIN };
+        self.driver.reset(settings(subject.address, plan.load));
+        self.driver.run(&offer)?;
+        self.driver.reset(settings(subject.address, plan.load));
+        let before = self.core.read(subject)?;
+        let offer = Offer { length: plan.length, ..offer };
+        let (outcome, syscalls) = match &self.counter {
+            Some(counter) if plan.load == Load::Saturation => {
+                counter.during(subject, || self.driver.run(&offer))?
+            }
+            _ => (self.driver.run(&offer)?, None),
+        };
+        let spent = self.core.read(subject)?.since(&before);
+        let resident_bytes = subject.resident()?;
+        let sample =
+            Sample { syscalls, resident_bytes, ..sample(subject.name, plan, round, &outcome, spent) };
+        let beside = spent.busy.as_secs_f64() / spent.cpu.as_secs_f64().max(1e-9) - 1.0;
+        Ok(Measured { sample, kept_up: outcome.kept_up(), latency: outcome.latency, beside })
+    }
+}
+
+fn settings(forwarder: SocketAddrV4, load: Load) -> Settings {
+    Settings {
+        mix: Mix::only(if load == Load::Calls { Kind::Call } else { Kind::Unanswered }),
+        hold_ns: HOLD.as_nanos() as u64,
+        retransmit: true,
+        callers: vec![SocketAddr::V4(CLIENT)],
+        callee: SocketAddr::V4(SINK),
+        forwarder: SocketAddr::V4(forwarder),
+    }
+}
+
+fn sample(subject: &str, plan: Plan, round: u32, outcome: &Outcome, spent: Spent) -> Sample {
+    let tally = &outcome.tally;
+    Sample {
+        round,
+        subject: subject.to_owned(),
+        load: plan.load,
+        offered_per_second: plan.rate,
+        seconds: outcome.took.as_secs_f64(),
+        sent: tally.messages,
+        delivered: tally.delivered,
+        lost: tally.missing,
+        retransmissions: tally.retransmissions,
+        calls: tally.calls,
+        failed: if plan.load == Load::Calls { tally.failed } else { 0 },
+        cpu_ns: spent.cpu.as_nanos() as u64,
+        softirq_ns: spent.softirq.as_nanos() as u64,
+        syscalls: None,
+        resident_bytes: 0,
+        on_schedule: outcome.on_schedule(),
+        generator_idle: outcome.idle.clamp(0.0, 1.0),
+        latency: latency(&outcome.latency),
+    }
+}
+
+fn latency(of: &Histogram<u64>) -> Option<Latency> {
+    (!of.is_empty()).then(|| Latency {
+        p50_ns: of.value_at_quantile(0.5),
+        p99_ns: of.value_at_quantile(0.99),
+        p999_ns: of.value_at_quantile(0.999),
+        max_ns: of.max(),
+    })
+}

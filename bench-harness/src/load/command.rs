@@ -1,0 +1,168 @@
+//! `load`: calls through a forwarder that runs already, with an account of every message.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Driver, Mix, Offer, Outcome, Settings};
+use crate::progress;
+use crate::subject::pin;
+
+/// Makes calls through a forwarder that runs already, and accounts for every message
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Callers at --from make exchanges with users at --callee through the forwarder at --to, evenly over time and
+whatever comes back (open loop); the callee answers at --callee. Both are this process, so it knows what was sent
+and what arrived: messages lost, messages doubled on the way and messages sent again are told apart, and latency
+counts from the time for which a request was scheduled. Dialogs follow Record-Route.
+
+Kinds for --mix: call, long-call (INVITE 180 200 ACK BYE 200), options, message, long-message, register (with a
+200 each), unanswered (an INVITE by itself). Each user has a number of its own.
+
+Passes (exit code 0) when --at-least of the messages arrived, every one is accounted for, and this load was not
+the limit: all was sent in time (99 of 100 within 2 ms) and its own sockets lost nothing.
+
+Examples:
+  bench-harness load --to 10.1.0.1:5060 --from 10.1.0.2:5060 --callee 10.2.0.2:5060 --rate 2000
+  bench-harness load --to [2001:db8::1]:5060 --from [2001:db8::2]:5060 --callee [2001:db8:1::2]:5060
+  bench-harness load --mix call=60,long-call=10,options=20,register=10 --peers 16 --to … --from … --callee …
+  bench-harness load --mix unanswered --rate 200000 --core 1 --to … --from … --callee …     # saturation")]
+pub struct Args {
+    /// The forwarder's address and port
+    #[arg(long)]
+    to: SocketAddr,
+    /// Address and port of this host to call from
+    #[arg(long)]
+    from: SocketAddr,
+    /// Address and port of this host to answer at: what the Request-URIs name
+    #[arg(long)]
+    callee: SocketAddr,
+    /// Exchanges a second
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    rate: u32,
+    /// For how many seconds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// Kinds of exchanges with their weights
+    #[arg(long, default_value = "call")]
+    mix: Mix,
+    /// Callers, at the port of --from and those that follow; one is a trunk
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
+    peers: u16,
+    /// How long a call lasts, in milliseconds
+    #[arg(long, default_value_t = 200)]
+    hold_ms: u32,
+    /// Send nothing again: what is lost stays lost
+    #[arg(long)]
+    no_retransmissions: bool,
+    /// Spread each begin at random within its interval
+    #[arg(long)]
+    jitter: bool,
+    /// Core to run on, which is kept busy; without it the load sleeps between sends
+    #[arg(long)]
+    core: Option<usize>,
+    /// Smallest part of the messages that has to arrive
+    #[arg(long, default_value_t = 0.999)]
+    at_least: f64,
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long exchanges may take to end: 64 * T1 (RFC 3261 §17.1.1.2, Timer B), and a little.
+const DRAIN: Duration = Duration::from_secs(33);
+
+/// Runs the load; `true`: enough arrived, all is accounted for, and the load was not the limit.
+pub fn execute(args: &Args) -> io::Result<bool> {
+    let callers: Vec<SocketAddr> = (0..args.peers)
+        .map(|peer| SocketAddr::new(args.from.ip(), args.from.port().saturating_add(peer)))
+        .collect();
+    let sockets = callers.iter().map(|address| bind(*address)).collect::<io::Result<_>>()?;
+    let callee = bind(args.callee)?;
+    args.core.map_or(Ok(()), pin)?;
+    let settings = Settings {
+        mix: args.mix.clone(),
+        hold_ns: u64::from(args.hold_ms) * 1_000_000,
+        retransmit: !args.no_retransmissions,
+        callers,
+        callee: args.callee,
+        forwarder: args.to,
+    };
+    let mut driver = Driver::new(sockets, callee, settings, args.core.is_some())?;
+    let bar = progress::spinner("calling");
+    bar.set_message(format!("{}/s to {} for {} s", args.rate, args.to, args.seconds));
+    let offer = Offer {
+        rate: f64::from(args.rate),
+        length: Duration::from_secs(args.seconds),
+        jitter: args.jitter,
+        drain: DRAIN,
+    };
+    let outcome = driver.run(&offer)?;
+    bar.finish_and_clear();
+    let passed = part(&outcome) >= args.at_least
+        && outcome.tally.adds_up()
+        && outcome.in_flight == 0
+        && outcome.on_schedule();
+    if args.json {
+        println!("{}", to_json(&outcome, passed));
+    } else {
+        print(&outcome, passed);
+    }
+    Ok(passed)
+}
+
+fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    UdpSocket::bind(address).map_err(|error| {
+        let hint = "it has to be an address of this host, with a port that is free";
+        io::Error::new(error.kind(), format!("{address}: {error}\n  hint: {hint}"))
+    })
+}
+
+fn part(outcome: &Outcome) -> f64 {
+    outcome.tally.delivered as f64 / outcome.tally.messages.max(1) as f64
+}
+
+fn to_json(outcome: &Outcome, passed: bool) -> serde_json::Value {
+    let us = |ns: u64| ns as f64 / 1e3;
+    let quantiles = |of: &hdrhistogram::Histogram<u64>| {
+        json!({ "p50": us(of.value_at_quantile(0.5)), "p99": us(of.value_at_quantile(0.99)),
+                "p999": us(of.value_at_quantile(0.999)), "max": us(of.max()) })
+    };
+    json!({ "passed": passed, "scheduled": outcome.scheduled, "seconds": outcome.took.as_secs_f64(),
+            "account": outcome.tally, "in_flight": outcome.in_flight, "latency_us": quantiles(&outcome.latency),
+            "lag_us": quantiles(&outcome.lag), "idle": outcome.idle, "own_drops": outcome.own_drops })
+}
+
+fn print(outcome: &Outcome, passed: bool) {
+    let tally = &outcome.tally;
+    println!(
+        "exchanges: {} of {} scheduled ({} calls), {} failed, {} refused, {} in flight",
+        tally.begun, outcome.scheduled, tally.calls, tally.failed, tally.refused, outcome.in_flight
+    );
+    println!(
+        "messages:  {} sent, {} delivered ({:.3}%), {} never arrived",
+        tally.messages,
+        tally.delivered,
+        part(outcome) * 100.0,
+        tally.missing
+    );
+    println!(
+        "sends:     {}, of which {} again; {} lost, {} doubled on the way, {} late, {} foreign",
+        tally.transmissions, tally.retransmissions, tally.lost, tally.doubled, tally.late, tally.foreign
+    );
+    for (name, of) in [("latency:  ", &outcome.latency), ("own lag:  ", &outcome.lag)] {
+        let us = |quantile| of.value_at_quantile(quantile) as f64 / 1e3;
+        println!("{name} p50 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs", us(0.5), us(0.99), us(0.999));
+    }
+    println!(
+        "this load: {:.0}% idle, {} datagrams lost at its own sockets",
+        outcome.idle * 100.0,
+        outcome.own_drops
+    );
+    if !outcome.on_schedule() {
+        println!("the load was the limit, not the forwarder: lower --rate, or give it a --core");
+    }
+    println!("{}", if passed { "PASS" } else { "FAIL" });
+}

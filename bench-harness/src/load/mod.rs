@@ -1,0 +1,26 @@
+//! The load: callers and a callee that make calls through a forwarder and account for every message.
+//!
+//! ```text
+//!  command ─► driver ─► exchanges ─► book
+//!  (options)  (clock,   (who says    (what was sent,
+//!              sockets)  what)        what arrived)
+//!                          └─► say, scan, mix
+//! ```
+//!
+//! `burst` is for other measurements: INVITEs that go on beside, and a sink that drains them.
+
+mod book;
+mod burst;
+pub mod command;
+mod driver;
+mod exchanges;
+mod mix;
+mod say;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+pub use burst::{Generator, Sink};
+pub use driver::{Driver, Offer, Outcome};
+pub use exchanges::{Settings, histogram};
+pub use mix::{Kind, Mix};
