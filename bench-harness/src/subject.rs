@@ -73,11 +73,17 @@ impl Subject {
     pub fn check_alive(&mut self) -> io::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => {
-                let log = fs::read_to_string(&self.log).unwrap_or_default();
-                Err(io::Error::other(format!("{} ended with {status}; it said:\n{log}", self.name)))
-            }
+            Some(status) => Err(io::Error::other(format!(
+                "{} ended with {status}; it said:\n{}",
+                self.name,
+                self.words()
+            ))),
         }
+    }
+
+    /// What it said so far.
+    pub fn words(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Its process.

@@ -65,6 +65,11 @@ impl Peer {
         !matches!(self, Self::Null(_))
     }
 
+    /// It is not of this project: where it does not work here, the others are measured without it.
+    pub fn is_foreign(self) -> bool {
+        matches!(self, Self::Kamailio(_) | Self::Opensips(_))
+    }
+
     fn port(self) -> u16 {
         match self {
             Self::Viaduct => 5060,

@@ -57,6 +57,8 @@ struct Entrant {
     subject: Subject,
     /// Messages a second, found before the rounds: what is offered in all of them depends on it.
     knee: f64,
+    /// Arrivals that no send explains.
+    odd: u64,
 }
 
 impl Rounds {
@@ -69,14 +71,23 @@ impl Rounds {
     ) -> io::Result<Self> {
         let (mut subjects, mut pad_to) = (Vec::new(), 0);
         for peer in peers {
-            let Started { mut subject, told } = peer.start(setting, pad_to)?;
-            let len = bench.wait_for(&mut subject)?;
+            let started = peer.start(setting, pad_to).and_then(|Started { mut subject, told }| {
+                let len = bench.wait_for(&mut subject)?;
+                subject.pause()?;
+                Ok((subject, told, len))
+            });
+            let (subject, told, len) = match started {
+                Err(error) if peer.is_foreign() => {
+                    results.skipped.insert(peer.name().into(), error.to_string());
+                    continue;
+                }
+                started => started?,
+            };
             if *peer == Peer::Viaduct {
                 pad_to = len;
             }
-            subject.pause()?;
             results.subjects.insert(peer.name().into(), told);
-            subjects.push(Entrant { peer: *peer, subject, knee: 0.0 });
+            subjects.push(Entrant { peer: *peer, subject, knee: 0.0, odd: 0 });
         }
         Ok(Self { bench, subjects, results, histograms: Histograms::new(), beside: Vec::new() })
     }
@@ -106,7 +117,7 @@ impl Rounds {
     /// One subject under one load.
     fn turn(&mut self, at: usize, load: Load, ask: &Ask, round: u32, bar: &ProgressBar) -> io::Result<()> {
         let Some(plan) = self.plan(at, load, ask) else { return Ok(()) };
-        let Entrant { peer, subject, .. } = &mut self.subjects[at];
+        let Entrant { peer, subject, odd, .. } = &mut self.subjects[at];
         let name = peer.name();
         bar.set_message(format!("{}, {name}", told(load)));
         if load == Load::Knee {
@@ -115,7 +126,9 @@ impl Rounds {
             self.results.samples.extend(samples);
             return Ok(());
         }
-        let Measured { sample, latency, beside, .. } = self.bench.window(subject, plan, round)?;
+        let Measured { sample, latency, beside, odd: unexplained, .. } =
+            self.bench.window(subject, plan, round)?;
+        *odd += unexplained;
         if load == Load::Messages {
             self.beside.push(beside);
         }
@@ -165,6 +178,12 @@ impl Rounds {
             eprintln!(
                 "warning: beside the forwarder's work its core was busy for {:.0}% of that: this machine is not quiet",
                 beside * 100.0
+            );
+        }
+        for Entrant { peer, odd, .. } in self.subjects.iter().filter(|entrant| entrant.odd > 0) {
+            let name = peer.name();
+            eprintln!(
+                "warning: {name}: {odd} arrivals that no send explains (doubled, refused, late or foreign)"
             );
         }
         (self.results, self.histograms)

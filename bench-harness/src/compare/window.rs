@@ -25,6 +25,8 @@ const CARRIED: f64 = 0.995;
 const ATTEMPTS: usize = 3;
 /// Length of a step.
 const STEP_LENGTH: Duration = Duration::from_millis(500);
+/// So often a forwarder that starts is asked, some 160 ms apart.
+const ATTEMPTS_TO_REACH: usize = 100;
 /// The lowest rate that is tried, in messages a second.
 const LOWEST: f64 = 2_000.0;
 
@@ -49,6 +51,8 @@ pub struct Measured {
     pub kept_up: bool,
     /// What the core did beside the forwarder's work, as part of the latter.
     pub beside: f64,
+    /// Arrivals that are explained by no send: doubled, refused by the forwarder itself, late or not the load's.
+    pub odd: u64,
 }
 
 /// The load, and the accounts of the core that forwarders run on.
@@ -70,7 +74,7 @@ impl Bench {
     pub fn wait_for(&mut self, subject: &mut Subject) -> io::Result<usize> {
         let offer =
             Offer { rate: 20.0, length: Duration::from_millis(100), jitter: false, drain: Duration::ZERO };
-        for _ in 0..200 {
+        for _ in 0..ATTEMPTS_TO_REACH {
             subject.check_alive()?;
             self.driver.reset(settings(subject.address, Load::Messages));
             let outcome = self.driver.run(&offer)?;
@@ -78,7 +82,8 @@ impl Bench {
                 return Ok(outcome.last_len);
             }
         }
-        Err(io::Error::other(format!("{} forwards nothing from {CLIENT} to {SINK}", subject.name)))
+        let (name, words) = (subject.name, subject.words());
+        Err(io::Error::other(format!("{name} forwards nothing from {CLIENT} to {SINK}; it said:\n{words}")))
     }
 
     /// Measures one window. The forwarder runs for its time only.
@@ -149,7 +154,15 @@ impl Bench {
         let sample =
             Sample { syscalls, resident_bytes, ..sample(subject.name, plan, round, &outcome, spent) };
         let beside = spent.busy.as_secs_f64() / spent.cpu.as_secs_f64().max(1e-9) - 1.0;
-        Ok(Measured { sample, kept_up: outcome.kept_up(), latency: outcome.latency, beside })
+        let tally = outcome.tally;
+        if !tally.adds_up() {
+            return Err(io::Error::other(format!(
+                "the account of {} does not add up: {tally:?}",
+                subject.name
+            )));
+        }
+        let odd = tally.doubled + tally.refused + tally.late + tally.foreign;
+        Ok(Measured { sample, odd, kept_up: outcome.kept_up(), latency: outcome.latency, beside })
     }
 }
 
