@@ -27,7 +27,7 @@ use crate::egress::View;
 use crate::fib::Fib;
 use crate::limits;
 use crate::net::{ListenerId, SectionId, canonical};
-use crate::plan::Plan;
+use crate::plan::{Ours, Plan};
 use crate::rules::{Action, Rule, RuleId, Target};
 
 /// How bad a finding is.
@@ -147,6 +147,7 @@ pub struct Examiner<'a> {
     plan: &'a Plan,
     fib: &'a Fib,
     view: &'a View,
+    ours: Ours,
     /// Names of `[hosts]` that no rule's `to` names; those are examined with their rules.
     names: Vec<&'a str>,
     /// What was resolved; `None`: nobody has asked.
@@ -170,7 +171,7 @@ impl<'a> Examiner<'a> {
         let mut names: Vec<&str> = plan.hosts.keys().map(|name| &**name).collect();
         names.retain(|name| named.binary_search(name).is_err());
         names.sort_unstable();
-        Self { plan, fib, view, names, resolved: None }
+        Self { plan, fib, view, ours: Ours::new(plan), names, resolved: None }
     }
 
     /// As [`Examiner::new`], where names were resolved: one that has no address is found.

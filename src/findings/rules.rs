@@ -88,7 +88,7 @@ fn unresolved(rule: &Rule, host: &str) -> Finding {
 
 fn one(examiner: &Examiner<'_>, aim: &Aim, egress: Option<&EgressChoice>, literal: bool, found: &mut Found) {
     match egress {
-        _ if examiner.plan.is_our_address(aim.next_hop.address) => {
+        _ if examiner.ours.is_our_address(aim.next_hop.address) => {
             found.asked += 1;
             found.findings.push(ourselves(aim));
         }

@@ -8,13 +8,15 @@ use viaduct::egress::{Question, auto};
 use viaduct::limits::MESSAGE_BYTES;
 use viaduct::net::{ListenerId, NextHop, Transport};
 use viaduct::proxy::Outcome;
-use viaduct::rewrite::{Edits, Sink as _};
+use viaduct::rewrite::Edits;
 
 use super::support::Shard;
 use super::{Case, rules, traffic};
 
 /// Who sends [`traffic::invite`].
 const CALLER: &str = "192.0.2.1:5060";
+/// Who answers.
+const CALLEE: &str = "10.0.0.100:5060";
 
 /// Splits INVITEs into lines and reads the values that forwarding needs of every request.
 #[derive(Default)]
@@ -84,13 +86,21 @@ impl Case for Decide {
     }
 }
 
+/// What is written into a forwarded INVITE.
+#[derive(Clone, Copy)]
+enum New {
+    Lines,
+    MaxForwards(u64),
+    Source(SocketAddr),
+}
+
 /// The edits of a forwarded INVITE: two Record-Routes and a Via before its Via, `received`, Max-Forwards.
 pub struct Rewrite {
     message: Vec<u8>,
     via: usize,
     via_end: usize,
     max_forwards: usize,
-    edits: Edits,
+    edits: Edits<New>,
     out: Vec<u8>,
     calls: usize,
 }
@@ -122,50 +132,87 @@ impl Case for Rewrite {
         for _ in 0..self.calls {
             let edits = &mut self.edits;
             edits.clear();
-            edits.insert(self.via).put(black_box(RECORD_ROUTES));
-            edits.insert(self.via).put(black_box(VIA));
-            edits.replace(self.max_forwards..self.max_forwards + 2).put_number(black_box(69));
-            {
-                let mut ink = edits.replace(self.via_end..self.via_end);
-                ink.put(b"=");
-                ink.put_number(black_box(caller.port()).into());
-                ink.put(b";received=");
-                ink.put_ip(black_box(caller.ip()));
-            }
-            assert!(black_box(edits.apply(black_box(&self.message), &mut self.out)).is_ok());
+            edits.insert(self.via, New::Lines);
+            edits.replace(self.via_end..self.via_end, New::Source(black_box(caller)));
+            edits.replace(self.max_forwards..self.max_forwards + 2, New::MaxForwards(black_box(69)));
+            let written = edits.apply(black_box(&self.message), &mut self.out, |new, out| match new {
+                New::Lines => {
+                    out.put(black_box(RECORD_ROUTES));
+                    out.put(black_box(VIA));
+                }
+                New::MaxForwards(value) => out.put_number(value),
+                New::Source(source) => {
+                    out.put_text(b"=");
+                    out.put_number(source.port().into());
+                    out.put_text(b";received=");
+                    out.put_ip(source.ip());
+                }
+            });
+            assert!(black_box(written).is_ok());
         }
     }
 }
 
-/// All that is done for an INVITE of 600 bytes: parse, decide among a hundred rules, automatic egress, rewrite. Each
-/// is a new transaction.
+/// What comes in of a call.
+#[derive(Clone, Copy)]
+pub enum Part {
+    /// The INVITE of 600 bytes, a new transaction each time.
+    Invite,
+    /// The same INVITE once more.
+    Retransmission,
+    /// The callee's 200 to it.
+    Response,
+    /// The callee's BYE, with the route set that we wrote.
+    Bye,
+}
+
+/// All that is done for a message: parse, decide among a hundred rules, automatic egress, rewrite.
 pub struct Pipeline {
     shard: Shard,
+    part: Part,
     on: ListenerId,
+    from: SocketAddr,
+    /// The INVITE as it was forwarded.
+    forwarded: Vec<u8>,
     number: u32,
     messages: Vec<Vec<u8>>,
 }
 
 impl Pipeline {
     /// With the configuration that all measurements use.
-    pub fn new() -> Self {
-        let shard = shard();
-        Self { on: shard.listener("public"), shard, number: 0, messages: Vec::new() }
+    pub fn new(part: Part) -> Self {
+        let mut shard = shard();
+        let (public, private) = (shard.listener("public"), shard.listener("private"));
+        let caller = CALLER.parse().expect("an address");
+        let forwarded = shard.handle(&traffic::invite(u32::MAX), public, caller).1.to_vec();
+        let (on, from) = match part {
+            Part::Invite | Part::Retransmission => (public, caller),
+            Part::Response | Part::Bye => (private, CALLEE.parse().expect("an address")),
+        };
+        Self { shard, part, on, from, forwarded, number: 0, messages: Vec::new() }
+    }
+
+    fn message(&self, number: u32) -> Vec<u8> {
+        match self.part {
+            Part::Invite => traffic::invite(number),
+            Part::Retransmission => traffic::invite(u32::MAX),
+            Part::Response => traffic::response(&self.forwarded),
+            Part::Bye => traffic::bye(&self.forwarded, number),
+        }
     }
 }
 
 impl Case for Pipeline {
     fn prepare(&mut self, calls: usize) {
-        let from = self.number;
-        self.number = from.wrapping_add(calls as u32);
-        self.messages = (0..calls as u32).map(|number| traffic::invite(from.wrapping_add(number))).collect();
+        let numbers = (0..calls as u32).map(|number| self.number.wrapping_add(number));
+        self.messages = numbers.map(|number| self.message(number)).collect();
+        self.number = self.number.wrapping_add(calls as u32);
     }
 
     fn run(&mut self) {
-        let from = CALLER.parse().expect("an address");
         for message in &self.messages {
-            let (outcome, _) = self.shard.handle(black_box(message), self.on, from);
-            assert!(matches!(black_box(outcome), Outcome::Forward { .. }));
+            let (outcome, _) = self.shard.handle(black_box(message), self.on, self.from);
+            assert!(matches!(black_box(outcome), Outcome::Forward { .. } | Outcome::Relay { .. }));
         }
     }
 }

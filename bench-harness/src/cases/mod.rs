@@ -27,13 +27,22 @@ const RULES: [usize; 5] = [1, 10, 100, 1_000, 10_000];
 /// Sizes of routing tables; a sixth of the routes is IPv6, as in the default-free zone.
 const ROUTES: [usize; 4] = [1, 1_000, 100_000, 1_200_000];
 
+/// The whole way of the parts of a call.
+const PARTS: [(&str, message::Part); 4] = [
+    ("pipeline", message::Part::Invite),
+    ("pipeline_retransmission", message::Part::Retransmission),
+    ("pipeline_response", message::Part::Response),
+    ("pipeline_bye", message::Part::Bye),
+];
+
 /// Name of each case, cheapest to build first.
 pub fn names() -> Vec<String> {
     let rules = RULES.iter().map(|size| format!("rules_match_{size}"));
     let routes = ROUTES.iter().flat_map(|size| fib::DRAWS.map(|draw| format!("fib_lookup_{draw}_{size}")));
-    ["parse", "decide", "rewrite", "pipeline"]
-        .map(str::to_owned)
+    ["parse", "decide", "rewrite"]
         .into_iter()
+        .chain(PARTS.map(|(name, _)| name))
+        .map(str::to_owned)
         .chain(rules)
         .chain(routes)
         .collect()
@@ -41,12 +50,14 @@ pub fn names() -> Vec<String> {
 
 /// Builds the case of this name; `None`: there is none.
 pub fn build(name: &str) -> Option<Box<dyn Case>> {
+    if let Some((_, part)) = PARTS.iter().find(|(part, _)| *part == name) {
+        return Some(Box::new(message::Pipeline::new(*part)));
+    }
     let size = |prefix: &str| name.strip_prefix(prefix)?.parse::<usize>().ok();
     Some(match name {
         "parse" => Box::new(message::Parse::default()),
         "decide" => Box::new(message::Decide::new()),
         "rewrite" => Box::new(message::Rewrite::new()),
-        "pipeline" => Box::new(message::Pipeline::new()),
         _ if size("rules_match_").is_some() => Box::new(rules::Match::new(size("rules_match_")?)),
         _ => Box::new(fib::Lookup::named(name.strip_prefix("fib_lookup_")?)?),
     })
