@@ -57,12 +57,12 @@ const PLAN: [Step; 7] = [
         writes: false,
     },
     Step {
-        name: "ratio",
-        full: "ratio",
-        quick: "ratio --pairs 5 --window-ms 500",
-        full_s: 60,
-        quick_s: 25,
-        writes: false,
+        name: "compare",
+        full: "compare",
+        quick: "compare --only null --rounds 3 --window-ms 300 --loads messages,paced",
+        full_s: 900,
+        quick_s: 75,
+        writes: true,
     },
     Step {
         name: "overload",

@@ -42,13 +42,13 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Null(null::Args),
+    Load(load::command::Args),
+    Compare(compare::Args),
     All(all::Args),
     Against(results::against::Args),
     Micro(micro::Args),
     #[command(hide = true)]
     MicroCase(micro::CaseArgs),
-    Load(load::command::Args),
-    Compare(compare::Args),
     Overload(overload::Args),
     Fib(fib::Args),
     Follow(follow::Args),
@@ -61,12 +61,12 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Null(args) => null::execute(&args),
+        Command::Load(args) => load::command::execute(&args),
+        Command::Compare(args) => compare::execute(&args),
         Command::All(args) => all::execute(&args),
         Command::Against(args) => results::against::execute(&args),
         Command::Micro(args) => micro::execute(&args),
         Command::MicroCase(args) => micro::execute_case(&args),
-        Command::Load(args) => load::command::execute(&args),
-        Command::Compare(args) => compare::execute(&args),
         Command::Overload(args) => overload::execute(&args),
         Command::Fib(args) => fib::execute(&args),
         Command::Follow(args) => follow::execute(&args),

@@ -46,7 +46,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
 
     let bar = progress::spinner("finding the knee");
     let told = |rate: f64| bar.set_message(format!("{rate:.0}/s"));
-    let (knee, _) = bench.knee(&mut viaduct, FIRST, STEP, 0, &told)?;
+    let knee = bench.knee(&mut viaduct, FIRST, STEP, &told)?;
     let mut offer = |rate: f64, seconds: u64| -> io::Result<Sample> {
         let plan = Plan { load: Load::Saturation, rate, length: Duration::from_secs(seconds) };
         Ok(bench.window(&mut viaduct, plan, 0)?.sample)

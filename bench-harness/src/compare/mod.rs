@@ -20,8 +20,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::progress;
-use crate::results::Histograms;
-use crate::results::model::{Load, Results, SCHEMA, Sample};
+use crate::results::against::Against;
+use crate::results::model::{Load, Results, Sample};
+use crate::results::{self, Histograms};
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, pin};
 use crate::world::World;
 use peers::{Peer, Setting};
@@ -55,6 +56,8 @@ Examples:
   bench-harness compare
   bench-harness compare --only null                  # CPU per message over the floor
   bench-harness compare --only kamailio --rounds 3
+  bench-harness compare --knee 5000 --rounds 1 --window-ms 300    # whether it works, on a machine that is not quiet
+  bench-harness compare --out results --against last-week/results.json
   bench-harness compare --opensips /opt/opensips/sbin/opensips")]
 pub struct Args {
     /// Besides Viaduct only these
@@ -69,6 +72,9 @@ pub struct Args {
     /// Part of null-uring's knee at which messages are offered
     #[arg(long, default_value_t = 0.8)]
     load: f64,
+    /// Take this, in messages a second, for each subject's knee instead of looking for it
+    #[arg(long)]
+    knee: Option<f64>,
     /// Calls a second; without it a twelfth of the lowest knee in messages, half of what a call of six would allow
     #[arg(long)]
     calls: Option<f64>,
@@ -81,9 +87,23 @@ pub struct Args {
     /// Core that callers and callee run on
     #[arg(long, default_value_t = LOAD_CORE)]
     load_core: usize,
+    /// Of the loads only these
+    #[arg(long, value_delimiter = ',', value_parser = load)]
+    loads: Vec<Load>,
     /// Path to OpenSIPS (3.4 or later)
     #[arg(long)]
     opensips: Option<PathBuf>,
+    /// Write results.json, report.md, plots and histograms into this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    against: Against,
+}
+
+fn load(name: &str) -> Result<Load, String> {
+    let known = rounds::LOADS.iter().find(|load| load.name() == name);
+    let names = || rounds::LOADS.map(Load::name).join(", ");
+    known.copied().ok_or_else(|| format!("there are {}", names()))
 }
 
 /// Subjects of one kind.
@@ -112,14 +132,20 @@ impl Family {
     }
 }
 
-/// Runs the comparison and prints it; `true`: Viaduct lost nothing below the knee.
+/// Runs the comparison, prints it and writes what was asked for; `true`: Viaduct lost nothing below the knee, and no
+/// figure is worse than those it is held against.
 pub fn execute(args: &Args) -> io::Result<bool> {
-    let (results, _histograms) = run(args)?;
+    let (results, histograms) = run(args)?;
+    let results = results.concluded();
     print::summary(&results);
+    if let Some(folder) = &args.out {
+        results::write(folder, &results, &histograms)?;
+    }
     let below = |sample: &&Sample| matches!(sample.load, Load::Calls | Load::Paced);
     let lost = |sample: &Sample| sample.lost + sample.retransmissions + sample.failed;
     let ours = results.samples.iter().filter(|sample| sample.subject == Peer::Viaduct.name());
-    Ok(ours.filter(below).map(lost).sum::<u64>() == 0)
+    let lost = ours.filter(below).map(lost).sum::<u64>();
+    Ok((lost == 0) & args.against.judge(&results.ratios)?)
 }
 
 /// Measures all that was asked for and can be had here.
@@ -131,7 +157,7 @@ pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
     let folder = tempfile::tempdir()?;
     let setting =
         Setting { core: args.core, opensips: args.opensips.clone(), folder: folder.path().to_owned() };
-    let mut results = Results { schema: SCHEMA, ..Results::default() };
+    let mut results = Results::begin();
     let counter = match Counter::new() {
         Ok(counter) => Some(counter),
         Err(error) => {
@@ -160,8 +186,10 @@ pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
             rounds: args.rounds,
             window: Duration::from_millis(args.window_ms),
             part_of_knee: args.load,
+            knee: args.knee,
             calls: args.calls,
             paced: args.paced,
+            loads: if args.loads.is_empty() { rounds::LOADS.into() } else { args.loads.clone() },
         },
         &bar,
     );

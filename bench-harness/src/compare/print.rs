@@ -39,7 +39,7 @@ pub fn summary(results: &Results) {
         let calls = if messages > 0 { format!("{:.3}", calls as f64 / messages as f64) } else { "-".into() };
         println!(
             "{:<11} {subject:<16} {:>9.0} {:>10.0} {:>8} {:>9.1} {:>8.1} {:>8.1} {calls:>9} {:>6.0}% {:>6}",
-            format!("{load:?}").to_lowercase(),
+            load.name(),
             median(&|sample| sample.offered_per_second),
             median(&|sample| sample.cpu_ns as f64 / sample.delivered.max(1) as f64),
             sum(|sample| sample.lost),

@@ -27,7 +27,7 @@ const MESSAGES_OF_A_CALL: f64 = 6.0;
 /// What the core may do beside the forwarder's work before a word of warning: other programs disturb.
 const BESIDE: f64 = 0.05;
 /// Loads in the order of a round.
-const LOADS: [Load; 5] = [Load::Messages, Load::Calls, Load::Paced, Load::Saturation, Load::Knee];
+pub const LOADS: [Load; 5] = [Load::Messages, Load::Calls, Load::Paced, Load::Saturation, Load::Knee];
 
 /// What is asked for.
 pub struct Ask {
@@ -37,10 +37,14 @@ pub struct Ask {
     pub window: Duration,
     /// Part of the knee at which messages are offered.
     pub part_of_knee: f64,
+    /// Each subject's knee in messages a second, if it is given.
+    pub knee: Option<f64>,
     /// Calls a second, if they are given.
     pub calls: Option<f64>,
     /// Single messages a second.
     pub paced: f64,
+    /// Loads.
+    pub loads: Vec<Load>,
 }
 
 /// Forwarders that run, and what was found so far.
@@ -94,22 +98,39 @@ impl Rounds {
 
     /// Finds the knees, then runs all rounds.
     pub fn run(&mut self, ask: &Ask, bar: &ProgressBar) -> io::Result<()> {
-        let subjects = self.subjects.len();
-        bar.set_length((subjects + ask.rounds as usize * LOADS.len() * subjects) as u64);
-        for entrant in &mut self.subjects {
-            let name = entrant.peer.name();
-            let told = |rate: f64| bar.set_message(format!("{name} at {rate:.0}/s"));
-            let (about, _) = self.bench.knee(&mut entrant.subject, FIRST, COARSE, 0, &told)?;
-            (entrant.knee, _) = self.bench.knee(&mut entrant.subject, about, FINE, 0, &told)?;
-            bar.inc(1);
+        bar.set_length((self.subjects.len() * (1 + ask.rounds as usize * ask.loads.len())) as u64);
+        match ask.knee {
+            Some(knee) => self.subjects.iter_mut().for_each(|entrant| entrant.knee = knee),
+            None => self.find_knees(bar)?,
         }
+        let subjects = self.subjects.len();
         for round in 0..ask.rounds {
-            for load in LOADS {
+            for load in &ask.loads {
                 for turn in 0..subjects {
-                    self.turn((turn + round as usize) % subjects, load, ask, round, bar)?;
+                    self.turn((turn + round as usize) % subjects, *load, ask, round, bar)?;
                     bar.inc(1);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A first look at each subject; another proxy that carries next to nothing takes no further part.
+    fn find_knees(&mut self, bar: &ProgressBar) -> io::Result<()> {
+        for mut entrant in std::mem::take(&mut self.subjects) {
+            let name = entrant.peer.name();
+            let told = |rate: f64| bar.set_message(format!("{name} at {rate:.0}/s"));
+            let about = self.bench.knee(&mut entrant.subject, FIRST, COARSE, &told);
+            let found = about.and_then(|about| self.bench.knee(&mut entrant.subject, about, FINE, &told));
+            bar.inc(1);
+            entrant.knee = match found {
+                Err(error) if entrant.peer.is_foreign() => {
+                    self.results.skipped.insert(name.into(), error.to_string());
+                    continue;
+                }
+                found => found?,
+            };
+            self.subjects.push(entrant);
         }
         Ok(())
     }
@@ -119,10 +140,10 @@ impl Rounds {
         let Some(plan) = self.plan(at, load, ask) else { return Ok(()) };
         let Entrant { peer, subject, odd, .. } = &mut self.subjects[at];
         let name = peer.name();
-        bar.set_message(format!("{}, {name}", told(load)));
+        bar.set_message(format!("{}, {name}", load.name()));
         if load == Load::Knee {
             let told = |rate: f64| bar.set_message(format!("{name} at {rate:.0}/s"));
-            let (_, samples) = self.bench.knee(subject, plan.rate, FINE, round, &told)?;
+            let (_, samples) = self.bench.climb(subject, (plan.rate, FINE), round, &told)?;
             self.results.samples.extend(samples);
             return Ok(());
         }
@@ -187,15 +208,5 @@ impl Rounds {
             );
         }
         (self.results, self.histograms)
-    }
-}
-
-fn told(load: Load) -> &'static str {
-    match load {
-        Load::Messages => "messages",
-        Load::Calls => "calls",
-        Load::Paced => "paced",
-        Load::Saturation => "saturation",
-        Load::Knee => "knee",
     }
 }

@@ -94,44 +94,68 @@ impl Bench {
         measured
     }
 
-    /// The highest rate that is carried, and all windows on the way there; begins at `from` messages a second, each
-    /// next rate is `step` times the one before.
+    /// The highest rate that is carried; begins at `from` messages a second, each next rate is `step` times the one
+    /// before.
+    ///
+    /// # Errors
+    /// Not even the lowest rate is carried.
     pub fn knee(
         &mut self,
         subject: &mut Subject,
         from: f64,
         step: f64,
+        told: &dyn Fn(f64),
+    ) -> io::Result<f64> {
+        self.climb(subject, (from, step), 0, told)?.0.ok_or_else(|| {
+            let name = subject.name;
+            io::Error::other(format!(
+                "{name} does not carry even {LOWEST:.0} messages/s: is this machine quiet?"
+            ))
+        })
+    }
+
+    /// The same, and all windows on the way there. `None`: not even the lowest rate.
+    pub fn climb(
+        &mut self,
+        subject: &mut Subject,
+        (from, step): (f64, f64),
         round: u32,
         told: &dyn Fn(f64),
-    ) -> io::Result<(f64, Vec<Sample>)> {
+    ) -> io::Result<(Option<f64>, Vec<Sample>)> {
         let (mut samples, mut rate, mut good) = (Vec::new(), from, None);
         loop {
             told(rate);
-            let plan = Plan { load: Load::Knee, rate, length: STEP_LENGTH };
-            let mut carried = false;
-            for _ in 0..ATTEMPTS {
-                let Measured { sample, kept_up, .. } = self.window(subject, plan, round)?;
-                // A load that cannot keep up finds its own knee, not the forwarder's: it ends here, too.
-                carried = kept_up && sample.delivered as f64 >= CARRIED * sample.sent as f64;
-                samples.push(sample);
-                if carried {
-                    break;
-                }
-            }
+            let carried = self.carries(subject, rate, round, &mut samples)?;
             match (carried, good) {
                 (true, _) => {
                     good = Some(rate);
                     rate *= step;
                 }
-                (false, Some(good)) => return Ok((good, samples)),
                 // It began too high.
                 (false, None) if rate > LOWEST => rate *= 0.7,
-                (false, None) => {
-                    let words = format!("{} does not carry even {rate:.0} messages/s", subject.name);
-                    return Err(io::Error::other(words));
-                }
+                (false, good) => return Ok((good, samples)),
             }
         }
+    }
+
+    fn carries(
+        &mut self,
+        subject: &mut Subject,
+        rate: f64,
+        round: u32,
+        samples: &mut Vec<Sample>,
+    ) -> io::Result<bool> {
+        let plan = Plan { load: Load::Knee, rate: rate.floor(), length: STEP_LENGTH };
+        for _ in 0..ATTEMPTS {
+            let Measured { sample, kept_up, .. } = self.window(subject, plan, round)?;
+            // A load that cannot keep up finds its own knee, not the forwarder's: it ends here, too.
+            let carried = kept_up && sample.delivered as f64 >= CARRIED * sample.sent as f64;
+            samples.push(sample);
+            if carried {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn measure(&mut self, subject: &mut Subject, plan: Plan, round: u32) -> io::Result<Measured> {

@@ -100,8 +100,8 @@ impl<'a> Run<'a> {
         let sentinel = Sentinel::start(subject.id(), args.real_time)?;
         pin(LOAD_CORE)?;
         let told = |rate: f64| spinner.set_message(format!("finding the knee: {rate:.0}/s"));
-        let half = |(knee, _)| (knee / 2.0) as u64;
-        let mut knee = || bench.knee(&mut subject, 20_000.0, 1.1, 0, &told).map(half);
+        let half = |knee: f64| (knee / 2.0) as u64;
+        let mut knee = || bench.knee(&mut subject, 20_000.0, 1.1, &told).map(half);
         let rate = args.rate.map_or_else(&mut knee, Ok)?;
         drop(bench);
         subject.go_on()?;
