@@ -44,9 +44,20 @@ impl Results {
         }
     }
 
-    /// The same with [`Results::ratios`] as the samples and the pieces of code give them.
+    /// The same with [`Results::ratios`] as the samples and the pieces of code give them, and a reason for each that
+    /// they do not give.
     pub fn concluded(mut self) -> Self {
         self.ratios = ratios::ratios(&self.samples, &self.micro);
+        for (name, figure) in ratios::flat(&self.ratios) {
+            if figure.is_some() {
+                // Another run, which was absorbed, had not measured it.
+                self.skipped.remove(name);
+            } else {
+                let by = report::measured_by(name);
+                let reason = || format!("no window of this run gives it (`bench-harness {by}`)");
+                self.skipped.entry(name.to_owned()).or_insert_with(reason);
+            }
+        }
         self
     }
 

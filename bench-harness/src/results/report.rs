@@ -44,6 +44,12 @@ const BARS: [Bar; 13] = [
     bar("syscalls_per_message", "system calls per forwarded message at saturation", "", Some(0.05)),
 ];
 
+/// The command that measures a figure.
+pub fn measured_by(figure: &str) -> &'static str {
+    let pieces = ["own_work", "full_tables", "fib_lookup"];
+    if pieces.iter().any(|piece| figure.starts_with(piece)) { "micro" } else { "compare" }
+}
+
 /// The whole report; `plots` are files beside it.
 pub fn text(results: &Results, plots: &[String]) -> String {
     let mut text = format!("# What Viaduct costs\n\n{}\n\n", place(results));

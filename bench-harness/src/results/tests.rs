@@ -132,6 +132,20 @@ fn what_is_not_measured_is_null_and_stands_in_the_report() {
 }
 
 #[test]
+fn each_figure_that_is_null_has_its_reason_until_another_run_measures_it() {
+    let mut first = Results { samples: results().samples, ..Results::default() }.concluded();
+    assert!(first.skipped["own_work_ns"].contains("bench-harness micro"), "{:?}", first.skipped);
+    assert!(first.skipped["cpu_per_call_vs_opensips"].contains("bench-harness compare"));
+    assert!(!first.skipped.contains_key("cpu_per_message_vs_null"));
+    first.absorb(Results { micro: results().micro, ..Results::default() }.concluded());
+    let both = first.concluded();
+    assert!(
+        !both.skipped.contains_key("own_work_ns") && !both.skipped.contains_key("cpu_per_message_vs_null")
+    );
+    assert!(both.skipped.contains_key("fib_lookup_random_ns"));
+}
+
+#[test]
 fn a_file_reads_back_and_a_later_form_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &results(), &Histograms::new()).unwrap();
