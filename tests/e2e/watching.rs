@@ -82,6 +82,9 @@ fn every_change_is_told_with_what_it_moves() {
     line("the rule", &|line| line["what"] == "rule" && line["priority"] == 77 && line["change"] == "added");
     world.ip("link set priv down");
     line("the link", &|line| line["what"] == "link" && line["dev"] == "priv" && line["up"] == false);
+    // `ip address` still has it.
+    let rests = line("the address", &|line| line["change"] == "removed" && line["address"] == "10.0.0.4");
+    assert_eq!(rests["interface_down"], true, "{rests}");
     line("the route is gone", &|line| line["change"] == "removed" && line["prefix"] == "198.51.100.0/24");
 
     watcher.end();

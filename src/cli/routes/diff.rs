@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anstyle::{AnsiColor, Style};
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::super::explain::moved::{Hop, NowAndThen};
@@ -176,7 +177,11 @@ impl Teller<'_> {
 
     /// Tells what has changed since the last snapshot.
     fn tell(&mut self, fib: Arc<Fib>, out: &mut impl Write) -> io::Result<()> {
-        let changes = without_shifts(fib.changes_since(&self.known));
+        let changes = fib.changes_since(&self.known);
+        let changes = match self.args.json {
+            true => that_differ(changes, |entry| entry_json(entry).to_string()),
+            false => that_differ(changes, in_words),
+        };
         let moved = self.configured.as_mut().map(|configured| configured.step(&fib)).unwrap_or_default();
         let mut answers = Vec::new();
         for dst in &self.args.dst {
@@ -185,8 +190,9 @@ impl Teller<'_> {
                 answers.push((*dst, before, now));
             }
         }
-        self.known = fib;
-        let told = Told { fib: &self.known, changes: &changes, answers: &answers, moved: &moved };
+        let before = std::mem::replace(&mut self.known, fib);
+        let told =
+            Told { before: &before, fib: &self.known, changes: &changes, answers: &answers, moved: &moved };
         if self.args.json {
             told.as_json(out)?
         } else {
@@ -198,6 +204,7 @@ impl Teller<'_> {
 
 /// What one publication has brought.
 struct Told<'a> {
+    before: &'a Fib,
     fib: &'a Fib,
     changes: &'a [Difference],
     /// Destination, answer before, answer now.
@@ -211,10 +218,12 @@ impl Told<'_> {
         for change in self.changes.iter().take(SHOWN) {
             match change {
                 Difference::Added(entry) => {
-                    writeln!(out, "{head} {ADDED}+ {entry}{}{ADDED:#}", selected(entry))?;
+                    let why = if is_kept(entry, self.before) { " (interface up)" } else { "" };
+                    writeln!(out, "{head} {ADDED}+ {}{why}{ADDED:#}", in_words(entry))?;
                 }
                 Difference::Removed(entry) => {
-                    writeln!(out, "{head} {REMOVED}- {entry}{}{REMOVED:#}", selected(entry))?;
+                    let why = if is_kept(entry, self.fib) { " (interface down)" } else { "" };
+                    writeln!(out, "{head} {REMOVED}- {}{why}{REMOVED:#}", in_words(entry))?;
                 }
             }
         }
@@ -245,12 +254,13 @@ impl Told<'_> {
             value
         };
         for change in self.changes {
-            let (word, entry) = match change {
-                Difference::Added(entry) => ("added", entry),
-                Difference::Removed(entry) => ("removed", entry),
-            };
+            let (entry, added) = parts(change);
+            let word = if added { "added" } else { "removed" };
             let mut value = entry_json(entry);
             value["change"] = json!(word);
+            if let (Entry::Address { .. }, false) = (entry, added) {
+                value["interface_down"] = json!(is_kept(entry, self.fib));
+            }
             writeln!(out, "{}", head(value))?;
         }
         for (dst, before, now) in self.answers {
@@ -268,36 +278,67 @@ impl Told<'_> {
     }
 }
 
-/// A route that only stands elsewhere among those to its prefix, because one before it has gone, is no news.
-fn without_shifts(mut changes: Vec<Difference>) -> Vec<Difference> {
-    let unplaced = |entry: &Entry| match entry {
-        Entry::Route(route) => Some(RouteEntry { place: 0, ..route.clone() }),
-        _ => None,
+/// The changes that can be seen: what is shown alike before and after is no news, such as a route that only stands
+/// elsewhere among those to its prefix because one before it has gone.
+fn that_differ(mut changes: Vec<Difference>, shown: impl Fn(&Entry) -> String) -> Vec<Difference> {
+    /// What may come and go at once under the same words.
+    #[derive(PartialEq, Eq, Hash)]
+    enum Subject {
+        Link(Box<str>),
+        Address(IpAddr),
+        Rule(u32),
+        Route(u32, IpNet),
+    }
+    let subject = |entry: &Entry| match entry {
+        Entry::Link(link) => Subject::Link(link.name.clone()),
+        Entry::Address { address, .. } => Subject::Address(*address),
+        Entry::Rule(rule) => Subject::Rule(rule.priority),
+        Entry::Route(route) => Subject::Route(route.table, route.prefix),
     };
-    let mut balance: HashMap<RouteEntry, (u32, u32)> = HashMap::new();
+    // A million routes that go with a link are not put in words for this.
+    let mut sides: HashMap<Subject, [bool; 2]> = HashMap::new();
     for change in &changes {
-        let (Difference::Added(entry) | Difference::Removed(entry)) = change;
-        if let Some(route) = unplaced(entry) {
-            let (added, removed) = balance.entry(route).or_default();
-            *if matches!(change, Difference::Added(_)) { added } else { removed } += 1;
-        }
+        let (entry, added) = parts(change);
+        sides.entry(subject(entry)).or_default()[usize::from(added)] = true;
+    }
+    let on_both = |entry: &Entry| sides.get(&subject(entry)) == Some(&[true, true]);
+    let mut balance: HashMap<String, [u32; 2]> = HashMap::new();
+    for (entry, added) in changes.iter().map(parts).filter(|(entry, _)| on_both(entry)) {
+        balance.entry(shown(entry)).or_default()[usize::from(added)] += 1;
     }
     changes.retain(|change| {
-        let (Difference::Added(entry) | Difference::Removed(entry)) = change;
-        let balance = unplaced(entry).and_then(|route| balance.get(&route));
-        balance.is_none_or(|(added, removed)| added != removed)
+        let (entry, _) = parts(change);
+        !on_both(entry) || balance.get(&shown(entry)).is_none_or(|[removed, added]| removed != added)
     });
     changes
 }
 
-/// The source that a route selects, where it prefers none.
-fn selected(entry: &Entry) -> String {
-    match entry {
-        Entry::Route(RouteEntry { preferred_source: None, hops, .. }) => match &hops[..] {
-            [hop] => hop.source.map(|source| format!(" (source {source})")).unwrap_or_default(),
-            _ => String::new(),
-        },
-        _ => String::new(),
+/// What has changed, and whether it was added.
+fn parts(change: &Difference) -> (&Entry, bool) {
+    match change {
+        Difference::Added(entry) => (entry, true),
+        Difference::Removed(entry) => (entry, false),
+    }
+}
+
+/// An address that is out of use because its interface is down, and not because it was taken away.
+fn is_kept(entry: &Entry, fib: &Fib) -> bool {
+    let Entry::Address { address, dev } = entry else { return false };
+    let down = |index: u32| fib.links().any(|link| link.index == index && !link.up);
+    let Some(index) = fib.link_index(dev).filter(|index| down(*index)) else { return false };
+    fib.assigned().any(|own| (own.address, own.dev) == (*address, index))
+}
+
+/// The entry, with the sources that a route selects where it prefers none.
+fn in_words(entry: &Entry) -> String {
+    let Entry::Route(RouteEntry { preferred_source: None, hops, .. }) = entry else {
+        return entry.to_string();
+    };
+    let sources: Vec<String> = hops.iter().filter_map(|hop| Some(hop.source?.to_string())).collect();
+    match &sources[..] {
+        [] => entry.to_string(),
+        [source] => format!("{entry} (source {source})"),
+        several => format!("{entry} (sources {})", several.join(", ")),
     }
 }
 
@@ -389,9 +430,46 @@ mod tests {
             let route = |metric| Route::new("10.5.0.0/16".parse().unwrap(), 2, None).with_metric(metric);
             metrics.iter().fold(host(&[]), |host, metric| host.route(route(*metric))).build()
         };
-        let changes = without_shifts(two(&[2]).changes_since(&two(&[1, 2])));
+        let changes = that_differ(two(&[2]).changes_since(&two(&[1, 2])), in_words);
         let [Difference::Removed(Entry::Route(gone))] = &changes[..] else { panic!("{changes:?}") };
         assert_eq!(gone.metric, 1);
+    }
+
+    fn words(now: Builder, before: Builder) -> String {
+        let (now, before) = (now.generation(7).build(), before.build());
+        let changes = that_differ(now.changes_since(&before), in_words);
+        let mut out = Vec::new();
+        Told { before: &before, fib: &now, changes: &changes, answers: &[], moved: &[] }
+            .as_text(&mut out)
+            .unwrap();
+        let text = anstream::adapter::strip_str(&String::from_utf8(out).unwrap()).to_string();
+        text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned() + "\n").collect()
+    }
+
+    /// A route that prefers a source selects none: which one it would select is not shown.
+    #[test]
+    fn what_is_shown_alike_is_no_change() {
+        let prefers = |own: &str| {
+            let route = Route::new("10.5.0.0/16".parse().unwrap(), 2, None);
+            let host = Builder::host().link(Link::up(2, "eth1")).assign(2, own.parse().unwrap());
+            host.route(route.with_source("127.0.0.1".parse().unwrap()))
+        };
+        let (now, before) = (prefers("10.0.0.5/24"), prefers("10.0.0.4/24"));
+        let differ = now.clone().build().changes_since(&before.clone().build());
+        let is_it = |change: &Difference| in_words(parts(change).0).contains("10.5.0.0/16");
+        assert_eq!(differ.iter().filter(|change| is_it(change)).count(), 2, "they do differ: {differ:?}");
+        let told = words(now, before);
+        assert!(told.contains("+ address 10.0.0.5") && !told.contains("10.5.0.0/16"), "{told}");
+    }
+
+    #[test]
+    fn an_address_that_only_rests_says_so() {
+        let link = |up| Builder::host().link(Link { up, ..Link::up(2, "eth1") });
+        let host = |up| link(up).assign(2, "10.0.0.4/24".parse().unwrap());
+        assert!(words(host(false), host(true)).contains("- address 10.0.0.4 dev eth1 (interface down)\n"));
+        assert!(words(host(true), host(false)).contains("+ address 10.0.0.4 dev eth1 (interface up)\n"));
+        assert!(words(link(true), host(true)).contains("- address 10.0.0.4 dev eth1\n"));
+        assert!(words(link(false), host(true)).contains("- address 10.0.0.4 dev eth1\n"));
     }
 
     #[test]
@@ -399,7 +477,9 @@ mod tests {
         let (before, now) = (host(&[]).build(), host(&["10.5.0.0/16"]).generation(7).build());
         let changes = now.changes_since(&before);
         let mut out = Vec::new();
-        Told { fib: &now, changes: &changes, answers: &[], moved: &[] }.as_json(&mut out).unwrap();
+        Told { before: &before, fib: &now, changes: &changes, answers: &[], moved: &[] }
+            .as_json(&mut out)
+            .unwrap();
         let line: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(
             (&line["change"], &line["what"], &line["generation"]),
