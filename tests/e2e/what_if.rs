@@ -457,8 +457,61 @@ fn a_capture_is_explained_message_by_message() {
     assert_eq!((lines.len(), &lines[0]["moves"]), (2, &Value::Bool(true)), "{text}{}", said(&output));
     assert_eq!(lines[1]["totals"]["sums"][0]["from"], "private by priv", "{text}");
 
+    // What moves besides the messages stands behind them.
+    let what_if = ["--what-if", "link set priv down", "--dst", "10.0.0.9", "--dst", "1.2.3.100"];
+    let output = home.command(&world, &[&["explain", "--pcap", capture], &what_if[..]].concat());
+    let text = said(&output);
+    assert!(text.contains("1 of 1 messages would move"), "{text}");
+    assert!(text.contains("1 of 2 destinations would move\nudp:10.0.0.9:5060 MOVES"), "{text}");
+    assert!(text.contains("`check` would find what it does not find now:"), "{text}");
+    let output = home.command(&world, &[&["explain", "--json", "--pcap", capture], &what_if[..]].concat());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let last: Value = serde_json::from_str(text.lines().next_back().expect("a line")).expect("JSON");
+    assert_eq!((&last["totals"]["messages"], &last["destinations"][0]["moves"]), (&1.into(), &true.into()));
+    assert_eq!(last["new_findings"][0]["code"], "interface-down", "{last}");
+
     std::fs::write(&path, "no capture").expect("a file");
-    let output = home.command(&world, &["explain", "--pcap", capture]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("neither pcap nor pcapng"), "{}", said(&output));
+    for (capture, why) in [(capture, "neither pcap nor pcapng"), ("/nowhere", "No such file")] {
+        let output = home.command(&world, &["explain", "--pcap", capture]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said(&output).contains(why) && output.stdout.is_empty(), "{}", said(&output));
+    }
+}
+
+/// A change alone is held against the rules' literal next hops and against what `check` finds.
+#[test]
+fn a_change_needs_no_request() {
+    let world = World::new();
+    let carrier = "[[route]]\nname = \"carrier\"\nto = \"sip:10.0.0.100\"\n";
+    let home = Home::new(&format!("{LISTENERS}{carrier}"));
+    let output = home.command(&world, &["explain", "--what-if", "link set priv down"]);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("1 of 1 literal next hops of the rules would move\ncarrier "), "{text}");
+    assert!(
+        text.contains("error[next-hop-unrouted]") || text.contains("warning[next-hop-unrouted]"),
+        "{text}"
+    );
+    assert!(!text.contains("this request"), "{text}");
+}
+
+/// What cannot be explained is no drop.
+#[test]
+fn what_is_no_request_is_an_error() {
+    let world = World::new();
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let from = |source| ["explain", "--listener", "public", "--source", source];
+    for (words, code, why) in [
+        ([&from("1.2.3.100:5060")[..], &["--message", "-"]].concat(), 1, "standard input is empty"),
+        ([&from("1.2.3.100:5060")[..], &["--message", "/dev/null"]].concat(), 1, "/dev/null is empty"),
+        ([&from("1.2.3.100:0")[..], &["--ruri", "sip:a@10.0.0.1"]].concat(), 2, "port 0"),
+        ([&from("1.2.3.100")[..], &["--ruri", "sip:a@10.0.0.1"]].concat(), 2, "not ADDRESS:PORT"),
+        ([&from("1.2.3.100:1")[..], &["--what-if", "rule add nop"]].concat(), 2, "--source needs a request"),
+        (vec!["explain", "--ruri", "sip:a@10.0.0.1", "--what-if", "rule add nop"], 2, "needs --source"),
+        (vec!["explain", "--listener", "none", "--what-if", "rule add nop"], 2, "no listener `none`"),
+    ] {
+        let output = home.command(&world, &words);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {}", said(&output));
+        assert!(said(&output).contains(why) && output.stdout.is_empty(), "{words:?}: {}", said(&output));
+    }
 }

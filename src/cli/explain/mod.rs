@@ -64,6 +64,7 @@ Every message of a capture (pcap or pcapng; Ethernet, VLAN, Linux cooked, raw IP
 What a change would move, in the words of `ip`; several are made one after the other:
   viaduct explain -c viaduct.toml --ruri sip:a@10.5.0.1 --source 203.0.113.9:5060 --listener public \\
       --what-if 'route add 10.5.0.0/16 via 10.0.0.9'
+  viaduct explain -c viaduct.toml --what-if 'link set eth1 down'
   viaduct explain -c viaduct.toml --dst 10.5.0.1 --dst 192.0.2.7:5080 --what-if 'link set eth1 down'
   viaduct explain -c viaduct.toml --pcap trunk.pcapng --what-if 'addr del 10.0.0.4/24 dev eth1' \\
       --what-if 'rule add from 10.0.0.5 lookup 100'"
@@ -84,10 +85,11 @@ pub struct Args {
     )]
     ruri: Option<String>,
     /// Who sends it: IP:PORT, IPv6 in brackets
-    #[arg(long, value_name = "IP:PORT", required_unless_present_any = ["pcap", "dst", "what_if"])]
+    #[arg(long, value_name = "IP:PORT", value_parser = source, required_unless_present_any = ["pcap", "dst", "what_if"])]
     source: Option<SocketAddr>,
     /// Name of the listener it comes in on; needed where there is more than one. With --pcap: where messages
-    /// are taken to come in whose destination is no listener of this host
+    /// are taken to come in whose destination is no listener of this host. Of next hops and --dst: where requests
+    /// to them come in; without it, on the first listener that is up both before and after the changes
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
     /// A header of the request, 'Name: value'; replaces the one that would be made up; may be repeated
@@ -102,7 +104,8 @@ pub struct Args {
     pcap: Option<PathBuf>,
     /// A change of the host that is only thought of, as `ip` takes it: route add|replace|del, addr add|del,
     /// link set NAME up|down, rule add|del; may be repeated. Says what would move, from where to where: the
-    /// request, the rules' literal next hops, the destinations of --dst, the messages of --pcap
+    /// request, the rules' literal next hops, the destinations of --dst, the messages of --pcap; and what
+    /// `check` would find. Needs no request
     #[arg(long, value_name = "CHANGE", allow_hyphen_values = true)]
     what_if: Vec<Change>,
     /// A destination that --what-if holds against the change, by the automatic choice; may be repeated
@@ -111,6 +114,14 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+fn source(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(source) if source.port() == 0 => Err("nothing is sent from port 0".into()),
+        Ok(source) => Ok(SocketAddr::new(canonical(source.ip()), source.port())),
+        Err(_) => Err("not ADDRESS:PORT (IPv6 in brackets)".into()),
+    }
 }
 
 /// Why there is nothing to explain, with the exit code.
@@ -165,7 +176,7 @@ fn request<'a>(
 ) -> Result<Option<Request<'a>>, Failure> {
     let asked = args.ruri.is_some() || args.message.is_some();
     let source = match (asked, args.source) {
-        (true, Some(source)) => SocketAddr::new(canonical(source.ip()), source.port()),
+        (true, Some(source)) => source,
         (true, None) => return Err(Failure(super::USAGE, "a request needs --source".into())),
         (false, None) => return Ok(None),
         (false, Some(_)) => {
@@ -273,8 +284,13 @@ fn message(
     notes: &mut Vec<String>,
 ) -> Result<Vec<u8>, Failure> {
     if let Some(path) = &args.message {
-        let failed = |error| Failure(super::FAILED, format!("cannot read {}: {error}", path.display()));
-        let (bytes, mended) = request::read(path).map_err(failed)?;
+        let name = match path.to_str() {
+            Some("-") => "standard input".into(),
+            _ => path.display().to_string(),
+        };
+        let read = request::read(path)
+            .map_err(|error| Failure(super::FAILED, format!("cannot read {name}: {error}")))?;
+        let (bytes, mended) = read.ok_or_else(|| Failure(super::FAILED, format!("{name} is empty")))?;
         if mended {
             notes.push("the message's line ends were made CRLF, and its header section was closed".into());
         }

@@ -73,8 +73,9 @@ pub fn build(wanted: &Wanted<'_>) -> Result<Vec<u8>, Problem> {
 }
 
 /// Reads a message from a file, or from standard input where it is `-`. Line ends of a text editor
-/// (LF alone) are made the CRLF of SIP, and a missing empty line is added; the second value says so.
-pub fn read(path: &Path) -> io::Result<(Vec<u8>, bool)> {
+/// (LF alone) are made the CRLF of SIP, and a missing empty line is added; the second value says so. `None`: there is
+/// nothing in it.
+pub fn read(path: &Path) -> io::Result<Option<(Vec<u8>, bool)>> {
     let mut bytes = Vec::new();
     let limit = limits::MESSAGE_BYTES as u64 + 1;
     if path == Path::new("-") {
@@ -85,7 +86,7 @@ pub fn read(path: &Path) -> io::Result<(Vec<u8>, bool)> {
     if bytes.len() > limits::MESSAGE_BYTES {
         return Err(io::Error::other(format!("larger than {} bytes", limits::MESSAGE_BYTES)));
     }
-    Ok(mended(bytes))
+    Ok(Some(bytes).filter(|bytes| !bytes.is_empty()).map(mended))
 }
 
 fn mended(bytes: Vec<u8>) -> (Vec<u8>, bool) {

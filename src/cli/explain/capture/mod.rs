@@ -18,6 +18,7 @@ use serde::Serialize;
 use super::account::{Account, Thinker};
 use super::host::Hosts;
 use super::ingress::NotReceived;
+use super::moved::NowAndThen;
 use super::{Args, Failure, ingress, listener, moved};
 use crate::limits::PIN_SETS;
 use crate::net::{ListenerId, Now};
@@ -82,18 +83,23 @@ pub fn explain(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
             _ => Err(Failure(super::super::FAILED, format!("cannot write to standard output: {error}"))),
         };
     }
+    let failed = |error: String| Failure(super::super::FAILED, error);
+    let end = match end {
+        // There is nothing to sum up.
+        Err(error) if run.totals.packets == 0 => return Err(failed(error.to_string())),
+        end => end,
+    };
     let mut notes = hosts.notes.clone();
     notes.extend(run.not_up.iter().map(|(name, why)| why.note(name)));
     if matches!(end, Ok(End::Short)) {
         notes.push("the capture ends in the middle of a packet".into());
     }
+    let both = hosts.then.as_ref().map(|then| NowAndThen::new(&hosts.now, then, args.listener.as_deref()));
+    let effects = both.map(|both| both.effects(&args.dst));
     run.totals
-        .finish(&mut out, args.json, notes)
-        .map_err(|e| Failure(super::super::FAILED, e.to_string()))?;
-    match end {
-        Ok(_) => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(Failure(super::super::FAILED, error.to_string())),
-    }
+        .finish(&mut out, args.json, effects.as_ref(), notes)
+        .map_err(|error| failed(error.to_string()))?;
+    end.map(|_| ExitCode::SUCCESS).map_err(|error| failed(error.to_string()))
 }
 
 /// Where messages come in that are for no listener.
@@ -168,6 +174,7 @@ impl Run<'_> {
         let fits = |id: &ListenerId| plan.listener(*id).bind.is_ipv4() == datagram.to.is_ipv4();
         match self.elsewhere.filter(fits) {
             Some(on) => Direction::In(on),
+            None if self.now.snapshot.fib.home_of(datagram.to.ip()).is_some() => Direction::NoListener,
             None => Direction::Elsewhere,
         }
     }

@@ -296,7 +296,7 @@ fn printed_if(packets: &[Vec<u8>], json: bool, then: Option<Fib>) -> String {
     let mut out = Vec::new();
     let file = classic(101, packets);
     frames::read_from(Cursor::new(file), |number, frame| run.frame(number, &frame, &mut out)).unwrap();
-    run.totals.finish(&mut out, json, Vec::new()).unwrap();
+    run.totals.finish(&mut out, json, None, Vec::new()).unwrap();
     anstream::adapter::strip_str(&String::from_utf8(out).unwrap()).to_string()
 }
 
@@ -314,6 +314,7 @@ fn packets() -> Vec<Vec<u8>> {
         to_public(&response),
         to_public(&INVITE.replace("INVITE", "OPTIONS").replace("branch=z9hG4bK1", "branch=z9hG4bK2")),
         to_public("rtp"),
+        udp([203, 0, 113, 10], 5070, INVITE),
     ]
 }
 
@@ -329,13 +330,15 @@ fn every_message_has_a_line_and_all_are_summed_up() {
          × drop foreign_response; by its second Via it would go to 203.0.113.9:5060\n      \
          6     5.000000  OPTIONS sip:bob@10.0.0.100 from 203.0.113.9:5060 on public\n        \
          × reject: 403 Forbidden: No Rule Matches\n\n\
-         4 messages came in, in 7 packets\n       \
+         4 messages came in, in 8 packets\n       \
          1  drop foreign_response\n       \
          1  forward from private (auto)\n       \
          1  forward from private (pinned)\n       \
          1  reject: 403 Forbidden: No Rule Matches\n       \
          1  sent by this host, not explained\n       \
-         1  SIP between others, not explained; --listener NAME takes them as if it were for it\n       \
+         1  to addresses of this host, at ports that no listener has, not explained; --listener NAME takes them as if \
+         they were for it\n       \
+         1  SIP between others, not explained; --listener NAME takes them as if they were for it\n       \
          1  skipped: UDP that is not SIP\n"
     );
 }
@@ -393,6 +396,7 @@ fn json_is_an_object_a_line_and_the_sums() {
     let totals = &lines[4]["totals"];
     assert_eq!((&totals["messages"], &totals["moving"]), (&4.into(), &2.into()));
     assert_eq!((&totals["sent_by_us"], &totals["for_others"]), (&1.into(), &1.into()));
+    assert_eq!(totals["no_listener"], 1);
     assert_eq!(totals["skipped"]["not_sip"], 1);
     assert_eq!(totals["sums"][0]["count"], 2);
 }

@@ -7,7 +7,7 @@ use anstyle::Style;
 use serde::Serialize;
 
 use super::super::account::Account;
-use super::super::moved::{self, Sum, Sums};
+use super::super::moved::{self, Effects, Sum, Sums};
 use super::datagram::Skip;
 use crate::net::ListenerId;
 
@@ -20,6 +20,8 @@ pub enum Direction {
     In(ListenerId),
     /// From one of our listeners.
     Out,
+    /// To an address of this host, at a port that no listener has.
+    NoListener,
     /// Past us.
     Elsewhere,
 }
@@ -31,6 +33,7 @@ pub struct Totals {
     pub packets: u64,
     messages: u64,
     sent_by_us: u64,
+    no_listener: u64,
     for_others: u64,
     skipped: [u64; Skip::ALL.len()],
     /// By what becomes of them.
@@ -41,10 +44,19 @@ pub struct Totals {
 
 /// The last line of JSON.
 #[derive(Serialize)]
+struct Last<'a> {
+    totals: Written,
+    /// Absent without changes.
+    #[serde(flatten)]
+    effects: Option<&'a Effects>,
+}
+
+#[derive(Serialize)]
 struct Written {
     packets: u64,
     messages: u64,
     sent_by_us: u64,
+    no_listener: u64,
     for_others: u64,
     skipped: BTreeMap<&'static str, u64>,
     outcomes: BTreeMap<String, u64>,
@@ -64,6 +76,7 @@ impl Totals {
     pub fn pass_over(&mut self, direction: Direction) {
         match direction {
             Direction::Out => self.sent_by_us += 1,
+            Direction::NoListener => self.no_listener += 1,
             Direction::In(_) | Direction::Elsewhere => self.for_others += 1,
         }
     }
@@ -86,20 +99,26 @@ impl Totals {
         }
     }
 
-    /// Writes the sums.
+    /// Writes the sums, and what the changes move besides the messages.
     ///
     /// # Errors
     /// Standard output's.
-    pub fn finish(self, out: &mut impl Write, json: bool, notes: Vec<String>) -> io::Result<()> {
+    pub fn finish(
+        self,
+        out: &mut impl Write,
+        json: bool,
+        effects: Option<&Effects>,
+        notes: Vec<String>,
+    ) -> io::Result<()> {
         let skipped: BTreeMap<_, _> = (Skip::ALL.into_iter())
-            .map(|why| (why, self.skipped[why.index()]))
+            .map(|why| (why.label(), self.skipped[why.index()]))
             .filter(|(_, count)| *count > 0)
-            .map(|(why, count)| (why.label(), count))
             .collect();
-        let written = Written {
+        let totals = Written {
             packets: self.packets,
             messages: self.messages,
             sent_by_us: self.sent_by_us,
+            no_listener: self.no_listener,
             for_others: self.for_others,
             skipped,
             outcomes: self.outcomes,
@@ -107,40 +126,42 @@ impl Totals {
             sums: self.sums.finish(),
             notes,
         };
-        if json {
-            serde_json::to_writer(&mut *out, &serde_json::json!({ "totals": written }))?;
-            return writeln!(out);
+        if !json {
+            return totals.as_text(out, effects);
         }
-        writeln!(
-            out,
-            "\n{BOLD}{} messages{BOLD:#} came in, in {} packets",
-            written.messages, written.packets
-        )?;
-        for (outcome, count) in &written.outcomes {
+        serde_json::to_writer(&mut *out, &Last { totals, effects })?;
+        writeln!(out)
+    }
+}
+
+impl Written {
+    fn as_text(&self, out: &mut impl Write, effects: Option<&Effects>) -> io::Result<()> {
+        writeln!(out, "\n{BOLD}{} messages{BOLD:#} came in, in {} packets", self.messages, self.packets)?;
+        for (outcome, count) in &self.outcomes {
             writeln!(out, "{count:>8}  {outcome}")?;
         }
-        for (count, what) in [
-            (written.sent_by_us, "sent by this host, not explained"),
-            (
-                written.for_others,
-                "SIP between others, not explained; --listener NAME takes them as if it were for it",
-            ),
+        const TAKEN: &str = "; --listener NAME takes them as if they were for it";
+        for (count, what, hint) in [
+            (self.sent_by_us, "sent by this host", ""),
+            (self.no_listener, "to addresses of this host, at ports that no listener has", TAKEN),
+            (self.for_others, "SIP between others", TAKEN),
         ] {
             if count > 0 {
-                writeln!(out, "{count:>8}  {what}")?;
+                writeln!(out, "{count:>8}  {what}, not explained{hint}")?;
             }
         }
         for why in Skip::ALL {
-            if self.skipped[why.index()] > 0 {
-                writeln!(out, "{:>8}  skipped: {}", self.skipped[why.index()], why.in_words())?;
+            if let Some(count) = self.skipped.get(why.label()) {
+                writeln!(out, "{count:>8}  skipped: {}", why.in_words())?;
             }
         }
-        if let Some(moving) = written.moving {
-            writeln!(out, "{BOLD}{moving} of {} messages would move{BOLD:#}", written.messages)?;
+        if let Some(moving) = self.moving {
+            writeln!(out, "{BOLD}{moving} of {} messages would move{BOLD:#}", self.messages)?;
         }
-        for Sum { count, from, to } in &written.sums {
+        for Sum { count, from, to } in &self.sums {
             writeln!(out, "{count:>8}  {from} → {to}")?;
         }
-        written.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))
+        effects.iter().try_for_each(|effects| write!(out, "{effects}"))?;
+        self.notes.iter().try_for_each(|note| writeln!(out, "note: {note}"))
     }
 }
