@@ -77,9 +77,6 @@ pub struct Account {
 pub struct Request {
     /// Its first line.
     pub start_line: String,
-    /// The same of a request; of a response its status line and what it answers.
-    #[serde(skip)]
-    pub summary: String,
     /// Who sent it.
     pub source: SocketAddr,
     /// On which listener.
@@ -276,7 +273,6 @@ impl Account {
             decision: "drop",
             request: Request {
                 start_line: String::from_utf8_lossy(start_line).into_owned(),
-                summary: written::summary(incoming.bytes),
                 source: incoming.from,
                 listener: listener.name.to_string(),
                 transport: listener.transport.as_str(),

@@ -19,10 +19,10 @@ use super::account::{Account, Thinker};
 use super::host::Hosts;
 use super::ingress::NotReceived;
 use super::moved::NowAndThen;
-use super::{Args, Failure, ingress, listener, moved};
+use super::{Args, Failure, ingress, listener, moved, written};
 use crate::limits::PIN_SETS;
-use crate::net::{ListenerId, Now};
-use crate::plan::Plan;
+use crate::net::Now;
+use crate::plan::{Listener, Plan};
 use crate::proxy::Incoming;
 use crate::snapshot::Snapshot;
 
@@ -45,7 +45,7 @@ struct Told<'a> {
     /// To whom it was sent.
     destination: SocketAddr,
     #[serde(flatten)]
-    account: &'a Account,
+    account: Option<&'a Account>,
     /// Why its listener would not receive it now.
     #[serde(skip_serializing_if = "Option::is_none")]
     now_not_received: Option<NotReceived>,
@@ -63,7 +63,8 @@ struct Told<'a> {
 /// Prints what would happen to each message.
 pub fn explain(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
     let hosts = Hosts::new(args)?;
-    let elsewhere = elsewhere(args, &hosts)?;
+    let named = args.listener.as_deref();
+    let elsewhere = named.map(|name| listener(&hosts, Some(name), None)).transpose()?;
     let mut out = anstream::AutoStream::auto(io::stdout().lock());
     let mut run = Run {
         json: args.json,
@@ -94,22 +95,12 @@ pub fn explain(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
     if matches!(end, Ok(End::Short)) {
         notes.push("the capture ends in the middle of a packet".into());
     }
-    let both = hosts.then.as_ref().map(|then| NowAndThen::new(&hosts.now, then, args.listener.as_deref()));
+    let both = hosts.then.as_ref().map(|then| NowAndThen::new(&hosts.now, then, named));
     let effects = both.map(|both| both.effects(&args.dst));
     run.totals
         .finish(&mut out, args.json, effects.as_ref(), notes)
         .map_err(|error| failed(error.to_string()))?;
     end.map(|_| ExitCode::SUCCESS).map_err(|error| failed(error.to_string()))
-}
-
-/// Where messages come in that are for no listener.
-fn elsewhere(args: &Args, hosts: &Hosts) -> Result<Option<ListenerId>, Failure> {
-    let Some(name) = args.listener.as_deref() else { return Ok(None) };
-    let own = &listener(hosts, Some(name), None)?.name;
-    match hosts.now.plan.listener_named(own) {
-        Some(own) => Ok(Some(own.id)),
-        None => Err(Failure(super::super::USAGE, format!("there is no listener `{name}` yet"))),
-    }
 }
 
 /// One host: as it is, or as it would be.
@@ -127,7 +118,7 @@ impl<'a> Side<'a> {
 struct Run<'a> {
     json: bool,
     /// Where messages come in that are for no listener.
-    elsewhere: Option<ListenerId>,
+    elsewhere: Option<&'a Listener>,
     now: Side<'a>,
     then: Option<Side<'a>>,
     totals: Totals,
@@ -138,7 +129,7 @@ struct Run<'a> {
     failed: Option<io::Error>,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     /// Whether to go on.
     fn frame(&mut self, number: u64, frame: &Frame<'_>, out: &mut impl Write) -> bool {
         self.totals.packets += 1;
@@ -162,19 +153,24 @@ impl Run<'_> {
         }
     }
 
-    /// A message to a listener comes in there; one from a listener was sent by this host.
-    fn direction(&self, datagram: &Datagram<'_>) -> Direction {
-        let plan = &self.now.snapshot.plan;
-        if let Some(on) = listener_at(plan, datagram.to) {
+    /// A message to a listener comes in there, be it one that the changes bring; one from a listener was sent by this
+    /// host.
+    fn direction(&self, datagram: &Datagram<'_>) -> Direction<'a> {
+        let now = self.now.snapshot;
+        if let Some(on) = listener_at(&now.plan, datagram.to) {
             return Direction::In(on);
         }
-        if listener_at(plan, datagram.from).is_some() {
+        if listener_at(&now.plan, datagram.from).is_some() {
             return Direction::Out;
         }
-        let fits = |id: &ListenerId| plan.listener(*id).bind.is_ipv4() == datagram.to.is_ipv4();
-        match self.elsewhere.filter(fits) {
+        let then = self.then.as_ref().map(|side| side.snapshot);
+        let comes = then.and_then(|then| {
+            listener_at(&then.plan, datagram.to).filter(|own| ingress::up(then, own.id).is_ok())
+        });
+        let fits = |own: &&Listener| own.bind.is_ipv4() == datagram.to.is_ipv4();
+        match comes.or(self.elsewhere.filter(fits)) {
             Some(on) => Direction::In(on),
-            None if self.now.snapshot.fib.home_of(datagram.to.ip()).is_some() => Direction::NoListener,
+            None if now.fib.home_of(datagram.to.ip()).is_some() => Direction::NoListener,
             None => Direction::Elsewhere,
         }
     }
@@ -184,26 +180,27 @@ impl Run<'_> {
         number: u64,
         frame: &Frame<'_>,
         datagram: &Datagram<'_>,
-        on: ListenerId,
+        on: &Listener,
         out: &mut impl Write,
     ) -> io::Result<()> {
         let since_ns = frame.time_ns.zip(self.began_ns).map_or(0, |(time, began)| time.saturating_sub(began));
         // Pins are of time, too: a second before the first packet nothing has been seen.
         let now = Now(1_000_000_000).plus_ns(since_ns);
-        let incoming = Incoming { bytes: datagram.bytes, on, from: datagram.from };
-        let account = self.now.thinker.account(&incoming, now, Vec::new());
-        let name = &self.now.snapshot.plan.listener(on).name;
-        let lost = ingress::up(self.now.snapshot, on).err();
+        let told = |side: &mut Side<'_>, on| {
+            let incoming = Incoming { bytes: datagram.bytes, on, from: datagram.from };
+            side.thinker.account(&incoming, now, Vec::new())
+        };
+        // That it came once the capture shows: it is explained also where its listener is not up now.
+        let here = self.now.snapshot.plan.listener_named(&on.name).map(|own| own.id);
+        let account = here.map(|on| told(&mut self.now, on));
+        let lost = ingress::named(self.now.snapshot, &on.name).err();
         if let Some(why) = lost {
-            self.not_up.entry(name.clone()).or_insert(why);
+            self.not_up.entry(on.name.clone()).or_insert(why);
         }
-        let before = Some(&account).filter(|_| lost.is_none());
-        let then = self.then.as_mut().map(|side| {
-            let on = ingress::named(side.snapshot, name)?;
-            Ok(side.thinker.account(&Incoming { on, ..incoming }, now, Vec::new()))
-        });
+        let before = account.as_ref().filter(|_| lost.is_none());
+        let then = self.then.as_mut().map(|side| Ok(told(side, ingress::named(side.snapshot, &on.name)?)));
         let moves = then.as_ref().map(|then| moved::moves(before, then.as_ref().ok()));
-        self.totals.count(&account);
+        self.totals.count(account.as_ref());
         if let (Some(moves), Some(then)) = (moves, &then) {
             self.totals.compare(moves, before, then.as_ref().ok());
         }
@@ -213,7 +210,7 @@ impl Run<'_> {
                 packet: number,
                 time: frame.time_ns.map(|ns| ns as f64 / 1e9),
                 destination: datagram.to,
-                account: &account,
+                account: account.as_ref(),
                 now_not_received: lost,
                 moves,
                 then: then.and_then(|then| then.as_ref().ok()),
@@ -222,7 +219,20 @@ impl Run<'_> {
             serde_json::to_writer(&mut *out, &told).map_err(io::Error::from)?;
             return writeln!(out);
         }
-        line(out, number, since_ns, &account)?;
+        let seconds = since_ns as f64 / 1e9;
+        writeln!(
+            out,
+            "{DIM}{number:>7} {seconds:>12.6}{DIM:#}  {} {DIM}from{DIM:#} {} {DIM}on{DIM:#} {}",
+            written::summary(datagram.bytes),
+            datagram.from,
+            on.name
+        )?;
+        match (&account, lost) {
+            (Some(account), _) => writeln!(out, "        {}", becomes(account))?,
+            (None, why) => {
+                writeln!(out, "        {BAD}×{BAD:#} {}", why.unwrap_or(NotReceived::NoSuchListener))?
+            }
+        }
         match then {
             Some(Ok(then)) => writeln!(out, "        {MOVES}then{MOVES:#} {}", becomes(then)),
             Some(Err(why)) => writeln!(out, "        {MOVES}then{MOVES:#} {BAD}×{BAD:#} {why}"),
@@ -232,27 +242,14 @@ impl Run<'_> {
 }
 
 /// The listener that is bound there; else one that advertises it, as behind a translator.
-fn listener_at(plan: &Plan, address: SocketAddr) -> Option<ListenerId> {
+fn listener_at(plan: &Plan, address: SocketAddr) -> Option<&Listener> {
     let place = (address.ip(), address.port());
     let bound = plan.listeners.iter().find(|l| (l.bind.ip(), l.bind.port()) == place);
     let shown = || {
         let shows = |a: &crate::plan::Advertise| a.ip == Some(place.0) && a.port == place.1;
         plan.listeners.iter().find(|l| l.advertise.iter().any(shows))
     };
-    bound.or_else(shown).map(|l| l.id)
-}
-
-fn line(out: &mut impl Write, number: u64, since_ns: u64, account: &Account) -> io::Result<()> {
-    let request = &account.request;
-    let seconds = since_ns as f64 / 1e9;
-    writeln!(
-        out,
-        "{DIM}{number:>7} {seconds:>12.6}{DIM:#}  {} {DIM}from{DIM:#} {} {DIM}on{DIM:#} {}\n        {}",
-        request.summary,
-        request.source,
-        request.listener,
-        becomes(account)
-    )
+    bound.or_else(shown)
 }
 
 /// What becomes of a message, in a line.

@@ -270,8 +270,8 @@ fn host(moved: bool) -> Fib {
     if moved { host.route(detour).build() } else { host.build() }
 }
 
-fn snapshot(fib: Fib) -> Snapshot {
-    let plan = config::from_str("test.toml", CONFIG, &fib).unwrap_or_else(|e| panic!("{e}")).plan;
+fn snapshot(config: &str, fib: Fib) -> Snapshot {
+    let plan = config::from_str("test.toml", config, &fib).unwrap_or_else(|e| panic!("{e}")).plan;
     let keys = Arc::new(Keys::from_secret(b"sixteen bytes..."));
     Snapshot::new(1, Arc::new(plan), Arc::new(fib), keys, Arc::default())
 }
@@ -282,7 +282,11 @@ fn printed(packets: &[Vec<u8>], json: bool, what_if: bool) -> String {
 }
 
 fn printed_if(packets: &[Vec<u8>], json: bool, then: Option<Fib>) -> String {
-    let (now, then) = (snapshot(host(false)), then.map(snapshot));
+    printed_with(CONFIG, packets, json, host(false), then)
+}
+
+fn printed_with(config: &str, packets: &[Vec<u8>], json: bool, now: Fib, then: Option<Fib>) -> String {
+    let (now, then) = (snapshot(config, now), then.map(|fib| snapshot(config, fib)));
     let mut run = Run {
         json,
         elsewhere: None,
@@ -378,6 +382,41 @@ fn what_is_received_no_longer_moves() {
         assert_eq!((&line["moves"], &line["then_not_received"]), (&true.into(), &why.into()));
         assert!(line["then"].is_null(), "{line}");
     }
+}
+
+/// A listener that follows its interface comes with an address, and with it what was sent there.
+#[test]
+fn what_is_received_only_then_moves() {
+    let follows = CONFIG.replace("udp:203.0.113.10:5060", "udp:wan:5060");
+    let without = Builder::host()
+        .link(Link::up(2, "wan"))
+        .link(Link::up(3, "lan"))
+        .assign(3, "10.0.0.4/24".parse().unwrap());
+    let text = |json| printed_with(&follows, &packets(), json, without.clone().build(), Some(host(false)));
+    let lines = text(false);
+    assert!(
+        lines.contains(
+            "      1     0.000000  INVITE sip:bob@10.0.0.100 from 203.0.113.9:5060 on public/203.0.113.10\n        \
+             × not received: there is no such listener\n        \
+             then → udp:10.0.0.100:5060 from private by lan (auto source, rule out)\n"
+        ),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("4 messages came in, in 8 packets\n       4  not received: there is no"),
+        "{lines}"
+    );
+    assert!(
+        lines.contains("4 of 4 messages would move\n       2  not received → private by lan\n"),
+        "{lines}"
+    );
+    let line: serde_json::Value = serde_json::from_str(text(true).lines().next().unwrap()).unwrap();
+    assert_eq!((&line["moves"], &line["decision"]), (&true.into(), &serde_json::Value::Null));
+    assert_eq!(line["now_not_received"], "there is no such listener");
+    assert_eq!(line["then"]["egress"]["listener"], "private");
+    // Without the change it is no message to this host.
+    let now = printed_with(&follows, &packets(), false, without.build(), None);
+    assert!(now.contains("0 messages came in"), "{now}");
 }
 
 #[test]

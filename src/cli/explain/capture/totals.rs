@@ -7,17 +7,18 @@ use anstyle::Style;
 use serde::Serialize;
 
 use super::super::account::Account;
+use super::super::ingress::NotReceived;
 use super::super::moved::{self, Effects, Sum, Sums};
 use super::datagram::Skip;
-use crate::net::ListenerId;
+use crate::plan::Listener;
 
 const BOLD: Style = Style::new().bold();
 
 /// Where a message of the capture was going.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub enum Direction<'a> {
     /// To us, on this listener.
-    In(ListenerId),
+    In(&'a Listener),
     /// From one of our listeners.
     Out,
     /// To an address of this host, at a port that no listener has.
@@ -73,7 +74,7 @@ impl Totals {
     }
 
     /// A message that did not come in here.
-    pub fn pass_over(&mut self, direction: Direction) {
+    pub fn pass_over(&mut self, direction: Direction<'_>) {
         match direction {
             Direction::Out => self.sent_by_us += 1,
             Direction::NoListener => self.no_listener += 1,
@@ -81,12 +82,13 @@ impl Totals {
         }
     }
 
-    /// A message that was explained.
-    pub fn count(&mut self, account: &Account) {
+    /// A message that was explained; there is no account of one whose listener comes with the changes.
+    pub fn count(&mut self, account: Option<&Account>) {
         self.messages += 1;
-        let outcome = match &account.egress {
-            Some(from) => format!("forward from {} ({})", from.listener, from.reason),
-            None => account.ending(),
+        let outcome = match account.map(|account| (account, &account.egress)) {
+            Some((_, Some(from))) => format!("forward from {} ({})", from.listener, from.reason),
+            Some((account, None)) => account.ending(),
+            None => NotReceived::NoSuchListener.to_string(),
         };
         *self.outcomes.entry(outcome).or_default() += 1;
     }
