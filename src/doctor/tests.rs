@@ -114,6 +114,7 @@ impl Host {
             ("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc"),
             ("sys/devices/system/cpu/vulnerabilities/meltdown", "Not affected"),
             ("sys/devices/system/cpu/vulnerabilities/spectre_v2", "Mitigation: Retpolines"),
+            ("sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids"),
             ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never"),
             ("sys/module/nf_conntrack/refcnt", "1"),
             ("etc/systemd/system/viaduct.service", UNIT),
@@ -324,6 +325,7 @@ const BAD: &[Case] = &[
     ("flow-spread", Status::Warn, |h| h.metric("shard=\"1\"} 70", "shard=\"1\"} 2")),
     ("cores", Status::Fail, |h| h.plan.engine.cores = vec![1, 2]),
     ("cpu-quota", Status::Warn, |h| h.file("sys/fs/cgroup/system.slice/cpu.max", "150000 100000")),
+    ("cpu-quota", Status::Warn, |h| h.file("sys/fs/cgroup/cpu.max", "50000 100000")),
     ("housekeeping", Status::Warn, |h| h.plan.engine.cores = vec![0, 1, 2, 3]),
     ("isolation", Status::Warn, |h| h.file("sys/devices/system/cpu/isolated", "3")),
     ("long-batches", Status::Warn, |h| h.metric("shard=\"0\"} 1\n", "shard=\"0\"} 11\n")),
@@ -555,4 +557,19 @@ fn an_interface_of_another_network_namespace_is_not_taken_for_the_listeners() {
     let findings = host.findings();
     let found = of(&findings, "mtu").map(|finding| &*finding.found).collect::<String>();
     assert!(found.contains("/sys/class/net does not show priv, pub"), "{found}");
+}
+
+#[test]
+fn swap_that_the_service_may_not_use_is_harmless() {
+    let mut host = Host::good();
+    host.file("proc/swaps", "Filename\n/dev/sda2 partition 1 0 -2");
+    host.file(SERVICE, &format!("{UNIT}\nMemorySwapMax=0"));
+    assert!(of(&host.findings(), "swap").all(|finding| finding.status == Status::Pass));
+}
+
+#[test]
+fn where_processes_are_hidden_none_is_no_answer() {
+    let mut host = Host::good();
+    host.without("proc/1/comm");
+    assert!(of(&host.findings(), "irqbalance").all(|finding| finding.status == Status::Skip));
 }

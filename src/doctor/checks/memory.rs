@@ -39,6 +39,9 @@ fn swap(facts: &Facts) -> Told<Vec<Verdict>> {
         let found = format!("{devices}; {inside} KiB of {} in it", facts.process.name());
         return one(Verdict::fail("swap", found).remedy("swapoff -a"));
     }
+    if facts.unit.as_ref().is_ok_and(|unit| unit.get("MemorySwapMax") == Some("0")) {
+        return one(Verdict::pass("swap", format!("{devices}; viaduct.service may not use it")));
+    }
     one(Verdict::hold(swaps.is_empty(), Status::Warn, "swap", devices)
         .remedy("systemctl edit viaduct   # [Service] MemorySwapMax=0; or swapoff -a"))
 }

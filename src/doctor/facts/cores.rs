@@ -1,6 +1,7 @@
 //! Cores: which there are, who may use them, and how they sleep.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::process::Process;
 use super::{Root, Told, Untold};
@@ -110,18 +111,20 @@ fn wake_limit(root: &Root) -> Told<i32> {
     Ok(i32::from_ne_bytes(*four))
 }
 
+/// From the process's group up to the root, which in a container is the container's own.
 fn quotas(root: &Root, process: &Process) -> Told<Vec<(String, String)>> {
+    const GROUPS: &str = "sys/fs/cgroup";
+    root.read(&format!("{GROUPS}/cgroup.controllers"))?;
     let groups = root.read(&process.file("cgroup"))?;
     let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
     let own =
         own.ok_or_else(|| Untold::new(format!("/{} names no version 2 group", process.file("cgroup"))))?;
     let mut found = Vec::new();
-    let mut group = own.trim_matches('/');
-    while !group.is_empty() && !group.starts_with("..") {
-        if let Ok(text) = root.read(&format!("sys/fs/cgroup/{group}/cpu.max")) {
+    for group in Path::new(own.trim_matches('/')).ancestors() {
+        let group = group.display();
+        if let Ok(text) = root.read(&format!("{GROUPS}/{group}/cpu.max")) {
             found.push((format!("/{group}"), text));
         }
-        group = group.rsplit_once('/').map_or("", |(above, _)| above);
     }
     Ok(found)
 }

@@ -98,9 +98,12 @@ fn running(root: &Root) -> Option<u32> {
     found.next().is_none().then_some(first)
 }
 
-/// A process of this name.
+/// A process of this name. Where those of others are hidden (`hidepid`, proc(5)), none is no answer.
 pub(super) fn named(root: &Root, name: &str) -> Told<Option<u32>> {
-    Ok(all_named(root, name)?.first().copied())
+    match all_named(root, name)?.first() {
+        None if !root.has("proc/1/comm") => Err(Untold::new("/proc hides processes of others")),
+        found => Ok(found.copied()),
+    }
 }
 
 fn all_named(root: &Root, name: &str) -> Told<Vec<u32>> {
