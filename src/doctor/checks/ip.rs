@@ -156,10 +156,10 @@ fn asymmetric(link: &str, way: &NextHop) -> Verdict {
     let NextHop { who, listener, comes_in, leaves } = way;
     let (status, from) = match who {
         Some(who) => (Status::Fail, format!("{who}, the next hop of a rule,")),
-        None => (Status::Warn, "whoever has no route by it".to_owned()),
+        None => (Status::Warn, format!("a sender without a route by {comes_in}")),
     };
     let found = format!(
-        "1 (strict): what {from} sends to «{listener}» by {comes_in} is dropped, for the way back is by {leaves}"
+        "1 (strict): what {from} sends to «{listener}» there is dropped, for the way back is by {leaves}"
     );
     Verdict::new(status, link, found)
         .remedy(format!("sysctl -w {}=2   # loose: any way back will do", interface(link, "rp_filter")))
