@@ -100,9 +100,8 @@ impl<'m> Preprocessed<'m> {
 
     /// Whether a URI is one that we wrote, or names us; notes what it proves.
     fn is_ours(&mut self, snapshot: &Snapshot, request: &Request<'m>, uri: &Uri<'m>) -> bool {
-        let token = uri.user.filter(|user| RecordRoute::looks_like(user));
         let named = names_us(&snapshot.ours, uri);
-        if let Some(verified) = token.and_then(|token| verify(snapshot, request, token)) {
+        if let Some(verified) = uri.user.and_then(|user| verify(snapshot, request, user)) {
             // Keys may be shared with a Viaduct that is another hop of this dialog: its values are its own.
             if named || is_here(snapshot, &verified) {
                 self.dialog = Some(verified);
@@ -111,7 +110,7 @@ impl<'m> Preprocessed<'m> {
         }
         if named {
             self.named_us = true;
-            self.bad_tokens += u64::from(token.is_some());
+            self.bad_tokens += u64::from(uri.user.is_some_and(RecordRoute::looks_like));
         }
         named
     }

@@ -40,10 +40,10 @@ impl Prf {
         let mut zero = Block::default().into();
         cipher.encrypt_block(&mut zero);
         let mut power = u128::from_be_bytes(zero.into());
-        let halved = (power >> 1 ^ (power & 1) * (1 << 127 | 0x43)).to_be_bytes();
+        let halved = ((power >> 1) ^ ((power & 1) * (1 << 127 | 0x43))).to_be_bytes();
         let doubled = std::array::from_fn(|_| {
             let here = power;
-            power = power << 1 ^ (power >> 127) * 0x87;
+            power = (power << 1) ^ ((power >> 127) * 0x87);
             here.to_be_bytes()
         });
         Self { cipher, halved, doubled }
