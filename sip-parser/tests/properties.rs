@@ -106,6 +106,14 @@ proptest! {
         prop_assert_eq!(cseq.to_string(), text);
     }
 
+    /// Numbers between dots are an IPv4 address as the standard library reads it, or nothing.
+    #[test]
+    fn numbers_and_dots_are_an_address_or_refused(text in "(0|1|25|2)?[0-9]{1,2}(\\.[0-9]{1,3}){2,4}", rest in "(|:5060|;lr)") {
+        let uri = format!("sip:{text}{rest}");
+        let ip = Uri::parse(uri.as_bytes()).ok().map(|uri| uri.host.expect("a host").ip());
+        prop_assert_eq!(ip, text.parse().ok().map(|ip: std::net::Ipv4Addr| Some(ip.into())));
+    }
+
     /// Names that end in digits, numbers that are no addresses: never both, and never a panic.
     #[test]
     fn hosts_are_names_or_addresses(text in "[0-9a-f.:\\[\\]]{1,20}") {

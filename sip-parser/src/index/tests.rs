@@ -247,3 +247,100 @@ fn the_colon_is_found_wherever_it_stands() {
         assert_eq!(defect(&none).map(|e| e.rule), Some(Rule::NoColon));
     }
 }
+
+/// Key and value of a header line, and where it ends.
+type PlainLine = (Span, Span, usize);
+
+/// The plainest reading of a message: a byte at a time. Its header lines and the first defect; `None`: there is
+/// no start line.
+fn plainly(bytes: &[u8]) -> Option<(Vec<PlainLine>, Option<Error>)> {
+    let mut defects = Vec::new();
+    let mut line_end = |from: usize, folds: bool| {
+        let mut at = from;
+        loop {
+            let len = bytes.get(at..)?.iter().position(|&c| c == b'\n')?;
+            for at in at..=at + len {
+                let crlf = |at: usize| bytes[at..].starts_with(b"\r\n");
+                match bytes[at] {
+                    b'\r' if !crlf(at) => defects.push(Error::new(Rule::BareLineBreak, at)),
+                    b'\n' if at == from || !crlf(at - 1) => defects.push(Error::new(Rule::BareLineBreak, at)),
+                    _ => {}
+                }
+            }
+            at += len + 1;
+            if !folds || !matches!(bytes.get(at), Some(b' ' | b'\t')) {
+                let text = bytes[from..at].strip_suffix(b"\n").expect("a line");
+                let end = if text.ends_with(b"\r") { at - 2 } else { at - 1 };
+                return Some((end, at, defects.first().copied()));
+            }
+        }
+    };
+    let begin = bytes.chunks(2).take_while(|pair| *pair == b"\r\n").count() * 2;
+    let (_, mut at, mut defect) = line_end(begin, false)?;
+    let mut lines = Vec::new();
+    while !bytes[at..].starts_with(b"\r\n") && bytes.get(at) != Some(&b'\n') {
+        let Some((end, next, first)) = line_end(at, true) else {
+            let bare = bytes[at..].iter().enumerate().find(|(n, c)| {
+                **c == b'\n' && bytes[at + n - 1] != b'\r'
+                    || **c == b'\r' && bytes.get(at + n + 1) != Some(&b'\n')
+            });
+            let error = bare.map_or(Error::new(Rule::NoEndOfHeaders, bytes.len()), |(n, _)| {
+                Error::new(Rule::BareLineBreak, at + n)
+            });
+            return Some((lines, defect.or(Some(error))));
+        };
+        defect = defect.or(first);
+        let colon = bytes[at..end].iter().position(|&c| c == b':');
+        let name_end = |colon: usize| bytes[at..at + colon].trim_ascii_end().len();
+        let is_header = colon.is_some_and(|colon| {
+            let name = &bytes[at..at + colon];
+            let white = &name[name_end(colon)..];
+            chars::all(TOKEN, &name[..name_end(colon)]) && white.iter().all(|c| matches!(c, b' ' | b'\t'))
+        });
+        lines.push(match colon {
+            Some(colon) if is_header => {
+                let value = chars::trim(&bytes[at + colon + 1..end]);
+                let start = if value.is_empty() { end } else { chars::offset(bytes, value) };
+                (Span::new(at, at + name_end(colon)), Span::new(start, start + value.len()), next)
+            }
+            _ => {
+                let rule = if colon.is_some() { Rule::HeaderName } else { Rule::NoColon };
+                defect = defect.or(Some(Error::new(rule, at)));
+                (Span::new(end, end), Span::new(end, end), next)
+            }
+        });
+        at = next;
+    }
+    let bare = (bytes.get(at) == Some(&b'\n')).then(|| Error::new(Rule::BareLineBreak, at));
+    Some((lines, defect.or(bare)))
+}
+
+fn is_read_plainly(bytes: &[u8]) {
+    let mut lines = [HeaderLine::EMPTY; 16];
+    let Ok(message) = parse(bytes, &mut lines) else { return };
+    let (plain, defect) = plainly(bytes).expect("a start line");
+    let found = message.lines().iter().map(|l| (l.key, l.value, usize::from(l.line.end)));
+    assert!(found.eq(plain), "{}", bytes.escape_ascii());
+    // What is said of the body is told after the rest.
+    let rules = [Rule::ContentLength, Rule::ContentLengthTwice, Rule::BodyTooShort];
+    let of_lines = message.defect().filter(|defect| !rules.contains(&defect.rule));
+    assert_eq!(of_lines, defect, "{}", bytes.escape_ascii());
+}
+
+#[test]
+fn every_mutation_and_every_prefix_is_read_as_plainly_as_can_be() {
+    for end in 0..=CALL.len() {
+        is_read_plainly(&CALL.as_bytes()[..end]);
+    }
+    for at in 0..CALL.len() {
+        for c in *b"\r\n \t:;\0\x08\x0b\x0fa-\x80" {
+            let mut bytes = CALL.as_bytes().to_vec();
+            bytes[at] = c;
+            is_read_plainly(&bytes);
+            bytes.insert(at, b'\r');
+            is_read_plainly(&bytes);
+            bytes[at] = b'\n';
+            is_read_plainly(&bytes);
+        }
+    }
+}
