@@ -263,7 +263,6 @@ fn rules_with_several_long_lists_hang_in_few_places() {
     let whens = (0..1_000).map(|_| When {
         source: some(&mut dice).into_iter().map(|n| sources[n]).collect(),
         to_host: some(&mut dice).into_iter().map(|n| format!("gateway-{n}.example").into()).collect(),
-        ruri_prefix: some(&mut dice).into_iter().map(|n| format!("{}", 7_000 + n).into()).collect(),
         ..When::default()
     });
     let rules = rules(whens.collect());
@@ -275,7 +274,6 @@ fn rules_with_several_long_lists_hang_in_few_places() {
         let sample = Sample {
             source: dice.of(&when.source).hosts().next().unwrap(),
             to_host: dice.of(&when.to_host).into(),
-            ruri_user: format!("{}55", dice.of(&when.ruri_prefix)),
             ..Sample::default()
         };
         let sample = if dice.one_in(3) { near(&mut dice, &sample) } else { sample };
