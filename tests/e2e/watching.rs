@@ -133,7 +133,10 @@ fn where_no_listener_is_left_nothing_is_received() {
     world.ip("link set late up");
     world.ip("addr add 172.20.0.4/24 dev late");
     let appeared = next_hop("it appears", true);
-    assert_eq!(appeared["before"]["words"], "not received: no listener is up", "{appeared}");
+    assert_eq!(
+        appeared["before"]["words"], "not received: no listener that could receive it is up",
+        "{appeared}"
+    );
     assert_eq!(appeared["now"]["listener"], "late/172.20.0.4", "{appeared}");
     world.ip("addr del 172.20.0.4/24 dev late");
     let gone = next_hop("it goes", false);

@@ -400,8 +400,15 @@ fn what_a_listener_would_no_longer_receive_moves() {
     // Nobody said where requests come in: where one listener is left, they may come in there.
     let gone = "addr del 1.2.3.4/24 dev pub";
     let hop = |home: &Home| ask(home, &["--dst", "10.0.0.1"], gone)["destinations"][0].clone();
-    assert_eq!(hop(&one)["then"]["words"], "not received: no listener is up");
+    assert_eq!(hop(&one)["then"]["words"], "not received: no listener that could receive it is up");
     assert_eq!(hop(&literal)["moves"], false);
+    // What a rule takes from one listener alone comes in nowhere else.
+    let asks = carrier.replace("when = {", "when = { listener = [\"public\"],");
+    let asks = Home::new(&format!("{LISTENERS}{asks}{RELAY}"));
+    let lost = ask(&asks, &[], gone)["next_hops"][0].clone();
+    assert_eq!((&lost["moves"], &lost["then"]["received"]), (&true.into(), &false.into()), "{lost}");
+    let stays = ask(&asks, &[], "link set spare down")["next_hops"][0].clone();
+    assert_eq!(stays["moves"], false, "{stays}");
     // What was not received comes.
     world.ip("addr del 1.2.3.4/24 dev pub");
     let comes = "addr add 1.2.3.4/24 dev pub";

@@ -7,6 +7,8 @@ use serde::{Serialize, Serializer};
 
 use crate::egress::ListenerState;
 use crate::net::ListenerId;
+use crate::plan::Listener;
+use crate::rules::When;
 use crate::snapshot::Snapshot;
 
 /// The listener that requests come in on, or why none does.
@@ -29,7 +31,7 @@ impl NotReceived {
         match self {
             Self::NoSuchListener => "there is no such listener",
             Self::NotUp(state) => state.in_words(),
-            Self::NoneUp => "no listener is up",
+            Self::NoneUp => "no listener that could receive it is up",
         }
     }
 
@@ -66,20 +68,26 @@ pub fn up(snapshot: &Snapshot, listener: ListenerId) -> Ingress {
 }
 
 /// Where nobody said which: the first listener that is up both now and then; where there is none, the first that is
-/// up on either.
-pub fn any(now: &Snapshot, then: &Snapshot) -> (Ingress, Ingress) {
-    let both = |on| Some((on, named(then, &now.plan.listener(on).name).ok()?));
-    match all_up(now).find_map(both) {
-        Some((now, then)) => (Ok(now), Ok(then)),
-        None => {
-            let first = |snapshot| all_up(snapshot).next().ok_or(NotReceived::NoneUp);
-            (first(now), first(then))
-        }
-    }
+/// up on either. `when`: of those alone that the conditions allow.
+pub fn any(now: &Snapshot, then: &Snapshot, when: Option<&When>) -> (Ingress, Ingress) {
+    let both = |own: &Listener| {
+        let stays = then.view.by_identity(own.identity).and_then(|on| up(then, on).ok());
+        stays.map(|there| (Ok(own.id), Ok(there)))
+    };
+    all_up(now, when).find_map(both).unwrap_or_else(|| {
+        let first = |snapshot| all_up(snapshot, when).next().map(|own| own.id).ok_or(NotReceived::NoneUp);
+        (first(now), first(then))
+    })
 }
 
-fn all_up(snapshot: &Snapshot) -> impl Iterator<Item = ListenerId> {
-    snapshot.plan.listeners.iter().map(|own| own.id).filter(|on| snapshot.view.is_up(*on))
+fn all_up<'a>(snapshot: &'a Snapshot, when: Option<&When>) -> impl Iterator<Item = &'a Listener> {
+    let meant = move |own: &&Listener| {
+        when.is_none_or(|when| {
+            (when.listener.is_empty() || when.listener.contains(&own.section))
+                && (when.transport.is_empty() || when.transport.contains(&own.transport))
+        })
+    };
+    snapshot.plan.listeners.iter().filter(meant).filter(|own| snapshot.view.is_up(own.id))
 }
 
 #[cfg(test)]
@@ -90,6 +98,7 @@ mod tests {
     use crate::config;
     use crate::fib::Builder;
     use crate::fib::spec::Link;
+    use crate::net::{SectionId, Transport};
     use crate::token::Keys;
 
     const WAN: (u32, &str) = (2, "203.0.113.10/24");
@@ -125,6 +134,7 @@ mod tests {
     fn where_nobody_said_it_is_a_listener_that_stays() {
         let (first, second, none) = (Ok(ListenerId(0)), Ok(ListenerId(1)), Err(NotReceived::NoneUp));
         let literal = |addresses: &[_]| host(&["10.0.0.4", "203.0.113.10"], addresses);
+        let any = |now: &Snapshot, then: &Snapshot| any(now, then, None);
         let both = literal(&[WAN, LAN]);
         assert_eq!(any(&both, &both), (first, first));
         assert_eq!(any(&both, &literal(&[WAN])), (second, second));
@@ -135,5 +145,17 @@ mod tests {
         assert_eq!(any(&follows(&[]), &follows(&[LAN])), (none, first));
         assert_eq!(any(&follows(&[LAN]), &follows(&[(3, "10.0.0.5/24")])), (first, first));
         assert_eq!(any(&follows(&[]), &follows(&[])), (none, none));
+    }
+    #[test]
+    fn requests_of_a_rule_come_in_on_listeners_that_it_asks_for() {
+        let host = |addresses: &[_]| host(&["10.0.0.4", "203.0.113.10"], addresses);
+        let (both, wan) = (host(&[WAN, LAN]), host(&[WAN]));
+        let asks = |section| When { listener: vec![SectionId(section)], ..When::default() };
+        let (first, second) = (Ok(ListenerId(0)), Ok(ListenerId(1)));
+        assert_eq!(any(&both, &wan, Some(&asks(0))), (first, Err(NotReceived::NoneUp)));
+        assert_eq!(any(&both, &wan, Some(&asks(1))), (second, second));
+        assert_eq!(any(&both, &wan, Some(&When::default())), (second, second));
+        let tcp = When { transport: vec![Transport::Tcp], ..When::default() };
+        assert_eq!(any(&both, &wan, Some(&tcp)), (Err(NotReceived::NoneUp), Err(NotReceived::NoneUp)));
     }
 }

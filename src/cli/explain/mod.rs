@@ -89,7 +89,8 @@ pub struct Args {
     source: Option<SocketAddr>,
     /// Name of the listener it comes in on; needed where there is more than one. With --pcap: where messages
     /// are taken to come in whose destination is no listener of this host. Of next hops and --dst: where requests
-    /// to them come in; without it, on the first listener that is up both before and after the changes
+    /// to them come in; without it, on the first listener that is up both before and after the changes, for next
+    /// hops of those that the rule asks for
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
     /// A header of the request, 'Name: value'; replaces the one that would be made up; may be repeated
@@ -153,7 +154,8 @@ fn explain(args: &Args) -> Result<String, Failure> {
                 (None, Some(_)) => Some(listener(&hosts, args.listener.as_deref(), None)?),
                 (None, None) => None,
             };
-            let both = NowAndThen::new(&hosts.now, then, on.map(|listener| &*listener.name));
+            let on = on.map(|listener| &*listener.name);
+            let both = NowAndThen { now: &hosts.now, then, on };
             shown(args, &moved(args, both, request, notes))
         }
         (Some(request), None) => shown(args, &account(&hosts.now, &request, notes)),
@@ -203,7 +205,7 @@ fn account(now: &Snapshot, request: &Request<'_>, mut notes: Vec<String>) -> Acc
 const SETS: usize = 1;
 
 fn moved(args: &Args, both: NowAndThen<'_>, request: Option<Request<'_>>, notes: Vec<String>) -> Moved {
-    let account = |(snapshot, on): (&Snapshot, Ingress)| {
+    let account = |snapshot: &Snapshot, on: Ingress| {
         let Some(Request { bytes, source, .. }) = &request else { return (None, None) };
         match on {
             Ok(on) => {
@@ -213,7 +215,9 @@ fn moved(args: &Args, both: NowAndThen<'_>, request: Option<Request<'_>>, notes:
             Err(why) => (None, Some(why)),
         }
     };
-    let ((before, now_not_received), (after, then_not_received)) = (account(both.now), account(both.then));
+    let (here, there) = both.ingresses(None);
+    let (before, now_not_received) = account(both.now, here);
+    let (after, then_not_received) = account(both.then, there);
     Moved {
         changes: args.what_if.iter().map(Change::to_string).collect(),
         moves: moved::moves(before.as_ref(), after.as_ref()),

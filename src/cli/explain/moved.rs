@@ -142,23 +142,25 @@ impl FromStr for Destination {
     }
 }
 
-/// The same host, configuration and place where requests come in, before and after.
+/// The same configuration on the same host, before and after.
 #[derive(Clone, Copy)]
 pub struct NowAndThen<'a> {
     /// As it is.
-    pub now: (&'a Snapshot, Ingress),
+    pub now: &'a Snapshot,
     /// After the changes.
-    pub then: (&'a Snapshot, Ingress),
+    pub then: &'a Snapshot,
+    /// The name of the listener that requests come in on; `None`: any.
+    pub on: Option<&'a str>,
 }
 
-impl<'a> NowAndThen<'a> {
-    /// Requests come in on the listener of this name, or on any.
-    pub fn new(now: &'a Snapshot, then: &'a Snapshot, name: Option<&str>) -> Self {
-        let (here, there) = match name {
+impl NowAndThen<'_> {
+    /// Where requests come in now and then: those of a rule on a listener that it asks for.
+    pub fn ingresses(&self, rule: Option<&Rule>) -> (Ingress, Ingress) {
+        let Self { now, then, on } = *self;
+        match on {
             Some(name) => (ingress::named(now, name), ingress::named(then, name)),
-            None => ingress::any(now, then),
-        };
-        Self { now: (now, here), then: (then, there) }
+            None => ingress::any(now, then, rule.map(|rule| &rule.when)),
+        }
     }
 
     /// Everything that is moved besides a request.
@@ -173,7 +175,7 @@ impl<'a> NowAndThen<'a> {
 
     /// How the literal next hops of all rules are reached.
     pub fn next_hops(&self) -> Vec<Hop> {
-        let rules = self.now.0.plan.rules.iter().zip(self.then.0.plan.rules.iter());
+        let rules = self.now.plan.rules.iter().zip(self.then.plan.rules.iter());
         let mut hops: Vec<Hop> = rules.filter_map(|(now, then)| self.of_rule(now, then)).collect();
         hops.sort_by_key(|hop| !hop.moves);
         hops
@@ -184,14 +186,14 @@ impl<'a> NowAndThen<'a> {
         else {
             return None;
         };
-        let own = egress.as_ref().map(|choice| self.now.0.plan.transport_of(choice));
+        let own = egress.as_ref().map(|choice| self.now.plan.transport_of(choice));
         let transport = own.or(*transport).unwrap_or(Transport::Udp);
         let next_hop = NextHop { transport, address: SocketAddr::new(*ip, *port) };
         let egress_then = match &then.action {
             Action::Forward { egress, .. } => egress.as_ref(),
             Action::Reject(_) | Action::Drop => None,
         };
-        Some(self.hop(Some(now.name.to_string()), next_hop, egress.as_ref(), egress_then))
+        Some(self.hop(Some(now), next_hop, egress.as_ref(), egress_then))
     }
 
     /// The findings that come, and those that go.
@@ -201,7 +203,7 @@ impl<'a> NowAndThen<'a> {
             let found = Examiner::new(&snapshot.plan, &snapshot.fib, &snapshot.view).all();
             found.into_iter().map(|finding| (finding.key(), finding)).collect()
         };
-        let (now, then) = (all(self.now.0), all(self.then.0));
+        let (now, then) = (all(self.now), all(self.then));
         let only = |these: &Found, those: &Found| {
             these.iter().filter(|(key, _)| !those.contains_key(key)).map(|(_, f)| facts(f)).collect()
         };
@@ -216,13 +218,15 @@ impl<'a> NowAndThen<'a> {
 
     fn hop(
         &self,
-        rule: Option<String>,
+        rule: Option<&Rule>,
         next_hop: NextHop,
         now: Option<&EgressChoice>,
         then: Option<&EgressChoice>,
     ) -> Hop {
-        let (now, then) = (way(self.now, next_hop, now), way(self.then, next_hop, then));
+        let (here, there) = self.ingresses(rule);
+        let (now, then) = (way(self.now, here, next_hop, now), way(self.then, there, next_hop, then));
         let moves = (now.received, now.path()) != (then.received, then.path());
+        let rule = rule.map(|rule| rule.name.to_string());
         Hop { rule, next_hop: next_hop.to_string(), moves, now, then }
     }
 }
@@ -236,7 +240,7 @@ fn facts(finding: &Finding) -> FindingFacts {
     }
 }
 
-fn way((snapshot, ingress): (&Snapshot, Ingress), next_hop: NextHop, choice: Option<&EgressChoice>) -> Way {
+fn way(snapshot: &Snapshot, ingress: Ingress, next_hop: NextHop, choice: Option<&EgressChoice>) -> Way {
     let Snapshot { plan, fib, view, .. } = snapshot;
     let nowhere = |received, words: String| Way { received, listener: None, route: None, words };
     let ingress = match ingress {

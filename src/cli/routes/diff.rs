@@ -145,7 +145,7 @@ impl Configured {
         let plan = Arc::new(plan.with_listeners(expand(&plan.sections, fib)));
         let (keys, names) = (Arc::clone(keys), Arc::clone(names));
         let new = Snapshot::new(fib.generation(), plan, Arc::clone(fib), keys, names);
-        let mut hops = NowAndThen::new(&self.known, &new, None).next_hops();
+        let mut hops = NowAndThen { now: &self.known, then: &new, on: None }.next_hops();
         hops.retain(|hop| hop.moves);
         self.known = new;
         hops

@@ -95,8 +95,8 @@ pub fn explain(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
     if matches!(end, Ok(End::Short)) {
         notes.push("the capture ends in the middle of a packet".into());
     }
-    let both = hosts.then.as_ref().map(|then| NowAndThen::new(&hosts.now, then, named));
-    let effects = both.map(|both| both.effects(&args.dst));
+    let both = |then| NowAndThen { now: &hosts.now, then, on: named };
+    let effects = hosts.then.as_ref().map(|then| both(then).effects(&args.dst));
     run.totals
         .finish(&mut out, args.json, effects.as_ref(), notes)
         .map_err(|error| failed(error.to_string()))?;
