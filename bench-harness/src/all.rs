@@ -29,6 +29,9 @@ pub struct Args {
     /// Folder for all files
     #[arg(long, value_name = "DIR", default_value = "bench-results")]
     out: PathBuf,
+    /// Path to OpenSIPS, for `compare`; without it OpenSIPS is left out
+    #[arg(long, value_name = "PATH")]
+    opensips: Option<PathBuf>,
     #[command(flatten)]
     against: Against,
 }
@@ -150,6 +153,9 @@ impl Step {
         let folder = tempfile::tempdir()?;
         let mut program = Command::new(std::env::current_exe()?);
         program.args(self.words(args.quick).split(' '));
+        if let Some(opensips) = args.opensips.as_ref().filter(|_| self.name == "compare") {
+            program.arg("--opensips").arg(opensips);
+        }
         if self.writes {
             program.arg("--out").arg(folder.path());
         } else {
