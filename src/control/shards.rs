@@ -83,9 +83,33 @@ fn run(setup: Setup<Source>, core: usize, ready: &SyncSender<Ready>) -> Result<E
     };
     cores::pin(core).map_err(|error| refuse(error.to_string()))?;
     let metrics = setup.metrics.clone();
-    let mut engine = uring::Engine::new(&metrics.engine).map_err(|error| refuse(error.to_string()))?;
+    let mut engine = uring::Engine::new(&metrics.engine).map_err(|error| refuse(no_engine(&error)))?;
     let mut worker = Worker::new(setup);
     let _ = ready.send(Ok(engine.waker()));
     engine.run(&mut worker).map_err(|error: io::Error| error.to_string())?;
     worker.ended().ok_or_else(|| "its loop ended unasked".to_owned())
+}
+
+/// Why there is no engine, with what to do where that is known.
+fn no_engine(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        // The kernel counts a ring's memory as locked, unless the process may lock what it likes.
+        Some(libc::ENOMEM) => format!(
+            "{error}; a shard locks up to {} KiB, see `ulimit -l` or LimitMEMLOCK= in the unit (`viaduct doctor --only locked-memory`)",
+            crate::limits::RING_LOCKED_BYTES >> 10
+        ),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_locked_memory_has_a_remedy() {
+        let told = no_engine(&io::Error::from_raw_os_error(libc::ENOMEM));
+        assert!(told.contains("256 KiB") && told.contains("ulimit -l"), "{told}");
+        assert!(!no_engine(&io::Error::from_raw_os_error(libc::EMFILE)).contains("ulimit"));
+    }
 }

@@ -144,7 +144,9 @@ impl Peer {
             Self::Opensips(mhomed) => {
                 let by = format!("    $socket_out = \"udp:{OUTSIDE}:{}\";", self.port());
                 let path = setting.opensips.clone().unwrap_or_default();
-                (path, self.filled(include_str!("../../peers/opensips.cfg.in"), mhomed, by))
+                let text = self.filled(include_str!("../../peers/opensips.cfg.in"), mhomed, by);
+                let modules = modules_of(&path).to_string_lossy().into_owned();
+                (path, fill(&text, &[("MODULES", modules)]))
             }
         })
     }
@@ -175,6 +177,16 @@ fn null(command: &mut Command, engine: Engine, port: u16, core: usize, pad_to: u
 /// Debian has it where the paths of ordinary users do not lead.
 fn kamailio() -> &'static Path {
     Path::new("/usr/sbin/kamailio")
+}
+
+/// Where an OpenSIPS has its modules: beside it where it was built, or where it is installed.
+fn modules_of(program: &Path) -> PathBuf {
+    let folder = program.parent().unwrap_or(Path::new("."));
+    let installed =
+        ["lib64/opensips/modules", "lib/opensips/modules", "lib/x86_64-linux-gnu/opensips/modules"];
+    let root = folder.parent().unwrap_or(folder);
+    let mut known = std::iter::once(folder.join("modules")).chain(installed.map(|place| root.join(place)));
+    known.find(|place| place.is_dir()).unwrap_or_else(|| root.join(installed[0]))
 }
 
 fn version(peer: Peer, program: &Path) -> String {
