@@ -103,7 +103,7 @@ fn report(args: &Args, run: &run::Facts, findings: &Findings) -> bool {
             json!({ "passed": passed, "seconds": args.seconds, "seed": args.seed, "rate": run.rate,
                 "events": run.events, "bursts": run.bursts, "routes": run.routes, "account": account,
                 "long_batches": seconds, "sentinel_latest_ms": ms(late), "waited_ms": ms(waited), "stolen_ms": ms(stolen),
-                "properties": told })
+                "complaints": findings.complaints, "properties": told })
         );
         return passed;
     }
@@ -140,6 +140,9 @@ fn report(args: &Args, run: &run::Facts, findings: &Findings) -> bool {
             ms(s.evidence.late),
             ms(s.unexplained_ns())
         );
+    }
+    for line in &findings.complaints {
+        println!("it said: {line}");
     }
     for property in &properties {
         println!("{} {}", if property.holds { "PASS" } else { "FAIL" }, property.words);

@@ -130,6 +130,7 @@ impl<'a> Run<'a> {
         std::thread::sleep(Duration::from_secs(1));
         run.findings.account = before.until(&Counts::read(&world, &sink)?, sent);
         run.bar.finish_and_clear();
+        run.findings.complaints = complaints(&run.subject.words());
         let routes = run.last.count("viaduct_routes", "");
         Ok((Facts { rate, routes, events: made, bursts }, run.findings))
     }
@@ -303,6 +304,15 @@ fn networks(args: &Args, random: &mut Random) -> Vec<IpNet> {
         nets.swap(place, random.below(place + 1));
     }
     nets
+}
+
+/// The last lines in which the forwarder says that its tables were not the kernel's.
+fn complaints(words: &str) -> Vec<String> {
+    const KEPT: usize = 20;
+    let is_one = |line: &&str| line.contains("differs from the kernel's");
+    let mut all: Vec<String> = words.lines().rev().filter(is_one).take(KEPT).map(String::from).collect();
+    all.reverse();
+    all
 }
 
 /// Reloads that took effect, and those that were refused.

@@ -94,6 +94,8 @@ pub struct Findings {
     pub mismatches: u64,
     /// The tables were compared once more when nothing happened any more.
     pub compared_at_rest: bool,
+    /// What the forwarder said of differences.
+    pub complaints: Vec<String>,
 }
 
 /// A property, and whether it holds.
