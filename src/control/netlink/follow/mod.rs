@@ -2,6 +2,7 @@
 
 mod background;
 mod state;
+mod verdict;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::background::{Compared, Done, Job, Purpose, done};
 use self::state::{Log, State};
+use self::verdict::{Suspicion, Verdict};
 use super::dump::{load, parts};
 use super::error::{Error, Object};
 use super::event::{Events, Received};
@@ -30,6 +32,8 @@ const LONGEST_BURST: Duration = Duration::from_millis(20);
 const PARTS_ATTEMPTS: u32 = 8;
 /// So long after a failure, the next attempt is made.
 const RETRY: Duration = Duration::from_millis(100);
+/// So long after a comparison has found something, the next one says whether it was a change under way.
+const CONFIRM: Duration = Duration::from_millis(100);
 
 /// How to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +87,8 @@ pub struct Follower {
     job: Option<Job>,
     /// When the next comparison is due.
     audit_at: Instant,
+    /// What the last one has found.
+    suspicion: Suspicion,
     buffer: Box<[u8]>,
 }
 
@@ -141,6 +147,7 @@ impl Follower {
             retry_at: None,
             job: None,
             audit_at: Instant::now() + options.audit_every,
+            suspicion: Suspicion::default(),
             buffer: vec![0; 64 * 1024].into(),
         };
         follower.read_older()?;
@@ -428,14 +435,20 @@ impl Follower {
         self.job = Some(Job::compare(read, known, self.state.rib.parts().clone(), touched));
     }
 
-    fn judge(&mut self, compared: Compared) -> Result<Option<Arc<Fib>>, Error> {
-        self.state.counts.audits += 1;
+    fn judge(&mut self, mut compared: Compared) -> Result<Option<Arc<Fib>>, Error> {
         self.audit_at = Instant::now() + self.options.audit_every;
-        if compared.is_same() {
+        let verdict = self.suspicion.judge(&mut compared);
+        if verdict == Verdict::Suspected {
+            self.audit_at = self.audit_at.min(Instant::now() + CONFIRM);
             self.state.log = None;
             return Ok(None);
         }
-        if compared.is_untold() {
+        self.state.counts.audits += 1;
+        if verdict == Verdict::Same {
+            self.state.log = None;
+            return Ok(None);
+        }
+        if verdict == Verdict::Untold {
             tracing::info!("address labels have changed, which the kernel tells nobody of");
             return self.adopt(compared.read);
         }
