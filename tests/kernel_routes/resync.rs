@@ -93,7 +93,12 @@ fn a_list_that_changes_while_it_is_read_is_read_again() {
                 .map(|n| format!("addr {} 10.4.0.1/32 dev v1", if n % 2 == 0 { "add" } else { "del" }))
                 .collect();
             // Between two programs there is a moment of quiet, in which a list can be read whole.
-            let flapping = thread::spawn(move || (0..150).flat_map(|_| ip("", &flaps)).collect::<Vec<_>>());
+            const MOMENT: Duration = Duration::from_millis(15);
+            let flap = move |_| {
+                thread::sleep(MOMENT);
+                ip("", &flaps)
+            };
+            let flapping = thread::spawn(move || (0..80).flat_map(flap).collect::<Vec<_>>());
             let (mut interrupted, mut whole) = (0, 0);
             while !flapping.is_finished() {
                 interrupted += (0..8).filter(|_| is_interrupted()).count();
