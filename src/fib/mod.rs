@@ -165,9 +165,34 @@ pub struct Fib {
 impl Fib {
     /// How a packet like this would leave. Does not allocate.
     pub fn lookup(&self, query: &Query) -> Answer {
-        if let Some(answer) = self.usual(query) {
-            return answer;
+        match query.dst {
+            IpAddr::V4(dst) => {
+                let src = match query.src {
+                    None => None,
+                    Some(IpAddr::V4(src)) => Some(src),
+                    Some(IpAddr::V6(_)) => return self.unusual(query),
+                };
+                match self.usual_v4(query, dst, src) {
+                    Some(way) => way.answer(query.src),
+                    None => self.unusual(query),
+                }
+            }
+            IpAddr::V6(dst) => {
+                let src = match query.src {
+                    None => None,
+                    Some(IpAddr::V6(src)) => Some(src),
+                    Some(IpAddr::V4(_)) => return self.unusual(query),
+                };
+                match self.usual_v6(query, dst, src) {
+                    Some(way) => way.answer(query.src),
+                    None => self.unusual(query),
+                }
+            }
         }
+    }
+
+    #[inline(never)]
+    fn unusual(&self, query: &Query) -> Answer {
         match self.observed(query, &mut ()) {
             Answer::AskKernel => self.told(query),
             answer => answer,

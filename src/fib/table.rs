@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::spec::Kind;
-use super::trie::{Around, Differences, Key, Trie};
+use super::trie::{Around, Differences, Entry, Key, Trie};
 use super::usual::{Filter, Usual};
 
 /// What the shared code needs of `Ipv4Net` and `Ipv6Net`.
@@ -38,8 +38,6 @@ pub(super) trait Net: Copy + Eq + std::hash::Hash + Send + Sync {
     fn holds(&self, address: Self::Address) -> bool {
         Self::address_key(address).agrees(self.key(), self.prefix_len())
     }
-    /// Either family's address.
-    fn ip(address: Self::Address) -> IpAddr;
     /// Either family.
     fn either(self) -> IpNet;
     /// The part of this family, if it is of this family.
@@ -71,9 +69,6 @@ impl Net for Ipv4Net {
     }
     fn host(address: Ipv4Addr) -> Self {
         Self::from(address)
-    }
-    fn ip(address: Ipv4Addr) -> IpAddr {
-        address.into()
     }
     fn either(self) -> IpNet {
         IpNet::V4(self)
@@ -111,9 +106,6 @@ impl Net for Ipv6Net {
     }
     fn host(address: Ipv6Addr) -> Self {
         Self::from(address)
-    }
-    fn ip(address: Ipv6Addr) -> IpAddr {
-        address.into()
     }
     fn either(self) -> IpNet {
         IpNet::V6(self)
@@ -216,12 +208,12 @@ impl<P: Net> Table<P> {
 
     /// The longest prefix that holds the destination, which is [usual](super::usual).
     #[inline]
-    pub fn longest(&self, destination: P::Address) -> Option<(P, &List)> {
+    pub fn longest(&self, destination: P::Address) -> Option<(&Entry<P>, &List)> {
         if !self.filter.may_hold(P::address_key(destination)) {
             return None;
         }
-        let (prefix, number) = self.routes.longest(destination)?;
-        Some((prefix, self.lists.get(number as usize)?))
+        let entry = self.routes.longest(destination)?;
+        Some((entry, self.lists.get(entry.list as usize)?))
     }
 
     /// The routes to exactly this prefix.

@@ -51,7 +51,8 @@ impl Key for u32 {
 
     #[inline]
     fn agrees(self, other: Self, len: u8) -> bool {
-        (self ^ other).leading_zeros() >= u32::from(len)
+        // A shift by all 32 bits is one of 64.
+        u64::from(self ^ other) >> (32 - u32::from(len.min(32))) == 0
     }
 }
 
@@ -66,8 +67,9 @@ impl Key for u128 {
         (self >> 96) as u32
     }
 
+    #[inline]
     fn agrees(self, other: Self, len: u8) -> bool {
-        (self ^ other).leading_zeros() >= u32::from(len)
+        (self ^ other).checked_shr(128 - u32::from(len.min(128))).unwrap_or(0) == 0
     }
 }
 
@@ -94,13 +96,14 @@ struct Branch<P: Net> {
 /// knows waits for it once.
 struct Leaf<P: Net>(Arc<[Entry<P>]>);
 
+/// A prefix and the number of its list.
 #[derive(Clone, Copy)]
-struct Entry<P: Net> {
+pub(super) struct Entry<P: Net> {
     key: P::Key,
     len: u8,
     /// Place of the closest prefix of this leaf that holds this one.
     around: u16,
-    list: u32,
+    pub list: u32,
 }
 
 // Derived ones would ask for `P: Clone` where pointers are copied.
@@ -140,7 +143,7 @@ impl<P: Net> Entry<P> {
         (self.key, self.len)
     }
 
-    fn prefix(&self) -> P {
+    pub fn prefix(&self) -> P {
         P::from_key(self.key, self.len)
     }
 }
@@ -205,7 +208,7 @@ impl<P: Net> Trie<P> {
 
     /// The longest prefix that holds the address.
     #[inline]
-    pub fn longest(&self, address: P::Address) -> Option<(P, u32)> {
+    pub fn longest(&self, address: P::Address) -> Option<&Entry<P>> {
         let key = P::address_key(address);
         let (mut node, mut depth) = (&self.root, 0);
         let leaf = loop {
@@ -219,10 +222,9 @@ impl<P: Net> Trie<P> {
             depth += 1;
         };
         match leaf.0.get(usize::from(leaf.find(key))) {
-            Some(entry) => Some((entry.prefix(), entry.list)),
             // In a branch above, if anywhere.
-            None if depth > 0 => self.around(address).next(),
-            None => None,
+            None if depth > 0 => self.around(address).entry(),
+            found => found,
         }
     }
 
@@ -430,11 +432,9 @@ pub(super) struct Around<'a, P: Net> {
     depth: usize,
 }
 
-impl<'a, P: Net> Iterator for Around<'a, P> {
-    type Item = (P, u32);
-
+impl<'a, P: Net> Around<'a, P> {
     #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
+    fn entry(&mut self) -> Option<&'a Entry<P>> {
         while self.place == NONE {
             // Prefixes of other lengths stand in the branches above; most lookups never get there.
             self.depth = self.depth.checked_sub(1)?;
@@ -443,7 +443,16 @@ impl<'a, P: Net> Iterator for Around<'a, P> {
         }
         let entry = self.leaf.0.get(usize::from(self.place))?;
         self.place = entry.around;
-        Some((entry.prefix(), entry.list))
+        Some(entry)
+    }
+}
+
+impl<P: Net> Iterator for Around<'_, P> {
+    type Item = (P, u32);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.entry().map(|entry| (entry.prefix(), entry.list))
     }
 }
 

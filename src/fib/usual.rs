@@ -3,10 +3,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::{Ipv4Net, Ipv6Net};
+
 use super::rules::{Flow, Rules, UsualStep};
 use super::spec::Kind;
-use super::table::{Alternative, Net};
-use super::trie::{Key, Trie};
+use super::table::{Alternative, Net, Table};
+use super::trie::{Entry, Key, Trie};
 use super::{Answer, Fib, Query, Route, RouteKind};
 
 /// Where a list of alternatives leads whoever does not ask for a device.
@@ -41,50 +43,84 @@ impl Usual {
     }
 }
 
+/// Where a usual packet goes: by references, because an [`Answer`] is large and best written once.
+pub(super) struct Way<'f, P: Net> {
+    table: &'f Table<P>,
+    entry: &'f Entry<P>,
+    usual: &'f Usual,
+}
+
+impl<P: Net> Way<'_, P> {
+    /// `source`: the packet's own.
+    #[inline]
+    pub fn answer(&self, source: Option<IpAddr>) -> Answer {
+        let Usual { dev, gateway, source: selected } = *self.usual;
+        Answer::Route(Route {
+            kind: RouteKind::Unicast,
+            table: self.table.id,
+            prefix: self.entry.prefix().either(),
+            dev,
+            gateway,
+            source: source.unwrap_or(selected),
+        })
+    }
+}
+
 impl Fib {
-    /// The answer, if this is a usual packet to a usual destination.
-    pub(super) fn usual(&self, query: &Query) -> Option<Answer> {
-        if query.oif != 0 {
+    /// The way, if this is a usual packet to a usual destination.
+    #[inline]
+    pub(super) fn usual_v4(
+        &self,
+        query: &Query,
+        dst: Ipv4Addr,
+        src: Option<Ipv4Addr>,
+    ) -> Option<Way<'_, Ipv4Net>> {
+        if query.oif != 0 || self.v4.merged || !is_usual_v4(dst) {
             return None;
         }
-        match (query.dst, query.src) {
-            (IpAddr::V4(dst), None) if self.usual_v4(dst) => {
-                self.usual_from(query, dst, None, &self.v4.rules)
+        if let Some(src) = src {
+            if src.is_loopback() {
+                return None;
             }
-            (IpAddr::V4(dst), Some(IpAddr::V4(src))) if self.usual_v4(dst) && !src.is_loopback() => {
-                self.v4.sources.homes(src).next()?;
-                self.usual_from(query, dst, Some(src), &self.v4.rules)
-            }
-            // The best source for an address of the host is itself.
-            (IpAddr::V6(dst), None) if is_global_v6(dst) && self.v6.sources.homes(dst).next().is_none() => {
-                self.usual_from(query, dst, None, &self.v6.rules)
-            }
-            (IpAddr::V6(dst), Some(IpAddr::V6(src))) if is_global_v6(dst) && is_global_v6(src) => {
-                self.v6.sources.homes(src).next()?;
-                self.usual_from(query, dst, Some(src), &self.v6.rules)
-            }
-            _ => None,
+            self.v4.sources.homes(src).next()?;
         }
+        self.usual_by(&self.v4.rules, query, dst, src)
     }
 
+    /// The same for IPv6.
     #[inline]
-    fn usual_v4(&self, dst: Ipv4Addr) -> bool {
-        !self.v4.merged && is_usual_v4(dst)
-    }
-
-    #[inline]
-    fn usual_from<P: Net>(
+    pub(super) fn usual_v6(
         &self,
+        query: &Query,
+        dst: Ipv6Addr,
+        src: Option<Ipv6Addr>,
+    ) -> Option<Way<'_, Ipv6Net>> {
+        if query.oif != 0 || !is_global_v6(dst) {
+            return None;
+        }
+        match src {
+            Some(src) if !is_global_v6(src) => return None,
+            Some(src) => drop(self.v6.sources.homes(src).next()?),
+            // The best source for an address of the host is itself.
+            None if self.v6.sources.homes(dst).next().is_some() => return None,
+            None => {}
+        }
+        self.usual_by(&self.v6.rules, query, dst, src)
+    }
+
+    #[inline]
+    fn usual_by<'f, P: Net>(
+        &'f self,
+        rules: &'f Rules<P>,
         query: &Query,
         dst: P::Address,
         src: Option<P::Address>,
-        rules: &Rules<P>,
-    ) -> Option<Answer> {
+    ) -> Option<Way<'f, P>> {
         for step in rules.usual() {
             let table = match *step {
                 UsualStep::Table(table) => table,
                 UsualStep::TableFor { rule, table } => {
-                    if !rules.matches(rule, &self.usual_flow(query, dst, src), &self.links)? {
+                    if !self.is_for(rules, rule, query, dst, src)? {
                         continue;
                     }
                     table
@@ -92,18 +128,24 @@ impl Fib {
                 UsualStep::Other => return None,
             };
             let table = rules.tables().get(table)?;
-            if let Some((prefix, list)) = table.longest(dst) {
-                let Usual { dev, gateway, source } = list.usual?;
-                let source = src.map_or(source, P::ip);
-                let (kind, table, prefix) = (RouteKind::Unicast, table.id, prefix.either());
-                return Some(Answer::Route(Route { kind, table, prefix, dev, gateway, source }));
+            if let Some((entry, list)) = table.longest(dst) {
+                return Some(Way { table, entry, usual: list.usual.as_ref()? });
             }
         }
         None
     }
 
-    fn usual_flow<A>(&self, query: &Query, dst: A, src: Option<A>) -> Flow<A> {
-        Flow {
+    /// Whether a rule with selectors matches; apart, so that what it looks at is not gathered for those without.
+    #[inline(never)]
+    fn is_for<P: Net>(
+        &self,
+        rules: &Rules<P>,
+        rule: usize,
+        query: &Query,
+        dst: P::Address,
+        src: Option<P::Address>,
+    ) -> Option<bool> {
+        let flow = Flow {
             dst,
             src,
             mark: query.mark,
@@ -114,7 +156,8 @@ impl Fib {
             sport: query.sport,
             dport: query.dport,
             hash: query.flow,
-        }
+        };
+        rules.matches(rule, &flow, &self.links)
     }
 }
 

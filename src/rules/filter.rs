@@ -44,9 +44,10 @@ impl Filter {
         self.bits.get(at / 64).is_some_and(|bits| bits >> (at % 64) & 1 != 0)
     }
 
-    /// How many bytes of a [`first_word`] count.
-    pub fn bytes(&self) -> usize {
-        self.mask.count_ones() as usize / 8
+    /// The bytes of a word that count.
+    #[inline]
+    pub fn mask(&self) -> u64 {
+        self.mask
     }
 }
 
@@ -79,14 +80,13 @@ pub(super) fn last_word(text: &[u8]) -> u64 {
     word | CASE
 }
 
-/// The first `bytes` bytes of a [`first_word`] are no visual separators: a digit, `+`, `*` or `#`, then
-/// digits. Other texts may have none either.
+/// The first bytes of a [`first_word`], as many as the mask of a filter counts, are no visual separators: a digit,
+/// `+`, `*` or `#`, then digits. Other texts may have none either.
 #[inline]
-pub(super) fn are_digits(word: u64, bytes: usize) -> bool {
+pub(super) fn are_digits(word: u64, mask: u64) -> bool {
     const HIGH: u64 = 0xf0f0_f0f0_f0f0_f000;
     const DIGITS: u64 = 0x3030_3030_3030_3000;
-    let counted = u64::MAX.checked_shr(64 - 8 * bytes as u32).unwrap_or(0);
-    (word & HIGH ^ DIGITS) & counted & !0xff == 0 && matches!(word as u8, b'0'..=b'9' | b'+' | b'*' | b'#')
+    (word & HIGH ^ DIGITS) & mask & !0xff == 0 && matches!(word as u8, b'0'..=b'9' | b'+' | b'*' | b'#')
 }
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn what_begins_with_a_key_passes() {
         let filter = keys(&["+9912", "agent-7"]);
-        assert_eq!(filter.bytes(), 5);
+        assert_eq!(filter.mask(), 0xff_ffff_ffff);
         for text in ["+9912", "+991234567890", "AGENT-", "agent"] {
             assert!(filter.may_have(first_word(text.as_bytes())), "{text}");
         }
@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn separators_are_seen_where_they_matter() {
-        let digits = |text: &str, bytes| are_digits(first_word(text.as_bytes()), bytes);
+        let digits =
+            |text: &str, bytes: u32| are_digits(first_word(text.as_bytes()), u64::MAX >> (64 - 8 * bytes));
         assert!(digits("+4989123", 8) && digits("*4989", 5) && digits("1", 1) && digits("+", 1));
         assert!(
             !digits("49-89", 3)

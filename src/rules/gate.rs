@@ -4,6 +4,7 @@
 //! is nearly always no, so the processor need not wait for one before it asks the next.
 
 use super::checks::Asks;
+use super::filter::{first_word, last_word};
 use super::names::plain_host;
 use super::seen::Seen;
 
@@ -54,21 +55,29 @@ impl Gate {
         if self.source != 0 && numbers.networks.may_hold(facts.source) {
             open |= self.source;
         }
-        if self.prefix != 0 && numbers.prefixes.may_begin(facts.ruri_user) {
+        let ruri = if self.prefix | self.users[0] != 0 { first_word(facts.ruri_user) } else { 0 };
+        if self.prefix != 0 && numbers.prefixes.may_begin(ruri) {
             open |= self.prefix;
         }
-        let [ruri, from, to] = self.hosts;
-        for (bit, host) in [(ruri, facts.ruri_host), (from, facts.from_host), (to, facts.to_host)] {
-            if bit != 0 && numbers.hosts.may_have(plain_host(host)) {
-                open |= bit;
-            }
+        let host = |bit: u64, host: &[u8]| match bit {
+            0 => 0,
+            bit if numbers.hosts.may_have(plain_host(host)) => bit,
+            _ => 0,
+        };
+        open |= host(self.hosts[0], facts.ruri_host)
+            | host(self.hosts[1], facts.from_host)
+            | host(self.hosts[2], facts.to_host);
+        let user =
+            |field: usize, first: u64, user: &[u8]| match (self.users[field], numbers.patterns.get(field)) {
+                (bit, Some(patterns)) if bit != 0 && patterns.may_have_shape(first, last_word(user)) => bit,
+                _ => 0,
+            };
+        open |= user(0, ruri, facts.ruri_user);
+        if self.users[1] != 0 {
+            open |= user(1, first_word(facts.from_user), facts.from_user);
         }
-        let [ruri, from, to] = self.users;
-        let users = [(ruri, facts.ruri_user), (from, facts.from_user), (to, facts.to_user)];
-        for ((bit, user), patterns) in users.iter().zip(&numbers.patterns) {
-            if *bit != 0 && patterns.may_have_shape(user) {
-                open |= bit;
-            }
+        if self.users[2] != 0 {
+            open |= user(2, first_word(facts.to_user), facts.to_user);
         }
         if facts.header.is_some() {
             open |= self.headers;
