@@ -17,6 +17,7 @@ mod policy;
 #[path = "../support/program.rs"]
 mod program;
 mod resync;
+mod storm;
 mod watch;
 mod world;
 

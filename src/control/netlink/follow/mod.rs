@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
 
 use self::background::{Compared, Done, Job, Purpose, done};
-use self::state::{Log, State};
+use self::state::{Log, State, Unsure};
 use self::verdict::{Suspicion, Verdict};
 use super::dump::{load, parts};
 use super::error::{Error, Object};
@@ -444,6 +444,7 @@ impl Follower {
             return Ok(None);
         }
         self.state.counts.audits += 1;
+        let unsure = std::mem::take(&mut self.state.unsure);
         if verdict == Verdict::Same {
             self.state.log = None;
             return Ok(None);
@@ -452,26 +453,42 @@ impl Follower {
             tracing::info!("address labels have changed, which the kernel tells nobody of");
             return self.adopt(compared.read);
         }
-        let Compared { read, prefixes, parts } = compared;
-        self.state.counts.mismatches += prefixes.len() as u64 + u64::from(!parts.is_empty());
-        let few = prefixes.iter().take(3).map(|(table, prefix)| format!("{prefix} in table {table}"));
-        let what: Vec<String> = few.chain(parts.into_iter().map(String::from)).collect();
+        self.tell(&compared, &unsure);
+        self.adopt(compared.read)
+    }
+
+    /// Counts and names what differs, but for what was unsure: that was only to be expected.
+    fn tell(&mut self, compared: &Compared, unsure: &Unsure) {
+        let wrong = || compared.prefixes.iter().filter(|place| !unsure.holds(place));
+        let parts = if *unsure == Unsure::All { &[] } else { compared.parts.as_slice() };
+        let count = wrong().count();
+        if count == 0 && parts.is_empty() {
+            tracing::info!(
+                "{} prefixes that changed while tables were read are put right",
+                compared.prefixes.len()
+            );
+            return;
+        }
+        self.state.counts.mismatches += count as u64 + u64::from(!parts.is_empty());
+        let few = wrong().take(3).map(|(table, prefix)| format!("{prefix} in table {table}"));
+        let what: Vec<String> = few.chain(parts.iter().map(|part| (*part).to_owned())).collect();
         tracing::warn!(
-            "what was followed differs from the kernel's at {} prefixes, or in other things ({}); the kernel's is taken",
-            prefixes.len(),
+            "what was followed differs from the kernel's at {count} prefixes, or in other things ({}); the kernel's is taken",
             what.join(", ")
         );
-        self.adopt(read)
     }
 
     /// Takes what was read, brought up to date, for what is known.
     fn adopt(&mut self, mut read: Rib) -> Result<Option<Arc<Fib>>, Error> {
         if let Some(log) = self.state.log.take() {
-            log.replay(&mut read);
+            self.state.unsure = log.replay(&mut read);
         }
         self.state.rib = read;
         // What is no route may have been read before it changed; and the log may not have been enough.
         (self.state.changed, self.state.dirty, self.state.doubt) = (true, true, true);
+        if !self.state.unsure.is_nothing() {
+            self.audit_at = self.audit_at.min(Instant::now() + CONFIRM);
+        }
         self.conclude()
     }
 }

@@ -23,6 +23,8 @@ pub struct State {
     pub changed: bool,
     /// Events may be older than what is known.
     pub again: bool,
+    /// What may differ because tables were read while it changed.
+    pub unsure: Unsure,
     /// Events since a reading in the background began.
     pub log: Option<Log>,
     pub counts: RoutingCounts,
@@ -59,10 +61,53 @@ impl Log {
         self.events.iter().filter_map(route).collect()
     }
 
-    /// Does to what was read meanwhile what has happened meanwhile.
-    pub fn replay(self, rib: &mut Rib) {
+    /// Does to what was read meanwhile what has happened meanwhile; what is unsure after that.
+    pub fn replay(self, rib: &mut Rib) -> Unsure {
+        let unsure = if self.is_broad() { Unsure::All } else { Unsure::Prefixes(self.touched()) };
         for event in self.events {
             apply(rib, event, true);
+        }
+        unsure
+    }
+}
+
+/// What changed while it was read. The kernel does not say whether the reading came before a change or after it, and some
+/// changes done twice are not what they are done once: a route that is added and then replaced is both. Another reading
+/// says how it is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unsure {
+    Prefixes(HashSet<(u32, IpNet)>),
+    /// Links, addresses or nexthop objects changed too, of which many routes may depend.
+    All,
+}
+
+impl Default for Unsure {
+    fn default() -> Self {
+        Self::Prefixes(HashSet::new())
+    }
+}
+
+impl Unsure {
+    /// Everything is as the kernel has it, for all that is known.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Prefixes(prefixes) if prefixes.is_empty())
+    }
+
+    /// The prefix of this table may have other routes.
+    pub fn holds(&self, place: &(u32, IpNet)) -> bool {
+        match self {
+            Self::Prefixes(prefixes) => prefixes.contains(place),
+            Self::All => true,
+        }
+    }
+
+    fn add(&mut self, event: &Event) {
+        match (self, event) {
+            (Self::All, _) | (_, Event::Nothing) => {}
+            (Self::Prefixes(prefixes), Event::Route(Change::Add(route, _) | Change::Remove(route))) => {
+                prefixes.insert((route.table, route.prefix));
+            }
+            (this, _) => *this = Self::All,
         }
     }
 }
@@ -113,6 +158,7 @@ impl State {
             doubt: false,
             changed: false,
             again: false,
+            unsure: Unsure::default(),
             log: None,
             counts: RoutingCounts::default(),
         }
@@ -134,6 +180,9 @@ impl State {
     fn happen(&mut self, event: Event) {
         if let Some(log) = &mut self.log {
             log.note(&event);
+        }
+        if self.again {
+            self.unsure.add(&event);
         }
         let applied = apply(&mut self.rib, event, self.again);
         self.changed = true;
@@ -208,6 +257,29 @@ mod tests {
         let mut state = state();
         state.take(&[whole.as_slice(), &[1, 0, 0, 0]].concat());
         assert!(state.changed && state.reload.is_some());
+    }
+
+    #[test]
+    fn what_changes_while_it_is_read_is_unsure() {
+        let message = route_event();
+        let event = || wire::messages(&message).find_map(|m| Event::decode(&m.ok()?)).expect("an event");
+        let place = (254, "10.66.0.0/16".parse().expect("a prefix"));
+        let mut log = Log::default();
+        log.note(&event());
+        let unsure = log.replay(&mut Builder::host().rib());
+        assert!(unsure.holds(&place) && !unsure.is_nothing());
+        assert!(!unsure.holds(&(254, "10.0.0.0/8".parse().expect("a prefix"))));
+        let mut log = Log::default();
+        [event(), Event::LinkGone(7)].iter().for_each(|event| log.note(event));
+        assert_eq!(log.replay(&mut Builder::host().rib()), Unsure::All);
+        assert!(Log::default().replay(&mut Builder::host().rib()).is_nothing());
+        // Read between the subscription and the first reading.
+        let mut state = state();
+        state.take(&message);
+        assert!(state.unsure.is_nothing());
+        state.again = true;
+        state.take(&message);
+        assert!(state.unsure.holds(&place) && state.unsure != Unsure::All);
     }
 
     #[test]
