@@ -44,7 +44,7 @@ impl Filter {
         self.bits.get(at / 64).is_some_and(|bits| bits >> (at % 64) & 1 != 0)
     }
 
-    /// The bytes of a word that count.
+    /// Which bits of a [`first_word`] count.
     #[inline]
     pub fn mask(&self) -> u64 {
         self.mask
@@ -80,8 +80,8 @@ pub(super) fn last_word(text: &[u8]) -> u64 {
     word | CASE
 }
 
-/// The first bytes of a [`first_word`], as many as the mask of a filter counts, are no visual separators: a digit,
-/// `+`, `*` or `#`, then digits. Other texts may have none either.
+/// The bytes of a [`first_word`] that the mask shows are no visual separators: a digit, `+`, `*` or `#`, then
+/// digits. Other texts may have none either.
 #[inline]
 pub(super) fn are_digits(word: u64, mask: u64) -> bool {
     const HIGH: u64 = 0xf0f0_f0f0_f0f0_f000;

@@ -98,14 +98,13 @@ pub struct Matcher {
     numbers: Numbers,
     checks: Checks,
     tree: Tree,
+    users_read: [bool; 3],
 }
 
 /// Per-shard working memory of the matcher; never shared between threads.
 #[derive(Default)]
 pub struct Scratch {
-    pub(super) scanned: Vec<Scanned>,
-    /// Something was scanned.
-    pub(super) is_used: bool,
+    scanned: Vec<Scanned>,
 }
 
 impl Matcher {
@@ -118,7 +117,9 @@ impl Matcher {
         let of_rules = rules.iter().map(|rule| collector.add(&rule.when, rule.id)).collect();
         let (numbers, checks) = collector.finish()?;
         let tree = Tree::new(of_rules, &checks, &numbers);
-        Ok(Self { numbers, checks, tree })
+        let [ruri, from, to] = [0, 1, 2].map(|field| !numbers.patterns[field].is_empty());
+        let users_read = [ruri || !numbers.prefixes.is_empty, from, to];
+        Ok(Self { numbers, checks, tree, users_read })
     }
 
     /// In how many places of its tree rules hang, all together.
@@ -129,22 +130,19 @@ impl Matcher {
 
     /// Working memory that fits this matcher; one for each shard and Plan.
     pub fn scratch(&self) -> Scratch {
-        Scratch { scanned: self.numbers.patterns.iter().map(Patterns::scanned).collect(), is_used: false }
+        Scratch { scanned: self.numbers.patterns.iter().map(Patterns::scanned).collect() }
     }
 
     /// The first rule whose conditions hold. Allocates nothing. `scratch` must be this matcher's own.
     pub fn first_match(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> Option<RuleId> {
-        if std::mem::take(&mut scratch.is_used) {
-            scratch.scanned.iter_mut().for_each(Scanned::forget);
-        }
-        let mut seen = Seen::new(facts, &self.numbers, &self.checks, scratch);
+        scratch.scanned.iter_mut().for_each(Scanned::forget);
+        let mut seen = Seen::new(facts, &self.numbers, &self.checks, &mut scratch.scanned);
         self.tree.first_match(&mut seen).map(RuleId)
     }
 
     /// Which users any rule reads: of the Request-URI, From and To.
     pub fn users_read(&self) -> [bool; 3] {
-        let [ruri, from, to] = [0, 1, 2].map(|field| !self.numbers.patterns[field].is_empty());
-        [ruri || !self.numbers.prefixes.is_empty, from, to]
+        self.users_read
     }
 
     /// The headers that any rule reads: what the loop mark has to cover (RFC 5393 §4.2.2).

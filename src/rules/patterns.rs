@@ -230,11 +230,11 @@ impl Patterns {
         scanned.next(from).map(|number| (number, self.general[number as usize]))
     }
 
-    /// A text with this [`first_word`] and this [`last_word`] may have a shape of some pattern.
+    /// A text may have a shape of some pattern.
     #[inline]
-    pub fn may_have_shape(&self, first: u64, last: u64) -> bool {
+    pub fn may_have_shape(&self, text: &[u8]) -> bool {
         let [beginnings, ends] = &self.sides;
-        beginnings.filter.may_have(first) | ends.filter.may_have(last)
+        beginnings.filter.may_have(first_word(text)) || ends.filter.may_have(last_word(text))
     }
 
     /// Calls `found` with every pattern with a shape that `wanted` wants and the text matches.

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::checks::{Asks, Check, Checks, Numbers};
-use super::gate::Gate;
+use super::gate::{BITS, Gate};
 use super::seen::Seen;
 use super::trie::NONE;
 
@@ -98,8 +98,14 @@ impl Tree {
         let best = Cell::new(NONE);
         let root = &self.nodes[0];
         self.look(root, seen, &best);
-        let open = self.gate.open(seen);
-        for branch in open.filter_map(|at| root.branches.get(at)) {
+        let mut open = self.gate.open(seen);
+        while let Some(branch) = root.branches.get(open.trailing_zeros() as usize)
+            && open != 0
+        {
+            self.follow(branch, seen, &best);
+            open &= open - 1;
+        }
+        for branch in root.branches.get(BITS..).unwrap_or_default() {
             self.follow(branch, seen, &best);
         }
         (best.get() != NONE).then_some(best.get())
