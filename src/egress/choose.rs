@@ -2,9 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::pins::Pin;
 use super::view::{Seat, link_of};
-use super::{Egress, ListenerState, NoEgress, Question, Reason, Unfit, View, auto};
+use super::{Egress, ListenerState, NoEgress, Question, Reason, Unfit, View};
 use crate::fib::{Answer, Fib, Query, Route, RouteKind};
 use crate::net::Transport;
 use crate::plan::{Listener, ListenerId, Plan, SectionId};
@@ -39,43 +38,6 @@ pub fn confirm(
         Answer::Route(route) => Err(Unfit::Kind(route.kind)),
         Answer::No(reason) => Err(Unfit::NoRoute(reason)),
         Answer::AskKernel => Err(Unfit::AskKernel(query)),
-    }
-}
-
-/// The listener of a transaction that was decided before; `question.next_hop` is the pin's.
-///
-/// # Errors
-/// The listener is gone, not up or without a path: decide anew and count `egress_moved`.
-pub fn pinned(
-    plan: &Plan,
-    fib: &Fib,
-    view: &View,
-    pin: &Pin,
-    question: &Question,
-) -> Result<Egress, NoEgress> {
-    let listener = view.by_identity(pin.egress).ok_or(NoEgress::NoListener)?;
-    given(plan, fib, view, listener, question, Reason::Pinned)
-}
-
-/// A dialog's listener, named by the identity in a valid token: it, else its sibling of the wanted
-/// transport, else the automatic choice. The `reason` tells: anything but [`Reason::Dialog`] is to be
-/// counted.
-///
-/// # Errors
-/// No listener can reach the next hop.
-pub fn dialog(
-    plan: &Plan,
-    fib: &Fib,
-    view: &View,
-    identity: u32,
-    question: &Question,
-) -> Result<Egress, NoEgress> {
-    let wanted = question.next_hop.transport;
-    let named = view.by_identity(identity).and_then(|l| view.sibling(plan, l, wanted));
-    match named.map(|listener| given(plan, fib, view, listener, question, Reason::Dialog)) {
-        Some(Ok(egress)) => Ok(egress),
-        Some(Err(why @ NoEgress::AskKernel(_))) => Err(why),
-        Some(Err(_)) | None => auto(plan, fib, view, question),
     }
 }
 

@@ -5,10 +5,10 @@
 //!
 //! | function | answers for | never |
 //! |---|---|---|
-//! | [`pinned`] | a transaction decided before | another listener |
-//! | [`dialog`] | a valid dialog token | gives up while a path exists |
+//! | [`Recent::pinned`] | a transaction decided before | another listener |
+//! | [`Recent::dialog`] | a valid dialog token | gives up while a path exists |
 //! | [`overridden`] | a rule's `egress` | another listener |
-//! | [`auto`] | everything else; [`Recent::auto`] remembers | a listener that the kernel would not send from |
+//! | [`auto`] | everything else; [`Recent`] remembers | a listener that the kernel would not send from |
 //! | [`confirm`] | one given listener | |
 #![forbid(unsafe_code)]
 
@@ -21,7 +21,7 @@ mod view;
 mod words;
 
 pub use auto::{auto, auto_observed};
-pub use choose::{any_source_query, bound_query, confirm, dialog, of_section, overridden, pinned};
+pub use choose::{any_source_query, bound_query, confirm, of_section, overridden};
 pub use pins::{Pin, PinKind, Pins};
 pub use recent::Recent;
 pub use trace::{Candidate, Note, Observer, Recorder};

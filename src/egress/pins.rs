@@ -117,7 +117,7 @@ impl Packed {
             egress: pin.egress,
             signer: pin.signer.0,
             port: address.port(),
-            transport: TRANSPORTS.iter().position(|&t| t == pin.next_hop.transport).unwrap_or(0) as u8,
+            transport: pin.next_hop.transport as u8,
             record_route: pin.record_route,
         }
     }

@@ -48,8 +48,8 @@ impl Search<'_> {
     /// The way of a transaction that was decided before.
     pub fn pinned(&mut self, pin: &Pin) -> Result<Aim, NoEgress> {
         let question = self.question(pin.next_hop);
-        let Snapshot { plan, fib, view, .. } = self.snapshot;
-        let egress = egress::pinned(plan, fib, view, pin, &question)?;
+        let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
+        let egress = self.recent.pinned(*generation, plan, fib, view, pin, &question)?;
         Ok(Aim { next_hop: pin.next_hop, egress })
     }
 
@@ -74,14 +74,20 @@ impl Search<'_> {
         let transport = self.transport(uri, sips, by)?;
         let place = Place::of(uri, !is_route && pre.maddr_stripped).ok_or(Reply::Scheme)?;
         let port = place.port.unwrap_or(transport.default_port());
+        let not_us = |reply| match reply {
+            Reply::Forbidden(forbidden::Forbidden::Ourselves) if !is_route => Reply::NotFound,
+            reply => reply,
+        };
+        let to = |ip| NextHop { transport, address: SocketAddr::new(canonical(ip), port) };
+        let name = match place.host {
+            Host::V4(ip) => return self.choose_from_message(to(ip.into()), by).map_err(not_us),
+            Host::V6(ip) => return self.choose_from_message(to(ip.into()), by).map_err(not_us),
+            Host::Name(name) => name,
+        };
         let mut failure = Reply::Unresolved;
-        for ip in place.addresses(self.snapshot) {
-            let to = SocketAddr::new(ip, port);
-            match self.choose_from_message(NextHop { transport, address: to }, by) {
-                Err(Reply::Forbidden(forbidden::Forbidden::Ourselves)) if !is_route => {
-                    failure = Reply::NotFound;
-                }
-                Err(reply) => failure = reply,
+        for ip in names::of(self.snapshot, name) {
+            match self.choose_from_message(to(*ip), by) {
+                Err(reply) => failure = not_us(reply),
                 aim => return aim,
             }
         }
@@ -156,7 +162,9 @@ impl Search<'_> {
         let question = self.question(next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
         let egress = match by {
-            By::Dialog(dialog) => egress::dialog(plan, fib, view, dialog.egress(), &question),
+            By::Dialog(dialog) => {
+                self.recent.dialog(*generation, plan, fib, view, dialog.egress(), &question)
+            }
             By::Rule(Some(choice)) => egress::overridden(plan, fib, view, choice, &question),
             By::Rule(None) => self.recent.auto(*generation, plan, fib, view, &question),
         };

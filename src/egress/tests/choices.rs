@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use super::world::{PRIVATE, PUBLIC, World, default_by, ip, two_sided};
 use crate::egress::{
-    ListenerState, NoEgress, Pin, Reason, Step, Unfit, auto, bound_query, confirm, dialog, overridden, pinned,
+    Egress, ListenerState, NoEgress, Pin, Question, Reason, Recent, Step, Unfit, auto, bound_query, confirm,
+    overridden,
 };
 use crate::fib::spec::{Action, Address, Family, Kind, Link, Masked, Nexthop, Nexthops, Route, Rule};
 use crate::fib::{Answer, Builder, NoRoute, RouteKind};
@@ -418,7 +419,7 @@ fn what_the_snapshot_does_not_understand_is_not_guessed() {
     let by_listener =
         bound_query(&world.fib, &world.view, world.plan.listener(ListenerId(1)), &question).unwrap();
     assert_eq!(given, Err(NoEgress::AskKernel(by_listener)));
-    let by_dialog = dialog(&world.plan, &world.fib, &world.view, 1_001, &question);
+    let by_dialog = dialog(&world, 1_001, &question);
     assert!(matches!(by_dialog, Err(NoEgress::AskKernel(_))), "{by_dialog:?}");
     // Told what the kernel says, it goes on.
     let Answer::Route(route) = two_sided().build().lookup(&open) else { panic!("no route") };
@@ -553,12 +554,15 @@ fn of_two_sockets_alike_the_one_with_the_ingress_device_and_mark_is_meant() {
 
 // dialogs and pins
 
+fn dialog(world: &World, identity: u32, question: &Question) -> Result<Egress, NoEgress> {
+    Recent::new().dialog(1, &world.plan, &world.fib, &world.view, identity, question)
+}
+
 #[test]
 fn a_dialog_leaves_by_the_listener_of_the_other_side() {
     let world = World::new(two_sided(), &[BOTH[0], BOTH[1], "tcp:10.0.0.4:5060"]);
     let by = |identity, next_hop| {
-        let egress =
-            dialog(&world.plan, &world.fib, &world.view, identity, &world.question(next_hop)).unwrap();
+        let egress = dialog(&world, identity, &world.question(next_hop)).unwrap();
         (egress.listener.0, egress.reason)
     };
     assert_eq!(by(1_000, "udp:10.0.0.9:5060"), (0, Reason::Dialog), "though the route's source is another");
@@ -573,7 +577,7 @@ fn a_dialog_whose_listener_cannot_send_any_more_goes_on_by_another() {
     let world = World::new(two_sided(), &listeners);
     assert_eq!(world.view.state(ListenerId(1)), ListenerState::AddressAbsent);
     let question = world.question("udp:10.0.0.9:5060");
-    let egress = dialog(&world.plan, &world.fib, &world.view, 1_001, &question).unwrap();
+    let egress = dialog(&world, 1_001, &question).unwrap();
     assert_eq!((egress.listener, egress.reason), (ListenerId(2), Reason::Auto(Step::Source)));
 }
 
@@ -584,7 +588,9 @@ fn a_pin_holds_while_its_listener_can_send() {
     let question = world.question("udp:10.0.0.9:5060");
     let pin =
         |egress| Pin { next_hop: question.next_hop, egress, signer: KeyId::default(), record_route: true };
-    let held = |world: &World, egress| pinned(&world.plan, &world.fib, &world.view, &pin(egress), &question);
+    let held = |world: &World, egress| {
+        Recent::new().pinned(1, &world.plan, &world.fib, &world.view, &pin(egress), &question)
+    };
     assert_eq!(held(&world, 1_000).map(|e| (e.listener, e.reason)), Ok((ListenerId(0), Reason::Pinned)));
     assert_eq!(held(&world, 7), Err(NoEgress::NoListener));
     let gone = World::new(Builder::host().link(Link::up(PUBLIC, "public")), &BOTH);

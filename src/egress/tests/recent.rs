@@ -4,14 +4,24 @@ use proptest::prelude::*;
 
 use super::properties::{DESTINATIONS, any_host, any_listeners};
 use super::world::{World, default_by, ip, two_sided};
-use crate::egress::Recent;
+use crate::egress::{Egress, NoEgress, Pin, Reason, Recent};
 use crate::fib::spec::{Nexthop, Nexthops, Route};
+use crate::token::KeyId;
 
 impl World {
     fn recent(&self, recent: &mut Recent, generation: u64, next_hop: &str) -> (u16, Option<u32>) {
         let egress = recent.auto(generation, &self.plan, &self.fib, &self.view, &self.question(next_hop));
         assert_eq!(egress, self.auto(next_hop));
         egress.map_or((u16::MAX, None), |egress| (egress.listener.0, Some(egress.route.dev)))
+    }
+
+    /// As a pin, and as a dialog's, of the listener with this number.
+    fn held(&self, recent: &mut Recent, listener: u16, next_hop: &str) -> [Result<Egress, NoEgress>; 2] {
+        let (question, identity) = (self.question(next_hop), 1_000 + u32::from(listener));
+        let next_hop = question.next_hop;
+        let pin = Pin { next_hop, egress: identity, signer: KeyId::default(), record_route: true };
+        let pinned = recent.pinned(1, &self.plan, &self.fib, &self.view, &pin, &question);
+        [pinned, recent.dialog(1, &self.plan, &self.fib, &self.view, identity, &question)]
     }
 }
 
@@ -58,7 +68,12 @@ proptest! {
         let mut recent = Recent::new();
         for (destination, ingress, port) in questions {
             world = world.from(ingress % names.len() as u16);
-            world.recent(&mut recent, 1, &format!("udp:{}:{port}", DESTINATIONS[destination]));
+            let next_hop = format!("udp:{}:{port}", DESTINATIONS[destination]);
+            world.recent(&mut recent, 1, &next_hop);
+            let given = port % names.len() as u16;
+            let held = world.held(&mut recent, given, &next_hop);
+            prop_assert_eq!(held, world.held(&mut Recent::new(), given, &next_hop));
+            prop_assert!(held[0].is_err() || held[0].is_ok_and(|egress| egress.reason == Reason::Pinned));
         }
     }
 }
