@@ -31,11 +31,7 @@ pub(super) fn put_via(
         }
     }
     out.put_text(sent_by.text.as_bytes());
-    out.put(b";rport;branch=");
-    out.put(branch);
-    out.put(loops::PARAMETER);
-    out.put(mark);
-    out.put(b"\r\n");
+    out.put_all([b";rport;branch=", branch, loops::PARAMETER, mark, b"\r\n"]);
 }
 
 /// What the two sides of a dialog will see of us.
@@ -87,11 +83,9 @@ impl RecordRoutes<'_> {
         token: &[u8; RECORD_ROUTE_LEN],
     ) {
         match self.sips {
-            true => out.put(b"Record-Route: <sips:"),
-            false => out.put(b"Record-Route: <sip:"),
+            true => out.put_all([b"Record-Route: <sips:", token, b"@"]),
+            false => out.put_all([b"Record-Route: <sip:", token, b"@"]),
         }
-        out.put(token);
-        out.put(b"@");
         out.put_text(advertised.text.as_bytes());
         let transports_differ = self.ingress.transport != self.egress.transport;
         if transports_differ || !matches!(listener.transport, Transport::Udp) {

@@ -37,6 +37,31 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Appends these texts one behind the other: for lengths that the compiler knows, and room is made once.
+    #[inline(always)]
+    pub fn put_all<const N: usize>(&mut self, texts: [&[u8]; N]) {
+        if let Some(mut room) = self.room(texts.iter().map(|text| text.len()).sum()) {
+            for text in texts {
+                let (to, rest) = room.split_at_mut(text.len());
+                to.copy_from_slice(text);
+                room = rest;
+            }
+        }
+    }
+
+    /// Appends up to `N` bytes: as many as `write` says that it wrote from the beginning.
+    #[inline(always)]
+    pub fn put_up_to<const N: usize>(&mut self, write: impl FnOnce(&mut [u8; N]) -> usize) {
+        if let Some(room) = self.rest.first_chunk_mut() {
+            let len = write(room);
+            self.room(len);
+        } else {
+            let mut room = [0; N];
+            let len = write(&mut room);
+            self.put(&room[..len]);
+        }
+    }
+
     #[inline(always)]
     fn room(&mut self, len: usize) -> Option<&mut [u8]> {
         match std::mem::take(&mut self.rest).split_at_mut_checked(len) {
@@ -54,20 +79,24 @@ impl<'a> Output<'a> {
     /// Appends a number in decimal digits.
     #[inline]
     pub fn put_number(&mut self, number: u64) {
+        match number {
+            0..10 => self.put(&[b'0' + number as u8]),
+            10..100 => self.put(&PAIRS[number as usize]),
+            1_000..10_000 => self.put_all([&PAIRS[number as usize / 100], &PAIRS[number as usize % 100]]),
+            _ => self.put_digits(number),
+        }
+    }
+
+    fn put_digits(&mut self, number: u64) {
         let mut digits = [0; 20];
         let mut from = digits.len();
         let mut rest = number;
-        while rest >= 10 {
-            from -= 2;
-            [digits[from], digits[from + 1]] = PAIRS[(rest % 100) as usize];
-            rest /= 100;
-        }
-        // What is left is one digit, or the whole number was written; a number begins with no zero.
-        if rest > 0 || from == digits.len() {
+        while rest > 0 {
             from -= 1;
-            digits[from] = b'0' + rest as u8;
+            digits[from] = b'0' + (rest % 10) as u8;
+            rest /= 10;
         }
-        self.put_text(&digits[from..]);
+        self.put(&digits[from..]);
     }
 
     /// Appends an address, an IPv6 address without brackets: as `received` has it (RFC 3261 §25.1,
@@ -147,16 +176,20 @@ const OCTETS: [[u8; 4]; 256] = {
     texts
 };
 
+/// Each octet is written with the dot behind it and room for three digits; the next one begins behind its dot.
+#[inline]
 fn put_v4(out: &mut Output<'_>, v4: Ipv4Addr) {
-    let mut text = [0; 16];
-    let mut len = 0;
-    for octet in v4.octets() {
-        if let Some(room) = text[len..].first_chunk_mut() {
-            *room = OCTETS[usize::from(octet)];
+    out.put_up_to(|room: &mut [u8; 16]| {
+        let mut len = 0;
+        for octet in v4.octets() {
+            // At most 4 · 3, which leaves room for all four.
+            if let Some(room) = room.get_mut(len..).and_then(<[u8]>::first_chunk_mut) {
+                *room = OCTETS[usize::from(octet)];
+            }
+            len += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
         }
-        len += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
-    }
-    out.put_text(&text[..len - 1]);
+        len - 1
+    });
 }
 
 /// RFC 5952: lower case, no leading zeros, the first longest run of two or more zero groups as `::`.

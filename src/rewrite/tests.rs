@@ -80,9 +80,8 @@ fn what_does_not_fit_is_too_large() {
 
 #[test]
 fn numbers_and_sockets() {
-    for (number, text) in [(0, "0"), (7, "7"), (70, "70"), (5060, "5060"), (u64::MAX, "18446744073709551615")]
-    {
-        assert_eq!(written(|w| w.put_number(number)), text);
+    for number in (0..70_000).chain([u64::MAX - 1, u64::MAX]) {
+        assert_eq!(written(|w| w.put_number(number)), number.to_string());
     }
     for text in ["192.0.2.1:5060", "[2001:db8::1]:5061"] {
         assert_eq!(written(|w| w.put_socket(text.parse().unwrap())), text);
@@ -100,6 +99,35 @@ fn an_output_that_is_full_says_so() {
     let mut out = Output::new(&mut room);
     out.put(b"abcd");
     out.put(b"e");
+    assert_eq!(out.finish(), None);
+}
+
+/// Whether there is room for the longest address or just for this one.
+#[test]
+fn an_address_fits_where_it_fits() {
+    for (text, more) in
+        ["0.0.0.0", "192.0.2.1", "255.255.255.255"].iter().flat_map(|t| (0..20).map(move |m| (t, m)))
+    {
+        let mut room = [0xff; 40];
+        let mut out = Output::new(&mut room[..text.len() + more]);
+        out.put_ip(text.parse().unwrap());
+        assert_eq!(out.finish(), Some(text.len()));
+        assert_eq!((&room[..text.len()], room[text.len() + more]), (text.as_bytes(), 0xff));
+        let mut out = Output::new(&mut room[..text.len() - 1]);
+        out.put_ip(text.parse().unwrap());
+        assert_eq!(out.finish(), None);
+    }
+}
+
+#[test]
+fn texts_are_put_together_or_not_at_all() {
+    let mut room = [0; 5];
+    let mut out = Output::new(&mut room);
+    out.put_all([b"ab", b"", b"cde"]);
+    assert_eq!(out.finish(), Some(5));
+    assert_eq!(&room, b"abcde");
+    let mut out = Output::new(&mut room);
+    out.put_all([b"abc", b"def"]);
     assert_eq!(out.finish(), None);
 }
 
