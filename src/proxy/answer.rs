@@ -28,6 +28,7 @@ pub(super) struct Asker<'m> {
 
 impl<'m> Asker<'m> {
     /// What of a request is known, sound or not.
+    #[cold]
     pub fn of(message: &Message<'m>, incoming: &Incoming<'m>) -> Self {
         let top = message.values(HeaderName::Via).next().and_then(Result::ok);
         let via = top.and_then(|value| Via::parse(value.text).ok());
@@ -73,6 +74,7 @@ fn first(lines: &[HeaderLine], name: HeaderName) -> Option<&HeaderLine> {
 }
 
 /// Answers a request, or not: "A stateless UAS MUST ignore ACK requests."
+#[cold]
 pub(super) fn answer(
     work: &mut Work,
     snapshot: &Snapshot,

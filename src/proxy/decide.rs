@@ -32,6 +32,17 @@ pub(super) struct Going<'r, 'm> {
     pub record_route: bool,
 }
 
+/// The way that was found for a request.
+#[derive(Clone, Copy)]
+struct Way {
+    aim: Aim,
+    rule: Option<RuleId>,
+    /// Signs what is written into it.
+    signer: KeyId,
+    /// Record-Route is wanted, if the request can form a dialog.
+    records: bool,
+}
+
 /// A request that does not.
 pub(super) enum Stop {
     Reply(Reply),
@@ -60,7 +71,7 @@ pub(super) fn forward(
     work.pins.expect(&key);
     // RFC 3261 §8.2.7: "A stateless UAS MUST ignore ACK requests." The ACK to an answer of ours carries
     // our To tag for this very transaction.
-    if request.is_ack() && request.to.tag().is_some_and(|tag| ToTag::verify(&snapshot.keys, &key, tag)) {
+    if request.is_ack() && request.to_tag.is_some_and(|tag| ToTag::verify(&snapshot.keys, &key, tag)) {
         return Err(Stop::Drop(DropReason::AckAbsorbed));
     }
     let mut pre = Preprocessed::default();
@@ -74,28 +85,27 @@ pub(super) fn forward(
     let pin_key = key.bound_to(inputs.transaction);
     let pinned = pinned(work, &mut search, &pin_key, now);
     let found = match pinned {
-        Ok(Some((aim, pin))) => Ok((aim, None, pin.signer, pin.record_route)),
+        Ok(Some(way)) => Ok(way),
+        Ok(None) => find(work, &mut search, request, &pre, &inputs),
         Err(wait) => Err(wait.into()),
-        Ok(None) => find(work, &mut search, request, &pre, &inputs)
-            .map(|(aim, rule, record)| (aim, rule, snapshot.keys.signer(), record)),
     };
     work.considered.question = search.asked;
-    let (aim, rule, signer, records) = found?;
+    let way = found?;
     let going = Going {
-        record_route: records && forms_dialog(request),
+        record_route: way.records && forms_dialog(request),
         request,
         pre: &pre,
         key,
         mark: inputs.mark,
-        aim: &aim,
-        signer,
+        aim: &way.aim,
+        signer: way.signer,
     };
     if let Ok(None) = pinned {
-        pin(work, snapshot, &going, &pin_key, records, now);
+        pin(work, snapshot, &going, &pin_key, way.records, now);
     }
     let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
-    let decision =
-        Decision { rule, next_hop: aim.next_hop, egress: aim.egress, record_route: going.record_route };
+    let Aim { next_hop, egress } = way.aim;
+    let decision = Decision { rule: way.rule, next_hop, egress, record_route: going.record_route };
     Ok(Outcome::Forward { decision, len })
 }
 
@@ -146,12 +156,12 @@ fn pinned(
     search: &mut Search<'_>,
     key: &TransactionKey,
     now: Now,
-) -> Result<Option<(Aim, Pin)>, Reply> {
+) -> Result<Option<Way>, Reply> {
     let Some(pin) = work.pins.get(key, now) else { return Ok(None) };
     match search.pinned(&pin) {
         Ok(aim) => {
             work.counted.pin_hits += 1;
-            Ok(Some((aim, pin)))
+            Ok(Some(Way { aim, rule: None, signer: pin.signer, records: pin.record_route }))
         }
         Err(why @ NoEgress::AskKernel(_)) => Err(Reply::NoEgress(pin.next_hop, why)),
         Err(_) => {
@@ -184,19 +194,19 @@ fn pin(
     work.pins.put(key, kind, pin, now);
 }
 
-/// The way by the dialog's token, else by the first rule that matches; and whether Record-Route is
-/// wanted.
+/// The way by the dialog's token, else by the first rule that matches.
 fn find(
     work: &mut Work,
     search: &mut Search<'_>,
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
     inputs: &Inputted,
-) -> Result<(Aim, Option<RuleId>, bool), Stop> {
+) -> Result<Way, Stop> {
+    let signer = search.snapshot.keys.signer();
     if let Some(dialog) = &pre.dialog {
         let aim = search.follow(request, pre, By::Dialog(dialog))?;
         work.counted.egress_moved += u64::from(aim.left_dialog());
-        return Ok((aim, None, true));
+        return Ok(Way { aim, rule: None, signer, records: true });
     }
     let snapshot = search.snapshot;
     let rule = first_match(work, snapshot, request, pre, inputs);
@@ -209,7 +219,7 @@ fn find(
         // Nobody's phone rings at `sip:our.address`: that is how a peer asks whether we live.
         _ if to_us && pre.uri(request).user.is_none() => return Err(Reply::Options.into()),
         Some((id, Action::Forward { to, egress, record_route, .. })) => (id, to, egress, *record_route),
-        None if pre.named_us && request.to.tag().is_some() => return Err(Reply::NoDialog.into()),
+        None if pre.named_us && request.to_tag.is_some() => return Err(Reply::NoDialog.into()),
         None => return Err(Reply::NoRule.into()),
     };
     let aim = match to {
@@ -223,7 +233,7 @@ fn find(
         Target::RequestUri => search.follow(request, pre, By::Rule(egress.as_ref()))?,
         literal => search.literal(literal, egress.as_ref())?,
     };
-    Ok((aim, Some(id), record_route))
+    Ok(Way { aim, rule: Some(id), signer, records: record_route })
 }
 
 fn first_match(
@@ -234,23 +244,24 @@ fn first_match(
     inputs: &Inputted,
 ) -> Option<RuleId> {
     let matcher = &snapshot.plan.matcher;
-    let (ruri, from, to) = (pre.uri(request), &request.from.uri, &request.to.uri);
+    let (ruri, Request { from, to, .. }) = (pre.uri(request), request);
     let [ruri_read, from_read, to_read] = matcher.users_read();
     let [ruri_room, from_room, to_room] = &mut work.users;
     let message = request.message;
     let values = |header: &Header, found: &mut dyn FnMut(&[u8]) -> bool| {
         message.named_as(header.known, header.name.as_bytes()).any(|line| found(message.text(line.value)))
     };
+    let on = snapshot.plan.listener(request.incoming.on);
     let facts = Facts {
         method: request.method_of_rules(),
-        transport: snapshot.plan.listener(request.incoming.on).transport,
-        listener: snapshot.plan.listener(request.incoming.on).section,
+        transport: on.transport,
+        listener: on.section,
         source: request.incoming.from.ip(),
-        ruri_user: user(ruri, ruri_read, ruri_room),
+        ruri_user: user(ruri.user, ruri_read, ruri_room),
         ruri_host: ruri.host_text,
-        from_user: user(from, from_read, from_room),
+        from_user: user(from.user, from_read, from_room),
         from_host: from.host_text,
-        to_user: user(to, to_read, to_room),
+        to_user: user(to.user, to_read, to_room),
         to_host: to.host_text,
         header: if inputs.has_headers { Some(&values) } else { None },
     };
@@ -259,8 +270,8 @@ fn first_match(
 
 /// The user part as rules see it; empty where there is none, or none is read.
 #[inline]
-fn user<'u>(uri: &Uri<'u>, is_read: bool, room: &'u mut [u8]) -> &'u [u8] {
-    match uri.user {
+fn user<'u>(user: Option<&'u [u8]>, is_read: bool, room: &'u mut [u8]) -> &'u [u8] {
+    match user {
         Some(user) if is_read => plain_user(user, room),
         _ => &[],
     }
@@ -274,7 +285,7 @@ fn user<'u>(uri: &Uri<'u>, is_read: bool, room: &'u mut [u8]) -> &'u [u8] {
 fn forms_dialog(request: &Request<'_>) -> bool {
     match request.method {
         b"INVITE" | b"SUBSCRIBE" | b"REFER" => true,
-        b"NOTIFY" => request.to.tag().is_none(),
+        b"NOTIFY" => request.to_tag.is_none(),
         b"ACK" | b"BYE" | b"CANCEL" | b"INFO" | b"MESSAGE" | b"OPTIONS" | b"PRACK" | b"PUBLISH"
         | b"REGISTER" | b"UPDATE" => false,
         _ => true,

@@ -75,7 +75,7 @@ fn put_lines(out: &mut Output<'_>, shards: u16, snapshot: &Snapshot, going: &Goi
     let next_hop = aim.next_hop.address.ip();
     if going.record_route {
         let route_scheme = going.pre.next_route.as_ref().map(|route| route.uri.scheme);
-        let (call_id, from_tag) = (request.call_id, request.from.tag().unwrap_or_default());
+        let Request { call_id, from_tag, .. } = **request;
         RecordRoutes {
             ingress,
             source: source.ip(),
@@ -172,6 +172,10 @@ fn append_route(edits: &mut Edits<New>, request: &Request<'_>, pre: &Preprocesse
 /// Cuts out all Route values but the kept ones, and lines that are left empty. Gives the end of the last
 /// kept value.
 fn cut_routes(edits: &mut Edits<New>, message: &Message<'_>, kept: &Range<usize>) -> Option<usize> {
+    if kept.is_empty() {
+        message.all(HeaderName::Route).for_each(|line| edits.delete(line.line.range()));
+        return None;
+    }
     let mut end = None;
     let mut line = LineCut::default();
     for (place, value) in message.values(HeaderName::Route).map_while(Result::ok).enumerate() {

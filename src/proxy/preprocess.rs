@@ -7,7 +7,7 @@ use sip_parser::{HeaderName, NameAddr, Uri};
 use crate::limits::OWN_ROUTES;
 use crate::net::Transport;
 use crate::snapshot::Snapshot;
-use crate::token::{RecordRoute, Verified};
+use crate::token::{RECORD_ROUTE_LEN, RecordRoute, Verified, Verifier};
 
 use super::names::names_us;
 use super::reply::Reply;
@@ -51,33 +51,32 @@ impl<'m> Preprocessed<'m> {
     }
 
     fn read_routes(&mut self, snapshot: &Snapshot, request: &Request<'m>) -> Result<(), Reply> {
-        let mut last = None;
-        for value in request.message.values(HeaderName::Route) {
-            last = Some(value?.text);
-            self.kept.end += 1;
-        }
-        if let Some(last) = last {
-            self.undo_strict_routing(snapshot, request, last)?;
-        }
-        self.strip_own_routes(snapshot, request)
+        let mut reader = Reader::new(snapshot, request);
+        let most = match request.uri.user {
+            Some(user) if RecordRoute::looks_like(user) => self.undo_strict_routing(&mut reader)?,
+            _ => usize::MAX,
+        };
+        self.strip_own_routes(&mut reader, most)
     }
 
     /// "If the Request-URI of the request contains a value this proxy previously placed into a
     /// Record-Route header field […], the proxy MUST replace the Request-URI in the request with the last
     /// value from the Route header field, and remove that value from the Route header field."
-    fn undo_strict_routing(
-        &mut self,
-        snapshot: &Snapshot,
-        request: &Request<'m>,
-        last: &'m [u8],
-    ) -> Result<(), Reply> {
-        let ours = request.uri.user.is_some_and(RecordRoute::looks_like)
-            && self.is_ours(snapshot, request, &request.uri);
-        if ours {
-            self.from_strict_router = Some(NameAddr::route(last)?.uri);
-            self.kept.end -= 1;
+    ///
+    /// Gives how many Route values are left.
+    #[cold]
+    fn undo_strict_routing(&mut self, reader: &mut Reader<'_, 'm>) -> Result<usize, Reply> {
+        let (mut last, mut count) = (None, 0);
+        for value in reader.request.message.values(HeaderName::Route) {
+            (last, count) = (Some(value?.text), count + 1);
         }
-        Ok(())
+        if let Some(last) = last
+            && self.is_ours(reader, &reader.request.uri)
+        {
+            self.from_strict_router = Some(NameAddr::route(last)?.uri);
+            count -= 1;
+        }
+        Ok(count)
     }
 
     /// "If the first value in the Route header field indicates this proxy, the proxy MUST remove that
@@ -86,22 +85,42 @@ impl<'m> Preprocessed<'m> {
     /// RFC 5658 §5: "a proxy MAY remove two Route headers instead of one when using the double
     /// Record-Routing". Where a dialog spirals through us, more of our values follow each other; all go,
     /// and the last of them says where to.
-    fn strip_own_routes(&mut self, snapshot: &Snapshot, request: &Request<'m>) -> Result<(), Reply> {
-        for value in request.message.values(HeaderName::Route).take(self.kept.end) {
-            let route = NameAddr::route(value?.text)?;
-            if self.kept.start == OWN_ROUTES || !self.is_ours(snapshot, request, &route.uri) {
-                self.next_route = Some(route);
-                break;
+    fn strip_own_routes(&mut self, reader: &mut Reader<'_, 'm>, most: usize) -> Result<(), Reply> {
+        let mut count = 0;
+        for value in reader.request.message.values(HeaderName::Route) {
+            let value = value?;
+            if count < most && self.next_route.is_none() {
+                self.strip(reader, value.text)?;
             }
+            count += 1;
+        }
+        self.kept.end = count.min(most);
+        Ok(())
+    }
+
+    /// Takes a value off the top, if it is ours.
+    fn strip(&mut self, reader: &mut Reader<'_, 'm>, value: &'m [u8]) -> Result<(), Reply> {
+        if self.kept.start < OWN_ROUTES
+            && let Some(verified) = reader.as_written(value)
+        {
+            self.dialog = Some(verified);
+            self.kept.start += 1;
+            return Ok(());
+        }
+        let route = NameAddr::route(value)?;
+        if self.kept.start == OWN_ROUTES || !self.is_ours(reader, &route.uri) {
+            self.next_route = Some(route);
+        } else {
             self.kept.start += 1;
         }
         Ok(())
     }
 
     /// Whether a URI is one that we wrote, or names us; notes what it proves.
-    fn is_ours(&mut self, snapshot: &Snapshot, request: &Request<'m>, uri: &Uri<'m>) -> bool {
+    fn is_ours(&mut self, reader: &mut Reader<'_, 'm>, uri: &Uri<'m>) -> bool {
+        let snapshot = reader.snapshot;
         let named = names_us(&snapshot.ours, uri);
-        if let Some(verified) = uri.user.and_then(|user| verify(snapshot, request, user)) {
+        if let Some(verified) = uri.user.and_then(|user| reader.tokens.as_mut()?.read(user)) {
             // Keys may be shared with a Viaduct that is another hop of this dialog: its values are its own.
             if named || is_here(snapshot, &verified) {
                 self.dialog = Some(verified);
@@ -130,10 +149,32 @@ impl<'m> Preprocessed<'m> {
     }
 }
 
-/// A token counts within a dialog only, that is with a To tag. `None`: it is not for this dialog.
-fn verify(snapshot: &Snapshot, request: &Request<'_>, token: &[u8]) -> Option<Verified> {
-    let from_tag = request.from.tag().unwrap_or_default();
-    RecordRoute::verify(token, &snapshot.keys, request.call_id, from_tag, request.to.tag()?)
+/// Reads the Route values of a request.
+struct Reader<'r, 'm> {
+    snapshot: &'r Snapshot,
+    request: &'r Request<'m>,
+    /// A token counts within a dialog only, that is with a To tag.
+    tokens: Option<Verifier<'r>>,
+}
+
+impl<'r, 'm> Reader<'r, 'm> {
+    fn new(snapshot: &'r Snapshot, request: &'r Request<'m>) -> Self {
+        let tokens = request
+            .to_tag
+            .map(|to_tag| Verifier::new(&snapshot.keys, request.call_id, request.from_tag, to_tag));
+        Self { snapshot, request, tokens }
+    }
+
+    /// What the token of a value proves that stands there byte for byte as we wrote it, which most do: known
+    /// without reading it as a URI. `None` says nothing about the value.
+    fn as_written(&mut self, value: &[u8]) -> Option<Verified> {
+        let (user, behind) = value.strip_prefix(b"<sip:")?.split_first_chunk::<RECORD_ROUTE_LEN>()?;
+        let address = behind.strip_prefix(b"@")?.strip_suffix(b";lr>")?;
+        let verified = self.tokens.as_mut()?.read(user)?;
+        let listener = self.snapshot.view.by_identity(verified.token.own())?;
+        let advertised = &self.snapshot.plan.listener(listener).advertise;
+        advertised.iter().any(|own| own.text.as_bytes() == address).then_some(verified)
+    }
 }
 
 fn is_here(snapshot: &Snapshot, verified: &Verified) -> bool {

@@ -81,11 +81,30 @@ pub(super) struct Request<'m> {
     pub method: &'m [u8],
     pub uri: Uri<'m>,
     pub via: Via<'m>,
-    pub from: NameAddr<'m>,
-    pub to: NameAddr<'m>,
+    pub from: Party<'m>,
+    pub to: Party<'m>,
+    /// Empty where there is none.
+    pub from_tag: &'m [u8],
+    pub to_tag: Option<&'m [u8]>,
     pub call_id: &'m [u8],
     pub cseq: u32,
     pub max_forwards: Option<u8>,
+}
+
+/// What counts of From and To besides their tags: parts of the URI.
+pub(super) struct Party<'m> {
+    /// All of it.
+    pub uri: &'m [u8],
+    pub user: Option<&'m [u8]>,
+    pub host_text: &'m [u8],
+}
+
+impl<'m> Party<'m> {
+    #[inline(always)]
+    fn of(value: &NameAddr<'m>) -> Self {
+        let Uri { text, user, host_text, .. } = value.uri;
+        Self { uri: text, user, host_text }
+    }
 }
 
 /// Headers of which a request has exactly one.
@@ -115,7 +134,7 @@ impl<'m> Request<'m> {
             return Err(defect.into());
         }
         let via = top_via(message)?;
-        if via.branch().is_some_and(|branch| branch.eq_ignore_ascii_case(COOKIE)) {
+        if via.branch().is_some_and(|branch| branch.len() == COOKIE.len() && has_cookie(branch)) {
             return Err(Flaw::EmptyBranch.into());
         }
         for name in ONCE {
@@ -138,8 +157,10 @@ impl<'m> Request<'m> {
             method,
             uri: request_uri(message.text(line.uri))?,
             via,
-            from,
-            to,
+            from_tag: from.tag().unwrap_or_default(),
+            to_tag: to.tag(),
+            from: Party::of(&from),
+            to: Party::of(&to),
             call_id: call_id(message.value(HeaderName::CallId))?,
             cseq: cseq.number,
             max_forwards: max_forwards(message)?,
@@ -165,7 +186,7 @@ impl<'m> Request<'m> {
             Some(branch) if has_cookie(branch) => Transaction::Rfc3261 { branch, sent_by: self.via.sent_by },
             _ => Transaction::Rfc2543 {
                 via: self.via.text,
-                from_tag: self.from.tag().unwrap_or_default(),
+                from_tag: self.from_tag,
                 call_id: self.call_id,
                 cseq: self.cseq,
                 request_uri: self.uri.text,
@@ -175,7 +196,8 @@ impl<'m> Request<'m> {
 }
 
 pub(super) fn has_cookie(branch: &[u8]) -> bool {
-    branch.get(..COOKIE.len()).is_some_and(|cookie| cookie.eq_ignore_ascii_case(COOKIE))
+    let begins = branch.first_chunk::<{ COOKIE.len() }>();
+    begins.is_some_and(|begin| begin == COOKIE || begin.eq_ignore_ascii_case(COOKIE))
 }
 
 fn top_via<'m>(message: &Message<'m>) -> Result<Via<'m>, Flaw> {

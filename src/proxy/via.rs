@@ -41,15 +41,16 @@ impl Mark {
     ///
     /// A `received` or `rport` value that the client wrote itself would send the response elsewhere: it
     /// is replaced, or removed where none is due.
+    #[inline]
     pub fn new(bytes: &[u8], via: &Via<'_>, source: SocketAddr) -> Self {
-        let stale = |name: &[u8]| via.param(name).and_then(|p| range_in(bytes, p.with_semicolon));
-        let (received, rport) = (stale(b"received"), stale(b"rport"));
-        let differs = via.host.ip().is_none_or(|ip| canonical(ip) != source.ip());
+        let [received, rport] =
+            [via.param(b"received"), via.param(b"rport")].map(|param| range_in(bytes, param?.with_semicolon));
         let port = rport.is_some().then_some(source.port());
+        let due = port.is_some() || via.host.ip().is_none_or(|ip| canonical(ip) != source.ip());
         Self {
             stale: [received, rport],
             end: range_in(bytes, via.text).map_or(0, |range| range.end),
-            received: (differs || port.is_some()).then_some(source.ip()),
+            received: due.then_some(source.ip()),
             rport: port,
         }
     }
@@ -79,6 +80,7 @@ impl Mark {
     }
 
     /// Writes the parameters that are added.
+    #[inline]
     pub fn put_added(&self, out: &mut Output<'_>) {
         if let Some(ip) = self.received {
             out.put(b";received=");

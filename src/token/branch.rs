@@ -3,8 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::base32;
-use super::joined::joined;
-use super::keys::{KeyId, Keys, MAC_BYTES, Purpose};
+use super::keys::{KeyId, Keys, MAC_BYTES, Mac, Purpose};
 use super::prf::Block;
 
 /// What every branch of RFC 3261 begins with (§8.1.1.7).
@@ -20,6 +19,9 @@ const HEAD: usize = 4;
 /// instance, ingress, connection, transaction
 const FIELDS: usize = 2 + 4 + 4 + 8;
 const BODY: usize = FIELDS + MAC_BYTES;
+/// The body in groups of 40 bits, and how many bits of the last it does not fill.
+const GROUPS: usize = (BODY * 8).div_ceil(40);
+const SPARE_BITS: u32 = (GROUPS * 40 - BODY * 8) as u32;
 
 /// Length of a branch in bytes, the cookie included.
 pub const BRANCH_LEN: usize = COOKIE.len() + HEAD + base32::encoded_len(BODY);
@@ -65,14 +67,15 @@ impl Branch {
     ///
     /// `signer` is [`Keys::signer`] for a new transaction, and the pinned one for a retransmission.
     pub fn write(&self, keys: &Keys, signer: KeyId, response_to: SocketAddr, out: &mut [u8; BRANCH_LEN]) {
-        let fields = self.fields();
+        let (before, last) = self.signed(response_to);
+        let [a, b, c, d, e, f] = self.body(keys.sign(Purpose::Branch, signer, &before, last));
         let (cookie, rest) = out.split_at_mut(COOKIE.len());
         let (head, text) = rest.split_at_mut(HEAD);
         cookie.copy_from_slice(COOKIE);
         head.copy_from_slice(&self.head());
-        let (before, last) = self.signed(response_to);
-        let mac = keys.sign(Purpose::Branch, signer, &before, last);
-        base32::encode(&joined::<BODY>(&[&fields, &mac]), text);
+        let (slots, rest) = text.as_chunks_mut::<16>();
+        slots.iter_mut().zip([[a, b], [c, d]]).for_each(|(slot, groups)| *slot = base32::encode(groups));
+        rest.copy_from_slice(&base32::encode([e, f])[..rest.len()]);
     }
 
     /// Reads the branch of a response's topmost Via; `response_to` is where the response is about to
@@ -83,11 +86,9 @@ impl Branch {
     /// for this destination.
     pub fn read(branch: &[u8], keys: &Keys, response_to: SocketAddr) -> Result<Self, BranchError> {
         let (head, text) = shape(branch).ok_or(BranchError::Foreign)?;
-        let body: [u8; BODY] = base32::decode(text).ok_or(BranchError::Foreign)?;
         let owner = owner(head).ok_or(BranchError::Foreign)?;
-        let (fields, mac) = body.split_first_chunk::<FIELDS>().ok_or(BranchError::Foreign)?;
-        let mac = mac.first_chunk::<MAC_BYTES>().ok_or(BranchError::Foreign)?;
-        let branch = Self::from_fields(owner, fields);
+        let (branch, mac) =
+            base32::decode(text).and_then(|body| Self::of_body(owner, body)).ok_or(BranchError::Foreign)?;
         let (before, last) = branch.signed(response_to);
         if keys.verify(Purpose::Branch, &before, last, mac) { Ok(branch) } else { Err(BranchError::Mac) }
     }
@@ -101,13 +102,33 @@ impl Branch {
         [VERSION, STATELESS, base32::digit((self.owner >> 5) as u8), base32::digit(self.owner as u8)]
     }
 
-    fn fields(&self) -> [u8; FIELDS] {
-        joined(&[
-            &self.instance.to_be_bytes(),
-            &self.ingress.to_be_bytes(),
-            &self.connection.to_be_bytes(),
-            &self.transaction.to_be_bytes(),
-        ])
+    /// Fields and MAC as groups of 40 bits; the last one has 24.
+    #[inline(always)]
+    fn body(&self, mac: Mac) -> [u64; GROUPS] {
+        let Self { instance, ingress, connection, transaction, .. } = *self;
+        [
+            u64::from(instance) << 24 | u64::from(ingress >> 8),
+            u64::from(ingress & 0xff) << 32 | u64::from(connection),
+            transaction >> 24,
+            (transaction & 0xff_ffff) << 16 | (mac.0 >> 64) as u64,
+            (mac.0 >> 24) as u64 & 0xff_ffff_ffff,
+            (mac.0 as u64 & 0xff_ffff) << SPARE_BITS,
+        ]
+    }
+
+    /// What [`Branch::body`] was made of; `None`: a spare bit is set, so that each branch has one form only.
+    #[inline(always)]
+    fn of_body(owner: u16, body: [u64; GROUPS]) -> Option<(Self, Mac)> {
+        let [a, b, c, d, e, f] = body;
+        let branch = Self {
+            owner,
+            instance: (a >> 24) as u16,
+            ingress: (a << 8) as u32 | (b >> 32) as u32,
+            connection: b as u32,
+            transaction: c << 24 | d >> 16,
+        };
+        let mac = u128::from(d as u16) << 64 | u128::from(e << 24 | f >> SPARE_BITS);
+        (f.trailing_zeros() >= SPARE_BITS).then_some((branch, Mac(mac)))
     }
 
     /// What the MAC covers, as blocks: the destination's address; its port, and what the branch says. An
@@ -127,16 +148,6 @@ impl Branch {
         ];
         let block = |[first, second]: [u64; 2]| (u128::from(first) << 64 | u128::from(second)).to_be_bytes();
         ([ip.octets(), block(numbers)], block([0, self.transaction]))
-    }
-
-    fn from_fields(owner: u16, f: &[u8; FIELDS]) -> Self {
-        Self {
-            owner,
-            instance: u16::from_be_bytes([f[0], f[1]]),
-            ingress: u32::from_be_bytes([f[2], f[3], f[4], f[5]]),
-            connection: u32::from_be_bytes([f[6], f[7], f[8], f[9]]),
-            transaction: u64::from_be_bytes([f[10], f[11], f[12], f[13], f[14], f[15], f[16], f[17]]),
-        }
     }
 }
 

@@ -49,6 +49,7 @@ pub struct Inputs<'s> {
 
 impl<'s> Inputs<'s> {
     /// Begins with what every request has.
+    #[inline]
     pub fn new(secret: &'s TransactionSecret, input: &Input<'_>) -> Self {
         let Input { source, ingress, cseq, method, request_uri, from, from_tag, to, call_id } = *input;
         let texts = [method, request_uri, from, from_tag, to, call_id];
@@ -64,19 +65,21 @@ impl<'s> Inputs<'s> {
         Self { prf, running, cseq, added: 0, hash: u128::from_be_bytes(hash) }
     }
 
-    /// Adds one more text that the decision depends on; its length is part of it.
-    pub fn add(&mut self, text: &[u8]) {
-        let mut length = [0; 16];
-        length[14..].copy_from_slice(&len(text));
-        self.added += 1;
-        let last = last(self.cseq, self.added);
-        let [hash] = self.prf.run(&mut self.running, [text], &[length], [last]);
+    /// Adds more texts that the decision depends on; the length of each is part of it.
+    pub fn add<'t>(&mut self, texts: impl Iterator<Item = &'t [u8]>) {
+        self.added += self.prf.take_in(&mut self.running, texts);
+        let [hash] = self.prf.run(&mut self.running, [], &[], [last(self.cseq, self.added)]);
         self.hash = u128::from_be_bytes(hash);
     }
 
     /// The hash of all inputs so far.
     pub fn hash(&self) -> u128 {
         self.hash
+    }
+
+    /// How many texts were added.
+    pub fn added(&self) -> u32 {
+        self.added
     }
 }
 
@@ -86,9 +89,9 @@ fn last(cseq: u32, added: u32) -> Block {
 
 /// A hash of inputs as it is written into a Via parameter: 64 bits in lower-case base32.
 pub fn loop_mark(hash: u128) -> [u8; LOOP_MARK_LEN] {
-    let mut text = [0; LOOP_MARK_LEN];
-    base32::encode(&(hash as u64).to_be_bytes(), &mut text);
-    text
+    let bits = hash as u64;
+    let text = base32::encode([bits >> 24, (bits & 0xff_ffff) << 16]);
+    std::array::from_fn(|n| text[n])
 }
 
 #[cfg(test)]
@@ -111,7 +114,9 @@ mod tests {
     fn hash(secret: &[u8; 16], input: &Input<'_>, added: &[&str]) -> u128 {
         let secret = Keys::from_secret(secret).transaction_secret();
         let mut inputs = Inputs::new(&secret, input);
-        added.iter().for_each(|text| inputs.add(text.as_bytes()));
+        let (first, second) = added.split_at(added.len() / 2);
+        inputs.add(first.iter().map(|text| text.as_bytes()));
+        inputs.add(second.iter().map(|text| text.as_bytes()));
         inputs.hash()
     }
 

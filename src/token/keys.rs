@@ -11,8 +11,9 @@ use crate::limits;
 /// Length of every token's MAC in bytes.
 pub const MAC_BYTES: usize = 10;
 
-/// A token's MAC.
-pub(super) type Mac = [u8; MAC_BYTES];
+/// A token's MAC: 80 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mac(pub u128);
 
 /// How long a retired key still verifies: a dialog that outlives it falls back to the rules.
 pub const RETIRED_VERIFIES: Duration = Duration::from_secs(24 * 60 * 60);
@@ -161,12 +162,12 @@ impl Keys {
 
     /// The MAC over these blocks under the key named `signer`, or the first where that one is gone.
     pub(super) fn sign(&self, purpose: Purpose, signer: KeyId, before: &[Block], last: Block) -> Mac {
-        cut(self.named(signer).prf(purpose).of(before, last))
+        Mac::cut(self.named(signer).prf(purpose).of(before, last))
     }
 
     /// Whether any key made this MAC over these blocks. Takes the same time wherever the two differ.
-    pub(super) fn verify(&self, purpose: Purpose, before: &[Block], last: Block, mac: &Mac) -> bool {
-        self.all().any(|k| same(&cut(k.prf(purpose).of(before, last)), mac))
+    pub(super) fn verify(&self, purpose: Purpose, before: &[Block], last: Block, mac: Mac) -> bool {
+        self.all().any(|k| Mac::cut(k.prf(purpose).of(before, last)).is_same(mac))
     }
 
     /// The key of this name, or the first where it is gone.
@@ -215,15 +216,30 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A MAC from what was computed.
-pub(super) fn cut(full: Block) -> Mac {
-    std::array::from_fn(|i| full[i])
-}
+impl Mac {
+    /// From what was computed.
+    #[inline]
+    pub fn cut(full: Block) -> Self {
+        Self(u128::from_be_bytes(full) >> (128 - 8 * MAC_BYTES))
+    }
 
-/// Compares without a branch that depends on the contents.
-pub(super) fn same(a: &Mac, b: &Mac) -> bool {
-    let difference = a.iter().zip(b).fold(0u8, |d, (x, y)| d | (x ^ y));
-    std::hint::black_box(difference) == 0
+    /// Two groups of 40 bits.
+    #[inline]
+    pub fn of_groups([first, second]: [u64; 2]) -> Self {
+        Self(u128::from(first) << 40 | u128::from(second))
+    }
+
+    /// As two groups of 40 bits.
+    #[inline]
+    pub fn groups(self) -> [u64; 2] {
+        [(self.0 >> 40) as u64, self.0 as u64 & 0xff_ffff_ffff]
+    }
+
+    /// Compares without a branch that depends on the contents.
+    #[inline]
+    pub fn is_same(self, other: Self) -> bool {
+        std::hint::black_box(self.0 ^ other.0) == 0
+    }
 }
 
 /// 16 bytes from the system's random numbers.

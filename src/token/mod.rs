@@ -18,7 +18,6 @@ mod base32;
 mod branch;
 mod file;
 mod inputs;
-mod joined;
 mod keys;
 mod prf;
 mod record_route;
@@ -30,7 +29,7 @@ pub use branch::{BRANCH_LEN, Branch, BranchError, COOKIE};
 pub use file::{KeyFileError, Loaded};
 pub use inputs::{Input, Inputs, LOOP_MARK_LEN, loop_mark};
 pub use keys::{KeyId, KeyLineError, Keys, MAC_BYTES, RETIRED_VERIFIES};
-pub use record_route::{Dialog, RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified};
+pub use record_route::{Dialog, RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified, Verifier};
 pub use to_tag::{TO_TAG_LEN, ToTag};
 pub use transaction::{Transaction, TransactionKey, TransactionSecret};
 

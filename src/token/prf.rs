@@ -22,15 +22,19 @@ pub(super) struct Prf {
     cipher: Aes128Enc,
     /// `L·x⁻¹`
     halved: Block,
+    /// `Δᵢ` of the first blocks: most messages have no more.
+    offsets: [Block; NEAR],
     /// `L·xʲ`, for each place of a block's number in binary.
     doubled: [Block; u32::BITS as usize],
 }
+
+/// Blocks whose offsets are ready.
+const NEAR: usize = 32;
 
 /// A message of which some blocks have been taken in.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Running {
     sum: Block,
-    offset: Block,
     count: u32,
 }
 
@@ -46,7 +50,8 @@ impl Prf {
             power = (power << 1) ^ ((power >> 127) * 0x87);
             here.to_be_bytes()
         });
-        Self { cipher, halved, doubled }
+        let offsets = std::array::from_fn(|before| offset(&doubled, before as u32));
+        Self { cipher, halved, offsets, doubled }
     }
 
     /// The value for a message of these blocks; the last of them stands apart.
@@ -71,6 +76,27 @@ impl Prf {
         let mut ends = lasts;
         let work = Work { prf: self, running, parts: &parts, blocks, ends: &mut ends };
         self.cipher.encrypt_with_backend(work);
+        ends
+    }
+
+    /// Takes in texts as parts, each with its length in a block behind it; gives how many they were.
+    pub fn take_in<'t>(&self, running: &mut Running, texts: impl Iterator<Item = &'t [u8]>) -> u32 {
+        let mut count = 0;
+        let texts = texts.inspect(|_| count += 1);
+        self.cipher.encrypt_with_backend(Texts { prf: self, running, texts });
+        count
+    }
+
+    /// As [`Prf::run`], from the beginning: for each fork the values of the message of `common` and that fork.
+    #[inline]
+    pub fn forked<const FORKS: usize, const LASTS: usize>(
+        &self,
+        common: &[u8],
+        forks: [&[u8]; FORKS],
+        lasts: [[Block; LASTS]; FORKS],
+    ) -> [[Block; LASTS]; FORKS] {
+        let mut ends = lasts;
+        self.cipher.encrypt_with_backend(Forked { prf: self, common, forks: &forks, ends: &mut ends });
         ends
     }
 }
@@ -99,10 +125,59 @@ impl<const PARTS: usize, const LASTS: usize> BlockCipherEncClosure for Work<'_, 
         for block in self.blocks {
             taking.block(*block);
         }
-        for end in self.ends {
-            *end = encrypt(backend, xor(xor(taking.running.sum, *end), self.prf.halved));
+        taking.end(self.ends);
+        *self.running = taking.running;
+    }
+}
+
+/// The same for texts of which nobody knows beforehand how many they are.
+struct Texts<'a, I> {
+    prf: &'a Prf,
+    running: &'a mut Running,
+    texts: I,
+}
+
+impl<I> BlockSizeUser for Texts<'_, I> {
+    type BlockSize = U16;
+}
+
+impl<'t, I: Iterator<Item = &'t [u8]>> BlockCipherEncClosure for Texts<'_, I> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        let mut taking = Taking { backend, prf: self.prf, running: *self.running };
+        for text in self.texts {
+            let [a, b] = len(text);
+            taking.part(text);
+            taking.block([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b]);
         }
         *self.running = taking.running;
+    }
+}
+
+/// The same for messages that have a part in common, then one of their own.
+struct Forked<'a, const FORKS: usize, const LASTS: usize> {
+    prf: &'a Prf,
+    common: &'a [u8],
+    forks: &'a [&'a [u8]; FORKS],
+    /// The last blocks at first, then the values.
+    ends: &'a mut [[Block; LASTS]; FORKS],
+}
+
+impl<const FORKS: usize, const LASTS: usize> BlockSizeUser for Forked<'_, FORKS, LASTS> {
+    type BlockSize = U16;
+}
+
+impl<const FORKS: usize, const LASTS: usize> BlockCipherEncClosure for Forked<'_, FORKS, LASTS> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        let mut taking = Taking { backend, prf: self.prf, running: Running::default() };
+        taking.part(self.common);
+        let common = taking.running;
+        for (fork, ends) in self.forks.iter().zip(self.ends) {
+            taking.running = common;
+            taking.part(fork);
+            taking.end(ends);
+        }
     }
 }
 
@@ -116,11 +191,20 @@ struct Taking<'a, B> {
 impl<B: BlockCipherEncBackend<BlockSize = U16>> Taking<'_, B> {
     #[inline(always)]
     fn block(&mut self, block: Block) {
-        let running = &mut self.running;
-        running.count = running.count.wrapping_add(1);
-        let place = running.count.trailing_zeros() as usize % u32::BITS as usize;
-        running.offset = xor(running.offset, self.prf.doubled[place]);
-        running.sum = xor(running.sum, encrypt(self.backend, xor(block, running.offset)));
+        let Running { sum, count } = self.running;
+        let offset = match self.prf.offsets.get(count as usize) {
+            Some(near) => *near,
+            None => far_offset(&self.prf.doubled, count),
+        };
+        let sum = xor(sum, encrypt(self.backend, xor(block, offset)));
+        self.running = Running { sum, count: count.wrapping_add(1) };
+    }
+
+    #[inline(always)]
+    fn end<const LASTS: usize>(&self, ends: &mut [Block; LASTS]) {
+        for end in ends {
+            *end = encrypt(self.backend, xor(xor(self.running.sum, *end), self.prf.halved));
+        }
     }
 
     #[inline(always)]
@@ -152,6 +236,21 @@ impl<B: BlockCipherEncBackend<BlockSize = U16>> Taking<'_, B> {
             self.block([*first, 0, 0, 0, middle, 0, 0, 0, *last, 0, 0, 0, 0, 0, 0, 0]);
         }
     }
+}
+
+/// The offset of the block that `before` blocks stand before: `Δᵢ` holds `L·xʲ` for each bit of the Gray code
+/// of `i`, because from one code to the next the bit `ntz(i)` changes.
+fn offset(doubled: &[Block; u32::BITS as usize], before: u32) -> Block {
+    let number = before.wrapping_add(1);
+    let gray = number ^ (number >> 1);
+    let with =
+        |sum, (place, power): (u32, &Block)| if gray >> place & 1 == 1 { xor(sum, *power) } else { sum };
+    (0..).zip(doubled).fold(Block::default(), with)
+}
+
+#[cold]
+fn far_offset(doubled: &[Block; u32::BITS as usize], before: u32) -> Block {
+    offset(doubled, before)
 }
 
 #[inline(always)]

@@ -1,9 +1,8 @@
 //! The token in Record-Route: what brings the later requests of a dialog to the right listener.
 
 use super::base32;
-use super::joined::joined;
-use super::keys::{Key, KeyId, Keys, MAC_BYTES, Mac, Purpose, cut, same};
-use super::prf::{Running, len};
+use super::keys::{Key, KeyId, Keys, MAC_BYTES, Mac, Purpose};
+use super::prf::{Block, len};
 
 /// Version 1: no flows. A version that names a flow for a side is longer.
 const VERSION: u8 = 1;
@@ -92,11 +91,13 @@ impl RecordRoute {
         keys: &Keys,
         dialog: &Dialog<'_>,
     ) -> [[u8; RECORD_ROUTE_LEN]; N] {
-        let fields = tokens.map(|token| token.fields());
-        let macs = dialog.macs(keys.named(dialog.signer), fields);
+        let Dialog { signer, call_id, from_tag } = *dialog;
+        let [macs] = macs(keys.named(signer), call_id, [from_tag], tokens);
         std::array::from_fn(|n| {
             let mut text = [0; RECORD_ROUTE_LEN];
-            base32::encode(&joined::<BODY>(&[&fields[n], &macs[n]]), &mut text);
+            let (fields, mac) = text.split_at_mut(RECORD_ROUTE_LEN / 2);
+            fields.copy_from_slice(&base32::encode(tokens[n].groups()));
+            mac.copy_from_slice(&base32::encode(macs[n].groups()));
             text
         })
     }
@@ -107,50 +108,93 @@ impl RecordRoute {
         decode(user).is_some()
     }
 
+    /// Identity of the listener whose address stands beside the token.
+    pub const fn own(&self) -> u32 {
+        match self.side {
+            Side::Initiator => self.initiator,
+            Side::Responder => self.responder,
+        }
+    }
+
+    /// The other value of the same pair; `None`: it stands alone.
+    fn mate(&self) -> Option<Self> {
+        let side = match self.side {
+            Side::Initiator => Side::Responder,
+            Side::Responder => Side::Initiator,
+        };
+        self.paired.then_some(Self { side, ..*self })
+    }
+
+    /// Version, flags and both listeners: 80 bits.
+    #[inline(always)]
+    fn fields(&self) -> u128 {
+        let responder_side = if self.side == Side::Responder { RESPONDER_SIDE } else { 0 };
+        let paired = if self.paired { PAIRED } else { 0 };
+        u128::from(VERSION) << 72
+            | u128::from(responder_side | paired) << 64
+            | u128::from(self.initiator) << 32
+            | u128::from(self.responder)
+    }
+
+    /// The fields as two groups of 40 bits.
+    #[inline(always)]
+    fn groups(&self) -> [u64; 2] {
+        let fields = self.fields();
+        [(fields >> 40) as u64, fields as u64 & 0xff_ffff_ffff]
+    }
+}
+
+/// Reads tokens of one request.
+pub struct Verifier<'a> {
+    keys: &'a Keys,
+    call_id: &'a [u8],
+    from_tag: &'a [u8],
+    to_tag: &'a [u8],
+    /// What stands in the mate of the token that was read last, which follows it as a rule.
+    mate: Option<(RecordRoute, Mac, Sender)>,
+}
+
+impl<'a> Verifier<'a> {
+    /// For a request with this Call-ID and these tags.
+    pub fn new(keys: &'a Keys, call_id: &'a [u8], from_tag: &'a [u8], to_tag: &'a [u8]) -> Self {
+        Self { keys, call_id, from_tag, to_tag, mate: None }
+    }
+
     /// Reads the token from the user part of a Route or Request-URI that names us, and says who sent
     /// the request: the bound tag is the sender's From tag if the initiator sent it, and its To tag if
     /// the responder did. `None` if no key of ours made it for this dialog.
     ///
     /// An element that uses one tag for both directions leaves the sender open; then the own side of
     /// a paired value decides, because each side meets the value that faces it first.
-    pub fn verify(
-        user: &[u8],
-        keys: &Keys,
-        call_id: &[u8],
-        from_tag: &[u8],
-        to_tag: &[u8],
-    ) -> Option<Verified> {
-        let (token, body) = decode(user)?;
-        let (fields, mac) = body.split_first_chunk::<FIELDS>()?;
-        let mac = mac.first_chunk::<MAC_BYTES>()?;
-        let bound = |from_tag: &[u8]| {
-            let dialog = Dialog { signer: keys.signer(), call_id, from_tag };
-            keys.all().any(|key| dialog.macs(key, [*fields]).iter().all(|own| same(own, mac)))
+    pub fn read(&mut self, user: &[u8]) -> Option<Verified> {
+        let (token, mac) = decode(user)?;
+        let bound_by = match self.mate {
+            Some((mate, of_mate, sender)) if mate == token && of_mate.is_same(mac) => sender,
+            _ => self.bound_by(token, mac)?,
         };
-        let sender = if bound(from_tag) {
-            if from_tag == to_tag && token.paired { token.side } else { Side::Initiator }
-        } else if bound(to_tag) {
-            Side::Responder
-        } else {
-            return None;
-        };
+        let sender = if self.from_tag == self.to_tag && token.paired { token.side } else { bound_by };
         Some(Verified { token, sender })
     }
 
-    /// Whether this is the mate of `other`: the other value of the same pair.
-    pub fn is_mate_of(&self, other: &Self) -> bool {
-        self.paired
-            && other.paired
-            && self.side != other.side
-            && (self.initiator, self.responder) == (other.initiator, other.responder)
-    }
-
-    fn fields(&self) -> [u8; FIELDS] {
-        let responder_side = if self.side == Side::Responder { RESPONDER_SIDE } else { 0 };
-        let paired = if self.paired { PAIRED } else { 0 };
-        let [a, b, c, d] = self.initiator.to_be_bytes();
-        let [e, f, g, h] = self.responder.to_be_bytes();
-        [VERSION, responder_side | paired, a, b, c, d, e, f, g, h]
+    /// Whose tag the token is bound to, the sender's first.
+    fn bound_by(&mut self, token: RecordRoute, mac: Mac) -> Option<Sender> {
+        let mate = token.mate();
+        let pair = [token, mate.unwrap_or(token)];
+        let mut responders = None;
+        for key in self.keys.all() {
+            let [[initiator, its_mate], [responder, of_mate]] =
+                macs(key, self.call_id, [self.from_tag, self.to_tag], pair);
+            if initiator.is_same(mac) {
+                self.mate = mate.map(|mate| (mate, its_mate, Side::Initiator));
+                return Some(Side::Initiator);
+            }
+            if responder.is_same(mac) {
+                responders = Some(of_mate);
+            }
+        }
+        let of_mate = responders?;
+        self.mate = mate.map(|mate| (mate, of_mate, Side::Responder));
+        Some(Side::Responder)
     }
 }
 
@@ -165,30 +209,35 @@ pub struct Dialog<'a> {
     pub from_tag: &'a [u8],
 }
 
-impl Dialog<'_> {
-    /// The MACs of tokens with these fields. The last block holds the fields and the lengths of Call-ID and
-    /// tag, so that no byte can move from one to the other.
-    #[inline]
-    fn macs<const N: usize>(&self, key: &Key, fields: [[u8; FIELDS]; N]) -> [Mac; N] {
-        let ([a, b], [c, d]) = (len(self.call_id), len(self.from_tag));
-        let lasts =
-            fields.map(|[e, f, g, h, i, j, k, l, m, n]| [0, 0, a, b, c, d, e, f, g, h, i, j, k, l, m, n]);
-        let parts = [self.call_id, self.from_tag];
-        key.prf(Purpose::RecordRoute).run(&mut Running::default(), parts, &[], lasts).map(cut)
-    }
+/// The MACs of these tokens for each tag. The last block holds the fields and the lengths of Call-ID and tag, so
+/// that no byte can move from one to the other.
+#[inline]
+fn macs<const TAGS: usize, const N: usize>(
+    key: &Key,
+    call_id: &[u8],
+    tags: [&[u8]; TAGS],
+    tokens: [RecordRoute; N],
+) -> [[Mac; N]; TAGS] {
+    let [a, b] = len(call_id);
+    let lasts = tags.map(|tag| {
+        let [c, d] = len(tag);
+        let lengths = u128::from(u32::from_be_bytes([a, b, c, d])) << 80;
+        tokens.map(|token| -> Block { (lengths | token.fields()).to_be_bytes() })
+    });
+    key.prf(Purpose::RecordRoute).forked(call_id, tags, lasts).map(|macs| macs.map(Mac::cut))
 }
 
-fn decode(user: &[u8]) -> Option<(RecordRoute, [u8; BODY])> {
-    let body: [u8; BODY] = base32::decode(user)?;
-    let [version, flags, a, b, c, d, e, f, g, h, ..] = body;
-    if version != VERSION || flags & !(RESPONDER_SIDE | PAIRED) != 0 {
+fn decode(user: &[u8]) -> Option<(RecordRoute, Mac)> {
+    let [a, b, c, d] = base32::decode(user)?;
+    let (version, flags) = ((a >> 32) as u8, (a >> 24) as u8);
+    if user.len() != RECORD_ROUTE_LEN || version != VERSION || flags & !(RESPONDER_SIDE | PAIRED) != 0 {
         return None;
     }
     let token = RecordRoute {
-        initiator: u32::from_be_bytes([a, b, c, d]),
-        responder: u32::from_be_bytes([e, f, g, h]),
+        initiator: (a << 8) as u32 | (b >> 32) as u32,
+        responder: b as u32,
         side: if flags & RESPONDER_SIDE == 0 { Side::Initiator } else { Side::Responder },
         paired: flags & PAIRED != 0,
     };
-    Some((token, body))
+    Some((token, Mac::of_groups([c, d])))
 }

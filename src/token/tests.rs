@@ -105,21 +105,26 @@ fn one_purpose_does_not_serve_another() {
     let macs = [keys::Purpose::Branch, keys::Purpose::RecordRoute, keys::Purpose::ToTag]
         .map(|purpose| keys.sign(purpose, keys.signer(), &[], text));
     assert!(macs[0] != macs[1] && macs[1] != macs[2] && macs[0] != macs[2]);
-    assert!(!keys.verify(keys::Purpose::RecordRoute, &[], text, &macs[0]));
+    assert!(!keys.verify(keys::Purpose::RecordRoute, &[], text, macs[0]));
 }
 
 #[test]
 fn no_byte_moves_from_one_part_to_the_next() {
     let keys = keys(OLD);
     let out = token_text(&pair().0, &keys, b"call", b"tag");
-    assert!(RecordRoute::verify(&out, &keys, b"call", b"tag", b"x").is_some());
-    assert!(RecordRoute::verify(&out, &keys, b"callt", b"ag", b"x").is_none());
+    assert!(verify(&out, &keys, b"call", b"tag", b"x").is_some());
+    assert!(verify(&out, &keys, b"callt", b"ag", b"x").is_none());
 }
 
 fn token_text(token: &RecordRoute, keys: &Keys, call_id: &[u8], from_tag: &[u8]) -> [u8; RECORD_ROUTE_LEN] {
     let dialog = Dialog { signer: keys.signer(), call_id, from_tag };
     let [text] = RecordRoute::written([*token], keys, &dialog);
     text
+}
+
+/// Reads a token for itself.
+fn verify(user: &[u8], keys: &Keys, call_id: &[u8], from_tag: &[u8], to_tag: &[u8]) -> Option<Verified> {
+    Verifier::new(keys, call_id, from_tag, to_tag).read(user)
 }
 
 /// The two values of a pair: the initiator's side and the responder's.
@@ -135,19 +140,38 @@ fn either_value_of_a_pair_tells_who_sends_and_where_it_leaves() {
         let user = token_text(&token, &keys, b"call-id", b"alice");
         assert_eq!(user.len(), 32);
         assert!(RecordRoute::looks_like(&user));
-        let from_initiator = RecordRoute::verify(&user, &keys, b"call-id", b"alice", b"bob").unwrap();
+        let from_initiator = verify(&user, &keys, b"call-id", b"alice", b"bob").unwrap();
         assert_eq!(from_initiator, Verified { token, sender: Side::Initiator });
         assert_eq!((from_initiator.ingress(), from_initiator.egress()), (11, 22));
-        let from_responder = RecordRoute::verify(&user, &keys, b"call-id", b"bob", b"alice").unwrap();
+        let from_responder = verify(&user, &keys, b"call-id", b"bob", b"alice").unwrap();
         assert_eq!(from_responder, Verified { token, sender: Side::Responder });
         assert_eq!((from_responder.ingress(), from_responder.egress()), (22, 11));
-        assert_eq!(RecordRoute::verify(&user, &keys, b"call-id", b"carol", b"bob"), None);
-        assert_eq!(RecordRoute::verify(&user, &keys, b"call-ix", b"alice", b"bob"), None);
+        assert_eq!(verify(&user, &keys, b"call-id", b"carol", b"bob"), None);
+        assert_eq!(verify(&user, &keys, b"call-ix", b"alice", b"bob"), None);
     }
-    assert!(pair().0.is_mate_of(&pair().1));
-    assert!(!pair().0.is_mate_of(&pair().0));
-    assert!(!RecordRoute { paired: false, ..pair().0 }.is_mate_of(&pair().1));
-    assert!(!RecordRoute { initiator: 12, ..pair().0 }.is_mate_of(&pair().1));
+}
+
+#[test]
+fn a_mate_is_known_and_nothing_else_by_the_first_value_of_a_pair() {
+    let keys = keys(OLD);
+    let (near, far) = pair();
+    let text = |token: &RecordRoute| token_text(token, &keys, b"call-id", b"alice");
+    for (from, to) in [(&b"alice"[..], &b"bob"[..]), (b"bob", b"alice"), (b"alice", b"alice")] {
+        for (first, second) in [(near, far), (far, near)] {
+            let mut verifier = Verifier::new(&keys, b"call-id", from, to);
+            let of = |token: &RecordRoute| verify(&text(token), &keys, b"call-id", from, to);
+            assert_eq!(verifier.read(&text(&first)), of(&first));
+            assert_eq!(verifier.read(&text(&second)), of(&second));
+            for other in [RecordRoute { responder: 23, ..second }, RecordRoute { paired: false, ..second }] {
+                assert_eq!(verifier.read(&text(&other)), of(&other));
+                assert!(of(&other).is_some());
+            }
+            let mut forged = text(&second);
+            forged[20] = if forged[20] == b'a' { b'b' } else { b'a' };
+            assert_eq!(verifier.read(&text(&first)), of(&first));
+            assert_eq!(verifier.read(&forged), None);
+        }
+    }
 }
 
 #[test]
@@ -182,7 +206,7 @@ fn one_tag_for_both_directions_is_told_by_the_side() {
     let keys = keys(OLD);
     for token in [pair().0, pair().1] {
         let user = token_text(&token, &keys, b"c", b"same");
-        let verified = RecordRoute::verify(&user, &keys, b"c", b"same", b"same").unwrap();
+        let verified = verify(&user, &keys, b"c", b"same", b"same").unwrap();
         assert_eq!(verified.sender, token.side);
     }
 }
@@ -438,11 +462,11 @@ proptest! {
         let token = RecordRoute { initiator, responder, side: Side::Responder, paired: false };
         let mut user = token_text(&token, &keys, &call_id, b"tag");
         prop_assert_eq!(
-            RecordRoute::verify(&user, &keys, &call_id, b"tag", b"other").map(|v| v.token),
+            verify(&user, &keys, &call_id, b"tag", b"other").map(|v| v.token),
             Some(token)
         );
         user[at] ^= 1 << bit;
-        prop_assert_eq!(RecordRoute::verify(&user, &keys, &call_id, b"tag", b"other"), None);
+        prop_assert_eq!(verify(&user, &keys, &call_id, b"tag", b"other"), None);
     }
 
     #[test]
@@ -460,7 +484,7 @@ proptest! {
     fn nothing_panics_on_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
         let keys = keys(OLD);
         prop_assert!(Branch::read(&bytes, &keys, addr("192.0.2.1:5060")).is_err());
-        prop_assert!(RecordRoute::verify(&bytes, &keys, b"", b"", b"").is_none());
+        prop_assert!(verify(&bytes, &keys, b"", b"", b"").is_none());
         let _ = Branch::owner_named(&bytes);
         let _ = Keys::parse(&String::from_utf8_lossy(&bytes), morning());
     }

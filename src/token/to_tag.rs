@@ -1,7 +1,7 @@
 //! The To tag of our own answers: what makes their ACK known without state.
 
 use super::base32;
-use super::keys::{Keys, MAC_BYTES, Purpose};
+use super::keys::{Keys, MAC_BYTES, Mac, Purpose};
 use super::transaction::TransactionKey;
 
 /// Length of a To tag in bytes.
@@ -16,12 +16,13 @@ impl ToTag {
     /// Writes the tag for an answer to this transaction.
     pub fn write(keys: &Keys, transaction: &TransactionKey, out: &mut [u8; TO_TAG_LEN]) {
         let mac = keys.sign(Purpose::ToTag, keys.signer(), &[], transaction.strong.to_be_bytes());
-        base32::encode(&mac, out);
+        *out = base32::encode(mac.groups());
     }
 
     /// Whether `tag` is ours for this transaction.
     pub fn verify(keys: &Keys, transaction: &TransactionKey, tag: &[u8]) -> bool {
-        base32::decode::<MAC_BYTES>(tag)
-            .is_some_and(|mac| keys.verify(Purpose::ToTag, &[], transaction.strong.to_be_bytes(), &mac))
+        base32::decode(tag).is_some_and(|groups| {
+            keys.verify(Purpose::ToTag, &[], transaction.strong.to_be_bytes(), Mac::of_groups(groups))
+        })
     }
 }
