@@ -104,7 +104,9 @@ pub struct Matcher {
 /// Per-shard working memory of the matcher; never shared between threads.
 #[derive(Default)]
 pub struct Scratch {
-    scanned: Vec<Scanned>,
+    pub(super) scanned: Vec<Scanned>,
+    /// Something was scanned.
+    pub(super) is_used: bool,
 }
 
 impl Matcher {
@@ -130,13 +132,15 @@ impl Matcher {
 
     /// Working memory that fits this matcher; one for each shard and Plan.
     pub fn scratch(&self) -> Scratch {
-        Scratch { scanned: self.numbers.patterns.iter().map(Patterns::scanned).collect() }
+        Scratch { scanned: self.numbers.patterns.iter().map(Patterns::scanned).collect(), is_used: false }
     }
 
     /// The first rule whose conditions hold. Allocates nothing. `scratch` must be this matcher's own.
     pub fn first_match(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> Option<RuleId> {
-        scratch.scanned.iter_mut().for_each(Scanned::forget);
-        let mut seen = Seen::new(facts, &self.numbers, &self.checks, &mut scratch.scanned);
+        if std::mem::take(&mut scratch.is_used) {
+            scratch.scanned.iter_mut().for_each(Scanned::forget);
+        }
+        let mut seen = Seen::new(facts, &self.numbers, &self.checks, scratch);
         self.tree.first_match(&mut seen).map(RuleId)
     }
 

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 use super::Facts;
-use super::automaton::Scanned;
 use super::checks::{Asks, Check, Checks, Numbers};
+use super::matcher::Scratch;
 use super::names::plain_host;
 use super::trie::NONE;
 
@@ -16,7 +16,7 @@ pub(super) struct Seen<'a> {
     pub facts: &'a Facts<'a>,
     pub numbers: &'a Numbers,
     checks: &'a Checks,
-    scanned: &'a mut [Scanned],
+    scratch: &'a mut Scratch,
     method: Cell<u32>,
     source: Cell<u32>,
     prefix: Cell<u32>,
@@ -28,7 +28,7 @@ impl<'a> Seen<'a> {
         facts: &'a Facts<'a>,
         numbers: &'a Numbers,
         checks: &'a Checks,
-        scanned: &'a mut [Scanned],
+        scratch: &'a mut Scratch,
     ) -> Self {
         let unknown = || Cell::new(UNKNOWN);
         let hosts = [unknown(), unknown(), unknown()];
@@ -36,7 +36,7 @@ impl<'a> Seen<'a> {
             facts,
             numbers,
             checks,
-            scanned,
+            scratch,
             method: unknown(),
             source: unknown(),
             prefix: unknown(),
@@ -120,7 +120,9 @@ impl<'a> Seen<'a> {
         }
         self.scan(field);
         let mut from = 0;
-        while let Some((number, pattern)) = patterns.scanned_from(from, &self.scanned[usize::from(field)]) {
+        while let Some((number, pattern)) =
+            patterns.scanned_from(from, &self.scratch.scanned[usize::from(field)])
+        {
             if wanted(pattern) {
                 found(self, pattern);
             }
@@ -132,7 +134,7 @@ impl<'a> Seen<'a> {
         let patterns = &self.numbers.patterns[usize::from(field)];
         if patterns.needs_scan(pattern) {
             self.scan(field);
-            return patterns.was_scanned(pattern, &self.scanned[usize::from(field)]);
+            return patterns.was_scanned(pattern, &self.scratch.scanned[usize::from(field)]);
         }
         match (self.user(field), self.numbers.header(field)) {
             (Some(text), _) => patterns.has_shape_of(pattern, text),
@@ -155,7 +157,8 @@ impl<'a> Seen<'a> {
     fn scan(&mut self, field: u16) {
         let patterns = &self.numbers.patterns[usize::from(field)];
         let (user, header) = (self.user(field), self.numbers.header(field));
-        let Some(scanned) = self.scanned.get_mut(usize::from(field)).filter(|scanned| scanned.is_new())
+        let Some(scanned) =
+            self.scratch.scanned.get_mut(usize::from(field)).filter(|scanned| scanned.is_new())
         else {
             return;
         };
@@ -170,6 +173,7 @@ impl<'a> Seen<'a> {
             (None, None) => {}
         }
         scanned.done();
+        self.scratch.is_used = true;
     }
 }
 

@@ -6,8 +6,17 @@
 /// What does not fit into the buffer is cut off; [`crate::limits::USER_BYTES`] is the size to give.
 ///
 /// A user without escapes is returned as it is, uncopied.
+#[inline]
 pub fn plain_user<'b>(user: &'b [u8], buffer: &'b mut [u8]) -> &'b [u8] {
-    let Some(special) = first_special(user) else {
+    match may_have_special(user) || user.len() > buffer.len() {
+        false => user,
+        true => cut_and_decoded(user, buffer),
+    }
+}
+
+#[cold]
+fn cut_and_decoded<'b>(user: &'b [u8], buffer: &'b mut [u8]) -> &'b [u8] {
+    let Some(special) = user.iter().position(|c| matches!(c, b'%' | b';')) else {
         return user.get(..buffer.len()).unwrap_or(user);
     };
     if user[special] == b';' {
@@ -17,18 +26,16 @@ pub fn plain_user<'b>(user: &'b [u8], buffer: &'b mut [u8]) -> &'b [u8] {
     &decoded[..memchr::memchr(b';', decoded).unwrap_or(decoded.len())]
 }
 
-/// Where the first `%` or `;` stands. Most users have none: eight bytes are looked at at a time, the last
-/// eight perhaps twice.
+/// Whether the user has some `%` or `;`. Most users have none: eight bytes are looked at at a
+/// time, the last eight perhaps twice.
 #[inline]
-fn first_special(user: &[u8]) -> Option<usize> {
-    let is_special = |c: &u8| matches!(c, b'%' | b';');
+fn may_have_special(user: &[u8]) -> bool {
     let may = |eight: &[u8; 8]| may_be_special(u64::from_le_bytes(*eight));
-    let suspect = match (user.first_chunk(), user.last_chunk()) {
+    match (user.first_chunk(), user.last_chunk()) {
         (Some(first), Some(last)) if user.len() <= 16 => may(first) | may(last),
         (Some(_), Some(last)) => may(last) || user.as_chunks().0.iter().any(may),
-        _ => true,
-    };
-    if suspect { user.iter().position(is_special) } else { None }
+        _ => user.iter().any(|c| matches!(c, b'%' | b';')),
+    }
 }
 
 /// One of the eight bytes is `%` or `;`.
