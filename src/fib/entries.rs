@@ -118,6 +118,15 @@ impl Fib {
         all
     }
 
+    /// Another state has all routes that this one has to an IPv6 prefix of a table, and perhaps more.
+    pub fn has_no_other_v6(&self, than: &Self, table: u32, prefix: Ipv6Net) -> bool {
+        fn routes(fib: &Fib, table: u32, prefix: Ipv6Net) -> &[Alternative] {
+            fib.v6.rules.table(table).map(|table| table.exactly(prefix)).unwrap_or_default()
+        }
+        let theirs = routes(than, table, prefix);
+        routes(self, table, prefix).iter().all(|route| theirs.contains(route))
+    }
+
     fn small_entries(&self) -> Vec<Entry> {
         let name = |dev| self.link_name(dev).unwrap_or_default().into();
         let links = self.links.iter().cloned().map(Entry::Link);

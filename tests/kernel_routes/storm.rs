@@ -13,6 +13,8 @@ use crate::watch::{self, Watch};
 const CHANGES: usize = 400;
 /// Prefixes of each family.
 const PREFIXES: usize = 48;
+/// Routes that stay, by family: the kernel lists its tables in many parts, and changes come between these.
+const STILL: usize = 2_000;
 /// Links that flap.
 const SPARES: usize = 2;
 const RULES: usize = 8;
@@ -72,6 +74,10 @@ fn world() -> Vec<String> {
     ]
     .map(String::from)
     .into();
+    for number in 0..STILL {
+        lines.push(format!("route add 45.{}.{}.0/24 via 10.2.0.2 dev out", number / 250, number % 250));
+        lines.push(format!("route add 2c00:{number:x}::/32 via 2001:db8:2::2 dev out"));
+    }
     for spare in 0..SPARES {
         lines.push(format!("link add spare{spare} type veth peer name far{spare}"));
         lines.push(format!("link set far{spare} up"));

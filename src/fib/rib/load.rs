@@ -8,6 +8,13 @@ use super::{Parts, Rib, RibTable, Tables, Variant, arrange, is_foreign};
 use crate::fib::spec::Route;
 use crate::fib::table::Net;
 
+/// One more route to a prefix. The kernel may list an IPv6 route twice where others changed meanwhile; it has none twice.
+pub(super) fn add(list: &mut Vec<Variant>, variant: Variant, v4: bool) {
+    if v4 || !list.contains(&variant) {
+        list.push(variant);
+    }
+}
+
 /// Takes the routes of a dump one after another, in the kernel's order, and makes a [`Rib`] of them; holds
 /// some bytes a route meanwhile.
 #[derive(Default)]
@@ -55,7 +62,7 @@ impl Loader {
         let (table, prefix) = (route.table, route.prefix);
         match &mut self.last {
             Some((last_table, last_prefix, list)) if (*last_table, *last_prefix) == (table, prefix) => {
-                list.push(route.into());
+                add(list, route.into(), prefix.addr().is_ipv4());
             }
             _ => {
                 self.file();

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::links::Links;
 use super::rules::Rules;
@@ -158,6 +158,14 @@ impl Rib {
         differ
     }
 
+    /// Takes over the routes that another one has to this prefix of this table, or that it has none.
+    pub fn copy_routes(&mut self, from: &Self, (table, prefix): (u32, IpNet)) {
+        match prefix {
+            IpNet::V4(net) => copy(&mut self.v4, &from.v4, table, net),
+            IpNet::V6(net) => copy(&mut self.v6, &from.v6, table, net),
+        }
+    }
+
     /// How many prefixes of all tables have a route.
     pub fn len(&self) -> usize {
         let v4: usize = self.v4.values().map(RibTable::len).sum();
@@ -204,6 +212,11 @@ impl Rib {
         let v4 = self.v4.iter().flat_map(|(id, table)| written(*id, table));
         v4.chain(self.v6.iter().flat_map(|(id, table)| written(*id, table)))
     }
+}
+
+fn copy<P: Net + Ord>(to: &mut Tables<P>, from: &Tables<P>, id: u32, prefix: P) {
+    let list = from.get(&id).map(|table| table.list(prefix).to_vec()).unwrap_or_default();
+    to.entry(id).or_insert_with(|| RibTable::new(id)).put(prefix, list);
 }
 
 fn publish<P: Net + Ord>(

@@ -84,7 +84,9 @@ impl<P: Net + Ord> RibTable<P> {
             match joined.last_mut().filter(|(last, _)| *last == prefix) {
                 Some((_, last)) => {
                     let mut list = self.slots[*last as usize].list.to_vec();
-                    list.extend_from_slice(&self.slots[number as usize].list);
+                    for variant in &*self.slots[number as usize].list {
+                        super::load::add(&mut list, variant.clone(), P::V4);
+                    }
                     [*last, number].into_iter().for_each(|old| self.release(old));
                     super::arrange(&mut list);
                     *last = self.number(list);

@@ -34,6 +34,8 @@ pub struct Compared {
     pub prefixes: Vec<(u32, IpNet)>,
     /// What else differs.
     pub parts: Vec<&'static str>,
+    /// IPv6 routes changed while it was read, so that some may have been passed over.
+    pub moves_ipv6: bool,
 }
 
 impl Job {
@@ -45,20 +47,34 @@ impl Job {
     }
 
     /// Begins to compare what was read with what is known, but for what changed meanwhile.
-    pub fn compare(read: Rib, known: Arc<Fib>, parts: Parts, touched: HashSet<(u32, IpNet)>) -> Self {
-        Self::Compare(tokio::task::spawn_blocking(move || Compared::of(read, &known, parts, &touched)))
+    pub fn compare(read: Rib, known: Arc<Fib>, parts: Parts, meanwhile: Meanwhile) -> Self {
+        Self::Compare(tokio::task::spawn_blocking(move || Compared::of(read, &known, parts, &meanwhile)))
     }
+}
+
+/// What changed while tables were read.
+#[derive(Default)]
+pub struct Meanwhile {
+    /// Prefixes with their tables.
+    pub touched: HashSet<(u32, IpNet)>,
+    /// IPv6 routes did: what was read may lack others of them (see [`super::state::Unsure`]).
+    pub moves_ipv6: bool,
 }
 
 impl Compared {
     /// Compares what was read with what is known, but for what changed meanwhile.
-    pub fn of(mut read: Rib, known: &Fib, parts: Parts, touched: &HashSet<(u32, IpNet)>) -> Self {
+    pub fn of(mut read: Rib, known: &Fib, parts: Parts, meanwhile: &Meanwhile) -> Self {
         let differ = differing(read.parts(), &parts);
         // Compiled with the same links and addresses, so that only routes can differ.
         read.set_parts(parts);
-        let mut prefixes = read.fib(0).changed_prefixes(known);
-        prefixes.retain(|place| !touched.contains(place));
-        Self { read, prefixes, parts: differ }
+        let fib = read.fib(0);
+        let mut prefixes = fib.changed_prefixes(known);
+        let may_be_passed_over = |table: u32, prefix: IpNet| match prefix {
+            IpNet::V6(net) => meanwhile.moves_ipv6 && fib.has_no_other_v6(known, table, net),
+            IpNet::V4(_) => false,
+        };
+        prefixes.retain(|place| !meanwhile.touched.contains(place) && !may_be_passed_over(place.0, place.1));
+        Self { read, prefixes, parts: differ, moves_ipv6: meanwhile.moves_ipv6 }
     }
 
     /// Nothing differs.
@@ -132,8 +148,12 @@ mod tests {
 
     fn compared(read: Builder, known: Builder, touched: &[(u32, &str)]) -> Compared {
         let touched = touched.iter().map(|(table, net)| (*table, net.parse().expect("a prefix"))).collect();
+        compared_while(read, known, &Meanwhile { touched, moves_ipv6: false })
+    }
+
+    fn compared_while(read: Builder, known: Builder, meanwhile: &Meanwhile) -> Compared {
         let mut known = known.rib();
-        Compared::of(read.rib(), &known.fib(1), known.parts().clone(), &touched)
+        Compared::of(read.rib(), &known.fib(1), known.parts().clone(), meanwhile)
     }
 
     #[test]
@@ -146,6 +166,32 @@ mod tests {
             assert!(!found.is_same() && !found.is_untold() && found.parts.is_empty());
         }
         assert!(compared(more, host(), &[(254, "10.0.0.0/8")]).is_same(), "it changed meanwhile");
+    }
+
+    #[test]
+    fn ipv6_routes_that_a_moving_list_passes_over_are_no_difference() {
+        let v6 = |metric| Route {
+            metric,
+            ..Route::new("2001:db8:7::/48".parse().expect("a prefix"), 2, "fe80::2".parse().ok())
+        };
+        let one = || host().route(v6(1024));
+        let both = || one().route(v6(2048));
+        let moving = Meanwhile { moves_ipv6: true, ..Meanwhile::default() };
+        for (read, known) in [(host(), one()), (one(), both()), (host(), both())] {
+            assert_eq!(compared(read.clone(), known.clone(), &[]).prefixes.len(), 1, "the list stood still");
+            assert!(compared_while(read, known, &moving).is_same());
+        }
+        for (read, known) in [(one(), host()), (both(), one()), (host().route(v6(2048)), one())] {
+            assert_eq!(
+                compared_while(read, known, &moving).prefixes.len(),
+                1,
+                "nothing is listed that is not there"
+            );
+        }
+        let v4 = || host().route(route("10.0.0.0/8"));
+        assert_eq!(compared_while(host(), v4(), &moving).prefixes.len(), 1, "IPv4 lists pass over nothing");
+        // The same route twice is one.
+        assert!(compared(one().route(v6(1024)), one(), &[]).is_same());
     }
 
     #[test]

@@ -4,14 +4,13 @@ mod background;
 mod state;
 mod verdict;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
 
-use self::background::{Compared, Done, Job, Purpose, done};
+use self::background::{Compared, Done, Job, Meanwhile, Purpose, done};
 use self::state::{Log, State, Unsure};
 use self::verdict::{Suspicion, Verdict};
 use super::dump::{load, parts};
@@ -419,7 +418,7 @@ impl Follower {
             return Ok(None);
         }
         let known = self.state.rib.fib(self.state.counts.generation);
-        self.judge(Compared::of(read, &known, self.state.rib.parts().clone(), &HashSet::new()))
+        self.judge(Compared::of(read, &known, self.state.rib.parts().clone(), &Meanwhile::default()))
     }
 
     fn compare(&mut self, read: Rib) {
@@ -430,9 +429,9 @@ impl Follower {
             self.state.log = None;
             return;
         }
-        let touched = log.touched();
+        let meanwhile = Meanwhile { touched: log.touched(), moves_ipv6: log.moves_ipv6() };
         let known = Arc::new(self.state.rib.fib(self.state.counts.generation));
-        self.job = Some(Job::compare(read, known, self.state.rib.parts().clone(), touched));
+        self.job = Some(Job::compare(read, known, self.state.rib.parts().clone(), meanwhile));
     }
 
     fn judge(&mut self, mut compared: Compared) -> Result<Option<Arc<Fib>>, Error> {
@@ -447,20 +446,35 @@ impl Follower {
         let unsure = std::mem::take(&mut self.state.unsure);
         if verdict == Verdict::Same {
             self.state.log = None;
+            if unsure.ipv6 && compared.moves_ipv6 {
+                self.state.unsure.ipv6 = true;
+                self.audit_at = self.audit_at.min(Instant::now() + self.options.audit_doubts_after);
+            }
             return Ok(None);
         }
         if verdict == Verdict::Untold {
             tracing::info!("address labels have changed, which the kernel tells nobody of");
-            return self.adopt(compared.read);
+            return self.correct(&compared);
         }
         self.tell(&compared, &unsure);
-        self.adopt(compared.read)
+        self.correct(&compared)
+    }
+
+    /// Takes over what differs: what was read as a whole may lack something itself.
+    fn correct(&mut self, compared: &Compared) -> Result<Option<Arc<Fib>>, Error> {
+        let touched = self.state.log.take().map(|log| log.touched()).unwrap_or_default();
+        for place in compared.prefixes.iter().filter(|place| !touched.contains(place)) {
+            self.state.rib.copy_routes(&compared.read, *place);
+        }
+        // What is no route is read again.
+        (self.state.changed, self.state.dirty, self.state.doubt) = (true, true, true);
+        self.conclude()
     }
 
     /// Counts and names what differs, but for what was unsure: that was only to be expected.
     fn tell(&mut self, compared: &Compared, unsure: &Unsure) {
         let wrong = || compared.prefixes.iter().filter(|place| !unsure.holds(place));
-        let parts = if *unsure == Unsure::All { &[] } else { compared.parts.as_slice() };
+        let parts = if unsure.all { &[] } else { compared.parts.as_slice() };
         let count = wrong().count();
         if count == 0 && parts.is_empty() {
             tracing::info!(

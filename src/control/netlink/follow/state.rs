@@ -61,9 +61,14 @@ impl Log {
         self.events.iter().filter_map(route).collect()
     }
 
+    /// IPv6 routes changed.
+    pub fn moves_ipv6(&self) -> bool {
+        self.events.iter().any(moves_ipv6)
+    }
+
     /// Does to what was read meanwhile what has happened meanwhile; what is unsure after that.
     pub fn replay(self, rib: &mut Rib) -> Unsure {
-        let unsure = if self.is_broad() { Unsure::All } else { Unsure::Prefixes(self.touched()) };
+        let unsure = Unsure { all: self.is_broad(), ipv6: self.moves_ipv6(), prefixes: self.touched() };
         for event in self.events {
             apply(rib, event, true);
         }
@@ -74,41 +79,44 @@ impl Log {
 /// What changed while it was read. The kernel does not say whether the reading came before a change or after it, and some
 /// changes done twice are not what they are done once: a route that is added and then replaced is both. Another reading
 /// says how it is.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Unsure {
-    Prefixes(HashSet<(u32, IpNet)>),
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Unsure {
     /// Links, addresses or nexthop objects changed too, of which many routes may depend.
-    All,
-}
-
-impl Default for Unsure {
-    fn default() -> Self {
-        Self::Prefixes(HashSet::new())
-    }
+    pub all: bool,
+    /// IPv6 routes changed. Their list lacks some that stayed when others change while it is read: `fib6_dump_table` begins
+    /// anew and passes over as many as it has told.
+    pub ipv6: bool,
+    /// With their tables.
+    prefixes: HashSet<(u32, IpNet)>,
 }
 
 impl Unsure {
     /// Everything is as the kernel has it, for all that is known.
     pub fn is_nothing(&self) -> bool {
-        matches!(self, Self::Prefixes(prefixes) if prefixes.is_empty())
+        !self.all && !self.ipv6 && self.prefixes.is_empty()
     }
 
     /// The prefix of this table may have other routes.
     pub fn holds(&self, place: &(u32, IpNet)) -> bool {
-        match self {
-            Self::Prefixes(prefixes) => prefixes.contains(place),
-            Self::All => true,
-        }
+        self.all || (self.ipv6 && place.1.addr().is_ipv6()) || self.prefixes.contains(place)
     }
 
     fn add(&mut self, event: &Event) {
-        match (self, event) {
-            (Self::All, _) | (_, Event::Nothing) => {}
-            (Self::Prefixes(prefixes), Event::Route(Change::Add(route, _) | Change::Remove(route))) => {
-                prefixes.insert((route.table, route.prefix));
+        match event {
+            Event::Nothing => {}
+            Event::Route(Change::Add(route, _) | Change::Remove(route)) => {
+                self.ipv6 |= moves_ipv6(event);
+                self.prefixes.insert((route.table, route.prefix));
             }
-            (this, _) => *this = Self::All,
+            _ => self.all = true,
         }
+    }
+}
+
+fn moves_ipv6(event: &Event) -> bool {
+    match event {
+        Event::Route(Change::Add(route, _) | Change::Remove(route)) => route.prefix.addr().is_ipv6(),
+        _ => false,
     }
 }
 
@@ -271,7 +279,7 @@ mod tests {
         assert!(!unsure.holds(&(254, "10.0.0.0/8".parse().expect("a prefix"))));
         let mut log = Log::default();
         [event(), Event::LinkGone(7)].iter().for_each(|event| log.note(event));
-        assert_eq!(log.replay(&mut Builder::host().rib()), Unsure::All);
+        assert!(log.replay(&mut Builder::host().rib()).all);
         assert!(Log::default().replay(&mut Builder::host().rib()).is_nothing());
         // Read between the subscription and the first reading.
         let mut state = state();
@@ -279,7 +287,7 @@ mod tests {
         assert!(state.unsure.is_nothing());
         state.again = true;
         state.take(&message);
-        assert!(state.unsure.holds(&place) && state.unsure != Unsure::All);
+        assert!(state.unsure.holds(&place) && !state.unsure.all && !state.unsure.ipv6);
     }
 
     #[test]

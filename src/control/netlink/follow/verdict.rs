@@ -59,6 +59,7 @@ mod tests {
             read: Builder::host().rib(),
             prefixes: prefixes.iter().map(place).collect(),
             parts: parts.to_vec(),
+            moves_ipv6: false,
         }
     }
 
