@@ -1,7 +1,7 @@
 //! Classes of characters (RFC 3261 §25.1), one bit each in one table.
 
 use crate::block::Block;
-use crate::scan::block_at;
+use crate::scan::{block_at, chunk};
 
 /// A class of characters: a bit of the table, and the range of its common members besides letters.
 #[derive(Clone, Copy)]
@@ -14,6 +14,13 @@ pub struct Class {
 impl Class {
     const fn new(number: u16, low: u8, high: u8) -> Self {
         Self { bit: 1 << number, low, high }
+    }
+
+    /// Bit n: byte n is no letter and none of what is common of the class. All bits behind the sixteenth.
+    #[inline(always)]
+    fn others(self, block: Block) -> u32 {
+        let small = block.or(Block::all(0x20));
+        !small.within(b'a', b'z').or(block.within(self.low, self.high)).bits()
     }
 }
 
@@ -91,16 +98,43 @@ pub fn is(class: Class, c: u8) -> bool {
 /// its end.
 ///
 /// Sixteen at a time: letters and what is common of the class are told by two comparisons, and each of the
-/// others by the table.
+/// others by the table. Nearly all end within the first sixteen.
 #[inline(always)]
 pub fn run(class: Class, text: &[u8], from: usize) -> usize {
+    if let Some(end) = short_run(class, text, from) {
+        return end;
+    }
+    if from + 16 > text.len()
+        && let Some(last) = text.last_chunk()
+    {
+        // The last sixteen, some of which stand before.
+        let before = from + 16 - text.len();
+        let len = (class.others(Block::of(last)) >> before).trailing_zeros() as usize;
+        match text.get(from + len) {
+            Some(&c) if is(class, c) => {}
+            _ => return from + len,
+        }
+    }
+    long_run(class, text, from)
+}
+
+/// The same, if it ends within sixteen bytes that are all of the text, for a character that is not of the class.
+#[inline(always)]
+pub fn short_run(class: Class, text: &[u8], from: usize) -> Option<usize> {
+    let bytes = chunk::<16>(text, from as u32)?;
+    let len = class.others(Block::of(bytes)).trailing_zeros() as usize;
+    (len < 16 && !is(class, bytes[len])).then_some(from + len)
+}
+
+/// The same of more than sixteen characters, with unusual ones among them, or in a short text.
+#[inline(never)]
+fn long_run(class: Class, text: &[u8], from: usize) -> usize {
     let mut at = from;
     loop {
-        let Some((block, shift)) = block_at(text, at) else { return short_run(class, text, at) };
-        let small = block.or(Block::all(0x20));
-        let common = small.within(b'a', b'z').or(block.within(class.low, class.high));
+        // NUL is of no class.
+        let (block, shift) = block_at(text, at);
         // What stands behind the sixteen is looked at as well.
-        let mut others = !common.bits() >> shift;
+        let mut others = class.others(block) >> shift;
         let end = at + 16 - shift;
         loop {
             let other = at + others.trailing_zeros() as usize;
@@ -117,11 +151,10 @@ pub fn run(class: Class, text: &[u8], from: usize) -> usize {
     }
 }
 
-/// The same in a text of less than sixteen bytes.
-#[inline]
-fn short_run(class: Class, text: &[u8], from: usize) -> usize {
-    let len = text[from..].iter().position(|&c| !is(class, c));
-    len.map_or(text.len(), |len| from + len)
+/// Begins with so many characters, one to fifteen, that are letters or common of the class.
+#[inline(always)]
+pub fn begins_plainly(class: Class, bytes: &[u8; 16], len: usize) -> bool {
+    len > 0 && class.others(Block::of(bytes)).trailing_zeros() as usize >= len
 }
 
 /// One or more characters of this class and nothing else.
@@ -215,6 +248,7 @@ mod tests {
         for c in (b'0'..=b'9').chain(b'a'..=b'z').chain(b'A'..=b'Z') {
             assert_eq!(CLASSES[usize::from(c)], 0x1ff, "{c}");
         }
+        assert_eq!(CLASSES[0], 0);
         for c in (0..=0x20u8).chain([0x7f]) {
             assert_eq!(CLASSES[usize::from(c)] & !DISPLAY.bit, 0, "{c}");
         }

@@ -27,14 +27,16 @@ impl<'a> CSeq<'a> {
         let mut number = 0u64;
         let mut end = 0;
         while let Some(c @ b'0'..=b'9') = text.get(end) {
-            // Larger ones stay too large.
-            number = (number * 10 + u64::from(c - b'0')).min(1 << 31);
+            number = number * 10 + u64::from(c - b'0');
+            if number >= 1 << 31 {
+                return Err(Error::new(Rule::CSeq, 0));
+            }
             end += 1;
         }
-        if end == 0 || number >= 1 << 31 {
+        if end == 0 {
             return Err(Error::new(Rule::CSeq, 0));
         }
-        let method = after_white(text, end);
+        let method = after_white(text, end + usize::from(text.get(end) == Some(&b' ')));
         let method_end = chars::run(TOKEN, text, method);
         if method == end || method == method_end || after_white(text, method_end) < text.len() {
             return Err(Error::new(Rule::CSeq, end));
