@@ -133,8 +133,8 @@ fn may_pass(
 fn is_for_us(snapshot: &Snapshot, request: &Request<'_>, pre: &Preprocessed<'_>) -> bool {
     let uri = pre.uri(request);
     let names_us = match pre.maddr_stripped {
-        true => uri.host.is_some_and(|host| snapshot.ours.is_us(host, None)),
-        false => !uri.params.has(b"maddr") && names_us(&snapshot.ours, uri),
+        true => uri.host().is_some_and(|host| snapshot.ours.is_us(host, None)),
+        false => !uri.params().has(b"maddr") && names_us(&snapshot.ours, uri),
     };
     pre.next_route.is_none() && names_us
 }
@@ -207,7 +207,7 @@ fn find(
         Some((_, Action::Reject(status))) => return Err(Reply::Rejected(*status).into()),
         Some((_, Action::Drop)) => return Err(Stop::Drop(DropReason::Rule)),
         // Nobody's phone rings at `sip:our.address`: that is how a peer asks whether we live.
-        _ if to_us && pre.uri(request).user.is_none() => return Err(Reply::Options.into()),
+        _ if to_us && pre.uri(request).user().is_none() => return Err(Reply::Options.into()),
         Some((id, Action::Forward { to, egress, record_route, .. })) => (id, to, egress, *record_route),
         None if pre.named_us && request.to.tag().is_some() => return Err(Reply::NoDialog.into()),
         None => return Err(Reply::NoRule.into()),
@@ -216,7 +216,8 @@ fn find(
         Target::RequestUri if to_us => return Err(Reply::Options.into()),
         // An address of ours is found out where the next hop is checked; a name may lead anywhere.
         Target::RequestUri
-            if matches!(pre.uri(request).host, Some(Host::Name(_))) && is_for_us(snapshot, request, pre) =>
+            if matches!(pre.uri(request).host(), Some(Host::Name(_)))
+                && is_for_us(snapshot, request, pre) =>
         {
             return Err(Reply::NotFound.into());
         }
@@ -247,11 +248,11 @@ fn first_match(
         listener: snapshot.plan.listener(request.incoming.on).section,
         source: request.incoming.from.ip(),
         ruri_user: user(ruri, ruri_read, ruri_room),
-        ruri_host: ruri.host_text,
+        ruri_host: ruri.host_text(),
         from_user: user(from, from_read, from_room),
-        from_host: from.host_text,
+        from_host: from.host_text(),
         to_user: user(to, to_read, to_room),
-        to_host: to.host_text,
+        to_host: to.host_text(),
         header: if inputs.has_headers { Some(&values) } else { None },
     };
     matcher.first_match(&facts, &mut work.scratch)
@@ -260,7 +261,7 @@ fn first_match(
 /// The user part as rules see it; empty where there is none, or none is read.
 #[inline]
 fn user<'u>(uri: &Uri<'u>, is_read: bool, room: &'u mut [u8]) -> &'u [u8] {
-    match uri.user {
+    match uri.user() {
         Some(user) if is_read => plain_user(user, room),
         _ => &[],
     }

@@ -44,10 +44,10 @@ pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &
         ingress: snapshot.plan.listener(request.incoming.on).identity,
         cseq: request.cseq,
         method: request.method_of_rules(),
-        request_uri: request.uri.text,
-        from: request.from.uri.text,
+        request_uri: request.uri.text(),
+        from: request.from.uri.text(),
         from_tag: request.from.tag().unwrap_or_default(),
-        to: request.to.uri.text,
+        to: request.to.uri.text(),
         call_id: request.call_id,
     };
     let mut inputs = Inputs::new(secret, &input);
@@ -92,7 +92,7 @@ fn ours(request: &Request<'_>, mark: &[u8; LOOP_MARK_LEN]) -> bool {
     let name = &PARAMETER[1..PARAMETER.len() - 1];
     request.message.values(HeaderName::Via).map_while(Result::ok).any(|value| {
         Via::parse(value.text).is_ok_and(|via| {
-            via.params.value(name) == Some(mark)
+            via.params().value(name) == Some(mark)
                 && via.branch().is_some_and(|branch| Branch::owner_named(branch).is_some())
         })
     })

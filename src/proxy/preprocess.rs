@@ -71,7 +71,7 @@ impl<'m> Preprocessed<'m> {
         request: &Request<'m>,
         last: &'m [u8],
     ) -> Result<(), Reply> {
-        let ours = request.uri.user.is_some_and(RecordRoute::looks_like)
+        let ours = request.uri.user().is_some_and(RecordRoute::looks_like)
             && self.is_ours(snapshot, request, &request.uri);
         if ours {
             self.from_strict_router = Some(NameAddr::route(last)?.uri);
@@ -101,7 +101,7 @@ impl<'m> Preprocessed<'m> {
     /// Whether a URI is one that we wrote, or names us; notes what it proves.
     fn is_ours(&mut self, snapshot: &Snapshot, request: &Request<'m>, uri: &Uri<'m>) -> bool {
         let named = names_us(&snapshot.ours, uri);
-        if let Some(verified) = uri.user.and_then(|user| verify(snapshot, request, user)) {
+        if let Some(verified) = uri.user().and_then(|user| verify(snapshot, request, user)) {
             // Keys may be shared with a Viaduct that is another hop of this dialog: its values are its own.
             if named || is_here(snapshot, &verified) {
                 self.dialog = Some(verified);
@@ -110,7 +110,7 @@ impl<'m> Preprocessed<'m> {
         }
         if named {
             self.named_us = true;
-            self.bad_tokens += u64::from(uri.user.is_some_and(RecordRoute::looks_like));
+            self.bad_tokens += u64::from(uri.user().is_some_and(RecordRoute::looks_like));
         }
         named
     }
@@ -121,9 +121,9 @@ impl<'m> Preprocessed<'m> {
     /// continue processing as if those values had not been present in the request."
     fn strip_maddr(&mut self, snapshot: &Snapshot, request: &Request<'m>) {
         let uri = self.uri(request);
-        let Some(maddr) = uri.params.value(b"maddr") else { return };
+        let Some(maddr) = uri.params().value(b"maddr") else { return };
         let transport = transport_of(uri);
-        let port = uri.port.unwrap_or(transport.default_port());
+        let port = uri.port().unwrap_or(transport.default_port());
         let on = snapshot.plan.listener(request.incoming.on);
         let indicated = on.transport == transport && on.bind.port() == port;
         self.maddr_stripped = indicated && snapshot.ours.is_us_host(maddr);
@@ -149,7 +149,7 @@ pub(super) fn transport_of(uri: &Uri<'_>) -> Transport {
 
 /// The transport that a URI asks for; `None`: none, or one that we do not know.
 pub(super) fn explicit_transport(uri: &Uri<'_>) -> Option<Transport> {
-    let written = uri.params.value(b"transport").and_then(Transport::from_token);
+    let written = uri.params().value(b"transport").and_then(Transport::from_token);
     match (uri.scheme, written) {
         (sip_parser::Scheme::Sips, Some(Transport::Ws | Transport::Wss)) => Some(Transport::Wss),
         (sip_parser::Scheme::Sips, _) => Some(Transport::Tls),

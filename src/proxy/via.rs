@@ -44,7 +44,7 @@ impl Mark {
     pub fn new(bytes: &[u8], via: &Via<'_>, source: SocketAddr) -> Self {
         let stale = |name: &[u8]| via.param(name).and_then(|p| range_in(bytes, p.with_semicolon));
         let (received, rport) = (stale(b"received"), stale(b"rport"));
-        let differs = via.host.ip().is_none_or(|ip| canonical(ip) != source.ip());
+        let differs = via.host().ip().is_none_or(|ip| canonical(ip) != source.ip());
         let port = rport.is_some().then_some(source.port());
         Self {
             stale: [received, rport],
@@ -105,12 +105,12 @@ pub(super) fn response_to_source(
     via: &Via<'_>,
     source: SocketAddr,
 ) -> Option<SocketAddr> {
-    if let Some(maddr) = via.params.value(b"maddr") {
+    if let Some(maddr) = via.params().value(b"maddr") {
         return to_maddr(snapshot, via, maddr);
     }
     let mut to = source;
     if via.rport().is_none() {
-        to.set_port(via.port.unwrap_or(DEFAULT_PORT));
+        to.set_port(via.port().unwrap_or(DEFAULT_PORT));
     }
     Some(to)
 }
@@ -121,12 +121,12 @@ pub(super) fn response_to_source(
 /// parameter, but there is both a "received" parameter and an "rport" parameter, the response MUST be
 /// sent to the IP address listed in the "received" parameter, and the port in the "rport" parameter."
 pub fn response_to(snapshot: &Snapshot, via: &Via<'_>) -> Option<SocketAddr> {
-    if let Some(maddr) = via.params.value(b"maddr") {
+    if let Some(maddr) = via.params().value(b"maddr") {
         return to_maddr(snapshot, via, maddr);
     }
     // "if the top Via has a "received" parameter, the response MUST be sent to the address in the
     // "received" parameter, using the port indicated in the "sent-by" value, or using port 5060"
-    let port = via.port.unwrap_or(DEFAULT_PORT);
+    let port = via.port().unwrap_or(DEFAULT_PORT);
     if let Some(received) = via.received() {
         let port = match via.rport() {
             Some(Rport::Port(rport)) => rport,
@@ -136,12 +136,12 @@ pub fn response_to(snapshot: &Snapshot, via: &Via<'_>) -> Option<SocketAddr> {
     }
     // "if it is not receiver-tagged, the response MUST be sent to the address indicated by the "sent-by"
     // value"
-    Some(SocketAddr::new(names::first(snapshot, &via.host)?, port))
+    Some(SocketAddr::new(names::first(snapshot, &via.host())?, port))
 }
 
 /// "if the Via header field value contains a "maddr" parameter, the response MUST be forwarded to the
 /// address listed there, using the port indicated in "sent-by", or port 5060 if none is present."
 fn to_maddr(snapshot: &Snapshot, via: &Via<'_>, maddr: &[u8]) -> Option<SocketAddr> {
     let ip = address(maddr).or_else(|| names::of(snapshot, maddr).first().copied())?;
-    Some(SocketAddr::new(canonical(ip), via.port.unwrap_or(DEFAULT_PORT)))
+    Some(SocketAddr::new(canonical(ip), via.port().unwrap_or(DEFAULT_PORT)))
 }
