@@ -22,6 +22,13 @@ impl Class {
         let small = block.or(Block::all(0x20));
         !small.within(b'a', b'z').or(block.within(self.low, self.high)).bits()
     }
+
+    /// The same of the less than sixteen bytes that the text has from `at` on. `None`: it is shorter as a whole.
+    #[inline(always)]
+    fn last_others(self, text: &[u8], at: usize) -> Option<u32> {
+        let others = self.others(Block::of(text.last_chunk()?));
+        Some(others.unbounded_shr((at + 16 - text.len()) as u32))
+    }
 }
 
 /// `token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~" )`
@@ -101,21 +108,20 @@ pub fn is(class: Class, c: u8) -> bool {
 /// others by the table. Nearly all end within the first sixteen.
 #[inline(always)]
 pub fn run(class: Class, text: &[u8], from: usize) -> usize {
-    if let Some(end) = short_run(class, text, from) {
-        return end;
-    }
-    if from + 16 > text.len()
-        && let Some(last) = text.last_chunk()
-    {
-        // The last sixteen, some of which stand before.
-        let before = from + 16 - text.len();
-        let len = (class.others(Block::of(last)) >> before).trailing_zeros() as usize;
-        match text.get(from + len) {
-            Some(&c) if is(class, c) => {}
-            _ => return from + len,
+    let mut at = from;
+    while let Some(bytes) = chunk::<16>(text, at as u32) {
+        let len = class.others(Block::of(bytes)).trailing_zeros() as usize;
+        if len < 16 {
+            return if is(class, bytes[len]) { long_run(class, text, at) } else { at + len };
         }
+        at += 16;
     }
-    long_run(class, text, from)
+    let Some(others) = class.last_others(text, at) else { return long_run(class, text, at) };
+    let end = at + others.trailing_zeros() as usize;
+    match text.get(end) {
+        Some(&c) if is(class, c) => long_run(class, text, at),
+        _ => end,
+    }
 }
 
 /// The same, if it ends within sixteen bytes that are all of the text, for a character that is not of the class.
@@ -126,7 +132,7 @@ pub fn short_run(class: Class, text: &[u8], from: usize) -> Option<usize> {
     (len < 16 && !is(class, bytes[len])).then_some(from + len)
 }
 
-/// The same of more than sixteen characters, with unusual ones among them, or in a short text.
+/// The same with unusual ones among them, or in a short text.
 #[inline(never)]
 fn long_run(class: Class, text: &[u8], from: usize) -> usize {
     let mut at = from;
@@ -149,6 +155,21 @@ fn long_run(class: Class, text: &[u8], from: usize) -> usize {
         }
         at = end;
     }
+}
+
+/// A name of letters and what is common of the class, `=`, and a value of the same, both within sixteen bytes: where
+/// each ends. `None`: it is something else, or a character of the class `value` or a `%` follows.
+#[inline(always)]
+pub fn short_pair(class: Class, value: Class, text: &[u8], from: usize) -> Option<(usize, usize)> {
+    let others = match chunk::<16>(text, from as u32) {
+        Some(bytes) => class.others(Block::of(bytes)),
+        None => class.last_others(text, from)?,
+    };
+    let name_end = from + others.trailing_zeros() as usize;
+    let end = from + (others & others.wrapping_sub(1)).trailing_zeros() as usize;
+    let is_pair = name_end > from && text.get(name_end) == Some(&b'=') && end > name_end + 1;
+    let goes_on = text.get(end).is_some_and(|&c| c == b'%' || is(value, c));
+    (is_pair && !goes_on).then_some((name_end, end))
 }
 
 /// Begins with so many characters, one to fifteen, that are letters or common of the class.

@@ -114,7 +114,7 @@ const FORMS: [(&str, HeaderName); 54] = [
 /// What sixteen bytes have to be that begin with a name and its colon: with the bits of `fold` set, they are
 /// `text`. Letters are compared without case, all else as it is; what stands behind the colon does not count.
 #[derive(Clone, Copy)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 struct Form {
     fold: [u8; 16],
     text: [u8; 16],

@@ -52,7 +52,7 @@ impl fmt::Display for Host<'_> {
 /// `host [ COLON port ]`, and where the host stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HostPort {
-    /// The octets of the address, the first in the lowest bits.
+    /// IPv4 as a number; of IPv6 the octets, the first in the lowest bits.
     octets: [u64; 2],
     /// IPv6 with its brackets.
     pub host: Span,
@@ -79,7 +79,7 @@ impl HostPort {
     #[inline(always)]
     pub fn host<'a>(&self, text: &'a [u8]) -> Option<Host<'a>> {
         match self.kind {
-            Kind::V4 => Some(Host::V4((self.octets[0] as u32).to_le_bytes().into())),
+            Kind::V4 => Some(Host::V4((self.octets[0] as u32).into())),
             Kind::Name => Some(Host::Name(self.host.of(text))),
             Kind::V6 => {
                 let octets = u128::from(self.octets[0]) | u128::from(self.octets[1]) << 64;
@@ -103,7 +103,7 @@ impl HostPort {
 #[inline(always)]
 pub(crate) fn host_port(text: &[u8], from: usize, spaced: bool) -> Result<(HostPort, usize), Error> {
     let (kind, octets, host_end) = match ipv4_at(text, from) {
-        Some((octets, end)) => (Kind::V4, [octets.into(), 0], end),
+        Some((ip, end)) => (Kind::V4, [ip.into(), 0], end),
         None => other_host(text, from)?,
     };
     let none = HostPort { octets, host: Span::new(from, host_end), port: 0, kind };
@@ -223,18 +223,17 @@ fn may_be_name(text: &[u8]) -> bool {
     !last.iter().all(u8::is_ascii_digit)
 }
 
-/// The octets of the IPv4 address that begins at `from`, the first lowest, and where it ends: four decimal
+/// The IPv4 address that begins at `from`, as a number, and where it ends: four decimal
 /// numbers up to 255, without leading zeros, which some read as octal. `None` also where a host name goes on
 /// behind it.
 #[inline(always)]
 fn ipv4_at(text: &[u8], from: usize) -> Option<(u32, usize)> {
-    let rest = text.get(from..)?;
     let near_end;
     // The longest one has fifteen characters.
-    let bytes = match rest.first_chunk() {
+    let bytes = match chunk(text, from as u32) {
         Some(bytes) => bytes,
         None => {
-            near_end = padded(rest);
+            near_end = last_bytes(text, from);
             &near_end
         }
     };
@@ -243,7 +242,18 @@ fn ipv4_at(text: &[u8], from: usize) -> Option<(u32, usize)> {
     let (c, at) = octet(bytes, behind_dot(bytes, at)?)?;
     let (d, at) = octet(bytes, behind_dot(bytes, at)?)?;
     let goes_on = bytes.get(at).is_some_and(|&c| chars::is(HOST, c));
-    (!goes_on).then_some((a | b << 8 | c << 16 | d << 24, from + at))
+    (!goes_on).then_some((((a << 8 | b) << 8 | c) << 8 | d, from + at))
+}
+
+/// The less than sixteen bytes that the text has from `from` on, and zeros behind them.
+#[inline(always)]
+fn last_bytes(text: &[u8], from: usize) -> [u8; 16] {
+    match text.last_chunk() {
+        Some(last) => {
+            u128::from_le_bytes(*last).unbounded_shr(8 * (from + 16 - text.len()) as u32).to_le_bytes()
+        }
+        None => padded(text.get(from..).unwrap_or(&[])),
+    }
 }
 
 #[inline(always)]
@@ -268,7 +278,7 @@ fn octet(bytes: &[u8; 16], at: usize) -> Option<(u32, usize)> {
 
 /// An IPv4 address and nothing else.
 fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    ipv4_at(text, 0).filter(|(_, end)| *end == text.len()).map(|(octets, _)| octets.to_le_bytes().into())
+    ipv4_at(text, 0).filter(|(_, end)| *end == text.len()).map(|(ip, _)| ip.into())
 }
 
 /// An IPv6 address without brackets. Three colons before an embedded IPv4 address are taken as two: the

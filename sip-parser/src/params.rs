@@ -82,29 +82,14 @@ impl Owner {
     /// every value has, and in its usual form; and its number.
     #[inline(always)]
     fn usual(self, text: &[u8], at: usize) -> Option<(usize, Found)> {
-        let begins = |with: &[u8]| {
-            let letters = 0x2020_2020_2020_2020 & u64::MAX >> (64 - 8 * with.len());
-            let equal = if with.ends_with(b"=") { 0xff << (8 * (with.len() - 1)) } else { 0 };
-            let read = eight_at(text, at) & u64::MAX >> (64 - 8 * with.len());
-            read | (letters & !equal) == first_eight(with)
-        };
-        let bare = |place, len| {
-            let end = at + len;
-            Some((place, Found { name: at + 1, name_end: end, value: None, end }))
-        };
-        let valued = |place, len| {
-            let value = at + len;
-            let end = chars::run(VALUE, text, value);
-            (end > value)
-                .then_some((place, Found { name: at + 1, name_end: value - 1, value: Some(value), end }))
-        };
+        let eight = eight_at(text, at);
+        let ends =
+            |at: usize, brackets: &[u8]| text.get(at).is_none_or(|c| *c == b';' || brackets.contains(c));
         match self {
-            Self::Uri if begins(b";lr") && matches!(text.get(at + 3), None | Some(b';' | b'>' | b'?')) => {
-                bare(0, 3)
-            }
-            Self::Via if begins(b";branch=") => valued(0, 8),
-            Self::Via if begins(b";rport") && matches!(text.get(at + 6), None | Some(b';')) => bare(1, 6),
-            Self::NameAddr if begins(b";tag=") => valued(0, 5),
+            Self::Uri if begins(eight, b";lr") && ends(at + 3, b">?") => Some((0, Found::bare(at, 3))),
+            Self::Via if begins(eight, b";branch=") => Some((0, Found::valued(text, at, 8)?)),
+            Self::Via if begins(eight, b";rport") && ends(at + 6, b"") => Some((1, Found::bare(at, 6))),
+            Self::NameAddr if begins(eight, b";tag=") => Some((0, Found::valued(text, at, 5)?)),
             _ => None,
         }
     }
@@ -112,11 +97,32 @@ impl Owner {
     /// Reads the parameter whose `;` stands at `at`.
     #[inline(always)]
     fn param(self, text: &[u8], at: usize) -> Result<Found, Error> {
+        let (common, value) = match self {
+            Self::Uri => (URI_PARAM_NAME, URI_PARAM),
+            Self::Via | Self::NameAddr => (TOKEN, VALUE),
+        };
+        match chars::short_pair(common, value, text, at + 1) {
+            Some((name_end, end)) => Ok(Found { name: at + 1, name_end, value: Some(name_end + 1), end }),
+            None => self.any_param(text, at),
+        }
+    }
+
+    /// The same without a short way.
+    #[inline(never)]
+    fn any_param(self, text: &[u8], at: usize) -> Result<Found, Error> {
         match self {
             Self::Uri => uri_param(text, at),
             Self::Via | Self::NameAddr => header_param(text, at),
         }
     }
+}
+
+/// Eight bytes begin with these, `;`, a name and perhaps `=`, in small letters or not.
+#[inline(always)]
+fn begins(eight: u64, with: &[u8]) -> bool {
+    let all = u64::MAX >> (64 - 8 * with.len());
+    let signs = 0xff | if with.ends_with(b"=") { 0xff << (8 * (with.len() - 1)) } else { 0 };
+    eight & all | 0x2020_2020_2020_2020 & all & !signs == first_eight(with)
 }
 
 /// Of eight bytes those of a name of this length, with the bit that makes letters small; nothing else becomes a
@@ -144,6 +150,22 @@ struct Found {
     /// `None`: there is no `=`.
     value: Option<usize>,
     end: usize,
+}
+
+impl Found {
+    /// A parameter without value; it is `len` long with its `;`.
+    #[inline(always)]
+    fn bare(at: usize, len: usize) -> Self {
+        Self { name: at + 1, name_end: at + len, value: None, end: at + len }
+    }
+
+    /// One whose value begins at `len`, behind its name and `=`; `None`: there is no value.
+    #[inline(always)]
+    fn valued(text: &[u8], at: usize, len: usize) -> Option<Self> {
+        let value = at + len;
+        let end = chars::run(VALUE, text, value);
+        (end > value).then_some(Self { name: at + 1, name_end: value - 1, value: Some(value), end })
+    }
 }
 
 /// Parameters that were read, in order.
@@ -174,19 +196,55 @@ impl Places {
     #[inline(always)]
     pub fn read(text: &[u8], from: usize, owner: Owner) -> Result<(Self, usize), Error> {
         match text.get(from) {
-            Some(c) if *c == b';' || *c <= b' ' => match owner {
-                Owner::Uri => Self::of_uri(text, from),
-                Owner::Via => Self::of_via(text, from),
-                Owner::NameAddr => Self::of_name_addr(text, from),
-            },
-            _ => Ok((Self::none(from), from)),
+            Some(c) if *c == b';' || *c <= b' ' => {}
+            _ => return Ok((Self::none(from), from)),
         }
+        if let Some(usual) = Self::usual(text, from, owner) {
+            return Ok(usual);
+        }
+        match owner {
+            Owner::Uri => Self::of_uri(text, from),
+            Owner::Via => Self::of_via(text, from),
+            Owner::NameAddr => Self::of_name_addr(text, from),
+        }
+    }
+
+    /// The same of what most values have: one parameter, or a branch and an `rport`.
+    #[inline(always)]
+    fn usual(text: &[u8], from: usize, owner: Owner) -> Option<(Self, usize)> {
+        let mut known = [Span::default(); KNOWN];
+        let (first, found) = match owner.usual(text, from) {
+            Some(usual) => usual,
+            None if owner == Owner::Uri => return Self::pair(text, from),
+            None => return None,
+        };
+        let mut end = found.end;
+        known[first] = Span::new(from, end);
+        if owner == Owner::Via && end < text.len() {
+            let (second, found) = owner.usual(text, end)?;
+            if first == second {
+                return None;
+            }
+            known[second] = Span::new(end, found.end);
+            end = found.end;
+        }
+        let is_end = end == text.len() || owner == Owner::Uri && text[end] == b'>';
+        is_end.then_some((Self { all: Span::new(from, end), known }, end))
     }
 
     /// None, at this place.
     #[inline(always)]
     pub fn none(at: usize) -> Self {
         Self { all: Span::new(at, at), known: Default::default() }
+    }
+
+    /// The same of one short parameter of a URI that nobody asks for.
+    #[inline(always)]
+    fn pair(text: &[u8], from: usize) -> Option<(Self, usize)> {
+        let (name_end, end) = chars::short_pair(URI_PARAM_NAME, URI_PARAM, text, from + 1)?;
+        let is_end = end == text.len() || text[end] == b'>';
+        let is_known = Owner::Uri.place_at(text, from + 1, name_end).is_some();
+        (is_end && !is_known).then_some((Self { all: Span::new(from, end), ..Self::none(from) }, end))
     }
 
     // One function for each, so that none of them takes registers of those who call it.
@@ -499,12 +557,39 @@ mod tests {
                     let Some((place, found)) = owner.usual(&text, 0) else { continue };
                     usual += 1;
                     let shown = text.escape_ascii();
-                    let general = owner.param(&text, 0).unwrap_or_else(|error| panic!("{shown}: {error}"));
+                    let general =
+                        owner.any_param(&text, 0).unwrap_or_else(|error| panic!("{shown}: {error}"));
                     assert_eq!(parts(&found), parts(&general), "{shown}");
                     assert_eq!(owner.place_at(&text, found.name, found.name_end), Some(place), "{shown}");
                 }
             }
         }
         assert!(usual > 1000, "{usual}");
+    }
+
+    /// A short pair is read as any other.
+    #[test]
+    fn a_short_pair_is_a_parameter_like_any_other() {
+        let parts = |found: &Found| (found.name, found.name_end, found.value, found.end);
+        for owner in [Owner::Uri, Owner::Via, Owner::NameAddr] {
+            for form in [
+                ";user=phone",
+                ";a=b",
+                ";transport=udp;lr",
+                ";received=192.0.2.1",
+                ";x=abcdefghijklmnop>;y",
+                ";lr;ob",
+            ] {
+                for (at, c) in (1..form.len()).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
+                    for rest in ["", ";x=y", ">;tag=2 and some more of it"] {
+                        let mut text = [form, rest].concat().into_bytes();
+                        text[at] = c;
+                        let read = owner.param(&text, 0).map(|found| parts(&found));
+                        let general = owner.any_param(&text, 0).map(|found| parts(&found));
+                        assert_eq!(read, general, "{}", text.escape_ascii());
+                    }
+                }
+            }
+        }
     }
 }

@@ -50,6 +50,14 @@ impl<'a> Uri<'a> {
         if text.len() > crate::MAX_MESSAGE {
             return Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE));
         }
+        match Self::usual(text, 0) {
+            Some((uri, end)) if end == text.len() => Ok(uri),
+            _ => Self::parse_any(text),
+        }
+    }
+
+    #[inline(never)]
+    fn parse_any(text: &'a [u8]) -> Result<Self, Error> {
         match Self::read(text, 0, false) {
             Ok((uri, end)) if end == text.len() => Ok(uri),
             Ok((_, end)) => Err(told(text, Error::new(Rule::UriCharacter, end))),
@@ -71,19 +79,6 @@ impl<'a> Uri<'a> {
         match uri.headers() {
             Some(headers) => Err(Error::new(Rule::UriHeaders, text.len() - headers.len() - 1)),
             None => Ok(uri),
-        }
-    }
-
-    /// Reads the URI that begins at `from`: it, and where it ends. Where it stands in angle brackets, `>` is its
-    /// end, so that nothing behind is looked at.
-    ///
-    /// # Errors
-    /// As [`Uri::parse`], but [`Rule::UriCharacter`] and [`Rule::MessageTooLarge`].
-    #[inline(always)]
-    pub(crate) fn read(whole: &'a [u8], from: usize, in_brackets: bool) -> Result<(Self, usize), Error> {
-        match Self::usual(whole, from) {
-            Some(usual) => Ok(usual),
-            None => Self::any(whole, from, in_brackets),
         }
     }
 
@@ -111,8 +106,13 @@ impl<'a> Uri<'a> {
         Some((uri, end))
     }
 
-    #[inline(never)]
-    fn any(whole: &'a [u8], from: usize, in_brackets: bool) -> Result<(Self, usize), Error> {
+    /// Reads the URI that begins at `from`: it, and where it ends. Where it stands in angle brackets, `>` is its
+    /// end, so that nothing behind is looked at.
+    ///
+    /// # Errors
+    /// As [`Uri::parse`], but [`Rule::UriCharacter`] and [`Rule::MessageTooLarge`].
+    #[inline(always)]
+    pub(crate) fn read(whole: &'a [u8], from: usize, in_brackets: bool) -> Result<(Self, usize), Error> {
         let (scheme, at) = scheme(whole, from)?;
         let is_sip = matches!(scheme, Scheme::Sip | Scheme::Sips);
         let (user, password, at) = match is_sip {
