@@ -5,7 +5,7 @@ use std::fmt;
 use crate::chars::{self, TOKEN, URI_PARAM, URI_PARAM_NAME, VALUE, after_white, white};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, escaped, quoted};
-use crate::scan::eight_at;
+use crate::scan::{chunk, eight_at};
 use crate::span::Span;
 
 /// One parameter.
@@ -199,52 +199,63 @@ impl Places {
             Some(c) if *c == b';' || *c <= b' ' => {}
             _ => return Ok((Self::none(from), from)),
         }
-        if let Some(usual) = Self::usual(text, from, owner) {
-            return Ok(usual);
-        }
-        match owner {
-            Owner::Uri => Self::of_uri(text, from),
-            Owner::Via => Self::of_via(text, from),
-            Owner::NameAddr => Self::of_name_addr(text, from),
-        }
-    }
-
-    /// The same of what most values have: one parameter, or a branch and an `rport`.
-    #[inline(always)]
-    fn usual(text: &[u8], from: usize, owner: Owner) -> Option<(Self, usize)> {
-        let mut known = [Span::default(); KNOWN];
-        let (first, found) = match owner.usual(text, from) {
-            Some(usual) => usual,
-            None if owner == Owner::Uri => return Self::pair(text, from),
-            None => return None,
+        let usual = match owner {
+            Owner::Uri => Self::usual_of_uri(text, from),
+            Owner::Via => Self::usual_of_via(text, from),
+            Owner::NameAddr => Self::usual_of_name_addr(text, from),
         };
-        let mut end = found.end;
-        known[first] = Span::new(from, end);
-        if owner == Owner::Via && end < text.len() {
-            let (second, found) = owner.usual(text, end)?;
-            if first == second {
-                return None;
-            }
-            known[second] = Span::new(end, found.end);
-            end = found.end;
+        match (usual, owner) {
+            (Some(usual), _) => Ok((usual, usual.all.end.into())),
+            (None, Owner::Uri) => Self::of_uri(text, from),
+            (None, Owner::Via) => Self::of_via(text, from),
+            (None, Owner::NameAddr) => Self::of_name_addr(text, from),
         }
-        let is_end = end == text.len() || owner == Owner::Uri && text[end] == b'>';
-        is_end.then_some((Self { all: Span::new(from, end), known }, end))
     }
 
     /// None, at this place.
     #[inline(always)]
     pub fn none(at: usize) -> Self {
-        Self { all: Span::new(at, at), known: Default::default() }
+        Self { all: Span::new(at, at), known: [Span::default(); KNOWN] }
     }
 
-    /// The same of one short parameter of a URI that nobody asks for.
+    /// One short parameter, to the end of the text or of the brackets.
     #[inline(always)]
-    fn pair(text: &[u8], from: usize) -> Option<(Self, usize)> {
+    fn usual_of_uri(text: &[u8], from: usize) -> Option<Self> {
         let (name_end, end) = chars::short_pair(URI_PARAM_NAME, URI_PARAM, text, from + 1)?;
         let is_end = end == text.len() || text[end] == b'>';
         let is_known = Owner::Uri.place_at(text, from + 1, name_end).is_some();
-        (is_end && !is_known).then_some((Self { all: Span::new(from, end), ..Self::none(from) }, end))
+        (is_end && !is_known).then(|| Self { all: Span::new(from, end), known: [Span::default(); KNOWN] })
+    }
+
+    /// A branch, and perhaps an `rport` without value, to the end of the text.
+    #[inline(always)]
+    fn usual_of_via(text: &[u8], from: usize) -> Option<Self> {
+        if !begins(u64::from_le_bytes(*chunk(text, from as u32)?), b";branch=") {
+            return None;
+        }
+        let (value, len) = (from + b";branch=".len(), text.len());
+        let end = chars::run(VALUE, text, value);
+        let mut known = [Span::default(); KNOWN];
+        known[0] = Span::new(from, end);
+        if end < len {
+            if len - end != b";rport".len() || !begins(eight_at(text, end), b";rport") {
+                return None;
+            }
+            known[1] = Span::new(end, len);
+        }
+        (end > value).then(|| Self { all: Span::new(from, len), known })
+    }
+
+    /// A tag, to the end of the text.
+    #[inline(always)]
+    fn usual_of_name_addr(text: &[u8], from: usize) -> Option<Self> {
+        let eight = u64::from_le_bytes(*chunk(text, from as u32)?);
+        let value = from + b";tag=".len();
+        if !begins(eight, b";tag=") || chars::run(VALUE, text, value) < text.len() {
+            return None;
+        }
+        let all = Span::new(from, text.len());
+        Some(Self { all, known: [all, Span::default(), Span::default(), Span::default()] })
     }
 
     // One function for each, so that none of them takes registers of those who call it.
