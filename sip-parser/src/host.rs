@@ -228,21 +228,37 @@ fn may_be_name(text: &[u8]) -> bool {
 /// behind it.
 #[inline(always)]
 fn ipv4_at(text: &[u8], from: usize) -> Option<(u32, usize)> {
-    let near_end;
     // The longest one has fifteen characters.
-    let bytes = match chunk(text, from as u32) {
-        Some(bytes) => bytes,
-        None => {
-            near_end = last_bytes(text, from);
-            &near_end
-        }
+    let found = match chunk(text, from as u32) {
+        Some(bytes) => ipv4_of(bytes),
+        None => ipv4_of(&last_bytes(text, from)),
     };
+    (found.len > 0).then_some((found.ip, from + found.len as usize))
+}
+
+/// An IPv4 address and its length; 0: there is none.
+#[derive(Clone, Copy)]
+struct FoundIpv4 {
+    ip: u32,
+    len: u32,
+}
+
+/// The IPv4 address that sixteen bytes begin with. A function of its own, and what it gives fits into a register, so
+/// that it takes none from those who call it.
+#[inline(never)]
+fn ipv4_of(bytes: &[u8; 16]) -> FoundIpv4 {
+    four_octets(bytes).unwrap_or(FoundIpv4 { ip: 0, len: 0 })
+}
+
+#[inline(always)]
+fn four_octets(bytes: &[u8; 16]) -> Option<FoundIpv4> {
     let (a, at) = octet(bytes, 0)?;
     let (b, at) = octet(bytes, behind_dot(bytes, at)?)?;
     let (c, at) = octet(bytes, behind_dot(bytes, at)?)?;
     let (d, at) = octet(bytes, behind_dot(bytes, at)?)?;
     let goes_on = bytes.get(at).is_some_and(|&c| chars::is(HOST, c));
-    (!goes_on).then_some((((a << 8 | b) << 8 | c) << 8 | d, from + at))
+    let ip = ((a << 8 | b) << 8 | c) << 8 | d;
+    (!goes_on).then_some(FoundIpv4 { ip, len: at as u32 })
 }
 
 /// The less than sixteen bytes that the text has from `from` on, and zeros behind them.
