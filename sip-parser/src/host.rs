@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::block::{Block, Plain, Set};
 use crate::chars::{self, HOST, after_white, white};
 use crate::error::{Error, Rule};
 use crate::grammar::Text;
@@ -102,7 +103,7 @@ impl HostPort {
 /// [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`].
 #[inline(always)]
 pub(crate) fn host_port(text: &[u8], from: usize, spaced: bool) -> Result<(HostPort, usize), Error> {
-    let (kind, octets, host_end) = match ipv4_at(text, from) {
+    let (kind, octets, host_end) = match ipv4_at::<Plain>(text, from) {
         Some((ip, end)) => (Kind::V4, [ip.into(), 0], end),
         None => other_host(text, from)?,
     };
@@ -124,10 +125,9 @@ pub(crate) fn host_port(text: &[u8], from: usize, spaced: bool) -> Result<(HostP
 
 /// As [`host_port`], if it is an IPv4 address, without a port or with one of four digits.
 #[inline(always)]
-pub(crate) fn usual_host_port(text: &[u8], from: usize) -> Option<(HostPort, usize)> {
-    let (octets, host_end) = ipv4_at(text, from)?;
-    let host =
-        HostPort { octets: [octets.into(), 0], host: Span::new(from, host_end), port: 0, kind: Kind::V4 };
+pub(crate) fn usual_host_port<S: Set>(text: &[u8], from: usize) -> Option<(HostPort, usize)> {
+    let (ip, host_end) = ipv4_at::<S>(text, from)?;
+    let host = HostPort { octets: [ip.into(), 0], host: Span::new(from, host_end), port: 0, kind: Kind::V4 };
     match text.get(host_end) {
         Some(b':') => {
             let (port, end) = usual_port(text, host_end + 1)?;
@@ -227,38 +227,79 @@ fn may_be_name(text: &[u8]) -> bool {
 /// numbers up to 255, without leading zeros, which some read as octal. `None` also where a host name goes on
 /// behind it.
 #[inline(always)]
-fn ipv4_at(text: &[u8], from: usize) -> Option<(u32, usize)> {
+fn ipv4_at<S: Set>(text: &[u8], from: usize) -> Option<(u32, usize)> {
     // The longest one has fifteen characters.
     let found = match chunk(text, from as u32) {
-        Some(bytes) => ipv4_of(bytes),
-        None => ipv4_of(&last_bytes(text, from)),
+        Some(bytes) => ipv4_of::<S>(bytes)?,
+        None => ipv4_of::<S>(&last_bytes(text, from))?,
     };
-    (found.len > 0).then_some((found.ip, from + found.len as usize))
+    Some((found.ip, from + found.len as usize))
 }
 
-/// An IPv4 address and its length; 0: there is none.
-#[derive(Clone, Copy)]
+/// An IPv4 address and its length.
 struct FoundIpv4 {
     ip: u32,
     len: u32,
 }
 
-/// The IPv4 address that sixteen bytes begin with. A function of its own, and what it gives fits into a register, so
-/// that it takes none from those who call it.
-#[inline(never)]
-fn ipv4_of(bytes: &[u8; 16]) -> FoundIpv4 {
-    four_octets(bytes).unwrap_or(FoundIpv4 { ip: 0, len: 0 })
+/// The IPv4 address that sixteen bytes begin with.
+#[inline(always)]
+fn ipv4_of<S: Set>(text: &[u8; 16]) -> Option<FoundIpv4> {
+    let bytes = Block::of(text);
+    let dots = bytes.equal(Block::all(b'.')).bits();
+    let len = (!(dots | bytes.within(b'0', b'9').bits())).trailing_zeros();
+    let marks = dots & ((1 << len) - 1) | 1 << len;
+    let shape = &SHAPES[place(marks)];
+    if shape.marks != marks || text.get(len as usize).is_none_or(|&c| chars::is(HOST, c)) {
+        return None;
+    }
+    Some(FoundIpv4 { ip: S::numbers(text, &shape.order, &shape.least)?, len })
 }
 
+/// Where the digits of an address stand.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Shape {
+    /// For each number a byte that counts nothing, and the places of its three digits; 0x80: it has less.
+    order: [u8; 16],
+    /// The smallest number of so many digits.
+    least: [u32; 4],
+    /// Bit n: a dot stands at n, or the end of the address.
+    marks: u32,
+}
+
+/// The shapes of four numbers of one to three digits, each in its place.
+static SHAPES: [Shape; 256] = {
+    let mut shapes = [Shape { order: [0; 16], least: [0; 4], marks: 0 }; 256];
+    let mut number = 0;
+    while number < 81 {
+        let (mut digits, mut at, mut n) = (number, 0, 0);
+        let mut shape = Shape { order: [0x80; 16], least: [0; 4], marks: 0 };
+        while n < 4 {
+            let len = digits % 3 + 1;
+            digits /= 3;
+            let mut digit = 0;
+            while digit < len {
+                shape.order[4 * n + 4 - len + digit] = (at + digit) as u8;
+                digit += 1;
+            }
+            shape.least[n] = [0, 10, 100][len - 1];
+            at += len + 1;
+            shape.marks |= 1 << (at - 1);
+            n += 1;
+        }
+        let slot = &mut shapes[place(shape.marks)];
+        assert!(slot.marks == 0, "two shapes in one place");
+        *slot = shape;
+        number += 1;
+    }
+    shapes
+};
+
+/// Where the shape with these marks stands: a number for which no two share a place, found by trying.
 #[inline(always)]
-fn four_octets(bytes: &[u8; 16]) -> Option<FoundIpv4> {
-    let (a, at) = octet(bytes, 0)?;
-    let (b, at) = octet(bytes, behind_dot(bytes, at)?)?;
-    let (c, at) = octet(bytes, behind_dot(bytes, at)?)?;
-    let (d, at) = octet(bytes, behind_dot(bytes, at)?)?;
-    let goes_on = bytes.get(at).is_some_and(|&c| chars::is(HOST, c));
-    let ip = ((a << 8 | b) << 8 | c) << 8 | d;
-    (!goes_on).then_some(FoundIpv4 { ip, len: at as u32 })
+const fn place(marks: u32) -> usize {
+    (marks.wrapping_mul(0xfc68_3c9f) >> 24) as usize
 }
 
 /// The less than sixteen bytes that the text has from `from` on, and zeros behind them.
@@ -272,29 +313,9 @@ fn last_bytes(text: &[u8], from: usize) -> [u8; 16] {
     }
 }
 
-#[inline(always)]
-fn behind_dot(bytes: &[u8; 16], at: usize) -> Option<usize> {
-    (bytes.get(at) == Some(&b'.')).then_some(at + 1)
-}
-
-/// A decimal number up to 255, and where it ends.
-#[inline(always)]
-fn octet(bytes: &[u8; 16], at: usize) -> Option<(u32, usize)> {
-    let [first, second, third, _] = *bytes.get(at..at + 4)?.first_chunk()?;
-    let first = digit(first)?;
-    let Some(second) = digit(second) else { return Some((first, at + 1)) };
-    if first == 0 {
-        return None;
-    }
-    let two = first * 10 + second;
-    let Some(third) = digit(third) else { return Some((two, at + 2)) };
-    let number = two * 10 + third;
-    (number <= 255).then_some((number, at + 3))
-}
-
 /// An IPv4 address and nothing else.
 fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    ipv4_at(text, 0).filter(|(_, end)| *end == text.len()).map(|(ip, _)| ip.into())
+    ipv4_at::<Plain>(text, 0).filter(|(_, end)| *end == text.len()).map(|(ip, _)| ip.into())
 }
 
 /// An IPv6 address without brackets. Three colons before an embedded IPv4 address are taken as two: the

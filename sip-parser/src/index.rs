@@ -1,5 +1,8 @@
 //! The one pass over a message: start line, header lines, body.
 
+use std::ops::Range;
+
+use crate::block::{self, Plain, Set, Work};
 use crate::chars::{self, TOKEN, white};
 use crate::error::{Error, Rule};
 use crate::header::{HeaderName, NAMES};
@@ -22,27 +25,44 @@ pub fn parse<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Message
     if bytes.len() > crate::MAX_MESSAGE {
         return Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE));
     }
+    block::ask();
     let mut begin = 0;
     while let Some([b'\r', b'\n', ..]) = bytes.get(begin as usize..) {
         begin += 2;
     }
+    if let Some(end) = Breaks::behind(begin).next::<Plain>(bytes, begin)
+        && let Some(request) = usual_request(bytes, begin as usize, end as usize)
+    {
+        return Ok(index(bytes, lines, Start::Request(request), begin..end, end + 2, None));
+    }
+    parse_other(bytes, lines, begin)
+}
+
+/// A message whose start line is no usual Request-Line.
+#[inline(never)]
+fn parse_other<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine], begin: u32) -> Result<Message<'m>, Error> {
     let mut defect = None;
-    let (mut end, mut usual, mut unusual) = (0, None, None);
-    if let Some(found) = Breaks::behind(begin).next(bytes, begin) {
-        end = found;
-        usual = usual_request(bytes, begin as usize, end as usize);
-    }
-    let mut at = end + 2;
-    if usual.is_none() {
-        let line = line_end(bytes, begin, false, &mut defect);
-        (end, at) = line.ok_or(Error::new(Rule::NotSip, begin as usize))?;
-        unusual = Some(start_line(bytes, begin as usize, end as usize)?);
-    }
+    let line = line_end(bytes, begin, false, &mut defect);
+    let (end, at) = line.ok_or(Error::new(Rule::NotSip, begin as usize))?;
+    let start = start_line(bytes, begin as usize, end as usize)?;
+    Ok(index(bytes, lines, start, begin..end, at, defect))
+}
+
+/// Indexes what stands at `at`, behind the start line.
+#[inline(always)]
+fn index<'m>(
+    bytes: &'m [u8],
+    lines: &'m mut [HeaderLine],
+    start: Start,
+    start_line: Range<u32>,
+    mut at: u32,
+    mut defect: Option<Error>,
+) -> Message<'m> {
     let room = lines.len().min(MAX_LINES);
     let (mut used, mut body) = (0, bytes.len());
     loop {
         let more;
-        (more, at) = usual_lines(bytes, at, &mut lines[used..room]);
+        (more, at) = block::widely(UsualLines { bytes, at, slots: &mut lines[used..room] });
         used += more;
         if let Some(behind) = end_of_headers(bytes, at, &mut defect) {
             body = behind;
@@ -63,26 +83,36 @@ pub fn parse<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Message
     let names = Names::of(lines);
     let body = names.body(bytes, body, lines, &mut defect);
     let Names { first, count } = names;
-    let start_line = Span::new(begin as usize, end as usize);
-    let start = usual.map(Start::Request).or(unusual).ok_or(Error::new(Rule::NotSip, begin as usize))?;
-    Ok(Message { bytes, lines, first, count, start, start_line, defect, body })
+    let start_line = Span::new(start_line.start as usize, start_line.end as usize);
+    Message { bytes, lines, first, count, start, start_line, defect, body }
 }
 
 /// Reads header lines from `at` on, as long as they are as nearly all are: how many of the slots are filled, and
 /// where it stopped, at the beginning of a line. Calls nothing, so that all it needs stays in registers.
-#[inline(never)]
-fn usual_lines(bytes: &[u8], mut at: u32, slots: &mut [HeaderLine]) -> (usize, u32) {
-    let mut breaks = Breaks::behind(at);
-    for (number, slot) in slots.iter_mut().enumerate() {
-        let Some(end) = breaks.next(bytes, at) else { return (number, at) };
-        let Some((line, behind)) = usual_line(bytes, at, end) else { return (number, at) };
-        *slot = line;
-        if behind <= b' ' {
-            return if behind == b'\r' { (number + 1, end + 2) } else { (number, at) };
+struct UsualLines<'a> {
+    bytes: &'a [u8],
+    at: u32,
+    slots: &'a mut [HeaderLine],
+}
+
+impl Work for UsualLines<'_> {
+    type Done = (usize, u32);
+
+    #[inline(always)]
+    fn with<S: Set>(self) -> (usize, u32) {
+        let Self { bytes, mut at, slots } = self;
+        let mut breaks = Breaks::behind(at);
+        for (number, slot) in slots.iter_mut().enumerate() {
+            let Some(end) = breaks.next::<S>(bytes, at) else { return (number, at) };
+            let Some((line, behind)) = usual_line(bytes, at, end) else { return (number, at) };
+            *slot = line;
+            if behind <= b' ' {
+                return if behind == b'\r' { (number + 1, end + 2) } else { (number, at) };
+            }
+            at = end + 2;
         }
-        at = end + 2;
+        (slots.len(), at)
     }
-    (slots.len(), at)
 }
 
 /// The header in the line from `start` to its first break at `end`, and the first byte behind its CRLF: if its name

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::block::{self, Set, Work};
 use crate::chars::{self, DISPLAY, after_white, trim, white};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, quoted};
@@ -32,16 +33,13 @@ impl<'a> NameAddr<'a> {
         if text.len() > crate::MAX_MESSAGE {
             return Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE));
         }
-        match Self::usual(text) {
-            Some(usual) => Ok(usual),
-            None => Self::any(text),
-        }
+        block::widely(Parse(text))
     }
 
     /// As [`NameAddr::parse`], if it is as nearly all are, and sound: no display name or one in quotes, and a usual
     /// URI in brackets.
     #[inline(always)]
-    fn usual(text: &'a [u8]) -> Option<Self> {
+    fn usual<S: Set>(text: &'a [u8]) -> Option<Self> {
         let display = match text.first()? {
             b'<' => 0,
             b'"' => quoted(text, 0).ok()?,
@@ -51,7 +49,7 @@ impl<'a> NameAddr<'a> {
         if text.get(bracket) != Some(&b'<') {
             return None;
         }
-        let (uri, end) = Uri::usual(text, bracket + 1)?;
+        let (uri, end) = Uri::usual::<S>(text, bracket + 1)?;
         if text.get(end) != Some(&b'>') {
             return None;
         }
@@ -175,6 +173,21 @@ fn no_uri(spec: &[u8], from: usize, bracketed: bool) -> Error {
 
 fn starts_sip(spec: &[u8]) -> bool {
     spec.get(..3).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sip"))
+}
+
+/// [`NameAddr::parse`]
+struct Parse<'a>(&'a [u8]);
+
+impl<'a> Work for Parse<'a> {
+    type Done = Result<NameAddr<'a>, Error>;
+
+    #[inline(always)]
+    fn with<S: Set>(self) -> Self::Done {
+        match NameAddr::usual::<S>(self.0) {
+            Some(usual) => Ok(usual),
+            None => NameAddr::any(self.0),
+        }
+    }
 }
 
 impl fmt::Display for NameAddr<'_> {

@@ -1,6 +1,6 @@
 //! Where lines and names end: sixteen bytes at a time, without a call.
 
-use crate::block::Block;
+use crate::block::{Block, Set};
 
 /// Finds where lines may end, one place after the other, 64 bytes at a time.
 ///
@@ -28,12 +28,12 @@ impl Breaks {
     /// several stand one behind the other, the first is told and none of the others: whoever takes not just
     /// CR and LF for a break goes on [`Breaks::behind`] it.
     #[inline(always)]
-    pub fn next(&mut self, text: &[u8], from: u32) -> Option<u32> {
+    pub fn next<S: Set>(&mut self, text: &[u8], from: u32) -> Option<u32> {
         while self.found == 0 {
             let at = self.base.wrapping_add(64).max(from);
             (self.base, self.found) = match chunk(text, at) {
-                Some(bytes) => (at, firsts(controls(bytes))),
-                None => last_breaks(text, at)?,
+                Some(bytes) => (at, firsts(S::controls(bytes))),
+                None => last_breaks::<S>(text, at)?,
             };
         }
         let place = self.found.trailing_zeros();
@@ -44,10 +44,10 @@ impl Breaks {
 
 /// As [`Breaks`] has it: those at `at` and behind it, where less than 64 bytes are left. `None`: nothing is.
 #[inline(always)]
-fn last_breaks(text: &[u8], at: u32) -> Option<(u32, u64)> {
+fn last_breaks<S: Set>(text: &[u8], at: u32) -> Option<(u32, u64)> {
     let base = (text.len() as u32).checked_sub(64)?;
     let before = at.checked_sub(base).filter(|before| *before < 64)?;
-    Some((base, firsts(controls(text.last_chunk()?) >> before << before)))
+    Some((base, firsts(S::controls(text.last_chunk()?) >> before << before)))
 }
 
 /// The bytes from `at` on, if there are so many.
@@ -62,17 +62,6 @@ pub fn chunk<const N: usize>(text: &[u8], at: u32) -> Option<&[u8; N]> {
 #[inline(always)]
 fn firsts(bits: u64) -> u64 {
     bits & !(bits << 1)
-}
-
-/// Bit n: byte n is one of BS to SI.
-#[inline(always)]
-fn controls(bytes: &[u8; 64]) -> u64 {
-    let (blocks, _) = bytes.as_chunks();
-    let of = |n: usize| {
-        let block = Block::of(&blocks[n]).or(Block::all(7)).equal(Block::all(0x0f));
-        u64::from(block.bits()) << (16 * n)
-    };
-    of(0) | of(1) | of(2) | of(3)
 }
 
 /// Length of what stands before the first colon, if it is among the first 16 bytes.
@@ -160,11 +149,12 @@ fn few(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::Plain;
 
     /// Every break that is told, where each is a break of its own.
     fn breaks(text: &[u8], from: usize) -> Vec<usize> {
         let mut breaks = Breaks::behind(from as u32);
-        std::iter::from_fn(|| breaks.next(text, from as u32)).map(|at| at as usize).collect()
+        std::iter::from_fn(|| breaks.next::<Plain>(text, from as u32)).map(|at| at as usize).collect()
     }
 
     #[test]
@@ -197,8 +187,8 @@ mod tests {
                 let mut text = vec![b'x'; len];
                 text[at..at + 2].copy_from_slice(b"\r\n");
                 let mut breaks = Breaks::behind(0);
-                assert_eq!(breaks.next(&text, 0), Some(at as u32));
-                assert_eq!(breaks.next(&text, at as u32 + 2), None);
+                assert_eq!(breaks.next::<Plain>(&text, 0), Some(at as u32));
+                assert_eq!(breaks.next::<Plain>(&text, at as u32 + 2), None);
             }
         }
     }

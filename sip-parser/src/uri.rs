@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::block::{self, Set, Work};
 use crate::chars::{self, Class, URI, USER};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, escaped};
@@ -50,10 +51,7 @@ impl<'a> Uri<'a> {
         if text.len() > crate::MAX_MESSAGE {
             return Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE));
         }
-        match Self::usual(text, 0) {
-            Some((uri, end)) if end == text.len() => Ok(uri),
-            _ => Self::parse_any(text),
-        }
+        block::widely(Parse(text))
     }
 
     #[inline(never)]
@@ -85,13 +83,13 @@ impl<'a> Uri<'a> {
     /// As [`Uri::read`], if it is `sip:`, a short user, `@` and an IPv4 address, with or without port and parameters,
     /// as nearly all are, and sound.
     #[inline(always)]
-    pub(crate) fn usual(whole: &'a [u8], from: usize) -> Option<(Self, usize)> {
+    pub(crate) fn usual<S: Set>(whole: &'a [u8], from: usize) -> Option<(Self, usize)> {
         let begin = u32::from_le_bytes(*chunk(whole, from as u32)?) | 0x20_2020;
         let user_end = chars::short_run(USER, whole, from + 4)?;
         if begin != u32::from_le_bytes(*b"sip:") || user_end == from + 4 || whole[user_end] != b'@' {
             return None;
         }
-        let (host, at) = usual_host_port(whole, user_end + 1)?;
+        let (host, at) = usual_host_port::<S>(whole, user_end + 1)?;
         let (params, end) = match whole.get(at) {
             None | Some(b'>') => (Places::none(at), at),
             Some(b';') => Places::read(whole, at, Owner::Uri).ok()?,
@@ -200,6 +198,21 @@ impl<'a> Uri<'a> {
     /// The URI has `lr`: its owner is a loose router (RFC 3261 §19.1.1).
     pub fn is_loose_router(&self) -> bool {
         self.params().has(b"lr")
+    }
+}
+
+/// [`Uri::parse`]
+struct Parse<'a>(&'a [u8]);
+
+impl<'a> Work for Parse<'a> {
+    type Done = Result<Uri<'a>, Error>;
+
+    #[inline(always)]
+    fn with<S: Set>(self) -> Self::Done {
+        match Uri::usual::<S>(self.0, 0) {
+            Some((uri, end)) if end == self.0.len() => Ok(uri),
+            _ => Uri::parse_any(self.0),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use nom::bytes::complete::{tag_no_case, take_while1};
 
+use crate::block::{self, Set, Work};
 use crate::chars::{number, offset, white};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, read, separator, token};
@@ -52,20 +53,17 @@ impl<'a> Via<'a> {
         if text.len() > crate::MAX_MESSAGE {
             return Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE));
         }
-        match Self::usual(text) {
-            Some(usual) => Ok(usual),
-            None => Self::any(text),
-        }
+        block::widely(Parse(text))
     }
 
     /// As [`Via::parse`], if it is `SIP/2.0/UDP`, TCP or TLS and an IPv4 address, with or without port and parameters,
     /// as nearly all are, and sound.
     #[inline(always)]
-    fn usual(text: &'a [u8]) -> Option<Self> {
+    fn usual<S: Set>(text: &'a [u8]) -> Option<Self> {
         if !is_usual(text) {
             return None;
         }
-        let (host, sent_by_end) = usual_host_port(text, 12)?;
+        let (host, sent_by_end) = usual_host_port::<S>(text, 12)?;
         let (params, end) = Places::read(text, sent_by_end, Owner::Via).ok()?;
         let via = Self {
             text,
@@ -175,6 +173,21 @@ fn sent_protocol(text: &[u8]) -> Result<(Span, Span, usize), Error> {
     let ((_, _, version, _, transport, _), end) = read(text, Rule::Via, parts)?;
     let span = |part: &[u8]| Span::new(offset(text, part), offset(text, part) + part.len());
     Ok((span(version), span(transport), end))
+}
+
+/// [`Via::parse`]
+struct Parse<'a>(&'a [u8]);
+
+impl<'a> Work for Parse<'a> {
+    type Done = Result<Via<'a>, Error>;
+
+    #[inline(always)]
+    fn with<S: Set>(self) -> Self::Done {
+        match Via::usual::<S>(self.0) {
+            Some(usual) => Ok(usual),
+            None => Via::any(self.0),
+        }
+    }
 }
 
 impl fmt::Display for Via<'_> {
