@@ -67,7 +67,7 @@ impl<'m> Request<'m> {
 
     /// What is asked of the values, once each.
     fn asked(&self) -> usize {
-        let uri = &self.uri.params;
+        let uri = &self.uri.params();
         let asked = [uri.has(b"maddr"), uri.value(b"transport").is_some(), uri.has(b"lr")];
         let via = &self.via;
         let stale = [via.param(b"received"), via.param(b"maddr")];
@@ -76,8 +76,8 @@ impl<'m> Request<'m> {
             Some(Rport::Asked) => 1,
             None => 0,
         };
-        let slices = [via.branch(), Some(via.sent_by), self.from.tag(), self.to.tag(), self.uri.user];
-        let more = [self.cseq.method, self.call_id, self.from.uri.text, self.to.uri.text];
+        let slices = [via.branch(), Some(via.sent_by()), self.from.tag(), self.to.tag(), self.uri.user()];
+        let more = [self.cseq.method, self.call_id, self.from.uri.text(), self.to.uri.text()];
         let len = slices.iter().flatten().chain(&more).map(|slice| slice.len()).sum::<usize>();
         let found = asked.iter().filter(|asked| **asked).count() + stale.iter().flatten().count();
         len + found + port + usize::from(self.max_forwards)
@@ -104,7 +104,7 @@ fn counted_response(bytes: &[u8], lines: &mut [HeaderLine]) -> Result<usize, Err
     for value in message.values(HeaderName::Via).take(2) {
         let via = Via::parse(value?.text)?;
         sum += via.branch().map_or(0, <[u8]>::len) + usize::from(via.received().is_some());
-        sum += usize::from(via.params.has(b"maddr"));
+        sum += usize::from(via.params().has(b"maddr"));
     }
     Ok(sum)
 }

@@ -4,8 +4,10 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
-    __m128i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x,
-    _mm_set1_epi8,
+    __m128i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cmpgt_epi32, _mm_cvtsi128_si32,
+    _mm_madd_epi16, _mm_maddubs_epi16, _mm_movemask_epi8, _mm_or_si128, _mm_packs_epi32, _mm_packus_epi16,
+    _mm_set_epi64x, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8, _mm_sub_epi8,
+    _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_movemask_epi8, _mm256_set_epi64x, _mm256_set1_epi8,
 };
 
 /// Instructions of SSE2.
@@ -16,6 +18,9 @@ macro_rules! sse2 {
         unsafe { $value }
     };
 }
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Sixteen bytes.
 #[derive(Clone, Copy)]
@@ -102,6 +107,135 @@ impl Block {
     }
 }
 
+/// What is done with more than one instruction set.
+pub trait Work {
+    /// What comes of it.
+    type Done;
+
+    /// Does it. Has to be inlined always: it is compiled once for each set.
+    fn with<S: Set>(self) -> Self::Done;
+}
+
+/// A set of instructions.
+pub trait Set {
+    /// Bit n: byte n is one of BS to SI, which share five bits.
+    fn controls(bytes: &[u8; 64]) -> u64;
+
+    /// Four numbers of three digits at most, the first in the highest byte: four bytes of `order` for each of them, the
+    /// last three of which say where its digits stand, or 0x80 for those that it lacks. `None`: one of them is greater
+    /// than 255 or smaller than its `least`.
+    fn numbers(bytes: &[u8; 16], order: &[u8; 16], least: &[u32; 4]) -> Option<u32>;
+}
+
+/// The processor has AVX2, and [`ask`] found out.
+static HAS_AVX2: AtomicBool = AtomicBool::new(false);
+
+/// Asks the processor what it has; until then [`widely`] does with what every one has.
+#[inline(always)]
+pub fn ask() {
+    #[cfg(target_arch = "x86_64")]
+    if !HAS_AVX2.load(Relaxed) && std::arch::is_x86_feature_detected!("avx2") {
+        HAS_AVX2.store(true, Relaxed);
+    }
+}
+
+/// Does it with AVX2 where the processor has that.
+#[inline(always)]
+pub fn widely<W: Work>(work: W) -> W::Done {
+    #[cfg(target_arch = "x86_64")]
+    if HAS_AVX2.load(Relaxed) {
+        // SAFETY: the processor has it.
+        return unsafe { with_avx2(work) };
+    }
+    with_plain(work)
+}
+
+// Neither stands where it is called, so that whoever calls one saves no registers for the other.
+
+#[inline(never)]
+fn with_plain<W: Work>(work: W) -> W::Done {
+    work.with::<Plain>()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline(never)]
+fn with_avx2<W: Work>(work: W) -> W::Done {
+    work.with::<Avx2>()
+}
+
+/// What every processor has.
+pub struct Plain;
+
+impl Set for Plain {
+    #[inline(always)]
+    fn controls(bytes: &[u8; 64]) -> u64 {
+        let (blocks, _) = bytes.as_chunks();
+        let of = |n: usize| {
+            let block = Block::of(&blocks[n]).or(Block::all(7)).equal(Block::all(0x0f));
+            u64::from(block.bits()) << (16 * n)
+        };
+        of(0) | of(1) | of(2) | of(3)
+    }
+
+    #[inline(always)]
+    fn numbers(bytes: &[u8; 16], order: &[u8; 16], least: &[u32; 4]) -> Option<u32> {
+        let digit = |place: u8| bytes.get(usize::from(place)).map_or(0, |c| u32::from(c.wrapping_sub(b'0')));
+        order.as_chunks::<4>().0.iter().zip(least).try_fold(0, |ip, (places, least)| {
+            let [_, hundreds, tens, ones] = places.map(digit);
+            let number = hundreds * 100 + tens * 10 + ones;
+            (*least..=255).contains(&number).then_some(ip << 8 | number)
+        })
+    }
+}
+
+/// Instructions of AVX2.
+#[cfg(target_arch = "x86_64")]
+struct Avx2;
+
+/// Instructions of AVX2 and what came before it.
+#[cfg(target_arch = "x86_64")]
+macro_rules! avx2 {
+    ($value:expr) => {
+        // SAFETY: only `with_avx2` calls this; nothing here takes a pointer.
+        unsafe { $value }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Set for Avx2 {
+    #[inline(always)]
+    fn controls(bytes: &[u8; 64]) -> u64 {
+        let (halves, _) = bytes.as_chunks::<32>();
+        let of = |n: usize| {
+            let (words, _) = halves[n].as_chunks::<8>();
+            let word = |n: usize| i64::from_le_bytes(words[n]);
+            let block = avx2!(_mm256_set_epi64x(word(3), word(2), word(1), word(0)));
+            let high = avx2!(_mm256_and_si256(block, _mm256_set1_epi8(0xf8_u8 as i8)));
+            let found = avx2!(_mm256_movemask_epi8(_mm256_cmpeq_epi8(high, _mm256_set1_epi8(8))));
+            u64::from(found as u32)
+        };
+        of(0) | of(1) << 32
+    }
+
+    #[inline(always)]
+    fn numbers(bytes: &[u8; 16], order: &[u8; 16], least: &[u32; 4]) -> Option<u32> {
+        let (least, _) = least.as_chunks::<2>();
+        let pair = |n: usize| (u64::from(least[n][1]) << 32 | u64::from(least[n][0])) as i64;
+        let weights = avx2!(_mm_set1_epi32(i32::from_le_bytes([0, 100, 10, 1])));
+        let digits = avx2!(_mm_sub_epi8(Block::of(bytes).0, _mm_set1_epi8(b'0' as i8)));
+        let digits = avx2!(_mm_shuffle_epi8(digits, Block::of(order).0));
+        let numbers = avx2!(_mm_madd_epi16(_mm_maddubs_epi16(digits, weights), _mm_set1_epi16(1)));
+        let too_large = avx2!(_mm_cmpgt_epi32(numbers, _mm_set1_epi32(255)));
+        let too_small = avx2!(_mm_cmpgt_epi32(_mm_set_epi64x(pair(1), pair(0)), numbers));
+        if avx2!(_mm_movemask_epi8(_mm_or_si128(too_large, too_small))) != 0 {
+            return None;
+        }
+        let words = avx2!(_mm_packs_epi32(numbers, numbers));
+        Some((avx2!(_mm_cvtsi128_si32(_mm_packus_epi16(words, words))) as u32).swap_bytes())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +259,36 @@ mod tests {
             for c in 0..=u8::MAX {
                 let wanted = if (low..=high).contains(&c) { 0xffff } else { 0 };
                 assert_eq!(Block::all(c).within(low, high).bits(), wanted, "{c} in {low}..={high}");
+            }
+        }
+    }
+
+    /// Both of a set's answers, as whoever asks by [`widely`] gets them.
+    struct Answers<'a>(&'a [u8; 64], &'a [u8; 16], &'a [u8; 16], &'a [u32; 4]);
+
+    impl Work for Answers<'_> {
+        type Done = (u64, Option<u32>);
+
+        #[inline(always)]
+        fn with<S: Set>(self) -> Self::Done {
+            (S::controls(self.0), S::numbers(self.1, self.2, self.3))
+        }
+    }
+
+    #[test]
+    fn all_sets_answer_the_same() {
+        ask();
+        for c in 0..=u8::MAX {
+            let text: [u8; 64] = std::array::from_fn(|n| if n % 7 == 3 { c } else { b'x' });
+            for (number, least) in (0..1000u32).step_by(7).flat_map(|n| [0, 10, 100].map(|least| (n, least)))
+            {
+                let digits = format!("{number:03}.{:03}.{:03}.001", number / 2, c);
+                let mut bytes = [b'>'; 16];
+                bytes[..digits.len()].copy_from_slice(digits.as_bytes());
+                let order = [0x80, 0, 1, 2, 0x80, 4, 5, 6, 0x80, 8, 9, 10, 0x80, 0x80, 13, 14];
+                let least = [least, 0, 0, 1];
+                let answers = || Answers(&text, &bytes, &order, &least);
+                assert_eq!(widely(answers()), answers().with::<Plain>(), "{c} {digits}");
             }
         }
     }

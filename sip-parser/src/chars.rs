@@ -1,7 +1,7 @@
 //! Classes of characters (RFC 3261 §25.1), one bit each in one table.
 
 use crate::block::Block;
-use crate::scan::block_at;
+use crate::scan::{block_at, chunk};
 
 /// A class of characters: a bit of the table, and the range of its common members besides letters.
 #[derive(Clone, Copy)]
@@ -14,6 +14,20 @@ pub struct Class {
 impl Class {
     const fn new(number: u16, low: u8, high: u8) -> Self {
         Self { bit: 1 << number, low, high }
+    }
+
+    /// Bit n: byte n is no letter and none of what is common of the class. All bits behind the sixteenth.
+    #[inline(always)]
+    fn others(self, block: Block) -> u32 {
+        let small = block.or(Block::all(0x20));
+        !small.within(b'a', b'z').or(block.within(self.low, self.high)).bits()
+    }
+
+    /// The same of the less than sixteen bytes that the text has from `at` on. `None`: it is shorter as a whole.
+    #[inline(always)]
+    fn last_others(self, text: &[u8], at: usize) -> Option<u32> {
+        let others = self.others(Block::of(text.last_chunk()?));
+        Some(others.unbounded_shr((at + 16 - text.len()) as u32))
     }
 }
 
@@ -91,16 +105,42 @@ pub fn is(class: Class, c: u8) -> bool {
 /// its end.
 ///
 /// Sixteen at a time: letters and what is common of the class are told by two comparisons, and each of the
-/// others by the table.
+/// others by the table. Nearly all end within the first sixteen.
 #[inline(always)]
 pub fn run(class: Class, text: &[u8], from: usize) -> usize {
     let mut at = from;
+    while let Some(bytes) = chunk::<16>(text, at as u32) {
+        let len = class.others(Block::of(bytes)).trailing_zeros() as usize;
+        if len < 16 {
+            return if is(class, bytes[len]) { long_run(class, text, at) } else { at + len };
+        }
+        at += 16;
+    }
+    let Some(others) = class.last_others(text, at) else { return long_run(class, text, at) };
+    let end = at + others.trailing_zeros() as usize;
+    match text.get(end) {
+        Some(&c) if is(class, c) => long_run(class, text, at),
+        _ => end,
+    }
+}
+
+/// The same, if it ends within sixteen bytes that are all of the text, for a character that is not of the class.
+#[inline(always)]
+pub fn short_run(class: Class, text: &[u8], from: usize) -> Option<usize> {
+    let bytes = chunk::<16>(text, from as u32)?;
+    let len = class.others(Block::of(bytes)).trailing_zeros() as usize;
+    (len < 16 && !is(class, bytes[len])).then_some(from + len)
+}
+
+/// The same with unusual ones among them, or in a short text.
+#[inline(never)]
+fn long_run(class: Class, text: &[u8], from: usize) -> usize {
+    let mut at = from;
     loop {
-        let Some((block, shift)) = block_at(text, at) else { return short_run(class, text, at) };
-        let small = block.or(Block::all(0x20));
-        let common = small.within(b'a', b'z').or(block.within(class.low, class.high));
+        // NUL is of no class.
+        let (block, shift) = block_at(text, at);
         // What stands behind the sixteen is looked at as well.
-        let mut others = !common.bits() >> shift;
+        let mut others = class.others(block) >> shift;
         let end = at + 16 - shift;
         loop {
             let other = at + others.trailing_zeros() as usize;
@@ -117,11 +157,25 @@ pub fn run(class: Class, text: &[u8], from: usize) -> usize {
     }
 }
 
-/// The same in a text of less than sixteen bytes.
-#[inline]
-fn short_run(class: Class, text: &[u8], from: usize) -> usize {
-    let len = text[from..].iter().position(|&c| !is(class, c));
-    len.map_or(text.len(), |len| from + len)
+/// A name of letters and what is common of the class, `=`, and a value of the same, both within sixteen bytes: where
+/// each ends. `None`: it is something else, or a character of the class `value` or a `%` follows.
+#[inline(always)]
+pub fn short_pair(class: Class, value: Class, text: &[u8], from: usize) -> Option<(usize, usize)> {
+    let others = match chunk::<16>(text, from as u32) {
+        Some(bytes) => class.others(Block::of(bytes)),
+        None => class.last_others(text, from)?,
+    };
+    let name_end = from + others.trailing_zeros() as usize;
+    let end = from + (others & others.wrapping_sub(1)).trailing_zeros() as usize;
+    let is_pair = name_end > from && text.get(name_end) == Some(&b'=') && end > name_end + 1;
+    let goes_on = text.get(end).is_some_and(|&c| c == b'%' || is(value, c));
+    (is_pair && !goes_on).then_some((name_end, end))
+}
+
+/// Begins with so many characters, one to fifteen, that are letters or common of the class.
+#[inline(always)]
+pub fn begins_plainly(class: Class, bytes: &[u8; 16], len: usize) -> bool {
+    len > 0 && class.others(Block::of(bytes)).trailing_zeros() as usize >= len
 }
 
 /// One or more characters of this class and nothing else.
@@ -215,6 +269,7 @@ mod tests {
         for c in (b'0'..=b'9').chain(b'a'..=b'z').chain(b'A'..=b'Z') {
             assert_eq!(CLASSES[usize::from(c)], 0x1ff, "{c}");
         }
+        assert_eq!(CLASSES[0], 0);
         for c in (0..=0x20u8).chain([0x7f]) {
             assert_eq!(CLASSES[usize::from(c)] & !DISPLAY.bit, 0, "{c}");
         }

@@ -10,7 +10,7 @@ use nom::{IResult, Parser};
 use crate::block::Block;
 use crate::chars::{self, Class, TOKEN};
 use crate::error::{Error, Rule};
-use crate::scan::block_at;
+use crate::scan::find;
 
 /// What a nom parser leaves, and what it found.
 pub(crate) type Parsed<'a, T> = IResult<&'a [u8], T, Broken>;
@@ -77,7 +77,7 @@ pub(crate) fn quoted(text: &[u8], from: usize) -> Result<usize, Error> {
     }
     let mut at = from + 1;
     loop {
-        at = quote_or_backslash(text, at);
+        at = find(text, at, |block| block.equal(Block::all(b'"')).or(block.equal(Block::all(b'\\'))));
         match text.get(at) {
             None => return Err(error),
             Some(b'"') => return Ok(at + 1),
@@ -85,24 +85,6 @@ pub(crate) fn quoted(text: &[u8], from: usize) -> Result<usize, Error> {
             Some(_) => at += 2,
         }
     }
-}
-
-/// The next of the two at `from` or behind it, or the end of the text.
-#[inline(always)]
-fn quote_or_backslash(text: &[u8], from: usize) -> usize {
-    let mut at = from;
-    while let Some((block, shift)) = block_at(text, at) {
-        let found = block.equal(Block::all(b'"')).or(block.equal(Block::all(b'\\'))).bits() >> shift;
-        if found != 0 {
-            return at + found.trailing_zeros() as usize;
-        }
-        at += 16 - shift;
-        if at == text.len() {
-            return at;
-        }
-    }
-    let len = text[at..].iter().position(|c| matches!(c, b'"' | b'\\'));
-    len.map_or(text.len(), |len| at + len)
 }
 
 /// Where the characters of a class end, and escapes among them: `escaped = "%" HEXDIG HEXDIG`.

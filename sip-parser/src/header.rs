@@ -114,16 +114,18 @@ const FORMS: [(&str, HeaderName); 54] = [
 /// What sixteen bytes have to be that begin with a name and its colon: with the bits of `fold` set, they are
 /// `text`. Letters are compared without case, all else as it is; what stands behind the colon does not count.
 #[derive(Clone, Copy)]
-#[repr(align(16))]
+#[repr(C, align(64))]
 struct Form {
     fold: [u8; 16],
     text: [u8; 16],
+    /// What it means; [`HeaderName::Other`]: no form stands here.
+    name: HeaderName,
 }
 
-/// Every form in its place, and the name that it means.
-static PLACES: ([Form; 128], [HeaderName; 128]) = {
-    let mut forms = [Form { fold: [0; 16], text: [0; 16] }; 128];
-    let mut names = [N::Other; 128];
+/// Every form in its place.
+static PLACES: [Form; 128] = {
+    // Bytes that have all bits set are no zeros.
+    let mut forms = [Form { fold: [0xff; 16], text: [0; 16], name: N::Other }; 128];
     let mut number = 0;
     while number < FORMS.len() {
         let (form, name) = (FORMS[number].0.as_bytes(), FORMS[number].1);
@@ -133,9 +135,9 @@ static PLACES: ([Form; 128], [HeaderName; 128]) = {
         }
         let second = if form.len() > 1 { form[1] } else { b':' };
         let place = place([form[0], second], form.len());
-        assert!(matches!(names[place], N::Other), "two forms in one place");
-        names[place] = name;
         let slot = &mut forms[place];
+        assert!(matches!(slot.name, N::Other), "two forms in one place");
+        slot.name = name;
         let mut at = 0;
         while at < 16 {
             let c = if at < form.len() { form[at] } else { b':' };
@@ -144,7 +146,7 @@ static PLACES: ([Form; 128], [HeaderName; 128]) = {
             at += 1;
         }
     }
-    (forms, names)
+    forms
 };
 
 /// Where the form stands that begins with these bytes, the second of which may be the colon, and is so long:
@@ -164,18 +166,17 @@ impl HeaderName {
             None => return Self::from_long(name),
         }
         match near_colon(&text) {
-            Some(len) if len == name.len() => Self::at(&text, len),
+            Some(len) if len == name.len() => Self::at(&text, len).unwrap_or(Self::Other),
             _ => Self::Other,
         }
     }
 
-    /// The name that a line of these first bytes has, if its colon stands at `len`.
+    /// The name that a line of these first bytes has, if its colon stands at `len`; `None`: another.
     #[inline(always)]
-    pub(crate) fn at(line: &[u8; 16], len: usize) -> Self {
-        let place = place([line[0], line[1]], len);
-        let form = &PLACES.0[place];
+    pub(crate) fn at(line: &[u8; 16], len: usize) -> Option<Self> {
+        let form = &PLACES[place([line[0], line[1]], len)];
         let folded = Block::of(line).or(Block::of(&form.fold));
-        if folded.equal(Block::of(&form.text)).bits() == 0xffff { PLACES.1[place] } else { Self::Other }
+        (folded.equal(Block::of(&form.text)).bits() == 0xffff).then_some(form.name)
     }
 
     #[cold]
@@ -197,7 +198,7 @@ mod tests {
                 let line = text + ": a value behind it";
                 if form.len() < 16 {
                     let first = line.as_bytes().first_chunk().expect("sixteen bytes");
-                    assert_eq!(HeaderName::at(first, form.len()), name, "{line}");
+                    assert_eq!(HeaderName::at(first, form.len()), Some(name), "{line}");
                 }
             }
         }

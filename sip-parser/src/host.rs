@@ -3,9 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::block::{Block, Plain, Set};
 use crate::chars::{self, HOST, after_white, white};
 use crate::error::{Error, Rule};
 use crate::grammar::Text;
+use crate::scan::{chunk, padded};
+use crate::span::Span;
 
 /// `host = hostname / IPv4address / IPv6reference`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,20 +50,19 @@ impl fmt::Display for Host<'_> {
     }
 }
 
-/// `host [ COLON port ]`. Scalars, because a [`Host`] would be copied at each step of a parser.
+/// `host [ COLON port ]`, and where the host stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HostPort {
-    kind: Kind,
-    /// The octets of the address, the first lowest.
-    octets: u128,
-    /// Where the host ends, IPv6 with its brackets.
-    pub host_end: usize,
+    /// IPv4 as a number; of IPv6 the octets, the first in the lowest bits.
+    octets: [u64; 2],
+    /// IPv6 with its brackets.
+    pub host: Span,
     /// 0: there is none.
     port: u16,
-    /// Where the port ends, or the host if there is none.
-    pub end: usize,
+    kind: Kind,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     None,
     Name,
@@ -71,58 +73,101 @@ enum Kind {
 impl HostPort {
     /// Neither of them, at this place.
     pub const fn none(at: usize) -> Self {
-        Self { kind: Kind::None, octets: 0, host_end: at, port: 0, end: at }
+        Self { octets: [0; 2], host: Span::new(at, at), port: 0, kind: Kind::None }
     }
 
-    /// The host whose text this is.
+    /// The host, of the text that it was read of.
     #[inline(always)]
     pub fn host<'a>(&self, text: &'a [u8]) -> Option<Host<'a>> {
         match self.kind {
-            Kind::V4 => Some(Host::V4((self.octets as u32).to_le_bytes().into())),
-            Kind::Name => Some(Host::Name(text)),
-            Kind::V6 => Some(Host::V6(self.octets.to_le_bytes().into())),
+            Kind::V4 => Some(Host::V4((self.octets[0] as u32).into())),
+            Kind::Name => Some(Host::Name(self.host.of(text))),
+            Kind::V6 => {
+                let octets = u128::from(self.octets[0]) | u128::from(self.octets[1]) << 64;
+                Some(Host::V6(octets.to_le_bytes().into()))
+            }
             Kind::None => None,
         }
     }
 
     #[inline(always)]
-    pub fn port(&self) -> Option<u16> {
-        (self.port > 0).then_some(self.port)
+    pub const fn port(&self) -> Option<u16> {
+        if self.port > 0 { Some(self.port) } else { None }
     }
 }
 
 /// `hostport = host [ ":" port ]`, as URIs have it; with `spaced` `sent-by = host [ COLON port ]`, where
-/// `COLON = SWS ":" SWS`. Begins at `from`.
+/// `COLON = SWS ":" SWS`. Begins at `from`. Gives it, and where it ends.
 ///
 /// # Errors
 /// [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`].
 #[inline(always)]
-pub(crate) fn host_port(text: &[u8], from: usize, spaced: bool) -> Result<HostPort, Error> {
-    let (kind, octets, host_end) = match ipv4_at(text, from) {
-        Some((octets, end)) => (Kind::V4, octets.into(), end),
+pub(crate) fn host_port(text: &[u8], from: usize, spaced: bool) -> Result<(HostPort, usize), Error> {
+    let (kind, octets, host_end) = match ipv4_at::<Plain>(text, from) {
+        Some((ip, end)) => (Kind::V4, [ip.into(), 0], end),
         None => other_host(text, from)?,
     };
-    let none = HostPort { kind, octets, host_end, port: 0, end: host_end };
+    let none = HostPort { octets, host: Span::new(from, host_end), port: 0, kind };
     let colon = match text.get(host_end) {
         Some(b':') => host_end,
         Some(&c) if spaced && white(c) => after_white(text, host_end),
-        _ => return Ok(none),
+        _ => return Ok((none, host_end)),
     };
     if text.get(colon) != Some(&b':') {
-        return Ok(none);
+        return Ok((none, host_end));
     }
     let digits = if spaced { after_white(text, colon + 1) } else { colon + 1 };
     match port_at(text, digits) {
-        Some((port, end)) => Ok(HostPort { port, end, ..none }),
+        Some((port, end)) => Ok((HostPort { port, ..none }, end)),
         None => Err(no_host_port(text, from, Error::new(Rule::Port, digits))),
+    }
+}
+
+/// As [`host_port`], if it is an IPv4 address, without a port or with one of four digits.
+#[inline(always)]
+pub(crate) fn usual_host_port<S: Set>(text: &[u8], from: usize) -> Option<(HostPort, usize)> {
+    let (ip, host_end) = ipv4_at::<S>(text, from)?;
+    let host = HostPort { octets: [ip.into(), 0], host: Span::new(from, host_end), port: 0, kind: Kind::V4 };
+    match text.get(host_end) {
+        Some(b':') => {
+            let (port, end) = usual_port(text, host_end + 1)?;
+            Some((HostPort { port, ..host }, end))
+        }
+        Some(&c) if white(c) => None,
+        _ => Some((host, host_end)),
     }
 }
 
 /// `port = 1*DIGIT`, from 1 to 65,535, and where it ends.
 #[inline(always)]
-fn port_at(text: &[u8], mut at: usize) -> Option<(u16, usize)> {
+fn port_at(text: &[u8], at: usize) -> Option<(u16, usize)> {
+    usual_port(text, at).or_else(|| port_by_digits(text, at))
+}
+
+/// The same of four digits.
+#[inline(always)]
+fn usual_port(text: &[u8], at: usize) -> Option<(u16, usize)> {
+    let number = four_digits(*chunk(text, at as u32)?)?;
+    let goes_on = text.get(at + 4).is_some_and(u8::is_ascii_digit);
+    (number > 0 && !goes_on).then_some((number, at + 4))
+}
+
+/// Four digits as nearly every port has them: a number.
+#[inline(always)]
+fn four_digits(digits: [u8; 4]) -> Option<u16> {
+    let each = u32::from_le_bytes(digits) ^ 0x3030_3030;
+    // A digit and 0x76 are less than 0x80.
+    if (each | each.wrapping_add(0x7676_7676)) & 0x8080_8080 != 0 {
+        return None;
+    }
+    let pairs = each * 10 + (each >> 8);
+    Some((pairs & 0xff) as u16 * 100 + (pairs >> 16 & 0xff) as u16)
+}
+
+#[inline(never)]
+fn port_by_digits(text: &[u8], mut at: usize) -> Option<(u16, usize)> {
     let mut number = 0u32;
-    while let Some(digit) = digit_at(text, at) {
+    while let Some(digit) = text.get(at).and_then(|&c| digit(c)) {
         number = number * 10 + digit;
         if number > u16::MAX.into() {
             return None;
@@ -138,8 +183,8 @@ pub(crate) fn port(text: &[u8]) -> Option<u16> {
 }
 
 #[inline(always)]
-fn digit_at(text: &[u8], at: usize) -> Option<u32> {
-    let digit = text.get(at)?.wrapping_sub(b'0');
+fn digit(c: u8) -> Option<u32> {
+    let digit = c.wrapping_sub(b'0');
     (digit <= 9).then_some(digit.into())
 }
 
@@ -153,15 +198,16 @@ fn no_host_port(text: &[u8], from: usize, error: Error) -> Error {
 
 /// A name, or an IPv6 address in brackets, and where it ends.
 #[inline(never)]
-fn other_host(text: &[u8], from: usize) -> Result<(Kind, u128, usize), Error> {
+fn other_host(text: &[u8], from: usize) -> Result<(Kind, [u64; 2], usize), Error> {
     if let [b'[', inside @ ..] = &text[from..] {
         let ip = memchr::memchr(b']', inside).and_then(|len| Some((len, ipv6(&inside[..len])?)));
         let (len, ip) = ip.ok_or(Error::new(Rule::Ipv6Reference, from))?;
-        return Ok((Kind::V6, u128::from_le_bytes(ip.octets()), from + len + 2));
+        let octets = u128::from_le_bytes(ip.octets());
+        return Ok((Kind::V6, [octets as u64, (octets >> 64) as u64], from + len + 2));
     }
     let end = chars::run(HOST, text, from);
     match may_be_name(&text[from..end]) {
-        true => Ok((Kind::Name, 0, end)),
+        true => Ok((Kind::Name, [0; 2], end)),
         false => Err(no_host_port(text, from, Error::new(Rule::Host, from))),
     }
 }
@@ -177,58 +223,99 @@ fn may_be_name(text: &[u8]) -> bool {
     !last.iter().all(u8::is_ascii_digit)
 }
 
-/// The octets of the IPv4 address that begins at `from`, the first lowest, and where it ends: four decimal
+/// The IPv4 address that begins at `from`, as a number, and where it ends: four decimal
 /// numbers up to 255, without leading zeros, which some read as octal. `None` also where a host name goes on
 /// behind it.
 #[inline(always)]
-fn ipv4_at(text: &[u8], from: usize) -> Option<(u32, usize)> {
+fn ipv4_at<S: Set>(text: &[u8], from: usize) -> Option<(u32, usize)> {
     // The longest one has fifteen characters.
-    let sixteen = match text.get(from..)?.first_chunk() {
-        Some(bytes) => u128::from_le_bytes(*bytes),
-        None => last_sixteen(text, from),
+    let found = match chunk(text, from as u32) {
+        Some(bytes) => ipv4_of::<S>(bytes)?,
+        None => ipv4_of::<S>(&last_bytes(text, from))?,
     };
-    let (a, rest, a_len) = octet(sixteen)?;
-    let (b, rest, b_len) = octet(behind_dot(rest)?)?;
-    let (c, rest, c_len) = octet(behind_dot(rest)?)?;
-    let (d, rest, d_len) = octet(behind_dot(rest)?)?;
-    let goes_on = chars::is(HOST, rest as u8);
-    let octets = u32::from(a) | u32::from(b) << 8 | u32::from(c) << 16 | u32::from(d) << 24;
-    (!goes_on).then_some((octets, from + a_len + b_len + c_len + d_len + 3))
+    Some((found.ip, from + found.len as usize))
 }
 
-/// The bytes from `from` on, of which there are less than sixteen, and zeros behind them.
-#[inline(never)]
-fn last_sixteen(text: &[u8], from: usize) -> u128 {
-    let left = text.len() - from;
-    match text.last_chunk::<16>() {
-        Some(last) => u128::from_le_bytes(*last).unbounded_shr(8 * (16 - left) as u32),
-        None => text[from..].iter().rev().fold(0, |bytes, &c| bytes << 8 | u128::from(c)),
-    }
+/// An IPv4 address and its length.
+struct FoundIpv4 {
+    ip: u32,
+    len: u32,
 }
 
+/// The IPv4 address that sixteen bytes begin with.
 #[inline(always)]
-fn behind_dot(bytes: u128) -> Option<u128> {
-    (bytes as u8 == b'.').then_some(bytes >> 8)
-}
-
-/// A decimal number up to 255, what follows it, and its length.
-#[inline(always)]
-fn octet(bytes: u128) -> Option<(u8, u128, usize)> {
-    let digit = |place: u32| Some(((bytes >> (8 * place)) as u8).wrapping_sub(b'0')).filter(|&d| d <= 9);
-    let first = digit(0)?;
-    let Some(second) = digit(1) else { return Some((first, bytes >> 8, 1)) };
-    if first == 0 {
+fn ipv4_of<S: Set>(text: &[u8; 16]) -> Option<FoundIpv4> {
+    let bytes = Block::of(text);
+    let dots = bytes.equal(Block::all(b'.')).bits();
+    let len = (!(dots | bytes.within(b'0', b'9').bits())).trailing_zeros();
+    let marks = dots & ((1 << len) - 1) | 1 << len;
+    let shape = &SHAPES[place(marks)];
+    if shape.marks != marks || text.get(len as usize).is_none_or(|&c| chars::is(HOST, c)) {
         return None;
     }
-    let two = first * 10 + second;
-    let Some(third) = digit(2) else { return Some((two, bytes >> 16, 2)) };
-    let number = u8::try_from(u32::from(two) * 10 + u32::from(third)).ok()?;
-    Some((number, bytes >> 24, 3))
+    Some(FoundIpv4 { ip: S::numbers(text, &shape.order, &shape.least)?, len })
+}
+
+/// Where the digits of an address stand.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Shape {
+    /// For each number a byte that counts nothing, and the places of its three digits; 0x80: it has less.
+    order: [u8; 16],
+    /// The smallest number of so many digits.
+    least: [u32; 4],
+    /// Bit n: a dot stands at n, or the end of the address.
+    marks: u32,
+}
+
+/// The shapes of four numbers of one to three digits, each in its place.
+static SHAPES: [Shape; 256] = {
+    let mut shapes = [Shape { order: [0; 16], least: [0; 4], marks: 0 }; 256];
+    let mut number = 0;
+    while number < 81 {
+        let (mut digits, mut at, mut n) = (number, 0, 0);
+        let mut shape = Shape { order: [0x80; 16], least: [0; 4], marks: 0 };
+        while n < 4 {
+            let len = digits % 3 + 1;
+            digits /= 3;
+            let mut digit = 0;
+            while digit < len {
+                shape.order[4 * n + 4 - len + digit] = (at + digit) as u8;
+                digit += 1;
+            }
+            shape.least[n] = [0, 10, 100][len - 1];
+            at += len + 1;
+            shape.marks |= 1 << (at - 1);
+            n += 1;
+        }
+        let slot = &mut shapes[place(shape.marks)];
+        assert!(slot.marks == 0, "two shapes in one place");
+        *slot = shape;
+        number += 1;
+    }
+    shapes
+};
+
+/// Where the shape with these marks stands: a number for which no two share a place, found by trying.
+#[inline(always)]
+const fn place(marks: u32) -> usize {
+    (marks.wrapping_mul(0xfc68_3c9f) >> 24) as usize
+}
+
+/// The less than sixteen bytes that the text has from `from` on, and zeros behind them.
+#[inline(always)]
+fn last_bytes(text: &[u8], from: usize) -> [u8; 16] {
+    match text.last_chunk() {
+        Some(last) => {
+            u128::from_le_bytes(*last).unbounded_shr(8 * (from + 16 - text.len()) as u32).to_le_bytes()
+        }
+        None => padded(text.get(from..).unwrap_or(&[])),
+    }
 }
 
 /// An IPv4 address and nothing else.
 fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    ipv4_at(text, 0).filter(|(_, end)| *end == text.len()).map(|(octets, _)| octets.to_le_bytes().into())
+    ipv4_at::<Plain>(text, 0).filter(|(_, end)| *end == text.len()).map(|(ip, _)| ip.into())
 }
 
 /// An IPv6 address without brackets. Three colons before an embedded IPv4 address are taken as two: the
@@ -272,12 +359,11 @@ mod tests {
     type Found<'a> = Result<(Host<'a>, Option<u16>), Error>;
 
     fn of(text: &str) -> Found<'_> {
-        let found = host_port(text.as_bytes(), 0, false)?;
-        if found.end < text.len() {
-            return Err(Error::new(Rule::Host, found.end));
+        let (found, end) = host_port(text.as_bytes(), 0, false)?;
+        if end < text.len() {
+            return Err(Error::new(Rule::Host, end));
         }
-        let host = found.host(&text.as_bytes()[..found.host_end]).expect("a host");
-        Ok((host, found.port()))
+        Ok((found.host(text.as_bytes()).expect("a host"), found.port()))
     }
 
     fn v6(text: &str) -> Host<'static> {
@@ -335,13 +421,30 @@ mod tests {
         }
     }
 
+    /// Four digits at once are the same as one after the other.
+    #[test]
+    fn a_port_is_a_number_whatever_follows() {
+        for number in 0..=99_999u32 {
+            let wanted = u16::try_from(number).ok().filter(|port| *port > 0);
+            for text in [format!("{number}"), format!("{number:04};x"), format!("{number:05}>")] {
+                let digits = text.trim_end_matches([';', 'x', '>']).len();
+                assert_eq!(port_at(text.as_bytes(), 0), wanted.map(|port| (port, digits)), "{text}");
+            }
+        }
+        for (at, c) in (0..4).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
+            let mut text = *b"5060";
+            text[at] = c;
+            assert_eq!(port_at(&text, 0), port_by_digits(&text, 0), "{}", text.escape_ascii());
+        }
+    }
+
     #[test]
     fn sent_by_takes_white_space_around_its_colon() {
         let text = b"a.example \t: 5061 ;x";
-        let found = host_port(text, 0, true).expect("a sent-by");
-        assert_eq!((found.port(), found.host_end, found.end), (Some(5061), 9, 17));
-        let found = host_port(b"a.example ;x", 0, true).expect("a sent-by");
-        assert_eq!((found.port(), found.host_end, found.end), (None, 9, 9));
+        let (found, end) = host_port(text, 0, true).expect("a sent-by");
+        assert_eq!((found.port(), found.host.end, end), (Some(5061), 9, 17));
+        let (found, end) = host_port(b"a.example ;x", 0, true).expect("a sent-by");
+        assert_eq!((found.port(), found.host.end, end), (None, 9, 9));
         assert!(host_port(b"a.example : ;x", 0, true).is_err());
     }
 

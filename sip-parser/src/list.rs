@@ -5,7 +5,7 @@ use crate::chars::{after_white, offset, trim};
 use crate::error::{Error, Rule};
 use crate::grammar::quoted;
 use crate::message::{HeaderLine, Lines};
-use crate::scan::block_at;
+use crate::scan::find;
 use crate::span::Span;
 
 /// One value of a list.
@@ -94,33 +94,20 @@ impl<'m> Iterator for Values<'m> {
 fn until_comma(text: &[u8]) -> Result<usize, Error> {
     let mut at = 0;
     loop {
-        at = comma_quote_or_bracket(text, at);
+        at = find(text, at, |block| {
+            // The comma and "<" differ in one bit.
+            let either = block.or(Block::all(b',' ^ b'<')).equal(Block::all(b'<'));
+            either.or(block.equal(Block::all(b'"')))
+        });
         at = match text.get(at) {
             None | Some(b',') => return Ok(at),
             Some(b'"') => quoted(text, at)?,
-            Some(_) => at + memchr::memchr(b'>', &text[at..]).ok_or(Error::new(Rule::AngleBracket, at))? + 1,
+            Some(_) => match find(text, at, |block| block.equal(Block::all(b'>'))) {
+                close if close == text.len() => return Err(Error::new(Rule::AngleBracket, at)),
+                close => close + 1,
+            },
         };
     }
-}
-
-/// The next of the three at `from` or behind it, or the end of the text.
-#[inline(always)]
-fn comma_quote_or_bracket(text: &[u8], from: usize) -> usize {
-    let mut at = from;
-    while let Some((block, shift)) = block_at(text, at) {
-        // The comma and "<" differ in one bit.
-        let either = block.or(Block::all(b',' ^ b'<')).equal(Block::all(b'<'));
-        let found = either.or(block.equal(Block::all(b'"'))).bits() >> shift;
-        if found != 0 {
-            return at + found.trailing_zeros() as usize;
-        }
-        at += 16 - shift;
-        if at == text.len() {
-            return at;
-        }
-    }
-    let len = text[at..].iter().position(|c| matches!(c, b',' | b'"' | b'<'));
-    len.map_or(text.len(), |len| at + len)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::header::{HeaderName, NAMES};
 use crate::list::Values;
 use crate::span::Span;
 use crate::start_line::Start;
+use crate::via::Via;
 
 /// One header line, folded lines included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +126,30 @@ impl<'m> Message<'m> {
     #[inline]
     pub fn values(&self, name: HeaderName) -> Values<'m> {
         Values::new(self.bytes, self.all(name))
+    }
+
+    /// The topmost Via, which is the first value of the first line; `None`: there is none.
+    ///
+    /// # Errors
+    /// As [`Values`] and [`Via::parse`] tell them, with the place in the message.
+    #[inline(always)]
+    pub fn top_via(&self) -> Option<Result<Via<'m>, Error>> {
+        let line = self.first(HeaderName::Via)?;
+        // What is read to its end as one value has no other behind it.
+        match Via::parse(line.value.of(self.bytes)) {
+            Ok(via) => Some(Ok(via)),
+            Err(_) => self.first_of_vias(),
+        }
+    }
+
+    #[cold]
+    fn first_of_vias(&self) -> Option<Result<Via<'m>, Error>> {
+        let value = self.values(HeaderName::Via).next()?;
+        Some(
+            value.and_then(|value| {
+                Via::parse(value.text).map_err(|error| error.shifted(value.span.start.into()))
+            }),
+        )
     }
 
     /// The message's body; it may be cut at Content-Length.

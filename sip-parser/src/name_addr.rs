@@ -2,25 +2,25 @@
 
 use std::fmt;
 
+use crate::block::{self, Set, Work};
 use crate::chars::{self, DISPLAY, after_white, trim, white};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, quoted};
-use crate::params::{Owner, Param, Params};
-use crate::uri::{Scanned, Uri};
+use crate::params::{Owner, Param, Params, Places};
+use crate::uri::Uri;
 
 /// `( name-addr / addr-spec ) *( SEMI generic-param )` (RFC 3261 §25.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameAddr<'a> {
     /// All of it, as written.
     pub text: &'a [u8],
-    /// The URI stands in angle brackets.
-    pub bracketed: bool,
-    /// The display name as written, quotes included; empty where there is none.
-    pub display: &'a [u8],
     /// The URI.
     pub uri: Uri<'a>,
-    /// The header's parameters, not the URI's.
-    pub params: Params<'a>,
+    params: Places,
+    /// Where the display name ends.
+    display: u16,
+    /// The URI stands in angle brackets.
+    pub bracketed: bool,
 }
 
 impl<'a> NameAddr<'a> {
@@ -29,8 +29,37 @@ impl<'a> NameAddr<'a> {
     /// # Errors
     /// The first rule that it breaks: [`Rule::Quote`], [`Rule::DisplayName`], [`Rule::AngleBracket`],
     /// [`Rule::Parameter`], [`Rule::ParameterTwice`] or one of [`Uri::parse`].
-    #[inline(always)]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
+        if text.len() > crate::MAX_MESSAGE {
+            return Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE));
+        }
+        block::widely(Parse(text))
+    }
+
+    /// As [`NameAddr::parse`], if it is as nearly all are, and sound: no display name or one in quotes, and a usual
+    /// URI in brackets.
+    #[inline(always)]
+    fn usual<S: Set>(text: &'a [u8]) -> Option<Self> {
+        let display = match text.first()? {
+            b'<' => 0,
+            b'"' => quoted(text, 0).ok()?,
+            _ => return None,
+        };
+        let bracket = display + usize::from(text.get(display) == Some(&b' '));
+        if text.get(bracket) != Some(&b'<') {
+            return None;
+        }
+        let (uri, end) = Uri::usual::<S>(text, bracket + 1)?;
+        if text.get(end) != Some(&b'>') {
+            return None;
+        }
+        let (params, end) = Places::read(text, end + 1, Owner::NameAddr).ok()?;
+        let usual = Self { text, uri, params, display: display as u16, bracketed: true };
+        (end == text.len()).then_some(usual)
+    }
+
+    #[inline(never)]
+    fn any(text: &'a [u8]) -> Result<Self, Error> {
         // A value that was indexed has no white space around it; one from elsewhere may have.
         let value = trim(text);
         Self::read(value).map_err(|error| error.shifted(chars::offset(text, value)))
@@ -64,27 +93,38 @@ impl<'a> NameAddr<'a> {
         };
         let bracketed = bracket.is_some();
         let close = if bracketed { Some(&b'>') } else { None };
-        let found = match Scanned::of(spec, from, bracketed) {
-            Ok(found) if spec.get(found.end) == close => found,
+        let (uri, end) = match Uri::read(spec, from, bracketed) {
+            Ok((uri, end)) if spec.get(end) == close => (uri, end),
             _ => return Err(no_uri(spec, from, bracketed)),
         };
-        let (params, end) = Params::read(text, found.end + usize::from(bracketed), Owner::NameAddr)?;
+        let (params, end) = Places::read(text, end + usize::from(bracketed), Owner::NameAddr)?;
         if end < text.len() {
             return Err(Error::new(Rule::Parameter, end));
         }
-        Ok(Self { text, bracketed, display: trim(&text[..display]), uri: found.uri(spec), params })
+        Ok(Self { text, uri, params, display: display as u16, bracketed })
+    }
+
+    /// The display name as written, quotes included; empty where there is none.
+    pub fn display(&self) -> &'a [u8] {
+        trim(self.text.get(..self.display.into()).unwrap_or_default())
+    }
+
+    /// The header's parameters, not the URI's.
+    #[inline(always)]
+    pub const fn params(&self) -> Params<'a> {
+        Params::new(self.text, self.params, Owner::NameAddr)
     }
 
     /// The header parameter of this name, compared without case.
     #[inline]
     pub fn param(&self, name: &[u8]) -> Option<Param<'a>> {
-        self.params.get(name)
+        self.params().get(name)
     }
 
     /// The `tag` parameter's value.
     #[inline]
     pub fn tag(&self) -> Option<&'a [u8]> {
-        self.params.value(b"tag")
+        self.params().value(b"tag")
     }
 }
 
@@ -135,12 +175,27 @@ fn starts_sip(spec: &[u8]) -> bool {
     spec.get(..3).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sip"))
 }
 
+/// [`NameAddr::parse`]
+struct Parse<'a>(&'a [u8]);
+
+impl<'a> Work for Parse<'a> {
+    type Done = Result<NameAddr<'a>, Error>;
+
+    #[inline(always)]
+    fn with<S: Set>(self) -> Self::Done {
+        match NameAddr::usual::<S>(self.0) {
+            Some(usual) => Ok(usual),
+            None => NameAddr::any(self.0),
+        }
+    }
+}
+
 impl fmt::Display for NameAddr<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.display.is_empty() {
-            write!(f, "{} ", Text(self.display))?;
+        if !self.display().is_empty() {
+            write!(f, "{} ", Text(self.display()))?;
         }
-        write!(f, "<{}>{}", self.uri, self.params)
+        write!(f, "<{}>{}", self.uri, self.params())
     }
 }
 
@@ -166,8 +221,8 @@ mod tests {
             ("sip:a@h;tag=1", ""),
         ] {
             let value = value(text);
-            assert_eq!((value.display, value.tag()), (display.as_bytes(), Some(&b"1"[..])), "{text}");
-            assert_eq!(value.uri.text, b"sip:a@h", "{text}");
+            assert_eq!((value.display(), value.tag()), (display.as_bytes(), Some(&b"1"[..])), "{text}");
+            assert_eq!(value.uri.text(), b"sip:a@h", "{text}");
             assert_eq!(value.bracketed, text.contains("sip:a@h>"), "{text}");
         }
     }
@@ -177,10 +232,10 @@ mod tests {
         let inside = value("<sip:a@h;x;tag=1>;y");
         assert_eq!((inside.tag(), inside.uri.param(b"x").is_some()), (None, true));
         let outside = value("sip:+19725552222@gw1.example.net;unknownparam");
-        assert!(outside.param(b"unknownparam").is_some() && outside.uri.params.text().is_empty());
+        assert!(outside.param(b"unknownparam").is_some() && outside.uri.params().text().is_empty());
         let old = value(" sip:vivekg@chair-dnrc.example.com ;   tag    = 1918181833n");
         assert_eq!(old.tag(), Some(&b"1918181833n"[..]));
-        assert_eq!(value("isbn:2983792873").uri.text, b"isbn:2983792873");
+        assert_eq!(value("isbn:2983792873").uri.text(), b"isbn:2983792873");
     }
 
     #[test]

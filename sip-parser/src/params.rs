@@ -5,6 +5,8 @@ use std::fmt;
 use crate::chars::{self, TOKEN, URI_PARAM, URI_PARAM_NAME, VALUE, after_white, white};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, escaped, quoted};
+use crate::scan::{chunk, eight_at};
+use crate::span::Span;
 
 /// One parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +55,20 @@ impl Owner {
     /// Inlined with a name that the compiler knows, this is a comparison of `self`.
     #[inline(always)]
     fn place(self, name: &[u8]) -> Option<usize> {
-        let letters = small_letters(name);
-        match (self, name.len()) {
+        self.place_at(name, 0, name.len())
+    }
+
+    /// The same of the name that stands at `from..end` of a text.
+    #[inline(always)]
+    fn place_at(self, text: &[u8], from: usize, end: usize) -> Option<usize> {
+        let len = end - from;
+        let letters = small_letters(eight_at(text, from), len);
+        match (self, len) {
             (Self::NameAddr, 3) if letters == first_eight(b"tag") => Some(0),
             (Self::Uri, 2) if letters == first_eight(b"lr") => Some(0),
-            (Self::Uri, 9) if letters == first_eight(b"transport") && name[8] | 0x20 == b't' => Some(1),
+            (Self::Uri, 9) if letters == first_eight(b"transport") && text[from + 8] | 0x20 == b't' => {
+                Some(1)
+            }
             (Self::Uri, 5) if letters == first_eight(b"maddr") => Some(2),
             (Self::Via, 6) if letters == first_eight(b"branch") => Some(0),
             (Self::Via, 5) if letters == first_eight(b"rport") => Some(1),
@@ -67,9 +78,38 @@ impl Owner {
         }
     }
 
+    /// The parameter whose `;` stands at `at`, if its first bytes alone tell that it is one of those that nearly
+    /// every value has, and in its usual form; and its number.
+    #[inline(always)]
+    fn usual(self, text: &[u8], at: usize) -> Option<(usize, Found)> {
+        let eight = eight_at(text, at);
+        let ends =
+            |at: usize, brackets: &[u8]| text.get(at).is_none_or(|c| *c == b';' || brackets.contains(c));
+        match self {
+            Self::Uri if begins(eight, b";lr") && ends(at + 3, b">?") => Some((0, Found::bare(at, 3))),
+            Self::Via if begins(eight, b";branch=") => Some((0, Found::valued(text, at, 8)?)),
+            Self::Via if begins(eight, b";rport") && ends(at + 6, b"") => Some((1, Found::bare(at, 6))),
+            Self::NameAddr if begins(eight, b";tag=") => Some((0, Found::valued(text, at, 5)?)),
+            _ => None,
+        }
+    }
+
     /// Reads the parameter whose `;` stands at `at`.
     #[inline(always)]
     fn param(self, text: &[u8], at: usize) -> Result<Found, Error> {
+        let (common, value) = match self {
+            Self::Uri => (URI_PARAM_NAME, URI_PARAM),
+            Self::Via | Self::NameAddr => (TOKEN, VALUE),
+        };
+        match chars::short_pair(common, value, text, at + 1) {
+            Some((name_end, end)) => Ok(Found { name: at + 1, name_end, value: Some(name_end + 1), end }),
+            None => self.any_param(text, at),
+        }
+    }
+
+    /// The same without a short way.
+    #[inline(never)]
+    fn any_param(self, text: &[u8], at: usize) -> Result<Found, Error> {
         match self {
             Self::Uri => uri_param(text, at),
             Self::Via | Self::NameAddr => header_param(text, at),
@@ -77,32 +117,30 @@ impl Owner {
     }
 }
 
-/// The first eight bytes of a name with the bit that makes letters small; nothing else becomes a letter by it.
+/// Eight bytes begin with these, `;`, a name and perhaps `=`, in small letters or not.
 #[inline(always)]
-fn small_letters(name: &[u8]) -> u64 {
-    let wanted = u64::MAX.unbounded_shr(64 - 8 * name.len().min(8) as u32);
-    (first_eight(name) | 0x2020_2020_2020_2020) & wanted
+fn begins(eight: u64, with: &[u8]) -> bool {
+    let all = u64::MAX >> (64 - 8 * with.len());
+    let signs = 0xff | if with.ends_with(b"=") { 0xff << (8 * (with.len() - 1)) } else { 0 };
+    eight & all | 0x2020_2020_2020_2020 & all & !signs == first_eight(with)
 }
 
-/// The first eight bytes; 0 where there are fewer.
+/// Of eight bytes those of a name of this length, with the bit that makes letters small; nothing else becomes a
+/// letter by it.
 #[inline(always)]
+fn small_letters(eight: u64, len: usize) -> u64 {
+    let of_name = u64::MAX.unbounded_shr(64_u32.saturating_sub(8 * len as u32));
+    (eight | 0x2020_2020_2020_2020) & of_name
+}
+
+/// The first eight bytes of a name in small letters; 0 where there are fewer.
 const fn first_eight(name: &[u8]) -> u64 {
-    match *name {
-        [a, b, c, d, e, f, g, h, ..] => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-        [a, b, c, d, ref rest @ ..] => u32::from_le_bytes([a, b, c, d]) as u64 | few(rest) << 32,
-        _ => few(name),
+    let (mut eight, mut at) = (0, 0);
+    while at < name.len() && at < 8 {
+        eight |= (name[at] as u64) << (8 * at);
+        at += 1;
     }
-}
-
-/// Up to three bytes.
-#[inline(always)]
-const fn few(bytes: &[u8]) -> u64 {
-    match *bytes {
-        [] => 0,
-        [a] => a as u64,
-        [a, b] => u16::from_le_bytes([a, b]) as u64,
-        [a, b, c, ..] => u16::from_le_bytes([a, b]) as u64 | (c as u64) << 16,
-    }
+    eight
 }
 
 /// Where the parts of a parameter stand.
@@ -114,54 +152,186 @@ struct Found {
     end: usize,
 }
 
+impl Found {
+    /// A parameter without value; it is `len` long with its `;`.
+    #[inline(always)]
+    fn bare(at: usize, len: usize) -> Self {
+        Self { name: at + 1, name_end: at + len, value: None, end: at + len }
+    }
+
+    /// One whose value begins at `len`, behind its name and `=`; `None`: there is no value.
+    #[inline(always)]
+    fn valued(text: &[u8], at: usize, len: usize) -> Option<Self> {
+        let value = at + len;
+        let end = chars::run(VALUE, text, value);
+        (end > value).then_some(Self { name: at + 1, name_end: value - 1, value: Some(value), end })
+    }
+}
+
 /// Parameters that were read, in order.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Params<'a> {
-    text: &'a [u8],
-    known: [Place; PLACES],
+    /// What they stand in.
+    whole: &'a [u8],
+    places: Places,
     owner: Owner,
 }
 
-const PLACES: usize = 4;
-
-/// Where a parameter stands in [`Params::text`], from its `;` on; nowhere if `end` is 0.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Place {
-    begin: u16,
-    end: u16,
+/// Where parameters stand in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Places {
+    /// From the first `;` to the end of the last one.
+    all: Span,
+    /// Those that a proxy asks for, each from its `;` on; nowhere if its end is 0.
+    known: [Span; KNOWN],
 }
 
-impl Place {
-    const NOWHERE: Self = Self { begin: 0, end: 0 };
+const KNOWN: usize = 4;
+
+impl Places {
+    /// Reads parameters from `from` on, as long as there is a `;`: these, and where they end.
+    ///
+    /// # Errors
+    /// [`Rule::Parameter`], [`Rule::ParameterTwice`], [`Rule::Quote`], [`Rule::Escape`].
+    #[inline(always)]
+    pub fn read(text: &[u8], from: usize, owner: Owner) -> Result<(Self, usize), Error> {
+        match text.get(from) {
+            Some(c) if *c == b';' || *c <= b' ' => {}
+            _ => return Ok((Self::none(from), from)),
+        }
+        let usual = match owner {
+            Owner::Uri => Self::usual_of_uri(text, from),
+            Owner::Via => Self::usual_of_via(text, from),
+            Owner::NameAddr => Self::usual_of_name_addr(text, from),
+        };
+        match (usual, owner) {
+            (Some(usual), _) => Ok((usual, usual.all.end.into())),
+            (None, Owner::Uri) => Self::of_uri(text, from),
+            (None, Owner::Via) => Self::of_via(text, from),
+            (None, Owner::NameAddr) => Self::of_name_addr(text, from),
+        }
+    }
+
+    /// None, at this place.
+    #[inline(always)]
+    pub fn none(at: usize) -> Self {
+        Self { all: Span::new(at, at), known: [Span::default(); KNOWN] }
+    }
+
+    /// One short parameter, to the end of the text or of the brackets.
+    #[inline(always)]
+    fn usual_of_uri(text: &[u8], from: usize) -> Option<Self> {
+        let (name_end, end) = chars::short_pair(URI_PARAM_NAME, URI_PARAM, text, from + 1)?;
+        let is_end = end == text.len() || text[end] == b'>';
+        let is_known = Owner::Uri.place_at(text, from + 1, name_end).is_some();
+        (is_end && !is_known).then(|| Self { all: Span::new(from, end), known: [Span::default(); KNOWN] })
+    }
+
+    /// A branch, and perhaps an `rport` without value, to the end of the text.
+    #[inline(always)]
+    fn usual_of_via(text: &[u8], from: usize) -> Option<Self> {
+        if !begins(u64::from_le_bytes(*chunk(text, from as u32)?), b";branch=") {
+            return None;
+        }
+        let (value, len) = (from + b";branch=".len(), text.len());
+        let end = chars::run(VALUE, text, value);
+        let mut known = [Span::default(); KNOWN];
+        known[0] = Span::new(from, end);
+        if end < len {
+            if len - end != b";rport".len() || !begins(eight_at(text, end), b";rport") {
+                return None;
+            }
+            known[1] = Span::new(end, len);
+        }
+        (end > value).then(|| Self { all: Span::new(from, len), known })
+    }
+
+    /// A tag, to the end of the text.
+    #[inline(always)]
+    fn usual_of_name_addr(text: &[u8], from: usize) -> Option<Self> {
+        let eight = u64::from_le_bytes(*chunk(text, from as u32)?);
+        let value = from + b";tag=".len();
+        if !begins(eight, b";tag=") || chars::run(VALUE, text, value) < text.len() {
+            return None;
+        }
+        let all = Span::new(from, text.len());
+        Some(Self { all, known: [all, Span::default(), Span::default(), Span::default()] })
+    }
+
+    // One function for each, so that none of them takes registers of those who call it.
+
+    #[inline(never)]
+    fn of_uri(text: &[u8], from: usize) -> Result<(Self, usize), Error> {
+        Self::some(text, from, Owner::Uri)
+    }
+
+    #[inline(never)]
+    fn of_via(text: &[u8], from: usize) -> Result<(Self, usize), Error> {
+        Self::some(text, from, Owner::Via)
+    }
+
+    #[inline(never)]
+    fn of_name_addr(text: &[u8], from: usize) -> Result<(Self, usize), Error> {
+        Self::some(text, from, Owner::NameAddr)
+    }
+
+    #[inline(always)]
+    fn some(text: &[u8], from: usize, owner: Owner) -> Result<(Self, usize), Error> {
+        let mut known = [Span::default(); KNOWN];
+        let mut at = from;
+        while let Some(begin) = begin(text, at, owner) {
+            // A ";" that nothing follows is common in URIs, and harmless: nobody appends to them.
+            if owner == Owner::Uri && matches!(text.get(begin + 1), None | Some(b'?' | b'>')) {
+                at = begin + 1;
+                break;
+            }
+            let (place, found) = match owner.usual(text, begin) {
+                Some((place, found)) => (Some(place), found),
+                None => {
+                    let found = owner.param(text, begin)?;
+                    (owner.place_at(text, found.name, found.name_end), found)
+                }
+            };
+            if let Some(place) = place {
+                if known[place].end != 0 {
+                    return Err(Error::new(Rule::ParameterTwice, at));
+                }
+                known[place] = Span::new(begin, found.end);
+            }
+            at = found.end;
+        }
+        Ok((Self { all: Span::new(from, at), known }, at))
+    }
 }
 
 impl<'a> Params<'a> {
-    /// None at all.
-    pub(crate) const fn none() -> Self {
-        Self { text: &[], owner: Owner::Uri, known: [Place::NOWHERE; PLACES] }
+    /// Those that were read of this text.
+    #[inline(always)]
+    pub(crate) const fn new(whole: &'a [u8], places: Places, owner: Owner) -> Self {
+        Self { whole, places, owner }
     }
 
     /// The text, from the first `;` to the end of the last parameter.
-    pub const fn text(&self) -> &'a [u8] {
-        self.text
+    pub fn text(&self) -> &'a [u8] {
+        self.places.all.of(self.whole)
     }
 
     /// All parameters in order.
     pub fn iter(&self) -> impl Iterator<Item = Param<'a>> + use<'a> {
-        all(self.text, self.owner)
+        all(self.text(), self.owner)
     }
 
     /// The first parameter of this name, compared without case.
     #[inline(always)]
     pub fn get(&self, name: &[u8]) -> Option<Param<'a>> {
         let Some(place) = self.owner.place(name) else {
-            return find(self.text, self.owner, name);
+            return find(self.text(), self.owner, name);
         };
-        let Place { begin, end } = self.known[place];
-        if end == 0 {
+        let span = self.places.known[place];
+        if span.end == 0 {
             return None;
         }
-        let text = self.text.get(begin.into()..end.into())?;
+        let text = span.of(self.whole);
         let name_end = 1 + name.len();
         match text.get(name_end..) {
             Some([]) => Some(Param { name: &text[1..], value: None, with_semicolon: text }),
@@ -183,39 +353,9 @@ impl<'a> Params<'a> {
     #[inline(always)]
     pub fn has(&self, name: &[u8]) -> bool {
         match self.owner.place(name) {
-            Some(place) => self.known[place].end != 0,
-            None => find(self.text, self.owner, name).is_some(),
+            Some(place) => self.places.known[place].end != 0,
+            None => find(self.text(), self.owner, name).is_some(),
         }
-    }
-
-    /// Reads parameters from `from` on, as long as there is a `;`: these, and where they end.
-    ///
-    /// # Errors
-    /// [`Rule::Parameter`], [`Rule::ParameterTwice`], [`Rule::Quote`], [`Rule::Escape`];
-    /// [`Rule::MessageTooLarge`] where a place has no number.
-    #[inline(always)]
-    pub(crate) fn read(text: &'a [u8], from: usize, owner: Owner) -> Result<(Self, usize), Error> {
-        let mut known = [Place::NOWHERE; PLACES];
-        let mut at = from;
-        while let Some(begin) = begin(text, at, owner) {
-            // A ";" that nothing follows is common in URIs, and harmless: nobody appends to them.
-            if owner == Owner::Uri && matches!(text.get(begin + 1), None | Some(b'?' | b'>')) {
-                at = begin + 1;
-                break;
-            }
-            let found = owner.param(text, begin)?;
-            if let Some(place) = owner.place(&text[found.name..found.name_end]) {
-                if known[place].end != 0 {
-                    return Err(Error::new(Rule::ParameterTwice, at));
-                }
-                known[place] = Place { begin: (begin - from) as u16, end: (found.end - from) as u16 };
-            }
-            at = found.end;
-        }
-        if at - from > crate::MAX_MESSAGE {
-            return Err(Error::new(Rule::MessageTooLarge, from));
-        }
-        Ok((Self { text: &text[from..at], known, owner }, at))
     }
 }
 
@@ -324,8 +464,12 @@ mod tests {
     use super::*;
 
     fn read(text: &str, owner: Owner) -> Result<Params<'_>, Error> {
-        let (params, end) = Params::read(text.as_bytes(), 0, owner)?;
-        if end == text.len() { Ok(params) } else { Err(Error::new(Rule::Parameter, end)) }
+        let (places, end) = Places::read(text.as_bytes(), 0, owner)?;
+        if end == text.len() {
+            Ok(Params::new(text.as_bytes(), places, owner))
+        } else {
+            Err(Error::new(Rule::Parameter, end))
+        }
     }
 
     fn shown(text: &str, owner: Owner) -> String {
@@ -404,5 +548,59 @@ mod tests {
         }
         assert!(read(";x;x", Owner::Via).is_ok(), "nobody decides by it");
         assert!(read(";tag=1;tag=2", Owner::NameAddr).is_err());
+    }
+
+    /// What the short way reads, the long way reads alike.
+    #[test]
+    fn the_usual_form_is_a_form_like_any_other() {
+        let parts = |found: &Found| (found.name, found.name_end, found.value, found.end);
+        let mut usual = 0;
+        for (owner, form) in [
+            (Owner::Via, ";branch=z9hG4bK-1234567.x"),
+            (Owner::Via, ";rport"),
+            (Owner::NameAddr, ";tag=a"),
+            (Owner::Uri, ";lr"),
+        ] {
+            for (at, c) in (1..form.len()).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
+                for rest in ["", ";x=y", ">;tag=2", "?a=b", "=1", " = 1", ",x", "\r\n"] {
+                    let mut text = [form, rest].concat().into_bytes();
+                    text[at] = c;
+                    let Some((place, found)) = owner.usual(&text, 0) else { continue };
+                    usual += 1;
+                    let shown = text.escape_ascii();
+                    let general =
+                        owner.any_param(&text, 0).unwrap_or_else(|error| panic!("{shown}: {error}"));
+                    assert_eq!(parts(&found), parts(&general), "{shown}");
+                    assert_eq!(owner.place_at(&text, found.name, found.name_end), Some(place), "{shown}");
+                }
+            }
+        }
+        assert!(usual > 1000, "{usual}");
+    }
+
+    /// A short pair is read as any other.
+    #[test]
+    fn a_short_pair_is_a_parameter_like_any_other() {
+        let parts = |found: &Found| (found.name, found.name_end, found.value, found.end);
+        for owner in [Owner::Uri, Owner::Via, Owner::NameAddr] {
+            for form in [
+                ";user=phone",
+                ";a=b",
+                ";transport=udp;lr",
+                ";received=192.0.2.1",
+                ";x=abcdefghijklmnop>;y",
+                ";lr;ob",
+            ] {
+                for (at, c) in (1..form.len()).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
+                    for rest in ["", ";x=y", ">;tag=2 and some more of it"] {
+                        let mut text = [form, rest].concat().into_bytes();
+                        text[at] = c;
+                        let read = owner.param(&text, 0).map(|found| parts(&found));
+                        let general = owner.any_param(&text, 0).map(|found| parts(&found));
+                        assert_eq!(read, general, "{}", text.escape_ascii());
+                    }
+                }
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::chars::{self, TOKEN, WORD, after_white, number, offset, trim};
 use crate::error::{Error, Rule};
 use crate::grammar::Text;
+use crate::scan::eight_at;
 
 /// CSeq (RFC 3261 §20.16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +28,17 @@ impl<'a> CSeq<'a> {
         let mut number = 0u64;
         let mut end = 0;
         while let Some(c @ b'0'..=b'9') = text.get(end) {
-            // Larger ones stay too large.
-            number = (number * 10 + u64::from(c - b'0')).min(1 << 31);
+            number = number * 10 + u64::from(c - b'0');
+            if number >= 1 << 31 {
+                return Err(Error::new(Rule::CSeq, 0));
+            }
             end += 1;
         }
-        if end == 0 || number >= 1 << 31 {
+        if end == 0 {
             return Err(Error::new(Rule::CSeq, 0));
+        }
+        if text.get(end) == Some(&b' ') && is_short_method(text, end + 1) {
+            return Ok(Self { number: number as u32, method: &text[end + 1..] });
         }
         let method = after_white(text, end);
         let method_end = chars::run(TOKEN, text, method);
@@ -41,6 +47,18 @@ impl<'a> CSeq<'a> {
         }
         Ok(Self { number: number as u32, method: &text[method..method_end] })
     }
+}
+
+/// From `at` on to its end, the text is one to eight of the letters A to Z.
+#[inline(always)]
+fn is_short_method(text: &[u8], at: usize) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let len = text.len() - at;
+    let letters = eight_at(text, at);
+    // The highest bit is that of a byte from A on, and not that of one behind Z.
+    let from_a = letters.wrapping_add(HIGH - u64::from_le_bytes([b'A'; 8]));
+    let behind_z = letters.wrapping_add(HIGH - u64::from_le_bytes([b'Z' + 1; 8]));
+    (1..=8).contains(&len) && from_a & !behind_z & !letters & HIGH == HIGH >> (64 - 8 * len)
 }
 
 impl fmt::Display for CSeq<'_> {

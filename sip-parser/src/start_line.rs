@@ -1,8 +1,9 @@
 //! Request-Line and Status-Line (RFC 3261 §7.1, §7.2).
 
+use crate::block::Block;
 use crate::chars::{self, TOKEN};
 use crate::error::{Error, Rule};
-use crate::scan::has_white;
+use crate::scan::{chunk, find};
 use crate::span::Span;
 
 /// `Method SP Request-URI SP SIP-Version`
@@ -37,11 +38,28 @@ pub enum Start {
     BadResponse(Error),
 }
 
+/// Reads the line from `start` on, whose first control character from BS to SI is at `end`, as a Request-Line
+/// that CRLF and something visible follow. `None`: it is something else, or not sound.
+#[inline(always)]
+pub(crate) fn usual_request(bytes: &[u8], start: usize, end: usize) -> Option<RequestLine> {
+    let method_end = chars::run(TOKEN, bytes, start);
+    if method_end == start || bytes.get(method_end) != Some(&b' ') {
+        return None;
+    }
+    let uri_start = method_end + 1;
+    let uri_end = find(bytes, uri_start, |block| block.equal(Block::all(b' ')));
+    let version = u64::from_le_bytes(*chunk(bytes, uri_end as u32)?) | LETTERS << 8;
+    let is_followed = matches!(chunk(bytes, end as u32), Some([b'\r', b'\n', c]) if *c > b' ');
+    let is_sound = version == SIP << 8 | 0x20 && uri_end > uri_start && uri_end + 8 == end && is_followed;
+    let method = Span::new(start, method_end);
+    is_sound.then(|| RequestLine { method, uri: Span::new(uri_start, uri_end) })
+}
+
 /// Reads the line `bytes[start..end]`, without its line end.
 ///
 /// # Errors
 /// [`Rule::NotSip`] if it resembles neither form.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn start_line(bytes: &[u8], start: usize, end: usize) -> Result<Start, Error> {
     let line = bytes.get(start..end).unwrap_or(&[]);
     if is_sip(line) {
@@ -104,12 +122,20 @@ fn request_line(line: &[u8]) -> Result<(usize, usize), Error> {
     let uri_start = method_len + 1;
     match line.split_last_chunk() {
         Some(([before @ .., b' '], version))
-            if is_version(version) && before.len() > uri_start && !has_white(before, uri_start) =>
+            if is_version(version)
+                && before.len() > uri_start
+                && white(before, uri_start) == before.len() =>
         {
             Ok((method_len, before.len()))
         }
         _ => Err(bad_rest(line, uri_start)),
     }
+}
+
+/// Where the first SP or HT stands at `from` or behind it, or the end of the text.
+#[inline(always)]
+fn white(text: &[u8], from: usize) -> usize {
+    find(text, from, |block| block.equal(Block::all(b' ')).or(block.equal(Block::all(b'\t'))))
 }
 
 /// What is wrong behind the method.

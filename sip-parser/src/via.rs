@@ -3,41 +3,35 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use nom::Parser;
 use nom::bytes::complete::{tag_no_case, take_while1};
 
-use crate::chars::{number, white};
+use crate::block::{self, Set, Work};
+use crate::chars::{number, offset, white};
 use crate::error::{Error, Rule};
-use crate::grammar::{Broken, Text, read, separator, token};
-use crate::host::{self, Host, address, host_port};
-use crate::params::{Owner, Param, Params};
+use crate::grammar::{Text, read, separator, token};
+use crate::host::{self, Host, HostPort, address, host_port, usual_host_port};
+use crate::params::{Owner, Param, Params, Places};
+use crate::span::Span;
 
 /// `via-parm = sent-protocol LWS sent-by *( SEMI via-params )`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Via<'a> {
     /// All of it, as written.
     pub text: &'a [u8],
-    /// The protocol's version, `2.0` as a rule.
-    pub version: &'a [u8],
-    /// The transport as written; need not be one that anybody knows (RFC 4475 §3.1.1.10).
-    pub transport: &'a [u8],
-    /// The host of sent-by.
-    pub host: Host<'a>,
-    /// Sent-by as written, port included.
-    pub sent_by: &'a [u8],
-    /// The port of sent-by; `None`: not written.
-    pub port: Option<u16>,
-    /// The parameters.
-    pub params: Params<'a>,
+    version: Span,
+    transport: Span,
+    sent_by: Span,
+    host: HostPort,
+    params: Places,
 }
 
-/// Begins as hardly any Via does not: not worth a parser of five parts.
+/// Begins with a usual protocol, and one space.
 #[inline(always)]
 fn is_usual(text: &[u8]) -> bool {
-    let Some(&[a, b, c, d, e, f, g, h, i, j, k, l, next]) = text.first_chunk() else { return false };
+    let Some(&[a, b, c, d, e, f, g, h, i, j, k, l]) = text.first_chunk() else { return false };
+    let transport = u32::from_le_bytes([i, j, k, l]);
     u64::from_le_bytes([a, b, c, d, e, f, g, h]) == u64::from_le_bytes(*b"SIP/2.0/")
-        && matches!(&[i, j, k, l], b"UDP " | b"TCP " | b"TLS ")
-        && !white(next)
+        && [*b"UDP ", *b"TCP ", *b"TLS "].map(u32::from_le_bytes).contains(&transport)
 }
 
 /// `rport` (RFC 3581).
@@ -55,73 +49,152 @@ impl<'a> Via<'a> {
     /// # Errors
     /// [`Rule::Via`], [`Rule::Host`], [`Rule::Ipv6Reference`], [`Rule::Port`], [`Rule::Parameter`],
     /// [`Rule::ParameterTwice`], [`Rule::Quote`].
-    #[inline(always)]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        let ((version, transport), at) = match is_usual(text) {
-            true => ((&text[4..7], &text[8..11]), 12),
-            false => read(text, Rule::Via, sent_protocol())?,
+        if text.len() > crate::MAX_MESSAGE {
+            return Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE));
+        }
+        block::widely(Parse(text))
+    }
+
+    /// As [`Via::parse`], if it is `SIP/2.0/UDP`, TCP or TLS and an IPv4 address, with or without port and parameters,
+    /// as nearly all are, and sound.
+    #[inline(always)]
+    fn usual<S: Set>(text: &'a [u8]) -> Option<Self> {
+        if !is_usual(text) {
+            return None;
+        }
+        let (host, sent_by_end) = usual_host_port::<S>(text, 12)?;
+        let (params, end) = Places::read(text, sent_by_end, Owner::Via).ok()?;
+        let via = Self {
+            text,
+            version: Span::new(4, 7),
+            transport: Span::new(8, 11),
+            sent_by: Span::new(12, sent_by_end),
+            host,
+            params,
         };
-        let found = host_port(text, at, true)?;
-        let (params, end) = Params::read(text, found.end, Owner::Via)?;
-        // response-port = "rport" [EQUAL 1*DIGIT] (RFC 3581 §8)
-        if params.value(b"rport").is_some_and(|value| host::port(value).is_none()) {
+        (end == text.len() && via.has_sound_rport()).then_some(via)
+    }
+
+    #[inline(never)]
+    fn any(text: &'a [u8]) -> Result<Self, Error> {
+        let (version, transport, at) = sent_protocol(text)?;
+        let (host, sent_by_end) = host_port(text, at, true)?;
+        let (params, end) = Places::read(text, sent_by_end, Owner::Via)?;
+        let via = Self { text, version, transport, sent_by: Span::new(at, sent_by_end), host, params };
+        if !via.has_sound_rport() {
             return Err(Error::new(Rule::Port, end));
         }
         if end < text.len() {
             return Err(Error::new(Rule::Via, end));
         }
-        let host = found.host(&text[at..found.host_end]).ok_or(Error::new(Rule::Host, at))?;
-        let (sent_by, port) = (&text[at..found.end], found.port());
-        Ok(Self { text, version, transport, host, sent_by, port, params })
+        Ok(via)
+    }
+
+    /// `response-port = "rport" [EQUAL 1*DIGIT]` (RFC 3581 §8)
+    #[inline(always)]
+    fn has_sound_rport(&self) -> bool {
+        self.params().value(b"rport").is_none_or(|value| host::port(value).is_some())
+    }
+
+    /// The protocol's version, `2.0` as a rule.
+    pub fn version(&self) -> &'a [u8] {
+        self.version.of(self.text)
+    }
+
+    /// The transport as written; need not be one that anybody knows (RFC 4475 §3.1.1.10).
+    pub fn transport(&self) -> &'a [u8] {
+        self.transport.of(self.text)
+    }
+
+    /// The host of sent-by.
+    #[inline(always)]
+    pub fn host(&self) -> Host<'a> {
+        self.host.host(self.text).unwrap_or(Host::Name(&[]))
+    }
+
+    /// Sent-by as written, port included.
+    #[inline(always)]
+    pub fn sent_by(&self) -> &'a [u8] {
+        self.sent_by.of(self.text)
+    }
+
+    /// The port of sent-by; `None`: not written.
+    #[inline(always)]
+    pub const fn port(&self) -> Option<u16> {
+        self.host.port()
+    }
+
+    /// The parameters.
+    #[inline(always)]
+    pub const fn params(&self) -> Params<'a> {
+        Params::new(self.text, self.params, Owner::Via)
     }
 
     /// The parameter of this name, compared without case.
     #[inline]
     pub fn param(&self, name: &[u8]) -> Option<Param<'a>> {
-        self.params.get(name)
+        self.params().get(name)
     }
 
     /// `branch`
     #[inline]
     pub fn branch(&self) -> Option<&'a [u8]> {
-        self.params.value(b"branch")
+        self.params().value(b"branch")
     }
 
     /// `rport`
     pub fn rport(&self) -> Option<Rport> {
-        let param = self.params.get(b"rport")?;
+        let param = self.params().get(b"rport")?;
         Some(param.value.and_then(host::port).map_or(Rport::Asked, Rport::Port))
     }
 
     /// `received` as an address; IPv6 with or without brackets (RFC 5118 §4.5).
     pub fn received(&self) -> Option<IpAddr> {
-        address(self.params.value(b"received")?)
+        address(self.params().value(b"received")?)
     }
 
     /// `maddr` as an address; a name is `None`.
     pub fn maddr(&self) -> Option<IpAddr> {
-        address(self.params.value(b"maddr")?)
+        address(self.params().value(b"maddr")?)
     }
 
     /// `ttl`
     pub fn ttl(&self) -> Option<u8> {
-        number(self.params.value(b"ttl")?).and_then(|n| n.try_into().ok())
+        number(self.params().value(b"ttl")?).and_then(|n| n.try_into().ok())
     }
 }
 
-/// `sent-protocol LWS`, where `sent-protocol = protocol-name SLASH protocol-version SLASH transport`:
-/// version and transport.
-#[inline]
-fn sent_protocol<'a>() -> impl Parser<&'a [u8], Output = (&'a [u8], &'a [u8]), Error = Broken> {
-    (tag_no_case("SIP"), separator(b'/'), token, separator(b'/'), token, take_while1(white))
-        .map(|(_, _, version, _, transport, _)| (version, transport))
+/// `sent-protocol LWS`, where `sent-protocol = protocol-name SLASH protocol-version SLASH transport`: where
+/// version and transport stand, and where what follows begins.
+#[inline(never)]
+fn sent_protocol(text: &[u8]) -> Result<(Span, Span, usize), Error> {
+    let parts = (tag_no_case("SIP"), separator(b'/'), token, separator(b'/'), token, take_while1(white));
+    let ((_, _, version, _, transport, _), end) = read(text, Rule::Via, parts)?;
+    let span = |part: &[u8]| Span::new(offset(text, part), offset(text, part) + part.len());
+    Ok((span(version), span(transport), end))
+}
+
+/// [`Via::parse`]
+struct Parse<'a>(&'a [u8]);
+
+impl<'a> Work for Parse<'a> {
+    type Done = Result<Via<'a>, Error>;
+
+    #[inline(always)]
+    fn with<S: Set>(self) -> Self::Done {
+        match Via::usual::<S>(self.0) {
+            Some(usual) => Ok(usual),
+            None => Via::any(self.0),
+        }
+    }
 }
 
 impl fmt::Display for Via<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SIP/{}/{} {}", Text(self.version), Text(self.transport), self.host)?;
-        self.port.iter().try_for_each(|port| write!(f, ":{port}"))?;
-        self.params.fmt(f)
+        write!(f, "SIP/{}/{} {}", Text(self.version()), Text(self.transport()), self.host())?;
+        self.port().iter().try_for_each(|port| write!(f, ":{port}"))?;
+        self.params().fmt(f)
     }
 }
 
@@ -136,9 +209,9 @@ mod tests {
     #[test]
     fn the_parts_of_a_via() {
         let via = via("SIP/2.0/UDP [2001:db8::9:1]:6050;branch=z9hG4bKas3-111;rport;ttl=16;maddr=224.2.0.1");
-        assert_eq!((via.version, via.transport), (&b"2.0"[..], &b"UDP"[..]));
-        assert_eq!(via.host, Host::V6("2001:db8::9:1".parse().expect("an address")));
-        assert_eq!((via.sent_by, via.port), (&b"[2001:db8::9:1]:6050"[..], Some(6050)));
+        assert_eq!((via.version(), via.transport()), (&b"2.0"[..], &b"UDP"[..]));
+        assert_eq!(via.host(), Host::V6("2001:db8::9:1".parse().expect("an address")));
+        assert_eq!((via.sent_by(), via.port()), (&b"[2001:db8::9:1]:6050"[..], Some(6050)));
         assert_eq!(via.branch(), Some(&b"z9hG4bKas3-111"[..]));
         assert_eq!(via.rport(), Some(Rport::Asked));
         assert_eq!(via.ttl(), Some(16));
@@ -149,7 +222,7 @@ mod tests {
     #[test]
     fn white_space_may_stand_between_all_parts() {
         let via = via("SIP  /   2.0\r\n /UDP\r\n    192.0.2.2 : 5060 ;branch= 390skdjuw");
-        assert_eq!((via.version, via.transport, via.port), (&b"2.0"[..], &b"UDP"[..], Some(5060)));
+        assert_eq!((via.version(), via.transport(), via.port()), (&b"2.0"[..], &b"UDP"[..], Some(5060)));
         assert_eq!(via.to_string(), "SIP/2.0/UDP 192.0.2.2:5060;branch=390skdjuw");
     }
 
@@ -161,7 +234,7 @@ mod tests {
         assert_eq!(via(text).branch(), Some(&b"z9hG4bK-.!%66*_+`'~"[..]));
         let text = "SIP/2.0/TLS a.example;received=2001:db8::9:255";
         assert_eq!(via(text).received(), "2001:db8::9:255".parse().ok());
-        assert_eq!(via("SIP/7.0/UNKNOWN a.example").transport, b"UNKNOWN");
+        assert_eq!(via("SIP/7.0/UNKNOWN a.example").transport(), b"UNKNOWN");
     }
 
     #[test]

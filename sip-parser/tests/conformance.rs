@@ -20,7 +20,7 @@ fn judge(bytes: &[u8]) -> Result<(), Error> {
     match *message.start() {
         Start::Request(line) => {
             let uri = Uri::parse(message.text(line.uri))?;
-            if uri.headers.is_some() {
+            if uri.headers().is_some() {
                 return Err(Error { rule: Rule::UriHeaders, at: 0 });
             }
         }

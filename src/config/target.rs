@@ -48,9 +48,9 @@ fn uri(text: &Text<'_>, findings: &mut Findings) -> Option<Target> {
         }
     };
     let transport = transport(&uri, text, findings)?;
-    let port = uri.port.unwrap_or_else(|| transport.unwrap_or(Transport::Udp).default_port());
+    let port = uri.port().unwrap_or_else(|| transport.unwrap_or(Transport::Udp).default_port());
     let written = text.text.into();
-    let host = uri.host?;
+    let host = uri.host()?;
     if let Host::Name(name) = host {
         let host = String::from_utf8_lossy(name).trim_end_matches('.').to_ascii_lowercase().into();
         return Some(Target::Name { uri: written, transport, host, port });
@@ -77,10 +77,10 @@ fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<
             return refuse(format!("«{}» is no next hop", text.text), "write sip:ADDRESS:PORT");
         }
     }
-    if uri.headers.is_some() {
+    if uri.headers().is_some() {
         return refuse("a next hop has no headers".into(), "leave out what follows the question mark");
     }
-    let Some(value) = uri.params.value(b"transport") else { return Some(None) };
+    let Some(value) = uri.params().value(b"transport") else { return Some(None) };
     match Transport::from_token(value) {
         Some(Transport::Udp) => Some(Some(Transport::Udp)),
         Some(other) => refuse(

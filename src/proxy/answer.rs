@@ -30,8 +30,7 @@ impl<'m> Asker<'m> {
     /// What of a request is known, sound or not.
     #[cold]
     pub fn of(message: &Message<'m>, incoming: &Incoming<'m>) -> Self {
-        let top = message.values(HeaderName::Via).next().and_then(Result::ok);
-        let via = top.and_then(|value| Via::parse(value.text).ok());
+        let via = message.top_via().and_then(Result::ok);
         let (bytes, lines) = (incoming.bytes, message.lines());
         Self { bytes, lines, source: incoming.from, on: incoming.on, via }
     }
@@ -47,7 +46,7 @@ impl<'m> Asker<'m> {
     /// The same key that a sound request would have; also for one that is not sound, as far as it goes:
     /// its retransmission gets the same To tag.
     fn transaction(&self, work: &Work) -> TransactionKey {
-        let transaction = match self.via.and_then(|via| Some((via.branch()?, via.sent_by))) {
+        let transaction = match self.via.and_then(|via| Some((via.branch()?, via.sent_by()))) {
             Some((branch, sent_by)) if has_cookie(branch) => Transaction::Rfc3261 { branch, sent_by },
             _ => Transaction::Rfc2543 {
                 via: self.via.map_or_else(|| self.value(HeaderName::Via), |via| via.text),
@@ -182,7 +181,7 @@ fn put_top_via(output: &mut Output<'_>, asker: &Asker<'_>, line: &HeaderLine) {
 fn put_to(output: &mut Output<'_>, work: &Work, snapshot: &Snapshot, asker: &Asker<'_>, line: &HeaderLine) {
     let bytes = asker.bytes;
     // A `tag` without a value is none, but a second one behind it would not be read.
-    if !NameAddr::parse(line.value.of(bytes)).is_ok_and(|to| !to.params.has(b"tag")) {
+    if !NameAddr::parse(line.value.of(bytes)).is_ok_and(|to| !to.params().has(b"tag")) {
         return output.put(line.line.of(bytes));
     }
     let mut tag = [0; TO_TAG_LEN];

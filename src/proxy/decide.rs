@@ -1,7 +1,7 @@
 //! One request's decision: what it is, whether it may pass, and which way it goes. Control flow of all
 //! stages is here; each stage is a module.
 
-use sip_parser::{HeaderName, Host, Message, Uri};
+use sip_parser::{HeaderName, Host, Message};
 
 use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Pin, PinKind, Recent};
@@ -143,8 +143,8 @@ fn may_pass(
 fn is_for_us(snapshot: &Snapshot, request: &Request<'_>, pre: &Preprocessed<'_>) -> bool {
     let uri = pre.uri(request);
     let names_us = match pre.maddr_stripped {
-        true => uri.host.is_some_and(|host| snapshot.ours.is_us(host, None)),
-        false => !uri.params.has(b"maddr") && names_us(&snapshot.ours, uri),
+        true => uri.host().is_some_and(|host| snapshot.ours.is_us(host, None)),
+        false => !uri.params().has(b"maddr") && names_us(&snapshot.ours, uri),
     };
     pre.next_route.is_none() && names_us
 }
@@ -217,7 +217,7 @@ fn find(
         Some((_, Action::Reject(status))) => return Err(Reply::Rejected(*status).into()),
         Some((_, Action::Drop)) => return Err(Stop::Drop(DropReason::Rule)),
         // Nobody's phone rings at `sip:our.address`: that is how a peer asks whether we live.
-        _ if to_us && pre.uri(request).user.is_none() => return Err(Reply::Options.into()),
+        _ if to_us && pre.uri(request).user().is_none() => return Err(Reply::Options.into()),
         Some((id, Action::Forward { to, egress, record_route, .. })) => (id, to, egress, *record_route),
         None if pre.named_us && request.to_tag.is_some() => return Err(Reply::NoDialog.into()),
         None => return Err(Reply::NoRule.into()),
@@ -226,7 +226,8 @@ fn find(
         Target::RequestUri if to_us => return Err(Reply::Options.into()),
         // An address of ours is found out where the next hop is checked; a name may lead anywhere.
         Target::RequestUri
-            if matches!(pre.uri(request).host, Some(Host::Name(_))) && is_for_us(snapshot, request, pre) =>
+            if matches!(pre.uri(request).host(), Some(Host::Name(_)))
+                && is_for_us(snapshot, request, pre) =>
         {
             return Err(Reply::NotFound.into());
         }
@@ -257,8 +258,8 @@ fn first_match(
         transport: on.transport,
         listener: on.section,
         source: request.incoming.from.ip(),
-        ruri_user: user(ruri.user, ruri_read, ruri_room),
-        ruri_host: ruri.host_text,
+        ruri_user: user(ruri.user(), ruri_read, ruri_room),
+        ruri_host: ruri.host_text(),
         from_user: user(from.user, from_read, from_room),
         from_host: from.host_text,
         to_user: user(to.user, to_read, to_room),

@@ -231,7 +231,7 @@ impl LineCut {
 ///
 /// Step 2: "If the URI contains any parameters not allowed in a Request-URI, they MUST be removed."
 fn put_uri(edits: &mut Edits<New>, bytes: &[u8], at: Range<usize>, uri: &Uri<'_>, without_maddr: bool) {
-    let Some(text) = range_in(bytes, uri.text) else { return };
+    let Some(text) = range_in(bytes, uri.text()) else { return };
     let mut cuts = not_in_request_uri(bytes, uri, without_maddr).map(|cut| cut.unwrap_or(text.end..text.end));
     cuts.sort_by_key(|cut| cut.start);
     let (mut place, mut begin) = (at.clone(), text.start);
@@ -250,7 +250,7 @@ fn put_uri(edits: &mut Edits<New>, bytes: &[u8], at: Range<usize>, uri: &Uri<'_>
 /// §16.4 asks for, "the maddr and any non-default port or transport parameter".
 fn not_in_request_uri(bytes: &[u8], uri: &Uri<'_>, without_maddr: bool) -> [Option<Range<usize>>; 5] {
     let param = |name: &[u8]| uri.param(name).and_then(|p| range_in(bytes, p.with_semicolon));
-    let headers = uri.headers.and_then(|headers| {
+    let headers = uri.headers().and_then(|headers| {
         let range = range_in(bytes, headers)?;
         Some(range.start.checked_sub(1)?..range.end)
     });
@@ -258,15 +258,15 @@ fn not_in_request_uri(bytes: &[u8], uri: &Uri<'_>, without_maddr: bool) -> [Opti
         return [headers, param(b"method"), None, None, None];
     }
     let default_port = super::preprocess::transport_of(uri).default_port();
-    let port = uri.port.filter(|port| *port != default_port).and_then(|_| port_range(bytes, uri));
+    let port = uri.port().filter(|port| *port != default_port).and_then(|_| port_range(bytes, uri));
     let transport = param(b"transport");
     [headers, param(b"method"), param(b"maddr"), port, transport]
 }
 
 /// `:port`
 fn port_range(bytes: &[u8], uri: &Uri<'_>) -> Option<Range<usize>> {
-    let start = range_in(bytes, uri.host_text)?.end;
-    let rest = bytes.get(start..range_in(bytes, uri.text)?.end)?;
+    let start = range_in(bytes, uri.host_text())?.end;
+    let rest = bytes.get(start..range_in(bytes, uri.text())?.end)?;
     let len = rest.iter().position(|c| matches!(c, b';' | b'?')).unwrap_or(rest.len());
     Some(start..start + len)
 }

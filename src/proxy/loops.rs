@@ -44,7 +44,7 @@ pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &
         ingress: snapshot.plan.listener(request.incoming.on).identity,
         cseq: request.cseq,
         method: request.method_of_rules(),
-        request_uri: request.uri.text,
+        request_uri: request.uri.text(),
         from: request.from.uri,
         from_tag: request.from_tag,
         to: request.to.uri,
@@ -90,7 +90,7 @@ fn ours(request: &Request<'_>, mark: &[u8; LOOP_MARK_LEN]) -> bool {
     let name = &PARAMETER[1..PARAMETER.len() - 1];
     request.message.values(HeaderName::Via).map_while(Result::ok).any(|value| {
         Via::parse(value.text).is_ok_and(|via| {
-            via.params.value(name) == Some(mark)
+            via.params().value(name) == Some(mark)
                 && via.branch().is_some_and(|branch| Branch::owner_named(branch).is_some())
         })
     })

@@ -38,5 +38,5 @@ pub(super) fn first(snapshot: &Snapshot, host: &Host<'_>) -> Option<IpAddr> {
 pub(super) fn names_us(ours: &Ours, uri: &Uri<'_>) -> bool {
     let default_port = transport_of(uri).default_port();
     let implied = (default_port != Transport::Udp.default_port()).then_some(default_port);
-    uri.host.is_some_and(|host| ours.is_us(host, uri.port.or(implied)))
+    uri.host().is_some_and(|host| ours.is_us(host, uri.port().or(implied)))
 }

@@ -52,7 +52,7 @@ impl<'m> Preprocessed<'m> {
 
     fn read_routes(&mut self, snapshot: &Snapshot, request: &Request<'m>) -> Result<(), Reply> {
         let mut reader = Reader::new(snapshot, request);
-        let most = match request.uri.user {
+        let most = match request.uri.user() {
             Some(user) if RecordRoute::looks_like(user) => self.undo_strict_routing(&mut reader)?,
             _ => usize::MAX,
         };
@@ -120,7 +120,7 @@ impl<'m> Preprocessed<'m> {
     fn is_ours(&mut self, reader: &mut Reader<'_, 'm>, uri: &Uri<'m>) -> bool {
         let snapshot = reader.snapshot;
         let named = names_us(&snapshot.ours, uri);
-        if let Some(verified) = uri.user.and_then(|user| reader.tokens.as_mut()?.read(user)) {
+        if let Some(verified) = uri.user().and_then(|user| reader.tokens.as_mut()?.read(user)) {
             // Keys may be shared with a Viaduct that is another hop of this dialog: its values are its own.
             if named || is_here(snapshot, &verified) {
                 self.dialog = Some(verified);
@@ -129,7 +129,7 @@ impl<'m> Preprocessed<'m> {
         }
         if named {
             self.named_us = true;
-            self.bad_tokens += u64::from(uri.user.is_some_and(RecordRoute::looks_like));
+            self.bad_tokens += u64::from(uri.user().is_some_and(RecordRoute::looks_like));
         }
         named
     }
@@ -140,9 +140,9 @@ impl<'m> Preprocessed<'m> {
     /// continue processing as if those values had not been present in the request."
     fn strip_maddr(&mut self, snapshot: &Snapshot, request: &Request<'m>) {
         let uri = self.uri(request);
-        let Some(maddr) = uri.params.value(b"maddr") else { return };
+        let Some(maddr) = uri.params().value(b"maddr") else { return };
         let transport = transport_of(uri);
-        let port = uri.port.unwrap_or(transport.default_port());
+        let port = uri.port().unwrap_or(transport.default_port());
         let on = snapshot.plan.listener(request.incoming.on);
         let indicated = on.transport == transport && on.bind.port() == port;
         self.maddr_stripped = indicated && snapshot.ours.is_us_host(maddr);
@@ -190,7 +190,7 @@ pub(super) fn transport_of(uri: &Uri<'_>) -> Transport {
 
 /// The transport that a URI asks for; `None`: none, or one that we do not know.
 pub(super) fn explicit_transport(uri: &Uri<'_>) -> Option<Transport> {
-    let written = uri.params.value(b"transport").and_then(Transport::from_token);
+    let written = uri.params().value(b"transport").and_then(Transport::from_token);
     match (uri.scheme, written) {
         (sip_parser::Scheme::Sips, Some(Transport::Ws | Transport::Wss)) => Some(Transport::Wss),
         (sip_parser::Scheme::Sips, _) => Some(Transport::Tls),

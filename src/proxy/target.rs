@@ -128,7 +128,7 @@ impl Search<'_> {
         if sips {
             return Ok(explicit.filter(|t| *t == Transport::Wss).unwrap_or(Transport::Tls));
         }
-        let unknown = explicit.is_none() && uri.params.has(b"transport");
+        let unknown = explicit.is_none() && uri.params().has(b"transport");
         match by {
             By::Rule(Some(choice)) => Ok(self.snapshot.plan.transport_of(choice)),
             _ if unknown => Err(Reply::Unresolved),
@@ -217,17 +217,17 @@ impl<'a> Place<'a> {
     /// `None`: the URI has no host.
     fn of(uri: &Uri<'a>, without_maddr: bool) -> Option<Self> {
         if without_maddr {
-            return Some(Self { host: uri.host?, port: None });
+            return Some(Self { host: uri.host()?, port: None });
         }
-        let host = match uri.params.value(b"maddr") {
-            None => uri.host?,
+        let host = match uri.params().value(b"maddr") {
+            None => uri.host()?,
             Some(maddr) => match address(maddr) {
                 Some(IpAddr::V4(ip)) => Host::V4(ip),
                 Some(IpAddr::V6(ip)) => Host::V6(ip),
                 None => Host::Name(maddr),
             },
         };
-        Some(Self { host, port: uri.port })
+        Some(Self { host, port: uri.port() })
     }
 
     /// The address of the host, or all of its name's.

@@ -102,8 +102,8 @@ pub(super) struct Party<'m> {
 impl<'m> Party<'m> {
     #[inline(always)]
     fn of(value: &NameAddr<'m>) -> Self {
-        let Uri { text, user, host_text, .. } = value.uri;
-        Self { uri: text, user, host_text }
+        let uri = &value.uri;
+        Self { uri: uri.text(), user: uri.user(), host_text: uri.host_text() }
     }
 }
 
@@ -183,13 +183,15 @@ impl<'m> Request<'m> {
     /// What tells its transaction from all others.
     pub fn transaction(&self) -> Transaction<'m> {
         match self.via.branch() {
-            Some(branch) if has_cookie(branch) => Transaction::Rfc3261 { branch, sent_by: self.via.sent_by },
+            Some(branch) if has_cookie(branch) => {
+                Transaction::Rfc3261 { branch, sent_by: self.via.sent_by() }
+            }
             _ => Transaction::Rfc2543 {
                 via: self.via.text,
                 from_tag: self.from_tag,
                 call_id: self.call_id,
                 cseq: self.cseq,
-                request_uri: self.uri.text,
+                request_uri: self.uri.text(),
             },
         }
     }
@@ -201,8 +203,7 @@ pub(super) fn has_cookie(branch: &[u8]) -> bool {
 }
 
 fn top_via<'m>(message: &Message<'m>) -> Result<Via<'m>, Flaw> {
-    let value = message.values(HeaderName::Via).next().ok_or(Flaw::Missing(HeaderName::Via))?;
-    Ok(Via::parse(value?.text)?)
+    Ok(message.top_via().ok_or(Flaw::Missing(HeaderName::Via))??)
 }
 
 /// "If the Request-URI has a URI whose scheme is not understood by the proxy, the proxy SHOULD reject the
@@ -215,7 +216,7 @@ fn request_uri(text: &[u8]) -> Result<Uri<'_>, Reply> {
     let uri = Uri::parse(text)?;
     match uri.scheme {
         Scheme::Other => Err(Reply::Scheme),
-        _ if uri.headers.is_some() => Err(Flaw::Rule(Rule::UriHeaders).into()),
+        _ if uri.headers().is_some() => Err(Flaw::Rule(Rule::UriHeaders).into()),
         _ => Ok(uri),
     }
 }

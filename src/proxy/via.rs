@@ -46,7 +46,7 @@ impl Mark {
         let [received, rport] =
             [via.param(b"received"), via.param(b"rport")].map(|param| range_in(bytes, param?.with_semicolon));
         let port = rport.is_some().then_some(source.port());
-        let due = port.is_some() || via.host.ip().is_none_or(|ip| canonical(ip) != source.ip());
+        let due = port.is_some() || via.host().ip().is_none_or(|ip| canonical(ip) != source.ip());
         Self {
             stale: [received, rport],
             end: range_in(bytes, via.text).map_or(0, |range| range.end),
@@ -107,12 +107,12 @@ pub(super) fn response_to_source(
     via: &Via<'_>,
     source: SocketAddr,
 ) -> Option<SocketAddr> {
-    if let Some(maddr) = via.params.value(b"maddr") {
+    if let Some(maddr) = via.params().value(b"maddr") {
         return to_maddr(snapshot, via, maddr);
     }
     let mut to = source;
     if via.rport().is_none() {
-        to.set_port(via.port.unwrap_or(DEFAULT_PORT));
+        to.set_port(via.port().unwrap_or(DEFAULT_PORT));
     }
     Some(to)
 }
@@ -123,12 +123,12 @@ pub(super) fn response_to_source(
 /// parameter, but there is both a "received" parameter and an "rport" parameter, the response MUST be
 /// sent to the IP address listed in the "received" parameter, and the port in the "rport" parameter."
 pub fn response_to(snapshot: &Snapshot, via: &Via<'_>) -> Option<SocketAddr> {
-    if let Some(maddr) = via.params.value(b"maddr") {
+    if let Some(maddr) = via.params().value(b"maddr") {
         return to_maddr(snapshot, via, maddr);
     }
     // "if the top Via has a "received" parameter, the response MUST be sent to the address in the
     // "received" parameter, using the port indicated in the "sent-by" value, or using port 5060"
-    let port = via.port.unwrap_or(DEFAULT_PORT);
+    let port = via.port().unwrap_or(DEFAULT_PORT);
     if let Some(received) = via.received() {
         let port = match via.rport() {
             Some(Rport::Port(rport)) => rport,
@@ -138,12 +138,12 @@ pub fn response_to(snapshot: &Snapshot, via: &Via<'_>) -> Option<SocketAddr> {
     }
     // "if it is not receiver-tagged, the response MUST be sent to the address indicated by the "sent-by"
     // value"
-    Some(SocketAddr::new(names::first(snapshot, &via.host)?, port))
+    Some(SocketAddr::new(names::first(snapshot, &via.host())?, port))
 }
 
 /// "if the Via header field value contains a "maddr" parameter, the response MUST be forwarded to the
 /// address listed there, using the port indicated in "sent-by", or port 5060 if none is present."
 fn to_maddr(snapshot: &Snapshot, via: &Via<'_>, maddr: &[u8]) -> Option<SocketAddr> {
     let ip = address(maddr).or_else(|| names::of(snapshot, maddr).first().copied())?;
-    Some(SocketAddr::new(canonical(ip), via.port.unwrap_or(DEFAULT_PORT)))
+    Some(SocketAddr::new(canonical(ip), via.port().unwrap_or(DEFAULT_PORT)))
 }

@@ -105,13 +105,13 @@ impl Hop<'_> {
         let values = texts(&self.sent, HeaderName::RecordRoute);
         for (text, value) in recorded.iter().zip(values) {
             let route = NameAddr::route(value).expect("a Record-Route");
-            assert!(route.uri.is_loose_router() && route.uri.user.is_some_and(RecordRoute::looks_like));
+            assert!(route.uri.is_loose_router() && route.uri.user().is_some_and(RecordRoute::looks_like));
             let at = value.iter().position(|&c| c == b'@').expect("a host") + 1;
             assert_eq!(value[at..].strip_suffix(b";lr>"), Some(text.as_bytes()));
         }
         let via = Via::parse(texts(&self.sent, HeaderName::Via)[0]).expect("ours");
         assert!(via.branch().and_then(Branch::owner_named).is_some());
-        assert_eq!((via.transport, via.sent_by), (&b"UDP"[..], egress_text.as_bytes()));
+        assert_eq!((via.transport(), via.sent_by()), (&b"UDP"[..], egress_text.as_bytes()));
         assert_eq!(via.rport(), Some(sip_parser::Rport::Asked));
 
         let mut names = vec![HeaderName::RecordRoute; recorded.len()];
@@ -166,13 +166,13 @@ impl Hop<'_> {
         let parsed = Uri::request(sent_uri).expect("a Request-URI");
         if received.is_empty() {
             let was = Uri::request(uri).expect("a Request-URI");
-            assert!(was.params.has(b"maddr") && !parsed.params.has(b"maddr"));
-            assert_eq!((was.user, was.host), (parsed.user, parsed.host));
+            assert!(was.params().has(b"maddr") && !parsed.params().has(b"maddr"));
+            assert_eq!((was.user(), was.host()), (parsed.user(), parsed.host()));
         } else {
-            let of = |text| NameAddr::route(text).ok().map(|route| (route.uri.user, route.uri.host));
+            let of = |text| NameAddr::route(text).ok().map(|route| (route.uri.user(), route.uri.host()));
             let was = Uri::request(uri).expect("a Request-URI");
-            let sources = received.iter().map(|text| of(text)).chain([Some((was.user, was.host))]);
-            assert!(sources.flatten().any(|source| source == (parsed.user, parsed.host)));
+            let sources = received.iter().map(|text| of(text)).chain([Some((was.user(), was.host()))]);
+            assert!(sources.flatten().any(|source| source == (parsed.user(), parsed.host())));
             // What is left is a run of what was there, but for the URI that a strict router finds behind it.
             let is_kept = |kept: &[&[u8]]| kept.is_empty() || received.windows(kept.len()).any(|w| w == kept);
             assert!(is_kept(&sent) || is_kept(&sent[..sent.len() - 1]));
@@ -287,7 +287,7 @@ impl Hop<'_> {
         let (from, to) = (self.received.value(HeaderName::From), self.received.value(HeaderName::To));
         let tag = |value| NameAddr::parse(value).expect("it was read before").tag();
         // A tag without value is none, and leaves no place for one.
-        let has_place = NameAddr::parse(to).is_ok_and(|to| to.tag().is_some() || !to.params.has(b"tag"));
+        let has_place = NameAddr::parse(to).is_ok_and(|to| to.tag().is_some() || !to.params().has(b"tag"));
         if !record_route || tag(from).is_none() || !has_place || is_link_local(next_hop.address) {
             return;
         }
@@ -357,7 +357,7 @@ fn bye(request: &Message<'_>, (from, to): (&[u8], &[u8]), target: &[u8], routes:
 /// A token says so whatever its host has become.
 fn is_ours(route: &[u8]) -> bool {
     let text = String::from_utf8_lossy(route).to_ascii_lowercase();
-    let user = NameAddr::route(route).ok().and_then(|route| route.uri.user);
+    let user = NameAddr::route(route).ok().and_then(|route| route.uri.user());
     user.is_some_and(RecordRoute::looks_like) || host::OUR_NAMES.iter().any(|name| text.contains(name))
 }
 

@@ -159,14 +159,14 @@ pub fn becomes(bytes: &[u8]) -> Vec<(Outcome, Vec<u8>)> {
 pub fn marked_via_line(received: &Message<'_>, source: SocketAddr) -> Option<Vec<u8>> {
     let value = received.values(HeaderName::Via).next()?.ok()?;
     let via = Via::parse(value.text).ok()?;
-    let rport = via.params.has(b"rport").then(|| format!(";rport={}", source.port()));
-    let is_source = via.host.ip().is_some_and(|ip| ip.to_canonical() == source.ip());
+    let rport = via.params().has(b"rport").then(|| format!(";rport={}", source.port()));
+    let is_source = via.host().ip().is_some_and(|ip| ip.to_canonical() == source.ip());
     let noted = match (&rport, is_source) {
         (None, true) => String::new(),
         _ => format!(";received={}{}", source.ip(), rport.unwrap_or_default()),
     };
     let stale: Vec<_> = via
-        .params
+        .params()
         .iter()
         .filter(|p| p.name.eq_ignore_ascii_case(b"received") || p.name.eq_ignore_ascii_case(b"rport"))
         .filter_map(|p| Some(received.span_of(p.with_semicolon)?.range()))
@@ -186,6 +186,6 @@ pub fn marked_via_line(received: &Message<'_>, source: SocketAddr) -> Option<Vec
 /// Where a response to a request from `source` goes (RFC 3261 §18.2.2, RFC 3581 §4), if its Via sends it to
 /// nobody else by `maddr`.
 pub fn response_goes_to(via: &Via<'_>, source: SocketAddr) -> Option<SocketAddr> {
-    let port = if via.params.has(b"rport") { source.port() } else { via.port.unwrap_or(5060) };
-    via.params.value(b"maddr").is_none().then_some(SocketAddr::new(source.ip(), port))
+    let port = if via.params().has(b"rport") { source.port() } else { via.port().unwrap_or(5060) };
+    via.params().value(b"maddr").is_none().then_some(SocketAddr::new(source.ip(), port))
 }

@@ -195,20 +195,20 @@ fn prints<T: std::fmt::Display>(text: &[u8], value: &T, parse: impl Fn(&[u8]) ->
 }
 
 fn uri(uri: &Uri<'_>) {
-    params(&uri.params);
-    prints(uri.text, uri, |text| Uri::parse(text).ok().map(|uri| uri.to_string()));
+    params(&uri.params());
+    prints(uri.text(), uri, |text| Uri::parse(text).ok().map(|uri| uri.to_string()));
     let mut buffer = [0; 64];
-    let user = uri.user.unwrap_or_default();
+    let user = uri.user().unwrap_or_default();
     assert!(percent_decode(user, &mut buffer).len() <= user.len());
-    assert_eq!(uri.host.is_some(), uri.is_sip());
-    assert!(uri.port.is_none_or(|port| port > 0));
+    assert_eq!(uri.host().is_some(), uri.is_sip());
+    assert!(uri.port().is_none_or(|port| port > 0));
 }
 
 fn name_addr(text: &[u8]) {
     match NameAddr::parse(text) {
         Ok(value) => {
             uri(&value.uri);
-            params(&value.params);
+            params(&value.params());
             assert_eq!(NameAddr::route(text).is_ok(), value.bracketed);
             prints(text, &value, |text| NameAddr::parse(text).ok().map(|value| value.to_string()));
         }
@@ -219,8 +219,8 @@ fn name_addr(text: &[u8]) {
 fn via(text: &[u8]) {
     match Via::parse(text) {
         Ok(via) => {
-            params(&via.params);
-            assert_eq!(via.rport().is_some(), via.params.has(b"rport"));
+            params(&via.params());
+            assert_eq!(via.rport().is_some(), via.params().has(b"rport"));
             let _ = (via.received(), via.maddr(), via.ttl());
             prints(text, &via, |text| Via::parse(text).ok().map(|via| via.to_string()));
         }

@@ -85,7 +85,7 @@ fn copies_the_request(incoming: &Incoming<'_>, request: &Message<'_>, answer: &M
     let Some(to) = request.first(HeaderName::To) else { return assert_eq!(answer.count(HeaderName::To), 0) };
     let (to, answered) = (request.text(to.value), answer.value(HeaderName::To));
     assert_eq!(answer.count(HeaderName::To), 1);
-    match NameAddr::parse(to).map(|to| to.params.has(b"tag")) {
+    match NameAddr::parse(to).map(|to| to.params().has(b"tag")) {
         Ok(false) => {
             let tag = NameAddr::parse(answered).expect("a To").tag().expect("a To tag");
             assert_eq!(tag.len(), TO_TAG_LEN);
@@ -136,7 +136,7 @@ fn what_an_ack_takes<'m>(invite: &Message<'m>) -> Option<(&'m [u8], Via<'m>, u32
         && once.iter().all(|name| invite.count(*name) == 1)
         && Uri::request(uri).is_ok_and(|uri| uri.is_sip())
         && NameAddr::parse(invite.value(HeaderName::From)).is_ok()
-        && NameAddr::parse(invite.value(HeaderName::To)).is_ok_and(|to| !to.params.has(b"tag"))
+        && NameAddr::parse(invite.value(HeaderName::To)).is_ok_and(|to| !to.params().has(b"tag"))
         && call_id(invite.value(HeaderName::CallId)).is_ok();
     let number = CSeq::parse(invite.value(HeaderName::CSeq)).ok()?.number;
     top_via(invite).filter(|via| sound && via.branch() != Some(b"z9hG4bK")).map(|via| (uri, via, number))

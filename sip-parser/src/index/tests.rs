@@ -1,5 +1,5 @@
 use super::*;
-use crate::{HeaderName as N, Start};
+use crate::{HeaderName as N, Start, Via};
 
 const CALL: &str = "INVITE sip:bob@192.0.2.4 SIP/2.0\r\n\
     Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK77\r\n\
@@ -69,6 +69,34 @@ fn every_header_is_indexed_once() {
         assert_eq!(message.span_of(&via[8..11]).map(|s| message.text(s)), Some(&b"UDP"[..]));
         assert_eq!(message.span_of(b"UDP"), None, "not a part of the message");
     });
+}
+
+/// Alone in its line or the first of many: what the list has first.
+#[test]
+fn the_topmost_via_is_the_first_value() {
+    for lines in [
+        "Via: SIP/2.0/UDP a;branch=1\r\n",
+        "Via: SIP/2.0/UDP a;branch=1\r\nv: SIP/2.0/UDP b\r\n",
+        "v: SIP/2.0/UDP a;x=\"b,c\" , SIP/2.0/UDP b\r\n",
+        "Via: SIP / 2.0 / UDP\r\n a : 5060 ,SIP/2.0/UDP b\r\n",
+        "Via: , SIP/2.0/UDP b\r\n",
+        "Via: SIP/2.0/UDP a;x=\"b, SIP/2.0/UDP b\r\n",
+        "Via: SIP/2.0/UDP a b, SIP/2.0/UDP b\r\n",
+        "Via:\r\n",
+        "",
+    ] {
+        let (text, _) = request(lines);
+        with(text.as_bytes(), |message| {
+            let message = message.expect("a message");
+            let first = message.values(N::Via).next().map(|value| {
+                let value = value?;
+                Via::parse(value.text).map_err(|error| error.shifted(value.span.start.into()))
+            });
+            let read = message.top_via();
+            let shown = |via: Result<Via<'_>, Error>| via.map(|via| (via.text.to_vec(), via.to_string()));
+            assert_eq!(read.map(shown), first.map(shown), "{lines:?}");
+        });
+    }
 }
 
 #[test]
