@@ -3,10 +3,12 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddrV4;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -64,6 +66,7 @@ impl Subject {
         let log = folder.join(format!("{name}.log"));
         let file = fs::File::create(&log)?;
         let program = command.get_program().to_string_lossy().into_owned();
+        end_with_us(&mut command);
         let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn();
         let child = child.map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
         Ok(Self { name, address, child, log })
@@ -143,6 +146,15 @@ impl Subject {
             kill(Pid::from_raw(i32::try_from(process).map_err(io::Error::other)?), signal)?;
         }
         Ok(())
+    }
+}
+
+/// Has the kernel end the program when the calling thread ends, however that comes: an interrupted run would leave a
+/// forwarder in a network namespace that nobody finds.
+fn end_with_us(command: &mut Command) {
+    // SAFETY: between fork and exec only one system call is made.
+    unsafe {
+        command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?));
     }
 }
 

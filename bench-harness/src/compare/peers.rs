@@ -5,6 +5,9 @@ use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sched::{sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
 use crate::null::Engine;
 use crate::results::model;
 use crate::subject::{Subject, built, fill, pin, viaduct_configuration, write};
@@ -199,15 +202,15 @@ fn version(peer: Peer, program: &Path) -> String {
     String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
 }
 
-/// Does something on a thread that may use one core only; what it starts may do no more.
-fn on_core<R: Send>(core: usize, work: impl FnOnce() -> io::Result<R> + Send) -> io::Result<R> {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            pin(core)?;
-            work()
-        });
-        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that starts forwarders died")))
-    })
+/// Does something while the calling thread may use one core only; what it starts may do no more. (A thread of its own
+/// would end, and with it what it started.)
+fn on_core<R>(core: usize, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    let own = Pid::from_raw(0);
+    let before = sched_getaffinity(own)?;
+    pin(core)?;
+    let done = work();
+    sched_setaffinity(own, &before)?;
+    done
 }
 
 #[cfg(test)]
