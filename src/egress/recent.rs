@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::choose::given;
+use super::choose::{given, overridden};
 use super::{Egress, NoEgress, Pin, Question, Reason, View, auto};
 use crate::fib::Fib;
 use crate::limits::RECENT_CHOICES;
 use crate::net::{ListenerId, NextHop};
 use crate::plan::Plan;
+use crate::rules::EgressChoice;
 
 /// A shard's most recent choices, so that a trunk's messages do not all ask the Fib the same.
 ///
@@ -18,6 +19,8 @@ pub struct Recent {
     generation: u64,
     /// In each place the one that was asked for last stands first, but for those found second.
     known: Box<[[Option<Known>; 2]]>,
+    /// The last choice, where it is good for one question only.
+    once: Option<Egress>,
 }
 
 #[derive(Clone, Copy)]
@@ -31,8 +34,15 @@ struct Known {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Asked {
     ingress: ListenerId,
-    /// Whether this listener can send to it; `None`: which one can.
-    given: Option<ListenerId>,
+    /// Whether this listener, which was given for that reason, can send to it; `None`: which one can.
+    given: Option<(ListenerId, Reason)>,
+}
+
+impl Known {
+    #[inline(always)]
+    fn answers(&self, asked: Asked, next_hop: NextHop) -> bool {
+        self.asked == asked && self.next_hop == next_hop
+    }
 }
 
 impl Default for Recent {
@@ -44,7 +54,7 @@ impl Default for Recent {
 impl Recent {
     /// Nothing remembered.
     pub fn new() -> Self {
-        Self { generation: 0, known: vec![[None; 2]; RECENT_CHOICES / 2].into() }
+        Self { generation: 0, known: vec![[None; 2]; RECENT_CHOICES / 2].into(), once: None }
     }
 
     /// Forgets everything.
@@ -65,7 +75,7 @@ impl Recent {
         fib: &Fib,
         view: &View,
         question: &Question,
-    ) -> Result<Egress, NoEgress> {
+    ) -> Result<&Egress, NoEgress> {
         self.known(generation, fib, None, question, || auto(plan, fib, view, question))
     }
 
@@ -81,12 +91,9 @@ impl Recent {
         view: &View,
         pin: &Pin,
         question: &Question,
-    ) -> Result<Egress, NoEgress> {
+    ) -> Result<&Egress, NoEgress> {
         let listener = view.by_identity(pin.egress).ok_or(NoEgress::NoListener)?;
-        self.known(generation, fib, Some(listener), question, || {
-            given(plan, fib, view, listener, question, Reason::Pinned)
-        })
-        .map(|egress| Egress { reason: Reason::Pinned, ..egress })
+        self.given(generation, plan, fib, view, (listener, Reason::Pinned), question)
     }
 
     /// A dialog's listener, named by the identity in a valid token: it, else its sibling of the wanted
@@ -103,18 +110,52 @@ impl Recent {
         view: &View,
         identity: u32,
         question: &Question,
-    ) -> Result<Egress, NoEgress> {
+    ) -> Result<&Egress, NoEgress> {
         let wanted = question.next_hop.transport;
         let named = view.by_identity(identity).and_then(|l| view.sibling(plan, l, wanted));
-        let Some(listener) = named else { return self.auto(generation, plan, fib, view, question) };
-        let chosen = self.known(generation, fib, Some(listener), question, || {
-            given(plan, fib, view, listener, question, Reason::Dialog)
+        let fit = named.map(|listener| {
+            self.given(generation, plan, fib, view, (listener, Reason::Dialog), question).copied()
         });
-        match chosen {
-            Ok(egress) => Ok(Egress { reason: Reason::Dialog, ..egress }),
-            Err(why @ NoEgress::AskKernel(_)) => Err(why),
-            Err(_) => self.auto(generation, plan, fib, view, question),
+        match fit {
+            Some(Ok(egress)) => Ok(self.once.insert(egress)),
+            Some(Err(why @ NoEgress::AskKernel(_))) => Err(why),
+            Some(Err(_)) | None => self.auto(generation, plan, fib, view, question),
         }
+    }
+
+    /// [`overridden`], or what it said before where the rule's `egress` is one listener.
+    ///
+    /// # Errors
+    /// As [`overridden`]; never remembered.
+    pub fn overridden(
+        &mut self,
+        generation: u64,
+        plan: &Plan,
+        fib: &Fib,
+        view: &View,
+        choice: &EgressChoice,
+        question: &Question,
+    ) -> Result<&Egress, NoEgress> {
+        if let EgressChoice::Listener(section) = *choice
+            && let [only] = plan.members(section)
+        {
+            return self.given(generation, plan, fib, view, (only.id, Reason::Override), question);
+        }
+        overridden(plan, fib, view, choice, question).map(|egress| &*self.once.insert(egress))
+    }
+
+    fn given(
+        &mut self,
+        generation: u64,
+        plan: &Plan,
+        fib: &Fib,
+        view: &View,
+        (listener, reason): (ListenerId, Reason),
+        question: &Question,
+    ) -> Result<&Egress, NoEgress> {
+        self.known(generation, fib, Some((listener, reason)), question, || {
+            given(plan, fib, view, listener, question, reason)
+        })
     }
 
     /// What is known of this, or what `choose` says, which is known from then on.
@@ -123,12 +164,12 @@ impl Recent {
         &mut self,
         generation: u64,
         fib: &Fib,
-        given: Option<ListenerId>,
+        given: Option<(ListenerId, Reason)>,
         question: &Question,
         choose: impl FnOnce() -> Result<Egress, NoEgress>,
-    ) -> Result<Egress, NoEgress> {
+    ) -> Result<&Egress, NoEgress> {
         if fib.is_multipath() {
-            return choose();
+            return choose().map(|egress| &*self.once.insert(egress));
         }
         if self.generation != generation {
             self.clear();
@@ -136,24 +177,29 @@ impl Recent {
         }
         let Question { ingress, next_hop, .. } = *question;
         let asked = Asked { ingress, given };
-        let [first, second] = &mut self.known[place(&next_hop, given)];
-        let is_meant = |known: &&Known| known.asked == asked && known.next_hop == next_hop;
-        if let Some(known) = first.as_ref().filter(is_meant).or(second.as_ref().filter(is_meant)) {
-            return Ok(known.egress);
-        }
-        let egress = choose()?;
-        *second = first.replace(Known { asked, next_hop, egress });
-        Ok(egress)
+        let places = &mut self.known[place(&next_hop, given)];
+        let answers =
+            |known: &Option<Known>| known.as_ref().is_some_and(|known| known.answers(asked, next_hop));
+        let at = match places.iter().position(answers) {
+            Some(at) => at,
+            None => {
+                let egress = choose()?;
+                places[1] = places[0].replace(Known { asked, next_hop, egress });
+                0
+            }
+        };
+        places[at].as_ref().map(|known| &known.egress).ok_or(NoEgress::NoListener)
     }
 }
 
 /// Below half of [`RECENT_CHOICES`]; addresses of one network lie apart.
-fn place(next_hop: &NextHop, given: Option<ListenerId>) -> usize {
+#[inline]
+fn place(next_hop: &NextHop, given: Option<(ListenerId, Reason)>) -> usize {
     let ip = match next_hop.address.ip() {
         IpAddr::V4(ip) => u64::from(ip.to_bits()),
         IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64 ^ ip.to_bits() as u64,
     };
-    let given = given.map_or(0, |listener| 1 + u64::from(listener.0));
+    let given = given.map_or(0, |(listener, reason)| 1 + u64::from(listener.0) * 16 + reason.index() as u64);
     let mixed =
         (ip ^ u64::from(next_hop.address.port()) << 32 ^ given << 48).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed >> 32) as usize % (RECENT_CHOICES / 2)

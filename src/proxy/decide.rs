@@ -4,7 +4,7 @@
 use sip_parser::{HeaderName, Host, Message};
 
 use crate::drop_reason::DropReason;
-use crate::egress::{NoEgress, Pin, PinKind, Recent};
+use crate::egress::{NoEgress, Pin, PinKind};
 use crate::net::Now;
 use crate::rules::{Action, Facts, Header, RuleId, Target, plain_user};
 use crate::snapshot::Snapshot;
@@ -13,7 +13,7 @@ use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
 use super::forward;
 use super::loops::{self, Inputted};
 use super::names::names_us;
-use super::outcome::{Decision, Incoming, Outcome};
+use super::outcome::Incoming;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
 use super::state::Work;
@@ -32,10 +32,9 @@ pub(super) struct Going<'r, 'm> {
     pub record_route: bool,
 }
 
-/// The way that was found for a request.
+/// What is known of a request whose [`Search::aim`] was found.
 #[derive(Clone, Copy)]
 struct Way {
-    aim: Aim,
     rule: Option<RuleId>,
     /// Signs what is written into it.
     signer: KeyId,
@@ -55,16 +54,25 @@ impl<R: Into<Reply>> From<R> for Stop {
     }
 }
 
+/// A request that was written.
+pub(super) struct Written<'s> {
+    pub aim: &'s Aim,
+    pub rule: Option<RuleId>,
+    pub record_route: bool,
+    /// In bytes.
+    pub len: usize,
+}
+
 /// Decides about a request and writes what goes on.
-pub(super) fn forward(
+pub(super) fn forward<'s>(
     work: &mut Work,
-    recent: &mut Recent,
-    snapshot: &Snapshot,
+    search: &'s mut Search<'_>,
     message: &Message<'_>,
     incoming: &Incoming<'_>,
     now: Now,
     out: &mut [u8],
-) -> Result<Outcome, Stop> {
+) -> Result<Written<'s>, Stop> {
+    let snapshot = search.snapshot;
     let mut place = None;
     let request = Request::read(&mut place, message, incoming)?;
     let key = TransactionKey::new(&work.secret, &request.transaction());
@@ -81,32 +89,31 @@ pub(super) fn forward(
     let inputs = loops::inputs(&work.secret, snapshot, request);
     may_pass(work, snapshot, request, &pre, &inputs)?;
 
-    let mut search = Search { snapshot, recent, ingress: incoming.on, flow: key.plain, asked: None };
+    search.flow = key.plain;
     let pin_key = key.bound_to(inputs.transaction);
-    let pinned = pinned(work, &mut search, &pin_key, now);
+    let pinned = pinned(work, search, &pin_key, now);
     let found = match pinned {
         Ok(Some(way)) => Ok(way),
-        Ok(None) => find(work, &mut search, request, &pre, &inputs),
+        Ok(None) => find(work, search, request, &pre, &inputs),
         Err(wait) => Err(wait.into()),
     };
     work.considered.question = search.asked;
     let way = found?;
+    let aim = search.aim.as_ref().ok_or(Reply::Unresolved)?;
     let going = Going {
         record_route: way.records && forms_dialog(request),
         request,
         pre: &pre,
         key,
         mark: inputs.mark,
-        aim: &way.aim,
+        aim,
         signer: way.signer,
     };
     if let Ok(None) = pinned {
         pin(work, snapshot, &going, &pin_key, way.records, now);
     }
     let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
-    let Aim { next_hop, egress } = way.aim;
-    let decision = Decision { rule: way.rule, next_hop, egress, record_route: going.record_route };
-    Ok(Outcome::Forward { decision, len })
+    Ok(Written { aim, rule: way.rule, record_route: going.record_route, len })
 }
 
 /// What is left of RFC 3261 §16.3 once the syntax is sound.
@@ -159,9 +166,9 @@ fn pinned(
 ) -> Result<Option<Way>, Reply> {
     let Some(pin) = work.pins.get(key, now) else { return Ok(None) };
     match search.pinned(&pin) {
-        Ok(aim) => {
+        Ok(()) => {
             work.counted.pin_hits += 1;
-            Ok(Some(Way { aim, rule: None, signer: pin.signer, records: pin.record_route }))
+            Ok(Some(Way { rule: None, signer: pin.signer, records: pin.record_route }))
         }
         Err(why @ NoEgress::AskKernel(_)) => Err(Reply::NoEgress(pin.next_hop, why)),
         Err(_) => {
@@ -204,9 +211,9 @@ fn find(
 ) -> Result<Way, Stop> {
     let signer = search.snapshot.keys.signer();
     if let Some(dialog) = &pre.dialog {
-        let aim = search.follow(request, pre, By::Dialog(dialog))?;
-        work.counted.egress_moved += u64::from(aim.left_dialog());
-        return Ok(Way { aim, rule: None, signer, records: true });
+        search.follow(request, pre, By::Dialog(dialog))?;
+        work.counted.egress_moved += u64::from(search.aim.as_ref().is_some_and(Aim::left_dialog));
+        return Ok(Way { rule: None, signer, records: true });
     }
     let snapshot = search.snapshot;
     let rule = first_match(work, snapshot, request, pre, inputs);
@@ -222,7 +229,7 @@ fn find(
         None if pre.named_us && request.to_tag.is_some() => return Err(Reply::NoDialog.into()),
         None => return Err(Reply::NoRule.into()),
     };
-    let aim = match to {
+    match to {
         Target::RequestUri if to_us => return Err(Reply::Options.into()),
         // An address of ours is found out where the next hop is checked; a name may lead anywhere.
         Target::RequestUri
@@ -233,8 +240,8 @@ fn find(
         }
         Target::RequestUri => search.follow(request, pre, By::Rule(egress.as_ref()))?,
         literal => search.literal(literal, egress.as_ref())?,
-    };
-    Ok(Way { aim, rule: Some(id), signer, records: record_route })
+    }
+    Ok(Way { rule: Some(id), signer, records: record_route })
 }
 
 fn first_match(

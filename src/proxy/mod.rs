@@ -45,8 +45,9 @@ use crate::net::Now;
 use crate::snapshot::Snapshot;
 
 use answer::Asker;
-use decide::Stop;
+use decide::{Stop, Written};
 use state::Work;
+use target::{Aim, Search};
 
 /// Handles one message. Allocates nothing.
 pub fn handle(
@@ -87,12 +88,14 @@ fn on_request(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let reply = match decide::forward(work, recent, snapshot, message, incoming, now, out) {
-        Ok(outcome) => return outcome,
-        Err(Stop::Drop(reason)) => return Outcome::Drop(reason),
-        Err(Stop::Reply(reply)) => reply,
-    };
-    answer::answer(work, snapshot, &Asker::of(message, incoming), reply, out)
+    let mut search = Search { snapshot, recent, ingress: incoming.on, flow: 0, asked: None, aim: None };
+    match decide::forward(work, &mut search, message, incoming, now, out) {
+        Ok(Written { aim: &Aim { next_hop, egress }, rule, record_route, len }) => {
+            Outcome::Forward { decision: Decision { rule, next_hop, egress, record_route }, len }
+        }
+        Err(Stop::Drop(reason)) => Outcome::Drop(reason),
+        Err(Stop::Reply(reply)) => answer::answer(work, snapshot, &Asker::of(message, incoming), reply, out),
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use sip_parser::{Host, Scheme, Uri, address};
 
-use crate::egress::{self, Egress, NoEgress, Pin, Question, Reason, Recent};
+use crate::egress::{Egress, NoEgress, Pin, Question, Reason, Recent};
 use crate::net::{ListenerId, NextHop, Transport, canonical};
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
@@ -42,15 +42,18 @@ pub(super) struct Search<'a> {
     pub flow: u64,
     /// What egress was asked last.
     pub asked: Option<Question>,
+    /// What was found: it is large, and not moved once it is there.
+    pub aim: Option<Aim>,
 }
 
 impl Search<'_> {
     /// The way of a transaction that was decided before.
-    pub fn pinned(&mut self, pin: &Pin) -> Result<Aim, NoEgress> {
+    pub fn pinned(&mut self, pin: &Pin) -> Result<(), NoEgress> {
         let question = self.question(pin.next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
-        let egress = self.recent.pinned(*generation, plan, fib, view, pin, &question)?;
-        Ok(Aim { next_hop: pin.next_hop, egress })
+        let egress = *self.recent.pinned(*generation, plan, fib, view, pin, &question)?;
+        self.aim = Some(Aim { next_hop: pin.next_hop, egress });
+        Ok(())
     }
 
     /// The way to where the message itself says.
@@ -59,12 +62,7 @@ impl Search<'_> {
     /// present, else the Request-URI. […] Independently of which URI is being used as input to the
     /// procedures of [4], if the Request-URI specifies a SIPS resource, the proxy MUST follow the
     /// procedures of [4] as if the input URI were a SIPS URI."
-    pub fn follow(
-        &mut self,
-        request: &Request<'_>,
-        pre: &Preprocessed<'_>,
-        by: By<'_>,
-    ) -> Result<Aim, Reply> {
+    pub fn follow(&mut self, request: &Request<'_>, pre: &Preprocessed<'_>, by: By<'_>) -> Result<(), Reply> {
         let request_uri = pre.uri(request);
         let (uri, is_route) = match &pre.next_route {
             Some(route) => (&route.uri, true),
@@ -88,14 +86,14 @@ impl Search<'_> {
         for ip in names::of(self.snapshot, name) {
             match self.choose_from_message(to(*ip), by) {
                 Err(reply) => failure = not_us(reply),
-                aim => return aim,
+                found => return found,
             }
         }
         Err(failure)
     }
 
     /// The way to a rule's literal next hop.
-    pub fn literal(&mut self, target: &Target, egress: Option<&EgressChoice>) -> Result<Aim, Reply> {
+    pub fn literal(&mut self, target: &Target, egress: Option<&EgressChoice>) -> Result<(), Reply> {
         let by = By::Rule(egress);
         let transport = |own: Option<Transport>| {
             egress.map(|choice| self.snapshot.plan.transport_of(choice)).or(own).unwrap_or(Transport::Udp)
@@ -103,7 +101,7 @@ impl Search<'_> {
         match target {
             Target::Address { transport: own, ip, port, .. } => {
                 let next_hop = NextHop { transport: transport(*own), address: SocketAddr::new(*ip, *port) };
-                self.choose(next_hop, by)
+                self.choose(next_hop, by).map(|_| ())
             }
             Target::Name { transport: own, host, port, .. } => {
                 let transport = transport(*own);
@@ -112,7 +110,7 @@ impl Search<'_> {
                     let address = SocketAddr::new(canonical(*ip), *port);
                     match self.choose(NextHop { transport, address }, by) {
                         Err(reply) => failure = reply,
-                        aim => return aim,
+                        Ok(_) => return Ok(()),
                     }
                 }
                 Err(failure)
@@ -143,33 +141,34 @@ impl Search<'_> {
 
     /// A next hop that stands in a message: not everything is sent to.
     #[inline]
-    fn choose_from_message(&mut self, next_hop: NextHop, by: By<'_>) -> Result<Aim, Reply> {
+    fn choose_from_message(&mut self, next_hop: NextHop, by: By<'_>) -> Result<(), Reply> {
         let plan = &self.snapshot.plan;
         forbidden::check(&self.snapshot.ours, next_hop.address).map_err(Reply::Forbidden)?;
-        let aim = self.choose(next_hop, by)?;
-        let listener = plan.listener(aim.egress.listener);
+        let listener = plan.listener(self.choose(next_hop, by)?);
         forbidden::check_egress(listener, next_hop.address).map_err(Reply::Forbidden)?;
         let ip = next_hop.address.ip();
         let narrowed = matches!(by, By::Dialog(_)) && !listener.dialog_to.is_empty();
         if narrowed && !listener.dialog_to.iter().any(|net| net.contains(&ip)) {
             return Err(Reply::OutsideDialogTo);
         }
-        Ok(aim)
+        Ok(())
     }
 
+    /// Finds the listener.
     #[inline]
-    fn choose(&mut self, next_hop: NextHop, by: By<'_>) -> Result<Aim, Reply> {
+    fn choose(&mut self, next_hop: NextHop, by: By<'_>) -> Result<ListenerId, Reply> {
         let question = self.question(next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
         let egress = match by {
             By::Dialog(dialog) => {
                 self.recent.dialog(*generation, plan, fib, view, dialog.egress(), &question)
             }
-            By::Rule(Some(choice)) => egress::overridden(plan, fib, view, choice, &question),
+            By::Rule(Some(choice)) => self.recent.overridden(*generation, plan, fib, view, choice, &question),
             By::Rule(None) => self.recent.auto(*generation, plan, fib, view, &question),
         };
-        let egress = egress.map_err(|why| Reply::NoEgress(next_hop, why))?;
-        Ok(Aim { next_hop: on_link(next_hop, &egress), egress })
+        let egress = *egress.map_err(|why| Reply::NoEgress(next_hop, why))?;
+        self.aim = Some(Aim { next_hop: on_link(next_hop, &egress), egress });
+        Ok(egress.listener)
     }
 
     #[inline]

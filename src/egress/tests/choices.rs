@@ -555,7 +555,7 @@ fn of_two_sockets_alike_the_one_with_the_ingress_device_and_mark_is_meant() {
 // dialogs and pins
 
 fn dialog(world: &World, identity: u32, question: &Question) -> Result<Egress, NoEgress> {
-    Recent::new().dialog(1, &world.plan, &world.fib, &world.view, identity, question)
+    Recent::new().dialog(1, &world.plan, &world.fib, &world.view, identity, question).copied()
 }
 
 #[test]
@@ -589,7 +589,7 @@ fn a_pin_holds_while_its_listener_can_send() {
     let pin =
         |egress| Pin { next_hop: question.next_hop, egress, signer: KeyId::default(), record_route: true };
     let held = |world: &World, egress| {
-        Recent::new().pinned(1, &world.plan, &world.fib, &world.view, &pin(egress), &question)
+        Recent::new().pinned(1, &world.plan, &world.fib, &world.view, &pin(egress), &question).copied()
     };
     assert_eq!(held(&world, 1_000).map(|e| (e.listener, e.reason)), Ok((ListenerId(0), Reason::Pinned)));
     assert_eq!(held(&world, 7), Err(NoEgress::NoListener));
