@@ -111,7 +111,7 @@ pub(super) fn response_to_source(
         return to_maddr(snapshot, via, maddr);
     }
     let mut to = source;
-    if via.rport().is_none() {
+    if !via.params().has(b"rport") {
         to.set_port(via.port().unwrap_or(DEFAULT_PORT));
     }
     Some(to)
