@@ -82,6 +82,7 @@ impl fmt::Display for NextHop {
 }
 
 /// Turns an IPv4-mapped IPv6 address into the IPv4 address that it means.
+#[inline]
 pub fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
 }

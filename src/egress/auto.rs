@@ -21,6 +21,7 @@ use crate::plan::{ListenerId, NoListener, Plan};
 ///
 /// # Errors
 /// Why nothing was found, of the first class of listeners that was asked.
+#[inline(never)]
 pub fn auto(plan: &Plan, fib: &Fib, view: &View, question: &Question) -> Result<Egress, NoEgress> {
     auto_observed(plan, fib, view, question, &mut ())
 }

@@ -67,7 +67,7 @@ impl Recent {
     ///
     /// # Errors
     /// As [`auto`]; never remembered.
-    #[inline]
+    #[inline(always)]
     pub fn auto(
         &mut self,
         generation: u64,
@@ -178,16 +178,16 @@ impl Recent {
         let Question { ingress, next_hop, .. } = *question;
         let asked = Asked { ingress, given };
         let places = &mut self.known[place(&next_hop, given)];
-        let answers =
-            |known: &Option<Known>| known.as_ref().is_some_and(|known| known.answers(asked, next_hop));
-        let at = match places.iter().position(answers) {
-            Some(at) => at,
-            None => {
+        let answers = |known: &Option<Known>| matches!(known, Some(known) if known.answers(asked, next_hop));
+        let mut at = 0;
+        if !answers(&places[0]) {
+            at = 1;
+            if !answers(&places[1]) {
                 let egress = choose()?;
                 places[1] = places[0].replace(Known { asked, next_hop, egress });
-                0
+                at = 0;
             }
-        };
+        }
         places[at].as_ref().map(|known| &known.egress).ok_or(NoEgress::NoListener)
     }
 }

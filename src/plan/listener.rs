@@ -88,6 +88,7 @@ impl Listener {
     }
 
     /// What Via and Record-Route say of this listener towards `destination`.
+    #[inline]
     pub fn advertised(&self, destination: IpAddr) -> &Advertise {
         self.advertise
             .iter()

@@ -72,20 +72,32 @@ impl Search<'_> {
         let transport = self.transport(uri, sips, by)?;
         let place = Place::of(uri, !is_route && pre.maddr_stripped).ok_or(Reply::Scheme)?;
         let port = place.port.unwrap_or(transport.default_port());
-        let not_us = |reply| match reply {
+        let ip = match place.host {
+            Host::V4(ip) => Ok(IpAddr::V4(ip)),
+            Host::V6(ip) => Ok(canonical(ip.into())),
+            Host::Name(name) => Err(name),
+        };
+        let found = match ip {
+            Ok(ip) => {
+                let address = SocketAddr::new(ip, port);
+                self.choose_from_message(NextHop { transport, address }, by)
+            }
+            Err(name) => self.follow_name(name, transport, port, by),
+        };
+        found.map_err(|reply| match reply {
             Reply::Forbidden(forbidden::Forbidden::Ourselves) if !is_route => Reply::NotFound,
             reply => reply,
-        };
-        let to = |ip| NextHop { transport, address: SocketAddr::new(canonical(ip), port) };
-        let name = match place.host {
-            Host::V4(ip) => return self.choose_from_message(to(ip.into()), by).map_err(not_us),
-            Host::V6(ip) => return self.choose_from_message(to(ip.into()), by).map_err(not_us),
-            Host::Name(name) => name,
-        };
+        })
+    }
+
+    /// The way to the first address of a name that there is a way to.
+    #[inline(never)]
+    fn follow_name(&mut self, name: &[u8], transport: Transport, port: u16, by: By<'_>) -> Result<(), Reply> {
         let mut failure = Reply::Unresolved;
         for ip in names::of(self.snapshot, name) {
-            match self.choose_from_message(to(*ip), by) {
-                Err(reply) => failure = not_us(reply),
+            let address = SocketAddr::new(canonical(*ip), port);
+            match self.choose_from_message(NextHop { transport, address }, by) {
+                Err(reply) => failure = reply,
                 found => return found,
             }
         }
@@ -140,7 +152,7 @@ impl Search<'_> {
     }
 
     /// A next hop that stands in a message: not everything is sent to.
-    #[inline]
+    #[inline(always)]
     fn choose_from_message(&mut self, next_hop: NextHop, by: By<'_>) -> Result<(), Reply> {
         let plan = &self.snapshot.plan;
         forbidden::check(&self.snapshot.ours, next_hop.address).map_err(Reply::Forbidden)?;
@@ -155,7 +167,7 @@ impl Search<'_> {
     }
 
     /// Finds the listener.
-    #[inline]
+    #[inline(always)]
     fn choose(&mut self, next_hop: NextHop, by: By<'_>) -> Result<ListenerId, Reply> {
         let question = self.question(next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
@@ -196,6 +208,7 @@ impl Aim {
 }
 
 /// A link-local address means something on one link only: the one that the egress leaves by.
+#[inline]
 fn on_link(next_hop: NextHop, egress: &Egress) -> NextHop {
     match next_hop.address {
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => NextHop {
@@ -214,6 +227,7 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     /// `None`: the URI has no host.
+    #[inline]
     fn of(uri: &Uri<'a>, without_maddr: bool) -> Option<Self> {
         if without_maddr {
             return Some(Self { host: uri.host()?, port: None });

@@ -73,8 +73,8 @@ impl Branch {
         let (head, text) = rest.split_at_mut(HEAD);
         cookie.copy_from_slice(COOKIE);
         head.copy_from_slice(&self.head());
-        let (slots, rest) = text.as_chunks_mut::<16>();
-        slots.iter_mut().zip([[a, b], [c, d]]).for_each(|(slot, groups)| *slot = base32::encode(groups));
+        let (whole, rest) = text.split_at_mut(32);
+        whole.copy_from_slice([base32::encode([a, b]), base32::encode([c, d])].as_flattened());
         rest.copy_from_slice(&base32::encode([e, f])[..rest.len()]);
     }
 
