@@ -223,8 +223,12 @@ impl Places {
     fn usual_of_uri(text: &[u8], from: usize) -> Option<Self> {
         let (name_end, end) = chars::short_pair(URI_PARAM_NAME, URI_PARAM, text, from + 1)?;
         let is_end = end == text.len() || text[end] == b'>';
-        let is_known = Owner::Uri.place_at(text, from + 1, name_end).is_some();
-        (is_end && !is_known).then(|| Self { all: Span::new(from, end), known: [Span::default(); KNOWN] })
+        let all = Span::new(from, end);
+        let mut known = [Span::default(); KNOWN];
+        if let Some(place) = Owner::Uri.place_at(text, from + 1, name_end) {
+            known[place] = all;
+        }
+        is_end.then_some(Self { all, known })
     }
 
     /// A branch, and perhaps an `rport` without value, to the end of the text.

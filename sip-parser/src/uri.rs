@@ -92,12 +92,11 @@ impl<'a> Uri<'a> {
         let (host, at) = usual_host_port::<S>(whole, user_end + 1)?;
         let (params, end) = match whole.get(at) {
             None | Some(b'>') => (Places::none(at), at),
-            Some(b';') => Places::read(whole, at, Owner::Uri).ok()?,
+            Some(b';') => {
+                Places::read(whole, at, Owner::Uri).ok().filter(|(_, end)| whole.get(*end) != Some(&b'?'))?
+            }
             Some(_) => return None,
         };
-        if whole.get(end) == Some(&b'?') {
-            return None;
-        }
         let (all, user) = (Span::new(from, end), Span::new(from + 4, user_end));
         let uri =
             Self { whole, all, user, password: NOWHERE, host, params, headers: NOWHERE, scheme: Scheme::Sip };
