@@ -101,17 +101,19 @@ impl Work for UsualLines<'_> {
     #[inline(always)]
     fn with<S: Set>(self) -> (usize, u32) {
         let Self { bytes, mut at, slots } = self;
-        let mut breaks = Breaks::behind(at);
-        for (number, slot) in slots.iter_mut().enumerate() {
-            let Some(end) = breaks.next::<S>(bytes, at) else { return (number, at) };
-            let Some((line, behind)) = usual_line(bytes, at, end) else { return (number, at) };
+        let room = slots.len();
+        let (mut breaks, mut free) = (Breaks::behind(at), slots.iter_mut());
+        while let Some(slot) = free.next() {
+            let unread = |at| (room - free.len() - 1, at);
+            let Some(end) = breaks.next::<S>(bytes, at) else { return unread(at) };
+            let Some((line, behind)) = usual_line(bytes, at, end) else { return unread(at) };
             *slot = line;
             if behind <= b' ' {
-                return if behind == b'\r' { (number + 1, end + 2) } else { (number, at) };
+                return if behind == b'\r' { (room - free.len(), end + 2) } else { unread(at) };
             }
             at = end + 2;
         }
-        (slots.len(), at)
+        (room, at)
     }
 }
 
