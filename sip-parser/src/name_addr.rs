@@ -53,9 +53,8 @@ impl<'a> NameAddr<'a> {
         if text.get(end) != Some(&b'>') {
             return None;
         }
-        let (params, end) = Places::read(text, end + 1, Owner::NameAddr).ok()?;
-        let usual = Self { text, uri, params, display: display as u16, bracketed: true };
-        (end == text.len()).then_some(usual)
+        let params = Places::usual(text, end + 1, Owner::NameAddr)?;
+        Some(Self { text, uri, params, display: display as u16, bracketed: true })
     }
 
     #[inline(never)]
@@ -202,6 +201,7 @@ impl fmt::Display for NameAddr<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::Plain;
 
     fn value(text: &str) -> NameAddr<'_> {
         NameAddr::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"))
@@ -269,5 +269,28 @@ mod tests {
     fn a_route_has_angle_brackets() {
         assert!(NameAddr::route(b"<sip:h;lr>").is_ok_and(|route| route.uri.is_loose_router()));
         assert_eq!(NameAddr::route(b"sip:h;lr").err(), Some(Error::new(Rule::AngleBracket, 0)));
+    }
+
+    /// What the short way reads, the long way reads alike.
+    #[test]
+    fn the_usual_form_is_read_like_any_other() {
+        let mut usual = 0;
+        for form in [
+            "\"Alice\" <sip:+33987654321@192.0.2.1>;tag=9fxced76sl",
+            "<sip:+33123456789@10.0.0.100>",
+            "\"A \\\" b\"<sip:a@10.0.0.1:5060;user=phone>;tag=1234-5678.abcdefghijkl",
+        ] {
+            for (at, c) in (0..form.len()).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
+                let mut text = form.as_bytes().to_vec();
+                text[at] = c;
+                for len in [text.len(), at] {
+                    let text = &text[..len];
+                    let Some(read) = NameAddr::usual::<Plain>(text) else { continue };
+                    assert_eq!(NameAddr::any(text), Ok(read), "{}", text.escape_ascii());
+                    usual += 1;
+                }
+            }
+        }
+        assert!(usual > 1000, "{usual}");
     }
 }

@@ -196,20 +196,34 @@ impl Places {
     #[inline(always)]
     pub fn read(text: &[u8], from: usize, owner: Owner) -> Result<(Self, usize), Error> {
         match text.get(from) {
-            Some(c) if *c == b';' || *c <= b' ' => {}
-            _ => return Ok((Self::none(from), from)),
+            Some(c) if *c == b';' || *c <= b' ' => match owner {
+                Owner::Uri => Self::of_uri(text, from),
+                Owner::Via => Self::of_via(text, from),
+                Owner::NameAddr => Self::of_name_addr(text, from),
+            },
+            _ => Ok((Self::none(from), from)),
         }
-        let usual = match owner {
-            Owner::Uri => Self::usual_of_uri(text, from),
-            Owner::Via => Self::usual_of_via(text, from),
-            Owner::NameAddr => Self::usual_of_name_addr(text, from),
-        };
-        match (usual, owner) {
-            (Some(usual), _) => Ok((usual, usual.all.end.into())),
-            (None, Owner::Uri) => Self::of_uri(text, from),
-            (None, Owner::Via) => Self::of_via(text, from),
-            (None, Owner::NameAddr) => Self::of_name_addr(text, from),
+    }
+
+    /// The same of what most values have, to their end.
+    #[inline(always)]
+    pub fn usual(text: &[u8], from: usize, owner: Owner) -> Option<Self> {
+        match text.get(from) {
+            None => Some(Self::none(from)),
+            Some(b'>') if owner == Owner::Uri => Some(Self::none(from)),
+            Some(b';') => match owner {
+                Owner::Uri => Self::usual_of_uri(text, from),
+                Owner::Via => Self::usual_of_via(text, from),
+                Owner::NameAddr => Self::usual_of_name_addr(text, from),
+            },
+            Some(_) => None,
         }
+    }
+
+    /// Where the last one ends.
+    #[inline(always)]
+    pub fn end(&self) -> usize {
+        self.all.end.into()
     }
 
     /// None, at this place.

@@ -90,13 +90,8 @@ impl<'a> Uri<'a> {
             return None;
         }
         let (host, at) = usual_host_port::<S>(whole, user_end + 1)?;
-        let (params, end) = match whole.get(at) {
-            None | Some(b'>') => (Places::none(at), at),
-            Some(b';') => {
-                Places::read(whole, at, Owner::Uri).ok().filter(|(_, end)| whole.get(*end) != Some(&b'?'))?
-            }
-            Some(_) => return None,
-        };
+        let params = Places::usual(whole, at, Owner::Uri)?;
+        let end = params.end();
         let (all, user) = (Span::new(from, end), Span::new(from + 4, user_end));
         let uri =
             Self { whole, all, user, password: NOWHERE, host, params, headers: NOWHERE, scheme: Scheme::Sip };
@@ -359,6 +354,7 @@ fn hex(digit: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::Plain;
 
     fn uri(text: &str) -> Uri<'_> {
         Uri::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"))
@@ -466,5 +462,33 @@ mod tests {
         assert_eq!(decode("%zz%"), b"%zz%");
         assert_eq!(decode("%30123456789abcdef"), b"0123456789abcdef");
         assert_eq!(decode("0123456789abcdefg"), b"0123456789abcdef", "one more than fits");
+    }
+
+    /// What the short way reads, the long way reads alike.
+    #[test]
+    fn the_usual_form_is_read_like_any_other() {
+        let mut usual = 0;
+        for form in [
+            "sip:+33123456789@10.0.0.100:5060;user=phone",
+            "SIP:a@192.0.2.1",
+            "sip:a-b.c@1.2.3.4;transport=udp",
+            "sip:abc@255.255.255.255:65535",
+        ] {
+            for (at, c) in (0..form.len()).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
+                let mut text = form.as_bytes().to_vec();
+                text[at] = c;
+                for len in [text.len(), at] {
+                    let text = &text[..len];
+                    let Some(read) =
+                        Uri::usual::<Plain>(text, 0).filter(|(_, end)| *end == len).map(|(uri, _)| uri)
+                    else {
+                        continue;
+                    };
+                    assert_eq!(Uri::parse_any(text), Ok(read), "{}", text.escape_ascii());
+                    usual += 1;
+                }
+            }
+        }
+        assert!(usual > 1000, "{usual}");
     }
 }

@@ -64,7 +64,10 @@ impl<'a> Via<'a> {
             return None;
         }
         let (host, sent_by_end) = usual_host_port::<S>(text, 12)?;
-        let (params, end) = Places::read(text, sent_by_end, Owner::Via).ok()?;
+        let params = match Places::usual(text, sent_by_end, Owner::Via) {
+            Some(usual) => usual,
+            None => Places::read(text, sent_by_end, Owner::Via).ok()?.0,
+        };
         let via = Self {
             text,
             version: Span::new(4, 7),
@@ -73,7 +76,7 @@ impl<'a> Via<'a> {
             host,
             params,
         };
-        (end == text.len() && via.has_sound_rport()).then_some(via)
+        (params.end() == text.len() && via.has_sound_rport()).then_some(via)
     }
 
     #[inline(never)]
@@ -201,6 +204,7 @@ impl fmt::Display for Via<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::Plain;
 
     fn via(text: &str) -> Via<'_> {
         Via::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"))
@@ -259,5 +263,28 @@ mod tests {
         ] {
             assert_eq!(Via::parse(text.as_bytes()).err(), Some(Error::new(rule, at)), "{text}");
         }
+    }
+
+    /// What the short way reads, the long way reads alike.
+    #[test]
+    fn the_usual_form_is_read_like_any_other() {
+        let mut usual = 0;
+        for form in [
+            "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK0000000001;rport",
+            "SIP/2.0/TCP 10.0.0.100;rport=5060;branch=z9hG4bK1",
+            "SIP/2.0/TLS 1.2.3.4;branch=z9hG4bK.a-b;received=192.0.2.9;maddr=a",
+        ] {
+            for (at, c) in (0..form.len()).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
+                let mut text = form.as_bytes().to_vec();
+                text[at] = c;
+                for len in [text.len(), at] {
+                    let text = &text[..len];
+                    let Some(read) = Via::usual::<Plain>(text) else { continue };
+                    assert_eq!(Via::any(text), Ok(read), "{}", text.escape_ascii());
+                    usual += 1;
+                }
+            }
+        }
+        assert!(usual > 1000, "{usual}");
     }
 }
