@@ -1,5 +1,5 @@
-//! Sixteen bytes at once: the crate's only unsafe code. SSE2 is part of x86-64; elsewhere the compiler makes
-//! of it what it can.
+//! Many bytes at once: the crate's only unsafe code. SSE2 is part of x86-64, AVX2 is used where the processor has
+//! it; elsewhere the compiler makes of it what it can.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
