@@ -65,16 +65,18 @@ pub fn handle(
     if incoming.bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | b' ' | 0)) {
         return Outcome::Drop(DropReason::KeepAlive);
     }
-    let message = match parse(incoming.bytes, lines) {
+    // Borrowed, because it is large.
+    let parsed = parse(incoming.bytes, lines);
+    let message = match &parsed {
         Ok(message) => message,
         Err(error) if error.rule == Rule::MessageTooLarge => return Outcome::Drop(DropReason::TooLarge),
         Err(_) => return Outcome::Drop(DropReason::NotSip),
     };
     match message.start() {
-        Start::Response(status) => respond::relay(work, snapshot, &message, status.code, out),
+        Start::Response(status) => respond::relay(work, snapshot, message, status.code, out),
         Start::BadResponse(_) => Outcome::Drop(DropReason::MalformedResponse),
         Start::Request(_) | Start::BadRequest(..) => {
-            on_request(work, recent, snapshot, &message, incoming, now, out)
+            on_request(work, recent, snapshot, message, incoming, now, out)
         }
     }
 }
