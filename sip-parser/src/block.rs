@@ -10,6 +10,9 @@ use std::arch::x86_64::{
     _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_movemask_epi8, _mm256_set_epi64x, _mm256_set1_epi8,
 };
 
+#[cfg(target_arch = "x86_64")]
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 /// Instructions of SSE2.
 #[cfg(target_arch = "x86_64")]
 macro_rules! sse2 {
@@ -18,9 +21,6 @@ macro_rules! sse2 {
         unsafe { $value }
     };
 }
-
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Sixteen bytes.
 #[derive(Clone, Copy)]
@@ -128,6 +128,7 @@ pub trait Set {
 }
 
 /// The processor has AVX2, and [`ask`] found out.
+#[cfg(target_arch = "x86_64")]
 static HAS_AVX2: AtomicBool = AtomicBool::new(false);
 
 /// Asks the processor what it has; until then [`widely`] does with what every one has.
