@@ -51,7 +51,7 @@ pub const RECENT_CHOICES: usize = 2048;
 /// Transactions of a shard (`mode = "stateful"`), a server and a client side each.
 ///
 /// An INVITE is kept while it rings (ten seconds, say) and 32 s after its answer, another request 32 s (64·T1):
-/// 1,000 calls a second, with their BYEs, are 74,000; the next power of two. With [X of
+/// 1,000 calls a second, with their BYEs, are 74,000; the next power of two. With [`TRANSACTION_BLOCKS`] 110 MiB of
 /// address space a shard, of which the memory is taken as it is used, and none where no route is stateful. At the
 /// bound new requests are answered 503.
 pub const TRANSACTIONS: usize = 1 << 17;

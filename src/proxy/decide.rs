@@ -6,7 +6,7 @@ use sip_parser::{HeaderName, Host, Message, Uri};
 use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Pin, PinKind, Recent};
 use crate::net::Now;
-use crate::rules::{Action, Facts, Header, RuleId, Target, plain_user};
+use crate::rules::{Action, Facts, Header, Mode, RuleId, Target, plain_user};
 use crate::snapshot::Snapshot;
 use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
 
@@ -17,6 +17,7 @@ use super::outcome::{Decision, Incoming, Outcome};
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
 use super::state::Work;
+use super::stateful;
 use super::target::{Aim, By, Search};
 use super::validate::Request;
 
@@ -30,12 +31,16 @@ pub(super) struct Going<'r, 'm> {
     /// Signs what is written into it.
     pub signer: KeyId,
     pub record_route: bool,
+    /// What the rule, or the dialog's first request, wants; ACK and CANCEL are stateless, unless they belong to
+    /// a transaction.
+    pub mode: Mode,
 }
 
 /// A request that does not.
 pub(super) enum Stop {
     Reply(Reply),
     Drop(DropReason),
+    HandOver(u16),
 }
 
 impl<R: Into<Reply>> From<R> for Stop {
@@ -57,6 +62,7 @@ pub(super) fn forward(
     let mut place = None;
     let request = Request::read(&mut place, message, incoming)?;
     let key = TransactionKey::new(&work.secret, &request.transaction());
+    stateful::arrive(work, request, &key, now)?;
     work.pins.expect(&key);
     // RFC 3261 §8.2.7: "A stateless UAS MUST ignore ACK requests." The ACK to an answer of ours carries
     // our To tag for this very transaction.
@@ -74,29 +80,53 @@ pub(super) fn forward(
     let pin_key = key.bound_to(inputs.transaction);
     let pinned = pinned(work, &mut search, &pin_key, now);
     let found = match pinned {
-        Ok(Some((aim, pin))) => Ok((aim, None, pin.signer, pin.record_route)),
+        Ok(Some((aim, pin))) => Ok((Found::pinned(aim, &pin), pin.signer)),
         Err(wait) => Err(wait.into()),
-        Ok(None) => find(work, &mut search, request, &pre, &inputs)
-            .map(|(aim, rule, record)| (aim, rule, snapshot.keys.signer(), record)),
+        Ok(None) => {
+            find(work, &mut search, request, &pre, &inputs).map(|found| (found, snapshot.keys.signer()))
+        }
     };
     work.considered.question = search.asked;
-    let (aim, rule, signer, records) = found?;
+    let (Found { aim, rule, record_route, mode }, signer) = found?;
     let going = Going {
-        record_route: records && forms_dialog(request),
+        record_route: record_route && forms_dialog(request),
         request,
         pre: &pre,
         key,
         mark: inputs.mark,
         aim: &aim,
         signer,
+        mode: if matches!(request.method, b"ACK" | b"CANCEL") { Mode::Stateless } else { mode },
     };
-    if let Ok(None) = pinned {
-        pin(work, snapshot, &going, &pin_key, records, now);
+    // A transaction that is kept needs no pin.
+    if let (Ok(None), Mode::Stateless) = (pinned, going.mode) {
+        pin(work, snapshot, &going, &pin_key, record_route, now);
     }
     let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
-    let decision =
-        Decision { rule, next_hop: aim.next_hop, egress: aim.egress, record_route: going.record_route };
-    Ok(Outcome::Forward { decision, len })
+    let transaction = stateful::open(work, snapshot, &going, out.get(..len).unwrap_or_default(), now)?;
+    let decision = Decision {
+        rule,
+        next_hop: aim.next_hop,
+        egress: aim.egress,
+        record_route: going.record_route,
+        mode: going.mode,
+    };
+    Ok(Outcome::Forward { decision, len, transaction })
+}
+
+/// The way of a request, and what goes with it.
+struct Found {
+    aim: Aim,
+    rule: Option<RuleId>,
+    record_route: bool,
+    mode: Mode,
+}
+
+impl Found {
+    /// Pins are of stateless transactions.
+    fn pinned(aim: Aim, pin: &Pin) -> Self {
+        Self { aim, rule: None, record_route: pin.record_route, mode: Mode::Stateless }
+    }
 }
 
 /// What is left of RFC 3261 §16.3 once the syntax is sound.
@@ -184,31 +214,33 @@ fn pin(
     work.pins.put(key, kind, pin, now);
 }
 
-/// The way by the dialog's token, else by the first rule that matches; and whether Record-Route is
-/// wanted.
+/// The way by the dialog's token, else by the first rule that matches.
 fn find(
     work: &mut Work,
     search: &mut Search<'_>,
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
     inputs: &Inputted,
-) -> Result<(Aim, Option<RuleId>, bool), Stop> {
+) -> Result<Found, Stop> {
     if let Some(dialog) = &pre.dialog {
         let aim = search.follow(request, pre, By::Dialog(dialog))?;
         work.counted.egress_moved += u64::from(aim.left_dialog());
-        return Ok((aim, None, true));
+        let mode = if dialog.token.stateful { Mode::Stateful } else { Mode::Stateless };
+        return Ok(Found { aim, rule: None, record_route: true, mode });
     }
     let snapshot = search.snapshot;
     let rule = first_match(work, snapshot, request, pre, inputs);
     work.considered.rule = rule;
     let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
     let to_us = request.method == b"OPTIONS" && is_for_us(snapshot, request, pre);
-    let (id, to, egress, record_route) = match rule.map(|rule| (rule.id, &rule.action)) {
+    let (id, to, egress, record_route, mode) = match rule.map(|rule| (rule.id, &rule.action)) {
         Some((_, Action::Reject(status))) => return Err(Reply::Rejected(*status).into()),
         Some((_, Action::Drop)) => return Err(Stop::Drop(DropReason::Rule)),
         // Nobody's phone rings at `sip:our.address`: that is how a peer asks whether we live.
         _ if to_us && pre.uri(request).user.is_none() => return Err(Reply::Options.into()),
-        Some((id, Action::Forward { to, egress, record_route, .. })) => (id, to, egress, *record_route),
+        Some((id, Action::Forward { to, egress, record_route, mode })) => {
+            (id, to, egress, *record_route, *mode)
+        }
         None if pre.named_us && request.to.tag().is_some() => return Err(Reply::NoDialog.into()),
         None => return Err(Reply::NoRule.into()),
     };
@@ -223,7 +255,7 @@ fn find(
         Target::RequestUri => search.follow(request, pre, By::Rule(egress.as_ref()))?,
         literal => search.literal(literal, egress.as_ref())?,
     };
-    Ok((aim, Some(id), record_route))
+    Ok(Found { aim, rule: Some(id), record_route, mode })
 }
 
 fn first_match(

@@ -10,6 +10,7 @@ use sip_parser::{HeaderName, Message, Scheme, Start, Uri, Value};
 
 use crate::net::Transport;
 use crate::rewrite::{Edits, Output, TooLarge};
+use crate::rules::Mode;
 use crate::snapshot::Snapshot;
 use crate::token::{BRANCH_LEN, Branch, Dialog};
 
@@ -82,6 +83,7 @@ fn put_lines(out: &mut Output<'_>, shards: u16, snapshot: &Snapshot, going: &Goi
             egress,
             next_hop,
             sips: scheme == Scheme::Sips || route_scheme == Some(Scheme::Sips),
+            stateful: going.mode == Mode::Stateful,
             dialog: Dialog { signer: going.signer, call_id, from_tag },
         }
         .put(out, snapshot);
@@ -93,6 +95,7 @@ fn put_lines(out: &mut Output<'_>, shards: u16, snapshot: &Snapshot, going: &Goi
     let mut branch = [0; BRANCH_LEN];
     Branch {
         owner: key.owner(shards),
+        stateful: going.mode == Mode::Stateful,
         instance: 0,
         ingress: ingress.identity,
         connection: 0,

@@ -12,8 +12,10 @@ pub const COOKIE: &[u8; 7] = b"z9hG4bK";
 
 /// Version 1.
 const VERSION: u8 = b'b';
-/// Written by the stateless proxy; `t` is kept for transactions.
+/// Written for a request that is forwarded statelessly.
 const STATELESS: u8 = b's';
+/// Written for a request that a transaction is kept of.
+const STATEFUL: u8 = b't';
 
 /// Version, mode, and the owner in two digits: fixed places, read by programs in the kernel.
 const HEAD: usize = 4;
@@ -30,7 +32,7 @@ pub const BRANCH_LEN: usize = COOKIE.len() + HEAD + base32::encoded_len(BODY);
 /// z9hG4bK b s oo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
 ///         │ │ │  └ 45 digits: instance 16, ingress 32, connection 32, transaction 64, MAC 80 bits
 ///         │ │ └ owner, two digits, the higher first
-///         │ └ mode: s stateless
+///         │ └ mode: s stateless, t kept as a transaction
 ///         └ version
 /// ```
 ///
@@ -41,6 +43,8 @@ pub const BRANCH_LEN: usize = COOKIE.len() + HEAD + base32::encoded_len(BODY);
 pub struct Branch {
     /// The shard that owns the transaction, below [`crate::limits::SHARDS`].
     pub owner: u16,
+    /// The owner keeps the transaction: the response is its.
+    pub stateful: bool,
     /// Which of the Viaducts behind one address wrote it; 0 where there is only one.
     pub instance: u16,
     /// Identity of the listener that the request came in on, which the response leaves from.
@@ -87,9 +91,18 @@ impl Branch {
         let owner = owner(head).ok_or(BranchError::Foreign)?;
         let (fields, mac) = body.split_first_chunk::<FIELDS>().ok_or(BranchError::Foreign)?;
         let mac = mac.first_chunk::<MAC_BYTES>().ok_or(BranchError::Foreign)?;
-        let branch = Self::from_fields(owner, fields);
+        let branch = Self::from_fields(owner, head[1] == STATEFUL, fields);
         let (before, last) = branch.signed(response_to);
         if keys.verify(Purpose::Branch, &before, last, mac) { Ok(branch) } else { Err(BranchError::Mac) }
+    }
+
+    /// Reads the branch of a response that has no Via below, so that there is nothing to verify it by: good for
+    /// finding a transaction whose hash nobody can guess, and for nothing else.
+    pub fn unverified(branch: &[u8]) -> Option<Self> {
+        let (head, text) = shape(branch)?;
+        let body: [u8; BODY] = base32::decode(text)?;
+        let (fields, _) = body.split_first_chunk::<FIELDS>()?;
+        Some(Self::from_fields(owner(head)?, head[1] == STATEFUL, fields))
     }
 
     /// The owning shard that a branch of our form names; says nothing about its MAC.
@@ -98,7 +111,11 @@ impl Branch {
     }
 
     fn head(&self) -> [u8; HEAD] {
-        [VERSION, STATELESS, base32::digit((self.owner >> 5) as u8), base32::digit(self.owner as u8)]
+        [VERSION, self.mode(), base32::digit((self.owner >> 5) as u8), base32::digit(self.owner as u8)]
+    }
+
+    fn mode(&self) -> u8 {
+        if self.stateful { STATEFUL } else { STATELESS }
     }
 
     fn fields(&self) -> [u8; FIELDS] {
@@ -119,7 +136,7 @@ impl Branch {
         };
         let numbers = [
             u64::from(VERSION) << 56
-                | u64::from(STATELESS) << 48
+                | u64::from(self.mode()) << 48
                 | u64::from(self.owner) << 32
                 | u64::from(self.instance) << 16
                 | u64::from(destination.port()),
@@ -129,9 +146,10 @@ impl Branch {
         ([ip.octets(), block(numbers)], block([0, self.transaction]))
     }
 
-    fn from_fields(owner: u16, f: &[u8; FIELDS]) -> Self {
+    fn from_fields(owner: u16, stateful: bool, f: &[u8; FIELDS]) -> Self {
         Self {
             owner,
+            stateful,
             instance: u16::from_be_bytes([f[0], f[1]]),
             ingress: u32::from_be_bytes([f[2], f[3], f[4], f[5]]),
             connection: u32::from_be_bytes([f[6], f[7], f[8], f[9]]),
@@ -148,7 +166,7 @@ fn shape(branch: &[u8]) -> Option<(&[u8; HEAD], &[u8])> {
     let ours = branch.len() == BRANCH_LEN
         && cookie.eq_ignore_ascii_case(COOKIE)
         && head[0] == VERSION
-        && head[1] == STATELESS;
+        && matches!(head[1], STATELESS | STATEFUL);
     ours.then_some((head, text))
 }
 

@@ -17,6 +17,7 @@ pub const RECORD_ROUTE_LEN: usize = base32::encoded_len(BODY);
 
 const RESPONDER_SIDE: u8 = 1;
 const PAIRED: u8 = 2;
+const STATEFUL: u8 = 4;
 
 /// One of the two sides of a dialog, named after who stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct RecordRoute {
     pub side: Side,
     /// This is one of two values that stand next to each other; both name both listeners.
     pub paired: bool,
+    /// The dialog's requests are forwarded statefully: the rule that let the first one through says so.
+    pub stateful: bool,
 }
 
 /// Who sent an in-dialog request.
@@ -150,7 +153,8 @@ impl RecordRoute {
         let paired = if self.paired { PAIRED } else { 0 };
         let [a, b, c, d] = self.initiator.to_be_bytes();
         let [e, f, g, h] = self.responder.to_be_bytes();
-        [VERSION, responder_side | paired, a, b, c, d, e, f, g, h]
+        let stateful = if self.stateful { STATEFUL } else { 0 };
+        [VERSION, responder_side | paired | stateful, a, b, c, d, e, f, g, h]
     }
 }
 
@@ -181,7 +185,7 @@ impl Dialog<'_> {
 fn decode(user: &[u8]) -> Option<(RecordRoute, [u8; BODY])> {
     let body: [u8; BODY] = base32::decode(user)?;
     let [version, flags, a, b, c, d, e, f, g, h, ..] = body;
-    if version != VERSION || flags & !(RESPONDER_SIDE | PAIRED) != 0 {
+    if version != VERSION || flags & !(RESPONDER_SIDE | PAIRED | STATEFUL) != 0 {
         return None;
     }
     let token = RecordRoute {
@@ -189,6 +193,7 @@ fn decode(user: &[u8]) -> Option<(RecordRoute, [u8; BODY])> {
         responder: u32::from_be_bytes([e, f, g, h]),
         side: if flags & RESPONDER_SIDE == 0 { Side::Initiator } else { Side::Responder },
         paired: flags & PAIRED != 0,
+        stateful: flags & STATEFUL != 0,
     };
     Some((token, body))
 }

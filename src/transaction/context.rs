@@ -22,7 +22,9 @@ use super::hop::{self, Hop};
 use super::own::{self, Own};
 use super::server::{OnAck, OnRequest, Server, ServerDue, ServerState};
 use super::slab::Handle;
-use super::table::{ClientPending, ClientRecord, Method, ServerPending, ServerRecord, Side, Size, Table};
+use super::table::{
+    ClientPending, ClientRecord, Method, Place, ServerPending, ServerRecord, Side, Size, Table,
+};
 use super::timers::Timer;
 use crate::limits::{HEADER_LINES, MESSAGE_BYTES};
 use crate::net::Now;
@@ -73,14 +75,12 @@ impl Transactions {
             b"ACK" => Method::INVITE,
             other => Method::of(other),
         };
-        // §9.2: "assuming that the request method is anything but CANCEL or ACK".
-        let is_it = |record: &ServerRecord| wanted == Method::CANCEL || record.method == wanted;
-        let Some(handle) = self.table.server(key, is_it) else { return Arrived::New };
         self.table.advance(now);
-        match method {
-            b"ACK" => self.on_ack(handle, now),
-            b"CANCEL" => self.on_cancel(handle, now),
-            _ => self.on_request_again(handle),
+        match self.table.server(key, |record| record.method == wanted) {
+            Some(handle) if method == b"ACK" => self.on_ack(handle, now),
+            Some(handle) => self.on_request_again(handle),
+            None if wanted == Method::CANCEL => self.on_cancel(key, now),
+            None => Arrived::New,
         }
     }
 
@@ -100,8 +100,10 @@ impl Transactions {
 
     /// §16.10: "If a matching response context is found, the element MUST immediately return a 200 (OK) response
     /// to the CANCEL request. […] Furthermore, the element MUST generate CANCEL requests for all pending client
-    /// transactions in the context". §9.2: "If it has [answered], the CANCEL request has no effect".
-    fn on_cancel(&mut self, handle: Handle, now: Now) -> Arrived {
+    /// transactions in the context". §9.2: "assuming that the request method is anything but CANCEL or ACK"; if it was
+    /// answered, "the CANCEL request has no effect".
+    fn on_cancel(&mut self, key: u128, now: Now) -> Arrived {
+        let Some(handle) = self.table.server(key, |_| true) else { return Arrived::New };
         let waits = self.table.servers.get(handle).filter(|record| !record.machine.is_answered());
         if let Some(client) = waits.and_then(|record| record.client)
             && let Some(record) = self.table.clients.get_mut(client)
@@ -111,6 +113,31 @@ impl Transactions {
             self.table.arm_client(client);
         }
         Arrived::Cancels
+    }
+
+    /// A CANCEL was answered in these bytes: "a CANCEL request is handled in a stateful proxy by its own server
+    /// transaction" (§16.10). Where there is no room for that, it is answered the same as long as its INVITE is kept.
+    pub fn cancel_answered(&mut self, key: u128, back: Place, bytes: &[u8], now: Now) {
+        let mut machine = Server::other(now);
+        machine.on_response(200, now);
+        let stored = self.table.store.put(bytes);
+        let record = ServerRecord {
+            key,
+            method: Method::CANCEL,
+            machine,
+            place: back,
+            client: None,
+            stored: None,
+            pending: None,
+        };
+        let opened = self.table.insert_server(record);
+        match opened.ok().and_then(|handle| Some((handle, self.table.servers.get_mut(handle)?))) {
+            Some((handle, record)) => {
+                record.stored = stored;
+                self.table.arm_server(handle);
+            }
+            None => self.table.forget(stored),
+        }
     }
 
     fn on_request_again(&mut self, handle: Handle) -> Arrived {

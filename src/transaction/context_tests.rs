@@ -236,8 +236,11 @@ fn a_cancel_that_matches() {
     assert!(shard.response(7, "INVITE", 180));
     let cancel = (What::Cancel, onward().address, "CANCEL sip:bob@10.0.0.100 SIP/2.0".to_owned());
     assert_eq!(shard.due(), [cancel]);
-    assert_eq!(shard.request(7, "CANCEL"), Arrived::Cancels, "again, with nothing to do");
-    assert_eq!(shard.due(), []);
+    // Again, with its answer kept and without.
+    assert_eq!(shard.request(7, "CANCEL"), Arrived::Cancels);
+    shard.transactions.cancel_answered(7, back(), b"SIP/2.0 200 OK\r\n\r\n", shard.now);
+    assert_eq!(shard.request(7, "CANCEL"), Arrived::Absorbed);
+    assert_eq!(shard.due(), [(What::ResponseAgain, back().address, "SIP/2.0 200 OK".to_owned())]);
     assert!(!shard.response(7, "CANCEL", 200));
     assert!(shard.response(7, "INVITE", 487));
     assert_eq!(shard.whats(), [What::Ack]);
@@ -402,7 +405,11 @@ proptest! {
                     }
                 }
                 2 => drop(shard.request(key, "ACK")),
-                3 => drop(shard.request(key, "CANCEL")),
+                3 => {
+                    if shard.request(key, "CANCEL") == Arrived::Cancels {
+                        shard.transactions.cancel_answered(key, back(), b"SIP/2.0 200 OK\r\n\r\n", shard.now);
+                    }
+                }
                 4 => drop(shard.response(key, method, 180)),
                 5 => finals[key as usize] += i32::from(shard.response(key, method, 486)),
                 6 => {

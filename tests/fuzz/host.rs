@@ -147,7 +147,7 @@ pub fn becomes(bytes: &[u8]) -> Vec<(Outcome, Vec<u8>)> {
         let outcome = host.handle(incoming, &mut out);
         let len = match outcome {
             Outcome::Forward { len, .. } | Outcome::Relay { len, .. } | Outcome::Answer { len, .. } => len,
-            Outcome::Drop(_) => 0,
+            Outcome::HandOver(_) | Outcome::Drop(_) => 0,
         };
         all.push((outcome, out[..len].to_vec()));
     });
