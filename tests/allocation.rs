@@ -127,7 +127,7 @@ fn call(
     let ok = traffic::response(&forwarded);
     let again = ("public", trunk, invite.clone());
     let mut messages = vec![("public", trunk, invite)];
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         let bye = traffic::bye(&forwarded, n);
         let on = shard.listener("private");
         let bye_ok = traffic::response(shard.handle(&bye, on, media).1);

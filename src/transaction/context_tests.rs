@@ -159,7 +159,7 @@ fn a_call_that_is_refused() {
     shard.due();
     assert!(shard.response(7, "INVITE", 486));
     let ack = (What::Ack, onward().address, "ACK sip:bob@10.0.0.100 SIP/2.0".to_owned());
-    assert_eq!(shard.due(), [ack.clone()]);
+    assert_eq!(shard.due(), std::slice::from_ref(&ack));
     // The answer comes again: it is acknowledged here, and goes no further.
     assert!(!shard.response(7, "INVITE", 486));
     assert_eq!(shard.due(), [ack]);

@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn messages_come_out_as_they_went_in() {
         let mut store = Store::new(300);
-        let text: Vec<u8> = (0..65_535u32).map(|n| (n * 7 >> 3) as u8).collect();
+        let text: Vec<u8> = (0..65_535u32).map(|n| ((n * 7) >> 3) as u8).collect();
         let mut kept = Vec::new();
         for len in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 65_535] {
             kept.push((len, store.put(&text[..len]).unwrap()));
