@@ -7,7 +7,7 @@ use crate::drop_reason::DropReason;
 use crate::net::Now;
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
-use crate::token::{Branch, TO_TAG_LEN, ToTag, TransactionKey};
+use crate::token::{Branch, TO_TAG_LEN, ToTag, TransactionKey, owner_of_call};
 use crate::transaction::{Arrived, Handle, Heard, Opening, Place};
 
 use super::answer::{self, Asker};
@@ -20,16 +20,16 @@ use super::via::response_to_source;
 
 /// What becomes of a request because of the transactions there are; `Ok`: it is decided about.
 ///
-/// Where any route is stateful, every request goes to the shard that its key names: only there is it known
-/// whether it belongs to a transaction.
+/// Where any route is stateful, every request goes to the shard that its Call-ID names: only there is it known
+/// whether it belongs to a transaction, and a BYE cannot overtake the ACK before it.
 pub(super) fn arrive(
     work: &mut Work,
     request: &Request<'_>,
     key: &TransactionKey,
     now: Now,
 ) -> Result<(), Stop> {
-    let owner = key.owner(work.shards);
     let Some(transactions) = &mut work.transactions else { return Ok(()) };
+    let owner = owner_of_call(request.call_id, work.shards);
     if owner != work.number {
         return Err(Stop::HandOver(owner));
     }

@@ -35,7 +35,7 @@ fn ack_of(invite: &str, to_tag: &str) -> String {
 
 /// A world in which this request was sent on; what Bob got, and what went back at once.
 fn sent_on(request: &str) -> (World, String, Vec<Sent>) {
-    let mut world = World::stateful(1);
+    let mut world = World::stateful(0, 1);
     let sent = world.forwarded("private", ALICE, request, "public", BOB);
     let due = world.due();
     (world, sent, due)
@@ -289,7 +289,7 @@ fn a_cancel_waits_until_the_invite_is_provisionally_answered() {
 fn a_cancel_that_nobody_knows_goes_on_statelessly() {
     // §16.10: "If a response context is not found, […] It MUST statelessly forward the CANCEL request". The purposes
     // SIP_CC_PR_MP_RQ_V_031 to V_047 are met by the stateless proxy (`forwarding`, `validation`).
-    let mut world = World::stateful(1);
+    let mut world = World::stateful(0, 1);
     let cancel = world.forwarded("private", ALICE, &cancel_of(INVITE), "public", BOB);
     assert!(branch(&cancel).starts_with("z9hG4bKbs"));
     back(&mut world, &response(&cancel, "481 Call/Transaction Does Not Exist", "b"));
@@ -373,7 +373,7 @@ fn a_503_goes_back_as_500() {
 #[test]
 fn what_cannot_be_sent_is_answered_500() {
     // §16.9: "the proxy MUST behave as if the forwarded request received a 503", which goes back as 500.
-    let mut world = World::stateful(1);
+    let mut world = World::stateful(0, 1);
     let bytes = wire(INVITE);
     let on = world.snapshot.plan.listener_named("private").unwrap().id;
     let incoming = crate::proxy::Incoming { bytes: bytes.as_bytes(), on, from: ALICE.parse().unwrap() };
@@ -422,7 +422,7 @@ fn a_listener_that_goes_down_is_a_transport_error() {
 
 #[test]
 fn without_room_a_request_is_answered_503_with_a_time() {
-    let mut world = World::stateful(1);
+    let mut world = World::stateful(0, 1);
     for number in 0..4 {
         let invite = INVITE.replace("74bf9", &format!("n{number}"));
         world.forwarded("private", ALICE, &invite, "public", BOB);
@@ -437,30 +437,39 @@ fn without_room_a_request_is_answered_503_with_a_time() {
 
 #[test]
 fn a_request_of_another_shards_transaction_is_handed_over_and_so_is_its_answer() {
-    let mut world = World::stateful(2);
-    let mut shards = [0; 2];
+    let mut shards = [World::stateful(0, 2), World::stateful(1, 2)];
+    let mut owned = [0; 2];
     for number in 0..64 {
-        let invite = INVITE.replace("74bf9", &format!("n{number}"));
-        match world.receive("private", ALICE, &invite) {
-            Became::HandOver(owner) => {
-                assert_eq!(owner, 1);
-                shards[1] += 1;
-                // Its retransmission, CANCEL and ACK go the same way.
-                for message in [invite.clone(), cancel_of(&invite), ack_of(&invite, "b")] {
-                    assert!(matches!(world.receive("private", ALICE, &message), Became::HandOver(1)));
-                }
-            }
-            Became::Forward { .. } | Became::Answer { status: 503, .. } => shards[0] += 1,
+        let invite = INVITE
+            .replace("74bf9", &format!("n{number}"))
+            .replace("Call-ID: ", &format!("Call-ID: {number}-"));
+        let owner = match shards[0].receive("private", ALICE, &invite) {
+            Became::HandOver(owner) => usize::from(owner),
+            Became::Forward { .. } | Became::Answer { status: 503, .. } => 0,
             other => panic!("{other:?}"),
+        };
+        owned[owner] += 1;
+        if owner == 0 {
+            continue;
+        }
+        // Its retransmission, CANCEL, ACK and what follows in its dialog go the same way.
+        let bye = invite.replace("INVITE", "BYE").replace("74bf9", "bye");
+        for message in [invite.clone(), cancel_of(&invite), ack_of(&invite, "b"), bye] {
+            assert!(matches!(shards[0].receive("private", ALICE, &message), Became::HandOver(1)));
+        }
+        if let Became::Forward { text, .. } = shards[1].receive("private", ALICE, &invite) {
+            let ok = response(&text, "200 OK", "b");
+            assert!(matches!(shards[0].receive("public", BOB, &ok), Became::HandOver(1)));
+            back(&mut shards[1], &ok);
         }
     }
-    assert!(shards[0] > 16 && shards[1] > 16, "{shards:?}");
+    assert!(owned.iter().all(|&owned| owned > 16), "{owned:?}");
 }
 
 #[test]
 fn a_dialog_stays_stateful_and_a_stateless_one_stateless() {
     for (mode, expected) in [("stateful", "z9hG4bKbt"), ("stateless", "z9hG4bKbs")] {
-        let mut world = World::stateful(1);
+        let mut world = World::stateful(0, 1);
         // What is marked is forwarded statelessly.
         let invite = match mode {
             "stateless" => INVITE.replace("Max-Forwards", "X-Trunk: gold\nMax-Forwards"),

@@ -123,13 +123,13 @@ impl World {
         Self::of(CONFIGURATION, fib())
     }
 
-    /// The same host, which keeps transactions of what comes from the inside: shard 0 of `shards`.
-    pub fn stateful(shards: usize) -> Self {
+    /// The same host, which keeps transactions of what comes from the inside: shard `number` of `shards`.
+    pub fn stateful(number: u16, shards: usize) -> Self {
         let named = "name = \"inside-out\"";
         let mut world =
             Self::of(&CONFIGURATION.replace(named, &format!("{named}\nmode = \"stateful\"")), fib());
         let state = State::with_pins(shards, &world.snapshot, 64);
-        world.state = state.keeping(0, Size { transactions: 4, blocks: 64 }, &world.snapshot);
+        world.state = state.keeping(number, Size { transactions: 4, blocks: 64 }, &world.snapshot);
         world
     }
 
