@@ -34,6 +34,8 @@ pub(super) struct Work {
     pub shards: u16,
     /// Which of them this is.
     pub number: u16,
+    /// Those that have ended, by number: what they would own, whoever receives it keeps.
+    pub gone: Box<[bool]>,
     /// None until some rule is stateful; from then on they stay, whatever the rules become.
     pub transactions: Option<Box<Transactions>>,
     pub secret: TransactionSecret,
@@ -77,6 +79,7 @@ impl State {
         let work = Work {
             shards: shards.clamp(1, SHARDS) as u16,
             number: 0,
+            gone: vec![false; shards].into(),
             transactions: None,
             secret: snapshot.keys.transaction_secret(),
             pins: Pins::new(sets),
@@ -102,6 +105,13 @@ impl State {
         let Some(room) = self.room.filter(|_| self.work.transactions.is_none()) else { return };
         if snapshot.plan.is_stateful() {
             self.work.transactions = Some(Box::new(Transactions::new(room)));
+        }
+    }
+
+    /// Another shard has ended.
+    pub fn shard_gone(&mut self, shard: u16) {
+        if let Some(gone) = self.work.gone.get_mut(usize::from(shard)) {
+            *gone = true;
         }
     }
 

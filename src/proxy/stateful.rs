@@ -21,7 +21,8 @@ use super::via::response_to_source;
 /// What becomes of a request because of the transactions there are; `Ok`: it is decided about.
 ///
 /// Where any route is stateful, every request goes to the shard that its Call-ID names: only there is it known
-/// whether it belongs to a transaction, and a BYE cannot overtake the ACK before it.
+/// whether it belongs to a transaction, and a BYE cannot overtake the ACK before it. What would belong to a shard that
+/// has ended is kept by whichever receives it.
 pub(super) fn arrive(
     work: &mut Work,
     request: &Request<'_>,
@@ -30,7 +31,7 @@ pub(super) fn arrive(
 ) -> Result<(), Stop> {
     let Some(transactions) = &mut work.transactions else { return Ok(()) };
     let owner = owner_of_call(request.call_id, work.shards);
-    if owner != work.number {
+    if owner != work.number && !is_gone(&work.gone, owner) {
         return Err(Stop::HandOver(owner));
     }
     match transactions.on_request(key.strong, request.method, now) {
@@ -38,6 +39,11 @@ pub(super) fn arrive(
         Arrived::Absorbed => Err(Stop::Drop(DropReason::Absorbed)),
         Arrived::Cancels => Err(Stop::Reply(Reply::Cancels)),
     }
+}
+
+/// That shard has ended, or never was.
+fn is_gone(gone: &[bool], shard: u16) -> bool {
+    gone.get(usize::from(shard)).copied().unwrap_or(true)
 }
 
 /// Keeps a request that goes on as `bytes`, where it is forwarded statefully.
@@ -116,7 +122,7 @@ pub(super) fn hear(
         return Ok(Answer { server: None, status });
     };
     if branch.owner != work.number {
-        let is_there = branch.owner < work.shards;
+        let is_there = !is_gone(&work.gone, branch.owner);
         return Err(if is_there {
             Kept::HandOver(branch.owner)
         } else {

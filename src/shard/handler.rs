@@ -24,6 +24,8 @@ pub trait Handler {
     fn next(&mut self, snapshot: &Snapshot, now: Now, out: &mut [u8]) -> Option<Own>;
     /// The request of a transaction could not be sent.
     fn send_failed(&mut self, transaction: Handle);
+    /// Another shard has ended: nothing is handed over to it any more.
+    fn shard_gone(&mut self, shard: u16);
 }
 
 impl Handler for proxy::State {
@@ -57,5 +59,9 @@ impl Handler for proxy::State {
 
     fn send_failed(&mut self, transaction: Handle) {
         self.send_failed(transaction);
+    }
+
+    fn shard_gone(&mut self, shard: u16) {
+        self.shard_gone(shard);
     }
 }

@@ -58,7 +58,7 @@ impl<S, H: Handler> Worker<S, H> {
         on.filter(|on| self.current.snapshot.view.by_identity(identity) == Some(*on))
     }
 
-    pub(super) fn hand_over<I: Io>(&mut self, io: &mut I, arrival: &Arrival<'_>, owner: u16) {
+    pub(super) fn hand_over<I: Io<Source = S>>(&mut self, io: &mut I, arrival: &Arrival<'_>, owner: u16) {
         let Arrival { incoming, socket, class, .. } = arrival;
         let listener = self.current.snapshot.plan.listener(incoming.on).identity;
         let (socket, from, class) = (*socket, incoming.from, *class);
@@ -67,6 +67,10 @@ impl<S, H: Handler> Worker<S, H> {
             Posted::Wake => io.wake(owner),
             Posted::Waits => {}
             Posted::Lost => return self.metrics.dropped(DropReason::NotHandedOver),
+            Posted::Gone => {
+                self.handler.shard_gone(owner);
+                return self.decide(io, arrival);
+            }
         }
         self.metrics.handed_over.count();
     }

@@ -39,6 +39,8 @@ struct Mailbox {
     used: ArrayQueue<Vec<u8>>,
     /// The owner has been woken, and has not yet looked.
     rung: AtomicBool,
+    /// The owner has ended.
+    gone: AtomicBool,
 }
 
 /// What became of a letter.
@@ -48,8 +50,10 @@ pub(super) enum Posted {
     Waits,
     /// It waits; its reader is to be woken.
     Wake,
-    /// There is no room, or no such shard.
+    /// There is no room.
     Lost,
+    /// There is no such shard any more.
+    Gone,
 }
 
 impl Post {
@@ -59,13 +63,15 @@ impl Post {
             letters: ArrayQueue::new(limits::HANDED_OVER),
             used: ArrayQueue::new(limits::HANDED_OVER),
             rung: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
         };
         Self((0..shards.max(1)).map(mailbox).collect())
     }
 
     /// Sends a copy of `bytes`; `letter` makes a letter of it.
     pub(super) fn send(&self, to: u16, bytes: &[u8], letter: impl FnOnce(Vec<u8>) -> Letter) -> Posted {
-        let Some(mailbox) = self.0.get(usize::from(to)) else { return Posted::Lost };
+        let mailbox = self.0.get(usize::from(to)).filter(|mailbox| !mailbox.gone.load(Ordering::Relaxed));
+        let Some(mailbox) = mailbox else { return Posted::Gone };
         if mailbox.letters.is_full() {
             return Posted::Lost;
         }
@@ -98,6 +104,13 @@ impl Post {
         }
     }
 
+    /// This shard ends: nobody will read its letters.
+    pub(super) fn leave(&self, own: u16) {
+        if let Some(mailbox) = self.0.get(usize::from(own)) {
+            mailbox.gone.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// No letter waits.
     pub(super) fn is_empty(&self, own: u16) -> bool {
         self.0.get(usize::from(own)).is_none_or(|mailbox| mailbox.letters.is_empty())
@@ -125,7 +138,9 @@ mod tests {
         assert_eq!(post.take(1).unwrap().bytes, b"two");
         assert!(post.take(1).is_none());
         assert_eq!(post.send(1, b"three", letter), Posted::Wake);
-        assert_eq!(post.send(2, b"nobody", letter), Posted::Lost);
+        assert_eq!(post.send(2, b"nobody", letter), Posted::Gone);
+        post.leave(1);
+        assert_eq!(post.send(1, b"nobody", letter), Posted::Gone);
     }
 
     #[test]

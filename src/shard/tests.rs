@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use proptest::prelude::*;
 
-use super::post::Letter;
+use super::post::{Letter, Posted};
 use super::*;
 use crate::drop_reason::DropReason;
 use crate::egress::{Egress, NoEgress, Reason, Step};
@@ -95,6 +95,7 @@ struct Script {
     no_egress: Option<NoEgress>,
     due: Rc<Cell<Option<Now>>>,
     failed: Rc<RefCell<Vec<Handle>>>,
+    gone: Cell<Option<u16>>,
 }
 
 fn route() -> Route {
@@ -150,7 +151,7 @@ impl Handler for Script {
                     _ => Outcome::Drop(DropReason::AckUnroutable),
                 }
             }
-            b"hand over" => Outcome::HandOver(1),
+            b"hand over" if self.gone.get() != Some(1) => Outcome::HandOver(1),
             b"panic" => panic!("as the message asked"),
             _ => Outcome::Drop(DropReason::NotSip),
         }
@@ -191,6 +192,10 @@ impl Handler for Script {
 
     fn send_failed(&mut self, transaction: Handle) {
         self.failed.borrow_mut().push(transaction);
+    }
+
+    fn shard_gone(&mut self, shard: u16) {
+        self.gone.set(Some(shard));
     }
 }
 

@@ -86,6 +86,13 @@ struct Open {
     refused: i32,
 }
 
+impl<S, H> Drop for Worker<S, H> {
+    /// However it ends: others are not to hand over to it.
+    fn drop(&mut self) {
+        self.post.leave(self.number);
+    }
+}
+
 impl<S> Worker<S> {
     /// A shard that forwards.
     pub fn new(setup: Setup<S>) -> Self {

@@ -467,6 +467,26 @@ fn a_request_of_another_shards_transaction_is_handed_over_and_so_is_its_answer()
 }
 
 #[test]
+fn what_a_shard_would_own_that_has_ended_is_kept_where_it_comes_in() {
+    let invite = |number| INVITE.replace("Call-ID: ", &format!("Call-ID: {number}-"));
+    let mut world = World::stateful(0, 2);
+    let theirs = (0..64)
+        .map(invite)
+        .find(|invite| matches!(world.receive("private", ALICE, invite), Became::HandOver(1)));
+    let theirs = theirs.expect("one of 64");
+    let mut world = World::stateful(0, 2);
+    world.state.shard_gone(1);
+    let sent = world.forwarded("private", ALICE, &theirs, "public", BOB);
+    world.dropped("private", ALICE, &theirs, DropReason::Absorbed);
+    back(&mut world, &response(&sent, "200 OK", "b"));
+    // An answer to what the other one had sent on comes too late.
+    let Became::Forward { text, .. } = World::stateful(1, 2).receive("private", ALICE, &theirs) else {
+        panic!()
+    };
+    world.dropped("public", BOB, &response(&text, "200 OK", "b"), DropReason::StrayResponse);
+}
+
+#[test]
 fn a_dialog_stays_stateful_and_a_stateless_one_stateless() {
     for (mode, expected) in [("stateful", "z9hG4bKbt"), ("stateless", "z9hG4bKbs")] {
         let mut world = World::stateful(0, 1);

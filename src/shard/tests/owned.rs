@@ -27,6 +27,26 @@ fn a_full_box_takes_no_more_and_that_is_counted() {
 }
 
 #[test]
+fn what_a_shard_owned_that_has_ended_is_handled_where_it_comes_in() {
+    let mut bench = Bench::new();
+    bench.post.leave(1);
+    bench.batch(&[b"hand over", b"hand over"]);
+    // The script knows nothing else to do with it.
+    assert_eq!(bench.metrics.dropped_count(DropReason::NotSip), 2);
+    assert_eq!((bench.metrics.handed_over.get(), bench.io.free), (0, POOL));
+}
+
+#[test]
+fn nothing_is_handed_over_to_a_shard_that_has_ended() {
+    let bench = Bench::new();
+    let post = bench.post.clone();
+    drop(bench);
+    let from = "192.0.2.9:5060".parse().unwrap();
+    let letter = |bytes| Letter { socket: PUBLIC, listener: 0, from, class: Class::OtherMethod, bytes };
+    assert_eq!(post.send(0, b"answer", letter), Posted::Gone);
+}
+
+#[test]
 fn what_was_handed_over_to_it_is_handled_in_the_next_batch() {
     let mut bench = Bench::new();
     let listener = plan().listener(ListenerId(0)).identity;
