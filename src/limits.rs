@@ -72,6 +72,21 @@ pub const RETRY_AFTER_S: u64 = 4;
 /// some 5 ms. One more is dropped; its sender sends it again.
 pub const HANDED_OVER: usize = 1_024;
 
+/// Of those, so many are taken over in a batch, each of which may lead to two sends: with [`DUE_PER_BATCH`] less than
+/// [`SEND_BUFFERS`], which are free again one batch later.
+pub const TAKEN_OVER_PER_BATCH: usize = 192;
+
+/// Longest memory in bytes that a handed over message leaves to the next one; that of longer ones is freed.
+pub const LETTER_BYTES: usize = 8_192;
+
+/// Messages that transactions send at the end of a batch; what else is due is sent in the next one, so that the
+/// answers of many at a time leave send buffers to what comes in.
+pub const DUE_PER_BATCH: usize = 384;
+
+/// Messages that transactions send because of one that came in: the last answer once more, a 100, an ACK, a CANCEL;
+/// and as many that were due.
+pub const DUE_PER_MESSAGE: usize = 2;
+
 /// Records that wait for the log, from all shards together. The control thread takes them every
 /// 100 ms; one more is lost and counted.
 pub const RECORDS: usize = 1_024;

@@ -131,6 +131,10 @@ pub(super) fn hear(
     }
     let cseq = CSeq::parse(message.value(HeaderName::CSeq));
     let method = cseq.map_err(|_| Kept::Drop(DropReason::MalformedResponse))?.method;
+    // The ACK needs it.
+    if message.count(HeaderName::To) != 1 {
+        return Err(Kept::Drop(DropReason::MalformedResponse));
+    }
     let to = message.value(HeaderName::To);
     match transactions.on_response(branch.transaction, method, status, to, now) {
         Heard::Forward { server, status } => Ok(Answer { server: Some(server), status }),

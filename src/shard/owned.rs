@@ -8,14 +8,17 @@ use super::post::{Letter, Posted};
 use super::worker::{Arrival, Worker};
 use crate::drop_reason::DropReason;
 use crate::engine::{Io, SocketId};
+use crate::limits;
 use crate::net::ListenerId;
 use crate::proxy::{Incoming, Own};
 
 impl<S, H: Handler> Worker<S, H> {
-    /// Sends what transactions have to send by now, as long as there are buffers; the rest waits for the next batch.
-    pub(super) fn send_due<I: Io<Source = S>>(&mut self, io: &mut I) {
-        while self.handler.is_due(self.now) {
-            let Some(mut tx) = io.tx() else { return };
+    /// Sends what transactions have to send by now, so many messages at most and as long as there are buffers; the
+    /// rest waits for the next batch.
+    pub(super) fn send_due<I: Io<Source = S>>(&mut self, io: &mut I, at_most: usize) {
+        for _ in 0..at_most {
+            let tx = if self.handler.is_due(self.now) { io.tx() } else { None };
+            let Some(mut tx) = tx else { return };
             let next = panics::guard(|| self.handler.next(&self.current.snapshot, self.now, tx.as_mut()));
             match next {
                 Ok(Some(Own { on, to, len, transaction, .. })) => {
@@ -34,12 +37,11 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    /// Handles what other shards received for transactions of this one.
+    /// Handles what other shards received for transactions of this one; the rest in the next batch.
     pub(super) fn read_post<I: Io<Source = S>>(&mut self, io: &mut I) {
-        if !self.post.look(self.number) {
-            return;
-        }
-        while let Some(letter) = self.post.take(self.number) {
+        self.post.lower_bell(self.number);
+        for _ in 0..limits::TAKEN_OVER_PER_BATCH {
+            let Some(letter) = self.post.take(self.number) else { return };
             let Letter { socket, listener, from, class, bytes } = letter;
             match self.listener_of(socket, listener) {
                 Some(on) => {

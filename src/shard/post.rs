@@ -84,10 +84,12 @@ impl Post {
         if mailbox.rung.swap(true, Ordering::AcqRel) { Posted::Waits } else { Posted::Wake }
     }
 
-    /// A batch of `own` begins to look at its letters; `false`: nobody has rung.
-    pub(super) fn look(&self, own: u16) -> bool {
+    /// A batch of `own` begins to look at its letters: who sends one from here on rings again.
+    pub(super) fn lower_bell(&self, own: u16) {
         let mailbox = self.0.get(usize::from(own));
-        mailbox.is_some_and(|m| m.rung.load(Ordering::Relaxed) && m.rung.swap(false, Ordering::AcqRel))
+        if let Some(mailbox) = mailbox.filter(|mailbox| mailbox.rung.load(Ordering::Relaxed)) {
+            mailbox.rung.swap(false, Ordering::AcqRel);
+        }
     }
 
     /// Takes the next letter.
@@ -98,7 +100,8 @@ impl Post {
     /// Gives a letter's memory back.
     pub(super) fn give_back(&self, own: u16, mut bytes: Vec<u8>) {
         bytes.clear();
-        if let Some(mailbox) = self.0.get(usize::from(own)) {
+        let is_kept = bytes.capacity() <= limits::LETTER_BYTES;
+        if let Some(mailbox) = self.0.get(usize::from(own)).filter(|_| is_kept) {
             // One too many is freed.
             let _ = mailbox.used.push(bytes);
         }
@@ -129,10 +132,10 @@ mod tests {
     #[test]
     fn a_letter_arrives_and_rings_once() {
         let post = Post::new(2);
-        assert!(!post.look(1));
+        post.lower_bell(1);
         assert_eq!(post.send(1, b"one", letter), Posted::Wake);
         assert_eq!(post.send(1, b"two", letter), Posted::Waits);
-        assert!(post.look(1) && !post.look(1));
+        post.lower_bell(1);
         assert!(post.is_empty(0) && !post.is_empty(1));
         assert_eq!(post.take(1).unwrap().bytes, b"one");
         assert_eq!(post.take(1).unwrap().bytes, b"two");
@@ -153,6 +156,12 @@ mod tests {
         post.send(0, &[2; 900], letter);
         let second = post.take(0).unwrap().bytes;
         assert_eq!((second.as_ptr(), second.as_slice()), (at, &[2; 900][..]));
+        // That of a long one is not kept.
+        post.send(0, &[3; 2 * limits::LETTER_BYTES], letter);
+        let long = post.take(0).unwrap().bytes;
+        post.give_back(0, long);
+        post.send(0, b"short", letter);
+        assert!(post.take(0).unwrap().bytes.capacity() <= limits::LETTER_BYTES);
         let sent = (0..limits::HANDED_OVER + 3).filter(|_| post.send(0, b"x", letter) != Posted::Lost);
         assert_eq!(sent.count(), limits::HANDED_OVER);
     }

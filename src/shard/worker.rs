@@ -167,7 +167,7 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
     }
 
     fn end(&mut self, io: &mut I) -> Next {
-        self.send_due(io);
+        self.send_due(io, limits::DUE_PER_BATCH);
         self.copy_tally();
         self.metrics.batches.count();
         self.batch.end(self.now, &self.metrics);
@@ -177,7 +177,8 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         if self.end.is_some() {
             return Next::Stop;
         }
-        let deadlines = [self.stop_by, self.parking.deadline(), self.handler.deadline()];
+        let letters = (!self.post.is_empty(self.number)).then_some(self.now);
+        let deadlines = [self.stop_by, self.parking.deadline(), self.handler.deadline(), letters];
         Next::Wait(deadlines.into_iter().flatten().min())
     }
 }
@@ -246,7 +247,6 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     pub(super) fn decide<I: Io<Source = S>>(&mut self, io: &mut I, arrival: &Arrival<'_>) {
-        self.send_due(io);
         let incoming = &arrival.incoming;
         let Some(mut tx) = io.tx() else {
             return self.metrics.dropped(DropReason::NoSendBuffer);
@@ -254,7 +254,10 @@ impl<S, H: Handler> Worker<S, H> {
         let outcome =
             panics::guard(|| self.handler.handle(&self.current.snapshot, incoming, self.now, tx.as_mut()));
         match outcome {
-            Ok(outcome) => self.act(io, tx, arrival, outcome),
+            Ok(outcome) => {
+                self.act(io, tx, arrival, outcome);
+                self.send_due(io, limits::DUE_PER_MESSAGE);
+            }
             Err(caught) => {
                 io.discard(tx);
                 self.metrics.dropped(DropReason::Panic);

@@ -90,6 +90,22 @@ fn a_failed_send_is_told_to_its_transaction_unless_the_queue_was_full() {
 }
 
 #[test]
+fn what_is_too_much_for_a_batch_waits_for_the_next_one() {
+    let mut bench = Bench::new();
+    let listener = plan().listener(ListenerId(0)).identity;
+    let from = "192.0.2.9:5060".parse().unwrap();
+    for _ in 0..limits::TAKEN_OVER_PER_BATCH + 1 {
+        let letter = |bytes| Letter { socket: PUBLIC, listener, from, class: Class::OtherMethod, bytes };
+        bench.post.send(0, b"not understood", letter);
+    }
+    assert_eq!(bench.batch(&[]), Next::Wait(Some(bench.now)), "at once");
+    assert_eq!(bench.metrics.dropped_count(DropReason::NotSip), limits::TAKEN_OVER_PER_BATCH as u64);
+    assert_eq!(bench.batch(&[]), Next::Wait(None));
+    assert_eq!(bench.metrics.dropped_count(DropReason::NotSip), limits::TAKEN_OVER_PER_BATCH as u64 + 1);
+    const { assert!(2 * limits::TAKEN_OVER_PER_BATCH + limits::DUE_PER_BATCH < limits::SEND_BUFFERS as usize) }
+}
+
+#[test]
 fn without_a_send_buffer_it_stays_due() {
     let mut bench = Bench::new();
     bench.io.free = 0;
