@@ -39,6 +39,12 @@ drop_reasons! {
     AckRefused => "ack_refused",
     /// The ACK to an answer of our own (its To tag proves it).
     AckAbsorbed => "ack_absorbed",
+    /// Taken in by its transaction: a request or an answer that came again, an ACK, a 100, the answer to a CANCEL.
+    Absorbed => "absorbed",
+    /// A response to a transaction that is over or unknown (RFC 6026 §8.2).
+    StrayResponse => "stray_response",
+    /// The shard that owns the transaction does not keep up: its queue was full.
+    NotHandedOver => "not_handed_over",
     /// A rule with `drop = true` matched.
     Rule => "rule",
     /// A response whose top Via is not ours (RFC 3261 §16.7 step 3, §18.1.2).

@@ -18,6 +18,7 @@
 //! | [`engine`] | completions in, sends out: `uring`; `sim` for tests | |
 //! | [`shard`] | one core's loop, calling the stages in order | |
 //! | [`proxy`] | RFC 3261 §16: validate, preprocess, target, forward, respond | yes |
+//! | [`transaction`] | state machines, timers and memory of stateful routes: RFC 3261 §17 | yes |
 //! | [`rules`] | `[[route]]`: conditions compiled, first match wins | yes |
 //! | [`egress`] | pins, dialog side, override, automatic choice | yes |
 //! | [`findings`] | where configuration and routing do not fit, for `check` and `run` | yes |
@@ -51,3 +52,4 @@ pub mod rules;
 pub mod shard;
 pub mod snapshot;
 pub mod token;
+pub mod transaction;

@@ -48,6 +48,45 @@ pub const PIN_WAYS: usize = 5;
 /// costs two lookups each time.
 pub const RECENT_CHOICES: usize = 2048;
 
+/// Transactions of a shard (`mode = "stateful"`), a server and a client side each.
+///
+/// An INVITE is kept while it rings (ten seconds, say) and 32 s after its answer, another request 32 s (64·T1):
+/// 1,000 calls a second, with their BYEs, are 74,000; the next power of two. With [`TRANSACTION_BLOCKS`] 110 MiB of
+/// address space a shard, of which the memory is taken as it is used, and none where no route is stateful. At the
+/// bound new requests are answered 503.
+pub const TRANSACTIONS: usize = 1 << 17;
+
+/// Bytes of a block of kept messages: an INVITE takes two or three, an answer one or two.
+pub const TRANSACTION_BLOCK_BYTES: usize = 512;
+
+/// Blocks of kept messages of a shard: those 1,000 calls a second keep five blocks each while they ring, and each
+/// BYE's answer two for 32 s: 114,000. New requests leave an eighth free for the answers to those under way; at that
+/// bound they are answered 503.
+pub const TRANSACTION_BLOCKS: usize = 1 << 17;
+
+/// What a request that finds no room is told to wait before the next one, in seconds (Retry-After): time enough for
+/// an eighth of what is kept to run out.
+pub const RETRY_AFTER_S: u64 = 4;
+
+/// Messages that wait to be taken over by the shard that owns their transaction: as many as a shard forwards in
+/// some 5 ms. One more is dropped; its sender sends it again.
+pub const HANDED_OVER: usize = 1_024;
+
+/// Of those, so many are taken over in a batch, each of which may lead to two sends: with [`DUE_PER_BATCH`] less than
+/// [`SEND_BUFFERS`], which are free again one batch later.
+pub const TAKEN_OVER_PER_BATCH: usize = 192;
+
+/// Longest memory in bytes that a handed over message leaves to the next one; that of longer ones is freed.
+pub const LETTER_BYTES: usize = 8_192;
+
+/// Messages that transactions send at the end of a batch; what else is due is sent in the next one, so that the
+/// answers of many at a time leave send buffers to what comes in.
+pub const DUE_PER_BATCH: usize = 384;
+
+/// Messages that transactions send because of one that came in: the last answer once more, a 100, an ACK, a CANCEL;
+/// and as many that were due.
+pub const DUE_PER_MESSAGE: usize = 2;
+
 /// Records that wait for the log, from all shards together. The control thread takes them every
 /// 100 ms; one more is lost and counted.
 pub const RECORDS: usize = 1_024;

@@ -16,7 +16,7 @@ use viaduct::limits::MESSAGE_BYTES;
 use viaduct::metrics::{Class, SeriesId, ShardMetrics};
 use viaduct::net::Now;
 use viaduct::proxy::Outcome;
-use viaduct::shard::{Bindings, Bound, Publication, Questions, Records, Setup, Worker};
+use viaduct::shard::{Bindings, Bound, Post, Publication, Questions, Records, Setup, Worker};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -112,10 +112,83 @@ fn responses_and_requests_of_a_dialog() {
     forwards_without_allocating(&mut shard, "private", media, &byes);
 }
 
+/// A call as a shard gets it that keeps transactions: set up and ended, or refused.
+fn call(
+    shard: &mut Shard,
+    n: u32,
+    trunk: SocketAddr,
+    media: SocketAddr,
+) -> Vec<(&'static str, SocketAddr, Vec<u8>)> {
+    let invite = traffic::invite(n);
+    let on = shard.listener("public");
+    let (outcome, forwarded) = shard.handle(&invite, on, trunk);
+    assert!(matches!(outcome, Outcome::Forward { transaction: Some(_), .. }), "{outcome:?}");
+    let forwarded = forwarded.to_vec();
+    let ok = traffic::response(&forwarded);
+    let again = ("public", trunk, invite.clone());
+    let mut messages = vec![("public", trunk, invite)];
+    if n.is_multiple_of(2) {
+        let bye = traffic::bye(&forwarded, n);
+        let on = shard.listener("private");
+        let bye_ok = traffic::response(shard.handle(&bye, on, media).1);
+        let bye_ok = String::from_utf8(bye_ok).unwrap().replace("CSeq: 1 INVITE", &format!("CSeq: {n} BYE"));
+        messages.extend([
+            ("private", media, ok),
+            again,
+            ("private", media, bye),
+            ("public", trunk, bye_ok.into()),
+        ]);
+    } else {
+        let text = String::from_utf8(ok).unwrap().replace("200 OK", "486 Busy Here");
+        messages.extend([again, ("private", media, text.into())]);
+    }
+    messages
+}
+
+#[test]
+fn transactions_of_calls() {
+    let configuration =
+        traffic::configuration().replace("to = \"request-uri\"", "to = \"request-uri\"\nmode = \"stateful\"");
+    let shard = || Shard::new(&configuration, traffic::ADDRESSES, &[]);
+    let (trunk, media) = ("192.0.2.1:5060".parse().unwrap(), "10.0.0.100:5060".parse().unwrap());
+    // Another shard of the same keys says what is written.
+    let mut other = shard();
+    let calls: Vec<_> = (0..MESSAGES).map(|n| call(&mut other, n, trunk, media)).collect();
+    let mut shard = shard();
+    let run = |shard: &mut Shard, calls: &[Vec<(&str, SocketAddr, Vec<u8>)>]| {
+        let mut own = 0;
+        for (listener, from, bytes) in calls.iter().flatten() {
+            let on = shard.listener(listener);
+            let (outcome, _) = shard.handle(bytes, on, *from);
+            assert!(!matches!(outcome, Outcome::Answer { .. }), "{outcome:?}");
+            own += shard.send_due();
+            shard.pass(300_000_000);
+            own += shard.send_due();
+        }
+        own
+    };
+    let (warm, counted) = calls.split_at(calls.len() / 2);
+    run(&mut shard, warm);
+    let mut own = 0;
+    let allocated = allocations(|| own = run(&mut shard, counted));
+    let counts = shard.tally().transactions;
+    assert!(
+        own > counted.len() && counts.ended[0] > 0 && counts.absorbed >= u64::from(MESSAGES),
+        "{own}, {counts:?}"
+    );
+    assert_eq!(counts.refused, [0, 0]);
+    assert_eq!(allocated, 0, "allocations for {} calls", counted.len());
+    shard.pass(400_000_000_000);
+    while shard.send_due() > 0 {
+        shard.pass(400_000_000_000);
+    }
+    assert_eq!((shard.tally().transactions.open, shard.tally().transactions.blocks), ([0; 4], 0));
+}
+
 /// An engine without a kernel: sends succeed at once.
 struct Wire {
     free: Vec<Vec<u8>>,
-    sent: Vec<(Vec<u8>, u32)>,
+    sent: Vec<(Vec<u8>, u64)>,
 }
 
 impl Io for Wire {
@@ -126,13 +199,15 @@ impl Io for Wire {
         self.free.pop()
     }
 
-    fn send(&mut self, tx: Vec<u8>, _len: usize, _on: SocketId, _to: SocketAddr, cookie: u32) {
+    fn send(&mut self, tx: Vec<u8>, _len: usize, _on: SocketId, _to: SocketAddr, cookie: u64) {
         self.sent.push((tx, cookie));
     }
 
     fn discard(&mut self, tx: Vec<u8>) {
         self.free.push(tx);
     }
+
+    fn wake(&mut self, _shard: u16) {}
 
     fn open(&mut self, _id: SocketId, _source: &()) {}
 
@@ -160,6 +235,7 @@ fn a_whole_shard_batch_by_batch() {
         metrics: Arc::clone(&metrics),
         records: Records::default(),
         questions: Questions::new(),
+        post: Post::new(1),
     });
     let mut wire =
         Wire { free: (0..BATCH).map(|_| vec![0; MESSAGE_BYTES]).collect(), sent: Vec::with_capacity(BATCH) };

@@ -19,15 +19,40 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("findings", &["egress", "fib", "limits", "net", "plan", "rules"]),
     ("snapshot", &["egress", "fib", "net", "plan", "token"]),
     ("rewrite", &["limits", "net"]),
+    ("transaction", &["limits", "net", "rewrite", "token"]),
     (
         "proxy",
-        &["drop_reason", "egress", "fib", "limits", "net", "plan", "rewrite", "rules", "snapshot", "token"],
+        &[
+            "drop_reason",
+            "egress",
+            "fib",
+            "limits",
+            "net",
+            "plan",
+            "rewrite",
+            "rules",
+            "snapshot",
+            "token",
+            "transaction",
+        ],
     ),
-    ("metrics", &["drop_reason", "egress", "findings", "limits", "net", "plan"]),
+    ("metrics", &["drop_reason", "egress", "findings", "limits", "net", "plan", "transaction"]),
     ("engine", &["limits", "metrics", "net", "plan"]),
     (
         "shard",
-        &["drop_reason", "egress", "engine", "fib", "limits", "metrics", "net", "plan", "proxy", "snapshot"],
+        &[
+            "drop_reason",
+            "egress",
+            "engine",
+            "fib",
+            "limits",
+            "metrics",
+            "net",
+            "plan",
+            "proxy",
+            "snapshot",
+            "transaction",
+        ],
     ),
     ("config", &["egress", "fib", "findings", "limits", "net", "plan", "rules"]),
     ("doctor", &["fib", "limits", "net", "plan", "rules"]),
@@ -75,7 +100,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that take bytes, addresses and `now` and return values.
-const PURE: &[&str] = &["egress", "fib", "findings", "plan", "proxy", "rewrite", "rules", "token"];
+const PURE: &[&str] =
+    &["egress", "fib", "findings", "plan", "proxy", "rewrite", "rules", "token", "transaction"];
 
 /// Modules in which `unsafe` may stand.
 const UNSAFE_MAY_STAND_IN: &[&str] = &["engine", "control", "cli", "hardware"];

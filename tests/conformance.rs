@@ -58,7 +58,7 @@ impl Verdict {
         match outcome {
             Outcome::Forward { .. } | Outcome::Relay { .. } => Self::Forward,
             Outcome::Answer { status, .. } => Self::Status(*status),
-            Outcome::Drop(_) => Self::Drop,
+            Outcome::HandOver(_) | Outcome::Drop(_) => Self::Drop,
         }
     }
 }
@@ -247,6 +247,7 @@ fn describe(outcome: &Outcome) -> String {
         Outcome::Forward { decision, .. } => format!("forward {}", decision.next_hop.address),
         Outcome::Relay { to, .. } => format!("relay {to}"),
         Outcome::Answer { status, .. } => format!("{status}"),
+        Outcome::HandOver(owner) => format!("handed over to {owner}"),
         Outcome::Drop(reason) => format!("drop {}", reason.label()),
     }
 }

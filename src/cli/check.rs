@@ -15,7 +15,7 @@ use crate::control::{self, netlink};
 use crate::egress::View;
 use crate::fib::Fib;
 use crate::plan::{Listener, Plan};
-use crate::rules::{Action, EgressChoice, Rule, Target};
+use crate::rules::{Action, EgressChoice, Mode, Rule, Target};
 use crate::token::Keys;
 
 /// So long names may take to be resolved.
@@ -120,7 +120,7 @@ fn action(plan: &Plan, rule: &Rule) -> (String, String) {
     match &rule.action {
         Action::Reject(status) => (format!("answers {status}"), String::new()),
         Action::Drop => ("drops".into(), String::new()),
-        Action::Forward { to, egress, .. } => {
+        Action::Forward { to, egress, mode, .. } => {
             let to = match to {
                 Target::RequestUri => "to the Request-URI".to_owned(),
                 Target::Address { uri, .. } | Target::Name { uri, .. } => format!("to {uri}"),
@@ -134,7 +134,10 @@ fn action(plan: &Plan, rule: &Rule) -> (String, String) {
                     format!("{transport} from {address}, {port}")
                 }
             };
-            (to, egress)
+            match mode {
+                Mode::Stateless => (to, egress),
+                Mode::Stateful => (to, format!("{egress}, stateful")),
+            }
         }
     }
 }

@@ -254,24 +254,11 @@ impl Reader<'_> {
             }
             None => None,
         };
-        if let Some(text) = mode.and_then(|e| e.text(findings)) {
-            match text.text {
-                "stateless" => {}
-                "stateful" => {
-                    findings
-                        .error(text.span, "mode = \"stateful\" is not available in this version")
-                        .hint("leave the key out: requests are forwarded statelessly (RFC 3261 §16.11)");
-                }
-                other => {
-                    findings
-                        .error(text.span, format!("`mode` cannot be «{other}»"))
-                        .hint("write \"stateless\"");
-                }
-            }
-        }
+        let mode =
+            mode.and_then(|e| e.text(findings)).map_or(Mode::Stateless, |text| read_mode(&text, findings));
         let record_route = record_route.and_then(|e| e.boolean(findings)).unwrap_or(true);
         let to = target?;
-        Some(Action::Forward { to, egress, mode: Mode::Stateless, record_route })
+        Some(Action::Forward { to, egress, mode, record_route })
     }
 
     fn egress(&self, entry: &Entry<'_>, findings: &mut Findings) -> Option<EgressChoice> {
@@ -294,6 +281,17 @@ impl Reader<'_> {
         let port = port.and_then(|port| port.try_into().ok());
         Some(EgressChoice::Relative { transport: transport?, port, address })
     }
+}
+
+/// What is wrong is told, and taken for the default.
+fn read_mode(text: &Text<'_>, findings: &mut Findings) -> Mode {
+    let found = [Mode::Stateless, Mode::Stateful].into_iter().find(|mode| mode.as_str() == text.text);
+    found.unwrap_or_else(|| {
+        findings
+            .error(text.span.clone(), format!("`mode` cannot be «{}»", text.text))
+            .hint("write \"stateless\" or \"stateful\"");
+        Mode::Stateless
+    })
 }
 
 /// Methods are compared with case (RFC 3261 §7.1).

@@ -218,7 +218,7 @@ fn mistakes_in_routes() {
     expect(&route("to = \"10.0.0.9\""), (2, 6), "not a SIP URI", "sip:ADDRESS:PORT");
     expect(&route("to = \"sips:10.0.0.9\""), (2, 6), "needs TLS", "sip:");
     expect(&route("to = \"sip:224.0.0.1\""), (2, 6), "no address to send a request to", "");
-    expect(&route("to = \"request-uri\"\nmode = \"stateful\""), (3, 8), "not available", "16.11");
+    expect(&route("to = \"request-uri\"\nmode = \"statefull\""), (3, 8), "`mode` cannot be «statefull»", "");
     expect(&route("to = \"request-uri\"\nset = {}"), (3, 7), "`set` in [[route]] is not available", "");
     expect(
         &route("to = \"sip:10.0.0.9\"\negress = \"six\""),

@@ -58,10 +58,15 @@ impl Journal {
                     );
                 }
             }
-            RecordKind::Panic { on, from, message, place } => tracing::error!(
+            RecordKind::Panic { cause: Some((on, from)), message, place } => tracing::error!(
                 "shard {shard}: handling a message from {from} on {} panicked at {}: {}; the message is lost. \
                  This is a defect of Viaduct: please report it with the message",
                 name(on),
+                place.as_str(),
+                message.as_str()
+            ),
+            RecordKind::Panic { cause: None, message, place } => tracing::error!(
+                "shard {shard}: a transaction's timer panicked at {}: {}. This is a defect of Viaduct: please report it",
                 place.as_str(),
                 message.as_str()
             ),

@@ -41,14 +41,19 @@ impl ShardThread {
     ///
     /// # Errors
     /// In words: not pinned, no ring, no thread.
-    pub fn start(setup: Setup<Source>, core: usize, ended: UnboundedSender<Ended>) -> Result<Self, String> {
+    pub fn start(
+        setup: Setup<Source>,
+        core: usize,
+        neighbours: uring::Neighbours,
+        ended: UnboundedSender<Ended>,
+    ) -> Result<Self, String> {
         let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let number = setup.number;
         let thread = thread::Builder::new()
             .name(format!("viaduct-{number}"))
             .spawn(move || {
                 let number = usize::from(setup.number);
-                let run = panic::catch_unwind(AssertUnwindSafe(|| run(setup, core, &ready)));
+                let run = panic::catch_unwind(AssertUnwindSafe(|| run(setup, core, neighbours, &ready)));
                 let how = run.unwrap_or_else(|payload| Err(format!("panicked: {}", panic_text(&*payload))));
                 // Without a receiver the process is ending.
                 let _ = ended.send(Ended { number, how });
@@ -76,7 +81,12 @@ impl ShardThread {
     }
 }
 
-fn run(setup: Setup<Source>, core: usize, ready: &SyncSender<Ready>) -> Result<End, String> {
+fn run(
+    setup: Setup<Source>,
+    core: usize,
+    neighbours: uring::Neighbours,
+    ready: &SyncSender<Ready>,
+) -> Result<End, String> {
     let refuse = |why: String| {
         let _ = ready.send(Err(why.clone()));
         why
@@ -84,6 +94,7 @@ fn run(setup: Setup<Source>, core: usize, ready: &SyncSender<Ready>) -> Result<E
     cores::pin(core).map_err(|error| refuse(error.to_string()))?;
     let metrics = setup.metrics.clone();
     let mut engine = uring::Engine::new(&metrics.engine).map_err(|error| refuse(no_engine(&error)))?;
+    engine.meet(setup.number, neighbours);
     let mut worker = Worker::new(setup);
     let _ = ready.send(Ok(engine.waker()));
     engine.run(&mut worker).map_err(|error: io::Error| error.to_string())?;

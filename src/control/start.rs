@@ -31,7 +31,7 @@ use super::watch::Watch;
 use crate::engine::socket::Socket;
 use crate::engine::uring;
 use crate::plan::Plan;
-use crate::shard::{self, Questions, Records, Setup};
+use crate::shard::{self, Post, Questions, Records, Setup};
 
 /// How long the start waits for names; those without an answer by then are asked again soon.
 pub(super) const NAMES_PATIENCE: Duration = Duration::from_secs(3);
@@ -167,6 +167,7 @@ fn start_shards(
 ) -> Result<Shards, Error> {
     shard::install_hook();
     let (ended, ends) = mpsc::unbounded_channel();
+    let (post, neighbours) = (Post::new(cores.len()), uring::Neighbours::new(cores.len()));
     let mut shards: Vec<Option<ShardThread>> = Vec::with_capacity(cores.len());
     for ((number, core), metrics) in cores.iter().enumerate().zip(monitor.shards()) {
         let setup = Setup {
@@ -175,8 +176,9 @@ fn start_shards(
             metrics: Arc::clone(metrics),
             records: records.clone(),
             questions: questions.clone(),
+            post: post.clone(),
         };
-        match ShardThread::start(setup, *core, ended.clone()) {
+        match ShardThread::start(setup, *core, neighbours.clone(), ended.clone()) {
             Ok(shard) => shards.push(Some(shard)),
             Err(why) => {
                 publisher.publish(&Parts { stopping: true, ..parts.clone() });

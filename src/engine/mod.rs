@@ -28,12 +28,14 @@ pub trait Io {
     fn tx(&mut self) -> Option<Self::Tx>;
     /// Sends the first `len` bytes. Answered by exactly one [`Event::Sent`] or [`Event::SendFailed`]
     /// that carries the cookie; it may come in a later batch.
-    fn send(&mut self, tx: Self::Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u32);
+    fn send(&mut self, tx: Self::Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u64);
     /// Gives a send buffer back unused.
     fn discard(&mut self, tx: Self::Tx);
     /// Begins to receive on a socket and makes it ready to send from at once. Where that cannot be, it
     /// says [`Event::Closed`]; a number that is in use stays whose it is.
     fn open(&mut self, id: SocketId, source: &Self::Source);
+    /// Has another shard of this process, by its number, run a batch soon, even without events.
+    fn wake(&mut self, shard: u16);
     /// Reads the socket until it is empty (its datagrams still come as events), then closes it and
     /// says [`Event::Closed`].
     fn close(&mut self, id: SocketId);
@@ -55,7 +57,7 @@ pub enum Event<'a> {
     /// The kernel took an earlier send.
     Sent {
         /// What the shard gave to [`Io::send`].
-        cookie: u32,
+        cookie: u64,
     },
     /// An earlier send failed.
     SendFailed {
@@ -66,7 +68,7 @@ pub enum Event<'a> {
         /// The kernel's error number, positive.
         errno: i32,
         /// What the shard gave to [`Io::send`].
-        cookie: u32,
+        cookie: u64,
     },
     /// A socket is closed, by [`Io::close`] or because it failed for good.
     Closed {

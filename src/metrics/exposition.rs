@@ -1,5 +1,7 @@
 //! The counters as OpenMetrics text, which Prometheus reads.
 
+mod transactions;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,6 +132,7 @@ impl Collector for Readings {
         self.drops_and_answers(out)?;
         self.listeners(out)?;
         self.decisions(out)?;
+        self.transactions(out)?;
         self.shards(out)?;
         self.engines(out)?;
         self.findings(out)?;

@@ -5,7 +5,8 @@
 //! somebody scrapes, sums them and writes the text ([`exposition`]).
 //!
 //! Every message that comes in is counted once by what became of it: as sent on (by listener, class
-//! and egress reason), as answered (by status) or as dropped (by reason).
+//! and egress reason), as answered (by status) or as dropped (by reason). What a transaction sends by itself is
+//! counted beside that ([`TransactionMetrics`]).
 
 mod class;
 mod counter;
@@ -13,12 +14,14 @@ pub mod exposition;
 mod routing;
 mod shard;
 mod traffic;
+mod transactions;
 
 pub use class::Class;
 pub use counter::Counter;
 pub use routing::RoutingCounts;
 pub use shard::{EngineMetrics, ShardMetrics};
 pub use traffic::{SeriesId, Traffic};
+pub use transactions::TransactionMetrics;
 
 #[cfg(test)]
 mod tests;

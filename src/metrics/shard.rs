@@ -1,6 +1,6 @@
 //! What one shard counts.
 
-use super::{Counter, Traffic};
+use super::{Counter, Traffic, TransactionMetrics};
 use crate::drop_reason::DropReason;
 
 /// Statuses that a counter exists for: 100 to 699.
@@ -29,6 +29,10 @@ pub struct ShardMetrics {
     pub parked_now: Counter,
     /// Tokens of our form that did not verify.
     pub bad_tokens: Counter,
+    /// Messages that were handed over to the shard that owns their transaction.
+    pub handed_over: Counter,
+    /// What transactions count.
+    pub transactions: TransactionMetrics,
     /// Batches handled.
     pub batches: Counter,
     /// Time spent on batches, in nanoseconds.
@@ -87,6 +91,8 @@ impl Default for ShardMetrics {
             parked: Counter::default(),
             parked_now: Counter::default(),
             bad_tokens: Counter::default(),
+            handed_over: Counter::default(),
+            transactions: TransactionMetrics::default(),
             batches: Counter::default(),
             busy_ns: Counter::default(),
             worst_batch_ns: Counter::default(),

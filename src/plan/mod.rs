@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::net::Transport;
-use crate::rules::{EgressChoice, Matcher, Rule};
+use crate::rules::{Action, EgressChoice, Matcher, Mode, Rule};
 
 /// Everything the configuration file says, with the listeners that it stands for on this host.
 #[derive(Clone)]
@@ -114,6 +114,12 @@ impl Plan {
             EgressChoice::Listener(id) => self.section(id).transport,
             EgressChoice::Relative { transport, .. } => transport,
         }
+    }
+
+    /// Some rule forwards statefully.
+    pub fn is_stateful(&self) -> bool {
+        let is_stateful = |rule: &Rule| matches!(rule.action, Action::Forward { mode: Mode::Stateful, .. });
+        self.rules.iter().any(is_stateful)
     }
 
     /// The listener of this name.

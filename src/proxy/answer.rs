@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use sip_parser::{CSeq, HeaderLine, HeaderName, Message, NameAddr, Via, option_tags};
 
 use crate::drop_reason::DropReason;
+use crate::limits::RETRY_AFTER_S;
+use crate::net::ListenerId;
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
 use crate::token::{TO_TAG_LEN, ToTag, Transaction, TransactionKey};
@@ -22,7 +24,7 @@ pub(super) struct Asker<'m> {
     bytes: &'m [u8],
     lines: &'m [HeaderLine],
     source: SocketAddr,
-    on: crate::net::ListenerId,
+    pub on: ListenerId,
     via: Option<Via<'m>>,
 }
 
@@ -45,7 +47,7 @@ impl<'m> Asker<'m> {
 
     /// The same key that a sound request would have; also for one that is not sound, as far as it goes:
     /// its retransmission gets the same To tag.
-    fn transaction(&self, work: &Work) -> TransactionKey {
+    pub fn transaction(&self, work: &Work) -> TransactionKey {
         let transaction = match self.via.and_then(|via| Some((via.branch()?, via.sent_by()))) {
             Some((branch, sent_by)) if has_cookie(branch) => Transaction::Rfc3261 { branch, sent_by },
             _ => Transaction::Rfc2543 {
@@ -100,11 +102,7 @@ pub(super) fn answer(
     // A Via that names no address, or cannot be read, leaves the source to answer to.
     let to = asker.via.and_then(|via| response_to_source(snapshot, &via, asker.source));
     let to = to.unwrap_or(asker.source);
-    let listener = snapshot.plan.listener(asker.on);
-    if listener.bind.is_ipv4() != to.is_ipv4()
-        || forbidden::check(&snapshot.ours, to).is_err()
-        || forbidden::check_egress(listener, to).is_err()
-    {
+    if !may_go(snapshot, asker.on, to) {
         return Outcome::Drop(DropReason::ForbiddenResponseTarget);
     }
     let mut output = Output::new(out);
@@ -113,6 +111,14 @@ pub(super) fn answer(
         Some(len) => Outcome::Answer { to, len, status: reply.status() },
         None => Outcome::Drop(DropReason::TooLarge),
     }
+}
+
+/// A Via may name any address, and what is received may have been sent to make us send there.
+pub(super) fn may_go(snapshot: &Snapshot, on: ListenerId, to: SocketAddr) -> bool {
+    let listener = snapshot.plan.listener(on);
+    listener.bind.is_ipv4() == to.is_ipv4()
+        && forbidden::check(&snapshot.ours, to).is_ok()
+        && forbidden::check_egress(listener, to).is_ok()
 }
 
 /// CR and LF stand in the line together or not at all.
@@ -223,6 +229,11 @@ fn put_extra(output: &mut Output<'_>, snapshot: &Snapshot, asker: &Asker<'_>, re
                 }
                 Ok(())
             });
+        }
+        Reply::Full => {
+            output.put(b"Retry-After: ");
+            output.put_number(RETRY_AFTER_S);
+            output.put(b"\r\n");
         }
         Reply::Unresolved => put_warning(output, snapshot, asker, |text| {
             text.write_str("the next hop's name or transport is unknown here; see [hosts]")

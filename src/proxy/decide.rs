@@ -6,9 +6,10 @@ use sip_parser::{HeaderName, Host, Message};
 use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Pin, PinKind};
 use crate::net::Now;
-use crate::rules::{Action, Facts, Header, RuleId, Target, plain_user};
+use crate::rules::{Action, Facts, Header, Mode, RuleId, Target, plain_user};
 use crate::snapshot::Snapshot;
 use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
+use crate::transaction::Handle;
 
 use super::forward;
 use super::loops::{self, Inputted};
@@ -17,6 +18,7 @@ use super::outcome::Incoming;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
 use super::state::Work;
+use super::stateful;
 use super::target::{Aim, By, Search};
 use super::validate::Request;
 
@@ -30,6 +32,9 @@ pub(super) struct Going<'r, 'm> {
     /// Signs what is written into it.
     pub signer: KeyId,
     pub record_route: bool,
+    /// What the rule, or the dialog's first request, wants; ACK and CANCEL are stateless, unless they belong to
+    /// a transaction.
+    pub mode: Mode,
 }
 
 /// What is known of a request whose [`Search::aim`] was found.
@@ -40,12 +45,15 @@ struct Way {
     signer: KeyId,
     /// Record-Route is wanted, if the request can form a dialog.
     records: bool,
+    /// What the rule, or the dialog's first request, wants.
+    mode: Mode,
 }
 
 /// A request that does not.
 pub(super) enum Stop {
     Reply(Reply),
     Drop(DropReason),
+    HandOver(u16),
 }
 
 impl<R: Into<Reply>> From<R> for Stop {
@@ -59,8 +67,12 @@ pub(super) struct Written<'s> {
     pub aim: &'s Aim,
     pub rule: Option<RuleId>,
     pub record_route: bool,
+    /// Whether a transaction is kept of it.
+    pub mode: Mode,
     /// In bytes.
     pub len: usize,
+    /// The client transaction that is.
+    pub transaction: Option<Handle>,
 }
 
 /// Decides about a request and writes what goes on.
@@ -76,6 +88,7 @@ pub(super) fn forward<'s>(
     let mut place = None;
     let request = Request::read(&mut place, message, incoming)?;
     let key = TransactionKey::new(&work.secret, &request.transaction());
+    stateful::arrive(work, request, &key, now)?;
     work.pins.expect(&key);
     // RFC 3261 §8.2.7: "A stateless UAS MUST ignore ACK requests." The ACK to an answer of ours carries
     // our To tag for this very transaction.
@@ -108,12 +121,15 @@ pub(super) fn forward<'s>(
         mark: inputs.mark,
         aim,
         signer: way.signer,
+        mode: if matches!(request.method, b"ACK" | b"CANCEL") { Mode::Stateless } else { way.mode },
     };
-    if let Ok(None) = pinned {
+    // A transaction that is kept needs no pin.
+    if let (Ok(None), Mode::Stateless) = (pinned, going.mode) {
         pin(work, snapshot, &going, &pin_key, way.records, now);
     }
     let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
-    Ok(Written { aim, rule: way.rule, record_route: going.record_route, len })
+    let transaction = stateful::open(work, snapshot, &going, out.get(..len).unwrap_or_default(), now)?;
+    Ok(Written { aim, rule: way.rule, record_route: going.record_route, mode: going.mode, len, transaction })
 }
 
 /// What is left of RFC 3261 §16.3 once the syntax is sound.
@@ -168,7 +184,7 @@ fn pinned(
     match search.pinned(&pin) {
         Ok(()) => {
             work.counted.pin_hits += 1;
-            Ok(Some(Way { rule: None, signer: pin.signer, records: pin.record_route }))
+            Ok(Some(Way { rule: None, signer: pin.signer, records: pin.record_route, mode: Mode::Stateless }))
         }
         Err(why @ NoEgress::AskKernel(_)) => Err(Reply::NoEgress(pin.next_hop, why)),
         Err(_) => {
@@ -213,19 +229,22 @@ fn find(
     if let Some(dialog) = &pre.dialog {
         search.follow(request, pre, By::Dialog(dialog))?;
         work.counted.egress_moved += u64::from(search.aim.as_ref().is_some_and(Aim::left_dialog));
-        return Ok(Way { rule: None, signer, records: true });
+        let mode = if dialog.token.stateful { Mode::Stateful } else { Mode::Stateless };
+        return Ok(Way { rule: None, signer, records: true, mode });
     }
     let snapshot = search.snapshot;
     let rule = first_match(work, snapshot, request, pre, inputs);
     work.considered.rule = rule;
     let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
     let to_us = request.method == b"OPTIONS" && is_for_us(snapshot, request, pre);
-    let (id, to, egress, record_route) = match rule.map(|rule| (rule.id, &rule.action)) {
+    let (id, to, egress, record_route, mode) = match rule.map(|rule| (rule.id, &rule.action)) {
         Some((_, Action::Reject(status))) => return Err(Reply::Rejected(*status).into()),
         Some((_, Action::Drop)) => return Err(Stop::Drop(DropReason::Rule)),
         // Nobody's phone rings at `sip:our.address`: that is how a peer asks whether we live.
         _ if to_us && pre.uri(request).user().is_none() => return Err(Reply::Options.into()),
-        Some((id, Action::Forward { to, egress, record_route, .. })) => (id, to, egress, *record_route),
+        Some((id, Action::Forward { to, egress, record_route, mode })) => {
+            (id, to, egress, *record_route, *mode)
+        }
         None if pre.named_us && request.to_tag.is_some() => return Err(Reply::NoDialog.into()),
         None => return Err(Reply::NoRule.into()),
     };
@@ -241,7 +260,7 @@ fn find(
         Target::RequestUri => search.follow(request, pre, By::Rule(egress.as_ref()))?,
         literal => search.literal(literal, egress.as_ref())?,
     }
-    Ok(Way { rule: Some(id), signer, records: record_route })
+    Ok(Way { rule: Some(id), signer, records: record_route, mode })
 }
 
 fn first_match(

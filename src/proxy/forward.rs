@@ -10,6 +10,7 @@ use sip_parser::{HeaderName, Message, Scheme, Start, Uri, Value};
 
 use crate::net::Transport;
 use crate::rewrite::{Edits, Output, TooLarge};
+use crate::rules::Mode;
 use crate::snapshot::Snapshot;
 use crate::token::{BRANCH_LEN, Branch, Dialog};
 
@@ -43,7 +44,9 @@ pub(super) fn write(
 ) -> Result<usize, TooLarge> {
     let Going { request, pre, .. } = going;
     let message = request.message;
-    let Work { edits, shards, .. } = work;
+    // A transaction that is kept is kept here.
+    let owner = if going.mode == Mode::Stateful { work.number } else { going.key.owner(work.shards) };
+    let edits = &mut work.edits;
     let route = pre.next_route.as_ref();
     let strict = route.filter(|route| !route.uri.is_loose_router() && going.aim.is_at(snapshot, &route.uri));
     // §18.3: "If there are additional bytes in the transport packet beyond the end of the body, they MUST
@@ -58,7 +61,7 @@ pub(super) fn write(
     edit_max_forwards(edits, message, request.max_forwards);
     let scheme = strict.map_or(pre.uri(request).scheme, |route| route.uri.scheme);
     edits.apply(message.bytes(), out, |new, out| match new {
-        New::Lines => put_lines(out, *shards, snapshot, going, scheme),
+        New::Lines => put_lines(out, owner, snapshot, going, scheme),
         New::Marked => mark.put_added(out),
         New::MaxForwards(value) => out.put_number(u64::from(value)),
         New::Text(text) => out.put_text(text),
@@ -66,7 +69,7 @@ pub(super) fn write(
 }
 
 /// Steps 3, 4, 8 and 9: what is new stands on top of all headers, so before the existing values.
-fn put_lines(out: &mut Output<'_>, shards: u16, snapshot: &Snapshot, going: &Going<'_, '_>, scheme: Scheme) {
+fn put_lines(out: &mut Output<'_>, owner: u16, snapshot: &Snapshot, going: &Going<'_, '_>, scheme: Scheme) {
     let Going { request, aim, key, .. } = going;
     let message = request.message;
     let source = request.incoming.from;
@@ -82,6 +85,7 @@ fn put_lines(out: &mut Output<'_>, shards: u16, snapshot: &Snapshot, going: &Goi
             egress,
             next_hop,
             sips: scheme == Scheme::Sips || route_scheme == Some(Scheme::Sips),
+            stateful: going.mode == Mode::Stateful,
             dialog: Dialog { signer: going.signer, call_id, from_tag },
         }
         .put(out, snapshot);
@@ -92,7 +96,8 @@ fn put_lines(out: &mut Output<'_>, shards: u16, snapshot: &Snapshot, going: &Goi
     let response_to = response_to_source(snapshot, &request.via, source).unwrap_or(source);
     let mut branch = [0; BRANCH_LEN];
     Branch {
-        owner: key.owner(shards),
+        owner,
+        stateful: going.mode == Mode::Stateful,
         instance: 0,
         ingress: ingress.identity,
         connection: 0,

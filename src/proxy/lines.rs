@@ -46,6 +46,8 @@ pub(super) struct RecordRoutes<'a> {
     pub next_hop: IpAddr,
     /// The Request-URI, or the topmost Route that is left, is a SIPS URI.
     pub sips: bool,
+    /// The dialog's requests are forwarded statefully.
+    pub stateful: bool,
     /// What the tokens are bound to.
     pub dialog: Dialog<'a>,
 }
@@ -60,7 +62,8 @@ impl RecordRoutes<'_> {
         let egress = self.egress.advertised(self.next_hop);
         let (initiator, responder) = (self.ingress.identity, self.egress.identity);
         let paired = self.ingress.id != self.egress.id || ingress.text != egress.text;
-        let far = RecordRoute { initiator, responder, side: Side::Responder, paired };
+        let stateful = self.stateful;
+        let far = RecordRoute { initiator, responder, side: Side::Responder, paired, stateful };
         if paired {
             let near = RecordRoute { side: Side::Initiator, ..far };
             let [far, near] = RecordRoute::written([far, near], &snapshot.keys, &self.dialog);

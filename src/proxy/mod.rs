@@ -1,15 +1,17 @@
-//! RFC 3261 §16, stateless (§16.11): validate, preprocess, target, forward, respond.
+//! RFC 3261 §16, stateless (§16.11) or over transactions: validate, preprocess, target, forward, respond.
 //!
 //! Pure: bytes, addresses, a snapshot and `now` go in; an [`Outcome`] and the bytes to send come out.
 //!
 //! ```text
-//!  handle ─┬─ response ── respond ─────────────────────────────────────────► Relay
+//!  handle ─┬─ response ── respond    §16.7   by its branch; stateful: is there a transaction? ► Relay
 //!          └─ request ─── validate   §16.3   is it well-formed, may it pass?
+//!                         stateful   §17.2   has its transaction been here before?
 //!                         preprocess §16.4   Route and Request-URI: what is ours goes
 //!                         loops      §16.3   has it been here before?
 //!                         decide     §16.5   pin, dialog or rule
 //!                         target     §16.6   next hop, listener
 //!                         forward    §16.6   the edits ───────────────────► Forward
+//!                         stateful   §17.1   keep what goes on
 //!                         answer     §8.2.6  where any of them refuses ───► Answer
 //! ```
 #![forbid(unsafe_code)]
@@ -26,12 +28,13 @@ mod preprocess;
 mod reply;
 mod respond;
 mod state;
+mod stateful;
 mod target;
 mod validate;
 mod via;
 
 pub use forbidden::Forbidden;
-pub use outcome::{Considered, Decision, Incoming, Outcome, Tally};
+pub use outcome::{Considered, Decision, Incoming, Outcome, Own, Tally};
 pub use reply::Reply;
 pub use state::State;
 pub use validate::Flaw;
@@ -57,7 +60,7 @@ pub fn handle(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let State { lines, recent, work } = state;
+    let State { lines, recent, work, .. } = state;
     work.considered = Considered::default();
     work.edits.clear();
     // RFC 5626 §3.5.1 knows the double CRLF for streams only; over UDP, too, such datagrams keep a
@@ -73,7 +76,7 @@ pub fn handle(
         Err(_) => return Outcome::Drop(DropReason::NotSip),
     };
     match message.start() {
-        Start::Response(status) => respond::relay(work, snapshot, message, status.code, out),
+        Start::Response(status) => respond::relay(work, snapshot, message, status.code, now, out),
         Start::BadResponse(_) => Outcome::Drop(DropReason::MalformedResponse),
         Start::Request(_) | Start::BadRequest(..) => {
             on_request(work, recent, snapshot, message, incoming, now, out)
@@ -91,13 +94,19 @@ fn on_request(
     out: &mut [u8],
 ) -> Outcome {
     let mut search = Search { snapshot, recent, ingress: incoming.on, flow: 0, asked: None, aim: None };
-    match decide::forward(work, &mut search, message, incoming, now, out) {
-        Ok(Written { aim: &Aim { next_hop, egress }, rule, record_route, len }) => {
-            Outcome::Forward { decision: Decision { rule, next_hop, egress, record_route }, len }
+    let reply = match decide::forward(work, &mut search, message, incoming, now, out) {
+        Ok(Written { aim: &Aim { next_hop, egress }, rule, record_route, mode, len, transaction }) => {
+            let decision = Decision { rule, next_hop, egress, record_route, mode };
+            return Outcome::Forward { decision, len, transaction };
         }
-        Err(Stop::Drop(reason)) => Outcome::Drop(reason),
-        Err(Stop::Reply(reply)) => answer::answer(work, snapshot, &Asker::of(message, incoming), reply, out),
-    }
+        Err(Stop::Drop(reason)) => return Outcome::Drop(reason),
+        Err(Stop::HandOver(owner)) => return Outcome::HandOver(owner),
+        Err(Stop::Reply(reply)) => reply,
+    };
+    let asker = Asker::of(message, incoming);
+    let outcome = answer::answer(work, snapshot, &asker, reply, out);
+    stateful::answered(work, snapshot, &asker, &outcome, now, out);
+    outcome
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use crate::drop_reason::DropReason;
 use crate::egress::{Egress, Question};
 use crate::net::{ListenerId, NextHop};
-use crate::rules::RuleId;
+use crate::rules::{Mode, RuleId};
+use crate::transaction::{Counts, Handle, What};
 
 use super::reply::Reply;
 
@@ -30,6 +31,8 @@ pub enum Outcome {
         decision: Decision,
         /// Length of the message in the output buffer, in bytes.
         len: usize,
+        /// The transaction that is kept of it, which is to be told where the send fails.
+        transaction: Option<Handle>,
     },
     /// A response goes back.
     Relay {
@@ -51,8 +54,25 @@ pub enum Outcome {
         /// 200 to 699; [`Considered::reply`] says why.
         status: u16,
     },
+    /// It belongs to a transaction of this shard, which handles it.
+    HandOver(u16),
     /// It goes no further.
     Drop(DropReason),
+}
+
+/// A message that a transaction sends by itself; its bytes are in the output buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// As what.
+    pub what: What,
+    /// By which listener.
+    pub on: ListenerId,
+    /// Where to.
+    pub to: SocketAddr,
+    /// Its length in bytes.
+    pub len: usize,
+    /// The transaction that is to be told where the send fails.
+    pub transaction: Option<Handle>,
 }
 
 /// How a request leaves.
@@ -66,6 +86,8 @@ pub struct Decision {
     pub egress: Egress,
     /// Record-Route was written.
     pub record_route: bool,
+    /// Whether a transaction is kept of it.
+    pub mode: Mode,
 }
 
 /// What a message led to on its way, besides its [`Outcome`]; for `explain`, which tells it also where
@@ -97,4 +119,6 @@ pub struct Tally {
     pub egress_moved: u64,
     /// Tokens of our form that did not verify, in Route, Request-URI or Via.
     pub bad_tokens: u64,
+    /// What transactions have counted.
+    pub transactions: Counts,
 }

@@ -6,12 +6,15 @@ use crate::net::NextHop;
 use super::forbidden::Forbidden;
 use super::validate::Flaw;
 
-/// An answer of our own. A stateless proxy gives finals only (RFC 3261 §16.11: "an element MUST NOT
-/// generate its own 100 (Trying) or any other provisional response").
+/// An answer of our own to a message that came in: finals only (RFC 3261 §16.11: "an element MUST NOT generate its
+/// own 100 (Trying) or any other provisional response"). What it answers needs no transaction: the retransmission
+/// is answered the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// 200: OPTIONS to ourselves (RFC 3261 §11.2).
     Options,
+    /// 200: a CANCEL for a transaction that is kept here (RFC 3261 §16.10).
+    Cancels,
     /// 400 and its kin: the request breaks a rule of syntax.
     Malformed(Flaw),
     /// A rule with `reject = STATUS`.
@@ -38,6 +41,8 @@ pub enum Reply {
     Unresolved,
     /// 500: no listener can send it.
     NoEgress(NextHop, NoEgress),
+    /// 503: there is no room for another transaction.
+    Full,
     /// 513: what would go out does not fit into a datagram.
     TooLarge,
 }
@@ -47,10 +52,11 @@ impl Reply {
     ///
     /// What cannot be sent is 500, not 503: RFC 3261 §16.7 step 6 says of 503 that "forwarding a 503
     /// means that the proxy knows it cannot service any requests, not just the one for the Request-URI in
-    /// the request which generated the 503", and clients take us out of service for it (RFC 3263 §4.3).
+    /// the request which generated the 503", and clients take us out of service for it (RFC 3263 §4.3): what
+    /// they should where there is no room.
     pub const fn status(self) -> u16 {
         match self {
-            Self::Options => 200,
+            Self::Options | Self::Cancels => 200,
             Self::Malformed(flaw) => flaw.status(),
             Self::Rejected(status) => status,
             Self::NoRule | Self::Forbidden(_) | Self::OutsideDialogTo => 403,
@@ -61,6 +67,7 @@ impl Reply {
             Self::Loop => 482,
             Self::TooManyHops => 483,
             Self::Unresolved | Self::NoEgress(..) => 500,
+            Self::Full => 503,
             Self::TooLarge => 513,
         }
     }
@@ -68,7 +75,7 @@ impl Reply {
     /// The reason phrase: says what is wrong with this request, where the status alone does not.
     pub const fn phrase(self) -> &'static str {
         match self {
-            Self::Options => "OK",
+            Self::Options | Self::Cancels => "OK",
             Self::Malformed(flaw) => flaw.in_words(),
             Self::Rejected(status) => phrase_of(status),
             Self::NoRule => "Forbidden: No Rule Matches",
@@ -82,6 +89,7 @@ impl Reply {
             Self::TooManyHops => "Too Many Hops",
             Self::Unresolved => "Next Hop Unresolved",
             Self::NoEgress(..) => "No Way To Next Hop",
+            Self::Full => "No Room For Another Transaction",
             Self::TooLarge => "Message Too Large",
         }
     }

@@ -1,4 +1,4 @@
-//! RFC 3261 §16.11 and §18.1.2: a response goes back to where its request came from, from the very
+//! RFC 3261 §16.7, §16.11 and §18.1.2: a response goes back to where its request came from, from the very
 //! listener that the request came in on.
 
 use std::net::{SocketAddr, SocketAddrV6};
@@ -6,13 +6,15 @@ use std::net::{SocketAddr, SocketAddrV6};
 use sip_parser::{CSeq, HeaderName, Message, Via};
 
 use crate::drop_reason::DropReason;
-use crate::net::ListenerId;
+use crate::net::{ListenerId, Now};
 use crate::snapshot::Snapshot;
 use crate::token::{Branch, BranchError};
 
-use super::forbidden;
+use super::answer;
+use super::forward::New;
 use super::outcome::Outcome;
 use super::state::Work;
+use super::stateful::{self, Kept};
 use super::via::response_to;
 
 /// Relays a response. "The proxy MUST NOT add to, modify, or remove the message body. Unless specified
@@ -22,27 +24,47 @@ pub(super) fn relay(
     snapshot: &Snapshot,
     message: &Message<'_>,
     status: u16,
+    now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    match way_back(work, snapshot, message) {
-        Ok((on, to)) => {
-            // §18.3: octets behind the body are discarded, in responses too.
-            work.edits.frame(message.start_line().range().start..message.end());
-            match work.edits.apply(message.bytes(), out, |_, _| {}) {
-                Ok(len) => Outcome::Relay { on, to, len, status },
-                Err(_) => Outcome::Drop(DropReason::TooLarge),
-            }
-        }
-        Err(reason) => Outcome::Drop(reason),
+    let WayBack { on, to, branch } = match way_back(work, snapshot, message) {
+        Ok(way) => way,
+        Err(DropReason::ResponseForUs) => return stateful::hear_for_us(work, message, status, now),
+        Err(reason) => return Outcome::Drop(reason),
+    };
+    let answer = match stateful::hear(work, message, &branch, status, now) {
+        Ok(answer) => answer,
+        Err(Kept::HandOver(owner)) => return Outcome::HandOver(owner),
+        Err(Kept::Drop(reason)) => return Outcome::Drop(reason),
+    };
+    // §18.3: octets behind the body are discarded, in responses too.
+    work.edits.frame(message.start_line().range().start..message.end());
+    if answer.status != status {
+        work.edits.replace(message.start_line().range(), New::Text(SERVER_ERROR));
     }
+    let written = work.edits.apply(message.bytes(), out, |new, out| match new {
+        New::Text(text) => out.put(text),
+        New::Lines | New::Marked | New::MaxForwards(_) => {}
+    });
+    let Ok(len) = written else { return Outcome::Drop(DropReason::TooLarge) };
+    if let (Some(server), Some(transactions)) = (answer.server, &mut work.transactions) {
+        transactions.forwarded(server, answer.status, out.get(..len).unwrap_or_default(), now);
+    }
+    Outcome::Relay { on, to, len, status: answer.status }
 }
 
-/// By which listener, and where to; the topmost Via is cut out.
-fn way_back(
-    work: &mut Work,
-    snapshot: &Snapshot,
-    message: &Message<'_>,
-) -> Result<(ListenerId, SocketAddr), DropReason> {
+/// What a 503 goes back as, where a transaction is kept (§16.7 step 6).
+const SERVER_ERROR: &[u8] = b"SIP/2.0 500 Server Internal Error";
+
+/// By which listener, and where to, and the branch that says so.
+struct WayBack {
+    on: ListenerId,
+    to: SocketAddr,
+    branch: Branch,
+}
+
+/// Finds the way; the topmost Via is cut out.
+fn way_back(work: &mut Work, snapshot: &Snapshot, message: &Message<'_>) -> Result<WayBack, DropReason> {
     let mut vias = message.values(HeaderName::Via);
     let malformed = DropReason::MalformedResponse;
     let top = vias.next().ok_or(malformed)?.map_err(|_| malformed)?;
@@ -68,11 +90,13 @@ fn way_back(
     })?;
     let on = snapshot.view.by_identity(branch.ingress).filter(|&on| snapshot.view.is_up(on));
     let on = on.ok_or(DropReason::ListenerGone)?;
-    may_go(snapshot, on, to)?;
+    if !answer::may_go(snapshot, on, to) {
+        return Err(DropReason::ForbiddenResponseTarget);
+    }
     // "the proxy MUST remove that header field value from the response and forward the result to the
     // location indicated in the next Via header field value."
     work.edits.delete(top.cut().range());
-    Ok((on, on_link(snapshot, on, to)))
+    Ok(WayBack { on, to: on_link(snapshot, on, to), branch })
 }
 
 /// §18.3: "If the transport packet ends before the end of the message body, this is considered an error.
@@ -82,15 +106,6 @@ fn check_form(message: &Message<'_>) -> Result<(), DropReason> {
         && message.count(HeaderName::CSeq) == 1
         && CSeq::parse(message.value(HeaderName::CSeq)).is_ok();
     if sound { Ok(()) } else { Err(DropReason::MalformedResponse) }
-}
-
-/// A Via may name any address, and what is received may have been sent to make us send there.
-fn may_go(snapshot: &Snapshot, on: ListenerId, to: SocketAddr) -> Result<(), DropReason> {
-    let listener = snapshot.plan.listener(on);
-    let allowed = listener.bind.is_ipv4() == to.is_ipv4()
-        && forbidden::check(&snapshot.ours, to).is_ok()
-        && forbidden::check_egress(listener, to).is_ok();
-    if allowed { Ok(()) } else { Err(DropReason::ForbiddenResponseTarget) }
 }
 
 /// A link-local address in a Via cannot say its link; it is the one that the request came in on.

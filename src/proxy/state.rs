@@ -10,25 +10,34 @@ use crate::rewrite::Edits;
 use crate::rules::Scratch;
 use crate::snapshot::Snapshot;
 use crate::token::TransactionSecret;
+use crate::transaction::{Counts, Size, Transactions};
 
 use super::forward::New;
 use super::loops;
 use super::outcome::{Considered, Tally};
 use super::reply::Reply;
 
-/// What one shard keeps between messages: recent decisions and working memory. All memory is taken when
-/// it is made.
+/// What one shard keeps between messages: recent decisions, transactions and working memory. All memory is taken
+/// when it is made; that of transactions when a rule first asks for them.
 pub struct State {
     /// Index of the message that is being handled.
     pub(super) lines: Box<[HeaderLine]>,
     pub(super) recent: Recent,
     pub(super) work: Work,
+    /// What transactions there is room for; none: they are not kept.
+    room: Option<Size>,
 }
 
 /// All of [`State`] but the index, which the message borrows, and recent choices, which the search does.
 pub(super) struct Work {
     /// How many shards there are: a branch names one of them as its transaction's owner.
     pub shards: u16,
+    /// Which of them this is.
+    pub number: u16,
+    /// Those that have ended, by number: what they would own, whoever receives it keeps.
+    pub gone: Box<[bool]>,
+    /// None until some rule is stateful; from then on they stay, whatever the rules become.
+    pub transactions: Option<Box<Transactions>>,
     pub secret: TransactionSecret,
     pub pins: Pins,
     pub scratch: Scratch,
@@ -50,17 +59,28 @@ pub(super) struct Counted {
 }
 
 impl State {
-    /// State for one of `shards` shards. The secret under which transactions are hashed is taken from
+    /// State for shard `number` of `shards`. The secret under which transactions are hashed is taken from
     /// the snapshot's keys and kept, so that a change of keys moves nothing that is in flight.
-    pub fn new(shards: usize, snapshot: &Snapshot) -> Self {
-        Self::with_pins(shards, snapshot, PIN_SETS)
+    pub fn new(number: u16, shards: usize, snapshot: &Snapshot) -> Self {
+        Self::with_pins(shards, snapshot, PIN_SETS).keeping(number, Size::SHARD, snapshot)
     }
 
-    /// As [`State::new`], with a table of recent decisions of another size: for `explain` and tests,
-    /// which need few.
+    /// As shard `number`, which keeps transactions where a rule is stateful.
+    #[must_use]
+    pub fn keeping(mut self, number: u16, room: Size, snapshot: &Snapshot) -> Self {
+        (self.work.number, self.room) = (number, Some(room));
+        self.begin_to_keep(snapshot);
+        self
+    }
+
+    /// As [`State::new`], with a table of recent decisions of another size and without transactions: for `explain`
+    /// and tests, which need few.
     pub fn with_pins(shards: usize, snapshot: &Snapshot, sets: usize) -> Self {
         let work = Work {
             shards: shards.clamp(1, SHARDS) as u16,
+            number: 0,
+            gone: vec![false; shards].into(),
+            transactions: None,
             secret: snapshot.keys.transaction_secret(),
             pins: Pins::new(sets),
             scratch: snapshot.plan.matcher.scratch(),
@@ -70,7 +90,7 @@ impl State {
             considered: Considered::default(),
             counted: Counted::default(),
         };
-        Self { lines: vec![HeaderLine::EMPTY; HEADER_LINES].into(), recent: Recent::new(), work }
+        Self { lines: vec![HeaderLine::EMPTY; HEADER_LINES].into(), recent: Recent::new(), work, room: None }
     }
 
     /// Fits the state to a snapshot with another Plan, which may renumber listeners and rules: pins
@@ -78,6 +98,21 @@ impl State {
     pub fn adopt(&mut self, snapshot: &Snapshot) {
         self.work.scratch = snapshot.plan.matcher.scratch();
         self.recent.clear();
+        self.begin_to_keep(snapshot);
+    }
+
+    fn begin_to_keep(&mut self, snapshot: &Snapshot) {
+        let Some(room) = self.room.filter(|_| self.work.transactions.is_none()) else { return };
+        if snapshot.plan.is_stateful() {
+            self.work.transactions = Some(Box::new(Transactions::new(room)));
+        }
+    }
+
+    /// Another shard has ended.
+    pub fn shard_gone(&mut self, shard: u16) {
+        if let Some(gone) = self.work.gone.get_mut(usize::from(shard)) {
+            *gone = true;
+        }
     }
 
     /// What has been counted since the start.
@@ -88,6 +123,7 @@ impl State {
             pin_evictions: self.work.pins.evicted(),
             egress_moved: self.work.counted.egress_moved,
             bad_tokens: self.work.counted.bad_tokens,
+            transactions: self.work.transactions.as_ref().map_or_else(Counts::default, |t| t.counts()),
         }
     }
 

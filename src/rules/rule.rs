@@ -125,9 +125,21 @@ pub enum EgressChoice {
     },
 }
 
-/// `mode`
+/// `mode`; of a dialog's later requests, what its first one had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// RFC 3261 §16.11
     Stateless,
+    /// A transaction is kept: RFC 3261 §16.2 to §16.10.
+    Stateful,
+}
+
+impl Mode {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stateless => "stateless",
+            Self::Stateful => "stateful",
+        }
+    }
 }

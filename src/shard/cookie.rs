@@ -2,6 +2,7 @@
 
 use crate::egress::Reason;
 use crate::metrics::{Class, SeriesId, ShardMetrics};
+use crate::transaction::Handle;
 
 /// As what a message leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,18 +18,31 @@ pub enum Cookie {
     },
     /// An answer of our own with this status.
     Answer(u16),
+    /// Sent by a transaction, which has counted it.
+    Own,
 }
 
 const ANSWER: u32 = 1 << 31;
+const OWN: u32 = 1 << 30;
 const REASON_BITS: u32 = 4;
 const CLASS_BITS: u32 = 6;
 
 const _: () = assert!(Reason::ALL.len() <= 1 << REASON_BITS && Class::ALL.len() <= 1 << CLASS_BITS);
 
 impl Cookie {
-    /// Packs it.
-    pub fn pack(self) -> u32 {
+    /// Packs it, with the transaction that is to be told where the send fails.
+    pub fn with(self, transaction: Option<Handle>) -> u64 {
+        transaction.map_or(0, Handle::to_bits) << 32 | u64::from(self.pack())
+    }
+
+    /// The transaction that [`Cookie::with`] was given.
+    pub fn transaction(packed: u64) -> Option<Handle> {
+        Handle::from_bits(packed >> 32)
+    }
+
+    fn pack(self) -> u32 {
         match self {
+            Self::Own => OWN,
             Self::Answer(status) => ANSWER | u32::from(status),
             Self::Message { series, class, reason } => {
                 (u32::from(series.0) << CLASS_BITS | class as u32) << REASON_BITS | reason.index() as u32
@@ -36,10 +50,14 @@ impl Cookie {
         }
     }
 
-    /// Unpacks it; `None`: nothing that [`Cookie::pack`] gives.
-    pub fn unpack(packed: u32) -> Option<Self> {
+    /// Unpacks it; `None`: nothing that [`Cookie::with`] gives.
+    pub fn unpack(packed: u64) -> Option<Self> {
+        let packed = packed as u32;
         if packed & ANSWER != 0 {
             return Some(Self::Answer(packed as u16));
+        }
+        if packed & OWN != 0 {
+            return Some(Self::Own);
         }
         let reason = packed & ((1 << REASON_BITS) - 1);
         let class = (packed >> REASON_BITS) & ((1 << CLASS_BITS) - 1);
@@ -55,6 +73,7 @@ impl Cookie {
         match self {
             Self::Message { series, class, reason } => metrics.traffic.sent(series, class, reason),
             Self::Answer(status) => metrics.answered(status),
+            Self::Own => {}
         }
     }
 }
@@ -65,7 +84,7 @@ mod tests {
 
     #[test]
     fn what_is_packed_is_unpacked() {
-        let mut all = vec![Cookie::Answer(100), Cookie::Answer(699)];
+        let mut all = vec![Cookie::Answer(100), Cookie::Answer(699), Cookie::Own];
         for class in Class::ALL {
             for reason in Reason::ALL {
                 for series in [SeriesId(0), SeriesId(7), SeriesId::OTHER] {
@@ -74,7 +93,13 @@ mod tests {
             }
         }
         for cookie in all {
-            assert_eq!(Cookie::unpack(cookie.pack()), Some(cookie));
+            for transaction in [None, Handle::from_bits(1), Handle::from_bits(1 << 31)] {
+                let packed = cookie.with(transaction);
+                assert_eq!(
+                    (Cookie::unpack(packed), Cookie::transaction(packed)),
+                    (Some(cookie), transaction)
+                );
+            }
         }
     }
 }

@@ -8,7 +8,8 @@
 //!                                │
 //!  engine ──► Event::Datagram ──►│ handle ──► send ──► Event::Sent ──► counted
 //!                                │   └► drop, counted
-//!  control ◄── Record ◄──────────┘
+//!  control ◄── Record ◄──────────┘   └► another shard's ──► Post ──► its begin
+//!                                end ──► what is due for transactions ──► send
 //! ```
 //!
 //! A shard takes no lock, allocates nothing per message and makes no system call of its own. A panic
@@ -16,19 +17,24 @@
 
 mod clock;
 mod cookie;
+mod handler;
 mod noted;
+mod owned;
 mod panics;
 mod parking;
+mod post;
 mod publication;
 mod questions;
 mod record;
 mod worker;
 
+pub use handler::Handler;
 pub use panics::install_hook;
+pub use post::Post;
 pub use publication::{Bindings, Bound, Publication, Published, SocketTable};
 pub use questions::Questions;
 pub use record::{Record, RecordKind, Records, Text};
-pub use worker::{End, Handler, Setup, Worker};
+pub use worker::{End, Setup, Worker};
 
 #[cfg(test)]
 mod tests;

@@ -45,12 +45,10 @@ pub enum RecordKind {
         /// How it leaves.
         route: Route,
     },
-    /// Handling a message panicked.
+    /// Handling a message or a timer panicked.
     Panic {
-        /// Where it came in.
-        on: ListenerId,
-        /// Who sent it.
-        from: SocketAddr,
+        /// Where the message came in, and who sent it; none: it was a timer.
+        cause: Option<(ListenerId, SocketAddr)>,
         /// What the panic says.
         message: Text<96>,
         /// Where in the code.

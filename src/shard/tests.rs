@@ -1,6 +1,8 @@
 //! A shard between an engine that remembers and a handler that does what the message says.
 
-use std::cell::Cell;
+mod owned;
+
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -9,6 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use proptest::prelude::*;
 
+use super::post::{Letter, Posted};
 use super::*;
 use crate::drop_reason::DropReason;
 use crate::egress::{Egress, NoEgress, Reason, Step};
@@ -19,10 +22,11 @@ use crate::limits;
 use crate::metrics::{Class, SeriesId, ShardMetrics};
 use crate::net::{ListenerId, NextHop, Now, SectionId, Transport};
 use crate::plan::{Bind, EgressPolicy, Engine, NoListener, Plan, Section, expand};
-use crate::proxy::{Decision, Incoming, Outcome, Tally};
-use crate::rules::Matcher;
+use crate::proxy::{Decision, Incoming, Outcome, Own, Tally};
+use crate::rules::{Matcher, Mode};
 use crate::snapshot::{Names, Snapshot};
 use crate::token::Keys;
+use crate::transaction::{Handle, What};
 
 const PUBLIC: SocketId = SocketId(4);
 const PRIVATE: SocketId = SocketId(9);
@@ -31,7 +35,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// An engine that does what it is told, when it is told.
 struct FakeIo {
     free: usize,
-    pending: VecDeque<(SocketId, SocketAddr, Vec<u8>, u32)>,
+    pending: VecDeque<(SocketId, SocketAddr, Vec<u8>, u64)>,
+    woken: Vec<u16>,
     open: Vec<SocketId>,
     closing: Vec<SocketId>,
 }
@@ -40,7 +45,13 @@ const POOL: usize = 8;
 
 impl FakeIo {
     fn new() -> Self {
-        Self { free: POOL, pending: VecDeque::new(), open: Vec::new(), closing: Vec::new() }
+        Self {
+            free: POOL,
+            pending: VecDeque::new(),
+            woken: Vec::new(),
+            open: Vec::new(),
+            closing: Vec::new(),
+        }
     }
 }
 
@@ -53,13 +64,17 @@ impl Io for FakeIo {
         Some(vec![0; limits::MESSAGE_BYTES].into())
     }
 
-    fn send(&mut self, tx: Self::Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u32) {
+    fn send(&mut self, tx: Self::Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u64) {
         self.pending.push_back((on, to, tx[..len].to_vec(), cookie));
     }
 
     fn discard(&mut self, tx: Self::Tx) {
         assert_eq!(tx.len(), limits::MESSAGE_BYTES);
         self.free += 1;
+    }
+
+    fn wake(&mut self, shard: u16) {
+        self.woken.push(shard);
     }
 
     fn open(&mut self, id: SocketId, _: &Self::Source) {
@@ -78,6 +93,9 @@ impl Io for FakeIo {
 struct Script {
     adopted: Rc<Cell<usize>>,
     no_egress: Option<NoEgress>,
+    due: Rc<Cell<Option<Now>>>,
+    failed: Rc<RefCell<Vec<Handle>>>,
+    gone: Cell<Option<u16>>,
 }
 
 fn route() -> Route {
@@ -101,8 +119,15 @@ impl Handler for Script {
         let forward = |listener, reason| {
             let egress = Egress { listener, reason, route: route() };
             Outcome::Forward {
-                decision: Decision { rule: None, next_hop: next_hop(), egress, record_route: false },
+                decision: Decision {
+                    rule: None,
+                    next_hop: next_hop(),
+                    egress,
+                    record_route: false,
+                    mode: Mode::Stateless,
+                },
                 len: 4,
+                transaction: None,
             }
         };
         match incoming.bytes {
@@ -126,6 +151,7 @@ impl Handler for Script {
                     _ => Outcome::Drop(DropReason::AckUnroutable),
                 }
             }
+            b"hand over" if self.gone.get() != Some(1) => Outcome::HandOver(1),
             b"panic" => panic!("as the message asked"),
             _ => Outcome::Drop(DropReason::NotSip),
         }
@@ -141,6 +167,35 @@ impl Handler for Script {
 
     fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {
         self.no_egress.take().map(|why| (next_hop(), why))
+    }
+
+    fn is_due(&self, now: Now) -> bool {
+        self.due.get().is_some_and(|due| due <= now)
+    }
+
+    fn deadline(&self) -> Option<Now> {
+        self.due.get()
+    }
+
+    fn next(&mut self, _: &Snapshot, _: Now, out: &mut [u8]) -> Option<Own> {
+        self.due.take()?;
+        out[..5].copy_from_slice(b"again");
+        let to = next_hop().address;
+        Some(Own {
+            what: What::RequestAgain,
+            on: ListenerId(1),
+            to,
+            len: 5,
+            transaction: Handle::from_bits(7),
+        })
+    }
+
+    fn send_failed(&mut self, transaction: Handle) {
+        self.failed.borrow_mut().push(transaction);
+    }
+
+    fn shard_gone(&mut self, shard: u16) {
+        self.gone.set(Some(shard));
     }
 }
 
@@ -209,6 +264,9 @@ struct Bench {
     now: Now,
     plan: Arc<Plan>,
     adopted: Rc<Cell<usize>>,
+    post: Post,
+    due: Rc<Cell<Option<Now>>>,
+    failed: Rc<RefCell<Vec<Handle>>>,
 }
 
 impl Bench {
@@ -220,20 +278,34 @@ impl Bench {
         let metrics = Arc::new(ShardMetrics::default());
         metrics.traffic.open(SeriesId(0));
         metrics.traffic.open(SeriesId(1));
-        let (records, questions) = (Records::default(), Questions::new());
+        let (records, questions, post) = (Records::default(), Questions::new(), Post::new(2));
         let setup = Setup {
             number: 0,
             published: Arc::clone(&published),
             metrics: Arc::clone(&metrics),
             records: records.clone(),
             questions: questions.clone(),
+            post: post.clone(),
         };
         let script = Script::default();
         let adopted = Rc::clone(&script.adopted);
+        let (due, failed) = (Rc::clone(&script.due), Rc::clone(&script.failed));
         let shard = Worker::with_handler(setup, script);
         let now = Now(SECOND_NS);
-        let mut bench =
-            Self { io: FakeIo::new(), shard, published, metrics, records, questions, now, plan, adopted };
+        let mut bench = Self {
+            io: FakeIo::new(),
+            shard,
+            published,
+            metrics,
+            records,
+            questions,
+            now,
+            plan,
+            adopted,
+            post,
+            due,
+            failed,
+        };
         assert_eq!(bench.batch(&[]), Next::Wait(None));
         bench
     }
@@ -252,7 +324,7 @@ impl Bench {
         let mut done = Vec::new();
         self.shard.begin(&mut self.io, self.now);
         while let Some((on, to, bytes, cookie)) = self.io.pending.pop_front() {
-            assert_eq!(bytes, b"sent");
+            assert!(bytes == b"sent" || bytes == b"again", "{bytes:?}");
             self.io.free += 1;
             done.push((on, to));
             let event = match errno {
@@ -371,7 +443,9 @@ fn a_panic_costs_its_message_and_no_buffer() {
     bench.complete(None);
     assert_eq!((bench.metrics.dropped_count(DropReason::Panic), bench.sent()), (1, 1));
     assert_eq!(bench.io.free, POOL);
-    let [RecordKind::Panic { on, message, place, .. }] = bench.records()[..] else { panic!("one record") };
+    let [RecordKind::Panic { cause: Some((on, _)), message, place }] = bench.records()[..] else {
+        panic!("one record")
+    };
     assert_eq!((on, message.as_str()), (ListenerId(0), "as the message asked"));
     assert!(place.as_str().contains("tests.rs:"), "{place:?}");
 }

@@ -7,9 +7,11 @@ use arc_swap::Cache;
 
 use super::clock::BatchClock;
 use super::cookie::Cookie;
+use super::handler::Handler;
 use super::noted::Noted;
 use super::panics::{self, Caught};
 use super::parking::{Parked, Parking, Stay};
+use super::post::Post;
 use super::publication::{Publication, Published};
 use super::questions::Questions;
 use super::record::{Record, RecordKind, Records};
@@ -20,38 +22,7 @@ use crate::fib::Query;
 use crate::limits;
 use crate::metrics::{Class, ShardMetrics};
 use crate::net::{NextHop, Now};
-use crate::proxy::{self, Incoming, Outcome, Tally};
-use crate::snapshot::Snapshot;
-
-/// What decides about a message: [`proxy::State`], or a stand-in for tests.
-pub trait Handler {
-    /// Decides, and writes what is to be sent into `out`.
-    fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome;
-    /// The snapshot has another configuration from now on.
-    fn adopt(&mut self, snapshot: &Snapshot);
-    /// What was counted since the start.
-    fn tally(&self) -> Tally;
-    /// Why the last message found no egress, if that was so.
-    fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)>;
-}
-
-impl Handler for proxy::State {
-    fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome {
-        proxy::handle(self, snapshot, incoming, now, out)
-    }
-
-    fn adopt(&mut self, snapshot: &Snapshot) {
-        self.adopt(snapshot);
-    }
-
-    fn tally(&self) -> Tally {
-        self.tally()
-    }
-
-    fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {
-        self.take_no_egress()
-    }
-}
+use crate::proxy::{self, Incoming, Outcome};
 
 /// What a shard is made from.
 pub struct Setup<S> {
@@ -65,6 +36,8 @@ pub struct Setup<S> {
     pub records: Records,
     /// What it asks the kernel through.
     pub questions: Questions,
+    /// What it hands messages to other shards through.
+    pub post: Post,
 }
 
 /// Why a shard stopped.
@@ -78,19 +51,20 @@ pub enum End {
 
 /// One core's shard.
 pub struct Worker<S, H = proxy::State> {
-    number: u16,
+    pub(super) number: u16,
     published: Cache<Published<S>, Arc<Publication<S>>>,
-    current: Arc<Publication<S>>,
+    pub(super) current: Arc<Publication<S>>,
     started: bool,
-    handler: H,
-    metrics: Arc<ShardMetrics>,
+    pub(super) handler: H,
+    pub(super) metrics: Arc<ShardMetrics>,
     records: Records,
     questions: Questions,
+    pub(super) post: Post,
     parking: Parking,
     /// Sockets that the engine has, whether or not it is closing them; by number.
     open: Box<[Option<Open>]>,
     in_flight: u64,
-    now: Now,
+    pub(super) now: Now,
     stop_by: Option<Now>,
     end: Option<End>,
     panic_rate: panics::Rate,
@@ -99,11 +73,11 @@ pub struct Worker<S, H = proxy::State> {
 }
 
 /// A message, and what is known of it besides.
-struct Arrival<'a> {
-    incoming: Incoming<'a>,
-    socket: SocketId,
-    class: Class,
-    stay: Stay,
+pub(super) struct Arrival<'a> {
+    pub incoming: Incoming<'a>,
+    pub socket: SocketId,
+    pub class: Class,
+    pub stay: Stay,
 }
 
 struct Open {
@@ -112,11 +86,18 @@ struct Open {
     refused: i32,
 }
 
+impl<S, H> Drop for Worker<S, H> {
+    /// However it ends: others are not to hand over to it.
+    fn drop(&mut self) {
+        self.post.leave(self.number);
+    }
+}
+
 impl<S> Worker<S> {
     /// A shard that forwards.
     pub fn new(setup: Setup<S>) -> Self {
         let current = setup.published.load_full();
-        let handler = proxy::State::new(current.sockets.len(), &current.snapshot);
+        let handler = proxy::State::new(setup.number, current.sockets.len(), &current.snapshot);
         Self::with_handler(setup, handler)
     }
 }
@@ -135,6 +116,7 @@ impl<S, H: Handler> Worker<S, H> {
             metrics: setup.metrics,
             records: setup.records,
             questions: setup.questions,
+            post: setup.post,
             parking: Parking::default(),
             open: (0..limits::ENGINE_SOCKETS).map(|_| None).collect(),
             in_flight: 0,
@@ -170,6 +152,7 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
             self.open_and_close(io);
         }
         self.started = true;
+        self.read_post(io);
     }
 
     fn on_event(&mut self, io: &mut I, event: Event<'_>) {
@@ -178,12 +161,13 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
                 self.on_datagram(io, on, from, bytes, truncated)
             }
             Event::Sent { cookie } => self.on_sent(cookie),
-            Event::SendFailed { on, to, errno, .. } => self.on_send_failed(on, to, errno),
+            Event::SendFailed { on, to, errno, cookie } => self.on_send_failed(on, to, errno, cookie),
             Event::Closed { on } => self.on_closed(on),
         }
     }
 
-    fn end(&mut self, _io: &mut I) -> Next {
+    fn end(&mut self, io: &mut I) -> Next {
+        self.send_due(io, limits::DUE_PER_BATCH);
         self.copy_tally();
         self.metrics.batches.count();
         self.batch.end(self.now, &self.metrics);
@@ -193,7 +177,9 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         if self.end.is_some() {
             return Next::Stop;
         }
-        Next::Wait(self.stop_by.into_iter().chain(self.parking.deadline()).min())
+        let letters = (!self.post.is_empty(self.number)).then_some(self.now);
+        let deadlines = [self.stop_by, self.parking.deadline(), self.handler.deadline(), letters];
+        Next::Wait(deadlines.into_iter().flatten().min())
     }
 }
 
@@ -260,7 +246,7 @@ impl<S, H: Handler> Worker<S, H> {
         self.decide(io, &Arrival { incoming, socket, class, stay: Stay::default() });
     }
 
-    fn decide<I: Io<Source = S>>(&mut self, io: &mut I, arrival: &Arrival<'_>) {
+    pub(super) fn decide<I: Io<Source = S>>(&mut self, io: &mut I, arrival: &Arrival<'_>) {
         let incoming = &arrival.incoming;
         let Some(mut tx) = io.tx() else {
             return self.metrics.dropped(DropReason::NoSendBuffer);
@@ -268,10 +254,14 @@ impl<S, H: Handler> Worker<S, H> {
         let outcome =
             panics::guard(|| self.handler.handle(&self.current.snapshot, incoming, self.now, tx.as_mut()));
         match outcome {
-            Ok(outcome) => self.act(io, tx, arrival, outcome),
+            Ok(outcome) => {
+                self.act(io, tx, arrival, outcome);
+                self.send_due(io, limits::DUE_PER_MESSAGE);
+            }
             Err(caught) => {
                 io.discard(tx);
-                self.on_panic(incoming, *caught);
+                self.metrics.dropped(DropReason::Panic);
+                self.on_panic(Some(incoming), *caught);
             }
         }
     }
@@ -279,9 +269,7 @@ impl<S, H: Handler> Worker<S, H> {
     /// Decides anew about messages that waited: there may be answers, or their time is over.
     fn unpark<I: Io<Source = S>>(&mut self, io: &mut I, messages: Vec<Parked>) {
         for Parked { socket, listener, from, bytes, class, stay } in messages {
-            let on = self.current.bindings.listener(socket);
-            let Some(on) = on.filter(|on| self.current.snapshot.view.by_identity(listener) == Some(*on))
-            else {
+            let Some(on) = self.listener_of(socket, listener) else {
                 self.metrics.dropped(DropReason::ListenerGone);
                 continue;
             };
@@ -312,15 +300,19 @@ impl<S, H: Handler> Worker<S, H> {
     /// Sends what was decided, and counts what is not sent.
     fn act<I: Io<Source = S>>(&mut self, io: &mut I, tx: I::Tx, arrival: &Arrival<'_>, outcome: Outcome) {
         let class = arrival.class;
-        let (listener, to, len, reason) = match outcome {
-            Outcome::Forward { decision, len } => {
+        let (listener, to, len, reason, transaction) = match outcome {
+            Outcome::Forward { decision, len, transaction } => {
                 let egress = decision.egress;
                 if egress.reason == Reason::Fallback {
                     self.note_fallback(egress, decision.next_hop);
                 }
-                (egress.listener, decision.next_hop.address, len, egress.reason)
+                (egress.listener, decision.next_hop.address, len, egress.reason, transaction)
             }
-            Outcome::Relay { on, to, len, .. } => (on, to, len, Reason::Response),
+            Outcome::Relay { on, to, len, .. } => (on, to, len, Reason::Response, None),
+            Outcome::HandOver(owner) => {
+                io.discard(tx);
+                return self.hand_over(io, arrival, owner);
+            }
             Outcome::Answer { .. } | Outcome::Drop(_) if self.waits_for_kernel(arrival) => {
                 return io.discard(tx);
             }
@@ -330,7 +322,7 @@ impl<S, H: Handler> Worker<S, H> {
                 return self.metrics.dropped(DropReason::ListenerGone);
             }
             Outcome::Answer { to, len, status } => {
-                return self.send(io, tx, len, arrival.socket, to, Cookie::Answer(status));
+                return self.send(io, tx, len, arrival.socket, to, Cookie::Answer(status).with(None));
             }
             Outcome::Drop(reason) => {
                 io.discard(tx);
@@ -340,43 +332,54 @@ impl<S, H: Handler> Worker<S, H> {
         match self.current.bindings.bound(listener) {
             Some(bound) => {
                 let cookie = Cookie::Message { series: bound.series, class, reason };
-                self.send(io, tx, len, bound.socket, to, cookie);
+                self.send(io, tx, len, bound.socket, to, cookie.with(transaction));
             }
             None => {
                 io.discard(tx);
                 self.metrics.dropped(DropReason::ListenerGone);
+                if let Some(transaction) = transaction {
+                    self.handler.send_failed(transaction);
+                }
             }
         }
     }
 
-    fn send<I: Io>(
+    pub(super) fn send<I: Io>(
         &mut self,
         io: &mut I,
         tx: I::Tx,
         len: usize,
         socket: SocketId,
         to: SocketAddr,
-        cookie: Cookie,
+        cookie: u64,
     ) {
         self.in_flight += 1;
-        io.send(tx, len, socket, to, cookie.pack());
+        io.send(tx, len, socket, to, cookie);
     }
 
-    fn on_sent(&mut self, cookie: u32) {
+    fn on_sent(&mut self, cookie: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(cookie) = Cookie::unpack(cookie) {
             cookie.count(&self.metrics);
         }
     }
 
-    fn on_send_failed(&mut self, socket: SocketId, to: SocketAddr, errno: i32) {
+    fn on_send_failed(&mut self, socket: SocketId, to: SocketAddr, errno: i32, cookie: u64) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.metrics.dropped(match errno {
+        let reason = match errno {
             libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => DropReason::SendQueueFull,
             libc::EMSGSIZE => DropReason::TooLarge,
             libc::EBADF => DropReason::ListenerGone,
             _ => DropReason::SendFailed,
-        });
+        };
+        if Cookie::unpack(cookie) != Some(Cookie::Own) {
+            self.metrics.dropped(reason);
+        }
+        // A full queue is as good as a loss on the way: the transaction sends again.
+        if let Some(transaction) = Cookie::transaction(cookie).filter(|_| reason != DropReason::SendQueueFull)
+        {
+            self.handler.send_failed(transaction);
+        }
         let open = self.open.get_mut(usize::from(socket.0)).and_then(Option::as_mut);
         if let Some(open) = open.filter(|o| o.refused != errno) {
             open.refused = errno;
@@ -391,10 +394,11 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    fn on_panic(&mut self, incoming: &Incoming<'_>, caught: Caught) {
-        self.metrics.dropped(DropReason::Panic);
+    /// `incoming`: the message that was handled; none: a timer.
+    pub(super) fn on_panic(&mut self, incoming: Option<&Incoming<'_>>, caught: Caught) {
         let Caught { message, place } = caught;
-        self.record(RecordKind::Panic { on: incoming.on, from: incoming.from, message, place });
+        let cause = incoming.map(|incoming| (incoming.on, incoming.from));
+        self.record(RecordKind::Panic { cause, message, place });
         self.handler.adopt(&self.current.snapshot);
         if self.panic_rate.exceeded(self.now) && self.end.is_none() {
             self.end = Some(End::Panics);
@@ -437,10 +441,14 @@ impl<S, H: Handler> Worker<S, H> {
         m.pin_evictions.set(tally.pin_evictions);
         m.egress_moved.set(tally.egress_moved);
         m.bad_tokens.set(tally.bad_tokens);
+        m.transactions.set(&tally.transactions);
         m.in_flight.set(self.in_flight);
     }
 
     fn drained(&self) -> bool {
-        self.in_flight == 0 && self.parking.len() == 0 && self.open.iter().all(Option::is_none)
+        self.in_flight == 0
+            && self.parking.len() == 0
+            && self.post.is_empty(self.number)
+            && self.open.iter().all(Option::is_none)
     }
 }

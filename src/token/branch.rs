@@ -11,8 +11,10 @@ pub const COOKIE: &[u8; 7] = b"z9hG4bK";
 
 /// Version 1.
 const VERSION: u8 = b'b';
-/// Written by the stateless proxy; `t` is kept for transactions.
+/// Written for a request that is forwarded statelessly.
 const STATELESS: u8 = b's';
+/// Written for a request that a transaction is kept of.
+const STATEFUL: u8 = b't';
 
 /// Version, mode, and the owner in two digits: fixed places, read by programs in the kernel.
 const HEAD: usize = 4;
@@ -32,7 +34,7 @@ pub const BRANCH_LEN: usize = COOKIE.len() + HEAD + base32::encoded_len(BODY);
 /// z9hG4bK b s oo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
 ///         │ │ │  └ 45 digits: instance 16, ingress 32, connection 32, transaction 64, MAC 80 bits
 ///         │ │ └ owner, two digits, the higher first
-///         │ └ mode: s stateless
+///         │ └ mode: s stateless, t kept as a transaction
 ///         └ version
 /// ```
 ///
@@ -43,6 +45,8 @@ pub const BRANCH_LEN: usize = COOKIE.len() + HEAD + base32::encoded_len(BODY);
 pub struct Branch {
     /// The shard that owns the transaction, below [`crate::limits::SHARDS`].
     pub owner: u16,
+    /// The owner keeps the transaction: the response is its.
+    pub stateful: bool,
     /// Which of the Viaducts behind one address wrote it; 0 where there is only one.
     pub instance: u16,
     /// Identity of the listener that the request came in on, which the response leaves from.
@@ -87,10 +91,18 @@ impl Branch {
     pub fn read(branch: &[u8], keys: &Keys, response_to: SocketAddr) -> Result<Self, BranchError> {
         let (head, text) = shape(branch).ok_or(BranchError::Foreign)?;
         let owner = owner(head).ok_or(BranchError::Foreign)?;
-        let (branch, mac) =
-            base32::decode(text).and_then(|body| Self::of_body(owner, body)).ok_or(BranchError::Foreign)?;
+        let (branch, mac) = base32::decode(text)
+            .and_then(|body| Self::of_body(owner, head[1] == STATEFUL, body))
+            .ok_or(BranchError::Foreign)?;
         let (before, last) = branch.signed(response_to);
         if keys.verify(Purpose::Branch, &before, last, mac) { Ok(branch) } else { Err(BranchError::Mac) }
+    }
+
+    /// Reads the branch of a response that has no Via below, so that there is nothing to verify it by: good for
+    /// finding a transaction whose hash nobody can guess, and for nothing else.
+    pub fn unverified(branch: &[u8]) -> Option<Self> {
+        let (head, text) = shape(branch)?;
+        Some(Self::of_body(owner(head)?, head[1] == STATEFUL, base32::decode(text)?)?.0)
     }
 
     /// The owning shard that a branch of our form names; says nothing about its MAC.
@@ -99,7 +111,11 @@ impl Branch {
     }
 
     fn head(&self) -> [u8; HEAD] {
-        [VERSION, STATELESS, base32::digit((self.owner >> 5) as u8), base32::digit(self.owner as u8)]
+        [VERSION, self.mode(), base32::digit((self.owner >> 5) as u8), base32::digit(self.owner as u8)]
+    }
+
+    fn mode(&self) -> u8 {
+        if self.stateful { STATEFUL } else { STATELESS }
     }
 
     /// Fields and MAC as groups of 40 bits; the last one has 24.
@@ -118,10 +134,11 @@ impl Branch {
 
     /// What [`Branch::body`] was made of; `None`: a spare bit is set, so that each branch has one form only.
     #[inline(always)]
-    fn of_body(owner: u16, body: [u64; GROUPS]) -> Option<(Self, Mac)> {
+    fn of_body(owner: u16, stateful: bool, body: [u64; GROUPS]) -> Option<(Self, Mac)> {
         let [a, b, c, d, e, f] = body;
         let branch = Self {
             owner,
+            stateful,
             instance: (a >> 24) as u16,
             ingress: (a << 8) as u32 | (b >> 32) as u32,
             connection: b as u32,
@@ -140,7 +157,7 @@ impl Branch {
         };
         let numbers = [
             u64::from(VERSION) << 56
-                | u64::from(STATELESS) << 48
+                | u64::from(self.mode()) << 48
                 | u64::from(self.owner) << 32
                 | u64::from(self.instance) << 16
                 | u64::from(destination.port()),
@@ -159,7 +176,7 @@ fn shape(branch: &[u8]) -> Option<(&[u8; HEAD], &[u8])> {
     let ours = branch.len() == BRANCH_LEN
         && cookie.eq_ignore_ascii_case(COOKIE)
         && head[0] == VERSION
-        && head[1] == STATELESS;
+        && matches!(head[1], STATELESS | STATEFUL);
     ours.then_some((head, text))
 }
 

@@ -31,7 +31,7 @@ pub use inputs::{Input, Inputs, LOOP_MARK_LEN, loop_mark};
 pub use keys::{KeyId, KeyLineError, Keys, MAC_BYTES, RETIRED_VERIFIES};
 pub use record_route::{Dialog, RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified, Verifier};
 pub use to_tag::{TO_TAG_LEN, ToTag};
-pub use transaction::{Transaction, TransactionKey, TransactionSecret};
+pub use transaction::{Transaction, TransactionKey, TransactionSecret, owner_of_call};
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ pub const RECORD_ROUTE_LEN: usize = base32::encoded_len(BODY);
 
 const RESPONDER_SIDE: u8 = 1;
 const PAIRED: u8 = 2;
+const STATEFUL: u8 = 4;
 
 /// One of the two sides of a dialog, named after who stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct RecordRoute {
     pub side: Side,
     /// This is one of two values that stand next to each other; both name both listeners.
     pub paired: bool,
+    /// The dialog's requests are forwarded statefully: the rule that let the first one through says so.
+    pub stateful: bool,
 }
 
 /// Who sent an in-dialog request.
@@ -130,8 +133,9 @@ impl RecordRoute {
     fn fields(&self) -> u128 {
         let responder_side = if self.side == Side::Responder { RESPONDER_SIDE } else { 0 };
         let paired = if self.paired { PAIRED } else { 0 };
+        let stateful = if self.stateful { STATEFUL } else { 0 };
         u128::from(VERSION) << 72
-            | u128::from(responder_side | paired) << 64
+            | u128::from(responder_side | paired | stateful) << 64
             | u128::from(self.initiator) << 32
             | u128::from(self.responder)
     }
@@ -230,7 +234,10 @@ fn macs<const TAGS: usize, const N: usize>(
 fn decode(user: &[u8]) -> Option<(RecordRoute, Mac)> {
     let [a, b, c, d] = base32::decode(user)?;
     let (version, flags) = ((a >> 32) as u8, (a >> 24) as u8);
-    if user.len() != RECORD_ROUTE_LEN || version != VERSION || flags & !(RESPONDER_SIDE | PAIRED) != 0 {
+    if user.len() != RECORD_ROUTE_LEN
+        || version != VERSION
+        || flags & !(RESPONDER_SIDE | PAIRED | STATEFUL) != 0
+    {
         return None;
     }
     let token = RecordRoute {
@@ -238,6 +245,7 @@ fn decode(user: &[u8]) -> Option<(RecordRoute, Mac)> {
         responder: b as u32,
         side: if flags & RESPONDER_SIDE == 0 { Side::Initiator } else { Side::Responder },
         paired: flags & PAIRED != 0,
+        stateful: flags & STATEFUL != 0,
     };
     Some((token, Mac::of_groups([c, d])))
 }

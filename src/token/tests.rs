@@ -27,6 +27,7 @@ fn addr(text: &str) -> SocketAddr {
 fn branch() -> Branch {
     Branch {
         owner: 1_000,
+        stateful: false,
         instance: 0xabcd,
         ingress: 0xdead_beef,
         connection: 7,
@@ -81,7 +82,7 @@ fn a_foreign_branch_is_told_from_a_forged_one() {
         &ours[..BRANCH_LEN - 1],
         &[&ours[..], b"a"].concat(),
         b"z9hG4bKcsaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-        b"z9hG4bKbtaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        b"z9hG4bKbuaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     ] {
         assert_eq!(Branch::read(foreign, &keys, to), Err(BranchError::Foreign));
     }
@@ -129,7 +130,8 @@ fn verify(user: &[u8], keys: &Keys, call_id: &[u8], from_tag: &[u8], to_tag: &[u
 
 /// The two values of a pair: the initiator's side and the responder's.
 fn pair() -> (RecordRoute, RecordRoute) {
-    let near = RecordRoute { initiator: 11, responder: 22, side: Side::Initiator, paired: true };
+    let near =
+        RecordRoute { initiator: 11, responder: 22, side: Side::Initiator, paired: true, stateful: false };
     (near, RecordRoute { side: Side::Responder, ..near })
 }
 
@@ -418,9 +420,10 @@ fn a_key_file_that_cannot_be_had_says_why() {
 }
 
 fn any_branch() -> impl Strategy<Value = Branch> {
-    (0u16..1_024, any::<u16>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(
-        |(owner, instance, ingress, connection, transaction)| Branch {
+    (0u16..1_024, any::<bool>(), any::<u16>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(
+        |(owner, stateful, instance, ingress, connection, transaction)| Branch {
             owner,
+            stateful,
             instance,
             ingress,
             connection,
@@ -437,6 +440,11 @@ proptest! {
         let out = written(&branch, &keys, to);
         prop_assert_eq!(out, written(&branch, &keys, to));
         prop_assert_eq!(Branch::read(&out, &keys, to), Ok(branch));
+        prop_assert_eq!(Branch::unverified(&out), Some(branch));
+        // Nobody makes a stateless branch a stateful one.
+        let mut other = out;
+        other[8] = if branch.stateful { b's' } else { b't' };
+        prop_assert_eq!(Branch::read(&other, &keys, to), Err(BranchError::Mac));
     }
 
     /// Any changed bit; in the cookie a bit of case may change, see `shape`.
@@ -459,7 +467,7 @@ proptest! {
         call_id: [u8; 8],
     ) {
         let keys = keys(OLD);
-        let token = RecordRoute { initiator, responder, side: Side::Responder, paired: false };
+        let token = RecordRoute { initiator, responder, side: Side::Responder, paired: false, stateful: true };
         let mut user = token_text(&token, &keys, &call_id, b"tag");
         prop_assert_eq!(
             verify(&user, &keys, &call_id, b"tag", b"other").map(|v| v.token),

@@ -107,10 +107,21 @@ impl TransactionKey {
         Self { plain: self.plain, strong: self.strong ^ (inputs >> 64 << 64) }
     }
 
-    /// Which of `shards` shards owns the transaction: `(plain >> 32) * shards >> 32`.
+    /// Which of `shards` shards a stateless branch names.
     pub const fn owner(&self, shards: u16) -> u16 {
-        (((self.plain >> 32) * shards as u64) >> 32) as u16
+        share(self.plain, shards)
     }
+}
+
+/// Which of `shards` shards keeps the transactions of a call: a hash of its Call-ID, so that what follows each other
+/// in a call does so on one shard.
+pub fn owner_of_call(call_id: &[u8], shards: u16) -> u16 {
+    share(Plain::of(&[call_id]), shards)
+}
+
+/// A hash's share of so many: `(hash >> 32) * shards >> 32`.
+const fn share(hash: u64, shards: u16) -> u16 {
+    (((hash >> 32) * shards as u64) >> 32) as u16
 }
 
 fn strong<const PARTS: usize>(secret: &TransactionSecret, parts: [&[u8]; PARTS], last: Block) -> u128 {

@@ -35,6 +35,7 @@ mod routing;
 mod sip;
 mod sipp;
 mod thoughts;
+mod transactions;
 mod viaduct;
 mod watching;
 mod what_if;

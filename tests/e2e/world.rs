@@ -200,6 +200,13 @@ impl World {
         ip(&self.edge, words);
     }
 
+    /// `nft WORDS` in Viaduct's host.
+    pub fn nft(&self, words: &str) {
+        let output = self.edge.inside(|| program::output(Command::new("nft").args(words.split_whitespace())));
+        let output = output.unwrap_or_else(|e| panic!("nft (nftables) is needed: {e}"));
+        assert!(output.status.success(), "nft {words}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Starts a program in Viaduct's host.
     pub fn spawn(&self, command: &mut Command) -> Program {
         spawn(&self.edge, command)

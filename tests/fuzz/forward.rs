@@ -17,9 +17,9 @@ use crate::host::{self, Host};
 pub fn run(data: &[u8]) {
     let mut out = vec![0; MESSAGE_BYTES];
     host::at_every_place(data, |host, incoming| match host.handle(incoming, &mut out) {
-        Outcome::Forward { decision, len } => forwarded(host, incoming, &decision, &out[..len]),
+        Outcome::Forward { decision, len, .. } => forwarded(host, incoming, &decision, &out[..len]),
         Outcome::Relay { to, len, .. } => relayed(host, incoming, to, &out[..len]),
-        Outcome::Answer { .. } | Outcome::Drop(_) => {}
+        Outcome::Answer { .. } | Outcome::HandOver(_) | Outcome::Drop(_) => {}
     });
 }
 
@@ -187,7 +187,7 @@ impl Hop<'_> {
                 host.restart();
             }
             let outcome = host.handle(self.incoming, &mut out);
-            let Outcome::Forward { decision, len } = outcome else { panic!("again: {outcome:?}") };
+            let Outcome::Forward { decision, len, .. } = outcome else { panic!("again: {outcome:?}") };
             assert_eq!(&out[..len], self.sent.bytes());
             assert_eq!(decision.next_hop, self.decision.next_hop);
             assert_eq!(decision.egress.listener, self.decision.egress.listener);
@@ -235,7 +235,7 @@ impl Hop<'_> {
                 host.restart();
             }
             let outcome = host.handle(&Incoming { bytes: &cancel, ..*self.incoming }, &mut out);
-            let Outcome::Forward { decision, len } = outcome else { panic!("CANCEL: {outcome:?}") };
+            let Outcome::Forward { decision, len, .. } = outcome else { panic!("CANCEL: {outcome:?}") };
             assert_eq!(decision.next_hop, self.decision.next_hop);
             assert_eq!(decision.egress.listener, self.decision.egress.listener);
             let mut index = [HeaderLine::EMPTY; 200];
@@ -319,7 +319,7 @@ impl Hop<'_> {
     ) {
         let mut out = vec![0; MESSAGE_BYTES];
         let outcome = host.handle(&Incoming { bytes: bye, on: at.0, from: at.1 }, &mut out);
-        let Outcome::Forward { decision, len } = outcome else {
+        let Outcome::Forward { decision, len, .. } = outcome else {
             panic!("{outcome:?}: {}", bye.escape_ascii())
         };
         assert_eq!((decision.egress.listener, decision.next_hop.address), to);

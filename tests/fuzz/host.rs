@@ -12,7 +12,7 @@ use viaduct::snapshot::Snapshot;
 
 use crate::support::Shard;
 
-const CONFIGURATION: &str = r#"
+pub const CONFIGURATION: &str = r#"
 [identity]
 domains = ["sip.example.net"]
 
@@ -79,11 +79,11 @@ to = "request-uri"
 pub const OUR_NAMES: &[&str] =
     &["203.0.113.10", "10.0.0.4", "10.0.1.4", "198.51.100.7", "2001:db8:1:", "sip.example.net"];
 
-const ADDRESSES: &[&str] = &["203.0.113.10/24", "10.0.0.4/24", "10.0.1.4/24", "2001:db8:1::4/64"];
-const GATEWAYS: &[&str] = &["203.0.113.1", "2001:db8:1::1"];
+pub const ADDRESSES: &[&str] = &["203.0.113.10/24", "10.0.0.4/24", "10.0.1.4/24", "2001:db8:1::4/64"];
+pub const GATEWAYS: &[&str] = &["203.0.113.1", "2001:db8:1::1"];
 
 /// Where a datagram comes in: listener and source.
-const PLACES: &[(&str, &str)] = &[
+pub const PLACES: &[(&str, &str)] = &[
     ("private", "10.0.0.50:5060"),
     ("public", "192.0.2.9:5062"),
     ("natted", "10.0.1.50:5060"),
@@ -147,7 +147,7 @@ pub fn becomes(bytes: &[u8]) -> Vec<(Outcome, Vec<u8>)> {
         let outcome = host.handle(incoming, &mut out);
         let len = match outcome {
             Outcome::Forward { len, .. } | Outcome::Relay { len, .. } | Outcome::Answer { len, .. } => len,
-            Outcome::Drop(_) => 0,
+            Outcome::HandOver(_) | Outcome::Drop(_) => 0,
         };
         all.push((outcome, out[..len].to_vec()));
     });

@@ -11,6 +11,7 @@ mod reply;
 #[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;
+mod transactions;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -193,4 +194,17 @@ fn messages_are_answered() {
 #[test]
 fn mutated_messages_are_answered() {
     mutations(reply::run);
+}
+
+#[test]
+fn messages_leave_no_transaction() {
+    for message in messages() {
+        run(transactions::run, &message, "as written");
+    }
+    assert!(transactions::ended() > 20, "{} transactions", transactions::ended());
+}
+
+#[test]
+fn mutated_messages_leave_no_transaction() {
+    mutations(transactions::run);
 }

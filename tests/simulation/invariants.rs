@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use viaduct::drop_reason::DropReason;
 use viaduct::egress::Reason;
-use viaduct::engine::sim::Hop;
+use viaduct::engine::sim::{Endpoint, Hop};
 use viaduct::metrics::{Class, SeriesId};
 
 use super::world::Simulation;
@@ -45,14 +45,17 @@ type Key = (String, String);
 /// A way that a request took: from which address, to which, with which branch of ours.
 type Way = (SocketAddr, SocketAddr, String);
 
-fn responses_leave_where_requests_came_in(simulation: &Simulation, wrong: &mut Vec<String>) {
+pub fn responses_leave_where_requests_came_in<E: Endpoint>(
+    simulation: &Simulation<E>,
+    wrong: &mut Vec<String>,
+) {
     let mut came_in: HashMap<Key, BTreeSet<SocketAddr>> = HashMap::new();
     for hop in simulation.world.trace() {
         let Some(top) = values(hop, "Via").first().map(|via| identity(via)) else {
             wrong.push(format!("a message without Via: {hop:?}"));
             continue;
         };
-        match (hop.host == simulation.forwarder, is_response(hop)) {
+        match (simulation.is_forwarder(hop.host), is_response(hop)) {
             (false, false) => {
                 came_in.entry(top).or_default().insert(hop.to);
             }
@@ -70,10 +73,10 @@ fn responses_leave_where_requests_came_in(simulation: &Simulation, wrong: &mut V
     }
 }
 
-fn one_transaction_one_egress(simulation: &Simulation, wrong: &mut Vec<String>) {
+fn one_transaction_one_egress<E: Endpoint>(simulation: &Simulation<E>, wrong: &mut Vec<String>) {
     let mut decided: HashMap<Key, BTreeSet<Way>> = HashMap::new();
     let forwarded =
-        simulation.world.trace().iter().filter(|h| h.host == simulation.forwarder && !is_response(h));
+        simulation.world.trace().iter().filter(|h| simulation.is_forwarder(h.host) && !is_response(h));
     for hop in forwarded {
         let vias = values(hop, "Via");
         let [ours, theirs, ..] = vias[..] else {
@@ -94,30 +97,31 @@ fn one_transaction_one_egress(simulation: &Simulation, wrong: &mut Vec<String>) 
     }
 }
 
-fn no_buffer_is_lost(simulation: &mut Simulation, wrong: &mut Vec<String>) {
-    let forwarder = simulation.forwarder;
-    if let Some((_, io)) = simulation.world.shard(forwarder)
-        && io.buffers_held() != 0
-    {
-        wrong.push(format!("{} send buffers are lost", io.buffers_held()));
+pub fn no_buffer_is_lost<E: Endpoint>(simulation: &mut Simulation<E>, wrong: &mut Vec<String>) {
+    for shard in 0..simulation.metrics.len() {
+        if let Some((_, io)) = simulation.world.shard(shard)
+            && io.buffers_held() != 0
+        {
+            wrong.push(format!("{} send buffers are lost", io.buffers_held()));
+        }
     }
 }
 
-fn each_message_is_counted_once(simulation: &Simulation, wrong: &mut Vec<String>) {
-    let ours = |to: SocketAddr| simulation.plan.listeners.iter().any(|l| l.bind == to);
-    let arrived: u64 =
-        (simulation.world.trace().iter()).filter(|hop| ours(hop.to)).map(|hop| u64::from(hop.copies)).sum();
-    let metrics = &simulation.metrics;
-    let series = || (0..simulation.plan.listeners.len() as u16).map(SeriesId);
-    let (mut received, mut sent) = (0, 0);
-    for series in series() {
-        for &class in Class::ALL {
-            received += metrics.traffic.received_count(series, class);
-            sent += Reason::ALL.iter().map(|r| metrics.traffic.sent_count(series, class, *r)).sum::<u64>();
+pub fn each_message_is_counted_once<E: Endpoint>(simulation: &Simulation<E>, wrong: &mut Vec<String>) {
+    let trace = simulation.world.trace().iter();
+    let arrived: u64 = trace.filter(|hop| simulation.is_ours(hop.to)).map(|hop| u64::from(hop.copies)).sum();
+    let (mut received, mut sent, mut dropped, mut answered) = (0, 0, 0, 0);
+    for metrics in &simulation.metrics {
+        for series in (0..simulation.plan.listeners.len() as u16).map(SeriesId) {
+            for &class in Class::ALL {
+                received += metrics.traffic.received_count(series, class);
+                sent +=
+                    Reason::ALL.iter().map(|r| metrics.traffic.sent_count(series, class, *r)).sum::<u64>();
+            }
         }
+        dropped += DropReason::ALL.iter().map(|&reason| metrics.dropped_count(reason)).sum::<u64>();
+        answered += metrics.answers().map(|(_, count)| count).sum::<u64>();
     }
-    let dropped: u64 = DropReason::ALL.iter().map(|&reason| metrics.dropped_count(reason)).sum();
-    let answered: u64 = metrics.answers().map(|(_, count)| count).sum();
     if arrived != received || received != sent + dropped + answered {
         wrong.push(format!(
             "{arrived} arrived, {received} counted as received, {sent} sent on, {answered} answered, {dropped} dropped"

@@ -10,11 +10,13 @@
 //! `VIADUCT_SEED=N` runs one seed and prints its trace where it fails; `VIADUCT_SEEDS=N` runs so many.
 
 mod invariants;
+mod odd;
+mod transactions;
 mod world;
 
 use viaduct::engine::sim::Faults;
 
-use world::Simulation;
+use world::{Forwarder, Simulation};
 
 const SEEDS: u64 = 300;
 
@@ -35,13 +37,22 @@ fn faults(seed: u64) -> Faults {
 
 #[test]
 fn the_invariants_hold_in_every_world() {
+    hold(Forwarder::Stateless, SEEDS);
+}
+
+#[test]
+fn they_hold_where_transactions_are_kept() {
+    hold(Forwarder::Stateful(2), SEEDS / 4);
+}
+
+fn hold(forwarder: Forwarder, seeds: u64) {
     let seeds: Vec<u64> = match number("VIADUCT_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("VIADUCT_SEEDS").unwrap_or(SEEDS)).collect(),
+        None => (0..number("VIADUCT_SEEDS").unwrap_or(seeds)).collect(),
     };
     let (mut calls, mut ended, mut moved) = (0, 0, 0);
     for &seed in &seeds {
-        let mut simulation = Simulation::new(seed, faults(seed));
+        let mut simulation = Simulation::new(seed, faults(seed), forwarder);
         simulation.run();
         let wrong = invariants::check(&mut simulation);
         assert!(
@@ -70,7 +81,7 @@ fn the_invariants_hold_in_every_world() {
 #[test]
 fn a_seed_repeats_its_run() {
     let run = |seed| {
-        let mut simulation = Simulation::new(seed, faults(seed));
+        let mut simulation = Simulation::new(seed, faults(seed), Forwarder::Stateless);
         simulation.run();
         simulation.story()
     };

@@ -18,12 +18,12 @@ use viaduct::metrics::{SeriesId, ShardMetrics};
 use viaduct::net::Now;
 use viaduct::plan::Plan;
 use viaduct::shard::{
-    Bindings, Bound, Publication, Published, Questions, Records, Setup, SocketTable, Worker,
+    Bindings, Bound, Post, Publication, Published, Questions, Records, Setup, SocketTable, Worker,
 };
 use viaduct::snapshot::Snapshot;
 use viaduct::token::Keys;
 
-const MS: u64 = 1_000_000;
+pub const MS: u64 = 1_000_000;
 /// Calls are placed in the first two seconds; the rest is for retransmissions to end.
 const PLACING_MS: u64 = 2_000;
 const END_MS: u64 = 45_000;
@@ -120,13 +120,36 @@ impl Endpoint for UserAgent {
     }
 }
 
-type Forwarder = Worker<SocketAddr>;
+/// How the forwarder forwards.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Forwarder {
+    /// One shard, no transactions.
+    Stateless,
+    /// So many shards that keep transactions.
+    Stateful(usize),
+}
+
+impl Forwarder {
+    fn shards(self) -> usize {
+        match self {
+            Self::Stateless => 1,
+            Self::Stateful(shards) => shards,
+        }
+    }
+
+    fn configuration(self) -> String {
+        match self {
+            Self::Stateless => CONFIGURATION.to_owned(),
+            Self::Stateful(_) => CONFIGURATION.replace("to = ", "mode = \"stateful\"\nto = "),
+        }
+    }
+}
 
 /// One seed's world.
-pub struct Simulation {
-    pub world: World<'static, Forwarder, UserAgent>,
-    pub forwarder: HostId,
-    pub metrics: Arc<ShardMetrics>,
+pub struct Simulation<E = UserAgent> {
+    pub world: World<'static, Worker<SocketAddr>, E>,
+    /// By shard; these are the first hosts.
+    pub metrics: Vec<Arc<ShardMetrics>>,
     pub plan: Arc<Plan>,
     agents: Vec<HostId>,
     published: Published<SocketAddr>,
@@ -138,69 +161,20 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    pub fn new(seed: u64, faults: Faults) -> Self {
-        let mut dice = Random::new(seed ^ 0x5eed);
-        let first = Arc::new(fib(1, false));
-        let loaded = config::from_str("simulation", CONFIGURATION, &first).unwrap_or_else(|f| panic!("{f}"));
-        let plan = Arc::new(loaded.plan);
-        let keys = Arc::new(Keys::from_secret(b"a key for tests."));
-        let published = Arc::new(ArcSwap::from_pointee(publication(1, &plan, &first, &keys)));
-        let metrics = Arc::new(ShardMetrics::default());
-        for number in 0..plan.listeners.len() {
-            metrics.traffic.open(SeriesId(number as u16));
-        }
-        let setup = Setup {
-            number: 0,
-            published: Arc::clone(&published),
-            metrics: Arc::clone(&metrics),
-            records: Records::default(),
-            questions: Questions::new(),
-        };
-        let routing = Rc::new(RefCell::new(first));
-        let paths = {
-            let routing = Rc::clone(&routing);
-            move |host: HostId, from: SocketAddr, to: SocketAddr| {
-                if host != 0 { Some(1) } else { interface(&routing.borrow(), from, to) }
-            }
-        };
-        let mut world = World::new(seed, faults, Box::new(paths));
-        let forwarder = world.add_shard(Worker::new(setup));
+    pub fn new(seed: u64, faults: Faults, forwarder: Forwarder) -> Self {
         let epoch = Instant::now();
-        let mut plans = call_plans(&mut dice);
-        let agents = (0..AGENTS.len())
-            .map(|number| {
-                let own: SocketAddr = AGENTS[number].parse().unwrap();
-                let agent = UserAgent {
-                    agent: Agent::new(own),
-                    own,
-                    epoch,
-                    plan: std::mem::take(&mut plans[number]),
-                    proxy: PROXIES[number].parse().unwrap(),
-                    finished: Vec::new(),
-                };
-                world.add_endpoint(agent, vec![own])
-            })
-            .collect();
-        let flips = (0..dice.below(6)).map(|n| (dice.below(PLACING_MS + 4_000) * MS, n % 2 == 0)).collect();
-        Self { world, forwarder, metrics, plan, agents, published, keys, routing, flips, generation: 1 }
-    }
-
-    pub fn run(&mut self) {
-        let mut flips = std::mem::take(&mut self.flips);
-        flips.sort();
-        for (at, to_backup) in flips {
-            self.world.run_until(Now(at));
-            self.generation += 1;
-            let fib = Arc::new(fib(self.generation, to_backup));
-            *self.routing.borrow_mut() = Arc::clone(&fib);
-            let old = self.published.load_full();
-            let mut new = publication(self.generation, &self.plan, &fib, &self.keys);
-            // The same table: sockets have not changed.
-            new.sockets = Arc::clone(&old.sockets);
-            self.published.store(Arc::new(new));
-            self.world.wake(self.forwarder);
+        let mut simulation = Self::with(seed, faults, forwarder, |own, proxy| UserAgent {
+            agent: Agent::new(own),
+            own,
+            epoch,
+            plan: Vec::new(),
+            proxy,
+            finished: Vec::new(),
+        });
+        for (number, plan) in call_plans(&mut Random::new(seed)).into_iter().enumerate() {
+            simulation.agent(number).plan = plan;
         }
-        self.world.run_until(Now(END_MS * MS));
+        simulation
     }
 
     /// Calls placed, and those that went as the script says on the caller's side.
@@ -225,8 +199,92 @@ impl Simulation {
         failed.map(|f| format!("{f:?}\n")).collect()
     }
 
+    pub fn run(&mut self) {
+        self.run_until(END_MS);
+    }
+}
+
+impl<E: Endpoint> Simulation<E> {
+    /// With an agent of this making at each of [`AGENTS`]: its address, and the listener that it sends to.
+    pub fn with(
+        seed: u64,
+        faults: Faults,
+        forwarder: Forwarder,
+        make: impl Fn(SocketAddr, SocketAddr) -> E,
+    ) -> Self {
+        let mut dice = Random::new(seed ^ 0x5eed);
+        let first = Arc::new(fib(1, false));
+        let loaded = config::from_str("simulation", &forwarder.configuration(), &first);
+        let plan = Arc::new(loaded.unwrap_or_else(|f| panic!("{f}")).plan);
+        let keys = Arc::new(Keys::from_secret(b"a key for tests."));
+        let shards = forwarder.shards();
+        let published = Arc::new(ArcSwap::from_pointee(publication(1, shards, &plan, &first, &keys)));
+        let routing = Rc::new(RefCell::new(first));
+        let paths = {
+            let routing = Rc::clone(&routing);
+            move |host: HostId, from: SocketAddr, to: SocketAddr| {
+                if host >= shards { Some(1) } else { interface(&routing.borrow(), from, to) }
+            }
+        };
+        let mut world = World::new(seed, faults, Box::new(paths));
+        let post = Post::new(shards);
+        let metrics: Vec<_> = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
+        for (number, metrics) in metrics.iter().enumerate() {
+            for series in 0..plan.listeners.len() {
+                metrics.traffic.open(SeriesId(series as u16));
+            }
+            world.add_shard(Worker::new(Setup {
+                number: number as u16,
+                published: Arc::clone(&published),
+                metrics: Arc::clone(metrics),
+                records: Records::default(),
+                questions: Questions::new(),
+                post: post.clone(),
+            }));
+        }
+        let agents = (AGENTS.iter().zip(PROXIES))
+            .map(|(own, proxy)| {
+                let own: SocketAddr = own.parse().unwrap();
+                world.add_endpoint(make(own, proxy.parse().unwrap()), vec![own])
+            })
+            .collect();
+        let flips = (0..dice.below(6)).map(|n| (dice.below(PLACING_MS + 4_000) * MS, n % 2 == 0)).collect();
+        Self { world, metrics, plan, agents, published, keys, routing, flips, generation: 1 }
+    }
+
+    pub fn agent(&mut self, number: usize) -> &mut E {
+        self.world.endpoint(self.agents[number]).expect("an agent")
+    }
+
+    pub fn is_forwarder(&self, host: HostId) -> bool {
+        host < self.metrics.len()
+    }
+
+    /// An address that the forwarder listens on.
+    pub fn is_ours(&self, address: SocketAddr) -> bool {
+        self.plan.listeners.iter().any(|l| l.bind == address)
+    }
+
+    pub fn run_until(&mut self, end_ms: u64) {
+        let mut flips = std::mem::take(&mut self.flips);
+        flips.sort();
+        for (at, to_backup) in flips {
+            self.world.run_until(Now(at));
+            self.generation += 1;
+            let fib = Arc::new(fib(self.generation, to_backup));
+            *self.routing.borrow_mut() = Arc::clone(&fib);
+            let old = self.published.load_full();
+            let mut new = publication(self.generation, self.metrics.len(), &self.plan, &fib, &self.keys);
+            // The same table: sockets have not changed.
+            new.sockets = Arc::clone(&old.sockets);
+            self.published.store(Arc::new(new));
+            (0..self.metrics.len()).for_each(|shard| self.world.wake(shard));
+        }
+        self.world.run_until(Now(end_ms * MS));
+    }
+
     pub fn egress_moved(&self) -> u64 {
-        self.metrics.egress_moved.get()
+        self.metrics.iter().map(|m| m.egress_moved.get()).sum()
     }
 
     /// The trace as text: the same seed, the same text.
@@ -258,6 +316,7 @@ fn interface(fib: &Fib, from: SocketAddr, to: SocketAddr) -> Option<u32> {
 
 fn publication(
     generation: u64,
+    shards: usize,
     plan: &Arc<Plan>,
     fib: &Arc<Fib>,
     keys: &Arc<Keys>,
@@ -267,7 +326,7 @@ fn publication(
     let ids = (0..plan.listeners.len() as u16).map(SocketId);
     let bound = ids.clone().map(|socket| Bound { socket, series: SeriesId(socket.0) }).collect();
     let sockets: Box<[_]> = ids.zip(plan.listeners.iter().map(|l| l.bind)).collect();
-    let table: Arc<SocketTable<SocketAddr>> = Arc::from(vec![sockets]);
+    let table: Arc<SocketTable<SocketAddr>> = Arc::from(vec![sockets; shards]);
     Publication {
         snapshot,
         bindings: Arc::new(Bindings::new(bound, &[])),

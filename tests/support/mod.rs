@@ -8,7 +8,7 @@ use viaduct::fib::spec::{Link, Route};
 use viaduct::fib::{Builder, Fib};
 use viaduct::limits::MESSAGE_BYTES;
 use viaduct::net::{ListenerId, Now};
-use viaduct::proxy::{self, Incoming, Outcome, State};
+use viaduct::proxy::{self, Incoming, Outcome, State, Tally};
 use viaduct::snapshot::Snapshot;
 use viaduct::token::Keys;
 
@@ -36,7 +36,7 @@ impl Shard {
         let names: HashMap<_, _> = (*plan.hosts).clone();
         let snapshot = Snapshot::new(1, Arc::new(plan), Arc::new(fib), Arc::new(keys), Arc::new(names));
         Self {
-            state: State::new(0, &snapshot),
+            state: State::new(0, 1, &snapshot),
             snapshot,
             out: vec![0; MESSAGE_BYTES],
             now: Now::default().plus_ns(1_000_000_000),
@@ -55,9 +55,27 @@ impl Shard {
         let outcome = proxy::handle(&mut self.state, &self.snapshot, &incoming, self.now, &mut self.out);
         let length = match &outcome {
             Outcome::Forward { len, .. } | Outcome::Relay { len, .. } | Outcome::Answer { len, .. } => *len,
-            Outcome::Drop(_) => 0,
+            Outcome::HandOver(_) | Outcome::Drop(_) => 0,
         };
         (outcome, &self.out[..length])
+    }
+}
+
+#[allow(dead_code)] // Not every test program keeps transactions.
+impl Shard {
+    /// What transactions send by themselves by now: how many messages.
+    pub fn send_due(&mut self) -> usize {
+        std::iter::from_fn(|| self.state.next(&self.snapshot, self.now, &mut self.out)).count()
+    }
+
+    /// So many nanoseconds pass.
+    pub fn pass(&mut self, ns: u64) {
+        self.now = self.now.plus_ns(ns);
+    }
+
+    /// What was counted.
+    pub fn tally(&self) -> Tally {
+        self.state.tally()
     }
 }
 

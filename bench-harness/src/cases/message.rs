@@ -217,6 +217,57 @@ impl Case for Pipeline {
     }
 }
 
+/// An INVITE that is taken, where transactions are kept: the pipeline of the INVITE, its 100, and of the 200.
+pub struct Stateful {
+    shard: Shard,
+    /// Says beforehand what the first one writes.
+    oracle: Shard,
+    number: u32,
+    messages: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Stateful {
+    /// With the configuration that all measurements use, but for the mode of the rule that takes the INVITE.
+    pub fn new() -> Self {
+        let configuration = traffic::configuration()
+            .replace("to = \"request-uri\"", "to = \"request-uri\"\nmode = \"stateful\"");
+        let shard = || Shard::new(&configuration, traffic::ADDRESSES, &[]);
+        Self { shard: shard(), oracle: shard(), number: 0, messages: Vec::new() }
+    }
+}
+
+/// Handles both, and sends what comes of it.
+fn take(shard: &mut Shard, invite: &[u8], answer: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    let (public, private) = (shard.listener("public"), shard.listener("private"));
+    let (outcome, forwarded) = shard.handle(black_box(invite), public, CALLER.parse().expect("an address"));
+    assert!(matches!(black_box(outcome), Outcome::Forward { transaction: Some(_), .. }));
+    let answer = answer(forwarded);
+    assert_eq!(shard.send_due(), 1, "a 100");
+    let (outcome, _) = shard.handle(black_box(&answer), private, CALLEE.parse().expect("an address"));
+    assert!(matches!(black_box(outcome), Outcome::Relay { .. }));
+    answer
+}
+
+impl Case for Stateful {
+    fn prepare(&mut self, calls: usize) {
+        let numbers = (0..calls as u32).map(|number| self.number.wrapping_add(number));
+        let oracle = &mut self.oracle;
+        let exchange = |number| {
+            let invite = traffic::invite(number);
+            let ok = take(oracle, &invite, traffic::response);
+            (invite, ok)
+        };
+        self.messages = numbers.map(exchange).collect();
+        self.number = self.number.wrapping_add(calls as u32);
+    }
+
+    fn run(&mut self) {
+        for (invite, ok) in &mut self.messages {
+            *ok = take(&mut self.shard, invite, |_| std::mem::take(ok));
+        }
+    }
+}
+
 fn shard() -> Shard {
     Shard::new(&traffic::configuration(), traffic::ADDRESSES, &[])
 }

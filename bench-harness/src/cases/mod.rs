@@ -42,6 +42,7 @@ pub fn names() -> Vec<String> {
     ["parse", "decide", "rewrite"]
         .into_iter()
         .chain(PARTS.map(|(name, _)| name))
+        .chain(["pipeline_stateful"])
         .map(str::to_owned)
         .chain(rules)
         .chain(routes)
@@ -58,6 +59,7 @@ pub fn build(name: &str) -> Option<Box<dyn Case>> {
         "parse" => Box::new(message::Parse::default()),
         "decide" => Box::new(message::Decide::new()),
         "rewrite" => Box::new(message::Rewrite::new()),
+        "pipeline_stateful" => Box::new(message::Stateful::new()),
         _ if size("rules_match_").is_some() => Box::new(rules::Match::new(size("rules_match_")?)),
         _ => Box::new(fib::Lookup::named(name.strip_prefix("fib_lookup_")?)?),
     })

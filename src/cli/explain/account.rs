@@ -15,6 +15,7 @@ use crate::proxy::{self, Decision, Incoming, Outcome, Reply, State};
 use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
+use super::mode;
 use super::steps::{self, Step};
 use super::written::{self, Written};
 
@@ -41,6 +42,10 @@ pub struct Account {
     pub no_rule: &'static str,
     /// Its line in the configuration.
     pub rule_line: Option<u32>,
+    /// `stateless`, `stateful`: how it is forwarded.
+    pub mode: Option<&'static str>,
+    /// What its transaction will do.
+    pub transaction: &'static [&'static str],
     /// Where it goes, or would have gone.
     pub next_hop: Option<NextHop>,
     /// From where.
@@ -236,7 +241,7 @@ impl Account {
     fn outcome(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, outcome: &Outcome, out: &[u8]) {
         let sent = |len: usize| out.get(..len).unwrap_or_default();
         match outcome {
-            &Outcome::Forward { decision, len } => {
+            &Outcome::Forward { decision, len, .. } => {
                 self.forward(snapshot, &decision, written::read(sent(len), incoming.bytes));
             }
             &Outcome::Answer { len, status, .. } => {
@@ -247,6 +252,8 @@ impl Account {
             &Outcome::Relay { on, to, len, .. } => {
                 self.relay(snapshot, on, to, written::read(sent(len), incoming.bytes));
             }
+            // It keeps no transactions, so none of them is another's.
+            Outcome::HandOver(_) => {}
             Outcome::Drop(reason) => {
                 self.drop_reason = Some(reason.label());
                 self.drop_sentence = Some(reason.describe());
@@ -284,6 +291,8 @@ impl Account {
             rule: None,
             no_rule: "",
             rule_line: None,
+            mode: None,
+            transaction: &[],
             next_hop: None,
             egress: None,
             route: None,
@@ -317,6 +326,9 @@ impl Account {
         self.next_hop(decision.next_hop.transport, decision.next_hop.address);
         let Egress { listener, reason, route } = decision.egress;
         self.leaves(snapshot, listener, reason, &route);
+        self.mode = Some(decision.mode.as_str());
+        let method = self.request.start_line.split(' ').next().unwrap_or_default();
+        self.transaction = mode::in_words(decision.mode, method);
         self.record_route = written.record_route;
         self.via = written.via;
         self.start_line = written.start_line;

@@ -8,6 +8,7 @@ mod capture;
 mod host;
 pub(super) mod ingress;
 mod lookup;
+mod mode;
 pub(super) mod moved;
 mod request;
 mod steps;

@@ -63,8 +63,12 @@ fn explained(ruri: &str, source: &str) -> Account {
 }
 
 fn asked(method: &str, ruri: &str, source: &str, headers: &[String]) -> Account {
+    asked_of(CONFIG, method, ruri, source, headers)
+}
+
+fn asked_of(configuration: &str, method: &str, ruri: &str, source: &str, headers: &[String]) -> Account {
     let fib = host().build();
-    let plan = config::from_str("test.toml", CONFIG, &fib).map_err(|e| e.to_string()).unwrap().plan;
+    let plan = config::from_str("test.toml", configuration, &fib).map_err(|e| e.to_string()).unwrap().plan;
     let on = plan.listener_named("public").unwrap();
     let (id, transport) = (on.id, on.transport);
     let from = source.parse().unwrap();
@@ -192,4 +196,22 @@ fn people_read_the_decision_first() {
     insta::assert_snapshot!("forwarded", shown(explained("sip:bob@10.0.0.100", "203.0.113.9:5060")));
     insta::assert_snapshot!("refused", shown(explained("sip:bob@172.16.0.9", "203.0.113.9:5060")));
     insta::assert_snapshot!("dropped", shown(explained("sip:spam@10.0.0.100", "203.0.113.9:5060")));
+}
+
+#[test]
+fn a_stateful_route_says_what_its_transaction_will_do() {
+    let stateful = CONFIG.replace("name = \"out\"", "name = \"out\"\nmode = \"stateful\"");
+    for (method, told) in [("INVITE", "408 after 32 s"), ("MESSAGE", "RFC 4320"), ("CANCEL", ""), ("ACK", "")]
+    {
+        let account = asked_of(&stateful, method, "sip:bob@10.0.0.100", "203.0.113.9:5060", &[]);
+        let mode = if told.is_empty() { "stateless" } else { "stateful" };
+        assert_eq!(account.mode, Some(mode), "{method}");
+        let text = account.to_string();
+        assert_eq!(text.contains("stateful"), mode == "stateful", "{text}");
+        assert!(text.contains(told), "{text}");
+        let branch = if mode == "stateful" { "branch=z9hG4bKbt" } else { "branch=z9hG4bKbs" };
+        assert!(account.via.as_deref().is_some_and(|via| via.contains(branch)), "{:?}", account.via);
+    }
+    let json = serde_json::to_value(explained("sip:bob@10.0.0.100", "203.0.113.9:5060")).unwrap();
+    assert_eq!((&json["mode"], &json["transaction"]), (&"stateless".into(), &serde_json::json!([])));
 }

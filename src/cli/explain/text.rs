@@ -73,6 +73,11 @@ impl Account {
             (None, _) if self.no_rule.is_empty() => {}
             (None, _) => row(f, "rule", self.no_rule)?,
         }
+        for (told, mode) in
+            self.transaction.iter().zip(std::iter::once("stateful").chain(std::iter::repeat("")))
+        {
+            row(f, mode, told)?;
+        }
         if let Some(to) = &self.next_hop {
             row(f, "next hop", format_args!("{}:{}", to.transport, socket(to.address, to.port)))?;
         }

@@ -15,7 +15,7 @@ pub(super) struct Given {
     pub from: Option<SocketAddr>,
     pub to: SocketAddr,
     pub bytes: Vec<u8>,
-    pub cookie: u32,
+    pub cookie: u64,
 }
 
 /// The sockets and buffers of one simulated shard.
@@ -26,6 +26,7 @@ pub struct SimIo {
     sockets: Vec<(SocketId, SocketAddr)>,
     pub(super) given: Vec<Given>,
     pub(super) closed: Vec<SocketId>,
+    pub(super) woken: Vec<u16>,
 }
 
 impl SimIo {
@@ -52,7 +53,7 @@ impl Io for SimIo {
         Some(self.pool.pop().unwrap_or_else(|| vec![0; MESSAGE_BYTES].into()))
     }
 
-    fn send(&mut self, tx: Self::Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u32) {
+    fn send(&mut self, tx: Self::Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u64) {
         let from = self.sockets.iter().find(|(id, _)| *id == on).map(|&(_, address)| address);
         self.given.push(Given { on, from, to, bytes: tx[..len].to_vec(), cookie });
         self.discard(tx);
@@ -61,6 +62,10 @@ impl Io for SimIo {
     fn discard(&mut self, tx: Self::Tx) {
         self.taken -= 1;
         self.pool.push(tx);
+    }
+
+    fn wake(&mut self, shard: u16) {
+        self.woken.push(shard);
     }
 
     fn open(&mut self, id: SocketId, source: &SocketAddr) {

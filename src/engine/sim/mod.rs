@@ -11,6 +11,7 @@ mod tests;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 
 pub use io::{SEND_BUFFERS, SimIo};
@@ -85,8 +86,17 @@ impl Outbox {
 }
 
 enum Host<S, E> {
-    Shard { shard: Box<S>, io: SimIo, stopped: bool },
-    Endpoint { endpoint: Box<E>, addresses: Vec<SocketAddr> },
+    /// `wakes`: when it is going to be woken, because it asked for that.
+    Shard {
+        shard: Box<S>,
+        io: SimIo,
+        stopped: bool,
+        wakes: Option<Now>,
+    },
+    Endpoint {
+        endpoint: Box<E>,
+        addresses: Vec<SocketAddr>,
+    },
 }
 
 enum What {
@@ -152,9 +162,11 @@ impl<'w, S: Shard<SimIo>, E: Endpoint> World<'w, S, E> {
         }
     }
 
-    /// Adds a host that runs a shard; it opens its sockets in its first batch, at once.
+    /// Adds a host that runs a shard; it opens its sockets in its first batch, at once. Those that have the same
+    /// addresses are shards of one process, numbered from 0 in the order in which they are added: a hash of both
+    /// addresses says which of them a datagram comes to.
     pub fn add_shard(&mut self, shard: S) -> HostId {
-        self.add(Host::Shard { shard: Box::new(shard), io: SimIo::default(), stopped: false })
+        self.add(Host::Shard { shard: Box::new(shard), io: SimIo::default(), stopped: false, wakes: None })
     }
 
     /// Adds a host with an endpoint on these addresses; its timer is called at once.
@@ -214,16 +226,11 @@ impl<'w, S: Shard<SimIo>, E: Endpoint> World<'w, S, E> {
         self.now = due.at;
         let now = self.now;
         match &mut self.hosts[due.host] {
-            Host::Shard { shard, io, stopped } if !*stopped => {
+            Host::Shard { shard, io, stopped, wakes } if !*stopped => {
+                *wakes = wakes.filter(|at| *at > now);
                 let next = batch(&mut **shard, io, now, &due.what);
                 *stopped = next == Next::Stop;
-                let given = std::mem::take(&mut io.given);
-                if let Next::Wait(Some(at)) = next
-                    && at > now
-                {
-                    self.schedule(at, due.host, What::Wake);
-                }
-                self.take_over(due.host, given);
+                self.settle(due.host, next);
             }
             Host::Shard { .. } => {}
             Host::Endpoint { endpoint, addresses } => {
@@ -246,8 +253,37 @@ impl<'w, S: Shard<SimIo>, E: Endpoint> World<'w, S, E> {
         true
     }
 
-    /// Sends what a shard gave, and tells it in a batch of its own how that went.
-    fn take_over(&mut self, host: HostId, given: Vec<io::Given>) {
+    /// Does what a shard wants after a batch: sends, wakes others, and wakes it when it asks for that. How the sends
+    /// went it is told in a batch of its own.
+    fn settle(&mut self, host: HostId, mut next: Next) {
+        while let Host::Shard { io, .. } = &mut self.hosts[host] {
+            let (given, woken) = (std::mem::take(&mut io.given), std::mem::take(&mut io.woken));
+            for shard in woken {
+                let mut shards =
+                    (0..self.hosts.len()).filter(|&h| matches!(self.hosts[h], Host::Shard { .. }));
+                if let Some(neighbour) = shards.nth(usize::from(shard)) {
+                    self.schedule(self.now, neighbour, What::Wake);
+                }
+            }
+            match self.send_given(host, given) {
+                Some(after) => next = after,
+                None => break,
+            }
+        }
+        let at = match next {
+            Next::Wait(Some(at)) => at.max(self.now.plus_ns(1)),
+            Next::Wait(None) | Next::Stop => return,
+        };
+        if let Host::Shard { wakes, .. } = &mut self.hosts[host]
+            && wakes.is_none_or(|other| at < other)
+        {
+            *wakes = Some(at);
+            self.schedule(at, host, What::Wake);
+        }
+    }
+
+    /// Sends what a shard gave and tells it how that went; `None`: it gave nothing.
+    fn send_given(&mut self, host: HostId, given: Vec<io::Given>) -> Option<Next> {
         let mut ends = Vec::with_capacity(given.len());
         for io::Given { on, from, to, bytes, cookie } in given {
             let errno = match from {
@@ -257,21 +293,22 @@ impl<'w, S: Shard<SimIo>, E: Endpoint> World<'w, S, E> {
             };
             ends.push((on, to, cookie, errno));
         }
-        if ends.is_empty() {
-            return;
-        }
         let now = self.now;
-        if let Host::Shard { shard, io, stopped } = &mut self.hosts[host] {
-            shard.begin(io, now);
-            for (on, to, cookie, errno) in ends {
-                let event = match errno {
-                    0 => Event::Sent { cookie },
-                    errno => Event::SendFailed { on, to, errno, cookie },
-                };
-                shard.on_event(io, event);
-            }
-            *stopped |= shard.end(io) == Next::Stop;
+        let Host::Shard { shard, io, stopped, .. } = &mut self.hosts[host] else { return None };
+        if ends.is_empty() {
+            return None;
         }
+        shard.begin(io, now);
+        for (on, to, cookie, errno) in ends {
+            let event = match errno {
+                0 => Event::Sent { cookie },
+                errno => Event::SendFailed { on, to, errno, cookie },
+            };
+            shard.on_event(io, event);
+        }
+        let next = shard.end(io);
+        *stopped |= next == Next::Stop;
+        Some(next)
     }
 
     /// Puts a datagram on its way; false: its host has no route.
@@ -283,7 +320,7 @@ impl<'w, S: Shard<SimIo>, E: Endpoint> World<'w, S, E> {
                 (false, true) => 2,
                 (false, false) => 1,
             };
-        let receiver = self.owner(to);
+        let receiver = self.owner(from, to);
         let hop = Hop { at: self.now, host, interface, from, to, bytes, copies };
         for _ in 0..copies {
             let (shortest, longest) = self.faults.delay_ns;
@@ -297,11 +334,15 @@ impl<'w, S: Shard<SimIo>, E: Endpoint> World<'w, S, E> {
         true
     }
 
-    fn owner(&self, address: SocketAddr) -> Option<HostId> {
-        self.hosts.iter().position(|host| match host {
-            Host::Shard { io, .. } => io.socket_at(address).is_some(),
-            Host::Endpoint { addresses, .. } => addresses.contains(&address),
-        })
+    fn owner(&self, from: SocketAddr, to: SocketAddr) -> Option<HostId> {
+        let has = |host: &Host<S, E>| match host {
+            Host::Shard { io, .. } => io.socket_at(to).is_some(),
+            Host::Endpoint { addresses, .. } => addresses.contains(&to),
+        };
+        let owners = || (0..self.hosts.len()).filter(|&number| has(&self.hosts[number]));
+        let mut hasher = DefaultHasher::new();
+        (from, to).hash(&mut hasher);
+        owners().nth(hasher.finish() as usize % owners().count().max(1))
     }
 
     fn schedule(&mut self, at: Now, host: HostId, what: What) {

@@ -34,7 +34,7 @@ use nix::sys::resource::{Resource, getrlimit};
 
 pub use probe::{Kernel, Missing, probe};
 pub use send::Tx;
-pub use waker::Waker;
+pub use waker::{Neighbours, Waker};
 
 use super::socket::Socket;
 use super::{Event, Io, Next, Shard, SocketId};
@@ -102,6 +102,7 @@ pub struct Engine<'m> {
     /// Eight bytes that a wake-up writes and nobody reads.
     wake_count: Mapping,
     waker: Waker,
+    neighbours: Neighbours,
     slots: Slots<Arc<Socket>>,
     /// Sockets that could not be opened.
     refused: Vec<SocketId>,
@@ -136,6 +137,7 @@ impl<'m> Engine<'m> {
             sends: Sends::new(sizes.send_buffers)?,
             wake_count: Mapping::new(size_of::<u64>())?,
             waker: Waker::new()?,
+            neighbours: Neighbours::default(),
             slots: Slots::new(places),
             refused: Vec::new(),
             queued: Vec::with_capacity(sizes.send_buffers.into()),
@@ -151,6 +153,12 @@ impl<'m> Engine<'m> {
     /// What wakes this engine's shard.
     pub fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+
+    /// Makes this engine's shard, by its number, and the others of this process known to each other.
+    pub fn meet(&mut self, own: u16, neighbours: Neighbours) {
+        neighbours.add(own, self.waker());
+        self.neighbours = neighbours;
     }
 
     /// Drives the shard until it says [`Next::Stop`].
@@ -388,7 +396,7 @@ impl Io for Engine<'_> {
         self.sends.take()
     }
 
-    fn send(&mut self, tx: Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u32) {
+    fn send(&mut self, tx: Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u64) {
         let (number, bytes, address, address_len) = self.sends.begin(tx, on, to, cookie);
         self.queued.push(number);
         if !self.slots.knows(on) {
@@ -410,6 +418,10 @@ impl Io for Engine<'_> {
 
     fn discard(&mut self, tx: Tx) {
         self.sends.put_back(tx);
+    }
+
+    fn wake(&mut self, shard: u16) {
+        self.neighbours.wake(shard);
     }
 
     fn open(&mut self, id: SocketId, source: &Arc<Socket>) {

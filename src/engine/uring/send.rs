@@ -12,7 +12,7 @@ use crate::limits::MESSAGE_BYTES;
 #[repr(C, align(64))]
 struct Record {
     to: Address,
-    cookie: u32,
+    cookie: u64,
     /// Set by a completion that says why it failed; 0: none did.
     errno: i32,
     on: SocketId,
@@ -46,9 +46,9 @@ impl AsMut<[u8]> for Tx {
 /// How a send ended.
 pub enum Ended {
     /// The kernel took it.
-    Sent { cookie: u32 },
+    Sent { cookie: u64 },
     /// It did not.
-    Failed { on: SocketId, to: SocketAddr, errno: i32, cookie: u32 },
+    Failed { on: SocketId, to: SocketAddr, errno: i32, cookie: u64 },
 }
 
 /// The pool.
@@ -82,7 +82,7 @@ impl Sends {
         tx: Tx,
         on: SocketId,
         to: SocketAddr,
-        cookie: u32,
+        cookie: u64,
     ) -> (u16, *const u8, *const Address, u32) {
         self.assert_own(&tx);
         let record = self.record(tx.number);

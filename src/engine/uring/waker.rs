@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Wakes one shard; may be cloned and sent.
 #[derive(Clone, Debug)]
@@ -28,5 +28,34 @@ impl Waker {
 
     pub(super) fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+/// What wakes the shards of a process, by their numbers; all clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Neighbours(Arc<[OnceLock<Waker>]>);
+
+impl Neighbours {
+    /// For so many shards, none of which is known yet.
+    pub fn new(shards: usize) -> Self {
+        Self((0..shards).map(|_| OnceLock::new()).collect())
+    }
+
+    fn known(&self, shard: u16) -> Option<&OnceLock<Waker>> {
+        self.0.get(usize::from(shard))
+    }
+
+    pub(super) fn add(&self, shard: u16, waker: Waker) {
+        if let Some(place) = self.known(shard) {
+            // A shard is started once.
+            let _ = place.set(waker);
+        }
+    }
+
+    /// One that is not known yet looks when it begins.
+    pub(super) fn wake(&self, shard: u16) {
+        if let Some(waker) = self.known(shard).and_then(OnceLock::get) {
+            waker.wake();
+        }
     }
 }

@@ -5,6 +5,7 @@ mod dialogs;
 mod forwarding;
 mod responses;
 mod routing;
+mod stateful;
 mod transactions;
 mod validation;
 mod world;

@@ -11,6 +11,7 @@ use crate::net::Now;
 use crate::proxy::{Decision, Incoming, Outcome, State, Tally, handle};
 use crate::snapshot::Snapshot;
 use crate::token::{BRANCH_LEN, Keys, LOOP_MARK_LEN, RECORD_ROUTE_LEN, TO_TAG_LEN};
+use crate::transaction::{Size, What};
 
 /// Three networks and six listeners; everything from the inside may go where it asks, the outside may
 /// reach one gateway.
@@ -103,12 +104,56 @@ pub enum Became {
     Forward { from: String, to: SocketAddr, decision: Decision, text: String },
     Relay { from: String, to: SocketAddr, status: u16, text: String },
     Answer { to: SocketAddr, status: u16, text: String },
+    HandOver(u16),
     Drop(DropReason),
+}
+
+/// What a transaction sent by itself.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub at_ms: u64,
+    pub what: What,
+    pub from: String,
+    pub to: SocketAddr,
+    pub text: String,
 }
 
 impl World {
     pub fn new() -> Self {
         Self::of(CONFIGURATION, fib())
+    }
+
+    /// The same host, which keeps transactions of what comes from the inside: shard `number` of `shards`.
+    pub fn stateful(number: u16, shards: usize) -> Self {
+        let named = "name = \"inside-out\"";
+        let mut world =
+            Self::of(&CONFIGURATION.replace(named, &format!("{named}\nmode = \"stateful\"")), fib());
+        let state = State::with_pins(shards, &world.snapshot, 64);
+        world.state = state.keeping(number, Size { transactions: 4, blocks: 64 }, &world.snapshot);
+        world
+    }
+
+    /// What transactions send by now.
+    pub fn due(&mut self) -> Vec<Sent> {
+        let mut all = Vec::new();
+        while let Some(own) = self.state.next(&self.snapshot, self.now, &mut self.out) {
+            let from = self.snapshot.plan.listener(own.on).name.to_string();
+            let text = unwire(&self.out[..own.len]);
+            all.push(Sent { at_ms: self.now.0 / 1_000_000, what: own.what, from, to: own.to, text });
+        }
+        all
+    }
+
+    /// What transactions send in the next so many milliseconds.
+    pub fn pass(&mut self, ms: u64) -> Vec<Sent> {
+        let end = self.now.plus_ns(ms * 1_000_000);
+        let mut all = Vec::new();
+        while let Some(at) = self.state.deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            all.extend(self.due());
+        }
+        self.now = end;
+        all
     }
 
     pub fn of(configuration: &str, fib: Fib) -> Self {
@@ -145,7 +190,7 @@ impl World {
         let text = |len: usize| unwire(&self.out[..len]);
         let name = |id| self.snapshot.plan.listener(id).name.to_string();
         match outcome {
-            Outcome::Forward { decision, len } => Became::Forward {
+            Outcome::Forward { decision, len, .. } => Became::Forward {
                 from: name(decision.egress.listener),
                 to: decision.next_hop.address,
                 decision,
@@ -155,6 +200,7 @@ impl World {
                 Became::Relay { from: name(on), to, status, text: text(len) }
             }
             Outcome::Answer { to, len, status } => Became::Answer { to, status, text: text(len) },
+            Outcome::HandOver(owner) => Became::HandOver(owner),
             Outcome::Drop(reason) => Became::Drop(reason),
         }
     }

@@ -1,0 +1,198 @@
+//! Where stateless and stateful forwarding part: what belongs to a transaction, and what is kept of a request that
+//! goes on. The state itself is [`crate::transaction`]'s.
+
+use sip_parser::{CSeq, HeaderName, Message, Via};
+
+use crate::drop_reason::DropReason;
+use crate::net::Now;
+use crate::rules::Mode;
+use crate::snapshot::Snapshot;
+use crate::token::{Branch, TO_TAG_LEN, ToTag, TransactionKey, owner_of_call};
+use crate::transaction::{Arrived, Handle, Heard, Opening, Place};
+
+use super::answer::{self, Asker};
+use super::decide::{Going, Stop};
+use super::outcome::{Outcome, Own};
+use super::reply::Reply;
+use super::state::{State, Work};
+use super::validate::Request;
+use super::via::response_to_source;
+
+/// What becomes of a request because of the transactions there are; `Ok`: it is decided about.
+///
+/// Where any route is stateful, every request goes to the shard that its Call-ID names: only there is it known
+/// whether it belongs to a transaction, and a BYE cannot overtake the ACK before it. What would belong to a shard that
+/// has ended is kept by whichever receives it.
+pub(super) fn arrive(
+    work: &mut Work,
+    request: &Request<'_>,
+    key: &TransactionKey,
+    now: Now,
+) -> Result<(), Stop> {
+    let Some(transactions) = &mut work.transactions else { return Ok(()) };
+    let owner = owner_of_call(request.call_id, work.shards);
+    if owner != work.number && !is_gone(&work.gone, owner) {
+        return Err(Stop::HandOver(owner));
+    }
+    match transactions.on_request(key.strong, request.method, now) {
+        Arrived::New => Ok(()),
+        Arrived::Absorbed => Err(Stop::Drop(DropReason::Absorbed)),
+        Arrived::Cancels => Err(Stop::Reply(Reply::Cancels)),
+    }
+}
+
+/// That shard has ended, or never was.
+fn is_gone(gone: &[bool], shard: u16) -> bool {
+    gone.get(usize::from(shard)).copied().unwrap_or(true)
+}
+
+/// Keeps a request that goes on as `bytes`, where it is forwarded statefully.
+pub(super) fn open(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    going: &Going<'_, '_>,
+    bytes: &[u8],
+    now: Now,
+) -> Result<Option<Handle>, Stop> {
+    let Some(transactions) = work.transactions.as_mut().filter(|_| going.mode == Mode::Stateful) else {
+        return Ok(None);
+    };
+    let Going { request, aim, key, .. } = going;
+    let incoming = request.incoming;
+    let back = response_to_source(snapshot, &request.via, incoming.from).unwrap_or(incoming.from);
+    if !answer::may_go(snapshot, incoming.on, back) {
+        return Err(Stop::Drop(DropReason::ForbiddenResponseTarget));
+    }
+    let identity = |listener| snapshot.plan.listener(listener).identity;
+    let opening = Opening {
+        key: key.strong,
+        method: request.method,
+        back: Place { listener: identity(incoming.on), address: back },
+        onward: Place { listener: identity(aim.egress.listener), address: aim.next_hop.address },
+        branch: key.strong as u64,
+        bytes,
+    };
+    transactions.open(&opening, now).map(Some).map_err(|_| Stop::Reply(Reply::Full))
+}
+
+/// Keeps the answer to a CANCEL.
+pub(super) fn answered(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    asker: &Asker<'_>,
+    outcome: &Outcome,
+    now: Now,
+    out: &[u8],
+) {
+    let (Some(Reply::Cancels), &Outcome::Answer { to, len, .. }) = (work.considered.reply, outcome) else {
+        return;
+    };
+    let key = asker.transaction(work);
+    if let Some(transactions) = &mut work.transactions {
+        let back = Place { listener: snapshot.plan.listener(asker.on).identity, address: to };
+        transactions.cancel_answered(key.strong, back, out.get(..len).unwrap_or_default(), now);
+    }
+}
+
+/// A response that goes back.
+pub(super) struct Answer {
+    /// The server transaction that it answers; none: it is relayed statelessly.
+    pub server: Option<Handle>,
+    /// The status that it goes back with.
+    pub status: u16,
+}
+
+/// Why a response does not go back from here.
+pub(super) enum Kept {
+    HandOver(u16),
+    Drop(DropReason),
+}
+
+/// What becomes of a response with this branch of ours.
+///
+/// A process that keeps no transactions relays the answers to those that an earlier one kept.
+pub(super) fn hear(
+    work: &mut Work,
+    message: &Message<'_>,
+    branch: &Branch,
+    status: u16,
+    now: Now,
+) -> Result<Answer, Kept> {
+    let Some(transactions) = work.transactions.as_mut().filter(|_| branch.stateful) else {
+        return Ok(Answer { server: None, status });
+    };
+    if branch.owner != work.number {
+        let is_there = !is_gone(&work.gone, branch.owner);
+        return Err(if is_there {
+            Kept::HandOver(branch.owner)
+        } else {
+            Kept::Drop(DropReason::StrayResponse)
+        });
+    }
+    let cseq = CSeq::parse(message.value(HeaderName::CSeq));
+    let method = cseq.map_err(|_| Kept::Drop(DropReason::MalformedResponse))?.method;
+    // The ACK needs it.
+    if message.count(HeaderName::To) != 1 {
+        return Err(Kept::Drop(DropReason::MalformedResponse));
+    }
+    let to = message.value(HeaderName::To);
+    match transactions.on_response(branch.transaction, method, status, to, now) {
+        Heard::Forward { server, status } => Ok(Answer { server: Some(server), status }),
+        Heard::Absorbed => Err(Kept::Drop(DropReason::Absorbed)),
+        Heard::Stray => Err(Kept::Drop(DropReason::StrayResponse)),
+    }
+}
+
+/// What becomes of a response without a Via below ours: it answers a CANCEL that was made here, or nothing.
+pub(super) fn hear_for_us(work: &mut Work, message: &Message<'_>, status: u16, now: Now) -> Outcome {
+    let cancels = CSeq::parse(message.value(HeaderName::CSeq)).is_ok_and(|cseq| cseq.method == b"CANCEL");
+    let via = Via::parse(message.values(HeaderName::Via).next().and_then(Result::ok).map_or(&[], |v| v.text));
+    let branch = via.ok().and_then(|via| Branch::unverified(via.branch()?)).filter(|b| b.stateful && cancels);
+    match branch.map(|branch| hear(work, message, &branch, status, now)) {
+        Some(Err(Kept::HandOver(owner))) => Outcome::HandOver(owner),
+        Some(Err(Kept::Drop(reason))) => Outcome::Drop(reason),
+        Some(Ok(_)) | None => Outcome::Drop(DropReason::ResponseForUs),
+    }
+}
+
+impl State {
+    /// [`State::next`] has something to do.
+    pub fn is_due(&self, now: Now) -> bool {
+        self.work.transactions.as_ref().is_some_and(|transactions| transactions.is_due(now))
+    }
+
+    /// When it will have.
+    pub fn deadline(&self) -> Option<Now> {
+        self.work.transactions.as_ref().and_then(|transactions| transactions.deadline())
+    }
+
+    /// Does what is due for transactions until there is a message to send, which is then in `out`.
+    pub fn next(&mut self, snapshot: &Snapshot, now: Now, out: &mut [u8]) -> Option<Own> {
+        let transactions = self.work.transactions.as_mut()?;
+        let to_tag = |strong| {
+            let mut tag = [0; TO_TAG_LEN];
+            ToTag::write(&snapshot.keys, &TransactionKey { plain: 0, strong }, &mut tag);
+            tag
+        };
+        while let Some(send) = transactions.next(now, &to_tag, out) {
+            let Place { listener, address } = send.place;
+            // From a socket whose address the host has not, the kernel might send under another host's name.
+            let on = snapshot.view.by_identity(listener).filter(|&on| snapshot.view.is_up(on));
+            match (on, send.request) {
+                (Some(on), transaction) => {
+                    return Some(Own { what: send.what, on, to: address, len: send.len, transaction });
+                }
+                (None, Some(request)) => transactions.failed(request),
+                (None, None) => {}
+            }
+        }
+        None
+    }
+
+    /// A request could not be sent.
+    pub fn send_failed(&mut self, transaction: Handle) {
+        if let Some(transactions) = &mut self.work.transactions {
+            transactions.failed(transaction);
+        }
+    }
+}

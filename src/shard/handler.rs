@@ -1,0 +1,67 @@
+//! What a shard asks about each message, and about time.
+
+use crate::egress::NoEgress;
+use crate::net::{NextHop, Now};
+use crate::proxy::{self, Incoming, Outcome, Own, Tally};
+use crate::snapshot::Snapshot;
+use crate::transaction::Handle;
+
+/// What decides about a message: [`proxy::State`], or a stand-in for tests.
+pub trait Handler {
+    /// Decides, and writes what is to be sent into `out`.
+    fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome;
+    /// The snapshot has another configuration from now on.
+    fn adopt(&mut self, snapshot: &Snapshot);
+    /// What was counted since the start.
+    fn tally(&self) -> Tally;
+    /// Why the last message found no egress, if that was so.
+    fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)>;
+    /// [`Handler::next`] has something to do.
+    fn is_due(&self, now: Now) -> bool;
+    /// When it will have.
+    fn deadline(&self) -> Option<Now>;
+    /// Does what is due until there is a message to send, and writes that into `out`.
+    fn next(&mut self, snapshot: &Snapshot, now: Now, out: &mut [u8]) -> Option<Own>;
+    /// The request of a transaction could not be sent.
+    fn send_failed(&mut self, transaction: Handle);
+    /// Another shard has ended: nothing is handed over to it any more.
+    fn shard_gone(&mut self, shard: u16);
+}
+
+impl Handler for proxy::State {
+    fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome {
+        proxy::handle(self, snapshot, incoming, now, out)
+    }
+
+    fn adopt(&mut self, snapshot: &Snapshot) {
+        self.adopt(snapshot);
+    }
+
+    fn tally(&self) -> Tally {
+        self.tally()
+    }
+
+    fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {
+        self.take_no_egress()
+    }
+
+    fn is_due(&self, now: Now) -> bool {
+        self.is_due(now)
+    }
+
+    fn deadline(&self) -> Option<Now> {
+        self.deadline()
+    }
+
+    fn next(&mut self, snapshot: &Snapshot, now: Now, out: &mut [u8]) -> Option<Own> {
+        self.next(snapshot, now, out)
+    }
+
+    fn send_failed(&mut self, transaction: Handle) {
+        self.send_failed(transaction);
+    }
+
+    fn shard_gone(&mut self, shard: u16) {
+        self.shard_gone(shard);
+    }
+}

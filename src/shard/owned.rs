@@ -1,0 +1,79 @@
+//! Transactions that this shard owns, and messages of those that others own.
+
+use super::cookie::Cookie;
+use super::handler::Handler;
+use super::panics;
+use super::parking::Stay;
+use super::post::{Letter, Posted};
+use super::worker::{Arrival, Worker};
+use crate::drop_reason::DropReason;
+use crate::engine::{Io, SocketId};
+use crate::limits;
+use crate::net::ListenerId;
+use crate::proxy::{Incoming, Own};
+
+impl<S, H: Handler> Worker<S, H> {
+    /// Sends what transactions have to send by now, so many messages at most and as long as there are buffers; the
+    /// rest waits for the next batch.
+    pub(super) fn send_due<I: Io<Source = S>>(&mut self, io: &mut I, at_most: usize) {
+        for _ in 0..at_most {
+            let tx = if self.handler.is_due(self.now) { io.tx() } else { None };
+            let Some(mut tx) = tx else { return };
+            let next = panics::guard(|| self.handler.next(&self.current.snapshot, self.now, tx.as_mut()));
+            match next {
+                Ok(Some(Own { on, to, len, transaction, .. })) => {
+                    let Some(bound) = self.current.bindings.bound(on) else {
+                        io.discard(tx);
+                        continue;
+                    };
+                    self.send(io, tx, len, bound.socket, to, Cookie::Own.with(transaction));
+                }
+                Ok(None) => io.discard(tx),
+                Err(caught) => {
+                    io.discard(tx);
+                    self.on_panic(None, *caught);
+                }
+            }
+        }
+    }
+
+    /// Handles what other shards received for transactions of this one; the rest in the next batch.
+    pub(super) fn read_post<I: Io<Source = S>>(&mut self, io: &mut I) {
+        self.post.lower_bell(self.number);
+        for _ in 0..limits::TAKEN_OVER_PER_BATCH {
+            let Some(letter) = self.post.take(self.number) else { return };
+            let Letter { socket, listener, from, class, bytes } = letter;
+            match self.listener_of(socket, listener) {
+                Some(on) => {
+                    let incoming = Incoming { bytes: &bytes, on, from };
+                    self.decide(io, &Arrival { incoming, socket, class, stay: Stay::default() });
+                }
+                None => self.metrics.dropped(DropReason::ListenerGone),
+            }
+            self.post.give_back(self.number, bytes);
+        }
+    }
+
+    /// The listener of a message that has waited, if it is still the one that the message came in on.
+    pub(super) fn listener_of(&self, socket: SocketId, identity: u32) -> Option<ListenerId> {
+        let on = self.current.bindings.listener(socket);
+        on.filter(|on| self.current.snapshot.view.by_identity(identity) == Some(*on))
+    }
+
+    pub(super) fn hand_over<I: Io<Source = S>>(&mut self, io: &mut I, arrival: &Arrival<'_>, owner: u16) {
+        let Arrival { incoming, socket, class, .. } = arrival;
+        let listener = self.current.snapshot.plan.listener(incoming.on).identity;
+        let (socket, from, class) = (*socket, incoming.from, *class);
+        let letter = |bytes| Letter { socket, listener, from, class, bytes };
+        match self.post.send(owner, incoming.bytes, letter) {
+            Posted::Wake => io.wake(owner),
+            Posted::Waits => {}
+            Posted::Lost => return self.metrics.dropped(DropReason::NotHandedOver),
+            Posted::Gone => {
+                self.handler.shard_gone(owner);
+                return self.decide(io, arrival);
+            }
+        }
+        self.metrics.handed_over.count();
+    }
+}

@@ -1,0 +1,260 @@
+//! Client transactions: RFC 3261 §17.1 with RFC 6026's Accepted, and a proxy's Timer C (§16.8), over UDP.
+//!
+//! ```text
+//!  INVITE   Calling ─ 1xx ─► Proceeding ─ 2xx ─► Accepted ─ M ─► gone
+//!             │ A: again        │ └─ 300-699: ACK ─► Completed ─ D ─► gone
+//!             └ B: 408          └ C: CANCEL, then 64·T1: 408
+//!  others   Trying ─ 1xx ─► Proceeding ─ 200-699 ─► Completed ─ K ─► gone
+//!             └ E: again, F: no answer ┘
+//! ```
+
+use super::timers::{Again, SIXTY_FOUR_T1_NS, T2_NS, T4_NS, TIMER_C_NS, Timer};
+use crate::net::Now;
+
+/// Where a client transaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientState {
+    /// Nothing has come back. For other requests than INVITE the RFC calls it Trying.
+    Calling,
+    /// Provisionally answered.
+    Proceeding,
+    /// Finally answered, by a non-2xx where it is an INVITE.
+    Completed,
+    /// An INVITE that was answered by 2xx (RFC 6026 §7.2).
+    Accepted,
+}
+
+/// A CANCEL's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cancel {
+    No,
+    /// "If no provisional response has been received, the CANCEL request MUST NOT be sent; rather, the client
+    /// MUST wait for the arrival of a provisional response before sending the request." (§9.1)
+    Wanted,
+    Sent,
+}
+
+/// A client transaction's state machine: messages and instants in, what is to be done out.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    state: ClientState,
+    is_invite: bool,
+    cancel: Cancel,
+    again: Again,
+    ends_ns: u64,
+    timer_c_ns: u64,
+}
+
+/// What a response leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnResponse {
+    /// It goes on to the server transaction.
+    pub passes: bool,
+    /// An ACK is sent: one made of this response, or the same as before.
+    pub ack: Option<Ack>,
+    /// A CANCEL is sent.
+    pub cancel: bool,
+}
+
+/// Which ACK is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// One to this response.
+    New,
+    /// The same as before.
+    Again,
+}
+
+/// What a timer leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientDue {
+    /// None is due yet.
+    Nothing,
+    /// The request is sent again, by this timer.
+    SendAgain(Timer),
+    /// Timer C: a CANCEL is sent.
+    Cancel,
+    /// There was no answer in time: the transaction is over, by this timer.
+    TimedOut(Timer),
+    /// The transaction is over; this timer ended it.
+    End(Timer),
+}
+
+impl Client {
+    /// An INVITE is sent.
+    pub const fn invite(now: Now) -> Self {
+        Self::new(true, now)
+    }
+
+    /// Another request is sent, which is no ACK.
+    pub const fn other(now: Now) -> Self {
+        Self::new(false, now)
+    }
+
+    const fn new(is_invite: bool, now: Now) -> Self {
+        Self {
+            state: ClientState::Calling,
+            is_invite,
+            cancel: Cancel::No,
+            again: Again::after_t1(now.0),
+            ends_ns: now.0.saturating_add(SIXTY_FOUR_T1_NS),
+            timer_c_ns: now.0.saturating_add(TIMER_C_NS),
+        }
+    }
+
+    /// Where it stands.
+    pub const fn state(&self) -> ClientState {
+        self.state
+    }
+
+    /// It was created by an INVITE.
+    pub const fn is_invite(&self) -> bool {
+        self.is_invite
+    }
+
+    /// When [`Client::on_timer`] is due.
+    pub fn deadline(&self) -> Now {
+        Now(if self.sends_again() { self.ends_ns.min(self.again.at_ns()) } else { self.ends_ns })
+    }
+
+    /// "These retransmissions SHOULD only be done while the client transaction is in the "calling" state";
+    /// those of other requests go on in Proceeding.
+    const fn sends_again(&self) -> bool {
+        match self.state {
+            ClientState::Calling => true,
+            ClientState::Proceeding => !self.is_invite,
+            ClientState::Completed | ClientState::Accepted => false,
+        }
+    }
+
+    /// A response has come.
+    pub const fn on_response(&mut self, status: u16, now: Now) -> OnResponse {
+        match self.state {
+            ClientState::Calling | ClientState::Proceeding if status < 200 => {
+                self.on_provisional(status, now)
+            }
+            ClientState::Calling | ClientState::Proceeding => self.on_final(status, now),
+            // RFC 6026 §8.4: "Any 2xx responses that match this client transaction and that are received
+            // while in the "Accepted" state MUST be passed up to the TU." In Completed such a 2xx is of
+            // another branch behind a proxy that forked; §16.7 step 5 has it forwarded, too.
+            ClientState::Accepted | ClientState::Completed
+                if self.is_invite && status >= 200 && status < 300 =>
+            {
+                OnResponse { passes: true, ack: None, cancel: false }
+            }
+            // "Any retransmissions of the final response that are received while in the "Completed" state
+            // MUST cause the ACK to be re-passed to the transport layer for retransmission, but the newly
+            // received response MUST NOT be passed up to the TU."
+            ClientState::Completed if self.is_invite && status >= 300 => {
+                OnResponse { passes: false, ack: Some(Ack::Again), cancel: false }
+            }
+            ClientState::Completed | ClientState::Accepted => NOTHING,
+        }
+    }
+
+    /// "For an INVITE transaction, if the response is a provisional response with status codes 101 to 199
+    /// inclusive (i.e., anything but 100), the proxy MUST reset timer C for that client transaction." (§16.7
+    /// step 2) "a stateful proxy MUST NOT forward any 100 (Trying) response" (step 5). RFC 4320 §4.1: "An SIP
+    /// element MUST NOT send any provisional response with a Status-Code other than 100 to a non-INVITE
+    /// request."
+    const fn on_provisional(&mut self, status: u16, now: Now) -> OnResponse {
+        self.state = ClientState::Proceeding;
+        if !self.is_invite {
+            return NOTHING;
+        }
+        if status > 100 {
+            self.timer_c_ns = now.0.saturating_add(TIMER_C_NS);
+        }
+        let cancel = matches!(self.cancel, Cancel::Wanted);
+        match self.cancel {
+            Cancel::No => self.ends_ns = self.timer_c_ns,
+            Cancel::Wanted => self.cancelled(now),
+            Cancel::Sent => {}
+        }
+        OnResponse { passes: status > 100, ack: None, cancel }
+    }
+
+    const fn on_final(&mut self, status: u16, now: Now) -> OnResponse {
+        let is_2xx = status < 300;
+        let (state, after_ns) = match (self.is_invite, is_2xx) {
+            (true, true) => (ClientState::Accepted, SIXTY_FOUR_T1_NS),
+            (true, false) => (ClientState::Completed, SIXTY_FOUR_T1_NS),
+            (false, _) => (ClientState::Completed, T4_NS),
+        };
+        self.state = state;
+        self.ends_ns = now.0.saturating_add(after_ns);
+        let ack = if self.is_invite && !is_2xx { Some(Ack::New) } else { None };
+        OnResponse { passes: true, ack, cancel: false }
+    }
+
+    /// The request is no longer wanted; `true`: a CANCEL is sent now.
+    ///
+    /// "A CANCEL request SHOULD NOT be sent to cancel a request other than INVITE." (§9.1)
+    pub const fn on_cancel(&mut self, now: Now) -> bool {
+        match (self.state, self.cancel) {
+            _ if !self.is_invite => false,
+            (ClientState::Calling, Cancel::No) => {
+                self.cancel = Cancel::Wanted;
+                false
+            }
+            (ClientState::Proceeding, Cancel::No) => {
+                self.cancelled(now);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// "If there is no final response for the original request in 64*T1 seconds […], the client SHOULD then
+    /// consider the original transaction cancelled and SHOULD destroy the client transaction handling the
+    /// original request." (§9.1)
+    const fn cancelled(&mut self, now: Now) {
+        self.cancel = Cancel::Sent;
+        self.ends_ns = now.0.saturating_add(SIXTY_FOUR_T1_NS);
+    }
+
+    /// The request could not be sent; `true`: the transaction is over. "If the transport layer notifies a
+    /// proxy of an error when it tries to forward a request (see Section 18.4), the proxy MUST behave as if
+    /// the forwarded request received a 503" (§16.9). Once there is a final answer, only an ACK can fail, and
+    /// the answer that is sent again for want of it is still to be absorbed.
+    pub const fn on_transport_error(&self) -> bool {
+        matches!(self.state, ClientState::Calling | ClientState::Proceeding)
+    }
+
+    /// The deadline has come.
+    pub fn on_timer(&mut self, now: Now) -> ClientDue {
+        if now.0 >= self.ends_ns {
+            return self.on_end(now);
+        }
+        if !self.sends_again() || now.0 < self.again.at_ns() {
+            return ClientDue::Nothing;
+        }
+        // "When timer A fires, the client transaction MUST retransmit the request by passing it to the
+        // transport layer, and MUST reset the timer with a value of 2*T1." Timer E: "with a value of MIN(2*T1,
+        // T2)"; "If Timer E fires while in the "Proceeding" state, […] Timer E MUST be reset with a value of
+        // T2 seconds."
+        match (self.is_invite, self.state) {
+            (true, _) => self.again.next(now.0, u64::MAX),
+            (false, ClientState::Proceeding) => self.again.wait(now.0, T2_NS),
+            (false, _) => self.again.next(now.0, T2_NS),
+        }
+        ClientDue::SendAgain(if self.is_invite { Timer::A } else { Timer::E })
+    }
+
+    fn on_end(&mut self, now: Now) -> ClientDue {
+        match (self.state, self.is_invite) {
+            (ClientState::Calling, true) => ClientDue::TimedOut(Timer::B),
+            (ClientState::Proceeding, true) if self.cancel == Cancel::Sent => ClientDue::TimedOut(Timer::C),
+            (ClientState::Proceeding, true) => {
+                self.cancelled(now);
+                ClientDue::Cancel
+            }
+            (ClientState::Calling | ClientState::Proceeding, false) => ClientDue::TimedOut(Timer::F),
+            (ClientState::Completed, true) => ClientDue::End(Timer::D),
+            (ClientState::Completed, false) => ClientDue::End(Timer::K),
+            (ClientState::Accepted, _) => ClientDue::End(Timer::M),
+        }
+    }
+}
+
+const NOTHING: OnResponse = OnResponse { passes: false, ack: None, cancel: false };

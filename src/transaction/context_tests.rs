@@ -1,0 +1,430 @@
+//! Both sides of requests: literals in, literals out, and nothing left in the end.
+
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+
+use super::context::Transactions;
+use super::counts::{Cause, Full, Kind, What};
+use super::events::{Arrived, Heard, Opening, Send};
+use super::slab::Handle;
+use super::table::{Place, Size, TRANSACTION_BYTES};
+use super::timers::{LONGEST_NS, TIMER_C_NS};
+use super::{BLOCK_BYTES, Timer};
+use crate::limits::{TRANSACTION_BLOCK_BYTES, TRANSACTION_BLOCKS, TRANSACTIONS};
+use crate::net::Now;
+use crate::token::TO_TAG_LEN;
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+/// A timer fires so much late at most, in milliseconds.
+const LATE: u64 = 16;
+
+struct Shard {
+    transactions: Transactions,
+    now: Now,
+    out: Vec<u8>,
+}
+
+fn back() -> Place {
+    Place { listener: 1, address: "192.0.2.1:5060".parse::<SocketAddr>().unwrap() }
+}
+
+fn onward() -> Place {
+    Place { listener: 2, address: "10.0.0.100:5060".parse::<SocketAddr>().unwrap() }
+}
+
+fn forwarded(method: &str) -> String {
+    format!(
+        "{method} sip:bob@10.0.0.100 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.4;branch=z9hG4bKours\r\n\
+         Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nMax-Forwards: 69\r\nFrom: <sip:anna@e>;tag=a\r\n\
+         To: <sip:bob@e>\r\nCall-ID: c\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+impl Shard {
+    fn new() -> Self {
+        Self::of(Size { transactions: 16, blocks: 160 })
+    }
+
+    fn of(size: Size) -> Self {
+        Self { transactions: Transactions::new(size), now: Now(5 * SECOND), out: vec![0; 65_535] }
+    }
+
+    fn open(&mut self, key: u128, method: &str) -> Result<Handle, Full> {
+        let bytes = forwarded(method);
+        let opening = Opening {
+            key,
+            method: method.as_bytes(),
+            back: back(),
+            onward: onward(),
+            branch: key as u64,
+            bytes: bytes.as_bytes(),
+        };
+        self.transactions.open(&opening, self.now)
+    }
+
+    fn request(&mut self, key: u128, method: &str) -> Arrived {
+        self.transactions.on_request(key, method.as_bytes(), self.now)
+    }
+
+    /// A response comes in; `true`: it went back.
+    fn response(&mut self, key: u128, method: &str, status: u16) -> bool {
+        let to = b"<sip:bob@e>;tag=b";
+        match self.transactions.on_response(key as u64, method.as_bytes(), status, to, self.now) {
+            Heard::Forward { server, status } => {
+                let bytes = format!("SIP/2.0 {status} relayed\r\n\r\n");
+                self.transactions.forwarded(server, status, bytes.as_bytes(), self.now);
+                true
+            }
+            Heard::Absorbed | Heard::Stray => false,
+        }
+    }
+
+    /// All that is due now: as what, to whom, and its first line.
+    fn due(&mut self) -> Vec<(What, SocketAddr, String)> {
+        let tag = |_: u128| [b't'; TO_TAG_LEN];
+        let mut all = Vec::new();
+        while let Some(Send { what, place, len, .. }) = self.transactions.next(self.now, &tag, &mut self.out)
+        {
+            let text = String::from_utf8(self.out[..len].to_vec()).unwrap();
+            all.push((what, place.address, text.lines().next().unwrap().to_owned()));
+        }
+        all
+    }
+
+    fn whats(&mut self) -> Vec<What> {
+        self.due().into_iter().map(|(what, ..)| what).collect()
+    }
+
+    /// Lets time pass, timer by timer; gives what was sent, with seconds after the call.
+    fn pass(&mut self, ns: u64) -> Vec<(f64, What)> {
+        let (begin, end) = (self.now, self.now.plus_ns(ns));
+        let mut all = Vec::new();
+        while let Some(at) = self.transactions.deadline().filter(|at| *at <= end) {
+            self.now = at.max(self.now);
+            let seconds = ((self.now.0 - begin.0) / (100 * MS)) as f64 / 10.0;
+            all.extend(self.whats().into_iter().map(|what| (seconds, what)));
+        }
+        self.now = end;
+        all
+    }
+
+    fn open_now(&self) -> [u64; 4] {
+        self.transactions.counts().open
+    }
+
+    #[track_caller]
+    fn is_empty(&self) {
+        assert_eq!((self.open_now(), self.transactions.counts().blocks), ([0; 4], 0));
+        assert_eq!(self.transactions.deadline(), None);
+    }
+
+    fn ended(&self, cause: Cause) -> u64 {
+        self.transactions.counts().ended[cause as usize]
+    }
+}
+
+#[test]
+fn a_call_that_is_taken() {
+    let mut shard = Shard::new();
+    assert_eq!(shard.request(7, "INVITE"), Arrived::New);
+    shard.open(7, "INVITE").unwrap();
+    let trying = (What::Trying, back().address, "SIP/2.0 100 Trying".to_owned());
+    assert_eq!(shard.due(), [trying]);
+    // Its retransmission gets the 100 again and is not sent on.
+    assert_eq!(shard.request(7, "INVITE"), Arrived::Absorbed);
+    let again = (What::ResponseAgain, back().address, "SIP/2.0 100 Trying".to_owned());
+    assert_eq!(shard.due(), [again]);
+    assert!(shard.response(7, "INVITE", 180));
+    assert_eq!(shard.request(7, "INVITE"), Arrived::Absorbed);
+    assert_eq!(shard.due()[0].2, "SIP/2.0 180 relayed");
+    assert!(shard.response(7, "INVITE", 200));
+    assert_eq!(shard.transactions.counts().blocks, 0, "nothing is sent again from here on");
+    assert_eq!(shard.request(7, "INVITE"), Arrived::Absorbed);
+    assert_eq!(shard.due(), []);
+    assert!(shard.response(7, "INVITE", 200), "a 2xx that comes again goes back again");
+    // The ACK of an RFC 2543 client has its INVITE's key, and goes on.
+    assert_eq!(shard.request(7, "ACK"), Arrived::New);
+    assert_eq!(shard.pass(33 * SECOND), []);
+    shard.is_empty();
+    assert!(!shard.response(7, "INVITE", 200), "RFC 6026: a stray answer is not forwarded");
+    assert_eq!(shard.ended(Cause::Answered), 2);
+}
+
+#[test]
+fn a_call_that_is_refused() {
+    let mut shard = Shard::new();
+    shard.open(7, "INVITE").unwrap();
+    shard.due();
+    assert!(shard.response(7, "INVITE", 486));
+    let ack = (What::Ack, onward().address, "ACK sip:bob@10.0.0.100 SIP/2.0".to_owned());
+    assert_eq!(shard.due(), std::slice::from_ref(&ack));
+    // The answer comes again: it is acknowledged here, and goes no further.
+    assert!(!shard.response(7, "INVITE", 486));
+    assert_eq!(shard.due(), [ack]);
+    // Without an ACK the answer is sent again; with one no more.
+    assert_eq!(shard.pass(2 * SECOND), [(0.5, What::ResponseAgain), (1.5, What::ResponseAgain)]);
+    assert_eq!(shard.request(7, "ACK"), Arrived::Absorbed);
+    assert_eq!(shard.request(7, "ACK"), Arrived::Absorbed);
+    assert_eq!(shard.pass(33 * SECOND), []);
+    shard.is_empty();
+}
+
+#[test]
+fn an_answer_without_an_ack() {
+    let mut shard = Shard::new();
+    shard.open(7, "INVITE").unwrap();
+    shard.response(7, "INVITE", 603);
+    let sent = shard.pass(33 * SECOND);
+    assert_eq!(sent.iter().filter(|(_, what)| *what == What::ResponseAgain).count(), 10);
+    shard.is_empty();
+    assert_eq!((shard.ended(Cause::NoAck), shard.ended(Cause::Answered)), (1, 1));
+}
+
+#[test]
+fn an_invite_that_nobody_answers_gets_408() {
+    let mut shard = Shard::new();
+    shard.open(7, "INVITE").unwrap();
+    let sent = shard.pass(32 * SECOND + LATE * MS);
+    let again = |seconds| (seconds, What::RequestAgain);
+    let expected = [
+        (0.0, What::Trying),
+        again(0.5),
+        again(1.5),
+        again(3.5),
+        again(7.5),
+        again(15.5),
+        again(31.5),
+        (32.0, What::Final),
+    ];
+    assert_eq!(sent, expected);
+    assert_eq!(shard.request(7, "INVITE"), Arrived::Absorbed);
+    assert_eq!(shard.due()[0].2, "SIP/2.0 408 Request Timeout");
+    assert_eq!(shard.request(7, "ACK"), Arrived::Absorbed);
+    shard.pass(6 * SECOND);
+    shard.is_empty();
+    assert_eq!(shard.ended(Cause::TimedOut), 1);
+}
+
+#[test]
+fn timer_c_cancels_and_answers_408_where_nothing_comes() {
+    let mut shard = Shard::new();
+    shard.open(7, "INVITE").unwrap();
+    shard.due();
+    shard.response(7, "INVITE", 180);
+    let c = TIMER_C_NS as f64 / SECOND as f64;
+    let sent = shard.pass(TIMER_C_NS + SECOND);
+    assert_eq!(sent, [(c, What::Cancel), (c + 0.5, What::RequestAgain)]);
+    assert_eq!(shard.open_now(), [1, 0, 1, 1]);
+    assert!(!shard.response(7, "CANCEL", 200), "the answer to our own CANCEL goes no further");
+    let sent = shard.pass(32 * SECOND);
+    assert_eq!(sent, [(31.0, What::Final), (31.5, What::ResponseAgain)]);
+    shard.pass(33 * SECOND);
+    shard.is_empty();
+}
+
+#[test]
+fn a_cancel_that_matches() {
+    let mut shard = Shard::new();
+    shard.open(7, "INVITE").unwrap();
+    shard.due();
+    assert_eq!(shard.request(8, "CANCEL"), Arrived::New, "another transaction's: on, statelessly");
+    // Before any answer: 200, and the CANCEL waits.
+    assert_eq!(shard.request(7, "CANCEL"), Arrived::Cancels);
+    assert_eq!(shard.due(), []);
+    assert!(shard.response(7, "INVITE", 180));
+    let cancel = (What::Cancel, onward().address, "CANCEL sip:bob@10.0.0.100 SIP/2.0".to_owned());
+    assert_eq!(shard.due(), [cancel]);
+    // Again, with its answer kept and without.
+    assert_eq!(shard.request(7, "CANCEL"), Arrived::Cancels);
+    shard.transactions.cancel_answered(7, back(), b"SIP/2.0 200 OK\r\n\r\n", shard.now);
+    assert_eq!(shard.request(7, "CANCEL"), Arrived::Absorbed);
+    assert_eq!(shard.due(), [(What::ResponseAgain, back().address, "SIP/2.0 200 OK".to_owned())]);
+    assert!(!shard.response(7, "CANCEL", 200));
+    assert!(shard.response(7, "INVITE", 487));
+    assert_eq!(shard.whats(), [What::Ack]);
+    assert_eq!(shard.request(7, "ACK"), Arrived::Absorbed);
+    assert_eq!(shard.pass(33 * SECOND), []);
+    shard.is_empty();
+}
+
+#[test]
+fn a_cancel_that_crosses_the_200() {
+    let mut shard = Shard::new();
+    shard.open(7, "INVITE").unwrap();
+    shard.response(7, "INVITE", 180);
+    shard.due();
+    assert!(shard.response(7, "INVITE", 200));
+    // §9.2: "the CANCEL request has no effect on the processing of the original request".
+    assert_eq!(shard.request(7, "CANCEL"), Arrived::Cancels);
+    assert_eq!(shard.due(), []);
+    shard.pass(33 * SECOND);
+    shard.is_empty();
+}
+
+#[test]
+fn a_200_after_the_cancel_still_goes_back() {
+    let mut shard = Shard::new();
+    shard.open(7, "INVITE").unwrap();
+    shard.response(7, "INVITE", 180);
+    shard.request(7, "CANCEL");
+    shard.due();
+    assert!(shard.response(7, "INVITE", 200));
+    shard.pass(33 * SECOND);
+    shard.is_empty();
+}
+
+#[test]
+fn another_request_that_is_answered() {
+    let mut shard = Shard::new();
+    shard.open(9, "BYE").unwrap();
+    assert_eq!(shard.request(9, "BYE"), Arrived::Absorbed);
+    assert_eq!(shard.due(), [], "\"discarded\" while nothing was answered");
+    assert_eq!(shard.request(9, "OPTIONS"), Arrived::New, "another method, another transaction");
+    assert!(!shard.response(9, "BYE", 100) && !shard.response(9, "BYE", 183));
+    assert!(shard.response(9, "BYE", 200));
+    assert!(!shard.response(9, "BYE", 200));
+    assert_eq!(shard.request(9, "BYE"), Arrived::Absorbed);
+    assert_eq!(shard.due()[0].2, "SIP/2.0 200 relayed");
+    assert_eq!(shard.pass(33 * SECOND), []);
+    shard.is_empty();
+}
+
+#[test]
+fn another_request_that_nobody_answers_ends_without_a_word() {
+    // RFC 4320 §4.2: "an element that cannot respond before the transaction expires will not send a final
+    // response at all."
+    let mut shard = Shard::new();
+    shard.open(9, "BYE").unwrap();
+    let sent = shard.pass(33 * SECOND);
+    assert_eq!(sent.iter().filter(|(_, what)| *what == What::RequestAgain).count(), 10);
+    let others: Vec<_> = sent.into_iter().filter(|(_, what)| *what != What::RequestAgain).collect();
+    assert_eq!(others, [(3.5, What::Trying)], "the late 100 alone");
+    shard.is_empty();
+    assert_eq!(shard.ended(Cause::TimedOut), 2);
+}
+
+#[test]
+fn no_408_to_another_request_than_invite() {
+    let mut shard = Shard::new();
+    shard.open(9, "BYE").unwrap();
+    assert!(!shard.response(9, "BYE", 408));
+    shard.pass(10 * SECOND);
+    assert_eq!(shard.request(9, "BYE"), Arrived::Absorbed, "it is not sent on anew");
+    assert_eq!(shard.due(), []);
+    shard.pass(33 * SECOND);
+    shard.is_empty();
+}
+
+#[test]
+fn what_cannot_be_sent_is_answered_500() {
+    for method in ["INVITE", "BYE"] {
+        let mut shard = Shard::new();
+        let client = shard.open(7, method).unwrap();
+        shard.due();
+        shard.transactions.failed(client);
+        let failed = (What::Final, back().address, "SIP/2.0 500 Next Hop Unreachable".to_owned());
+        assert_eq!(shard.due(), [failed]);
+        assert_eq!(shard.request(7, method), Arrived::Absorbed);
+        assert_eq!(shard.whats(), [What::ResponseAgain]);
+        shard.pass(33 * SECOND);
+        shard.is_empty();
+        assert_eq!(shard.ended(Cause::Failed), 1);
+        shard.transactions.failed(client);
+        shard.is_empty();
+    }
+}
+
+#[test]
+fn a_503_goes_back_as_500() {
+    let mut shard = Shard::new();
+    shard.open(7, "INVITE").unwrap();
+    let heard = shard.transactions.on_response(7, b"INVITE", 503, b"<sip:b@e>;tag=b", shard.now);
+    assert!(matches!(heard, Heard::Forward { status: 500, .. }), "{heard:?}");
+}
+
+#[test]
+fn a_full_slab_refuses_and_counts() {
+    let mut shard = Shard::of(Size { transactions: 2, blocks: 160 });
+    for key in 0..2 {
+        shard.open(key, "INVITE").unwrap();
+    }
+    assert_eq!(shard.open(2, "INVITE"), Err(Full::Transactions));
+    let mut shard = Shard::of(Size { transactions: 16, blocks: 8 });
+    let opened = (0..16).take_while(|&key| shard.open(key, "INVITE").is_ok()).count();
+    assert!((1..16).contains(&opened));
+    assert_eq!(shard.transactions.counts().refused, [0, 1]);
+    // Those that are under way end as ever.
+    for key in 0..opened as u128 {
+        assert!(shard.response(key, "INVITE", 486));
+        shard.due();
+        assert_eq!(shard.request(key, "ACK"), Arrived::Absorbed);
+    }
+    assert_eq!(shard.transactions.counts().sent[What::Ack as usize], opened as u64);
+    shard.pass(33 * SECOND);
+    shard.is_empty();
+}
+
+#[test]
+fn a_transaction_takes_what_is_said() {
+    assert_eq!(TRANSACTION_BYTES, 312, "say it in ARCHITECTURE.md and limits.rs, too");
+    let bytes = TRANSACTIONS * TRANSACTION_BYTES * 17 / 16 + TRANSACTION_BLOCKS * BLOCK_BYTES;
+    assert!(bytes < 128 << 20, "{} MiB a shard", bytes >> 20);
+    assert_eq!(BLOCK_BYTES, TRANSACTION_BLOCK_BYTES + 4);
+}
+
+#[test]
+fn every_count_has_its_place() {
+    for (at, timer) in Timer::ALL.into_iter().enumerate() {
+        assert_eq!(timer as usize, at);
+    }
+    assert!(Kind::ALL.into_iter().enumerate().all(|(at, kind)| kind as usize == at));
+    assert!(Cause::ALL.into_iter().enumerate().all(|(at, cause)| cause as usize == at));
+    assert!(What::ALL.into_iter().enumerate().all(|(at, what)| what as usize == at));
+    assert!(Full::ALL.into_iter().enumerate().all(|(at, full)| full as usize == at));
+}
+
+proptest! {
+    /// Whatever comes in whatever order: every transaction ends by its deadline, at most one final answer but for
+    /// 2xx goes back on each, and nothing is left.
+    #[test]
+    fn whatever_comes_nothing_is_left(
+        steps in prop::collection::vec((0u128..5, 0usize..9, 0u64..9_000), 1..120)
+    ) {
+        let mut shard = Shard::of(Size { transactions: 4, blocks: 24 });
+        let mut clients = Vec::new();
+        let mut finals = [0; 5];
+        for (key, step, passes_ms) in steps {
+            let method = if key % 2 == 0 { "INVITE" } else { "BYE" };
+            match step {
+                0 | 1 => {
+                    if shard.request(key, method) == Arrived::New {
+                        finals[key as usize] = 0;
+                        clients.extend(shard.open(key, method));
+                    }
+                }
+                2 => drop(shard.request(key, "ACK")),
+                3 => {
+                    if shard.request(key, "CANCEL") == Arrived::Cancels {
+                        shard.transactions.cancel_answered(key, back(), b"SIP/2.0 200 OK\r\n\r\n", shard.now);
+                    }
+                }
+                4 => drop(shard.response(key, method, 180)),
+                5 => finals[key as usize] += i32::from(shard.response(key, method, 486)),
+                6 => {
+                    let passed = shard.response(key, method, 200);
+                    finals[key as usize] += i32::from(passed && method == "BYE");
+                }
+                7 => drop(shard.response(key, "CANCEL", 200)),
+                _ => clients.drain(..).for_each(|client| shard.transactions.failed(client)),
+            }
+            prop_assert!(finals.iter().all(|finals| *finals <= 1), "{finals:?}");
+            shard.pass(passes_ms * MS);
+        }
+        shard.pass(LONGEST_NS + SECOND);
+        let counts = shard.transactions.counts();
+        prop_assert_eq!((counts.open, counts.blocks), ([0; 4], 0));
+        prop_assert_eq!(shard.transactions.deadline(), None);
+    }
+}

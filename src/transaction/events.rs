@@ -1,0 +1,66 @@
+//! What goes into [`super::Transactions`] and what comes out.
+
+use super::counts::What;
+use super::slab::Handle;
+use super::table::Place;
+use crate::token::TO_TAG_LEN;
+
+/// What a request is to the transactions there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrived {
+    /// Nothing: it is new, or it is the ACK to a 2xx.
+    New,
+    /// It came again, or is the ACK to an answer that went back: it goes no further.
+    Absorbed,
+    /// A CANCEL for one of them, which is answered 200.
+    Cancels,
+}
+
+/// A request that was decided about and is sent on.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// [`crate::token::TransactionKey::strong`]
+    pub key: u128,
+    /// Its method; never ACK or CANCEL.
+    pub method: &'a [u8],
+    /// Where it is answered from and to.
+    pub back: Place,
+    /// Where it is sent from and to.
+    pub onward: Place,
+    /// What the branch names it by ([`crate::token::Branch::transaction`]).
+    pub branch: u64,
+    /// The message that is sent on.
+    pub bytes: &'a [u8],
+}
+
+/// What a response is to the transactions there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// None of theirs: it goes no further (RFC 6026 §8.2).
+    Stray,
+    /// It goes no further: a 100, one that came again, the answer to a CANCEL.
+    Absorbed,
+    /// It goes back, with this status; see [`super::Transactions::forwarded`].
+    Forward {
+        /// The server transaction that it answers.
+        server: Handle,
+        /// 101 to 699.
+        status: u16,
+    },
+}
+
+/// A message that a transaction sends by itself; its bytes are in the output buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// As what.
+    pub what: What,
+    /// From where and to where.
+    pub place: Place,
+    /// Its length in bytes.
+    pub len: usize,
+    /// The client transaction to tell of a failure.
+    pub request: Option<Handle>,
+}
+
+/// Makes the To tag of an answer to the transaction of this key.
+pub type ToTag<'a> = &'a dyn Fn(u128) -> [u8; TO_TAG_LEN];

@@ -1,0 +1,123 @@
+//! Stateful forwarding by two shards of one process, under loss, duplication, reordering and route flips.
+//!
+//! What has to hold for every seed, read from the trace and the counters:
+//!
+//! - a request that came in gets at most one final answer, but for 2xx to an INVITE; an INVITE gets one;
+//! - every transaction ends by its deadline, and nothing is left: no record, no kept message, no send buffer;
+//! - each message that came in is counted once, by whichever shard handled it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use viaduct::engine::sim::{Faults, Random};
+use viaduct::transaction::{Cause, Timer};
+
+use super::invariants;
+use super::odd::{KINDS, Odd, header, method};
+use super::world::{Forwarder, MS, Simulation};
+
+const SEEDS: u64 = 60;
+const REQUESTS: u64 = 24;
+/// INVITEs that are cancelled in vain, and their answers, take their time.
+const END_MS: u64 = 420_000;
+
+fn faults(seed: u64) -> Faults {
+    match seed % 3 {
+        0 => Faults { delay_ns: (100_000, 20_000_000), lost: 0, doubled: 0 },
+        1 => Faults { delay_ns: (100_000, 200_000_000), lost: 100, doubled: 50 },
+        _ => Faults { delay_ns: (100_000, 20_000_000), lost: 100, doubled: 0 },
+    }
+}
+
+fn world(seed: u64) -> Simulation<Odd> {
+    let mut dice = Random::new(seed ^ 0x0dd);
+    let mut simulation = Simulation::with(seed, faults(seed), Forwarder::Stateful(2), |own, proxy| {
+        Odd::new(own, proxy, Random::new(seed ^ u64::from(own.port())))
+    });
+    for number in 0..REQUESTS {
+        let kind = dice.below(KINDS.len() as u64) as usize;
+        let at = dice.below(2_000) * MS;
+        let callee: SocketAddr = "10.0.0.10:5060".parse().unwrap();
+        simulation.agent(0).plan(at, kind, number, callee);
+    }
+    simulation
+}
+
+/// Final answers by Call-ID and CSeq, as they left the forwarder towards the caller.
+fn finals(simulation: &Simulation<Odd>) -> BTreeMap<(String, String), BTreeSet<String>> {
+    let mut finals = BTreeMap::<_, BTreeSet<String>>::new();
+    for hop in simulation.world.trace().iter().filter(|hop| simulation.is_forwarder(hop.host)) {
+        let text = std::str::from_utf8(&hop.bytes).expect("text");
+        if text.starts_with("SIP/2.0") && !text.starts_with("SIP/2.0 1") {
+            let key = (header(text, "Call-ID").to_owned(), header(text, "CSeq").to_owned());
+            let what = format!("{} {}", text.lines().next().unwrap_or(""), header(text, "To"));
+            finals.entry(key).or_default().insert(what);
+        }
+    }
+    finals
+}
+
+fn one_final_answer(simulation: &Simulation<Odd>, wrong: &mut Vec<String>) {
+    let finals = finals(simulation);
+    for ((call_id, cseq), answers) in &finals {
+        let twos = answers.iter().filter(|answer| answer.starts_with("SIP/2.0 2")).count();
+        let is_invite = cseq.ends_with("INVITE");
+        let others = answers.len() - if is_invite { twos } else { 0 };
+        if others > 1 || (is_invite && twos > 0 && others > 0 && !call_id.starts_with("race")) {
+            wrong.push(format!("{call_id} {cseq}: {answers:?}"));
+        }
+    }
+    for hop in simulation.world.trace().iter().filter(|hop| simulation.is_ours(hop.to) && hop.copies > 0) {
+        let text = std::str::from_utf8(&hop.bytes).expect("text");
+        let key = (header(text, "Call-ID").to_owned(), header(text, "CSeq").to_owned());
+        if method(text) == "INVITE" && !finals.contains_key(&key) {
+            wrong.push(format!("{key:?} was never answered"));
+        }
+    }
+}
+
+fn nothing_is_left(simulation: &Simulation<Odd>, wrong: &mut Vec<String>) {
+    for metrics in &simulation.metrics {
+        let open: Vec<u64> = metrics.transactions.open.iter().map(|open| open.get()).collect();
+        if open != [0; 4] || metrics.transactions.blocks.get() != 0 {
+            wrong.push(format!("left: {open:?} transactions, {} blocks", metrics.transactions.blocks.get()));
+        }
+    }
+}
+
+#[test]
+fn transactions_end_and_answer_once_in_every_world() {
+    let seeds: Vec<u64> = match super::number("VIADUCT_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..super::number("VIADUCT_SEEDS").unwrap_or(SEEDS)).collect(),
+    };
+    let (mut handed_over, mut ended, mut timers) = (0, [0; Cause::ALL.len()], [0; Timer::ALL.len()]);
+    for &seed in &seeds {
+        let mut simulation = world(seed);
+        simulation.run_until(END_MS);
+        let mut wrong = Vec::new();
+        one_final_answer(&simulation, &mut wrong);
+        nothing_is_left(&simulation, &mut wrong);
+        invariants::no_buffer_is_lost(&mut simulation, &mut wrong);
+        invariants::each_message_is_counted_once(&simulation, &mut wrong);
+        invariants::responses_leave_where_requests_came_in(&simulation, &mut wrong);
+        assert!(
+            wrong.is_empty(),
+            "seed {seed} (VIADUCT_SEED={seed} repeats it):\n  {}{}",
+            wrong.join("\n  "),
+            if seeds.len() == 1 { simulation.story() } else { String::new() }
+        );
+        for metrics in &simulation.metrics {
+            handed_over += metrics.handed_over.get();
+            ended.iter_mut().zip(&metrics.transactions.ended).for_each(|(sum, n)| *sum += n.get());
+            timers.iter_mut().zip(&metrics.transactions.timers).for_each(|(sum, n)| *sum += n.get());
+        }
+    }
+    println!("{} seeds, {handed_over} messages handed over, ended {ended:?}, timers {timers:?}", seeds.len());
+    if seeds.len() as u64 >= SEEDS {
+        assert!(handed_over > 0);
+        // Answered, without an ACK, timed out: all of it happened. Sends do not fail here.
+        assert!(ended[..3].iter().all(|&n| n > 0), "{ended:?}");
+        assert!(timers.iter().all(|&n| n > 0), "{timers:?}");
+    }
+}
