@@ -43,7 +43,7 @@ pub const PIN_SETS: usize = 65_536;
 /// Pins in a set: what fits into one cache line of fingerprints and times.
 pub const PIN_WAYS: usize = 5;
 
-/// Automatic choices that a shard remembers until the next change: more neighbours than most trunks have,
+/// Choices of listeners that a shard remembers until the next change: more neighbours than most trunks have,
 /// in 300 KiB, of which the neighbours that there are stay in the cache. One more takes the place of another and
 /// costs two lookups each time.
 pub const RECENT_CHOICES: usize = 2048;

@@ -48,7 +48,7 @@ fn characters(bits: u64) -> u64 {
     let values = quarters >> 5 & FIVES | (quarters & FIVES) << 8;
     // What is 26 or more is a digit, which stands 73 below the letter that it would be.
     let is_digit = (values + each(128 - 26)) >> 7 & each(1);
-    let less = (is_digit << 7) - is_digit & each(73);
+    let less = ((is_digit << 7) - is_digit) & each(73);
     values + each(b'a') - less
 }
 
@@ -76,7 +76,7 @@ pub(super) fn decode<const GROUPS: usize>(text: &[u8]) -> Option<[u64; GROUPS]> 
 #[inline(always)]
 fn bits_of(characters: u64) -> (u64, u64) {
     let is_letter = characters >> 6 & each(1);
-    let zero = each(b'2' - 26) + ((is_letter << 7) - is_letter & each(b'a' - (b'2' - 26)));
+    let zero = each(b'2' - 26) + (((is_letter << 7) - is_letter) & each(b'a' - (b'2' - 26)));
     // The highest bit keeps each byte from borrowing of the next, and is gone where a character is below its zero.
     let raised = (characters | each(0x80)) - zero;
     let values = raised & each(0x7f);
