@@ -13,7 +13,7 @@ use std::io;
 use serde_json::json;
 
 use run::Run;
-use verdict::{Findings, ms};
+use verdict::{Findings, Sample, ms};
 
 /// Changes routes, links, addresses, rules and the configuration at random under load, and accounts for everything
 #[derive(Debug, clap::Args)]
@@ -129,18 +129,7 @@ fn report(args: &Args, run: &run::Facts, findings: &Findings) -> bool {
         ms(stolen),
         ms(late)
     );
-    for (second, s) in stalls {
-        println!(
-            "second {second}: {} long batches, {:.2} ms; waited {:.2} ms, stolen {:.0} ms, sentinel {:.2} ms late; \
-             unexplained {:.2} ms",
-            s.long,
-            ms(s.long_ns),
-            ms(s.evidence.longest_waits(2 * s.long as usize)),
-            ms(s.stolen_ns),
-            ms(s.evidence.late),
-            ms(s.unexplained_ns())
-        );
-    }
+    stalls.into_iter().for_each(|(second, sample)| told_stall(second, sample));
     for line in &findings.complaints {
         println!("it said: {line}");
     }
@@ -148,4 +137,17 @@ fn report(args: &Args, run: &run::Facts, findings: &Findings) -> bool {
         println!("{} {}", if property.holds { "PASS" } else { "FAIL" }, property.words);
     }
     passed
+}
+
+fn told_stall(second: usize, s: &Sample) {
+    println!(
+        "second {second}: {} long batches, {:.2} ms; waited {:.2} ms, stolen {:.0} ms, sentinel {:.2} ms late; \
+         unexplained {:.2} ms",
+        s.long,
+        ms(s.long_ns),
+        ms(s.evidence.longest_waits(2 * s.long as usize)),
+        ms(s.stolen_ns),
+        ms(s.evidence.late),
+        ms(s.unexplained_ns())
+    );
 }
