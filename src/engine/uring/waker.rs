@@ -59,3 +59,27 @@ impl Neighbours {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_neighbour_is_woken_once_it_is_known() {
+        let neighbours = Neighbours::new(2);
+        let waker = Waker::new().unwrap();
+        let woken = || {
+            let mut count = [0; 8];
+            // SAFETY: eight writable bytes.
+            unsafe { libc::read(waker.fd(), count.as_mut_ptr().cast(), count.len()) };
+            u64::from_ne_bytes(count)
+        };
+        neighbours.wake(1);
+        neighbours.wake(2);
+        neighbours.add(1, waker.clone());
+        neighbours.clone().wake(1);
+        neighbours.wake(0);
+        neighbours.wake(1);
+        assert_eq!(woken(), 2);
+    }
+}
