@@ -68,6 +68,11 @@ impl Far {
         ip(&self.host, words);
     }
 
+    /// This host loses every `nth` datagram that comes in for this address, port 5060.
+    pub fn loses(&self, address: &str, nth: u32) {
+        lose(&self.host, address, nth);
+    }
+
     /// Runs a function on a thread that lives in this host.
     pub fn inside<R: Send>(&self, work: impl FnOnce() -> io::Result<R> + Send) -> io::Result<R> {
         self.host.inside(work)
@@ -200,11 +205,9 @@ impl World {
         ip(&self.edge, words);
     }
 
-    /// `nft WORDS` in Viaduct's host.
-    pub fn nft(&self, words: &str) {
-        let output = self.edge.inside(|| program::output(Command::new("nft").args(words.split_whitespace())));
-        let output = output.unwrap_or_else(|e| panic!("nft (nftables) is needed: {e}"));
-        assert!(output.status.success(), "nft {words}: {}", String::from_utf8_lossy(&output.stderr));
+    /// Viaduct's host loses every `nth` datagram that comes in for this address, port 5060.
+    pub fn loses(&self, address: &str, nth: u32) {
+        lose(&self.edge, address, nth);
     }
 
     /// Starts a program in Viaduct's host.
@@ -229,6 +232,18 @@ fn host() -> Host {
 fn spawn(host: &Host, command: &mut Command) -> Program {
     // A child lives in the namespace of the thread that started it.
     host.inside(|| Program::start(command)).unwrap_or_else(|e| panic!("{command:?}: {e}"))
+}
+
+fn lose(host: &Host, address: &str, nth: u32) {
+    for words in [
+        "add table inet loss".to_owned(),
+        "add chain inet loss in { type filter hook input priority 0; }".to_owned(),
+        format!("add rule inet loss in ip daddr {address} udp dport 5060 numgen random mod {nth} == 0 drop"),
+    ] {
+        let nft = || program::output(Command::new("nft").args(words.split_whitespace()));
+        let output = host.inside(nft).unwrap_or_else(|e| panic!("nft (nftables) is needed: {e}"));
+        assert!(output.status.success(), "nft {words}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 fn try_ip(host: &Host, words: &str) -> std::process::Output {
