@@ -180,6 +180,7 @@ impl State {
             let on = snapshot.view.by_identity(listener).filter(|&on| snapshot.view.is_up(on));
             match (on, send.request) {
                 (Some(on), transaction) => {
+                    transactions.sent(send.what);
                     return Some(Own { what: send.what, on, to: address, len: send.len, transaction });
                 }
                 (None, Some(request)) => transactions.failed(request),

@@ -309,12 +309,16 @@ impl Transactions {
                 Side::Server(handle) => self.server_due(handle, now, out),
                 Side::Client(handle) => self.client_due(handle, now, to_tag, out),
             };
-            if let Some(send) = send {
-                self.table.counts.sent[send.what as usize] += 1;
-                return Some(send);
+            if send.is_some() {
+                return send;
             }
         }
         None
+    }
+
+    /// What [`Transactions::next`] gave is sent: there is a socket for it.
+    pub fn sent(&mut self, what: What) {
+        self.table.counts.sent[what as usize] += 1;
     }
 
     fn server_due(&mut self, handle: Handle, now: Now, out: &mut [u8]) -> Option<Send> {

@@ -87,6 +87,7 @@ impl Shard {
         let mut all = Vec::new();
         while let Some(Send { what, place, len, .. }) = self.transactions.next(self.now, &tag, &mut self.out)
         {
+            self.transactions.sent(what);
             let text = String::from_utf8(self.out[..len].to_vec()).unwrap();
             all.push((what, place.address, text.lines().next().unwrap().to_owned()));
         }

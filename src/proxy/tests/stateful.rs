@@ -418,6 +418,7 @@ fn a_listener_that_goes_down_is_a_transport_error() {
     let sent = world.pass(600);
     let text = only(sent, What::Final, "private", ALICE);
     assert!(text.starts_with("SIP/2.0 500 "), "{text}");
+    assert_eq!(world.tally().transactions.sent[What::RequestAgain as usize], 0);
 }
 
 #[test]
