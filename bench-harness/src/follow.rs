@@ -24,9 +24,9 @@ use crate::world::{INSIDE, OUTSIDE, SINK, World};
 /// Changes routes under traffic and measures when the shard decides by them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Builds a network namespace with the given routes, starts Viaduct there and sends INVITEs through it. Then it
-changes single routes at a rate, each time waiting until all shards decide by a snapshot that is newer than the
-change; then many routes as fast as `ip -batch` can. At the end a link flaps, which has
+Builds a network namespace with the given routes, starts Viaduct there with one shard and sends INVITEs
+through it. Then it changes single routes at a rate, each time waiting until the shard decides by a snapshot
+that is newer than the change; then many routes as fast as `ip -batch` can. At the end a link flaps, which has
 Viaduct compare its tables with the kernel's.
 
 Passes (exit code 0) when 99 of 100 changes are in use within 50 ms (tables of up to 2,000 routes: 5 ms), the
@@ -34,7 +34,6 @@ many changes within 10 s, no batch of the shard took 5 ms (or longer than withou
 
 Examples:
   bench-harness follow
-  bench-harness follow --shards 2
   bench-harness follow --v4 1000 --v6 0 --many 0 --json")]
 pub struct Args {
     /// IPv4 routes
@@ -43,9 +42,6 @@ pub struct Args {
     /// IPv6 routes
     #[arg(long, default_value_t = 200_000)]
     v6: usize,
-    /// Shards, on the cores from the first on; the load runs on the second core
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=64))]
-    shards: u64,
     /// Single changes a second
     #[arg(long, default_value_t = 100)]
     changes: u64,
@@ -94,7 +90,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     bar.set_message("starting");
     let before = resident()?;
     let begin = Instant::now();
-    let viaduct = start(folder.path(), args.shards)?;
+    let viaduct = start(folder.path())?;
     let ready = begin.elapsed();
     let bytes = resident()?.saturating_sub(before);
     pin(LOAD_CORE)?;
@@ -115,13 +111,12 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     Ok(report(args, &Results { ready, bytes, delays, many, worst_batch, undisturbed, lost, routing }))
 }
 
-fn start(folder: &Path, shards: u64) -> io::Result<Handle> {
+fn start(folder: &Path) -> io::Result<Handle> {
     let file = folder.join("viaduct.toml");
-    let cores: Vec<u64> = (FORWARDER_CORE as u64..).take(shards as usize).collect();
     fs::write(
         &file,
         format!(
-            "[engine]\ncores = {cores:?}\n
+            "[engine]\ncores = [{FORWARDER_CORE}]\n
 [admin]\nlisten = \"off\"\n
 [[listener]]\nname = \"inside\"\nbind = \"udp:{INSIDE}:5060\"\n
 [[listener]]\nname = \"outside\"\nbind = \"udp:{OUTSIDE}:5060\"\n
@@ -371,7 +366,7 @@ fn report(args: &Args, results: &Results) -> bool {
     println!("{} routes: ready after {:.2} s, {mib:.0} MiB", r.routes, results.ready.as_secs_f64());
     if let Some(spread) = spread {
         println!(
-            "single changes, from `ip` to the last shard: median {:.2} ms, 99% {p99:.2} ms, worst {:.2} ms",
+            "single changes, from `ip` to the shard: median {:.2} ms, 99% {p99:.2} ms, worst {:.2} ms",
             spread.median, spread.max
         );
     }
