@@ -68,15 +68,18 @@ impl Follower {
         }
         if verdict == Verdict::Untold {
             tracing::info!("address labels have changed, which the kernel tells nobody of");
-            return self.correct(&compared);
+            return self.correct(compared);
         }
         self.tell(&compared, &unsure);
-        self.correct(&compared)
+        self.correct(compared)
     }
 
     /// Takes over what differs: what was read as a whole may lack something itself.
-    fn correct(&mut self, compared: &Compared) -> Result<Option<Arc<Fib>>, Error> {
-        let touched = self.state.log.take().map(|log| log.touched()).unwrap_or_default();
+    fn correct(&mut self, mut compared: Compared) -> Result<Option<Arc<Fib>>, Error> {
+        let log = self.state.log.take().unwrap_or_default();
+        let touched = log.touched();
+        // A link that went while the two were compared has taken its routes with it from what is known only.
+        log.replay(&mut compared.read);
         for place in compared.prefixes.iter().filter(|place| !touched.contains(place)) {
             self.state.rib.copy_routes(&compared.read, *place);
         }
