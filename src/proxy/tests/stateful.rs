@@ -408,13 +408,7 @@ fn a_routing_change_moves_new_transactions_only() {
 #[test]
 fn a_listener_that_goes_down_is_a_transport_error() {
     let (mut world, _, _) = sent_on(INVITE);
-    let alone = |text: &str| text.parse().expect("an address with its length");
-    let without_public = crate::fib::Builder::host()
-        .link(crate::fib::spec::Link::up(3, "private"))
-        .assign(3, alone("10.0.0.4/24"))
-        .route(Route::new(alone("0.0.0.0/0"), 3, Some("10.0.0.1".parse().unwrap())))
-        .build();
-    world.reroute(without_public);
+    world.lose_public();
     let sent = world.pass(600);
     let text = only(sent, What::Final, "private", ALICE);
     assert!(text.starts_with("SIP/2.0 500 "), "{text}");

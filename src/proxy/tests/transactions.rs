@@ -141,13 +141,7 @@ fn a_transaction_in_flight_waits_for_the_kernel_rather_than_go_another_way() {
 fn a_dead_way_is_left_and_counted() {
     let mut world = World::new();
     world.forwarded("private", ALICE, INVITE, "public", BOB);
-    let alone = |text: &str| text.parse().expect("an address with its length");
-    let without_public = crate::fib::Builder::host()
-        .link(crate::fib::spec::Link::up(3, "private"))
-        .assign(3, alone("10.0.0.4/24"))
-        .route(Route::new(alone("0.0.0.0/0"), 3, Some("10.0.0.1".parse().unwrap())))
-        .build();
-    world.reroute(without_public);
+    world.lose_public();
     world.forwarded("private", ALICE, INVITE, "private", BOB);
     assert_eq!(world.tally().egress_moved, 1);
     // From here on it stays there.

@@ -173,6 +173,17 @@ impl World {
         self.state.adopt(&self.snapshot);
     }
 
+    /// The interface of listener `public` goes; all routes are by the other one.
+    pub fn lose_public(&mut self) {
+        let alone = |text: &str| text.parse().expect("an address with its length");
+        let without_public = crate::fib::Builder::host()
+            .link(crate::fib::spec::Link::up(3, "private"))
+            .assign(3, alone("10.0.0.4/24"))
+            .route(Route::new(alone("0.0.0.0/0"), 3, Some("10.0.0.1".parse().unwrap())))
+            .build();
+        self.reroute(without_public);
+    }
+
     pub fn tally(&self) -> Tally {
         self.state.tally()
     }
