@@ -25,6 +25,8 @@
 //! and random mutations of its corpus.
 #![deny(unsafe_code)]
 
+#[cfg(test)]
+mod altered;
 mod block;
 mod chars;
 mod error;

@@ -274,23 +274,15 @@ mod tests {
     /// What the short way reads, the long way reads alike.
     #[test]
     fn the_usual_form_is_read_like_any_other() {
-        let mut usual = 0;
-        for form in [
+        let forms = [
             "\"Alice\" <sip:+33987654321@192.0.2.1>;tag=9fxced76sl",
             "<sip:+33123456789@10.0.0.100>",
             "\"A \\\" b\"<sip:a@10.0.0.1:5060;user=phone>;tag=1234-5678.abcdefghijkl",
-        ] {
-            for (at, c) in (0..form.len()).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
-                let mut text = form.as_bytes().to_vec();
-                text[at] = c;
-                for len in [text.len(), at] {
-                    let text = &text[..len];
-                    let Some(read) = NameAddr::usual::<Plain>(text) else { continue };
-                    assert_eq!(NameAddr::any(text), Ok(read), "{}", text.escape_ascii());
-                    usual += 1;
-                }
-            }
-        }
-        assert!(usual > 1000, "{usual}");
+        ];
+        crate::altered::each(&forms, |text| {
+            let Some(read) = NameAddr::usual::<Plain>(text) else { return false };
+            assert_eq!(NameAddr::any(text), Ok(read), "{}", text.escape_ascii());
+            true
+        });
     }
 }

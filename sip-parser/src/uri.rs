@@ -467,28 +467,20 @@ mod tests {
     /// What the short way reads, the long way reads alike.
     #[test]
     fn the_usual_form_is_read_like_any_other() {
-        let mut usual = 0;
-        for form in [
+        let forms = [
             "sip:+33123456789@10.0.0.100:5060;user=phone",
             "SIP:a@192.0.2.1",
             "sip:a-b.c@1.2.3.4;transport=udp",
             "sip:abc@255.255.255.255:65535",
-        ] {
-            for (at, c) in (0..form.len()).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
-                let mut text = form.as_bytes().to_vec();
-                text[at] = c;
-                for len in [text.len(), at] {
-                    let text = &text[..len];
-                    let Some(read) =
-                        Uri::usual::<Plain>(text, 0).filter(|(_, end)| *end == len).map(|(uri, _)| uri)
-                    else {
-                        continue;
-                    };
-                    assert_eq!(Uri::parse_any(text), Ok(read), "{}", text.escape_ascii());
-                    usual += 1;
-                }
-            }
-        }
-        assert!(usual > 1000, "{usual}");
+        ];
+        crate::altered::each(&forms, |text| {
+            let Some(read) =
+                Uri::usual::<Plain>(text, 0).filter(|(_, end)| *end == text.len()).map(|(uri, _)| uri)
+            else {
+                return false;
+            };
+            assert_eq!(Uri::parse_any(text), Ok(read), "{}", text.escape_ascii());
+            true
+        });
     }
 }

@@ -268,23 +268,15 @@ mod tests {
     /// What the short way reads, the long way reads alike.
     #[test]
     fn the_usual_form_is_read_like_any_other() {
-        let mut usual = 0;
-        for form in [
+        let forms = [
             "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK0000000001;rport",
             "SIP/2.0/TCP 10.0.0.100;rport=5060;branch=z9hG4bK1",
             "SIP/2.0/TLS 1.2.3.4;branch=z9hG4bK.a-b;received=192.0.2.9;maddr=a",
-        ] {
-            for (at, c) in (0..form.len()).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
-                let mut text = form.as_bytes().to_vec();
-                text[at] = c;
-                for len in [text.len(), at] {
-                    let text = &text[..len];
-                    let Some(read) = Via::usual::<Plain>(text) else { continue };
-                    assert_eq!(Via::any(text), Ok(read), "{}", text.escape_ascii());
-                    usual += 1;
-                }
-            }
-        }
-        assert!(usual > 1000, "{usual}");
+        ];
+        crate::altered::each(&forms, |text| {
+            let Some(read) = Via::usual::<Plain>(text) else { return false };
+            assert_eq!(Via::any(text), Ok(read), "{}", text.escape_ascii());
+            true
+        });
     }
 }

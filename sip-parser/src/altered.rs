@@ -1,0 +1,17 @@
+//! Texts with one byte altered, to hold a short way of reading against the long one.
+
+/// Each form with each byte at each place, whole and cut before that place. `is_usual`: the short way reads it, and the long
+/// way alike; that has to be so of many.
+pub fn each(forms: &[&str], mut is_usual: impl FnMut(&[u8]) -> bool) {
+    let mut usual = 0;
+    for form in forms {
+        for (at, c) in (0..form.len()).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
+            let mut text = form.as_bytes().to_vec();
+            text[at] = c;
+            for len in [text.len(), at] {
+                usual += usize::from(is_usual(&text[..len]));
+            }
+        }
+    }
+    assert!(usual > 1000, "{usual}");
+}
