@@ -96,6 +96,15 @@ pub struct ListenerId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SectionId(pub u16);
 
+/// The number of a `[[group]]`: its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupId(pub u16);
+
+/// The number of a gateway of a group, the same for the life of the process: over reloads a gateway that stays keeps
+/// its number, and one that is gone gives it up only when no transaction can name it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GatewayId(pub u16);
+
 /// One reading of the monotonic clock in nanoseconds since the shard's start; virtual in simulations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Now(pub u64);
