@@ -19,6 +19,7 @@
 //! | [`shard`] | one core's loop, calling the stages in order | |
 //! | [`proxy`] | RFC 3261 §16: validate, preprocess, target, forward, respond | yes |
 //! | [`transaction`] | state machines, timers and memory of stateful routes: RFC 3261 §17 | yes |
+//! | [`group`] | `[[group]]`: which gateway a request goes to, and which of them live | yes |
 //! | [`rules`] | `[[route]]`: conditions compiled, first match wins | yes |
 //! | [`egress`] | pins, dialog side, override, automatic choice | yes |
 //! | [`findings`] | where configuration and routing do not fit, for `check` and `run` | yes |
@@ -41,6 +42,7 @@ pub mod egress;
 pub mod engine;
 pub mod fib;
 pub mod findings;
+pub mod group;
 pub mod hardware;
 pub mod limits;
 pub mod metrics;

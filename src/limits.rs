@@ -21,6 +21,11 @@ pub const LEFT_OUT_NAMED: usize = 4;
 /// Most `[[route]]` rules of a configuration.
 pub const RULES: usize = 65_536;
 
+/// Most entries of a rule's `to`, and most next hops that all of them come to (names and groups come to several):
+/// with [`crate::transaction::SIXTY_FOUR_T1_NS`] of silence each, a caller would have waited four minutes for the
+/// last one. Entries beyond are an error at load; next hops beyond are not tried.
+pub const CANDIDATES: usize = 8;
+
 /// Most shards of a process: a branch names its owner in two digits of base32.
 pub const SHARDS: usize = 1_024;
 
@@ -214,3 +219,30 @@ pub const OPEN_FINDINGS: usize = 4_096;
 
 /// Findings that are logged at a time; how many more there are is one line.
 pub const FINDINGS_TOLD: usize = 20;
+
+/// Most `[[group]]`s of a configuration: a carrier's trunks by country and quality.
+pub const GROUPS: usize = 256;
+
+/// Most gateways of a group: choosing one asks each of them, a dozen nanoseconds.
+pub const GATEWAYS_PER_GROUP: usize = 64;
+
+/// Most gateways of all groups together, those of former configurations that transactions may still name included: a
+/// cache line each, 64 KiB, and counters of 8 KiB in each shard. One more is an error at load; at a reload, which may
+/// have too many former ones, it is refused.
+pub const GATEWAYS: usize = 1_024;
+
+/// Listeners that a gateway is known to be reached from, one state each: what is left of a cache line. From a further
+/// one it counts as up.
+pub const GATEWAY_WAYS: usize = 4;
+
+/// So long, in nanoseconds, a gateway without pings is left alone when it did not answer: 64*T1, after which what was
+/// sent to it is over.
+pub const GATEWAY_REST_NS: u64 = 32_000_000_000;
+
+/// Longest time, in seconds, that a 503 with Retry-After puts a gateway aside for: five minutes, so that a mistake of
+/// its does not last.
+pub const GATEWAY_ASIDE_S: u16 = 300;
+
+/// How long, in nanoseconds, the number of a gateway that is gone is not given to another one: longer than any
+/// transaction lives ([`crate::transaction::LONGEST_NS`]).
+pub const GATEWAY_REUSE_NS: u64 = 300_000_000_000;

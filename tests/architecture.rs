@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hardware", &[]),
     ("net", &[]),
     ("drop_reason", &[]),
+    ("group", &["limits", "net"]),
     ("fib", &["limits", "net"]),
     ("rules", &["limits", "net"]),
     ("plan", &["fib", "limits", "net", "rules"]),
@@ -101,7 +102,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Modules that take bytes, addresses and `now` and return values.
 const PURE: &[&str] =
-    &["egress", "fib", "findings", "plan", "proxy", "rewrite", "rules", "token", "transaction"];
+    &["egress", "fib", "findings", "group", "plan", "proxy", "rewrite", "rules", "token", "transaction"];
 
 /// Modules in which `unsafe` may stand.
 const UNSAFE_MAY_STAND_IN: &[&str] = &["engine", "control", "cli", "hardware"];

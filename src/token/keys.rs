@@ -31,6 +31,7 @@ pub(super) enum Purpose {
     Branch,
     RecordRoute,
     ToTag,
+    Ping,
 }
 
 /// What signs and verifies tokens: the first key signs, all verify. Never empty.
@@ -48,7 +49,7 @@ pub struct Keys {
 pub(super) struct Key {
     id: KeyId,
     /// By [`Purpose`].
-    macs: Box<[Prf; 3]>,
+    macs: Box<[Prf; 4]>,
     transaction: [u8; 16],
     expires: Option<SystemTime>,
 }
@@ -191,7 +192,8 @@ impl Key {
             key
         };
         let [a, b, c, d, ..] = sub(b"viaduct 1 key id");
-        let purposes: [&[u8]; 3] = [b"viaduct 1 branch", b"viaduct 1 record-route", b"viaduct 1 to-tag"];
+        let purposes: [&[u8]; 4] =
+            [b"viaduct 1 branch", b"viaduct 1 record-route", b"viaduct 1 to-tag", b"viaduct 1 ping"];
         Self {
             id: KeyId(u32::from_be_bytes([a, b, c, d])),
             macs: Box::new(purposes.map(|label| Prf::new(&sub(label)))),

@@ -1,0 +1,251 @@
+//! OPTIONS to a gateway: when they are due, and their bytes.
+
+use std::fmt::Write;
+
+use super::alive::Alive;
+use crate::net::Now;
+
+/// How a group's gateways are asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinging {
+    /// From one OPTIONS to the next, in nanoseconds.
+    pub every_ns: u64,
+    /// So long, in nanoseconds, an answer is waited for; not longer than `every_ns`.
+    pub timeout_ns: u64,
+    /// Which answers count.
+    pub alive: Alive,
+}
+
+/// The OPTIONS of one way over time: at most one is open.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    next: Now,
+    open: Option<Open>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    number: u32,
+    ends: Now,
+    again: Now,
+    wait_ns: u64,
+}
+
+/// What is to be done now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// The open OPTIONS is over: whether the gateway lives.
+    pub lives: Option<bool>,
+    /// An OPTIONS of this number is to be sent, for the first time or once more.
+    pub send: Option<Send>,
+}
+
+/// An OPTIONS to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Send {
+    /// Its number.
+    pub number: u32,
+    /// It was sent before.
+    pub is_again: bool,
+}
+
+/// RFC 3261 §17.1.2.2: timer E begins with T1 and doubles up to T2.
+const T1_NS: u64 = 500_000_000;
+const T2_NS: u64 = 4_000_000_000;
+
+/// The first OPTIONS of many ways are sent over so long, in nanoseconds.
+const SPREAD_NS: u64 = 1_000_000_000;
+
+impl Schedule {
+    /// The first one is due within a second (or `every`), at an instant of that second that `identity` chooses: a
+    /// thousand gateways are not asked in one moment.
+    pub fn new(now: Now, identity: u32, pinging: &Pinging) -> Self {
+        let spread_ns = SPREAD_NS.min(pinging.every_ns);
+        let part = (u128::from(identity) * u128::from(spread_ns)) >> 32;
+        Self { next: now.plus_ns(part as u64), open: None }
+    }
+
+    /// What is due. `answer`: number and status of a final answer that has come; `number` gives one that no other
+    /// OPTIONS has.
+    pub fn look(
+        &mut self,
+        pinging: &Pinging,
+        answer: Option<(u32, u16)>,
+        now: Now,
+        number: impl FnOnce() -> u32,
+    ) -> Due {
+        let mut due = Due::default();
+        if let Some(open) = &mut self.open {
+            let status = answer.filter(|(number, _)| *number == open.number).map(|(_, status)| status);
+            due.lives = match status {
+                Some(status) => Some(pinging.alive.has(status)),
+                None => (now >= open.ends).then_some(false),
+            };
+            if due.lives.is_none() && now >= open.again {
+                open.wait_ns = (open.wait_ns * 2).min(T2_NS);
+                open.again = now.plus_ns(open.wait_ns);
+                due.send = Some(Send { number: open.number, is_again: true });
+            }
+            if due.lives.is_some() {
+                self.open = None;
+            }
+        }
+        if self.open.is_none() && now >= self.next {
+            let number = number();
+            let (ends, again) = (now.plus_ns(pinging.timeout_ns), now.plus_ns(T1_NS));
+            self.open = Some(Open { number, ends, again, wait_ns: T1_NS });
+            self.next = now.plus_ns(pinging.every_ns);
+            due.send = Some(Send { number, is_again: false });
+        }
+        due
+    }
+
+    /// The OPTIONS that was due could not be sent, for a reason that lies here: it is neither an answer nor the want of
+    /// one, and due again at its time.
+    pub fn unsent(&mut self) {
+        self.open = None;
+    }
+}
+
+/// What an OPTIONS is written of.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<'a> {
+    /// The gateway's URI as it is written.
+    pub uri: &'a str,
+    /// `UDP`
+    pub transport: &'a str,
+    /// What the listener advertises: host and port.
+    pub advertised: &'a str,
+    /// The branch.
+    pub branch: &'a str,
+    /// Tells its Call-ID from those of other processes and other starts.
+    pub instance: u32,
+    /// Its number.
+    pub number: u32,
+}
+
+/// The bytes of an OPTIONS.
+///
+/// RFC 3261 §11: "The OPTIONS method allows a UA to query another UA or a proxy server as to its capabilities." "An
+/// Accept header field SHOULD be included to indicate the type of message body the UAC wishes to receive in the
+/// response." (§11.1)
+pub fn write_options(options: &Options<'_>) -> Vec<u8> {
+    let Options { uri, transport, advertised, branch, instance, number } = *options;
+    let mut text = String::with_capacity(512);
+    // Writing to a String does not fail.
+    let _ = write!(
+        text,
+        "OPTIONS {uri} SIP/2.0\r\n\
+         Via: SIP/2.0/{transport} {advertised};rport;branch={branch}\r\n\
+         Max-Forwards: 70\r\n\
+         From: <sip:viaduct@{advertised}>;tag={instance:08x}\r\n\
+         To: <{uri}>\r\n\
+         Call-ID: {instance:08x}-{number:08x}@viaduct\r\n\
+         CSeq: 1 OPTIONS\r\n\
+         Accept: application/sdp\r\n\
+         User-Agent: viaduct\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use sip_parser::{CSeq, HeaderLine, HeaderName, NameAddr, Start, Via, parse};
+
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn pinging() -> Pinging {
+        Pinging { every_ns: 10_000 * MS, timeout_ns: 2_000 * MS, alive: Alive::default() }
+    }
+
+    struct World {
+        schedule: Schedule,
+        numbers: u32,
+    }
+
+    impl World {
+        fn at(&mut self, ms: u64, answer: Option<(u32, u16)>) -> Due {
+            let numbers = &mut self.numbers;
+            self.schedule.look(&pinging(), answer, Now(ms * MS), || {
+                *numbers += 1;
+                *numbers
+            })
+        }
+    }
+
+    fn world() -> World {
+        World { schedule: Schedule::new(Now(0), 0, &pinging()), numbers: 0 }
+    }
+
+    fn sent(number: u32, is_again: bool) -> Option<Send> {
+        Some(Send { number, is_again })
+    }
+
+    #[test]
+    fn one_that_is_not_answered_is_sent_again_and_ends() {
+        let mut world = world();
+        assert_eq!(world.at(0, None), Due { lives: None, send: sent(1, false) });
+        assert_eq!(world.at(499, None), Due::default());
+        assert_eq!(world.at(500, None).send, sent(1, true));
+        assert_eq!(world.at(1_499, None), Due::default());
+        assert_eq!(world.at(1_500, None).send, sent(1, true));
+        assert_eq!(world.at(2_000, None), Due { lives: Some(false), send: None });
+        assert_eq!(world.at(9_999, None), Due::default());
+        assert_eq!(world.at(10_000, None).send, sent(2, false));
+    }
+
+    #[test]
+    fn an_answer_ends_it_and_only_its_own() {
+        let mut world = world();
+        world.at(0, None);
+        assert_eq!(world.at(100, Some((7, 200))), Due::default(), "an answer to another one");
+        assert_eq!(world.at(200, Some((1, 404))), Due { lives: Some(true), send: None });
+        assert_eq!(world.at(300, Some((1, 200))), Due::default(), "it came again");
+        world.at(10_000, None);
+        assert_eq!(world.at(10_100, Some((2, 503))).lives, Some(false));
+        // Between two looks there may have been an answer and the next one's time.
+        world.at(20_000, None);
+        assert_eq!(world.at(31_000, Some((3, 200))), Due { lives: Some(true), send: sent(4, false) });
+    }
+
+    #[test]
+    fn what_could_not_be_sent_says_nothing_of_the_gateway() {
+        let mut world = world();
+        world.at(0, None);
+        world.schedule.unsent();
+        assert_eq!(world.at(9_000, None), Due::default());
+        assert_eq!(world.at(10_000, None), Due { lives: None, send: sent(2, false) });
+    }
+
+    #[test]
+    fn the_first_ones_are_spread_over_a_second() {
+        let first = |identity| Schedule::new(Now(0), identity, &pinging()).next;
+        assert_eq!((first(0), first(1 << 31)), (Now(0), Now(500 * MS)));
+        assert!(first(u32::MAX) < Now(1_000 * MS));
+    }
+
+    #[test]
+    fn an_options_is_sound() {
+        let bytes = write_options(&Options {
+            uri: "sip:10.0.0.1:5070",
+            transport: "UDP",
+            advertised: "[fd00::4]:5060",
+            branch: "z9hG4bKx",
+            instance: 0xabc,
+            number: 7,
+        });
+        let mut lines = [HeaderLine::EMPTY; 32];
+        let message = parse(&bytes, &mut lines).unwrap();
+        assert!(message.defect().is_none());
+        let Start::Request(line) = message.start() else { panic!() };
+        assert_eq!(message.text(line.uri), b"sip:10.0.0.1:5070");
+        let via = Via::parse(message.value(HeaderName::Via)).unwrap();
+        assert_eq!((via.branch(), via.sent_by()), (Some(&b"z9hG4bKx"[..]), &b"[fd00::4]:5060"[..]));
+        assert_eq!(NameAddr::parse(message.value(HeaderName::From)).unwrap().tag(), Some(&b"00000abc"[..]));
+        assert_eq!(CSeq::parse(message.value(HeaderName::CSeq)).unwrap().method, b"OPTIONS");
+        assert_eq!(message.value(HeaderName::CallId), b"00000abc-00000007@viaduct");
+    }
+}

@@ -1,0 +1,100 @@
+//! The branch of an OPTIONS that asks whether a gateway lives: what brings its answer to whoever asked.
+
+use super::base32;
+use super::branch::COOKIE;
+use super::keys::{Keys, MAC_BYTES, Mac, Purpose};
+use crate::net::GatewayId;
+
+/// Version 1, and the sign that no request was forwarded.
+const HEAD: &[u8; 2] = b"bp";
+
+/// Two groups of 40 bits for what it says, two for the MAC.
+const GROUPS: usize = 2 + MAC_BYTES / 5;
+
+/// Length of such a branch in bytes.
+pub const PING_BRANCH_LEN: usize = COOKIE.len() + HEAD.len() + GROUPS * 8;
+
+/// What the branch of an OPTIONS of ours says; a MAC covers all of it, so that nobody can answer what was not sent
+/// to him.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PingBranch {
+    /// The gateway that is asked.
+    pub gateway: GatewayId,
+    /// Identity of the listener that it left from.
+    pub listener: u32,
+    /// Its number.
+    pub number: u32,
+}
+
+impl PingBranch {
+    /// Writes the branch.
+    pub fn write(&self, keys: &Keys) -> String {
+        let [a, b] = self.groups();
+        let mac = keys.sign(Purpose::Ping, keys.signer(), &[], self.signed());
+        let texts = [base32::encode([a, b]), base32::encode(mac.groups())];
+        let bytes = COOKIE.iter().chain(HEAD).chain(texts.as_flattened());
+        bytes.map(|byte| char::from(*byte)).collect()
+    }
+
+    /// Reads the branch of a response's topmost Via. `None`: it is of another kind, or no key of ours made it.
+    pub fn read(branch: &[u8], keys: &Keys) -> Option<Self> {
+        let (cookie, rest) = branch.split_first_chunk::<{ COOKIE.len() }>()?;
+        let text = rest.strip_prefix(HEAD).filter(|_| cookie.eq_ignore_ascii_case(COOKIE))?;
+        let [a, b, c, d] = base32::decode::<GROUPS>(text).filter(|_| branch.len() == PING_BRANCH_LEN)?;
+        let bits = u128::from(a) << 40 | u128::from(b);
+        let this = Self {
+            gateway: GatewayId((bits >> 64) as u16),
+            listener: (bits >> 32) as u32,
+            number: bits as u32,
+        };
+        keys.verify(Purpose::Ping, &[], this.signed(), Mac::of_groups([c, d])).then_some(this)
+    }
+
+    fn bits(&self) -> u128 {
+        u128::from(self.gateway.0) << 64 | u128::from(self.listener) << 32 | u128::from(self.number)
+    }
+
+    fn groups(&self) -> [u64; 2] {
+        let bits = self.bits();
+        [(bits >> 40) as u64, bits as u64 & 0xff_ffff_ffff]
+    }
+
+    fn signed(&self) -> [u8; 16] {
+        self.bits().to_be_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(n: u8) -> Keys {
+        Keys::from_secret(&[n; 16])
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for (gateway, listener, number) in [(0, 0, 0), (u16::MAX, u32::MAX, u32::MAX), (7, 0x1234_5678, 9)] {
+            let branch = PingBranch { gateway: GatewayId(gateway), listener, number };
+            let text = branch.write(&keys(1));
+            assert_eq!(text.len(), PING_BRANCH_LEN);
+            assert_eq!(PingBranch::read(text.as_bytes(), &keys(1)), Some(branch));
+            assert_eq!(PingBranch::read(text.as_bytes(), &keys(2)), None);
+            assert_eq!(super::super::Branch::owner_named(text.as_bytes()), None, "it is none of a request's");
+        }
+    }
+
+    #[test]
+    fn nobody_makes_one_up() {
+        let text = PingBranch { gateway: GatewayId(7), listener: 1, number: 9 }.write(&keys(1));
+        for at in 0..text.len() {
+            let mut other = text.clone().into_bytes();
+            other[at] = if other[at] == b'a' { b'c' } else { b'a' };
+            assert!(PingBranch::read(&other, &keys(1)).is_none(), "{at}");
+        }
+        for len in 0..text.len() {
+            assert_eq!(PingBranch::read(&text.as_bytes()[..len], &keys(1)), None);
+        }
+        assert_eq!(PingBranch::read(format!("{text}a").as_bytes(), &keys(1)), None);
+    }
+}
