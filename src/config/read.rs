@@ -1,7 +1,8 @@
 //! Reading of tables with every key accounted for.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
+use std::time::Duration;
 
 use strsim::levenshtein;
 use toml_edit::{Array, ArrayOfTables, Item, Table, TableLike, Value};
@@ -169,6 +170,31 @@ impl<'d> Entry<'d> {
         None
     }
 
+    /// A duration: a whole number with its unit, `"500ms"`, `"4s"` or `"5min"`.
+    pub fn duration(&self, bounds: RangeInclusive<Duration>, findings: &mut Findings) -> Option<Duration> {
+        let text = self.text(findings)?;
+        let unit = text.text.trim_start_matches(|c: char| c.is_ascii_digit());
+        let number = text.text[..text.text.len() - unit.len()].parse::<u32>().ok();
+        let found = number.and_then(|number| match unit {
+            "ms" => Some(Duration::from_millis(number.into())),
+            "s" => Some(Duration::from_secs(number.into())),
+            "min" => Some(Duration::from_secs(u64::from(number) * 60)),
+            _ => None,
+        });
+        let Some(found) = found else {
+            findings
+                .error(text.span, format!("«{}» is not a duration", text.text))
+                .hint("write a whole number with ms, s or min: \"4s\"");
+            return None;
+        };
+        if !bounds.contains(&found) {
+            let message = format!("`{}` must be from {:?} to {:?}", self.key, bounds.start(), bounds.end());
+            findings.error(text.span, message);
+            return None;
+        }
+        Some(found)
+    }
+
     /// A list that is not empty; a single value stands for a list of one.
     pub fn values(&self, findings: &mut Findings) -> Vec<Entry<'d>> {
         let Some(array) = self.node.array() else {
@@ -213,6 +239,11 @@ impl<'d> Entry<'d> {
     /// It is a list.
     pub fn is_list(&self) -> bool {
         self.node.array().is_some()
+    }
+
+    /// It is a list without values.
+    pub fn is_empty(&self) -> bool {
+        self.node.array().is_some_and(Array::is_empty)
     }
 
     /// `[[name]]`, or a list of inline tables.
