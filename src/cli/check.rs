@@ -121,10 +121,12 @@ fn action(plan: &Plan, rule: &Rule) -> (String, String) {
         Action::Reject(status) => (format!("answers {status}"), String::new()),
         Action::Drop => ("drops".into(), String::new()),
         Action::Forward { to, egress, mode, .. } => {
-            let to = match to {
-                Target::RequestUri => "to the Request-URI".to_owned(),
-                Target::Address { uri, .. } | Target::Name { uri, .. } => format!("to {uri}"),
+            let name = |target: &Target| match target {
+                Target::RequestUri => "the Request-URI".to_owned(),
+                Target::Address { uri, .. } | Target::Name { uri, .. } => uri.to_string(),
             };
+            let names: Vec<String> = to.iter().map(name).collect();
+            let to = format!("to {}", names.join(", then "));
             let egress = match egress {
                 None => "automatic".to_owned(),
                 Some(EgressChoice::Listener(id)) => plan.section(*id).name.to_string(),

@@ -243,12 +243,14 @@ impl Reader<'_> {
         record_route: Option<Entry<'_>>,
         findings: &mut Findings,
     ) -> Option<Action> {
-        let target = target::read(to, findings);
+        let targets = target::read(to, findings);
         let egress = match egress {
             Some(entry) => {
                 let choice = self.egress(&entry, findings)?;
-                if let (EgressChoice::Listener(id), Some(target)) = (&choice, &target) {
-                    target::check_egress(target, self.names.section(*id), &entry, findings);
+                if let EgressChoice::Listener(id) = choice {
+                    for target in targets.iter().flatten() {
+                        target::check_egress(target, self.names.section(id), &entry, findings);
+                    }
                 }
                 Some(choice)
             }
@@ -257,7 +259,7 @@ impl Reader<'_> {
         let mode =
             mode.and_then(|e| e.text(findings)).map_or(Mode::Stateless, |text| read_mode(&text, findings));
         let record_route = record_route.and_then(|e| e.boolean(findings)).unwrap_or(true);
-        let to = target?;
+        let to = targets?;
         Some(Action::Forward { to, egress, mode, record_route })
     }
 

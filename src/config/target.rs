@@ -6,18 +6,40 @@ use sip_parser::{Host, Scheme, Uri};
 
 use super::diagnostic::Findings;
 use super::read::{Entry, Text};
+use crate::limits::CANDIDATES;
 use crate::net::{Transport, canonical};
 use crate::plan::Section;
 use crate::rules::Target;
 
-/// A next hop, or `"request-uri"`.
-pub(super) fn read(entry: &Entry<'_>, findings: &mut Findings) -> Option<Target> {
-    if entry.is_list() {
-        findings
-            .error(entry.span.clone(), "a list of next hops is not available in this version")
-            .hint("trying the next on failure needs transactions; name one next hop");
+/// All of `to`: one entry, or a list of them.
+pub(super) fn read(entry: &Entry<'_>, findings: &mut Findings) -> Option<Box<[Target]>> {
+    if entry.is_empty() {
+        findings.error(entry.span.clone(), "`to` is an empty list").hint("name a next hop, or reject");
         return None;
     }
+    let entries = entry.values(findings);
+    if entries.len() > CANDIDATES {
+        findings
+            .error(entry.span.clone(), format!("`to` has {} entries, {CANDIDATES} at most", entries.len()))
+            .hint("a name stands for all of its addresses; or let several routes share the numbers");
+        return None;
+    }
+    let mut targets = Vec::<Target>::with_capacity(entries.len());
+    for entry in &entries {
+        let target = one(entry, findings)?;
+        if targets.contains(&target) {
+            findings
+                .error(entry.span.clone(), "this next hop stands in the list already")
+                .hint("each is tried once, in the order of the list");
+            return None;
+        }
+        targets.push(target);
+    }
+    Some(targets.into())
+}
+
+/// A next hop, or `"request-uri"`.
+fn one(entry: &Entry<'_>, findings: &mut Findings) -> Option<Target> {
     let text = entry.text(findings)?;
     match text.text {
         "request-uri" => Some(Target::RequestUri),

@@ -106,7 +106,7 @@ reject = 403
     assert_eq!(plan.egress.no_listener, NoListener::Reject);
     assert_eq!(plan.hosts["media.example.net"], ["10.0.0.100".parse::<std::net::IpAddr>().unwrap()]);
     let Action::Forward { to, egress, .. } = &plan.rules[0].action else { panic!() };
-    assert!(matches!(to, Target::Address { port: 5060, transport: None, .. }));
+    assert!(matches!(to[..], [Target::Address { port: 5060, transport: None, .. }]));
     assert_eq!(*egress, Some(EgressChoice::Listener(plan.sections[1].id)));
     assert_eq!(plan.rules[3].action, Action::Reject(403));
     let messages: Vec<_> = warnings.list().iter().map(|w| &*w.message).collect();
@@ -213,7 +213,12 @@ fn mistakes_in_routes() {
     expect(&route("reject = 200"), (2, 10), "`reject` must be from 300 to 699", "");
     expect(&route("reject = 403\negress = \"six\""), (3, 10), "`egress` means nothing without `to`", "");
     expect(&route("drop = false"), (2, 8), "does nothing", "drop = true");
-    expect(&route("to = [\"sip:10.0.0.9\"]"), (2, 6), "a list of next hops is not available", "");
+    expect(&route("to = []"), (2, 6), "`to` is an empty list", "name a next hop");
+    expect(&route("to = [\"request-uri\", 7]"), (2, 22), "`to` must be a string", "");
+    let twice = "to = [\"sip:10.0.0.9\", \"sip:10.0.0.8\", \"sip:10.0.0.9\"]";
+    expect(&route(twice), (2, 39), "stands in the list already", "in the order of the list");
+    let nine: Vec<String> = (1..=9).map(|n| format!("\"sip:10.0.0.{n}\"")).collect();
+    expect(&route(&format!("to = [{}]", nine.join(", "))), (2, 6), "`to` has 9 entries, 8 at most", "");
     expect(&route("to = \"location\""), (2, 6), "not available in this version", "");
     expect(&route("to = \"10.0.0.9\""), (2, 6), "not a SIP URI", "sip:ADDRESS:PORT");
     expect(&route("to = \"sips:10.0.0.9\""), (2, 6), "needs TLS", "sip:");

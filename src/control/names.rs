@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::limits;
 use crate::net::canonical;
 use crate::plan::Plan;
-use crate::rules::{Action, Target};
+use crate::rules::Rule;
 use crate::snapshot::Names;
 
 /// How often names are resolved again.
@@ -114,10 +114,7 @@ pub fn resolve_now(plan: &Plan, patience: Duration) -> io::Result<Names> {
 }
 
 fn wanted(plan: &Plan) -> BTreeSet<Box<str>> {
-    let hosts = plan.rules.iter().filter_map(|rule| match &rule.action {
-        Action::Forward { to: Target::Name { host, .. }, .. } => Some(host),
-        _ => None,
-    });
+    let hosts = plan.rules.iter().flat_map(Rule::names);
     hosts.filter(|host| !plan.hosts.contains_key(*host)).cloned().collect()
 }
 

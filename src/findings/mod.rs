@@ -28,7 +28,7 @@ use crate::fib::Fib;
 use crate::limits;
 use crate::net::{ListenerId, SectionId, canonical};
 use crate::plan::{Ours, Plan};
-use crate::rules::{Action, Rule, RuleId, Target};
+use crate::rules::{Rule, RuleId};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -166,7 +166,7 @@ pub struct Found {
 impl<'a> Examiner<'a> {
     /// `view` is that of `plan` and `fib`. Names are those of `[hosts]`: nothing is said of others.
     pub fn new(plan: &'a Plan, fib: &'a Fib, view: &'a View) -> Self {
-        let mut named: Vec<&str> = plan.rules.iter().filter_map(named_target).collect();
+        let mut named: Vec<&str> = plan.rules.iter().flat_map(Rule::names).map(|name| &**name).collect();
         named.sort_unstable();
         let mut names: Vec<&str> = plan.hosts.keys().map(|name| &**name).collect();
         names.retain(|name| named.binary_search(name).is_err());
@@ -222,13 +222,6 @@ impl<'a> Examiner<'a> {
     fn addresses_of(&self, name: &str) -> impl Iterator<Item = IpAddr> + use<'a> {
         let known = self.resolved.unwrap_or(&self.plan.hosts).get(name).map(Vec::as_slice);
         known.unwrap_or_default().iter().take(limits::ADDRESSES_PER_NAME).copied().map(canonical)
-    }
-}
-
-fn named_target(rule: &Rule) -> Option<&str> {
-    match &rule.action {
-        Action::Forward { to: Target::Name { host, .. }, .. } => Some(host),
-        _ => None,
     }
 }
 

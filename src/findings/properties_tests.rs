@@ -133,7 +133,7 @@ proptest! {
         let all = Examiner::new(&plan, &fib, &view).all();
         for rule in plan.rules.iter() {
             let crate::rules::Action::Forward { to, egress, .. } = &rule.action else { continue };
-            let crate::rules::Target::Address { ip, port, .. } = to else { continue };
+            let crate::rules::Target::Address { ip, port, .. } = &to[0] else { continue };
             let next_hop = NextHop { transport: Transport::Udp, address: (*ip, *port).into() };
             let question = Question { next_hop, ingress: ListenerId(0), flow: 0 };
             let chosen = match egress {

@@ -1,5 +1,6 @@
 //! Rules with a literal next hop, and names of `[hosts]`.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::next_hop::{Aim, automatic, by_override, ourselves};
@@ -10,8 +11,23 @@ use crate::rules::{Action, EgressChoice, Rule, Target};
 
 pub(super) fn examine(examiner: &Examiner<'_>, rule: &Rule, found: &mut Found) {
     let Action::Forward { to, egress, .. } = &rule.action else { return };
-    let own = egress.as_ref().map(|choice| examiner.plan.transport_of(choice));
-    let (transport, port) = match to {
+    for target in to {
+        examine_target(examiner, rule, target, egress.as_ref(), found);
+    }
+    let mut known = BTreeSet::new();
+    found.findings.retain(|finding| known.insert(finding.key()));
+    found.findings.truncate(limits::FINDINGS_PER_UNIT);
+}
+
+fn examine_target(
+    examiner: &Examiner<'_>,
+    rule: &Rule,
+    target: &Target,
+    egress: Option<&EgressChoice>,
+    found: &mut Found,
+) {
+    let own = egress.map(|choice| examiner.plan.transport_of(choice));
+    let (transport, port) = match target {
         Target::RequestUri => return,
         Target::Address { transport, port, .. } | Target::Name { transport, port, .. } => (transport, port),
     };
@@ -19,18 +35,18 @@ pub(super) fn examine(examiner: &Examiner<'_>, rule: &Rule, found: &mut Found) {
     let hop = |ip: IpAddr| NextHop { transport, address: SocketAddr::new(ip, *port) };
     let aims = |next_hop: NextHop, about: String| {
         let subject = Subject::Rule(rule.id, rule.name.clone());
-        ingresses(examiner, rule, egress.as_ref()).into_iter().map(move |ingress| Aim {
+        ingresses(examiner, rule, egress).into_iter().map(move |ingress| Aim {
             subject: subject.clone(),
             next_hop,
             ingress,
             about: about.clone(),
         })
     };
-    match to {
+    match target {
         Target::RequestUri => {}
         Target::Address { ip, .. } => {
             for aim in aims(hop(*ip), ip.to_string()) {
-                one(examiner, &aim, egress.as_ref(), true, found);
+                one(examiner, &aim, egress, true, found);
             }
         }
         Target::Name { host, .. } => {
@@ -38,7 +54,7 @@ pub(super) fn examine(examiner: &Examiner<'_>, rule: &Rule, found: &mut Found) {
             for ip in examiner.addresses_of(host) {
                 for aim in aims(hop(ip), format!("{ip} ({host})")) {
                     let mut of_address = Found::default();
-                    one(examiner, &aim, egress.as_ref(), false, &mut of_address);
+                    one(examiner, &aim, egress, false, &mut of_address);
                     found.asked += of_address.asked;
                     all.push(of_address.findings);
                 }
@@ -49,8 +65,6 @@ pub(super) fn examine(examiner: &Examiner<'_>, rule: &Rule, found: &mut Found) {
             found.findings.extend(of_a_name(all));
         }
     }
-    found.findings.dedup_by_key(|finding| finding.key());
-    found.findings.truncate(limits::FINDINGS_PER_UNIT);
 }
 
 /// A name that no rule names is looked up for Request-URIs and Routes.

@@ -1,25 +1,24 @@
 //! One request's decision: what it is, whether it may pass, and which way it goes. Control flow of all
 //! stages is here; each stage is a module.
 
-use sip_parser::{HeaderName, Host, Message};
+use sip_parser::{HeaderName, Message};
 
 use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Pin, PinKind};
 use crate::net::Now;
-use crate::rules::{Action, Facts, Header, Mode, RuleId, Target, plain_user};
+use crate::rules::{Action, Facts, Header, Mode, RuleId, plain_user};
 use crate::snapshot::Snapshot;
 use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
 use crate::transaction::Handle;
 
 use super::forward;
 use super::loops::{self, Inputted};
-use super::names::names_us;
 use super::outcome::Incoming;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
 use super::state::Work;
 use super::stateful;
-use super::target::{Aim, By, Search};
+use super::target::{Aim, Search};
 use super::validate::Request;
 
 /// A request that goes on.
@@ -145,7 +144,7 @@ fn may_pass(
     // recipient and respond per Section 11. Otherwise, the element MUST return a 483 (Too many hops)
     // response." We are the final recipient of what names us.
     if request.max_forwards == Some(0) {
-        let final_recipient = request.method == b"OPTIONS" && is_for_us(snapshot, request, pre);
+        let final_recipient = request.method == b"OPTIONS" && pre.is_for_us(snapshot, request);
         return Err(if final_recipient { Reply::Options } else { Reply::TooManyHops }.into());
     }
     if loops::has_looped(request, &inputs.mark, &work.marks) {
@@ -160,16 +159,6 @@ fn may_pass(
         return Err(Reply::ProxyRequire.into());
     }
     Ok(())
-}
-
-/// The Request-URI names us, and neither a Route nor a `maddr` leads on.
-fn is_for_us(snapshot: &Snapshot, request: &Request<'_>, pre: &Preprocessed<'_>) -> bool {
-    let uri = pre.uri(request);
-    let names_us = match pre.maddr_stripped {
-        true => uri.host().is_some_and(|host| snapshot.ours.is_us(host, None)),
-        false => !uri.params().has(b"maddr") && names_us(&snapshot.ours, uri),
-    };
-    pre.next_route.is_none() && names_us
 }
 
 /// The earlier decision about this transaction, if there is one and its listener can still send. Where only the kernel
@@ -227,7 +216,7 @@ fn find(
 ) -> Result<Way, Stop> {
     let signer = search.snapshot.keys.signer();
     if let Some(dialog) = &pre.dialog {
-        search.follow(request, pre, By::Dialog(dialog))?;
+        search.by_dialog(dialog, request, pre)?;
         work.counted.egress_moved += u64::from(search.aim.as_ref().is_some_and(Aim::left_dialog));
         let mode = if dialog.token.stateful { Mode::Stateful } else { Mode::Stateless };
         return Ok(Way { rule: None, signer, records: true, mode });
@@ -236,7 +225,7 @@ fn find(
     let rule = first_match(work, snapshot, request, pre, inputs);
     work.considered.rule = rule;
     let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
-    let to_us = request.method == b"OPTIONS" && is_for_us(snapshot, request, pre);
+    let to_us = request.method == b"OPTIONS" && pre.is_for_us(snapshot, request);
     let (id, to, egress, record_route, mode) = match rule.map(|rule| (rule.id, &rule.action)) {
         Some((_, Action::Reject(status))) => return Err(Reply::Rejected(*status).into()),
         Some((_, Action::Drop)) => return Err(Stop::Drop(DropReason::Rule)),
@@ -248,18 +237,7 @@ fn find(
         None if pre.named_us && request.to_tag.is_some() => return Err(Reply::NoDialog.into()),
         None => return Err(Reply::NoRule.into()),
     };
-    match to {
-        Target::RequestUri if to_us => return Err(Reply::Options.into()),
-        // An address of ours is found out where the next hop is checked; a name may lead anywhere.
-        Target::RequestUri
-            if matches!(pre.uri(request).host(), Some(Host::Name(_)))
-                && is_for_us(snapshot, request, pre) =>
-        {
-            return Err(Reply::NotFound.into());
-        }
-        Target::RequestUri => search.follow(request, pre, By::Rule(egress.as_ref()))?,
-        literal => search.literal(literal, egress.as_ref())?,
-    }
+    search.by_rule(to, egress.as_ref(), request, pre)?;
     Ok(Way { rule: Some(id), signer, records: record_route, mode })
 }
 

@@ -9,6 +9,7 @@
 //!                         preprocess §16.4   Route and Request-URI: what is ours goes
 //!                         loops      §16.3   has it been here before?
 //!                         decide     §16.5   pin, dialog or rule
+//!                         candidates §16.5   next hops, in order
 //!                         target     §16.6   next hop, listener
 //!                         forward    §16.6   the edits ───────────────────► Forward
 //!                         stateful   §17.1   keep what goes on
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod candidates;
 mod decide;
 mod forbidden;
 mod forward;
@@ -33,6 +35,7 @@ mod target;
 mod validate;
 mod via;
 
+pub use candidates::{Candidate, Origin};
 pub use forbidden::Forbidden;
 pub use outcome::{Considered, Decision, Incoming, Outcome, Own, Tally};
 pub use reply::Reply;
@@ -43,7 +46,6 @@ pub use via::response_to;
 use sip_parser::{Message, Rule, Start, parse};
 
 use crate::drop_reason::DropReason;
-use crate::egress::Recent;
 use crate::net::Now;
 use crate::snapshot::Snapshot;
 
@@ -60,7 +62,8 @@ pub fn handle(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let State { lines, recent, work, .. } = state;
+    let State { lines, recent, candidates, work, .. } = state;
+    candidates.clear();
     work.considered = Considered::default();
     work.edits.clear();
     // RFC 5626 §3.5.1 knows the double CRLF for streams only; over UDP, too, such datagrams keep a
@@ -79,21 +82,29 @@ pub fn handle(
         Start::Response(status) => respond::relay(work, snapshot, message, status.code, now, out),
         Start::BadResponse(_) => Outcome::Drop(DropReason::MalformedResponse),
         Start::Request(_) | Start::BadRequest(..) => {
-            on_request(work, recent, snapshot, message, incoming, now, out)
+            let search = Search {
+                snapshot,
+                recent,
+                candidates,
+                ingress: incoming.on,
+                flow: 0,
+                asked: None,
+                aim: None,
+            };
+            on_request(work, search, message, incoming, now, out)
         }
     }
 }
 
 fn on_request(
     work: &mut Work,
-    recent: &mut Recent,
-    snapshot: &Snapshot,
+    mut search: Search<'_>,
     message: &Message<'_>,
     incoming: &Incoming<'_>,
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let mut search = Search { snapshot, recent, ingress: incoming.on, flow: 0, asked: None, aim: None };
+    let snapshot = search.snapshot;
     let reply = match decide::forward(work, &mut search, message, incoming, now, out) {
         Ok(Written { aim: &Aim { next_hop, egress }, rule, record_route, mode, len, transaction }) => {
             let decision = Decision { rule, next_hop, egress, record_route, mode };

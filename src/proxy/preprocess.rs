@@ -50,6 +50,16 @@ impl<'m> Preprocessed<'m> {
         self.from_strict_router.as_ref().unwrap_or(&request.uri)
     }
 
+    /// The Request-URI names us, and neither a Route nor a `maddr` leads on.
+    pub fn is_for_us(&self, snapshot: &Snapshot, request: &Request<'m>) -> bool {
+        let uri = self.uri(request);
+        let names_us = match self.maddr_stripped {
+            true => uri.host().is_some_and(|host| snapshot.ours.is_us(host, None)),
+            false => !uri.params().has(b"maddr") && names_us(&snapshot.ours, uri),
+        };
+        self.next_route.is_none() && names_us
+    }
+
     fn read_routes(&mut self, snapshot: &Snapshot, request: &Request<'m>) -> Result<(), Reply> {
         let mut reader = Reader::new(snapshot, request);
         let most = match request.uri.user() {

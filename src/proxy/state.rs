@@ -12,6 +12,7 @@ use crate::snapshot::Snapshot;
 use crate::token::TransactionSecret;
 use crate::transaction::{Counts, Size, Transactions};
 
+use super::candidates::{Candidate, Candidates};
 use super::forward::New;
 use super::loops;
 use super::outcome::{Considered, Tally};
@@ -23,6 +24,8 @@ pub struct State {
     /// Index of the message that is being handled.
     pub(super) lines: Box<[HeaderLine]>,
     pub(super) recent: Recent,
+    /// Next hops of the message that is being handled.
+    pub(super) candidates: Candidates,
     pub(super) work: Work,
     /// What transactions there is room for; none: they are not kept.
     room: Option<Size>,
@@ -90,7 +93,13 @@ impl State {
             considered: Considered::default(),
             counted: Counted::default(),
         };
-        Self { lines: vec![HeaderLine::EMPTY; HEADER_LINES].into(), recent: Recent::new(), work, room: None }
+        Self {
+            lines: vec![HeaderLine::EMPTY; HEADER_LINES].into(),
+            recent: Recent::new(),
+            candidates: Candidates::new(),
+            work,
+            room: None,
+        }
     }
 
     /// Fits the state to a snapshot with another Plan, which may renumber listeners and rules: pins
@@ -130,6 +139,12 @@ impl State {
     /// What the message that was handled last led to on its way, besides its [`super::Outcome`].
     pub fn considered(&self) -> Considered {
         self.work.considered
+    }
+
+    /// Where the request that was handled last may go, in order; none where an earlier decision or an answer of ours
+    /// left nothing to choose.
+    pub fn candidates(&self) -> &[Candidate] {
+        self.candidates.as_slice()
     }
 
     /// Why the message that was handled last found no egress, if that was so: for the log.

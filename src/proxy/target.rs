@@ -10,7 +10,8 @@ use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
 use crate::token::Verified;
 
-use super::forbidden;
+use super::candidates::{Candidate, Candidates, Origin};
+use super::forbidden::{self, Forbidden};
 use super::names;
 use super::preprocess::{Preprocessed, explicit_transport};
 use super::reply::Reply;
@@ -42,6 +43,8 @@ pub(super) struct Search<'a> {
     pub flow: u64,
     /// What egress was asked last.
     pub asked: Option<Question>,
+    /// Where the request may go, in order.
+    pub candidates: &'a mut Candidates,
     /// What was found: it is large, and not moved once it is there.
     pub aim: Option<Aim>,
 }
@@ -56,79 +59,127 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// The way to where the message itself says.
+    /// The way to the first of a rule's next hops that there is a way to.
+    pub fn by_rule(
+        &mut self,
+        to: &[Target],
+        egress: Option<&EgressChoice>,
+        request: &Request<'_>,
+        pre: &Preprocessed<'_>,
+    ) -> Result<(), Reply> {
+        let mut failure = Reply::Unresolved;
+        for (entry, target) in to.iter().enumerate() {
+            self.candidates.begin(entry);
+            let named = match target {
+                Target::RequestUri => match self.for_us(request, pre) {
+                    Some(reply) => Err(reply),
+                    None => self.name_by_message(request, pre, By::Rule(egress)),
+                },
+                Target::Address { transport, ip, port, .. } => {
+                    self.name(self.transport_of(egress, *transport), *ip, *port);
+                    Ok(())
+                }
+                Target::Name { transport, host, port, .. } => {
+                    let transport = self.transport_of(egress, *transport);
+                    for ip in names::of(self.snapshot, host.as_bytes()) {
+                        self.name(transport, *ip, *port);
+                    }
+                    Ok(())
+                }
+            };
+            if let Err(reply) = named {
+                failure = reply;
+            }
+        }
+        self.first(By::Rule(egress), failure)
+    }
+
+    /// What a request for ourselves is answered. An address of ours is found out where the next hop is checked; a name
+    /// may lead anywhere.
+    #[inline]
+    fn for_us(&self, request: &Request<'_>, pre: &Preprocessed<'_>) -> Option<Reply> {
+        let is_options = request.method == b"OPTIONS";
+        let is_name = || matches!(pre.uri(request).host(), Some(Host::Name(_)));
+        let is_for_us = (is_options || is_name()) && pre.is_for_us(self.snapshot, request);
+        is_for_us.then_some(if is_options { Reply::Options } else { Reply::NotFound })
+    }
+
+    /// A next hop of the configuration.
+    #[inline]
+    fn name(&mut self, transport: Transport, ip: IpAddr, port: u16) {
+        let address = SocketAddr::new(canonical(ip), port);
+        self.candidates.push(NextHop { transport, address }, Origin::Rule, None);
+    }
+
+    /// The transport of a rule's literal next hop.
+    fn transport_of(&self, egress: Option<&EgressChoice>, own: Option<Transport>) -> Transport {
+        egress.map(|choice| self.snapshot.plan.transport_of(choice)).or(own).unwrap_or(Transport::Udp)
+    }
+
+    /// The way to where the message itself says, by the dialog that it belongs to.
+    pub fn by_dialog(
+        &mut self,
+        dialog: &Verified,
+        request: &Request<'_>,
+        pre: &Preprocessed<'_>,
+    ) -> Result<(), Reply> {
+        self.name_by_message(request, pre, By::Dialog(dialog))?;
+        self.first(By::Dialog(dialog), Reply::Unresolved)
+    }
+
+    /// The way to the first of the candidates that there is a way to.
+    ///
+    /// # Errors
+    /// There is none: why there is no way to the last one, or `failure` where there are no candidates.
+    fn first(&mut self, by: By<'_>, mut failure: Reply) -> Result<(), Reply> {
+        let mut number = 0;
+        while let Some(&candidate) = self.candidates.get(number) {
+            match self.choose(&candidate, by) {
+                Ok(aim) => {
+                    self.aim = Some(aim);
+                    return Ok(());
+                }
+                // Once the kernel has answered, it is decided anew.
+                Err(_) if matches!(failure, Reply::NoEgress(_, NoEgress::AskKernel(_))) => {}
+                Err(reply) => failure = reply,
+            }
+            number += 1;
+        }
+        Err(failure)
+    }
+
+    /// The next hops that the message itself says.
     ///
     /// §16.6 step 7: "the proxy MUST apply the procedures to the first value in the Route header field, if
     /// present, else the Request-URI. […] Independently of which URI is being used as input to the
     /// procedures of [4], if the Request-URI specifies a SIPS resource, the proxy MUST follow the
     /// procedures of [4] as if the input URI were a SIPS URI."
-    pub fn follow(&mut self, request: &Request<'_>, pre: &Preprocessed<'_>, by: By<'_>) -> Result<(), Reply> {
+    fn name_by_message(
+        &mut self,
+        request: &Request<'_>,
+        pre: &Preprocessed<'_>,
+        by: By<'_>,
+    ) -> Result<(), Reply> {
         let request_uri = pre.uri(request);
-        let (uri, is_route) = match &pre.next_route {
-            Some(route) => (&route.uri, true),
-            None => (request_uri, false),
+        let (uri, origin) = match &pre.next_route {
+            Some(route) => (&route.uri, Origin::Route),
+            None => (request_uri, Origin::RequestUri),
         };
         let sips = request_uri.scheme == Scheme::Sips || uri.scheme == Scheme::Sips;
         let transport = self.transport(uri, sips, by)?;
-        let place = Place::of(uri, !is_route && pre.maddr_stripped).ok_or(Reply::Scheme)?;
+        let place =
+            Place::of(uri, origin == Origin::RequestUri && pre.maddr_stripped).ok_or(Reply::Scheme)?;
         let port = place.port.unwrap_or(transport.default_port());
-        let ip = match place.host {
-            Host::V4(ip) => Ok(IpAddr::V4(ip)),
-            Host::V6(ip) => Ok(canonical(ip.into())),
-            Host::Name(name) => Err(name),
+        let mut name = |ip: IpAddr| {
+            let address = SocketAddr::new(canonical(ip), port);
+            self.candidates.push(NextHop { transport, address }, origin, None);
         };
-        let found = match ip {
-            Ok(ip) => {
-                let address = SocketAddr::new(ip, port);
-                self.choose_from_message(NextHop { transport, address }, by)
-            }
-            Err(name) => self.follow_name(name, transport, port, by),
-        };
-        found.map_err(|reply| match reply {
-            Reply::Forbidden(forbidden::Forbidden::Ourselves) if !is_route => Reply::NotFound,
-            reply => reply,
-        })
-    }
-
-    /// The way to the first address of a name that there is a way to.
-    #[inline(never)]
-    fn follow_name(&mut self, name: &[u8], transport: Transport, port: u16, by: By<'_>) -> Result<(), Reply> {
-        let mut failure = Reply::Unresolved;
-        for ip in names::of(self.snapshot, name) {
-            let address = SocketAddr::new(canonical(*ip), port);
-            match self.choose_from_message(NextHop { transport, address }, by) {
-                Err(reply) => failure = reply,
-                found => return found,
-            }
+        match place.host {
+            Host::V4(ip) => name(ip.into()),
+            Host::V6(ip) => name(ip.into()),
+            Host::Name(host) => names::of(self.snapshot, host).iter().copied().for_each(name),
         }
-        Err(failure)
-    }
-
-    /// The way to a rule's literal next hop.
-    pub fn literal(&mut self, target: &Target, egress: Option<&EgressChoice>) -> Result<(), Reply> {
-        let by = By::Rule(egress);
-        let transport = |own: Option<Transport>| {
-            egress.map(|choice| self.snapshot.plan.transport_of(choice)).or(own).unwrap_or(Transport::Udp)
-        };
-        match target {
-            Target::Address { transport: own, ip, port, .. } => {
-                let next_hop = NextHop { transport: transport(*own), address: SocketAddr::new(*ip, *port) };
-                self.choose(next_hop, by).map(|_| ())
-            }
-            Target::Name { transport: own, host, port, .. } => {
-                let transport = transport(*own);
-                let mut failure = Reply::Unresolved;
-                for ip in names::of(self.snapshot, host.as_bytes()) {
-                    let address = SocketAddr::new(canonical(*ip), *port);
-                    match self.choose(NextHop { transport, address }, by) {
-                        Err(reply) => failure = reply,
-                        Ok(_) => return Ok(()),
-                    }
-                }
-                Err(failure)
-            }
-            Target::RequestUri => Err(Reply::Unresolved),
-        }
+        Ok(())
     }
 
     /// The egress listener's transport if a rule or a dialog names one, else the URI's, else UDP. In a
@@ -151,24 +202,31 @@ impl Search<'_> {
         }
     }
 
-    /// A next hop that stands in a message: not everything is sent to.
+    /// Finds the listener. Not everything that a message names is sent to.
     #[inline(always)]
-    fn choose_from_message(&mut self, next_hop: NextHop, by: By<'_>) -> Result<(), Reply> {
-        let plan = &self.snapshot.plan;
-        forbidden::check(&self.snapshot.ours, next_hop.address).map_err(Reply::Forbidden)?;
-        let listener = plan.listener(self.choose(next_hop, by)?);
-        forbidden::check_egress(listener, next_hop.address).map_err(Reply::Forbidden)?;
+    fn choose(&mut self, candidate: &Candidate, by: By<'_>) -> Result<Aim, Reply> {
+        let Candidate { next_hop, origin, .. } = *candidate;
+        if origin == Origin::Rule {
+            return self.listener(next_hop, by);
+        }
+        let forbidden = |why| match why {
+            Forbidden::Ourselves if origin == Origin::RequestUri => Reply::NotFound,
+            why => Reply::Forbidden(why),
+        };
+        forbidden::check(&self.snapshot.ours, next_hop.address).map_err(forbidden)?;
+        let aim = self.listener(next_hop, by)?;
+        let listener = self.snapshot.plan.listener(aim.egress.listener);
+        forbidden::check_egress(listener, next_hop.address).map_err(forbidden)?;
         let ip = next_hop.address.ip();
         let narrowed = matches!(by, By::Dialog(_)) && !listener.dialog_to.is_empty();
         if narrowed && !listener.dialog_to.iter().any(|net| net.contains(&ip)) {
             return Err(Reply::OutsideDialogTo);
         }
-        Ok(())
+        Ok(aim)
     }
 
-    /// Finds the listener.
     #[inline(always)]
-    fn choose(&mut self, next_hop: NextHop, by: By<'_>) -> Result<ListenerId, Reply> {
+    fn listener(&mut self, next_hop: NextHop, by: By<'_>) -> Result<Aim, Reply> {
         let question = self.question(next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
         let egress = match by {
@@ -179,8 +237,7 @@ impl Search<'_> {
             By::Rule(None) => self.recent.auto(*generation, plan, fib, view, &question),
         };
         let egress = *egress.map_err(|why| Reply::NoEgress(next_hop, why))?;
-        self.aim = Some(Aim { next_hop: on_link(next_hop, &egress), egress });
-        Ok(egress.listener)
+        Ok(Aim { next_hop: on_link(next_hop, &egress), egress })
     }
 
     #[inline]

@@ -65,8 +65,8 @@ pub struct Pattern(pub Box<str>);
 pub enum Action {
     /// Send it on.
     Forward {
-        /// The next hop.
-        to: Target,
+        /// The next hops, in the order in which they are tried: 1 to [`crate::limits::CANDIDATES`].
+        to: Box<[Target]>,
         /// From which listener; `None`: automatic.
         egress: Option<EgressChoice>,
         /// Stateless or stateful.
@@ -80,7 +80,25 @@ pub enum Action {
     Drop,
 }
 
-/// `to`
+impl Rule {
+    /// What its `to` says, in order; empty where it does not forward.
+    pub fn targets(&self) -> &[Target] {
+        match &self.action {
+            Action::Forward { to, .. } => to,
+            Action::Reject(_) | Action::Drop => &[],
+        }
+    }
+
+    /// The names that its `to` says, in order.
+    pub fn names(&self) -> impl Iterator<Item = &Box<str>> {
+        self.targets().iter().filter_map(|target| match target {
+            Target::Name { host, .. } => Some(host),
+            Target::RequestUri | Target::Address { .. } => None,
+        })
+    }
+}
+
+/// One entry of `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The topmost foreign Route, else the Request-URI.
@@ -110,7 +128,7 @@ pub enum Target {
 }
 
 /// `egress`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EgressChoice {
     /// A `[[listener]]` by name.
     Listener(SectionId),

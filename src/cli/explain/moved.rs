@@ -176,24 +176,25 @@ impl NowAndThen<'_> {
     /// How the literal next hops of all rules are reached.
     pub fn next_hops(&self) -> Vec<Hop> {
         let rules = self.now.plan.rules.iter().zip(self.then.plan.rules.iter());
-        let mut hops: Vec<Hop> = rules.filter_map(|(now, then)| self.of_rule(now, then)).collect();
+        let mut hops: Vec<Hop> = rules.flat_map(|(now, then)| self.of_rule(now, then)).collect();
         hops.sort_by_key(|hop| !hop.moves);
         hops
     }
 
-    fn of_rule(&self, now: &Rule, then: &Rule) -> Option<Hop> {
-        let Action::Forward { to: Target::Address { transport, ip, port, .. }, egress, .. } = &now.action
-        else {
-            return None;
-        };
-        let own = egress.as_ref().map(|choice| self.now.plan.transport_of(choice));
-        let transport = own.or(*transport).unwrap_or(Transport::Udp);
-        let next_hop = NextHop { transport, address: SocketAddr::new(*ip, *port) };
-        let egress_then = match &then.action {
-            Action::Forward { egress, .. } => egress.as_ref(),
+    fn of_rule(&self, now: &Rule, then: &Rule) -> Vec<Hop> {
+        let egress = |rule: &Rule| match &rule.action {
+            Action::Forward { egress, .. } => *egress,
             Action::Reject(_) | Action::Drop => None,
         };
-        Some(self.hop(Some(now), next_hop, egress.as_ref(), egress_then))
+        let (egress, egress_then) = (egress(now), egress(then));
+        let own = egress.map(|choice| self.now.plan.transport_of(&choice));
+        let hop = |target: &Target| {
+            let Target::Address { transport, ip, port, .. } = target else { return None };
+            let transport = own.or(*transport).unwrap_or(Transport::Udp);
+            let next_hop = NextHop { transport, address: SocketAddr::new(*ip, *port) };
+            Some(self.hop(Some(now), next_hop, egress.as_ref(), egress_then.as_ref()))
+        };
+        now.targets().iter().filter_map(hop).collect()
     }
 
     /// The findings that come, and those that go.

@@ -149,13 +149,13 @@ fn ways(plan: &Plan, fib: &Fib) -> Vec<NextHop> {
         look(listener, ANYBODY, false);
     }
     for rule in plan.rules.iter() {
-        if let Action::Forward {
-            to: Target::Address { ip, .. },
-            egress: Some(EgressChoice::Listener(id)),
-            ..
-        } = &rule.action
-        {
-            plan.members(*id).iter().for_each(|listener| look(listener, canonical(*ip), true));
+        let Action::Forward { to, egress: Some(EgressChoice::Listener(id)), .. } = &rule.action else {
+            continue;
+        };
+        for target in to {
+            if let Target::Address { ip, .. } = target {
+                plan.members(*id).iter().for_each(|listener| look(listener, canonical(*ip), true));
+            }
         }
     }
     ways

@@ -1,6 +1,7 @@
 //! Literals in, literals out: the host of [`world`] and what it makes of messages.
 
 mod answers;
+mod candidates;
 mod dialogs;
 mod forwarding;
 mod responses;

@@ -3,7 +3,7 @@
 //! left out).
 
 use super::forwarding::INVITE;
-use super::world::{Became, Sent, World, builder, header, headers, response, wire};
+use super::world::{Became, CONFIGURATION, Sent, World, builder, header, headers, response, wire};
 use crate::drop_reason::DropReason;
 use crate::fib::spec::Route;
 use crate::transaction::What;
@@ -394,7 +394,7 @@ fn a_routing_change_moves_new_transactions_only() {
     let (mut world, first, _) = sent_on(INVITE);
     let private = Route::new("192.0.2.0/24".parse().unwrap(), 3, Some("10.0.0.1".parse().unwrap()));
     // With it comes a configuration in which no rule is stateful any more.
-    world.reroute(builder().route(private).build());
+    world.reconfigure(CONFIGURATION, builder().route(private).build());
     assert_eq!(only(world.pass(600), What::RequestAgain, "public", BOB), first);
     world.dropped("private", ALICE, INVITE, DropReason::Absorbed);
     world.due();

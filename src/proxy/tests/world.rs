@@ -92,6 +92,7 @@ to = "request-uri"
 "#;
 
 pub struct World {
+    configuration: String,
     pub snapshot: Snapshot,
     pub state: State,
     pub now: Now,
@@ -159,7 +160,8 @@ impl World {
     pub fn of(configuration: &str, fib: Fib) -> Self {
         let snapshot = snapshot(configuration, fib, 1);
         let state = State::with_pins(2, &snapshot, 64);
-        Self { snapshot, state, now: Now(1_000_000_000), out: vec![0; MESSAGE_BYTES] }
+        let (configuration, out) = (configuration.to_owned(), vec![0; MESSAGE_BYTES]);
+        Self { configuration, snapshot, state, now: Now(1_000_000_000), out }
     }
 
     /// The process starts anew with the same files.
@@ -169,7 +171,14 @@ impl World {
 
     /// Another routing policy is published.
     pub fn reroute(&mut self, fib: Fib) {
-        self.snapshot = snapshot(CONFIGURATION, fib, self.snapshot.generation + 1);
+        let configuration = std::mem::take(&mut self.configuration);
+        self.reconfigure(&configuration, fib);
+        self.configuration = configuration;
+    }
+
+    /// Another configuration, too.
+    pub fn reconfigure(&mut self, configuration: &str, fib: Fib) {
+        self.snapshot = snapshot(configuration, fib, self.snapshot.generation + 1);
         self.state.adopt(&self.snapshot);
     }
 

@@ -1,0 +1,115 @@
+//! Where a request may go: a bounded, ordered list of next hops, made once for each request.
+//!
+//! Each entry of a rule's `to` comes to none, one or several of them: an address to one, a name to those that it has.
+//! The first that can be sent to is where a stateless request goes; a stateful one goes on to the others.
+
+use crate::limits::CANDIDATES;
+use crate::net::{GatewayId, NextHop, Transport};
+
+/// A next hop that a request may go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Where to.
+    pub next_hop: NextHop,
+    /// Which entry of the rule's `to` it comes from; 0 where no rule was asked.
+    pub entry: u8,
+    /// The gateway of a group that it is.
+    pub gateway: Option<GatewayId>,
+    /// Who named it.
+    pub origin: Origin,
+}
+
+/// Who named a next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration: it is sent to, whatever it is.
+    Rule,
+    /// The Request-URI: not everything is sent to.
+    RequestUri,
+    /// A Route: likewise.
+    Route,
+}
+
+/// The next hops of one request, in the order in which they are tried. Memory is taken once.
+pub(super) struct Candidates {
+    all: [Candidate; CANDIDATES],
+    len: usize,
+    /// Which entry of `to` is being read.
+    entry: u8,
+}
+
+/// Stands where there is none.
+const NONE: Candidate = Candidate {
+    next_hop: NextHop {
+        transport: Transport::Udp,
+        address: std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0),
+    },
+    entry: 0,
+    gateway: None,
+    origin: Origin::Rule,
+};
+
+impl Candidates {
+    pub const fn new() -> Self {
+        Self { all: [NONE; CANDIDATES], len: 0, entry: 0 }
+    }
+
+    /// Forgets those of the request before.
+    pub fn clear(&mut self) {
+        (self.len, self.entry) = (0, 0);
+    }
+
+    /// What is added from here on comes from this entry of `to`.
+    pub fn begin(&mut self, entry: usize) {
+        self.entry = entry as u8;
+    }
+
+    /// Adds one at the end. What does not fit is not tried, and one that is there already not again.
+    #[inline]
+    pub fn push(&mut self, next_hop: NextHop, origin: Origin, gateway: Option<GatewayId>) {
+        if self.as_slice().iter().any(|known| known.next_hop == next_hop) {
+            return;
+        }
+        if let Some(free) = self.all.get_mut(self.len) {
+            *free = Candidate { next_hop, entry: self.entry, gateway, origin };
+            self.len += 1;
+        }
+    }
+
+    /// All of them, in order.
+    #[inline]
+    pub fn as_slice(&self) -> &[Candidate] {
+        &self.all[..self.len]
+    }
+
+    /// This one, from 0.
+    #[inline]
+    pub fn get(&self, number: usize) -> Option<&Candidate> {
+        self.as_slice().get(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hop(last: u8) -> NextHop {
+        NextHop { transport: Transport::Udp, address: ([10, 0, 0, last], 5060).into() }
+    }
+
+    #[test]
+    fn they_stay_in_order_each_once_and_no_more_than_fit() {
+        let mut candidates = Candidates::new();
+        candidates.push(hop(1), Origin::Rule, None);
+        candidates.begin(1);
+        for last in [2, 1, 3, 4, 5, 6, 7, 8, 9] {
+            candidates.push(hop(last), Origin::RequestUri, Some(GatewayId(7)));
+        }
+        let seen: Vec<_> = candidates.as_slice().iter().map(|c| (c.entry, c.next_hop)).collect();
+        let expected: Vec<_> = (1..=8).map(|last| (u8::from(last > 1), hop(last))).collect();
+        assert_eq!(seen, expected);
+        assert_eq!((candidates.get(1).unwrap().gateway, candidates.get(8)), (Some(GatewayId(7)), None));
+        candidates.clear();
+        assert!(candidates.as_slice().is_empty());
+    }
+}
