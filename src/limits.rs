@@ -142,9 +142,10 @@ pub const EVENT_LOG: usize = 1 << 18;
 
 /// Most edits of one message: a Via, a Record-Route and a Max-Forwards line in one, `received` and
 /// `rport` (3), Max-Forwards, a Request-URI replaced and its `maddr`, port and `transport` cut out (4),
-/// [`OWN_ROUTES`] Route values removed, one moved for a strict router (3), Content-Length; rounded up.
-/// One more is answered 513.
-pub const EDITS: usize = 32;
+/// [`OWN_ROUTES`] Route values removed, one moved for a strict router (3), Content-Length; rounded up to 32. For
+/// `set`, every line of a message could be removed, and each of [`SET_HEADERS`] be written or have four edits of its
+/// parts. One more is answered 513.
+pub const EDITS: usize = 32 + HEADER_LINES + 4 * SET_HEADERS;
 
 /// Most Route values on top that name us and are removed from one request: each spiral of a dialog
 /// through us leaves two. One more is refused as a request to ourselves.
@@ -161,6 +162,12 @@ pub const PATTERN_CACHE_BYTES: usize = 2 << 20;
 /// Longest user part in bytes that rules see; a longer one is cut there. Numbers have at most 15 digits
 /// (E.164), GRUUs and escaped addresses some 200 bytes.
 pub const USER_BYTES: usize = 512;
+
+/// Headers that a rule's `set` changes: twice what an interconnection agreement asks for. One more is an error.
+pub const SET_HEADERS: usize = 16;
+
+/// Longest text in bytes that `set` writes by itself, before what it shows of a request.
+pub const SET_TEXT_BYTES: usize = 512;
 
 /// Deepest nesting of `not`.
 pub const NOT_DEPTH: usize = 8;

@@ -122,6 +122,11 @@ impl<'m> Message<'m> {
         self.first(name).map_or(&[], |line| line.value.of(self.bytes))
     }
 
+    /// The values of one line, whatever header it is, separated by commas.
+    pub fn values_in(&self, line: &'m HeaderLine) -> Values<'m> {
+        Values::new(self.bytes, Lines { rest: std::slice::from_ref(line), name: line.name, left: 1 })
+    }
+
     /// The single values of a comma-separated header, over all its lines, in order.
     #[inline]
     pub fn values(&self, name: HeaderName) -> Values<'m> {

@@ -15,11 +15,12 @@ use std::net::IpAddr;
 use sip_parser::HeaderName;
 
 use super::automaton::Scanned;
+use super::captures::{Captured, Room};
 use super::checks::{Checks, Collector, Numbers};
 use super::patterns::Patterns;
 use super::seen::Seen;
 use super::tree::Tree;
-use super::{Rule, RuleId};
+use super::{Rule, RuleId, Set};
 use crate::net::{SectionId, Transport};
 
 /// What the conditions look at; borrowed from the request.
@@ -107,6 +108,22 @@ pub struct Scratch {
     pub(super) scanned: Vec<Scanned>,
     /// Something was scanned.
     pub(super) is_used: bool,
+    /// What the templates of the rule that matched show of the request.
+    pub captured: Captured,
+    room: Room,
+}
+
+impl Scratch {
+    /// Makes memory large enough for what these rules capture.
+    pub fn prepare(&mut self, rules: &[Rule]) {
+        rules.iter().filter_map(|rule| rule.set.as_ref()).for_each(|set| set.prepare(&mut self.room));
+    }
+
+    /// Keeps what the templates of a rule show of a request, in [`Scratch::captured`]: its users as [`Facts`] has
+    /// them, of Request-URI, From and To.
+    pub fn capture(&mut self, set: &Set, users: [&[u8]; 3]) {
+        set.capture(users, &mut self.captured, &mut self.room);
+    }
 }
 
 impl Matcher {
@@ -132,7 +149,10 @@ impl Matcher {
 
     /// Working memory that fits this matcher; one for each shard and Plan.
     pub fn scratch(&self) -> Scratch {
-        Scratch { scanned: self.numbers.patterns.iter().map(Patterns::scanned).collect(), is_used: false }
+        Scratch {
+            scanned: self.numbers.patterns.iter().map(Patterns::scanned).collect(),
+            ..Scratch::default()
+        }
     }
 
     /// The first rule whose conditions hold. Allocates nothing. `scratch` must be this matcher's own.

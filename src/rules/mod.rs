@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod automaton;
+mod captures;
 mod checks;
 mod contradiction;
 mod filter;
@@ -16,16 +17,21 @@ mod networks;
 mod patterns;
 mod rule;
 mod seen;
+mod set;
 mod shadow;
 mod shape;
+mod template;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod trie;
 mod users;
 
+pub use captures::{Captured, User};
 pub use contradiction::{Contradiction, contradiction};
 pub use matcher::{Facts, Header, Matcher, PatternError, Scratch};
 pub use rule::{Action, EgressChoice, Mode, Pattern, Rule, RuleId, Target, When};
+pub use set::{Change, HeaderChange, Parts, Set, UriChange, UserChange};
 pub use shadow::shadowed;
+pub use template::{Into, Template, TemplateError, may_stand_in_user, write_as_user};
 pub use users::plain_user;

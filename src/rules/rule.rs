@@ -1,9 +1,11 @@
 //! What a `[[route]]` says, validated.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::Set;
 use crate::net::{SectionId, Transport};
 
 /// A rule's number: its place in the configuration.
@@ -23,6 +25,8 @@ pub struct Rule {
     pub when: When,
     /// What it does.
     pub action: Action,
+    /// What it changes in what it sends on.
+    pub set: Option<Arc<Set>>,
 }
 
 /// A rule's conditions; all that are given must hold. An empty one matches everything.

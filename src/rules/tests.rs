@@ -85,6 +85,7 @@ fn rules(whens: Vec<When>) -> Vec<Rule> {
         line: 1,
         when,
         action: Action::Reject(403),
+        set: None,
     };
     whens.into_iter().enumerate().map(rule).collect()
 }
