@@ -136,6 +136,10 @@ fn action(plan: &Plan, rule: &Rule) -> (String, String) {
                     format!("{transport} from {address}, {port}")
                 }
             };
+            let to = match &rule.set {
+                Some(set) => format!("{to}, changes {set}"),
+                None => to,
+            };
             match mode {
                 Mode::Stateless => (to, egress),
                 Mode::Stateful => (to, format!("{egress}, stateful")),

@@ -14,6 +14,7 @@ mod network;
 mod plan;
 mod read;
 mod rules;
+mod set;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -2,17 +2,18 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::diagnostic::Findings;
 use super::listeners::Names;
 use super::network::network;
 use super::plan::host_name;
 use super::read::{Entry, Section, Text};
-use super::target;
+use super::{set, target};
 use crate::limits::{NOT_DEPTH, RULES};
 use crate::net::Transport;
 use crate::rules::{
-    Action, EgressChoice, Matcher, Mode, Pattern, Rule, RuleId, When, contradiction, shadowed,
+    Action, EgressChoice, Matcher, Mode, Pattern, Rule, RuleId, Set, When, contradiction, shadowed,
 };
 
 /// All rules, and the place of each one's `to` (of all of it where it has none).
@@ -35,18 +36,14 @@ pub(super) fn build(
         let mut place = whole;
         let reader = Reader { names };
         let when = section.take("when").map(|e| reader.when(&e, 0, findings)).unwrap_or_default();
+        let set = section.take("set");
         let action = reader.action(&mut section, &mut place, findings);
-        section.reserve(
-            &[
-                ("set", "rewriting is not there yet: the message goes on as it came"),
-                ("limit", "limits are not there yet"),
-            ],
-            findings,
-        );
+        let set = set.and_then(|entry| reader.set(&entry, &when, action.as_ref(), findings));
+        section.reserve(&[("limit", "limits are not there yet")], findings);
         section.finish(findings);
         let id = RuleId(rules.len() as u32);
         if let Some(action) = action {
-            rules.push(Rule { id, name, line: line as u32, when, action });
+            rules.push(Rule { id, name, line: line as u32, when, action, set });
             places.push(place);
         }
     }
@@ -233,6 +230,33 @@ impl Reader<'_> {
             }
             (None, None) => None,
         }
+    }
+
+    /// What is changed in what is sent on.
+    fn set(
+        &self,
+        entry: &Entry<'_>,
+        when: &When,
+        action: Option<&Action>,
+        findings: &mut Findings,
+    ) -> Option<Arc<Set>> {
+        let set = set::read(entry, when, findings)?;
+        match action {
+            Some(Action::Reject(_) | Action::Drop) => {
+                findings.error(entry.span.clone(), "`set` means nothing without `to`");
+            }
+            Some(Action::Forward { mode: Mode::Stateless, .. })
+                if set.changes_uri() && !when.header.is_empty() =>
+            {
+                let message = "the Request-URI is changed where a header is there: a CANCEL may lack it";
+                findings.warn(entry.span.clone(), message).code("set-by-header").hint(
+                    "its CANCEL must have the Request-URI of the INVITE that was sent on (RFC 3261 §9.1): write \
+                     mode = \"stateful\", or leave the header out of `when`",
+                );
+            }
+            Some(Action::Forward { .. }) | None => {}
+        }
+        Some(Arc::new(set))
     }
 
     fn forward(

@@ -224,7 +224,6 @@ fn mistakes_in_routes() {
     expect(&route("to = \"sips:10.0.0.9\""), (2, 6), "needs TLS", "sip:");
     expect(&route("to = \"sip:224.0.0.1\""), (2, 6), "no address to send a request to", "");
     expect(&route("to = \"request-uri\"\nmode = \"statefull\""), (3, 8), "`mode` cannot be «statefull»", "");
-    expect(&route("to = \"request-uri\"\nset = {}"), (3, 7), "`set` in [[route]] is not available", "");
     expect(
         &route("to = \"sip:10.0.0.9\"\negress = \"six\""),
         (3, 10),
@@ -254,6 +253,88 @@ fn mistakes_in_routes() {
     expect(&route("when = { source = [] }\nreject = 403"), (2, 19), "empty list", "leave the key out");
     expect(&route("when = { ruri_prefix = [\"\"] }\nreject = 403"), (2, 25), "prefix of everything", "");
     expect(&route("when = { ruri = \"x\" }\nreject = 403"), (2, 10), "unknown key `ruri`", "");
+}
+
+#[test]
+fn mistakes_in_set() {
+    let set = |keys: &str| {
+        format!("[[route]]\nwhen = {{ ruri_user = '^0([1-9]+)$' }}\nto = \"request-uri\"\nset = {{ {keys} }}")
+    };
+    expect(&set(""), (4, 7), "`set` changes nothing", "leave it out");
+    expect(&set("ruri = \"x\""), (4, 9), "unknown key `ruri`", "did you mean `strip`?");
+    expect("[[route]]\nreject = 403\nset = { strip = 1 }", (3, 7), "`set` means nothing without `to`", "");
+    expect(
+        &set("ruri_user = \"$2\""),
+        (4, 21),
+        "there is no group 2: the pattern of `ruri_user` has 1",
+        "parentheses",
+    );
+    expect(&set("ruri_user = \"${from_user.1}\""), (4, 21), "the rule has no such pattern", "");
+    expect(&set("ruri_user = \"a$\""), (4, 21), "a dollar is followed by", "$1 to $9 are groups");
+    expect(
+        &set("ruri_user = \"ab${host}\""),
+        (4, 21),
+        "none of ruri_user, from_user, to_user, at character 3",
+        "",
+    );
+    expect(&set("ruri_user = \"${to_user.0}\""), (4, 21), "«0» is no group from 1 to 9", "");
+    expect(&set("ruri_user = \"${to_user\""), (4, 21), "lacks its `}`", "");
+    expect(&set("ruri_user = \"#31#$1\""), (4, 21), "'#' may not stand here", "# is %23");
+    expect(&set("ruri_user = \"%4$1\""), (4, 21), "'%' may not stand here", "");
+    expect(&set("ruri_user = \"7\", strip = 1"), (4, 21), "`strip` and `prefix` mean nothing", "either");
+    expect(&set("strip = 0"), (4, 17), "`strip` must be from 1 to 511", "");
+    expect(&set("prefix = \"$1\""), (4, 18), "shows nothing of the request", "ruri_user");
+    expect(&set("ruri_host = \"sip:x\""), (4, 21), "is no host with or without a port", "[2001:db8::1]");
+    expect(&set("ruri_host = \"x;lr\""), (4, 21), "is no host with or without a port", "");
+    expect(
+        &set("from = { user = \"x\", display = \"y\" }"),
+        (4, 25),
+        "the user of From cannot be changed",
+        "§8.2.6.2",
+    );
+    expect(&set("to = { }"), (4, 14), "lacks the key `display`", "");
+    expect(&set("diversion = { }"), (4, 21), "`diversion` changes nothing", "");
+    expect(
+        &set("diversion = \"<sip:x>\""),
+        (4, 21),
+        "a table of `user`, `host` and `display`",
+        "header = { Diversion",
+    );
+    expect(&set("header = { X = \"a\\r\\nVia: b\" }"), (4, 24), "may not stand here", "one line");
+    expect(&set("header = { \"X y\" = \"a\" }"), (4, 20), "not the name of a header", "");
+    for (name, why) in [
+        ("Via", "find their way back"),
+        ("v", "find their way back"),
+        ("Record-Route", "record_route"),
+        ("call-id", "the call is known"),
+        ("Max-Forwards", "ends loops"),
+        ("l", "where the message ends"),
+        ("Contact", "later requests"),
+        ("From", "from = { display"),
+        ("Max-Breadth", "RFC 5393"),
+    ] {
+        expect(&set(&format!("remove = [\"{name}\"]")), (4, 19), "cannot be set", why);
+        expect(&set(&format!("add = {{ {name} = \"x\" }}")), (4, 17), "cannot be set", why);
+    }
+    expect(
+        &set("header = { s = \"1\" }, remove = [\"Subject\"]"),
+        (4, 42),
+        "`Subject` is changed twice",
+        "once",
+    );
+    let by_header = "[[route]]\nwhen = { header = { X = '1' } }\nto = \"request-uri\"\nset = { strip = 1 }\n\
+                     mode = \"stateless\"";
+    expect(by_header, (4, 7), "a CANCEL may lack it", "stateful");
+}
+
+#[test]
+fn what_set_changes_is_told_in_a_few_words() {
+    let text = "[[route]]\nto = \"request-uri\"\n[route.set]\nstrip = 1\nruri_host = \"[2001:db8::1]:5070\"\n\
+                remote_party_id = { host = \"x\" }\nremove = \"X-Internal\"\n";
+    let plan = good(&format!("{text}{PRIVATE}")).plan;
+    let set = plan.rules[0].set.as_ref().unwrap();
+    assert_eq!(set.to_string(), "Request-URI's user, Request-URI's host, Remote-Party-ID, X-Internal");
+    assert_eq!(set.uri.host.as_deref(), Some("[2001:db8::1]:5070"));
 }
 
 #[test]

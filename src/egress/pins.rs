@@ -19,6 +19,8 @@ pub struct Pin {
     pub signer: KeyId,
     /// Record-Route was written.
     pub record_route: bool,
+    /// Its rule changed it, and changes its CANCEL and ACK alike.
+    pub set: bool,
 }
 
 /// How long a pin holds.
@@ -98,7 +100,7 @@ struct Packed {
     signer: u32,
     port: u16,
     transport: u8,
-    record_route: bool,
+    flags: u8,
 }
 
 const TRANSPORTS: [Transport; 5] =
@@ -118,7 +120,7 @@ impl Packed {
             signer: pin.signer.0,
             port: address.port(),
             transport: pin.next_hop.transport as u8,
-            record_route: pin.record_route,
+            flags: u8::from(pin.record_route) | u8::from(pin.set) << 1,
         }
     }
 
@@ -132,7 +134,8 @@ impl Packed {
             next_hop: NextHop { transport, address },
             egress: self.egress,
             signer: KeyId(self.signer),
-            record_route: self.record_route,
+            record_route: self.flags & 1 != 0,
+            set: self.flags & 2 != 0,
         }
     }
 }

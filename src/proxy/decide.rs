@@ -6,7 +6,7 @@ use sip_parser::{HeaderName, Message};
 use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Pin, PinKind};
 use crate::net::Now;
-use crate::rules::{Action, Facts, Header, Mode, RuleId, plain_user};
+use crate::rules::{Action, Facts, Header, Mode, RuleId, Set, plain_user};
 use crate::snapshot::Snapshot;
 use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
 use crate::transaction::Handle;
@@ -16,6 +16,7 @@ use super::loops::{self, Inputted};
 use super::outcome::Incoming;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
+use super::set;
 use super::state::Work;
 use super::stateful;
 use super::target::{Aim, Search};
@@ -34,12 +35,16 @@ pub(super) struct Going<'r, 'm> {
     /// What the rule, or the dialog's first request, wants; ACK and CANCEL are stateless, unless they belong to
     /// a transaction.
     pub mode: Mode,
+    /// What the rule changes.
+    pub set: Option<&'r Set>,
 }
 
 /// What is known of a request whose [`Search::aim`] was found.
 #[derive(Clone, Copy)]
-struct Way {
+struct Way<'s> {
     rule: Option<RuleId>,
+    /// What the rule changes; the Request-URI is changed already.
+    set: Option<&'s Set>,
     /// Signs what is written into it.
     signer: KeyId,
     /// Record-Route is wanted, if the request can form a dialog.
@@ -105,8 +110,9 @@ pub(super) fn forward<'s>(
     let pin_key = key.bound_to(inputs.transaction);
     let pinned = pinned(work, search, &pin_key, now);
     let found = match pinned {
-        Ok(Some(way)) => Ok(way),
-        Ok(None) => find(work, search, request, &pre, &inputs),
+        Ok(Some((way, false))) => Ok(way),
+        Ok(Some((way, true))) => change_again(work, search, request, &mut pre, &inputs, way),
+        Ok(None) => find(work, search, request, &mut pre, &inputs),
         Err(wait) => Err(wait.into()),
     };
     work.considered.question = search.asked;
@@ -120,6 +126,7 @@ pub(super) fn forward<'s>(
         mark: inputs.mark,
         aim,
         signer: way.signer,
+        set: way.set,
         mode: if matches!(request.method, b"ACK" | b"CANCEL") { Mode::Stateless } else { way.mode },
     };
     // A transaction that is kept needs no pin.
@@ -161,19 +168,20 @@ fn may_pass(
     Ok(())
 }
 
-/// The earlier decision about this transaction, if there is one and its listener can still send. Where only the kernel
-/// knows whether it can, the request does not go another way meanwhile.
-fn pinned(
+/// The earlier decision about this transaction, if there is one and its listener can still send, and whether its rule
+/// changed it. Where only the kernel knows whether it can, the request does not go another way meanwhile.
+fn pinned<'s>(
     work: &mut Work,
-    search: &mut Search<'_>,
+    search: &mut Search<'s>,
     key: &TransactionKey,
     now: Now,
-) -> Result<Option<Way>, Reply> {
+) -> Result<Option<(Way<'s>, bool)>, Reply> {
     let Some(pin) = work.pins.get(key, now) else { return Ok(None) };
     match search.pinned(&pin) {
         Ok(()) => {
             work.counted.pin_hits += 1;
-            Ok(Some(Way { rule: None, signer: pin.signer, records: pin.record_route, mode: Mode::Stateless }))
+            let (signer, records, mode) = (pin.signer, pin.record_route, Mode::Stateless);
+            Ok(Some((Way { rule: None, set: None, signer, records, mode }, pin.set)))
         }
         Err(why @ NoEgress::AskKernel(_)) => Err(Reply::NoEgress(pin.next_hop, why)),
         Err(_) => {
@@ -202,24 +210,25 @@ fn pin(
         egress: snapshot.plan.listener(going.aim.egress.listener).identity,
         signer: going.signer,
         record_route: records,
+        set: going.set.is_some(),
     };
     work.pins.put(key, kind, pin, now);
 }
 
 /// The way by the dialog's token, else by the first rule that matches.
-fn find(
+fn find<'s: 'm, 'm>(
     work: &mut Work,
-    search: &mut Search<'_>,
-    request: &Request<'_>,
-    pre: &Preprocessed<'_>,
+    search: &mut Search<'s>,
+    request: &Request<'m>,
+    pre: &mut Preprocessed<'m>,
     inputs: &Inputted,
-) -> Result<Way, Stop> {
+) -> Result<Way<'s>, Stop> {
     let signer = search.snapshot.keys.signer();
     if let Some(dialog) = &pre.dialog {
         search.by_dialog(dialog, request, pre)?;
         work.counted.egress_moved += u64::from(search.aim.as_ref().is_some_and(Aim::left_dialog));
         let mode = if dialog.token.stateful { Mode::Stateful } else { Mode::Stateless };
-        return Ok(Way { rule: None, signer, records: true, mode });
+        return Ok(Way { rule: None, set: None, signer, records: true, mode });
     }
     let snapshot = search.snapshot;
     let rule = first_match(work, snapshot, request, pre, inputs);
@@ -237,8 +246,46 @@ fn find(
         None if pre.named_us && request.to_tag.is_some() => return Err(Reply::NoDialog.into()),
         None => return Err(Reply::NoRule.into()),
     };
+    // Within a dialog the Request-URI is the remote target, and nobody's to change.
+    let set = rule.and_then(|rule| rule.set.as_deref()).filter(|_| request.to_tag.is_none());
+    if let Some(set) = set {
+        change(work, search, set, request, pre)?;
+    }
     search.by_rule(to, egress.as_ref(), request, pre)?;
-    Ok(Way { rule: Some(id), signer, records: record_route, mode })
+    Ok(Way { rule: Some(id), set, signer, records: record_route, mode })
+}
+
+/// Changes the request as its rule says.
+fn change<'s: 'm, 'm>(
+    work: &mut Work,
+    search: &mut Search<'s>,
+    set: &Set,
+    request: &Request<'m>,
+    pre: &mut Preprocessed<'m>,
+) -> Result<(), Reply> {
+    set::apply(work, set, request, pre, search.rewritten.take().unwrap_or_default())
+}
+
+/// Changes a request of a transaction that was decided before as its rule changed the first one: what that said of
+/// the Request-URI is not kept.
+#[cold]
+fn change_again<'s: 'm, 'm>(
+    work: &mut Work,
+    search: &mut Search<'s>,
+    request: &Request<'m>,
+    pre: &mut Preprocessed<'m>,
+    inputs: &Inputted,
+    way: Way<'s>,
+) -> Result<Way<'s>, Stop> {
+    let snapshot = search.snapshot;
+    let rule = first_match(work, snapshot, request, pre, inputs);
+    work.considered.rule = rule;
+    let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
+    let set = rule.and_then(|rule| rule.set.as_deref());
+    if let Some(set) = set {
+        change(work, search, set, request, pre)?;
+    }
+    Ok(Way { set, ..way })
 }
 
 fn first_match(

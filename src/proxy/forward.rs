@@ -17,6 +17,7 @@ use crate::token::{BRANCH_LEN, Branch, Dialog};
 use super::decide::Going;
 use super::lines::{RecordRoutes, put_via};
 use super::preprocess::Preprocessed;
+use super::set::{self, Part};
 use super::state::Work;
 use super::validate::Request;
 use super::via::{Mark, range_in, response_to_source};
@@ -32,6 +33,10 @@ pub(super) enum New {
     /// What is noted in the topmost Via.
     Marked,
     MaxForwards(u8),
+    /// The Request-URI that a rule's `set` made.
+    RequestUri,
+    /// Of a rule's `set`: for which of its headers, and what.
+    Set(u8, Part),
     Text(&'static [u8]),
 }
 
@@ -46,7 +51,7 @@ pub(super) fn write(
     let message = request.message;
     // A transaction that is kept is kept here.
     let owner = if going.mode == Mode::Stateful { work.number } else { going.key.owner(work.shards) };
-    let edits = &mut work.edits;
+    let Work { edits, scratch, .. } = work;
     let route = pre.next_route.as_ref();
     let strict = route.filter(|route| !route.uri.is_loose_router() && going.aim.is_at(snapshot, &route.uri));
     // §18.3: "If there are additional bytes in the transport packet beyond the end of the body, they MUST
@@ -59,11 +64,20 @@ pub(super) fn write(
     let mark = Mark::new(message.bytes(), &request.via, request.incoming.from);
     mark.edit(edits);
     edit_max_forwards(edits, message, request.max_forwards);
+    if let Some(set) = going.set {
+        set::edit(edits, message, set, &scratch.captured);
+    }
     let scheme = strict.map_or(pre.uri(request).scheme, |route| route.uri.scheme);
     edits.apply(message.bytes(), out, |new, out| match new {
         New::Lines => put_lines(out, owner, snapshot, going, scheme),
         New::Marked => mark.put_added(out),
         New::MaxForwards(value) => out.put_number(u64::from(value)),
+        New::RequestUri => out.put_text(pre.uri(request).text()),
+        New::Set(number, part) => {
+            if let Some(set) = going.set {
+                set::put(out, set, &scratch.captured, number, part);
+            }
+        }
         New::Text(text) => out.put_text(text),
     })
 }
@@ -148,7 +162,9 @@ fn edit_routing(
     if let Some(strict) = strict {
         kept.start += 1;
         put_uri(edits, bytes, line.uri.range(), strict, false);
-    } else if pre.from_strict_router.is_some() {
+    } else if pre.rewritten {
+        edits.replace(line.uri.range(), New::RequestUri);
+    } else if pre.replaced.is_some() {
         put_uri(edits, bytes, line.uri.range(), uri, pre.maddr_stripped);
     } else if pre.maddr_stripped {
         for part in not_in_request_uri(bytes, uri, true).into_iter().flatten() {
@@ -170,7 +186,10 @@ fn append_route(edits: &mut Edits<New>, request: &Request<'_>, pre: &Preprocesse
     let Some(at) = end.or(top) else { return };
     let (before, behind) = if end.is_some() { (", <", ">") } else { ("Route: <", ">\r\n") };
     edits.insert(at, New::Text(before.as_bytes()));
-    put_uri(edits, message.bytes(), at..at, pre.uri(request), pre.maddr_stripped);
+    match pre.rewritten {
+        true => edits.insert(at, New::RequestUri),
+        false => put_uri(edits, message.bytes(), at..at, pre.uri(request), pre.maddr_stripped),
+    }
     edits.insert(at, New::Text(behind.as_bytes()));
 }
 
@@ -269,7 +288,7 @@ fn not_in_request_uri(bytes: &[u8], uri: &Uri<'_>, without_maddr: bool) -> [Opti
 }
 
 /// `:port`
-fn port_range(bytes: &[u8], uri: &Uri<'_>) -> Option<Range<usize>> {
+pub(super) fn port_range(bytes: &[u8], uri: &Uri<'_>) -> Option<Range<usize>> {
     let start = range_in(bytes, uri.host_text())?.end;
     let rest = bytes.get(start..range_in(bytes, uri.text())?.end)?;
     let len = rest.iter().position(|c| matches!(c, b';' | b'?')).unwrap_or(rest.len());

@@ -29,6 +29,7 @@ mod outcome;
 mod preprocess;
 mod reply;
 mod respond;
+mod set;
 mod state;
 mod stateful;
 mod target;
@@ -62,7 +63,7 @@ pub fn handle(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let State { lines, recent, candidates, work, .. } = state;
+    let State { lines, recent, candidates, rewritten, work, .. } = state;
     candidates.clear();
     work.considered = Considered::default();
     work.edits.clear();
@@ -90,6 +91,7 @@ pub fn handle(
                 flow: 0,
                 asked: None,
                 aim: None,
+                rewritten: Some(rewritten),
             };
             on_request(work, search, message, incoming, now, out)
         }

@@ -16,8 +16,11 @@ use super::validate::Request;
 /// The request as it goes on. Nothing is changed yet: [`super::forward`] makes edits of it.
 #[derive(Default)]
 pub(super) struct Preprocessed<'m> {
-    /// The last Route value, which is the Request-URI from here on: a strict router sent the request.
-    pub from_strict_router: Option<Uri<'m>>,
+    /// The Request-URI from here on, where it is not the received one: the last Route value, because a strict router
+    /// sent the request, or what a rule's `set` made of it.
+    pub replaced: Option<Uri<'m>>,
+    /// A rule's `set` made it: it stands in no part of the message.
+    pub rewritten: bool,
     /// Its `maddr`, port and transport do not count: they name the listener that the request came in on.
     pub maddr_stripped: bool,
     /// Which Route values are left, counted from the top over all Route lines.
@@ -47,7 +50,12 @@ impl<'m> Preprocessed<'m> {
 
     /// The Request-URI that counts from here on.
     pub fn uri<'r>(&'r self, request: &'r Request<'m>) -> &'r Uri<'m> {
-        self.from_strict_router.as_ref().unwrap_or(&request.uri)
+        self.replaced.as_ref().unwrap_or(&request.uri)
+    }
+
+    /// This is the Request-URI from here on. What a `maddr` of ours did to the old one, it did before.
+    pub fn rewrite(&mut self, uri: Uri<'m>) {
+        (self.replaced, self.rewritten, self.maddr_stripped) = (Some(uri), true, false);
     }
 
     /// The Request-URI names us, and neither a Route nor a `maddr` leads on.
@@ -83,7 +91,7 @@ impl<'m> Preprocessed<'m> {
         if let Some(last) = last
             && self.is_ours(reader, &reader.request.uri)
         {
-            self.from_strict_router = Some(NameAddr::route(last)?.uri);
+            self.replaced = Some(NameAddr::route(last)?.uri);
             count -= 1;
         }
         Ok(count)

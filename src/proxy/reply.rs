@@ -37,6 +37,8 @@ pub enum Reply {
     Loop,
     /// 483: Max-Forwards is 0.
     TooManyHops,
+    /// 484: a rule's `set` leaves nothing of the Request-URI's user.
+    NoUser,
     /// 500: the name of the next hop is unknown.
     Unresolved,
     /// 500: no listener can send it.
@@ -66,6 +68,7 @@ impl Reply {
             Self::NoDialog => 481,
             Self::Loop => 482,
             Self::TooManyHops => 483,
+            Self::NoUser => 484,
             Self::Unresolved | Self::NoEgress(..) => 500,
             Self::Full => 503,
             Self::TooLarge => 513,
@@ -87,6 +90,7 @@ impl Reply {
             Self::NoDialog => "Call/Transaction Does Not Exist",
             Self::Loop => "Loop Detected",
             Self::TooManyHops => "Too Many Hops",
+            Self::NoUser => "Address Incomplete: Nothing Left Of The User",
             Self::Unresolved => "Next Hop Unresolved",
             Self::NoEgress(..) => "No Way To Next Hop",
             Self::Full => "No Room For Another Transaction",

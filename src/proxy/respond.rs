@@ -44,7 +44,7 @@ pub(super) fn relay(
     }
     let written = work.edits.apply(message.bytes(), out, |new, out| match new {
         New::Text(text) => out.put(text),
-        New::Lines | New::Marked | New::MaxForwards(_) => {}
+        New::Lines | New::Marked | New::MaxForwards(_) | New::RequestUri | New::Set(..) => {}
     });
     let Ok(len) = written else { return Outcome::Drop(DropReason::TooLarge) };
     if let (Some(server), Some(transactions)) = (answer.server, &mut work.transactions) {

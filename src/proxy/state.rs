@@ -4,7 +4,7 @@ use memchr::memmem::Finder;
 use sip_parser::HeaderLine;
 
 use crate::egress::{NoEgress, Pins, Recent};
-use crate::limits::{HEADER_LINES, PIN_SETS, SHARDS, USER_BYTES};
+use crate::limits::{HEADER_LINES, MESSAGE_BYTES, PIN_SETS, SHARDS, USER_BYTES};
 use crate::net::NextHop;
 use crate::rewrite::Edits;
 use crate::rules::Scratch;
@@ -26,6 +26,8 @@ pub struct State {
     pub(super) recent: Recent,
     /// Next hops of the message that is being handled.
     pub(super) candidates: Candidates,
+    /// The Request-URI that a rule's `set` makes.
+    pub(super) rewritten: Box<[u8]>,
     pub(super) work: Work,
     /// What transactions there is room for; none: they are not kept.
     room: Option<Size>,
@@ -86,7 +88,7 @@ impl State {
             transactions: None,
             secret: snapshot.keys.transaction_secret(),
             pins: Pins::new(sets),
-            scratch: snapshot.plan.matcher.scratch(),
+            scratch: scratch(snapshot),
             edits: Edits::new(),
             marks: loops::finder(),
             users: std::array::from_fn(|_| vec![0; USER_BYTES].into()),
@@ -97,6 +99,7 @@ impl State {
             lines: vec![HeaderLine::EMPTY; HEADER_LINES].into(),
             recent: Recent::new(),
             candidates: Candidates::new(),
+            rewritten: vec![0; MESSAGE_BYTES].into(),
             work,
             room: None,
         }
@@ -105,7 +108,7 @@ impl State {
     /// Fits the state to a snapshot with another Plan, which may renumber listeners and rules: pins
     /// stay (RFC 3261 §16.11), working memory is made anew. Called between batches.
     pub fn adopt(&mut self, snapshot: &Snapshot) {
-        self.work.scratch = snapshot.plan.matcher.scratch();
+        self.work.scratch = scratch(snapshot);
         self.recent.clear();
         self.begin_to_keep(snapshot);
     }
@@ -157,4 +160,11 @@ impl State {
             _ => None,
         }
     }
+}
+
+/// Working memory for the rules of a Plan.
+fn scratch(snapshot: &Snapshot) -> Scratch {
+    let mut scratch = snapshot.plan.matcher.scratch();
+    scratch.prepare(&snapshot.plan.rules);
+    scratch
 }

@@ -47,6 +47,8 @@ pub(super) struct Search<'a> {
     pub candidates: &'a mut Candidates,
     /// What was found: it is large, and not moved once it is there.
     pub aim: Option<Aim>,
+    /// Room for the Request-URI that a rule's `set` makes.
+    pub rewritten: Option<&'a mut [u8]>,
 }
 
 impl Search<'_> {

@@ -17,7 +17,7 @@ use crate::snapshot::Snapshot;
 
 use super::mode;
 use super::steps::{self, Step};
-use super::written::{self, Written};
+use super::written::{self, Changed, Written};
 
 /// The answer. The names of its fields are a contract with scripts.
 #[derive(Debug, Serialize)]
@@ -42,6 +42,8 @@ pub struct Account {
     pub no_rule: &'static str,
     /// Its line in the configuration.
     pub rule_line: Option<u32>,
+    /// What the rule's `set` changes.
+    pub set: Vec<Changed>,
     /// `stateless`, `stateful`: how it is forwarded.
     pub mode: Option<&'static str>,
     /// What its transaction will do.
@@ -211,6 +213,7 @@ impl<'a> Thinker<'a> {
             account.no_egress = no_egress.map(|why| why.in_words(&snapshot.plan, &snapshot.fib).to_string());
         }
         account.outcome(snapshot, incoming, &outcome, out);
+        account.changes(snapshot, considered.rule, &outcome, incoming.bytes, out);
         let Some(question) = &considered.question else { return account };
         let chosen = match &outcome {
             Outcome::Forward { decision, .. } => {
@@ -291,6 +294,7 @@ impl Account {
             rule: None,
             no_rule: "",
             rule_line: None,
+            set: Vec::new(),
             mode: None,
             transaction: &[],
             next_hop: None,
@@ -314,6 +318,21 @@ impl Account {
         let rule = rule.and_then(|id| snapshot.plan.rules.get(usize::try_from(id.0).ok()?));
         self.rule = rule.map(|rule| rule.name.to_string());
         self.rule_line = rule.map(|rule| rule.line);
+    }
+
+    /// What the rule's `set` has changed.
+    fn changes(
+        &mut self,
+        snapshot: &Snapshot,
+        rule: Option<RuleId>,
+        outcome: &Outcome,
+        from: &[u8],
+        out: &[u8],
+    ) {
+        let rule = rule.and_then(|id| snapshot.plan.rules.get(usize::try_from(id.0).ok()?));
+        if let (Some(_), Outcome::Forward { len, .. }) = (rule.and_then(|rule| rule.set.as_ref()), outcome) {
+            self.set = written::changed(out.get(..*len).unwrap_or_default(), from);
+        }
     }
 
     fn next_hop(&mut self, transport: Transport, address: SocketAddr) {

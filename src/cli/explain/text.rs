@@ -73,6 +73,9 @@ impl Account {
             (None, _) if self.no_rule.is_empty() => {}
             (None, _) => row(f, "rule", self.no_rule)?,
         }
+        for (told, set) in self.set.iter().zip(std::iter::once("set").chain(std::iter::repeat(""))) {
+            row(f, set, told)?;
+        }
         for (told, mode) in
             self.transaction.iter().zip(std::iter::once("stateful").chain(std::iter::repeat("")))
         {

@@ -1,5 +1,8 @@
 //! What the proxy wrote, read back with the parser that a neighbour would use.
 
+use std::fmt;
+
+use serde::Serialize;
 use sip_parser::{HeaderLine, HeaderName, Message, Start, Via, parse};
 
 use crate::limits;
@@ -31,6 +34,59 @@ pub fn read(sent: &[u8], received: &[u8]) -> Written {
         via: values(&message, HeaderName::Via).into_iter().next(),
         record_route,
     }
+}
+
+/// What a rule's `set` has changed: the Request-URI or a header, with its values.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Changed {
+    /// `Request-URI`, or the header's name as it is written.
+    pub what: String,
+    /// As received.
+    pub before: Vec<String>,
+    /// As sent.
+    pub after: Vec<String>,
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |values: &[String]| match values {
+            [] => "(none)".to_owned(),
+            values => values.join(" | "),
+        };
+        write!(f, "{}: {} → {}", self.what, shown(&self.before), shown(&self.after))
+    }
+}
+
+/// What differs between what was received and what is sent, besides what every proxy writes.
+pub fn changed(sent: &[u8], received: &[u8]) -> Vec<Changed> {
+    let (before, after) = (parts(received), parts(sent));
+    let names = before.iter().chain(&after).map(|(name, _)| name.as_str());
+    let mut all: Vec<Changed> = Vec::new();
+    for name in names {
+        if all.iter().any(|known| known.what.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        let values = |parts: &[(String, String)]| -> Vec<String> {
+            let same = parts.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+            same.map(|(_, value)| value.clone()).collect()
+        };
+        all.push(Changed { what: name.to_owned(), before: values(&before), after: values(&after) });
+    }
+    all.retain(|changed| changed.before != changed.after);
+    all
+}
+
+/// The Request-URI, then the lines of all headers but those that every proxy writes.
+fn parts(bytes: &[u8]) -> Vec<(String, String)> {
+    const OURS: [HeaderName; 4] =
+        [HeaderName::Via, HeaderName::RecordRoute, HeaderName::Route, HeaderName::MaxForwards];
+    let mut lines = [HeaderLine::EMPTY; limits::HEADER_LINES];
+    let Ok(message) = parse(bytes, &mut lines) else { return Vec::new() };
+    let Start::Request(line) = message.start() else { return Vec::new() };
+    let uri = ("Request-URI".to_owned(), text(message.text(line.uri)));
+    let lines = message.lines().iter().filter(|line| !OURS.contains(&line.name));
+    let headers = lines.map(|line| (text(message.text(line.key)), text(message.text(line.value))));
+    std::iter::once(uri).chain(headers).collect()
 }
 
 /// A message in a few words: method and Request-URI, or the status line and the method of its CSeq.
@@ -105,6 +161,17 @@ mod tests {
         );
         assert_eq!(read(received, received).record_route, [""; 0]);
         assert_eq!(read(b"", received), Written::default());
+    }
+
+    #[test]
+    fn what_set_changed_is_told_with_its_values() {
+        let received =
+            b"INVITE sip:0123@b SIP/2.0\r\nVia: v\r\nMax-Forwards: 9\r\nX: 1\r\nX: 2\r\nY: 3\r\n\r\n";
+        let sent =
+            b"INVITE sip:33123@b SIP/2.0\r\nVia: u\r\nVia: v\r\nMax-Forwards: 8\r\nY: 3\r\nZ: 4\r\n\r\n";
+        let told: Vec<String> = changed(sent, received).iter().map(Changed::to_string).collect();
+        assert_eq!(told, ["Request-URI: sip:0123@b → sip:33123@b", "X: 1 | 2 → (none)", "Z: (none) → 4"]);
+        assert_eq!(changed(received, received), []);
     }
 
     #[test]

@@ -586,8 +586,13 @@ fn a_pin_holds_while_its_listener_can_send() {
     let with_route = two_sided();
     let world = World::new(with_route.clone(), &BOTH);
     let question = world.question("udp:10.0.0.9:5060");
-    let pin =
-        |egress| Pin { next_hop: question.next_hop, egress, signer: KeyId::default(), record_route: true };
+    let pin = |egress| Pin {
+        next_hop: question.next_hop,
+        egress,
+        signer: KeyId::default(),
+        record_route: true,
+        set: false,
+    };
     let held = |world: &World, egress| {
         Recent::new().pinned(1, &world.plan, &world.fib, &world.view, &pin(egress), &question).copied()
     };

@@ -17,6 +17,7 @@ fn pin(n: u32) -> Pin {
         egress: n,
         signer: KeyId(n ^ 0xffff),
         record_route: n.is_multiple_of(2),
+        set: n.is_multiple_of(3),
     }
 }
 

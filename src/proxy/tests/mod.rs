@@ -6,6 +6,7 @@ mod dialogs;
 mod forwarding;
 mod responses;
 mod routing;
+mod set;
 mod stateful;
 mod transactions;
 mod validation;
