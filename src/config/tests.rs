@@ -318,7 +318,7 @@ fn mistakes_in_set() {
     }
     expect(
         &set("header = { s = \"1\" }, remove = [\"Subject\"]"),
-        (4, 42),
+        (4, 41),
         "`Subject` is changed twice",
         "once",
     );

@@ -17,6 +17,7 @@ mod steps_tests;
 #[cfg(test)]
 mod tests;
 mod text;
+mod why;
 mod written;
 
 use std::fmt::Display;
