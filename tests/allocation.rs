@@ -112,6 +112,28 @@ fn responses_and_requests_of_a_dialog() {
     forwards_without_allocating(&mut shard, "private", media, &byes);
 }
 
+/// By one way through the user, and by a pattern that takes more than one.
+#[test]
+fn requests_that_a_rule_changes() {
+    for pattern in [r"'^\+33([0-9]+)$'", "'(3+)(.*?)9'"] {
+        let rule = format!(
+            "[[route]]\nname = \"set\"\nwhen = {{ ruri_user = {pattern} }}\nto = \"request-uri\"\n[route.set]\n\
+             ruri_user = \"0$1\"\nfrom = {{ display = \"$1\" }}\nadd = {{ X-Shown = \"${{from_user}}\" }}\n\
+             remove = \"Allow\"\n[[route]]\nname = \"r0\""
+        );
+        let configuration = traffic::configuration().replacen("[[route]]\nname = \"r0\"", &rule, 1);
+        let mut shard = Shard::new(&configuration, traffic::ADDRESSES, &[]);
+        let trunk = "192.0.2.1:5060".parse().unwrap();
+        let on = shard.listener("public");
+        let (_, sent) = shard.handle(&traffic::invite(0), on, trunk);
+        assert!(sent.starts_with(b"INVITE sip:0") && sent.windows(9).any(|text| text == b"\r\nX-Shown"));
+        let messages: Vec<_> = (0..MESSAGES).map(traffic::invite).collect();
+        forwards_without_allocating(&mut shard, "public", trunk, &messages);
+        let again: Vec<_> = (0..MESSAGES).map(|_| traffic::invite(1)).collect();
+        forwards_without_allocating(&mut shard, "public", trunk, &again);
+    }
+}
+
 /// A call as a shard gets it that keeps transactions: set up and ended, or refused.
 fn call(
     shard: &mut Shard,

@@ -157,3 +157,53 @@ fn one_pass(nfa: NFA) -> Result<onepass::DFA, String> {
     let config = onepass::Config::new().size_limit(Some(PATTERN_BYTES));
     onepass::Builder::new().configure(config).build_from_nfa(nfa).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex_automata::meta::Regex;
+
+    use super::*;
+
+    const PATTERNS: [&str; 9] = [
+        "^0([1-9][0-9]*)$",
+        "^(00|\\+)?(33|49)([0-9]{2})(.*)$",
+        "(a+)(b*)",
+        "(a|ab)(c|bcd)?$",
+        "^(a)?(b)?",
+        "((a)(b)?)+",
+        "(?i)^(AB)(1*?)(1)?",
+        "b$|^(1)",
+        "^$",
+    ];
+
+    #[test]
+    fn what_begins_at_the_start_and_is_told_in_one_way_takes_one_way() {
+        let one_pass = |pattern| matches!(Groups::new(pattern), Ok(Groups::OnePass(_)));
+        assert_eq!(PATTERNS.map(one_pass), [true, true, false, false, true, false, false, false, true]);
+        assert_eq!(PATTERNS.map(Groups::count), [1, 4, 2, 2, 2, 3, 3, 1, 0]);
+    }
+
+    proptest! {
+        /// One memory serves all of them, whichever was asked before.
+        #[test]
+        fn groups_are_those_of_the_plain_engine(texts in proptest::collection::vec("[ab]{0,4}c?d?|0?[0-9+]{0,6}|[aAbB1]{0,5}", 1..4)) {
+            let groups = PATTERNS.map(|pattern| Groups::new(pattern).unwrap());
+            let (mut room, mut captured) = (Room::default(), Captured::default());
+            for text in &texts {
+                for (pattern, groups) in PATTERNS.iter().zip(&groups) {
+                    captured.keep(User::To, text.as_bytes());
+                    captured.find(User::To, groups, &mut room);
+                    prop_assert_eq!(captured.shown(User::To, None), text.as_bytes());
+                    let mut plain = Regex::new(pattern).unwrap().create_captures();
+                    Regex::new(pattern).unwrap().captures(text.as_str(), &mut plain);
+                    for group in 1..=9 {
+                        let expected = plain.get_group(group).map_or("", |span| &text[span.range()]);
+                        let shown = captured.shown(User::To, Some(group as u8));
+                        prop_assert_eq!(shown, expected.as_bytes(), "{} of {} in {}", group, pattern, text);
+                    }
+                }
+            }
+        }
+    }
+}

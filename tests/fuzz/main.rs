@@ -8,6 +8,7 @@ mod host;
 mod mutate;
 mod parse;
 mod reply;
+mod set;
 #[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;
@@ -207,4 +208,14 @@ fn messages_leave_no_transaction() {
 #[test]
 fn mutated_messages_leave_no_transaction() {
     mutations(transactions::run);
+}
+
+#[test]
+fn messages_are_changed() {
+    as_written_and_cut(set::run);
+}
+
+#[test]
+fn mutated_messages_are_changed() {
+    mutations(set::run);
 }
