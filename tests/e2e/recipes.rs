@@ -74,3 +74,33 @@ fn refused(caller: &Party, uri: &str) {
     caller.send(&caller.request("INVITE", uri), "1.2.3.4:5060".parse().unwrap());
     caller.receive_response(403);
 }
+
+#[test]
+fn recipe_h_numbers_rewritten() {
+    let world = World::new();
+    let addresses = [("203.0.113.10:5060", "1.2.3.4:5060"), ("192.0.2.1", "1.2.3.100")];
+    let configuration =
+        addresses.iter().fold(recipe("# Recipe H"), |text, (from, to)| text.replace(from, to));
+    let home = Home::new(&configuration);
+    let viaduct = home.start(&world);
+    let carrier = world.public.party("carrier", "1.2.3.100:5060");
+    let switch = world.private.party("switch", "10.0.0.100:5060");
+    let inside = "10.0.0.4:5060".parse().unwrap();
+
+    let mut request = switch.request("INVITE", "sip:0123456789@10.0.0.4");
+    request.set("From", "\"Anna\" <sip:100@10.0.0.100>;tag=a");
+    request.add("P-Asserted-Identity", "<sip:100@10.0.0.100>");
+    request.add("X-Internal", "1");
+    switch.send(&request, inside);
+    let invite = carrier.receive_request("INVITE");
+    assert_eq!(invite.message.start, "INVITE sip:+33123456789@carrier.example.net SIP/2.0");
+    assert_eq!(invite.message.value("From"), "<sip:100@10.0.0.100>;tag=a");
+    assert_eq!(invite.message.value("P-Asserted-Identity"), "<sip:+33100000000@example.net>");
+    assert_eq!(invite.message.value("X-Trunk"), "paris-1");
+    assert_eq!(invite.message.values("X-Internal"), [""; 0]);
+
+    carrier.send(&carrier.request("INVITE", "sip:+33123456789@1.2.3.4"), "1.2.3.4:5060".parse().unwrap());
+    let invite = switch.receive_request("INVITE");
+    assert_eq!(invite.message.start, "INVITE sip:0123456789@1.2.3.4 SIP/2.0");
+    viaduct.stop();
+}

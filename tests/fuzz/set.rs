@@ -41,7 +41,17 @@ const OURS: [HeaderName; 4] =
 
 /// What the rules change.
 const CHANGED: [&str; 11] = [
-    "from", "f", "to", "t", "p-asserted-identity", "diversion", "x-shown", "subject", "s", "x-added", "record",
+    "from",
+    "f",
+    "to",
+    "t",
+    "p-asserted-identity",
+    "diversion",
+    "x-shown",
+    "subject",
+    "s",
+    "x-added",
+    "record",
 ];
 const REMOVED: [&str; 2] = ["allow", "x-gone"];
 
@@ -111,7 +121,9 @@ fn changed(received: &[u8], sent: &[u8]) {
     for name in [&b"p-asserted-identity"[..], b"diversion"] {
         let count = |message: &Message<'_>| {
             let values = message.named(name).flat_map(|line| message.values_in(line));
-            values.map(|value| value.is_ok_and(|value| NameAddr::parse(value.text).is_ok())).collect::<Vec<_>>()
+            values
+                .map(|value| value.is_ok_and(|value| NameAddr::parse(value.text).is_ok()))
+                .collect::<Vec<_>>()
         };
         assert_eq!(count(&sent), count(&received));
     }

@@ -215,3 +215,23 @@ fn a_stateful_route_says_what_its_transaction_will_do() {
     let json = serde_json::to_value(explained("sip:bob@10.0.0.100", "203.0.113.9:5060")).unwrap();
     assert_eq!((&json["mode"], &json["transaction"]), (&"stateless".into(), &serde_json::json!([])));
 }
+
+#[test]
+fn what_set_changes_is_told_before_and_after() {
+    let set = "set = { strip = 3, ruri_host = \"10.0.0.7\", header = { X-New = \"$$1\" }, to = { display = \"B\" } }";
+    let configuration = CONFIG.replacen("egress = \"private\"", &format!("egress = \"private\"\n{set}"), 1);
+    let account = asked_of(&configuration, "INVITE", "sip:*33123@10.0.0.9", "203.0.113.9:5060", &[]);
+    let json = json(&account);
+    assert_eq!(json["set"][0]["what"], "Request-URI");
+    assert_eq!(json["set"][0]["before"][0], "sip:*33123@10.0.0.9");
+    assert_eq!(json["set"][0]["after"][0], "sip:123@10.0.0.7");
+    assert_eq!(json["set"][2], serde_json::json!({ "what": "X-New", "before": [], "after": ["$1"] }));
+    let text = anstream::adapter::strip_str(&account.to_string()).to_string();
+    assert!(text.contains("  set        Request-URI: sip:*33123@10.0.0.9 → sip:123@10.0.0.7\n"), "{text}");
+    assert!(
+        text.contains("             To: <sip:*33123@10.0.0.9> → \"B\" <sip:*33123@10.0.0.9>\n"),
+        "{text}"
+    );
+    let json = self::json(&explained("sip:*33123@10.0.0.9", "203.0.113.9:5060"));
+    assert_eq!(json["set"], serde_json::json!([]));
+}
