@@ -28,6 +28,8 @@ use crate::world::{SINK, World};
 
 /// How long anything that was asked for may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// So long without a change, and what is open is steady.
+const STEADY: Duration = Duration::from_secs(3);
 /// Events are made this often.
 const TICK: Duration = Duration::from_millis(100);
 /// Seconds between bursts.
@@ -68,7 +70,7 @@ impl<'a> Run<'a> {
         sentinel: Sentinel,
         random: Random,
     ) -> io::Result<Self> {
-        let files = [open_files(subject.id())?; 2];
+        let files = [steady_files(subject.id())?; 2];
         let last = Metrics::read()?;
         Ok(Self {
             args,
@@ -235,6 +237,21 @@ impl<'a> Run<'a> {
             }
         }
     }
+}
+
+/// Open files and sockets once they stay the same: a new link's own IPv6 address is served when the kernel has found
+/// it to be unique, a second or two after the link.
+fn steady_files(process: u32) -> io::Result<(u64, u64)> {
+    let begin = Instant::now();
+    let (mut files, mut since) = (open_files(process)?, begin);
+    while since.elapsed() < STEADY && begin.elapsed() < PATIENCE {
+        std::thread::sleep(TICK);
+        let now = open_files(process)?;
+        if now != files {
+            (files, since) = (now, Instant::now());
+        }
+    }
+    Ok(files)
 }
 
 /// What is counted where, at one moment without traffic.

@@ -24,6 +24,8 @@ pub struct Evidence {
     pub waited: u64,
     /// The latest wake-up of the sentinel, in nanoseconds.
     pub late: u64,
+    /// The sentinel goes before the shard: it is never late because of it.
+    pub goes_before: bool,
 }
 
 impl Evidence {
@@ -50,7 +52,7 @@ impl Sentinel {
             prefer(&task, "1")?;
         }
         let account = format!("/proc/{process}/task/{task}/schedstat");
-        let evidence = Arc::<Mutex<Evidence>>::default();
+        let evidence = Arc::new(Mutex::new(Evidence { goes_before: real_time, ..Evidence::default() }));
         let stop = Arc::<AtomicBool>::default();
         let (ours, asked) = (Arc::clone(&evidence), Arc::clone(&stop));
         let thread = std::thread::Builder::new().name("sentinel".into()).spawn(move || {
@@ -71,7 +73,8 @@ impl Sentinel {
     pub fn take(&self) -> Evidence {
         let mut evidence = locked(&self.evidence);
         let again = evidence.waits[evidence.waits.len().saturating_sub(2)..].to_vec();
-        std::mem::replace(&mut *evidence, Evidence { waits: again, ..Evidence::default() })
+        let goes_before = evidence.goes_before;
+        std::mem::replace(&mut *evidence, Evidence { waits: again, goes_before, ..Evidence::default() })
     }
 }
 

@@ -28,13 +28,15 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Time above the bound that the kernel's account does not explain, in nanoseconds. A long batch is excused
-    /// for the time in which its thread was ready and did not run: in two slots of 20 ms for each, because a
-    /// batch may stand on the border of two.
+    /// Time above the bound that nothing explains, in nanoseconds. A long batch is excused for the time in which its
+    /// thread was ready and did not run: in two slots of 20 ms for each, because a batch may stand on the border of
+    /// two. The account knows nothing of time that the host took from a thread that was running: where the sentinel,
+    /// which goes before the shard, was later than that, its lateness counts instead.
     pub fn unexplained_ns(&self) -> u64 {
         let above = self.long_ns.saturating_sub(self.long * LONG_NS);
-        let excused = self.evidence.longest_waits(2 * self.long as usize) + self.stolen_ns;
-        above.saturating_sub(excused)
+        let waited = self.evidence.longest_waits(2 * self.long as usize);
+        let kept = if self.evidence.goes_before { waited.max(self.evidence.late) } else { waited };
+        above.saturating_sub(kept + self.stolen_ns)
     }
 }
 
