@@ -116,9 +116,12 @@ pub const DRAIN_NS: u64 = 1_000_000_000;
 /// control thread is busy. More lose nothing: all tables are read anew.
 pub const NETLINK_EVENT_BYTES: usize = 8 << 20;
 
-/// Up to so many prefixes, all routing tables are read anew after any event: it takes about a microsecond for
-/// each, and cannot miss what the kernel does without an event.
-pub const REDUMP_ROUTES: usize = 2_000;
+/// Up to so many prefixes, all routing tables are read anew after any event, before anything is sent by it: it takes
+/// some two microseconds for each, and cannot miss what the kernel does without an event.
+pub const REDUMP_ROUTES: usize = 250;
+
+/// Up to so many prefixes, what was changed by events is compared with the kernel's tables within a second.
+pub const COMPARE_ROUTES: usize = 2_000;
 
 /// Most questions to the kernel that wait for the control thread.
 pub const KERNEL_QUESTIONS: usize = 256;

@@ -319,7 +319,7 @@ impl Run<'_> {
         batch(folder, lines)?;
         let begin = Instant::now();
         // Small tables are read anew after each event: there is nothing to compare.
-        while counts().audits == before && counts().routes > 2_000 {
+        while counts().audits == before && counts().routes > viaduct::limits::REDUMP_ROUTES as u64 {
             if begin.elapsed() > Duration::from_secs(60) {
                 return Err(io::Error::other("no comparison with the kernel's tables within a minute"));
             }

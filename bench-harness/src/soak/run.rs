@@ -228,7 +228,8 @@ impl<'a> Run<'a> {
             std::thread::sleep(Duration::from_secs(1));
             self.sample()?;
             // Small tables are read anew after each event: there is nothing to compare.
-            let is_compared = self.findings.audits > audits || self.last.count("viaduct_routes", "") <= 2_000;
+            let routes = self.last.count("viaduct_routes", "") as usize;
+            let is_compared = self.findings.audits > audits || routes <= viaduct::limits::REDUMP_ROUTES;
             self.findings.compared_at_rest = is_compared;
             self.findings.files[1] = open_files(self.subject.id())?;
             let is_as_before = self.findings.files[0] == self.findings.files[1];

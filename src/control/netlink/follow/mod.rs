@@ -293,7 +293,8 @@ impl Follower {
         if self.state.dirty {
             self.burst = Some(Burst { first: self.concluded, over: self.concluded + QUIET });
         }
-        if std::mem::take(&mut self.state.doubt) {
+        let is_cheap = self.follows() && self.state.changed && self.state.rib.len() <= limits::COMPARE_ROUTES;
+        if std::mem::take(&mut self.state.doubt) || is_cheap {
             self.audit_at = self.audit_at.min(Instant::now() + self.options.audit_doubts_after);
         }
         if !self.state.changed {
