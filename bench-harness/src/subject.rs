@@ -46,7 +46,7 @@ pub struct Subject {
 impl Subject {
     /// Starts Viaduct with Record-Route, automatic egress and `rules` rules, of which the last matches.
     pub fn viaduct(folder: &Path, rules: usize) -> io::Result<Self> {
-        Self::configured(folder, &viaduct_configuration(rules, FORWARDER_CORE))
+        Self::configured(folder, &viaduct_configuration(rules, FORWARDER_CORE, VIADUCT_PORT, false))
     }
 
     /// Starts Viaduct with a configuration.
@@ -211,8 +211,9 @@ pub fn built(name: &str) -> io::Result<PathBuf> {
     })
 }
 
-/// Rules of all dimensions that do not match the load, and one at the end that does.
-pub fn viaduct_configuration(rules: usize, core: usize) -> String {
+/// Rules of all dimensions that do not match the load, and one at the end that does, with transactions or without.
+pub fn viaduct_configuration(rules: usize, core: usize, port: u16, stateful: bool) -> String {
+    let mode = if stateful { "stateful" } else { "stateless" };
     let mut others = String::new();
     for number in 1..rules {
         let when = match number % 4 {
@@ -222,7 +223,7 @@ pub fn viaduct_configuration(rules: usize, core: usize) -> String {
             _ => format!("source = [\"172.16.{}.0/24\"]", number % 256),
         };
         others.push_str(&format!(
-            "\n[[route]]\nname = \"rule-{number}\"\nwhen = {{ {when} }}\nto = \"sip:10.2.0.3:5060\"\n"
+            "\n[[route]]\nname = \"rule-{number}\"\nwhen = {{ {when} }}\nto = \"sip:10.2.0.3:5060\"\nmode = \"{mode}\"\n"
         ));
     }
     let values = [
@@ -230,7 +231,8 @@ pub fn viaduct_configuration(rules: usize, core: usize) -> String {
         ("CORE", core.to_string()),
         ("INSIDE", INSIDE.to_string()),
         ("OUTSIDE", OUTSIDE.to_string()),
-        ("PORT", VIADUCT_PORT.to_string()),
+        ("PORT", port.to_string()),
+        ("MODE", mode.to_owned()),
         ("RULES", others),
     ];
     fill(include_str!("../peers/viaduct.toml.in"), &values)

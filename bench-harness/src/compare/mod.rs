@@ -25,7 +25,7 @@ use crate::results::model::{Load, Results, Sample};
 use crate::results::{self, Histograms};
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, pin};
 use crate::world::World;
-use peers::{Peer, Setting};
+use peers::{Peer, Setting, Way};
 use rounds::Rounds;
 use syscalls::Counter;
 
@@ -36,7 +36,8 @@ pub use window::{Bench, Plan};
 #[command(after_help = "\
 Subjects: null-uring and null-mmsg (the floor: datagrams go on untouched, padded to the length that Viaduct's output
 has), viaduct (Record-Route, automatic egress, 100 rules of which the last matches), kamailio and opensips
-(stateless, Record-Route, fast allocators, errors alone logged), the latter two also with mhomed=1. Their
+(stateless, Record-Route, fast allocators, errors alone logged), the latter two also with mhomed=1; and each of the three
+with transactions (viaduct-stateful; the others by t_relay, with mhomed=1), which only `calls` is offered. Their
 configurations are in bench-harness/peers. All run in the same network namespaces, pinned to the same core; who is
 not measured is stopped (SIGSTOP). Who goes first turns from round to round.
 
@@ -46,6 +47,8 @@ Loads, one window of each for each subject and round:
   paced       single messages, far apart and at random: what forwarding adds to latency
   saturation  half more than the knee; system calls are counted here
   knee        rising rates until less than 99.5% arrives
+
+What is known after each round stands in the folder of --out already, if the run is ended early.
 
 Passes (exit code 0) when Viaduct lost no message of `calls` and `paced`, and none had to be sent again.
 
@@ -126,8 +129,8 @@ impl Family {
                 use clap::ValueEnum;
                 crate::null::Engine::value_variants().iter().map(|engine| Peer::Null(*engine)).collect()
             }
-            Self::Kamailio => vec![Peer::Kamailio(false), Peer::Kamailio(true)],
-            Self::Opensips => vec![Peer::Opensips(false), Peer::Opensips(true)],
+            Self::Kamailio => Way::ALL.map(Peer::Kamailio).into(),
+            Self::Opensips => Way::ALL.map(Peer::Opensips).into(),
         }
     }
 }
@@ -143,7 +146,9 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     }
     let below = |sample: &&Sample| matches!(sample.load, Load::Calls | Load::Paced);
     let lost = |sample: &Sample| sample.lost + sample.retransmissions + sample.failed;
-    let ours = results.samples.iter().filter(|sample| sample.subject == Peer::Viaduct.name());
+    let ours = results.samples.iter().filter(|sample| {
+        [false, true].map(|stateful| Peer::Viaduct(stateful).name()).contains(&&*sample.subject)
+    });
     let lost = ours.filter(below).map(lost).sum::<u64>();
     Ok((lost == 0) & args.against.judge(&results.ratios)?)
 }
@@ -168,7 +173,7 @@ pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
         }
     };
     let families = if args.only.is_empty() { &Family::ALL[..] } else { &args.only };
-    let mut peers = vec![Peer::Viaduct];
+    let mut peers = vec![Peer::Viaduct(false), Peer::Viaduct(true)];
     for peer in families.iter().flat_map(|family| family.peers()) {
         match peer.missing(&setting) {
             Some(why) => _ = results.skipped.insert(peer.name().into(), why),
@@ -192,6 +197,10 @@ pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
             loads: if args.loads.is_empty() { rounds::LOADS.into() } else { args.loads.clone() },
         },
         &bar,
+        &|results, histograms| match &args.out {
+            Some(folder) => results::write(folder, results, histograms).map(drop),
+            None => Ok(()),
+        },
     );
     bar.finish_and_clear();
     done?;

@@ -9,7 +9,7 @@ use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::null::Engine;
-use crate::results::model;
+use crate::results::model::{self, Load};
 use crate::subject::{Subject, built, fill, pin, viaduct_configuration, write};
 use crate::world::{INSIDE, OUTSIDE, SINK};
 
@@ -21,14 +21,30 @@ const MEMORY: [&str; 4] = ["-m", "64", "-M", "8"];
 /// A forwarder of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// What this is about.
-    Viaduct,
+    /// What this is about; `true`: with transactions.
+    Viaduct(bool),
     /// The floor.
     Null(Engine),
-    /// Kamailio; `true`: with `mhomed=1`.
-    Kamailio(bool),
-    /// OpenSIPS; `true`: with `mhomed=1`.
-    Opensips(bool),
+    /// Kamailio.
+    Kamailio(Way),
+    /// OpenSIPS.
+    Opensips(Way),
+}
+
+/// How another proxy forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Without transactions; its script says which socket to send from.
+    Stateless,
+    /// The same with `mhomed=1`.
+    Mhomed,
+    /// With transactions (`t_relay`) and `mhomed=1`.
+    Stateful,
+}
+
+impl Way {
+    /// In the order of the tables.
+    pub const ALL: [Self; 3] = [Self::Stateless, Self::Mhomed, Self::Stateful];
 }
 
 /// What peers are taken from.
@@ -54,18 +70,29 @@ impl Peer {
     /// As the results call it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Viaduct => "viaduct",
+            Self::Viaduct(false) => "viaduct",
+            Self::Viaduct(true) => "viaduct-stateful",
             Self::Null(engine) => engine.subject(),
-            Self::Kamailio(false) => "kamailio",
-            Self::Kamailio(true) => "kamailio-mhomed",
-            Self::Opensips(false) => "opensips",
-            Self::Opensips(true) => "opensips-mhomed",
+            Self::Kamailio(Way::Stateless) => "kamailio",
+            Self::Kamailio(Way::Mhomed) => "kamailio-mhomed",
+            Self::Kamailio(Way::Stateful) => "kamailio-stateful",
+            Self::Opensips(Way::Stateless) => "opensips",
+            Self::Opensips(Way::Mhomed) => "opensips-mhomed",
+            Self::Opensips(Way::Stateful) => "opensips-stateful",
         }
     }
 
-    /// It forwards dialogs back and forth; the floor only forwards.
-    pub fn makes_calls(self) -> bool {
-        !matches!(self, Self::Null(_))
+    /// It can be offered this load. The floor only forwards; who keeps transactions sends what nobody answers again.
+    pub fn takes(self, load: Load) -> bool {
+        match self {
+            Self::Null(_) => load != Load::Calls,
+            _ => !self.is_stateful() || load == Load::Calls,
+        }
+    }
+
+    /// It keeps transactions.
+    pub fn is_stateful(self) -> bool {
+        matches!(self, Self::Viaduct(true) | Self::Kamailio(Way::Stateful) | Self::Opensips(Way::Stateful))
     }
 
     /// It is not of this project: where it does not work here, the others are measured without it.
@@ -75,9 +102,9 @@ impl Peer {
 
     fn port(self) -> u16 {
         match self {
-            Self::Viaduct => 5060,
-            Self::Kamailio(mhomed) => 5062 + u16::from(mhomed),
-            Self::Opensips(mhomed) => 5064 + u16::from(mhomed),
+            Self::Viaduct(stateful) => 5060 + u16::from(stateful),
+            Self::Kamailio(way) => 5062 + way as u16,
+            Self::Opensips(way) => 5065 + way as u16,
             Self::Null(engine) => 5070 + engine as u16,
         }
     }
@@ -102,7 +129,7 @@ impl Peer {
         let mut command = Command::new(&program);
         let file = |name: &str| write(&setting.folder, name, &configuration);
         match self {
-            Self::Viaduct => command.args(["run", "-c"]).arg(file("viaduct.toml")?),
+            Self::Viaduct(_) => command.args(["run", "-c"]).arg(file(&format!("{}.toml", self.name()))?),
             Self::Null(engine) => null(&mut command, engine, self.port(), setting.core, pad_to),
             Self::Kamailio(_) => command
                 .args(["-DD", "-E", "-x", "fm", "-X", "fm"])
@@ -137,25 +164,34 @@ impl Peer {
 
     fn program(self, setting: &Setting) -> io::Result<(PathBuf, String)> {
         Ok(match self {
-            Self::Viaduct => (built("viaduct")?, viaduct_configuration(RULES, setting.core)),
+            Self::Viaduct(stateful) => {
+                (built("viaduct")?, viaduct_configuration(RULES, setting.core, self.port(), stateful))
+            }
             Self::Null(_) => (built("bench-harness")?, String::new()),
-            Self::Kamailio(mhomed) => {
+            Self::Kamailio(way) => {
                 // Without mhomed the script says which socket to send from, as operators then do.
                 let by = format!("    $fs = \"udp:{OUTSIDE}:{}\";", self.port());
-                (kamailio().into(), self.filled(include_str!("../../peers/kamailio.cfg.in"), mhomed, by))
+                (kamailio().into(), self.filled(include_str!("../../peers/kamailio.cfg.in"), way, by))
             }
-            Self::Opensips(mhomed) => {
+            Self::Opensips(way) => {
                 let by = format!("    $socket_out = \"udp:{OUTSIDE}:{}\";", self.port());
                 let path = setting.opensips.clone().unwrap_or_default();
-                let text = self.filled(include_str!("../../peers/opensips.cfg.in"), mhomed, by);
+                let text = self.filled(include_str!("../../peers/opensips.cfg.in"), way, by);
                 let modules = modules_of(&path).to_string_lossy().into_owned();
                 (path, fill(&text, &[("MODULES", modules)]))
             }
         })
     }
 
-    fn filled(self, text: &str, mhomed: bool, send_socket: String) -> String {
+    fn filled(self, text: &str, way: Way, send_socket: String) -> String {
+        let mhomed = way != Way::Stateless;
+        let (module, relay) = match way {
+            Way::Stateful => ("loadmodule \"tm.so\"", "t_relay"),
+            Way::Stateless | Way::Mhomed => ("", "forward"),
+        };
         let values = [
+            ("TRANSACTIONS", module.to_owned()),
+            ("RELAY", relay.to_owned()),
             ("WORKERS", "1".to_owned()),
             ("MHOMED", u8::from(mhomed).to_string()),
             ("INSIDE", INSIDE.to_string()),
@@ -194,7 +230,7 @@ fn modules_of(program: &Path) -> PathBuf {
 
 fn version(peer: Peer, program: &Path) -> String {
     let flag = match peer {
-        Peer::Viaduct | Peer::Null(_) => "--version",
+        Peer::Viaduct(_) | Peer::Null(_) => "--version",
         Peer::Kamailio(_) => "-v",
         Peer::Opensips(_) => "-V",
     };
@@ -222,9 +258,11 @@ mod tests {
         let folder = PathBuf::from("/nowhere");
         let setting = Setting { core: 0, opensips: Some("/opt/opensips".into()), folder };
         let mut ports = std::collections::HashSet::new();
-        for mhomed in [false, true] {
-            for peer in [Peer::Kamailio(mhomed), Peer::Opensips(mhomed)] {
+        for way in Way::ALL {
+            let mhomed = way != Way::Stateless;
+            for peer in [Peer::Kamailio(way), Peer::Opensips(way)] {
                 let (_, text) = peer.program(&setting).unwrap();
+                assert_eq!(text.contains("t_relay()") && text.contains("tm.so"), peer.is_stateful());
                 let open = |line: &&str| !line.starts_with('#') && line.contains('@');
                 assert_eq!(text.lines().find(open), None, "{}", peer.name());
                 assert!(text.contains(&format!("mhomed={}", u8::from(mhomed))));
@@ -232,10 +270,12 @@ mod tests {
                 assert!(ports.insert(peer.port()));
             }
         }
+        let ours = [false, true].map(Peer::Viaduct).into_iter();
         assert!(
-            ports.insert(Peer::Null(Engine::Uring).port()) && ports.insert(Peer::Null(Engine::Mmsg).port())
+            ours.chain([Engine::Uring, Engine::Mmsg].map(Peer::Null)).all(|peer| ports.insert(peer.port()))
         );
-        assert!(Peer::Opensips(true).missing(&setting).unwrap().contains("/opt/opensips"));
-        assert!(Peer::Opensips(true).missing(&Setting { opensips: None, ..setting }).is_some());
+        let opensips = Peer::Opensips(Way::Mhomed);
+        assert!(opensips.missing(&setting).unwrap().contains("/opt/opensips"));
+        assert!(opensips.missing(&Setting { opensips: None, ..setting }).is_some());
     }
 }

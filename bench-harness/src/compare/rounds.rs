@@ -47,6 +47,9 @@ pub struct Ask {
     pub loads: Vec<Load>,
 }
 
+/// Takes what was found so far.
+pub type RoundOver<'a> = dyn Fn(&Results, &Histograms) -> io::Result<()> + 'a;
+
 /// Forwarders that run, and what was found so far.
 pub struct Rounds {
     bench: Bench,
@@ -76,7 +79,8 @@ impl Rounds {
         let (mut subjects, mut pad_to) = (Vec::new(), 0);
         for peer in peers {
             let started = peer.start(setting, pad_to).and_then(|Started { mut subject, told }| {
-                let len = bench.wait_for(&mut subject)?;
+                let probe = if peer.is_stateful() { Load::Calls } else { Load::Messages };
+                let len = bench.wait_for(&mut subject, probe)?;
                 subject.pause()?;
                 Ok((subject, told, len))
             });
@@ -87,7 +91,7 @@ impl Rounds {
                 }
                 started => started?,
             };
-            if *peer == Peer::Viaduct {
+            if *peer == Peer::Viaduct(false) {
                 pad_to = len;
             }
             results.subjects.insert(peer.name().into(), told);
@@ -96,8 +100,8 @@ impl Rounds {
         Ok(Self { bench, subjects, results, histograms: Histograms::new(), beside: Vec::new() })
     }
 
-    /// Finds the knees, then runs all rounds.
-    pub fn run(&mut self, ask: &Ask, bar: &ProgressBar) -> io::Result<()> {
+    /// Finds the knees, then runs all rounds; after each of them `round_over` is told what was found so far.
+    pub fn run(&mut self, ask: &Ask, bar: &ProgressBar, round_over: &RoundOver<'_>) -> io::Result<()> {
         bar.set_length((self.subjects.len() * (1 + ask.rounds as usize * ask.loads.len())) as u64);
         match ask.knee {
             Some(knee) => self.subjects.iter_mut().for_each(|entrant| entrant.knee = knee),
@@ -111,6 +115,7 @@ impl Rounds {
                     bar.inc(1);
                 }
             }
+            round_over(&self.results, &self.histograms)?;
         }
         Ok(())
     }
@@ -119,6 +124,11 @@ impl Rounds {
     fn find_knees(&mut self, bar: &ProgressBar) -> io::Result<()> {
         for mut entrant in std::mem::take(&mut self.subjects) {
             let name = entrant.peer.name();
+            if !entrant.peer.takes(Load::Knee) {
+                bar.inc(1);
+                self.subjects.push(entrant);
+                continue;
+            }
             let told = |rate: f64| bar.set_message(format!("{name} at {rate:.0}/s"));
             let about = self.bench.knee(&mut entrant.subject, FIRST, COARSE, &told);
             let found = about.and_then(|about| self.bench.knee(&mut entrant.subject, about, FINE, &told));
@@ -161,9 +171,11 @@ impl Rounds {
 
     fn plan(&self, at: usize, load: Load, ask: &Ask) -> Option<Plan> {
         let entrant = &self.subjects[at];
+        if !entrant.peer.takes(load) {
+            return None;
+        }
         let (rate, length) = match load {
             Load::Messages => (self.floor(at) * ask.part_of_knee, ask.window),
-            Load::Calls if !entrant.peer.makes_calls() => return None,
             Load::Calls => (ask.calls.unwrap_or_else(|| self.calls()), ask.window),
             Load::Paced => (ask.paced, ask.window * 3),
             Load::Saturation => (entrant.knee * TOO_MUCH, ask.window),
@@ -178,14 +190,15 @@ impl Rounds {
         let own = &self.subjects[at];
         let floor = self.subjects.iter().find(|entrant| entrant.peer == Peer::Null(Engine::Uring));
         match (own.peer, floor) {
-            (Peer::Viaduct | Peer::Null(_), Some(floor)) => floor.knee,
+            (Peer::Viaduct(_) | Peer::Null(_), Some(floor)) => floor.knee,
             _ => own.knee,
         }
     }
 
-    /// The same for all that make calls, and below each one's knee.
+    /// The same for all that make calls, and below each one's knee (with transactions: by a margin of two).
     fn calls(&self) -> f64 {
-        let callers = self.subjects.iter().filter(|entrant| entrant.peer.makes_calls());
+        let has_knee = |entrant: &&Entrant| entrant.peer.takes(Load::Calls) && entrant.peer.takes(Load::Knee);
+        let callers = self.subjects.iter().filter(has_knee);
         let lowest = callers.map(|entrant| entrant.knee).fold(f64::INFINITY, f64::min);
         lowest / MESSAGES_OF_A_CALL / 2.0
     }

@@ -70,13 +70,14 @@ impl Bench {
         Ok(Self { driver, core: Core::find(core)?, counter })
     }
 
-    /// Sends single messages until one arrives; its length in bytes as it left the forwarder.
-    pub fn wait_for(&mut self, subject: &mut Subject) -> io::Result<usize> {
-        let offer =
-            Offer { rate: 20.0, length: Duration::from_millis(100), jitter: false, drain: Duration::ZERO };
+    /// Offers single messages, or calls, until one arrives; the length in bytes of the last message that left the
+    /// forwarder towards the callee.
+    pub fn wait_for(&mut self, subject: &mut Subject, load: Load) -> io::Result<usize> {
+        let drain = if load == Load::Calls { 2 * HOLD } else { Duration::ZERO };
+        let offer = Offer { rate: 20.0, length: Duration::from_millis(100), jitter: false, drain };
         for _ in 0..ATTEMPTS_TO_REACH {
             subject.check_alive()?;
-            self.driver.reset(settings(subject.address, Load::Messages));
+            self.driver.reset(settings(subject.address, load));
             let outcome = self.driver.run(&offer)?;
             if outcome.tally.delivered > 0 {
                 return Ok(outcome.last_len);

@@ -183,6 +183,15 @@ pub struct Ratios {
     pub cpu_per_call_vs_opensips: Option<Interval>,
     /// CPU per call, Viaduct over OpenSIPS with `mhomed=1`.
     pub cpu_per_call_vs_opensips_mhomed: Option<Interval>,
+    /// CPU per call with transactions, Viaduct over itself without.
+    #[serde(default)]
+    pub cpu_per_stateful_call_vs_stateless: Option<Interval>,
+    /// The same over Kamailio (`t_relay`) with `mhomed=1`.
+    #[serde(default)]
+    pub cpu_per_stateful_call_vs_kamailio_mhomed: Option<Interval>,
+    /// The same over OpenSIPS (`t_relay`) with `mhomed=1`.
+    #[serde(default)]
+    pub cpu_per_stateful_call_vs_opensips_mhomed: Option<Interval>,
     /// Parse, decide and rewrite of a 600-byte INVITE.
     pub own_work_instructions: Option<f64>,
     /// The same in nanoseconds, median.

@@ -8,7 +8,7 @@ use plotters::style::RGBColor;
 
 use super::curves::{Axis, Bar, Line, bars, lines};
 use super::model::{Load, Sample};
-use super::ratios::{FLOOR, VIADUCT};
+use super::ratios::{FLOOR, STATEFUL, VIADUCT};
 use super::statistics::median;
 use super::{Histograms, hgrm};
 
@@ -110,6 +110,7 @@ fn colour(subject: &str) -> RGBColor {
         "null-mmsg" => RGBColor(150, 150, 150),
         "kamailio" => RGBColor(86, 180, 233),
         "kamailio-mhomed" => RGBColor(0, 114, 178),
+        STATEFUL => RGBColor(240, 228, 66),
         "opensips" => RGBColor(204, 121, 167),
         "opensips-mhomed" => RGBColor(0, 158, 115),
         _ => RGBColor(230, 159, 0),

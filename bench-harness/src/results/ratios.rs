@@ -7,20 +7,28 @@ use super::statistics::{median, paired};
 
 /// What the figures are about.
 pub const VIADUCT: &str = "viaduct";
+/// The same with transactions.
+pub const STATEFUL: &str = "viaduct-stateful";
 /// The floor: Viaduct's engine without SIP.
 pub const FLOOR: &str = "null-uring";
 
 /// All figures that these samples and pieces of code give; `None` where they give none.
 pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
-    let per_call = |peer| per_unit(samples, peer, Load::Calls, |sample| sample.calls);
+    let per_call = |peer| per_unit(samples, (VIADUCT, peer), Load::Calls, |sample| sample.calls);
+    let stateful = |peer| per_unit(samples, (STATEFUL, peer), Load::Calls, |sample| sample.calls);
     let instructions = |name: &str| micro.get(name).and_then(|piece| piece.instructions);
     let ns = |name: &str| micro.get(name).and_then(|piece| piece.ns);
     Ratios {
-        cpu_per_message_vs_null: per_unit(samples, FLOOR, Load::Messages, |sample| sample.delivered),
+        cpu_per_message_vs_null: per_unit(samples, (VIADUCT, FLOOR), Load::Messages, |sample| {
+            sample.delivered
+        }),
         cpu_per_call_vs_kamailio: per_call("kamailio"),
         cpu_per_call_vs_kamailio_mhomed: per_call("kamailio-mhomed"),
         cpu_per_call_vs_opensips: per_call("opensips"),
         cpu_per_call_vs_opensips_mhomed: per_call("opensips-mhomed"),
+        cpu_per_stateful_call_vs_stateless: stateful(VIADUCT),
+        cpu_per_stateful_call_vs_kamailio_mhomed: stateful("kamailio-stateful"),
+        cpu_per_stateful_call_vs_opensips_mhomed: stateful("opensips-stateful"),
         own_work_instructions: instructions("pipeline"),
         own_work_ns: ns("pipeline"),
         full_tables_extra_ns: ns("full_tables_extra_zipf"),
@@ -32,10 +40,15 @@ pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
     }
 }
 
-/// CPU for each message or call, over a peer's.
-fn per_unit(samples: &[Sample], peer: &str, load: Load, units: fn(&Sample) -> u64) -> Option<Interval> {
+/// CPU for each message or call of the first subject, over the second's.
+fn per_unit(
+    samples: &[Sample],
+    subjects: (&str, &str),
+    load: Load,
+    units: fn(&Sample) -> u64,
+) -> Option<Interval> {
     let cost = |sample: &Sample| sample.cpu_ns as f64 / units(sample) as f64;
-    paired(pairs(samples, peer, load).into_iter().map(|(ours, theirs)| (cost(ours), cost(theirs))))
+    paired(pairs(samples, subjects, load).into_iter().map(|(ours, theirs)| (cost(ours), cost(theirs))))
 }
 
 /// Latency that forwarding adds to the floor's, in microseconds.
@@ -44,7 +57,7 @@ fn added_us(samples: &[Sample], percentile: fn(&Latency) -> u64) -> Option<f64> 
         let us = |sample: &Sample| sample.latency.as_ref().map(|latency| percentile(latency) as f64 / 1e3);
         Some(us(ours)? - us(floor)?)
     };
-    median(pairs(samples, FLOOR, Load::Paced).into_iter().filter_map(added).collect())
+    median(pairs(samples, (VIADUCT, FLOOR), Load::Paced).into_iter().filter_map(added).collect())
 }
 
 fn syscalls(samples: &[Sample]) -> Option<f64> {
@@ -55,11 +68,15 @@ fn syscalls(samples: &[Sample]) -> Option<f64> {
     (messages > 0).then(|| calls as f64 / messages as f64)
 }
 
-/// Windows of Viaduct and of a peer that are neighbours in time, at one rate: where there are several, the one
-/// with the most pairs, of those the highest.
-fn pairs<'a>(samples: &'a [Sample], peer: &str, load: Load) -> Vec<(&'a Sample, &'a Sample)> {
+/// Windows of two subjects that are neighbours in time, at one rate: where there are several, the one with the most
+/// pairs, of those the highest.
+fn pairs<'a>(
+    samples: &'a [Sample],
+    (subject, peer): (&str, &str),
+    load: Load,
+) -> Vec<(&'a Sample, &'a Sample)> {
     let mut by_rate = BTreeMap::<u64, Vec<_>>::new();
-    for ours in samples.iter().filter(|sample| sample.load == load && sample.subject == VIADUCT) {
+    for ours in samples.iter().filter(|sample| sample.load == load && sample.subject == subject) {
         let rate = |sample: &Sample| sample.offered_per_second.round() as u64;
         let neighbour = samples.iter().find(|sample| {
             sample.load == load
@@ -95,6 +112,9 @@ pub fn flat(ratios: &Ratios) -> Vec<(&'static str, Option<Figure>)> {
         ("cpu_per_call_vs_kamailio_mhomed", paired(ratios.cpu_per_call_vs_kamailio_mhomed)),
         ("cpu_per_call_vs_opensips", paired(ratios.cpu_per_call_vs_opensips)),
         ("cpu_per_call_vs_opensips_mhomed", paired(ratios.cpu_per_call_vs_opensips_mhomed)),
+        ("cpu_per_stateful_call_vs_stateless", paired(ratios.cpu_per_stateful_call_vs_stateless)),
+        ("cpu_per_stateful_call_vs_kamailio_mhomed", paired(ratios.cpu_per_stateful_call_vs_kamailio_mhomed)),
+        ("cpu_per_stateful_call_vs_opensips_mhomed", paired(ratios.cpu_per_stateful_call_vs_opensips_mhomed)),
         ("own_work_instructions", plain(ratios.own_work_instructions)),
         ("own_work_ns", plain(ratios.own_work_ns)),
         ("full_tables_extra_ns", plain(ratios.full_tables_extra_ns)),

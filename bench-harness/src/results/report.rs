@@ -23,12 +23,25 @@ const fn bar(name: &'static str, words: &'static str, unit: &'static str, at_mos
 }
 
 /// In the order of the report; a test holds it against the figures that there are.
-const BARS: [Bar; 13] = [
+const BARS: [Bar; 16] = [
     bar("cpu_per_message_vs_null", "CPU per delivered message, over the floor `null-uring`", "", Some(1.12)),
     bar("cpu_per_call_vs_kamailio", "CPU per call, over Kamailio", "", None),
     bar("cpu_per_call_vs_kamailio_mhomed", "CPU per call, over Kamailio with `mhomed=1`", "", Some(0.45)),
     bar("cpu_per_call_vs_opensips", "CPU per call, over OpenSIPS", "", None),
     bar("cpu_per_call_vs_opensips_mhomed", "CPU per call, over OpenSIPS with `mhomed=1`", "", Some(0.30)),
+    bar("cpu_per_stateful_call_vs_stateless", "CPU per call with transactions, over without", "", Some(1.5)),
+    bar(
+        "cpu_per_stateful_call_vs_kamailio_mhomed",
+        "CPU per call with transactions, over Kamailio's `t_relay` with `mhomed=1`",
+        "",
+        Some(0.45),
+    ),
+    bar(
+        "cpu_per_stateful_call_vs_opensips_mhomed",
+        "CPU per call with transactions, over OpenSIPS' `t_relay` with `mhomed=1`",
+        "",
+        Some(0.30),
+    ),
     bar("own_work_instructions", "parse, decide, rewrite of a 600-byte INVITE", "instructions", Some(3500.0)),
     bar("own_work_ns", "the same", "ns", Some(350.0)),
     bar("full_tables_extra_ns", "what 1.2 million routes and 10,000 rules add to it", "ns", Some(60.0)),
