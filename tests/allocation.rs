@@ -169,8 +169,8 @@ fn call(
 
 #[test]
 fn transactions_of_calls() {
-    let configuration =
-        traffic::configuration().replace("to = \"request-uri\"", "to = \"request-uri\"\nmode = \"stateful\"");
+    let configuration = traffic::configuration()
+        .replace("to = \"request-uri\"\nmode = \"stateless\"", "to = \"request-uri\"");
     let shard = || Shard::new(&configuration, traffic::ADDRESSES, &[]);
     let (trunk, media) = ("192.0.2.1:5060".parse().unwrap(), "10.0.0.100:5060".parse().unwrap());
     // Another shard of the same keys says what is written.

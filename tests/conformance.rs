@@ -43,6 +43,7 @@ bind = "udp:127.0.0.1:5060"
 [[route]]
 name = "relay"
 to = "request-uri"
+mode = "stateless"
 "#;
 
 /// What may be done with a message.

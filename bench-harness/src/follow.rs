@@ -120,7 +120,7 @@ fn start(folder: &Path) -> io::Result<Handle> {
 [admin]\nlisten = \"off\"\n
 [[listener]]\nname = \"inside\"\nbind = \"udp:{INSIDE}:5060\"\n
 [[listener]]\nname = \"outside\"\nbind = \"udp:{OUTSIDE}:5060\"\n
-[[route]]\nname = \"load\"\nto = \"request-uri\"\n"
+[[route]]\nname = \"load\"\nto = \"request-uri\"\nmode = \"stateless\"\n"
         ),
     )?;
     let options = Options { source: Source::File(file), owns_process: false };

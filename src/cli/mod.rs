@@ -29,7 +29,7 @@ pub const CONFIGURATION: u8 = 78;
 const ABOUT: &str = "Forwards SIP between IP networks and always leaves by the right socket";
 
 const LONG_ABOUT: &str = "\
-Viaduct is a stateless SIP proxy for hosts with several interfaces: public and private networks, \
+Viaduct is a SIP proxy for hosts with several interfaces: public and private networks, \
 IPv4 and IPv6. For every message it decides from which local socket it leaves: as the kernel's \
 routing policy says, or as a rule of yours says, and keeps that decision for the whole dialog.";
 

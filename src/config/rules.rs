@@ -281,7 +281,7 @@ impl Reader<'_> {
             None => None,
         };
         let mode =
-            mode.and_then(|e| e.text(findings)).map_or(Mode::Stateless, |text| read_mode(&text, findings));
+            mode.and_then(|e| e.text(findings)).map_or(Mode::default(), |text| read_mode(&text, findings));
         let record_route = record_route.and_then(|e| e.boolean(findings)).unwrap_or(true);
         let to = targets?;
         Some(Action::Forward { to, egress, mode, record_route })
@@ -316,7 +316,7 @@ fn read_mode(text: &Text<'_>, findings: &mut Findings) -> Mode {
         findings
             .error(text.span.clone(), format!("`mode` cannot be «{}»", text.text))
             .hint("write \"stateless\" or \"stateful\"");
-        Mode::Stateless
+        Mode::default()
     })
 }
 

@@ -18,7 +18,7 @@ use crate::cli::netns::{Host, netlink, up};
 use crate::metrics::EngineMetrics;
 use crate::plan::Standing;
 
-const RELAY: &str = "[[route]]\nto = \"request-uri\"\n";
+const RELAY: &str = "[[route]]\nto = \"request-uri\"\nmode = \"stateless\"\n";
 
 /// A folder with a configuration file.
 struct Home(TempDir);

@@ -148,11 +148,12 @@ pub enum EgressChoice {
 }
 
 /// `mode`; of a dialog's later requests, what its first one had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// RFC 3261 §16.11
     Stateless,
     /// A transaction is kept: RFC 3261 §16.2 to §16.10.
+    #[default]
     Stateful,
 }
 

@@ -166,7 +166,7 @@ fn a_forged_route_gets_nowhere() {
     let world = World::new();
     // No rule lets anything through; only a valid token would.
     let home = Home::new(&format!(
-        "{LISTENERS}\n[[route]]\nname = \"in\"\nwhen = {{ method = [\"INVITE\"] }}\nto = \"request-uri\"\n"
+        "{LISTENERS}\n[[route]]\nname = \"in\"\nwhen = {{ method = [\"INVITE\"] }}\nto = \"request-uri\"\nmode = \"stateless\"\n"
     ));
     let viaduct = home.start(&world);
     let caller = world.public.party("caller", "1.2.3.100:5060");

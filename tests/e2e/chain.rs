@@ -65,7 +65,9 @@ impl Chain {
             (true, false) => "sip:10.0.0.100:5060",
             (false, _) => "request-uri",
         };
-        let home = Home::new(&format!("{LISTENERS}\n[[route]]\nname = \"on\"\nto = \"{next}\"\n"));
+        let home = Home::new(&format!(
+            "{LISTENERS}\n[[route]]\nname = \"on\"\nto = \"{next}\"\nmode = \"stateless\"\n"
+        ));
         Self { world, caller, callee, home, _kamailios: kamailios, shape, mode }
     }
 

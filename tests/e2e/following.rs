@@ -147,7 +147,7 @@ fn a_link_local_address_is_served_on_its_link() {
 fn with_override(bind: &str, next_hop: &str, more: &str) -> String {
     let floating = format!("[[listener]]\nname = \"floating\"\nbind = \"udp:{bind}:5060\"\n{more}\n");
     let rule = format!(
-        "[[route]]\nname = \"numbers\"\nwhen = {{ ruri_user = '^[0-9]+$' }}\nto = \"sip:{next_hop}\"\negress = \"floating\"\n"
+        "[[route]]\nname = \"numbers\"\nwhen = {{ ruri_user = '^[0-9]+$' }}\nto = \"sip:{next_hop}\"\negress = \"floating\"\nmode = \"stateless\"\n"
     );
     format!("{LISTENERS}{floating}{rule}{RELAY}")
 }

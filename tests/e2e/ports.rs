@@ -72,6 +72,7 @@ name = \"hairpin\"
 when = {{ listener = [\"private-a\"] }}
 to = \"request-uri\"
 egress = {{ transport = \"udp\", address = \"received\", port = 5070 }}
+mode = \"stateless\"
 "
     ));
     let viaduct = home.start(&world);

@@ -28,12 +28,13 @@ fn recipe_a_automatic_egress() {
     caller.send(&caller.request("INVITE", "sip:callee@10.0.0.100"), "1.2.3.4:5060".parse().unwrap());
     let invite = callee.receive_request("INVITE");
     assert_eq!(invite.from, "10.0.0.4:5060".parse().unwrap(), "left from the private listener");
+    caller.receive_response(100);
     callee.answer(&invite, "200 OK");
     let answer = caller.receive_response(200);
     assert_eq!(answer.from, "1.2.3.4:5060".parse().unwrap(), "went back from the public listener");
-    // The caller's link carried the answer to it and nothing else, the other links nothing.
+    // The caller's link carried the 100 and the answer to it and nothing else, the other links nothing.
     let answers: Vec<_> = public.seen().into_iter().map(|seen| seen.destination).collect();
-    assert_eq!(answers, [caller.address]);
+    assert_eq!(answers, [caller.address; 2]);
     spare.saw_nothing();
     six.saw_nothing();
     viaduct.stop();
@@ -51,6 +52,10 @@ fn recipe_b_numbers_to_the_media_server() {
 
     caller.send(&caller.request("INVITE", "sip:*33123@sip.example.net"), edge);
     let invite = media.receive_request("INVITE");
+    caller.receive_response(100);
+    media.answer(&invite, "486 Busy Here");
+    caller.receive_response(486);
+    media.receive_request("ACK");
     assert_eq!(invite.from, "10.0.0.4:5060".parse().unwrap());
     assert!(
         invite.message.start.starts_with("INVITE sip:*33123@sip.example.net "),
@@ -60,7 +65,10 @@ fn recipe_b_numbers_to_the_media_server() {
 
     // The same number in disguise is the same number.
     caller.send(&caller.request("INVITE", "sip:%2A33%31@sip.example.net"), edge);
-    media.receive_request("INVITE");
+    let invite = media.receive_request("INVITE");
+    caller.receive_response(100);
+    media.answer(&invite, "200 OK");
+    caller.receive_response(200);
 
     for other in ["sip:33123@sip.example.net", "sip:*33@sip.example.net", "sip:*33x@sip.example.net"] {
         refused(&caller, other);

@@ -219,12 +219,14 @@ name = \"by-spare\"
 when = {{ ruri_user = '^spare$' }}
 to = \"request-uri\"
 egress = \"spare\"
+mode = \"stateless\"
 
 [[route]]
 name = \"by-six\"
 when = {{ ruri_user = '^six$' }}
 to = \"request-uri\"
 egress = \"six\"
+mode = \"stateless\"
 "
     ));
     world.ip("route add 172.16.0.100/32 via 10.0.0.100 dev priv");
@@ -276,12 +278,14 @@ name = "marked"
 when = { ruri_user = '^marked$' }
 to = "request-uri"
 egress = "marked"
+mode = "stateless"
 
 [[route]]
 name = "tied"
 when = { ruri_user = '^tied$' }
 to = "request-uri"
 egress = "tied"
+mode = "stateless"
 "#,
     );
     let viaduct = home.start(&world);

@@ -14,7 +14,6 @@ const STATEFUL: &str = r#"
 [[route]]
 name = "relay"
 to = "request-uri"
-mode = "stateful"
 "#;
 
 const EDGE: &str = "1.2.3.4:5060";

@@ -38,11 +38,12 @@ name = "spare"
 bind = "udp:10.9.0.4:5060"
 "#;
 
-/// Everything may go where it asks.
+/// Everything may go where it asks, and nothing is kept of it.
 pub const RELAY: &str = r#"
 [[route]]
 name = "relay"
 to = "request-uri"
+mode = "stateless"
 "#;
 
 /// A folder with a configuration and keys; outlives restarts of the process.

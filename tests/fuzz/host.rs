@@ -51,28 +51,33 @@ drop = true
 name = "star"
 when = { ruri_user = '^\*33[0-9]+$' }
 to = "sip:10.0.0.100:5060"
+mode = "stateless"
 egress = "private"
 
 [[route]]
 name = "by-name"
 when = { ruri_prefix = ["49"] }
 to = "sip:media.example.net:5062"
+mode = "stateless"
 
 [[route]]
 name = "by-header"
 when = { header = { X-Trunk = "^gold$" } }
 to = "sip:10.0.1.102:5060"
+mode = "stateless"
 
 [[route]]
 name = "unrecorded"
 when = { method = ["INVITE"], ruri_user = "^unrecorded$" }
 to = "request-uri"
+mode = "stateless"
 record_route = false
 
 [[route]]
 name = "inside-out"
 when = { source = ["10.0.0.0/8", "2001:db8:1::/48"] }
 to = "request-uri"
+mode = "stateless"
 "#;
 
 /// What means us in a message.

@@ -30,7 +30,7 @@ struct Keeper {
 
 impl Keeper {
     fn new() -> Self {
-        let stateful = host::CONFIGURATION.replace("\nto = ", "\nmode = \"stateful\"\nto = ");
+        let stateful = host::CONFIGURATION.replace("stateless", "stateful");
         let snapshot = Shard::new(&stateful, host::ADDRESSES, host::GATEWAYS).snapshot;
         let state = State::with_pins(1, &snapshot, 16);
         let state = state.keeping(0, Size { transactions: 64, blocks: 1_024 }, &snapshot);

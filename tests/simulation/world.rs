@@ -46,6 +46,7 @@ bind = "udp:[fd00::1]:5060"
 name = "service"
 when = { ruri_user = '^\*33[0-9]+$' }
 to = "sip:10.9.9.9:5060"
+mode = "stateless"
 [[route]]
 name = "refused"
 when = { ruri_user = '^nobody$' }
@@ -53,6 +54,7 @@ reject = 403
 [[route]]
 name = "all"
 to = "request-uri"
+mode = "stateless"
 "#;
 
 /// Public, private, IPv6 host, and the service that is reached by either private link.
@@ -140,7 +142,7 @@ impl Forwarder {
     fn configuration(self) -> String {
         match self {
             Self::Stateless => CONFIGURATION.to_owned(),
-            Self::Stateful(_) => CONFIGURATION.replace("to = ", "mode = \"stateful\"\nto = "),
+            Self::Stateful(_) => CONFIGURATION.replace("stateless", "stateful"),
         }
     }
 }

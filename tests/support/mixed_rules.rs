@@ -40,12 +40,12 @@ pub fn routes(rules: usize) -> String {
         let (when, _) = rule(n as u64);
         let action = match n % 7 {
             0 => "reject = 404".to_owned(),
-            _ => format!("to = \"sip:10.0.0.{}:5060\"", 10 + n % 200),
+            _ => format!("to = \"sip:10.0.0.{}:5060\"\nmode = \"stateless\"", 10 + n % 200),
         };
         // Writing to a String does not fail.
         let _ = write!(text, "[[route]]\nname = \"r{n}\"\nwhen = {{ {when} }}\n{action}\n");
     }
-    text + "[[route]]\nname = \"rest\"\nto = \"request-uri\"\n"
+    text + "[[route]]\nname = \"rest\"\nto = \"request-uri\"\nmode = \"stateless\"\n"
 }
 
 /// A request as trunks send it, that only the last rule takes.

@@ -13,10 +13,10 @@ pub fn configuration() -> String {
             _ => format!("{{ source = [\"198.51.{n}.0/24\"], listener = [\"private\"] }}"),
         };
         text.push_str(&format!(
-            "[[route]]\nname = \"r{n}\"\nwhen = {condition}\nto = \"sip:10.0.0.{n}:5060\"\n"
+            "[[route]]\nname = \"r{n}\"\nwhen = {condition}\nto = \"sip:10.0.0.{n}:5060\"\nmode = \"stateless\"\n"
         ));
     }
-    text.push_str("[[route]]\nname = \"rest\"\nto = \"request-uri\"\n");
+    text.push_str("[[route]]\nname = \"rest\"\nto = \"request-uri\"\nmode = \"stateless\"\n");
     text
 }
 

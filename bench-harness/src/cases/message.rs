@@ -230,7 +230,7 @@ impl Stateful {
     /// With the configuration that all measurements use, but for the mode of the rule that takes the INVITE.
     pub fn new() -> Self {
         let configuration = traffic::configuration()
-            .replace("to = \"request-uri\"", "to = \"request-uri\"\nmode = \"stateful\"");
+            .replace("to = \"request-uri\"\nmode = \"stateless\"", "to = \"request-uri\"");
         let shard = || Shard::new(&configuration, traffic::ADDRESSES, &[]);
         Self { shard: shard(), oracle: shard(), number: 0, messages: Vec::new() }
     }

@@ -175,7 +175,7 @@ fn configuration() -> String {
         "[admin]\nlisten = \"off\"\n
 [[listener]]\nname = \"inside\"\nbind = \"udp:{INSIDE}:5060\"\n
 [[listener]]\nname = \"outside\"\nbind = \"udp:{OUTSIDE}:5060\"\n
-[[route]]\nname = \"calls\"\nwhen = {{ ruri_host = [\"{}\"] }}\nto = \"request-uri\"\n",
+[[route]]\nname = \"calls\"\nwhen = {{ ruri_host = [\"{}\"] }}\nto = \"request-uri\"\nmode = \"stateless\"\n",
         SINK.ip()
     )
 }

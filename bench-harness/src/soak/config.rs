@@ -47,7 +47,7 @@ pub fn broken(random: &mut Random) -> String {
         0 => "[[route]\n",
         1 => "\n[[route]]\nto = \"request-uri\"\negress = \"nobody\"\n",
         2 => "\n[[listener]]\nname = \"inside\"\nbind = \"udp:10.1.0.1:5099\"\n",
-        _ => "\n[[route]]\nwhen = { ruri_user = '[' }\nto = \"request-uri\"\n",
+        _ => "\n[[route]]\nwhen = { ruri_user = '[' }\nto = \"request-uri\"\nmode = \"stateless\"\n",
     });
     text
 }
@@ -70,7 +70,10 @@ fn rules(text: &mut String, count: usize) {
             1 => format!("ruri_prefix = [\"77{number:05}\"]"),
             _ => format!("source = [\"172.16.{}.0/24\"]", number % 256),
         };
-        let _ = writeln!(text, "[[route]]\nwhen = {{ {when} }}\nto = \"sip:10.2.0.3:5060\"\n");
+        let _ = writeln!(
+            text,
+            "[[route]]\nwhen = {{ {when} }}\nto = \"sip:10.2.0.3:5060\"\nmode = \"stateless\"\n"
+        );
     }
-    text.push_str("[[route]]\nname = \"load\"\nto = \"request-uri\"\n");
+    text.push_str("[[route]]\nname = \"load\"\nto = \"request-uri\"\nmode = \"stateless\"\n");
 }

@@ -210,8 +210,8 @@ mark = 7
 
 #[test]
 fn overrides_pins_and_dialogs_end_the_choice() {
-    let rules = "[[route]]\nname = \"media\"\nwhen = { ruri_user = '^m$' }\nto = \"sip:10.0.0.100\"\negress = \"private\"\n\
-                 [[route]]\nname = \"out\"\nto = \"request-uri\"\n";
+    let rules = "[[route]]\nname = \"media\"\nwhen = { ruri_user = '^m$' }\nto = \"sip:10.0.0.100\"\negress = \"private\"\nmode = \"stateless\"\n\
+                 [[route]]\nname = \"out\"\nto = \"request-uri\"\nmode = \"stateless\"\n";
     let snapshot = snapshot(host(), &format!("{LISTENERS}{rules}"));
     let mut thinker = Thinker::new(&snapshot, 8);
     let overridden = ask(&snapshot, &mut thinker, "public", "sip:m@x", &[]);

@@ -40,6 +40,7 @@ drop = true
 name = "out"
 when = { source = ["203.0.113.0/24"] }
 to = "request-uri"
+mode = "stateless"
 
 [[route]]
 name = "no-relay"
@@ -200,7 +201,7 @@ fn people_read_the_decision_first() {
 
 #[test]
 fn a_stateful_route_says_what_its_transaction_will_do() {
-    let stateful = CONFIG.replace("name = \"out\"", "name = \"out\"\nmode = \"stateful\"");
+    let stateful = CONFIG.replace("mode = \"stateless\"", "");
     for (method, told) in [("INVITE", "408 after 32 s"), ("MESSAGE", "RFC 4320"), ("CANCEL", ""), ("ACK", "")]
     {
         let account = asked_of(&stateful, method, "sip:bob@10.0.0.100", "203.0.113.9:5060", &[]);

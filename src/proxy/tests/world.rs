@@ -62,33 +62,39 @@ drop = true
 name = "star"
 when = { ruri_user = '^\*33[0-9]+$' }
 to = "sip:10.0.0.100:5060"
+mode = "stateless"
 egress = "private"
 
 [[route]]
 name = "via-name"
 when = { ruri_prefix = ["49"] }
 to = "sip:media.example.net:5062"
+mode = "stateless"
 
 [[route]]
 name = "marked"
 when = { header = { X-Trunk = "^gold$" } }
 to = "sip:10.0.0.102:5060"
+mode = "stateless"
 
 [[route]]
 name = "plain"
 when = { method = ["INVITE"], ruri_user = "^unrecorded$" }
 to = "request-uri"
+mode = "stateless"
 record_route = false
 
 [[route]]
 name = "inside-out"
 when = { source = ["10.0.0.0/8", "2001:db8:1::/48"] }
 to = "request-uri"
+mode = "stateless"
 
 [[route]]
 name = "from-loopback"
 when = { listener = ["loopback"] }
 to = "request-uri"
+mode = "stateless"
 "#;
 
 pub struct World {
@@ -126,9 +132,9 @@ impl World {
 
     /// The same host, which keeps transactions of what comes from the inside: shard `number` of `shards`.
     pub fn stateful(number: u16, shards: usize) -> Self {
-        let named = "name = \"inside-out\"";
-        let mut world =
-            Self::of(&CONFIGURATION.replace(named, &format!("{named}\nmode = \"stateful\"")), fib());
+        let inside_out = CONFIGURATION.find("name = \"inside-out\"").unwrap();
+        let (others, inside_out) = CONFIGURATION.split_at(inside_out);
+        let mut world = Self::of(&(others.to_owned() + &inside_out.replacen("less", "ful", 1)), fib());
         let state = State::with_pins(shards, &world.snapshot, 64);
         world.state = state.keeping(number, Size { transactions: 4, blocks: 64 }, &world.snapshot);
         world

@@ -258,6 +258,7 @@ bind = "udp:10.0.0.4:5060"
 name = "out"
 when = { method = ["INVITE"] }
 to = "request-uri"
+mode = "stateless"
 "#;
 
 fn host(moved: bool) -> Fib {
