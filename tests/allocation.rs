@@ -117,7 +117,7 @@ fn responses_and_requests_of_a_dialog() {
 fn requests_that_a_rule_changes() {
     for pattern in [r"'^\+33([0-9]+)$'", "'(3+)(.*?)9'"] {
         let rule = format!(
-            "[[route]]\nname = \"set\"\nwhen = {{ ruri_user = {pattern} }}\nto = \"request-uri\"\n[route.set]\n\
+            "[[route]]\nname = \"set\"\nwhen = {{ ruri_user = {pattern} }}\nto = \"request-uri\"\nmode = \"stateless\"\n[route.set]\n\
              ruri_user = \"0$1\"\nfrom = {{ display = \"$1\" }}\nadd = {{ X-Shown = \"${{from_user}}\" }}\n\
              remove = \"Allow\"\n[[route]]\nname = \"r0\""
         );

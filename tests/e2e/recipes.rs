@@ -106,6 +106,10 @@ fn recipe_h_numbers_rewritten() {
     assert_eq!(invite.message.value("P-Asserted-Identity"), "<sip:+33100000000@example.net>");
     assert_eq!(invite.message.value("X-Trunk"), "paris-1");
     assert_eq!(invite.message.values("X-Internal"), [""; 0]);
+    switch.receive_response(100);
+    carrier.answer(&invite, "486 Busy Here");
+    switch.receive_response(486);
+    carrier.receive_request("ACK");
 
     carrier.send(&carrier.request("INVITE", "sip:+33123456789@1.2.3.4"), "1.2.3.4:5060".parse().unwrap());
     let invite = switch.receive_request("INVITE");

@@ -10,8 +10,9 @@ const ALICE: &str = "10.0.0.50:5060";
 
 /// The world with this list for numbers that begin with 77.
 fn world(to: &str, egress: &str, fib: Fib) -> World {
-    let rule =
-        format!("[[route]]\nname = \"list\"\nwhen = {{ ruri_prefix = [\"77\"] }}\nto = {to}\n{egress}\n");
+    let rule = format!(
+        "[[route]]\nname = \"list\"\nwhen = {{ ruri_prefix = [\"77\"] }}\nto = {to}\nmode = \"stateless\"\n{egress}\n"
+    );
     World::of(&CONFIGURATION.replacen("[[route]]", &format!("{rule}\n[[route]]"), 1), fib)
 }
 

@@ -16,7 +16,7 @@ fn world(when: &str, set: &str) -> World {
 
 fn to(to: &str, when: &str, set: &str) -> World {
     let rule = format!(
-        "[[route]]\nname = \"set\"\nwhen = {{ {when} }}\nto = \"{to}\"\nset = {{ {set} }}\n\n[[route]]\nname = \"unwanted\""
+        "[[route]]\nname = \"set\"\nwhen = {{ {when} }}\nto = \"{to}\"\nmode = \"stateless\"\nset = {{ {set} }}\n\n[[route]]\nname = \"unwanted\""
     );
     World::of(&CONFIGURATION.replacen("[[route]]\nname = \"unwanted\"", &rule, 1), fib())
 }
