@@ -53,6 +53,8 @@ drop_reasons! {
     BadBranch => "bad_branch",
     /// A response without a second Via: it was meant for us.
     ResponseForUs => "response_for_us",
+    /// The answer to an OPTIONS that asked whether a gateway lives.
+    PingAnswer => "ping_answer",
     /// A response that could not be sent to where its Via points (multicast, broadcast, unspecified, ourselves).
     ForbiddenResponseTarget => "forbidden_response_target",
     /// The listener that the response must leave from no longer exists or is not up.

@@ -1,7 +1,7 @@
 //! Transports, next hops and the few questions that every stage asks of an address.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// A SIP transport (RFC 3261 §18, RFC 7118).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,6 +72,20 @@ pub struct NextHop {
     pub transport: Transport,
     /// To which address; an IPv4-mapped IPv6 address never stands here (see [`canonical`]).
     pub address: SocketAddr,
+}
+
+impl NextHop {
+    /// A link-local address means something on one link only: that of this index, where none is told.
+    #[inline]
+    #[must_use]
+    pub fn on_link(self, link: u32) -> Self {
+        match self.address {
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => {
+                Self { address: SocketAddrV6::new(*v6.ip(), v6.port(), 0, link).into(), ..self }
+            }
+            _ => self,
+        }
+    }
 }
 
 /// `udp:10.0.0.100:5060`

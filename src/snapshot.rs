@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::egress::View;
 use crate::fib::Fib;
+use crate::group::Roster;
 use crate::plan::{Ours, Plan};
 use crate::token::Keys;
 
@@ -28,12 +29,27 @@ pub struct Snapshot {
     pub view: View,
     /// What means us: derived from `plan`.
     pub ours: Ours,
+    /// The gateways' numbers, and how they do.
+    pub roster: Arc<Roster>,
 }
 
 impl Snapshot {
-    /// Derives what follows from plan and Fib.
+    /// Derives what follows from plan and Fib. Nobody watches the gateways: all are up.
     pub fn new(generation: u64, plan: Arc<Plan>, fib: Arc<Fib>, keys: Arc<Keys>, names: Arc<Names>) -> Self {
+        let roster = Roster::unwatched(plan.groups.iter().map(|group| group.gateways.len()));
+        Self::watched(generation, plan, fib, keys, names, Arc::new(roster))
+    }
+
+    /// The same where somebody watches the gateways, which `roster` numbers.
+    pub fn watched(
+        generation: u64,
+        plan: Arc<Plan>,
+        fib: Arc<Fib>,
+        keys: Arc<Keys>,
+        names: Arc<Names>,
+        roster: Arc<Roster>,
+    ) -> Self {
         let (view, ours) = (View::new(&plan, &fib), Ours::new(&plan));
-        Self { generation, plan, fib, keys, names, view, ours }
+        Self { generation, plan, fib, keys, names, view, ours, roster }
     }
 }

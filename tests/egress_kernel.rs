@@ -98,6 +98,7 @@ fn plan(listeners: &[(&str, Option<u32>)]) -> Plan {
         listeners: listeners.iter().enumerate().map(listener).collect(),
         egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
         hosts: Default::default(),
+        groups: Default::default(),
         rules: Default::default(),
         matcher: Matcher::compile(&[]).unwrap().into(),
         admin: None,

@@ -123,6 +123,7 @@ fn action(plan: &Plan, rule: &Rule) -> (String, String) {
         Action::Forward { to, egress, mode, .. } => {
             let name = |target: &Target| match target {
                 Target::RequestUri => "the Request-URI".to_owned(),
+                Target::Group { name, .. } => format!("the group {name}"),
                 Target::Address { uri, .. } | Target::Name { uri, .. } => uri.to_string(),
             };
             let names: Vec<String> = to.iter().map(name).collect();

@@ -3,6 +3,7 @@
 //! Exit codes are part of the contract with scripts and service managers: 0 done, [`FAILED`],
 //! [`USAGE`], [`CONFIGURATION`].
 
+mod admin;
 pub mod check;
 pub mod completions;
 pub mod demo;

@@ -8,6 +8,8 @@
 //! Errors are collected, not just the first: an operator mends a file in one go.
 
 mod diagnostic;
+mod egress;
+mod groups;
 mod hold;
 mod listeners;
 mod network;

@@ -10,9 +10,10 @@ use toml_edit::Table;
 
 use super::diagnostic::Findings;
 use super::read::{Entry, Section, Text};
-use super::{Places, listeners, rules};
+use super::{Places, groups, listeners, rules};
 use crate::fib::Fib;
 use crate::plan::{EgressPolicy, Engine, Expansion, NoListener, Plan, expand};
+use crate::rules::Rule;
 
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9060);
 
@@ -36,14 +37,10 @@ pub(super) fn build(
     let admin = admin(root.take("admin"), findings);
     let (names, bind_places) = listeners::build(root.take("listener"), fib, findings);
     let egress = egress(root.take("egress"), &names, findings);
-    let (rules, rule_places) = rules::build(root.take("route"), &names, findings);
-    root.reserve(
-        &[
-            ("peer", "use `when = { source = [...] }` in a [[route]]"),
-            ("group", "use one [[route]] for each gateway"),
-        ],
-        findings,
-    );
+    let groups = groups::build(root.take("group"), &names, findings);
+    let (rules, rule_places) = rules::build(root.take("route"), &names, &groups, findings);
+    let groups = groups.finish(rules.iter().flat_map(Rule::targets), findings).into();
+    root.reserve(&[("peer", "use `when = { source = [...] }` in a [[route]]")], findings);
     root.finish(findings);
     let matcher = rules::compile(&rules, &rule_places, findings)?.into();
     let (sections, rules, hosts) = (names.into_sections(), rules.into(), Arc::new(hosts));
@@ -59,6 +56,7 @@ pub(super) fn build(
         left_out,
         egress,
         hosts,
+        groups,
         rules,
         matcher,
         admin,

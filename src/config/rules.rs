@@ -5,21 +5,23 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::diagnostic::Findings;
+use super::groups::Groups;
 use super::listeners::Names;
 use super::network::network;
 use super::plan::host_name;
 use super::read::{Entry, Section, Text};
-use super::{set, target};
+use super::{egress, set, target};
 use crate::limits::{NOT_DEPTH, RULES};
 use crate::net::Transport;
 use crate::rules::{
-    Action, EgressChoice, Matcher, Mode, Pattern, Rule, RuleId, Set, When, contradiction, shadowed,
+    Action, EgressChoice, Matcher, Mode, Pattern, Rule, RuleId, Set, Target, When, contradiction, shadowed,
 };
 
 /// All rules, and the place of each one's `to` (of all of it where it has none).
 pub(super) fn build(
     entry: Option<Entry<'_>>,
     names: &Names,
+    groups: &Groups,
     findings: &mut Findings,
 ) -> (Vec<Rule>, Vec<Range<usize>>) {
     let sections = entry.map(|e| e.sections("[[route]]", findings)).unwrap_or_default();
@@ -34,7 +36,7 @@ pub(super) fn build(
         let (line, _) = findings.line_column(whole.start);
         let name = name(&mut section, number, &mut taken, findings);
         let mut place = whole;
-        let reader = Reader { names };
+        let reader = Reader { names, groups };
         let when = section.take("when").map(|e| reader.when(&e, 0, findings)).unwrap_or_default();
         let set = section.take("set");
         let action = reader.action(&mut section, &mut place, findings);
@@ -122,6 +124,7 @@ fn warn_of_transports(rules: &[Rule], places: &[Range<usize>], names: &Names, fi
 
 struct Reader<'a> {
     names: &'a Names,
+    groups: &'a Groups,
 }
 
 impl Reader<'_> {
@@ -267,14 +270,12 @@ impl Reader<'_> {
         record_route: Option<Entry<'_>>,
         findings: &mut Findings,
     ) -> Option<Action> {
-        let targets = target::read(to, findings);
+        let targets = target::read(to, self.groups, findings);
         let egress = match egress {
             Some(entry) => {
-                let choice = self.egress(&entry, findings)?;
-                if let EgressChoice::Listener(id) = choice {
-                    for target in targets.iter().flatten() {
-                        target::check_egress(target, self.names.section(id), &entry, findings);
-                    }
+                let choice = egress::read(&entry, self.names, findings)?;
+                for target in targets.iter().flatten() {
+                    self.check_egress(target, &choice, &entry, findings);
                 }
                 Some(choice)
             }
@@ -287,25 +288,20 @@ impl Reader<'_> {
         Some(Action::Forward { to, egress, mode, record_route })
     }
 
-    fn egress(&self, entry: &Entry<'_>, findings: &mut Findings) -> Option<EgressChoice> {
-        if !entry.is_table() {
-            let text = entry.text(findings)?;
-            return self.names.find(&text, findings).map(EgressChoice::Listener);
-        }
-        let mut section = entry.section("`egress`", findings)?;
-        let transport = section.need("transport", findings).and_then(|e| e.text(findings));
-        let transport = transport.and_then(|text| transport_of(&text, findings));
-        let port = section.take("port").and_then(|e| e.number(1..65_536, findings));
-        let address = section.take("address").and_then(|e| e.text(findings));
-        section.finish(findings);
-        let address = match address {
-            Some(text) if text.text != "received" => {
-                Some(text.parse("\"received\" or an IP address of this host", findings)?)
-            }
-            _ => None,
+    /// A gateway with an `egress` of its own does not care for the rule's.
+    fn check_egress(
+        &self,
+        target: &Target,
+        choice: &EgressChoice,
+        entry: &Entry<'_>,
+        findings: &mut Findings,
+    ) {
+        let Target::Group { id, .. } = target else {
+            return egress::check(target, choice, self.names, entry, findings);
         };
-        let port = port.and_then(|port| port.try_into().ok());
-        Some(EgressChoice::Relative { transport: transport?, port, address })
+        for gateway in self.groups.group(*id).gateways.iter().filter(|gateway| gateway.egress.is_none()) {
+            egress::check(&gateway.to, choice, self.names, entry, findings);
+        }
     }
 }
 
@@ -344,7 +340,7 @@ fn method(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
     Some(text.text.into())
 }
 
-fn transport(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
+pub(super) fn transport(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
     let found = Transport::from_token(text.text.as_bytes());
     if found.is_none() {
         findings
@@ -352,18 +348,6 @@ fn transport(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
             .hint("transports are udp, tcp, tls, ws, wss");
     }
     found
-}
-
-/// A transport to leave by: one that this version has.
-fn transport_of(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
-    let found = transport(text, findings)?;
-    if found != Transport::Udp {
-        findings
-            .error(text.span.clone(), format!("the transport {found} is not available in this version"))
-            .hint("this version forwards over UDP: write \"udp\"");
-        return None;
-    }
-    Some(found)
 }
 
 /// A number prefix; visual separators are not looked at (RFC 3966 §3).

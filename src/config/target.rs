@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use sip_parser::{Host, Scheme, Uri};
 
 use super::diagnostic::Findings;
+use super::groups::{self, Groups};
 use super::read::{Entry, Text};
 use crate::limits::CANDIDATES;
 use crate::net::{Transport, canonical};
-use crate::plan::Section;
 use crate::rules::Target;
 
 /// All of `to`: one entry, or a list of them.
-pub(super) fn read(entry: &Entry<'_>, findings: &mut Findings) -> Option<Box<[Target]>> {
+pub(super) fn read(entry: &Entry<'_>, groups: &Groups, findings: &mut Findings) -> Option<Box<[Target]>> {
     if entry.is_empty() {
         findings.error(entry.span.clone(), "`to` is an empty list").hint("name a next hop, or reject");
         return None;
@@ -26,7 +26,7 @@ pub(super) fn read(entry: &Entry<'_>, findings: &mut Findings) -> Option<Box<[Ta
     }
     let mut targets = Vec::<Target>::with_capacity(entries.len());
     for entry in &entries {
-        let target = one(entry, findings)?;
+        let target = one(entry, groups, findings)?;
         if targets.contains(&target) {
             findings
                 .error(entry.span.clone(), "this next hop stands in the list already")
@@ -38,8 +38,8 @@ pub(super) fn read(entry: &Entry<'_>, findings: &mut Findings) -> Option<Box<[Ta
     Some(targets.into())
 }
 
-/// A next hop, or `"request-uri"`.
-fn one(entry: &Entry<'_>, findings: &mut Findings) -> Option<Target> {
+/// A next hop, a group, or `"request-uri"`.
+fn one(entry: &Entry<'_>, groups: &Groups, findings: &mut Findings) -> Option<Target> {
     let text = entry.text(findings)?;
     match text.text {
         "request-uri" => Some(Target::RequestUri),
@@ -49,11 +49,18 @@ fn one(entry: &Entry<'_>, findings: &mut Findings) -> Option<Target> {
                 .hint("there is no location service yet; name a next hop, or \"request-uri\"");
             None
         }
-        _ => uri(&text, findings),
+        _ => match text.text.strip_prefix(groups::PREFIX) {
+            Some(name) => {
+                let id = groups.find(&text, name, findings)?;
+                Some(Target::Group { id, name: name.into() })
+            }
+            None => next_hop(&text, findings),
+        },
     }
 }
 
-fn uri(text: &Text<'_>, findings: &mut Findings) -> Option<Target> {
+/// An address or a name to send to.
+pub(super) fn next_hop(text: &Text<'_>, findings: &mut Findings) -> Option<Target> {
     let uri = match Uri::parse(text.text.as_bytes()) {
         Ok(uri) => uri,
         Err(error) => {
@@ -125,32 +132,4 @@ fn literal(ip: IpAddr, text: &Text<'_>, findings: &mut Findings) -> Option<()> {
         return None;
     }
     Some(())
-}
-
-/// An override has to fit a literal next hop: family and transport.
-pub(super) fn check_egress(target: &Target, listener: &Section, entry: &Entry<'_>, findings: &mut Findings) {
-    let family = |v4: bool| if v4 { "IPv4" } else { "IPv6" };
-    if let Target::Address { ip, .. } = target
-        && let Some(own) = listener.bind.is_ipv4().filter(|v4| *v4 != ip.is_ipv4())
-    {
-        let (own, theirs) = (family(own), family(ip.is_ipv4()));
-        findings
-            .error(
-                entry.span.clone(),
-                format!("the listener «{}» is {own}, the next hop {ip} is {theirs}", listener.name),
-            )
-            .hint(format!("name a listener with an {theirs} address, or leave `egress` out"));
-    }
-    if let Target::Address { transport: Some(transport), .. }
-    | Target::Name { transport: Some(transport), .. } = target
-        && *transport != listener.transport
-    {
-        findings.error(
-            entry.span.clone(),
-            format!(
-                "the listener «{}» is {}, the next hop wants {transport}",
-                listener.name, listener.transport
-            ),
-        );
-    }
 }

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fib::spec::{Link, Route};
 use crate::fib::{Builder, Fib};
+use crate::group::{Select, Settings};
 use crate::plan::NoListener;
 use crate::rules::{Action, EgressChoice, Target};
 
@@ -459,4 +460,125 @@ proptest! {
             prop_assert!(rendered.contains("error"));
         }
     }
+}
+
+const GROUP: &str = r#"
+[[group]]
+name = "trunks"
+select = "call-id"
+gateways = [
+    { to = "sip:10.0.0.9:5070", weight = 3, priority = 2, egress = "private" },
+    { to = "sip:gw.example.net" },
+    { to = "sip:[fd00::9]", priority = 2, egress = { transport = "udp", address = "received" } },
+]
+ping = { every = "20s", timeout = "500ms", down_after = 2, up_after = 4, slow_return = "1min", alive = [200, "4xx"] }
+
+[[route]]
+name = "out"
+to = ["group:trunks", "sip:10.0.0.1"]
+"#;
+
+#[test]
+fn a_group_is_read() {
+    let plan = good(&format!("{PUBLIC}{PRIVATE}{SIX}{GROUP}")).plan;
+    let group = &plan.groups[0];
+    assert_eq!((&*group.name, group.select), ("trunks", Select::CallId));
+    let uris: Vec<&str> = group.gateways.iter().map(|gateway| &*gateway.uri).collect();
+    assert_eq!(
+        uris,
+        ["sip:gw.example.net", "sip:10.0.0.9:5070", "sip:[fd00::9]"],
+        "by priority, then in order"
+    );
+    let numbers: Vec<_> = group.members.iter().map(|member| (member.priority, member.weight)).collect();
+    assert_eq!(numbers, [(1, 1), (2, 3), (2, 1)]);
+    assert_eq!(group.gateways[1].egress, Some(EgressChoice::Listener(plan.sections[1].id)));
+    let s = 1_000_000_000;
+    assert_eq!(
+        group.settings,
+        Settings { down_after: 2, up_after: 4, slow_return_ns: 60 * s, is_pinged: true }
+    );
+    let pinging = group.pinging.as_ref().unwrap();
+    assert_eq!((pinging.every_ns, pinging.timeout_ns), (20 * s, s / 2));
+    assert!(pinging.alive.has(200) && pinging.alive.has(486) && !pinging.alive.has(202));
+    let Action::Forward { to, .. } = &plan.rules[0].action else { panic!() };
+    assert_eq!(to[0], Target::Group { id: group.id, name: "trunks".into() });
+    assert!(plan.names().any(|name| &**name == "gw.example.net"), "it is resolved");
+}
+
+#[test]
+fn a_group_without_ping_has_the_defaults() {
+    let text =
+        "[[group]]\nname = \"g\"\ngateways = [{ to = \"sip:10.0.0.9\" }]\n\n[[route]]\nto = \"group:g\"\n";
+    let plan = good(&format!("{PUBLIC}{PRIVATE}{text}")).plan;
+    let group = &plan.groups[0];
+    assert_eq!(
+        (group.select, group.pinging.is_none(), group.settings.down_after),
+        (Select::Weighted, true, 3)
+    );
+    // The same gateway has the same identity wherever it stands.
+    let other = text
+        .replace("\"g\"", "\"h\"")
+        .replace("group:g", "group:h")
+        .replace("[{", "[{ to = \"sip:10.0.0.8\" }, {");
+    let other = good(&format!("{PUBLIC}{PRIVATE}{other}")).plan;
+    assert_eq!(other.groups[0].members[1].identity, group.members[0].identity);
+}
+
+#[test]
+fn mistakes_in_groups() {
+    let group = |keys: &str| format!("[[group]]\nname = \"g\"\n{keys}\n[[route]]\nto = \"group:g\"\n");
+    let gateways = |list: &str| group(&format!("gateways = [{list}]"));
+    let one = "{ to = \"sip:10.0.0.9\" }";
+    expect(&gateways(""), (3, 12), "a group needs a gateway", "sip:ADDRESS:PORT");
+    expect(&gateways("{ weight = 1 }"), (3, 13), "lacks the key `to`", "");
+    expect(&gateways("{ to = \"request-uri\" }"), (3, 20), "not a SIP URI", "");
+    expect(&gateways("{ to = \"sip:224.0.0.1\" }"), (3, 20), "no address to send a request to", "");
+    expect(&group("gateways = \"sip:10.0.0.9\""), (3, 12), "must be a list of tables", "[{ to =");
+    expect(&gateways("{ to = \"sip:10.0.0.9\", wait = 1 }"), (3, 36), "unknown key `wait`", "");
+    let same = format!("{one}, {{ to = \"sip:10.0.0.9:5060;transport=udp\" }}");
+    expect(&gateways(&same), (3, 38), "stands in the group already", "sum of the weights");
+    expect(
+        &gateways("{ to = \"sip:10.0.0.9\", weight = 0 }"),
+        (3, 12),
+        "no gateway of the group has a weight",
+        "",
+    );
+    let idle = format!("{one}, {{ to = \"sip:10.0.0.8\", weight = 0 }}");
+    expect(&gateways(&idle), (3, 38), "has the weight 0", "");
+    expect(&gateways("{ to = \"sip:10.0.0.9\", egress = \"six\" }"), (3, 45), "«six» is IPv6", "");
+    let with = |keys: &str| group(&format!("gateways = [{one}]\n{keys}"));
+    expect(&with("select = \"random\""), (4, 10), "`select` cannot be «random»", "\"call-id\"");
+    expect(
+        &with("ping = { every = \"5s\", timeout = \"6s\" }"),
+        (4, 34),
+        "`timeout` is longer than `every`",
+        "",
+    );
+    expect(&with("ping = { every = 5 }"), (4, 18), "`every` must be a string", "");
+    expect(&with("ping = { down_after = 0 }"), (4, 23), "`down_after` must be from 1 to 31", "");
+    expect(&with("ping = { alive = [\"7xx\"] }"), (4, 19), "is no status and no class", "\"4xx\"");
+    expect(&with("ping = { alive = [100] }"), (4, 19), "`alive` must be from 200 to 699", "");
+    let unknown = with("").replace("group:g", "group:h");
+    let whole = format!("{unknown}\n{PUBLIC}");
+    let found = from_str("test.toml", &whole, &fib()).err().unwrap();
+    let told: Vec<_> = found.list().iter().map(|f| (&*f.message, f.hint.as_deref())).collect();
+    assert_eq!(told[0], ("there is no group «h»", Some("groups are: g")));
+    let unused = format!("[[group]]\nname = \"g\"\ngateways = [{one}]\n");
+    expect(&unused, (1, 1), "no route names the group «g»", "to = \"group:g\"");
+    let twice = format!("{unused}{unused}[[route]]\nto = \"group:g\"\n");
+    expect(&twice, (5, 8), "there are two groups «g»", "");
+}
+
+/// Its rule works as long as one gateway does.
+#[test]
+fn a_gateway_that_nothing_reaches_is_a_warning() {
+    let text = "[[group]]\nname = \"g\"\ngateways = [{ to = \"sip:10.0.0.9\" }, { to = \"sip:[2001:dead::9]\" }]\n\n\
+                [[route]]\nname = \"r\"\nto = \"group:g\"\n";
+    let warnings = good(&format!("{PUBLIC}{PRIVATE}{text}")).warnings;
+    let told: Vec<_> = warnings.list().iter().map(|f| (f.code, &*f.message)).collect();
+    assert!(
+        told.iter().any(|(code, message)| *code == "no-listener"
+            && message.contains("2001:dead::9, a gateway of g")),
+        "{told:?}"
+    );
 }

@@ -19,14 +19,14 @@ use tokio::sync::Semaphore;
 
 use super::monitor::{Health, Monitor};
 use crate::limits;
-use crate::metrics::exposition::{self, ListenerStanding};
+use crate::metrics::exposition::{self, GatewayReading, ListenerStanding, WayReading};
 
 /// How long a client may take to send its request's header, and for the whole exchange.
 const HEADER_PATIENCE: Duration = Duration::from_secs(5);
 const CONNECTION_PATIENCE: Duration = Duration::from_secs(30);
 
 const TEXT: &str = "text/plain; charset=utf-8";
-const INDEX: &str = "viaduct\n\n/metrics   counters for Prometheus\n/healthz   200 if all is well, 503 with the reasons if not\n/listeners each listener, its state and why\n";
+const INDEX: &str = "viaduct\n\n/metrics   counters for Prometheus\n/healthz   200 if all is well, 503 with the reasons if not\n/listeners each listener, its state and why\n/gateways  each gateway of a group, its state and its share\n";
 
 /// Answers until the future is dropped.
 pub async fn serve(listener: TcpListener, monitor: Arc<Monitor>) {
@@ -68,7 +68,9 @@ where
 
 fn answer(method: &Method, path: &str, monitor: &Monitor) -> Response<Full<Bytes>> {
     let (status, media, body) = match path {
-        "/metrics" | "/healthz" | "/listeners" | "/" if method != Method::GET && method != Method::HEAD => {
+        "/metrics" | "/healthz" | "/listeners" | "/gateways" | "/"
+            if method != Method::GET && method != Method::HEAD =>
+        {
             let mut response = text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".into());
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
@@ -82,11 +84,12 @@ fn answer(method: &Method, path: &str, monitor: &Monitor) -> Response<Full<Bytes
             Health::Unwell(reasons) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, reasons.join("\n") + "\n"),
         },
         "/listeners" => (StatusCode::OK, TEXT, listeners(monitor)),
+        "/gateways" => (StatusCode::OK, TEXT, gateways(monitor)),
         "/" => (StatusCode::OK, TEXT, INDEX.to_owned()),
         _ => (
             StatusCode::NOT_FOUND,
             TEXT,
-            "no such page; there are /metrics, /healthz and /listeners\n".to_owned(),
+            "no such page; there are /metrics, /healthz, /listeners and /gateways\n".to_owned(),
         ),
     };
     text(status, media, body)
@@ -102,6 +105,24 @@ fn listeners(monitor: &Monitor) -> String {
         format!("{name:<names$}  {bound:<bounds$}  {:<14}  {cause}\n", state.label())
     };
     facts.standings.iter().map(line).collect()
+}
+
+/// A line for each gateway and each listener that it is reached from: group, gateway, listener, state, share in
+/// percent. `viaduct explain` reads it, too.
+fn gateways(monitor: &Monitor) -> String {
+    let facts = monitor.facts();
+    let ways = || facts.gateways.iter().flat_map(|g| g.ways.iter().map(move |way| (g, way)));
+    let width =
+        |of: fn(&GatewayReading, &WayReading) -> usize| ways().map(|(g, way)| of(g, way)).max().unwrap_or(0);
+    let groups = width(|g, _| g.group.len());
+    let (uris, listeners) = (width(|g, _| g.uri.len()), width(|_, way| way.listener.len()));
+    let line = |(g, way): (&GatewayReading, &WayReading)| {
+        let WayReading { listener, life, share } = way;
+        let percent = u32::from(*share) * 100 / u32::from(u8::MAX);
+        let (group, uri, state) = (&g.group, &g.uri, life.label());
+        format!("{group:<groups$}  {uri:<uris$}  {listener:<listeners$}  {state:<9}  {percent}%\n")
+    };
+    ways().map(line).collect()
 }
 
 fn text(status: StatusCode, media: &'static str, body: String) -> Response<Full<Bytes>> {
@@ -129,6 +150,8 @@ mod tests {
 
     use super::*;
     use crate::control::monitor::ShardState;
+    use crate::group::Life;
+    use crate::net::GatewayId;
 
     /// Sends a request as it stands and gives all that comes back.
     async fn ask(request: &str, monitor: Arc<Monitor>) -> String {
@@ -175,6 +198,29 @@ mod tests {
         let answer = get("/healthz", &monitor).await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.ends_with("shard 0 is down: ring lost\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn gateways_are_told_with_their_states() {
+        let monitor = Arc::new(Monitor::new(1));
+        let way = |listener: &str, life, share| WayReading { listener: listener.into(), life, share };
+        let gateway = |uri: &str, ways| GatewayReading {
+            id: GatewayId(0),
+            group: "trunks".into(),
+            uri: uri.into(),
+            ways,
+            pings: Default::default(),
+            watched: Default::default(),
+        };
+        monitor.facts().gateways = vec![
+            gateway("sip:10.0.0.71", vec![way("a", Life::Returning, 51), way("bb", Life::Down, 0)]),
+            gateway("sip:10.0.0.72:5070", vec![way("a", Life::Up, 255)]),
+        ];
+        let answer = get("/gateways", &monitor).await;
+        let page = "trunks  sip:10.0.0.71       a   returning  20%\n\
+                    trunks  sip:10.0.0.71       bb  down       0%\n\
+                    trunks  sip:10.0.0.72:5070  a   up         100%\n";
+        assert!(answer.ends_with(page), "{answer}");
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Why the process cannot run.
 
-use super::{cores, netlink};
+use super::{cores, gateways, netlink};
 use crate::config::Findings;
 use crate::engine::{socket, uring};
 use crate::token::KeyFileError;
@@ -34,6 +34,9 @@ pub enum Error {
     /// More sockets than can be numbered.
     #[error("too many sockets are open or closing; reload again in a few seconds")]
     OutOfNumbers,
+    /// More gateways than can be numbered.
+    #[error(transparent)]
+    Gateways(#[from] gateways::OutOfNumbers),
     /// The admin address cannot be bound.
     #[error("{0}")]
     Admin(String),

@@ -18,6 +18,7 @@ mod admin;
 mod banner;
 mod cores;
 mod error;
+mod gateways;
 mod handle;
 mod journal;
 mod listeners;

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::limits;
-use crate::metrics::exposition::{ListenerReading, ListenerStanding, ProcessReadings, Readings};
+use crate::metrics::exposition::{
+    GatewayReading, ListenerReading, ListenerStanding, ProcessReadings, Readings,
+};
 use crate::metrics::{SeriesId, ShardMetrics};
 use crate::plan::Plan;
 
@@ -24,6 +26,8 @@ pub struct Facts {
     pub listeners: HashMap<Box<str>, SocketFacts>,
     /// How the listeners of the configuration in force do.
     pub standings: Vec<ListenerStanding>,
+    /// How the gateways of the configuration in force do.
+    pub gateways: Vec<GatewayReading>,
     /// What is wrong besides, a sentence each, by subject.
     pub troubles: HashMap<&'static str, String>,
     /// Counters and gauges.
@@ -71,6 +75,7 @@ impl Monitor {
                 shards: vec![ShardState::Up; shards],
                 listeners: HashMap::new(),
                 standings: Vec::new(),
+                gateways: Vec::new(),
                 troubles: HashMap::new(),
                 process: ProcessReadings { version: env!("CARGO_PKG_VERSION"), ..ProcessReadings::default() },
                 published: Instant::now(),
@@ -133,8 +138,8 @@ impl Monitor {
             })
             .collect();
         listeners.sort_unstable_by_key(|l| l.series.0);
-        let standings = facts.standings.clone();
-        Readings { shards: self.shards.clone(), listeners, standings, process }
+        let (standings, gateways) = (facts.standings.clone(), facts.gateways.clone());
+        Readings { shards: self.shards.clone(), listeners, standings, gateways, process }
     }
 
     /// Whether all is well, and what is not.

@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use crate::limits;
 use crate::net::canonical;
 use crate::plan::Plan;
-use crate::rules::Rule;
 use crate::snapshot::Names;
 
 /// How often names are resolved again.
@@ -114,8 +113,7 @@ pub fn resolve_now(plan: &Plan, patience: Duration) -> io::Result<Names> {
 }
 
 fn wanted(plan: &Plan) -> BTreeSet<Box<str>> {
-    let hosts = plan.rules.iter().flat_map(Rule::names);
-    hosts.filter(|host| !plan.hosts.contains_key(*host)).cloned().collect()
+    plan.names().filter(|host| !plan.hosts.contains_key(*host)).cloned().collect()
 }
 
 /// Asks the system's resolver, for [`limits::LOOKUPS`] names at a time.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::fib::Fib;
+use crate::group::Roster;
 use crate::plan::Plan;
 use crate::shard::{Bindings, Publication, Published, SocketTable};
 use crate::snapshot::{Names, Snapshot};
@@ -24,6 +25,8 @@ pub struct Parts<S> {
     pub keys: Arc<Keys>,
     /// Resolved names, those of `[hosts]` included.
     pub names: Arc<Names>,
+    /// The gateways' numbers, and how they do.
+    pub roster: Arc<Roster>,
     /// Listeners and sockets.
     pub bindings: Arc<Bindings>,
     /// The sockets of each shard.
@@ -41,6 +44,7 @@ impl<S> Clone for Parts<S> {
             fib: Arc::clone(&self.fib),
             keys: Arc::clone(&self.keys),
             names: Arc::clone(&self.names),
+            roster: Arc::clone(&self.roster),
             bindings: Arc::clone(&self.bindings),
             sockets: Arc::clone(&self.sockets),
             sockets_since: self.sockets_since,
@@ -88,9 +92,10 @@ impl<S> Publisher<S> {
 
 fn compose<S>(generation: u64, parts: &Parts<S>) -> Publication<S> {
     let (plan, fib) = (Arc::clone(&parts.plan), Arc::clone(&parts.fib));
-    let (keys, names) = (Arc::clone(&parts.keys), Arc::clone(&parts.names));
+    let (keys, names, roster) =
+        (Arc::clone(&parts.keys), Arc::clone(&parts.names), Arc::clone(&parts.roster));
     Publication {
-        snapshot: Snapshot::new(generation, plan, fib, keys, names),
+        snapshot: Snapshot::watched(generation, plan, fib, keys, names, roster),
         bindings: Arc::clone(&parts.bindings),
         sockets: Arc::clone(&parts.sockets),
         sockets_since: parts.sockets_since,

@@ -103,6 +103,8 @@ impl Control {
         let mut plan = plan.with_listeners(expand(&plan.sections, &self.parts.fib));
         // The last step that can fail. What it opens receives from now on, and is read as soon as the
         // shards have the publication: nothing slow may come between.
+        let now = self.gateways.now();
+        let numbers = self.gateways.number(&plan, now)?;
         let (change, refused) = listeners::prepare(&self.sockets, &mut plan)?;
 
         self.tell_refused(&plan, &refused);
@@ -114,12 +116,14 @@ impl Control {
         self.tell_listeners(&plan);
         self.parts.names = Arc::new(self.resolver.names(&plan));
         self.parts.keys = keys;
+        self.parts.roster = self.gateways.put_in_force(&plan, numbers, now);
         self.use_listeners(plan, since);
         self.states = States::of(self.states.counts());
         let generation = self.publish_and_wake();
         self.sockets.read_facts(&self.parts.plan.listeners, &mut self.monitor.facts().listeners);
         self.journal.plan_changed(generation);
         self.show_published();
+        self.show_gateways();
         tracing::info!(
             "reloaded {}; listeners: {}, rules: {}, keys: {}",
             self.parts.plan.origin,

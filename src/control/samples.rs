@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::fib::{Builder, Fib};
+use crate::group::Roster;
 use crate::net::{ListenerId, SectionId, Transport};
 use crate::plan::{Advertise, EgressPolicy, Engine, Listener, NoListener, Plan};
 use crate::rules::Matcher;
@@ -51,6 +52,7 @@ pub fn plan(listeners: Vec<Listener>) -> Plan {
         listeners,
         egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
         hosts: Default::default(),
+        groups: Default::default(),
         rules: Default::default(),
         matcher: Matcher::compile(&[]).unwrap().into(),
         admin: None,
@@ -69,6 +71,7 @@ pub fn parts() -> Parts<()> {
         fib: Arc::new(fib()),
         keys: Arc::new(Keys::from_secret(&[7; 16])),
         names: Arc::new(Names::new()),
+        roster: Arc::new(Roster::unwatched(std::iter::empty())),
         bindings: Arc::new(Bindings::default()),
         sockets: Arc::new([]),
         sockets_since: std::time::Instant::now(),

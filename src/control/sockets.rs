@@ -222,6 +222,12 @@ impl From<OutOfNumbers> for Error {
 }
 
 impl Sockets<Socket> {
+    /// A socket of the listener with this identity; `None`: it has none.
+    pub fn of(&self, identity: u32) -> Option<&Socket> {
+        let entry = self.entries.iter().find(|entry| entry.identity == identity)?;
+        entry.sockets.iter().flatten().next().map(|socket| &**socket)
+    }
+
     /// The smallest receive and send buffer of all sockets, in bytes, as the kernel granted them; what is
     /// `wanted`, where there is no socket yet.
     pub fn smallest_buffers(&self, wanted: usize) -> (usize, usize) {

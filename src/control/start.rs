@@ -12,6 +12,7 @@ use super::admin;
 use super::banner::Banner;
 use super::cores;
 use super::error::Error;
+use super::gateways::Gateways;
 use super::handle::{Options, Started};
 use super::journal::Journal;
 use super::listeners;
@@ -30,8 +31,10 @@ use super::supervisor::{Control, Timers};
 use super::watch::Watch;
 use crate::engine::socket::Socket;
 use crate::engine::uring;
+use crate::group::Roster;
 use crate::plan::Plan;
 use crate::shard::{self, Post, Questions, Records, Setup};
+use crate::token::KeyFileError;
 
 /// How long the start waits for names; those without an answer by then are asked again soon.
 pub(super) const NAMES_PATIENCE: Duration = Duration::from_secs(3);
@@ -51,16 +54,15 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     let cores = cores::choose(&plan.engine.cores)?;
     let resolver = resolve(&plan).await;
     let admin = bind_admin(&plan).await?;
-
-    let monitor = Arc::new(first_facts(cores.len(), &resolver));
+    let monitor = first_facts(cores.len(), &resolver);
     let mut sockets = Sockets::new(cores.len());
     let (change, refused) = listeners::prepare(&sockets, &mut plan)?;
     sockets.apply(change);
-    for (_, why) in refused {
-        tracing::error!("{why}; tried again every second");
-    }
+    refused.iter().for_each(|(_, why)| tracing::error!("{why}; tried again every second"));
     let plan = Arc::new(plan);
+    let (gateways, roster) = first_gateways(&plan)?;
     let parts = Parts {
+        roster,
         bindings: Arc::new(sockets.bindings(&plan.listeners, &monitor.series_of(&plan))),
         sockets: sockets.table(),
         sockets_since: Instant::now(),
@@ -107,6 +109,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         timers: Timers::new(),
         reloads: Reloads::default(),
         watch: Watch::default(),
+        gateways,
     };
     Ok((control, Started { monitor, admin: address }))
 }
@@ -126,9 +129,17 @@ async fn resolve(plan: &Plan) -> Resolver {
     resolver
 }
 
+fn first_gateways(plan: &Plan) -> Result<(Gateways, Arc<Roster>), Error> {
+    let mut gateways = Gateways::new(getrandom::u64().map_err(KeyFileError::Random)?);
+    let now = gateways.now();
+    let numbers = gateways.number(plan, now)?;
+    let roster = gateways.put_in_force(plan, numbers, now);
+    Ok((gateways, roster))
+}
+
 /// What is told before the first publication is replaced.
-fn first_facts(shards: usize, resolver: &Resolver) -> Monitor {
-    let monitor = Monitor::new(shards);
+fn first_facts(shards: usize, resolver: &Resolver) -> Arc<Monitor> {
+    let monitor = Arc::new(Monitor::new(shards));
     let mut facts = monitor.facts();
     facts.process.names_unresolved = resolver.unresolved();
     facts.process.generation = publisher::FIRST;

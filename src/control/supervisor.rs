@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::error::Error;
+use super::gateways::Gateways;
 use super::handle::Command;
 use super::journal::Journal;
 use super::load::Source;
@@ -28,8 +29,8 @@ use crate::fib::{Fib, Query};
 use crate::limits;
 use crate::shard::{End, Questions, Records};
 
-/// How often the shards' records are written to the log.
-const RECORDS_EVERY: Duration = Duration::from_millis(100);
+/// How often the shards' records are written to the log, and gateways looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often all else is looked after.
 const CARE_EVERY: Duration = Duration::from_secs(1);
 /// How long the control thread waits for its shards to end: a little longer than they do themselves.
@@ -59,11 +60,12 @@ pub(super) struct Control {
     pub timers: Timers,
     pub reloads: Reloads,
     pub watch: Watch,
+    pub gateways: Gateways,
 }
 
 /// What the loop waits for besides events.
 pub(super) struct Timers {
-    records: Interval,
+    look: Interval,
     care: Interval,
     names: Interval,
     lookup: Option<JoinHandle<Answers>>,
@@ -78,7 +80,7 @@ enum Event {
     Loaded(Box<Result<Read, Error>>),
     Question(Query),
     Names(Answers),
-    Records,
+    Look,
     Care,
     AskNames,
     StopNow,
@@ -92,7 +94,7 @@ impl Timers {
             interval
         };
         Self {
-            records: every(RECORDS_EVERY),
+            look: every(LOOK_EVERY),
             care: every(CARE_EVERY),
             names: every(names::AGAIN),
             lookup: None,
@@ -111,7 +113,7 @@ impl Timers {
         tokio::select! {
             () = stop => Event::StopNow,
             answers = finished(&mut self.lookup) => Event::Names(answers),
-            _ = self.records.tick() => Event::Records,
+            _ = self.look.tick() => Event::Look,
             _ = self.care.tick() => Event::Care,
             _ = self.names.tick() => Event::AskNames,
         }
@@ -161,7 +163,10 @@ impl Control {
                 Event::Question(query) => self.on_question(query),
                 Event::Names(answers) => self.on_names(answers),
                 Event::AskNames => self.ask_names(),
-                Event::Records => self.tell_records(),
+                Event::Look => {
+                    self.tell_records();
+                    self.look_after_gateways();
+                }
                 Event::Care => self.care(),
                 Event::StopNow => {
                     tracing::warn!("some shards did not end in time; the process ends without them");
@@ -301,6 +306,7 @@ impl Control {
         if let Some(summary) = self.states.summary(std::time::Instant::now()) {
             tracing::warn!("{summary}");
         }
+        self.show_gateways();
         self.watch.care(&self.publisher.published().load().snapshot, &self.monitor);
     }
 

@@ -115,6 +115,14 @@ impl Socket {
         self.raw.connect(&nobody.into())
     }
 
+    /// Sends a datagram from this socket, beside what an engine sends from it.
+    ///
+    /// # Errors
+    /// `WouldBlock`: its send buffer is full. Another: the kernel's reason.
+    pub fn send(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.raw.send_to_with_flags(bytes, &to.into(), libc::MSG_DONTWAIT).map(drop)
+    }
+
     /// Reads the next datagram into `bytes`, as much of it as fits their capacity; tells from where it is,
     /// and whether that was not all.
     ///

@@ -18,6 +18,7 @@ mod rules;
 mod tests;
 
 pub use code::Code;
+pub use rules::ingresses;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,7 +29,7 @@ use crate::fib::Fib;
 use crate::limits;
 use crate::net::{ListenerId, SectionId, canonical};
 use crate::plan::{Ours, Plan};
-use crate::rules::{Rule, RuleId};
+use crate::rules::RuleId;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -166,7 +167,7 @@ pub struct Found {
 impl<'a> Examiner<'a> {
     /// `view` is that of `plan` and `fib`. Names are those of `[hosts]`: nothing is said of others.
     pub fn new(plan: &'a Plan, fib: &'a Fib, view: &'a View) -> Self {
-        let mut named: Vec<&str> = plan.rules.iter().flat_map(Rule::names).map(|name| &**name).collect();
+        let mut named: Vec<&str> = plan.names().map(|name| &**name).collect();
         named.sort_unstable();
         let mut names: Vec<&str> = plan.hosts.keys().map(|name| &**name).collect();
         names.retain(|name| named.binary_search(name).is_err());

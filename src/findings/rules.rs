@@ -5,48 +5,47 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::next_hop::{Aim, automatic, by_override, ourselves};
 use super::{Code, Examiner, Finding, Found, Severity, Subject};
+use crate::egress::View;
 use crate::limits;
-use crate::net::{ListenerId, NextHop, Transport};
-use crate::rules::{Action, EgressChoice, Rule, Target};
+use crate::net::{ListenerId, NextHop, SectionId, Transport};
+use crate::plan::{Onward, Plan};
+use crate::rules::{EgressChoice, Rule, Target};
 
 pub(super) fn examine(examiner: &Examiner<'_>, rule: &Rule, found: &mut Found) {
-    let Action::Forward { to, egress, .. } = &rule.action else { return };
-    for target in to {
-        examine_target(examiner, rule, target, egress.as_ref(), found);
+    for onward in examiner.plan.onward(rule) {
+        examine_onward(examiner, rule, onward, found);
     }
     let mut known = BTreeSet::new();
     found.findings.retain(|finding| known.insert(finding.key()));
     found.findings.truncate(limits::FINDINGS_PER_UNIT);
 }
 
-fn examine_target(
-    examiner: &Examiner<'_>,
-    rule: &Rule,
-    target: &Target,
-    egress: Option<&EgressChoice>,
-    found: &mut Found,
-) {
+/// A gateway of a group is not held to be a mistake: the others are there for when it cannot be reached.
+fn examine_onward(examiner: &Examiner<'_>, rule: &Rule, onward: Onward<'_>, found: &mut Found) {
+    let Onward { target, egress, group } = onward;
+    let egress = egress.as_ref();
+    let of_group = group.map(|group| format!(", a gateway of {}", group.name)).unwrap_or_default();
     let own = egress.map(|choice| examiner.plan.transport_of(choice));
     let (transport, port) = match target {
-        Target::RequestUri => return,
+        Target::RequestUri | Target::Group { .. } => return,
         Target::Address { transport, port, .. } | Target::Name { transport, port, .. } => (transport, port),
     };
     let transport = own.or(*transport).unwrap_or(Transport::Udp);
     let hop = |ip: IpAddr| NextHop { transport, address: SocketAddr::new(ip, *port) };
-    let aims = |next_hop: NextHop, about: String| {
-        let subject = Subject::Rule(rule.id, rule.name.clone());
-        ingresses(examiner, rule, egress).into_iter().map(move |ingress| Aim {
-            subject: subject.clone(),
-            next_hop,
-            ingress,
-            about: about.clone(),
-        })
-    };
+    let aims =
+        |next_hop: NextHop, about: String| {
+            let subject = Subject::Rule(rule.id, rule.name.clone());
+            let (plan, view, when) = (examiner.plan, examiner.view, &rule.when);
+            let about = format!("{about}{of_group}");
+            ingresses(plan, view, &when.listener, &when.transport, egress)
+                .into_iter()
+                .map(move |ingress| Aim { subject: subject.clone(), next_hop, ingress, about: about.clone() })
+        };
     match target {
-        Target::RequestUri => {}
+        Target::RequestUri | Target::Group { .. } => {}
         Target::Address { ip, .. } => {
             for aim in aims(hop(*ip), ip.to_string()) {
-                one(examiner, &aim, egress, true, found);
+                one(examiner, &aim, egress, group.is_none(), found);
             }
         }
         Target::Name { host, .. } => {
@@ -113,16 +112,23 @@ fn one(examiner: &Examiner<'_>, aim: &Aim, egress: Option<&EgressChoice>, litera
 
 /// The listeners that such requests may come in on, one for each case that differs: for the automatic
 /// choice and a listener's name one in each VRF, for a relative `egress` one for each address.
-fn ingresses(examiner: &Examiner<'_>, rule: &Rule, egress: Option<&EgressChoice>) -> Vec<ListenerId> {
+///
+/// `listener` and `transport` are the rule's conditions; empty: any.
+pub fn ingresses(
+    plan: &Plan,
+    view: &View,
+    listener: &[SectionId],
+    transport: &[Transport],
+    egress: Option<&EgressChoice>,
+) -> Vec<ListenerId> {
     let relative = matches!(egress, Some(EgressChoice::Relative { .. }));
-    let when = &rule.when;
+    let (sections, transports) = (listener, transport);
     let mut known: Vec<(u32, Option<(IpAddr, u16)>)> = Vec::new();
     let mut all = Vec::new();
-    for listener in &examiner.plan.listeners {
-        let meant = (when.listener.is_empty() || when.listener.contains(&listener.section))
-            && (when.transport.is_empty() || when.transport.contains(&listener.transport));
-        let case =
-            (examiner.view.vrf(listener.id), relative.then_some((listener.bind.ip(), listener.bind.port())));
+    for listener in &plan.listeners {
+        let meant = (sections.is_empty() || sections.contains(&listener.section))
+            && (transports.is_empty() || transports.contains(&listener.transport));
+        let case = (view.vrf(listener.id), relative.then_some((listener.bind.ip(), listener.bind.port())));
         if meant && !known.contains(&case) && all.len() < limits::FINDING_CANDIDATES {
             known.push(case);
             all.push(listener.id);

@@ -198,6 +198,13 @@ impl Health {
         let _ = slot.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 
+    /// Takes a way for what another process knows of it.
+    pub fn take_over(&self, gateway: GatewayId, listener: u32, standing: Standing, share: u8) {
+        if self.know(gateway, listener) {
+            self.update(gateway, listener, |way| (Way { standing, share, ..way }, ()));
+        }
+    }
+
     /// Has a way known, if there is room; `false`: there is none, and it counts as up whatever is reported.
     pub fn know(&self, gateway: GatewayId, listener: u32) -> bool {
         self.line(gateway).is_some_and(|line| line.find(listener).or_else(|| line.claim(listener)).is_some())

@@ -77,7 +77,7 @@ pub struct WatchCounts {
     pub down: u64,
     /// Times a way was put aside.
     pub aside: u64,
-    /// Times a way began to return.
+    /// Times a way came back, or began to.
     pub back: u64,
 }
 
@@ -136,7 +136,7 @@ impl Watch {
             place.course = after;
             if after.life != course.life || after.until != course.until {
                 let aside_s = (after.until.0.saturating_sub(now.0) / NS_PER_S) as u16;
-                self.count(after.life);
+                self.count(course.life, after.life);
                 tell(Change { listener, from: course.life, to: after.life, aside_s });
             }
         }
@@ -159,12 +159,11 @@ impl Watch {
         Some(self.ways.get_mut(at)?.get_or_insert(new))
     }
 
-    fn count(&mut self, life: Life) {
-        match life {
+    fn count(&mut self, from: Life, to: Life) {
+        match to {
             Life::Down => self.counts.down += 1,
             Life::Aside => self.counts.aside += 1,
-            Life::Returning => self.counts.back += 1,
-            Life::Up => {}
+            Life::Returning | Life::Up => self.counts.back += u64::from(from != Life::Returning),
         }
     }
 }

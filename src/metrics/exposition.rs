@@ -1,6 +1,9 @@
 //! The counters as OpenMetrics text, which Prometheus reads.
 
+mod gateways;
 mod transactions;
+
+pub use gateways::{GatewayReading, PingCounts, WayReading};
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +31,8 @@ pub struct Readings {
     pub listeners: Vec<ListenerReading>,
     /// How the listeners of the configuration in force do.
     pub standings: Vec<ListenerStanding>,
+    /// How the gateways of the configuration in force do.
+    pub gateways: Vec<GatewayReading>,
     /// What the control thread knows.
     pub process: ProcessReadings,
 }
@@ -133,6 +138,7 @@ impl Collector for Readings {
         self.listeners(out)?;
         self.decisions(out)?;
         self.transactions(out)?;
+        self.gateways(out)?;
         self.shards(out)?;
         self.engines(out)?;
         self.findings(out)?;

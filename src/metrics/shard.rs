@@ -2,6 +2,8 @@
 
 use super::{Counter, Traffic, TransactionMetrics};
 use crate::drop_reason::DropReason;
+use crate::limits::GATEWAYS;
+use crate::net::GatewayId;
 
 /// Statuses that a counter exists for: 100 to 699.
 const STATUSES: std::ops::Range<u16> = 100..700;
@@ -31,6 +33,10 @@ pub struct ShardMetrics {
     pub bad_tokens: Counter,
     /// Messages that were handed over to the shard that owns their transaction.
     pub handed_over: Counter,
+    /// Requests to a group of which no gateway was up.
+    pub last_resorts: Counter,
+    /// By gateway's number.
+    selected: Box<[Counter]>,
     /// What transactions count.
     pub transactions: TransactionMetrics,
     /// Batches handled.
@@ -92,6 +98,8 @@ impl Default for ShardMetrics {
             parked_now: Counter::default(),
             bad_tokens: Counter::default(),
             handed_over: Counter::default(),
+            last_resorts: Counter::default(),
+            selected: (0..GATEWAYS).map(|_| Counter::default()).collect(),
             transactions: TransactionMetrics::default(),
             batches: Counter::default(),
             busy_ns: Counter::default(),
@@ -121,6 +129,12 @@ impl ShardMetrics {
         if let Some(counter) = self.answered.get(usize::from(index)) {
             counter.count();
         }
+    }
+
+    /// Where requests to a gateway are counted.
+    #[inline]
+    pub fn selected(&self, gateway: GatewayId) -> Option<&Counter> {
+        self.selected.get(usize::from(gateway.0))
     }
 
     /// How many messages went no further for this reason.

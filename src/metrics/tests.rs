@@ -2,11 +2,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exposition::{
-    ListenerChanges, ListenerReading, ListenerStanding, ProcessReadings, Readings, render,
+    GatewayReading, ListenerChanges, ListenerReading, ListenerStanding, PingCounts, ProcessReadings,
+    Readings, WayReading, render,
 };
 use super::{Class, RoutingCounts, SeriesId, ShardMetrics};
 use crate::drop_reason::DropReason;
 use crate::egress::{ListenerState, Reason, Step};
+use crate::group::{Life, WatchCounts};
+use crate::net::GatewayId;
 
 #[test]
 fn the_class_is_told_by_the_first_bytes() {
@@ -73,6 +76,8 @@ fn example() -> Readings {
         shard.traffic.sent(public, Class::Status2xx, Reason::Response);
         shard.dropped(DropReason::NotSip);
         shard.answered(403);
+        shard.selected(GatewayId(3)).unwrap().count();
+        shard.last_resorts.set(4);
         shard.busy_ns.set(1_500_000_000);
         shard.worst_batch_ns.set(250_000);
         shard.long_batches.set(2);
@@ -92,6 +97,14 @@ fn example() -> Readings {
             bound: "udp:192.0.2.1:5060".into(),
             state: ListenerState::HomeDown,
             cause: "eth0, which has 192.0.2.1, is down".into(),
+        }],
+        gateways: vec![GatewayReading {
+            id: GatewayId(3),
+            group: "carriers".into(),
+            uri: "sip:192.0.2.7:5060".into(),
+            ways: vec![WayReading { listener: "public".into(), life: Life::Returning, share: 51 }],
+            pings: PingCounts { sent: 9, alive: 5, failed: 3, unsent: 1 },
+            watched: WatchCounts { down: 2, aside: 1, back: 3 },
         }],
         process: ProcessReadings {
             listener_changes: ListenerChanges { appeared: 3, gone: 2, states: 5 },

@@ -6,12 +6,14 @@
 mod expansion;
 #[cfg(test)]
 mod expansion_tests;
+mod group;
 mod listener;
 mod ours;
 mod section;
 
 pub use crate::net::{ListenerId, SectionId};
 pub use expansion::{Expansion, LeftOut, expand};
+pub use group::{Gateway, Group};
 pub use listener::{Advertise, Listener, Standing};
 pub use ours::Ours;
 pub use section::{Bind, Section};
@@ -21,8 +23,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::net::Transport;
-use crate::rules::{Action, EgressChoice, Matcher, Mode, Rule};
+use crate::net::{GroupId, Transport};
+use crate::rules::{Action, EgressChoice, Matcher, Mode, Rule, Target};
 
 /// Everything the configuration file says, with the listeners that it stands for on this host.
 #[derive(Clone)]
@@ -45,6 +47,8 @@ pub struct Plan {
     pub egress: EgressPolicy,
     /// `[hosts]`: lower-case name to addresses.
     pub hosts: Arc<HashMap<Box<str>, Vec<IpAddr>>>,
+    /// `[[group]]`, in order; `groups[i].id == GroupId(i)`.
+    pub groups: Arc<[Group]>,
     /// `[[route]]`, in order; `rules[i].id == RuleId(i)`.
     pub rules: Arc<[Rule]>,
     /// The conditions of `rules`, compiled.
@@ -82,6 +86,17 @@ pub enum NoListener {
     Use(SectionId),
 }
 
+/// One of the next hops that a rule sends to.
+#[derive(Clone, Copy, Debug)]
+pub struct Onward<'p> {
+    /// Where to; no group.
+    pub target: &'p Target,
+    /// From which listener; `None`: automatic.
+    pub egress: Option<EgressChoice>,
+    /// The group that it is a gateway of.
+    pub group: Option<&'p Group>,
+}
+
 impl Plan {
     /// The listener with this number.
     pub fn listener(&self, id: ListenerId) -> &Listener {
@@ -114,6 +129,34 @@ impl Plan {
             EgressChoice::Listener(id) => self.section(id).transport,
             EgressChoice::Relative { transport, .. } => transport,
         }
+    }
+
+    /// The group with this number.
+    pub fn group(&self, id: GroupId) -> &Group {
+        &self.groups[usize::from(id.0)]
+    }
+
+    /// What a rule's `to` says, in order; of a group its gateways.
+    pub fn onward<'p>(&'p self, rule: &'p Rule) -> impl Iterator<Item = Onward<'p>> {
+        let egress = match &rule.action {
+            Action::Forward { egress, .. } => *egress,
+            Action::Reject(_) | Action::Drop => None,
+        };
+        rule.targets().iter().flat_map(move |target| {
+            let group = target.group().map(|id| self.group(id));
+            let of_gateway = move |gateway: &'p Gateway| Onward {
+                target: &gateway.to,
+                egress: gateway.egress.or(egress),
+                group,
+            };
+            let alone = group.is_none().then_some(Onward { target, egress, group });
+            alone.into_iter().chain(group.into_iter().flat_map(|g| &g.gateways).map(of_gateway))
+        })
+    }
+
+    /// The names that rules and groups name as next hops; some perhaps more than once.
+    pub fn names(&self) -> impl Iterator<Item = &Box<str>> {
+        self.rules.iter().flat_map(Rule::names).chain(self.groups.iter().flat_map(Group::names))
     }
 
     /// Some rule forwards statefully.

@@ -230,7 +230,7 @@ fn put_extra(output: &mut Output<'_>, snapshot: &Snapshot, asker: &Asker<'_>, re
                 Ok(())
             });
         }
-        Reply::Full => {
+        Reply::Full | Reply::NoGateway => {
             output.put(b"Retry-After: ");
             output.put_number(RETRY_AFTER_S);
             output.put(b"\r\n");

@@ -107,6 +107,7 @@ pub(super) fn forward<'s>(
     may_pass(work, snapshot, request, &pre, &inputs)?;
 
     search.flow = key.plain;
+    search.draw = (key.strong >> 64) as u64;
     let pin_key = key.bound_to(inputs.transaction);
     let pinned = pinned(work, search, &pin_key, now);
     let found = match pinned {
@@ -251,7 +252,9 @@ fn find<'s: 'm, 'm>(
     if let Some(set) = set {
         change(work, search, set, request, pre)?;
     }
-    search.by_rule(to, egress.as_ref(), request, pre)?;
+    let found = search.by_rule(to, egress.as_ref(), request, pre);
+    work.counted.last_resorts += u64::from(search.last_resort);
+    found?;
     Ok(Way { rule: Some(id), set, signer, records: record_route, mode })
 }
 

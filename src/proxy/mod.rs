@@ -22,6 +22,7 @@ mod candidates;
 mod decide;
 mod forbidden;
 mod forward;
+mod groups;
 mod lines;
 mod loops;
 mod names;
@@ -89,6 +90,8 @@ pub fn handle(
                 candidates,
                 ingress: incoming.on,
                 flow: 0,
+                draw: 0,
+                last_resort: false,
                 asked: None,
                 aim: None,
                 rewritten: Some(rewritten),
@@ -108,8 +111,15 @@ fn on_request(
 ) -> Outcome {
     let snapshot = search.snapshot;
     let reply = match decide::forward(work, &mut search, message, incoming, now, out) {
-        Ok(Written { aim: &Aim { next_hop, egress }, rule, record_route, mode, len, transaction }) => {
-            let decision = Decision { rule, next_hop, egress, record_route, mode };
+        Ok(Written {
+            aim: &Aim { next_hop, egress, gateway },
+            rule,
+            record_route,
+            mode,
+            len,
+            transaction,
+        }) => {
+            let decision = Decision { rule, next_hop, gateway, egress, record_route, mode };
             return Outcome::Forward { decision, len, transaction };
         }
         Err(Stop::Drop(reason)) => return Outcome::Drop(reason),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::drop_reason::DropReason;
 use crate::egress::{Egress, Question};
-use crate::net::{ListenerId, NextHop};
+use crate::net::{GatewayId, ListenerId, NextHop};
 use crate::rules::{Mode, RuleId};
 use crate::transaction::{Counts, Handle, What};
 
@@ -82,6 +82,8 @@ pub struct Decision {
     pub rule: Option<RuleId>,
     /// Where to.
     pub next_hop: NextHop,
+    /// The gateway of a group that it is; `None`: none, or an earlier decision about the transaction stands.
+    pub gateway: Option<GatewayId>,
     /// From where, and why.
     pub egress: Egress,
     /// Record-Route was written.
@@ -119,6 +121,8 @@ pub struct Tally {
     pub egress_moved: u64,
     /// Tokens of our form that did not verify, in Route, Request-URI or Via.
     pub bad_tokens: u64,
+    /// Requests to a group of which no gateway was up.
+    pub last_resorts: u64,
     /// What transactions have counted.
     pub transactions: Counts,
 }

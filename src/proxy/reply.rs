@@ -43,6 +43,8 @@ pub enum Reply {
     Unresolved,
     /// 500: no listener can send it.
     NoEgress(NextHop, NoEgress),
+    /// 503: the gateways that could be tried have all asked to be left alone (RFC 3261 §21.5.4).
+    NoGateway,
     /// 503: there is no room for another transaction.
     Full,
     /// 513: what would go out does not fit into a datagram.
@@ -70,7 +72,7 @@ impl Reply {
             Self::TooManyHops => 483,
             Self::NoUser => 484,
             Self::Unresolved | Self::NoEgress(..) => 500,
-            Self::Full => 503,
+            Self::NoGateway | Self::Full => 503,
             Self::TooLarge => 513,
         }
     }
@@ -93,6 +95,7 @@ impl Reply {
             Self::NoUser => "Address Incomplete: Nothing Left Of The User",
             Self::Unresolved => "Next Hop Unresolved",
             Self::NoEgress(..) => "No Way To Next Hop",
+            Self::NoGateway => "All Gateways Overloaded",
             Self::Full => "No Room For Another Transaction",
             Self::TooLarge => "Message Too Large",
         }

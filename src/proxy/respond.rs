@@ -12,6 +12,7 @@ use crate::token::{Branch, BranchError};
 
 use super::answer;
 use super::forward::New;
+use super::groups;
 use super::outcome::Outcome;
 use super::state::Work;
 use super::stateful::{self, Kept};
@@ -29,6 +30,7 @@ pub(super) fn relay(
 ) -> Outcome {
     let WayBack { on, to, branch } = match way_back(work, snapshot, message) {
         Ok(way) => way,
+        Err(DropReason::ForeignResponse) => return Outcome::Drop(groups::hear(snapshot, message, status)),
         Err(DropReason::ResponseForUs) => return stateful::hear_for_us(work, message, status, now),
         Err(reason) => return Outcome::Drop(reason),
     };

@@ -61,6 +61,7 @@ pub(super) struct Counted {
     pub pin_hits: u64,
     pub egress_moved: u64,
     pub bad_tokens: u64,
+    pub last_resorts: u64,
 }
 
 impl State {
@@ -135,6 +136,7 @@ impl State {
             pin_evictions: self.work.pins.evicted(),
             egress_moved: self.work.counted.egress_moved,
             bad_tokens: self.work.counted.bad_tokens,
+            last_resorts: self.work.counted.last_resorts,
             transactions: self.work.transactions.as_ref().map_or_else(Counts::default, |t| t.counts()),
         }
     }

@@ -1,17 +1,18 @@
 //! RFC 3261 §16.5 and §16.6 step 7: the next hop, and the listener that the request leaves from.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 
 use sip_parser::{Host, Scheme, Uri, address};
 
 use crate::egress::{Egress, NoEgress, Pin, Question, Reason, Recent};
-use crate::net::{ListenerId, NextHop, Transport, canonical};
+use crate::net::{GatewayId, ListenerId, NextHop, Transport, canonical};
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
 use crate::token::Verified;
 
 use super::candidates::{Candidate, Candidates, Origin};
 use super::forbidden::{self, Forbidden};
+use super::groups;
 use super::names;
 use super::preprocess::{Preprocessed, explicit_transport};
 use super::reply::Reply;
@@ -22,6 +23,8 @@ use super::validate::Request;
 pub(super) struct Aim {
     pub next_hop: NextHop,
     pub egress: Egress,
+    /// The gateway of a group that it is.
+    pub gateway: Option<GatewayId>,
 }
 
 /// What chooses the listener.
@@ -41,6 +44,10 @@ pub(super) struct Search<'a> {
     pub ingress: ListenerId,
     /// [`crate::token::TransactionKey::plain`]
     pub flow: u64,
+    /// What chooses a gateway where each request is for itself: none can be made up for another one.
+    pub draw: u64,
+    /// No gateway of a group was up.
+    pub last_resort: bool,
     /// What egress was asked last.
     pub asked: Option<Question>,
     /// Where the request may go, in order.
@@ -57,7 +64,7 @@ impl Search<'_> {
         let question = self.question(pin.next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
         let egress = *self.recent.pinned(*generation, plan, fib, view, pin, &question)?;
-        self.aim = Some(Aim { next_hop: pin.next_hop, egress });
+        self.aim = Some(Aim { next_hop: pin.next_hop, egress, gateway: None });
         Ok(())
     }
 
@@ -88,10 +95,14 @@ impl Search<'_> {
                     }
                     Ok(())
                 }
+                Target::Group { id, .. } => self.name_group(*id, egress, request, pre),
             };
             if let Err(reply) = named {
                 failure = reply;
             }
+        }
+        if matches!(failure, Reply::NoGateway) && self.candidates.as_slice().is_empty() {
+            self.name_those_down(to, egress, request, pre);
         }
         self.first(By::Rule(egress), failure)
     }
@@ -114,7 +125,7 @@ impl Search<'_> {
     }
 
     /// The transport of a rule's literal next hop.
-    fn transport_of(&self, egress: Option<&EgressChoice>, own: Option<Transport>) -> Transport {
+    pub(super) fn transport_of(&self, egress: Option<&EgressChoice>, own: Option<Transport>) -> Transport {
         egress.map(|choice| self.snapshot.plan.transport_of(choice)).or(own).unwrap_or(Transport::Udp)
     }
 
@@ -207,7 +218,12 @@ impl Search<'_> {
     /// Finds the listener. Not everything that a message names is sent to.
     #[inline(always)]
     fn choose(&mut self, candidate: &Candidate, by: By<'_>) -> Result<Aim, Reply> {
-        let Candidate { next_hop, origin, .. } = *candidate;
+        let Candidate { next_hop, origin, gateway, .. } = *candidate;
+        if let (Some(gateway), By::Rule(egress)) = (gateway, by) {
+            let own = groups::egress_of(self.snapshot, gateway);
+            let aim = self.listener(next_hop, By::Rule(own.as_ref().or(egress)))?;
+            return Ok(Aim { gateway: Some(gateway), ..aim });
+        }
         if origin == Origin::Rule {
             return self.listener(next_hop, by);
         }
@@ -228,7 +244,7 @@ impl Search<'_> {
     }
 
     #[inline(always)]
-    fn listener(&mut self, next_hop: NextHop, by: By<'_>) -> Result<Aim, Reply> {
+    pub(super) fn listener(&mut self, next_hop: NextHop, by: By<'_>) -> Result<Aim, Reply> {
         let question = self.question(next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
         let egress = match by {
@@ -239,7 +255,7 @@ impl Search<'_> {
             By::Rule(None) => self.recent.auto(*generation, plan, fib, view, &question),
         };
         let egress = *egress.map_err(|why| Reply::NoEgress(next_hop, why))?;
-        Ok(Aim { next_hop: on_link(next_hop, &egress), egress })
+        Ok(Aim { next_hop: next_hop.on_link(egress.route.dev), egress, gateway: None })
     }
 
     #[inline]
@@ -263,18 +279,6 @@ impl Aim {
             port == self.next_hop.address.port()
                 && place.addresses(snapshot).any(|ip| ip == self.next_hop.address.ip())
         })
-    }
-}
-
-/// A link-local address means something on one link only: the one that the egress leaves by.
-#[inline]
-fn on_link(next_hop: NextHop, egress: &Egress) -> NextHop {
-    match next_hop.address {
-        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => NextHop {
-            address: SocketAddrV6::new(*v6.ip(), v6.port(), 0, egress.route.dev).into(),
-            ..next_hop
-        },
-        _ => next_hop,
     }
 }
 

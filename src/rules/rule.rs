@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::Set;
-use crate::net::{SectionId, Transport};
+use crate::net::{GroupId, SectionId, Transport};
 
 /// A rule's number: its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,10 +95,7 @@ impl Rule {
 
     /// The names that its `to` says, in order.
     pub fn names(&self) -> impl Iterator<Item = &Box<str>> {
-        self.targets().iter().filter_map(|target| match target {
-            Target::Name { host, .. } => Some(host),
-            Target::RequestUri | Target::Address { .. } => None,
-        })
+        self.targets().iter().filter_map(Target::name)
     }
 }
 
@@ -129,6 +126,47 @@ pub enum Target {
         /// The port, defaulted by the transport where none is written.
         port: u16,
     },
+    /// The gateways of a `[[group]]`, in the order that its selection gives.
+    Group {
+        /// Its number.
+        id: GroupId,
+        /// Its name.
+        name: Box<str>,
+    },
+}
+
+impl Target {
+    /// The host name that is to be resolved for it.
+    pub fn name(&self) -> Option<&Box<str>> {
+        match self {
+            Self::Name { host, .. } => Some(host),
+            Self::RequestUri | Self::Address { .. } | Self::Group { .. } => None,
+        }
+    }
+
+    /// The group that it is.
+    pub fn group(&self) -> Option<GroupId> {
+        match self {
+            Self::Group { id, .. } => Some(*id),
+            Self::RequestUri | Self::Address { .. } | Self::Name { .. } => None,
+        }
+    }
+
+    /// The URI, as it is written.
+    pub fn uri(&self) -> Option<&str> {
+        match self {
+            Self::Address { uri, .. } | Self::Name { uri, .. } => Some(uri),
+            Self::RequestUri | Self::Group { .. } => None,
+        }
+    }
+
+    /// The transport that it asks for.
+    pub fn transport(&self) -> Option<Transport> {
+        match self {
+            Self::Address { transport, .. } | Self::Name { transport, .. } => *transport,
+            Self::RequestUri | Self::Group { .. } => None,
+        }
+    }
 }
 
 /// `egress`

@@ -121,6 +121,7 @@ impl Handler for Script {
             Outcome::Forward {
                 decision: Decision {
                     rule: None,
+                    gateway: None,
                     next_hop: next_hop(),
                     egress,
                     record_route: false,
@@ -223,6 +224,7 @@ fn plan() -> Arc<Plan> {
         left_out: Default::default(),
         egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
         hosts: Default::default(),
+        groups: Default::default(),
         rules: Default::default(),
         matcher: Matcher::compile(&[]).unwrap().into(),
         admin: None,

@@ -303,6 +303,9 @@ impl<S, H: Handler> Worker<S, H> {
         let (listener, to, len, reason, transaction) = match outcome {
             Outcome::Forward { decision, len, transaction } => {
                 let egress = decision.egress;
+                if let Some(counter) = decision.gateway.and_then(|gateway| self.metrics.selected(gateway)) {
+                    counter.count();
+                }
                 if egress.reason == Reason::Fallback {
                     self.note_fallback(egress, decision.next_hop);
                 }
@@ -441,6 +444,7 @@ impl<S, H: Handler> Worker<S, H> {
         m.pin_evictions.set(tally.pin_evictions);
         m.egress_moved.set(tally.egress_moved);
         m.bad_tokens.set(tally.bad_tokens);
+        m.last_resorts.set(tally.last_resorts);
         m.transactions.set(&tally.transactions);
         m.in_flight.set(self.in_flight);
     }

@@ -15,6 +15,7 @@ use crate::proxy::{self, Decision, Incoming, Outcome, Reply, State};
 use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
+use super::gateways::{self, GroupFacts};
 use super::mode;
 use super::steps::{self, Step};
 use super::why::why;
@@ -43,6 +44,8 @@ pub struct Account {
     pub no_rule: &'static str,
     /// Its line in the configuration.
     pub rule_line: Option<u32>,
+    /// The groups that the rule sends to.
+    pub groups: Vec<GroupFacts>,
     /// What the rule's `set` changes.
     pub set: Vec<Changed>,
     /// `stateless`, `stateful`: how it is forwarded.
@@ -213,6 +216,7 @@ impl<'a> Thinker<'a> {
             no_egress = state.take_no_egress().map(|(_, why)| why);
             account.no_egress = no_egress.map(|why| why.in_words(&snapshot.plan, &snapshot.fib).to_string());
         }
+        account.groups = gateways::all(snapshot, considered.rule, state.candidates(), &outcome);
         account.outcome(snapshot, incoming, &outcome, out);
         account.changes(snapshot, considered.rule, &outcome, incoming.bytes, out);
         let Some(question) = &considered.question else { return account };
@@ -295,6 +299,7 @@ impl Account {
             rule: None,
             no_rule: "",
             rule_line: None,
+            groups: Vec::new(),
             set: Vec::new(),
             mode: None,
             transaction: &[],

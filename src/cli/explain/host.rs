@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::super::what_if::OfThisHost;
 use super::super::{CONFIGURATION, FAILED};
-use super::{Args, Failure};
+use super::{Args, Failure, gateways};
 use crate::config;
 use crate::control::{self, netlink};
 use crate::egress::NoEgress;
@@ -52,6 +52,7 @@ impl Hosts {
             Snapshot::new(generation, Arc::clone(plan), Arc::new(fib), keys, names)
         };
         let now = snapshot(1, &plan, fib);
+        notes.extend(gateways::ask(&now));
         if args.what_if.is_empty() {
             return Ok(Self { now, then: None, notes });
         }
@@ -61,7 +62,9 @@ impl Hosts {
         let fib = host.fib(2);
         // Interface names and wildcards stand for other addresses then.
         let plan = Arc::new(plan.with_listeners(expand(&plan.sections, &fib)));
-        Ok(Self { then: Some(snapshot(2, &plan, fib)), now, notes })
+        let then = snapshot(2, &plan, fib);
+        // The same numbers, because it is the same configuration.
+        Ok(Self { then: Some(Snapshot { roster: Arc::clone(&now.roster), ..then }), now, notes })
     }
 }
 
@@ -79,9 +82,9 @@ pub fn told(snapshot: &Snapshot, incoming: &Incoming<'_>) -> Option<Snapshot> {
         else {
             break;
         };
-        let Snapshot { generation, plan, keys, names, .. } = known;
+        let Snapshot { generation, plan, keys, names, roster, .. } = known;
         let (plan, keys, names) = (Arc::clone(plan), Arc::clone(keys), Arc::clone(names));
-        told = Some(Snapshot::new(*generation, plan, Arc::new(fib), keys, names));
+        told = Some(Snapshot::watched(*generation, plan, Arc::new(fib), keys, names, Arc::clone(roster)));
     }
     told
 }

@@ -5,6 +5,7 @@
 
 mod account;
 mod capture;
+mod gateways;
 mod host;
 pub(super) mod ingress;
 mod lookup;

@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::egress::{self, Egress, Question};
 use crate::findings::{Examiner, Finding, Key};
 use crate::net::{NextHop, Transport, canonical};
-use crate::rules::{Action, EgressChoice, Rule, Target};
+use crate::plan::Onward;
+use crate::rules::{EgressChoice, Rule, Target};
 use crate::snapshot::Snapshot;
 
 use super::account::{Account, RouteFacts};
@@ -182,19 +183,14 @@ impl NowAndThen<'_> {
     }
 
     fn of_rule(&self, now: &Rule, then: &Rule) -> Vec<Hop> {
-        let egress = |rule: &Rule| match &rule.action {
-            Action::Forward { egress, .. } => *egress,
-            Action::Reject(_) | Action::Drop => None,
-        };
-        let (egress, egress_then) = (egress(now), egress(then));
-        let own = egress.map(|choice| self.now.plan.transport_of(&choice));
-        let hop = |target: &Target| {
-            let Target::Address { transport, ip, port, .. } = target else { return None };
+        let hop = |(here, there): (Onward<'_>, Onward<'_>)| {
+            let Target::Address { transport, ip, port, .. } = here.target else { return None };
+            let own = here.egress.map(|choice| self.now.plan.transport_of(&choice));
             let transport = own.or(*transport).unwrap_or(Transport::Udp);
             let next_hop = NextHop { transport, address: SocketAddr::new(*ip, *port) };
-            Some(self.hop(Some(now), next_hop, egress.as_ref(), egress_then.as_ref()))
+            Some(self.hop(Some(now), next_hop, here.egress.as_ref(), there.egress.as_ref()))
         };
-        now.targets().iter().filter_map(hop).collect()
+        self.now.plan.onward(now).zip(self.then.plan.onward(then)).filter_map(hop).collect()
     }
 
     /// The findings that come, and those that go.

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use crate::fib::{Answer, Fib, Query, Route};
 use crate::net::canonical;
-use crate::plan::{Listener, Plan};
-use crate::rules::{Action, EgressChoice, Target};
+use crate::plan::{Listener, Onward, Plan};
+use crate::rules::{EgressChoice, Target};
 
 /// An address that is nobody's: whoever is not a neighbour (TEST-NET-1, RFC 5737).
 const ANYBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -149,12 +149,9 @@ fn ways(plan: &Plan, fib: &Fib) -> Vec<NextHop> {
         look(listener, ANYBODY, false);
     }
     for rule in plan.rules.iter() {
-        let Action::Forward { to, egress: Some(EgressChoice::Listener(id)), .. } = &rule.action else {
-            continue;
-        };
-        for target in to {
-            if let Target::Address { ip, .. } = target {
-                plan.members(*id).iter().for_each(|listener| look(listener, canonical(*ip), true));
+        for Onward { target, egress, .. } in plan.onward(rule) {
+            if let (Target::Address { ip, .. }, Some(EgressChoice::Listener(id))) = (target, egress) {
+                plan.members(id).iter().for_each(|listener| look(listener, canonical(*ip), true));
             }
         }
     }

@@ -85,6 +85,7 @@ impl World {
             listeners: listeners.iter().enumerate().map(|(place, text)| listener(place, text)).collect(),
             egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
             hosts: Default::default(),
+            groups: Default::default(),
             rules: Default::default(),
             matcher: Matcher::compile(&[]).unwrap().into(),
             admin: None,

@@ -4,6 +4,7 @@ mod answers;
 mod candidates;
 mod dialogs;
 mod forwarding;
+mod groups;
 mod responses;
 mod routing;
 mod set;

@@ -1,0 +1,237 @@
+//! A rule that sends to a group: which gateway, and what is heard of it.
+
+use std::sync::Arc;
+
+use super::forwarding::INVITE;
+use super::world::{Became, CONFIGURATION, World, fib, header};
+use crate::drop_reason::DropReason;
+use crate::group::{Report, Roster};
+use crate::net::{GatewayId, GroupId};
+use crate::token::PingBranch;
+
+const ALICE: &str = "10.0.0.50:5060";
+
+/// The world with this group for numbers that begin with 77.
+fn world(group: &str, to: &str) -> World {
+    let group = format!(
+        "[[group]]\nname = \"trunks\"\n{group}\n[[route]]\nname = \"trunks\"\nwhen = {{ ruri_prefix = [\"77\"] }}\n\
+         to = {to}\n"
+    );
+    let world = World::of(&CONFIGURATION.replacen("[[route]]", &format!("{group}\n[[route]]"), 1), fib());
+    let roster = &world.snapshot.roster;
+    roster.ids(GroupId(0)).iter().for_each(|id| roster.health().set_down_after(*id, 3));
+    world
+}
+
+const THREE: &str = r#"gateways = [
+    { to = "sip:10.0.0.71", weight = 3 },
+    { to = "sip:10.0.0.72", weight = 1 },
+    { to = "sip:192.0.2.73", priority = 2 },
+]"#;
+
+const TO: &str = "\"group:trunks\"";
+
+/// The last number of each gateway's address, by number.
+const LAST: [u8; 3] = [71, 72, 73];
+
+/// An INVITE of a call of its own.
+fn invite(number: u32) -> String {
+    let invite = INVITE.replacen("sip:bob@", &format!("sip:77{number}@"), 1);
+    let id = header(INVITE, "Call-ID").to_owned();
+    invite.replace("74bf9", &format!("b{number}")).replace(&id, &format!("call{number}"))
+}
+
+/// Where it goes: the last number of the address.
+#[track_caller]
+fn goes(world: &mut World, text: &str) -> u8 {
+    match world.receive("private", ALICE, text) {
+        Became::Forward { to, .. } => to.ip().to_string().rsplit('.').next().unwrap().parse().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn gateway(world: &World, place: usize) -> GatewayId {
+    world.snapshot.roster.ids(GroupId(0))[place]
+}
+
+/// Reports of a gateway what came from the listener that requests leave from to it.
+fn hear(world: &World, place: usize, report: Report) {
+    let by = if LAST[place] == 73 { "public" } else { "private" };
+    let listener = world.snapshot.plan.listener_named(by).unwrap().identity;
+    world.snapshot.roster.health().report(gateway(world, place), listener, report);
+}
+
+#[test]
+fn weights_share_the_calls_of_the_best_priority() {
+    let mut world = world(THREE, TO);
+    let mut count = [0; 100];
+    for number in 0..800 {
+        count[usize::from(goes(&mut world, &invite(number)))] += 1;
+    }
+    assert_eq!(count[71] + count[72], 800, "the third has a worse priority");
+    assert!((540..660).contains(&count[71]), "{}", count[71]);
+}
+
+#[test]
+fn a_transaction_stays_with_its_gateway() {
+    let mut world = world(THREE, TO);
+    for number in 0..20 {
+        let text = invite(number);
+        let first = goes(&mut world, &text);
+        assert_eq!(goes(&mut world, &text), first);
+        // One that has lost its pin finds the same; its CANCEL, too.
+        let mut other = self::world(THREE, TO);
+        assert_eq!(goes(&mut other, &text), first);
+        let cancel = text.replacen("INVITE", "CANCEL", 1).replace("1 INVITE", "1 CANCEL");
+        let mut third = self::world(THREE, TO);
+        assert_eq!(goes(&mut third, &cancel), first);
+    }
+}
+
+#[test]
+fn all_candidates_are_named_best_first() {
+    let mut world = world(THREE, r#"["group:trunks", "sip:10.0.0.99"]"#);
+    let first = goes(&mut world, &invite(1));
+    let seen: Vec<_> = world.state.candidates().iter().map(|c| (c.entry, c.gateway)).collect();
+    let place = if first == 71 { 0 } else { 1 };
+    let id = |place| Some(gateway(&world, place));
+    assert_eq!(seen, [(0, id(place)), (0, id(1 - place)), (0, id(2)), (1, None)]);
+}
+
+#[test]
+fn a_gateway_that_is_down_leaves_its_calls_to_the_others() {
+    let mut world = world(THREE, TO);
+    let before: Vec<u8> = (0..60).map(|number| goes(&mut world, &invite(number))).collect();
+    // New transactions of the same calls ask again.
+    (0..3).for_each(|_| hear(&world, 0, Report::Failed));
+    for (number, before) in (0..60).zip(before) {
+        let again = invite(number).replace(&format!("bKb{number}\n"), &format!("bKc{number}\n"));
+        let now = goes(&mut world, &again);
+        assert_eq!(now, 72, "{before}");
+    }
+    (0..3).for_each(|_| hear(&world, 1, Report::Failed));
+    assert_eq!(goes(&mut world, &invite(100)), 73, "then the next priority");
+    assert_eq!(world.state.tally().last_resorts, 0);
+}
+
+#[test]
+fn where_none_answers_all_are_tried_and_that_is_counted() {
+    let mut world = world(THREE, TO);
+    for place in 0..3 {
+        (0..3).for_each(|_| hear(&world, place, Report::Failed));
+    }
+    let first = goes(&mut world, &invite(1));
+    assert!(first == 71 || first == 72);
+    assert_eq!((world.state.candidates().len(), world.state.tally().last_resorts), (3, 1));
+}
+
+#[test]
+fn another_entry_goes_before_gateways_that_are_down() {
+    let mut world = world(THREE, r#"["group:trunks", "sip:10.0.0.99"]"#);
+    for place in 0..3 {
+        (0..3).for_each(|_| hear(&world, place, Report::Failed));
+    }
+    assert_eq!(goes(&mut world, &invite(1)), 99);
+    assert_eq!((world.state.candidates().len(), world.state.tally().last_resorts), (1, 0));
+}
+
+#[test]
+fn those_that_asked_to_be_left_alone_are() {
+    // RFC 3261 §21.5.4: "It SHOULD NOT forward any other requests to that server for the duration specified in
+    // the Retry-After header field, if present."
+    let mut world = world(THREE, TO);
+    hear(&world, 0, Report::PutAside(30));
+    hear(&world, 1, Report::PutAside(30));
+    assert_eq!(goes(&mut world, &invite(1)), 73);
+    hear(&world, 2, Report::PutAside(30));
+    let answer = world.answered("private", ALICE, &invite(2), 503);
+    assert!(answer.starts_with("SIP/2.0 503 All Gateways Overloaded\n"), "{answer}");
+    assert_eq!(header(&answer, "Retry-After"), "4");
+    // One that is merely down may be tried.
+    let mut world = self::world(THREE, TO);
+    hear(&world, 0, Report::PutAside(30));
+    hear(&world, 2, Report::PutAside(30));
+    (0..3).for_each(|_| hear(&world, 1, Report::Failed));
+    assert_eq!((goes(&mut world, &invite(1)), world.state.candidates().len()), (72, 1));
+}
+
+#[test]
+fn a_gateway_may_be_down_from_one_listener_alone() {
+    let group = r#"gateways = [{ to = "sip:10.0.0.71" }, { to = "sip:10.0.0.72", priority = 2 }]"#;
+    let mut world = world(group, TO);
+    let listener = |name: &str| world.snapshot.plan.listener_named(name).unwrap().identity;
+    let health = world.snapshot.roster.health();
+    let id = gateway(&world, 0);
+    health.report(id, listener("natted"), Report::PutAside(9));
+    health.report(id, listener("private"), Report::Failed);
+    assert_eq!(goes(&mut world, &invite(1)), 71, "requests leave from the other one");
+    (0..3).for_each(|_| hear(&world, 0, Report::Failed));
+    assert_eq!(goes(&mut world, &invite(2)), 72);
+}
+
+#[test]
+fn calls_and_numbers_are_hashed_where_the_group_says_so() {
+    let by_call = &format!("{THREE}\nselect = \"call-id\"");
+    let mut world = world(by_call, TO);
+    for number in 0..40 {
+        let text = invite(number);
+        let again = text.replace(&format!("bKb{number}\n"), &format!("bKc{number}\n"));
+        assert_eq!(goes(&mut world, &text), goes(&mut world, &again), "another transaction of the call");
+    }
+    let by_number = &format!("{THREE}\nselect = \"number\"");
+    let mut world = self::world(by_number, TO);
+    for number in 0..40 {
+        let text = invite(number);
+        let other = invite(number + 1_000)
+            .replace(&format!("sip:77{}@", number + 1_000), &format!("sip:7-7{number}@"));
+        assert_eq!(goes(&mut world, &text), goes(&mut world, &other), "another call to the number");
+    }
+    let all: std::collections::BTreeSet<u8> =
+        (0..40).map(|number| goes(&mut world, &invite(number))).collect();
+    assert_eq!(all.len(), 2);
+}
+
+#[test]
+fn a_gateways_egress_goes_before_the_rules() {
+    let group = r#"gateways = [{ to = "sip:10.0.0.71", egress = "natted" }]"#;
+    let mut with_own = world(group, "\"group:trunks\"\negress = \"private\"");
+    with_own.forwarded("private", ALICE, &invite(1), "natted", "10.0.0.71:5060");
+    let group = r#"gateways = [{ to = "sip:10.0.0.71" }]"#;
+    let mut without = world(group, "\"group:trunks\"\negress = \"natted\"");
+    without.forwarded("private", ALICE, &invite(1), "natted", "10.0.0.71:5060");
+}
+
+#[test]
+fn a_gateway_may_be_a_name() {
+    let mut world = world(r#"gateways = [{ to = "sip:both.example.net:5077" }]"#, TO);
+    world.forwarded("private", ALICE, &invite(1), "six", "[2001:db8:9::9]:5077");
+    let seen: Vec<_> = world.state.candidates().iter().map(|c| c.gateway).collect();
+    assert_eq!(seen, [Some(gateway(&world, 0)); 2]);
+}
+
+#[test]
+fn an_answer_to_an_options_of_ours_is_noted_and_goes_no_further() {
+    let mut world = world(THREE, TO);
+    let listener = world.snapshot.plan.listener_named("private").unwrap().identity;
+    let id = gateway(&world, 1);
+    let branch = PingBranch { gateway: id, listener, number: 77 };
+    let response = |status: &str, branch: &str| {
+        format!(
+            "SIP/2.0 {status}\nVia: SIP/2.0/UDP 10.0.0.4:5060;rport=5060;branch={branch}\nFrom: <sip:viaduct@10.0.0.4>;tag=1\n\
+             To: <sip:10.0.0.72>;tag=2\nCall-ID: 1-2@viaduct\nCSeq: 1 OPTIONS\nContent-Length: 0\n\n"
+        )
+    };
+    let health = |world: &World| Arc::<Roster>::clone(&world.snapshot.roster);
+    health(&world).health().know(id, listener);
+    let ours = branch.write(&world.snapshot.keys);
+    world.dropped("private", "10.0.0.72:5060", &response("100 Trying", &ours), DropReason::PingAnswer);
+    assert_eq!(health(&world).health().take_answer(id, listener), None, "it is no final one");
+    world.dropped("private", "10.0.0.72:5060", &response("404 Not Found", &ours), DropReason::PingAnswer);
+    assert_eq!(health(&world).health().take_answer(id, listener), Some((77, 404)));
+    let mut forged = ours.into_bytes();
+    let last = forged.len() - 1;
+    forged[last] = if forged[last] == b'a' { b'b' } else { b'a' };
+    let forged = String::from_utf8(forged).unwrap();
+    world.dropped("private", "10.0.0.72:5060", &response("200 OK", &forged), DropReason::ForeignResponse);
+    assert_eq!(health(&world).health().take_answer(id, listener), None);
+}
