@@ -19,6 +19,8 @@ mod endpoint;
 mod findings;
 mod floating;
 mod following;
+mod gateway;
+mod groups;
 mod kamailio;
 mod large;
 mod lifecycle;

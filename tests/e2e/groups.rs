@@ -1,0 +1,148 @@
+//! `[[group]]`: calls move away from a gateway that dies, and come back slowly.
+
+use std::net::SocketAddr;
+
+use crate::endpoint::Party;
+use crate::gateway::Gateway;
+use crate::viaduct::{Home, LISTENERS, Viaduct};
+use crate::world::{World, eventually};
+
+const ONE: &str = "10.0.0.101";
+const TWO: &str = "10.0.0.102";
+
+/// Two gateways alike, asked once a second.
+const GROUP: &str = r#"
+[[group]]
+name = "trunks"
+gateways = [{ to = "sip:10.0.0.101" }, { to = "sip:10.0.0.102" }]
+ping = { every = "1s", timeout = "400ms", down_after = 2, up_after = 2, slow_return = "4s" }
+
+[[route]]
+name = "out"
+to = "group:trunks"
+"#;
+
+fn home() -> Home {
+    Home::new(&format!("{LISTENERS}{GROUP}"))
+}
+
+fn edge() -> SocketAddr {
+    "1.2.3.4:5060".parse().expect("an address")
+}
+
+/// Sends so many MESSAGEs, each of which is answered.
+fn messages(caller: &Party, count: usize, status: u16) {
+    for _ in 0..count {
+        caller.send(&caller.request("MESSAGE", "sip:somebody@example.net"), edge());
+        caller.receive_response(status);
+    }
+}
+
+/// The labels of a gateway's state.
+fn state<'a>(uri: &'a str, state: &'a str) -> [(&'a str, &'a str); 4] {
+    [("group", "trunks"), ("gateway", uri), ("listener", "private"), ("state", state)]
+}
+
+fn reaches(viaduct: &Viaduct<'_>, uri: &str, wanted: &str) {
+    eventually(&format!("{uri} is {wanted}"), || {
+        (viaduct.metrics().sum("viaduct_gateway_state", &state(uri, wanted)) == 1).then_some(())
+    });
+}
+
+fn explained(home: &Home, world: &World) -> String {
+    let words =
+        ["explain", "--ruri", "sip:a@example.net", "--source", "1.2.3.100:5060", "--listener", "public"];
+    let output = home.command(world, &words);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn calls_leave_a_gateway_that_dies_and_come_back() {
+    let world = World::new();
+    let (one, two) = (Gateway::new(&world.private, ONE), Gateway::new(&world.private, TWO));
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let (mut public, mut spare) = (world.public.tap(), world.spare.tap());
+    let home = home();
+    let viaduct = home.start(&world);
+    eventually("both are asked", || (one.options() > 0 && two.options() > 0).then_some(()));
+    public.saw_nothing();
+    spare.saw_nothing();
+    messages(&caller, 60, 200);
+    let (first, second) = (one.requests(), two.requests());
+    assert!(first >= 12 && second >= 12 && first + second == 60, "{first} and {second}");
+
+    two.dies();
+    reaches(&viaduct, "sip:10.0.0.102", "down");
+    two.requests();
+    messages(&caller, 30, 200);
+    assert_eq!((one.requests(), two.requests()), (30, 0));
+    let told = explained(&home, &world);
+    assert!(
+        told.contains("✗ sip:10.0.0.102") && told.contains("does not answer, asked from private"),
+        "{told}"
+    );
+
+    two.answers("200 OK", &[]);
+    reaches(&viaduct, "sip:10.0.0.102", "returning");
+    let told = explained(&home, &world);
+    assert!(told.contains("✓ sip:10.0.0.102") && told.contains("returning, "), "{told}");
+    reaches(&viaduct, "sip:10.0.0.102", "up");
+    messages(&caller, 60, 200);
+    assert!(two.requests() >= 12);
+    let metrics = viaduct.metrics();
+    let two = ("gateway", "sip:10.0.0.102");
+    assert_eq!(metrics.sum("viaduct_gateway_changes_total", &[two, ("to", "down")]), 1);
+    assert_eq!(metrics.sum("viaduct_gateway_changes_total", &[two, ("to", "back")]), 1);
+    assert!(metrics.sum("viaduct_gateway_pings_total", &[two, ("result", "failed")]) >= 2);
+    assert_eq!(metrics.sum("viaduct_gateway_selections_total", &[]), 150);
+    assert!(metrics.dropped("ping_answer") > 0 && metrics.dropped("foreign_response") == 0);
+    let log = viaduct.log();
+    assert_eq!(
+        log.matches("gateway sip:10.0.0.102 of group trunks, from listener private, is DOWN").count(),
+        1
+    );
+    assert_eq!(log.matches("gateway sip:10.0.0.101").count(), 0, "{log}");
+    viaduct.stop();
+}
+
+#[test]
+fn how_a_gateway_does_outlives_a_reload() {
+    let world = World::new();
+    let (one, two) = (Gateway::new(&world.private, ONE), Gateway::new(&world.private, TWO));
+    let third = Gateway::new(&world.private, "10.0.0.103");
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let home = home();
+    let viaduct = home.start(&world);
+    two.dies();
+    reaches(&viaduct, "sip:10.0.0.102", "down");
+    let both = "{ to = \"sip:10.0.0.101\" }, { to = \"sip:10.0.0.102\" }";
+    let turned = "{ to = \"sip:10.0.0.103\" }, { to = \"sip:10.0.0.102\" }";
+    home.write(&format!("{LISTENERS}{}", GROUP.replace(both, turned)));
+    viaduct.reload(1);
+    two.requests();
+    messages(&caller, 20, 200);
+    assert_eq!((one.requests(), two.requests(), third.requests()), (0, 0, 20));
+    assert_eq!(viaduct.log().matches("is DOWN").count(), 1);
+    viaduct.stop();
+}
+
+#[test]
+fn where_no_gateway_answers_calls_are_tried_all_the_same() {
+    let world = World::new();
+    let (one, two) = (Gateway::new(&world.private, ONE), Gateway::new(&world.private, TWO));
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let home = home();
+    let viaduct = home.start(&world);
+    one.dies();
+    two.dies();
+    reaches(&viaduct, "sip:10.0.0.101", "down");
+    reaches(&viaduct, "sip:10.0.0.102", "down");
+    // They are back before the next OPTIONS says so.
+    one.answers("200 OK", &[]);
+    two.answers("200 OK", &[]);
+    messages(&caller, 1, 200);
+    assert_eq!(one.requests() + two.requests(), 1);
+    assert_eq!(viaduct.metrics().sum("viaduct_group_last_resorts_total", &[]), 1);
+    viaduct.stop();
+}
