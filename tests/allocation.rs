@@ -112,6 +112,23 @@ fn responses_and_requests_of_a_dialog() {
     forwards_without_allocating(&mut shard, "private", media, &byes);
 }
 
+/// By weight, by call and by number.
+#[test]
+fn requests_to_a_group() {
+    for select in ["weighted", "call-id", "number"] {
+        let rule = format!(
+            "[[group]]\nname = \"g\"\nselect = \"{select}\"\ngateways = [{{ to = \"sip:10.0.0.100\", weight = 3 }}, \
+             {{ to = \"sip:10.0.0.101\" }}, {{ to = \"sip:10.0.0.102\", priority = 2 }}]\n\
+             [[route]]\nname = \"group\"\nwhen = {{ method = \"INVITE\" }}\nto = \"group:g\"\nmode = \"stateless\"\n\
+             [[route]]\nname = \"r0\""
+        );
+        let configuration = traffic::configuration().replacen("[[route]]\nname = \"r0\"", &rule, 1);
+        let mut shard = Shard::new(&configuration, traffic::ADDRESSES, &[]);
+        let messages: Vec<_> = (0..MESSAGES).map(traffic::invite).collect();
+        forwards_without_allocating(&mut shard, "public", "192.0.2.1:5060".parse().unwrap(), &messages);
+    }
+}
+
 /// By one way through the user, and by a pattern that takes more than one.
 #[test]
 fn requests_that_a_rule_changes() {

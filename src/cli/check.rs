@@ -14,7 +14,8 @@ use crate::config::{self, Findings, Loaded, Severity};
 use crate::control::{self, netlink};
 use crate::egress::View;
 use crate::fib::Fib;
-use crate::plan::{Listener, Plan};
+use crate::group::Member;
+use crate::plan::{Gateway, Group, Listener, Plan};
 use crate::rules::{Action, EgressChoice, Mode, Rule, Target};
 use crate::token::Keys;
 
@@ -108,10 +109,57 @@ fn tables(plan: &Plan, fib: &Fib, out: &mut String) {
         let state = view.state(listener.id).label();
         let _ = writeln!(out, "{:<24} {bound:<34} {state:<14} {}", listener.name, advertised.join(", "));
     }
+    groups(plan, out);
     let _ = writeln!(out, "{BOLD}{:<24} {:<34} egress{BOLD:#}", "route", "does");
     for rule in plan.rules.iter() {
         let (does, egress) = action(plan, rule);
         let _ = writeln!(out, "{:<24} {does:<34} {egress}", rule.name);
+    }
+}
+
+fn groups(plan: &Plan, out: &mut String) {
+    if !plan.groups.is_empty() {
+        let _ = writeln!(
+            out,
+            "{BOLD}{:<24} {:<34} {:<14} egress{BOLD:#}",
+            "group", "gateway", "priority, weight"
+        );
+    }
+    for group in plan.groups.iter() {
+        for (gateway, member) in group.gateways.iter().zip(&group.members) {
+            let numbers = format!("{}, {}", member.priority, member.weight);
+            let egress = gateway.egress.map_or("the route's".into(), |choice| egress(plan, &choice));
+            let _ = writeln!(out, "{:<24} {:<34} {numbers:<16} {egress}", group.name, gateway.uri);
+        }
+        let asked = match &group.pinging {
+            Some(pinging) => format!("asked every {} s", pinging.every_ns / 1_000_000_000),
+            None => "not asked".into(),
+        };
+        let _ = writeln!(out, "{:<24} select {}, {asked}", "", group.select.as_str());
+    }
+}
+
+fn group_as_json(plan: &Plan, group: &Group) -> Value {
+    let gateway = |(gateway, member): (&Gateway, &Member)| {
+        json!({
+            "to": gateway.uri, "priority": member.priority, "weight": member.weight,
+            "egress": gateway.egress.map(|choice| egress(plan, &choice)),
+        })
+    };
+    let gateways: Vec<Value> = group.gateways.iter().zip(&group.members).map(gateway).collect();
+    let every_s = group.pinging.as_ref().map(|pinging| pinging.every_ns / 1_000_000_000);
+    json!({ "name": group.name, "select": group.select.as_str(), "gateways": gateways, "ping_every_s": every_s })
+}
+
+/// A listener to leave from, in words.
+fn egress(plan: &Plan, choice: &EgressChoice) -> String {
+    match choice {
+        EgressChoice::Listener(id) => plan.section(*id).name.to_string(),
+        EgressChoice::Relative { transport, port, address } => {
+            let address = address.map_or("the receiving address".into(), |a| a.to_string());
+            let port = port.map_or("its port".into(), |p| p.to_string());
+            format!("{transport} from {address}, {port}")
+        }
     }
 }
 
@@ -128,15 +176,7 @@ fn action(plan: &Plan, rule: &Rule) -> (String, String) {
             };
             let names: Vec<String> = to.iter().map(name).collect();
             let to = format!("to {}", names.join(", then "));
-            let egress = match egress {
-                None => "automatic".to_owned(),
-                Some(EgressChoice::Listener(id)) => plan.section(*id).name.to_string(),
-                Some(EgressChoice::Relative { transport, port, address }) => {
-                    let address = address.map_or("the receiving address".into(), |a| a.to_string());
-                    let port = port.map_or("its port".into(), |p| p.to_string());
-                    format!("{transport} from {address}, {port}")
-                }
-            };
+            let egress = egress.map_or("automatic".to_owned(), |choice| self::egress(plan, &choice));
             let to = match &rule.set {
                 Some(set) => format!("{to}, changes {set}"),
                 None => to,
@@ -179,5 +219,9 @@ fn as_json(plan: Option<&Plan>, findings: &Findings, fib: &Fib) -> Value {
         };
         plan.rules.iter().map(rule).collect()
     });
-    json!({ "ok": plan.is_some(), "findings": all, "listeners": listeners, "rules": rules })
+    let groups: Option<Vec<Value>> =
+        plan.map(|plan| plan.groups.iter().map(|group| group_as_json(plan, group)).collect());
+    json!({
+        "ok": plan.is_some(), "findings": all, "listeners": listeners, "groups": groups, "rules": rules,
+    })
 }

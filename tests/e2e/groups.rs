@@ -107,6 +107,25 @@ fn calls_leave_a_gateway_that_dies_and_come_back() {
 }
 
 #[test]
+fn check_shows_groups() {
+    let (world, home) = (World::new(), home());
+    let output = home.command(&world, &["check", "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let group = &told["groups"][0];
+    assert_eq!(
+        (&group["name"], &group["select"], &group["ping_every_s"]),
+        (&"trunks".into(), &"weighted".into(), &1.into())
+    );
+    assert_eq!(group["gateways"][1]["to"], "sip:10.0.0.102");
+    let text = home.command(&world, &["check"]).stdout;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(
+        text.contains("to the group trunks") && text.contains("select weighted, asked every 1 s"),
+        "{text}"
+    );
+}
+
+#[test]
 fn how_a_gateway_does_outlives_a_reload() {
     let world = World::new();
     let (one, two) = (Gateway::new(&world.private, ONE), Gateway::new(&world.private, TWO));
