@@ -166,8 +166,8 @@ fn edit_routing(
         edits.replace(line.uri.range(), New::RequestUri);
     } else if pre.replaced.is_some() {
         put_uri(edits, bytes, line.uri.range(), uri, pre.maddr_stripped);
-    } else if pre.maddr_stripped {
-        for part in not_in_request_uri(bytes, uri, true).into_iter().flatten() {
+    } else if pre.maddr_stripped || uri.headers().is_some() || uri.params().has(b"method") {
+        for part in not_in_request_uri(bytes, uri, pre.maddr_stripped).into_iter().flatten() {
             edits.delete(part);
         }
     }
