@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::background::{Compared, Job, Meanwhile};
-use super::state::Unsure;
+use super::state::{Log, Unsure};
 use super::verdict::Verdict;
 use super::{Burst, CONFIRM, Follower};
 use crate::control::netlink::dump::load;
@@ -75,14 +75,9 @@ impl Follower {
     }
 
     /// Takes over what differs: what was read as a whole may lack something itself.
-    fn correct(&mut self, mut compared: Compared) -> Result<Option<Arc<Fib>>, Error> {
+    fn correct(&mut self, compared: Compared) -> Result<Option<Arc<Fib>>, Error> {
         let log = self.state.log.take().unwrap_or_default();
-        let touched = log.touched();
-        // A link that went while the two were compared has taken its routes with it from what is known only.
-        log.replay(&mut compared.read);
-        for place in compared.prefixes.iter().filter(|place| !touched.contains(place)) {
-            self.state.rib.copy_routes(&compared.read, *place);
-        }
+        take_over(&mut self.state.rib, compared, log);
         // What is no route is read again.
         (self.state.changed, self.state.dirty, self.state.doubt) = (true, true, true);
         self.conclude()
@@ -121,5 +116,62 @@ impl Follower {
             self.audit_at = self.audit_at.min(Instant::now() + CONFIRM);
         }
         self.conclude()
+    }
+}
+
+/// Takes what differs from what was read, but for what has changed since.
+fn take_over(rib: &mut Rib, mut compared: Compared, log: Log) {
+    let touched = log.touched();
+    // A link that went while the two were compared has taken its routes with it from what is known only.
+    log.replay(&mut compared.read);
+    for place in compared.prefixes.iter().filter(|place| !touched.contains(place)) {
+        rib.copy_routes(&compared.read, *place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::netlink::event::Event;
+    use crate::control::netlink::follow::state::apply;
+    use crate::fib::Builder;
+    use crate::fib::spec::{Link, Route};
+
+    const PREFIX: &str = "10.66.0.0/16";
+
+    fn host() -> Builder {
+        Builder::host().link(Link::up(2, "eth0")).assign(2, "192.0.2.1/24".parse().unwrap())
+    }
+
+    fn with_route() -> Builder {
+        host().route(Route::new(PREFIX.parse().unwrap(), 2, "192.0.2.2".parse().ok()))
+    }
+
+    /// Whether the route is known after a comparison that found it missing, or too much, and these events meanwhile.
+    fn corrected(known: Builder, read: Builder, events: &[Event]) -> bool {
+        let mut rib = known.rib();
+        let known = rib.fib(1);
+        let compared = Compared::of(read.rib(), &known, rib.parts().clone(), &Meanwhile::default());
+        assert_eq!(compared.prefixes, [(254, PREFIX.parse().unwrap())]);
+        let mut log = Log::default();
+        for event in events {
+            log.note(event);
+            apply(&mut rib, event.clone(), false);
+        }
+        take_over(&mut rib, compared, log);
+        rib.fib(2).changed_prefixes(&host().rib().fib(0)).contains(&(254, PREFIX.parse().unwrap()))
+    }
+
+    #[test]
+    fn what_differs_is_taken_over() {
+        assert!(corrected(host(), with_route(), &[]));
+        assert!(!corrected(with_route(), host(), &[]));
+    }
+
+    #[test]
+    fn routes_of_a_link_that_went_meanwhile_do_not_come_back() {
+        assert!(!corrected(host(), with_route(), &[Event::LinkGone(2)]));
+        let down = Event::Link(Link { up: false, carrier: false, ..Link::up(2, "eth0") });
+        assert!(!corrected(host(), with_route(), &[down]));
     }
 }

@@ -39,7 +39,7 @@ pub struct Log {
 }
 
 impl Log {
-    fn note(&mut self, event: &Event) {
+    pub fn note(&mut self, event: &Event) {
         if self.events.len() < EVENT_LOG {
             self.events.push(event.clone());
         } else {
@@ -121,7 +121,7 @@ fn moves_ipv6(event: &Event) -> bool {
 }
 
 /// What an event comes to besides the change itself.
-struct Applied {
+pub struct Applied {
     /// It does not fit to what is known.
     strange: bool,
     silent: Silent,
@@ -129,7 +129,7 @@ struct Applied {
     parts: bool,
 }
 
-fn apply(rib: &mut Rib, event: Event, again: bool) -> Applied {
+pub fn apply(rib: &mut Rib, event: Event, again: bool) -> Applied {
     let parts = !matches!(event, Event::Route(_) | Event::Nothing);
     let mut strange = false;
     let silent = match event {
