@@ -166,6 +166,20 @@ impl Rib {
         }
     }
 
+    /// Adds the IPv6 routes that an earlier reading has and this one lacks. What it has of a prefix besides is left as
+    /// it is: a route that was replaced between the two is not there twice.
+    pub fn add_ipv6_passed_over(&mut self, earlier: &Self) {
+        for (id, table) in &earlier.v6 {
+            let mine = self.v6.entry(*id).or_insert_with(|| RibTable::new(*id));
+            for (prefix, list) in table.routes() {
+                let known = mine.list(prefix);
+                if known.len() < list.len() && known.iter().all(|variant| list.contains(variant)) {
+                    mine.put(prefix, list.to_vec());
+                }
+            }
+        }
+    }
+
     /// How many prefixes of all tables have a route.
     pub fn len(&self) -> usize {
         let v4: usize = self.v4.values().map(RibTable::len).sum();

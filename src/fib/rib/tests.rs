@@ -579,3 +579,39 @@ fn a_snapshot_stays_as_it_was_and_tells_what_changed_since() {
     );
     assert!(older.changes_since(&older).is_empty());
 }
+
+#[test]
+fn what_one_of_two_readings_passed_over_is_there() {
+    let v6 = |metric| Route {
+        metric,
+        ..Route::new("2001:db8:7::/48".parse().unwrap(), 2, "fe80::2".parse().ok())
+    };
+    let other = |gateway: &str| Route {
+        metric: 1024,
+        ..Route::new("2001:db8:8::/48".parse().unwrap(), 2, gateway.parse().ok())
+    };
+    let joined = |read: Builder, earlier: Builder| {
+        let mut rib = read.rib();
+        rib.add_ipv6_passed_over(&earlier.rib());
+        rib.routes().filter(|route| route.prefix.prefix_len() == 48).collect::<Vec<_>>()
+    };
+    let both = || host().route(v6(1024)).route(v6(2048));
+    let all: Vec<Route> = joined(both(), host());
+    assert_eq!(all.len(), 2);
+    for (read, earlier) in [
+        (host(), both()),
+        (host().route(v6(1024)), both()),
+        (host().route(v6(2048)), both()),
+        (both(), host().route(v6(2048))),
+    ] {
+        assert_eq!(joined(read, earlier), all);
+    }
+    // Replaced between the two.
+    let (old, new) = (host().route(other("fe80::2")), host().route(other("fe80::3")));
+    assert_eq!(joined(new.clone(), old), joined(new, host()));
+    // IPv4 lists pass over nothing.
+    let gone = host().route(via("198.51.100.0/24", 2, "10.0.2.2"));
+    let mut rib = host().rib();
+    rib.add_ipv6_passed_over(&gone.rib());
+    assert!(rib.routes().all(|route| route.prefix.to_string() != "198.51.100.0/24"));
+}

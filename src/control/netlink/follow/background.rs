@@ -17,6 +17,8 @@ use crate::fib::{Fib, Parts, Rib};
 pub enum Purpose {
     /// What is known is to be replaced.
     Resync,
+    /// The same, by a second reading: IPv6 routes changed while the first went on, so that it may lack others.
+    SecondResync,
     /// What is known is to be checked.
     Audit,
 }
@@ -44,6 +46,17 @@ impl Job {
         // Opened here: the socket belongs to the network namespace of this thread.
         let mut requester = Requester::open()?;
         Ok(Self::Load(purpose, tokio::task::spawn_blocking(move || load(&mut requester))))
+    }
+
+    /// Begins to read once more, and adds what only the first reading has seen: what came and went is in the log.
+    pub fn load_again(first: Rib) -> Result<Self, Error> {
+        let mut requester = Requester::open()?;
+        let read = move || {
+            let mut read = load(&mut requester)?;
+            read.add_ipv6_passed_over(&first);
+            Ok(read)
+        };
+        Ok(Self::Load(Purpose::SecondResync, tokio::task::spawn_blocking(read)))
     }
 
     /// Begins to compare what was read with what is known, but for what changed meanwhile.

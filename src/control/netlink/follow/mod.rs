@@ -382,7 +382,13 @@ impl Follower {
                 self.retry(Purpose::Resync)
             }
             _ if !fit => self.retry(Purpose::Resync),
-            Done::Loaded(Purpose::Resync, Ok(read)) => {
+            Done::Loaded(Purpose::Resync, Ok(read))
+                if self.state.log.as_ref().is_some_and(Log::moves_ipv6) =>
+            {
+                self.job = Some(Job::load_again(read)?);
+                Ok(None)
+            }
+            Done::Loaded(Purpose::Resync | Purpose::SecondResync, Ok(read)) => {
                 self.state.counts.resyncs += 1;
                 self.adopt(read)
             }
