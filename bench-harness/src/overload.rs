@@ -41,7 +41,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     let folder = tempfile::tempdir()?;
     let mut viaduct = Subject::viaduct(folder.path(), 100)?;
     let mut bench = Bench::new(&world, FORWARDER_CORE, true, None)?;
-    bench.wait_for(&mut viaduct)?;
+    bench.wait_for(&mut viaduct, Load::Messages)?;
     pin(LOAD_CORE)?;
 
     let bar = progress::spinner("finding the knee");

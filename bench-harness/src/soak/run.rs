@@ -23,6 +23,7 @@ use crate::draw::{Random, internet};
 use crate::follow::batch;
 use crate::load::{Generator, Sink};
 use crate::progress;
+use crate::results::model::Load;
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, pin};
 use crate::world::{SINK, World};
 
@@ -98,7 +99,7 @@ impl<'a> Run<'a> {
         world.in_sink(|| batch(folder.path(), SINK_ROUTES.into()))?;
         let mut subject = Subject::configured(folder.path(), &config::base())?;
         let mut bench = Bench::new(&world, FORWARDER_CORE, true, None)?;
-        bench.wait_for(&mut subject)?;
+        bench.wait_for(&mut subject, Load::Messages)?;
         let sentinel = Sentinel::start(subject.id(), args.real_time)?;
         pin(LOAD_CORE)?;
         let told = |rate: f64| spinner.set_message(format!("finding the knee: {rate:.0}/s"));
