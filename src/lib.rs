@@ -53,5 +53,6 @@ pub mod rewrite;
 pub mod rules;
 pub mod shard;
 pub mod snapshot;
+pub mod status;
 pub mod token;
 pub mod transaction;

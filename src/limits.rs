@@ -56,18 +56,18 @@ pub const RECENT_CHOICES: usize = 2048;
 /// Transactions of a shard (`mode = "stateful"`), a server and a client side each.
 ///
 /// An INVITE is kept while it rings (ten seconds, say) and 32 s after its answer, another request 32 s (64·T1):
-/// 1,000 calls a second, with their BYEs, are 74,000; the next power of two. With [`TRANSACTION_BLOCKS`] 110 MiB of
-/// address space a shard, of which the memory is taken as it is used, and none where no route is stateful. At the
-/// bound new requests are answered 503.
-pub const TRANSACTIONS: usize = 1 << 17;
+/// 2,700 calls a second, with their BYEs, are 200,000; the next power of two. With [`TRANSACTION_BLOCKS`] and what finds
+/// them 500 MiB of address space a shard, of which the memory is taken as it is used, and none where no route is
+/// stateful. At the bound new requests are answered 503.
+pub const TRANSACTIONS: usize = 1 << 18;
 
 /// Bytes of a block of kept messages: an INVITE takes two or three, an answer one or two.
 pub const TRANSACTION_BLOCK_BYTES: usize = 512;
 
-/// Blocks of kept messages of a shard: those 1,000 calls a second keep five blocks each while they ring, and each
-/// BYE's answer two for 32 s: 114,000. New requests leave an eighth free for the answers to those under way; at that
-/// bound they are answered 503.
-pub const TRANSACTION_BLOCKS: usize = 1 << 17;
+/// Blocks of kept messages of a shard, three for each transaction: an INVITE that rings keeps two of itself and one of
+/// the last answer, a BYE's answer takes one or two for 32 s, an INVITE that was accepted none. New requests leave an
+/// eighth free for the answers to those under way; at that bound they are answered 503.
+pub const TRANSACTION_BLOCKS: usize = 3 << 18;
 
 /// What a request that finds no room is told to wait before the next one, in seconds (Retry-After): time enough for
 /// an eighth of what is kept to run out.

@@ -11,16 +11,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hardware", &[]),
     ("net", &[]),
     ("drop_reason", &[]),
+    ("status", &[]),
     ("group", &["limits", "net"]),
     ("fib", &["limits", "net"]),
-    ("rules", &["limits", "net"]),
+    ("rules", &["limits", "net", "status"]),
     ("plan", &["fib", "group", "limits", "net", "rules"]),
     ("token", &["limits", "net"]),
     ("egress", &["fib", "hardware", "limits", "net", "plan", "rules", "token"]),
     ("findings", &["egress", "fib", "limits", "net", "plan", "rules"]),
     ("snapshot", &["egress", "fib", "group", "net", "plan", "token"]),
     ("rewrite", &["limits", "net"]),
-    ("transaction", &["limits", "net", "rewrite", "token"]),
+    ("transaction", &["limits", "net", "rewrite", "status", "token"]),
     (
         "proxy",
         &[
@@ -56,7 +57,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "transaction",
         ],
     ),
-    ("config", &["egress", "fib", "findings", "group", "limits", "net", "plan", "rules"]),
+    (
+        "config",
+        &["egress", "fib", "findings", "group", "limits", "net", "plan", "rules", "status", "transaction"],
+    ),
     ("doctor", &["fib", "limits", "net", "plan", "rules"]),
     (
         "control",
@@ -99,6 +103,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "shard",
             "snapshot",
             "token",
+            "transaction",
         ],
     ),
 ];

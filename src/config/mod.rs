@@ -7,6 +7,7 @@
 //!
 //! Errors are collected, not just the first: an operator mends a file in one go.
 
+mod attempts;
 mod diagnostic;
 mod egress;
 mod groups;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::attempts;
 use super::diagnostic::Findings;
 use super::groups::Groups;
 use super::listeners::Names;
@@ -127,6 +128,14 @@ struct Reader<'a> {
     groups: &'a Groups,
 }
 
+/// What a route says besides `to`.
+struct Way<'d> {
+    egress: Option<Entry<'d>>,
+    mode: Option<Entry<'d>>,
+    record_route: Option<Entry<'d>>,
+    attempts: attempts::Keys<'d>,
+}
+
 impl Reader<'_> {
     fn when(&self, entry: &Entry<'_>, depth: usize, findings: &mut Findings) -> When {
         let Some(mut section) = entry.section("`when`", findings) else { return When::default() };
@@ -197,6 +206,7 @@ impl Reader<'_> {
         let egress = section.take("egress");
         let mode = section.take("mode");
         let record_route = section.take("record_route");
+        let attempts = attempts::Keys::take(section);
         let given: Vec<&str> = [("to", &to), ("reject", &reject), ("drop", &drop)]
             .iter()
             .filter(|(_, e)| e.is_some())
@@ -212,12 +222,10 @@ impl Reader<'_> {
         }
         if let Some(to) = to {
             *place = to.span.clone();
-            return self.forward(&to, egress, mode, record_route, findings);
+            return self.forward(&to, Way { egress, mode, record_route, attempts }, findings);
         }
-        for (key, entry) in [("egress", egress), ("mode", mode), ("record_route", record_route)] {
-            if let Some(entry) = entry {
-                findings.error(entry.span, format!("`{key}` means nothing without `to`"));
-            }
+        for entry in [&egress, &mode, &record_route].into_iter().flatten().chain(attempts.given()) {
+            findings.error(entry.span.clone(), format!("`{}` means nothing without `to`", entry.key));
         }
         match (reject, drop) {
             (Some(entry), _) => {
@@ -262,14 +270,8 @@ impl Reader<'_> {
         Some(Arc::new(set))
     }
 
-    fn forward(
-        &self,
-        to: &Entry<'_>,
-        egress: Option<Entry<'_>>,
-        mode: Option<Entry<'_>>,
-        record_route: Option<Entry<'_>>,
-        findings: &mut Findings,
-    ) -> Option<Action> {
+    fn forward(&self, to: &Entry<'_>, way: Way<'_>, findings: &mut Findings) -> Option<Action> {
+        let Way { egress, mode, record_route, attempts } = way;
         let targets = target::read(to, self.groups, findings);
         let egress = match egress {
             Some(entry) => {
@@ -284,8 +286,9 @@ impl Reader<'_> {
         let mode =
             mode.and_then(|e| e.text(findings)).map_or(Mode::default(), |text| read_mode(&text, findings));
         let record_route = record_route.and_then(|e| e.boolean(findings)).unwrap_or(true);
+        let attempts = attempts.read(mode, findings);
         let to = targets?;
-        Some(Action::Forward { to, egress, mode, record_route })
+        Some(Action::Forward { to, egress, mode, record_route, attempts })
     }
 
     /// A gateway with an `egress` of its own does not care for the rule's.

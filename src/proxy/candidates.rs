@@ -5,6 +5,7 @@
 
 use crate::limits::CANDIDATES;
 use crate::net::{GatewayId, NextHop, Transport};
+use crate::transaction::Onward;
 
 /// A next hop that a request may go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,9 @@ pub(super) struct Candidates {
     len: usize,
     /// Which entry of `to` is being read.
     entry: u8,
+    /// Those that a stateful request goes through, the chosen one first.
+    hops: [Onward; CANDIDATES],
+    hop_count: usize,
 }
 
 /// Stands where there is none.
@@ -49,14 +53,16 @@ const NONE: Candidate = Candidate {
     origin: Origin::Rule,
 };
 
+const NO_HOP: Onward = Onward { next_hop: NONE.next_hop, listener: 0, is_free: false, gateway: None };
+
 impl Candidates {
     pub const fn new() -> Self {
-        Self { all: [NONE; CANDIDATES], len: 0, entry: 0 }
+        Self { all: [NONE; CANDIDATES], len: 0, entry: 0, hops: [NO_HOP; CANDIDATES], hop_count: 0 }
     }
 
     /// Forgets those of the request before.
     pub fn clear(&mut self) {
-        (self.len, self.entry) = (0, 0);
+        (self.len, self.entry, self.hop_count) = (0, 0, 0);
     }
 
     /// What is added from here on comes from this entry of `to`.
@@ -80,6 +86,19 @@ impl Candidates {
     #[inline]
     pub fn as_slice(&self) -> &[Candidate] {
         &self.all[..self.len]
+    }
+
+    /// A request is sent to this one, too, where those before it fail.
+    pub fn add_hop(&mut self, hop: Onward) {
+        if let Some(free) = self.hops.get_mut(self.hop_count) {
+            *free = hop;
+            self.hop_count += 1;
+        }
+    }
+
+    /// What [`Candidates::add_hop`] was given.
+    pub fn hops(&self) -> &[Onward] {
+        &self.hops[..self.hop_count]
     }
 
     /// This one, from 0.

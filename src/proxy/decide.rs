@@ -6,11 +6,12 @@ use sip_parser::{HeaderName, Message};
 use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Pin, PinKind};
 use crate::net::Now;
-use crate::rules::{Action, Facts, Header, Mode, RuleId, Set, plain_user};
+use crate::rules::{Action, Attempts, Facts, Header, Mode, RuleId, Set, plain_user};
 use crate::snapshot::Snapshot;
 use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
-use crate::transaction::Handle;
+use crate::transaction::{Handle, Onward};
 
+use super::breadth::Share;
 use super::forward;
 use super::loops::{self, Inputted};
 use super::outcome::Incoming;
@@ -19,7 +20,7 @@ use super::reply::Reply;
 use super::set;
 use super::state::Work;
 use super::stateful;
-use super::target::{Aim, Search};
+use super::target::{Aim, By, Search};
 use super::validate::Request;
 
 /// A request that goes on.
@@ -37,6 +38,12 @@ pub(super) struct Going<'r, 'm> {
     pub mode: Mode,
     /// What the rule changes.
     pub set: Option<&'r Set>,
+    /// How several next hops are tried.
+    pub attempts: &'r Attempts,
+    /// Its Max-Breadth; none: as it came.
+    pub breadth: Option<u8>,
+    /// All next hops, where there are several and a transaction is kept.
+    pub hops: &'r [Onward],
 }
 
 /// What is known of a request whose [`Search::aim`] was found.
@@ -51,6 +58,7 @@ struct Way<'s> {
     records: bool,
     /// What the rule, or the dialog's first request, wants.
     mode: Mode,
+    attempts: &'s Attempts,
 }
 
 /// A request that does not.
@@ -119,6 +127,9 @@ pub(super) fn forward<'s>(
     work.considered.question = search.asked;
     let way = found?;
     let aim = search.aim.as_ref().ok_or(Reply::Unresolved)?;
+    let hops = search.candidates.hops();
+    let share =
+        if way.attempts.forks && hops.len() > 1 { Some(Share::of(message, hops.len())?) } else { None };
     let going = Going {
         record_route: way.records && forms_dialog(request),
         request,
@@ -128,14 +139,17 @@ pub(super) fn forward<'s>(
         aim,
         signer: way.signer,
         set: way.set,
-        mode: if matches!(request.method, b"ACK" | b"CANCEL") { Mode::Stateless } else { way.mode },
+        mode: if keeps(request, way.mode) { Mode::Stateful } else { Mode::Stateless },
+        attempts: way.attempts,
+        breadth: share.map(|share| share.each),
+        hops,
     };
     // A transaction that is kept needs no pin.
     if let (Ok(None), Mode::Stateless) = (pinned, going.mode) {
         pin(work, snapshot, &going, &pin_key, way.records, now);
     }
     let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
-    let transaction = stateful::open(work, snapshot, &going, out.get(..len).unwrap_or_default(), now)?;
+    let transaction = stateful::open(work, snapshot, &going, share, out.get(..len).unwrap_or_default(), now)?;
     Ok(Written { aim, rule: way.rule, record_route: going.record_route, mode: going.mode, len, transaction })
 }
 
@@ -182,7 +196,8 @@ fn pinned<'s>(
         Ok(()) => {
             work.counted.pin_hits += 1;
             let (signer, records, mode) = (pin.signer, pin.record_route, Mode::Stateless);
-            Ok(Some((Way { rule: None, set: None, signer, records, mode }, pin.set)))
+            let way = Way { rule: None, set: None, signer, records, mode, attempts: &Attempts::DEFAULT };
+            Ok(Some((way, pin.set)))
         }
         Err(why @ NoEgress::AskKernel(_)) => Err(Reply::NoEgress(pin.next_hop, why)),
         Err(_) => {
@@ -229,20 +244,23 @@ fn find<'s: 'm, 'm>(
         search.by_dialog(dialog, request, pre)?;
         work.counted.egress_moved += u64::from(search.aim.as_ref().is_some_and(Aim::left_dialog));
         let mode = if dialog.token.stateful { Mode::Stateful } else { Mode::Stateless };
-        return Ok(Way { rule: None, set: None, signer, records: true, mode });
+        if keeps(request, mode) {
+            search.go_through(By::Dialog(dialog));
+        }
+        return Ok(Way { rule: None, set: None, signer, records: true, mode, attempts: &Attempts::DEFAULT });
     }
     let snapshot = search.snapshot;
     let rule = first_match(work, snapshot, request, pre, inputs);
     work.considered.rule = rule;
     let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
     let to_us = request.method == b"OPTIONS" && pre.is_for_us(snapshot, request);
-    let (id, to, egress, record_route, mode) = match rule.map(|rule| (rule.id, &rule.action)) {
+    let (id, to, egress, record_route, mode, attempts) = match rule.map(|rule| (rule.id, &rule.action)) {
         Some((_, Action::Reject(status))) => return Err(Reply::Rejected(*status).into()),
         Some((_, Action::Drop)) => return Err(Stop::Drop(DropReason::Rule)),
         // Nobody's phone rings at `sip:our.address`: that is how a peer asks whether we live.
         _ if to_us && pre.uri(request).user().is_none() => return Err(Reply::Options.into()),
-        Some((id, Action::Forward { to, egress, record_route, mode })) => {
-            (id, to, egress, *record_route, *mode)
+        Some((id, Action::Forward { to, egress, record_route, mode, attempts })) => {
+            (id, to, egress, *record_route, *mode, attempts)
         }
         None if pre.named_us && request.to_tag.is_some() => return Err(Reply::NoDialog.into()),
         None => return Err(Reply::NoRule.into()),
@@ -255,7 +273,15 @@ fn find<'s: 'm, 'm>(
     let found = search.by_rule(to, egress.as_ref(), request, pre);
     work.counted.last_resorts += u64::from(search.last_resort);
     found?;
-    Ok(Way { rule: Some(id), set, signer, records: record_route, mode })
+    if keeps(request, mode) {
+        search.go_through(By::Rule(egress.as_ref()));
+    }
+    Ok(Way { rule: Some(id), set, signer, records: record_route, mode, attempts })
+}
+
+/// A transaction is kept of the request. An ACK has none, and a CANCEL that finds none goes on without.
+fn keeps(request: &Request<'_>, mode: Mode) -> bool {
+    mode == Mode::Stateful && !matches!(request.method, b"ACK" | b"CANCEL")
 }
 
 /// Changes the request as its rule says.

@@ -12,10 +12,12 @@ use crate::net::Transport;
 use crate::rewrite::{Edits, Output, TooLarge};
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
-use crate::token::{BRANCH_LEN, Branch, Dialog};
+use crate::token::Dialog;
 
+use super::branches;
+use super::breadth;
 use super::decide::Going;
-use super::lines::{RecordRoutes, put_via};
+use super::lines::Top;
 use super::preprocess::Preprocessed;
 use super::set::{self, Part};
 use super::state::Work;
@@ -37,6 +39,7 @@ pub(super) enum New {
     RequestUri,
     /// Of a rule's `set`: for which of its headers, and what.
     Set(u8, Part),
+    Breadth(u8),
     Text(&'static [u8]),
 }
 
@@ -64,6 +67,9 @@ pub(super) fn write(
     let mark = Mark::new(message.bytes(), &request.via, request.incoming.from);
     mark.edit(edits);
     edit_max_forwards(edits, message, request.max_forwards);
+    if let Some(breadth) = going.breadth {
+        edit_breadth(edits, message, breadth);
+    }
     if let Some(set) = going.set {
         set::edit(edits, message, set, &scratch.captured);
     }
@@ -71,7 +77,7 @@ pub(super) fn write(
     edits.apply(message.bytes(), out, |new, out| match new {
         New::Lines => put_lines(out, owner, snapshot, going, scheme),
         New::Marked => mark.put_added(out),
-        New::MaxForwards(value) => out.put_number(u64::from(value)),
+        New::MaxForwards(value) | New::Breadth(value) => out.put_number(u64::from(value)),
         New::RequestUri => out.put_text(pre.uri(request).text()),
         New::Set(number, part) => {
             if let Some(set) = going.set {
@@ -82,48 +88,49 @@ pub(super) fn write(
     })
 }
 
+/// Whether Record-Route has to be a SIPS URI: §16.6 step 4, "If the Request-URI contains a SIPS URI, or the topmost Route
+/// header field value […] contains a SIPS URI, the URI placed into the Record-Route header field MUST be a SIPS URI."
+/// `scheme` is that of the Request-URI.
+pub(super) fn is_sips(pre: &Preprocessed<'_>, scheme: Scheme) -> bool {
+    let route = pre.next_route.as_ref().map(|route| route.uri.scheme);
+    scheme == Scheme::Sips || route == Some(Scheme::Sips)
+}
+
 /// Steps 3, 4, 8 and 9: what is new stands on top of all headers, so before the existing values.
 fn put_lines(out: &mut Output<'_>, owner: u16, snapshot: &Snapshot, going: &Going<'_, '_>, scheme: Scheme) {
     let Going { request, aim, key, .. } = going;
     let message = request.message;
     let source = request.incoming.from;
-    let ingress = snapshot.plan.listener(request.incoming.on);
     let egress = snapshot.plan.listener(aim.egress.listener);
-    let next_hop = aim.next_hop.address.ip();
-    if going.record_route {
-        let route_scheme = going.pre.next_route.as_ref().map(|route| route.uri.scheme);
-        let Request { call_id, from_tag, .. } = **request;
-        RecordRoutes {
-            ingress,
-            source: source.ip(),
-            egress,
-            next_hop,
-            sips: scheme == Scheme::Sips || route_scheme == Some(Scheme::Sips),
-            stateful: going.mode == Mode::Stateful,
-            dialog: Dialog { signer: going.signer, call_id, from_tag },
-        }
-        .put(out, snapshot);
-    }
-    // §16.11: "the component of the branch parameter that makes it unique MUST be the same each time a
-    // retransmitted request is forwarded"; §16.6 step 8: "CANCEL and ACK requests (for non-2xx responses)
-    // MUST have the same branch value as the corresponding request they cancel or acknowledge."
-    let response_to = response_to_source(snapshot, &request.via, source).unwrap_or(source);
-    let mut branch = [0; BRANCH_LEN];
-    Branch {
+    let Request { call_id, from_tag, .. } = **request;
+    Top {
+        ingress: snapshot.plan.listener(request.incoming.on),
+        source: source.ip(),
+        egress,
+        next_hop: aim.next_hop.address.ip(),
+        record_route: going.record_route,
+        sips: is_sips(going.pre, scheme),
         owner,
         stateful: going.mode == Mode::Stateful,
-        instance: 0,
-        ingress: ingress.identity,
-        connection: 0,
-        transaction: key.strong as u64,
+        dialog: Dialog { signer: going.signer, call_id, from_tag },
+        response_to: response_to_source(snapshot, &request.via, source).unwrap_or(source),
+        transaction: branches::named(key, 0),
+        mark: &going.mark,
     }
-    .write(&snapshot.keys, going.signer, response_to, &mut branch);
-    put_via(out, egress.transport, egress.advertised(next_hop), &branch, &going.mark);
+    .put(out, snapshot);
     // "If the copy does not contain a Max-Forwards header field, the proxy MUST add one with a field
     // value, which SHOULD be 70."
     if request.max_forwards.is_none() {
         out.put(b"Max-Forwards: ");
         out.put_number(MAX_FORWARDS);
+        out.put(b"\r\n");
+    }
+    if let Some(value) = going.breadth
+        && message.named_as(HeaderName::Other, breadth::NAME).next().is_none()
+    {
+        out.put(breadth::NAME);
+        out.put(b": ");
+        out.put_number(u64::from(value));
         out.put(b"\r\n");
     }
     // "If the request will be sent to the next hop using a stream-based transport and the copy contains no
@@ -140,6 +147,14 @@ fn put_lines(out: &mut Output<'_>, owner: u16, snapshot: &Snapshot, going: &Goin
 fn edit_max_forwards(edits: &mut Edits<New>, message: &Message<'_>, value: Option<u8>) {
     if let (Some(value), Some(line)) = (value, message.first(HeaderName::MaxForwards)) {
         edits.replace(line.value.range(), New::MaxForwards(value.saturating_sub(1)));
+    }
+}
+
+/// RFC 5393 §5.3.3: "All proxied requests MUST contain a single Max-Breadth header field value." Where there is none, it
+/// is written with the new lines.
+fn edit_breadth(edits: &mut Edits<New>, message: &Message<'_>, breadth: u8) {
+    if let Some(line) = message.named_as(HeaderName::Other, breadth::NAME).next() {
+        edits.replace(line.value.range(), New::Breadth(breadth));
     }
 }
 

@@ -23,7 +23,7 @@ use super::target::{By, Search};
 use super::validate::Request;
 
 /// A gateway's own `egress`.
-pub(super) fn egress_of(snapshot: &Snapshot, gateway: GatewayId) -> Option<EgressChoice> {
+pub fn egress_of(snapshot: &Snapshot, gateway: GatewayId) -> Option<EgressChoice> {
     let (group, place) = snapshot.roster.place(gateway)?;
     snapshot.plan.group(group).gateways.get(place)?.egress
 }

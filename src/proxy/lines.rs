@@ -1,12 +1,12 @@
 //! The header lines that Viaduct writes into a request: Record-Route and Via.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::net::Transport;
 use crate::plan::{Advertise, Listener};
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
-use crate::token::{BRANCH_LEN, Dialog, LOOP_MARK_LEN, RECORD_ROUTE_LEN, RecordRoute, Side};
+use crate::token::{BRANCH_LEN, Branch, Dialog, LOOP_MARK_LEN, RECORD_ROUTE_LEN, RecordRoute, Side};
 
 use super::loops;
 
@@ -15,7 +15,7 @@ use super::loops;
 /// RFC 3261 §16.6 step 8: "The proxy MUST insert a Via header field value into the copy before the
 /// existing Via header field values."; RFC 3581 §3: "A client […] MAY include an "rport" parameter […].
 /// This parameter MUST have no value".
-pub(super) fn put_via(
+fn put_via(
     out: &mut Output<'_>,
     transport: Transport,
     sent_by: &Advertise,
@@ -34,8 +34,62 @@ pub(super) fn put_via(
     out.put_all([b";rport;branch=", branch, loops::PARAMETER, mark, b"\r\n"]);
 }
 
+/// All that stands on top of a request that is sent on, and differs from one next hop to another.
+pub(super) struct Top<'a> {
+    /// The request came in on it.
+    pub ingress: &'a Listener,
+    /// Who sent it.
+    pub source: IpAddr,
+    /// The request leaves from it.
+    pub egress: &'a Listener,
+    /// Who receives it.
+    pub next_hop: IpAddr,
+    /// Record-Route is written.
+    pub record_route: bool,
+    /// See [`RecordRoutes::sips`].
+    pub sips: bool,
+    /// The shard that owns the transaction.
+    pub owner: u16,
+    /// A transaction is kept, and so will be those of the dialog's requests.
+    pub stateful: bool,
+    /// What the tokens are bound to, and who signs them and the branch.
+    pub dialog: Dialog<'a>,
+    /// Where the answer will go.
+    pub response_to: SocketAddr,
+    /// What the branch names the transaction by.
+    pub transaction: u64,
+    /// The loop mark.
+    pub mark: &'a [u8; LOOP_MARK_LEN],
+}
+
+impl Top<'_> {
+    /// Writes Record-Route and Via.
+    ///
+    /// RFC 3261 §16.11: "the component of the branch parameter that makes it unique MUST be the same each time a
+    /// retransmitted request is forwarded"; §16.6 step 8: "CANCEL and ACK requests (for non-2xx responses) MUST have the
+    /// same branch value as the corresponding request they cancel or acknowledge."
+    #[inline(always)]
+    pub fn put(&self, out: &mut Output<'_>, snapshot: &Snapshot) {
+        let Self { ingress, source, egress, next_hop, sips, stateful, dialog, .. } = *self;
+        if self.record_route {
+            RecordRoutes { ingress, source, egress, next_hop, sips, stateful, dialog }.put(out, snapshot);
+        }
+        let mut branch = [0; BRANCH_LEN];
+        Branch {
+            owner: self.owner,
+            stateful,
+            instance: 0,
+            ingress: ingress.identity,
+            connection: 0,
+            transaction: self.transaction,
+        }
+        .write(&snapshot.keys, dialog.signer, self.response_to, &mut branch);
+        put_via(out, egress.transport, egress.advertised(next_hop), &branch, self.mark);
+    }
+}
+
 /// What the two sides of a dialog will see of us.
-pub(super) struct RecordRoutes<'a> {
+struct RecordRoutes<'a> {
     /// The request came in on it.
     pub ingress: &'a Listener,
     /// Who sent it.

@@ -18,6 +18,8 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod branches;
+mod breadth;
 mod candidates;
 mod decide;
 mod forbidden;
@@ -39,6 +41,7 @@ mod via;
 
 pub use candidates::{Candidate, Origin};
 pub use forbidden::Forbidden;
+pub use groups::egress_of;
 pub use outcome::{Considered, Decision, Incoming, Outcome, Own, Tally};
 pub use reply::Reply;
 pub use state::State;
@@ -95,6 +98,7 @@ pub fn handle(
                 asked: None,
                 aim: None,
                 rewritten: Some(rewritten),
+                chosen: 0,
             };
             on_request(work, search, message, incoming, now, out)
         }

@@ -31,6 +31,8 @@ pub enum Reply {
     Scheme,
     /// 420: Proxy-Require asks for something we do not know.
     ProxyRequire,
+    /// 440: Max-Breadth is 0, and the request would be forked (RFC 5393 §5.3.3).
+    Breadth,
     /// 481: a Route of ours in a dialog that we know nothing of, and no rule matches.
     NoDialog,
     /// 482: the request has been here before, in the same form (RFC 5393 §4.2.2).
@@ -67,6 +69,7 @@ impl Reply {
             Self::NotFound => 404,
             Self::Scheme => 416,
             Self::ProxyRequire => 420,
+            Self::Breadth => 440,
             Self::NoDialog => 481,
             Self::Loop => 482,
             Self::TooManyHops => 483,
@@ -89,6 +92,7 @@ impl Reply {
             Self::NotFound => "Not Found",
             Self::Scheme => "Unsupported URI Scheme",
             Self::ProxyRequire => "Bad Extension",
+            Self::Breadth => "Max-Breadth Exceeded",
             Self::NoDialog => "Call/Transaction Does Not Exist",
             Self::Loop => "Loop Detected",
             Self::TooManyHops => "Too Many Hops",

@@ -15,7 +15,7 @@ use super::forward::New;
 use super::groups;
 use super::outcome::Outcome;
 use super::state::Work;
-use super::stateful::{self, Kept};
+use super::stateful::{self, Kept, Stays};
 use super::via::response_to;
 
 /// Relays a response. "The proxy MUST NOT add to, modify, or remove the message body. Unless specified
@@ -36,8 +36,8 @@ pub(super) fn relay(
     };
     let answer = match stateful::hear(work, message, &branch, status, now) {
         Ok(answer) => answer,
-        Err(Kept::HandOver(owner)) => return Outcome::HandOver(owner),
-        Err(Kept::Drop(reason)) => return Outcome::Drop(reason),
+        Err(Stays::HandOver(owner)) => return Outcome::HandOver(owner),
+        Err(Stays::Drop(reason)) => return Outcome::Drop(reason),
     };
     // §18.3: octets behind the body are discarded, in responses too.
     work.edits.frame(message.start_line().range().start..message.end());
@@ -46,11 +46,19 @@ pub(super) fn relay(
     }
     let written = work.edits.apply(message.bytes(), out, |new, out| match new {
         New::Text(text) => out.put(text),
-        New::Lines | New::Marked | New::MaxForwards(_) | New::RequestUri | New::Set(..) => {}
+        New::Lines | New::Marked | New::MaxForwards(_) | New::Breadth(_) | New::RequestUri | New::Set(..) => {
+        }
     });
     let Ok(len) = written else { return Outcome::Drop(DropReason::TooLarge) };
     if let (Some(server), Some(transactions)) = (answer.server, &mut work.transactions) {
-        transactions.forwarded(server, answer.status, out.get(..len).unwrap_or_default(), now);
+        let bytes = out.get(..len).unwrap_or_default();
+        match answer.kept {
+            Kept::No => transactions.forwarded(server, answer.status, bytes, now),
+            Kept::AsBest | Kept::ForItsChallenges => {
+                transactions.kept(server, answer.kept == Kept::ForItsChallenges, bytes);
+                return Outcome::Drop(DropReason::Absorbed);
+            }
+        }
     }
     Outcome::Relay { on, to, len, status: answer.status }
 }

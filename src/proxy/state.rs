@@ -24,6 +24,8 @@ pub struct State {
     /// Index of the message that is being handled.
     pub(super) lines: Box<[HeaderLine]>,
     pub(super) recent: Recent,
+    /// Room for what was kept of a request, of which that to another next hop is made.
+    pub(super) kept: Box<[u8]>,
     /// Next hops of the message that is being handled.
     pub(super) candidates: Candidates,
     /// The Request-URI that a rule's `set` makes.
@@ -99,6 +101,7 @@ impl State {
         Self {
             lines: vec![HeaderLine::EMPTY; HEADER_LINES].into(),
             recent: Recent::new(),
+            kept: vec![0; MESSAGE_BYTES].into(),
             candidates: Candidates::new(),
             rewritten: vec![0; MESSAGE_BYTES].into(),
             work,

@@ -7,11 +7,16 @@ use crate::drop_reason::DropReason;
 use crate::net::Now;
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
-use crate::token::{Branch, TO_TAG_LEN, ToTag, TransactionKey, owner_of_call};
-use crate::transaction::{Arrived, Handle, Heard, Opening, Place};
+use crate::token::{self, TO_TAG_LEN, ToTag, TransactionKey, owner_of_call};
+use crate::transaction::{
+    Arrived, Attempt, Beginning, Due, Handle, Heard, Opening, Place, SIXTY_FOUR_T1_NS, Send, Terms, What,
+};
 
 use super::answer::{self, Asker};
+use super::branches::{self, Branch, Tools};
+use super::breadth::Share;
 use super::decide::{Going, Stop};
+use super::forward;
 use super::outcome::{Outcome, Own};
 use super::reply::Reply;
 use super::state::{State, Work};
@@ -51,26 +56,42 @@ pub(super) fn open(
     work: &mut Work,
     snapshot: &Snapshot,
     going: &Going<'_, '_>,
+    share: Option<Share>,
     bytes: &[u8],
     now: Now,
 ) -> Result<Option<Handle>, Stop> {
     let Some(transactions) = work.transactions.as_mut().filter(|_| going.mode == Mode::Stateful) else {
         return Ok(None);
     };
-    let Going { request, aim, key, .. } = going;
+    let Going { request, pre, aim, key, hops, attempts, .. } = going;
     let incoming = request.incoming;
     let back = response_to_source(snapshot, &request.via, incoming.from).unwrap_or(incoming.from);
     if !answer::may_go(snapshot, incoming.on, back) {
         return Err(Stop::Drop(DropReason::ForbiddenResponseTarget));
     }
+    let patience_ns = attempts.timeout_ns.unwrap_or(SIXTY_FOUR_T1_NS);
+    let terms = Terms {
+        width: share.map_or(1, |share| share.width),
+        forks: share.is_some(),
+        failover: attempts.failover,
+        patience_ns,
+        record_route: going.record_route,
+        sips: forward::is_sips(pre, pre.uri(request).scheme),
+        signer: going.signer,
+        mark: going.mark,
+        source: incoming.from,
+        flow: key.plain,
+    };
     let identity = |listener| snapshot.plan.listener(listener).identity;
     let opening = Opening {
         key: key.strong,
         method: request.method,
         back: Place { listener: identity(incoming.on), address: back },
         onward: Place { listener: identity(aim.egress.listener), address: aim.next_hop.address },
-        branch: key.strong as u64,
+        branch: branches::named(key, 0),
         bytes,
+        patience_ns,
+        search: (hops.len() > 1).then(|| Beginning { own: branches::top_lines(bytes), hops, terms }),
     };
     transactions.open(&opening, now).map(Some).map_err(|_| Stop::Reply(Reply::Full))
 }
@@ -100,10 +121,23 @@ pub(super) struct Answer {
     pub server: Option<Handle>,
     /// The status that it goes back with.
     pub status: u16,
+    /// Whether it goes back now.
+    pub kept: Kept,
+}
+
+/// Whether an answer goes back now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// It does.
+    No,
+    /// It is the best one so far, and others are waited for.
+    AsBest,
+    /// Its challenges are added to those of the best one so far.
+    ForItsChallenges,
 }
 
 /// Why a response does not go back from here.
-pub(super) enum Kept {
+pub(super) enum Stays {
     HandOver(u16),
     Drop(DropReason),
 }
@@ -114,32 +148,36 @@ pub(super) enum Kept {
 pub(super) fn hear(
     work: &mut Work,
     message: &Message<'_>,
-    branch: &Branch,
+    branch: &token::Branch,
     status: u16,
     now: Now,
-) -> Result<Answer, Kept> {
+) -> Result<Answer, Stays> {
     let Some(transactions) = work.transactions.as_mut().filter(|_| branch.stateful) else {
-        return Ok(Answer { server: None, status });
+        return Ok(Answer { server: None, status, kept: Kept::No });
     };
     if branch.owner != work.number {
         let is_there = !is_gone(&work.gone, branch.owner);
         return Err(if is_there {
-            Kept::HandOver(branch.owner)
+            Stays::HandOver(branch.owner)
         } else {
-            Kept::Drop(DropReason::StrayResponse)
+            Stays::Drop(DropReason::StrayResponse)
         });
     }
     let cseq = CSeq::parse(message.value(HeaderName::CSeq));
-    let method = cseq.map_err(|_| Kept::Drop(DropReason::MalformedResponse))?.method;
+    let method = cseq.map_err(|_| Stays::Drop(DropReason::MalformedResponse))?.method;
     // The ACK needs it.
     if message.count(HeaderName::To) != 1 {
-        return Err(Kept::Drop(DropReason::MalformedResponse));
+        return Err(Stays::Drop(DropReason::MalformedResponse));
     }
     let to = message.value(HeaderName::To);
     match transactions.on_response(branch.transaction, method, status, to, now) {
-        Heard::Forward { server, status } => Ok(Answer { server: Some(server), status }),
-        Heard::Absorbed => Err(Kept::Drop(DropReason::Absorbed)),
-        Heard::Stray => Err(Kept::Drop(DropReason::StrayResponse)),
+        Heard::Forward { server, status } => Ok(Answer { server: Some(server), status, kept: Kept::No }),
+        Heard::Keep { server, status, adds } => {
+            let kept = if adds { Kept::ForItsChallenges } else { Kept::AsBest };
+            Ok(Answer { server: Some(server), status, kept })
+        }
+        Heard::Absorbed => Err(Stays::Drop(DropReason::Absorbed)),
+        Heard::Stray => Err(Stays::Drop(DropReason::StrayResponse)),
     }
 }
 
@@ -147,10 +185,11 @@ pub(super) fn hear(
 pub(super) fn hear_for_us(work: &mut Work, message: &Message<'_>, status: u16, now: Now) -> Outcome {
     let cancels = CSeq::parse(message.value(HeaderName::CSeq)).is_ok_and(|cseq| cseq.method == b"CANCEL");
     let via = Via::parse(message.values(HeaderName::Via).next().and_then(Result::ok).map_or(&[], |v| v.text));
-    let branch = via.ok().and_then(|via| Branch::unverified(via.branch()?)).filter(|b| b.stateful && cancels);
+    let branch =
+        via.ok().and_then(|via| token::Branch::unverified(via.branch()?)).filter(|b| b.stateful && cancels);
     match branch.map(|branch| hear(work, message, &branch, status, now)) {
-        Some(Err(Kept::HandOver(owner))) => Outcome::HandOver(owner),
-        Some(Err(Kept::Drop(reason))) => Outcome::Drop(reason),
+        Some(Err(Stays::HandOver(owner))) => Outcome::HandOver(owner),
+        Some(Err(Stays::Drop(reason))) => Outcome::Drop(reason),
         Some(Ok(_)) | None => Outcome::Drop(DropReason::ResponseForUs),
     }
 }
@@ -168,26 +207,55 @@ impl State {
 
     /// Does what is due for transactions until there is a message to send, which is then in `out`.
     pub fn next(&mut self, snapshot: &Snapshot, now: Now, out: &mut [u8]) -> Option<Own> {
-        let transactions = self.work.transactions.as_mut()?;
         let to_tag = |strong| {
             let mut tag = [0; TO_TAG_LEN];
             ToTag::write(&snapshot.keys, &TransactionKey { plain: 0, strong }, &mut tag);
             tag
         };
-        while let Some(send) = transactions.next(now, &to_tag, out) {
-            let Place { listener, address } = send.place;
-            // From a socket whose address the host has not, the kernel might send under another host's name.
-            let on = snapshot.view.by_identity(listener).filter(|&on| snapshot.view.is_up(on));
-            match (on, send.request) {
-                (Some(on), transaction) => {
-                    transactions.sent(send.what);
-                    return Some(Own { what: send.what, on, to: address, len: send.len, transaction });
-                }
-                (None, Some(request)) => transactions.failed(request),
-                (None, None) => {}
+        while let Some(due) = self.work.transactions.as_mut()?.next(now, &to_tag, out) {
+            let own = match due {
+                Due::Send(send) => self.send(snapshot, &send),
+                Due::Attempt(attempt) => self.attempt(snapshot, &attempt, now, out),
+            };
+            if own.is_some() {
+                return own;
             }
         }
         None
+    }
+
+    /// What a transaction sends, if there is a socket for it: from one whose address the host has not, the kernel might
+    /// send under another host's name.
+    fn send(&mut self, snapshot: &Snapshot, send: &Send) -> Option<Own> {
+        let transactions = self.work.transactions.as_mut()?;
+        let Send { what, place: Place { listener, address }, len, request } = *send;
+        match snapshot.view.by_identity(listener).filter(|&on| snapshot.view.is_up(on)) {
+            Some(on) => {
+                transactions.sent(what);
+                Some(Own { what, on, to: address, len, transaction: request })
+            }
+            None => {
+                request.into_iter().for_each(|request| transactions.failed(request));
+                None
+            }
+        }
+    }
+
+    /// Begins another branch of a request, of which `out` holds what all next hops get alike.
+    fn attempt(&mut self, snapshot: &Snapshot, attempt: &Attempt, now: Now, out: &mut [u8]) -> Option<Own> {
+        let Self { lines, recent, candidates, work, kept, .. } = self;
+        let kept = kept.get_mut(..attempt.len)?;
+        kept.copy_from_slice(out.get(..attempt.len)?);
+        let tools = Tools { snapshot, lines, recent, candidates, work };
+        let written = branches::write(tools, attempt, kept, out);
+        let transactions = work.transactions.as_mut()?;
+        let Some(Branch { on, place, named, len }) = written else {
+            transactions.cannot_begin(attempt);
+            return None;
+        };
+        let begun = transactions.begin(attempt, place, named, out.get(..len)?, now)?;
+        transactions.sent(What::Branch);
+        Some(Own { what: What::Branch, on, to: place.address, len, transaction: Some(begun) })
     }
 
     /// A request could not be sent.

@@ -9,6 +9,7 @@ use crate::net::{GatewayId, ListenerId, NextHop, Transport, canonical};
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
 use crate::token::Verified;
+use crate::transaction::Onward;
 
 use super::candidates::{Candidate, Candidates, Origin};
 use super::forbidden::{self, Forbidden};
@@ -56,6 +57,8 @@ pub(super) struct Search<'a> {
     pub aim: Option<Aim>,
     /// Room for the Request-URI that a rule's `set` makes.
     pub rewritten: Option<&'a mut [u8]>,
+    /// Which of the candidates it is.
+    pub chosen: usize,
 }
 
 impl Search<'_> {
@@ -149,7 +152,7 @@ impl Search<'_> {
         while let Some(&candidate) = self.candidates.get(number) {
             match self.choose(&candidate, by) {
                 Ok(aim) => {
-                    self.aim = Some(aim);
+                    (self.aim, self.chosen) = (Some(aim), number);
                     return Ok(());
                 }
                 // Once the kernel has answered, it is decided anew.
@@ -159,6 +162,41 @@ impl Search<'_> {
             number += 1;
         }
         Err(failure)
+    }
+
+    /// Chooses the listeners of the candidates that follow the chosen one, as far as there are any: where a request goes
+    /// that fails there.
+    pub fn go_through(&mut self, by: By<'_>) {
+        let Some(first) = &self.aim else { return };
+        if self.chosen + 1 >= self.candidates.as_slice().len() {
+            return;
+        }
+        let is_free = !matches!(by, By::Rule(Some(_)));
+        let snapshot = self.snapshot;
+        let hop = |aim: &Aim, candidate: &Candidate| Onward {
+            next_hop: aim.next_hop,
+            listener: snapshot.plan.listener(aim.egress.listener).identity,
+            is_free: is_free
+                && candidate.gateway.is_none_or(|own| groups::egress_of(snapshot, own).is_none()),
+            gateway: candidate.gateway,
+        };
+        if let Some(first) = self.candidates.get(self.chosen).map(|candidate| hop(first, candidate)) {
+            self.candidates.add_hop(first);
+        }
+        let (asked, mut number) = (self.asked, self.chosen + 1);
+        while let Some(&candidate) = self.candidates.get(number) {
+            if let Ok(aim) = self.choose(&candidate, by) {
+                self.candidates.add_hop(hop(&aim, &candidate));
+            }
+            number += 1;
+        }
+        self.asked = asked;
+    }
+
+    /// The way to a next hop by the automatic choice.
+    pub fn automatic(&mut self, next_hop: NextHop) -> Result<(), Reply> {
+        self.aim = Some(self.listener(next_hop, By::Rule(None))?);
+        Ok(())
     }
 
     /// The next hops that the message itself says.

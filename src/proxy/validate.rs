@@ -21,6 +21,8 @@ pub enum Flaw {
     Method,
     /// The branch is nothing but the magic cookie.
     EmptyBranch,
+    /// Max-Breadth is no number, or there are several (RFC 5393 §5.3.1).
+    Breadth,
 }
 
 impl Flaw {
@@ -51,6 +53,7 @@ impl Flaw {
             Self::Repeated(_) => "Multiple Values",
             Self::Method => "Method In CSeq Differs",
             Self::EmptyBranch => "Empty Branch",
+            Self::Breadth => "Bad Max-Breadth",
         }
     }
 }

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::Set;
 use crate::net::{GroupId, SectionId, Transport};
+use crate::status::Statuses;
 
 /// A rule's number: its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,6 +78,8 @@ pub enum Action {
         mode: Mode,
         /// Write Record-Route on requests that can form a dialog.
         record_route: bool,
+        /// How its next hops are tried, where it is stateful.
+        attempts: Attempts,
     },
     /// Answer with this status, 300 to 699.
     Reject(u16),
@@ -183,6 +186,30 @@ pub enum EgressChoice {
         /// Local address; `None`: `"received"`, the ingress listener's.
         address: Option<IpAddr>,
     },
+}
+
+/// `timeout`, `failover` and `fork`: how the next hops of a stateful rule are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempts {
+    /// So long, in nanoseconds, the first answer of a next hop is waited for; `None`: as long as the RFC says (64·T1,
+    /// RFC 3261 Timers B and F).
+    pub timeout_ns: Option<u64>,
+    /// Answers after which the next one is tried, besides silence and what cannot be sent.
+    pub failover: Statuses,
+    /// All at a time instead of one after the other.
+    pub forks: bool,
+}
+
+impl Attempts {
+    /// What a rule has that says nothing.
+    ///
+    /// RFC 3263 §4.3 asks for 503, silence and what cannot be sent; 408, 500, 502 and 504 say of a next hop that it, or
+    /// somebody behind it, has failed, and nothing of the request.
+    pub const DEFAULT: Self = Self {
+        timeout_ns: None,
+        failover: Statuses::NONE.with(408).with(500).with(502).with(503).with(504),
+        forks: false,
+    };
 }
 
 /// `mode`; of a dialog's later requests, what its first one had.

@@ -3,7 +3,8 @@
 //! ```text
 //!  INVITE   Calling ─ 1xx ─► Proceeding ─ 2xx ─► Accepted ─ M ─► gone
 //!             │ A: again        │ └─ 300-699: ACK ─► Completed ─ D ─► gone
-//!             └ B: 408          └ C: CANCEL, then 64·T1: 408
+//!             │ B: 408          └ C: CANCEL, then 64·T1: 408
+//!             └ patience is over: abandoned, which is Calling until B; what comes late is cancelled
 //!  others   Trying ─ 1xx ─► Proceeding ─ 200-699 ─► Completed ─ K ─► gone
 //!             └ E: again, F: no answer ┘
 //! ```
@@ -40,6 +41,7 @@ pub struct Client {
     state: ClientState,
     is_invite: bool,
     cancel: Cancel,
+    is_abandoned: bool,
     again: Again,
     ends_ns: u64,
     timer_c_ns: u64,
@@ -74,6 +76,8 @@ pub enum ClientDue {
     SendAgain(Timer),
     /// Timer C: a CANCEL is sent.
     Cancel,
+    /// There was no answer in the time that it was given: it is no longer waited for.
+    Abandoned,
     /// There was no answer in time: the transaction is over, by this timer.
     TimedOut(Timer),
     /// The transaction is over; this timer ended it.
@@ -81,25 +85,23 @@ pub enum ClientDue {
 }
 
 impl Client {
-    /// An INVITE is sent.
-    pub const fn invite(now: Now) -> Self {
-        Self::new(true, now)
-    }
-
-    /// Another request is sent, which is no ACK.
-    pub const fn other(now: Now) -> Self {
-        Self::new(false, now)
-    }
-
-    const fn new(is_invite: bool, now: Now) -> Self {
+    /// A request is sent, which is no ACK; its first answer is waited for so long, at most 64·T1.
+    pub const fn new(is_invite: bool, patience_ns: u64, now: Now) -> Self {
+        let patience_ns = if patience_ns < SIXTY_FOUR_T1_NS { patience_ns } else { SIXTY_FOUR_T1_NS };
         Self {
             state: ClientState::Calling,
             is_invite,
             cancel: Cancel::No,
+            is_abandoned: false,
             again: Again::after_t1(now.0),
-            ends_ns: now.0.saturating_add(SIXTY_FOUR_T1_NS),
+            ends_ns: now.0.saturating_add(patience_ns),
             timer_c_ns: now.0.saturating_add(TIMER_C_NS),
         }
+    }
+
+    /// Timers B and F, as long as Timer C was not reset.
+    const fn timer_b_or_f_ns(&self) -> u64 {
+        self.timer_c_ns.saturating_sub(TIMER_C_NS - SIXTY_FOUR_T1_NS)
     }
 
     /// Where it stands.
@@ -112,6 +114,11 @@ impl Client {
         self.is_invite
     }
 
+    /// Its answer is no longer waited for.
+    pub const fn is_abandoned(&self) -> bool {
+        self.is_abandoned
+    }
+
     /// When [`Client::on_timer`] is due.
     pub fn deadline(&self) -> Now {
         Now(if self.sends_again() { self.ends_ns.min(self.again.at_ns()) } else { self.ends_ns })
@@ -121,6 +128,7 @@ impl Client {
     /// those of other requests go on in Proceeding.
     const fn sends_again(&self) -> bool {
         match self.state {
+            ClientState::Calling | ClientState::Proceeding if self.is_abandoned => false,
             ClientState::Calling => true,
             ClientState::Proceeding => !self.is_invite,
             ClientState::Completed | ClientState::Accepted => false,
@@ -140,13 +148,13 @@ impl Client {
             ClientState::Accepted | ClientState::Completed
                 if self.is_invite && status >= 200 && status < 300 =>
             {
-                OnResponse { passes: true, ack: None, cancel: false }
+                OnResponse { passes: true, ..NOTHING }
             }
             // "Any retransmissions of the final response that are received while in the "Completed" state
             // MUST cause the ACK to be re-passed to the transport layer for retransmission, but the newly
             // received response MUST NOT be passed up to the TU."
             ClientState::Completed if self.is_invite && status >= 300 => {
-                OnResponse { passes: false, ack: Some(Ack::Again), cancel: false }
+                OnResponse { ack: Some(Ack::Again), ..NOTHING }
             }
             ClientState::Completed | ClientState::Accepted => NOTHING,
         }
@@ -160,6 +168,7 @@ impl Client {
     const fn on_provisional(&mut self, status: u16, now: Now) -> OnResponse {
         self.state = ClientState::Proceeding;
         if !self.is_invite {
+            self.ends_ns = self.timer_b_or_f_ns();
             return NOTHING;
         }
         if status > 100 {
@@ -171,7 +180,7 @@ impl Client {
             Cancel::Wanted => self.cancelled(now),
             Cancel::Sent => {}
         }
-        OnResponse { passes: status > 100, ack: None, cancel }
+        OnResponse { passes: status > 100 && !self.is_abandoned, cancel, ..NOTHING }
     }
 
     const fn on_final(&mut self, status: u16, now: Now) -> OnResponse {
@@ -184,7 +193,8 @@ impl Client {
         self.state = state;
         self.ends_ns = now.0.saturating_add(after_ns);
         let ack = if self.is_invite && !is_2xx { Some(Ack::New) } else { None };
-        OnResponse { passes: true, ack, cancel: false }
+        // What comes late was given up; but whoever has taken a call has taken it.
+        OnResponse { passes: is_2xx || !self.is_abandoned, ack, cancel: false }
     }
 
     /// The request is no longer wanted; `true`: a CANCEL is sent now.
@@ -213,12 +223,22 @@ impl Client {
         self.ends_ns = now.0.saturating_add(SIXTY_FOUR_T1_NS);
     }
 
+    /// It stays until Timer B or F: who answers late is told by a CANCEL, which "MUST NOT be sent" before (§9.1), and a
+    /// refusal is acknowledged.
+    const fn abandon(&mut self) {
+        self.is_abandoned = true;
+        self.ends_ns = self.timer_b_or_f_ns();
+        if self.is_invite {
+            self.cancel = Cancel::Wanted;
+        }
+    }
+
     /// The request could not be sent; `true`: the transaction is over. "If the transport layer notifies a
     /// proxy of an error when it tries to forward a request (see Section 18.4), the proxy MUST behave as if
     /// the forwarded request received a 503" (§16.9). Once there is a final answer, only an ACK can fail, and
     /// the answer that is sent again for want of it is still to be absorbed.
     pub const fn on_transport_error(&self) -> bool {
-        matches!(self.state, ClientState::Calling | ClientState::Proceeding)
+        matches!(self.state, ClientState::Calling | ClientState::Proceeding) && !self.is_abandoned
     }
 
     /// The deadline has come.
@@ -243,6 +263,10 @@ impl Client {
 
     fn on_end(&mut self, now: Now) -> ClientDue {
         match (self.state, self.is_invite) {
+            (ClientState::Calling, _) if now.0 < self.timer_b_or_f_ns() => {
+                self.abandon();
+                ClientDue::Abandoned
+            }
             (ClientState::Calling, true) => ClientDue::TimedOut(Timer::B),
             (ClientState::Proceeding, true) if self.cancel == Cancel::Sent => ClientDue::TimedOut(Timer::C),
             (ClientState::Proceeding, true) => {

@@ -76,12 +76,24 @@ pub enum What {
     Cancel,
     /// A final answer in place of one that did not come.
     Final,
+    /// The best of several final answers.
+    Best,
+    /// A request to another of its next hops.
+    Branch,
 }
 
 impl What {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Trying, Self::RequestAgain, Self::ResponseAgain, Self::Ack, Self::Cancel, Self::Final];
+    pub const ALL: [Self; 8] = [
+        Self::Trying,
+        Self::RequestAgain,
+        Self::ResponseAgain,
+        Self::Ack,
+        Self::Cancel,
+        Self::Final,
+        Self::Best,
+        Self::Branch,
+    ];
 
     /// The metric's label.
     pub const fn label(self) -> &'static str {
@@ -92,6 +104,8 @@ impl What {
             Self::Ack => "ack",
             Self::Cancel => "cancel",
             Self::Final => "final",
+            Self::Best => "best",
+            Self::Branch => "branch",
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What goes into [`super::Transactions`] and what comes out.
 
+use std::ops::Range;
+
 use super::counts::What;
+use super::search::{Onward, Terms};
 use super::slab::Handle;
 use super::table::Place;
 use crate::token::TO_TAG_LEN;
@@ -17,7 +20,7 @@ pub enum Arrived {
 }
 
 /// A request that was decided about and is sent on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Opening<'a> {
     /// [`crate::token::TransactionKey::strong`]
     pub key: u128,
@@ -31,6 +34,49 @@ pub struct Opening<'a> {
     pub branch: u64,
     /// The message that is sent on.
     pub bytes: &'a [u8],
+    /// So long, in nanoseconds, its first answer is waited for; at most 64·T1.
+    pub patience_ns: u64,
+    /// Where there are several next hops.
+    pub search: Option<Beginning<'a>>,
+}
+
+/// What is needed for the other next hops of a request.
+#[derive(Clone, Debug)]
+pub struct Beginning<'a> {
+    /// Where in [`Opening::bytes`] those lines stand that are written anew for each next hop.
+    pub own: Range<usize>,
+    /// All next hops in order, the one that it is sent to first.
+    pub hops: &'a [Onward],
+    /// How they are gone through.
+    pub terms: Terms,
+}
+
+/// Something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// A message is to be sent.
+    Send(Send),
+    /// A branch is to be begun; see [`super::Transactions::begin`] and [`super::Transactions::cannot_begin`].
+    Attempt(Attempt),
+}
+
+/// A request is to be sent to another of its next hops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The server transaction that it is for.
+    pub server: Handle,
+    /// Which of the next hops, from 0.
+    pub number: u8,
+    /// Where to.
+    pub onward: Onward,
+    /// How it is written.
+    pub terms: Terms,
+    /// [`Opening::key`]
+    pub key: u128,
+    /// Where it came in, and where it is answered to.
+    pub back: Place,
+    /// Length of what all next hops get alike, which is in the output buffer, in bytes.
+    pub len: usize,
 }
 
 /// What a response is to the transactions there are.
@@ -40,6 +86,15 @@ pub enum Heard {
     Stray,
     /// It goes no further: a 100, one that came again, the answer to a CANCEL.
     Absorbed,
+    /// It is kept as it would go back, because others may be better; see [`super::Transactions::kept`].
+    Keep {
+        /// The server transaction that it may answer.
+        server: Handle,
+        /// 300 to 699.
+        status: u16,
+        /// Its challenges are added to those of the best one so far.
+        adds: bool,
+    },
     /// It goes back, with this status; see [`super::Transactions::forwarded`].
     Forward {
         /// The server transaction that it answers.

@@ -41,13 +41,21 @@ fn run_server(server: &mut Server) -> Vec<(u64, ServerDue)> {
     done
 }
 
+fn invite(now: Now) -> Client {
+    Client::new(true, u64::MAX, now)
+}
+
+fn other(now: Now) -> Client {
+    Client::new(false, u64::MAX, now)
+}
+
 #[test]
 fn an_invite_without_any_answer() {
     // §17.1.1.2: "retransmitted with intervals that double after each transmission"; "The value of 64*T1 is
     // equal to the amount of time required to send seven requests in the case of an unreliable transport."
     let again = ClientDue::SendAgain(Timer::A);
     assert_eq!(
-        run_client(&mut Client::invite(START)),
+        run_client(&mut invite(START)),
         [
             (500, again),
             (1_500, again),
@@ -63,7 +71,7 @@ fn an_invite_without_any_answer() {
 #[test]
 fn another_request_without_any_answer() {
     // §17.1.2.2: "this results in intervals of 500 ms, 1 s, 2 s, 4 s, 4 s, 4 s, etc."
-    let done = run_client(&mut Client::other(START));
+    let done = run_client(&mut other(START));
     let times: Vec<u64> = done.iter().map(|(at, _)| *at).collect();
     assert_eq!(times, [500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500, 32_000]);
     assert_eq!(done.last(), Some(&(32_000, ClientDue::TimedOut(Timer::F))));
@@ -74,7 +82,7 @@ fn another_request_that_is_being_worked_on() {
     // "If Timer E fires while in the "Proceeding" state, the request MUST be passed to the transport layer
     // for retransmission, and Timer E MUST be reset with a value of T2 seconds. If timer F fires while in the
     // "Proceeding" state, the TU MUST be informed of a timeout".
-    let mut client = Client::other(START);
+    let mut client = other(START);
     assert_eq!(client.on_response(100, after(100 * MS)), OnResponse::default());
     assert_eq!(client.state(), ClientState::Proceeding);
     let times: Vec<u64> = run_client(&mut client).iter().map(|(at, _)| *at).collect();
@@ -85,14 +93,14 @@ fn another_request_that_is_being_worked_on() {
 fn no_other_provisional_than_100_to_another_request_than_invite() {
     // RFC 4320 §4.1: "An SIP element MUST NOT send any provisional response with a Status-Code other than
     // 100 to a non-INVITE request."
-    assert!(!Client::other(START).on_response(183, START).passes);
+    assert!(!other(START).on_response(183, START).passes);
 }
 
 #[test]
 fn an_invite_that_rings() {
     // "In the "Proceeding" state, the client transaction SHOULD NOT retransmit the request any longer.
     // Furthermore, the provisional response MUST be passed to the TU."
-    let mut client = Client::invite(START);
+    let mut client = invite(START);
     assert!(client.on_response(180, after(SECOND)).passes);
     assert_eq!(client.deadline(), after(SECOND + TIMER_C_NS));
     // §16.7 step 2: "the proxy MUST reset timer C", by anything but 100.
@@ -104,7 +112,7 @@ fn an_invite_that_rings() {
 
 #[test]
 fn timer_c_runs_from_the_forwarding_where_only_100_came() {
-    let mut client = Client::invite(START);
+    let mut client = invite(START);
     client.on_response(100, after(SECOND));
     assert_eq!(client.deadline(), after(TIMER_C_NS));
     const { assert!(TIMER_C_NS > 3 * 60 * SECOND) }
@@ -114,13 +122,13 @@ fn timer_c_runs_from_the_forwarding_where_only_100_came() {
 fn timer_c_cancels_and_then_gives_up() {
     // §16.8: "If the client transaction has received a provisional response, the proxy MUST generate a CANCEL
     // request matching that transaction."
-    let mut client = Client::invite(START);
+    let mut client = invite(START);
     client.on_response(180, START);
     let done = run_client(&mut client);
     let c = TIMER_C_NS / MS;
     assert_eq!(done, [(c, ClientDue::Cancel), (c + 32_000, ClientDue::TimedOut(Timer::C))]);
     // A provisional that comes after the CANCEL does not prolong it.
-    let mut client = Client::invite(START);
+    let mut client = invite(START);
     client.on_response(180, START);
     assert!(client.on_cancel(after(SECOND)));
     client.on_response(180, after(2 * SECOND));
@@ -132,12 +140,12 @@ fn timer_c_cancels_and_then_gives_up() {
 fn a_cancel_waits_for_a_provisional() {
     // §9.1: "If no provisional response has been received, the CANCEL request MUST NOT be sent; rather, the
     // client MUST wait for the arrival of a provisional response before sending the request."
-    let mut client = Client::invite(START);
+    let mut client = invite(START);
     assert!(!client.on_cancel(after(MS)));
     let heard = client.on_response(100, after(2 * MS));
     assert_eq!(heard, OnResponse { cancel: true, ..OnResponse::default() });
     // "If the original request has generated a final response, the CANCEL SHOULD NOT be sent".
-    let mut client = Client::invite(START);
+    let mut client = invite(START);
     client.on_cancel(after(MS));
     assert_eq!(client.on_response(200, after(2 * MS)), OnResponse { passes: true, ..OnResponse::default() });
     assert!(!client.on_cancel(after(3 * MS)));
@@ -146,7 +154,7 @@ fn a_cancel_waits_for_a_provisional() {
 #[test]
 fn other_requests_are_not_cancelled() {
     // §9.1: "A CANCEL request SHOULD NOT be sent to cancel a request other than INVITE."
-    let mut client = Client::other(START);
+    let mut client = other(START);
     client.on_response(100, START);
     assert!(!client.on_cancel(START));
 }
@@ -156,7 +164,7 @@ fn a_refused_invite() {
     // "reception of a response with status code from 300-699 MUST cause the client transaction to transition
     // to "Completed". The client transaction MUST pass the received response up to the TU, and the client
     // transaction MUST generate an ACK request".
-    let mut client = Client::invite(START);
+    let mut client = invite(START);
     let heard = client.on_response(486, after(SECOND));
     assert_eq!(heard, OnResponse { passes: true, ack: Some(Ack::New), cancel: false });
     // "MUST cause the ACK to be re-passed to the transport layer for retransmission, but the newly received
@@ -175,7 +183,7 @@ fn an_accepted_invite() {
     // started with a value of 64*T1. […] Any 2xx responses that match this client transaction and that are
     // received while in the "Accepted" state MUST be passed up to the TU. The client transaction MUST NOT
     // generate an ACK to the 2xx response."
-    let mut client = Client::invite(START);
+    let mut client = invite(START);
     for at in [SECOND, 2 * SECOND, 30 * SECOND] {
         let heard = client.on_response(200, after(at));
         assert_eq!(heard, OnResponse { passes: true, ack: None, cancel: false });
@@ -188,7 +196,7 @@ fn an_accepted_invite() {
 fn another_request_that_is_answered() {
     // "Once the client transaction enters the "Completed" state, it MUST set Timer K to fire in T4 seconds";
     // it "exists to buffer any additional response retransmissions".
-    let mut client = Client::other(START);
+    let mut client = other(START);
     assert!(client.on_response(404, after(SECOND)).passes);
     assert_eq!(client.on_response(404, after(2 * SECOND)), OnResponse::default());
     assert_eq!(client.on_response(200, after(2 * SECOND)), OnResponse::default());
@@ -198,7 +206,7 @@ fn another_request_that_is_answered() {
 
 #[test]
 fn a_transport_error_ends_what_has_no_answer() {
-    assert!(Client::invite(START).on_transport_error() && Client::other(START).on_transport_error());
+    assert!(invite(START).on_transport_error() && other(START).on_transport_error());
 }
 
 #[test]
@@ -261,7 +269,7 @@ fn another_request_gets_a_late_100() {
     assert_eq!(server.on_timer(after(LATE_TRYING_NS - 1)), ServerDue::Nothing);
     assert_eq!(run_server(&mut server), [(3_500, ServerDue::Trying)]);
     assert_eq!(server.on_request(), OnRequest::SendAgain);
-    let mut client = Client::other(START);
+    let mut client = other(START);
     let mut reset = None;
     while reset.is_none() {
         let now = client.deadline();

@@ -11,7 +11,7 @@
 //!            │
 //!  server, client             the RFCs' state machines: (event, now) → what is to be done
 //!            │
-//!         context             from one side of a request to the other
+//!   search ── context         from one side of a request to the other; over several next hops
 //!            │
 //!        hop, own             ACK and CANCEL; 100, 408 and 500: made of the request that was sent on
 //! ```
@@ -19,16 +19,22 @@
 //! Pure: no socket and no clock. All timers are those for unreliable transports.
 #![forbid(unsafe_code)]
 
+mod answers;
+mod challenges;
 mod client;
 mod context;
 #[cfg(test)]
 mod context_tests;
 mod counts;
+mod due;
 mod events;
 mod hop;
 #[cfg(test)]
 mod machines_tests;
 mod own;
+mod search;
+#[cfg(test)]
+mod search_tests;
 mod server;
 mod slab;
 mod store;
@@ -38,8 +44,9 @@ mod wheel;
 
 pub use context::Transactions;
 pub use counts::{Cause, Counts, Full, Kind, What};
-pub use events::{Arrived, Heard, Opening, Send, ToTag};
+pub use events::{Arrived, Attempt, Beginning, Due, Heard, Opening, Send, ToTag};
+pub use search::{Onward, Terms};
 pub use slab::Handle;
 pub use store::BLOCK_BYTES;
-pub use table::{Place, Size, TRANSACTION_BYTES};
-pub use timers::{LONGEST_NS, Timer};
+pub use table::{Place, SEARCH_BYTES, Size, TRANSACTION_BYTES};
+pub use timers::{LONGEST_NS, SIXTY_FOUR_T1_NS, Timer};

@@ -27,6 +27,20 @@ impl Own {
         }
     }
 
+    /// The answer that stands for a branch that ended with this status, of which nothing is kept.
+    pub const fn of(status: u16) -> Self {
+        if status == 408 { Self::TimedOut } else { Self::Failed }
+    }
+
+    /// The status by which it is compared with others: "the proxy MUST behave as if the forwarded request received a
+    /// 503" (§16.9).
+    pub const fn counts_as(self) -> u16 {
+        match self {
+            Self::Failed => 503,
+            own => own.status(),
+        }
+    }
+
     const fn start_line(self) -> &'static [u8] {
         match self {
             Self::Trying => b"SIP/2.0 100 Trying\r\n",
@@ -36,16 +50,16 @@ impl Own {
     }
 }
 
-/// Writes the answer to the request that was forwarded as `request`; gives its length, or `None`: it does not
-/// fit. `to_tag` is added where the request's To has none; a 100 gets none, because it "SHOULD NOT" (§17.2.1).
+/// Writes the answer to the request that was forwarded as `request`, `above` of whose Vias are ours, or that an earlier
+/// answer of ours stands for; gives its length, or `None`: it does not fit. `to_tag` is added where the request's To has none; a 100 gets none, because it "SHOULD NOT" (§17.2.1).
 ///
 /// §8.2.6.2: "The Via header field values in the response MUST equal the Via header field values in the request
 /// and MUST maintain the same ordering": those that stand below ours.
-pub fn write(request: &Message<'_>, own: Own, to_tag: &[u8], out: &mut [u8]) -> Option<usize> {
+pub fn write(request: &Message<'_>, above: usize, own: Own, to_tag: &[u8], out: &mut [u8]) -> Option<usize> {
     let mut out = Output::new(out);
     out.put(own.start_line());
-    // Ours is on top, in a line of its own.
-    for line in request.all(HeaderName::Via).skip(1) {
+    // Ours stands in a line of its own.
+    for line in request.all(HeaderName::Via).skip(above) {
         out.put(request.text(line.line));
     }
     for name in [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq] {
@@ -91,7 +105,7 @@ mod tests {
         let mut lines = [HeaderLine::EMPTY; 40];
         let request = parse(request.as_bytes(), &mut lines).unwrap();
         let mut out = [0; 1_000];
-        let len = write(&request, own, b"ours", &mut out).unwrap();
+        let len = write(&request, 1, own, b"ours", &mut out).unwrap();
         String::from_utf8(out[..len].to_vec()).unwrap()
     }
 

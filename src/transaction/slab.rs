@@ -1,5 +1,7 @@
 //! A bounded number of records, found by their number or by a hash.
 
+use std::num::NonZeroU32;
+
 /// Numbers are kept one higher: 0 is none.
 const NONE: u32 = 0;
 
@@ -11,26 +13,26 @@ const GENERATIONS: u32 = 1 << (31 - PLACE_BITS);
 
 /// A record: its place, and which of those that stood there one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Handle(u32);
+pub struct Handle(NonZeroU32);
 
 impl Handle {
     fn new(place: usize, generation: u32) -> Self {
-        Self(generation << PLACE_BITS | place as u32)
+        Self(NonZeroU32::MIN.saturating_add(generation << PLACE_BITS | place as u32))
     }
 
     /// The number of the place, from 0.
     pub const fn place(self) -> u32 {
-        self.0 & ((1 << PLACE_BITS) - 1)
+        (self.0.get() - 1) & ((1 << PLACE_BITS) - 1)
     }
 
     /// As a number of 32 bits that is not 0.
     pub const fn to_bits(self) -> u64 {
-        self.0 as u64 + 1
+        self.0.get() as u64
     }
 
     /// What [`Handle::to_bits`] gave; `None`: 0, or nothing that it gives.
     pub fn from_bits(bits: u64) -> Option<Self> {
-        u32::try_from(bits.checked_sub(1)?).ok().map(Self)
+        u32::try_from(bits).ok().and_then(NonZeroU32::new).map(Self)
     }
 }
 

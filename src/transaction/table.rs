@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::client::Client;
 use super::counts::{Cause, Counts, Full, Kind};
+use super::search::Search;
 use super::server::Server;
 use super::slab::{Handle, INDEX_BYTES, Index, Slab};
 use super::store::{Store, Stored};
@@ -17,10 +18,14 @@ use crate::net::Now;
 pub const TRANSACTION_BYTES: usize =
     Slab::<ServerRecord>::ENTRY_BYTES + Slab::<ClientRecord>::ENTRY_BYTES + 2 * (INDEX_BYTES + NODE_BYTES);
 
+/// Bytes that a request with several next hops takes besides until it is answered.
+pub const SEARCH_BYTES: usize = Slab::<Search>::ENTRY_BYTES;
+
 /// How much of everything there is.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Server transactions; of client transactions there are an eighth more, for CANCELs.
+    /// Server transactions; of client transactions there are a quarter more, for CANCELs and for the further branches
+    /// of requests with several next hops, of which a quarter may be unanswered at a time.
     pub transactions: usize,
     /// Blocks of kept messages.
     pub blocks: usize,
@@ -31,7 +36,11 @@ impl Size {
     pub const SHARD: Self = Self { transactions: limits::TRANSACTIONS, blocks: limits::TRANSACTION_BLOCKS };
 
     const fn clients(self) -> usize {
-        self.transactions + self.transactions / 8
+        self.transactions + self.searches()
+    }
+
+    const fn searches(self) -> usize {
+        self.transactions.div_ceil(4)
     }
 }
 
@@ -85,8 +94,10 @@ pub(super) struct ServerRecord {
     pub method: Method,
     pub machine: Server,
     pub place: Place,
-    /// The client transaction that its answer comes from.
+    /// The client transaction that its answer comes from; of several the first.
     pub client: Option<Handle>,
+    /// Where there are several next hops, until it is answered.
+    pub search: Option<Handle>,
     /// The answer that was sent last.
     pub stored: Option<Stored>,
     pub pending: Option<ServerPending>,
@@ -115,6 +126,7 @@ pub(super) enum Side {
 pub(super) struct Table {
     pub servers: Slab<ServerRecord>,
     pub clients: Slab<ClientRecord>,
+    pub searches: Slab<Search>,
     pub store: Store,
     pub counts: Counts,
     by_key: Index,
@@ -129,6 +141,7 @@ impl Table {
         Self {
             servers: Slab::new(size.transactions),
             clients: Slab::new(size.clients()),
+            searches: Slab::new(size.searches()),
             store: Store::new(size.blocks),
             counts: Counts::default(),
             by_key: Index::new(size.transactions),
@@ -179,11 +192,26 @@ impl Table {
         self.by_key.remove(record.key as u64, handle.place());
         self.wheel.cancel(handle.place());
         self.forget(record.stored);
+        self.close_search(record.search);
         self.counts.open[server_kind(&record.machine) as usize] -= 1;
         self.counts.ended[cause as usize] += 1;
     }
 
-    /// Ends a client transaction, and the server transaction that still waits for it.
+    /// Ends a search, and gives back what was kept for it.
+    pub fn close_search(&mut self, search: Option<Handle>) {
+        let search = search.and_then(|handle| self.searches.remove(handle));
+        for stored in search.into_iter().flat_map(Search::into_stored) {
+            self.store.free(stored);
+        }
+    }
+
+    /// The search of a server transaction that was not answered yet.
+    pub fn search(&mut self, server: Handle) -> Option<&mut Search> {
+        let handle = self.servers.get(server)?.search?;
+        self.searches.get_mut(handle)
+    }
+
+    /// Ends a client transaction, and the server transaction that still waits for it alone.
     pub fn close_client(&mut self, handle: Handle, cause: Cause) {
         let Some(record) = self.clients.remove(handle) else { return };
         self.by_branch.remove(record.branch, handle.place());
@@ -192,7 +220,7 @@ impl Table {
         self.counts.open[client_kind(&record.machine) as usize] -= 1;
         self.counts.ended[cause as usize] += 1;
         if let Some(server) = record.server
-            && self.servers.get(server).is_some_and(|server| !server.machine.is_answered())
+            && self.servers.get(server).is_some_and(|s| !s.machine.is_answered() && s.search.is_none())
         {
             self.close_server(server, cause);
         }
@@ -208,7 +236,9 @@ impl Table {
     /// Sets the timer of a server transaction as its record asks for it.
     pub fn arm_server(&mut self, handle: Handle) {
         let Some(record) = self.servers.get(handle) else { return };
-        let at = if record.pending.is_some() { Some(Now(0)) } else { record.machine.deadline() };
+        let search = record.search.and_then(|search| self.searches.get(search));
+        let is_due = record.pending.is_some() || search.is_some_and(Search::is_due);
+        let at = if is_due { Some(Now(0)) } else { record.machine.deadline() };
         match at {
             Some(at) => self.wheel.set(handle.place(), at),
             None => self.wheel.cancel(handle.place()),

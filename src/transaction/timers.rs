@@ -58,11 +58,13 @@ pub enum Timer {
     M,
     /// RFC 4320's 100 to another request than INVITE, which has no letter.
     Late,
+    /// A rule's `timeout`: a branch without any answer is no longer waited for.
+    Patience,
 }
 
 impl Timer {
     /// All timers, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::A,
         Self::B,
         Self::C,
@@ -77,6 +79,7 @@ impl Timer {
         Self::L,
         Self::M,
         Self::Late,
+        Self::Patience,
     ];
 
     /// The metric's label.
@@ -96,6 +99,7 @@ impl Timer {
             Self::L => "L",
             Self::M => "M",
             Self::Late => "late_100",
+            Self::Patience => "timeout",
         }
     }
 }

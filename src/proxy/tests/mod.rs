@@ -3,6 +3,7 @@
 mod answers;
 mod candidates;
 mod dialogs;
+mod failover;
 mod forwarding;
 mod groups;
 mod responses;

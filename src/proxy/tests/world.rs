@@ -134,7 +134,12 @@ impl World {
     pub fn stateful(number: u16, shards: usize) -> Self {
         let inside_out = CONFIGURATION.find("name = \"inside-out\"").unwrap();
         let (others, inside_out) = CONFIGURATION.split_at(inside_out);
-        let mut world = Self::of(&(others.to_owned() + &inside_out.replacen("less", "ful", 1)), fib());
+        Self::keeping(&(others.to_owned() + &inside_out.replacen("less", "ful", 1)), number, shards)
+    }
+
+    /// A host that keeps transactions: shard `number` of `shards`.
+    pub fn keeping(configuration: &str, number: u16, shards: usize) -> Self {
+        let mut world = Self::of(configuration, fib());
         let state = State::with_pins(shards, &world.snapshot, 64);
         world.state = state.keeping(number, Size { transactions: 4, blocks: 64 }, &world.snapshot);
         world

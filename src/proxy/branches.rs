@@ -1,0 +1,153 @@
+//! The requests to the next hops that follow the first one of a transaction.
+//!
+//! Of a request with several next hops that is kept which goes to all of them alike: all but our Record-Route and Via,
+//! which are written anew for each. So neither rules nor routes, names or keys that change meanwhile change the request.
+
+use std::ops::Range;
+
+use sip_parser::{HeaderLine, HeaderName, NameAddr, parse};
+
+use crate::egress::{Pin, Recent};
+use crate::net::ListenerId;
+use crate::rewrite::Output;
+use crate::snapshot::Snapshot;
+use crate::token::{Dialog, TransactionKey};
+use crate::transaction::{Attempt, Place};
+
+use super::candidates::Candidates;
+use super::lines::Top;
+use super::state::Work;
+use super::target::Search;
+
+/// What the branch to the next hop of this number is named by.
+pub(super) const fn named(key: &TransactionKey, number: u8) -> u64 {
+    // Any odd number tells them apart; whoever does not know the key cannot guess any.
+    (key.strong as u64).wrapping_add((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// Where our Record-Route and Via stand in a request that was written: behind the start line, our Via last.
+pub(super) fn top_lines(written: &[u8]) -> Range<usize> {
+    let mut ends = memchr::memchr_iter(b'\n', written).map(|at| at + 1);
+    let start = ends.next().unwrap_or(written.len());
+    let mut begin = start;
+    for end in ends {
+        if written[begin..end].starts_with(b"Via: ") {
+            return start..end;
+        }
+        begin = end;
+    }
+    start..start
+}
+
+/// A branch's request that was written.
+pub(super) struct Branch {
+    /// The listener that it leaves from.
+    pub on: ListenerId,
+    /// Where it is sent from and to.
+    pub place: Place,
+    /// What names it.
+    pub named: u64,
+    /// In bytes.
+    pub len: usize,
+}
+
+/// What [`write`] works with.
+pub(super) struct Tools<'a> {
+    pub snapshot: &'a Snapshot,
+    pub lines: &'a mut [HeaderLine],
+    pub recent: &'a mut Recent,
+    pub candidates: &'a mut Candidates,
+    pub work: &'a mut Work,
+}
+
+/// Writes the request to another next hop into `out`, made of what was kept; `None`: it cannot be sent.
+///
+/// The next hop and its listener were chosen with the request. Where that listener cannot send any more, another one is
+/// chosen if no rule had named it.
+pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut [u8]) -> Option<Branch> {
+    let Tools { snapshot, lines, recent, candidates, work } = tools;
+    let Attempt { number, terms, back, key, .. } = attempt;
+    let key = TransactionKey { plain: terms.flow, strong: *key };
+    let on = snapshot.view.by_identity(back.listener)?;
+    let mut search = Search {
+        snapshot,
+        recent,
+        candidates,
+        ingress: on,
+        flow: key.plain,
+        draw: 0,
+        last_resort: false,
+        asked: None,
+        aim: None,
+        rewritten: None,
+        chosen: 0,
+    };
+    choose(work, &mut search, attempt)?;
+    let aim = search.aim.as_ref()?;
+    let egress = snapshot.plan.listener(aim.egress.listener);
+    let message = parse(kept, lines).ok()?;
+    let from = NameAddr::parse(message.value(HeaderName::From)).ok()?;
+    let top = Top {
+        ingress: snapshot.plan.listener(on),
+        source: terms.source.ip(),
+        egress,
+        next_hop: aim.next_hop.address.ip(),
+        record_route: terms.record_route,
+        sips: terms.sips,
+        owner: work.number,
+        stateful: true,
+        dialog: Dialog {
+            signer: terms.signer,
+            call_id: message.value(HeaderName::CallId),
+            from_tag: from.tag().unwrap_or_default(),
+        },
+        response_to: back.address,
+        transaction: named(&key, *number),
+        mark: &terms.mark,
+    };
+    let (start_line, rest) = kept.split_at_checked(top_lines(kept).start)?;
+    let mut output = Output::new(out);
+    output.put(start_line);
+    top.put(&mut output, snapshot);
+    output.put(rest);
+    let place = Place { listener: egress.identity, address: aim.next_hop.address };
+    Some(Branch { on: egress.id, place, named: named(&key, *number), len: output.finish()? })
+}
+
+fn choose(work: &mut Work, search: &mut Search<'_>, attempt: &Attempt) -> Option<()> {
+    let Attempt { onward, terms, .. } = attempt;
+    let pin = Pin {
+        next_hop: onward.next_hop,
+        egress: onward.listener,
+        signer: terms.signer,
+        record_route: terms.record_route,
+        set: false,
+    };
+    if search.pinned(&pin).is_ok() {
+        return Some(());
+    }
+    work.counted.egress_moved += 1;
+    if onward.is_free { search.automatic(onward.next_hop).ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_are_the_lines_up_to_the_first_via() {
+        let top = |text: &str| text[top_lines(text.as_bytes())].to_owned();
+        assert_eq!(top("INVITE sip:b SIP/2.0\r\nVia: ours\r\nVia: theirs\r\n\r\n"), "Via: ours\r\n");
+        let two = "Record-Route: <sip:one>\r\nRecord-Route: <sip:two>\r\nVia: ours\r\n";
+        assert_eq!(top(&format!("INVITE sip:b SIP/2.0\r\n{two}Record-Route: x\r\nVia: theirs\r\n\r\n")), two);
+        assert_eq!(top("INVITE sip:b SIP/2.0\r\n\r\n"), "");
+        assert_eq!(top(""), "");
+    }
+
+    #[test]
+    fn each_branch_has_a_name_of_its_own_and_the_first_the_transactions() {
+        let key = TransactionKey { plain: 1, strong: u128::MAX - 5 };
+        let names: std::collections::BTreeSet<u64> = (0..8).map(|number| named(&key, number)).collect();
+        assert_eq!((names.len(), named(&key, 0)), (8, key.strong as u64));
+    }
+}
