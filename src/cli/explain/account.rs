@@ -16,6 +16,7 @@ use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
 use super::gateways::{self, GroupFacts};
+use super::hops::{self, Hop};
 use super::mode;
 use super::steps::{self, Step};
 use super::why::why;
@@ -51,7 +52,11 @@ pub struct Account {
     /// `stateless`, `stateful`: how it is forwarded.
     pub mode: Option<&'static str>,
     /// What its transaction will do.
-    pub transaction: &'static [&'static str],
+    pub transaction: Vec<String>,
+    /// All next hops in order, where there are several.
+    pub next_hops: Vec<Hop>,
+    /// What leads from one of them to the next.
+    pub failover: Option<String>,
     /// Where it goes, or would have gone.
     pub next_hop: Option<NextHop>,
     /// From where.
@@ -227,6 +232,7 @@ impl<'a> Thinker<'a> {
             }
             _ => Err(no_egress),
         };
+        hops::tell(&mut account, snapshot, &considered, &outcome, state.candidates());
         if asked_automatic(&account, &outcome) {
             account.watch(snapshot, question);
         }
@@ -302,7 +308,9 @@ impl Account {
             groups: Vec::new(),
             set: Vec::new(),
             mode: None,
-            transaction: &[],
+            transaction: Vec::new(),
+            next_hops: Vec::new(),
+            failover: None,
             next_hop: None,
             egress: None,
             route: None,
@@ -353,7 +361,7 @@ impl Account {
         self.leaves(snapshot, listener, reason, &route);
         self.mode = Some(decision.mode.as_str());
         let method = self.request.start_line.split(' ').next().unwrap_or_default();
-        self.transaction = mode::in_words(decision.mode, method);
+        self.transaction = mode::in_words(decision.mode, method).iter().map(ToString::to_string).collect();
         self.record_route = written.record_route;
         self.via = written.via;
         self.start_line = written.start_line;

@@ -6,6 +6,7 @@
 mod account;
 mod capture;
 mod gateways;
+mod hops;
 mod host;
 pub(super) mod ingress;
 mod lookup;

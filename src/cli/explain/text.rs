@@ -5,6 +5,7 @@ use std::fmt;
 use anstyle::{AnsiColor, Style};
 
 use super::account::{Account, Considered, RouteFacts};
+use super::hops::Hop;
 use super::steps::Step;
 
 const BOLD: Style = Style::new().bold();
@@ -81,6 +82,12 @@ impl Account {
         {
             row(f, mode, told)?;
         }
+        for (hop, name) in
+            self.next_hops.iter().zip(std::iter::once("next hops").chain(std::iter::repeat("")))
+        {
+            row(f, name, hop)?;
+        }
+        self.failover.iter().try_for_each(|how| row(f, "", how))?;
         if let Some(to) = &self.next_hop {
             row(f, "next hop", format_args!("{}:{}", to.transport, socket(to.address, to.port)))?;
         }
@@ -131,6 +138,17 @@ impl fmt::Display for RouteFacts {
             None => f.write_str(", on the link")?,
         }
         write!(f, ", source {}", self.source)
+    }
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}. {}:{}", self.entry, self.transport, socket(self.address, self.port))?;
+        match (&self.listener, self.reason, &self.no_egress) {
+            (Some(listener), Some(reason), _) => write!(f, " from {listener} ({reason})"),
+            (.., Some(why)) => write!(f, ", not tried: {why}"),
+            _ => Ok(()),
+        }
     }
 }
 
