@@ -14,7 +14,7 @@ const T1: u64 = 500 * MS;
 const PATIENCE: u64 = 64 * T1;
 
 /// What happens to requests, and by which method.
-pub const KINDS: [(&str, &str); 10] = [
+pub const KINDS: [(&str, &str); 13] = [
     ("mute", "INVITE"),
     ("rings", "INVITE"),
     ("busy", "INVITE"),
@@ -25,6 +25,10 @@ pub const KINDS: [(&str, &str); 10] = [
     ("now", "MESSAGE"),
     ("slow", "MESSAGE"),
     ("never", "MESSAGE"),
+    // By several next hops, each of which does something else: see `Odd::among_several`.
+    ("spread", "INVITE"),
+    ("spread", "MESSAGE"),
+    ("forked", "INVITE"),
 ];
 
 /// A message that is sent again with growing intervals until something stops it.
@@ -94,9 +98,22 @@ impl Odd {
         self.again.insert(key, Again { to, text, next: now + T1, interval: T1, until: now + PATIENCE });
     }
 
+    /// What this one of several next hops does: the first refuses, the second says nothing or rings, the third answers.
+    fn among_several<'t>(&self, user: &'t str, method: &str) -> &'t str {
+        match (user, self.own.ip().to_string().as_str(), method) {
+            ("spread", "10.0.0.10", _) => "full",
+            ("spread", "fd00::10", _) => "silent",
+            ("spread", _, "MESSAGE") => "now",
+            ("spread" | "forked", "10.9.9.9", _) => "taken",
+            ("forked", "10.0.0.10", _) => "busy",
+            ("forked", ..) => "rings",
+            _ => user,
+        }
+    }
+
     /// What a callee does with a request.
     fn answer(&mut self, out: &mut Outbox, from: SocketAddr, text: &str, now: u64) {
-        let (user, cseq) = (user(text), header(text, "CSeq"));
+        let (user, cseq) = (self.among_several(user(text), method(text)), header(text, "CSeq"));
         let id = format!("{cseq} {}", header(text, "Call-ID"));
         if let Some(response) = self.answered.get(&id) {
             return out.send(self.own, from, response.clone());
@@ -117,6 +134,15 @@ impl Odd {
                     let gone = response(invite, "487 Request Terminated");
                     self.answered.insert(key, gone.clone());
                     self.send_again(out, format!("final {}", header(text, "Call-ID")), from, gone, now);
+                }
+            }
+            ("full", _) => {
+                let full = refuse("503 Service Unavailable");
+                self.answered.insert(id, full.clone());
+                if method(text) == "INVITE" {
+                    self.send_again(out, format!("final {}", header(text, "Call-ID")), from, full, now);
+                } else {
+                    out.send(self.own, from, full);
                 }
             }
             ("busy" | "mute", _) => {
@@ -225,7 +251,8 @@ fn response(request: &str, status: &str) -> String {
         let name = line.split(':').next().unwrap_or("");
         match name {
             "Via" | "From" | "Call-ID" | "CSeq" | "Record-Route" => out += &format!("{line}\r\n"),
-            "To" => out += &format!("{line};tag=t\r\n"),
+            "To" if !line.contains(";tag=") => out += &format!("{line};tag=t\r\n"),
+            "To" => out += &format!("{line}\r\n"),
             _ => {}
         }
     }

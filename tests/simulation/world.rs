@@ -57,6 +57,20 @@ to = "request-uri"
 mode = "stateless"
 "#;
 
+/// Several next hops, where transactions are kept: one after the other, and all at a time.
+const SEVERAL: &str = r#"
+[[route]]
+name = "spread"
+when = { ruri_user = '^spread[0-9]+$' }
+to = ["sip:10.0.0.10:5060", "sip:[fd00::10]:5060", "sip:10.9.9.9:5060"]
+timeout = "3s"
+[[route]]
+name = "forked"
+when = { ruri_user = '^forked[0-9]+$' }
+to = ["sip:10.0.0.10:5060", "sip:[fd00::10]:5060", "sip:10.9.9.9:5060"]
+fork = true
+"#;
+
 /// Public, private, IPv6 host, and the service that is reached by either private link.
 const AGENTS: [&str; 4] = ["203.0.113.10:5060", "10.0.0.10:5060", "[fd00::10]:5060", "10.9.9.9:5060"];
 /// The forwarder's listener that each of them sends to.
@@ -142,7 +156,7 @@ impl Forwarder {
     fn configuration(self) -> String {
         match self {
             Self::Stateless => CONFIGURATION.to_owned(),
-            Self::Stateful(_) => CONFIGURATION.replace("stateless", "stateful"),
+            Self::Stateful(_) => SEVERAL.to_owned() + &CONFIGURATION.replace("stateless", "stateful"),
         }
     }
 }
