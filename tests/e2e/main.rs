@@ -16,6 +16,7 @@ mod calls;
 mod chain;
 mod doctor;
 mod endpoint;
+mod failover;
 mod findings;
 mod floating;
 mod following;
