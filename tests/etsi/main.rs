@@ -1,0 +1,30 @@
+//! The test purposes for proxies of ETSI TS 102 027-2, each a test of its name. `table.rs` says of those that have
+//! none why they do not apply here.
+//!
+//! The implementation under test (IUT) stands between UA1, which calls, and UA2, which is called; where it forks, UA3 is
+//! called, too. There is no network, and time passes when a test says so.
+
+mod client;
+mod forking;
+mod general;
+mod iut;
+mod requests;
+mod responses;
+mod server;
+mod table;
+
+#[allow(dead_code)] // One shard's decisions are all that is needed of it.
+#[path = "../support/mod.rs"]
+mod support;
+
+/// Makes a test of each purpose, by its own name.
+macro_rules! purposes {
+    ($($name:ident => $test:expr;)*) => {
+        $(#[test]
+        #[allow(non_snake_case)]
+        fn $name() {
+            $test
+        })*
+    };
+}
+use purposes;

@@ -1,0 +1,76 @@
+//! The purposes that have no test, and why; and that none is forgotten.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// What does not apply to Viaduct, one by one.
+const DO_NOT_APPLY: &[(&str, &str)] = &[
+    (
+        "SIP_CC_PR_MP_RQ_V_033",
+        "RFC 3261 §8.2.2.3 forbids it: \"Require and Proxy-Require MUST NOT be used in a SIP CANCEL request […]. These \
+         header fields MUST be ignored if they are present in these requests\"",
+    ),
+    (
+        "SIP_CC_PR_MP_RS_V_039",
+        "RFC 3261 §16.7 step 6 forbids it: the 503 becomes a 500 (`forking::two_503_come_to_a_500`)",
+    ),
+    ("SIP_CC_PR_TR_CL_V_013", "Viaduct asks nobody for credentials: it has no 407 of its own"),
+    ("SIP_CC_PR_TR_CL_TI_009", "of reliable transports, which this version has none of"),
+    (
+        "SIP_CC_PR_TR_CL_TI_011",
+        "of a user agent's core (RFC 3261 §13.2.2.4): a proxy sends a 2xx on, and the ACK to it is its caller's",
+    ),
+    ("SIP_CC_PR_TR_SE_V_029", "of a user agent, which has dialogs: a proxy sends a BYE on"),
+    (
+        "SIP_QC_PR_V_007",
+        "of a user agent with media: RFC 3261 §11.2 has a body where there is something to describe",
+    ),
+    ("SIP_QC_PR_V_011", "Viaduct asks nobody for credentials: it has no 407 of its own"),
+    ("SIP_QC_PR_V_013", "the file has no words for it"),
+];
+
+/// The sources whose tests are named like purposes.
+const SOURCES: [&str; 6] = [
+    include_str!("client.rs"),
+    include_str!("forking.rs"),
+    include_str!("general.rs"),
+    include_str!("requests.rs"),
+    include_str!("responses.rs"),
+    include_str!("server.rs"),
+];
+
+fn tested() -> BTreeSet<&'static str> {
+    let lines = SOURCES.iter().flat_map(|source| source.lines());
+    lines
+        .filter_map(|line| line.trim().split_once(" => "))
+        .map(|(name, _)| name)
+        .filter(|n| n.starts_with("SIP_"))
+        .collect()
+}
+
+#[test]
+fn each_purpose_has_its_test_or_its_reason() {
+    let folder = std::env::var_os("VIADUCT_CONFORMANCE_DIR").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance"),
+        PathBuf::from,
+    );
+    let tested = tested();
+    let explained: BTreeSet<_> = DO_NOT_APPLY.iter().map(|(name, _)| *name).collect();
+    assert_eq!(explained.len(), DO_NOT_APPLY.len());
+    assert!(tested.is_disjoint(&explained) && tested.len() > 100, "{}", tested.len());
+    let file = folder.join("etsi_ts102027_proxy_purposes.tsv");
+    let Ok(text) = std::fs::read_to_string(&file) else {
+        // Past the test harness's capture: whoever ran the tests has to see it.
+        let line = format!("\nSKIPPED: ETSI's list of purposes: no {}\n", file.display());
+        std::io::stderr().write_all(line.as_bytes()).expect("stderr can be written");
+        return;
+    };
+    let named: BTreeSet<_> = text
+        .lines()
+        .filter_map(|line| line.split('\t').next())
+        .filter(|name| name.starts_with("SIP_"))
+        .collect();
+    let known: BTreeSet<_> = tested.union(&explained).copied().collect();
+    assert_eq!(named, known);
+}
