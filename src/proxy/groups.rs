@@ -8,12 +8,13 @@ use std::net::{IpAddr, SocketAddr};
 use sip_parser::Message;
 
 use crate::drop_reason::DropReason;
-use crate::group::{Order, Select, number_key, order, text_key};
+use crate::group::{Order, Report, Select, number_key, order, text_key};
 use crate::net::{GatewayId, GroupId, NextHop, canonical};
 use crate::plan::{Gateway, Group};
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
 use crate::token::PingBranch;
+use crate::transaction::Peer;
 
 use super::candidates::Origin;
 use super::names;
@@ -38,6 +39,31 @@ pub(super) fn hear(snapshot: &Snapshot, message: &Message<'_>, status: u16) -> D
         snapshot.roster.health().answered(gateway, listener, number, status);
     }
     DropReason::PingAnswer
+}
+
+/// What a response says of the gateway that it came from.
+///
+/// RFC 3261 §21.5.4: "If no Retry-After is given, the client MUST act as if it had received a 500 (Server Internal
+/// Error) response."
+pub(super) fn report_of(message: &Message<'_>, status: u16) -> Report {
+    let seconds = if status == 503 { retry_after_s(message) } else { None };
+    seconds.map_or(Report::Answered, Report::PutAside)
+}
+
+/// The seconds of a Retry-After, at most so many as a number of 16 bits holds; `None`: there is none, or it asks for
+/// nothing. A comment and parameters may follow (§20.33).
+fn retry_after_s(message: &Message<'_>) -> Option<u16> {
+    let line = message.named(b"Retry-After").next()?;
+    let text = message.text(line.value).trim_ascii_start();
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    let seconds =
+        digits.fold(0u16, |sum, byte| sum.saturating_mul(10).saturating_add(u16::from(byte - b'0')));
+    (seconds > 0).then_some(seconds)
+}
+
+/// Notes what was heard of a gateway, or that nothing was.
+pub(super) fn note(snapshot: &Snapshot, peer: Peer, report: Report) {
+    snapshot.roster.health().report(peer.gateway, peer.listener, report);
 }
 
 impl Search<'_> {

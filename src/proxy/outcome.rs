@@ -65,6 +65,8 @@ pub enum Outcome {
 pub struct Own {
     /// As what.
     pub what: What,
+    /// The gateway of a group that it is a first request to.
+    pub gateway: Option<GatewayId>,
     /// By which listener.
     pub on: ListenerId,
     /// Where to.

@@ -31,10 +31,10 @@ pub(super) fn relay(
     let WayBack { on, to, branch } = match way_back(work, snapshot, message) {
         Ok(way) => way,
         Err(DropReason::ForeignResponse) => return Outcome::Drop(groups::hear(snapshot, message, status)),
-        Err(DropReason::ResponseForUs) => return stateful::hear_for_us(work, message, status, now),
+        Err(DropReason::ResponseForUs) => return stateful::hear_for_us(work, snapshot, message, status, now),
         Err(reason) => return Outcome::Drop(reason),
     };
-    let answer = match stateful::hear(work, message, &branch, status, now) {
+    let answer = match stateful::hear(work, snapshot, message, &branch, status, now) {
         Ok(answer) => answer,
         Err(Stays::HandOver(owner)) => return Outcome::HandOver(owner),
         Err(Stays::Drop(reason)) => return Outcome::Drop(reason),

@@ -4,6 +4,7 @@
 use sip_parser::{CSeq, HeaderName, Message, Via};
 
 use crate::drop_reason::DropReason;
+use crate::group::Report;
 use crate::net::Now;
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
@@ -17,6 +18,7 @@ use super::branches::{self, Branch, Tools};
 use super::breadth::Share;
 use super::decide::{Going, Stop};
 use super::forward;
+use super::groups;
 use super::outcome::{Outcome, Own};
 use super::reply::Reply;
 use super::state::{State, Work};
@@ -88,6 +90,7 @@ pub(super) fn open(
         method: request.method,
         back: Place { listener: identity(incoming.on), address: back },
         onward: Place { listener: identity(aim.egress.listener), address: aim.next_hop.address },
+        gateway: aim.gateway,
         branch: branches::named(key, 0),
         bytes,
         patience_ns,
@@ -147,6 +150,7 @@ pub(super) enum Stays {
 /// A process that keeps no transactions relays the answers to those that an earlier one kept.
 pub(super) fn hear(
     work: &mut Work,
+    snapshot: &Snapshot,
     message: &Message<'_>,
     branch: &token::Branch,
     status: u16,
@@ -170,7 +174,11 @@ pub(super) fn hear(
         return Err(Stays::Drop(DropReason::MalformedResponse));
     }
     let to = message.value(HeaderName::To);
-    match transactions.on_response(branch.transaction, method, status, to, now) {
+    let heard = transactions.on_response(branch.transaction, method, status, to, now);
+    if let Some(peer) = transactions.heard_from() {
+        groups::note(snapshot, peer, groups::report_of(message, status));
+    }
+    match heard {
         Heard::Forward { server, status } => Ok(Answer { server: Some(server), status, kept: Kept::No }),
         Heard::Keep { server, status, adds } => {
             let kept = if adds { Kept::ForItsChallenges } else { Kept::AsBest };
@@ -182,12 +190,18 @@ pub(super) fn hear(
 }
 
 /// What becomes of a response without a Via below ours: it answers a CANCEL that was made here, or nothing.
-pub(super) fn hear_for_us(work: &mut Work, message: &Message<'_>, status: u16, now: Now) -> Outcome {
+pub(super) fn hear_for_us(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    message: &Message<'_>,
+    status: u16,
+    now: Now,
+) -> Outcome {
     let cancels = CSeq::parse(message.value(HeaderName::CSeq)).is_ok_and(|cseq| cseq.method == b"CANCEL");
     let via = Via::parse(message.values(HeaderName::Via).next().and_then(Result::ok).map_or(&[], |v| v.text));
     let branch =
         via.ok().and_then(|via| token::Branch::unverified(via.branch()?)).filter(|b| b.stateful && cancels);
-    match branch.map(|branch| hear(work, message, &branch, status, now)) {
+    match branch.map(|branch| hear(work, snapshot, message, &branch, status, now)) {
         Some(Err(Stays::HandOver(owner))) => Outcome::HandOver(owner),
         Some(Err(Stays::Drop(reason))) => Outcome::Drop(reason),
         Some(Ok(_)) | None => Outcome::Drop(DropReason::ResponseForUs),
@@ -215,6 +229,10 @@ impl State {
         while let Some(due) = self.work.transactions.as_mut()?.next(now, &to_tag, out) {
             let own = match due {
                 Due::Send(send) => self.send(snapshot, &send),
+                Due::Silent(peer) => {
+                    groups::note(snapshot, peer, Report::Failed);
+                    None
+                }
                 Due::Attempt(attempt) => self.attempt(snapshot, &attempt, now, out),
             };
             if own.is_some() {
@@ -232,7 +250,7 @@ impl State {
         match snapshot.view.by_identity(listener).filter(|&on| snapshot.view.is_up(on)) {
             Some(on) => {
                 transactions.sent(what);
-                Some(Own { what, on, to: address, len, transaction: request })
+                Some(Own { what, gateway: None, on, to: address, len, transaction: request })
             }
             None => {
                 request.into_iter().for_each(|request| transactions.failed(request));
@@ -255,7 +273,8 @@ impl State {
         };
         let begun = transactions.begin(attempt, place, named, out.get(..len)?, now)?;
         transactions.sent(What::Branch);
-        Some(Own { what: What::Branch, on, to: place.address, len, transaction: Some(begun) })
+        let gateway = attempt.onward.gateway;
+        Some(Own { what: What::Branch, gateway, on, to: place.address, len, transaction: Some(begun) })
     }
 
     /// A request could not be sent.

@@ -21,7 +21,10 @@ impl<S, H: Handler> Worker<S, H> {
             let Some(mut tx) = tx else { return };
             let next = panics::guard(|| self.handler.next(&self.current.snapshot, self.now, tx.as_mut()));
             match next {
-                Ok(Some(Own { on, to, len, transaction, .. })) => {
+                Ok(Some(Own { gateway, on, to, len, transaction, .. })) => {
+                    if let Some(counter) = gateway.and_then(|gateway| self.metrics.selected(gateway)) {
+                        counter.count();
+                    }
                     let Some(bound) = self.current.bindings.bound(on) else {
                         io.discard(tx);
                         continue;

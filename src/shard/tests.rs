@@ -183,6 +183,7 @@ impl Handler for Script {
         out[..5].copy_from_slice(b"again");
         let to = next_hop().address;
         Some(Own {
+            gateway: None,
             what: What::RequestAgain,
             on: ListenerId(1),
             to,

@@ -4,7 +4,7 @@
 use super::challenges;
 use super::client::{Ack, ClientState};
 use super::context::{Transactions, Work, read};
-use super::events::Heard;
+use super::events::{Heard, Peer};
 use super::hop::{self, Hop};
 use super::search::Rank;
 use super::server::ServerState;
@@ -20,6 +20,8 @@ impl Transactions {
         self.table.advance(now);
         let Some(record) = self.table.clients.get_mut(handle) else { return Heard::Stray };
         let heard = record.machine.on_response(status, now);
+        let listener = record.place.listener;
+        self.heard_from = record.gateway.gateway().map(|gateway| Peer { gateway, listener });
         if heard.cancel {
             record.pending = Some(ClientPending::Cancel);
         }
@@ -39,6 +41,11 @@ impl Transactions {
             }
             _ => self.may_answer(server, status, now),
         }
+    }
+
+    /// The gateway that the response of the last [`Transactions::on_response`] came from.
+    pub fn heard_from(&mut self) -> Option<Peer> {
+        self.heard_from.take()
     }
 
     /// RFC 6026 §8.3: "If the server transaction is no longer available to handle the transmission, the response

@@ -19,7 +19,7 @@ use sip_parser::{HeaderLine, Message, parse};
 
 use super::client::Client;
 use super::counts::{Counts, Full};
-use super::events::{Arrived, Beginning, Opening};
+use super::events::{Arrived, Beginning, Opening, Peer};
 use super::own::{self, Own};
 use super::search::Search;
 use super::server::{OnAck, OnRequest, Server, ServerState};
@@ -33,6 +33,10 @@ use crate::net::Now;
 pub struct Transactions {
     pub(super) table: Table,
     pub(super) work: Work,
+    /// Whom the response came from that was heard last.
+    pub(super) heard_from: Option<Peer>,
+    /// Who did not answer; told by [`Transactions::next`].
+    pub(super) silent: Option<Peer>,
 }
 
 /// Room for a kept message that is read, and for one that is made of it.
@@ -50,7 +54,7 @@ impl Transactions {
             made: vec![0; MESSAGE_BYTES].into(),
             lines: vec![HeaderLine::EMPTY; HEADER_LINES].into(),
         };
-        Self { table: Table::new(size), work }
+        Self { table: Table::new(size), work, heard_from: None, silent: None }
     }
 
     /// What has been counted.
@@ -60,12 +64,12 @@ impl Transactions {
 
     /// [`Transactions::next`] has something to do.
     pub fn is_due(&self, now: Now) -> bool {
-        self.table.is_due(now)
+        self.silent.is_some() || self.table.is_due(now)
     }
 
     /// When it will have.
     pub fn deadline(&self) -> Option<Now> {
-        self.table.deadline()
+        if self.silent.is_some() { Some(Now(0)) } else { self.table.deadline() }
     }
 
     /// A request has come: "the server transport attempts to match the request to a server transaction"
@@ -211,6 +215,7 @@ impl Transactions {
         let stored = table.store.put(opening.bytes);
         let client = table.insert_client(ClientRecord {
             branch: opening.branch,
+            gateway: opening.gateway.into(),
             method,
             machine: Client::new(is_invite, patience_ns(is_invite, searches, opening.patience_ns), now),
             place: opening.onward,

@@ -58,6 +58,7 @@ impl Shard {
             method: method.as_bytes(),
             back: back(),
             onward: onward(),
+            gateway: None,
             branch: key as u64,
             bytes: bytes.as_bytes(),
             patience_ns: u64::MAX,

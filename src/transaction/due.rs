@@ -1,10 +1,10 @@
 //! What is due: messages that transactions send by themselves, the next branches of searches, and ends.
 
 use super::answers::status_sent;
-use super::client::{Client, ClientDue};
+use super::client::{Client, ClientDue, ClientState};
 use super::context::{Transactions, Work, patience_ns, read};
 use super::counts::{Cause, Full, What};
-use super::events::{Attempt, Due, Send, ToTag};
+use super::events::{Attempt, Due, Peer, Send, ToTag};
 use super::hop::{self, Hop};
 use super::own::{self, Own};
 use super::search::{Onward, Terms};
@@ -18,8 +18,11 @@ impl Transactions {
     /// Does what is due until there is a message to send or a branch to begin, the message or the request of which is
     /// then in `out`; `None`: nothing is due any more.
     pub fn next(&mut self, now: Now, to_tag: ToTag<'_>, out: &mut [u8]) -> Option<Due> {
-        while let Some(side) = self.table.due(now) {
-            let due = match side {
+        loop {
+            if let Some(peer) = self.silent.take() {
+                return Some(Due::Silent(peer));
+            }
+            let due = match self.table.due(now)? {
                 Side::Server(handle) => self.server_due(handle, now, to_tag, out),
                 Side::Client(handle) => self.client_due(handle, now, to_tag, out).map(Due::Send),
             };
@@ -27,7 +30,6 @@ impl Transactions {
                 return due;
             }
         }
-        None
     }
 
     /// What [`Transactions::next`] gave is sent: there is a socket for it.
@@ -156,6 +158,7 @@ impl Transactions {
         let len = hop::write(&read(&kept[..len], lines)?, Hop::Cancel, out)?;
         let opened = self.table.insert_client(ClientRecord {
             branch,
+            gateway: None.into(),
             method: Method::CANCEL,
             machine: Client::new(false, SIXTY_FOUR_T1_NS, now),
             place,
@@ -207,7 +210,12 @@ impl Transactions {
         to_tag: ToTag<'_>,
         out: &mut [u8],
     ) -> Option<Send> {
-        let server = self.table.clients.get(client)?.server?;
+        let record = self.table.clients.get(client)?;
+        if record.machine.state() == ClientState::Calling {
+            let listener = record.place.listener;
+            self.silent = record.gateway.gateway().map(|gateway| Peer { gateway, listener });
+        }
+        let server = record.server?;
         let record = self.table.servers.get(server).filter(|record| !record.machine.is_answered())?;
         let is_silent = own == Own::TimedOut && !record.machine.is_invite();
         if let Some(search) = self.table.search(server) {
@@ -318,6 +326,7 @@ impl Transactions {
         let stored = Some(table.store.put(bytes).ok_or(Full::Messages)?);
         table.insert_client(ClientRecord {
             branch,
+            gateway: attempt.onward.gateway.into(),
             method,
             machine: Client::new(is_invite, patience_ns, now),
             place: onward,

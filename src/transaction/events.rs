@@ -6,6 +6,7 @@ use super::counts::What;
 use super::search::{Onward, Terms};
 use super::slab::Handle;
 use super::table::Place;
+use crate::net::GatewayId;
 use crate::token::TO_TAG_LEN;
 
 /// What a request is to the transactions there are.
@@ -30,6 +31,8 @@ pub struct Opening<'a> {
     pub back: Place,
     /// Where it is sent from and to.
     pub onward: Place,
+    /// The gateway of a group that it is sent to.
+    pub gateway: Option<GatewayId>,
     /// What the branch names it by ([`crate::token::Branch::transaction`]).
     pub branch: u64,
     /// The message that is sent on.
@@ -56,8 +59,19 @@ pub struct Beginning<'a> {
 pub enum Due {
     /// A message is to be sent.
     Send(Send),
+    /// A gateway did not answer in time, or could not be sent to.
+    Silent(Peer),
     /// A branch is to be begun; see [`super::Transactions::begin`] and [`super::Transactions::cannot_begin`].
     Attempt(Attempt),
+}
+
+/// A gateway of a group, and the listener that requests left from to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The gateway.
+    pub gateway: GatewayId,
+    /// The listener's identity.
+    pub listener: u32,
 }
 
 /// A request is to be sent to another of its next hops.

@@ -101,6 +101,7 @@ impl Shard {
             method: self.method.as_bytes(),
             back: back(),
             onward: Place { listener: 2, address: address(0) },
+            gateway: None,
             branch: named(0),
             bytes: sent.as_bytes(),
             patience_ns: terms.patience_ns,
@@ -116,6 +117,7 @@ impl Shard {
         while let Some(due) = self.transactions.next(self.now, &tag, &mut self.out) {
             let (what, address, len) = match due {
                 Due::Send(Send { what, place, len, .. }) => (what, place.address, len),
+                Due::Silent(_) => continue,
                 Due::Attempt(attempt) => (What::Branch, self.begin(&attempt), attempt.len),
             };
             let text = String::from_utf8(self.out[..len].to_vec()).unwrap();

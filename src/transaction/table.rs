@@ -11,7 +11,7 @@ use super::store::{Store, Stored};
 use super::timers::Timer;
 use super::wheel::{NODE_BYTES, Wheel};
 use crate::limits;
-use crate::net::Now;
+use crate::net::{GatewayId, Now};
 
 /// Bytes that a transaction takes besides its kept messages: a server and a client record, with their places in
 /// the index and the wheel.
@@ -103,9 +103,29 @@ pub(super) struct ServerRecord {
     pub pending: Option<ServerPending>,
 }
 
+/// An `Option<GatewayId>` of two bytes instead of four.
+#[derive(Clone, Copy)]
+pub(super) struct OfGroup(u16);
+
+impl From<Option<GatewayId>> for OfGroup {
+    fn from(gateway: Option<GatewayId>) -> Self {
+        Self(gateway.map_or(u16::MAX, |gateway| gateway.0))
+    }
+}
+
+impl OfGroup {
+    pub fn gateway(self) -> Option<GatewayId> {
+        (self.0 != u16::MAX).then_some(GatewayId(self.0))
+    }
+}
+
+const _: () = assert!(limits::GATEWAYS < u16::MAX as usize);
+
 pub(super) struct ClientRecord {
     /// What the branch names it by.
     pub branch: u64,
+    /// The gateway of a group that it goes to.
+    pub gateway: OfGroup,
     pub method: Method,
     pub machine: Client,
     pub place: Place,

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::forwarding::INVITE;
-use super::world::{Became, CONFIGURATION, World, fib, header};
+use super::world::{Became, CONFIGURATION, World, fib, header, response};
 use crate::drop_reason::DropReason;
-use crate::group::{Report, Roster};
+use crate::group::{Report, Roster, Standing, Way};
 use crate::net::{GatewayId, GroupId};
 use crate::token::PingBranch;
+use crate::transaction::What;
 
 const ALICE: &str = "10.0.0.50:5060";
 
@@ -207,6 +208,82 @@ fn a_gateway_may_be_a_name() {
     world.forwarded("private", ALICE, &invite(1), "six", "[2001:db8:9::9]:5077");
     let seen: Vec<_> = world.state.candidates().iter().map(|c| c.gateway).collect();
     assert_eq!(seen, [Some(gateway(&world, 0)); 2]);
+}
+
+/// The same group where transactions are kept.
+fn keeping(group: &str) -> World {
+    let group = format!(
+        "[[group]]\nname = \"trunks\"\n{group}\n[[route]]\nname = \"trunks\"\nwhen = {{ ruri_prefix = [\"77\"] }}\n\
+         to = \"group:trunks\"\ntimeout = \"2s\"\nmode = \"stateful\"\n"
+    );
+    let world = World::keeping(&CONFIGURATION.replacen("[[route]]", &format!("{group}\n[[route]]"), 1), 0, 1);
+    let roster = &world.snapshot.roster;
+    roster.ids(GroupId(0)).iter().for_each(|id| roster.health().set_down_after(*id, Way::MOST_FAILURES));
+    world
+}
+
+const BY_PRIORITY: &str = r#"gateways = [{ to = "sip:10.0.0.71" }, { to = "sip:10.0.0.72", priority = 2 }]"#;
+
+#[test]
+fn silence_is_a_failure_and_the_call_goes_on() {
+    let mut world = keeping(BY_PRIORITY);
+    let first = gateway(&world, 0);
+    world.snapshot.roster.health().set_down_after(first, 2);
+    let listener = world.snapshot.plan.listener_named("private").unwrap().identity;
+    for number in 0..2 {
+        assert_eq!(world.snapshot.roster.health().way(first, listener).failures, number);
+        assert_eq!(goes(&mut world, &invite(u32::from(number))), 71);
+        let sent = world.pass(2_100);
+        let branch = sent.iter().find(|sent| sent.what == What::Branch).expect("another attempt");
+        assert_eq!(
+            (branch.to.to_string().as_str(), branch.gateway),
+            ("10.0.0.72:5060", Some(gateway(&world, 1)))
+        );
+        let answer = response(&branch.text, "100 Trying", "");
+        world.dropped("private", "10.0.0.72:5060", &answer, DropReason::Absorbed);
+        // Timer C, and what follows: it takes its time, but it lives.
+        world.pass(400_000);
+    }
+    assert_eq!(world.snapshot.roster.health().way(first, listener).standing, Standing::Down);
+    assert_eq!(goes(&mut world, &invite(9)), 72);
+    assert_eq!(world.snapshot.roster.health().way(gateway(&world, 1), listener), Way::UP);
+}
+
+#[test]
+fn any_answer_ends_a_row_of_failures() {
+    let mut world = keeping(BY_PRIORITY);
+    let first = gateway(&world, 0);
+    let listener = world.snapshot.plan.listener_named("private").unwrap().identity;
+    world.snapshot.roster.health().set_down_after(first, 3);
+    hear(&world, 0, Report::Failed);
+    let text = world.forwarded("private", ALICE, &invite(1), "private", "10.0.0.71:5060");
+    assert_eq!(world.snapshot.roster.health().way(first, listener).failures, 1);
+    world.dropped("private", "10.0.0.71:5060", &response(&text, "100 Trying", ""), DropReason::Absorbed);
+    assert_eq!(world.snapshot.roster.health().way(first, listener), Way::UP);
+}
+
+#[test]
+fn a_503_with_retry_after_puts_aside_and_one_without_does_not() {
+    let mut world = keeping(BY_PRIORITY);
+    let first = gateway(&world, 0);
+    let listener = world.snapshot.plan.listener_named("private").unwrap().identity;
+    let refused = |world: &mut World, number: u32, headers: &str| {
+        let text = world.forwarded("private", ALICE, &invite(number), "private", "10.0.0.71:5060");
+        world.due();
+        let answer = response(&text, "503 Service Unavailable", "g")
+            .replace("Content-Length", &format!("{headers}Content-Length"));
+        world.dropped("private", "10.0.0.71:5060", &answer, DropReason::Absorbed);
+        let due = world.due();
+        assert!(due.iter().any(|sent| sent.to.to_string() == "10.0.0.72:5060"), "the call goes on: {due:?}");
+        world.pass(70_000);
+        world.snapshot.roster.health().way(first, listener)
+    };
+    for (number, header) in (1..).zip(["", "Retry-After: 0\n", "Retry-After: soon\n"]) {
+        assert_eq!(refused(&mut world, number, header), Way::UP, "{header}");
+    }
+    let way = refused(&mut world, 9, "Retry-After: 120 (in the morning);duration=3600\n");
+    assert_eq!((way.standing, way.aside_s), (Standing::Aside, 120));
+    assert_eq!(goes(&mut world, &invite(10)), 72);
 }
 
 #[test]

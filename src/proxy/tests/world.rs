@@ -7,7 +7,7 @@ use crate::drop_reason::DropReason;
 use crate::fib::spec::{Link, Route};
 use crate::fib::{Builder, Fib};
 use crate::limits::MESSAGE_BYTES;
-use crate::net::Now;
+use crate::net::{GatewayId, Now};
 use crate::proxy::{Decision, Incoming, Outcome, State, Tally, handle};
 use crate::snapshot::Snapshot;
 use crate::token::{BRANCH_LEN, Keys, LOOP_MARK_LEN, RECORD_ROUTE_LEN, TO_TAG_LEN};
@@ -123,6 +123,7 @@ pub struct Sent {
     pub from: String,
     pub to: SocketAddr,
     pub text: String,
+    pub gateway: Option<GatewayId>,
 }
 
 impl World {
@@ -151,7 +152,8 @@ impl World {
         while let Some(own) = self.state.next(&self.snapshot, self.now, &mut self.out) {
             let from = self.snapshot.plan.listener(own.on).name.to_string();
             let text = unwire(&self.out[..own.len]);
-            all.push(Sent { at_ms: self.now.0 / 1_000_000, what: own.what, from, to: own.to, text });
+            let at_ms = self.now.0 / 1_000_000;
+            all.push(Sent { at_ms, what: own.what, from, to: own.to, text, gateway: own.gateway });
         }
         all
     }
