@@ -165,3 +165,68 @@ fn where_no_gateway_answers_calls_are_tried_all_the_same() {
     assert_eq!(viaduct.metrics().sum("viaduct_group_last_resorts_total", &[]), 1);
     viaduct.stop();
 }
+
+/// One before two, not asked: traffic alone tells.
+const BY_TRAFFIC: &str = r#"
+[[group]]
+name = "trunks"
+gateways = [{ to = "sip:10.0.0.101" }, { to = "sip:10.0.0.102", priority = 2 }]
+
+[[route]]
+name = "out"
+to = "group:trunks"
+timeout = "1s"
+mode = "stateful"
+"#;
+
+#[test]
+fn a_503_with_retry_after_leaves_a_gateway_alone_for_that_long() {
+    let world = World::new();
+    let (one, two) = (Gateway::new(&world.private, ONE), Gateway::new(&world.private, TWO));
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let home = Home::new(&format!("{LISTENERS}{BY_TRAFFIC}"));
+    let viaduct = home.start(&world);
+    messages(&caller, 5, 200);
+    assert_eq!((one.requests(), two.requests()), (5, 0));
+    // Without Retry-After each request asks it first.
+    one.answers("503 Service Unavailable", &[]);
+    messages(&caller, 3, 200);
+    assert_eq!((one.requests(), two.requests()), (3, 3));
+    one.answers("503 Service Unavailable", &[("Retry-After", "3")]);
+    messages(&caller, 10, 200);
+    assert_eq!((one.requests(), two.requests()), (1, 10));
+    reaches(&viaduct, "sip:10.0.0.101", "aside");
+    one.answers("200 OK", &[]);
+    reaches(&viaduct, "sip:10.0.0.101", "returning");
+    messages(&caller, 5, 200);
+    assert_eq!(
+        (one.requests(), two.requests()),
+        (5, 0),
+        "alone of its priority it gets all, whatever its share"
+    );
+    assert_eq!((one.options(), two.options()), (0, 0));
+    let labels = [("gateway", "sip:10.0.0.101"), ("to", "aside")];
+    assert_eq!(viaduct.metrics().sum("viaduct_gateway_changes_total", &labels), 1);
+    // Further attempts are counted as what they are.
+    let labels = [("gateway", "sip:10.0.0.102")];
+    assert_eq!(viaduct.metrics().sum("viaduct_gateway_selections_total", &labels), 13);
+    viaduct.stop();
+}
+
+#[test]
+fn requests_that_are_not_answered_put_a_gateway_down() {
+    let world = World::new();
+    let (one, two) = (Gateway::new(&world.private, ONE), Gateway::new(&world.private, TWO));
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let home = Home::new(&format!("{LISTENERS}{BY_TRAFFIC}"));
+    let viaduct = home.start(&world);
+    one.dies();
+    // Each waits a second, and is answered all the same.
+    messages(&caller, 3, 200);
+    reaches(&viaduct, "sip:10.0.0.101", "down");
+    one.requests();
+    messages(&caller, 10, 200);
+    assert_eq!((one.requests(), two.requests()), (0, 13));
+    assert_eq!(viaduct.log().matches("is DOWN").count(), 1);
+    viaduct.stop();
+}
