@@ -7,11 +7,14 @@
 mod client;
 mod forking;
 mod general;
-mod iut;
 mod requests;
 mod responses;
 mod server;
 mod table;
+
+#[allow(dead_code)] // Some of it is for scenarios.
+#[path = "../support/iut.rs"]
+mod iut;
 
 #[allow(dead_code)] // One shard's decisions are all that is needed of it.
 #[path = "../support/mod.rs"]

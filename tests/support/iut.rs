@@ -56,6 +56,12 @@ to = ["sip:10.0.0.2", "sip:10.0.0.3"]
 fork = true
 
 [[route]]
+name = "one after the other"
+when = { ruri_user = '^serial$' }
+to = ["sip:10.0.0.2", "sip:10.0.0.3"]
+failover = ["4xx", "5xx"]
+
+[[route]]
 name = "nothing kept"
 when = { ruri_user = '^stateless$' }
 to = "request-uri"
@@ -152,6 +158,16 @@ impl Iut {
     }
 }
 
+/// UA2 sends a request back as it got it, but for the method. By whom it came is among what the first decision was made
+/// by (RFC 5393 §4.2.2), so that the first time it spirals; gives what is sent when it does so again.
+pub fn reflected(iut: &mut Iut, got: &str, method: &str) -> Vec<Sent> {
+    let (_, rest) = got.split_once(' ').expect("a method");
+    let back = with(&format!("{method} {rest}"), "CSeq", &format!("1 {method}"));
+    let sent = iut.from_inside(UA2, &back);
+    let again = only(&sent, UA2, &format!("{method} ")).to_owned();
+    iut.from_inside(UA2, &again)
+}
+
 /// Those that went there.
 pub fn towards<'s>(sent: &'s [Sent], ua: &str) -> Vec<&'s Sent> {
     let ua: SocketAddr = ua.parse().expect("an address");
@@ -224,7 +240,7 @@ pub fn uri(text: &str) -> &str {
 /// A response of UA2's to a request that it has got; its tag is `tag`.
 pub fn response(request: &str, status: &str, tag: &str) -> String {
     let mut text = format!("SIP/2.0 {status}\r\n");
-    for name in ["Via", "From", "Call-ID", "CSeq"] {
+    for name in ["Record-Route", "Via", "From", "Call-ID", "CSeq"] {
         values(request, name).iter().for_each(|value| text += &format!("{name}: {value}\r\n"));
     }
     let to = value(request, "To");
@@ -242,6 +258,31 @@ pub fn same_transaction(request: &str, method: &str, to: &str) -> String {
     // `with` puts its header first; the start line stays where it is.
     assert!(text.starts_with(&start));
     text
+}
+
+/// A request within the dialog that UA1 has by this 200, as it got it.
+pub fn in_dialog(ok: &str, method: &str, number: u32) -> String {
+    let mut text =
+        request(method, "sip:ua2@10.0.0.2").replacen("z9hG4bKfirst", &format!("z9hG4bK{method}{number}"), 1);
+    text = with(&with(&text, "To", value(ok, "To")), "CSeq", &format!("{number} {method}"));
+    let routes: Vec<&str> = values(ok, "Record-Route").into_iter().rev().collect();
+    if routes.is_empty() { text } else { with(&text, "Route", &routes.join(", ")) }
+}
+
+/// The same of UA2, which has its dialog by the INVITE that it got and its own 200.
+pub fn from_callee(got: &str, ok: &str, method: &str) -> String {
+    let lines = [
+        &format!("{method} sip:ua1@192.0.2.1 SIP/2.0"),
+        "Via: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKcallee",
+        "Max-Forwards: 70",
+        &format!("Route: {}", values(got, "Record-Route").join(", ")),
+        &format!("From: {}", value(ok, "To")),
+        &format!("To: {}", value(got, "From")),
+        &format!("Call-ID: {}", value(got, "Call-ID")),
+        &format!("CSeq: 1 {method}"),
+        "Content-Length: 0",
+    ];
+    lines.join("\r\n") + "\r\n\r\n"
 }
 
 /// An INVITE of UA1's that went on to UA2: the proxy, the INVITE, what UA2 got, and all that was sent.
