@@ -5,7 +5,8 @@ use crate::fib::spec::{Link, Route};
 use crate::fib::{Builder, Fib};
 use crate::group::{Select, Settings};
 use crate::plan::NoListener;
-use crate::rules::{Action, EgressChoice, Target};
+use crate::rules::{Action, Attempts, EgressChoice, Target};
+use crate::status::Statuses;
 
 /// eth0 203.0.113.10/24 (default route), eth1 10.0.0.4/24 and fd00::4/64, eth9 without an address.
 fn fib() -> Fib {
@@ -254,6 +255,42 @@ fn mistakes_in_routes() {
     expect(&route("when = { source = [] }\nreject = 403"), (2, 19), "empty list", "leave the key out");
     expect(&route("when = { ruri_prefix = [\"\"] }\nreject = 403"), (2, 25), "prefix of everything", "");
     expect(&route("when = { ruri = \"x\" }\nreject = 403"), (2, 10), "unknown key `ruri`", "");
+}
+
+#[test]
+fn how_several_next_hops_are_tried() {
+    let route = |keys: &str| format!("[[route]]\nto = [\"sip:10.0.0.9\", \"request-uri\"]\n{keys}");
+    let tried = |keys: &str| {
+        let plan = good(&format!("{PUBLIC}{PRIVATE}{SIX}{}", route(keys))).plan;
+        let Action::Forward { attempts, .. } = plan.rules[0].action else { panic!() };
+        attempts
+    };
+    assert_eq!(tried(""), Attempts::DEFAULT);
+    let some = tried("timeout = \"1500ms\"\nfailover = [480, \"5xx\"]");
+    assert_eq!(some.timeout_ns, Some(1_500_000_000));
+    assert_eq!(some.failover, Statuses::NONE.with(480).with_class(5));
+    assert_eq!(tried("failover = []").failover, Statuses::NONE);
+    assert!(tried("fork = true").forks);
+
+    expect(&route("timeout = 4"), (3, 11), "`timeout` must be a string", "");
+    expect(&route("timeout = \"4\""), (3, 11), "«4» is not a duration", "\"4s\"");
+    expect(&route("timeout = \"33s\""), (3, 11), "`timeout` must be from 100ms to 32s", "");
+    expect(&route("timeout = \"99999999999s\""), (3, 11), "is not a duration", "");
+    expect(&route("failover = [600]"), (3, 13), "`failover` must be from 300 to 599", "");
+    expect(
+        &route("failover = [\"6xx\"]"),
+        (3, 13),
+        "no class of answers to go on after",
+        "everybody's answer",
+    );
+    expect(&route("fork = true\nfailover = [503]"), (4, 12), "means nothing with `fork`", "one of them");
+    for (key, column) in [("timeout = \"4s\"", 11), ("failover = [503]", 12), ("fork = true", 8)] {
+        let name = key.split(' ').next().unwrap();
+        let stateless = route(&format!("mode = \"stateless\"\n{key}"));
+        expect(&stateless, (4, column), &format!("`{name}` needs transactions"), "mode = \"stateful\"");
+        let refused = format!("[[route]]\nreject = 403\n{key}");
+        expect(&refused, (3, column), &format!("`{name}` means nothing without `to`"), "");
+    }
 }
 
 #[test]

@@ -361,7 +361,8 @@ impl Account {
         self.leaves(snapshot, listener, reason, &route);
         self.mode = Some(decision.mode.as_str());
         let method = self.request.start_line.split(' ').next().unwrap_or_default();
-        self.transaction = mode::in_words(decision.mode, method).iter().map(ToString::to_string).collect();
+        let timeout_ns = hops::attempts(snapshot, decision.rule).timeout_ns;
+        self.transaction = mode::in_words(decision.mode, method, timeout_ns);
         self.record_route = written.record_route;
         self.via = written.via;
         self.start_line = written.start_line;

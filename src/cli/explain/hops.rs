@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::egress::{self, Question};
 use crate::proxy::{self, Candidate, Outcome};
-use crate::rules::{Action, Attempts, Mode, Rule};
+use crate::rules::{Action, Attempts, Mode, Rule, RuleId};
 use crate::snapshot::Snapshot;
 use crate::transaction::SIXTY_FOUR_T1_NS;
 
@@ -44,7 +44,7 @@ pub fn tell(
     account.next_hops = all(snapshot, rule, candidates, question);
     if let (Outcome::Forward { decision, .. }, false) = (outcome, account.next_hops.is_empty()) {
         let method = account.request.start_line.split(' ').next().unwrap_or_default();
-        account.failover = Some(in_words(rule, decision.mode, method));
+        account.failover = Some(in_words(&attempts(snapshot, considered.rule), decision.mode, method));
     }
 }
 
@@ -79,12 +79,17 @@ fn all(snapshot: &Snapshot, rule: Option<&Rule>, candidates: &[Candidate], quest
     candidates.iter().map(hop).collect()
 }
 
+/// How a rule has its next hops tried.
+pub fn attempts(snapshot: &Snapshot, rule: Option<RuleId>) -> Attempts {
+    let rule = rule.and_then(|id| snapshot.plan.rules.get(usize::try_from(id.0).ok()?));
+    match rule.map(|rule| &rule.action) {
+        Some(Action::Forward { attempts, .. }) => *attempts,
+        _ => Attempts::DEFAULT,
+    }
+}
+
 /// What leads from one to the next, in words.
-fn in_words(rule: Option<&Rule>, mode: Mode, method: &str) -> String {
-    let attempts = match rule.map(|rule| &rule.action) {
-        Some(Action::Forward { attempts, .. }) => attempts,
-        _ => &Attempts::DEFAULT,
-    };
+fn in_words(attempts: &Attempts, mode: Mode, method: &str) -> String {
     if mode == Mode::Stateless || matches!(method, "ACK" | "CANCEL") {
         return "the first that can be sent to is taken".into();
     }
@@ -120,10 +125,13 @@ mod tests {
     #[test]
     fn what_leads_on_is_told() {
         assert_eq!(
-            in_words(None, Mode::Stateful, "INVITE"),
+            in_words(&Attempts::DEFAULT, Mode::Stateful, "INVITE"),
             "the next is tried after 32 s without any answer, where it cannot be sent, or an answer 408, 500, 502, 503, 504"
         );
-        assert_eq!(in_words(None, Mode::Stateless, "INVITE"), "the first that can be sent to is taken");
+        assert_eq!(
+            in_words(&Attempts::DEFAULT, Mode::Stateless, "INVITE"),
+            "the first that can be sent to is taken"
+        );
         let some = Attempts { failover: Statuses::NONE.with_class(5).with(480), ..Attempts::DEFAULT };
         assert_eq!(classes(&some).chain(statuses(&some)).collect::<Vec<_>>(), ["5xx", "480"]);
     }

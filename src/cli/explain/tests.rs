@@ -218,6 +218,29 @@ fn a_stateful_route_says_what_its_transaction_will_do() {
 }
 
 #[test]
+fn several_next_hops_are_told_in_order_with_their_listeners() {
+    let list = "to = [\"sip:10.0.0.100:5060\", \"sip:[2001:db8:7::1]\", \"sip:192.0.2.9\"]\ntimeout = \"4s\"";
+    let configuration = CONFIG.replacen("to = \"sip:10.0.0.100:5060\"\negress = \"private\"", list, 1);
+    let account = asked_of(&configuration, "INVITE", "sip:*33123@10.0.0.9", "203.0.113.9:5060", &[]);
+    let json = json(&account);
+    let hop = |number: usize| &json["next_hops"][number];
+    assert_eq!((&hop(0)["address"], &hop(0)["listener"]), (&"10.0.0.100".into(), &"private".into()));
+    assert_eq!((&hop(1)["entry"], &hop(1)["listener"]), (&2.into(), &serde_json::Value::Null));
+    assert_eq!((&hop(2)["listener"], &hop(2)["reason"]), (&"public".into(), &"auto".into()));
+    let text = anstream::adapter::strip_str(&account.to_string()).to_string();
+    for line in [
+        "given up after 4 s without anything\n",
+        "  next hops  1. udp:10.0.0.100:5060 from private (auto)\n",
+        "             2. udp:[2001:db8:7::1]:5060, not tried: ",
+        "             3. udp:192.0.2.9:5060 from public (auto)\n",
+        "             the next is tried after 4 s without any answer, where it cannot be sent, or an answer 408, 500, 502, 503, 504\n",
+        "  next hop   udp:10.0.0.100:5060\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+}
+
+#[test]
 fn what_set_changes_is_told_before_and_after() {
     let set = "set = { strip = 3, ruri_host = \"10.0.0.7\", header = { X-New = \"$$1\" }, to = { display = \"B\" } }";
     let configuration = CONFIG.replacen("egress = \"private\"", &format!("egress = \"private\"\n{set}"), 1);
