@@ -17,6 +17,7 @@ use viaduct::metrics::{Class, SeriesId, ShardMetrics};
 use viaduct::net::Now;
 use viaduct::proxy::Outcome;
 use viaduct::shard::{Bindings, Bound, Post, Publication, Questions, Records, Setup, Worker};
+use viaduct::transaction::What;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -126,6 +127,35 @@ fn requests_to_a_group() {
         let mut shard = Shard::new(&configuration, traffic::ADDRESSES, &[]);
         let messages: Vec<_> = (0..MESSAGES).map(traffic::invite).collect();
         forwards_without_allocating(&mut shard, "public", "192.0.2.1:5060".parse().unwrap(), &messages);
+    }
+}
+
+/// One after the other, and all at a time.
+#[test]
+fn requests_with_several_next_hops() {
+    for keys in ["timeout = \"1s\"", "fork = true"] {
+        let to = "to = [\"sip:10.0.0.100\", \"sip:10.0.0.101\", \"request-uri\"]";
+        let rule = format!("[[route]]\nname = \"several\"\nwhen = {{ method = \"INVITE\" }}\n{to}\n{keys}\n");
+        let rules = format!("{rule}[[route]]\nname = \"r0\"");
+        let configuration = traffic::configuration().replacen("[[route]]\nname = \"r0\"", &rules, 1);
+        let mut shard = Shard::new(&configuration, traffic::ADDRESSES, &[]);
+        let trunk = "192.0.2.1:5060".parse().unwrap();
+        let on = shard.listener("public");
+        let invites: Vec<_> = (0..MESSAGES).map(traffic::invite).collect();
+        let run = |shard: &mut Shard, invites: &[Vec<u8>]| {
+            for invite in invites {
+                let (outcome, _) = shard.handle(invite, on, trunk);
+                assert!(matches!(outcome, Outcome::Forward { transaction: Some(_), .. }), "{outcome:?}");
+                shard.send_due();
+                shard.pass(200_000_000);
+            }
+        };
+        let (warm, counted) = invites.split_at(invites.len() / 2);
+        run(&mut shard, warm);
+        let allocated = allocations(|| run(&mut shard, counted));
+        let sent = shard.tally().transactions.sent[What::Branch as usize];
+        assert!(sent > 300, "{sent} went to further next hops");
+        assert_eq!(allocated, 0, "{keys}");
     }
 }
 

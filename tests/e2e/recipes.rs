@@ -84,6 +84,46 @@ fn refused(caller: &Party, uri: &str) {
 }
 
 #[test]
+fn recipe_j_another_next_hop_where_one_fails() {
+    let world = World::new();
+    let addresses = [
+        ("203.0.113.10:5060", "1.2.3.4:5060"),
+        ("192.0.2.1:5060", "1.2.3.100:5060"),
+        ("192.0.2.2:5060", "1.2.3.100:5070"),
+        ("10.0.0.101", "10.0.0.100:5071"),
+        ("10.0.0.102", "10.0.0.100:5072"),
+        ("10.0.0.103", "10.0.0.100:5073"),
+    ];
+    let configuration =
+        addresses.iter().fold(recipe("# Recipe J"), |text, (from, to)| text.replace(from, to));
+    let home = Home::new(&configuration);
+    let viaduct = home.start(&world);
+    let phone = world.private.party("phone", "10.0.0.100:5060");
+    let carriers = [5060, 5070].map(|port| world.public.party("carrier", &format!("1.2.3.100:{port}")));
+    let inside = "10.0.0.4:5060".parse().unwrap();
+
+    phone.send(&phone.request("INVITE", "sip:+33123456789@10.0.0.4"), inside);
+    phone.receive_response(100);
+    let first = carriers[0].receive_request("INVITE");
+    carriers[0].answer(&first, "480 Temporarily Unavailable");
+    let second = carriers[1].receive_request("INVITE");
+    carriers[1].answer(&second, "486 Busy Here");
+    phone.receive_response(486);
+
+    let desks = [5071, 5072, 5073].map(|port| world.private.party("desk", &format!("10.0.0.100:{port}")));
+    carriers[0].send(&carriers[0].request("INVITE", "sip:100@1.2.3.4"), "1.2.3.4:5060".parse().unwrap());
+    let invites: Vec<_> = desks.iter().map(|desk| desk.receive_request("INVITE")).collect();
+    for (desk, invite) in desks.iter().zip(&invites) {
+        desk.answer(invite, "180 Ringing");
+    }
+    desks[2].answer(&invites[2], "200 OK");
+    for desk in &desks[..2] {
+        desk.receive_request("CANCEL");
+    }
+    viaduct.stop();
+}
+
+#[test]
 fn recipe_h_numbers_rewritten() {
     let world = World::new();
     let addresses = [("203.0.113.10:5060", "1.2.3.4:5060"), ("192.0.2.1", "1.2.3.100")];

@@ -8,7 +8,7 @@ use viaduct::limits::MESSAGE_BYTES;
 use viaduct::net::{ListenerId, Now};
 use viaduct::proxy::{Incoming, Outcome, State, handle};
 use viaduct::snapshot::Snapshot;
-use viaduct::transaction::{LONGEST_NS, Size};
+use viaduct::transaction::{LONGEST_NS, Size, What};
 
 use crate::host;
 use crate::support::Shard;
@@ -21,20 +21,33 @@ thread_local! {
     static KEEPER: RefCell<Keeper> = RefCell::new(Keeper::new());
 }
 
+/// Several next hops where there was one: one after the other, and all at a time.
+fn several(configuration: &str) -> String {
+    let after = "to = [\"request-uri\", \"sip:both.example.net\", \"sip:10.0.0.102\"]\ntimeout = \"2s\"\nfailover = [\"4xx\", \"5xx\"]\n";
+    let at_a_time = "to = [\"sip:10.0.0.100:5060\", \"sip:10.0.0.101:5060\"]\nfork = true\n";
+    let several = configuration
+        .replace("to = \"request-uri\"\n", after)
+        .replace("to = \"sip:10.0.0.100:5060\"\n", at_a_time);
+    assert!(several.contains(after) && several.contains(at_a_time));
+    several
+}
+
 struct Keeper {
     snapshot: Snapshot,
     state: State,
     now: Now,
     out: Vec<u8>,
+    /// Requests to further next hops, and where they went.
+    branches: Vec<(Vec<u8>, ListenerId, SocketAddr)>,
 }
 
 impl Keeper {
     fn new() -> Self {
-        let stateful = host::CONFIGURATION.replace("stateless", "stateful");
+        let stateful = several(&host::CONFIGURATION.replace("stateless", "stateful"));
         let snapshot = Shard::new(&stateful, host::ADDRESSES, host::GATEWAYS).snapshot;
         let state = State::with_pins(1, &snapshot, 16);
         let state = state.keeping(0, Size { transactions: 64, blocks: 1_024 }, &snapshot);
-        Self { snapshot, state, now: Now(1_000_000_000), out: vec![0; MESSAGE_BYTES] }
+        Self { snapshot, state, now: Now(1_000_000_000), out: vec![0; MESSAGE_BYTES], branches: Vec::new() }
     }
 
     fn handle(&mut self, bytes: &[u8], on: ListenerId, from: SocketAddr) -> (Outcome, Vec<u8>) {
@@ -55,12 +68,27 @@ impl Keeper {
             assert!(matches!(message.start(), Start::Request(_) | Start::Response(_)), "{:?}", own.what);
             assert_eq!(message.end(), own.len);
             assert!(message.count(HeaderName::Via) > 0 && message.count(HeaderName::CSeq) == 1);
+            if own.what == What::Branch {
+                self.branches.push((self.out[..own.len].to_vec(), own.on, own.to));
+            }
+        }
+    }
+
+    /// Answers a request that was sent on, in one of the ways that there are.
+    fn answer(&mut self, sent: &[u8], way: usize, on: ListenerId, from: SocketAddr) {
+        for status in ANSWERS[way % ANSWERS.len()] {
+            let line = sent.iter().position(|&c| c == b'\r').expect("a start line");
+            let answer = [b"SIP/2.0 ", status.as_bytes(), &sent[line..]].concat();
+            self.handle(&answer, on, from);
+            self.send_due();
         }
     }
 
     /// Lets time pass until nothing can be left.
     fn finish(&mut self) {
-        let end = self.now.plus_ns(LONGEST_NS + 40_000_000_000);
+        // One next hop after the other may take all of its time.
+        let end = self.now.plus_ns(8 * LONGEST_NS);
+        self.branches.clear();
         while let Some(at) = self.state.deadline() {
             assert!(at < end, "a transaction outlives its deadline");
             self.now = self.now.max(at);
@@ -69,6 +97,11 @@ impl Keeper {
         let counts = self.state.tally().transactions;
         assert_eq!((counts.open, counts.blocks), ([0; 4], 0));
     }
+}
+
+/// Requests that this thread has sent to further next hops.
+pub fn branches() -> u64 {
+    KEEPER.with_borrow(|keeper| keeper.state.tally().transactions.sent[What::Branch as usize])
 }
 
 /// Transactions that this thread has seen end.
@@ -97,12 +130,13 @@ pub fn run(data: &[u8]) {
             let Outcome::Forward { decision, transaction: Some(_), .. } = outcome else { continue };
             let (again, _) = keeper.handle(data, on, from);
             assert!(matches!(again, Outcome::Drop(_)), "it was here before: {again:?}");
-            keeper.handle(&cancel_of(data), on, from);
-            for status in ANSWERS[sent.len() % ANSWERS.len()] {
-                let line = sent.iter().position(|&c| c == b'\r').expect("a start line");
-                let answer = [b"SIP/2.0 ", status.as_bytes(), &sent[line..]].concat();
-                keeper.handle(&answer, decision.egress.listener, decision.next_hop.address);
-                keeper.send_due();
+            if sent.len().is_multiple_of(3) {
+                keeper.handle(&cancel_of(data), on, from);
+            }
+            keeper.answer(&sent, sent.len(), decision.egress.listener, decision.next_hop.address);
+            for number in 1..8 {
+                let Some((sent, on, from)) = keeper.branches.pop() else { break };
+                keeper.answer(&sent, sent.len() + number, on, from);
             }
         }
         keeper.finish();
