@@ -54,6 +54,7 @@ impl Shard {
             branch: key as u64,
             bytes,
             patience_ns: SIXTY_FOUR_T1_NS,
+            gateway: None,
             search: None,
         };
         self.transactions.open(&opening, self.now).expect("there is room")
