@@ -14,7 +14,7 @@ const T1: u64 = 500 * MS;
 const PATIENCE: u64 = 64 * T1;
 
 /// What happens to requests, and by which method.
-pub const KINDS: [(&str, &str); 13] = [
+pub const KINDS: [(&str, &str); 15] = [
     ("mute", "INVITE"),
     ("rings", "INVITE"),
     ("busy", "INVITE"),
@@ -29,6 +29,8 @@ pub const KINDS: [(&str, &str); 13] = [
     ("spread", "INVITE"),
     ("spread", "MESSAGE"),
     ("forked", "INVITE"),
+    ("pooled", "INVITE"),
+    ("pooled", "MESSAGE"),
 ];
 
 /// A message that is sent again with growing intervals until something stops it.
@@ -101,10 +103,11 @@ impl Odd {
     /// What this one of several next hops does: the first refuses, the second says nothing or rings, the third answers.
     fn among_several<'t>(&self, user: &'t str, method: &str) -> &'t str {
         match (user, self.own.ip().to_string().as_str(), method) {
-            ("spread", "10.0.0.10", _) => "full",
+            ("spread" | "pooled", "10.0.0.10", _) => "full",
+            ("pooled", "fd00::10", _) => "never",
             ("spread", "fd00::10", _) => "silent",
-            ("spread", _, "MESSAGE") => "now",
-            ("spread" | "forked", "10.9.9.9", _) => "taken",
+            ("spread" | "pooled", _, "MESSAGE") => "now",
+            ("spread" | "pooled" | "forked", "10.9.9.9", _) => "taken",
             ("forked", "10.0.0.10", _) => "busy",
             ("forked", ..) => "rings",
             _ => user,

@@ -65,7 +65,7 @@ fn one_final_answer(simulation: &Simulation<Odd>, wrong: &mut Vec<String>) {
         let is_invite = cseq.ends_with("INVITE");
         let others = answers.len() - if is_invite { twos } else { 0 };
         // Who is silent for too long may yet take the call.
-        let may_cross = call_id.starts_with("race") || call_id.starts_with("spread");
+        let may_cross = ["race", "spread", "pooled"].iter().any(|user| call_id.starts_with(user));
         if others > 1 || (is_invite && twos > 0 && others > 0 && !may_cross) {
             wrong.push(format!("{call_id} {cseq}: {answers:?}"));
         }
@@ -106,6 +106,32 @@ fn one_way_for_each_branch(simulation: &Simulation<Odd>, wrong: &mut Vec<String>
     branches.values().filter(|branches| branches.len() > 1).count()
 }
 
+/// A gateway that was silent once gets no new request: nobody brings it up again.
+fn a_silent_gateway_is_left_alone(simulation: &Simulation<Odd>, wrong: &mut Vec<String>) -> usize {
+    const SILENCE: u64 = 3_000 * MS;
+    let mute: SocketAddr = "[fd00::10]:5060".parse().unwrap();
+    let mut firsts = BTreeMap::<String, u64>::new();
+    for hop in simulation.world.trace().iter().filter(|hop| simulation.is_forwarder(hop.host)) {
+        let text = std::str::from_utf8(&hop.bytes).expect("text");
+        let is_pooled = matches!(method(text), "INVITE" | "MESSAGE") && header(text, "To").contains("pooled");
+        if hop.to == mute && is_pooled && !text.starts_with("SIP/2.0") {
+            firsts.entry(header(text, "Via").to_owned()).or_insert(hop.at.0);
+        }
+    }
+    let Some(first) = firsts.values().min() else { return 0 };
+    let known = first + SILENCE + 50 * MS;
+    let late: Vec<&String> = firsts.iter().filter(|(_, at)| **at > known).map(|(via, _)| via).collect();
+    let last_resorts: u64 = simulation.metrics.iter().map(|metrics| metrics.last_resorts.get()).sum();
+    if !late.is_empty() && last_resorts == 0 {
+        wrong.push(format!("{late:?} went to a gateway that was known to be silent"));
+    }
+    let id = simulation.roster.ids(viaduct::net::GroupId(0))[1];
+    if simulation.roster.health().share(id) != 0 {
+        wrong.push("the silent gateway is up".into());
+    }
+    1
+}
+
 fn nothing_is_left(simulation: &Simulation<Odd>, wrong: &mut Vec<String>) {
     for metrics in &simulation.metrics {
         let open: Vec<u64> = metrics.transactions.open.iter().map(|open| open.get()).collect();
@@ -121,7 +147,7 @@ fn transactions_end_and_answer_once_in_every_world() {
         Some(seed) => vec![seed],
         None => (0..super::number("VIADUCT_SEEDS").unwrap_or(SEEDS)).collect(),
     };
-    let mut searches = 0;
+    let (mut searches, mut silent) = (0, 0);
     let (mut handed_over, mut ended, mut timers) = (0, [0; Cause::ALL.len()], [0; Timer::ALL.len()]);
     for &seed in &seeds {
         let mut simulation = world(seed);
@@ -129,6 +155,7 @@ fn transactions_end_and_answer_once_in_every_world() {
         let mut wrong = Vec::new();
         one_final_answer(&simulation, &mut wrong);
         searches += one_way_for_each_branch(&simulation, &mut wrong);
+        silent += a_silent_gateway_is_left_alone(&simulation, &mut wrong);
         nothing_is_left(&simulation, &mut wrong);
         invariants::no_buffer_is_lost(&mut simulation, &mut wrong);
         invariants::each_message_is_counted_once(&simulation, &mut wrong);
@@ -147,7 +174,7 @@ fn transactions_end_and_answer_once_in_every_world() {
     }
     println!("{} seeds, {handed_over} messages handed over, ended {ended:?}, timers {timers:?}", seeds.len());
     if seeds.len() as u64 >= SEEDS {
-        assert!(handed_over > 0 && searches > 0);
+        assert!(handed_over > 0 && searches > 0 && silent > 0);
         // Answered, without an ACK, timed out: all of it happened. Sends do not fail here.
         assert!(ended[..3].iter().all(|&n| n > 0), "{ended:?}");
         assert!(timers.iter().all(|&n| n > 0), "{timers:?}");

@@ -14,6 +14,7 @@ use viaduct::engine::SocketId;
 use viaduct::engine::sim::{Endpoint, Faults, Hop, HostId, Outbox, Random, World};
 use viaduct::fib::spec::{Link, Route};
 use viaduct::fib::{Answer, Builder, Fib, Query};
+use viaduct::group::Roster;
 use viaduct::metrics::{SeriesId, ShardMetrics};
 use viaduct::net::Now;
 use viaduct::plan::Plan;
@@ -57,8 +58,16 @@ to = "request-uri"
 mode = "stateless"
 "#;
 
-/// Several next hops, where transactions are kept: one after the other, and all at a time.
+/// Several next hops, where transactions are kept: one after the other, all at a time, and the gateways of a group.
 const SEVERAL: &str = r#"
+[[group]]
+name = "pool"
+gateways = [{ to = "sip:10.0.0.10:5060" }, { to = "sip:[fd00::10]:5060" }, { to = "sip:10.9.9.9:5060" }]
+[[route]]
+name = "pooled"
+when = { ruri_user = '^pooled[0-9]+$' }
+to = "group:pool"
+timeout = "3s"
 [[route]]
 name = "spread"
 when = { ruri_user = '^spread[0-9]+$' }
@@ -167,6 +176,8 @@ pub struct Simulation<E = UserAgent> {
     /// By shard; these are the first hosts.
     pub metrics: Vec<Arc<ShardMetrics>>,
     pub plan: Arc<Plan>,
+    /// How the gateways do, whatever is published; one failure puts one down, and nobody looks after them.
+    pub roster: Arc<Roster>,
     agents: Vec<HostId>,
     published: Published<SocketAddr>,
     keys: Arc<Keys>,
@@ -233,8 +244,10 @@ impl<E: Endpoint> Simulation<E> {
         let loaded = config::from_str("simulation", &forwarder.configuration(), &first);
         let plan = Arc::new(loaded.unwrap_or_else(|f| panic!("{f}")).plan);
         let keys = Arc::new(Keys::from_secret(b"a key for tests."));
+        let roster = Arc::new(Roster::unwatched(plan.groups.iter().map(|group| group.gateways.len())));
         let shards = forwarder.shards();
-        let published = Arc::new(ArcSwap::from_pointee(publication(1, shards, &plan, &first, &keys)));
+        let published =
+            Arc::new(ArcSwap::from_pointee(publication(1, shards, &plan, &first, &keys, &roster)));
         let routing = Rc::new(RefCell::new(first));
         let paths = {
             let routing = Rc::clone(&routing);
@@ -265,7 +278,7 @@ impl<E: Endpoint> Simulation<E> {
             })
             .collect();
         let flips = (0..dice.below(6)).map(|n| (dice.below(PLACING_MS + 4_000) * MS, n % 2 == 0)).collect();
-        Self { world, metrics, plan, agents, published, keys, routing, flips, generation: 1 }
+        Self { world, metrics, plan, roster, agents, published, keys, routing, flips, generation: 1 }
     }
 
     pub fn agent(&mut self, number: usize) -> &mut E {
@@ -290,7 +303,8 @@ impl<E: Endpoint> Simulation<E> {
             let fib = Arc::new(fib(self.generation, to_backup));
             *self.routing.borrow_mut() = Arc::clone(&fib);
             let old = self.published.load_full();
-            let mut new = publication(self.generation, self.metrics.len(), &self.plan, &fib, &self.keys);
+            let mut new =
+                publication(self.generation, self.metrics.len(), &self.plan, &fib, &self.keys, &self.roster);
             // The same table: sockets have not changed.
             new.sockets = Arc::clone(&old.sockets);
             self.published.store(Arc::new(new));
@@ -336,9 +350,11 @@ fn publication(
     plan: &Arc<Plan>,
     fib: &Arc<Fib>,
     keys: &Arc<Keys>,
+    roster: &Arc<Roster>,
 ) -> Publication<SocketAddr> {
-    let snapshot =
-        Snapshot::new(generation, Arc::clone(plan), Arc::clone(fib), Arc::clone(keys), Arc::default());
+    let (plan, fib, keys, roster) = (Arc::clone(plan), Arc::clone(fib), Arc::clone(keys), Arc::clone(roster));
+    let snapshot = Snapshot::watched(generation, plan, fib, keys, Arc::default(), roster);
+    let plan = &snapshot.plan;
     let ids = (0..plan.listeners.len() as u16).map(SocketId);
     let bound = ids.clone().map(|socket| Bound { socket, series: SeriesId(socket.0) }).collect();
     let sockets: Box<[_]> = ids.zip(plan.listeners.iter().map(|l| l.bind)).collect();

@@ -90,7 +90,7 @@ fn of_group(
             why: match at {
                 Some(_) if is_chosen => "chosen".into(),
                 Some(_) if chosen.is_none() => "has no way, see below".into(),
-                Some(_) => "another attempt, where a transaction is kept".into(),
+                Some(_) => "where those before it fail, if a transaction is kept".into(),
                 None => passed_over(snapshot, member.weight, best),
             },
         }
@@ -182,5 +182,94 @@ impl fmt::Display for GroupFacts {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::account::Thinker;
+    use super::*;
+    use crate::config;
+    use crate::fib::Builder;
+    use crate::fib::spec::Link;
+    use crate::net::Now;
+    use crate::proxy::Incoming;
+    use crate::token::Keys;
+
+    const CONFIGURATION: &str = r#"
+[[listener]]
+name = "lan"
+bind = "udp:10.0.0.4:5060"
+
+[[group]]
+name = "unused"
+gateways = [{ to = "sip:10.0.0.7" }]
+
+[[group]]
+name = "trunks"
+gateways = [
+    { to = "sip:10.0.0.71" }, { to = "sip:10.0.0.72" }, { to = "sip:10.0.0.73" },
+    { to = "sip:10.0.0.74", priority = 2 }, { to = "sip:10.0.0.75", weight = 0 },
+]
+
+[[route]]
+to = "group:trunks"
+"#;
+
+    #[test]
+    fn what_the_running_process_knows_decides() {
+        let fib = Builder::host().link(Link::up(2, "eth0")).assign(2, "10.0.0.4/24".parse().unwrap()).build();
+        let plan = config::from_str("test.toml", CONFIGURATION, &fib).unwrap_or_else(|e| panic!("{e}")).plan;
+        let keys = Arc::new(Keys::from_secret(&[7; 16]));
+        let snapshot = Snapshot::new(1, Arc::new(plan), Arc::new(fib), keys, Arc::default());
+        learn(
+            &snapshot,
+            "trunks  sip:10.0.0.71  lan   down       0%\n\
+             trunks  sip:10.0.0.72  lan   aside      0%\n\
+             trunks  sip:10.0.0.73  lan   returning  20%\n\
+             trunks  sip:10.0.0.99  lan   down       0%\n\
+             trunks  sip:10.0.0.74  gone  down       0%\n\
+             others  sip:10.0.0.74  lan   down       0%\nnonsense\n",
+        );
+        let bytes = b"INVITE sip:a@example.net SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.9;branch=z9hG4bK1\r\n\
+            Max-Forwards: 70\r\nFrom: <sip:b@example.net>;tag=1\r\nTo: <sip:a@example.net>\r\nCall-ID: 1\r\n\
+            CSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n";
+        let on = snapshot.plan.listeners[0].id;
+        let incoming = Incoming { bytes, on, from: "10.0.0.9:5060".parse().unwrap() };
+        let account = Thinker::new(&snapshot, 1).account(&incoming, Now(0), Vec::new());
+        let [group] = &account.groups[..] else { panic!("one group is named") };
+        let told: Vec<_> = group.gateways.iter().map(|g| (g.state, g.share, g.order)).collect();
+        assert_eq!(
+            told,
+            [
+                ("down", 0, None),
+                ("aside", 0, None),
+                ("returning", 20, Some(1)),
+                ("up", 100, None),
+                ("up", 100, Some(2))
+            ]
+        );
+        let text = anstream::adapter::strip_str(&account.to_string()).to_string();
+        for line in [
+            "trunks, weighted, 5 gateways",
+            "✗ sip:10.0.0.71  priority 1, weight 1, down  does not answer, asked from lan",
+            "✗ sip:10.0.0.72  priority 1, weight 1, aside  has asked to be left alone",
+            "✓ sip:10.0.0.73  priority 1, weight 1, returning, 20%  1. chosen",
+            "✗ sip:10.0.0.75  priority 1, weight 0, up  its weight is 0",
+            "✓ sip:10.0.0.74  priority 2, weight 1, up  2. where those before it fail",
+        ] {
+            assert!(text.contains(line), "«{line}» is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn without_groups_nobody_is_asked() {
+        let text = "[[listener]]\nname = \"lan\"\nbind = \"udp:10.0.0.4:5060\"\n";
+        let fib = Builder::host().build();
+        let plan = config::from_str("test.toml", text, &fib).unwrap_or_else(|e| panic!("{e}")).plan;
+        let keys = Arc::new(Keys::from_secret(&[7; 16]));
+        assert_eq!(ask(&Snapshot::new(1, Arc::new(plan), Arc::new(fib), keys, Arc::default())), None);
     }
 }

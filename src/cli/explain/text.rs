@@ -82,6 +82,7 @@ impl Account {
         {
             row(f, mode, told)?;
         }
+        self.groups.iter().try_for_each(|group| write!(f, "{group}"))?;
         for (hop, name) in
             self.next_hops.iter().zip(std::iter::once("next hops").chain(std::iter::repeat("")))
         {
@@ -91,7 +92,6 @@ impl Account {
         if let Some(to) = &self.next_hop {
             row(f, "next hop", format_args!("{}:{}", to.transport, socket(to.address, to.port)))?;
         }
-        self.groups.iter().try_for_each(|group| write!(f, "{group}"))?;
         if let Some(why) = &self.no_egress {
             row(f, "egress", format_args!("{BAD}none{BAD:#}: {why}"))?;
         }
