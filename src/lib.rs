@@ -21,6 +21,7 @@
 //! | [`transaction`] | state machines, timers and memory of stateful routes: RFC 3261 §17 | yes |
 //! | [`group`] | `[[group]]`: which gateway a request goes to, and which of them live | yes |
 //! | [`rules`] | `[[route]]`: conditions compiled, first match wins | yes |
+//! | [`overload`] | limits, and what is refused where more comes than can be handled | yes |
 //! | [`egress`] | pins, dialog side, override, automatic choice | yes |
 //! | [`findings`] | where configuration and routing do not fit, for `check` and `run` | yes |
 //! | [`token`] | keys, Via branch, Record-Route token, To tag | yes |
@@ -47,6 +48,7 @@ pub mod hardware;
 pub mod limits;
 pub mod metrics;
 pub mod net;
+pub mod overload;
 pub mod plan;
 pub mod proxy;
 pub mod rewrite;

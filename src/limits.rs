@@ -166,6 +166,27 @@ pub const PATTERN_CACHE_BYTES: usize = 2 << 20;
 /// (E.164), GRUUs and escaped addresses some 200 bytes.
 pub const USER_BYTES: usize = 512;
 
+/// Most `[[peer]]` of a configuration: every carrier of a large interconnection.
+pub const PEERS: usize = 4_096;
+
+/// Most networks of all `[[peer]]` together.
+pub const PEER_NETWORKS: usize = 16_384;
+
+/// Sets of a shard's table of what sources have sent (`limit` with `per = "source"`), a power of two, of
+/// [`LIMITED_WAYS`] sources each: 32,768, in 1.5 MiB. At the bound the source of the set that could be forgotten first
+/// is, counted: it may send its burst once more.
+pub const LIMITED_SETS: usize = 8_192;
+
+/// Sources in a set.
+pub const LIMITED_WAYS: usize = 4;
+
+/// So long, in nanoseconds, every message has to have waited half of what new requests may until that is overload: a
+/// pause of the host is shorter, and what came meanwhile is handled within a few milliseconds.
+pub const OVERLOAD_NS: u64 = 100_000_000;
+
+/// And so many messages: what comes one by one is no queue.
+pub const OVERLOAD_MESSAGES: u32 = 64;
+
 /// Headers that a rule's `set` changes: twice what an interconnection agreement asks for. One more is an error.
 pub const SET_HEADERS: usize = 16;
 

@@ -9,7 +9,7 @@ use super::filter::Filter;
 use super::trie::{NONE, Trie};
 
 /// Distinct networks.
-pub(super) struct Networks {
+pub struct Networks {
     v4: Family,
     v6: Family,
     /// For each network the narrowest other one that holds it.
@@ -23,6 +23,12 @@ struct Family {
     trie: Trie,
     /// For each key of the trie its network.
     networks: Vec<u32>,
+}
+
+impl Default for Networks {
+    fn default() -> Self {
+        Self::new(&[])
+    }
 }
 
 impl Networks {
@@ -50,13 +56,19 @@ impl Networks {
 
     /// Some network may hold the address.
     #[inline]
-    pub fn may_hold(&self, source: IpAddr) -> bool {
+    pub(super) fn may_hold(&self, source: IpAddr) -> bool {
         let family = if source.is_ipv4() { &self.v4 } else { &self.v6 };
         family.filter.may_have(first_bits(source))
     }
 
+    /// The number of the narrowest network that holds the address.
+    pub fn find(&self, source: IpAddr) -> Option<usize> {
+        let network = if self.parents.is_empty() { NONE } else { self.narrowest(source) };
+        (network != NONE).then_some(network as usize)
+    }
+
     /// The narrowest network that holds the address, or [`NONE`].
-    pub fn narrowest(&self, source: IpAddr) -> u32 {
+    pub(super) fn narrowest(&self, source: IpAddr) -> u32 {
         match source {
             IpAddr::V4(ip) => {
                 let bits = ip.to_bits();
@@ -71,7 +83,7 @@ impl Networks {
 
     /// The narrowest other network that holds a network, or [`NONE`].
     #[inline]
-    pub fn parent(&self, network: u32) -> u32 {
+    pub(super) fn parent(&self, network: u32) -> u32 {
         self.parents[network as usize]
     }
 }

@@ -1,0 +1,20 @@
+//! How much is let in: limits that operators set, and what is refused first where more comes than can be handled.
+//!
+//! Place in the flow: [`crate::proxy`] asks before it decides about a request that begins something new. Pure: what
+//! has waited, who asks and `now` go in, whether it may pass comes out.
+//!
+//! ```text
+//!  how long it waited ── wait ──────► 503, new ones first, in-dialog ones last, emergency calls never
+//!  where it came from ── limiter ──► 503 with Retry-After: of the listener, of the peer, then of the route
+//!  where it goes ────── neighbours ► 503: what the next hop asked to be spared (RFC 7339)
+//! ```
+#![forbid(unsafe_code)]
+
+mod bucket;
+mod limit;
+mod limiter;
+mod wait;
+
+pub use limit::{Limit, LimitId, Limits, Owner, Peer, Peers, Per};
+pub use limiter::{Limiter, Refused};
+pub use wait::{Standing, Wait};

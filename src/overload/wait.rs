@@ -1,0 +1,117 @@
+//! How long messages wait before they are handled, and who has to go because of it.
+//!
+//! A queue that stands, and does not just come and go, is what overload is. While it stands, what begins something new
+//! and has waited too long is refused, which takes a fraction of what handling it would: the queue gets shorter until
+//! new requests wait no longer than they may, and as many are let in as there is time for. No rate has to be known.
+
+use crate::limits::{OVERLOAD_MESSAGES, OVERLOAD_NS};
+use crate::net::Now;
+
+/// What a request would take part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It begins something new.
+    New,
+    /// It belongs to a dialog.
+    InDialog,
+    /// It ends or settles what there is (ACK, BYE, CANCEL), or is an emergency call, or has a priority that is kept.
+    Kept,
+}
+
+/// Watches how long messages have waited.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wait {
+    /// So long new requests may wait; none: as long as they have to.
+    longest_ns: Option<u64>,
+    /// What the message at hand has waited.
+    waited_ns: u64,
+    /// Since when all messages have waited longer.
+    since: Option<Now>,
+    /// How many these are.
+    messages: u32,
+}
+
+impl Wait {
+    /// New requests may wait so long; `None`: nothing is ever refused.
+    pub fn new(longest_ns: Option<u64>) -> Self {
+        Self { longest_ns, ..Self::default() }
+    }
+
+    /// A message is handled at `now` that has waited so long.
+    #[inline]
+    pub fn observe(&mut self, waited_ns: u64, now: Now) {
+        self.waited_ns = waited_ns;
+        // What may wait as long as it has to makes no queue too long.
+        if self.longest_ns.is_none_or(|longest| waited_ns <= longest / 2) {
+            (self.since, self.messages) = (None, 0);
+            return;
+        }
+        self.since.get_or_insert(now);
+        self.messages = self.messages.saturating_add(1);
+    }
+
+    /// The queue stands.
+    pub fn is_overloaded(&self, now: Now) -> bool {
+        let stands = self.since.is_some_and(|since| now.0.saturating_sub(since.0) >= OVERLOAD_NS);
+        stands && self.messages >= OVERLOAD_MESSAGES
+    }
+
+    /// The message at hand has to go, if it is a request that would take part so. Those in a dialog may wait four
+    /// times as long: what has begun shall end.
+    pub fn refuses(&self, standing: Standing, now: Now) -> bool {
+        let Some(longest_ns) = self.longest_ns.filter(|_| self.is_overloaded(now)) else { return false };
+        match standing {
+            Standing::New => self.waited_ns > longest_ns,
+            Standing::InDialog => self.waited_ns > longest_ns.saturating_mul(4),
+            Standing::Kept => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const LONGEST: u64 = 40 * MS;
+
+    /// So many messages at each millisecond, each of which has waited so long.
+    fn queue(wait: &mut Wait, ms: std::ops::Range<u64>, each_ms: u32, waited_ns: u64) {
+        for now in ms {
+            (0..each_ms).for_each(|_| wait.observe(waited_ns, Now(now * MS)));
+        }
+    }
+
+    #[test]
+    fn a_queue_that_comes_and_goes_is_no_overload() {
+        let mut wait = Wait::new(Some(LONGEST));
+        queue(&mut wait, 0..90, 10, LONGEST + 1);
+        assert!(!wait.refuses(Standing::New, Now(90 * MS)));
+        queue(&mut wait, 90..91, 1, LONGEST / 2);
+        queue(&mut wait, 91..180, 10, LONGEST + 1);
+        assert!(!wait.refuses(Standing::New, Now(180 * MS)));
+        // Few messages that wait for a busy machine are none either.
+        let mut wait = Wait::new(Some(LONGEST));
+        (0..u64::from(OVERLOAD_MESSAGES) - 1).for_each(|n| wait.observe(LONGEST * 2, Now(n * 100 * MS)));
+        assert!(!wait.refuses(Standing::New, Now(100_000 * MS)));
+    }
+
+    #[test]
+    fn new_requests_go_first_those_of_dialogs_later_and_some_never() {
+        let mut wait = Wait::new(Some(LONGEST));
+        let refused = |wait: &Wait| {
+            [Standing::New, Standing::InDialog, Standing::Kept]
+                .map(|standing| wait.refuses(standing, Now(101 * MS)))
+        };
+        queue(&mut wait, 0..101, 10, LONGEST);
+        assert!(wait.is_overloaded(Now(101 * MS)));
+        assert_eq!(refused(&wait), [false, false, false]);
+        wait.observe(LONGEST + 1, Now(101 * MS));
+        assert_eq!(refused(&wait), [true, false, false]);
+        wait.observe(4 * LONGEST + 1, Now(101 * MS));
+        assert_eq!(refused(&wait), [true, true, false]);
+        let mut off = Wait::new(None);
+        queue(&mut off, 0..200, 10, 1_000 * LONGEST);
+        assert!(!off.refuses(Standing::New, Now(200 * MS)));
+    }
+}
