@@ -172,6 +172,9 @@ pub const PEERS: usize = 4_096;
 /// Most networks of all `[[peer]]` together.
 pub const PEER_NETWORKS: usize = 16_384;
 
+/// Most priorities, and most emergency numbers, that `[overload]` names: a request is held against all of them.
+pub const PRIORITIES: usize = 32;
+
 /// Sets of a shard's table of what sources have sent (`limit` with `per = "source"`), a power of two, of
 /// [`LIMITED_WAYS`] sources each: 32,768, in 1.5 MiB. At the bound the source of the set that could be forgotten first
 /// is, counted: it may send its burst once more.

@@ -100,6 +100,7 @@ fn plan(listeners: &[(&str, Option<u32>)]) -> Plan {
         hosts: Default::default(),
         groups: Default::default(),
         rules: Default::default(),
+        overload: Default::default(),
         matcher: Matcher::compile(&[]).unwrap().into(),
         admin: None,
     }

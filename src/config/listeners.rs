@@ -7,12 +7,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::diagnostic::Findings;
+use super::limits;
 use super::network::{HostPort, host_port, network};
 use super::plan::host_name;
 use super::read::{Entry, Section as Table, Text};
 use crate::fib::Fib;
 use crate::limits::LISTENERS;
 use crate::net::Transport;
+use crate::overload::{Limits, Owner};
 use crate::plan::{Advertise, Bind, Section, SectionId};
 
 /// The listeners by name, for rules.
@@ -74,9 +76,10 @@ impl Names {
 pub(super) fn build(
     entry: Option<Entry<'_>>,
     fib: &Fib,
+    limits: &mut Limits,
     findings: &mut Findings,
 ) -> (Names, Vec<Range<usize>>) {
-    let mut all = All::default();
+    let mut all = All { names: Names::default(), places: Vec::new(), limits };
     for table in entry.map(|e| e.sections("[[listener]]", findings)).unwrap_or_default() {
         all.add(table, fib, findings);
     }
@@ -88,13 +91,13 @@ pub(super) fn build(
     (all.names, all.places)
 }
 
-#[derive(Default)]
-struct All {
+struct All<'l> {
     names: Names,
     places: Vec<Range<usize>>,
+    limits: &'l mut Limits,
 }
 
-impl All {
+impl All<'_> {
     fn add(&mut self, mut table: Table<'_>, fib: &Fib, findings: &mut Findings) {
         let name = table.need("name", findings).and_then(|e| e.text(findings));
         let bind = table.need("bind", findings).and_then(|e| e.text(findings));
@@ -111,9 +114,12 @@ impl All {
             }
         }
         table.reserve(&[("tls", "TLS is not there yet")], findings);
+        let limit = table.take("limit");
         table.finish(findings);
         let (Some(section), Some((_, host)), Some(text)) = (section, parsed, bind) else { return };
         if let Some(bind) = which(&host, &section, &text, fib, findings) {
+            let limit = limits::read(limit, Owner::Listener, &section.name, self.limits, findings);
+            self.limits.listeners.push(limit);
             self.push(Section { bind, ..section }, text.span, findings);
         }
     }

@@ -12,6 +12,7 @@ mod diagnostic;
 mod egress;
 mod groups;
 mod hold;
+mod limits;
 mod listeners;
 mod network;
 mod plan;

@@ -10,8 +10,9 @@ use toml_edit::Table;
 
 use super::diagnostic::Findings;
 use super::read::{Entry, Section, Text};
-use super::{Places, groups, listeners, rules};
+use super::{Places, groups, limits, listeners, rules};
 use crate::fib::Fib;
+use crate::overload::Limits;
 use crate::plan::{EgressPolicy, Engine, Expansion, NoListener, Plan, expand};
 use crate::rules::Rule;
 
@@ -35,12 +36,14 @@ pub(super) fn build(
     let (keys_file, keys_place) = keys(root.take("keys"), folder, findings);
     let (hosts, host_places) = hosts(root.take("hosts"), findings);
     let admin = admin(root.take("admin"), findings);
-    let (names, bind_places) = listeners::build(root.take("listener"), fib, findings);
+    let mut limits = Limits::default();
+    let (names, bind_places) = listeners::build(root.take("listener"), fib, &mut limits, findings);
     let egress = egress(root.take("egress"), &names, findings);
     let groups = groups::build(root.take("group"), &names, findings);
-    let (rules, rule_places) = rules::build(root.take("route"), &names, &groups, findings);
+    limits::peers(root.take("peer"), &mut limits, findings);
+    let (rules, rule_places) = rules::build(root.take("route"), &names, &groups, &mut limits, findings);
     let groups = groups.finish(rules.iter().flat_map(Rule::targets), findings).into();
-    root.reserve(&[("peer", "use `when = { source = [...] }` in a [[route]]")], findings);
+    let overload = limits::overload(root.take("overload"), limits, findings).into();
     root.finish(findings);
     let matcher = rules::compile(&rules, &rule_places, findings)?.into();
     let (sections, rules, hosts) = (names.into_sections(), rules.into(), Arc::new(hosts));
@@ -59,6 +62,7 @@ pub(super) fn build(
         groups,
         rules,
         matcher,
+        overload,
         admin,
     };
     Some((plan, Places { listeners: bind_places, rules: rule_places, keys: keys_place, hosts: host_places }))

@@ -11,9 +11,10 @@ use super::listeners::Names;
 use super::network::network;
 use super::plan::host_name;
 use super::read::{Entry, Section, Text};
-use super::{egress, set, target};
+use super::{egress, limits, set, target};
 use crate::limits::{NOT_DEPTH, RULES};
 use crate::net::Transport;
+use crate::overload::{LimitId, Limits, Owner, Peers};
 use crate::rules::{
     Action, EgressChoice, Matcher, Mode, Pattern, Rule, RuleId, Set, Target, When, contradiction, shadowed,
 };
@@ -23,6 +24,7 @@ pub(super) fn build(
     entry: Option<Entry<'_>>,
     names: &Names,
     groups: &Groups,
+    limits: &mut Limits,
     findings: &mut Findings,
 ) -> (Vec<Rule>, Vec<Range<usize>>) {
     let sections = entry.map(|e| e.sections("[[route]]", findings)).unwrap_or_default();
@@ -37,21 +39,38 @@ pub(super) fn build(
         let (line, _) = findings.line_column(whole.start);
         let name = name(&mut section, number, &mut taken, findings);
         let mut place = whole;
-        let reader = Reader { names, groups };
+        let reader = Reader { names, groups, peers: &limits.peers };
         let when = section.take("when").map(|e| reader.when(&e, 0, findings)).unwrap_or_default();
         let set = section.take("set");
         let action = reader.action(&mut section, &mut place, findings);
         let set = set.and_then(|entry| reader.set(&entry, &when, action.as_ref(), findings));
-        section.reserve(&[("limit", "limits are not there yet")], findings);
+        let limit = section.take("limit");
         section.finish(findings);
+        let limit = limit_of(limit, &name, action.as_ref(), limits, findings);
         let id = RuleId(rules.len() as u32);
         if let Some(action) = action {
+            limits.routes.push(limit);
             rules.push(Rule { id, name, line: line as u32, when, action, set });
             places.push(place);
         }
     }
     warn_of_transports(&rules, &places, names, findings);
     (rules, places)
+}
+
+/// What may go by the rule.
+fn limit_of(
+    entry: Option<Entry<'_>>,
+    name: &str,
+    action: Option<&Action>,
+    limits: &mut Limits,
+    findings: &mut Findings,
+) -> Option<LimitId> {
+    if let (Some(entry), Some(Action::Reject(_) | Action::Drop)) = (&entry, action) {
+        findings.error(entry.span.clone(), "`limit` means nothing without `to`");
+        return None;
+    }
+    limits::read(entry, Owner::Route, name, limits, findings)
 }
 
 /// A name of its own; `number` rules come before.
@@ -126,6 +145,7 @@ fn warn_of_transports(rules: &[Rule], places: &[Range<usize>], names: &Names, fi
 struct Reader<'a> {
     names: &'a Names,
     groups: &'a Groups,
+    peers: &'a Peers,
 }
 
 /// What a route says besides `to`.
@@ -150,6 +170,15 @@ impl Reader<'_> {
             when.listener.extend(self.names.find(&text, findings));
         }
         when.source = texts("source", findings).iter().filter_map(|text| network(text, findings)).collect();
+        let peers = texts("peer", findings);
+        if let (Some(peer), false) = (peers.first(), when.source.is_empty()) {
+            let message =
+                "`peer` stands for the sources of a [[peer]]: `source` and it contradict each other";
+            findings.error(peer.span.clone(), message).hint("write one of them");
+        }
+        for peer in peers {
+            when.source.extend(limits::networks_of(self.peers, &peer, findings));
+        }
         when.ruri_prefix =
             texts("ruri_prefix", findings).iter().filter_map(|t| prefix(t, findings)).collect();
         when.ruri_host = texts("ruri_host", findings).iter().filter_map(|t| host(t, findings)).collect();
@@ -166,7 +195,6 @@ impl Reader<'_> {
             when.header.extend(pattern.map(|pattern| (name.text.into(), pattern)));
         }
         when.not = section.take("not").and_then(|entry| self.not(&entry, depth, findings));
-        section.reserve(&[("peer", "use `source = [...]`")], findings);
         // What has mistakes in it was not read as it was meant.
         if findings.list().len() == known {
             self.contradictions(&when, &mut section, findings);

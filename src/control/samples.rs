@@ -54,6 +54,7 @@ pub fn plan(listeners: Vec<Listener>) -> Plan {
         hosts: Default::default(),
         groups: Default::default(),
         rules: Default::default(),
+        overload: Default::default(),
         matcher: Matcher::compile(&[]).unwrap().into(),
         admin: None,
     }

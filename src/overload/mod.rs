@@ -13,8 +13,10 @@
 mod bucket;
 mod limit;
 mod limiter;
+mod policy;
 mod wait;
 
 pub use limit::{Limit, LimitId, Limits, Owner, Peer, Peers, Per};
 pub use limiter::{Limiter, Refused};
+pub use policy::Policy;
 pub use wait::{Standing, Wait};

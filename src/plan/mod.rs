@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::net::{GroupId, Transport};
+use crate::overload::Policy;
 use crate::rules::{Action, EgressChoice, Matcher, Mode, Rule, Target};
 
 /// Everything the configuration file says, with the listeners that it stands for on this host.
@@ -53,6 +54,8 @@ pub struct Plan {
     pub rules: Arc<[Rule]>,
     /// The conditions of `rules`, compiled.
     pub matcher: Arc<Matcher>,
+    /// `[overload]`, `[[peer]]` and every `limit`.
+    pub overload: Arc<Policy>,
     /// `[admin] listen`; `None`: switched off with `listen = "off"`.
     pub admin: Option<SocketAddr>,
 }

@@ -227,6 +227,7 @@ fn plan() -> Arc<Plan> {
         hosts: Default::default(),
         groups: Default::default(),
         rules: Default::default(),
+        overload: Default::default(),
         matcher: Matcher::compile(&[]).unwrap().into(),
         admin: None,
     })

@@ -87,6 +87,7 @@ impl World {
             hosts: Default::default(),
             groups: Default::default(),
             rules: Default::default(),
+            overload: Default::default(),
             matcher: Matcher::compile(&[]).unwrap().into(),
             admin: None,
         };
