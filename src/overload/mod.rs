@@ -14,9 +14,11 @@ mod bucket;
 mod limit;
 mod limiter;
 mod policy;
+mod reasons;
 mod wait;
 
 pub use limit::{Limit, LimitId, Limits, Owner, Peer, Peers, Per};
 pub use limiter::{Limiter, Refused};
 pub use policy::Policy;
+pub use reasons::{Excess, Excesses};
 pub use wait::{Standing, Wait};

@@ -230,16 +230,19 @@ fn put_extra(output: &mut Output<'_>, snapshot: &Snapshot, asker: &Asker<'_>, re
                 Ok(())
             });
         }
-        Reply::Full | Reply::NoGateway => {
-            output.put(b"Retry-After: ");
-            output.put_number(RETRY_AFTER_S);
-            output.put(b"\r\n");
-        }
+        Reply::Full | Reply::NoGateway => put_retry_after(output, RETRY_AFTER_S),
+        Reply::Limited(refused) => put_retry_after(output, refused.retry_after_s.into()),
         Reply::Unresolved => put_warning(output, snapshot, asker, |text| {
             text.write_str("the next hop's name or transport is unknown here; see [hosts]")
         }),
         _ => {}
     }
+}
+
+fn put_retry_after(output: &mut Output<'_>, seconds: u64) {
+    output.put(b"Retry-After: ");
+    output.put_number(seconds);
+    output.put(b"\r\n");
 }
 
 /// Most listeners that a Warning names.

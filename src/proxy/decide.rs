@@ -11,6 +11,7 @@ use crate::snapshot::Snapshot;
 use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
 use crate::transaction::{Handle, Onward};
 
+use super::admit;
 use super::breadth::Share;
 use super::forward;
 use super::loops::{self, Inputted};
@@ -121,7 +122,7 @@ pub(super) fn forward<'s>(
     let found = match pinned {
         Ok(Some((way, false))) => Ok(way),
         Ok(Some((way, true))) => change_again(work, search, request, &mut pre, &inputs, way),
-        Ok(None) => find(work, search, request, &mut pre, &inputs),
+        Ok(None) => find(work, search, request, &mut pre, &inputs, now),
         Err(wait) => Err(wait.into()),
     };
     work.considered.question = search.asked;
@@ -238,8 +239,10 @@ fn find<'s: 'm, 'm>(
     request: &Request<'m>,
     pre: &mut Preprocessed<'m>,
     inputs: &Inputted,
+    now: Now,
 ) -> Result<Way<'s>, Stop> {
-    let signer = search.snapshot.keys.signer();
+    let (snapshot, signer) = (search.snapshot, search.snapshot.keys.signer());
+    admit::by_wait(work, snapshot, request, pre, now)?;
     if let Some(dialog) = &pre.dialog {
         search.by_dialog(dialog, request, pre)?;
         work.counted.egress_moved += u64::from(search.aim.as_ref().is_some_and(Aim::left_dialog));
@@ -249,7 +252,7 @@ fn find<'s: 'm, 'm>(
         }
         return Ok(Way { rule: None, set: None, signer, records: true, mode, attempts: &Attempts::DEFAULT });
     }
-    let snapshot = search.snapshot;
+    admit::by_arrival(work, snapshot, request, now)?;
     let rule = first_match(work, snapshot, request, pre, inputs);
     work.considered.rule = rule;
     let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
@@ -265,6 +268,7 @@ fn find<'s: 'm, 'm>(
         None if pre.named_us && request.to_tag.is_some() => return Err(Reply::NoDialog.into()),
         None => return Err(Reply::NoRule.into()),
     };
+    admit::by_route(work, snapshot, request, id, now)?;
     // Within a dialog the Request-URI is the remote target, and nobody's to change.
     let set = rule.and_then(|rule| rule.set.as_deref()).filter(|_| request.to_tag.is_none());
     if let Some(set) = set {

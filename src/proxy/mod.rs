@@ -8,6 +8,7 @@
 //!                         stateful   §17.2   has its transaction been here before?
 //!                         preprocess §16.4   Route and Request-URI: what is ours goes
 //!                         loops      §16.3   has it been here before?
+//!                         admit              is there room for it?
 //!                         decide     §16.5   pin, dialog or rule
 //!                         candidates §16.5   next hops, in order
 //!                         target     §16.6   next hop, listener
@@ -17,6 +18,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod admit;
 mod answer;
 mod branches;
 mod breadth;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::drop_reason::DropReason;
 use crate::egress::{Egress, Question};
 use crate::net::{GatewayId, ListenerId, NextHop};
+use crate::overload::Excesses;
 use crate::rules::{Mode, RuleId};
 use crate::transaction::{Counts, Handle, What};
 
@@ -125,6 +126,10 @@ pub struct Tally {
     pub bad_tokens: u64,
     /// Requests to a group of which no gateway was up.
     pub last_resorts: u64,
+    /// Requests that were not let in.
+    pub refused: Excesses,
+    /// Sources whose share of a limit was forgotten before its time.
+    pub sources_forgotten: u64,
     /// What transactions have counted.
     pub transactions: Counts,
 }

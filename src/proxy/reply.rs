@@ -2,6 +2,7 @@
 
 use crate::egress::NoEgress;
 use crate::net::NextHop;
+use crate::overload::Refused;
 
 use super::forbidden::Forbidden;
 use super::validate::Flaw;
@@ -47,6 +48,10 @@ pub enum Reply {
     NoEgress(NextHop, NoEgress),
     /// 503: the gateways that could be tried have all asked to be left alone (RFC 3261 §21.5.4).
     NoGateway,
+    /// A `limit`: 503, or what it says, and when there will be room.
+    Limited(Refused),
+    /// 503: more comes than can be handled (RFC 7339 §5.10.2).
+    Overloaded,
     /// 503: there is no room for another transaction.
     Full,
     /// 513: what would go out does not fit into a datagram.
@@ -75,7 +80,8 @@ impl Reply {
             Self::TooManyHops => 483,
             Self::NoUser => 484,
             Self::Unresolved | Self::NoEgress(..) => 500,
-            Self::NoGateway | Self::Full => 503,
+            Self::Limited(refused) => refused.status,
+            Self::NoGateway | Self::Full | Self::Overloaded => 503,
             Self::TooLarge => 513,
         }
     }
@@ -100,6 +106,8 @@ impl Reply {
             Self::Unresolved => "Next Hop Unresolved",
             Self::NoEgress(..) => "No Way To Next Hop",
             Self::NoGateway => "All Gateways Overloaded",
+            Self::Limited(_) => "Too Many Requests",
+            Self::Overloaded => "Overloaded",
             Self::Full => "No Room For Another Transaction",
             Self::TooLarge => "Message Too Large",
         }

@@ -5,13 +5,14 @@ use sip_parser::HeaderLine;
 
 use crate::egress::{NoEgress, Pins, Recent};
 use crate::limits::{HEADER_LINES, MESSAGE_BYTES, PIN_SETS, SHARDS, USER_BYTES};
-use crate::net::NextHop;
+use crate::net::{NextHop, Now};
 use crate::rewrite::Edits;
 use crate::rules::Scratch;
 use crate::snapshot::Snapshot;
 use crate::token::TransactionSecret;
 use crate::transaction::{Counts, Size, Transactions};
 
+use super::admit::Admission;
 use super::candidates::{Candidate, Candidates};
 use super::forward::New;
 use super::loops;
@@ -49,6 +50,7 @@ pub(super) struct Work {
     pub pins: Pins,
     pub scratch: Scratch,
     pub edits: Edits<New>,
+    pub admission: Admission,
     /// See [`loops::finder`].
     pub marks: Finder<'static>,
     /// User parts as rules see them: of Request-URI, From and To.
@@ -93,6 +95,7 @@ impl State {
             pins: Pins::new(sets),
             scratch: scratch(snapshot),
             edits: Edits::new(),
+            admission: Admission::new(&snapshot.plan.overload, shards.clamp(1, SHARDS) as u16),
             marks: loops::finder(),
             users: std::array::from_fn(|_| vec![0; USER_BYTES].into()),
             considered: Considered::default(),
@@ -113,6 +116,7 @@ impl State {
     /// stay (RFC 3261 §16.11), working memory is made anew. Called between batches.
     pub fn adopt(&mut self, snapshot: &Snapshot) {
         self.work.scratch = scratch(snapshot);
+        self.work.admission.adopt(&snapshot.plan.overload, self.work.shards);
         self.recent.clear();
         self.begin_to_keep(snapshot);
     }
@@ -131,6 +135,17 @@ impl State {
         }
     }
 
+    /// The message that is handled next has waited so long, in nanoseconds, since it came in.
+    #[inline]
+    pub fn waited(&mut self, ns: u64, now: Now) {
+        self.work.admission.wait.observe(ns, now);
+    }
+
+    /// More comes than can be handled.
+    pub fn is_overloaded(&self, now: Now) -> bool {
+        self.work.admission.is_overloaded(now)
+    }
+
     /// What has been counted since the start.
     pub fn tally(&self) -> Tally {
         Tally {
@@ -140,6 +155,8 @@ impl State {
             egress_moved: self.work.counted.egress_moved,
             bad_tokens: self.work.counted.bad_tokens,
             last_resorts: self.work.counted.last_resorts,
+            refused: self.work.admission.refused(),
+            sources_forgotten: self.work.admission.evicted(),
             transactions: self.work.transactions.as_ref().map_or_else(Counts::default, |t| t.counts()),
         }
     }

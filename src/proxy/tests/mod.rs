@@ -6,6 +6,7 @@ mod dialogs;
 mod failover;
 mod forwarding;
 mod groups;
+mod limits;
 mod responses;
 mod routing;
 mod set;

@@ -1,0 +1,169 @@
+//! Whether there is room for a request: how long it has waited, and how many came before it.
+//!
+//! Asked of what is decided for the first time only. What came again, and what belongs to a transaction that is kept,
+//! has been let in before.
+
+use crate::net::Now;
+use crate::overload::{Excess, Excesses, LimitId, Limiter, Policy, Standing, Wait};
+use crate::rules::RuleId;
+use crate::snapshot::Snapshot;
+
+use super::preprocess::Preprocessed;
+use super::reply::Reply;
+use super::state::Work;
+use super::validate::Request;
+
+/// What a shard knows of what it was asked for lately.
+pub(super) struct Admission {
+    pub wait: Wait,
+    limiter: Limiter,
+    refused: Excesses,
+    /// Of limiters that were before: those of earlier configurations.
+    evicted: u64,
+}
+
+impl Admission {
+    /// For one of so many shards.
+    pub fn new(policy: &Policy, shards: u16) -> Self {
+        Self {
+            wait: Wait::new(policy.longest_wait_ns),
+            limiter: Limiter::new(&policy.limits, shards),
+            refused: [0; Excess::ALL.len()],
+            evicted: 0,
+        }
+    }
+
+    /// Another configuration: limits begin anew.
+    pub fn adopt(&mut self, policy: &Policy, shards: u16) {
+        let Self { refused, evicted, limiter, .. } = self;
+        *self =
+            Self { refused: *refused, evicted: *evicted + limiter.evicted(), ..Self::new(policy, shards) };
+    }
+
+    /// Requests that were not let in.
+    pub fn refused(&self) -> Excesses {
+        self.refused
+    }
+
+    /// Sources that were forgotten before their time.
+    pub fn evicted(&self) -> u64 {
+        self.evicted + self.limiter.evicted()
+    }
+
+    /// More comes than can be handled.
+    pub fn is_overloaded(&self, now: Now) -> bool {
+        self.wait.is_overloaded(now)
+    }
+
+    /// Counts a request against a limit, if there is one.
+    fn pass(
+        &mut self,
+        limit: Option<LimitId>,
+        excess: Excess,
+        request: &Request<'_>,
+        now: Now,
+    ) -> Result<(), Reply> {
+        let Some(limit) = limit else { return Ok(()) };
+        self.limiter.pass(limit, request.incoming.from.ip(), now).map_err(|refused| {
+            self.refused[excess as usize] += 1;
+            Reply::Limited(refused)
+        })
+    }
+}
+
+/// Whether a request has not waited too long.
+///
+/// # Errors
+/// 503, without Retry-After: RFC 7339 §5.10.2, "A SIP server that is in overload and has started to throttle incoming
+/// traffic MUST reject some requests from non-participating clients with a 503 (Service Unavailable) response without
+/// the Retry-After header."
+#[inline]
+pub(super) fn by_wait(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    pre: &Preprocessed<'_>,
+    now: Now,
+) -> Result<(), Reply> {
+    if !work.admission.is_overloaded(now) {
+        return Ok(());
+    }
+    has_waited_too_long(work, snapshot, request, pre, now)
+}
+
+#[cold]
+fn has_waited_too_long(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    pre: &Preprocessed<'_>,
+    now: Now,
+) -> Result<(), Reply> {
+    let standing = standing(&snapshot.plan.overload, request, pre);
+    if !work.admission.wait.refuses(standing, now) {
+        return Ok(());
+    }
+    let excess = if standing == Standing::New { Excess::New } else { Excess::InDialog };
+    work.admission.refused[excess as usize] += 1;
+    Err(Reply::Overloaded)
+}
+
+/// What a request would take part in.
+fn standing(policy: &Policy, request: &Request<'_>, pre: &Preprocessed<'_>) -> Standing {
+    let ends_something = matches!(request.method, b"ACK" | b"BYE" | b"CANCEL" | b"PRACK");
+    let is_emergency = || pre.uri(request).user().is_some_and(|user| policy.is_emergency(user));
+    let has_priority = || {
+        let lines = request.message.named(b"Resource-Priority");
+        let mut values = lines.flat_map(|line| request.message.values_in(line)).flatten();
+        !policy.priorities.is_empty() && values.any(|value| policy.keeps_priority(value.text))
+    };
+    if ends_something || is_emergency() || has_priority() {
+        return Standing::Kept;
+    }
+    if request.to_tag.is_some() { Standing::InDialog } else { Standing::New }
+}
+
+/// Counts a request that begins something against the limits of its listener and its peer.
+///
+/// # Errors
+/// There have been too many.
+#[inline]
+pub(super) fn by_arrival(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    now: Now,
+) -> Result<(), Reply> {
+    let limits = &snapshot.plan.overload.limits;
+    if limits.is_empty() || !is_counted(request) {
+        return Ok(());
+    }
+    let section = snapshot.plan.listener(request.incoming.on).section;
+    let admission = &mut work.admission;
+    admission.pass(limits.of_listener(section), Excess::Listener, request, now)?;
+    admission.pass(limits.of_peer(request.incoming.from.ip()), Excess::Peer, request, now)
+}
+
+/// Counts it against the limit of its route.
+///
+/// # Errors
+/// There have been too many.
+#[inline]
+pub(super) fn by_route(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    rule: RuleId,
+    now: Now,
+) -> Result<(), Reply> {
+    let limits = &snapshot.plan.overload.limits;
+    if limits.is_empty() || !is_counted(request) {
+        return Ok(());
+    }
+    work.admission.pass(limits.of_route(rule), Excess::Route, request, now)
+}
+
+/// What ends or settles what has begun is not counted, nor what is within a dialog.
+fn is_counted(request: &Request<'_>) -> bool {
+    request.to_tag.is_none() && !matches!(request.method, b"ACK" | b"CANCEL")
+}

@@ -1,0 +1,144 @@
+//! Limits and overload: who is refused, with what, and who is not.
+
+use super::forwarding::INVITE;
+use super::world::{Became, CONFIGURATION, World, fib, header, headers};
+use crate::drop_reason::DropReason;
+use crate::overload::Excess;
+
+const ALICE: &str = "10.0.0.50:5060";
+const BOB: &str = "192.0.2.9:5060";
+const MS: u64 = 1_000_000;
+
+/// The usual host, whose `named` rule or listener has more lines.
+fn world(named: &str, lines: &str, more: &str) -> World {
+    let name = format!("name = \"{named}\"");
+    let text = CONFIGURATION.replacen(&name, &format!("{name}\n{lines}"), 1);
+    World::of(&format!("{text}{more}"), fib())
+}
+
+/// An INVITE of a transaction of its own.
+fn invite(number: u32) -> String {
+    INVITE.replace("74bf9", &format!("limit{number}"))
+}
+
+fn statuses(world: &mut World, source: &str, numbers: std::ops::Range<u32>) -> Vec<u16> {
+    let status = |number| match world.receive("private", source, &invite(number)) {
+        Became::Forward { .. } => 0,
+        Became::Answer { status, .. } => status,
+        other => panic!("{other:?}"),
+    };
+    numbers.map(status).collect()
+}
+
+#[test]
+fn a_route_lets_its_burst_and_its_rate_pass() {
+    let mut world = world("inside-out", "limit = { rate = 20, burst = 6 }", "");
+    // Two shards: half of both is this one's.
+    assert_eq!(statuses(&mut world, ALICE, 0..5), [0, 0, 0, 503, 503]);
+    let refused = world.answered("private", "10.0.0.51:5060", &invite(5), 503);
+    assert_eq!(refused.lines().next(), Some("SIP/2.0 503 Too Many Requests"));
+    assert_eq!(header(&refused, "Retry-After"), "1");
+    assert_eq!(world.tally().refused[Excess::Route as usize], 3);
+    // What has been let in stays in: it came again, is cancelled, is acknowledged.
+    world.forwarded("private", ALICE, &invite(1), "public", BOB);
+    world.forwarded("private", ALICE, &invite(1).replace("INVITE", "CANCEL"), "public", BOB);
+    // The ACK to our own answer is recognised, and counts for nothing.
+    let to = header(&refused, "To");
+    let ack = invite(5).replace("INVITE", "ACK").replace("Bob <sip:bob@192.0.2.9>", to);
+    world.dropped("private", "10.0.0.51:5060", &ack, DropReason::AckAbsorbed);
+    world.now = world.now.plus_ns(200 * MS);
+    assert_eq!(statuses(&mut world, ALICE, 6..9), [0, 0, 503]);
+}
+
+#[test]
+fn a_limit_may_be_for_each_source_and_answer_what_it_likes() {
+    let limit = "limit = { rate = 2, per = \"source\", status = 480 }";
+    let mut world = world("inside-out", limit, "");
+    assert_eq!(statuses(&mut world, ALICE, 0..3), [0, 480, 480]);
+    assert_eq!(statuses(&mut world, "10.0.0.51:5062", 3..5), [0, 480]);
+    assert_eq!(statuses(&mut world, "10.0.0.51:5060", 5..6), [480], "a source is an address");
+    assert_eq!(world.tally().sources_forgotten, 0);
+}
+
+#[test]
+fn listeners_and_peers_are_asked_before_rules() {
+    let peers = "[[peer]]\nname = \"all\"\nnetworks = [\"10.0.0.0/8\"]\nlimit = { rate = 4 }\n\
+                 [[peer]]\nname = \"one\"\nnetworks = [\"10.0.0.50\"]\n";
+    let mut world = world("private", "limit = { rate = 6 }", peers);
+    // The peer with the narrowest network counts, and this one has no limit.
+    assert_eq!(statuses(&mut world, ALICE, 0..1), [0]);
+    assert_eq!(statuses(&mut world, "10.0.0.51:5060", 1..5), [0, 0, 503, 503]);
+    let counts = world.tally().refused;
+    assert_eq!((counts[Excess::Listener as usize], counts[Excess::Peer as usize]), (2, 0));
+    // On another listener only the peer counts.
+    let mut statuses_at = |on: &str| {
+        let text =
+            invite(9).replace("10.0.0.50:5060;branch=z9hG4bK", &format!("10.0.0.50:5060;branch=z9hG4bK{on}"));
+        match world.receive(on, "10.0.1.51:5060", &text) {
+            Became::Answer { status, .. } => status,
+            _ => 0,
+        }
+    };
+    assert_eq!(statuses_at("natted"), 503);
+    assert_eq!(world.tally().refused[Excess::Peer as usize], 1);
+}
+
+#[test]
+fn requests_within_a_dialog_count_for_no_limit() {
+    let mut world = world("inside-out", "limit = { rate = 2 }", "");
+    assert_eq!(statuses(&mut world, ALICE, 0..2), [0, 503]);
+    for method in ["INVITE", "BYE", "INFO"] {
+        let text = invite(7).replace("INVITE", method).replace("limit7", method);
+        let text = text.replace("Bob <sip:bob@192.0.2.9>", "Bob <sip:bob@192.0.2.9>;tag=b");
+        world.forwarded("private", ALICE, &text, "public", BOB);
+    }
+}
+
+/// The queue stands, and the next message has waited so long.
+fn overload(world: &mut World, waited_ms: u64) {
+    for _ in 0..101 {
+        world.now = world.now.plus_ns(MS);
+        world.state.waited(41 * MS, world.now);
+    }
+    world.state.waited(waited_ms * MS, world.now);
+}
+
+#[test]
+fn new_requests_are_refused_first() {
+    let priorities = "[overload]\nmax_wait = \"40ms\"\npriority = [\"esnet\"]\nemergency = [\"112\"]\n";
+    let mut world = world("inside-out", "record_route = true", priorities);
+    overload(&mut world, 41);
+    let refused = world.answered("private", ALICE, &invite(1), 503);
+    assert_eq!(refused.lines().next(), Some("SIP/2.0 503 Overloaded"));
+    // RFC 7339 §5.10.2: "MUST reject some requests from non-participating clients with a 503 (Service
+    // Unavailable) response without the Retry-After header."
+    assert_eq!(headers(&refused, "Retry-After").count(), 0);
+    world.answered("private", ALICE, &invite(2).replace("INVITE", "OPTIONS"), 503);
+    let in_dialog = invite(3).replace("Bob <sip:bob@192.0.2.9>", "Bob <sip:bob@192.0.2.9>;tag=b");
+    let emergency = invite(4).replacen("sip:bob@", "sip:112@", 1);
+    let priority = invite(5).replace("Contact:", "Resource-Priority: q735.1, ESNET.0\nContact:");
+    let cancel = invite(6).replace("INVITE", "CANCEL");
+    for text in [&in_dialog, &emergency, &priority, &cancel] {
+        world.forwarded("private", ALICE, text, "public", BOB);
+    }
+    let other = invite(7).replace("Contact:", "Resource-Priority: q735.1\nContact:");
+    world.answered("private", ALICE, &other, 503);
+    // Four times as long, and requests within dialogs have to go; what ends something stays.
+    overload(&mut world, 161);
+    world.answered("private", ALICE, &in_dialog.replace("limit3", "limit8"), 503);
+    let bye = in_dialog.replace("limit3", "limit9").replace("INVITE", "BYE");
+    world.forwarded("private", ALICE, &bye, "public", BOB);
+    world.forwarded("private", ALICE, &emergency.replace("limit4", "limit10"), "public", BOB);
+    let counts = world.tally().refused;
+    assert_eq!((counts[Excess::New as usize], counts[Excess::InDialog as usize]), (3, 1));
+    // The queue is gone.
+    world.state.waited(MS, world.now);
+    world.forwarded("private", ALICE, &invite(11), "public", BOB);
+}
+
+#[test]
+fn nothing_is_refused_where_max_wait_is_off() {
+    let mut world = world("inside-out", "record_route = true", "[overload]\nmax_wait = \"off\"\n");
+    overload(&mut world, 4_000);
+    assert_eq!(statuses(&mut world, ALICE, 0..3), [0, 0, 0]);
+}
