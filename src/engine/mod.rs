@@ -29,6 +29,11 @@ pub trait Io {
     /// Sends the first `len` bytes. Answered by exactly one [`Event::Sent`] or [`Event::SendFailed`]
     /// that carries the cookie; it may come in a later batch.
     fn send(&mut self, tx: Self::Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u64);
+    /// How long the datagram of the event at hand waited between the kernel's receiving it and this batch, in
+    /// nanoseconds, if that is known.
+    fn waited_ns(&self) -> Option<u64> {
+        None
+    }
     /// Gives a send buffer back unused.
     fn discard(&mut self, tx: Self::Tx);
     /// Begins to receive on a socket and makes it ready to send from at once. Where that cannot be, it

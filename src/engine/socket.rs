@@ -70,6 +70,7 @@ impl Socket {
             .map_err(other("socket"))?;
         raw.set_nonblocking(true).map_err(other("O_NONBLOCK"))?;
         raw.set_reuse_port(true).map_err(other("SO_REUSEPORT"))?;
+        tell_when_received(&raw).map_err(other("SO_TIMESTAMPNS"))?;
         if bind.is_ipv6() {
             raw.set_only_v6(true).map_err(other("IPV6_V6ONLY"))?;
             raw.set_freebind_v6(true).map_err(other("IPV6_FREEBIND"))?;
@@ -154,14 +155,22 @@ impl AsFd for Socket {
 /// SIP over UDP has no means to send smaller pieces: a large message is better fragmented than lost
 /// (RFC 3261 §18.1.1 prefers TCP then).
 fn allow_fragments(raw: &Raw) -> io::Result<()> {
-    let value: libc::c_int = libc::IP_PMTUDISC_DONT;
+    set(raw, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)
+}
+
+/// How long a datagram has waited tells whether more comes than can be handled.
+fn tell_when_received(raw: &Raw) -> io::Result<()> {
+    set(raw, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+}
+
+fn set(raw: &Raw, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as `raw` lives; the option takes a c_int of which the
     // address and the size are given.
     let done = unsafe {
         libc::setsockopt(
             raw.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_MTU_DISCOVER,
+            level,
+            option,
             (&raw const value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
@@ -176,7 +185,7 @@ fn grow(raw: &Raw, bytes: usize) -> io::Result<()> {
     socket.set_send_buffer_size(bytes)?;
     let wanted = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
     for option in [libc::SO_RCVBUFFORCE, libc::SO_SNDBUFFORCE] {
-        // SAFETY: as in `allow_fragments`. Without the privilege the kernel refuses and nothing changes.
+        // SAFETY: as in `set`. Without the privilege the kernel refuses and nothing changes.
         unsafe {
             libc::setsockopt(
                 raw.as_raw_fd(),

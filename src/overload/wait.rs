@@ -37,10 +37,11 @@ impl Wait {
         Self { longest_ns, ..Self::default() }
     }
 
-    /// A message is handled at `now` that has waited so long.
+    /// A message is handled at `now` that has waited so long; `None`: that is not known, and says nothing.
     #[inline]
-    pub fn observe(&mut self, waited_ns: u64, now: Now) {
-        self.waited_ns = waited_ns;
+    pub fn observe(&mut self, waited_ns: Option<u64>, now: Now) {
+        self.waited_ns = waited_ns.unwrap_or(0);
+        let Some(waited_ns) = waited_ns else { return };
         // What may wait as long as it has to makes no queue too long.
         if self.longest_ns.is_none_or(|longest| waited_ns <= longest / 2) {
             (self.since, self.messages) = (None, 0);
@@ -78,7 +79,7 @@ mod tests {
     /// So many messages at each millisecond, each of which has waited so long.
     fn queue(wait: &mut Wait, ms: std::ops::Range<u64>, each_ms: u32, waited_ns: u64) {
         for now in ms {
-            (0..each_ms).for_each(|_| wait.observe(waited_ns, Now(now * MS)));
+            (0..each_ms).for_each(|_| wait.observe(Some(waited_ns), Now(now * MS)));
         }
     }
 
@@ -92,7 +93,8 @@ mod tests {
         assert!(!wait.refuses(Standing::New, Now(180 * MS)));
         // Few messages that wait for a busy machine are none either.
         let mut wait = Wait::new(Some(LONGEST));
-        (0..u64::from(OVERLOAD_MESSAGES) - 1).for_each(|n| wait.observe(LONGEST * 2, Now(n * 100 * MS)));
+        (0..u64::from(OVERLOAD_MESSAGES) - 1)
+            .for_each(|n| wait.observe(Some(LONGEST * 2), Now(n * 100 * MS)));
         assert!(!wait.refuses(Standing::New, Now(100_000 * MS)));
     }
 
@@ -106,9 +108,9 @@ mod tests {
         queue(&mut wait, 0..101, 10, LONGEST);
         assert!(wait.is_overloaded(Now(101 * MS)));
         assert_eq!(refused(&wait), [false, false, false]);
-        wait.observe(LONGEST + 1, Now(101 * MS));
+        wait.observe(Some(LONGEST + 1), Now(101 * MS));
         assert_eq!(refused(&wait), [true, false, false]);
-        wait.observe(4 * LONGEST + 1, Now(101 * MS));
+        wait.observe(Some(4 * LONGEST + 1), Now(101 * MS));
         assert_eq!(refused(&wait), [true, true, false]);
         let mut off = Wait::new(None);
         queue(&mut off, 0..200, 10, 1_000 * LONGEST);

@@ -135,9 +135,9 @@ impl State {
         }
     }
 
-    /// The message that is handled next has waited so long, in nanoseconds, since it came in.
+    /// The message that is handled next has waited so long, in nanoseconds, since it came in, if that is known.
     #[inline]
-    pub fn waited(&mut self, ns: u64, now: Now) {
+    pub fn waited(&mut self, ns: Option<u64>, now: Now) {
         self.work.admission.wait.observe(ns, now);
     }
 

@@ -10,6 +10,8 @@ use crate::transaction::Handle;
 pub trait Handler {
     /// Decides, and writes what is to be sent into `out`.
     fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome;
+    /// The message that is handled next has waited so long, in nanoseconds, since it came in, if that is known.
+    fn waited(&mut self, ns: Option<u64>, now: Now);
     /// The snapshot has another configuration from now on.
     fn adopt(&mut self, snapshot: &Snapshot);
     /// What was counted since the start.
@@ -31,6 +33,10 @@ pub trait Handler {
 impl Handler for proxy::State {
     fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome {
         proxy::handle(self, snapshot, incoming, now, out)
+    }
+
+    fn waited(&mut self, ns: Option<u64>, now: Now) {
+        self.waited(ns, now);
     }
 
     fn adopt(&mut self, snapshot: &Snapshot) {

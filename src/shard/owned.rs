@@ -45,11 +45,12 @@ impl<S, H: Handler> Worker<S, H> {
         self.post.lower_bell(self.number);
         for _ in 0..limits::TAKEN_OVER_PER_BATCH {
             let Some(letter) = self.post.take(self.number) else { return };
-            let Letter { socket, listener, from, class, bytes } = letter;
+            let Letter { socket, listener, from, class, bytes, waited_ns } = letter;
             match self.listener_of(socket, listener) {
                 Some(on) => {
                     let incoming = Incoming { bytes: &bytes, on, from };
-                    self.decide(io, &Arrival { incoming, socket, class, stay: Stay::default() });
+                    let stay = Stay::default();
+                    self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns });
                 }
                 None => self.metrics.dropped(DropReason::ListenerGone),
             }
@@ -66,8 +67,8 @@ impl<S, H: Handler> Worker<S, H> {
     pub(super) fn hand_over<I: Io<Source = S>>(&mut self, io: &mut I, arrival: &Arrival<'_>, owner: u16) {
         let Arrival { incoming, socket, class, .. } = arrival;
         let listener = self.current.snapshot.plan.listener(incoming.on).identity;
-        let (socket, from, class) = (*socket, incoming.from, *class);
-        let letter = |bytes| Letter { socket, listener, from, class, bytes };
+        let (socket, from, class, waited_ns) = (*socket, incoming.from, *class, arrival.waited_ns);
+        let letter = |bytes| Letter { socket, listener, from, class, bytes, waited_ns };
         match self.post.send(owner, incoming.bytes, letter) {
             Posted::Wake => io.wake(owner),
             Posted::Waits => {}

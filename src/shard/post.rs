@@ -24,6 +24,8 @@ pub(super) struct Letter {
     pub from: SocketAddr,
     /// What it counts as.
     pub class: Class,
+    /// How long it had waited before it was handed over, in nanoseconds, if that is known.
+    pub waited_ns: Option<u64>,
     /// Its bytes.
     pub bytes: Vec<u8>,
 }
@@ -126,7 +128,7 @@ mod tests {
 
     fn letter(bytes: Vec<u8>) -> Letter {
         let from = "192.0.2.1:5060".parse().unwrap();
-        Letter { socket: SocketId(3), listener: 7, from, class: Class::Invite, bytes }
+        Letter { socket: SocketId(3), listener: 7, from, class: Class::Invite, bytes, waited_ns: None }
     }
 
     #[test]

@@ -158,6 +158,8 @@ impl Handler for Script {
         }
     }
 
+    fn waited(&mut self, _: Option<u64>, _: Now) {}
+
     fn adopt(&mut self, _: &Snapshot) {
         self.adopted.set(self.adopted.get() + 1);
     }

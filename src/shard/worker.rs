@@ -78,6 +78,8 @@ pub(super) struct Arrival<'a> {
     pub socket: SocketId,
     pub class: Class,
     pub stay: Stay,
+    /// Before this batch, in nanoseconds, if that is known.
+    pub waited_ns: Option<u64>,
 }
 
 struct Open {
@@ -243,7 +245,8 @@ impl<S, H: Handler> Worker<S, H> {
             return self.metrics.dropped(DropReason::Truncated);
         }
         let incoming = Incoming { bytes, on, from };
-        self.decide(io, &Arrival { incoming, socket, class, stay: Stay::default() });
+        let waited_ns = io.waited_ns();
+        self.decide(io, &Arrival { incoming, socket, class, stay: Stay::default(), waited_ns });
     }
 
     pub(super) fn decide<I: Io<Source = S>>(&mut self, io: &mut I, arrival: &Arrival<'_>) {
@@ -251,6 +254,7 @@ impl<S, H: Handler> Worker<S, H> {
         let Some(mut tx) = io.tx() else {
             return self.metrics.dropped(DropReason::NoSendBuffer);
         };
+        self.handler.waited(arrival.waited_ns, self.now);
         let outcome =
             panics::guard(|| self.handler.handle(&self.current.snapshot, incoming, self.now, tx.as_mut()));
         match outcome {
@@ -274,14 +278,14 @@ impl<S, H: Handler> Worker<S, H> {
                 continue;
             };
             let incoming = Incoming { bytes: &bytes, on, from };
-            self.decide(io, &Arrival { incoming, socket, class, stay });
+            self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns: None });
         }
         self.metrics.parked_now.set(self.parking.len() as u64);
     }
 
     /// Keeps the message until the kernel has answered; `false`: it cannot wait.
     fn park(&mut self, arrival: &Arrival<'_>, query: Query) -> bool {
-        let Arrival { incoming, socket, class, stay } = arrival;
+        let Arrival { incoming, socket, class, stay, .. } = arrival;
         let stays = stay.may_go_on(self.now) && self.stop_by.is_none() && !self.parking.is_full();
         if !stays || !self.questions.ask(query) {
             return false;

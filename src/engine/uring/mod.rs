@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use io_uring::squeue::Flags;
 use io_uring::types::{Fd, Fixed};
@@ -112,6 +112,10 @@ pub struct Engine<'m> {
     start: Instant,
     /// When the batch began.
     now: Now,
+    /// The same by the clock that datagrams are stamped with, in nanoseconds; read when the first one asks.
+    real_ns: Option<u64>,
+    /// How long the datagram at hand has waited.
+    waited_ns: Option<u64>,
     metrics: &'m EngineMetrics,
 }
 
@@ -144,6 +148,8 @@ impl<'m> Engine<'m> {
             ready: VecDeque::with_capacity(sizes.completions as usize),
             start: Instant::now(),
             now: Now::default(),
+            real_ns: None,
+            waited_ns: None,
             metrics,
         };
         engine.arm_wake()?;
@@ -171,6 +177,7 @@ impl<'m> Engine<'m> {
             self.ring.enter(wait)?;
             self.drain()?;
             self.now = self.clock();
+            self.real_ns = None;
             shard.begin(self, self.now);
             self.settle(shard);
             self.handle_ready(shard)?;
@@ -190,6 +197,14 @@ impl<'m> Engine<'m> {
 
     fn clock(&self) -> Now {
         Now(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The real-time clock, read once for each batch.
+    fn real_ns(&mut self) -> u64 {
+        *self.real_ns.get_or_insert_with(|| {
+            let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
+        })
     }
 
     fn sleep_ns(&self, by: Option<Now>) -> u64 {
@@ -284,7 +299,8 @@ impl<'m> Engine<'m> {
                 // below, after the event that borrows it.
                 && let Some(datagram) = unsafe { self.receive.read(buffer, len) }
             {
-                let receive::Datagram { from, bytes, truncated } = datagram;
+                let receive::Datagram { from, bytes, truncated, received_ns } = datagram;
+                self.waited_ns = received_ns.map(|at| self.real_ns().saturating_sub(at));
                 shard.on_event(self, Event::Datagram { on, from, bytes, truncated });
             }
             self.receive.give_back(buffer);
@@ -352,6 +368,7 @@ impl<'m> Engine<'m> {
     fn empty(&mut self, shard: &mut impl Shard<Self>, on: SocketId, by: Now) -> io::Result<bool> {
         let Some(socket) = self.slots.get(on).map(Arc::clone) else { return Ok(true) };
         let mut bytes = Vec::with_capacity(MESSAGE_BYTES);
+        self.waited_ns = None;
         for _ in 0..RECEIVE_BUFFERS {
             match socket.receive(&mut bytes) {
                 Ok((from, truncated)) => {
@@ -394,6 +411,10 @@ impl Io for Engine<'_> {
 
     fn tx(&mut self) -> Option<Tx> {
         self.sends.take()
+    }
+
+    fn waited_ns(&self) -> Option<u64> {
+        self.waited_ns
     }
 
     fn send(&mut self, tx: Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u64) {

@@ -13,9 +13,15 @@ use super::memory::Mapping;
 /// The only buffer group.
 pub const GROUP: u16 = 0;
 
-/// Bytes of `io_uring_recvmsg_out`, which stands before a datagram's source, which stands before the
-/// datagram itself.
+/// Bytes of `io_uring_recvmsg_out`, which stands before a datagram's source, which stands before its control
+/// message, which stands before the datagram itself.
 const OUT_BYTES: usize = 16;
+
+/// Bytes of the one control message that is asked for: a header, and when the kernel received the datagram
+/// (`SO_TIMESTAMPNS`), in seconds and nanoseconds.
+const CONTROL_BYTES: usize = size_of::<libc::cmsghdr>() + size_of::<libc::timespec>();
+
+const _: () = assert!(size_of::<libc::cmsghdr>() == 16 && size_of::<libc::timespec>() == 16);
 
 /// The pool, as a ring that is shared with the kernel.
 pub struct Receive {
@@ -37,13 +43,15 @@ pub struct Datagram<'b> {
     pub from: SocketAddr,
     pub bytes: &'b [u8],
     pub truncated: bool,
+    /// When the kernel received it, in nanoseconds of its real-time clock, if it says so.
+    pub received_ns: Option<u64>,
 }
 
 impl Receive {
     /// Maps a pool of `count` buffers, a power of two, for datagrams of so many bytes, and gives all of
     /// it to the kernel.
     pub fn new(uring: &IoUring, count: u16, message_bytes: usize) -> io::Result<Self> {
-        let buffer_bytes = OUT_BYTES + address::BYTES + message_bytes;
+        let buffer_bytes = OUT_BYTES + address::BYTES + CONTROL_BYTES + message_bytes;
         // Not a multiple of a large power of two, so that datagrams do not all land on the same sets of
         // the cache.
         let stride = buffer_bytes.next_multiple_of(64) + 64;
@@ -54,6 +62,7 @@ impl Receive {
         // is all zero, which is a valid one (no name, no vectors, no control), and nobody else knows it yet.
         let header = unsafe { &mut *ring.at(entries, size_of::<libc::msghdr>()).cast::<libc::msghdr>() };
         header.msg_namelen = address::BYTES as libc::socklen_t;
+        header.msg_controllen = CONTROL_BYTES;
         // SAFETY: the ring's memory is page-aligned and large enough for the entries. The engine unmaps it
         // only when the kernel has ended all receives and given the ring back, or never.
         unsafe {
@@ -67,7 +76,7 @@ impl Receive {
         Ok(this)
     }
 
-    /// What every receive asks for: the source's address and no control messages.
+    /// What every receive asks for: the source's address and when it came.
     pub fn header(&self) -> *const libc::msghdr {
         let entries = (usize::from(self.mask) + 1) * size_of::<BufRingEntry>();
         self.ring.at(entries, size_of::<libc::msghdr>()).cast()
@@ -86,10 +95,17 @@ impl Receive {
         // kernel), and is written by nobody until the buffer is given back, which the caller vouches for.
         let written: &'b [u8] = unsafe { std::slice::from_raw_parts(start, len) };
         let (out, rest) = written.split_first_chunk::<OUT_BYTES>()?;
-        let (from, bytes) = rest.split_at_checked(address::BYTES)?;
+        let (from, rest) = rest.split_at_checked(address::BYTES)?;
+        let (control, bytes) = rest.split_first_chunk::<CONTROL_BYTES>()?;
         // struct io_uring_recvmsg_out { u32 namelen, controllen, payloadlen, flags }
         let flags = i32::from_ne_bytes([out[12], out[13], out[14], out[15]]);
-        Some(Datagram { from: address::read(from)?, bytes, truncated: flags & libc::MSG_TRUNC != 0 })
+        let written = u32::from_ne_bytes([out[4], out[5], out[6], out[7]]) as usize;
+        Some(Datagram {
+            from: address::read(from)?,
+            bytes,
+            truncated: flags & libc::MSG_TRUNC != 0,
+            received_ns: if written == CONTROL_BYTES { received_ns(control) } else { None },
+        })
     }
 
     /// Returns a buffer; the kernel sees it after [`Self::publish`].
@@ -126,4 +142,15 @@ impl Receive {
         self.ring.keep();
         self.buffers.keep();
     }
+}
+
+/// Reads `struct cmsghdr { size_t len; int level, type; }` and the `struct timespec` behind it.
+fn received_ns(control: &[u8; CONTROL_BYTES]) -> Option<u64> {
+    let int = |at: usize| control.get(at..)?.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
+    let long = |at: usize| control.get(at..)?.first_chunk().map(|bytes| i64::from_ne_bytes(*bytes));
+    if (int(8)?, int(12)?) != (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
+        return None;
+    }
+    let (seconds, nanoseconds) = (u64::try_from(long(16)?).ok()?, u64::try_from(long(24)?).ok()?);
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
 }

@@ -98,9 +98,9 @@ fn requests_within_a_dialog_count_for_no_limit() {
 fn overload(world: &mut World, waited_ms: u64) {
     for _ in 0..101 {
         world.now = world.now.plus_ns(MS);
-        world.state.waited(41 * MS, world.now);
+        world.state.waited(Some(41 * MS), world.now);
     }
-    world.state.waited(waited_ms * MS, world.now);
+    world.state.waited(Some(waited_ms * MS), world.now);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn new_requests_are_refused_first() {
     let counts = world.tally().refused;
     assert_eq!((counts[Excess::New as usize], counts[Excess::InDialog as usize]), (3, 1));
     // The queue is gone.
-    world.state.waited(MS, world.now);
+    world.state.waited(Some(MS), world.now);
     world.forwarded("private", ALICE, &invite(11), "public", BOB);
 }
 

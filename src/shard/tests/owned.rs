@@ -42,7 +42,14 @@ fn nothing_is_handed_over_to_a_shard_that_has_ended() {
     let post = bench.post.clone();
     drop(bench);
     let from = "192.0.2.9:5060".parse().unwrap();
-    let letter = |bytes| Letter { socket: PUBLIC, listener: 0, from, class: Class::OtherMethod, bytes };
+    let letter = |bytes| Letter {
+        socket: PUBLIC,
+        listener: 0,
+        from,
+        class: Class::OtherMethod,
+        bytes,
+        waited_ns: None,
+    };
     assert_eq!(post.send(0, b"answer", letter), Posted::Gone);
 }
 
@@ -52,7 +59,14 @@ fn what_was_handed_over_to_it_is_handled_in_the_next_batch() {
     let listener = plan().listener(ListenerId(0)).identity;
     for listener in [listener, listener ^ 1] {
         let from = "192.0.2.9:5060".parse().unwrap();
-        let letter = |bytes| Letter { socket: PUBLIC, listener, from, class: Class::OtherMethod, bytes };
+        let letter = |bytes| Letter {
+            socket: PUBLIC,
+            listener,
+            from,
+            class: Class::OtherMethod,
+            bytes,
+            waited_ns: None,
+        };
         bench.post.send(0, b"answer", letter);
     }
     bench.batch(&[]);
@@ -95,7 +109,14 @@ fn what_is_too_much_for_a_batch_waits_for_the_next_one() {
     let listener = plan().listener(ListenerId(0)).identity;
     let from = "192.0.2.9:5060".parse().unwrap();
     for _ in 0..limits::TAKEN_OVER_PER_BATCH + 1 {
-        let letter = |bytes| Letter { socket: PUBLIC, listener, from, class: Class::OtherMethod, bytes };
+        let letter = |bytes| Letter {
+            socket: PUBLIC,
+            listener,
+            from,
+            class: Class::OtherMethod,
+            bytes,
+            waited_ns: None,
+        };
         bench.post.send(0, b"not understood", letter);
     }
     assert_eq!(bench.batch(&[]), Next::Wait(Some(bench.now)), "at once");

@@ -82,6 +82,8 @@ pub struct Echo {
     /// The first batch waits for a word from here.
     pub gate: Option<mpsc::Receiver<()>>,
     pub truncated: usize,
+    /// How long each datagram had waited, in nanoseconds.
+    pub waited_ns: Vec<Option<u64>>,
     pub sent: usize,
     pub failed: Vec<i32>,
     pub no_buffer: usize,
@@ -124,6 +126,7 @@ impl<'m> Shard<Engine<'m>> for Echo {
             Event::Datagram { on, from, bytes, truncated } => {
                 self.seen.received.fetch_add(1, Ordering::Relaxed);
                 self.truncated += usize::from(truncated);
+                self.waited_ns.push(io.waited_ns());
                 self.from = Some(from);
                 if bytes == b"close" {
                     return io.close(on);

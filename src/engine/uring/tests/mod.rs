@@ -32,6 +32,31 @@ fn every_datagram_comes_back() {
 }
 
 #[test]
+fn each_datagram_tells_how_long_it_has_waited() {
+    inside(|| {
+        for bind in [OWN, "[::1]:5060"] {
+            let socket = open(bind);
+            let (go, gate) = mpsc::channel();
+            let echo = Echo { gate: Some(gate), ..Echo::on(&socket) };
+            let to = bind.to_owned();
+            let (echo, _) = run(echo, move |talk| {
+                let own = if to == OWN { "127.0.0.1:0" } else { "[::1]:0" };
+                let client = Client::between(own, &to);
+                client.send(b"early");
+                // It waits in the socket, which is not yet read.
+                std::thread::sleep(Duration::from_millis(80));
+                go.send(()).unwrap();
+                talk.until_ended(1);
+                client.send(b"late");
+                talk.until_ended(2);
+            });
+            let [Some(early), Some(late)] = echo.waited_ns[..] else { panic!("{:?}", echo.waited_ns) };
+            assert!((80_000_000..5_000_000_000).contains(&early) && late < early, "{early}, {late}");
+        }
+    });
+}
+
+#[test]
 fn an_empty_pool_of_receive_buffers_is_survived() {
     const ROUNDS: usize = 20;
     let sizes = Sizes { receive_buffers: 8, ..Sizes::DEFAULT };
