@@ -185,7 +185,7 @@ pub const LIMITED_WAYS: usize = 4;
 
 /// So long, in nanoseconds, every message has to have waited half of what new requests may until that is overload: a
 /// pause of the host is shorter, and what came meanwhile is handled within a few milliseconds.
-pub const OVERLOAD_NS: u64 = 100_000_000;
+pub const OVERLOAD_NS: u64 = 50_000_000;
 
 /// And so many messages: what comes one by one is no queue.
 pub const OVERLOAD_MESSAGES: u32 = 64;

@@ -12,7 +12,7 @@ use crate::limits::{PEER_NETWORKS, PEERS, PRIORITIES};
 use crate::overload::{Limit, LimitId, Limits, Owner, Peer, Peers, Per, Policy};
 
 /// So long new requests may wait where nothing else is said.
-const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(40);
+const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(15);
 
 /// Fastest rate in requests a second, and largest burst.
 const MOST: i64 = 1_000_000;

@@ -152,7 +152,6 @@ fn mistakes_in_the_form_of_the_file() {
     expect("[hosts]\na = \"b\"", (2, 5), "«b» is not an IP address", "");
     expect("[egress]\nlarge_udp = \"tcp\"", (2, 13), "not available in this version", "");
     expect("[egress]\nno_listener = \"nobody\"", (2, 15), "no listener «nobody»", "public, private, six");
-    expect("[[peer]]\nname = \"x\"", (1, 1), "`peer` in the file is not available", "[[route]]");
 }
 
 #[test]
@@ -373,6 +372,57 @@ fn what_set_changes_is_told_in_a_few_words() {
     let set = plan.rules[0].set.as_ref().unwrap();
     assert_eq!(set.to_string(), "Request-URI's user, Request-URI's host, Remote-Party-ID, X-Internal");
     assert_eq!(set.uri.host.as_deref(), Some("[2001:db8::1]:5070"));
+}
+
+#[test]
+fn mistakes_in_limits() {
+    let limit = |keys: &str| format!("[[route]]\nto = \"request-uri\"\nlimit = {{ {keys} }}");
+    expect(&limit("burst = 7"), (3, 9), "`limit` lacks the key `rate`", "");
+    expect(&limit("rate = 0"), (3, 18), "`rate` must be from 1 to 1000000", "");
+    expect(
+        &limit("rate = 1, per = \"peer\""),
+        (3, 27),
+        "`per` cannot be «peer»",
+        "\"route\" for all requests",
+    );
+    expect(&limit("rate = 1, status = 200"), (3, 30), "`status` must be from 400 to 699", "");
+    expect(&limit("rate = 1, bust = 2"), (3, 21), "unknown key `bust`", "did you mean `burst`?");
+    expect("[[route]]\nreject = 403\nlimit = { rate = 1 }", (3, 9), "`limit` means nothing without `to`", "");
+    let peer = |keys: &str| format!("[[peer]]\nname = \"a\"\nnetworks = [\"10.1.0.0/16\"]\n{keys}");
+    expect("[[peer]]\nname = \"a\"", (1, 1), "[[peer]] lacks the key `networks`", "");
+    expect(&peer(&peer("").replace("10.1", "10.2")), (5, 8), "there are two peers «a»", "");
+    let other = peer("[[peer]]\nname = \"b\"\nnetworks = [\"10.1.0.0/16\"]");
+    expect(&other, (6, 13), "10.1.0.0/16 belongs to «a» already", "narrowest");
+    let when = |peer: &str| peer_rule(peer);
+    expect(&peer(&when("peer = \"b\"")), (5, 17), "there is no peer «b»", "peers are: a");
+    expect(&when("peer = \"b\""), (2, 17), "there is no peer «b»", "write [[peer]]");
+    let both = when("peer = \"a\", source = \"10.0.0.1\"");
+    expect(&peer(&both), (5, 17), "`source` and it contradict each other", "one of them");
+    expect("[overload]\nmax_wait = \"soon\"", (2, 12), "«soon» is not a duration", "");
+    expect("[overload]\nmax_wait = \"5s\"", (2, 12), "`max_wait` must be from 1ms to 4s", "");
+    expect("[overload]\npriority = [\"a,b\"]", (2, 13), "none that a request could show", "wps.0");
+}
+
+fn peer_rule(when: &str) -> String {
+    format!("[[route]]\nwhen = {{ {when} }}\nreject = 403")
+}
+
+#[test]
+fn a_peer_stands_for_its_sources() {
+    let text = "[[peer]]\nname = \"a\"\nnetworks = [\"10.1.0.0/16\", \"10.2.0.1\"]\nlimit = { rate = 9 }\n";
+    let plan =
+        good(&format!("{text}{}\n{PRIVATE}limit = {{ rate = 7, burst = 70 }}\n", peer_rule("peer = \"a\"")))
+            .plan;
+    let networks: Vec<String> = plan.rules[0].when.source.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.1.0.0/16", "10.2.0.1/32"]);
+    let limits = &plan.overload.limits;
+    let told = |id: Option<crate::overload::LimitId>| limits.limit(id.unwrap()).unwrap().to_string();
+    let of_peer = told(limits.of_peer("10.1.9.9".parse().unwrap()));
+    assert_eq!(of_peer, "peer a: 9 requests a second, 9 at once; more are answered 503");
+    let of_listener = told(limits.of_listener(plan.listeners[0].section));
+    assert_eq!(of_listener, "listener private: 7 requests a second, 70 at once; more are answered 503");
+    assert_eq!(limits.of_peer("10.2.0.2".parse().unwrap()), None);
+    assert_eq!(plan.overload.longest_wait_ns, Some(15_000_000));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The counters as OpenMetrics text, which Prometheus reads.
 
+mod admission;
 mod gateways;
 mod transactions;
 
@@ -137,6 +138,7 @@ impl Collector for Readings {
         self.drops_and_answers(out)?;
         self.listeners(out)?;
         self.decisions(out)?;
+        self.admission(out)?;
         self.transactions(out)?;
         self.gateways(out)?;
         self.shards(out)?;

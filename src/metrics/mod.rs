@@ -8,6 +8,7 @@
 //! and egress reason), as answered (by status) or as dropped (by reason). What a transaction sends by itself is
 //! counted beside that ([`TransactionMetrics`]).
 
+mod admission;
 mod class;
 mod counter;
 pub mod exposition;
@@ -16,6 +17,7 @@ mod shard;
 mod traffic;
 mod transactions;
 
+pub use admission::AdmissionMetrics;
 pub use class::Class;
 pub use counter::Counter;
 pub use routing::RoutingCounts;

@@ -1,6 +1,6 @@
 //! What one shard counts.
 
-use super::{Counter, Traffic, TransactionMetrics};
+use super::{AdmissionMetrics, Counter, Traffic, TransactionMetrics};
 use crate::drop_reason::DropReason;
 use crate::limits::GATEWAYS;
 use crate::net::GatewayId;
@@ -37,6 +37,8 @@ pub struct ShardMetrics {
     pub last_resorts: Counter,
     /// By gateway's number.
     selected: Box<[Counter]>,
+    /// What was not let in.
+    pub admission: AdmissionMetrics,
     /// What transactions count.
     pub transactions: TransactionMetrics,
     /// Batches handled.
@@ -100,6 +102,7 @@ impl Default for ShardMetrics {
             handed_over: Counter::default(),
             last_resorts: Counter::default(),
             selected: (0..GATEWAYS).map(|_| Counter::default()).collect(),
+            admission: AdmissionMetrics::default(),
             transactions: TransactionMetrics::default(),
             batches: Counter::default(),
             busy_ns: Counter::default(),

@@ -15,6 +15,8 @@ mod limit;
 mod limiter;
 mod policy;
 mod reasons;
+#[cfg(test)]
+mod simulation_tests;
 mod wait;
 
 pub use limit::{Limit, LimitId, Limits, Owner, Peer, Peers, Per};

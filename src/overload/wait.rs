@@ -29,6 +29,8 @@ pub struct Wait {
     since: Option<Now>,
     /// How many these are.
     messages: u32,
+    /// The queue stands.
+    overloaded: bool,
 }
 
 impl Wait {
@@ -44,23 +46,24 @@ impl Wait {
         let Some(waited_ns) = waited_ns else { return };
         // What may wait as long as it has to makes no queue too long.
         if self.longest_ns.is_none_or(|longest| waited_ns <= longest / 2) {
-            (self.since, self.messages) = (None, 0);
+            (self.since, self.messages, self.overloaded) = (None, 0, false);
             return;
         }
-        self.since.get_or_insert(now);
+        let since = *self.since.get_or_insert(now);
         self.messages = self.messages.saturating_add(1);
+        self.overloaded = now.0.saturating_sub(since.0) >= OVERLOAD_NS && self.messages >= OVERLOAD_MESSAGES;
     }
 
     /// The queue stands.
-    pub fn is_overloaded(&self, now: Now) -> bool {
-        let stands = self.since.is_some_and(|since| now.0.saturating_sub(since.0) >= OVERLOAD_NS);
-        stands && self.messages >= OVERLOAD_MESSAGES
+    #[inline]
+    pub fn is_overloaded(&self) -> bool {
+        self.overloaded
     }
 
     /// The message at hand has to go, if it is a request that would take part so. Those in a dialog may wait four
     /// times as long: what has begun shall end.
-    pub fn refuses(&self, standing: Standing, now: Now) -> bool {
-        let Some(longest_ns) = self.longest_ns.filter(|_| self.is_overloaded(now)) else { return false };
+    pub fn refuses(&self, standing: Standing) -> bool {
+        let Some(longest_ns) = self.longest_ns.filter(|_| self.overloaded) else { return false };
         match standing {
             Standing::New => self.waited_ns > longest_ns,
             Standing::InDialog => self.waited_ns > longest_ns.saturating_mul(4),
@@ -86,27 +89,26 @@ mod tests {
     #[test]
     fn a_queue_that_comes_and_goes_is_no_overload() {
         let mut wait = Wait::new(Some(LONGEST));
-        queue(&mut wait, 0..90, 10, LONGEST + 1);
-        assert!(!wait.refuses(Standing::New, Now(90 * MS)));
-        queue(&mut wait, 90..91, 1, LONGEST / 2);
-        queue(&mut wait, 91..180, 10, LONGEST + 1);
-        assert!(!wait.refuses(Standing::New, Now(180 * MS)));
+        queue(&mut wait, 0..45, 10, LONGEST + 1);
+        assert!(!wait.refuses(Standing::New));
+        queue(&mut wait, 45..46, 1, LONGEST / 2);
+        queue(&mut wait, 46..95, 10, LONGEST + 1);
+        assert!(!wait.refuses(Standing::New));
         // Few messages that wait for a busy machine are none either.
         let mut wait = Wait::new(Some(LONGEST));
         (0..u64::from(OVERLOAD_MESSAGES) - 1)
             .for_each(|n| wait.observe(Some(LONGEST * 2), Now(n * 100 * MS)));
-        assert!(!wait.refuses(Standing::New, Now(100_000 * MS)));
+        assert!(!wait.refuses(Standing::New));
     }
 
     #[test]
     fn new_requests_go_first_those_of_dialogs_later_and_some_never() {
         let mut wait = Wait::new(Some(LONGEST));
         let refused = |wait: &Wait| {
-            [Standing::New, Standing::InDialog, Standing::Kept]
-                .map(|standing| wait.refuses(standing, Now(101 * MS)))
+            [Standing::New, Standing::InDialog, Standing::Kept].map(|standing| wait.refuses(standing))
         };
         queue(&mut wait, 0..101, 10, LONGEST);
-        assert!(wait.is_overloaded(Now(101 * MS)));
+        assert!(wait.is_overloaded());
         assert_eq!(refused(&wait), [false, false, false]);
         wait.observe(Some(LONGEST + 1), Now(101 * MS));
         assert_eq!(refused(&wait), [true, false, false]);
@@ -114,6 +116,6 @@ mod tests {
         assert_eq!(refused(&wait), [true, true, false]);
         let mut off = Wait::new(None);
         queue(&mut off, 0..200, 10, 1_000 * LONGEST);
-        assert!(!off.refuses(Standing::New, Now(200 * MS)));
+        assert!(!off.refuses(Standing::New));
     }
 }

@@ -50,9 +50,9 @@ impl Admission {
         self.evicted + self.limiter.evicted()
     }
 
-    /// More comes than can be handled.
-    pub fn is_overloaded(&self, now: Now) -> bool {
-        self.wait.is_overloaded(now)
+    /// More came than could be handled when the last message did.
+    pub fn is_overloaded(&self) -> bool {
+        self.wait.is_overloaded()
     }
 
     /// Counts a request against a limit, if there is one.
@@ -83,12 +83,11 @@ pub(super) fn by_wait(
     snapshot: &Snapshot,
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
-    now: Now,
 ) -> Result<(), Reply> {
-    if !work.admission.is_overloaded(now) {
+    if !work.admission.wait.is_overloaded() {
         return Ok(());
     }
-    has_waited_too_long(work, snapshot, request, pre, now)
+    has_waited_too_long(work, snapshot, request, pre)
 }
 
 #[cold]
@@ -97,10 +96,9 @@ fn has_waited_too_long(
     snapshot: &Snapshot,
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
-    now: Now,
 ) -> Result<(), Reply> {
     let standing = standing(&snapshot.plan.overload, request, pre);
-    if !work.admission.wait.refuses(standing, now) {
+    if !work.admission.wait.refuses(standing) {
         return Ok(());
     }
     let excess = if standing == Standing::New { Excess::New } else { Excess::InDialog };

@@ -130,6 +130,8 @@ pub struct Tally {
     pub refused: Excesses,
     /// Sources whose share of a limit was forgotten before its time.
     pub sources_forgotten: u64,
+    /// More comes than can be handled.
+    pub overloaded: bool,
     /// What transactions have counted.
     pub transactions: Counts,
 }

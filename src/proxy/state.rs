@@ -141,11 +141,6 @@ impl State {
         self.work.admission.wait.observe(ns, now);
     }
 
-    /// More comes than can be handled.
-    pub fn is_overloaded(&self, now: Now) -> bool {
-        self.work.admission.is_overloaded(now)
-    }
-
     /// What has been counted since the start.
     pub fn tally(&self) -> Tally {
         Tally {
@@ -156,6 +151,7 @@ impl State {
             bad_tokens: self.work.counted.bad_tokens,
             last_resorts: self.work.counted.last_resorts,
             refused: self.work.admission.refused(),
+            overloaded: self.work.admission.is_overloaded(),
             sources_forgotten: self.work.admission.evicted(),
             transactions: self.work.transactions.as_ref().map_or_else(Counts::default, |t| t.counts()),
         }

@@ -449,6 +449,7 @@ impl<S, H: Handler> Worker<S, H> {
         m.egress_moved.set(tally.egress_moved);
         m.bad_tokens.set(tally.bad_tokens);
         m.last_resorts.set(tally.last_resorts);
+        m.admission.set(&tally.refused, tally.sources_forgotten, tally.overloaded);
         m.transactions.set(&tally.transactions);
         m.in_flight.set(self.in_flight);
     }

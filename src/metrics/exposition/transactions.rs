@@ -49,7 +49,7 @@ impl Readings {
     }
 
     /// A family of counters that differ by one label.
-    fn by_label<const N: usize>(
+    pub(super) fn by_label<const N: usize>(
         &self,
         out: &mut DescriptorEncoder,
         name: &str,

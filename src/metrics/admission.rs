@@ -1,0 +1,24 @@
+//! What one shard has not let in, for another thread to read.
+
+use super::Counter;
+use crate::overload::{Excess, Excesses};
+
+/// What a shard has not let in.
+#[derive(Debug, Default)]
+pub struct AdmissionMetrics {
+    /// Requests refused, by [`Excess`].
+    pub refused: [Counter; Excess::ALL.len()],
+    /// Sources whose share of a limit was forgotten before its time.
+    pub sources_forgotten: Counter,
+    /// 1: more comes than can be handled.
+    pub overloaded: Counter,
+}
+
+impl AdmissionMetrics {
+    /// Replaces all values; by the owning thread only.
+    pub fn set(&self, refused: &Excesses, sources_forgotten: u64, overloaded: bool) {
+        self.refused.iter().zip(refused).for_each(|(counter, value)| counter.set(*value));
+        self.sources_forgotten.set(sources_forgotten);
+        self.overloaded.set(overloaded.into());
+    }
+}

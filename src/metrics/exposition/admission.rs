@@ -1,0 +1,23 @@
+//! What was not let in, as text.
+
+use std::fmt;
+
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::{Readings, counter, put_alone};
+use crate::overload::Excess;
+
+impl Readings {
+    pub(super) fn admission(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        self.by_label(out, "requests_refused", "Requests refused because too many came", "reason", |s| {
+            Excess::ALL.map(|excess| (excess.label(), &s.admission.refused[excess as usize]))
+        })?;
+        put_alone(
+            counter(out, "limited_sources_forgotten", "Sources whose limit began anew for want of room")?,
+            self.sum(|s| s.admission.sources_forgotten.get()),
+        )?;
+        self.per_shard(out, false, "overloaded", "1 while more comes in than the shard can handle", |s| {
+            &s.admission.overloaded
+        })
+    }
+}
