@@ -41,7 +41,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "transaction",
         ],
     ),
-    ("metrics", &["drop_reason", "egress", "findings", "group", "limits", "net", "overload", "plan", "transaction"]),
+    (
+        "metrics",
+        &["drop_reason", "egress", "findings", "group", "limits", "net", "overload", "plan", "transaction"],
+    ),
     ("engine", &["limits", "metrics", "net", "plan"]),
     (
         "shard",
@@ -61,7 +64,19 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "config",
-        &["egress", "fib", "findings", "group", "limits", "net", "overload", "plan", "rules", "status", "transaction"],
+        &[
+            "egress",
+            "fib",
+            "findings",
+            "group",
+            "limits",
+            "net",
+            "overload",
+            "plan",
+            "rules",
+            "status",
+            "transaction",
+        ],
     ),
     ("doctor", &["fib", "limits", "net", "plan", "rules"]),
     (
