@@ -10,7 +10,7 @@ use viaduct::net::Now;
 use viaduct::proxy::{Incoming, Outcome, State, handle};
 use viaduct::snapshot::Snapshot;
 
-use crate::support::Shard;
+use crate::support;
 
 pub const CONFIGURATION: &str = r#"
 [identity]
@@ -114,7 +114,7 @@ impl Host {
     }
 
     fn new() -> Self {
-        let snapshot = Shard::new(CONFIGURATION, ADDRESSES, GATEWAYS).snapshot;
+        let snapshot = support::snapshot(CONFIGURATION, ADDRESSES, GATEWAYS);
         Self { state: State::with_pins(2, &snapshot, 16), snapshot }
     }
 

@@ -9,7 +9,7 @@ use viaduct::proxy::{Incoming, Outcome, State, handle};
 use viaduct::snapshot::Snapshot;
 
 use crate::host;
-use crate::support::Shard;
+use crate::support;
 
 /// Everything that a rule can change, by what a request shows.
 const RULE: &str = r#"
@@ -68,7 +68,7 @@ struct Changer {
 impl Changer {
     fn new() -> Self {
         let (head, _) = host::CONFIGURATION.split_once("[[route]]").expect("routes");
-        let snapshot = Shard::new(&format!("{head}{RULE}"), host::ADDRESSES, host::GATEWAYS).snapshot;
+        let snapshot = support::snapshot(&format!("{head}{RULE}"), host::ADDRESSES, host::GATEWAYS);
         let state = State::with_pins(1, &snapshot, 16);
         Self { snapshot, state, out: vec![0; MESSAGE_BYTES] }
     }

@@ -11,7 +11,7 @@ use viaduct::snapshot::Snapshot;
 use viaduct::transaction::{LONGEST_NS, Size, What};
 
 use crate::host;
-use crate::support::Shard;
+use crate::support;
 
 /// What answers a request that was sent on, and in which order.
 const ANSWERS: [&[&str]; 5] =
@@ -44,7 +44,7 @@ struct Keeper {
 impl Keeper {
     fn new() -> Self {
         let stateful = several(&host::CONFIGURATION.replace("stateless", "stateful"));
-        let snapshot = Shard::new(&stateful, host::ADDRESSES, host::GATEWAYS).snapshot;
+        let snapshot = support::snapshot(&stateful, host::ADDRESSES, host::GATEWAYS);
         let state = State::with_pins(1, &snapshot, 16);
         let state = state.keeping(0, Size { transactions: 64, blocks: 1_024 }, &snapshot);
         Self { snapshot, state, now: Now(1_000_000_000), out: vec![0; MESSAGE_BYTES], branches: Vec::new() }

@@ -8,7 +8,7 @@ use viaduct::proxy::{Incoming, Outcome, State, handle};
 use viaduct::snapshot::Snapshot;
 use viaduct::transaction::Size;
 
-use crate::support::Shard;
+use crate::support;
 
 /// Calls.
 pub const UA1: &str = "192.0.2.1:5060";
@@ -92,7 +92,7 @@ pub struct Sent {
 
 impl Iut {
     pub fn new() -> Self {
-        let snapshot = Shard::new(CONFIGURATION, &["192.0.2.254/24", "10.0.0.254/24"], &[]).snapshot;
+        let snapshot = support::snapshot(CONFIGURATION, &["192.0.2.254/24", "10.0.0.254/24"], &[]);
         let state = State::with_pins(1, &snapshot, 16);
         let state = state.keeping(0, Size { transactions: 64, blocks: 1_024 }, &snapshot);
         let now = Now(1_000_000_000);

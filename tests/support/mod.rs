@@ -30,11 +30,7 @@ impl Shard {
 
     /// With this configuration, on this host.
     pub fn on(configuration: &str, fib: Fib) -> Self {
-        let loaded = viaduct::config::from_str("test.toml", configuration, &fib);
-        let plan = loaded.unwrap_or_else(|findings| panic!("{findings}")).plan;
-        let keys = Keys::from_secret(b"a key for tests.");
-        let names: HashMap<_, _> = (*plan.hosts).clone();
-        let snapshot = Snapshot::new(1, Arc::new(plan), Arc::new(fib), Arc::new(keys), Arc::new(names));
+        let snapshot = snapshot_on(configuration, fib);
         Self {
             state: State::new(0, 1, &snapshot),
             snapshot,
@@ -77,6 +73,20 @@ impl Shard {
     pub fn tally(&self) -> Tally {
         self.state.tally()
     }
+}
+
+/// What is decided by with this configuration, on a host as [`Shard::new`] has it.
+#[allow(dead_code)] // Some test programs have a state of their own.
+pub fn snapshot(configuration: &str, addresses: &[&str], gateways: &[&str]) -> Snapshot {
+    snapshot_on(configuration, host(addresses, gateways))
+}
+
+fn snapshot_on(configuration: &str, fib: Fib) -> Snapshot {
+    let loaded = viaduct::config::from_str("test.toml", configuration, &fib);
+    let plan = loaded.unwrap_or_else(|findings| panic!("{findings}")).plan;
+    let keys = Keys::from_secret(b"a key for tests.");
+    let names: HashMap<_, _> = (*plan.hosts).clone();
+    Snapshot::new(1, Arc::new(plan), Arc::new(fib), Arc::new(keys), Arc::new(names))
 }
 
 fn host(addresses: &[&str], gateways: &[&str]) -> Fib {
