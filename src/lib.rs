@@ -23,6 +23,7 @@
 //! | [`rules`] | `[[route]]`: conditions compiled, first match wins | yes |
 //! | [`overload`] | limits, and what is refused where more comes than can be handled | yes |
 //! | [`egress`] | pins, dialog side, override, automatic choice | yes |
+//! | [`dns`] | RFC 3263: from a name to transports, addresses and ports | yes |
 //! | [`findings`] | where configuration and routing do not fit, for `check` and `run` | yes |
 //! | [`token`] | keys, Via branch, Record-Route token, To tag | yes |
 //! | [`rewrite`] | edit list over the received bytes | yes |
@@ -37,6 +38,7 @@
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod dns;
 pub mod doctor;
 pub mod drop_reason;
 pub mod egress;

@@ -226,6 +226,45 @@ pub const SENDS_PER_SUBMIT: usize = 64;
 /// Names that are resolved at a time: as many threads wait in the system's resolver.
 pub const LOOKUPS: usize = 4;
 
+/// Most names that are kept, those of the configuration included (`[dns] names` may ask for fewer): ten times what a
+/// busy peering point sees in an hour, some 1 KiB each. At the bound the one that was used least recently goes.
+pub const DNS_NAMES: usize = 16_384;
+
+/// Names from messages that are being looked up at a time, a socket and some 4 KiB each. Further ones wait among
+/// [`DNS_QUESTIONS`].
+pub const DNS_LOOKUPS: usize = 64;
+
+/// Names of messages that wait to be looked up, from all shards together. The message of one more is answered 503.
+pub const DNS_QUESTIONS: usize = 256;
+
+/// Most queries for one name: NAPTR, [`DNS_SERVICES`] times SRV, both addresses of [`DNS_TARGETS`] servers. A zone
+/// that asks for more has us query others on its behalf.
+pub const DNS_QUERIES: usize = 1 + DNS_SERVICES + 2 * DNS_TARGETS;
+
+/// SRV names that are asked for, for one name: as many as there are transports.
+pub const DNS_SERVICES: usize = 5;
+
+/// Servers of one name; further SRV records, by priority and name, are left out.
+pub const DNS_TARGETS: usize = 32;
+
+/// How long a negative answer holds, in seconds, that does not say it (RFC 2308 §5: it "SHOULD NOT be cached").
+pub const DNS_NEGATIVE_S: u32 = 5;
+
+/// How long a name counts as unresolvable after no server could tell, in seconds (RFC 2308 §7: at most 300).
+pub const DNS_FAILURE_S: u32 = 5;
+
+/// How soon a name is asked for again whose answer has run out and which no server could tell, in seconds
+/// (RFC 8767 §5).
+pub const DNS_AGAIN_S: u32 = 30;
+
+/// Most messages of a shard that wait for a name (`[dns] queue` may ask for fewer), some 1 KiB each: what comes for
+/// unknown names in 4 s at 64 a second.
+pub const PARKED_FOR_NAMES: usize = 256;
+
+/// So long, in nanoseconds, a message waits for a name: an INVITE's sender has sent it four times by then
+/// (RFC 3261 §17.1.1.2), a resolver has asked a second server.
+pub const PARKED_FOR_NAME_NS: u64 = 4_000_000_000;
+
 /// Addresses that are kept of one name.
 pub const ADDRESSES_PER_NAME: usize = 16;
 

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("net", &[]),
     ("drop_reason", &[]),
     ("status", &[]),
+    ("dns", &["limits", "net"]),
     ("group", &["limits", "net"]),
     ("fib", &["limits", "net"]),
     ("rules", &["limits", "net", "status"]),
@@ -126,8 +127,19 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that take bytes, addresses and `now` and return values.
-const PURE: &[&str] =
-    &["egress", "fib", "findings", "group", "plan", "proxy", "rewrite", "rules", "token", "transaction"];
+const PURE: &[&str] = &[
+    "dns",
+    "egress",
+    "fib",
+    "findings",
+    "group",
+    "plan",
+    "proxy",
+    "rewrite",
+    "rules",
+    "token",
+    "transaction",
+];
 
 /// Modules in which `unsafe` may stand.
 const UNSAFE_MAY_STAND_IN: &[&str] = &["engine", "control", "cli", "hardware"];

@@ -1,0 +1,246 @@
+//! How long an answer is kept, when it is asked for again, and which one goes where there is no room.
+//!
+//! Time is what has passed since any fixed instant.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::directory::{Directory, Entry};
+use super::procedure::Outcome;
+use super::question::Question;
+use super::resolution::{Found, Resolution, Unresolved};
+use crate::limits;
+
+/// Bounds of what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// A shorter TTL counts as this one.
+    pub min_ttl: Duration,
+    /// A longer TTL counts as this one.
+    pub max_ttl: Duration,
+    /// Longest time that a name counts as absent.
+    pub negative_ttl: Duration,
+    /// How long after its TTL an answer stays in use where no server can tell (RFC 8767).
+    pub stale: Duration,
+    /// Most names.
+    pub names: usize,
+}
+
+/// Keeps answers, and makes of them the [`Directory`] that shards read.
+pub struct Keeper {
+    settings: Settings,
+    kept: HashMap<Question, Kept>,
+    directory: Directory,
+    changes: Changes,
+    counts: Counts,
+}
+
+/// What [`Directory::with`] changes.
+type Changes = Vec<(Question, Option<Arc<Entry>>)>;
+
+/// What has become of answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Kept now.
+    pub names: u64,
+    /// Of those, such that lead nowhere.
+    pub unresolved: u64,
+    /// Of those, such whose TTL is over and that no server could tell anew.
+    pub stale: u64,
+    /// Pushed out by others.
+    pub evicted: u64,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// None until there is a first answer.
+    entry: Option<Arc<Entry>>,
+    /// Shards read it. One whose time is over without use is taken from them, and stays here for the case that no
+    /// server can tell when it is asked for again.
+    shown: bool,
+    /// The configuration names it: it stays, and is asked for again whether or not it is used.
+    configured: bool,
+    /// Somebody is asking.
+    asking: bool,
+    /// Somebody has used it since the last answer.
+    used: bool,
+    used_at: Duration,
+    /// From then on it is asked for again.
+    ask_from: Duration,
+    /// Until then the answer holds.
+    fresh_until: Duration,
+}
+
+/// Why a question is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is an answer, or somebody is asking already.
+    Known,
+    /// All room is taken by names of the configuration, and such that are being asked for.
+    NoRoom,
+}
+
+impl Keeper {
+    /// With nothing in it.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            kept: HashMap::new(),
+            directory: Directory::default(),
+            changes: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes over other bounds, and other names of the configuration: those that are new are asked for at once.
+    pub fn configure(&mut self, settings: Settings, names: impl IntoIterator<Item = Question>) {
+        self.settings = settings;
+        self.kept.values_mut().for_each(|kept| kept.configured = false);
+        for question in names {
+            self.kept.entry(question).or_default().configured = true;
+        }
+    }
+
+    /// Somebody waits for this name. `Ok`: it is to be asked for, and [`Keeper::take`] told what came of it.
+    ///
+    /// # Errors
+    /// It is not to be asked for.
+    pub fn want(&mut self, question: Question, now: Duration) -> Result<(), Refused> {
+        let known = self.kept.get(&question);
+        if known.is_some_and(|kept| kept.asking || kept.shown) {
+            return Err(Refused::Known);
+        }
+        if known.is_none() && self.kept.len() >= self.settings.names && !self.make_room() {
+            return Err(Refused::NoRoom);
+        }
+        let kept = self.kept.entry(question).or_default();
+        (kept.asking, kept.used_at) = (true, now);
+        Ok(())
+    }
+
+    /// Looks through all names: what has run out goes, and names that are to be asked for again are given. Those of
+    /// the configuration are, and those that somebody has used since the last answer; before their time is over.
+    pub fn due(&mut self, now: Duration) -> Vec<Question> {
+        let mut due = Vec::new();
+        let (stale, changes) = (self.settings.stale, &mut self.changes);
+        self.kept.retain(|question, kept| {
+            kept.note_use(now);
+            if kept.asking || now < kept.ask_from {
+                return true;
+            }
+            if kept.configured || (kept.used && kept.shown) {
+                kept.asking = true;
+                due.push(*question);
+                return true;
+            }
+            if now >= kept.fresh_until && std::mem::take(&mut kept.shown) {
+                changes.push((*question, None));
+            }
+            now < kept.fresh_until || kept.usable(now, stale).is_some()
+        });
+        due
+    }
+
+    /// Takes over what came of asking.
+    pub fn take(&mut self, question: Question, outcome: Outcome, now: Duration) {
+        let Settings { min_ttl, max_ttl, negative_ttl, stale, .. } = self.settings;
+        let Some(kept) = self.kept.get_mut(&question) else { return };
+        kept.asking = false;
+        kept.note_use(now);
+        let Outcome { resolution, ttl_s } = outcome;
+        let ttl = seconds(ttl_s);
+        let holds = match &resolution {
+            Ok(_) => ttl.clamp(min_ttl, max_ttl),
+            Err(Unresolved::Failed) => match kept.usable(now, stale) {
+                Some(found) => return kept.stay(question, found, now, &mut self.changes),
+                None => seconds(limits::DNS_FAILURE_S),
+            },
+            Err(_) => ttl.clamp(min_ttl.min(negative_ttl), negative_ttl),
+        };
+        kept.used = false;
+        kept.fresh_until = now + holds;
+        // Early enough for attempts that take long, and late enough to ask seldom.
+        kept.ask_from = now + holds - holds / 4;
+        kept.show(question, resolution, &mut self.changes);
+    }
+
+    /// The answers that have changed are published; `None`: none has.
+    pub fn publish(&mut self) -> Option<Directory> {
+        if self.changes.is_empty() {
+            return None;
+        }
+        self.directory = self.directory.with(self.changes.drain(..));
+        Some(self.directory.clone())
+    }
+
+    /// What was published last.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// How much there is of what.
+    pub fn counts(&self) -> Counts {
+        let resolutions = || self.kept.values().filter_map(|kept| kept.entry.as_ref()).map(|e| &e.resolution);
+        Counts {
+            names: self.kept.len() as u64,
+            unresolved: resolutions().filter(|r| r.is_err()).count() as u64,
+            stale: resolutions().filter(|r| r.as_ref().is_ok_and(|found| found.stale)).count() as u64,
+            ..self.counts
+        }
+    }
+
+    /// Takes out what was used least recently; what leads nowhere before what leads somewhere, so that made-up names
+    /// push out each other.
+    fn make_room(&mut self) -> bool {
+        let may_go = self.kept.iter().filter(|(_, kept)| !kept.configured && !kept.asking);
+        let value = |kept: &Kept| {
+            let leads = kept.entry.as_ref().is_some_and(|entry| entry.resolution.is_ok());
+            (leads, kept.used_at)
+        };
+        let Some(question) = may_go.min_by_key(|(_, kept)| value(kept)).map(|(question, _)| *question) else {
+            return false;
+        };
+        self.kept.remove(&question);
+        self.changes.push((question, None));
+        self.counts.evicted += 1;
+        true
+    }
+}
+
+impl Kept {
+    fn note_use(&mut self, now: Duration) {
+        if self.entry.as_ref().is_some_and(|entry| entry.take_used()) {
+            (self.used, self.used_at) = (true, now);
+        }
+    }
+
+    /// The servers known so far, as long as they may be used.
+    fn usable(&self, now: Duration, stale: Duration) -> Option<Found> {
+        let found = self.entry.as_ref()?.resolution.as_ref().ok()?;
+        (now < self.fresh_until + stale).then(|| found.clone())
+    }
+
+    /// No server can tell: an answer whose time is over stays in use. RFC 8767 §5 has such names asked for again no
+    /// more often than every 30 seconds.
+    fn stay(&mut self, question: Question, found: Found, now: Duration, changes: &mut Changes) {
+        self.ask_from = now + seconds(limits::DNS_AGAIN_S);
+        let stale = now >= self.fresh_until;
+        self.show(question, Ok(Found { stale, ..found }), changes);
+    }
+
+    fn show(&mut self, question: Question, resolution: Resolution, changes: &mut Changes) {
+        let same = self.entry.as_ref().is_some_and(|entry| entry.resolution == resolution);
+        if self.shown && same {
+            return;
+        }
+        self.shown = true;
+        let entry = Entry::new(question, resolution);
+        self.entry = Some(Arc::clone(&entry));
+        changes.push((question, Some(entry)));
+    }
+}
+
+fn seconds(n: u32) -> Duration {
+    Duration::from_secs(u64::from(n))
+}
