@@ -11,15 +11,17 @@
 //! three nodes deep. A clone shares all nodes; a change copies the few on its way to the root.
 
 mod differences;
+mod leaf;
 
 use std::sync::Arc;
 
 pub(super) use differences::Differences;
+use leaf::Leaf;
 
 use super::table::Net;
 
-/// Most prefixes of a leaf: a binary search of eight steps within some cache lines.
-const LEAF: usize = 256;
+/// Most prefixes of a leaf: their places fit into a byte.
+const LEAF: usize = u8::MAX as usize;
 
 /// A branch of fewer prefixes becomes a leaf again: well below [`LEAF`], so that a prefix that comes and goes
 /// does not have it rebuilt each time.
@@ -92,10 +94,6 @@ struct Branch<P: Net> {
     count: usize,
 }
 
-/// Prefixes by address, shorter ones of the same address first. One piece of memory: a lookup that no cache
-/// knows waits for it once.
-struct Leaf<P: Net>(Arc<[Entry<P>]>);
-
 /// A prefix and the number of its list.
 #[derive(Clone, Copy)]
 pub(super) struct Entry<P: Net> {
@@ -125,12 +123,6 @@ impl<P: Net> Clone for Node<P> {
 impl<P: Net> Clone for Branch<P> {
     fn clone(&self) -> Self {
         Self { short: self.short.clone(), children: self.children.clone(), count: self.count }
-    }
-}
-
-impl<P: Net> Clone for Leaf<P> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
     }
 }
 
@@ -168,8 +160,8 @@ impl<P: Net> Trie<P> {
         let (mut node, mut depth) = (&self.root, 0);
         loop {
             match node {
-                Node::Leaf(leaf) => return leaf.get(&wanted),
-                Node::Branch(branch) if ends_within(wanted.len, depth) => return branch.short.get(&wanted),
+                Node::Leaf(leaf) => return leaf.list(&wanted),
+                Node::Branch(branch) if ends_within(wanted.len, depth) => return branch.short.list(&wanted),
                 Node::Branch(branch) => {
                     node = branch.children[usize::from(wanted.key.byte(depth))].as_ref()?;
                     depth += 1;
@@ -203,7 +195,7 @@ impl<P: Net> Trie<P> {
     pub fn around(&self, address: P::Address) -> Around<'_, P> {
         let key = P::address_key(address);
         let (leaf, depth) = self.leaf(key, usize::MAX);
-        Around { trie: self, key, leaf, place: leaf.find(key), depth }
+        Around { trie: self, key, leaf, place: leaf.find(key, depth), depth }
     }
 
     /// The longest prefix that holds the address.
@@ -221,7 +213,7 @@ impl<P: Net> Trie<P> {
             }
             depth += 1;
         };
-        match leaf.0.get(usize::from(leaf.find(key))) {
+        match leaf.get(leaf.find(key, depth)) {
             // In a branch above, if anywhere.
             None if depth > 0 => self.around(address).entry(),
             found => found,
@@ -254,7 +246,7 @@ impl<P: Net> Node<P> {
     /// Of distinct prefixes in order.
     fn build(entries: Vec<Entry<P>>, depth: usize) -> Self {
         if entries.len() <= LEAF {
-            return Self::Leaf(Leaf::new(entries));
+            return Self::Leaf(Leaf::new(entries, depth));
         }
         let count = entries.len();
         let mut short = Vec::new();
@@ -270,12 +262,12 @@ impl<P: Net> Node<P> {
         for (child, part) in children.iter_mut().zip(parts).filter(|(_, part)| !part.is_empty()) {
             *child = Some(Self::build(part, depth + 1));
         }
-        Self::Branch(Arc::new(Branch { short: Leaf::new(short), children, count }))
+        Self::Branch(Arc::new(Branch { short: Leaf::new(short, depth), children, count }))
     }
 
     fn len(&self) -> usize {
         match self {
-            Self::Leaf(leaf) => leaf.0.len(),
+            Self::Leaf(leaf) => leaf.entries().len(),
             Self::Branch(branch) => branch.count,
         }
     }
@@ -283,9 +275,9 @@ impl<P: Net> Node<P> {
     fn set(&mut self, entry: Entry<P>, depth: usize) -> Option<u32> {
         match self {
             Self::Leaf(leaf) => {
-                let before = leaf.set(entry);
-                if leaf.0.len() > LEAF {
-                    *self = Self::build(leaf.0.to_vec(), depth);
+                let before = leaf.set(entry, depth);
+                if leaf.entries().len() > LEAF {
+                    *self = Self::build(leaf.entries().to_vec(), depth);
                 }
                 before
             }
@@ -301,7 +293,7 @@ impl<P: Net> Node<P> {
     /// The prefix is there.
     fn remove(&mut self, gone: &Entry<P>, depth: usize) {
         match self {
-            Self::Leaf(leaf) => leaf.remove(gone),
+            Self::Leaf(leaf) => leaf.remove(gone, depth),
             Self::Branch(branch) => {
                 let branch = Arc::make_mut(branch);
                 branch.remove(gone, depth);
@@ -310,7 +302,7 @@ impl<P: Net> Node<P> {
                     let mut entries = Vec::with_capacity(branch.count);
                     self.collect(&mut entries);
                     entries.sort_unstable_by_key(Entry::order);
-                    *self = Self::Leaf(Leaf::new(entries));
+                    *self = Self::Leaf(Leaf::new(entries, depth));
                 }
             }
         }
@@ -318,9 +310,9 @@ impl<P: Net> Node<P> {
 
     fn collect(&self, into: &mut Vec<Entry<P>>) {
         match self {
-            Self::Leaf(leaf) => into.extend_from_slice(&leaf.0),
+            Self::Leaf(leaf) => into.extend_from_slice(leaf.entries()),
             Self::Branch(branch) => {
-                into.extend_from_slice(&branch.short.0);
+                into.extend_from_slice(branch.short.entries());
                 branch.children.iter().flatten().for_each(|child| child.collect(into));
             }
         }
@@ -330,12 +322,12 @@ impl<P: Net> Node<P> {
 impl<P: Net> Branch<P> {
     fn set(&mut self, entry: Entry<P>, depth: usize) -> Option<u32> {
         if ends_within(entry.len, depth) {
-            return self.short.set(entry);
+            return self.short.set(entry, depth);
         }
         match &mut self.children[usize::from(entry.key.byte(depth))] {
             Some(child) => child.set(entry, depth + 1),
             none => {
-                *none = Some(Node::Leaf(Leaf::new(vec![entry])));
+                *none = Some(Node::Leaf(Leaf::new(vec![entry], depth + 1)));
                 None
             }
         }
@@ -343,7 +335,7 @@ impl<P: Net> Branch<P> {
 
     fn remove(&mut self, gone: &Entry<P>, depth: usize) {
         if ends_within(gone.len, depth) {
-            return self.short.remove(gone);
+            return self.short.remove(gone, depth);
         }
         let child = &mut self.children[usize::from(gone.key.byte(depth))];
         if let Some(node) = child {
@@ -353,72 +345,6 @@ impl<P: Net> Branch<P> {
             }
         }
     }
-}
-
-impl<P: Net> Leaf<P> {
-    /// Of distinct prefixes in order. Finds the closest prefix around each one: in this order it is the
-    /// last one before it that still holds it.
-    fn new(mut entries: Vec<Entry<P>>) -> Self {
-        let mut closest = NONE;
-        for place in 0..entries.len() {
-            closest = holding(&entries, closest, entries[place].key);
-            entries[place].around = closest;
-            closest = place as u16;
-        }
-        Self(entries.into())
-    }
-
-    fn position(&self, entry: &Entry<P>) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&entry.order(), Entry::order)
-    }
-
-    fn get(&self, entry: &Entry<P>) -> Option<u32> {
-        self.position(entry).ok().map(|place| self.0[place].list)
-    }
-
-    fn set(&mut self, entry: Entry<P>) -> Option<u32> {
-        match self.position(&entry) {
-            Ok(place) => Some(std::mem::replace(&mut Arc::make_mut(&mut self.0)[place].list, entry.list)),
-            Err(place) => {
-                let mut entries = Vec::with_capacity(self.0.len() + 1);
-                entries.extend_from_slice(&self.0[..place]);
-                entries.push(entry);
-                entries.extend_from_slice(&self.0[place..]);
-                *self = Self::new(entries);
-                None
-            }
-        }
-    }
-
-    fn remove(&mut self, gone: &Entry<P>) {
-        if let Ok(place) = self.position(gone) {
-            let mut entries = self.0.to_vec();
-            entries.remove(place);
-            *self = Self::new(entries);
-        }
-    }
-
-    /// The longest prefix that holds the key: prefixes nest or are apart, so it is the last one that
-    /// begins before the key, or around that one.
-    #[inline]
-    fn find(&self, key: P::Key) -> u16 {
-        match self.0.partition_point(|entry| entry.key <= key) {
-            0 => NONE,
-            behind => holding(&self.0, (behind - 1) as u16, key),
-        }
-    }
-}
-
-/// The first of this one and those around it that holds the key.
-#[inline]
-fn holding<P: Net>(entries: &[Entry<P>], mut place: u16, key: P::Key) -> u16 {
-    while let Some(entry) = entries.get(usize::from(place)) {
-        if entry.key.agrees(key, entry.len) {
-            return place;
-        }
-        place = entry.around;
-    }
-    NONE
 }
 
 /// See [`Trie::around`].
@@ -439,9 +365,9 @@ impl<'a, P: Net> Around<'a, P> {
             // Prefixes of other lengths stand in the branches above; most lookups never get there.
             self.depth = self.depth.checked_sub(1)?;
             self.leaf = self.trie.leaf(self.key, self.depth).0;
-            self.place = self.leaf.find(self.key);
+            self.place = self.leaf.find(self.key, self.depth);
         }
-        let entry = self.leaf.0.get(usize::from(self.place))?;
+        let entry = self.leaf.get(self.place)?;
         self.place = entry.around;
         Some(entry)
     }

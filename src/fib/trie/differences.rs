@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Entry, Leaf, Node, Trie};
+use super::leaf::Leaf;
+use super::{Entry, Node, Trie};
 use crate::fib::table::Net;
 
 /// Looks for the prefixes that two trees differ in; shared nodes have none.
@@ -45,8 +46,8 @@ impl<P: Net, F: Fn(u32, u32) -> bool> Differences<'_, P, F> {
     }
 
     fn leaves(&mut self, old: &Leaf<P>, new: &Leaf<P>) {
-        if !(self.related && Arc::ptr_eq(&old.0, &new.0)) {
-            self.entries(&old.0, &new.0);
+        if !(self.related && old.is(new)) {
+            self.entries(old.entries(), new.entries());
         }
     }
 

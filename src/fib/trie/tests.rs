@@ -167,7 +167,7 @@ fn a_table_that_empties_becomes_a_leaf_again() {
         assert_eq!(trie.remove(*net), Some(1));
     }
     assert_eq!(trie.len(), 0);
-    assert!(matches!(&trie.root, Node::Leaf(leaf) if leaf.0.is_empty()));
+    assert!(matches!(&trie.root, Node::Leaf(leaf) if leaf.entries().is_empty()));
 }
 
 /// All ways in which prefixes lie to each other: inside a leaf, above it, and at the edges of bytes.
