@@ -223,16 +223,17 @@ pub const RING_LOCKED_BYTES: u64 = 256 << 10;
 /// not wait for the whole batch and that its bytes are still in the cache.
 pub const SENDS_PER_SUBMIT: usize = 64;
 
-/// Names that are resolved at a time: as many threads wait in the system's resolver.
-pub const LOOKUPS: usize = 4;
-
 /// Most names that are kept, those of the configuration included (`[dns] names` may ask for fewer): ten times what a
 /// busy peering point sees in an hour, some 1 KiB each. At the bound the one that was used least recently goes.
 pub const DNS_NAMES: usize = 16_384;
 
-/// Names from messages that are being looked up at a time, a socket and some 4 KiB each. Further ones wait among
-/// [`DNS_QUESTIONS`].
-pub const DNS_LOOKUPS: usize = 64;
+/// Names of messages that are being looked up at a time, a few sockets and some 4 KiB each: as many as come in the five
+/// seconds that a lookup may take, by the default of `[dns] per_second`, so that slow zones hold up no others. Further
+/// ones wait among [`DNS_QUESTIONS`].
+pub const DNS_LOOKUPS: usize = 512;
+
+/// Names that are being looked up at a time before their time is over: ten thousand are asked for in some seconds.
+pub const DNS_AGAIN: usize = 32;
 
 /// Names of messages that wait to be looked up, from all shards together. The message of one more is answered 503.
 pub const DNS_QUESTIONS: usize = 256;
@@ -255,7 +256,7 @@ pub const DNS_FAILURE_S: u32 = 5;
 
 /// How soon a name is asked for again whose answer has run out and which no server could tell, in seconds
 /// (RFC 8767 §5).
-pub const DNS_AGAIN_S: u32 = 30;
+pub const DNS_STALE_AGAIN_S: u32 = 30;
 
 /// Most messages of a shard that wait for a name (`[dns] queue` may ask for fewer), some 1 KiB each: what comes for
 /// unknown names in 4 s at 64 a second.

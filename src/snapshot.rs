@@ -1,17 +1,14 @@
 //! What every decision is made against: immutable, replaced as a whole, read without locks.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::dns::{Directory, Question};
 use crate::egress::View;
 use crate::fib::Fib;
 use crate::group::Roster;
+use crate::net::NextHop;
 use crate::plan::{Ours, Plan};
 use crate::token::Keys;
-
-/// Addresses of the host names that rules name as next hop, from `[hosts]` and the resolver.
-pub type Names = HashMap<Box<str>, Vec<IpAddr>>;
 
 /// One consistent state of configuration and kernel.
 pub struct Snapshot {
@@ -23,19 +20,25 @@ pub struct Snapshot {
     pub fib: Arc<Fib>,
     /// What signs and verifies tokens.
     pub keys: Arc<Keys>,
-    /// Resolved names; lower case.
-    pub names: Arc<Names>,
+    /// What DNS said.
+    pub names: Arc<Directory>,
     /// The listeners as the Fib sees them: derived from `plan` and `fib`.
-    pub view: View,
+    pub view: Arc<View>,
     /// What means us: derived from `plan`.
-    pub ours: Ours,
+    pub ours: Arc<Ours>,
     /// The gateways' numbers, and how they do.
     pub roster: Arc<Roster>,
 }
 
 impl Snapshot {
     /// Derives what follows from plan and Fib. Nobody watches the gateways: all are up.
-    pub fn new(generation: u64, plan: Arc<Plan>, fib: Arc<Fib>, keys: Arc<Keys>, names: Arc<Names>) -> Self {
+    pub fn new(
+        generation: u64,
+        plan: Arc<Plan>,
+        fib: Arc<Fib>,
+        keys: Arc<Keys>,
+        names: Arc<Directory>,
+    ) -> Self {
         let roster = Roster::unwatched(plan.groups.iter().map(|group| group.gateways.len()));
         Self::watched(generation, plan, fib, keys, names, Arc::new(roster))
     }
@@ -46,10 +49,33 @@ impl Snapshot {
         plan: Arc<Plan>,
         fib: Arc<Fib>,
         keys: Arc<Keys>,
-        names: Arc<Names>,
+        names: Arc<Directory>,
         roster: Arc<Roster>,
     ) -> Self {
-        let (view, ours) = (View::new(&plan, &fib), Ours::new(&plan));
+        let (view, ours) = (View::new(&plan, &fib).into(), Ours::new(&plan).into());
         Self { generation, plan, fib, keys, names, view, ours, roster }
+    }
+
+    /// The first server that a name leads to, by `[hosts]` or DNS.
+    pub fn first_hop(&self, question: &Question) -> Option<NextHop> {
+        match self.plan.hosts_of(question) {
+            Some(mut hosts) => hosts.next(),
+            None => self.names.get(question)?.as_ref().ok()?.ordered(0).next(),
+        }
+    }
+
+    /// The same with other names: of the same generation, because what is remembered of it still holds.
+    #[must_use]
+    pub fn with_names(&self, names: Arc<Directory>) -> Self {
+        Self {
+            generation: self.generation,
+            plan: Arc::clone(&self.plan),
+            fib: Arc::clone(&self.fib),
+            keys: Arc::clone(&self.keys),
+            names,
+            view: Arc::clone(&self.view),
+            ours: Arc::clone(&self.ours),
+            roster: Arc::clone(&self.roster),
+        }
     }
 }

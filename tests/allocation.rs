@@ -303,7 +303,8 @@ fn a_whole_shard_batch_by_batch() {
         published,
         metrics: Arc::clone(&metrics),
         records: Records::default(),
-        questions: Questions::new(),
+        questions: Questions::new(viaduct::limits::KERNEL_QUESTIONS),
+        names: Questions::new(viaduct::limits::DNS_QUESTIONS),
         post: Post::new(1),
     });
     let mut wire =

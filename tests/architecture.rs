@@ -17,16 +17,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fib", &["limits", "net"]),
     ("rules", &["limits", "net", "status"]),
     ("overload", &["limits", "net", "rules"]),
-    ("plan", &["fib", "group", "limits", "net", "overload", "rules"]),
+    ("plan", &["dns", "fib", "group", "limits", "net", "overload", "rules"]),
     ("token", &["limits", "net"]),
     ("egress", &["fib", "hardware", "limits", "net", "plan", "rules", "token"]),
-    ("findings", &["egress", "fib", "limits", "net", "plan", "rules"]),
-    ("snapshot", &["egress", "fib", "group", "net", "plan", "token"]),
+    ("findings", &["dns", "egress", "fib", "limits", "net", "plan", "rules"]),
+    ("snapshot", &["dns", "egress", "fib", "group", "net", "plan", "token"]),
     ("rewrite", &["limits", "net"]),
     ("transaction", &["limits", "net", "rewrite", "status", "token"]),
     (
         "proxy",
         &[
+            "dns",
             "drop_reason",
             "egress",
             "fib",
@@ -44,12 +45,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "metrics",
-        &["drop_reason", "egress", "findings", "group", "limits", "net", "overload", "plan", "transaction"],
+        &[
+            "dns",
+            "drop_reason",
+            "egress",
+            "findings",
+            "group",
+            "limits",
+            "net",
+            "overload",
+            "plan",
+            "transaction",
+        ],
     ),
     ("engine", &["limits", "metrics", "net", "plan"]),
     (
         "shard",
         &[
+            "dns",
             "drop_reason",
             "egress",
             "engine",
@@ -66,6 +79,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "config",
         &[
+            "dns",
             "egress",
             "fib",
             "findings",
@@ -84,6 +98,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "control",
         &[
             "config",
+            "dns",
             "drop_reason",
             "egress",
             "engine",
@@ -105,6 +120,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "config",
             "control",
+            "dns",
             "doctor",
             "drop_reason",
             "egress",

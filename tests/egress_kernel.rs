@@ -99,6 +99,7 @@ fn plan(listeners: &[(&str, Option<u32>)]) -> Plan {
         egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
         hosts: Default::default(),
         groups: Default::default(),
+        dns: Default::default(),
         rules: Default::default(),
         overload: Default::default(),
         matcher: Matcher::compile(&[]).unwrap().into(),

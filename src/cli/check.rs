@@ -53,7 +53,7 @@ pub fn execute(args: Args) -> ExitCode {
             return FAILED.into();
         }
     };
-    let resolve = |plan: &Plan| control::resolve_now(plan, NAMES_WITHIN).ok();
+    let resolve = |plan: &Plan| control::names_now(plan, NAMES_WITHIN).ok();
     let (plan, findings) = match config::load_resolving(&args.config, &fib, &resolve) {
         Ok(loaded) => with_keys(loaded),
         Err(findings) => (None, findings),

@@ -1,10 +1,8 @@
 //! The configuration held against the kernel: [`crate::findings`] with their places in the file.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-
 use super::Places;
 use super::diagnostic::Findings;
+use crate::dns::Directory;
 use crate::egress::View;
 use crate::fib::Fib;
 use crate::findings::{Examiner, Subject};
@@ -16,7 +14,7 @@ pub fn hold_against(
     plan: &Plan,
     places: &Places,
     fib: &Fib,
-    names: Option<&HashMap<Box<str>, Vec<IpAddr>>>,
+    names: Option<&Directory>,
     findings: &mut Findings,
 ) {
     let view = View::new(plan, fib);

@@ -9,6 +9,7 @@
 
 mod attempts;
 mod diagnostic;
+mod dns;
 mod egress;
 mod groups;
 mod hold;
@@ -25,13 +26,13 @@ mod tests;
 
 use std::collections::HashMap;
 use std::fs;
-use std::net::IpAddr;
 use std::path::Path;
 
 pub use crate::findings::Severity;
 pub use diagnostic::{Diagnostic, Findings};
 pub use hold::hold_against;
 
+use crate::dns::Directory;
 use crate::fib::Fib;
 use crate::plan::Plan;
 
@@ -84,8 +85,8 @@ pub fn load_resolving(path: &Path, fib: &Fib, resolve: &Resolve) -> Result<Loade
     }
 }
 
-/// Asks for the addresses of a Plan's names.
-pub type Resolve = dyn Fn(&Plan) -> Option<HashMap<Box<str>, Vec<IpAddr>>>;
+/// Asks DNS for a Plan's names.
+pub type Resolve = dyn Fn(&Plan) -> Option<Directory>;
 
 /// The embedded default: every address of the host, port 5060, a throw-away key.
 ///

@@ -10,7 +10,7 @@ use toml_edit::Table;
 
 use super::diagnostic::Findings;
 use super::read::{Entry, Section, Text};
-use super::{Places, groups, limits, listeners, rules};
+use super::{Places, dns, groups, limits, listeners, rules};
 use crate::fib::Fib;
 use crate::overload::Limits;
 use crate::plan::{EgressPolicy, Engine, Expansion, NoListener, Plan, expand};
@@ -35,6 +35,7 @@ pub(super) fn build(
     let domains = identity(root.take("identity"), findings);
     let (keys_file, keys_place) = keys(root.take("keys"), folder, findings);
     let (hosts, host_places) = hosts(root.take("hosts"), findings);
+    let dns = dns::read(root.take("dns"), findings);
     let admin = admin(root.take("admin"), findings);
     let mut limits = Limits::default();
     let (names, bind_places) = listeners::build(root.take("listener"), fib, &mut limits, findings);
@@ -60,6 +61,7 @@ pub(super) fn build(
         egress,
         hosts,
         groups,
+        dns,
         rules,
         matcher,
         overload,

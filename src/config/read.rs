@@ -170,7 +170,7 @@ impl<'d> Entry<'d> {
         None
     }
 
-    /// A duration: a whole number with its unit, `"500ms"`, `"4s"` or `"5min"`.
+    /// A duration: a whole number with its unit, `"500ms"`, `"4s"`, `"5min"` or `"24h"`.
     pub fn duration(&self, bounds: RangeInclusive<Duration>, findings: &mut Findings) -> Option<Duration> {
         let text = self.text(findings)?;
         let unit = text.text.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -179,12 +179,13 @@ impl<'d> Entry<'d> {
             "ms" => Some(Duration::from_millis(number.into())),
             "s" => Some(Duration::from_secs(number.into())),
             "min" => Some(Duration::from_secs(u64::from(number) * 60)),
+            "h" => Some(Duration::from_secs(u64::from(number) * 3_600)),
             _ => None,
         });
         let Some(found) = found else {
             findings
                 .error(text.span, format!("«{}» is not a duration", text.text))
-                .hint("write a whole number with ms, s or min: \"4s\"");
+                .hint("write a whole number with ms, s, min or h: \"4s\"");
             return None;
         };
         if !bounds.contains(&found) {

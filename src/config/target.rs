@@ -7,6 +7,7 @@ use sip_parser::{Host, Scheme, Uri};
 use super::diagnostic::Findings;
 use super::groups::{self, Groups};
 use super::read::{Entry, Text};
+use crate::dns::HostName;
 use crate::limits::CANDIDATES;
 use crate::net::{Transport, canonical};
 use crate::rules::Target;
@@ -77,13 +78,21 @@ pub(super) fn next_hop(text: &Text<'_>, findings: &mut Findings) -> Option<Targe
         }
     };
     let transport = transport(&uri, text, findings)?;
-    let port = uri.port().unwrap_or_else(|| transport.unwrap_or(Transport::Udp).default_port());
     let written = text.text.into();
     let host = uri.host()?;
     if let Host::Name(name) = host {
-        let host = String::from_utf8_lossy(name).trim_end_matches('.').to_ascii_lowercase().into();
-        return Some(Target::Name { uri: written, transport, host, port });
+        let Some(host) = HostName::new(name) else {
+            findings
+                .error(
+                    text.span.clone(),
+                    format!("«{}» is no name that DNS knows", String::from_utf8_lossy(name)),
+                )
+                .hint("labels of at most 63 letters, digits and hyphens, 253 characters in all");
+            return None;
+        };
+        return Some(Target::Name { uri: written, transport, host: host.as_str().into(), port: uri.port() });
     }
+    let port = uri.port().unwrap_or_else(|| transport.unwrap_or(Transport::Udp).default_port());
     let ip = canonical(host.ip()?);
     literal(ip, text, findings)?;
     Some(Target::Address { uri: written, transport, ip, port })

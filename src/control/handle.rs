@@ -13,7 +13,7 @@ use super::panic_text;
 use super::start::assemble;
 use crate::metrics::exposition;
 
-/// Threads beside those of lookups: routing tables and a configuration may be read at a time, and compared.
+/// Threads beside: routing tables and a configuration may be read at a time, and compared.
 const READINGS: usize = 3;
 
 /// What to run.
@@ -57,7 +57,7 @@ pub fn start(options: Options) -> Result<Handle, Error> {
     let thread = thread::Builder::new().name("viaduct-control".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(crate::limits::LOOKUPS + READINGS)
+            .max_blocking_threads(READINGS)
             .build()?;
         let result = runtime.block_on(async {
             let (control, started) = match assemble(options).await {
@@ -71,7 +71,7 @@ pub fn start(options: Options) -> Result<Handle, Error> {
             let _ = ready.send(started);
             control.run(receiver).await
         });
-        // A lookup that hangs in the system's resolver must not hold up the end.
+        // A reading that takes long must not hold up the end.
         runtime.shutdown_background();
         result
     })?;

@@ -47,7 +47,7 @@ pub use error::Error;
 pub use handle::{Handle, Options, run, start};
 pub use load::Source;
 pub use monitor::{Health, Monitor};
-pub use names::resolve_now;
+pub use names::{Asked, Resolved, names_now, resolve_now};
 
 /// What a panic says.
 fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
+use crate::dns::Directory;
 use crate::fib::Fib;
 use crate::group::Roster;
 use crate::plan::Plan;
 use crate::shard::{Bindings, Publication, Published, SocketTable};
-use crate::snapshot::{Names, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::token::Keys;
 
 /// The generation that shards start with.
@@ -23,8 +24,8 @@ pub struct Parts<S> {
     pub fib: Arc<Fib>,
     /// What signs tokens.
     pub keys: Arc<Keys>,
-    /// Resolved names, those of `[hosts]` included.
-    pub names: Arc<Names>,
+    /// What DNS said.
+    pub names: Arc<Directory>,
     /// The gateways' numbers, and how they do.
     pub roster: Arc<Roster>,
     /// Listeners and sockets.
@@ -76,10 +77,27 @@ impl<S> Publisher<S> {
     /// generation.
     pub fn publish(&mut self, parts: &Parts<S>) -> u64 {
         let generation = self.published.load().snapshot.generation + 1;
-        let old = self.published.swap(Arc::new(compose(generation, parts)));
+        self.replace(compose(generation, parts));
+        generation
+    }
+
+    /// Replaces the names of the current publication, which is of the same generation then: nothing that is remembered
+    /// of it changes with names.
+    pub fn publish_names(&mut self, parts: &Parts<S>) {
+        let current = self.published.load_full();
+        self.replace(Publication {
+            snapshot: current.snapshot.with_names(Arc::clone(&parts.names)),
+            bindings: Arc::clone(&current.bindings),
+            sockets: Arc::clone(&current.sockets),
+            sockets_since: current.sockets_since,
+            stopping: current.stopping,
+        });
+    }
+
+    fn replace(&mut self, publication: Publication<S>) {
+        let old = self.published.swap(Arc::new(publication));
         self.retired.push(old);
         self.reap();
-        generation
     }
 
     /// Frees what nobody reads any more, here and not on a shard; gives how many publications are

@@ -10,8 +10,6 @@ use tokio::task::{JoinError, JoinHandle};
 use super::error::Error;
 use super::listeners;
 use super::load::{Loaded, load};
-use super::names::{Answers, ask_new};
-use super::start::NAMES_PATIENCE;
 use super::states::States;
 use super::supervisor::Control;
 use crate::plan::{Plan, expand};
@@ -23,17 +21,14 @@ type Reply = Option<oneshot::Sender<Result<(), Error>>>;
 /// may wait: a thread of its own does it, one after the other.
 #[derive(Default)]
 pub(super) struct Reloads {
-    loading: Option<JoinHandle<Result<Read, Error>>>,
+    loading: Option<JoinHandle<Result<Loaded, Error>>>,
     /// The first one is being done.
     replies: VecDeque<Reply>,
 }
 
-/// A configuration, and what its new names stand for.
-pub(super) type Read = (Loaded, Answers);
-
 impl Reloads {
     /// Waits for what is being read; for ever, if nothing is.
-    pub async fn loaded(&mut self) -> Result<Read, Error> {
+    pub async fn loaded(&mut self) -> Result<Loaded, Error> {
         let Some(loading) = &mut self.loading else { return std::future::pending().await };
         let loaded = loading.await;
         self.loading = None;
@@ -64,17 +59,12 @@ impl Control {
         self.manager.reloading();
         let (source, fib) = (self.source.clone(), Arc::clone(&self.parts.fib));
         let throw_away = self.parts.plan.keys_file.is_none().then(|| Arc::clone(&self.parts.keys));
-        let known = self.resolver.known();
         let load = move || load(&source, &fib, throw_away.as_ref());
-        self.reloads.loading = Some(tokio::spawn(async move {
-            let loaded = flat(tokio::task::spawn_blocking(load).await)?;
-            let answers = ask_new(&loaded.plan, &known, NAMES_PATIENCE).await;
-            Ok((loaded, answers))
-        }));
+        self.reloads.loading = Some(tokio::task::spawn_blocking(load));
     }
 
     /// Puts what was read in force for all shards at once; or nothing of it, and the log says why.
-    pub(super) fn on_loaded(&mut self, loaded: Result<Read, Error>) {
+    pub(super) fn on_loaded(&mut self, loaded: Result<Loaded, Error>) {
         let result = match loaded {
             Ok(_) if self.parts.stopping => Err(Error::Stopping),
             Ok(loaded) => self.put_in_force(loaded),
@@ -97,7 +87,7 @@ impl Control {
         }
     }
 
-    fn put_in_force(&mut self, (Loaded { plan, keys, .. }, answers): Read) -> Result<(), Error> {
+    fn put_in_force(&mut self, Loaded { plan, keys, .. }: Loaded) -> Result<(), Error> {
         let since = Instant::now();
         // Links and addresses may have changed while it was read.
         let mut plan = plan.with_listeners(expand(&plan.sections, &self.parts.fib));
@@ -111,10 +101,10 @@ impl Control {
         let plan = Arc::new(plan);
         self.sockets.read_facts(&self.parts.plan.listeners, &mut self.monitor.facts().listeners);
         self.sockets.apply(change);
-        self.resolver.adopt(&plan, answers);
         tell_what_waits(&self.parts.plan, &plan);
         self.tell_listeners(&plan);
-        self.parts.names = Arc::new(self.resolver.names(&plan));
+        // Names that are new are asked for from now on; messages wait for them.
+        self.names.configure(&plan);
         self.parts.keys = keys;
         self.parts.roster = self.gateways.put_in_force(&plan, numbers, now);
         self.use_listeners(plan, since);

@@ -8,7 +8,6 @@ use crate::net::{ListenerId, SectionId, Transport};
 use crate::plan::{Advertise, EgressPolicy, Engine, Listener, NoListener, Plan};
 use crate::rules::Matcher;
 use crate::shard::Bindings;
-use crate::snapshot::Names;
 use crate::token::Keys;
 
 use super::publisher::Parts;
@@ -53,6 +52,7 @@ pub fn plan(listeners: Vec<Listener>) -> Plan {
         egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
         hosts: Default::default(),
         groups: Default::default(),
+        dns: Default::default(),
         rules: Default::default(),
         overload: Default::default(),
         matcher: Matcher::compile(&[]).unwrap().into(),
@@ -71,7 +71,7 @@ pub fn parts() -> Parts<()> {
         plan: Arc::new(plan(Vec::new())),
         fib: Arc::new(fib()),
         keys: Arc::new(Keys::from_secret(&[7; 16])),
-        names: Arc::new(Names::new()),
+        names: Arc::default(),
         roster: Arc::new(Roster::unwatched(std::iter::empty())),
         bindings: Arc::new(Bindings::default()),
         sockets: Arc::new([]),

@@ -18,7 +18,7 @@ use super::journal::Journal;
 use super::listeners;
 use super::load::{Loaded, load};
 use super::monitor::Monitor;
-use super::names::{Resolver, ask_new};
+use super::names::Names;
 use super::netlink::Follower;
 use super::notify::ServiceManager;
 use super::publisher::{self, Parts, Publisher};
@@ -29,15 +29,18 @@ use super::sockets::Sockets;
 use super::states::States;
 use super::supervisor::{Control, Timers};
 use super::watch::Watch;
+use crate::dns::Question;
 use crate::engine::socket::Socket;
 use crate::engine::uring;
+use crate::fib::Query;
 use crate::group::Roster;
+use crate::limits;
 use crate::plan::Plan;
 use crate::shard::{self, Post, Questions, Records, Setup};
 use crate::token::KeyFileError;
 
 /// How long the start waits for names; those without an answer by then are asked again soon.
-pub(super) const NAMES_PATIENCE: Duration = Duration::from_secs(3);
+const NAMES_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Does everything up to the banner.
 ///
@@ -52,9 +55,9 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     let (follower, fib) = Follower::start()?;
     let Loaded { mut plan, keys, key_state } = load(&options.source, &fib, None)?;
     let cores = cores::choose(&plan.engine.cores)?;
-    let resolver = resolve(&plan).await;
+    let names = Names::settled(&plan, NAMES_PATIENCE).await;
     let admin = bind_admin(&plan).await?;
-    let monitor = first_facts(cores.len(), &resolver);
+    let monitor = first_facts(cores.len(), &names);
     let mut sockets = Sockets::new(cores.len());
     let (change, refused) = listeners::prepare(&sockets, &mut plan)?;
     sockets.apply(change);
@@ -66,15 +69,15 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         bindings: Arc::new(sockets.bindings(&plan.listeners, &monitor.series_of(&plan))),
         sockets: sockets.table(),
         sockets_since: Instant::now(),
-        names: Arc::new(resolver.names(&plan)),
+        names: names.directory(),
         plan,
         fib,
         keys,
         stopping: false,
     };
     let mut publisher = Publisher::new(&parts);
-    let (records, questions) = (Records::default(), Questions::new());
-    let (shards, ends) = start_shards(&cores, &parts, &mut publisher, &monitor, &records, &questions)?;
+    let asked = Asked::new(&names);
+    let (shards, ends) = start_shards(&cores, &parts, &mut publisher, &monitor, &asked)?;
 
     let address = serve_admin(admin, &monitor);
     let banner = Banner {
@@ -82,7 +85,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         view: &publisher.published().load().snapshot.view,
         cores: &cores,
         keys: &key_state,
-        unresolved: resolver.unresolved(),
+        unresolved: names.unresolved(),
         buffers: sockets.smallest_buffers(parts.plan.engine.socket_buffer_bytes),
         kernel: &kernel.to_string(),
         admin: address,
@@ -100,9 +103,9 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         follower,
         monitor: Arc::clone(&monitor),
         journal: Journal::default(),
-        records,
-        questions,
-        resolver,
+        records: asked.records,
+        questions: asked.questions,
+        names,
         manager,
         signals,
         states: States::default(),
@@ -122,13 +125,6 @@ fn serve_admin(listener: Option<TcpListener>, monitor: &Arc<Monitor>) -> Option<
     address
 }
 
-async fn resolve(plan: &Plan) -> Resolver {
-    let mut resolver = Resolver::default();
-    let answers = ask_new(plan, &resolver.known(), NAMES_PATIENCE).await;
-    resolver.adopt(plan, answers);
-    resolver
-}
-
 fn first_gateways(plan: &Plan) -> Result<(Gateways, Arc<Roster>), Error> {
     let mut gateways = Gateways::new(getrandom::u64().map_err(KeyFileError::Random)?);
     let now = gateways.now();
@@ -138,10 +134,11 @@ fn first_gateways(plan: &Plan) -> Result<(Gateways, Arc<Roster>), Error> {
 }
 
 /// What is told before the first publication is replaced.
-fn first_facts(shards: usize, resolver: &Resolver) -> Arc<Monitor> {
+fn first_facts(shards: usize, names: &Names) -> Arc<Monitor> {
     let monitor = Arc::new(Monitor::new(shards));
     let mut facts = monitor.facts();
-    facts.process.names_unresolved = resolver.unresolved();
+    facts.process.names_unresolved = names.unresolved();
+    facts.process.dns = names.readings();
     facts.process.generation = publisher::FIRST;
     facts.process.publications = 1;
     drop(facts);
@@ -167,14 +164,27 @@ async fn bind_admin(plan: &Plan) -> Result<Option<TcpListener>, Error> {
 
 type Shards = (Vec<Option<ShardThread>>, mpsc::UnboundedReceiver<Ended>);
 
+/// What all shards tell and ask through.
+struct Asked {
+    records: Records,
+    questions: Questions<Query>,
+    names: Questions<Question>,
+}
+
+impl Asked {
+    fn new(names: &Names) -> Self {
+        let questions = Questions::new(limits::KERNEL_QUESTIONS);
+        Self { records: Records::default(), questions, names: names.questions() }
+    }
+}
+
 /// Starts one shard on each core. If one cannot start, those before it are stopped.
 fn start_shards(
     cores: &[usize],
     parts: &Parts<Arc<Socket>>,
     publisher: &mut Publisher<Arc<Socket>>,
     monitor: &Monitor,
-    records: &Records,
-    questions: &Questions,
+    asked: &Asked,
 ) -> Result<Shards, Error> {
     shard::install_hook();
     let (ended, ends) = mpsc::unbounded_channel();
@@ -185,8 +195,9 @@ fn start_shards(
             number: number as u16,
             published: publisher.published(),
             metrics: Arc::clone(metrics),
-            records: records.clone(),
-            questions: questions.clone(),
+            records: asked.records.clone(),
+            questions: asked.questions.clone(),
+            names: asked.names.clone(),
             post: post.clone(),
         };
         match ShardThread::start(setup, *core, neighbours.clone(), ended.clone()) {

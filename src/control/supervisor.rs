@@ -4,20 +4,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::error::Error;
 use super::gateways::Gateways;
 use super::handle::Command;
 use super::journal::Journal;
-use super::load::Source;
+use super::load::{Loaded, Source};
 use super::monitor::{Monitor, ShardState};
-use super::names::{self, Answers, Resolver};
+use super::names::{self, Names};
 use super::netlink::{self, Follower};
 use super::notify::ServiceManager;
 use super::publisher::{Parts, Publisher};
-use super::reload::{Read, Reloads};
+use super::reload::Reloads;
 use super::shards::{Ended, ShardThread};
 use super::signals::{Signal, Signals};
 use super::sockets::Sockets;
@@ -51,8 +50,8 @@ pub(super) struct Control {
     pub monitor: Arc<Monitor>,
     pub journal: Journal,
     pub records: Records,
-    pub questions: Questions,
-    pub resolver: Resolver,
+    pub questions: Questions<Query>,
+    pub names: Names,
     pub manager: ServiceManager,
     pub signals: Signals,
     /// How the listeners do, as far as the log has told of it.
@@ -67,8 +66,6 @@ pub(super) struct Control {
 pub(super) struct Timers {
     look: Interval,
     care: Interval,
-    names: Interval,
-    lookup: Option<JoinHandle<Answers>>,
     stopping_since: Option<Instant>,
 }
 
@@ -77,12 +74,11 @@ enum Event {
     Ended(Ended),
     Command(Command),
     Signal(Signal),
-    Loaded(Box<Result<Read, Error>>),
+    Loaded(Box<Result<Loaded, Error>>),
     Question(Query),
-    Names(Answers),
+    Names(names::Event),
     Look,
     Care,
-    AskNames,
     StopNow,
 }
 
@@ -93,13 +89,7 @@ impl Timers {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval
         };
-        Self {
-            look: every(LOOK_EVERY),
-            care: every(CARE_EVERY),
-            names: every(names::AGAIN),
-            lookup: None,
-            stopping_since: None,
-        }
+        Self { look: every(LOOK_EVERY), care: every(CARE_EVERY), stopping_since: None }
     }
 
     async fn next(&mut self) -> Event {
@@ -112,23 +102,9 @@ impl Timers {
         };
         tokio::select! {
             () = stop => Event::StopNow,
-            answers = finished(&mut self.lookup) => Event::Names(answers),
             _ = self.look.tick() => Event::Look,
             _ = self.care.tick() => Event::Care,
-            _ = self.names.tick() => Event::AskNames,
         }
-    }
-}
-
-/// Waits for a lookup under way; for ever, if there is none.
-async fn finished(lookup: &mut Option<JoinHandle<Answers>>) -> Answers {
-    match lookup {
-        Some(running) => {
-            let answers = running.await.unwrap_or_default();
-            *lookup = None;
-            answers
-        }
-        None => std::future::pending().await,
     }
 }
 
@@ -150,6 +126,7 @@ impl Control {
                 signal = self.signals.next() => Event::Signal(signal),
                 loaded = self.reloads.loaded() => Event::Loaded(Box::new(loaded)),
                 query = self.questions.next() => Event::Question(query),
+                event = self.names.next() => Event::Names(event),
                 event = self.timers.next() => event,
             };
             match event {
@@ -161,8 +138,7 @@ impl Control {
                 Event::Command(Command::Stop) => self.stop(),
                 Event::Signal(Signal::Stop) => self.on_stop_signal(),
                 Event::Question(query) => self.on_question(query),
-                Event::Names(answers) => self.on_names(answers),
-                Event::AskNames => self.ask_names(),
+                Event::Names(event) => self.on_names(event),
                 Event::Look => {
                     self.tell_records();
                     self.look_after_gateways();
@@ -217,8 +193,13 @@ impl Control {
     /// Publishes, and has every shard take it at once: for sockets, which must not wait for traffic.
     pub(super) fn publish_and_wake(&mut self) -> u64 {
         let generation = self.publish();
-        self.shards.iter().flatten().for_each(ShardThread::wake);
+        self.wake();
         generation
+    }
+
+    /// Has every shard take up what was published.
+    pub(super) fn wake(&self) {
+        self.shards.iter().flatten().for_each(ShardThread::wake);
     }
 
     pub(super) fn on_ended(&mut self, Ended { number, how }: Ended) {
@@ -270,20 +251,6 @@ impl Control {
         }
     }
 
-    fn ask_names(&mut self) {
-        if self.timers.lookup.is_none() {
-            self.timers.lookup = self.resolver.ask_again().map(tokio::spawn);
-        }
-    }
-
-    fn on_names(&mut self, answers: Answers) {
-        if self.resolver.take(answers) {
-            self.parts.names = Arc::new(self.resolver.names(&self.parts.plan));
-            self.publish();
-        }
-        self.monitor.facts().process.names_unresolved = self.resolver.unresolved();
-    }
-
     pub(super) fn tell_records(&mut self) {
         for _ in 0..limits::RECORDS {
             let Some(record) = self.records.pop() else { break };
@@ -307,7 +274,9 @@ impl Control {
             tracing::warn!("{summary}");
         }
         self.show_gateways();
-        self.watch.care(&self.publisher.published().load().snapshot, &self.monitor);
+        self.care_for_names();
+        let snapshot = &self.publisher.published().load_full().snapshot;
+        self.watch.care(snapshot, self.names.changes, &self.monitor);
     }
 
     /// Logs and counts what has changed about the listeners.

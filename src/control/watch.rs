@@ -22,8 +22,8 @@ pub struct Watch {
     rules: Option<Arc<[Rule]>>,
     /// Counts the passes over a Plan.
     pass: u64,
-    /// The generation that this pass began with; the next one begins with a newer one.
-    began_at: u64,
+    /// The generation that this pass began with, and how often names had changed; the next one begins with newer ones.
+    began_at: (u64, u64),
     /// The next unit of this pass; `None`: it is over.
     next: Option<usize>,
     /// Numbers for the metrics.
@@ -47,19 +47,19 @@ pub struct Changes {
 
 impl Watch {
     /// Looks again, if there is reason to, and tells the log and the metrics.
-    pub fn care(&mut self, snapshot: &Snapshot, monitor: &Monitor) {
-        self.look(snapshot).tell();
+    pub fn care(&mut self, snapshot: &Snapshot, names: u64, monitor: &Monitor) {
+        self.look(snapshot, names).tell();
         monitor.facts().process.findings = self.numbers;
     }
 
     /// Goes on with the pass under way, or begins one if the snapshot is newer than the last one's.
-    fn look(&mut self, snapshot: &Snapshot) -> Changes {
+    fn look(&mut self, snapshot: &Snapshot, names: u64) -> Changes {
         let mut changes = Changes::default();
         let rules = &snapshot.plan.rules;
         let others = self.rules.as_ref().is_none_or(|known| !Arc::ptr_eq(known, rules));
-        if others || (self.next.is_none() && self.began_at != snapshot.generation) {
+        if others || (self.next.is_none() && self.began_at != (snapshot.generation, names)) {
             self.rules = Some(Arc::clone(rules));
-            (self.began_at, self.next) = (snapshot.generation, Some(0));
+            (self.began_at, self.next) = ((snapshot.generation, names), Some(0));
             self.pass += 1;
         }
         let Some(first) = self.next else { return changes };
@@ -175,14 +175,14 @@ mod tests {
     fn only_what_is_new_and_what_is_gone_is_told() {
         let plan = plan(1);
         let mut watch = Watch::default();
-        assert_eq!(told(&watch.look(&snapshot(1, &plan, &[]))), (vec!["next-hop-unrouted"], vec![]));
+        assert_eq!(told(&watch.look(&snapshot(1, &plan, &[]), 0)), (vec!["next-hop-unrouted"], vec![]));
         assert_eq!(watch.numbers.open[Code::NextHopUnrouted.index()], 1);
-        assert_eq!(told(&watch.look(&snapshot(2, &plan, &["198.51.100.0/24"]))), (vec![], vec![]));
+        assert_eq!(told(&watch.look(&snapshot(2, &plan, &["198.51.100.0/24"]), 0)), (vec![], vec![]));
         assert_eq!(
-            told(&watch.look(&snapshot(3, &plan, &["192.0.0.0/16"]))),
+            told(&watch.look(&snapshot(3, &plan, &["192.0.0.0/16"]), 0)),
             (vec![], vec!["next-hop-unrouted"])
         );
-        assert_eq!(told(&watch.look(&snapshot(4, &plan, &[]))), (vec!["next-hop-unrouted"], vec![]));
+        assert_eq!(told(&watch.look(&snapshot(4, &plan, &[]), 0)), (vec!["next-hop-unrouted"], vec![]));
         assert_eq!((watch.numbers.opened, watch.numbers.resolved), (2, 1));
         assert_eq!(watch.numbers.open.iter().sum::<u64>(), 1);
     }
@@ -191,9 +191,9 @@ mod tests {
     fn without_a_publication_nothing_is_asked() {
         let plan = plan(1);
         let mut watch = Watch::default();
-        watch.look(&snapshot(7, &plan, &[]));
+        watch.look(&snapshot(7, &plan, &[]), 0);
         // The same generation with other routes is never published; it would be seen if it were asked.
-        assert_eq!(told(&watch.look(&snapshot(7, &plan, &["192.0.0.0/16"]))), (vec![], vec![]));
+        assert_eq!(told(&watch.look(&snapshot(7, &plan, &["192.0.0.0/16"]), 0)), (vec![], vec![]));
     }
 
     #[test]
@@ -203,23 +203,23 @@ mod tests {
         let mut watch = Watch::default();
         let mut found = 0;
         for (generation, left) in [(1, rules + 1 - 1000), (2, rules + 1 - 2000), (3, 0)] {
-            let changes = watch.look(&snapshot(generation, &plan, &[]));
+            let changes = watch.look(&snapshot(generation, &plan, &[]), 0);
             assert!(changes.new.len() <= limits::FINDING_QUESTIONS);
             found += changes.new.len();
             assert_eq!(watch.numbers.unexamined, left as u64);
         }
         assert_eq!(found, rules);
         // What came meanwhile begins another pass, and only its end says what is gone.
-        assert_eq!(told(&watch.look(&snapshot(3, &plan, &["192.0.0.0/16"]))).1.len(), 0);
-        assert_eq!(told(&watch.look(&snapshot(3, &plan, &["192.0.0.0/16"]))).1.len(), 0);
-        assert_eq!(told(&watch.look(&snapshot(3, &plan, &["192.0.0.0/16"]))).1.len(), rules);
+        assert_eq!(told(&watch.look(&snapshot(3, &plan, &["192.0.0.0/16"]), 0)).1.len(), 0);
+        assert_eq!(told(&watch.look(&snapshot(3, &plan, &["192.0.0.0/16"]), 0)).1.len(), 0);
+        assert_eq!(told(&watch.look(&snapshot(3, &plan, &["192.0.0.0/16"]), 0)).1.len(), rules);
     }
 
     #[test]
     fn a_reload_begins_anew_and_keeps_what_is_known() {
         let mut watch = Watch::default();
-        watch.look(&snapshot(1, &plan(2), &[]));
-        let changes = watch.look(&snapshot(2, &plan(1), &[]));
+        watch.look(&snapshot(1, &plan(2), &[]), 0);
+        let changes = watch.look(&snapshot(2, &plan(1), &[]), 0);
         assert_eq!(told(&changes), (vec![], vec!["next-hop-unrouted"]), "the second rule is gone");
         assert_eq!(watch.numbers.open.iter().sum::<u64>(), 1);
     }
@@ -231,7 +231,7 @@ mod tests {
         let mut now = plan(rules);
         let mut watch = Watch::default();
         for generation in 1..=3 {
-            watch.look(&snapshot(generation, &now, &[]));
+            watch.look(&snapshot(generation, &now, &[]), 0);
             now = Arc::new(now.with_listeners(crate::plan::expand(&now.sections, &host(&[]))));
         }
         assert_eq!(watch.numbers.open[Code::NextHopUnrouted.index()], rules as u64);
@@ -243,7 +243,7 @@ mod tests {
         let plan = plan(limits::OPEN_FINDINGS + 100);
         let mut watch = Watch::default();
         for _ in 0..10 {
-            watch.look(&snapshot(1, &plan, &[]));
+            watch.look(&snapshot(1, &plan, &[]), 0);
         }
         assert_eq!(watch.open.len(), limits::OPEN_FINDINGS);
         assert_eq!(watch.numbers.open.iter().sum::<u64>(), limits::OPEN_FINDINGS as u64);

@@ -10,10 +10,10 @@ use super::resolution::Resolution;
 /// Buckets of a [`Directory`]: with [`crate::limits::DNS_NAMES`] names 16 in each.
 const BUCKETS: usize = 1_024;
 
-/// Answers by question. A clone is one pointer; a changed one shares all but what has changed.
-#[derive(Clone, Debug)]
+/// Answers by question. A changed one shares all but what has changed.
+#[derive(Debug)]
 pub struct Directory {
-    buckets: Arc<[Bucket]>,
+    buckets: Box<[Bucket]>,
     /// Names come from messages: who sends them does not know where they go.
     hasher: RandomState,
 }

@@ -31,7 +31,7 @@ pub struct Settings {
 pub struct Keeper {
     settings: Settings,
     kept: HashMap<Question, Kept>,
-    directory: Directory,
+    directory: Arc<Directory>,
     changes: Changes,
     counts: Counts,
 }
@@ -87,7 +87,7 @@ impl Keeper {
         Self {
             settings,
             kept: HashMap::new(),
-            directory: Directory::default(),
+            directory: Arc::default(),
             changes: Vec::new(),
             counts: Counts::default(),
         }
@@ -142,10 +142,10 @@ impl Keeper {
         due
     }
 
-    /// Takes over what came of asking.
-    pub fn take(&mut self, question: Question, outcome: Outcome, now: Duration) {
+    /// Takes over what came of asking; whether that is something else than was known.
+    pub fn take(&mut self, question: Question, outcome: Outcome, now: Duration) -> bool {
         let Settings { min_ttl, max_ttl, negative_ttl, stale, .. } = self.settings;
-        let Some(kept) = self.kept.get_mut(&question) else { return };
+        let Some(kept) = self.kept.get_mut(&question) else { return false };
         kept.asking = false;
         kept.note_use(now);
         let Outcome { resolution, ttl_s } = outcome;
@@ -162,21 +162,32 @@ impl Keeper {
         kept.fresh_until = now + holds;
         // Early enough for attempts that take long, and late enough to ask seldom.
         kept.ask_from = now + holds - holds / 4;
-        kept.show(question, resolution, &mut self.changes);
+        kept.show(question, resolution, &mut self.changes)
     }
 
     /// The answers that have changed are published; `None`: none has.
-    pub fn publish(&mut self) -> Option<Directory> {
+    pub fn publish(&mut self) -> Option<Arc<Directory>> {
         if self.changes.is_empty() {
             return None;
         }
-        self.directory = self.directory.with(self.changes.drain(..));
-        Some(self.directory.clone())
+        self.directory = Arc::new(self.directory.with(self.changes.drain(..)));
+        Some(Arc::clone(&self.directory))
     }
 
     /// What was published last.
-    pub fn directory(&self) -> &Directory {
+    pub fn directory(&self) -> &Arc<Directory> {
         &self.directory
+    }
+
+    /// What is reached has changed: all is asked for again as soon as it is used, answers stay until then.
+    pub fn doubt(&mut self) {
+        self.kept.values_mut().for_each(|kept| kept.ask_from = Duration::ZERO);
+    }
+
+    /// Names of the configuration that lead nowhere now.
+    pub fn unresolved(&self) -> u64 {
+        let leads = |kept: &Kept| kept.entry.as_ref().is_some_and(|entry| entry.resolution.is_ok());
+        self.kept.values().filter(|kept| kept.configured && !leads(kept)).count() as u64
     }
 
     /// How much there is of what.
@@ -221,23 +232,24 @@ impl Kept {
         (now < self.fresh_until + stale).then(|| found.clone())
     }
 
-    /// No server can tell: an answer whose time is over stays in use. RFC 8767 §5 has such names asked for again no
-    /// more often than every 30 seconds.
-    fn stay(&mut self, question: Question, found: Found, now: Duration, changes: &mut Changes) {
-        self.ask_from = now + seconds(limits::DNS_AGAIN_S);
+    /// No server can tell: an answer stays in use, also when its time is over. RFC 8767 §5 has such names asked for
+    /// again no more often than every 30 seconds.
+    fn stay(&mut self, question: Question, found: Found, now: Duration, changes: &mut Changes) -> bool {
         let stale = now >= self.fresh_until;
-        self.show(question, Ok(Found { stale, ..found }), changes);
+        self.ask_from = now + seconds(if stale { limits::DNS_STALE_AGAIN_S } else { limits::DNS_FAILURE_S });
+        self.show(question, Ok(Found { stale, ..found }), changes)
     }
 
-    fn show(&mut self, question: Question, resolution: Resolution, changes: &mut Changes) {
+    fn show(&mut self, question: Question, resolution: Resolution, changes: &mut Changes) -> bool {
         let same = self.entry.as_ref().is_some_and(|entry| entry.resolution == resolution);
         if self.shown && same {
-            return;
+            return false;
         }
         self.shown = true;
         let entry = Entry::new(question, resolution);
         self.entry = Some(Arc::clone(&entry));
         changes.push((question, Some(entry)));
+        true
     }
 }
 

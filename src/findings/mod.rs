@@ -20,14 +20,14 @@ mod tests;
 pub use code::Code;
 pub use rules::ingresses;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::dns::{Directory, Question, Unresolved};
 use crate::egress::View;
 use crate::fib::Fib;
 use crate::limits;
-use crate::net::{ListenerId, SectionId, canonical};
+use crate::net::{ListenerId, NextHop, SectionId};
 use crate::plan::{Ours, Plan};
 use crate::rules::RuleId;
 
@@ -151,8 +151,8 @@ pub struct Examiner<'a> {
     ours: Ours,
     /// Names of `[hosts]` that no rule's `to` names; those are examined with their rules.
     names: Vec<&'a str>,
-    /// What was resolved; `None`: nobody has asked.
-    resolved: Option<&'a HashMap<Box<str>, Vec<IpAddr>>>,
+    /// What DNS said; `None`: nobody has asked.
+    resolved: Option<&'a Directory>,
 }
 
 /// What was found in a unit.
@@ -176,12 +176,7 @@ impl<'a> Examiner<'a> {
     }
 
     /// As [`Examiner::new`], where names were resolved: one that has no address is found.
-    pub fn with_names(
-        plan: &'a Plan,
-        fib: &'a Fib,
-        view: &'a View,
-        resolved: &'a HashMap<Box<str>, Vec<IpAddr>>,
-    ) -> Self {
+    pub fn with_names(plan: &'a Plan, fib: &'a Fib, view: &'a View, resolved: &'a Directory) -> Self {
         Self { resolved: Some(resolved), ..Self::new(plan, fib, view) }
     }
 
@@ -219,10 +214,13 @@ impl<'a> Examiner<'a> {
         Subject::Listener(listener.section, listener.name.clone())
     }
 
-    /// The addresses of a name, as far as they are known.
-    fn addresses_of(&self, name: &str) -> impl Iterator<Item = IpAddr> + use<'a> {
-        let known = self.resolved.unwrap_or(&self.plan.hosts).get(name).map(Vec::as_slice);
-        known.unwrap_or_default().iter().take(limits::ADDRESSES_PER_NAME).copied().map(canonical)
+    /// Where a name leads to; `None`: nobody knows yet.
+    fn leads_to(&self, question: &Question) -> Option<Result<Vec<NextHop>, Unresolved>> {
+        if let Some(hosts) = self.plan.hosts_of(question) {
+            return Some(Ok(hosts.take(limits::ADDRESSES_PER_NAME).collect()));
+        }
+        let found = self.resolved?.get(question)?.as_ref();
+        Some(found.map(|found| found.ordered(0).collect()).map_err(|why| *why))
     }
 }
 

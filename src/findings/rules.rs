@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::next_hop::{Aim, automatic, by_override, ourselves};
 use super::{Code, Examiner, Finding, Found, Severity, Subject};
+use crate::dns::{HostName, Question, Unresolved};
 use crate::egress::View;
 use crate::limits;
 use crate::net::{ListenerId, NextHop, SectionId, Transport};
@@ -25,13 +26,6 @@ fn examine_onward(examiner: &Examiner<'_>, rule: &Rule, onward: Onward<'_>, foun
     let Onward { target, egress, group } = onward;
     let egress = egress.as_ref();
     let of_group = group.map(|group| format!(", a gateway of {}", group.name)).unwrap_or_default();
-    let own = egress.map(|choice| examiner.plan.transport_of(choice));
-    let (transport, port) = match target {
-        Target::RequestUri | Target::Group { .. } => return,
-        Target::Address { transport, port, .. } | Target::Name { transport, port, .. } => (transport, port),
-    };
-    let transport = own.or(*transport).unwrap_or(Transport::Udp);
-    let hop = |ip: IpAddr| NextHop { transport, address: SocketAddr::new(ip, *port) };
     let aims =
         |next_hop: NextHop, about: String| {
             let subject = Subject::Rule(rule.id, rule.name.clone());
@@ -43,23 +37,30 @@ fn examine_onward(examiner: &Examiner<'_>, rule: &Rule, onward: Onward<'_>, foun
         };
     match target {
         Target::RequestUri | Target::Group { .. } => {}
-        Target::Address { ip, .. } => {
-            for aim in aims(hop(*ip), ip.to_string()) {
+        Target::Address { transport, ip, port, .. } => {
+            let own = egress.map(|choice| examiner.plan.transport_of(choice));
+            let transport = own.or(*transport).unwrap_or(Transport::Udp);
+            let next_hop = NextHop { transport, address: SocketAddr::new(*ip, *port) };
+            for aim in aims(next_hop, ip.to_string()) {
                 one(examiner, &aim, egress, group.is_none(), found);
             }
         }
         Target::Name { host, .. } => {
+            let leads =
+                examiner.plan.question_of(target, egress).and_then(|q| Some((examiner.leads_to(&q)?, q)));
+            let hops = match leads {
+                Some((Ok(hops), _)) => hops,
+                Some((Err(why), question)) => return found.findings.push(unresolved(rule, &question, why)),
+                None => return,
+            };
             let mut all = Vec::new();
-            for ip in examiner.addresses_of(host) {
-                for aim in aims(hop(ip), format!("{ip} ({host})")) {
+            for hop in hops {
+                for aim in aims(hop, format!("{} ({host})", hop.address.ip())) {
                     let mut of_address = Found::default();
                     one(examiner, &aim, egress, false, &mut of_address);
                     found.asked += of_address.asked;
                     all.push(of_address.findings);
                 }
-            }
-            if all.is_empty() && examiner.resolved.is_some() {
-                found.findings.push(unresolved(rule, host));
             }
             found.findings.extend(of_a_name(all));
         }
@@ -69,15 +70,12 @@ fn examine_onward(examiner: &Examiner<'_>, rule: &Rule, onward: Onward<'_>, foun
 /// A name that no rule names is looked up for Request-URIs and Routes.
 pub(super) fn examine_name(examiner: &Examiner<'_>, name: &str, found: &mut Found) {
     let Some(first) = examiner.plan.listeners.first() else { return };
+    let Some(host) = HostName::new(name.as_bytes()) else { return };
+    let question = Question { name: host, port: None, transport: Some(first.transport), sips: false };
     let mut all = Vec::new();
-    for ip in examiner.addresses_of(name) {
-        let transport = first.transport;
-        let aim = Aim {
-            subject: Subject::HostName(name.into()),
-            next_hop: NextHop { transport, address: SocketAddr::new(ip, transport.default_port()) },
-            ingress: first.id,
-            about: ip.to_string(),
-        };
+    for next_hop in examiner.leads_to(&question).and_then(Result::ok).unwrap_or_default() {
+        let (subject, about) = (Subject::HostName(name.into()), next_hop.address.ip().to_string());
+        let aim = Aim { subject, next_hop, ingress: first.id, about };
         let mut of_address = Found::default();
         automatic(examiner, &aim, &mut of_address);
         found.asked += of_address.asked;
@@ -93,10 +91,22 @@ fn of_a_name(all: Vec<Vec<Finding>>) -> impl Iterator<Item = Finding> {
     all.into_iter().flatten().filter(move |f| !(some_work && f.code == Code::NoListener))
 }
 
-fn unresolved(rule: &Rule, host: &str) -> Finding {
-    Finding::new(Code::NameUnresolved, Severity::Warning, &Subject::Rule(rule.id, rule.name.clone()), host)
-        .because(format!("{host} has no address: requests for it are answered with 5xx"))
-        .remedy(format!("see `getent ahosts {host}`, or name it under [hosts]"))
+fn unresolved(rule: &Rule, question: &Question, why: Unresolved) -> Finding {
+    let name = question.name.as_str();
+    let remedy = match why {
+        Unresolved::NoSuchName | Unresolved::NoAddress | Unresolved::NoService => {
+            format!("correct the name or its zone, or name {name} under [hosts]")
+        }
+        Unresolved::NoTransport => {
+            "a [[listener]] of a transport that it has, or a port in the URI".to_owned()
+        }
+        Unresolved::Failed | Unresolved::Pending => {
+            format!("see [dns] servers, /etc/resolv.conf, and `viaduct explain --ruri sip:{name}`")
+        }
+    };
+    Finding::new(Code::NameUnresolved, Severity::Warning, &Subject::Rule(rule.id, rule.name.clone()), name)
+        .because(format!("{question} {}: requests for it are answered with 5xx", why.in_words()))
+        .remedy(remedy)
 }
 
 fn one(examiner: &Examiner<'_>, aim: &Aim, egress: Option<&EgressChoice>, literal: bool, found: &mut Found) {

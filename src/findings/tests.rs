@@ -3,6 +3,7 @@
 use super::Severity::{Error, Note, Warning};
 use super::{Code, Severity};
 use crate::config::{self, Diagnostic};
+use crate::dns::{Directory, Found, Target, Unresolved};
 use crate::fib::spec::{Action, Address, Family, Kind, Link, Nexthop, Nexthops, Route, Rule};
 use crate::fib::{Builder, Fib};
 
@@ -387,8 +388,16 @@ fn a_name_without_an_address() {
     };
     assert_eq!(codes(super::Examiner::new(&plan, &fib, &view)), [], "nobody has asked");
     let with = |addresses: &[&str]| {
-        let addresses: Vec<std::net::IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
-        [("media.example".into(), addresses)].into_iter().filter(|(_, all)| !all.is_empty()).collect()
+        let addresses: Box<[std::net::IpAddr]> = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        let resolution = match addresses.is_empty() {
+            true => Err(Unresolved::NoSuchName),
+            false => {
+                let transport = crate::net::Transport::Udp;
+                let target = Target { rank: 0, weight: 0, transport, port: 5060, addresses };
+                Ok(Found { targets: [target].into(), stale: false })
+            }
+        };
+        Directory::of(plan.questions().into_iter().map(|question| (question, resolution.clone())))
     };
     for (addresses, found) in [
         (&[][..], vec![Code::NameUnresolved]),

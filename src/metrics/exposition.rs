@@ -1,6 +1,7 @@
 //! The counters as OpenMetrics text, which Prometheus reads.
 
 mod admission;
+mod dns;
 mod gateways;
 mod transactions;
 
@@ -15,7 +16,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Class, Counter, RoutingCounts, SeriesId, ShardMetrics};
+use super::{Class, Counter, DnsReadings, RoutingCounts, SeriesId, ShardMetrics};
 use crate::drop_reason::DropReason;
 use crate::egress::{ListenerState, Reason};
 use crate::findings::Code;
@@ -96,8 +97,10 @@ pub struct ProcessReadings {
     pub reloads: u64,
     /// Reloads that were refused.
     pub reloads_failed: u64,
-    /// Names in `to` that have no address now.
+    /// Names in `to` that lead nowhere now.
     pub names_unresolved: u64,
+    /// What is known of names.
+    pub dns: DnsReadings,
     /// Resident memory in bytes.
     pub resident_bytes: u64,
     /// What came and went with the host's addresses and links.
@@ -141,6 +144,7 @@ impl Collector for Readings {
         self.admission(out)?;
         self.transactions(out)?;
         self.gateways(out)?;
+        self.dns(out)?;
         self.shards(out)?;
         self.engines(out)?;
         self.findings(out)?;
@@ -396,7 +400,6 @@ impl Readings {
                 p.generation,
             ),
             ("snapshots_alive", "Snapshots that some shard may still read", p.snapshots_alive),
-            ("names_unresolved", "Names in rules' to that have no address now", p.names_unresolved),
         ];
         for (name, help, value) in gauges {
             gauge(out, name, help)?.encode_gauge(&value)?;

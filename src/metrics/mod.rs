@@ -11,6 +11,7 @@
 mod admission;
 mod class;
 mod counter;
+mod dns;
 pub mod exposition;
 mod routing;
 mod shard;
@@ -20,6 +21,7 @@ mod transactions;
 pub use admission::AdmissionMetrics;
 pub use class::Class;
 pub use counter::Counter;
+pub use dns::{DnsReadings, Said};
 pub use routing::RoutingCounts;
 pub use shard::{EngineMetrics, ShardMetrics};
 pub use traffic::{SeriesId, Traffic};

@@ -1,6 +1,7 @@
 //! What one shard counts.
 
 use super::{AdmissionMetrics, Counter, Traffic, TransactionMetrics};
+use crate::dns::Unresolved;
 use crate::drop_reason::DropReason;
 use crate::limits::GATEWAYS;
 use crate::net::GatewayId;
@@ -29,6 +30,16 @@ pub struct ShardMetrics {
     pub parked: Counter,
     /// Messages that wait for it now.
     pub parked_now: Counter,
+    /// Messages that waited for a name.
+    pub parked_for_names: Counter,
+    /// Messages that wait for one now.
+    pub parked_for_names_now: Counter,
+    /// Requests that a name led to servers.
+    pub names_found: Counter,
+    /// Of those, by an answer whose time is over and that no server could tell anew.
+    pub names_stale: Counter,
+    /// Requests that went nowhere because of a name, by [`Unresolved`].
+    pub unresolved: [Counter; Unresolved::ALL.len()],
     /// Tokens of our form that did not verify.
     pub bad_tokens: Counter,
     /// Messages that were handed over to the shard that owns their transaction.
@@ -98,6 +109,11 @@ impl Default for ShardMetrics {
             egress_moved: Counter::default(),
             parked: Counter::default(),
             parked_now: Counter::default(),
+            parked_for_names: Counter::default(),
+            parked_for_names_now: Counter::default(),
+            names_found: Counter::default(),
+            names_stale: Counter::default(),
+            unresolved: Default::default(),
             bad_tokens: Counter::default(),
             handed_over: Counter::default(),
             last_resorts: Counter::default(),

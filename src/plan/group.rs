@@ -1,7 +1,7 @@
 //! What a `[[group]]` says.
 
 use crate::group::{Member, Pinging, Select, Settings};
-use crate::net::GroupId;
+use crate::net::{GroupId, Transport};
 use crate::rules::{EgressChoice, Target};
 
 /// One `[[group]]`.
@@ -67,7 +67,11 @@ impl Group {
 fn identity(to: &Target) -> u32 {
     let text = match to {
         Target::Address { ip, port, .. } => format!("{ip}|{port}"),
-        Target::Name { host, port, .. } => format!("{host}|{port}"),
+        Target::Name { host, transport, port, .. } => {
+            // As it was before names without a port were looked up by SRV.
+            let port = port.unwrap_or(transport.unwrap_or(Transport::Udp).default_port());
+            format!("{host}|{port}")
+        }
         Target::RequestUri | Target::Group { .. } => String::new(),
     };
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))

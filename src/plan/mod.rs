@@ -3,6 +3,7 @@
 //! Made by [`crate::config`], part of a [`crate::snapshot::Snapshot`].
 #![forbid(unsafe_code)]
 
+mod dns;
 mod expansion;
 #[cfg(test)]
 mod expansion_tests;
@@ -12,6 +13,7 @@ mod ours;
 mod section;
 
 pub use crate::net::{ListenerId, SectionId};
+pub use dns::Dns;
 pub use expansion::{Expansion, LeftOut, expand};
 pub use group::{Gateway, Group};
 pub use listener::{Advertise, Listener, Standing};
@@ -50,6 +52,8 @@ pub struct Plan {
     pub hosts: Arc<HashMap<Box<str>, Vec<IpAddr>>>,
     /// `[[group]]`, in order; `groups[i].id == GroupId(i)`.
     pub groups: Arc<[Group]>,
+    /// `[dns]`
+    pub dns: Dns,
     /// `[[route]]`, in order; `rules[i].id == RuleId(i)`.
     pub rules: Arc<[Rule]>,
     /// The conditions of `rules`, compiled.

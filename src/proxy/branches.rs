@@ -16,6 +16,7 @@ use crate::transaction::{Attempt, Place};
 
 use super::candidates::Candidates;
 use super::lines::Top;
+use super::names::Named;
 use super::state::Work;
 use super::target::Search;
 
@@ -78,6 +79,7 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
         draw: 0,
         last_resort: false,
         asked: None,
+        named: Named::default(),
         aim: None,
         rewritten: None,
         chosen: 0,

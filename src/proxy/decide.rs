@@ -21,7 +21,7 @@ use super::reply::Reply;
 use super::set;
 use super::state::Work;
 use super::stateful;
-use super::target::{Aim, By, Search};
+use super::target::{Aim, By, NOWHERE, Search};
 use super::validate::Request;
 
 /// A request that goes on.
@@ -126,8 +126,9 @@ pub(super) fn forward<'s>(
         Err(wait) => Err(wait.into()),
     };
     work.considered.question = search.asked;
+    work.note_names(&search.named);
     let way = found?;
-    let aim = search.aim.as_ref().ok_or(Reply::Unresolved)?;
+    let aim = search.aim.as_ref().ok_or(NOWHERE)?;
     let hops = search.candidates.hops();
     let share =
         if way.attempts.forks && hops.len() > 1 { Some(Share::of(message, hops.len())?) } else { None };

@@ -3,7 +3,7 @@
 //! Where none is up, those that do not answer are tried all the same, once nothing else of the rule's `to` is left: what
 //! keeps an OPTIONS from being answered need not keep calls. Those that have asked to be left alone are not.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use sip_parser::Message;
 
@@ -17,7 +17,6 @@ use crate::token::PingBranch;
 use crate::transaction::Peer;
 
 use super::candidates::Origin;
-use super::names;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
 use super::target::{By, Search};
@@ -144,22 +143,20 @@ impl Search<'_> {
         up_only: bool,
     ) {
         let egress = gateway.egress.as_ref().or(egress);
-        let transport = self.transport_of(egress, gateway.to.transport());
-        let name = |this: &mut Self, ip: IpAddr, port: u16| {
-            let next_hop = NextHop { transport, address: SocketAddr::new(canonical(ip), port) };
+        let name = |this: &mut Self, next_hop: NextHop| {
             if !up_only || this.is_up(id, next_hop, egress) {
                 this.candidates.push(next_hop, Origin::Rule, Some(id));
             }
         };
-        match &gateway.to {
-            Target::Address { ip, port, .. } => name(self, *ip, *port),
-            Target::Name { host, port, .. } => {
-                for ip in names::of(self.snapshot, host.as_bytes()) {
-                    name(self, *ip, *port);
-                }
-            }
-            Target::RequestUri | Target::Group { .. } => {}
+        if let Target::Address { ip, port, .. } = &gateway.to {
+            let transport = self.transport_of(egress, gateway.to.transport());
+            let address = SocketAddr::new(canonical(*ip), *port);
+            return name(self, NextHop { transport, address });
         }
+        // One whose name leads nowhere is passed over as one that is down.
+        let question = self.snapshot.plan.question_of(&gateway.to, egress);
+        let hops = question.and_then(|question| self.hops(&question, true).ok());
+        hops.into_iter().flatten().for_each(|next_hop| name(self, next_hop));
     }
 
     /// Whether a gateway that is up by some way is up by the one that this request would take.

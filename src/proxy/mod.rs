@@ -44,7 +44,7 @@ mod via;
 pub use candidates::{Candidate, Origin};
 pub use forbidden::Forbidden;
 pub use groups::egress_of;
-pub use outcome::{Considered, Decision, Incoming, Outcome, Own, Tally};
+pub use outcome::{Considered, Decision, Incoming, NameCounts, Outcome, Own, Tally};
 pub use reply::Reply;
 pub use state::State;
 pub use validate::Flaw;
@@ -58,6 +58,7 @@ use crate::snapshot::Snapshot;
 
 use answer::Asker;
 use decide::{Stop, Written};
+use names::Named;
 use state::Work;
 use target::{Aim, Search};
 
@@ -72,6 +73,7 @@ pub fn handle(
     let State { lines, recent, candidates, rewritten, work, .. } = state;
     candidates.clear();
     work.considered = Considered::default();
+    work.nowhere = None;
     work.edits.clear();
     // RFC 5626 §3.5.1 knows the double CRLF for streams only; over UDP, too, such datagrams keep a
     // binding in a NAT alive and want no answer. Some clients send NULs.
@@ -98,6 +100,7 @@ pub fn handle(
                 draw: 0,
                 last_resort: false,
                 asked: None,
+                named: Named { in_haste: work.in_haste, ..Named::default() },
                 aim: None,
                 rewritten: Some(rewritten),
                 chosen: 0,

@@ -1,33 +1,72 @@
-//! Host names that appear in messages: known from `[hosts]` and the resolver, or not at all.
+//! Host names that appear in messages and rules: known from `[hosts]` and DNS, or not yet.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sip_parser::{Host, Uri};
 
-use crate::net::{Transport, canonical};
+use crate::dns::{HostName, Order, Question, Unresolved};
+use crate::limits::CANDIDATES;
+use crate::net::{NextHop, Transport, canonical};
 use crate::plan::Ours;
 use crate::snapshot::Snapshot;
 
+use super::candidates::Origin;
+use super::outcome::NameCounts;
 use super::preprocess::transport_of;
+use super::reply::Reply;
+use super::target::Search;
 
-/// Longest host name (RFC 1035 §2.3.4).
-const NAME_BYTES: usize = 255;
-
-/// The addresses of a host name; empty: it is unknown.
-pub(super) fn of<'s>(snapshot: &'s Snapshot, name: &[u8]) -> &'s [IpAddr] {
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    let mut lower = [0; NAME_BYTES];
-    let Some(lower) = lower.get_mut(..name.len()) else { return &[] };
-    lower.copy_from_slice(name);
-    lower.make_ascii_lowercase();
-    let known = std::str::from_utf8(lower).ok().and_then(|name| snapshot.names.get(name));
-    known.map_or(&[], Vec::as_slice)
+/// Where a name leads to, in order.
+pub(super) enum Leads<'s, H> {
+    /// By `[hosts]`.
+    Hosts(H),
+    /// By DNS, in the order of this transaction.
+    Dns(Order<'s>),
+    /// Likewise, by an answer that no server could tell anew when its time was over.
+    Stale(Order<'s>),
 }
 
-/// The address of a host: itself, or the first of a name's.
+impl<H: Iterator<Item = NextHop>> Iterator for Leads<'_, H> {
+    type Item = NextHop;
+
+    fn next(&mut self) -> Option<NextHop> {
+        match self {
+            Self::Hosts(hosts) => hosts.next(),
+            Self::Dns(order) | Self::Stale(order) => order.next(),
+        }
+    }
+}
+
+/// Where a question leads to, in the order of the seed.
+pub(super) fn look_up<'s>(
+    snapshot: &'s Snapshot,
+    question: &Question,
+    seed: u64,
+) -> Result<Leads<'s, impl Iterator<Item = NextHop> + use<'s>>, Unresolved> {
+    if let Some(hosts) = snapshot.plan.hosts_of(question) {
+        return Ok(Leads::Hosts(hosts));
+    }
+    match snapshot.names.get(question) {
+        None => Err(Unresolved::Pending),
+        Some(Err(why)) => Err(*why),
+        Some(Ok(found)) if found.stale => Ok(Leads::Stale(found.ordered(seed))),
+        Some(Ok(found)) => Ok(Leads::Dns(found.ordered(seed))),
+    }
+}
+
+/// Whether a question leads to this address and port.
+pub(super) fn leads_to(snapshot: &Snapshot, question: &Question, address: SocketAddr) -> bool {
+    look_up(snapshot, question, 0).is_ok_and(|mut hops| hops.any(|hop| hop.address == address))
+}
+
+/// The address of a host: itself, or the first that `[hosts]` has for its name. Responses do not wait for DNS: where a
+/// Via has a name, what was received stands beside it (RFC 3261 §18.2.1).
 pub(super) fn first(snapshot: &Snapshot, host: &Host<'_>) -> Option<IpAddr> {
     match host {
-        Host::Name(name) => of(snapshot, name).first().copied(),
+        Host::Name(name) => {
+            let name = HostName::new(name)?;
+            snapshot.plan.hosts.get(name.as_str())?.first().copied().map(canonical)
+        }
         Host::V4(ip) => Some((*ip).into()),
         Host::V6(ip) => Some(canonical((*ip).into())),
     }
@@ -39,4 +78,56 @@ pub(super) fn names_us(ours: &Ours, uri: &Uri<'_>) -> bool {
     let default_port = transport_of(uri).default_port();
     let implied = (default_port != Transport::Udp.default_port()).then_some(default_port);
     uri.host().is_some_and(|host| ours.is_us(host, uri.port().or(implied)))
+}
+
+/// What became of the names that a request leads to.
+#[derive(Default)]
+pub(super) struct Named {
+    /// The request cannot wait for a name that is not known yet.
+    pub in_haste: bool,
+    /// The last name that leads nowhere, perhaps only for now.
+    pub nowhere: Option<(Question, Unresolved)>,
+    pub counts: NameCounts,
+}
+
+impl<'a> Search<'a> {
+    /// Adds the next hops that a name leads to.
+    ///
+    /// # Errors
+    /// It leads nowhere, or not yet.
+    pub fn by_name(&mut self, question: &Question, origin: Origin) -> Result<(), Reply> {
+        for hop in self.hops(question, origin == Origin::Rule)? {
+            self.candidates.push(hop, origin, None);
+        }
+        Ok(())
+    }
+
+    /// The next hops that a name leads to, as many as are tried.
+    ///
+    /// # Errors
+    /// It leads nowhere, or not yet.
+    #[inline(never)]
+    pub fn hops(
+        &mut self,
+        question: &Question,
+        by_rule: bool,
+    ) -> Result<impl Iterator<Item = NextHop> + use<'a>, Reply> {
+        let leads = match look_up(self.snapshot, question, self.flow) {
+            Ok(leads) => leads,
+            Err(why) => {
+                self.named.nowhere = Some((*question, why));
+                return Err(Reply::Unresolved { why, by_rule });
+            }
+        };
+        let counts = &mut self.named.counts;
+        counts.found += u64::from(!matches!(leads, Leads::Hosts(_)));
+        counts.stale += u64::from(matches!(leads, Leads::Stale(_)));
+        Ok(leads.take(CANDIDATES))
+    }
+
+    /// A request waits for a name that nobody has asked for yet, unless it may go elsewhere before, or cannot wait.
+    pub fn waits(&self, reply: &Reply) -> bool {
+        let pending = matches!(reply, Reply::Unresolved { why: Unresolved::Pending, .. });
+        pending && !self.named.in_haste && self.candidates.as_slice().is_empty()
+    }
 }

@@ -132,6 +132,17 @@ pub struct Tally {
     pub sources_forgotten: u64,
     /// More comes than can be handled.
     pub overloaded: bool,
+    /// What became of names.
+    pub names: NameCounts,
     /// What transactions have counted.
     pub transactions: Counts,
+}
+
+/// What became of host names that requests lead to, `[hosts]` apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NameCounts {
+    /// Led to servers.
+    pub found: u64,
+    /// Of those, by an answer whose time is over and that no server could tell anew.
+    pub stale: u64,
 }

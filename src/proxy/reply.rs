@@ -1,5 +1,6 @@
 //! What Viaduct answers by itself, and why: status, reason phrase, extra headers.
 
+use crate::dns::Unresolved;
 use crate::egress::NoEgress;
 use crate::net::NextHop;
 use crate::overload::Refused;
@@ -42,8 +43,14 @@ pub enum Reply {
     TooManyHops,
     /// 484: a rule's `set` leaves nothing of the Request-URI's user.
     NoUser,
-    /// 500: the name of the next hop is unknown.
-    Unresolved,
+    /// The name of the next hop leads nowhere. 478 where the request names it, 500 where a rule does; 503 where nobody
+    /// could tell in time.
+    Unresolved {
+        /// Why.
+        why: Unresolved,
+        /// A rule names it, not the request.
+        by_rule: bool,
+    },
     /// 500: no listener can send it.
     NoEgress(NextHop, NoEgress),
     /// 503: the gateways that could be tried have all asked to be left alone (RFC 3261 §21.5.4).
@@ -79,7 +86,12 @@ impl Reply {
             Self::Loop => 482,
             Self::TooManyHops => 483,
             Self::NoUser => 484,
-            Self::Unresolved | Self::NoEgress(..) => 500,
+            // 478 is not registered; proxies answer so where a request names a host that does not exist, and clients
+            // take it for 400 (RFC 3261 §8.1.3.2). What may be there a second later is 503, without Retry-After:
+            // "the client MUST act as if it had received a 500 (Server Internal Error) response" (§21.5.4).
+            Self::Unresolved { why: Unresolved::Pending | Unresolved::Failed, .. } => 503,
+            Self::Unresolved { by_rule: false, .. } => 478,
+            Self::Unresolved { by_rule: true, .. } | Self::NoEgress(..) => 500,
             Self::Limited(refused) => refused.status,
             Self::NoGateway | Self::Full | Self::Overloaded => 503,
             Self::TooLarge => 513,
@@ -103,7 +115,11 @@ impl Reply {
             Self::Loop => "Loop Detected",
             Self::TooManyHops => "Too Many Hops",
             Self::NoUser => "Address Incomplete: Nothing Left Of The User",
-            Self::Unresolved => "Next Hop Unresolved",
+            Self::Unresolved { why: Unresolved::Pending | Unresolved::Failed, .. } => {
+                "Next Hop Not Resolved In Time"
+            }
+            Self::Unresolved { by_rule: false, .. } => "Unresolvable Destination",
+            Self::Unresolved { by_rule: true, .. } => "Next Hop Unresolved",
             Self::NoEgress(..) => "No Way To Next Hop",
             Self::NoGateway => "All Gateways Overloaded",
             Self::Limited(_) => "Too Many Requests",

@@ -3,6 +3,7 @@
 use memchr::memmem::Finder;
 use sip_parser::HeaderLine;
 
+use crate::dns::{Question, Unresolved};
 use crate::egress::{NoEgress, Pins, Recent};
 use crate::limits::{HEADER_LINES, MESSAGE_BYTES, PIN_SETS, SHARDS, USER_BYTES};
 use crate::net::{NextHop, Now};
@@ -16,7 +17,8 @@ use super::admit::Admission;
 use super::candidates::{Candidate, Candidates};
 use super::forward::New;
 use super::loops;
-use super::outcome::{Considered, Tally};
+use super::names::Named;
+use super::outcome::{Considered, NameCounts, Tally};
 use super::reply::Reply;
 
 /// What one shard keeps between messages: recent decisions, transactions and working memory. All memory is taken
@@ -56,6 +58,10 @@ pub(super) struct Work {
     /// User parts as rules see them: of Request-URI, From and To.
     pub users: [Box<[u8]>; 3],
     pub considered: Considered,
+    /// Requests that are handled now cannot wait for names.
+    pub in_haste: bool,
+    /// The last name of the request that leads nowhere, perhaps only for now; and why.
+    pub nowhere: Option<(Question, Unresolved)>,
     pub counted: Counted,
 }
 
@@ -66,6 +72,18 @@ pub(super) struct Counted {
     pub egress_moved: u64,
     pub bad_tokens: u64,
     pub last_resorts: u64,
+    pub names: NameCounts,
+}
+
+impl Work {
+    /// Keeps what became of a request's names.
+    pub fn note_names(&mut self, named: &Named) {
+        self.counted.names.found += named.counts.found;
+        self.counted.names.stale += named.counts.stale;
+        if named.nowhere.is_some() {
+            self.nowhere = named.nowhere;
+        }
+    }
 }
 
 impl State {
@@ -99,6 +117,8 @@ impl State {
             marks: loops::finder(),
             users: std::array::from_fn(|_| vec![0; USER_BYTES].into()),
             considered: Considered::default(),
+            in_haste: false,
+            nowhere: None,
             counted: Counted::default(),
         };
         Self {
@@ -153,6 +173,7 @@ impl State {
             refused: self.work.admission.refused(),
             overloaded: self.work.admission.is_overloaded(),
             sources_forgotten: self.work.admission.evicted(),
+            names: self.work.counted.names,
             transactions: self.work.transactions.as_ref().map_or_else(Counts::default, |t| t.counts()),
         }
     }
@@ -166,6 +187,17 @@ impl State {
     /// left nothing to choose.
     pub fn candidates(&self) -> &[Candidate] {
         self.candidates.as_slice()
+    }
+
+    /// Whether requests that are handled from now on can wait for a name that nobody has asked for yet: where not,
+    /// they go elsewhere or are answered.
+    pub fn hurry(&mut self, in_haste: bool) {
+        self.work.in_haste = in_haste;
+    }
+
+    /// A name of the request that was handled last that leads nowhere, perhaps only for now; and why.
+    pub fn nowhere(&self) -> Option<&(Question, Unresolved)> {
+        self.work.nowhere.as_ref()
     }
 
     /// Why the message that was handled last found no egress, if that was so: for the log.

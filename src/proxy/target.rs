@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sip_parser::{Host, Scheme, Uri, address};
 
+use crate::dns::{HostName, Question as Name, Unresolved};
 use crate::egress::{Egress, NoEgress, Pin, Question, Reason, Recent};
 use crate::net::{GatewayId, ListenerId, NextHop, Transport, canonical};
 use crate::rules::{EgressChoice, Target};
@@ -14,10 +15,13 @@ use crate::transaction::Onward;
 use super::candidates::{Candidate, Candidates, Origin};
 use super::forbidden::{self, Forbidden};
 use super::groups;
-use super::names;
+use super::names::{self, Named};
 use super::preprocess::{Preprocessed, explicit_transport};
 use super::reply::Reply;
 use super::validate::Request;
+
+/// What is answered where an entry of `to` has no address at all.
+pub(super) const NOWHERE: Reply = Reply::Unresolved { why: Unresolved::NoAddress, by_rule: true };
 
 /// Where a request goes, and from which listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub(super) struct Search<'a> {
     pub asked: Option<Question>,
     /// Where the request may go, in order.
     pub candidates: &'a mut Candidates,
+    /// What became of names.
+    pub named: Named,
     /// What was found: it is large, and not moved once it is there.
     pub aim: Option<Aim>,
     /// Room for the Request-URI that a rule's `set` makes.
@@ -79,7 +85,7 @@ impl Search<'_> {
         request: &Request<'_>,
         pre: &Preprocessed<'_>,
     ) -> Result<(), Reply> {
-        let mut failure = Reply::Unresolved;
+        let mut failure = NOWHERE;
         for (entry, target) in to.iter().enumerate() {
             self.candidates.begin(entry);
             let named = match target {
@@ -91,17 +97,16 @@ impl Search<'_> {
                     self.name(self.transport_of(egress, *transport), *ip, *port);
                     Ok(())
                 }
-                Target::Name { transport, host, port, .. } => {
-                    let transport = self.transport_of(egress, *transport);
-                    for ip in names::of(self.snapshot, host.as_bytes()) {
-                        self.name(transport, *ip, *port);
-                    }
-                    Ok(())
-                }
+                Target::Name { .. } => match self.snapshot.plan.question_of(target, egress) {
+                    Some(question) => self.by_name(&question, Origin::Rule),
+                    None => Ok(()),
+                },
                 Target::Group { id, .. } => self.name_group(*id, egress, request, pre),
             };
-            if let Err(reply) = named {
-                failure = reply;
+            match named {
+                Err(reply) if self.waits(&reply) => return Err(reply),
+                Err(reply) => failure = reply,
+                Ok(()) => {}
             }
         }
         if matches!(failure, Reply::NoGateway) && self.candidates.as_slice().is_empty() {
@@ -140,7 +145,7 @@ impl Search<'_> {
         pre: &Preprocessed<'_>,
     ) -> Result<(), Reply> {
         self.name_by_message(request, pre, By::Dialog(dialog))?;
-        self.first(By::Dialog(dialog), Reply::Unresolved)
+        self.first(By::Dialog(dialog), NOWHERE)
     }
 
     /// The way to the first of the candidates that there is a way to.
@@ -220,35 +225,42 @@ impl Search<'_> {
         let transport = self.transport(uri, sips, by)?;
         let place =
             Place::of(uri, origin == Origin::RequestUri && pre.maddr_stripped).ok_or(Reply::Scheme)?;
-        let port = place.port.unwrap_or(transport.default_port());
-        let mut name = |ip: IpAddr| {
-            let address = SocketAddr::new(canonical(ip), port);
-            self.candidates.push(NextHop { transport, address }, origin, None);
+        if let Host::Name(host) = place.host {
+            let unknown = || Reply::Unresolved { why: Unresolved::NoSuchName, by_rule: false };
+            let name = HostName::new(host).ok_or_else(unknown)?;
+            return self.by_name(&Name { name, port: place.port, transport, sips }, origin);
+        }
+        // "if no transport protocol is specified, but the TARGET is a numeric IP address, the client SHOULD use UDP for
+        // a SIP URI, and TCP for a SIPS URI" (RFC 3263 §4.1).
+        let transport = match sips {
+            true => transport.filter(|t| *t == Transport::Wss).unwrap_or(Transport::Tls),
+            false => transport.unwrap_or(Transport::Udp),
         };
-        match place.host {
-            Host::V4(ip) => name(ip.into()),
-            Host::V6(ip) => name(ip.into()),
-            Host::Name(host) => names::of(self.snapshot, host).iter().copied().for_each(name),
+        if let Some(ip) = place.host.ip() {
+            let address = SocketAddr::new(canonical(ip), place.port.unwrap_or(transport.default_port()));
+            self.candidates.push(NextHop { transport, address }, origin, None);
         }
         Ok(())
     }
 
-    /// The egress listener's transport if a rule or a dialog names one, else the URI's, else UDP. In a
+    /// The egress listener's transport if a rule or a dialog names one, else the URI's; `None`: nothing says which. In a
     /// dialog what the remote target asks for explicitly goes first. `sips` is never downgraded.
-    fn transport(&self, uri: &Uri<'_>, sips: bool, by: By<'_>) -> Result<Transport, Reply> {
-        let explicit = explicit_transport(uri);
+    fn transport(&self, uri: &Uri<'_>, sips: bool, by: By<'_>) -> Result<Option<Transport>, Reply> {
+        let written = uri.params().value(b"transport");
+        let explicit = written.and_then(Transport::from_token);
         if sips {
-            return Ok(explicit.filter(|t| *t == Transport::Wss).unwrap_or(Transport::Tls));
+            return Ok(explicit_transport(uri).filter(|_| written.is_some()));
         }
-        let unknown = explicit.is_none() && uri.params().has(b"transport");
         match by {
-            By::Rule(Some(choice)) => Ok(self.snapshot.plan.transport_of(choice)),
-            _ if unknown => Err(Reply::Unresolved),
-            By::Rule(None) => Ok(explicit.unwrap_or(Transport::Udp)),
+            By::Rule(Some(choice)) => Ok(Some(self.snapshot.plan.transport_of(choice))),
+            _ if explicit.is_none() && written.is_some() => {
+                Err(Reply::Unresolved { why: Unresolved::NoTransport, by_rule: false })
+            }
+            By::Rule(None) => Ok(explicit),
             By::Dialog(dialog) => {
                 let listener = self.snapshot.view.by_identity(dialog.egress());
                 let own = listener.map(|id| self.snapshot.plan.listener(id).transport);
-                Ok(explicit.or(own).unwrap_or(Transport::Udp))
+                Ok(explicit.or(own))
             }
         }
     }
@@ -312,10 +324,18 @@ impl Aim {
 
     /// Whether the request goes to the owner of this URI.
     pub fn is_at(&self, snapshot: &Snapshot, uri: &Uri<'_>) -> bool {
-        Place::of(uri, false).is_some_and(|place| {
-            let port = place.port.unwrap_or(self.next_hop.transport.default_port());
-            port == self.next_hop.address.port()
-                && place.addresses(snapshot).any(|ip| ip == self.next_hop.address.ip())
+        let NextHop { transport, address } = self.next_hop;
+        let Some(Place { host, port }) = Place::of(uri, false) else { return false };
+        let Host::Name(name) = host else {
+            let here = host.ip().map(canonical) == Some(address.ip());
+            return here && port.unwrap_or(transport.default_port()) == address.port();
+        };
+        // The question is the one that led here: with the URI's transport, or with that of a rule or a dialog.
+        let Some(name) = HostName::new(name) else { return false };
+        let sips = uri.scheme == Scheme::Sips;
+        [explicit_transport(uri), Some(transport)].into_iter().any(|transport| {
+            let question = Name { name, port, transport, sips };
+            names::leads_to(snapshot, &question, address)
         })
     }
 }
@@ -342,14 +362,5 @@ impl<'a> Place<'a> {
             },
         };
         Some(Self { host, port: uri.port() })
-    }
-
-    /// The address of the host, or all of its name's.
-    fn addresses<'s>(&self, snapshot: &'s Snapshot) -> impl Iterator<Item = IpAddr> + use<'s, 'a> {
-        let names = match self.host {
-            Host::Name(name) => names::of(snapshot, name),
-            Host::V4(_) | Host::V6(_) => &[],
-        };
-        self.host.ip().into_iter().chain(names.iter().copied()).map(canonical)
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-use sip_parser::{Rport, Via, address};
+use sip_parser::{Host, Rport, Via, address};
 
 use crate::net::canonical;
 use crate::rewrite::{Edits, Output};
@@ -144,6 +144,6 @@ pub fn response_to(snapshot: &Snapshot, via: &Via<'_>) -> Option<SocketAddr> {
 /// "if the Via header field value contains a "maddr" parameter, the response MUST be forwarded to the
 /// address listed there, using the port indicated in "sent-by", or port 5060 if none is present."
 fn to_maddr(snapshot: &Snapshot, via: &Via<'_>, maddr: &[u8]) -> Option<SocketAddr> {
-    let ip = address(maddr).or_else(|| names::of(snapshot, maddr).first().copied())?;
+    let ip = address(maddr).or_else(|| names::first(snapshot, &Host::Name(maddr)))?;
     Some(SocketAddr::new(canonical(ip), via.port().unwrap_or(DEFAULT_PORT)))
 }

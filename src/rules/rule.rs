@@ -96,6 +96,14 @@ impl Rule {
         }
     }
 
+    /// Its `egress`, if it names one.
+    pub fn egress(&self) -> Option<&EgressChoice> {
+        match &self.action {
+            Action::Forward { egress, .. } => egress.as_ref(),
+            Action::Reject(_) | Action::Drop => None,
+        }
+    }
+
     /// The names that its `to` says, in order.
     pub fn names(&self) -> impl Iterator<Item = &Box<str>> {
         self.targets().iter().filter_map(Target::name)
@@ -118,7 +126,7 @@ pub enum Target {
         /// The port, defaulted by the transport where none is written.
         port: u16,
     },
-    /// A next hop by name, resolved by `[hosts]` or the control thread.
+    /// A next hop by name, resolved by `[hosts]` or DNS.
     Name {
         /// As written.
         uri: Box<str>,
@@ -126,8 +134,8 @@ pub enum Target {
         transport: Option<Transport>,
         /// Lower-case host name.
         host: Box<str>,
-        /// The port, defaulted by the transport where none is written.
-        port: u16,
+        /// The port, where one is written.
+        port: Option<u16>,
     },
     /// The gateways of a `[[group]]`, in the order that its selection gives.
     Group {

@@ -1,5 +1,6 @@
 //! What a shard asks about each message, and about time.
 
+use crate::dns;
 use crate::egress::NoEgress;
 use crate::net::{NextHop, Now};
 use crate::proxy::{self, Incoming, Outcome, Own, Tally};
@@ -18,6 +19,10 @@ pub trait Handler {
     fn tally(&self) -> Tally;
     /// Why the last message found no egress, if that was so.
     fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)>;
+    /// Whether messages from now on can wait for names.
+    fn hurry(&mut self, in_haste: bool);
+    /// A name of the last message that leads nowhere, perhaps only for now; and why.
+    fn nowhere(&self) -> Option<&(dns::Question, dns::Unresolved)>;
     /// [`Handler::next`] has something to do.
     fn is_due(&self, now: Now) -> bool;
     /// When it will have.
@@ -49,6 +54,14 @@ impl Handler for proxy::State {
 
     fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {
         self.take_no_egress()
+    }
+
+    fn hurry(&mut self, in_haste: bool) {
+        self.hurry(in_haste);
+    }
+
+    fn nowhere(&self) -> Option<&(dns::Question, dns::Unresolved)> {
+        self.nowhere()
     }
 
     fn is_due(&self, now: Now) -> bool {

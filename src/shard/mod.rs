@@ -26,6 +26,7 @@ mod post;
 mod publication;
 mod questions;
 mod record;
+mod waiting;
 mod worker;
 
 pub use handler::Handler;

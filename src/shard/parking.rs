@@ -30,6 +30,10 @@ pub(super) struct Stay {
     pub since: Option<Now>,
     /// How often it was decided.
     pub tries: u8,
+    /// When it began to wait for a name, if it has.
+    pub name_since: Option<Now>,
+    /// It waits for no name any more.
+    pub in_haste: bool,
 }
 
 impl Stay {

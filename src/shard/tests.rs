@@ -1,5 +1,6 @@
 //! A shard between an engine that remembers and a handler that does what the message says.
 
+mod names;
 mod owned;
 
 use std::cell::{Cell, RefCell};
@@ -13,6 +14,7 @@ use proptest::prelude::*;
 
 use super::post::{Letter, Posted};
 use super::*;
+use crate::dns::{HostName, Question, Unresolved};
 use crate::drop_reason::DropReason;
 use crate::egress::{Egress, NoEgress, Reason, Step};
 use crate::engine::{Event, Io, Next, Shard, SocketId};
@@ -24,7 +26,7 @@ use crate::net::{ListenerId, NextHop, Now, SectionId, Transport};
 use crate::plan::{Bind, EgressPolicy, Engine, NoListener, Plan, Section, expand};
 use crate::proxy::{Decision, Incoming, Outcome, Own, Tally};
 use crate::rules::{Matcher, Mode};
-use crate::snapshot::{Names, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::token::Keys;
 use crate::transaction::{Handle, What};
 
@@ -42,6 +44,13 @@ struct FakeIo {
 }
 
 const POOL: usize = 8;
+
+/// Names that wait to be asked for.
+const NAME_QUESTIONS: usize = 100;
+
+fn name(text: &[u8]) -> Option<Question> {
+    Some(Question { name: HostName::new(text)?, port: None, transport: None, sips: false })
+}
 
 impl FakeIo {
     fn new() -> Self {
@@ -93,6 +102,8 @@ impl Io for FakeIo {
 struct Script {
     adopted: Rc<Cell<usize>>,
     no_egress: Option<NoEgress>,
+    in_haste: bool,
+    nowhere: Option<(Question, Unresolved)>,
     due: Rc<Cell<Option<Now>>>,
     failed: Rc<RefCell<Vec<Handle>>>,
     gone: Cell<Option<u16>>,
@@ -116,6 +127,7 @@ fn next_hop() -> NextHop {
 impl Handler for Script {
     fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, _: Now, out: &mut [u8]) -> Outcome {
         out[..4].copy_from_slice(b"sent");
+        self.nowhere = None;
         let forward = |listener, reason| {
             let egress = Egress { listener, reason, route: route() };
             Outcome::Forward {
@@ -152,8 +164,23 @@ impl Handler for Script {
                     _ => Outcome::Drop(DropReason::AckUnroutable),
                 }
             }
+            b"name, or another" => {
+                self.nowhere = name(b"a.example").map(|question| (question, Unresolved::Pending));
+                forward(ListenerId(1), Reason::Auto(Step::Source))
+            }
             b"hand over" if self.gone.get() != Some(1) => Outcome::HandOver(1),
             b"panic" => panic!("as the message asked"),
+            bytes if bytes.starts_with(b"name ") => {
+                let question = bytes.split(|c| *c == b' ').nth(1).and_then(name).expect("a name");
+                let why = match snapshot.names.get(&question) {
+                    Some(Ok(_)) => return forward(ListenerId(1), Reason::Auto(Step::Source)),
+                    Some(Err(why)) => *why,
+                    None => Unresolved::Pending,
+                };
+                self.nowhere = Some((question, why));
+                assert!(!self.in_haste || why == Unresolved::Pending);
+                Outcome::Answer { to: incoming.from, len: 4, status: 503 }
+            }
             _ => Outcome::Drop(DropReason::NotSip),
         }
     }
@@ -170,6 +197,14 @@ impl Handler for Script {
 
     fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {
         self.no_egress.take().map(|why| (next_hop(), why))
+    }
+
+    fn hurry(&mut self, in_haste: bool) {
+        self.in_haste = in_haste;
+    }
+
+    fn nowhere(&self) -> Option<&(Question, Unresolved)> {
+        self.nowhere.as_ref()
     }
 
     fn is_due(&self, now: Now) -> bool {
@@ -228,6 +263,7 @@ fn plan() -> Arc<Plan> {
         egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
         hosts: Default::default(),
         groups: Default::default(),
+        dns: Default::default(),
         rules: Default::default(),
         overload: Default::default(),
         matcher: Matcher::compile(&[]).unwrap().into(),
@@ -246,13 +282,7 @@ fn publication(generation: u64, plan: Arc<Plan>, sockets: &[SocketId]) -> Public
     let keys = Arc::new(Keys::from_secret(&[7; 16]));
     let bound = |socket, series| Bound { socket, series: SeriesId(series) };
     Publication {
-        snapshot: Snapshot::new(
-            generation,
-            plan,
-            Arc::new(opaque("10.0.0.1").build()),
-            keys,
-            Arc::new(Names::new()),
-        ),
+        snapshot: Snapshot::new(generation, plan, Arc::new(opaque("10.0.0.1").build()), keys, Arc::default()),
         bindings: Arc::new(Bindings::new(Box::new([bound(PUBLIC, 0), bound(PRIVATE, 1)]), &[])),
         sockets: Arc::new([sockets.iter().map(|id| (*id, "source")).collect()]),
         sockets_since: std::time::Instant::now(),
@@ -266,7 +296,8 @@ struct Bench {
     published: Published<&'static str>,
     metrics: Arc<ShardMetrics>,
     records: Records,
-    questions: Questions,
+    questions: Questions<Query>,
+    names: Questions<Question>,
     now: Now,
     plan: Arc<Plan>,
     adopted: Rc<Cell<usize>>,
@@ -284,13 +315,15 @@ impl Bench {
         let metrics = Arc::new(ShardMetrics::default());
         metrics.traffic.open(SeriesId(0));
         metrics.traffic.open(SeriesId(1));
-        let (records, questions, post) = (Records::default(), Questions::new(), Post::new(2));
+        let (records, post) = (Records::default(), Post::new(2));
+        let (questions, names) = (Questions::new(limits::KERNEL_QUESTIONS), Questions::new(NAME_QUESTIONS));
         let setup = Setup {
             number: 0,
             published: Arc::clone(&published),
             metrics: Arc::clone(&metrics),
             records: records.clone(),
             questions: questions.clone(),
+            names: names.clone(),
             post: post.clone(),
         };
         let script = Script::default();
@@ -305,6 +338,7 @@ impl Bench {
             metrics,
             records,
             questions,
+            names,
             now,
             plan,
             adopted,
@@ -386,7 +420,8 @@ impl Bench {
     }
 
     fn accounted(&self) -> u64 {
-        let waiting = self.metrics.parked_now.get() + self.io.pending.len() as u64;
+        let parked = self.metrics.parked_now.get() + self.metrics.parked_for_names_now.get();
+        let waiting = parked + self.io.pending.len() as u64;
         self.sent() + self.answered() + self.dropped() + waiting
     }
 }

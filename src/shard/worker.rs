@@ -15,6 +15,8 @@ use super::post::Post;
 use super::publication::{Publication, Published};
 use super::questions::Questions;
 use super::record::{Record, RecordKind, Records};
+use super::waiting::{Verdict, Waiting};
+use crate::dns;
 use crate::drop_reason::DropReason;
 use crate::egress::{Egress, NoEgress, Reason};
 use crate::engine::{Event, Io, Next, Shard, SocketId};
@@ -35,7 +37,9 @@ pub struct Setup<S> {
     /// What it tells the log through.
     pub records: Records,
     /// What it asks the kernel through.
-    pub questions: Questions,
+    pub questions: Questions<Query>,
+    /// What it asks for names through.
+    pub names: Questions<dns::Question>,
     /// What it hands messages to other shards through.
     pub post: Post,
 }
@@ -58,14 +62,16 @@ pub struct Worker<S, H = proxy::State> {
     pub(super) handler: H,
     pub(super) metrics: Arc<ShardMetrics>,
     records: Records,
-    questions: Questions,
+    questions: Questions<Query>,
+    pub(super) names: Questions<dns::Question>,
     pub(super) post: Post,
     parking: Parking,
+    pub(super) waiting: Waiting,
     /// Sockets that the engine has, whether or not it is closing them; by number.
     open: Box<[Option<Open>]>,
     in_flight: u64,
     pub(super) now: Now,
-    stop_by: Option<Now>,
+    pub(super) stop_by: Option<Now>,
     end: Option<End>,
     panic_rate: panics::Rate,
     noted: Noted,
@@ -118,8 +124,10 @@ impl<S, H: Handler> Worker<S, H> {
             metrics: setup.metrics,
             records: setup.records,
             questions: setup.questions,
+            names: setup.names,
             post: setup.post,
             parking: Parking::default(),
+            waiting: Waiting::default(),
             open: (0..limits::ENGINE_SOCKETS).map(|_| None).collect(),
             in_flight: 0,
             now: Now::default(),
@@ -144,16 +152,24 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         let newest = self.published.load();
         if !Arc::ptr_eq(newest, &self.current) {
             let newest = Arc::clone(newest);
+            let anew = newest.snapshot.generation != self.current.snapshot.generation;
             self.take_over(io, newest);
-            let all = self.parking.take_all();
-            self.unpark(io, all);
-        } else if self.parking.deadline().is_some_and(|by| now >= by) {
-            let due = self.parking.take_due(now);
-            self.unpark(io, due);
+            if anew {
+                let all = self.parking.take_all();
+                self.unpark(io, all);
+            }
+            self.on_names(io, anew);
         } else if !self.started {
             self.open_and_close(io);
         }
         self.started = true;
+        if self.parking.deadline().is_some_and(|by| now >= by) {
+            let due = self.parking.take_due(now);
+            self.unpark(io, due);
+        }
+        if self.waiting.deadline().is_some_and(|by| now >= by) {
+            self.end_waiting(io);
+        }
         self.read_post(io);
     }
 
@@ -180,7 +196,8 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
             return Next::Stop;
         }
         let letters = (!self.post.is_empty(self.number)).then_some(self.now);
-        let deadlines = [self.stop_by, self.parking.deadline(), self.handler.deadline(), letters];
+        let (kernel, names) = (self.parking.deadline(), self.waiting.deadline());
+        let deadlines = [self.stop_by, kernel, names, self.handler.deadline(), letters];
         Next::Wait(deadlines.into_iter().flatten().min())
     }
 }
@@ -197,7 +214,9 @@ impl<S, H: Handler> Worker<S, H> {
         if self.current.stopping && self.stop_by.is_none() {
             self.stop_by = Some(self.now.plus_ns(limits::STOP_NS));
         }
-        self.noted.clear();
+        if old.snapshot.generation != self.current.snapshot.generation {
+            self.noted.clear();
+        }
         self.metrics.generation.set(self.current.snapshot.generation);
     }
 
@@ -255,13 +274,23 @@ impl<S, H: Handler> Worker<S, H> {
             return self.metrics.dropped(DropReason::NoSendBuffer);
         };
         self.handler.waited(arrival.waited_ns, self.now);
+        self.handler.hurry(arrival.stay.in_haste);
         let outcome =
             panics::guard(|| self.handler.handle(&self.current.snapshot, incoming, self.now, tx.as_mut()));
         match outcome {
-            Ok(outcome) => {
-                self.act(io, tx, arrival, outcome);
-                self.send_due(io, limits::DUE_PER_MESSAGE);
-            }
+            Ok(outcome) => match self.look_for_name(arrival, &outcome) {
+                Verdict::Goes => {
+                    self.act(io, tx, arrival, outcome);
+                    self.send_due(io, limits::DUE_PER_MESSAGE);
+                }
+                Verdict::Stays => io.discard(tx),
+                Verdict::Hurries => {
+                    io.discard(tx);
+                    let Arrival { incoming, socket, class, waited_ns, stay } = *arrival;
+                    let stay = Stay { in_haste: true, ..stay };
+                    self.decide(io, &Arrival { incoming, socket, class, waited_ns, stay });
+                }
+            },
             Err(caught) => {
                 io.discard(tx);
                 self.metrics.dropped(DropReason::Panic);
@@ -271,7 +300,7 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     /// Decides anew about messages that waited: there may be answers, or their time is over.
-    fn unpark<I: Io<Source = S>>(&mut self, io: &mut I, messages: Vec<Parked>) {
+    pub(super) fn unpark<I: Io<Source = S>>(&mut self, io: &mut I, messages: Vec<Parked>) {
         for Parked { socket, listener, from, bytes, class, stay } in messages {
             let Some(on) = self.listener_of(socket, listener) else {
                 self.metrics.dropped(DropReason::ListenerGone);
@@ -281,6 +310,7 @@ impl<S, H: Handler> Worker<S, H> {
             self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns: None });
         }
         self.metrics.parked_now.set(self.parking.len() as u64);
+        self.metrics.parked_for_names_now.set(self.waiting.len() as u64);
     }
 
     /// Keeps the message until the kernel has answered; `false`: it cannot wait.
@@ -293,7 +323,7 @@ impl<S, H: Handler> Worker<S, H> {
         if stay.since.is_none() {
             self.metrics.parked.count();
         }
-        let stay = Stay { since: stay.since.or(Some(self.now)), tries: stay.tries + 1 };
+        let stay = Stay { since: stay.since.or(Some(self.now)), tries: stay.tries + 1, ..*stay };
         let listener = self.current.snapshot.plan.listener(incoming.on).identity;
         let (bytes, from) = (incoming.bytes.into(), incoming.from);
         self.parking.push(Parked { socket: *socket, listener, from, bytes, class: *class, stay });
@@ -450,6 +480,8 @@ impl<S, H: Handler> Worker<S, H> {
         m.bad_tokens.set(tally.bad_tokens);
         m.last_resorts.set(tally.last_resorts);
         m.admission.set(&tally.refused, tally.sources_forgotten, tally.overloaded);
+        m.names_found.set(tally.names.found);
+        m.names_stale.set(tally.names.stale);
         m.transactions.set(&tally.transactions);
         m.in_flight.set(self.in_flight);
     }
@@ -457,6 +489,7 @@ impl<S, H: Handler> Worker<S, H> {
     fn drained(&self) -> bool {
         self.in_flight == 0
             && self.parking.len() == 0
+            && self.waiting.len() == 0
             && self.post.is_empty(self.number)
             && self.open.iter().all(Option::is_none)
     }

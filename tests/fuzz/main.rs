@@ -184,7 +184,7 @@ fn examples_are_answered() {
         assert!(seen.clone().count() > 0, "{name}: {became:?}");
         statuses.extend(seen);
     }
-    assert_eq!(statuses, BTreeSet::from([200, 400, 403, 404, 416, 420, 481, 483, 500, 505, 603]));
+    assert_eq!(statuses, BTreeSet::from([200, 400, 403, 404, 416, 420, 481, 483, 500, 503, 505, 603]));
 }
 
 #[test]

@@ -267,7 +267,8 @@ impl<E: Endpoint> Simulation<E> {
                 published: Arc::clone(&published),
                 metrics: Arc::clone(metrics),
                 records: Records::default(),
-                questions: Questions::new(),
+                questions: Questions::new(viaduct::limits::KERNEL_QUESTIONS),
+                names: Questions::new(viaduct::limits::DNS_QUESTIONS),
                 post: post.clone(),
             }));
         }

@@ -1,6 +1,5 @@
 //! A host without a kernel: a configuration, a routing snapshot and keys made of literals.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -85,8 +84,7 @@ fn snapshot_on(configuration: &str, fib: Fib) -> Snapshot {
     let loaded = viaduct::config::from_str("test.toml", configuration, &fib);
     let plan = loaded.unwrap_or_else(|findings| panic!("{findings}")).plan;
     let keys = Keys::from_secret(b"a key for tests.");
-    let names: HashMap<_, _> = (*plan.hosts).clone();
-    Snapshot::new(1, Arc::new(plan), Arc::new(fib), Arc::new(keys), Arc::new(names))
+    Snapshot::new(1, Arc::new(plan), Arc::new(fib), Arc::new(keys), Arc::default())
 }
 
 fn host(addresses: &[&str], gateways: &[&str]) -> Fib {

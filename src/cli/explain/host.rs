@@ -16,7 +16,7 @@ use crate::limits;
 use crate::net::Now;
 use crate::plan::{Plan, expand};
 use crate::proxy::{self, Incoming, State};
-use crate::snapshot::{Names, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::token::Keys;
 
 /// How long names in rules may take.
@@ -44,9 +44,9 @@ impl Hosts {
         })?;
         let plan = Arc::new(plan);
         let keys = Arc::new(keys(plan.keys_file.as_deref(), &mut notes)?);
-        let names = control::resolve_now(&plan, NAMES_WITHIN)
+        let names = control::names_now(&plan, NAMES_WITHIN)
             .map_err(|error| Failure(FAILED, format!("cannot resolve names: {error}")))?;
-        let names: Arc<Names> = Arc::new(names);
+        let names = Arc::new(names);
         let snapshot = |generation, plan: &Arc<Plan>, fib| {
             let (keys, names) = (Arc::clone(&keys), Arc::clone(&names));
             Snapshot::new(generation, Arc::clone(plan), Arc::new(fib), keys, names)

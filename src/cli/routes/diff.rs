@@ -19,7 +19,7 @@ use crate::control::netlink::Follower;
 use crate::fib::{Answer, Difference, Entry, Fib, Query, RouteEntry, table_in_words};
 use crate::net::canonical;
 use crate::plan::expand;
-use crate::snapshot::{Names, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::token::Keys;
 
 const DIM: Style = Style::new().dimmed();
@@ -134,7 +134,7 @@ impl Configured {
         })?;
         // Nothing is signed here.
         let keys = Keys::ephemeral().map_err(|e| Failure(FAILED, format!("no random numbers: {e}")))?;
-        let (plan, keys, names) = (Arc::new(loaded.plan), Arc::new(keys), Arc::new(Names::new()));
+        let (plan, keys, names) = (Arc::new(loaded.plan), Arc::new(keys), Arc::default());
         let known = Snapshot::new(fib.generation(), plan, Arc::clone(fib), keys, names);
         Ok(Self { known })
     }

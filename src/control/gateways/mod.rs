@@ -226,7 +226,7 @@ fn written(
     let Snapshot { plan, fib, view, keys, .. } = snapshot;
     let id = view.by_identity(branch.listener)?;
     let own = plan.listener(id);
-    let question = ways::question(snapshot, gateway, own.transport, id)?;
+    let question = ways::question(snapshot, gateway, gateway.egress.as_ref(), id)?;
     let route = confirm(plan, fib, view, id, &question).ok()?;
     let to = question.next_hop.on_link(route.dev).address;
     let options = Options {

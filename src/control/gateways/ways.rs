@@ -1,7 +1,7 @@
 //! From which listeners requests leave to a gateway: as the rules that name its group have it, from wherever such
 //! requests come in.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::egress::{self, Question};
 use crate::findings::ingresses;
@@ -54,9 +54,7 @@ impl Asked {
         for case in &self.0 {
             let choice = gateway.egress.or(case.egress);
             for ingress in ingresses(plan, view, &case.listener, &case.transport, choice.as_ref()) {
-                let transport = choice.map(|choice| plan.transport_of(&choice));
-                let transport = transport.or(gateway.to.transport()).unwrap_or(Transport::Udp);
-                let Some(question) = question(snapshot, gateway, transport, ingress) else { continue };
+                let Some(question) = question(snapshot, gateway, choice.as_ref(), ingress) else { continue };
                 let found = match &choice {
                     Some(choice) => egress::overridden(plan, fib, view, choice, &question),
                     None => egress::auto(plan, fib, view, &question),
@@ -75,18 +73,21 @@ impl Asked {
     }
 }
 
-/// What egress is asked of a gateway; `None`: its name has no address.
+/// What egress is asked of a gateway: of the first server that its name leads to; `None`: it leads to none.
 pub fn question(
     snapshot: &Snapshot,
     gateway: &Gateway,
-    transport: Transport,
+    choice: Option<&EgressChoice>,
     ingress: ListenerId,
 ) -> Option<Question> {
-    let (ip, port): (IpAddr, u16) = match &gateway.to {
-        Target::Address { ip, port, .. } => (*ip, *port),
-        Target::Name { host, port, .. } => (*snapshot.names.get(host)?.first()?, *port),
-        Target::RequestUri | Target::Group { .. } => return None,
+    let plan = &snapshot.plan;
+    let next_hop = match &gateway.to {
+        Target::Address { transport, ip, port, .. } => {
+            let transport = choice.map(|choice| plan.transport_of(choice)).or(*transport);
+            let transport = transport.unwrap_or(Transport::Udp);
+            NextHop { transport, address: SocketAddr::new(canonical(*ip), *port) }
+        }
+        to => snapshot.first_hop(&plan.question_of(to, choice)?)?,
     };
-    let address = SocketAddr::new(canonical(ip), port);
-    Some(Question { next_hop: NextHop { transport, address }, ingress, flow: 0 })
+    Some(Question { next_hop, ingress, flow: 0 })
 }

@@ -86,6 +86,7 @@ impl World {
             egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
             hosts: Default::default(),
             groups: Default::default(),
+            dns: Default::default(),
             rules: Default::default(),
             overload: Default::default(),
             matcher: Matcher::compile(&[]).unwrap().into(),

@@ -7,6 +7,7 @@ mod failover;
 mod forwarding;
 mod groups;
 mod limits;
+mod names;
 mod responses;
 mod routing;
 mod set;

@@ -287,9 +287,8 @@ impl World {
 fn snapshot(configuration: &str, fib: Fib, generation: u64) -> Snapshot {
     let loaded = crate::config::from_str("test.toml", configuration, &fib);
     let plan = loaded.unwrap_or_else(|findings| panic!("{findings}")).plan;
-    let names = (*plan.hosts).clone();
     let keys = Keys::from_secret(b"a key for tests.");
-    Snapshot::new(generation, Arc::new(plan), Arc::new(fib), Arc::new(keys), Arc::new(names))
+    Snapshot::new(generation, Arc::new(plan), Arc::new(fib), Arc::new(keys), Arc::default())
 }
 
 /// The host of [`CONFIGURATION`].

@@ -1,0 +1,322 @@
+//! Host names: asked for on the control thread, never by a shard.
+//!
+//! ```text
+//!  shards ── Questions ──► Names ── resolve ──► client ──► name servers
+//!     ▲                    │ keeper: what is known, for how long, what is asked again
+//!     └──── Directory ◄────┘
+//! ```
+
+mod client;
+mod publish;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::{JoinError, JoinSet};
+
+pub use resolve::{Asked, Resolved, names_now, resolve_now};
+
+use crate::dns::{Answer, Directory, Keeper, Question, Refused, Served, Unresolved};
+use crate::limits;
+use crate::metrics::DnsReadings;
+use crate::plan::{Dns, Plan};
+use crate::shard::Questions;
+use client::{Client, SystemFiles};
+use resolve::resolve;
+
+/// How long a lookup may take that a message waits for: a little longer than the message does.
+const FOR_MESSAGE: Duration = Duration::from_millis(limits::PARKED_FOR_NAME_NS / 1_000_000 + 1_000);
+
+/// How long another one may take.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// The names that are known, and those that are being asked for.
+pub(super) struct Names {
+    dns: Dns,
+    served: Served,
+    keeper: Keeper,
+    client: Arc<Client>,
+    files: SystemFiles,
+    questions: Questions<Question>,
+    /// What is to be asked again, as soon as there is a place.
+    due: VecDeque<Question>,
+    lookups: JoinSet<(Resolved, Wanted)>,
+    for_messages: usize,
+    begun: Instant,
+    allowance: Allowance,
+    configured: BTreeSet<Box<str>>,
+    /// Names of the configuration that lead nowhere now and have been told of.
+    failing: BTreeSet<Box<str>>,
+    readings: DnsReadings,
+    /// How often the answer to a name of the configuration has changed.
+    pub changes: u64,
+}
+
+/// Who wants a name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// A message waits for it.
+    ByMessage,
+    /// Its time is nearly over, or nobody has asked for it yet.
+    Again,
+}
+
+/// What there is to do.
+pub(super) enum Event {
+    /// A lookup is done; whether it was for a message.
+    Resolved(Resolved, bool),
+    /// A message leads to this name.
+    Asked(Question),
+}
+
+impl Names {
+    pub fn new(plan: &Plan) -> Self {
+        let dns = plan.dns.clone();
+        let client = Arc::new(Client::new(&dns));
+        let mut names = Self {
+            served: plan.served(),
+            keeper: Keeper::new(dns.keep),
+            client,
+            files: SystemFiles::now(),
+            questions: Questions::new(limits::DNS_QUESTIONS),
+            due: VecDeque::new(),
+            lookups: JoinSet::new(),
+            for_messages: 0,
+            begun: Instant::now(),
+            allowance: Allowance::new(dns.per_second),
+            configured: BTreeSet::new(),
+            failing: BTreeSet::new(),
+            readings: DnsReadings::default(),
+            changes: 0,
+            dns,
+        };
+        names.configure(plan);
+        names
+    }
+
+    /// Where shards ask.
+    pub fn questions(&self) -> Questions<Question> {
+        self.questions.clone()
+    }
+
+    /// What is known now.
+    pub fn directory(&self) -> Arc<Directory> {
+        Arc::clone(self.keeper.directory())
+    }
+
+    /// Takes over the names and settings of a Plan that takes effect.
+    pub fn configure(&mut self, plan: &Plan) {
+        let questions = plan.questions();
+        self.configured = questions.iter().map(|question| question.name.as_str().into()).collect();
+        self.failing.retain(|name| self.configured.contains(name));
+        if self.dns.servers != plan.dns.servers
+            || self.dns.timeout != plan.dns.timeout
+            || self.dns.attempts != plan.dns.attempts
+        {
+            self.client = Arc::new(Client::new(&plan.dns));
+        }
+        if self.served != plan.served() {
+            self.keeper.doubt();
+        }
+        (self.dns, self.served) = (plan.dns.clone(), plan.served());
+        self.allowance = Allowance::new(self.dns.per_second);
+        self.keeper.configure(self.dns.keep, questions);
+        self.look();
+    }
+
+    /// With an answer for all names of the configuration, but made no later than this.
+    pub async fn settled(plan: &Plan, patience: Duration) -> Self {
+        let mut names = Self::new(plan);
+        let deadline = tokio::time::Instant::now() + patience;
+        while !names.lookups.is_empty() {
+            match tokio::time::timeout_at(deadline, names.next()).await {
+                Ok(event) => names.handle(event),
+                Err(_) => break,
+            };
+        }
+        names.keeper.publish();
+        names
+    }
+
+    /// Waits for something to do. Cancel-safe.
+    pub async fn next(&mut self) -> Event {
+        let may_ask = self.for_messages < limits::DNS_LOOKUPS;
+        let wait = self.allowance.wait(self.begun.elapsed());
+        let asked = async {
+            tokio::time::sleep(wait).await;
+            self.questions.next().await
+        };
+        tokio::select! {
+            Some(done) = self.lookups.join_next(), if !self.lookups.is_empty() => resolved(done),
+            question = asked, if may_ask => Event::Asked(question),
+        }
+    }
+
+    /// Does it. Whether messages may wait for the answer that came.
+    pub fn handle(&mut self, event: Event) -> bool {
+        match event {
+            Event::Asked(question) => self.asked(question),
+            Event::Resolved(resolved, by_message) => {
+                self.for_messages -= usize::from(by_message);
+                self.resolved(resolved);
+                self.start();
+                true
+            }
+        }
+    }
+
+    /// Whether the question was answered at once.
+    fn asked(&mut self, question: Question) -> bool {
+        match self.keeper.want(question, self.begun.elapsed()) {
+            Ok(()) => {
+                self.allowance.take(self.begun.elapsed());
+                self.for_messages += 1;
+                self.spawn(question, Wanted::ByMessage);
+                false
+            }
+            Err(Refused::Known) => false,
+            Err(Refused::NoRoom) => {
+                self.readings.refused += 1;
+                false
+            }
+        }
+    }
+
+    fn resolved(&mut self, resolved: Resolved) {
+        for asked in &resolved.asked {
+            self.readings.count(asked.query.kind, &asked.answer, asked.took);
+        }
+        let Resolved { question, outcome, asked } = resolved;
+        let is_configured = self.configured.contains(question.name.as_str());
+        if is_configured {
+            self.tell(&question, outcome.resolution.as_ref().err().copied(), &asked);
+        }
+        let changed = self.keeper.take(question, outcome, self.begun.elapsed());
+        self.changes += u64::from(is_configured && changed);
+    }
+
+    /// Logs what is new about a name of the configuration.
+    fn tell(&mut self, question: &Question, why: Option<Unresolved>, asked: &[Asked]) {
+        let name = question.name.as_str();
+        match why {
+            None if self.failing.remove(name) => tracing::info!("{question} is resolved again"),
+            None => {}
+            Some(why) if self.failing.insert(name.into()) => {
+                let failure = asked.iter().find_map(|asked| match &asked.answer {
+                    Answer::Failed(failure) => Some(format!(" ({}: {failure})", asked.query)),
+                    Answer::Records { .. } | Answer::Nothing { .. } => None,
+                });
+                let failure = failure.unwrap_or_default();
+                match self.keeper.directory().get(question) {
+                    Some(Ok(_)) if why == Unresolved::Failed => {
+                        tracing::warn!("{question} {}{failure}; what it led to stays in use", why.in_words())
+                    }
+                    _ => tracing::warn!(
+                        "{question} {}{failure}; requests for it are answered 5xx",
+                        why.in_words()
+                    ),
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Once a second: what is to be asked again, and what has run out.
+    pub fn care(&mut self) {
+        let files = SystemFiles::now();
+        if files != self.files {
+            tracing::info!("/etc/resolv.conf or /etc/hosts has changed: read again");
+            self.files = files;
+            self.client = Arc::new(Client::new(&self.dns));
+        }
+        self.look();
+    }
+
+    fn look(&mut self) {
+        self.due.extend(self.keeper.due(self.begun.elapsed()));
+        self.start();
+    }
+
+    fn start(&mut self) {
+        while self.lookups.len() - self.for_messages < limits::DNS_AGAIN
+            && let Some(question) = self.due.pop_front()
+        {
+            self.spawn(question, Wanted::Again);
+        }
+    }
+
+    fn spawn(&mut self, question: Question, wanted: Wanted) {
+        let patience = if wanted == Wanted::ByMessage { FOR_MESSAGE } else { AGAIN };
+        let resolving = resolve(Arc::clone(&self.client), question, self.served, patience);
+        self.lookups.spawn(async move { (resolving.await, wanted) });
+    }
+
+    /// What has changed since this was called last; `None`: nothing has.
+    pub fn publish(&mut self) -> Option<Arc<Directory>> {
+        self.keeper.publish()
+    }
+
+    /// Why nobody can be asked, if that is so and there is a name to ask for.
+    pub fn trouble(&self) -> Option<&str> {
+        self.client.trouble().filter(|_| !self.configured.is_empty())
+    }
+
+    /// Names of the configuration that lead nowhere now.
+    pub fn unresolved(&self) -> u64 {
+        self.keeper.unresolved()
+    }
+
+    /// Numbers for the metrics.
+    pub fn readings(&self) -> DnsReadings {
+        let waiting = self.questions.len() as u64;
+        DnsReadings {
+            kept: self.keeper.counts(),
+            under_way: self.lookups.len() as u64,
+            waiting,
+            ..self.readings
+        }
+    }
+}
+
+fn resolved(done: Result<(Resolved, Wanted), JoinError>) -> Event {
+    match done {
+        Ok((resolved, wanted)) => Event::Resolved(resolved, wanted == Wanted::ByMessage),
+        // Nobody cancels a lookup: it has panicked, and what else it may have done nobody knows.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// How many new names may be asked for: a second's worth at once, and then one after the other.
+struct Allowance {
+    per_second: u32,
+    left: f64,
+    at: Duration,
+}
+
+impl Allowance {
+    fn new(per_second: u32) -> Self {
+        Self { per_second, left: f64::from(per_second), at: Duration::ZERO }
+    }
+
+    /// How long it takes until the next name may be asked for.
+    fn wait(&self, now: Duration) -> Duration {
+        let left = self.left_at(now);
+        if left >= 1.0 {
+            return Duration::ZERO;
+        }
+        Duration::from_secs_f64((1.0 - left) / f64::from(self.per_second.max(1)))
+    }
+
+    fn take(&mut self, now: Duration) {
+        (self.left, self.at) = (self.left_at(now) - 1.0, now);
+    }
+
+    fn left_at(&self, now: Duration) -> f64 {
+        let gained = now.saturating_sub(self.at).as_secs_f64() * f64::from(self.per_second);
+        (self.left + gained).min(f64::from(self.per_second))
+    }
+}

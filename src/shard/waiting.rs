@@ -1,0 +1,127 @@
+//! Messages that wait for a name: parked as those that wait for the kernel, until the control thread has published what
+//! DNS says, or their time is over.
+
+use super::handler::Handler;
+use super::parking::{Parked, Stay};
+use super::worker::{Arrival, Worker};
+use crate::dns::{Directory, Question, Unresolved};
+use crate::drop_reason::DropReason;
+use crate::engine::Io;
+use crate::limits;
+use crate::net::Now;
+use crate::proxy::{Incoming, Outcome};
+
+/// Messages, each with the name that it waits for.
+#[derive(Default)]
+pub(super) struct Waiting(Vec<(Question, Parked)>);
+
+/// What becomes of a message that leads to a name which leads nowhere.
+pub(super) enum Verdict {
+    /// What was decided is done.
+    Goes,
+    /// It waits, or one like it does already.
+    Stays,
+    /// It cannot wait: it is decided as one that does not.
+    Hurries,
+}
+
+impl Waiting {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// When the first of them has waited too long.
+    pub fn deadline(&self) -> Option<Now> {
+        self.0.iter().filter_map(|(_, parked)| parked.stay.name_since).min().map(deadline)
+    }
+
+    /// Takes those out whose name has an answer.
+    fn take_answered(&mut self, names: &Directory) -> Vec<Parked> {
+        self.take(|question, _| names.get(question).is_some())
+    }
+
+    fn take_due(&mut self, now: Now) -> Vec<Parked> {
+        self.take(|_, parked| parked.stay.name_since.is_some_and(|since| now >= deadline(since)))
+    }
+
+    fn take(&mut self, mut is_meant: impl FnMut(&Question, &Parked) -> bool) -> Vec<Parked> {
+        let taken = self.0.extract_if(.., |(question, parked)| is_meant(question, parked));
+        taken.map(|(_, parked)| parked).collect()
+    }
+
+    fn is_asked(&self, question: &Question) -> bool {
+        self.0.iter().any(|(known, _)| known == question)
+    }
+
+    fn holds(&self, incoming: &Incoming<'_>) -> bool {
+        self.0.iter().any(|(_, parked)| parked.from == incoming.from && *parked.bytes == *incoming.bytes)
+    }
+}
+
+fn deadline(since: Now) -> Now {
+    since.plus_ns(limits::PARKED_FOR_NAME_NS)
+}
+
+impl<S, H: Handler> Worker<S, H> {
+    /// Whether the message that was handled last waits for a name.
+    pub(super) fn look_for_name(&mut self, arrival: &Arrival<'_>, outcome: &Outcome) -> Verdict {
+        let Some((question, why)) = self.handler.nowhere() else { return Verdict::Goes };
+        let (question, why) = (*question, *why);
+        let ended = matches!(outcome, Outcome::Answer { .. } | Outcome::Drop(_));
+        match why {
+            // It goes elsewhere; the next one may go there.
+            Unresolved::Pending if !ended => {
+                self.names.ask(question);
+                Verdict::Goes
+            }
+            Unresolved::Pending if !arrival.stay.in_haste => self.wait_for_name(arrival, question),
+            why => {
+                if ended {
+                    self.metrics.unresolved[why as usize].count();
+                }
+                Verdict::Goes
+            }
+        }
+    }
+
+    fn wait_for_name(&mut self, arrival: &Arrival<'_>, question: Question) -> Verdict {
+        let Arrival { incoming, socket, class, stay, .. } = arrival;
+        if self.waiting.holds(incoming) {
+            self.metrics.dropped(DropReason::Absorbed);
+            return Verdict::Stays;
+        }
+        let since = stay.name_since.unwrap_or(self.now);
+        let is_full = self.waiting.len() >= self.current.snapshot.plan.dns.queue;
+        let stays = !is_full && self.stop_by.is_none() && self.now < deadline(since);
+        if !stays || !(self.waiting.is_asked(&question) || self.names.ask(question)) {
+            return Verdict::Hurries;
+        }
+        if stay.name_since.is_none() {
+            self.metrics.parked_for_names.count();
+        }
+        let stay = Stay { name_since: Some(since), ..*stay };
+        let listener = self.current.snapshot.plan.listener(incoming.on).identity;
+        let (bytes, from) = (incoming.bytes.into(), incoming.from);
+        self.waiting
+            .0
+            .push((question, Parked { socket: *socket, listener, from, bytes, class: *class, stay }));
+        self.metrics.parked_for_names_now.set(self.waiting.len() as u64);
+        Verdict::Stays
+    }
+
+    /// There are other names. `anew`: and other rules or routes, so that all are decided about again.
+    pub(super) fn on_names<I: Io<Source = S>>(&mut self, io: &mut I, anew: bool) {
+        let messages = match anew {
+            true => self.waiting.take(|_, _| true),
+            false => self.waiting.take_answered(&self.current.snapshot.names),
+        };
+        self.unpark(io, messages);
+    }
+
+    /// Decides about messages that have waited too long, as about such that cannot wait.
+    pub(super) fn end_waiting<I: Io<Source = S>>(&mut self, io: &mut I) {
+        let mut messages = self.waiting.take_due(self.now);
+        messages.iter_mut().for_each(|parked| parked.stay.in_haste = true);
+        self.unpark(io, messages);
+    }
+}
