@@ -88,8 +88,8 @@ pub const LETTER_BYTES: usize = 8_192;
 /// answers of many at a time leave send buffers to what comes in.
 pub const DUE_PER_BATCH: usize = 384;
 
-/// Messages that transactions send because of one that came in: the last answer once more, a 100, an ACK, a CANCEL;
-/// and as many that were due.
+/// Messages that transactions send because of one that came in: the last answer once more, a 100, an ACK, a CANCEL, the
+/// request to another next hop; and as many that were due. What a fork has more is sent at the end of the batch.
 pub const DUE_PER_MESSAGE: usize = 2;
 
 /// Records that wait for the log, from all shards together. The control thread takes them every

@@ -27,6 +27,7 @@ impl<S, H: Handler> Worker<S, H> {
                     }
                     let Some(bound) = self.current.bindings.bound(on) else {
                         io.discard(tx);
+                        transaction.into_iter().for_each(|it| self.handler.send_failed(it));
                         continue;
                     };
                     self.send(io, tx, len, bound.socket, to, Cookie::Own.with(transaction));

@@ -546,7 +546,7 @@ fn of_two_sockets_alike_the_one_with_the_ingress_device_and_mark_is_meant() {
     let listeners = ["udp:10.0.0.4:5060", "tcp:10.0.0.4:5060 mark=7", "udp:10.0.0.4:5060 mark=7"];
     let choice = EgressChoice::Relative { transport: Transport::Udp, port: None, address: None };
     let at = |ingress| {
-        override_on(&World::new(two_sided(), &listeners).from(ingress), choice.clone(), "udp:10.0.0.9:5060")
+        override_on(&World::new(two_sided(), &listeners).from(ingress), choice, "udp:10.0.0.9:5060")
     };
     assert_eq!(at(1), Ok(ListenerId(2)));
     assert_eq!(at(0), Ok(ListenerId(0)));
