@@ -260,9 +260,14 @@ impl Transactions {
         if status == 408 && !is_invite {
             return self.end_silently(server, now);
         }
-        self.best_answer(server, now, out)
-            .or_else(|| self.answer_by_own(server, Own::of(status), now, to_tag, out))
-            .map(Due::Send)
+        let send = self
+            .best_answer(server, now, out)
+            .or_else(|| self.answer_by_own(server, Own::of(status), now, to_tag, out));
+        if send.is_none() {
+            // Nothing could be written: nobody waits for it any more.
+            self.table.close_server(server, Cause::Failed);
+        }
+        send.map(Due::Send)
     }
 
     fn attempt(
