@@ -48,6 +48,11 @@ impl Groups {
         found.map(|group| group.id)
     }
 
+    /// There is a `[[group]]` of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.all.iter().any(|group| &*group.name == name)
+    }
+
     /// The `[[group]]` with this number.
     pub fn group(&self, id: GroupId) -> &Group {
         &self.all[usize::from(id.0)]

@@ -50,6 +50,11 @@ fn one(entry: &Entry<'_>, groups: &Groups, findings: &mut Findings) -> Option<Ta
                 .hint("there is no location service yet; name a next hop, or \"request-uri\"");
             None
         }
+        name if groups.has(name) => {
+            let hint = format!("write to = \"{}{name}\"", groups::PREFIX);
+            findings.error(text.span, format!("«{name}» is a group")).hint(hint);
+            None
+        }
         _ => match text.text.strip_prefix(groups::PREFIX) {
             Some(name) => {
                 let id = groups.find(&text, name, findings)?;

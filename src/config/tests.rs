@@ -650,6 +650,10 @@ fn mistakes_in_groups() {
     let found = from_str("test.toml", &whole, &fib()).err().unwrap();
     let told: Vec<_> = found.list().iter().map(|f| (&*f.message, f.hint.as_deref())).collect();
     assert_eq!(told[0], ("there is no group «h»", Some("groups are: g")));
+    let bare = with("").replace("\"group:g\"", "\"g\"");
+    let found = from_str("test.toml", &format!("{bare}\n{PUBLIC}"), &fib()).err().unwrap();
+    let told: Vec<_> = found.list().iter().map(|f| (&*f.message, f.hint.as_deref())).collect();
+    assert_eq!(told[0], ("«g» is a group", Some("write to = \"group:g\"")));
     let unused = format!("[[group]]\nname = \"g\"\ngateways = [{one}]\n");
     expect(&unused, (1, 1), "no route names the group «g»", "to = \"group:g\"");
     let twice = format!("{unused}{unused}[[route]]\nto = \"group:g\"\n");

@@ -66,6 +66,8 @@ impl PingBranch {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn keys(n: u8) -> Keys {
@@ -81,6 +83,14 @@ mod tests {
             assert_eq!(PingBranch::read(text.as_bytes(), &keys(1)), Some(branch));
             assert_eq!(PingBranch::read(text.as_bytes(), &keys(2)), None);
             assert_eq!(super::super::Branch::owner_named(text.as_bytes()), None, "it is none of a request's");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_one_by_chance(text in "z9hG4bKbp[a-z2-7]{30,34}", bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            prop_assert_eq!(PingBranch::read(text.as_bytes(), &keys(1)), None);
+            prop_assert_eq!(PingBranch::read(&bytes, &keys(1)), None);
         }
     }
 

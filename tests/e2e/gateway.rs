@@ -1,5 +1,6 @@
 //! A gateway that answers by itself, as it is told to.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -20,6 +21,8 @@ struct Shared {
     options: AtomicU64,
     /// What requests are answered: a status line's end and more headers; none: nothing at all, OPTIONS neither.
     answer: Mutex<Option<(String, Vec<(String, String)>)>>,
+    /// From here it takes nothing.
+    deaf_to: Mutex<Option<IpAddr>>,
     ends: AtomicBool,
 }
 
@@ -32,6 +35,7 @@ impl Gateway {
             requests: AtomicU64::new(0),
             options: AtomicU64::new(0),
             answer: Mutex::new(Some(("200 OK".into(), Vec::new()))),
+            deaf_to: Mutex::new(None),
             ends: AtomicBool::new(false),
         });
         let own = Arc::clone(&shared);
@@ -43,6 +47,11 @@ impl Gateway {
     pub fn answers(&self, status: &str, headers: &[(&str, &str)]) {
         let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         *self.shared.answer.lock().expect("a lock") = Some((status.into(), headers));
+    }
+
+    /// From now on it takes nothing from this address.
+    pub fn is_deaf_to(&self, address: &str) {
+        *self.shared.deaf_to.lock().expect("a lock") = Some(address.parse().expect("an address"));
     }
 
     /// From now on it is silent.
@@ -66,6 +75,9 @@ impl Shared {
         let mut seen = std::collections::HashSet::new();
         while !self.ends.load(Ordering::Relaxed) {
             let Some(received) = self.party.try_receive() else { continue };
+            if *self.deaf_to.lock().expect("a lock") == Some(received.from.ip()) {
+                continue;
+            }
             let message = &received.message;
             if message.start.starts_with("ACK ") || message.start.starts_with("SIP/2.0") {
                 continue;

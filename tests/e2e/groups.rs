@@ -230,3 +230,44 @@ fn requests_that_are_not_answered_put_a_gateway_down() {
     assert_eq!(viaduct.log().matches("is DOWN").count(), 1);
     viaduct.stop();
 }
+
+/// The same gateways from two listeners, by what is called.
+const BY_TWO: &str = r#"
+[[route]]
+name = "by-spare"
+when = { ruri_user = "^spare$" }
+to = "group:trunks"
+egress = "spare"
+
+[[route]]
+name = "by-private"
+to = "group:trunks"
+egress = "private"
+"#;
+
+#[test]
+fn a_gateway_may_be_down_from_one_listener_alone() {
+    let world = World::new();
+    let (one, two) = (Gateway::new(&world.private, ONE), Gateway::new(&world.private, TWO));
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let group = GROUP.split("[[route]]").next().expect("a group");
+    let home = Home::new(&format!("{LISTENERS}{group}{BY_TWO}"));
+    let viaduct = home.start(&world);
+    one.is_deaf_to("10.9.0.4");
+    let [group, gateway, _, down] = state("sip:10.0.0.101", "down");
+    eventually("the first is down from spare", || {
+        let labels = [group, gateway, ("listener", "spare"), down];
+        (viaduct.metrics().sum("viaduct_gateway_state", &labels) == 1).then_some(())
+    });
+    let is_up = viaduct.metrics().sum("viaduct_gateway_state", &state("sip:10.0.0.101", "up"));
+    assert_eq!(is_up, 1, "from private it is up");
+    (one.requests(), two.requests());
+    for _ in 0..20 {
+        caller.send(&caller.request("MESSAGE", "sip:spare@example.net"), edge());
+        caller.receive_response(200);
+    }
+    assert_eq!((one.requests(), two.requests()), (0, 20));
+    messages(&caller, 40, 200);
+    assert!(one.requests() >= 8);
+    viaduct.stop();
+}
