@@ -150,18 +150,6 @@ impl Health {
         self.lines.get(usize::from(gateway.0))
     }
 
-    /// How much of its weight a gateway gets, of 255, by the best of its ways; 0: none of them is up.
-    pub fn share(&self, gateway: GatewayId) -> u8 {
-        let Some(line) = self.line(gateway) else { return u8::MAX };
-        let known = line.ways.iter().filter(|slot| slot.listener.load(Ordering::Relaxed) != FREE);
-        known.map(|slot| slot.word.load(Ordering::Relaxed) as u8).max().unwrap_or(u8::MAX)
-    }
-
-    /// Whether any way of a gateway is down, and not merely put aside. Of interest where none is up.
-    pub fn is_down(&self, gateway: GatewayId) -> bool {
-        self.ways(gateway).any(|(_, way)| way.standing == Standing::Down)
-    }
-
     /// The way to a gateway from this listener; one that nobody has left by is up.
     pub fn way(&self, gateway: GatewayId, listener: u32) -> Way {
         let slot = self.line(gateway).and_then(|line| line.find(listener));
@@ -327,11 +315,10 @@ mod tests {
         let health = health(3);
         for report in [Report::Failed, Report::Failed, Report::Answered, Report::Failed, Report::Failed] {
             health.report(G, 7, report);
-            assert_eq!((health.way(G, 7).standing, health.share(G)), (Standing::Up, 255));
+            assert_eq!((health.way(G, 7).standing, health.way(G, 7).share), (Standing::Up, 255));
         }
         health.report(G, 7, Report::Failed);
-        assert_eq!((health.way(G, 7).standing, health.share(G)), (Standing::Down, 0));
-        assert!(health.is_down(G));
+        assert_eq!((health.way(G, 7).standing, health.way(G, 7).share), (Standing::Down, 0));
         // An answer does not bring it up: that is the watch's.
         health.report(G, 7, Report::Answered);
         let way = health.way(G, 7);
@@ -342,9 +329,8 @@ mod tests {
     fn one_way_that_is_down_leaves_the_others() {
         let health = health(1);
         health.report(G, 7, Report::Failed);
-        assert_eq!(health.share(G), 0);
         assert!(health.know(G, 8));
-        assert_eq!((health.share(G), health.way(G, 7).share, health.way(G, 8).share), (255, 0, 255));
+        assert_eq!((health.way(G, 7).share, health.way(G, 8).share), (0, 255));
         assert_eq!(health.way(GatewayId(0), 7), Way::UP, "the neighbour has its own line");
     }
 
@@ -356,7 +342,6 @@ mod tests {
         }
         let way = health.way(G, 7);
         assert_eq!((way.standing, way.share, way.aside_s), (Standing::Aside, 0, 30));
-        assert!(!health.is_down(G));
     }
 
     #[test]

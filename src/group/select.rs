@@ -69,7 +69,7 @@ impl Order {
 
 /// Puts those gateways in order of which `share` says how much of their weight they get, 1 to 255 of 255; 0: they are
 /// left out. `members` ascend by priority.
-pub fn order(members: &[Member], key: u64, share: impl Fn(usize) -> u8) -> Order {
+pub fn order(members: &[Member], key: u64, mut share: impl FnMut(usize) -> u8) -> Order {
     let mut order = Order::default();
     let mut rest = members;
     while let [first, ..] = rest {
@@ -80,7 +80,7 @@ pub fn order(members: &[Member], key: u64, share: impl Fn(usize) -> u8) -> Order
         let begin = members.len() - rest.len();
         let same = rest.partition_point(|member| member.priority == first.priority);
         let (level, after) = rest.split_at(same);
-        best_of(level, begin, key, &share, room, &mut order);
+        best_of(level, begin, key, &mut share, room, &mut order);
         rest = after;
     }
     order
@@ -91,7 +91,7 @@ fn best_of(
     level: &[Member],
     begin: usize,
     key: u64,
-    share: &impl Fn(usize) -> u8,
+    share: &mut impl FnMut(usize) -> u8,
     room: usize,
     order: &mut Order,
 ) {

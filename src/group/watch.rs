@@ -276,7 +276,7 @@ mod tests {
             self.now = self.now.plus_ns(ms * 1_000_000);
             let Self { health, watch, settings, now, changes } = self;
             watch.look(health, G, settings, *now, |change| changes.push(change));
-            (watch.lives().next().unwrap().1, health.share(G))
+            (watch.lives().next().unwrap().1, health.way(G, L).share)
         }
     }
 

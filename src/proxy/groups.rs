@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use sip_parser::Message;
 
 use crate::drop_reason::DropReason;
-use crate::group::{Order, Report, Select, number_key, order, text_key};
+use crate::group::{Report, Select, Standing, Way, number_key, order, text_key};
 use crate::net::{GatewayId, GroupId, NextHop, canonical};
-use crate::plan::{Gateway, Group};
+use crate::plan::Gateway;
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
 use crate::token::PingBranch;
@@ -77,13 +77,8 @@ impl Search<'_> {
         request: &Request<'_>,
         pre: &Preprocessed<'_>,
     ) -> Result<(), Reply> {
-        let snapshot = self.snapshot;
-        let (group, ids, health) =
-            (snapshot.plan.group(id), snapshot.roster.ids(id), snapshot.roster.health());
-        let key = self.key(group.select, request, pre);
-        let share = |place: usize| ids.get(place).map_or(0, |id| health.share(*id));
         let before = self.candidates.as_slice().len();
-        self.name_all(group, ids, &order(&group.members, key, share), egress, true);
+        self.name_those(id, egress, request, pre, |way| way.share);
         if self.candidates.as_slice().len() > before { Ok(()) } else { Err(Reply::NoGateway) }
     }
 
@@ -96,17 +91,71 @@ impl Search<'_> {
         request: &Request<'_>,
         pre: &Preprocessed<'_>,
     ) {
-        let snapshot = self.snapshot;
-        let health = snapshot.roster.health();
+        let is_down = |way: Way| if way.standing == Standing::Down { u8::MAX } else { 0 };
         for (entry, id) in to.iter().enumerate().filter_map(|(entry, to)| Some((entry, to.group()?))) {
             self.candidates.begin(entry);
-            let (group, ids) = (snapshot.plan.group(id), snapshot.roster.ids(id));
-            let key = self.key(group.select, request, pre);
-            let is_down = |place: usize| ids.get(place).is_some_and(|id| health.is_down(*id));
-            let order = order(&group.members, key, |place| if is_down(place) { u8::MAX } else { 0 });
-            self.name_all(group, ids, &order, egress, false);
+            self.name_those(id, egress, request, pre, is_down);
         }
         self.last_resort = !self.candidates.as_slice().is_empty();
+    }
+
+    /// Names the gateways of a group, each with the share of its weight that `share` gives the way to it.
+    fn name_those(
+        &mut self,
+        id: GroupId,
+        egress: Option<&EgressChoice>,
+        request: &Request<'_>,
+        pre: &Preprocessed<'_>,
+        share: impl Fn(Way) -> u8,
+    ) {
+        let snapshot = self.snapshot;
+        let (group, ids) = (snapshot.plan.group(id), snapshot.roster.ids(id));
+        let key = self.key(group.select, request, pre);
+        let of_place = |place: usize| group.gateways.get(place).zip(ids.get(place));
+        let order = order(&group.members, key, |place| {
+            of_place(place).map_or(0, |(gateway, id)| share(self.way(gateway, *id, egress)))
+        });
+        for (gateway, id) in order.as_slice().iter().filter_map(|place| of_place(usize::from(*place))) {
+            self.for_each_hop(gateway, egress, |this, hop| {
+                this.candidates.push(hop, Origin::Rule, Some(*id))
+            });
+        }
+    }
+
+    /// How a gateway does by the way that this request would take.
+    fn way(&mut self, gateway: &Gateway, id: GatewayId, egress: Option<&EgressChoice>) -> Way {
+        let snapshot = self.snapshot;
+        let health = snapshot.roster.health();
+        let mut ways = health.ways(id);
+        let only = match (ways.next(), ways.next()) {
+            (None, _) => return Way::UP,
+            (Some((_, way)), None) => return way,
+            (Some((_, way)), Some(_)) => way,
+        };
+        let mut first = None;
+        self.for_each_hop(gateway, egress, |_, hop| first = first.or(Some(hop)));
+        let by = By::Rule(gateway.egress.as_ref().or(egress));
+        let aim = first.and_then(|hop| self.listener(hop, by).ok());
+        // Why there is no way is told where it is chosen.
+        aim.map_or(only, |aim| health.way(id, snapshot.plan.listener(aim.egress.listener).identity))
+    }
+
+    /// Calls `each` with the next hops that a gateway comes to. One whose name leads nowhere is passed over.
+    fn for_each_hop(
+        &mut self,
+        gateway: &Gateway,
+        egress: Option<&EgressChoice>,
+        mut each: impl FnMut(&mut Self, NextHop),
+    ) {
+        let egress = gateway.egress.as_ref().or(egress);
+        if let Target::Address { ip, port, .. } = &gateway.to {
+            let transport = self.transport_of(egress, gateway.to.transport());
+            let address = SocketAddr::new(canonical(*ip), *port);
+            return each(self, NextHop { transport, address });
+        }
+        let question = self.snapshot.plan.question_of(&gateway.to, egress);
+        let hops = question.and_then(|question| self.hops(&question, true).ok());
+        hops.into_iter().flatten().for_each(|hop| each(self, hop));
     }
 
     fn key(&self, select: Select, request: &Request<'_>, pre: &Preprocessed<'_>) -> u64 {
@@ -119,56 +168,5 @@ impl Search<'_> {
                 number.unwrap_or_else(|| text_key(request.call_id))
             }
         }
-    }
-
-    fn name_all(
-        &mut self,
-        group: &Group,
-        ids: &[GatewayId],
-        order: &Order,
-        egress: Option<&EgressChoice>,
-        up_only: bool,
-    ) {
-        for place in order.as_slice().iter().map(|place| usize::from(*place)) {
-            let (Some(gateway), Some(id)) = (group.gateways.get(place), ids.get(place)) else { continue };
-            self.name_gateway(gateway, *id, egress, up_only);
-        }
-    }
-
-    fn name_gateway(
-        &mut self,
-        gateway: &Gateway,
-        id: GatewayId,
-        egress: Option<&EgressChoice>,
-        up_only: bool,
-    ) {
-        let egress = gateway.egress.as_ref().or(egress);
-        let name = |this: &mut Self, next_hop: NextHop| {
-            if !up_only || this.is_up(id, next_hop, egress) {
-                this.candidates.push(next_hop, Origin::Rule, Some(id));
-            }
-        };
-        if let Target::Address { ip, port, .. } = &gateway.to {
-            let transport = self.transport_of(egress, gateway.to.transport());
-            let address = SocketAddr::new(canonical(*ip), *port);
-            return name(self, NextHop { transport, address });
-        }
-        // One whose name leads nowhere is passed over as one that is down.
-        let question = self.snapshot.plan.question_of(&gateway.to, egress);
-        let hops = question.and_then(|question| self.hops(&question, true).ok());
-        hops.into_iter().flatten().for_each(|next_hop| name(self, next_hop));
-    }
-
-    /// Whether a gateway that is up by some way is up by the one that this request would take.
-    fn is_up(&mut self, id: GatewayId, next_hop: NextHop, egress: Option<&EgressChoice>) -> bool {
-        let snapshot = self.snapshot;
-        let health = snapshot.roster.health();
-        if health.ways(id).count() < 2 {
-            return true;
-        }
-        // Why there is no way is told where it is chosen.
-        let Ok(aim) = self.listener(next_hop, By::Rule(egress)) else { return true };
-        let listener = snapshot.plan.listener(aim.egress.listener).identity;
-        health.way(id, listener).share > 0
     }
 }

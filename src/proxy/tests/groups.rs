@@ -171,6 +171,18 @@ fn a_gateway_may_be_down_from_one_listener_alone() {
 }
 
 #[test]
+fn a_slow_return_counts_by_the_listener_that_the_request_would_take() {
+    let group = r#"gateways = [{ to = "sip:10.0.0.71" }, { to = "sip:10.0.0.72" }]"#;
+    let mut world = world(group, TO);
+    let listener = |name: &str| world.snapshot.plan.listener_named(name).unwrap().identity;
+    let health = world.snapshot.roster.health();
+    health.take_over(gateway(&world, 0), listener("natted"), Standing::Up, 255);
+    health.take_over(gateway(&world, 0), listener("private"), Standing::Up, 26);
+    let first = (0..400).filter(|number| goes(&mut world, &invite(*number)) == 71).count();
+    assert!((15..65).contains(&first), "a tenth of its weight against a whole: {first}");
+}
+
+#[test]
 fn calls_and_numbers_are_hashed_where_the_group_says_so() {
     let by_call = &format!("{THREE}\nselect = \"call-id\"");
     let mut world = world(by_call, TO);
