@@ -29,6 +29,10 @@ mod metrics;
 #[path = "../support/mixed_rules.rs"]
 #[allow(dead_code)] // Rules are wanted here, not requests.
 mod mixed_rules;
+mod names;
+#[path = "../support/nameserver.rs"]
+#[allow(dead_code)] // Answers that are cut short are tested where they are read.
+mod nameserver;
 mod ports;
 #[path = "../support/program.rs"]
 mod program;

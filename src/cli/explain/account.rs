@@ -18,6 +18,7 @@ use crate::snapshot::Snapshot;
 use super::gateways::{self, GroupFacts};
 use super::hops::{self, Hop};
 use super::mode;
+use super::names::Name;
 use super::steps::{self, Step};
 use super::why::why;
 use super::written::{self, Changed, Written};
@@ -53,6 +54,8 @@ pub struct Account {
     pub mode: Option<&'static str>,
     /// What its transaction will do.
     pub transaction: Vec<String>,
+    /// The names that it leads to, `[hosts]` apart, and what DNS says of them.
+    pub names: Vec<Name>,
     /// All next hops in order, where there are several.
     pub next_hops: Vec<Hop>,
     /// What leads from one of them to the next.
@@ -309,6 +312,7 @@ impl Account {
             set: Vec::new(),
             mode: None,
             transaction: Vec::new(),
+            names: Vec::new(),
             next_hops: Vec::new(),
             failover: None,
             next_hop: None,

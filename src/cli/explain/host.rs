@@ -10,6 +10,7 @@ use super::super::{CONFIGURATION, FAILED};
 use super::{Args, Failure, gateways};
 use crate::config;
 use crate::control::{self, netlink};
+use crate::dns::Directory;
 use crate::egress::NoEgress;
 use crate::fib::Fib;
 use crate::limits;
@@ -44,8 +45,12 @@ impl Hosts {
         })?;
         let plan = Arc::new(plan);
         let keys = Arc::new(keys(plan.keys_file.as_deref(), &mut notes)?);
-        let names = control::names_now(&plan, NAMES_WITHIN)
-            .map_err(|error| Failure(FAILED, format!("cannot resolve names: {error}")))?;
+        // What one request leads to is asked for where it is explained, and told there.
+        let names = match args.what_if.is_empty() && args.pcap.is_none() {
+            true => Directory::default(),
+            false => control::names_now(&plan, NAMES_WITHIN)
+                .map_err(|error| Failure(FAILED, format!("cannot resolve names: {error}")))?,
+        };
         let names = Arc::new(names);
         let snapshot = |generation, plan: &Arc<Plan>, fib| {
             let (keys, names) = (Arc::clone(&keys), Arc::clone(&names));

@@ -12,6 +12,7 @@ pub(super) mod ingress;
 mod lookup;
 mod mode;
 pub(super) mod moved;
+mod names;
 mod request;
 mod steps;
 #[cfg(test)]
@@ -201,8 +202,10 @@ fn account(now: &Snapshot, request: &Request<'_>, mut notes: Vec<String>) -> Acc
     if let Err(why) = ingress::up(now, listener.id) {
         notes.push(why.note(&listener.name));
     }
-    let told = host::told(now, &incoming);
-    Thinker::new(told.as_ref().unwrap_or(now), SETS).account(&incoming, Now(0), notes)
+    let (now, names) = names::named(now, &incoming);
+    let told = host::told(&now, &incoming);
+    let account = Thinker::new(told.as_ref().unwrap_or(&now), SETS).account(&incoming, Now(0), notes);
+    Account { names, ..account }
 }
 
 /// What is remembered of the transactions of one message.

@@ -83,6 +83,7 @@ impl Account {
             row(f, mode, told)?;
         }
         self.groups.iter().try_for_each(|group| write!(f, "{group}"))?;
+        self.names.iter().try_for_each(|name| row(f, "name", name))?;
         for (hop, name) in
             self.next_hops.iter().zip(std::iter::once("next hops").chain(std::iter::repeat("")))
         {
