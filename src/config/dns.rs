@@ -56,7 +56,7 @@ fn numbers(section: &mut Section<'_>, dns: &mut Dns, findings: &mut Findings) {
         let read = section.take(key)?.number(*bounds.start() as i64..end, findings)?;
         usize::try_from(read).ok()
     };
-    dns.attempts = number("attempts", 1..=10, findings);
+    dns.attempts = number("attempts", 0..=10, findings);
     dns.keep.names = number("names", 16..=limits::DNS_NAMES, findings).unwrap_or(dns.keep.names);
     dns.queue = number("queue", 0..=limits::PARKED_FOR_NAMES, findings).unwrap_or(dns.queue);
     if let Some(per_second) = number("per_second", 1..=10_000, findings) {

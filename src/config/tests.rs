@@ -673,3 +673,44 @@ fn a_gateway_that_nothing_reaches_is_a_warning() {
         "{told:?}"
     );
 }
+
+#[test]
+fn dns_is_read() {
+    let text = "[dns]\nservers = [\"10.0.0.53\", \"[2001:db8::53]:5353\"]\ntimeout = \"500ms\"\nattempts = 3\n\
+                min_ttl = \"1s\"\nmax_ttl = \"5min\"\nnegative_ttl = \"30s\"\nstale = \"2h\"\nnames = 100\nqueue = 7\n\
+                per_second = 9\n";
+    let dns = good(&format!("{text}{PUBLIC}")).plan.dns;
+    let servers: Vec<String> = dns.servers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["10.0.0.53:53", "[2001:db8::53]:5353"]);
+    let s = std::time::Duration::from_secs;
+    assert_eq!((dns.timeout, dns.attempts), (Some(s(1) / 2), Some(3)));
+    let keep = dns.keep;
+    assert_eq!([keep.min_ttl, keep.max_ttl, keep.negative_ttl, keep.stale], [s(1), s(300), s(30), s(7_200)]);
+    assert_eq!((keep.names, dns.queue, dns.per_second), (100, 7, 9));
+    assert_eq!(good(PUBLIC).plan.dns, crate::plan::Dns::default());
+}
+
+#[test]
+fn mistakes_in_dns() {
+    for (line, message, hint) in [
+        (
+            "servers = [\"ns.example\"]",
+            "«ns.example» is not the address of a name server",
+            "write an address",
+        ),
+        ("servers = [\"10.0.0.53:0\"]", "«0» is not a port", "from 1 to 65535"),
+        ("min_ttl = \"0s\"", "`min_ttl` must be from 1s to 3600s", ""),
+        ("stale = \"2d\"", "«2d» is not a duration", "ms, s, min or h"),
+        ("min_ttl = \"2min\"\nmax_ttl = \"1min\"", "`min_ttl` is longer than `max_ttl`", "between the two"),
+        ("names = 100000", "`names` must be from 16 to 16384", ""),
+        ("queue = 1000", "`queue` must be from 0 to 256", ""),
+        ("retries = 3", "unknown key `retries` in [dns]", ""),
+    ] {
+        let (_, _, said, hinted) = one(&format!("[dns]\n{line}"));
+        assert!(said.contains(message) && hinted.contains(hint), "{line}: {said}: {hinted}");
+    }
+    let route = |to: &str| format!("[[route]]\nto = \"{to}\"\n");
+    let long = format!("sip:{}.example", "a".repeat(64));
+    let (_, _, said, hinted) = one(&route(&long));
+    assert!(said.contains("is no name that DNS knows") && hinted.contains("63 letters"), "{said}: {hinted}");
+}

@@ -147,9 +147,7 @@ impl Code {
             Self::NextHopOurselves => {
                 "A literal next hop is one of our own listeners: requests would come back."
             }
-            Self::NameUnresolved => {
-                "A next hop's name has no address, neither by `[hosts]` nor by the resolver."
-            }
+            Self::NameUnresolved => "A next hop's name leads nowhere, neither by `[hosts]` nor by DNS.",
             Self::NoListener => "No listener of the next hop's transport and address family is up.",
             Self::AutomaticOff => "A rule names no `egress`, and `[egress] auto` is off.",
             Self::OverrideUnreachable => "A rule's `egress` has no route to its literal next hop.",

@@ -133,7 +133,7 @@ pub(super) fn by_arrival(
     now: Now,
 ) -> Result<(), Reply> {
     let limits = &snapshot.plan.overload.limits;
-    if limits.is_empty() || !is_counted(request) {
+    if limits.is_empty() || work.again || !is_counted(request) {
         return Ok(());
     }
     let section = snapshot.plan.listener(request.incoming.on).section;
@@ -155,7 +155,7 @@ pub(super) fn by_route(
     now: Now,
 ) -> Result<(), Reply> {
     let limits = &snapshot.plan.overload.limits;
-    if limits.is_empty() || !is_counted(request) {
+    if limits.is_empty() || work.again || !is_counted(request) {
         return Ok(());
     }
     work.admission.pass(limits.of_route(rule), Excess::Route, request, now)

@@ -58,7 +58,9 @@ pub(super) struct Work {
     /// User parts as rules see them: of Request-URI, From and To.
     pub users: [Box<[u8]>; 3],
     pub considered: Considered,
-    /// Requests that are handled now cannot wait for names.
+    /// What is handled now was handled before, has waited since, and was counted.
+    pub again: bool,
+    /// It cannot wait for names any more.
     pub in_haste: bool,
     /// The last name of the request that leads nowhere, perhaps only for now; and why.
     pub nowhere: Option<(Question, Unresolved)>,
@@ -117,6 +119,7 @@ impl State {
             marks: loops::finder(),
             users: std::array::from_fn(|_| vec![0; USER_BYTES].into()),
             considered: Considered::default(),
+            again: false,
             in_haste: false,
             nowhere: None,
             counted: Counted::default(),
@@ -189,10 +192,10 @@ impl State {
         self.candidates.as_slice()
     }
 
-    /// Whether requests that are handled from now on can wait for a name that nobody has asked for yet: where not,
-    /// they go elsewhere or are answered.
-    pub fn hurry(&mut self, in_haste: bool) {
-        self.work.in_haste = in_haste;
+    /// What is handled from now on comes `again`: it has waited for the kernel or for a name. `in_haste`: it cannot wait
+    /// for a name that nobody has asked for yet, but goes elsewhere or is answered.
+    pub fn comes(&mut self, again: bool, in_haste: bool) {
+        (self.work.again, self.work.in_haste) = (again, in_haste);
     }
 
     /// A name of the request that was handled last that leads nowhere, perhaps only for now; and why.

@@ -19,8 +19,8 @@ pub trait Handler {
     fn tally(&self) -> Tally;
     /// Why the last message found no egress, if that was so.
     fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)>;
-    /// Whether messages from now on can wait for names.
-    fn hurry(&mut self, in_haste: bool);
+    /// Whether messages from now on have been handled before, and whether they cannot wait for names any more.
+    fn comes(&mut self, again: bool, in_haste: bool);
     /// A name of the last message that leads nowhere, perhaps only for now; and why.
     fn nowhere(&self) -> Option<&(dns::Question, dns::Unresolved)>;
     /// [`Handler::next`] has something to do.
@@ -56,8 +56,8 @@ impl Handler for proxy::State {
         self.take_no_egress()
     }
 
-    fn hurry(&mut self, in_haste: bool) {
-        self.hurry(in_haste);
+    fn comes(&mut self, again: bool, in_haste: bool) {
+        self.comes(again, in_haste);
     }
 
     fn nowhere(&self) -> Option<&(dns::Question, dns::Unresolved)> {

@@ -37,6 +37,11 @@ pub(super) struct Stay {
 }
 
 impl Stay {
+    /// It was decided before.
+    pub fn is_over_again(self) -> bool {
+        self.since.is_some() || self.name_since.is_some() || self.in_haste
+    }
+
     /// It may wait (again). One decision may lead to several questions, with any source and with a bound one.
     pub fn may_go_on(self, now: Now) -> bool {
         self.tries < limits::PARKED_TRIES && self.since.is_none_or(|since| now < deadline(since))

@@ -199,7 +199,7 @@ impl Handler for Script {
         self.no_egress.take().map(|why| (next_hop(), why))
     }
 
-    fn hurry(&mut self, in_haste: bool) {
+    fn comes(&mut self, _: bool, in_haste: bool) {
         self.in_haste = in_haste;
     }
 

@@ -274,7 +274,7 @@ impl<S, H: Handler> Worker<S, H> {
             return self.metrics.dropped(DropReason::NoSendBuffer);
         };
         self.handler.waited(arrival.waited_ns, self.now);
-        self.handler.hurry(arrival.stay.in_haste);
+        self.handler.comes(arrival.stay.is_over_again(), arrival.stay.in_haste);
         let outcome =
             panics::guard(|| self.handler.handle(&self.current.snapshot, incoming, self.now, tx.as_mut()));
         match outcome {

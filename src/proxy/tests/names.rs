@@ -127,7 +127,7 @@ fn a_name_that_nobody_has_asked_for_is_waited_for() {
     }
     assert_eq!(world.state.nowhere().map(|(question, _)| *question), Some(question("gw.example")));
     // One that cannot wait goes elsewhere, if there is another way.
-    world.state.hurry(true);
+    world.state.comes(true, true);
     assert_eq!(next_hop(&mut world, &invite("sip:44123@192.0.2.9", 1)), "10.0.0.99:5060");
     world.answered("private", "10.0.0.50:5060", &invite("sip:bob@b.example", 1), 503);
 }
@@ -196,4 +196,24 @@ fn a_strict_router_is_known_by_its_name() {
     assert_eq!(to.to_string(), "10.0.0.1:5070");
     assert!(text.starts_with("INVITE sip:strict.example SIP/2.0\n"), "{text}");
     assert!(text.contains("Route: <sip:bob@192.0.2.9>\n"), "{text}");
+}
+
+/// What has waited was counted when it came.
+#[test]
+fn a_request_that_waits_for_a_name_counts_once_against_limits() {
+    let rules =
+        RULES.replace("to = \"request-uri\"", "to = \"request-uri\"\nlimit = { rate = 1, burst = 1 }");
+    let mut world = World::of(&rules, builder().build());
+    let invite = invite("sip:bob@b.example", 1);
+    world.answered("private", "10.0.0.50:5060", &invite, 503);
+    assert!(matches!(world.state.nowhere(), Some((_, Unresolved::Pending))));
+    say(&mut world, &[("b.example", leads(&[(0, 0, 1)]))]);
+    world.state.comes(true, false);
+    assert_eq!(next_hop(&mut world, &invite), "10.0.0.1:5070");
+    world.state.comes(false, false);
+    let other = self::invite("sip:bob@b.example", 2);
+    assert!(
+        matches!(world.receive("private", "10.0.0.50:5060", &other), Became::Answer { .. }),
+        "the limit holds"
+    );
 }
