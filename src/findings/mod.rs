@@ -167,7 +167,7 @@ pub struct Found {
 impl<'a> Examiner<'a> {
     /// `view` is that of `plan` and `fib`. Names are those of `[hosts]`: nothing is said of others.
     pub fn new(plan: &'a Plan, fib: &'a Fib, view: &'a View) -> Self {
-        let mut named: Vec<&str> = plan.names().map(|name| &**name).collect();
+        let mut named: Vec<&str> = plan.names().collect();
         named.sort_unstable();
         let mut names: Vec<&str> = plan.hosts.keys().map(|name| &**name).collect();
         names.retain(|name| named.binary_search(name).is_err());

@@ -36,7 +36,7 @@ pub struct Gateway {
 
 impl Group {
     /// The names that its gateways are, in order.
-    pub fn names(&self) -> impl Iterator<Item = &Box<str>> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.gateways.iter().filter_map(|gateway| gateway.to.name())
     }
 

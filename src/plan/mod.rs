@@ -162,7 +162,7 @@ impl Plan {
     }
 
     /// The names that rules and groups name as next hops; some perhaps more than once.
-    pub fn names(&self) -> impl Iterator<Item = &Box<str>> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().flat_map(Rule::names).chain(self.groups.iter().flat_map(Group::names))
     }
 

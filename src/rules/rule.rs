@@ -105,7 +105,7 @@ impl Rule {
     }
 
     /// The names that its `to` says, in order.
-    pub fn names(&self) -> impl Iterator<Item = &Box<str>> {
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.targets().iter().filter_map(Target::name)
     }
 }
@@ -148,7 +148,7 @@ pub enum Target {
 
 impl Target {
     /// The host name that is to be resolved for it.
-    pub fn name(&self) -> Option<&Box<str>> {
+    pub fn name(&self) -> Option<&str> {
         match self {
             Self::Name { host, .. } => Some(host),
             Self::RequestUri | Self::Address { .. } | Self::Group { .. } => None,
