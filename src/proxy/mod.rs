@@ -14,6 +14,7 @@
 //!                         target     §16.6   next hop, listener
 //!                         forward    §16.6   the edits ───────────────────► Forward
 //!                         stateful   §17.1   keep what goes on
+//!                         branches   §16.6   later: the request to the next hop that follows
 //!                         answer     §8.2.6  where any of them refuses ───► Answer
 //! ```
 #![forbid(unsafe_code)]

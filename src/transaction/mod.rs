@@ -1,5 +1,5 @@
 //! Transactions (RFC 3261 §17, with RFC 6026 and RFC 4320) and the proxy's response context over them (§16.7 to
-//! §16.10), for routes with `mode = "stateful"`.
+//! §16.10), for routes that are not stateless.
 //!
 //! Place in the flow: [`crate::proxy`] asks whether a request or a response belongs to a transaction, opens one for
 //! a request that it sends on, and asks for what is due; the shard sends what comes of it.
@@ -13,7 +13,9 @@
 //!            │
 //!   search ── context         from one side of a request to the other; over several next hops
 //!            │
-//!        hop, own             ACK and CANCEL; 100, 408 and 500: made of the request that was sent on
+//!     answers, due            what comes back, and what time brings
+//!            │
+//!   hop, own, challenges      ACK and CANCEL; 100, 408 and 500: made of the request that was sent on
 //! ```
 //!
 //! Pure: no socket and no clock. All timers are those for unreliable transports.

@@ -40,7 +40,8 @@ pub fn tell(
     candidates: &[Candidate],
 ) {
     let rule = considered.rule.and_then(|id| snapshot.plan.rules.get(usize::try_from(id.0).ok()?));
-    let Some(question) = &considered.question else { return };
+    // Within a dialog its token decides, for all addresses of a name alike.
+    let (Some(rule), Some(question)) = (rule, &considered.question) else { return };
     account.next_hops = all(snapshot, rule, candidates, question);
     if let (Outcome::Forward { decision, .. }, false) = (outcome, account.next_hops.is_empty()) {
         let method = account.request.start_line.split(' ').next().unwrap_or_default();
@@ -49,13 +50,13 @@ pub fn tell(
 }
 
 /// All of them in order; none where there is no choice.
-fn all(snapshot: &Snapshot, rule: Option<&Rule>, candidates: &[Candidate], question: &Question) -> Vec<Hop> {
+fn all(snapshot: &Snapshot, rule: &Rule, candidates: &[Candidate], question: &Question) -> Vec<Hop> {
     if candidates.len() < 2 {
         return Vec::new();
     }
-    let choice = match rule.map(|rule| &rule.action) {
-        Some(Action::Forward { egress, .. }) => egress.as_ref(),
-        _ => None,
+    let choice = match &rule.action {
+        Action::Forward { egress, .. } => egress.as_ref(),
+        Action::Reject(_) | Action::Drop => None,
     };
     let Snapshot { plan, fib, view, .. } = snapshot;
     let hop = |candidate: &Candidate| {
