@@ -76,7 +76,7 @@ enum Event {
     Signal(Signal),
     Loaded(Box<Result<Loaded, Error>>),
     Question(Query),
-    Names(names::Event),
+    Names(Box<names::Event>),
     Look,
     Care,
     StopNow,
@@ -126,7 +126,7 @@ impl Control {
                 signal = self.signals.next() => Event::Signal(signal),
                 loaded = self.reloads.loaded() => Event::Loaded(Box::new(loaded)),
                 query = self.questions.next() => Event::Question(query),
-                event = self.names.next() => Event::Names(event),
+                event = self.names.next() => Event::Names(Box::new(event)),
                 event = self.timers.next() => event,
             };
             match event {
@@ -138,7 +138,7 @@ impl Control {
                 Event::Command(Command::Stop) => self.stop(),
                 Event::Signal(Signal::Stop) => self.on_stop_signal(),
                 Event::Question(query) => self.on_question(query),
-                Event::Names(event) => self.on_names(event),
+                Event::Names(event) => self.on_names(*event),
                 Event::Look => {
                     self.tell_records();
                     self.look_after_gateways();

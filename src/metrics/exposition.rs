@@ -3,6 +3,7 @@
 mod admission;
 mod dns;
 mod gateways;
+mod routing;
 mod transactions;
 
 pub use gateways::{GatewayReading, PingCounts, WayReading};
@@ -360,31 +361,6 @@ impl Readings {
         put(&mut family, &[("change", "resolved")], p.resolved)?;
         gauge(out, "findings_unexamined", "Rules and names not yet held against the newest snapshot")?
             .encode_gauge(&p.unexamined)
-    }
-
-    fn routing(&self, out: &mut DescriptorEncoder) -> fmt::Result {
-        let r = &self.process.routing;
-        gauge(out, "routes", "Prefixes that have a route, of all tables of both families")?
-            .encode_gauge(&r.routes)?;
-        let mut family = out.encode_descriptor(
-            "routing_delay",
-            "From the first routing event that the newest routing snapshot holds to that snapshot",
-            Some(&Unit::Seconds),
-            MetricType::Gauge,
-        )?;
-        family.encode_gauge(&r.delay.as_secs_f64())?;
-        let counters = [
-            ("routing_snapshots", "Routing snapshots made", r.generation),
-            ("routing_events", "Routing events read from the kernel", r.events),
-            ("routing_overruns", "Times when more routing events came than the socket holds", r.overruns),
-            ("routing_resyncs", "Times when events did not suffice and all tables were read anew", r.resyncs),
-            ("routing_audits", "Comparisons of followed tables with the kernel's", r.audits),
-            ("routing_mismatches", "Prefixes that such a comparison found to differ", r.mismatches),
-        ];
-        for (name, help, value) in counters {
-            put_alone(counter(out, name, help)?, value)?;
-        }
-        Ok(())
     }
 
     fn process(&self, out: &mut DescriptorEncoder) -> fmt::Result {

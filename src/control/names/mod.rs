@@ -262,7 +262,7 @@ impl Names {
 
     /// Why nobody can be asked, if that is so and there is a name to ask for.
     pub fn trouble(&self) -> Option<&str> {
-        self.client.trouble().filter(|_| !self.configured.is_empty())
+        self.client.trouble().filter(|_| self.unresolved() > 0)
     }
 
     /// Names of the configuration that lead nowhere now.

@@ -1,5 +1,7 @@
 use std::net::IpAddr;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn asked(text: &str, served: Served, zone: &str) -> (Vec<String>, Outcome) {
@@ -296,3 +298,58 @@ fn host_names_are_read_as_dns_reads_them() {
         assert!(HostName::new(bad.as_bytes()).is_none(), "{bad:?}");
     }
 }
+
+/// What any name server may say to one query.
+fn said() -> impl Strategy<Value = Answer> {
+    let name = prop::sample::select(vec!["", "a.example", "b.example", "_sip._udp.b.example", "not a name"]);
+    let naptr =
+        (0..3u16, prop::sample::select(vec!["SIP+D2U", "SIP+D2T", "SIPS+D2T", "E2U+sip"]), name.clone());
+    let naptr = naptr.prop_map(|(order, service, replacement)| Record::Naptr {
+        order,
+        preference: order,
+        flags: "s".into(),
+        service: service.into(),
+        has_regexp: false,
+        replacement: replacement.into(),
+    });
+    let srv = (0..3u16, 0..3u16, 0..3u16, name).prop_map(|(priority, weight, port, target)| Record::Srv {
+        priority,
+        weight,
+        port,
+        target: target.into(),
+    });
+    let address = any::<[u8; 4]>().prop_map(|ip| Record::Address(ip.into()));
+    let records = prop::collection::vec(prop_oneof![naptr, srv, address], 1..80);
+    prop_oneof![
+        4 => (records, any::<u32>()).prop_map(|(records, ttl_s)| Answer::Records { records, ttl_s }),
+        1 => (any::<bool>(), any::<Option<u32>>()).prop_map(|(exists, ttl_s)| Answer::Nothing { exists, ttl_s }),
+        1 => Just(Answer::Failed("SERVFAIL".into())),
+    ]
+}
+
+proptest! {
+    /// Whatever is said, also records of a type that was not asked for, the procedure comes to an end within its
+    /// bounds, and what it finds can be sent to.
+    #[test]
+    fn any_answers_lead_to_an_end(
+        text in prop::sample::select(vec!["a.example", "a.example:5070", "a.example;udp", "a.example;ws", "sips:a.example"]),
+        said in prop::collection::vec(said(), 4),
+        seed in any::<u64>(),
+    ) {
+        let all = TRANSPORTS.iter().fold(udp(), |served, t| served.and(*t, Kind::A));
+        for served in [udp(), all] {
+            let (rounds, outcome) = walk(&question(text), served, |query| said[query.name.len() % 4].clone());
+            prop_assert!(rounds.len() <= 4);
+            if let Ok(found) = outcome.resolution {
+                prop_assert!((1..=crate::limits::DNS_TARGETS).contains(&found.targets.len()));
+                prop_assert!(found.targets.is_sorted_by_key(|target| target.rank));
+                let hops: Vec<_> = found.ordered(seed).collect();
+                prop_assert_eq!(hops.len(), found.addresses().count());
+                prop_assert!(hops.iter().all(|hop| served.has(hop.transport) && hop.address.port() > 0));
+            }
+        }
+    }
+}
+
+const TRANSPORTS: [Transport; 5] =
+    [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
