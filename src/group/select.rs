@@ -51,7 +51,7 @@ pub struct Order {
     places: [u8; CANDIDATES],
 }
 
-const _: () = assert!(GATEWAYS_PER_GROUP <= u8::MAX as usize && CANDIDATES <= u8::MAX as usize);
+const _: () = assert!(CANDIDATES <= GATEWAYS_PER_GROUP && GATEWAYS_PER_GROUP <= u8::MAX as usize);
 
 impl Order {
     /// The places.
