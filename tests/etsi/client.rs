@@ -4,7 +4,7 @@ use crate::iut::{
     LATE_MS, Sent, T1_MS, T2_MS, UA1, UA2, are, began, invited, none, only, request, response,
     same_transaction, towards, uri, value, values,
 };
-use crate::purposes;
+use crate::named_tests;
 
 const TO: &str = "<sip:ua2@10.0.0.2>";
 
@@ -114,7 +114,7 @@ fn ends_by_timer_f() {
     only(&iut.from_ua1(&request("BYE", "sip:ua2@10.0.0.2")), UA2, "BYE ");
 }
 
-purposes! {
+named_tests! {
     SIP_CC_PR_TR_CL_V_001 => cancels_what_proceeds();
     SIP_CC_PR_TR_CL_V_003 => cancels_nothing_that_has_not_been_heard_of();
     SIP_CC_PR_TR_CL_V_005 => cancels_nothing_that_is_answered_first();

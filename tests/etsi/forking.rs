@@ -3,7 +3,7 @@
 use crate::iut::{
     Iut, Sent, UA1, UA2, UA3, none, only, request, response, towards, uri, value, values, with,
 };
-use crate::purposes;
+use crate::named_tests;
 
 /// An INVITE that went to both.
 struct Fork {
@@ -95,7 +95,7 @@ fn a_global_failure_waits_for_the_others_to_end() {
     only(&sent, UA1, "SIP/2.0 603 ");
 }
 
-purposes! {
+named_tests! {
     SIP_CC_PR_MP_RS_V_019 => best_of("302 Moved Temporarily", "302 Moved Temporarily", "302");
     SIP_CC_PR_MP_RS_V_021 => best_of("302 Moved Temporarily", "500 Server Internal Error", "302");
     SIP_CC_PR_MP_RS_V_023 => best_of("486 Busy Here", "200 OK", "200");

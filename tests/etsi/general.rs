@@ -5,7 +5,7 @@ use viaduct::limits::MESSAGE_BYTES;
 use crate::iut::{
     Iut, OWN, UA1, UA2, UA3, invited, only, request, response, towards, uri, value, values, with, without,
 };
-use crate::purposes;
+use crate::named_tests;
 
 const TO_UA2: &str = "sip:ua2@10.0.0.2";
 
@@ -125,7 +125,7 @@ fn both_are_asked() {
     only(&sent, UA3, "OPTIONS ");
 }
 
-purposes! {
+named_tests! {
     SIP_MG_PR_V_001 => header_goes_on_as_it_is("Contact", "<sip:%75a1@192.0.2.1>");
     SIP_MG_PR_V_003 => header_goes_on_as_it_is("Contact", "<sip:ua1@192.0.2.1;unheard=of;lone>");
     SIP_MG_PR_V_005 => header_goes_on_as_it_is("Contact", "<sip:ua1@192.0.2.1;method=INVITE>");

@@ -5,6 +5,8 @@
 //! called, too. There is no network, and time passes when a test says so.
 
 mod client;
+#[path = "../support/conformance.rs"]
+mod conformance;
 mod forking;
 mod general;
 mod requests;
@@ -19,15 +21,3 @@ mod iut;
 #[allow(dead_code)] // One shard's decisions are all that is needed of it.
 #[path = "../support/mod.rs"]
 mod support;
-
-/// Makes a test of each purpose, by its own name.
-macro_rules! purposes {
-    ($($name:ident => $test:expr;)*) => {
-        $(#[test]
-        #[allow(non_snake_case)]
-        fn $name() {
-            $test
-        })*
-    };
-}
-use purposes;

@@ -1,7 +1,7 @@
 //! SIP_CC_PR_MP_RQ: RFC 3261 §16.3 to §16.6, by method.
 
 use crate::iut::{Iut, OWN, UA1, UA2, UA3, only, request, towards, uri, value, values, with, without};
-use crate::purposes;
+use crate::named_tests;
 
 /// UA1 sends it; what goes on to UA2.
 #[track_caller]
@@ -83,7 +83,7 @@ fn both_are_asked() {
     assert_ne!(value(two, "Via"), value(three, "Via"));
 }
 
-purposes! {
+named_tests! {
     SIP_CC_PR_MP_RQ_V_001 => unsupported_scheme("INVITE");
     SIP_CC_PR_MP_RQ_V_003 => unknown_proxy_require("INVITE");
     SIP_CC_PR_MP_RQ_V_005 => own_route_is_removed("INVITE");

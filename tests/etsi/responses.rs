@@ -1,7 +1,7 @@
 //! SIP_CC_PR_MP_RS without forking: RFC 3261 §16.7 and §16.11.
 
 use crate::iut::{Iut, UA1, UA2, invited, only, request, response, values};
-use crate::purposes;
+use crate::named_tests;
 
 const UA1_VIA: &str = "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKfirst";
 
@@ -27,7 +27,7 @@ fn without_a_transaction() {
     comes_back(&mut iut, &got, "200 OK");
 }
 
-purposes! {
+named_tests! {
     SIP_CC_PR_MP_RS_V_001 => without_a_transaction();
     SIP_CC_PR_MP_RS_V_003 => without_a_transaction();
     SIP_CC_PR_MP_RS_V_005 => of_a_transaction("200 OK");

@@ -4,7 +4,7 @@ use crate::iut::{
     Iut, LATE_MS, Sent, T1_MS, T2_MS, T4_MS, UA1, UA2, are, began, invited, none, only, request, response,
     same_transaction, towards, value, values, with,
 };
-use crate::purposes;
+use crate::named_tests;
 
 /// A top Via as clients of RFC 2543 write it: without a branch, or with one of no such meaning.
 const OLD: [&str; 2] = ["SIP/2.0/UDP 192.0.2.1:5060", "SIP/2.0/UDP 192.0.2.1:5060;branch=1"];
@@ -126,7 +126,7 @@ fn timer_j() {
     only(&iut.from_ua1(&bye), UA2, "BYE ");
 }
 
-purposes! {
+named_tests! {
     SIP_CC_PR_TR_SE_V_001 => _ = trying();
     SIP_CC_PR_TR_SE_V_003 => trying_has_no_tag();
     SIP_CC_PR_TR_SE_V_005 => trying_has_the_timestamp();

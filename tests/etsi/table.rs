@@ -1,8 +1,8 @@
 //! The purposes that have no test, and why; and that none is forgotten.
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::path::PathBuf;
+
+use crate::conformance::{names, tested};
 
 /// What does not apply to Viaduct, one by one.
 const DO_NOT_APPLY: &[(&str, &str)] = &[
@@ -40,37 +40,13 @@ const SOURCES: [&str; 6] = [
     include_str!("server.rs"),
 ];
 
-fn tested() -> BTreeSet<&'static str> {
-    let lines = SOURCES.iter().flat_map(|source| source.lines());
-    lines
-        .filter_map(|line| line.trim().split_once(" => "))
-        .map(|(name, _)| name)
-        .filter(|n| n.starts_with("SIP_"))
-        .collect()
-}
-
 #[test]
 fn each_purpose_has_its_test_or_its_reason() {
-    let folder = std::env::var_os("VIADUCT_CONFORMANCE_DIR").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance"),
-        PathBuf::from,
-    );
-    let tested = tested();
-    let explained: BTreeSet<_> = DO_NOT_APPLY.iter().map(|(name, _)| *name).collect();
+    let tested = tested(&SOURCES, "SIP_");
+    let explained: BTreeSet<String> = DO_NOT_APPLY.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(explained.len(), DO_NOT_APPLY.len());
     assert!(tested.is_disjoint(&explained) && tested.len() > 100, "{}", tested.len());
-    let file = folder.join("etsi_ts102027_proxy_purposes.tsv");
-    let Ok(text) = std::fs::read_to_string(&file) else {
-        // Past the test harness's capture: whoever ran the tests has to see it.
-        let line = format!("\nSKIPPED: ETSI's list of purposes: no {}\n", file.display());
-        std::io::stderr().write_all(line.as_bytes()).expect("stderr can be written");
-        return;
-    };
-    let named: BTreeSet<_> = text
-        .lines()
-        .filter_map(|line| line.split('\t').next())
-        .filter(|name| name.starts_with("SIP_"))
-        .collect();
-    let known: BTreeSet<_> = tested.union(&explained).copied().collect();
-    assert_eq!(named, known);
+    if let Some(named) = names("etsi_ts102027_proxy_purposes.tsv", "SIP_") {
+        assert_eq!(named, tested.union(&explained).cloned().collect());
+    }
 }

@@ -4,7 +4,7 @@ use crate::iut::{
     Iut, UA1, UA2, in_dialog, invited, only, reflected, request, response, same_transaction, towards, value,
     with,
 };
-use crate::scenarios;
+use crate::named_tests;
 
 /// An ACK to a 2xx as UA2 got it, and the proxy.
 fn to_a_2xx() -> (Iut, String, String) {
@@ -102,7 +102,7 @@ fn clients_of_rfc_2543() {
     }
 }
 
-scenarios! {
+named_tests! {
     testAck200AndAckResponse => answered("1 ACK");
     testAck200AndInviteResponse => answered("1 INVITE");
     testAck200AndNitResponse => answered("1 OPTIONS");

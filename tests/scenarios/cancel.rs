@@ -3,7 +3,7 @@
 use crate::iut::{
     Iut, LATE_MS, T1_MS, UA1, UA2, began, invited, none, only, response, same_transaction, value, with,
 };
-use crate::scenarios;
+use crate::named_tests;
 
 const TO: &str = "<sip:ua2@10.0.0.2>";
 
@@ -118,7 +118,7 @@ fn of_another_request(status: Option<&str>) {
     ends(iut);
 }
 
-scenarios! {
+named_tests! {
     testInviteCallerCancels => while_it_rings();
     testInviteNoAnswerCancel => while_it_rings();
     testInviteCallerCancelsNo487 => no_487(Some("180 Ringing"));

@@ -4,7 +4,7 @@ use crate::iut::{
     Iut, LATE_MS, Sent, T1_MS, UA1, UA2, UA3, in_dialog, none, only, request, response, same_transaction,
     towards, value,
 };
-use crate::scenarios;
+use crate::named_tests;
 
 struct Fork {
     iut: Iut,
@@ -156,7 +156,7 @@ fn a_late_ack() {
     only(&fork.iut.from_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
 }
 
-scenarios! {
+named_tests! {
     test2Parallel => one_answers(true);
     testInviteForkOneAnswers => one_answers(true);
     testInviteForkAllAnswerNo1xx => both_answer(false);

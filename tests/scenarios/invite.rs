@@ -5,7 +5,7 @@ use crate::iut::{
     Iut, LATE_MS, T1_MS, UA1, UA2, from_callee, in_dialog, invited, none, only, reflected, request, response,
     same_transaction, towards, value, values, with, without,
 };
-use crate::scenarios;
+use crate::named_tests;
 
 /// A call that is up: the proxy, the INVITE as UA2 got it, and the 200 as UA1 got it.
 fn call() -> (Iut, String, String) {
@@ -289,7 +289,7 @@ fn info_in_a_call() {
     only(&iut.from_inside(UA2, &response(&info, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
 }
 
-scenarios! {
+named_tests! {
     testInviteBasic => drop(call());
     testInviteCallerHangsUp => caller_hangs_up();
     testInviteCalleeHangsUp => callee_hangs_up();

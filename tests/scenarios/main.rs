@@ -3,6 +3,8 @@
 
 mod ack;
 mod cancel;
+#[path = "../support/conformance.rs"]
+mod conformance;
 mod fork;
 mod invite;
 #[allow(dead_code)] // Some of it is for ETSI's purposes.
@@ -16,15 +18,3 @@ mod table;
 #[allow(dead_code)] // One shard's decisions are all that is needed of it.
 #[path = "../support/mod.rs"]
 mod support;
-
-/// Makes a test of each scenario, by its own name.
-macro_rules! scenarios {
-    ($($name:ident => $test:expr;)*) => {
-        $(#[test]
-        #[allow(non_snake_case)]
-        fn $name() {
-            $test
-        })*
-    };
-}
-use scenarios;

@@ -2,7 +2,7 @@
 //! §17.2.3, §16.3 step 4).
 
 use crate::iut::{Iut, UA1, UA2, began, only, reflected, request, response, towards, with};
-use crate::scenarios;
+use crate::named_tests;
 
 /// Two requests of different methods with one branch: each has its own transaction, and its own answer.
 fn collide(first: &str, second: &str) {
@@ -71,7 +71,7 @@ fn both_answered(first: &str, second: &str) {
     }
 }
 
-scenarios! {
+named_tests! {
     testInviteAndNitCollide => collide("INVITE", "OPTIONS");
     testNitAndInviteCollide => collide("OPTIONS", "INVITE");
     testNonInviteWithInviteCollision => collide("OPTIONS", "INVITE");

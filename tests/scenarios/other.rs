@@ -5,7 +5,7 @@ use crate::iut::{
     Iut, LATE_MS, T1_MS, UA1, UA2, UA3, began, none, only, request, response, towards, value, values, with,
     without,
 };
-use crate::scenarios;
+use crate::named_tests;
 
 fn ends(mut iut: Iut) {
     iut.pass(300_000);
@@ -134,7 +134,7 @@ fn method_of_another_request() {
     );
 }
 
-scenarios! {
+named_tests! {
     testNonInviteBusy => answered("486 Busy Here", "486");
     testNonInvite4xxResponse => answered("404 Not Found", "404");
     testNonInvite5xxResponse => answered("500 Server Internal Error", "500");

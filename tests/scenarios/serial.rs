@@ -3,7 +3,7 @@
 use crate::iut::{
     Iut, LATE_MS, Sent, T1_MS, UA1, UA2, UA3, in_dialog, none, only, request, response, same_transaction,
 };
-use crate::scenarios;
+use crate::named_tests;
 
 struct Serial {
     iut: Iut,
@@ -108,7 +108,7 @@ fn spirals() {
     only(&sent, UA2, "INVITE sip:ua9@10.0.0.2");
 }
 
-scenarios! {
+named_tests! {
     test2Serial => then("486 Busy Here", "200 OK", "200");
     testInviteSeqForkOneBusy => then("486 Busy Here", "200 OK", "200");
     testInviteSeqAllBusyContacts => then("486 Busy Here", "486 Busy Here", "486");

@@ -1,8 +1,8 @@
 //! The scenarios that have no test, and why; and that none is forgotten.
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::path::PathBuf;
+
+use crate::conformance::{names, tested};
 
 /// What does not apply to Viaduct, by the reason.
 const DO_NOT_APPLY: &[(&str, &[&str])] = &[
@@ -93,29 +93,13 @@ const SOURCES: [&str; 7] = [
     include_str!("serial.rs"),
 ];
 
-fn tested() -> BTreeSet<&'static str> {
-    let lines = SOURCES.iter().flat_map(|source| source.lines());
-    let names = lines.filter_map(|line| line.trim().split_once(" => ")).map(|(name, _)| name);
-    names.filter(|name| name.starts_with("test")).collect()
-}
-
 #[test]
 fn each_scenario_has_its_test_or_its_reason() {
-    let folder = std::env::var_os("VIADUCT_CONFORMANCE_DIR").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance"),
-        PathBuf::from,
-    );
-    let tested = tested();
-    let explained: BTreeSet<_> = DO_NOT_APPLY.iter().flat_map(|(_, names)| *names).copied().collect();
+    let tested = tested(&SOURCES, "test");
+    let explained = DO_NOT_APPLY.iter().flat_map(|(_, names)| *names).map(|name| (*name).to_owned());
+    let explained: BTreeSet<String> = explained.collect();
     assert!(tested.is_disjoint(&explained) && tested.len() > 150, "{}", tested.len());
-    let file = folder.join("proxy_scenario_names.txt");
-    let Ok(text) = std::fs::read_to_string(&file) else {
-        // Past the test harness's capture: whoever ran the tests has to see it.
-        let line = format!("\nSKIPPED: the list of scenarios: no {}\n", file.display());
-        std::io::stderr().write_all(line.as_bytes()).expect("stderr can be written");
-        return;
-    };
-    let named: BTreeSet<_> = text.lines().map(str::trim).filter(|name| name.starts_with("test")).collect();
-    let known: BTreeSet<_> = tested.union(&explained).copied().collect();
-    assert_eq!(named, known);
+    if let Some(named) = names("proxy_scenario_names.txt", "test") {
+        assert_eq!(named, tested.union(&explained).cloned().collect());
+    }
 }
