@@ -115,6 +115,17 @@ fn tables(plan: &Plan, fib: &Fib, out: &mut String) {
         let (does, egress) = action(plan, rule);
         let _ = writeln!(out, "{:<24} {does:<34} {egress}", rule.name);
     }
+    limits(plan, out);
+}
+
+fn limits(plan: &Plan, out: &mut String) {
+    let policy = &plan.overload;
+    for limit in &policy.limits.list {
+        let _ = writeln!(out, "{BOLD}limit{BOLD:#} of {limit}");
+    }
+    let wait = policy.longest_wait_ns.map(|ns| format!("new requests wait at most {} ms", ns / 1_000_000));
+    let wait = wait.unwrap_or_else(|| "nothing is refused however long it waits".into());
+    let _ = writeln!(out, "{BOLD}overload{BOLD:#}: {wait}");
 }
 
 fn groups(plan: &Plan, out: &mut String) {
@@ -221,7 +232,11 @@ fn as_json(plan: Option<&Plan>, findings: &Findings, fib: &Fib) -> Value {
     });
     let groups: Option<Vec<Value>> =
         plan.map(|plan| plan.groups.iter().map(|group| group_as_json(plan, group)).collect());
+    let limits: Option<Vec<String>> =
+        plan.map(|plan| plan.overload.limits.list.iter().map(ToString::to_string).collect());
+    let wait_ms = plan.map(|plan| plan.overload.longest_wait_ns.map(|ns| ns / 1_000_000));
     json!({
         "ok": plan.is_some(), "findings": all, "listeners": listeners, "groups": groups, "rules": rules,
+        "limits": limits, "overload": { "max_wait_ms": wait_ms },
     })
 }

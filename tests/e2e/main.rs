@@ -25,6 +25,7 @@ mod groups;
 mod kamailio;
 mod large;
 mod lifecycle;
+mod limits;
 mod metrics;
 #[path = "../support/mixed_rules.rs"]
 #[allow(dead_code)] // Rules are wanted here, not requests.

@@ -5,7 +5,7 @@ use crate::viaduct::Home;
 use crate::world::World;
 
 /// The TOML block of the README that begins with this comment line.
-fn recipe(title: &str) -> String {
+pub fn recipe(title: &str) -> String {
     let readme = include_str!("../../README.md");
     readme
         .split("```toml\n")

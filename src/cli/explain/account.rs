@@ -1,6 +1,6 @@
 //! What became of the request, and why: the answer of `explain`, and its form in JSON.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::Serialize;
 
@@ -8,20 +8,21 @@ use crate::egress::{
     Candidate, Egress, Note, Question, Reason, Recorder, Step as Auto, auto_observed, bound_query,
 };
 use crate::fib::spec::Action;
-use crate::fib::{self, Answer, Route, table_in_words};
+use crate::fib::{self, Answer, Route};
 use crate::net::{Now, Transport};
 use crate::plan::{Listener, ListenerId};
 use crate::proxy::{self, Decision, Incoming, Outcome, Reply, State};
 use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
+use super::facts::{From, NextHop, Request, RouteFacts};
 use super::gateways::{self, GroupFacts};
 use super::hops::{self, Hop};
-use super::mode;
 use super::names::Name;
 use super::steps::{self, Step};
 use super::why::why;
 use super::written::{self, Changed, Written};
+use super::{limits, mode};
 
 /// The answer. The names of its fields are a contract with scripts.
 #[derive(Debug, Serialize)]
@@ -48,6 +49,8 @@ pub struct Account {
     pub rule_line: Option<u32>,
     /// The groups that the rule sends to.
     pub groups: Vec<GroupFacts>,
+    /// The limits that the request counts against.
+    pub limits: Vec<String>,
     /// What the rule's `set` changes.
     pub set: Vec<Changed>,
     /// `stateless`, `stateful`: how it is forwarded.
@@ -91,64 +94,6 @@ pub struct Account {
     pub notes: Vec<String>,
 }
 
-/// What the request said and where it came in.
-#[derive(Debug, Serialize)]
-pub struct Request {
-    /// Its first line.
-    pub start_line: String,
-    /// Who sent it.
-    pub source: SocketAddr,
-    /// On which listener.
-    pub listener: String,
-    /// By which transport.
-    pub transport: &'static str,
-}
-
-/// Transport, address and port.
-#[derive(Debug, Serialize)]
-pub struct NextHop {
-    /// By which transport.
-    pub transport: &'static str,
-    /// To which address.
-    pub address: IpAddr,
-    /// And port.
-    pub port: u16,
-}
-
-/// The listener it leaves from, and why.
-#[derive(Debug, Serialize)]
-pub struct From {
-    /// Its name.
-    pub listener: String,
-    /// Its transport.
-    pub transport: &'static str,
-    /// Its address.
-    pub address: IpAddr,
-    /// And port.
-    pub port: u16,
-    /// `dialog`, `override`, `auto`, `fallback`.
-    pub reason: &'static str,
-    /// The step of the automatic choice.
-    pub step: Option<&'static str>,
-    /// The same in words.
-    pub why: String,
-}
-
-/// A route.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RouteFacts {
-    /// `main`, `local`, `default` or its number.
-    pub table: String,
-    /// The prefix that matched.
-    pub prefix: String,
-    /// The outgoing interface.
-    pub dev: String,
-    /// The gateway; absent: on the link.
-    pub gateway: Option<IpAddr>,
-    /// The source.
-    pub source: IpAddr,
-}
-
 /// A question with any source.
 #[derive(Debug, Serialize)]
 pub struct OpenQuestion {
@@ -173,19 +118,6 @@ pub struct Considered {
     pub step: &'static str,
     /// Why it lost; absent: its own lookup confirmed it.
     pub lost: Option<String>,
-}
-
-impl RouteFacts {
-    pub(super) fn new(snapshot: &Snapshot, route: &Route) -> Self {
-        let gone = || format!("#{}", route.dev);
-        Self {
-            table: table_in_words(route.table).to_string(),
-            prefix: route.prefix.to_string(),
-            dev: snapshot.fib.link_name(route.dev).map_or_else(gone, str::to_owned),
-            gateway: route.gateway,
-            source: route.source,
-        }
-    }
 }
 
 /// A shard that only thinks: what it has seen before it remembers, as the real ones do.
@@ -226,6 +158,7 @@ impl<'a> Thinker<'a> {
         }
         account.groups = gateways::all(snapshot, considered.rule, state.candidates(), &outcome);
         account.outcome(snapshot, incoming, &outcome, out);
+        account.limits = limits::told(snapshot, incoming, &considered);
         account.changes(snapshot, considered.rule, &outcome, incoming.bytes, out);
         let Some(question) = &considered.question else { return account };
         let chosen = match &outcome {
@@ -309,6 +242,7 @@ impl Account {
             no_rule: "",
             rule_line: None,
             groups: Vec::new(),
+            limits: Vec::new(),
             set: Vec::new(),
             mode: None,
             transaction: Vec::new(),

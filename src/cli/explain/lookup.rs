@@ -8,7 +8,7 @@ use crate::egress::NoEgress;
 use crate::fib::{self, Answer, Query};
 use crate::snapshot::Snapshot;
 
-use super::account::RouteFacts;
+use super::facts::RouteFacts;
 
 /// A question to the routing snapshot.
 #[derive(Debug, Serialize)]

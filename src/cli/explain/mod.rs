@@ -5,10 +5,12 @@
 
 mod account;
 mod capture;
+mod facts;
 mod gateways;
 mod hops;
 mod host;
 pub(super) mod ingress;
+mod limits;
 mod lookup;
 mod mode;
 pub(super) mod moved;

@@ -15,7 +15,8 @@ use crate::plan::Onward;
 use crate::rules::{EgressChoice, Rule, Target};
 use crate::snapshot::Snapshot;
 
-use super::account::{Account, RouteFacts};
+use super::account::Account;
+use super::facts::RouteFacts;
 use super::ingress::{self, Ingress, NotReceived};
 
 const BOLD: Style = Style::new().bold();

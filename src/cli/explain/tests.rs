@@ -259,3 +259,29 @@ fn what_set_changes_is_told_before_and_after() {
     let json = self::json(&explained("sip:*33123@10.0.0.9", "203.0.113.9:5060"));
     assert_eq!(json["set"], serde_json::json!([]));
 }
+
+#[test]
+fn the_limits_that_a_request_counts_against_are_told() {
+    let peer =
+        "[[peer]]\nname = \"lan\"\nnetworks = [\"203.0.113.0/24\"]\nlimit = { rate = 50, burst = 60 }\n";
+    let configuration = CONFIG.replacen(
+        "egress = \"private\"",
+        "egress = \"private\"\nlimit = { rate = 5, per = \"source\", status = 480 }",
+        1,
+    );
+    let configuration = format!("{configuration}{peer}");
+    let account = asked_of(&configuration, "INVITE", "sip:*33123@10.0.0.9", "203.0.113.9:5060", &[]);
+    let told = [
+        "peer lan: 50 requests a second, 60 at once; more are answered 503",
+        "route media: 5 requests a second, 5 at once, for each source; more are answered 480",
+    ];
+    assert_eq!(json(&account)["limits"], serde_json::json!(told));
+    let text = anstream::adapter::strip_str(&account.to_string()).to_string();
+    assert!(text.contains(&format!("  limits     {}\n             {}\n", told[0], told[1])), "{text}");
+    // What belongs to a dialog, or ends what there is, counts for nothing.
+    for (method, header) in [("INVITE", "To: <sip:*33123@10.0.0.9>;tag=1"), ("CANCEL", "X: y")] {
+        let account =
+            asked_of(&configuration, method, "sip:*33123@10.0.0.9", "203.0.113.9:5060", &[header.into()]);
+        assert_eq!(json(&account)["limits"], serde_json::json!([]));
+    }
+}

@@ -4,7 +4,8 @@ use std::fmt;
 
 use anstyle::{AnsiColor, Style};
 
-use super::account::{Account, Considered, RouteFacts};
+use super::account::{Account, Considered};
+use super::facts::RouteFacts;
 use super::hops::Hop;
 use super::steps::Step;
 
@@ -73,6 +74,9 @@ impl Account {
             (Some(rule), None) => row(f, "rule", rule)?,
             (None, _) if self.no_rule.is_empty() => {}
             (None, _) => row(f, "rule", self.no_rule)?,
+        }
+        for (told, limit) in self.limits.iter().zip(std::iter::once("limits").chain(std::iter::repeat(""))) {
+            row(f, limit, told)?;
         }
         for (told, set) in self.set.iter().zip(std::iter::once("set").chain(std::iter::repeat(""))) {
             row(f, set, told)?;

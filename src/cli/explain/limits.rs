@@ -1,0 +1,30 @@
+//! The limits that a request counts against.
+
+use sip_parser::{HeaderLine, HeaderName, NameAddr, Start, parse};
+
+use crate::limits::HEADER_LINES;
+use crate::proxy::{Considered, Incoming};
+use crate::snapshot::Snapshot;
+
+/// Each in a sentence: of the listener, the peer and the route. None where it belongs to a dialog, or ends what there is.
+pub fn told(snapshot: &Snapshot, incoming: &Incoming<'_>, considered: &Considered) -> Vec<String> {
+    let limits = &snapshot.plan.overload.limits;
+    if limits.is_empty() || !begins_something(incoming.bytes) {
+        return Vec::new();
+    }
+    let section = snapshot.plan.listener(incoming.on).section;
+    let all = [
+        limits.of_listener(section),
+        limits.of_peer(incoming.from.ip()),
+        considered.rule.and_then(|rule| limits.of_route(rule)),
+    ];
+    all.into_iter().flatten().filter_map(|id| limits.limit(id)).map(ToString::to_string).collect()
+}
+
+fn begins_something(bytes: &[u8]) -> bool {
+    let mut lines = [HeaderLine::EMPTY; HEADER_LINES];
+    let Ok(message) = parse(bytes, &mut lines) else { return false };
+    let Start::Request(line) = message.start() else { return false };
+    let to = NameAddr::parse(message.value(HeaderName::To));
+    to.is_ok_and(|to| to.tag().is_none()) && !matches!(message.text(line.method), b"ACK" | b"CANCEL")
+}
