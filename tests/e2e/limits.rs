@@ -15,7 +15,7 @@ const BURST: u64 = 100;
 fn recipe_l_as_many_requests_as_agreed() {
     let world = World::new();
     let addresses =
-        [("203.0.113.10", "1.2.3.4"), ("192.0.2.0/24", "1.2.3.100"), ("198.51.100.7", "1.2.3.66")];
+        [("203.0.113.10", "1.2.3.4"), ("192.0.2.0/24", "1.2.3.100"), ("198.51.100.7", "10.0.0.100")];
     let text = addresses.iter().fold(recipe("# Recipe L"), |text, (from, to)| text.replace(from, to));
     // All of rate and burst is one shard's.
     let core = core_affinity::get_core_ids().expect("cores")[0].id;
@@ -52,9 +52,9 @@ fn recipe_l_as_many_requests_as_agreed() {
         assert_eq!(answer.value("Retry-After"), "1");
     }
     // Another peer has a limit of its own.
-    let other = world.public.party("other", "1.2.3.66:5060");
-    other.send(&other.request("MESSAGE", "sip:other@1.2.3.4"), edge);
+    let other = world.private.party("other", "10.0.0.100:5070");
+    other.send(&other.request("MESSAGE", "sip:other@10.0.0.4"), "10.0.0.4:5060".parse().unwrap());
     let mut came = std::iter::repeat_with(|| switch.receive().message.start);
-    assert!(came.any(|start| start == "MESSAGE sip:other@1.2.3.4 SIP/2.0"));
+    assert!(came.any(|start| start == "MESSAGE sip:other@10.0.0.4 SIP/2.0"));
     viaduct.stop();
 }
