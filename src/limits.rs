@@ -187,6 +187,10 @@ pub const LIMITED_WAYS: usize = 4;
 /// pause of the host is shorter, and what came meanwhile is handled within a few milliseconds.
 pub const OVERLOAD_NS: u64 = 50_000_000;
 
+/// So often, in nanoseconds, it is found out anew what neighbours are asked to send less (RFC 7339): often enough for
+/// a load that grows, seldom enough that what they do about it shows.
+pub const FEEDBACK_NS: u64 = 500_000_000;
+
 /// And so many messages: what comes one by one is no queue.
 pub const OVERLOAD_MESSAGES: u32 = 64;
 

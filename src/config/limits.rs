@@ -130,6 +130,7 @@ pub(super) fn overload(entry: Option<Entry<'_>>, limits: Limits, findings: &mut 
         longest_wait_ns: Some(ns(DEFAULT_MAX_WAIT)),
         priorities: Vec::new(),
         emergency: Vec::new(),
+        oc: false,
     };
     let Some(mut section) = entry.and_then(|e| e.section("[overload]", findings)) else { return policy };
     if let Some(entry) = section.take("max_wait") {
@@ -137,6 +138,7 @@ pub(super) fn overload(entry: Option<Entry<'_>>, limits: Limits, findings: &mut 
     }
     policy.priorities = words(&mut section, "priority", findings);
     policy.emergency = words(&mut section, "emergency", findings);
+    policy.oc = section.take("oc").and_then(|entry| entry.boolean(findings)).unwrap_or(false);
     section.finish(findings);
     policy
 }

@@ -179,7 +179,8 @@ impl Reader<'_> {
 
     /// `header`, `add` and `remove`.
     fn named(&self, section: &mut Section<'_>, headers: &mut Vec<HeaderChange>, findings: &mut Findings) {
-        let make: [(&str, fn(Template) -> Change); 2] = [("header", Change::Is), ("add", Change::Add)];
+        type Make = fn(Template) -> Change;
+        let make: [(&str, Make); 2] = [("header", Change::Is), ("add", Change::Add)];
         for (key, make) in make {
             for (name, entry) in section.take(key).map(|e| e.pairs(findings)).unwrap_or_default() {
                 let text = entry.text(findings);

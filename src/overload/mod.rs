@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod bucket;
+mod feedback;
 mod limit;
 mod limiter;
 mod policy;
@@ -19,6 +20,7 @@ mod reasons;
 mod simulation_tests;
 mod wait;
 
+pub use feedback::{Feedback, Load};
 pub use limit::{Limit, LimitId, Limits, Owner, Peer, Peers, Per};
 pub use limiter::{Limiter, Refused};
 pub use policy::Policy;

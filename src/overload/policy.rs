@@ -13,6 +13,8 @@ pub struct Policy {
     pub priorities: Vec<Box<str>>,
     /// Users of the Request-URI that are emergency calls, lower case.
     pub emergency: Vec<Box<str>>,
+    /// Neighbours that offer it are told how much less to send (RFC 7339).
+    pub oc: bool,
 }
 
 impl Policy {

@@ -4,7 +4,7 @@
 //! has been let in before.
 
 use crate::net::Now;
-use crate::overload::{Excess, Excesses, LimitId, Limiter, Policy, Standing, Wait};
+use crate::overload::{Excess, Excesses, Feedback, LimitId, Limiter, Load, Policy, Standing, Wait};
 use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
@@ -17,17 +17,20 @@ use super::validate::Request;
 pub(super) struct Admission {
     pub wait: Wait,
     limiter: Limiter,
+    /// What neighbours that take part are asked for.
+    load: Load,
     refused: Excesses,
     /// Of limiters that were before: those of earlier configurations.
     evicted: u64,
 }
 
 impl Admission {
-    /// For one of so many shards.
-    pub fn new(policy: &Policy, shards: u16) -> Self {
+    /// For one of so many shards, made so many seconds after 1970.
+    pub fn new(policy: &Policy, shards: u16, epoch_s: u64) -> Self {
         Self {
             wait: Wait::new(policy.longest_wait_ns),
             limiter: Limiter::new(&policy.limits, shards),
+            load: Load::new(epoch_s),
             refused: [0; Excess::ALL.len()],
             evicted: 0,
         }
@@ -35,9 +38,9 @@ impl Admission {
 
     /// Another configuration: limits begin anew.
     pub fn adopt(&mut self, policy: &Policy, shards: u16) {
-        let Self { refused, evicted, limiter, .. } = self;
-        *self =
-            Self { refused: *refused, evicted: *evicted + limiter.evicted(), ..Self::new(policy, shards) };
+        self.evicted += self.limiter.evicted();
+        self.wait = Wait::new(policy.longest_wait_ns);
+        self.limiter = Limiter::new(&policy.limits, shards);
     }
 
     /// Requests that were not let in.
@@ -48,6 +51,11 @@ impl Admission {
     /// Sources that were forgotten before their time.
     pub fn evicted(&self) -> u64 {
         self.evicted + self.limiter.evicted()
+    }
+
+    /// What a neighbour that takes part in overload control is asked for now.
+    pub fn feedback(&self, now: Now) -> Feedback {
+        self.load.feedback(now)
     }
 
     /// More came than could be handled when the last message did.
@@ -83,11 +91,15 @@ pub(super) fn by_wait(
     snapshot: &Snapshot,
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
+    now: Now,
 ) -> Result<(), Reply> {
-    if !work.admission.wait.is_overloaded() {
+    let is_overloaded = work.admission.wait.is_overloaded();
+    if !is_overloaded && !snapshot.plan.overload.oc {
         return Ok(());
     }
-    has_waited_too_long(work, snapshot, request, pre)
+    let may = if is_overloaded { has_waited_too_long(work, snapshot, request, pre) } else { Ok(()) };
+    work.admission.load.count(may.is_err(), is_overloaded, now);
+    may
 }
 
 #[cold]

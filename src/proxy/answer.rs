@@ -7,12 +7,14 @@ use sip_parser::{CSeq, HeaderLine, HeaderName, Message, NameAddr, Via, option_ta
 
 use crate::drop_reason::DropReason;
 use crate::limits::RETRY_AFTER_S;
-use crate::net::ListenerId;
+use crate::net::{ListenerId, Now};
+use crate::overload::Feedback;
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
 use crate::token::{TO_TAG_LEN, ToTag, Transaction, TransactionKey};
 
 use super::forbidden;
+use super::oc::Offer;
 use super::outcome::{Incoming, Outcome};
 use super::reply::Reply;
 use super::state::Work;
@@ -81,6 +83,7 @@ pub(super) fn answer(
     snapshot: &Snapshot,
     asker: &Asker<'_>,
     reply: Reply,
+    now: Now,
     out: &mut [u8],
 ) -> Outcome {
     work.considered.reply = Some(reply);
@@ -106,7 +109,8 @@ pub(super) fn answer(
         return Outcome::Drop(DropReason::ForbiddenResponseTarget);
     }
     let mut output = Output::new(out);
-    put(&mut output, work, snapshot, asker, reply);
+    let feedback = snapshot.plan.overload.oc.then(|| work.admission.feedback(now));
+    put(&mut output, work, snapshot, asker, reply, feedback);
     match output.finish() {
         Some(len) => Outcome::Answer { to, len, status: reply.status() },
         None => Outcome::Drop(DropReason::TooLarge),
@@ -140,7 +144,14 @@ fn drop_of_ack(reply: Reply) -> DropReason {
     }
 }
 
-fn put(output: &mut Output<'_>, work: &Work, snapshot: &Snapshot, asker: &Asker<'_>, reply: Reply) {
+fn put(
+    output: &mut Output<'_>,
+    work: &Work,
+    snapshot: &Snapshot,
+    asker: &Asker<'_>,
+    reply: Reply,
+    feedback: Option<Feedback>,
+) {
     output.put(b"SIP/2.0 ");
     output.put_number(u64::from(reply.status()));
     output.put(b" ");
@@ -153,7 +164,7 @@ fn put(output: &mut Output<'_>, work: &Work, snapshot: &Snapshot, asker: &Asker<
         // request and MUST maintain the same ordering." Of others a sound request has one.
         let again = std::mem::replace(&mut seen[place], true);
         match (line.name, again) {
-            (HeaderName::Via, false) => put_top_via(output, asker, line),
+            (HeaderName::Via, false) => put_top_via(output, asker, line, feedback),
             (HeaderName::Via, true) => output.put(line.line.of(asker.bytes)),
             (HeaderName::To, false) => put_to(output, work, snapshot, asker, line),
             (_, false) => output.put(line.line.of(asker.bytes)),
@@ -170,10 +181,12 @@ fn put(output: &mut Output<'_>, work: &Work, snapshot: &Snapshot, asker: &Asker<
 const COPIED: [HeaderName; 5] =
     [HeaderName::Via, HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
 
-fn put_top_via(output: &mut Output<'_>, asker: &Asker<'_>, line: &HeaderLine) {
+fn put_top_via(output: &mut Output<'_>, asker: &Asker<'_>, line: &HeaderLine, feedback: Option<Feedback>) {
     match &asker.via {
         Some(via) => {
-            Mark::new(asker.bytes, via, asker.source).put_line(asker.bytes, line.line.range(), output)
+            let told = feedback.and_then(|feedback| Some((Offer::of(asker.bytes, via)?, feedback)));
+            let mark = Mark::new(asker.bytes, via, asker.source);
+            mark.put_line(asker.bytes, line.line.range(), told, output);
         }
         None => output.put(line.line.of(asker.bytes)),
     }

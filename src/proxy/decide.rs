@@ -243,7 +243,7 @@ fn find<'s: 'm, 'm>(
     now: Now,
 ) -> Result<Way<'s>, Stop> {
     let (snapshot, signer) = (search.snapshot, search.snapshot.keys.signer());
-    admit::by_wait(work, snapshot, request, pre)?;
+    admit::by_wait(work, snapshot, request, pre, now)?;
     if let Some(dialog) = &pre.dialog {
         search.by_dialog(dialog, request, pre)?;
         work.counted.egress_moved += u64::from(search.aim.as_ref().is_some_and(Aim::left_dialog));

@@ -35,6 +35,8 @@ pub(super) enum New {
     /// What is noted in the topmost Via.
     Marked,
     MaxForwards(u8),
+    /// What a neighbour is asked for (RFC 7339).
+    Feedback,
     /// The Request-URI that a rule's `set` made.
     RequestUri,
     /// Of a rule's `set`: for which of its headers, and what.
@@ -78,6 +80,8 @@ pub(super) fn write(
         New::Lines => put_lines(out, owner, snapshot, going, scheme),
         New::Marked => mark.put_added(out),
         New::MaxForwards(value) | New::Breadth(value) => out.put_number(u64::from(value)),
+        // In responses only.
+        New::Feedback => {}
         New::RequestUri => out.put_text(pre.uri(request).text()),
         New::Set(number, part) => {
             if let Some(set) = going.set {

@@ -31,6 +31,7 @@ mod groups;
 mod lines;
 mod loops;
 mod names;
+mod oc;
 mod outcome;
 mod preprocess;
 mod reply;
@@ -137,7 +138,7 @@ fn on_request(
         Err(Stop::Reply(reply)) => reply,
     };
     let asker = Asker::of(message, incoming);
-    let outcome = answer::answer(work, snapshot, &asker, reply, out);
+    let outcome = answer::answer(work, snapshot, &asker, reply, now, out);
     stateful::answered(work, snapshot, &asker, &outcome, now, out);
     outcome
 }

@@ -13,6 +13,7 @@ use crate::token::{Branch, BranchError};
 use super::answer;
 use super::forward::New;
 use super::groups;
+use super::oc::{self, Offer};
 use super::outcome::Outcome;
 use super::state::Work;
 use super::stateful::{self, Kept, Stays};
@@ -28,7 +29,7 @@ pub(super) fn relay(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let WayBack { on, to, branch } = match way_back(work, snapshot, message) {
+    let WayBack { on, to, branch, offer } = match way_back(work, snapshot, message) {
         Ok(way) => way,
         Err(DropReason::ForeignResponse) => return Outcome::Drop(groups::hear(snapshot, message, status)),
         Err(DropReason::ResponseForUs) => return stateful::hear_for_us(work, snapshot, message, status, now),
@@ -44,8 +45,13 @@ pub(super) fn relay(
     if answer.status != status {
         work.edits.replace(message.start_line().range(), New::Text(SERVER_ERROR));
     }
+    let feedback = offer.as_ref().map(|offer| {
+        offer.edit(&mut work.edits);
+        work.admission.feedback(now)
+    });
     let written = work.edits.apply(message.bytes(), out, |new, out| match new {
         New::Text(text) => out.put(text),
+        New::Feedback => feedback.into_iter().for_each(|feedback| oc::put(out, feedback)),
         New::Lines | New::Marked | New::MaxForwards(_) | New::Breadth(_) | New::RequestUri | New::Set(..) => {
         }
     });
@@ -71,6 +77,8 @@ struct WayBack {
     on: ListenerId,
     to: SocketAddr,
     branch: Branch,
+    /// Of the neighbour that gets it.
+    offer: Option<Offer>,
 }
 
 /// Finds the way; the topmost Via is cut out.
@@ -106,7 +114,8 @@ fn way_back(work: &mut Work, snapshot: &Snapshot, message: &Message<'_>) -> Resu
     // "the proxy MUST remove that header field value from the response and forward the result to the
     // location indicated in the next Via header field value."
     work.edits.delete(top.cut().range());
-    Ok(WayBack { on, to: on_link(snapshot, on, to), branch })
+    let offer = if snapshot.plan.overload.oc { Offer::of(message.bytes(), &next) } else { None };
+    Ok(WayBack { on, to: on_link(snapshot, on, to), branch, offer })
 }
 
 /// §18.3: "If the transport packet ends before the end of the message body, this is considered an error.

@@ -1,5 +1,7 @@
 //! What one shard keeps between messages.
 
+use std::time::SystemTime;
+
 use memchr::memmem::Finder;
 use sip_parser::HeaderLine;
 
@@ -115,7 +117,11 @@ impl State {
             pins: Pins::new(sets),
             scratch: scratch(snapshot),
             edits: Edits::new(),
-            admission: Admission::new(&snapshot.plan.overload, shards.clamp(1, SHARDS) as u16),
+            admission: Admission::new(
+                &snapshot.plan.overload,
+                shards.clamp(1, SHARDS) as u16,
+                since_1970_s(),
+            ),
             marks: loops::finder(),
             users: std::array::from_fn(|_| vec![0; USER_BYTES].into()),
             considered: Considered::default(),
@@ -220,4 +226,9 @@ fn scratch(snapshot: &Snapshot) -> Scratch {
     let mut scratch = snapshot.plan.matcher.scratch();
     scratch.prepare(&snapshot.plan.rules);
     scratch
+}
+
+/// Sequence numbers that others remember have to grow over restarts.
+fn since_1970_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

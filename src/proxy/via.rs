@@ -6,11 +6,13 @@ use std::ops::Range;
 use sip_parser::{Host, Rport, Via, address};
 
 use crate::net::canonical;
+use crate::overload::Feedback;
 use crate::rewrite::{Edits, Output};
 use crate::snapshot::Snapshot;
 
 use super::forward::New;
 use super::names;
+use super::oc::{self, Offer};
 
 /// The port of UDP and TCP where a sent-by names none (RFC 3261 §18.2.2: "or using port 5060 if none is
 /// specified explicitly").
@@ -66,9 +68,19 @@ impl Mark {
     }
 
     /// Writes the line that the Via stands in, with the changes: for an answer.
-    pub fn put_line(&self, bytes: &[u8], line: Range<usize>, out: &mut Output<'_>) {
+    /// `told`: the neighbour's offer, and what it is asked for.
+    pub fn put_line(
+        &self,
+        bytes: &[u8],
+        line: Range<usize>,
+        told: Option<(Offer, Feedback)>,
+        out: &mut Output<'_>,
+    ) {
         let mut at = line.start;
-        let mut stale: [Range<usize>; 2] = self.stale.clone().map(|range| range.unwrap_or(at..at));
+        let [a, b] = self.stale.clone();
+        let (offer, feedback) = told.unzip();
+        let [c, d, e, f] = offer.map_or([const { None }; 4], |offer| offer.stale);
+        let mut stale = [a, b, c, d, e, f].map(|range| range.unwrap_or(at..at));
         stale.sort_by_key(|range| range.start);
         for range in stale {
             out.put(bytes.get(at..range.start).unwrap_or_default());
@@ -76,6 +88,7 @@ impl Mark {
         }
         out.put(bytes.get(at..self.end).unwrap_or_default());
         self.put_added(out);
+        feedback.into_iter().for_each(|feedback| oc::put(out, feedback));
         out.put(bytes.get(self.end.max(at)..line.end).unwrap_or_default());
     }
 

@@ -29,7 +29,7 @@ pub enum User {
 #[derive(Clone, Debug)]
 pub(super) enum Groups {
     /// One way through the text tells the groups.
-    OnePass(onepass::DFA),
+    OnePass(Box<onepass::DFA>),
     /// Any pattern.
     Any(pikevm::PikeVM),
 }
@@ -106,7 +106,7 @@ impl Groups {
         if begins_at_start(&hir)
             && let Ok(one_pass) = one_pass(nfa.clone())
         {
-            return Ok(Self::OnePass(one_pass));
+            return Ok(Self::OnePass(Box::new(one_pass)));
         }
         pikevm::PikeVM::new_from_nfa(nfa).map(Self::Any).map_err(|error| error.to_string())
     }

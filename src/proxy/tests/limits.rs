@@ -142,3 +142,53 @@ fn nothing_is_refused_where_max_wait_is_off() {
     overload(&mut world, 4_000);
     assert_eq!(statuses(&mut world, ALICE, 0..3), [0, 0, 0]);
 }
+
+const OFFER: &str = ";oc;oc-algo=\"rate,loss\"";
+
+/// RFC 7339 §5.1 and §5.2.
+#[test]
+fn a_neighbour_that_takes_part_is_told_how_much_less_to_send() {
+    let mut world =
+        world("inside-out", "record_route = true", "[overload]\noc = true\nmax_wait = \"40ms\"\n");
+    let offering = |number| invite(number).replace("branch=", &format!("rport{OFFER};branch="));
+    let oc =
+        |answer: &str| headers(answer, "Via").next().unwrap().split_once(";oc=").map(|(_, oc)| oc.to_owned());
+    let forwarded = world.forwarded("private", ALICE, &offering(1), "public", BOB);
+    // What it offers goes on as it came, and comes back with the answer.
+    let ok = super::world::response(&forwarded, "200 OK", "b");
+    let relayed = world.relayed("public", BOB, &ok, "private", ALICE);
+    let via = header(&relayed, "Via");
+    let (before, told) = via.split_once(";oc=").unwrap();
+    assert_eq!(before, "SIP/2.0/UDP 10.0.0.50:5060;branch=z9hG4bKlimit1;received=10.0.0.50;rport=5060");
+    let (told, sequence) = told.split_once(";oc-seq=").unwrap();
+    assert_eq!(told, "0;oc-algo=\"loss\";oc-validity=0");
+    let (seconds, fraction) = sequence.split_once('.').unwrap();
+    assert!(seconds.parse::<u64>().unwrap() > 1_700_000_000 && fraction.len() == 5, "{sequence}");
+    // Half of what comes has waited too long.
+    for number in 0..300 {
+        overload(&mut world, if number % 2 == 0 { 41 } else { 40 });
+        world.receive("private", ALICE, &invite(1_000 + number));
+    }
+    world.state.waited(Some(41 * MS), world.now);
+    let refused = world.answered("private", ALICE, &offering(2), 503);
+    let told = oc(&refused).unwrap();
+    let percent: u32 = told.split(';').next().unwrap().parse().unwrap();
+    assert!(
+        (40..=100).contains(&percent) && told.contains(";oc-algo=\"loss\";oc-validity=1000;oc-seq="),
+        "{told}"
+    );
+    // Who takes no part, or not by this algorithm, sees nothing of it.
+    assert_eq!(oc(&world.answered("private", ALICE, &invite(3), 503)), None);
+    let rate = offering(4).replace("rate,loss", "rate");
+    let refused = world.answered("private", ALICE, &rate, 503);
+    assert!(header(&refused, "Via").contains(";oc;oc-algo=\"rate\";"), "{refused}");
+}
+
+#[test]
+fn nobody_is_told_where_oc_is_off() {
+    let mut world = World::new();
+    let offering = invite(1).replace("branch=", &format!("rport{OFFER};branch="));
+    let forwarded = world.forwarded("private", ALICE, &offering, "public", BOB);
+    let ok = super::world::response(&forwarded, "200 OK", "b");
+    assert!(header(&world.relayed("public", BOB, &ok, "private", ALICE), "Via").contains(OFFER));
+}
