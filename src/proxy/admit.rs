@@ -16,6 +16,8 @@ use super::validate::Request;
 /// What a shard knows of what it was asked for lately.
 pub(super) struct Admission {
     pub wait: Wait,
+    /// The request at hand was let in before.
+    pub is_in: bool,
     limiter: Limiter,
     /// What neighbours that take part are asked for.
     load: Load,
@@ -29,6 +31,7 @@ impl Admission {
     pub fn new(policy: &Policy, shards: u16, epoch_s: u64) -> Self {
         Self {
             wait: Wait::new(policy.longest_wait_ns),
+            is_in: false,
             limiter: Limiter::new(&policy.limits, shards),
             load: Load::new(epoch_s),
             refused: [0; Excess::ALL.len()],
@@ -71,7 +74,7 @@ impl Admission {
         request: &Request<'_>,
         now: Now,
     ) -> Result<(), Reply> {
-        let Some(limit) = limit else { return Ok(()) };
+        let Some(limit) = limit.filter(|_| !self.is_in) else { return Ok(()) };
         self.limiter.pass(limit, request.incoming.from.ip(), now).map_err(|refused| {
             self.refused[excess as usize] += 1;
             Reply::Limited(refused)
@@ -94,7 +97,7 @@ pub(super) fn by_wait(
     now: Now,
 ) -> Result<(), Reply> {
     let is_overloaded = work.admission.wait.is_overloaded();
-    if !is_overloaded && !snapshot.plan.overload.oc {
+    if work.admission.is_in || !is_overloaded && !snapshot.plan.overload.oc {
         return Ok(());
     }
     let may = if is_overloaded { has_waited_too_long(work, snapshot, request, pre) } else { Ok(()) };

@@ -164,9 +164,11 @@ impl State {
         }
     }
 
-    /// The message that is handled next has waited so long, in nanoseconds, since it came in, if that is known.
+    /// The message that is handled next has waited so long, in nanoseconds, since it came in, if that is known. `again`: it
+    /// was handled before, and is let in.
     #[inline]
-    pub fn waited(&mut self, ns: Option<u64>, now: Now) {
+    pub fn waited(&mut self, ns: Option<u64>, again: bool, now: Now) {
+        self.work.admission.is_in = again;
         self.work.admission.wait.observe(ns, now);
     }
 

@@ -11,8 +11,9 @@ use crate::transaction::Handle;
 pub trait Handler {
     /// Decides, and writes what is to be sent into `out`.
     fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome;
-    /// The message that is handled next has waited so long, in nanoseconds, since it came in, if that is known.
-    fn waited(&mut self, ns: Option<u64>, now: Now);
+    /// The message that is handled next has waited so long, in nanoseconds, since it came in, if that is known; `again`: it
+    /// was handled before, and waited for an answer since.
+    fn waited(&mut self, ns: Option<u64>, again: bool, now: Now);
     /// The snapshot has another configuration from now on.
     fn adopt(&mut self, snapshot: &Snapshot);
     /// What was counted since the start.
@@ -40,8 +41,8 @@ impl Handler for proxy::State {
         proxy::handle(self, snapshot, incoming, now, out)
     }
 
-    fn waited(&mut self, ns: Option<u64>, now: Now) {
-        self.waited(ns, now);
+    fn waited(&mut self, ns: Option<u64>, again: bool, now: Now) {
+        self.waited(ns, again, now);
     }
 
     fn adopt(&mut self, snapshot: &Snapshot) {

@@ -185,7 +185,7 @@ impl Handler for Script {
         }
     }
 
-    fn waited(&mut self, _: Option<u64>, _: Now) {}
+    fn waited(&mut self, _: Option<u64>, _: bool, _: Now) {}
 
     fn adopt(&mut self, _: &Snapshot) {
         self.adopted.set(self.adopted.get() + 1);

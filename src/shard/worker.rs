@@ -273,7 +273,7 @@ impl<S, H: Handler> Worker<S, H> {
         let Some(mut tx) = io.tx() else {
             return self.metrics.dropped(DropReason::NoSendBuffer);
         };
-        self.handler.waited(arrival.waited_ns, self.now);
+        self.handler.waited(arrival.waited_ns, arrival.stay.is_over_again(), self.now);
         self.handler.comes(arrival.stay.is_over_again(), arrival.stay.in_haste);
         let outcome =
             panics::guard(|| self.handler.handle(&self.current.snapshot, incoming, self.now, tx.as_mut()));
