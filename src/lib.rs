@@ -9,7 +9,7 @@
 //!         per core   its loop  to do     rule      listener   to bytes    per message
 //!                                 ▲         ▲         ▲
 //!                                 └─────────┼─────────┘
-//!                      Snapshot: Plan (config) + Fib (kernel) + Keys + names,
+//!                      Snapshot: Plan (config) + Fib (kernel) + Keys + names + gateways,
 //!                      immutable, published by the control thread, read per batch
 //! ```
 //!

@@ -1,7 +1,8 @@
-//! One thread beside the shards: routing events, reload, signals, names, the log and the admin address.
+//! One thread beside the shards: routing events, reload, signals, names, gateways, the log and the admin address.
 //!
 //! Place in the flow: nothing here is on a message's way. It composes [`crate::shard::Publication`]s,
-//! which the shards read, and reads the counters and records that the shards write.
+//! which the shards read, and reads the counters and records that the shards write. What it sends itself are OPTIONS
+//! to gateways, from the listeners' sockets.
 //!
 //! ```text
 //!  signals ──┐                      ┌──► Publication ──► shards
