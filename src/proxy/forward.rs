@@ -185,7 +185,7 @@ fn edit_routing(
         edits.replace(line.uri.range(), New::RequestUri);
     } else if pre.replaced.is_some() {
         put_uri(edits, bytes, line.uri.range(), uri, pre.maddr_stripped);
-    } else if pre.maddr_stripped || uri.headers().is_some() || uri.params().has(b"method") {
+    } else if pre.maddr_stripped || may_have_what_is_not_allowed(uri) {
         for part in not_in_request_uri(bytes, uri, pre.maddr_stripped).into_iter().flatten() {
             edits.delete(part);
         }
@@ -287,6 +287,12 @@ fn put_uri(edits: &mut Edits<New>, bytes: &[u8], at: Range<usize>, uri: &Uri<'_>
         }
         begin = begin.max(cut.end);
     }
+}
+
+/// A Request-URI that was received may have parts that do not go into one; most have not, and are told from their letters.
+#[inline]
+fn may_have_what_is_not_allowed(uri: &Uri<'_>) -> bool {
+    uri.headers().is_some() || uri.params().text().iter().any(|letter| letter | 0x20 == b'm')
 }
 
 /// The parts of a URI that do not go into a Request-URI: headers and `method` (§19.1.1, table 1); and, as

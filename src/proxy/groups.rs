@@ -135,7 +135,8 @@ impl Search<'_> {
         let mut first = None;
         self.for_each_hop(gateway, egress, |_, hop| first = first.or(Some(hop)));
         let by = By::Rule(gateway.egress.as_ref().or(egress));
-        let aim = first.and_then(|hop| self.listener(hop, by).ok());
+        let found = first.is_some_and(|hop| self.listener(hop, by).is_ok());
+        let aim = self.aim.take().filter(|_| found);
         // Why there is no way is told where it is chosen.
         aim.map_or(only, |aim| health.way(id, snapshot.plan.listener(aim.egress.listener).identity))
     }

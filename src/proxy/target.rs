@@ -154,10 +154,10 @@ impl Search<'_> {
     /// There is none: why there is no way to the last one, or `failure` where there are no candidates.
     fn first(&mut self, by: By<'_>, mut failure: Reply) -> Result<(), Reply> {
         let mut number = 0;
-        while let Some(&candidate) = self.candidates.get(number) {
-            match self.choose(&candidate, by) {
-                Ok(aim) => {
-                    (self.aim, self.chosen) = (Some(aim), number);
+        while number < self.candidates.as_slice().len() {
+            match self.choose(number, by) {
+                Ok(()) => {
+                    self.chosen = number;
                     return Ok(());
                 }
                 // Once the kernel has answered, it is decided anew.
@@ -166,6 +166,7 @@ impl Search<'_> {
             }
             number += 1;
         }
+        self.aim = None;
         Err(failure)
     }
 
@@ -188,20 +189,19 @@ impl Search<'_> {
         if let Some(first) = self.candidates.get(self.chosen).map(|candidate| hop(first, candidate)) {
             self.candidates.add_hop(first);
         }
-        let (asked, mut number) = (self.asked, self.chosen + 1);
-        while let Some(&candidate) = self.candidates.get(number) {
-            if let Ok(aim) = self.choose(&candidate, by) {
-                self.candidates.add_hop(hop(&aim, &candidate));
+        let chosen = (self.asked, self.aim);
+        for number in self.chosen + 1..self.candidates.as_slice().len() {
+            let found = self.choose(number, by);
+            if let (Ok(()), Some(aim), Some(candidate)) = (found, &self.aim, self.candidates.get(number)) {
+                self.candidates.add_hop(hop(aim, candidate));
             }
-            number += 1;
         }
-        self.asked = asked;
+        (self.asked, self.aim) = chosen;
     }
 
     /// The way to a next hop by the automatic choice.
     pub fn automatic(&mut self, next_hop: NextHop) -> Result<(), Reply> {
-        self.aim = Some(self.listener(next_hop, By::Rule(None))?);
-        Ok(())
+        self.listener(next_hop, By::Rule(None))
     }
 
     /// The next hops that the message itself says.
@@ -265,14 +265,14 @@ impl Search<'_> {
         }
     }
 
-    /// Finds the listener. Not everything that a message names is sent to.
+    /// Finds the listener for a candidate, which is then [`Search::aim`]. Not everything that a message names is sent to.
     #[inline(always)]
-    fn choose(&mut self, candidate: &Candidate, by: By<'_>) -> Result<Aim, Reply> {
-        let Candidate { next_hop, origin, gateway, .. } = *candidate;
+    fn choose(&mut self, candidate: usize, by: By<'_>) -> Result<(), Reply> {
+        let Some(&Candidate { next_hop, origin, gateway, .. }) = self.candidates.get(candidate) else {
+            return Err(NOWHERE);
+        };
         if let (Some(gateway), By::Rule(egress)) = (gateway, by) {
-            let own = groups::egress_of(self.snapshot, gateway);
-            let aim = self.listener(next_hop, By::Rule(own.as_ref().or(egress)))?;
-            return Ok(Aim { gateway: Some(gateway), ..aim });
+            return self.gateway(next_hop, gateway, egress);
         }
         if origin == Origin::Rule {
             return self.listener(next_hop, by);
@@ -282,7 +282,8 @@ impl Search<'_> {
             why => Reply::Forbidden(why),
         };
         forbidden::check(&self.snapshot.ours, next_hop.address).map_err(forbidden)?;
-        let aim = self.listener(next_hop, by)?;
+        self.listener(next_hop, by)?;
+        let Some(aim) = &self.aim else { return Err(NOWHERE) };
         let listener = self.snapshot.plan.listener(aim.egress.listener);
         forbidden::check_egress(listener, next_hop.address).map_err(forbidden)?;
         let ip = next_hop.address.ip();
@@ -290,11 +291,25 @@ impl Search<'_> {
         if narrowed && !listener.dialog_to.iter().any(|net| net.contains(&ip)) {
             return Err(Reply::OutsideDialogTo);
         }
-        Ok(aim)
+        Ok(())
     }
 
+    #[inline(never)]
+    fn gateway(
+        &mut self,
+        next_hop: NextHop,
+        gateway: GatewayId,
+        egress: Option<&EgressChoice>,
+    ) -> Result<(), Reply> {
+        let own = groups::egress_of(self.snapshot, gateway);
+        self.listener(next_hop, By::Rule(own.as_ref().or(egress)))?;
+        self.aim.iter_mut().for_each(|aim| aim.gateway = Some(gateway));
+        Ok(())
+    }
+
+    /// Finds the listener for a next hop: [`Search::aim`].
     #[inline(always)]
-    pub(super) fn listener(&mut self, next_hop: NextHop, by: By<'_>) -> Result<Aim, Reply> {
+    pub(super) fn listener(&mut self, next_hop: NextHop, by: By<'_>) -> Result<(), Reply> {
         let question = self.question(next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
         let egress = match by {
@@ -305,7 +320,8 @@ impl Search<'_> {
             By::Rule(None) => self.recent.auto(*generation, plan, fib, view, &question),
         };
         let egress = *egress.map_err(|why| Reply::NoEgress(next_hop, why))?;
-        Ok(Aim { next_hop: next_hop.on_link(egress.route.dev), egress, gateway: None })
+        self.aim = Some(Aim { next_hop: next_hop.on_link(egress.route.dev), egress, gateway: None });
+        Ok(())
     }
 
     #[inline]
