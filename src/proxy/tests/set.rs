@@ -4,6 +4,9 @@ use proptest::prelude::*;
 use sip_parser::{HeaderLine, HeaderName, Start, Uri, parse};
 
 use super::forwarding::{INVITE, invite_with};
+use crate::drop_reason::DropReason;
+use crate::transaction::What;
+
 use super::world::{Became, CONFIGURATION, World, fib, header, headers, masked};
 
 const ALICE: &str = "10.0.0.50:5060";
@@ -293,4 +296,33 @@ proptest! {
         }
         prop_assert!(!matches!(world.receive("private", ALICE, &text), Became::Drop(_)));
     }
+}
+
+/// What a transaction sends by itself is made of what its rule made of the request.
+#[test]
+fn the_next_of_several_next_hops_gets_the_same_changes() {
+    let rule = "[[route]]\nname = \"set\"\nwhen = { ruri_prefix = \"0\" }\nmode = \"stateful\"\n\
+                to = [\"sip:10.0.0.100\", \"sip:192.0.2.9\"]\n\
+                set = { strip = 1, prefix = \"+33\", header = { X-Trunk = \"7\" } }\n\n[[route]]\nname = \"unwanted\"";
+    let text = CONFIGURATION.replacen("[[route]]\nname = \"unwanted\"", rule, 1);
+    let mut world = World::keeping(&text, 0, 1);
+    let first = sent(&mut world, &invite("sip:0123@192.0.2.9"));
+    world.due();
+    let refused = super::world::response(&first, "503 Service Unavailable", "b");
+    world.dropped("private", GATEWAY, &refused, DropReason::Absorbed);
+    let due = world.due();
+    let made = |what: What| due.iter().find(|sent| sent.what == what).map(|sent| sent.text.as_str()).unwrap();
+    let (second, ack) = (made(What::Branch), made(What::Ack));
+    for (text, method) in [(first.as_str(), "INVITE"), (second, "INVITE"), (ack, "ACK")] {
+        assert!(text.starts_with(&format!("{method} sip:+33123@192.0.2.9 SIP/2.0\n")), "{text}");
+    }
+    assert_eq!(headers(second, "X-Trunk").collect::<Vec<_>>(), ["7"]);
+    // The CANCEL that is made here, once the second one rings.
+    let ringing = super::world::response(second, "180 Ringing", "c");
+    world.relayed("public", "192.0.2.9:5060", &ringing, "private", ALICE);
+    let cancel = invite("sip:0123@192.0.2.9").replace("INVITE", "CANCEL");
+    world.answered("private", ALICE, &cancel, 200);
+    let due = world.due();
+    let cancel = due.iter().find(|sent| sent.what == What::Cancel).unwrap();
+    assert!(cancel.text.starts_with("CANCEL sip:+33123@192.0.2.9 SIP/2.0\n"), "{}", cancel.text);
 }
