@@ -181,6 +181,38 @@ fn requests_that_a_rule_changes() {
     }
 }
 
+/// Those that pass, and those that do not.
+#[test]
+fn requests_that_are_counted_against_limits() {
+    let limit = |rate| {
+        format!(
+            "{}limit = {{ rate = {rate}, per = \"source\" }}\n[[peer]]\nname = \"trunk\"\nnetworks = [\"192.0.2.0/24\"]\n\
+             limit = {{ rate = 100000 }}\n[overload]\noc = true\n",
+            traffic::configuration()
+        )
+    };
+    let trunk = "192.0.2.1:5060".parse().unwrap();
+    let messages: Vec<_> = (0..MESSAGES).map(traffic::invite).collect();
+    let mut shard = Shard::new(&limit(100_000), traffic::ADDRESSES, &[]);
+    forwards_without_allocating(&mut shard, "public", trunk, &messages);
+    let mut shard = Shard::new(&limit(1), traffic::ADDRESSES, &[]);
+    let on = shard.listener("public");
+    let offering = |bytes: &Vec<u8>| -> Vec<u8> {
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        text.replacen(";rport", ";rport;oc;oc-algo=\"loss\"", 1).into()
+    };
+    let messages: Vec<_> = messages.iter().map(offering).collect();
+    shard.handle(&messages[0], on, trunk);
+    let mut refused = 0;
+    let allocated = allocations(|| {
+        for message in &messages[1..] {
+            let (outcome, _) = shard.handle(message, on, trunk);
+            refused += u32::from(matches!(outcome, Outcome::Answer { status: 503, .. }));
+        }
+    });
+    assert_eq!((refused, allocated), (MESSAGES - 1, 0));
+}
+
 /// A call as a shard gets it that keeps transactions: set up and ended, or refused.
 fn call(
     shard: &mut Shard,
