@@ -15,12 +15,15 @@ pub struct Gateway {
     thread: Option<JoinHandle<()>>,
 }
 
+/// A status line's end, and more headers.
+type Answer = (String, Vec<(String, String)>);
+
 struct Shared {
     party: Party,
     requests: AtomicU64,
     options: AtomicU64,
-    /// What requests are answered: a status line's end and more headers; none: nothing at all, OPTIONS neither.
-    answer: Mutex<Option<(String, Vec<(String, String)>)>>,
+    /// What requests are answered; none: nothing at all, OPTIONS neither.
+    answer: Mutex<Option<Answer>>,
     /// From here it takes nothing.
     deaf_to: Mutex<Option<IpAddr>>,
     ends: AtomicBool,
