@@ -179,7 +179,7 @@ impl Keeper {
         &self.directory
     }
 
-    /// What is reached has changed: all is asked for again as soon as it is used, answers stay until then.
+    /// Answers may be others now: all that is used is asked for again, and stays until then.
     pub fn doubt(&mut self) {
         self.kept.values_mut().for_each(|kept| kept.ask_from = Duration::ZERO);
     }

@@ -117,7 +117,7 @@ impl Names {
             || self.dns.timeout != plan.dns.timeout
             || self.dns.attempts != plan.dns.attempts
         {
-            self.client = Arc::new(Client::new(&plan.dns));
+            self.ask_others(&plan.dns);
         }
         if self.served != plan.served() {
             self.keeper.doubt();
@@ -231,9 +231,15 @@ impl Names {
         if files != self.files {
             tracing::info!("/etc/resolv.conf or /etc/hosts has changed: read again");
             self.files = files;
-            self.client = Arc::new(Client::new(&self.dns));
+            self.ask_others(&self.dns.clone());
         }
         self.look();
+    }
+
+    /// Others are asked from now on, who may know other things.
+    fn ask_others(&mut self, dns: &Dns) {
+        self.client = Arc::new(Client::new(dns));
+        self.keeper.doubt();
     }
 
     fn look(&mut self) {

@@ -36,12 +36,22 @@ fn dns(server: &NameServer) -> Dns {
     }
 }
 
+/// With a listener on all addresses.
 fn plan(server: &NameServer) -> Plan {
-    Plan { dns: dns(server), ..samples::plan(Vec::new()) }
-}
-
-fn served() -> Served {
-    Served::default().and(Transport::Udp, Kind::A).and(Transport::Udp, Kind::Aaaa)
+    let mut plan = Plan { dns: dns(server), ..samples::plan(Vec::new()) };
+    plan.sections = std::sync::Arc::new([crate::plan::Section {
+        id: crate::net::SectionId(0),
+        name: "all".into(),
+        transport: Transport::Udp,
+        bind: crate::plan::Bind::All { v4: true, v6: true },
+        port: 5060,
+        device: None,
+        mark: None,
+        advertise: Vec::new(),
+        dialog_to: Vec::new(),
+        formerly: Vec::new(),
+    }]);
+    plan
 }
 
 fn question(name: &str, port: Option<u16>) -> Question {
@@ -50,7 +60,7 @@ fn question(name: &str, port: Option<u16>) -> Question {
 
 async fn asked(server: &NameServer, question: Question) -> Resolved {
     let client = Arc::new(Client::new(&dns(server)));
-    resolve(client, question, served(), Duration::from_secs(10)).await
+    resolve(client, question, plan(server).served(), Duration::from_secs(10)).await
 }
 
 fn addresses(resolution: &Resolution) -> Vec<IpAddr> {
@@ -139,9 +149,7 @@ async fn the_systems_hosts_come_before_name_servers() {
 fn names(server: &NameServer, change: impl FnOnce(&mut Dns)) -> Names {
     let mut plan = plan(server);
     change(&mut plan.dns);
-    let mut names = Names::new(&plan);
-    names.served = served();
-    names
+    Names::new(&plan)
 }
 
 /// Does what there is to do until a question has an answer, or so long.
@@ -237,18 +245,6 @@ fn commands_ask_once_and_do_not_wait_for_ever() {
     server.mood("silent.example", Some(Mood::Silent));
     let mut plan = plan(&server);
     (plan.dns.timeout, plan.dns.attempts) = (Some(Duration::from_secs(30)), Some(3));
-    plan.sections = std::sync::Arc::new([crate::plan::Section {
-        id: crate::net::SectionId(0),
-        name: "all".into(),
-        transport: Transport::Udp,
-        bind: crate::plan::Bind::All { v4: true, v6: true },
-        port: 5060,
-        device: None,
-        mark: None,
-        advertise: Vec::new(),
-        dialog_to: Vec::new(),
-        formerly: Vec::new(),
-    }]);
     let begin = Instant::now();
     let questions = [question("silent.example", Some(5060)), question("gw2.example.com", Some(5060))];
     let resolved = resolve_now(&plan, &questions, Duration::from_millis(500)).unwrap();
@@ -269,4 +265,18 @@ fn an_allowance_comes_back_with_time() {
     assert_eq!(allowance.wait(s(0.2)), Duration::ZERO);
     allowance.take(s(100.0));
     assert!(allowance.left_at(s(100.0)) <= 9.0, "it does not pile up");
+}
+
+#[tokio::test]
+async fn other_name_servers_are_asked_for_what_is_in_use() {
+    let first = NameServer::at("127.0.0.1:0", "gw.example 3000 A 192.0.2.1");
+    let second = NameServer::at("127.0.0.1:0", "gw.example 3000 A 192.0.2.2");
+    let mut names = names(&first, |_| {});
+    let question = question("gw.example", Some(5060));
+    assert!(names.questions().ask(question));
+    let known = until_known(&mut names, &question, LONG).await.expect("an answer");
+    assert_eq!(addresses(&known), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+    names.configure(&plan(&second));
+    let known = until(&mut names, &question, |resolution| *resolution != known).await;
+    assert_eq!(addresses(&known), ["192.0.2.2".parse::<IpAddr>().unwrap()]);
 }
