@@ -70,7 +70,8 @@ fn what_cannot_go_on_is_answered_and_its_ack_ends_here() {
         (invite(out, &|request| request.set("Max-Forwards", "0")), 483),
         (invite(out, &|request| request.add("Proxy-Require", "privacy, x-unheard-of")), 420),
         (invite("mailto:callee@example.net", &|_| {}), 416),
-        (invite("sip:callee@name.that.nobody.resolves.example", &|_| {}), 500),
+        // RFC 6761 §6.4: no name server knows it, and none is asked.
+        (invite("sip:callee@name.that.nobody.has.invalid", &|_| {}), 478),
     ];
     for (request, status) in &refused {
         let answer = answered(&caller, request, EDGE, *status);
@@ -78,7 +79,7 @@ fn what_cannot_go_on_is_answered_and_its_ack_ends_here() {
             // RFC 3261 §8.2.2.3: "the UAS […] MUST include an Unsupported header field, and list in
             // it those options it does not understand".
             420 => assert_eq!(answer.message.values("Unsupported"), ["privacy", "x-unheard-of"]),
-            500 => assert!(!answer.message.value("Warning").is_empty(), "{}", answer.message),
+            478 => assert!(!answer.message.value("Warning").is_empty(), "{}", answer.message),
             _ => {}
         }
         caller.send(&same_transaction(request, "ACK", answer.message.value("To")), socket(EDGE));
