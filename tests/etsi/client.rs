@@ -18,8 +18,8 @@ fn intervals(sent: &[Sent], begin: &str) -> Vec<u64> {
 
 fn cancels_what_proceeds() {
     let (mut iut, invite, got, _) = invited();
-    iut.from_inside(UA2, &response(&got, "180 Ringing", "ua2"));
-    let sent = iut.from_ua1(&same_transaction(&invite, "CANCEL", TO));
+    iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2"));
+    let sent = iut.by_ua1(&same_transaction(&invite, "CANCEL", TO));
     let cancel = only(&sent, UA2, "CANCEL ");
     assert_eq!(uri(cancel), uri(&got));
     for header in ["Call-ID", "To", "From"] {
@@ -30,14 +30,14 @@ fn cancels_what_proceeds() {
 
 fn cancels_nothing_that_has_not_been_heard_of() {
     let (mut iut, invite, _, _) = invited();
-    none(&iut.from_ua1(&same_transaction(&invite, "CANCEL", TO)), UA2, "CANCEL");
+    none(&iut.by_ua1(&same_transaction(&invite, "CANCEL", TO)), UA2, "CANCEL");
     none(&iut.pass(T1_MS), UA2, "CANCEL");
 }
 
 fn cancels_nothing_that_is_answered_first() {
     let (mut iut, invite, got, _) = invited();
-    iut.from_ua1(&same_transaction(&invite, "CANCEL", TO));
-    let mut sent = iut.from_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
+    iut.by_ua1(&same_transaction(&invite, "CANCEL", TO));
+    let mut sent = iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
     sent.extend(iut.pass(64 * T1_MS));
     none(&sent, UA2, "CANCEL");
 }
@@ -45,7 +45,7 @@ fn cancels_nothing_that_is_answered_first() {
 fn acknowledges(status: &str) {
     let (mut iut, _, got, _) = invited();
     let answer = response(&got, status, "ua2");
-    let sent = iut.from_inside(UA2, &answer);
+    let sent = iut.by_inside(UA2, &answer);
     let ack = only(&sent, UA2, "ACK ");
     assert_eq!(uri(ack), uri(&got));
     for header in ["Call-ID", "From"] {
@@ -58,7 +58,7 @@ fn acknowledges(status: &str) {
 
 fn proceeds_at_183() {
     let (mut iut, _, got, _) = invited();
-    only(&iut.from_inside(UA2, &response(&got, "183 Session Progress", "ua2")), UA1, "SIP/2.0 183 ");
+    only(&iut.by_inside(UA2, &response(&got, "183 Session Progress", "ua2")), UA1, "SIP/2.0 183 ");
     // What is proceeding is not sent again.
     none(&iut.pass(4 * T1_MS), UA2, "INVITE");
 }
@@ -77,7 +77,7 @@ fn no_ack_after_timer_b() {
 
 fn not_sent_again_once_it_proceeds() {
     let (mut iut, _, got, _) = invited();
-    iut.from_inside(UA2, &response(&got, "180 Ringing", "ua2"));
+    iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2"));
     none(&iut.pass(64 * T1_MS), UA2, "INVITE");
 }
 
@@ -96,7 +96,7 @@ fn nothing_after_timer_f() {
 fn timer_e_once_it_proceeds() {
     let (mut iut, _, got, _) = began("BYE");
     iut.pass(3 * T1_MS);
-    iut.from_inside(UA2, &response(&got, "100 Trying", ""));
+    iut.by_inside(UA2, &response(&got, "100 Trying", ""));
     // "If Timer E fires while in the "Proceeding" state, […] Timer E MUST be reset with a value of T2 seconds."
     let times = intervals(&iut.pass(3 * T2_MS), "BYE ");
     are(&times[1..], &[T2_MS, T2_MS]);
@@ -106,12 +106,12 @@ fn ends_by_timer_f() {
     let (mut iut, _, got, _) = began("BYE");
     iut.pass(64 * T1_MS + LATE_MS);
     // Nobody knows it any more: RFC 4320 has no 408 sent, and a late answer goes nowhere.
-    let sent = iut.from_inside(UA2, &response(&got, "200 OK", "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, "200 OK", "ua2"));
     assert!(sent.is_empty(), "{sent:#?}");
     iut.pass(64 * T1_MS);
     assert_eq!(iut.open(), 0);
     // Another BYE is another transaction.
-    only(&iut.from_ua1(&request("BYE", "sip:ua2@10.0.0.2")), UA2, "BYE ");
+    only(&iut.by_ua1(&request("BYE", "sip:ua2@10.0.0.2")), UA2, "BYE ");
 }
 
 named_tests! {

@@ -15,17 +15,17 @@ struct Fork {
 impl Fork {
     fn new() -> Self {
         let mut iut = Iut::new();
-        let sent = iut.from_ua1(&request("INVITE", "sip:both@10.0.0.7"));
+        let sent = iut.by_ua1(&request("INVITE", "sip:both@10.0.0.7"));
         let [two, three] = [UA2, UA3].map(|ua| only(&sent, ua, "INVITE ").to_owned());
         Self { iut, two, three }
     }
 
     fn two(&mut self, status: &str) -> Vec<Sent> {
-        self.iut.from_inside(UA2, &response(&self.two, status, "ua2"))
+        self.iut.by_inside(UA2, &response(&self.two, status, "ua2"))
     }
 
     fn three(&mut self, status: &str) -> Vec<Sent> {
-        self.iut.from_inside(UA3, &response(&self.three, status, "ua3"))
+        self.iut.by_inside(UA3, &response(&self.three, status, "ua3"))
     }
 }
 
@@ -60,8 +60,8 @@ fn challenges_are_collected() {
         with(&text, "WWW-Authenticate", &format!("Digest realm=\"{realm}\", nonce=\"n\""))
     };
     let (one, other) = (challenge(&fork.two, "ua2", "two"), challenge(&fork.three, "ua3", "three"));
-    assert!(towards(&fork.iut.from_inside(UA2, &one), UA1).is_empty());
-    let sent = fork.iut.from_inside(UA3, &other);
+    assert!(towards(&fork.iut.by_inside(UA2, &one), UA1).is_empty());
+    let sent = fork.iut.by_inside(UA3, &other);
     let text = only(&sent, UA1, "SIP/2.0 401 ");
     let mut realms = values(text, "WWW-Authenticate");
     realms.sort_unstable();

@@ -12,7 +12,7 @@ const TO_UA2: &str = "sip:ua2@10.0.0.2";
 #[track_caller]
 fn forwarded(text: &str) -> String {
     let method = text.split(' ').next().unwrap_or_default();
-    only(&Iut::new().from_ua1(text), UA2, method).to_owned()
+    only(&Iut::new().by_ua1(text), UA2, method).to_owned()
 }
 
 fn header_goes_on_as_it_is(header: &str, text: &str) {
@@ -48,15 +48,15 @@ fn branch_in_any_case() {
     let via = "SIP/2.0/UDP 192.0.2.1:5060;BraNch=z9hG4bKfirst";
     let invite = with(&request("INVITE", TO_UA2), "Via", via);
     let mut iut = Iut::new();
-    let sent = iut.from_ua1(&invite);
+    let sent = iut.by_ua1(&invite);
     assert_eq!(values(only(&sent, UA2, "INVITE "), "Via")[1], via);
     // It is read as one: the same request again is the same transaction.
-    assert!(towards(&iut.from_ua1(&invite), UA2).is_empty());
+    assert!(towards(&iut.by_ua1(&invite), UA2).is_empty());
 }
 
 fn unknown_reason_phrase() {
     let (mut iut, _, got, _) = invited();
-    only(&iut.from_inside(UA2, &response(&got, "200 PERFECT", "ua2")), UA1, "SIP/2.0 200 PERFECT\r\n");
+    only(&iut.by_inside(UA2, &response(&got, "200 PERFECT", "ua2")), UA1, "SIP/2.0 200 PERFECT\r\n");
 }
 
 /// §18.1.1: "Implementations MUST be able to handle messages up to the maximum datagram packet size. For UDP, this
@@ -71,7 +71,7 @@ fn the_largest_invite() {
     // One byte more is told, not lost.
     let more = largest.replacen("X-Padding: ", "X-Padding: x", 1);
     if DATAGRAM >= MESSAGE_BYTES {
-        only(&Iut::new().from_ua1(&more), UA1, "SIP/2.0 513 ");
+        only(&Iut::new().by_ua1(&more), UA1, "SIP/2.0 513 ");
     }
 }
 
@@ -87,7 +87,7 @@ fn header_parameters_are_ignored() {
 }
 
 fn bad_request(text: &str) {
-    let sent = Iut::new().from_ua1(text);
+    let sent = Iut::new().by_ua1(text);
     assert!(towards(&sent, UA2).is_empty());
     only(&sent, UA1, "SIP/2.0 400 ");
 }
@@ -95,7 +95,7 @@ fn bad_request(text: &str) {
 fn short_response_is_dropped() {
     let (mut iut, _, got, _) = invited();
     let short = with(&response(&got, "200 OK", "ua2"), "Content-Length", "10");
-    assert!(iut.from_inside(UA2, &short).is_empty());
+    assert!(iut.by_inside(UA2, &short).is_empty());
 }
 
 fn options() -> String {
@@ -104,7 +104,7 @@ fn options() -> String {
 
 #[track_caller]
 fn answered(options: &str) -> String {
-    only(&Iut::new().from_ua1(options), UA1, "SIP/2.0 200 ").to_owned()
+    only(&Iut::new().by_ua1(options), UA1, "SIP/2.0 200 ").to_owned()
 }
 
 fn answer_copies_what_it_has_to() {
@@ -120,7 +120,7 @@ fn answer_keeps_the_tag() {
 }
 
 fn both_are_asked() {
-    let sent = Iut::new().from_ua1(&request("OPTIONS", "sip:both@10.0.0.7"));
+    let sent = Iut::new().by_ua1(&request("OPTIONS", "sip:both@10.0.0.7"));
     only(&sent, UA2, "OPTIONS ");
     only(&sent, UA3, "OPTIONS ");
 }

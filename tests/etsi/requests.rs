@@ -7,13 +7,13 @@ use crate::named_tests;
 #[track_caller]
 fn forwarded(text: &str) -> String {
     let method = text.split(' ').next().unwrap_or_default();
-    only(&Iut::new().from_ua1(text), UA2, method).to_owned()
+    only(&Iut::new().by_ua1(text), UA2, method).to_owned()
 }
 
 /// UA1 sends it and is refused; the answer.
 #[track_caller]
 fn refused(text: &str, status: u16) -> String {
-    let sent = Iut::new().from_ua1(text);
+    let sent = Iut::new().by_ua1(text);
     assert!(towards(&sent, UA2).is_empty(), "{sent:#?}");
     only(&sent, UA1, &format!("SIP/2.0 {status} ")).to_owned()
 }
@@ -72,12 +72,12 @@ fn own_maddr_is_removed() {
 }
 
 fn other_maddr_is_followed() {
-    let sent = Iut::new().from_ua1(&request("ACK", "sip:ua2@10.0.0.7;maddr=10.0.0.2"));
+    let sent = Iut::new().by_ua1(&request("ACK", "sip:ua2@10.0.0.7;maddr=10.0.0.2"));
     assert_eq!(uri(only(&sent, UA2, "ACK")), "sip:ua2@10.0.0.7;maddr=10.0.0.2");
 }
 
 fn both_are_asked() {
-    let sent = Iut::new().from_ua1(&request("INVITE", "sip:both@10.0.0.7"));
+    let sent = Iut::new().by_ua1(&request("INVITE", "sip:both@10.0.0.7"));
     let [two, three] = [UA2, UA3].map(|ua| only(&sent, ua, "INVITE "));
     // §16.6 step 8: "The branch parameter […] MUST be globally unique for requests" of each branch.
     assert_ne!(value(two, "Via"), value(three, "Via"));

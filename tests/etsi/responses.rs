@@ -7,7 +7,7 @@ const UA1_VIA: &str = "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKfirst";
 
 #[track_caller]
 fn comes_back(iut: &mut Iut, got: &str, status: &str) {
-    let sent = iut.from_inside(UA2, &response(got, status, "ua2"));
+    let sent = iut.by_inside(UA2, &response(got, status, "ua2"));
     let text = only(&sent, UA1, &format!("SIP/2.0 {status}"));
     assert_eq!(values(text, "Via"), [UA1_VIA]);
 }
@@ -21,7 +21,7 @@ fn without_a_transaction() {
     // For a stateful proxy RFC 6026 §7.3 has undone this: "The proxy MUST NOT forward the response if there is no
     // matching transaction state machine." So it is asked of a stateless route, which has none.
     let mut iut = Iut::new();
-    let sent = iut.from_ua1(&request("INVITE", "sip:stateless@10.0.0.2"));
+    let sent = iut.by_ua1(&request("INVITE", "sip:stateless@10.0.0.2"));
     let got = only(&sent, UA2, "INVITE").to_owned();
     assert_eq!(iut.open(), 0);
     comes_back(&mut iut, &got, "200 OK");

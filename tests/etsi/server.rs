@@ -15,7 +15,7 @@ const TO: &str = "<sip:ua2@10.0.0.2>";
 fn sent_on(method: &str, via: &str) -> (Iut, String, String) {
     let mut iut = Iut::new();
     let request = with(&request(method, "sip:ua2@10.0.0.2"), "Via", via);
-    let got = only(&iut.from_ua1(&request), UA2, method).to_owned();
+    let got = only(&iut.by_ua1(&request), UA2, method).to_owned();
     (iut, request, got)
 }
 
@@ -33,15 +33,15 @@ fn trying_has_no_tag() {
 
 fn trying_has_the_timestamp() {
     let mut iut = Iut::new();
-    let sent = iut.from_ua1(&with(&request("INVITE", "sip:ua2@10.0.0.2"), "Timestamp", "54"));
+    let sent = iut.by_ua1(&with(&request("INVITE", "sip:ua2@10.0.0.2"), "Timestamp", "54"));
     assert_eq!(value(only(&sent, UA1, "SIP/2.0 100 "), "Timestamp").split(' ').next(), Some("54"));
 }
 
 fn the_last_response_again(method: &str, via: &str, status: &str) {
     let (mut iut, request, got) = sent_on(method, via);
     let begin = format!("SIP/2.0 {status}");
-    let first = only(&iut.from_inside(UA2, &response(&got, status, "ua2")), UA1, &begin).to_owned();
-    let sent = iut.from_ua1(&request);
+    let first = only(&iut.by_inside(UA2, &response(&got, status, "ua2")), UA1, &begin).to_owned();
+    let sent = iut.by_ua1(&request);
     assert_eq!(only(&sent, UA1, "SIP/2.0 "), first);
     none(&sent, UA2, method);
 }
@@ -52,7 +52,7 @@ fn the_late_trying_again() {
         let (mut iut, bye, _) = sent_on("BYE", via);
         let sent = iut.pass(T2_MS);
         let first = only(&sent, UA1, "SIP/2.0 100 ").to_owned();
-        assert_eq!(only(&iut.from_ua1(&bye), UA1, "SIP/2.0 "), first);
+        assert_eq!(only(&iut.by_ua1(&bye), UA1, "SIP/2.0 "), first);
     }
 }
 
@@ -61,18 +61,18 @@ const FIRST: &str = "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKfirst";
 /// §9.2 and §16.10: a proxy answers the CANCEL, has the INVITE cancelled, and UA2's 487 goes back.
 fn cancelled(via: &str) {
     let (mut iut, invite, got) = sent_on("INVITE", via);
-    iut.from_inside(UA2, &response(&got, "180 Ringing", "ua2"));
-    let sent = iut.from_ua1(&same_transaction(&invite, "CANCEL", TO));
+    iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2"));
+    let sent = iut.by_ua1(&same_transaction(&invite, "CANCEL", TO));
     assert_eq!(value(only(&sent, UA1, "SIP/2.0 200 "), "CSeq"), "1 CANCEL");
     only(&sent, UA2, "CANCEL ");
-    let sent = iut.from_inside(UA2, &response(&got, "487 Request Terminated", "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, "487 Request Terminated", "ua2"));
     assert_eq!(value(only(&sent, UA1, "SIP/2.0 487 "), "CSeq"), "1 INVITE");
 }
 
 /// UA2 refused it: the proxy, the INVITE, and its To with UA2's tag.
 fn refused(via: &str) -> (Iut, String, String) {
     let (mut iut, invite, got) = sent_on("INVITE", via);
-    let sent = iut.from_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
     let to = value(only(&sent, UA1, "SIP/2.0 486 "), "To").to_owned();
     (iut, invite, to)
 }
@@ -80,9 +80,9 @@ fn refused(via: &str) -> (Iut, String, String) {
 fn ack_ends_here() {
     for via in OLD {
         let (mut iut, invite, to) = refused(via);
-        assert!(iut.from_ua1(&same_transaction(&invite, "ACK", &to)).is_empty());
+        assert!(iut.by_ua1(&same_transaction(&invite, "ACK", &to)).is_empty());
         // And again, in Confirmed.
-        assert!(iut.from_ua1(&same_transaction(&invite, "ACK", &to)).is_empty());
+        assert!(iut.by_ua1(&same_transaction(&invite, "ACK", &to)).is_empty());
     }
 }
 
@@ -106,24 +106,24 @@ fn timer_h() {
 
 fn timer_i() {
     let (mut iut, invite, to) = refused(FIRST);
-    iut.from_ua1(&same_transaction(&invite, "ACK", &to));
+    iut.by_ua1(&same_transaction(&invite, "ACK", &to));
     iut.pass(T4_MS - 1);
-    assert!(iut.from_ua1(&same_transaction(&invite, "ACK", &to)).is_empty(), "still Confirmed");
+    assert!(iut.by_ua1(&same_transaction(&invite, "ACK", &to)).is_empty(), "still Confirmed");
     iut.pass(100);
     // Nobody knows it any more: an ACK goes on like any other.
-    only(&iut.from_ua1(&same_transaction(&invite, "ACK", &to)), UA2, "ACK ");
+    only(&iut.by_ua1(&same_transaction(&invite, "ACK", &to)), UA2, "ACK ");
 }
 
 fn timer_j() {
     let (mut iut, bye, got, _) = began("BYE");
-    iut.from_inside(UA2, &response(&got, "200 OK", "ua2"));
+    iut.by_inside(UA2, &response(&got, "200 OK", "ua2"));
     for _ in 0..7 {
         iut.pass(4_500);
-        only(&iut.from_ua1(&bye), UA1, "SIP/2.0 200 ");
+        only(&iut.by_ua1(&bye), UA1, "SIP/2.0 200 ");
     }
     iut.pass(1_000);
     // After 64·T1 it is a new request.
-    only(&iut.from_ua1(&bye), UA2, "BYE ");
+    only(&iut.by_ua1(&bye), UA2, "BYE ");
 }
 
 named_tests! {

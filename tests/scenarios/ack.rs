@@ -9,10 +9,10 @@ use crate::named_tests;
 /// An ACK to a 2xx as UA2 got it, and the proxy.
 fn to_a_2xx() -> (Iut, String, String) {
     let (mut iut, _, got, _) = invited();
-    let sent = iut.from_inside(UA2, &response(&got, "200 OK", "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, "200 OK", "ua2"));
     let ok = only(&sent, UA1, "SIP/2.0 200 ").to_owned();
     let ack = in_dialog(&ok, "ACK", 1);
-    let on = only(&iut.from_ua1(&ack), UA2, "ACK ").to_owned();
+    let on = only(&iut.by_ua1(&ack), UA2, "ACK ").to_owned();
     (iut, ack, on)
 }
 
@@ -20,7 +20,7 @@ fn to_a_2xx() -> (Iut, String, String) {
 fn answered(cseq: &str) {
     let (mut iut, _, on) = to_a_2xx();
     let answer = with(&response(&on, "200 OK", "ua2"), "CSeq", cseq);
-    let sent = iut.from_inside(UA2, &answer);
+    let sent = iut.by_inside(UA2, &answer);
     assert!(sent.len() <= 1 && towards(&sent, UA2).is_empty(), "{sent:#?}");
     iut.pass(300_000);
     assert_eq!(iut.open(), 0);
@@ -41,29 +41,29 @@ fn comes_back(method: &str) {
 fn shares_its_branch_with(method: &str) {
     let (mut iut, ack, _) = to_a_2xx();
     let other = with(&ack.replacen("ACK ", &format!("{method} "), 1), "CSeq", &format!("2 {method}"));
-    let sent = iut.from_ua1(&other);
+    let sent = iut.by_ua1(&other);
     let got = only(&sent, UA2, &format!("{method} ")).to_owned();
-    only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
-    only(&iut.from_ua1(&ack), UA2, "ACK ");
+    only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    only(&iut.by_ua1(&ack), UA2, "ACK ");
 }
 
 /// The ACK to a refusal is made here: what answers it is nobody's.
 fn to_a_refusal_is_answered(cseq: &str) {
     let (mut iut, _, got, _) = invited();
-    let sent = iut.from_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
     let ack = only(&sent, UA2, "ACK ").to_owned();
     let answer = with(&response(&ack, "200 OK", "ua2"), "CSeq", cseq);
-    assert!(iut.from_inside(UA2, &answer).is_empty());
+    assert!(iut.by_inside(UA2, &answer).is_empty());
     iut.pass(300_000);
     assert_eq!(iut.open(), 0);
 }
 
 fn to_a_refusal_comes_back(method: &str) {
     let (mut iut, _, got, _) = invited();
-    let sent = iut.from_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
     let ack = only(&sent, UA2, "ACK ").to_owned();
     let back = with(&ack.replacen("ACK ", &format!("{method} "), 1), "CSeq", &format!("1 {method}"));
-    let sent = iut.from_inside(UA2, &back);
+    let sent = iut.by_inside(UA2, &back);
     assert!(towards(&sent, UA1).is_empty(), "{sent:#?}");
     iut.pass(300_000);
     assert_eq!(iut.open(), 0);
@@ -72,13 +72,13 @@ fn to_a_refusal_comes_back(method: &str) {
 /// A request with the branch of an INVITE that was refused: its own transaction.
 fn of_a_refusal_shares_its_branch_with(method: &str) {
     let (mut iut, invite, got, _) = invited();
-    let sent = iut.from_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
     let to = value(only(&sent, UA1, "SIP/2.0 486 "), "To").to_owned();
     if method != "INVITE" {
         let other = request(method, "sip:ua2@10.0.0.2");
-        only(&iut.from_ua1(&other), UA2, &format!("{method} "));
+        only(&iut.by_ua1(&other), UA2, &format!("{method} "));
     }
-    assert!(iut.from_ua1(&same_transaction(&invite, "ACK", &to)).is_empty());
+    assert!(iut.by_ua1(&same_transaction(&invite, "ACK", &to)).is_empty());
     iut.pass(300_000);
     assert_eq!(iut.open(), 0);
 }
@@ -86,10 +86,10 @@ fn of_a_refusal_shares_its_branch_with(method: &str) {
 /// An ACK with another branch than its INVITE's is none of it: it goes on.
 fn another_branch() {
     let (mut iut, invite, got, _) = invited();
-    let sent = iut.from_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
     let to = value(only(&sent, UA1, "SIP/2.0 486 "), "To").to_owned();
     let ack = same_transaction(&invite, "ACK", &to).replacen("z9hG4bKfirst", "z9hG4bKother", 1);
-    only(&iut.from_ua1(&ack), UA2, "ACK ");
+    only(&iut.by_ua1(&ack), UA2, "ACK ");
     // The refusal comes again until its own ACK does.
     assert!(!towards(&iut.pass(2_000), UA1).is_empty());
 }
@@ -97,7 +97,7 @@ fn another_branch() {
 fn clients_of_rfc_2543() {
     for via in ["SIP/2.0/UDP 192.0.2.1:5060", "SIP/2.0/UDP 192.0.2.1:5060;branch=1"] {
         let mut iut = Iut::new();
-        let sent = iut.from_ua1(&with(&request("ACK", "sip:ua2@10.0.0.2"), "Via", via));
+        let sent = iut.by_ua1(&with(&request("ACK", "sip:ua2@10.0.0.2"), "Via", via));
         only(&sent, UA2, "ACK ");
     }
 }

@@ -11,9 +11,9 @@ const TO: &str = "<sip:ua2@10.0.0.2>";
 fn cancelled(provisional: Option<&str>) -> (Iut, String, Option<String>) {
     let (mut iut, invite, got, _) = invited();
     if let Some(status) = provisional {
-        iut.from_inside(UA2, &response(&got, status, "ua2"));
+        iut.by_inside(UA2, &response(&got, status, "ua2"));
     }
-    let sent = iut.from_ua1(&same_transaction(&invite, "CANCEL", TO));
+    let sent = iut.by_ua1(&same_transaction(&invite, "CANCEL", TO));
     assert_eq!(value(only(&sent, UA1, "SIP/2.0 200 "), "CSeq"), "1 CANCEL");
     let cancel = sent.iter().find(|sent| sent.text.starts_with("CANCEL ")).map(|sent| sent.text.clone());
     (iut, got, cancel)
@@ -25,7 +25,7 @@ fn ends(mut iut: Iut) {
 }
 
 fn terminated(iut: &mut Iut, got: &str) {
-    let sent = iut.from_inside(UA2, &response(got, "487 Request Terminated", "ua2"));
+    let sent = iut.by_inside(UA2, &response(got, "487 Request Terminated", "ua2"));
     only(&sent, UA1, "SIP/2.0 487 ");
     only(&sent, UA2, "ACK ");
 }
@@ -33,7 +33,7 @@ fn terminated(iut: &mut Iut, got: &str) {
 fn while_it_rings() {
     let (mut iut, got, cancel) = cancelled(Some("180 Ringing"));
     let cancel = cancel.expect("it goes on at once");
-    assert!(iut.from_inside(UA2, &response(&cancel, "200 OK", "ua2")).is_empty());
+    assert!(iut.by_inside(UA2, &response(&cancel, "200 OK", "ua2")).is_empty());
     terminated(&mut iut, &got);
     ends(iut);
 }
@@ -42,7 +42,7 @@ fn while_it_rings() {
 fn before_anything_is_heard() {
     let (mut iut, got, cancel) = cancelled(None);
     assert_eq!(cancel, None);
-    let sent = iut.from_inside(UA2, &response(&got, "180 Ringing", "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2"));
     only(&sent, UA2, "CANCEL ");
     terminated(&mut iut, &got);
     ends(iut);
@@ -52,7 +52,7 @@ fn before_anything_is_heard() {
 fn no_487(provisional: Option<&str>) {
     let (mut iut, got, _) = cancelled(provisional);
     if provisional.is_none() {
-        iut.from_inside(UA2, &response(&got, "180 Ringing", "ua2"));
+        iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2"));
     }
     let sent = iut.pass(64 * T1_MS + LATE_MS);
     only(&sent, UA1, "SIP/2.0 408 ");
@@ -70,15 +70,15 @@ fn nothing_is_ever_heard() {
 /// The answer was on its way when the CANCEL came: it goes on, and the CANCEL to nowhere.
 fn crosses(status: &str, forwarded: &str) {
     let (mut iut, got, _) = cancelled(Some("180 Ringing"));
-    only(&iut.from_inside(UA2, &response(&got, status, "ua2")), UA1, &format!("SIP/2.0 {forwarded} "));
+    only(&iut.by_inside(UA2, &response(&got, status, "ua2")), UA1, &format!("SIP/2.0 {forwarded} "));
     ends(iut);
 }
 
 /// It was answered before the CANCEL came: "the CANCEL request has no effect" (§9.2).
 fn too_late(status: &str) {
     let (mut iut, invite, got, _) = invited();
-    iut.from_inside(UA2, &response(&got, status, "ua2"));
-    let sent = iut.from_ua1(&same_transaction(&invite, "CANCEL", TO));
+    iut.by_inside(UA2, &response(&got, status, "ua2"));
+    let sent = iut.by_ua1(&same_transaction(&invite, "CANCEL", TO));
     only(&sent, UA1, "SIP/2.0 200 ");
     none(&sent, UA2, "CANCEL");
     ends(iut);
@@ -87,9 +87,9 @@ fn too_late(status: &str) {
 /// §9.2: a CANCEL matches by its Via; what its CSeq says besides the method changes nothing.
 fn another_number() {
     let (mut iut, invite, got, _) = invited();
-    iut.from_inside(UA2, &response(&got, "180 Ringing", "ua2"));
+    iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2"));
     let cancel = with(&same_transaction(&invite, "CANCEL", TO), "CSeq", "7 CANCEL");
-    let sent = iut.from_ua1(&cancel);
+    let sent = iut.by_ua1(&cancel);
     only(&sent, UA1, "SIP/2.0 200 ");
     // Ours is made of the INVITE.
     assert_eq!(value(only(&sent, UA2, "CANCEL "), "CSeq"), "1 CANCEL");
@@ -99,9 +99,9 @@ fn another_number() {
 fn again() {
     let (mut iut, invite, _, _) = invited();
     let cancel = same_transaction(&invite, "CANCEL", TO);
-    let answer = only(&iut.from_ua1(&cancel), UA1, "SIP/2.0 200 ").to_owned();
+    let answer = only(&iut.by_ua1(&cancel), UA1, "SIP/2.0 200 ").to_owned();
     for _ in 0..5 {
-        assert_eq!(only(&iut.from_ua1(&cancel), UA1, "SIP/2.0 "), answer);
+        assert_eq!(only(&iut.by_ua1(&cancel), UA1, "SIP/2.0 "), answer);
     }
 }
 
@@ -109,10 +109,10 @@ fn again() {
 fn of_another_request(status: Option<&str>) {
     let (mut iut, message, got, _) = began("MESSAGE");
     if let Some(status) = status {
-        iut.from_inside(UA2, &response(&got, status, "ua2"));
+        iut.by_inside(UA2, &response(&got, status, "ua2"));
     }
     let cancel = same_transaction(&message.replacen("MESSAGE ", "INVITE ", 1), "CANCEL", TO);
-    let sent = iut.from_ua1(&cancel);
+    let sent = iut.by_ua1(&cancel);
     only(&sent, UA1, "SIP/2.0 200 ");
     none(&sent, UA2, "CANCEL");
     ends(iut);

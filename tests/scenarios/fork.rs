@@ -18,14 +18,14 @@ impl Fork {
     fn new() -> Self {
         let mut iut = Iut::new();
         let invite = request("INVITE", "sip:both@10.0.0.7");
-        let sent = iut.from_ua1(&invite);
+        let sent = iut.by_ua1(&invite);
         let got = UAS.map(|ua| only(&sent, ua, "INVITE ").to_owned());
         Self { iut, invite, got }
     }
 
     /// UA2 (0) or UA3 (1) answers.
     fn answer(&mut self, which: usize, status: &str) -> Vec<Sent> {
-        self.iut.from_inside(UAS[which], &response(&self.got[which], status, ["ua2", "ua3"][which]))
+        self.iut.by_inside(UAS[which], &response(&self.got[which], status, ["ua2", "ua3"][which]))
     }
 
     fn ring(&mut self) {
@@ -67,7 +67,7 @@ fn one_answers(rings: bool) {
         return fork.ends();
     }
     let cancel = only(&sent, UA3, "CANCEL ").to_owned();
-    fork.iut.from_inside(UA3, &response(&cancel, "200 OK", "ua3"));
+    fork.iut.by_inside(UA3, &response(&cancel, "200 OK", "ua3"));
     let sent = fork.answer(1, "487 Request Terminated");
     only(&sent, UA3, "ACK ");
     none(&sent, UA1, "SIP/2.0");
@@ -92,11 +92,11 @@ fn someone_hangs_up() {
     let mut fork = Fork::new();
     fork.ring();
     let ok = only(&fork.answer(0, "200 OK"), UA1, "SIP/2.0 200 ").to_owned();
-    only(&fork.iut.from_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
-    let sent = fork.iut.from_ua1(&in_dialog(&ok, "BYE", 2));
+    only(&fork.iut.by_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
+    let sent = fork.iut.by_ua1(&in_dialog(&ok, "BYE", 2));
     let bye = only(&sent, UA2, "BYE ").to_owned();
     none(&sent, UA3, "BYE");
-    only(&fork.iut.from_inside(UA2, &response(&bye, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    only(&fork.iut.by_inside(UA2, &response(&bye, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
     fork.ends();
 }
 
@@ -104,7 +104,7 @@ fn someone_hangs_up() {
 fn the_caller_cancels() {
     let mut fork = Fork::new();
     fork.ring();
-    let sent = fork.iut.from_ua1(&same_transaction(&fork.invite, "CANCEL", "<sip:ua2@10.0.0.2>"));
+    let sent = fork.iut.by_ua1(&same_transaction(&fork.invite, "CANCEL", "<sip:ua2@10.0.0.2>"));
     only(&sent, UA1, "SIP/2.0 200 ");
     UAS.iter().for_each(|ua| _ = only(&sent, ua, "CANCEL "));
     none(&fork.answer(0, "487 Request Terminated"), UA1, "SIP/2.0");
@@ -139,11 +139,11 @@ fn a_6xx_and_a_2xx(two_hundred_first: bool) {
 fn spirals() {
     let mut fork = Fork::new();
     let spiral = fork.got[0].replacen("INVITE sip:both@10.0.0.7", "INVITE sip:ua9@10.0.0.3", 1);
-    let sent = fork.iut.from_inside(UA2, &spiral);
+    let sent = fork.iut.by_inside(UA2, &spiral);
     only(&sent, UA3, "INVITE sip:ua9@10.0.0.3");
     let back = fork.got[0].replacen("INVITE sip:both@10.0.0.7", "INVITE sip:both@10.0.0.8", 1);
     let mut fork = Fork::new();
-    let sent = fork.iut.from_inside(UA2, &back);
+    let sent = fork.iut.by_inside(UA2, &back);
     UAS.iter().for_each(|ua| _ = only(&sent, ua, "INVITE sip:both@10.0.0.8"));
 }
 
@@ -153,7 +153,7 @@ fn a_late_ack() {
     let ok = only(&fork.answer(0, "200 OK"), UA1, "SIP/2.0 200 ").to_owned();
     fork.answer(1, "487 Request Terminated");
     fork.iut.pass(70 * T1_MS);
-    only(&fork.iut.from_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
+    only(&fork.iut.by_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
 }
 
 named_tests! {

@@ -10,10 +10,10 @@ use crate::named_tests;
 /// A call that is up: the proxy, the INVITE as UA2 got it, and the 200 as UA1 got it.
 fn call() -> (Iut, String, String) {
     let (mut iut, _, got, _) = invited();
-    only(&iut.from_inside(UA2, &response(&got, "180 Ringing", "ua2")), UA1, "SIP/2.0 180 ");
-    let sent = iut.from_inside(UA2, &response(&got, "200 OK", "ua2"));
+    only(&iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2")), UA1, "SIP/2.0 180 ");
+    let sent = iut.by_inside(UA2, &response(&got, "200 OK", "ua2"));
     let ok = only(&sent, UA1, "SIP/2.0 200 ").to_owned();
-    only(&iut.from_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
+    only(&iut.by_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
     (iut, got, ok)
 }
 
@@ -25,28 +25,28 @@ fn ends(mut iut: Iut) {
 
 fn caller_hangs_up() {
     let (mut iut, _, ok) = call();
-    let sent = iut.from_ua1(&in_dialog(&ok, "BYE", 2));
+    let sent = iut.by_ua1(&in_dialog(&ok, "BYE", 2));
     let bye = only(&sent, UA2, "BYE ").to_owned();
     assert!(values(&bye, "Route").is_empty());
-    only(&iut.from_inside(UA2, &response(&bye, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    only(&iut.by_inside(UA2, &response(&bye, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
     ends(iut);
 }
 
 fn callee_hangs_up() {
     let (mut iut, got, ok) = call();
-    let sent = iut.from_inside(UA2, &from_callee(&got, &ok, "BYE"));
+    let sent = iut.by_inside(UA2, &from_callee(&got, &ok, "BYE"));
     let bye = only(&sent, UA1, "BYE ").to_owned();
-    only(&iut.from_ua1(&response(&bye, "200 OK", "ua1")), UA2, "SIP/2.0 200 ");
+    only(&iut.by_ua1(&response(&bye, "200 OK", "ua1")), UA2, "SIP/2.0 200 ");
     ends(iut);
 }
 
 /// Refused: acknowledged here, sent on to UA1 until it acknowledges.
 fn refused(status: &str, forwarded: &str) {
     let (mut iut, invite, got, _) = invited();
-    let sent = iut.from_inside(UA2, &response(&got, status, "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, status, "ua2"));
     only(&sent, UA2, "ACK ");
     let answer = only(&sent, UA1, &format!("SIP/2.0 {forwarded} ")).to_owned();
-    assert!(iut.from_ua1(&same_transaction(&invite, "ACK", value(&answer, "To"))).is_empty());
+    assert!(iut.by_ua1(&same_transaction(&invite, "ACK", value(&answer, "To"))).is_empty());
     none(&iut.pass(64 * T1_MS), UA1, "SIP/2.0");
     ends(iut);
 }
@@ -54,10 +54,10 @@ fn refused(status: &str, forwarded: &str) {
 /// UA1 does not get the refusal, or its ACK is lost: it comes again.
 fn refusal_is_lost() {
     let (mut iut, invite, got, _) = invited();
-    let sent = iut.from_inside(UA2, &response(&got, "407 Proxy Authentication Required", "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, "407 Proxy Authentication Required", "ua2"));
     let answer = only(&sent, UA1, "SIP/2.0 407 ").to_owned();
     assert_eq!(only(&iut.pass(T1_MS + LATE_MS), UA1, "SIP/2.0 407 "), answer);
-    assert!(iut.from_ua1(&same_transaction(&invite, "ACK", value(&answer, "To"))).is_empty());
+    assert!(iut.by_ua1(&same_transaction(&invite, "ACK", value(&answer, "To"))).is_empty());
     none(&iut.pass(64 * T1_MS), UA1, "SIP/2.0");
     ends(iut);
 }
@@ -65,10 +65,10 @@ fn refusal_is_lost() {
 /// The caller floods: what is acknowledged already ends here.
 fn acks_to_a_refusal_end_here() {
     let (mut iut, invite, got, _) = invited();
-    let sent = iut.from_inside(UA2, &response(&got, "407 Proxy Authentication Required", "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, "407 Proxy Authentication Required", "ua2"));
     let to = value(only(&sent, UA1, "SIP/2.0 407 "), "To").to_owned();
     for _ in 0..50 {
-        assert!(iut.from_ua1(&same_transaction(&invite, "ACK", &to)).is_empty());
+        assert!(iut.by_ua1(&same_transaction(&invite, "ACK", &to)).is_empty());
     }
     ends(iut);
 }
@@ -77,7 +77,7 @@ fn acks_to_a_refusal_end_here() {
 fn acks_to_a_2xx_go_on() {
     let (mut iut, _, ok) = call();
     for _ in 0..5 {
-        only(&iut.from_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
+        only(&iut.by_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
     }
     ends(iut);
 }
@@ -85,7 +85,7 @@ fn acks_to_a_2xx_go_on() {
 fn missed_acks_have_the_2xx_again() {
     let (mut iut, _, got, _) = invited();
     for _ in 0..4 {
-        only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+        only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
         iut.pass(T1_MS);
     }
     ends(iut);
@@ -94,10 +94,10 @@ fn missed_acks_have_the_2xx_again() {
 /// The ACK comes when the INVITE's transaction is long gone: it has nothing to do with it.
 fn late_ack() {
     let (mut iut, _, got, _) = invited();
-    let sent = iut.from_inside(UA2, &response(&got, "200 OK", "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, "200 OK", "ua2"));
     let ok = only(&sent, UA1, "SIP/2.0 200 ").to_owned();
     iut.pass(70 * T1_MS);
-    only(&iut.from_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
+    only(&iut.by_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
     ends(iut);
 }
 
@@ -106,7 +106,7 @@ fn first_invites_are_lost() {
     let sent = iut.pass(3 * T1_MS + 2 * LATE_MS);
     assert_eq!(towards(&sent, UA2).len(), 2);
     assert!(towards(&sent, UA2).iter().all(|again| again.text == got));
-    only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
     none(&iut.pass(10 * T1_MS), UA2, "INVITE");
     ends(iut);
 }
@@ -114,13 +114,13 @@ fn first_invites_are_lost() {
 fn the_caller_sends_again() {
     let (mut iut, invite, got, _) = invited();
     for _ in 0..50 {
-        let sent = iut.from_ua1(&invite);
+        let sent = iut.by_ua1(&invite);
         assert!(towards(&sent, UA2).is_empty());
         only(&sent, UA1, "SIP/2.0 100 ");
     }
-    only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
     // RFC 6026 §7.1: in Accepted an INVITE that comes again is absorbed.
-    assert!(iut.from_ua1(&invite).is_empty());
+    assert!(iut.by_ua1(&invite).is_empty());
     ends(iut);
 }
 
@@ -129,7 +129,7 @@ fn nobody_answers() {
     let (mut iut, invite, _, _) = invited();
     let sent = iut.pass(64 * T1_MS + LATE_MS);
     let answer = only(&sent, UA1, "SIP/2.0 408 ").to_owned();
-    iut.from_ua1(&same_transaction(&invite, "ACK", value(&answer, "To")));
+    iut.by_ua1(&same_transaction(&invite, "ACK", value(&answer, "To")));
     ends(iut);
 }
 
@@ -137,7 +137,7 @@ fn nobody_answers() {
 fn the_caller_dies(answers: bool) {
     let (mut iut, _, got, _) = invited();
     if answers {
-        iut.from_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
+        iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
     }
     ends(iut);
 }
@@ -147,8 +147,8 @@ fn the_caller_dies(answers: bool) {
 /// request".
 fn then(first: &str, second: &str, goes: bool) {
     let (mut iut, _, got, _) = invited();
-    iut.from_inside(UA2, &response(&got, first, "ua2"));
-    let sent = iut.from_inside(UA2, &response(&got, second, "ua2"));
+    iut.by_inside(UA2, &response(&got, first, "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, second, "ua2"));
     let begin = format!("SIP/2.0 {}", &second[..3]);
     if goes {
         _ = only(&sent, UA1, &begin)
@@ -161,9 +161,9 @@ fn then(first: &str, second: &str, goes: bool) {
 /// UA2 sends its refusal again: each is acknowledged, none goes on.
 fn refusal_again(status: &str) {
     let (mut iut, _, got, _) = invited();
-    iut.from_inside(UA2, &response(&got, status, "ua2"));
+    iut.by_inside(UA2, &response(&got, status, "ua2"));
     for _ in 0..5 {
-        let sent = iut.from_inside(UA2, &response(&got, status, "ua2"));
+        let sent = iut.by_inside(UA2, &response(&got, status, "ua2"));
         only(&sent, UA2, "ACK ");
         none(&sent, UA1, "SIP/2.0");
     }
@@ -173,7 +173,7 @@ fn refusal_again(status: &str) {
 fn floods(status: &str) {
     let (mut iut, _, got, _) = invited();
     for _ in 0..50 {
-        only(&iut.from_inside(UA2, &response(&got, status, "ua2")), UA1, &format!("SIP/2.0 {status}"));
+        only(&iut.by_inside(UA2, &response(&got, status, "ua2")), UA1, &format!("SIP/2.0 {status}"));
     }
     ends(iut);
 }
@@ -181,8 +181,8 @@ fn floods(status: &str) {
 fn provisional_is_lost() {
     // UA1 does not get the 180: the 200 is not waited for in vain.
     let (mut iut, _, got, _) = invited();
-    iut.from_inside(UA2, &response(&got, "180 Ringing", "ua2"));
-    only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2"));
+    only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
     ends(iut);
 }
 
@@ -190,7 +190,7 @@ fn provisional_is_lost() {
 fn malformed_provisional() {
     let (mut iut, _, got, _) = invited();
     let malformed = without(&response(&got, "180 Ringing", "ua2"), "CSeq");
-    assert!(iut.from_inside(UA2, &malformed).is_empty());
+    assert!(iut.by_inside(UA2, &malformed).is_empty());
     let sent = iut.pass(64 * T1_MS + LATE_MS);
     assert!(towards(&sent, UA2).len() >= 6);
     only(&sent, UA1, "SIP/2.0 408 ");
@@ -201,11 +201,11 @@ fn clients_of_rfc_2543() {
     for via in ["SIP/2.0/UDP 192.0.2.1:5060", "SIP/2.0/UDP 192.0.2.1:5060;branch=1"] {
         let mut iut = Iut::new();
         let invite = with(&request("INVITE", "sip:ua2@10.0.0.2"), "Via", via);
-        let got = only(&iut.from_ua1(&invite), UA2, "INVITE ").to_owned();
-        assert!(towards(&iut.from_ua1(&invite), UA2).is_empty(), "the same transaction");
-        let sent = iut.from_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
+        let got = only(&iut.by_ua1(&invite), UA2, "INVITE ").to_owned();
+        assert!(towards(&iut.by_ua1(&invite), UA2).is_empty(), "the same transaction");
+        let sent = iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
         let to = value(only(&sent, UA1, "SIP/2.0 486 "), "To").to_owned();
-        assert!(iut.from_ua1(&same_transaction(&invite, "ACK", &to)).is_empty());
+        assert!(iut.by_ua1(&same_transaction(&invite, "ACK", &to)).is_empty());
         ends(iut);
     }
 }
@@ -214,7 +214,7 @@ fn clients_of_rfc_2543() {
 fn rport() {
     let mut iut = Iut::new();
     let via = "SIP/2.0/UDP client.example.net:9;branch=z9hG4bKfirst;rport";
-    let sent = iut.from_ua1(&with(&request("INVITE", "sip:ua2@10.0.0.2"), "Via", via));
+    let sent = iut.by_ua1(&with(&request("INVITE", "sip:ua2@10.0.0.2"), "Via", via));
     let got = only(&sent, UA2, "INVITE ");
     assert!(
         values(got, "Via")[1].contains("received=192.0.2.1") && values(got, "Via")[1].contains("rport=5060")
@@ -227,9 +227,9 @@ fn branches_in_another_case() {
     for branch in ["Z9HG4BKUPPER", "z9hg4bklower"] {
         let mut iut = Iut::new();
         let invite = request("INVITE", "sip:ua2@10.0.0.2").replacen("z9hG4bKfirst", branch, 1);
-        let got = only(&iut.from_ua1(&invite), UA2, "INVITE ").to_owned();
+        let got = only(&iut.by_ua1(&invite), UA2, "INVITE ").to_owned();
         assert!(values(&got, "Via")[1].contains(branch));
-        only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+        only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
     }
 }
 
@@ -237,8 +237,8 @@ fn branches_in_another_case() {
 fn a_via_that_is_not_ours(change: fn(&str) -> String) {
     let (mut iut, _, got, _) = invited();
     let answer = change(&response(&got, "200 OK", "ua2"));
-    assert!(iut.from_inside(UA2, &answer).is_empty(), "{answer}");
-    only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    assert!(iut.by_inside(UA2, &answer).is_empty(), "{answer}");
+    only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
 }
 
 pub fn adds_via(answer: &str) -> String {
@@ -258,7 +258,7 @@ pub fn removes_via(answer: &str) -> String {
 fn method_of_another_request() {
     let (mut iut, _, got, _) = invited();
     let answer = with(&response(&got, "200 OK", "ua2"), "CSeq", "1 OPTIONS");
-    assert!(iut.from_inside(UA2, &answer).is_empty());
+    assert!(iut.by_inside(UA2, &answer).is_empty());
     ends(iut);
 }
 
@@ -270,23 +270,23 @@ fn loops() {
 
 /// A name of ours without a location service.
 fn nobody_here() {
-    only(&Iut::new().from_ua1(&request("INVITE", "sip:nobody@proxy.example.net")), UA1, "SIP/2.0 404 ");
+    only(&Iut::new().by_ua1(&request("INVITE", "sip:nobody@proxy.example.net")), UA1, "SIP/2.0 404 ");
 }
 
 /// Early media: a 183 with a tag of its own goes on like any other.
 fn early_media() {
     let (mut iut, _, got, _) = invited();
     for tag in ["a", "b"] {
-        let sent = iut.from_inside(UA2, &response(&got, "183 Session Progress", tag));
+        let sent = iut.by_inside(UA2, &response(&got, "183 Session Progress", tag));
         assert!(value(only(&sent, UA1, "SIP/2.0 183 "), "To").ends_with(&format!("tag={tag}")));
     }
 }
 
 fn info_in_a_call() {
     let (mut iut, _, ok) = call();
-    let sent = iut.from_ua1(&in_dialog(&ok, "INFO", 2));
+    let sent = iut.by_ua1(&in_dialog(&ok, "INFO", 2));
     let info = only(&sent, UA2, "INFO ").to_owned();
-    only(&iut.from_inside(UA2, &response(&info, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    only(&iut.by_inside(UA2, &response(&info, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
 }
 
 named_tests! {

@@ -8,10 +8,10 @@ use crate::named_tests;
 fn collide(first: &str, second: &str) {
     let (mut iut, _, got, _) = began(first);
     let other = request(second, "sip:ua2@10.0.0.2");
-    let sent = iut.from_ua1(&other);
+    let sent = iut.by_ua1(&other);
     let got_other = only(&sent, UA2, &format!("{second} ")).to_owned();
-    only(&iut.from_inside(UA2, &response(&got_other, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
-    only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    only(&iut.by_inside(UA2, &response(&got_other, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
     iut.pass(300_000);
     assert_eq!(iut.open(), 0);
 }
@@ -19,16 +19,16 @@ fn collide(first: &str, second: &str) {
 /// An ACK with the branch of a transaction that nobody has answered: it is not an answer's, and leaves it alone.
 fn ack_collides(method: &str) {
     let (mut iut, _, got, _) = began(method);
-    iut.from_ua1(&request("ACK", "sip:ua2@10.0.0.2"));
-    only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    iut.by_ua1(&request("ACK", "sip:ua2@10.0.0.2"));
+    only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
 }
 
 /// The answer's CSeq names another method, which has no transaction of this name.
 fn answered_as(method: &str, other: &str) {
     let (mut iut, _, got, _) = began(method);
     let answer = with(&response(&got, "200 OK", "ua2"), "CSeq", &format!("1 {other}"));
-    assert!(iut.from_inside(UA2, &answer).is_empty());
-    only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    assert!(iut.by_inside(UA2, &answer).is_empty());
+    only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
 }
 
 /// The request comes back from UA2, as it is or with another method: it has looped, or is an ACK, which nobody answers.
@@ -40,7 +40,7 @@ fn comes_back(method: &str, back_as: &str) {
     } else {
         only(&sent, UA2, "SIP/2.0 482 ");
     }
-    only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
 }
 
 /// RFC 3261 §17.1.3 and §7.3.1: a server may have altered the case of a branch. What we read of ours is lower case, so
@@ -52,9 +52,9 @@ fn case_of_the_branch_altered(method: &str) {
     let (before, after) = answer.split_at(at);
     let end = after.find([';', '\r']).expect("an end");
     let altered = format!("{before}{}{}", after[..end].to_uppercase(), &after[end..]);
-    let sent: Vec<_> = iut.from_inside(UA2, &altered);
+    let sent: Vec<_> = iut.by_inside(UA2, &altered);
     assert!(towards(&sent, UA1).len() == sent.len() && sent.len() <= 1, "{sent:#?}");
-    iut.from_inside(UA2, &answer);
+    iut.by_inside(UA2, &answer);
     iut.pass(300_000);
     assert_eq!(iut.open(), 0);
 }
@@ -63,11 +63,11 @@ fn case_of_the_branch_altered(method: &str) {
 fn both_answered(first: &str, second: &str) {
     let mut iut = Iut::new();
     let got = [first, second].map(|method| {
-        let sent = iut.from_ua1(&request(method, "sip:ua2@10.0.0.2"));
+        let sent = iut.by_ua1(&request(method, "sip:ua2@10.0.0.2"));
         only(&sent, UA2, &format!("{method} ")).to_owned()
     });
     for got in &got {
-        only(&iut.from_inside(UA2, &response(got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+        only(&iut.by_inside(UA2, &response(got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
     }
 }
 

@@ -14,7 +14,7 @@ fn ends(mut iut: Iut) {
 
 fn answered(status: &str, forwarded: &str) {
     let (mut iut, _, got, _) = began("MESSAGE");
-    let sent = iut.from_inside(UA2, &response(&got, status, "ua2"));
+    let sent = iut.by_inside(UA2, &response(&got, status, "ua2"));
     only(&sent, UA1, &format!("SIP/2.0 {forwarded} "));
     none(&sent, UA2, "ACK");
     ends(iut);
@@ -24,9 +24,9 @@ fn answered(status: &str, forwarded: &str) {
 fn answer_is_lost(status: &str) {
     let (mut iut, message, got, _) = began("MESSAGE");
     let begin = format!("SIP/2.0 {}", &status[..3]);
-    let answer = only(&iut.from_inside(UA2, &response(&got, status, "ua2")), UA1, &begin).to_owned();
+    let answer = only(&iut.by_inside(UA2, &response(&got, status, "ua2")), UA1, &begin).to_owned();
     for _ in 0..5 {
-        let sent = iut.from_ua1(&message);
+        let sent = iut.by_ua1(&message);
         assert_eq!(only(&sent, UA1, "SIP/2.0 "), answer);
         assert!(towards(&sent, UA2).is_empty());
     }
@@ -37,8 +37,8 @@ fn first_ones_are_lost() {
     let (mut iut, message, got, _) = began("MESSAGE");
     let sent = iut.pass(T1_MS + LATE_MS);
     assert_eq!(only(&sent, UA2, "MESSAGE "), got);
-    assert!(towards(&iut.from_ua1(&message), UA2).is_empty());
-    only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    assert!(towards(&iut.by_ua1(&message), UA2).is_empty());
+    only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
     ends(iut);
 }
 
@@ -56,17 +56,17 @@ fn nobody_answers() {
 fn no_provisional(flood: usize) {
     let (mut iut, _, got, _) = began("MESSAGE");
     for _ in 0..flood {
-        none(&iut.from_inside(UA2, &response(&got, "180 Ringing", "ua2")), UA1, "SIP/2.0");
+        none(&iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2")), UA1, "SIP/2.0");
     }
-    only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
     ends(iut);
 }
 
 fn then(first: &str, second: &str) {
     let (mut iut, _, got, _) = began("MESSAGE");
-    iut.from_inside(UA2, &response(&got, first, "ua2"));
+    iut.by_inside(UA2, &response(&got, first, "ua2"));
     for _ in 0..10 {
-        assert!(iut.from_inside(UA2, &response(&got, second, "ua2")).is_empty());
+        assert!(iut.by_inside(UA2, &response(&got, second, "ua2")).is_empty());
     }
     ends(iut);
 }
@@ -74,9 +74,9 @@ fn then(first: &str, second: &str) {
 fn floods_before_the_answer() {
     let (mut iut, message, got, _) = began("MESSAGE");
     for _ in 0..50 {
-        assert!(iut.from_ua1(&message).is_empty());
+        assert!(iut.by_ua1(&message).is_empty());
     }
-    only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
     ends(iut);
 }
 
@@ -84,30 +84,30 @@ fn clients_of_rfc_2543() {
     for via in ["SIP/2.0/UDP 192.0.2.1:5060", "SIP/2.0/UDP 192.0.2.1:5060;branch=1"] {
         let mut iut = Iut::new();
         let message = with(&request("MESSAGE", "sip:ua2@10.0.0.2"), "Via", via);
-        let got = only(&iut.from_ua1(&message), UA2, "MESSAGE ").to_owned();
-        assert!(towards(&iut.from_ua1(&message), UA2).is_empty(), "the same transaction");
+        let got = only(&iut.by_ua1(&message), UA2, "MESSAGE ").to_owned();
+        assert!(towards(&iut.by_ua1(&message), UA2).is_empty(), "the same transaction");
         let answer =
-            only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ").to_owned();
-        assert_eq!(only(&iut.from_ua1(&message), UA1, "SIP/2.0 "), answer);
+            only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ").to_owned();
+        assert_eq!(only(&iut.by_ua1(&message), UA1, "SIP/2.0 "), answer);
         ends(iut);
     }
 }
 
 fn a_via_that_is_not_ours(change: fn(&str) -> String) {
     let (mut iut, _, got, _) = began("MESSAGE");
-    assert!(iut.from_inside(UA2, &change(&response(&got, "200 OK", "ua2"))).is_empty());
-    only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
+    assert!(iut.by_inside(UA2, &change(&response(&got, "200 OK", "ua2"))).is_empty());
+    only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
 }
 
 fn malformed_provisional() {
     let (mut iut, _, got, _) = began("MESSAGE");
-    assert!(iut.from_inside(UA2, &without(&response(&got, "100 Trying", ""), "CSeq")).is_empty());
+    assert!(iut.by_inside(UA2, &without(&response(&got, "100 Trying", ""), "CSeq")).is_empty());
     assert!(towards(&iut.pass(64 * T1_MS), UA2).len() >= 9, "it has not been heard of");
     ends(iut);
 }
 
 fn nobody_here() {
-    let sent = Iut::new().from_ua1(&request("MESSAGE", "sip:nobody@proxy.example.net"));
+    let sent = Iut::new().by_ua1(&request("MESSAGE", "sip:nobody@proxy.example.net"));
     only(&sent, UA1, "SIP/2.0 404 ");
 }
 
@@ -115,21 +115,21 @@ fn nobody_here() {
 fn spirals() {
     let (mut iut, _, got, _) = began("MESSAGE");
     let spiral = got.replacen("sip:ua2@10.0.0.2", "sip:ua3@10.0.0.3", 1);
-    let sent = iut.from_inside(UA2, &spiral);
+    let sent = iut.by_inside(UA2, &spiral);
     let on = only(&sent, UA3, "MESSAGE sip:ua3@").to_owned();
     // Its answer goes the way back: through the proxy, to UA2.
-    let sent = iut.from_inside(UA3, &response(&on, "200 OK", "ua3"));
+    let sent = iut.by_inside(UA3, &response(&on, "200 OK", "ua3"));
     assert_eq!(values(only(&sent, UA2, "SIP/2.0 200 "), "Via").len(), 2);
 }
 
 fn method_of_another_request() {
     let (mut iut, _, got, _) = began("MESSAGE");
     let answer = with(&response(&got, "200 OK", "ua2"), "CSeq", "1 INFO");
-    assert!(iut.from_inside(UA2, &answer).is_empty());
+    assert!(iut.by_inside(UA2, &answer).is_empty());
     let answer = with(&response(&got, "200 OK", "ua2"), "CSeq", "1 INVITE");
-    assert!(iut.from_inside(UA2, &answer).is_empty());
+    assert!(iut.by_inside(UA2, &answer).is_empty());
     assert_eq!(
-        value(only(&iut.from_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 "), "CSeq"),
+        value(only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 "), "CSeq"),
         "1 MESSAGE"
     );
 }

@@ -15,7 +15,7 @@ impl Serial {
     fn new() -> Self {
         let mut iut = Iut::new();
         let invite = request("INVITE", "sip:serial@10.0.0.7");
-        let sent = iut.from_ua1(&invite);
+        let sent = iut.by_ua1(&invite);
         let got = only(&sent, UA2, "INVITE ").to_owned();
         none(&sent, UA3, "INVITE");
         Self { iut, invite, got }
@@ -32,11 +32,11 @@ impl Serial {
     }
 
     fn two(&mut self, status: &str) -> Vec<Sent> {
-        self.iut.from_inside(UA2, &response(&self.got, status, "ua2"))
+        self.iut.by_inside(UA2, &response(&self.got, status, "ua2"))
     }
 
     fn three(&mut self, got: &str, status: &str) -> Vec<Sent> {
-        self.iut.from_inside(UA3, &response(got, status, "ua3"))
+        self.iut.by_inside(UA3, &response(got, status, "ua3"))
     }
 
     fn ends(mut self) {
@@ -65,7 +65,7 @@ fn a_6xx_ends_it() {
 fn hangs_up() {
     let (mut serial, got) = Serial::refused("486 Busy Here");
     let ok = only(&serial.three(&got, "200 OK"), UA1, "SIP/2.0 200 ").to_owned();
-    only(&serial.iut.from_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
+    only(&serial.iut.by_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
     serial.ends();
 }
 
@@ -73,7 +73,7 @@ fn hangs_up() {
 fn cancels() {
     let (mut serial, got) = Serial::refused("486 Busy Here");
     serial.three(&got, "180 Ringing");
-    let sent = serial.iut.from_ua1(&same_transaction(&serial.invite, "CANCEL", "<sip:ua2@10.0.0.2>"));
+    let sent = serial.iut.by_ua1(&same_transaction(&serial.invite, "CANCEL", "<sip:ua2@10.0.0.2>"));
     only(&sent, UA3, "CANCEL ");
     none(&sent, UA2, "CANCEL");
     only(&serial.three(&got, "487 Request Terminated"), UA1, "SIP/2.0 487 ");
@@ -81,7 +81,7 @@ fn cancels() {
     let mut serial = Serial::new();
     serial.two("180 Ringing");
     only(
-        &serial.iut.from_ua1(&same_transaction(&serial.invite, "CANCEL", "<sip:ua2@10.0.0.2>")),
+        &serial.iut.by_ua1(&same_transaction(&serial.invite, "CANCEL", "<sip:ua2@10.0.0.2>")),
         UA2,
         "CANCEL ",
     );
@@ -104,7 +104,7 @@ fn the_first_is_dead() {
 fn spirals() {
     let (mut serial, got) = Serial::refused("486 Busy Here");
     let spiral = got.replacen("INVITE sip:serial@10.0.0.7", "INVITE sip:ua9@10.0.0.2", 1);
-    let sent = serial.iut.from_inside(UA3, &spiral);
+    let sent = serial.iut.by_inside(UA3, &spiral);
     only(&sent, UA2, "INVITE sip:ua9@10.0.0.2");
 }
 

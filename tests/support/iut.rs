@@ -100,12 +100,12 @@ impl Iut {
     }
 
     /// Takes a message from UA1; gives all that is sent because of it.
-    pub fn from_ua1(&mut self, text: &str) -> Vec<Sent> {
+    pub fn by_ua1(&mut self, text: &str) -> Vec<Sent> {
         self.take(text, "outside", UA1)
     }
 
     /// Takes a message from UA2, or from another one on its side.
-    pub fn from_inside(&mut self, ua: &str, text: &str) -> Vec<Sent> {
+    pub fn by_inside(&mut self, ua: &str, text: &str) -> Vec<Sent> {
         self.take(text, "inside", ua)
     }
 
@@ -163,9 +163,9 @@ impl Iut {
 pub fn reflected(iut: &mut Iut, got: &str, method: &str) -> Vec<Sent> {
     let (_, rest) = got.split_once(' ').expect("a method");
     let back = with(&format!("{method} {rest}"), "CSeq", &format!("1 {method}"));
-    let sent = iut.from_inside(UA2, &back);
+    let sent = iut.by_inside(UA2, &back);
     let again = only(&sent, UA2, &format!("{method} ")).to_owned();
-    iut.from_inside(UA2, &again)
+    iut.by_inside(UA2, &again)
 }
 
 /// Those that went there.
@@ -294,7 +294,7 @@ pub fn invited() -> (Iut, String, String, Vec<Sent>) {
 pub fn began(method: &str) -> (Iut, String, String, Vec<Sent>) {
     let mut iut = Iut::new();
     let request = request(method, "sip:ua2@10.0.0.2");
-    let sent = iut.from_ua1(&request);
+    let sent = iut.by_ua1(&request);
     let got = only(&sent, UA2, method).to_owned();
     (iut, request, got, sent)
 }
