@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use support::Shard;
+use viaduct::dns::{Directory, Found, Target};
 use viaduct::engine::{Event, Io, Next, Shard as _, SocketId};
 use viaduct::limits::MESSAGE_BYTES;
 use viaduct::metrics::{Class, SeriesId, ShardMetrics};
-use viaduct::net::Now;
+use viaduct::net::{Now, Transport};
 use viaduct::proxy::Outcome;
 use viaduct::shard::{Bindings, Bound, Post, Publication, Questions, Records, Setup, Worker};
 use viaduct::transaction::What;
@@ -131,6 +132,28 @@ fn requests_to_a_group() {
 }
 
 /// One after the other, and all at a time.
+/// By a name that DNS knows, with servers to choose among.
+#[test]
+fn requests_to_a_name() {
+    let rule = "[[route]]\nname = \"name\"\nwhen = { method = \"INVITE\" }\nto = \"sip:gw.example\"\n\
+                mode = \"stateless\"\n[[route]]\nname = \"r0\"";
+    let configuration = traffic::configuration().replacen("[[route]]\nname = \"r0\"", rule, 1);
+    let mut shard = Shard::new(&configuration, traffic::ADDRESSES, &[]);
+    let target = |last| Target {
+        rank: 0,
+        weight: 10,
+        transport: Transport::Udp,
+        port: 5060,
+        addresses: [[10, 0, 0, last].into()].into(),
+    };
+    let found = Found { targets: [target(100), target(101)].into(), stale: false };
+    let questions = shard.snapshot.plan.questions();
+    let names = Directory::of(questions.into_iter().map(|question| (question, Ok(found.clone()))));
+    shard.snapshot = shard.snapshot.with_names(names.into());
+    let messages: Vec<_> = (0..MESSAGES).map(traffic::invite).collect();
+    forwards_without_allocating(&mut shard, "public", "192.0.2.1:5060".parse().unwrap(), &messages);
+}
+
 #[test]
 fn requests_with_several_next_hops() {
     for keys in ["timeout = \"1s\"", "fork = true"] {
