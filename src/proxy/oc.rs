@@ -1,8 +1,8 @@
 //! RFC 7339: what is written into the Via of a neighbour that takes part in overload control.
 //!
-//! Its request offers `oc` without a value. The offer goes on as it came, because nothing else keeps it until the answer
-//! comes back: §5.6 has it stripped where "the proxy" can; whoever is behind has no use for it in a Via that is not its
-//! own neighbour's.
+//! Its request offers `oc` without a value. §5.6: "a SIP proxy SHOULD strip the overload control parameters inserted by
+//! the client before proxying the request further downstream." They go on as they came, because nothing else keeps the
+//! offer until the answer comes back; whoever is behind looks at the topmost Via, which is ours.
 
 use std::ops::Range;
 

@@ -72,8 +72,8 @@ fn request_uri<'r>(
 ) -> Result<Uri<'r>, Reply> {
     let mut out = Output::new(room);
     let host = change.host.as_deref().map(str::as_bytes);
-    // §19.1.6: "When a tel URL is converted to a SIP or SIPS URI, the entire telephone-subscriber portion of the tel
-    // URL, including any parameters, is placed into the userinfo part".
+    // §19.1.6: "When a tel URL […] is converted to a SIP or SIPS URI, the entire telephone-subscriber portion of the tel
+    // URL, including any parameters, is placed into the userinfo part of the SIP or SIPS URI."
     let (is_tel, is_sip) = (uri.scheme == Scheme::Tel, uri.is_sip() || host.is_some());
     match uri.scheme {
         Scheme::Sips => out.put(b"sips:"),
