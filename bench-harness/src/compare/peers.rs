@@ -15,6 +15,8 @@ use crate::world::{INSIDE, OUTSIDE, SINK};
 
 /// Rules in Viaduct's configuration; the last one matches.
 const RULES: usize = 100;
+/// The others refuse nothing of what is too much for them.
+const UNSHED: &str = "\n[overload]\nmax_wait = \"off\"\n";
 /// Shared and private memory of a peer, in MiB.
 const MEMORY: [&str; 4] = ["-m", "64", "-M", "8"];
 
@@ -165,7 +167,8 @@ impl Peer {
     fn program(self, setting: &Setting) -> io::Result<(PathBuf, String)> {
         Ok(match self {
             Self::Viaduct(stateful) => {
-                (built("viaduct")?, viaduct_configuration(RULES, setting.core, self.port(), stateful))
+                let rest = viaduct_configuration(RULES, setting.core, self.port(), stateful);
+                (built("viaduct")?, rest + UNSHED)
             }
             Self::Null(_) => (built("bench-harness")?, String::new()),
             Self::Kamailio(way) => {
