@@ -61,8 +61,7 @@ struct Kept {
     shown: bool,
     /// The configuration names it: it stays, and is asked for again whether or not it is used.
     configured: bool,
-    /// Somebody is asking.
-    asking: bool,
+    asking: Asking,
     /// Somebody has used it since the last answer.
     used: bool,
     used_at: Duration,
@@ -70,6 +69,25 @@ struct Kept {
     ask_from: Duration,
     /// Until then the answer holds.
     fresh_until: Duration,
+}
+
+/// Whether somebody is asking for a name.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Asking {
+    #[default]
+    No,
+    /// It was given by [`Keeper::due`] and has not had its turn yet.
+    Queued,
+    UnderWay,
+}
+
+/// What is to be asked for again.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Names of the configuration.
+    pub configured: Vec<Question>,
+    /// Names of requests only.
+    pub others: Vec<Question>,
 }
 
 /// Why a question is not asked.
@@ -108,36 +126,51 @@ impl Keeper {
     /// It is not to be asked for.
     pub fn want(&mut self, question: Question, now: Duration) -> Result<(), Refused> {
         let known = self.kept.get(&question);
-        if known.is_some_and(|kept| kept.asking || kept.shown) {
+        if known.is_some_and(|kept| kept.asking == Asking::UnderWay || kept.shown) {
             return Err(Refused::Known);
         }
         if known.is_none() && self.kept.len() >= self.settings.names && !self.make_room() {
             return Err(Refused::NoRoom);
         }
         let kept = self.kept.entry(question).or_default();
-        (kept.asking, kept.used_at) = (true, now);
+        (kept.asking, kept.used_at) = (Asking::UnderWay, now);
         Ok(())
     }
 
-    /// Looks through all names: what has run out goes, and names that are to be asked for again are given. Those of
-    /// the configuration are, and those that somebody has used since the last answer; before their time is over.
-    pub fn due(&mut self, now: Duration) -> Vec<Question> {
-        let mut due = Vec::new();
+    /// A question of [`Keeper::due`] has its turn; whether it is still to be asked for, and [`Keeper::take`] told what
+    /// came of it. It is not if it was asked for meanwhile because a message waited.
+    pub fn begin(&mut self, question: &Question) -> bool {
+        let queued = self.kept.get_mut(question).filter(|kept| kept.asking == Asking::Queued);
+        queued.map(|kept| kept.asking = Asking::UnderWay).is_some()
+    }
+
+    /// The configuration names it.
+    pub fn is_configured(&self, question: &Question) -> bool {
+        self.kept.get(question).is_some_and(|kept| kept.configured)
+    }
+
+    /// Looks through all names: what has run out goes or counts as stale, and names that are to be asked for again are
+    /// given, before their time is over. Those of the configuration are, and of others those that lead somewhere and
+    /// that somebody has used since servers were asked last: who needs another one asks for it.
+    pub fn due(&mut self, now: Duration) -> Due {
+        let mut due = Due::default();
         let (stale, changes) = (self.settings.stale, &mut self.changes);
         self.kept.retain(|question, kept| {
             kept.note_use(now);
-            if kept.asking || now < kept.ask_from {
-                return true;
+            if kept.asking == Asking::No && now >= kept.ask_from {
+                let usable = kept.usable(now, stale).is_some();
+                if !kept.configured && !(kept.used && kept.shown && usable) {
+                    if now >= kept.fresh_until && std::mem::take(&mut kept.shown) {
+                        changes.push((*question, None));
+                    }
+                    return now < kept.fresh_until || usable;
+                }
+                kept.asking = Asking::Queued;
+                let names = if kept.configured { &mut due.configured } else { &mut due.others };
+                names.push(*question);
             }
-            if kept.configured || (kept.used && kept.shown) {
-                kept.asking = true;
-                due.push(*question);
-                return true;
-            }
-            if now >= kept.fresh_until && std::mem::take(&mut kept.shown) {
-                changes.push((*question, None));
-            }
-            now < kept.fresh_until || kept.usable(now, stale).is_some()
+            kept.age(*question, now, stale, changes);
+            true
         });
         due
     }
@@ -146,7 +179,7 @@ impl Keeper {
     pub fn take(&mut self, question: Question, outcome: Outcome, now: Duration) -> bool {
         let Settings { min_ttl, max_ttl, negative_ttl, stale, .. } = self.settings;
         let Some(kept) = self.kept.get_mut(&question) else { return false };
-        kept.asking = false;
+        kept.asking = Asking::No;
         kept.note_use(now);
         let Outcome { resolution, ttl_s } = outcome;
         let ttl = seconds(ttl_s);
@@ -204,7 +237,7 @@ impl Keeper {
     /// Takes out what was used least recently; what leads nowhere before what leads somewhere, so that made-up names
     /// push out each other.
     fn make_room(&mut self) -> bool {
-        let may_go = self.kept.iter().filter(|(_, kept)| !kept.configured && !kept.asking);
+        let may_go = self.kept.iter().filter(|(_, kept)| !kept.configured && kept.asking == Asking::No);
         let value = |kept: &Kept| {
             let leads = kept.entry.as_ref().is_some_and(|entry| entry.resolution.is_ok());
             (leads, kept.used_at)
@@ -232,10 +265,25 @@ impl Kept {
         (now < self.fresh_until + stale).then(|| found.clone())
     }
 
+    /// Its time passes while no server has answered yet: servers known so far count as stale, and go after that.
+    fn age(&mut self, question: Question, now: Duration, stale: Duration, changes: &mut Changes) {
+        let found = self.entry.as_ref().and_then(|entry| entry.resolution.as_ref().ok());
+        let Some(found) = found.filter(|_| now >= self.fresh_until).cloned() else { return };
+        if now >= self.fresh_until + stale {
+            self.entry = None;
+            if std::mem::take(&mut self.shown) {
+                changes.push((question, None));
+            }
+        } else if self.shown && !found.stale {
+            self.show(question, Ok(Found { stale: true, ..found }), changes);
+        }
+    }
+
     /// No server can tell: an answer stays in use, also when its time is over. RFC 8767 §5 has such names asked for
     /// again no more often than every 30 seconds.
     fn stay(&mut self, question: Question, found: Found, now: Duration, changes: &mut Changes) -> bool {
         let stale = now >= self.fresh_until;
+        self.used = false;
         self.ask_from = now + seconds(if stale { limits::DNS_STALE_AGAIN_S } else { limits::DNS_FAILURE_S });
         self.show(question, Ok(Found { stale, ..found }), changes)
     }

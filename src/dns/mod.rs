@@ -26,7 +26,7 @@ mod tests;
 
 pub use answer::{Answer, Kind, Query, Record};
 pub use directory::Directory;
-pub use keeper::{Counts, Keeper, Refused, Settings};
+pub use keeper::{Counts, Due, Keeper, Refused, Settings};
 pub use order::Order;
 pub use procedure::{Outcome, Served, Step, next};
 pub use question::{HostName, Question};

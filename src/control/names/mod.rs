@@ -20,7 +20,7 @@ use tokio::task::{JoinError, JoinSet};
 
 pub use resolve::{Asked, Resolved, names_now, resolve_now};
 
-use crate::dns::{Answer, Directory, Keeper, Question, Refused, Served, Unresolved};
+use crate::dns::{Answer, Directory, Due, Keeper, Question, Refused, Served, Unresolved};
 use crate::limits;
 use crate::metrics::DnsReadings;
 use crate::plan::{Dns, Plan};
@@ -42,10 +42,12 @@ pub(super) struct Names {
     client: Arc<Client>,
     files: SystemFiles,
     questions: Questions<Question>,
-    /// What is to be asked again, as soon as there is a place.
-    due: VecDeque<Question>,
+    /// What is to be asked again, as soon as there is a place: names of the configuration, which wait for no others,
+    /// and names of requests.
+    due: [VecDeque<Question>; 2],
     lookups: JoinSet<(Resolved, Wanted)>,
-    for_messages: usize,
+    /// How many of them are wanted in which way.
+    under_way: [usize; 3],
     begun: Instant,
     allowance: Allowance,
     configured: BTreeSet<Box<str>>,
@@ -58,17 +60,19 @@ pub(super) struct Names {
 
 /// Who wants a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
+    /// The configuration names it: its time is nearly over, or nobody has asked for it yet.
+    Configured,
+    /// It is in use, and its time is nearly over.
+    Again,
     /// A message waits for it.
     ByMessage,
-    /// Its time is nearly over, or nobody has asked for it yet.
-    Again,
 }
 
 /// What there is to do.
 pub(super) enum Event {
-    /// A lookup is done; whether it was for a message.
-    Resolved(Resolved, bool),
+    /// A lookup is done.
+    Resolved(Resolved, Wanted),
     /// A message leads to this name.
     Asked(Question),
 }
@@ -83,9 +87,9 @@ impl Names {
             client,
             files: SystemFiles::now(),
             questions: Questions::new(limits::DNS_QUESTIONS),
-            due: VecDeque::new(),
+            due: Default::default(),
             lookups: JoinSet::new(),
-            for_messages: 0,
+            under_way: [0; 3],
             begun: Instant::now(),
             allowance: Allowance::new(dns.per_second),
             configured: BTreeSet::new(),
@@ -125,6 +129,9 @@ impl Names {
         (self.dns, self.served) = (plan.dns.clone(), plan.served());
         self.allowance = Allowance::new(self.dns.per_second);
         self.keeper.configure(self.dns.keep, questions);
+        for question in self.due.each_mut().into_iter().flat_map(std::mem::take).collect::<Vec<_>>() {
+            self.queue(question);
+        }
         self.look();
     }
 
@@ -144,7 +151,7 @@ impl Names {
 
     /// Waits for something to do. Cancel-safe.
     pub async fn next(&mut self) -> Event {
-        let may_ask = self.for_messages < limits::DNS_LOOKUPS;
+        let may_ask = self.under_way[Wanted::ByMessage as usize] < limits::DNS_LOOKUPS;
         let wait = self.allowance.wait(self.begun.elapsed());
         let asked = async {
             tokio::time::sleep(wait).await;
@@ -160,8 +167,8 @@ impl Names {
     pub fn handle(&mut self, event: Event) -> bool {
         match event {
             Event::Asked(question) => self.asked(question),
-            Event::Resolved(resolved, by_message) => {
-                self.for_messages -= usize::from(by_message);
+            Event::Resolved(resolved, wanted) => {
+                self.under_way[wanted as usize] -= 1;
                 self.resolved(resolved);
                 self.start();
                 true
@@ -174,7 +181,6 @@ impl Names {
         match self.keeper.want(question, self.begun.elapsed()) {
             Ok(()) => {
                 self.allowance.take(self.begun.elapsed());
-                self.for_messages += 1;
                 self.spawn(question, Wanted::ByMessage);
                 false
             }
@@ -243,21 +249,34 @@ impl Names {
     }
 
     fn look(&mut self) {
-        self.due.extend(self.keeper.due(self.begun.elapsed()));
+        let Due { configured, others } = self.keeper.due(self.begun.elapsed());
+        let [first, second] = &mut self.due;
+        first.extend(configured);
+        second.extend(others);
         self.start();
     }
 
+    fn queue(&mut self, question: Question) {
+        let wanted = if self.keeper.is_configured(&question) { Wanted::Configured } else { Wanted::Again };
+        self.due[wanted as usize].push_back(question);
+    }
+
     fn start(&mut self) {
-        while self.lookups.len() - self.for_messages < limits::DNS_AGAIN
-            && let Some(question) = self.due.pop_front()
-        {
-            self.spawn(question, Wanted::Again);
+        for wanted in [Wanted::Configured, Wanted::Again] {
+            while self.under_way[wanted as usize] < limits::DNS_AGAIN
+                && let Some(question) = self.due[wanted as usize].pop_front()
+            {
+                if self.keeper.begin(&question) {
+                    self.spawn(question, wanted);
+                }
+            }
         }
     }
 
     fn spawn(&mut self, question: Question, wanted: Wanted) {
         let patience = if wanted == Wanted::ByMessage { FOR_MESSAGE } else { AGAIN };
         let resolving = resolve(Arc::clone(&self.client), question, self.served, patience);
+        self.under_way[wanted as usize] += 1;
         self.lookups.spawn(async move { (resolving.await, wanted) });
     }
 
@@ -290,7 +309,7 @@ impl Names {
 
 fn resolved(done: Result<(Resolved, Wanted), JoinError>) -> Event {
     match done {
-        Ok((resolved, wanted)) => Event::Resolved(resolved, wanted == Wanted::ByMessage),
+        Ok((resolved, wanted)) => Event::Resolved(resolved, wanted),
         // Nobody cancels a lookup: it has panicked, and what else it may have done nobody knows.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }

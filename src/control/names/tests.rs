@@ -280,3 +280,34 @@ async fn other_name_servers_are_asked_for_what_is_in_use() {
     let known = until(&mut names, &question, |resolution| *resolution != known).await;
     assert_eq!(addresses(&known), ["192.0.2.2".parse::<IpAddr>().unwrap()]);
 }
+
+/// Names of requests whose servers say nothing take no place of those of the configuration.
+#[tokio::test]
+async fn names_of_the_configuration_wait_for_no_others() {
+    let many: Vec<String> = (0..2 * limits::DNS_AGAIN).map(|n| format!("x{n}.example")).collect();
+    let zone: String = many.iter().map(|name| format!("{name} 2 A 192.0.2.1\n")).collect();
+    let server = NameServer::at("127.0.0.1:0", &zone);
+    let mut names = names(&server, |dns| {
+        (dns.keep.min_ttl, dns.timeout) = (Duration::from_secs(2), Some(Duration::from_secs(30)));
+    });
+    let questions: Vec<Question> = many.iter().map(|name| question(name, Some(5060))).collect();
+    for question in &questions {
+        assert!(names.questions().ask(*question));
+    }
+    for question in &questions {
+        let _ = until_known(&mut names, question, LONG).await.expect("an answer");
+    }
+    many.iter().for_each(|name| server.mood(name, Some(Mood::Silent)));
+    let begin = Instant::now();
+    while names.readings().under_way < limits::DNS_AGAIN as u64 && begin.elapsed() < LONG {
+        questions.iter().for_each(|question| _ = names.directory().get(question));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        names.care();
+    }
+    assert_eq!(names.readings().under_way, limits::DNS_AGAIN as u64);
+    server.says("gw.example 1 A 192.0.2.9");
+    let gateway = question("gw.example", Some(5060));
+    names.keeper.configure(names.dns.keep, [gateway]);
+    let known = until(&mut names, &gateway, |_| true).await;
+    assert_eq!(addresses(&known), ["192.0.2.9".parse::<IpAddr>().unwrap()]);
+}

@@ -42,6 +42,14 @@ fn seen(keeper: &mut Keeper, text: &str) -> Option<Result<(String, bool), Unreso
     )
 }
 
+/// Asks for all that is to be asked for again.
+fn due(keeper: &mut Keeper, now: Duration) -> Vec<Question> {
+    let Due { mut configured, others } = keeper.due(now);
+    configured.extend(others);
+    assert!(configured.iter().all(|question| keeper.begin(question)));
+    configured
+}
+
 #[test]
 fn a_name_is_asked_for_once_whoever_waits() {
     let mut keeper = Keeper::new(settings());
@@ -58,20 +66,20 @@ fn names_of_the_configuration_are_asked_for_before_their_time_is_over() {
     let mut keeper = Keeper::new(settings());
     let name = question("gw.example");
     keeper.configure(settings(), [name]);
-    assert_eq!(keeper.due(s(0)), [name]);
-    assert_eq!(keeper.due(s(0)), [], "somebody is asking");
+    assert_eq!(due(&mut keeper, s(0)), [name]);
+    assert_eq!(due(&mut keeper, s(0)), [], "somebody is asking");
     keeper.take(name, leads(1, 100), s(0));
-    assert_eq!(keeper.due(s(74)), []);
-    assert_eq!(keeper.due(s(75)), [name]);
+    assert_eq!(due(&mut keeper, s(74)), []);
+    assert_eq!(due(&mut keeper, s(75)), [name]);
     keeper.take(name, leads(2, 100), s(76));
     assert_eq!(seen(&mut keeper, "gw.example"), Some(Ok(("192.0.2.2".into(), false))));
     // Once no rule names it any more, it goes when its time is over.
     keeper.configure(settings(), []);
     keeper.publish();
-    keeper.due(s(77));
-    assert_eq!(keeper.due(s(152)), [name], "it was used");
+    due(&mut keeper, s(77));
+    assert_eq!(due(&mut keeper, s(152)), [name], "it was used");
     keeper.take(name, leads(2, 100), s(152));
-    assert_eq!(keeper.due(s(252)), []);
+    assert_eq!(due(&mut keeper, s(252)), []);
     assert_eq!(seen(&mut keeper, "gw.example"), None);
 }
 
@@ -83,9 +91,9 @@ fn names_of_messages_are_asked_for_again_only_where_they_are_used() {
         keeper.take(question(text), leads(1, 100), s(0));
     }
     seen(&mut keeper, "used.example");
-    assert_eq!(keeper.due(s(80)), [question("used.example")]);
+    assert_eq!(due(&mut keeper, s(80)), [question("used.example")]);
     keeper.take(question("used.example"), leads(1, 100), s(81));
-    assert_eq!(keeper.due(s(100)), []);
+    assert_eq!(due(&mut keeper, s(100)), []);
     assert_eq!(seen(&mut keeper, "idle.example"), None);
     assert!(seen(&mut keeper, "used.example").is_some());
 }
@@ -95,11 +103,11 @@ fn ttls_have_bounds() {
     for (ttl_s, holds) in [(0, 10), (9, 10), (100, 100), (86_400, 3_600)] {
         let mut keeper = Keeper::new(settings());
         keeper.configure(settings(), [question("a.example")]);
-        keeper.due(s(0));
+        due(&mut keeper, s(0));
         keeper.take(question("a.example"), leads(1, ttl_s), s(0));
         let again = s(holds) - s(holds) / 4;
-        assert_eq!(keeper.due(again - Duration::from_millis(1)), [], "{ttl_s}");
-        assert_eq!(keeper.due(again).len(), 1, "{ttl_s}");
+        assert_eq!(due(&mut keeper, again - Duration::from_millis(1)), [], "{ttl_s}");
+        assert_eq!(due(&mut keeper, again).len(), 1, "{ttl_s}");
     }
     for (ttl_s, holds) in [(0, 10), (30, 30), (3_600, 60)] {
         let mut keeper = Keeper::new(settings());
@@ -107,12 +115,12 @@ fn ttls_have_bounds() {
         keeper.take(question("a.example"), absent(ttl_s), s(0));
         assert_eq!(seen(&mut keeper, "a.example"), Some(Err(Unresolved::NoSuchName)));
         keeper.take(question("a.example"), absent(ttl_s), s(0));
-        keeper.due(s(holds - 1));
+        due(&mut keeper, s(holds - 1));
         assert_eq!(keeper.counts().names, 1, "{ttl_s}");
         let mut quiet = Keeper::new(settings());
         quiet.want(question("a.example"), s(0)).unwrap();
         quiet.take(question("a.example"), absent(ttl_s), s(0));
-        quiet.due(s(holds));
+        due(&mut quiet, s(holds));
         assert_eq!(quiet.counts().names, 0, "{ttl_s}");
     }
 }
@@ -123,21 +131,21 @@ fn an_answer_outlives_its_time_where_no_server_can_tell() {
     let mut keeper = Keeper::new(settings());
     let name = question("gw.example");
     keeper.configure(settings(), [name]);
-    keeper.due(s(0));
+    due(&mut keeper, s(0));
     keeper.take(name, leads(1, 100), s(0));
-    assert_eq!(keeper.due(s(75)), [name]);
+    assert_eq!(due(&mut keeper, s(75)), [name]);
     keeper.take(name, fails(), s(80));
     assert_eq!(seen(&mut keeper, "gw.example"), Some(Ok(("192.0.2.1".into(), false))), "it still holds");
-    assert_eq!(keeper.due(s(84)), []);
-    assert_eq!(keeper.due(s(85)), [name], "there is still time");
+    assert_eq!(due(&mut keeper, s(84)), []);
+    assert_eq!(due(&mut keeper, s(85)), [name], "there is still time");
     keeper.take(name, fails(), s(101));
     assert_eq!(seen(&mut keeper, "gw.example"), Some(Ok(("192.0.2.1".into(), true))));
     assert_eq!(keeper.counts().stale, 1);
-    assert_eq!(keeper.due(s(130)), []);
-    assert_eq!(keeper.due(s(131)), [name], "30 seconds later");
+    assert_eq!(due(&mut keeper, s(130)), []);
+    assert_eq!(due(&mut keeper, s(131)), [name], "30 seconds later");
     keeper.take(name, leads(2, 100), s(150));
     assert_eq!(seen(&mut keeper, "gw.example"), Some(Ok(("192.0.2.2".into(), false))), "it is there again");
-    keeper.due(s(240));
+    due(&mut keeper, s(240));
     keeper.take(name, fails(), s(250 + 1_000));
     assert_eq!(seen(&mut keeper, "gw.example"), Some(Err(Unresolved::Failed)), "too old");
 }
@@ -148,9 +156,9 @@ fn an_answer_does_not_outlive_its_name() {
     let mut keeper = Keeper::new(settings());
     let name = question("gw.example");
     keeper.configure(settings(), [name]);
-    keeper.due(s(0));
+    due(&mut keeper, s(0));
     keeper.take(name, leads(1, 100), s(0));
-    keeper.due(s(80));
+    due(&mut keeper, s(80));
     keeper.take(name, absent(60), s(80));
     assert_eq!(seen(&mut keeper, "gw.example"), Some(Err(Unresolved::NoSuchName)));
 }
@@ -161,13 +169,12 @@ fn an_idle_name_comes_back_stale_where_no_server_can_tell() {
     let name = question("a.example");
     keeper.want(name, s(0)).unwrap();
     keeper.take(name, leads(1, 100), s(0));
-    keeper.due(s(100));
+    due(&mut keeper, s(100));
     assert_eq!(seen(&mut keeper, "a.example"), None, "nobody gets an old answer unasked");
     assert_eq!(keeper.want(name, s(500)), Ok(()));
     keeper.take(name, fails(), s(505));
     assert_eq!(seen(&mut keeper, "a.example"), Some(Ok(("192.0.2.1".into(), true))));
-    keeper.due(s(1_200));
-    assert_eq!(keeper.due(s(1_200)).len() + keeper.counts().names as usize, 1, "used, so asked for again");
+    assert_eq!(due(&mut keeper, s(1_000)), [name], "used, so asked for again");
 }
 
 #[test]
@@ -175,7 +182,7 @@ fn made_up_names_push_out_each_other() {
     let mut keeper = Keeper::new(Settings { names: 100, ..settings() });
     let (configured, good) = (question("gw.example"), question("good.example"));
     keeper.configure(Settings { names: 100, ..settings() }, [configured]);
-    keeper.due(s(0));
+    due(&mut keeper, s(0));
     keeper.take(configured, absent(60), s(0));
     keeper.want(good, s(0)).unwrap();
     keeper.take(good, leads(1, 3_600), s(0));
@@ -200,7 +207,7 @@ fn of_names_that_lead_somewhere_the_one_used_least_recently_goes() {
         keeper.take(question(text), leads(1, 3_600), s(at));
     }
     seen(&mut keeper, "a.example");
-    keeper.due(s(5));
+    due(&mut keeper, s(5));
     keeper.want(question("c.example"), s(6)).unwrap();
     assert!(seen(&mut keeper, "a.example").is_some());
     assert!(seen(&mut keeper, "b.example").is_none());
@@ -212,4 +219,70 @@ fn where_all_room_is_taken_by_names_under_way_one_more_is_refused() {
     keeper.want(question("a.example"), s(0)).unwrap();
     keeper.want(question("b.example"), s(0)).unwrap();
     assert_eq!(keeper.want(question("c.example"), s(0)), Err(Refused::NoRoom));
+}
+
+#[test]
+fn a_name_that_leads_nowhere_is_asked_for_again_only_by_who_needs_it() {
+    for outcome in [absent(60), fails()] {
+        let mut keeper = Keeper::new(settings());
+        keeper.want(question("a.example"), s(0)).unwrap();
+        keeper.take(question("a.example"), outcome, s(0));
+        assert!(matches!(seen(&mut keeper, "a.example"), Some(Err(_))));
+        assert_eq!(due(&mut keeper, s(60)), []);
+        assert_eq!(seen(&mut keeper, "a.example"), None);
+        assert_eq!(keeper.want(question("a.example"), s(61)), Ok(()));
+    }
+}
+
+#[test]
+fn a_name_that_nobody_uses_any_more_is_not_asked_for_again_because_no_server_can_tell() {
+    let mut keeper = Keeper::new(settings());
+    let name = question("a.example");
+    keeper.want(name, s(0)).unwrap();
+    keeper.take(name, leads(1, 100), s(0));
+    seen(&mut keeper, "a.example");
+    assert_eq!(due(&mut keeper, s(75)), [name], "it was used");
+    keeper.take(name, fails(), s(101));
+    assert_eq!(due(&mut keeper, s(131)), []);
+    assert_eq!(seen(&mut keeper, "a.example"), None);
+    assert_eq!(keeper.counts().names, 1, "it stays for the case that no server can tell");
+}
+
+#[test]
+fn time_goes_on_while_somebody_is_asking() {
+    for configured in [true, false] {
+        let mut keeper = Keeper::new(settings());
+        let name = question("a.example");
+        keeper.configure(settings(), configured.then_some(name));
+        keeper.want(name, s(0)).unwrap();
+        keeper.take(name, leads(1, 100), s(0));
+        seen(&mut keeper, "a.example");
+        assert_eq!(due(&mut keeper, s(75)), [name]);
+        due(&mut keeper, s(99));
+        assert_eq!(seen(&mut keeper, "a.example"), Some(Ok(("192.0.2.1".into(), false))));
+        due(&mut keeper, s(100));
+        assert_eq!(seen(&mut keeper, "a.example"), Some(Ok(("192.0.2.1".into(), true))));
+        due(&mut keeper, s(1_099));
+        assert!(seen(&mut keeper, "a.example").is_some());
+        due(&mut keeper, s(1_100));
+        assert_eq!(seen(&mut keeper, "a.example"), None);
+        assert_eq!(keeper.unresolved(), u64::from(configured));
+        keeper.take(name, leads(2, 100), s(1_101));
+        assert_eq!(seen(&mut keeper, "a.example"), Some(Ok(("192.0.2.2".into(), false))));
+    }
+}
+
+#[test]
+fn what_a_message_waits_for_does_not_wait_for_its_turn() {
+    let mut keeper = Keeper::new(settings());
+    let (name, other) = (question("gw.example"), question("other.example"));
+    keeper.configure(settings(), [name]);
+    keeper.want(other, s(0)).unwrap();
+    keeper.take(other, leads(1, 100), s(0));
+    seen(&mut keeper, "other.example");
+    assert_eq!(keeper.due(s(80)), Due { configured: vec![name], others: vec![other] });
+    assert_eq!(keeper.want(name, s(80)), Ok(()));
+    assert!(!keeper.begin(&name), "it was asked for meanwhile");
+    assert_eq!(keeper.want(other, s(80)), Err(Refused::Known));
+    assert!(keeper.begin(&other) && !keeper.begin(&other));
 }
