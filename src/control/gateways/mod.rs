@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::supervisor::Control;
+use crate::dns::Directory;
 use crate::egress::confirm;
 use crate::group::{Health, Options, Report, Roster, Schedule, Send, write_options};
 use crate::limits::GATEWAYS;
@@ -37,8 +38,8 @@ pub struct Gateways {
     /// Tells this process's OPTIONS from those of others.
     instance: u32,
     next_number: u32,
-    /// Of the snapshot that ways were found by, and when.
-    ways_of: Option<(u64, Now)>,
+    /// Of the snapshot that ways were found by, with its names, which change without it; and when.
+    ways_of: Option<(u64, Arc<Directory>, Now)>,
 }
 
 /// More gateways than can be numbered: many reloads with many changes in a short time.
@@ -124,11 +125,12 @@ impl Gateways {
 
     /// Does what is due: OPTIONS, and what follows from time and reports. Tells what has changed.
     pub fn look(&mut self, snapshot: &Snapshot, now: Now, send: &mut SendFrom<'_>) -> Vec<Told> {
-        let finds_ways = self.ways_of.is_none_or(|(generation, at)| {
-            generation != snapshot.generation && now >= at.plus_ns(WAYS_EVERY_NS)
+        let finds_ways = self.ways_of.as_ref().is_none_or(|(generation, names, at)| {
+            let other = *generation != snapshot.generation || !Arc::ptr_eq(names, &snapshot.names);
+            other && now >= at.plus_ns(WAYS_EVERY_NS)
         });
         if finds_ways {
-            self.ways_of = Some((snapshot.generation, now));
+            self.ways_of = Some((snapshot.generation, Arc::clone(&snapshot.names), now));
         }
         let mut told = Vec::new();
         for (group, gateway, id) in all(snapshot) {

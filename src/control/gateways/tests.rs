@@ -2,10 +2,11 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::config;
+use crate::dns::{self, Found, HostName, Question};
 use crate::fib::spec::{Link, Route};
 use crate::fib::{Builder, Fib};
 use crate::group::{Life, Standing};
-use crate::net::GroupId;
+use crate::net::{GroupId, Transport};
 use crate::token::Keys;
 
 const LISTENERS: &str = r#"
@@ -214,4 +215,20 @@ fn without_ping_nothing_is_sent_and_traffic_tells() {
     assert_eq!(turns(&world.pass(100, |_| true)), [("sip:10.0.0.71", Life::Down)]);
     assert_eq!(turns(&world.pass(33_000, |_| true)), [("sip:10.0.0.71", Life::Returning)]);
     assert!(world.sent.is_empty());
+}
+
+#[test]
+fn a_gateway_is_asked_once_its_name_leads_somewhere() {
+    let mut world = World::new(&(LISTENERS.to_owned() + &GROUP.replace("10.0.0.71", "gw.example")));
+    world.pass(3_000, |_| true);
+    assert!(world.sent.iter().all(|(_, to, _)| to.port() == 5070), "the other one only");
+    let name = HostName::new(b"gw.example").unwrap();
+    let question = Question { name, port: None, transport: None, sips: false };
+    let addresses = ["10.0.0.71".parse().unwrap()].into();
+    let target = dns::Target { rank: 0, weight: 0, transport: Transport::Udp, port: 5060, addresses };
+    let found = Found { targets: [target].into(), stale: false };
+    world.snapshot = world.snapshot.with_names(Arc::new(Directory::of([(question, Ok(found))])));
+    world.pass(11_000, |_| true);
+    let gateway = "10.0.0.71:5060".parse().unwrap();
+    assert!(world.sent.iter().any(|(_, to, _)| *to == gateway), "{:?}", world.sent);
 }
