@@ -91,9 +91,12 @@ impl<S, H: Handler> Worker<S, H> {
             return Verdict::Stays;
         }
         let since = stay.name_since.unwrap_or(self.now);
-        let is_full = self.waiting.len() >= self.current.snapshot.plan.dns.queue;
-        let stays = !is_full && self.stop_by.is_none() && self.now < deadline(since);
-        if !stays || !(self.waiting.is_asked(&question) || self.names.ask(question)) {
+        if self.stop_by.is_some() || self.now >= deadline(since) {
+            return Verdict::Hurries;
+        }
+        // Also where there is no room to wait: the next one goes there.
+        let asked = self.waiting.is_asked(&question) || self.names.ask(question);
+        if !asked || self.waiting.len() >= self.current.snapshot.plan.dns.queue {
             return Verdict::Hurries;
         }
         if stay.name_since.is_none() {

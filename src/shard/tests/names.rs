@@ -123,3 +123,19 @@ fn a_shard_that_stops_lets_nobody_wait() {
     bench.complete(None);
     assert_eq!((bench.answered(), bench.waiting()), (1, (1, 0)));
 }
+
+#[test]
+fn a_name_is_asked_for_also_where_nobody_may_wait() {
+    let mut bench = Bench::new();
+    let known = bench.published.load_full();
+    let mut unqueued = (*plan()).clone();
+    unqueued.dns.queue = 0;
+    let mut other = publication(2, Arc::new(unqueued), &[]);
+    (other.bindings, other.sockets) = (Arc::clone(&known.bindings), Arc::clone(&known.sockets));
+    other.sockets_since = known.sockets_since;
+    bench.published.store(Arc::new(other));
+    bench.batch(&[b"name a.example"]);
+    bench.complete(None);
+    assert_eq!((bench.answered(), bench.waiting()), (1, (0, 0)));
+    assert_eq!(bench.asked(), [question("a.example")], "for the next one");
+}
