@@ -67,12 +67,11 @@ pub(super) fn check(
     | Target::Name { transport: Some(transport), .. } = target
         && *transport != listener.transport
     {
-        findings.error(
-            entry.span.clone(),
-            format!(
-                "the listener «{}» is {}, the next hop wants {transport}",
-                listener.name, listener.transport
-            ),
+        let message = format!(
+            "the listener «{}» is {}, the next hop wants {transport}",
+            listener.name, listener.transport
         );
+        let hint = format!("name a listener of the transport {transport}, or leave `egress` out");
+        findings.error(entry.span.clone(), message).hint(hint);
     }
 }

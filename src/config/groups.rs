@@ -78,7 +78,9 @@ pub(super) fn build(entry: Option<Entry<'_>>, names: &Names, findings: &mut Find
     let sections = entry.map(|e| e.sections("[[group]]", findings)).unwrap_or_default();
     let mut groups = Groups::default();
     if sections.len() > GROUPS {
-        findings.error(0..0, format!("more than {GROUPS} groups"));
+        findings
+            .error(0..0, format!("more than {GROUPS} groups"))
+            .hint("a group holds many gateways: put those together that are alike");
         return groups;
     }
     let mut gateways = 0;
@@ -91,7 +93,9 @@ pub(super) fn build(entry: Option<Entry<'_>>, names: &Names, findings: &mut Find
         groups.places.push(place);
     }
     if gateways > GATEWAYS {
-        findings.error(0..0, format!("{gateways} gateways in all groups, {GATEWAYS} at most"));
+        findings
+            .error(0..0, format!("{gateways} gateways in all groups, {GATEWAYS} at most"))
+            .hint("a name that has several addresses is one gateway");
     }
     groups
 }
@@ -120,11 +124,13 @@ fn one(
 
 fn group_name(text: &Text<'_>, others: &Groups, findings: &mut Findings) -> Option<Box<str>> {
     if text.text.is_empty() {
-        findings.error(text.span.clone(), "a group needs a name");
+        findings.error(text.span.clone(), "a group needs a name").hint("routes say `to = \"group:NAME\"`");
         return None;
     }
     if others.all.iter().any(|group| &*group.name == text.text) {
-        findings.error(text.span.clone(), format!("there are two groups «{}»", text.text));
+        findings
+            .error(text.span.clone(), format!("there are two groups «{}»", text.text))
+            .hint("put their gateways into one, or give one of them another name");
         return None;
     }
     Some(text.text.into())

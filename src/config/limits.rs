@@ -65,7 +65,9 @@ pub(super) fn peers(entry: Option<Entry<'_>>, limits: &mut Limits, findings: &mu
     let mut taken: HashMap<IpNet, Box<str>> = HashMap::new();
     let sections = entry.map(|e| e.sections("[[peer]]", findings)).unwrap_or_default();
     if sections.len() > PEERS {
-        findings.error(0..0, format!("more than {PEERS} peers"));
+        findings
+            .error(0..0, format!("more than {PEERS} peers"))
+            .hint("a peer may have several networks, and `per = \"source\"` counts each address alone");
         return;
     }
     for mut section in sections {
@@ -79,14 +81,18 @@ pub(super) fn peers(entry: Option<Entry<'_>>, limits: &mut Limits, findings: &mu
         let networks: Vec<IpNet> =
             texts.iter().filter_map(|text| own_network(text, &name, &mut taken, findings)).collect();
         if peers.iter().any(|peer| *peer.name == *name.text) {
-            findings.error(name.span.clone(), format!("there are two peers «{}»", name.text));
+            findings
+                .error(name.span.clone(), format!("there are two peers «{}»", name.text))
+                .hint("put their networks into one, or give one of them another name");
         }
         let limit = read(limit, Owner::Peer, name.text, limits, findings);
         section.finish(findings);
         peers.push(Peer { name: name.text.into(), networks, limit });
     }
     if taken.len() > PEER_NETWORKS {
-        findings.error(0..0, format!("the peers have more than {PEER_NETWORKS} networks"));
+        findings
+            .error(0..0, format!("the peers have more than {PEER_NETWORKS} networks"))
+            .hint("name wider networks");
         return;
     }
     limits.peers = Peers::new(peers);
@@ -160,7 +166,9 @@ fn words(section: &mut Section<'_>, key: &'static str, findings: &mut Findings) 
     let Some(entry) = section.take(key) else { return Vec::new() };
     let texts = entry.texts(findings);
     if texts.len() > PRIORITIES {
-        findings.error(entry.span.clone(), format!("`{key}` names more than {PRIORITIES}"));
+        findings
+            .error(entry.span.clone(), format!("`{key}` names more than {PRIORITIES}"))
+            .hint("it is for the few that must get through");
         return Vec::new();
     }
     let legal = |c: char| c.is_ascii_graphic() && !",;\"<>".contains(c);

@@ -67,7 +67,9 @@ fn limit_of(
     findings: &mut Findings,
 ) -> Option<LimitId> {
     if let (Some(entry), Some(Action::Reject(_) | Action::Drop)) = (&entry, action) {
-        findings.error(entry.span.clone(), "`limit` means nothing without `to`");
+        findings
+            .error(entry.span.clone(), "`limit` means nothing without `to`")
+            .hint("a route that rejects or drops lets nothing through");
         return None;
     }
     limits::read(entry, Owner::Route, name, limits, findings)
@@ -253,7 +255,9 @@ impl Reader<'_> {
             return self.forward(&to, Way { egress, mode, record_route, attempts }, findings);
         }
         for entry in [&egress, &mode, &record_route].into_iter().flatten().chain(attempts.given()) {
-            findings.error(entry.span.clone(), format!("`{}` means nothing without `to`", entry.key));
+            findings
+                .error(entry.span.clone(), format!("`{}` means nothing without `to`", entry.key))
+                .hint("leave it out, or say where requests go");
         }
         match (reject, drop) {
             (Some(entry), _) => {
@@ -282,7 +286,9 @@ impl Reader<'_> {
         let set = set::read(entry, when, findings)?;
         match action {
             Some(Action::Reject(_) | Action::Drop) => {
-                findings.error(entry.span.clone(), "`set` means nothing without `to`");
+                findings
+                    .error(entry.span.clone(), "`set` means nothing without `to`")
+                    .hint("leave it out, or say where requests go");
             }
             Some(Action::Forward { mode: Mode::Stateless, .. })
                 if set.changes_uri() && !when.header.is_empty() =>

@@ -48,7 +48,9 @@ pub(super) fn read(entry: &Entry<'_>, when: &When, findings: &mut Findings) -> O
         return None;
     }
     if headers.len() > SET_HEADERS {
-        findings.error(entry.span.clone(), format!("`set` changes more than {SET_HEADERS} headers"));
+        findings
+            .error(entry.span.clone(), format!("`set` changes more than {SET_HEADERS} headers"))
+            .hint("one header may hold several values, with commas between");
         return None;
     }
     let patterns = [&when.ruri_user, &when.from_user, &when.to_user].map(Option::as_ref);
@@ -171,7 +173,9 @@ impl Reader<'_> {
         let host = host.and_then(|text| host_port(&text, findings));
         let parts = Parts { display, user, host };
         if parts == Parts::default() {
-            findings.error(entry.span.clone(), format!("`{}` changes nothing", entry.key));
+            findings
+                .error(entry.span.clone(), format!("`{}` changes nothing", entry.key))
+                .hint("leave it out");
             return None;
         }
         Some(parts)
