@@ -18,6 +18,11 @@ pub const LISTENER_CHANGES_TOLD: usize = 40;
 /// Listeners that the warning names when more addresses come than can be served.
 pub const LEFT_OUT_NAMED: usize = 4;
 
+/// Most bytes of a UDP datagram's content: 65,535 with the UDP header, and with the IP header where that counts (IPv4).
+pub const fn datagram_bytes(is_ipv4: bool) -> usize {
+    if is_ipv4 { 65_507 } else { 65_527 }
+}
+
 /// Most `[[route]]` rules of a configuration.
 pub const RULES: usize = 65_536;
 

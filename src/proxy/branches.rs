@@ -8,6 +8,7 @@ use std::ops::Range;
 use sip_parser::{HeaderLine, HeaderName, NameAddr, parse};
 
 use crate::egress::{Pin, Recent};
+use crate::limits::datagram_bytes;
 use crate::net::ListenerId;
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
@@ -112,8 +113,10 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     output.put(start_line);
     top.put(&mut output, snapshot);
     output.put(rest);
-    let place = Place { listener: egress.identity, address: aim.next_hop.address };
-    Some(Branch { on: egress.id, place, named: named(&key, *number), len: output.finish()? })
+    let address = aim.next_hop.address;
+    let len = output.finish().filter(|len| *len <= datagram_bytes(address.is_ipv4()))?;
+    let place = Place { listener: egress.identity, address };
+    Some(Branch { on: egress.id, place, named: named(&key, *number), len })
 }
 
 fn choose(work: &mut Work, search: &mut Search<'_>, attempt: &Attempt) -> Option<()> {

@@ -5,6 +5,7 @@ use sip_parser::{HeaderName, Message};
 
 use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Pin, PinKind};
+use crate::limits::datagram_bytes;
 use crate::net::Now;
 use crate::rules::{Action, Attempts, Facts, Header, Mode, RuleId, Set, plain_user};
 use crate::snapshot::Snapshot;
@@ -151,6 +152,9 @@ pub(super) fn forward<'s>(
         pin(work, snapshot, &going, &pin_key, way.records, now);
     }
     let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
+    if len > datagram_bytes(aim.next_hop.address.is_ipv4()) {
+        return Err(Reply::TooLarge.into());
+    }
     let transaction = stateful::open(work, snapshot, &going, share, out.get(..len).unwrap_or_default(), now)?;
     Ok(Written { aim, rule: way.rule, record_route: going.record_route, mode: going.mode, len, transaction })
 }

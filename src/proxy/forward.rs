@@ -62,10 +62,11 @@ pub(super) fn write(
     // §18.3: "If there are additional bytes in the transport packet beyond the end of the body, they MUST
     // be discarded." §7.5: CRLFs before the start line are ignored.
     edits.frame(message.start_line().range().start..message.end());
-    edit_routing(edits, request, pre, strict.map(|route| &route.uri));
+    // Before anything else that may stand there: further branches find what is ours on top.
     if let Some(top) = message.lines().first() {
         edits.insert(usize::from(top.line.start), New::Lines);
     }
+    edit_routing(edits, request, pre, strict.map(|route| &route.uri));
     let mark = Mark::new(message.bytes(), &request.via, request.incoming.from);
     mark.edit(edits);
     edit_max_forwards(edits, message, request.max_forwards);
@@ -295,7 +296,7 @@ fn put_uri(edits: &mut Edits<New>, bytes: &[u8], at: Range<usize>, uri: &Uri<'_>
 fn may_have_what_is_not_allowed(uri: &Uri<'_>) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let has_m = |eight: &[u8; 8]| {
-        let word = (u64::from_le_bytes(*eight) | ONES * 0x20) ^ (ONES * u64::from(b'm'));
+        let word = (u64::from_le_bytes(*eight) | (ONES * 0x20)) ^ (ONES * u64::from(b'm'));
         // A byte is zero where subtracting one borrows and its own high bit was not set.
         word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
     };

@@ -129,7 +129,8 @@ impl Search<'_> {
         let mut ways = health.ways(id);
         let only = match (ways.next(), ways.next()) {
             (None, _) => return Way::UP,
-            (Some((_, way)), None) => return way,
+            (Some((_, way)), None) if way.share == u8::MAX => return way,
+            (Some((_, way)), None) => way,
             (Some((_, way)), Some(_)) => way,
         };
         let mut first = None;

@@ -85,7 +85,7 @@ impl Search<'_> {
         request: &Request<'_>,
         pre: &Preprocessed<'_>,
     ) -> Result<(), Reply> {
-        let mut failure = NOWHERE;
+        let (mut failure, mut is_down) = (NOWHERE, false);
         for (entry, target) in to.iter().enumerate() {
             self.candidates.begin(entry);
             let named = match target {
@@ -105,14 +105,19 @@ impl Search<'_> {
             };
             match named {
                 Err(reply) if self.waits(&reply) => return Err(reply),
-                Err(reply) => failure = reply,
+                Err(reply) => (failure, is_down) = (reply, is_down || matches!(reply, Reply::NoGateway)),
                 Ok(()) => {}
             }
         }
-        if matches!(failure, Reply::NoGateway) && self.candidates.as_slice().is_empty() {
-            self.name_those_down(to, egress, request, pre);
+        match self.first(By::Rule(egress), failure) {
+            // Once the kernel has answered, it is decided anew.
+            Err(reply) if is_down && !matches!(reply, Reply::NoEgress(_, NoEgress::AskKernel(_))) => {
+                self.candidates.clear();
+                self.name_those_down(to, egress, request, pre);
+                self.first(By::Rule(egress), reply)
+            }
+            found => found,
         }
-        self.first(By::Rule(egress), failure)
     }
 
     /// What a request for ourselves is answered. An address of ours is found out where the next hop is checked; a name
@@ -177,7 +182,8 @@ impl Search<'_> {
         if self.chosen + 1 >= self.candidates.as_slice().len() {
             return;
         }
-        let is_free = !matches!(by, By::Rule(Some(_)));
+        // What a dialog may go to is narrowed by the listener that was chosen for it.
+        let is_free = matches!(by, By::Rule(None));
         let snapshot = self.snapshot;
         let hop = |aim: &Aim, candidate: &Candidate| Onward {
             next_hop: aim.next_hop,

@@ -228,14 +228,21 @@ impl Transactions {
         }
         table.arm_client(client);
         if let Some(beginning) = &opening.search {
-            self.begin_search(server, client, opening.bytes, beginning);
+            self.begin_search(server, client, opening.bytes, beginning, now);
         }
         self.table.arm_server(server);
         Ok(client)
     }
 
     /// Without room for it the first next hop is the only one.
-    fn begin_search(&mut self, server: Handle, client: Handle, sent: &[u8], beginning: &Beginning<'_>) {
+    fn begin_search(
+        &mut self,
+        server: Handle,
+        client: Handle,
+        sent: &[u8],
+        beginning: &Beginning<'_>,
+        now: Now,
+    ) {
         let Work { made, lines, .. } = &mut self.work;
         let Table { servers, searches, store, .. } = &mut self.table;
         let trying = read(sent, lines).and_then(|sent| own::write(&sent, 1, Own::Trying, &[], made));
@@ -246,7 +253,7 @@ impl Transactions {
         made[before.len()..alike].copy_from_slice(behind);
         let is_invite = servers.get(server).is_some_and(|record| record.machine.is_invite());
         let Some(request) = store.put(&made[..alike]) else { return store.free(trying) };
-        let mut search = Search::new(is_invite, beginning.terms, beginning.hops, request, trying);
+        let mut search = Search::new(is_invite, now, beginning.terms, beginning.hops, request, trying);
         if let Some((number, _)) = search.take() {
             search.began(number, client);
         }

@@ -211,7 +211,10 @@ impl Transactions {
         out: &mut [u8],
     ) -> Option<Send> {
         let record = self.table.clients.get(client)?;
-        if record.machine.state() == ClientState::Calling {
+        // RFC 4320 §4.1: who is alive says nothing of it to another request than INVITE for some seconds.
+        let is_heard_of = own == Own::Failed || record.machine.is_invite();
+        let is_over = now.0 >= record.machine.timer_b_or_f_ns();
+        if record.machine.state() == ClientState::Calling && (is_heard_of || is_over) {
             let listener = record.place.listener;
             self.silent = record.gateway.gateway().map(|gateway| Peer { gateway, listener });
         }
@@ -251,6 +254,7 @@ impl Transactions {
     fn search_due(&mut self, server: Handle, now: Now, to_tag: ToTag<'_>, out: &mut [u8]) -> Option<Due> {
         let is_invite = self.table.servers.get(server)?.machine.is_invite();
         let search = self.table.search(server)?;
+        search.stop_by(now);
         if let Some((number, onward)) = search.take() {
             let terms = search.terms;
             self.table.arm_server(server);

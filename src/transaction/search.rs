@@ -14,8 +14,9 @@ use std::net::SocketAddr;
 
 use super::slab::Handle;
 use super::store::Stored;
+use super::timers::SIXTY_FOUR_T1_NS;
 use crate::limits::CANDIDATES;
-use crate::net::{GatewayId, NextHop};
+use crate::net::{GatewayId, NextHop, Now};
 use crate::status::Statuses;
 use crate::token::{KeyId, LOOP_MARK_LEN};
 
@@ -60,6 +61,7 @@ pub struct Terms {
 /// A request with several next hops that was not answered yet.
 pub(super) struct Search {
     is_invite: bool,
+    began: Now,
     pub terms: Terms,
     /// The request without our Record-Route and Via: what all next hops get alike.
     pub request: Stored,
@@ -96,10 +98,18 @@ pub(super) enum Rank {
 }
 
 impl Search {
-    /// Over these next hops, at most [`CANDIDATES`] of them.
-    pub fn new(is_invite: bool, terms: Terms, hops: &[Onward], request: Stored, trying: Stored) -> Self {
+    /// Over these next hops, at most [`CANDIDATES`] of them; begun now.
+    pub fn new(
+        is_invite: bool,
+        now: Now,
+        terms: Terms,
+        hops: &[Onward],
+        request: Stored,
+        trying: Stored,
+    ) -> Self {
         Self {
             is_invite,
+            began: now,
             terms,
             request,
             trying,
@@ -156,6 +166,14 @@ impl Search {
     /// The branches whose final answer is waited for.
     pub fn waiting(&self) -> impl Iterator<Item = Handle> + use<> {
         self.waiting.into_iter().flatten()
+    }
+
+    /// The caller of another request than INVITE has given up after 64·T1 (§17.1.2.2, Timer F): what would be begun then
+    /// would happen behind its back.
+    pub const fn stop_by(&mut self, now: Now) {
+        if !self.is_invite && now.0 >= self.began.0.saturating_add(SIXTY_FOUR_T1_NS) {
+            self.stop();
+        }
     }
 
     /// No other branch is begun.

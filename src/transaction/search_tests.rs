@@ -494,10 +494,23 @@ fn other_requests_go_on_too_and_end_without_a_word() {
 }
 
 #[test]
+fn nobody_else_is_asked_once_the_caller_of_another_request_has_given_up() {
+    // RFC 4321 §1.1: "The non-INVITE transaction defined in RFC 3261 [1] is designed to have a fixed and finite duration
+    // (dependent on T1)."
+    let patience_ns = 20 * SECOND;
+    let mut shard = Shard::new("MESSAGE", 3, Terms { patience_ns, ..terms() });
+    let begun = |sent: &[(u64, What)]| sent.iter().filter(|(_, what)| *what == What::Branch).count();
+    assert_eq!(begun(&shard.pass(25 * SECOND)), 1);
+    assert_eq!(begun(&shard.pass(100 * SECOND)), 0);
+    let mut shard = Shard::new("INVITE", 3, Terms { patience_ns, ..terms() });
+    assert_eq!(begun(&shard.pass(125 * SECOND)), 2, "an INVITE waits");
+}
+
+#[test]
 fn one_next_hop_takes_no_more_room_than_before() {
     let shard = Shard::new("INVITE", 2, terms());
     assert_eq!(shard.transactions.counts().blocks, 3, "what was sent, what all get alike, our 100");
-    assert_eq!(SEARCH_BYTES, 576, "say it in README.md, too");
+    assert_eq!(SEARCH_BYTES, 584, "say it in README.md, too");
     let mut shard = Shard::new("INVITE", 2, terms());
     for key in 8..12 {
         let opened = shard.open(key, 2, terms());

@@ -137,6 +137,20 @@ fn another_entry_goes_before_gateways_that_are_down() {
 }
 
 #[test]
+fn gateways_that_are_down_are_tried_where_nothing_else_can_be() {
+    // No listener has a way to the other one.
+    for to in [r#"["group:trunks", "sip:[fe80::9]"]"#, r#"["sip:[fe80::9]", "group:trunks"]"#] {
+        let mut world = world(THREE, to);
+        for place in 0..3 {
+            (0..3).for_each(|_| hear(&world, place, Report::Failed));
+        }
+        let first = goes(&mut world, &invite(1));
+        assert!(first == 71 || first == 72, "{to}: {first}");
+        assert_eq!(world.state.tally().last_resorts, 1, "{to}");
+    }
+}
+
+#[test]
 fn those_that_asked_to_be_left_alone_are() {
     // RFC 3261 §21.5.4: "It SHOULD NOT forward any other requests to that server for the duration specified in
     // the Retry-After header field, if present."
@@ -168,6 +182,15 @@ fn a_gateway_may_be_down_from_one_listener_alone() {
     assert_eq!(goes(&mut world, &invite(1)), 71, "requests leave from the other one");
     (0..3).for_each(|_| hear(&world, 0, Report::Failed));
     assert_eq!(goes(&mut world, &invite(2)), 72);
+}
+
+#[test]
+fn what_is_known_of_one_listener_says_nothing_of_another() {
+    let group = r#"gateways = [{ to = "sip:10.0.0.71" }, { to = "sip:10.0.0.72", priority = 2 }]"#;
+    let mut world = world(group, TO);
+    let natted = world.snapshot.plan.listener_named("natted").unwrap().identity;
+    world.snapshot.roster.health().report(gateway(&world, 0), natted, Report::PutAside(9));
+    assert_eq!(goes(&mut world, &invite(1)), 71, "requests leave from another one");
 }
 
 #[test]
