@@ -13,14 +13,16 @@ mod resolve;
 mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::task::{JoinError, JoinSet};
 
 pub use resolve::{Asked, Resolved, names_now, resolve_now};
 
-use crate::dns::{Answer, Directory, Due, Keeper, Question, Refused, Served, Unresolved};
+use crate::dns::{Answer, Directory, Due, Keeper, Outcome, Question, Refused, Served, Unresolved};
 use crate::limits;
 use crate::metrics::DnsReadings;
 use crate::plan::{Dns, Plan};
@@ -275,7 +277,7 @@ impl Names {
 
     fn spawn(&mut self, question: Question, wanted: Wanted) {
         let patience = if wanted == Wanted::ByMessage { FOR_MESSAGE } else { AGAIN };
-        let resolving = resolve(Arc::clone(&self.client), question, self.served, patience);
+        let resolving = guarded(question, resolve(Arc::clone(&self.client), question, self.served, patience));
         self.under_way[wanted as usize] += 1;
         self.lookups.spawn(async move { (resolving.await, wanted) });
     }
@@ -307,10 +309,22 @@ impl Names {
     }
 }
 
+/// What came of a lookup. One that panics has failed: what a server sent to one name is no reason to end calls of others.
+async fn guarded(question: Question, resolving: impl Future<Output = Resolved>) -> Resolved {
+    let result = AssertUnwindSafe(resolving).catch_unwind().await;
+    result.unwrap_or_else(|panic| {
+        let why = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        let why = why.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        tracing::error!("the lookup of {question} has panicked, and counts as failed: {why}");
+        let outcome = Outcome { resolution: Err(Unresolved::Failed), ttl_s: limits::DNS_FAILURE_S };
+        Resolved { question, outcome, asked: Vec::new() }
+    })
+}
+
 fn resolved(done: Result<(Resolved, Wanted), JoinError>) -> Event {
     match done {
         Ok((resolved, wanted)) => Event::Resolved(resolved, wanted),
-        // Nobody cancels a lookup: it has panicked, and what else it may have done nobody knows.
+        // Nobody cancels a lookup, and `guarded` lets no panic out.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

@@ -311,3 +311,16 @@ async fn names_of_the_configuration_wait_for_no_others() {
     let known = until(&mut names, &gateway, |_| true).await;
     assert_eq!(addresses(&known), ["192.0.2.9".parse::<IpAddr>().unwrap()]);
 }
+
+#[tokio::test]
+async fn a_lookup_that_panics_has_failed() {
+    let server = NameServer::at("127.0.0.1:0", ZONE);
+    let mut names = names(&server, |_| {});
+    let question = question("gw1.example.com", Some(5060));
+    names.keeper.want(question, Duration::ZERO).unwrap();
+    names.under_way[Wanted::ByMessage as usize] += 1;
+    let lookup = guarded(question, async { panic!("of the test") });
+    names.lookups.spawn(async move { (lookup.await, Wanted::ByMessage) });
+    assert_eq!(until_known(&mut names, &question, LONG).await, Some(Err(Unresolved::Failed)));
+    assert_eq!(names.readings().under_way, 0);
+}
