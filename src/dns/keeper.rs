@@ -144,6 +144,13 @@ impl Keeper {
         queued.map(|kept| kept.asking = Asking::UnderWay).is_some()
     }
 
+    /// What was said of it may be something else by now: it is asked for once more, whoever uses it. Whether it is to be
+    /// queued as one of [`Keeper::due`].
+    pub fn again(&mut self, question: &Question) -> bool {
+        let idle = self.kept.get_mut(question).filter(|kept| kept.asking == Asking::No);
+        idle.map(|kept| kept.asking = Asking::Queued).is_some()
+    }
+
     /// The configuration names it.
     pub fn is_configured(&self, question: &Question) -> bool {
         self.kept.get(question).is_some_and(|kept| kept.configured)

@@ -47,7 +47,9 @@ pub(super) struct Names {
     /// What is to be asked again, as soon as there is a place: names of the configuration, which wait for no others,
     /// and names of requests.
     due: [VecDeque<Question>; 2],
-    lookups: JoinSet<(Resolved, Wanted)>,
+    lookups: JoinSet<Done>,
+    /// How often others are asked, or for something else, than before.
+    epoch: u64,
     /// How many of them are wanted in which way.
     under_way: [usize; 3],
     begun: Instant,
@@ -59,6 +61,9 @@ pub(super) struct Names {
     /// How often the answer to a name of the configuration has changed.
     pub changes: u64,
 }
+
+/// A lookup that is done, who wanted it, and the epoch that it began in.
+type Done = (Resolved, Wanted, u64);
 
 /// Who wants a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,7 +79,7 @@ pub(super) enum Wanted {
 /// What there is to do.
 pub(super) enum Event {
     /// A lookup is done.
-    Resolved(Resolved, Wanted),
+    Resolved(Resolved, Wanted, u64),
     /// A message leads to this name.
     Asked(Question),
 }
@@ -91,6 +96,7 @@ impl Names {
             questions: Questions::new(limits::DNS_QUESTIONS),
             due: Default::default(),
             lookups: JoinSet::new(),
+            epoch: 0,
             under_way: [0; 3],
             begun: Instant::now(),
             allowance: Allowance::new(dns.per_second),
@@ -126,7 +132,7 @@ impl Names {
             self.ask_others(&plan.dns);
         }
         if self.served != plan.served() {
-            self.keeper.doubt();
+            self.doubt();
         }
         (self.dns, self.served) = (plan.dns.clone(), plan.served());
         self.allowance = Allowance::new(self.dns.per_second);
@@ -169,9 +175,13 @@ impl Names {
     pub fn handle(&mut self, event: Event) -> bool {
         match event {
             Event::Asked(question) => self.asked(question),
-            Event::Resolved(resolved, wanted) => {
+            Event::Resolved(resolved, wanted, epoch) => {
                 self.under_way[wanted as usize] -= 1;
+                let question = resolved.question;
                 self.resolved(resolved);
+                if epoch != self.epoch && self.keeper.again(&question) {
+                    self.queue(question);
+                }
                 self.start();
                 true
             }
@@ -247,6 +257,12 @@ impl Names {
     /// Others are asked from now on, who may know other things.
     fn ask_others(&mut self, dns: &Dns) {
         self.client = Arc::new(Client::new(dns));
+        self.doubt();
+    }
+
+    /// Answers may be others now, those of lookups under way among them.
+    fn doubt(&mut self) {
+        self.epoch += 1;
         self.keeper.doubt();
     }
 
@@ -279,7 +295,8 @@ impl Names {
         let patience = if wanted == Wanted::ByMessage { FOR_MESSAGE } else { AGAIN };
         let resolving = guarded(question, resolve(Arc::clone(&self.client), question, self.served, patience));
         self.under_way[wanted as usize] += 1;
-        self.lookups.spawn(async move { (resolving.await, wanted) });
+        let epoch = self.epoch;
+        self.lookups.spawn(async move { (resolving.await, wanted, epoch) });
     }
 
     /// What has changed since this was called last; `None`: nothing has.
@@ -321,9 +338,9 @@ async fn guarded(question: Question, resolving: impl Future<Output = Resolved>) 
     })
 }
 
-fn resolved(done: Result<(Resolved, Wanted), JoinError>) -> Event {
+fn resolved(done: Result<Done, JoinError>) -> Event {
     match done {
-        Ok((resolved, wanted)) => Event::Resolved(resolved, wanted),
+        Ok((resolved, wanted, epoch)) => Event::Resolved(resolved, wanted, epoch),
         // Nobody cancels a lookup, and `guarded` lets no panic out.
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }

@@ -320,7 +320,25 @@ async fn a_lookup_that_panics_has_failed() {
     names.keeper.want(question, Duration::ZERO).unwrap();
     names.under_way[Wanted::ByMessage as usize] += 1;
     let lookup = guarded(question, async { panic!("of the test") });
-    names.lookups.spawn(async move { (lookup.await, Wanted::ByMessage) });
+    names.lookups.spawn(async move { (lookup.await, Wanted::ByMessage, 0) });
     assert_eq!(until_known(&mut names, &question, LONG).await, Some(Err(Unresolved::Failed)));
     assert_eq!(names.readings().under_way, 0);
+}
+
+#[tokio::test]
+async fn what_former_name_servers_say_is_asked_for_again() {
+    let first = NameServer::at("127.0.0.1:0", "gw.example 3000 A 192.0.2.1");
+    let second = NameServer::at("127.0.0.1:0", "gw.example 3000 A 192.0.2.2");
+    let mut names = names(&first, |_| {});
+    let question = question("gw.example", Some(5060));
+    assert!(names.questions().ask(question));
+    while names.lookups.is_empty() {
+        let event = names.next().await;
+        names.handle(event);
+    }
+    names.configure(&plan(&second));
+    let known = until_known(&mut names, &question, LONG).await.expect("an answer");
+    assert_eq!(addresses(&known), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+    let known = until(&mut names, &question, |resolution| *resolution != known).await;
+    assert_eq!(addresses(&known), ["192.0.2.2".parse::<IpAddr>().unwrap()]);
 }
