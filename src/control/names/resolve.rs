@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 
 use super::client::Client;
 use crate::dns::{self, Answer, Directory, Outcome, Query, Question, Served, Step};
@@ -71,12 +72,18 @@ pub fn resolve_now(plan: &Plan, questions: &[Question], patience: Duration) -> i
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = plan.served();
     let client = Arc::new(Client::new(&plan.dns));
-    let one = |question: Question| resolve(Arc::clone(&client), question, served, patience);
-    let mut all = Vec::new();
-    for some in questions.chunks(limits::DNS_AGAIN) {
-        all.extend(runtime.block_on(join_all(some.iter().copied().map(one))));
-    }
-    Ok(all)
+    let deadline = Instant::now() + patience;
+    let one = |(place, question): (usize, Question)| {
+        let client = Arc::clone(&client);
+        async move {
+            let left = deadline.saturating_duration_since(Instant::now());
+            (place, resolve(client, question, served, left).await)
+        }
+    };
+    let all = stream::iter(questions.iter().copied().enumerate()).map(one);
+    let mut all: Vec<_> = runtime.block_on(all.buffer_unordered(limits::DNS_AGAIN).collect());
+    all.sort_unstable_by_key(|(place, _)| *place);
+    Ok(all.into_iter().map(|(_, resolved)| resolved).collect())
 }
 
 /// The names of a Plan, asked now, as shards read them.

@@ -253,6 +253,27 @@ fn commands_ask_once_and_do_not_wait_for_ever() {
     assert_eq!(addresses(&resolved[1].outcome.resolution), ["192.0.2.2".parse::<IpAddr>().unwrap()]);
 }
 
+/// However many names: those that have no answer take no time of others.
+#[test]
+fn commands_wait_once_for_all_names() {
+    let many: Vec<String> = (0..3 * limits::DNS_AGAIN).map(|n| format!("x{n}.example")).collect();
+    let server = NameServer::at("127.0.0.1:0", "last.example 60 A 192.0.2.1");
+    many.iter().for_each(|name| server.mood(name, Some(Mood::Silent)));
+    let mut plan = plan(&server);
+    (plan.dns.timeout, plan.dns.attempts) = (Some(Duration::from_secs(30)), Some(0));
+    let ask = |many: &[String]| {
+        let all = many.iter().map(String::as_str).chain(["last.example"]);
+        let questions: Vec<Question> = all.map(|name| question(name, Some(5060))).collect();
+        let begin = Instant::now();
+        let resolved = resolve_now(&plan, &questions, Duration::from_secs(2)).unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+        assert!(resolved.iter().map(|resolved| resolved.question).eq(questions), "in order");
+        resolved.last().unwrap().outcome.resolution.clone()
+    };
+    assert_eq!(ask(&many), Err(Unresolved::Failed));
+    assert_eq!(addresses(&ask(&many[1..limits::DNS_AGAIN])).len(), 1);
+}
+
 #[test]
 fn an_allowance_comes_back_with_time() {
     let s = Duration::from_secs_f64;
