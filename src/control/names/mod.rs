@@ -57,7 +57,9 @@ pub(super) struct Names {
     configured: BTreeSet<Box<str>>,
     /// Names of the configuration that lead nowhere now and have been told of.
     failing: BTreeSet<Box<str>>,
+    /// Those that need a look at all names as of [`Names::count`].
     readings: DnsReadings,
+    unresolved: u64,
     /// How often the answer to a name of the configuration has changed.
     pub changes: u64,
 }
@@ -103,6 +105,7 @@ impl Names {
             configured: BTreeSet::new(),
             failing: BTreeSet::new(),
             readings: DnsReadings::default(),
+            unresolved: 0,
             changes: 0,
             dns,
         };
@@ -154,6 +157,7 @@ impl Names {
             };
         }
         names.keeper.publish();
+        names.count();
         names
     }
 
@@ -252,6 +256,13 @@ impl Names {
             self.ask_others(&self.dns.clone());
         }
         self.look();
+        self.count();
+    }
+
+    /// Looks through all names for what is shown of them: once a second, however many answers come meanwhile.
+    fn count(&mut self) {
+        self.readings.kept = self.keeper.counts();
+        self.unresolved = self.keeper.unresolved();
     }
 
     /// Others are asked from now on, who may know other things.
@@ -306,19 +317,18 @@ impl Names {
 
     /// Why nobody can be asked, if that is so and there is a name to ask for.
     pub fn trouble(&self) -> Option<&str> {
-        self.client.trouble().filter(|_| self.unresolved() > 0)
+        self.client.trouble().filter(|_| self.unresolved > 0)
     }
 
-    /// Names of the configuration that lead nowhere now.
+    /// Names of the configuration that led nowhere when they were counted last.
     pub fn unresolved(&self) -> u64 {
-        self.keeper.unresolved()
+        self.unresolved
     }
 
     /// Numbers for the metrics.
     pub fn readings(&self) -> DnsReadings {
         let waiting = self.questions.len() as u64;
         DnsReadings {
-            kept: self.keeper.counts(),
             under_way: self.lookups.len() as u64,
             waiting,
             ..self.readings

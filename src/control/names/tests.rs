@@ -157,6 +157,7 @@ async fn until_known(names: &mut Names, question: &Question, patience: Duration)
     let deadline = tokio::time::Instant::now() + patience;
     loop {
         names.publish();
+        names.count();
         if let Some(resolution) = names.directory().get(question) {
             return Some(resolution.clone());
         }
@@ -217,6 +218,7 @@ async fn until(names: &mut Names, question: &Question, wanted: impl Fn(&Resoluti
             names.handle(event);
         }
         names.publish();
+        names.count();
         if let Some(resolution) = names.directory().get(question).filter(|r| wanted(r)) {
             return resolution.clone();
         }
@@ -362,4 +364,19 @@ async fn what_former_name_servers_say_is_asked_for_again() {
     assert_eq!(addresses(&known), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
     let known = until(&mut names, &question, |resolution| *resolution != known).await;
     assert_eq!(addresses(&known), ["192.0.2.2".parse::<IpAddr>().unwrap()]);
+}
+
+/// Between two seconds nothing looks through all names, whatever comes.
+#[tokio::test]
+async fn names_are_counted_once_a_second() {
+    let server = NameServer::at("127.0.0.1:0", ZONE);
+    let mut names = names(&server, |_| {});
+    assert!(names.questions().ask(question("absent.example", None)));
+    while names.readings.queries[Kind::Naptr as usize] == [0; 3] {
+        let event = names.next().await;
+        names.handle(event);
+    }
+    assert_eq!(names.readings().kept.names, 0);
+    names.care();
+    assert_eq!((names.readings().kept.names, names.readings().kept.unresolved), (1, 1));
 }
