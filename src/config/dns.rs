@@ -1,7 +1,7 @@
 //! `[dns]`: name servers, and how long what they say is kept.
 
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use super::diagnostic::Findings;
@@ -10,7 +10,7 @@ use super::read::{Entry, Section, Text};
 use crate::dns::Settings;
 use crate::limits;
 use crate::net::canonical;
-use crate::plan::Dns;
+use crate::plan::{Dns, Plan};
 
 /// The port of a name server where none is written.
 const PORT: u16 = 53;
@@ -19,9 +19,22 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-pub(super) fn read(entry: Option<Entry<'_>>, findings: &mut Findings) -> Dns {
+/// All names of a configuration are kept: none may be pushed out. `place`: where their number is written.
+pub(super) fn hold_names(plan: &Plan, place: Range<usize>, findings: &mut Findings) {
+    let (asked, kept) = (plan.questions().len(), plan.dns.keep.names);
+    if asked > kept {
+        let why = format!("routes and groups ask for {asked} names, and [dns] names keeps {kept}");
+        findings.error(place, why).hint(format!(
+            "leave room for names of requests, too, {} at most; a name counts once for each port and transport",
+            limits::DNS_NAMES
+        ));
+    }
+}
+
+/// The settings, and where the number of names stands.
+pub(super) fn read(entry: Option<Entry<'_>>, findings: &mut Findings) -> (Dns, Range<usize>) {
     let mut dns = Dns::default();
-    let Some(mut section) = entry.and_then(|e| e.section("[dns]", findings)) else { return dns };
+    let Some(mut section) = entry.and_then(|e| e.section("[dns]", findings)) else { return (dns, 0..0) };
     let servers = section.take("servers").map(|e| e.texts(findings)).unwrap_or_default();
     dns.servers = servers.iter().filter_map(|text| server(text, findings)).collect();
     let span = section.span.clone();
@@ -45,15 +58,20 @@ pub(super) fn read(entry: Option<Entry<'_>>, findings: &mut Findings) -> Dns {
             .error(span, "`min_ttl` is longer than `max_ttl`")
             .hint("an answer's own TTL counts where it lies between the two");
     }
-    numbers(&mut section, &mut dns, findings);
+    let place = numbers(&mut section, &mut dns, findings);
     section.finish(findings);
-    dns
+    (dns, place)
 }
 
-fn numbers(section: &mut Section<'_>, dns: &mut Dns, findings: &mut Findings) {
+fn numbers(section: &mut Section<'_>, dns: &mut Dns, findings: &mut Findings) -> Range<usize> {
+    let mut place = section.span.clone();
     let mut number = |key, bounds: RangeInclusive<usize>, findings: &mut Findings| {
         let end = *bounds.end() as i64 + 1;
-        let read = section.take(key)?.number(*bounds.start() as i64..end, findings)?;
+        let entry = section.take(key)?;
+        if key == "names" {
+            place = entry.span.clone();
+        }
+        let read = entry.number(*bounds.start() as i64..end, findings)?;
         usize::try_from(read).ok()
     };
     dns.attempts = number("attempts", 0..=10, findings);
@@ -62,6 +80,7 @@ fn numbers(section: &mut Section<'_>, dns: &mut Dns, findings: &mut Findings) {
     if let Some(per_second) = number("per_second", 1..=10_000, findings) {
         dns.per_second = per_second as u32;
     }
+    place
 }
 
 fn server(text: &Text<'_>, findings: &mut Findings) -> Option<SocketAddr> {

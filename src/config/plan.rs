@@ -35,7 +35,7 @@ pub(super) fn build(
     let domains = identity(root.take("identity"), findings);
     let (keys_file, keys_place) = keys(root.take("keys"), folder, findings);
     let (hosts, host_places) = hosts(root.take("hosts"), findings);
-    let dns = dns::read(root.take("dns"), findings);
+    let (dns, names_place) = dns::read(root.take("dns"), findings);
     let admin = admin(root.take("admin"), findings);
     let mut limits = Limits::default();
     let (names, bind_places) = listeners::build(root.take("listener"), fib, &mut limits, findings);
@@ -67,6 +67,7 @@ pub(super) fn build(
         overload,
         admin,
     };
+    dns::hold_names(&plan, names_place, findings);
     Some((plan, Places { listeners: bind_places, rules: rule_places, keys: keys_place, hosts: host_places }))
 }
 

@@ -714,3 +714,17 @@ fn mistakes_in_dns() {
     let (_, _, said, hinted) = one(&route(&long));
     assert!(said.contains("is no name that DNS knows") && hinted.contains("63 letters"), "{said}: {hinted}");
 }
+
+#[test]
+fn a_configuration_has_no_more_names_than_are_kept() {
+    let routes = |count: usize| -> String {
+        (0..count)
+            .map(|n| {
+                format!("[[route]]\nto = \"sip:gw{n}.example\"\nwhen = {{ ruri_prefix = [\"{n:03}\"] }}\n")
+            })
+            .collect()
+    };
+    good(&format!("{PUBLIC}[dns]\nnames = 16\n{}", routes(16)));
+    let text = format!("[dns]\nnames = 16\n{}", routes(17));
+    expect(&text, (2, 9), "ask for 17 names, and [dns] names keeps 16", "16384 at most");
+}

@@ -328,11 +328,7 @@ impl Names {
     /// Numbers for the metrics.
     pub fn readings(&self) -> DnsReadings {
         let waiting = self.questions.len() as u64;
-        DnsReadings {
-            under_way: self.lookups.len() as u64,
-            waiting,
-            ..self.readings
-        }
+        DnsReadings { under_way: self.lookups.len() as u64, waiting, ..self.readings }
     }
 }
 
