@@ -50,7 +50,10 @@ fn examine_onward(examiner: &Examiner<'_>, rule: &Rule, onward: Onward<'_>, foun
                 examiner.plan.question_of(target, egress).and_then(|q| Some((examiner.leads_to(&q)?, q)));
             let hops = match leads {
                 Some((Ok(hops), _)) => hops,
-                Some((Err(why), question)) => return found.findings.push(unresolved(rule, &question, why)),
+                Some((Err(why), question)) => {
+                    let alone = examiner.plan.onward(rule).nth(1).is_none();
+                    return found.findings.push(unresolved(rule, &question, why, &of_group, alone));
+                }
                 None => return,
             };
             let mut all = Vec::new();
@@ -91,7 +94,8 @@ fn of_a_name(all: Vec<Vec<Finding>>) -> impl Iterator<Item = Finding> {
     all.into_iter().flatten().filter(move |f| !(some_work && f.code == Code::NoListener))
 }
 
-fn unresolved(rule: &Rule, question: &Question, why: Unresolved) -> Finding {
+/// `alone`: the rule has no other next hop.
+fn unresolved(rule: &Rule, question: &Question, why: Unresolved, of_group: &str, alone: bool) -> Finding {
     let name = question.name.as_str();
     let remedy = match why {
         Unresolved::NoSuchName | Unresolved::NoAddress | Unresolved::NoService => {
@@ -104,8 +108,15 @@ fn unresolved(rule: &Rule, question: &Question, why: Unresolved) -> Finding {
             format!("see [dns] servers, /etc/resolv.conf, and `viaduct explain --ruri sip:{name}`")
         }
     };
+    let effect = match alone {
+        true => "requests for it are answered with 5xx",
+        false => {
+            "requests go to the route's other next hops, and are answered with 5xx if none of them can be sent to"
+        }
+    };
+    let of_group = if of_group.is_empty() { String::new() } else { format!("{of_group},") };
     Finding::new(Code::NameUnresolved, Severity::Warning, &Subject::Rule(rule.id, rule.name.clone()), name)
-        .because(format!("{question} {}: requests for it are answered with 5xx", why.in_words()))
+        .because(format!("{question}{of_group} {}: {effect}", why.in_words()))
         .remedy(remedy)
 }
 

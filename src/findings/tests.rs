@@ -410,6 +410,32 @@ fn a_name_without_an_address() {
 }
 
 #[test]
+fn a_name_without_an_address_is_no_end_where_there_are_others() {
+    let group =
+        "[[group]]\nname = \"g\"\ngateways = [{ to = \"sip:gone.example\" }, { to = \"sip:10.0.0.9\" }]\n";
+    let one = "[[group]]\nname = \"g\"\ngateways = [{ to = \"sip:gone.example\" }]\n";
+    let others = "requests go to the route's other next hops";
+    let alone = "requests for it are answered with 5xx";
+    for (before, to, expected) in [
+        ("", "\"sip:gone.example\"", ["sip:gone.example does not exist", alone]),
+        ("", "[\"sip:gone.example\", \"sip:10.0.0.9\"]", ["sip:gone.example does not exist", others]),
+        (group, "\"group:g\"", ["sip:gone.example, a gateway of g, does not exist", others]),
+        (one, "\"group:g\"", ["sip:gone.example, a gateway of g, does not exist", alone]),
+    ] {
+        let fib = host().build();
+        let text = format!("{}{before}[[route]]\nname = \"r\"\nto = {to}\n", both());
+        let plan = config::from_str("test.toml", &text, &fib).unwrap_or_else(|e| panic!("{e}")).plan;
+        let view = crate::egress::View::new(&plan, &fib);
+        let absent = plan.questions().into_iter().map(|question| (question, Err(Unresolved::NoSuchName)));
+        let names = Directory::of(absent);
+        let all = super::Examiner::with_names(&plan, &fib, &view, &names).all();
+        let [finding] = &all[..] else { panic!("{all:?}") };
+        let said = format!("{finding:?}");
+        assert!(expected.iter().all(|part| said.contains(part)), "{said}");
+    }
+}
+
+#[test]
 fn units_can_be_gone_through_one_by_one() {
     let fib = host().without_routes(|route| route.prefix.prefix_len() == 0).build();
     let rules: String =

@@ -238,7 +238,7 @@ impl Names {
                         tracing::warn!("{question} {}{failure}; what it led to stays in use", why.in_words())
                     }
                     _ => tracing::warn!(
-                        "{question} {}{failure}; requests for it are answered 5xx",
+                        "{question} {}{failure}; requests that lead nowhere else are answered 5xx",
                         why.in_words()
                     ),
                 }
