@@ -11,6 +11,7 @@ use toml_edit::Table;
 use super::diagnostic::Findings;
 use super::read::{Entry, Section, Text};
 use super::{Places, dns, groups, limits, listeners, rules};
+use crate::dns::HostName;
 use crate::fib::Fib;
 use crate::overload::Limits;
 use crate::plan::{EgressPolicy, Engine, Expansion, NoListener, Plan, expand};
@@ -191,8 +192,24 @@ type Hosts = (HashMap<Box<str>, Vec<IpAddr>>, HashMap<Box<str>, Range<usize>>);
 fn hosts(entry: Option<Entry<'_>>, findings: &mut Findings) -> Hosts {
     let (mut hosts, mut places) = (HashMap::new(), HashMap::new());
     for (text, entry) in entry.map(|e| e.pairs(findings)).unwrap_or_default() {
-        let Some(name) = host_name(&text, findings) else { continue };
-        places.insert(name.clone(), text.span.clone());
+        if host_name(&text, findings).is_none() {
+            continue;
+        }
+        // As requests and routes ask for it.
+        let Some(name) = HostName::new(text.text.as_bytes()) else {
+            findings
+                .error(text.span, format!("no request can ask for «{}»", text.text))
+                .hint("the parts between dots have 1 to 63 characters, and all of it 253 at most");
+            continue;
+        };
+        let name: Box<str> = name.as_str().into();
+        if places.contains_key(&name) {
+            findings
+                .error(text.span, format!("«{}» stands in [hosts] already", text.text))
+                .hint("case and a dot at the end make no other name: write all addresses in one list");
+            continue;
+        }
+        places.insert(name.clone(), text.span);
         let addresses: Vec<IpAddr> = (entry.texts(findings).iter())
             .filter_map(|text| text.parse("an IP address", findings))
             .map(crate::net::canonical)

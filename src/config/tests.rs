@@ -150,6 +150,14 @@ fn mistakes_in_the_form_of_the_file() {
     expect("[admin]\nlisten = \"here\"", (2, 10), "an address and port", "");
     expect("[identity]\ndomains = [\"sip:x\"]", (2, 12), "not a host name", "sip.example.net");
     expect("[hosts]\na = \"b\"", (2, 5), "«b» is not an IP address", "");
+    let twice = |name: &str| format!("[hosts]\n\"a.example\" = [\"10.0.0.1\"]\n\"{name}\" = [\"10.0.0.2\"]");
+    expect(&twice("A.example"), (3, 1), "«A.example» stands in [hosts] already", "in one list");
+    expect(&twice("a.example."), (3, 1), "«a.example.» stands in [hosts] already", "in one list");
+    let long = format!("{}.example", "a".repeat(64));
+    for name in ["a..example", ".example", "a.example..", &long] {
+        let never = format!("no request can ask for «{name}»");
+        expect(&format!("[hosts]\n\"{name}\" = [\"10.0.0.1\"]"), (2, 1), &never, "1 to 63 characters");
+    }
     expect("[egress]\nlarge_udp = \"tcp\"", (2, 13), "not available in this version", "");
     expect("[egress]\nno_listener = \"nobody\"", (2, 15), "no listener «nobody»", "public, private, six");
 }
