@@ -241,7 +241,8 @@ pub const DNS_NAMES: usize = 16_384;
 /// ones wait among [`DNS_QUESTIONS`].
 pub const DNS_LOOKUPS: usize = 512;
 
-/// Names that are being looked up at a time before their time is over: ten thousand are asked for in some seconds.
+/// Names of the configuration that are being looked up at a time before their time is over, and as many of requests: ten
+/// thousand are asked for in some seconds.
 pub const DNS_AGAIN: usize = 32;
 
 /// Names of messages that wait to be looked up, from all shards together. The message of one more is answered 503.

@@ -166,7 +166,8 @@ impl Keeper {
             kept.note_use(now);
             if kept.asking == Asking::No && now >= kept.ask_from {
                 let usable = kept.usable(now, stale).is_some();
-                if !kept.configured && !(kept.used && kept.shown && usable) {
+                let in_use = kept.configured || (kept.used && kept.shown && usable);
+                if !in_use {
                     if now >= kept.fresh_until && std::mem::take(&mut kept.shown) {
                         changes.push((*question, None));
                     }
