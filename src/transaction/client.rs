@@ -100,7 +100,7 @@ impl Client {
     }
 
     /// Timers B and F, as long as Timer C was not reset.
-    pub const fn timer_b_or_f_ns(&self) -> u64 {
+    const fn timer_b_or_f_ns(&self) -> u64 {
         self.timer_c_ns.saturating_sub(TIMER_C_NS - SIXTY_FOUR_T1_NS)
     }
 

@@ -11,7 +11,7 @@ use super::search::{Onward, Terms};
 use super::server::ServerDue;
 use super::slab::Handle;
 use super::table::{ClientPending, ClientRecord, Method, Place, ServerPending, ServerRecord, Side, Table};
-use super::timers::{LATE_TRYING_NS, SIXTY_FOUR_T1_NS, T1_NS, Timer};
+use super::timers::{SIXTY_FOUR_T1_NS, Timer};
 use crate::net::Now;
 
 impl Transactions {
@@ -211,11 +211,7 @@ impl Transactions {
         out: &mut [u8],
     ) -> Option<Send> {
         let record = self.table.clients.get(client)?;
-        // RFC 4320 §4.1: who lives need not say so to another request than INVITE before Timer E has come to T2.
-        let ought_to_be_heard = own == Own::Failed
-            || record.machine.is_invite()
-            || now.0 + SIXTY_FOUR_T1_NS >= record.machine.timer_b_or_f_ns() + LATE_TRYING_NS + T1_NS;
-        if record.machine.state() == ClientState::Calling && ought_to_be_heard {
+        if record.machine.state() == ClientState::Calling {
             let listener = record.place.listener;
             self.silent = record.gateway.gateway().map(|gateway| Peer { gateway, listener });
         }
