@@ -1,6 +1,7 @@
 //! RFC 2782, "Usage rules": the order in which servers are tried.
 
 use crate::net::NextHop;
+use crate::random::Random;
 
 use super::resolution::Target;
 
@@ -14,7 +15,7 @@ pub struct Order<'a> {
     targets: &'a [Target],
     /// Targets that had their turn, a bit each.
     taken: u64,
-    chance: Chance,
+    chance: Random,
     /// The target whose turn it is, and the next of its addresses.
     current: Option<(&'a Target, usize)>,
 }
@@ -23,7 +24,7 @@ impl<'a> Order<'a> {
     /// `targets` stand in the order of their ranks; those beyond the 64th are not seen.
     pub(super) fn new(targets: &'a [Target], seed: u64) -> Self {
         let targets = targets.get(..targets.len().min(64)).unwrap_or_default();
-        Self { targets, taken: 0, chance: Chance(seed), current: None }
+        Self { targets, taken: 0, chance: Random::new(seed), current: None }
     }
 
     /// "Compute the sum of the weights of those RRs, and with each RR associate the running sum in the selected order.
@@ -40,7 +41,7 @@ impl<'a> Order<'a> {
             all.filter(move |(at, target)| target.rank == rank && is_free(*at, taken))
         };
         let sum: u64 = group().map(|(_, target)| u64::from(target.weight)).sum();
-        let wanted = self.chance.up_to(sum);
+        let wanted = self.chance.below(sum + 1);
         let zeroes = group().filter(|(_, target)| target.weight == 0);
         let others = group().filter(|(_, target)| target.weight > 0);
         let mut running = 0;
@@ -67,25 +68,5 @@ impl Iterator for Order<'_> {
             }
             self.current = Some((self.next_target()?, 0));
         }
-    }
-}
-
-/// SplitMix64: well mixed from any seed on, in three multiplications.
-#[derive(Clone, Debug)]
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// From 0 to `most`, both included.
-    fn up_to(&mut self, most: u64) -> u64 {
-        let product = u128::from(self.next()) * (u128::from(most) + 1);
-        (product >> 64) as u64
     }
 }

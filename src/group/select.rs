@@ -5,6 +5,7 @@
 //! goes leaves the order of all others as it is: only its own share moves.
 
 use crate::limits::{CANDIDATES, GATEWAYS_PER_GROUP};
+use crate::random::{ADDED, mix};
 
 /// `select`: what of a request chooses its gateway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,16 +120,6 @@ fn draw(key: u64, identity: u32) -> f64 {
     let bits = mix(key ^ mix(u64::from(identity) ^ 0x243f_6a88_85a3_08d3)) >> 11;
     let unit = (bits as f64 + 0.5) / (1u64 << 53) as f64;
     -1.0 / unit.ln()
-}
-
-/// What SplitMix64 adds at each step, so that zeros do not stay zero.
-const ADDED: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): every bit depends on every bit.
-const fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }
 
 /// The key of a text, such as a Call-ID.

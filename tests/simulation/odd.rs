@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use viaduct::engine::sim::{Endpoint, Outbox, Random};
+use viaduct::engine::sim::{Endpoint, Outbox};
 use viaduct::net::Now;
+use viaduct::random::Random;
 
 const MS: u64 = 1_000_000;
 const T1: u64 = 500 * MS;

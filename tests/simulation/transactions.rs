@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use viaduct::engine::sim::{Faults, Random};
+use viaduct::engine::sim::Faults;
+use viaduct::random::Random;
 use viaduct::transaction::{Cause, Timer};
 
 use super::invariants;

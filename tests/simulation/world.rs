@@ -11,13 +11,14 @@ use arc_swap::ArcSwap;
 use viaduct::cli::demo::ua::{Agent, Finished, Role, Script};
 use viaduct::config;
 use viaduct::engine::SocketId;
-use viaduct::engine::sim::{Endpoint, Faults, Hop, HostId, Outbox, Random, World};
+use viaduct::engine::sim::{Endpoint, Faults, Hop, HostId, Outbox, World};
 use viaduct::fib::spec::{Link, Route};
 use viaduct::fib::{Answer, Builder, Fib, Query};
 use viaduct::group::Roster;
 use viaduct::metrics::{SeriesId, ShardMetrics};
 use viaduct::net::Now;
 use viaduct::plan::Plan;
+use viaduct::random::Random;
 use viaduct::shard::{
     Bindings, Bound, Post, Publication, Published, Questions, Records, Setup, SocketTable, Worker,
 };

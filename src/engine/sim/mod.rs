@@ -5,7 +5,6 @@
 //! it leaves at all, is asked of a function of the test's (`Paths`): there the routing of each host lives.
 
 mod io;
-mod random;
 #[cfg(test)]
 mod tests;
 
@@ -15,10 +14,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 
 pub use io::{SEND_BUFFERS, SimIo};
-pub use random::Random;
 
 use super::{Event, Next, Shard};
 use crate::net::Now;
+use crate::random::Random;
 
 /// A host's number, in the order in which hosts were added.
 pub type HostId = usize;

@@ -4,6 +4,7 @@
 //! `VIADUCT_RULES=200` tries so many tables; `VIADUCT_RULES_SEED=7` begins with that one.
 
 use super::*;
+use crate::random;
 use crate::rules::tree::MOST_PLACES;
 
 /// Tables of the normal run.
@@ -11,16 +12,11 @@ const TABLES: u64 = 3;
 const RULES: usize = 2_500;
 const REQUESTS: usize = 250;
 
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % sides as u64) as usize
+        (random::next(&mut self.0) % sides as u64) as usize
     }
 
     fn one_in(&mut self, times: usize) -> bool {
