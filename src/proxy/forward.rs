@@ -12,6 +12,7 @@ use crate::net::Transport;
 use crate::rewrite::{Edits, Output, TooLarge};
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
+use crate::swar::{any_eight, has_byte, lower};
 use crate::token::Dialog;
 
 use super::branches;
@@ -290,26 +291,13 @@ fn put_uri(edits: &mut Edits<New>, bytes: &[u8], at: Range<usize>, uri: &Uri<'_>
     }
 }
 
-/// A Request-URI that was received may have parts that do not go into one; most have not, and are told by their letters:
-/// eight at a time, the last eight perhaps twice.
+/// A Request-URI that was received may have parts that do not go into one; most have not, and are told by their letters.
 #[inline]
 fn may_have_what_is_not_allowed(uri: &Uri<'_>) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let has_m = |eight: &[u8; 8]| {
-        let word = (u64::from_le_bytes(*eight) | (ONES * 0x20)) ^ (ONES * u64::from(b'm'));
-        // A byte is zero where subtracting one borrows and its own high bit was not set.
-        word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
-    };
     let text = uri.params().text();
-    let (first, last) = (text.first_chunk(), text.last_chunk());
-    let may_be_method = match (first, last) {
-        (Some(first), Some(last)) => {
-            has_m(first) || has_m(last) || (text.len() > 16 && text.as_chunks().0.iter().any(has_m))
-        }
-        // `;method` has seven letters already.
-        _ => text.len() >= b";method".len(),
-    };
-    uri.headers().is_some() || may_be_method
+    let has_m = any_eight(text, |eight| has_byte(lower(eight), b'm'));
+    // `;method` has seven letters already.
+    uri.headers().is_some() || has_m.unwrap_or(text.len() >= b";method".len())
 }
 
 /// The parts of a URI that do not go into a Request-URI: headers and `method` (§19.1.1, table 1); and, as

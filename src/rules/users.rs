@@ -1,5 +1,7 @@
 //! User parts as rules see them.
 
+use crate::swar::{any_eight, has_byte};
+
 /// The user part percent-decoded once into `buffer` and cut at the first `;` (so that neither `%33` nor
 /// a parameter in the user part gets around a rule).
 ///
@@ -30,24 +32,8 @@ fn cut_and_decoded<'b>(user: &'b [u8], buffer: &'b mut [u8]) -> &'b [u8] {
 /// time, the last eight perhaps twice.
 #[inline]
 fn may_have_special(user: &[u8]) -> bool {
-    let may = |eight: &[u8; 8]| may_be_special(u64::from_le_bytes(*eight));
-    match (user.first_chunk(), user.last_chunk()) {
-        (Some(first), Some(last)) if user.len() <= 16 => may(first) | may(last),
-        (Some(_), Some(last)) => may(last) || user.as_chunks().0.iter().any(may),
-        _ => user.iter().any(|c| matches!(c, b'%' | b';')),
-    }
-}
-
-/// One of the eight bytes is `%` or `;`.
-#[inline]
-fn may_be_special(word: u64) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    // A byte is zero where subtracting one borrows and its own high bit was not set.
-    let has_zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    const PERCENT: u64 = ONES * b'%' as u64;
-    const SEMICOLON: u64 = ONES * b';' as u64;
-    has_zero(word ^ PERCENT) | has_zero(word ^ SEMICOLON) != 0
+    let found = any_eight(user, |eight| has_byte(eight, b'%') | has_byte(eight, b';'));
+    found.unwrap_or_else(|| user.iter().any(|c| matches!(c, b'%' | b';')))
 }
 
 #[cfg(test)]
