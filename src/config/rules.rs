@@ -58,6 +58,13 @@ pub(super) fn build(
     (rules, places)
 }
 
+/// A key of a route that sends nothing on.
+fn means_nothing(entry: &Entry<'_>, findings: &mut Findings) {
+    findings
+        .error(entry.span.clone(), format!("`{}` means nothing without `to`", entry.key))
+        .hint("leave it out, or say where requests go");
+}
+
 /// What may go by the rule.
 fn limit_of(
     entry: Option<Entry<'_>>,
@@ -67,9 +74,7 @@ fn limit_of(
     findings: &mut Findings,
 ) -> Option<LimitId> {
     if let (Some(entry), Some(Action::Reject(_) | Action::Drop)) = (&entry, action) {
-        findings
-            .error(entry.span.clone(), "`limit` means nothing without `to`")
-            .hint("a route that rejects or drops lets nothing through");
+        means_nothing(entry, findings);
         return None;
     }
     limits::read(entry, Owner::Route, name, limits, findings)
@@ -255,9 +260,7 @@ impl Reader<'_> {
             return self.forward(&to, Way { egress, mode, record_route, attempts }, findings);
         }
         for entry in [&egress, &mode, &record_route].into_iter().flatten().chain(attempts.given()) {
-            findings
-                .error(entry.span.clone(), format!("`{}` means nothing without `to`", entry.key))
-                .hint("leave it out, or say where requests go");
+            means_nothing(entry, findings);
         }
         match (reject, drop) {
             (Some(entry), _) => {
@@ -285,11 +288,7 @@ impl Reader<'_> {
     ) -> Option<Arc<Set>> {
         let set = set::read(entry, when, findings)?;
         match action {
-            Some(Action::Reject(_) | Action::Drop) => {
-                findings
-                    .error(entry.span.clone(), "`set` means nothing without `to`")
-                    .hint("leave it out, or say where requests go");
-            }
+            Some(Action::Reject(_) | Action::Drop) => means_nothing(entry, findings),
             Some(Action::Forward { mode: Mode::Stateless, .. })
                 if set.changes_uri() && !when.header.is_empty() =>
             {

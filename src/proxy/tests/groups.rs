@@ -55,10 +55,15 @@ fn gateway(world: &World, place: usize) -> GatewayId {
     world.snapshot.roster.ids(GroupId(0))[place]
 }
 
+/// By what a listener is known in a gateway's state.
+fn identity(world: &World, listener: &str) -> u32 {
+    world.snapshot.plan.listener_named(listener).unwrap().identity
+}
+
 /// Reports of a gateway what came from the listener that requests leave from to it.
 fn hear(world: &World, place: usize, report: Report) {
     let by = if LAST[place] == 73 { "public" } else { "private" };
-    let listener = world.snapshot.plan.listener_named(by).unwrap().identity;
+    let listener = identity(world, by);
     world.snapshot.roster.health().report(gateway(world, place), listener, report);
 }
 
@@ -174,11 +179,10 @@ fn those_that_asked_to_be_left_alone_are() {
 fn a_gateway_may_be_down_from_one_listener_alone() {
     let group = r#"gateways = [{ to = "sip:10.0.0.71" }, { to = "sip:10.0.0.72", priority = 2 }]"#;
     let mut world = world(group, TO);
-    let listener = |name: &str| world.snapshot.plan.listener_named(name).unwrap().identity;
     let health = world.snapshot.roster.health();
     let id = gateway(&world, 0);
-    health.report(id, listener("natted"), Report::PutAside(9));
-    health.report(id, listener("private"), Report::Failed);
+    health.report(id, identity(&world, "natted"), Report::PutAside(9));
+    health.report(id, identity(&world, "private"), Report::Failed);
     assert_eq!(goes(&mut world, &invite(1)), 71, "requests leave from the other one");
     (0..3).for_each(|_| hear(&world, 0, Report::Failed));
     assert_eq!(goes(&mut world, &invite(2)), 72);
@@ -188,7 +192,7 @@ fn a_gateway_may_be_down_from_one_listener_alone() {
 fn what_is_known_of_one_listener_says_nothing_of_another() {
     let group = r#"gateways = [{ to = "sip:10.0.0.71" }, { to = "sip:10.0.0.72", priority = 2 }]"#;
     let mut world = world(group, TO);
-    let natted = world.snapshot.plan.listener_named("natted").unwrap().identity;
+    let natted = identity(&world, "natted");
     world.snapshot.roster.health().report(gateway(&world, 0), natted, Report::PutAside(9));
     assert_eq!(goes(&mut world, &invite(1)), 71, "requests leave from another one");
 }
@@ -197,10 +201,9 @@ fn what_is_known_of_one_listener_says_nothing_of_another() {
 fn a_slow_return_counts_by_the_listener_that_the_request_would_take() {
     let group = r#"gateways = [{ to = "sip:10.0.0.71" }, { to = "sip:10.0.0.72" }]"#;
     let mut world = world(group, TO);
-    let listener = |name: &str| world.snapshot.plan.listener_named(name).unwrap().identity;
     let health = world.snapshot.roster.health();
-    health.take_over(gateway(&world, 0), listener("natted"), Standing::Up, 255);
-    health.take_over(gateway(&world, 0), listener("private"), Standing::Up, 26);
+    health.take_over(gateway(&world, 0), identity(&world, "natted"), Standing::Up, 255);
+    health.take_over(gateway(&world, 0), identity(&world, "private"), Standing::Up, 26);
     let first = (0..400).filter(|number| goes(&mut world, &invite(*number)) == 71).count();
     assert!((15..65).contains(&first), "a tenth of its weight against a whole: {first}");
 }
@@ -264,7 +267,7 @@ fn silence_is_a_failure_and_the_call_goes_on() {
     let mut world = keeping(BY_PRIORITY);
     let first = gateway(&world, 0);
     world.snapshot.roster.health().set_down_after(first, 2);
-    let listener = world.snapshot.plan.listener_named("private").unwrap().identity;
+    let listener = identity(&world, "private");
     for number in 0..2 {
         assert_eq!(world.snapshot.roster.health().way(first, listener).failures, number);
         assert_eq!(goes(&mut world, &invite(u32::from(number))), 71);
@@ -288,7 +291,7 @@ fn silence_is_a_failure_and_the_call_goes_on() {
 fn any_answer_ends_a_row_of_failures() {
     let mut world = keeping(BY_PRIORITY);
     let first = gateway(&world, 0);
-    let listener = world.snapshot.plan.listener_named("private").unwrap().identity;
+    let listener = identity(&world, "private");
     world.snapshot.roster.health().set_down_after(first, 3);
     hear(&world, 0, Report::Failed);
     let text = world.forwarded("private", ALICE, &invite(1), "private", "10.0.0.71:5060");
@@ -301,7 +304,7 @@ fn any_answer_ends_a_row_of_failures() {
 fn a_503_with_retry_after_puts_aside_and_one_without_does_not() {
     let mut world = keeping(BY_PRIORITY);
     let first = gateway(&world, 0);
-    let listener = world.snapshot.plan.listener_named("private").unwrap().identity;
+    let listener = identity(&world, "private");
     let refused = |world: &mut World, number: u32, headers: &str| {
         let text = world.forwarded("private", ALICE, &invite(number), "private", "10.0.0.71:5060");
         world.due();
@@ -324,7 +327,7 @@ fn a_503_with_retry_after_puts_aside_and_one_without_does_not() {
 #[test]
 fn an_answer_to_an_options_of_ours_is_noted_and_goes_no_further() {
     let mut world = world(THREE, TO);
-    let listener = world.snapshot.plan.listener_named("private").unwrap().identity;
+    let listener = identity(&world, "private");
     let id = gateway(&world, 1);
     let branch = PingBranch { gateway: id, listener, number: 77 };
     let response = |status: &str, branch: &str| {
