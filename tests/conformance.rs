@@ -4,14 +4,16 @@
 //! folder; the default is `../shared/conformance` beside the workspace. Where it is absent the test says
 //! SKIPPED.
 
+#[allow(dead_code)] // Names of tests are for others.
+#[path = "support/conformance.rs"]
+mod lists;
 mod support;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::path::Path;
 
 use support::Shard;
 use viaduct::proxy::Outcome;
@@ -81,8 +83,7 @@ enum Form {
 }
 
 impl Row {
-    fn read(folder: &Path) -> Vec<Self> {
-        let index = fs::read_to_string(folder.join("index.tsv")).expect("index.tsv can be read");
+    fn read(index: &str) -> Vec<Self> {
         let mut lines = index.lines();
         let names: Vec<&str> = lines.next().expect("a head line").split('\t').collect();
         let column: HashMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (*n, i)).collect();
@@ -164,16 +165,8 @@ struct Report {
 
 #[test]
 fn torture_messages_are_handled_as_the_index_says() {
-    let folder = env::var_os("VIADUCT_CONFORMANCE_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance"), PathBuf::from);
-    // Past the test harness's capture: whoever ran the tests has to see it.
-    let mut terminal = std::io::stderr();
-    if !folder.join("index.tsv").is_file() {
-        let text = format!("\nSKIPPED: conformance: no {}\n", folder.join("index.tsv").display());
-        terminal.write_all(text.as_bytes()).expect("stderr can be written");
-        return;
-    }
-    let rows = Row::read(&folder);
+    let Some(index) = lists::text("index.tsv") else { return };
+    let (folder, rows) = (lists::folder(), Row::read(&index));
     let mut report = Report::default();
     for row in &rows {
         check(&folder, row, &mut report);
@@ -186,7 +179,7 @@ fn torture_messages_are_handled_as_the_index_says() {
         report.tolerated,
         report.wrong.len()
     );
-    terminal.write_all(summary.as_bytes()).expect("stderr can be written");
+    lists::say(&summary);
     assert!(rows.len() > 60, "the index has shrunk: {} rows", rows.len());
     assert!(report.wrong.is_empty(), "\n{}", report.wrong.join("\n"));
 }

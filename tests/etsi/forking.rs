@@ -1,33 +1,7 @@
 //! SIP_CC_PR_MP_RS with forking: RFC 3261 §16.7 steps 5 to 10. UA2 and UA3 are asked at once.
 
-use crate::iut::{
-    Iut, Sent, UA1, UA2, UA3, none, only, request, response, towards, uri, value, values, with,
-};
+use crate::iut::{Fork, UA1, UA2, UA3, none, only, response, towards, uri, value, values, with};
 use crate::named_tests;
-
-/// An INVITE that went to both.
-struct Fork {
-    iut: Iut,
-    two: String,
-    three: String,
-}
-
-impl Fork {
-    fn new() -> Self {
-        let mut iut = Iut::new();
-        let sent = iut.by_ua1(&request("INVITE", "sip:both@10.0.0.7"));
-        let [two, three] = [UA2, UA3].map(|ua| only(&sent, ua, "INVITE ").to_owned());
-        Self { iut, two, three }
-    }
-
-    fn two(&mut self, status: &str) -> Vec<Sent> {
-        self.iut.by_inside(UA2, &response(&self.two, status, "ua2"))
-    }
-
-    fn three(&mut self, status: &str) -> Vec<Sent> {
-        self.iut.by_inside(UA3, &response(&self.three, status, "ua3"))
-    }
-}
 
 /// The first answer waits, the second one has `expected` forwarded.
 fn best_of(first: &str, second: &str, expected: &str) {
@@ -59,7 +33,7 @@ fn challenges_are_collected() {
         let text = response(request, "401 Unauthorized", tag);
         with(&text, "WWW-Authenticate", &format!("Digest realm=\"{realm}\", nonce=\"n\""))
     };
-    let (one, other) = (challenge(&fork.two, "ua2", "two"), challenge(&fork.three, "ua3", "three"));
+    let (one, other) = (challenge(&fork.got[0], "ua2", "two"), challenge(&fork.got[1], "ua3", "three"));
     assert!(towards(&fork.iut.by_inside(UA2, &one), UA1).is_empty());
     let sent = fork.iut.by_inside(UA3, &other);
     let text = only(&sent, UA1, "SIP/2.0 401 ");
@@ -76,12 +50,12 @@ fn the_last_to_ring_is_cancelled() {
     none(&sent, UA3, "CANCEL");
     let sent = fork.three("180 Ringing");
     let cancel = only(&sent, UA3, "CANCEL ");
-    assert_eq!(uri(cancel), uri(&fork.three));
+    assert_eq!(uri(cancel), uri(&fork.got[1]));
     for header in ["Call-ID", "From", "To"] {
-        assert_eq!(value(cancel, header), value(&fork.three, header));
+        assert_eq!(value(cancel, header), value(&fork.got[1], header));
     }
     assert_eq!(value(cancel, "CSeq"), "1 CANCEL");
-    assert_eq!(values(cancel, "Via"), values(&fork.three, "Via")[..1]);
+    assert_eq!(values(cancel, "Via"), values(&fork.got[1], "Via")[..1]);
 }
 
 fn a_global_failure_waits_for_the_others_to_end() {

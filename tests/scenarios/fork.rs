@@ -1,43 +1,21 @@
 //! Two callees at once (RFC 3261 §16.7 steps 5 to 10).
 
 use crate::iut::{
-    Iut, LATE_MS, Sent, T1_MS, UA1, UA2, UA3, in_dialog, none, only, request, response, same_transaction,
-    towards, value,
+    FORKED, Fork, LATE_MS, T1_MS, UA1, UA2, UA3, in_dialog, none, only, response, same_transaction, towards,
+    value,
 };
 use crate::named_tests;
 
-struct Fork {
-    iut: Iut,
-    invite: String,
-    got: [String; 2],
+/// Both ring.
+fn ring(fork: &mut Fork) {
+    for which in 0..2 {
+        only(&fork.answer(which, "180 Ringing"), UA1, "SIP/2.0 180 ");
+    }
 }
 
-const UAS: [&str; 2] = [UA2, UA3];
-
-impl Fork {
-    fn new() -> Self {
-        let mut iut = Iut::new();
-        let invite = request("INVITE", "sip:both@10.0.0.7");
-        let sent = iut.by_ua1(&invite);
-        let got = UAS.map(|ua| only(&sent, ua, "INVITE ").to_owned());
-        Self { iut, invite, got }
-    }
-
-    /// UA2 (0) or UA3 (1) answers.
-    fn answer(&mut self, which: usize, status: &str) -> Vec<Sent> {
-        self.iut.by_inside(UAS[which], &response(&self.got[which], status, ["ua2", "ua3"][which]))
-    }
-
-    fn ring(&mut self) {
-        for which in 0..2 {
-            only(&self.answer(which, "180 Ringing"), UA1, "SIP/2.0 180 ");
-        }
-    }
-
-    fn ends(mut self) {
-        self.iut.pass(300_000);
-        assert_eq!(self.iut.open(), 0);
-    }
+fn ends(mut fork: Fork) {
+    fork.iut.pass(300_000);
+    assert_eq!(fork.iut.open(), 0);
 }
 
 /// Of two final answers this one goes to UA1, and no other.
@@ -49,7 +27,7 @@ fn best_of(first: &str, second: &str, expected: &str) {
         sent.extend(fork.iut.pass(LATE_MS));
         let finals: Vec<&str> = towards(&sent, UA1).iter().map(|sent| &sent.text[8..11]).collect();
         assert_eq!(finals, [expected], "{first}, then {second}");
-        fork.ends();
+        ends(fork);
     }
 }
 
@@ -57,59 +35,59 @@ fn best_of(first: &str, second: &str, expected: &str) {
 fn one_answers(rings: bool) {
     let mut fork = Fork::new();
     if rings {
-        fork.ring();
+        ring(&mut fork);
     }
     let sent = fork.answer(0, "200 OK");
     only(&sent, UA1, "SIP/2.0 200 ");
     if !rings {
         // §9.1: UA3 has to be heard of before.
         none(&sent, UA3, "CANCEL");
-        return fork.ends();
+        return ends(fork);
     }
     let cancel = only(&sent, UA3, "CANCEL ").to_owned();
     fork.iut.by_inside(UA3, &response(&cancel, "200 OK", "ua3"));
     let sent = fork.answer(1, "487 Request Terminated");
     only(&sent, UA3, "ACK ");
     none(&sent, UA1, "SIP/2.0");
-    fork.ends();
+    ends(fork);
 }
 
 /// Both do, before the CANCEL arrives: both go on (§16.7 step 5), and the caller sees to the second.
 fn both_answer(rings: bool) {
     let mut fork = Fork::new();
     if rings {
-        fork.ring();
+        ring(&mut fork);
     }
     let tags = [0, 1].map(|which| {
         let sent = fork.answer(which, "200 OK");
         value(only(&sent, UA1, "SIP/2.0 200 "), "To").to_owned()
     });
     assert_ne!(tags[0], tags[1]);
-    fork.ends();
+    ends(fork);
 }
 
 fn someone_hangs_up() {
     let mut fork = Fork::new();
-    fork.ring();
+    ring(&mut fork);
     let ok = only(&fork.answer(0, "200 OK"), UA1, "SIP/2.0 200 ").to_owned();
     only(&fork.iut.by_ua1(&in_dialog(&ok, "ACK", 1)), UA2, "ACK ");
     let sent = fork.iut.by_ua1(&in_dialog(&ok, "BYE", 2));
     let bye = only(&sent, UA2, "BYE ").to_owned();
     none(&sent, UA3, "BYE");
     only(&fork.iut.by_inside(UA2, &response(&bye, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
-    fork.ends();
+    ends(fork);
 }
 
 /// All that ring are cancelled; one 487 goes on.
 fn the_caller_cancels() {
     let mut fork = Fork::new();
-    fork.ring();
+    ring(&mut fork);
     let sent = fork.iut.by_ua1(&same_transaction(&fork.invite, "CANCEL", "<sip:ua2@10.0.0.2>"));
     only(&sent, UA1, "SIP/2.0 200 ");
-    UAS.iter().for_each(|ua| _ = only(&sent, ua, "CANCEL "));
+    FORKED.iter().for_each(|ua| _ = only(&sent, ua, "CANCEL "));
     none(&fork.answer(0, "487 Request Terminated"), UA1, "SIP/2.0");
     only(&fork.answer(1, "487 Request Terminated"), UA1, "SIP/2.0 487 ");
-    fork.ends();
+    ends(fork);
 }
 
 /// One is silent: what the other one said goes on when its time is over.
@@ -119,20 +97,20 @@ fn one_is_silent() {
     let sent = fork.iut.pass(64 * T1_MS + LATE_MS);
     let answer = only(&sent, UA1, "SIP/2.0 ");
     assert!(answer.starts_with("SIP/2.0 486 ") || answer.starts_with("SIP/2.0 408 "), "{answer}");
-    fork.ends();
+    ends(fork);
 }
 
 /// §16.7 step 10: a 6xx has the others cancelled; a 2xx that was on its way is better (step 5).
 fn a_6xx_and_a_2xx(two_hundred_first: bool) {
     let mut fork = Fork::new();
-    fork.ring();
+    ring(&mut fork);
     let (first, second) =
         if two_hundred_first { ("200 OK", "603 Decline") } else { ("603 Decline", "200 OK") };
     let mut sent = fork.answer(0, first);
     sent.extend(fork.answer(1, second));
     only(&sent, UA1, "SIP/2.0 200 ");
     none(&sent, UA1, "SIP/2.0 603 ");
-    fork.ends();
+    ends(fork);
 }
 
 /// What is spiralling comes with another Request-URI: it is no loop, and its branches are others.
@@ -144,12 +122,12 @@ fn spirals() {
     let back = fork.got[0].replacen("INVITE sip:both@10.0.0.7", "INVITE sip:both@10.0.0.8", 1);
     let mut fork = Fork::new();
     let sent = fork.iut.by_inside(UA2, &back);
-    UAS.iter().for_each(|ua| _ = only(&sent, ua, "INVITE sip:both@10.0.0.8"));
+    FORKED.iter().for_each(|ua| _ = only(&sent, ua, "INVITE sip:both@10.0.0.8"));
 }
 
 fn a_late_ack() {
     let mut fork = Fork::new();
-    fork.ring();
+    ring(&mut fork);
     let ok = only(&fork.answer(0, "200 OK"), UA1, "SIP/2.0 200 ").to_owned();
     fork.answer(1, "487 Request Terminated");
     fork.iut.pass(70 * T1_MS);

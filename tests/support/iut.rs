@@ -298,3 +298,39 @@ pub fn began(method: &str) -> (Iut, String, String, Vec<Sent>) {
     let got = only(&sent, UA2, method).to_owned();
     (iut, request, got, sent)
 }
+
+/// An INVITE of UA1's that went to UA2 and UA3 at once.
+pub struct Fork {
+    pub iut: Iut,
+    pub invite: String,
+    /// As each of them got it.
+    pub got: [String; 2],
+}
+
+/// Who is asked at once.
+pub const FORKED: [&str; 2] = [UA2, UA3];
+
+impl Fork {
+    pub fn new() -> Self {
+        let mut iut = Iut::new();
+        let invite = request("INVITE", "sip:both@10.0.0.7");
+        let sent = iut.by_ua1(&invite);
+        let got = FORKED.map(|ua| only(&sent, ua, "INVITE ").to_owned());
+        Self { iut, invite, got }
+    }
+
+    /// UA2 answers.
+    pub fn two(&mut self, status: &str) -> Vec<Sent> {
+        self.answer(0, status)
+    }
+
+    /// UA3 answers.
+    pub fn three(&mut self, status: &str) -> Vec<Sent> {
+        self.answer(1, status)
+    }
+
+    /// UA2 (0) or UA3 (1) answers.
+    pub fn answer(&mut self, which: usize, status: &str) -> Vec<Sent> {
+        self.iut.by_inside(FORKED[which], &response(&self.got[which], status, ["ua2", "ua3"][which]))
+    }
+}
