@@ -109,6 +109,8 @@ pub struct Engine<'m> {
     /// Sends in the submission queue, and those the kernel has taken, in order.
     queued: Vec<u16>,
     ready: VecDeque<Completion>,
+    /// Somebody has woken the shard since its batch began: what for, it looks at when the next one does.
+    woken: bool,
     start: Instant,
     /// When the batch began.
     now: Now,
@@ -146,6 +148,7 @@ impl<'m> Engine<'m> {
             refused: Vec::new(),
             queued: Vec::with_capacity(sizes.send_buffers.into()),
             ready: VecDeque::with_capacity(sizes.completions as usize),
+            woken: false,
             start: Instant::now(),
             now: Now::default(),
             real_ns: None,
@@ -176,6 +179,7 @@ impl<'m> Engine<'m> {
         loop {
             self.ring.enter(wait)?;
             self.drain()?;
+            self.woken = false;
             self.now = self.clock();
             self.real_ns = None;
             shard.begin(self, self.now);
@@ -190,6 +194,7 @@ impl<'m> Engine<'m> {
             self.metrics.send_buffers_used.set(self.sends.used() as u64);
             wait = match next {
                 Next::Stop => return self.finish(shard),
+                Next::Wait(_) if self.woken => 0,
                 Next::Wait(by) => self.sleep_ns(by),
             };
         }
@@ -236,6 +241,7 @@ impl<'m> Engine<'m> {
                 // Only failures are told.
                 self.sends.fail(completion.number(), completion.result.min(0).saturating_neg());
             } else {
+                self.woken |= completion.is(Kind::Wake);
                 self.ready.push_back(completion);
             }
         }

@@ -261,6 +261,42 @@ fn a_waker_ends_a_sleep() {
 }
 
 #[test]
+fn who_is_woken_within_a_batch_begins_another_one() {
+    struct Busy(Waker, Arc<Socket>, SocketAddr, Vec<Instant>);
+    impl<'m> Shard<Engine<'m>> for Busy {
+        fn begin(&mut self, io: &mut Engine<'m>, _: Now) {
+            self.3.push(Instant::now());
+            match self.3.len() {
+                1 => io.open(SocketId(0), &self.1),
+                // So many sends are submitted while completions are looked at, and with them the next read of the
+                // waker, which finds this wake-up.
+                2 => {
+                    for _ in 0..SENDS_PER_SUBMIT {
+                        let tx = io.tx().expect("a send buffer");
+                        io.send(tx, 1, SocketId(0), self.2, 0);
+                    }
+                }
+                _ => return,
+            }
+            self.0.wake();
+        }
+        fn on_event(&mut self, _: &mut Engine<'m>, _: Event<'_>) {}
+        fn end(&mut self, _: &mut Engine<'m>) -> Next {
+            if self.3.len() > 2 { Next::Stop } else { Next::Wait(None) }
+        }
+    }
+    inside(|| {
+        let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let metrics = EngineMetrics::default();
+        let mut engine = Engine::new(&metrics).unwrap();
+        let mut busy = Busy(engine.waker(), open(OWN), sink.local_addr().unwrap(), Vec::new());
+        engine.run(&mut busy).unwrap();
+        let slept = busy.3[2] - busy.3[1];
+        assert!(slept.as_nanos() < u128::from(LONGEST_WAIT_NS) / 2, "{slept:?}");
+    });
+}
+
+#[test]
 fn errors_of_bind_say_what_to_do() {
     inside(|| {
         let _taken = UdpSocket::bind(OWN).unwrap();
