@@ -38,7 +38,9 @@ impl Groups {
     pub fn find(&self, text: &Text<'_>, name: &str, findings: &mut Findings) -> Option<GroupId> {
         let found = self.all.iter().find(|group| &*group.name == name);
         if found.is_none() && !self.broken.contains(name) {
-            let known: Vec<&str> = self.all.iter().map(|group| &*group.name).collect();
+            let mut known: Vec<&str> = self.all.iter().map(|group| &*group.name).collect();
+            known.extend(self.broken.iter().map(|name| &**name));
+            known.sort_unstable();
             let hint = match known.is_empty() {
                 true => "there is no [[group]]".to_owned(),
                 false => format!("groups are: {}", known.join(", ")),

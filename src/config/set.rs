@@ -236,8 +236,10 @@ impl Reader<'_> {
             };
             let (Some(group), groups) = (group, pattern.as_ref().map(Set::groups_of)) else { continue };
             match groups {
-                Some(groups) if usize::from(group) <= groups => {}
-                Some(groups) => {
+                // A pattern that is not sound is told of where it stands.
+                Some(None) => {}
+                Some(Some(groups)) if usize::from(group) <= groups => {}
+                Some(Some(groups)) => {
                     let message = format!("there is no group {group}: the pattern of `{key}` has {groups}");
                     return wrong(message, "a group is what stands in parentheses: '^0([1-9][0-9]+)$'");
                 }

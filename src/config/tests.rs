@@ -314,6 +314,8 @@ fn mistakes_in_set() {
         "there is no group 2: the pattern of `ruri_user` has 1",
         "parentheses",
     );
+    let unsound = set("ruri_user = \"$2\"").replace("^0([1-9]+)$", "^0([1-9]+$");
+    expect(&unsound, (3, 6), "`ruri_user`: the pattern «^0([1-9]+$» is not valid", "regex");
     expect(&set("ruri_user = \"${from_user.1}\""), (4, 21), "the rule has no such pattern", "");
     expect(&set("ruri_user = \"a$\""), (4, 21), "a dollar is followed by", "$1 to $9 are groups");
     expect(
@@ -658,6 +660,11 @@ fn mistakes_in_groups() {
     let found = from_str("test.toml", &whole, &fib()).err().unwrap();
     let told: Vec<_> = found.list().iter().map(|f| (&*f.message, f.hint.as_deref())).collect();
     assert_eq!(told[0], ("there is no group «h»", Some("groups are: g")));
+    // One with mistakes in it is there, too.
+    let broken = unknown.replace("gateways = [", "gateways = [7, ");
+    let found = from_str("test.toml", &format!("{broken}\n{PUBLIC}"), &fib()).err().unwrap();
+    let told: Vec<_> = found.list().iter().map(|f| (&*f.message, f.hint.as_deref())).collect();
+    assert!(told.contains(&("there is no group «h»", Some("groups are: g"))), "{told:?}");
     let bare = with("").replace("\"group:g\"", "\"g\"");
     let found = from_str("test.toml", &format!("{bare}\n{PUBLIC}"), &fib()).err().unwrap();
     let told: Vec<_> = found.list().iter().map(|f| (&*f.message, f.hint.as_deref())).collect();

@@ -101,8 +101,8 @@ impl Set {
         Ok(set)
     }
 
-    /// How many groups a pattern has; none where it is no pattern.
-    pub fn groups_of(pattern: &Pattern) -> usize {
+    /// How many groups a pattern has; `None`: it is no pattern.
+    pub fn groups_of(pattern: &Pattern) -> Option<usize> {
         Groups::count(&pattern.0)
     }
 
