@@ -16,6 +16,7 @@
 //! | folder | what it does | pure |
 //! |---|---|---|
 //! | [`engine`] | completions in, sends out: `uring`; `sim` for tests | |
+//! | [`tls`] | between the bytes of a stream and the messages in it: TLS, driven without I/O | yes |
 //! | [`shard`] | one core's loop, calling the stages in order | |
 //! | [`proxy`] | RFC 3261 §16: validate, preprocess, target, forward, respond | yes |
 //! | [`transaction`] | state machines, timers and memory of stateful routes: RFC 3261 §17 | yes |
@@ -60,5 +61,6 @@ pub mod shard;
 pub mod snapshot;
 pub mod status;
 mod swar;
+pub mod tls;
 pub mod token;
 pub mod transaction;

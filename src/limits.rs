@@ -330,3 +330,12 @@ pub const GATEWAY_ASIDE_S: u16 = 300;
 /// How long, in nanoseconds, the number of a gateway that is gone is not given to another one: longer than any
 /// transaction lives ([`crate::transaction::LONGEST_NS`]).
 pub const GATEWAY_REUSE_NS: u64 = 300_000_000_000;
+
+/// Most bytes that TLS holds of what a connection has received: a handshake message, of which rustls takes 64 KiB, and
+/// the record that it does not know the end of, 16 KiB and what encryption adds (RFC 8446 §5.2: 256 bytes; RFC 5246
+/// §6.2.3: 2,048). Once the handshake is over, a record only.
+pub const TLS_RECEIVE_BYTES: usize = 65_536 + 16_384 + 2_048 + 5;
+
+/// TLS sessions that a shard can resume with servers, some 2 KiB each: as many gateways as are usual, and a few more
+/// than once because servers give out several tickets. One more forgets the oldest.
+pub const TLS_SESSIONS: usize = 256;

@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("status", &[]),
     ("random", &[]),
     ("swar", &[]),
+    ("tls", &["limits"]),
     ("dns", &["limits", "net", "random"]),
     ("group", &["limits", "net", "random"]),
     ("fib", &["limits", "net"]),
@@ -156,6 +157,7 @@ const PURE: &[&str] = &[
     "proxy",
     "rewrite",
     "rules",
+    "tls",
     "token",
     "transaction",
 ];

@@ -1,0 +1,86 @@
+//! The side that connects.
+
+use std::sync::Arc;
+
+use rustls::client::{ClientConfig, Resumption};
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+
+use super::verify::SipServerVerifier;
+use super::{Authorities, Clock, Credentials, provider};
+use crate::limits::TLS_SESSIONS;
+
+/// Who has to answer: the domain that was asked for, before DNS made addresses of it (RFC 5922 §7.3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PeerName(ServerName<'static>);
+
+impl PeerName {
+    /// A host name, or an address where a URI names one. `None`: it is neither.
+    pub fn new(host: &str) -> Option<Self> {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        ServerName::try_from(host.to_ascii_lowercase()).ok().map(Self)
+    }
+
+    pub(super) fn get(&self) -> &ServerName<'static> {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for PeerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.to_str())
+    }
+}
+
+/// What sessions with servers are made of.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<ClientConfig>);
+
+impl Client {
+    /// Trusts servers by these authorities, and shows `own` to those that ask.
+    ///
+    /// It keeps [`TLS_SESSIONS`] sessions to resume, behind a lock: each shard has a `Client` [of its own](Self::apart).
+    ///
+    /// # Errors
+    /// The provider and the protocol versions do not fit.
+    pub fn new(
+        authorities: &Authorities,
+        own: Option<&Credentials>,
+        clock: Clock,
+    ) -> Result<Self, rustls::Error> {
+        let provider = provider();
+        let verifier = SipServerVerifier::new(Arc::clone(authorities.store()), Arc::clone(&provider));
+        let builder = ClientConfig::builder_with_details(provider, clock)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match own {
+            Some(own) => {
+                let own = SingleCertAndKey::from(rustls::sign::CertifiedKey::clone(own.key()));
+                builder.with_client_cert_resolver(Arc::new(own))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// The same with sessions of its own.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let mut config = ClientConfig::clone(&self.0);
+        config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
+        Self(Arc::new(config))
+    }
+
+    pub(super) fn config(&self) -> &Arc<ClientConfig> {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+impl Client {
+    pub(super) fn of_config(config: ClientConfig) -> Self {
+        Self(Arc::new(config))
+    }
+}
