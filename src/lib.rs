@@ -17,6 +17,7 @@
 //! |---|---|---|
 //! | [`engine`] | completions in, sends out: `uring`; `sim` for tests | |
 //! | [`tls`] | between the bytes of a stream and the messages in it: TLS, driven without I/O | yes |
+//! | [`websocket`] | likewise SIP over WebSocket, RFC 7118 | yes |
 //! | [`shard`] | one core's loop, calling the stages in order | |
 //! | [`proxy`] | RFC 3261 §16: validate, preprocess, target, forward, respond | yes |
 //! | [`transaction`] | state machines, timers and memory of stateful routes: RFC 3261 §17 | yes |
@@ -64,3 +65,4 @@ mod swar;
 pub mod tls;
 pub mod token;
 pub mod transaction;
+pub mod websocket;

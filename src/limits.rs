@@ -339,3 +339,14 @@ pub const TLS_RECEIVE_BYTES: usize = 65_536 + 16_384 + 2_048 + 5;
 /// TLS sessions that a shard can resume with servers, some 2 KiB each: as many gateways as are usual, and a few more
 /// than once because servers give out several tickets. One more forgets the oldest.
 pub const TLS_SESSIONS: usize = 256;
+
+/// Longest head of a WebSocket handshake, in bytes: browsers add cookies, and 8 KiB is what web servers take.
+pub const WS_HANDSHAKE_BYTES: usize = 8_192;
+
+/// Bytes of plaintext that WebSocket takes at a time; an idle connection holds a buffer of it. Longer frames get a buffer of
+/// their own length.
+pub const WS_READ_BYTES: usize = 1_024;
+
+/// Most bytes that WebSocket holds of what a connection has received: the parts of a message, and the frame that it does not
+/// know the end of. Text that is put together grows by doubling.
+pub const WS_RECEIVE_BYTES: usize = 2 * MESSAGE_BYTES + MESSAGE_BYTES + WS_READ_BYTES;

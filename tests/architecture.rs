@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("swar", &[]),
     ("tls", &["limits"]),
+    ("websocket", &["limits"]),
     ("dns", &["limits", "net", "random"]),
     ("group", &["limits", "net", "random"]),
     ("fib", &["limits", "net"]),
@@ -160,6 +161,7 @@ const PURE: &[&str] = &[
     "tls",
     "token",
     "transaction",
+    "websocket",
 ];
 
 /// Modules in which `unsafe` may stand.
