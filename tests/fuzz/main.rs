@@ -7,12 +7,17 @@ mod forward;
 mod host;
 mod mutate;
 mod parse;
+#[allow(dead_code)]
+#[path = "../support/pki.rs"]
+mod pki;
 mod reply;
 mod set;
 #[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod transactions;
+mod websocket;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -109,14 +114,17 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn mutations(body: fn(&[u8])) {
-    let messages = [messages(), messages_with_tokens()].concat();
+    mutations_of(&[messages(), messages_with_tokens()].concat(), SEEDS, body);
+}
+
+fn mutations_of(examples: &[Vec<u8>], seeds: u64, body: fn(&[u8])) {
     let seeds = match number("VIADUCT_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("VIADUCT_SEEDS").unwrap_or(SEEDS),
+        None => 0..number("VIADUCT_SEEDS").unwrap_or(seeds),
     };
     for seed in seeds {
         let what = format!("seed {seed} (VIADUCT_SEED={seed} repeats it)");
-        run(body, &mutated(&messages, seed), &what);
+        run(body, &mutated(examples, seed), &what);
     }
 }
 
@@ -219,4 +227,25 @@ fn messages_are_changed() {
 #[test]
 fn mutated_messages_are_changed() {
     mutations(set::run);
+}
+
+/// A hello is another one each time, so that a seed repeats what becomes of it but not its random bytes.
+#[test]
+fn mutated_hellos_are_taken_for_tls() {
+    let hello = tls::hello();
+    for len in 0..=hello.len() {
+        run(tls::run, &hello[..len], "cut");
+    }
+    mutations_of(&[hello, b"OPTIONS sip:a SIP/2.0\r\n\r\n".to_vec()], SEEDS / 5, tls::run);
+}
+
+#[test]
+fn mutated_frames_are_taken_for_websocket() {
+    let examples = websocket::examples();
+    for example in &examples {
+        for len in 0..=example.len() {
+            run(websocket::run, &example[..len], "cut");
+        }
+    }
+    mutations_of(&examples, SEEDS, websocket::run);
 }
