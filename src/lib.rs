@@ -53,6 +53,9 @@ pub mod limits;
 pub mod metrics;
 pub mod net;
 pub mod overload;
+#[cfg(test)]
+#[path = "../tests/support/pki.rs"]
+mod pki;
 pub mod plan;
 pub mod proxy;
 pub mod random;

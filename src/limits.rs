@@ -336,6 +336,12 @@ pub const GATEWAY_REUSE_NS: u64 = 300_000_000_000;
 /// §6.2.3: 2,048). Once the handshake is over, a record only.
 pub const TLS_RECEIVE_BYTES: usize = 65_536 + 16_384 + 2_048 + 5;
 
+/// Largest file with certificates or a key that is read, in bytes: the bundle of all public authorities has a quarter of it.
+pub const TLS_FILE_BYTES: u64 = 1 << 20;
+
+/// Most certificates of a listener: one for each domain of a host that has many.
+pub const TLS_CERTIFICATES: usize = 256;
+
 /// TLS sessions that a shard can resume with servers, some 2 KiB each: as many gateways as are usual, and a few more
 /// than once because servers give out several tickets. One more forgets the oldest.
 pub const TLS_SESSIONS: usize = 256;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -11,6 +12,7 @@ use super::limits;
 use super::network::{HostPort, host_port, network};
 use super::plan::host_name;
 use super::read::{Entry, Section as Table, Text};
+use super::tls;
 use crate::fib::Fib;
 use crate::limits::LISTENERS;
 use crate::net::Transport;
@@ -75,11 +77,12 @@ impl Names {
 /// All listeners, and the place of each one's `bind`.
 pub(super) fn build(
     entry: Option<Entry<'_>>,
+    folder: Option<&Path>,
     fib: &Fib,
     limits: &mut Limits,
     findings: &mut Findings,
 ) -> (Names, Vec<Range<usize>>) {
-    let mut all = All { names: Names::default(), places: Vec::new(), limits };
+    let mut all = All { names: Names::default(), places: Vec::new(), folder, limits };
     for table in entry.map(|e| e.sections("[[listener]]", findings)).unwrap_or_default() {
         all.add(table, fib, findings);
     }
@@ -94,6 +97,7 @@ pub(super) fn build(
 struct All<'l> {
     names: Names,
     places: Vec<Range<usize>>,
+    folder: Option<&'l Path>,
     limits: &'l mut Limits,
 }
 
@@ -105,15 +109,17 @@ impl All<'_> {
         let section = name.and_then(|name| {
             let name = self.check_name(&name, findings)?;
             let (transport, host_port) = parsed.as_ref()?;
-            Some(read(&mut table, name, *transport, host_port.port.unwrap_or(5060), findings))
+            let port = host_port.port.unwrap_or(transport.default_port());
+            let section = read(&mut table, name, *transport, port, findings);
+            let tls = tls::read(&mut table, *transport, &section.advertise, self.folder, findings);
+            Some(Section { tls, ..section })
         });
         if section.is_none() {
             // Its keys are known all the same, though their values were not looked at.
-            for key in ["advertise", "mark", "device", "dialog_to", "formerly"] {
+            for key in ["advertise", "mark", "device", "dialog_to", "formerly"].into_iter().chain(tls::KEYS) {
                 table.take(key);
             }
         }
-        table.reserve(&[("tls", "TLS is not there yet")], findings);
         let limit = table.take("limit");
         table.finish(findings);
         let (Some(section), Some((_, host)), Some(text)) = (section, parsed, bind) else { return };
@@ -186,6 +192,15 @@ fn parse_bind<'t>(bind: &Text<'t>, findings: &mut Findings) -> Option<(Transport
     };
     match Transport::from_token(transport.as_bytes()) {
         Some(Transport::Udp) => Some((Transport::Udp, host_port(rest, bind, findings)?)),
+        Some(transport @ (Transport::Tls | Transport::Ws | Transport::Wss)) => {
+            findings
+                .error(
+                    bind.span.clone(),
+                    format!("the transport {transport} is not available in this version"),
+                )
+                .hint("its certificates are looked at; to forward, this version needs udp:…");
+            Some((transport, host_port(rest, bind, findings)?))
+        }
         Some(other) => {
             findings
                 .error(bind.span.clone(), format!("the transport {other} is not available in this version"))
@@ -228,6 +243,7 @@ fn read(
             .filter_map(|text: &Text<'_>| -> Option<IpNet> { network(text, findings) })
             .collect(),
         formerly: formerly.iter().map(|text| text.text.into()).collect(),
+        tls: None,
     }
 }
 

@@ -23,6 +23,9 @@ mod set;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tls;
+#[cfg(test)]
+mod tls_tests;
 
 use std::collections::HashMap;
 use std::fs;
@@ -31,6 +34,7 @@ use std::path::Path;
 pub use crate::findings::Severity;
 pub use diagnostic::{Diagnostic, Findings};
 pub use hold::hold_against;
+pub use tls::read_tls;
 
 use crate::dns::Directory;
 use crate::fib::Fib;

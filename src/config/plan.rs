@@ -39,7 +39,7 @@ pub(super) fn build(
     let (dns, names_place) = dns::read(root.take("dns"), findings);
     let admin = admin(root.take("admin"), findings);
     let mut limits = Limits::default();
-    let (names, bind_places) = listeners::build(root.take("listener"), fib, &mut limits, findings);
+    let (names, bind_places) = listeners::build(root.take("listener"), folder, fib, &mut limits, findings);
     let egress = egress(root.take("egress"), &names, findings);
     let groups = groups::build(root.take("group"), &names, findings);
     limits::peers(root.take("peer"), &mut limits, findings);

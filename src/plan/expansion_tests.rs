@@ -19,6 +19,7 @@ fn section(id: u16, name: &str, bind: Bind) -> Section {
         advertise: Vec::new(),
         dialog_to: Vec::new(),
         formerly: Vec::new(),
+        tls: None,
     }
 }
 

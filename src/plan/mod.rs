@@ -11,6 +11,7 @@ mod group;
 mod listener;
 mod ours;
 mod section;
+mod tls;
 
 pub use crate::net::{ListenerId, SectionId};
 pub use dns::Dns;
@@ -19,6 +20,7 @@ pub use group::{Gateway, Group};
 pub use listener::{Advertise, Listener, Standing};
 pub use ours::Ours;
 pub use section::{Bind, Section};
+pub use tls::{AskClients, PairFiles, Tls, TlsFault, TlsFiles, TlsPart};
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};

@@ -1,10 +1,11 @@
 //! What a `[[listener]]` says, before it is held against the host's addresses.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::Advertise;
+use super::{Advertise, Tls};
 use crate::net::{SectionId, Transport};
 
 /// One `[[listener]]`.
@@ -30,6 +31,8 @@ pub struct Section {
     pub dialog_to: Vec<IpNet>,
     /// Earlier names.
     pub formerly: Vec<Box<str>>,
+    /// Its certificates; `None`: its transport has none.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Which addresses a `[[listener]]` stands for.

@@ -250,6 +250,7 @@ fn plan() -> Arc<Plan> {
         advertise: Vec::new(),
         dialog_to: Vec::new(),
         formerly: Vec::new(),
+        tls: None,
     };
     let sections: Arc<[Section]> = [section(0, "10.0.0.1"), section(1, "10.0.0.2")].into();
     Arc::new(Plan {

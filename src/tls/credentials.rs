@@ -46,6 +46,13 @@ pub enum CredentialsError {
     Mismatch,
 }
 
+impl CredentialsError {
+    /// It is the key's file that has to be looked at.
+    pub const fn is_about_the_key(&self) -> bool {
+        matches!(self, Self::NoKey | Self::Key | Self::Mismatch)
+    }
+}
+
 /// What is odd about a chain, though it can be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ChainFault {

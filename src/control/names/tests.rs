@@ -50,6 +50,7 @@ fn plan(server: &NameServer) -> Plan {
         advertise: Vec::new(),
         dialog_to: Vec::new(),
         formerly: Vec::new(),
+        tls: None,
     }]);
     plan
 }

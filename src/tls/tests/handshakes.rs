@@ -1,7 +1,7 @@
 //! Who is let in, and what is said to whom is not.
 
-use super::pki::in_years;
 use super::*;
+use crate::pki::in_years;
 
 /// How a connection to `peer` ends, where it does.
 fn outcome(client: &Client, peer: &str, server: &Server) -> Result<(), (&'static str, Failure)> {

@@ -2,9 +2,6 @@
 
 mod handshakes;
 mod names;
-#[allow(dead_code)]
-#[path = "../../../tests/support/pki.rs"]
-pub(super) mod pki;
 mod streams;
 
 use std::sync::Arc;
@@ -13,7 +10,7 @@ use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
 use super::*;
-use pki::{Authority, Pair};
+use crate::pki::{Authority, Pair};
 
 /// It is the beginning of 2026.
 #[derive(Debug)]

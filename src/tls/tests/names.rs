@@ -49,7 +49,7 @@ fn a_common_name_is_no_way_around_constraints() {
 fn certificates_tell_of_themselves() {
     let authority = Authority::new("A");
     let pair = authority.issue_with(&["sip:example.com"], |params| {
-        pki::in_years(2025, 2027)(params);
+        crate::pki::in_years(2025, 2027)(params);
         params.distinguished_name.push(DnType::OrganizationName, "Example");
     });
     let credentials = pair.credentials();
