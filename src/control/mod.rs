@@ -17,6 +17,7 @@
 
 mod admin;
 mod banner;
+mod certificates;
 mod cores;
 mod error;
 mod gateways;

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::limits;
 use crate::metrics::exposition::{
-    GatewayReading, ListenerReading, ListenerStanding, ProcessReadings, Readings,
+    CertificateReading, GatewayReading, ListenerReading, ListenerStanding, ProcessReadings, Readings,
 };
 use crate::metrics::{SeriesId, ShardMetrics};
 use crate::plan::Plan;
@@ -28,6 +28,8 @@ pub struct Facts {
     pub standings: Vec<ListenerStanding>,
     /// How the gateways of the configuration in force do.
     pub gateways: Vec<GatewayReading>,
+    /// Certificates of the configuration in force.
+    pub certificates: Vec<CertificateReading>,
     /// What is wrong besides, a sentence each, by subject.
     pub troubles: HashMap<&'static str, String>,
     /// Counters and gauges.
@@ -76,6 +78,7 @@ impl Monitor {
                 listeners: HashMap::new(),
                 standings: Vec::new(),
                 gateways: Vec::new(),
+                certificates: Vec::new(),
                 troubles: HashMap::new(),
                 process: ProcessReadings { version: env!("CARGO_PKG_VERSION"), ..ProcessReadings::default() },
                 published: Instant::now(),
@@ -123,6 +126,7 @@ impl Monitor {
         let up = facts.shards.iter().filter(|s| **s == ShardState::Up).count();
         let process = ProcessReadings {
             shards_up: up as u64,
+            unix_time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             snapshot_age: facts.published.elapsed(),
             resident_bytes: resident_bytes(),
             ..facts.process.clone()
@@ -139,7 +143,8 @@ impl Monitor {
             .collect();
         listeners.sort_unstable_by_key(|l| l.series.0);
         let (standings, gateways) = (facts.standings.clone(), facts.gateways.clone());
-        Readings { shards: self.shards.clone(), listeners, standings, gateways, process }
+        let certificates = facts.certificates.clone();
+        Readings { shards: self.shards.clone(), listeners, standings, gateways, certificates, process }
     }
 
     /// Whether all is well, and what is not.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 
+use super::certificates;
 use super::error::Error;
 use super::listeners;
 use super::load::{Loaded, load};
@@ -91,6 +92,7 @@ impl Control {
         let since = Instant::now();
         // Links and addresses may have changed while it was read.
         let mut plan = plan.with_listeners(expand(&plan.sections, &self.parts.fib));
+        plan.sections = certificates::keep(&self.parts.plan, &plan);
         // The last step that can fail. What it opens receives from now on, and is read as soon as the
         // shards have the publication: nothing slow may come between.
         let now = self.gateways.now();
@@ -114,6 +116,8 @@ impl Control {
         self.journal.plan_changed(generation);
         self.show_published();
         self.show_gateways();
+        self.certificates.forget();
+        self.show_certificates();
         tracing::info!(
             "reloaded {}; listeners: {}, rules: {}, keys: {}",
             self.parts.plan.origin,

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::admin;
 use super::banner::Banner;
+use super::certificates::Certificates;
 use super::cores;
 use super::error::Error;
 use super::gateways::Gateways;
@@ -91,8 +92,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         admin: address,
     };
     banner.tell(options.owns_process);
-    let manager = ServiceManager::new(options.owns_process);
-    manager.ready(&format!("{} listeners on {} cores", parts.plan.listeners.len(), cores.len()));
+    let manager = ready(options.owns_process, &parts.plan, cores.len());
     let control = Control {
         source: options.source,
         parts,
@@ -113,8 +113,16 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         reloads: Reloads::default(),
         watch: Watch::default(),
         gateways,
+        certificates: Certificates::default(),
     };
     Ok((control, Started { monitor, admin: address }))
+}
+
+/// Tells the service manager, if this is its process, that all is up.
+fn ready(owns_process: bool, plan: &Plan, cores: usize) -> ServiceManager {
+    let manager = ServiceManager::new(owns_process);
+    manager.ready(&format!("{} listeners on {cores} cores", plan.listeners.len()));
+    manager
 }
 
 /// Answers at the admin address, if there is one; says which it is.

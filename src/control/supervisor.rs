@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
+use super::certificates::Certificates;
 use super::error::Error;
 use super::gateways::Gateways;
 use super::handle::Command;
@@ -60,6 +61,7 @@ pub(super) struct Control {
     pub reloads: Reloads,
     pub watch: Watch,
     pub gateways: Gateways,
+    pub certificates: Certificates,
 }
 
 /// What the loop waits for besides events.
@@ -115,6 +117,7 @@ impl Control {
     /// [`Error::AllShardsFailed`], unless they were asked to end.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), Error> {
         self.tell_states();
+        self.show_certificates();
         loop {
             let event = tokio::select! {
                 fib = self.follower.next() => Event::Fib(fib),
@@ -275,6 +278,7 @@ impl Control {
         }
         self.show_gateways();
         self.care_for_names();
+        self.care_for_certificates();
         let snapshot = &self.publisher.published().load_full().snapshot;
         self.watch.care(snapshot, self.names.changes, &self.monitor);
     }

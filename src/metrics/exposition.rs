@@ -1,11 +1,13 @@
 //! The counters as OpenMetrics text, which Prometheus reads.
 
 mod admission;
+mod certificates;
 mod dns;
 mod gateways;
 mod routing;
 mod transactions;
 
+pub use certificates::CertificateReading;
 pub use gateways::{GatewayReading, PingCounts, WayReading};
 
 use std::fmt;
@@ -36,6 +38,8 @@ pub struct Readings {
     pub standings: Vec<ListenerStanding>,
     /// How the gateways of the configuration in force do.
     pub gateways: Vec<GatewayReading>,
+    /// Certificates of the configuration in force.
+    pub certificates: Vec<CertificateReading>,
     /// What the control thread knows.
     pub process: ProcessReadings,
 }
@@ -82,6 +86,8 @@ pub struct ListenerChanges {
 pub struct ProcessReadings {
     /// Program version.
     pub version: &'static str,
+    /// Seconds since 1970, now.
+    pub unix_time: u64,
     /// Shards that forward now.
     pub shards_up: u64,
     /// Generation of the newest snapshot.
@@ -98,6 +104,8 @@ pub struct ProcessReadings {
     pub reloads: u64,
     /// Reloads that were refused.
     pub reloads_failed: u64,
+    /// Times that files of certificates had changed and could not be used.
+    pub certificates_failed: u64,
     /// Names in `to` that lead nowhere now.
     pub names_unresolved: u64,
     /// What is known of names.
@@ -145,6 +153,7 @@ impl Collector for Readings {
         self.admission(out)?;
         self.transactions(out)?;
         self.gateways(out)?;
+        self.certificates(out)?;
         self.dns(out)?;
         self.shards(out)?;
         self.engines(out)?;

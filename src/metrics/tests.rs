@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exposition::{
-    GatewayReading, ListenerChanges, ListenerReading, ListenerStanding, PingCounts, ProcessReadings,
-    Readings, WayReading, render,
+    CertificateReading, GatewayReading, ListenerChanges, ListenerReading, ListenerStanding, PingCounts,
+    ProcessReadings, Readings, WayReading, render,
 };
 use super::{Class, RoutingCounts, SeriesId, ShardMetrics};
 use crate::drop_reason::DropReason;
@@ -106,7 +106,14 @@ fn example() -> Readings {
             pings: PingCounts { sent: 9, alive: 5, failed: 3, unsent: 1 },
             watched: WatchCounts { down: 2, aside: 1, back: 3 },
         }],
+        certificates: vec![CertificateReading {
+            listener: "public".into(),
+            file: "/etc/viaduct/a.crt".into(),
+            not_after: 1_795_867_200,
+        }],
         process: ProcessReadings {
+            unix_time: 1_795_780_800,
+            certificates_failed: 4,
             listener_changes: ListenerChanges { appeared: 3, gone: 2, states: 5 },
             version: "0.0.0",
             shards_up: 2,

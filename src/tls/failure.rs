@@ -213,8 +213,8 @@ fn words(alert: AlertDescription) -> String {
     words
 }
 
-/// `2026-11-28T12:00:00Z`
-fn date(seconds: u64) -> String {
+/// Seconds since 1970 as `2026-11-28T12:00:00Z`.
+pub fn date(seconds: u64) -> String {
     let date = DateTime::from_unix_duration(Duration::from_secs(seconds));
     date.map_or_else(|_| format!("{seconds} s after 1970"), |date| date.to_string())
 }
