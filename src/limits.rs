@@ -336,6 +336,10 @@ pub const GATEWAY_REUSE_NS: u64 = 300_000_000_000;
 /// §6.2.3: 2,048). Once the handshake is over, a record only.
 pub const TLS_RECEIVE_BYTES: usize = 65_536 + 16_384 + 2_048 + 5;
 
+/// What an idle connection over TLS holds besides what TCP does, at most: keys, the peer's certificates, and a buffer of 4 KiB
+/// for the next record (`tests/layer_memory.rs`).
+pub const TLS_IDLE_BYTES: usize = 12_288;
+
 /// Largest file with certificates or a key that is read, in bytes: the bundle of all public authorities has a quarter of it.
 pub const TLS_FILE_BYTES: u64 = 1 << 20;
 
@@ -352,6 +356,9 @@ pub const WS_HANDSHAKE_BYTES: usize = 8_192;
 /// Bytes of plaintext that WebSocket takes at a time; an idle connection holds a buffer of it. Longer frames get a buffer of
 /// their own length.
 pub const WS_READ_BYTES: usize = 1_024;
+
+/// What an idle connection over WebSocket holds besides what lies below it, at most (`tests/layer_memory.rs`).
+pub const WS_IDLE_BYTES: usize = 4_096;
 
 /// Most bytes that WebSocket holds of what a connection has received: the parts of a message, and the frame that it does not
 /// know the end of. Text that is put together grows by doubling.
