@@ -19,6 +19,7 @@
 //! | [`tls`] | between the bytes of a stream and the messages in it: TLS, driven without I/O | yes |
 //! | [`websocket`] | likewise SIP over WebSocket, RFC 7118 | yes |
 //! | [`shard`] | one core's loop, calling the stages in order | |
+//! | [`stream`] | messages in the bytes of a connection, and which connections there are | yes |
 //! | [`proxy`] | RFC 3261 §16: validate, preprocess, target, forward, respond | yes |
 //! | [`transaction`] | state machines, timers and memory of stateful routes: RFC 3261 §17 | yes |
 //! | [`group`] | `[[group]]`: which gateway a request goes to, and which of them live | yes |
@@ -64,6 +65,7 @@ pub mod rules;
 pub mod shard;
 pub mod snapshot;
 pub mod status;
+pub mod stream;
 mod swar;
 pub mod tls;
 pub mod token;

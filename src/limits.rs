@@ -363,3 +363,63 @@ pub const WS_IDLE_BYTES: usize = 4_096;
 /// Most bytes that WebSocket holds of what a connection has received: the parts of a message, and the frame that it does not
 /// know the end of. Text that is put together grows by doubling.
 pub const WS_RECEIVE_BYTES: usize = 2 * MESSAGE_BYTES + MESSAGE_BYTES + WS_READ_BYTES;
+
+/// Longest header section, in bytes, of a message on a stream: [`HEADER_LINES`] of 200 bytes each. A longer one is
+/// answered 513, and the connection closed: its end is not looked for.
+pub const STREAM_HEADER_BYTES: usize = 32_768;
+
+/// How long, in nanoseconds, the headers of a message on a stream may take from their first byte on. Whoever is slower
+/// keeps memory for nothing.
+pub const STREAM_HEADER_NS: u64 = 10_000_000_000;
+
+/// How much longer its body may take: 64 KiB at 4 KiB a second.
+pub const STREAM_BODY_NS: u64 = 16_000_000_000;
+
+/// Connections of a shard: 50,000 and what comes and goes beside them, in 16 bits. Some 300 bytes each while they are
+/// idle. One more is refused.
+pub const STREAMS: usize = 60_000;
+
+/// Connections of a shard with one peer's address: what many users behind one translator have. One more is refused.
+pub const STREAMS_PER_PEER: u32 = 20_000;
+
+/// Bytes that all connections of a shard together keep of messages that are not whole: a thousand of the largest. The
+/// connection that would keep more is closed.
+pub const STREAM_KEPT_BYTES: usize = 64 << 20;
+
+/// Bytes that wait on one connection to be sent: some hundred messages, four of the largest. A peer that takes nothing
+/// while more come is cut off.
+pub const STREAM_QUEUE_BYTES: usize = 256 << 10;
+
+/// Bytes that wait on all connections of a shard to be sent: a thousand of them may stall at a time.
+pub const STREAM_QUEUES_BYTES: usize = 256 << 20;
+
+/// Messages on one connection whose senders wait to hear that they have left: as many small ones as
+/// [`STREAM_QUEUE_BYTES`] hold.
+pub const STREAM_WAITING: usize = 1_024;
+
+/// How long, in nanoseconds, a connection may take to be opened: the kernel has sent three SYNs by then, and an
+/// INVITE's caller waits.
+pub const STREAM_CONNECT_NS: u64 = 5_000_000_000;
+
+/// How long, in nanoseconds, a peer may take nothing of what is sent to it before it is cut off.
+pub const STREAM_STALLED_NS: u64 = 10_000_000_000;
+
+/// How long, in nanoseconds, a connection is kept on which nothing comes and goes: longer than the keep-alives of
+/// RFC 5626 §4.4.1 (at most 15 minutes) are apart.
+pub const STREAM_IDLE_NS: u64 = 960_000_000_000;
+
+/// How long, in nanoseconds, a connection is kept for answers whose peer sends no more: 64*T1.
+pub const STREAM_HALF_CLOSED_NS: u64 = 32_000_000_000;
+
+/// How long, in nanoseconds, a connection that is being closed is read, so that what was sent last is not lost to a reset.
+pub const STREAM_LINGER_NS: u64 = 2_000_000_000;
+
+/// Receive buffers of a shard for streams, a power of two, and their bytes: 1 MiB is read in a batch.
+pub const STREAM_BUFFERS: u16 = 256;
+
+/// Bytes of each.
+pub const STREAM_BUFFER_BYTES: usize = 4_096;
+
+/// Connections that wait to be accepted, for each listener and shard; the kernel takes less where
+/// `net.core.somaxconn` says so.
+pub const STREAM_BACKLOG: i32 = 4_096;

@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("findings", &["dns", "egress", "fib", "limits", "net", "plan", "rules"]),
     ("snapshot", &["dns", "egress", "fib", "group", "net", "plan", "token"]),
     ("rewrite", &["limits", "net"]),
+    ("stream", &["limits", "net"]),
     ("transaction", &["limits", "net", "rewrite", "status", "token"]),
     (
         "proxy",
@@ -43,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "rewrite",
             "rules",
             "snapshot",
+            "stream",
             "swar",
             "token",
             "transaction",
@@ -63,7 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "transaction",
         ],
     ),
-    ("engine", &["limits", "metrics", "net", "plan", "random"]),
+    ("engine", &["limits", "metrics", "net", "plan", "random", "stream"]),
     (
         "shard",
         &[
@@ -78,6 +80,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "plan",
             "proxy",
             "snapshot",
+            "stream",
             "transaction",
         ],
     ),

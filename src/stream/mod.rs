@@ -1,0 +1,28 @@
+//! What lies between the bytes of a connection and the messages in them: framing, keep-alives, deadlines, and which
+//! connections there are. For every transport over streams.
+//!
+//! Place in the flow: an [`crate::engine`] gives what it received on a stream to the shard, which passes it through the
+//! connection's [`Layer`] (none for TCP) and its [`Framer`]; each message then takes the way that a datagram takes.
+//! What is sent goes the other way: through the [`Layer`] into the engine's bounded queue.
+//!
+//! ```text
+//!  engine ──► bytes ──► Layer ──► plain bytes ──► Framer ──► message ──► proxy
+//!  engine ◄── bytes ◄── Layer ◄─────────────────────────────  message ◄── proxy
+//! ```
+//!
+//! Pure: no socket and no clock.
+#![forbid(unsafe_code)]
+
+mod framing;
+#[cfg(test)]
+mod framing_tests;
+mod layer;
+mod number;
+mod owner;
+mod table;
+
+pub use framing::{Broken, Frame, Framer};
+pub use layer::Layer;
+pub use number::{Number, StreamId};
+pub use owner::owner_of;
+pub use table::{Connection, Connections, Overdue, Refused, Waiting};

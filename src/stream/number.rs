@@ -1,0 +1,99 @@
+//! The numbers of streams.
+
+/// A stream of one shard: its place, and how often that was used, so that what is late finds nobody. The engine gives
+/// the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(u32);
+
+const PLACE_BITS: u32 = 16;
+const TURN_BITS: u32 = 6;
+const ID_BITS: u32 = PLACE_BITS + TURN_BITS;
+
+impl StreamId {
+    /// The first stream of a place.
+    pub const fn first(place: u16) -> Self {
+        Self(1 << PLACE_BITS | place as u32)
+    }
+
+    /// The one that stands in the same place after it; the turns repeat after 63, and 0 is none.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        let turn = (self.0 >> PLACE_BITS) % ((1 << TURN_BITS) - 1) + 1;
+        Self(turn << PLACE_BITS | self.place() as u32)
+    }
+
+    /// Its place.
+    pub const fn place(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// As a number below 2^22, never 0.
+    pub const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    /// [`StreamId::to_bits`] undone.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits & ((1 << ID_BITS) - 1))
+    }
+}
+
+/// A stream of the process, as a branch names it: shard and [`StreamId`]. 0 stands for a datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Number(pub u32);
+
+impl Number {
+    /// No stream.
+    pub const NONE: Self = Self(0);
+
+    /// Whichever stream leads there.
+    pub const ANY: Self = Self(u32::MAX);
+
+    /// This stream of this shard, which is below [`crate::limits::SHARDS`].
+    pub const fn new(shard: u16, stream: StreamId) -> Self {
+        Self((shard as u32) << ID_BITS | stream.0)
+    }
+
+    /// A stream is meant, not datagrams.
+    pub const fn is_stream(self) -> bool {
+        self.0 != Self::NONE.0
+    }
+
+    /// Shard and stream; `None`: it is none, or any.
+    pub const fn get(self) -> Option<(u16, StreamId)> {
+        if self.0 == Self::NONE.0 || self.0 == Self::ANY.0 {
+            return None;
+        }
+        Some(((self.0 >> ID_BITS) as u16, StreamId::from_bits(self.0)))
+    }
+}
+
+const _: () = assert!(crate::limits::SHARDS <= 1 << (u32::BITS - ID_BITS));
+const _: () = assert!(crate::limits::STREAMS <= 1 << PLACE_BITS);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_is_used_again_has_another_stream_and_never_none() {
+        let first = StreamId::first(7);
+        let mut stream = first;
+        for _ in 0..62 {
+            stream = stream.next();
+            assert!(stream != first && stream.place() == 7);
+        }
+        assert_eq!(stream.next(), first);
+        assert_eq!(StreamId::from_bits(stream.to_bits()), stream);
+    }
+
+    #[test]
+    fn a_number_names_shard_and_stream() {
+        assert_eq!((Number::NONE.get(), Number::ANY.get()), (None, None));
+        assert!(Number::ANY.is_stream() && !Number::NONE.is_stream());
+        for (shard, place) in [(0, 0), (1_023, u16::MAX - 1), (5, 9)] {
+            let stream = StreamId::first(place).next();
+            assert_eq!(Number::new(shard, stream).get(), Some((shard, stream)));
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! The connections of one shard.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Framer, Layer, StreamId};
+use crate::limits::{
+    STREAM_CONNECT_NS, STREAM_HALF_CLOSED_NS, STREAM_IDLE_NS, STREAM_KEPT_BYTES, STREAM_STALLED_NS,
+    STREAM_WAITING, STREAMS, STREAMS_PER_PEER,
+};
+use crate::net::Now;
+
+/// Whoever waits to hear if what it sent has left: a transaction of a shard, or whatever else the shard calls by a
+/// number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which shard asks.
+    pub shard: u16,
+    /// What it calls it.
+    pub transaction: u64,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Identity of the listener that it belongs to.
+    pub listener: u32,
+    /// The other end; canonical.
+    pub peer: SocketAddr,
+    /// Between its socket and its messages.
+    pub layer: Layer,
+    /// Its messages.
+    pub framer: Framer,
+    /// It is open: bytes may come in.
+    is_open: bool,
+    /// The peer sends no more.
+    is_half_closed: bool,
+    /// It is being closed: nothing is sent on it any more.
+    is_ending: bool,
+    /// Requests that came in by it and have no final answer yet.
+    unanswered: u32,
+    /// What was sent since the kernel took all that was.
+    waiting: Vec<Waiting>,
+    /// When the kernel took something last, or had nothing to take; none while it has nothing.
+    stalled_since: Option<Now>,
+    /// When anything came or went last.
+    used: Now,
+}
+
+/// Why a connection is not taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There are [`STREAMS`].
+    TooMany,
+    /// Of this peer there are [`STREAMS_PER_PEER`].
+    TooManyOfPeer,
+}
+
+/// What a connection's time has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// It was not open in time.
+    Connect,
+    /// The headers or the body of a message did not come in time.
+    Message,
+    /// The peer takes nothing.
+    Stalled,
+    /// Nothing came and nothing went.
+    Idle,
+}
+
+impl Connection {
+    /// One that is to be opened, or (`is_open`) that the peer has opened.
+    pub fn new(listener: u32, peer: SocketAddr, is_open: bool, now: Now) -> Self {
+        Self {
+            listener,
+            peer,
+            layer: Layer::Plain,
+            framer: Framer::default(),
+            is_open,
+            is_half_closed: false,
+            is_ending: false,
+            unanswered: 0,
+            waiting: Vec::new(),
+            stalled_since: (!is_open).then_some(now),
+            used: now,
+        }
+    }
+
+    /// It can be sent on.
+    pub fn can_send(&self) -> bool {
+        !self.is_ending
+    }
+
+    /// It is open, as far as is known.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// The peer has taken it.
+    pub fn opened(&mut self, now: Now) {
+        (self.is_open, self.used) = (true, now);
+        self.stalled_since = self.stalled_since.map(|_| now);
+    }
+
+    /// Bytes have come in.
+    pub fn heard(&mut self, now: Now) {
+        self.used = now;
+    }
+
+    /// A request has come in that is to be answered.
+    pub fn asked(&mut self) {
+        self.unanswered = self.unanswered.saturating_add(1);
+    }
+
+    /// A final answer has gone out; `true`: the peer sends no more and waits for no more either.
+    pub fn answered(&mut self) -> bool {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        self.is_half_closed && self.unanswered == 0
+    }
+
+    /// The peer sends no more; `true`: and waits for nothing.
+    pub fn half_closed(&mut self, now: Now) -> bool {
+        (self.is_half_closed, self.used) = (true, now);
+        self.unanswered == 0
+    }
+
+    /// Something was given to the engine to send. `false`: more wait to hear of it than are kept.
+    pub fn sent(&mut self, waiting: Option<Waiting>, now: Now) -> bool {
+        self.used = now;
+        self.stalled_since.get_or_insert(now);
+        let Some(waiting) = waiting else { return true };
+        if self.waiting.len() >= STREAM_WAITING {
+            return false;
+        }
+        self.waiting.push(waiting);
+        true
+    }
+
+    /// The kernel has taken all of it.
+    pub fn drained(&mut self) {
+        (self.stalled_since, self.waiting) = (None, Vec::new());
+    }
+
+    /// The kernel has taken some of it.
+    pub fn progressed(&mut self, now: Now) {
+        self.stalled_since = self.stalled_since.map(|_| now);
+    }
+
+    /// It is being closed.
+    pub fn ends(&mut self) {
+        self.is_ending = true;
+    }
+
+    /// What its time has brought by now.
+    fn overdue(&self, now: Now) -> Option<Overdue> {
+        let since = |then: Now, ns| now >= then.plus_ns(ns);
+        if self.is_ending {
+            return None;
+        }
+        if !self.is_open {
+            return since(self.used, STREAM_CONNECT_NS).then_some(Overdue::Connect);
+        }
+        if self.stalled_since.is_some_and(|then| since(then, STREAM_STALLED_NS)) {
+            return Some(Overdue::Stalled);
+        }
+        if self.framer.deadline().is_some_and(|by| now >= by) {
+            return Some(Overdue::Message);
+        }
+        let patience = if self.is_half_closed { STREAM_HALF_CLOSED_NS } else { STREAM_IDLE_NS };
+        since(self.used, patience).then_some(Overdue::Idle)
+    }
+}
+
+/// The connections by stream and by listener and peer.
+#[derive(Debug, Default)]
+pub struct Connections {
+    /// By place.
+    places: Vec<Option<(StreamId, Connection)>>,
+    by_peer: HashMap<(u32, SocketAddr), StreamId>,
+    each: HashMap<IpAddr, u32>,
+    open: usize,
+    kept_bytes: usize,
+}
+
+impl Connections {
+    /// Whether there is room for another one with this peer.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn admit(&self, peer: IpAddr) -> Result<(), Refused> {
+        if self.open >= STREAMS {
+            return Err(Refused::TooMany);
+        }
+        match self.each.get(&peer) {
+            Some(count) if *count >= STREAMS_PER_PEER => Err(Refused::TooManyOfPeer),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a connection in. Of several with one listener and peer the last is sent on.
+    pub fn insert(&mut self, stream: StreamId, connection: Connection) {
+        let place = usize::from(stream.place());
+        if self.places.len() <= place {
+            self.places.resize_with(place + 1, || None);
+        }
+        self.by_peer.insert((connection.listener, connection.peer), stream);
+        *self.each.entry(connection.peer.ip()).or_default() += 1;
+        self.open += 1;
+        if let Some(slot) = self.places.get_mut(place) {
+            *slot = Some((stream, connection));
+        }
+    }
+
+    /// The connection, if it is still there.
+    pub fn get(&mut self, stream: StreamId) -> Option<&mut Connection> {
+        match self.places.get_mut(usize::from(stream.place())) {
+            Some(Some((own, connection))) if *own == stream => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// The connection of a listener with a peer.
+    pub fn with(&self, listener: u32, peer: SocketAddr) -> Option<StreamId> {
+        self.by_peer.get(&(listener, peer)).copied()
+    }
+
+    /// It is not sent on any more by its peer's address; what is known of it stays until [`Connections::remove`].
+    pub fn hide(&mut self, stream: StreamId) {
+        let Some(key) = self.get(stream).map(|c| (c.listener, c.peer)) else { return };
+        if self.by_peer.get(&key) == Some(&stream) {
+            self.by_peer.remove(&key);
+        }
+    }
+
+    /// Forgets a connection; gives who waits to hear of what was sent.
+    pub fn remove(&mut self, stream: StreamId) -> Option<(Connection, Vec<Waiting>)> {
+        self.hide(stream);
+        self.get(stream)?;
+        let (_, mut connection) = self.places.get_mut(usize::from(stream.place()))?.take()?;
+        self.open = self.open.saturating_sub(1);
+        self.kept_bytes = self.kept_bytes.saturating_sub(connection.framer.kept_bytes());
+        let ip = connection.peer.ip();
+        if let Some(count) = self.each.get_mut(&ip) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.each.remove(&ip);
+            }
+        }
+        let waiting = std::mem::take(&mut connection.waiting);
+        Some((connection, waiting))
+    }
+
+    /// Takes the framing of a connection out, to read with it.
+    pub fn take_framer(&mut self, stream: StreamId) -> Option<(Layer, Framer)> {
+        let connection = self.get(stream)?;
+        let taken = (std::mem::take(&mut connection.layer), std::mem::take(&mut connection.framer));
+        self.kept_bytes = self.kept_bytes.saturating_sub(taken.1.kept_bytes());
+        Some(taken)
+    }
+
+    /// Puts it back. `false`: all connections together would keep too much of messages that are not whole.
+    pub fn put_framer(&mut self, stream: StreamId, layer: Layer, framer: Framer) -> bool {
+        let bytes = framer.kept_bytes();
+        let Some(connection) = self.get(stream) else { return true };
+        (connection.layer, connection.framer) = (layer, framer);
+        self.kept_bytes += bytes;
+        bytes == 0 || self.kept_bytes <= STREAM_KEPT_BYTES
+    }
+
+    /// Those whose time is over, and those of listeners that are no more.
+    pub fn overdue(&self, now: Now, is_known: impl Fn(u32) -> bool) -> Vec<(StreamId, Overdue)> {
+        let each = self.places.iter().flatten();
+        each.filter_map(|(stream, connection)| {
+            let gone = (!connection.is_ending && !is_known(connection.listener)).then_some(Overdue::Idle);
+            Some((*stream, gone.or_else(|| connection.overdue(now))?))
+        })
+        .collect()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.open
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.open == 0
+    }
+
+    /// Bytes that are kept of messages that are not whole.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// Some has something to send that the kernel has not taken.
+    pub fn any_undrained(&self) -> bool {
+        self.places.iter().flatten().any(|(_, c)| c.is_open && !c.is_ending && c.stalled_since.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn peer(port: u16) -> SocketAddr {
+        ([192, 0, 2, 1], port).into()
+    }
+
+    fn connections(ports: &[u16]) -> (Connections, Vec<StreamId>) {
+        let mut all = Connections::default();
+        let streams: Vec<StreamId> = (0..).zip(ports).map(|(place, _)| StreamId::first(place)).collect();
+        for (stream, port) in streams.iter().zip(ports) {
+            all.insert(*stream, Connection::new(7, peer(*port), true, Now(0)));
+        }
+        (all, streams)
+    }
+
+    #[test]
+    fn a_connection_is_found_by_stream_and_by_peer_until_it_is_removed() {
+        let (mut all, streams) = connections(&[1, 2]);
+        assert_eq!((all.with(7, peer(2)), all.with(8, peer(2)), all.len()), (Some(streams[1]), None, 2));
+        all.hide(streams[1]);
+        assert!(all.with(7, peer(2)).is_none() && all.get(streams[1]).is_some());
+        assert!(all.remove(streams[1]).is_some() && all.remove(streams[1]).is_none());
+        assert!(all.get(streams[0].next()).is_none(), "another turn of the place");
+        all.remove(streams[0]);
+        assert!(all.is_empty() && all.each.is_empty() && all.by_peer.is_empty());
+    }
+
+    #[test]
+    fn a_later_connection_of_the_same_peer_outlives_the_earlier_one() {
+        let (mut all, streams) = connections(&[1, 1]);
+        all.remove(streams[0]);
+        assert_eq!(all.with(7, peer(1)), Some(streams[1]));
+    }
+
+    #[test]
+    fn each_time_has_its_end() {
+        let (mut all, streams) = connections(&[1]);
+        let late = Now(STREAM_IDLE_NS);
+        let overdue = |all: &Connections, now| all.overdue(now, |_| true).first().map(|(_, why)| *why);
+        assert_eq!(overdue(&all, Now(STREAM_IDLE_NS - 1)), None);
+        assert_eq!(overdue(&all, late), Some(Overdue::Idle));
+        assert_eq!(all.overdue(Now(0), |_| false).len(), 1, "its listener is gone");
+
+        let connection = all.get(streams[0]).unwrap();
+        let mut input = &b"INVITE sip:b"[..];
+        connection.framer.next(&mut input, &mut [sip_parser::HeaderLine::EMPTY; 9], Now(SECOND));
+        let by = connection.framer.deadline().unwrap();
+        assert_eq!((overdue(&all, Now(by.0 - 1)), overdue(&all, by)), (None, Some(Overdue::Message)));
+
+        let connection = all.get(streams[0]).unwrap();
+        connection.sent(None, Now(0));
+        let stalled = Now(STREAM_STALLED_NS);
+        assert_eq!(overdue(&all, stalled), Some(Overdue::Stalled));
+        all.get(streams[0]).unwrap().progressed(Now(SECOND));
+        assert_ne!(overdue(&all, stalled), Some(Overdue::Stalled));
+        all.get(streams[0]).unwrap().ends();
+        assert_eq!(overdue(&all, Now(u64::MAX)), None);
+
+        let waiting = Connection::new(7, peer(3), false, Now(0));
+        all.insert(StreamId::first(5), waiting);
+        assert_eq!(overdue(&all, Now(STREAM_CONNECT_NS)), Some(Overdue::Connect));
+    }
+
+    #[test]
+    fn a_peer_that_sends_no_more_is_kept_for_its_answers() {
+        let (mut all, streams) = connections(&[1]);
+        let connection = all.get(streams[0]).unwrap();
+        connection.asked();
+        connection.asked();
+        assert!(!connection.answered() && !connection.half_closed(Now(5)) && connection.answered());
+        assert!(Connection::new(7, peer(1), true, Now(0)).half_closed(Now(0)), "it waits for nothing");
+    }
+
+    #[test]
+    fn one_peer_has_no_more_than_its_share() {
+        let mut all = Connections::default();
+        for place in 0..STREAMS_PER_PEER as u16 {
+            assert_eq!(all.admit(peer(1).ip()), Ok(()));
+            all.insert(StreamId::first(place), Connection::new(7, peer(1), true, Now(0)));
+        }
+        assert_eq!(all.admit(peer(1).ip()), Err(Refused::TooManyOfPeer));
+        assert_eq!(all.admit("192.0.2.2".parse().unwrap()), Ok(()));
+        all.remove(StreamId::first(0));
+        assert_eq!(all.admit(peer(1).ip()), Ok(()));
+    }
+
+    #[test]
+    fn those_who_wait_are_told_unless_all_has_left() {
+        let (mut all, streams) = connections(&[1]);
+        let me = Waiting { shard: 1, transaction: 9 };
+        assert!(all.get(streams[0]).unwrap().sent(Some(me), Now(0)) && all.any_undrained());
+        all.get(streams[0]).unwrap().drained();
+        assert!(!all.any_undrained());
+        all.get(streams[0]).unwrap().sent(Some(me), Now(0));
+        assert_eq!(all.remove(streams[0]).unwrap().1, [me]);
+    }
+}
