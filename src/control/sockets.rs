@@ -231,7 +231,7 @@ impl Sockets<Socket> {
     /// The smallest receive and send buffer of all sockets, in bytes, as the kernel granted them; what is
     /// `wanted`, where there is no socket yet.
     pub fn smallest_buffers(&self, wanted: usize) -> (usize, usize) {
-        let all = self.entries.iter().flat_map(|e| e.sockets.iter().flatten()).map(|s| s.buffers());
+        let all = self.entries.iter().flat_map(|e| e.sockets.iter().flatten()).filter_map(|s| s.buffers());
         all.reduce(|a, b| (a.0.min(b.0), a.1.min(b.1))).unwrap_or((wanted, wanted))
     }
 

@@ -3,6 +3,9 @@
 //! The driver owns the loop and the buffers; a shard is handed a batch of events, acts through [`Io`]
 //! and returns its next deadline. Receive buffers go back within the batch; the output is written
 //! once into a send buffer that the engine owns until its completion.
+//!
+//! Streams are the connections of a shard. Their bytes are sent in order from a bounded queue that each has for itself,
+//! so that a peer that takes nothing keeps no buffer that a datagram needs.
 
 pub mod sim;
 pub mod socket;
@@ -11,6 +14,7 @@ pub mod uring;
 use std::net::SocketAddr;
 
 use crate::net::Now;
+use crate::stream::StreamId;
 
 /// A socket of a shard. The control thread gives the numbers; the sockets of all shards for one
 /// listener share one. It survives reloads, which renumber listeners ([`crate::plan::ListenerId`]);
@@ -44,7 +48,43 @@ pub trait Io {
     /// Reads the socket until it is empty (its datagrams still come as events), then closes it and
     /// says [`Event::Closed`].
     fn close(&mut self, id: SocketId);
+    /// Begins to connect from a socket's address, with its mark and device, and a port of the kernel's choice. What
+    /// is written meanwhile waits. Answered by [`Event::Connected`] or [`Event::Ended`]. `None`: there are too many
+    /// streams, or the system refuses.
+    fn connect(&mut self, on: SocketId, to: SocketAddr) -> Option<StreamId> {
+        let _ = (on, to);
+        None
+    }
+    /// Makes a connection that a shard of this process has accepted a stream of this one. `None`: as for
+    /// [`Io::connect`]; it is closed.
+    fn adopt(&mut self, accepted: Accepted) -> Option<StreamId> {
+        self.refuse(accepted);
+        None
+    }
+    /// Closes an accepted connection with a reset.
+    fn refuse(&mut self, accepted: Accepted) {
+        let _ = accepted;
+    }
+    /// Sends bytes behind all that was written before. [`Event::Wrote`] tells how it goes. `false`: they find no room
+    /// ([`crate::limits::STREAM_QUEUE_BYTES`]), or the stream is over; none of them is sent.
+    fn write(&mut self, stream: StreamId, bytes: &[u8]) -> bool {
+        let _ = (stream, bytes);
+        false
+    }
+    /// Closes a stream once all is sent; what still comes in is read and thrown away. [`Event::Ended`] follows.
+    fn finish(&mut self, stream: StreamId) {
+        let _ = stream;
+    }
+    /// Closes a stream at once, with a reset. [`Event::Ended`] follows.
+    fn reset(&mut self, stream: StreamId) {
+        let _ = stream;
+    }
 }
+
+/// A connection that was accepted and is nobody's stream yet: for [`Io::adopt`] or [`Io::refuse`] of any shard of the
+/// process.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Accepted(pub(crate) i32);
 
 /// What an engine tells a shard.
 pub enum Event<'a> {
@@ -79,6 +119,42 @@ pub enum Event<'a> {
     Closed {
         /// Which one.
         on: SocketId,
+    },
+    /// Somebody has connected to a socket.
+    Accepted {
+        /// Which one.
+        on: SocketId,
+        /// From where; canonical.
+        from: SocketAddr,
+        /// The connection.
+        accepted: Accepted,
+    },
+    /// A stream that [`Io::connect`] began is open.
+    Connected {
+        /// Which one.
+        stream: StreamId,
+    },
+    /// Bytes came in on a stream.
+    Received {
+        /// Which one.
+        stream: StreamId,
+        /// They; none: the peer sends no more, and may still receive.
+        bytes: &'a [u8],
+    },
+    /// The kernel has taken bytes that were written.
+    Wrote {
+        /// To which stream.
+        stream: StreamId,
+        /// Nothing more waits.
+        all: bool,
+    },
+    /// A stream is over: by [`Io::finish`] or [`Io::reset`], or because it failed. Its number may mean another one
+    /// from here on.
+    Ended {
+        /// Which one.
+        stream: StreamId,
+        /// The kernel's error number, positive; 0: it was asked for.
+        errno: i32,
     },
 }
 

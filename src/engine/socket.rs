@@ -2,20 +2,25 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use socket2::{Domain, Protocol, SockRef, Socket as Raw, Type};
 
+use crate::limits::STREAM_BACKLOG;
+use crate::net::Transport;
 use crate::plan::Listener;
 
 /// The discard port (RFC 863): nobody sends from there.
 const DISCARD: u16 = 9;
 
-/// A UDP socket of one listener and one shard.
+/// A socket of one listener and one shard: for UDP, or one that connections come in on.
 #[derive(Debug)]
 pub struct Socket {
     raw: Raw,
     bind: SocketAddr,
+    is_stream: bool,
+    mark: Option<u32>,
+    device: Option<Box<str>>,
 }
 
 /// Why a listener's socket cannot be had; its text says what to do.
@@ -24,6 +29,9 @@ pub enum SocketError {
     /// Somebody else has the port, without sharing it.
     #[error("{0} is in use by another program; see: ss -lunp 'sport = :{port}'", port = .0.port())]
     InUse(SocketAddr),
+    /// Somebody else has the port for TCP, without sharing it.
+    #[error("{0} is in use by another program; see: ss -ltnp 'sport = :{port}'", port = .0.port())]
+    StreamInUse(SocketAddr),
     /// A port below 1024 without the right to it.
     #[error("{0} needs CAP_NET_BIND_SERVICE (or sysctl net.ipv4.ip_unprivileged_port_start)")]
     Privileged(SocketAddr),
@@ -65,40 +73,75 @@ impl Socket {
     /// The step that failed, with a remedy where there is one.
     pub fn open(listener: &Listener, buffer_bytes: usize) -> Result<Self, SocketError> {
         let bind = listener.bind;
+        let is_stream = listener.transport != Transport::Udp;
         let other = |step| move |source| SocketError::Other { step, bind, source };
-        let raw = Raw::new(Domain::for_address(bind), Type::DGRAM.cloexec(), Some(Protocol::UDP))
-            .map_err(other("socket"))?;
+        let raw = bare(bind, is_stream, listener.mark, listener.device.as_deref())?;
         raw.set_nonblocking(true).map_err(other("O_NONBLOCK"))?;
         raw.set_reuse_port(true).map_err(other("SO_REUSEPORT"))?;
-        tell_when_received(&raw).map_err(other("SO_TIMESTAMPNS"))?;
-        if bind.is_ipv6() {
-            raw.set_only_v6(true).map_err(other("IPV6_V6ONLY"))?;
-            raw.set_freebind_v6(true).map_err(other("IPV6_FREEBIND"))?;
+        if is_stream {
+            // For a process that follows another one whose last connections are not quite gone.
+            raw.set_reuse_address(true).map_err(other("SO_REUSEADDR"))?;
         } else {
-            raw.set_freebind_v4(true).map_err(other("IP_FREEBIND"))?;
-            allow_fragments(&raw).map_err(other("IP_MTU_DISCOVER"))?;
+            tell_when_received(&raw).map_err(other("SO_TIMESTAMPNS"))?;
+            if bind.is_ipv4() {
+                allow_fragments(&raw).map_err(other("IP_MTU_DISCOVER"))?;
+            }
+            grow(&raw, buffer_bytes).map_err(other("SO_RCVBUF, SO_SNDBUF"))?;
         }
-        if let Some(mark) = listener.mark {
-            raw.set_mark(mark).map_err(|source| SocketError::Mark { mark, source })?;
-        }
-        if let Some(device) = &listener.device {
-            raw.bind_device(Some(device.as_bytes()))
-                .map_err(|source| SocketError::Device { device: device.clone(), source })?;
-        }
-        grow(&raw, buffer_bytes).map_err(other("SO_RCVBUF, SO_SNDBUF"))?;
         raw.bind(&bind.into()).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse if is_stream => SocketError::StreamInUse(bind),
             io::ErrorKind::AddrInUse => SocketError::InUse(bind),
             io::ErrorKind::PermissionDenied => SocketError::Privileged(bind),
             _ => SocketError::Other { step: "bind", bind, source },
         })?;
-        Ok(Self { raw, bind })
+        if is_stream {
+            raw.listen(STREAM_BACKLOG).map_err(|source| match source.kind() {
+                io::ErrorKind::AddrInUse => SocketError::StreamInUse(bind),
+                _ => SocketError::Other { step: "listen", bind, source },
+            })?;
+        }
+        Ok(Self { raw, bind, is_stream, mark: listener.mark, device: listener.device.clone() })
     }
 
-    /// What the kernel granted, in bytes (its own doubling taken back): receive, send.
-    pub fn buffers(&self) -> (usize, usize) {
+    /// Connections come in on it, not datagrams.
+    pub fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
+    /// What is to be connected: a new socket on this one's address, with its mark and device and a port that the kernel
+    /// chooses when it is known where to.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub(super) fn outward(&self) -> Result<OwnedFd, SocketError> {
+        let mut bind = self.bind;
+        bind.set_port(0);
+        let other = |step| move |source| SocketError::Other { step, bind, source };
+        let raw = bare(bind, true, self.mark, self.device.as_deref())?;
+        set(&raw, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
+            .map_err(other("IP_BIND_ADDRESS_NO_PORT"))?;
+        raw.bind(&bind.into()).map_err(other("bind"))?;
+        Ok(raw.into())
+    }
+
+    /// The next connection that came in; it blocks, as the ring's operations want it.
+    ///
+    /// # Errors
+    /// `WouldBlock`: there is none. Another: it was gone again, or the process may have no more files.
+    pub(super) fn accept(&self) -> io::Result<OwnedFd> {
+        self.raw.accept_raw().map(|(socket, _)| {
+            // What a connection is made of does not say whether it closes on exec.
+            let _ = socket.set_cloexec(true);
+            socket.into()
+        })
+    }
+
+    /// What the kernel granted, in bytes (its own doubling taken back): receive, send. `None`: connections have
+    /// buffers of their own.
+    pub fn buffers(&self) -> Option<(usize, usize)> {
         // What cannot be read counts as nothing granted.
         let half = |size: io::Result<usize>| size.unwrap_or(0) / 2;
-        (half(self.raw.recv_buffer_size()), half(self.raw.send_buffer_size()))
+        (!self.is_stream).then(|| (half(self.raw.recv_buffer_size()), half(self.raw.send_buffer_size())))
     }
 
     /// Datagrams that the kernel dropped because the receive buffer was full, since the socket was made.
@@ -150,6 +193,37 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.raw.as_fd()
     }
+}
+
+/// A socket that is not bound yet, on a host that may not have its address yet.
+fn bare(
+    bind: SocketAddr,
+    is_stream: bool,
+    mark: Option<u32>,
+    device: Option<&str>,
+) -> Result<Raw, SocketError> {
+    let other = |step| move |source| SocketError::Other { step, bind, source };
+    let (kind, protocol) =
+        if is_stream { (Type::STREAM, Protocol::TCP) } else { (Type::DGRAM, Protocol::UDP) };
+    let raw = Raw::new(Domain::for_address(bind), kind.cloexec(), Some(protocol)).map_err(other("socket"))?;
+    if bind.is_ipv6() {
+        raw.set_only_v6(true).map_err(other("IPV6_V6ONLY"))?;
+        raw.set_freebind_v6(true).map_err(other("IPV6_FREEBIND"))?;
+    } else {
+        raw.set_freebind_v4(true).map_err(other("IP_FREEBIND"))?;
+    }
+    if is_stream {
+        // Connections that come in inherit it. Messages are written whole; nothing is gained by waiting for more.
+        raw.set_tcp_nodelay(true).map_err(other("TCP_NODELAY"))?;
+    }
+    if let Some(mark) = mark {
+        raw.set_mark(mark).map_err(|source| SocketError::Mark { mark, source })?;
+    }
+    if let Some(device) = device {
+        raw.bind_device(Some(device.as_bytes()))
+            .map_err(|source| SocketError::Device { device: device.into(), source })?;
+    }
+    Ok(raw)
 }
 
 /// SIP over UDP has no means to send smaller pieces: a large message is better fragmented than lost

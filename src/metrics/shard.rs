@@ -1,6 +1,6 @@
 //! What one shard counts.
 
-use super::{AdmissionMetrics, Counter, Traffic, TransactionMetrics};
+use super::{AdmissionMetrics, Counter, StreamMetrics, Traffic, TransactionMetrics};
 use crate::dns::Unresolved;
 use crate::drop_reason::DropReason;
 use crate::limits::GATEWAYS;
@@ -52,6 +52,8 @@ pub struct ShardMetrics {
     pub admission: AdmissionMetrics,
     /// What transactions count.
     pub transactions: TransactionMetrics,
+    /// What connections count.
+    pub streams: StreamMetrics,
     /// Batches handled.
     pub batches: Counter,
     /// Time spent on batches, in nanoseconds.
@@ -95,6 +97,8 @@ pub struct EngineMetrics {
     pub receive_starved: Counter,
     /// Times a receive was started again.
     pub receive_restarts: Counter,
+    /// Times a connection could not be accepted, because it was gone or there was no room for another file.
+    pub accepts_failed: Counter,
 }
 
 impl Default for ShardMetrics {
@@ -120,6 +124,7 @@ impl Default for ShardMetrics {
             selected: (0..GATEWAYS).map(|_| Counter::default()).collect(),
             admission: AdmissionMetrics::default(),
             transactions: TransactionMetrics::default(),
+            streams: StreamMetrics::default(),
             batches: Counter::default(),
             busy_ns: Counter::default(),
             worst_batch_ns: Counter::default(),

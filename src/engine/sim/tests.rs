@@ -26,7 +26,7 @@ impl Shard<SimIo> for Relay {
             }
             Event::Sent { cookie } => self.sent += usize::from(cookie == 5),
             Event::SendFailed { .. } => self.failed += 1,
-            Event::Closed { .. } => {}
+            _ => {}
         }
     }
 

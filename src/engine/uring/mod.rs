@@ -11,12 +11,16 @@
 //! taken by the kernel, and its buffer is free again, hot in the cache.
 
 mod address;
+mod chunks;
 mod memory;
+mod pool;
 mod probe;
 mod receive;
 mod ring;
 mod send;
 mod slots;
+mod stream_io;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod waker;
@@ -37,17 +41,20 @@ pub use send::Tx;
 pub use waker::{Neighbours, Waker};
 
 use super::socket::Socket;
-use super::{Event, Io, Next, Shard, SocketId};
+use super::{Accepted, Event, Io, Next, Shard, SocketId};
 use crate::limits::{
     COMPLETIONS, DRAIN_NS, ENGINE_SOCKETS, MESSAGE_BYTES, RECEIVE_BUFFERS, SEND_BUFFERS, SENDS_PER_SUBMIT,
 };
 use crate::metrics::EngineMetrics;
 use crate::net::Now;
+use crate::stream::StreamId;
 use memory::Mapping;
+use pool::Pool;
 use receive::Receive;
 use ring::{Completion, Kind, Ring};
 use send::{Ended, Sends};
 use slots::{Care, Slots};
+use streams::Streams;
 
 /// The longest sleep: a shard looks at the clock once a second.
 const LONGEST_WAIT_NS: u64 = 1_000_000_000;
@@ -98,7 +105,9 @@ fn places() -> u16 {
 pub struct Engine<'m> {
     ring: Ring<'m>,
     receive: Receive,
+    chunks: Pool,
     sends: Sends,
+    streams: Streams,
     /// Eight bytes that a wake-up writes and nobody reads.
     wake_count: Mapping,
     waker: Waker,
@@ -134,12 +143,15 @@ impl<'m> Engine<'m> {
         let places = places();
         let ring = Ring::new(&sizes, places, metrics)?;
         let receive = Receive::new(ring.io(), sizes.receive_buffers, sizes.message_bytes)?;
+        let chunks = chunks::new(ring.io())?;
         metrics.receive_buffers.set(sizes.receive_buffers.into());
         metrics.send_buffers.set(sizes.send_buffers.into());
         metrics.ring_entries.set(sizes.completions.into());
         let mut engine = Self {
             ring,
             receive,
+            chunks,
+            streams: Streams::default(),
             sends: Sends::new(sizes.send_buffers)?,
             wake_count: Mapping::new(size_of::<u64>())?,
             waker: Waker::new()?,
@@ -188,13 +200,15 @@ impl<'m> Engine<'m> {
             if self.slots.any_closing() || !self.refused.is_empty() {
                 self.look_after_closing(shard)?;
             }
+            self.look_after_streams(shard);
             let next = shard.end(self);
+            self.arm_streams()?;
             self.receive.publish();
             self.arm_receives()?;
             self.metrics.send_buffers_used.set(self.sends.used() as u64);
             wait = match next {
-                Next::Stop => return self.finish(shard),
-                Next::Wait(_) if self.woken => 0,
+                Next::Stop => return self.send_last(shard),
+                Next::Wait(_) if self.woken || self.streams.is_news => 0,
                 Next::Wait(by) => self.sleep_ns(by),
             };
         }
@@ -277,6 +291,14 @@ impl<'m> Engine<'m> {
             } else if completion.is(Kind::Wake) {
                 self.ring.writer_ended();
                 self.arm_wake()?;
+            } else if completion.is(Kind::StreamReceive) {
+                self.stream_received(shard, completion);
+            } else if completion.is(Kind::StreamSend) {
+                self.stream_sent(shard, completion);
+            } else if completion.is(Kind::Accept) {
+                self.accepted(shard, SocketId(number), completion);
+            } else if completion.is(Kind::Connect) {
+                self.connected(shard, completion);
             } else if completion.is(Kind::Cancel) && completion.result < 0 {
                 self.slots.not_cancelled(SocketId(number));
             }
@@ -327,6 +349,12 @@ impl<'m> Engine<'m> {
             if again {
                 self.metrics.receive_restarts.count();
             }
+            if socket.is_stream() {
+                let entry = opcode::AcceptMulti::new(Fd(socket.fd())).flags(libc::SOCK_CLOEXEC).build();
+                // SAFETY: the entry points to nothing; the socket is open until its accept has ended (`Slots`).
+                unsafe { self.ring.push(&entry.user_data(Kind::Accept.with(id.0))) }?;
+                continue;
+            }
             // By its own descriptor: a receive lasts, and before Linux 6.13 one that was started by the
             // ring's table would keep every file alive that was taken out of the table since.
             let entry = opcode::RecvMsgMulti::new(Fd(socket.fd()), self.receive.header(), receive::GROUP)
@@ -355,7 +383,9 @@ impl<'m> Engine<'m> {
         while let Some((id, care)) = self.slots.care(next) {
             match care {
                 Care::Cancel => {
-                    let cancel = opcode::AsyncCancel::new(Kind::Receive.with(id.0)).build();
+                    let is_stream = self.slots.get(id).is_some_and(|socket| socket.is_stream());
+                    let kind = if is_stream { Kind::Accept } else { Kind::Receive };
+                    let cancel = opcode::AsyncCancel::new(kind.with(id.0)).build();
                     // SAFETY: the entry points to nothing.
                     unsafe { self.ring.push(&cancel.user_data(Kind::Cancel.with(id.0))) }?;
                 }
@@ -373,6 +403,12 @@ impl<'m> Engine<'m> {
     /// Reads what a socket without a receive still has, a batch at a time; true: that was all.
     fn empty(&mut self, shard: &mut impl Shard<Self>, on: SocketId, by: Now) -> io::Result<bool> {
         let Some(socket) = self.slots.get(on).map(Arc::clone) else { return Ok(true) };
+        if socket.is_stream() {
+            while let Ok(accepted) = socket.accept() {
+                self.pass_on(shard, on, accepted);
+            }
+            return Ok(true);
+        }
         let mut bytes = Vec::with_capacity(MESSAGE_BYTES);
         self.waited_ns = None;
         for _ in 0..RECEIVE_BUFFERS {
@@ -400,7 +436,7 @@ impl<'m> Engine<'m> {
     }
 
     /// The last sends leave; what failed of them is still told.
-    fn finish(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
+    fn send_last(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
         for _ in 0..MOST_FLUSHES {
             self.send_all(shard)?;
             if self.queued.is_empty() {
@@ -462,11 +498,35 @@ impl Io for Engine<'_> {
 
     fn close(&mut self, id: SocketId) {
         if self.slots.close(id, self.now.plus_ns(DRAIN_NS))
-            && let Some(socket) = self.slots.get(id)
+            && let Some(socket) = self.slots.get(id).filter(|socket| !socket.is_stream())
         {
             // Where it fails (no route to its own address) the socket is emptied all the same.
             let _ = socket.leave_group();
         }
+    }
+
+    fn connect(&mut self, on: SocketId, to: SocketAddr) -> Option<StreamId> {
+        self.begin_to_connect(on, to)
+    }
+
+    fn adopt(&mut self, accepted: Accepted) -> Option<StreamId> {
+        self.take_over_accepted(accepted)
+    }
+
+    fn refuse(&mut self, accepted: Accepted) {
+        self.refuse_accepted(accepted);
+    }
+
+    fn write(&mut self, stream: StreamId, bytes: &[u8]) -> bool {
+        self.write_to(stream, bytes)
+    }
+
+    fn finish(&mut self, stream: StreamId) {
+        self.finish_stream(stream);
+    }
+
+    fn reset(&mut self, stream: StreamId) {
+        self.streams.fail(stream, 0);
     }
 }
 
@@ -476,7 +536,9 @@ impl Drop for Engine<'_> {
         // will not say that all has ended, it keeps the memory.
         if !self.ring.quiesce(self.ready.drain(..)) {
             self.receive.keep();
+            self.chunks.keep();
             self.wake_count.keep();
+            std::mem::forget(std::mem::take(&mut self.streams));
         }
         self.sends.keep_if_held();
     }

@@ -1,16 +1,14 @@
-//! Receive buffers: one ring of them for all sockets of a shard, filled by the kernel in order.
+//! Receive buffers for datagrams: one ring of them for all sockets of a shard, filled by the kernel in order.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::IoUring;
-use io_uring::types::BufRingEntry;
 
 use super::address;
-use super::memory::Mapping;
+use super::pool::Pool;
 
-/// The only buffer group.
+/// Their buffer group.
 pub const GROUP: u16 = 0;
 
 /// Bytes of `io_uring_recvmsg_out`, which stands before a datagram's source, which stands before its control
@@ -23,19 +21,9 @@ const CONTROL_BYTES: usize = size_of::<libc::cmsghdr>() + size_of::<libc::timesp
 
 const _: () = assert!(size_of::<libc::cmsghdr>() == 16 && size_of::<libc::timespec>() == 16);
 
-/// The pool, as a ring that is shared with the kernel.
+/// The pool, with the header of every receive.
 pub struct Receive {
-    /// The ring's entries, and behind them the header of every receive.
-    ring: Mapping,
-    buffers: Mapping,
-    /// What the kernel may write to a buffer.
-    buffer_bytes: usize,
-    /// From one buffer to the next.
-    stride: usize,
-    /// One less than there are buffers, which is a power of two.
-    mask: u16,
-    tail: u16,
-    published: u16,
+    pool: Pool,
 }
 
 /// A datagram in a receive buffer.
@@ -52,34 +40,18 @@ impl Receive {
     /// it to the kernel.
     pub fn new(uring: &IoUring, count: u16, message_bytes: usize) -> io::Result<Self> {
         let buffer_bytes = OUT_BYTES + address::BYTES + CONTROL_BYTES + message_bytes;
-        // Not a multiple of a large power of two, so that datagrams do not all land on the same sets of
-        // the cache.
-        let stride = buffer_bytes.next_multiple_of(64) + 64;
-        let entries = usize::from(count) * size_of::<BufRingEntry>();
-        let ring = Mapping::new(entries + size_of::<libc::msghdr>())?;
-        let buffers = Mapping::new(usize::from(count) * stride)?;
+        let pool = Pool::new(uring, GROUP, count, buffer_bytes, size_of::<libc::msghdr>())?;
         // SAFETY: the memory behind the entries holds a msghdr, is aligned for one (an entry has 16 bytes),
         // is all zero, which is a valid one (no name, no vectors, no control), and nobody else knows it yet.
-        let header = unsafe { &mut *ring.at(entries, size_of::<libc::msghdr>()).cast::<libc::msghdr>() };
+        let header = unsafe { &mut *pool.extra(size_of::<libc::msghdr>()).cast::<libc::msghdr>() };
         header.msg_namelen = address::BYTES as libc::socklen_t;
         header.msg_controllen = CONTROL_BYTES;
-        // SAFETY: the ring's memory is page-aligned and large enough for the entries. The engine unmaps it
-        // only when the kernel has ended all receives and given the ring back, or never.
-        unsafe {
-            uring.submitter().register_buf_ring_with_flags(ring.at(0, entries) as u64, count, GROUP, 0)?;
-        }
-        let mut this = Self { ring, buffers, buffer_bytes, stride, mask: count - 1, tail: 0, published: 0 };
-        for buffer in 0..count {
-            this.give_back(buffer);
-        }
-        this.publish();
-        Ok(this)
+        Ok(Self { pool })
     }
 
     /// What every receive asks for: the source's address and when it came.
     pub fn header(&self) -> *const libc::msghdr {
-        let entries = (usize::from(self.mask) + 1) * size_of::<BufRingEntry>();
-        self.ring.at(entries, size_of::<libc::msghdr>()).cast()
+        self.pool.extra(size_of::<libc::msghdr>()).cast()
     }
 
     /// Reads what the kernel put into a buffer; `len` is the completion's result. `None`: no datagram of
@@ -89,11 +61,8 @@ impl Receive {
     /// The kernel has filled this buffer, and it is given back only after the last use of the result.
     #[inline]
     pub unsafe fn read<'b>(&self, buffer: u16, len: usize) -> Option<Datagram<'b>> {
-        let len = len.min(self.buffer_bytes);
-        let start = self.buffers.at(usize::from(buffer & self.mask) * self.stride, self.buffer_bytes);
-        // SAFETY: the memory lies within the pool, is initialised (mapped zero, then written by the
-        // kernel), and is written by nobody until the buffer is given back, which the caller vouches for.
-        let written: &'b [u8] = unsafe { std::slice::from_raw_parts(start, len) };
+        // SAFETY: as the caller vouches.
+        let written: &'b [u8] = unsafe { self.pool.read(buffer, len) };
         let (out, rest) = written.split_first_chunk::<OUT_BYTES>()?;
         let (from, rest) = rest.split_at_checked(address::BYTES)?;
         let (control, bytes) = rest.split_first_chunk::<CONTROL_BYTES>()?;
@@ -110,37 +79,17 @@ impl Receive {
 
     /// Returns a buffer; the kernel sees it after [`Self::publish`].
     pub fn give_back(&mut self, buffer: u16) {
-        let buffer = buffer & self.mask;
-        let start = self.buffers.at(usize::from(buffer) * self.stride, self.buffer_bytes);
-        let place = usize::from(self.tail & self.mask) * size_of::<BufRingEntry>();
-        let entry = self.ring.at(place, size_of::<BufRingEntry>()).cast::<BufRingEntry>();
-        // SAFETY: the entry lies within the ring, is aligned, and belongs to us until the tail passes it.
-        // The last field of the first entry is the ring's tail, which the kernel only reads and none of
-        // the setters touches.
-        let entry = unsafe { &mut *entry };
-        entry.set_addr(start as u64);
-        entry.set_len(self.buffer_bytes as u32);
-        entry.set_bid(buffer);
-        self.tail = self.tail.wrapping_add(1);
+        self.pool.give_back(buffer);
     }
 
     /// Shows the kernel all buffers that were given back.
     pub fn publish(&mut self) {
-        if self.published == self.tail {
-            return;
-        }
-        let first = self.ring.at(0, size_of::<BufRingEntry>()).cast::<BufRingEntry>();
-        // SAFETY: `first` is the first entry of the ring and initialised; its tail is aligned for a u16 and
-        // is only ever written here.
-        let tail = unsafe { AtomicU16::from_ptr(BufRingEntry::tail(first).cast_mut()) };
-        tail.store(self.tail, Ordering::Release);
-        self.published = self.tail;
+        self.pool.publish();
     }
 
     /// Leaves the memory to the process, because the kernel may still write to it.
     pub fn keep(&mut self) {
-        self.ring.keep();
-        self.buffers.keep();
+        self.pool.keep();
     }
 }
 

@@ -8,6 +8,7 @@ use io_uring::{IoUring, cqueue, squeue};
 
 use super::Sizes;
 use crate::metrics::EngineMetrics;
+use crate::stream::StreamId;
 
 /// What a completion is about: the upper half of its user data; the lower half is a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +18,19 @@ pub enum Kind {
     Send,
     Wake,
     Cancel,
+    Accept,
+    Connect,
+    StreamReceive,
+    StreamSend,
 }
 
 impl Kind {
     pub const fn with(self, number: u16) -> u64 {
         (self as u64) << 32 | number as u64
+    }
+
+    pub const fn of_stream(self, stream: StreamId) -> u64 {
+        (self as u64) << 32 | stream.to_bits() as u64
     }
 }
 
@@ -43,9 +52,15 @@ impl Completion {
         self.data as u16
     }
 
-    /// An operation that writes to the engine's memory has ended.
+    /// The stream that [`Kind::of_stream`] was given.
+    pub const fn stream(&self) -> StreamId {
+        StreamId::from_bits(self.data as u32)
+    }
+
+    /// An operation that uses the engine's memory has ended.
     fn ends_a_writer(&self) -> bool {
-        (self.is(Kind::Receive) || self.is(Kind::Wake)) && !cqueue::more(self.flags)
+        let kinds = [Kind::Receive, Kind::Wake, Kind::StreamReceive, Kind::StreamSend];
+        kinds.into_iter().any(|kind| self.is(kind)) && !cqueue::more(self.flags)
     }
 }
 
@@ -58,7 +73,7 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(1);
 
 pub struct Ring<'m> {
     io: IoUring,
-    /// Operations under way that write to the engine's memory: receives and the waker's read.
+    /// Operations under way that use the engine's memory: receives, the waker's read and what streams send.
     writers: u32,
     metrics: &'m EngineMetrics,
 }
@@ -99,7 +114,7 @@ impl<'m> Ring<'m> {
         Err(io::Error::other("the submission queue stays full"))
     }
 
-    /// Queues an operation that writes to the engine's memory; [`Self::writer_ended`] when it has ended.
+    /// Queues an operation that uses the engine's memory; [`Self::writer_ended`] when it has ended.
     ///
     /// # Safety
     /// What the entry points to stays where it is until then.
@@ -185,6 +200,8 @@ impl<'m> Ring<'m> {
         self.writers = 0;
         writers == 0
             && entered.is_ok()
-            && self.io.submitter().unregister_buf_ring(super::receive::GROUP).is_ok()
+            && [super::receive::GROUP, super::chunks::GROUP]
+                .into_iter()
+                .all(|group| self.io.submitter().unregister_buf_ring(group).is_ok())
     }
 }

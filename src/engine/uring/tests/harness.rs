@@ -61,12 +61,20 @@ pub fn open(bind: &str) -> Arc<Socket> {
     Arc::new(Socket::open(&listener(bind), 1 << 20).unwrap())
 }
 
+/// Connections come in on it.
+pub fn open_stream(bind: &str) -> Arc<Socket> {
+    let listener = Listener { transport: Transport::Tcp, ..listener(bind) };
+    Arc::new(Socket::open(&listener, 1 << 20).unwrap())
+}
+
 /// What a shard has seen so far, for the one who talks to it.
 #[derive(Default)]
 pub struct Seen {
     pub received: AtomicUsize,
     pub ended: AtomicUsize,
     pub closed: AtomicUsize,
+    pub streams: AtomicUsize,
+    pub streams_ended: AtomicUsize,
     /// The thread that it runs on; 0: it has not begun.
     pub thread: AtomicU64,
     stop: AtomicBool,
@@ -90,6 +98,8 @@ pub struct Echo {
     /// Who sent last.
     pub from: Option<SocketAddr>,
     pub closed: Vec<SocketId>,
+    /// How streams ended.
+    pub errors: Vec<i32>,
     pub seen: Arc<Seen>,
 }
 
@@ -152,11 +162,39 @@ impl<'m> Shard<Engine<'m>> for Echo {
                 self.closed.push(on);
                 self.seen.closed.fetch_add(1, Ordering::Relaxed);
             }
+            Event::Accepted { accepted, .. } => {
+                self.seen.streams.fetch_add(1, Ordering::Relaxed);
+                assert!(io.adopt(accepted).is_some());
+            }
+            Event::Connected { stream } => assert!(io.write(stream, b"hello")),
+            Event::Received { stream, bytes } => self.on_bytes(io, stream, bytes),
+            Event::Wrote { .. } => {}
+            Event::Ended { errno, .. } => {
+                self.errors.push(errno);
+                self.seen.streams_ended.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
     fn end(&mut self, _: &mut Engine<'m>) -> Next {
         if self.seen.stop.load(Ordering::Relaxed) { Next::Stop } else { Next::Wait(None) }
+    }
+}
+
+impl Echo {
+    /// Sends them back; closes in good order where the peer does, or where it asks for that, and cuts off one that takes
+    /// nothing.
+    fn on_bytes(&mut self, io: &mut Engine<'_>, stream: StreamId, bytes: &[u8]) {
+        match bytes {
+            b"" => io.finish(stream),
+            b"finish" => {
+                io.write(stream, b"the last");
+                io.finish(stream);
+            }
+            b"connect" => assert!(io.connect(SocketId(0), self.to.unwrap()).is_some()),
+            bytes if !io.write(stream, bytes) => io.reset(stream),
+            _ => {}
+        }
     }
 }
 

@@ -216,7 +216,7 @@ fn drops_of_a_full_receive_buffer_are_read_from_the_kernel() {
     const SENT: usize = 200;
     inside(|| {
         let socket = Arc::new(Socket::open(&listener(OWN), 8 << 10).unwrap());
-        let (receive, send) = socket.buffers();
+        let (receive, send) = socket.buffers().unwrap();
         assert_eq!((receive, send), (8 << 10, 8 << 10), "what was asked for was granted");
         let (go, gate) = mpsc::channel();
         let echo = Echo { gate: Some(gate), ..Echo::on(&socket) };

@@ -1,0 +1,270 @@
+//! What the engine does for streams: accepts, connects, receives, sends and closes.
+//!
+//! Sockets are made, shut and closed by calls of their own, not by the ring: that is a few for each connection, not for
+//! each message, and the ring would hand some of them to a thread.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::time::Duration;
+
+use io_uring::types::Fd;
+use io_uring::{cqueue, opcode};
+use socket2::{SockRef, Socket as Raw};
+
+use super::ring::{Completion, Kind};
+use super::streams::Care;
+use super::{Engine, Event, Shard, SocketId, chunks};
+use crate::engine::Accepted;
+use crate::limits::{STREAM_LINGER_NS, STREAM_QUEUE_BYTES};
+use crate::net::canonical;
+use crate::stream::StreamId;
+
+/// How long nothing is accepted where the process may have no more files.
+const REST_NS: u64 = 1_000_000_000;
+
+impl Engine<'_> {
+    /// Somebody has connected, or the accept has ended.
+    pub(super) fn accepted(&mut self, shard: &mut impl Shard<Self>, on: SocketId, completion: Completion) {
+        let Completion { result, flags, .. } = completion;
+        if result >= 0 {
+            // SAFETY: the completion gives a new descriptor, which nobody else knows.
+            let socket = unsafe { OwnedFd::from_raw_fd(result) };
+            self.pass_on(shard, on, socket);
+        }
+        if cqueue::more(flags) {
+            return self.slots.went_well(on);
+        }
+        // The process may have no more files: those that end make room.
+        if matches!(-result, libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS) {
+            self.metrics.accepts_failed.count();
+            // The kernel would say the same at once.
+            self.streams.resting.push(on);
+            self.streams.rest_until = self.now.plus_ns(REST_NS);
+            return;
+        }
+        let passing = result >= 0 || -result == libc::ECONNABORTED;
+        self.slots.ended(on, if passing { 0 } else { -result });
+    }
+
+    /// Tells the shard of a connection, unless it is gone again.
+    pub(super) fn pass_on(&mut self, shard: &mut impl Shard<Self>, on: SocketId, socket: OwnedFd) {
+        let socket = Raw::from(socket);
+        let Some(from) = socket.peer_addr().ok().and_then(|peer| peer.as_socket()) else { return };
+        let from = match from {
+            SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => from,
+            other => SocketAddr::new(canonical(other.ip()), other.port()),
+        };
+        let accepted = Accepted(socket.into_raw_fd());
+        shard.on_event(self, Event::Accepted { on, from, accepted });
+    }
+
+    pub(super) fn begin_to_connect(&mut self, on: SocketId, to: SocketAddr) -> Option<StreamId> {
+        let socket = self.slots.get(on)?.outward().ok()?;
+        let fd = socket.as_raw_fd();
+        let id = self.streams.insert(socket, true)?;
+        let stream = self.streams.get(id)?;
+        let len = stream.to.set(to);
+        let entry = opcode::Connect::new(Fd(fd), (&raw const stream.to).cast(), len).build();
+        // SAFETY: the address stands in memory of the stream's own, which stays until the connect has ended.
+        if unsafe { self.ring.push(&entry.user_data(Kind::Connect.of_stream(id))) }.is_err() {
+            stream.is_connecting = false;
+            self.streams.fail(id, libc::EAGAIN);
+        }
+        Some(id)
+    }
+
+    pub(super) fn connected(&mut self, shard: &mut impl Shard<Self>, completion: Completion) {
+        let id = completion.stream();
+        let Some(stream) = self.streams.get(id) else { return };
+        stream.is_connecting = false;
+        if stream.is_over {
+            return;
+        }
+        if completion.result < 0 {
+            return self.end_stream(shard, id, -completion.result, false);
+        }
+        self.streams.unarmed.push(id);
+        shard.on_event(self, Event::Connected { stream: id });
+        self.send_on(shard, id);
+    }
+
+    pub(super) fn take_over_accepted(&mut self, accepted: Accepted) -> Option<StreamId> {
+        // SAFETY: an `Accepted` is made of a descriptor that it owns, and used up here.
+        let socket = unsafe { OwnedFd::from_raw_fd(accepted.0) };
+        self.streams.insert(socket, false)
+    }
+
+    pub(super) fn refuse_accepted(&mut self, accepted: Accepted) {
+        // SAFETY: as in `take_over_accepted`.
+        let socket = unsafe { OwnedFd::from_raw_fd(accepted.0) };
+        // Where it fails it is closed all the same.
+        let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+    }
+
+    pub(super) fn stream_received(&mut self, shard: &mut impl Shard<Self>, completion: Completion) {
+        let Completion { result, flags, .. } = completion;
+        let id = completion.stream();
+        let lives = |engine: &mut Self| {
+            engine.streams.get(id).is_some_and(|stream| !stream.is_over && !stream.is_finishing())
+        };
+        if let Some(buffer) = cqueue::buffer_select(flags) {
+            if let Ok(len @ 1..) = usize::try_from(result)
+                && lives(self)
+            {
+                // SAFETY: the completion says that the kernel has filled the buffer; it is given back
+                // below, after the event that borrows it.
+                let bytes = unsafe { self.chunks.read(buffer, len) };
+                shard.on_event(self, Event::Received { stream: id, bytes });
+            }
+            self.chunks.give_back(buffer);
+        }
+        if cqueue::more(flags) {
+            return;
+        }
+        self.ring.writer_ended();
+        let Some(stream) = self.streams.get(id) else { return };
+        stream.is_receiving = false;
+        match result {
+            0 => {
+                stream.is_read = true;
+                if lives(self) {
+                    shard.on_event(self, Event::Received { stream: id, bytes: &[] });
+                }
+            }
+            1.. => self.streams.unarmed.push(id),
+            error if [libc::ENOBUFS, libc::EINTR, libc::EAGAIN].contains(&-error) => {
+                if -error == libc::ENOBUFS {
+                    self.metrics.receive_starved.count();
+                }
+                self.streams.unarmed.push(id);
+            }
+            error => self.end_stream(shard, id, -error, false),
+        }
+    }
+
+    pub(super) fn stream_sent(&mut self, shard: &mut impl Shard<Self>, completion: Completion) {
+        self.ring.writer_ended();
+        let id = completion.stream();
+        let all = self.streams.took(id, usize::try_from(completion.result).unwrap_or(0));
+        if self.streams.get(id).is_none_or(|stream| stream.is_over) {
+            return;
+        }
+        match -completion.result {
+            // None was taken: the peer has closed, or the kernel says why.
+            0 => self.end_stream(shard, id, libc::EPIPE, false),
+            errno @ 1.. if errno != libc::EINTR && errno != libc::EAGAIN => {
+                self.end_stream(shard, id, errno, false)
+            }
+            _ => {
+                shard.on_event(self, Event::Wrote { stream: id, all });
+                self.send_on(shard, id);
+            }
+        }
+    }
+
+    /// Begins to send what waits, unless something is under way.
+    pub(super) fn send_on(&mut self, shard: &mut impl Shard<Self>, id: StreamId) {
+        if !self.start_send(id) {
+            self.end_stream(shard, id, libc::EAGAIN, true);
+        }
+    }
+
+    /// `false`: the ring takes nothing.
+    fn start_send(&mut self, id: StreamId) -> bool {
+        let Some(stream) = self.streams.get(id) else { return true };
+        if stream.is_over || stream.is_connecting || stream.is_sending || !stream.has_more() {
+            return true;
+        }
+        let fd = Fd(stream.fd());
+        let bytes = stream.next_bytes();
+        let len = bytes.len().min(STREAM_QUEUE_BYTES) as u32;
+        let entry = opcode::Send::new(fd, bytes.as_ptr(), len).flags(libc::MSG_NOSIGNAL).build();
+        // SAFETY: the bytes are the stream's, which neither changes nor moves them before the send has ended, and which
+        // stays until then.
+        let pushed = unsafe { self.ring.push_writer(&entry.user_data(Kind::StreamSend.of_stream(id))) };
+        stream.is_sending = pushed.is_ok();
+        pushed.is_ok()
+    }
+
+    pub(super) fn write_to(&mut self, id: StreamId, bytes: &[u8]) -> bool {
+        if !self.streams.write(id, bytes) {
+            return false;
+        }
+        if !self.start_send(id) {
+            self.streams.fail(id, libc::EAGAIN);
+        }
+        true
+    }
+
+    /// A stream is over for its shard; what is under way on it is ended.
+    fn end_stream(&mut self, shard: &mut impl Shard<Self>, id: StreamId, errno: i32, reset: bool) {
+        if !self.streams.over(id) {
+            return;
+        }
+        if let Some(stream) = self.streams.get(id) {
+            // SAFETY: asks for no memory. Where it fails the connection is gone already.
+            unsafe { libc::shutdown(stream.fd(), libc::SHUT_RDWR) };
+            if reset {
+                // SAFETY: the descriptor is the stream's, which stays open meanwhile.
+                let socket = unsafe { std::os::fd::BorrowedFd::borrow_raw(stream.fd()) };
+                let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+            }
+        }
+        shard.on_event(self, Event::Ended { stream: id, errno });
+    }
+
+    /// Does what the closing streams need.
+    pub(super) fn look_after_streams(&mut self, shard: &mut impl Shard<Self>) {
+        self.streams.is_news = false;
+        if self.now >= self.streams.rest_until {
+            while let Some(on) = self.streams.resting.pop() {
+                self.slots.ended(on, 0);
+            }
+        }
+        while let Some((id, errno)) = self.streams.next_failed() {
+            self.end_stream(shard, id, errno, true);
+        }
+        let mut next = 0;
+        while let Some((id, care)) = self.streams.care(next, self.now) {
+            match care {
+                Care::Shut => {
+                    if let Some(stream) = self.streams.get(id) {
+                        stream.is_shut = true;
+                        // SAFETY: asks for no memory.
+                        unsafe { libc::shutdown(stream.fd(), libc::SHUT_WR) };
+                    }
+                }
+                Care::End => self.end_stream(shard, id, 0, false),
+                Care::Reset => self.end_stream(shard, id, 0, true),
+                Care::Gone => {
+                    self.streams.remove(id);
+                    continue;
+                }
+                Care::Wait => {}
+            }
+            next += 1;
+        }
+    }
+
+    /// Begins the receives that are to begin.
+    pub(super) fn arm_streams(&mut self) -> io::Result<()> {
+        self.chunks.publish();
+        while let Some(id) = self.streams.unarmed.pop() {
+            let Some(stream) = self.streams.get(id) else { continue };
+            if stream.is_over || stream.is_receiving || stream.is_read {
+                continue;
+            }
+            stream.is_receiving = true;
+            let entry = opcode::RecvMulti::new(Fd(stream.fd()), chunks::GROUP).build();
+            // SAFETY: the buffers stay until the ring has ended all receives (`Drop`).
+            unsafe { self.ring.push_writer(&entry.user_data(Kind::StreamReceive.of_stream(id))) }?;
+        }
+        Ok(())
+    }
+
+    /// Closes a stream once all is sent, or when that has taken too long.
+    pub(super) fn finish_stream(&mut self, id: StreamId) {
+        self.streams.finish(id, self.now.plus_ns(STREAM_LINGER_NS));
+    }
+}

@@ -1,0 +1,137 @@
+//! Streams over the loopback device.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use super::harness::{DEADLINE, Echo, OWN, STEP, inside, open_stream, run};
+use super::*;
+use crate::engine::uring::tests::harness::Talk;
+
+fn connect() -> TcpStream {
+    let stream = TcpStream::connect(OWN).unwrap();
+    stream.set_read_timeout(Some(STEP)).unwrap();
+    stream
+}
+
+fn ended(talk: &Talk, count: usize) {
+    talk.until("streams that ended", |seen| {
+        seen.streams_ended.load(std::sync::atomic::Ordering::Relaxed) >= count
+    });
+}
+
+#[test]
+fn bytes_come_back_in_order_and_the_end_follows_them() {
+    inside(|| {
+        let (echo, metrics) = run(Echo::on(&open_stream(OWN)), |talk| {
+            let mut stream = connect();
+            let bytes: Vec<u8> = (0..150_000u32).map(|n| (n >> 3) as u8).collect();
+            for _ in 0..20 {
+                stream.write_all(&bytes).unwrap();
+                let mut back = vec![0; bytes.len()];
+                stream.read_exact(&mut back).unwrap();
+                assert!(back == bytes);
+            }
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+            ended(talk, 1);
+        });
+        assert_eq!(echo.errors, [0]);
+        assert_eq!(metrics.accepts_failed.get(), 0);
+    });
+}
+
+#[test]
+fn a_stream_that_finishes_says_its_last_word_though_more_comes_in() {
+    inside(|| {
+        let (echo, _) = run(Echo::on(&open_stream(OWN)), |talk| {
+            let mut stream = connect();
+            stream.write_all(b"finish").unwrap();
+            let mut last = Vec::new();
+            stream.read_to_end(&mut last).unwrap();
+            assert_eq!(last, b"the last");
+            stream.write_all(b"nobody wants to know").unwrap();
+            drop(stream);
+            ended(talk, 1);
+            // One that does not close itself is closed in the end.
+            let mut other = connect();
+            other.write_all(b"finish").unwrap();
+            ended(talk, 2);
+        });
+        assert_eq!(echo.errors, [0, 0]);
+    });
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_cut_off_and_keeps_no_memory() {
+    inside(|| {
+        let (echo, _) = run(Echo::on(&open_stream(OWN)), |talk| {
+            let mut stream = connect();
+            stream.set_write_timeout(Some(STEP)).unwrap();
+            let piece = [7; 16_384];
+            let begin = Instant::now();
+            while stream.write_all(&piece).is_ok() {
+                assert!(begin.elapsed() < DEADLINE);
+            }
+            ended(talk, 1);
+            // Others are served meanwhile and after.
+            let mut other = connect();
+            other.write_all(b"x").unwrap();
+            other.read_exact(&mut [0]).unwrap();
+        });
+        assert_eq!(echo.errors[0], 0);
+    });
+}
+
+#[test]
+fn connections_go_out_from_the_sockets_address_and_refusals_are_told() {
+    inside(|| {
+        let there = TcpListener::bind("127.0.0.9:5070").unwrap();
+        let to = there.local_addr().unwrap();
+        let bound = open_stream("127.0.0.2:5060");
+        let echo = Echo { to: Some(to), ..Echo::on(&bound) };
+        let (echo, _) = run(echo, move |talk| {
+            let mut stream = TcpStream::connect("127.0.0.2:5060").unwrap();
+            stream.write_all(b"connect").unwrap();
+            let (mut other, from) = there.accept().unwrap();
+            assert_eq!(from.ip().to_string(), "127.0.0.2");
+            let mut hello = [0; 5];
+            other.read_exact(&mut hello).unwrap();
+            assert_eq!(&hello, b"hello");
+            other.write_all(b"and back").unwrap();
+            let mut back = [0; 8];
+            other.read_exact(&mut back).unwrap();
+            drop(other);
+            ended(talk, 1);
+            drop(there);
+            stream.write_all(b"connect").unwrap();
+            ended(talk, 2);
+        });
+        assert_eq!(echo.errors[..2], [0, libc::ECONNREFUSED]);
+    });
+}
+
+#[test]
+fn resets_come_and_go_and_leave_nothing() {
+    inside(|| {
+        let (echo, _) = run(Echo::on(&open_stream(OWN)), |talk| {
+            for round in 1..=500 {
+                let mut stream = connect();
+                if round % 2 == 0 {
+                    stream.write_all(b"something").unwrap();
+                }
+                let socket = socket2::SockRef::from(&stream);
+                socket.set_linger(Some(Duration::ZERO)).unwrap();
+                drop(stream);
+            }
+            let seen = |seen: &super::harness::Seen| seen.streams.load(std::sync::atomic::Ordering::Relaxed);
+            let mut stream = connect();
+            stream.write_all(b"x").unwrap();
+            stream.read_exact(&mut [0]).unwrap();
+            drop(stream);
+            talk.until("all ended", |all| {
+                all.streams_ended.load(std::sync::atomic::Ordering::Relaxed) == seen(all)
+            });
+        });
+        assert!(!echo.errors.is_empty());
+    });
+}
