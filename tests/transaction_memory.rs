@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use viaduct::net::Now;
+use viaduct::stream::Number;
 use viaduct::token::TO_TAG_LEN;
 use viaduct::transaction::{
     BLOCK_BYTES, Due, Handle, Heard, Opening, Place, SIXTY_FOUR_T1_NS, Size, TRANSACTION_BYTES, Transactions,
@@ -49,8 +50,8 @@ impl Shard {
         let opening = Opening {
             key,
             method: b"INVITE",
-            back: Place { listener: 1, address },
-            onward: Place { listener: 2, address },
+            back: Place { listener: 1, address, stream: Number::NONE },
+            onward: Place { listener: 2, address, stream: Number::NONE },
             branch: key as u64,
             bytes,
             patience_ns: SIXTY_FOUR_T1_NS,

@@ -1,4 +1,5 @@
-//! Client transactions: RFC 3261 §17.1 with RFC 6026's Accepted, and a proxy's Timer C (§16.8), over UDP.
+//! Client transactions: RFC 3261 §17.1 with RFC 6026's Accepted, and a proxy's Timer C (§16.8). Drawn for UDP; over
+//! reliable transports nothing is sent again, and D and K are over at once.
 //!
 //! ```text
 //!  INVITE   Calling ─ 1xx ─► Proceeding ─ 2xx ─► Accepted ─ M ─► gone
@@ -40,6 +41,7 @@ enum Cancel {
 pub struct Client {
     state: ClientState,
     is_invite: bool,
+    is_reliable: bool,
     cancel: Cancel,
     is_abandoned: bool,
     again: Again,
@@ -91,12 +93,21 @@ impl Client {
         Self {
             state: ClientState::Calling,
             is_invite,
+            is_reliable: false,
             cancel: Cancel::No,
             is_abandoned: false,
             again: Again::after_t1(now.0),
             ends_ns: now.0.saturating_add(patience_ns),
             timer_c_ns: now.0.saturating_add(TIMER_C_NS),
         }
+    }
+
+    /// The same over a reliable transport: "the client transaction SHOULD NOT start timer A" (§17.1.1.2), nor E, and
+    /// Timers D and K are "zero seconds for reliable transports".
+    #[must_use]
+    pub const fn over(mut self, reliable: bool) -> Self {
+        self.is_reliable = reliable;
+        self
     }
 
     /// Timers B and F, as long as Timer C was not reset.
@@ -128,6 +139,7 @@ impl Client {
     /// those of other requests go on in Proceeding.
     const fn sends_again(&self) -> bool {
         match self.state {
+            _ if self.is_reliable => false,
             ClientState::Calling | ClientState::Proceeding if self.is_abandoned => false,
             ClientState::Calling => true,
             ClientState::Proceeding => !self.is_invite,
@@ -187,6 +199,7 @@ impl Client {
         let is_2xx = status < 300;
         let (state, after_ns) = match (self.is_invite, is_2xx) {
             (true, true) => (ClientState::Accepted, SIXTY_FOUR_T1_NS),
+            (_, _) if self.is_reliable => (ClientState::Completed, 0),
             (true, false) => (ClientState::Completed, SIXTY_FOUR_T1_NS),
             (false, _) => (ClientState::Completed, T4_NS),
         };

@@ -141,7 +141,7 @@ impl Transactions {
     /// A CANCEL was answered in these bytes: "a CANCEL request is handled in a stateful proxy by its own server
     /// transaction" (§16.10). Where there is no room for that, it is answered the same as long as its INVITE is kept.
     pub fn cancel_answered(&mut self, key: u128, back: Place, bytes: &[u8], now: Now) {
-        let mut machine = Server::other(now);
+        let mut machine = Server::other(now).over(back.stream.is_stream());
         machine.on_response(200, now);
         let stored = self.table.store.put(bytes);
         let record = ServerRecord {
@@ -205,7 +205,8 @@ impl Transactions {
         let server = table.insert_server(ServerRecord {
             key: opening.key,
             method,
-            machine: if is_invite { Server::invite(now) } else { Server::other(now) },
+            machine: if is_invite { Server::invite(now) } else { Server::other(now) }
+                .over(opening.back.stream.is_stream()),
             place: opening.back,
             client: None,
             search: None,
@@ -217,7 +218,8 @@ impl Transactions {
             branch: opening.branch,
             gateway: opening.gateway.into(),
             method,
-            machine: Client::new(is_invite, patience_ns(is_invite, searches, opening.patience_ns), now),
+            machine: Client::new(is_invite, patience_ns(is_invite, searches, opening.patience_ns), now)
+                .over(opening.onward.stream.is_stream()),
             place: opening.onward,
             server: Some(server),
             stored,

@@ -18,7 +18,7 @@
 //!   hop, own, challenges      ACK and CANCEL; 100, 408 and 500: made of the request that was sent on
 //! ```
 //!
-//! Pure: no socket and no clock. All timers are those for unreliable transports.
+//! Pure: no socket and no clock. Each side of a transaction has the timers of its own transport.
 #![forbid(unsafe_code)]
 
 mod answers;

@@ -14,6 +14,7 @@ use super::timers::{LONGEST_NS, TIMER_C_NS};
 use crate::limits::CANDIDATES;
 use crate::net::{NextHop, Now, Transport};
 use crate::status::Statuses;
+use crate::stream::Number;
 use crate::token::{KeyId, LOOP_MARK_LEN, TO_TAG_LEN};
 
 const SECOND: u64 = 1_000_000_000;
@@ -24,7 +25,7 @@ fn address(number: usize) -> SocketAddr {
 }
 
 fn back() -> Place {
-    Place { listener: 1, address: ([192, 0, 2, 1], 5060).into() }
+    Place { listener: 1, address: ([192, 0, 2, 1], 5060).into(), stream: Number::NONE }
 }
 
 fn terms() -> Terms {
@@ -100,7 +101,7 @@ impl Shard {
             key,
             method: self.method.as_bytes(),
             back: back(),
-            onward: Place { listener: 2, address: address(0) },
+            onward: Place { listener: 2, address: address(0), stream: Number::NONE },
             gateway: None,
             branch: named(0),
             bytes: sent.as_bytes(),
@@ -135,7 +136,7 @@ impl Shard {
         assert_eq!(&self.out[..attempt.len], format!("{line}{rest}").as_bytes());
         assert_eq!((attempt.key, attempt.back, attempt.terms.mark), (KEY, back(), terms().mark));
         let address = attempt.onward.next_hop.address;
-        let place = Place { listener: attempt.onward.listener, address };
+        let place = Place { listener: attempt.onward.listener, address, stream: Number::NONE };
         let bytes = format!("{line}{TOP}{rest}");
         let branch = named(attempt.number.into());
         let begun = self.transactions.begin(attempt, place, branch, bytes.as_bytes(), self.now);

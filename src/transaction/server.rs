@@ -1,4 +1,5 @@
-//! Server transactions: RFC 3261 §17.2 with RFC 6026's Accepted and RFC 4320's rules, over UDP.
+//! Server transactions: RFC 3261 §17.2 with RFC 6026's Accepted and RFC 4320's rules. Drawn for UDP; over reliable
+//! transports no answer is sent again, and I and J are over at once.
 //!
 //! ```text
 //!  INVITE   Proceeding ─ 2xx ─► Accepted ───────────── L ─► gone
@@ -30,6 +31,7 @@ pub enum ServerState {
 pub struct Server {
     state: ServerState,
     is_invite: bool,
+    is_reliable: bool,
     again: Again,
     ends_ns: u64,
 }
@@ -71,6 +73,7 @@ impl Server {
         Self {
             state: ServerState::Proceeding,
             is_invite: true,
+            is_reliable: false,
             again: Again::after_t1(now.0),
             ends_ns: u64::MAX,
         }
@@ -79,7 +82,16 @@ impl Server {
     /// Another request has come, which is no ACK.
     pub const fn other(now: Now) -> Self {
         let ends_ns = now.0.saturating_add(LATE_TRYING_NS);
-        Self { state: ServerState::Trying, is_invite: false, again: Again::after_t1(now.0), ends_ns }
+        let again = Again::after_t1(now.0);
+        Self { state: ServerState::Trying, is_invite: false, is_reliable: false, again, ends_ns }
+    }
+
+    /// The same over a reliable transport: Timer G is none, and "for reliable transports" Timers I and J "fire in zero
+    /// seconds" (§17.2.1, §17.2.2).
+    #[must_use]
+    pub const fn over(mut self, reliable: bool) -> Self {
+        self.is_reliable = reliable;
+        self
     }
 
     /// Where it stands.
@@ -101,7 +113,9 @@ impl Server {
     pub fn deadline(&self) -> Option<Now> {
         match self.state {
             ServerState::Proceeding => None,
-            ServerState::Completed if self.is_invite => Some(Now(self.ends_ns.min(self.again.at_ns()))),
+            ServerState::Completed if self.is_invite && !self.is_reliable => {
+                Some(Now(self.ends_ns.min(self.again.at_ns())))
+            }
             _ => Some(Now(self.ends_ns)),
         }
     }
@@ -130,7 +144,7 @@ impl Server {
         match self.state {
             ServerState::Completed => {
                 self.state = ServerState::Confirmed;
-                self.ends_ns = now.0.saturating_add(T4_NS);
+                self.ends_ns = now.0.saturating_add(if self.is_reliable { 0 } else { T4_NS });
                 OnAck::Absorb
             }
             ServerState::Accepted => OnAck::PassOn,
@@ -155,7 +169,8 @@ impl Server {
             self.state =
                 if self.is_invite && is_2xx { ServerState::Accepted } else { ServerState::Completed };
             // Timer H, J or L; and G: "For unreliable transports, timer G is set to fire in T1 seconds".
-            self.ends_ns = now.0.saturating_add(SIXTY_FOUR_T1_NS);
+            let at_once = self.is_reliable && !self.is_invite;
+            self.ends_ns = now.0.saturating_add(if at_once { 0 } else { SIXTY_FOUR_T1_NS });
             self.again = Again::after_t1(now.0);
         }
         true
@@ -178,7 +193,7 @@ impl Server {
             // and timer G is set to fire in MIN(2*T1, T2) seconds. From then on, when timer G fires, the
             // response is passed to the transport again for transmission, and timer G is reset with a value
             // that doubles, unless that value exceeds T2, in which case it is reset with the value of T2."
-            ServerState::Completed if self.is_invite && now.0 >= self.again.at_ns() => {
+            ServerState::Completed if self.is_invite && !self.is_reliable && now.0 >= self.again.at_ns() => {
                 self.again.next(now.0, T2_NS);
                 ServerDue::SendAgain
             }

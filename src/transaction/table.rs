@@ -12,6 +12,7 @@ use super::timers::Timer;
 use super::wheel::{NODE_BYTES, Wheel};
 use crate::limits;
 use crate::net::{GatewayId, Now};
+use crate::stream::Number;
 
 /// Bytes that a transaction takes besides its kept messages: a server and a client record, with their places in
 /// the index and the wheel.
@@ -51,6 +52,8 @@ pub struct Place {
     pub listener: u32,
     /// Where to.
     pub address: SocketAddr,
+    /// By which stream, while that is there; whether there is one says whether the transport is reliable.
+    pub stream: Number,
 }
 
 /// What a method is in the matching of transactions: a hash of its name.

@@ -1,4 +1,5 @@
-//! RFC 3261 §17, table 4 (Annex A), with RFC 6026's L and M and RFC 4320's late 100: all for UDP.
+//! RFC 3261 §17, table 4 (Annex A), with RFC 6026's L and M and RFC 4320's late 100; over reliable transports A, E and G are
+//! none, and D, I, J and K zero.
 
 /// "T1 is an estimate of the round-trip time (RTT), and it defaults to 500 ms."
 pub const T1_NS: u64 = 500_000_000;
