@@ -71,6 +71,8 @@ drop_reasons! {
     SendQueueFull => "send_queue_full",
     /// The kernel refused the send (unreachable, no route, permission).
     SendFailed => "send_failed",
+    /// The connection that it was to leave by could not be opened, broke, or takes nothing.
+    ConnectionFailed => "connection_failed",
     /// Handling the message panicked; the message is lost, the shard goes on.
     Panic => "panic",
     /// The process is stopping.

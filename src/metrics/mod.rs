@@ -15,6 +15,7 @@ mod dns;
 pub mod exposition;
 mod routing;
 mod shard;
+mod streams;
 mod traffic;
 mod transactions;
 
@@ -24,6 +25,7 @@ pub use counter::Counter;
 pub use dns::{DnsReadings, Said};
 pub use routing::RoutingCounts;
 pub use shard::{EngineMetrics, ShardMetrics};
+pub use streams::{StreamEnd, StreamMetrics};
 pub use traffic::{SeriesId, Traffic};
 pub use transactions::TransactionMetrics;
 

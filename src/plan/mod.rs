@@ -174,6 +174,11 @@ impl Plan {
         self.rules.iter().any(is_stateful)
     }
 
+    /// Some listener takes connections.
+    pub fn has_streams(&self) -> bool {
+        self.sections.iter().any(|section| section.transport != Transport::Udp)
+    }
+
     /// The listener of this name.
     pub fn listener_named(&self, name: &str) -> Option<&Listener> {
         self.listeners.iter().find(|l| &*l.name == name)

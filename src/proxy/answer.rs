@@ -11,6 +11,7 @@ use crate::net::{ListenerId, Now};
 use crate::overload::Feedback;
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
+use crate::stream::Number;
 use crate::token::{TO_TAG_LEN, ToTag, Transaction, TransactionKey};
 
 use super::forbidden;
@@ -19,7 +20,7 @@ use super::outcome::{Incoming, Outcome};
 use super::reply::Reply;
 use super::state::Work;
 use super::validate::has_cookie;
-use super::via::{Mark, response_to_source};
+use super::via::{Mark, response_to_source, without_stream};
 
 /// A request to answer; possibly one that is not sound.
 pub(super) struct Asker<'m> {
@@ -27,6 +28,7 @@ pub(super) struct Asker<'m> {
     lines: &'m [HeaderLine],
     source: SocketAddr,
     pub on: ListenerId,
+    pub stream: Number,
     via: Option<Via<'m>>,
 }
 
@@ -36,7 +38,7 @@ impl<'m> Asker<'m> {
     pub fn of(message: &Message<'m>, incoming: &Incoming<'m>) -> Self {
         let via = message.top_via().and_then(Result::ok);
         let (bytes, lines) = (incoming.bytes, message.lines());
-        Self { bytes, lines, source: incoming.from, on: incoming.on, via }
+        Self { bytes, lines, source: incoming.from, on: incoming.on, stream: incoming.stream, via }
     }
 
     fn value(&self, name: HeaderName) -> &'m [u8] {
@@ -104,7 +106,10 @@ pub(super) fn answer(
     }
     // A Via that names no address, or cannot be read, leaves the source to answer to.
     let to = asker.via.and_then(|via| response_to_source(snapshot, &via, asker.source));
-    let to = to.unwrap_or(asker.source);
+    let to = match (to, &asker.via) {
+        (Some(to), Some(via)) if asker.stream.is_stream() => without_stream(via, to),
+        _ => to.unwrap_or(asker.source),
+    };
     if !may_go(snapshot, asker.on, to) {
         return Outcome::Drop(DropReason::ForbiddenResponseTarget);
     }

@@ -8,7 +8,6 @@ use std::ops::Range;
 use sip_parser::{HeaderLine, HeaderName, NameAddr, parse};
 
 use crate::egress::{Pin, Recent};
-use crate::limits::datagram_bytes;
 use crate::net::ListenerId;
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
@@ -16,9 +15,11 @@ use crate::token::{Dialog, TransactionKey};
 use crate::transaction::{Attempt, Place};
 
 use super::candidates::Candidates;
+use super::decide::most_bytes;
 use super::lines::Top;
 use super::names::Named;
 use super::state::Work;
+use super::stateful;
 use super::target::Search;
 
 /// What the branch to the next hop of this number is named by.
@@ -99,12 +100,14 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
         sips: terms.sips,
         owner: work.number,
         stateful: true,
+        stateful_dialog: true,
         dialog: Dialog {
             signer: terms.signer,
             call_id: message.value(HeaderName::CallId),
             from_tag: from.tag().unwrap_or_default(),
         },
         response_to: back.address,
+        stream: back.stream,
         transaction: named(&key, *number),
         mark: &terms.mark,
     };
@@ -114,8 +117,9 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     top.put(&mut output, snapshot);
     output.put(rest);
     let address = aim.next_hop.address;
-    let len = output.finish().filter(|len| *len <= datagram_bytes(address.is_ipv4()))?;
-    let place = Place { listener: egress.identity, address };
+    let len = output.finish().filter(|len| *len <= most_bytes(egress.transport, address))?;
+    let stream = stateful::stream_of(egress.transport);
+    let place = Place { listener: egress.identity, address, stream };
     Some(Branch { on: egress.id, place, named: named(&key, *number), len })
 }
 

@@ -1,12 +1,14 @@
 //! One request's decision: what it is, whether it may pass, and which way it goes. Control flow of all
 //! stages is here; each stage is a module.
 
+use std::net::SocketAddr;
+
 use sip_parser::{HeaderName, Message};
 
 use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Pin, PinKind};
-use crate::limits::datagram_bytes;
-use crate::net::Now;
+use crate::limits::{MESSAGE_BYTES, datagram_bytes};
+use crate::net::{Now, Transport};
 use crate::rules::{Action, Attempts, Facts, Header, Mode, RuleId, Set, plain_user};
 use crate::snapshot::Snapshot;
 use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
@@ -38,6 +40,8 @@ pub(super) struct Going<'r, 'm> {
     /// What the rule, or the dialog's first request, wants; ACK and CANCEL are stateless, unless they belong to
     /// a transaction.
     pub mode: Mode,
+    /// The requests of a dialog that it begins are to be kept, too.
+    pub stateful_dialog: bool,
     /// What the rule changes.
     pub set: Option<&'r Set>,
     /// How several next hops are tried.
@@ -142,7 +146,8 @@ pub(super) fn forward<'s>(
         aim,
         signer: way.signer,
         set: way.set,
-        mode: if keeps(request, way.mode) { Mode::Stateful } else { Mode::Stateless },
+        mode: if keeps(request, way.mode) || needs(request, aim) { Mode::Stateful } else { Mode::Stateless },
+        stateful_dialog: keeps(request, way.mode),
         attempts: way.attempts,
         breadth: share.map(|share| share.each),
         hops,
@@ -152,7 +157,7 @@ pub(super) fn forward<'s>(
         pin(work, snapshot, &going, &pin_key, way.records, now);
     }
     let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
-    if len > datagram_bytes(aim.next_hop.address.is_ipv4()) {
+    if len > most_bytes(aim.next_hop.transport, aim.next_hop.address) {
         return Err(Reply::TooLarge.into());
     }
     let transaction = stateful::open(work, snapshot, &going, share, out.get(..len).unwrap_or_default(), now)?;
@@ -291,6 +296,19 @@ fn find<'s: 'm, 'm>(
 /// A transaction is kept of the request. An ACK has none, and a CANCEL that finds none goes on without.
 fn keeps(request: &Request<'_>, mode: Mode) -> bool {
     mode == Mode::Stateful && !matches!(request.method, b"ACK" | b"CANCEL")
+}
+
+/// Whoever sent the request by a stream will not send it again, so that UDP must not lose it: a transaction is kept,
+/// whatever the rule or the dialog says.
+fn needs(request: &Request<'_>, aim: &Aim) -> bool {
+    request.incoming.stream.is_stream()
+        && aim.next_hop.transport == Transport::Udp
+        && !matches!(request.method, b"ACK" | b"CANCEL")
+}
+
+/// The most that one message may have there.
+pub(super) fn most_bytes(transport: Transport, to: SocketAddr) -> usize {
+    if transport == Transport::Udp { datagram_bytes(to.is_ipv4()) } else { MESSAGE_BYTES }
 }
 
 /// Changes the request as its rule says.

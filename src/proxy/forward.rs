@@ -118,8 +118,10 @@ fn put_lines(out: &mut Output<'_>, owner: u16, snapshot: &Snapshot, going: &Goin
         sips: is_sips(going.pre, scheme),
         owner,
         stateful: going.mode == Mode::Stateful,
+        stateful_dialog: going.stateful_dialog,
         dialog: Dialog { signer: going.signer, call_id, from_tag },
         response_to: response_to_source(snapshot, &request.via, source).unwrap_or(source),
+        stream: request.incoming.stream,
         transaction: branches::named(key, 0),
         mark: &going.mark,
     }
@@ -142,10 +144,15 @@ fn put_lines(out: &mut Output<'_>, owner: u16, snapshot: &Snapshot, going: &Goin
     // "If the request will be sent to the next hop using a stream-based transport and the copy contains no
     // Content-Length header field, the proxy MUST insert one with the correct value for the body".
     if egress.transport != Transport::Udp && message.count(HeaderName::ContentLength) == 0 {
-        out.put(b"Content-Length: ");
-        out.put_number(message.body().len() as u64);
-        out.put(b"\r\n");
+        put_content_length(out, message.body().len());
     }
+}
+
+/// Writes the header that a stream needs.
+pub(super) fn put_content_length(out: &mut Output<'_>, bytes: usize) {
+    out.put(b"Content-Length: ");
+    out.put_number(bytes as u64);
+    out.put(b"\r\n");
 }
 
 /// Step 3: "If the copy contains a Max-Forwards header field, the proxy MUST decrement its value by one

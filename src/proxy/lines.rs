@@ -6,6 +6,7 @@ use crate::net::Transport;
 use crate::plan::{Advertise, Listener};
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
+use crate::stream::Number;
 use crate::token::{BRANCH_LEN, Branch, Dialog, LOOP_MARK_LEN, RECORD_ROUTE_LEN, RecordRoute, Side};
 
 use super::loops;
@@ -50,12 +51,16 @@ pub(super) struct Top<'a> {
     pub sips: bool,
     /// The shard that owns the transaction.
     pub owner: u16,
-    /// A transaction is kept, and so will be those of the dialog's requests.
+    /// A transaction is kept.
     pub stateful: bool,
+    /// Those of the dialog's requests will be kept.
+    pub stateful_dialog: bool,
     /// What the tokens are bound to, and who signs them and the branch.
     pub dialog: Dialog<'a>,
     /// Where the answer will go.
     pub response_to: SocketAddr,
+    /// By which stream.
+    pub stream: Number,
     /// What the branch names the transaction by.
     pub transaction: u64,
     /// The loop mark.
@@ -70,17 +75,18 @@ impl Top<'_> {
     /// same branch value as the corresponding request they cancel or acknowledge."
     #[inline(always)]
     pub fn put(&self, out: &mut Output<'_>, snapshot: &Snapshot) {
-        let Self { ingress, source, egress, next_hop, sips, stateful, dialog, .. } = *self;
+        let Self { ingress, source, egress, next_hop, sips, dialog, .. } = *self;
         if self.record_route {
+            let stateful = self.stateful_dialog;
             RecordRoutes { ingress, source, egress, next_hop, sips, stateful, dialog }.put(out, snapshot);
         }
         let mut branch = [0; BRANCH_LEN];
         Branch {
             owner: self.owner,
-            stateful,
+            stateful: self.stateful,
             instance: 0,
             ingress: ingress.identity,
-            connection: 0,
+            connection: self.stream.0,
             transaction: self.transaction,
         }
         .write(&snapshot.keys, dialog.signer, self.response_to, &mut branch);

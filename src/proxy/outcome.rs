@@ -7,6 +7,7 @@ use crate::egress::{Egress, Question};
 use crate::net::{GatewayId, ListenerId, NextHop};
 use crate::overload::Excesses;
 use crate::rules::{Mode, RuleId};
+use crate::stream::{Broken, Number};
 use crate::transaction::{Counts, Handle, What};
 
 use super::reply::Reply;
@@ -14,12 +15,23 @@ use super::reply::Reply;
 /// A message as it came in.
 #[derive(Clone, Copy)]
 pub struct Incoming<'a> {
-    /// The datagram.
+    /// The datagram, or the message of a stream.
     pub bytes: &'a [u8],
     /// On which listener.
     pub on: ListenerId,
     /// From where; canonical.
     pub from: SocketAddr,
+    /// The stream that it came by, which its answer goes back by.
+    pub stream: Number,
+    /// It is the last of its stream, and only its beginning: it is answered so.
+    pub broken: Option<Broken>,
+}
+
+impl<'a> Incoming<'a> {
+    /// A datagram.
+    pub const fn datagram(bytes: &'a [u8], on: ListenerId, from: SocketAddr) -> Self {
+        Self { bytes, on, from, stream: Number::NONE, broken: None }
+    }
 }
 
 /// What became of a message; the bytes to send, if any, are in the output buffer. Each outcome is
@@ -41,12 +53,14 @@ pub enum Outcome {
         on: ListenerId,
         /// Where to.
         to: SocketAddr,
+        /// By which stream, while that is there.
+        stream: Number,
         /// Length of the message in the output buffer, in bytes.
         len: usize,
         /// 100 to 699.
         status: u16,
     },
-    /// An answer of our own, from the listener that the request came in on.
+    /// An answer of our own, from the listener that the request came in on, and by the same stream.
     Answer {
         /// Where to.
         to: SocketAddr,
@@ -72,6 +86,8 @@ pub struct Own {
     pub on: ListenerId,
     /// Where to.
     pub to: SocketAddr,
+    /// By which stream, while that is there.
+    pub stream: Number,
     /// Its length in bytes.
     pub len: usize,
     /// The transaction that is to be told where the send fails.

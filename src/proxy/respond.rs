@@ -8,16 +8,17 @@ use sip_parser::{CSeq, HeaderName, Message, Via};
 use crate::drop_reason::DropReason;
 use crate::net::{ListenerId, Now};
 use crate::snapshot::Snapshot;
+use crate::stream::Number;
 use crate::token::{Branch, BranchError};
 
 use super::answer;
-use super::forward::New;
+use super::forward::{self, New};
 use super::groups;
 use super::oc::{self, Offer};
 use super::outcome::Outcome;
 use super::state::Work;
 use super::stateful::{self, Kept, Stays};
-use super::via::response_to;
+use super::via::{response_to, without_stream};
 
 /// Relays a response. "The proxy MUST NOT add to, modify, or remove the message body. Unless specified
 /// otherwise, the proxy MUST NOT remove any other header field values."
@@ -29,7 +30,7 @@ pub(super) fn relay(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let WayBack { on, to, branch, offer } = match way_back(work, snapshot, message) {
+    let WayBack { on, to, stream, length, branch, offer } = match way_back(work, snapshot, message) {
         Ok(way) => way,
         Err(DropReason::ForeignResponse) => return Outcome::Drop(groups::hear(snapshot, message, status)),
         Err(DropReason::ResponseForUs) => return stateful::hear_for_us(work, snapshot, message, status, now),
@@ -52,8 +53,8 @@ pub(super) fn relay(
     let written = work.edits.apply(message.bytes(), out, |new, out| match new {
         New::Text(text) => out.put(text),
         New::Feedback => feedback.into_iter().for_each(|feedback| oc::put(out, feedback)),
-        New::Lines | New::Marked | New::MaxForwards(_) | New::Breadth(_) | New::RequestUri | New::Set(..) => {
-        }
+        New::Lines => length.into_iter().for_each(|length| forward::put_content_length(out, length)),
+        New::Marked | New::MaxForwards(_) | New::Breadth(_) | New::RequestUri | New::Set(..) => {}
     });
     let Ok(len) = written else { return Outcome::Drop(DropReason::TooLarge) };
     if let (Some(server), Some(transactions)) = (answer.server, &mut work.transactions) {
@@ -66,7 +67,7 @@ pub(super) fn relay(
             }
         }
     }
-    Outcome::Relay { on, to, len, status: answer.status }
+    Outcome::Relay { on, to, stream, len, status: answer.status }
 }
 
 /// What a 503 goes back as, where a transaction is kept (§16.7 step 6).
@@ -76,6 +77,10 @@ const SERVER_ERROR: &[u8] = b"SIP/2.0 500 Server Internal Error";
 struct WayBack {
     on: ListenerId,
     to: SocketAddr,
+    /// By which stream, while that is there.
+    stream: Number,
+    /// The Content-Length that it lacks and needs there.
+    length: Option<usize>,
     branch: Branch,
     /// Of the neighbour that gets it.
     offer: Option<Offer>,
@@ -115,7 +120,14 @@ fn way_back(work: &mut Work, snapshot: &Snapshot, message: &Message<'_>) -> Resu
     // location indicated in the next Via header field value."
     work.edits.delete(top.cut().range());
     let offer = if snapshot.plan.overload.oc { Offer::of(message.bytes(), &next) } else { None };
-    Ok(WayBack { on, to: on_link(snapshot, on, to), branch, offer })
+    let stream = Number(branch.connection);
+    let to = if stream.is_stream() { without_stream(&next, to) } else { to };
+    let length = stream.is_stream() && message.count(HeaderName::ContentLength) == 0;
+    if length && let Some(line) = message.lines().first() {
+        work.edits.insert(usize::from(line.line.start), New::Lines);
+    }
+    let length = length.then(|| message.body().len());
+    Ok(WayBack { on, to: on_link(snapshot, on, to), stream, length, branch, offer })
 }
 
 /// §18.3: "If the transport packet ends before the end of the message body, this is considered an error.

@@ -48,8 +48,10 @@ pub(super) struct Work {
     pub number: u16,
     /// Those that have ended, by number: what they would own, whoever receives it keeps.
     pub gone: Box<[bool]>,
-    /// None until some rule is stateful; from then on they stay, whatever the rules become.
+    /// None until some rule is stateful, or some listener takes streams; from then on they stay, whatever the rules become.
     pub transactions: Option<Box<Transactions>>,
+    /// Some rule is or was stateful: each request belongs to the shard that its Call-ID names.
+    pub hands_over: bool,
     pub secret: TransactionSecret,
     pub pins: Pins,
     pub scratch: Scratch,
@@ -113,6 +115,7 @@ impl State {
             number: 0,
             gone: vec![false; shards].into(),
             transactions: None,
+            hands_over: false,
             secret: snapshot.keys.transaction_secret(),
             pins: Pins::new(sets),
             scratch: scratch(snapshot),
@@ -151,8 +154,9 @@ impl State {
     }
 
     fn begin_to_keep(&mut self, snapshot: &Snapshot) {
+        self.work.hands_over |= snapshot.plan.is_stateful();
         let Some(room) = self.room.filter(|_| self.work.transactions.is_none()) else { return };
-        if snapshot.plan.is_stateful() {
+        if snapshot.plan.is_stateful() || snapshot.plan.has_streams() {
             self.work.transactions = Some(Box::new(Transactions::new(room)));
         }
     }

@@ -5,9 +5,10 @@ use sip_parser::{CSeq, HeaderName, Message, Via};
 
 use crate::drop_reason::DropReason;
 use crate::group::Report;
-use crate::net::Now;
+use crate::net::{Now, Transport};
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
+use crate::stream::Number;
 use crate::token::{self, TO_TAG_LEN, ToTag, TransactionKey, owner_of_call};
 use crate::transaction::{
     Arrived, Attempt, Beginning, Due, Handle, Heard, Opening, Place, SIXTY_FOUR_T1_NS, Send, Terms, What,
@@ -23,13 +24,14 @@ use super::outcome::{Outcome, Own};
 use super::reply::Reply;
 use super::state::{State, Work};
 use super::validate::Request;
-use super::via::response_to_source;
+use super::via::{response_to_source, without_stream};
 
 /// What becomes of a request because of the transactions there are; `Ok`: it is decided about.
 ///
 /// Where any route is stateful, every request goes to the shard that its Call-ID names: only there is it known
 /// whether it belongs to a transaction, and a BYE cannot overtake the ACK before it. What would belong to a shard that
-/// has ended is kept by whichever receives it.
+/// has ended is kept by whichever receives it. Where none is, what comes by a stream stays with its stream's shard, because
+/// all that belongs to its transaction comes the same way.
 pub(super) fn arrive(
     work: &mut Work,
     request: &Request<'_>,
@@ -37,15 +39,24 @@ pub(super) fn arrive(
     now: Now,
 ) -> Result<(), Stop> {
     let Some(transactions) = &mut work.transactions else { return Ok(()) };
-    let owner = owner_of_call(request.call_id, work.shards);
-    if owner != work.number && !is_gone(&work.gone, owner) {
-        return Err(Stop::HandOver(owner));
+    if work.hands_over {
+        let owner = owner_of_call(request.call_id, work.shards);
+        if owner != work.number && !is_gone(&work.gone, owner) {
+            return Err(Stop::HandOver(owner));
+        }
+    } else if !request.incoming.stream.is_stream() {
+        return Ok(());
     }
     match transactions.on_request(key.strong, request.method, now) {
         Arrived::New => Ok(()),
         Arrived::Absorbed => Err(Stop::Drop(DropReason::Absorbed)),
         Arrived::Cancels => Err(Stop::Reply(Reply::Cancels)),
     }
+}
+
+/// By which stream a request goes on.
+pub(super) fn stream_of(transport: Transport) -> Number {
+    if transport == Transport::Udp { Number::NONE } else { Number::ANY }
 }
 
 /// That shard has ended, or never was.
@@ -68,6 +79,7 @@ pub(super) fn open(
     let Going { request, pre, aim, key, hops, attempts, .. } = going;
     let incoming = request.incoming;
     let back = response_to_source(snapshot, &request.via, incoming.from).unwrap_or(incoming.from);
+    let back = if incoming.stream.is_stream() { without_stream(&request.via, back) } else { back };
     if !answer::may_go(snapshot, incoming.on, back) {
         return Err(Stop::Drop(DropReason::ForbiddenResponseTarget));
     }
@@ -88,8 +100,12 @@ pub(super) fn open(
     let opening = Opening {
         key: key.strong,
         method: request.method,
-        back: Place { listener: identity(incoming.on), address: back },
-        onward: Place { listener: identity(aim.egress.listener), address: aim.next_hop.address },
+        back: Place { listener: identity(incoming.on), address: back, stream: incoming.stream },
+        onward: Place {
+            listener: identity(aim.egress.listener),
+            address: aim.next_hop.address,
+            stream: stream_of(aim.next_hop.transport),
+        },
         gateway: aim.gateway,
         branch: branches::named(key, 0),
         bytes,
@@ -113,7 +129,8 @@ pub(super) fn answered(
     };
     let key = asker.transaction(work);
     if let Some(transactions) = &mut work.transactions {
-        let back = Place { listener: snapshot.plan.listener(asker.on).identity, address: to };
+        let listener = snapshot.plan.listener(asker.on).identity;
+        let back = Place { listener, address: to, stream: asker.stream };
         transactions.cancel_answered(key.strong, back, out.get(..len).unwrap_or_default(), now);
     }
 }
@@ -246,11 +263,11 @@ impl State {
     /// send under another host's name.
     fn send(&mut self, snapshot: &Snapshot, send: &Send) -> Option<Own> {
         let transactions = self.work.transactions.as_mut()?;
-        let Send { what, place: Place { listener, address }, len, request } = *send;
+        let Send { what, place: Place { listener, address, stream }, len, request } = *send;
         match snapshot.view.by_identity(listener).filter(|&on| snapshot.view.is_up(on)) {
             Some(on) => {
                 transactions.sent(what);
-                Some(Own { what, gateway: None, on, to: address, len, transaction: request })
+                Some(Own { what, gateway: None, on, to: address, stream, len, transaction: request })
             }
             None => {
                 request.into_iter().for_each(|request| transactions.failed(request));
@@ -274,7 +291,8 @@ impl State {
         let begun = transactions.begin(attempt, place, named, out.get(..len)?, now)?;
         transactions.sent(What::Branch);
         let gateway = attempt.onward.gateway;
-        Some(Own { what: What::Branch, gateway, on, to: place.address, len, transaction: Some(begun) })
+        let Place { address: to, stream, .. } = place;
+        Some(Own { what: What::Branch, gateway, on, to, stream, len, transaction: Some(begun) })
     }
 
     /// A request could not be sent.

@@ -3,6 +3,7 @@
 
 use sip_parser::{CSeq, Error, HeaderName, Message, NameAddr, Rule, Scheme, Start, Uri, Via, call_id};
 
+use crate::stream::Broken;
 use crate::token::{COOKIE, Transaction};
 
 use super::outcome::Incoming;
@@ -23,6 +24,8 @@ pub enum Flaw {
     EmptyBranch,
     /// Max-Breadth is no number, or there are several (RFC 5393 §5.3.1).
     Breadth,
+    /// The stream that it came by cannot be read on.
+    Stream(Broken),
 }
 
 impl Flaw {
@@ -31,6 +34,7 @@ impl Flaw {
         match self {
             Self::Rule(Rule::Version) => 505,
             Self::Rule(Rule::TooManyHeaders | Rule::MessageTooLarge) => 513,
+            Self::Stream(Broken::HeadersTooLarge | Broken::MessageTooLarge) => 513,
             _ => 400,
         }
     }
@@ -54,6 +58,11 @@ impl Flaw {
             Self::Method => "Method In CSeq Differs",
             Self::EmptyBranch => "Empty Branch",
             Self::Breadth => "Bad Max-Breadth",
+            Self::Stream(Broken::HeadersTooLarge) => "Header Section Too Large",
+            Self::Stream(Broken::MessageTooLarge) => "Message Too Large",
+            Self::Stream(Broken::NoContentLength) => "Missing Content-Length",
+            Self::Stream(Broken::BadContentLength) => "Bad Content-Length",
+            Self::Stream(Broken::LineBreaks) => "Bare Line Break",
         }
     }
 }
@@ -128,6 +137,9 @@ impl<'m> Request<'m> {
         message: &'m Message<'m>,
         incoming: &'m Incoming<'m>,
     ) -> Result<&'p Self, Reply> {
+        if let Some(broken) = incoming.broken {
+            return Err(Flaw::Stream(broken).into());
+        }
         let line = match message.start() {
             Start::Request(line) => line,
             Start::BadRequest(_, error) => return Err((*error).into()),

@@ -154,6 +154,16 @@ pub fn response_to(snapshot: &Snapshot, via: &Via<'_>) -> Option<SocketAddr> {
     Some(SocketAddr::new(names::first(snapshot, &via.host())?, port))
 }
 
+/// Where a response goes whose request came by a stream that is gone, and that would have gone `to` by UDP.
+///
+/// RFC 3261 §18.2.2: "If that connection is no longer open, the server SHOULD open a connection to the IP address in the
+/// "received" parameter, if present, using the port in the "sent-by" value, or the default port for that transport, if no
+/// port is specified."
+pub(super) fn without_stream(via: &Via<'_>, mut to: SocketAddr) -> SocketAddr {
+    to.set_port(via.port().unwrap_or(DEFAULT_PORT));
+    to
+}
+
 /// "if the Via header field value contains a "maddr" parameter, the response MUST be forwarded to the
 /// address listed there, using the port indicated in "sent-by", or port 5060 if none is present."
 fn to_maddr(snapshot: &Snapshot, via: &Via<'_>, maddr: &[u8]) -> Option<SocketAddr> {

@@ -4,7 +4,7 @@ use super::cookie::Cookie;
 use super::handler::Handler;
 use super::panics;
 use super::parking::Stay;
-use super::post::{Letter, Posted};
+use super::post::{Letter, NotPosted, Posted, Received, What};
 use super::worker::{Arrival, Worker};
 use crate::drop_reason::DropReason;
 use crate::engine::{Io, SocketId};
@@ -21,7 +21,7 @@ impl<S, H: Handler> Worker<S, H> {
             let Some(mut tx) = tx else { return };
             let next = panics::guard(|| self.handler.next(&self.current.snapshot, self.now, tx.as_mut()));
             match next {
-                Ok(Some(Own { gateway, on, to, len, transaction, .. })) => {
+                Ok(Some(Own { gateway, on, to, stream, len, transaction, .. })) => {
                     if let Some(counter) = gateway.and_then(|gateway| self.metrics.selected(gateway)) {
                         counter.count();
                     }
@@ -30,6 +30,11 @@ impl<S, H: Handler> Worker<S, H> {
                         transaction.into_iter().for_each(|it| self.handler.send_failed(it));
                         continue;
                     };
+                    if stream.is_stream() {
+                        let way = self.way_of(on, to, stream);
+                        self.send_by_stream(io, tx, len, &way, transaction);
+                        continue;
+                    }
                     self.send(io, tx, len, bound.socket, to, Cookie::Own.with(transaction));
                 }
                 Ok(None) => io.discard(tx),
@@ -46,17 +51,25 @@ impl<S, H: Handler> Worker<S, H> {
         self.post.lower_bell(self.number);
         for _ in 0..limits::TAKEN_OVER_PER_BATCH {
             let Some(letter) = self.post.take(self.number) else { return };
-            let Letter { socket, listener, from, class, bytes, waited_ns } = letter;
-            match self.listener_of(socket, listener) {
-                Some(on) => {
-                    let incoming = Incoming { bytes: &bytes, on, from };
-                    let stay = Stay::default();
-                    self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns });
-                }
-                None => self.metrics.dropped(DropReason::ListenerGone),
+            let Letter { what, bytes } = letter;
+            match what {
+                What::Received(received) => self.take_over_message(io, &received, &bytes),
+                What::Leaves { way, waiting } => self.leave_by_stream(io, &bytes, &way, waiting),
+                What::Accepted { socket, from, accepted } => self.on_accepted(io, socket, from, accepted),
+                What::NotSent(transaction) => self.handler.send_failed(transaction),
             }
             self.post.give_back(self.number, bytes);
         }
+    }
+
+    fn take_over_message<I: Io<Source = S>>(&mut self, io: &mut I, received: &Received, bytes: &[u8]) {
+        let Received { socket, listener, from, stream, class, waited_ns } = *received;
+        let Some(on) = self.listener_of(socket, listener) else {
+            return self.metrics.dropped(DropReason::ListenerGone);
+        };
+        let incoming = Incoming { stream, ..Incoming::datagram(bytes, on, from) };
+        let stay = Stay::default();
+        self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns });
     }
 
     /// The listener of a message that has waited, if it is still the one that the message came in on.
@@ -68,13 +81,14 @@ impl<S, H: Handler> Worker<S, H> {
     pub(super) fn hand_over<I: Io<Source = S>>(&mut self, io: &mut I, arrival: &Arrival<'_>, owner: u16) {
         let Arrival { incoming, socket, class, .. } = arrival;
         let listener = self.current.snapshot.plan.listener(incoming.on).identity;
-        let (socket, from, class, waited_ns) = (*socket, incoming.from, *class, arrival.waited_ns);
-        let letter = |bytes| Letter { socket, listener, from, class, bytes, waited_ns };
-        match self.post.send(owner, incoming.bytes, letter) {
-            Posted::Wake => io.wake(owner),
-            Posted::Waits => {}
-            Posted::Lost => return self.metrics.dropped(DropReason::NotHandedOver),
-            Posted::Gone => {
+        let (socket, class, waited_ns) = (*socket, *class, arrival.waited_ns);
+        let Incoming { from, stream, .. } = *incoming;
+        let received = What::Received(Received { socket, listener, from, stream, class, waited_ns });
+        match self.post.send(owner, incoming.bytes, received) {
+            Ok(Posted::Wake) => io.wake(owner),
+            Ok(Posted::Waits) => {}
+            Err((NotPosted::NoRoom, _)) => return self.metrics.dropped(DropReason::NotHandedOver),
+            Err((NotPosted::Gone, _)) => {
                 self.handler.shard_gone(owner);
                 return self.decide(io, arrival);
             }

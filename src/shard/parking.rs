@@ -6,6 +6,7 @@ use crate::engine::SocketId;
 use crate::limits;
 use crate::metrics::Class;
 use crate::net::Now;
+use crate::stream::Number;
 
 /// A message that waits.
 pub(super) struct Parked {
@@ -15,6 +16,8 @@ pub(super) struct Parked {
     pub listener: u32,
     /// Who sent it.
     pub from: SocketAddr,
+    /// By which stream.
+    pub stream: Number,
     /// Its bytes.
     pub bytes: Box<[u8]>,
     /// What it counts as.

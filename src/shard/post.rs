@@ -9,25 +9,61 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
-use crate::engine::SocketId;
+use super::streams::Way;
+use crate::engine::{Accepted, SocketId};
 use crate::limits;
 use crate::metrics::Class;
+use crate::stream::{Number, Waiting};
+use crate::transaction::Handle;
 
-/// A message on its way to another shard. Its bytes' memory is used again.
+/// What one shard has for another one. The memory of its bytes is used again.
 #[derive(Debug)]
 pub(super) struct Letter {
+    pub what: What,
+    /// Those of a message; else none.
+    pub bytes: Vec<u8>,
+}
+
+/// What a letter is about.
+#[derive(Debug)]
+pub(super) enum What {
+    /// A message came in whose transaction is the other one's.
+    Received(Received),
+    /// A message is to leave by a stream of the other one.
+    Leaves {
+        /// Where to.
+        way: Way,
+        /// Who is to be told where it cannot.
+        waiting: Option<Waiting>,
+    },
+    /// A connection was accepted that is the other one's.
+    Accepted {
+        /// On which socket.
+        socket: SocketId,
+        /// From where.
+        from: SocketAddr,
+        /// It.
+        accepted: Accepted,
+    },
+    /// What a transaction of the other one sent could not leave.
+    NotSent(Handle),
+}
+
+/// A message that came in.
+#[derive(Debug)]
+pub(super) struct Received {
     /// The socket that it came in on; all shards number theirs alike.
     pub socket: SocketId,
     /// The identity of the listener that it came in on: the socket's number may be another's when it arrives.
     pub listener: u32,
     /// Who sent it.
     pub from: SocketAddr,
+    /// By which stream.
+    pub stream: Number,
     /// What it counts as.
     pub class: Class,
     /// How long it had waited before it was handed over, in nanoseconds, if that is known.
     pub waited_ns: Option<u64>,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
 }
 
 /// All shards' boxes; all clones are the same ones.
@@ -52,8 +88,13 @@ pub(super) enum Posted {
     Waits,
     /// It waits; its reader is to be woken.
     Wake,
+}
+
+/// Why a letter was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotPosted {
     /// There is no room.
-    Lost,
+    NoRoom,
     /// There is no such shard any more.
     Gone,
 }
@@ -70,20 +111,30 @@ impl Post {
         Self((0..shards.max(1)).map(mailbox).collect())
     }
 
-    /// Sends a copy of `bytes`; `letter` makes a letter of it.
-    pub(super) fn send(&self, to: u16, bytes: &[u8], letter: impl FnOnce(Vec<u8>) -> Letter) -> Posted {
+    /// Sends a letter with a copy of `bytes`; what it is about comes back where it is not sent.
+    pub(super) fn send(&self, to: u16, bytes: &[u8], what: What) -> Result<Posted, (NotPosted, What)> {
         let mailbox = self.0.get(usize::from(to)).filter(|mailbox| !mailbox.gone.load(Ordering::Relaxed));
-        let Some(mailbox) = mailbox else { return Posted::Gone };
+        let Some(mailbox) = mailbox else { return Err((NotPosted::Gone, what)) };
         if mailbox.letters.is_full() {
-            return Posted::Lost;
+            return Err((NotPosted::NoRoom, what));
         }
         let mut copy = mailbox.used.pop().unwrap_or_default();
         copy.extend_from_slice(bytes);
-        if mailbox.letters.push(letter(copy)).is_err() {
-            return Posted::Lost;
+        if let Err(letter) = mailbox.letters.push(Letter { what, bytes: copy }) {
+            return Err((NotPosted::NoRoom, letter.what));
         }
         // The reader takes the bell down before it looks: what comes later rings again.
-        if mailbox.rung.swap(true, Ordering::AcqRel) { Posted::Waits } else { Posted::Wake }
+        Ok(if mailbox.rung.swap(true, Ordering::AcqRel) { Posted::Waits } else { Posted::Wake })
+    }
+
+    /// How many shards there are, those that have ended included.
+    pub(super) fn shards(&self) -> u16 {
+        self.0.len() as u16
+    }
+
+    /// This shard has ended.
+    pub(super) fn is_gone(&self, shard: u16) -> bool {
+        self.0.get(usize::from(shard)).is_none_or(|mailbox| mailbox.gone.load(Ordering::Relaxed))
     }
 
     /// A batch of `own` begins to look at its letters: who sends one from here on rings again.
@@ -126,45 +177,50 @@ impl Post {
 mod tests {
     use super::*;
 
-    fn letter(bytes: Vec<u8>) -> Letter {
+    fn received() -> What {
         let from = "192.0.2.1:5060".parse().unwrap();
-        Letter { socket: SocketId(3), listener: 7, from, class: Class::Invite, bytes, waited_ns: None }
+        let (socket, stream, class) = (SocketId(3), Number::NONE, Class::Invite);
+        What::Received(Received { socket, listener: 7, from, stream, class, waited_ns: None })
+    }
+
+    fn send(post: &Post, to: u16, bytes: &[u8]) -> Result<Posted, NotPosted> {
+        post.send(to, bytes, received()).map_err(|(why, _)| why)
     }
 
     #[test]
     fn a_letter_arrives_and_rings_once() {
         let post = Post::new(2);
         post.lower_bell(1);
-        assert_eq!(post.send(1, b"one", letter), Posted::Wake);
-        assert_eq!(post.send(1, b"two", letter), Posted::Waits);
+        assert_eq!(send(&post, 1, b"one"), Ok(Posted::Wake));
+        assert_eq!(send(&post, 1, b"two"), Ok(Posted::Waits));
         post.lower_bell(1);
         assert!(post.is_empty(0) && !post.is_empty(1));
         assert_eq!(post.take(1).unwrap().bytes, b"one");
         assert_eq!(post.take(1).unwrap().bytes, b"two");
         assert!(post.take(1).is_none());
-        assert_eq!(post.send(1, b"three", letter), Posted::Wake);
-        assert_eq!(post.send(2, b"nobody", letter), Posted::Gone);
+        assert_eq!(send(&post, 1, b"three"), Ok(Posted::Wake));
+        assert_eq!(send(&post, 2, b"nobody"), Err(NotPosted::Gone));
         post.leave(1);
-        assert_eq!(post.send(1, b"nobody", letter), Posted::Gone);
+        assert_eq!(send(&post, 1, b"nobody"), Err(NotPosted::Gone));
     }
 
     #[test]
     fn memory_is_used_again_and_a_full_box_takes_no_more() {
         let post = Post::new(1);
-        post.send(0, &[1; 900], letter);
+        send(&post, 0, &[1; 900]).unwrap();
         let first = post.take(0).unwrap().bytes;
         let at = first.as_ptr();
         post.give_back(0, first);
-        post.send(0, &[2; 900], letter);
+        send(&post, 0, &[2; 900]).unwrap();
         let second = post.take(0).unwrap().bytes;
         assert_eq!((second.as_ptr(), second.as_slice()), (at, &[2; 900][..]));
         // That of a long one is not kept.
-        post.send(0, &[3; 2 * limits::LETTER_BYTES], letter);
+        send(&post, 0, &[3; 2 * limits::LETTER_BYTES]).unwrap();
         let long = post.take(0).unwrap().bytes;
         post.give_back(0, long);
-        post.send(0, b"short", letter);
+        send(&post, 0, b"short").unwrap();
         assert!(post.take(0).unwrap().bytes.capacity() <= limits::LETTER_BYTES);
-        let sent = (0..limits::HANDED_OVER + 3).filter(|_| post.send(0, b"x", letter) != Posted::Lost);
+        let sent = (0..limits::HANDED_OVER + 3).filter(|_| send(&post, 0, b"x").is_ok());
         assert_eq!(sent.count(), limits::HANDED_OVER);
     }
 }

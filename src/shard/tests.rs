@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use proptest::prelude::*;
 
-use super::post::{Letter, Posted};
+use super::post::{NotPosted, Received, What as Letter};
 use super::*;
 use crate::dns::{HostName, Question, Unresolved};
 use crate::drop_reason::DropReason;
@@ -27,6 +27,7 @@ use crate::plan::{Bind, EgressPolicy, Engine, NoListener, Plan, Section, expand}
 use crate::proxy::{Decision, Incoming, Outcome, Own, Tally};
 use crate::rules::{Matcher, Mode};
 use crate::snapshot::Snapshot;
+use crate::stream::Number;
 use crate::token::Keys;
 use crate::transaction::{Handle, What};
 
@@ -147,7 +148,13 @@ impl Handler for Script {
             b"forward" => forward(ListenerId(1), Reason::Auto(Step::Source)),
             b"fallback" => forward(ListenerId(1), Reason::Fallback),
             b"nowhere" => forward(ListenerId(7), Reason::Override),
-            b"relay" => Outcome::Relay { on: ListenerId(0), to: incoming.from, len: 4, status: 200 },
+            b"relay" => Outcome::Relay {
+                on: ListenerId(0),
+                to: incoming.from,
+                stream: Number::NONE,
+                len: 4,
+                status: 200,
+            },
             b"answer" => Outcome::Answer { to: incoming.from, len: 4, status: 403 },
             b"unroutable" => {
                 self.no_egress = Some(NoEgress::NoRoute(NoRoute::Unreachable));
@@ -224,6 +231,7 @@ impl Handler for Script {
             what: What::RequestAgain,
             on: ListenerId(1),
             to,
+            stream: Number::NONE,
             len: 5,
             transaction: Handle::from_bits(7),
         })

@@ -104,10 +104,9 @@ impl<S, H: Handler> Worker<S, H> {
         }
         let stay = Stay { name_since: Some(since), ..*stay };
         let listener = self.current.snapshot.plan.listener(incoming.on).identity;
-        let (bytes, from) = (incoming.bytes.into(), incoming.from);
-        self.waiting
-            .0
-            .push((question, Parked { socket: *socket, listener, from, bytes, class: *class, stay }));
+        let (bytes, from, stream) = (incoming.bytes.into(), incoming.from, incoming.stream);
+        let parked = Parked { socket: *socket, listener, from, stream, bytes, class: *class, stay };
+        self.waiting.0.push((question, parked));
         self.metrics.parked_for_names_now.set(self.waiting.len() as u64);
         Verdict::Stays
     }

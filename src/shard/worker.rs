@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::Cache;
+use sip_parser::HeaderLine;
 
 use super::clock::BatchClock;
 use super::cookie::Cookie;
@@ -23,8 +24,9 @@ use crate::engine::{Event, Io, Next, Shard, SocketId};
 use crate::fib::Query;
 use crate::limits;
 use crate::metrics::{Class, ShardMetrics};
-use crate::net::{NextHop, Now};
+use crate::net::{NextHop, Now, Transport};
 use crate::proxy::{self, Incoming, Outcome};
+use crate::stream::{Connections, Number};
 
 /// What a shard is made from.
 pub struct Setup<S> {
@@ -65,6 +67,11 @@ pub struct Worker<S, H = proxy::State> {
     questions: Questions<Query>,
     pub(super) names: Questions<dns::Question>,
     pub(super) post: Post,
+    pub(super) streams: Connections,
+    /// When their times are looked at next.
+    pub(super) look_at_streams: Now,
+    /// Where the headers of streams are read.
+    pub(super) lines: Box<[HeaderLine]>,
     parking: Parking,
     pub(super) waiting: Waiting,
     /// Sockets that the engine has, whether or not it is closing them; by number.
@@ -72,7 +79,7 @@ pub struct Worker<S, H = proxy::State> {
     in_flight: u64,
     pub(super) now: Now,
     pub(super) stop_by: Option<Now>,
-    end: Option<End>,
+    pub(super) end: Option<End>,
     panic_rate: panics::Rate,
     noted: Noted,
     batch: BatchClock,
@@ -126,6 +133,9 @@ impl<S, H: Handler> Worker<S, H> {
             questions: setup.questions,
             names: setup.names,
             post: setup.post,
+            streams: Connections::default(),
+            look_at_streams: Now::default(),
+            lines: vec![HeaderLine::EMPTY; limits::HEADER_LINES].into(),
             parking: Parking::default(),
             waiting: Waiting::default(),
             open: (0..limits::ENGINE_SOCKETS).map(|_| None).collect(),
@@ -170,6 +180,9 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         if self.waiting.deadline().is_some_and(|by| now >= by) {
             self.end_waiting(io);
         }
+        if now >= self.look_at_streams && !self.streams.is_empty() {
+            self.end_overdue_streams(io);
+        }
         self.read_post(io);
     }
 
@@ -181,6 +194,11 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
             Event::Sent { cookie } => self.on_sent(cookie),
             Event::SendFailed { on, to, errno, cookie } => self.on_send_failed(on, to, errno, cookie),
             Event::Closed { on } => self.on_closed(on),
+            Event::Accepted { on, from, accepted } => self.on_accepted(io, on, from, accepted),
+            Event::Connected { stream } => self.on_connected(stream),
+            Event::Received { stream, bytes } => self.on_received(io, stream, bytes),
+            Event::Wrote { stream, all } => self.on_wrote(stream, all),
+            Event::Ended { stream, errno } => self.on_ended(io, stream, errno),
         }
     }
 
@@ -197,7 +215,8 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         }
         let letters = (!self.post.is_empty(self.number)).then_some(self.now);
         let (kernel, names) = (self.parking.deadline(), self.waiting.deadline());
-        let deadlines = [self.stop_by, kernel, names, self.handler.deadline(), letters];
+        let streams = (!self.streams.is_empty()).then_some(self.look_at_streams);
+        let deadlines = [self.stop_by, kernel, names, self.handler.deadline(), letters, streams];
         Next::Wait(deadlines.into_iter().flatten().min())
     }
 }
@@ -263,7 +282,7 @@ impl<S, H: Handler> Worker<S, H> {
         if truncated {
             return self.metrics.dropped(DropReason::Truncated);
         }
-        let incoming = Incoming { bytes, on, from };
+        let incoming = Incoming::datagram(bytes, on, from);
         let waited_ns = io.waited_ns();
         self.decide(io, &Arrival { incoming, socket, class, stay: Stay::default(), waited_ns });
     }
@@ -301,12 +320,12 @@ impl<S, H: Handler> Worker<S, H> {
 
     /// Decides anew about messages that waited: there may be answers, or their time is over.
     pub(super) fn unpark<I: Io<Source = S>>(&mut self, io: &mut I, messages: Vec<Parked>) {
-        for Parked { socket, listener, from, bytes, class, stay } in messages {
+        for Parked { socket, listener, from, stream, bytes, class, stay } in messages {
             let Some(on) = self.listener_of(socket, listener) else {
                 self.metrics.dropped(DropReason::ListenerGone);
                 continue;
             };
-            let incoming = Incoming { bytes: &bytes, on, from };
+            let incoming = Incoming { stream, ..Incoming::datagram(&bytes, on, from) };
             self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns: None });
         }
         self.metrics.parked_now.set(self.parking.len() as u64);
@@ -325,8 +344,8 @@ impl<S, H: Handler> Worker<S, H> {
         }
         let stay = Stay { since: stay.since.or(Some(self.now)), tries: stay.tries + 1, ..*stay };
         let listener = self.current.snapshot.plan.listener(incoming.on).identity;
-        let (bytes, from) = (incoming.bytes.into(), incoming.from);
-        self.parking.push(Parked { socket: *socket, listener, from, bytes, class: *class, stay });
+        let (bytes, from, stream) = (incoming.bytes.into(), incoming.from, incoming.stream);
+        self.parking.push(Parked { socket: *socket, listener, from, stream, bytes, class: *class, stay });
         self.metrics.parked_now.set(self.parking.len() as u64);
         true
     }
@@ -334,7 +353,7 @@ impl<S, H: Handler> Worker<S, H> {
     /// Sends what was decided, and counts what is not sent.
     fn act<I: Io<Source = S>>(&mut self, io: &mut I, tx: I::Tx, arrival: &Arrival<'_>, outcome: Outcome) {
         let class = arrival.class;
-        let (listener, to, len, reason, transaction) = match outcome {
+        let (listener, to, stream, len, reason, transaction) = match outcome {
             Outcome::Forward { decision, len, transaction } => {
                 let egress = decision.egress;
                 if let Some(counter) = decision.gateway.and_then(|gateway| self.metrics.selected(gateway)) {
@@ -343,9 +362,11 @@ impl<S, H: Handler> Worker<S, H> {
                 if egress.reason == Reason::Fallback {
                     self.note_fallback(egress, decision.next_hop);
                 }
-                (egress.listener, decision.next_hop.address, len, egress.reason, transaction)
+                let NextHop { transport, address } = decision.next_hop;
+                let stream = if transport == Transport::Udp { Number::NONE } else { Number::ANY };
+                (egress.listener, address, stream, len, egress.reason, transaction)
             }
-            Outcome::Relay { on, to, len, .. } => (on, to, len, Reason::Response, None),
+            Outcome::Relay { on, to, stream, len, .. } => (on, to, stream, len, Reason::Response, None),
             Outcome::HandOver(owner) => {
                 io.discard(tx);
                 return self.hand_over(io, arrival, owner);
@@ -358,6 +379,12 @@ impl<S, H: Handler> Worker<S, H> {
                 io.discard(tx);
                 return self.metrics.dropped(DropReason::ListenerGone);
             }
+            Outcome::Answer { to, len, status } if arrival.incoming.stream.is_stream() => {
+                let Incoming { on, stream, .. } = arrival.incoming;
+                Cookie::Answer(status).count(&self.metrics);
+                let way = self.way_of(on, to, stream);
+                return self.send_by_stream(io, tx, len, &way, None);
+            }
             Outcome::Answer { to, len, status } => {
                 return self.send(io, tx, len, arrival.socket, to, Cookie::Answer(status).with(None));
             }
@@ -367,6 +394,11 @@ impl<S, H: Handler> Worker<S, H> {
             }
         };
         match self.current.bindings.bound(listener) {
+            Some(bound) if stream.is_stream() => {
+                Cookie::Message { series: bound.series, class, reason }.count(&self.metrics);
+                let way = self.way_of(listener, to, stream);
+                self.send_by_stream(io, tx, len, &way, transaction);
+            }
             Some(bound) => {
                 let cookie = Cookie::Message { series: bound.series, class, reason };
                 self.send(io, tx, len, bound.socket, to, cookie.with(transaction));
@@ -491,6 +523,7 @@ impl<S, H: Handler> Worker<S, H> {
             && self.parking.len() == 0
             && self.waiting.len() == 0
             && self.post.is_empty(self.number)
+            && !self.streams.any_undrained()
             && self.open.iter().all(Option::is_none)
     }
 }

@@ -263,11 +263,11 @@ impl Hop<'_> {
     fn comes_back(&self, host: &mut Host, response: &[u8], expected: &[u8]) {
         let mut out = vec![0; MESSAGE_BYTES];
         let (on, from) = (self.decision.egress.listener, self.decision.next_hop.address);
-        let outcome = host.handle(&Incoming { bytes: response, on, from }, &mut out);
+        let outcome = host.handle(&Incoming::datagram(response, on, from), &mut out);
         let via = Via::parse(texts(&self.received, HeaderName::Via)[0]).expect("theirs");
         let source = host::response_goes_to(&via, self.incoming.from);
         match outcome {
-            Outcome::Relay { on, to, len, status: 200 } => {
+            Outcome::Relay { on, to, len, status: 200, .. } => {
                 assert_eq!(out[..len].escape_ascii().to_string(), expected.escape_ascii().to_string());
                 assert_eq!(on, self.incoming.on);
                 assert_eq!(to, source.unwrap_or(to));
@@ -318,7 +318,7 @@ impl Hop<'_> {
         to: (ListenerId, SocketAddr),
     ) {
         let mut out = vec![0; MESSAGE_BYTES];
-        let outcome = host.handle(&Incoming { bytes: bye, on: at.0, from: at.1 }, &mut out);
+        let outcome = host.handle(&Incoming::datagram(bye, at.0, at.1), &mut out);
         let Outcome::Forward { decision, len, .. } = outcome else {
             panic!("{outcome:?}: {}", bye.escape_ascii())
         };

@@ -139,7 +139,7 @@ pub fn at_every_place(bytes: &[u8], mut work: impl FnMut(&mut Host, &Incoming<'_
             host.restart();
             let on = host.snapshot.plan.listener_named(listener).expect("it is configured").id;
             let from = source.parse().expect("an address");
-            work(host, &Incoming { bytes, on, from });
+            work(host, &Incoming::datagram(bytes, on, from));
         }
     });
 }

@@ -86,7 +86,7 @@ pub fn run(data: &[u8]) {
         for (listener, source) in host::PLACES {
             changer.state = State::with_pins(1, &changer.snapshot, 16);
             let on = changer.snapshot.plan.listener_named(listener).expect("it is configured").id;
-            let incoming = Incoming { bytes: data, on, from: source.parse().expect("an address") };
+            let incoming = Incoming::datagram(data, on, source.parse().expect("an address"));
             let (outcome, sent) = changer.handle(&incoming);
             if matches!(outcome, Outcome::Forward { .. }) {
                 assert_eq!(changer.handle(&incoming).1, sent, "what came again");

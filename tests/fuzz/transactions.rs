@@ -51,7 +51,7 @@ impl Keeper {
     }
 
     fn handle(&mut self, bytes: &[u8], on: ListenerId, from: SocketAddr) -> (Outcome, Vec<u8>) {
-        let incoming = Incoming { bytes, on, from };
+        let incoming = Incoming::datagram(bytes, on, from);
         let outcome = handle(&mut self.state, &self.snapshot, &incoming, self.now, &mut self.out);
         let len = match outcome {
             Outcome::Forward { len, .. } | Outcome::Relay { len, .. } | Outcome::Answer { len, .. } => len,

@@ -111,7 +111,7 @@ impl Iut {
 
     fn take(&mut self, text: &str, listener: &str, from: &str) -> Vec<Sent> {
         let on = self.listener(listener);
-        let incoming = Incoming { bytes: text.as_bytes(), on, from: from.parse().expect("an address") };
+        let incoming = Incoming::datagram(text.as_bytes(), on, from.parse().expect("an address"));
         let outcome = handle(&mut self.state, &self.snapshot, &incoming, self.now, &mut self.out);
         let sent = match outcome {
             Outcome::Forward { decision, len, .. } => Some((decision.next_hop.address, len)),

@@ -46,7 +46,7 @@ impl Shard {
     /// Handles a datagram; what would be sent is in the slice.
     pub fn handle(&mut self, bytes: &[u8], on: ListenerId, from: SocketAddr) -> (Outcome, &[u8]) {
         self.now = self.now.plus_ns(1_000_000);
-        let incoming = Incoming { bytes, on, from };
+        let incoming = Incoming::datagram(bytes, on, from);
         let outcome = proxy::handle(&mut self.state, &self.snapshot, &incoming, self.now, &mut self.out);
         let length = match &outcome {
             Outcome::Forward { len, .. } | Outcome::Relay { len, .. } | Outcome::Answer { len, .. } => *len,

@@ -237,7 +237,7 @@ to = "group:trunks"
             Max-Forwards: 70\r\nFrom: <sip:b@example.net>;tag=1\r\nTo: <sip:a@example.net>\r\nCall-ID: 1\r\n\
             CSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n";
         let on = snapshot.plan.listeners[0].id;
-        let incoming = Incoming { bytes, on, from: "10.0.0.9:5060".parse().unwrap() };
+        let incoming = Incoming::datagram(bytes, on, "10.0.0.9:5060".parse().unwrap());
         let account = Thinker::new(&snapshot, 1).account(&incoming, Now(0), Vec::new());
         let [group] = &account.groups[..] else { panic!("one group is named") };
         let told: Vec<_> = group.gateways.iter().map(|g| (g.state, g.share, g.order)).collect();

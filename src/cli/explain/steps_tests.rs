@@ -46,7 +46,7 @@ fn ask(snapshot: &Snapshot, thinker: &mut Thinker<'_>, on: &str, ruri: &str, hea
     let from = std::net::SocketAddr::new(on.bind.ip(), 5099);
     let wanted = Wanted { method: "INVITE", ruri, source: from, transport: on.transport, headers };
     let bytes = build(&wanted).unwrap();
-    thinker.account(&Incoming { bytes: &bytes, on: on.id, from }, Now(0), Vec::new())
+    thinker.account(&Incoming::datagram(&bytes, on.id, from), Now(0), Vec::new())
 }
 
 fn explained(host: Builder, text: &str, ruri: &str) -> Account {

@@ -76,7 +76,7 @@ fn asked_of(configuration: &str, method: &str, ruri: &str, source: &str, headers
     let bytes = build(&Wanted { method, ruri, source: from, transport, headers }).unwrap();
     let keys = Arc::new(Keys::from_secret(b"sixteen bytes..."));
     let snapshot = Snapshot::new(1, Arc::new(plan), Arc::new(fib), keys, Arc::default());
-    Thinker::new(&snapshot, 1).account(&Incoming { bytes: &bytes, on: id, from }, Now(0), Vec::new())
+    Thinker::new(&snapshot, 1).account(&Incoming::datagram(&bytes, id, from), Now(0), Vec::new())
 }
 
 fn json(account: &Account) -> serde_json::Value {

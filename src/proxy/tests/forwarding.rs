@@ -92,7 +92,7 @@ fn step_1_the_body_stays_as_it_is() {
     let message = [head.as_bytes(), &body].concat();
     let mut world = World::new();
     let on = world.snapshot.plan.listener_named("private").unwrap().id;
-    let incoming = crate::proxy::Incoming { bytes: &message, on, from: "10.0.0.50:5060".parse().unwrap() };
+    let incoming = crate::proxy::Incoming::datagram(&message, on, "10.0.0.50:5060".parse().unwrap());
     let outcome =
         crate::proxy::handle(&mut world.state, &world.snapshot, &incoming, world.now, &mut world.out);
     let crate::proxy::Outcome::Forward { len, .. } = outcome else { panic!("{outcome:?}") };

@@ -243,7 +243,7 @@ proptest! {
         let text = text.replacen("sip:bob@", &format!("sip:{user}@"), 1).replacen("sip:alice@", &format!("sip:{from}@"), 1);
         let on = world.snapshot.plan.listener_named("private").unwrap().id;
         let bytes = super::world::wire(&text);
-        let incoming = crate::proxy::Incoming { bytes: bytes.as_bytes(), on, from: ALICE.parse().unwrap() };
+        let incoming = crate::proxy::Incoming::datagram(bytes.as_bytes(), on, ALICE.parse().unwrap());
         let outcome = crate::proxy::handle(&mut world.state, &world.snapshot, &incoming, world.now, &mut world.out);
         let crate::proxy::Outcome::Forward { len, .. } = outcome else { panic!("{outcome:?}") };
         let out = world.out[..len].to_vec();

@@ -376,7 +376,7 @@ fn what_cannot_be_sent_is_answered_500() {
     let mut world = World::stateful(0, 1);
     let bytes = wire(INVITE);
     let on = world.snapshot.plan.listener_named("private").unwrap().id;
-    let incoming = crate::proxy::Incoming { bytes: bytes.as_bytes(), on, from: ALICE.parse().unwrap() };
+    let incoming = crate::proxy::Incoming::datagram(bytes.as_bytes(), on, ALICE.parse().unwrap());
     let outcome =
         crate::proxy::handle(&mut world.state, &world.snapshot, &incoming, world.now, &mut world.out);
     let crate::proxy::Outcome::Forward { transaction: Some(transaction), .. } = outcome else {

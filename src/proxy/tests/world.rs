@@ -218,7 +218,7 @@ impl World {
     pub fn receive_bytes(&mut self, on: &str, from: &str, bytes: &[u8]) -> Became {
         self.now = self.now.plus_ns(1_000_000);
         let on = self.snapshot.plan.listener_named(on).expect("a listener").id;
-        let incoming = Incoming { bytes, on, from: from.parse().expect("a socket address") };
+        let incoming = Incoming::datagram(bytes, on, from.parse().expect("a socket address"));
         let outcome = handle(&mut self.state, &self.snapshot, &incoming, self.now, &mut self.out);
         let text = |len: usize| unwire(&self.out[..len]);
         let name = |id| self.snapshot.plan.listener(id).name.to_string();
@@ -229,7 +229,7 @@ impl World {
                 decision,
                 text: text(len),
             },
-            Outcome::Relay { on, to, len, status } => {
+            Outcome::Relay { on, to, len, status, .. } => {
                 Became::Relay { from: name(on), to, status, text: text(len) }
             }
             Outcome::Answer { to, len, status } => Became::Answer { to, status, text: text(len) },

@@ -2,6 +2,13 @@
 
 use super::*;
 
+/// A message that came in on the public listener, by this identity.
+fn received(listener: u32) -> Letter {
+    let from = "192.0.2.9:5060".parse().unwrap();
+    let (class, stream) = (Class::OtherMethod, Number::NONE);
+    Letter::Received(Received { socket: PUBLIC, listener, from, stream, class, waited_ns: None })
+}
+
 /// Takes what waits in shard 1's box.
 fn letters(bench: &Bench) -> Vec<Vec<u8>> {
     std::iter::from_fn(|| bench.post.take(1)).map(|letter| letter.bytes).collect()
@@ -41,16 +48,8 @@ fn nothing_is_handed_over_to_a_shard_that_has_ended() {
     let bench = Bench::new();
     let post = bench.post.clone();
     drop(bench);
-    let from = "192.0.2.9:5060".parse().unwrap();
-    let letter = |bytes| Letter {
-        socket: PUBLIC,
-        listener: 0,
-        from,
-        class: Class::OtherMethod,
-        bytes,
-        waited_ns: None,
-    };
-    assert_eq!(post.send(0, b"answer", letter), Posted::Gone);
+    let (not_posted, _) = post.send(0, b"answer", received(0)).unwrap_err();
+    assert_eq!(not_posted, NotPosted::Gone);
 }
 
 #[test]
@@ -58,16 +57,7 @@ fn what_was_handed_over_to_it_is_handled_in_the_next_batch() {
     let mut bench = Bench::new();
     let listener = plan().listener(ListenerId(0)).identity;
     for listener in [listener, listener ^ 1] {
-        let from = "192.0.2.9:5060".parse().unwrap();
-        let letter = |bytes| Letter {
-            socket: PUBLIC,
-            listener,
-            from,
-            class: Class::OtherMethod,
-            bytes,
-            waited_ns: None,
-        };
-        bench.post.send(0, b"answer", letter);
+        bench.post.send(0, b"answer", received(listener)).unwrap();
     }
     bench.batch(&[]);
     assert_eq!(bench.complete(None), [(PUBLIC, "192.0.2.9:5060".parse().unwrap())]);
@@ -107,17 +97,8 @@ fn a_failed_send_is_told_to_its_transaction_unless_the_queue_was_full() {
 fn what_is_too_much_for_a_batch_waits_for_the_next_one() {
     let mut bench = Bench::new();
     let listener = plan().listener(ListenerId(0)).identity;
-    let from = "192.0.2.9:5060".parse().unwrap();
     for _ in 0..limits::TAKEN_OVER_PER_BATCH + 1 {
-        let letter = |bytes| Letter {
-            socket: PUBLIC,
-            listener,
-            from,
-            class: Class::OtherMethod,
-            bytes,
-            waited_ns: None,
-        };
-        bench.post.send(0, b"not understood", letter);
+        bench.post.send(0, b"not understood", received(listener)).unwrap();
     }
     assert_eq!(bench.batch(&[]), Next::Wait(Some(bench.now)), "at once");
     assert_eq!(bench.metrics.dropped_count(DropReason::NotSip), limits::TAKEN_OVER_PER_BATCH as u64);

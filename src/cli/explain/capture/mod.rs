@@ -187,7 +187,7 @@ impl<'a> Run<'a> {
         // Pins are of time, too: a second before the first packet nothing has been seen.
         let now = Now(1_000_000_000).plus_ns(since_ns);
         let told = |side: &mut Side<'_>, on| {
-            let incoming = Incoming { bytes: datagram.bytes, on, from: datagram.from };
+            let incoming = Incoming::datagram(datagram.bytes, on, datagram.from);
             side.thinker.account(&incoming, now, Vec::new())
         };
         // That it came once the capture shows: it is explained also where its listener is not up now.

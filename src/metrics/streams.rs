@@ -1,0 +1,89 @@
+//! What one shard counts of its connections.
+
+use super::Counter;
+
+/// How a connection came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum StreamEnd {
+    /// In good order: by the peer, or by us.
+    Closed,
+    /// The kernel told of a failure of an open connection: a reset, as a rule.
+    Broken,
+    /// It could not be opened.
+    ConnectFailed,
+    /// It was not open in time.
+    ConnectTimeout,
+    /// What came in cannot be told apart as messages.
+    NotFramed,
+    /// A message did not come whole in time.
+    TooSlow,
+    /// The peer took nothing of what was sent, for too long or too much of it.
+    Stalled,
+    /// Nothing came and nothing went.
+    Idle,
+    /// There are too many in all; it was not taken in.
+    TooMany,
+    /// There are too many of this peer; it was not taken in.
+    TooManyOfPeer,
+    /// All connections together keep too much of messages that are not whole.
+    NoMemory,
+}
+
+impl StreamEnd {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 11] = [
+        Self::Closed,
+        Self::Broken,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::NotFramed,
+        Self::TooSlow,
+        Self::Stalled,
+        Self::Idle,
+        Self::TooMany,
+        Self::TooManyOfPeer,
+        Self::NoMemory,
+    ];
+
+    /// The metric's label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Broken => "broken",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::NotFramed => "not_framed",
+            Self::TooSlow => "too_slow",
+            Self::Stalled => "stalled",
+            Self::Idle => "idle",
+            Self::TooMany => "too_many",
+            Self::TooManyOfPeer => "too_many_of_peer",
+            Self::NoMemory => "no_memory",
+        }
+    }
+}
+
+/// The counters of one shard's connections.
+#[derive(Debug, Default)]
+pub struct StreamMetrics {
+    /// Open now, or being opened.
+    pub open: Counter,
+    /// Accepted since the start.
+    pub accepted: Counter,
+    /// Opened since the start.
+    pub connected: Counter,
+    /// Bytes kept now of messages that are not whole.
+    pub kept_bytes: Counter,
+    /// Keep-alives that were answered.
+    pub pings: Counter,
+    /// By [`StreamEnd`].
+    pub ended: [Counter; StreamEnd::ALL.len()],
+}
+
+impl StreamMetrics {
+    /// Counts the end of a connection.
+    pub fn ended(&self, how: StreamEnd) {
+        self.ended[how as usize].count();
+    }
+}

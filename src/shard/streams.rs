@@ -1,0 +1,402 @@
+//! Connections: what comes in by them, and what leaves by them.
+//!
+//! A connection lives on the shard that a hash of listener and peer names ([`owner_of`]), whoever opened it. One that
+//! another shard accepts is handed over before anything is read of it; a message for one is handed over like a message
+//! for a transaction.
+
+use std::net::SocketAddr;
+
+use super::handler::Handler;
+use super::parking::Stay;
+use super::post::{NotPosted, Posted, What};
+use super::worker::{Arrival, Worker};
+use crate::drop_reason::DropReason;
+use crate::engine::{Accepted, Io, SocketId};
+use crate::metrics::{Class, StreamEnd};
+use crate::net::ListenerId;
+use crate::proxy::Incoming;
+use crate::stream::{
+    Broken, Connection, Frame, Framer, Number, Overdue, Refused, StreamId, Waiting, owner_of,
+};
+use crate::transaction::Handle;
+
+/// How often the times of connections are looked at.
+const LOOK_EVERY_NS: u64 = 1_000_000_000;
+
+/// Where a message leaves by a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    /// The listener's identity: numbers change.
+    pub listener: u32,
+    /// Where to, if the stream is gone or any will do.
+    pub to: SocketAddr,
+    /// By which stream.
+    pub stream: Number,
+    /// A final answer goes out: whoever asked waits for one less.
+    pub answers: bool,
+}
+
+impl<S, H: Handler> Worker<S, H> {
+    pub(super) fn way_of(&self, listener: ListenerId, to: SocketAddr, stream: Number) -> Way {
+        let listener = self.current.snapshot.plan.listener(listener).identity;
+        Way { listener, to, stream, answers: false }
+    }
+
+    /// Somebody has connected.
+    pub(super) fn on_accepted<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        on: SocketId,
+        from: SocketAddr,
+        accepted: Accepted,
+    ) {
+        let listener = self.current.bindings.listener(on).filter(|_| self.stop_by.is_none());
+        let Some(listener) = listener.map(|id| self.current.snapshot.plan.listener(id).identity) else {
+            return io.refuse(accepted);
+        };
+        let owner = self.owner(listener, from);
+        if owner != self.number {
+            let what = What::Accepted { socket: on, from, accepted };
+            match self.post.send(owner, &[], what) {
+                Ok(posted) => self.ring(io, owner, posted),
+                Err((_, What::Accepted { accepted, .. })) => {
+                    io.refuse(accepted);
+                    self.metrics.streams.ended(StreamEnd::TooMany);
+                }
+                Err(_) => {}
+            }
+            return;
+        }
+        if let Err(refused) = self.streams.admit(from.ip()) {
+            io.refuse(accepted);
+            return self.metrics.streams.ended(match refused {
+                Refused::TooMany => StreamEnd::TooMany,
+                Refused::TooManyOfPeer => StreamEnd::TooManyOfPeer,
+            });
+        }
+        match io.adopt(accepted) {
+            Some(stream) => {
+                self.metrics.streams.accepted.count();
+                self.take_in(stream, Connection::new(listener, from, true, self.now));
+            }
+            None => self.metrics.streams.ended(StreamEnd::TooMany),
+        }
+    }
+
+    fn take_in(&mut self, stream: StreamId, connection: Connection) {
+        if self.streams.is_empty() {
+            self.look_at_streams = self.now.plus_ns(LOOK_EVERY_NS);
+        }
+        self.streams.insert(stream, connection);
+        self.metrics.streams.open.set(self.streams.len() as u64);
+    }
+
+    /// The shard that a connection lives on; that of one that has ended is whichever asks.
+    fn owner(&self, listener: u32, peer: SocketAddr) -> u16 {
+        let owner = owner_of(listener, peer, self.post.shards()).unwrap_or(self.number);
+        if self.post.is_gone(owner) { self.number } else { owner }
+    }
+
+    fn ring<I: Io<Source = S>>(&self, io: &mut I, shard: u16, posted: Posted) {
+        if posted == Posted::Wake {
+            io.wake(shard);
+        }
+    }
+
+    pub(super) fn on_connected(&mut self, stream: StreamId) {
+        if let Some(connection) = self.streams.get(stream) {
+            connection.opened(self.now);
+            self.metrics.streams.connected.count();
+        }
+    }
+
+    /// Bytes have come in; none: the peer sends no more.
+    pub(super) fn on_received<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, bytes: &[u8]) {
+        let now = self.now;
+        let Some(connection) = self.streams.get(stream) else { return };
+        if bytes.is_empty() {
+            let within = connection.framer.is_within();
+            if connection.half_closed(now) || within {
+                return self.finish_stream(io, stream, StreamEnd::Closed);
+            }
+            return self.streams.hide(stream);
+        }
+        connection.heard(now);
+        let (listener, peer) = (connection.listener, connection.peer);
+        let Some((mut layer, mut framer)) = self.streams.take_framer(stream) else { return };
+        let mut broken = false;
+        layer.receive(bytes, |plain| {
+            broken |= self.on_plain(io, stream, (listener, peer), &mut framer, plain);
+        });
+        let room = self.streams.put_framer(stream, layer, framer);
+        self.metrics.streams.kept_bytes.set(self.streams.kept_bytes() as u64);
+        match (broken, room) {
+            (true, _) => self.finish_stream(io, stream, StreamEnd::NotFramed),
+            (false, false) => self.cut_off(io, stream, StreamEnd::NoMemory),
+            (false, true) => {}
+        }
+    }
+
+    /// Handles the messages in what came; `true`: there can be no more.
+    fn on_plain<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        stream: StreamId,
+        (listener, from): (u32, SocketAddr),
+        framer: &mut Framer,
+        mut input: &[u8],
+    ) -> bool {
+        let now = self.now;
+        let mut lines = std::mem::take(&mut self.lines);
+        let mut is_broken = false;
+        while let Some(frame) = framer.next(&mut input, &mut lines, now) {
+            match frame {
+                Frame::Ping => {
+                    self.metrics.streams.pings.count();
+                    // Where it finds no room, the peer takes nothing, which its time will show.
+                    self.put(io, stream, b"\r\n");
+                }
+                Frame::Message(bytes) => self.on_message(io, stream, (listener, from), bytes, None),
+                Frame::Broken(broken, head) => {
+                    is_broken = true;
+                    self.on_message(io, stream, (listener, from), head, Some(broken));
+                }
+            }
+        }
+        self.lines = lines;
+        is_broken
+    }
+
+    fn on_message<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        stream: StreamId,
+        (listener, from): (u32, SocketAddr),
+        bytes: &[u8],
+        broken: Option<Broken>,
+    ) {
+        let on = self.current.snapshot.view.by_identity(listener);
+        let bound = on.and_then(|on| Some((on, self.current.bindings.bound(on)?)));
+        let Some((on, bound)) = bound else { return self.metrics.dropped(DropReason::ListenerGone) };
+        let class = Class::of(bytes);
+        self.metrics.traffic.received(bound.series, class);
+        if self.end.is_some() {
+            return self.metrics.dropped(DropReason::Stopping);
+        }
+        if !bytes.starts_with(b"SIP/")
+            && !bytes.starts_with(b"ACK ")
+            && let Some(connection) = self.streams.get(stream)
+        {
+            connection.asked();
+        }
+        let stream = Number::new(self.number, stream);
+        let incoming = Incoming { bytes, on, from, stream, broken };
+        let (socket, stay) = (bound.socket, Stay::default());
+        self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns: None });
+    }
+
+    /// Sends the first `len` bytes of the buffer by a stream; whoever has the transaction is told where that fails.
+    pub(super) fn send_by_stream<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        mut tx: I::Tx,
+        len: usize,
+        way: &Way,
+        transaction: Option<Handle>,
+    ) {
+        let shard = self.number;
+        let waiting = transaction.map(|handle| Waiting { shard, transaction: handle.to_bits() });
+        let bytes = tx.as_mut().get(..len).unwrap_or_default();
+        let way = Way { answers: is_final(bytes), ..*way };
+        self.leave_by_stream(io, bytes, &way, waiting);
+        io.discard(tx);
+    }
+
+    /// A message leaves: by its stream, else by one of the listener with that peer, which is opened where there is none.
+    pub(super) fn leave_by_stream<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        bytes: &[u8],
+        way: &Way,
+        waiting: Option<Waiting>,
+    ) {
+        let any = Way { stream: Number::ANY, ..*way };
+        if let Some((shard, stream)) = way.stream.get() {
+            if shard != self.number && !self.post.is_gone(shard) {
+                return self.hand_on(io, shard, bytes, way, waiting);
+            }
+            // The peer's address guards against the number's next user.
+            let is_it =
+                |c: &mut Connection| c.can_send() && c.listener == way.listener && c.peer.ip() == way.to.ip();
+            if shard == self.number && self.streams.get(stream).is_some_and(is_it) {
+                return self.write(io, stream, bytes, way, waiting);
+            }
+        }
+        let owner = self.owner(way.listener, way.to);
+        if owner != self.number {
+            return self.hand_on(io, owner, bytes, &any, waiting);
+        }
+        match self.streams.with(way.listener, way.to).or_else(|| self.connect(io, way)) {
+            Some(stream) => self.write(io, stream, bytes, &any, waiting),
+            None => self.not_sent(io, waiting),
+        }
+    }
+
+    fn hand_on<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        shard: u16,
+        bytes: &[u8],
+        way: &Way,
+        waiting: Option<Waiting>,
+    ) {
+        match self.post.send(shard, bytes, What::Leaves { way: *way, waiting }) {
+            Ok(posted) => {
+                self.ring(io, shard, posted);
+                self.metrics.handed_over.count();
+            }
+            Err((NotPosted::NoRoom | NotPosted::Gone, _)) => {
+                self.metrics.dropped(DropReason::NotHandedOver);
+                self.tell_not_sent(io, waiting);
+            }
+        }
+    }
+
+    fn connect<I: Io<Source = S>>(&mut self, io: &mut I, way: &Way) -> Option<StreamId> {
+        let snapshot = &self.current.snapshot;
+        let on = snapshot.view.by_identity(way.listener).filter(|on| snapshot.view.is_up(*on))?;
+        let bound = self.current.bindings.bound(on)?;
+        if self.streams.admit(way.to.ip()).is_err() {
+            self.metrics.streams.ended(StreamEnd::TooMany);
+            return None;
+        }
+        let Some(stream) = io.connect(bound.socket, way.to) else {
+            self.metrics.streams.ended(StreamEnd::ConnectFailed);
+            return None;
+        };
+        self.take_in(stream, Connection::new(way.listener, way.to, false, self.now));
+        Some(stream)
+    }
+
+    fn write<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        stream: StreamId,
+        bytes: &[u8],
+        way: &Way,
+        waiting: Option<Waiting>,
+    ) {
+        if !self.put(io, stream, bytes) {
+            self.cut_off(io, stream, StreamEnd::Stalled);
+            return self.not_sent(io, waiting);
+        }
+        let now = self.now;
+        let Some(connection) = self.streams.get(stream) else { return };
+        let kept = connection.sent(waiting, now);
+        let over = way.answers && way.stream.get().is_some() && connection.answered();
+        if !kept {
+            self.cut_off(io, stream, StreamEnd::Stalled);
+        } else if over {
+            self.finish_stream(io, stream, StreamEnd::Closed);
+        }
+    }
+
+    /// Bytes for the peer, through the connection's layer; `false`: they find no room.
+    fn put<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, text: &[u8]) -> bool {
+        let Some(connection) = self.streams.get(stream) else { return false };
+        connection.layer.send(text, |bytes| io.write(stream, bytes))
+    }
+
+    fn not_sent<I: Io<Source = S>>(&mut self, io: &mut I, waiting: Option<Waiting>) {
+        self.metrics.dropped(DropReason::ConnectionFailed);
+        self.tell_not_sent(io, waiting);
+    }
+
+    fn tell_not_sent<I: Io<Source = S>>(&mut self, io: &mut I, waiting: Option<Waiting>) {
+        let Some(Waiting { shard, transaction }) = waiting else { return };
+        let Some(handle) = Handle::from_bits(transaction) else { return };
+        if shard == self.number {
+            return self.handler.send_failed(handle);
+        }
+        // Where it finds no room, the transaction waits for its time.
+        if let Ok(posted) = self.post.send(shard, &[], What::NotSent(handle)) {
+            self.ring(io, shard, posted);
+        }
+    }
+
+    pub(super) fn on_wrote(&mut self, stream: StreamId, all: bool) {
+        let now = self.now;
+        match self.streams.get(stream) {
+            Some(connection) if all => connection.drained(),
+            Some(connection) => connection.progressed(now),
+            None => {}
+        }
+    }
+
+    /// The engine has closed a stream, which is told once.
+    pub(super) fn on_ended<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, errno: i32) {
+        let Some((connection, waiting)) = self.streams.remove(stream) else { return };
+        self.metrics.streams.open.set(self.streams.len() as u64);
+        self.metrics.streams.kept_bytes.set(self.streams.kept_bytes() as u64);
+        if connection.can_send() {
+            self.metrics.streams.ended(match (errno, connection.is_open()) {
+                (0, _) => StreamEnd::Closed,
+                (_, true) => StreamEnd::Broken,
+                (_, false) => StreamEnd::ConnectFailed,
+            });
+        }
+        for waiting in waiting {
+            self.not_sent(io, Some(waiting));
+        }
+    }
+
+    /// Closes a connection once all is sent.
+    fn finish_stream<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, how: StreamEnd) {
+        let Some(connection) = self.streams.get(stream).filter(|c| c.can_send()) else { return };
+        connection.ends();
+        self.streams.hide(stream);
+        self.metrics.streams.ended(how);
+        io.finish(stream);
+    }
+
+    /// Closes a connection at once.
+    fn cut_off<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, how: StreamEnd) {
+        let Some(connection) = self.streams.get(stream).filter(|c| c.can_send()) else { return };
+        connection.ends();
+        self.streams.hide(stream);
+        self.metrics.streams.ended(how);
+        io.reset(stream);
+    }
+
+    /// Closes connections whose time is over, and those of listeners that are no more.
+    pub(super) fn end_overdue_streams<I: Io<Source = S>>(&mut self, io: &mut I) {
+        self.look_at_streams = self.now.plus_ns(LOOK_EVERY_NS);
+        let snapshot = &self.current.snapshot;
+        let overdue =
+            self.streams.overdue(self.now, |listener| snapshot.view.by_identity(listener).is_some());
+        for (stream, why) in overdue {
+            match why {
+                Overdue::Connect => self.cut_off(io, stream, StreamEnd::ConnectTimeout),
+                Overdue::Stalled => self.cut_off(io, stream, StreamEnd::Stalled),
+                Overdue::Message => self.cut_off(io, stream, StreamEnd::TooSlow),
+                Overdue::Idle => self.finish_stream(io, stream, StreamEnd::Idle),
+            }
+        }
+    }
+}
+
+/// A final response.
+fn is_final(bytes: &[u8]) -> bool {
+    matches!(bytes.strip_prefix(b"SIP/2.0 "), Some([b'2'..=b'6', ..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_final_response_is_told_by_its_first_digit() {
+        assert!(is_final(b"SIP/2.0 200 OK") && is_final(b"SIP/2.0 603 Decline"));
+        assert!(!is_final(b"SIP/2.0 180 Ringing") && !is_final(b"BYE sip:x SIP/2.0") && !is_final(b""));
+    }
+}
