@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("snapshot", &["dns", "egress", "fib", "group", "net", "plan", "token"]),
     ("rewrite", &["limits", "net"]),
     ("stream", &["limits", "net"]),
-    ("transaction", &["limits", "net", "rewrite", "status", "token"]),
+    ("transaction", &["limits", "net", "rewrite", "status", "stream", "token"]),
     (
         "proxy",
         &[

@@ -26,6 +26,7 @@ mod post;
 mod publication;
 mod questions;
 mod record;
+mod sending;
 mod streams;
 mod waiting;
 mod worker;

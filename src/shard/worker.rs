@@ -7,7 +7,6 @@ use arc_swap::Cache;
 use sip_parser::HeaderLine;
 
 use super::clock::BatchClock;
-use super::cookie::Cookie;
 use super::handler::Handler;
 use super::noted::Noted;
 use super::panics::{self, Caught};
@@ -19,14 +18,14 @@ use super::record::{Record, RecordKind, Records};
 use super::waiting::{Verdict, Waiting};
 use crate::dns;
 use crate::drop_reason::DropReason;
-use crate::egress::{Egress, NoEgress, Reason};
+use crate::egress::{Egress, NoEgress};
 use crate::engine::{Event, Io, Next, Shard, SocketId};
 use crate::fib::Query;
 use crate::limits;
 use crate::metrics::{Class, ShardMetrics};
-use crate::net::{NextHop, Now, Transport};
-use crate::proxy::{self, Incoming, Outcome};
-use crate::stream::{Connections, Number};
+use crate::net::{NextHop, Now};
+use crate::proxy::{self, Incoming};
+use crate::stream::Connections;
 
 /// What a shard is made from.
 pub struct Setup<S> {
@@ -75,8 +74,8 @@ pub struct Worker<S, H = proxy::State> {
     parking: Parking,
     pub(super) waiting: Waiting,
     /// Sockets that the engine has, whether or not it is closing them; by number.
-    open: Box<[Option<Open>]>,
-    in_flight: u64,
+    pub(super) open: Box<[Option<Open>]>,
+    pub(super) in_flight: u64,
     pub(super) now: Now,
     pub(super) stop_by: Option<Now>,
     pub(super) end: Option<End>,
@@ -95,10 +94,10 @@ pub(super) struct Arrival<'a> {
     pub waited_ns: Option<u64>,
 }
 
-struct Open {
+pub(super) struct Open {
     closing: bool,
     /// The last error number that was told of this socket's sends.
-    refused: i32,
+    pub refused: i32,
 }
 
 impl<S, H> Drop for Worker<S, H> {
@@ -350,112 +349,6 @@ impl<S, H: Handler> Worker<S, H> {
         true
     }
 
-    /// Sends what was decided, and counts what is not sent.
-    fn act<I: Io<Source = S>>(&mut self, io: &mut I, tx: I::Tx, arrival: &Arrival<'_>, outcome: Outcome) {
-        let class = arrival.class;
-        let (listener, to, stream, len, reason, transaction) = match outcome {
-            Outcome::Forward { decision, len, transaction } => {
-                let egress = decision.egress;
-                if let Some(counter) = decision.gateway.and_then(|gateway| self.metrics.selected(gateway)) {
-                    counter.count();
-                }
-                if egress.reason == Reason::Fallback {
-                    self.note_fallback(egress, decision.next_hop);
-                }
-                let NextHop { transport, address } = decision.next_hop;
-                let stream = if transport == Transport::Udp { Number::NONE } else { Number::ANY };
-                (egress.listener, address, stream, len, egress.reason, transaction)
-            }
-            Outcome::Relay { on, to, stream, len, .. } => (on, to, stream, len, Reason::Response, None),
-            Outcome::HandOver(owner) => {
-                io.discard(tx);
-                return self.hand_over(io, arrival, owner);
-            }
-            Outcome::Answer { .. } | Outcome::Drop(_) if self.waits_for_kernel(arrival) => {
-                return io.discard(tx);
-            }
-            // From a socket whose address the host has not, the kernel might send under another host's name.
-            Outcome::Answer { .. } if !self.current.snapshot.view.is_up(arrival.incoming.on) => {
-                io.discard(tx);
-                return self.metrics.dropped(DropReason::ListenerGone);
-            }
-            Outcome::Answer { to, len, status } if arrival.incoming.stream.is_stream() => {
-                let Incoming { on, stream, .. } = arrival.incoming;
-                Cookie::Answer(status).count(&self.metrics);
-                let way = self.way_of(on, to, stream);
-                return self.send_by_stream(io, tx, len, &way, None);
-            }
-            Outcome::Answer { to, len, status } => {
-                return self.send(io, tx, len, arrival.socket, to, Cookie::Answer(status).with(None));
-            }
-            Outcome::Drop(reason) => {
-                io.discard(tx);
-                return self.metrics.dropped(reason);
-            }
-        };
-        match self.current.bindings.bound(listener) {
-            Some(bound) if stream.is_stream() => {
-                Cookie::Message { series: bound.series, class, reason }.count(&self.metrics);
-                let way = self.way_of(listener, to, stream);
-                self.send_by_stream(io, tx, len, &way, transaction);
-            }
-            Some(bound) => {
-                let cookie = Cookie::Message { series: bound.series, class, reason };
-                self.send(io, tx, len, bound.socket, to, cookie.with(transaction));
-            }
-            None => {
-                io.discard(tx);
-                self.metrics.dropped(DropReason::ListenerGone);
-                if let Some(transaction) = transaction {
-                    self.handler.send_failed(transaction);
-                }
-            }
-        }
-    }
-
-    pub(super) fn send<I: Io>(
-        &mut self,
-        io: &mut I,
-        tx: I::Tx,
-        len: usize,
-        socket: SocketId,
-        to: SocketAddr,
-        cookie: u64,
-    ) {
-        self.in_flight += 1;
-        io.send(tx, len, socket, to, cookie);
-    }
-
-    fn on_sent(&mut self, cookie: u64) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        if let Some(cookie) = Cookie::unpack(cookie) {
-            cookie.count(&self.metrics);
-        }
-    }
-
-    fn on_send_failed(&mut self, socket: SocketId, to: SocketAddr, errno: i32, cookie: u64) {
-        self.in_flight = self.in_flight.saturating_sub(1);
-        let reason = match errno {
-            libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => DropReason::SendQueueFull,
-            libc::EMSGSIZE => DropReason::TooLarge,
-            libc::EBADF => DropReason::ListenerGone,
-            _ => DropReason::SendFailed,
-        };
-        if Cookie::unpack(cookie) != Some(Cookie::Own) {
-            self.metrics.dropped(reason);
-        }
-        // A full queue is as good as a loss on the way: the transaction sends again.
-        if let Some(transaction) = Cookie::transaction(cookie).filter(|_| reason != DropReason::SendQueueFull)
-        {
-            self.handler.send_failed(transaction);
-        }
-        let open = self.open.get_mut(usize::from(socket.0)).and_then(Option::as_mut);
-        if let Some(open) = open.filter(|o| o.refused != errno) {
-            open.refused = errno;
-            self.record(RecordKind::SendRefused { socket, to, errno });
-        }
-    }
-
     fn on_closed(&mut self, socket: SocketId) {
         let closed = self.open.get_mut(usize::from(socket.0)).and_then(Option::take);
         if closed.is_some_and(|open| !open.closing) {
@@ -475,14 +368,14 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    fn note_fallback(&mut self, egress: Egress, next_hop: NextHop) {
+    pub(super) fn note_fallback(&mut self, egress: Egress, next_hop: NextHop) {
         if self.noted.is_new(next_hop.address.ip()) {
             self.record(RecordKind::Fallback { listener: egress.listener, next_hop, route: egress.route });
         }
     }
 
     /// The message found no egress, and the kernel is asked for one; any other reason is told.
-    fn waits_for_kernel(&mut self, arrival: &Arrival<'_>) -> bool {
+    pub(super) fn waits_for_kernel(&mut self, arrival: &Arrival<'_>) -> bool {
         let Some((next_hop, why)) = self.handler.take_no_egress() else { return false };
         if let NoEgress::AskKernel(query) = why
             && self.park(arrival, query)
@@ -495,7 +388,7 @@ impl<S, H: Handler> Worker<S, H> {
         false
     }
 
-    fn record(&self, kind: RecordKind) {
+    pub(super) fn record(&self, kind: RecordKind) {
         let generation = self.current.snapshot.generation;
         if !self.records.push(Record { shard: self.number, generation, kind }) {
             self.metrics.records_lost.count();

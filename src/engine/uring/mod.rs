@@ -12,6 +12,7 @@
 
 mod address;
 mod chunks;
+mod closing;
 mod memory;
 mod pool;
 mod probe;
@@ -53,7 +54,7 @@ use pool::Pool;
 use receive::Receive;
 use ring::{Completion, Kind, Ring};
 use send::{Ended, Sends};
-use slots::{Care, Slots};
+use slots::Slots;
 use streams::Streams;
 
 /// The longest sleep: a shard looks at the clock once a second.
@@ -372,67 +373,6 @@ impl<'m> Engine<'m> {
         let entry = opcode::Read::new(Fd(self.waker.fd()), into, size_of::<u64>() as u32).build();
         // SAFETY: counter and waker stay until the ring has ended the read (`Drop`).
         unsafe { self.ring.push_writer(&entry.user_data(Kind::Wake.with(0))) }
-    }
-
-    /// Does what the closing sockets need: cancels their receives, empties them, lets go of them.
-    fn look_after_closing(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
-        while let Some(on) = self.refused.pop() {
-            shard.on_event(self, Event::Closed { on });
-        }
-        let mut next = 0;
-        while let Some((id, care)) = self.slots.care(next) {
-            match care {
-                Care::Cancel => {
-                    let is_stream = self.slots.get(id).is_some_and(|socket| socket.is_stream());
-                    let kind = if is_stream { Kind::Accept } else { Kind::Receive };
-                    let cancel = opcode::AsyncCancel::new(kind.with(id.0)).build();
-                    // SAFETY: the entry points to nothing.
-                    unsafe { self.ring.push(&cancel.user_data(Kind::Cancel.with(id.0))) }?;
-                }
-                Care::Empty(by) if self.empty(shard, id, by)? => {
-                    self.let_go(shard, id)?;
-                    continue;
-                }
-                Care::Empty(_) | Care::Wait => {}
-            }
-            next += 1;
-        }
-        Ok(())
-    }
-
-    /// Reads what a socket without a receive still has, a batch at a time; true: that was all.
-    fn empty(&mut self, shard: &mut impl Shard<Self>, on: SocketId, by: Now) -> io::Result<bool> {
-        let Some(socket) = self.slots.get(on).map(Arc::clone) else { return Ok(true) };
-        if socket.is_stream() {
-            while let Ok(accepted) = socket.accept() {
-                self.pass_on(shard, on, accepted);
-            }
-            return Ok(true);
-        }
-        let mut bytes = Vec::with_capacity(MESSAGE_BYTES);
-        self.waited_ns = None;
-        for _ in 0..RECEIVE_BUFFERS {
-            match socket.receive(&mut bytes) {
-                Ok((from, truncated)) => {
-                    shard.on_event(self, Event::Datagram { on, from, bytes: &bytes, truncated });
-                    self.send_many(shard)?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-                // Told to us by ICMP since the last call; what is queued is still there.
-                Err(_) => {}
-            }
-        }
-        Ok(self.now >= by)
-    }
-
-    fn let_go(&mut self, shard: &mut impl Shard<Self>, on: SocketId) -> io::Result<()> {
-        // What is sent from it leaves before its number may mean another socket.
-        self.send_all(shard)?;
-        // Where the table cannot be changed, the next socket of this number replaces the entry.
-        let _ = self.ring.set_file(on.0, -1);
-        self.slots.remove(on);
-        shard.on_event(self, Event::Closed { on });
-        Ok(())
     }
 
     /// The last sends leave; what failed of them is still told.

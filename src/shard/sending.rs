@@ -1,0 +1,128 @@
+//! What was decided is sent, and counted as sent once the kernel has taken it.
+
+use std::net::SocketAddr;
+
+use super::cookie::Cookie;
+use super::handler::Handler;
+use super::record::RecordKind;
+use super::worker::{Arrival, Worker};
+use crate::drop_reason::DropReason;
+use crate::egress::Reason;
+use crate::engine::{Io, SocketId};
+use crate::net::{NextHop, Transport};
+use crate::proxy::{Incoming, Outcome};
+use crate::stream::Number;
+
+impl<S, H: Handler> Worker<S, H> {
+    /// Sends what was decided, and counts what is not sent.
+    pub(super) fn act<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        tx: I::Tx,
+        arrival: &Arrival<'_>,
+        outcome: Outcome,
+    ) {
+        let class = arrival.class;
+        let (listener, to, stream, len, reason, transaction) = match outcome {
+            Outcome::Forward { decision, len, transaction } => {
+                let egress = decision.egress;
+                if let Some(counter) = decision.gateway.and_then(|gateway| self.metrics.selected(gateway)) {
+                    counter.count();
+                }
+                if egress.reason == Reason::Fallback {
+                    self.note_fallback(egress, decision.next_hop);
+                }
+                let NextHop { transport, address } = decision.next_hop;
+                let stream = if transport == Transport::Udp { Number::NONE } else { Number::ANY };
+                (egress.listener, address, stream, len, egress.reason, transaction)
+            }
+            Outcome::Relay { on, to, stream, len, .. } => (on, to, stream, len, Reason::Response, None),
+            Outcome::HandOver(owner) => {
+                io.discard(tx);
+                return self.hand_over(io, arrival, owner);
+            }
+            Outcome::Answer { .. } | Outcome::Drop(_) if self.waits_for_kernel(arrival) => {
+                return io.discard(tx);
+            }
+            // From a socket whose address the host has not, the kernel might send under another host's name.
+            Outcome::Answer { .. } if !self.current.snapshot.view.is_up(arrival.incoming.on) => {
+                io.discard(tx);
+                return self.metrics.dropped(DropReason::ListenerGone);
+            }
+            Outcome::Answer { to, len, status } if arrival.incoming.stream.is_stream() => {
+                let Incoming { on, stream, .. } = arrival.incoming;
+                Cookie::Answer(status).count(&self.metrics);
+                let way = self.way_of(on, to, stream);
+                return self.send_by_stream(io, tx, len, &way, None);
+            }
+            Outcome::Answer { to, len, status } => {
+                return self.send(io, tx, len, arrival.socket, to, Cookie::Answer(status).with(None));
+            }
+            Outcome::Drop(reason) => {
+                io.discard(tx);
+                return self.metrics.dropped(reason);
+            }
+        };
+        match self.current.bindings.bound(listener) {
+            Some(bound) if stream.is_stream() => {
+                Cookie::Message { series: bound.series, class, reason }.count(&self.metrics);
+                let way = self.way_of(listener, to, stream);
+                self.send_by_stream(io, tx, len, &way, transaction);
+            }
+            Some(bound) => {
+                let cookie = Cookie::Message { series: bound.series, class, reason };
+                self.send(io, tx, len, bound.socket, to, cookie.with(transaction));
+            }
+            None => {
+                io.discard(tx);
+                self.metrics.dropped(DropReason::ListenerGone);
+                if let Some(transaction) = transaction {
+                    self.handler.send_failed(transaction);
+                }
+            }
+        }
+    }
+
+    pub(super) fn send<I: Io>(
+        &mut self,
+        io: &mut I,
+        tx: I::Tx,
+        len: usize,
+        socket: SocketId,
+        to: SocketAddr,
+        cookie: u64,
+    ) {
+        self.in_flight += 1;
+        io.send(tx, len, socket, to, cookie);
+    }
+
+    pub(super) fn on_sent(&mut self, cookie: u64) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(cookie) = Cookie::unpack(cookie) {
+            cookie.count(&self.metrics);
+        }
+    }
+
+    pub(super) fn on_send_failed(&mut self, socket: SocketId, to: SocketAddr, errno: i32, cookie: u64) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let reason = match errno {
+            libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => DropReason::SendQueueFull,
+            libc::EMSGSIZE => DropReason::TooLarge,
+            libc::EBADF => DropReason::ListenerGone,
+            _ => DropReason::SendFailed,
+        };
+        if Cookie::unpack(cookie) != Some(Cookie::Own) {
+            self.metrics.dropped(reason);
+        }
+        // A full queue is as good as a loss on the way: the transaction sends again.
+        if let Some(transaction) = Cookie::transaction(cookie).filter(|_| reason != DropReason::SendQueueFull)
+        {
+            self.handler.send_failed(transaction);
+        }
+        let open = self.open.get_mut(usize::from(socket.0)).and_then(Option::as_mut);
+        if let Some(open) = open.filter(|o| o.refused != errno) {
+            open.refused = errno;
+            self.record(RecordKind::SendRefused { socket, to, errno });
+        }
+    }
+}
