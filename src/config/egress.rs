@@ -1,7 +1,7 @@
 //! `egress`: from which listener a rule, or a gateway of a group, sends.
 
 use super::diagnostic::Findings;
-use super::listeners::Names;
+use super::listeners::{Names, is_there};
 use super::read::{Entry, Text};
 use super::rules::transport;
 use crate::net::Transport;
@@ -32,10 +32,10 @@ pub(super) fn read(entry: &Entry<'_>, names: &Names, findings: &mut Findings) ->
 /// A transport to leave by: one that this version has.
 fn transport_of(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
     let found = transport(text, findings)?;
-    if found != Transport::Udp {
+    if !is_there(found) {
         findings
             .error(text.span.clone(), format!("the transport {found} is not available in this version"))
-            .hint("this version forwards over UDP: write \"udp\"");
+            .hint("this version forwards over UDP and TCP: write \"udp\" or \"tcp\"");
         return None;
     }
     Some(found)

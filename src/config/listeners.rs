@@ -174,6 +174,11 @@ impl All<'_> {
     }
 }
 
+/// The transports that this version has.
+pub(super) fn is_there(transport: Transport) -> bool {
+    matches!(transport, Transport::Udp | Transport::Tcp)
+}
+
 /// Present and former identity of a literal listener; none of one that follows the host.
 fn identities(section: &Section) -> Vec<u32> {
     let Some(ip) = section.bind.address() else { return Vec::new() };
@@ -191,21 +196,15 @@ fn parse_bind<'t>(bind: &Text<'t>, findings: &mut Findings) -> Option<(Transport
         return None;
     };
     match Transport::from_token(transport.as_bytes()) {
-        Some(Transport::Udp) => Some((Transport::Udp, host_port(rest, bind, findings)?)),
-        Some(transport @ (Transport::Tls | Transport::Ws | Transport::Wss)) => {
+        Some(transport) if is_there(transport) => Some((transport, host_port(rest, bind, findings)?)),
+        Some(transport) => {
             findings
                 .error(
                     bind.span.clone(),
                     format!("the transport {transport} is not available in this version"),
                 )
-                .hint("its certificates are looked at; to forward, this version needs udp:…");
+                .hint("its certificates are looked at; to forward, this version needs udp:… or tcp:…");
             Some((transport, host_port(rest, bind, findings)?))
-        }
-        Some(other) => {
-            findings
-                .error(bind.span.clone(), format!("the transport {other} is not available in this version"))
-                .hint("this version forwards over UDP: write udp:…");
-            None
         }
         None => {
             findings

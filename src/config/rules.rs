@@ -42,7 +42,7 @@ pub(super) fn build(
         let reader = Reader { names, groups, peers: &limits.peers };
         let when = section.take("when").map(|e| reader.when(&e, 0, findings)).unwrap_or_default();
         let set = section.take("set");
-        let action = reader.action(&mut section, &mut place, findings);
+        let action = reader.action(&when, &mut section, &mut place, findings);
         let set = set.and_then(|entry| reader.set(&entry, &when, action.as_ref(), findings));
         let limit = section.take("limit");
         section.finish(findings);
@@ -144,7 +144,7 @@ fn warn_of_transports(rules: &[Rule], places: &[Range<usize>], names: &Names, fi
                     ),
                 )
                 .code("rule-without-listener")
-                .hint("this version forwards over UDP only");
+                .hint("write a [[listener]] of that transport; this version has udp and tcp");
         }
     }
 }
@@ -233,6 +233,7 @@ impl Reader<'_> {
 
     fn action(
         &self,
+        when: &When,
         section: &mut Section<'_>,
         place: &mut Range<usize>,
         findings: &mut Findings,
@@ -257,7 +258,7 @@ impl Reader<'_> {
         }
         if let Some(to) = to {
             *place = to.span.clone();
-            return self.forward(&to, Way { egress, mode, record_route, attempts }, findings);
+            return self.forward(when, &to, Way { egress, mode, record_route, attempts }, findings);
         }
         for entry in [&egress, &mode, &record_route].into_iter().flatten().chain(attempts.given()) {
             means_nothing(entry, findings);
@@ -303,7 +304,7 @@ impl Reader<'_> {
         Some(Arc::new(set))
     }
 
-    fn forward(&self, to: &Entry<'_>, way: Way<'_>, findings: &mut Findings) -> Option<Action> {
+    fn forward(&self, when: &When, to: &Entry<'_>, way: Way<'_>, findings: &mut Findings) -> Option<Action> {
         let Way { egress, mode, record_route, attempts } = way;
         let targets = target::read(to, self.groups, findings);
         let egress = match egress {
@@ -316,12 +317,51 @@ impl Reader<'_> {
             }
             None => None,
         };
-        let mode =
-            mode.and_then(|e| e.text(findings)).map_or(Mode::default(), |text| read_mode(&text, findings));
+        let mode = mode.and_then(|e| e.text(findings));
+        if let Some(text) = mode.as_ref().filter(|text| text.text == Mode::Stateless.as_str()) {
+            let targets = targets.as_deref().unwrap_or_default();
+            self.refuse_to_lose(when, targets, egress.as_ref(), text, findings);
+        }
+        let mode = mode.map_or(Mode::default(), |text| read_mode(&text, findings));
         let record_route = record_route.and_then(|e| e.boolean(findings)).unwrap_or(true);
         let attempts = attempts.read(mode, findings);
         let to = targets?;
         Some(Action::Forward { to, egress, mode, record_route, attempts })
+    }
+
+    /// Whoever sends by a connection will not send again: what goes on over UDP has to be kept until it is answered.
+    fn refuse_to_lose(
+        &self,
+        when: &When,
+        targets: &[Target],
+        egress: Option<&EgressChoice>,
+        mode: &Text<'_>,
+        findings: &mut Findings,
+    ) {
+        let is_stream = |transport: Transport| transport != Transport::Udp;
+        let by_stream = match (&when.transport[..], &when.listener[..]) {
+            ([], []) => self.names.sections().iter().any(|s| is_stream(s.transport)),
+            ([], listeners) => listeners.iter().any(|id| is_stream(self.names.section(*id).transport)),
+            (transports, _) => transports.iter().any(|transport| is_stream(*transport)),
+        };
+        let over_udp = |target: &Target| match target {
+            Target::Address { transport, .. } => transport.is_none_or(|t| !is_stream(t)),
+            Target::Name { transport, .. } => transport.is_none_or(|t| !is_stream(t)),
+            Target::RequestUri | Target::Group { .. } => true,
+        };
+        let by_udp = match egress {
+            Some(EgressChoice::Listener(id)) => !is_stream(self.names.section(*id).transport),
+            Some(EgressChoice::Relative { transport, .. }) => !is_stream(*transport),
+            None => targets.iter().any(over_udp),
+        };
+        if by_stream && by_udp {
+            let message =
+                "`mode = \"stateless\"` would lose requests that come in over TCP and go on over UDP";
+            findings.error(mode.span.clone(), message).code("stateless-to-udp").hint(
+                "nobody sends them again: write \"stateful\", or leave `mode` out, which keeps those requests only; or \
+                 have `when` ask for transport = [\"udp\"]",
+            );
+        }
     }
 
     /// A gateway with an `egress` of its own does not care for the rule's.

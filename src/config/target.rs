@@ -6,6 +6,7 @@ use sip_parser::{Host, Scheme, Uri};
 
 use super::diagnostic::Findings;
 use super::groups::{self, Groups};
+use super::listeners::is_there;
 use super::read::{Entry, Text};
 use crate::dns::HostName;
 use crate::limits::CANDIDATES;
@@ -113,7 +114,7 @@ fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<
         Scheme::Sips => {
             return refuse(
                 "a sips next hop needs TLS, which is not available in this version".into(),
-                "this version forwards over UDP: write sip:",
+                "this version forwards over UDP and TCP: write sip:",
             );
         }
         Scheme::Tel | Scheme::Other => {
@@ -125,10 +126,10 @@ fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<
     }
     let Some(value) = uri.params().value(b"transport") else { return Some(None) };
     match Transport::from_token(value) {
-        Some(Transport::Udp) => Some(Some(Transport::Udp)),
+        Some(transport) if is_there(transport) => Some(Some(transport)),
         Some(other) => refuse(
             format!("the transport {other} is not available in this version"),
-            "this version forwards over UDP",
+            "this version forwards over UDP and TCP",
         ),
         None => refuse(
             format!("«{}» is not a transport", String::from_utf8_lossy(value)),

@@ -42,6 +42,7 @@ mod refusals;
 mod routing;
 mod sip;
 mod sipp;
+mod tcp;
 mod thoughts;
 mod transactions;
 mod viaduct;

@@ -71,6 +71,29 @@ pub fn calls(scenario: &str, calls: u32, caller: &End<'_>, edge: &str, callee: &
     uas.succeeds(&format!("{what}, callee"));
 }
 
+/// [`calls`] where both ends use these transports, `u1`, `t1` (one connection) or `tn` (one for each call). Whom the
+/// call is for stands in the Request-URI with this suffix.
+pub fn calls_over(
+    scenario: &str,
+    calls: u32,
+    (caller, from): (&End<'_>, &str),
+    edge: &str,
+    (callee, to): (&End<'_>, &str),
+    suffix: &str,
+) {
+    let folder = folder();
+    let count = calls.to_string();
+    let uas = Sipp::start(callee, folder.path(), scenario, "uas", &["-m", &count, "-t", to]);
+    listening(callee.host);
+    let (proxy, target) = (format!("{edge}:5060"), format!("service@{}:5060{suffix}", callee.address));
+    let words =
+        [&proxy, "-key", "callee", &target, "-m", &count, "-r", "100", "-t", from, "-max_socket", "100"];
+    let uac = Sipp::start(caller, folder.path(), scenario, "uac", &words);
+    let what = format!("{scenario}, {} {from} → {} {to}", caller.address, callee.address);
+    uac.succeeds(&format!("{what}, caller"));
+    uas.succeeds(&format!("{what}, callee"));
+}
+
 /// Makes calls that are not meant to reach anybody.
 pub fn caller_alone(scenario: &str, calls: u32, caller: &End<'_>, edge: &str, callee: &str) {
     let folder = folder();
@@ -88,13 +111,13 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-/// Waits until something in this host is bound to UDP port 5060.
+/// Waits until something in this host is bound to port 5060.
 pub fn listening(host: &Far) {
     const PORT: &str = ":13C4 "; // 5060, as /proc/net/udp writes it
     eventually("something listens on port 5060", || {
         let tables = host.inside(|| {
             let read = |name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
-            Ok(read("udp") + &read("udp6"))
+            Ok(read("udp") + &read("udp6") + &read("tcp") + &read("tcp6"))
         });
         tables.ok()?.contains(PORT).then_some(())
     });

@@ -1,0 +1,286 @@
+//! TCP as neighbours see it: calls between all transports and families, and peers that do not behave.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::metrics::Metrics;
+use crate::sipp::{self, End};
+use crate::viaduct::{Home, LISTENERS, Viaduct};
+use crate::world::{Far, PATIENCE, World, eventually};
+
+/// TCP on the addresses of the world.
+const TCP: &str = r#"
+[[listener]]
+name = "public-tcp"
+bind = "tcp:1.2.3.4:5060"
+
+[[listener]]
+name = "private-tcp"
+bind = "tcp:10.0.0.4:5060"
+
+[[listener]]
+name = "six-tcp"
+bind = "tcp:[fd00:6::4]:5060"
+"#;
+
+const RELAY: &str = r#"
+[[route]]
+name = "relay"
+to = "request-uri"
+"#;
+
+const EDGE: &str = "1.2.3.4:5060";
+
+fn home() -> Home {
+    Home::new(&format!("{LISTENERS}{TCP}{RELAY}"))
+}
+
+fn connect(host: &Far, edge: &str) -> TcpStream {
+    let edge: SocketAddr = edge.parse().expect("an address");
+    let stream = host.inside(|| TcpStream::connect(edge)).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+/// An OPTIONS to this URI.
+fn options(uri: &str, branch: &str) -> String {
+    format!(
+        "OPTIONS {uri} SIP/2.0\r\nVia: SIP/2.0/TCP 1.2.3.100:5080;branch=z9hG4bK{branch}\r\nMax-Forwards: 70\r\n\
+         From: <sip:anna@1.2.3.100>;tag=a\r\nTo: <{uri}>\r\nCall-ID: {branch}\r\nCSeq: 1 OPTIONS\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// Reads one message without body.
+fn read_message(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream
+            .read_exact(&mut byte)
+            .unwrap_or_else(|e| panic!("{e} after {:?}", String::from_utf8_lossy(&bytes)));
+        bytes.push(byte[0]);
+    }
+    String::from_utf8(bytes).expect("text")
+}
+
+fn ended(metrics: &Metrics, how: &str) -> u64 {
+    metrics.sum("viaduct_connections_ended_total", &[("how", how)])
+}
+
+fn until_ended(viaduct: &Viaduct<'_>, how: &str, count: u64) {
+    eventually(&format!("{count} connections that ended as {how}"), || {
+        (ended(&viaduct.metrics(), how) >= count).then_some(())
+    });
+}
+
+fn until_open(viaduct: &Viaduct<'_>, count: u64) {
+    eventually(&format!("{count} connections"), || {
+        (viaduct.metrics().sum("viaduct_connections", &[]) == count).then_some(())
+    });
+}
+
+#[test]
+fn calls_by_sipp_between_all_transports_and_families() {
+    let world = World::new();
+    let home = home();
+    let viaduct = home.start(&world);
+    let public = End { host: &world.public, address: "1.2.3.100" };
+    let private = End { host: &world.private, address: "10.0.0.100" };
+    let six = End { host: &world.six, address: "[fd00:6::100]" };
+    let tcp = ";transport=tcp";
+    for scenario in ["call", "reinvite"] {
+        for one_or_many in ["t1", "tn"] {
+            sipp::calls_over(scenario, 10, (&public, one_or_many), "1.2.3.4", (&private, "u1"), "");
+            sipp::calls_over(scenario, 10, (&public, one_or_many), "1.2.3.4", (&private, "t1"), tcp);
+        }
+        sipp::calls_over(scenario, 10, (&public, "u1"), "1.2.3.4", (&private, "t1"), tcp);
+        sipp::calls_over(scenario, 10, (&public, "t1"), "1.2.3.4", (&six, "t1"), tcp);
+        sipp::calls_over(scenario, 10, (&public, "t1"), "1.2.3.4", (&six, "u1"), "");
+        sipp::calls_over(scenario, 10, (&six, "t1"), "[fd00:6::4]", (&private, "t1"), tcp);
+        sipp::calls_over(scenario, 10, (&six, "t1"), "[fd00:6::4]", (&private, "u1"), "");
+        sipp::calls_over(scenario, 10, (&six, "u1"), "[fd00:6::4]", (&private, "t1"), tcp);
+    }
+    let metrics = viaduct.accounted(1_000);
+    for lost in ["stray_response", "not_handed_over", "connection_failed", "foreign_response"] {
+        assert_eq!(metrics.dropped(lost), 0, "{lost}");
+    }
+    viaduct.stop();
+}
+
+#[test]
+fn a_request_is_answered_on_its_connection_in_pieces_and_pipelined() {
+    let world = World::new();
+    let home = home();
+    let viaduct = home.start(&world);
+    let mut stream = connect(&world.public, EDGE);
+    let text = options("sip:1.2.3.4", "one");
+    for byte in text.as_bytes() {
+        stream.write_all(std::slice::from_ref(byte)).expect("a byte");
+    }
+    assert!(read_message(&mut stream).starts_with("SIP/2.0 200 "));
+    let many: String = (0..50).map(|n| options("sip:1.2.3.4", &format!("many{n}"))).collect();
+    stream.write_all(many.as_bytes()).expect("many");
+    // Of different calls, which may be different shards', the answers keep no order.
+    let answers: Vec<String> = (0..50).map(|_| read_message(&mut stream)).collect();
+    for n in 0..50 {
+        let branch = format!("branch=z9hG4bKmany{n}\r\n");
+        let of_it = |answer: &&String| answer.starts_with("SIP/2.0 200 ") && answer.contains(&branch);
+        assert_eq!(answers.iter().filter(of_it).count(), 1, "{answers:?}");
+    }
+    stream.write_all(b"\r\n\r\n").expect("a ping");
+    let mut pong = [0; 2];
+    stream.read_exact(&mut pong).expect("a pong");
+    assert_eq!(&pong, b"\r\n");
+    // The other way may be closed before the answer comes.
+    stream.write_all(options("sip:1.2.3.4", "last").as_bytes()).expect("a request");
+    stream.shutdown(Shutdown::Write).expect("half of it");
+    assert!(read_message(&mut stream).starts_with("SIP/2.0 200 "));
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("the end");
+    assert_eq!(rest, b"");
+    until_open(&viaduct, 0);
+    viaduct.stop();
+}
+
+#[test]
+fn what_cannot_be_framed_is_answered_and_closed() {
+    let world = World::new();
+    let home = home();
+    let viaduct = home.start(&world);
+    let sound = options("sip:1.2.3.4", "x");
+    for (text, status) in [
+        (sound.replace("Content-Length: 0\r\n", ""), "400"),
+        (sound.replace("Content-Length: 0", "Content-Length: 0\r\nl: 4"), "400"),
+        (sound.replace("Content-Length: 0", "Content-Length: 70000"), "513"),
+        (sound.replace("Max-Forwards: 70", "X-Long: 1234567890\r\n".repeat(140).trim_end()), "200"),
+        (sound.replace("Max-Forwards: 70", &format!("X: {}", "y".repeat(40_000))), "513"),
+    ] {
+        let mut stream = connect(&world.public, EDGE);
+        let text = format!("{text}{sound}");
+        stream.write_all(text.as_bytes()).expect("a request");
+        let answer = read_message(&mut stream);
+        assert!(answer.starts_with(&format!("SIP/2.0 {status} ")), "{answer}");
+        if status != "200" {
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).expect("the end");
+            assert_eq!(rest, b"", "nothing that follows is read");
+        }
+    }
+    assert_eq!(ended(&viaduct.metrics(), "not_framed"), 4);
+    viaduct.stop();
+}
+
+#[test]
+fn a_connection_that_was_lost_is_opened_anew_both_ways() {
+    let world = World::new();
+    let home = home();
+    let viaduct = home.start(&world);
+    let bob: SocketAddr = "10.0.0.100:5060".parse().expect("an address");
+    let bob = world.private.inside(|| TcpListener::bind(bob)).expect("a listener");
+    let back: SocketAddr = "1.2.3.100:5080".parse().expect("an address");
+    let back = world.public.inside(|| TcpListener::bind(back)).expect("a listener");
+    let uri = "sip:bob@10.0.0.100:5060;transport=tcp";
+
+    let mut anna = connect(&world.public, EDGE);
+    anna.write_all(options(uri, "first").as_bytes()).expect("a request");
+    let (mut there, _) = bob.accept().expect("Viaduct connects");
+    there.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let request = read_message(&mut there);
+    assert!(request.contains("\r\nVia: SIP/2.0/TCP 10.0.0.4:5060;"), "{request}");
+    // Anna's connection goes: the answer comes to the port of her Via.
+    reset(anna);
+    until_open(&viaduct, 1);
+    there.write_all(answer(&request).as_bytes()).expect("an answer");
+    let (mut anew, _) = back.accept().expect("Viaduct connects");
+    anew.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    assert!(read_message(&mut anew).starts_with("SIP/2.0 200 "));
+
+    // Bob's goes, too: the next request opens another.
+    drop(there);
+    until_open(&viaduct, 1);
+    let mut anna = connect(&world.public, EDGE);
+    anna.write_all(options(uri, "second").as_bytes()).expect("a request");
+    let (mut there, _) = bob.accept().expect("Viaduct connects");
+    there.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let request = read_message(&mut there);
+    there.write_all(answer(&request).as_bytes()).expect("an answer");
+    assert!(read_message(&mut anna).starts_with("SIP/2.0 200 "));
+
+    // And where nobody listens, that is told at once.
+    drop((bob, there));
+    until_open(&viaduct, 2);
+    anna.write_all(options(uri, "third").as_bytes()).expect("a request");
+    let begin = Instant::now();
+    assert!(read_message(&mut anna).starts_with("SIP/2.0 500 "));
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert_eq!(ended(&viaduct.metrics(), "connect_failed"), 1);
+    viaduct.stop();
+}
+
+fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a reset");
+}
+
+/// A 200 to a request without body.
+fn answer(request: &str) -> String {
+    let lines = request.split("\r\n").skip(1).filter(|line| {
+        ["Via:", "From:", "To:", "Call-ID:", "CSeq:", "Record-Route:"]
+            .iter()
+            .any(|name| line.starts_with(name))
+    });
+    let lines: String = lines.map(|line| format!("{line}\r\n")).collect();
+    format!("SIP/2.0 200 OK\r\n{lines}Content-Length: 0\r\n\r\n")
+}
+
+#[test]
+fn peers_that_do_not_behave_are_cut_off_and_others_served() {
+    let world = World::new();
+    let home = home();
+    let viaduct = home.start(&world);
+    let mut slow = connect(&world.public, EDGE);
+    slow.write_all(b"INVITE sip:x").expect("a beginning");
+    let mut deaf = connect(&world.public, EDGE);
+    deaf.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    let many: String = (0..100).map(|n| options("sip:1.2.3.4", &format!("deaf{n}"))).collect();
+    let begin = Instant::now();
+    // Nobody reads what comes back.
+    while deaf.write_all(many.as_bytes()).is_ok() {
+        assert!(begin.elapsed() < 2 * PATIENCE);
+    }
+    until_ended(&viaduct, "stalled", 1);
+    for _ in 0..300 {
+        reset(connect(&world.public, EDGE));
+    }
+    while begin.elapsed() < PATIENCE && slow.write_all(b"x").is_ok() {
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    until_ended(&viaduct, "too_slow", 1);
+    let mut good = connect(&world.public, EDGE);
+    good.write_all(options("sip:1.2.3.4", "good").as_bytes()).expect("a request");
+    assert!(read_message(&mut good).starts_with("SIP/2.0 200 "));
+    drop((good, slow, deaf));
+    until_open(&viaduct, 0);
+    viaduct.stop();
+}
+
+#[test]
+fn idle_connections_are_cheap_and_leave_nothing() {
+    const MANY: usize = 800;
+    let world = World::new();
+    let home = home();
+    let viaduct = home.start(&world);
+    let before = viaduct.descriptors();
+    let streams: Vec<TcpStream> = (0..MANY).map(|_| connect(&world.public, EDGE)).collect();
+    until_open(&viaduct, MANY as u64);
+    let metrics = viaduct.metrics();
+    assert_eq!(metrics.sum("viaduct_connections_kept_bytes", &[]), 0);
+    let mut one = &streams[MANY / 2];
+    one.write_all(options("sip:1.2.3.4", "one").as_bytes()).expect("a request");
+    assert!(read_message(&mut one.try_clone().expect("a clone")).starts_with("SIP/2.0 200 "));
+    drop(streams);
+    until_open(&viaduct, 0);
+    eventually("all files are closed", || (viaduct.descriptors() <= before).then_some(()));
+    viaduct.stop();
+}
