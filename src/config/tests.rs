@@ -184,7 +184,6 @@ fn mistakes_in_listeners() {
         "eth1",
     );
     expect(&listener("bind = \"udp:sip.example.net.:5060\""), (3, 8), "neither an address nor", "eth1");
-    expect(&listener("bind = \"tls:10.0.0.4:5060\""), (3, 8), "tls is not available", "udp:");
     expect(&listener("bind = \"sctp:10.0.0.4\""), (3, 8), "«sctp» is not a transport", "begins with udp");
     expect(&listener("bind = \"10.0.0.4\""), (3, 8), "is no bind", "udp:203.0.113.10:5060");
     expect(&listener("bind = \"udp:10.0.0.4:99999\""), (3, 8), "«99999» is not a port", "1 to 65535");
