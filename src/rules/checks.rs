@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use ipnet::IpNet;
 
-use super::filter::{Filter, are_digits, first_word};
+use super::filter::{Filter, are_digits};
 use super::names::Names;
 use super::networks::Networks;
 use super::patterns::{Collected, Patterns};
@@ -81,11 +81,10 @@ impl Prefixes {
         Self { filter: Filter::of_keys(prefixes), trie, is_empty: prefixes.is_empty() }
     }
 
-    /// A user may begin with some prefix.
-    #[inline]
-    pub fn may_begin(&self, user: &[u8]) -> bool {
-        let word = first_word(user);
-        self.filter.may_have(word) || !are_digits(word, self.filter.mask())
+    /// A user that begins with this [`super::filter::first_word`] may begin with some prefix.
+    #[inline(always)]
+    pub fn may_begin(&self, word: u64) -> bool {
+        self.filter.may_have(word) | !are_digits(word, self.filter.mask())
     }
 
     /// The longest prefix of a user, or [`NONE`].

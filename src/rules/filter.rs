@@ -5,22 +5,30 @@
 const CASE: u64 = 0x2020_2020_2020_2020;
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A set of words, seen through a mask; it may take others for its members.
+/// 64-bit words of a filter: 8 KiB, so that ten of them stay in a second-level cache.
+const WORDS: usize = 1024;
+
+/// A set of words, seen through a mask; it may take others for its members. All filters have one size, so that a
+/// place in them needs no check.
+#[derive(Clone)]
 pub(super) struct Filter {
     mask: u64,
-    shift: u32,
-    bits: Box<[u64]>,
+    bits: Box<[u64; WORDS]>,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self { mask: u64::MAX, bits: Box::new([0; WORDS]) }
+    }
 }
 
 impl Filter {
     /// Of these words, of which the bits of the mask count.
-    pub fn new(mask: u64, words: impl ExactSizeIterator<Item = u64>) -> Self {
-        // Sixteen bits a word, within 64 bytes and 8 KiB.
-        let bits = (words.len() * 16).next_power_of_two().clamp(512, 65_536);
-        let mut this = Self { mask, shift: 64 - bits.ilog2(), bits: vec![0; bits / 64].into() };
+    pub fn new(mask: u64, words: impl Iterator<Item = u64>) -> Self {
+        let mut this = Self { mask, ..Self::default() };
         for word in words {
-            let at = this.place(word);
-            this.bits[at / 64] |= 1 << (at % 64);
+            let Place { at, first, second } = this.place(word);
+            this.bits[at] |= 1 << first | 1 << second;
         }
         this
     }
@@ -32,22 +40,59 @@ impl Filter {
         Self::new(mask, keys.iter().map(|key| first_word(key)))
     }
 
-    #[inline]
-    fn place(&self, word: u64) -> usize {
-        ((word & self.mask).wrapping_mul(FACTOR) >> self.shift) as usize
+    #[inline(always)]
+    fn place(&self, word: u64) -> Place {
+        let hash = (word & self.mask).wrapping_mul(FACTOR);
+        let at = (hash >> (64 - WORDS.ilog2())) as usize;
+        Place { at, first: hash >> 48 & 63, second: hash >> 42 & 63 }
     }
 
     /// The word may be a member.
-    #[inline]
+    #[inline(always)]
     pub fn may_have(&self, word: u64) -> bool {
-        let at = self.place(word);
-        self.bits.get(at / 64).is_some_and(|bits| bits >> (at % 64) & 1 != 0)
+        let Place { at, first, second } = self.place(word);
+        let bits = self.bits[at];
+        bits >> first & bits >> second & 1 != 0
     }
 
     /// Which bits of a [`first_word`] count.
     #[inline]
     pub fn mask(&self) -> u64 {
         self.mask
+    }
+}
+
+/// Where a word's two bits are: both in one place, so that there is one to fetch.
+struct Place {
+    at: usize,
+    first: u64,
+    second: u64,
+}
+
+/// Both ends of a text.
+#[derive(Clone, Copy)]
+pub(super) struct Ends {
+    /// See [`first_word`].
+    pub first: u64,
+    /// See [`last_word`].
+    pub last: u64,
+}
+
+impl Ends {
+    /// Of a text, most of which have eight bytes.
+    #[inline(always)]
+    pub fn of(text: &[u8]) -> Self {
+        match (text.first_chunk(), text.last_chunk()) {
+            (Some(first), Some(last)) => {
+                Self { first: u64::from_le_bytes(*first) | CASE, last: u64::from_be_bytes(*last) | CASE }
+            }
+            _ => Self::of_short(text),
+        }
+    }
+
+    #[inline(never)]
+    fn of_short(text: &[u8]) -> Self {
+        Self { first: first_word(text), last: last_word(text) }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::Facts;
 use super::checks::Asks;
+use super::filter::Ends;
 use super::names::plain_host;
 use super::seen::Seen;
 
@@ -44,30 +45,40 @@ impl Gate {
         this
     }
 
-    /// A bit for each branch that the request may lead into, the first one lowest.
-    #[inline]
+    /// A bit for each branch that the request may lead into, the first one lowest. What no branch asks for is not
+    /// looked at; of the rest nothing waits for a branch of the processor's.
+    #[inline(always)]
     pub fn open(&self, seen: &Seen<'_>) -> u64 {
         let (facts, numbers) = (seen.facts, seen.numbers);
-        let mut open = self.always;
-        // What no branch asks for is not looked at.
-        let mut add = |bits: u64, may: &dyn Fn() -> bool| {
-            if bits != 0 && may() {
-                open |= bits;
-            }
-        };
         let Facts { ruri_user, from_user, to_user, ruri_host, from_host, to_host, .. } = *facts;
-        add(self.source, &|| numbers.networks.may_hold(facts.source));
-        add(self.prefix, &|| numbers.prefixes.may_begin(ruri_user));
-        let [ruri, from, to] = self.hosts;
-        add(ruri, &|| numbers.hosts.may_have(plain_host(ruri_host)));
-        add(from, &|| numbers.hosts.may_have(plain_host(from_host)));
-        add(to, &|| numbers.hosts.may_have(plain_host(to_host)));
-        if let ([ruri, from, to], [of_ruri, of_from, of_to, ..]) = (self.users, &*numbers.patterns) {
-            add(ruri, &|| of_ruri.may_have_shape(ruri_user));
-            add(from, &|| of_from.may_have_shape(from_user));
-            add(to, &|| of_to.may_have_shape(to_user));
+        let mut open = self.always;
+        if self.source != 0 {
+            open |= bits(self.source, numbers.networks.may_hold(facts.source));
         }
-        add(self.headers, &|| facts.header.is_some());
-        open
+        for (asked, host) in self.hosts.into_iter().zip([ruri_host, from_host, to_host]) {
+            if asked != 0 {
+                open |= bits(asked, numbers.hosts.may_have(plain_host(host)));
+            }
+        }
+        let [ruri, from, to] = self.users;
+        let Some([of_ruri, of_from, of_to]) = numbers.patterns.first_chunk() else { return open };
+        if self.prefix | ruri != 0 {
+            let user = Ends::of(ruri_user);
+            open |= bits(self.prefix, numbers.prefixes.may_begin(user.first));
+            open |= bits(ruri, of_ruri.may_have_shape(user));
+        }
+        if from != 0 {
+            open |= bits(from, of_from.may_have_shape(Ends::of(from_user)));
+        }
+        if to != 0 {
+            open |= bits(to, of_to.may_have_shape(Ends::of(to_user)));
+        }
+        open | bits(self.headers, facts.header.is_some())
     }
+}
+
+/// The bits, where they count.
+#[inline(always)]
+fn bits(bits: u64, count: bool) -> u64 {
+    bits & u64::from(count).wrapping_neg()
 }

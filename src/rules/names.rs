@@ -1,6 +1,6 @@
 //! Names that rules ask for, numbered: hosts, methods.
 
-use super::filter::{Filter, first_word, last_word};
+use super::filter::{Ends, Filter, first_word};
 use super::trie::NONE;
 
 /// A set of names; each has a number.
@@ -23,7 +23,7 @@ const EMPTY: Slot = Slot { hash: 0, number: NONE };
 impl Names {
     /// No names yet. `any_case`: they are compared without regard to case.
     pub fn new(any_case: bool) -> Self {
-        Self { names: Vec::new(), slots: vec![EMPTY; 2], filter: Filter::of_keys(&[]), any_case }
+        Self { names: Vec::new(), slots: vec![EMPTY; 2], filter: Filter::default(), any_case }
     }
 
     /// The number of a name, which is added where it is new.
@@ -54,14 +54,14 @@ impl Names {
 
     /// No more names are added: from now on [`Names::may_have`] can be asked.
     pub fn sealed(mut self) -> Self {
-        self.filter = Filter::new(u64::MAX, self.names.iter().map(|name| hash(name.as_bytes()).into()));
+        self.filter = Filter::new(u64::MAX, self.names.iter().map(|name| mixed(name.as_bytes())));
         self
     }
 
     /// The name may be one of them.
-    #[inline]
+    #[inline(always)]
     pub fn may_have(&self, name: &[u8]) -> bool {
-        self.filter.may_have(hash(name).into())
+        self.filter.may_have(mixed(name))
     }
 
     /// The number of a name, or [`NONE`].
@@ -85,8 +85,16 @@ impl Names {
 }
 
 /// A host without brackets and without the dot of a fully qualified name.
-#[inline]
+#[inline(always)]
 pub(super) fn plain_host(host: &[u8]) -> &[u8] {
+    match host {
+        [.., b']' | b'.'] => stripped(host),
+        host => host,
+    }
+}
+
+#[inline(never)]
+fn stripped(host: &[u8]) -> &[u8] {
     let host = match host {
         [b'[', inner @ .., b']'] => inner,
         host => host,
@@ -94,20 +102,31 @@ pub(super) fn plain_host(host: &[u8]) -> &[u8] {
     host.strip_suffix(b".").unwrap_or(host)
 }
 
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// Equal for names that differ in case only. Who sends chooses what is looked up, but not what is in the
 /// table: chains are as long as the configuration makes them.
 #[inline]
 fn hash(name: &[u8]) -> u32 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    (mixed(name).wrapping_mul(FACTOR) >> 32) as u32
+}
+
+/// All of a name in one word, of which a product's high bits are a hash.
+#[inline(always)]
+fn mixed(name: &[u8]) -> u64 {
     // Beginning and end of what has up to sixteen bytes are all of it.
-    let mut state = first_word(name) ^ last_word(name).rotate_left(29) ^ name.len() as u64;
-    if name.len() > 16 {
-        for eight in name.as_chunks::<8>().0 {
-            state = (state ^ first_word(eight)).wrapping_mul(FACTOR);
-            state ^= state >> 32;
-        }
+    let Ends { first, last } = Ends::of(name);
+    let state = first ^ last.rotate_left(29) ^ name.len() as u64;
+    if name.len() > 16 { mixed_long(name, state) } else { state }
+}
+
+#[inline(never)]
+fn mixed_long(name: &[u8], mut state: u64) -> u64 {
+    for eight in name.as_chunks::<8>().0 {
+        state = (state ^ first_word(eight)).wrapping_mul(FACTOR);
+        state ^= state >> 32;
     }
-    (state.wrapping_mul(FACTOR) >> 32) as u32
+    state
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::ops::Range;
 use regex_syntax::hir::Hir;
 
 use super::automaton::{Automaton, Scanned, parse};
-use super::filter::{Filter, first_word, last_word};
+use super::filter::{Ends, Filter, first_word, last_word};
 use super::shape::{ByteSet, Shape, shapes};
 use super::trie::{NONE, Trie};
 use super::{Pattern, PatternError, RuleId};
@@ -230,11 +230,11 @@ impl Patterns {
         scanned.next(from).map(|number| (number, self.general[number as usize]))
     }
 
-    /// A text may have a shape of some pattern.
-    #[inline]
-    pub fn may_have_shape(&self, text: &[u8]) -> bool {
+    /// A text with these ends may have a shape of some pattern.
+    #[inline(always)]
+    pub fn may_have_shape(&self, text: Ends) -> bool {
         let [beginnings, ends] = &self.sides;
-        beginnings.filter.may_have(first_word(text)) || ends.filter.may_have(last_word(text))
+        beginnings.filter.may_have(text.first) | ends.filter.may_have(text.last)
     }
 
     /// Calls `found` with every pattern with a shape that `wanted` wants and the text matches.
