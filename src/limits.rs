@@ -78,9 +78,10 @@ pub const TRANSACTION_BLOCKS: usize = 3 << 18;
 /// an eighth of what is kept to run out.
 pub const RETRY_AFTER_S: u64 = 4;
 
-/// Messages that wait to be taken over by the shard that owns their transaction: as many as a shard forwards in
-/// some 5 ms. One more is dropped; its sender sends it again.
-pub const HANDED_OVER: usize = 1_024;
+/// Messages that wait to be taken over by the shard that owns their transaction or their connection: as many as a
+/// shard forwards in some 20 ms, and more than connections bring in a batch, which nobody sends again. One more is
+/// dropped.
+pub const HANDED_OVER: usize = 4_096;
 
 /// Of those, so many are taken over in a batch, each of which may lead to two sends: with [`DUE_PER_BATCH`] less than
 /// [`SEND_BUFFERS`], which are free again one batch later.

@@ -65,7 +65,7 @@ pub(super) fn check(
     }
     if let Target::Address { transport: Some(transport), .. }
     | Target::Name { transport: Some(transport), .. } = target
-        && *transport != listener.transport
+        && !listener.serves(*transport)
     {
         let message = format!(
             "the listener «{}» is {}, the next hop wants {transport}",

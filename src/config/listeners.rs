@@ -116,7 +116,9 @@ impl All<'_> {
         });
         if section.is_none() {
             // Its keys are known all the same, though their values were not looked at.
-            for key in ["advertise", "mark", "device", "dialog_to", "formerly"].into_iter().chain(tls::KEYS) {
+            for key in
+                ["tcp", "advertise", "mark", "device", "dialog_to", "formerly"].into_iter().chain(tls::KEYS)
+            {
                 table.take(key);
             }
         }
@@ -224,6 +226,7 @@ fn read(
     findings: &mut Findings,
 ) -> Section {
     let advertise = table.take("advertise").map(|e| read_advertise(&e, port, findings)).unwrap_or_default();
+    let tcp = table.take("tcp").is_some_and(|entry| read_tcp(&entry, transport, findings));
     let mark = table.take("mark").and_then(|e| e.number(1..i64::from(u32::MAX) + 1, findings));
     let device = table.take("device").and_then(|e| e.text(findings));
     let dialog_to = table.take("dialog_to").map(|e| e.texts(findings)).unwrap_or_default();
@@ -234,6 +237,7 @@ fn read(
         transport,
         bind: Bind::All { v4: false, v6: false },
         port,
+        tcp,
         device: device.and_then(|text| interface_name(&text, findings)),
         mark: mark.and_then(|mark| mark.try_into().ok()),
         advertise,
@@ -244,6 +248,17 @@ fn read(
         formerly: formerly.iter().map(|text| text.text.into()).collect(),
         tls: None,
     }
+}
+
+/// Whether a listener takes connections besides.
+fn read_tcp(entry: &Entry<'_>, transport: Transport, findings: &mut Findings) -> bool {
+    let tcp = entry.boolean(findings).unwrap_or_default();
+    if transport != Transport::Udp {
+        let message = format!("`tcp` is of listeners of the transport udp; this one has {transport}");
+        findings.error(entry.span.clone(), message).hint("leave it out");
+        return false;
+    }
+    tcp
 }
 
 fn interface_name(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {

@@ -129,7 +129,7 @@ fn verb(message: &str) -> String {
 /// A rule on a transport that no listener has cannot match.
 fn warn_of_transports(rules: &[Rule], places: &[Range<usize>], names: &Names, findings: &mut Findings) {
     for (rule, place) in rules.iter().zip(places) {
-        let served = |t: &Transport| names.sections().iter().any(|s| s.transport == *t);
+        let served = |t: &Transport| names.sections().iter().any(|s| s.serves(*t));
         // Where the rule names listeners, theirs count: see `contradictions`.
         let is_any_listener = rule.when.listener.is_empty() && !rule.when.transport.is_empty();
         if is_any_listener && !rule.when.transport.iter().any(served) {
@@ -214,7 +214,8 @@ impl Reader<'_> {
     fn contradictions(&self, when: &When, section: &mut Section<'_>, findings: &mut Findings) {
         let listener = |id| {
             let section = self.names.section(id);
-            (section.transport, section.bind.is_ipv4())
+            let also = section.tcp.then_some(Transport::Tcp);
+            (section.transport, section.bind.is_ipv4(), also)
         };
         if let Some(found) = contradiction(when, listener) {
             let place = section.take(found.key).map_or(section.span.clone(), |entry| entry.span);
@@ -340,6 +341,7 @@ impl Reader<'_> {
     ) {
         let is_stream = |transport: Transport| transport != Transport::Udp;
         let by_stream = match (&when.transport[..], &when.listener[..]) {
+            // Of a listener that takes connections besides, those requests are kept, and the others are not.
             ([], []) => self.names.sections().iter().any(|s| is_stream(s.transport)),
             ([], listeners) => listeners.iter().any(|id| is_stream(self.names.section(*id).transport)),
             (transports, _) => transports.iter().any(|transport| is_stream(*transport)),

@@ -162,6 +162,54 @@ fn mistakes_in_the_form_of_the_file() {
     expect("[egress]\nno_listener = \"nobody\"", (2, 15), "no listener «nobody»", "public, private, six");
 }
 
+/// A TCP listener beside the usual ones, and this route.
+fn over_tcp(route: &str) -> String {
+    format!("[[listener]]\nname = \"t\"\nbind = \"tcp:10.0.0.4:5060\"\n[[route]]\n{route}\n")
+}
+
+#[test]
+fn what_comes_over_tcp_is_not_lost_over_udp() {
+    for route in [
+        "to = \"request-uri\"\nmode = \"stateless\"",
+        "to = \"sip:10.0.0.9\"\nmode = \"stateless\"",
+        "to = \"sip:10.0.0.9\"\nmode = \"stateless\"\nwhen = { listener = [\"t\"] }",
+        "to = \"sip:10.0.0.9\"\nmode = \"stateless\"\nwhen = { transport = [\"tcp\"] }\negress = \"private\"",
+    ] {
+        expect(&over_tcp(route), (6, 8), "would lose requests that come in over TCP", "\"stateful\"");
+    }
+    for route in [
+        "to = \"sip:10.0.0.9\"",
+        "to = \"sip:10.0.0.9;transport=tcp\"\nmode = \"stateless\"",
+        "to = \"request-uri\"\nmode = \"stateless\"\negress = \"t\"",
+        "to = \"request-uri\"\nmode = \"stateless\"\nwhen = { transport = [\"udp\"] }",
+        "to = \"request-uri\"\nmode = \"stateless\"\nwhen = { listener = [\"private\"] }",
+        "to = \"request-uri\"\negress = { transport = \"tcp\", address = \"received\" }",
+    ] {
+        good(&format!("{}\n{PUBLIC}{PRIVATE}{SIX}", over_tcp(route)));
+    }
+    let group = "to = \"group:g\"\n[[group]]\nname = \"g\"\ngateways = [{ to = \"sip:10.0.0.9;transport=tcp\" }]\nping = {}";
+    expect(&over_tcp(group), (9, 8), "asks over UDP only", "leave `ping` out");
+}
+
+#[test]
+fn a_listener_may_take_connections_besides() {
+    let with = |bind: &str, route: &str| {
+        format!("[[listener]]\nname = \"a\"\nbind = \"{bind}\"\ntcp = true\n[[route]]\n{route}\n")
+    };
+    let plan = good(&with("udp:10.0.0.4:5060", "to = \"sip:10.0.0.9;transport=tcp\"\negress = \"a\"")).plan;
+    let listeners: Vec<String> =
+        plan.listeners.iter().map(|l| format!("{} {} {}", l.name, l.transport, l.bind)).collect();
+    assert_eq!(listeners, ["a udp 10.0.0.4:5060", "a/tcp tcp 10.0.0.4:5060"]);
+    assert_ne!(plan.listeners[0].identity, plan.listeners[1].identity);
+    assert!(plan.has_streams() && plan.members(plan.listeners[1].section).len() == 2);
+    expect(
+        &with("tcp:10.0.0.4:5060", "to = \"request-uri\""),
+        (4, 7),
+        "listeners of the transport udp",
+        "leave",
+    );
+}
+
 #[test]
 fn mistakes_in_listeners() {
     let listener = |keys: &str| format!("[[listener]]\nname = \"x\"\n{keys}");

@@ -222,10 +222,10 @@ impl From<OutOfNumbers> for Error {
 }
 
 impl Sockets<Socket> {
-    /// A socket of the listener with this identity; `None`: it has none.
+    /// A socket for datagrams of the listener with this identity; `None`: it has none.
     pub fn of(&self, identity: u32) -> Option<&Socket> {
         let entry = self.entries.iter().find(|entry| entry.identity == identity)?;
-        entry.sockets.iter().flatten().next().map(|socket| &**socket)
+        entry.sockets.iter().flatten().next().map(|socket| &**socket).filter(|socket| !socket.is_stream())
     }
 
     /// The smallest receive and send buffer of all sockets, in bytes, as the kernel granted them; what is

@@ -77,6 +77,12 @@ pub fn of_section(
     reason: Reason,
 ) -> Result<Egress, NoEgress> {
     let members = plan.members(section);
+    // Of one that has two transports, those of the wanted one.
+    let is_wanted = |l: &Listener| l.transport == question.next_hop.transport;
+    let begin = members.iter().position(is_wanted).unwrap_or(0);
+    let rest = members.get(begin..).unwrap_or_default();
+    let count = rest.iter().take_while(|l| is_wanted(l)).count();
+    let members = rest.get(..count).filter(|wanted| !wanted.is_empty()).unwrap_or(members);
     let preferred = on_the_kernels_source(fib, view, members, question)?;
     let others = members.iter().map(|l| l.id).filter(|id| Some(*id) != preferred);
     let mut failure = NoEgress::NoAddress(section);

@@ -38,7 +38,7 @@ fn examine_onward(examiner: &Examiner<'_>, rule: &Rule, onward: Onward<'_>, foun
     match target {
         Target::RequestUri | Target::Group { .. } => {}
         Target::Address { transport, ip, port, .. } => {
-            let own = egress.map(|choice| examiner.plan.transport_of(choice));
+            let own = egress.map(|choice| examiner.plan.transport_of(choice, *transport));
             let transport = own.or(*transport).unwrap_or(Transport::Udp);
             let next_hop = NextHop { transport, address: SocketAddr::new(*ip, *port) };
             for aim in aims(next_hop, ip.to_string()) {

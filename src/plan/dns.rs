@@ -54,14 +54,17 @@ impl Plan {
                 Some(false) => &[Kind::Aaaa],
                 None => &[Kind::A, Kind::Aaaa],
             };
-            families.iter().fold(served, |served, kind| served.and(section.transport, *kind))
+            let tcp = section.tcp.then_some(Transport::Tcp);
+            [section.transport].into_iter().chain(tcp).fold(served, |served, transport| {
+                families.iter().fold(served, |served, kind| served.and(transport, *kind))
+            })
         })
     }
 
     /// What a rule's entry asks DNS, if it has a name.
     pub fn question_of(&self, target: &Target, egress: Option<&EgressChoice>) -> Option<Question> {
         let Target::Name { transport, host, port, .. } = target else { return None };
-        let forced = egress.map(|choice| self.transport_of(choice));
+        let forced = egress.map(|choice| self.transport_of(choice, *transport));
         let name = HostName::new(host.as_bytes())?;
         Some(Question { name, port: *port, transport: forced.or(*transport), sips: false })
     }

@@ -10,6 +10,7 @@
 //! | deprecated (RFC 4862 §5.5.4) | yes, behind the others | yes, behind the others |
 //! | of another VRF than the socket | yes | no |
 //!
+//! A section with `tcp` stands for a listener for TCP, too, on each of its addresses, named `NAME/tcp`.
 //! An address that a `[[listener]]` names itself is that one's; of two that both follow the host, the first
 //! configured has it.
 
@@ -54,6 +55,10 @@ pub fn expand(sections: &[Section], fib: &Fib) -> Expansion {
         for section in sections.iter().filter(|section| section.bind.follows() == follows) {
             made.add(section);
         }
+    }
+    // Behind all that the file names: a listener for TCP of its own goes before.
+    for section in sections.iter().filter(|section| section.tcp) {
+        made.add(&Section { transport: Transport::Tcp, ..section.clone() });
     }
     let mut expansion = made.expansion;
     expansion.listeners.sort_by_key(|listener| listener.section);
@@ -144,6 +149,8 @@ impl Made<'_> {
     }
 
     fn push(&mut self, section: &Section, name: Box<str>, bind: SocketAddr, link: Option<Box<str>>) {
+        let is_sibling = section.tcp && section.transport == Transport::Tcp;
+        let name = if is_sibling { format!("{name}/tcp").into() } else { name };
         let key = (section.transport, bind, section.device.clone());
         if self.sockets.contains(&key) {
             return;

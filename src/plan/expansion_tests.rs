@@ -14,6 +14,7 @@ fn section(id: u16, name: &str, bind: Bind) -> Section {
         transport: Transport::Udp,
         bind,
         port: 5060,
+        tcp: false,
         device: None,
         mark: None,
         advertise: Vec::new(),

@@ -132,10 +132,14 @@ impl Plan {
         Self { listeners, left_out, ..self.clone() }
     }
 
-    /// The transport that a rule's `egress` decides for.
-    pub fn transport_of(&self, choice: &EgressChoice) -> Transport {
+    /// The transport that a rule's `egress` decides for; `asked`: what the next hop asks for, which counts where the
+    /// listener has several.
+    pub fn transport_of(&self, choice: &EgressChoice, asked: Option<Transport>) -> Transport {
         match *choice {
-            EgressChoice::Listener(id) => self.section(id).transport,
+            EgressChoice::Listener(id) => {
+                let section = self.section(id);
+                asked.filter(|asked| section.serves(*asked)).unwrap_or(section.transport)
+            }
             EgressChoice::Relative { transport, .. } => transport,
         }
     }
@@ -176,7 +180,7 @@ impl Plan {
 
     /// Some listener takes connections.
     pub fn has_streams(&self) -> bool {
-        self.sections.iter().any(|section| section.transport != Transport::Udp)
+        self.sections.iter().any(|section| section.tcp || section.transport != Transport::Udp)
     }
 
     /// The listener of this name.

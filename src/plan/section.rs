@@ -21,6 +21,8 @@ pub struct Section {
     pub bind: Bind,
     /// Which port.
     pub port: u16,
+    /// Besides datagrams, it takes connections on the same addresses and port (RFC 3261 §18.2.1).
+    pub tcp: bool,
     /// `SO_BINDTODEVICE`
     pub device: Option<Box<str>>,
     /// `SO_MARK`
@@ -80,6 +82,11 @@ impl Bind {
 }
 
 impl Section {
+    /// It has listeners of this transport.
+    pub fn serves(&self, transport: Transport) -> bool {
+        self.transport == transport || (self.tcp && transport == Transport::Tcp)
+    }
+
     /// `bind` as the configuration writes it.
     pub fn bind_text(&self) -> String {
         let (transport, port) = (self.transport, self.port);

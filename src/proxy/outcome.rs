@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use crate::drop_reason::DropReason;
 use crate::egress::{Egress, Question};
-use crate::net::{GatewayId, ListenerId, NextHop};
+use crate::net::{GatewayId, ListenerId, NextHop, Transport};
 use crate::overload::Excesses;
+use crate::plan::Listener;
 use crate::rules::{Mode, RuleId};
 use crate::stream::{Broken, Number};
 use crate::transaction::{Counts, Handle, What};
@@ -31,6 +32,12 @@ impl<'a> Incoming<'a> {
     /// A datagram.
     pub const fn datagram(bytes: &'a [u8], on: ListenerId, from: SocketAddr) -> Self {
         Self { bytes, on, from, stream: Number::NONE, broken: None }
+    }
+
+    /// A message that came in on this listener, by some stream where it has those.
+    pub fn on(bytes: &'a [u8], on: &Listener, from: SocketAddr) -> Self {
+        let stream = if on.transport == Transport::Udp { Number::NONE } else { Number::ANY };
+        Self { stream, ..Self::datagram(bytes, on.id, from) }
     }
 }
 

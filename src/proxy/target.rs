@@ -139,7 +139,7 @@ impl Search<'_> {
 
     /// The transport of a rule's literal next hop.
     pub(super) fn transport_of(&self, egress: Option<&EgressChoice>, own: Option<Transport>) -> Transport {
-        egress.map(|choice| self.snapshot.plan.transport_of(choice)).or(own).unwrap_or(Transport::Udp)
+        egress.map(|choice| self.snapshot.plan.transport_of(choice, own)).or(own).unwrap_or(Transport::Udp)
     }
 
     /// The way to where the message itself says, by the dialog that it belongs to.
@@ -258,7 +258,7 @@ impl Search<'_> {
             return Ok(explicit_transport(uri).filter(|_| written.is_some()));
         }
         match by {
-            By::Rule(Some(choice)) => Ok(Some(self.snapshot.plan.transport_of(choice))),
+            By::Rule(Some(choice)) => Ok(Some(self.snapshot.plan.transport_of(choice, explicit))),
             _ if explicit.is_none() && written.is_some() => {
                 Err(Reply::Unresolved { why: Unresolved::NoTransport, by_rule: false })
             }

@@ -7,8 +7,8 @@ use super::logic::{implies, plain_prefix};
 use super::shape::{Shape, shapes};
 use crate::net::{SectionId, Transport};
 
-/// A listener's transport, and whether it is IPv4; `None`: it may be either.
-type OnListener = (Transport, Option<bool>);
+/// A listener's transport, whether it is IPv4 (`None`: it may be either), and the transport that it has besides.
+type OnListener = (Transport, Option<bool>, Option<Transport>);
 
 /// Why a condition cannot be satisfied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +29,10 @@ pub fn contradiction(when: &When, listener: impl Fn(SectionId) -> OnListener) ->
 }
 
 fn transport(when: &When, on: &[OnListener]) -> Option<Contradiction> {
-    let wanted = |(transport, _): &OnListener| when.transport.contains(transport);
-    let (first, _) = on.first().filter(|_| !when.transport.is_empty() && !on.iter().any(wanted))?;
+    let wanted = |(transport, _, also): &OnListener| {
+        when.transport.iter().any(|wanted| wanted == transport || Some(*wanted) == *also)
+    };
+    let (first, ..) = on.first().filter(|_| !when.transport.is_empty() && !on.iter().any(wanted))?;
     Some(Contradiction {
         key: "transport",
         message: format!("`transport` excludes the listeners of this rule, which have {first}"),
@@ -40,7 +42,7 @@ fn transport(when: &When, on: &[OnListener]) -> Option<Contradiction> {
 
 fn family(when: &When, on: &[OnListener]) -> Option<Contradiction> {
     let first = on.first()?.1?;
-    let meets = |(_, v4): &OnListener| {
+    let meets = |(_, v4, _): &OnListener| {
         v4.is_none_or(|v4| when.source.iter().any(|network| network.addr().is_ipv4() == v4))
     };
     if when.source.is_empty() || on.iter().any(meets) {
@@ -114,9 +116,12 @@ mod tests {
     use super::*;
     use crate::rules::Pattern;
 
-    /// Listener 0 is IPv4, listener 1 is IPv6, listener 2 may be either, all are UDP.
+    /// Listener 0 is IPv4, listener 1 is IPv6, listener 2 may be either, all are UDP, and the last is TCP, too.
     fn key_of(when: &When) -> Option<&'static str> {
-        let listener = |id: SectionId| (Transport::Udp, [Some(true), Some(false), None][usize::from(id.0)]);
+        let listener = |id: SectionId| {
+            let v4 = [Some(true), Some(false), None][usize::from(id.0)];
+            (Transport::Udp, v4, (id.0 == 2).then_some(Transport::Tcp))
+        };
         contradiction(when, listener).map(|found| found.key)
     }
 
@@ -132,6 +137,7 @@ mod tests {
             with(|w| (w.listener, w.transport) = (vec![SectionId(0)], vec![Transport::Tcp])),
             Some("transport")
         );
+        assert_eq!(with(|w| (w.listener, w.transport) = (vec![SectionId(2)], vec![Transport::Tcp])), None);
         let both = vec![Transport::Tcp, Transport::Udp];
         assert_eq!(with(|w| (w.listener, w.transport) = (vec![SectionId(0)], both.clone())), None);
         let v4 = vec!["10.0.0.0/8".parse().unwrap()];

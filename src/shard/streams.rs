@@ -20,9 +20,6 @@ use crate::stream::{
 };
 use crate::transaction::Handle;
 
-/// How often the times of connections are looked at.
-const LOOK_EVERY_NS: u64 = 1_000_000_000;
-
 /// Where a message leaves by a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Way {
@@ -84,10 +81,11 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     fn take_in(&mut self, stream: StreamId, connection: Connection) {
-        if self.streams.is_empty() {
-            self.look_at_streams = self.now.plus_ns(LOOK_EVERY_NS);
-        }
+        let first = self.streams.is_empty();
         self.streams.insert(stream, connection);
+        if first {
+            self.look_at_streams = self.now.plus_ns(self.streams.look_after_ns());
+        }
         self.metrics.streams.open.set(self.streams.len() as u64);
     }
 
@@ -370,7 +368,7 @@ impl<S, H: Handler> Worker<S, H> {
 
     /// Closes connections whose time is over, and those of listeners that are no more.
     pub(super) fn end_overdue_streams<I: Io<Source = S>>(&mut self, io: &mut I) {
-        self.look_at_streams = self.now.plus_ns(LOOK_EVERY_NS);
+        self.look_at_streams = self.now.plus_ns(self.streams.look_after_ns());
         let snapshot = &self.current.snapshot;
         let overdue =
             self.streams.overdue(self.now, |listener| snapshot.view.by_identity(listener).is_some());

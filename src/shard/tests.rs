@@ -253,6 +253,7 @@ fn plan() -> Arc<Plan> {
         transport: Transport::Udp,
         bind: Bind::Address(ip.parse().unwrap()),
         port: 5060,
+        tcp: false,
         device: None,
         mark: None,
         advertise: Vec::new(),

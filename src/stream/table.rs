@@ -181,7 +181,15 @@ pub struct Connections {
     each: HashMap<IpAddr, u32>,
     open: usize,
     kept_bytes: usize,
+    /// Where [`Connections::overdue`] goes on.
+    looked_at: usize,
 }
+
+/// Places that are looked at at a time: a few hundred microseconds.
+const LOOK_AT: usize = 4_096;
+
+/// How long all of them may take, in nanoseconds.
+const ROUND_NS: u64 = 1_000_000_000;
 
 impl Connections {
     /// Whether there is room for another one with this peer.
@@ -268,14 +276,22 @@ impl Connections {
         bytes == 0 || self.kept_bytes <= STREAM_KEPT_BYTES
     }
 
-    /// Those whose time is over, and those of listeners that are no more.
-    pub fn overdue(&self, now: Now, is_known: impl Fn(u32) -> bool) -> Vec<(StreamId, Overdue)> {
-        let each = self.places.iter().flatten();
+    /// Those whose time is over, and those of listeners that are no more, of some of all: a few thousand. It is called
+    /// anew after [`Connections::look_after_ns`].
+    pub fn overdue(&mut self, now: Now, is_known: impl Fn(u32) -> bool) -> Vec<(StreamId, Overdue)> {
+        let from = if self.looked_at < self.places.len() { self.looked_at } else { 0 };
+        self.looked_at = from + LOOK_AT;
+        let each = self.places.iter().skip(from).take(LOOK_AT).flatten();
         each.filter_map(|(stream, connection)| {
             let gone = (!connection.is_ending && !is_known(connection.listener)).then_some(Overdue::Idle);
             Some((*stream, gone.or_else(|| connection.overdue(now))?))
         })
         .collect()
+    }
+
+    /// How soon the next ones are looked at, in nanoseconds, so that each is once a second.
+    pub fn look_after_ns(&self) -> u64 {
+        ROUND_NS / self.places.len().div_ceil(LOOK_AT).max(1) as u64
     }
 
     /// How many there are.
@@ -341,29 +357,42 @@ mod tests {
     fn each_time_has_its_end() {
         let (mut all, streams) = connections(&[1]);
         let late = Now(STREAM_IDLE_NS);
-        let overdue = |all: &Connections, now| all.overdue(now, |_| true).first().map(|(_, why)| *why);
-        assert_eq!(overdue(&all, Now(STREAM_IDLE_NS - 1)), None);
-        assert_eq!(overdue(&all, late), Some(Overdue::Idle));
+        let overdue = |all: &mut Connections, now| all.overdue(now, |_| true).first().map(|(_, why)| *why);
+        assert_eq!(overdue(&mut all, Now(STREAM_IDLE_NS - 1)), None);
+        assert_eq!(overdue(&mut all, late), Some(Overdue::Idle));
         assert_eq!(all.overdue(Now(0), |_| false).len(), 1, "its listener is gone");
 
         let connection = all.get(streams[0]).unwrap();
         let mut input = &b"INVITE sip:b"[..];
         connection.framer.next(&mut input, &mut [sip_parser::HeaderLine::EMPTY; 9], Now(SECOND));
         let by = connection.framer.deadline().unwrap();
-        assert_eq!((overdue(&all, Now(by.0 - 1)), overdue(&all, by)), (None, Some(Overdue::Message)));
+        assert_eq!((overdue(&mut all, Now(by.0 - 1)), overdue(&mut all, by)), (None, Some(Overdue::Message)));
 
         let connection = all.get(streams[0]).unwrap();
         connection.sent(None, Now(0));
         let stalled = Now(STREAM_STALLED_NS);
-        assert_eq!(overdue(&all, stalled), Some(Overdue::Stalled));
+        assert_eq!(overdue(&mut all, stalled), Some(Overdue::Stalled));
         all.get(streams[0]).unwrap().progressed(Now(SECOND));
-        assert_ne!(overdue(&all, stalled), Some(Overdue::Stalled));
+        assert_ne!(overdue(&mut all, stalled), Some(Overdue::Stalled));
         all.get(streams[0]).unwrap().ends();
-        assert_eq!(overdue(&all, Now(u64::MAX)), None);
+        assert_eq!(overdue(&mut all, Now(u64::MAX)), None);
 
         let waiting = Connection::new(7, peer(3), false, Now(0));
         all.insert(StreamId::first(5), waiting);
-        assert_eq!(overdue(&all, Now(STREAM_CONNECT_NS)), Some(Overdue::Connect));
+        assert_eq!(overdue(&mut all, Now(STREAM_CONNECT_NS)), Some(Overdue::Connect));
+    }
+
+    #[test]
+    fn many_are_looked_at_a_part_at_a_time_and_each_once_a_second() {
+        let mut all = Connections::default();
+        for place in 0..3 * LOOK_AT as u16 {
+            all.insert(StreamId::first(place), Connection::new(7, peer(1), true, Now(0)));
+        }
+        assert_eq!(all.look_after_ns(), ROUND_NS / 3);
+        let parts: Vec<usize> = (0..3).map(|_| all.overdue(Now(u64::MAX), |_| true).len()).collect();
+        assert_eq!(parts, [LOOK_AT; 3]);
+        let (first, _) = all.overdue(Now(u64::MAX), |_| true)[0];
+        assert_eq!(first, StreamId::first(0), "and again from the beginning");
     }
 
     #[test]

@@ -110,6 +110,21 @@ fn calls_by_sipp_between_all_transports_and_families() {
 }
 
 #[test]
+fn a_listener_takes_connections_beside_datagrams() {
+    let world = World::new();
+    let home =
+        Home::new(&format!("{}{RELAY}", LISTENERS.replace("bind = \"udp:1", "tcp = true\nbind = \"udp:1")));
+    let viaduct = home.start(&world);
+    let public = End { host: &world.public, address: "1.2.3.100" };
+    let private = End { host: &world.private, address: "10.0.0.100" };
+    for (from, to, suffix) in [("t1", "u1", ""), ("u1", "t1", ";transport=tcp"), ("u1", "u1", "")] {
+        sipp::calls_over("reinvite", 10, (&public, from), "1.2.3.4", (&private, to), suffix);
+    }
+    assert!(viaduct.metrics().sum("viaduct_listener_sockets", &[("listener", "public/tcp")]) > 0);
+    viaduct.stop();
+}
+
+#[test]
 fn a_request_is_answered_on_its_connection_in_pieces_and_pipelined() {
     let world = World::new();
     let home = home();

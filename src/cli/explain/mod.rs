@@ -200,7 +200,7 @@ fn request<'a>(
 /// What would happen to the request now.
 fn account(now: &Snapshot, request: &Request<'_>, mut notes: Vec<String>) -> Account {
     let Request { bytes, source, listener } = request;
-    let incoming = Incoming::datagram(bytes, listener.id, *source);
+    let incoming = Incoming::on(bytes, listener, *source);
     if let Err(why) = ingress::up(now, listener.id) {
         notes.push(why.note(&listener.name));
     }
@@ -218,7 +218,7 @@ fn moved(args: &Args, both: NowAndThen<'_>, request: Option<Request<'_>>, notes:
         let Some(Request { bytes, source, .. }) = &request else { return (None, None) };
         match on {
             Ok(on) => {
-                let incoming = Incoming::datagram(bytes, on, *source);
+                let incoming = Incoming::on(bytes, snapshot.plan.listener(on), *source);
                 (Some(Thinker::new(snapshot, SETS).account(&incoming, Now(0), notes.clone())), None)
             }
             Err(why) => (None, Some(why)),

@@ -186,7 +186,7 @@ impl NowAndThen<'_> {
     fn of_rule(&self, now: &Rule, then: &Rule) -> Vec<Hop> {
         let hop = |(here, there): (Onward<'_>, Onward<'_>)| {
             let Target::Address { transport, ip, port, .. } = here.target else { return None };
-            let own = here.egress.map(|choice| self.now.plan.transport_of(&choice));
+            let own = here.egress.map(|choice| self.now.plan.transport_of(&choice, *transport));
             let transport = own.or(*transport).unwrap_or(Transport::Udp);
             let next_hop = NextHop { transport, address: SocketAddr::new(*ip, *port) };
             Some(self.hop(Some(now), next_hop, here.egress.as_ref(), there.egress.as_ref()))

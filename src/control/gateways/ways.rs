@@ -83,7 +83,7 @@ pub fn question(
     let plan = &snapshot.plan;
     let next_hop = match &gateway.to {
         Target::Address { transport, ip, port, .. } => {
-            let transport = choice.map(|choice| plan.transport_of(choice)).or(*transport);
+            let transport = choice.map(|choice| plan.transport_of(choice, *transport)).or(*transport);
             let transport = transport.unwrap_or(Transport::Udp);
             NextHop { transport, address: SocketAddr::new(canonical(*ip), *port) }
         }
