@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
-use crate::engine::{Io, SocketId};
-use crate::limits::MESSAGE_BYTES;
+use super::streams::Call;
+use crate::engine::{Accepted, Io, SocketId};
+use crate::limits::{MESSAGE_BYTES, STREAMS};
+use crate::stream::StreamId;
 
 /// Send buffers of a simulated shard: few, so that a lost one is soon missed.
 pub const SEND_BUFFERS: usize = 64;
@@ -27,12 +29,21 @@ pub struct SimIo {
     pub(super) given: Vec<Given>,
     pub(super) closed: Vec<SocketId>,
     pub(super) woken: Vec<u16>,
+    pub(super) calls: Vec<Call>,
+    streams: usize,
 }
 
 impl SimIo {
     /// Send buffers that the shard holds: none between batches.
     pub fn buffers_held(&self) -> usize {
         self.taken
+    }
+
+    /// A number that no stream had.
+    fn stream(&mut self) -> Option<StreamId> {
+        let place = u16::try_from(self.streams).ok().filter(|_| self.streams < STREAMS)?;
+        self.streams += 1;
+        Some(StreamId::first(place))
     }
 
     /// The socket that an address belongs to.
@@ -75,5 +86,35 @@ impl Io for SimIo {
     fn close(&mut self, id: SocketId) {
         self.sockets.retain(|(open, _)| *open != id);
         self.closed.push(id);
+    }
+
+    fn connect(&mut self, on: SocketId, to: SocketAddr) -> Option<StreamId> {
+        let from = self.sockets.iter().find(|(id, _)| *id == on).map(|&(_, address)| address);
+        let stream = self.stream()?;
+        self.calls.push(Call::Connect { stream, from, to });
+        Some(stream)
+    }
+
+    fn adopt(&mut self, accepted: Accepted) -> Option<StreamId> {
+        let stream = self.stream()?;
+        self.calls.push(Call::Adopt { stream, wire: usize::try_from(accepted.0).ok()? });
+        Some(stream)
+    }
+
+    fn refuse(&mut self, accepted: Accepted) {
+        self.calls.extend(usize::try_from(accepted.0).ok().map(Call::Refuse));
+    }
+
+    fn write(&mut self, stream: StreamId, bytes: &[u8]) -> bool {
+        self.calls.push(Call::Write(stream, bytes.to_vec()));
+        true
+    }
+
+    fn finish(&mut self, stream: StreamId) {
+        self.calls.push(Call::Finish(stream));
+    }
+
+    fn reset(&mut self, stream: StreamId) {
+        self.calls.push(Call::Reset(stream));
     }
 }

@@ -5,6 +5,7 @@
 //! it leaves at all, is asked of a function of the test's (`Paths`): there the routing of each host lives.
 
 mod io;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 
 pub use io::{SEND_BUFFERS, SimIo};
+pub use streams::{Arrives, WireId};
 
 use super::{Event, Next, Shard};
 use crate::net::Now;
@@ -63,6 +65,10 @@ pub trait Endpoint {
     fn on_datagram(&mut self, out: &mut Outbox, at: SocketAddr, from: SocketAddr, bytes: &[u8], now: Now);
     /// The time that it asked for has come.
     fn on_timer(&mut self, out: &mut Outbox, now: Now);
+    /// Something came in on a connection, of its own or of somebody who connected to one of its addresses.
+    fn on_stream(&mut self, out: &mut Outbox, wire: WireId, arrives: Arrives, now: Now) {
+        let _ = (out, wire, arrives, now);
+    }
 }
 
 /// What an endpoint wants.
@@ -70,9 +76,30 @@ pub trait Endpoint {
 pub struct Outbox {
     sends: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     wake: Option<Now>,
+    acts: Vec<streams::Act>,
 }
 
 impl Outbox {
+    /// Connects; [`Arrives::Opened`] or [`Arrives::Reset`] tells how that went, and the connection's number.
+    pub fn connect(&mut self, from: SocketAddr, to: SocketAddr) {
+        self.acts.push(streams::Act::Connect { from, to });
+    }
+
+    /// Sends bytes on a connection.
+    pub fn write(&mut self, wire: WireId, bytes: impl Into<Vec<u8>>) {
+        self.acts.push(streams::Act::Write(wire, bytes.into()));
+    }
+
+    /// Sends no more on a connection.
+    pub fn finish(&mut self, wire: WireId) {
+        self.acts.push(streams::Act::Finish(wire));
+    }
+
+    /// Cuts a connection off.
+    pub fn reset(&mut self, wire: WireId) {
+        self.acts.push(streams::Act::Reset(wire));
+    }
+
     /// Sends a datagram.
     pub fn send(&mut self, from: SocketAddr, to: SocketAddr, bytes: impl Into<Vec<u8>>) {
         self.sends.push((from, to, bytes.into()));
@@ -100,6 +127,7 @@ enum Host<S, E> {
 
 enum What {
     Deliver { from: SocketAddr, to: SocketAddr, bytes: Vec<u8> },
+    Stream { wire: WireId, end: usize, arrives: Arrives },
     Wake,
 }
 
@@ -144,6 +172,7 @@ pub struct World<'w, S, E> {
     faults: Faults,
     paths: Paths<'w>,
     trace: Vec<Hop>,
+    wires: Vec<streams::Wire>,
 }
 
 impl<'w, S: Shard<SimIo>, E: Endpoint> World<'w, S, E> {
@@ -158,6 +187,7 @@ impl<'w, S: Shard<SimIo>, E: Endpoint> World<'w, S, E> {
             faults,
             paths,
             trace: Vec::new(),
+            wires: Vec::new(),
         }
     }
 
@@ -224,6 +254,10 @@ impl<'w, S: Shard<SimIo>, E: Endpoint> World<'w, S, E> {
         let Some(Reverse(due)) = self.queue.pop() else { return false };
         self.now = due.at;
         let now = self.now;
+        if let What::Stream { wire, end, arrives } = due.what {
+            self.arrive(wire, end, arrives);
+            return true;
+        }
         match &mut self.hosts[due.host] {
             Host::Shard { shard, io, stopped, wakes } if !*stopped => {
                 *wakes = wakes.filter(|at| *at > now);
@@ -239,17 +273,25 @@ impl<'w, S: Shard<SimIo>, E: Endpoint> World<'w, S, E> {
                     What::Deliver { from, to, bytes } if addresses.contains(to) => {
                         endpoint.on_datagram(&mut out, *to, *from, bytes, now);
                     }
-                    What::Deliver { .. } => {}
+                    What::Deliver { .. } | What::Stream { .. } => {}
                 }
-                if let Some(at) = out.wake {
-                    self.schedule(at.max(now.plus_ns(1)), due.host, What::Wake);
-                }
-                for (from, to, bytes) in out.sends {
-                    self.transmit(due.host, from, to, bytes);
-                }
+                self.follow(due.host, out);
             }
         }
         true
+    }
+
+    /// Does what an endpoint wants.
+    fn follow(&mut self, host: HostId, out: Outbox) {
+        if let Some(at) = out.wake {
+            self.schedule(at.max(self.now.plus_ns(1)), host, What::Wake);
+        }
+        for (from, to, bytes) in out.sends {
+            self.transmit(host, from, to, bytes);
+        }
+        for act in out.acts {
+            self.act(host, act);
+        }
     }
 
     /// Does what a shard wants after a batch: sends, wakes others, and wakes it when it asks for that. How the sends
@@ -257,12 +299,16 @@ impl<'w, S: Shard<SimIo>, E: Endpoint> World<'w, S, E> {
     fn settle(&mut self, host: HostId, mut next: Next) {
         while let Host::Shard { io, .. } = &mut self.hosts[host] {
             let (given, woken) = (std::mem::take(&mut io.given), std::mem::take(&mut io.woken));
+            let calls = std::mem::take(&mut io.calls);
             for shard in woken {
                 let mut shards =
                     (0..self.hosts.len()).filter(|&h| matches!(self.hosts[h], Host::Shard { .. }));
                 if let Some(neighbour) = shards.nth(usize::from(shard)) {
                     self.schedule(self.now, neighbour, What::Wake);
                 }
+            }
+            for call in calls {
+                self.call(host, call);
             }
             match self.send_given(host, given) {
                 Some(after) => next = after,
