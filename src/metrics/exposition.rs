@@ -19,7 +19,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Class, Counter, DnsReadings, RoutingCounts, SeriesId, ShardMetrics, StreamEnd};
+use super::{Class, Counter, DnsReadings, RoutingCounts, SeriesId, ShardMetrics, StreamEnd, StreamMetrics};
 use crate::drop_reason::DropReason;
 use crate::egress::{ListenerState, Reason};
 use crate::findings::Code;
@@ -334,7 +334,7 @@ impl Readings {
 
     fn engines(&self, out: &mut DescriptorEncoder) -> fmt::Result {
         type Row = (bool, &'static str, &'static str, fn(&ShardMetrics) -> &Counter);
-        let rows: [Row; 15] = [
+        let rows: [Row; 10] = [
             (false, "receive_buffers", "Receive buffers of a shard", |s| &s.engine.receive_buffers),
             (false, "receive_buffers_used", "Receive buffers the kernel cannot fill now", |s| {
                 &s.engine.receive_buffers_used
@@ -351,17 +351,11 @@ impl Readings {
             (true, "accepts_failed", "Times a connection could not be accepted", |s| {
                 &s.engine.accepts_failed
             }),
-            (false, "connections", "Connections that are open or being opened", |s| &s.streams.open),
-            (true, "connections_accepted", "Connections that peers have opened", |s| &s.streams.accepted),
-            (true, "connections_opened", "Connections that were opened to peers", |s| &s.streams.connected),
-            (false, "connections_kept_bytes", "Bytes kept of messages that are not whole", |s| {
-                &s.streams.kept_bytes
-            }),
-            (true, "connections_pings", "Keep-alives on connections that were answered", |s| {
-                &s.streams.pings
-            }),
         ];
         for (counts, name, help, read) in rows {
+            self.per_shard(out, counts, name, help, read)?;
+        }
+        for (counts, name, help, read) in StreamMetrics::ROWS {
             self.per_shard(out, counts, name, help, read)?;
         }
         let mut family = counter(out, "connections_ended", "Connections that have ended, by how they did")?;

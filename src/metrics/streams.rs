@@ -1,6 +1,6 @@
 //! What one shard counts of its connections.
 
-use super::Counter;
+use super::{Counter, ShardMetrics};
 
 /// How a connection came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,21 @@ pub struct StreamMetrics {
     pub ended: [Counter; StreamEnd::ALL.len()],
 }
 
+/// What is told of a counter: whether it counts, its name, what it is, and where it stands.
+type Row = (bool, &'static str, &'static str, fn(&ShardMetrics) -> &Counter);
+
 impl StreamMetrics {
+    /// As they are told, but for [`StreamMetrics::ended`].
+    pub(super) const ROWS: [Row; 5] = [
+        (false, "connections", "Connections that are open or being opened", |s| &s.streams.open),
+        (true, "connections_accepted", "Connections that peers have opened", |s| &s.streams.accepted),
+        (true, "connections_opened", "Connections that were opened to peers", |s| &s.streams.connected),
+        (false, "connections_kept_bytes", "Bytes kept of messages that are not whole", |s| {
+            &s.streams.kept_bytes
+        }),
+        (true, "connections_pings", "Keep-alives on connections that were answered", |s| &s.streams.pings),
+    ];
+
     /// Counts the end of a connection.
     pub fn ended(&self, how: StreamEnd) {
         self.ended[how as usize].count();
