@@ -424,3 +424,10 @@ pub const STREAM_BUFFER_BYTES: usize = 4_096;
 /// Connections that wait to be accepted, for each listener and shard; the kernel takes less where
 /// `net.core.somaxconn` says so.
 pub const STREAM_BACKLOG: i32 = 4_096;
+
+/// What a shard keeps, in bytes, for each of what layers write: a message of the largest size and its records.
+pub const LAYER_SCRATCH_BYTES: usize = 2 * MESSAGE_BYTES;
+
+/// So long, in nanoseconds, the handshakes of TLS and WebSocket may take: a few times what a path around the world and a slow
+/// device need.
+pub const LAYER_HANDSHAKE_NS: u64 = 10_000_000_000;

@@ -16,6 +16,8 @@ use crate::shard::{Record, RecordKind};
 pub struct Journal {
     told: HashSet<(bool, IpNet)>,
     full: bool,
+    /// Whose connections have failed, and why.
+    failures: HashSet<(IpAddr, Box<str>)>,
     /// The first generation of the current Plan: records of earlier ones number listeners otherwise.
     plan_since: u64,
 }
@@ -79,6 +81,15 @@ impl Journal {
             RecordKind::SocketLost { socket } => {
                 tracing::error!("shard {shard}: socket {} failed for good and is closed", socket.0);
             }
+            RecordKind::ConnectionFailed { on, peer, cause } => {
+                if self.is_new_failure(peer.ip(), cause.as_str()) {
+                    tracing::warn!(
+                        "listener {}: the connection of {peer} failed: {}",
+                        name(on),
+                        cause.as_str()
+                    );
+                }
+            }
             RecordKind::SendRefused { socket, to, errno } => {
                 let why = io::Error::from_raw_os_error(errno);
                 tracing::warn!(
@@ -87,6 +98,11 @@ impl Journal {
                 );
             }
         }
+    }
+
+    /// Whoever fails again in the same way is counted only, until the next reload.
+    fn is_new_failure(&mut self, peer: IpAddr, cause: &str) -> bool {
+        self.failures.len() < limits::NOTED_DESTINATIONS && self.failures.insert((peer, cause.into()))
     }
 
     fn is_new(&mut self, refused: bool, network: IpNet) -> bool {

@@ -2,6 +2,7 @@
 
 mod admission;
 mod certificates;
+mod connections;
 mod dns;
 mod gateways;
 mod routing;
@@ -19,7 +20,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Class, Counter, DnsReadings, RoutingCounts, SeriesId, ShardMetrics, StreamEnd, StreamMetrics};
+use super::{Class, Counter, DnsReadings, RoutingCounts, SeriesId, ShardMetrics};
 use crate::drop_reason::DropReason;
 use crate::egress::{ListenerState, Reason};
 use crate::findings::Code;
@@ -157,6 +158,7 @@ impl Collector for Readings {
         self.dns(out)?;
         self.shards(out)?;
         self.engines(out)?;
+        self.connections(out)?;
         self.findings(out)?;
         self.routing(out)?;
         self.process(out)
@@ -354,14 +356,6 @@ impl Readings {
         ];
         for (counts, name, help, read) in rows {
             self.per_shard(out, counts, name, help, read)?;
-        }
-        for (counts, name, help, read) in StreamMetrics::ROWS {
-            self.per_shard(out, counts, name, help, read)?;
-        }
-        let mut family = counter(out, "connections_ended", "Connections that have ended, by how they did")?;
-        for how in StreamEnd::ALL {
-            let ended = self.sum(|shard| shard.streams.ended[how as usize].get());
-            put(&mut family, &[("how", how.label())], ended)?;
         }
         Ok(())
     }

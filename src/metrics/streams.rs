@@ -1,6 +1,8 @@
 //! What one shard counts of its connections.
 
 use super::{Counter, ShardMetrics};
+use crate::stream::LayerFailure;
+use crate::{tls, websocket};
 
 /// How a connection came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +30,13 @@ pub enum StreamEnd {
     TooManyOfPeer,
     /// All connections together keep too much of messages that are not whole.
     NoMemory,
+    /// TLS or WebSocket failed.
+    LayerFailed,
 }
 
 impl StreamEnd {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Closed,
         Self::Broken,
         Self::ConnectFailed,
@@ -44,6 +48,7 @@ impl StreamEnd {
         Self::TooMany,
         Self::TooManyOfPeer,
         Self::NoMemory,
+        Self::LayerFailed,
     ];
 
     /// The metric's label.
@@ -60,6 +65,7 @@ impl StreamEnd {
             Self::TooMany => "too_many",
             Self::TooManyOfPeer => "too_many_of_peer",
             Self::NoMemory => "no_memory",
+            Self::LayerFailed => "layer_failed",
         }
     }
 }
@@ -79,6 +85,10 @@ pub struct StreamMetrics {
     pub pings: Counter,
     /// By [`StreamEnd`].
     pub ended: [Counter; StreamEnd::ALL.len()],
+    /// By [`tls::Failure::index`].
+    pub tls_failed: [Counter; tls::Failure::LABELS.len()],
+    /// By [`websocket::Failure::index`].
+    pub websocket_failed: [Counter; websocket::Failure::LABELS.len()],
 }
 
 /// What is told of a counter: whether it counts, its name, what it is, and where it stands.
@@ -99,5 +109,13 @@ impl StreamMetrics {
     /// Counts the end of a connection.
     pub fn ended(&self, how: StreamEnd) {
         self.ended[how as usize].count();
+    }
+
+    /// Counts why TLS or WebSocket failed.
+    pub fn layer_failed(&self, failure: &LayerFailure) {
+        match failure {
+            LayerFailure::Tls(failure) => self.tls_failed[failure.index()].count(),
+            LayerFailure::WebSocket(failure) => self.websocket_failed[failure.index()].count(),
+        }
     }
 }

@@ -25,6 +25,7 @@ mod parking;
 mod post;
 mod publication;
 mod questions;
+mod receiving;
 mod record;
 mod sending;
 mod streams;

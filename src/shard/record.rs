@@ -61,6 +61,15 @@ pub enum RecordKind {
         /// Which one.
         socket: SocketId,
     },
+    /// TLS or WebSocket failed on a connection.
+    ConnectionFailed {
+        /// At which listener.
+        on: ListenerId,
+        /// Whose it is.
+        peer: SocketAddr,
+        /// Why, and what to do.
+        cause: Text<232>,
+    },
     /// The first refused send with this error number on this socket.
     SendRefused {
         /// From which socket.

@@ -7,17 +7,14 @@
 use std::net::SocketAddr;
 
 use super::handler::Handler;
-use super::parking::Stay;
 use super::post::{NotPosted, Posted, What};
-use super::worker::{Arrival, Worker};
+use super::worker::Worker;
 use crate::drop_reason::DropReason;
 use crate::engine::{Accepted, Io, SocketId};
-use crate::metrics::{Class, StreamEnd};
-use crate::net::ListenerId;
-use crate::proxy::Incoming;
-use crate::stream::{
-    Broken, Connection, Frame, Framer, Number, Overdue, Refused, StreamId, Waiting, owner_of,
-};
+use crate::metrics::StreamEnd;
+use crate::net::{ListenerId, Transport};
+use crate::stream::{Connection, Layer, LayerFailure, Number, Overdue, Refused, StreamId, Waiting, owner_of};
+use crate::tls;
 use crate::transaction::Handle;
 
 /// Where a message leaves by a stream.
@@ -71,13 +68,28 @@ impl<S, H: Handler> Worker<S, H> {
                 Refused::TooManyOfPeer => StreamEnd::TooManyOfPeer,
             });
         }
-        match io.adopt(accepted) {
-            Some(stream) => {
-                self.metrics.streams.accepted.count();
-                self.take_in(stream, Connection::new(listener, from, true, self.now));
-            }
-            None => self.metrics.streams.ended(StreamEnd::TooMany),
+        let Some(stream) = io.adopt(accepted) else {
+            return self.metrics.streams.ended(StreamEnd::TooMany);
+        };
+        self.metrics.streams.accepted.count();
+        let layer = self.layer_of(listener);
+        self.take_in(stream, Connection::new(listener, from, true, self.now));
+        match (layer, self.streams.get(stream)) {
+            (Ok(layer), Some(connection)) => connection.layer = layer,
+            (Ok(_), None) => {}
+            (Err(failure), _) => self.on_layer_failed(io, stream, (listener, from), &failure),
         }
+    }
+
+    /// What is between the sockets of a listener, by identity, and its messages.
+    fn layer_of(&self, listener: u32) -> Result<Layer, LayerFailure> {
+        let snapshot = &self.current.snapshot;
+        let Some(on) = snapshot.view.by_identity(listener) else {
+            return Err(tls::Failure::Own("the listener is gone".to_owned()).into());
+        };
+        let listener = snapshot.plan.listener(on);
+        let section = snapshot.plan.section(listener.section);
+        Layer::accept(listener.transport, section.tls.as_ref().map(|tls| &tls.server))
     }
 
     fn take_in(&mut self, stream: StreamId, connection: Connection) {
@@ -106,91 +118,6 @@ impl<S, H: Handler> Worker<S, H> {
             connection.opened(self.now);
             self.metrics.streams.connected.count();
         }
-    }
-
-    /// Bytes have come in; none: the peer sends no more.
-    pub(super) fn on_received<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, bytes: &[u8]) {
-        let now = self.now;
-        let Some(connection) = self.streams.get(stream) else { return };
-        if bytes.is_empty() {
-            let within = connection.framer.is_within();
-            if connection.half_closed(now) || within {
-                return self.finish_stream(io, stream, StreamEnd::Closed);
-            }
-            return self.streams.hide(stream);
-        }
-        connection.heard(now);
-        let (listener, peer) = (connection.listener, connection.peer);
-        let Some((mut layer, mut framer)) = self.streams.take_framer(stream) else { return };
-        let mut broken = false;
-        layer.receive(bytes, |plain| {
-            broken |= self.on_plain(io, stream, (listener, peer), &mut framer, plain);
-        });
-        let room = self.streams.put_framer(stream, layer, framer);
-        self.metrics.streams.kept_bytes.set(self.streams.kept_bytes() as u64);
-        match (broken, room) {
-            (true, _) => self.finish_stream(io, stream, StreamEnd::NotFramed),
-            (false, false) => self.cut_off(io, stream, StreamEnd::NoMemory),
-            (false, true) => {}
-        }
-    }
-
-    /// Handles the messages in what came; `true`: there can be no more.
-    fn on_plain<I: Io<Source = S>>(
-        &mut self,
-        io: &mut I,
-        stream: StreamId,
-        (listener, from): (u32, SocketAddr),
-        framer: &mut Framer,
-        mut input: &[u8],
-    ) -> bool {
-        let now = self.now;
-        let mut lines = std::mem::take(&mut self.lines);
-        let mut is_broken = false;
-        while let Some(frame) = framer.next(&mut input, &mut lines, now) {
-            match frame {
-                Frame::Ping => {
-                    self.metrics.streams.pings.count();
-                    // Where it finds no room, the peer takes nothing, which its time will show.
-                    self.put(io, stream, b"\r\n");
-                }
-                Frame::Message(bytes) => self.on_message(io, stream, (listener, from), bytes, None),
-                Frame::Broken(broken, head) => {
-                    is_broken = true;
-                    self.on_message(io, stream, (listener, from), head, Some(broken));
-                }
-            }
-        }
-        self.lines = lines;
-        is_broken
-    }
-
-    fn on_message<I: Io<Source = S>>(
-        &mut self,
-        io: &mut I,
-        stream: StreamId,
-        (listener, from): (u32, SocketAddr),
-        bytes: &[u8],
-        broken: Option<Broken>,
-    ) {
-        let on = self.current.snapshot.view.by_identity(listener);
-        let bound = on.and_then(|on| Some((on, self.current.bindings.bound(on)?)));
-        let Some((on, bound)) = bound else { return self.metrics.dropped(DropReason::ListenerGone) };
-        let class = Class::of(bytes);
-        self.metrics.traffic.received(bound.series, class);
-        if self.end.is_some() {
-            return self.metrics.dropped(DropReason::Stopping);
-        }
-        if !bytes.starts_with(b"SIP/")
-            && !bytes.starts_with(b"ACK ")
-            && let Some(connection) = self.streams.get(stream)
-        {
-            connection.asked();
-        }
-        let stream = Number::new(self.number, stream);
-        let incoming = Incoming { bytes, on, from, stream, broken };
-        let (socket, stay) = (bound.socket, Stay::default());
-        self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns: None });
     }
 
     /// Sends the first `len` bytes of the buffer by a stream; whoever has the transaction is told where that fails.
@@ -263,6 +190,11 @@ impl<S, H: Handler> Worker<S, H> {
     fn connect<I: Io<Source = S>>(&mut self, io: &mut I, way: &Way) -> Option<StreamId> {
         let snapshot = &self.current.snapshot;
         let on = snapshot.view.by_identity(way.listener).filter(|on| snapshot.view.is_up(*on))?;
+        // Over TLS it is not known who has to answer there, and who is there over WebSocket waits for no connection.
+        if !matches!(snapshot.plan.listener(on).transport, Transport::Udp | Transport::Tcp) {
+            self.metrics.streams.ended(StreamEnd::ConnectFailed);
+            return None;
+        }
         let bound = self.current.bindings.bound(on)?;
         if self.streams.admit(way.to.ip()).is_err() {
             self.metrics.streams.ended(StreamEnd::TooMany);
@@ -299,10 +231,16 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    /// Bytes for the peer, through the connection's layer; `false`: they find no room.
-    fn put<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, text: &[u8]) -> bool {
+    /// Bytes for the peer, through the connection's layer; `false`: they find no room, or cannot be sent.
+    pub(super) fn put<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, text: &[u8]) -> bool {
         let Some(connection) = self.streams.get(stream) else { return false };
-        connection.layer.send(text, |bytes| io.write(stream, bytes))
+        connection.layer.send(text, &mut self.sealed, |bytes| io.write(stream, bytes))
+    }
+
+    /// Bytes of the layer's own; `false`: they find no room.
+    pub(super) fn put_raw<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, bytes: &[u8]) -> bool {
+        let now = self.now;
+        io.write(stream, bytes) && self.streams.get(stream).is_some_and(|c| c.sent(None, now))
     }
 
     fn not_sent<I: Io<Source = S>>(&mut self, io: &mut I, waiting: Option<Waiting>) {
@@ -349,8 +287,14 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     /// Closes a connection once all is sent.
-    fn finish_stream<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, how: StreamEnd) {
+    pub(super) fn finish_stream<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, how: StreamEnd) {
         let Some(connection) = self.streams.get(stream).filter(|c| c.can_send()) else { return };
+        connection.layer.close(&mut self.sealed);
+        if !self.sealed.out.is_empty() {
+            // Where it finds no room, the end alone has to say it.
+            io.write(stream, &self.sealed.out);
+            self.sealed.clear();
+        }
         connection.ends();
         self.streams.hide(stream);
         self.metrics.streams.ended(how);
@@ -358,7 +302,7 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     /// Closes a connection at once.
-    fn cut_off<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, how: StreamEnd) {
+    pub(super) fn cut_off<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, how: StreamEnd) {
         let Some(connection) = self.streams.get(stream).filter(|c| c.can_send()) else { return };
         connection.ends();
         self.streams.hide(stream);
@@ -376,7 +320,7 @@ impl<S, H: Handler> Worker<S, H> {
             match why {
                 Overdue::Connect => self.cut_off(io, stream, StreamEnd::ConnectTimeout),
                 Overdue::Stalled => self.cut_off(io, stream, StreamEnd::Stalled),
-                Overdue::Message => self.cut_off(io, stream, StreamEnd::TooSlow),
+                Overdue::Message | Overdue::Handshake => self.cut_off(io, stream, StreamEnd::TooSlow),
                 Overdue::Idle => self.finish_stream(io, stream, StreamEnd::Idle),
             }
         }

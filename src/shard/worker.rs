@@ -25,7 +25,7 @@ use crate::limits;
 use crate::metrics::{Class, ShardMetrics};
 use crate::net::{NextHop, Now};
 use crate::proxy::{self, Incoming};
-use crate::stream::Connections;
+use crate::stream::{Connections, Scratch};
 
 /// What a shard is made from.
 pub struct Setup<S> {
@@ -71,6 +71,10 @@ pub struct Worker<S, H = proxy::State> {
     pub(super) look_at_streams: Now,
     /// Where the headers of streams are read.
     pub(super) lines: Box<[HeaderLine]>,
+    /// Where layers write what they receive.
+    pub(super) scratch: Scratch,
+    /// Where layers write what they send.
+    pub(super) sealed: Scratch,
     parking: Parking,
     pub(super) waiting: Waiting,
     /// Sockets that the engine has, whether or not it is closing them; by number.
@@ -135,6 +139,8 @@ impl<S, H: Handler> Worker<S, H> {
             streams: Connections::default(),
             look_at_streams: Now::default(),
             lines: vec![HeaderLine::EMPTY; limits::HEADER_LINES].into(),
+            scratch: Scratch::default(),
+            sealed: Scratch::default(),
             parking: Parking::default(),
             waiting: Waiting::default(),
             open: (0..limits::ENGINE_SOCKETS).map(|_| None).collect(),

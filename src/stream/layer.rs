@@ -1,25 +1,216 @@
 //! Where the bytes of a socket become plain text, and plain text becomes the bytes of a socket.
 
-/// What lies between a connection's socket and its framing. Only [`Layer::receive`] and [`Layer::send`] know of it.
+use thiserror::Error;
+
+use crate::limits::LAYER_SCRATCH_BYTES;
+use crate::net::Transport;
+use crate::tls::{self, Server, Session};
+use crate::websocket::{self, WebSocket};
+
+/// What lies between a connection's socket and its framing.
 #[derive(Debug, Default)]
 pub enum Layer {
     /// Nothing: TCP.
     #[default]
     Plain,
+    /// TLS
+    Tls(Box<Session>),
+    /// WebSocket, which frames messages itself.
+    WebSocket(Box<WebSocket>),
+    /// WebSocket over TLS.
+    SecureWebSocket(Box<(Session, WebSocket)>),
+}
+
+/// What came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// The bytes themselves are text, cut anywhere.
+    AsIs,
+    /// [`Scratch::text`] is, cut anywhere.
+    Text,
+    /// [`Scratch::messages`] are whole.
+    Messages,
+}
+
+/// How a layer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing can be sent yet.
+    Handshaking,
+    /// Both directions are open.
+    Open,
+    /// The peer has said that it sends no more.
+    PeerClosed,
+}
+
+/// Why there is no layer, or no longer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum LayerFailure {
+    /// TLS
+    #[error("{} ({})", .0, .0.remedy())]
+    Tls(#[from] tls::Failure),
+    /// WebSocket
+    #[error("{0}")]
+    WebSocket(#[from] websocket::Failure),
+}
+
+/// Memory of a shard that layers write into; of one connection at a time.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    text: Vec<u8>,
+    /// Where each message of `text` ends.
+    ends: Vec<usize>,
+    /// For the socket.
+    pub out: Vec<u8>,
+    /// Between TLS and WebSocket.
+    between: Vec<u8>,
+}
+
+impl Scratch {
+    /// What came in as text.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// What came in as messages.
+    pub fn messages(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(&0).chain(&self.ends);
+        begins.zip(&self.ends).filter_map(|(begin, end)| self.text.get(*begin..*end))
+    }
+
+    /// Forgets what it holds, and gives back what only rare messages need.
+    pub fn clear(&mut self) {
+        for buffer in [&mut self.text, &mut self.out, &mut self.between] {
+            buffer.clear();
+            buffer.shrink_to(LAYER_SCRATCH_BYTES);
+        }
+        self.ends.clear();
+    }
 }
 
 impl Layer {
-    /// Gives what the socket received to `plain`, piece by piece, as the text that it stands for.
-    pub fn receive(&mut self, bytes: &[u8], mut plain: impl FnMut(&[u8])) {
+    /// With a client that has connected by this transport; `server`: the listener's certificates.
+    ///
+    /// # Errors
+    /// TLS cannot begin; `None` for a transport over TLS without certificates is one.
+    pub fn accept(transport: Transport, server: Option<&Server>) -> Result<Self, LayerFailure> {
+        let session = || {
+            let server =
+                server.ok_or_else(|| tls::Failure::Own("the listener has no certificate".to_owned()))?;
+            Session::accept(server)
+        };
+        Ok(match transport {
+            Transport::Udp | Transport::Tcp => Self::Plain,
+            Transport::Tls => Self::Tls(Box::new(session()?)),
+            Transport::Ws => Self::WebSocket(Box::default()),
+            Transport::Wss => Self::SecureWebSocket(Box::new((session()?, WebSocket::default()))),
+        })
+    }
+
+    /// Takes what the socket received. What it stands for is in `scratch`, and what has to be sent in [`Scratch::out`], even
+    /// where it fails.
+    ///
+    /// # Errors
+    /// The connection is to be closed, once what has to be sent is.
+    pub fn receive(&mut self, bytes: &[u8], scratch: &mut Scratch) -> Result<(Came, Standing), LayerFailure> {
+        let Scratch { text, ends, out, between } = scratch;
         match self {
-            Self::Plain => plain(bytes),
+            Self::Plain => Ok((Came::AsIs, Standing::Open)),
+            Self::Tls(session) => Ok((Came::Text, session.receive(bytes, text, out)?.into())),
+            Self::WebSocket(socket) => {
+                let state = socket.receive(bytes, |message| put(message, text, ends), out)?;
+                Ok((Came::Messages, state.into()))
+            }
+            Self::SecureWebSocket(both) => {
+                let (session, socket) = &mut **both;
+                let below = session.receive(bytes, between, out)?;
+                let mut answer = Vec::new();
+                let above = socket.receive(between, |message| put(message, text, ends), &mut answer);
+                between.clear();
+                // Where it cannot be sent, the stream's end says it.
+                let _ = session.send(&answer, out);
+                let above: Standing = above?.into();
+                let closed = below == tls::State::PeerClosed;
+                Ok((Came::Messages, if closed { Standing::PeerClosed } else { above }))
+            }
         }
     }
 
-    /// Gives the bytes that stand for this text to `socket`, piece by piece; `false`: it took one of them no more.
-    pub fn send(&mut self, text: &[u8], mut socket: impl FnMut(&[u8]) -> bool) -> bool {
+    /// Gives the bytes that stand for this text to `socket`. `false`: it does not take them, or nothing can be sent, not
+    /// yet or no longer. Nothing can be sent behind that.
+    pub fn send(
+        &mut self,
+        text: &[u8],
+        scratch: &mut Scratch,
+        mut socket: impl FnMut(&[u8]) -> bool,
+    ) -> bool {
+        let Scratch { out, between, .. } = scratch;
+        let is_put = match self {
+            Self::Plain => return socket(text),
+            Self::Tls(session) => session.send(text, out).is_ok(),
+            Self::WebSocket(frames) => frames.send(text, out),
+            Self::SecureWebSocket(both) => {
+                let (session, frames) = &mut **both;
+                frames.send(text, between) && session.send(between, out).is_ok()
+            }
+        };
+        let is_sent = is_put && socket(out);
+        scratch.clear();
+        is_sent
+    }
+
+    /// What tells the peer that the connection ends in good order goes to [`Scratch::out`].
+    pub fn close(&mut self, scratch: &mut Scratch) {
+        let Scratch { out, between, .. } = scratch;
         match self {
-            Self::Plain => socket(text),
+            Self::Plain => {}
+            Self::Tls(session) => session.close(out),
+            Self::WebSocket(socket) => socket.close(out),
+            Self::SecureWebSocket(both) => {
+                let (session, socket) = &mut **both;
+                socket.close(between);
+                let _ = session.send(between, out);
+                session.close(out);
+            }
+        }
+    }
+
+    /// Nothing can be sent yet.
+    pub fn is_handshaking(&self) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Tls(session) => session.state() == tls::State::Handshaking,
+            Self::WebSocket(socket) => socket.is_handshaking(),
+            Self::SecureWebSocket(both) => both.1.is_handshaking(),
         }
     }
 }
+
+fn put(message: &[u8], text: &mut Vec<u8>, ends: &mut Vec<usize>) {
+    text.extend_from_slice(message);
+    ends.push(text.len());
+}
+
+impl From<tls::State> for Standing {
+    fn from(state: tls::State) -> Self {
+        match state {
+            tls::State::Handshaking => Self::Handshaking,
+            tls::State::Open => Self::Open,
+            tls::State::PeerClosed => Self::PeerClosed,
+        }
+    }
+}
+
+impl From<websocket::State> for Standing {
+    fn from(state: websocket::State) -> Self {
+        match state {
+            websocket::State::Handshaking => Self::Handshaking,
+            websocket::State::Open => Self::Open,
+            websocket::State::Closed => Self::PeerClosed,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "layer_tests.rs"]
+mod tests;

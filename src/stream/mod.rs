@@ -22,7 +22,7 @@ mod owner;
 mod table;
 
 pub use framing::{Broken, Frame, Framer};
-pub use layer::Layer;
+pub use layer::{Came, Layer, LayerFailure, Scratch, Standing};
 pub use number::{Number, StreamId};
 pub use owner::owner_of;
 pub use table::{Connection, Connections, Overdue, Refused, Waiting};

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{Framer, Layer, StreamId};
 use crate::limits::{
-    STREAM_CONNECT_NS, STREAM_HALF_CLOSED_NS, STREAM_IDLE_NS, STREAM_KEPT_BYTES, STREAM_STALLED_NS,
-    STREAM_WAITING, STREAMS, STREAMS_PER_PEER,
+    LAYER_HANDSHAKE_NS, STREAM_CONNECT_NS, STREAM_HALF_CLOSED_NS, STREAM_IDLE_NS, STREAM_KEPT_BYTES,
+    STREAM_STALLED_NS, STREAM_WAITING, STREAMS, STREAMS_PER_PEER,
 };
 use crate::net::Now;
 
@@ -43,6 +43,8 @@ pub struct Connection {
     waiting: Vec<Waiting>,
     /// When the kernel took something last, or had nothing to take; none while it has nothing.
     stalled_since: Option<Now>,
+    /// When it was opened.
+    opened: Now,
     /// When anything came or went last.
     used: Now,
 }
@@ -63,6 +65,8 @@ pub enum Overdue {
     Connect,
     /// The headers or the body of a message did not come in time.
     Message,
+    /// The handshakes of TLS and WebSocket were not over in time.
+    Handshake,
     /// The peer takes nothing.
     Stalled,
     /// Nothing came and nothing went.
@@ -83,6 +87,7 @@ impl Connection {
             unanswered: 0,
             waiting: Vec::new(),
             stalled_since: (!is_open).then_some(now),
+            opened: now,
             used: now,
         }
     }
@@ -99,7 +104,7 @@ impl Connection {
 
     /// The peer has taken it.
     pub fn opened(&mut self, now: Now) {
-        (self.is_open, self.used) = (true, now);
+        (self.is_open, self.opened, self.used) = (true, now, now);
         self.stalled_since = self.stalled_since.map(|_| now);
     }
 
@@ -167,6 +172,9 @@ impl Connection {
         if self.framer.deadline().is_some_and(|by| now >= by) {
             return Some(Overdue::Message);
         }
+        if since(self.opened, LAYER_HANDSHAKE_NS) && self.layer.is_handshaking() {
+            return Some(Overdue::Handshake);
+        }
         let patience = if self.is_half_closed { STREAM_HALF_CLOSED_NS } else { STREAM_IDLE_NS };
         since(self.used, patience).then_some(Overdue::Idle)
     }
@@ -228,9 +236,10 @@ impl Connections {
         }
     }
 
-    /// The connection of a listener with a peer.
-    pub fn with(&self, listener: u32, peer: SocketAddr) -> Option<StreamId> {
-        self.by_peer.get(&(listener, peer)).copied()
+    /// The connection of a listener with a peer, if it can be sent on.
+    pub fn with(&mut self, listener: u32, peer: SocketAddr) -> Option<StreamId> {
+        let stream = *self.by_peer.get(&(listener, peer))?;
+        self.get(stream).is_some_and(|connection| !connection.layer.is_handshaking()).then_some(stream)
     }
 
     /// It is not sent on any more by its peer's address; what is known of it stays until [`Connections::remove`].
@@ -259,19 +268,18 @@ impl Connections {
         Some((connection, waiting))
     }
 
-    /// Takes the framing of a connection out, to read with it.
-    pub fn take_framer(&mut self, stream: StreamId) -> Option<(Layer, Framer)> {
-        let connection = self.get(stream)?;
-        let taken = (std::mem::take(&mut connection.layer), std::mem::take(&mut connection.framer));
-        self.kept_bytes = self.kept_bytes.saturating_sub(taken.1.kept_bytes());
-        Some(taken)
+    /// Takes the framing of a connection out, to read with it. Its layer stays: what is read is answered meanwhile.
+    pub fn take_framer(&mut self, stream: StreamId) -> Option<Framer> {
+        let framer = std::mem::take(&mut self.get(stream)?.framer);
+        self.kept_bytes = self.kept_bytes.saturating_sub(framer.kept_bytes());
+        Some(framer)
     }
 
     /// Puts it back. `false`: all connections together would keep too much of messages that are not whole.
-    pub fn put_framer(&mut self, stream: StreamId, layer: Layer, framer: Framer) -> bool {
+    pub fn put_framer(&mut self, stream: StreamId, framer: Framer) -> bool {
         let bytes = framer.kept_bytes();
         let Some(connection) = self.get(stream) else { return true };
-        (connection.layer, connection.framer) = (layer, framer);
+        connection.framer = framer;
         self.kept_bytes += bytes;
         bytes == 0 || self.kept_bytes <= STREAM_KEPT_BYTES
     }

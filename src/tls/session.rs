@@ -18,13 +18,14 @@ const FIRST_BYTES: [u8; 2] = [22, 21];
 ///
 /// Between calls it holds what an unfinished record or handshake message has so far, at most
 /// [`TLS_RECEIVE_BYTES`](crate::limits::TLS_RECEIVE_BYTES), and nothing that is to be sent: that comes out with each call.
+#[derive(Debug)]
 pub struct Session {
     connection: Connection,
     /// Something has come.
     heard: bool,
     /// The peer has said that it sends no more.
     peer_closed: bool,
-    /// We have.
+    /// We have, or it has failed.
     closed: bool,
     /// The name that the server's certificate is verified for; none of a server's session.
     peer: Option<PeerName>,
@@ -96,11 +97,14 @@ impl Session {
         if let (false, Some(first)) = (self.heard, ciphertext.first()) {
             self.heard = true;
             if !FIRST_BYTES.contains(first) {
+                self.closed = true;
                 return Err(Failure::NotTls);
             }
         }
         let taken = self.take(ciphertext, plaintext);
         self.flush(out);
+        // The alert is the last that the peer hears.
+        self.closed |= taken.is_err();
         taken?;
         Ok(self.state())
     }
@@ -126,11 +130,11 @@ impl Session {
     /// # Errors
     /// Nothing can be sent, now or any more.
     pub fn send(&mut self, mut plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), NotSent> {
-        if self.connection.is_handshaking() {
-            return Err(NotSent::Handshaking);
-        }
         if self.closed {
             return Err(NotSent::Closed);
+        }
+        if self.connection.is_handshaking() {
+            return Err(NotSent::Handshaking);
         }
         while !plaintext.is_empty() {
             match self.connection.writer().write(plaintext) {
@@ -143,9 +147,11 @@ impl Session {
         Ok(())
     }
 
-    /// Tells the peer that nothing more is sent (`close_notify`).
+    /// Tells the peer that nothing more is sent (`close_notify`), once and unless it has failed.
     pub fn close(&mut self, out: &mut Vec<u8>) {
-        self.closed = true;
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
         self.connection.send_close_notify();
         self.flush(out);
     }

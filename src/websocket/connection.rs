@@ -111,6 +111,11 @@ impl WebSocket {
         is_written
     }
 
+    /// The opening handshake is not over.
+    pub const fn is_handshaking(&self) -> bool {
+        matches!(self.0, Stage::Handshake(_))
+    }
+
     /// Says that we end it (RFC 6455 §7.1.2), because we stop or it was idle. The client answers, which makes
     /// [`State::Closed`] of it.
     pub fn close(&mut self, out: &mut Vec<u8>) {

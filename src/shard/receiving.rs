@@ -1,0 +1,183 @@
+//! What comes in by connections: through the layer to the framing, message by message.
+
+use std::net::SocketAddr;
+
+use super::handler::Handler;
+use super::parking::Stay;
+use super::record::{RecordKind, Text};
+use super::worker::{Arrival, Worker};
+use crate::drop_reason::DropReason;
+use crate::engine::Io;
+use crate::metrics::{Class, StreamEnd};
+use crate::proxy::Incoming;
+use crate::stream::{Broken, Came, Frame, Framer, LayerFailure, Number, Scratch, Standing, StreamId};
+
+impl<S, H: Handler> Worker<S, H> {
+    /// Bytes have come in; none: the peer sends no more.
+    pub(super) fn on_received<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, bytes: &[u8]) {
+        let Some(connection) = self.streams.get(stream) else { return };
+        if bytes.is_empty() {
+            return self.on_half_closed(io, stream);
+        }
+        let place = (connection.listener, connection.peer);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let came = connection.layer.receive(bytes, &mut scratch);
+        let is_stalled = !scratch.out.is_empty() && !self.put_raw(io, stream, &scratch.out);
+        match came {
+            _ if is_stalled => self.cut_off(io, stream, StreamEnd::Stalled),
+            Ok((came, standing)) => self.on_came(io, stream, place, (came, standing), bytes, &scratch),
+            Err(failure) => self.on_layer_failed(io, stream, place, &failure),
+        }
+        scratch.clear();
+        self.scratch = scratch;
+    }
+
+    /// The peer sends no more.
+    fn on_half_closed<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId) {
+        let now = self.now;
+        let Some(connection) = self.streams.get(stream) else { return };
+        let within = connection.framer.is_within();
+        if connection.half_closed(now) || within {
+            return self.finish_stream(io, stream, StreamEnd::Closed);
+        }
+        self.streams.hide(stream);
+    }
+
+    /// Handles what stands behind the bytes that came in.
+    fn on_came<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        stream: StreamId,
+        place: (u32, SocketAddr),
+        (came, standing): (Came, Standing),
+        bytes: &[u8],
+        scratch: &Scratch,
+    ) {
+        let text = match came {
+            Came::AsIs => bytes,
+            Came::Text | Came::Messages => scratch.text(),
+        };
+        // A record that comes byte by byte is nothing yet; a ping has an answer.
+        if (!text.is_empty() || !scratch.out.is_empty())
+            && let Some(connection) = self.streams.get(stream)
+        {
+            connection.heard(self.now);
+        }
+        match came {
+            Came::AsIs | Came::Text => self.on_text(io, stream, place, text),
+            Came::Messages => scratch.messages().for_each(|m| self.on_whole(io, stream, place, m)),
+        }
+        if standing == Standing::PeerClosed {
+            self.on_half_closed(io, stream);
+        }
+    }
+
+    fn on_text<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        stream: StreamId,
+        place: (u32, SocketAddr),
+        text: &[u8],
+    ) {
+        let Some(mut framer) = self.streams.take_framer(stream) else { return };
+        let broken = self.on_plain(io, stream, place, &mut framer, text);
+        let room = self.streams.put_framer(stream, framer);
+        self.metrics.streams.kept_bytes.set(self.streams.kept_bytes() as u64);
+        match (broken, room) {
+            (true, _) => self.finish_stream(io, stream, StreamEnd::NotFramed),
+            (false, false) => self.cut_off(io, stream, StreamEnd::NoMemory),
+            (false, true) => {}
+        }
+    }
+
+    /// A WebSocket message: RFC 7118 §5, "Each SIP message MUST be carried within a single WebSocket message". Some clients
+    /// send the keep-alives of RFC 5626 §3.5.1 by it, too.
+    fn on_whole<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        stream: StreamId,
+        place: (u32, SocketAddr),
+        message: &[u8],
+    ) {
+        if message.iter().all(|c| matches!(c, b'\r' | b'\n')) {
+            self.metrics.streams.pings.count();
+            self.put(io, stream, b"\r\n");
+        } else {
+            self.on_message(io, stream, place, message, None);
+        }
+    }
+
+    /// TLS or WebSocket has failed: the peer is told why, and so is the log.
+    pub(super) fn on_layer_failed<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        stream: StreamId,
+        (listener, peer): (u32, SocketAddr),
+        failure: &LayerFailure,
+    ) {
+        self.metrics.streams.layer_failed(failure);
+        if let Some(on) = self.current.snapshot.view.by_identity(listener) {
+            let cause = Text::new(&failure.to_string());
+            self.record(RecordKind::ConnectionFailed { on, peer, cause });
+        }
+        self.finish_stream(io, stream, StreamEnd::LayerFailed);
+    }
+
+    /// Handles the messages in what came; `true`: there can be no more.
+    fn on_plain<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        stream: StreamId,
+        (listener, from): (u32, SocketAddr),
+        framer: &mut Framer,
+        mut input: &[u8],
+    ) -> bool {
+        let now = self.now;
+        let mut lines = std::mem::take(&mut self.lines);
+        let mut is_broken = false;
+        while let Some(frame) = framer.next(&mut input, &mut lines, now) {
+            match frame {
+                Frame::Ping => {
+                    self.metrics.streams.pings.count();
+                    // Where it finds no room, the peer takes nothing, which its time will show.
+                    self.put(io, stream, b"\r\n");
+                }
+                Frame::Message(bytes) => self.on_message(io, stream, (listener, from), bytes, None),
+                Frame::Broken(broken, head) => {
+                    is_broken = true;
+                    self.on_message(io, stream, (listener, from), head, Some(broken));
+                }
+            }
+        }
+        self.lines = lines;
+        is_broken
+    }
+
+    fn on_message<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        stream: StreamId,
+        (listener, from): (u32, SocketAddr),
+        bytes: &[u8],
+        broken: Option<Broken>,
+    ) {
+        let on = self.current.snapshot.view.by_identity(listener);
+        let bound = on.and_then(|on| Some((on, self.current.bindings.bound(on)?)));
+        let Some((on, bound)) = bound else { return self.metrics.dropped(DropReason::ListenerGone) };
+        let class = Class::of(bytes);
+        self.metrics.traffic.received(bound.series, class);
+        if self.end.is_some() {
+            return self.metrics.dropped(DropReason::Stopping);
+        }
+        if !bytes.starts_with(b"SIP/")
+            && !bytes.starts_with(b"ACK ")
+            && let Some(connection) = self.streams.get(stream)
+        {
+            connection.asked();
+        }
+        let stream = Number::new(self.number, stream);
+        let incoming = Incoming { bytes, on, from, stream, broken };
+        let (socket, stay) = (bound.socket, Stay::default());
+        self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns: None });
+    }
+}
