@@ -63,6 +63,8 @@ drop_reasons! {
     AckUnroutable => "ack_unroutable",
     /// An ACK that came back to us unchanged (loop).
     AckLoop => "ack_loop",
+    /// More came than could be handled, and more of it had to go than could be answered 503 (RFC 3261 §21.5.4).
+    Overload => "overload",
     /// No send buffer was free.
     NoSendBuffer => "no_send_buffer",
     /// The rewritten message does not fit into a datagram.

@@ -106,6 +106,10 @@ pub const RECORDS: usize = 1_024;
 /// hit now and then; more than a few a second is an attack or a broken shard.
 pub const PANICS_PER_SECOND: u32 = 5;
 
+/// ICMP errors that are looked at in one go; what more has come by then is thrown away: a next hop that has gone is
+/// told of by each request to it, and one of those errors is enough for each.
+pub const ICMP_PER_LOOK: usize = 256;
+
 /// From so many nanoseconds on a batch counts as long: what a caller's next message waits behind it.
 pub const LONG_BATCH_NS: u64 = 5_000_000;
 
@@ -196,6 +200,13 @@ pub const OVERLOAD_NS: u64 = 50_000_000;
 /// So often, in nanoseconds, it is found out anew what neighbours are asked to send less (RFC 7339): often enough for
 /// a load that grows, seldom enough that what they do about it shows.
 pub const FEEDBACK_NS: u64 = 500_000_000;
+
+/// Requests that have waited too long and are answered 503, in a second; what else has is dropped and counted. Reading
+/// such a request whole, answering it and taking in its ACK take some 4 µs: 2% of a core.
+pub const REFUSALS_PER_SECOND: u32 = 5_000;
+
+/// Of those, so many at once: a tenth of a second's.
+pub const REFUSALS_AT_ONCE: u32 = 500;
 
 /// And so many messages: what comes one by one is no queue.
 pub const OVERLOAD_MESSAGES: u32 = 64;

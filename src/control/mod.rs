@@ -43,6 +43,7 @@ mod states;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+mod unreachable;
 mod watch;
 
 pub use error::Error;

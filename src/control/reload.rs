@@ -103,6 +103,11 @@ impl Control {
         let plan = Arc::new(plan);
         self.sockets.read_facts(&self.parts.plan.listeners, &mut self.monitor.facts().listeners);
         self.sockets.apply(change);
+        let [was_watched, is_watched] =
+            [&self.parts.plan, &plan].map(|plan| plan.overload.longest_wait_ns.is_some());
+        if was_watched != is_watched {
+            self.sockets.tell_when_received(is_watched);
+        }
         tell_what_waits(&self.parts.plan, &plan);
         self.tell_listeners(&plan);
         // Names that are new are asked for from now on; messages wait for them.

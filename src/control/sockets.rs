@@ -68,8 +68,22 @@ pub struct Change<T>(Vec<Entry<T>>);
 /// # Errors
 /// The system's reason, with a hint.
 pub fn open(listener: &Listener, plan: &Plan) -> Result<Socket, Error> {
-    let opened = Socket::open(listener, plan.engine.socket_buffer_bytes);
+    let opened = Socket::open(listener, plan.engine.socket_buffer_bytes).and_then(|socket| {
+        socket.tell_when_received(plan.overload.longest_wait_ns.is_some())?;
+        Ok(socket)
+    });
     opened.map_err(|why| Error::Socket { listener: listener.name.clone(), why })
+}
+
+impl Sockets<Socket> {
+    /// Has all sockets say when their datagrams came, or no longer; what cannot be set stays as it is.
+    pub fn tell_when_received(&self, wanted: bool) {
+        for socket in self.entries.iter().flat_map(|entry| &entry.sockets).flatten() {
+            if let Err(error) = socket.tell_when_received(wanted) {
+                tracing::warn!("{error}");
+            }
+        }
+    }
 }
 
 /// More sockets than can be numbered: many reloads with many changes in a short time.

@@ -29,6 +29,7 @@ use super::signals::Signals;
 use super::sockets::Sockets;
 use super::states::States;
 use super::supervisor::{Control, Timers};
+use super::unreachable::Unreachables;
 use super::watch::Watch;
 use crate::dns::Question;
 use crate::engine::socket::Socket;
@@ -78,7 +79,8 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     };
     let mut publisher = Publisher::new(&parts);
     let asked = Asked::new(&names);
-    let (shards, ends) = start_shards(&cores, &parts, &mut publisher, &monitor, &asked)?;
+    let post = Post::new(cores.len());
+    let (shards, ends) = start_shards(&cores, &parts, &mut publisher, &monitor, &asked, &post)?;
 
     let address = serve_admin(admin, &monitor);
     let banner = Banner {
@@ -114,6 +116,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         watch: Watch::default(),
         gateways,
         certificates: Certificates::default(),
+        unreachables: Unreachables::listen(post),
     };
     Ok((control, Started { monitor, admin: address }))
 }
@@ -193,10 +196,11 @@ fn start_shards(
     publisher: &mut Publisher<Arc<Socket>>,
     monitor: &Monitor,
     asked: &Asked,
+    post: &Post,
 ) -> Result<Shards, Error> {
     shard::install_hook();
     let (ended, ends) = mpsc::unbounded_channel();
-    let (post, neighbours) = (Post::new(cores.len()), uring::Neighbours::new(cores.len()));
+    let neighbours = uring::Neighbours::new(cores.len());
     let mut shards: Vec<Option<ShardThread>> = Vec::with_capacity(cores.len());
     for ((number, core), metrics) in cores.iter().enumerate().zip(monitor.shards()) {
         let setup = Setup {

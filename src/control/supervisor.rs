@@ -22,6 +22,7 @@ use super::shards::{Ended, ShardThread};
 use super::signals::{Signal, Signals};
 use super::sockets::Sockets;
 use super::states::States;
+use super::unreachable::Unreachables;
 use super::watch::Watch;
 use crate::egress::View;
 use crate::engine::socket::Socket;
@@ -62,6 +63,7 @@ pub(super) struct Control {
     pub watch: Watch,
     pub gateways: Gateways,
     pub certificates: Certificates,
+    pub unreachables: Unreachables,
 }
 
 /// What the loop waits for besides events.
@@ -79,6 +81,7 @@ enum Event {
     Loaded(Box<Result<Loaded, Error>>),
     Question(Query),
     Names(Box<names::Event>),
+    Unreached(u16),
     Look,
     Care,
     StopNow,
@@ -130,6 +133,7 @@ impl Control {
                 loaded = self.reloads.loaded() => Event::Loaded(Box::new(loaded)),
                 query = self.questions.next() => Event::Question(query),
                 event = self.names.next() => Event::Names(Box::new(event)),
+                shard = self.unreachables.next() => Event::Unreached(shard),
                 event = self.timers.next() => event,
             };
             match event {
@@ -142,6 +146,9 @@ impl Control {
                 Event::Signal(Signal::Stop) => self.on_stop_signal(),
                 Event::Question(query) => self.on_question(query),
                 Event::Names(event) => self.on_names(*event),
+                Event::Unreached(shard) => {
+                    self.shards.get(usize::from(shard)).into_iter().flatten().for_each(ShardThread::wake);
+                }
                 Event::Look => {
                     self.tell_records();
                     self.look_after_gateways();

@@ -82,7 +82,6 @@ impl Socket {
             // For a process that follows another one whose last connections are not quite gone.
             raw.set_reuse_address(true).map_err(other("SO_REUSEADDR"))?;
         } else {
-            tell_when_received(&raw).map_err(other("SO_TIMESTAMPNS"))?;
             if bind.is_ipv4() {
                 allow_fragments(&raw).map_err(other("IP_MTU_DISCOVER"))?;
             }
@@ -134,6 +133,19 @@ impl Socket {
             let _ = socket.set_cloexec(true);
             socket.into()
         })
+    }
+
+    /// Whether the kernel says when each datagram came, from the next one on: how long it has waited tells whether more
+    /// comes than can be handled. A stream's bytes have no such time.
+    ///
+    /// # Errors
+    /// The system's reason.
+    pub fn tell_when_received(&self, wanted: bool) -> Result<(), SocketError> {
+        if self.is_stream {
+            return Ok(());
+        }
+        set(&self.raw, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, wanted.into())
+            .map_err(|source| SocketError::Other { step: "SO_TIMESTAMPNS", bind: self.bind, source })
     }
 
     /// What the kernel granted, in bytes (its own doubling taken back): receive, send. `None`: connections have
@@ -230,11 +242,6 @@ fn bare(
 /// (RFC 3261 §18.1.1 prefers TCP then).
 fn allow_fragments(raw: &Raw) -> io::Result<()> {
     set(raw, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)
-}
-
-/// How long a datagram has waited tells whether more comes than can be handled.
-fn tell_when_received(raw: &Raw) -> io::Result<()> {
-    set(raw, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
 }
 
 fn set(raw: &Raw, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {

@@ -14,6 +14,8 @@ pub struct TransactionMetrics {
     pub ended: [Counter; Cause::ALL.len()],
     /// Requests that came again and went no further.
     pub absorbed: Counter,
+    /// Branches that were given up because ICMP said that they did not arrive.
+    pub unreached: Counter,
     /// Messages sent by transactions, by what they are.
     pub sent: [Counter; What::ALL.len()],
     /// Timers that fired, by letter.
@@ -25,9 +27,10 @@ pub struct TransactionMetrics {
 impl TransactionMetrics {
     /// Replaces all values; by the owning thread only.
     pub fn set(&self, counts: &Counts) {
-        let Counts { open, blocks, ended, absorbed, sent, timers, refused } = counts;
+        let Counts { open, blocks, ended, absorbed, unreached, sent, timers, refused } = counts;
         self.blocks.set(*blocks);
         self.absorbed.set(*absorbed);
+        self.unreached.set(*unreached);
         set_all(&self.open, open);
         set_all(&self.ended, ended);
         set_all(&self.sent, sent);

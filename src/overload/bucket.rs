@@ -4,7 +4,7 @@ use crate::net::Now;
 
 /// How fast tokens come, and how many there are room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pace {
+pub struct Pace {
     /// From one token to the next.
     interval_ns: u64,
     /// What a full bucket is ahead of an empty one, less one token.
@@ -13,7 +13,7 @@ pub(super) struct Pace {
 
 /// A bucket; a new one is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bucket {
+pub struct Bucket {
     /// When it is full, if nothing is taken until then.
     pub full_at: Now,
 }

@@ -20,9 +20,10 @@ mod reasons;
 mod simulation_tests;
 mod wait;
 
+pub use bucket::{Bucket, Pace};
 pub use feedback::{Feedback, Load};
 pub use limit::{Limit, LimitId, Limits, Owner, Peer, Peers, Per};
 pub use limiter::{Limiter, Refused};
 pub use policy::Policy;
 pub use reasons::{Excess, Excesses};
-pub use wait::{Standing, Wait};
+pub use wait::{Standing, Wait, Waits};

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use super::{Standing, Wait};
+use super::{Bucket, Pace, Standing, Wait};
 use crate::net::Now;
 
 const US: u64 = 1_000;
@@ -12,11 +12,14 @@ const SECOND: u64 = 1_000 * MS;
 
 /// What handling a message takes. A call is an INVITE and five more.
 const FORWARD: u64 = 100 * US;
-/// To answer 503, and to take in its ACK: together a fiftieth of a call. What refusing takes is not there for calls:
-/// with `r` of a call's time, and `n` times the capacity offered, no more than (1 - n·r) / (1 - r) of the calls
-/// can be left.
-const REFUSE: u64 = 10 * US;
-const ABSORB: u64 = 2 * US;
+/// To answer 503, and to take in its ACK: together a tenth of a call; to drop at a glance a sixtieth. What refusing takes
+/// is not there for calls: with `r` of a call's time, and `n` times the capacity offered, no more than
+/// (1 - n·r) / (1 - r) of the calls can be left.
+const REFUSE: u64 = 50 * US;
+const ABSORB: u64 = 10 * US;
+const DROP: u64 = 10 * US;
+/// Answers in a second: the part of a real shard's that these calls are slower than its own.
+const ANSWERS: u32 = 375;
 const CALL: u64 = 6 * FORWARD;
 /// Calls that there is time for in a second.
 const CAPACITY: f64 = SECOND as f64 / CALL as f64;
@@ -46,6 +49,7 @@ struct Message {
 
 struct Shard {
     wait: Wait,
+    answers: Bucket,
     /// What is on the way.
     coming: BinaryHeap<Reverse<Message>>,
     queue: VecDeque<Message>,
@@ -61,6 +65,7 @@ impl Shard {
     fn new(longest: Option<u64>) -> Self {
         Self {
             wait: Wait::new(longest),
+            answers: Bucket::default(),
             coming: BinaryHeap::new(),
             queue: VecDeque::new(),
             now: 0,
@@ -108,8 +113,12 @@ impl Shard {
         self.wait.observe(Some(self.now - at), Now(self.now));
         let standing = if kind == Kind::Invite { Standing::New } else { Standing::Kept };
         let next = if self.wait.refuses(standing) {
-            self.now += REFUSE;
             self.refused += 1;
+            if self.answers.take(Pace::of(ANSWERS, ANSWERS / 10, 1), Now(self.now)).is_err() {
+                self.now += DROP;
+                return;
+            }
+            self.now += REFUSE;
             Kind::Ack
         } else {
             self.now += if kind == Kind::Ack { ABSORB } else { FORWARD };

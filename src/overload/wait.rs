@@ -4,8 +4,8 @@
 //! and has waited too long is refused, which takes a fraction of what handling it would: the queue gets shorter until
 //! new requests wait no longer than they may, and as many are let in as there is time for. No rate has to be known.
 
-use crate::limits::{OVERLOAD_MESSAGES, OVERLOAD_NS};
-use crate::net::Now;
+use crate::limits::{LISTENERS, OVERLOAD_MESSAGES, OVERLOAD_NS};
+use crate::net::{ListenerId, Now};
 
 /// What a request would take part in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,47 @@ pub enum Standing {
     Kept,
 }
 
-/// Watches how long messages have waited.
+/// How long messages have waited at each listener: each has a queue of its own, and answers, which nobody sends too many
+/// of, wait little in theirs while requests stand in another one.
+pub struct Waits {
+    by_listener: Box<[Wait]>,
+    /// Where the message at hand came in.
+    here: usize,
+    /// Queues that stand.
+    standing: usize,
+}
+
+impl Waits {
+    /// New requests may wait so long; `None`: nothing is ever refused.
+    pub fn new(longest_ns: Option<u64>) -> Self {
+        let by_listener = vec![Wait::new(longest_ns); LISTENERS].into();
+        Self { by_listener, here: 0, standing: 0 }
+    }
+
+    /// As [`Wait::observe`], of a message that came in there. After a change of listeners a number may be another one's;
+    /// its next messages put that right.
+    #[inline]
+    pub fn observe(&mut self, on: ListenerId, waited_ns: Option<u64>, now: Now) {
+        self.here = usize::from(on.0);
+        let Some(wait) = self.by_listener.get_mut(self.here) else { return };
+        self.standing -= usize::from(wait.overloaded);
+        wait.observe(waited_ns, now);
+        self.standing += usize::from(wait.overloaded);
+    }
+
+    /// Of the listener that the message at hand came in on.
+    #[inline]
+    pub fn here(&self) -> Wait {
+        self.by_listener.get(self.here).copied().unwrap_or_default()
+    }
+
+    /// Some queue stands.
+    pub fn any_overloaded(&self) -> bool {
+        self.standing > 0
+    }
+}
+
+/// Watches how long messages of one queue have waited.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wait {
     /// So long new requests may wait; none: as long as they have to.
@@ -114,6 +154,17 @@ mod tests {
         assert_eq!(refused(&wait), [true, false, false]);
         wait.observe(Some(4 * LONGEST + 1), Now(101 * MS));
         assert_eq!(refused(&wait), [true, true, false]);
+        // What waits little at another listener says nothing of this one.
+        let mut waits = Waits::new(Some(LONGEST));
+        for now in 0..101 {
+            (0..10).for_each(|_| waits.observe(ListenerId(3), Some(LONGEST + 1), Now(now * MS)));
+            waits.observe(ListenerId(4), Some(1), Now(now * MS));
+        }
+        assert!(waits.any_overloaded() && !waits.here().is_overloaded());
+        waits.observe(ListenerId(3), Some(LONGEST + 1), Now(101 * MS));
+        assert!(waits.here().refuses(Standing::New));
+        waits.observe(ListenerId(3), Some(1), Now(102 * MS));
+        assert!(!waits.any_overloaded());
         let mut off = Wait::new(None);
         queue(&mut off, 0..200, 10, 1_000 * LONGEST);
         assert!(!off.refuses(Standing::New));

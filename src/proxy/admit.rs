@@ -3,8 +3,11 @@
 //! Asked of what is decided for the first time only. What came again, and what belongs to a transaction that is kept,
 //! has been let in before.
 
+use crate::limits::{REFUSALS_AT_ONCE, REFUSALS_PER_SECOND};
 use crate::net::Now;
-use crate::overload::{Excess, Excesses, Feedback, LimitId, Limiter, Load, Policy, Standing, Wait};
+use crate::overload::{
+    Bucket, Excess, Excesses, Feedback, LimitId, Limiter, Load, Pace, Policy, Standing, Waits,
+};
 use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
@@ -15,13 +18,15 @@ use super::validate::Request;
 
 /// What a shard knows of what it was asked for lately.
 pub(super) struct Admission {
-    pub wait: Wait,
+    pub waits: Waits,
     /// The request at hand was let in before.
     pub is_in: bool,
     limiter: Limiter,
     /// What neighbours that take part are asked for.
     load: Load,
     refused: Excesses,
+    /// What may be answered of that.
+    answers: Bucket,
     /// Of limiters that were before: those of earlier configurations.
     evicted: u64,
 }
@@ -30,19 +35,29 @@ impl Admission {
     /// For one of so many shards, made so many seconds after 1970.
     pub fn new(policy: &Policy, shards: u16, epoch_s: u64) -> Self {
         Self {
-            wait: Wait::new(policy.longest_wait_ns),
+            waits: Waits::new(policy.longest_wait_ns),
             is_in: false,
             limiter: Limiter::new(&policy.limits, shards),
             load: Load::new(epoch_s),
             refused: [0; Excess::ALL.len()],
+            answers: Bucket::default(),
             evicted: 0,
         }
+    }
+
+    /// A request that has waited too long may be answered; else it is to be dropped, and counted there.
+    pub fn may_answer(&mut self, now: Now) -> bool {
+        let may = self.answers.take(Pace::of(REFUSALS_PER_SECOND, REFUSALS_AT_ONCE, 1), now).is_ok();
+        if !may {
+            self.load.count(true, true, now);
+        }
+        may
     }
 
     /// Another configuration: limits begin anew.
     pub fn adopt(&mut self, policy: &Policy, shards: u16) {
         self.evicted += self.limiter.evicted();
-        self.wait = Wait::new(policy.longest_wait_ns);
+        self.waits = Waits::new(policy.longest_wait_ns);
         self.limiter = Limiter::new(&policy.limits, shards);
     }
 
@@ -61,9 +76,9 @@ impl Admission {
         self.load.feedback(now)
     }
 
-    /// More came than could be handled when the last message did.
+    /// More comes than can be handled, at some listener.
     pub fn is_overloaded(&self) -> bool {
-        self.wait.is_overloaded()
+        self.waits.any_overloaded()
     }
 
     /// Counts a request against a limit, if there is one.
@@ -96,7 +111,7 @@ pub(super) fn by_wait(
     pre: &Preprocessed<'_>,
     now: Now,
 ) -> Result<(), Reply> {
-    let is_overloaded = work.admission.wait.is_overloaded();
+    let is_overloaded = work.admission.waits.here().is_overloaded();
     if work.admission.is_in || !is_overloaded && !snapshot.plan.overload.oc {
         return Ok(());
     }
@@ -113,7 +128,7 @@ fn has_waited_too_long(
     pre: &Preprocessed<'_>,
 ) -> Result<(), Reply> {
     let standing = standing(&snapshot.plan.overload, request, pre);
-    if !work.admission.wait.refuses(standing) {
+    if !work.admission.waits.here().refuses(standing) {
         return Ok(());
     }
     let excess = if standing == Standing::New { Excess::New } else { Excess::InDialog };

@@ -3,6 +3,7 @@
 //! Pure: bytes, addresses, a snapshot and `now` go in; an [`Outcome`] and the bytes to send come out.
 //!
 //! ```text
+//!  sheds                        more comes than can be handled: does it go at a glance?
 //!  handle ─┬─ response ── respond    §16.7   by its branch; stateful: is there a transaction? ► Relay
 //!          └─ request ─── validate   §16.3   is it well-formed, may it pass?
 //!                         stateful   §17.2   has its transaction been here before?
@@ -37,6 +38,7 @@ mod preprocess;
 mod reply;
 mod respond;
 mod set;
+mod shed;
 mod state;
 mod stateful;
 mod target;
@@ -49,6 +51,7 @@ pub use groups::egress_of;
 pub use outcome::{Considered, Decision, Incoming, NameCounts, Outcome, Own, Tally};
 pub use reply::Reply;
 pub use state::State;
+pub use stateful::owner_of_quoted;
 pub use validate::Flaw;
 pub use via::response_to;
 

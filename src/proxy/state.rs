@@ -8,7 +8,8 @@ use sip_parser::HeaderLine;
 use crate::dns::{Question, Unresolved};
 use crate::egress::{NoEgress, Pins, Recent};
 use crate::limits::{HEADER_LINES, MESSAGE_BYTES, PIN_SETS, SHARDS, USER_BYTES};
-use crate::net::{NextHop, Now};
+use crate::net::{ListenerId, NextHop, Now};
+use crate::overload::Standing;
 use crate::rewrite::Edits;
 use crate::rules::Scratch;
 use crate::snapshot::Snapshot;
@@ -22,6 +23,7 @@ use super::loops;
 use super::names::Named;
 use super::outcome::{Considered, NameCounts, Tally};
 use super::reply::Reply;
+use super::shed;
 
 /// What one shard keeps between messages: recent decisions, transactions and working memory. All memory is taken
 /// when it is made; that of transactions when a rule first asks for them.
@@ -168,12 +170,21 @@ impl State {
         }
     }
 
-    /// The message that is handled next has waited so long, in nanoseconds, since it came in, if that is known. `again`: it
-    /// was handled before, and is let in.
+    /// The message that is handled next came in there and has waited so long since, in nanoseconds, if that is known.
+    /// `again`: it was handled before, and is let in.
     #[inline]
-    pub fn waited(&mut self, ns: Option<u64>, again: bool, now: Now) {
+    pub fn waited(&mut self, on: ListenerId, ns: Option<u64>, again: bool, now: Now) {
         self.work.admission.is_in = again;
-        self.work.admission.wait.observe(ns, now);
+        self.work.admission.waits.observe(on, ns, now);
+    }
+
+    /// The message of which [`State::waited`] was told has to go at a glance (see [`shed`]).
+    #[inline]
+    pub fn sheds(&mut self, snapshot: &Snapshot, message: &[u8], now: Now) -> bool {
+        let admission = &mut self.work.admission;
+        !admission.is_in
+            && admission.waits.here().refuses(Standing::New)
+            && shed::sheds(admission, &snapshot.plan.overload, message, now)
     }
 
     /// What has been counted since the start.

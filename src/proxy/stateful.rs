@@ -1,6 +1,8 @@
 //! Where stateless and stateful forwarding part: what belongs to a transaction, and what is kept of a request that
 //! goes on. The state itself is [`crate::transaction`]'s.
 
+use std::net::SocketAddr;
+
 use sip_parser::{CSeq, HeaderName, Message, Via};
 
 use crate::drop_reason::DropReason;
@@ -225,6 +227,23 @@ pub(super) fn hear_for_us(
     }
 }
 
+/// The shard that keeps the transaction of a request of ours, of which the beginning is known; `None`: none does, or it
+/// is none of ours.
+pub fn owner_of_quoted(quoted: &[u8]) -> Option<u16> {
+    quoted_branch(quoted).map(|(branch, _)| branch.owner)
+}
+
+/// Our branch and the method of a request whose beginning is known. The topmost Via of what we send is ours, and
+/// written in one form.
+fn quoted_branch(quoted: &[u8]) -> Option<(token::Branch, &[u8])> {
+    const VIA: &[u8] = b"\r\nVia: ";
+    let method = quoted.get(..memchr::memchr(b' ', quoted)?)?;
+    let value = quoted.get(memchr::memmem::find(quoted, VIA)? + VIA.len()..)?;
+    let value = value.get(..memchr::memchr(b'\r', value)?)?;
+    let branch = token::Branch::unverified(Via::parse(value).ok()?.branch()?)?;
+    branch.stateful.then_some((branch, method))
+}
+
 impl State {
     /// [`State::next`] has something to do.
     pub fn is_due(&self, now: Now) -> bool {
@@ -293,6 +312,15 @@ impl State {
         let gateway = attempt.onward.gateway;
         let Place { address: to, stream, .. } = place;
         Some(Own { what: What::Branch, gateway, on, to, stream, len, transaction: Some(begun) })
+    }
+
+    /// ICMP says that a request did not reach `to`; `quoted`: as much of it as is known (RFC 3261 §18.4). Who made that
+    /// up would have to know our branch.
+    pub fn unreached(&mut self, to: SocketAddr, quoted: &[u8]) {
+        let Some(transactions) = &mut self.work.transactions else { return };
+        if let Some((branch, method)) = quoted_branch(quoted) {
+            transactions.unreached(branch.transaction, method, to);
+        }
     }
 
     /// A request could not be sent.

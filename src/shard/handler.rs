@@ -1,8 +1,10 @@
 //! What a shard asks about each message, and about time.
 
+use std::net::SocketAddr;
+
 use crate::dns;
 use crate::egress::NoEgress;
-use crate::net::{NextHop, Now};
+use crate::net::{ListenerId, NextHop, Now};
 use crate::proxy::{self, Incoming, Outcome, Own, Tally};
 use crate::snapshot::Snapshot;
 use crate::transaction::Handle;
@@ -11,9 +13,11 @@ use crate::transaction::Handle;
 pub trait Handler {
     /// Decides, and writes what is to be sent into `out`.
     fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome;
-    /// The message that is handled next has waited so long, in nanoseconds, since it came in, if that is known; `again`: it
-    /// was handled before, and waited for an answer since.
-    fn waited(&mut self, ns: Option<u64>, again: bool, now: Now);
+    /// The message that is handled next came in there and has waited so long since, in nanoseconds, if that is known;
+    /// `again`: it was handled before, and waited for an answer since.
+    fn waited(&mut self, on: ListenerId, ns: Option<u64>, again: bool, now: Now);
+    /// That message has to go at a glance: more comes than can be handled.
+    fn sheds(&mut self, snapshot: &Snapshot, message: &[u8], now: Now) -> bool;
     /// The snapshot has another configuration from now on.
     fn adopt(&mut self, snapshot: &Snapshot);
     /// What was counted since the start.
@@ -32,6 +36,8 @@ pub trait Handler {
     fn next(&mut self, snapshot: &Snapshot, now: Now, out: &mut [u8]) -> Option<Own>;
     /// The request of a transaction could not be sent.
     fn send_failed(&mut self, transaction: Handle);
+    /// ICMP says that a request did not reach `to`; `quoted`: as much of it as is known.
+    fn unreached(&mut self, to: SocketAddr, quoted: &[u8]);
     /// Another shard has ended: nothing is handed over to it any more.
     fn shard_gone(&mut self, shard: u16);
 }
@@ -41,8 +47,12 @@ impl Handler for proxy::State {
         proxy::handle(self, snapshot, incoming, now, out)
     }
 
-    fn waited(&mut self, ns: Option<u64>, again: bool, now: Now) {
-        self.waited(ns, again, now);
+    fn waited(&mut self, on: ListenerId, ns: Option<u64>, again: bool, now: Now) {
+        self.waited(on, ns, again, now);
+    }
+
+    fn sheds(&mut self, snapshot: &Snapshot, message: &[u8], now: Now) -> bool {
+        self.sheds(snapshot, message, now)
     }
 
     fn adopt(&mut self, snapshot: &Snapshot) {
@@ -79,6 +89,10 @@ impl Handler for proxy::State {
 
     fn send_failed(&mut self, transaction: Handle) {
         self.send_failed(transaction);
+    }
+
+    fn unreached(&mut self, to: SocketAddr, quoted: &[u8]) {
+        self.unreached(to, quoted);
     }
 
     fn shard_gone(&mut self, shard: u16) {

@@ -57,6 +57,7 @@ impl<S, H: Handler> Worker<S, H> {
                 What::Leaves { way, waiting } => self.leave_by_stream(io, &bytes, &way, waiting),
                 What::Accepted { socket, from, accepted } => self.on_accepted(io, socket, from, accepted),
                 What::NotSent(transaction) => self.handler.send_failed(transaction),
+                What::Unreached(to) => self.handler.unreached(to, &bytes),
             }
             self.post.give_back(self.number, bytes);
         }

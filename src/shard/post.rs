@@ -47,6 +47,8 @@ pub(super) enum What {
     },
     /// What a transaction of the other one sent could not leave.
     NotSent(Handle),
+    /// ICMP says that a request of the other one did not reach this address; the bytes are as much of it as is known.
+    Unreached(SocketAddr),
 }
 
 /// A message that came in.
@@ -109,6 +111,12 @@ impl Post {
             gone: AtomicBool::new(false),
         };
         Self((0..shards.max(1)).map(mailbox).collect())
+    }
+
+    /// Tells a shard that a request of its did not reach `to`, of which `quoted` is known; `true`: it is to be woken.
+    /// Where there is no room nobody is told: the request is sent again, or its silence says the same.
+    pub fn tell_unreached(&self, owner: u16, to: SocketAddr, quoted: &[u8]) -> bool {
+        matches!(self.send(owner, quoted, What::Unreached(to)), Ok(Posted::Wake))
     }
 
     /// Sends a letter with a copy of `bytes`; what it is about comes back where it is not sent.
@@ -185,6 +193,15 @@ mod tests {
 
     fn send(post: &Post, to: u16, bytes: &[u8]) -> Result<Posted, NotPosted> {
         post.send(to, bytes, received()).map_err(|(why, _)| why)
+    }
+
+    #[test]
+    fn what_did_not_arrive_is_told_and_rings_once() {
+        let (post, to) = (Post::new(2), "192.0.2.9:5061".parse().unwrap());
+        assert!(post.tell_unreached(1, to, b"INVITE"));
+        assert!(!post.tell_unreached(1, to, b"INVITE") && !post.tell_unreached(7, to, b""));
+        let Some(Letter { what: What::Unreached(told), bytes }) = post.take(1) else { panic!() };
+        assert_eq!((told, bytes.as_slice()), (to, &b"INVITE"[..]));
     }
 
     #[test]

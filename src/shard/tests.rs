@@ -192,7 +192,13 @@ impl Handler for Script {
         }
     }
 
-    fn waited(&mut self, _: Option<u64>, _: bool, _: Now) {}
+    fn waited(&mut self, _: ListenerId, _: Option<u64>, _: bool, _: Now) {}
+
+    fn unreached(&mut self, _: SocketAddr, _: &[u8]) {}
+
+    fn sheds(&mut self, _: &Snapshot, _: &[u8], _: Now) -> bool {
+        false
+    }
 
     fn adopt(&mut self, _: &Snapshot) {
         self.adopted.set(self.adopted.get() + 1);

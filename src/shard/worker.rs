@@ -294,10 +294,13 @@ impl<S, H: Handler> Worker<S, H> {
 
     pub(super) fn decide<I: Io<Source = S>>(&mut self, io: &mut I, arrival: &Arrival<'_>) {
         let incoming = &arrival.incoming;
+        self.handler.waited(incoming.on, arrival.waited_ns, arrival.stay.is_over_again(), self.now);
+        if self.handler.sheds(&self.current.snapshot, incoming.bytes, self.now) {
+            return self.metrics.dropped(DropReason::Overload);
+        }
         let Some(mut tx) = io.tx() else {
             return self.metrics.dropped(DropReason::NoSendBuffer);
         };
-        self.handler.waited(arrival.waited_ns, arrival.stay.is_over_again(), self.now);
         self.handler.comes(arrival.stay.is_over_again(), arrival.stay.in_haste);
         let outcome =
             panics::guard(|| self.handler.handle(&self.current.snapshot, incoming, self.now, tx.as_mut()));

@@ -15,9 +15,11 @@
 //! A request with one next hop has one client transaction. One with several has a [`Search`] besides, until it is
 //! answered, and a client transaction for each branch, which is begun where and when that is due.
 
+use std::net::SocketAddr;
+
 use sip_parser::{HeaderLine, Message, parse};
 
-use super::client::Client;
+use super::client::{Client, ClientState};
 use super::counts::{Counts, Full};
 use super::events::{Arrived, Beginning, Opening, Peer};
 use super::own::{self, Own};
@@ -261,6 +263,22 @@ impl Transactions {
         }
         if let Some(record) = servers.get_mut(server) {
             record.search = searches.insert(search);
+        }
+    }
+
+    /// ICMP says that a request on this branch did not reach `to`. Where somebody has answered there it was another
+    /// datagram's fault, and where it went elsewhere it was not this one.
+    pub fn unreached(&mut self, branch: u64, method: &[u8], to: SocketAddr) {
+        let Some(client) = self.table.client(branch, Method::of(method)) else { return };
+        let is_it = self.table.clients.get(client).is_some_and(|record| {
+            record.place.address.ip() == to.ip()
+                && record.place.address.port() == to.port()
+                && record.machine.state() == ClientState::Calling
+                && record.machine.on_transport_error()
+        });
+        if is_it && self.table.clients.get(client).is_some_and(|record| record.pending.is_none()) {
+            self.table.counts.unreached += 1;
+            self.failed(client);
         }
     }
 

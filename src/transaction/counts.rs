@@ -146,6 +146,8 @@ pub struct Counts {
     pub ended: [u64; Cause::ALL.len()],
     /// Requests that came again and went no further.
     pub absorbed: u64,
+    /// Branches that were given up because ICMP said that they did not arrive.
+    pub unreached: u64,
     /// Messages sent by transactions, by [`What`].
     pub sent: [u64; What::ALL.len()],
     /// Timers that fired, by [`Timer`].

@@ -113,6 +113,37 @@ fn one_that_is_silent_is_given_up_and_cancelled_when_it_rings_late() {
 }
 
 #[test]
+fn a_closed_port_is_passed_over_at_once() {
+    let world = World::new();
+    let home = home("to = [\"sip:10.0.0.100:5999\", \"sip:[fd00:6::100]:5998\", \"sip:[fd00:6::100]\"]");
+    let viaduct = home.start(&world);
+    let Parties { alice, bob: _bob, carol } = parties(&world);
+    let since = Instant::now();
+    invite(&alice);
+    let third = carol.receive_request("INVITE");
+    assert!(since.elapsed() < Duration::from_millis(450), "nothing was sent again: {:?}", since.elapsed());
+    goes_through(&alice, &carol, &third);
+    let metrics = viaduct.metrics();
+    assert_eq!(metrics.sum("viaduct_requests_unreached_total", &[]), 2);
+    assert_eq!(sent(&metrics, "request_again"), 0);
+    viaduct.stop();
+}
+
+#[test]
+fn where_no_port_is_open_the_caller_is_told_at_once() {
+    let world = World::new();
+    let home = home("to = \"sip:10.0.0.100:5999\"");
+    let viaduct = home.start(&world);
+    let alice = world.public.party("alice", "1.2.3.100:5060");
+    let _host = world.private.party("bob", "10.0.0.100:5060");
+    let since = Instant::now();
+    invite(&alice);
+    alice.receive_response(500);
+    assert!(since.elapsed() < Duration::from_millis(450), "{:?}", since.elapsed());
+    viaduct.stop();
+}
+
+#[test]
 fn one_that_cannot_be_sent_to_is_passed_over_and_the_next_taken_meanwhile() {
     let world = World::new();
     let home = home(&format!("{BOB_THEN_CAROL}\ntimeout = \"30s\""));

@@ -96,7 +96,12 @@ struct Path {
 /// Runs until the process is ended.
 pub fn execute(args: &Args) -> io::Result<bool> {
     pin(args.core)?;
-    let open = |bind| Socket::open(&listener(bind), args.socket_buffer).map_err(io::Error::other);
+    let open = |bind| {
+        let socket = Socket::open(&listener(bind), args.socket_buffer).map_err(io::Error::other)?;
+        // As Viaduct has it unless it is told otherwise.
+        socket.tell_when_received(true).map_err(io::Error::other)?;
+        Ok::<_, io::Error>(socket)
+    };
     let path = Path {
         listen: open(args.listen)?,
         from: open(args.from)?,

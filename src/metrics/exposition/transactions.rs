@@ -39,6 +39,10 @@ impl Readings {
             self.sum(|s| s.transactions.absorbed.get()),
         )?;
         put_alone(
+            counter(out, "requests_unreached", "Requests sent on that ICMP said did not arrive")?,
+            self.sum(|s| s.transactions.unreached.get()),
+        )?;
+        put_alone(
             counter(
                 out,
                 "messages_handed_over",

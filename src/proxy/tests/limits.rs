@@ -3,6 +3,7 @@
 use super::forwarding::INVITE;
 use super::world::{Became, CONFIGURATION, World, fib, header, headers};
 use crate::drop_reason::DropReason;
+use crate::net::ListenerId;
 use crate::overload::Excess;
 
 const ALICE: &str = "10.0.0.50:5060";
@@ -54,9 +55,9 @@ fn a_route_lets_its_burst_and_its_rate_pass() {
 fn what_waited_for_an_answer_is_not_counted_again() {
     let mut world = world("inside-out", "limit = { rate = 2 }", "");
     assert_eq!(statuses(&mut world, ALICE, 0..2), [0, 503]);
-    world.state.waited(None, true, world.now);
+    world.state.waited(ListenerId(0), None, true, world.now);
     assert_eq!(statuses(&mut world, ALICE, 2..3), [0]);
-    world.state.waited(None, false, world.now);
+    world.state.waited(ListenerId(0), None, false, world.now);
     assert_eq!(statuses(&mut world, ALICE, 3..4), [503]);
 }
 
@@ -108,9 +109,9 @@ fn requests_within_a_dialog_count_for_no_limit() {
 fn overload(world: &mut World, waited_ms: u64) {
     for _ in 0..101 {
         world.now = world.now.plus_ns(MS);
-        world.state.waited(Some(41 * MS), false, world.now);
+        world.state.waited(ListenerId(0), Some(41 * MS), false, world.now);
     }
-    world.state.waited(Some(waited_ms * MS), false, world.now);
+    world.state.waited(ListenerId(0), Some(waited_ms * MS), false, world.now);
 }
 
 #[test]
@@ -142,7 +143,7 @@ fn new_requests_are_refused_first() {
     let counts = world.tally().refused;
     assert_eq!((counts[Excess::New as usize], counts[Excess::InDialog as usize]), (3, 1));
     // The queue is gone.
-    world.state.waited(Some(MS), false, world.now);
+    world.state.waited(ListenerId(0), Some(MS), false, world.now);
     world.forwarded("private", ALICE, &invite(11), "public", BOB);
 }
 
@@ -179,7 +180,7 @@ fn a_neighbour_that_takes_part_is_told_how_much_less_to_send() {
         overload(&mut world, if number % 2 == 0 { 41 } else { 40 });
         world.receive("private", ALICE, &invite(1_000 + number));
     }
-    world.state.waited(Some(41 * MS), false, world.now);
+    world.state.waited(ListenerId(0), Some(41 * MS), false, world.now);
     let refused = world.answered("private", ALICE, &offering(2), 503);
     let told = oc(&refused).unwrap();
     let percent: u32 = told.split(';').next().unwrap().parse().unwrap();

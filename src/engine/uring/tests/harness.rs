@@ -58,7 +58,9 @@ pub fn inside(test: impl FnOnce() + std::marker::Send) {
 }
 
 pub fn open(bind: &str) -> Arc<Socket> {
-    Arc::new(Socket::open(&listener(bind), 1 << 20).unwrap())
+    let socket = Socket::open(&listener(bind), 1 << 20).unwrap();
+    socket.tell_when_received(true).unwrap();
+    Arc::new(socket)
 }
 
 /// Connections come in on it.
