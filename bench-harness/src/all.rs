@@ -49,7 +49,7 @@ struct Step {
     writes: bool,
 }
 
-const PLAN: [Step; 7] = [
+const PLAN: [Step; 8] = [
     Step { name: "micro", full: "micro", quick: "micro --quick", full_s: 300, quick_s: 45, writes: true },
     Step {
         name: "sipp",
@@ -74,6 +74,14 @@ const PLAN: [Step; 7] = [
         full_s: 40,
         quick_s: 30,
         writes: false,
+    },
+    Step {
+        name: "calls",
+        full: "overload --calls",
+        quick: "overload --calls --seconds 1 --peak 10000",
+        full_s: 90,
+        quick_s: 15,
+        writes: true,
     },
     Step {
         name: "follow",

@@ -238,6 +238,18 @@ pub fn viaduct_configuration(rules: usize, core: usize, port: u16, stateful: boo
     fill(include_str!("../peers/viaduct.toml.in"), &values)
 }
 
+/// What `viaduct --version` says.
+pub fn version_of_viaduct() -> io::Result<String> {
+    let told = Command::new(built("viaduct")?).arg("--version").output()?.stdout;
+    Ok(String::from_utf8_lossy(&told).lines().next().unwrap_or_default().to_owned())
+}
+
+/// Whole calls, by a hundred rules of which the last matches; how many are let in is what it is by default.
+pub fn overload_configuration(stateful: bool) -> String {
+    viaduct_configuration(100, FORWARDER_CORE, VIADUCT_PORT, stateful)
+        .replace("[admin]\nlisten = \"off\"\n", "")
+}
+
 /// Puts values in the places `@NAME@` of a text.
 pub fn fill(text: &str, values: &[(&str, String)]) -> String {
     values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))

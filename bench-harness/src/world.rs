@@ -65,6 +65,11 @@ impl World {
         self.client.socket(SocketAddr::V4(CLIENT), "eth0")
     }
 
+    /// A socket of the sink's host.
+    pub fn socket_at_sink(&self, address: SocketAddr) -> io::Result<UdpSocket> {
+        self.sink.socket(address, "eth0")
+    }
+
     /// The sink's socket.
     pub fn sink(&self) -> io::Result<UdpSocket> {
         self.sink.socket(SocketAddr::V4(SINK), "eth0")

@@ -180,6 +180,7 @@ impl Rounds {
             Load::Paced => (ask.paced, ask.window * 3),
             Load::Saturation => (entrant.knee * TOO_MUCH, ask.window),
             Load::Knee => (entrant.knee * BELOW, ask.window),
+            Load::Overload => return None,
         };
         Some(Plan { load, rate: rate.floor().max(1.0), length })
     }

@@ -74,6 +74,10 @@ pub struct Outcome {
     pub in_flight: u64,
     /// From the scheduled time of a first request to its arrival, in nanoseconds.
     pub latency: Histogram<u64>,
+    /// From the scheduled time of a call to the arrival of its 200, in nanoseconds.
+    pub setup: Histogram<u64>,
+    /// ACKs sent to refusals; in no account.
+    pub acks: u64,
     /// From the scheduled time of a first request to its send, in nanoseconds.
     pub lag: Histogram<u64>,
     /// Part of the time for which the load had nothing to do, while it offered: 0 to 1.
@@ -189,6 +193,8 @@ impl Driver {
             tally: self.exchanges.tally(),
             in_flight: self.exchanges.open(),
             latency: self.exchanges.latency().clone(),
+            setup: self.exchanges.setup().clone(),
+            acks: self.exchanges.acks(),
             idle: gauge.idle_ns as f64 / offer.length.as_nanos().max(1) as f64,
             lag: gauge.lag,
             last_len: self.last_len,

@@ -19,7 +19,7 @@ use hdrhistogram::Histogram;
 
 use super::book::{Book, Leg, Tally};
 use super::mix::{Kind, Mix};
-use super::say::{Within, response};
+use super::say::{Within, ack_to_refusal, response};
 use super::scan::{Scan, Start};
 use crate::draw::Random;
 use crate::messages::{Template, number_of};
@@ -115,6 +115,9 @@ pub struct Exchanges {
     timers: BinaryHeap<Reverse<(u64, u32, Task)>>,
     random: Random,
     latency: Histogram<u64>,
+    setup: Histogram<u64>,
+    /// ACKs to refusals.
+    acks: u64,
 }
 
 /// A histogram of nanoseconds up to a minute, three digits exact.
@@ -136,6 +139,8 @@ impl Exchanges {
             timers: BinaryHeap::new(),
             random: Random(u64::from(base)),
             latency: histogram(),
+            setup: histogram(),
+            acks: 0,
             settings,
         }
     }
@@ -166,7 +171,12 @@ impl Exchanges {
         match code {
             // Of a hop's own making: it is nobody's message.
             100 => {}
-            300.. => self.book.refused(number),
+            300.. => {
+                if invite {
+                    self.acknowledge(number, &scan, out);
+                }
+                self.book.refused(number);
+            }
             101..200 => _ = self.book.arrived(Some(number), Leg::Provisional),
             _ if invite => self.answered(number, &scan, now_ns, out),
             _ => {
@@ -243,6 +253,16 @@ impl Exchanges {
         &self.latency
     }
 
+    /// From the scheduled time of a call to the first arrival of its 200, in nanoseconds.
+    pub fn setup(&self) -> &Histogram<u64> {
+        &self.setup
+    }
+
+    /// ACKs that were sent to refusals: the next hop takes them in, so that they are in no account.
+    pub fn acks(&self) -> u64 {
+        self.acks
+    }
+
     fn at(&mut self, due_ns: u64, number: u32, task: Task) {
         self.timers.push(Reverse((due_ns, number, task)));
     }
@@ -304,6 +324,15 @@ impl Exchanges {
         }
     }
 
+    /// Acknowledges the refusal of an INVITE, towards where that went (RFC 3261 §17.1.1.3).
+    fn acknowledge(&mut self, number: u32, refusal: &Scan<'_>, out: &mut Outbox) {
+        let caller = self.caller(number);
+        let (host, to) = (&self.hosts.0[caller], self.settings.forwarder);
+        let target = &self.hosts.1;
+        out.put(Side::Caller(caller), to, |bytes| ack_to_refusal(refusal, (host, number), target, bytes));
+        self.acks += 1;
+    }
+
     /// Acknowledges the 200 to an INVITE, and lays down the BYE.
     fn answered(&mut self, number: u32, ok: &Scan<'_>, now_ns: u64, out: &mut Outbox) {
         let caller = self.caller(number);
@@ -314,6 +343,7 @@ impl Exchanges {
         out.put(Side::Caller(caller), to, |bytes| within.request("ACK", via.as_bytes(), "1", bytes));
         self.book.sent(number, Leg::Ack);
         if first && let Some(entry) = self.book.get(number) {
+            self.setup.saturating_record(now_ns.saturating_sub(entry.scheduled_ns).max(1));
             let mut bye = Vec::with_capacity(1024);
             within.request("BYE", via.as_bytes(), "2", &mut bye);
             entry.dialog.get_or_insert_default().bye = Some((bye, to));

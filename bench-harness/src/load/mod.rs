@@ -24,3 +24,4 @@ pub use burst::{Generator, Sink};
 pub use driver::{Driver, Offer, Outcome};
 pub use exchanges::{Settings, histogram};
 pub use mix::{Kind, Mix};
+pub use say::refusal;

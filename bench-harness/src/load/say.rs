@@ -36,6 +36,26 @@ pub fn response(request: &Scan<'_>, status: &str, tag: &[u8], contact: &str, out
     out.extend_from_slice(rest.as_bytes());
 }
 
+/// Writes a 503 to an INVITE into `out`; `false`: the message is none.
+pub fn refusal(message: &[u8], out: &mut Vec<u8>) -> bool {
+    out.clear();
+    let Some(scan) = Scan::of(message).filter(|scan| scan.start == Start::Request(b"INVITE")) else {
+        return false;
+    };
+    response(&scan, "503 Service Unavailable", b"refuses", "refuses.invalid", out);
+    true
+}
+
+/// Writes the ACK to a refusal (RFC 3261 §17.1.1.3): the Via is the INVITE's, by `host:port` and running number of its
+/// caller, To is the refusal's. `target`: `host:port` of the Request-URI.
+pub fn ack_to_refusal(refusal: &Scan<'_>, (host, number): (&str, u32), target: &str, out: &mut Vec<u8>) {
+    let via =
+        format!("ACK sip:{target} SIP/2.0\r\nVia: SIP/2.0/UDP {host};branch=z9hG4bK{number:08x};rport\r\n");
+    put(out, &[via.as_bytes(), b"Max-Forwards: 70\r\nFrom: ", refusal.first(Header::From)]);
+    put(out, &[b"\r\nTo: ", refusal.first(Header::To)]);
+    put(out, &[b"\r\nCall-ID: ", refusal.first(Header::CallId), b"\r\nCSeq: 1 ACK\r\n", NO_BODY.as_bytes()]);
+}
+
 /// What the requests of a dialog have in common, as the 200 to the INVITE laid it down.
 pub struct Within<'a> {
     ok: &'a Scan<'a>,

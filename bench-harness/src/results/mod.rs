@@ -12,7 +12,7 @@ mod hgrm;
 pub mod machine;
 pub mod model;
 mod plots;
-mod ratios;
+pub mod ratios;
 mod report;
 mod statistics;
 
@@ -81,7 +81,7 @@ pub fn write(folder: &Path, results: &Results, histograms: &Histograms) -> io::R
     fs::create_dir_all(folder)?;
     let results = results.clone().concluded();
     let mut files = plots::of(&results.samples)?;
-    for load in [Load::Messages, Load::Calls, Load::Paced, Load::Saturation, Load::Knee] {
+    for load in Load::ALL {
         files.extend(plots::of_histograms(histograms, load)?);
     }
     for ((subject, load), histogram) in histograms {
@@ -121,6 +121,10 @@ pub fn read(file: &Path) -> io::Result<Results> {
 }
 
 impl Load {
+    /// In the order of the report.
+    pub const ALL: [Self; 6] =
+        [Self::Messages, Self::Calls, Self::Paced, Self::Saturation, Self::Knee, Self::Overload];
+
     /// As in `results.json`.
     pub fn name(self) -> &'static str {
         match self {
@@ -129,6 +133,7 @@ impl Load {
             Self::Paced => "paced",
             Self::Saturation => "saturation",
             Self::Knee => "knee",
+            Self::Overload => "overload",
         }
     }
 }

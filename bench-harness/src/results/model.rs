@@ -92,6 +92,8 @@ pub enum Load {
     Saturation,
     /// A series of rising rates, to find the knee.
     Knee,
+    /// Whole calls, at the peak and several times as many: latency is from the scheduled time of a call to its 200.
+    Overload,
 }
 
 /// One window: one subject, one load, one rate.
@@ -103,7 +105,7 @@ pub struct Sample {
     pub subject: String,
     /// What was offered.
     pub load: Load,
-    /// Messages (or calls, for [`Load::Calls`]) that the schedule asked for in a second.
+    /// Messages (or calls, for [`Load::Calls`] and [`Load::Overload`]) that the schedule asked for in a second.
     pub offered_per_second: f64,
     /// Length in seconds, by the clock.
     pub seconds: f64,
@@ -208,4 +210,11 @@ pub struct Ratios {
     pub added_latency_p999_us: Option<f64>,
     /// System calls for each message that Viaduct forwards at saturation.
     pub syscalls_per_message: Option<f64>,
+    /// Part of the calls completed at the peak that are not where several times as many are offered (five, unless
+    /// `overload --times` says otherwise), without transactions; below 0 where more are.
+    #[serde(default)]
+    pub overload_goodput_lost: Option<f64>,
+    /// From the scheduled time of a call to its 200 then, of those let in, at the 99th of 100, in milliseconds.
+    #[serde(default)]
+    pub overload_setup_p99_ms: Option<f64>,
 }

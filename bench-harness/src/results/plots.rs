@@ -120,6 +120,10 @@ fn colour(subject: &str) -> RGBColor {
 impl Sample {
     /// What its CPU is counted by: calls, or messages delivered.
     pub fn units(&self) -> u64 {
-        if self.load == Load::Calls { self.calls } else { self.delivered }
+        match self.load {
+            Load::Calls => self.calls,
+            Load::Overload => self.calls - self.failed,
+            _ => self.delivered,
+        }
     }
 }

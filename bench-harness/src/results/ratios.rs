@@ -37,6 +37,8 @@ pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
         added_latency_p50_us: added_us(samples, |latency| latency.p50_ns),
         added_latency_p999_us: added_us(samples, |latency| latency.p999_ns),
         syscalls_per_message: syscalls(samples),
+        overload_goodput_lost: goodput_lost(samples),
+        overload_setup_p99_ms: overload_setup_ms(samples),
     }
 }
 
@@ -66,6 +68,22 @@ fn syscalls(samples: &[Sample]) -> Option<f64> {
         .filter_map(|sample| Some((sample.syscalls?, sample.delivered)))
         .fold((0, 0), |(calls, messages), (c, m)| (calls + c, messages + m));
     (messages > 0).then(|| calls as f64 / messages as f64)
+}
+
+/// The window at the peak and the one of the most calls offered.
+fn overload(samples: &[Sample]) -> Option<(&Sample, &Sample)> {
+    let those = || samples.iter().filter(|s| s.subject == VIADUCT && s.load == Load::Overload);
+    let by_rate = |a: &&Sample, b: &&Sample| a.offered_per_second.total_cmp(&b.offered_per_second);
+    those().min_by(by_rate).zip(those().max_by(by_rate))
+}
+
+fn goodput_lost(samples: &[Sample]) -> Option<f64> {
+    let goodput = |sample: &Sample| (sample.calls - sample.failed) as f64 / sample.seconds;
+    overload(samples).map(|(peak, over)| 1.0 - goodput(over) / goodput(peak))
+}
+
+fn overload_setup_ms(samples: &[Sample]) -> Option<f64> {
+    Some(overload(samples)?.1.latency?.p99_ns as f64 / 1e6)
 }
 
 /// Windows of two subjects that are neighbours in time, at one rate: where there are several, the one with the most
@@ -123,5 +141,7 @@ pub fn flat(ratios: &Ratios) -> Vec<(&'static str, Option<Figure>)> {
         ("added_latency_p50_us", plain(ratios.added_latency_p50_us)),
         ("added_latency_p999_us", plain(ratios.added_latency_p999_us)),
         ("syscalls_per_message", plain(ratios.syscalls_per_message)),
+        ("overload_goodput_lost", plain(ratios.overload_goodput_lost)),
+        ("overload_setup_p99_ms", plain(ratios.overload_setup_p99_ms)),
     ]
 }

@@ -23,7 +23,7 @@ const fn bar(name: &'static str, words: &'static str, unit: &'static str, at_mos
 }
 
 /// In the order of the report; a test holds it against the figures that there are.
-const BARS: [Bar; 16] = [
+const BARS: [Bar; 18] = [
     bar("cpu_per_message_vs_null", "CPU per delivered message, over the floor `null-uring`", "", Some(1.12)),
     bar("cpu_per_call_vs_kamailio", "CPU per call, over Kamailio", "", None),
     bar("cpu_per_call_vs_kamailio_mhomed", "CPU per call, over Kamailio with `mhomed=1`", "", Some(0.45)),
@@ -55,12 +55,18 @@ const BARS: [Bar; 16] = [
     bar("added_latency_p50_us", "latency added to the floor's, paced messages, median", "µs", Some(1.5)),
     bar("added_latency_p999_us", "the same, 99.9%", "µs", None),
     bar("syscalls_per_message", "system calls per forwarded message at saturation", "", Some(0.05)),
+    bar("overload_goodput_lost", "part of the peak's calls that five times as many cost", "", Some(0.1)),
+    bar("overload_setup_p99_ms", "from such a call to its 200, if it is let in, 99%", "ms", Some(50.0)),
 ];
 
 /// The command that measures a figure.
 pub fn measured_by(figure: &str) -> &'static str {
     let pieces = ["own_work", "full_tables", "fib_lookup"];
-    if pieces.iter().any(|piece| figure.starts_with(piece)) { "micro" } else { "compare" }
+    match figure {
+        _ if figure.starts_with("overload") => "overload --calls",
+        _ if pieces.iter().any(|piece| figure.starts_with(piece)) => "micro",
+        _ => "compare",
+    }
 }
 
 /// The whole report; `plots` are files beside it.
@@ -71,7 +77,7 @@ pub fn text(results: &Results, plots: &[String]) -> String {
     for plot in plots {
         let _ = writeln!(text, "![{}]({plot})\n", plot.trim_end_matches(".svg"));
     }
-    for load in [Load::Messages, Load::Calls, Load::Paced, Load::Saturation, Load::Knee] {
+    for load in Load::ALL {
         windows(&mut text, results, load);
     }
     pieces(&mut text, results);
@@ -152,7 +158,7 @@ fn windows(text: &mut String, results: &Results, load: Load) {
         knees(text, &subjects);
         return;
     }
-    let unit = if load == Load::Calls { "call" } else { "message" };
+    let unit = if matches!(load, Load::Calls | Load::Overload) { "call" } else { "message" };
     let _ = writeln!(
         text,
         "| subject | offered/s | windows | CPU per {unit} | p50 | p99 | p99.9 | delivered | sent again | memory | notes |\n\

@@ -2,6 +2,7 @@
 
 mod config;
 mod events;
+mod failing;
 mod run;
 mod sentinel;
 mod traffic;
@@ -14,6 +15,7 @@ use serde_json::json;
 
 use run::Run;
 use verdict::{Findings, Sample, ms};
+pub use watch::{Kernel, Metrics};
 
 /// Changes routes, links, addresses, rules and the configuration at random under load, and accounts for everything
 #[derive(Debug, clap::Args)]
@@ -35,12 +37,19 @@ Passes (exit code 0) when
   reloads   good configurations took effect, broken ones were refused
   routing   the followed tables are what a fresh dump says, at every comparison and at the end
 
+With --failing it offers calls instead, half of them to a list and half to a group of next hops: one that is closed, one
+that refuses (503), one that is silent, and one that lives, which all calls reach in the end. The rate is in calls a
+second, 2,000 if it is left out: half of what a shard's table of transactions holds. Passes when every call was completed,
+memory and files are as above, no request found the table full, and no transaction is left at the end.
+
 A long batch is excused by up to 40 ms of waiting. On a machine that does other work that excuses nearly
 everything: there --real-time keeps the others away, and what is long then is Viaduct's own doing.
 
 Examples:
   bench-harness soak                                # ten minutes
   bench-harness soak --seconds 60 --seed 7 --real-time
+  bench-harness soak --failing                      # ten minutes of failover
+  bench-harness soak --failing --seconds 30 --rate 200
   bench-harness soak --seconds 3600 --v4 1000000 --v6 200000 --json > soak.json")]
 pub struct Args {
     /// For how many seconds
@@ -52,7 +61,10 @@ pub struct Args {
     /// IPv6 routes
     #[arg(long, default_value_t = 5_000)]
     v6: usize,
-    /// Messages a second; half of what it can carry, if this is left out
+    /// Calls whose targets fail, instead of events and reloads
+    #[arg(long, conflicts_with_all = ["v4", "v6", "events", "reload_every", "real_time", "seed"])]
+    failing: bool,
+    /// Messages (calls, with --failing) a second; half of what it can carry, if this is left out
     #[arg(long, value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
     rate: Option<u64>,
     /// Events a second, besides the bursts
@@ -74,6 +86,9 @@ pub struct Args {
 
 /// Runs the soak; `true`: all properties hold.
 pub fn execute(args: &Args) -> io::Result<bool> {
+    if args.failing {
+        return failing::execute(args);
+    }
     let (run, findings) = Run::whole(args)?;
     Ok(report(args, &run, &findings))
 }

@@ -164,26 +164,8 @@ impl Findings {
 
     fn leaks(&self) -> [Property; 3] {
         let of = |what: fn(&Sample) -> u64| (self.fifth(1, what), self.fifth(4, what));
-        let (before, after) = of(|s| s.resident);
-        let bound = (before as f64 * GROWTH.0) as u64 + GROWTH.1;
-        let memory = Property {
-            holds: after <= before + bound,
-            words: format!(
-                "memory: {:.1} MiB in the second fifth, {:.1} MiB in the last (medians; at most {:.1} MiB more)",
-                mib(before),
-                mib(after),
-                mib(bound)
-            ),
-        };
-        let [(files, sockets), (files_after, sockets_after)] = self.files;
-        let files = Property {
-            holds: files_after == files && sockets_after == sockets,
-            words: format!(
-                "files: {files} open, {sockets} of them sockets; {files_after} and {sockets_after} after the events; \
-                 at most {} meanwhile",
-                self.samples.iter().map(|s| s.files).max().unwrap_or(0)
-            ),
-        };
+        let most = self.samples.iter().map(|s| s.files).max().unwrap_or(0);
+        let (memory, files) = (memory(of(|s| s.resident)), files(self.files, most));
         let (pins, most) = (of(|s| s.pins).1, viaduct::limits::PIN_SETS * viaduct::limits::PIN_WAYS);
         let parked = of(|s| s.waiting);
         let tables = Property {
@@ -214,11 +196,40 @@ impl Findings {
 
     /// The median of a fifth of the run.
     fn fifth(&self, number: usize, what: fn(&Sample) -> u64) -> u64 {
-        let len = self.samples.len();
-        let mut values: Vec<u64> =
-            self.samples[len * number / 5..len * (number + 1) / 5].iter().map(what).collect();
-        values.sort_unstable();
-        values.get(values.len() / 2).copied().unwrap_or(0)
+        fifth(&self.samples.iter().map(what).collect::<Vec<_>>(), number)
+    }
+}
+
+/// The median of a fifth of values in the order of time.
+pub fn fifth(values: &[u64], number: usize) -> u64 {
+    let len = values.len();
+    let mut values: Vec<u64> = values[len * number / 5..len * (number + 1) / 5].to_vec();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
+}
+
+/// Resident memory, in the second fifth and in the last.
+pub fn memory((before, after): (u64, u64)) -> Property {
+    let bound = (before as f64 * GROWTH.0) as u64 + GROWTH.1;
+    Property {
+        holds: after <= before + bound,
+        words: format!(
+            "memory: {:.1} MiB in the second fifth, {:.1} MiB in the last (medians; at most {:.1} MiB more)",
+            mib(before),
+            mib(after),
+            mib(bound)
+        ),
+    }
+}
+
+/// Open files and sockets before and after, and the most files meanwhile.
+pub fn files([(files, sockets), (files_after, sockets_after)]: [(u64, u64); 2], most: u64) -> Property {
+    Property {
+        holds: files_after == files && sockets_after == sockets,
+        words: format!(
+            "files: {files} open, {sockets} of them sockets; {files_after} and {sockets_after} afterwards; at most \
+             {most} meanwhile"
+        ),
     }
 }
 

@@ -1,35 +1,16 @@
-//! `overload`: five times what a shard can carry, and what is left of it.
+//! INVITEs that nobody answers, several times as many as a shard can carry.
 
 use std::io;
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::Args;
 use crate::compare::{Bench, Plan};
 use crate::progress;
 use crate::results::model::{Load, Sample};
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, pin};
 use crate::world::World;
-
-/// Offers a multiple of what one shard can carry and checks what is left of it
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Passes (exit code 0) when under overload the goodput is at least 0.9 of the peak, resident memory
-stays flat, and a normal load afterwards is delivered whole.
-
-Example:
-  bench-harness overload --times 5")]
-pub struct Args {
-    /// How many times the knee is offered
-    #[arg(long, default_value_t = 5)]
-    times: u64,
-    /// For how many seconds
-    #[arg(long, default_value_t = 5)]
-    seconds: u64,
-    /// Print the results as JSON
-    #[arg(long)]
-    json: bool,
-}
 
 /// Where the search for the knee begins, in messages a second, and its steps.
 const FIRST: f64 = 20_000.0;
