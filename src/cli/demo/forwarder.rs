@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::world::{FORWARDER, LINKS, SERVICE};
+use super::world::{CLOSED, FORWARDER, LINKS, PRIVATE, SERVICE};
 use super::{Failure, appear, interrupt};
 
 /// How long the forwarder may take to stop: the 5 s that `run` allows itself, and a little.
@@ -134,7 +134,7 @@ fn configuration() -> String {
         let bind = SocketAddr::new(ip, 5060);
         text.push_str(&format!("\n[[listener]]\nname = \"{name}\"\nbind = \"udp:{bind}\"\n"));
     }
-    let (name, port) = (LINKS[0], appear::PORT);
+    let (name, port, living) = (LINKS[0], appear::PORT, PRIVATE);
     text.push_str(&format!(
         "
 [[listener]]                    # every address of the interface, as they come and go
@@ -145,6 +145,33 @@ bind = \"udp:{name}:{port}\"
 name = \"media\"
 when = {{ ruri_user = '^\\*33[0-9]+$' }}
 to = \"sip:{SERVICE}:5060\"
+
+[hosts]
+\"media.demo.invalid\" = [\"{living}\"]
+
+[[group]]
+name = \"trunks\"
+gateways = [
+    {{ to = \"sip:{living}:{CLOSED}\", weight = 3 }},
+    {{ to = \"sip:{living}:5060\" }},
+]
+
+[[route]]                       # *34…: one after the other; nobody has the first one's port
+name = \"list\"
+when = {{ ruri_user = '^\\*34[0-9]+$' }}
+to = [\"sip:{living}:{CLOSED}\", \"sip:{living}:5060\"]
+timeout = \"200ms\"
+
+[[route]]                       # *35…: one of the group that lives
+name = \"group\"
+when = {{ ruri_user = '^\\*35[0-9]+$' }}
+to = \"group:trunks\"
+timeout = \"200ms\"
+
+[[route]]                       # *36…: by name
+name = \"name\"
+when = {{ ruri_user = '^\\*36[0-9]+$' }}
+to = \"sip:media.demo.invalid:5060\"
 
 [[route]]                       # everybody else may go where they ask
 name = \"networks\"

@@ -111,6 +111,10 @@ fn run(args: &Args) -> Result<Report, Failure> {
             report.rows.push(pair(&mut agents, &mut forwarder, from, to, args.calls)?);
         }
     }
+    for (uri, what) in TARGETS {
+        let plan = Plan { from: 0, uri: uri.into(), calls: args.calls, spacing: SPACING };
+        report.targets.push(row(&mut agents, &mut forwarder, format!("{} → {what}", AGENTS[0]), &plan)?);
+    }
     report.flip = Some(flip(&mut agents, &mut forwarder)?);
     if !args.json {
         report::headline("The same question after the change");
@@ -120,6 +124,16 @@ fn run(args: &Args) -> Result<Report, Failure> {
     forwarder.stop()?;
     Ok(report)
 }
+
+/// Time between the starts of two calls.
+const SPACING: Duration = Duration::from_millis(2);
+
+/// What is called of next hops that fail, or have a name: all calls arrive at the private host.
+const TARGETS: [(&str, &str); 3] = [
+    ("sip:*34100@203.0.113.1", "list, first closed"),
+    ("sip:*35100@203.0.113.1", "group, one closed"),
+    ("sip:*36100@203.0.113.1", "name"),
+];
 
 const EXPLAIN_SERVICE: [&str; 9] = [
     "explain",
@@ -133,7 +147,7 @@ const EXPLAIN_SERVICE: [&str; 9] = [
     "public",
 ];
 
-/// `check`, and three `explain`s.
+/// `check`, and four `explain`s.
 fn show(forwarder: &Forwarder) -> Result<(), Failure> {
     report::headline("viaduct check: the configuration against the kernel");
     forwarder.show(&["check"])?;
@@ -142,6 +156,8 @@ fn show(forwarder: &Forwarder) -> Result<(), Failure> {
     forwarder.show(&[&question[..], &["--ruri", "sip:bob@10.0.0.10"]].concat())?;
     report::headline("viaduct explain: public to IPv6");
     forwarder.show(&[&question[..], &["--ruri", "sip:bob@[fd00:10::10]"]].concat())?;
+    report::headline("viaduct explain: a *35 number, by a rule, to a group");
+    forwarder.show(&[&question[..], &["--ruri", TARGETS[1].0]].concat())?;
     report::headline("viaduct explain: a *33 number, by a rule");
     forwarder.show(&EXPLAIN_SERVICE)
 }
@@ -160,10 +176,13 @@ fn pair(
     to: usize,
     calls: u32,
 ) -> Result<Row, Failure> {
-    let plan = Plan { from, uri: calls::uri(to), calls, spacing: Duration::from_millis(2) };
-    let name = format!("{} → {}", AGENTS[from], AGENTS[to]);
-    let bar = progress(calls, &name);
-    let results = agents.run(&plan, &bar, |_| forwarder.check_alive())?;
+    let plan = Plan { from, uri: calls::uri(to), calls, spacing: SPACING };
+    row(agents, forwarder, format!("{} → {}", AGENTS[from], AGENTS[to]), &plan)
+}
+
+fn row(agents: &mut Agents, forwarder: &mut Forwarder, name: String, plan: &Plan) -> Result<Row, Failure> {
+    let bar = progress(plan.calls, &name);
+    let results = agents.run(plan, &bar, |_| forwarder.check_alive())?;
     bar.finish_and_clear();
     Ok(Row::new(name, &results))
 }

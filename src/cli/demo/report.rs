@@ -127,6 +127,8 @@ impl Flip {
 pub struct Report {
     /// All pairs of networks.
     pub rows: Vec<Row>,
+    /// Next hops that fail, or have a name.
+    pub targets: Vec<Row>,
     /// The route change.
     pub flip: Option<Flip>,
     /// The address that came and went.
@@ -135,7 +137,7 @@ pub struct Report {
 
 impl Report {
     fn all(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter().chain(self.flip.iter().map(|flip| &flip.row))
+        self.rows.iter().chain(&self.targets).chain(self.flip.iter().map(|flip| &flip.row))
     }
 
     fn problems(&self) -> Vec<String> {
@@ -164,9 +166,10 @@ impl Report {
                 "closed_us": followed.closed.as_micros() as u64,
             })
         });
-        let pairs: Vec<_> = self.rows.iter().map(Row::json).collect();
+        let [pairs, targets] =
+            [&self.rows, &self.targets].map(|rows| rows.iter().map(Row::json).collect::<Vec<_>>());
         json!({
-            "passed": self.passed(), "pairs": pairs, "flip": flip, "followed": followed,
+            "passed": self.passed(), "pairs": pairs, "targets": targets, "flip": flip, "followed": followed,
             "problems": self.problems(),
         })
     }
@@ -204,6 +207,11 @@ impl fmt::Display for Report {
         if let Some(followed) = &self.followed {
             write_followed(f, followed)?;
         }
+        writeln!(
+            f,
+            "\n  A host answers some six calls to a closed port by ICMP and then one a second: those are tried elsewhere at \
+             once,\n  others of a list after its timeout (200 ms); a group passes over what has failed three times."
+        )?;
         let problems = self.problems();
         for problem in problems.iter().take(10) {
             writeln!(f, "  {BAD}✗{BAD:#} {problem}")?;

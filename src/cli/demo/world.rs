@@ -12,6 +12,8 @@ use crate::cli::netns::{Host, add_address, add_veth, netlink, up};
 pub const PUBLIC: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
 /// The private host's own address.
 pub const PRIVATE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10));
+/// A port of the private host that nobody has.
+pub const CLOSED: u16 = 5999;
 /// The private host on its second link.
 pub const PRIVATE_BACKUP: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 1, 10));
 /// The media service on the private host, reached by a route that the demo flips.
