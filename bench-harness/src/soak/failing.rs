@@ -199,12 +199,14 @@ fn refuse(socket: &UdpSocket, stop: &AtomicBool) -> io::Result<()> {
     Ok(())
 }
 
-/// Half of the calls go to a list, the other half to a group; both have the one that lives last.
+/// Half of the calls go to a list, the other half to a group; both have the one that lives last. Overload is another
+/// measurement: here a call that is refused is one that failover has lost.
 fn configuration() -> String {
     let to = |port| format!("sip:{}:{port}", SINK.ip());
     let [refusing, silent, closed, living] = [REFUSING, SILENT, CLOSED, SINK.port()].map(to);
     format!(
         "[engine]\ncores = [{FORWARDER_CORE}]\n
+[overload]\nmax_wait = \"off\"\n
 [[listener]]\nname = \"inside\"\nbind = \"udp:{INSIDE}:5060\"\n
 [[listener]]\nname = \"outside\"\nbind = \"udp:{OUTSIDE}:5060\"\n
 [[group]]\nname = \"failing\"\ngateways = [\n    {{ to = \"{closed}\", weight = 2 }},\n    \
@@ -247,8 +249,8 @@ impl Findings {
         let calls = Property {
             holds: tally.failed == 0 && tally.adds_up() && self.outcome.in_flight == 0,
             words: format!(
-                "calls: {} of {} were not completed (none may be); {} messages sent, {} sent again, {} lost",
-                tally.failed, tally.calls, tally.messages, tally.retransmissions, tally.lost
+                "calls: {} of {} were not completed (none may be), {} refused; {} messages sent, {} sent again, {} lost",
+                tally.failed, tally.calls, tally.refused, tally.messages, tally.retransmissions, tally.lost
             ),
         };
         let failures = Property {

@@ -129,7 +129,8 @@ fn terminate(child: &Child) -> Result<(), Failure> {
 }
 
 fn configuration() -> String {
-    let mut text = String::from("[admin]\nlisten = \"127.0.0.1:9060\"\n");
+    // On a machine that is busy with other things calls are to take longer, not to be refused.
+    let mut text = String::from("[admin]\nlisten = \"127.0.0.1:9060\"\n\n[overload]\nmax_wait = \"off\"\n");
     for (name, ip) in LINKS.into_iter().zip(FORWARDER) {
         let bind = SocketAddr::new(ip, 5060);
         text.push_str(&format!("\n[[listener]]\nname = \"{name}\"\nbind = \"udp:{bind}\"\n"));

@@ -183,14 +183,14 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  {:<26} {:>6} {:>7} {:>7}   {:>9} {:>9}   {:>9} {:>9}",
+            "  {:<30} {:>6} {:>7} {:>7}   {:>9} {:>9}   {:>9} {:>9}",
             "", "calls", "failed", "resent", "setup p50", "p99", "BYE p50", "p99"
         )?;
         for row in self.all() {
             let ms = |h: &Histogram<u64>, q| format!("{:.2} ms", h.value_at_quantile(q) as f64 / 1000.0);
             writeln!(
                 f,
-                "  {:<26} {:>6} {:>7} {:>7}   {:>9} {:>9}   {:>9} {:>9}",
+                "  {:<30} {:>6} {:>7} {:>7}   {:>9} {:>9}   {:>9} {:>9}",
                 row.name,
                 row.calls,
                 row.failures.len(),
