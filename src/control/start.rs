@@ -50,9 +50,7 @@ const NAMES_PATIENCE: Duration = Duration::from_secs(3);
 /// Whatever keeps the forwarder from running as configured.
 pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Error> {
     let signals = Signals::listen(options.owns_process)?;
-    if options.owns_process {
-        raise_file_limit();
-    }
+    raise_file_limit(options.owns_process);
     let kernel = uring::probe()?;
     let (follower, fib) = Follower::start()?;
     let Loaded { mut plan, keys, key_state } = load(&options.source, &fib, None)?;
@@ -158,7 +156,10 @@ fn first_facts(shards: usize, names: &Names) -> Arc<Monitor> {
 
 /// Each listener has a descriptor for each core; the soft limit of many systems, 1024, is for programs
 /// that use select(2).
-fn raise_file_limit() {
+fn raise_file_limit(wanted: bool) {
+    if !wanted {
+        return;
+    }
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(errno) = raised {

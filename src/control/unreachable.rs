@@ -7,7 +7,6 @@ use tokio::io::unix::AsyncFd;
 
 use crate::engine::icmp::Errors;
 use crate::limits::ICMP_PER_LOOK;
-use crate::proxy;
 use crate::shard::Post;
 
 /// The raw sockets, as far as this process may have them.
@@ -68,10 +67,7 @@ impl Unreachables {
             match socket.get_ref().next(&mut self.bytes) {
                 Ok(Some(unreached)) if left > 0 => {
                     left -= 1;
-                    let Some(owner) = proxy::owner_of_quoted(unreached.quoted) else { continue };
-                    if self.post.tell_unreached(owner, unreached.to, unreached.quoted) {
-                        self.rung.push_back(owner);
-                    }
+                    self.rung.extend(self.post.tell_unreached(unreached.to, unreached.quoted));
                 }
                 Ok(_) => {}
                 Err(_) => return,

@@ -13,6 +13,7 @@ use super::streams::Way;
 use crate::engine::{Accepted, SocketId};
 use crate::limits;
 use crate::metrics::Class;
+use crate::proxy::owner_of_quoted;
 use crate::stream::{Number, Waiting};
 use crate::transaction::Handle;
 
@@ -113,10 +114,12 @@ impl Post {
         Self((0..shards.max(1)).map(mailbox).collect())
     }
 
-    /// Tells a shard that a request of its did not reach `to`, of which `quoted` is known; `true`: it is to be woken.
-    /// Where there is no room nobody is told: the request is sent again, or its silence says the same.
-    pub fn tell_unreached(&self, owner: u16, to: SocketAddr, quoted: &[u8]) -> bool {
-        matches!(self.send(owner, quoted, What::Unreached(to)), Ok(Posted::Wake))
+    /// Tells the shard whose transaction it is that a request did not reach `to`, of which `quoted` is known; the shard,
+    /// if it is to be woken. Where there is no room nobody is told: the request is sent again, or its silence says the
+    /// same.
+    pub fn tell_unreached(&self, to: SocketAddr, quoted: &[u8]) -> Option<u16> {
+        let owner = owner_of_quoted(quoted)?;
+        matches!(self.send(owner, quoted, What::Unreached(to)), Ok(Posted::Wake)).then_some(owner)
     }
 
     /// Sends a letter with a copy of `bytes`; what it is about comes back where it is not sent.
@@ -196,12 +199,28 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_arrive_is_told_and_rings_once() {
-        let (post, to) = (Post::new(2), "192.0.2.9:5061".parse().unwrap());
-        assert!(post.tell_unreached(1, to, b"INVITE"));
-        assert!(!post.tell_unreached(1, to, b"INVITE") && !post.tell_unreached(7, to, b""));
+    fn what_did_not_arrive_is_told_to_whose_it_is_and_rings_once() {
+        let branch = crate::token::Branch {
+            owner: 1,
+            stateful: true,
+            instance: 0,
+            ingress: 7,
+            connection: 0,
+            transaction: 9,
+        };
+        let (keys, to) = (crate::token::Keys::from_secret(&[7; 16]), "192.0.2.9:5061".parse().unwrap());
+        let mut text = [0; crate::token::BRANCH_LEN];
+        branch.write(&keys, keys.signer(), to, &mut text);
+        let text = std::str::from_utf8(&text).unwrap();
+        let quoted = format!("INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch={text}\r\nFr");
+        let post = Post::new(2);
+        assert_eq!(post.tell_unreached(to, quoted.as_bytes()), Some(1));
+        assert_eq!(post.tell_unreached(to, quoted.as_bytes()), None, "it is awake");
+        assert_eq!(post.tell_unreached(to, quoted.replace("z9hG4bKbt", "z9hG4bKbs").as_bytes()), None);
+        assert_eq!(post.tell_unreached(to, &quoted.as_bytes()[..60]), None);
         let Some(Letter { what: What::Unreached(told), bytes }) = post.take(1) else { panic!() };
-        assert_eq!((told, bytes.as_slice()), (to, &b"INVITE"[..]));
+        assert_eq!((told, bytes.as_slice()), (to, quoted.as_bytes()));
+        assert!(post.take(1).is_some() && post.take(1).is_none());
     }
 
     #[test]
