@@ -7,6 +7,7 @@ const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// 64-bit words of a filter: 8 KiB, so that ten of them stay in a second-level cache.
 const WORDS: usize = 1024;
+const SHIFT: u32 = 64 - (WORDS * 64).ilog2();
 
 /// A set of words, seen through a mask; it may take others for its members. All filters have one size, so that a
 /// place in them needs no check.
@@ -27,8 +28,8 @@ impl Filter {
     pub fn new(mask: u64, words: impl Iterator<Item = u64>) -> Self {
         let mut this = Self { mask, ..Self::default() };
         for word in words {
-            let Place { at, first, second } = this.place(word);
-            this.bits[at] |= 1 << first | 1 << second;
+            let at = this.place(word);
+            this.bits[at / 64] |= 1 << (at % 64);
         }
         this
     }
@@ -41,18 +42,15 @@ impl Filter {
     }
 
     #[inline(always)]
-    fn place(&self, word: u64) -> Place {
-        let hash = (word & self.mask).wrapping_mul(FACTOR);
-        let at = (hash >> (64 - WORDS.ilog2())) as usize;
-        Place { at, first: hash >> 48 & 63, second: hash >> 42 & 63 }
+    fn place(&self, word: u64) -> usize {
+        ((word & self.mask).wrapping_mul(FACTOR) >> SHIFT) as usize
     }
 
     /// The word may be a member.
     #[inline(always)]
     pub fn may_have(&self, word: u64) -> bool {
-        let Place { at, first, second } = self.place(word);
-        let bits = self.bits[at];
-        bits >> first & bits >> second & 1 != 0
+        let at = self.place(word);
+        self.bits[at / 64] >> (at % 64) & 1 != 0
     }
 
     /// Which bits of a [`first_word`] count.
@@ -60,13 +58,6 @@ impl Filter {
     pub fn mask(&self) -> u64 {
         self.mask
     }
-}
-
-/// Where a word's two bits are: both in one place, so that there is one to fetch.
-struct Place {
-    at: usize,
-    first: u64,
-    second: u64,
 }
 
 /// Both ends of a text.
