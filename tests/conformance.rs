@@ -15,8 +15,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use sip_parser::HeaderLine;
 use support::Shard;
+use viaduct::limits::HEADER_LINES;
+use viaduct::net::Now;
 use viaduct::proxy::Outcome;
+use viaduct::stream::{Broken, Frame, Framer};
 
 const CONFIGURATION: &str = r#"
 [[listener]]
@@ -182,6 +186,53 @@ fn torture_messages_are_handled_as_the_index_says() {
     lists::say(&summary);
     assert!(rows.len() > 60, "the index has shrunk: {} rows", rows.len());
     assert!(report.wrong.is_empty(), "\n{}", report.wrong.join("\n"));
+}
+
+/// What a stream of these pieces holds.
+fn framed(pieces: &[&[u8]]) -> Vec<(Option<Broken>, Vec<u8>)> {
+    let (mut framer, mut all) = (Framer::default(), Vec::new());
+    let mut lines = vec![HeaderLine::EMPTY; HEADER_LINES];
+    for piece in pieces {
+        let mut input = *piece;
+        while let Some(frame) = framer.next(&mut input, &mut lines, Now(0)) {
+            match frame {
+                Frame::Ping => {}
+                Frame::Message(bytes) => all.push((None, bytes.to_vec())),
+                Frame::Broken(why, head) => all.push((Some(why), head.to_vec())),
+            }
+        }
+    }
+    all
+}
+
+/// The same messages on a stream, cut at every byte and behind each other: they come out as they came out whole, and as
+/// the index has them where they can be framed.
+#[test]
+fn torture_messages_come_out_of_a_stream_wherever_it_is_cut() {
+    let Some(index) = lists::text("index.tsv") else { return };
+    let (mut whole, mut broken) = (0, 0);
+    for row in Row::read(&index) {
+        let path = lists::folder().join(&row.file);
+        let path = if path.is_file() { path } else { lists::folder().join(format!("{}.dat", row.file)) };
+        let bytes = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let expected = framed(&[&bytes]);
+        for cut in 0..bytes.len() {
+            let (one, other) = bytes.split_at(cut);
+            assert!(framed(&[one, other]) == expected, "{}, cut at {cut}", row.name());
+        }
+        match &expected[..] {
+            [(None, first), ..] => {
+                whole += 1;
+                assert!(bytes.windows(first.len()).any(|part| part == first), "{}", row.name());
+                // Sound messages may follow each other.
+                let twice = framed(&[first, first]);
+                assert_eq!((twice.len(), &twice[0], &twice[1]), (2, &expected[0], &expected[0]));
+            }
+            [(Some(_), _), ..] => broken += 1,
+            [] => {}
+        }
+    }
+    assert!(whole > 30 && broken > 3, "{whole} whole, {broken} broken");
 }
 
 fn check(folder: &Path, row: &Row, report: &mut Report) {

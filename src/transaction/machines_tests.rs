@@ -278,3 +278,31 @@ fn another_request_gets_a_late_100() {
     }
     assert_eq!(reset, Some(after(LATE_TRYING_NS)));
 }
+
+/// RFC 3261 §17.1.1.2: "If a reliable transport is being used, the client transaction SHOULD NOT start timer A"; Timers D,
+/// I, J and K are "zero seconds for reliable transports".
+#[test]
+fn over_reliable_transports_nothing_is_sent_again_and_nothing_waited_for() {
+    let timed_out = |timer| [(32_000, ClientDue::TimedOut(timer))];
+    assert_eq!(run_client(&mut invite(START).over(true)), timed_out(Timer::B));
+    assert_eq!(run_client(&mut other(START).over(true)), timed_out(Timer::F));
+    for (mut client, status, timer) in
+        [(invite(START).over(true), 486, Timer::D), (other(START).over(true), 200, Timer::K)]
+    {
+        assert!(client.on_response(status, START).passes);
+        assert_eq!(run_client(&mut client), [(0, ClientDue::End(timer))]);
+    }
+    // What was accepted may be so on other branches, too: RFC 6026's L and M are for all transports.
+    let mut accepted = invite(START).over(true);
+    accepted.on_response(200, START);
+    assert_eq!(run_client(&mut accepted), [(32_000, ClientDue::End(Timer::M))]);
+
+    let mut refused = Server::invite(START).over(true);
+    refused.on_response(486, START);
+    assert_eq!(run_server(&mut refused.clone()), [(32_000, ServerDue::End(Timer::H))]);
+    refused.on_ack(START);
+    assert_eq!(run_server(&mut refused), [(0, ServerDue::End(Timer::I))]);
+    let mut answered = Server::other(START).over(true);
+    answered.on_response(200, START);
+    assert_eq!(run_server(&mut answered), [(0, ServerDue::End(Timer::J))]);
+}

@@ -10,6 +10,7 @@ use crate::limits::MESSAGE_BYTES;
 use crate::net::{GatewayId, Now};
 use crate::proxy::{Decision, Incoming, Outcome, State, Tally, handle};
 use crate::snapshot::Snapshot;
+use crate::stream::{Number, StreamId};
 use crate::token::{BRANCH_LEN, Keys, LOOP_MARK_LEN, RECORD_ROUTE_LEN, TO_TAG_LEN};
 use crate::transaction::{Size, What};
 
@@ -217,8 +218,11 @@ impl World {
 
     pub fn receive_bytes(&mut self, on: &str, from: &str, bytes: &[u8]) -> Became {
         self.now = self.now.plus_ns(1_000_000);
-        let on = self.snapshot.plan.listener_named(on).expect("a listener").id;
-        let incoming = Incoming::datagram(bytes, on, from.parse().expect("a socket address"));
+        let on = self.snapshot.plan.listener_named(on).expect("a listener");
+        let mut incoming = Incoming::on(bytes, on, from.parse().expect("a socket address"));
+        if incoming.stream.is_stream() {
+            incoming.stream = Number::new(1, StreamId::first(3));
+        }
         let outcome = handle(&mut self.state, &self.snapshot, &incoming, self.now, &mut self.out);
         let text = |len: usize| unwire(&self.out[..len]);
         let name = |id| self.snapshot.plan.listener(id).name.to_string();
