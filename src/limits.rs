@@ -395,14 +395,17 @@ pub const STREAMS: usize = 60_000;
 pub const STREAMS_PER_PEER: u32 = 20_000;
 
 /// Bytes that all connections of a shard together keep of messages that are not whole: a thousand of the largest. The
-/// connection that would keep more is closed.
+/// connections of the peer that takes most are closed where it is more.
 pub const STREAM_KEPT_BYTES: usize = 64 << 20;
 
-/// Bytes that wait on one connection to be sent: some hundred messages, four of the largest. A peer that takes nothing
-/// while more come is cut off.
+/// Memory of what waits on one connection to be sent, in bytes: some hundred messages, three of the largest. A peer that
+/// takes nothing while more come is cut off.
 pub const STREAM_QUEUE_BYTES: usize = 256 << 10;
 
-/// Bytes that wait on all connections of a shard to be sent: a thousand of them may stall at a time.
+/// Bytes that a buffer of it has where what waits needs more than one: a TLS record.
+pub const STREAM_CHUNK_BYTES: usize = 16 << 10;
+
+/// Memory of what waits on all connections of a shard to be sent, in bytes: a thousand of them may stall at a time.
 pub const STREAM_QUEUES_BYTES: usize = 256 << 20;
 
 /// Messages on one connection whose senders wait to hear that they have left: as many small ones as
@@ -415,6 +418,14 @@ pub const STREAM_CONNECT_NS: u64 = 5_000_000_000;
 
 /// How long, in nanoseconds, a peer may take nothing of what is sent to it before it is cut off.
 pub const STREAM_STALLED_NS: u64 = 10_000_000_000;
+
+/// How long, in nanoseconds, anything may wait to be sent, however much leaves meanwhile: 64*T1, after which no transaction
+/// wants it.
+pub const STREAM_DRAIN_NS: u64 = 32_000_000_000;
+
+/// Where what all connections of a shard may take is taken, those that take most are closed until one part in so many
+/// is free: so that looking for them is rare.
+pub const STREAM_SPARE: usize = 16;
 
 /// How long, in nanoseconds, a connection is kept on which nothing comes and goes: longer than the keep-alives of
 /// RFC 5626 §4.4.1 (at most 15 minutes) are apart.

@@ -72,6 +72,11 @@ pub trait Io {
         let _ = (stream, bytes);
         false
     }
+    /// All streams together have room for so many bytes more. Where they have none, [`Io::reset`] makes some at once.
+    fn has_room(&self, bytes: usize) -> bool {
+        let _ = bytes;
+        true
+    }
     /// Closes a stream once all is sent; what still comes in is read and thrown away. [`Event::Ended`] follows.
     fn finish(&mut self, stream: StreamId) {
         let _ = stream;
@@ -146,8 +151,8 @@ pub enum Event<'a> {
     Wrote {
         /// To which stream.
         stream: StreamId,
-        /// Nothing more waits.
-        all: bool,
+        /// How many, behind those of earlier events.
+        bytes: usize,
     },
     /// A stream is over: by [`Io::finish`] or [`Io::reset`], or because it failed. Its number may mean another one
     /// from here on.

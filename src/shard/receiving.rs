@@ -15,7 +15,7 @@ use crate::stream::{Broken, Came, Frame, Framer, LayerFailure, Number, Scratch, 
 impl<S, H: Handler> Worker<S, H> {
     /// Bytes have come in; none: the peer sends no more.
     pub(super) fn on_received<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, bytes: &[u8]) {
-        let Some(connection) = self.streams.get(stream) else { return };
+        let Some(connection) = self.streams.get(stream).filter(|c| c.can_send()) else { return };
         if bytes.is_empty() {
             return self.on_half_closed(io, stream);
         }
@@ -81,13 +81,13 @@ impl<S, H: Handler> Worker<S, H> {
     ) {
         let Some(mut framer) = self.streams.take_framer(stream) else { return };
         let broken = self.on_plain(io, stream, place, &mut framer, text);
-        let room = self.streams.put_framer(stream, framer);
-        self.metrics.streams.kept_bytes.set(self.streams.kept_bytes() as u64);
-        match (broken, room) {
-            (true, _) => self.finish_stream(io, stream, StreamEnd::NotFramed),
-            (false, false) => self.cut_off(io, stream, StreamEnd::NoMemory),
-            (false, true) => {}
+        if broken {
+            self.finish_stream(io, stream, StreamEnd::NotFramed);
+        } else {
+            self.streams.put_framer(stream, framer);
+            self.keep_less(io);
         }
+        self.metrics.streams.kept_bytes.set(self.streams.kept_bytes() as u64);
     }
 
     /// A WebSocket message: RFC 7118 §5, "Each SIP message MUST be carried within a single WebSocket message". Some clients
@@ -101,9 +101,16 @@ impl<S, H: Handler> Worker<S, H> {
     ) {
         if message.iter().all(|c| matches!(c, b'\r' | b'\n')) {
             self.metrics.streams.pings.count();
-            self.put(io, stream, b"\r\n");
+            self.pong(io, stream);
         } else {
             self.on_message(io, stream, place, message, None);
+        }
+    }
+
+    fn pong<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId) {
+        if !self.put(io, stream, b"\r\n") {
+            // It asks, and takes no answers.
+            self.cut_off(io, stream, StreamEnd::Stalled);
         }
     }
 
@@ -139,8 +146,7 @@ impl<S, H: Handler> Worker<S, H> {
             match frame {
                 Frame::Ping => {
                     self.metrics.streams.pings.count();
-                    // Where it finds no room, the peer takes nothing, which its time will show.
-                    self.put(io, stream, b"\r\n");
+                    self.pong(io, stream);
                 }
                 Frame::Message(bytes) => self.on_message(io, stream, (listener, from), bytes, None),
                 Frame::Broken(broken, head) => {

@@ -11,6 +11,7 @@ use super::post::{NotPosted, Posted, What};
 use super::worker::Worker;
 use crate::drop_reason::DropReason;
 use crate::engine::{Accepted, Io, SocketId};
+use crate::limits;
 use crate::metrics::StreamEnd;
 use crate::net::{ListenerId, Transport};
 use crate::stream::{Connection, Layer, LayerFailure, Number, Overdue, Refused, StreamId, Waiting, owner_of};
@@ -220,9 +221,8 @@ impl<S, H: Handler> Worker<S, H> {
             self.cut_off(io, stream, StreamEnd::Stalled);
             return self.not_sent(io, waiting);
         }
-        let now = self.now;
         let Some(connection) = self.streams.get(stream) else { return };
-        let kept = connection.sent(waiting, now);
+        let kept = waiting.is_none_or(|waiting| connection.waits(waiting));
         let over = way.answers && way.stream.get().is_some() && connection.answered();
         if !kept {
             self.cut_off(io, stream, StreamEnd::Stalled);
@@ -233,14 +233,52 @@ impl<S, H: Handler> Worker<S, H> {
 
     /// Bytes for the peer, through the connection's layer; `false`: they find no room, or cannot be sent.
     pub(super) fn put<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, text: &[u8]) -> bool {
-        let Some(connection) = self.streams.get(stream) else { return false };
-        connection.layer.send(text, &mut self.sealed, |bytes| io.write(stream, bytes))
+        self.make_room(io, text.len());
+        let Some(connection) = self.streams.get(stream).filter(|c| c.can_send()) else { return false };
+        let mut written = 0;
+        let is_put = connection.layer.send(text, &mut self.sealed, |bytes| {
+            let is_written = io.write(stream, bytes);
+            written += if is_written { bytes.len() } else { 0 };
+            is_written
+        });
+        self.streams.wrote(stream, written, self.now);
+        is_put
     }
 
     /// Bytes of the layer's own; `false`: they find no room.
     pub(super) fn put_raw<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, bytes: &[u8]) -> bool {
-        let now = self.now;
-        io.write(stream, bytes) && self.streams.get(stream).is_some_and(|c| c.sent(None, now))
+        self.make_room(io, bytes.len());
+        let is_written = io.write(stream, bytes);
+        if is_written {
+            self.streams.wrote(stream, bytes.len(), self.now);
+        }
+        is_written
+    }
+
+    /// Where all that waits to be sent takes what it may, those pay that take most of it, not whoever writes next.
+    fn make_room<I: Io<Source = S>>(&mut self, io: &mut I, bytes: usize) {
+        if io.has_room(bytes) {
+            return;
+        }
+        for stream in self.streams.most_unsent() {
+            if io.has_room(limits::STREAM_QUEUES_BYTES / limits::STREAM_SPARE) {
+                return;
+            }
+            self.cut_off(io, stream, StreamEnd::Stalled);
+        }
+    }
+
+    /// The same for what is kept of messages that are not whole.
+    pub(super) fn keep_less<I: Io<Source = S>>(&mut self, io: &mut I) {
+        if !self.streams.keeps_too_much(false) {
+            return;
+        }
+        for stream in self.streams.most_kept() {
+            if !self.streams.keeps_too_much(true) {
+                return;
+            }
+            self.cut_off(io, stream, StreamEnd::NoMemory);
+        }
     }
 
     fn not_sent<I: Io<Source = S>>(&mut self, io: &mut I, waiting: Option<Waiting>) {
@@ -260,13 +298,8 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    pub(super) fn on_wrote(&mut self, stream: StreamId, all: bool) {
-        let now = self.now;
-        match self.streams.get(stream) {
-            Some(connection) if all => connection.drained(),
-            Some(connection) => connection.progressed(now),
-            None => {}
-        }
+    pub(super) fn on_wrote(&mut self, stream: StreamId, bytes: usize) {
+        self.streams.took(stream, bytes, self.now);
     }
 
     /// The engine has closed a stream, which is told once.
@@ -289,25 +322,26 @@ impl<S, H: Handler> Worker<S, H> {
     /// Closes a connection once all is sent.
     pub(super) fn finish_stream<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, how: StreamEnd) {
         let Some(connection) = self.streams.get(stream).filter(|c| c.can_send()) else { return };
-        connection.layer.close(&mut self.sealed);
-        if !self.sealed.out.is_empty() {
+        let mut sealed = std::mem::take(&mut self.sealed);
+        connection.layer.close(&mut sealed);
+        if !sealed.out.is_empty() {
             // Where it finds no room, the end alone has to say it.
-            io.write(stream, &self.sealed.out);
-            self.sealed.clear();
+            self.put_raw(io, stream, &sealed.out);
+            sealed.clear();
         }
-        connection.ends();
-        self.streams.hide(stream);
-        self.metrics.streams.ended(how);
-        io.finish(stream);
+        self.sealed = sealed;
+        if self.streams.ends(stream, false) {
+            self.metrics.streams.ended(how);
+            io.finish(stream);
+        }
     }
 
     /// Closes a connection at once.
     pub(super) fn cut_off<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, how: StreamEnd) {
-        let Some(connection) = self.streams.get(stream).filter(|c| c.can_send()) else { return };
-        connection.ends();
-        self.streams.hide(stream);
-        self.metrics.streams.ended(how);
-        io.reset(stream);
+        if self.streams.ends(stream, true) {
+            self.metrics.streams.ended(how);
+            io.reset(stream);
+        }
     }
 
     /// Closes connections whose time is over, and those of listeners that are no more.

@@ -202,7 +202,7 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
             Event::Accepted { on, from, accepted } => self.on_accepted(io, on, from, accepted),
             Event::Connected { stream } => self.on_connected(stream),
             Event::Received { stream, bytes } => self.on_received(io, stream, bytes),
-            Event::Wrote { stream, all } => self.on_wrote(stream, all),
+            Event::Wrote { stream, bytes } => self.on_wrote(stream, bytes),
             Event::Ended { stream, errno } => self.on_ended(io, stream, errno),
         }
     }

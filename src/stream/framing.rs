@@ -145,13 +145,13 @@ impl Framer {
                     let used = end.saturating_sub(before);
                     self.partial.truncate(end);
                     *input = input.get(used..).unwrap_or_default();
-                    self.partial.reserve_exact(need.saturating_sub(end));
                 }
             }
         }
         let need = self.need?;
         let missing = need.saturating_sub(self.partial.len());
         let (taken, rest) = input.split_at(missing.min(input.len()));
+        self.make_room(taken.len(), need);
         self.partial.extend_from_slice(taken);
         *input = rest;
         if self.partial.len() < need {
@@ -159,6 +159,16 @@ impl Framer {
         }
         self.is_out = true;
         Some(Frame::Message(&self.partial))
+    }
+
+    /// Memory for so many bytes more of a message of this length. What was only announced takes none, and at most half of
+    /// what is taken is not in use yet.
+    fn make_room(&mut self, bytes: usize, need: usize) {
+        let (len, has) = (self.partial.len(), self.partial.capacity());
+        if has - len < bytes {
+            let wanted = (2 * has).min(need).max(len + bytes);
+            self.partial.reserve_exact(wanted - len);
+        }
     }
 
     fn broken<'f, 'i: 'f>(&'f mut self, broken: Broken, input: &mut &'i [u8]) -> Frame<'f> {

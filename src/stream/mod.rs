@@ -19,7 +19,9 @@ mod framing_tests;
 mod layer;
 mod number;
 mod owner;
+mod share;
 mod table;
+mod unsent;
 
 pub use framing::{Broken, Frame, Framer};
 pub use layer::{Came, Layer, LayerFailure, Scratch, Standing};

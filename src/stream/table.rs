@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
+use super::share::{Heaviest, peer_of};
+use super::unsent::Unsent;
 use super::{Framer, Layer, StreamId};
 use crate::limits::{
     LAYER_HANDSHAKE_NS, STREAM_CONNECT_NS, STREAM_HALF_CLOSED_NS, STREAM_IDLE_NS, STREAM_KEPT_BYTES,
-    STREAM_STALLED_NS, STREAM_WAITING, STREAMS, STREAMS_PER_PEER,
+    STREAM_SPARE, STREAMS, STREAMS_PER_PEER,
 };
 use crate::net::Now;
 
@@ -37,12 +39,11 @@ pub struct Connection {
     is_half_closed: bool,
     /// It is being closed: nothing is sent on it any more.
     is_ending: bool,
+    /// At once: what was not sent will not be.
+    is_cut: bool,
     /// Requests that came in by it and have no final answer yet.
     unanswered: u32,
-    /// What was sent since the kernel took all that was.
-    waiting: Vec<Waiting>,
-    /// When the kernel took something last, or had nothing to take; none while it has nothing.
-    stalled_since: Option<Now>,
+    unsent: Unsent,
     /// When it was opened.
     opened: Now,
     /// When anything came or went last.
@@ -84,9 +85,9 @@ impl Connection {
             is_open,
             is_half_closed: false,
             is_ending: false,
+            is_cut: false,
             unanswered: 0,
-            waiting: Vec::new(),
-            stalled_since: (!is_open).then_some(now),
+            unsent: Unsent::default(),
             opened: now,
             used: now,
         }
@@ -105,7 +106,7 @@ impl Connection {
     /// The peer has taken it.
     pub fn opened(&mut self, now: Now) {
         (self.is_open, self.opened, self.used) = (true, now, now);
-        self.stalled_since = self.stalled_since.map(|_| now);
+        self.unsent.begins(now);
     }
 
     /// Bytes have come in.
@@ -130,31 +131,14 @@ impl Connection {
         self.unanswered == 0
     }
 
-    /// Something was given to the engine to send. `false`: more wait to hear of it than are kept.
-    pub fn sent(&mut self, waiting: Option<Waiting>, now: Now) -> bool {
-        self.used = now;
-        self.stalled_since.get_or_insert(now);
-        let Some(waiting) = waiting else { return true };
-        if self.waiting.len() >= STREAM_WAITING {
-            return false;
-        }
-        self.waiting.push(waiting);
-        true
+    /// Somebody waits to hear of what was written last. `false`: more wait than are kept.
+    pub fn waits(&mut self, waiting: Waiting) -> bool {
+        self.unsent.waits(waiting)
     }
 
-    /// The kernel has taken all of it.
-    pub fn drained(&mut self) {
-        (self.stalled_since, self.waiting) = (None, Vec::new());
-    }
-
-    /// The kernel has taken some of it.
-    pub fn progressed(&mut self, now: Now) {
-        self.stalled_since = self.stalled_since.map(|_| now);
-    }
-
-    /// It is being closed.
-    pub fn ends(&mut self) {
-        self.is_ending = true;
+    /// Bytes that it takes of what all connections have to be sent.
+    fn unsent_bytes(&self) -> usize {
+        if self.is_cut { 0 } else { self.unsent.bytes() }
     }
 
     /// What its time has brought by now.
@@ -166,7 +150,7 @@ impl Connection {
         if !self.is_open {
             return since(self.used, STREAM_CONNECT_NS).then_some(Overdue::Connect);
         }
-        if self.stalled_since.is_some_and(|then| since(then, STREAM_STALLED_NS)) {
+        if self.unsent.is_stalled(now) {
             return Some(Overdue::Stalled);
         }
         if self.framer.deadline().is_some_and(|by| now >= by) {
@@ -189,6 +173,7 @@ pub struct Connections {
     each: HashMap<IpAddr, u32>,
     open: usize,
     kept_bytes: usize,
+    unsent_bytes: usize,
     /// Where [`Connections::overdue`] goes on.
     looked_at: usize,
 }
@@ -208,7 +193,7 @@ impl Connections {
         if self.open >= STREAMS {
             return Err(Refused::TooMany);
         }
-        match self.each.get(&peer) {
+        match self.each.get(&peer_of(peer)) {
             Some(count) if *count >= STREAMS_PER_PEER => Err(Refused::TooManyOfPeer),
             _ => Ok(()),
         }
@@ -221,7 +206,7 @@ impl Connections {
             self.places.resize_with(place + 1, || None);
         }
         self.by_peer.insert((connection.listener, connection.peer), stream);
-        *self.each.entry(connection.peer.ip()).or_default() += 1;
+        *self.each.entry(peer_of(connection.peer.ip())).or_default() += 1;
         self.open += 1;
         if let Some(slot) = self.places.get_mut(place) {
             *slot = Some((stream, connection));
@@ -250,6 +235,39 @@ impl Connections {
         }
     }
 
+    /// A connection is being closed: nothing more is sent on it or read from it. `is_cut`: what waits is not sent either.
+    /// `false`: it was before.
+    pub fn ends(&mut self, stream: StreamId, is_cut: bool) -> bool {
+        let Some(connection) = self.get(stream).filter(|connection| connection.can_send()) else {
+            return false;
+        };
+        let kept = std::mem::take(&mut connection.framer).kept_bytes();
+        let before = connection.unsent_bytes();
+        (connection.is_ending, connection.is_cut) = (true, is_cut);
+        let unsent = before - connection.unsent_bytes();
+        self.kept_bytes = self.kept_bytes.saturating_sub(kept);
+        self.unsent_bytes = self.unsent_bytes.saturating_sub(unsent);
+        self.hide(stream);
+        true
+    }
+
+    /// So many bytes were given to the engine to be sent.
+    pub fn wrote(&mut self, stream: StreamId, bytes: usize, now: Now) {
+        let Some(connection) = self.get(stream) else { return };
+        connection.used = now;
+        connection.unsent.wrote(bytes, now);
+        self.unsent_bytes += if connection.is_cut { 0 } else { bytes };
+    }
+
+    /// The kernel has taken so many of them.
+    pub fn took(&mut self, stream: StreamId, bytes: usize, now: Now) {
+        let Some(connection) = self.get(stream) else { return };
+        let before = connection.unsent_bytes();
+        connection.unsent.took(bytes, now);
+        let taken = before - connection.unsent_bytes();
+        self.unsent_bytes = self.unsent_bytes.saturating_sub(taken);
+    }
+
     /// Forgets a connection; gives who waits to hear of what was sent.
     pub fn remove(&mut self, stream: StreamId) -> Option<(Connection, Vec<Waiting>)> {
         self.hide(stream);
@@ -257,14 +275,15 @@ impl Connections {
         let (_, mut connection) = self.places.get_mut(usize::from(stream.place()))?.take()?;
         self.open = self.open.saturating_sub(1);
         self.kept_bytes = self.kept_bytes.saturating_sub(connection.framer.kept_bytes());
-        let ip = connection.peer.ip();
+        self.unsent_bytes = self.unsent_bytes.saturating_sub(connection.unsent_bytes());
+        let ip = peer_of(connection.peer.ip());
         if let Some(count) = self.each.get_mut(&ip) {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.each.remove(&ip);
             }
         }
-        let waiting = std::mem::take(&mut connection.waiting);
+        let waiting = std::mem::take(&mut connection.unsent).into_waiting();
         Some((connection, waiting))
     }
 
@@ -275,13 +294,33 @@ impl Connections {
         Some(framer)
     }
 
-    /// Puts it back. `false`: all connections together would keep too much of messages that are not whole.
-    pub fn put_framer(&mut self, stream: StreamId, framer: Framer) -> bool {
+    /// Puts it back, unless nothing more is read. Then [`Connections::keeps_too_much`] may have to be asked.
+    pub fn put_framer(&mut self, stream: StreamId, framer: Framer) {
         let bytes = framer.kept_bytes();
-        let Some(connection) = self.get(stream) else { return true };
+        let Some(connection) = self.get(stream).filter(|connection| connection.can_send()) else { return };
         connection.framer = framer;
         self.kept_bytes += bytes;
-        bytes == 0 || self.kept_bytes <= STREAM_KEPT_BYTES
+    }
+
+    /// All connections together keep more than they may of messages that are not whole. `is_over`: they did before, and
+    /// some of that is to be free.
+    pub fn keeps_too_much(&self, is_over: bool) -> bool {
+        self.kept_bytes > STREAM_KEPT_BYTES - if is_over { STREAM_KEPT_BYTES / STREAM_SPARE } else { 0 }
+    }
+
+    /// Who is to be closed first where all keep too much of messages that are not whole.
+    pub fn most_kept(&self) -> Heaviest {
+        self.heaviest(|connection| connection.framer.kept_bytes())
+    }
+
+    /// Who is to be closed first where too much waits to be sent.
+    pub fn most_unsent(&self) -> Heaviest {
+        self.heaviest(Connection::unsent_bytes)
+    }
+
+    fn heaviest(&self, bytes: impl Fn(&Connection) -> usize) -> Heaviest {
+        let all = self.places.iter().flatten().filter(|(_, connection)| connection.can_send());
+        Heaviest::of(all.map(|(stream, connection)| (*stream, connection.peer.ip(), bytes(connection))))
     }
 
     /// Those whose time is over, and those of listeners that are no more, of some of all: a few thousand. It is called
@@ -317,15 +356,21 @@ impl Connections {
         self.kept_bytes
     }
 
+    /// Bytes that wait to be sent.
+    pub fn unsent_bytes(&self) -> usize {
+        self.unsent_bytes
+    }
+
     /// Some has something to send that the kernel has not taken.
     pub fn any_undrained(&self) -> bool {
-        self.places.iter().flatten().any(|(_, c)| c.is_open && !c.is_ending && c.stalled_since.is_some())
+        self.places.iter().flatten().any(|(_, c)| c.is_open && !c.is_ending && c.unsent.bytes() > 0)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::STREAM_STALLED_NS;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -376,13 +421,12 @@ mod tests {
         let by = connection.framer.deadline().unwrap();
         assert_eq!((overdue(&mut all, Now(by.0 - 1)), overdue(&mut all, by)), (None, Some(Overdue::Message)));
 
-        let connection = all.get(streams[0]).unwrap();
-        connection.sent(None, Now(0));
+        all.wrote(streams[0], 9, Now(0));
         let stalled = Now(STREAM_STALLED_NS);
         assert_eq!(overdue(&mut all, stalled), Some(Overdue::Stalled));
-        all.get(streams[0]).unwrap().progressed(Now(SECOND));
+        all.took(streams[0], 1, Now(SECOND));
         assert_ne!(overdue(&mut all, stalled), Some(Overdue::Stalled));
-        all.get(streams[0]).unwrap().ends();
+        assert!(all.ends(streams[0], false) && !all.ends(streams[0], true));
         assert_eq!(overdue(&mut all, Now(u64::MAX)), None);
 
         let waiting = Connection::new(7, peer(3), false, Now(0));
@@ -430,10 +474,63 @@ mod tests {
     fn those_who_wait_are_told_unless_all_has_left() {
         let (mut all, streams) = connections(&[1]);
         let me = Waiting { shard: 1, transaction: 9 };
-        assert!(all.get(streams[0]).unwrap().sent(Some(me), Now(0)) && all.any_undrained());
-        all.get(streams[0]).unwrap().drained();
+        all.wrote(streams[0], 9, Now(0));
+        assert!(all.get(streams[0]).unwrap().waits(me) && all.any_undrained());
+        all.took(streams[0], 9, Now(0));
         assert!(!all.any_undrained());
-        all.get(streams[0]).unwrap().sent(Some(me), Now(0));
-        assert_eq!(all.remove(streams[0]).unwrap().1, [me]);
+        all.wrote(streams[0], 9, Now(0));
+        assert!(all.get(streams[0]).unwrap().waits(me));
+        assert_eq!((all.unsent_bytes(), all.remove(streams[0]).unwrap().1), (9, vec![me]));
+        assert_eq!(all.unsent_bytes(), 0);
+    }
+
+    #[test]
+    fn what_was_cut_off_counts_no_more_and_what_finishes_does() {
+        let (mut all, streams) = connections(&[1, 2]);
+        for stream in &streams {
+            all.wrote(*stream, 10, Now(0));
+        }
+        all.ends(streams[0], true);
+        all.took(streams[0], 5, Now(0));
+        assert_eq!((all.unsent_bytes(), all.most_unsent().count()), (10, 1));
+        all.ends(streams[1], false);
+        all.took(streams[1], 4, Now(0));
+        assert_eq!((all.unsent_bytes(), all.most_unsent().count()), (6, 0), "it is being closed");
+        streams.iter().for_each(|stream| drop(all.remove(*stream)));
+        assert_eq!(all.unsent_bytes(), 0);
+    }
+
+    /// Whoever keeps much pays, not whoever comes last.
+    #[test]
+    fn a_site_that_fills_the_memory_pays_for_it() {
+        let mut all = Connections::default();
+        let mut lines = [sip_parser::HeaderLine::EMPTY; 9];
+        let mut add = |all: &mut Connections, place: u16, peer: SocketAddr, len: usize| {
+            let stream = StreamId::first(place);
+            all.insert(stream, Connection::new(7, peer, true, Now(0)));
+            let mut framer = all.take_framer(stream).unwrap();
+            let head = format!("INVITE sip:b SIP/2.0\r\nl: 65000\r\n\r\n{}", "x".repeat(len));
+            framer.next(&mut head.as_bytes(), &mut lines, Now(0));
+            all.put_framer(stream, framer);
+        };
+        // Announcing takes nothing yet.
+        for place in 0..2_000 {
+            add(&mut all, place, peer(place), 0);
+        }
+        assert!(!all.keeps_too_much(false) && all.kept_bytes() < 1 << 20, "{}", all.kept_bytes());
+        for place in 2_000..3_200 {
+            add(&mut all, place, peer(place), 60_000);
+        }
+        let innocent = StreamId::first(3_200);
+        add(&mut all, 3_200, "192.0.2.99:5060".parse().unwrap(), 64_000);
+        assert!(all.keeps_too_much(false));
+        for stream in all.most_kept() {
+            if !all.keeps_too_much(true) {
+                break;
+            }
+            assert_ne!(stream, innocent);
+            all.ends(stream, true);
+        }
+        assert!(!all.keeps_too_much(true) && all.get(innocent).unwrap().framer.is_within());
     }
 }

@@ -110,7 +110,7 @@ impl<S: Shard<SimIo>, E: Endpoint> World<'_, S, E> {
             Call::Write(stream, bytes) => {
                 if let Some((wire, end)) = self.wire_of(host, stream) {
                     self.write(wire, end, &bytes);
-                    self.tell(host, Event::Wrote { stream, all: true });
+                    self.tell(host, Event::Wrote { stream, bytes: bytes.len() });
                 }
             }
             Call::Finish(stream) => {

@@ -461,12 +461,16 @@ impl Io for Engine<'_> {
         self.write_to(stream, bytes)
     }
 
+    fn has_room(&self, bytes: usize) -> bool {
+        self.streams.has_room(bytes)
+    }
+
     fn finish(&mut self, stream: StreamId) {
         self.finish_stream(stream);
     }
 
     fn reset(&mut self, stream: StreamId) {
-        self.streams.fail(stream, 0);
+        self.streams.reset(stream);
     }
 }
 

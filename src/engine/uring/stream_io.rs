@@ -146,7 +146,8 @@ impl Engine<'_> {
     pub(super) fn stream_sent(&mut self, shard: &mut impl Shard<Self>, completion: Completion) {
         self.ring.writer_ended();
         let id = completion.stream();
-        let all = self.streams.took(id, usize::try_from(completion.result).unwrap_or(0));
+        let taken = usize::try_from(completion.result).unwrap_or(0);
+        self.streams.took(id, taken);
         if self.streams.get(id).is_none_or(|stream| stream.is_over) {
             return;
         }
@@ -157,7 +158,7 @@ impl Engine<'_> {
                 self.end_stream(shard, id, errno, false)
             }
             _ => {
-                shard.on_event(self, Event::Wrote { stream: id, all });
+                shard.on_event(self, Event::Wrote { stream: id, bytes: taken });
                 self.send_on(shard, id);
             }
         }

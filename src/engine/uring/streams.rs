@@ -7,14 +7,15 @@
 //! ```
 //!
 //! Of each stream one send is under way at a time, so that its bytes keep their order: what is written meanwhile
-//! collects in a second buffer and leaves with the next one. A buffer is there as long as it holds something.
+//! collects in further buffers and leaves with the next ones. A buffer is there as long as it holds something, none of
+//! them grows, and what counts against the limits is what they take, not what they hold.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::address::{Address, BYTES};
 use crate::engine::SocketId;
-use crate::limits::{STREAM_QUEUE_BYTES, STREAM_QUEUES_BYTES, STREAMS};
+use crate::limits::{STREAM_CHUNK_BYTES, STREAM_QUEUE_BYTES, STREAM_QUEUES_BYTES, STREAMS};
 use crate::net::Now;
 use crate::stream::StreamId;
 
@@ -35,11 +36,15 @@ pub struct Stream {
     pub is_shut: bool,
     /// It is over, and its shard knows.
     pub is_over: bool,
+    /// It is over, and its shard is to be told.
+    is_reset: bool,
     /// What is being sent, from `sent` on.
     out: Vec<u8>,
     sent: usize,
     /// What follows.
-    queue: Vec<u8>,
+    queue: VecDeque<Vec<u8>>,
+    /// Bytes that `out` and `queue` take.
+    held_bytes: usize,
 }
 
 impl Stream {
@@ -55,9 +60,69 @@ impl Stream {
     /// What is to be sent next; it stays where it is until [`Stream::took`].
     pub fn next_bytes(&mut self) -> &[u8] {
         if self.sent == self.out.len() {
-            (self.out, self.sent) = (std::mem::take(&mut self.queue), 0);
+            (self.out, self.sent) = (self.queue.pop_front().unwrap_or_default(), 0);
         }
         self.out.get(self.sent..).unwrap_or_default()
+    }
+
+    /// The buffer that bytes behind the last ones need: as large as all that are there, so that few are needed, and no
+    /// larger than is worth while.
+    fn next_buffer_bytes(&self, bytes: usize) -> usize {
+        bytes.max(self.held_bytes.min(STREAM_CHUNK_BYTES))
+    }
+
+    /// How many bytes more would be held with these, and how many of these fit into what is held.
+    fn grows_by(&self, bytes: usize) -> (usize, usize) {
+        let fits = self.queue.back().map_or(0, |last| last.capacity() - last.len()).min(bytes);
+        (if fits == bytes { 0 } else { self.next_buffer_bytes(bytes - fits) }, fits)
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        let (more, fits) = self.grows_by(bytes.len());
+        let (first, rest) = bytes.split_at(fits);
+        if let Some(last) = self.queue.back_mut() {
+            last.extend_from_slice(first);
+        }
+        if rest.is_empty() {
+            return;
+        }
+        let mut buffer = Vec::with_capacity(more);
+        buffer.extend_from_slice(rest);
+        self.held_bytes += buffer.capacity();
+        if self.has_more() {
+            self.queue.push_back(buffer);
+        } else {
+            (self.out, self.sent) = (buffer, 0);
+        }
+    }
+
+    /// So many bytes of what was being sent have left; gives how many less are held.
+    fn took(&mut self, bytes: usize) -> usize {
+        self.sent += bytes.min(self.out.len() - self.sent);
+        if self.sent < self.out.len() {
+            return 0;
+        }
+        let freed = std::mem::take(&mut self.out).capacity().min(self.held_bytes);
+        self.sent = 0;
+        self.held_bytes -= freed;
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        freed
+    }
+
+    /// Nothing more is sent; gives how many bytes less are held. What the kernel may still read does not count: it lets
+    /// go of that as soon as the socket is shut.
+    fn forget(&mut self) -> usize {
+        if !self.is_sending {
+            (self.out, self.sent) = (Vec::new(), 0);
+        }
+        self.queue = VecDeque::new();
+        std::mem::take(&mut self.held_bytes)
+    }
+
+    fn can_send(&self) -> bool {
+        !(self.is_over || self.is_reset || self.is_finishing())
     }
 
     pub fn is_finishing(&self) -> bool {
@@ -92,7 +157,7 @@ pub struct Streams {
     /// Sockets that do not accept until then: there was no room for another file.
     pub resting: Vec<SocketId>,
     pub rest_until: Now,
-    queued_bytes: usize,
+    held_bytes: usize,
 }
 
 impl Streams {
@@ -120,9 +185,11 @@ impl Streams {
             finish_by: None,
             is_shut: false,
             is_over: false,
+            is_reset: false,
             out: Vec::new(),
             sent: 0,
-            queue: Vec::new(),
+            queue: VecDeque::new(),
+            held_bytes: 0,
         }));
         if !is_connecting {
             self.unarmed.push(id);
@@ -137,29 +204,25 @@ impl Streams {
 
     /// Adds bytes to what is sent. `false`: there is no room, or no such stream.
     pub fn write(&mut self, id: StreamId, bytes: &[u8]) -> bool {
-        let others = self.queued_bytes;
-        let Some(stream) = self.get(id).filter(|s| !s.is_over && !s.is_finishing()) else { return false };
-        let waiting = stream.out.len() - stream.sent + stream.queue.len();
-        if waiting + bytes.len() > STREAM_QUEUE_BYTES || others + bytes.len() > STREAM_QUEUES_BYTES {
+        let all = self.held_bytes;
+        let Some(stream) = self.get(id).filter(|s| s.can_send()) else { return false };
+        let (more, _) = stream.grows_by(bytes.len());
+        let own = stream.held_bytes;
+        if own + more > STREAM_QUEUE_BYTES || all + more > STREAM_QUEUES_BYTES {
             return false;
         }
-        stream.queue.extend_from_slice(bytes);
-        self.queued_bytes += bytes.len();
+        stream.append(bytes);
+        let held = stream.held_bytes;
+        self.held_bytes += held - own;
         true
     }
 
-    /// The kernel has taken so many bytes; tells whether that was all there is.
-    pub fn took(&mut self, id: StreamId, bytes: usize) -> bool {
-        let Some(stream) = self.get(id) else { return true };
+    /// The kernel has taken so many bytes.
+    pub fn took(&mut self, id: StreamId, bytes: usize) {
+        let Some(stream) = self.get(id) else { return };
         stream.is_sending = false;
-        let bytes = bytes.min(stream.out.len() - stream.sent);
-        stream.sent += bytes;
-        if stream.sent == stream.out.len() {
-            (stream.out, stream.sent) = (Vec::new(), 0);
-        }
-        let all = !stream.has_more();
-        self.queued_bytes -= bytes;
-        all
+        let freed = stream.took(bytes);
+        self.held_bytes -= freed;
     }
 
     /// Begins to close a stream, by then at the latest.
@@ -174,9 +237,11 @@ impl Streams {
     pub fn over(&mut self, id: StreamId) -> bool {
         let Some(stream) = self.get(id).filter(|stream| !stream.is_over) else { return false };
         stream.is_over = true;
+        let freed = stream.forget();
         if !stream.is_finishing() {
             self.closing.push(id);
         }
+        self.held_bytes -= freed;
         true
     }
 
@@ -201,7 +266,7 @@ impl Streams {
         self.closing.retain(|closing| *closing != id);
         let Some(place) = self.places.get_mut(usize::from(id.place())) else { return };
         if let Some(stream) = place.stream.take_if(|stream| stream.id == id) {
-            self.queued_bytes -= stream.out.len() - stream.sent + stream.queue.len();
+            self.held_bytes -= stream.held_bytes;
             self.free.push_back(id.place());
         }
     }
@@ -212,15 +277,29 @@ impl Streams {
         self.is_news = true;
     }
 
+    /// A stream is to be told as over, and sends nothing more.
+    pub fn reset(&mut self, id: StreamId) {
+        let Some(stream) = self.get(id).filter(|stream| !stream.is_over) else { return };
+        stream.is_reset = true;
+        let freed = stream.forget();
+        self.held_bytes -= freed;
+        self.fail(id, 0);
+    }
+
+    /// So many bytes more would not be too many.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.held_bytes + bytes.max(STREAM_CHUNK_BYTES) <= STREAM_QUEUES_BYTES
+    }
+
     /// A stream that is over and whose shard is to be told.
     pub fn next_failed(&mut self) -> Option<(StreamId, i32)> {
         self.failed.pop()
     }
 
-    /// Bytes that wait to be sent.
+    /// Bytes that buffers of what is to be sent take.
     #[cfg(test)]
-    fn queued_bytes(&self) -> usize {
-        self.queued_bytes
+    fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 }
 
@@ -253,27 +332,95 @@ mod tests {
     fn bytes_leave_in_order_and_what_comes_meanwhile_follows() {
         let mut streams = Streams::default();
         let id = streams.insert(socket(), false).unwrap();
-        assert!(streams.write(id, b"one") && streams.write(id, b"two"));
-        assert_eq!(streams.get(id).unwrap().next_bytes(), b"onetwo");
-        assert!(streams.write(id, b"three"));
-        assert_eq!(streams.get(id).unwrap().next_bytes(), b"onetwo", "it is under way");
-        assert!(!streams.took(id, 4));
-        assert_eq!(streams.get(id).unwrap().next_bytes(), b"wo");
-        assert!(!streams.took(id, 2));
-        assert_eq!(streams.get(id).unwrap().next_bytes(), b"three");
-        assert!(streams.took(id, 5));
-        assert_eq!((streams.queued_bytes(), streams.get(id).unwrap().out.capacity()), (0, 0));
+        assert!(streams.write(id, b"one"));
+        assert_eq!(streams.get(id).unwrap().next_bytes(), b"one");
+        assert!(streams.write(id, b"two") && streams.write(id, b"three"));
+        assert_eq!(streams.get(id).unwrap().next_bytes(), b"one", "it is under way");
+        streams.took(id, 2);
+        assert_eq!(streams.get(id).unwrap().next_bytes(), b"e");
+        streams.took(id, 1);
+        let mut rest = Vec::new();
+        while streams.get(id).unwrap().has_more() {
+            rest.push(streams.get(id).unwrap().next_bytes()[0]);
+            streams.took(id, 1);
+        }
+        assert_eq!(rest, b"twothree");
+        let stream = streams.get(id).unwrap();
+        assert_eq!((stream.out.capacity(), stream.queue.capacity(), streams.held_bytes()), (0, 0, 0));
+    }
+
+    /// What the allocator was asked for, whatever is written and taken.
+    #[test]
+    fn a_queue_takes_no_more_memory_than_is_stated() {
+        let mut streams = Streams::default();
+        let id = streams.insert(socket(), false).unwrap();
+        for len in [1, 700, 4_000, 65_535] {
+            let (mut round, mut written) = (0, 0);
+            loop {
+                round += 1;
+                let goes = streams.write(id, &vec![0; len]);
+                let stream = streams.get(id).unwrap();
+                let taken = stream.out.capacity() + stream.queue.iter().map(Vec::capacity).sum::<usize>();
+                assert!(taken == stream.held_bytes && taken <= STREAM_QUEUE_BYTES, "{taken}");
+                written += len;
+                if !goes {
+                    break;
+                }
+                if round % 3 == 0 {
+                    let half = stream.next_bytes().len() / 2;
+                    streams.took(id, half);
+                }
+            }
+            assert!(written > STREAM_QUEUE_BYTES / 2, "{written} bytes of {len} each");
+            while streams.get(id).unwrap().has_more() {
+                let all = streams.get(id).unwrap().next_bytes().len();
+                streams.took(id, all);
+            }
+            assert_eq!(streams.held_bytes(), 0);
+        }
     }
 
     #[test]
-    fn a_queue_has_an_end() {
+    fn a_stream_that_is_over_keeps_only_what_the_kernel_reads() {
         let mut streams = Streams::default();
         let id = streams.insert(socket(), false).unwrap();
-        assert!(streams.write(id, &vec![0; STREAM_QUEUE_BYTES]) && !streams.write(id, b"x"));
+        assert!(streams.write(id, b"first") && streams.get(id).unwrap().next_bytes() == b"first");
+        streams.get(id).unwrap().is_sending = true;
+        assert!(streams.write(id, &[0; 9_000]) && !streams.write(id, &vec![0; STREAM_QUEUE_BYTES]));
         streams.over(id);
+        let stream = streams.get(id).unwrap();
+        assert_eq!((&stream.out[..], stream.queue.len()), (&b"first"[..], 0));
+        streams.took(id, 5);
+        assert_eq!((streams.get(id).unwrap().out.capacity(), streams.held_bytes()), (0, 0));
         streams.remove(id);
-        assert_eq!(streams.queued_bytes(), 0);
         assert!(!streams.write(id, b"x"));
+    }
+
+    #[test]
+    fn a_reset_makes_room_at_once() {
+        let mut streams = Streams::default();
+        let message = vec![0; 65_535];
+        let mut ids = Vec::new();
+        while streams.has_room(message.len()) {
+            let id = streams.insert(socket(), false).unwrap();
+            while streams.write(id, &message) {}
+            ids.push(id);
+        }
+        let last = streams.insert(socket(), false).unwrap();
+        assert!(streams.held_bytes() <= STREAM_QUEUES_BYTES && ids.len() < STREAMS / 2);
+        streams.get(ids[0]).unwrap().next_bytes();
+        streams.get(ids[0]).unwrap().is_sending = true;
+        streams.reset(ids[0]);
+        assert!(streams.has_room(message.len()) && streams.write(last, &message));
+        assert!(!streams.write(ids[0], b"x"));
+        streams.took(ids[0], 65_535);
+        assert!(!streams.get(ids[0]).unwrap().has_more());
+        assert_eq!(streams.next_failed(), Some((ids[0], 0)));
+        for id in ids.into_iter().chain([last]) {
+            streams.over(id);
+            streams.remove(id);
+        }
+        assert_eq!(streams.held_bytes(), 0);
     }
 
     #[test]

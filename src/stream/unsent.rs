@@ -1,0 +1,132 @@
+//! What was written to a connection and the kernel has not taken yet, and who waits to hear of it.
+
+use std::collections::VecDeque;
+
+use super::Waiting;
+use crate::limits::{STREAM_DRAIN_NS, STREAM_STALLED_NS, STREAM_WAITING};
+use crate::net::Now;
+
+/// Bytes by their place in the stream, from its beginning on.
+#[derive(Debug, Default)]
+pub(super) struct Unsent {
+    written: u64,
+    taken: u64,
+    /// When the kernel took something last, or had nothing to take.
+    progressed: Now,
+    /// What had been written when something began to wait, and when that was: the next one begins once that is taken.
+    mark: (u64, Now),
+    /// In order, each behind the last byte of what it waits for.
+    waiting: VecDeque<(u64, Waiting)>,
+}
+
+impl Unsent {
+    /// So many bytes were given to the engine.
+    pub fn wrote(&mut self, bytes: usize, now: Now) {
+        let begins = self.bytes() == 0;
+        self.written += bytes as u64;
+        if begins {
+            (self.progressed, self.mark) = (now, (self.written, now));
+        }
+    }
+
+    /// Somebody waits to hear of what was written last. `false`: more wait than are kept.
+    pub fn waits(&mut self, waiting: Waiting) -> bool {
+        if self.waiting.len() >= STREAM_WAITING {
+            return false;
+        }
+        self.waiting.push_back((self.written, waiting));
+        true
+    }
+
+    /// The kernel has taken so many bytes: nobody waits for those any more.
+    pub fn took(&mut self, bytes: usize, now: Now) {
+        self.taken = self.written.min(self.taken + bytes as u64);
+        self.progressed = now;
+        if self.taken >= self.mark.0 {
+            self.mark = (self.written, now);
+        }
+        while self.waiting.front().is_some_and(|(end, _)| *end <= self.taken) {
+            self.waiting.pop_front();
+        }
+        if self.bytes() == 0 {
+            // A connection that is idle keeps nothing.
+            self.waiting = VecDeque::new();
+        }
+    }
+
+    /// From now on the peer can take something.
+    pub fn begins(&mut self, now: Now) {
+        (self.progressed, self.mark) = (now, (self.written, now));
+    }
+
+    /// How many bytes wait.
+    pub fn bytes(&self) -> usize {
+        (self.written - self.taken) as usize
+    }
+
+    /// The peer takes nothing, or so little that what waits is of no use when it comes.
+    pub fn is_stalled(&self, now: Now) -> bool {
+        let stalled = now >= self.progressed.plus_ns(STREAM_STALLED_NS);
+        self.bytes() > 0 && (stalled || now >= self.mark.1.plus_ns(STREAM_DRAIN_NS))
+    }
+
+    /// Those whose bytes were not taken.
+    pub fn into_waiting(self) -> Vec<Waiting> {
+        self.waiting.into_iter().map(|(_, waiting)| waiting).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn who(transaction: u64) -> Waiting {
+        Waiting { shard: 0, transaction }
+    }
+
+    /// A trunk that always has something under way.
+    #[test]
+    fn who_waits_is_forgotten_with_its_bytes_though_others_always_follow() {
+        let mut unsent = Unsent::default();
+        unsent.wrote(500, Now(0));
+        assert!(unsent.waits(who(0)));
+        for n in 1..10_000 {
+            unsent.wrote(500, Now(n));
+            assert!(unsent.waits(who(n)), "{n}");
+            unsent.took(500, Now(n));
+            assert!(!unsent.is_stalled(Now(n)));
+        }
+        unsent.took(499, Now(0));
+        assert_eq!(unsent.into_waiting(), [who(9_999)], "all but the one whose last byte is missing");
+    }
+
+    #[test]
+    fn what_waits_for_too_long_is_stalled_though_a_byte_leaves_now_and_then() {
+        let mut unsent = Unsent::default();
+        assert!(!unsent.is_stalled(Now(u64::MAX)), "nothing waits");
+        unsent.wrote(1_000, Now(SECOND));
+        let stalled = Now(SECOND + STREAM_STALLED_NS);
+        assert!(!unsent.is_stalled(Now(stalled.0 - 1)) && unsent.is_stalled(stalled));
+        let end = SECOND + STREAM_DRAIN_NS;
+        for now in (SECOND..end).step_by(SECOND as usize) {
+            unsent.took(1, Now(now));
+            assert!(!unsent.is_stalled(Now(now)), "{now}");
+        }
+        unsent.took(1, Now(end - 1));
+        assert!(!unsent.is_stalled(Now(end - 1)) && unsent.is_stalled(Now(end)));
+    }
+
+    #[test]
+    fn a_slow_peer_that_takes_all_in_time_is_not_stalled() {
+        let mut unsent = Unsent::default();
+        unsent.wrote(1_000, Now(0));
+        for second in 1..200 {
+            unsent.wrote(100, Now(second * SECOND));
+            unsent.took(100, Now(second * SECOND));
+            assert!(!unsent.is_stalled(Now(second * SECOND)), "{second}");
+        }
+        assert_eq!(unsent.bytes(), 1_000);
+    }
+}
