@@ -419,6 +419,10 @@ pub const STREAM_CONNECT_NS: u64 = 5_000_000_000;
 /// How long, in nanoseconds, a peer may take nothing of what is sent to it before it is cut off.
 pub const STREAM_STALLED_NS: u64 = 10_000_000_000;
 
+/// After how long, in nanoseconds, a peer that says nothing is asked if it is still there: 50,000 idle connections are
+/// some 400 probes a second.
+pub const STREAM_PROBE_NS: u64 = 120_000_000_000;
+
 /// How long, in nanoseconds, anything may wait to be sent, however much leaves meanwhile: 64*T1, after which no transaction
 /// wants it.
 pub const STREAM_DRAIN_NS: u64 = 32_000_000_000;

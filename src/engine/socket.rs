@@ -3,10 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket as Raw, Type};
+use socket2::{Domain, Protocol, SockRef, Socket as Raw, TcpKeepalive, Type};
 
-use crate::limits::STREAM_BACKLOG;
+use crate::limits::{STREAM_BACKLOG, STREAM_PROBE_NS, STREAM_STALLED_NS};
 use crate::net::Transport;
 use crate::plan::Listener;
 
@@ -227,6 +228,7 @@ fn bare(
     if is_stream {
         // Connections that come in inherit it. Messages are written whole; nothing is gained by waiting for more.
         raw.set_tcp_nodelay(true).map_err(other("TCP_NODELAY"))?;
+        notice_dead_peers(&raw).map_err(other("TCP_USER_TIMEOUT, SO_KEEPALIVE"))?;
     }
     if let Some(mark) = mark {
         raw.set_mark(mark).map_err(|source| SocketError::Mark { mark, source })?;
@@ -236,6 +238,16 @@ fn bare(
             .map_err(|source| SocketError::Device { device: device.into(), source })?;
     }
     Ok(raw)
+}
+
+/// A peer that is gone without a word confirms nothing: it is not waited for longer than for one that takes nothing, and
+/// one that is only listened to is asked now and then.
+fn notice_dead_peers(raw: &Raw) -> io::Result<()> {
+    raw.set_tcp_user_timeout(Some(Duration::from_nanos(STREAM_STALLED_NS)))?;
+    let probes = TcpKeepalive::new()
+        .with_time(Duration::from_nanos(STREAM_PROBE_NS))
+        .with_interval(Duration::from_nanos(STREAM_STALLED_NS / 2));
+    raw.set_tcp_keepalive(&probes)
 }
 
 /// SIP over UDP has no means to send smaller pieces: a large message is better fragmented than lost
