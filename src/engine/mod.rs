@@ -13,6 +13,7 @@ pub mod socket;
 pub mod uring;
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use crate::net::Now;
 use crate::stream::StreamId;
@@ -88,9 +89,14 @@ pub trait Io {
 }
 
 /// A connection that was accepted and is nobody's stream yet: for [`Io::adopt`] or [`Io::refuse`] of any shard of the
-/// process.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Accepted(pub(crate) i32);
+/// process. It is closed where it is dropped.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A socket.
+    Socket(OwnedFd),
+    /// A connection of the simulated network, by its number.
+    Simulated(usize),
+}
 
 /// What an engine tells a shard.
 pub enum Event<'a> {

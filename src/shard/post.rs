@@ -171,10 +171,11 @@ impl Post {
         }
     }
 
-    /// This shard ends: nobody will read its letters.
+    /// This shard ends: nobody will read its letters, and connections in them are closed.
     pub(super) fn leave(&self, own: u16) {
         if let Some(mailbox) = self.0.get(usize::from(own)) {
             mailbox.gone.store(true, Ordering::Relaxed);
+            while mailbox.letters.pop().is_some() {}
         }
     }
 
@@ -238,6 +239,18 @@ mod tests {
         assert_eq!(send(&post, 2, b"nobody"), Err(NotPosted::Gone));
         post.leave(1);
         assert_eq!(send(&post, 1, b"nobody"), Err(NotPosted::Gone));
+    }
+
+    #[test]
+    fn connections_in_letters_that_nobody_reads_are_closed() {
+        let (socket, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let post = Post::new(1);
+        let from = "192.0.2.1:5060".parse().unwrap();
+        let accepted = Accepted::Socket(socket.into());
+        post.send(0, &[], What::Accepted { socket: SocketId(0), from, accepted }).unwrap();
+        peer.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+        post.leave(0);
+        assert_eq!(std::io::Read::read(&mut peer, &mut [0]).unwrap(), 0);
     }
 
     #[test]

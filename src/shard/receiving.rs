@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::handler::Handler;
+use super::panics;
 use super::parking::Stay;
 use super::record::{RecordKind, Text};
 use super::worker::{Arrival, Worker};
@@ -65,7 +66,13 @@ impl<S, H: Handler> Worker<S, H> {
         }
         match came {
             Came::AsIs | Came::Text => self.on_text(io, stream, place, text),
-            Came::Messages => scratch.messages().for_each(|m| self.on_whole(io, stream, place, m)),
+            Came::Messages => {
+                for message in scratch.messages() {
+                    if self.is_read(stream) {
+                        self.on_whole(io, stream, place, message);
+                    }
+                }
+            }
         }
         if standing == Standing::PeerClosed {
             self.on_half_closed(io, stream);
@@ -107,6 +114,10 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
+    fn is_read(&mut self, stream: StreamId) -> bool {
+        self.streams.get(stream).is_some_and(|connection| connection.can_send())
+    }
+
     fn pong<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId) {
         if !self.put(io, stream, b"\r\n") {
             // It asks, and takes no answers.
@@ -142,7 +153,18 @@ impl<S, H: Handler> Worker<S, H> {
         let now = self.now;
         let mut lines = std::mem::take(&mut self.lines);
         let mut is_broken = false;
-        while let Some(frame) = framer.next(&mut input, &mut lines, now) {
+        // Nothing more is read of a connection that what came by it has ended.
+        while self.is_read(stream) {
+            let (next, lines) = (&mut *framer, &mut lines);
+            let frame = match panics::guard(|| next.next(&mut input, lines, now)) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(caught) => {
+                    self.on_panic(None, *caught);
+                    self.cut_off(io, stream, StreamEnd::NotFramed);
+                    break;
+                }
+            };
             match frame {
                 Frame::Ping => {
                     self.metrics.streams.pings.count();

@@ -2,6 +2,7 @@
 
 mod names;
 mod owned;
+mod streams;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -17,7 +18,7 @@ use super::*;
 use crate::dns::{HostName, Question, Unresolved};
 use crate::drop_reason::DropReason;
 use crate::egress::{Egress, NoEgress, Reason, Step};
-use crate::engine::{Event, Io, Next, Shard, SocketId};
+use crate::engine::{Accepted, Event, Io, Next, Shard, SocketId};
 use crate::fib::spec::{Action, Address, Family, Link, Rule};
 use crate::fib::{Answer, Builder, NoRoute, Query, Route, RouteKind};
 use crate::limits;
@@ -27,7 +28,7 @@ use crate::plan::{Bind, EgressPolicy, Engine, NoListener, Plan, Section, expand}
 use crate::proxy::{Decision, Incoming, Outcome, Own, Tally};
 use crate::rules::{Matcher, Mode};
 use crate::snapshot::Snapshot;
-use crate::stream::Number;
+use crate::stream::{Number, StreamId};
 use crate::token::Keys;
 use crate::transaction::{Handle, What};
 
@@ -42,6 +43,7 @@ struct FakeIo {
     woken: Vec<u16>,
     open: Vec<SocketId>,
     closing: Vec<SocketId>,
+    streams: streams::FakeStreams,
 }
 
 const POOL: usize = 8;
@@ -61,6 +63,7 @@ impl FakeIo {
             woken: Vec::new(),
             open: Vec::new(),
             closing: Vec::new(),
+            streams: Default::default(),
         }
     }
 }
@@ -95,6 +98,26 @@ impl Io for FakeIo {
     fn close(&mut self, id: SocketId) {
         assert!(self.open.contains(&id) && !self.closing.contains(&id), "{id:?}");
         self.closing.push(id);
+    }
+
+    fn adopt(&mut self, _: Accepted) -> Option<StreamId> {
+        Some(self.streams.adopt())
+    }
+
+    fn write(&mut self, stream: StreamId, bytes: &[u8]) -> bool {
+        self.streams.write(stream, bytes)
+    }
+
+    fn has_room(&self, _: usize) -> bool {
+        self.streams.has_room()
+    }
+
+    fn finish(&mut self, stream: StreamId) {
+        self.streams.finished.push(stream);
+    }
+
+    fn reset(&mut self, stream: StreamId) {
+        self.streams.reset.push(stream);
     }
 }
 
@@ -177,6 +200,13 @@ impl Handler for Script {
             }
             b"hand over" if self.gone.get() != Some(1) => Outcome::HandOver(1),
             b"panic" => panic!("as the message asked"),
+            bytes if bytes.starts_with(b"RELAY ") => Outcome::Relay {
+                on: ListenerId(0),
+                to: incoming.from,
+                stream: incoming.stream,
+                len: 4,
+                status: 200,
+            },
             bytes if bytes.starts_with(b"name ") => {
                 let question = bytes.split(|c| *c == b' ').nth(1).and_then(name).expect("a name");
                 let why = match snapshot.names.get(&question) {

@@ -365,7 +365,7 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    /// `incoming`: the message that was handled; none: a timer.
+    /// `incoming`: the message that was handled; none: a timer, or bytes of a connection.
     pub(super) fn on_panic(&mut self, incoming: Option<&Incoming<'_>>, caught: Caught) {
         let Caught { message, place } = caught;
         let cause = incoming.map(|incoming| (incoming.on, incoming.from));

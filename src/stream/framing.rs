@@ -231,6 +231,8 @@ fn end_of_headers(bytes: &[u8]) -> Option<usize> {
 
 /// The length of a message with this header section, which ends with its empty line.
 fn length(head: &[u8], lines: &mut [HeaderLine]) -> Result<usize, Broken> {
+    #[cfg(test)]
+    assert!(!head.starts_with(b"PANIC "), "as the message asked");
     // What is no SIP has no Content-Length either.
     let message = parse(head, lines).map_err(|_| Broken::NoContentLength)?;
     match message.defect().map(|defect| defect.rule) {

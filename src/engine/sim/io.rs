@@ -96,13 +96,16 @@ impl Io for SimIo {
     }
 
     fn adopt(&mut self, accepted: Accepted) -> Option<StreamId> {
+        let Accepted::Simulated(wire) = accepted else { return None };
         let stream = self.stream()?;
-        self.calls.push(Call::Adopt { stream, wire: usize::try_from(accepted.0).ok()? });
+        self.calls.push(Call::Adopt { stream, wire });
         Some(stream)
     }
 
     fn refuse(&mut self, accepted: Accepted) {
-        self.calls.extend(usize::try_from(accepted.0).ok().map(Call::Refuse));
+        if let Accepted::Simulated(wire) = accepted {
+            self.calls.push(Call::Refuse(wire));
+        }
     }
 
     fn write(&mut self, stream: StreamId, bytes: &[u8]) -> bool {

@@ -215,7 +215,7 @@ impl<S: Shard<SimIo>, E: Endpoint> World<'_, S, E> {
             (Arrives::Opened(from), None) => {
                 self.send(wire, 0, Arrives::Opened(address));
                 if let Some(on) = self.socket_of(host, address) {
-                    self.tell(host, Event::Accepted { on, from, accepted: Accepted(wire as i32) });
+                    self.tell(host, Event::Accepted { on, from, accepted: Accepted::Simulated(wire) });
                 }
             }
             (early, None) => end.early.push(early),

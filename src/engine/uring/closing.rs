@@ -11,6 +11,9 @@ use super::{Engine, Event, Shard, SocketId};
 use crate::limits::{MESSAGE_BYTES, RECEIVE_BUFFERS};
 use crate::net::Now;
 
+/// How many connections a batch takes from a socket that is being closed.
+const ACCEPTED_PER_BATCH: usize = 64;
+
 impl Engine<'_> {
     /// Does what the closing sockets need: cancels their receives, empties them, lets go of them.
     pub(super) fn look_after_closing(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
@@ -42,10 +45,15 @@ impl Engine<'_> {
     fn empty(&mut self, shard: &mut impl Shard<Self>, on: SocketId, by: Now) -> io::Result<bool> {
         let Some(socket) = self.slots.get(on).map(Arc::clone) else { return Ok(true) };
         if socket.is_stream() {
-            while let Ok(accepted) = socket.accept() {
-                self.pass_on(shard, on, accepted);
+            for _ in 0..ACCEPTED_PER_BATCH {
+                match socket.accept() {
+                    Ok(accepted) => self.pass_on(shard, on, accepted),
+                    // One that was gone again is no reason to leave those behind it.
+                    Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => {}
+                    Err(_) => return Ok(true),
+                }
             }
-            return Ok(true);
+            return Ok(self.now >= by);
         }
         let mut bytes = Vec::with_capacity(MESSAGE_BYTES);
         self.waited_ns = None;

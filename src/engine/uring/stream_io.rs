@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use io_uring::types::Fd;
@@ -55,23 +55,34 @@ impl Engine<'_> {
             SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => from,
             other => SocketAddr::new(canonical(other.ip()), other.port()),
         };
-        let accepted = Accepted(socket.into_raw_fd());
+        let accepted = Accepted::Socket(socket.into());
         shard.on_event(self, Event::Accepted { on, from, accepted });
     }
 
     pub(super) fn begin_to_connect(&mut self, on: SocketId, to: SocketAddr) -> Option<StreamId> {
         let socket = self.slots.get(on)?.outward().ok()?;
-        let fd = socket.as_raw_fd();
         let id = self.streams.insert(socket, true)?;
-        let stream = self.streams.get(id)?;
-        let len = stream.to.set(to);
-        let entry = opcode::Connect::new(Fd(fd), (&raw const stream.to).cast(), len).build();
-        // SAFETY: the address stands in memory of the stream's own, which stays until the connect has ended.
-        if unsafe { self.ring.push(&entry.user_data(Kind::Connect.of_stream(id))) }.is_err() {
-            stream.is_connecting = false;
-            self.streams.fail(id, libc::EAGAIN);
-        }
+        self.streams.unconnected.push((id, to));
         Some(id)
+    }
+
+    /// Begins the connects that are to begin: at the end of a batch, so that none begins whose stream is over by then.
+    fn connect_streams(&mut self) {
+        while let Some((id, to)) = self.streams.unconnected.pop() {
+            let Some(stream) = self.streams.get(id) else { continue };
+            if stream.is_gone() {
+                stream.is_connecting = false;
+                self.streams.changed(id);
+                continue;
+            }
+            let len = stream.to.set(to);
+            let entry = opcode::Connect::new(Fd(stream.fd()), (&raw const stream.to).cast(), len).build();
+            // SAFETY: the address stands in memory of the stream's own, which stays until the connect has ended.
+            if unsafe { self.ring.push(&entry.user_data(Kind::Connect.of_stream(id))) }.is_err() {
+                stream.is_connecting = false;
+                self.streams.fail(id, libc::EAGAIN);
+            }
+        }
     }
 
     pub(super) fn connected(&mut self, shard: &mut impl Shard<Self>, completion: Completion) {
@@ -79,27 +90,27 @@ impl Engine<'_> {
         let Some(stream) = self.streams.get(id) else { return };
         stream.is_connecting = false;
         if stream.is_over {
-            return;
+            return self.streams.changed(id);
         }
         if completion.result < 0 {
             return self.end_stream(shard, id, -completion.result, false);
         }
         self.streams.unarmed.push(id);
+        self.streams.changed(id);
         shard.on_event(self, Event::Connected { stream: id });
         self.send_on(shard, id);
     }
 
     pub(super) fn take_over_accepted(&mut self, accepted: Accepted) -> Option<StreamId> {
-        // SAFETY: an `Accepted` is made of a descriptor that it owns, and used up here.
-        let socket = unsafe { OwnedFd::from_raw_fd(accepted.0) };
+        let Accepted::Socket(socket) = accepted else { return None };
         self.streams.insert(socket, false)
     }
 
     pub(super) fn refuse_accepted(&mut self, accepted: Accepted) {
-        // SAFETY: as in `take_over_accepted`.
-        let socket = unsafe { OwnedFd::from_raw_fd(accepted.0) };
-        // Where it fails it is closed all the same.
-        let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+        if let Accepted::Socket(socket) = accepted {
+            // Where it fails it is closed all the same.
+            let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+        }
     }
 
     pub(super) fn stream_received(&mut self, shard: &mut impl Shard<Self>, completion: Completion) {
@@ -125,9 +136,10 @@ impl Engine<'_> {
         self.ring.writer_ended();
         let Some(stream) = self.streams.get(id) else { return };
         stream.is_receiving = false;
+        stream.is_read |= result == 0;
+        self.streams.changed(id);
         match result {
             0 => {
-                stream.is_read = true;
                 if lives(self) {
                     shard.on_event(self, Event::Received { stream: id, bytes: &[] });
                 }
@@ -226,8 +238,7 @@ impl Engine<'_> {
         while let Some((id, errno)) = self.streams.next_failed() {
             self.end_stream(shard, id, errno, true);
         }
-        let mut next = 0;
-        while let Some((id, care)) = self.streams.care(next, self.now) {
+        while let Some((id, care)) = self.streams.next_care(self.now) {
             match care {
                 Care::Shut => {
                     if let Some(stream) = self.streams.get(id) {
@@ -238,18 +249,15 @@ impl Engine<'_> {
                 }
                 Care::End => self.end_stream(shard, id, 0, false),
                 Care::Reset => self.end_stream(shard, id, 0, true),
-                Care::Gone => {
-                    self.streams.remove(id);
-                    continue;
-                }
+                Care::Gone => self.streams.remove(id),
                 Care::Wait => {}
             }
-            next += 1;
         }
     }
 
-    /// Begins the receives that are to begin.
+    /// Begins the connects and the receives that are to begin.
     pub(super) fn arm_streams(&mut self) -> io::Result<()> {
+        self.connect_streams();
         self.chunks.publish();
         while let Some(id) = self.streams.unarmed.pop() {
             let Some(stream) = self.streams.get(id) else { continue };

@@ -11,6 +11,7 @@
 //! them grows, and what counts against the limits is what they take, not what they hold.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::address::{Address, BYTES};
@@ -121,8 +122,13 @@ impl Stream {
         std::mem::take(&mut self.held_bytes)
     }
 
+    /// It is over, whether or not its shard knows.
+    pub fn is_gone(&self) -> bool {
+        self.is_over || self.is_reset
+    }
+
     fn can_send(&self) -> bool {
-        !(self.is_over || self.is_reset || self.is_finishing())
+        !(self.is_gone() || self.is_finishing())
     }
 
     pub fn is_finishing(&self) -> bool {
@@ -148,8 +154,12 @@ pub struct Streams {
     free: VecDeque<u16>,
     /// Their receives are to be started.
     pub unarmed: Vec<StreamId>,
-    /// Those that are finishing, and those that are over.
-    pub closing: Vec<StreamId>,
+    /// They are to be connected, and where to.
+    pub unconnected: Vec<(StreamId, SocketAddr)>,
+    /// Those that are finishing or over and about which something has changed.
+    changed: Vec<StreamId>,
+    /// Those that are finishing, or were, and by when: each has the same time, so they stand in order.
+    finishing: VecDeque<(Now, StreamId)>,
     /// They failed before anything could be under way: their shard is to be told.
     failed: Vec<(StreamId, i32)>,
     /// Something of these was added since they were looked at.
@@ -223,13 +233,15 @@ impl Streams {
         stream.is_sending = false;
         let freed = stream.took(bytes);
         self.held_bytes -= freed;
+        self.changed(id);
     }
 
     /// Begins to close a stream, by then at the latest.
     pub fn finish(&mut self, id: StreamId, by: Now) {
         let Some(stream) = self.get(id).filter(|s| !s.is_over && !s.is_finishing()) else { return };
         stream.finish_by = Some(by);
-        self.closing.push(id);
+        self.changed.push(id);
+        self.finishing.push_back((by, id));
         self.is_news = true;
     }
 
@@ -238,18 +250,37 @@ impl Streams {
         let Some(stream) = self.get(id).filter(|stream| !stream.is_over) else { return false };
         stream.is_over = true;
         let freed = stream.forget();
-        if !stream.is_finishing() {
-            self.closing.push(id);
-        }
+        self.changed.push(id);
         self.held_bytes -= freed;
         true
     }
 
-    /// What the `i`th closing stream needs.
-    pub fn care(&mut self, i: usize, now: Now) -> Option<(StreamId, Care)> {
-        let id = *self.closing.get(i)?;
-        let Some(stream) = self.get(id) else { return Some((id, Care::Gone)) };
-        let care = match stream.finish_by {
+    /// Something about a stream has changed, which matters where it is being closed.
+    pub fn changed(&mut self, id: StreamId) {
+        if self.get(id).is_some_and(|stream| stream.is_over || stream.is_finishing()) {
+            self.changed.push(id);
+        }
+    }
+
+    /// The next closing stream that something has changed about or whose time is over, and what it needs. Those that
+    /// wait cost nothing.
+    pub fn next_care(&mut self, now: Now) -> Option<(StreamId, Care)> {
+        loop {
+            let id = self.changed.pop().or_else(|| self.next_due(now))?;
+            if let Some(care) = self.care(id, now) {
+                return Some((id, care));
+            }
+        }
+    }
+
+    fn next_due(&mut self, now: Now) -> Option<StreamId> {
+        let is_due = self.finishing.front().is_some_and(|(by, _)| now >= *by);
+        if is_due { self.finishing.pop_front().map(|(_, id)| id) } else { None }
+    }
+
+    fn care(&mut self, id: StreamId, now: Now) -> Option<Care> {
+        let stream = self.get(id)?;
+        Some(match stream.finish_by {
             _ if stream.is_over && stream.is_idle() => Care::Gone,
             _ if stream.is_over => Care::Wait,
             Some(by) if now >= by => Care::Reset,
@@ -257,13 +288,11 @@ impl Streams {
             Some(_) if stream.is_read => Care::End,
             Some(_) if !stream.is_shut => Care::Shut,
             _ => Care::Wait,
-        };
-        Some((id, care))
+        })
     }
 
     /// Forgets a stream that nothing is under way on, which closes it.
     pub fn remove(&mut self, id: StreamId) {
-        self.closing.retain(|closing| *closing != id);
         let Some(place) = self.places.get_mut(usize::from(id.place())) else { return };
         if let Some(stream) = place.stream.take_if(|stream| stream.id == id) {
             self.held_bytes -= stream.held_bytes;
@@ -326,6 +355,10 @@ mod tests {
 
     fn socket() -> OwnedFd {
         UnixStream::pair().unwrap().0.into()
+    }
+
+    fn all_care(streams: &mut Streams, now: Now) -> Vec<(StreamId, Care)> {
+        std::iter::from_fn(|| streams.next_care(now)).collect()
     }
 
     #[test]
@@ -430,19 +463,36 @@ mod tests {
         streams.write(id, b"last");
         streams.finish(id, by);
         assert!(!streams.write(id, b"too late"));
-        assert_eq!(streams.care(0, Now(0)), Some((id, Care::Wait)));
+        assert_eq!(all_care(&mut streams, Now(0)), [(id, Care::Wait)]);
         streams.get(id).unwrap().next_bytes();
         streams.took(id, 4);
-        assert_eq!(streams.care(0, Now(0)), Some((id, Care::Shut)));
+        assert_eq!(all_care(&mut streams, Now(0)), [(id, Care::Shut)]);
         streams.get(id).unwrap().is_shut = true;
-        assert_eq!(streams.care(0, Now(0)), Some((id, Care::Wait)));
-        assert_eq!(streams.care(0, by), Some((id, Care::Reset)));
+        assert_eq!(all_care(&mut streams, Now(8)), [], "who waits costs nothing");
+        assert_eq!(all_care(&mut streams, by), [(id, Care::Reset)]);
         streams.get(id).unwrap().is_read = true;
-        assert_eq!(streams.care(0, Now(0)), Some((id, Care::End)));
+        streams.changed(id);
+        assert_eq!(all_care(&mut streams, Now(0)), [(id, Care::End)]);
         assert!(streams.over(id) && !streams.over(id));
-        assert_eq!(streams.care(0, Now(0)), Some((id, Care::Gone)));
+        assert_eq!(all_care(&mut streams, Now(0)), [(id, Care::Gone)]);
         streams.remove(id);
-        assert!(streams.care(0, Now(0)).is_none() && streams.get(id).is_none());
+        assert!(all_care(&mut streams, Now(u64::MAX)).is_empty() && streams.get(id).is_none());
+    }
+
+    #[test]
+    fn thousands_that_finish_are_looked_at_when_something_happens() {
+        let mut streams = Streams::default();
+        let ids: Vec<StreamId> = (0..5_000).map(|_| streams.insert(socket(), false).unwrap()).collect();
+        for (by, id) in (10..).zip(&ids) {
+            streams.finish(*id, Now(by));
+            streams.get(*id).unwrap().is_shut = true;
+        }
+        assert_eq!(all_care(&mut streams, Now(0)).len(), 5_000);
+        assert_eq!(all_care(&mut streams, Now(9)), []);
+        assert_eq!(all_care(&mut streams, Now(10)), [(ids[0], Care::Reset)]);
+        streams.get(ids[4_000]).unwrap().is_read = true;
+        streams.changed(ids[4_000]);
+        assert_eq!(all_care(&mut streams, Now(10)), [(ids[4_000], Care::End)]);
     }
 
     #[test]
@@ -451,9 +501,9 @@ mod tests {
         let id = streams.insert(socket(), false).unwrap();
         streams.get(id).unwrap().is_sending = true;
         streams.over(id);
-        assert_eq!(streams.care(0, Now(0)), Some((id, Care::Wait)));
+        assert_eq!(all_care(&mut streams, Now(0)), [(id, Care::Wait)]);
         streams.took(id, 0);
-        assert_eq!(streams.care(0, Now(0)), Some((id, Care::Gone)));
+        assert_eq!(all_care(&mut streams, Now(0)), [(id, Care::Gone)]);
     }
 
     #[test]

@@ -194,6 +194,10 @@ impl Echo {
                 io.finish(stream);
             }
             b"connect" => assert!(io.connect(SocketId(0), self.to.unwrap()).is_some()),
+            b"connect not" => {
+                let stream = io.connect(SocketId(0), self.to.unwrap()).unwrap();
+                io.reset(stream);
+            }
             bytes if !io.write(stream, bytes) => io.reset(stream),
             _ => {}
         }

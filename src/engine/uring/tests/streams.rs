@@ -110,6 +110,39 @@ fn connections_go_out_from_the_sockets_address_and_refusals_are_told() {
     });
 }
 
+/// A peer that is gone without a word is noticed, whoever opened the connection.
+#[test]
+fn dead_peers_are_noticed_on_all_connections() {
+    inside(|| {
+        let bound = open_stream(OWN);
+        let _stream = connect();
+        let accepted = std::iter::repeat_with(|| bound.accept()).find_map(Result::ok).unwrap();
+        for socket in [accepted, bound.outward().unwrap()] {
+            let socket = socket2::SockRef::from(&socket);
+            let stalled = Duration::from_nanos(crate::limits::STREAM_STALLED_NS);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(stalled));
+            assert!(socket.keepalive().unwrap());
+            let probe = Duration::from_nanos(crate::limits::STREAM_PROBE_NS);
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), probe);
+        }
+    });
+}
+
+#[test]
+fn what_is_over_before_it_has_begun_does_not_connect() {
+    inside(|| {
+        let there = TcpListener::bind("127.0.0.9:5070").unwrap();
+        let echo = Echo { to: Some(there.local_addr().unwrap()), ..Echo::on(&open_stream(OWN)) };
+        run(echo, move |talk| {
+            let mut stream = connect();
+            stream.write_all(b"connect not").unwrap();
+            ended(talk, 1);
+            there.set_nonblocking(true).unwrap();
+            assert_eq!(there.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+        });
+    });
+}
+
 #[test]
 fn resets_come_and_go_and_leave_nothing() {
     inside(|| {

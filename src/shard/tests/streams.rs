@@ -1,0 +1,109 @@
+//! Connections of a shard: who pays for a shortage, and what ends one.
+
+use super::*;
+
+/// Streams of an engine that keeps what is written.
+#[derive(Default)]
+pub struct FakeStreams {
+    next: u16,
+    pub written: Vec<(StreamId, Vec<u8>)>,
+    pub finished: Vec<StreamId>,
+    pub reset: Vec<StreamId>,
+    /// It takes nothing more.
+    full: Option<StreamId>,
+    /// There is room once so many were reset.
+    room_after: usize,
+}
+
+impl FakeStreams {
+    pub fn adopt(&mut self) -> StreamId {
+        self.next += 1;
+        StreamId::first(self.next)
+    }
+
+    pub fn write(&mut self, stream: StreamId, bytes: &[u8]) -> bool {
+        let goes = self.has_room() && self.full != Some(stream) && !self.reset.contains(&stream);
+        if goes {
+            self.written.push((stream, bytes.to_vec()));
+        }
+        goes
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.reset.len() >= self.room_after
+    }
+}
+
+const RELAY: &[u8] = b"RELAY sip:x SIP/2.0\r\nl: 0\r\n\r\n";
+
+impl Bench {
+    fn one_shard() -> Self {
+        let bench = Self::new();
+        bench.post.leave(1);
+        bench
+    }
+
+    fn event(&mut self, event: Event<'_>) -> Next {
+        self.shard.begin(&mut self.io, self.now);
+        self.shard.on_event(&mut self.io, event);
+        self.shard.end(&mut self.io)
+    }
+
+    /// A connection from there.
+    fn accept(&mut self, from: &str) -> StreamId {
+        let from = from.parse().unwrap();
+        self.event(Event::Accepted { on: PUBLIC, from, accepted: Accepted::Simulated(0) });
+        StreamId::first(self.io.streams.next)
+    }
+
+    fn comes(&mut self, stream: StreamId, bytes: &[u8]) {
+        self.event(Event::Received { stream, bytes });
+    }
+
+    fn written(&self, stream: StreamId) -> usize {
+        self.io.streams.written.iter().filter(|(to, _)| *to == stream).count()
+    }
+}
+
+#[test]
+fn a_shortage_is_paid_by_whoever_takes_most_and_not_by_who_writes_next() {
+    let mut bench = Bench::one_shard();
+    let (heavy, innocent) = (bench.accept("192.0.2.1:1000"), bench.accept("192.0.2.2:1000"));
+    for _ in 0..10 {
+        bench.comes(heavy, RELAY);
+    }
+    bench.comes(innocent, RELAY);
+    bench.io.streams.room_after = 1;
+    bench.comes(innocent, RELAY);
+    assert_eq!(bench.io.streams.reset, [heavy]);
+    assert_eq!((bench.written(heavy), bench.written(innocent)), (10, 2));
+    assert_eq!(bench.dropped(), 0);
+}
+
+#[test]
+fn who_asks_for_pongs_and_takes_none_is_cut_off() {
+    let mut bench = Bench::one_shard();
+    let (first, second) = (bench.accept("192.0.2.1:1000"), bench.accept("192.0.2.1:1001"));
+    bench.io.streams.full = Some(first);
+    // What follows a ping that finds no room is not handled any more.
+    bench.comes(first, &[b"\r\n\r\n", RELAY].concat());
+    assert_eq!((&bench.io.streams.reset[..], bench.received()), (&[first][..], 0));
+    bench.comes(first, RELAY);
+    assert_eq!(bench.received(), 0, "nor what comes before the engine has closed it");
+    // Its pongs find room, and it takes none of them.
+    bench.comes(second, b"\r\n\r\n");
+    bench.now = bench.now.plus_ns(limits::STREAM_STALLED_NS + SECOND_NS);
+    bench.batch(&[]);
+    assert_eq!(bench.io.streams.reset, [first, second]);
+}
+
+#[test]
+fn a_panic_of_the_framing_costs_one_connection() {
+    let mut bench = Bench::one_shard();
+    let (broken, other) = (bench.accept("192.0.2.1:1000"), bench.accept("192.0.2.1:1001"));
+    bench.comes(broken, b"PANIC sip:x SIP/2.0\r\nl: 0\r\n\r\n");
+    assert_eq!(bench.io.streams.reset, [broken]);
+    assert!(bench.records().iter().any(|kind| matches!(kind, RecordKind::Panic { .. })));
+    bench.comes(other, RELAY);
+    assert_eq!((bench.written(other), bench.io.free), (1, POOL));
+}
