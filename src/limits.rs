@@ -391,6 +391,16 @@ pub const STREAM_BODY_NS: u64 = 16_000_000_000;
 /// idle. One more is refused.
 pub const STREAMS: usize = 60_000;
 
+/// Those of them that only connections which the shard opens itself may have: strangers cannot fill those.
+pub const STREAMS_RESERVED: usize = 4_000;
+
+/// Of the files that the process may have open, accepted connections leave one in so many to connections that it opens and
+/// to its control thread.
+pub const FILES_RESERVED_PART: u64 = 16;
+
+/// How long, in nanoseconds, a connection that came in may say nothing: neither a message nor a keep-alive.
+pub const STREAM_SILENT_NS: u64 = 60_000_000_000;
+
 /// Connections of a shard with one peer's address: what many users behind one translator have. One more is refused.
 pub const STREAMS_PER_PEER: u32 = 20_000;
 
@@ -411,6 +421,10 @@ pub const STREAM_QUEUES_BYTES: usize = 256 << 20;
 /// Messages on one connection whose senders wait to hear that they have left: as many small ones as
 /// [`STREAM_QUEUE_BYTES`] hold.
 pub const STREAM_WAITING: usize = 1_024;
+
+/// Requests of one connection whose final answers are awaited, for the end of a peer that sends no more: what a trunk has
+/// under way. With more, such a peer is kept for [`STREAM_HALF_CLOSED_NS`].
+pub const STREAM_UNANSWERED: usize = 4_096;
 
 /// How long, in nanoseconds, a connection may take to be opened: the kernel has sent three SYNs by then, and an
 /// INVITE's caller waits.

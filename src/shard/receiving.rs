@@ -37,10 +37,11 @@ impl<S, H: Handler> Worker<S, H> {
     fn on_half_closed<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId) {
         let now = self.now;
         let Some(connection) = self.streams.get(stream) else { return };
-        let within = connection.framer.is_within();
-        if connection.half_closed(now) || within {
+        if connection.half_closed(now) {
             return self.finish_stream(io, stream, StreamEnd::Closed);
         }
+        // The rest of a message that has begun will not come; those before it are answered.
+        drop(self.streams.take_framer(stream));
         self.streams.hide(stream);
     }
 
@@ -119,6 +120,9 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     fn pong<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId) {
+        if let Some(connection) = self.streams.get(stream) {
+            connection.spoke();
+        }
         if !self.put(io, stream, b"\r\n") {
             // It asks, and takes no answers.
             self.cut_off(io, stream, StreamEnd::Stalled);
@@ -197,11 +201,11 @@ impl<S, H: Handler> Worker<S, H> {
         if self.end.is_some() {
             return self.metrics.dropped(DropReason::Stopping);
         }
-        if !bytes.starts_with(b"SIP/")
-            && !bytes.starts_with(b"ACK ")
-            && let Some(connection) = self.streams.get(stream)
-        {
-            connection.asked();
+        if let Some(connection) = self.streams.get(stream) {
+            connection.spoke();
+            if !bytes.starts_with(b"SIP/") && !bytes.starts_with(b"ACK ") {
+                connection.asked(bytes);
+            }
         }
         let stream = Number::new(self.number, stream);
         let incoming = Incoming { bytes, on, from, stream, broken };

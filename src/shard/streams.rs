@@ -197,7 +197,7 @@ impl<S, H: Handler> Worker<S, H> {
             return None;
         }
         let bound = self.current.bindings.bound(on)?;
-        if self.streams.admit(way.to.ip()).is_err() {
+        if self.streams.may_open(way.to.ip()).is_err() {
             self.metrics.streams.ended(StreamEnd::TooMany);
             return None;
         }
@@ -223,7 +223,7 @@ impl<S, H: Handler> Worker<S, H> {
         }
         let Some(connection) = self.streams.get(stream) else { return };
         let kept = waiting.is_none_or(|waiting| connection.waits(waiting));
-        let over = way.answers && way.stream.get().is_some() && connection.answered();
+        let over = way.answers && way.stream.get().is_some() && connection.answered(bytes);
         if !kept {
             self.cut_off(io, stream, StreamEnd::Stalled);
         } else if over {
@@ -342,6 +342,14 @@ impl<S, H: Handler> Worker<S, H> {
             self.metrics.streams.ended(how);
             io.reset(stream);
         }
+    }
+
+    /// The shard stops: closes all connections in good order, so that what was sent last arrives; `true`: they are closed.
+    pub(super) fn no_streams_left<I: Io<Source = S>>(&mut self, io: &mut I) -> bool {
+        for stream in self.streams.alive() {
+            self.finish_stream(io, stream, StreamEnd::Closed);
+        }
+        self.streams.is_empty()
     }
 
     /// Closes connections whose time is over, and those of listeners that are no more.

@@ -212,7 +212,10 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         self.copy_tally();
         self.metrics.batches.count();
         self.batch.end(self.now, &self.metrics);
-        if self.end.is_none() && self.stop_by.is_some_and(|by| self.drained() || self.now >= by) {
+        if self.end.is_none()
+            && let Some(by) = self.stop_by
+            && (self.now >= by || (self.drained() && self.no_streams_left(io)))
+        {
             self.end = Some(End::Asked);
         }
         if self.end.is_some() {

@@ -21,6 +21,7 @@ mod number;
 mod owner;
 mod share;
 mod table;
+mod unanswered;
 mod unsent;
 
 pub use framing::{Broken, Frame, Framer};

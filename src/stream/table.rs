@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use super::share::{Heaviest, peer_of};
+use super::unanswered::Unanswered;
 use super::unsent::Unsent;
 use super::{Framer, Layer, StreamId};
 use crate::limits::{
     LAYER_HANDSHAKE_NS, STREAM_CONNECT_NS, STREAM_HALF_CLOSED_NS, STREAM_IDLE_NS, STREAM_KEPT_BYTES,
-    STREAM_SPARE, STREAMS, STREAMS_PER_PEER,
+    STREAM_SILENT_NS, STREAM_SPARE, STREAMS, STREAMS_PER_PEER, STREAMS_RESERVED,
 };
 use crate::net::Now;
 
@@ -35,6 +36,8 @@ pub struct Connection {
     pub framer: Framer,
     /// It is open: bytes may come in.
     is_open: bool,
+    /// A message or a keep-alive has come in, or is not waited for.
+    has_spoken: bool,
     /// The peer sends no more.
     is_half_closed: bool,
     /// It is being closed: nothing is sent on it any more.
@@ -42,7 +45,7 @@ pub struct Connection {
     /// At once: what was not sent will not be.
     is_cut: bool,
     /// Requests that came in by it and have no final answer yet.
-    unanswered: u32,
+    unanswered: Unanswered,
     unsent: Unsent,
     /// When it was opened.
     opened: Now,
@@ -83,10 +86,11 @@ impl Connection {
             layer: Layer::Plain,
             framer: Framer::default(),
             is_open,
+            has_spoken: !is_open,
             is_half_closed: false,
             is_ending: false,
             is_cut: false,
-            unanswered: 0,
+            unanswered: Unanswered::default(),
             unsent: Unsent::default(),
             opened: now,
             used: now,
@@ -114,21 +118,26 @@ impl Connection {
         self.used = now;
     }
 
+    /// A message or a keep-alive has come in.
+    pub fn spoke(&mut self) {
+        self.has_spoken = true;
+    }
+
     /// A request has come in that is to be answered.
-    pub fn asked(&mut self) {
-        self.unanswered = self.unanswered.saturating_add(1);
+    pub fn asked(&mut self, request: &[u8]) {
+        self.unanswered.asked(request);
     }
 
     /// A final answer has gone out; `true`: the peer sends no more and waits for no more either.
-    pub fn answered(&mut self) -> bool {
-        self.unanswered = self.unanswered.saturating_sub(1);
-        self.is_half_closed && self.unanswered == 0
+    pub fn answered(&mut self, response: &[u8]) -> bool {
+        self.unanswered.answered(response);
+        self.is_half_closed && self.unanswered.is_empty()
     }
 
     /// The peer sends no more; `true`: and waits for nothing.
     pub fn half_closed(&mut self, now: Now) -> bool {
         (self.is_half_closed, self.used) = (true, now);
-        self.unanswered == 0
+        self.unanswered.is_empty()
     }
 
     /// Somebody waits to hear of what was written last. `false`: more wait than are kept.
@@ -159,6 +168,9 @@ impl Connection {
         if since(self.opened, LAYER_HANDSHAKE_NS) && self.layer.is_handshaking() {
             return Some(Overdue::Handshake);
         }
+        if !self.has_spoken && since(self.opened, STREAM_SILENT_NS) {
+            return Some(Overdue::Idle);
+        }
         let patience = if self.is_half_closed { STREAM_HALF_CLOSED_NS } else { STREAM_IDLE_NS };
         since(self.used, patience).then_some(Overdue::Idle)
     }
@@ -185,16 +197,28 @@ const LOOK_AT: usize = 4_096;
 const ROUND_NS: u64 = 1_000_000_000;
 
 impl Connections {
-    /// Whether there is room for another one with this peer.
+    /// Whether there is room for another one that this peer has opened.
     ///
     /// # Errors
     /// Why there is none.
     pub fn admit(&self, peer: IpAddr) -> Result<(), Refused> {
-        if self.open >= STREAMS {
+        self.has_room(peer, STREAMS - STREAMS_RESERVED, STREAMS_PER_PEER)
+    }
+
+    /// Whether there is room for another one that is opened to this peer: strangers leave some.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn may_open(&self, peer: IpAddr) -> Result<(), Refused> {
+        self.has_room(peer, STREAMS, STREAMS_PER_PEER + STREAMS_RESERVED as u32)
+    }
+
+    fn has_room(&self, peer: IpAddr, most: usize, most_of_peer: u32) -> Result<(), Refused> {
+        if self.open >= most {
             return Err(Refused::TooMany);
         }
         match self.each.get(&peer_of(peer)) {
-            Some(count) if *count >= STREAMS_PER_PEER => Err(Refused::TooManyOfPeer),
+            Some(count) if *count >= most_of_peer => Err(Refused::TooManyOfPeer),
             _ => Ok(()),
         }
     }
@@ -323,6 +347,12 @@ impl Connections {
         Heaviest::of(all.map(|(stream, connection)| (*stream, connection.peer.ip(), bytes(connection))))
     }
 
+    /// Those that are not being closed.
+    pub fn alive(&self) -> Vec<StreamId> {
+        let alive = self.places.iter().flatten().filter(|(_, connection)| connection.can_send());
+        alive.map(|(stream, _)| *stream).collect()
+    }
+
     /// Those whose time is over, and those of listeners that are no more, of some of all: a few thousand. It is called
     /// anew after [`Connections::look_after_ns`].
     pub fn overdue(&mut self, now: Now, is_known: impl Fn(u32) -> bool) -> Vec<(StreamId, Overdue)> {
@@ -363,7 +393,7 @@ impl Connections {
 
     /// Some has something to send that the kernel has not taken.
     pub fn any_undrained(&self) -> bool {
-        self.places.iter().flatten().any(|(_, c)| c.is_open && !c.is_ending && c.unsent.bytes() > 0)
+        self.places.iter().flatten().any(|(_, c)| !c.is_ending && c.unsent.bytes() > 0)
     }
 }
 
@@ -408,9 +438,13 @@ mod tests {
 
     #[test]
     fn each_time_has_its_end() {
-        let (mut all, streams) = connections(&[1]);
+        let (mut all, streams) = connections(&[1, 2]);
         let late = Now(STREAM_IDLE_NS);
         let overdue = |all: &mut Connections, now| all.overdue(now, |_| true).first().map(|(_, why)| *why);
+        all.get(streams[0]).unwrap().spoke();
+        assert_eq!(overdue(&mut all, Now(STREAM_SILENT_NS - 1)), None);
+        assert_eq!(all.overdue(Now(STREAM_SILENT_NS), |_| true), [(streams[1], Overdue::Idle)], "a stranger");
+        all.remove(streams[1]);
         assert_eq!(overdue(&mut all, Now(STREAM_IDLE_NS - 1)), None);
         assert_eq!(overdue(&mut all, late), Some(Overdue::Idle));
         assert_eq!(all.overdue(Now(0), |_| false).len(), 1, "its listener is gone");
@@ -451,9 +485,11 @@ mod tests {
     fn a_peer_that_sends_no_more_is_kept_for_its_answers() {
         let (mut all, streams) = connections(&[1]);
         let connection = all.get(streams[0]).unwrap();
-        connection.asked();
-        connection.asked();
-        assert!(!connection.answered() && !connection.half_closed(Now(5)) && connection.answered());
+        connection.asked(b"OPTIONS ");
+        connection.asked(b"INVITE ");
+        let (one, other) = (b"SIP/2.0 200 OK\r\nCSeq: 1 OPTIONS", b"SIP/2.0 200 OK\r\nCSeq: 1 INVITE");
+        assert!(!connection.answered(one) && !connection.half_closed(Now(5)));
+        assert!(!connection.answered(one) && connection.answered(other));
         assert!(Connection::new(7, peer(1), true, Now(0)).half_closed(Now(0)), "it waits for nothing");
     }
 
@@ -465,9 +501,32 @@ mod tests {
             all.insert(StreamId::first(place), Connection::new(7, peer(1), true, Now(0)));
         }
         assert_eq!(all.admit(peer(1).ip()), Err(Refused::TooManyOfPeer));
+        assert_eq!(all.may_open(peer(1).ip()), Ok(()), "it can be connected to all the same");
         assert_eq!(all.admit("192.0.2.2".parse().unwrap()), Ok(()));
         all.remove(StreamId::first(0));
         assert_eq!(all.admit(peer(1).ip()), Ok(()));
+    }
+
+    #[test]
+    fn strangers_leave_room_for_connections_that_are_opened() {
+        let mut all = Connections::default();
+        let site = |n: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(n / 10_000));
+        let strangers = (0..u32::MAX).take_while(|n| {
+            let taken = all.admit(site(*n)).is_ok();
+            if taken {
+                let peer = SocketAddr::new(site(*n), 1);
+                all.insert(StreamId::first(*n as u16), Connection::new(7, peer, true, Now(0)));
+            }
+            taken
+        });
+        let strangers = strangers.count();
+        let other = peer(1).ip();
+        assert_eq!((strangers, all.admit(other)), (STREAMS - STREAMS_RESERVED, Err(Refused::TooMany)));
+        for place in strangers..STREAMS {
+            assert_eq!(all.may_open(other), Ok(()));
+            all.insert(StreamId::first(place as u16), Connection::new(7, peer(1), false, Now(0)));
+        }
+        assert_eq!(all.may_open(other), Err(Refused::TooMany));
     }
 
     #[test]

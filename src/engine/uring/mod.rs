@@ -44,7 +44,8 @@ pub use waker::{Neighbours, Waker};
 use super::socket::Socket;
 use super::{Accepted, Event, Io, Next, Shard, SocketId};
 use crate::limits::{
-    COMPLETIONS, DRAIN_NS, ENGINE_SOCKETS, MESSAGE_BYTES, RECEIVE_BUFFERS, SEND_BUFFERS, SENDS_PER_SUBMIT,
+    COMPLETIONS, DRAIN_NS, ENGINE_SOCKETS, FILES_RESERVED_PART, MESSAGE_BYTES, RECEIVE_BUFFERS, SEND_BUFFERS,
+    SENDS_PER_SUBMIT,
 };
 use crate::metrics::EngineMetrics;
 use crate::net::Now;
@@ -81,6 +82,8 @@ struct Sizes {
     submissions: u32,
     /// At least `submissions`.
     completions: u32,
+    /// Accepted connections have descriptors below; `None`: as the process's limit says.
+    accept_below: Option<i32>,
 }
 
 impl Sizes {
@@ -90,6 +93,7 @@ impl Sizes {
         send_buffers: SEND_BUFFERS,
         submissions: SEND_BUFFERS as u32,
         completions: COMPLETIONS,
+        accept_below: None,
     };
 }
 
@@ -102,6 +106,13 @@ fn places() -> u16 {
     ENGINE_SOCKETS.min(u16::try_from(may_open).unwrap_or(u16::MAX))
 }
 
+/// Accepted connections have descriptors below this one, which is counted for the whole process: the kernel gives the
+/// lowest that is free.
+fn accept_below() -> i32 {
+    let may_open = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    i32::try_from(may_open - may_open / FILES_RESERVED_PART).unwrap_or(i32::MAX)
+}
+
 /// A shard's ring with its memory. Everything but [`Waker`] stays on the thread that made it.
 pub struct Engine<'m> {
     ring: Ring<'m>,
@@ -109,6 +120,7 @@ pub struct Engine<'m> {
     chunks: Pool,
     sends: Sends,
     streams: Streams,
+    accept_below: i32,
     /// Eight bytes that a wake-up writes and nobody reads.
     wake_count: Mapping,
     waker: Waker,
@@ -153,6 +165,7 @@ impl<'m> Engine<'m> {
             receive,
             chunks,
             streams: Streams::default(),
+            accept_below: sizes.accept_below.unwrap_or_else(accept_below),
             sends: Sends::new(sizes.send_buffers)?,
             wake_count: Mapping::new(size_of::<u64>())?,
             waker: Waker::new()?,

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use io_uring::types::Fd;
@@ -47,8 +47,12 @@ impl Engine<'_> {
         self.slots.ended(on, if passing { 0 } else { -result });
     }
 
-    /// Tells the shard of a connection, unless it is gone again.
+    /// Tells the shard of a connection, unless it is gone again or takes what others need.
     pub(super) fn pass_on(&mut self, shard: &mut impl Shard<Self>, on: SocketId, socket: OwnedFd) {
+        if socket.as_raw_fd() >= self.accept_below {
+            self.metrics.accepts_failed.count();
+            return self.refuse_accepted(Accepted::Socket(socket));
+        }
         let socket = Raw::from(socket);
         let Some(from) = socket.peer_addr().ok().and_then(|peer| peer.as_socket()) else { return };
         let from = match from {

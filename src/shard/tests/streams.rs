@@ -98,6 +98,42 @@ fn who_asks_for_pongs_and_takes_none_is_cut_off() {
 }
 
 #[test]
+fn a_peer_that_ends_within_a_message_still_gets_its_answers() {
+    let mut bench = Bench::one_shard();
+    let (waits, done) = (bench.accept("192.0.2.1:1000"), bench.accept("192.0.2.1:1001"));
+    for stream in [waits, done] {
+        let whole: &[u8] = if stream == waits { b"OPTIONS sip:x SIP/2.0\r\nl: 0\r\n\r\n" } else { b"" };
+        bench.comes(stream, &[whole, b"OPTIONS sip:x"].concat());
+        bench.comes(stream, b"");
+    }
+    assert_eq!(bench.io.streams.finished, [done]);
+    bench.now = bench.now.plus_ns(limits::STREAM_HEADER_NS + SECOND_NS);
+    bench.batch(&[]);
+    assert!(bench.io.streams.reset.is_empty(), "the rest is not waited for");
+    bench.now = bench.now.plus_ns(limits::STREAM_HALF_CLOSED_NS);
+    bench.batch(&[]);
+    assert_eq!(bench.io.streams.finished, [done, waits]);
+}
+
+#[test]
+fn a_shard_that_stops_closes_its_connections_and_waits_for_that() {
+    let mut bench = Bench::one_shard();
+    let (first, second) = (bench.accept("192.0.2.1:1000"), bench.accept("192.0.2.1:1001"));
+    bench.comes(first, RELAY);
+    let last = Publication { stopping: true, ..publication(2, Arc::clone(&bench.plan), &[]) };
+    bench.published.store(Arc::new(last));
+    bench.event(Event::Closed { on: PUBLIC });
+    bench.event(Event::Closed { on: PRIVATE });
+    assert!(bench.io.streams.finished.is_empty(), "something is to be sent yet");
+    bench.event(Event::Wrote { stream: first, bytes: 4 });
+    assert_eq!(bench.io.streams.finished, [first, second]);
+    bench.event(Event::Ended { stream: first, errno: 0 });
+    assert_eq!(bench.shard.ended(), None);
+    assert_eq!(bench.event(Event::Ended { stream: second, errno: 0 }), Next::Stop);
+    assert_eq!(bench.io.streams.finished.len(), 2, "once each");
+}
+
+#[test]
 fn a_panic_of_the_framing_costs_one_connection() {
     let mut bench = Bench::one_shard();
     let (broken, other) = (bench.accept("192.0.2.1:1000"), bench.accept("192.0.2.1:1001"));

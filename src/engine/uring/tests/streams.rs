@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use super::harness::{DEADLINE, Echo, OWN, STEP, inside, open_stream, run};
+use super::harness::{DEADLINE, Echo, OWN, STEP, inside, open_stream, run, run_with};
 use super::*;
 use crate::engine::uring::tests::harness::Talk;
 
@@ -125,6 +125,17 @@ fn dead_peers_are_noticed_on_all_connections() {
             let probe = Duration::from_nanos(crate::limits::STREAM_PROBE_NS);
             assert_eq!(socket.tcp_keepalive_time().unwrap(), probe);
         }
+    });
+}
+
+#[test]
+fn accepted_connections_leave_files_to_others() {
+    inside(|| {
+        let sizes = Sizes { accept_below: Some(0), ..Sizes::DEFAULT };
+        let (echo, metrics) = run_with(sizes, Echo::on(&open_stream(OWN)), |_| {
+            assert_eq!(connect().read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+        });
+        assert_eq!((echo.errors.len(), metrics.accepts_failed.get()), (0, 1));
     });
 }
 

@@ -1,0 +1,112 @@
+//! Which requests of a connection have no final answer yet: a peer that sends no more is kept for those.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::limits::STREAM_UNANSWERED;
+
+/// Requests by branch and method: a final answer that comes again, as the 2xx to an INVITE does, is no other one.
+#[derive(Debug, Default)]
+pub(super) struct Unanswered {
+    keys: HashSet<u64>,
+    /// There were more than are kept: nothing is known of those.
+    is_over: bool,
+}
+
+impl Unanswered {
+    /// This request is to be answered.
+    pub fn asked(&mut self, request: &[u8]) {
+        let method = request.split(|byte| *byte == b' ').next().unwrap_or_default();
+        if self.keys.len() < STREAM_UNANSWERED {
+            self.keys.insert(key(request, method));
+        } else {
+            self.is_over = true;
+        }
+    }
+
+    /// This final answer goes out.
+    pub fn answered(&mut self, response: &[u8]) {
+        self.keys.remove(&key(response, method_of(response)));
+        if self.keys.is_empty() && self.keys.capacity() > 0 {
+            // A connection that is idle keeps nothing.
+            self.keys = HashSet::new();
+        }
+    }
+
+    /// Everything is answered.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty() && !self.is_over
+    }
+}
+
+/// The topmost branch is the client's: in its request, and in the answer when it leaves.
+fn key(message: &[u8], method: &[u8]) -> u64 {
+    const BRANCH: &[u8] = b"branch=";
+    let begin = memchr::memmem::find(message, BRANCH).map_or(message.len(), |at| at + BRANCH.len());
+    let rest = message.get(begin..).unwrap_or_default();
+    let is_end = |byte: &u8| matches!(byte, b';' | b',' | b' ' | b'\t' | b'\r' | b'\n');
+    let branch = rest.split(is_end).next().unwrap_or_default();
+    let mut hasher = DefaultHasher::new();
+    (branch, method).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The method that a response names in its CSeq.
+fn method_of(response: &[u8]) -> &[u8] {
+    let mut lines = response.split(|byte| *byte == b'\n');
+    let cseq = lines.find(|line| line.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"CSeq")));
+    cseq.unwrap_or_default().trim_ascii_end().rsplit(u8::is_ascii_whitespace).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, branch: u32) -> Vec<u8> {
+        format!("{method} sip:x SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK{branch};rport\r\n\r\n").into()
+    }
+
+    fn response(method: &str, branch: u32) -> Vec<u8> {
+        format!(
+            "SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK{branch};received=192.0.2.1\r\nCseq: 1  {method} \r\n\r\n"
+        )
+        .into()
+    }
+
+    #[test]
+    fn a_final_answer_that_comes_again_answers_nothing_else() {
+        let mut unanswered = Unanswered::default();
+        for (method, branch) in [("INVITE", 1), ("CANCEL", 1), ("OPTIONS", 2)] {
+            unanswered.asked(&request(method, branch));
+        }
+        for _ in 0..3 {
+            unanswered.answered(&response("INVITE", 1));
+        }
+        unanswered.answered(&response("OPTIONS", 2));
+        assert!(!unanswered.is_empty(), "the CANCEL has its own answer");
+        unanswered.answered(&response("CANCEL", 1));
+        assert!(unanswered.is_empty() && unanswered.keys.capacity() == 0);
+    }
+
+    #[test]
+    fn more_than_are_kept_are_not_taken_for_answered() {
+        let mut unanswered = Unanswered::default();
+        for branch in 0..=STREAM_UNANSWERED as u32 {
+            unanswered.asked(&request("OPTIONS", branch));
+        }
+        assert_eq!(unanswered.keys.len(), STREAM_UNANSWERED);
+        for branch in 0..=STREAM_UNANSWERED as u32 {
+            unanswered.answered(&response("OPTIONS", branch));
+        }
+        assert!(!unanswered.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_sip_is_no_harm() {
+        let mut unanswered = Unanswered::default();
+        for bytes in [&b""[..], b" ", b"branch=", b"SIP/2.0 200 OK\r\nCSeq", b"\n\n"] {
+            unanswered.answered(bytes);
+            unanswered.asked(bytes);
+        }
+    }
+}
