@@ -47,7 +47,7 @@ pub struct Connection {
     /// Requests that came in by it and have no final answer yet.
     unanswered: Unanswered,
     unsent: Unsent,
-    /// When it was opened.
+    /// When it was opened; until then, since when it is to be.
     opened: Now,
     /// When anything came or went last.
     used: Now,
@@ -157,7 +157,7 @@ impl Connection {
             return None;
         }
         if !self.is_open {
-            return since(self.used, STREAM_CONNECT_NS).then_some(Overdue::Connect);
+            return since(self.opened, STREAM_CONNECT_NS).then_some(Overdue::Connect);
         }
         if self.unsent.is_stalled(now) {
             return Some(Overdue::Stalled);
@@ -465,6 +465,7 @@ mod tests {
 
         let waiting = Connection::new(7, peer(3), false, Now(0));
         all.insert(StreamId::first(5), waiting);
+        all.wrote(StreamId::first(5), 9, Now(STREAM_CONNECT_NS - 1));
         assert_eq!(overdue(&mut all, Now(STREAM_CONNECT_NS)), Some(Overdue::Connect));
     }
 

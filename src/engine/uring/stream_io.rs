@@ -190,7 +190,7 @@ impl Engine<'_> {
     /// `false`: the ring takes nothing.
     fn start_send(&mut self, id: StreamId) -> bool {
         let Some(stream) = self.streams.get(id) else { return true };
-        if stream.is_over || stream.is_connecting || stream.is_sending || !stream.has_more() {
+        if stream.is_gone() || stream.is_connecting || stream.is_sending || !stream.has_more() {
             return true;
         }
         let fd = Fd(stream.fd());
