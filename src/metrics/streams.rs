@@ -81,6 +81,8 @@ pub struct StreamMetrics {
     pub connected: Counter,
     /// Bytes kept now of messages that are not whole.
     pub kept_bytes: Counter,
+    /// Bytes that wait now to be sent.
+    pub unsent_bytes: Counter,
     /// Keep-alives that were answered.
     pub pings: Counter,
     /// By [`StreamEnd`].
@@ -96,12 +98,15 @@ type Row = (bool, &'static str, &'static str, fn(&ShardMetrics) -> &Counter);
 
 impl StreamMetrics {
     /// As they are told, but for [`StreamMetrics::ended`].
-    pub(super) const ROWS: [Row; 5] = [
+    pub(super) const ROWS: [Row; 6] = [
         (false, "connections", "Connections that are open or being opened", |s| &s.streams.open),
         (true, "connections_accepted", "Connections that peers have opened", |s| &s.streams.accepted),
         (true, "connections_opened", "Connections that were opened to peers", |s| &s.streams.connected),
         (false, "connections_kept_bytes", "Bytes kept of messages that are not whole", |s| {
             &s.streams.kept_bytes
+        }),
+        (false, "connections_unsent_bytes", "Bytes that wait on connections to be sent", |s| {
+            &s.streams.unsent_bytes
         }),
         (true, "connections_pings", "Keep-alives on connections that were answered", |s| &s.streams.pings),
     ];

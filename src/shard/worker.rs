@@ -421,6 +421,7 @@ impl<S, H: Handler> Worker<S, H> {
         m.names_stale.set(tally.names.stale);
         m.transactions.set(&tally.transactions);
         m.in_flight.set(self.in_flight);
+        m.streams.unsent_bytes.set(self.streams.unsent_bytes() as u64);
     }
 
     fn drained(&self) -> bool {
