@@ -8,7 +8,7 @@
 //!     └ CRLF CRLF: Ping                        └ too long, no length, two lengths ─► Broken, for good
 //! ```
 
-use sip_parser::{HeaderLine, HeaderName, Rule, content_length, parse};
+use sip_parser::{HeaderLine, HeaderName, Message, Rule, content_length, parse};
 
 use crate::limits::{MESSAGE_BYTES, STREAM_BODY_NS, STREAM_HEADER_BYTES, STREAM_HEADER_NS};
 use crate::net::Now;
@@ -235,10 +235,13 @@ fn length(head: &[u8], lines: &mut [HeaderLine]) -> Result<usize, Broken> {
     assert!(!head.starts_with(b"PANIC "), "as the message asked");
     // What is no SIP has no Content-Length either.
     let message = parse(head, lines).map_err(|_| Broken::NoContentLength)?;
+    // Only the first defect is told: behind any other one the lines may end elsewhere, or be too many, all the same.
     match message.defect().map(|defect| defect.rule) {
-        Some(Rule::TooManyHeaders) => return Err(Broken::HeadersTooLarge),
+        None | Some(Rule::BodyTooShort) => {}
         Some(Rule::BareLineBreak) => return Err(Broken::LineBreaks),
-        _ => {}
+        Some(_) if has_bare_break(head) => return Err(Broken::LineBreaks),
+        Some(_) if !ends_with_lines(&message, head) => return Err(Broken::HeadersTooLarge),
+        Some(_) => {}
     }
     match message.count(HeaderName::ContentLength) {
         0 => return Err(Broken::NoContentLength),
@@ -250,4 +253,18 @@ fn length(head: &[u8], lines: &mut [HeaderLine]) -> Result<usize, Broken> {
         content_length(message.value(HeaderName::ContentLength)).map_err(|_| Broken::BadContentLength)?;
     let whole = usize::try_from(body).ok().and_then(|body| head.len().checked_add(body));
     whole.filter(|len| *len <= MESSAGE_BYTES).ok_or(Broken::MessageTooLarge)
+}
+
+/// There is a CR or an LF that stands alone.
+fn has_bare_break(head: &[u8]) -> bool {
+    memchr::memchr2_iter(b'\r', b'\n', head).any(|at| match head.get(at) {
+        Some(b'\r') => head.get(at + 1) != Some(&b'\n'),
+        _ => at.checked_sub(1).and_then(|before| head.get(before)) != Some(&b'\r'),
+    })
+}
+
+/// All lines of the header section were read.
+fn ends_with_lines(message: &Message<'_>, head: &[u8]) -> bool {
+    let last = message.lines().last().map(|line| usize::from(line.line.end));
+    last.is_none_or(|end| end + b"\r\n".len() == head.len())
 }

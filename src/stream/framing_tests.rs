@@ -95,6 +95,28 @@ fn a_stream_is_over_where_the_next_message_cannot_be_told() {
     }
 }
 
+/// Another defect that comes first hides neither lone line breaks nor lines that are not read: the end of the headers, and
+/// which Content-Length there is, would be anybody's guess.
+#[test]
+fn what_a_first_defect_hides_is_found() {
+    let with = |lines: &str| format!("OPTIONS sip:x SIP/2.0\r\nNoColon\r\n{lines}\r\n").into_bytes();
+    let many = "X: 1\r\n".repeat(HEADER_LINES);
+    for (head, why) in [
+        (with("Content-Length: 10\r\nX: y\n\r\nBYE sip:x SIP/2.0\r\n"), Broken::LineBreaks),
+        (with("Content-Length: 0\r\nX: y\nContent-Length: 9\r\n"), Broken::LineBreaks),
+        (with("Content-Length: 0\r\nX: y\r\r\n"), Broken::LineBreaks),
+        (with(&format!("Content-Length: 5\r\n{many}Content-Length: 500\r\n")), Broken::HeadersTooLarge),
+        (with(&format!("Content-Length: 5\r\n{many}")), Broken::HeadersTooLarge),
+    ] {
+        for cut in [0, head.len() / 2] {
+            let (one, other) = head.split_at(cut);
+            assert!(frames(&[one, other]).0 == [Owned::Broken(why, head.clone())], "{why:?}, cut at {cut}");
+        }
+    }
+    let sound = [&with("Content-Length: 4\r\n")[..], b"body"].concat();
+    assert_eq!(frames(&[&sound]).0, [Owned::Message(sound.clone())], "it is told, and refused where it is handled");
+}
+
 #[test]
 fn headers_without_end_are_cut_at_a_line_and_end_the_stream() {
     let long = [b"OPTIONS sip:x SIP/2.0\r\n".to_vec(), b"X: 123456\r\n".repeat(4_000)].concat();
