@@ -20,7 +20,7 @@ use super::outcome::{Incoming, Outcome};
 use super::reply::Reply;
 use super::state::Work;
 use super::validate::has_cookie;
-use super::via::{Mark, response_to_source, without_stream};
+use super::via::{Mark, response_to_source};
 
 /// A request to answer; possibly one that is not sound.
 pub(super) struct Asker<'m> {
@@ -105,12 +105,9 @@ pub(super) fn answer(
         return Outcome::Drop(DropReason::NotSip);
     }
     // A Via that names no address, or cannot be read, leaves the source to answer to.
-    let to = asker.via.and_then(|via| response_to_source(snapshot, &via, asker.source));
-    let to = match (to, &asker.via) {
-        (Some(to), Some(via)) if asker.stream.is_stream() => without_stream(via, to),
-        _ => to.unwrap_or(asker.source),
-    };
-    if !may_go(snapshot, asker.on, to) {
+    let to = asker.via.and_then(|via| response_to_source(snapshot, &via, asker.source, asker.stream));
+    let to = to.unwrap_or(asker.source);
+    if !may_go(snapshot, asker.on, to, asker.stream) {
         return Outcome::Drop(DropReason::ForbiddenResponseTarget);
     }
     let mut output = Output::new(out);
@@ -122,8 +119,14 @@ pub(super) fn answer(
     }
 }
 
-/// A Via may name any address, and what is received may have been sent to make us send there.
-pub(super) fn may_go(snapshot: &Snapshot, on: ListenerId, to: SocketAddr) -> bool {
+/// A response may go there, or will be asked about again where its stream is gone: by that it goes to who asked.
+pub(super) fn may_go(snapshot: &Snapshot, on: ListenerId, to: SocketAddr, stream: Number) -> bool {
+    stream.is_stream() || may_answer_to(snapshot, on, to)
+}
+
+/// A response may be sent from this listener to this address: a Via may name any, and what is received may have been sent to
+/// make us send there.
+pub fn may_answer_to(snapshot: &Snapshot, on: ListenerId, to: SocketAddr) -> bool {
     let listener = snapshot.plan.listener(on);
     listener.bind.is_ipv4() == to.is_ipv4()
         && forbidden::check(&snapshot.ours, to).is_ok()

@@ -120,7 +120,8 @@ fn put_lines(out: &mut Output<'_>, owner: u16, snapshot: &Snapshot, going: &Goin
         stateful: going.mode == Mode::Stateful,
         stateful_dialog: going.stateful_dialog,
         dialog: Dialog { signer: going.signer, call_id, from_tag },
-        response_to: response_to_source(snapshot, &request.via, source).unwrap_or(source),
+        response_to: response_to_source(snapshot, &request.via, source, request.incoming.stream)
+            .unwrap_or(source),
         stream: request.incoming.stream,
         transaction: branches::named(key, 0),
         mark: &going.mark,

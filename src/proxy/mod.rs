@@ -45,6 +45,7 @@ mod target;
 mod validate;
 mod via;
 
+pub use answer::may_answer_to;
 pub use candidates::{Candidate, Origin};
 pub use forbidden::Forbidden;
 pub use groups::egress_of;
@@ -93,6 +94,8 @@ pub fn handle(
         Err(_) => return Outcome::Drop(DropReason::NotSip),
     };
     match message.start() {
+        // What was cut at the end of its headers has lost its body.
+        Start::Response(_) if incoming.broken.is_some() => Outcome::Drop(DropReason::MalformedResponse),
         Start::Response(status) => respond::relay(work, snapshot, message, status.code, now, out),
         Start::BadResponse(_) => Outcome::Drop(DropReason::MalformedResponse),
         Start::Request(_) | Start::BadRequest(..) => {

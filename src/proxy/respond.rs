@@ -9,7 +9,7 @@ use crate::drop_reason::DropReason;
 use crate::net::{ListenerId, Now};
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
-use crate::token::{Branch, BranchError};
+use crate::token::Branch;
 
 use super::answer;
 use super::forward::{self, New};
@@ -18,7 +18,7 @@ use super::oc::{self, Offer};
 use super::outcome::Outcome;
 use super::state::Work;
 use super::stateful::{self, Kept, Stays};
-use super::via::{response_to, without_stream};
+use super::via::response_to;
 
 /// Relays a response. "The proxy MUST NOT add to, modify, or remove the message body. Unless specified
 /// otherwise, the proxy MUST NOT remove any other header field values."
@@ -96,32 +96,28 @@ fn way_back(work: &mut Work, snapshot: &Snapshot, message: &Message<'_>) -> Resu
     // discarded." The branch says it better: its MAC proves that we inserted the whole value, also when
     // what we advertise has changed since.
     let via = Via::parse(top.text).map_err(|_| malformed)?;
-    let branch = via.branch().filter(|branch| Branch::owner_named(branch).is_some());
-    let branch = branch.ok_or(DropReason::ForeignResponse)?;
+    let claim = via.branch().and_then(Branch::claim).ok_or(DropReason::ForeignResponse)?;
     check_form(message)?;
     // §16.7 step 3: "If no Via header field values remain in the response, the response was meant for this
     // element and MUST NOT be forwarded."
     let next = vias.next().ok_or(DropReason::ResponseForUs)?.map_err(|_| malformed)?;
     let next = Via::parse(next.text).map_err(|_| malformed)?;
-    let to = response_to(snapshot, &next).ok_or(DropReason::BadBranch)?;
-    let branch = Branch::read(branch, &snapshot.keys, to).map_err(|error| match error {
-        BranchError::Foreign => DropReason::ForeignResponse,
-        BranchError::Mac => {
-            work.counted.bad_tokens += 1;
-            DropReason::BadBranch
-        }
-    })?;
+    let stream = Number(claim.says.connection);
+    let to = response_to(snapshot, &next, stream).ok_or(DropReason::BadBranch)?;
+    if !claim.is_true(&snapshot.keys, to) {
+        work.counted.bad_tokens += 1;
+        return Err(DropReason::BadBranch);
+    }
+    let branch = claim.says;
     let on = snapshot.view.by_identity(branch.ingress).filter(|&on| snapshot.view.is_up(on));
     let on = on.ok_or(DropReason::ListenerGone)?;
-    if !answer::may_go(snapshot, on, to) {
+    if !answer::may_go(snapshot, on, to, stream) {
         return Err(DropReason::ForbiddenResponseTarget);
     }
     // "the proxy MUST remove that header field value from the response and forward the result to the
     // location indicated in the next Via header field value."
     work.edits.delete(top.cut().range());
     let offer = if snapshot.plan.overload.oc { Offer::of(message.bytes(), &next) } else { None };
-    let stream = Number(branch.connection);
-    let to = if stream.is_stream() { without_stream(&next, to) } else { to };
     let length = stream.is_stream() && message.count(HeaderName::ContentLength) == 0;
     if length && let Some(line) = message.lines().first() {
         work.edits.insert(usize::from(line.line.start), New::Lines);

@@ -26,7 +26,7 @@ use super::outcome::{Outcome, Own};
 use super::reply::Reply;
 use super::state::{State, Work};
 use super::validate::Request;
-use super::via::{response_to_source, without_stream};
+use super::via::response_to_source;
 
 /// What becomes of a request because of the transactions there are; `Ok`: it is decided about.
 ///
@@ -80,9 +80,9 @@ pub(super) fn open(
     };
     let Going { request, pre, aim, key, hops, attempts, .. } = going;
     let incoming = request.incoming;
-    let back = response_to_source(snapshot, &request.via, incoming.from).unwrap_or(incoming.from);
-    let back = if incoming.stream.is_stream() { without_stream(&request.via, back) } else { back };
-    if !answer::may_go(snapshot, incoming.on, back) {
+    let back = response_to_source(snapshot, &request.via, incoming.from, incoming.stream);
+    let back = back.unwrap_or(incoming.from);
+    if !answer::may_go(snapshot, incoming.on, back, incoming.stream) {
         return Err(Stop::Drop(DropReason::ForbiddenResponseTarget));
     }
     let patience_ns = attempts.timeout_ns.unwrap_or(SIXTY_FOUR_T1_NS);

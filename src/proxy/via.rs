@@ -5,10 +5,11 @@ use std::ops::Range;
 
 use sip_parser::{Host, Rport, Via, address};
 
-use crate::net::canonical;
+use crate::net::{Transport, canonical};
 use crate::overload::Feedback;
 use crate::rewrite::{Edits, Output};
 use crate::snapshot::Snapshot;
+use crate::stream::Number;
 
 use super::forward::New;
 use super::names;
@@ -113,13 +114,19 @@ pub(super) fn range_in(bytes: &[u8], part: &[u8]) -> Option<Range<usize>> {
     (end <= bytes.len()).then_some(start..end)
 }
 
-/// Where the response to a request from `source` with this topmost Via goes: by the rules of
+/// Where the response to a request from `source` with this topmost Via goes that came by this stream: by the rules of
 /// [`response_to`], once the Via is marked. `None`: `maddr` names nothing that we know.
 pub(super) fn response_to_source(
     snapshot: &Snapshot,
     via: &Via<'_>,
     source: SocketAddr,
+    stream: Number,
 ) -> Option<SocketAddr> {
+    if stream.is_stream() {
+        let mut to = source;
+        to.set_port(port_without_stream(via));
+        return Some(to);
+    }
     if let Some(maddr) = via.params().value(b"maddr") {
         return to_maddr(snapshot, via, maddr);
     }
@@ -130,12 +137,24 @@ pub(super) fn response_to_source(
     Some(to)
 }
 
-/// Where a response with this topmost Via goes over UDP; `None`: the Via names nothing that we know.
+/// Where a response with this topmost Via goes, if its request came by this stream once that is gone; `None`: the Via names
+/// nothing that we know.
 ///
+/// Over UDP:
 /// RFC 3261 §18.2.2, with RFC 3581 §4 between its second and third step: "if […] there is no "maddr"
 /// parameter, but there is both a "received" parameter and an "rport" parameter, the response MUST be
 /// sent to the IP address listed in the "received" parameter, and the port in the "rport" parameter."
-pub fn response_to(snapshot: &Snapshot, via: &Via<'_>) -> Option<SocketAddr> {
+///
+/// By a stream, where `maddr` does not count: "the response MUST be sent using the existing connection to the source of the
+/// original request that created the transaction, if that connection is still open. […] If that connection is no longer
+/// open, the server SHOULD open a connection to the IP address in the "received" parameter, if present, using the port in
+/// the "sent-by" value, or the default port for that transport, if no port is specified."
+pub fn response_to(snapshot: &Snapshot, via: &Via<'_>, stream: Number) -> Option<SocketAddr> {
+    if stream.is_stream() {
+        // Where there is no `received`, the request's source is the sent-by.
+        let source = via.received().or_else(|| via.host().ip())?;
+        return Some(SocketAddr::new(canonical(source), port_without_stream(via)));
+    }
     if let Some(maddr) = via.params().value(b"maddr") {
         return to_maddr(snapshot, via, maddr);
     }
@@ -154,14 +173,11 @@ pub fn response_to(snapshot: &Snapshot, via: &Via<'_>) -> Option<SocketAddr> {
     Some(SocketAddr::new(names::first(snapshot, &via.host())?, port))
 }
 
-/// Where a response goes whose request came by a stream that is gone, and that would have gone `to` by UDP.
-///
-/// RFC 3261 §18.2.2: "If that connection is no longer open, the server SHOULD open a connection to the IP address in the
-/// "received" parameter, if present, using the port in the "sent-by" value, or the default port for that transport, if no
-/// port is specified."
-pub(super) fn without_stream(via: &Via<'_>, mut to: SocketAddr) -> SocketAddr {
-    to.set_port(via.port().unwrap_or(DEFAULT_PORT));
-    to
+/// The port that a connection to whoever wrote this Via is opened to.
+fn port_without_stream(via: &Via<'_>) -> u16 {
+    let is_tls = via.transport().eq_ignore_ascii_case(b"TLS");
+    let default = if is_tls { Transport::Tls } else { Transport::Tcp }.default_port();
+    via.port().unwrap_or(default)
 }
 
 /// "if the Via header field value contains a "maddr" parameter, the response MUST be forwarded to the

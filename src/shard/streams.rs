@@ -14,6 +14,7 @@ use crate::engine::{Accepted, Io, SocketId};
 use crate::limits;
 use crate::metrics::StreamEnd;
 use crate::net::{ListenerId, Transport};
+use crate::proxy::may_answer_to;
 use crate::stream::{Connection, Layer, LayerFailure, Number, Overdue, Refused, StreamId, Waiting, owner_of};
 use crate::tls;
 use crate::transaction::Handle;
@@ -158,6 +159,11 @@ impl<S, H: Handler> Worker<S, H> {
                 return self.write(io, stream, bytes, way, waiting);
             }
         }
+        // A request goes where was decided; an answer that has lost its stream goes where a Via says.
+        if way.stream.get().is_some() && !self.may_answer(way) {
+            self.metrics.dropped(DropReason::ForbiddenResponseTarget);
+            return self.tell_not_sent(io, waiting);
+        }
         let owner = self.owner(way.listener, way.to);
         if owner != self.number {
             return self.hand_on(io, owner, bytes, &any, waiting);
@@ -166,6 +172,12 @@ impl<S, H: Handler> Worker<S, H> {
             Some(stream) => self.write(io, stream, bytes, &any, waiting),
             None => self.not_sent(io, waiting),
         }
+    }
+
+    fn may_answer(&self, way: &Way) -> bool {
+        let snapshot = &self.current.snapshot;
+        let on = snapshot.view.by_identity(way.listener);
+        on.is_some_and(|on| may_answer_to(snapshot, on, way.to))
     }
 
     fn hand_on<I: Io<Source = S>>(

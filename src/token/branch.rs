@@ -57,13 +57,20 @@ pub struct Branch {
     pub transaction: u64,
 }
 
-/// Why a branch brings nothing home.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BranchError {
-    /// Not of our form: some other element's, or one from before an upgrade.
-    Foreign,
-    /// Of our form, but no key of ours made it for this destination.
-    Mac,
+/// What a branch of our form says, and its MAC.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    /// What it says, which is not known to be true.
+    pub says: Branch,
+    mac: Mac,
+}
+
+impl Claim {
+    /// A key of ours made the branch for a response that is sent there, as its other Vias say.
+    pub fn is_true(&self, keys: &Keys, response_to: SocketAddr) -> bool {
+        let (before, last) = self.says.signed(response_to);
+        keys.verify(Purpose::Branch, &before, last, self.mac)
+    }
 }
 
 impl Branch {
@@ -82,27 +89,17 @@ impl Branch {
         rest.copy_from_slice(&base32::encode([e, f])[..rest.len()]);
     }
 
-    /// Reads the branch of a response's topmost Via; `response_to` is where the response is about to
-    /// be sent, from the Via below.
-    ///
-    /// # Errors
-    /// [`BranchError::Foreign`] if it has another form, [`BranchError::Mac`] if nobody of ours made it
-    /// for this destination.
-    pub fn read(branch: &[u8], keys: &Keys, response_to: SocketAddr) -> Result<Self, BranchError> {
-        let (head, text) = shape(branch).ok_or(BranchError::Foreign)?;
-        let owner = owner(head).ok_or(BranchError::Foreign)?;
-        let (branch, mac) = base32::decode(text)
-            .and_then(|body| Self::of_body(owner, head[1] == STATEFUL, body))
-            .ok_or(BranchError::Foreign)?;
-        let (before, last) = branch.signed(response_to);
-        if keys.verify(Purpose::Branch, &before, last, mac) { Ok(branch) } else { Err(BranchError::Mac) }
+    /// Reads the branch of a response's topmost Via; `None`: it has another form.
+    pub fn claim(branch: &[u8]) -> Option<Claim> {
+        let (head, text) = shape(branch)?;
+        let (says, mac) = Self::of_body(owner(head)?, head[1] == STATEFUL, base32::decode(text)?)?;
+        Some(Claim { says, mac })
     }
 
     /// Reads the branch of a response that has no Via below, so that there is nothing to verify it by: good for
     /// finding a transaction whose hash nobody can guess, and for nothing else.
     pub fn unverified(branch: &[u8]) -> Option<Self> {
-        let (head, text) = shape(branch)?;
-        Some(Self::of_body(owner(head)?, head[1] == STATEFUL, base32::decode(text)?)?.0)
+        Self::claim(branch).map(|claim| claim.says)
     }
 
     /// The owning shard that a branch of our form names; says nothing about its MAC.

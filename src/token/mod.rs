@@ -26,7 +26,7 @@ mod timestamp;
 mod to_tag;
 mod transaction;
 
-pub use branch::{BRANCH_LEN, Branch, BranchError, COOKIE};
+pub use branch::{BRANCH_LEN, Branch, COOKIE, Claim};
 pub use file::{KeyFileError, Loaded};
 pub use inputs::{Input, Inputs, LOOP_MARK_LEN, loop_mark};
 pub use keys::{KeyId, KeyLineError, Keys, MAC_BYTES, RETIRED_VERIFIES};

@@ -8,6 +8,8 @@ use sip_parser::{HeaderLine, HeaderName, Message, Start, Via, parse};
 use crate::limits;
 use crate::proxy::response_to;
 use crate::snapshot::Snapshot;
+use crate::stream::Number;
+use crate::token::Branch;
 
 /// The parts of a forwarded message that Viaduct wrote.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -127,8 +129,10 @@ pub fn way_back(snapshot: &Snapshot, received: &[u8]) -> Option<String> {
     let mut lines = [HeaderLine::EMPTY; limits::HEADER_LINES];
     let message = parse(received, &mut lines).ok()?;
     let Start::Response(_) = message.start() else { return None };
-    let second = message.values(HeaderName::Via).map_while(Result::ok).nth(1)?;
-    let to = response_to(snapshot, &Via::parse(second.text).ok()?)?;
+    let mut vias = message.values(HeaderName::Via).map_while(Result::ok);
+    let ours = Via::parse(vias.next()?.text).ok().and_then(|via| Branch::unverified(via.branch()?));
+    let stream = ours.map_or(Number::NONE, |branch| Number(branch.connection));
+    let to = response_to(snapshot, &Via::parse(vias.next()?.text).ok()?, stream)?;
     Some(format!("by its second Via it would go to {to}"))
 }
 

@@ -12,6 +12,7 @@ mod responses;
 mod routing;
 mod set;
 mod stateful;
+mod streams;
 mod tcp;
 mod transactions;
 mod validation;

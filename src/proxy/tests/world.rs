@@ -7,10 +7,10 @@ use crate::drop_reason::DropReason;
 use crate::fib::spec::{Link, Route};
 use crate::fib::{Builder, Fib};
 use crate::limits::MESSAGE_BYTES;
-use crate::net::{GatewayId, Now};
+use crate::net::{GatewayId, Now, Transport};
 use crate::proxy::{Decision, Incoming, Outcome, State, Tally, handle};
 use crate::snapshot::Snapshot;
-use crate::stream::{Number, StreamId};
+use crate::stream::{Broken, Number, StreamId};
 use crate::token::{BRANCH_LEN, Keys, LOOP_MARK_LEN, RECORD_ROUTE_LEN, TO_TAG_LEN};
 use crate::transaction::{Size, What};
 
@@ -217,12 +217,25 @@ impl World {
     }
 
     pub fn receive_bytes(&mut self, on: &str, from: &str, bytes: &[u8]) -> Became {
+        let transport = self.snapshot.plan.listener_named(on).expect("a listener").transport;
+        let stream = Number::new(1, StreamId::first(3));
+        let stream = if transport == Transport::Udp { Number::NONE } else { stream };
+        self.receive_by(on, from, bytes, stream, None)
+    }
+
+    /// Handles a message that came by this stream.
+    pub fn receive_by(
+        &mut self,
+        on: &str,
+        from: &str,
+        bytes: &[u8],
+        stream: Number,
+        broken: Option<Broken>,
+    ) -> Became {
         self.now = self.now.plus_ns(1_000_000);
-        let on = self.snapshot.plan.listener_named(on).expect("a listener");
-        let mut incoming = Incoming::on(bytes, on, from.parse().expect("a socket address"));
-        if incoming.stream.is_stream() {
-            incoming.stream = Number::new(1, StreamId::first(3));
-        }
+        let on = self.snapshot.plan.listener_named(on).expect("a listener").id;
+        let from = from.parse().expect("a socket address");
+        let incoming = Incoming { stream, broken, ..Incoming::datagram(bytes, on, from) };
         let outcome = handle(&mut self.state, &self.snapshot, &incoming, self.now, &mut self.out);
         let text = |len: usize| unwire(&self.out[..len]);
         let name = |id| self.snapshot.plan.listener(id).name.to_string();

@@ -1,0 +1,104 @@
+//! Requests that came by connections, and where their answers go (RFC 3261 §18.2.2).
+
+use super::forwarding::INVITE;
+use super::world::{Became, CONFIGURATION, World, header, response, wire};
+use crate::drop_reason::DropReason;
+use crate::stream::{Broken, Number, StreamId};
+use crate::transaction::What;
+
+/// The port of a client's socket, which is not the one where it listens.
+const ALICE: &str = "10.0.0.50:41234";
+const BOB: &str = "192.0.2.9:5060";
+const CAROL: &str = "10.9.0.9:5060";
+
+/// The world with TCP on the inside, and two next hops over UDP for everybody.
+fn world() -> World {
+    let tcp = "[[listener]]\nname = \"tcp\"\nbind = \"tcp:10.0.0.4:5060\"\n";
+    let rule = "[[route]]\nname = \"list\"\nto = [\"sip:192.0.2.9\", \"sip:10.9.0.9\"]\n";
+    let text = CONFIGURATION.replacen("[hosts]", &format!("{tcp}\n[hosts]"), 1);
+    World::keeping(&text.replacen("[[route]]", &format!("{rule}\n[[route]]"), 1), 0, 1)
+}
+
+fn stream() -> Number {
+    Number::new(0, StreamId::first(3))
+}
+
+/// The INVITE with this Via.
+fn invite(via: &str) -> String {
+    INVITE.replacen("UDP 10.0.0.50:5060", &format!("TCP {via}"), 1)
+}
+
+/// It, from this source by the stream.
+fn receive(world: &mut World, from: &str, text: &str) -> Became {
+    world.receive_by("tcp", from, wire(text).as_bytes(), stream(), None)
+}
+
+#[track_caller]
+fn forwarded(world: &mut World, from: &str, text: &str) -> String {
+    match receive(world, from, text) {
+        Became::Forward { text, .. } => text,
+        other => panic!("not forwarded: {other:?}"),
+    }
+}
+
+#[test]
+fn answers_of_later_next_hops_find_back_whatever_port_the_client_sends_from() {
+    for via in ["10.0.0.50:5080;rport", "10.0.0.50:5080", "10.0.0.50;rport", "pc.example:5080;rport"] {
+        let mut world = world();
+        let first = forwarded(&mut world, ALICE, &invite(via));
+        world.due();
+        let unavailable = response(&first, "503 Service Unavailable", "b");
+        world.dropped("public", BOB, &unavailable, DropReason::Absorbed);
+        let due = world.due();
+        let second = due.iter().find(|sent| sent.what == What::Branch).expect("another attempt");
+        let port = if via.contains("5080") { 5080 } else { 5060 };
+        let ok = response(&second.text, "200 OK", "c");
+        world.relayed("private", CAROL, &ok, "tcp", &format!("10.0.0.50:{port}"));
+    }
+}
+
+#[test]
+fn no_via_leads_anywhere_but_to_who_asked() {
+    // RFC 3261 §18.2.2 asks for `maddr` only where the transport is not reliable.
+    for via in [
+        "10.0.0.50:5080;maddr=198.51.100.66",
+        "10.0.0.50:5080;maddr=media.example.net",
+        "198.51.100.66:5080",
+        "10.0.0.50:5080;received=198.51.100.66;rport=9",
+    ] {
+        let mut world = world();
+        let request = forwarded(&mut world, ALICE, &invite(via));
+        world.relayed("public", BOB, &response(&request, "200 OK", "b"), "tcp", "10.0.0.50:5080");
+        let refused = invite(via).replacen("Max-Forwards: 70", "Max-Forwards: 0", 1);
+        match receive(&mut world, ALICE, &refused) {
+            Became::Answer { to, status: 483, .. } => assert_eq!(to.to_string(), "10.0.0.50:5080", "{via}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_a_via_names_counts_only_once_the_stream_is_gone() {
+    // Our own address as the source, and a port that nothing can be sent to: neither is sent to while the stream is there.
+    for (source, via) in [("10.0.0.4:41234", "10.0.0.4:5060"), (ALICE, "10.0.0.50:0")] {
+        let mut world = world();
+        let request = forwarded(&mut world, source, &invite(via));
+        world.relayed("public", BOB, &response(&request, "200 OK", "b"), "tcp", via);
+        let refused = invite(via).replacen("Max-Forwards: 70", "Max-Forwards: 0", 1);
+        assert!(matches!(receive(&mut world, source, &refused), Became::Answer { status: 483, .. }));
+        let on = world.snapshot.plan.listener_named("tcp").expect("a listener").id;
+        assert!(!crate::proxy::may_answer_to(&world.snapshot, on, via.parse().unwrap()));
+    }
+}
+
+#[test]
+fn a_response_whose_end_cannot_be_told_is_dropped() {
+    // RFC 3261 §18.3: "The Content-Length header field MUST be used with stream oriented transports." What was cut at the
+    // end of its headers has lost its body.
+    let mut world = world();
+    let request = forwarded(&mut world, ALICE, &invite("10.0.0.50:5080"));
+    assert!(header(&request, "Via").contains("branch="));
+    let cut = response(&request, "200 OK", "b").replacen("Content-Length: 0\n", "", 1);
+    let became = world.receive_by("tcp", BOB, wire(&cut).as_bytes(), stream(), Some(Broken::NoContentLength));
+    assert!(matches!(became, Became::Drop(DropReason::MalformedResponse)), "{became:?}");
+}
