@@ -21,6 +21,8 @@ pub struct Pin {
     pub record_route: bool,
     /// Its rule changed it, and changes its CANCEL and ACK alike.
     pub set: bool,
+    /// The message named its next hop, not the configuration.
+    pub by_message: bool,
 }
 
 /// How long a pin holds.
@@ -120,7 +122,7 @@ impl Packed {
             signer: pin.signer.0,
             port: address.port(),
             transport: pin.next_hop.transport as u8,
-            flags: u8::from(pin.record_route) | u8::from(pin.set) << 1,
+            flags: u8::from(pin.record_route) | u8::from(pin.set) << 1 | u8::from(pin.by_message) << 2,
         }
     }
 
@@ -136,6 +138,7 @@ impl Packed {
             signer: KeyId(self.signer),
             record_route: self.flags & 1 != 0,
             set: self.flags & 2 != 0,
+            by_message: self.flags & 4 != 0,
         }
     }
 }

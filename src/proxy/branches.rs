@@ -19,7 +19,6 @@ use super::decide::most_bytes;
 use super::lines::Top;
 use super::names::Named;
 use super::state::Work;
-use super::stateful;
 use super::target::Search;
 
 /// What the branch to the next hop of this number is named by.
@@ -118,7 +117,7 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     output.put(rest);
     let address = aim.next_hop.address;
     let len = output.finish().filter(|len| *len <= most_bytes(egress.transport, address))?;
-    let stream = stateful::stream_of(egress.transport);
+    let stream = aim.stream();
     let place = Place { listener: egress.identity, address, stream };
     Some(Branch { on: egress.id, place, named: named(&key, *number), len })
 }
@@ -131,12 +130,18 @@ fn choose(work: &mut Work, search: &mut Search<'_>, attempt: &Attempt) -> Option
         signer: terms.signer,
         record_route: terms.record_route,
         set: false,
+        by_message: onward.by_message,
     };
     if search.pinned(&pin).is_ok() {
         return Some(());
     }
     work.counted.egress_moved += 1;
-    if onward.is_free { search.automatic(onward.next_hop).ok() } else { None }
+    if !onward.is_free {
+        return None;
+    }
+    search.automatic(onward.next_hop).ok()?;
+    search.aim.iter_mut().for_each(|aim| aim.by_message = onward.by_message);
+    Some(())
 }
 
 #[cfg(test)]

@@ -53,7 +53,8 @@ const NONE: Candidate = Candidate {
     origin: Origin::Rule,
 };
 
-const NO_HOP: Onward = Onward { next_hop: NONE.next_hop, listener: 0, is_free: false, gateway: None };
+const NO_HOP: Onward =
+    Onward { next_hop: NONE.next_hop, listener: 0, is_free: false, by_message: false, gateway: None };
 
 impl Candidates {
     pub const fn new() -> Self {

@@ -238,6 +238,7 @@ fn pin(
         signer: going.signer,
         record_route: records,
         set: going.set.is_some(),
+        by_message: going.aim.by_message,
     };
     work.pins.put(key, kind, pin, now);
 }

@@ -129,14 +129,15 @@ fn on_request(
     let snapshot = search.snapshot;
     let reply = match decide::forward(work, &mut search, message, incoming, now, out) {
         Ok(Written {
-            aim: &Aim { next_hop, egress, gateway },
+            aim: aim @ &Aim { next_hop, egress, gateway, .. },
             rule,
             record_route,
             mode,
             len,
             transaction,
         }) => {
-            let decision = Decision { rule, next_hop, gateway, egress, record_route, mode };
+            let stream = aim.stream();
+            let decision = Decision { rule, next_hop, stream, gateway, egress, record_route, mode };
             return Outcome::Forward { decision, len, transaction };
         }
         Err(Stop::Drop(reason)) => return Outcome::Drop(reason),

@@ -108,6 +108,8 @@ pub struct Decision {
     pub rule: Option<RuleId>,
     /// Where to.
     pub next_hop: NextHop,
+    /// By which stream.
+    pub stream: Number,
     /// The gateway of a group that it is; `None`: none, or an earlier decision about the transaction stands.
     pub gateway: Option<GatewayId>,
     /// From where, and why.

@@ -7,10 +7,9 @@ use sip_parser::{CSeq, HeaderName, Message, Via};
 
 use crate::drop_reason::DropReason;
 use crate::group::Report;
-use crate::net::{Now, Transport};
+use crate::net::Now;
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
-use crate::stream::Number;
 use crate::token::{self, TO_TAG_LEN, ToTag, TransactionKey, owner_of_call};
 use crate::transaction::{
     Arrived, Attempt, Beginning, Due, Handle, Heard, Opening, Place, SIXTY_FOUR_T1_NS, Send, Terms, What,
@@ -54,11 +53,6 @@ pub(super) fn arrive(
         Arrived::Absorbed => Err(Stop::Drop(DropReason::Absorbed)),
         Arrived::Cancels => Err(Stop::Reply(Reply::Cancels)),
     }
-}
-
-/// By which stream a request goes on.
-pub(super) fn stream_of(transport: Transport) -> Number {
-    if transport == Transport::Udp { Number::NONE } else { Number::ANY }
 }
 
 /// That shard has ended, or never was.
@@ -106,7 +100,7 @@ pub(super) fn open(
         onward: Place {
             listener: identity(aim.egress.listener),
             address: aim.next_hop.address,
-            stream: stream_of(aim.next_hop.transport),
+            stream: aim.stream(),
         },
         gateway: aim.gateway,
         branch: branches::named(key, 0),

@@ -9,6 +9,7 @@ use crate::egress::{Egress, NoEgress, Pin, Question, Reason, Recent};
 use crate::net::{GatewayId, ListenerId, NextHop, Transport, canonical};
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
+use crate::stream::Number;
 use crate::token::Verified;
 use crate::transaction::Onward;
 
@@ -30,6 +31,8 @@ pub(super) struct Aim {
     pub egress: Egress,
     /// The gateway of a group that it is.
     pub gateway: Option<GatewayId>,
+    /// The message named it, not the configuration.
+    pub by_message: bool,
 }
 
 /// What chooses the listener.
@@ -73,7 +76,7 @@ impl Search<'_> {
         let question = self.question(pin.next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
         let egress = *self.recent.pinned(*generation, plan, fib, view, pin, &question)?;
-        self.aim = Some(Aim { next_hop: pin.next_hop, egress, gateway: None });
+        self.aim = Some(Aim { next_hop: pin.next_hop, egress, gateway: None, by_message: pin.by_message });
         Ok(())
     }
 
@@ -190,6 +193,7 @@ impl Search<'_> {
             listener: snapshot.plan.listener(aim.egress.listener).identity,
             is_free: is_free
                 && candidate.gateway.is_none_or(|own| groups::egress_of(snapshot, own).is_none()),
+            by_message: aim.by_message,
             gateway: candidate.gateway,
         };
         if let Some(first) = self.candidates.get(self.chosen).map(|candidate| hop(first, candidate)) {
@@ -289,7 +293,8 @@ impl Search<'_> {
         };
         forbidden::check(&self.snapshot.ours, next_hop.address).map_err(forbidden)?;
         self.listener(next_hop, by)?;
-        let Some(aim) = &self.aim else { return Err(NOWHERE) };
+        let Some(aim) = &mut self.aim else { return Err(NOWHERE) };
+        aim.by_message = true;
         let listener = self.snapshot.plan.listener(aim.egress.listener);
         forbidden::check_egress(listener, next_hop.address).map_err(forbidden)?;
         let ip = next_hop.address.ip();
@@ -326,7 +331,8 @@ impl Search<'_> {
             By::Rule(None) => self.recent.auto(*generation, plan, fib, view, &question),
         };
         let egress = *egress.map_err(|why| Reply::NoEgress(next_hop, why))?;
-        self.aim = Some(Aim { next_hop: next_hop.on_link(egress.route.dev), egress, gateway: None });
+        let next_hop = next_hop.on_link(egress.route.dev);
+        self.aim = Some(Aim { next_hop, egress, gateway: None, by_message: false });
         Ok(())
     }
 
@@ -339,6 +345,20 @@ impl Search<'_> {
 }
 
 impl Aim {
+    /// By which stream the request goes on.
+    ///
+    /// RFC 5923 §9.3: "Absent such a guarantee of an identity tied to a specific connection, a normal TCP or SCTP connection
+    /// cannot be used to send requests in the backwards direction without a significant risk of inadvertent (or otherwise)
+    /// connection hijacking." Where the message itself names its next hop, that takes nothing from anybody: a client behind
+    /// a NAT is reached by no other connection than its own.
+    pub fn stream(&self) -> Number {
+        match self.next_hop.transport {
+            Transport::Udp => Number::NONE,
+            _ if self.by_message => Number::ANY,
+            _ => Number::OPENED,
+        }
+    }
+
     /// The dialog's listener is gone or has no path: another one was found.
     pub fn left_dialog(&self) -> bool {
         self.egress.reason != Reason::Dialog

@@ -9,9 +9,7 @@ use super::worker::{Arrival, Worker};
 use crate::drop_reason::DropReason;
 use crate::egress::Reason;
 use crate::engine::{Io, SocketId};
-use crate::net::{NextHop, Transport};
 use crate::proxy::{Incoming, Outcome};
-use crate::stream::Number;
 
 impl<S, H: Handler> Worker<S, H> {
     /// Sends what was decided, and counts what is not sent.
@@ -32,9 +30,8 @@ impl<S, H: Handler> Worker<S, H> {
                 if egress.reason == Reason::Fallback {
                     self.note_fallback(egress, decision.next_hop);
                 }
-                let NextHop { transport, address } = decision.next_hop;
-                let stream = if transport == Transport::Udp { Number::NONE } else { Number::ANY };
-                (egress.listener, address, stream, len, egress.reason, transaction)
+                let to = decision.next_hop.address;
+                (egress.listener, to, decision.stream, len, egress.reason, transaction)
             }
             Outcome::Relay { on, to, stream, len, .. } => (on, to, stream, len, Reason::Response, None),
             Outcome::HandOver(owner) => {

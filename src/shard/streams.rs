@@ -147,7 +147,8 @@ impl<S, H: Handler> Worker<S, H> {
         way: &Way,
         waiting: Option<Waiting>,
     ) {
-        let any = Way { stream: Number::ANY, ..*way };
+        let is_answer = way.stream.get().is_some();
+        let any = Way { stream: if is_answer { Number::ANY } else { way.stream }, ..*way };
         if let Some((shard, stream)) = way.stream.get() {
             if shard != self.number && !self.post.is_gone(shard) {
                 return self.hand_on(io, shard, bytes, way, waiting);
@@ -160,7 +161,7 @@ impl<S, H: Handler> Worker<S, H> {
             }
         }
         // A request goes where was decided; an answer that has lost its stream goes where a Via says.
-        if way.stream.get().is_some() && !self.may_answer(way) {
+        if is_answer && !self.may_answer(way) {
             self.metrics.dropped(DropReason::ForbiddenResponseTarget);
             return self.tell_not_sent(io, waiting);
         }
@@ -168,7 +169,7 @@ impl<S, H: Handler> Worker<S, H> {
         if owner != self.number {
             return self.hand_on(io, owner, bytes, &any, waiting);
         }
-        match self.streams.with(way.listener, way.to).or_else(|| self.connect(io, way)) {
+        match self.streams.with(way.listener, way.to, any.stream).or_else(|| self.connect(io, way)) {
             Some(stream) => self.write(io, stream, bytes, &any, waiting),
             None => self.not_sent(io, waiting),
         }

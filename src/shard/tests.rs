@@ -156,6 +156,7 @@ impl Handler for Script {
             let egress = Egress { listener, reason, route: route() };
             Outcome::Forward {
                 decision: Decision {
+                    stream: Number::NONE,
                     rule: None,
                     gateway: None,
                     next_hop: next_hop(),

@@ -114,7 +114,11 @@ fn what_a_first_defect_hides_is_found() {
         }
     }
     let sound = [&with("Content-Length: 4\r\n")[..], b"body"].concat();
-    assert_eq!(frames(&[&sound]).0, [Owned::Message(sound.clone())], "it is told, and refused where it is handled");
+    assert_eq!(
+        frames(&[&sound]).0,
+        [Owned::Message(sound.clone())],
+        "it is told, and refused where it is handled"
+    );
 }
 
 #[test]

@@ -49,6 +49,9 @@ impl Number {
     /// Whichever stream leads there.
     pub const ANY: Self = Self(u32::MAX);
 
+    /// Whichever was opened from here leads there: who connects from an address may not be whom it was configured for.
+    pub const OPENED: Self = Self(u32::MAX - 1);
+
     /// This stream of this shard, which is below [`crate::limits::SHARDS`].
     pub const fn new(shard: u16, stream: StreamId) -> Self {
         Self((shard as u32) << ID_BITS | stream.0)
@@ -59,9 +62,9 @@ impl Number {
         self.0 != Self::NONE.0
     }
 
-    /// Shard and stream; `None`: it is none, or any.
+    /// Shard and stream; `None`: it is none, or no certain one.
     pub const fn get(self) -> Option<(u16, StreamId)> {
-        if self.0 == Self::NONE.0 || self.0 == Self::ANY.0 {
+        if self.0 == Self::NONE.0 || self.0 >= Self::OPENED.0 {
             return None;
         }
         Some(((self.0 >> ID_BITS) as u16, StreamId::from_bits(self.0)))
@@ -69,7 +72,8 @@ impl Number {
 }
 
 const _: () = assert!(crate::limits::SHARDS <= 1 << (u32::BITS - ID_BITS));
-const _: () = assert!(crate::limits::STREAMS <= 1 << PLACE_BITS);
+// The last two numbers name no stream.
+const _: () = assert!(crate::limits::STREAMS < (1 << PLACE_BITS) - 1);
 
 #[cfg(test)]
 mod tests {
@@ -89,9 +93,9 @@ mod tests {
 
     #[test]
     fn a_number_names_shard_and_stream() {
-        assert_eq!((Number::NONE.get(), Number::ANY.get()), (None, None));
-        assert!(Number::ANY.is_stream() && !Number::NONE.is_stream());
-        for (shard, place) in [(0, 0), (1_023, u16::MAX - 1), (5, 9)] {
+        assert_eq!([Number::NONE, Number::ANY, Number::OPENED].map(Number::get), [None; 3]);
+        assert!(Number::ANY.is_stream() && Number::OPENED.is_stream() && !Number::NONE.is_stream());
+        for (shard, place) in [(0, 0), (1_023, u16::MAX - 2), (5, 9)] {
             let stream = StreamId::first(place).next();
             assert_eq!(Number::new(shard, stream).get(), Some((shard, stream)));
         }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::share::{Heaviest, peer_of};
 use super::unanswered::Unanswered;
 use super::unsent::Unsent;
-use super::{Framer, Layer, StreamId};
+use super::{Framer, Layer, Number, StreamId};
 use crate::limits::{
     LAYER_HANDSHAKE_NS, STREAM_CONNECT_NS, STREAM_HALF_CLOSED_NS, STREAM_IDLE_NS, STREAM_KEPT_BYTES,
     STREAM_SILENT_NS, STREAM_SPARE, STREAMS, STREAMS_PER_PEER, STREAMS_RESERVED,
@@ -34,6 +34,8 @@ pub struct Connection {
     pub layer: Layer,
     /// Its messages.
     pub framer: Framer,
+    /// It was opened from here.
+    is_ours: bool,
     /// It is open: bytes may come in.
     is_open: bool,
     /// A message or a keep-alive has come in, or is not waited for.
@@ -85,6 +87,7 @@ impl Connection {
             peer,
             layer: Layer::Plain,
             framer: Framer::default(),
+            is_ours: !is_open,
             is_open,
             has_spoken: !is_open,
             is_half_closed: false,
@@ -176,12 +179,26 @@ impl Connection {
     }
 }
 
+/// The connections of one listener with one address: who has connected from there takes nothing from those that were opened
+/// from here.
+#[derive(Debug, Default)]
+struct Leads {
+    opened: Option<StreamId>,
+    accepted: Option<StreamId>,
+}
+
+impl Leads {
+    fn of(&mut self, is_ours: bool) -> &mut Option<StreamId> {
+        if is_ours { &mut self.opened } else { &mut self.accepted }
+    }
+}
+
 /// The connections by stream and by listener and peer.
 #[derive(Debug, Default)]
 pub struct Connections {
     /// By place.
     places: Vec<Option<(StreamId, Connection)>>,
-    by_peer: HashMap<(u32, SocketAddr), StreamId>,
+    by_peer: HashMap<(u32, SocketAddr), Leads>,
     each: HashMap<IpAddr, u32>,
     open: usize,
     kept_bytes: usize,
@@ -223,13 +240,15 @@ impl Connections {
         }
     }
 
-    /// Takes a connection in. Of several with one listener and peer the last is sent on.
+    /// Takes a connection in. Of several with one listener and peer that were opened by the same side
+    /// the last is sent on.
     pub fn insert(&mut self, stream: StreamId, connection: Connection) {
         let place = usize::from(stream.place());
         if self.places.len() <= place {
             self.places.resize_with(place + 1, || None);
         }
-        self.by_peer.insert((connection.listener, connection.peer), stream);
+        let leads = self.by_peer.entry((connection.listener, connection.peer)).or_default();
+        *leads.of(connection.is_ours) = Some(stream);
         *self.each.entry(peer_of(connection.peer.ip())).or_default() += 1;
         self.open += 1;
         if let Some(slot) = self.places.get_mut(place) {
@@ -245,16 +264,21 @@ impl Connections {
         }
     }
 
-    /// The connection of a listener with a peer, if it can be sent on.
-    pub fn with(&mut self, listener: u32, peer: SocketAddr) -> Option<StreamId> {
-        let stream = *self.by_peer.get(&(listener, peer))?;
+    /// The connection of a listener with a peer that can be sent on, for what asks for no certain one.
+    pub fn with(&mut self, listener: u32, peer: SocketAddr, wanted: Number) -> Option<StreamId> {
+        let &Leads { opened, accepted } = self.by_peer.get(&(listener, peer))?;
+        let stream = opened.or(accepted.filter(|_| wanted == Number::ANY))?;
         self.get(stream).is_some_and(|connection| !connection.layer.is_handshaking()).then_some(stream)
     }
 
     /// It is not sent on any more by its peer's address; what is known of it stays until [`Connections::remove`].
     pub fn hide(&mut self, stream: StreamId) {
-        let Some(key) = self.get(stream).map(|c| (c.listener, c.peer)) else { return };
-        if self.by_peer.get(&key) == Some(&stream) {
+        let Some((key, is_ours)) = self.get(stream).map(|c| ((c.listener, c.peer), c.is_ours)) else {
+            return;
+        };
+        let Some(leads) = self.by_peer.get_mut(&key) else { return };
+        leads.of(is_ours).take_if(|lead| *lead == stream);
+        if leads.opened.is_none() && leads.accepted.is_none() {
             self.by_peer.remove(&key);
         }
     }
@@ -420,9 +444,12 @@ mod tests {
     #[test]
     fn a_connection_is_found_by_stream_and_by_peer_until_it_is_removed() {
         let (mut all, streams) = connections(&[1, 2]);
-        assert_eq!((all.with(7, peer(2)), all.with(8, peer(2)), all.len()), (Some(streams[1]), None, 2));
+        assert_eq!(
+            (all.with(7, peer(2), Number::ANY), all.with(8, peer(2), Number::ANY), all.len()),
+            (Some(streams[1]), None, 2)
+        );
         all.hide(streams[1]);
-        assert!(all.with(7, peer(2)).is_none() && all.get(streams[1]).is_some());
+        assert!(all.with(7, peer(2), Number::ANY).is_none() && all.get(streams[1]).is_some());
         assert!(all.remove(streams[1]).is_some() && all.remove(streams[1]).is_none());
         assert!(all.get(streams[0].next()).is_none(), "another turn of the place");
         all.remove(streams[0]);
@@ -433,7 +460,26 @@ mod tests {
     fn a_later_connection_of_the_same_peer_outlives_the_earlier_one() {
         let (mut all, streams) = connections(&[1, 1]);
         all.remove(streams[0]);
-        assert_eq!(all.with(7, peer(1)), Some(streams[1]));
+        assert_eq!(all.with(7, peer(1), Number::ANY), Some(streams[1]));
+    }
+
+    #[test]
+    fn who_connects_from_a_next_hops_address_gets_no_requests_to_it() {
+        let (mut all, streams) = connections(&[1]);
+        assert_eq!(all.with(7, peer(1), Number::OPENED), None, "another one is opened");
+        let ours = StreamId::first(8);
+        all.insert(ours, Connection::new(7, peer(1), false, Now(0)));
+        let later = StreamId::first(9);
+        all.insert(later, Connection::new(7, peer(1), true, Now(0)));
+        for wanted in [Number::OPENED, Number::ANY] {
+            assert_eq!(all.with(7, peer(1), wanted), Some(ours));
+        }
+        all.remove(streams[0]);
+        all.remove(ours);
+        assert_eq!(all.with(7, peer(1), Number::OPENED), None);
+        assert_eq!(all.with(7, peer(1), Number::ANY), Some(later), "where the message itself leads there");
+        all.remove(later);
+        assert!(all.by_peer.is_empty());
     }
 
     #[test]

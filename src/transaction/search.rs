@@ -29,6 +29,8 @@ pub struct Onward {
     pub listener: u32,
     /// Another one may be chosen where that one cannot send any more: no rule named it.
     pub is_free: bool,
+    /// The message named it, not the configuration.
+    pub by_message: bool,
     /// The gateway of a group that it is.
     pub gateway: Option<GatewayId>,
 }

@@ -92,6 +92,7 @@ impl Shard {
             next_hop: NextHop { transport: Transport::Udp, address: address(number) },
             listener: 2,
             is_free: true,
+            by_message: false,
             gateway: None,
         };
         let hops: Vec<Onward> = (0..hops).map(onward).collect();

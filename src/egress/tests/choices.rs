@@ -592,6 +592,7 @@ fn a_pin_holds_while_its_listener_can_send() {
         signer: KeyId::default(),
         record_route: true,
         set: false,
+        by_message: false,
     };
     let held = |world: &World, egress| {
         Recent::new().pinned(1, &world.plan, &world.fib, &world.view, &pin(egress), &question).copied()

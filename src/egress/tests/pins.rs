@@ -18,6 +18,7 @@ fn pin(n: u32) -> Pin {
         signer: KeyId(n ^ 0xffff),
         record_route: n.is_multiple_of(2),
         set: n.is_multiple_of(3),
+        by_message: n.is_multiple_of(5),
     }
 }
 

@@ -21,8 +21,14 @@ impl World {
     fn held(&self, recent: &mut Recent, listener: u16, next_hop: &str) -> [Result<Egress, NoEgress>; 3] {
         let (question, identity) = (self.question(next_hop), 1_000 + u32::from(listener));
         let next_hop = question.next_hop;
-        let pin =
-            Pin { next_hop, egress: identity, signer: KeyId::default(), record_route: true, set: false };
+        let pin = Pin {
+            next_hop,
+            egress: identity,
+            signer: KeyId::default(),
+            record_route: true,
+            set: false,
+            by_message: false,
+        };
         let choice = EgressChoice::Listener(SectionId(listener));
         let Self { plan, fib, view, .. } = self;
         [

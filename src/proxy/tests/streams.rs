@@ -102,3 +102,35 @@ fn a_response_whose_end_cannot_be_told_is_dropped() {
     let became = world.receive_by("tcp", BOB, wire(&cut).as_bytes(), stream(), Some(Broken::NoContentLength));
     assert!(matches!(became, Became::Drop(DropReason::MalformedResponse)), "{became:?}");
 }
+
+#[test]
+fn next_hops_of_the_configuration_are_reached_by_connections_that_were_opened_here() {
+    // RFC 5923 §9.3: "a normal TCP or SCTP connection cannot be used to send requests in the backwards direction without a
+    // significant risk of inadvertent (or otherwise) connection hijacking."
+    let stream_of = |to: &str, uri: &str, mode: &str| {
+        let tcp = "[[listener]]\nname = \"tcp\"\nbind = \"tcp:10.0.0.4:5060\"\n";
+        let rule = format!("[[route]]\nname = \"one\"\nto = \"{to}\"\nmode = \"{mode}\"\n");
+        let text = CONFIGURATION.replacen("[hosts]", &format!("{tcp}\n[hosts]"), 1);
+        let mut world = World::keeping(&text.replacen("[[route]]", &format!("{rule}\n[[route]]"), 1), 0, 1);
+        let text = INVITE.replacen("sip:bob@192.0.2.9", uri, 1);
+        let streams = [(), ()].map(|()| match world.receive("private", "10.0.0.50:5060", &text) {
+            Became::Forward { decision, .. } => Some(decision.stream),
+            Became::Drop(DropReason::Absorbed) => None,
+            other => panic!("{other:?}"),
+        });
+        assert!(
+            streams[1].is_none_or(|again| streams[0] == Some(again)),
+            "its retransmission goes the same way"
+        );
+        streams[0]
+    };
+    for mode in ["stateless", "stateful"] {
+        let opened = stream_of("sip:10.0.0.100;transport=tcp", "sip:bob@10.0.0.77:40000;transport=tcp", mode);
+        assert_eq!(opened, Some(Number::OPENED));
+        assert_eq!(
+            stream_of("request-uri", "sip:bob@10.0.0.77:40000;transport=tcp", mode),
+            Some(Number::ANY)
+        );
+        assert_eq!(stream_of("request-uri", "sip:bob@10.0.0.77", mode), Some(Number::NONE));
+    }
+}
