@@ -15,6 +15,7 @@ use super::{egress, limits, set, target};
 use crate::limits::{NOT_DEPTH, RULES};
 use crate::net::Transport;
 use crate::overload::{LimitId, Limits, Owner, Peers};
+use crate::plan::Gateway;
 use crate::rules::{
     Action, EgressChoice, Matcher, Mode, Pattern, Rule, RuleId, Set, Target, When, contradiction, shadowed,
 };
@@ -346,14 +347,22 @@ impl Reader<'_> {
             ([], listeners) => listeners.iter().any(|id| is_stream(self.names.section(*id).transport)),
             (transports, _) => transports.iter().any(|transport| is_stream(*transport)),
         };
+        let by_listener = |choice: &EgressChoice| match choice {
+            EgressChoice::Listener(id) => self.names.section(*id).transport,
+            EgressChoice::Relative { transport, .. } => *transport,
+        };
+        let gateway_over_udp = |gateway: &Gateway| {
+            let own = gateway.egress.as_ref().map(by_listener).or(gateway.to.transport());
+            own.is_none_or(|t| !is_stream(t))
+        };
         let over_udp = |target: &Target| match target {
             Target::Address { transport, .. } => transport.is_none_or(|t| !is_stream(t)),
             Target::Name { transport, .. } => transport.is_none_or(|t| !is_stream(t)),
-            Target::RequestUri | Target::Group { .. } => true,
+            Target::RequestUri => true,
+            Target::Group { id, .. } => self.groups.group(*id).gateways.iter().any(gateway_over_udp),
         };
         let by_udp = match egress {
-            Some(EgressChoice::Listener(id)) => !is_stream(self.names.section(*id).transport),
-            Some(EgressChoice::Relative { transport, .. }) => !is_stream(*transport),
+            Some(choice) => !is_stream(by_listener(choice)),
             None => targets.iter().any(over_udp),
         };
         if by_stream && by_udp {

@@ -146,7 +146,7 @@ pub(super) fn forward<'s>(
         aim,
         signer: way.signer,
         set: way.set,
-        mode: if keeps(request, way.mode) || needs(request, aim) { Mode::Stateful } else { Mode::Stateless },
+        mode: if keeps(request, way.mode) || needs(request) { Mode::Stateful } else { Mode::Stateless },
         stateful_dialog: keeps(request, way.mode),
         attempts: way.attempts,
         breadth: share.map(|share| share.each),
@@ -299,12 +299,11 @@ fn keeps(request: &Request<'_>, mode: Mode) -> bool {
     mode == Mode::Stateful && !matches!(request.method, b"ACK" | b"CANCEL")
 }
 
-/// Whoever sent the request by a stream will not send it again, so that UDP must not lose it: a transaction is kept,
-/// whatever the rule or the dialog says.
-fn needs(request: &Request<'_>, aim: &Aim) -> bool {
-    request.incoming.stream.is_stream()
-        && aim.next_hop.transport == Transport::Udp
-        && !matches!(request.method, b"ACK" | b"CANCEL")
+/// Whoever sent the request by a stream will not send it again, so that neither UDP nor a connection that breaks must lose it;
+/// and its CANCEL may come by another stream, and has to leave with the same branch. A transaction is kept, whatever the rule
+/// or the dialog says.
+fn needs(request: &Request<'_>) -> bool {
+    request.incoming.stream.is_stream() && !matches!(request.method, b"ACK" | b"CANCEL")
 }
 
 /// The most that one message may have there.

@@ -31,8 +31,8 @@ use super::via::response_to_source;
 ///
 /// Where any route is stateful, every request goes to the shard that its Call-ID names: only there is it known
 /// whether it belongs to a transaction, and a BYE cannot overtake the ACK before it. What would belong to a shard that
-/// has ended is kept by whichever receives it. Where none is, what comes by a stream stays with its stream's shard, because
-/// all that belongs to its transaction comes the same way.
+/// has ended is kept by whichever receives it. The same goes for what comes by streams, wherever there are transactions: a
+/// CANCEL may come by another stream than its INVITE, and so by another shard.
 pub(super) fn arrive(
     work: &mut Work,
     request: &Request<'_>,
@@ -40,13 +40,12 @@ pub(super) fn arrive(
     now: Now,
 ) -> Result<(), Stop> {
     let Some(transactions) = &mut work.transactions else { return Ok(()) };
-    if work.hands_over {
-        let owner = owner_of_call(request.call_id, work.shards);
-        if owner != work.number && !is_gone(&work.gone, owner) {
-            return Err(Stop::HandOver(owner));
-        }
-    } else if !request.incoming.stream.is_stream() {
+    if !work.hands_over && !request.incoming.stream.is_stream() {
         return Ok(());
+    }
+    let owner = owner_of_call(request.call_id, work.shards);
+    if owner != work.number && !is_gone(&work.gone, owner) {
+        return Err(Stop::HandOver(owner));
     }
     match transactions.on_request(key.strong, request.method, now) {
         Arrived::New => Ok(()),

@@ -11,12 +11,21 @@ const ALICE: &str = "10.0.0.50:41234";
 const BOB: &str = "192.0.2.9:5060";
 const CAROL: &str = "10.9.0.9:5060";
 
-/// The world with TCP on the inside, and two next hops over UDP for everybody.
-fn world() -> World {
+/// The host with TCP on the inside, and this one rule.
+fn world_with(rule: &str) -> World {
+    shard_with(rule, 0, 1)
+}
+
+/// One of its shards.
+fn shard_with(rule: &str, number: u16, shards: usize) -> World {
+    let (head, _) = CONFIGURATION.split_once("[[route]]").unwrap();
     let tcp = "[[listener]]\nname = \"tcp\"\nbind = \"tcp:10.0.0.4:5060\"\n";
-    let rule = "[[route]]\nname = \"list\"\nto = [\"sip:192.0.2.9\", \"sip:10.9.0.9\"]\n";
-    let text = CONFIGURATION.replacen("[hosts]", &format!("{tcp}\n[hosts]"), 1);
-    World::keeping(&text.replacen("[[route]]", &format!("{rule}\n[[route]]"), 1), 0, 1)
+    World::keeping(&format!("{head}\n{tcp}\n[[route]]\nname = \"one\"\n{rule}\n"), number, shards)
+}
+
+/// It, with two next hops over UDP.
+fn world() -> World {
+    world_with("to = [\"sip:192.0.2.9\", \"sip:10.9.0.9\"]")
 }
 
 fn stream() -> Number {
@@ -108,10 +117,8 @@ fn next_hops_of_the_configuration_are_reached_by_connections_that_were_opened_he
     // RFC 5923 §9.3: "a normal TCP or SCTP connection cannot be used to send requests in the backwards direction without a
     // significant risk of inadvertent (or otherwise) connection hijacking."
     let stream_of = |to: &str, uri: &str, mode: &str| {
-        let tcp = "[[listener]]\nname = \"tcp\"\nbind = \"tcp:10.0.0.4:5060\"\n";
-        let rule = format!("[[route]]\nname = \"one\"\nto = \"{to}\"\nmode = \"{mode}\"\n");
-        let text = CONFIGURATION.replacen("[hosts]", &format!("{tcp}\n[hosts]"), 1);
-        let mut world = World::keeping(&text.replacen("[[route]]", &format!("{rule}\n[[route]]"), 1), 0, 1);
+        let udp = "when = { transport = [\"udp\"] }";
+        let mut world = world_with(&format!("{udp}\nto = \"{to}\"\nmode = \"{mode}\""));
         let text = INVITE.replacen("sip:bob@192.0.2.9", uri, 1);
         let streams = [(), ()].map(|()| match world.receive("private", "10.0.0.50:5060", &text) {
             Became::Forward { decision, .. } => Some(decision.stream),
@@ -132,5 +139,40 @@ fn next_hops_of_the_configuration_are_reached_by_connections_that_were_opened_he
             Some(Number::ANY)
         );
         assert_eq!(stream_of("request-uri", "sip:bob@10.0.0.77", mode), Some(Number::NONE));
+    }
+}
+
+/// Statelessly from stream to stream.
+const STATELESS: &str = "to = \"sip:10.0.0.100;transport=tcp\"\nmode = \"stateless\"";
+
+#[test]
+fn a_cancel_by_another_stream_follows_its_invite() {
+    // RFC 3261 §16.6 step 8: "CANCEL and ACK requests (for non-2xx responses) MUST have the same branch value as the
+    // corresponding request they cancel or acknowledge."
+    let mut world = world_with(STATELESS);
+    let invite = invite("10.0.0.50:5080");
+    let sent = forwarded(&mut world, ALICE, &invite);
+    let ringing = response(&sent, "180 Ringing", "b");
+    world.relayed("tcp", "10.0.0.100:5060", &ringing, "tcp", "10.0.0.50:5080");
+    let cancel = invite.replace("INVITE", "CANCEL");
+    let other = Number::new(0, StreamId::first(4));
+    let became = world.receive_by("tcp", "10.0.0.50:41235", wire(&cancel).as_bytes(), other, None);
+    assert!(matches!(became, Became::Answer { status: 200, .. }), "{became:?}");
+    let due = world.due();
+    let cancel = due.iter().find(|sent| sent.what == What::Cancel).expect("a CANCEL");
+    assert_eq!(header(&cancel.text, "Via"), header(&sent, "Via"));
+}
+
+#[test]
+fn what_comes_by_streams_goes_to_the_shard_that_its_call_names() {
+    for number in 0..8 {
+        let text = invite("10.0.0.50:5080").replace("Call-ID: ", &format!("Call-ID: {number}-"));
+        let owners =
+            [0, 1].map(|number| match receive(&mut shard_with(STATELESS, number, 2), ALICE, &text) {
+                Became::HandOver(owner) => owner,
+                Became::Forward { .. } => number,
+                other => panic!("{other:?}"),
+            });
+        assert_eq!(owners[0], owners[1]);
     }
 }
