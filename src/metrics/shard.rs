@@ -44,6 +44,8 @@ pub struct ShardMetrics {
     pub bad_tokens: Counter,
     /// Messages that were handed over to the shard that owns their transaction.
     pub handed_over: Counter,
+    /// Messages of connections that found no room, and are tried again.
+    pub tried_again: Counter,
     /// Requests to a group of which no gateway was up.
     pub last_resorts: Counter,
     /// By gateway's number.
@@ -120,6 +122,7 @@ impl Default for ShardMetrics {
             unresolved: Default::default(),
             bad_tokens: Counter::default(),
             handed_over: Counter::default(),
+            tried_again: Counter::default(),
             last_resorts: Counter::default(),
             selected: (0..GATEWAYS).map(|_| Counter::default()).collect(),
             admission: AdmissionMetrics::default(),

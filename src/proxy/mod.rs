@@ -118,6 +118,24 @@ pub fn handle(
     }
 }
 
+/// Answers a request for which there is no room, before anything is decided about it; anything else is dropped.
+pub fn refuse(
+    state: &mut State,
+    snapshot: &Snapshot,
+    incoming: &Incoming<'_>,
+    now: Now,
+    out: &mut [u8],
+) -> Outcome {
+    let State { lines, work, .. } = state;
+    work.considered = Considered::default();
+    match parse(incoming.bytes, lines) {
+        Ok(message) if matches!(message.start(), Start::Request(_) | Start::BadRequest(..)) => {
+            answer::answer(work, snapshot, &Asker::of(&message, incoming), Reply::Full, now, out)
+        }
+        _ => Outcome::Drop(DropReason::NotHandedOver),
+    }
+}
+
 fn on_request(
     work: &mut Work,
     mut search: Search<'_>,

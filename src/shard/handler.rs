@@ -13,6 +13,8 @@ use crate::transaction::Handle;
 pub trait Handler {
     /// Decides, and writes what is to be sent into `out`.
     fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome;
+    /// Writes the answer to a request that finds no room into `out`.
+    fn refuse(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome;
     /// The message that is handled next came in there and has waited so long since, in nanoseconds, if that is known;
     /// `again`: it was handled before, and waited for an answer since.
     fn waited(&mut self, on: ListenerId, ns: Option<u64>, again: bool, now: Now);
@@ -45,6 +47,10 @@ pub trait Handler {
 impl Handler for proxy::State {
     fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome {
         proxy::handle(self, snapshot, incoming, now, out)
+    }
+
+    fn refuse(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome {
+        proxy::refuse(self, snapshot, incoming, now, out)
     }
 
     fn waited(&mut self, on: ListenerId, ns: Option<u64>, again: bool, now: Now) {

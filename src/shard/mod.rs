@@ -15,6 +15,7 @@
 //! A shard takes no lock, allocates nothing per message and makes no system call of its own. A panic
 //! in the handling of a message costs that message; more than a few a second stop this shard alone.
 
+mod again;
 mod clock;
 mod cookie;
 mod handler;

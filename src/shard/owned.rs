@@ -63,7 +63,12 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    fn take_over_message<I: Io<Source = S>>(&mut self, io: &mut I, received: &Received, bytes: &[u8]) {
+    pub(super) fn take_over_message<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        received: &Received,
+        bytes: &[u8],
+    ) {
         let Received { socket, listener, from, stream, class, waited_ns } = *received;
         let Some(on) = self.listener_of(socket, listener) else {
             return self.metrics.dropped(DropReason::ListenerGone);
@@ -80,14 +85,16 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     pub(super) fn hand_over<I: Io<Source = S>>(&mut self, io: &mut I, arrival: &Arrival<'_>, owner: u16) {
-        let Arrival { incoming, socket, class, .. } = arrival;
-        let listener = self.current.snapshot.plan.listener(incoming.on).identity;
-        let (socket, class, waited_ns) = (*socket, *class, arrival.waited_ns);
-        let Incoming { from, stream, .. } = *incoming;
-        let received = What::Received(Received { socket, listener, from, stream, class, waited_ns });
-        match self.post.send(owner, incoming.bytes, received) {
+        let by_stream = arrival.incoming.stream.is_stream();
+        if by_stream && self.again.waits_for(owner) {
+            return self.keep_arrival(io, arrival, owner, DropReason::NotHandedOver);
+        }
+        match self.post.send(owner, arrival.incoming.bytes, What::Received(self.received(arrival))) {
             Ok(Posted::Wake) => io.wake(owner),
             Ok(Posted::Waits) => {}
+            Err((NotPosted::NoRoom, _)) if by_stream => {
+                return self.keep_arrival(io, arrival, owner, DropReason::NotHandedOver);
+            }
             Err((NotPosted::NoRoom, _)) => return self.metrics.dropped(DropReason::NotHandedOver),
             Err((NotPosted::Gone, _)) => {
                 self.handler.shard_gone(owner);

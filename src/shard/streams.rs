@@ -109,7 +109,7 @@ impl<S, H: Handler> Worker<S, H> {
         if self.post.is_gone(owner) { self.number } else { owner }
     }
 
-    fn ring<I: Io<Source = S>>(&self, io: &mut I, shard: u16, posted: Posted) {
+    pub(super) fn ring<I: Io<Source = S>>(&self, io: &mut I, shard: u16, posted: Posted) {
         if posted == Posted::Wake {
             io.wake(shard);
         }
@@ -189,14 +189,24 @@ impl<S, H: Handler> Worker<S, H> {
         way: &Way,
         waiting: Option<Waiting>,
     ) {
-        match self.post.send(shard, bytes, What::Leaves { way: *way, waiting }) {
+        // Whoever waits is told, and has others to go to; of anything else nobody would hear.
+        let may_wait = waiting.is_none();
+        let what = What::Leaves { way: *way, waiting };
+        let posted = match may_wait && self.again.waits_for(shard) {
+            true => Err((NotPosted::NoRoom, what)),
+            false => self.post.send(shard, bytes, what),
+        };
+        match posted {
             Ok(posted) => {
                 self.ring(io, shard, posted);
                 self.metrics.handed_over.count();
             }
-            Err((NotPosted::NoRoom | NotPosted::Gone, _)) => {
-                self.metrics.dropped(DropReason::NotHandedOver);
-                self.tell_not_sent(io, waiting);
+            Err((why, what)) => {
+                let is_kept = may_wait && why == NotPosted::NoRoom && self.keep_letter(shard, what, bytes);
+                if !is_kept {
+                    self.metrics.dropped(DropReason::NotHandedOver);
+                    self.tell_not_sent(io, waiting);
+                }
             }
         }
     }

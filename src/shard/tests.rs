@@ -1,5 +1,6 @@
 //! A shard between an engine that remembers and a handler that does what the message says.
 
+mod again;
 mod names;
 mod owned;
 mod streams;
@@ -221,6 +222,11 @@ impl Handler for Script {
             }
             _ => Outcome::Drop(DropReason::NotSip),
         }
+    }
+
+    fn refuse(&mut self, _: &Snapshot, incoming: &Incoming<'_>, _: Now, out: &mut [u8]) -> Outcome {
+        out[..4].copy_from_slice(b"full");
+        Outcome::Answer { to: incoming.from, len: 4, status: 503 }
     }
 
     fn waited(&mut self, _: ListenerId, _: Option<u64>, _: bool, _: Now) {}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::Cache;
 use sip_parser::HeaderLine;
 
+use super::again::Again;
 use super::clock::BatchClock;
 use super::handler::Handler;
 use super::noted::Noted;
@@ -75,6 +76,9 @@ pub struct Worker<S, H = proxy::State> {
     pub(super) scratch: Scratch,
     /// Where layers write what they send.
     pub(super) sealed: Scratch,
+    pub(super) again: Again,
+    /// Where requests are refused that found no room.
+    pub(super) refusal: Box<[u8]>,
     parking: Parking,
     pub(super) waiting: Waiting,
     /// Sockets that the engine has, whether or not it is closing them; by number.
@@ -141,6 +145,8 @@ impl<S, H: Handler> Worker<S, H> {
             lines: vec![HeaderLine::EMPTY; limits::HEADER_LINES].into(),
             scratch: Scratch::default(),
             sealed: Scratch::default(),
+            again: Again::default(),
+            refusal: vec![0; limits::MESSAGE_BYTES].into(),
             parking: Parking::default(),
             waiting: Waiting::default(),
             open: (0..limits::ENGINE_SOCKETS).map(|_| None).collect(),
@@ -187,6 +193,9 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         }
         if now >= self.look_at_streams && !self.streams.is_empty() {
             self.end_overdue_streams(io);
+        }
+        if self.again.deadline().is_some_and(|at| now >= at) {
+            self.try_again(io);
         }
         self.read_post(io);
     }
@@ -302,6 +311,9 @@ impl<S, H: Handler> Worker<S, H> {
             return self.metrics.dropped(DropReason::Overload);
         }
         let Some(mut tx) = io.tx() else {
+            if incoming.stream.is_stream() {
+                return self.keep_arrival(io, arrival, self.number, DropReason::NoSendBuffer);
+            }
             return self.metrics.dropped(DropReason::NoSendBuffer);
         };
         self.handler.comes(arrival.stay.is_over_again(), arrival.stay.in_haste);
@@ -429,6 +441,7 @@ impl<S, H: Handler> Worker<S, H> {
             && self.parking.len() == 0
             && self.waiting.len() == 0
             && self.post.is_empty(self.number)
+            && self.again.len() == 0
             && !self.streams.any_undrained()
             && self.open.iter().all(Option::is_none)
     }

@@ -49,7 +49,10 @@ impl Readings {
                 "Messages handed over to the shard that owns their transaction",
             )?,
             self.sum(|s| s.handed_over.get()),
-        )
+        )?;
+        let waiting = self.sum(|s| s.tried_again.get());
+        gauge(out, "messages_tried_again", "Messages of connections that found no room and are tried again")?
+            .encode_gauge(&waiting)
     }
 
     /// A family of counters that differ by one label.
