@@ -113,9 +113,12 @@ pub const RECORDS: usize = 1_024;
 /// hit now and then; more than a few a second is an attack or a broken shard.
 pub const PANICS_PER_SECOND: u32 = 5;
 
-/// ICMP errors that are looked at in one go; what more has come by then is thrown away: a next hop that has gone is
-/// told of by each request to it, and one of those errors is enough for each.
+/// ICMP errors that are read in one go; then something else is done.
 pub const ICMP_PER_LOOK: usize = 256;
+
+/// ICMP errors that shards are told of in a second; what more comes is thrown away: anybody can send them, and what is
+/// told takes the place of messages between shards.
+pub const ICMP_PER_SECOND: u32 = 1_000;
 
 /// From so many nanoseconds on a batch counts as long: what a caller's next message waits behind it.
 pub const LONG_BATCH_NS: u64 = 5_000_000;
@@ -203,6 +206,9 @@ pub const LIMITED_WAYS: usize = 4;
 /// So long, in nanoseconds, every message has to have waited half of what new requests may until that is overload: a
 /// pause of the host is shorter, and what came meanwhile is handled within a few milliseconds.
 pub const OVERLOAD_NS: u64 = 50_000_000;
+
+/// Where no message of a queue that stood came for so long, it is empty, in nanoseconds.
+pub const OVERLOAD_OVER_NS: u64 = 1_000_000_000;
 
 /// So often, in nanoseconds, it is found out anew what neighbours are asked to send less (RFC 7339): often enough for
 /// a load that grows, seldom enough that what they do about it shows.

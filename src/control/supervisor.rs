@@ -81,7 +81,7 @@ enum Event {
     Loaded(Box<Result<Loaded, Error>>),
     Question(Query),
     Names(Box<names::Event>),
-    Unreached(u16),
+    Unreached(Vec<u16>),
     Look,
     Care,
     StopNow,
@@ -133,7 +133,7 @@ impl Control {
                 loaded = self.reloads.loaded() => Event::Loaded(Box::new(loaded)),
                 query = self.questions.next() => Event::Question(query),
                 event = self.names.next() => Event::Names(Box::new(event)),
-                shard = self.unreachables.next() => Event::Unreached(shard),
+                shards = self.unreachables.next() => Event::Unreached(shards),
                 event = self.timers.next() => event,
             };
             match event {
@@ -146,8 +146,10 @@ impl Control {
                 Event::Signal(Signal::Stop) => self.on_stop_signal(),
                 Event::Question(query) => self.on_question(query),
                 Event::Names(event) => self.on_names(*event),
-                Event::Unreached(shard) => {
-                    self.shards.get(usize::from(shard)).into_iter().flatten().for_each(ShardThread::wake);
+                Event::Unreached(shards) => {
+                    let threads =
+                        shards.into_iter().filter_map(|shard| self.shards.get(usize::from(shard))?.as_ref());
+                    threads.for_each(ShardThread::wake);
                 }
                 Event::Look => {
                     self.tell_records();

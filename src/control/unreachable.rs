@@ -1,12 +1,12 @@
 //! ICMP errors: datagrams of transactions that did not arrive, told to the shards that own them.
 
-use std::collections::VecDeque;
 use std::io;
+use std::time::{Duration, Instant};
 
 use tokio::io::unix::AsyncFd;
 
 use crate::engine::icmp::Errors;
-use crate::limits::ICMP_PER_LOOK;
+use crate::limits::{ICMP_PER_LOOK, ICMP_PER_SECOND};
 use crate::shard::Post;
 
 /// The raw sockets, as far as this process may have them.
@@ -14,8 +14,7 @@ pub struct Unreachables {
     sockets: Vec<AsyncFd<Errors>>,
     post: Post,
     bytes: Vec<u8>,
-    /// Shards that are to be woken.
-    rung: VecDeque<u16>,
+    pace: Pace,
 }
 
 impl Unreachables {
@@ -28,50 +27,80 @@ impl Unreachables {
             socket.inspect_err(|error| {
                 let family = if is_v6 { "IPv6" } else { "IPv4" };
                 tracing::info!(
-                    "ICMP errors about {family} are not heard ({error}; CAP_NET_RAW): a next hop whose port is closed \
-                     is found by its silence"
+                    "ICMP errors about {family} are not heard ({error}): a next hop whose port is closed is found by its silence{}",
+                    if error.kind() == io::ErrorKind::PermissionDenied { "; it takes CAP_NET_RAW" } else { "" }
                 );
             })
         };
         let sockets = [false, true].into_iter().filter_map(|is_v6| open(is_v6).ok()).collect();
-        Self { sockets, post, bytes: Vec::new(), rung: VecDeque::new() }
+        Self { sockets, post, bytes: Vec::new(), pace: Pace::default() }
     }
 
-    /// Waits until a shard was told of something; which one is to be woken.
-    pub async fn next(&mut self) -> u16 {
+    /// Waits until shards were told of something; those that are to be woken, at once: who else has a letter for one of
+    /// them takes it for woken.
+    pub async fn next(&mut self) -> Vec<u16> {
+        let Self { sockets, post, bytes, pace } = self;
         loop {
-            if let Some(shard) = self.rung.pop_front() {
-                return shard;
-            }
-            let which = match &self.sockets[..] {
+            let ready = match &sockets[..] {
                 [] => return std::future::pending().await,
-                [only] => only.readable().await.map(|mut guard| (0, guard.clear_ready())),
+                [only] => only.readable().await,
                 [first, second, ..] => tokio::select! {
-                    ready = first.readable() => ready.map(|mut guard| (0, guard.clear_ready())),
-                    ready = second.readable() => ready.map(|mut guard| (1, guard.clear_ready())),
+                    ready = first.readable() => ready,
+                    ready = second.readable() => ready,
                 },
             };
-            match which {
-                Ok((which, ())) => self.read(which),
-                Err(_) => return std::future::pending().await,
+            let Ok(mut ready) = ready else { return std::future::pending().await };
+            let mut rung = Vec::new();
+            for _ in 0..ICMP_PER_LOOK {
+                match ready.get_inner().next(bytes) {
+                    Ok(Some(unreached)) if pace.has_room(Instant::now()) => {
+                        rung.extend(post.tell_unreached(unreached.to, unreached.quoted));
+                    }
+                    Ok(_) => {}
+                    Err(_) => {
+                        ready.clear_ready();
+                        break;
+                    }
+                }
             }
+            if !rung.is_empty() {
+                return rung;
+            }
+            // Others have their turn, however many errors come.
+            tokio::task::yield_now().await;
         }
     }
+}
 
-    /// Reads what there is. What is more than a look takes is thrown away: each of it costs a system call, and anybody
-    /// can send it.
-    fn read(&mut self, which: usize) {
-        let Some(socket) = self.sockets.get(which) else { return };
-        let mut left = ICMP_PER_LOOK;
-        loop {
-            match socket.get_ref().next(&mut self.bytes) {
-                Ok(Some(unreached)) if left > 0 => {
-                    left -= 1;
-                    self.rung.extend(self.post.tell_unreached(unreached.to, unreached.quoted));
-                }
-                Ok(_) => {}
-                Err(_) => return,
-            }
+/// So many a second.
+#[derive(Default)]
+struct Pace {
+    second: Option<Instant>,
+    told: u32,
+}
+
+impl Pace {
+    fn has_room(&mut self, now: Instant) -> bool {
+        if self.second.is_none_or(|second| now.saturating_duration_since(second) >= Duration::from_secs(1)) {
+            (self.second, self.told) = (Some(now), 0);
         }
+        self.told += 1;
+        self.told <= ICMP_PER_SECOND
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_are_told_in_a_second_and_the_next_one_begins_anew() {
+        let (mut pace, begin) = (Pace::default(), Instant::now());
+        let told = |pace: &mut Pace, ms| {
+            (0..2 * ICMP_PER_SECOND).filter(|_| pace.has_room(begin + Duration::from_millis(ms))).count()
+        };
+        assert_eq!(told(&mut pace, 0), ICMP_PER_SECOND as usize);
+        assert_eq!(told(&mut pace, 999), 0);
+        assert_eq!(told(&mut pace, 1_000), ICMP_PER_SECOND as usize);
     }
 }

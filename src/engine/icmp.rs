@@ -104,6 +104,7 @@ const fn is_failure_v4(kind: u8, code: u8) -> bool {
 }
 
 const UDP: u8 = 17;
+const FRAGMENT: u8 = 44;
 /// Type, code, checksum and four bytes of the error's own.
 const ICMP_HEADER: usize = 8;
 
@@ -125,16 +126,29 @@ fn behind_v4_header(packet: &[u8]) -> Option<&[u8]> {
     packet.get(usize::from(first & 0xf) * 4..).filter(|_| first >> 4 == 4)
 }
 
-/// A message as a raw ICMPv6 socket gives it: without its IP header. A quoted datagram with extension headers is none
-/// of ours.
+/// A message as a raw ICMPv6 socket gives it: without its IP header. Of extension headers a datagram of ours has a
+/// fragment header at most.
 fn of_v6(message: &[u8]) -> Option<Unreached<'_>> {
     const V6_HEADER: usize = 40;
     let (header, inner) = message.split_first_chunk::<ICMP_HEADER>()?;
-    let (ip, udp) = inner.split_first_chunk::<V6_HEADER>()?;
-    if !matches!(header[0], V6_UNREACHABLE | V6_PARAMETER) || ip[0] >> 4 != 6 || ip[6] != UDP {
+    let (ip, behind) = inner.split_first_chunk::<V6_HEADER>()?;
+    if !matches!(header[0], V6_UNREACHABLE | V6_PARAMETER) || ip[0] >> 4 != 6 {
         return None;
     }
+    let udp = match ip[6] {
+        UDP => behind,
+        FRAGMENT => first_fragment(behind)?,
+        _ => return None,
+    };
     of_udp(udp, Ipv6Addr::from(*ip.last_chunk::<16>()?).into())
+}
+
+/// What is behind the fragment header of a large datagram's first piece: RFC 8200 §4.5, next header, reserved, offset and
+/// flags, identification.
+fn first_fragment(piece: &[u8]) -> Option<&[u8]> {
+    let (header, rest) = piece.split_first_chunk::<8>()?;
+    let offset = u16::from_be_bytes([header[2], header[3]]) >> 3;
+    (header[0] == UDP && offset == 0).then_some(rest)
 }
 
 fn of_udp(udp: &[u8], to: IpAddr) -> Option<Unreached<'_>> {
@@ -196,6 +210,14 @@ mod tests {
             [&[kind, 4, 0, 0, 0, 0, 0, 0][..], &ip, &UDP_HEADER, b"INVITE"].concat()
         };
         assert_eq!(of_v6(&error(1, 17)), Some(Unreached { to, quoted: b"INVITE" }));
+        let piece = |next: u8, offset: u8| {
+            let mut message = error(1, 44);
+            let begin = message.len() - UDP_HEADER.len() - b"INVITE".len();
+            message.splice(begin..begin, [next, 0, 0, offset << 3 | 1, 0, 0, 0, 7]);
+            message
+        };
+        assert_eq!(of_v6(&piece(17, 0)), Some(Unreached { to, quoted: b"INVITE" }));
+        assert_eq!((of_v6(&piece(17, 1)), of_v6(&piece(6, 0))), (None, None));
         for (kind, next) in [(2, 17), (3, 17), (128, 17), (1, 58), (1, 44)] {
             assert_eq!(of_v6(&error(kind, next)), None, "{kind}/{next}");
         }

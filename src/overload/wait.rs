@@ -4,7 +4,7 @@
 //! and has waited too long is refused, which takes a fraction of what handling it would: the queue gets shorter until
 //! new requests wait no longer than they may, and as many are let in as there is time for. No rate has to be known.
 
-use crate::limits::{LISTENERS, OVERLOAD_MESSAGES, OVERLOAD_NS};
+use crate::limits::{LISTENERS, OVERLOAD_MESSAGES, OVERLOAD_NS, OVERLOAD_OVER_NS};
 use crate::net::{ListenerId, Now};
 
 /// What a request would take part in.
@@ -24,15 +24,15 @@ pub struct Waits {
     by_listener: Box<[Wait]>,
     /// Where the message at hand came in.
     here: usize,
-    /// Queues that stand.
-    standing: usize,
+    /// When a queue was last seen to stand.
+    stood: Option<Now>,
 }
 
 impl Waits {
     /// New requests may wait so long; `None`: nothing is ever refused.
     pub fn new(longest_ns: Option<u64>) -> Self {
         let by_listener = vec![Wait::new(longest_ns); LISTENERS].into();
-        Self { by_listener, here: 0, standing: 0 }
+        Self { by_listener, here: 0, stood: None }
     }
 
     /// As [`Wait::observe`], of a message that came in there. After a change of listeners a number may be another one's;
@@ -41,9 +41,19 @@ impl Waits {
     pub fn observe(&mut self, on: ListenerId, waited_ns: Option<u64>, now: Now) {
         self.here = usize::from(on.0);
         let Some(wait) = self.by_listener.get_mut(self.here) else { return };
-        self.standing -= usize::from(wait.overloaded);
         wait.observe(waited_ns, now);
-        self.standing += usize::from(wait.overloaded);
+        if wait.overloaded {
+            self.stood = Some(now);
+        }
+    }
+
+    /// A message that came in there has waited so long in another shard's queue, which says nothing of this one's.
+    #[inline]
+    pub fn take_over(&mut self, on: ListenerId, waited_ns: Option<u64>) {
+        self.here = usize::from(on.0);
+        if let Some(wait) = self.by_listener.get_mut(self.here) {
+            wait.waited_ns = waited_ns.unwrap_or(0);
+        }
     }
 
     /// Of the listener that the message at hand came in on.
@@ -52,9 +62,9 @@ impl Waits {
         self.by_listener.get(self.here).copied().unwrap_or_default()
     }
 
-    /// Some queue stands.
-    pub fn any_overloaded(&self) -> bool {
-        self.standing > 0
+    /// Some queue stands, or did a moment ago: what nobody sends to any more says so no more.
+    pub fn any_overloaded(&self, now: Now) -> bool {
+        self.stood.is_some_and(|stood| now.0.saturating_sub(stood.0) < OVERLOAD_OVER_NS)
     }
 }
 
@@ -65,8 +75,9 @@ pub struct Wait {
     longest_ns: Option<u64>,
     /// What the message at hand has waited.
     waited_ns: u64,
-    /// Since when all messages have waited longer.
+    /// Since when all messages have waited longer, and when the last of them was handled.
     since: Option<Now>,
+    last: Now,
     /// How many these are.
     messages: u32,
     /// The queue stands.
@@ -89,6 +100,11 @@ impl Wait {
             (self.since, self.messages, self.overloaded) = (None, 0, false);
             return;
         }
+        // Nothing came for a while: whatever stood there has gone.
+        if now.0.saturating_sub(self.last.0) >= OVERLOAD_OVER_NS {
+            (self.since, self.messages) = (None, 0);
+        }
+        self.last = now;
         let since = *self.since.get_or_insert(now);
         self.messages = self.messages.saturating_add(1);
         self.overloaded = now.0.saturating_sub(since.0) >= OVERLOAD_NS && self.messages >= OVERLOAD_MESSAGES;
@@ -139,6 +155,11 @@ mod tests {
         (0..u64::from(OVERLOAD_MESSAGES) - 1)
             .for_each(|n| wait.observe(Some(LONGEST * 2), Now(n * 100 * MS)));
         assert!(!wait.refuses(Standing::New));
+        // Nor is one that comes long after a queue that stood.
+        queue(&mut wait, 20_000..20_101, 10, LONGEST * 2);
+        assert!(wait.refuses(Standing::New));
+        wait.observe(Some(LONGEST * 2), Now(25_000 * MS));
+        assert!(!wait.refuses(Standing::New));
     }
 
     #[test]
@@ -160,11 +181,20 @@ mod tests {
             (0..10).for_each(|_| waits.observe(ListenerId(3), Some(LONGEST + 1), Now(now * MS)));
             waits.observe(ListenerId(4), Some(1), Now(now * MS));
         }
-        assert!(waits.any_overloaded() && !waits.here().is_overloaded());
+        assert!(waits.any_overloaded(Now(101 * MS)) && !waits.here().is_overloaded());
+        // Nor does what waited, much or little, in another shard's queue.
+        waits.take_over(ListenerId(3), Some(1));
+        assert!(waits.here().is_overloaded() && !waits.here().refuses(Standing::New));
+        waits.take_over(ListenerId(3), Some(LONGEST + 1));
+        assert!(waits.here().refuses(Standing::New));
         waits.observe(ListenerId(3), Some(LONGEST + 1), Now(101 * MS));
         assert!(waits.here().refuses(Standing::New));
         waits.observe(ListenerId(3), Some(1), Now(102 * MS));
-        assert!(!waits.any_overloaded());
+        assert!(!waits.here().is_overloaded());
+        assert!(
+            !waits.any_overloaded(Now(101 * MS + OVERLOAD_OVER_NS)),
+            "it has ended, also if nothing comes"
+        );
         let mut off = Wait::new(None);
         queue(&mut off, 0..200, 10, 1_000 * LONGEST);
         assert!(!off.refuses(Standing::New));

@@ -3,24 +3,39 @@
 //! Asked of what is decided for the first time only. What came again, and what belongs to a transaction that is kept,
 //! has been let in before.
 
+use crate::drop_reason::DropReason;
 use crate::limits::{REFUSALS_AT_ONCE, REFUSALS_PER_SECOND};
-use crate::net::Now;
+use crate::net::{ListenerId, Now};
 use crate::overload::{
     Bucket, Excess, Excesses, Feedback, LimitId, Limiter, Load, Pace, Policy, Standing, Waits,
 };
 use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
+use super::decide::Stop;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
 use super::state::Work;
 use super::validate::Request;
+
+/// How a message comes to be handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// From its socket.
+    In,
+    /// From another shard, in whose queue it waited.
+    FromShard,
+    /// It was handled before, waited for an answer, and is let in.
+    Again,
+}
 
 /// What a shard knows of what it was asked for lately.
 pub(super) struct Admission {
     pub waits: Waits,
     /// The request at hand was let in before.
     pub is_in: bool,
+    /// It may be answered where it has waited too long.
+    is_answered: bool,
     limiter: Limiter,
     /// What neighbours that take part are asked for.
     load: Load,
@@ -37,6 +52,7 @@ impl Admission {
         Self {
             waits: Waits::new(policy.longest_wait_ns),
             is_in: false,
+            is_answered: false,
             limiter: Limiter::new(&policy.limits, shards),
             load: Load::new(epoch_s),
             refused: [0; Excess::ALL.len()],
@@ -45,13 +61,25 @@ impl Admission {
         }
     }
 
+    /// Begins with a message that came so.
+    pub fn begin(&mut self, on: ListenerId, waited_ns: Option<u64>, came: Came, now: Now) {
+        (self.is_in, self.is_answered) = (came == Came::Again, false);
+        match came {
+            Came::FromShard => self.waits.take_over(on, waited_ns),
+            Came::In | Came::Again => self.waits.observe(on, waited_ns, now),
+        }
+    }
+
     /// A request that has waited too long may be answered; else it is to be dropped, and counted there.
     pub fn may_answer(&mut self, now: Now) -> bool {
-        let may = self.answers.take(Pace::of(REFUSALS_PER_SECOND, REFUSALS_AT_ONCE, 1), now).is_ok();
-        if !may {
-            self.load.count(true, true, now);
+        if !self.is_answered {
+            let taken = self.answers.take(Pace::of(REFUSALS_PER_SECOND, REFUSALS_AT_ONCE, 1), now);
+            self.is_answered = taken.is_ok();
+            if !self.is_answered {
+                self.load.count(true, true, now);
+            }
         }
-        may
+        self.is_answered
     }
 
     /// Another configuration: limits begin anew.
@@ -77,8 +105,8 @@ impl Admission {
     }
 
     /// More comes than can be handled, at some listener.
-    pub fn is_overloaded(&self) -> bool {
-        self.waits.any_overloaded()
+    pub fn is_overloaded(&self, now: Now) -> bool {
+        self.waits.any_overloaded(now)
     }
 
     /// Counts a request against a limit, if there is one.
@@ -102,7 +130,7 @@ impl Admission {
 /// # Errors
 /// 503, without Retry-After: RFC 7339 §5.10.2, "A SIP server that is in overload and has started to throttle incoming
 /// traffic MUST reject some requests from non-participating clients with a 503 (Service Unavailable) response without
-/// the Retry-After header."
+/// the Retry-After header." What is more than is answered is dropped (see [`super::shed`]).
 #[inline]
 pub(super) fn by_wait(
     work: &mut Work,
@@ -110,30 +138,32 @@ pub(super) fn by_wait(
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
     now: Now,
-) -> Result<(), Reply> {
+) -> Result<(), Stop> {
     let is_overloaded = work.admission.waits.here().is_overloaded();
     if work.admission.is_in || !is_overloaded && !snapshot.plan.overload.oc {
         return Ok(());
     }
-    let may = if is_overloaded { has_waited_too_long(work, snapshot, request, pre) } else { Ok(()) };
-    work.admission.load.count(may.is_err(), is_overloaded, now);
-    may
+    let excess = if is_overloaded { has_waited_too_long(work, snapshot, request, pre) } else { None };
+    // What no glance could tell takes its part of the answers here.
+    if excess.is_some() && !work.admission.may_answer(now) {
+        return Err(Stop::Drop(DropReason::Overload));
+    }
+    work.admission.load.count(excess.is_some(), is_overloaded, now);
+    let Some(excess) = excess else { return Ok(()) };
+    work.admission.refused[excess as usize] += 1;
+    Err(Reply::Overloaded.into())
 }
 
 #[cold]
 fn has_waited_too_long(
-    work: &mut Work,
+    work: &Work,
     snapshot: &Snapshot,
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
-) -> Result<(), Reply> {
+) -> Option<Excess> {
     let standing = standing(&snapshot.plan.overload, request, pre);
-    if !work.admission.waits.here().refuses(standing) {
-        return Ok(());
-    }
     let excess = if standing == Standing::New { Excess::New } else { Excess::InDialog };
-    work.admission.refused[excess as usize] += 1;
-    Err(Reply::Overloaded)
+    work.admission.waits.here().refuses(standing).then_some(excess)
 }
 
 /// What a request would take part in.

@@ -23,8 +23,10 @@ use super::target::Search;
 
 /// What the branch to the next hop of this number is named by.
 pub(super) const fn named(key: &TransactionKey, number: u8) -> u64 {
-    // Any odd number tells them apart; whoever does not know the key cannot guess any.
-    (key.strong as u64).wrapping_add((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    // Any odd number tells them apart. This one no next hop knows: from the name of its own branch it cannot make
+    // another one's, and say by ICMP that it did not arrive.
+    let step = (key.strong >> 64) as u64 | 1;
+    (key.strong as u64).wrapping_add((number as u64).wrapping_mul(step))
 }
 
 /// Where our Record-Route and Via stand in a request that was written: behind the start line, our Via last.

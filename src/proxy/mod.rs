@@ -45,6 +45,7 @@ mod target;
 mod validate;
 mod via;
 
+pub use admit::Came;
 pub use answer::may_answer_to;
 pub use candidates::{Candidate, Origin};
 pub use forbidden::Forbidden;

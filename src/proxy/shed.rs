@@ -4,7 +4,7 @@
 //! What refusing takes is not there for calls, and with several times the load it is most of what there is to do. A
 //! 503 costs a parse, a key, a MAC and a send, and its ACK half of that again; so only so many are given
 //! ([`REFUSALS_PER_SECOND`]), and what else begins something is dropped. RFC 3261 §21.5.4: "Servers MAY refuse the
-//! connection or drop the request instead of responding with a 503 (Service Unavailable)." RFC 7339 §5.10.2: a server
+//! connection or drop the request instead of responding with 503 (Service Unavailable)." RFC 7339 §5.10.2: a server
 //! that throttles "MUST reject some requests from non-participating clients with a 503".
 //!
 //! A glance never answers: a request that came again may belong to a transaction, which only the complete way knows.
@@ -94,6 +94,7 @@ fn has_tag(line: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::net::ListenerId;
+    use crate::proxy::Came;
 
     fn policy() -> Policy {
         Policy { priorities: vec!["esnet".into()], emergency: vec!["112".into()], ..Policy::default() }
@@ -163,7 +164,7 @@ mod tests {
         // 20,000 a second that have all waited too long: after 50 ms it is known that the queue stands.
         for number in 0..40_000 {
             let now = Now(number * 50_000);
-            admission.waits.observe(ListenerId(0), Some(2_000_000), now);
+            admission.begin(ListenerId(0), Some(2_000_000), Came::In, now);
             assert!(!sheds(&mut admission, &policy, bye, now));
             gone += u64::from(sheds(&mut admission, &policy, text, now));
         }

@@ -16,7 +16,7 @@ use crate::snapshot::Snapshot;
 use crate::token::TransactionSecret;
 use crate::transaction::{Counts, Size, Transactions};
 
-use super::admit::Admission;
+use super::admit::{Admission, Came};
 use super::candidates::{Candidate, Candidates};
 use super::forward::New;
 use super::loops;
@@ -170,12 +170,10 @@ impl State {
         }
     }
 
-    /// The message that is handled next came in there and has waited so long since, in nanoseconds, if that is known.
-    /// `again`: it was handled before, and is let in.
+    /// The message that is handled next came in there, and has waited so long since, in nanoseconds, if that is known.
     #[inline]
-    pub fn waited(&mut self, on: ListenerId, ns: Option<u64>, again: bool, now: Now) {
-        self.work.admission.is_in = again;
-        self.work.admission.waits.observe(on, ns, now);
+    pub fn waited(&mut self, on: ListenerId, ns: Option<u64>, came: Came, now: Now) {
+        self.work.admission.begin(on, ns, came, now);
     }
 
     /// The message of which [`State::waited`] was told has to go at a glance (see [`shed`]).
@@ -188,7 +186,7 @@ impl State {
     }
 
     /// What has been counted since the start.
-    pub fn tally(&self) -> Tally {
+    pub fn tally(&self, now: Now) -> Tally {
         Tally {
             pins: self.work.pins.len() as u64,
             pin_hits: self.work.counted.pin_hits,
@@ -197,7 +195,7 @@ impl State {
             bad_tokens: self.work.counted.bad_tokens,
             last_resorts: self.work.counted.last_resorts,
             refused: self.work.admission.refused(),
-            overloaded: self.work.admission.is_overloaded(),
+            overloaded: self.work.admission.is_overloaded(now),
             sources_forgotten: self.work.admission.evicted(),
             names: self.work.counted.names,
             transactions: self.work.transactions.as_ref().map_or_else(Counts::default, |t| t.counts()),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::dns;
 use crate::egress::NoEgress;
 use crate::net::{ListenerId, NextHop, Now};
-use crate::proxy::{self, Incoming, Outcome, Own, Tally};
+use crate::proxy::{self, Came, Incoming, Outcome, Own, Tally};
 use crate::snapshot::Snapshot;
 use crate::transaction::Handle;
 
@@ -15,15 +15,14 @@ pub trait Handler {
     fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome;
     /// Writes the answer to a request that finds no room into `out`.
     fn refuse(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, now: Now, out: &mut [u8]) -> Outcome;
-    /// The message that is handled next came in there and has waited so long since, in nanoseconds, if that is known;
-    /// `again`: it was handled before, and waited for an answer since.
-    fn waited(&mut self, on: ListenerId, ns: Option<u64>, again: bool, now: Now);
+    /// The message that is handled next came in there and has waited so long since, in nanoseconds, if that is known.
+    fn waited(&mut self, on: ListenerId, ns: Option<u64>, came: Came, now: Now);
     /// That message has to go at a glance: more comes than can be handled.
     fn sheds(&mut self, snapshot: &Snapshot, message: &[u8], now: Now) -> bool;
     /// The snapshot has another configuration from now on.
     fn adopt(&mut self, snapshot: &Snapshot);
     /// What was counted since the start.
-    fn tally(&self) -> Tally;
+    fn tally(&self, now: Now) -> Tally;
     /// Why the last message found no egress, if that was so.
     fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)>;
     /// Whether messages from now on have been handled before, and whether they cannot wait for names any more.
@@ -53,8 +52,8 @@ impl Handler for proxy::State {
         proxy::refuse(self, snapshot, incoming, now, out)
     }
 
-    fn waited(&mut self, on: ListenerId, ns: Option<u64>, again: bool, now: Now) {
-        self.waited(on, ns, again, now);
+    fn waited(&mut self, on: ListenerId, ns: Option<u64>, came: Came, now: Now) {
+        self.waited(on, ns, came, now);
     }
 
     fn sheds(&mut self, snapshot: &Snapshot, message: &[u8], now: Now) -> bool {
@@ -65,8 +64,8 @@ impl Handler for proxy::State {
         self.adopt(snapshot);
     }
 
-    fn tally(&self) -> Tally {
-        self.tally()
+    fn tally(&self, now: Now) -> Tally {
+        self.tally(now)
     }
 
     fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {

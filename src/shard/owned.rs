@@ -74,7 +74,7 @@ impl<S, H: Handler> Worker<S, H> {
             return self.metrics.dropped(DropReason::ListenerGone);
         };
         let incoming = Incoming { stream, ..Incoming::datagram(bytes, on, from) };
-        let stay = Stay::default();
+        let stay = Stay { was_handed_over: true, ..Stay::default() };
         self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns });
     }
 

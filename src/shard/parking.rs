@@ -6,6 +6,7 @@ use crate::engine::SocketId;
 use crate::limits;
 use crate::metrics::Class;
 use crate::net::Now;
+use crate::proxy::Came;
 use crate::stream::Number;
 
 /// A message that waits.
@@ -37,12 +38,23 @@ pub(super) struct Stay {
     pub name_since: Option<Now>,
     /// It waits for no name any more.
     pub in_haste: bool,
+    /// Another shard received it.
+    pub was_handed_over: bool,
 }
 
 impl Stay {
     /// It was decided before.
     pub fn is_over_again(self) -> bool {
         self.since.is_some() || self.name_since.is_some() || self.in_haste
+    }
+
+    /// How it comes to be handled.
+    pub fn came(self) -> Came {
+        match self.was_handed_over {
+            _ if self.is_over_again() => Came::Again,
+            true => Came::FromShard,
+            false => Came::In,
+        }
     }
 
     /// It may wait (again). One decision may lead to several questions, with any source and with a bound one.

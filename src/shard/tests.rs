@@ -26,7 +26,7 @@ use crate::limits;
 use crate::metrics::{Class, SeriesId, ShardMetrics};
 use crate::net::{ListenerId, NextHop, Now, SectionId, Transport};
 use crate::plan::{Bind, EgressPolicy, Engine, NoListener, Plan, Section, expand};
-use crate::proxy::{Decision, Incoming, Outcome, Own, Tally};
+use crate::proxy::{Came, Decision, Incoming, Outcome, Own, Tally};
 use crate::rules::{Matcher, Mode};
 use crate::snapshot::Snapshot;
 use crate::stream::{Number, StreamId};
@@ -229,7 +229,7 @@ impl Handler for Script {
         Outcome::Answer { to: incoming.from, len: 4, status: 503 }
     }
 
-    fn waited(&mut self, _: ListenerId, _: Option<u64>, _: bool, _: Now) {}
+    fn waited(&mut self, _: ListenerId, _: Option<u64>, _: Came, _: Now) {}
 
     fn unreached(&mut self, _: SocketAddr, _: &[u8]) {}
 
@@ -241,7 +241,7 @@ impl Handler for Script {
         self.adopted.set(self.adopted.get() + 1);
     }
 
-    fn tally(&self) -> Tally {
+    fn tally(&self, _: Now) -> Tally {
         Tally { pins: 3, ..Tally::default() }
     }
 

@@ -306,7 +306,7 @@ impl<S, H: Handler> Worker<S, H> {
 
     pub(super) fn decide<I: Io<Source = S>>(&mut self, io: &mut I, arrival: &Arrival<'_>) {
         let incoming = &arrival.incoming;
-        self.handler.waited(incoming.on, arrival.waited_ns, arrival.stay.is_over_again(), self.now);
+        self.handler.waited(incoming.on, arrival.waited_ns, arrival.stay.came(), self.now);
         if self.handler.sheds(&self.current.snapshot, incoming.bytes, self.now) {
             return self.metrics.dropped(DropReason::Overload);
         }
@@ -420,7 +420,7 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     fn copy_tally(&self) {
-        let tally = self.handler.tally();
+        let tally = self.handler.tally(self.now);
         let m = &self.metrics;
         m.pins.set(tally.pins);
         m.pin_hits.set(tally.pin_hits);

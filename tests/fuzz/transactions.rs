@@ -94,19 +94,19 @@ impl Keeper {
             self.now = self.now.max(at);
             self.send_due();
         }
-        let counts = self.state.tally().transactions;
+        let counts = self.state.tally(self.now).transactions;
         assert_eq!((counts.open, counts.blocks), ([0; 4], 0));
     }
 }
 
 /// Requests that this thread has sent to further next hops.
 pub fn branches() -> u64 {
-    KEEPER.with_borrow(|keeper| keeper.state.tally().transactions.sent[What::Branch as usize])
+    KEEPER.with_borrow(|keeper| keeper.state.tally(keeper.now).transactions.sent[What::Branch as usize])
 }
 
 /// Transactions that this thread has seen end.
 pub fn ended() -> u64 {
-    KEEPER.with_borrow(|keeper| keeper.state.tally().transactions.ended.iter().sum())
+    KEEPER.with_borrow(|keeper| keeper.state.tally(keeper.now).transactions.ended.iter().sum())
 }
 
 /// The same with another method.

@@ -154,7 +154,7 @@ impl Iut {
 
     /// Transactions that are open.
     pub fn open(&self) -> u64 {
-        self.state.tally().transactions.open.iter().sum()
+        self.state.tally(self.now).transactions.open.iter().sum()
     }
 }
 

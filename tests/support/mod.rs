@@ -70,7 +70,7 @@ impl Shard {
 
     /// What was counted.
     pub fn tally(&self) -> Tally {
-        self.state.tally()
+        self.state.tally(self.now)
     }
 }
 

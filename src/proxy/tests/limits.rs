@@ -5,6 +5,7 @@ use super::world::{Became, CONFIGURATION, World, fib, header, headers};
 use crate::drop_reason::DropReason;
 use crate::net::ListenerId;
 use crate::overload::Excess;
+use crate::proxy::Came;
 
 const ALICE: &str = "10.0.0.50:5060";
 const BOB: &str = "192.0.2.9:5060";
@@ -55,9 +56,9 @@ fn a_route_lets_its_burst_and_its_rate_pass() {
 fn what_waited_for_an_answer_is_not_counted_again() {
     let mut world = world("inside-out", "limit = { rate = 2 }", "");
     assert_eq!(statuses(&mut world, ALICE, 0..2), [0, 503]);
-    world.state.waited(ListenerId(0), None, true, world.now);
+    world.state.waited(ListenerId(0), None, Came::Again, world.now);
     assert_eq!(statuses(&mut world, ALICE, 2..3), [0]);
-    world.state.waited(ListenerId(0), None, false, world.now);
+    world.state.waited(ListenerId(0), None, Came::In, world.now);
     assert_eq!(statuses(&mut world, ALICE, 3..4), [503]);
 }
 
@@ -109,9 +110,9 @@ fn requests_within_a_dialog_count_for_no_limit() {
 fn overload(world: &mut World, waited_ms: u64) {
     for _ in 0..101 {
         world.now = world.now.plus_ns(MS);
-        world.state.waited(ListenerId(0), Some(41 * MS), false, world.now);
+        world.state.waited(ListenerId(0), Some(41 * MS), Came::In, world.now);
     }
-    world.state.waited(ListenerId(0), Some(waited_ms * MS), false, world.now);
+    world.state.waited(ListenerId(0), Some(waited_ms * MS), Came::In, world.now);
 }
 
 #[test]
@@ -143,7 +144,7 @@ fn new_requests_are_refused_first() {
     let counts = world.tally().refused;
     assert_eq!((counts[Excess::New as usize], counts[Excess::InDialog as usize]), (3, 1));
     // The queue is gone.
-    world.state.waited(ListenerId(0), Some(MS), false, world.now);
+    world.state.waited(ListenerId(0), Some(MS), Came::In, world.now);
     world.forwarded("private", ALICE, &invite(11), "public", BOB);
 }
 
@@ -180,7 +181,7 @@ fn a_neighbour_that_takes_part_is_told_how_much_less_to_send() {
         overload(&mut world, if number % 2 == 0 { 41 } else { 40 });
         world.receive("private", ALICE, &invite(1_000 + number));
     }
-    world.state.waited(ListenerId(0), Some(41 * MS), false, world.now);
+    world.state.waited(ListenerId(0), Some(41 * MS), Came::In, world.now);
     let refused = world.answered("private", ALICE, &offering(2), 503);
     let told = oc(&refused).unwrap();
     let percent: u32 = told.split(';').next().unwrap().parse().unwrap();

@@ -181,7 +181,7 @@ fn what_is_used_is_counted() {
     let Ok(found) = leads(&[(0, 0, 1)]) else { unreachable!("it leads somewhere") };
     say(&mut world, &[("b.example", Ok(Found { stale: true, ..found }))]);
     next_hop(&mut world, &invite("sip:bob@b.example", 2));
-    assert_eq!(world.state.tally().names, NameCounts { found: 2, stale: 1 });
+    assert_eq!(world.tally().names, NameCounts { found: 2, stale: 1 });
 }
 
 /// §16.6 step 6: the rewriting for a strict router is about who the request goes to, also by name.

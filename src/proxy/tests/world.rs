@@ -208,7 +208,7 @@ impl World {
     }
 
     pub fn tally(&self) -> Tally {
-        self.state.tally()
+        self.state.tally(self.now)
     }
 
     /// Handles a datagram of `text` (with `\n` for line ends).
