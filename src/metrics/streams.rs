@@ -51,6 +51,11 @@ impl StreamEnd {
         Self::LayerFailed,
     ];
 
+    /// The connection had been open, and counts as accepted or opened.
+    pub const fn was_open(self) -> bool {
+        !matches!(self, Self::ConnectFailed | Self::ConnectTimeout | Self::TooMany | Self::TooManyOfPeer)
+    }
+
     /// The metric's label.
     pub const fn label(self) -> &'static str {
         match self {

@@ -14,6 +14,7 @@ use crate::engine::Io;
 use crate::limits::{TRIED_AGAIN, TRY_AGAIN_NS};
 use crate::net::Now;
 use crate::proxy::{Incoming, Outcome};
+use crate::stream::Waiting;
 
 /// Letters that found no room, with the shard that each is for.
 #[derive(Default)]
@@ -88,9 +89,9 @@ impl<S, H: Handler> Worker<S, H> {
             panics::guard(|| self.handler.refuse(&self.current.snapshot, incoming, self.now, &mut out));
         match outcome {
             Ok(Outcome::Answer { to, len, status }) => {
-                Cookie::Answer(status).count(&self.metrics);
                 let way = Way { answers: true, ..self.way_of(incoming.on, to, incoming.stream) };
-                self.leave_by_stream(io, out.get(..len).unwrap_or_default(), &way, None);
+                let waiting = Waiting { shard: self.number, cookie: Cookie::Answer(status).with(None) };
+                self.leave_by_stream(io, out.get(..len).unwrap_or_default(), &way, waiting);
             }
             Ok(_) => self.metrics.dropped(why),
             Err(caught) => {

@@ -32,7 +32,7 @@ impl<S, H: Handler> Worker<S, H> {
                     };
                     if stream.is_stream() {
                         let way = self.way_of(on, to, stream);
-                        self.send_by_stream(io, tx, len, &way, transaction);
+                        self.send_by_stream(io, tx, len, &way, Cookie::Own.with(transaction));
                         continue;
                     }
                     self.send(io, tx, len, bound.socket, to, Cookie::Own.with(transaction));

@@ -35,7 +35,7 @@ pub(super) enum What {
         /// Where to.
         way: Way,
         /// Who is to be told where it cannot.
-        waiting: Option<Waiting>,
+        waiting: Waiting,
     },
     /// A connection was accepted that is the other one's.
     Accepted {

@@ -48,9 +48,8 @@ impl<S, H: Handler> Worker<S, H> {
             }
             Outcome::Answer { to, len, status } if arrival.incoming.stream.is_stream() => {
                 let Incoming { on, stream, .. } = arrival.incoming;
-                Cookie::Answer(status).count(&self.metrics);
                 let way = self.way_of(on, to, stream);
-                return self.send_by_stream(io, tx, len, &way, None);
+                return self.send_by_stream(io, tx, len, &way, Cookie::Answer(status).with(None));
             }
             Outcome::Answer { to, len, status } => {
                 return self.send(io, tx, len, arrival.socket, to, Cookie::Answer(status).with(None));
@@ -61,14 +60,13 @@ impl<S, H: Handler> Worker<S, H> {
             }
         };
         match self.current.bindings.bound(listener) {
-            Some(bound) if stream.is_stream() => {
-                Cookie::Message { series: bound.series, class, reason }.count(&self.metrics);
-                let way = self.way_of(listener, to, stream);
-                self.send_by_stream(io, tx, len, &way, transaction);
-            }
             Some(bound) => {
-                let cookie = Cookie::Message { series: bound.series, class, reason };
-                self.send(io, tx, len, bound.socket, to, cookie.with(transaction));
+                let cookie = Cookie::Message { series: bound.series, class, reason }.with(transaction);
+                if stream.is_stream() {
+                    let way = self.way_of(listener, to, stream);
+                    return self.send_by_stream(io, tx, len, &way, cookie);
+                }
+                self.send(io, tx, len, bound.socket, to, cookie);
             }
             None => {
                 io.discard(tx);

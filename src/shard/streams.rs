@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 
+use super::cookie::Cookie;
 use super::handler::Handler;
 use super::post::{NotPosted, Posted, What};
 use super::worker::Worker;
@@ -17,7 +18,6 @@ use crate::net::{ListenerId, Transport};
 use crate::proxy::may_answer_to;
 use crate::stream::{Connection, Layer, LayerFailure, Number, Overdue, Refused, StreamId, Waiting, owner_of};
 use crate::tls;
-use crate::transaction::Handle;
 
 /// Where a message leaves by a stream.
 #[derive(Clone, Copy, Debug)]
@@ -122,17 +122,17 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    /// Sends the first `len` bytes of the buffer by a stream; whoever has the transaction is told where that fails.
+    /// Sends the first `len` bytes of the buffer by a stream. It is counted once the kernel has taken it, or where that fails,
+    /// which whoever has the transaction is told.
     pub(super) fn send_by_stream<I: Io<Source = S>>(
         &mut self,
         io: &mut I,
         mut tx: I::Tx,
         len: usize,
         way: &Way,
-        transaction: Option<Handle>,
+        cookie: u64,
     ) {
-        let shard = self.number;
-        let waiting = transaction.map(|handle| Waiting { shard, transaction: handle.to_bits() });
+        let waiting = Waiting { shard: self.number, cookie };
         let bytes = tx.as_mut().get(..len).unwrap_or_default();
         let way = Way { answers: is_final(bytes), ..*way };
         self.leave_by_stream(io, bytes, &way, waiting);
@@ -145,7 +145,7 @@ impl<S, H: Handler> Worker<S, H> {
         io: &mut I,
         bytes: &[u8],
         way: &Way,
-        waiting: Option<Waiting>,
+        waiting: Waiting,
     ) {
         let is_answer = way.stream.get().is_some();
         let any = Way { stream: if is_answer { Number::ANY } else { way.stream }, ..*way };
@@ -162,8 +162,7 @@ impl<S, H: Handler> Worker<S, H> {
         }
         // A request goes where was decided; an answer that has lost its stream goes where a Via says.
         if is_answer && !self.may_answer(way) {
-            self.metrics.dropped(DropReason::ForbiddenResponseTarget);
-            return self.tell_not_sent(io, waiting);
+            return self.not_sent(io, waiting, DropReason::ForbiddenResponseTarget);
         }
         let owner = self.owner(way.listener, way.to);
         if owner != self.number {
@@ -171,7 +170,7 @@ impl<S, H: Handler> Worker<S, H> {
         }
         match self.streams.with(way.listener, way.to, any.stream).or_else(|| self.connect(io, way)) {
             Some(stream) => self.write(io, stream, bytes, &any, waiting),
-            None => self.not_sent(io, waiting),
+            None => self.not_sent(io, waiting, DropReason::ConnectionFailed),
         }
     }
 
@@ -187,10 +186,10 @@ impl<S, H: Handler> Worker<S, H> {
         shard: u16,
         bytes: &[u8],
         way: &Way,
-        waiting: Option<Waiting>,
+        waiting: Waiting,
     ) {
         // Whoever waits is told, and has others to go to; of anything else nobody would hear.
-        let may_wait = waiting.is_none();
+        let may_wait = Cookie::transaction(waiting.cookie).is_none();
         let what = What::Leaves { way: *way, waiting };
         let posted = match may_wait && self.again.waits_for(shard) {
             true => Err((NotPosted::NoRoom, what)),
@@ -204,8 +203,7 @@ impl<S, H: Handler> Worker<S, H> {
             Err((why, what)) => {
                 let is_kept = may_wait && why == NotPosted::NoRoom && self.keep_letter(shard, what, bytes);
                 if !is_kept {
-                    self.metrics.dropped(DropReason::NotHandedOver);
-                    self.tell_not_sent(io, waiting);
+                    self.not_sent(io, waiting, DropReason::NotHandedOver);
                 }
             }
         }
@@ -238,17 +236,18 @@ impl<S, H: Handler> Worker<S, H> {
         stream: StreamId,
         bytes: &[u8],
         way: &Way,
-        waiting: Option<Waiting>,
+        waiting: Waiting,
     ) {
         if !self.put(io, stream, bytes) {
             self.cut_off(io, stream, StreamEnd::Stalled);
-            return self.not_sent(io, waiting);
+            return self.not_sent(io, waiting, DropReason::ConnectionFailed);
         }
         let Some(connection) = self.streams.get(stream) else { return };
-        let kept = waiting.is_none_or(|waiting| connection.waits(waiting));
+        let kept = connection.waits(waiting);
         let over = way.answers && way.stream.get().is_some() && connection.answered(bytes);
         if !kept {
             self.cut_off(io, stream, StreamEnd::Stalled);
+            self.not_sent(io, waiting, DropReason::ConnectionFailed);
         } else if over {
             self.finish_stream(io, stream, StreamEnd::Closed);
         }
@@ -304,14 +303,14 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    fn not_sent<I: Io<Source = S>>(&mut self, io: &mut I, waiting: Option<Waiting>) {
-        self.metrics.dropped(DropReason::ConnectionFailed);
-        self.tell_not_sent(io, waiting);
-    }
-
-    fn tell_not_sent<I: Io<Source = S>>(&mut self, io: &mut I, waiting: Option<Waiting>) {
-        let Some(Waiting { shard, transaction }) = waiting else { return };
-        let Some(handle) = Handle::from_bits(transaction) else { return };
+    /// A message has not left: it is counted, and its transaction is told.
+    fn not_sent<I: Io<Source = S>>(&mut self, io: &mut I, waiting: Waiting, why: DropReason) {
+        let Waiting { shard, cookie } = waiting;
+        // What transactions send by themselves is theirs to count.
+        if Cookie::unpack(cookie) != Some(Cookie::Own) {
+            self.metrics.dropped(why);
+        }
+        let Some(handle) = Cookie::transaction(cookie) else { return };
         if shard == self.number {
             return self.handler.send_failed(handle);
         }
@@ -322,7 +321,12 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     pub(super) fn on_wrote(&mut self, stream: StreamId, bytes: usize) {
-        self.streams.took(stream, bytes, self.now);
+        let Self { streams, metrics, now, .. } = self;
+        streams.took(stream, bytes, *now, |waiting| {
+            if let Some(cookie) = Cookie::unpack(waiting.cookie) {
+                cookie.count(metrics);
+            }
+        });
     }
 
     /// The engine has closed a stream, which is told once.
@@ -332,13 +336,13 @@ impl<S, H: Handler> Worker<S, H> {
         self.metrics.streams.kept_bytes.set(self.streams.kept_bytes() as u64);
         if connection.can_send() {
             self.metrics.streams.ended(match (errno, connection.is_open()) {
-                (0, _) => StreamEnd::Closed,
-                (_, true) => StreamEnd::Broken,
                 (_, false) => StreamEnd::ConnectFailed,
+                (0, true) => StreamEnd::Closed,
+                (_, true) => StreamEnd::Broken,
             });
         }
         for waiting in waiting {
-            self.not_sent(io, Some(waiting));
+            self.not_sent(io, waiting, DropReason::ConnectionFailed);
         }
     }
 
@@ -353,6 +357,7 @@ impl<S, H: Handler> Worker<S, H> {
             sealed.clear();
         }
         self.sealed = sealed;
+        let how = self.was_it_open(stream, how);
         if self.streams.ends(stream, false) {
             self.metrics.streams.ended(how);
             io.finish(stream);
@@ -361,6 +366,7 @@ impl<S, H: Handler> Worker<S, H> {
 
     /// Closes a connection at once.
     pub(super) fn cut_off<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, how: StreamEnd) {
+        let how = self.was_it_open(stream, how);
         if self.streams.ends(stream, true) {
             self.metrics.streams.ended(how);
             io.reset(stream);
@@ -373,6 +379,14 @@ impl<S, H: Handler> Worker<S, H> {
             self.finish_stream(io, stream, StreamEnd::Closed);
         }
         self.streams.is_empty()
+    }
+
+    /// How a connection ends: one that has never been open has no other end than that.
+    fn was_it_open(&mut self, stream: StreamId, how: StreamEnd) -> StreamEnd {
+        match self.streams.get(stream) {
+            Some(connection) if how.was_open() && !connection.is_open() => StreamEnd::ConnectFailed,
+            _ => how,
+        }
     }
 
     /// Closes connections whose time is over, and those of listeners that are no more.

@@ -13,14 +13,13 @@ use crate::limits::{
 };
 use crate::net::Now;
 
-/// Whoever waits to hear if what it sent has left: a transaction of a shard, or whatever else the shard calls by a
-/// number.
+/// A message that was sent, and who is to hear if it has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// Which shard asks.
+    /// The shard whose it is.
     pub shard: u16,
-    /// What it calls it.
-    pub transaction: u64,
+    /// What shards keep of a message until then: what it counts as, and its transaction.
+    pub cookie: u64,
 }
 
 /// One connection.
@@ -307,11 +306,11 @@ impl Connections {
         self.unsent_bytes += if connection.is_cut { 0 } else { bytes };
     }
 
-    /// The kernel has taken so many of them.
-    pub fn took(&mut self, stream: StreamId, bytes: usize, now: Now) {
+    /// The kernel has taken so many of them; tells which messages have left with those.
+    pub fn took(&mut self, stream: StreamId, bytes: usize, now: Now, left: impl FnMut(Waiting)) {
         let Some(connection) = self.get(stream) else { return };
         let before = connection.unsent_bytes();
-        connection.unsent.took(bytes, now);
+        connection.unsent.took(bytes, now, left);
         let taken = before - connection.unsent_bytes();
         self.unsent_bytes = self.unsent_bytes.saturating_sub(taken);
     }
@@ -504,7 +503,7 @@ mod tests {
         all.wrote(streams[0], 9, Now(0));
         let stalled = Now(STREAM_STALLED_NS);
         assert_eq!(overdue(&mut all, stalled), Some(Overdue::Stalled));
-        all.took(streams[0], 1, Now(SECOND));
+        all.took(streams[0], 1, Now(SECOND), |_| ());
         assert_ne!(overdue(&mut all, stalled), Some(Overdue::Stalled));
         assert!(all.ends(streams[0], false) && !all.ends(streams[0], true));
         assert_eq!(overdue(&mut all, Now(u64::MAX)), None);
@@ -579,11 +578,12 @@ mod tests {
     #[test]
     fn those_who_wait_are_told_unless_all_has_left() {
         let (mut all, streams) = connections(&[1]);
-        let me = Waiting { shard: 1, transaction: 9 };
+        let me = Waiting { shard: 1, cookie: 9 };
         all.wrote(streams[0], 9, Now(0));
         assert!(all.get(streams[0]).unwrap().waits(me) && all.any_undrained());
-        all.took(streams[0], 9, Now(0));
-        assert!(!all.any_undrained());
+        let mut left = Vec::new();
+        all.took(streams[0], 9, Now(0), |who| left.push(who));
+        assert!(!all.any_undrained() && left == [me]);
         all.wrote(streams[0], 9, Now(0));
         assert!(all.get(streams[0]).unwrap().waits(me));
         assert_eq!((all.unsent_bytes(), all.remove(streams[0]).unwrap().1), (9, vec![me]));
@@ -597,10 +597,10 @@ mod tests {
             all.wrote(*stream, 10, Now(0));
         }
         all.ends(streams[0], true);
-        all.took(streams[0], 5, Now(0));
+        all.took(streams[0], 5, Now(0), |_| ());
         assert_eq!((all.unsent_bytes(), all.most_unsent().count()), (10, 1));
         all.ends(streams[1], false);
-        all.took(streams[1], 4, Now(0));
+        all.took(streams[1], 4, Now(0), |_| ());
         assert_eq!((all.unsent_bytes(), all.most_unsent().count()), (6, 0), "it is being closed");
         streams.iter().for_each(|stream| drop(all.remove(*stream)));
         assert_eq!(all.unsent_bytes(), 0);

@@ -38,15 +38,18 @@ impl Unsent {
         true
     }
 
-    /// The kernel has taken so many bytes: nobody waits for those any more.
-    pub fn took(&mut self, bytes: usize, now: Now) {
+    /// The kernel has taken so many bytes: nobody waits for those any more, and whoever did is told.
+    pub fn took(&mut self, bytes: usize, now: Now, mut left: impl FnMut(Waiting)) {
         self.taken = self.written.min(self.taken + bytes as u64);
         self.progressed = now;
         if self.taken >= self.mark.0 {
             self.mark = (self.written, now);
         }
-        while self.waiting.front().is_some_and(|(end, _)| *end <= self.taken) {
+        while let Some(&(end, waiting)) = self.waiting.front()
+            && end <= self.taken
+        {
             self.waiting.pop_front();
+            left(waiting);
         }
         if self.bytes() == 0 {
             // A connection that is idle keeps nothing.
@@ -82,8 +85,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn who(transaction: u64) -> Waiting {
-        Waiting { shard: 0, transaction }
+    fn who(cookie: u64) -> Waiting {
+        Waiting { shard: 0, cookie }
     }
 
     /// A trunk that always has something under way.
@@ -95,10 +98,10 @@ mod tests {
         for n in 1..10_000 {
             unsent.wrote(500, Now(n));
             assert!(unsent.waits(who(n)), "{n}");
-            unsent.took(500, Now(n));
+            unsent.took(500, Now(n), |left| assert_eq!(left, who(n - 1)));
             assert!(!unsent.is_stalled(Now(n)));
         }
-        unsent.took(499, Now(0));
+        unsent.took(499, Now(0), |_| ());
         assert_eq!(unsent.into_waiting(), [who(9_999)], "all but the one whose last byte is missing");
     }
 
@@ -111,10 +114,10 @@ mod tests {
         assert!(!unsent.is_stalled(Now(stalled.0 - 1)) && unsent.is_stalled(stalled));
         let end = SECOND + STREAM_DRAIN_NS;
         for now in (SECOND..end).step_by(SECOND as usize) {
-            unsent.took(1, Now(now));
+            unsent.took(1, Now(now), |_| ());
             assert!(!unsent.is_stalled(Now(now)), "{now}");
         }
-        unsent.took(1, Now(end - 1));
+        unsent.took(1, Now(end - 1), |_| ());
         assert!(!unsent.is_stalled(Now(end - 1)) && unsent.is_stalled(Now(end)));
     }
 
@@ -124,7 +127,7 @@ mod tests {
         unsent.wrote(1_000, Now(0));
         for second in 1..200 {
             unsent.wrote(100, Now(second * SECOND));
-            unsent.took(100, Now(second * SECOND));
+            unsent.took(100, Now(second * SECOND), |_| ());
             assert!(!unsent.is_stalled(Now(second * SECOND)), "{second}");
         }
         assert_eq!(unsent.bytes(), 1_000);

@@ -13,10 +13,14 @@ impl Readings {
         for (counts, name, help, read) in StreamMetrics::ROWS {
             self.per_shard(out, counts, name, help, read)?;
         }
-        let mut family = counter(out, "connections_ended", "Connections that have ended, by how they did")?;
-        for how in StreamEnd::ALL {
-            let ended = self.sum(|shard| shard.streams.ended[how as usize].get());
-            put(&mut family, &[("how", how.label())], ended)?;
+        let ended = ("connections_ended", "Connections that have ended, by how they did");
+        let failed = ("connections_failed", "Connections that have never been open, by why");
+        for (was_open, (name, help), label) in [(true, ended, "how"), (false, failed, "why")] {
+            let mut family = counter(out, name, help)?;
+            for how in StreamEnd::ALL.into_iter().filter(|how| how.was_open() == was_open) {
+                let count = self.sum(|shard| shard.streams.ended[how as usize].get());
+                put(&mut family, &[(label, how.label())], count)?;
+            }
         }
         self.causes(
             out,

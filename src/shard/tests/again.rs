@@ -1,9 +1,10 @@
 //! Messages of connections where there is no room for them.
 
 use super::*;
+use crate::shard::cookie::Cookie;
 use crate::shard::parking::Stay;
 use crate::shard::worker::Arrival;
-use crate::stream::Connection;
+use crate::stream::{Connection, Waiting};
 
 const PEER: &str = "192.0.2.1:40000";
 
@@ -84,8 +85,9 @@ fn an_answer_for_another_shards_connection_waits_for_room_there() {
     let mut bench = Bench::new();
     bench.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
     let there = Number::new(1, StreamId::first(0));
+    let waiting = Waiting { shard: 0, cookie: Cookie::Answer(200).with(None) };
     let way = bench.shard.way_of(ListenerId(0), PEER.parse().unwrap(), there);
-    bench.shard.leave_by_stream(&mut bench.io, b"SIP/2.0 200 OK", &way, None);
+    bench.shard.leave_by_stream(&mut bench.io, b"SIP/2.0 200 OK", &way, waiting);
     assert_eq!((dropped(&bench), bench.metrics.tried_again.get()), (0, 1));
     while bench.post.take(1).is_some() {}
     later(&mut bench);

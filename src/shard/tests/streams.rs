@@ -1,6 +1,9 @@
 //! Connections of a shard: who pays for a shortage, and what ends one.
 
 use super::*;
+use crate::metrics::StreamEnd;
+use crate::shard::cookie::Cookie;
+use crate::stream::Waiting;
 
 /// Streams of an engine that keeps what is written.
 #[derive(Default)]
@@ -142,4 +145,32 @@ fn a_panic_of_the_framing_costs_one_connection() {
     assert!(bench.records().iter().any(|kind| matches!(kind, RecordKind::Panic { .. })));
     bench.comes(other, RELAY);
     assert_eq!((bench.written(other), bench.io.free), (1, POOL));
+}
+
+#[test]
+fn each_message_is_counted_once_when_it_has_left_or_failed() {
+    let mut bench = Bench::one_shard();
+    let stream = bench.accept("192.0.2.1:1000");
+    for _ in 0..3 {
+        bench.comes(stream, RELAY);
+    }
+    assert_eq!((bench.sent(), bench.dropped()), (0, 0), "the kernel has taken none");
+    let len = bench.io.streams.written[0].1.len();
+    bench.event(Event::Wrote { stream, bytes: 2 * len - 1 });
+    assert_eq!((bench.sent(), bench.dropped()), (1, 0));
+    bench.event(Event::Wrote { stream, bytes: 1 });
+    bench.event(Event::Ended { stream, errno: libc::ECONNRESET });
+    assert_eq!((bench.sent(), bench.dropped()), (2, 1));
+    assert_eq!(bench.metrics.dropped_count(DropReason::ConnectionFailed), 1);
+    // What a transaction sends by itself, and cannot, is no message that was dropped.
+    let way = bench.shard.way_of(ListenerId(0), "192.0.2.1:1000".parse().unwrap(), Number::OPENED);
+    let own = Waiting { shard: 0, cookie: Cookie::Own.with(Handle::from_bits(7)) };
+    bench.shard.leave_by_stream(&mut bench.io, b"ACK", &way, own);
+    assert_eq!(bench.dropped(), 1);
+    assert_eq!(bench.failed.borrow().len(), 1);
+    // The connection that was accepted has ended; the one that could not be opened is none that did.
+    let ended = |how: StreamEnd| bench.metrics.streams.ended[how as usize].get();
+    let all = |was_open| StreamEnd::ALL.into_iter().filter(|how| how.was_open() == was_open).map(ended).sum();
+    let (were_open, never): (u64, u64) = (all(true), all(false));
+    assert_eq!((bench.metrics.streams.accepted.get(), were_open, never), (1, 1, 1));
 }
