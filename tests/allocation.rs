@@ -361,6 +361,7 @@ fn a_whole_shard_batch_by_batch() {
         questions: Questions::new(viaduct::limits::KERNEL_QUESTIONS),
         names: Questions::new(viaduct::limits::DNS_QUESTIONS),
         post: Post::new(1),
+        nonce: 1,
     });
     let mut wire =
         Wire { free: (0..BATCH).map(|_| vec![0; MESSAGE_BYTES]).collect(), sent: Vec::with_capacity(BATCH) };

@@ -200,6 +200,7 @@ fn start_shards(
     post: &Post,
 ) -> Result<Shards, Error> {
     shard::install_hook();
+    let nonce = getrandom::u64().map_err(KeyFileError::Random)?;
     let (ended, ends) = mpsc::unbounded_channel();
     let neighbours = uring::Neighbours::new(cores.len());
     let mut shards: Vec<Option<ShardThread>> = Vec::with_capacity(cores.len());
@@ -212,6 +213,7 @@ fn start_shards(
             questions: asked.questions.clone(),
             names: asked.names.clone(),
             post: post.clone(),
+            nonce,
         };
         match ShardThread::start(setup, *core, neighbours.clone(), ended.clone()) {
             Ok(shard) => shards.push(Some(shard)),

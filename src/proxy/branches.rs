@@ -109,6 +109,7 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
         },
         response_to: back.address,
         stream: back.stream,
+        peer: work.mark_of(terms.source, back.stream),
         transaction: named(&key, *number),
         mark: &terms.mark,
     };

@@ -57,6 +57,7 @@ pub(super) fn write(
     let message = request.message;
     // A transaction that is kept is kept here.
     let owner = if going.mode == Mode::Stateful { work.number } else { going.key.owner(work.shards) };
+    let peer = work.mark_of(request.incoming.from, request.incoming.stream);
     let Work { edits, scratch, .. } = work;
     let route = pre.next_route.as_ref();
     let strict = route.filter(|route| !route.uri.is_loose_router() && going.aim.is_at(snapshot, &route.uri));
@@ -79,7 +80,7 @@ pub(super) fn write(
     }
     let scheme = strict.map_or(pre.uri(request).scheme, |route| route.uri.scheme);
     edits.apply(message.bytes(), out, |new, out| match new {
-        New::Lines => put_lines(out, owner, snapshot, going, scheme),
+        New::Lines => put_lines(out, (owner, peer), snapshot, going, scheme),
         New::Marked => mark.put_added(out),
         New::MaxForwards(value) | New::Breadth(value) => out.put_number(u64::from(value)),
         // In responses only.
@@ -103,7 +104,13 @@ pub(super) fn is_sips(pre: &Preprocessed<'_>, scheme: Scheme) -> bool {
 }
 
 /// Steps 3, 4, 8 and 9: what is new stands on top of all headers, so before the existing values.
-fn put_lines(out: &mut Output<'_>, owner: u16, snapshot: &Snapshot, going: &Going<'_, '_>, scheme: Scheme) {
+fn put_lines(
+    out: &mut Output<'_>,
+    (owner, peer): (u16, u16),
+    snapshot: &Snapshot,
+    going: &Going<'_, '_>,
+    scheme: Scheme,
+) {
     let Going { request, aim, key, .. } = going;
     let message = request.message;
     let source = request.incoming.from;
@@ -123,6 +130,7 @@ fn put_lines(out: &mut Output<'_>, owner: u16, snapshot: &Snapshot, going: &Goin
         response_to: response_to_source(snapshot, &request.via, source, request.incoming.stream)
             .unwrap_or(source),
         stream: request.incoming.stream,
+        peer,
         transaction: branches::named(key, 0),
         mark: &going.mark,
     }

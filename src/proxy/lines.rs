@@ -61,6 +61,8 @@ pub(super) struct Top<'a> {
     pub response_to: SocketAddr,
     /// By which stream.
     pub stream: Number,
+    /// The mark of its peer.
+    pub peer: u16,
     /// What the branch names the transaction by.
     pub transaction: u64,
     /// The loop mark.
@@ -84,7 +86,7 @@ impl Top<'_> {
         Branch {
             owner: self.owner,
             stateful: self.stateful,
-            instance: 0,
+            peer: self.peer,
             ingress: ingress.identity,
             connection: self.stream.0,
             transaction: self.transaction,

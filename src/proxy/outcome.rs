@@ -62,6 +62,8 @@ pub enum Outcome {
         to: SocketAddr,
         /// By which stream, while that is there.
         stream: Number,
+        /// The mark of its peer: another one may have its number.
+        peer: u16,
         /// Length of the message in the output buffer, in bytes.
         len: usize,
         /// 100 to 699.

@@ -67,7 +67,7 @@ pub(super) fn relay(
             }
         }
     }
-    Outcome::Relay { on, to, stream, len, status: answer.status }
+    Outcome::Relay { on, to, stream, peer: branch.peer, len, status: answer.status }
 }
 
 /// What a 503 goes back as, where a transaction is kept (§16.7 step 6).

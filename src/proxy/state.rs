@@ -1,5 +1,6 @@
 //! What one shard keeps between messages.
 
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use memchr::memmem::Finder;
@@ -13,6 +14,7 @@ use crate::overload::Standing;
 use crate::rewrite::Edits;
 use crate::rules::Scratch;
 use crate::snapshot::Snapshot;
+use crate::stream::{Number, peer_mark};
 use crate::token::TransactionSecret;
 use crate::transaction::{Counts, Size, Transactions};
 
@@ -54,6 +56,8 @@ pub(super) struct Work {
     pub transactions: Option<Box<Transactions>>,
     /// Some rule is or was stateful: each request belongs to the shard that its Call-ID names.
     pub hands_over: bool,
+    /// Tells this process from others: [`peer_mark`].
+    pub nonce: u64,
     pub secret: TransactionSecret,
     pub pins: Pins,
     pub scratch: Scratch,
@@ -84,6 +88,11 @@ pub(super) struct Counted {
 }
 
 impl Work {
+    /// What a branch says of the stream's peer.
+    pub fn mark_of(&self, peer: SocketAddr, stream: Number) -> u16 {
+        if stream.is_stream() { peer_mark(self.nonce, peer) } else { 0 }
+    }
+
     /// Keeps what became of a request's names.
     pub fn note_names(&mut self, named: &Named) {
         self.counted.names.found += named.counts.found;
@@ -109,6 +118,13 @@ impl State {
         self
     }
 
+    /// In the process with this nonce, which all shards have alike.
+    #[must_use]
+    pub fn of_process(mut self, nonce: u64) -> Self {
+        self.work.nonce = nonce;
+        self
+    }
+
     /// As [`State::new`], with a table of recent decisions of another size and without transactions: for `explain`
     /// and tests, which need few.
     pub fn with_pins(shards: usize, snapshot: &Snapshot, sets: usize) -> Self {
@@ -118,6 +134,7 @@ impl State {
             gone: vec![false; shards].into(),
             transactions: None,
             hands_over: false,
+            nonce: 0,
             secret: snapshot.keys.transaction_secret(),
             pins: Pins::new(sets),
             scratch: scratch(snapshot),

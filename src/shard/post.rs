@@ -204,7 +204,7 @@ mod tests {
         let branch = crate::token::Branch {
             owner: 1,
             stateful: true,
-            instance: 0,
+            peer: 0,
             ingress: 7,
             connection: 0,
             transaction: 9,

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::cookie::Cookie;
 use super::handler::Handler;
 use super::record::RecordKind;
+use super::streams::Way;
 use super::worker::{Arrival, Worker};
 use crate::drop_reason::DropReason;
 use crate::egress::Reason;
@@ -21,6 +22,7 @@ impl<S, H: Handler> Worker<S, H> {
         outcome: Outcome,
     ) {
         let class = arrival.class;
+        let mut peer = None;
         let (listener, to, stream, len, reason, transaction) = match outcome {
             Outcome::Forward { decision, len, transaction } => {
                 let egress = decision.egress;
@@ -33,7 +35,10 @@ impl<S, H: Handler> Worker<S, H> {
                 let to = decision.next_hop.address;
                 (egress.listener, to, decision.stream, len, egress.reason, transaction)
             }
-            Outcome::Relay { on, to, stream, len, .. } => (on, to, stream, len, Reason::Response, None),
+            Outcome::Relay { on, to, stream, peer: mark, len, .. } => {
+                peer = Some(mark);
+                (on, to, stream, len, Reason::Response, None)
+            }
             Outcome::HandOver(owner) => {
                 io.discard(tx);
                 return self.hand_over(io, arrival, owner);
@@ -63,7 +68,7 @@ impl<S, H: Handler> Worker<S, H> {
             Some(bound) => {
                 let cookie = Cookie::Message { series: bound.series, class, reason }.with(transaction);
                 if stream.is_stream() {
-                    let way = self.way_of(listener, to, stream);
+                    let way = Way { peer, ..self.way_of(listener, to, stream) };
                     return self.send_by_stream(io, tx, len, &way, cookie);
                 }
                 self.send(io, tx, len, bound.socket, to, cookie);

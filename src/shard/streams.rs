@@ -16,7 +16,9 @@ use crate::limits;
 use crate::metrics::StreamEnd;
 use crate::net::{ListenerId, Transport};
 use crate::proxy::may_answer_to;
-use crate::stream::{Connection, Layer, LayerFailure, Number, Overdue, Refused, StreamId, Waiting, owner_of};
+use crate::stream::{
+    Connection, Layer, LayerFailure, Number, Overdue, Refused, StreamId, Waiting, owner_of, peer_mark,
+};
 use crate::tls;
 
 /// Where a message leaves by a stream.
@@ -28,6 +30,8 @@ pub(super) struct Way {
     pub to: SocketAddr,
     /// By which stream.
     pub stream: Number,
+    /// The mark of its peer, where it is not this process alone that knows the stream's number.
+    pub peer: Option<u16>,
     /// A final answer goes out: whoever asked waits for one less.
     pub answers: bool,
 }
@@ -35,7 +39,7 @@ pub(super) struct Way {
 impl<S, H: Handler> Worker<S, H> {
     pub(super) fn way_of(&self, listener: ListenerId, to: SocketAddr, stream: Number) -> Way {
         let listener = self.current.snapshot.plan.listener(listener).identity;
-        Way { listener, to, stream, answers: false }
+        Way { listener, to, stream, peer: None, answers: false }
     }
 
     /// Somebody has connected.
@@ -153,9 +157,12 @@ impl<S, H: Handler> Worker<S, H> {
             if shard != self.number && !self.post.is_gone(shard) {
                 return self.hand_on(io, shard, bytes, way, waiting);
             }
-            // The peer's address guards against the number's next user.
-            let is_it =
-                |c: &mut Connection| c.can_send() && c.listener == way.listener && c.peer.ip() == way.to.ip();
+            // The peer's address and port guard against the number's next user.
+            let nonce = self.nonce;
+            let is_it = |c: &mut Connection| {
+                let is_peer = way.peer.is_none_or(|mark| mark == peer_mark(nonce, c.peer));
+                is_peer && c.can_send() && c.listener == way.listener && c.peer.ip() == way.to.ip()
+            };
             if shard == self.number && self.streams.get(stream).is_some_and(is_it) {
                 return self.write(io, stream, bytes, way, waiting);
             }

@@ -29,7 +29,7 @@ use crate::plan::{Bind, EgressPolicy, Engine, NoListener, Plan, Section, expand}
 use crate::proxy::{Came, Decision, Incoming, Outcome, Own, Tally};
 use crate::rules::{Matcher, Mode};
 use crate::snapshot::Snapshot;
-use crate::stream::{Number, StreamId};
+use crate::stream::{Number, StreamId, peer_mark};
 use crate::token::Keys;
 use crate::transaction::{Handle, What};
 
@@ -48,6 +48,8 @@ struct FakeIo {
 }
 
 const POOL: usize = 8;
+
+const NONCE: u64 = 77;
 
 /// Names that wait to be asked for.
 const NAME_QUESTIONS: usize = 100;
@@ -174,6 +176,7 @@ impl Handler for Script {
             b"fallback" => forward(ListenerId(1), Reason::Fallback),
             b"nowhere" => forward(ListenerId(7), Reason::Override),
             b"relay" => Outcome::Relay {
+                peer: peer_mark(NONCE, incoming.from),
                 on: ListenerId(0),
                 to: incoming.from,
                 stream: Number::NONE,
@@ -203,6 +206,7 @@ impl Handler for Script {
             b"hand over" if self.gone.get() != Some(1) => Outcome::HandOver(1),
             b"panic" => panic!("as the message asked"),
             bytes if bytes.starts_with(b"RELAY ") => Outcome::Relay {
+                peer: peer_mark(NONCE, incoming.from),
                 on: ListenerId(0),
                 to: incoming.from,
                 stream: incoming.stream,
@@ -378,6 +382,7 @@ impl Bench {
             questions: questions.clone(),
             names: names.clone(),
             post: post.clone(),
+            nonce: NONCE,
         };
         let script = Script::default();
         let adopted = Rc::clone(&script.adopted);

@@ -44,6 +44,8 @@ pub struct Setup<S> {
     pub names: Questions<dns::Question>,
     /// What it hands messages to other shards through.
     pub post: Post,
+    /// A random number of the process: all shards have the same one.
+    pub nonce: u64,
 }
 
 /// Why a shard stopped.
@@ -67,6 +69,7 @@ pub struct Worker<S, H = proxy::State> {
     questions: Questions<Query>,
     pub(super) names: Questions<dns::Question>,
     pub(super) post: Post,
+    pub(super) nonce: u64,
     pub(super) streams: Connections,
     /// When their times are looked at next.
     pub(super) look_at_streams: Now,
@@ -120,6 +123,7 @@ impl<S> Worker<S> {
     pub fn new(setup: Setup<S>) -> Self {
         let current = setup.published.load_full();
         let handler = proxy::State::new(setup.number, current.sockets.len(), &current.snapshot);
+        let handler = handler.of_process(setup.nonce);
         Self::with_handler(setup, handler)
     }
 }
@@ -140,6 +144,7 @@ impl<S, H: Handler> Worker<S, H> {
             questions: setup.questions,
             names: setup.names,
             post: setup.post,
+            nonce: setup.nonce,
             streams: Connections::default(),
             look_at_streams: Now::default(),
             lines: vec![HeaderLine::EMPTY; limits::HEADER_LINES].into(),

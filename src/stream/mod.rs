@@ -27,5 +27,5 @@ mod unsent;
 pub use framing::{Broken, Frame, Framer};
 pub use layer::{Came, Layer, LayerFailure, Scratch, Standing};
 pub use number::{Number, StreamId};
-pub use owner::owner_of;
+pub use owner::{owner_of, peer_mark};
 pub use table::{Connection, Connections, Overdue, Refused, Waiting};

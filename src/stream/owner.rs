@@ -1,4 +1,4 @@
-//! Which shard a connection lives on.
+//! Which shard a connection lives on, and what tells it from others.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,6 +7,16 @@ use std::net::{IpAddr, SocketAddr};
 /// Whoever wants to send to a peer thus knows without asking where its connection is, or is to be opened, and a peer
 /// sees one connection however many shards there are. `None`: there is no shard.
 pub fn owner_of(listener: u32, peer: SocketAddr, shards: u16) -> Option<u16> {
+    hashed(listener.into(), peer).checked_rem(u64::from(shards)).map(|shard| shard as u16)
+}
+
+/// Tells a connection from others that have its number later: of another client behind the same NAT, or of the process that
+/// follows. `nonce` is the process's.
+pub fn peer_mark(nonce: u64, peer: SocketAddr) -> u16 {
+    (hashed(nonce, peer) >> 48) as u16
+}
+
+fn hashed(salt: u64, peer: SocketAddr) -> u64 {
     let ip = match peer.ip() {
         IpAddr::V4(ip) => u64::from(u32::from(ip)),
         IpAddr::V6(ip) => {
@@ -14,8 +24,7 @@ pub fn owner_of(listener: u32, peer: SocketAddr, shards: u16) -> Option<u16> {
             mixed(bits as u64).wrapping_add((bits >> 64) as u64)
         }
     };
-    let hash = mixed(mixed(ip) ^ (u64::from(listener) << 16 | u64::from(peer.port())));
-    hash.checked_rem(u64::from(shards)).map(|shard| shard as u16)
+    mixed(mixed(ip) ^ mixed(salt.rotate_left(16)) ^ u64::from(peer.port()))
 }
 
 /// The last step of SplitMix64: each bit of the input reaches each of the output.
@@ -42,5 +51,15 @@ mod tests {
         }
         assert!(each.iter().all(|n| (1_800..2_200).contains(n)), "{each:?}");
         assert_eq!(owner_of(7, ([192, 0, 2, 1], 1).into(), 0), None);
+    }
+
+    #[test]
+    fn a_mark_differs_from_port_to_port_and_from_process_to_process() {
+        let peer = |port| SocketAddr::from(([192, 0, 2, 1], port));
+        let same = (0..10_000).filter(|port| peer_mark(9, peer(*port)) == peer_mark(9, peer(40_000))).count();
+        let again =
+            (0..10_000).filter(|nonce| peer_mark(*nonce, peer(7)) == peer_mark(40_000, peer(7))).count();
+        assert!(same < 5 && again < 5, "{same} {again}");
+        assert_eq!(peer_mark(9, peer(7)), peer_mark(9, peer(7)));
     }
 }

@@ -18,7 +18,7 @@ const STATEFUL: u8 = b't';
 
 /// Version, mode, and the owner in two digits: fixed places, read by programs in the kernel.
 const HEAD: usize = 4;
-/// instance, ingress, connection, transaction
+/// peer, ingress, connection, transaction
 const FIELDS: usize = 2 + 4 + 4 + 8;
 const BODY: usize = FIELDS + MAC_BYTES;
 /// The body in groups of 40 bits, and how many bits of the last it does not fill.
@@ -32,7 +32,7 @@ pub const BRANCH_LEN: usize = COOKIE.len() + HEAD + base32::encoded_len(BODY);
 ///
 /// ```text
 /// z9hG4bK b s oo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
-///         │ │ │  └ 45 digits: instance 16, ingress 32, connection 32, transaction 64, MAC 80 bits
+///         │ │ │  └ 45 digits: peer 16, ingress 32, connection 32, transaction 64, MAC 80 bits
 ///         │ │ └ owner, two digits, the higher first
 ///         │ └ mode: s stateless, t kept as a transaction
 ///         └ version
@@ -47,8 +47,8 @@ pub struct Branch {
     pub owner: u16,
     /// The owner keeps the transaction: the response is its.
     pub stateful: bool,
-    /// Which of the Viaducts behind one address wrote it; 0 where there is only one.
-    pub instance: u16,
+    /// The mark of the peer of that connection; 0 for datagrams.
+    pub peer: u16,
     /// Identity of the listener that the request came in on, which the response leaves from.
     pub ingress: u32,
     /// The connection that the request came in on; 0 for datagrams.
@@ -118,9 +118,9 @@ impl Branch {
     /// Fields and MAC as groups of 40 bits; the last one has 24.
     #[inline(always)]
     fn body(&self, mac: Mac) -> [u64; GROUPS] {
-        let Self { instance, ingress, connection, transaction, .. } = *self;
+        let Self { peer, ingress, connection, transaction, .. } = *self;
         [
-            u64::from(instance) << 24 | u64::from(ingress >> 8),
+            u64::from(peer) << 24 | u64::from(ingress >> 8),
             u64::from(ingress & 0xff) << 32 | u64::from(connection),
             transaction >> 24,
             (transaction & 0xff_ffff) << 16 | (mac.0 >> 64) as u64,
@@ -136,7 +136,7 @@ impl Branch {
         let branch = Self {
             owner,
             stateful,
-            instance: (a >> 24) as u16,
+            peer: (a >> 24) as u16,
             ingress: (a << 8) as u32 | (b >> 32) as u32,
             connection: b as u32,
             transaction: c << 24 | d >> 16,
@@ -156,7 +156,7 @@ impl Branch {
             u64::from(VERSION) << 56
                 | u64::from(self.mode()) << 48
                 | u64::from(self.owner) << 32
-                | u64::from(self.instance) << 16
+                | u64::from(self.peer) << 16
                 | u64::from(destination.port()),
             u64::from(self.ingress) << 32 | u64::from(self.connection),
         ];

@@ -28,7 +28,7 @@ fn branch() -> Branch {
     Branch {
         owner: 1_000,
         stateful: false,
-        instance: 0xabcd,
+        peer: 0xabcd,
         ingress: 0xdead_beef,
         connection: 7,
         transaction: 0x0123_4567_89ab_cdef,
@@ -433,10 +433,10 @@ fn a_key_file_that_cannot_be_had_says_why() {
 
 fn any_branch() -> impl Strategy<Value = Branch> {
     (0u16..1_024, any::<bool>(), any::<u16>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(
-        |(owner, stateful, instance, ingress, connection, transaction)| Branch {
+        |(owner, stateful, peer, ingress, connection, transaction)| Branch {
             owner,
             stateful,
-            instance,
+            peer,
             ingress,
             connection,
             transaction,

@@ -271,6 +271,7 @@ impl<E: Endpoint> Simulation<E> {
                 questions: Questions::new(viaduct::limits::KERNEL_QUESTIONS),
                 names: Questions::new(viaduct::limits::DNS_QUESTIONS),
                 post: post.clone(),
+                nonce: 1,
             }));
         }
         let agents = (AGENTS.iter().zip(PROXIES))

@@ -3,6 +3,7 @@
 use super::*;
 use crate::metrics::StreamEnd;
 use crate::shard::cookie::Cookie;
+use crate::shard::streams::Way;
 use crate::stream::Waiting;
 
 /// Streams of an engine that keeps what is written.
@@ -173,4 +174,21 @@ fn each_message_is_counted_once_when_it_has_left_or_failed() {
     let all = |was_open| StreamEnd::ALL.into_iter().filter(|how| how.was_open() == was_open).map(ended).sum();
     let (were_open, never): (u64, u64) = (all(true), all(false));
     assert_eq!((bench.metrics.streams.accepted.get(), were_open, never), (1, 1, 1));
+}
+
+#[test]
+fn an_answer_goes_to_nobody_who_has_its_connections_number_later() {
+    let mut bench = Bench::one_shard();
+    let stream = bench.accept("192.0.2.1:1000");
+    let own = Waiting { shard: 0, cookie: Cookie::Own.with(None) };
+    let way = bench.shard.way_of(ListenerId(0), "192.0.2.1:5060".parse().unwrap(), Number::new(0, stream));
+    // The same address behind a NAT, another port; and the same port in the process before.
+    for (nonce, port) in [(NONCE, 1001), (NONCE + 1, 1000)] {
+        let peer = Some(peer_mark(nonce, ([192, 0, 2, 1], port).into()));
+        bench.shard.leave_by_stream(&mut bench.io, b"SIP/2.0 200 OK", &Way { peer, ..way }, own);
+    }
+    assert_eq!(bench.written(stream), 0);
+    let peer = Some(peer_mark(NONCE, ([192, 0, 2, 1], 1000).into()));
+    bench.shard.leave_by_stream(&mut bench.io, b"SIP/2.0 200 OK", &Way { peer, ..way }, own);
+    assert_eq!(bench.written(stream), 1);
 }
