@@ -31,7 +31,7 @@ const CARRIED: f64 = 0.995;
 const ATTEMPTS: usize = 3;
 /// How long a call lasts.
 const HOLD: Duration = Duration::from_millis(100);
-/// Load before a window: queues are what they will be, and it is known that they stand.
+/// Load before a window, after which queues run empty again: caches and tables are warm.
 const WARM_UP: Duration = Duration::from_millis(500);
 /// Calls that have begun end within this time, or never.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -120,9 +120,25 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
 }
 
 /// Each condition, with its numbers and its bound.
-fn properties(peak: &Window, over: &Window, after: &Window) -> [(bool, String); 5] {
+fn properties(peak: &Window, over: &Window, after: &Window) -> [(bool, String); 7] {
     let goodput = over.completed / peak.completed;
     [
+        (
+            peak.kept_up && peak.completed >= CARRIED * peak.begun,
+            format!(
+                "peak: {:.2}% of {:.0} calls/s completed (at least {}%; less is no peak)",
+                peak.completed / peak.begun * 100.0,
+                peak.begun,
+                CARRIED * 100.0
+            ),
+        ),
+        (
+            over.refused + over.shed > 0,
+            format!(
+                "overload: {} calls refused or dropped (none: what was offered is carried; give a higher --peak)",
+                over.refused + over.shed
+            ),
+        ),
         (
             goodput >= GOODPUT,
             format!(
@@ -186,7 +202,7 @@ impl Bench {
     fn peak(&mut self, args: &Args, bar: &ProgressBar) -> io::Result<Window> {
         let length = Duration::from_secs(args.seconds);
         if let Some(rate) = args.peak {
-            return self.window(rate, length, 0);
+            return self.window(rate.into(), length, 0);
         }
         let (mut rate, mut good) = (FIRST, None);
         while self.carries(rate, bar)? {

@@ -40,8 +40,8 @@ pub struct Args {
     #[arg(long)]
     calls: bool,
     /// Calls: take this for the peak, in calls a second, instead of looking for it
-    #[arg(long, requires = "calls")]
-    peak: Option<f64>,
+    #[arg(long, requires = "calls", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    peak: Option<u32>,
     /// Calls: with transactions
     #[arg(long, requires = "calls")]
     stateful: bool,
