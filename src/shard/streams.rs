@@ -293,7 +293,11 @@ impl<S, H: Handler> Worker<S, H> {
             if io.has_room(limits::STREAM_QUEUES_BYTES / limits::STREAM_SPARE) {
                 return;
             }
-            self.cut_off(io, stream, StreamEnd::Stalled);
+            if self.streams.cut_short(stream) {
+                io.reset(stream);
+            } else {
+                self.cut_off(io, stream, StreamEnd::Stalled);
+            }
         }
     }
 

@@ -84,6 +84,22 @@ fn a_shortage_is_paid_by_whoever_takes_most_and_not_by_who_writes_next() {
     assert_eq!(bench.dropped(), 0);
 }
 
+/// What a connection that is being closed has yet to send takes as much.
+#[test]
+fn a_shortage_is_paid_by_connections_that_are_being_closed_too() {
+    let mut bench = Bench::one_shard();
+    let (heavy, innocent) = (bench.accept("192.0.2.1:1000"), bench.accept("192.0.2.2:1000"));
+    for _ in 0..10 {
+        bench.comes(heavy, RELAY);
+    }
+    bench.comes(heavy, b"No SIP\r\n\r\n");
+    assert_eq!(bench.io.streams.finished, [heavy]);
+    bench.comes(innocent, RELAY);
+    bench.io.streams.room_after = 1;
+    bench.comes(innocent, RELAY);
+    assert_eq!((&bench.io.streams.reset[..], bench.written(innocent)), (&[heavy][..], 2));
+}
+
 #[test]
 fn who_asks_for_pongs_and_takes_none_is_cut_off() {
     let mut bench = Bench::one_shard();

@@ -100,6 +100,8 @@ pub struct Echo {
     /// Who sent last.
     pub from: Option<SocketAddr>,
     pub closed: Vec<SocketId>,
+    /// Bytes that the kernel has taken of what was written to streams.
+    pub wrote: usize,
     /// How streams ended.
     pub errors: Vec<i32>,
     pub seen: Arc<Seen>,
@@ -170,7 +172,7 @@ impl<'m> Shard<Engine<'m>> for Echo {
             }
             Event::Connected { stream } => assert!(io.write(stream, b"hello")),
             Event::Received { stream, bytes } => self.on_bytes(io, stream, bytes),
-            Event::Wrote { .. } => {}
+            Event::Wrote { bytes, .. } => self.wrote += bytes,
             Event::Ended { errno, .. } => {
                 self.errors.push(errno);
                 self.seen.streams_ended.fetch_add(1, Ordering::Relaxed);

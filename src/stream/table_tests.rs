@@ -1,0 +1,219 @@
+use super::*;
+use crate::limits::STREAM_STALLED_NS;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn peer(port: u16) -> SocketAddr {
+    ([192, 0, 2, 1], port).into()
+}
+
+fn connections(ports: &[u16]) -> (Connections, Vec<StreamId>) {
+    let mut all = Connections::default();
+    let streams: Vec<StreamId> = (0..).zip(ports).map(|(place, _)| StreamId::first(place)).collect();
+    for (stream, port) in streams.iter().zip(ports) {
+        all.insert(*stream, Connection::new(7, peer(*port), true, Now(0)));
+    }
+    (all, streams)
+}
+
+#[test]
+fn a_connection_is_found_by_stream_and_by_peer_until_it_is_removed() {
+    let (mut all, streams) = connections(&[1, 2]);
+    assert_eq!(
+        (all.with(7, peer(2), Number::ANY), all.with(8, peer(2), Number::ANY), all.len()),
+        (Some(streams[1]), None, 2)
+    );
+    all.hide(streams[1]);
+    assert!(all.with(7, peer(2), Number::ANY).is_none() && all.get(streams[1]).is_some());
+    assert!(all.remove(streams[1]).is_some() && all.remove(streams[1]).is_none());
+    assert!(all.get(streams[0].next()).is_none(), "another turn of the place");
+    all.remove(streams[0]);
+    assert!(all.is_empty() && all.each.is_empty() && all.by_peer.is_empty());
+}
+
+#[test]
+fn a_later_connection_of_the_same_peer_outlives_the_earlier_one() {
+    let (mut all, streams) = connections(&[1, 1]);
+    all.remove(streams[0]);
+    assert_eq!(all.with(7, peer(1), Number::ANY), Some(streams[1]));
+}
+
+#[test]
+fn who_connects_from_a_next_hops_address_gets_no_requests_to_it() {
+    let (mut all, streams) = connections(&[1]);
+    assert_eq!(all.with(7, peer(1), Number::OPENED), None, "another one is opened");
+    let ours = StreamId::first(8);
+    all.insert(ours, Connection::new(7, peer(1), false, Now(0)));
+    let later = StreamId::first(9);
+    all.insert(later, Connection::new(7, peer(1), true, Now(0)));
+    for wanted in [Number::OPENED, Number::ANY] {
+        assert_eq!(all.with(7, peer(1), wanted), Some(ours));
+    }
+    all.remove(streams[0]);
+    all.remove(ours);
+    assert_eq!(all.with(7, peer(1), Number::OPENED), None);
+    assert_eq!(all.with(7, peer(1), Number::ANY), Some(later), "where the message itself leads there");
+    all.remove(later);
+    assert!(all.by_peer.is_empty());
+}
+
+#[test]
+fn each_time_has_its_end() {
+    let (mut all, streams) = connections(&[1, 2]);
+    let late = Now(STREAM_IDLE_NS);
+    let overdue = |all: &mut Connections, now| all.overdue(now, |_| true).first().map(|(_, why)| *why);
+    all.get(streams[0]).unwrap().spoke();
+    assert_eq!(overdue(&mut all, Now(STREAM_SILENT_NS - 1)), None);
+    assert_eq!(all.overdue(Now(STREAM_SILENT_NS), |_| true), [(streams[1], Overdue::Idle)], "a stranger");
+    all.remove(streams[1]);
+    assert_eq!(overdue(&mut all, Now(STREAM_IDLE_NS - 1)), None);
+    assert_eq!(overdue(&mut all, late), Some(Overdue::Idle));
+    assert_eq!(all.overdue(Now(0), |_| false).len(), 1, "its listener is gone");
+
+    let connection = all.get(streams[0]).unwrap();
+    let mut input = &b"INVITE sip:b"[..];
+    connection.framer.next(&mut input, &mut [sip_parser::HeaderLine::EMPTY; 9], Now(SECOND));
+    let by = connection.framer.deadline().unwrap();
+    assert_eq!((overdue(&mut all, Now(by.0 - 1)), overdue(&mut all, by)), (None, Some(Overdue::Message)));
+
+    all.wrote(streams[0], 9, Now(0));
+    let stalled = Now(STREAM_STALLED_NS);
+    assert_eq!(overdue(&mut all, stalled), Some(Overdue::Stalled));
+    all.took(streams[0], 1, Now(SECOND), |_| ());
+    assert_ne!(overdue(&mut all, stalled), Some(Overdue::Stalled));
+    assert!(all.ends(streams[0], false) && !all.ends(streams[0], true));
+    assert_eq!(overdue(&mut all, Now(u64::MAX)), None);
+
+    let waiting = Connection::new(7, peer(3), false, Now(0));
+    all.insert(StreamId::first(5), waiting);
+    all.wrote(StreamId::first(5), 9, Now(STREAM_CONNECT_NS - 1));
+    assert_eq!(overdue(&mut all, Now(STREAM_CONNECT_NS)), Some(Overdue::Connect));
+}
+
+#[test]
+fn many_are_looked_at_a_part_at_a_time_and_each_once_a_second() {
+    let mut all = Connections::default();
+    for place in 0..3 * LOOK_AT as u16 {
+        all.insert(StreamId::first(place), Connection::new(7, peer(1), true, Now(0)));
+    }
+    assert_eq!(all.look_after_ns(), ROUND_NS / 3);
+    let parts: Vec<usize> = (0..3).map(|_| all.overdue(Now(u64::MAX), |_| true).len()).collect();
+    assert_eq!(parts, [LOOK_AT; 3]);
+    let (first, _) = all.overdue(Now(u64::MAX), |_| true)[0];
+    assert_eq!(first, StreamId::first(0), "and again from the beginning");
+}
+
+#[test]
+fn a_peer_that_sends_no_more_is_kept_for_its_answers() {
+    let (mut all, streams) = connections(&[1]);
+    let connection = all.get(streams[0]).unwrap();
+    connection.asked(b"OPTIONS ");
+    connection.asked(b"INVITE ");
+    let (one, other) = (b"SIP/2.0 200 OK\r\nCSeq: 1 OPTIONS", b"SIP/2.0 200 OK\r\nCSeq: 1 INVITE");
+    assert!(!connection.answered(one) && !connection.half_closed(Now(5)));
+    assert!(!connection.answered(one) && connection.answered(other));
+    assert!(Connection::new(7, peer(1), true, Now(0)).half_closed(Now(0)), "it waits for nothing");
+}
+
+#[test]
+fn one_peer_has_no_more_than_its_share() {
+    let mut all = Connections::default();
+    for place in 0..STREAMS_PER_PEER as u16 {
+        assert_eq!(all.admit(peer(1).ip()), Ok(()));
+        all.insert(StreamId::first(place), Connection::new(7, peer(1), true, Now(0)));
+    }
+    assert_eq!(all.admit(peer(1).ip()), Err(Refused::TooManyOfPeer));
+    assert_eq!(all.may_open(peer(1).ip()), Ok(()), "it can be connected to all the same");
+    assert_eq!(all.admit("192.0.2.2".parse().unwrap()), Ok(()));
+    all.remove(StreamId::first(0));
+    assert_eq!(all.admit(peer(1).ip()), Ok(()));
+}
+
+#[test]
+fn strangers_leave_room_for_connections_that_are_opened() {
+    let mut all = Connections::default();
+    let site = |n: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(n / 10_000));
+    let strangers = (0..u32::MAX).take_while(|n| {
+        let taken = all.admit(site(*n)).is_ok();
+        if taken {
+            let peer = SocketAddr::new(site(*n), 1);
+            all.insert(StreamId::first(*n as u16), Connection::new(7, peer, true, Now(0)));
+        }
+        taken
+    });
+    let strangers = strangers.count();
+    let other = peer(1).ip();
+    assert_eq!((strangers, all.admit(other)), (STREAMS - STREAMS_RESERVED, Err(Refused::TooMany)));
+    for place in strangers..STREAMS {
+        assert_eq!(all.may_open(other), Ok(()));
+        all.insert(StreamId::first(place as u16), Connection::new(7, peer(1), false, Now(0)));
+    }
+    assert_eq!(all.may_open(other), Err(Refused::TooMany));
+}
+
+#[test]
+fn those_who_wait_are_told_unless_all_has_left() {
+    let (mut all, streams) = connections(&[1]);
+    let me = Waiting { shard: 1, cookie: 9 };
+    all.wrote(streams[0], 9, Now(0));
+    assert!(all.get(streams[0]).unwrap().waits(me) && all.any_undrained());
+    let mut left = Vec::new();
+    all.took(streams[0], 9, Now(0), |who| left.push(who));
+    assert!(!all.any_undrained() && left == [me]);
+    all.wrote(streams[0], 9, Now(0));
+    assert!(all.get(streams[0]).unwrap().waits(me));
+    assert_eq!((all.unsent_bytes(), all.remove(streams[0]).unwrap().1), (9, vec![me]));
+    assert_eq!(all.unsent_bytes(), 0);
+}
+
+#[test]
+fn what_was_cut_off_counts_no_more_and_what_finishes_does() {
+    let (mut all, streams) = connections(&[1, 2]);
+    for stream in &streams {
+        all.wrote(*stream, 10, Now(0));
+    }
+    all.ends(streams[0], true);
+    all.took(streams[0], 5, Now(0), |_| ());
+    assert_eq!((all.unsent_bytes(), all.most_unsent().count()), (10, 1));
+    all.ends(streams[1], false);
+    all.took(streams[1], 4, Now(0), |_| ());
+    assert_eq!((all.unsent_bytes(), all.most_unsent().count()), (6, 1), "it is being closed");
+    assert!(!all.cut_short(streams[0]) && all.cut_short(streams[1]) && !all.cut_short(streams[1]));
+    assert_eq!((all.unsent_bytes(), all.most_unsent().count()), (0, 0));
+    streams.iter().for_each(|stream| drop(all.remove(*stream)));
+    assert_eq!(all.unsent_bytes(), 0);
+}
+
+/// Whoever keeps much pays, not whoever comes last.
+#[test]
+fn a_site_that_fills_the_memory_pays_for_it() {
+    let mut all = Connections::default();
+    let mut lines = [sip_parser::HeaderLine::EMPTY; 9];
+    let mut add = |all: &mut Connections, place: u16, peer: SocketAddr, len: usize| {
+        let stream = StreamId::first(place);
+        all.insert(stream, Connection::new(7, peer, true, Now(0)));
+        let mut framer = all.take_framer(stream).unwrap();
+        let head = format!("INVITE sip:b SIP/2.0\r\nl: 65000\r\n\r\n{}", "x".repeat(len));
+        framer.next(&mut head.as_bytes(), &mut lines, Now(0));
+        all.put_framer(stream, framer);
+    };
+    // Announcing takes nothing yet.
+    for place in 0..2_000 {
+        add(&mut all, place, peer(place), 0);
+    }
+    assert!(!all.keeps_too_much(false) && all.kept_bytes() < 1 << 20, "{}", all.kept_bytes());
+    for place in 2_000..3_200 {
+        add(&mut all, place, peer(place), 60_000);
+    }
+    let innocent = StreamId::first(3_200);
+    add(&mut all, 3_200, "192.0.2.99:5060".parse().unwrap(), 64_000);
+    assert!(all.keeps_too_much(false));
+    for stream in all.most_kept() {
+        if !all.keeps_too_much(true) {
+            break;
+        }
+        assert_ne!(stream, innocent);
+        all.ends(stream, true);
+    }
+    assert!(!all.keeps_too_much(true) && all.get(innocent).unwrap().framer.is_within());
+}
