@@ -84,14 +84,14 @@ pub const RETRY_AFTER_S: u64 = 4;
 pub const HANDED_OVER: usize = 4_096;
 
 /// Messages of connections that found no room there, or no send buffer, and are tried again: as many as a batch brings when
-/// many calls come at a time. A request beyond them is refused (503).
+/// many calls come at a time, of 64 KiB each at most. A request beyond them is refused (503).
 pub const TRIED_AGAIN: usize = 512;
 
 /// How long, in nanoseconds, until then: a shard that does not keep up has read some two hundred by then.
 pub const TRY_AGAIN_NS: u64 = 1_000_000;
 
-/// Of what is handed over, so many messages are taken over in a batch, each of which may lead to two sends: with [`DUE_PER_BATCH`] less than
-/// [`SEND_BUFFERS`], which are free again one batch later.
+/// Of what is handed over, so many messages are taken over in a batch, each of which may lead to two sends: with
+/// [`DUE_PER_BATCH`] less than [`SEND_BUFFERS`], which are free again one batch later.
 pub const TAKEN_OVER_PER_BATCH: usize = 192;
 
 /// Longest memory in bytes that a handed over message leaves to the next one; that of longer ones is freed.
