@@ -15,6 +15,7 @@ use crate::snapshot::Snapshot;
 use super::decide::Stop;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
+use super::service::emergency;
 use super::state::Work;
 use super::validate::Request;
 
@@ -169,7 +170,10 @@ fn has_waited_too_long(
 /// What a request would take part in.
 fn standing(policy: &Policy, request: &Request<'_>, pre: &Preprocessed<'_>) -> Standing {
     let ends_something = matches!(request.method, b"ACK" | b"BYE" | b"CANCEL" | b"PRACK");
-    let is_emergency = || pre.uri(request).user().is_some_and(|user| policy.is_emergency(user));
+    let is_emergency = || {
+        let uri = pre.uri(request);
+        uri.user().or_else(|| emergency(uri)).is_some_and(|user| policy.is_emergency(user))
+    };
     let has_priority = || {
         let lines = request.message.named(b"Resource-Priority");
         let mut values = lines.flat_map(|line| request.message.values_in(line)).flatten();

@@ -21,6 +21,7 @@ use super::loops::{self, Inputted};
 use super::outcome::Incoming;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
+use super::service::{emergency, user_of_rules};
 use super::set;
 use super::state::Work;
 use super::stateful;
@@ -277,6 +278,7 @@ fn find<'s: 'm, 'm>(
             (id, to, egress, *record_route, *mode, attempts)
         }
         None if pre.named_us && request.to_tag.is_some() => return Err(Reply::NoDialog.into()),
+        None if emergency(pre.uri(request)).is_some() => return Err(Reply::NoService.into()),
         None => return Err(Reply::NoRule.into()),
     };
     admit::by_route(work, snapshot, request, id, now)?;
@@ -365,7 +367,7 @@ fn first_match(
         transport: on.transport,
         listener: on.section,
         source: request.incoming.from.ip(),
-        ruri_user: user(ruri.user(), ruri_read, ruri_room),
+        ruri_user: if ruri_read { user_of_rules(ruri, ruri_room) } else { &[] },
         ruri_host: ruri.host_text(),
         from_user: user(from.user, from_read, from_room),
         from_host: from.host_text,

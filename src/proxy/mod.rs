@@ -37,6 +37,7 @@ mod outcome;
 mod preprocess;
 mod reply;
 mod respond;
+mod service;
 mod set;
 mod shed;
 mod state;

@@ -31,6 +31,8 @@ pub enum Reply {
     NotFound,
     /// 416: the Request-URI's scheme cannot be routed.
     Scheme,
+    /// 416: the Request-URI is that of an emergency service, and no rule matches.
+    NoService,
     /// 420: Proxy-Require asks for something we do not know.
     ProxyRequire,
     /// 440: Max-Breadth is 0, and the request would be forked (RFC 5393 §5.3.3).
@@ -79,7 +81,7 @@ impl Reply {
             Self::Rejected(status) => status,
             Self::NoRule | Self::Forbidden(_) | Self::OutsideDialogTo => 403,
             Self::NotFound => 404,
-            Self::Scheme => 416,
+            Self::Scheme | Self::NoService => 416,
             Self::ProxyRequire => 420,
             Self::Breadth => 440,
             Self::NoDialog => 481,
@@ -108,7 +110,7 @@ impl Reply {
             Self::Forbidden(why) => why.in_words(),
             Self::OutsideDialogTo => "Forbidden: Next Hop Outside dialog_to",
             Self::NotFound => "Not Found",
-            Self::Scheme => "Unsupported URI Scheme",
+            Self::Scheme | Self::NoService => "Unsupported URI Scheme",
             Self::ProxyRequire => "Bad Extension",
             Self::Breadth => "Max-Breadth Exceeded",
             Self::NoDialog => "Call/Transaction Does Not Exist",

@@ -15,6 +15,7 @@ use crate::rules::{
 use super::forward::{New, port_range};
 use super::preprocess::{Preprocessed, transport_of};
 use super::reply::Reply;
+use super::service::user_of_rules;
 use super::state::Work;
 use super::validate::Request;
 use super::via::range_in;
@@ -50,16 +51,22 @@ pub(super) fn apply<'m>(
     let [ruri, from, to] = &mut work.users;
     let shown = |which, user: Option<&'m [u8]>| user.filter(|_| set.shows(which)).unwrap_or_default();
     let users = [
-        plain_user(shown(User::Ruri, pre.uri(request).user()), ruri),
+        if set.shows(User::Ruri) { user_of_rules(pre.uri(request), ruri) } else { &[] },
         plain_user(shown(User::From, request.from.user), from),
         plain_user(shown(User::To, request.to.user), to),
     ];
     work.scratch.capture(set, users);
-    if set.changes_uri() {
+    if set.changes_uri() && fits(&set.uri, pre.uri(request)) {
         let uri = request_uri(&set.uri, &work.scratch.captured, pre.uri(request), pre.maddr_stripped, room)?;
         pre.rewrite(uri);
     }
     Ok(())
+}
+
+/// The URN of a service has neither user nor host: only a new host, or a whole user, makes another URI of it.
+fn fits(change: &UriChange, uri: &Uri<'_>) -> bool {
+    let makes_another = change.host.is_some() || matches!(change.user, Some(UserChange::Whole(_)));
+    uri.scheme != Scheme::Other || makes_another
 }
 
 /// Writes the Request-URI that becomes of this one, and reads it.

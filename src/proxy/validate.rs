@@ -8,6 +8,7 @@ use crate::token::{COOKIE, Transaction};
 
 use super::outcome::Incoming;
 use super::reply::Reply;
+use super::service::emergency;
 
 /// What is wrong with a request's form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,7 +231,7 @@ fn request_uri(text: &[u8]) -> Result<Uri<'_>, Reply> {
     }
     let uri = Uri::parse(text)?;
     match uri.scheme {
-        Scheme::Other => Err(Reply::Scheme),
+        Scheme::Other if emergency(&uri).is_none() => Err(Reply::Scheme),
         _ if uri.headers().is_some() => Err(Flaw::Rule(Rule::UriHeaders).into()),
         _ => Ok(uri),
     }

@@ -142,7 +142,7 @@ impl<'a> Thinker<'a> {
         let considered = state.considered();
         account.rule(snapshot, considered.rule);
         account.no_rule = match (&outcome, considered.reply) {
-            (_, Some(Reply::NoRule | Reply::NoDialog)) => "none matches",
+            (_, Some(Reply::NoRule | Reply::NoDialog | Reply::NoService)) => "none matches",
             (Outcome::Forward { decision, .. }, _) if decision.egress.reason == Reason::Pinned => {
                 "none was asked: the transaction was decided before"
             }

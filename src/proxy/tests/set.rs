@@ -326,3 +326,14 @@ fn the_next_of_several_next_hops_gets_the_same_changes() {
     let cancel = due.iter().find(|sent| sent.what == What::Cancel).unwrap();
     assert!(cancel.text.starts_with("CANCEL sip:+33123@192.0.2.9 SIP/2.0\n"), "{}", cancel.text);
 }
+
+#[test]
+fn the_urn_of_an_emergency_service() {
+    let when = r"ruri_user = '^urn:service:sos\.?([a-z]*)$'";
+    let urn = "URN:service:sos.fire";
+    assert_eq!(uri(when, r#"ruri_user = "112", ruri_host = "psap.example""#, urn), "sip:112@psap.example");
+    assert_eq!(uri(when, r#"ruri_user = "$1", ruri_host = "psap.example""#, urn), "sip:fire@psap.example");
+    assert_eq!(uri(when, r#"ruri_host = "psap.example""#, urn), "sip:psap.example");
+    assert_eq!(uri(when, r#"ruri_user = "112""#, urn), "tel:112");
+    assert_eq!(uri(when, r#"prefix = "0""#, urn), urn);
+}

@@ -2,7 +2,7 @@
 //! respond with an error code."
 
 use super::forwarding::{INVITE, invite_with};
-use super::world::{Became, World, header, wire};
+use super::world::{Became, CONFIGURATION, World, fib, header, wire};
 use crate::drop_reason::DropReason;
 use crate::limits::HEADER_LINES;
 
@@ -114,6 +114,32 @@ fn uri_scheme() {
     World::new().forwarded("private", "10.0.0.50:5060", &by_rule, "private", "10.0.0.100:5062");
     let routed = invite_with("Route: <sip:192.0.2.9;lr>").replacen("sip:bob@192.0.2.9", "tel:+4930", 1);
     World::new().forwarded("private", "10.0.0.50:5060", &routed, "public", "192.0.2.9:5060");
+}
+
+#[test]
+fn emergency_services() {
+    // No rule matches those of the outside: as any other URI that is not understood.
+    let sos = |uri: &str| INVITE.replacen("sip:bob@192.0.2.9", uri, 1);
+    let mut world = World::new();
+    world.answered("public", "192.0.2.50:5060", &sos("urn:service:sos"), 416);
+    // `to = "request-uri"` finds no next hop in it.
+    refused(&sos("urn:service:sos"), "416 Unsupported URI Scheme");
+    let psap = "[[route]]\nname = \"psap\"\nwhen = { ruri_user = '^urn:service:sos(\\.|$)' }\nto = \"sip:10.0.0.112\"\n\n\
+                [[route]]\nname = \"unwanted\"";
+    let configuration = CONFIGURATION.replacen("[[route]]\nname = \"unwanted\"", psap, 1);
+    let mut world = World::of(&configuration, fib());
+    for uri in ["urn:service:sos", "urn:service:sos.fire", "URN:Service:SOS.Animal-control"] {
+        let text = world.forwarded("public", "192.0.2.50:5060", &sos(uri), "private", "10.0.0.112:5060");
+        assert!(text.starts_with(&format!("INVITE {uri} SIP/2.0\n")), "{text}");
+    }
+    // The route of an emergency call may also stand in it (RFC 6881).
+    let routed = sos("urn:service:sos").replacen("Contact:", "Route: <sip:192.0.2.9;lr>\nContact:", 1);
+    World::new().forwarded("private", "10.0.0.50:5060", &routed, "public", "192.0.2.9:5060");
+    for uri in ["urn:service:sosx", "urn:service:sos.", "urn:service:sos.a%62", "urn:service:counseling"] {
+        world.answered("public", "192.0.2.50:5060", &sos(uri), 416);
+    }
+    let long = format!("urn:service:sos.{}", "a".repeat(crate::limits::USER_BYTES));
+    world.answered("public", "192.0.2.50:5060", &sos(&long), 416);
 }
 
 #[test]
