@@ -43,12 +43,12 @@ pub(super) fn build(
     let egress = egress(root.take("egress"), &names, findings);
     let groups = groups::build(root.take("group"), &names, findings);
     limits::peers(root.take("peer"), &mut limits, findings);
-    let (rules, rule_places) = rules::build(root.take("route"), &names, &groups, &mut limits, findings);
-    let groups = groups.finish(rules.iter().flat_map(Rule::targets), findings).into();
+    let read = rules::build(root.take("route"), &names, &groups, &mut limits, findings);
+    let groups = groups.finish(read.rules.iter().flat_map(Rule::targets), findings).into();
     let overload = limits::overload(root.take("overload"), limits, findings).into();
     root.finish(findings);
-    let matcher = rules::compile(&rules, &rule_places, findings)?.into();
-    let (sections, rules, hosts) = (names.into_sections(), rules.into(), Arc::new(hosts));
+    let matcher = rules::compile(&read, findings)?.into();
+    let (sections, rules, hosts) = (names.into_sections(), read.rules.into(), Arc::new(hosts));
     let Expansion { listeners, left_out } = expand(&sections, fib);
     let origin = origin.into();
     let plan = Plan {
@@ -69,7 +69,7 @@ pub(super) fn build(
         admin,
     };
     dns::hold_names(&plan, names_place, findings);
-    Some((plan, Places { listeners: bind_places, rules: rule_places, keys: keys_place, hosts: host_places }))
+    Some((plan, Places { listeners: bind_places, rules: read.places, keys: keys_place, hosts: host_places }))
 }
 
 fn engine(entry: Option<Entry<'_>>, findings: &mut Findings) -> Engine {

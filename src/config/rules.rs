@@ -17,23 +17,37 @@ use crate::net::Transport;
 use crate::overload::{LimitId, Limits, Owner, Peers};
 use crate::plan::Gateway;
 use crate::rules::{
-    Action, EgressChoice, Matcher, Mode, Pattern, Rule, RuleId, Set, Target, When, contradiction, shadowed,
+    Action, EgressChoice, Matcher, Mode, Pattern, PatternError, Rule, RuleId, Set, Target, When,
+    contradiction, shadowed,
 };
 
-/// All rules, and the place of each one's `to` (of all of it where it has none).
+/// The places of a rule's patterns: which key, the pattern as written, and where it stands.
+pub(super) type Written = Vec<(&'static str, Pattern, Range<usize>)>;
+
+/// Rules with the places that findings about them have in the file.
+#[derive(Default)]
+pub(super) struct Read {
+    pub rules: Vec<Rule>,
+    /// Of each rule its `to` (all of it where it has none).
+    pub places: Vec<Range<usize>>,
+    /// Of each rule.
+    patterns: Vec<Written>,
+}
+
+/// All rules.
 pub(super) fn build(
     entry: Option<Entry<'_>>,
     names: &Names,
     groups: &Groups,
     limits: &mut Limits,
     findings: &mut Findings,
-) -> (Vec<Rule>, Vec<Range<usize>>) {
+) -> Read {
     let sections = entry.map(|e| e.sections("[[route]]", findings)).unwrap_or_default();
-    let (mut rules, mut places) = (Vec::<Rule>::new(), Vec::new());
+    let mut read = Read::default();
     let mut taken = HashSet::new();
     if sections.len() > RULES {
         findings.error(0..0, format!("more than {RULES} rules"));
-        return (rules, places);
+        return read;
     }
     for (number, mut section) in sections.into_iter().enumerate() {
         let whole = section.span.clone();
@@ -41,22 +55,25 @@ pub(super) fn build(
         let name = name(&mut section, number, &mut taken, findings);
         let mut place = whole;
         let reader = Reader { names, groups, peers: &limits.peers };
-        let when = section.take("when").map(|e| reader.when(&e, 0, findings)).unwrap_or_default();
+        let mut patterns = Written::new();
+        let when =
+            section.take("when").map(|e| reader.when(&e, 0, &mut patterns, findings)).unwrap_or_default();
         let set = section.take("set");
         let action = reader.action(&when, &mut section, &mut place, findings);
         let set = set.and_then(|entry| reader.set(&entry, &when, action.as_ref(), findings));
         let limit = section.take("limit");
         section.finish(findings);
         let limit = limit_of(limit, &name, action.as_ref(), limits, findings);
-        let id = RuleId(rules.len() as u32);
+        let id = RuleId(read.rules.len() as u32);
         if let Some(action) = action {
             limits.routes.push(limit);
-            rules.push(Rule { id, name, line: line as u32, when, action, set });
-            places.push(place);
+            read.rules.push(Rule { id, name, line: line as u32, when, action, set });
+            read.places.push(place);
+            read.patterns.push(patterns);
         }
     }
-    warn_of_transports(&rules, &places, names, findings);
-    (rules, places)
+    warn_of_transports(&read.rules, &read.places, names, findings);
+    read
 }
 
 /// A key of a route that sends nothing on.
@@ -100,7 +117,8 @@ fn name(
 }
 
 /// Compiles the conditions and tells which rules can never match.
-pub(super) fn compile(rules: &[Rule], places: &[Range<usize>], findings: &mut Findings) -> Option<Matcher> {
+pub(super) fn compile(read: &Read, findings: &mut Findings) -> Option<Matcher> {
+    let Read { rules, places, .. } = read;
     let place = |id: RuleId| places.get(id.0 as usize).cloned().unwrap_or(0..0);
     for (rule, by) in shadowed(rules) {
         let (rule, by) = (&rules[rule.0 as usize], &rules[by.0 as usize]);
@@ -116,10 +134,23 @@ pub(super) fn compile(rules: &[Rule], places: &[Range<usize>], findings: &mut Fi
             let message =
                 format!("`{}`: the pattern «{}» {}", error.key, error.pattern, verb(&error.message));
             findings
-                .error(place(error.rule), message)
+                .error(read.place_of(&error), message)
                 .hint("the syntax is that of the Rust regex crate, on bytes: '^\\*33[0-9]+$'");
             None
         }
+    }
+}
+
+impl Read {
+    /// Where the pattern stands.
+    fn place_of(&self, error: &PatternError) -> Range<usize> {
+        let rule = error.rule.0 as usize;
+        let all = self.patterns.get(rule).into_iter().flatten();
+        let own = |(key, pattern, _): &&(&str, Pattern, Range<usize>)| {
+            *key == error.key && pattern.0 == error.pattern
+        };
+        let found = all.clone().find(own).map(|(.., place)| place);
+        found.or_else(|| self.places.get(rule)).cloned().unwrap_or(0..0)
     }
 }
 
@@ -165,7 +196,7 @@ struct Way<'d> {
 }
 
 impl Reader<'_> {
-    fn when(&self, entry: &Entry<'_>, depth: usize, findings: &mut Findings) -> When {
+    fn when(&self, entry: &Entry<'_>, depth: usize, patterns: &mut Written, findings: &mut Findings) -> When {
         let Some(mut section) = entry.section("`when`", findings) else { return When::default() };
         let known = findings.list().len();
         let mut when = When::default();
@@ -193,16 +224,16 @@ impl Reader<'_> {
         when.from_host = texts("from_host", findings).iter().filter_map(|t| host(t, findings)).collect();
         when.to_host = texts("to_host", findings).iter().filter_map(|t| host(t, findings)).collect();
         let mut pattern = |key, findings: &mut Findings| {
-            section.take(key).and_then(|e| e.text(findings)).map(|text| Pattern(text.text.into()))
+            section.take(key).and_then(|e| e.text(findings)).map(|text| written(key, text, patterns))
         };
         when.ruri_user = pattern("ruri_user", findings);
         when.from_user = pattern("from_user", findings);
         when.to_user = pattern("to_user", findings);
         for (name, entry) in section.take("header").map(|e| e.pairs(findings)).unwrap_or_default() {
-            let pattern = entry.text(findings).map(|text| Pattern(text.text.into()));
+            let pattern = entry.text(findings).map(|text| written("header", text, patterns));
             when.header.extend(pattern.map(|pattern| (name.text.into(), pattern)));
         }
-        when.not = section.take("not").and_then(|entry| self.not(&entry, depth, findings));
+        when.not = section.take("not").and_then(|entry| self.not(&entry, depth, patterns, findings));
         // What has mistakes in it was not read as it was meant.
         if findings.list().len() == known {
             self.contradictions(&when, &mut section, findings);
@@ -225,12 +256,18 @@ impl Reader<'_> {
         }
     }
 
-    fn not(&self, entry: &Entry<'_>, depth: usize, findings: &mut Findings) -> Option<Box<When>> {
+    fn not(
+        &self,
+        entry: &Entry<'_>,
+        depth: usize,
+        patterns: &mut Written,
+        findings: &mut Findings,
+    ) -> Option<Box<When>> {
         if depth >= NOT_DEPTH {
             findings.error(entry.span.clone(), format!("`not` is nested deeper than {NOT_DEPTH} times"));
             return None;
         }
-        Some(Box::new(self.when(entry, depth + 1, findings)))
+        Some(Box::new(self.when(entry, depth + 1, patterns, findings)))
     }
 
     fn action(
@@ -390,6 +427,13 @@ impl Reader<'_> {
             egress::check(&gateway.to, choice, self.names, entry, findings);
         }
     }
+}
+
+/// A pattern, whose place is kept.
+fn written(key: &'static str, text: Text<'_>, patterns: &mut Written) -> Pattern {
+    let pattern = Pattern(text.text.into());
+    patterns.push((key, pattern.clone(), text.span));
+    pattern
 }
 
 /// What is wrong is told, and taken for the default.

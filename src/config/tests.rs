@@ -296,10 +296,17 @@ fn mistakes_in_routes() {
     expect(&route("to = \"request-uri\"\negress = \"sixx\""), (3, 10), "no listener «sixx»", "six");
     expect(
         &route("when = { ruri_user = '([' }\nto = \"request-uri\""),
-        (3, 6),
+        (2, 22),
         "the pattern «([» is not valid",
         "",
     );
+    for (when, place) in [
+        ("when.not = { from_user = '([' }", (2, 26)),
+        ("when = { header = { Subject = 'a', X-A = '([' } }", (2, 42)),
+        ("when = { to_user = 'a', not = { to_user = '([' } }", (2, 43)),
+    ] {
+        expect(&route(&format!("{when}\nto = \"request-uri\"")), place, "the pattern «([» is not valid", "");
+    }
     expect(
         &route("when = { method = [\"ACK\"] }\nto = \"request-uri\""),
         (2, 20),
@@ -369,7 +376,7 @@ fn mistakes_in_set() {
         "parentheses",
     );
     let unsound = set("ruri_user = \"$2\"").replace("^0([1-9]+)$", "^0([1-9]+$");
-    expect(&unsound, (3, 6), "`ruri_user`: the pattern «^0([1-9]+$» is not valid", "regex");
+    expect(&unsound, (2, 22), "`ruri_user`: the pattern «^0([1-9]+$» is not valid", "regex");
     expect(&set("ruri_user = \"${from_user.1}\""), (4, 21), "the rule has no such pattern", "");
     expect(&set("ruri_user = \"a$\""), (4, 21), "a dollar is followed by", "$1 to $9 are groups");
     expect(
