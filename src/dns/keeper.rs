@@ -69,6 +69,8 @@ struct Kept {
     ask_from: Duration,
     /// Until then the answer holds.
     fresh_until: Duration,
+    /// A part of what the answer is made of could not be asked for.
+    partial: bool,
 }
 
 /// Whether somebody is asking for a name.
@@ -189,8 +191,13 @@ impl Keeper {
         let Some(kept) = self.kept.get_mut(&question) else { return false };
         kept.asking = Asking::No;
         kept.note_use(now);
-        let Outcome { resolution, ttl_s } = outcome;
+        let Outcome { resolution, ttl_s, partial } = outcome;
         let ttl = seconds(ttl_s);
+        // Servers that were left out because nobody could tell of them would be lost.
+        let is_less = partial && !kept.partial;
+        if is_less && let Some(found) = kept.usable(now, stale) {
+            return kept.stay(question, found, now, &mut self.changes);
+        }
         let holds = match &resolution {
             Ok(_) => ttl.clamp(min_ttl, max_ttl),
             Err(Unresolved::Failed) => match kept.usable(now, stale) {
@@ -199,7 +206,7 @@ impl Keeper {
             },
             Err(_) => ttl.clamp(min_ttl.min(negative_ttl), negative_ttl),
         };
-        kept.used = false;
+        (kept.used, kept.partial) = (false, partial);
         kept.fresh_until = now + holds;
         // Early enough for attempts that take long, and late enough to ask seldom.
         kept.ask_from = now + holds - holds / 4;

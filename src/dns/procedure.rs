@@ -50,11 +50,13 @@ pub struct Outcome {
     pub resolution: Resolution,
     /// How long that holds, in seconds: the least of all answers that it is made of.
     pub ttl_s: u32,
+    /// There are servers, and no server could tell of a part of what was asked: there may be more.
+    pub partial: bool,
 }
 
 /// The step after these answers. Always comes to an end when what is asked is answered.
 pub fn next(question: &Question, served: Served, answers: &[(Query, Answer)]) -> Step {
-    let mut walk = Walk { question, served, answers, missing: Vec::new(), ttl_s: u32::MAX };
+    let mut walk = Walk { question, served, answers, missing: Vec::new(), ttl_s: u32::MAX, failed: false };
     let result = walk.servers();
     if !walk.missing.is_empty() {
         return Step::Ask(walk.missing);
@@ -64,7 +66,8 @@ pub fn next(question: &Question, served: Served, answers: &[(Query, Answer)]) ->
         Err(Stop::Because(why)) => Err(why),
         Err(Stop::Missing) => Err(Unresolved::Failed),
     };
-    Step::Done(Outcome { resolution, ttl_s: walk.ttl_s })
+    let partial = walk.failed && resolution.is_ok();
+    Step::Done(Outcome { resolution, ttl_s: walk.ttl_s, partial })
 }
 
 /// Why a walk does not lead to servers.
@@ -81,6 +84,8 @@ struct Walk<'a> {
     answers: &'a [(Query, Answer)],
     missing: Vec<Query>,
     ttl_s: u32,
+    /// Something that it came by has no answer.
+    failed: bool,
 }
 
 /// The name of SRV records, with the transport that they are for.
@@ -256,6 +261,7 @@ impl<'a> Walk<'a> {
             Answer::Failed(_) => limits::DNS_FAILURE_S,
         };
         self.ttl_s = self.ttl_s.min(ttl_s);
+        self.failed |= matches!(answer, Answer::Failed(_));
         Some(answer)
     }
 }

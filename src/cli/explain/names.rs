@@ -187,7 +187,8 @@ mod tests {
         let addresses = [[192, 0, 2, 1].into()].into();
         let target = Target { rank: 0, weight: 5, transport: Transport::Udp, port: 5070, addresses };
         let resolution = Ok(Found { targets: [target].into(), stale: false });
-        let resolved = Resolved { question, outcome: Outcome { resolution, ttl_s: 60 }, asked };
+        let resolved =
+            Resolved { question, outcome: Outcome { resolution, ttl_s: 60, partial: false }, asked };
         let told = Name::new(&resolved);
         assert_eq!(
             told.to_string(),
@@ -199,7 +200,7 @@ mod tests {
         let json = serde_json::to_value(&told).unwrap();
         assert_eq!(json["queries"][0]["type"], "SRV");
         assert_eq!(json["servers"][0]["next_hops"][0], "udp:192.0.2.1:5070");
-        let outcome = Outcome { resolution: Err(Unresolved::NoSuchName), ttl_s: 5 };
+        let outcome = Outcome { resolution: Err(Unresolved::NoSuchName), ttl_s: 5, partial: false };
         let absent = Name::new(&Resolved { outcome, asked: Vec::new(), ..resolved });
         assert_eq!(absent.to_string(), "sip:example.com;transport=udp does not exist");
         assert_eq!(absent.unresolved, Some("no_such_name"));

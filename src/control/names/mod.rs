@@ -339,7 +339,8 @@ async fn guarded(question: Question, resolving: impl Future<Output = Resolved>) 
         let why = panic.downcast_ref::<&str>().copied().map(str::to_owned);
         let why = why.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         tracing::error!("the lookup of {question} has panicked, and counts as failed: {why}");
-        let outcome = Outcome { resolution: Err(Unresolved::Failed), ttl_s: limits::DNS_FAILURE_S };
+        let outcome =
+            Outcome { resolution: Err(Unresolved::Failed), ttl_s: limits::DNS_FAILURE_S, partial: false };
         Resolved { question, outcome, asked: Vec::new() }
     })
 }

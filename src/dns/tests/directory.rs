@@ -22,7 +22,7 @@ fn a_clone_does_not_see_what_changes_later() {
     let questions: Vec<_> = (0..5_000).map(|n| question(&format!("gw{n}.example"))).collect();
     let mut keeper = Keeper::new(super::keeper::settings());
     let now = std::time::Duration::from_secs(1);
-    let answer = |n| Outcome { resolution: found(n), ttl_s: 60 };
+    let answer = |n| Outcome { resolution: found(n), ttl_s: 60, partial: false };
     for question in &questions {
         keeper.want(*question, now).unwrap();
         keeper.take(*question, answer(1), now);

@@ -19,15 +19,15 @@ fn s(seconds: u64) -> Duration {
 fn leads(last: u8, ttl_s: u32) -> Outcome {
     let addresses = [[192, 0, 2, last].into()].into();
     let target = Target { rank: 0, weight: 0, transport: Transport::Udp, port: 5060, addresses };
-    Outcome { resolution: Ok(Found { targets: [target].into(), stale: false }), ttl_s }
+    Outcome { resolution: Ok(Found { targets: [target].into(), stale: false }), ttl_s, partial: false }
 }
 
 fn fails() -> Outcome {
-    Outcome { resolution: Err(Unresolved::Failed), ttl_s: 5 }
+    Outcome { resolution: Err(Unresolved::Failed), ttl_s: 5, partial: false }
 }
 
 fn absent(ttl_s: u32) -> Outcome {
-    Outcome { resolution: Err(Unresolved::NoSuchName), ttl_s }
+    Outcome { resolution: Err(Unresolved::NoSuchName), ttl_s, partial: false }
 }
 
 /// What shards see of a name: the last octet and whether it is stale, or why there is none.
@@ -285,4 +285,29 @@ fn what_a_message_waits_for_does_not_wait_for_its_turn() {
     assert!(!keeper.begin(&name), "it was asked for meanwhile");
     assert_eq!(keeper.want(other, s(80)), Err(Refused::Known));
     assert!(keeper.begin(&other) && !keeper.begin(&other));
+}
+
+#[test]
+fn what_is_known_in_part_replaces_no_whole_answer_in_use() {
+    let mut keeper = Keeper::new(settings());
+    let name = question("gw.example");
+    let part = |last| Outcome { partial: true, ..leads(last, 5) };
+    let at = |last: u8, stale| Some(Ok((format!("192.0.2.{last}"), stale)));
+    keeper.configure(settings(), [name]);
+    due(&mut keeper, s(0));
+    keeper.take(name, leads(1, 100), s(0));
+    assert!(!keeper.take(name, part(2), s(80)));
+    assert_eq!(seen(&mut keeper, "gw.example"), at(1, false));
+    assert_eq!(due(&mut keeper, s(84)), [], "soon, but not at once");
+    assert_eq!(due(&mut keeper, s(85)), [name]);
+    // Its time is over, and it counts as stale.
+    assert!(keeper.take(name, part(2), s(101)));
+    assert_eq!(seen(&mut keeper, "gw.example"), at(1, true));
+    // Something is more than nothing, and more of it more than less.
+    assert!(keeper.take(name, part(2), s(1_101)));
+    assert_eq!(seen(&mut keeper, "gw.example"), at(2, false));
+    assert!(keeper.take(name, part(3), s(1_102)));
+    assert_eq!(seen(&mut keeper, "gw.example"), at(3, false));
+    assert!(keeper.take(name, leads(4, 100), s(1_103)));
+    assert_eq!(seen(&mut keeper, "gw.example"), at(4, false));
 }

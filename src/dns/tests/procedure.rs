@@ -260,6 +260,7 @@ fn one_family_or_one_server_that_fails_does_not_take_the_others_along() {
     let (_, outcome) = walk(&question("example.com;udp"), udp(), ask);
     assert_eq!(hops(&outcome), ["1 udp:192.0.2.2:5060"]);
     assert_eq!(outcome.ttl_s, crate::limits::DNS_FAILURE_S, "it is asked for again soon");
+    assert!(outcome.partial && !walk(&question("example.com;udp"), udp(), |query| zone.ask(query)).1.partial);
 }
 
 #[test]
