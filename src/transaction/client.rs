@@ -44,6 +44,8 @@ pub struct Client {
     is_reliable: bool,
     cancel: Cancel,
     is_abandoned: bool,
+    /// [`Client::tells_silence`] has said so.
+    is_silent: bool,
     again: Again,
     ends_ns: u64,
     timer_c_ns: u64,
@@ -96,6 +98,7 @@ impl Client {
             is_reliable: false,
             cancel: Cancel::No,
             is_abandoned: false,
+            is_silent: false,
             again: Again::after_t1(now.0),
             ends_ns: now.0.saturating_add(patience_ns),
             timer_c_ns: now.0.saturating_add(TIMER_C_NS),
@@ -128,6 +131,20 @@ impl Client {
     /// Its answer is no longer waited for.
     pub const fn is_abandoned(&self) -> bool {
         self.is_abandoned
+    }
+
+    /// Whether a next hop from which nothing is waited for any more counts as one that does not answer; said once.
+    ///
+    /// RFC 4320 §4.1: "An SIP element MUST NOT respond to a non-INVITE request with a Status-Code of 100 over any
+    /// unreliable transport, such as UDP, before the amount of time it takes a client transaction's Timer E to be reset
+    /// to T2." Who says nothing until then may be at work: it counts when T2 are over, by when that 100 would be here,
+    /// else at Timer F.
+    pub const fn tells_silence(&mut self, now: Now) -> bool {
+        let begun_ns = self.timer_c_ns.saturating_sub(TIMER_C_NS);
+        let had_to_answer = self.is_invite || now.0.saturating_sub(begun_ns) >= T2_NS;
+        let tells = matches!(self.state, ClientState::Calling) && had_to_answer && !self.is_silent;
+        self.is_silent |= tells;
+        tells
     }
 
     /// When [`Client::on_timer`] is due.

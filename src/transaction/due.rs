@@ -191,7 +191,10 @@ impl Transactions {
         out: &mut [u8],
     ) -> Option<Send> {
         let is_abandoned = self.table.clients.get(client)?.machine.is_abandoned();
-        let send = if is_abandoned { None } else { self.lose(client, own, now, to_tag, out) };
+        let send = match is_abandoned {
+            true => self.note_silence(client, own, now).and(None),
+            false => self.lose(client, own, now, to_tag, out),
+        };
         self.table.close_client(client, cause);
         send
     }
@@ -210,12 +213,8 @@ impl Transactions {
         to_tag: ToTag<'_>,
         out: &mut [u8],
     ) -> Option<Send> {
-        let record = self.table.clients.get(client)?;
-        if record.machine.state() == ClientState::Calling {
-            let listener = record.place.listener;
-            self.silent = record.gateway.gateway().map(|gateway| Peer { gateway, listener });
-        }
-        let server = record.server?;
+        self.note_silence(client, own, now)?;
+        let server = self.table.clients.get(client)?.server?;
         let record = self.table.servers.get(server).filter(|record| !record.machine.is_answered())?;
         let is_silent = own == Own::TimedOut && !record.machine.is_invite();
         if let Some(search) = self.table.search(server) {
@@ -225,6 +224,21 @@ impl Transactions {
             return None;
         }
         if is_silent { None } else { self.answer_by_own(server, own, now, to_tag, out) }
+    }
+
+    /// The next hop has said nothing, or could not be sent to: where it is a gateway, that is noted. `None`: there is no
+    /// such transaction.
+    fn note_silence(&mut self, client: Handle, own: Own, now: Now) -> Option<()> {
+        let record = self.table.clients.get_mut(client)?;
+        let counts = match own {
+            Own::Failed => record.machine.state() == ClientState::Calling,
+            Own::TimedOut | Own::Trying => record.machine.tells_silence(now),
+        };
+        if counts {
+            let listener = record.place.listener;
+            self.silent = record.gateway.gateway().map(|gateway| Peer { gateway, listener });
+        }
+        Some(())
     }
 
     fn answer_by_own(

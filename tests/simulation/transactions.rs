@@ -109,18 +109,22 @@ fn one_way_for_each_branch(simulation: &Simulation<Odd>, wrong: &mut Vec<String>
 
 /// A gateway that was silent once gets no new request: nobody brings it up again.
 fn a_silent_gateway_is_left_alone(simulation: &Simulation<Odd>, wrong: &mut Vec<String>) -> usize {
-    const SILENCE: u64 = 3_000 * MS;
+    // The rule's `timeout`; other requests count at Timer F only: RFC 4320 §4.1 keeps who is at work from saying so before.
+    const SILENCE: [(&str, u64); 2] = [("INVITE", 3_000 * MS), ("MESSAGE", 32_000 * MS)];
     let mute: SocketAddr = "[fd00::10]:5060".parse().unwrap();
     let mut firsts = BTreeMap::<String, u64>::new();
+    let mut known = u64::MAX;
     for hop in simulation.world.trace().iter().filter(|hop| simulation.is_forwarder(hop.host)) {
         let text = std::str::from_utf8(&hop.bytes).expect("text");
-        let is_pooled = matches!(method(text), "INVITE" | "MESSAGE") && header(text, "To").contains("pooled");
-        if hop.to == mute && is_pooled && !text.starts_with("SIP/2.0") {
-            firsts.entry(header(text, "Via").to_owned()).or_insert(hop.at.0);
+        let Some((_, silence)) = SILENCE.iter().find(|(own, _)| *own == method(text)) else { continue };
+        if hop.to == mute && header(text, "To").contains("pooled") && !text.starts_with("SIP/2.0") {
+            let first = *firsts.entry(header(text, "Via").to_owned()).or_insert(hop.at.0);
+            known = known.min(first + silence + 50 * MS);
         }
     }
-    let Some(first) = firsts.values().min() else { return 0 };
-    let known = first + SILENCE + 50 * MS;
+    if known > simulation.world.now().0 {
+        return 0;
+    }
     let late: Vec<&String> = firsts.iter().filter(|(_, at)| **at > known).map(|(via, _)| via).collect();
     let last_resorts: u64 = simulation.metrics.iter().map(|metrics| metrics.last_resorts.get()).sum();
     if !late.is_empty() && last_resorts == 0 {

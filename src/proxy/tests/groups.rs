@@ -250,9 +250,14 @@ fn a_gateway_may_be_a_name() {
 
 /// The same group where transactions are kept.
 fn keeping(group: &str) -> World {
+    keeping_for(group, "2s")
+}
+
+/// Likewise, with this `timeout`.
+fn keeping_for(group: &str, timeout: &str) -> World {
     let group = format!(
         "[[group]]\nname = \"trunks\"\n{group}\n[[route]]\nname = \"trunks\"\nwhen = {{ ruri_prefix = [\"77\"] }}\n\
-         to = \"group:trunks\"\ntimeout = \"2s\"\nmode = \"stateful\"\n"
+         to = \"group:trunks\"\ntimeout = \"{timeout}\"\nmode = \"stateful\"\n"
     );
     let world = World::keeping(&CONFIGURATION.replacen("[[route]]", &format!("{group}\n[[route]]"), 1), 0, 1);
     let roster = &world.snapshot.roster;
@@ -285,6 +290,37 @@ fn silence_is_a_failure_and_the_call_goes_on() {
     assert_eq!(world.snapshot.roster.health().way(first, listener).standing, Standing::Down);
     assert_eq!(goes(&mut world, &invite(9)), 72);
     assert_eq!(world.snapshot.roster.health().way(gateway(&world, 1), listener), Way::UP);
+}
+
+#[test]
+fn who_may_not_answer_a_message_yet_is_not_silent() {
+    // RFC 4320 §4.1: "An SIP element MUST NOT respond to a non-INVITE request with a Status-Code of 100 over any
+    // unreliable transport, such as UDP, before the amount of time it takes a client transaction's Timer E to be reset
+    // to T2."
+    let mut world = keeping(BY_PRIORITY);
+    let (first, second) = (gateway(&world, 0), gateway(&world, 1));
+    let listener = identity(&world, "private");
+    let failures = |world: &World, id| world.snapshot.roster.health().way(id, listener).failures;
+    let message = |number| invite(number).replace("INVITE", "MESSAGE");
+    assert_eq!(goes(&mut world, &message(1)), 71);
+    let sent = world.pass(2_100);
+    assert!(sent.iter().any(|sent| sent.what == What::Branch), "the next one is asked all the same");
+    world.pass(25_000);
+    assert_eq!((failures(&world, first), failures(&world, second)), (0, 0));
+    // Nothing at all until Timer F is silence, and counts once.
+    world.pass(40_000);
+    assert_eq!((failures(&world, first), failures(&world, second)), (1, 1));
+    // An answer that comes late shows that it lives.
+    let text = world.forwarded("private", ALICE, &message(2), "private", "10.0.0.71:5060");
+    world.pass(5_000);
+    world.receive("private", "10.0.0.71:5060", &response(&text, "200 OK", "m"));
+    world.pass(80_000);
+    assert_eq!((failures(&world, first), failures(&world, second)), (0, 2));
+    // With more time than that, silence counts at once.
+    let mut world = keeping_for(BY_PRIORITY, "4s");
+    assert_eq!(goes(&mut world, &message(3)), 71);
+    world.pass(4_100);
+    assert_eq!(failures(&world, gateway(&world, 0)), 1);
 }
 
 #[test]
