@@ -260,7 +260,7 @@ fn find<'s: 'm, 'm>(
         work.counted.egress_moved += u64::from(search.aim.as_ref().is_some_and(Aim::left_dialog));
         let mode = if dialog.token.stateful { Mode::Stateful } else { Mode::Stateless };
         if keeps(request, mode) {
-            search.go_through(By::Dialog(dialog));
+            search.go_through(By::Dialog(dialog))?;
         }
         return Ok(Way { rule: None, set: None, signer, records: true, mode, attempts: &Attempts::DEFAULT });
     }
@@ -291,7 +291,7 @@ fn find<'s: 'm, 'm>(
     work.counted.last_resorts += u64::from(search.last_resort);
     found?;
     if keeps(request, mode) {
-        search.go_through(By::Rule(egress.as_ref()));
+        search.go_through(By::Rule(egress.as_ref()))?;
     }
     Ok(Way { rule: Some(id), set, signer, records: record_route, mode, attempts })
 }

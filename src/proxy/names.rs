@@ -83,7 +83,7 @@ pub(super) fn names_us(ours: &Ours, uri: &Uri<'_>) -> bool {
 /// What became of the names that a request leads to.
 #[derive(Default)]
 pub(super) struct Named {
-    /// The request cannot wait for a name that is not known yet.
+    /// The request cannot wait: neither for a name that is not known yet, nor for the kernel where there is another way.
     pub in_haste: bool,
     /// The last name that leads nowhere, perhaps only for now.
     pub nowhere: Option<(Question, Unresolved)>,

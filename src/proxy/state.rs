@@ -231,7 +231,7 @@ impl State {
     }
 
     /// What is handled from now on comes `again`: it has waited for the kernel or for a name. `in_haste`: it cannot wait
-    /// for a name that nobody has asked for yet, but goes elsewhere or is answered.
+    /// for a name that nobody has asked for yet, nor for the kernel, but goes elsewhere or is answered.
     pub fn comes(&mut self, again: bool, in_haste: bool) {
         (self.work.again, self.work.in_haste) = (again, in_haste);
     }

@@ -168,6 +168,10 @@ impl Search<'_> {
                     self.chosen = number;
                     return Ok(());
                 }
+                Err(reply) if self.waits_for_kernel(&reply) => {
+                    self.aim = None;
+                    return Err(reply);
+                }
                 // Once the kernel has answered, it is decided anew.
                 Err(_) if matches!(failure, Reply::NoEgress(_, NoEgress::AskKernel(_))) => {}
                 Err(reply) => failure = reply,
@@ -178,12 +182,21 @@ impl Search<'_> {
         Err(failure)
     }
 
+    /// Only the kernel can tell the way to a next hop, and the request can wait until it has: no other one takes its
+    /// place meanwhile.
+    fn waits_for_kernel(&self, reply: &Reply) -> bool {
+        matches!(reply, Reply::NoEgress(_, NoEgress::AskKernel(_))) && !self.named.in_haste
+    }
+
     /// Chooses the listeners of the candidates that follow the chosen one, as far as there are any: where a request goes
     /// that fails there.
-    pub fn go_through(&mut self, by: By<'_>) {
-        let Some(first) = &self.aim else { return };
+    ///
+    /// # Errors
+    /// The kernel has to be asked for the way to one of them, and the request can wait.
+    pub fn go_through(&mut self, by: By<'_>) -> Result<(), Reply> {
+        let Some(first) = &self.aim else { return Ok(()) };
         if self.chosen + 1 >= self.candidates.as_slice().len() {
-            return;
+            return Ok(());
         }
         // What a dialog may go to is narrowed by the listener that was chosen for it.
         let is_free = matches!(by, By::Rule(None));
@@ -202,11 +215,17 @@ impl Search<'_> {
         let chosen = (self.asked, self.aim);
         for number in self.chosen + 1..self.candidates.as_slice().len() {
             let found = self.choose(number, by);
+            if let Err(reply) = &found
+                && self.waits_for_kernel(reply)
+            {
+                return found;
+            }
             if let (Ok(()), Some(aim), Some(candidate)) = (found, &self.aim, self.candidates.get(number)) {
                 self.candidates.add_hop(hop(aim, candidate));
             }
         }
         (self.asked, self.aim) = chosen;
+        Ok(())
     }
 
     /// The way to a next hop by the automatic choice.

@@ -36,7 +36,7 @@ pub(super) struct Stay {
     pub tries: u8,
     /// When it began to wait for a name, if it has.
     pub name_since: Option<Now>,
-    /// It waits for no name any more.
+    /// It waits for no name any more, nor for the kernel where it can go elsewhere.
     pub in_haste: bool,
     /// Another shard received it.
     pub was_handed_over: bool,

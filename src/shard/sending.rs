@@ -43,9 +43,6 @@ impl<S, H: Handler> Worker<S, H> {
                 io.discard(tx);
                 return self.hand_over(io, arrival, owner);
             }
-            Outcome::Answer { .. } | Outcome::Drop(_) if self.waits_for_kernel(arrival) => {
-                return io.discard(tx);
-            }
             // From a socket whose address the host has not, the kernel might send under another host's name.
             Outcome::Answer { .. } if !self.current.snapshot.view.is_up(arrival.incoming.on) => {
                 io.discard(tx);

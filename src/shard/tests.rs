@@ -188,13 +188,17 @@ impl Handler for Script {
                 self.no_egress = Some(NoEgress::NoRoute(NoRoute::Unreachable));
                 Outcome::Answer { to: incoming.from, len: 4, status: 503 }
             }
-            b"ask" | b"ask, or drop" => {
+            b"ask" | b"ask, or drop" | b"ask, or another" => {
                 let query = Query::to(next_hop().address.ip());
                 if snapshot.fib.lookup(&query) != Answer::AskKernel {
                     return forward(ListenerId(1), Reason::Auto(Step::Source));
                 }
+                if incoming.bytes == b"ask, or another" && self.in_haste {
+                    return forward(ListenerId(0), Reason::Auto(Step::Source));
+                }
                 self.no_egress = Some(NoEgress::AskKernel(query));
                 match incoming.bytes {
+                    b"ask, or another" => Outcome::Answer { to: incoming.from, len: 4, status: 500 },
                     b"ask" => Outcome::Answer { to: incoming.from, len: 4, status: 500 },
                     _ => Outcome::Drop(DropReason::AckUnroutable),
                 }
@@ -805,4 +809,20 @@ fn a_message_that_waits_is_not_taken_for_one_of_the_listener_that_has_its_socket
     assert_eq!(bench.metrics.dropped_count(DropReason::ListenerGone), 1);
     assert_eq!(bench.complete(None), []);
     assert_eq!(bench.accounted(), bench.received());
+}
+
+#[test]
+fn a_message_that_cannot_wait_for_the_kernel_goes_elsewhere() {
+    let mut bench = Bench::new();
+    let mut many = vec![&b"ask, or drop"[..]; limits::PARKED - 1];
+    many.extend([&b"ask, or another"[..]; 2]);
+    bench.batch(&many);
+    assert_eq!(bench.metrics.parked_now.get(), limits::PARKED as u64, "as long as there is room, it waits");
+    assert_eq!(bench.complete(None), [(PUBLIC, next_hop().address)]);
+    bench.now = bench.now.plus_ns(limits::PARKED_NS);
+    bench.batch(&[]);
+    assert_eq!(bench.complete(None), [(PUBLIC, next_hop().address)], "its time is over");
+    assert_eq!((bench.answered(), bench.metrics.parked_now.get()), (0, 0));
+    assert_eq!(bench.accounted(), bench.received());
+    assert_eq!(bench.io.free, POOL);
 }

@@ -3,9 +3,11 @@
 
 use super::handler::Handler;
 use super::parking::{Parked, Stay};
+use super::record::RecordKind;
 use super::worker::{Arrival, Worker};
 use crate::dns::{Directory, Question, Unresolved};
 use crate::drop_reason::DropReason;
+use crate::egress::NoEgress;
 use crate::engine::Io;
 use crate::limits;
 use crate::net::Now;
@@ -15,7 +17,7 @@ use crate::proxy::{Incoming, Outcome};
 #[derive(Default)]
 pub(super) struct Waiting(Vec<(Question, Parked)>);
 
-/// What becomes of a message that leads to a name which leads nowhere.
+/// What becomes of a message that leads to a name which leads nowhere, or by a route that only the kernel knows.
 pub(super) enum Verdict {
     /// What was decided is done.
     Goes,
@@ -63,8 +65,35 @@ fn deadline(since: Now) -> Now {
 }
 
 impl<S, H: Handler> Worker<S, H> {
+    /// Whether the message that was handled last waits for an answer, of DNS or of the kernel.
+    pub(super) fn look_for_answers(&mut self, arrival: &Arrival<'_>, outcome: &Outcome) -> Verdict {
+        match self.look_for_name(arrival, outcome) {
+            Verdict::Goes if matches!(outcome, Outcome::Answer { .. } | Outcome::Drop(_)) => {
+                self.look_for_route(arrival)
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// The message may have found no egress, and the kernel is asked for one; any other reason is told.
+    fn look_for_route(&mut self, arrival: &Arrival<'_>) -> Verdict {
+        let Some((next_hop, why)) = self.handler.take_no_egress() else { return Verdict::Goes };
+        if let NoEgress::AskKernel(query) = why {
+            if self.park(arrival, query) {
+                return Verdict::Stays;
+            }
+            if !arrival.stay.in_haste {
+                return Verdict::Hurries;
+            }
+        }
+        if self.noted.is_new(next_hop.address.ip()) {
+            self.record(RecordKind::NoEgress { on: arrival.incoming.on, next_hop, why });
+        }
+        Verdict::Goes
+    }
+
     /// Whether the message that was handled last waits for a name.
-    pub(super) fn look_for_name(&mut self, arrival: &Arrival<'_>, outcome: &Outcome) -> Verdict {
+    fn look_for_name(&mut self, arrival: &Arrival<'_>, outcome: &Outcome) -> Verdict {
         let Some((question, why)) = self.handler.nowhere() else { return Verdict::Goes };
         let (question, why) = (*question, *why);
         let ended = matches!(outcome, Outcome::Answer { .. } | Outcome::Drop(_));

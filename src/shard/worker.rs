@@ -19,7 +19,7 @@ use super::record::{Record, RecordKind, Records};
 use super::waiting::{Verdict, Waiting};
 use crate::dns;
 use crate::drop_reason::DropReason;
-use crate::egress::{Egress, NoEgress};
+use crate::egress::Egress;
 use crate::engine::{Event, Io, Next, Shard, SocketId};
 use crate::fib::Query;
 use crate::limits;
@@ -91,7 +91,7 @@ pub struct Worker<S, H = proxy::State> {
     pub(super) stop_by: Option<Now>,
     pub(super) end: Option<End>,
     panic_rate: panics::Rate,
-    noted: Noted,
+    pub(super) noted: Noted,
     batch: BatchClock,
 }
 
@@ -325,7 +325,7 @@ impl<S, H: Handler> Worker<S, H> {
         let outcome =
             panics::guard(|| self.handler.handle(&self.current.snapshot, incoming, self.now, tx.as_mut()));
         match outcome {
-            Ok(outcome) => match self.look_for_name(arrival, &outcome) {
+            Ok(outcome) => match self.look_for_answers(arrival, &outcome) {
                 Verdict::Goes => {
                     self.act(io, tx, arrival, outcome);
                     self.send_due(io, limits::DUE_PER_MESSAGE);
@@ -361,7 +361,7 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     /// Keeps the message until the kernel has answered; `false`: it cannot wait.
-    fn park(&mut self, arrival: &Arrival<'_>, query: Query) -> bool {
+    pub(super) fn park(&mut self, arrival: &Arrival<'_>, query: Query) -> bool {
         let Arrival { incoming, socket, class, stay, .. } = arrival;
         let stays = stay.may_go_on(self.now) && self.stop_by.is_none() && !self.parking.is_full();
         if !stays || !self.questions.ask(query) {
@@ -401,20 +401,6 @@ impl<S, H: Handler> Worker<S, H> {
         if self.noted.is_new(next_hop.address.ip()) {
             self.record(RecordKind::Fallback { listener: egress.listener, next_hop, route: egress.route });
         }
-    }
-
-    /// The message found no egress, and the kernel is asked for one; any other reason is told.
-    pub(super) fn waits_for_kernel(&mut self, arrival: &Arrival<'_>) -> bool {
-        let Some((next_hop, why)) = self.handler.take_no_egress() else { return false };
-        if let NoEgress::AskKernel(query) = why
-            && self.park(arrival, query)
-        {
-            return true;
-        }
-        if self.noted.is_new(next_hop.address.ip()) {
-            self.record(RecordKind::NoEgress { on: arrival.incoming.on, next_hop, why });
-        }
-        false
     }
 
     pub(super) fn record(&self, kind: RecordKind) {

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use crate::egress::{
-    Candidate, Egress, Note, Question, Reason, Recorder, Step as Auto, auto_observed, bound_query,
+    Candidate, Egress, NoEgress, Note, Question, Reason, Recorder, Step as Auto, auto_observed, bound_query,
 };
 use crate::fib::spec::Action;
 use crate::fib::{self, Answer, Route};
-use crate::net::{Now, Transport};
+use crate::net::{self, Now, Transport};
 use crate::plan::{Listener, ListenerId};
 use crate::proxy::{self, Decision, Incoming, Outcome, Reply, State};
 use crate::rules::RuleId;
@@ -137,8 +137,17 @@ impl<'a> Thinker<'a> {
     /// Hands the message to the very [`proxy::handle`] that forwards, and tells what came of it.
     pub fn account(&mut self, incoming: &Incoming<'_>, now: Now, notes: Vec<String>) -> Account {
         let Self { snapshot, state, out } = self;
-        let outcome = proxy::handle(state, snapshot, incoming, now, out);
+        let mut outcome = proxy::handle(state, snapshot, incoming, now, out);
         let mut account = Account::empty(snapshot, incoming, notes);
+        // A running process would ask the kernel, and wait.
+        if let Some(Reply::NoEgress(next_hop, NoEgress::AskKernel(_))) = state.considered().reply {
+            state.comes(true, true);
+            outcome = proxy::handle(state, snapshot, incoming, now, out);
+            state.comes(false, false);
+            if matches!(outcome, Outcome::Forward { .. }) {
+                account.notes.push(passed_over(next_hop));
+            }
+        }
         let considered = state.considered();
         account.rule(snapshot, considered.rule);
         account.no_rule = match (&outcome, considered.reply) {
@@ -175,6 +184,15 @@ impl<'a> Thinker<'a> {
         account.steps = steps::all(snapshot, question, &considered, chosen);
         account
     }
+}
+
+/// What is said of a next hop that is left out here, because nobody has asked the kernel.
+fn passed_over(next_hop: net::NextHop) -> String {
+    let net::NextHop { transport, address } = next_hop;
+    format!(
+        "only the kernel can tell the way to {transport}:{address}: a running process asks it and waits for the answer; \
+         here that next hop is left out"
+    )
 }
 
 /// The automatic choice was asked: it answered, it fell back, or it found nothing.

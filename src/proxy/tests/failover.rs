@@ -3,7 +3,9 @@
 use super::forwarding::{INVITE, invite_with};
 use super::world::{Became, CONFIGURATION, Sent, World, builder, header, headers, masked, response};
 use crate::drop_reason::DropReason;
-use crate::fib::spec::Route;
+use crate::egress::NoEgress;
+use crate::fib::Builder;
+use crate::fib::spec::{Action, Family, Route, Rule};
 use crate::transaction::What;
 
 const ALICE: &str = "10.0.0.50:5060";
@@ -244,4 +246,47 @@ fn a_listener_that_goes_down_counts_as_a_failure() {
     let sent = world.pass(600);
     let second = next(&sent, "private", CAROL);
     assert!(!masked(&second).contains("203.0.113.10"), "{second}");
+}
+
+/// Traffic to Carol goes by a rule of the kernel's that is not understood.
+fn opaque(builder: Builder) -> Builder {
+    let to = "10.9.0.0/16".parse().unwrap();
+    builder.rule(Rule { opaque: true, to: Some(to), ..Rule::new(Family::V4, 50, Action::Table(254)) })
+}
+
+#[test]
+fn a_next_hop_that_only_the_kernel_knows_the_way_to_is_not_left_out() {
+    const CAROL_FIRST: &str = r#"to = ["sip:10.9.0.9", "sip:192.0.2.9"]"#;
+    for (list, first, mode, needs_carol) in [
+        (LIST, BOB, "stateful", true),
+        // The first of the list is taken, and no other one is looked at.
+        (LIST, BOB, "stateless", false),
+        (CAROL_FIRST, CAROL, "stateful", true),
+        (CAROL_FIRST, CAROL, "stateless", true),
+    ] {
+        let text = configuration(list).replacen("\"stateful\"", &format!("\"{mode}\""), 1);
+        let begin = || {
+            let mut world = World::keeping(&text, 0, 1);
+            world.reroute(opaque(builder()).build());
+            world
+        };
+        let (mut world, mut policy, mut asked) = (begin(), opaque(builder()).build(), 0);
+        let to = loop {
+            match world.receive("private", ALICE, INVITE) {
+                Became::Forward { to, .. } => break to.to_string(),
+                Became::Answer { status: 500, .. } => asked += 1,
+                other => panic!("{other:?}"),
+            }
+            let (hop, why) = world.state.take_no_egress().expect("it is told");
+            let NoEgress::AskKernel(query) = why else { panic!("{why:?}") };
+            assert_eq!(hop.address.to_string(), CAROL);
+            policy = policy.with_answer(&query, builder().build().lookup(&query)).expect("it is new");
+            world.reroute(policy.clone());
+        };
+        assert_eq!((to.as_str(), asked > 0), (first, needs_carol), "{list} {mode}");
+        // One that cannot wait goes to the others.
+        let mut world = begin();
+        world.state.comes(true, true);
+        world.forwarded("private", ALICE, INVITE, "public", BOB);
+    }
 }
