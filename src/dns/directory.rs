@@ -68,6 +68,12 @@ impl Directory {
         Self::default().with(changes)
     }
 
+    /// The same with this answer; for commands.
+    #[must_use]
+    pub fn and(&self, question: Question, resolution: Resolution) -> Self {
+        self.with([(question, Some(Entry::new(question, resolution)))])
+    }
+
     /// With other entries in the place of those of the same questions; `None`: there is none any more.
     pub(super) fn with(&self, changes: impl IntoIterator<Item = (Question, Option<Arc<Entry>>)>) -> Self {
         let mut buckets: Vec<Bucket> = self.buckets.to_vec();

@@ -1,9 +1,11 @@
 //! What became of the request, and why: the answer of `explain`, and its form in JSON.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::dns::Unresolved;
 use crate::egress::{
     Candidate, Egress, NoEgress, Note, Question, Reason, Recorder, Step as Auto, auto_observed, bound_query,
 };
@@ -18,7 +20,7 @@ use crate::snapshot::Snapshot;
 use super::facts::{From, NextHop, Request, RouteFacts};
 use super::gateways::{self, GroupFacts};
 use super::hops::{self, Hop};
-use super::names::Name;
+use super::names::{Lookups, Name, OF_MESSAGE};
 use super::steps::{self, Step};
 use super::why::why;
 use super::written::{self, Changed, Written};
@@ -123,6 +125,8 @@ pub struct Considered {
 /// A shard that only thinks: what it has seen before it remembers, as the real ones do.
 pub struct Thinker<'a> {
     snapshot: &'a Snapshot,
+    /// The same with the names that messages have led to.
+    named: Option<Snapshot>,
     state: State,
     out: Vec<u8>,
 }
@@ -131,12 +135,43 @@ impl<'a> Thinker<'a> {
     /// Remembers so many sets of transactions.
     pub fn new(snapshot: &'a Snapshot, sets: usize) -> Self {
         let state = State::with_pins(1, snapshot, sets);
-        Self { snapshot, state, out: vec![0; crate::limits::MESSAGE_BYTES] }
+        Self { snapshot, named: None, state, out: vec![0; crate::limits::MESSAGE_BYTES] }
+    }
+
+    /// As [`Thinker::account`], with the names that the message leads to: those that are not known yet are asked for.
+    pub fn account_asking(
+        &mut self,
+        incoming: &Incoming<'_>,
+        now: Now,
+        lookups: &mut Lookups<'_>,
+    ) -> Account {
+        let mut account = self.account_named(incoming, now, lookups);
+        let mut names = Vec::new();
+        while names.len() < OF_MESSAGE
+            && let Some(&(question, Unresolved::Pending)) = self.state.nowhere()
+            && let Some(name) = lookups.learn(&self.snapshot.plan, question)
+        {
+            names.push(name);
+            // What counts messages has counted this one.
+            self.state.comes(true, false);
+            account = self.account_named(incoming, now, lookups);
+            self.state.comes(false, false);
+        }
+        Account { names, ..account }
+    }
+
+    fn account_named(&mut self, incoming: &Incoming<'_>, now: Now, lookups: &Lookups<'_>) -> Account {
+        let names = lookups.known();
+        if !Arc::ptr_eq(&self.named.as_ref().unwrap_or(self.snapshot).names, &names) {
+            self.named = Some(self.snapshot.with_names(names));
+        }
+        self.account(incoming, now, Vec::new())
     }
 
     /// Hands the message to the very [`proxy::handle`] that forwards, and tells what came of it.
     pub fn account(&mut self, incoming: &Incoming<'_>, now: Now, notes: Vec<String>) -> Account {
-        let Self { snapshot, state, out } = self;
+        let Self { snapshot, named, state, out } = self;
+        let snapshot = named.as_ref().unwrap_or(snapshot);
         let mut outcome = proxy::handle(state, snapshot, incoming, now, out);
         let mut account = Account::empty(snapshot, incoming, notes);
         // A running process would ask the kernel, and wait.

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::control::{self, Asked, Resolved};
-use crate::dns::{Answer, Directory, Unresolved};
+use crate::dns::{Answer, Directory, Question, Unresolved};
 use crate::limits;
 use crate::net::Now;
+use crate::plan::Plan;
 use crate::proxy::{self, Incoming, State};
 use crate::snapshot::Snapshot;
 
@@ -63,23 +64,74 @@ pub struct Server {
     pub next_hops: Vec<String>,
 }
 
+/// Asks for names as messages lead to them, each once, and keeps what was said.
+pub struct Lookups<'a> {
+    ask: Box<Ask<'a>>,
+    known: Arc<Directory>,
+    /// Some were not asked for: there is no time left, or no room.
+    pub gave_up: bool,
+}
+
+/// Asks for one name; none: it cannot be asked for now.
+type Ask<'a> = dyn FnMut(&Plan, Question) -> Option<Resolved> + 'a;
+
+impl<'a> Lookups<'a> {
+    /// Asks DNS, as long as all of it takes no longer than this.
+    pub fn of_dns(known: &Arc<Directory>, mut patience: Duration) -> Self {
+        let mut left = limits::DNS_NAMES;
+        Self::by(known, move |plan, question| {
+            left = left.checked_sub(1)?;
+            let begin = Instant::now();
+            let within = WITHIN.min(patience);
+            let found =
+                if within.is_zero() { None } else { control::resolve_now(plan, &[question], within).ok() };
+            patience = patience.saturating_sub(begin.elapsed());
+            found?.pop()
+        })
+    }
+
+    /// Asks by `ask`.
+    pub fn by(known: &Arc<Directory>, ask: impl FnMut(&Plan, Question) -> Option<Resolved> + 'a) -> Self {
+        Self { ask: Box::new(ask), known: Arc::clone(known), gave_up: false }
+    }
+
+    /// What is known by now.
+    pub fn known(&self) -> Arc<Directory> {
+        Arc::clone(&self.known)
+    }
+
+    /// Asks for the name that a message has led to; none: that is no use.
+    pub fn learn(&mut self, plan: &Plan, question: Question) -> Option<Name> {
+        // Another message, or the other side, has asked for it.
+        if self.known.get(&question).is_some() {
+            return None;
+        }
+        let Some(resolved) = (self.ask)(plan, question) else {
+            self.gave_up = true;
+            return None;
+        };
+        self.known = Arc::new(self.known.and(question, resolved.outcome.resolution.clone()));
+        Some(Name::new(&resolved))
+    }
+}
+
+/// Most names of one message: each entry of `to` may be a name, or a group of some.
+pub const OF_MESSAGE: usize = limits::CANDIDATES * limits::CANDIDATES;
+
 /// The snapshot with what DNS says of the names that this message leads to, asked one after the other as it comes to
 /// them; and what was asked.
 pub fn named(snapshot: &Snapshot, incoming: &Incoming<'_>) -> (Snapshot, Vec<Name>) {
-    let mut resolved = Vec::<Resolved>::new();
-    let mut known = snapshot.with_names(Arc::clone(&snapshot.names));
-    let mut out = vec![0; limits::MESSAGE_BYTES];
-    // Each entry of `to` may be a name, or a group of some.
-    for _ in 0..limits::CANDIDATES * limits::CANDIDATES {
+    let mut lookups = Lookups::of_dns(&snapshot.names, WITHIN * OF_MESSAGE as u32);
+    let mut known = snapshot.with_names(lookups.known());
+    let (mut names, mut out) = (Vec::new(), vec![0; limits::MESSAGE_BYTES]);
+    while names.len() < OF_MESSAGE {
         let mut state = State::with_pins(1, &known, 1);
         proxy::handle(&mut state, &known, incoming, Now(0), &mut out);
         let Some(&(question, Unresolved::Pending)) = state.nowhere() else { break };
-        let Ok(found) = control::resolve_now(&known.plan, &[question], WITHIN) else { break };
-        resolved.extend(found);
-        let answers = resolved.iter().map(|one| (one.question, one.outcome.resolution.clone()));
-        known = known.with_names(Arc::new(Directory::of(answers)));
+        let Some(name) = lookups.learn(&known.plan, question) else { break };
+        names.push(name);
+        known = known.with_names(lookups.known());
     }
-    let names = resolved.iter().map(Name::new).collect();
     (known, names)
 }
 
@@ -162,7 +214,7 @@ impl fmt::Display for Name {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::{Found, HostName, Kind, Outcome, Query, Question, Record, Target};
+    use crate::dns::{Found, HostName, Kind, Outcome, Query, Record, Target};
     use crate::net::Transport;
 
     #[test]

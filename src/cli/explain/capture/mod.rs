@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -19,6 +20,7 @@ use super::account::{Account, Thinker};
 use super::host::Hosts;
 use super::ingress::NotReceived;
 use super::moved::NowAndThen;
+use super::names::Lookups;
 use super::{Args, Failure, ingress, listener, moved, written};
 use crate::limits::PIN_SETS;
 use crate::net::Now;
@@ -34,6 +36,9 @@ const DIM: Style = Style::new().dimmed();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 const MOVES: Style = AnsiColor::Yellow.on_default().bold();
+
+/// How long all names that requests lead to may take together.
+const NAMES_WITHIN: Duration = Duration::from_secs(60);
 
 /// A message of the capture: a line of JSON.
 #[derive(Debug, Serialize)]
@@ -71,6 +76,7 @@ pub fn explain(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
         elsewhere,
         now: Side::new(&hosts.now),
         then: hosts.then.as_ref().map(Side::new),
+        lookups: Lookups::of_dns(&hosts.now.names, NAMES_WITHIN),
         totals: Totals::default(),
         not_up: BTreeMap::new(),
         began_ns: None,
@@ -94,6 +100,12 @@ pub fn explain(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
     notes.extend(run.not_up.iter().map(|(name, why)| why.note(name)));
     if matches!(end, Ok(End::Short)) {
         notes.push("the capture ends in the middle of a packet".into());
+    }
+    if run.lookups.gave_up {
+        notes.push(format!(
+            "DNS was asked for {} s in all: names that came later were not looked up",
+            NAMES_WITHIN.as_secs()
+        ));
     }
     let both = |then| NowAndThen { now: &hosts.now, then, on: named };
     let effects = hosts.then.as_ref().map(|then| both(then).effects(&args.dst));
@@ -121,6 +133,8 @@ struct Run<'a> {
     elsewhere: Option<&'a Listener>,
     now: Side<'a>,
     then: Option<Side<'a>>,
+    /// What requests lead to, for both sides.
+    lookups: Lookups<'a>,
     totals: Totals,
     /// Listeners of messages that would not receive them now.
     not_up: BTreeMap<Box<str>, NotReceived>,
@@ -186,9 +200,10 @@ impl<'a> Run<'a> {
         let since_ns = frame.time_ns.zip(self.began_ns).map_or(0, |(time, began)| time.saturating_sub(began));
         // Pins are of time, too: a second before the first packet nothing has been seen.
         let now = Now(1_000_000_000).plus_ns(since_ns);
-        let told = |side: &mut Side<'_>, on| {
+        let lookups = &mut self.lookups;
+        let mut told = |side: &mut Side<'_>, on| {
             let incoming = Incoming::datagram(datagram.bytes, on, datagram.from);
-            side.thinker.account(&incoming, now, Vec::new())
+            side.thinker.account_asking(&incoming, now, lookups)
         };
         // That it came once the capture shows: it is explained also where its listener is not up now.
         let here = self.now.snapshot.plan.listener_named(&on.name).map(|own| own.id);

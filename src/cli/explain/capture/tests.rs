@@ -12,10 +12,14 @@ use proptest::prelude::*;
 use super::datagram::{self, Datagram, Skip};
 use super::frames::{self, End, Error, Frame};
 use super::totals::Totals;
-use super::{Run, Side};
+use super::{Lookups, Run, Side};
 use crate::config;
+use crate::control::Resolved;
+use crate::dns::{Found, Outcome, Question, Target, Unresolved};
 use crate::fib::spec::{Link, Route};
 use crate::fib::{Builder, Fib};
+use crate::net::Transport;
+use crate::plan::Plan;
 use crate::snapshot::Snapshot;
 use crate::token::Keys;
 
@@ -287,11 +291,22 @@ fn printed_if(packets: &[Vec<u8>], json: bool, then: Option<Fib>) -> String {
 }
 
 fn printed_with(config: &str, packets: &[Vec<u8>], json: bool, now: Fib, then: Option<Fib>) -> String {
+    printed_asking(config, packets, json, (now, then), &mut |_, question| panic!("{question} is asked for"))
+}
+
+fn printed_asking(
+    config: &str,
+    packets: &[Vec<u8>],
+    json: bool,
+    (now, then): (Fib, Option<Fib>),
+    ask: &mut dyn FnMut(&Plan, Question) -> Option<Resolved>,
+) -> String {
     let (now, then) = (snapshot(config, now), then.map(|fib| snapshot(config, fib)));
     let mut run = Run {
         json,
         elsewhere: None,
         now: Side { snapshot: &now, thinker: super::Thinker::new(&now, 64) },
+        lookups: Lookups::by(&now.names, ask),
         then: then.as_ref().map(|then| Side { snapshot: then, thinker: super::Thinker::new(then, 64) }),
         totals: Totals::default(),
         not_up: BTreeMap::new(),
@@ -439,4 +454,50 @@ fn json_is_an_object_a_line_and_the_sums() {
     assert_eq!(totals["no_listener"], 1);
     assert_eq!(totals["skipped"]["not_sip"], 1);
     assert_eq!(totals["sums"][0]["count"], 2);
+}
+
+#[test]
+fn names_that_requests_lead_to_are_asked_for_once() {
+    let to = |name: &str, branch: &str| {
+        let text = INVITE.replacen("bob@10.0.0.100", &format!("bob@{name}"), 1);
+        to_public(&text.replacen("z9hG4bK1", branch, 1))
+    };
+    let packets = [
+        to("gw.example", "z9hG4bK1"),
+        to("gw.example", "z9hG4bK1"),
+        to("gw.example", "z9hG4bK2"),
+        to("absent.example", "z9hG4bK3"),
+        to("absent.example", "z9hG4bK4"),
+        to("late.example", "z9hG4bK5"),
+    ];
+    let mut asked = Vec::new();
+    let mut ask = |_: &Plan, question: Question| {
+        asked.push(question.name.as_str().to_owned());
+        let addresses = [[10, 0, 0, 100].into()].into();
+        let target = Target { rank: 0, weight: 0, transport: Transport::Udp, port: 5070, addresses };
+        let resolution = match question.name.as_str() {
+            "gw.example" => Ok(Found { targets: [target].into(), stale: false }),
+            "late.example" => return None,
+            _ => Err(Unresolved::NoSuchName),
+        };
+        let outcome = Outcome { resolution, ttl_s: 60, partial: false };
+        Some(Resolved { question, outcome, asked: Vec::new() })
+    };
+    let told = printed_asking(CONFIG, &packets, true, (host(false), Some(host(true))), &mut ask);
+    assert_eq!(
+        asked,
+        ["gw.example", "absent.example", "late.example", "late.example"],
+        "the last one by both sides"
+    );
+    let lines: Vec<serde_json::Value> =
+        told.lines().map(|line| serde_json::from_str(line).unwrap()).take(packets.len()).collect();
+    for line in &lines[..3] {
+        assert_eq!(line["next_hop"]["address"], "10.0.0.100");
+        // A retransmission goes the way of the first one.
+        assert_eq!((&line["next_hop"]["port"], &line["moves"]), (&5070.into(), &true.into()));
+    }
+    let names = |line: &serde_json::Value| line["names"].as_array().unwrap().len();
+    assert_eq!(lines.iter().map(names).collect::<Vec<_>>(), [1, 0, 0, 1, 0, 0]);
+    let statuses: Vec<_> = lines[3..].iter().map(|line| line["status"].as_u64()).collect();
+    assert_eq!(statuses, [Some(478), Some(478), Some(503)]);
 }
