@@ -150,6 +150,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "rules",
             "shard",
             "snapshot",
+            "stream",
             "token",
             "transaction",
         ],
