@@ -6,6 +6,7 @@ use crate::dns::{Directory, Question};
 use crate::egress::View;
 use crate::fib::Fib;
 use crate::group::Roster;
+use crate::limits::CANDIDATES;
 use crate::net::NextHop;
 use crate::plan::{Ours, Plan};
 use crate::token::Keys;
@@ -56,12 +57,13 @@ impl Snapshot {
         Self { generation, plan, fib, keys, names, view, ours, roster }
     }
 
-    /// The first server that a name leads to, by `[hosts]` or DNS.
-    pub fn first_hop(&self, question: &Question) -> Option<NextHop> {
-        match self.plan.hosts_of(question) {
-            Some(mut hosts) => hosts.next(),
-            None => self.names.get(question)?.as_ref().ok()?.ordered(0).next(),
+    /// The servers that a name leads to, by `[hosts]` or DNS, as many as are tried; always in the same order.
+    pub fn hops(&self, question: &Question) -> Vec<NextHop> {
+        if let Some(hosts) = self.plan.hosts_of(question) {
+            return hosts.take(CANDIDATES).collect();
         }
+        let found = self.names.get(question).and_then(|resolution| resolution.as_ref().ok());
+        found.map(|found| found.ordered(0).take(CANDIDATES).collect()).unwrap_or_default()
     }
 
     /// The same with other names: of the same generation, because what is remembered of it still holds.

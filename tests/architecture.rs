@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("token", &["limits", "net"]),
     ("egress", &["fib", "hardware", "limits", "net", "plan", "rules", "token"]),
     ("findings", &["dns", "egress", "fib", "limits", "net", "plan", "rules"]),
-    ("snapshot", &["dns", "egress", "fib", "group", "net", "plan", "token"]),
+    ("snapshot", &["dns", "egress", "fib", "group", "limits", "net", "plan", "token"]),
     ("rewrite", &["limits", "net"]),
     ("stream", &["limits", "net", "tls", "websocket"]),
     ("transaction", &["limits", "net", "rewrite", "status", "stream", "token"]),

@@ -7,16 +7,19 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::limits::GATEWAY_WAYS;
+use crate::limits::{CANDIDATES, GATEWAY_WAYS};
 use crate::net::GatewayId;
 
 /// All gateways' state; of fixed size, so that a gateway keeps its place over reloads.
 #[derive(Debug)]
 pub struct Health {
     lines: Box<[Line]>,
-    /// The last answer to an OPTIONS, by gateway and way: written by shards, taken by the watch.
-    answers: Box<[[AtomicU64; GATEWAY_WAYS]]>,
+    /// The last answers to OPTIONS, by gateway, way and address: written by shards, taken by the watch.
+    answers: Box<[[Answers; GATEWAY_WAYS]]>,
 }
+
+/// By the last bits of the OPTIONS' number.
+type Answers = [AtomicU64; CANDIDATES];
 
 #[derive(Debug)]
 #[repr(align(64))]
@@ -236,20 +239,22 @@ impl Health {
         }
     }
 
-    /// Notes the final answer to the OPTIONS of this number.
+    /// Notes the final answer to the OPTIONS of this number; one to each of [`CANDIDATES`] numbers in a row is kept.
     pub fn answered(&self, gateway: GatewayId, listener: u32, number: u32, status: u16) {
-        if let Some(answer) = self.answer(gateway, listener) {
+        let answers = self.answers(gateway, listener);
+        if let Some(answer) = answers.and_then(|all| all.get(number as usize % CANDIDATES)) {
             answer.store(u64::from(number) << 16 | u64::from(status), Ordering::Relaxed);
         }
     }
 
-    /// Takes the last answer: its OPTIONS' number and its status.
-    pub fn take_answer(&self, gateway: GatewayId, listener: u32) -> Option<(u32, u16)> {
-        let answer = self.answer(gateway, listener)?.swap(0, Ordering::Relaxed);
-        (answer != 0).then_some(((answer >> 16) as u32, answer as u16))
+    /// Takes the last answers: their OPTIONS' numbers and their statuses.
+    pub fn take_answers(&self, gateway: GatewayId, listener: u32) -> Vec<(u32, u16)> {
+        let answers = self.answers(gateway, listener).into_iter().flatten();
+        let taken = answers.map(|answer| answer.swap(0, Ordering::Relaxed)).filter(|answer| *answer != 0);
+        taken.map(|answer| ((answer >> 16) as u32, answer as u16)).collect()
     }
 
-    fn answer(&self, gateway: GatewayId, listener: u32) -> Option<&AtomicU64> {
+    fn answers(&self, gateway: GatewayId, listener: u32) -> Option<&Answers> {
         let place = self.line(gateway)?.place(listener)?;
         self.answers.get(usize::from(gateway.0))?.get(place)
     }
@@ -371,11 +376,12 @@ mod tests {
     fn an_answer_is_taken_once() {
         let health = health(1);
         health.answered(G, 7, 5, 200);
-        assert_eq!(health.take_answer(G, 7), None, "nobody has asked by this way");
+        assert_eq!(health.take_answers(G, 7), [], "nobody has asked by this way");
         health.know(G, 7);
         health.answered(G, 7, 5, 200);
-        assert_eq!(health.take_answer(G, 7), Some((5, 200)));
-        assert_eq!(health.take_answer(G, 7), None);
+        health.answered(G, 7, 6, 503);
+        assert_eq!(health.take_answers(G, 7), [(5, 200), (6, 503)]);
+        assert_eq!(health.take_answers(G, 7), []);
     }
 
     #[test]

@@ -26,7 +26,7 @@ mod watch;
 
 pub use alive::Alive;
 pub use health::{Health, Report, Standing, Way};
-pub use ping::{Due, Options, Pinging, Schedule, Send, write_options};
+pub use ping::{Due, Options, Pinging, ROUND, Schedule, Send, write_options};
 pub use roster::Roster;
 pub use select::{Member, Order, Select, number_key, order, text_key};
 pub use watch::{Change, Life, Settings, Watch, WatchCounts};

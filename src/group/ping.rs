@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::alive::Alive;
+use crate::limits::CANDIDATES;
 use crate::net::Now;
 
 /// How a group's gateways are asked.
@@ -16,7 +17,8 @@ pub struct Pinging {
     pub alive: Alive,
 }
 
-/// The OPTIONS of one way over time: at most one is open.
+/// The OPTIONS of one way over time. They are sent in rounds, of which at most one is open: one OPTIONS to each address that
+/// requests would be sent to, with numbers in a row. The gateway lives if one of them does.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     next: Now,
@@ -26,6 +28,8 @@ pub struct Schedule {
 #[derive(Clone, Copy, Debug)]
 struct Open {
     number: u32,
+    /// Addresses that have not answered: a bit each.
+    waits: u8,
     ends: Now,
     again: Now,
     wait_ns: u64,
@@ -34,20 +38,27 @@ struct Open {
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Due {
-    /// The open OPTIONS is over: whether the gateway lives.
+    /// The open round is over: whether the gateway lives.
     pub lives: Option<bool>,
-    /// An OPTIONS of this number is to be sent, for the first time or once more.
+    /// OPTIONS are to be sent, for the first time or once more.
     pub send: Option<Send>,
 }
 
-/// An OPTIONS to be sent.
+/// OPTIONS to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Send {
-    /// Its number.
+    /// The number of the first address; the others follow.
     pub number: u32,
-    /// It was sent before.
+    /// To which addresses: a bit each, the lowest is the first.
+    pub to: u8,
+    /// They were sent before.
     pub is_again: bool,
 }
+
+/// Numbers of one round.
+pub const ROUND: u32 = CANDIDATES as u32;
+
+const _: () = assert!(ROUND.is_power_of_two() && ROUND <= u8::BITS);
 
 /// RFC 3261 §17.1.2.2: timer E begins with T1 and doubles up to T2.
 const T1_NS: u64 = 500_000_000;
@@ -65,26 +76,28 @@ impl Schedule {
         Self { next: now.plus_ns(part as u64), open: None }
     }
 
-    /// What is due. `answer`: number and status of a final answer that has come; `number` gives one that no other
-    /// OPTIONS has.
+    /// What is due. `answers`: number and status of each final answer that has come; `number` gives one that no other
+    /// round has, a multiple of [`ROUND`].
     pub fn look(
         &mut self,
         pinging: &Pinging,
-        answer: Option<(u32, u16)>,
+        answers: &[(u32, u16)],
         now: Now,
         number: impl FnOnce() -> u32,
     ) -> Due {
         let mut due = Due::default();
         if let Some(open) = &mut self.open {
-            let status = answer.filter(|(number, _)| *number == open.number).map(|(_, status)| status);
-            due.lives = match status {
-                Some(status) => Some(pinging.alive.has(status)),
-                None => (now >= open.ends).then_some(false),
-            };
+            let own = answers.iter().filter(|(number, _)| number - number % ROUND == open.number);
+            for (number, status) in own {
+                open.waits &= !(1 << (number % ROUND));
+                due.lives = due.lives.or(pinging.alive.has(*status).then_some(true));
+            }
+            let is_over = open.waits == 0 || now >= open.ends;
+            due.lives = due.lives.or(is_over.then_some(false));
             if due.lives.is_none() && now >= open.again {
                 open.wait_ns = (open.wait_ns * 2).min(T2_NS);
                 open.again = now.plus_ns(open.wait_ns);
-                due.send = Some(Send { number: open.number, is_again: true });
+                due.send = Some(Send { number: open.number, to: open.waits, is_again: true });
             }
             if due.lives.is_some() {
                 self.open = None;
@@ -93,15 +106,22 @@ impl Schedule {
         if self.open.is_none() && now >= self.next {
             let number = number();
             let (ends, again) = (now.plus_ns(pinging.timeout_ns), now.plus_ns(T1_NS));
-            self.open = Some(Open { number, ends, again, wait_ns: T1_NS });
+            self.open = Some(Open { number, waits: u8::MAX, ends, again, wait_ns: T1_NS });
             self.next = now.plus_ns(pinging.every_ns);
-            due.send = Some(Send { number, is_again: false });
+            due.send = Some(Send { number, to: u8::MAX, is_again: false });
         }
         due
     }
 
-    /// The OPTIONS that was due could not be sent, for a reason that lies here: it is neither an answer nor the want of
-    /// one, and due again at its time.
+    /// The OPTIONS that were due were sent to these addresses: a bit each.
+    pub fn asked(&mut self, addresses: u8) {
+        if let Some(open) = &mut self.open {
+            open.waits &= addresses;
+        }
+    }
+
+    /// None of the OPTIONS that were due could be sent, for a reason that lies here: that is neither an answer nor the want
+    /// of one, and they are due again at their time.
     pub fn unsent(&mut self) {
         self.open = None;
     }
@@ -169,10 +189,15 @@ mod tests {
     impl World {
         fn at(&mut self, ms: u64, answer: Option<(u32, u16)>) -> Due {
             let numbers = &mut self.numbers;
-            self.schedule.look(&pinging(), answer, Now(ms * MS), || {
+            let answers: Vec<_> = answer.map(|(round, status)| (round * ROUND, status)).into_iter().collect();
+            let due = self.schedule.look(&pinging(), &answers, Now(ms * MS), || {
                 *numbers += 1;
-                *numbers
-            })
+                *numbers * ROUND
+            });
+            if due.send.is_some_and(|send| !send.is_again) {
+                self.schedule.asked(1);
+            }
+            due
         }
     }
 
@@ -180,8 +205,9 @@ mod tests {
         World { schedule: Schedule::new(Now(0), 0, &pinging()), numbers: 0 }
     }
 
-    fn sent(number: u32, is_again: bool) -> Option<Send> {
-        Some(Send { number, is_again })
+    /// To the only address.
+    fn sent(round: u32, is_again: bool) -> Option<Send> {
+        Some(Send { number: round * ROUND, to: if is_again { 1 } else { u8::MAX }, is_again })
     }
 
     #[test]
@@ -209,6 +235,31 @@ mod tests {
         // Between two looks there may have been an answer and the next one's time.
         world.at(20_000, None);
         assert_eq!(world.at(31_000, Some((3, 200))), Due { lives: Some(true), send: sent(4, false) });
+    }
+
+    #[test]
+    fn it_lives_if_one_of_its_addresses_does() {
+        let look = |schedule: &mut Schedule, ms, answers: &[(u32, u16)]| {
+            schedule.look(&pinging(), answers, Now(ms * MS), || ROUND)
+        };
+        let begin = || {
+            let mut schedule = Schedule::new(Now(0), 0, &pinging());
+            look(&mut schedule, 0, &[]);
+            schedule.asked(0b101);
+            schedule
+        };
+        let mut schedule = begin();
+        assert_eq!(look(&mut schedule, 100, &[(ROUND, 503)]), Due::default(), "the third may yet answer");
+        let again = Send { number: ROUND, to: 0b100, is_again: true };
+        assert_eq!(look(&mut schedule, 500, &[]).send, Some(again));
+        assert_eq!(look(&mut schedule, 600, &[(ROUND + 2, 200)]).lives, Some(true));
+        let mut schedule = begin();
+        assert_eq!(look(&mut schedule, 100, &[(ROUND, 200), (ROUND + 2, 503)]).lives, Some(true));
+        let mut schedule = begin();
+        assert_eq!(look(&mut schedule, 100, &[(ROUND, 503), (ROUND + 2, 503)]).lives, Some(false));
+        let mut schedule = begin();
+        assert_eq!(look(&mut schedule, 100, &[(ROUND, 503)]).lives, None);
+        assert_eq!(look(&mut schedule, 2_000, &[]).lives, Some(false));
     }
 
     #[test]

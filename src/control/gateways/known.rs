@@ -17,6 +17,8 @@ pub struct Known {
     pub watch: Watch,
     /// By the identity of the listener that is asked from.
     pub schedules: Vec<(u32, Schedule)>,
+    /// From which listeners requests leave to which of its addresses.
+    pub reached: Vec<(u32, u8)>,
     pub pings: PingCounts,
 }
 
@@ -38,6 +40,7 @@ impl Known {
             gone: None,
             watch: Watch::default(),
             schedules: Vec::new(),
+            reached: Vec::new(),
             pings: PingCounts::default(),
         }
     }

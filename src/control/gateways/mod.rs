@@ -13,11 +13,11 @@ use std::time::Instant;
 
 use super::supervisor::Control;
 use crate::dns::Directory;
-use crate::egress::confirm;
-use crate::group::{Health, Options, Report, Roster, Schedule, Send, write_options};
+use crate::egress::{Question, confirm};
+use crate::group::{Health, Options, ROUND, Report, Roster, Schedule, Send, write_options};
 use crate::limits::GATEWAYS;
 use crate::metrics::exposition::GatewayReading;
-use crate::net::{GatewayId, Now};
+use crate::net::{GatewayId, NextHop, Now};
 use crate::plan::{Gateway, Group, Plan};
 use crate::snapshot::Snapshot;
 use crate::token::PingBranch;
@@ -146,12 +146,16 @@ impl Gateways {
     }
 
     /// Forgets the ways from listeners that are gone, and knows those that requests would take.
-    fn find_ways(&self, snapshot: &Snapshot, group: &Group, gateway: &Gateway, id: GatewayId) {
+    fn find_ways(&mut self, snapshot: &Snapshot, group: &Group, gateway: &Gateway, id: GatewayId) {
         self.health.keep_ways(id, |listener| snapshot.view.by_identity(listener).is_some());
         let asked = self.asked.get(usize::from(group.id.0)).filter(|_| group.pinging.is_some());
-        for listener in asked.map(|asked| asked.listeners(snapshot, gateway)).unwrap_or_default() {
+        let found = asked.map(|asked| asked.listeners(snapshot, gateway)).unwrap_or_default();
+        for (listener, _) in &found {
             // Where there is no room, the way counts as up.
-            self.health.know(id, listener);
+            self.health.know(id, *listener);
+        }
+        if let Some(known) = &mut self.known[usize::from(id.0)] {
+            known.reached = found;
         }
     }
 
@@ -176,8 +180,8 @@ impl Gateways {
                 known.schedules.len() - 1
             });
             let schedule = &mut known.schedules[at].1;
-            let due = schedule.look(pinging, health.take_answer(id, listener), now, || {
-                *next_number = next_number.wrapping_add(1);
+            let due = schedule.look(pinging, &health.take_answers(id, listener), now, || {
+                *next_number = (*next_number - *next_number % ROUND).wrapping_add(ROUND);
                 *next_number
             });
             if let Some(lives) = due.lives {
@@ -185,17 +189,29 @@ impl Gateways {
                 health.report(id, listener, report);
                 known.pings.ended(lives);
             }
-            let Some(Send { number, is_again }) = due.send else { continue };
-            let branch = PingBranch { gateway: id, listener, number };
-            match written(snapshot, gateway, branch, *instance).map(|(to, bytes)| send(listener, to, &bytes))
-            {
-                Some(Ok(())) => known.pings.sent += u64::from(!is_again),
-                // A lost datagram is sent again.
-                Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Some(Err(_)) | None => {
-                    known.pings.unsent += 1;
-                    schedule.unsent();
+            let Some(Send { number, to, is_again }) = due.send else { continue };
+            // By ways that no rule takes any more, whatever can be reached.
+            let reached = known.reached.iter().find(|(of, _)| *of == listener).map_or(u8::MAX, |(_, to)| *to);
+            let to = to & reached;
+            let (mut asked, mut left) = (0, false);
+            let hops = ways::hops(snapshot, gateway, gateway.egress.as_ref());
+            for (number, hop) in (number..).zip(hops).filter(|(number, _)| to & bit(*number) != 0) {
+                let branch = PingBranch { gateway: id, listener, number };
+                match written(snapshot, gateway, hop, branch, *instance)
+                    .map(|(to, bytes)| send(listener, to, &bytes))
+                {
+                    Some(Ok(())) => (asked, left) = (asked | bit(number), true),
+                    // A lost datagram is sent again.
+                    Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => asked |= bit(number),
+                    Some(Err(_)) | None => {}
                 }
+            }
+            if asked == 0 {
+                known.pings.unsent += 1;
+                schedule.unsent();
+            } else if !is_again {
+                known.pings.sent += u64::from(left);
+                schedule.asked(asked);
             }
         }
     }
@@ -218,17 +234,23 @@ fn all(snapshot: &Snapshot) -> impl Iterator<Item = (&Group, &Gateway, GatewayId
     })
 }
 
-/// Where an OPTIONS goes, and its bytes; `None`: requests would not reach the gateway from that listener either.
+/// Which of a round's addresses a number is for.
+fn bit(number: u32) -> u8 {
+    1 << (number % ROUND)
+}
+
+/// Where an OPTIONS goes, and its bytes; `None`: requests would not reach that address from that listener either.
 fn written(
     snapshot: &Snapshot,
     gateway: &Gateway,
+    next_hop: NextHop,
     branch: PingBranch,
     instance: u32,
 ) -> Option<(SocketAddr, Vec<u8>)> {
     let Snapshot { plan, fib, view, keys, .. } = snapshot;
     let id = view.by_identity(branch.listener)?;
     let own = plan.listener(id);
-    let question = ways::question(snapshot, gateway, gateway.egress.as_ref(), id)?;
+    let question = Question { next_hop, ingress: id, flow: 0 };
     let route = confirm(plan, fib, view, id, &question).ok()?;
     let to = question.next_hop.on_link(route.dev).address;
     let options = Options {

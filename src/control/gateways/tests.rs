@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::config;
-use crate::dns::{self, Found, HostName, Question};
+use crate::dns::{self, Found, HostName, Question as Name};
 use crate::fib::spec::{Link, Route};
 use crate::fib::{Builder, Fib};
 use crate::group::{Life, Standing};
@@ -223,7 +223,7 @@ fn a_gateway_is_asked_once_its_name_leads_somewhere() {
     world.pass(3_000, |_| true);
     assert!(world.sent.iter().all(|(_, to, _)| to.port() == 5070), "the other one only");
     let name = HostName::new(b"gw.example").unwrap();
-    let question = Question { name, port: None, transport: None, sips: false };
+    let question = Name { name, port: None, transport: None, sips: false };
     let addresses = ["10.0.0.71".parse().unwrap()].into();
     let target = dns::Target { rank: 0, weight: 0, transport: Transport::Udp, port: 5060, addresses };
     let found = Found { targets: [target].into(), stale: false };
@@ -231,4 +231,35 @@ fn a_gateway_is_asked_once_its_name_leads_somewhere() {
     world.pass(11_000, |_| true);
     let gateway = "10.0.0.71:5060".parse().unwrap();
     assert!(world.sent.iter().any(|(_, to, _)| *to == gateway), "{:?}", world.sent);
+}
+
+#[test]
+fn every_address_of_a_name_is_asked_and_one_that_answers_is_enough() {
+    const GW: &str = "[hosts]\n\"gw.example\" = [\"10.0.0.71\", \"192.0.2.71\", \"10.0.0.72\"]\n";
+    let mut world = World::new(&(GW.to_owned() + LISTENERS + &GROUP.replace("10.0.0.71", "gw.example")));
+    let to = |world: &World| -> Vec<(u32, String)> {
+        let own = world.sent.iter().filter(|(_, to, _)| to.port() == 5060);
+        let mut all: Vec<_> = own.map(|(from, to, _)| (*from, to.ip().to_string())).collect();
+        all.sort_by(|a, b| a.1.cmp(&b.1));
+        all
+    };
+    world.pass(2_000, |_| true);
+    let (private, public) = (world.listener("private"), world.listener("public"));
+    let each = [(private, "10.0.0.71"), (private, "10.0.0.72"), (public, "192.0.2.71")];
+    assert_eq!(
+        to(&world),
+        each.map(|(from, to)| (from, to.to_owned())),
+        "each once, from where requests would leave"
+    );
+    let branches: std::collections::HashSet<_> = world
+        .sent
+        .iter()
+        .map(|(.., text)| text.split("branch=").nth(1).unwrap().lines().next().unwrap())
+        .collect();
+    assert_eq!(branches.len(), world.sent.len());
+    let told = world.pass(60_000, |to| to.ip().to_string() != "10.0.0.71");
+    assert_eq!(turns(&told), [], "the other one answers");
+    let told = world.pass(60_000, |to| !to.ip().to_string().starts_with("10.0.0.7"));
+    assert_eq!(turns(&told), [("sip:gw.example", Life::Down)]);
+    assert_eq!(told[0].change.listener, private, "from the other listener it is up");
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::egress::{self, Question};
 use crate::findings::ingresses;
 use crate::limits::{FINDING_CANDIDATES, GATEWAY_WAYS};
-use crate::net::{ListenerId, NextHop, SectionId, Transport, canonical};
+use crate::net::{NextHop, SectionId, Transport, canonical};
 use crate::plan::{Gateway, Plan};
 use crate::rules::{Action, EgressChoice, Rule, Target};
 use crate::snapshot::Snapshot;
@@ -47,25 +47,27 @@ impl Case {
 }
 
 impl Asked {
-    /// Identities of the listeners that requests to a gateway leave from now, as many as are known of a gateway.
-    pub fn listeners(&self, snapshot: &Snapshot, gateway: &Gateway) -> Vec<u32> {
+    /// Identities of the listeners that requests to a gateway leave from now, as many as are known of a gateway, each with
+    /// the addresses that they go to from there: a bit each, in the order of [`hops`].
+    pub fn listeners(&self, snapshot: &Snapshot, gateway: &Gateway) -> Vec<(u32, u8)> {
         let Snapshot { plan, fib, view, .. } = snapshot;
-        let mut all = Vec::new();
+        let mut all: Vec<(u32, u8)> = Vec::new();
         for case in &self.0 {
             let choice = gateway.egress.or(case.egress);
             for ingress in ingresses(plan, view, &case.listener, &case.transport, choice.as_ref()) {
-                let Some(question) = question(snapshot, gateway, choice.as_ref(), ingress) else { continue };
-                let found = match &choice {
-                    Some(choice) => egress::overridden(plan, fib, view, choice, &question),
-                    None => egress::auto(plan, fib, view, &question),
-                };
-                let Ok(found) = found else { continue };
-                let identity = plan.listener(found.listener).identity;
-                if !all.contains(&identity) {
-                    all.push(identity);
-                }
-                if all.len() == GATEWAY_WAYS {
-                    return all;
+                for (number, next_hop) in hops(snapshot, gateway, choice.as_ref()).into_iter().enumerate() {
+                    let question = Question { next_hop, ingress, flow: 0 };
+                    let found = match &choice {
+                        Some(choice) => egress::overridden(plan, fib, view, choice, &question),
+                        None => egress::auto(plan, fib, view, &question),
+                    };
+                    let Ok(found) = found else { continue };
+                    let identity = plan.listener(found.listener).identity;
+                    match all.iter().position(|(listener, _)| *listener == identity) {
+                        Some(at) => all[at].1 |= 1 << number,
+                        None if all.len() < GATEWAY_WAYS => all.push((identity, 1 << number)),
+                        None => {}
+                    }
                 }
             }
         }
@@ -73,21 +75,16 @@ impl Asked {
     }
 }
 
-/// What egress is asked of a gateway: of the first server that its name leads to; `None`: it leads to none.
-pub fn question(
-    snapshot: &Snapshot,
-    gateway: &Gateway,
-    choice: Option<&EgressChoice>,
-    ingress: ListenerId,
-) -> Option<Question> {
+/// All addresses that requests to a gateway are sent to, in the order of their numbers; none where its name leads
+/// nowhere.
+pub fn hops(snapshot: &Snapshot, gateway: &Gateway, choice: Option<&EgressChoice>) -> Vec<NextHop> {
     let plan = &snapshot.plan;
-    let next_hop = match &gateway.to {
+    match &gateway.to {
         Target::Address { transport, ip, port, .. } => {
             let transport = choice.map(|choice| plan.transport_of(choice, *transport)).or(*transport);
             let transport = transport.unwrap_or(Transport::Udp);
-            NextHop { transport, address: SocketAddr::new(canonical(*ip), *port) }
+            vec![NextHop { transport, address: SocketAddr::new(canonical(*ip), *port) }]
         }
-        to => snapshot.first_hop(&plan.question_of(to, choice)?)?,
-    };
-    Some(Question { next_hop, ingress, flow: 0 })
+        to => plan.question_of(to, choice).map(|question| snapshot.hops(&question)).unwrap_or_default(),
+    }
 }

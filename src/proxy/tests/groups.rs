@@ -376,13 +376,13 @@ fn an_answer_to_an_options_of_ours_is_noted_and_goes_no_further() {
     health(&world).health().know(id, listener);
     let ours = branch.write(&world.snapshot.keys);
     world.dropped("private", "10.0.0.72:5060", &response("100 Trying", &ours), DropReason::PingAnswer);
-    assert_eq!(health(&world).health().take_answer(id, listener), None, "it is no final one");
+    assert_eq!(health(&world).health().take_answers(id, listener), [], "it is no final one");
     world.dropped("private", "10.0.0.72:5060", &response("404 Not Found", &ours), DropReason::PingAnswer);
-    assert_eq!(health(&world).health().take_answer(id, listener), Some((77, 404)));
+    assert_eq!(health(&world).health().take_answers(id, listener), [(77, 404)]);
     let mut forged = ours.into_bytes();
     let last = forged.len() - 1;
     forged[last] = if forged[last] == b'a' { b'b' } else { b'a' };
     let forged = String::from_utf8(forged).unwrap();
     world.dropped("private", "10.0.0.72:5060", &response("200 OK", &forged), DropReason::ForeignResponse);
-    assert_eq!(health(&world).health().take_answer(id, listener), None);
+    assert_eq!(health(&world).health().take_answers(id, listener), []);
 }
