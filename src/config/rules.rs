@@ -393,15 +393,10 @@ impl Reader<'_> {
             own.is_none_or(|t| !is_stream(t))
         };
         let over_udp = |target: &Target| match target {
-            Target::Address { transport, .. } => transport.is_none_or(|t| !is_stream(t)),
-            Target::Name { transport, .. } => transport.is_none_or(|t| !is_stream(t)),
-            Target::RequestUri => true,
             Target::Group { id, .. } => self.groups.group(*id).gateways.iter().any(gateway_over_udp),
+            other => other.transport().is_none_or(|t| !is_stream(t)),
         };
-        let by_udp = match egress {
-            Some(choice) => !is_stream(by_listener(choice)),
-            None => targets.iter().any(over_udp),
-        };
+        let by_udp = egress.map_or(targets.iter().any(over_udp), |choice| !is_stream(by_listener(choice)));
         if by_stream && by_udp {
             let message =
                 "`mode = \"stateless\"` would lose requests that come in over TCP and go on over UDP";
