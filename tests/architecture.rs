@@ -27,7 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("findings", &["dns", "egress", "fib", "limits", "net", "plan", "rules"]),
     ("snapshot", &["dns", "egress", "fib", "group", "limits", "net", "plan", "token"]),
     ("rewrite", &["limits", "net"]),
-    ("stream", &["limits", "net", "tls", "websocket"]),
+    ("stream", &["limits", "net", "random", "tls", "websocket"]),
     ("transaction", &["limits", "net", "rewrite", "status", "stream", "token"]),
     (
         "proxy",

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::random::{ADDED, mix};
+
 /// The shard, of so many, that has the connection of a listener (by identity) with this peer, whoever opens it.
 ///
 /// Whoever wants to send to a peer thus knows without asking where its connection is, or is to be opened, and a peer
@@ -21,18 +23,10 @@ fn hashed(salt: u64, peer: SocketAddr) -> u64 {
         IpAddr::V4(ip) => u64::from(u32::from(ip)),
         IpAddr::V6(ip) => {
             let bits = u128::from(ip);
-            mixed(bits as u64).wrapping_add((bits >> 64) as u64)
+            mix(bits as u64).wrapping_add((bits >> 64) as u64)
         }
     };
-    mixed(mixed(ip) ^ mixed(salt.rotate_left(16)) ^ u64::from(peer.port()))
-}
-
-/// The last step of SplitMix64: each bit of the input reaches each of the output.
-fn mixed(mut word: u64) -> u64 {
-    word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
+    mix(mix(ip) ^ mix(salt.rotate_left(16) ^ ADDED) ^ u64::from(peer.port()))
 }
 
 #[cfg(test)]

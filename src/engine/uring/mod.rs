@@ -19,6 +19,7 @@ mod probe;
 mod receive;
 mod ring;
 mod send;
+mod sizes;
 mod slots;
 mod stream_io;
 mod streams;
@@ -35,7 +36,6 @@ use std::time::{Instant, SystemTime};
 use io_uring::squeue::Flags;
 use io_uring::types::{Fd, Fixed};
 use io_uring::{cqueue, opcode};
-use nix::sys::resource::{Resource, getrlimit};
 
 pub use probe::{Kernel, Missing, probe};
 pub use send::Tx;
@@ -43,10 +43,7 @@ pub use waker::{Neighbours, Waker};
 
 use super::socket::Socket;
 use super::{Accepted, Event, Io, Next, Shard, SocketId};
-use crate::limits::{
-    COMPLETIONS, DRAIN_NS, ENGINE_SOCKETS, FILES_RESERVED_PART, MESSAGE_BYTES, RECEIVE_BUFFERS, SEND_BUFFERS,
-    SENDS_PER_SUBMIT,
-};
+use crate::limits::{DRAIN_NS, MESSAGE_BYTES, SENDS_PER_SUBMIT};
 use crate::metrics::EngineMetrics;
 use crate::net::Now;
 use crate::stream::StreamId;
@@ -55,6 +52,7 @@ use pool::Pool;
 use receive::Receive;
 use ring::{Completion, Kind, Ring};
 use send::{Ended, Sends};
+use sizes::{Sizes, accept_below, places};
 use slots::Slots;
 use streams::Streams;
 
@@ -70,48 +68,6 @@ const CLOSING_WAIT_NS: u64 = 1_000_000;
 
 /// How often completions that found no room are fetched before the shard goes on with those it has.
 const MOST_FLUSHES: usize = 64;
-
-/// How much of everything an engine has.
-#[derive(Clone, Copy, Debug)]
-struct Sizes {
-    /// A power of two.
-    receive_buffers: u16,
-    /// The longest datagram that is received whole.
-    message_bytes: usize,
-    send_buffers: u16,
-    submissions: u32,
-    /// At least `submissions`.
-    completions: u32,
-    /// Accepted connections have descriptors below; `None`: as the process's limit says.
-    accept_below: Option<i32>,
-}
-
-impl Sizes {
-    const DEFAULT: Self = Self {
-        receive_buffers: RECEIVE_BUFFERS,
-        message_bytes: MESSAGE_BYTES,
-        send_buffers: SEND_BUFFERS,
-        submissions: SEND_BUFFERS as u32,
-        completions: COMPLETIONS,
-        accept_below: None,
-    };
-}
-
-const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
-
-/// Places for sockets: the kernel refuses a table of more files than the process may have open, and a
-/// process cannot have more sockets than that either. Numbers are given from the lowest on.
-fn places() -> u16 {
-    let may_open = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-    ENGINE_SOCKETS.min(u16::try_from(may_open).unwrap_or(u16::MAX))
-}
-
-/// Accepted connections have descriptors below this one, which is counted for the whole process: the kernel gives the
-/// lowest that is free.
-fn accept_below() -> i32 {
-    let may_open = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-    i32::try_from(may_open - may_open / FILES_RESERVED_PART).unwrap_or(i32::MAX)
-}
 
 /// A shard's ring with its memory. Everything but [`Waker`] stays on the thread that made it.
 pub struct Engine<'m> {

@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::*;
+use crate::limits::ENGINE_SOCKETS;
 use harness::{BURST, Client, Echo, OWN, STEP, inside, listener, open, run, run_with};
 
 #[test]
