@@ -193,7 +193,8 @@ impl State {
         self.work.admission.begin(on, ns, came, now);
     }
 
-    /// The message of which [`State::waited`] was told has to go at a glance (see [`shed`]).
+    /// The message of which [`State::waited`] was told has to go at a glance: it has waited too long, and there are more such
+    /// than can be answered.
     #[inline]
     pub fn sheds(&mut self, snapshot: &Snapshot, message: &[u8], now: Now) -> bool {
         let admission = &mut self.work.admission;
