@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 use crate::endpoint::{Party, Received, settle};
 use crate::sip::{Message, parameter, same_transaction};
 use crate::viaduct::{Home, LISTENERS, RELAY, Viaduct};
-use crate::world::World;
-
-const EDGE: &str = "1.2.3.4:5060";
+use crate::world::{EDGE, World, edge};
 
 fn socket(text: &str) -> SocketAddr {
     text.parse().expect("an address")
@@ -82,7 +80,7 @@ fn what_cannot_go_on_is_answered_and_its_ack_ends_here() {
             478 => assert!(!answer.message.value("Warning").is_empty(), "{}", answer.message),
             _ => {}
         }
-        caller.send(&same_transaction(request, "ACK", answer.message.value("To")), socket(EDGE));
+        caller.send(&same_transaction(request, "ACK", answer.message.value("To")), edge());
     }
     let count = refused.len() as u64;
     let metrics = viaduct.accounted(2 * count);
@@ -108,7 +106,7 @@ fn a_loop_is_ended_with_482() {
     let viaduct = home.start(&world);
     let caller = world.public.party("caller", "1.2.3.100:5060");
     let mirror = world.private.party("mirror", "10.0.0.100:5060");
-    caller.send(&caller.request("INVITE", &mirror.uri()), socket(EDGE));
+    caller.send(&caller.request("INVITE", &mirror.uri()), edge());
     // Coming back by another listener it is a spiral (RFC 5393 §4.2.1): decided upon anew.
     bounce(&mirror, &mirror.receive_request("INVITE"));
     // Once more the same way it is a loop.
@@ -128,10 +126,10 @@ fn no_answer_to_an_ack_or_to_an_answer() {
     let caller = world.public.party("caller", "1.2.3.100:5060");
     let mut ack = caller.request("ACK", "sip:callee@10.0.0.100");
     ack.set("To", "<sip:callee@10.0.0.100>;tag=unheard");
-    caller.send(&ack, socket(EDGE));
+    caller.send(&ack, edge());
     let mut answer = crate::sip::response(&caller.request("INVITE", "sip:x@10.0.0.100"), "503 No");
     answer.add("Content-Length", "0");
-    caller.send(&answer, socket(EDGE));
+    caller.send(&answer, edge());
     assert_eq!(viaduct.accounted(2).sum("viaduct_dropped_total", &[]), 2);
     settle();
     caller.received_nothing();

@@ -1,6 +1,5 @@
 //! Routes with several next hops, over real sockets: each kind of failure, forks, and who picks up.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::endpoint::{Party, Received, settle};
@@ -8,13 +7,7 @@ use crate::metrics::Metrics;
 use crate::sip::{Dialog, Message, same_transaction};
 use crate::sipp::{self, End};
 use crate::viaduct::{Home, LISTENERS, Viaduct};
-use crate::world::{World, eventually};
-
-const EDGE: &str = "1.2.3.4:5060";
-
-fn edge() -> SocketAddr {
-    EDGE.parse().expect("an address")
-}
+use crate::world::{World, edge, eventually};
 
 /// The first next hop is Bob, by the private listener; the second is Carol, by the IPv6 one.
 const BOB_THEN_CAROL: &str = r#"to = ["sip:10.0.0.100", "sip:[fd00:6::100]"]"#;

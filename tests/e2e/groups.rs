@@ -1,11 +1,9 @@
 //! `[[group]]`: calls move away from a gateway that dies, and come back slowly.
 
-use std::net::SocketAddr;
-
 use crate::endpoint::Party;
 use crate::gateway::Gateway;
 use crate::viaduct::{Home, LISTENERS, Viaduct};
-use crate::world::{World, eventually};
+use crate::world::{World, edge, eventually};
 
 const ONE: &str = "10.0.0.101";
 const TWO: &str = "10.0.0.102";
@@ -24,10 +22,6 @@ to = "group:trunks"
 
 fn home() -> Home {
     Home::new(&format!("{LISTENERS}{GROUP}"))
-}
-
-fn edge() -> SocketAddr {
-    "1.2.3.4:5060".parse().expect("an address")
 }
 
 /// Sends so many MESSAGEs, each of which is answered.

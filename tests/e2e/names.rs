@@ -1,13 +1,9 @@
 //! Calls by name: what a name server says decides where they go, and where they go on to.
 
-use std::net::SocketAddr;
-
 use crate::endpoint::Party;
 use crate::nameserver::{Mood, NameServer};
 use crate::viaduct::{Home, LISTENERS};
-use crate::world::{World, eventually};
-
-const EDGE: &str = "1.2.3.4:5060";
+use crate::world::{World, edge, eventually};
 
 /// The first server is dead: nobody listens there.
 const ZONE: &str = r#"
@@ -18,10 +14,6 @@ const ZONE: &str = r#"
     dead.carrier.example 60 A 10.0.0.100
     alive.carrier.example 60 AAAA fd00:6::100
 "#;
-
-fn edge() -> SocketAddr {
-    EDGE.parse().expect("an address")
-}
 
 /// A name server on Viaduct's own host, and a configuration that asks it.
 fn named(world: &World, zone: &str, routes: &str) -> (NameServer, Home) {

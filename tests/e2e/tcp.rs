@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::metrics::Metrics;
 use crate::sipp::{self, End};
-use crate::viaduct::{Home, LISTENERS, Viaduct};
-use crate::world::{Far, PATIENCE, World, eventually};
+use crate::viaduct::{Home, KEEPING_RELAY, LISTENERS, Viaduct};
+use crate::world::{EDGE, Far, PATIENCE, World, eventually};
 
 /// TCP on the addresses of the world.
 const TCP: &str = r#"
@@ -24,21 +24,13 @@ name = "six-tcp"
 bind = "tcp:[fd00:6::4]:5060"
 "#;
 
-const RELAY: &str = r#"
-[[route]]
-name = "relay"
-to = "request-uri"
-"#;
-
-const EDGE: &str = "1.2.3.4:5060";
-
 fn home() -> Home {
-    Home::new(&format!("{LISTENERS}{TCP}{RELAY}"))
+    Home::new(&format!("{LISTENERS}{TCP}{KEEPING_RELAY}"))
 }
 
-fn connect(host: &Far, edge: &str) -> TcpStream {
-    let edge: SocketAddr = edge.parse().expect("an address");
-    let stream = host.inside(|| TcpStream::connect(edge)).expect("a connection");
+fn connect(host: &Far, to: &str) -> TcpStream {
+    let to: SocketAddr = to.parse().expect("an address");
+    let stream = host.inside(|| TcpStream::connect(to)).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream
 }
@@ -112,8 +104,10 @@ fn calls_by_sipp_between_all_transports_and_families() {
 #[test]
 fn a_listener_takes_connections_beside_datagrams() {
     let world = World::new();
-    let home =
-        Home::new(&format!("{}{RELAY}", LISTENERS.replace("bind = \"udp:1", "tcp = true\nbind = \"udp:1")));
+    let home = Home::new(&format!(
+        "{}{KEEPING_RELAY}",
+        LISTENERS.replace("bind = \"udp:1", "tcp = true\nbind = \"udp:1")
+    ));
     let viaduct = home.start(&world);
     let public = End { host: &world.public, address: "1.2.3.100" };
     let private = End { host: &world.private, address: "10.0.0.100" };

@@ -1,29 +1,14 @@
 //! `mode = "stateful"` as callers and callees see it, over real sockets and with packets that are lost.
 
-use std::net::SocketAddr;
-
 use crate::endpoint::{Party, settle};
 use crate::metrics::Metrics;
 use crate::sip::{Dialog, Message, same_transaction};
 use crate::sipp::{self, End};
-use crate::viaduct::{Home, LISTENERS, Viaduct};
-use crate::world::{World, eventually};
-
-/// Everything may go where it asks, and is kept.
-const STATEFUL: &str = r#"
-[[route]]
-name = "relay"
-to = "request-uri"
-"#;
-
-const EDGE: &str = "1.2.3.4:5060";
+use crate::viaduct::{Home, KEEPING_RELAY, LISTENERS, Viaduct};
+use crate::world::{World, edge, eventually};
 
 fn home() -> Home {
-    Home::new(&format!("{LISTENERS}{STATEFUL}"))
-}
-
-fn edge() -> SocketAddr {
-    EDGE.parse().expect("an address")
+    Home::new(&format!("{LISTENERS}{KEEPING_RELAY}"))
 }
 
 fn sent(metrics: &Metrics, what: &str) -> u64 {

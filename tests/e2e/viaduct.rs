@@ -38,6 +38,13 @@ name = "spare"
 bind = "udp:10.9.0.4:5060"
 "#;
 
+/// Everything may go where it asks, and is kept.
+pub const KEEPING_RELAY: &str = r#"
+[[route]]
+name = "relay"
+to = "request-uri"
+"#;
+
 /// Everything may go where it asks, and nothing is kept of it.
 pub const RELAY: &str = r#"
 [[route]]

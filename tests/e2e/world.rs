@@ -14,6 +14,14 @@ use crate::program::{self, Program};
 /// How long anything may take that should take milliseconds; the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Where Viaduct listens on the public side.
+pub const EDGE: &str = "1.2.3.4:5060";
+
+/// [`EDGE`].
+pub fn edge() -> SocketAddr {
+    EDGE.parse().expect("an address")
+}
+
 /// A host at the far end of one of Viaduct's links.
 pub struct Far {
     host: Arc<Host>,
