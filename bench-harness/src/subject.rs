@@ -12,12 +12,16 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::load::{Driver, Offer, Outcome, Settings};
 use crate::world::{INSIDE, OUTSIDE};
 
 /// The core that the forwarder runs on.
 pub const FORWARDER_CORE: usize = 0;
 /// The core that generator and sink run on.
 pub const LOAD_CORE: usize = 1;
+
+/// So often a forwarder that starts is offered something.
+const ATTEMPTS_TO_REACH: usize = 100;
 
 /// Viaduct's port.
 const VIADUCT_PORT: u16 = 5060;
@@ -81,6 +85,42 @@ impl Subject {
                 self.name,
                 self.words()
             ))),
+        }
+    }
+
+    /// Offers a little, time and again, until the outcome is as `wanted`; `None`: it never was.
+    pub fn until(
+        &mut self,
+        driver: &mut Driver,
+        settings: &Settings,
+        drain: Duration,
+        wanted: impl Fn(&Outcome) -> bool,
+    ) -> io::Result<Option<Outcome>> {
+        let offer = Offer { rate: 20.0, length: Duration::from_millis(100), jitter: false, drain };
+        for _ in 0..ATTEMPTS_TO_REACH {
+            self.check_alive()?;
+            driver.reset(settings.clone());
+            let outcome = driver.run(&offer)?;
+            if wanted(&outcome) {
+                return Ok(Some(outcome));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits until calls pass, which may take `drain` to end once they are begun.
+    pub fn until_calls_pass(
+        &mut self,
+        driver: &mut Driver,
+        settings: &Settings,
+        drain: Duration,
+    ) -> io::Result<()> {
+        match self.until(driver, settings, drain, |outcome| outcome.tally.failed == 0)? {
+            Some(_) => Ok(()),
+            None => {
+                let words = self.words();
+                Err(io::Error::other(format!("{} carries no calls; it said:\n{words}", self.name)))
+            }
         }
     }
 

@@ -3,7 +3,8 @@
 /// What is compared without regard to case: ASCII letters that differ in case only, and some other
 /// characters too, which does not matter to a filter.
 const CASE: u64 = 0x2020_2020_2020_2020;
-const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+/// A product with it has hashed high bits.
+pub(super) const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// 64-bit words of a filter: 8 KiB, so that ten of them stay in a second-level cache.
 const WORDS: usize = 1024;

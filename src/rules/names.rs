@@ -1,6 +1,6 @@
 //! Names that rules ask for, numbered: hosts, methods.
 
-use super::filter::{Ends, Filter, first_word};
+use super::filter::{Ends, FACTOR, Filter, first_word};
 use super::trie::NONE;
 
 /// A set of names; each has a number.
@@ -101,8 +101,6 @@ fn stripped(host: &[u8]) -> &[u8] {
     };
     host.strip_suffix(b".").unwrap_or(host)
 }
-
-const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Equal for names that differ in case only. Who sends chooses what is looked up, but not what is in the
 /// table: chains are as long as the configuration makes them.

@@ -25,8 +25,6 @@ const CARRIED: f64 = 0.995;
 const ATTEMPTS: usize = 3;
 /// Length of a step.
 const STEP_LENGTH: Duration = Duration::from_millis(500);
-/// So often a forwarder that starts is asked, some 160 ms apart.
-const ATTEMPTS_TO_REACH: usize = 100;
 /// The lowest rate that is tried, in messages a second.
 const LOWEST: f64 = 2_000.0;
 
@@ -74,17 +72,13 @@ impl Bench {
     /// forwarder towards the callee.
     pub fn wait_for(&mut self, subject: &mut Subject, load: Load) -> io::Result<usize> {
         let drain = if load == Load::Calls { 2 * HOLD } else { Duration::ZERO };
-        let offer = Offer { rate: 20.0, length: Duration::from_millis(100), jitter: false, drain };
-        for _ in 0..ATTEMPTS_TO_REACH {
-            subject.check_alive()?;
-            self.driver.reset(settings(subject.address, load));
-            let outcome = self.driver.run(&offer)?;
-            if outcome.tally.delivered > 0 {
-                return Ok(outcome.last_len);
-            }
-        }
+        let settings = settings(subject.address, load);
+        let reached =
+            subject.until(&mut self.driver, &settings, drain, |outcome| outcome.tally.delivered > 0)?;
         let (name, words) = (subject.name, subject.words());
-        Err(io::Error::other(format!("{name} forwards nothing from {CLIENT} to {SINK}; it said:\n{words}")))
+        reached.map(|outcome| outcome.last_len).ok_or_else(|| {
+            io::Error::other(format!("{name} forwards nothing from {CLIENT} to {SINK}; it said:\n{words}"))
+        })
     }
 
     /// Measures one window. The forwarder runs for its time only.
@@ -222,15 +216,6 @@ fn sample(subject: &str, plan: Plan, round: u32, outcome: &Outcome, spent: Spent
         resident_bytes: 0,
         on_schedule: outcome.on_schedule(),
         generator_idle: outcome.idle.clamp(0.0, 1.0),
-        latency: latency(&outcome.latency),
+        latency: Latency::of(&outcome.latency),
     }
-}
-
-fn latency(of: &Histogram<u64>) -> Option<Latency> {
-    (!of.is_empty()).then(|| Latency {
-        p50_ns: of.value_at_quantile(0.5),
-        p99_ns: of.value_at_quantile(0.99),
-        p999_ns: of.value_at_quantile(0.999),
-        max_ns: of.max(),
-    })
 }

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
@@ -35,8 +34,6 @@ const HOLD: Duration = Duration::from_millis(100);
 const WARM_UP: Duration = Duration::from_millis(500);
 /// Calls that have begun end within this time, or never.
 const DRAIN: Duration = Duration::from_secs(1);
-/// So often a forwarder that starts is asked.
-const ATTEMPTS_TO_REACH: usize = 100;
 
 /// The bars.
 const GOODPUT: f64 = 0.9;
@@ -187,15 +184,9 @@ impl Bench {
         let driver = Driver::new(vec![world.client()?], world.sink()?, settings(&subject), true)?;
         pin(LOAD_CORE)?;
         let mut bench = Self { name, subject, driver, histograms: Histograms::new() };
-        for _ in 0..ATTEMPTS_TO_REACH {
-            bench.subject.check_alive()?;
-            let offer = Offer { rate: 20.0, length: HOLD, jitter: false, drain: 2 * HOLD };
-            bench.driver.reset(settings(&bench.subject));
-            if bench.driver.run(&offer)?.tally.failed == 0 {
-                return Ok(bench);
-            }
-        }
-        Err(io::Error::other(format!("viaduct carries no calls; it said:\n{}", bench.subject.words())))
+        let settings = settings(&bench.subject);
+        bench.subject.until_calls_pass(&mut bench.driver, &settings, 2 * HOLD)?;
+        Ok(bench)
     }
 
     /// The highest rate that is carried, for as long as the overload will be.
@@ -305,17 +296,8 @@ fn sample(rate: f64, length: Duration, outcome: &Outcome) -> Sample {
         resident_bytes: 0,
         on_schedule: outcome.kept_up(),
         generator_idle: outcome.idle.clamp(0.0, 1.0),
-        latency: latency(&outcome.setup),
+        latency: Latency::of(&outcome.setup),
     }
-}
-
-fn latency(of: &Histogram<u64>) -> Option<Latency> {
-    (!of.is_empty()).then(|| Latency {
-        p50_ns: of.value_at_quantile(0.5),
-        p99_ns: of.value_at_quantile(0.99),
-        p999_ns: of.value_at_quantile(0.999),
-        max_ns: of.max(),
-    })
 }
 
 fn settings(subject: &Subject) -> Settings {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 /// Version of [`Results`]' form in `results.json`; raised where a field changes its meaning.
@@ -148,6 +149,18 @@ pub struct Latency {
     pub p999_ns: u64,
     /// The slowest.
     pub max_ns: u64,
+}
+
+impl Latency {
+    /// Of a histogram in nanoseconds; `None`: it is empty.
+    pub fn of(histogram: &Histogram<u64>) -> Option<Self> {
+        (!histogram.is_empty()).then(|| Self {
+            p50_ns: histogram.value_at_quantile(0.5),
+            p99_ns: histogram.value_at_quantile(0.99),
+            p999_ns: histogram.value_at_quantile(0.999),
+            max_ns: histogram.max(),
+        })
+    }
 }
 
 /// A piece of code by itself.

@@ -25,8 +25,6 @@ const HOLD: Duration = Duration::from_millis(500);
 const DRAIN: Duration = Duration::from_secs(40);
 /// By then all that transactions keep has run out (64·T1 after the last answer), or never will.
 const RUN_OUT: Duration = Duration::from_secs(45);
-/// So often a forwarder that starts is asked.
-const ATTEMPTS_TO_REACH: usize = 100;
 
 /// Ports of the sink's host: one that refuses, one that says nothing. Nobody has the third.
 const REFUSING: u16 = 5071;
@@ -98,7 +96,7 @@ fn run(args: &Args) -> io::Result<Findings> {
 }
 
 fn measure(args: &Args, subject: &mut Subject, driver: &mut Driver) -> io::Result<Findings> {
-    wait_for(subject, driver)?;
+    subject.until_calls_pass(driver, &settings(subject), Duration::from_secs(3))?;
     let rate = args.rate.unwrap_or(RATE);
     let (before, files) = (Metrics::read()?, open_files(subject.id())?);
     let offer =
@@ -129,19 +127,6 @@ fn measure(args: &Args, subject: &mut Subject, driver: &mut Driver) -> io::Resul
         unreached: more("viaduct_requests_unreached_total", ""),
         no_room: more("viaduct_transactions_refused_total", ""),
     })
-}
-
-fn wait_for(subject: &mut Subject, driver: &mut Driver) -> io::Result<()> {
-    for _ in 0..ATTEMPTS_TO_REACH {
-        subject.check_alive()?;
-        driver.reset(settings(subject));
-        let length = Duration::from_millis(100);
-        let drain = Duration::from_secs(3);
-        if driver.run(&Offer { rate: 20.0, length, jitter: false, drain })?.tally.failed == 0 {
-            return Ok(());
-        }
-    }
-    Err(io::Error::other(format!("viaduct carries no calls; it said:\n{}", subject.words())))
 }
 
 /// A sample each second, until the load is over.
