@@ -90,7 +90,7 @@ fn plan(listeners: &[(&str, Option<u32>)]) -> Plan {
     };
     Plan {
         origin: "<test>".into(),
-        engine: Engine { cores: Vec::new(), socket_buffer_bytes: 1 << 20 },
+        engine: Engine::default(),
         domains: Vec::new(),
         keys_file: None,
         sections: Default::default(),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml_edit::Table;
 
@@ -19,9 +20,8 @@ use crate::rules::Rule;
 
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9060);
 
-/// Wanted socket buffers: what a burst of 50 ms at 100,000 messages a second of 700 bytes takes, with the
-/// kernel's own cost of each datagram.
-const DEFAULT_SOCKET_BUFFER: usize = 8 << 20;
+/// A shard does not collect messages for longer: SIP's own timers begin at half a second.
+const LONGEST_COALESCE: Duration = Duration::from_millis(5);
 
 /// Builds a Plan; `None` where findings say why not.
 pub(super) fn build(
@@ -73,7 +73,7 @@ pub(super) fn build(
 }
 
 fn engine(entry: Option<Entry<'_>>, findings: &mut Findings) -> Engine {
-    let mut engine = Engine { cores: Vec::new(), socket_buffer_bytes: DEFAULT_SOCKET_BUFFER };
+    let mut engine = Engine::default();
     let Some(mut section) = entry.and_then(|e| e.section("[engine]", findings)) else { return engine };
     if let Some(entry) = section.take("cores") {
         engine.cores = cores(&entry, findings);
@@ -92,7 +92,11 @@ fn engine(entry: Option<Entry<'_>>, findings: &mut Findings) -> Engine {
         }
     }
     if let Some(entry) = section.take("socket_buffer") {
-        engine.socket_buffer_bytes = size(&entry, findings).unwrap_or(DEFAULT_SOCKET_BUFFER);
+        engine.socket_buffer_bytes = size(&entry, findings).unwrap_or(engine.socket_buffer_bytes);
+    }
+    if let Some(entry) = section.take("coalesce") {
+        let found = entry.duration(Duration::ZERO..=LONGEST_COALESCE, findings);
+        engine.coalesce = found.unwrap_or(engine.coalesce);
     }
     section.finish(findings);
     engine

@@ -170,12 +170,13 @@ impl<'d> Entry<'d> {
         None
     }
 
-    /// A duration: a whole number with its unit, `"500ms"`, `"4s"`, `"5min"` or `"24h"`.
+    /// A duration: a whole number with its unit, `"200us"`, `"500ms"`, `"4s"`, `"5min"` or `"24h"`.
     pub fn duration(&self, bounds: RangeInclusive<Duration>, findings: &mut Findings) -> Option<Duration> {
         let text = self.text(findings)?;
         let unit = text.text.trim_start_matches(|c: char| c.is_ascii_digit());
         let number = text.text[..text.text.len() - unit.len()].parse::<u32>().ok();
         let found = number.and_then(|number| match unit {
+            "us" => Some(Duration::from_micros(number.into())),
             "ms" => Some(Duration::from_millis(number.into())),
             "s" => Some(Duration::from_secs(number.into())),
             "min" => Some(Duration::from_secs(u64::from(number) * 60)),
@@ -185,7 +186,7 @@ impl<'d> Entry<'d> {
         let Some(found) = found else {
             findings
                 .error(text.span, format!("«{}» is not a duration", text.text))
-                .hint("write a whole number with ms, s, min or h: \"4s\"");
+                .hint("write a whole number with us, ms, s, min or h: \"4s\"");
             return None;
         };
         if !bounds.contains(&found) {

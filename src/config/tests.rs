@@ -137,6 +137,8 @@ fn mistakes_in_the_form_of_the_file() {
     expect("[egress]\nauto = 1", (2, 8), "`auto` must be true or false, not integer", "");
     expect("[engine]\nkind = \"glommio\"", (2, 8), "not available in this version", "uring");
     expect("[engine]\nsocket_buffer = \"4 parsecs\"", (2, 17), "not a size", "4MiB");
+    expect("[engine]\ncoalesce = \"6ms\"", (2, 12), "`coalesce` must be from 0ns to 5ms", "");
+    expect("[engine]\ncoalesce = 200", (2, 12), "`coalesce` must be", "");
     expect(
         "[engine]\ncores = [4095]",
         (2, 10),
@@ -776,7 +778,7 @@ fn mistakes_in_dns() {
         ),
         ("servers = [\"10.0.0.53:0\"]", "«0» is not a port", "from 1 to 65535"),
         ("min_ttl = \"0s\"", "`min_ttl` must be from 1s to 3600s", ""),
-        ("stale = \"2d\"", "«2d» is not a duration", "ms, s, min or h"),
+        ("stale = \"2d\"", "«2d» is not a duration", "us, ms, s, min or h"),
         ("min_ttl = \"2min\"\nmax_ttl = \"1min\"", "`min_ttl` is longer than `max_ttl`", "between the two"),
         ("names = 100000", "`names` must be from 16 to 16384", ""),
         ("queue = 1000", "`queue` must be from 0 to 256", ""),

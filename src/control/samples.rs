@@ -43,7 +43,7 @@ pub fn listener(id: u16, name: &str, bind: &str) -> Listener {
 pub fn plan(listeners: Vec<Listener>) -> Plan {
     Plan {
         origin: "/etc/viaduct.toml".into(),
-        engine: Engine { cores: Vec::new(), socket_buffer_bytes: 4 << 20 },
+        engine: Engine { socket_buffer_bytes: 4 << 20, ..Engine::default() },
         domains: Vec::new(),
         keys_file: None,
         sections: Default::default(),

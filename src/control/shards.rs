@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -44,6 +45,7 @@ impl ShardThread {
     pub fn start(
         setup: Setup<Source>,
         core: usize,
+        coalesce: Duration,
         neighbours: uring::Neighbours,
         ended: UnboundedSender<Ended>,
     ) -> Result<Self, String> {
@@ -53,7 +55,8 @@ impl ShardThread {
             .name(format!("viaduct-{number}"))
             .spawn(move || {
                 let number = usize::from(setup.number);
-                let run = panic::catch_unwind(AssertUnwindSafe(|| run(setup, core, neighbours, &ready)));
+                let run =
+                    panic::catch_unwind(AssertUnwindSafe(|| run(setup, core, coalesce, neighbours, &ready)));
                 let how = run.unwrap_or_else(|payload| Err(format!("panicked: {}", panic_text(&*payload))));
                 // Without a receiver the process is ending.
                 let _ = ended.send(Ended { number, how });
@@ -84,6 +87,7 @@ impl ShardThread {
 fn run(
     setup: Setup<Source>,
     core: usize,
+    coalesce: Duration,
     neighbours: uring::Neighbours,
     ready: &SyncSender<Ready>,
 ) -> Result<End, String> {
@@ -95,6 +99,11 @@ fn run(
     let metrics = setup.metrics.clone();
     let mut engine = uring::Engine::new(&metrics.engine).map_err(|error| refuse(no_engine(&error)))?;
     engine.meet(setup.number, neighbours);
+    if !engine.coalesce(u64::try_from(coalesce.as_nanos()).unwrap_or(0)) && setup.number == 0 {
+        tracing::info!(
+            "[engine] coalesce needs Linux 6.12: here, the first message that comes wakes its shard"
+        );
+    }
     let mut worker = Worker::new(setup);
     let _ = ready.send(Ok(engine.waker()));
     engine.run(&mut worker).map_err(|error: io::Error| error.to_string())?;

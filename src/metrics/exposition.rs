@@ -336,7 +336,7 @@ impl Readings {
 
     fn engines(&self, out: &mut DescriptorEncoder) -> fmt::Result {
         type Row = (bool, &'static str, &'static str, fn(&ShardMetrics) -> &Counter);
-        let rows: [Row; 10] = [
+        let rows: [Row; 11] = [
             (false, "receive_buffers", "Receive buffers of a shard", |s| &s.engine.receive_buffers),
             (false, "receive_buffers_used", "Receive buffers the kernel cannot fill now", |s| {
                 &s.engine.receive_buffers_used
@@ -350,6 +350,9 @@ impl Readings {
                 &s.engine.receive_starved
             }),
             (true, "receive_restarts", "Times a receive was started again", |s| &s.engine.receive_restarts),
+            (true, "coalesced_waits", "Waits in which messages were collected", |s| {
+                &s.engine.coalesced_waits
+            }),
             (true, "accepts_failed", "Times a connection could not be accepted", |s| {
                 &s.engine.accepts_failed
             }),

@@ -99,6 +99,8 @@ pub struct EngineMetrics {
     pub receive_starved: Counter,
     /// Times a receive was started again.
     pub receive_restarts: Counter,
+    /// Waits in which messages were collected, so that one wake-up served several.
+    pub coalesced_waits: Counter,
     /// Times a connection could not be accepted, because it was gone or there was no room for another file.
     pub accepts_failed: Counter,
 }

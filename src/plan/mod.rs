@@ -26,7 +26,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::limits::{COALESCE, SOCKET_BUFFER_BYTES};
 use crate::net::{GroupId, Transport};
 use crate::overload::Policy;
 use crate::rules::{Action, EgressChoice, Matcher, Mode, Rule, Target};
@@ -73,6 +75,14 @@ pub struct Engine {
     pub cores: Vec<usize>,
     /// Wanted `SO_RCVBUF` and `SO_SNDBUF` in bytes.
     pub socket_buffer_bytes: usize,
+    /// How long a shard collects messages before it wakes up, where they come fast; zero: not at all.
+    pub coalesce: Duration,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self { cores: Vec::new(), socket_buffer_bytes: SOCKET_BUFFER_BYTES, coalesce: COALESCE }
+    }
 }
 
 /// `[egress]`

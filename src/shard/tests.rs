@@ -315,7 +315,7 @@ fn plan() -> Arc<Plan> {
     let sections: Arc<[Section]> = [section(0, "10.0.0.1"), section(1, "10.0.0.2")].into();
     Arc::new(Plan {
         origin: "test".into(),
-        engine: Engine { cores: Vec::new(), socket_buffer_bytes: 0 },
+        engine: Engine::default(),
         domains: Vec::new(),
         keys_file: None,
         listeners: expand(&sections, &opaque("10.0.0.1").build()).listeners,

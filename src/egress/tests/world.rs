@@ -77,7 +77,7 @@ impl World {
     pub fn new(builder: Builder, listeners: &[&str]) -> Self {
         let plan = Plan {
             origin: "<test>".into(),
-            engine: Engine { cores: Vec::new(), socket_buffer_bytes: 1 << 20 },
+            engine: Engine::default(),
             domains: Vec::new(),
             keys_file: None,
             sections: Default::default(),

@@ -13,6 +13,7 @@
 mod address;
 mod chunks;
 mod closing;
+mod coalesce;
 mod memory;
 mod pool;
 mod probe;
@@ -47,6 +48,7 @@ use crate::limits::{DRAIN_NS, MESSAGE_BYTES, SENDS_PER_SUBMIT};
 use crate::metrics::EngineMetrics;
 use crate::net::Now;
 use crate::stream::StreamId;
+use coalesce::Coalesce;
 use memory::Mapping;
 use pool::Pool;
 use receive::Receive;
@@ -77,6 +79,7 @@ pub struct Engine<'m> {
     sends: Sends,
     streams: Streams,
     accept_below: i32,
+    coalesce: Coalesce,
     /// Eight bytes that a wake-up writes and nobody reads.
     wake_count: Mapping,
     waker: Waker,
@@ -122,6 +125,7 @@ impl<'m> Engine<'m> {
             chunks,
             streams: Streams::default(),
             accept_below: sizes.accept_below.unwrap_or_else(accept_below),
+            coalesce: Coalesce::new(0),
             sends: Sends::new(sizes.send_buffers)?,
             wake_count: Mapping::new(size_of::<u64>())?,
             waker: Waker::new()?,
@@ -139,6 +143,14 @@ impl<'m> Engine<'m> {
         };
         engine.arm_wake()?;
         Ok(engine)
+    }
+
+    /// Has the shard sleep on for so many nanoseconds after the first completion, where messages come fast enough for
+    /// one wake-up to serve several. False: the kernel cannot (Linux 6.12 can), and the shard wakes up at the first.
+    pub fn coalesce(&mut self, ns: u64) -> bool {
+        let can = self.ring.can_collect();
+        self.coalesce = Coalesce::new(if can { ns } else { 0 });
+        can || ns == 0
     }
 
     /// What wakes this engine's shard.
@@ -159,10 +171,11 @@ impl<'m> Engine<'m> {
     pub fn run(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
         let mut wait = 0;
         loop {
-            self.ring.enter(wait)?;
+            self.enter(wait)?;
             self.drain()?;
             self.woken = false;
             self.now = self.clock();
+            self.coalesce.came(self.ready.len(), self.now);
             self.real_ns = None;
             shard.begin(self, self.now);
             self.settle(shard);
@@ -182,6 +195,15 @@ impl<'m> Engine<'m> {
                 Next::Wait(by) => self.sleep_ns(by),
             };
         }
+    }
+
+    fn enter(&mut self, wait_ns: u64) -> io::Result<()> {
+        let collect_ns = self.coalesce.wait_ns();
+        if collect_ns == 0 || wait_ns <= collect_ns {
+            return self.ring.enter(wait_ns);
+        }
+        self.metrics.coalesced_waits.count();
+        self.ring.enter_and_collect(wait_ns, collect_ns)
     }
 
     fn clock(&self) -> Now {

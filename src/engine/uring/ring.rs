@@ -7,6 +7,7 @@ use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, squeue};
 
 use super::Sizes;
+use crate::limits::SENDS_PER_SUBMIT;
 use crate::metrics::EngineMetrics;
 use crate::stream::StreamId;
 
@@ -71,6 +72,26 @@ const END_STEP_MS: u32 = 10;
 /// How long a kernel that is short of memory is left alone.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(1);
 
+/// Completions that end a wait in which they are collected.
+const COLLECTED_AT_ONCE: u32 = SENDS_PER_SUBMIT as u32;
+
+// linux/io_uring.h
+const IORING_ENTER_GETEVENTS: u32 = 1 << 0;
+const IORING_ENTER_EXT_ARG: u32 = 1 << 3;
+
+/// `struct io_uring_getevents_arg`; before Linux 6.12 the third field had to be zero.
+#[repr(C)]
+struct WaitArguments {
+    sigmask: u64,
+    sigmask_bytes: u32,
+    min_wait_us: u32,
+    timespec: u64,
+}
+
+const fn timespec(ns: u64) -> Timespec {
+    Timespec::new().sec(ns / 1_000_000_000).nsec((ns % 1_000_000_000) as u32)
+}
+
 pub struct Ring<'m> {
     io: IoUring,
     /// Operations under way that use the engine's memory: receives, the waker's read and what streams send.
@@ -131,8 +152,33 @@ impl<'m> Ring<'m> {
 
     /// Submits what is queued, runs task work and waits for a completion, at most so long.
     pub fn enter(&self, wait_ns: u64) -> io::Result<()> {
-        let time = Timespec::new().sec(wait_ns / 1_000_000_000).nsec((wait_ns % 1_000_000_000) as u32);
+        let time = timespec(wait_ns);
         self.passing(self.io.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time)))
+    }
+
+    /// The same; but what completes within `collect_ns`, which is shorter, is waited for together.
+    pub fn enter_and_collect(&mut self, wait_ns: u64, collect_ns: u64) -> io::Result<()> {
+        let queued = self.io.submission().len() as u32;
+        self.passing(self.wait(queued, COLLECTED_AT_ONCE, wait_ns, collect_ns))
+    }
+
+    /// Whether the kernel knows the minimum wait: Linux 6.12 does, and those before refuse the argument.
+    pub fn can_collect(&self) -> bool {
+        let refused = self.wait(0, 1, 0, 1_000).err().and_then(|error| error.raw_os_error());
+        refused.is_none_or(|errno| errno != libc::EINVAL)
+    }
+
+    fn wait(&self, queued: u32, completions: u32, wait_ns: u64, collect_ns: u64) -> io::Result<usize> {
+        let time = timespec(wait_ns);
+        let arguments = WaitArguments {
+            sigmask: 0,
+            sigmask_bytes: 0,
+            min_wait_us: (collect_ns / 1_000) as u32,
+            timespec: &raw const time as u64,
+        };
+        let flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+        // SAFETY: the arguments are as the flags say, and live until the call returns; entries are pushed whole.
+        unsafe { self.io.submitter().enter(queued, completions, flags, Some(&arguments)) }
     }
 
     /// Submits what is queued; where completions wait for room in their queue, fetches those.

@@ -91,6 +91,9 @@ pub struct Echo {
     pub to: Option<SocketAddr>,
     /// The first batch waits for a word from here.
     pub gate: Option<mpsc::Receiver<()>>,
+    /// How long messages are collected, in nanoseconds.
+    pub coalesce_ns: u64,
+    pub batches: usize,
     pub truncated: usize,
     /// How long each datagram had waited, in nanoseconds.
     pub waited_ns: Vec<Option<u64>>,
@@ -127,6 +130,7 @@ impl<'m> Shard<Engine<'m>> for Echo {
     fn begin(&mut self, io: &mut Engine<'m>, _: Now) {
         // SAFETY: asks for this thread's own name.
         self.seen.thread.store(unsafe { libc::pthread_self() }, Ordering::Relaxed);
+        self.batches += 1;
         for (id, socket) in self.sockets.drain(..) {
             io.open(id, &socket);
         }
@@ -277,6 +281,7 @@ pub fn run_with(
     std::thread::spawn(move || {
         let metrics = EngineMetrics::default();
         let mut engine = Engine::with(sizes, &metrics).unwrap();
+        engine.coalesce(echo.coalesce_ns);
         let sockets = echo.sockets.iter().map(|(_, socket)| Arc::downgrade(socket)).collect();
         let talking = Talk { waker: engine.waker(), seen: Arc::clone(&echo.seen), sockets };
         let talker = std::thread::spawn(move || talk(&talking));

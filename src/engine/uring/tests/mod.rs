@@ -233,6 +233,38 @@ fn a_closing_socket_leaves_its_group_to_the_others() {
 }
 
 #[test]
+fn one_wake_up_serves_what_comes_within_the_minimum_wait() {
+    const COUNT: usize = 200;
+    if !Engine::new(&EngineMetrics::default()).unwrap().coalesce(1_000) {
+        return eprintln!("SKIPPED: a ring's minimum wait needs Linux 6.12");
+    }
+    // Each run has a port of its own: the kernel is still closing the socket of the one before.
+    let run = |port, coalesce_ns| {
+        let own = format!("127.0.0.1:{port}");
+        let echo = Echo { coalesce_ns, ..Echo::on(&open(&own)) };
+        let (echo, metrics) = run(echo, move |talk| {
+            let client = Client::between("127.0.0.1:0", &own);
+            for _ in 0..COUNT {
+                client.send(b"x");
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            talk.until_ended(COUNT);
+            client.receive_all(COUNT);
+        });
+        assert_eq!(echo.sent, COUNT);
+        (echo.batches, metrics.coalesced_waits.get())
+    };
+    inside(|| {
+        // A busy machine may collect by itself, or pause so long between messages that there is nothing to collect.
+        let tries: Vec<_> = (0..5).map(|n| (run(6000 + n, 0), run(7000 + n, 4_000_000))).collect();
+        assert!(tries.iter().all(|((_, collected), _)| *collected == 0), "{tries:?}");
+        let is_shown =
+            |((many, _), (few, waits)): &((usize, u64), (usize, u64))| *waits > 0 && few * 3 < *many;
+        assert!(tries.iter().any(is_shown), "{tries:?}");
+    });
+}
+
+#[test]
 fn a_waker_ends_a_sleep() {
     struct Sleeper(Vec<Duration>, Instant);
     impl<'m> Shard<Engine<'m>> for Sleeper {
