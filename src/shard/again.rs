@@ -79,7 +79,7 @@ impl<S, H: Handler> Worker<S, H> {
     pub(super) fn received(&self, arrival: &Arrival<'_>) -> Received {
         let Arrival { incoming: Incoming { on, from, stream, .. }, socket, class, waited_ns, .. } = *arrival;
         let listener = self.current.snapshot.plan.listener(on).identity;
-        Received { socket, listener, from, stream, class, waited_ns }
+        Received { socket, listener, from, stream, class, waited_ns, since: self.now }
     }
 
     /// Answers a request with 503; what cannot be answered is dropped for this reason.

@@ -69,7 +69,8 @@ impl<S, H: Handler> Worker<S, H> {
         received: &Received,
         bytes: &[u8],
     ) {
-        let Received { socket, listener, from, stream, class, waited_ns } = *received;
+        let Received { socket, listener, from, stream, class, .. } = *received;
+        let waited_ns = Some(received.waited_ns(self.now));
         let Some(on) = self.listener_of(socket, listener) else {
             return self.metrics.dropped(DropReason::ListenerGone);
         };

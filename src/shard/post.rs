@@ -13,6 +13,7 @@ use super::streams::Way;
 use crate::engine::{Accepted, SocketId};
 use crate::limits;
 use crate::metrics::Class;
+use crate::net::Now;
 use crate::proxy::owner_of_quoted;
 use crate::stream::{Number, Waiting};
 use crate::transaction::Handle;
@@ -67,6 +68,15 @@ pub(super) struct Received {
     pub class: Class,
     /// How long it had waited before it was handed over, in nanoseconds, if that is known.
     pub waited_ns: Option<u64>,
+    /// When that was.
+    pub since: Now,
+}
+
+impl Received {
+    /// How long it has waited in all, in nanoseconds.
+    pub fn waited_ns(&self, now: Now) -> u64 {
+        self.waited_ns.unwrap_or(0).saturating_add(now.0.saturating_sub(self.since.0))
+    }
 }
 
 /// All shards' boxes; all clones are the same ones.
@@ -192,7 +202,7 @@ mod tests {
     fn received() -> What {
         let from = "192.0.2.1:5060".parse().unwrap();
         let (socket, stream, class) = (SocketId(3), Number::NONE, Class::Invite);
-        What::Received(Received { socket, listener: 7, from, stream, class, waited_ns: None })
+        What::Received(Received { socket, listener: 7, from, stream, class, waited_ns: None, since: Now(0) })
     }
 
     fn send(post: &Post, to: u16, bytes: &[u8]) -> Result<Posted, NotPosted> {

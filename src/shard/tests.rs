@@ -134,6 +134,8 @@ struct Script {
     due: Rc<Cell<Option<Now>>>,
     failed: Rc<RefCell<Vec<Handle>>>,
     gone: Cell<Option<u16>>,
+    /// What the last message was said to have waited, in nanoseconds.
+    waited: Rc<Cell<Option<u64>>>,
 }
 
 fn route() -> Route {
@@ -237,7 +239,9 @@ impl Handler for Script {
         Outcome::Answer { to: incoming.from, len: 4, status: 503 }
     }
 
-    fn waited(&mut self, _: ListenerId, _: Option<u64>, _: Came, _: Now) {}
+    fn waited(&mut self, _: ListenerId, ns: Option<u64>, _: Came, _: Now) {
+        self.waited.set(ns);
+    }
 
     fn unreached(&mut self, _: SocketAddr, _: &[u8]) {}
 
@@ -365,6 +369,7 @@ struct Bench {
     post: Post,
     due: Rc<Cell<Option<Now>>>,
     failed: Rc<RefCell<Vec<Handle>>>,
+    waited: Rc<Cell<Option<u64>>>,
 }
 
 impl Bench {
@@ -391,6 +396,7 @@ impl Bench {
         let script = Script::default();
         let adopted = Rc::clone(&script.adopted);
         let (due, failed) = (Rc::clone(&script.due), Rc::clone(&script.failed));
+        let waited = Rc::clone(&script.waited);
         let shard = Worker::with_handler(setup, script);
         let now = Now(SECOND_NS);
         let mut bench = Self {
@@ -407,6 +413,7 @@ impl Bench {
             post,
             due,
             failed,
+            waited,
         };
         assert_eq!(bench.batch(&[]), Next::Wait(None));
         bench

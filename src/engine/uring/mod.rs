@@ -92,7 +92,6 @@ pub struct Engine<'m> {
     ready: VecDeque<Completion>,
     /// Somebody has woken the shard since its batch began: what for, it looks at when the next one does.
     woken: bool,
-    start: Instant,
     /// When the batch began.
     now: Now,
     /// The same by the clock that datagrams are stamped with, in nanoseconds; read when the first one asks.
@@ -129,13 +128,12 @@ impl<'m> Engine<'m> {
             sends: Sends::new(sizes.send_buffers)?,
             wake_count: Mapping::new(size_of::<u64>())?,
             waker: Waker::new()?,
-            neighbours: Neighbours::default(),
+            neighbours: Neighbours::new(0),
             slots: Slots::new(places),
             refused: Vec::new(),
             queued: Vec::with_capacity(sizes.send_buffers.into()),
             ready: VecDeque::with_capacity(sizes.completions as usize),
             woken: false,
-            start: Instant::now(),
             now: Now::default(),
             real_ns: None,
             waited_ns: None,
@@ -158,7 +156,8 @@ impl<'m> Engine<'m> {
         self.waker.clone()
     }
 
-    /// Makes this engine's shard, by its number, and the others of this process known to each other.
+    /// Makes this engine's shard, by its number, and the others of this process known to each other; they count their time
+    /// from one moment on. Before it runs.
     pub fn meet(&mut self, own: u16, neighbours: Neighbours) {
         neighbours.add(own, self.waker());
         self.neighbours = neighbours;
@@ -207,7 +206,7 @@ impl<'m> Engine<'m> {
     }
 
     fn clock(&self) -> Now {
-        Now(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Now(u64::try_from(self.neighbours.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// The real-time clock, read once for each batch.

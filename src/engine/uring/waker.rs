@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// Wakes one shard; may be cloned and sent.
 #[derive(Clone, Debug)]
@@ -31,18 +32,22 @@ impl Waker {
     }
 }
 
-/// What wakes the shards of a process, by their numbers; all clones are the same.
-#[derive(Clone, Debug, Default)]
-pub struct Neighbours(Arc<[OnceLock<Waker>]>);
+/// What wakes the shards of a process, by their numbers, and since when all of them count their time; all clones are the
+/// same.
+#[derive(Clone, Debug)]
+pub struct Neighbours {
+    wakers: Arc<[OnceLock<Waker>]>,
+    pub(super) start: Instant,
+}
 
 impl Neighbours {
     /// For so many shards, none of which is known yet.
     pub fn new(shards: usize) -> Self {
-        Self((0..shards).map(|_| OnceLock::new()).collect())
+        Self { wakers: (0..shards).map(|_| OnceLock::new()).collect(), start: Instant::now() }
     }
 
     fn known(&self, shard: u16) -> Option<&OnceLock<Waker>> {
-        self.0.get(usize::from(shard))
+        self.wakers.get(usize::from(shard))
     }
 
     pub(super) fn add(&self, shard: u16, waker: Waker) {

@@ -4,9 +4,33 @@ use super::*;
 
 /// A message that came in on the public listener, by this identity.
 fn received(listener: u32) -> Letter {
+    received_at(listener, Now(0), None)
+}
+
+/// The same, at that time, when it had waited so long.
+fn received_at(listener: u32, since: Now, waited_ns: Option<u64>) -> Letter {
     let from = "192.0.2.9:5060".parse().unwrap();
     let (class, stream) = (Class::OtherMethod, Number::NONE);
-    Letter::Received(Received { socket: PUBLIC, listener, from, stream, class, waited_ns: None })
+    Letter::Received(Received { socket: PUBLIC, listener, from, stream, class, waited_ns, since })
+}
+
+#[test]
+fn what_waited_in_its_box_has_waited_that_much_longer() {
+    let mut bench = Bench::new();
+    let listener = plan().listener(ListenerId(0)).identity;
+    let now = bench.now;
+    bench.batch(&[b"hand over"]);
+    let Some(sent) = bench.post.take(1) else { panic!("nothing was handed over") };
+    let Letter::Received(Received { since, .. }) = sent.what else { panic!("{:?}", sent.what) };
+    assert_eq!(since, now);
+    bench.post.send(0, b"answer", received_at(listener, now, Some(3_000_000))).unwrap();
+    bench.now = now.plus_ns(40_000_000);
+    bench.batch(&[]);
+    assert_eq!(bench.waited.get(), Some(43_000_000));
+    // Also where nothing is known of its socket; and a sender's clock reading may be a little later.
+    bench.post.send(0, b"answer", received_at(listener, bench.now.plus_ns(5), None)).unwrap();
+    bench.batch(&[]);
+    assert_eq!(bench.waited.get(), Some(0));
 }
 
 /// Takes what waits in shard 1's box.
