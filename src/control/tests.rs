@@ -348,6 +348,36 @@ fn an_address_that_cannot_be_bound_stops_no_reload_where_listeners_follow() {
     });
 }
 
+/// Sockets have their datagrams stamped when the kernel receives them.
+fn stamped(control: &Control) -> Vec<bool> {
+    control.parts.sockets.iter().flatten().map(|(_, socket)| socket.tells_when_received()).collect()
+}
+
+#[test]
+fn sockets_say_how_long_messages_wait_where_that_matters() {
+    on_a_host(|| {
+        let one = [("one", "127.0.0.1:5060")];
+        let both = [one[0], ("two", "127.0.0.2:5060")];
+        let max_wait = |value: &str| format!("[overload]\nmax_wait = \"{value}\"\n{RELAY}");
+        let home = Home::new(&one);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut control, _) = assemble(home.options()).await.unwrap();
+            assert!(!stamped(&control).is_empty());
+            // Those that stay and those that are new, switched off and on again.
+            for (listeners, value, wanted) in
+                [(&one[..], "50ms", true), (&both, "off", false), (&one, "off", false), (&both, "10ms", true)]
+            {
+                home.write(listeners, &max_wait(value));
+                reload(&mut control, |_| {}).await.unwrap();
+                let stamped = stamped(&control);
+                assert_eq!(stamped.len(), listeners.len() * control.shards.len());
+                assert!(stamped.iter().all(|is| *is == wanted), "{value}: {stamped:?}");
+            }
+        });
+    });
+}
+
 #[test]
 fn the_end_of_every_shard_is_a_failure_unless_it_was_asked_for() {
     on_a_host(|| {

@@ -149,6 +149,19 @@ impl Socket {
             .map_err(|source| SocketError::Other { step: "SO_TIMESTAMPNS", bind: self.bind, source })
     }
 
+    /// What [`Self::tell_when_received`] was told.
+    #[cfg(test)]
+    pub fn tells_when_received(&self) -> bool {
+        let (mut value, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
+        // SAFETY: the socket is open, and the kernel writes an int at most.
+        let done = unsafe {
+            let into = (&raw mut value).cast();
+            libc::getsockopt(self.fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, into, &raw mut len)
+        };
+        assert_eq!(done, 0, "{}", io::Error::last_os_error());
+        value != 0
+    }
+
     /// What the kernel granted, in bytes (its own doubling taken back): receive, send. `None`: connections have
     /// buffers of their own.
     pub fn buffers(&self) -> Option<(usize, usize)> {
