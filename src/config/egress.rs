@@ -1,5 +1,7 @@
 //! `egress`: from which listener a rule, or a gateway of a group, sends.
 
+use sip_parser::Uri;
+
 use super::diagnostic::Findings;
 use super::listeners::{Names, is_there};
 use super::read::{Entry, Text};
@@ -39,6 +41,19 @@ fn transport_of(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
         return None;
     }
     Some(found)
+}
+
+/// Where neither the port nor the transport of a literal next hop is written, the port is that of the transport which its egress
+/// decides for.
+pub(super) fn default_port(target: &mut Target, choice: &EgressChoice, names: &Names) {
+    let Target::Address { uri, transport: None, port, .. } = target else { return };
+    let decided = match choice {
+        EgressChoice::Listener(id) => names.section(*id).transport,
+        EgressChoice::Relative { transport, .. } => *transport,
+    };
+    if Uri::parse(uri.as_bytes()).is_ok_and(|uri| uri.port().is_none()) {
+        *port = decided.default_port();
+    }
 }
 
 /// An override has to fit a literal next hop: family and transport.

@@ -213,7 +213,7 @@ fn is_same(one: &Target, other: &Target) -> bool {
 
 fn gateway(mut section: Section<'_>, names: &Names, findings: &mut Findings) -> Option<(Gateway, u16, u16)> {
     let to = section.need("to", findings).and_then(|e| e.text(findings));
-    let to = to.and_then(|text| target::next_hop(&text, findings));
+    let mut to = to.and_then(|text| target::next_hop(&text, findings));
     let mut number = |key, findings: &mut Findings| -> u16 {
         let read = section.take(key).and_then(|e| e.number(0..65_536, findings));
         read.and_then(|number| number.try_into().ok()).unwrap_or(1)
@@ -223,7 +223,8 @@ fn gateway(mut section: Section<'_>, names: &Names, findings: &mut Findings) -> 
     let egress = match section.take("egress") {
         Some(entry) => {
             let choice = egress::read(&entry, names, findings)?;
-            if let Some(to) = &to {
+            if let Some(to) = &mut to {
+                egress::default_port(to, &choice, names);
                 egress::check(to, &choice, names, &entry, findings);
             }
             Some(choice)

@@ -126,7 +126,10 @@ fn relative(
     let mut socket = ingress.bind;
     socket.set_ip(address.unwrap_or(ingress.bind.ip()));
     socket.set_port(port.unwrap_or(ingress.bind.port()));
-    view.at_socket(plan, transport, socket, ingress).ok_or(NoEgress::NoSuchListener(transport, socket))
+    // Transports have ports of their own: who comes in on 5060 leaves over TLS from 5061.
+    let any_port = port.is_none() && transport != ingress.transport;
+    view.at_socket(plan, transport, socket, any_port, ingress)
+        .ok_or(NoEgress::NoSuchListener(transport, socket))
 }
 
 /// A listener that something else chose.

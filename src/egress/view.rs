@@ -177,24 +177,26 @@ impl View {
         self.at(transport, own.bind.ip()).filter(beside).min_by_key(is_leaving)
     }
 
-    /// The listener with this transport, address (a link-local one on its link, if that is given) and port; of
-    /// several, which differ in device or mark, the one that is like `ingress` in these, else the first configured;
-    /// one that is leaving only where there is no other.
+    /// The listener with this transport, address (a link-local one on its link, if that is given) and port, or with any port
+    /// where `any_port` says so and none has that one; of several, which differ in device or mark, the one that is like
+    /// `ingress` in these, else the first configured; one that is leaving only where there is no other.
     pub(super) fn at_socket(
         &self,
         plan: &Plan,
         transport: Transport,
         socket: SocketAddr,
+        any_port: bool,
         ingress: &Listener,
     ) -> Option<ListenerId> {
         let link = link_of(socket);
+        let has_port = |own: &Listener| own.bind.port() == socket.port();
         let here = |id: &ListenerId| {
-            let bind = plan.listener(*id).bind;
-            bind.port() == socket.port() && (link == 0 || link_of(bind) == link)
+            let own = plan.listener(*id);
+            (any_port || has_port(own)) && (link == 0 || link_of(own.bind) == link)
         };
         self.at(transport, socket.ip()).filter(here).min_by_key(|&id| {
             let own = plan.listener(id);
-            (own.standing == Standing::Leaving, !alike(own, ingress))
+            (own.standing == Standing::Leaving, !has_port(own), !alike(own, ingress))
         })
     }
 

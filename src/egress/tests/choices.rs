@@ -537,6 +537,11 @@ fn a_relative_override_keeps_what_it_does_not_name() {
     assert_eq!(relative(None, Some(5060)), Ok(ListenerId(1)), "the recipe: TCP in, UDP out, port 5060");
     assert_eq!(relative(None, None), Ok(ListenerId(2)), "the ingress port");
     assert_eq!(relative(Some("203.0.113.10"), Some(5060)), Ok(ListenerId(3)));
+    assert_eq!(
+        relative(Some("203.0.113.10"), None),
+        Ok(ListenerId(3)),
+        "of another transport the port it has"
+    );
     let nowhere: SocketAddr = "10.0.0.4:5070".parse().unwrap();
     assert_eq!(relative(None, Some(5070)), Err(NoEgress::NoSuchListener(Transport::Udp, nowhere)));
 }
