@@ -488,6 +488,10 @@ pub const STREAM_BUFFER_BYTES: usize = 4_096;
 /// `net.core.somaxconn` says so.
 pub const STREAM_BACKLOG: i32 = 4_096;
 
+/// Names of servers over TLS that a shard knows by number, some 200 bytes each: more than it has sessions with, and so many
+/// that one that a transaction still needs has not been asked for longer than others are.
+pub const STREAM_NAMES: usize = 4_096;
+
 /// What a shard keeps, in bytes, for each of what layers write: a message of the largest size and its records.
 pub const LAYER_SCRATCH_BYTES: usize = 2 * MESSAGE_BYTES;
 

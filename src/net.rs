@@ -51,6 +51,11 @@ impl Transport {
         }
     }
 
+    /// Over TLS: all that may carry what is for a `sips` URI (RFC 3261 §26.2.2).
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
     /// Reads the configuration or URI parameter form, without regard to case.
     pub fn from_token(token: &[u8]) -> Option<Self> {
         [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss]

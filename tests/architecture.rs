@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("snapshot", &["dns", "egress", "fib", "group", "limits", "net", "plan", "token"]),
     ("rewrite", &["limits", "net"]),
     ("stream", &["limits", "net", "random", "tls", "websocket"]),
-    ("transaction", &["limits", "net", "rewrite", "status", "stream", "token"]),
+    ("transaction", &["limits", "net", "rewrite", "status", "stream", "tls", "token"]),
     (
         "proxy",
         &[
@@ -46,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "snapshot",
             "stream",
             "swar",
+            "tls",
             "token",
             "transaction",
         ],

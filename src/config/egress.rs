@@ -37,7 +37,7 @@ fn transport_of(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
     if !is_there(found) {
         findings
             .error(text.span.clone(), format!("the transport {found} is not available in this version"))
-            .hint("this version forwards over UDP and TCP: write \"udp\" or \"tcp\"");
+            .hint("this version forwards over UDP, TCP and TLS: write \"udp\", \"tcp\" or \"tls\"");
         return None;
     }
     Some(found)

@@ -111,7 +111,8 @@ impl All<'_> {
             let (transport, host_port) = parsed.as_ref()?;
             let port = host_port.port.unwrap_or(transport.default_port());
             let section = read(&mut table, name, *transport, port, findings);
-            let tls = tls::read(&mut table, *transport, &section.advertise, self.folder, findings);
+            let shown = tls::Shown { advertise: &section.advertise, bound: host_port.host };
+            let tls = tls::read(&mut table, *transport, &shown, self.folder, findings);
             Some(Section { tls, ..section })
         });
         if section.is_none() {
@@ -178,7 +179,10 @@ impl All<'_> {
 
 /// The transports that this version has.
 pub(super) fn is_there(transport: Transport) -> bool {
-    matches!(transport, Transport::Udp | Transport::Tcp)
+    match transport {
+        Transport::Udp | Transport::Tcp | Transport::Tls => true,
+        Transport::Ws | Transport::Wss => false,
+    }
 }
 
 /// Present and former identity of a literal listener; none of one that follows the host.
@@ -205,7 +209,7 @@ fn parse_bind<'t>(bind: &Text<'t>, findings: &mut Findings) -> Option<(Transport
                     bind.span.clone(),
                     format!("the transport {transport} is not available in this version"),
                 )
-                .hint("its certificates are looked at; to forward, this version needs udp:… or tcp:…");
+                .hint("this version needs udp:…, tcp:… or tls:…");
             Some((transport, host_port(rest, bind, findings)?))
         }
         None => {

@@ -11,11 +11,11 @@ use toml_edit::Table;
 
 use super::diagnostic::Findings;
 use super::read::{Entry, Section, Text};
-use super::{Places, dns, groups, limits, listeners, rules};
+use super::{Places, dns, groups, limits, listeners, rules, tls};
 use crate::dns::HostName;
 use crate::fib::Fib;
 use crate::overload::Limits;
-use crate::plan::{EgressPolicy, Engine, Expansion, NoListener, Plan, expand};
+use crate::plan::{EgressPolicy, Engine, Expansion, NoListener, Plan, RecordRouteTls, expand};
 use crate::rules::Rule;
 
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9060);
@@ -37,6 +37,7 @@ pub(super) fn build(
     let (keys_file, keys_place) = keys(root.take("keys"), folder, findings);
     let (hosts, host_places) = hosts(root.take("hosts"), findings);
     let (dns, names_place) = dns::read(root.take("dns"), findings);
+    let tls_names = tls::names(root.take("tls"), findings);
     let admin = admin(root.take("admin"), findings);
     let mut limits = Limits::default();
     let (names, bind_places) = listeners::build(root.take("listener"), folder, fib, &mut limits, findings);
@@ -61,6 +62,7 @@ pub(super) fn build(
         left_out,
         egress,
         hosts,
+        tls_names,
         groups,
         dns,
         rules,
@@ -237,7 +239,12 @@ fn admin(entry: Option<Entry<'_>>, findings: &mut Findings) -> Option<SocketAddr
 }
 
 fn egress(entry: Option<Entry<'_>>, names: &listeners::Names, findings: &mut Findings) -> EgressPolicy {
-    let mut policy = EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject };
+    let mut policy = EgressPolicy {
+        auto: true,
+        nearest: true,
+        no_listener: NoListener::Reject,
+        record_route_tls: RecordRouteTls::default(),
+    };
     let Some(mut section) = entry.and_then(|e| e.section("[egress]", findings)) else { return policy };
     let mut switch = |key, value: &mut bool, findings: &mut Findings| {
         if let Some(on) = section.take(key).and_then(|e| e.boolean(findings)) {
@@ -265,7 +272,9 @@ fn egress(entry: Option<Entry<'_>>, names: &listeners::Names, findings: &mut Fin
             }
         }
     }
-    section.reserve(&[("record_route_tls", "TLS is not there yet")], findings);
+    if let Some(text) = section.take("record_route_tls").and_then(|e| e.text(findings)) {
+        policy.record_route_tls = tls::record_route(&text, findings);
+    }
     section.finish(findings);
     policy
 }

@@ -68,16 +68,6 @@ impl<'d> Section<'d> {
         entry
     }
 
-    /// Keys that a later version will know, each with what to do until then.
-    pub fn reserve(&mut self, keys: &[(&'static str, &str)], findings: &mut Findings) {
-        for &(key, instead) in keys {
-            if let Some(entry) = self.take(key) {
-                let message = format!("`{key}` in {} is not available in this version", self.name);
-                findings.error(entry.span, message).hint(instead);
-            }
-        }
-    }
-
     /// Reports every key that was not taken.
     pub fn finish(self, findings: &mut Findings) {
         for (key, _) in self.table.iter().filter(|(key, _)| !self.taken.contains(key)) {

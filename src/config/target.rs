@@ -110,13 +110,7 @@ fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<
         None
     };
     match uri.scheme {
-        Scheme::Sip => {}
-        Scheme::Sips => {
-            return refuse(
-                "a sips next hop needs TLS, which is not available in this version".into(),
-                "this version forwards over UDP and TCP: write sip:",
-            );
-        }
+        Scheme::Sip | Scheme::Sips => {}
         Scheme::Tel | Scheme::Other => {
             return refuse(format!("«{}» is no next hop", text.text), "write sip:ADDRESS:PORT");
         }
@@ -124,17 +118,32 @@ fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<
     if uri.headers().is_some() {
         return refuse("a next hop has no headers".into(), "leave out what follows the question mark");
     }
-    let Some(value) = uri.params().value(b"transport") else { return Some(None) };
-    match Transport::from_token(value) {
+    let written = uri.params().value(b"transport");
+    let Some(value) = written else { return Some((uri.scheme == Scheme::Sips).then_some(Transport::Tls)) };
+    match Transport::from_token(value)
+        .map(|asked| if uri.scheme == Scheme::Sips { secured(asked) } else { asked })
+    {
+        Some(Transport::Udp) if uri.scheme == Scheme::Sips => {
+            refuse("a sips next hop is not reached over UDP".into(), "leave `transport` out, or write sip:")
+        }
         Some(transport) if is_there(transport) => Some(Some(transport)),
         Some(other) => refuse(
             format!("the transport {other} is not available in this version"),
-            "this version forwards over UDP and TCP",
+            "this version forwards over UDP, TCP and TLS",
         ),
         None => refuse(
             format!("«{}» is not a transport", String::from_utf8_lossy(value)),
             "transports are udp, tcp, tls, ws, wss",
         ),
+    }
+}
+
+/// What a transport becomes in a `sips` URI, where it says what TLS is over (RFC 3261 §26.2.2).
+const fn secured(transport: Transport) -> Transport {
+    match transport {
+        Transport::Tcp => Transport::Tls,
+        Transport::Ws => Transport::Wss,
+        other => other,
     }
 }
 

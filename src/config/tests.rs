@@ -286,7 +286,8 @@ fn mistakes_in_routes() {
     expect(&route(&format!("to = [{}]", nine.join(", "))), (2, 6), "`to` has 9 entries, 8 at most", "");
     expect(&route("to = \"location\""), (2, 6), "not available in this version", "");
     expect(&route("to = \"10.0.0.9\""), (2, 6), "not a SIP URI", "sip:ADDRESS:PORT");
-    expect(&route("to = \"sips:10.0.0.9\""), (2, 6), "needs TLS", "sip:");
+    let sips = "to = \"sips:10.0.0.9;transport=udp\"";
+    expect(&route(sips), (2, 6), "a sips next hop is not reached over UDP", "sip:");
     expect(&route("to = \"sip:224.0.0.1\""), (2, 6), "no address to send a request to", "");
     expect(&route("to = \"request-uri\"\nmode = \"statefull\""), (3, 8), "`mode` cannot be «statefull»", "");
     expect(

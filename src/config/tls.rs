@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,10 +10,14 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::diagnostic::Findings;
+use super::network::network;
+use super::plan::host_name;
 use super::read::{Entry, Section as Table, Text};
 use crate::limits::{TLS_CERTIFICATES, TLS_FILE_BYTES};
 use crate::net::Transport;
-use crate::plan::{Advertise, AskClients, PairFiles, Tls, TlsFault, TlsFiles, TlsPart};
+use crate::plan::{
+    Advertise, AskClients, PairFiles, RecordRouteTls, Tls, TlsFault, TlsFiles, TlsNames, TlsPart,
+};
 use crate::tls::{Credentials, system_clock};
 
 /// Keys of a `[[listener]]` that are read here.
@@ -27,6 +32,34 @@ const SOON: u64 = 30 * 24 * 3_600;
 /// The first file that cannot be used.
 pub fn read_tls(files: &TlsFiles) -> Result<Tls, TlsFault> {
     Tls::read(files, &system_clock(), contents)
+}
+
+/// `[tls]`: whose certificate is asked for at addresses that stand in URIs without a name.
+pub(super) fn names(entry: Option<Entry<'_>>, findings: &mut Findings) -> TlsNames {
+    let Some(mut section) = entry.and_then(|e| e.section("[tls]", findings)) else {
+        return TlsNames::default();
+    };
+    let pairs = section.take("names").map(|entry| entry.pairs(findings)).unwrap_or_default();
+    section.finish(findings);
+    let name = |(place, entry): (Text<'_>, Entry<'_>)| {
+        let name = entry.text(findings).and_then(|text| host_name(&text, findings));
+        Some((network(&place, findings)?, name?))
+    };
+    TlsNames::new(pairs.into_iter().filter_map(name).collect())
+}
+
+/// `[egress] record_route_tls`
+pub(super) fn record_route(text: &Text<'_>, findings: &mut Findings) -> RecordRouteTls {
+    match text.text {
+        "transport" => RecordRouteTls::Transport,
+        "sips" => RecordRouteTls::Sips,
+        other => {
+            findings
+                .error(text.span.clone(), format!("`record_route_tls` cannot be «{other}»"))
+                .hint("write \"transport\" or \"sips\"");
+            RecordRouteTls::default()
+        }
+    }
 }
 
 /// The places of a listener's files in the configuration.
@@ -48,12 +81,28 @@ impl Places {
     }
 }
 
+/// What a listener is to others.
+pub(super) struct Shown<'a> {
+    pub advertise: &'a [Advertise],
+    /// The host of its `bind`.
+    pub bound: &'a str,
+}
+
+impl Shown<'_> {
+    /// The names and addresses that stand in Via and Record-Route.
+    fn hosts(&self) -> impl Iterator<Item = &str> {
+        let bound = self.bound.parse::<IpAddr>().is_ok_and(|ip| !ip.is_unspecified());
+        let is_shown = bound && self.advertise.last().is_none_or(|last| last.to.is_some());
+        self.advertise.iter().map(|advertise| &*advertise.host).chain(is_shown.then_some(self.bound))
+    }
+}
+
 /// TLS of the listener in `table`; `None` where its transport has none, or findings say why not. Relative paths begin at
 /// `folder`, the configuration's.
 pub(super) fn read(
     table: &mut Table<'_>,
     transport: Transport,
-    advertise: &[Advertise],
+    shown: &Shown<'_>,
     folder: Option<&Path>,
     findings: &mut Findings,
 ) -> Option<Arc<Tls>> {
@@ -68,7 +117,7 @@ pub(super) fn read(
     let (files, places) = files(table, folder.unwrap_or(Path::new("")), findings)?;
     match read_tls(&files) {
         Ok(tls) => {
-            warn(&tls, &places, advertise, findings);
+            warn(&tls, &places, shown, findings);
             Some(Arc::new(tls))
         }
         Err(fault) => {
@@ -153,7 +202,7 @@ fn contents(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// What can be used and will cause trouble.
-fn warn(tls: &Tls, places: &Places, advertise: &[Advertise], findings: &mut Findings) {
+fn warn(tls: &Tls, places: &Places, shown: &Shown<'_>, findings: &mut Findings) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     for (number, (credentials, files)) in tls.credentials.iter().zip(&tls.files.pairs).enumerate() {
         let (path, place) = (files.certificate.display(), places.of(TlsPart::Certificate(number)));
@@ -183,8 +232,9 @@ fn warn(tls: &Tls, places: &Places, advertise: &[Advertise], findings: &mut Find
                 .code("certificate-key");
         }
     }
-    for name in advertise.iter().filter(|advertise| advertise.ip.is_none()).map(|advertise| &*advertise.host)
-    {
+    // RFC 5922 §7.5: "the proxy MUST insert into the Record-Route header a URI that corresponds to an identity for which the
+    // proxy has a certificate".
+    for name in shown.hosts() {
         let is_there = |credentials: &Credentials| credentials.certificate().identities.hold(name);
         if !tls.credentials.iter().any(is_there) {
             findings
@@ -193,7 +243,8 @@ fn warn(tls: &Tls, places: &Places, advertise: &[Advertise], findings: &mut Find
                     format!("no certificate is for «{name}», which is advertised"),
                 )
                 .hint(
-                    "clients that go there by TLS will refuse it; have the name put into its subjectAltName",
+                    "clients that go there by TLS will refuse it; `advertise` a name that it has, or have this one put into its \
+                     subjectAltName",
                 )
                 .code("certificate-name");
         }

@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
         // "if no transport protocol is specified […] the client SHOULD use UDP for a SIP URI, and TCP for a SIPS URI"
         let transport = transport.map(|transport| if sips { secured(transport) } else { transport });
         // RFC 3261 §26.2.2: a SIPS URI is reached by TLS, hop by hop, or not at all.
-        if sips && transport.is_some_and(|transport| !is_secure(transport)) {
+        if sips && transport.is_some_and(|transport| !transport.is_secure()) {
             return Err(Stop::Because(Unresolved::NoTransport));
         }
         let usual = if sips { Transport::Tls } else { Transport::Udp };
@@ -135,7 +135,7 @@ impl<'a> Walk<'a> {
             // supports, and does a query for each."
             Some(Answer::Nothing { .. } | Answer::Records { .. }) => {
                 let sips = self.question.sips;
-                let wanted = |t: &Transport| self.served.has(*t) && (!sips || is_secure(*t));
+                let wanted = |t: &Transport| self.served.has(*t) && (!sips || t.is_secure());
                 let services = TRANSPORTS.iter().filter(|t| wanted(t));
                 let services: Vec<Service> = services.filter_map(|t| service(*t, name.as_str())).collect();
                 self.services(&services, usual)
@@ -150,7 +150,7 @@ impl<'a> Walk<'a> {
     /// Of what is left, the lowest order counts (RFC 3403 §4.1), in the order of preference.
     fn chosen(&self, records: &[Record]) -> Vec<Service> {
         let sips = self.question.sips;
-        let fits = |t: Transport| self.served.has(t) && (!sips || is_secure(t));
+        let fits = |t: Transport| self.served.has(t) && (!sips || t.is_secure());
         let mut fitting: Vec<_> = records.iter().filter_map(naptr).filter(|n| fits(n.2)).collect();
         fitting.sort_unstable();
         let order = fitting.first().map(|first| first.0);
@@ -268,10 +268,6 @@ impl<'a> Walk<'a> {
 
 const TRANSPORTS: [Transport; 5] =
     [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
-
-const fn is_secure(transport: Transport) -> bool {
-    matches!(transport, Transport::Tls | Transport::Wss)
-}
 
 /// What a transport becomes where the URI is `sips`; UDP has no such form.
 const fn secured(transport: Transport) -> Transport {

@@ -92,6 +92,9 @@ pub struct StreamMetrics {
     pub pings: Counter,
     /// By [`StreamEnd`].
     pub ended: [Counter; StreamEnd::ALL.len()],
+    /// Handshakes of TLS that came to an end, by who has opened the connection (us: 1), and whether they took up an earlier
+    /// one (1).
+    pub handshakes: [[Counter; 2]; 2],
     /// By [`tls::Failure::index`].
     pub tls_failed: [Counter; tls::Failure::LABELS.len()],
     /// By [`websocket::Failure::index`].
@@ -119,6 +122,11 @@ impl StreamMetrics {
     /// Counts the end of a connection.
     pub fn ended(&self, how: StreamEnd) {
         self.ended[how as usize].count();
+    }
+
+    /// Counts a handshake of TLS that came to an end.
+    pub fn handshaken(&self, is_ours: bool, is_resumed: bool) {
+        self.handshakes[usize::from(is_ours)][usize::from(is_resumed)].count();
     }
 
     /// Counts why TLS or WebSocket failed.

@@ -20,7 +20,7 @@ pub use group::{Gateway, Group};
 pub use listener::{Advertise, Listener, Standing};
 pub use ours::Ours;
 pub use section::{Bind, Section};
-pub use tls::{AskClients, PairFiles, Tls, TlsFault, TlsFiles, TlsPart};
+pub use tls::{AskClients, PairFiles, Tls, TlsFault, TlsFiles, TlsNames, TlsPart};
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -54,6 +54,8 @@ pub struct Plan {
     pub egress: EgressPolicy,
     /// `[hosts]`: lower-case name to addresses.
     pub hosts: Arc<HashMap<Box<str>, Vec<IpAddr>>>,
+    /// `[tls] names`
+    pub tls_names: TlsNames,
     /// `[[group]]`, in order; `groups[i].id == GroupId(i)`.
     pub groups: Arc<[Group]>,
     /// `[dns]`
@@ -94,6 +96,19 @@ pub struct EgressPolicy {
     pub nearest: bool,
     /// What happens when the automatic choice finds nothing.
     pub no_listener: NoListener,
+    /// How Record-Route says that a listener is over TLS.
+    pub record_route_tls: RecordRouteTls,
+}
+
+/// `[egress] record_route_tls`. RFC 5658 §6.2 forbids `transport=tls`, which all understand; a SIPS URI, which it asks for, has the
+/// other side use SIPS for all of the dialog.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordRouteTls {
+    /// `"transport"`: `<sip:…;transport=tls;lr>`
+    #[default]
+    Transport,
+    /// `"sips"`: `<sips:…;lr>`
+    Sips,
 }
 
 /// `[egress] no_listener`
@@ -186,6 +201,11 @@ impl Plan {
     pub fn is_stateful(&self) -> bool {
         let is_stateful = |rule: &Rule| matches!(rule.action, Action::Forward { mode: Mode::Stateful, .. });
         self.rules.iter().any(is_stateful)
+    }
+
+    /// Requests of datagrams may have to be kept, too: for a stateful rule, or because they leave over TLS.
+    pub fn keeps_all(&self) -> bool {
+        self.is_stateful() || self.sections.iter().any(|section| section.transport.is_secure())
     }
 
     /// Some listener takes connections.

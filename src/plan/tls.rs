@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use thiserror::Error;
 
 use crate::tls::{Authorities, Client, ClientCertificates, Clock, Credentials, Server};
@@ -74,6 +77,23 @@ pub struct Tls {
     /// What connections to servers are made of; `None`: there is no `ca`, so nobody is trusted.
     pub client: Option<Client>,
     content: u64,
+}
+
+/// `[tls] names`: whose certificate is asked for where a URI has an address and no name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsNames(Arc<[(IpNet, Box<str>)]>);
+
+impl TlsNames {
+    /// Of networks and their names, in lower case; a smaller network goes before a larger one that holds it.
+    pub fn new(mut names: Vec<(IpNet, Box<str>)>) -> Self {
+        names.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
+        Self(names.into())
+    }
+
+    /// The name for an address.
+    pub fn of(&self, address: IpAddr) -> Option<&str> {
+        self.0.iter().find(|(network, _)| network.contains(&address)).map(|(_, name)| &**name)
+    }
 }
 
 impl TlsFiles {

@@ -146,7 +146,7 @@ fn drop_of_ack(reply: Reply) -> DropReason {
     match reply {
         Reply::Malformed(_) | Reply::Scheme => DropReason::MalformedAck,
         Reply::Loop | Reply::TooManyHops => DropReason::AckLoop,
-        Reply::Unresolved { .. } | Reply::NoEgress(..) => DropReason::AckUnroutable,
+        Reply::Unresolved { .. } | Reply::NoEgress(..) | Reply::NotSecure(_) => DropReason::AckUnroutable,
         Reply::TooLarge => DropReason::TooLarge,
         _ => DropReason::AckRefused,
     }
@@ -251,6 +251,10 @@ fn put_extra(output: &mut Output<'_>, work: &Work, snapshot: &Snapshot, asker: &
                 Ok(())
             });
         }
+        // RFC 5630 §5.3: "the proxy SHOULD include a Warning header with warn-code 380 "SIPS Not Allowed"."
+        Reply::NotSecure(next_hop) => put_warning_of(output, snapshot, asker, b"380", |text| {
+            write!(text, "SIPS Not Allowed: the next hop {next_hop} is not over TLS")
+        }),
         Reply::Full | Reply::NoGateway => put_retry_after(output, RETRY_AFTER_S),
         Reply::Limited(refused) => put_retry_after(output, refused.retry_after_s.into()),
         Reply::Unresolved { why, .. } => put_warning(output, snapshot, asker, |text| match &work.nowhere {
@@ -291,7 +295,17 @@ fn put_warning(
     asker: &Asker<'_>,
     write: impl FnOnce(&mut Quoted<'_, '_>) -> fmt::Result,
 ) {
-    output.put(b"Warning: 399 ");
+    put_warning_of(output, snapshot, asker, b"399", write);
+}
+
+fn put_warning_of(
+    output: &mut Output<'_>,
+    snapshot: &Snapshot,
+    asker: &Asker<'_>,
+    code: &[u8; 3],
+    write: impl FnOnce(&mut Quoted<'_, '_>) -> fmt::Result,
+) {
+    output.put_all([b"Warning: ".as_slice(), code, b" "]);
     output.put(snapshot.plan.listener(asker.on).advertised(asker.source.ip()).text.as_bytes());
     output.put(b" \"");
     let _ = write(&mut Quoted(output));

@@ -11,6 +11,7 @@ use crate::egress::{Pin, Recent};
 use crate::net::ListenerId;
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
+use crate::stream::{Names, Number};
 use crate::token::{Dialog, TransactionKey};
 use crate::transaction::{Attempt, Place};
 
@@ -61,6 +62,7 @@ pub(super) struct Tools<'a> {
     pub lines: &'a mut [HeaderLine],
     pub recent: &'a mut Recent,
     pub candidates: &'a mut Candidates,
+    pub servers: &'a mut Names,
     pub work: &'a mut Work,
 }
 
@@ -69,7 +71,7 @@ pub(super) struct Tools<'a> {
 /// The next hop and its listener were chosen with the request. Where that listener cannot send any more, another one is
 /// chosen if no rule had named it.
 pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut [u8]) -> Option<Branch> {
-    let Tools { snapshot, lines, recent, candidates, work } = tools;
+    let Tools { snapshot, lines, recent, candidates, servers, work } = tools;
     let Attempt { number, terms, back, key, .. } = attempt;
     let key = TransactionKey { plain: terms.flow, strong: *key };
     let on = snapshot.view.by_identity(back.listener)?;
@@ -83,6 +85,8 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
         last_resort: false,
         asked: None,
         named: Named::default(),
+        servers,
+        sips: terms.sips,
         aim: None,
         rewritten: None,
         chosen: 0,
@@ -120,8 +124,7 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     output.put(rest);
     let address = aim.next_hop.address;
     let len = output.finish().filter(|len| *len <= most_bytes(egress.transport, address))?;
-    let stream = aim.stream();
-    let place = Place { listener: egress.identity, address, stream };
+    let place = Place { listener: egress.identity, address, stream: aim.stream };
     Some(Branch { on: egress.id, place, named: named(&key, *number), len })
 }
 
@@ -133,18 +136,17 @@ fn choose(work: &mut Work, search: &mut Search<'_>, attempt: &Attempt) -> Option
         signer: terms.signer,
         record_route: terms.record_route,
         set: false,
-        by_message: onward.by_message,
+        by_message: onward.stream == Number::ANY,
     };
     if search.pinned(&pin).is_ok() {
+        search.aim.iter_mut().for_each(|aim| aim.stream = onward.stream);
         return Some(());
     }
     work.counted.egress_moved += 1;
     if !onward.is_free {
         return None;
     }
-    search.automatic(onward.next_hop).ok()?;
-    search.aim.iter_mut().for_each(|aim| aim.by_message = onward.by_message);
-    Some(())
+    search.automatic(onward.next_hop, onward.stream).ok()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use crate::limits::CANDIDATES;
 use crate::net::{GatewayId, NextHop, Transport};
+use crate::stream::Number;
 use crate::transaction::Onward;
 
 /// A next hop that a request may go to.
@@ -18,6 +19,8 @@ pub struct Candidate {
     pub gateway: Option<GatewayId>,
     /// Who named it.
     pub origin: Origin,
+    /// By which stream it is reached.
+    pub stream: Number,
 }
 
 /// Who named a next hop.
@@ -51,10 +54,11 @@ const NONE: Candidate = Candidate {
     entry: 0,
     gateway: None,
     origin: Origin::Rule,
+    stream: Number::NONE,
 };
 
 const NO_HOP: Onward =
-    Onward { next_hop: NONE.next_hop, listener: 0, is_free: false, by_message: false, gateway: None };
+    Onward { next_hop: NONE.next_hop, listener: 0, is_free: false, stream: Number::NONE, gateway: None };
 
 impl Candidates {
     pub const fn new() -> Self {
@@ -71,14 +75,16 @@ impl Candidates {
         self.entry = entry as u8;
     }
 
-    /// Adds one at the end. What does not fit is not tried, and one that is there already not again.
+    /// Adds one at the end. What does not fit is not tried, and one that is there already not again; over TLS, one address is
+    /// as many next hops as it has names.
     #[inline]
-    pub fn push(&mut self, next_hop: NextHop, origin: Origin, gateway: Option<GatewayId>) {
-        if self.as_slice().iter().any(|known| known.next_hop == next_hop) {
+    pub fn push(&mut self, next_hop: NextHop, stream: Number, origin: Origin, gateway: Option<GatewayId>) {
+        let is_it = |known: &Candidate| known.next_hop == next_hop && known.stream.name() == stream.name();
+        if self.as_slice().iter().any(is_it) {
             return;
         }
         if let Some(free) = self.all.get_mut(self.len) {
-            *free = Candidate { next_hop, entry: self.entry, gateway, origin };
+            *free = Candidate { next_hop, entry: self.entry, gateway, origin, stream };
             self.len += 1;
         }
     }
@@ -120,10 +126,10 @@ mod tests {
     #[test]
     fn they_stay_in_order_each_once_and_no_more_than_fit() {
         let mut candidates = Candidates::new();
-        candidates.push(hop(1), Origin::Rule, None);
+        candidates.push(hop(1), Number::NONE, Origin::Rule, None);
         candidates.begin(1);
         for last in [2, 1, 3, 4, 5, 6, 7, 8, 9] {
-            candidates.push(hop(last), Origin::RequestUri, Some(GatewayId(7)));
+            candidates.push(hop(last), Number::NONE, Origin::RequestUri, Some(GatewayId(7)));
         }
         let seen: Vec<_> = candidates.as_slice().iter().map(|c| (c.entry, c.next_hop)).collect();
         let expected: Vec<_> = (1..=8).map(|last| (u8::from(last > 1), hop(last))).collect();

@@ -11,6 +11,7 @@ use crate::limits::{MESSAGE_BYTES, datagram_bytes};
 use crate::net::{Now, Transport};
 use crate::rules::{Action, Attempts, Facts, Header, Mode, RuleId, Set, plain_user};
 use crate::snapshot::Snapshot;
+use crate::stream::Number;
 use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
 use crate::transaction::{Handle, Onward};
 
@@ -121,6 +122,7 @@ pub(super) fn forward<'s>(
     let inputs = loops::inputs(&work.secret, snapshot, request);
     may_pass(work, snapshot, request, &pre, &inputs)?;
 
+    search.sips = forward::is_sips(&pre, pre.uri(request).scheme);
     search.flow = key.plain;
     search.draw = (key.strong >> 64) as u64;
     let pin_key = key.bound_to(inputs.transaction);
@@ -147,7 +149,7 @@ pub(super) fn forward<'s>(
         aim,
         signer: way.signer,
         set: way.set,
-        mode: if keeps(request, way.mode) || needs(request) { Mode::Stateful } else { Mode::Stateless },
+        mode: mode(request, way.mode, aim),
         stateful_dialog: keeps(request, way.mode),
         attempts: way.attempts,
         breadth: share.map(|share| share.each),
@@ -239,7 +241,7 @@ fn pin(
         signer: going.signer,
         record_route: records,
         set: going.set.is_some(),
-        by_message: going.aim.by_message,
+        by_message: going.aim.stream == Number::ANY,
     };
     work.pins.put(key, kind, pin, now);
 }
@@ -296,16 +298,23 @@ fn find<'s: 'm, 'm>(
     Ok(Way { rule: Some(id), set, signer, records: record_route, mode, attempts })
 }
 
-/// A transaction is kept of the request. An ACK has none, and a CANCEL that finds none goes on without.
+/// Whether a transaction is kept of the request, where its rule wants this.
+fn mode(request: &Request<'_>, wanted: Mode, aim: &Aim) -> Mode {
+    if keeps(request, wanted) || needs(request, aim) { Mode::Stateful } else { Mode::Stateless }
+}
+
+/// The rule has a transaction kept of the request. An ACK has none, and a CANCEL that finds none goes on without.
 fn keeps(request: &Request<'_>, mode: Mode) -> bool {
     mode == Mode::Stateful && !matches!(request.method, b"ACK" | b"CANCEL")
 }
 
 /// Whoever sent the request by a stream will not send it again, so that neither UDP nor a connection that breaks must lose it;
 /// and its CANCEL may come by another stream, and has to leave with the same branch. A transaction is kept, whatever the rule
-/// or the dialog says.
-fn needs(request: &Request<'_>) -> bool {
-    request.incoming.stream.is_stream() && !matches!(request.method, b"ACK" | b"CANCEL")
+/// or the dialog says. Likewise for what leaves over TLS: whether the next hop is who it has to be is known later, and has to be
+/// answered then.
+fn needs(request: &Request<'_>, aim: &Aim) -> bool {
+    let by_stream = request.incoming.stream.is_stream() || aim.next_hop.transport.is_secure();
+    by_stream && !matches!(request.method, b"ACK" | b"CANCEL")
 }
 
 /// The most that one message may have there.

@@ -13,6 +13,7 @@ use crate::net::{GatewayId, GroupId, NextHop, canonical};
 use crate::plan::Gateway;
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
+use crate::stream::Number;
 use crate::token::PingBranch;
 use crate::transaction::Peer;
 
@@ -116,8 +117,8 @@ impl Search<'_> {
             of_place(place).map_or(0, |(gateway, id)| share(self.way(gateway, *id, egress)))
         });
         for (gateway, id) in order.as_slice().iter().filter_map(|place| of_place(usize::from(*place))) {
-            self.for_each_hop(gateway, egress, |this, hop| {
-                this.candidates.push(hop, Origin::Rule, Some(*id))
+            self.for_each_hop(gateway, egress, |this, hop, stream| {
+                this.candidates.push(hop, stream, Origin::Rule, Some(*id))
             });
         }
     }
@@ -134,30 +135,34 @@ impl Search<'_> {
             (Some((_, way)), Some(_)) => way,
         };
         let mut first = None;
-        self.for_each_hop(gateway, egress, |_, hop| first = first.or(Some(hop)));
+        self.for_each_hop(gateway, egress, |_, hop, _| first = first.or(Some(hop)));
         let by = By::Rule(gateway.egress.as_ref().or(egress));
-        let found = first.is_some_and(|hop| self.listener(hop, by).is_ok());
+        let found = first.is_some_and(|hop| self.listener(hop, Number::NONE, by).is_ok());
         let aim = self.aim.take().filter(|_| found);
         // Why there is no way is told where it is chosen.
         aim.map_or(only, |aim| health.way(id, snapshot.plan.listener(aim.egress.listener).identity))
     }
 
-    /// Calls `each` with the next hops that a gateway comes to. One whose name leads nowhere is passed over.
+    /// Calls `each` with the next hops that a gateway comes to, and by which streams. One whose name leads nowhere is passed over.
     fn for_each_hop(
         &mut self,
         gateway: &Gateway,
         egress: Option<&EgressChoice>,
-        mut each: impl FnMut(&mut Self, NextHop),
+        mut each: impl FnMut(&mut Self, NextHop, Number),
     ) {
         let egress = gateway.egress.as_ref().or(egress);
         if let Target::Address { ip, port, .. } = &gateway.to {
             let transport = self.transport_of(egress, gateway.to.transport());
             let address = SocketAddr::new(canonical(*ip), *port);
-            return each(self, NextHop { transport, address });
+            let hop = NextHop { transport, address };
+            let stream = self.stream_to_address(hop, Origin::Rule);
+            return each(self, hop, stream);
         }
-        let question = self.snapshot.plan.question_of(&gateway.to, egress);
-        let hops = question.and_then(|question| self.hops(&question, true).ok());
-        hops.into_iter().flatten().for_each(|hop| each(self, hop));
+        let Some(question) = self.question_of(&gateway.to, egress) else { return };
+        for hop in self.hops(&question, true).into_iter().flatten() {
+            let stream = self.stream_to(hop, question.name.as_str(), Origin::Rule);
+            each(self, hop, stream);
+        }
     }
 
     fn key(&self, select: Select, request: &Request<'_>, pre: &Preprocessed<'_>) -> u64 {

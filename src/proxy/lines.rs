@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::net::Transport;
-use crate::plan::{Advertise, Listener};
+use crate::plan::{Advertise, Listener, RecordRouteTls};
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
@@ -129,11 +129,11 @@ impl RecordRoutes<'_> {
         if paired {
             let near = RecordRoute { side: Side::Initiator, ..far };
             let [far, near] = RecordRoute::written([far, near], &snapshot.keys, &self.dialog);
-            self.put_value(out, self.egress, egress, &far);
-            self.put_value(out, self.ingress, ingress, &near);
+            self.put_value(out, snapshot, (self.egress, egress), &far);
+            self.put_value(out, snapshot, (self.ingress, ingress), &near);
         } else {
             let [only] = RecordRoute::written([far], &snapshot.keys, &self.dialog);
-            self.put_value(out, self.egress, egress, &only);
+            self.put_value(out, snapshot, (self.egress, egress), &only);
         }
     }
 
@@ -143,16 +143,24 @@ impl RecordRoutes<'_> {
     fn put_value(
         &self,
         out: &mut Output<'_>,
-        listener: &Listener,
-        advertised: &Advertise,
+        snapshot: &Snapshot,
+        (listener, advertised): (&Listener, &Advertise),
         token: &[u8; RECORD_ROUTE_LEN],
     ) {
-        match self.sips {
+        let asked = snapshot.plan.egress.record_route_tls == RecordRouteTls::Sips;
+        let is_sips = self.sips || (asked && listener.transport == Transport::Tls);
+        match is_sips {
             true => out.put_all([b"Record-Route: <sips:", token, b"@"]),
             false => out.put_all([b"Record-Route: <sip:", token, b"@"]),
         }
         out.put_text(advertised.text.as_bytes());
         let transports_differ = self.ingress.transport != self.egress.transport;
+        // A SIPS URI has said it: what else a `transport` says there is what TLS is over.
+        let is_said = is_sips && !matches!(listener.transport, Transport::Ws | Transport::Wss);
+        if is_said {
+            out.put(b";lr>\r\n");
+            return;
+        }
         if transports_differ || !matches!(listener.transport, Transport::Udp) {
             out.put(b";transport=");
             out.put_text(listener.transport.as_str().as_bytes());

@@ -37,6 +37,7 @@ mod outcome;
 mod preprocess;
 mod reply;
 mod respond;
+mod servers;
 mod service;
 mod set;
 mod shed;
@@ -78,7 +79,7 @@ pub fn handle(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let State { lines, recent, candidates, rewritten, work, .. } = state;
+    let State { lines, recent, candidates, rewritten, servers, work, .. } = state;
     candidates.clear();
     work.considered = Considered::default();
     work.nowhere = None;
@@ -111,6 +112,8 @@ pub fn handle(
                 last_resort: false,
                 asked: None,
                 named: Named { in_haste: work.in_haste, ..Named::default() },
+                servers,
+                sips: false,
                 aim: None,
                 rewritten: Some(rewritten),
                 chosen: 0,
@@ -149,14 +152,13 @@ fn on_request(
     let snapshot = search.snapshot;
     let reply = match decide::forward(work, &mut search, message, incoming, now, out) {
         Ok(Written {
-            aim: aim @ &Aim { next_hop, egress, gateway, .. },
+            aim: &Aim { next_hop, egress, gateway, stream },
             rule,
             record_route,
             mode,
             len,
             transaction,
         }) => {
-            let stream = aim.stream();
             let decision = Decision { rule, next_hop, stream, gateway, egress, record_route, mode };
             return Outcome::Forward { decision, len, transaction };
         }

@@ -8,6 +8,7 @@ use crate::dns::{HostName, Order, Question, Unresolved};
 use crate::limits::CANDIDATES;
 use crate::net::{NextHop, Transport, canonical};
 use crate::plan::Ours;
+use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
 
 use super::candidates::Origin;
@@ -91,13 +92,21 @@ pub(super) struct Named {
 }
 
 impl<'a> Search<'a> {
+    /// What a rule's entry asks DNS, if it has a name. RFC 3261 §16.6 step 7: "if the Request-URI specifies a SIPS resource, the
+    /// proxy MUST follow the procedures of [4] as if the input URI were a SIPS URI."
+    pub fn question_of(&self, target: &Target, egress: Option<&EgressChoice>) -> Option<Question> {
+        let question = self.snapshot.plan.question_of(target, egress)?;
+        Some(Question { sips: question.sips || self.sips, ..question })
+    }
+
     /// Adds the next hops that a name leads to.
     ///
     /// # Errors
     /// It leads nowhere, or not yet.
     pub fn by_name(&mut self, question: &Question, origin: Origin) -> Result<(), Reply> {
         for hop in self.hops(question, origin == Origin::Rule)? {
-            self.candidates.push(hop, origin, None);
+            let stream = self.stream_to(hop, question.name.as_str(), origin);
+            self.candidates.push(hop, stream, origin, None);
         }
         Ok(())
     }

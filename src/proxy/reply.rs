@@ -55,6 +55,8 @@ pub enum Reply {
     },
     /// 500: no listener can send it.
     NoEgress(NextHop, NoEgress),
+    /// 480: a SIPS URI says where the request goes, and this next hop is not over TLS (RFC 5630 §5.3).
+    NotSecure(NextHop),
     /// 503: the gateways that could be tried have all asked to be left alone (RFC 3261 §21.5.4).
     NoGateway,
     /// A `limit`: 503, or what it says, and when there will be room.
@@ -84,6 +86,9 @@ impl Reply {
             Self::Scheme | Self::NoService => 416,
             Self::ProxyRequire => 420,
             Self::Breadth => 440,
+            // RFC 5630 §5.3: "If the proxy needs to reject the request for that reason, the proxy MUST reject it with a 480
+            // (Temporarily Unavailable) response."
+            Self::NotSecure(_) => 480,
             Self::NoDialog => 481,
             Self::Loop => 482,
             Self::TooManyHops => 483,
@@ -113,6 +118,7 @@ impl Reply {
             Self::Scheme | Self::NoService => "Unsupported URI Scheme",
             Self::ProxyRequire => "Bad Extension",
             Self::Breadth => "Max-Breadth Exceeded",
+            Self::NotSecure(_) => "Temporarily Unavailable: Next Hop Without TLS",
             Self::NoDialog => "Call/Transaction Does Not Exist",
             Self::Loop => "Loop Detected",
             Self::TooManyHops => "Too Many Hops",

@@ -1,6 +1,7 @@
 //! What one shard keeps between messages.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use memchr::memmem::Finder;
@@ -14,7 +15,8 @@ use crate::overload::Standing;
 use crate::rewrite::Edits;
 use crate::rules::Scratch;
 use crate::snapshot::Snapshot;
-use crate::stream::{Number, peer_mark};
+use crate::stream::{NameId, Names, Number, peer_mark};
+use crate::tls::PeerName;
 use crate::token::TransactionSecret;
 use crate::transaction::{Counts, Size, Transactions};
 
@@ -39,6 +41,8 @@ pub struct State {
     pub(super) candidates: Candidates,
     /// The Request-URI that a rule's `set` makes.
     pub(super) rewritten: Box<[u8]>,
+    /// The names of servers over TLS.
+    pub(super) servers: Names,
     pub(super) work: Work,
     /// What transactions there is room for; none: they are not kept.
     room: Option<Size>,
@@ -54,7 +58,7 @@ pub(super) struct Work {
     pub gone: Box<[bool]>,
     /// None until some rule is stateful, or some listener takes streams; from then on they stay, whatever the rules become.
     pub transactions: Option<Box<Transactions>>,
-    /// Some rule is or was stateful: each request belongs to the shard that its Call-ID names.
+    /// Some rule is or was stateful, or some listener over TLS: each request belongs to the shard that its Call-ID names.
     pub hands_over: bool,
     /// Tells this process from others: [`peer_mark`].
     pub nonce: u64,
@@ -158,6 +162,7 @@ impl State {
             kept: vec![0; MESSAGE_BYTES].into(),
             candidates: Candidates::new(),
             rewritten: vec![0; MESSAGE_BYTES].into(),
+            servers: Names::default(),
             work,
             room: None,
         }
@@ -173,11 +178,16 @@ impl State {
     }
 
     fn begin_to_keep(&mut self, snapshot: &Snapshot) {
-        self.work.hands_over |= snapshot.plan.is_stateful();
+        self.work.hands_over |= snapshot.plan.keeps_all();
         let Some(room) = self.room.filter(|_| self.work.transactions.is_none()) else { return };
         if snapshot.plan.is_stateful() || snapshot.plan.has_streams() {
             self.work.transactions = Some(Box::new(Transactions::new(room)));
         }
+    }
+
+    /// The name of a server over TLS by its number; `None`: it had to make room for others.
+    pub fn name_of(&self, id: NameId) -> Option<Arc<PeerName>> {
+        self.servers.get(id).cloned()
     }
 
     /// Another shard has ended.

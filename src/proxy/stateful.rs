@@ -10,6 +10,7 @@ use crate::group::Report;
 use crate::net::Now;
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
+use crate::tls::Cause;
 use crate::token::{self, TO_TAG_LEN, ToTag, TransactionKey, owner_of_call};
 use crate::transaction::{
     Arrived, Attempt, Beginning, Due, Handle, Heard, Opening, Place, SIXTY_FOUR_T1_NS, Send, Terms, What,
@@ -99,7 +100,7 @@ pub(super) fn open(
         onward: Place {
             listener: identity(aim.egress.listener),
             address: aim.next_hop.address,
-            stream: aim.stream(),
+            stream: aim.stream,
         },
         gateway: aim.gateway,
         branch: branches::named(key, 0),
@@ -282,7 +283,7 @@ impl State {
                 Some(Own { what, gateway: None, on, to: address, stream, len, transaction: request })
             }
             None => {
-                request.into_iter().for_each(|request| transactions.failed(request));
+                request.into_iter().for_each(|request| transactions.failed(request, None));
                 None
             }
         }
@@ -290,10 +291,10 @@ impl State {
 
     /// Begins another branch of a request, of which `out` holds what all next hops get alike.
     fn attempt(&mut self, snapshot: &Snapshot, attempt: &Attempt, now: Now, out: &mut [u8]) -> Option<Own> {
-        let Self { lines, recent, candidates, work, kept, .. } = self;
+        let Self { lines, recent, candidates, servers, work, kept, .. } = self;
         let kept = kept.get_mut(..attempt.len)?;
         kept.copy_from_slice(out.get(..attempt.len)?);
-        let tools = Tools { snapshot, lines, recent, candidates, work };
+        let tools = Tools { snapshot, lines, recent, candidates, servers, work };
         let written = branches::write(tools, attempt, kept, out);
         let transactions = work.transactions.as_mut()?;
         let Some(Branch { on, place, named, len }) = written else {
@@ -316,10 +317,10 @@ impl State {
         }
     }
 
-    /// A request could not be sent.
-    pub fn send_failed(&mut self, transaction: Handle) {
+    /// A request could not be sent; where TLS failed, why.
+    pub fn send_failed(&mut self, transaction: Handle, cause: Option<Cause>) {
         if let Some(transactions) = &mut self.work.transactions {
-            transactions.failed(transaction);
+            transactions.failed(transaction, cause);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::egress::{Egress, NoEgress, Pin, Question, Reason, Recent};
 use crate::net::{GatewayId, ListenerId, NextHop, Transport, canonical};
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
-use crate::stream::Number;
+use crate::stream::{Names, Number};
 use crate::token::Verified;
 use crate::transaction::Onward;
 
@@ -19,6 +19,7 @@ use super::groups;
 use super::names::{self, Named};
 use super::preprocess::{Preprocessed, explicit_transport};
 use super::reply::Reply;
+use super::servers::without_name;
 use super::validate::Request;
 
 /// What is answered where an entry of `to` has no address at all.
@@ -31,8 +32,8 @@ pub(super) struct Aim {
     pub egress: Egress,
     /// The gateway of a group that it is.
     pub gateway: Option<GatewayId>,
-    /// The message named it, not the configuration.
-    pub by_message: bool,
+    /// By which stream.
+    pub stream: Number,
 }
 
 /// What chooses the listener.
@@ -62,6 +63,10 @@ pub(super) struct Search<'a> {
     pub candidates: &'a mut Candidates,
     /// What became of names.
     pub named: Named,
+    /// The names of servers over TLS.
+    pub servers: &'a mut Names,
+    /// A SIPS URI says where it goes: no hop may be without TLS (RFC 3261 §26.2.2).
+    pub sips: bool,
     /// What was found: it is large, and not moved once it is there.
     pub aim: Option<Aim>,
     /// Room for the Request-URI that a rule's `set` makes.
@@ -76,7 +81,10 @@ impl Search<'_> {
         let question = self.question(pin.next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
         let egress = *self.recent.pinned(*generation, plan, fib, view, pin, &question)?;
-        self.aim = Some(Aim { next_hop: pin.next_hop, egress, gateway: None, by_message: pin.by_message });
+        // What leaves over TLS is kept as a transaction: no pin has to remember whose certificate it asks for.
+        let origin = if pin.by_message { Origin::RequestUri } else { Origin::Rule };
+        let stream = without_name(pin.next_hop.transport, origin);
+        self.aim = Some(Aim { next_hop: pin.next_hop, egress, gateway: None, stream });
         Ok(())
     }
 
@@ -97,10 +105,14 @@ impl Search<'_> {
                     None => self.name_by_message(request, pre, By::Rule(egress)),
                 },
                 Target::Address { transport, ip, port, .. } => {
-                    self.name(self.transport_of(egress, *transport), *ip, *port);
+                    let transport = self.transport_of(egress, *transport);
+                    self.name(
+                        NextHop { transport, address: SocketAddr::new(canonical(*ip), *port) },
+                        Origin::Rule,
+                    );
                     Ok(())
                 }
-                Target::Name { .. } => match self.snapshot.plan.question_of(target, egress) {
+                Target::Name { .. } => match self.question_of(target, egress) {
                     Some(question) => self.by_name(&question, Origin::Rule),
                     None => Ok(()),
                 },
@@ -133,11 +145,11 @@ impl Search<'_> {
         is_for_us.then_some(if is_options { Reply::Options } else { Reply::NotFound })
     }
 
-    /// A next hop of the configuration.
+    /// A next hop by its address.
     #[inline]
-    fn name(&mut self, transport: Transport, ip: IpAddr, port: u16) {
-        let address = SocketAddr::new(canonical(ip), port);
-        self.candidates.push(NextHop { transport, address }, Origin::Rule, None);
+    fn name(&mut self, next_hop: NextHop, origin: Origin) {
+        let stream = self.stream_to_address(next_hop, origin);
+        self.candidates.push(next_hop, stream, origin, None);
     }
 
     /// The transport of a rule's literal next hop.
@@ -206,7 +218,7 @@ impl Search<'_> {
             listener: snapshot.plan.listener(aim.egress.listener).identity,
             is_free: is_free
                 && candidate.gateway.is_none_or(|own| groups::egress_of(snapshot, own).is_none()),
-            by_message: aim.by_message,
+            stream: aim.stream,
             gateway: candidate.gateway,
         };
         if let Some(first) = self.candidates.get(self.chosen).map(|candidate| hop(first, candidate)) {
@@ -229,8 +241,8 @@ impl Search<'_> {
     }
 
     /// The way to a next hop by the automatic choice.
-    pub fn automatic(&mut self, next_hop: NextHop) -> Result<(), Reply> {
-        self.listener(next_hop, By::Rule(None))
+    pub fn automatic(&mut self, next_hop: NextHop, stream: Number) -> Result<(), Reply> {
+        self.listener(next_hop, stream, By::Rule(None))
     }
 
     /// The next hops that the message itself says.
@@ -250,7 +262,7 @@ impl Search<'_> {
             Some(route) => (&route.uri, Origin::Route),
             None => (request_uri, Origin::RequestUri),
         };
-        let sips = request_uri.scheme == Scheme::Sips || uri.scheme == Scheme::Sips;
+        let sips = self.sips;
         let transport = self.transport(uri, sips, by)?;
         let place =
             Place::of(uri, origin == Origin::RequestUri && pre.maddr_stripped).ok_or(Reply::Scheme)?;
@@ -267,7 +279,7 @@ impl Search<'_> {
         };
         if let Some(ip) = place.host.ip() {
             let address = SocketAddr::new(canonical(ip), place.port.unwrap_or(transport.default_port()));
-            self.candidates.push(NextHop { transport, address }, origin, None);
+            self.name(NextHop { transport, address }, origin);
         }
         Ok(())
     }
@@ -297,23 +309,23 @@ impl Search<'_> {
     /// Finds the listener for a candidate, which is then [`Search::aim`]. Not everything that a message names is sent to.
     #[inline(always)]
     fn choose(&mut self, candidate: usize, by: By<'_>) -> Result<(), Reply> {
-        let Some(&Candidate { next_hop, origin, gateway, .. }) = self.candidates.get(candidate) else {
+        let Some(&Candidate { next_hop, origin, gateway, stream, .. }) = self.candidates.get(candidate)
+        else {
             return Err(NOWHERE);
         };
         if let (Some(gateway), By::Rule(egress)) = (gateway, by) {
-            return self.gateway(next_hop, gateway, egress);
+            return self.gateway((next_hop, stream), gateway, egress);
         }
         if origin == Origin::Rule {
-            return self.listener(next_hop, by);
+            return self.listener(next_hop, stream, by);
         }
         let forbidden = |why| match why {
             Forbidden::Ourselves if origin == Origin::RequestUri => Reply::NotFound,
             why => Reply::Forbidden(why),
         };
         forbidden::check(&self.snapshot.ours, next_hop.address).map_err(forbidden)?;
-        self.listener(next_hop, by)?;
-        let Some(aim) = &mut self.aim else { return Err(NOWHERE) };
-        aim.by_message = true;
+        self.listener(next_hop, stream, by)?;
+        let Some(aim) = &self.aim else { return Err(NOWHERE) };
         let listener = self.snapshot.plan.listener(aim.egress.listener);
         forbidden::check_egress(listener, next_hop.address).map_err(forbidden)?;
         let ip = next_hop.address.ip();
@@ -327,19 +339,22 @@ impl Search<'_> {
     #[inline(never)]
     fn gateway(
         &mut self,
-        next_hop: NextHop,
+        (next_hop, stream): (NextHop, Number),
         gateway: GatewayId,
         egress: Option<&EgressChoice>,
     ) -> Result<(), Reply> {
         let own = groups::egress_of(self.snapshot, gateway);
-        self.listener(next_hop, By::Rule(own.as_ref().or(egress)))?;
+        self.listener(next_hop, stream, By::Rule(own.as_ref().or(egress)))?;
         self.aim.iter_mut().for_each(|aim| aim.gateway = Some(gateway));
         Ok(())
     }
 
     /// Finds the listener for a next hop: [`Search::aim`].
     #[inline(always)]
-    pub(super) fn listener(&mut self, next_hop: NextHop, by: By<'_>) -> Result<(), Reply> {
+    pub(super) fn listener(&mut self, next_hop: NextHop, stream: Number, by: By<'_>) -> Result<(), Reply> {
+        if self.sips && !next_hop.transport.is_secure() {
+            return Err(Reply::NotSecure(next_hop));
+        }
         let question = self.question(next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
         let egress = match by {
@@ -351,7 +366,7 @@ impl Search<'_> {
         };
         let egress = *egress.map_err(|why| Reply::NoEgress(next_hop, why))?;
         let next_hop = next_hop.on_link(egress.route.dev);
-        self.aim = Some(Aim { next_hop, egress, gateway: None, by_message: false });
+        self.aim = Some(Aim { next_hop, egress, gateway: None, stream });
         Ok(())
     }
 
@@ -364,20 +379,6 @@ impl Search<'_> {
 }
 
 impl Aim {
-    /// By which stream the request goes on.
-    ///
-    /// RFC 5923 §9.3: "Absent such a guarantee of an identity tied to a specific connection, a normal TCP or SCTP connection
-    /// cannot be used to send requests in the backwards direction without a significant risk of inadvertent (or otherwise)
-    /// connection hijacking." Where the message itself names its next hop, that takes nothing from anybody: a client behind
-    /// a NAT is reached by no other connection than its own.
-    pub fn stream(&self) -> Number {
-        match self.next_hop.transport {
-            Transport::Udp => Number::NONE,
-            _ if self.by_message => Number::ANY,
-            _ => Number::OPENED,
-        }
-    }
-
     /// The dialog's listener is gone or has no path: another one was found.
     pub fn left_dialog(&self) -> bool {
         self.egress.reason != Reason::Dialog

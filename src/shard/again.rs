@@ -136,7 +136,7 @@ impl<S, H: Handler> Worker<S, H> {
             What::Received(received) => self.take_over_message(io, &received, bytes),
             What::Leaves { way, waiting } => self.leave_by_stream(io, bytes, &way, waiting),
             // Nothing else is kept.
-            What::Accepted { .. } | What::NotSent(_) | What::Unreached(_) => {}
+            What::Accepted { .. } | What::NotSent(..) | What::Unreached(_) => {}
         }
     }
 }

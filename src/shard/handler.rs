@@ -1,12 +1,15 @@
 //! What a shard asks about each message, and about time.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::dns;
 use crate::egress::NoEgress;
 use crate::net::{ListenerId, NextHop, Now};
 use crate::proxy::{self, Came, Incoming, Outcome, Own, Tally};
 use crate::snapshot::Snapshot;
+use crate::stream::NameId;
+use crate::tls::{Cause, PeerName};
 use crate::transaction::Handle;
 
 /// What decides about a message: [`proxy::State`], or a stand-in for tests.
@@ -35,8 +38,10 @@ pub trait Handler {
     fn deadline(&self) -> Option<Now>;
     /// Does what is due until there is a message to send, and writes that into `out`.
     fn next(&mut self, snapshot: &Snapshot, now: Now, out: &mut [u8]) -> Option<Own>;
-    /// The request of a transaction could not be sent.
-    fn send_failed(&mut self, transaction: Handle);
+    /// The request of a transaction could not be sent; where TLS failed, why.
+    fn send_failed(&mut self, transaction: Handle, cause: Option<Cause>);
+    /// The name of a server by its number; `None`: it had to make room for others.
+    fn name_of(&self, id: NameId) -> Option<Arc<PeerName>>;
     /// ICMP says that a request did not reach `to`; `quoted`: as much of it as is known.
     fn unreached(&mut self, to: SocketAddr, quoted: &[u8]);
     /// Another shard has ended: nothing is handed over to it any more.
@@ -92,8 +97,12 @@ impl Handler for proxy::State {
         self.next(snapshot, now, out)
     }
 
-    fn send_failed(&mut self, transaction: Handle) {
-        self.send_failed(transaction);
+    fn send_failed(&mut self, transaction: Handle, cause: Option<Cause>) {
+        self.send_failed(transaction, cause);
+    }
+
+    fn name_of(&self, id: NameId) -> Option<Arc<PeerName>> {
+        self.name_of(id)
     }
 
     fn unreached(&mut self, to: SocketAddr, quoted: &[u8]) {

@@ -28,6 +28,7 @@ mod publication;
 mod questions;
 mod receiving;
 mod record;
+mod secure;
 mod sending;
 mod streams;
 mod waiting;

@@ -27,7 +27,7 @@ impl<S, H: Handler> Worker<S, H> {
                     }
                     let Some(bound) = self.current.bindings.bound(on) else {
                         io.discard(tx);
-                        transaction.into_iter().for_each(|it| self.handler.send_failed(it));
+                        transaction.into_iter().for_each(|it| self.handler.send_failed(it, None));
                         continue;
                     };
                     if stream.is_stream() {
@@ -56,7 +56,7 @@ impl<S, H: Handler> Worker<S, H> {
                 What::Received(received) => self.take_over_message(io, &received, &bytes),
                 What::Leaves { way, waiting } => self.leave_by_stream(io, &bytes, &way, waiting),
                 What::Accepted { socket, from, accepted } => self.on_accepted(io, socket, from, accepted),
-                What::NotSent(transaction) => self.handler.send_failed(transaction),
+                What::NotSent(transaction, cause) => self.handler.send_failed(transaction, cause),
                 What::Unreached(to) => self.handler.unreached(to, &bytes),
             }
             self.post.give_back(self.number, bytes);

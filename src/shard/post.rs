@@ -16,6 +16,7 @@ use crate::metrics::Class;
 use crate::net::Now;
 use crate::proxy::owner_of_quoted;
 use crate::stream::{Number, Waiting};
+use crate::tls::Cause;
 use crate::transaction::Handle;
 
 /// What one shard has for another one. The memory of its bytes is used again.
@@ -47,8 +48,8 @@ pub(super) enum What {
         /// It.
         accepted: Accepted,
     },
-    /// What a transaction of the other one sent could not leave.
-    NotSent(Handle),
+    /// What a transaction of the other one sent could not leave; where TLS failed, why.
+    NotSent(Handle, Option<Cause>),
     /// ICMP says that a request of the other one did not reach this address; the bytes are as much of it as is known.
     Unreached(SocketAddr),
 }

@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use super::handler::Handler;
 use super::panics;
 use super::parking::Stay;
-use super::record::{RecordKind, Text};
 use super::worker::{Arrival, Worker};
 use crate::drop_reason::DropReason;
 use crate::engine::Io;
 use crate::metrics::{Class, StreamEnd};
 use crate::proxy::Incoming;
-use crate::stream::{Broken, Came, Frame, Framer, LayerFailure, Number, Scratch, Standing, StreamId};
+use crate::stream::{
+    Broken, Came, Connection, Frame, Framer, LayerFailure, Number, Scratch, Standing, StreamId,
+};
 
 impl<S, H: Handler> Worker<S, H> {
     /// Bytes have come in; none: the peer sends no more.
@@ -20,10 +21,18 @@ impl<S, H: Handler> Worker<S, H> {
         if bytes.is_empty() {
             return self.on_half_closed(io, stream);
         }
+        let was_handshaking = connection.layer.is_handshaking();
         let place = (connection.listener, connection.peer);
         let mut scratch = std::mem::take(&mut self.scratch);
         let came = connection.layer.receive(bytes, &mut scratch);
+        if came.is_ok() && !was_handshaking {
+            connection.proven();
+        }
+        let is_open = came.is_ok() && was_handshaking && !connection.layer.is_handshaking();
         let is_stalled = !scratch.out.is_empty() && !self.put_raw(io, stream, &scratch.out);
+        if is_open && !is_stalled {
+            self.on_handshaken(io, stream);
+        }
         match came {
             _ if is_stalled => self.cut_off(io, stream, StreamEnd::Stalled),
             Ok((came, standing)) => self.on_came(io, stream, place, (came, standing), bytes, &scratch),
@@ -36,6 +45,9 @@ impl<S, H: Handler> Worker<S, H> {
     /// The peer sends no more.
     fn on_half_closed<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId) {
         let now = self.now;
+        if self.end_of_handshake(io, stream, Connection::unfinished) {
+            return self.finish_stream(io, stream, StreamEnd::LayerFailed);
+        }
         let Some(connection) = self.streams.get(stream) else { return };
         if connection.half_closed(now) {
             return self.finish_stream(io, stream, StreamEnd::Closed);
@@ -134,14 +146,10 @@ impl<S, H: Handler> Worker<S, H> {
         &mut self,
         io: &mut I,
         stream: StreamId,
-        (listener, peer): (u32, SocketAddr),
+        place: (u32, SocketAddr),
         failure: &LayerFailure,
     ) {
-        self.metrics.streams.layer_failed(failure);
-        if let Some(on) = self.current.snapshot.view.by_identity(listener) {
-            let cause = Text::new(&failure.to_string());
-            self.record(RecordKind::ConnectionFailed { on, peer, cause });
-        }
+        self.tell_of_failure(io, stream, place, failure);
         self.finish_stream(io, stream, StreamEnd::LayerFailed);
     }
 

@@ -74,7 +74,7 @@ impl<S, H: Handler> Worker<S, H> {
                 io.discard(tx);
                 self.metrics.dropped(DropReason::ListenerGone);
                 if let Some(transaction) = transaction {
-                    self.handler.send_failed(transaction);
+                    self.handler.send_failed(transaction, None);
                 }
             }
         }
@@ -114,7 +114,7 @@ impl<S, H: Handler> Worker<S, H> {
         // A full queue is as good as a loss on the way: the transaction sends again.
         if let Some(transaction) = Cookie::transaction(cookie).filter(|_| reason != DropReason::SendQueueFull)
         {
-            self.handler.send_failed(transaction);
+            self.handler.send_failed(transaction, None);
         }
         let open = self.open.get_mut(usize::from(socket.0)).and_then(Option::as_mut);
         if let Some(open) = open.filter(|o| o.refused != errno) {

@@ -5,24 +5,27 @@
 //! for a transaction.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::cookie::Cookie;
 use super::handler::Handler;
 use super::post::{NotPosted, Posted, What};
+use super::secure::Beginning;
 use super::worker::Worker;
 use crate::drop_reason::DropReason;
 use crate::engine::{Accepted, Io, SocketId};
 use crate::limits;
 use crate::metrics::StreamEnd;
-use crate::net::{ListenerId, Transport};
+use crate::net::ListenerId;
 use crate::proxy::may_answer_to;
 use crate::stream::{
     Connection, Layer, LayerFailure, Number, Overdue, Refused, StreamId, Waiting, owner_of, peer_mark,
 };
-use crate::tls;
+use crate::tls::{Cause, Failure, PeerName};
+use crate::transaction::Handle;
 
 /// Where a message leaves by a stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Way {
     /// The listener's identity: numbers change.
     pub listener: u32,
@@ -34,12 +37,21 @@ pub(super) struct Way {
     pub peer: Option<u16>,
     /// A final answer goes out: whoever asked waits for one less.
     pub answers: bool,
+    /// Whom the server's certificate has to be for, where a request leaves over TLS.
+    pub name: Option<Arc<PeerName>>,
 }
 
 impl<S, H: Handler> Worker<S, H> {
     pub(super) fn way_of(&self, listener: ListenerId, to: SocketAddr, stream: Number) -> Way {
-        let listener = self.current.snapshot.plan.listener(listener).identity;
-        Way { listener, to, stream, peer: None, answers: false }
+        let listener = self.current.snapshot.plan.listener(listener);
+        let name = match stream.name() {
+            Some(id) => self.handler.name_of(id),
+            None if listener.transport.is_secure() && stream.get().is_none() => {
+                Some(Arc::new(PeerName::of_address(to.ip())))
+            }
+            None => None,
+        };
+        Way { listener: listener.identity, to, stream, peer: None, answers: false, name }
     }
 
     /// Somebody has connected.
@@ -91,7 +103,7 @@ impl<S, H: Handler> Worker<S, H> {
     fn layer_of(&self, listener: u32) -> Result<Layer, LayerFailure> {
         let snapshot = &self.current.snapshot;
         let Some(on) = snapshot.view.by_identity(listener) else {
-            return Err(tls::Failure::Own("the listener is gone".to_owned()).into());
+            return Err(Failure::Own("the listener is gone".to_owned()).into());
         };
         let listener = snapshot.plan.listener(on);
         let section = snapshot.plan.section(listener.section);
@@ -138,7 +150,7 @@ impl<S, H: Handler> Worker<S, H> {
     ) {
         let waiting = Waiting { shard: self.number, cookie };
         let bytes = tx.as_mut().get(..len).unwrap_or_default();
-        let way = Way { answers: is_final(bytes), ..*way };
+        let way = Way { answers: is_final(bytes), ..way.clone() };
         self.leave_by_stream(io, bytes, &way, waiting);
         io.discard(tx);
     }
@@ -152,7 +164,7 @@ impl<S, H: Handler> Worker<S, H> {
         waiting: Waiting,
     ) {
         let is_answer = way.stream.get().is_some();
-        let any = Way { stream: if is_answer { Number::ANY } else { way.stream }, ..*way };
+        let any = Way { stream: if is_answer { Number::ANY } else { way.stream }, ..way.clone() };
         if let Some((shard, stream)) = way.stream.get() {
             if shard != self.number && !self.post.is_gone(shard) {
                 return self.hand_on(io, shard, bytes, way, waiting);
@@ -169,15 +181,19 @@ impl<S, H: Handler> Worker<S, H> {
         }
         // A request goes where was decided; an answer that has lost its stream goes where a Via says.
         if is_answer && !self.may_answer(way) {
-            return self.not_sent(io, waiting, DropReason::ForbiddenResponseTarget);
+            return self.not_sent(io, waiting, DropReason::ForbiddenResponseTarget, None);
         }
         let owner = self.owner(way.listener, way.to);
         if owner != self.number {
             return self.hand_on(io, owner, bytes, &any, waiting);
         }
-        match self.streams.with(way.listener, way.to, any.stream).or_else(|| self.connect(io, way)) {
-            Some(stream) => self.write(io, stream, bytes, &any, waiting),
-            None => self.not_sent(io, waiting, DropReason::ConnectionFailed),
+        let found = match self.streams.with(way.listener, way.to, way.name.as_ref(), any.stream) {
+            Some(stream) => Ok(stream),
+            None => self.connect(io, way),
+        };
+        match found {
+            Ok(stream) => self.write(io, stream, bytes, &any, waiting),
+            Err(cause) => self.not_sent(io, waiting, DropReason::ConnectionFailed, cause),
         }
     }
 
@@ -197,7 +213,7 @@ impl<S, H: Handler> Worker<S, H> {
     ) {
         // Whoever waits is told, and has others to go to; of anything else nobody would hear.
         let may_wait = Cookie::transaction(waiting.cookie).is_none();
-        let what = What::Leaves { way: *way, waiting };
+        let what = What::Leaves { way: way.clone(), waiting };
         let posted = match may_wait && self.again.waits_for(shard) {
             true => Err((NotPosted::NoRoom, what)),
             false => self.post.send(shard, bytes, what),
@@ -210,31 +226,40 @@ impl<S, H: Handler> Worker<S, H> {
             Err((why, what)) => {
                 let is_kept = may_wait && why == NotPosted::NoRoom && self.keep_letter(shard, what, bytes);
                 if !is_kept {
-                    self.not_sent(io, waiting, DropReason::NotHandedOver);
+                    self.not_sent(io, waiting, DropReason::NotHandedOver, None);
                 }
             }
         }
     }
 
-    fn connect<I: Io<Source = S>>(&mut self, io: &mut I, way: &Way) -> Option<StreamId> {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// None can be; of TLS, why.
+    fn connect<I: Io<Source = S>>(&mut self, io: &mut I, way: &Way) -> Result<StreamId, Option<Cause>> {
         let snapshot = &self.current.snapshot;
-        let on = snapshot.view.by_identity(way.listener).filter(|on| snapshot.view.is_up(*on))?;
-        // Over TLS it is not known who has to answer there, and who is there over WebSocket waits for no connection.
-        if !matches!(snapshot.plan.listener(on).transport, Transport::Udp | Transport::Tcp) {
-            self.metrics.streams.ended(StreamEnd::ConnectFailed);
-            return None;
-        }
-        let bound = self.current.bindings.bound(on)?;
+        let on = snapshot.view.by_identity(way.listener).filter(|on| snapshot.view.is_up(*on)).ok_or(None)?;
+        let bound = self.current.bindings.bound(on).ok_or(None)?.socket;
         if self.streams.may_open(way.to.ip()).is_err() {
             self.metrics.streams.ended(StreamEnd::TooMany);
-            return None;
+            return Err(None);
         }
-        let Some(stream) = io.connect(bound.socket, way.to) else {
+        let Beginning { connection, hello } = self.beginning(on, way).map_err(|failure| {
             self.metrics.streams.ended(StreamEnd::ConnectFailed);
-            return None;
+            let failure = failure?;
+            self.log_failure((way.listener, way.to), &failure);
+            failure.cause()
+        })?;
+        let Some(stream) = io.connect(bound, way.to) else {
+            self.metrics.streams.ended(StreamEnd::ConnectFailed);
+            return Err(None);
         };
-        self.take_in(stream, Connection::new(way.listener, way.to, false, self.now));
-        Some(stream)
+        self.take_in(stream, connection);
+        if !hello.is_empty() && !self.put_raw(io, stream, &hello) {
+            self.cut_off(io, stream, StreamEnd::Stalled);
+            return Err(None);
+        }
+        Ok(stream)
     }
 
     fn write<I: Io<Source = S>>(
@@ -245,18 +270,30 @@ impl<S, H: Handler> Worker<S, H> {
         way: &Way,
         waiting: Waiting,
     ) {
-        if !self.put(io, stream, bytes) {
-            self.cut_off(io, stream, StreamEnd::Stalled);
-            return self.not_sent(io, waiting, DropReason::ConnectionFailed);
+        if self.streams.get(stream).is_some_and(|c| c.can_send() && c.layer.is_handshaking()) {
+            return self.hold(io, stream, bytes, waiting);
         }
-        let Some(connection) = self.streams.get(stream) else { return };
-        let kept = connection.waits(waiting);
-        let over = way.answers && way.stream.get().is_some() && connection.answered(bytes);
-        if !kept {
-            self.cut_off(io, stream, StreamEnd::Stalled);
-            self.not_sent(io, waiting, DropReason::ConnectionFailed);
-        } else if over {
+        self.write_open(io, stream, bytes, waiting);
+        let Some(connection) = self.streams.get(stream).filter(|connection| connection.can_send()) else {
+            return;
+        };
+        if way.answers && way.stream.get().is_some() && connection.answered(bytes) {
             self.finish_stream(io, stream, StreamEnd::Closed);
+        }
+    }
+
+    /// A message leaves by a connection whose handshake is over.
+    pub(super) fn write_open<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        stream: StreamId,
+        bytes: &[u8],
+        waiting: Waiting,
+    ) {
+        let is_put = self.put(io, stream, bytes);
+        if !is_put || !self.streams.get(stream).is_some_and(|connection| connection.waits(waiting)) {
+            self.cut_off(io, stream, StreamEnd::Stalled);
+            self.not_sent(io, waiting, DropReason::ConnectionFailed, None);
         }
     }
 
@@ -314,19 +351,37 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    /// A message has not left: it is counted, and its transaction is told.
-    fn not_sent<I: Io<Source = S>>(&mut self, io: &mut I, waiting: Waiting, why: DropReason) {
+    /// A message has not left: it is counted, and its transaction is told; `cause`: of TLS.
+    pub(super) fn not_sent<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        waiting: Waiting,
+        why: DropReason,
+        cause: Option<Cause>,
+    ) {
         let Waiting { shard, cookie } = waiting;
         // What transactions send by themselves is theirs to count.
         if Cookie::unpack(cookie) != Some(Cookie::Own) {
             self.metrics.dropped(why);
         }
-        let Some(handle) = Cookie::transaction(cookie) else { return };
+        if let Some(handle) = Cookie::transaction(cookie) {
+            self.tell_transaction(io, shard, handle, cause);
+        }
+    }
+
+    /// The request of a transaction, which may be another shard's, could not be sent.
+    pub(super) fn tell_transaction<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        shard: u16,
+        handle: Handle,
+        cause: Option<Cause>,
+    ) {
         if shard == self.number {
-            return self.handler.send_failed(handle);
+            return self.handler.send_failed(handle, cause);
         }
         // Where it finds no room, the transaction waits for its time.
-        if let Ok(posted) = self.post.send(shard, &[], What::NotSent(handle)) {
+        if let Ok(posted) = self.post.send(shard, &[], What::NotSent(handle, cause)) {
             self.ring(io, shard, posted);
         }
     }
@@ -342,7 +397,14 @@ impl<S, H: Handler> Worker<S, H> {
 
     /// The engine has closed a stream, which is told once.
     pub(super) fn on_ended<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, errno: i32) {
-        let Some((connection, waiting)) = self.streams.remove(stream) else { return };
+        let failed = self.streams.get(stream).and_then(|connection| {
+            Some(((connection.listener, connection.peer), LayerFailure::from(connection.unfinished()?)))
+        });
+        let Some((mut connection, waiting)) = self.streams.remove(stream) else { return };
+        if let Some((place, failure)) = &failed {
+            self.log_failure(*place, failure);
+        }
+        let cause = failed.and_then(|(_, failure)| failure.cause());
         self.metrics.streams.open.set(self.streams.len() as u64);
         self.metrics.streams.kept_bytes.set(self.streams.kept_bytes() as u64);
         if connection.can_send() {
@@ -353,8 +415,9 @@ impl<S, H: Handler> Worker<S, H> {
             });
         }
         for waiting in waiting {
-            self.not_sent(io, waiting, DropReason::ConnectionFailed);
+            self.not_sent(io, waiting, DropReason::ConnectionFailed, cause);
         }
+        self.tell_senders(io, connection.take_unproven(), cause);
     }
 
     /// Closes a connection once all is sent.
@@ -410,7 +473,11 @@ impl<S, H: Handler> Worker<S, H> {
             match why {
                 Overdue::Connect => self.cut_off(io, stream, StreamEnd::ConnectTimeout),
                 Overdue::Stalled => self.cut_off(io, stream, StreamEnd::Stalled),
-                Overdue::Message | Overdue::Handshake => self.cut_off(io, stream, StreamEnd::TooSlow),
+                Overdue::Message => self.cut_off(io, stream, StreamEnd::TooSlow),
+                Overdue::Handshake => {
+                    self.end_of_handshake(io, stream, |c| c.layer.session().map(|_| Failure::TooSlow));
+                    self.cut_off(io, stream, StreamEnd::TooSlow);
+                }
                 Overdue::Idle => self.finish_stream(io, stream, StreamEnd::Idle),
             }
         }

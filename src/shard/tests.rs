@@ -29,7 +29,8 @@ use crate::plan::{Bind, EgressPolicy, Engine, NoListener, Plan, Section, expand}
 use crate::proxy::{Came, Decision, Incoming, Outcome, Own, Tally};
 use crate::rules::{Matcher, Mode};
 use crate::snapshot::Snapshot;
-use crate::stream::{Number, StreamId, peer_mark};
+use crate::stream::{NameId, Number, StreamId, peer_mark};
+use crate::tls::{Cause, PeerName};
 use crate::token::Keys;
 use crate::transaction::{Handle, What};
 
@@ -292,8 +293,12 @@ impl Handler for Script {
         })
     }
 
-    fn send_failed(&mut self, transaction: Handle) {
+    fn send_failed(&mut self, transaction: Handle, _: Option<Cause>) {
         self.failed.borrow_mut().push(transaction);
+    }
+
+    fn name_of(&self, _: NameId) -> Option<Arc<PeerName>> {
+        None
     }
 
     fn shard_gone(&mut self, shard: u16) {
@@ -325,8 +330,14 @@ fn plan() -> Arc<Plan> {
         listeners: expand(&sections, &opaque("10.0.0.1").build()).listeners,
         sections,
         left_out: Default::default(),
-        egress: EgressPolicy { auto: true, nearest: true, no_listener: NoListener::Reject },
+        egress: EgressPolicy {
+            auto: true,
+            nearest: true,
+            no_listener: NoListener::Reject,
+            record_route_tls: Default::default(),
+        },
         hosts: Default::default(),
+        tls_names: Default::default(),
         groups: Default::default(),
         dns: Default::default(),
         rules: Default::default(),

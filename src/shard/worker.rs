@@ -16,6 +16,7 @@ use super::post::Post;
 use super::publication::{Publication, Published};
 use super::questions::Questions;
 use super::record::{Record, RecordKind, Records};
+use super::secure::Clients;
 use super::waiting::{Verdict, Waiting};
 use crate::dns;
 use crate::drop_reason::DropReason;
@@ -79,6 +80,7 @@ pub struct Worker<S, H = proxy::State> {
     pub(super) scratch: Scratch,
     /// Where layers write what they send.
     pub(super) sealed: Scratch,
+    pub(super) clients: Clients,
     pub(super) again: Again,
     /// Where requests are refused that found no room.
     pub(super) refusal: Box<[u8]>,
@@ -150,6 +152,7 @@ impl<S, H: Handler> Worker<S, H> {
             lines: vec![HeaderLine::EMPTY; limits::HEADER_LINES].into(),
             scratch: Scratch::default(),
             sealed: Scratch::default(),
+            clients: Clients::default(),
             again: Again::default(),
             refusal: vec![0; limits::MESSAGE_BYTES].into(),
             parking: Parking::default(),

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::limits::LAYER_SCRATCH_BYTES;
 use crate::net::Transport;
-use crate::tls::{self, Server, Session};
+use crate::tls::{self, Client, PeerName, Server, Session};
 use crate::websocket::{self, WebSocket};
 
 /// What lies between a connection's socket and its framing.
@@ -20,6 +20,9 @@ pub enum Layer {
     /// WebSocket over TLS.
     SecureWebSocket(Box<(Session, WebSocket)>),
 }
+
+/// Why a listener cannot open connections over TLS.
+const NO_CA: &str = "the listener has no `ca`, so it trusts no server";
 
 /// What came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,16 @@ pub enum LayerFailure {
     /// WebSocket
     #[error("{0}")]
     WebSocket(#[from] websocket::Failure),
+}
+
+impl LayerFailure {
+    /// What is kept of it with a request that could not be sent.
+    pub const fn cause(&self) -> Option<tls::Cause> {
+        match self {
+            Self::Tls(failure) => Some(failure.cause()),
+            Self::WebSocket(_) => None,
+        }
+    }
 }
 
 /// Memory of a shard that layers write into; of one connection at a time.
@@ -105,6 +118,20 @@ impl Layer {
             Transport::Ws => Self::WebSocket(Box::default()),
             Transport::Wss => Self::SecureWebSocket(Box::new((session()?, WebSocket::default()))),
         })
+    }
+
+    /// Over TLS with the server of this name; what has to be sent first goes to [`Scratch::out`]. `client`: whom the listener
+    /// trusts.
+    ///
+    /// # Errors
+    /// TLS cannot begin; `None`, which trusts nobody, is one.
+    pub fn connect(
+        client: Option<&Client>,
+        name: &PeerName,
+        scratch: &mut Scratch,
+    ) -> Result<Self, LayerFailure> {
+        let client = client.ok_or_else(|| tls::Failure::Own(NO_CA.to_owned()))?;
+        Ok(Self::Tls(Box::new(Session::connect(client, name, &mut scratch.out)?)))
     }
 
     /// Takes what the socket received. What it stands for is in `scratch`, and what has to be sent in [`Scratch::out`], even
@@ -172,6 +199,15 @@ impl Layer {
                 let _ = session.send(between, out);
                 session.close(out);
             }
+        }
+    }
+
+    /// The session of TLS, if there is one.
+    pub fn session(&self) -> Option<&Session> {
+        match self {
+            Self::Plain | Self::WebSocket(_) => None,
+            Self::Tls(session) => Some(session),
+            Self::SecureWebSocket(both) => Some(&both.0),
         }
     }
 

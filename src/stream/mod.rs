@@ -13,10 +13,14 @@
 //! Pure: no socket and no clock.
 #![forbid(unsafe_code)]
 
+mod connection;
 mod framing;
 #[cfg(test)]
 mod framing_tests;
+mod held;
 mod layer;
+mod leads;
+mod names;
 mod number;
 mod owner;
 mod share;
@@ -24,8 +28,11 @@ mod table;
 mod unanswered;
 mod unsent;
 
+pub use connection::{Connection, Overdue, Waiting};
 pub use framing::{Broken, Frame, Framer};
+pub use held::Held;
 pub use layer::{Came, Layer, LayerFailure, Scratch, Standing};
-pub use number::{Number, StreamId};
+pub use names::Names;
+pub use number::{NameId, Number, StreamId};
 pub use owner::{owner_of, peer_mark};
-pub use table::{Connection, Connections, Overdue, Refused, Waiting};
+pub use table::{Connections, Refused};

@@ -38,6 +38,15 @@ impl StreamId {
     }
 }
 
+/// The number of a name of [`super::Names`]: from 1 on, and below 2^26.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameId(pub(super) u32);
+
+impl NameId {
+    /// Bits that it has.
+    pub(super) const BITS: u32 = u32::BITS - TURN_BITS;
+}
+
 /// A stream of the process, as a branch names it: shard and [`StreamId`]. 0 stands for a datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Number(pub u32);
@@ -52,6 +61,21 @@ impl Number {
     /// Whichever was opened from here leads there: who connects from an address may not be whom it was configured for.
     pub const OPENED: Self = Self(u32::MAX - 1);
 
+    /// Whichever was opened from here to the server of this name leads there.
+    pub const fn named(name: NameId) -> Self {
+        // A stream has a turn, so its low bits are never this small.
+        Self(name.0 >> PLACE_BITS << ID_BITS | name.0 & ((1 << PLACE_BITS) - 1))
+    }
+
+    /// The name that the server has to have, where there is one.
+    pub const fn name(self) -> Option<NameId> {
+        let turn = self.0 >> PLACE_BITS & ((1 << TURN_BITS) - 1);
+        if self.0 == Self::NONE.0 || turn != 0 {
+            return None;
+        }
+        Some(NameId(self.0 >> ID_BITS << PLACE_BITS | self.0 & ((1 << PLACE_BITS) - 1)))
+    }
+
     /// This stream of this shard, which is below [`crate::limits::SHARDS`].
     pub const fn new(shard: u16, stream: StreamId) -> Self {
         Self((shard as u32) << ID_BITS | stream.0)
@@ -64,7 +88,7 @@ impl Number {
 
     /// Shard and stream; `None`: it is none, or no certain one.
     pub const fn get(self) -> Option<(u16, StreamId)> {
-        if self.0 == Self::NONE.0 || self.0 >= Self::OPENED.0 {
+        if self.0 == Self::NONE.0 || self.0 >= Self::OPENED.0 || self.name().is_some() {
             return None;
         }
         Some(((self.0 >> ID_BITS) as u16, StreamId::from_bits(self.0)))
@@ -94,10 +118,20 @@ mod tests {
     #[test]
     fn a_number_names_shard_and_stream() {
         assert_eq!([Number::NONE, Number::ANY, Number::OPENED].map(Number::get), [None; 3]);
+        assert_eq!([Number::NONE, Number::ANY, Number::OPENED].map(Number::name), [None; 3]);
         assert!(Number::ANY.is_stream() && Number::OPENED.is_stream() && !Number::NONE.is_stream());
         for (shard, place) in [(0, 0), (1_023, u16::MAX - 2), (5, 9)] {
             let stream = StreamId::first(place).next();
-            assert_eq!(Number::new(shard, stream).get(), Some((shard, stream)));
+            let number = Number::new(shard, stream);
+            assert_eq!((number.get(), number.name()), (Some((shard, stream)), None));
+        }
+    }
+
+    #[test]
+    fn a_number_that_names_a_server_is_no_stream_of_a_shard() {
+        for name in [1, 2, 0xffff, 0x1_0000, 0x1_0001, (1 << NameId::BITS) - 1].map(NameId) {
+            let number = Number::named(name);
+            assert_eq!((number.name(), number.get(), number.is_stream()), (Some(name), None, true));
         }
     }
 }

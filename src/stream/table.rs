@@ -2,57 +2,16 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use super::connection::{Connection, Overdue, Waiting};
+use super::held::Held;
+use super::leads::{Key, Leads};
 use super::share::{Heaviest, peer_of};
-use super::unanswered::Unanswered;
-use super::unsent::Unsent;
-use super::{Framer, Layer, Number, StreamId};
-use crate::limits::{
-    LAYER_HANDSHAKE_NS, STREAM_CONNECT_NS, STREAM_HALF_CLOSED_NS, STREAM_IDLE_NS, STREAM_KEPT_BYTES,
-    STREAM_SILENT_NS, STREAM_SPARE, STREAMS, STREAMS_PER_PEER, STREAMS_RESERVED,
-};
+use super::{Framer, Number, StreamId};
+use crate::limits::{STREAM_KEPT_BYTES, STREAM_SPARE, STREAMS, STREAMS_PER_PEER, STREAMS_RESERVED};
 use crate::net::Now;
-
-/// A message that was sent, and who is to hear if it has left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// The shard whose it is.
-    pub shard: u16,
-    /// What shards keep of a message until then: what it counts as, and its transaction.
-    pub cookie: u64,
-}
-
-/// One connection.
-#[derive(Debug)]
-pub struct Connection {
-    /// Identity of the listener that it belongs to.
-    pub listener: u32,
-    /// The other end; canonical.
-    pub peer: SocketAddr,
-    /// Between its socket and its messages.
-    pub layer: Layer,
-    /// Its messages.
-    pub framer: Framer,
-    /// It was opened from here.
-    is_ours: bool,
-    /// It is open: bytes may come in.
-    is_open: bool,
-    /// A message or a keep-alive has come in, or is not waited for.
-    has_spoken: bool,
-    /// The peer sends no more.
-    is_half_closed: bool,
-    /// It is being closed: nothing is sent on it any more.
-    is_ending: bool,
-    /// At once: what was not sent will not be.
-    is_cut: bool,
-    /// Requests that came in by it and have no final answer yet.
-    unanswered: Unanswered,
-    unsent: Unsent,
-    /// When it was opened; until then, since when it is to be.
-    opened: Now,
-    /// When anything came or went last.
-    used: Now,
-}
+use crate::tls::PeerName;
 
 /// Why a connection is not taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,141 +22,12 @@ pub enum Refused {
     TooManyOfPeer,
 }
 
-/// What a connection's time has brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overdue {
-    /// It was not open in time.
-    Connect,
-    /// The headers or the body of a message did not come in time.
-    Message,
-    /// The handshakes of TLS and WebSocket were not over in time.
-    Handshake,
-    /// The peer takes nothing.
-    Stalled,
-    /// Nothing came and nothing went.
-    Idle,
-}
-
-impl Connection {
-    /// One that is to be opened, or (`is_open`) that the peer has opened.
-    pub fn new(listener: u32, peer: SocketAddr, is_open: bool, now: Now) -> Self {
-        Self {
-            listener,
-            peer,
-            layer: Layer::Plain,
-            framer: Framer::default(),
-            is_ours: !is_open,
-            is_open,
-            has_spoken: !is_open,
-            is_half_closed: false,
-            is_ending: false,
-            is_cut: false,
-            unanswered: Unanswered::default(),
-            unsent: Unsent::default(),
-            opened: now,
-            used: now,
-        }
-    }
-
-    /// It can be sent on.
-    pub fn can_send(&self) -> bool {
-        !self.is_ending
-    }
-
-    /// It is open, as far as is known.
-    pub fn is_open(&self) -> bool {
-        self.is_open
-    }
-
-    /// The peer has taken it.
-    pub fn opened(&mut self, now: Now) {
-        (self.is_open, self.opened, self.used) = (true, now, now);
-        self.unsent.begins(now);
-    }
-
-    /// Bytes have come in.
-    pub fn heard(&mut self, now: Now) {
-        self.used = now;
-    }
-
-    /// A message or a keep-alive has come in.
-    pub fn spoke(&mut self) {
-        self.has_spoken = true;
-    }
-
-    /// A request has come in that is to be answered.
-    pub fn asked(&mut self, request: &[u8]) {
-        self.unanswered.asked(request);
-    }
-
-    /// A final answer has gone out; `true`: the peer sends no more and waits for no more either.
-    pub fn answered(&mut self, response: &[u8]) -> bool {
-        self.unanswered.answered(response);
-        self.is_half_closed && self.unanswered.is_empty()
-    }
-
-    /// The peer sends no more; `true`: and waits for nothing.
-    pub fn half_closed(&mut self, now: Now) -> bool {
-        (self.is_half_closed, self.used) = (true, now);
-        self.unanswered.is_empty()
-    }
-
-    /// Somebody waits to hear of what was written last. `false`: more wait than are kept.
-    pub fn waits(&mut self, waiting: Waiting) -> bool {
-        self.unsent.waits(waiting)
-    }
-
-    /// Bytes that it takes of what all connections have to be sent.
-    fn unsent_bytes(&self) -> usize {
-        if self.is_cut { 0 } else { self.unsent.bytes() }
-    }
-
-    /// What its time has brought by now.
-    fn overdue(&self, now: Now) -> Option<Overdue> {
-        let since = |then: Now, ns| now >= then.plus_ns(ns);
-        if self.is_ending {
-            return None;
-        }
-        if !self.is_open {
-            return since(self.opened, STREAM_CONNECT_NS).then_some(Overdue::Connect);
-        }
-        if self.unsent.is_stalled(now) {
-            return Some(Overdue::Stalled);
-        }
-        if self.framer.deadline().is_some_and(|by| now >= by) {
-            return Some(Overdue::Message);
-        }
-        if since(self.opened, LAYER_HANDSHAKE_NS) && self.layer.is_handshaking() {
-            return Some(Overdue::Handshake);
-        }
-        if !self.has_spoken && since(self.opened, STREAM_SILENT_NS) {
-            return Some(Overdue::Idle);
-        }
-        let patience = if self.is_half_closed { STREAM_HALF_CLOSED_NS } else { STREAM_IDLE_NS };
-        since(self.used, patience).then_some(Overdue::Idle)
-    }
-}
-
-/// The connections of one listener with one address: who has connected from there takes nothing from those that were opened
-/// from here.
-#[derive(Debug, Default)]
-struct Leads {
-    opened: Option<StreamId>,
-    accepted: Option<StreamId>,
-}
-
-impl Leads {
-    fn of(&mut self, is_ours: bool) -> &mut Option<StreamId> {
-        if is_ours { &mut self.opened } else { &mut self.accepted }
-    }
-}
-
 /// The connections by stream and by listener and peer.
 #[derive(Debug, Default)]
 pub struct Connections {
     /// By place.
     places: Vec<Option<(StreamId, Connection)>>,
-    by_peer: HashMap<(u32, SocketAddr), Leads>,
+    by_peer: Leads,
     each: HashMap<IpAddr, u32>,
     open: usize,
     kept_bytes: usize,
@@ -246,8 +76,7 @@ impl Connections {
         if self.places.len() <= place {
             self.places.resize_with(place + 1, || None);
         }
-        let leads = self.by_peer.entry((connection.listener, connection.peer)).or_default();
-        *leads.of(connection.is_ours) = Some(stream);
+        self.by_peer.set(connection.key(), connection.is_ours, stream);
         *self.each.entry(peer_of(connection.peer.ip())).or_default() += 1;
         self.open += 1;
         if let Some(slot) = self.places.get_mut(place) {
@@ -263,23 +92,45 @@ impl Connections {
         }
     }
 
-    /// The connection of a listener with a peer that can be sent on, for what asks for no certain one.
-    pub fn with(&mut self, listener: u32, peer: SocketAddr, wanted: Number) -> Option<StreamId> {
-        let &Leads { opened, accepted } = self.by_peer.get(&(listener, peer))?;
-        let stream = opened.or(accepted.filter(|_| wanted == Number::ANY))?;
+    /// The connection of a listener with a peer that can be sent on, for what asks for no certain one; over TLS: that was
+    /// opened to the server of this name, whose handshake may be under way. One that the peer has opened is as good for
+    /// what asks for [`Number::ANY`].
+    pub fn with(
+        &mut self,
+        listener: u32,
+        peer: SocketAddr,
+        name: Option<&Arc<PeerName>>,
+        wanted: Number,
+    ) -> Option<StreamId> {
+        let key = |name| Key { listener, peer, name };
+        if let Some(stream) = self.by_peer.opened(&key(name.cloned())) {
+            return Some(stream);
+        }
+        let accepted = (wanted == Number::ANY).then(|| self.by_peer.accepted(&key(None)));
+        let stream = accepted.flatten()?;
         self.get(stream).is_some_and(|connection| !connection.layer.is_handshaking()).then_some(stream)
+    }
+
+    /// Keeps a message until the handshake of its connection is over; `false`: there is no room. Then
+    /// [`Connections::keeps_too_much`] may have to be asked.
+    pub fn hold(&mut self, stream: StreamId, message: &[u8], waiting: Waiting) -> bool {
+        let is_held = self.get(stream).is_some_and(|c| c.can_send() && c.held.keep(message, waiting));
+        self.kept_bytes += if is_held { message.len() } else { 0 };
+        is_held
+    }
+
+    /// Takes out what was kept until the handshake of a connection is over, in order, each with who waits for it.
+    pub fn take_held(&mut self, stream: StreamId) -> Held {
+        let held =
+            self.get(stream).map(|connection| std::mem::take(&mut connection.held)).unwrap_or_default();
+        self.kept_bytes = self.kept_bytes.saturating_sub(held.bytes());
+        held
     }
 
     /// It is not sent on any more by its peer's address; what is known of it stays until [`Connections::remove`].
     pub fn hide(&mut self, stream: StreamId) {
-        let Some((key, is_ours)) = self.get(stream).map(|c| ((c.listener, c.peer), c.is_ours)) else {
-            return;
-        };
-        let Some(leads) = self.by_peer.get_mut(&key) else { return };
-        leads.of(is_ours).take_if(|lead| *lead == stream);
-        if leads.opened.is_none() && leads.accepted.is_none() {
-            self.by_peer.remove(&key);
-        }
+        let Some((key, is_ours)) = self.get(stream).map(|c| (c.key(), c.is_ours)) else { return };
+        self.by_peer.clear(&key, is_ours, stream);
     }
 
     /// A connection is being closed: nothing more is sent on it or read from it. `is_cut`: what waits is not sent either.
@@ -288,7 +139,9 @@ impl Connections {
         let Some(connection) = self.get(stream).filter(|connection| connection.can_send()) else {
             return false;
         };
-        let kept = std::mem::take(&mut connection.framer).kept_bytes();
+        let kept = connection.kept_bytes();
+        connection.framer = Framer::default();
+        connection.held.give_up();
         let before = connection.unsent_bytes();
         (connection.is_ending, connection.is_cut) = (true, is_cut);
         let unsent = before - connection.unsent_bytes();
@@ -331,7 +184,7 @@ impl Connections {
         self.get(stream)?;
         let (_, mut connection) = self.places.get_mut(usize::from(stream.place()))?.take()?;
         self.open = self.open.saturating_sub(1);
-        self.kept_bytes = self.kept_bytes.saturating_sub(connection.framer.kept_bytes());
+        self.kept_bytes = self.kept_bytes.saturating_sub(connection.kept_bytes());
         self.unsent_bytes = self.unsent_bytes.saturating_sub(connection.unsent_bytes());
         let ip = peer_of(connection.peer.ip());
         if let Some(count) = self.each.get_mut(&ip) {
@@ -340,7 +193,9 @@ impl Connections {
                 self.each.remove(&ip);
             }
         }
-        let waiting = std::mem::take(&mut connection.unsent).into_waiting();
+        let held = std::mem::take(&mut connection.held).into_waiting();
+        let mut waiting = std::mem::take(&mut connection.unsent).into_waiting();
+        waiting.extend(held);
         Some((connection, waiting))
     }
 
@@ -359,15 +214,15 @@ impl Connections {
         self.kept_bytes += bytes;
     }
 
-    /// All connections together keep more than they may of messages that are not whole. `is_over`: they did before, and
+    /// All connections together keep more than they may of messages that are not whole or wait for a handshake. `is_over`: they did before, and
     /// some of that is to be free.
     pub fn keeps_too_much(&self, is_over: bool) -> bool {
         self.kept_bytes > STREAM_KEPT_BYTES - if is_over { STREAM_KEPT_BYTES / STREAM_SPARE } else { 0 }
     }
 
-    /// Who is to be closed first where all keep too much of messages that are not whole.
+    /// Who is to be closed first where all keep too much of messages.
     pub fn most_kept(&self) -> Heaviest {
-        self.heaviest(|connection| connection.framer.kept_bytes())
+        self.heaviest(Connection::kept_bytes)
     }
 
     /// Who is to be closed first where too much waits to be sent.

@@ -1,5 +1,6 @@
+use super::super::Layer;
 use super::*;
-use crate::limits::STREAM_STALLED_NS;
+use crate::limits::{STREAM_CONNECT_NS, STREAM_IDLE_NS, STREAM_SILENT_NS, STREAM_STALLED_NS};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -20,11 +21,11 @@ fn connections(ports: &[u16]) -> (Connections, Vec<StreamId>) {
 fn a_connection_is_found_by_stream_and_by_peer_until_it_is_removed() {
     let (mut all, streams) = connections(&[1, 2]);
     assert_eq!(
-        (all.with(7, peer(2), Number::ANY), all.with(8, peer(2), Number::ANY), all.len()),
+        (all.with(7, peer(2), None, Number::ANY), all.with(8, peer(2), None, Number::ANY), all.len()),
         (Some(streams[1]), None, 2)
     );
     all.hide(streams[1]);
-    assert!(all.with(7, peer(2), Number::ANY).is_none() && all.get(streams[1]).is_some());
+    assert!(all.with(7, peer(2), None, Number::ANY).is_none() && all.get(streams[1]).is_some());
     assert!(all.remove(streams[1]).is_some() && all.remove(streams[1]).is_none());
     assert!(all.get(streams[0].next()).is_none(), "another turn of the place");
     all.remove(streams[0]);
@@ -35,24 +36,24 @@ fn a_connection_is_found_by_stream_and_by_peer_until_it_is_removed() {
 fn a_later_connection_of_the_same_peer_outlives_the_earlier_one() {
     let (mut all, streams) = connections(&[1, 1]);
     all.remove(streams[0]);
-    assert_eq!(all.with(7, peer(1), Number::ANY), Some(streams[1]));
+    assert_eq!(all.with(7, peer(1), None, Number::ANY), Some(streams[1]));
 }
 
 #[test]
 fn who_connects_from_a_next_hops_address_gets_no_requests_to_it() {
     let (mut all, streams) = connections(&[1]);
-    assert_eq!(all.with(7, peer(1), Number::OPENED), None, "another one is opened");
+    assert_eq!(all.with(7, peer(1), None, Number::OPENED), None, "another one is opened");
     let ours = StreamId::first(8);
     all.insert(ours, Connection::new(7, peer(1), false, Now(0)));
     let later = StreamId::first(9);
     all.insert(later, Connection::new(7, peer(1), true, Now(0)));
     for wanted in [Number::OPENED, Number::ANY] {
-        assert_eq!(all.with(7, peer(1), wanted), Some(ours));
+        assert_eq!(all.with(7, peer(1), None, wanted), Some(ours));
     }
     all.remove(streams[0]);
     all.remove(ours);
-    assert_eq!(all.with(7, peer(1), Number::OPENED), None);
-    assert_eq!(all.with(7, peer(1), Number::ANY), Some(later), "where the message itself leads there");
+    assert_eq!(all.with(7, peer(1), None, Number::OPENED), None);
+    assert_eq!(all.with(7, peer(1), None, Number::ANY), Some(later), "where the message itself leads there");
     all.remove(later);
     assert!(all.by_peer.is_empty());
 }
@@ -216,4 +217,54 @@ fn a_site_that_fills_the_memory_pays_for_it() {
         all.ends(stream, true);
     }
     assert!(!all.keeps_too_much(true) && all.get(innocent).unwrap().framer.is_within());
+}
+
+fn name(host: &str) -> Arc<PeerName> {
+    Arc::new(PeerName::new(host).expect("a name"))
+}
+
+/// RFC 5923 §8.1: "The URI used for RFC3263 server resolution matches one of the identities stored in the alias table row".
+#[test]
+fn a_connection_that_was_opened_for_a_name_is_for_no_other() {
+    let (mut all, _) = connections(&[1]);
+    let ours = StreamId::first(8);
+    let named = Some(name("a.example"));
+    all.insert(ours, Connection::named(7, peer(1), named, Layer::Plain, Now(0)));
+    for wanted in [Number::OPENED, Number::ANY] {
+        assert_eq!(all.with(7, peer(1), Some(&name("a.example")), wanted), Some(ours));
+    }
+    assert_eq!(all.with(7, peer(1), Some(&name("b.example")), Number::OPENED), None);
+    assert_eq!(all.with(7, peer(1), None, Number::OPENED), None);
+    all.remove(ours);
+    assert_eq!(all.with(7, peer(1), Some(&name("a.example")), Number::OPENED), None);
+}
+
+#[test]
+fn what_is_held_counts_as_kept_and_whoever_waits_is_told() {
+    let (mut all, streams) = connections(&[1, 2]);
+    let who = |cookie| Waiting { shard: 0, cookie };
+    assert!(all.hold(streams[0], b"one", who(1)) && all.hold(streams[0], b"two", who(2)));
+    assert!(all.hold(streams[1], b"three", who(3)));
+    assert_eq!((all.kept_bytes(), all.most_kept().next()), (11, Some(streams[0])));
+    let held = all.take_held(streams[0]);
+    assert_eq!((all.kept_bytes(), held.each().count()), (5, 2));
+    assert!(all.ends(streams[1], true) && !all.hold(streams[1], b"four", who(4)));
+    assert_eq!(all.kept_bytes(), 0);
+    let (_, waiting) = all.remove(streams[1]).expect("a connection");
+    assert_eq!(waiting, [who(3)]);
+}
+
+#[test]
+fn a_server_that_says_nothing_behind_its_handshake_has_taken_nothing() {
+    let who = Waiting { shard: 0, cookie: 1 };
+    let mut ours = Connection::named(7, peer(1), Some(name("a.example")), Layer::Plain, Now(0));
+    assert!(ours.waits(who));
+    assert_eq!(ours.take_unproven(), [who]);
+    let mut ours = Connection::named(7, peer(1), Some(name("a.example")), Layer::Plain, Now(0));
+    assert!(ours.waits(who));
+    ours.proven();
+    assert_eq!(ours.take_unproven(), []);
+    let mut theirs = Connection::new(7, peer(1), true, Now(0));
+    assert!(theirs.waits(who));
+    assert_eq!(theirs.take_unproven(), []);
 }

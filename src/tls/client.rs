@@ -1,5 +1,6 @@
 //! The side that connects.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::client::{ClientConfig, Resumption};
@@ -19,6 +20,11 @@ impl PeerName {
     pub fn new(host: &str) -> Option<Self> {
         let host = host.strip_suffix('.').unwrap_or(host);
         ServerName::try_from(host.to_ascii_lowercase()).ok().map(Self)
+    }
+
+    /// The address itself, where nothing else is known of a server.
+    pub fn of_address(address: IpAddr) -> Self {
+        Self(ServerName::IpAddress(address.into()))
     }
 
     pub(super) fn get(&self) -> &ServerName<'static> {

@@ -1,5 +1,6 @@
 //! Why a TLS connection failed, in words that an operator can act on.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use rustls::{
@@ -61,6 +62,9 @@ pub enum Failure {
     /// The connection ended before it was one.
     #[error("the peer closed the connection in the middle of the handshake")]
     Closed,
+    /// It did not come to an end.
+    #[error("the TLS handshake was not over in time")]
+    TooSlow,
     /// Nothing that the peer could help.
     #[error("TLS fails on our side: {0}")]
     Own(String),
@@ -68,7 +72,7 @@ pub enum Failure {
 
 impl Failure {
     /// All labels, in the order of the enum.
-    pub const LABELS: [&str; 14] = [
+    pub const LABELS: [&str; 15] = [
         "expired",
         "not_yet_valid",
         "wrong_name",
@@ -82,6 +86,7 @@ impl Failure {
         "not_tls",
         "protocol",
         "closed",
+        "too_slow",
         "own",
     ];
 
@@ -101,8 +106,14 @@ impl Failure {
             Self::NotTls => 10,
             Self::Protocol(_) => 11,
             Self::Closed => 12,
-            Self::Own(_) => 13,
+            Self::TooSlow => 13,
+            Self::Own(_) => 14,
         }
+    }
+
+    /// What of it is kept with a request that could not be sent.
+    pub const fn cause(&self) -> Cause {
+        Cause(NonZeroU8::MIN.saturating_add(self.index() as u8))
     }
 
     /// The metric's label.
@@ -139,6 +150,7 @@ impl Failure {
             }
             Self::NotTls => "the peer is to use TLS on this port, or TCP on another",
             Self::Protocol(_) | Self::Closed => "the peer's log may say why",
+            Self::TooSlow => "the peer may speak something else on this port, or have too much to do",
             Self::Own(_) => "see the text",
         }
     }
@@ -198,6 +210,45 @@ impl Failure {
     }
 }
 
+/// Why TLS failed, without what differs from peer to peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause(NonZeroU8);
+
+impl Cause {
+    /// As it is told to whoever sent a request: of the next hop, without saying which that is.
+    const WORDS: [&str; Failure::LABELS.len()] = [
+        "its certificate has expired",
+        "its certificate is not valid yet",
+        "its certificate is for another name",
+        "its certificate is by nobody who is trusted here",
+        "its certificate is not for this use",
+        "its certificate cannot be verified",
+        "it has shown no certificate",
+        "it speaks neither TLS 1.2 nor TLS 1.3",
+        "it has no cipher suite, key exchange or signature that is known here",
+        "it has refused the handshake",
+        "it does not speak TLS on this port",
+        "it breaks the TLS protocol",
+        "it closed the connection in the middle of the handshake",
+        "the handshake was not over in time",
+        "it is not set up on this side",
+    ];
+
+    fn place(self) -> usize {
+        usize::from(self.0.get() - 1)
+    }
+
+    /// Its label: one of [`Failure::LABELS`].
+    pub fn label(self) -> &'static str {
+        Failure::LABELS[self.place()]
+    }
+
+    /// `its certificate has expired`
+    pub fn in_words(self) -> &'static str {
+        Self::WORDS[self.place()]
+    }
+}
+
 /// An alert by its name in the RFCs: `unknown_ca`.
 fn words(alert: AlertDescription) -> String {
     let mut words = String::new();
@@ -251,5 +302,10 @@ mod tests {
         );
         assert!(wrong(&[]).to_string().ends_with("but for no SIP domain at all"));
         assert_eq!((wrong(&[]).label(), Failure::Closed.label()), ("wrong_name", "closed"));
+        let own = Failure::Own(String::new());
+        for failure in [expired, wrong(&[]), Failure::TooSlow, own] {
+            assert_eq!(failure.cause().label(), failure.label());
+        }
+        assert_eq!(Failure::TooSlow.cause().in_words(), "the handshake was not over in time");
     }
 }

@@ -29,7 +29,7 @@ pub use authorities::{Authorities, AuthoritiesError};
 pub use certificate::Certificate;
 pub use client::{Client, PeerName};
 pub use credentials::{ChainFault, Credentials, CredentialsError};
-pub use failure::{Failure, date};
+pub use failure::{Cause, Failure, date};
 pub use identities::Identities;
 pub use server::{ClientCertificates, Server};
 pub use session::{NotSent, Session, State};

@@ -159,9 +159,10 @@ impl Session {
     /// The stream has ended. An end that the peer has not announced may be somebody else's (RFC 8446 §6.1).
     ///
     /// # Errors
-    /// The handshake was not over.
+    /// The handshake had begun and was not over.
     pub fn end(&self) -> Result<(), Failure> {
-        if self.connection.is_handshaking() { Err(Failure::Closed) } else { Ok(()) }
+        let has_begun = self.heard || self.peer.is_some();
+        if has_begun && self.connection.is_handshaking() { Err(Failure::Closed) } else { Ok(()) }
     }
 
     fn flush(&mut self, out: &mut Vec<u8>) {

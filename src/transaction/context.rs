@@ -30,6 +30,7 @@ use super::table::{ClientPending, ClientRecord, Method, Place, ServerPending, Se
 use super::timers::SIXTY_FOUR_T1_NS;
 use crate::limits::{HEADER_LINES, MESSAGE_BYTES};
 use crate::net::Now;
+use crate::tls::Cause;
 
 /// All transactions of one shard. Memory is taken when it is made.
 pub struct Transactions {
@@ -278,16 +279,16 @@ impl Transactions {
         });
         if is_it && self.table.clients.get(client).is_some_and(|record| record.pending.is_none()) {
             self.table.counts.unreached += 1;
-            self.failed(client);
+            self.failed(client, None);
         }
     }
 
-    /// A request could not be sent (RFC 3261 §17.1.4, §16.9).
-    pub fn failed(&mut self, client: Handle) {
+    /// A request could not be sent (RFC 3261 §17.1.4, §16.9); where TLS failed, why.
+    pub fn failed(&mut self, client: Handle, cause: Option<Cause>) {
         if let Some(record) = self.table.clients.get_mut(client)
             && record.machine.on_transport_error()
         {
-            record.pending = Some(ClientPending::Fail);
+            record.pending = Some(ClientPending::Fail(cause));
             self.table.arm_client(client);
         }
     }

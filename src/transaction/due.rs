@@ -114,8 +114,8 @@ impl Transactions {
         match (pending, due) {
             (Some(ClientPending::Ack), _) => self.request(handle, What::Ack, out),
             (Some(ClientPending::Cancel), _) => self.cancel(handle, now, out),
-            (Some(ClientPending::Fail), _) => {
-                self.give_up(handle, Own::Failed, Cause::Failed, now, to_tag, out)
+            (Some(ClientPending::Fail(cause)), _) => {
+                self.give_up(handle, Own::Failed(cause), Cause::Failed, now, to_tag, out)
             }
             (None, ClientDue::SendAgain(timer)) => {
                 self.table.fired(timer);
@@ -218,6 +218,7 @@ impl Transactions {
         let record = self.table.servers.get(server).filter(|record| !record.machine.is_answered())?;
         let is_silent = own == Own::TimedOut && !record.machine.is_invite();
         if let Some(search) = self.table.search(server) {
+            search.cause = own.cause().or(search.cause);
             let replaced = search.on_loss(Some(client), own.counts_as());
             self.table.forget(replaced);
             self.table.arm_server(server);
@@ -231,7 +232,7 @@ impl Transactions {
     fn note_silence(&mut self, client: Handle, own: Own, now: Now) -> Option<()> {
         let record = self.table.clients.get_mut(client)?;
         let counts = match own {
-            Own::Failed => record.machine.state() == ClientState::Calling,
+            Own::Failed(_) => record.machine.state() == ClientState::Calling,
             Own::TimedOut | Own::Trying => record.machine.tells_silence(now),
         };
         if counts {
@@ -271,13 +272,14 @@ impl Transactions {
             self.table.arm_server(server);
             return self.attempt(server, number, onward, terms, out).map(Due::Attempt);
         }
-        let status = search.best().map_or(Own::Failed.counts_as(), |best| best.status);
+        let cause = search.cause;
+        let status = search.best().map_or(Own::Failed(None).counts_as(), |best| best.status);
         if status == 408 && !is_invite {
             return self.end_silently(server, now);
         }
         let send = self
             .best_answer(server, now, out)
-            .or_else(|| self.answer_by_own(server, Own::of(status), now, to_tag, out));
+            .or_else(|| self.answer_by_own(server, Own::of(status, cause), now, to_tag, out));
         if send.is_none() {
             // Nothing could be written: nobody waits for it any more.
             self.table.close_server(server, Cause::Failed);
@@ -359,7 +361,7 @@ impl Transactions {
     /// A branch cannot be begun: nobody can send it.
     pub fn cannot_begin(&mut self, attempt: &Attempt) {
         if let Some(search) = self.table.search(attempt.server) {
-            let replaced = search.on_loss(None, Own::Failed.counts_as());
+            let replaced = search.on_loss(None, Own::Failed(None).counts_as());
             self.table.forget(replaced);
         }
         self.table.arm_server(attempt.server);

@@ -4,6 +4,7 @@
 use sip_parser::{HeaderName, Message, NameAddr};
 
 use crate::rewrite::Output;
+use crate::tls::Cause;
 
 /// An answer of the proxy's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +14,9 @@ pub enum Own {
     /// 408: nothing came back in time.
     TimedOut,
     /// 500: it could not be sent. "If the only response that was received is a 503, the proxy SHOULD generate
-    /// a 500 response and forward that upstream." (§16.7 step 6), and §16.9 has the failure taken for a 503.
-    Failed,
+    /// a 500 response and forward that upstream." (§16.7 step 6), and §16.9 has the failure taken for a 503. Where TLS failed,
+    /// the answer says why.
+    Failed(Option<Cause>),
 }
 
 impl Own {
@@ -23,20 +25,25 @@ impl Own {
         match self {
             Self::Trying => 100,
             Self::TimedOut => 408,
-            Self::Failed => 500,
+            Self::Failed(_) => 500,
         }
     }
 
-    /// The answer that stands for a branch that ended with this status, of which nothing is kept.
-    pub const fn of(status: u16) -> Self {
-        if status == 408 { Self::TimedOut } else { Self::Failed }
+    /// The answer that stands for a branch that ended with this status, of which nothing is kept but why TLS failed, if it did.
+    pub const fn of(status: u16, cause: Option<Cause>) -> Self {
+        if status == 408 { Self::TimedOut } else { Self::Failed(cause) }
+    }
+
+    /// Why TLS failed, if it did.
+    pub const fn cause(self) -> Option<Cause> {
+        if let Self::Failed(cause) = self { cause } else { None }
     }
 
     /// The status by which it is compared with others: "the proxy MUST behave as if the forwarded request received a
     /// 503" (§16.9).
     pub const fn counts_as(self) -> u16 {
         match self {
-            Self::Failed => 503,
+            Self::Failed(_) => 503,
             own => own.status(),
         }
     }
@@ -45,7 +52,7 @@ impl Own {
         match self {
             Self::Trying => b"SIP/2.0 100 Trying\r\n",
             Self::TimedOut => b"SIP/2.0 408 Request Timeout\r\n",
-            Self::Failed => b"SIP/2.0 500 Next Hop Unreachable\r\n",
+            Self::Failed(_) => b"SIP/2.0 500 Next Hop Unreachable\r\n",
         }
     }
 }
@@ -80,8 +87,21 @@ pub fn write(request: &Message<'_>, above: usize, own: Own, to_tag: &[u8], out: 
     if let (Own::Trying, Some(line)) = (own, request.first(HeaderName::Timestamp)) {
         out.put(request.text(line.line));
     }
+    if let Some(cause) = own.cause() {
+        put_warning(&mut out, cause);
+    }
     out.put(b"Content-Length: 0\r\n\r\n");
     out.finish()
+}
+
+/// §20.43: "399 Miscellaneous warning: The warning text can include arbitrary information to be presented to a human user or
+/// logged." The log says more, to whom that is no secret.
+fn put_warning(out: &mut Output<'_>, cause: Cause) {
+    out.put(b"Warning: 399 viaduct \"TLS to the next hop failed: ");
+    out.put(cause.in_words().as_bytes());
+    out.put(b" (");
+    out.put(cause.label().as_bytes());
+    out.put(b")\"\r\n");
 }
 
 fn wants_tag(to: &[u8]) -> bool {
@@ -132,11 +152,20 @@ mod tests {
                  CSeq: 7 INVITE\r\nContent-Length: 0\r\n\r\n"
             )
         );
-        let text = written("<sip:bob@example.org>;tag=b", Own::Failed);
+        let text = written("<sip:bob@example.org>;tag=b", Own::Failed(None));
         assert!(text.starts_with("SIP/2.0 500 Next Hop Unreachable\r\n"), "{text}");
         assert!(text.contains("To: <sip:bob@example.org>;tag=b\r\n"), "{text}");
-        for own in [Own::Trying, Own::TimedOut, Own::Failed] {
+        for own in [Own::Trying, Own::TimedOut, Own::Failed(None)] {
             assert!(written("<sip:b@e>", own).starts_with(&format!("SIP/2.0 {} ", own.status())));
         }
+    }
+
+    #[test]
+    fn where_tls_failed_the_answer_says_why() {
+        let cause = crate::tls::Failure::Closed.cause();
+        let text = written("<sip:b@e>", Own::Failed(Some(cause)));
+        let warning = "Warning: 399 viaduct \"TLS to the next hop failed: it closed the connection in the middle of the \
+            handshake (closed)\"\r\n";
+        assert!(text.contains(warning), "{text}");
     }
 }

@@ -18,6 +18,8 @@ use super::timers::SIXTY_FOUR_T1_NS;
 use crate::limits::CANDIDATES;
 use crate::net::{GatewayId, NextHop, Now};
 use crate::status::Statuses;
+use crate::stream::Number;
+use crate::tls::Cause;
 use crate::token::{KeyId, LOOP_MARK_LEN};
 
 /// A next hop of a request, with the listener that was chosen for it.
@@ -29,8 +31,8 @@ pub struct Onward {
     pub listener: u32,
     /// Another one may be chosen where that one cannot send any more: no rule named it.
     pub is_free: bool,
-    /// The message named it, not the configuration.
-    pub by_message: bool,
+    /// By which stream.
+    pub stream: Number,
     /// The gateway of a group that it is.
     pub gateway: Option<GatewayId>,
 }
@@ -71,6 +73,8 @@ pub(super) struct Search {
     pub trying: Stored,
     /// The best final answer so far.
     best: Option<Best>,
+    /// Why TLS to a next hop failed last.
+    pub cause: Option<Cause>,
     hops: [Option<Onward>; CANDIDATES],
     next: u8,
     /// Client transactions whose final answer is waited for, by the number of the hop.
@@ -116,6 +120,7 @@ impl Search {
             request,
             trying,
             best: None,
+            cause: None,
             hops: std::array::from_fn(|number| hops.get(number).copied()),
             next: 0,
             waiting: [None; CANDIDATES],

@@ -13,6 +13,7 @@ use super::wheel::{NODE_BYTES, Wheel};
 use crate::limits;
 use crate::net::{GatewayId, Now};
 use crate::stream::Number;
+use crate::tls;
 
 /// Bytes that a transaction takes besides its kept messages: a server and a client record, with their places in
 /// the index and the wheel.
@@ -88,7 +89,8 @@ pub(super) enum ServerPending {
 pub(super) enum ClientPending {
     Ack,
     Cancel,
-    Fail,
+    /// It could not be sent; where TLS failed, why.
+    Fail(Option<tls::Cause>),
 }
 
 pub(super) struct ServerRecord {

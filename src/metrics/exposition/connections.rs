@@ -22,6 +22,13 @@ impl Readings {
                 put(&mut family, &[(label, how.label())], count)?;
             }
         }
+        let mut family = counter(out, "tls_handshakes", "Handshakes of TLS that came to an end")?;
+        for (ours, side) in ["accepted", "opened"].into_iter().enumerate() {
+            for (resumed, is_resumed) in ["no", "yes"].into_iter().enumerate() {
+                let count = self.sum(|shard| shard.streams.handshakes[ours][resumed].get());
+                put(&mut family, &[("side", side), ("resumed", is_resumed)], count)?;
+            }
+        }
         self.causes(
             out,
             ("tls_failures", "Connections over TLS that failed, by cause"),

@@ -14,6 +14,7 @@ mod set;
 mod stateful;
 mod streams;
 mod tcp;
+mod tls;
 mod transactions;
 mod validation;
 mod world;

@@ -86,7 +86,6 @@ X-New: new
 fn the_edges_of_a_user() {
     let always = "method = \"INVITE\"";
     assert_eq!(uri(always, "strip = 2", "sip:0049301@a.example"), "sip:49301@a.example");
-    assert_eq!(uri(always, "prefix = \"9\"", "sips:1@a.example"), "sips:91@a.example");
     let both = "strip = 2, prefix = \"+\"";
     assert_eq!(
         uri(always, both, "sip:00%3493;x=y:pw@a.example:5062;z"),

@@ -383,7 +383,7 @@ fn what_cannot_be_sent_is_answered_500() {
         panic!("{outcome:?}")
     };
     world.due();
-    world.state.send_failed(transaction);
+    world.state.send_failed(transaction, None);
     let text = only(world.due(), What::Final, "private", ALICE);
     assert!(text.starts_with("SIP/2.0 500 Next Hop Unreachable\n"), "{text}");
     world.dropped("private", ALICE, &ack_of(INVITE, "any"), DropReason::Absorbed);

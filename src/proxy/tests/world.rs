@@ -12,7 +12,7 @@ use crate::proxy::{Decision, Incoming, Outcome, State, Tally, handle};
 use crate::snapshot::Snapshot;
 use crate::stream::{Broken, Number, StreamId};
 use crate::token::{BRANCH_LEN, Keys, LOOP_MARK_LEN, RECORD_ROUTE_LEN, TO_TAG_LEN};
-use crate::transaction::{Size, What};
+use crate::transaction::{Handle, Size, What};
 
 /// Three networks and six listeners; everything from the inside may go where it asks, the outside may
 /// reach one gateway.
@@ -104,6 +104,8 @@ pub struct World {
     pub state: State,
     pub now: Now,
     pub out: Vec<u8>,
+    /// The one that was opened last for a request that goes on.
+    pub transaction: Option<Handle>,
 }
 
 /// What became of a message, with what was sent as text: lines end in `\n`.
@@ -125,6 +127,7 @@ pub struct Sent {
     pub to: SocketAddr,
     pub text: String,
     pub gateway: Option<GatewayId>,
+    pub transaction: Option<Handle>,
 }
 
 impl World {
@@ -154,7 +157,8 @@ impl World {
             let from = self.snapshot.plan.listener(own.on).name.to_string();
             let text = unwire(&self.out[..own.len]);
             let at_ms = self.now.0 / 1_000_000;
-            all.push(Sent { at_ms, what: own.what, from, to: own.to, text, gateway: own.gateway });
+            let (gateway, transaction) = (own.gateway, own.transaction);
+            all.push(Sent { at_ms, what: own.what, from, to: own.to, text, gateway, transaction });
         }
         all
     }
@@ -175,7 +179,7 @@ impl World {
         let snapshot = snapshot(configuration, fib, 1);
         let state = State::with_pins(2, &snapshot, 64);
         let (configuration, out) = (configuration.to_owned(), vec![0; MESSAGE_BYTES]);
-        Self { configuration, snapshot, state, now: Now(1_000_000_000), out }
+        Self { configuration, snapshot, state, now: Now(1_000_000_000), out, transaction: None }
     }
 
     /// The process starts anew with the same files.
@@ -240,12 +244,15 @@ impl World {
         let text = |len: usize| unwire(&self.out[..len]);
         let name = |id| self.snapshot.plan.listener(id).name.to_string();
         match outcome {
-            Outcome::Forward { decision, len, .. } => Became::Forward {
-                from: name(decision.egress.listener),
-                to: decision.next_hop.address,
-                decision,
-                text: text(len),
-            },
+            Outcome::Forward { decision, len, transaction } => {
+                self.transaction = transaction;
+                Became::Forward {
+                    from: name(decision.egress.listener),
+                    to: decision.next_hop.address,
+                    decision,
+                    text: text(len),
+                }
+            }
             Outcome::Relay { on, to, len, status, .. } => {
                 Became::Relay { from: name(on), to, status, text: text(len) }
             }

@@ -201,7 +201,7 @@ fn an_answer_goes_to_nobody_who_has_its_connections_number_later() {
     // The same address behind a NAT, another port; and the same port in the process before.
     for (nonce, port) in [(NONCE, 1001), (NONCE + 1, 1000)] {
         let peer = Some(peer_mark(nonce, ([192, 0, 2, 1], port).into()));
-        bench.shard.leave_by_stream(&mut bench.io, b"SIP/2.0 200 OK", &Way { peer, ..way }, own);
+        bench.shard.leave_by_stream(&mut bench.io, b"SIP/2.0 200 OK", &Way { peer, ..way.clone() }, own);
     }
     assert_eq!(bench.written(stream), 0);
     let peer = Some(peer_mark(NONCE, ([192, 0, 2, 1], 1000).into()));

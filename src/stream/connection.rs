@@ -1,0 +1,229 @@
+//! One connection: its layer, its messages, and what time brings it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::held::Held;
+use super::leads::Key;
+use super::unanswered::Unanswered;
+use super::unsent::Unsent;
+use super::{Framer, Layer};
+use crate::limits::{
+    LAYER_HANDSHAKE_NS, STREAM_CONNECT_NS, STREAM_HALF_CLOSED_NS, STREAM_IDLE_NS, STREAM_SILENT_NS,
+    STREAM_WAITING,
+};
+use crate::net::Now;
+use crate::tls::{Failure, PeerName};
+
+/// A message that was sent, and who is to hear if it has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The shard whose it is.
+    pub shard: u16,
+    /// What shards keep of a message until then: what it counts as, and its transaction.
+    pub cookie: u64,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// Identity of the listener that it belongs to.
+    pub listener: u32,
+    /// The other end; canonical.
+    pub peer: SocketAddr,
+    /// Between its socket and its messages.
+    pub layer: Layer,
+    /// Its messages.
+    pub framer: Framer,
+    /// Whom the server's certificate has to be for, where it was opened from here over TLS.
+    pub(super) name: Option<Arc<PeerName>>,
+    /// It was opened from here.
+    pub(super) is_ours: bool,
+    /// It is open: bytes may come in.
+    pub(super) is_open: bool,
+    /// A message or a keep-alive has come in, or is not waited for.
+    pub(super) has_spoken: bool,
+    /// The peer sends no more.
+    pub(super) is_half_closed: bool,
+    /// It is being closed: nothing is sent on it any more.
+    pub(super) is_ending: bool,
+    /// At once: what was not sent will not be.
+    pub(super) is_cut: bool,
+    /// Requests that came in by it and have no final answer yet.
+    pub(super) unanswered: Unanswered,
+    pub(super) unsent: Unsent,
+    /// What waits for the end of its handshake.
+    pub(super) held: Held,
+    /// Who sent what left by it before the server has said anything behind its handshake: over TLS 1.3 it is heard only then
+    /// whether it takes our certificate. None: it has, or is not waited for.
+    pub(super) unproven: Option<Vec<Waiting>>,
+    /// When it was opened; until then, since when it is to be.
+    pub(super) opened: Now,
+    /// When anything came or went last.
+    pub(super) used: Now,
+}
+
+/// What a connection's time has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// It was not open in time.
+    Connect,
+    /// The headers or the body of a message did not come in time.
+    Message,
+    /// The handshakes of TLS and WebSocket were not over in time.
+    Handshake,
+    /// The peer takes nothing.
+    Stalled,
+    /// Nothing came and nothing went.
+    Idle,
+}
+
+impl Connection {
+    /// One that is to be opened, or (`is_open`) that the peer has opened.
+    pub fn new(listener: u32, peer: SocketAddr, is_open: bool, now: Now) -> Self {
+        Self {
+            listener,
+            peer,
+            layer: Layer::Plain,
+            framer: Framer::default(),
+            name: None,
+            is_ours: !is_open,
+            is_open,
+            has_spoken: !is_open,
+            is_half_closed: false,
+            is_ending: false,
+            is_cut: false,
+            unanswered: Unanswered::default(),
+            unsent: Unsent::default(),
+            held: Held::default(),
+            unproven: None,
+            opened: now,
+            used: now,
+        }
+    }
+
+    /// One that is to be opened over TLS to the server of this name.
+    pub fn named(
+        listener: u32,
+        peer: SocketAddr,
+        name: Option<Arc<PeerName>>,
+        layer: Layer,
+        now: Now,
+    ) -> Self {
+        let unproven = Some(Vec::new());
+        Self { name, layer, unproven, ..Self::new(listener, peer, false, now) }
+    }
+
+    /// What it is found by, for what asks for no certain one.
+    pub(super) fn key(&self) -> Key {
+        Key { listener: self.listener, peer: self.peer, name: self.name.clone() }
+    }
+
+    /// It can be sent on.
+    pub fn can_send(&self) -> bool {
+        !self.is_ending
+    }
+
+    /// It was opened from here.
+    pub fn is_ours(&self) -> bool {
+        self.is_ours
+    }
+
+    /// Why it has never been one, where it ends now: its handshake is not over, or was not to the server's liking.
+    pub fn unfinished(&self) -> Option<Failure> {
+        let session = self.layer.session().filter(|_| self.is_open && !self.is_ending)?;
+        let is_unproven = self.unproven.as_ref().is_some_and(|sent| !sent.is_empty());
+        session.end().err().or(is_unproven.then_some(Failure::Closed))
+    }
+
+    /// The server has said something behind its handshake.
+    pub fn proven(&mut self) {
+        self.unproven = None;
+    }
+
+    /// Those who have sent something that the server has not taken: it has refused us.
+    pub fn take_unproven(&mut self) -> Vec<Waiting> {
+        self.unproven.take().unwrap_or_default()
+    }
+
+    /// It is open, as far as is known.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// The peer has taken it.
+    pub fn opened(&mut self, now: Now) {
+        (self.is_open, self.opened, self.used) = (true, now, now);
+        self.unsent.begins(now);
+    }
+
+    /// Bytes have come in.
+    pub fn heard(&mut self, now: Now) {
+        self.used = now;
+    }
+
+    /// A message or a keep-alive has come in.
+    pub fn spoke(&mut self) {
+        self.has_spoken = true;
+    }
+
+    /// A request has come in that is to be answered.
+    pub fn asked(&mut self, request: &[u8]) {
+        self.unanswered.asked(request);
+    }
+
+    /// A final answer has gone out; `true`: the peer sends no more and waits for no more either.
+    pub fn answered(&mut self, response: &[u8]) -> bool {
+        self.unanswered.answered(response);
+        self.is_half_closed && self.unanswered.is_empty()
+    }
+
+    /// The peer sends no more; `true`: and waits for nothing.
+    pub fn half_closed(&mut self, now: Now) -> bool {
+        (self.is_half_closed, self.used) = (true, now);
+        self.unanswered.is_empty()
+    }
+
+    /// Somebody waits to hear of what was written last. `false`: more wait than are kept.
+    pub fn waits(&mut self, waiting: Waiting) -> bool {
+        if let Some(sent) = self.unproven.as_mut().filter(|sent| sent.len() < STREAM_WAITING) {
+            sent.push(waiting);
+        }
+        self.unsent.waits(waiting)
+    }
+
+    /// Bytes that it keeps of what is not whole, or waits for the end of its handshake.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.framer.kept_bytes() + self.held.bytes()
+    }
+
+    /// Bytes that it takes of what all connections have to be sent.
+    pub(super) fn unsent_bytes(&self) -> usize {
+        if self.is_cut { 0 } else { self.unsent.bytes() }
+    }
+
+    /// What its time has brought by now.
+    pub(super) fn overdue(&self, now: Now) -> Option<Overdue> {
+        let since = |then: Now, ns| now >= then.plus_ns(ns);
+        if self.is_ending {
+            return None;
+        }
+        if !self.is_open {
+            return since(self.opened, STREAM_CONNECT_NS).then_some(Overdue::Connect);
+        }
+        if self.unsent.is_stalled(now) {
+            return Some(Overdue::Stalled);
+        }
+        if self.framer.deadline().is_some_and(|by| now >= by) {
+            return Some(Overdue::Message);
+        }
+        if since(self.opened, LAYER_HANDSHAKE_NS) && self.layer.is_handshaking() {
+            return Some(Overdue::Handshake);
+        }
+        if !self.has_spoken && since(self.opened, STREAM_SILENT_NS) {
+            return Some(Overdue::Idle);
+        }
+        let patience = if self.is_half_closed { STREAM_HALF_CLOSED_NS } else { STREAM_IDLE_NS };
+        since(self.used, patience).then_some(Overdue::Idle)
+    }
+}
