@@ -21,6 +21,7 @@ use super::facts::{From, NextHop, Request, RouteFacts};
 use super::gateways::{self, GroupFacts};
 use super::hops::{self, Hop};
 use super::names::{Lookups, Name, OF_MESSAGE};
+use super::secured::TlsFacts;
 use super::steps::{self, Step};
 use super::why::why;
 use super::written::{self, Changed, Written};
@@ -67,6 +68,8 @@ pub struct Account {
     pub failover: Option<String>,
     /// Where it goes, or would have gone.
     pub next_hop: Option<NextHop>,
+    /// What TLS asks of it.
+    pub tls: Option<TlsFacts>,
     /// From where.
     pub egress: Option<From>,
     /// The route of the bound lookup: what the send will do.
@@ -202,6 +205,9 @@ impl<'a> Thinker<'a> {
         }
         account.groups = gateways::all(snapshot, considered.rule, state.candidates(), &outcome);
         account.outcome(snapshot, incoming, &outcome, out);
+        if let Outcome::Forward { decision, .. } = &outcome {
+            account.tls = TlsFacts::of(snapshot, state, decision);
+        }
         account.limits = limits::told(snapshot, incoming, &considered);
         account.changes(snapshot, considered.rule, &outcome, incoming.bytes, out);
         let Some(question) = &considered.question else { return account };
@@ -303,6 +309,7 @@ impl Account {
             next_hops: Vec::new(),
             failover: None,
             next_hop: None,
+            tls: None,
             egress: None,
             route: None,
             lookup: Vec::new(),

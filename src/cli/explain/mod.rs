@@ -16,6 +16,7 @@ mod mode;
 pub(super) mod moved;
 mod names;
 mod request;
+mod secured;
 mod steps;
 #[cfg(test)]
 mod steps_tests;

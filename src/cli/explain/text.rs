@@ -97,6 +97,7 @@ impl Account {
         if let Some(to) = &self.next_hop {
             row(f, "next hop", format_args!("{}:{}", to.transport, socket(to.address, to.port)))?;
         }
+        self.tls.iter().try_for_each(|tls| row(f, "tls", tls))?;
         if let Some(why) = &self.no_egress {
             row(f, "egress", format_args!("{BAD}none{BAD:#}: {why}"))?;
         }
