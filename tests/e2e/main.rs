@@ -34,6 +34,10 @@ mod names;
 #[path = "../support/nameserver.rs"]
 #[allow(dead_code)] // Answers that are cut short are tested where they are read.
 mod nameserver;
+mod phone;
+#[path = "../support/pki.rs"]
+#[allow(dead_code)] // Authorities below others are tested where paths are.
+mod pki;
 mod ports;
 #[path = "../support/program.rs"]
 mod program;
@@ -44,6 +48,7 @@ mod sip;
 mod sipp;
 mod tcp;
 mod thoughts;
+mod tls;
 mod transactions;
 mod viaduct;
 mod watching;

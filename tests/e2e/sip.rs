@@ -168,6 +168,39 @@ pub fn same_transaction(invite: &Message, method: &str, to: &str) -> Message {
     message
 }
 
+/// Who has a Via and a Contact.
+pub trait Speaker {
+    /// A new branch on a new Via.
+    fn via(&self) -> String;
+    /// The URI of its Contact.
+    fn uri(&self) -> String;
+
+    /// A request outside a dialog.
+    fn request(&self, method: &str, uri: &str) -> Message {
+        let n = serial();
+        let mut message = Message::new(&format!("{method} {uri} SIP/2.0"));
+        message.add("Via", &self.via());
+        message.add("Max-Forwards", "70");
+        message.add("From", &format!("<{}>;tag=from{n}", self.uri()));
+        message.add("To", &format!("<{uri}>"));
+        message.add("Call-ID", &format!("call{n}@e2e"));
+        message.add("CSeq", &format!("1 {method}"));
+        message.add("Contact", &format!("<{}>", self.uri()));
+        message.add("Content-Length", "0");
+        message
+    }
+}
+
+impl Speaker for Party {
+    fn via(&self) -> String {
+        Party::via(self)
+    }
+
+    fn uri(&self) -> String {
+        Party::uri(self)
+    }
+}
+
 /// One side's view of a dialog (RFC 3261 §12).
 pub struct Dialog {
     local: String,
@@ -205,7 +238,7 @@ impl Dialog {
     }
 
     /// A request in the dialog; an ACK gets the number of its INVITE, 1.
-    pub fn request(&mut self, party: &Party, method: &str) -> Message {
+    pub fn request(&mut self, party: &(impl Speaker + ?Sized), method: &str) -> Message {
         self.cseq += 1;
         let number = if method == "ACK" { 1 } else { self.cseq };
         let (uri, routes) = self.aim();

@@ -1,6 +1,7 @@
 //! The program under test, run as an operator runs it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Output, Stdio};
 
@@ -69,6 +70,14 @@ impl Home {
     /// Replaces the configuration.
     pub fn write(&self, configuration: &str) {
         fs::write(self.file(), configuration).expect("the configuration can be written");
+    }
+
+    /// Writes another file beside the configuration.
+    pub fn put(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).expect("a file can be written");
+        // It may be a key.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("a mode");
     }
 
     /// The configuration file.

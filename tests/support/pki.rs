@@ -33,7 +33,7 @@ impl Authority {
         self.0.pem()
     }
 
-    /// A certificate for these: `sip:…` is a URI, everything else a DNS name.
+    /// A certificate for these: `sip:…` is a URI, an address is one, everything else a DNS name.
     pub fn issue(&self, names: &[&str]) -> Pair {
         self.issue_with(names, |_| {})
     }
@@ -61,6 +61,9 @@ fn authority(name: &str) -> CertificateParams {
 }
 
 fn alternative(name: &str) -> SanType {
+    if let Ok(address) = name.parse() {
+        return SanType::IpAddress(address);
+    }
     let text = name.try_into().expect("ASCII");
     if name.starts_with("sip:") { SanType::URI(text) } else { SanType::DnsName(text) }
 }

@@ -1,0 +1,315 @@
+//! TLS as neighbours see it: calls between it and everything else, whom Viaduct connects to, and what it says where it does not.
+
+use crate::endpoint::Party;
+use crate::phone::{ByDatagrams, ByStreams, Phone, Secrets};
+use crate::pki::{Authority, Pair, in_years};
+use crate::sip::{Dialog, Speaker};
+use crate::viaduct::{Home, KEEPING_RELAY, LISTENERS, Viaduct};
+use crate::world::{EDGE, World, eventually};
+
+/// TLS on the addresses of the world, and TCP on one.
+const TLS: &str = r#"
+[hosts]
+"alice.example" = ["1.2.3.100"]
+"bob.example" = ["10.0.0.100"]
+"six.example" = ["fd00:6::100"]
+
+[[listener]]
+name = "public-tls"
+bind = "tls:1.2.3.4:5061"
+advertise = "edge.example:5061"
+certificate = "edge.crt"
+key = "edge.key"
+ca = "ca.pem"
+
+[[listener]]
+name = "private-tls"
+bind = "tls:10.0.0.4:5061"
+advertise = "edge.example:5061"
+certificate = "edge.crt"
+key = "edge.key"
+ca = "ca.pem"
+
+[[listener]]
+name = "six-tls"
+bind = "tls:[fd00:6::4]:5061"
+advertise = "edge.example:5061"
+certificate = "edge.crt"
+key = "edge.key"
+ca = "ca.pem"
+
+[[listener]]
+name = "public-tcp"
+bind = "tcp:1.2.3.4:5060"
+"#;
+
+const PUBLIC: (&str, &str) = ("1.2.3.4:5061", "edge.example");
+const PRIVATE: (&str, &str) = ("10.0.0.4:5061", "edge.example");
+const SIX: (&str, &str) = ("[fd00:6::4]:5061", "edge.example");
+const BOB: &str = "10.0.0.100:5061";
+
+/// An authority that all trust, and Viaduct's files.
+struct Trust {
+    authority: Authority,
+    home: Home,
+}
+
+impl Trust {
+    /// With these rules.
+    fn new(rules: &str) -> Self {
+        let authority = Authority::new("A");
+        let trust = Self { home: Home::new(&format!("{LISTENERS}{TLS}{rules}")), authority };
+        trust.home.put("ca.pem", &trust.authority.pem());
+        trust.show(&trust.authority.issue(&["edge.example"]));
+        trust
+    }
+
+    /// Has Viaduct show this certificate.
+    fn show(&self, pair: &Pair) {
+        self.home.put("edge.crt", &pair.certificate);
+        self.home.put("edge.key", &pair.key);
+    }
+
+    /// What an endpoint of these names shows.
+    fn secrets(&self, names: &[&str]) -> Secrets {
+        Secrets::new(&self.authority.issue(names), &self.authority)
+    }
+}
+
+/// A call with re-INVITEs from both sides, which the caller ends or the callee.
+fn call(caller: &dyn Phone, callee: &dyn Phone, caller_ends: bool) {
+    let invite = caller.request("INVITE", &callee.uri());
+    caller.put(&invite);
+    let received = callee.expect("INVITE ");
+    callee.answer(&received, "180 Ringing");
+    caller.expect("SIP/2.0 180");
+    let ok = callee.answer(&received, "200 OK");
+    let answer = caller.expect("SIP/2.0 200").message;
+    let (mut here, mut there) = (Dialog::of_caller(&answer), Dialog::of_callee(&received.message, &ok));
+    caller.put(&here.request(caller, "ACK"));
+    callee.expect("ACK ");
+    again(callee, &mut there, caller);
+    again(caller, &mut here, callee);
+    let (who, dialog, whom) = if caller_ends { (caller, here, callee) } else { (callee, there, caller) };
+    within(who, dialog, whom, "BYE");
+}
+
+/// A re-INVITE and its ACK.
+fn again(from: &dyn Phone, dialog: &mut Dialog, to: &dyn Phone) {
+    from.put(&dialog.request(from, "INVITE"));
+    let received = to.expect("INVITE ");
+    to.answer(&received, "200 OK");
+    let answer = from.expect("SIP/2.0 200").message;
+    let mut ack = dialog.request(from, "ACK");
+    let number = answer.value("CSeq").split(' ').next().expect("a number").to_owned();
+    ack.set("CSeq", &format!("{number} ACK"));
+    from.put(&ack);
+    to.expect("ACK ");
+}
+
+fn within(from: &dyn Phone, mut dialog: Dialog, to: &dyn Phone, method: &str) {
+    from.put(&dialog.request(from, method));
+    let received = to.expect(&format!("{method} "));
+    to.answer(&received, "200 OK");
+    from.expect("SIP/2.0 200");
+}
+
+fn by_datagrams(party: Party, edge: &str) -> ByDatagrams {
+    ByDatagrams(party, edge.parse().expect("an address"))
+}
+
+#[test]
+fn calls_between_tls_and_everything_else() {
+    let world = World::new();
+    let trust = Trust::new(KEEPING_RELAY);
+    let viaduct = trust.home.start(&world);
+    let [alice, bob, six] =
+        [["alice.example"], ["bob.example"], ["six.example"]].map(|names| trust.secrets(&names));
+    let phone =
+        |host, user, name, address, edge, secrets| ByStreams::new(host, user, name, address, edge, secrets);
+    let alice = phone(&world.public, "alice", "alice.example", "1.2.3.100:5061", PUBLIC, Some(&alice));
+    let bob = phone(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(&bob));
+    let six = phone(&world.six, "six", "six.example", "[fd00:6::100]:5061", SIX, Some(&six));
+    let tcp = phone(&world.public, "tcp", "1.2.3.100", "1.2.3.100:5070", (EDGE, "none"), None);
+    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
+    let private = by_datagrams(world.private.party("inner", "10.0.0.100:5060"), "10.0.0.4:5060");
+    for caller_ends in [true, false] {
+        call(&public, &bob, caller_ends);
+        call(&bob, &public, caller_ends);
+        call(&alice, &private, caller_ends);
+        call(&alice, &bob, caller_ends);
+        call(&tcp, &bob, caller_ends);
+        call(&alice, &six, caller_ends);
+        call(&six, &alice, caller_ends);
+        call(&public, &six, caller_ends);
+    }
+    let metrics = viaduct.metrics();
+    for lost in ["stray_response", "not_handed_over", "connection_failed", "foreign_response"] {
+        assert_eq!(metrics.dropped(lost), 0, "{lost}");
+    }
+    assert_eq!(metrics.sum("viaduct_tls_failures_total", &[]), 0);
+    let handshakes = |side| metrics.sum("viaduct_tls_handshakes_total", &[("side", side)]);
+    // One connection each, whatever they are used for: Viaduct's to three phones, and theirs to Viaduct.
+    assert_eq!((handshakes("opened"), handshakes("accepted")), (3, 3));
+    viaduct.stop();
+}
+
+/// What stands on top of a request that goes on over TLS says so to both sides.
+#[test]
+fn a_request_over_tls_says_so() {
+    let world = World::new();
+    let trust = Trust::new(KEEPING_RELAY);
+    let viaduct = trust.home.start(&world);
+    let secrets = trust.secrets(&["bob.example"]);
+    let bob = ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(&secrets));
+    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
+    public.put(&public.request("INVITE", "sips:bob@bob.example"));
+    let invite = bob.expect("INVITE sips:bob@bob.example SIP/2.0").message;
+    assert!(invite.values("Via")[0].starts_with("SIP/2.0/TLS edge.example:5061;"), "{invite}");
+    assert!(invite.values("Record-Route")[0].starts_with("<sips:"), "{invite}");
+    public.put(&public.request("INVITE", &bob.uri()));
+    let invite = bob.expect("INVITE sip:").message;
+    assert!(invite.values("Record-Route")[0].ends_with("@edge.example:5061;transport=tls;lr>"), "{invite}");
+    assert!(invite.values("Record-Route")[1].ends_with("@1.2.3.4:5060;transport=udp;lr>"), "{invite}");
+    viaduct.stop();
+}
+
+/// A SIPS URI is not sent on without TLS, whatever the rule says.
+#[test]
+fn sips_is_never_downgraded() {
+    let world = World::new();
+    let trust = Trust::new("[[route]]\nname = \"down\"\nto = \"sip:10.0.0.100:5060\"\n");
+    let viaduct = trust.home.start(&world);
+    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
+    let inner = world.private.party("inner", "10.0.0.100:5060");
+    public.put(&public.request("INVITE", "sips:bob@bob.example"));
+    let answer = public.expect("SIP/2.0 480").message;
+    assert!(answer.value("Warning").starts_with("380 "), "{answer}");
+    inner.received_nothing();
+    viaduct.stop();
+}
+
+/// A call to Bob over TLS that is not set up: the caller hears the cause, and the log has these words.
+fn refused(world: &World, trust: &Trust, secrets: &Secrets, cause: &str, words: &str) {
+    let viaduct = trust.home.start(world);
+    let bob = ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(secrets));
+    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
+    public.put(&public.request("INVITE", &bob.uri()));
+    let answer = public.expect("SIP/2.0 500").message;
+    let warning = answer.value("Warning");
+    let is_told = warning.contains("TLS to the next hop failed: ") && warning.contains(&format!("({cause})"));
+    assert!(is_told, "{warning}");
+    assert_eq!(failures(&viaduct, cause), 1);
+    let line = format!("listener private-tls: the connection of {BOB} failed: {words}");
+    eventually("the failure is logged", || viaduct.log().contains(&line).then_some(()));
+    viaduct.stop();
+}
+
+fn failures(viaduct: &Viaduct<'_>, cause: &str) -> u64 {
+    viaduct.metrics().sum("viaduct_tls_failures_total", &[("cause", cause)])
+}
+
+#[test]
+fn nobody_is_called_whose_certificate_does_not_hold() {
+    let world = World::new();
+    let trust = Trust::new(KEEPING_RELAY);
+    let authority = &trust.authority;
+    let wrong = "the server's certificate is not for «bob.example» but for «carol.example»";
+    refused(&world, &trust, &trust.secrets(&["carol.example"]), "wrong_name", wrong);
+    let old = authority.issue_with(&["bob.example"], in_years(2020, 2022));
+    let expired = "the peer's certificate expired at 2022-01-01";
+    refused(&world, &trust, &Secrets::new(&old, authority), "expired", expired);
+    let (other, bob) = (Authority::new("B"), ["bob.example"]);
+    let unknown = "the peer's certificate is by nobody in our `ca` file";
+    refused(&world, &trust, &Secrets::new(&other.issue(&bob), authority), "unknown_ca", unknown);
+    // Whoever asks for our certificate may not like it: over TLS 1.3 that is heard when all is sent.
+    let picky = Secrets::asking(&authority.issue(&bob), authority, Some(&other));
+    refused(&world, &trust, &picky, "refused", "the peer has ended the connection by the alert");
+}
+
+#[test]
+fn another_next_hop_stands_in_where_tls_fails() {
+    let world = World::new();
+    let trust = Trust::new(
+        "[[route]]\nname = \"either\"\nto = [\"sip:bob.example;transport=tls\", \"sip:10.0.0.100:5060\"]\n",
+    );
+    let viaduct = trust.home.start(&world);
+    let secrets = trust.secrets(&["carol.example"]);
+    let _bob = ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(&secrets));
+    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
+    let inner = by_datagrams(world.private.party("inner", "10.0.0.100:5060"), "10.0.0.4:5060");
+    call(&public, &inner, true);
+    assert_eq!(failures(&viaduct, "wrong_name"), 1);
+    viaduct.stop();
+}
+
+/// Where a URI has an address, its certificate is for that, or for what `[tls] names` says.
+#[test]
+fn an_address_has_a_certificate_of_its_own_or_a_name_by_the_configuration() {
+    let world = World::new();
+    for (names, more, answered) in [
+        (["10.0.0.100"], "", true),
+        (["bob.example"], "", false),
+        (["bob.example"], "[tls]\nnames = { \"10.0.0.0/24\" = \"bob.example\" }\n", true),
+    ] {
+        let trust = Trust::new(&format!("{more}{KEEPING_RELAY}"));
+        let viaduct = trust.home.start(&world);
+        let secrets = trust.secrets(&names);
+        let bob = ByStreams::new(&world.private, "bob", "10.0.0.100", BOB, PRIVATE, Some(&secrets));
+        let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
+        if answered {
+            call(&public, &bob, false);
+        } else {
+            public.put(&public.request("INVITE", &bob.uri()));
+            assert!(public.expect("SIP/2.0 500").message.value("Warning").contains("wrong_name"));
+        }
+        viaduct.stop();
+    }
+}
+
+#[test]
+fn who_has_to_show_a_certificate_and_has_none_is_not_let_in() {
+    let world = World::new();
+    let trust = Trust::new(KEEPING_RELAY);
+    let ask = "name = \"public-tls\"\nclient_certificates = \"required\"";
+    trust.home.write(&format!("{LISTENERS}{}{KEEPING_RELAY}", TLS.replace("name = \"public-tls\"", ask)));
+    let viaduct = trust.home.start(&world);
+    let secrets = trust.secrets(&["alice.example"]);
+    let private = by_datagrams(world.private.party("inner", "10.0.0.100:5060"), "10.0.0.4:5060");
+    let address = "1.2.3.100:5061";
+    let known = ByStreams::new(&world.public, "alice", "alice.example", address, PUBLIC, Some(&secrets));
+    call(&known, &private, true);
+    let nameless = secrets.without_certificate(&trust.authority);
+    let unknown =
+        ByStreams::new(&world.public, "eve", "eve.example", "1.2.3.100:5071", PUBLIC, Some(&nameless));
+    unknown.put(&unknown.request("INVITE", &private.0.uri()));
+    eventually("the client is refused", || (failures(&viaduct, "no_certificate") == 1).then_some(()));
+    private.0.received_nothing();
+    viaduct.stop();
+}
+
+/// A certificate that is replaced is shown from then on, and what is open stays open.
+#[test]
+fn a_certificate_changes_while_calls_go_on() {
+    let world = World::new();
+    let trust = Trust::new(KEEPING_RELAY);
+    let viaduct = trust.home.start(&world);
+    let secrets = trust.secrets(&["alice.example"]);
+    let private = by_datagrams(world.private.party("inner", "10.0.0.100:5060"), "10.0.0.4:5060");
+    let alice =
+        ByStreams::new(&world.public, "alice", "alice.example", "1.2.3.100:5061", PUBLIC, Some(&secrets));
+    call(&alice, &private, true);
+    trust.show(&trust.authority.issue(&["new.example"]));
+    eventually("the new certificate is in use", || {
+        viaduct.log().contains("listener public-tls has new certificates").then_some(())
+    });
+    call(&alice, &private, true);
+    // Who connects anew gets the new one.
+    let edge = ("1.2.3.4:5061", "new.example");
+    let later =
+        ByStreams::new(&world.public, "later", "alice.example", "1.2.3.100:5071", edge, Some(&secrets));
+    later.put(&later.request("OPTIONS", "sip:1.2.3.4"));
+    later.expect("SIP/2.0 200");
+    assert_eq!(failures(&viaduct, "refused"), 0);
+    viaduct.stop();
+}
