@@ -1,5 +1,8 @@
 //! What README.md shows is true: its configurations compile, its tables are complete.
 
+#[path = "support/pki.rs"]
+#[allow(dead_code)] // Certificates are wanted here, whatever they are for.
+mod pki;
 #[path = "support/program.rs"]
 mod program;
 
@@ -35,11 +38,23 @@ fn host() -> Fib {
 fn every_configuration_shown_compiles() {
     let blocks = toml_blocks();
     assert!(blocks.len() >= 4, "the recipes are gone");
+    let (folder, authority) = (tempfile::tempdir().expect("a folder"), pki::Authority::new("A"));
+    let pair = authority.issue(&["sip.example.net"]);
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file can be written");
+        path
+    };
+    for (name, text) in
+        [("viaduct.crt", &pair.certificate), ("viaduct.key", &pair.key), ("carriers.pem", &authority.pem())]
+    {
+        file(name, text);
+    }
     for block in blocks {
         // Which cores there are is the machine's affair; without the line, all of them.
         let block: String =
             block.lines().filter(|l| !l.starts_with("cores = ")).flat_map(|l| [l, "\n"]).collect();
-        let loaded = viaduct::config::from_str("README.md", &block, &host());
+        let loaded = viaduct::config::load(&file("viaduct.toml", &block), &host());
         if let Err(findings) = loaded {
             panic!("{findings}\nin this block of README.md:\n{block}");
         }

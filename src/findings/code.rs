@@ -55,11 +55,13 @@ pub enum Code {
     VrfCrossing,
     /// Something that this version does not understand.
     AskKernel,
+    /// A listener over TLS that trusts nobody is to connect.
+    NoAuthorities,
 }
 
 impl Code {
     /// All of them, in the order of [`Code::index`].
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::AddressAbsent,
         Self::InterfaceDown,
         Self::DeviceAbsent,
@@ -86,6 +88,7 @@ impl Code {
         Self::VrfMismatch,
         Self::VrfCrossing,
         Self::AskKernel,
+        Self::NoAuthorities,
     ];
 
     /// Its place in [`Code::ALL`], for tables of numbers.
@@ -122,6 +125,7 @@ impl Code {
             Self::VrfMismatch => "vrf-mismatch",
             Self::VrfCrossing => "vrf-crossing",
             Self::AskKernel => "ask-kernel",
+            Self::NoAuthorities => "no-authorities",
         }
     }
 
@@ -169,6 +173,9 @@ impl Code {
             Self::VrfCrossing => "A literal next hop lies in another VRF than where requests come in.",
             Self::AskKernel => {
                 "Something in the routing policy is not understood, so the kernel is asked for each destination."
+            }
+            Self::NoAuthorities => {
+                "A literal next hop or a name over TLS is to be connected to by a listener without `ca`, which trusts nobody."
             }
         }
     }

@@ -54,6 +54,7 @@ pub(super) fn automatic(examiner: &Examiner<'_>, aim: &Aim, found: &mut Found) {
             }
             found.findings.extend(multipath(examiner, aim));
             found.findings.extend(shows_private(examiner, aim, egress.listener));
+            found.findings.extend(trusts_nobody(examiner, aim, egress.listener));
         }
         Err(why) => found.findings.push(nothing_found(examiner, aim, why)),
     }
@@ -159,6 +160,7 @@ pub(super) fn by_override(
             found.findings.extend(crosses(examiner, aim, egress.listener));
             found.findings.extend(asymmetric(examiner, aim, &egress, Severity::Note));
             found.findings.extend(shows_private(examiner, aim, egress.listener));
+            found.findings.extend(trusts_nobody(examiner, aim, egress.listener));
         }
         Err(why) => {
             let mistake = if literal && matches!(choice, EgressChoice::Listener(_)) {
@@ -169,6 +171,19 @@ pub(super) fn by_override(
             found.findings.push(cannot(examiner, aim, why, mistake));
         }
     }
+}
+
+/// Without authorities no server can be verified, and to none a connection is opened.
+fn trusts_nobody(examiner: &Examiner<'_>, aim: &Aim, listener: ListenerId) -> Option<Finding> {
+    let listener = examiner.plan.listener(listener);
+    let tls = examiner.plan.section(listener.section).tls.as_ref()?;
+    let finding = tls.client.is_none().then(|| aim.finding(Code::NoAuthorities, Severity::Warning))?;
+    let name = &listener.name;
+    Some(
+        finding
+            .because(format!("«{name}» has no `ca`, so it trusts nobody and connects to nobody, {} included", aim.about))
+            .remedy("name a file with the certificates of the authorities that the next hop's certificate is by: ca = \"…\""),
+    )
 }
 
 /// Why an override cannot send.
