@@ -32,7 +32,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use io_uring::squeue::Flags;
 use io_uring::types::{Fd, Fixed};

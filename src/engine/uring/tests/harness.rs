@@ -6,7 +6,7 @@
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Weak, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::*;
 use crate::cli::netns::{Host, netlink, up};

@@ -6,7 +6,7 @@ mod troubles;
 
 use std::net::UdpSocket;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::limits::ENGINE_SOCKETS;

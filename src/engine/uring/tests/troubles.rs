@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddrV6};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::*;
 use super::harness::*;
