@@ -69,7 +69,7 @@ impl Claim {
     /// A key of ours made the branch for a response that is sent there, as its other Vias say.
     pub fn is_true(&self, keys: &Keys, response_to: SocketAddr) -> bool {
         let (before, last) = self.says.signed(response_to);
-        keys.verify(Purpose::Branch, &before, last, self.mac)
+        keys.verify(Purpose::Branch, before, last, self.mac)
     }
 }
 
@@ -79,14 +79,14 @@ impl Branch {
     /// `signer` is [`Keys::signer`] for a new transaction, and the pinned one for a retransmission.
     pub fn write(&self, keys: &Keys, signer: KeyId, response_to: SocketAddr, out: &mut [u8; BRANCH_LEN]) {
         let (before, last) = self.signed(response_to);
-        let [a, b, c, d, e, f] = self.body(keys.sign(Purpose::Branch, signer, &before, last));
+        let [a, b, c, d, e, f] = self.body(keys.sign(Purpose::Branch, signer, before, last));
         let (cookie, rest) = out.split_at_mut(COOKIE.len());
         let (head, text) = rest.split_at_mut(HEAD);
         cookie.copy_from_slice(COOKIE);
         head.copy_from_slice(&self.head());
-        let (whole, rest) = text.split_at_mut(32);
-        whole.copy_from_slice([base32::encode([a, b]), base32::encode([c, d])].as_flattened());
-        rest.copy_from_slice(&base32::encode([e, f])[..rest.len()]);
+        text.copy_from_slice(
+            &base32::encode(&[[a, b], [c, d], [e, f]]).as_flattened()[..BRANCH_LEN - COOKIE.len() - HEAD],
+        );
     }
 
     /// Reads the branch of a response's topmost Via; `None`: it has another form.

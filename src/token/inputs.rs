@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::base32;
-use super::prf::{Block, Prf, Running, len};
+use super::prf::{Block, Prf, Running, block_of, four, len};
 use super::transaction::{Form, TransactionSecret};
 
 /// Length of [`loop_mark`] in bytes.
@@ -35,14 +35,14 @@ pub struct Input<'a> {
 /// A running hash over everything that a decision depends on. Keyed, so that nobody can write a mark that
 /// stands for a request of somebody else, nor make two requests look like one.
 ///
-/// What is hashed is the six texts of the [`Input`], their lengths and its numbers; then each text that is
-/// added and its length; in the last block how many these are. So no two lists of inputs give the same
-/// blocks.
+/// What is hashed is the texts of the [`Input`] but its method, their lengths and its numbers; then each text that is
+/// added and its length; in the last block the method and how many these are. A method that does not fit there is
+/// added as the first of them, which its length tells. So no two lists of inputs give the same blocks.
 #[derive(Clone)]
 pub struct Inputs<'s> {
     prf: &'s Prf,
     running: Running,
-    cseq: u32,
+    last: Last,
     added: u32,
     hash: u128,
 }
@@ -52,23 +52,29 @@ impl<'s> Inputs<'s> {
     #[inline]
     pub fn new(secret: &'s TransactionSecret, input: &Input<'_>) -> Self {
         let Input { source, ingress, cseq, method, request_uri, from, from_tag, to, call_id } = *input;
-        let texts = [method, request_uri, from, from_tag, to, call_id];
-        let [[a, b], [c, d], [e, f], [g, h], [i, j], [k, l]] = texts.map(len);
-        let [m, n, o, p] = ingress.to_be_bytes();
+        let texts = [request_uri, from, from_tag, to, call_id];
+        let [a, b, c, d, e] = texts.map(len);
+        let lengths = [four([a, b, c, d]), four([e, len(method), 0, 0]) | u64::from(ingress) << 32];
         let source = match source {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
         };
-        let blocks = [[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p], source.octets()];
+        let blocks = [block_of(lengths), source.octets()];
         let (prf, mut running) = (secret.prf(), Running::default());
-        let [hash] = prf.run(&mut running, texts, &blocks, [last(cseq, 0)]);
-        Self { prf, running, cseq, added: 0, hash: u128::from_be_bytes(hash) }
+        let short = up_to_nine(method);
+        let last = Last::new(short.unwrap_or_default(), cseq);
+        let [hash] = prf.run(&mut running, texts, blocks, [last.with(0)]);
+        let mut this = Self { prf, running, last, added: 0, hash: u128::from_be_bytes(hash) };
+        if short.is_none() {
+            this.add(std::iter::once(method));
+        }
+        this
     }
 
     /// Adds more texts that the decision depends on; the length of each is part of it.
     pub fn add<'t>(&mut self, texts: impl Iterator<Item = &'t [u8]>) {
         self.added += self.prf.take_in(&mut self.running, texts);
-        let [hash] = self.prf.run(&mut self.running, [], &[], [last(self.cseq, self.added)]);
+        let [hash] = self.prf.run(&mut self.running, [], [], [self.last.with(self.added)]);
         self.hash = u128::from_be_bytes(hash);
     }
 
@@ -83,14 +89,51 @@ impl<'s> Inputs<'s> {
     }
 }
 
-fn last(cseq: u32, added: u32) -> Block {
-    Form::Inputs.last(u64::from(added).to_be_bytes(), cseq)
+/// The last block but for how many texts were added: which form it has, the method, and CSeq's number.
+#[derive(Clone, Copy)]
+struct Last([u64; 2]);
+
+impl Last {
+    #[inline(always)]
+    fn new((eight, ninth): (u64, u8), cseq: u32) -> Self {
+        let form = Form::Inputs as u64;
+        Self([form | eight << 8, eight >> 56 | u64::from(ninth) << 8 | u64::from(cseq) << 32])
+    }
+
+    #[inline(always)]
+    fn with(self, added: u32) -> Block {
+        let Self([first, second]) = self;
+        // No message has more than 65,535 lines.
+        block_of([first, second | u64::from(added as u16) << 16])
+    }
+}
+
+/// A text of up to nine bytes: the first eight as a number, the first one lowest, and the ninth. `None`: it is longer.
+#[inline(always)]
+fn up_to_nine(text: &[u8]) -> Option<(u64, u8)> {
+    if let Some((eight, rest)) = text.split_first_chunk() {
+        let eight = u64::from_le_bytes(*eight);
+        return match *rest {
+            [] => Some((eight, 0)),
+            [ninth] => Some((eight, ninth)),
+            _ => None,
+        };
+    }
+    let number = match (text.first_chunk(), text.last_chunk()) {
+        // What both halves hold is the same in both.
+        (Some(first), Some(last)) => {
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+            u64::from(first) | u64::from(last) << (8 * (text.len() - 4))
+        }
+        _ => text.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)),
+    };
+    Some((number, 0))
 }
 
 /// A hash of inputs as it is written into a Via parameter: 64 bits in lower-case base32.
 pub fn loop_mark(hash: u128) -> [u8; LOOP_MARK_LEN] {
     let bits = hash as u64;
-    let text = base32::encode([bits >> 24, (bits & 0xff_ffff) << 16]);
+    let [text] = base32::encode(&[[bits >> 24, (bits & 0xff_ffff) << 16]]);
     std::array::from_fn(|n| text[n])
 }
 
@@ -136,6 +179,14 @@ mod tests {
             of(&Input { cseq: 2, ..INPUT }, &[]),
             of(&Input { cseq: 1 << 31, ..INPUT }, &[]),
             of(&Input { method: b"BYE", ..INPUT }, &[]),
+            of(&Input { method: b"INVITF", ..INPUT }, &[]),
+            of(&Input { method: b"JNVITE", ..INPUT }, &[]),
+            of(&Input { method: b"INVITE\0", ..INPUT }, &[]),
+            of(&Input { method: b"SUBSCRIBE", ..INPUT }, &[]),
+            of(&Input { method: b"SUBSCRIBF", ..INPUT }, &[]),
+            of(&Input { method: b"SUBSCRIBER", ..INPUT }, &[]),
+            of(&Input { method: b"SUBSCRIBES", ..INPUT }, &[]),
+            of(&Input { method: b"", ..INPUT }, &["SUBSCRIBER"]),
             of(&Input { request_uri: b"sip:bob@192.0.2.8", ..INPUT }, &[]),
             of(&Input { from: b"sip:anna@192.0.2.2", ..INPUT }, &[]),
             of(&Input { from_tag: b"", ..INPUT }, &[]),
@@ -158,6 +209,17 @@ mod tests {
         assert_eq!(of(&INPUT, &[]), hashes[0]);
         let mapped = Input { source: "::ffff:192.0.2.1".parse().unwrap(), ..INPUT };
         assert_eq!(of(&mapped, &[]), hashes[0]);
+    }
+
+    #[test]
+    fn nine_bytes_are_a_number_and_ten_are_none() {
+        let text = b"SUBSCRIBER";
+        for len in 0..=9 {
+            let eight = std::array::from_fn(|n| if n < len { text[n] } else { 0 });
+            let ninth = if len == 9 { b'E' } else { 0 };
+            assert_eq!(up_to_nine(&text[..len]), Some((u64::from_le_bytes(eight), ninth)));
+        }
+        assert_eq!(up_to_nine(text), None);
     }
 
     /// Also where all of them begin and end alike.

@@ -162,12 +162,25 @@ impl Keys {
     }
 
     /// The MAC over these blocks under the key named `signer`, or the first where that one is gone.
-    pub(super) fn sign(&self, purpose: Purpose, signer: KeyId, before: &[Block], last: Block) -> Mac {
+    #[inline]
+    pub(super) fn sign<const BLOCKS: usize>(
+        &self,
+        purpose: Purpose,
+        signer: KeyId,
+        before: [Block; BLOCKS],
+        last: Block,
+    ) -> Mac {
         Mac::cut(self.named(signer).prf(purpose).of(before, last))
     }
 
     /// Whether any key made this MAC over these blocks. Takes the same time wherever the two differ.
-    pub(super) fn verify(&self, purpose: Purpose, before: &[Block], last: Block, mac: Mac) -> bool {
+    pub(super) fn verify<const BLOCKS: usize>(
+        &self,
+        purpose: Purpose,
+        before: [Block; BLOCKS],
+        last: Block,
+        mac: Mac,
+    ) -> bool {
         self.all().any(|k| Mac::cut(k.prf(purpose).of(before, last)).is_same(mac))
     }
 
@@ -188,7 +201,7 @@ impl Key {
         let sub = |label: &[u8]| {
             let mut last = [0; 16];
             last[15] = label.len() as u8;
-            let [key] = master.run(&mut Running::default(), [label], &[], [last]);
+            let [key] = master.run(&mut Running::default(), [label], [], [last]);
             key
         };
         let [a, b, c, d, ..] = sub(b"viaduct 1 key id");

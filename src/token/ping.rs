@@ -30,8 +30,8 @@ impl PingBranch {
     /// Writes the branch.
     pub fn write(&self, keys: &Keys) -> String {
         let [a, b] = self.groups();
-        let mac = keys.sign(Purpose::Ping, keys.signer(), &[], self.signed());
-        let texts = [base32::encode([a, b]), base32::encode(mac.groups())];
+        let mac = keys.sign(Purpose::Ping, keys.signer(), [], self.signed());
+        let texts = base32::encode(&[[a, b], mac.groups()]);
         let bytes = COOKIE.iter().chain(HEAD).chain(texts.as_flattened());
         bytes.map(|byte| char::from(*byte)).collect()
     }
@@ -47,7 +47,7 @@ impl PingBranch {
             listener: (bits >> 32) as u32,
             number: bits as u32,
         };
-        keys.verify(Purpose::Ping, &[], this.signed(), Mac::of_groups([c, d])).then_some(this)
+        keys.verify(Purpose::Ping, [], this.signed(), Mac::of_groups([c, d])).then_some(this)
     }
 
     fn bits(&self) -> u128 {

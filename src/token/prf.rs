@@ -56,7 +56,7 @@ impl Prf {
 
     /// The value for a message of these blocks; the last of them stands apart.
     #[inline]
-    pub fn of(&self, blocks: &[Block], last: Block) -> Block {
+    pub fn of<const BLOCKS: usize>(&self, blocks: [Block; BLOCKS], last: Block) -> Block {
         self.run(&mut Running::default(), [], blocks, [last])[0]
     }
 
@@ -66,15 +66,15 @@ impl Prf {
     /// part that has less, all it has. So parts and blocks follow from the blocks where each part's length is
     /// known: it has to stand in `blocks` or in `lasts`.
     #[inline]
-    pub fn run<const PARTS: usize, const LASTS: usize>(
+    pub fn run<const PARTS: usize, const BLOCKS: usize, const LASTS: usize>(
         &self,
         running: &mut Running,
         parts: [&[u8]; PARTS],
-        blocks: &[Block],
+        blocks: [Block; BLOCKS],
         lasts: [Block; LASTS],
     ) -> [Block; LASTS] {
         let mut ends = lasts;
-        let work = Work { prf: self, running, parts: &parts, blocks, ends: &mut ends };
+        let work = Work { prf: self, running, parts: &parts, blocks: &blocks, ends: &mut ends };
         self.cipher.encrypt_with_backend(work);
         ends
     }
@@ -102,28 +102,32 @@ impl Prf {
 }
 
 /// What is done in one go, where the processor's features are known.
-struct Work<'a, const PARTS: usize, const LASTS: usize> {
+struct Work<'a, const PARTS: usize, const BLOCKS: usize, const LASTS: usize> {
     prf: &'a Prf,
     running: &'a mut Running,
     parts: &'a [&'a [u8]; PARTS],
-    blocks: &'a [Block],
+    blocks: &'a [Block; BLOCKS],
     /// The last blocks at first, then the values.
     ends: &'a mut [Block; LASTS],
 }
 
-impl<const PARTS: usize, const LASTS: usize> BlockSizeUser for Work<'_, PARTS, LASTS> {
+impl<const PARTS: usize, const BLOCKS: usize, const LASTS: usize> BlockSizeUser
+    for Work<'_, PARTS, BLOCKS, LASTS>
+{
     type BlockSize = U16;
 }
 
-impl<const PARTS: usize, const LASTS: usize> BlockCipherEncClosure for Work<'_, PARTS, LASTS> {
+impl<const PARTS: usize, const BLOCKS: usize, const LASTS: usize> BlockCipherEncClosure
+    for Work<'_, PARTS, BLOCKS, LASTS>
+{
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
         let mut taking = Taking { backend, prf: self.prf, running: *self.running };
         for part in self.parts {
             taking.part(part);
         }
-        for block in self.blocks {
-            taking.block(*block);
+        if BLOCKS > 0 {
+            taking.part(self.blocks.as_flattened());
         }
         taking.end(self.ends);
         *self.running = taking.running;
@@ -146,7 +150,7 @@ impl<'t, I: Iterator<Item = &'t [u8]>> BlockCipherEncClosure for Texts<'_, I> {
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
         let mut taking = Taking { backend, prf: self.prf, running: *self.running };
         for text in self.texts {
-            let [a, b] = len(text);
+            let [a, b] = len(text).to_be_bytes();
             taking.part(text);
             taking.block([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b]);
         }
@@ -207,34 +211,80 @@ impl<B: BlockCipherEncBackend<BlockSize = U16>> Taking<'_, B> {
         }
     }
 
+    /// Most parts have blocks whose offsets are ready: one look tells that for all of them.
     #[inline(always)]
     fn part(&mut self, part: &[u8]) {
         let (whole, rest) = part.as_chunks::<16>();
-        for block in whole {
-            self.block(*block);
+        let Running { mut sum, count } = self.running;
+        let near = self.prf.offsets.get(count as usize..).and_then(|near| near.split_at_checked(whole.len()));
+        let Some((offsets, [last_offset, ..])) = near else {
+            self.running = far_part(self.backend, self.prf, self.running, part);
+            return;
+        };
+        for (block, offset) in whole.iter().zip(offsets) {
+            sum = xor(sum, encrypt(self.backend, xor(*block, *offset)));
         }
-        match part.last_chunk::<16>() {
-            _ if rest.is_empty() => {}
-            Some(last) => self.block(*last),
-            None => self.short(rest),
+        let mut count = count + whole.len() as u32;
+        if !rest.is_empty() {
+            let encrypted = match part.last_chunk::<16>() {
+                Some(last) => encrypt(self.backend, xor(*last, *last_offset)),
+                None => encrypt_short(self.backend, rest, last_offset),
+            };
+            (sum, count) = (xor(sum, encrypted), count + 1);
+        }
+        self.running = Running { sum, count };
+    }
+}
+
+/// A part of a message that has more blocks than offsets are ready for.
+#[cold]
+#[inline(never)]
+fn far_part<B: BlockCipherEncBackend<BlockSize = U16>>(
+    backend: &B,
+    prf: &Prf,
+    running: Running,
+    part: &[u8],
+) -> Running {
+    let mut taking = Taking { backend, prf, running };
+    let (whole, rest) = part.as_chunks::<16>();
+    whole.iter().for_each(|block| taking.block(*block));
+    match part.last_chunk::<16>() {
+        _ if rest.is_empty() => {}
+        Some(last) => taking.block(*last),
+        None => {
+            let offset = offset(&prf.doubled, taking.running.count);
+            let encrypted = encrypt_short(backend, rest, &offset);
+            taking.running.sum = xor(taking.running.sum, encrypted);
+            taking.running.count = taking.running.count.wrapping_add(1);
         }
     }
+    taking.running
+}
 
-    /// A part of one to fifteen bytes: beginning and end, which meet or overlap.
-    #[inline(always)]
-    fn short(&mut self, part: &[u8]) {
-        if let (Some(first), Some(last)) = (part.first_chunk::<8>(), part.last_chunk::<8>()) {
-            self.block(std::array::from_fn(|at| if at < 8 { first[at] } else { last[at - 8] }));
-        } else if let (Some(first), Some(last)) = (part.first_chunk::<4>(), part.last_chunk::<4>()) {
-            self.block(std::array::from_fn(|at| match at {
-                0..4 => first[at],
-                8..12 => last[at - 8],
-                _ => 0,
-            }));
-        } else if let (Some(first), Some(last)) = (part.first(), part.last()) {
-            let middle = part[part.len() / 2];
-            self.block([*first, 0, 0, 0, middle, 0, 0, 0, *last, 0, 0, 0, 0, 0, 0, 0]);
-        }
+/// The block of a part of one to fifteen bytes: its beginning and end, which meet or overlap.
+#[inline(always)]
+fn encrypt_short<B: BlockCipherEncBackend<BlockSize = U16>>(
+    backend: &B,
+    part: &[u8],
+    offset: &Block,
+) -> Block {
+    // Each of them encrypted by itself, so that none is put together byte by byte.
+    if let (Some(first), Some(last)) = (part.first_chunk::<8>(), part.last_chunk::<8>()) {
+        let block = std::array::from_fn(|at| if at < 8 { first[at] } else { last[at - 8] });
+        encrypt(backend, xor(block, *offset))
+    } else if let (Some(first), Some(last)) = (part.first_chunk::<4>(), part.last_chunk::<4>()) {
+        let block = std::array::from_fn(|at| match at {
+            0..4 => first[at],
+            8..12 => last[at - 8],
+            _ => 0,
+        });
+        encrypt(backend, xor(block, *offset))
+    } else if let (Some(first), Some(last)) = (part.first(), part.last()) {
+        let middle = part[part.len() / 2];
+        let block = [*first, 0, 0, 0, middle, 0, 0, 0, *last, 0, 0, 0, 0, 0, 0, 0];
+        encrypt(backend, xor(block, *offset))
+    } else {
+        Block::default()
     }
 }
 
@@ -265,12 +315,24 @@ fn xor(a: Block, b: Block) -> Block {
     std::array::from_fn(|at| a[at] ^ b[at])
 }
 
-/// A part's length as it stands in a last block. No part of a message is longer than
+/// A part's length as it stands in a block, as the number whose bytes it is. No part of a message is longer than
 /// [`crate::limits::MESSAGE_BYTES`].
 #[inline(always)]
-pub(super) fn len(part: &[u8]) -> [u8; 2] {
+pub(super) fn len(part: &[u8]) -> u16 {
     debug_assert!(part.len() <= crate::limits::MESSAGE_BYTES);
-    (part.len() as u16).to_be_bytes()
+    part.len() as u16
+}
+
+/// The block of two numbers, the lowest byte of the first one first.
+#[inline(always)]
+pub(super) fn block_of([first, second]: [u64; 2]) -> Block {
+    (u128::from(second) << 64 | u128::from(first)).to_le_bytes()
+}
+
+/// Four numbers in one, the first one lowest.
+#[inline(always)]
+pub(super) fn four([a, b, c, d]: [u16; 4]) -> u64 {
+    u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32 | u64::from(d) << 48
 }
 
 #[cfg(test)]
@@ -296,7 +358,8 @@ mod tests {
         let (blocks, _) = bytes.as_chunks::<16>();
         for count in (1..200).chain([1_023, 1_024, 1_025, 4_096]) {
             let (last, before) = blocks[..count].split_last().unwrap();
-            assert_eq!(prf.of(before, *last), oracle(&key, &bytes[..16 * count]), "{count} blocks");
+            let [value] = prf.run(&mut Running::default(), [before.as_flattened()], [], [*last]);
+            assert_eq!(value, oracle(&key, &bytes[..16 * count]), "{count} blocks");
         }
     }
 
@@ -306,7 +369,7 @@ mod tests {
         let key = std::array::from_fn(|n| n as u8);
         let text: [u8; 16] = std::array::from_fn(|n| n as u8);
         assert_eq!(
-            format!("{:032x}", u128::from_be_bytes(Prf::new(&key).of(&[], text))),
+            format!("{:032x}", u128::from_be_bytes(Prf::new(&key).of([], text))),
             "ebbd822fa458daf6dfdad7c27da76338"
         );
     }
@@ -322,8 +385,8 @@ mod tests {
             let prf = Prf::new(&key);
             let (first, second) = blocks.split_at(cut.min(blocks.len()));
             let mut running = Running::default();
-            prf.run(&mut running, [], first, []);
-            let ends = prf.run(&mut running, [], second, lasts);
+            prf.run(&mut running, [first.as_flattened()], [], []);
+            let ends = prf.run(&mut running, [second.as_flattened()], [], lasts);
             for (end, last) in ends.iter().zip(lasts) {
                 let message = [blocks.as_flattened(), &last].concat();
                 prop_assert_eq!(*end, oracle(&key, &message));
@@ -337,7 +400,7 @@ mod tests {
             let mut known: HashMap<(usize, Block), Vec<u8>> = HashMap::new();
             for part in parts {
                 let mut running = Running::default();
-                prf.run(&mut running, [&part], &[], []);
+                prf.run(&mut running, [&part], [], []);
                 let other = known.entry((part.len(), running.sum)).or_insert_with(|| part.clone());
                 prop_assert_eq!(&*other, &part);
             }
@@ -350,7 +413,7 @@ mod tests {
         let prf = Prf::new(&[7; 16]);
         let sum = |part: &[u8]| {
             let mut running = Running::default();
-            prf.run(&mut running, [part], &[], []);
+            prf.run(&mut running, [part], [], []);
             (running.sum, running.count)
         };
         for len in 0..70 {

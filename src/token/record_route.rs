@@ -97,11 +97,8 @@ impl RecordRoute {
         let Dialog { signer, call_id, from_tag } = *dialog;
         let [macs] = macs(keys.named(signer), call_id, [from_tag], tokens);
         std::array::from_fn(|n| {
-            let mut text = [0; RECORD_ROUTE_LEN];
-            let (fields, mac) = text.split_at_mut(RECORD_ROUTE_LEN / 2);
-            fields.copy_from_slice(&base32::encode(tokens[n].groups()));
-            mac.copy_from_slice(&base32::encode(macs[n].groups()));
-            text
+            let text = base32::encode(&[tokens[n].groups(), macs[n].groups()]);
+            *text.as_flattened().first_chunk().expect("two are all of it")
         })
     }
 
@@ -222,10 +219,9 @@ fn macs<const TAGS: usize, const N: usize>(
     tags: [&[u8]; TAGS],
     tokens: [RecordRoute; N],
 ) -> [[Mac; N]; TAGS] {
-    let [a, b] = len(call_id);
+    let of_call_id = u128::from(len(call_id)) << 96;
     let lasts = tags.map(|tag| {
-        let [c, d] = len(tag);
-        let lengths = u128::from(u32::from_be_bytes([a, b, c, d])) << 80;
+        let lengths = of_call_id | u128::from(len(tag)) << 80;
         tokens.map(|token| -> Block { (lengths | token.fields()).to_be_bytes() })
     });
     key.prf(Purpose::RecordRoute).forked(call_id, tags, lasts).map(|macs| macs.map(Mac::cut))

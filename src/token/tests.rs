@@ -116,9 +116,9 @@ fn one_purpose_does_not_serve_another() {
     let keys = keys(OLD);
     let text = *b"the same bytes..";
     let macs = [keys::Purpose::Branch, keys::Purpose::RecordRoute, keys::Purpose::ToTag]
-        .map(|purpose| keys.sign(purpose, keys.signer(), &[], text));
+        .map(|purpose| keys.sign(purpose, keys.signer(), [], text));
     assert!(macs[0] != macs[1] && macs[1] != macs[2] && macs[0] != macs[2]);
-    assert!(!keys.verify(keys::Purpose::RecordRoute, &[], text, macs[0]));
+    assert!(!keys.verify(keys::Purpose::RecordRoute, [], text, macs[0]));
 }
 
 #[test]

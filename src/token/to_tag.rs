@@ -15,14 +15,14 @@ pub enum ToTag {}
 impl ToTag {
     /// Writes the tag for an answer to this transaction.
     pub fn write(keys: &Keys, transaction: &TransactionKey, out: &mut [u8; TO_TAG_LEN]) {
-        let mac = keys.sign(Purpose::ToTag, keys.signer(), &[], transaction.strong.to_be_bytes());
-        *out = base32::encode(mac.groups());
+        let mac = keys.sign(Purpose::ToTag, keys.signer(), [], transaction.strong.to_be_bytes());
+        [*out] = base32::encode(&[mac.groups()]);
     }
 
     /// Whether `tag` is ours for this transaction.
     pub fn verify(keys: &Keys, transaction: &TransactionKey, tag: &[u8]) -> bool {
         base32::decode(tag).is_some_and(|groups| {
-            keys.verify(Purpose::ToTag, &[], transaction.strong.to_be_bytes(), Mac::of_groups(groups))
+            keys.verify(Purpose::ToTag, [], transaction.strong.to_be_bytes(), Mac::of_groups(groups))
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::prf::{Block, Prf, Running, len};
+use super::prf::{Block, Prf, Running, block_of, four, len};
 
 /// The parts of a request that are the same in its retransmissions, in its CANCEL and in the ACK for
 /// its non-2xx answer, and in nothing else (RFC 3261 §16.11, §17.2.3).
@@ -63,10 +63,9 @@ pub(super) enum Form {
 }
 
 impl Form {
-    pub fn last(self, lengths: [u8; 8], number: u32) -> Block {
-        let [a, b, c, d, e, f, g, h] = lengths;
-        let [i, j, k, l] = number.to_be_bytes();
-        [self as u8, 0, 0, 0, a, b, c, d, e, f, g, h, i, j, k, l]
+    #[inline(always)]
+    fn last(self, lengths: [u16; 4], number: u32) -> Block {
+        block_of([self as u64 | u64::from(number) << 32, four(lengths)])
     }
 }
 
@@ -85,16 +84,14 @@ impl TransactionKey {
     pub fn new(secret: &TransactionSecret, transaction: &Transaction<'_>) -> Self {
         match *transaction {
             Transaction::Rfc3261 { branch, sent_by } => {
-                let ([a, b], [c, d]) = (len(branch), len(sent_by));
-                let last = Form::Rfc3261.last([a, b, c, d, 0, 0, 0, 0], 0);
+                let last = Form::Rfc3261.last([len(branch), len(sent_by), 0, 0], 0);
                 Self { plain: Plain::of(&[branch, sent_by]), strong: strong(secret, [branch, sent_by], last) }
             }
             Transaction::Rfc2543 { via, from_tag, call_id, cseq, request_uri } => {
                 let parts = [via, from_tag, call_id, request_uri];
-                let [[a, b], [c, d], [e, f], [g, h]] = parts.map(len);
                 Self {
                     plain: Plain::of(&[&cseq.to_be_bytes(), via, from_tag, call_id, request_uri]),
-                    strong: strong(secret, parts, Form::Rfc2543.last([a, b, c, d, e, f, g, h], cseq)),
+                    strong: strong(secret, parts, Form::Rfc2543.last(parts.map(len), cseq)),
                 }
             }
         }
@@ -125,7 +122,7 @@ const fn share(hash: u64, shards: u16) -> u16 {
 }
 
 fn strong<const PARTS: usize>(secret: &TransactionSecret, parts: [&[u8]; PARTS], last: Block) -> u128 {
-    let [hash] = secret.prf().run(&mut Running::default(), parts, &[], [last]);
+    let [hash] = secret.prf().run(&mut Running::default(), parts, [], [last]);
     u128::from_be_bytes(hash)
 }
 
