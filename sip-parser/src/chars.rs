@@ -23,6 +23,13 @@ impl Class {
         !small.within(b'a', b'z').or(block.within(self.low, self.high)).bits()
     }
 
+    /// Bit n: byte n is none of these, nor the separator; and: it is the separator.
+    #[inline(always)]
+    fn told(self, separator: u8, block: Block) -> (u32, u32) {
+        let separators = block.equal(Block::all(separator)).bits();
+        (self.others(block) & 0xffff & !separators, separators)
+    }
+
     /// The same of the less than sixteen bytes that the text has from `at` on. `None`: it is shorter as a whole.
     #[inline(always)]
     fn last_others(self, text: &[u8], at: usize) -> Option<u32> {
@@ -170,6 +177,25 @@ pub fn short_pair(class: Class, value: Class, text: &[u8], from: usize) -> Optio
     let is_pair = name_end > from && text.get(name_end) == Some(&b'=') && end > name_end + 1;
     let goes_on = text.get(end).is_some_and(|&c| c == b'%' || is(value, c));
     (is_pair && !goes_on).then_some((name_end, end))
+}
+
+/// Sixteen or more characters that are letters or common of the class, in two parts with a separator in between, or in
+/// one without. `false` says nothing: there may be unusual ones among them.
+#[inline(always)]
+pub fn is_usual_pair(class: Class, separator: u8, text: &[u8]) -> bool {
+    let (Some(last), [first, .., end]) = (text.last_chunk::<16>(), text) else { return false };
+    // Those of the last sixteen that were looked at before are told twice, as the same.
+    let (blocks, rest) = text.as_chunks::<16>();
+    let (mut others, mut before) = (0, 0);
+    for bytes in blocks {
+        let (here, separators) = class.told(separator, Block::of(bytes));
+        others |= here | (separators & separators.wrapping_sub(1)) | (separators & before);
+        before |= if separators == 0 { 0 } else { u32::MAX };
+    }
+    let (here, separators) = class.told(separator, Block::of(last));
+    let separators = separators.unbounded_shr(16 - rest.len() as u32);
+    others |= here | (separators & separators.wrapping_sub(1)) | (separators & before);
+    others == 0 && *first != separator && *end != separator
 }
 
 /// Begins with so many characters, one to fifteen, that are letters or common of the class.

@@ -71,7 +71,12 @@ impl fmt::Display for CSeq<'_> {
 ///
 /// # Errors
 /// [`Rule::MaxForwards`]
+#[inline]
 pub fn max_forwards(text: &[u8]) -> Result<u8, Error> {
+    // As nearly all have it.
+    if let [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] = *text {
+        return Ok((tens - b'0') * 10 + (ones - b'0'));
+    }
     number(text).and_then(|n| n.try_into().ok()).ok_or(Error::new(Rule::MaxForwards, 0))
 }
 
@@ -101,6 +106,14 @@ pub fn expires(text: &[u8]) -> Result<u32, Error> {
 /// # Errors
 /// [`Rule::CallId`]
 pub fn call_id(text: &[u8]) -> Result<&[u8], Error> {
+    match chars::is_usual_pair(WORD, b'@', text) {
+        true => Ok(text),
+        false => any_call_id(text),
+    }
+}
+
+#[inline(never)]
+fn any_call_id(text: &[u8]) -> Result<&[u8], Error> {
     let first = chars::run(WORD, text, 0);
     let end = match text.get(first) {
         Some(b'@') => chars::run(WORD, text, first + 1),
@@ -178,6 +191,16 @@ mod tests {
     fn a_call_id_is_one_or_two_words() {
         for text in ["a", "a@b", "intmeth.word%ZK-!.*_+'@word`~)(><:\\/\"][?}{"] {
             assert_eq!(call_id(text.as_bytes()), Ok(text.as_bytes()));
+        }
+        for len in 1..50 {
+            for at in 0..len {
+                for c in [b'@', b'%', b',', b' ', 0xe9] {
+                    let mut text = vec![b'x'; len];
+                    text[at] = c;
+                    text[len / 2] = b'@';
+                    assert_eq!(call_id(&text), any_call_id(&text), "{}", text.escape_ascii());
+                }
+            }
         }
         for (text, at) in
             [("", 0), ("@", 1), ("a@", 2), ("@b", 2), ("a@b@c", 3), ("a b", 1), ("a\0", 1), ("a,b", 1)]
