@@ -1,7 +1,7 @@
 //! What the index knows of a message. Typed values are made of it when somebody asks for them.
 
 use crate::chars::offset;
-use crate::error::Error;
+use crate::error::{Error, Rule};
 use crate::header::{HeaderName, NAMES};
 use crate::list::Values;
 use crate::span::Span;
@@ -117,7 +117,7 @@ impl<'m> Message<'m> {
     }
 
     /// The first value of this name; empty where there is none.
-    #[inline]
+    #[inline(always)]
     pub fn value(&self, name: HeaderName) -> &'m [u8] {
         self.first(name).map_or(&[], |line| line.value.of(self.bytes))
     }
@@ -133,28 +133,24 @@ impl<'m> Message<'m> {
         Values::new(self.bytes, self.all(name))
     }
 
-    /// The topmost Via, which is the first value of the first line; `None`: there is none.
+    /// The topmost Via, which is the first value of the first line.
     ///
     /// # Errors
-    /// As [`Values`] and [`Via::parse`] tell them, with the place in the message.
+    /// As [`Values`] and [`Via::parse`] tell them, with the place in the message; [`Rule::Via`]: there is none.
     #[inline(always)]
-    pub fn top_via(&self) -> Option<Result<Via<'m>, Error>> {
-        let line = self.first(HeaderName::Via)?;
-        // What is read to its end as one value has no other behind it.
-        match Via::parse(line.value.of(self.bytes)) {
-            Ok(via) => Some(Ok(via)),
-            Err(_) => self.first_of_vias(),
+    pub fn top_via(&self) -> Result<Via<'m>, Error> {
+        // What is read to its end as one value has no other behind it. It is large, and written to one place only.
+        let mut via = Via::parse(self.value(HeaderName::Via));
+        if via.is_err() {
+            via = self.first_of_vias();
         }
+        via
     }
 
     #[cold]
-    fn first_of_vias(&self) -> Option<Result<Via<'m>, Error>> {
-        let value = self.values(HeaderName::Via).next()?;
-        Some(
-            value.and_then(|value| {
-                Via::parse(value.text).map_err(|error| error.shifted(value.span.start.into()))
-            }),
-        )
+    fn first_of_vias(&self) -> Result<Via<'m>, Error> {
+        let value = self.values(HeaderName::Via).next().unwrap_or(Err(Error::new(Rule::Via, 0)))?;
+        Via::parse(value.text).map_err(|error| error.shifted(value.span.start.into()))
     }
 
     /// The message's body; it may be cut at Content-Length.

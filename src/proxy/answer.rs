@@ -36,7 +36,7 @@ impl<'m> Asker<'m> {
     /// What of a request is known, sound or not.
     #[cold]
     pub fn of(message: &Message<'m>, incoming: &Incoming<'m>) -> Self {
-        let via = message.top_via().and_then(Result::ok);
+        let via = message.top_via().ok();
         let (bytes, lines) = (incoming.bytes, message.lines());
         Self { bytes, lines, source: incoming.from, on: incoming.on, stream: incoming.stream, via }
     }

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use sip_parser::{HeaderName, Message};
+use sip_parser::{HeaderName, Message, NameAddr, Uri};
 
 use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Pin, PinKind};
@@ -27,7 +27,7 @@ use super::set;
 use super::state::Work;
 use super::stateful;
 use super::target::{Aim, By, NOWHERE, Search};
-use super::validate::Request;
+use super::validate::{self, Request, Values};
 
 /// A request that goes on.
 pub(super) struct Going<'r, 'm> {
@@ -104,9 +104,25 @@ pub(super) fn forward<'s>(
     now: Now,
     out: &mut [u8],
 ) -> Result<Written<'s>, Stop> {
+    let line = validate::request_line(message, incoming)?;
+    // Each stays where it is read.
+    let via = &message.top_via();
+    let uri = &Uri::parse(message.text(line.uri));
+    let from = &NameAddr::parse(message.value(HeaderName::From));
+    let to = &NameAddr::parse(message.value(HeaderName::To));
+    let request = Request::of(message, incoming, line, &Values { via, from, to, uri })?;
+    forward_sound(work, search, &request, now, out)
+}
+
+/// The same of a request that is well-formed.
+fn forward_sound<'s>(
+    work: &mut Work,
+    search: &'s mut Search<'_>,
+    request: &Request<'_>,
+    now: Now,
+    out: &mut [u8],
+) -> Result<Written<'s>, Stop> {
     let snapshot = search.snapshot;
-    let mut place = None;
-    let request = Request::read(&mut place, message, incoming)?;
     let key = TransactionKey::new(&work.secret, &request.transaction());
     stateful::arrive(work, request, &key, now)?;
     work.pins.expect(&key);
@@ -138,8 +154,11 @@ pub(super) fn forward<'s>(
     let way = found?;
     let aim = search.aim.as_ref().ok_or(NOWHERE)?;
     let hops = search.candidates.hops();
-    let share =
-        if way.attempts.forks && hops.len() > 1 { Some(Share::of(message, hops.len())?) } else { None };
+    let share = if way.attempts.forks && hops.len() > 1 {
+        Some(Share::of(request.message, hops.len())?)
+    } else {
+        None
+    };
     let going = Going {
         record_route: way.records && forms_dialog(request),
         request,
@@ -363,7 +382,7 @@ fn first_match(
     inputs: &Inputted,
 ) -> Option<RuleId> {
     let matcher = &snapshot.plan.matcher;
-    let (ruri, Request { from, to, .. }) = (pre.uri(request), request);
+    let [ruri, from, to] = [pre.uri(request), &request.from.uri, &request.to.uri];
     let [ruri_read, from_read, to_read] = matcher.users_read();
     let [ruri_room, from_room, to_room] = &mut work.users;
     let message = request.message;
@@ -378,21 +397,21 @@ fn first_match(
         source: request.incoming.from.ip(),
         ruri_user: if ruri_read { user_of_rules(ruri, ruri_room) } else { &[] },
         ruri_host: ruri.host_text(),
-        from_user: user(from.user, from_read, from_room),
-        from_host: from.host_text,
-        to_user: user(to.user, to_read, to_room),
-        to_host: to.host_text,
+        from_user: if from_read { user(from, from_room) } else { &[] },
+        from_host: from.host_text(),
+        to_user: if to_read { user(to, to_room) } else { &[] },
+        to_host: to.host_text(),
         header: if inputs.has_headers { Some(&values) } else { None },
     };
     matcher.first_match(&facts, &mut work.scratch)
 }
 
-/// The user part as rules see it; empty where there is none, or none is read.
+/// The user part as rules see it; empty where there is none.
 #[inline]
-fn user<'u>(user: Option<&'u [u8]>, is_read: bool, room: &'u mut [u8]) -> &'u [u8] {
-    match user {
-        Some(user) if is_read => plain_user(user, room),
-        _ => &[],
+fn user<'u>(uri: &Uri<'u>, room: &'u mut [u8]) -> &'u [u8] {
+    match uri.user() {
+        Some(user) => plain_user(user, room),
+        None => &[],
     }
 }
 

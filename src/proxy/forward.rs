@@ -69,7 +69,7 @@ pub(super) fn write(
         edits.insert(usize::from(top.line.start), New::Lines);
     }
     edit_routing(edits, request, pre, strict.map(|route| &route.uri));
-    let mark = Mark::new(message.bytes(), &request.via, request.incoming.from);
+    let mark = Mark::new(message.bytes(), request.via, request.incoming.from);
     mark.edit(edits);
     edit_max_forwards(edits, message, request.max_forwards);
     if let Some(breadth) = going.breadth {
@@ -127,7 +127,7 @@ fn put_lines(
         stateful: going.mode == Mode::Stateful,
         stateful_dialog: going.stateful_dialog,
         dialog: Dialog { signer: going.signer, call_id, from_tag },
-        response_to: response_to_source(snapshot, &request.via, source, request.incoming.stream)
+        response_to: response_to_source(snapshot, request.via, source, request.incoming.stream)
             .unwrap_or(source),
         stream: request.incoming.stream,
         peer,

@@ -32,7 +32,7 @@ pub fn egress_of(snapshot: &Snapshot, gateway: GatewayId) -> Option<EgressChoice
 /// Notes what answers an OPTIONS to a gateway; any other response with a branch that is none of a request's is foreign.
 #[cold]
 pub(super) fn hear(snapshot: &Snapshot, message: &Message<'_>, status: u16) -> DropReason {
-    let via = message.top_via().and_then(Result::ok);
+    let via = message.top_via().ok();
     let asked = via.and_then(|via| PingBranch::read(via.branch()?, &snapshot.keys));
     let Some(PingBranch { gateway, listener, number }) = asked else { return DropReason::ForeignResponse };
     if status >= 200 {

@@ -45,9 +45,9 @@ pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &
         cseq: request.cseq,
         method: request.method_of_rules(),
         request_uri: request.uri.text(),
-        from: request.from.uri,
+        from: request.from.uri.text(),
         from_tag: request.from_tag,
-        to: request.to.uri,
+        to: request.to.uri.text(),
         call_id: request.call_id,
     };
     let mut inputs = Inputs::new(secret, &input);

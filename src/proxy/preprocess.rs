@@ -50,7 +50,7 @@ impl<'m> Preprocessed<'m> {
 
     /// The Request-URI that counts from here on.
     pub fn uri<'r>(&'r self, request: &'r Request<'m>) -> &'r Uri<'m> {
-        self.replaced.as_ref().unwrap_or(&request.uri)
+        self.replaced.as_ref().unwrap_or(request.uri)
     }
 
     /// This is the Request-URI from here on. What a `maddr` of ours did to the old one, it did before.
@@ -89,7 +89,7 @@ impl<'m> Preprocessed<'m> {
             (last, count) = (Some(value?.text), count + 1);
         }
         if let Some(last) = last
-            && self.is_ours(reader, &reader.request.uri)
+            && self.is_ours(reader, reader.request.uri)
         {
             self.replaced = Some(NameAddr::route(last)?.uri);
             count -= 1;

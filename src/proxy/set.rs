@@ -52,8 +52,8 @@ pub(super) fn apply<'m>(
     let shown = |which, user: Option<&'m [u8]>| user.filter(|_| set.shows(which)).unwrap_or_default();
     let users = [
         if set.shows(User::Ruri) { user_of_rules(pre.uri(request), ruri) } else { &[] },
-        plain_user(shown(User::From, request.from.user), from),
-        plain_user(shown(User::To, request.to.user), to),
+        plain_user(shown(User::From, request.from.uri.user()), from),
+        plain_user(shown(User::To, request.to.uri.user()), to),
     ];
     work.scratch.capture(set, users);
     if set.changes_uri() && fits(&set.uri, pre.uri(request)) {

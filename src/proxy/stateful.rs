@@ -74,7 +74,7 @@ pub(super) fn open(
     };
     let Going { request, pre, aim, key, hops, attempts, .. } = going;
     let incoming = request.incoming;
-    let back = response_to_source(snapshot, &request.via, incoming.from, incoming.stream);
+    let back = response_to_source(snapshot, request.via, incoming.from, incoming.stream);
     let back = back.unwrap_or(incoming.from);
     if !answer::may_go(snapshot, incoming.on, back, incoming.stream) {
         return Err(Stop::Drop(DropReason::ForbiddenResponseTarget));

@@ -1,7 +1,9 @@
 //! RFC 3261 §16.3: may the request pass? "Before an element can proxy a request, it MUST verify the
 //! message's validity."
 
-use sip_parser::{CSeq, Error, HeaderName, Message, NameAddr, Rule, Scheme, Start, Uri, Via, call_id};
+use sip_parser::{
+    CSeq, Error, HeaderName, Message, NameAddr, RequestLine, Rule, Scheme, Start, Uri, Via, call_id,
+};
 
 use crate::stream::Broken;
 use crate::token::{COOKIE, Transaction};
@@ -88,14 +90,16 @@ impl From<Error> for Reply {
 
 /// A request whose parts are sound as far as a proxy needs them. "Any other components, well-formed or
 /// not, SHOULD be ignored and remain unchanged when the message is forwarded."
+///
+/// Values that are large are borrowed.
 pub(super) struct Request<'m> {
     pub message: &'m Message<'m>,
     pub incoming: &'m Incoming<'m>,
     pub method: &'m [u8],
-    pub uri: Uri<'m>,
-    pub via: Via<'m>,
-    pub from: Party<'m>,
-    pub to: Party<'m>,
+    pub uri: &'m Uri<'m>,
+    pub via: &'m Via<'m>,
+    pub from: &'m NameAddr<'m>,
+    pub to: &'m NameAddr<'m>,
     /// Empty where there is none.
     pub from_tag: &'m [u8],
     pub to_tag: Option<&'m [u8]>,
@@ -104,20 +108,12 @@ pub(super) struct Request<'m> {
     pub max_forwards: Option<u8>,
 }
 
-/// What counts of From and To besides their tags: parts of the URI.
-pub(super) struct Party<'m> {
-    /// All of it.
-    pub uri: &'m [u8],
-    pub user: Option<&'m [u8]>,
-    pub host_text: &'m [u8],
-}
-
-impl<'m> Party<'m> {
-    #[inline(always)]
-    fn of(value: &NameAddr<'m>) -> Self {
-        let uri = &value.uri;
-        Self { uri: uri.text(), user: uri.user(), host_text: uri.host_text() }
-    }
+/// The large values of a request, sound or not, each in the place where it was read.
+pub(super) struct Values<'p, 'm> {
+    pub via: &'p Result<Via<'m>, Error>,
+    pub from: &'p Result<NameAddr<'m>, Error>,
+    pub to: &'p Result<NameAddr<'m>, Error>,
+    pub uri: &'p Result<Uri<'m>, Error>,
 }
 
 /// Headers of which a request has exactly one.
@@ -131,25 +127,18 @@ impl<'m> Request<'m> {
     /// Methods and headers that we do not know pass: "An element MUST NOT refuse to proxy a request
     /// because it contains a method or header field it does not know about."
     ///
-    /// The request is made in `place`: it is large, and not moved once it is read.
+    /// `line` is what [`request_line`] gives.
     #[inline(always)]
-    pub fn read<'p>(
-        place: &'p mut Option<Self>,
+    pub fn of(
         message: &'m Message<'m>,
         incoming: &'m Incoming<'m>,
-    ) -> Result<&'p Self, Reply> {
-        if let Some(broken) = incoming.broken {
-            return Err(Flaw::Stream(broken).into());
+        line: &RequestLine,
+        values: &Values<'m, 'm>,
+    ) -> Result<Self, Reply> {
+        if message.count(HeaderName::Via) == 0 {
+            return Err(Flaw::Missing(HeaderName::Via).into());
         }
-        let line = match message.start() {
-            Start::Request(line) => line,
-            Start::BadRequest(_, error) => return Err((*error).into()),
-            Start::Response(_) | Start::BadResponse(_) => return Err(Flaw::Rule(Rule::NotSip).into()),
-        };
-        if let Some(defect) = message.defect() {
-            return Err(defect.into());
-        }
-        let via = top_via(message)?;
+        let via = sound(values.via)?;
         if via.branch().is_some_and(|branch| branch.len() == COOKIE.len() && has_cookie(branch)) {
             return Err(Flaw::EmptyBranch.into());
         }
@@ -160,27 +149,26 @@ impl<'m> Request<'m> {
                 _ => return Err(Flaw::Repeated(name).into()),
             }
         }
-        let from = NameAddr::parse(message.value(HeaderName::From))?;
-        let to = NameAddr::parse(message.value(HeaderName::To))?;
+        let (from, to) = (sound(values.from)?, sound(values.to)?);
         let cseq = CSeq::parse(message.value(HeaderName::CSeq))?;
         let method = message.text(line.method);
         if cseq.method != method {
             return Err(Flaw::Method.into());
         }
-        Ok(place.insert(Self {
+        Ok(Self {
             message,
             incoming,
             method,
-            uri: request_uri(message.text(line.uri))?,
+            uri: request_uri(message.text(line.uri), values.uri)?,
             via,
             from_tag: from.tag().unwrap_or_default(),
             to_tag: to.tag(),
-            from: Party::of(&from),
-            to: Party::of(&to),
+            from,
+            to,
             call_id: call_id(message.value(HeaderName::CallId))?,
             cseq: cseq.number,
             max_forwards: max_forwards(message)?,
-        }))
+        })
     }
 
     /// ACK is never answered.
@@ -218,20 +206,41 @@ pub(super) fn has_cookie(branch: &[u8]) -> bool {
     begins.is_some_and(|begin| begin == COOKIE || begin.eq_ignore_ascii_case(COOKIE))
 }
 
-fn top_via<'m>(message: &Message<'m>) -> Result<Via<'m>, Flaw> {
-    Ok(message.top_via().ok_or(Flaw::Missing(HeaderName::Via))??)
+/// The Request-Line of a message that is a request as a whole.
+#[inline(always)]
+pub(super) fn request_line<'m>(
+    message: &'m Message<'_>,
+    incoming: &Incoming<'_>,
+) -> Result<&'m RequestLine, Reply> {
+    if let Some(broken) = incoming.broken {
+        return Err(Flaw::Stream(broken).into());
+    }
+    let line = match message.start() {
+        Start::Request(line) => line,
+        Start::BadRequest(_, error) => return Err((*error).into()),
+        Start::Response(_) | Start::BadResponse(_) => return Err(Flaw::Rule(Rule::NotSip).into()),
+    };
+    match message.defect() {
+        Some(defect) => Err(defect.into()),
+        None => Ok(line),
+    }
+}
+
+#[inline(always)]
+fn sound<T>(read: &Result<T, Error>) -> Result<&T, Flaw> {
+    read.as_ref().map_err(|error| (*error).into())
 }
 
 /// "If the Request-URI has a URI whose scheme is not understood by the proxy, the proxy SHOULD reject the
 /// request with a 416 (Unsupported URI Scheme) response."
 #[inline(always)]
-fn request_uri(text: &[u8]) -> Result<Uri<'_>, Reply> {
+fn request_uri<'p, 'm>(text: &[u8], read: &'p Result<Uri<'m>, Error>) -> Result<&'p Uri<'m>, Reply> {
     if text.first() == Some(&b'<') {
         return Err(Flaw::Rule(Rule::RequestUriBrackets).into());
     }
-    let uri = Uri::parse(text)?;
+    let uri = sound(read)?;
     match uri.scheme {
-        Scheme::Other if emergency(&uri).is_none() => Err(Reply::Scheme),
+        Scheme::Other if emergency(uri).is_none() => Err(Reply::Scheme),
         _ if uri.headers().is_some() => Err(Flaw::Rule(Rule::UriHeaders).into()),
         _ => Ok(uri),
     }
