@@ -36,6 +36,8 @@ pub struct Uri<'a> {
     host: HostPort,
     params: Places,
     headers: Span,
+    /// See [`Uri::is_user_plain`].
+    plain: bool,
     /// Its scheme.
     pub scheme: Scheme,
 }
@@ -93,9 +95,8 @@ impl<'a> Uri<'a> {
         let params = Places::usual(whole, at, Owner::Uri)?;
         let end = params.end();
         let (all, user) = (Span::new(from, end), Span::new(from + 4, user_end));
-        let uri =
-            Self { whole, all, user, password: NOWHERE, host, params, headers: NOWHERE, scheme: Scheme::Sip };
-        Some((uri, end))
+        let (password, headers, plain, scheme) = (NOWHERE, NOWHERE, true, Scheme::Sip);
+        Some((Self { whole, all, user, password, host, params, headers, plain, scheme }, end))
     }
 
     /// Reads the URI that begins at `from`: it, and where it ends. Where it stands in angle brackets, `>` is its
@@ -126,7 +127,8 @@ impl<'a> Uri<'a> {
             headers = Span::new(begin, end);
         }
         let all = Span::new(from, end);
-        Ok((Self { whole, all, user, password, host, params, headers, scheme }, end))
+        let plain = is_sip && chars::short_run(USER, whole, user.start.into()) == Some(user.end.into());
+        Ok((Self { whole, all, user, password, host, params, headers, plain, scheme }, end))
     }
 
     /// All of it, as written.
@@ -140,6 +142,13 @@ impl<'a> Uri<'a> {
     #[inline(always)]
     pub fn user(&self) -> Option<&'a [u8]> {
         (!self.user.is_empty()).then(|| self.user.of(self.whole))
+    }
+
+    /// The user part is known to be what is meant: short, and without escapes and `;`. Of a long one, or one with
+    /// unusual characters, nothing is known.
+    #[inline(always)]
+    pub const fn is_user_plain(&self) -> bool {
+        self.plain
     }
 
     /// What stands between `:` and `@`.
@@ -390,6 +399,23 @@ mod tests {
             assert_eq!(uri(text).user(), user.map(str::as_bytes), "{text}");
         }
         assert_eq!(uri("sip:u:@h").password(), Some(&b""[..]));
+    }
+
+    #[test]
+    fn a_user_that_is_what_is_meant_is_told() {
+        for (text, plain) in [
+            ("sip:+4930123456@192.0.2.1", true),
+            ("sip:alice@gateway.example", true),
+            ("sip:123456789012345@192.0.2.1", true),
+            ("sip:1234567890123456@192.0.2.1", false),
+            ("sip:1;phone-context=a@192.0.2.1", false),
+            ("sip:1;a@192.0.2.1:5060", false),
+            ("sip:%31@192.0.2.1:5060", false),
+            ("sip:a%3B@192.0.2.1:5060", false),
+            ("tel:+4930123456;ext=7", false),
+        ] {
+            assert_eq!(uri(text).is_user_plain(), plain, "{text}");
+        }
     }
 
     #[test]

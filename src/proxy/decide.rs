@@ -410,6 +410,7 @@ fn first_match(
 #[inline]
 fn user<'u>(uri: &Uri<'u>, room: &'u mut [u8]) -> &'u [u8] {
     match uri.user() {
+        Some(user) if uri.is_user_plain() => user,
         Some(user) => plain_user(user, room),
         None => &[],
     }

@@ -27,6 +27,7 @@ fn sos(text: &[u8]) -> Option<&[u8]> {
 #[inline]
 pub(super) fn user_of_rules<'b>(uri: &Uri<'b>, room: &'b mut [u8]) -> &'b [u8] {
     match uri.user() {
+        Some(user) if uri.is_user_plain() => user,
         Some(user) => plain_user(user, room),
         None => emergency(uri).map_or(&[], |urn| lower_case(urn, room)),
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use ipnet::IpNet;
 
-use super::filter::{Filter, are_digits};
+use super::filter::{Filter, may_be_separated};
 use super::names::Names;
 use super::networks::Networks;
 use super::patterns::{Collected, Patterns};
@@ -81,10 +81,11 @@ impl Prefixes {
         Self { filter: Filter::of_keys(prefixes), trie, is_empty: prefixes.is_empty() }
     }
 
-    /// A user that begins with this [`super::filter::first_word`] may begin with some prefix.
+    /// The lowest bit says whether a user that begins with this [`super::filter::first_word`] may begin with some
+    /// prefix.
     #[inline(always)]
-    pub fn may_begin(&self, word: u64) -> bool {
-        self.filter.may_have(word) | !are_digits(word, self.filter.mask())
+    pub fn told(&self, word: u64) -> u64 {
+        self.filter.told(word) | may_be_separated(word, self.filter.mask())
     }
 
     /// The longest prefix of a user, or [`NONE`].

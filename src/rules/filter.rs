@@ -50,8 +50,15 @@ impl Filter {
     /// The word may be a member.
     #[inline(always)]
     pub fn may_have(&self, word: u64) -> bool {
+        self.told(word) & 1 != 0
+    }
+
+    /// The lowest bit says whether the word may be a member; the others say nothing. So the answers of many filters
+    /// are put together before any is looked at.
+    #[inline(always)]
+    pub fn told(&self, word: u64) -> u64 {
         let at = self.place(word);
-        self.bits[at / 64] >> (at % 64) & 1 != 0
+        self.bits[at / 64] >> (at % 64)
     }
 
     /// Which bits of a [`first_word`] count.
@@ -117,14 +124,26 @@ pub(super) fn last_word(text: &[u8]) -> u64 {
     word | CASE
 }
 
-/// The bytes of a [`first_word`] that the mask shows are no visual separators: a digit, `+`, `*` or `#`, then
-/// digits. Other texts may have none either.
-#[inline]
-pub(super) fn are_digits(word: u64, mask: u64) -> bool {
+/// The lowest bit says whether the bytes of a [`first_word`] that the mask shows may be or hold visual separators: they
+/// are not a digit, `+`, `*` or `#`, then digits. Other texts may have none either.
+#[inline(always)]
+pub(super) fn may_be_separated(word: u64, mask: u64) -> u64 {
     const HIGH: u64 = 0xf0f0_f0f0_f0f0_f000;
     const DIGITS: u64 = 0x3030_3030_3030_3000;
-    (word & HIGH ^ DIGITS) & mask & !0xff == 0 && matches!(word as u8, b'0'..=b'9' | b'+' | b'*' | b'#')
+    u64::from((word & HIGH ^ DIGITS) & mask != 0) | u64::from(NO_BEGINNING[usize::from(word as u8)])
 }
+
+/// 1 for what no number begins with that is written without separators.
+static NO_BEGINNING: [u8; 256] = {
+    let mut table = [1; 256];
+    let beginnings = b"0123456789+*#";
+    let mut at = 0;
+    while at < beginnings.len() {
+        table[beginnings[at] as usize] = 0;
+        at += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
@@ -158,8 +177,9 @@ mod tests {
 
     #[test]
     fn separators_are_seen_where_they_matter() {
-        let digits =
-            |text: &str, bytes: u32| are_digits(first_word(text.as_bytes()), u64::MAX >> (64 - 8 * bytes));
+        let digits = |text: &str, bytes: u32| {
+            may_be_separated(first_word(text.as_bytes()), u64::MAX >> (64 - 8 * bytes)) & 1 == 0
+        };
         assert!(digits("+4989123", 8) && digits("*4989", 5) && digits("1", 1) && digits("+", 1));
         assert!(
             !digits("49-89", 3)

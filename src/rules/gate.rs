@@ -3,7 +3,6 @@
 //! Most requests show nothing that any rule asks for. The filters are probed one behind the other: the answer
 //! is nearly always no, so the processor need not wait for one before it asks the next.
 
-use super::Facts;
 use super::checks::Asks;
 use super::filter::Ends;
 use super::names::plain_host;
@@ -50,35 +49,68 @@ impl Gate {
     #[inline(always)]
     pub fn open(&self, seen: &Seen<'_>) -> u64 {
         let (facts, numbers) = (seen.facts, seen.numbers);
-        let Facts { ruri_user, from_user, to_user, ruri_host, from_host, to_host, .. } = *facts;
-        let mut open = self.always;
+        let Some([of_ruri, of_from, of_to]) = numbers.patterns.first_chunk() else { return u64::MAX };
+        let always = self.always | bits(self.headers, facts.header.is_some().into());
+        let mut told = Told::default();
         if self.source != 0 {
-            open |= bits(self.source, numbers.networks.may_hold(facts.source));
+            told.source = numbers.networks.told(facts.source);
         }
-        for (asked, host) in self.hosts.into_iter().zip([ruri_host, from_host, to_host]) {
-            if asked != 0 {
-                open |= bits(asked, numbers.hosts.may_have(plain_host(host)));
+        if self.hosts[0] != 0 {
+            told.hosts[0] = numbers.hosts.told(plain_host(facts.ruri_host));
+        }
+        if self.hosts[1] != 0 {
+            told.hosts[1] = numbers.hosts.told(plain_host(facts.from_host));
+        }
+        if self.hosts[2] != 0 {
+            told.hosts[2] = numbers.hosts.told(plain_host(facts.to_host));
+        }
+        if self.prefix | self.users[0] != 0 {
+            let user = Ends::of(facts.ruri_user);
+            if self.prefix != 0 {
+                told.prefix = numbers.prefixes.told(user.first);
             }
+            told.users[0] = of_ruri.told(user);
         }
-        let [ruri, from, to] = self.users;
-        let Some([of_ruri, of_from, of_to]) = numbers.patterns.first_chunk() else { return open };
-        if self.prefix | ruri != 0 {
-            let user = Ends::of(ruri_user);
-            open |= bits(self.prefix, numbers.prefixes.may_begin(user.first));
-            open |= bits(ruri, of_ruri.may_have_shape(user));
+        if self.users[1] != 0 {
+            told.users[1] = of_from.told(Ends::of(facts.from_user));
         }
-        if from != 0 {
-            open |= bits(from, of_from.may_have_shape(Ends::of(from_user)));
+        if self.users[2] != 0 {
+            told.users[2] = of_to.told(Ends::of(facts.to_user));
         }
-        if to != 0 {
-            open |= bits(to, of_to.may_have_shape(Ends::of(to_user)));
-        }
-        open | bits(self.headers, facts.header.is_some())
+        if told.any() { always | self.opened(&told) } else { always }
+    }
+
+    /// What filters open.
+    #[inline(never)]
+    fn opened(&self, told: &Told) -> u64 {
+        let hosts = self.hosts.into_iter().zip(told.hosts);
+        let users = self.users.into_iter().zip(told.users);
+        let others = [(self.source, told.source), (self.prefix, told.prefix)];
+        hosts.chain(users).chain(others).fold(0, |open, (asked, told)| open | bits(asked, told))
     }
 }
 
-/// The bits, where they count.
+/// What filters say of a request: the lowest bit of each tells whether it may show what some rule asks for.
+#[derive(Default)]
+struct Told {
+    source: u64,
+    prefix: u64,
+    hosts: [u64; 3],
+    users: [u64; 3],
+}
+
+impl Told {
+    /// Any of them does.
+    #[inline(always)]
+    fn any(&self) -> bool {
+        let [a, b, c] = self.hosts;
+        let [d, e, f] = self.users;
+        (self.source | self.prefix | a | b | c | d | e | f) & 1 != 0
+    }
+}
+
+/// The bits, where the lowest bit of what is told is set.
 #[inline(always)]
-fn bits(bits: u64, count: bool) -> u64 {
-    bits & u64::from(count).wrapping_neg()
+fn bits(bits: u64, told: u64) -> u64 {
+    bits & (told & 1).wrapping_neg()
 }

@@ -52,16 +52,16 @@ impl Names {
         self.slots[at] = Slot { hash, number };
     }
 
-    /// No more names are added: from now on [`Names::may_have`] can be asked.
+    /// No more names are added: from now on [`Names::told`] can be asked.
     pub fn sealed(mut self) -> Self {
         self.filter = Filter::new(u64::MAX, self.names.iter().map(|name| mixed(name.as_bytes())));
         self
     }
 
-    /// The name may be one of them.
+    /// The lowest bit says whether the name may be one of them.
     #[inline(always)]
-    pub fn may_have(&self, name: &[u8]) -> bool {
-        self.filter.may_have(mixed(name))
+    pub fn told(&self, name: &[u8]) -> u64 {
+        self.filter.told(mixed(name))
     }
 
     /// The number of a name, or [`NONE`].

@@ -54,11 +54,11 @@ impl Networks {
         Self { v4: family(true), v6: family(false), parents }
     }
 
-    /// Some network may hold the address.
-    #[inline]
-    pub(super) fn may_hold(&self, source: IpAddr) -> bool {
+    /// The lowest bit says whether some network may hold the address.
+    #[inline(always)]
+    pub(super) fn told(&self, source: IpAddr) -> u64 {
         let family = if source.is_ipv4() { &self.v4 } else { &self.v6 };
-        family.filter.may_have(first_bits(source))
+        family.filter.told(first_bits(source))
     }
 
     /// The number of the narrowest network that holds the address.

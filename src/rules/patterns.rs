@@ -230,11 +230,11 @@ impl Patterns {
         scanned.next(from).map(|number| (number, self.general[number as usize]))
     }
 
-    /// A text with these ends may have a shape of some pattern.
+    /// The lowest bit says whether a text with these ends may have a shape of some pattern.
     #[inline(always)]
-    pub fn may_have_shape(&self, text: Ends) -> bool {
+    pub fn told(&self, text: Ends) -> u64 {
         let [beginnings, ends] = &self.sides;
-        beginnings.filter.may_have(text.first) | ends.filter.may_have(text.last)
+        beginnings.filter.told(text.first) | ends.filter.told(text.last)
     }
 
     /// Calls `found` with every pattern with a shape that `wanted` wants and the text matches.

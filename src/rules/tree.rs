@@ -132,7 +132,8 @@ impl Tree {
             if leaf.rule >= best.get() {
                 break;
             }
-            if seen.holds(&self.checks[leaf.checks.start as usize..leaf.checks.end as usize]) {
+            let checks = &self.checks[leaf.checks.start as usize..leaf.checks.end as usize];
+            if checks.is_empty() || seen.holds(checks) {
                 best.set(leaf.rule);
                 break;
             }
