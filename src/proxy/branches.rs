@@ -98,9 +98,9 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     let from = NameAddr::parse(message.value(HeaderName::From)).ok()?;
     let top = Top {
         ingress: snapshot.plan.listener(on),
-        source: terms.source.ip(),
+        source: &terms.source,
         egress,
-        next_hop: aim.next_hop.address.ip(),
+        next_hop: &aim.next_hop.address,
         record_route: terms.record_route,
         sips: terms.sips,
         owner: work.number,
@@ -111,7 +111,7 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
             call_id: message.value(HeaderName::CallId),
             from_tag: from.tag().unwrap_or_default(),
         },
-        response_to: back.address,
+        response_to: &back.address,
         stream: back.stream,
         peer: work.mark_of(terms.source, back.stream),
         transaction: named(&key, *number),

@@ -116,19 +116,19 @@ fn put_lines(
     let source = request.incoming.from;
     let egress = snapshot.plan.listener(aim.egress.listener);
     let Request { call_id, from_tag, .. } = **request;
+    let back = response_to_source(snapshot, request.via, source, request.incoming.stream);
     Top {
         ingress: snapshot.plan.listener(request.incoming.on),
-        source: source.ip(),
+        source: &request.incoming.from,
         egress,
-        next_hop: aim.next_hop.address.ip(),
+        next_hop: &aim.next_hop.address,
         record_route: going.record_route,
         sips: is_sips(going.pre, scheme),
         owner,
         stateful: going.mode == Mode::Stateful,
         stateful_dialog: going.stateful_dialog,
         dialog: Dialog { signer: going.signer, call_id, from_tag },
-        response_to: response_to_source(snapshot, request.via, source, request.incoming.stream)
-            .unwrap_or(source),
+        response_to: back.as_ref().unwrap_or(&source),
         stream: request.incoming.stream,
         peer,
         transaction: branches::named(key, 0),

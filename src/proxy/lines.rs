@@ -1,6 +1,6 @@
 //! The header lines that Viaduct writes into a request: Record-Route and Via.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::net::Transport;
 use crate::plan::{Advertise, Listener, RecordRouteTls};
@@ -40,14 +40,14 @@ pub(super) struct Top<'a> {
     /// The request came in on it.
     pub ingress: &'a Listener,
     /// Who sent it.
-    pub source: IpAddr,
+    pub source: &'a SocketAddr,
     /// The request leaves from it.
     pub egress: &'a Listener,
     /// Who receives it.
-    pub next_hop: IpAddr,
+    pub next_hop: &'a SocketAddr,
     /// Record-Route is written.
     pub record_route: bool,
-    /// See [`RecordRoutes::sips`].
+    /// The Request-URI, or the topmost Route that is left, is a SIPS URI.
     pub sips: bool,
     /// The shard that owns the transaction.
     pub owner: u16,
@@ -58,7 +58,7 @@ pub(super) struct Top<'a> {
     /// What the tokens are bound to, and who signs them and the branch.
     pub dialog: Dialog<'a>,
     /// Where the answer will go.
-    pub response_to: SocketAddr,
+    pub response_to: &'a SocketAddr,
     /// By which stream.
     pub stream: Number,
     /// The mark of its peer.
@@ -77,54 +77,32 @@ impl Top<'_> {
     /// same branch value as the corresponding request they cancel or acknowledge."
     #[inline(always)]
     pub fn put(&self, out: &mut Output<'_>, snapshot: &Snapshot) {
-        let Self { ingress, source, egress, next_hop, sips, dialog, .. } = *self;
         if self.record_route {
-            let stateful = self.stateful_dialog;
-            RecordRoutes { ingress, source, egress, next_hop, sips, stateful, dialog }.put(out, snapshot);
+            self.put_record_routes(out, snapshot);
         }
         let mut branch = [0; BRANCH_LEN];
         Branch {
             owner: self.owner,
             stateful: self.stateful,
             peer: self.peer,
-            ingress: ingress.identity,
+            ingress: self.ingress.identity,
             connection: self.stream.0,
             transaction: self.transaction,
         }
-        .write(&snapshot.keys, dialog.signer, self.response_to, &mut branch);
-        put_via(out, egress.transport, egress.advertised(next_hop), &branch, self.mark);
+        .write(&snapshot.keys, self.dialog.signer, *self.response_to, &mut branch);
+        put_via(out, self.egress.transport, self.egress.advertised(self.next_hop.ip()), &branch, self.mark);
     }
-}
 
-/// What the two sides of a dialog will see of us.
-struct RecordRoutes<'a> {
-    /// The request came in on it.
-    pub ingress: &'a Listener,
-    /// Who sent it.
-    pub source: IpAddr,
-    /// The request leaves from it.
-    pub egress: &'a Listener,
-    /// Who receives it.
-    pub next_hop: IpAddr,
-    /// The Request-URI, or the topmost Route that is left, is a SIPS URI.
-    pub sips: bool,
-    /// The dialog's requests are forwarded statefully.
-    pub stateful: bool,
-    /// What the tokens are bound to.
-    pub dialog: Dialog<'a>,
-}
-
-impl RecordRoutes<'_> {
     /// Writes one value, or two where the sides differ, the egress-facing one on top (RFC 5658 §5).
     ///
     /// RFC 3261 §16.6 step 4: "it MUST insert a Record-Route header field value into the copy before any
     /// existing Record-Route header field values".
-    pub fn put(&self, out: &mut Output<'_>, snapshot: &Snapshot) {
-        let ingress = self.ingress.advertised(self.source);
-        let egress = self.egress.advertised(self.next_hop);
+    fn put_record_routes(&self, out: &mut Output<'_>, snapshot: &Snapshot) {
+        let ingress = self.ingress.advertised(self.source.ip());
+        let egress = self.egress.advertised(self.next_hop.ip());
         let (initiator, responder) = (self.ingress.identity, self.egress.identity);
         let paired = self.ingress.id != self.egress.id || ingress.text != egress.text;
-        let stateful = self.stateful;
+        let stateful = self.stateful_dialog;
         let far = RecordRoute { initiator, responder, side: Side::Responder, paired, stateful };
         if paired {
             let near = RecordRoute { side: Side::Initiator, ..far };

@@ -118,7 +118,7 @@ impl<T: Copy> Edits<T> {
         let part = |from: usize, to: usize| received.get(from..to.min(received.len())).unwrap_or_default();
         let mut out = Output::new(out);
         let mut done = self.frame.start;
-        for edit in self.list.iter().take(self.len) {
+        for edit in self.list.get(..self.len).unwrap_or_default() {
             if edit.at > done {
                 out.put_text(part(done, edit.at));
                 done = edit.at;
