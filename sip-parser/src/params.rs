@@ -1,6 +1,7 @@
 //! `;name=value` parameters of URIs and header values.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::chars::{self, TOKEN, URI_PARAM, URI_PARAM_NAME, VALUE, after_white, white};
 use crate::error::{Error, Rule};
@@ -359,6 +360,19 @@ impl<'a> Params<'a> {
             // There is white space within it.
             _ => find(text, self.owner, name),
         }
+    }
+
+    /// Where the first parameter of this name stands in the value that was parsed, from the `;` before it on: what to
+    /// cut to remove it.
+    #[inline(always)]
+    pub fn range(&self, name: &[u8]) -> Option<Range<usize>> {
+        let Some(place) = self.owner.place(name) else {
+            let found = find(self.text(), self.owner, name)?.with_semicolon;
+            let start = chars::offset(self.whole, found);
+            return Some(start..start + found.len());
+        };
+        let span = self.places.known[place];
+        (span.end != 0).then(|| span.range())
     }
 
     /// The value of the first parameter of this name; `None`: it is absent or has none.

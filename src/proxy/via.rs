@@ -46,16 +46,13 @@ impl Mark {
     /// is replaced, or removed where none is due.
     #[inline]
     pub fn new(bytes: &[u8], via: &Via<'_>, source: SocketAddr) -> Self {
-        let [received, rport] =
-            [via.param(b"received"), via.param(b"rport")].map(|param| range_in(bytes, param?.with_semicolon));
+        let Range { start, end } = range_in(bytes, via.text).unwrap_or_default();
+        let of_message = |range: Range<usize>| start + range.start..start + range.end;
+        let [received, rport] = [via.params().range(b"received"), via.params().range(b"rport")];
+        let [received, rport] = [received.map(of_message), rport.map(of_message)];
         let port = rport.is_some().then_some(source.port());
         let due = port.is_some() || via.host().ip().is_none_or(|ip| canonical(ip) != source.ip());
-        Self {
-            stale: [received, rport],
-            end: range_in(bytes, via.text).map_or(0, |range| range.end),
-            received: due.then_some(source.ip()),
-            rport: port,
-        }
+        Self { stale: [received, rport], end, received: due.then_some(source.ip()), rport: port }
     }
 
     /// Notes it as edits.
