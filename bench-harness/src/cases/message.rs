@@ -11,7 +11,7 @@ use viaduct::proxy::Outcome;
 use viaduct::rewrite::Edits;
 
 use super::support::Shard;
-use super::{Case, rules, traffic};
+use super::{Case, mixed_rules, rules, traffic};
 
 /// Who sends [`traffic::invite`].
 const CALLER: &str = "192.0.2.1:5060";
@@ -181,7 +181,16 @@ pub struct Pipeline {
 impl Pipeline {
     /// With the configuration that all measurements use.
     pub fn new(part: Part) -> Self {
-        let mut shard = shard();
+        Self::on(shard(), part)
+    }
+
+    /// Of the INVITE among so many mixed rules, of which only the last one takes it.
+    pub fn among(rules: usize) -> Self {
+        let configuration = mixed_rules::configuration(rules);
+        Self::on(Shard::new(&configuration, mixed_rules::ADDRESSES, &[]), Part::Invite)
+    }
+
+    fn on(mut shard: Shard, part: Part) -> Self {
         let (public, private) = (shard.listener("public"), shard.listener("private"));
         let caller = CALLER.parse().expect("an address");
         let forwarded = shard.handle(&traffic::invite(u32::MAX), public, caller).1.to_vec();

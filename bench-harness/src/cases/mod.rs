@@ -38,6 +38,7 @@ const PARTS: [(&str, message::Part); 4] = [
 /// Name of each case, cheapest to build first.
 pub fn names() -> Vec<String> {
     let rules = RULES.iter().map(|size| format!("rules_match_{size}"));
+    let among = RULES.iter().map(|size| format!("pipeline_rules_{size}"));
     let routes = ROUTES.iter().flat_map(|size| fib::DRAWS.map(|draw| format!("fib_lookup_{draw}_{size}")));
     ["parse", "decide", "rewrite"]
         .into_iter()
@@ -45,6 +46,7 @@ pub fn names() -> Vec<String> {
         .chain(["pipeline_stateful"])
         .map(str::to_owned)
         .chain(rules)
+        .chain(among)
         .chain(routes)
         .collect()
 }
@@ -60,6 +62,9 @@ pub fn build(name: &str) -> Option<Box<dyn Case>> {
         "decide" => Box::new(message::Decide::new()),
         "rewrite" => Box::new(message::Rewrite::new()),
         "pipeline_stateful" => Box::new(message::Stateful::new()),
+        _ if size("pipeline_rules_").is_some() => {
+            Box::new(message::Pipeline::among(size("pipeline_rules_")?))
+        }
         _ if size("rules_match_").is_some() => Box::new(rules::Match::new(size("rules_match_")?)),
         _ => Box::new(fib::Lookup::named(name.strip_prefix("fib_lookup_")?)?),
     })
