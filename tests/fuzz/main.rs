@@ -12,6 +12,7 @@ mod parse;
 mod pki;
 mod reply;
 mod set;
+mod stream;
 #[allow(dead_code)]
 #[path = "../support/mod.rs"]
 mod support;
@@ -248,4 +249,17 @@ fn mutated_frames_are_taken_for_websocket() {
         }
     }
     mutations_of(&examples, SEEDS, websocket::run);
+}
+
+#[test]
+fn streams_are_framed() {
+    for stream in stream::examples(&messages()) {
+        run(stream::run, &stream, "as written");
+    }
+    as_written_and_cut(stream::run);
+}
+
+#[test]
+fn mutated_streams_are_framed() {
+    mutations_of(&[stream::examples(&messages()), messages()].concat(), SEEDS, stream::run);
 }
