@@ -4,7 +4,9 @@
 //! is the crate with which libFuzzer runs the same bodies.
 
 mod forward;
+mod held;
 mod host;
+mod layers;
 mod mutate;
 mod parse;
 #[allow(dead_code)]
@@ -262,4 +264,16 @@ fn streams_are_framed() {
 #[test]
 fn mutated_streams_are_framed() {
     mutations_of(&[stream::examples(&messages()), messages()].concat(), SEEDS, stream::run);
+}
+
+/// Bytes that no TLS begins with, hellos, frames, and text that stands for nothing.
+#[test]
+fn mutated_bytes_go_through_layers() {
+    let frames = websocket::examples();
+    for example in &frames {
+        run(layers::run, example, "as written");
+    }
+    let long = [frames[2].clone(), vec![0x81, 0xfe, 0xff, 0xff, 1, 2, 3, 4], vec![b'x'; 70_000]].concat();
+    run(layers::run, &long, "as written");
+    mutations_of(&[vec![tls::hello()], frames].concat(), SEEDS / 10, layers::run);
 }

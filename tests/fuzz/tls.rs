@@ -45,6 +45,11 @@ pub fn hello() -> Vec<u8> {
     SIDES.with_borrow(|sides| sides.connect().1)
 }
 
+/// Gives a server, and a client with the hello that it has sent.
+pub fn with_sides(work: impl FnOnce(&Server, (Session, Vec<u8>))) {
+    SIDES.with_borrow(|sides| work(&sides.server, sides.connect()));
+}
+
 /// Takes `data` for what a client sends, for what a server answers, and for what is sent through a connection. Panics
 /// where something does not hold that always should.
 pub fn run(data: &[u8]) {
