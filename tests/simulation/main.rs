@@ -11,6 +11,8 @@
 
 mod invariants;
 mod odd;
+mod peers;
+mod streams;
 mod transactions;
 mod world;
 

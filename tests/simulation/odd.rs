@@ -249,7 +249,7 @@ pub fn header<'t>(text: &'t str, name: &str) -> &'t str {
     text.lines().find_map(|line| line.strip_prefix(prefix.as_str())).unwrap_or("")
 }
 
-fn response(request: &str, status: &str) -> String {
+pub fn response(request: &str, status: &str) -> String {
     let mut out = format!("SIP/2.0 {status}\r\n");
     for line in request.lines().skip(1) {
         let name = line.split(':').next().unwrap_or("");

@@ -81,10 +81,28 @@ to = ["sip:10.0.0.10:5060", "sip:[fd00::10]:5060", "sip:10.9.9.9:5060"]
 fork = true
 "#;
 
+/// Listeners for connections, at ports of their own: a simulated socket takes either kind.
+const CONNECTIONS: &str = r#"
+[[listener]]
+name = "public-tcp"
+bind = "tcp:203.0.113.1:5070"
+[[listener]]
+name = "private-tcp"
+bind = "tcp:10.0.0.1:5070"
+[[listener]]
+name = "six-tcp"
+bind = "tcp:[fd00::1]:5070"
+"#;
+
 /// Public, private, IPv6 host, and the service that is reached by either private link.
 const AGENTS: [&str; 4] = ["203.0.113.10:5060", "10.0.0.10:5060", "[fd00::10]:5060", "10.9.9.9:5060"];
 /// The forwarder's listener that each of them sends to.
 const PROXIES: [&str; 4] = ["203.0.113.1:5060", "10.0.0.1:5060", "[fd00::1]:5060", "10.0.0.1:5060"];
+
+/// The address of an agent.
+pub fn address(agent: usize) -> SocketAddr {
+    AGENTS[agent].parse().expect("an address")
+}
 
 fn fib(generation: u64, service_by_backup: bool) -> Fib {
     let (dev, gateway) = if service_by_backup { (4, "10.0.1.10") } else { (3, "10.0.0.10") };
@@ -153,20 +171,26 @@ pub enum Forwarder {
     Stateless,
     /// So many shards that keep transactions.
     Stateful(usize),
+    /// The same, and they take connections.
+    Streams(usize),
 }
 
 impl Forwarder {
     fn shards(self) -> usize {
         match self {
             Self::Stateless => 1,
-            Self::Stateful(shards) => shards,
+            Self::Stateful(shards) | Self::Streams(shards) => shards,
         }
     }
 
     fn configuration(self) -> String {
+        let stateful = CONFIGURATION.replace("stateless", "stateful");
         match self {
             Self::Stateless => CONFIGURATION.to_owned(),
-            Self::Stateful(_) => SEVERAL.to_owned() + &CONFIGURATION.replace("stateless", "stateful"),
+            Self::Stateful(_) => SEVERAL.to_owned() + &stateful,
+            Self::Streams(_) => {
+                CONNECTIONS.to_owned() + &stateful.replace("bind = \"udp:", "tcp = false\nbind = \"udp:")
+            }
         }
     }
 }
