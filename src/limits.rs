@@ -410,8 +410,8 @@ pub const STREAM_HEADER_NS: u64 = 10_000_000_000;
 /// How much longer its body may take: 64 KiB at 4 KiB a second.
 pub const STREAM_BODY_NS: u64 = 16_000_000_000;
 
-/// Connections of a shard: 50,000 and what comes and goes beside them, in 16 bits. Some 300 bytes each while they are
-/// idle. One more is refused.
+/// Connections of a shard: 50,000 and what comes and goes beside them, in 16 bits. Less than 512 bytes each while they are
+/// idle (`tests/connection_memory.rs`). One more is refused.
 pub const STREAMS: usize = 60_000;
 
 /// Those of them that only connections which the shard opens itself may have: strangers cannot fill those.

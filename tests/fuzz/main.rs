@@ -4,6 +4,7 @@
 //! is the crate with which libFuzzer runs the same bodies.
 
 mod forward;
+#[path = "../support/held.rs"]
 mod held;
 mod host;
 mod layers;

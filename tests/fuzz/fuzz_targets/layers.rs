@@ -1,7 +1,7 @@
 #![no_main]
 //! Any bytes of a client, beneath TLS and WebSocket.
 
-#[path = "../held.rs"]
+#[path = "../../support/held.rs"]
 mod held;
 #[path = "../layers.rs"]
 mod layers;
