@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::load::Transport;
+
 /// A message with places where a running number goes.
 #[derive(Clone)]
 pub struct Template {
@@ -47,38 +49,39 @@ impl Template {
     /// An INVITE of about 600 bytes from `from`, received by Viaduct, for a user at `callee`.
     pub fn invite(from: SocketAddr, callee: SocketAddr) -> Self {
         let user = "4989123456";
-        Self::request("INVITE", &format!("{user}@"), from, callee, "", &with_sdp())
+        Self::request("INVITE", &format!("{user}@"), (from, callee), Transport::Udp, "", &with_sdp())
     }
 
-    /// A request of the method, for one of many users at `callee`, by one of many at `from`; `long`: of about
+    /// A request of the method, by one of many users at the first address, for one of many at the second; `long`: of about
     /// 1,100 bytes.
-    pub fn of(method: &str, from: SocketAddr, callee: SocketAddr, long: bool) -> Self {
+    pub fn of(method: &str, ends: (SocketAddr, SocketAddr), long: bool, transport: Transport) -> Self {
         let body = match method {
             "INVITE" => with_sdp(),
             "MESSAGE" => "Content-Type: text/plain\r\nContent-Length: 14\r\n\r\nAre you there?".into(),
             _ => "Content-Length: 0\r\n\r\n".into(),
         };
         let user = if method == "REGISTER" { "" } else { "49%%%%%%%%@" };
-        Self::request(method, user, from, callee, if long { MORE_HEADERS } else { "" }, &body)
+        Self::request(method, user, ends, transport, if long { MORE_HEADERS } else { "" }, &body)
     }
 
     fn request(
         method: &str,
         user: &str,
-        from: SocketAddr,
-        callee: SocketAddr,
+        (from, callee): (SocketAddr, SocketAddr),
+        transport: Transport,
         more: &str,
         rest: &str,
     ) -> Self {
+        let (via, parameter) = (transport.via(), transport.parameter());
         Self::new(format!(
-            "{method} sip:{user}{callee} SIP/2.0\r\n\
-             Via: SIP/2.0/UDP {from};branch=z9hG4bK{HEXADECIMAL};rport\r\n\
+            "{method} sip:{user}{callee}{parameter} SIP/2.0\r\n\
+             Via: SIP/2.0/{via} {from};branch=z9hG4bK{HEXADECIMAL};rport\r\n\
              Max-Forwards: 70\r\n\
              From: \"Anna\" <sip:4930{DECIMAL}@{from}>;tag={HEXADECIMAL}\r\n\
              To: <sip:{user}{callee}>\r\n\
              Call-ID: {HEXADECIMAL}-7f3a@load\r\n\
              CSeq: 1 {method}\r\n\
-             Contact: <sip:493012345@{from}>\r\n\
+             Contact: <sip:493012345@{from}{parameter}>\r\n\
              Allow: INVITE, ACK, BYE, CANCEL, OPTIONS\r\n\
              Supported: 100rel, timer\r\n\
              User-Agent: load\r\n\
@@ -156,9 +159,13 @@ mod tests {
     #[test]
     fn long_messages_are_long_and_fit_a_frame() {
         let address = "[2001:db8:1::2]:5060".parse().unwrap();
-        let long = Template::of("INVITE", address, address, true);
+        let long = Template::of("INVITE", (address, address), true, Transport::Udp);
         assert!((1000..1250).contains(&long.len()), "{}", long.len());
-        let register = Template::of("REGISTER", address, address, false);
+        let register = Template::of("REGISTER", (address, address), false, Transport::Udp);
         assert!(register.bytes.starts_with(b"REGISTER sip:[2001:db8:1::2]:5060 SIP/2.0\r\n"));
+        let over_tcp = Template::of("REGISTER", (address, address), false, Transport::Tcp);
+        assert!(over_tcp.bytes.starts_with(
+            b"REGISTER sip:[2001:db8:1::2]:5060;transport=tcp SIP/2.0\r\nVia: SIP/2.0/TCP [2001:db8:1::2]:5060;"
+        ));
     }
 }

@@ -20,6 +20,9 @@ pub struct Batch {
     count: usize,
 }
 
+// SAFETY: its pointers lead to memory that it owns itself, which is reached through it alone.
+unsafe impl Send for Batch {}
+
 impl Batch {
     /// Room for so many datagrams of so many bytes; longer ones are cut.
     pub fn new(datagrams: usize, room: usize) -> Self {

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 
 use super::accounts::{Core, Spent};
 use super::syscalls::Counter;
-use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings};
+use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport};
 use crate::results::model::{Latency, Load, Sample};
 use crate::subject::Subject;
 use crate::world::{CLIENT, SINK, World};
@@ -193,6 +193,8 @@ fn settings(forwarder: SocketAddrV4, load: Load) -> Settings {
         callers: vec![SocketAddr::V4(CLIENT)],
         callee: SocketAddr::V4(SINK),
         forwarder: SocketAddr::V4(forwarder),
+        transport: Transport::Udp,
+        fresh: false,
     }
 }
 

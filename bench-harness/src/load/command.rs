@@ -1,12 +1,12 @@
 //! `load`: calls through a forwarder that runs already, with an account of every message.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Driver, Mix, Offer, Outcome, Settings};
+use super::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport};
 use crate::progress;
 use crate::subject::pin;
 
@@ -18,6 +18,9 @@ whatever comes back (open loop); the callee answers at --callee. Both are this p
 and what arrived: messages lost, messages doubled on the way and messages sent again are told apart, and latency
 counts from the time for which a request was scheduled. Dialogs follow Record-Route.
 
+Over TCP each caller has a connection, or with --fresh each exchange one of its own; the callee answers by those that the
+forwarder opens to it. Nothing is sent again there. A connection that breaks is opened anew; what was on it is lost.
+
 Kinds for --mix: call, long-call (INVITE 180 200 ACK BYE 200), options, message, long-message, register (with a
 200 each), unanswered (an INVITE by itself). Each user has a number of its own.
 
@@ -28,7 +31,9 @@ Examples:
   bench-harness load --to 10.1.0.1:5060 --from 10.1.0.2:5060 --callee 10.2.0.2:5060 --rate 2000
   bench-harness load --to [2001:db8::1]:5060 --from [2001:db8::2]:5060 --callee [2001:db8:1::2]:5060
   bench-harness load --mix call=60,long-call=10,options=20,register=10 --peers 16 --to … --from … --callee …
-  bench-harness load --mix unanswered --rate 200000 --core 1 --to … --from … --callee …     # saturation")]
+  bench-harness load --mix unanswered --rate 200000 --core 1 --to … --from … --callee …     # saturation
+  bench-harness load --transport tcp --peers 8 --rate 500 --to … --from … --callee …
+  bench-harness load --transport tcp --fresh --mix options --rate 500 --to … --from … --callee …")]
 pub struct Args {
     /// The forwarder's address and port
     #[arg(long)]
@@ -39,6 +44,12 @@ pub struct Args {
     /// Address and port of this host to answer at: what the Request-URIs name
     #[arg(long)]
     callee: SocketAddr,
+    /// What messages go by
+    #[arg(long, value_enum, default_value = "udp")]
+    transport: Transport,
+    /// TCP: a connection for each exchange, which ends with it; not for calls
+    #[arg(long)]
+    fresh: bool,
     /// Exchanges a second
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rate: u32,
@@ -48,7 +59,7 @@ pub struct Args {
     /// Kinds of exchanges with their weights
     #[arg(long, default_value = "call")]
     mix: Mix,
-    /// Callers, at the port of --from and those that follow; one is a trunk
+    /// Callers, at the port of --from and those that follow (over TCP their ports are the kernel's choice); one is a trunk
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
     peers: u16,
     /// How long a call lasts, in milliseconds
@@ -79,18 +90,18 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     let callers: Vec<SocketAddr> = (0..args.peers)
         .map(|peer| SocketAddr::new(args.from.ip(), args.from.port().saturating_add(peer)))
         .collect();
-    let sockets = callers.iter().map(|address| bind(*address)).collect::<io::Result<_>>()?;
-    let callee = bind(args.callee)?;
-    args.core.map_or(Ok(()), pin)?;
     let settings = Settings {
         mix: args.mix.clone(),
         hold_ns: u64::from(args.hold_ms) * 1_000_000,
-        retransmit: !args.no_retransmissions,
+        retransmit: !args.no_retransmissions && args.transport == Transport::Udp,
         callers,
         callee: args.callee,
         forwarder: args.to,
+        transport: args.transport,
+        fresh: args.fresh,
     };
-    let mut driver = Driver::new(sockets, callee, settings, args.core.is_some())?;
+    let mut driver = driver(args, settings)?;
+    args.core.map_or(Ok(()), pin)?;
     let bar = progress::spinner("calling");
     bar.set_message(format!("{}/s to {} for {} s", args.rate, args.to, args.seconds));
     let offer = Offer {
@@ -113,8 +124,27 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     Ok(passed)
 }
 
-fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    UdpSocket::bind(address).map_err(|error| {
+fn driver(args: &Args, settings: Settings) -> io::Result<Driver> {
+    let spin = args.core.is_some();
+    if args.transport == Transport::Tcp {
+        if args.fresh && Kind::ALL.iter().any(|kind| args.mix.has(*kind) && !kind.is_one_request()) {
+            return Err(io::Error::other(
+                "--fresh is for exchanges of one request and its answer: --mix options",
+            ));
+        }
+        return Driver::over_connections(named(args.callee, TcpListener::bind(args.callee))?, settings, spin);
+    }
+    if args.fresh {
+        return Err(io::Error::other("--fresh is about connections: --transport tcp"));
+    }
+    let bind = |address: &SocketAddr| named(*address, UdpSocket::bind(address));
+    let callers = settings.callers.iter().map(bind).collect::<io::Result<_>>()?;
+    Driver::new(callers, bind(&args.callee)?, settings, spin)
+}
+
+/// An error that says which address it is about.
+fn named<T>(address: SocketAddr, bound: io::Result<T>) -> io::Result<T> {
+    bound.map_err(|error| {
         let hint = "it has to be an address of this host, with a port that is free";
         io::Error::new(error.kind(), format!("{address}: {error}\n  hint: {hint}"))
     })
@@ -132,7 +162,8 @@ fn to_json(outcome: &Outcome, passed: bool) -> serde_json::Value {
     };
     json!({ "passed": passed, "scheduled": outcome.scheduled, "seconds": outcome.took.as_secs_f64(),
             "account": outcome.tally, "in_flight": outcome.in_flight, "latency_us": quantiles(&outcome.latency),
-            "lag_us": quantiles(&outcome.lag), "idle": outcome.idle, "own_drops": outcome.own_drops })
+            "lag_us": quantiles(&outcome.lag), "idle": outcome.idle, "own_drops": outcome.own_drops,
+            "connected": outcome.connected, "disconnected": outcome.disconnected })
 }
 
 fn print(outcome: &Outcome, passed: bool) {
@@ -161,6 +192,12 @@ fn print(outcome: &Outcome, passed: bool) {
         outcome.idle * 100.0,
         outcome.own_drops
     );
+    if outcome.connected > 0 {
+        println!(
+            "callers:   {} connections opened, {} lost by either side",
+            outcome.connected, outcome.disconnected
+        );
+    }
     if !outcome.on_schedule() {
         println!("the load was the limit, not the forwarder: lower --rate, or give it a --core");
     }

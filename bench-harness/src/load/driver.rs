@@ -1,38 +1,20 @@
-//! The load's clock and sockets: keeps to its schedule whatever comes back (open loop), sends in batches, drains
-//! both sides, and takes stock of itself: how late it was, how much of its core was left, what its own sockets lost.
+//! The load's clock: keeps to its schedule whatever comes back (open loop), and takes stock of itself: how late it was,
+//! how much of its core was left, what its own sockets lost.
 
-use std::collections::VecDeque;
-use std::io::{self, IoSlice};
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::socket::sockopt::{RcvBuf, RcvBufForce, SndBuf, SndBufForce};
-use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg, setsockopt};
-use nix::sys::time::TimeSpec;
-use viaduct::engine::socket::receive_drops;
 
 use super::book::Tally;
-use super::exchanges::{Exchanges, Item, Outbox, Settings, Side, histogram};
+use super::connections::Connections;
+use super::datagrams::Datagrams;
+use super::exchanges::{Exchanges, Outbox, Settings, Side, histogram};
 use crate::draw::Random;
-use crate::mmsg::Batch;
 
-/// Most datagrams of one UDP_SEGMENT send: the kernel's limit of segments.
-const SEGMENTS: usize = 64;
-/// What fits one frame with room for headers; longer datagrams go singly, as fragments.
-const SEGMENT_BYTES: usize = 1400;
-/// What one UDP_SEGMENT send may hold in all.
-const SEGMENTED_BYTES: usize = 65_000;
 /// Exchanges begun before the sockets are looked at.
 const BURST: usize = 64;
-/// Datagrams taken at once.
-const BATCH: usize = 64;
-/// Longest message that the load takes in bytes.
-const MESSAGE_BYTES: usize = 8192;
-/// Socket buffers in bytes: 50 ms at 100,000 messages a second.
-const BUFFER: usize = 8 << 20;
 /// The longest sleep, and how often what is over is added up.
 const NAP: Duration = Duration::from_millis(20);
 /// An exchange is heard of for so long: all timers of 64 * T1 have ended.
@@ -86,6 +68,10 @@ pub struct Outcome {
     pub last_len: usize,
     /// Datagrams that the load's own sockets lost because it did not drain them in time.
     pub own_drops: u64,
+    /// Connections that the load has opened meanwhile.
+    pub connected: u64,
+    /// Connections that broke, or were ended by the other side.
+    pub disconnected: u64,
 }
 
 impl Outcome {
@@ -104,14 +90,28 @@ impl Outcome {
     }
 }
 
+/// What messages travel by.
+pub trait Carrier: Send {
+    /// From now on this is offered.
+    fn reset(&mut self, settings: &Settings);
+    /// Sends all of it.
+    fn send(&mut self, out: &Outbox) -> io::Result<()>;
+    /// Gives what has come to `take`, with the side that it came to and where from; how many messages.
+    fn receive(&mut self, take: &mut dyn FnMut(Side, &[u8], SocketAddr)) -> io::Result<usize>;
+    /// Waits until something comes, for so long at most.
+    fn wait(&self, nap: Duration) -> io::Result<()>;
+    /// Datagrams that its sockets have lost so far.
+    fn drops(&self) -> io::Result<u64>;
+    /// Connections that it has opened so far, and those that it has lost.
+    fn connections(&self) -> (u64, u64);
+}
+
 /// Callers and the callee, on the thread that runs it.
 pub struct Driver {
-    callers: Vec<UdpSocket>,
-    callee: UdpSocket,
+    carrier: Box<dyn Carrier>,
     exchanges: Exchanges,
     remembered: Duration,
     out: Outbox,
-    batch: Batch,
     last_len: usize,
     clock: Instant,
     /// Look again at once instead of sleeping: for a core of its own.
@@ -119,35 +119,38 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A driver that has offered nothing yet. `spin`: it has a core of its own and may keep it busy.
+    /// A driver over UDP that has offered nothing yet. `spin`: it has a core of its own and may keep it busy.
     pub fn new(
         callers: Vec<UdpSocket>,
         callee: UdpSocket,
         settings: Settings,
         spin: bool,
     ) -> io::Result<Self> {
-        for socket in callers.iter().chain([&callee]) {
-            socket.set_nonblocking(true)?;
-            // Without the right to force them the kernel's limit holds.
-            setsockopt(socket, RcvBufForce, &BUFFER).or_else(|_| setsockopt(socket, RcvBuf, &BUFFER))?;
-            setsockopt(socket, SndBufForce, &BUFFER).or_else(|_| setsockopt(socket, SndBuf, &BUFFER))?;
-        }
-        Ok(Self {
-            callers,
-            callee,
+        Ok(Self::over(Box::new(Datagrams::new(callers, callee)?), settings, spin))
+    }
+
+    /// The same over TCP: the callee answers whoever connects to it, callers connect when they have something to say.
+    pub fn over_connections(callee: TcpListener, settings: Settings, spin: bool) -> io::Result<Self> {
+        Ok(Self::over(Box::new(Connections::new(callee)?), settings, spin))
+    }
+
+    fn over(mut carrier: Box<dyn Carrier>, settings: Settings, spin: bool) -> Self {
+        carrier.reset(&settings);
+        Self {
+            carrier,
             remembered: remembered(&settings),
             exchanges: Exchanges::new(settings, 0),
             out: Outbox::default(),
-            batch: Batch::new(BATCH, MESSAGE_BYTES),
             last_len: 0,
             clock: Instant::now(),
             spin,
-        })
+        }
     }
 
     /// Offers something else from now on; numbers go on.
     pub fn reset(&mut self, settings: Settings) {
         self.remembered = remembered(&settings);
+        self.carrier.reset(&settings);
         self.exchanges.reset(settings);
     }
 
@@ -156,7 +159,7 @@ impl Driver {
     /// # Errors
     /// Of the sockets. That nobody listens (ICMP) is none: those messages are lost.
     pub fn run(&mut self, offer: &Offer) -> io::Result<Outcome> {
-        let drops = self.drops()?;
+        let (drops, connections) = (self.carrier.drops()?, self.carrier.connections());
         let mut schedule = Schedule::new(offer, self.now_ns());
         let mut gauge = Gauge::new();
         let ends = schedule.ends_ns;
@@ -187,6 +190,7 @@ impl Driver {
             }
         }
         let took = Duration::from_nanos(self.now_ns() - schedule.begin_ns);
+        let (connected, disconnected) = self.carrier.connections();
         Ok(Outcome {
             scheduled: schedule.count,
             took,
@@ -198,7 +202,9 @@ impl Driver {
             idle: gauge.idle_ns as f64 / offer.length.as_nanos().max(1) as f64,
             lag: gauge.lag,
             last_len: self.last_len,
-            own_drops: self.drops()? - drops,
+            own_drops: self.carrier.drops()? - drops,
+            connected: connected - connections.0,
+            disconnected: disconnected - connections.1,
         })
     }
 
@@ -212,46 +218,36 @@ impl Driver {
         self.clock.elapsed().as_nanos() as u64
     }
 
-    fn drops(&self) -> io::Result<u64> {
-        self.callers.iter().chain([&self.callee]).map(|socket| receive_drops(socket.as_raw_fd())).sum()
-    }
-
-    /// Sends all that is ready: neighbours of one length and destination in one call. How many datagrams.
+    /// Sends all that is ready; how many messages.
     fn flush(&mut self) -> io::Result<usize> {
         let count = self.out.items.len();
-        for run in runs(&self.out.items) {
-            let slices: Vec<IoSlice<'_>> =
-                run.iter().map(|item| IoSlice::new(&self.out.bytes[item.range.clone()])).collect();
-            let socket = match run[0].by {
-                Side::Caller(caller) => &self.callers[caller],
-                Side::Callee => &self.callee,
-            };
-            send(socket, run[0].to, &slices, run[0].range.len() as u16)?;
+        if count > 0 {
+            self.carrier.send(&self.out)?;
+            self.out.clear();
         }
-        self.out.clear();
         Ok(count)
     }
 
-    /// Takes what has come, a batch of each socket; answers go out with the next flush.
+    /// Takes what has come; answers go out with the next flush.
     fn receive(&mut self) -> io::Result<usize> {
-        let mut count = 0;
-        let now_ns = self.now_ns();
-        for caller in &self.callers {
-            count += take(&mut self.batch, caller)?;
-            for (bytes, _) in self.batch.datagrams() {
-                self.exchanges.on_caller(bytes, now_ns, &mut self.out);
+        let Self { carrier, exchanges, out, last_len, clock, .. } = self;
+        // One reading for each side's batch.
+        let mut read: Option<(Side, u64)> = None;
+        carrier.receive(&mut |side, bytes, from| {
+            let (_, now_ns) = match read {
+                Some((last, now_ns)) if last == side => (last, now_ns),
+                _ => *read.insert((side, clock.elapsed().as_nanos() as u64)),
+            };
+            if side == Side::Callee {
+                *last_len = bytes.len();
+                exchanges.on_callee(bytes, from, now_ns, out);
+            } else {
+                exchanges.on_caller(bytes, now_ns, out);
             }
-        }
-        count += take(&mut self.batch, &self.callee)?;
-        let now_ns = self.now_ns();
-        for (bytes, from) in self.batch.datagrams() {
-            self.last_len = bytes.len();
-            self.exchanges.on_callee(bytes, from, now_ns, &mut self.out);
-        }
-        Ok(count)
+        })
     }
 
-    /// Waits for a datagram, until something is due.
+    /// Waits for a message, until something is due.
     fn rest(&self, next_ns: Option<u64>) -> io::Result<()> {
         if self.spin {
             std::hint::spin_loop();
@@ -259,71 +255,12 @@ impl Driver {
         }
         let due_ns = [next_ns, self.exchanges.next_due_ns()].into_iter().flatten().min();
         let nap = due_ns.map_or(NAP, |due| Duration::from_nanos(due.saturating_sub(self.now_ns())).min(NAP));
-        let sockets = self.callers.iter().chain([&self.callee]);
-        let mut places: Vec<_> = sockets.map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)).collect();
-        match ppoll(&mut places, Some(TimeSpec::from_duration(nap)), None) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
+        self.carrier.wait(nap)
     }
 }
 
 fn remembered(settings: &Settings) -> Duration {
     if settings.mix.answers() { REMEMBERED } else { REMEMBERED_UNANSWERED }
-}
-
-/// Items in runs that one send can take; the order between runs of one sender and destination is kept as far as
-/// each run begins after the one before it.
-fn runs(items: &[Item]) -> Vec<Vec<&Item>> {
-    let mut runs: Vec<Vec<&Item>> = Vec::new();
-    let mut open: VecDeque<usize> = VecDeque::new();
-    for item in items {
-        let len = item.range.len();
-        let fits = |run: &Vec<&Item>| {
-            let first = run[0];
-            first.range.len() == len
-                && len <= SEGMENT_BYTES
-                && first.by == item.by
-                && first.to == item.to
-                && run.len() < SEGMENTS
-                && (run.len() + 1) * len <= SEGMENTED_BYTES
-        };
-        match open.iter().copied().find(|place| fits(&runs[*place])) {
-            Some(place) => runs[place].push(item),
-            None => {
-                open.push_front(runs.len());
-                // More kinds than these are not worth the search.
-                open.truncate(8);
-                runs.push(vec![item]);
-            }
-        }
-    }
-    runs
-}
-
-/// Sends datagrams of one length.
-fn send(socket: &UdpSocket, to: SocketAddr, slices: &[IoSlice<'_>], len: u16) -> io::Result<()> {
-    let segments = [ControlMessage::UdpGsoSegments(&len)];
-    let control = if slices.len() > 1 { &segments[..] } else { &[] };
-    let to = SockaddrStorage::from(to);
-    loop {
-        match sendmsg(socket.as_raw_fd(), slices, control, MsgFlags::empty(), Some(&to)) {
-            // An ICMP error of an earlier send; the datagrams count as sent and lost.
-            Ok(_) | Err(nix::errno::Errno::ECONNREFUSED) => return Ok(()),
-            Err(nix::errno::Errno::EINTR) => {}
-            // The device is behind: what is due waits, and the lag tells.
-            Err(nix::errno::Errno::EAGAIN) => std::thread::yield_now(),
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-}
-
-fn take(batch: &mut Batch, socket: &UdpSocket) -> io::Result<usize> {
-    use io::ErrorKind::{ConnectionRefused, Interrupted, WouldBlock};
-    match batch.receive(socket) {
-        Err(error) if matches!(error.kind(), WouldBlock | Interrupted | ConnectionRefused) => Ok(0),
-        other => other,
-    }
 }
 
 /// Times at which exchanges begin, evenly spread.

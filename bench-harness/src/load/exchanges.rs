@@ -33,6 +33,33 @@ const INVITES: u8 = 7;
 /// Sends of another request, or of the 200 to an INVITE, within 64 * T1.
 const OTHERS: u8 = 11;
 
+/// What messages travel by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Transport {
+    /// UDP
+    Udp,
+    /// TCP
+    Tcp,
+}
+
+impl Transport {
+    /// As a Via names it.
+    pub fn via(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        }
+    }
+
+    /// What a URI has for it.
+    pub fn parameter(self) -> &'static str {
+        match self {
+            Self::Udp => "",
+            Self::Tcp => ";transport=tcp",
+        }
+    }
+}
+
 /// What is offered, between whom.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -40,7 +67,7 @@ pub struct Settings {
     pub mix: Mix,
     /// How long a call lasts, in nanoseconds.
     pub hold_ns: u64,
-    /// Send again what is not answered.
+    /// Send again what is not answered: over UDP.
     pub retransmit: bool,
     /// Callers' addresses; they take turns.
     pub callers: Vec<SocketAddr>,
@@ -48,6 +75,10 @@ pub struct Settings {
     pub callee: SocketAddr,
     /// Where the callers' requests go.
     pub forwarder: SocketAddr,
+    /// What they go by, and what the callee is reached by.
+    pub transport: Transport,
+    /// Over TCP: each exchange has a connection of its own, which ends with it. Not for calls, which have several requests.
+    pub fresh: bool,
 }
 
 /// Who sends.
@@ -109,7 +140,7 @@ pub struct Exchanges {
     settings: Settings,
     /// Requests by caller, then by kind.
     requests: Vec<Vec<Template>>,
-    /// `host:port` of callers and of the callee, as text.
+    /// `host:port` of callers and of the callee (with what its URI has for the transport), as text.
     hosts: (Vec<String>, String),
     book: Book,
     timers: BinaryHeap<Reverse<(u64, u32, Task)>>,
@@ -129,12 +160,17 @@ impl Exchanges {
     /// Nothing has begun yet; exchanges are numbered from `base`.
     pub fn new(settings: Settings, base: u32) -> Self {
         let templates = |caller: &SocketAddr| {
-            let of = |kind: Kind| Template::of(kind.method(), *caller, settings.callee, kind.long());
+            let of = |kind: Kind| {
+                Template::of(kind.method(), (*caller, settings.callee), kind.long(), settings.transport)
+            };
             Kind::ALL.map(of).into()
         };
         Self {
             requests: settings.callers.iter().map(templates).collect(),
-            hosts: (settings.callers.iter().map(ToString::to_string).collect(), settings.callee.to_string()),
+            hosts: (
+                settings.callers.iter().map(ToString::to_string).collect(),
+                format!("{}{}", settings.callee, settings.transport.parameter()),
+            ),
             book: Book::new(base),
             timers: BinaryHeap::new(),
             random: Random(u64::from(base)),
@@ -329,7 +365,8 @@ impl Exchanges {
         let caller = self.caller(number);
         let (host, to) = (&self.hosts.0[caller], self.settings.forwarder);
         let target = &self.hosts.1;
-        out.put(Side::Caller(caller), to, |bytes| ack_to_refusal(refusal, (host, number), target, bytes));
+        let via = format!("{} {host}", self.settings.transport.via());
+        out.put(Side::Caller(caller), to, |bytes| ack_to_refusal(refusal, (&via, number), target, bytes));
         self.acks += 1;
     }
 
@@ -339,7 +376,8 @@ impl Exchanges {
         let Some((_, first)) = self.book.arrived(Some(number), Leg::Final) else { return };
         let within = Within::of(ok);
         let to = within.next_hop().unwrap_or(self.settings.forwarder);
-        let via = format!("SIP/2.0/UDP {};branch=z9hG4bK{number:08x}", self.hosts.0[caller]);
+        let transport = self.settings.transport.via();
+        let via = format!("SIP/2.0/{transport} {};branch=z9hG4bK{number:08x}", self.hosts.0[caller]);
         out.put(Side::Caller(caller), to, |bytes| within.request("ACK", via.as_bytes(), "1", bytes));
         self.book.sent(number, Leg::Ack);
         if first && let Some(entry) = self.book.get(number) {

@@ -63,6 +63,11 @@ impl Kind {
         matches!(self, Self::LongCall | Self::LongMessage)
     }
 
+    /// It is a request and its answer.
+    pub fn is_one_request(self) -> bool {
+        !self.is_call() && self != Self::Unanswered
+    }
+
     /// It is a call, with a dialog.
     pub fn is_call(self) -> bool {
         matches!(self, Self::Call | Self::LongCall)
@@ -85,6 +90,11 @@ impl Mix {
             [(kind, _)] => Kind::ALL[usize::from(kind)],
             _ => Kind::ALL[usize::from(random.weighted(&self.0))],
         }
+    }
+
+    /// There is any of this kind.
+    pub fn has(&self, kind: Kind) -> bool {
+        self.0.iter().any(|(own, _)| *own == kind as u8)
     }
 
     /// There is anything that is answered.

@@ -4,7 +4,8 @@
 //!  command ─► driver ─► exchanges ─► book
 //!  (options)  (clock,   (who says    (what was sent,
 //!              sockets)  what)        what arrived)
-//!                          └─► say, scan, mix
+//!               │          └─► say, scan, mix
+//!               └─► datagrams, connections
 //! ```
 //!
 //! `burst` is for other measurements: INVITEs that go on beside, and a sink that drains them.
@@ -12,6 +13,8 @@
 mod book;
 mod burst;
 pub mod command;
+mod connections;
+mod datagrams;
 mod driver;
 mod exchanges;
 mod mix;
@@ -22,6 +25,6 @@ mod tests;
 
 pub use burst::{Generator, Sink};
 pub use driver::{Driver, Offer, Outcome};
-pub use exchanges::{Settings, histogram};
+pub use exchanges::{Settings, Transport, histogram};
 pub use mix::{Kind, Mix};
 pub use say::refusal;

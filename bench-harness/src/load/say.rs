@@ -46,11 +46,10 @@ pub fn refusal(message: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Writes the ACK to a refusal (RFC 3261 §17.1.1.3): the Via is the INVITE's, by `host:port` and running number of its
-/// caller, To is the refusal's. `target`: `host:port` of the Request-URI.
-pub fn ack_to_refusal(refusal: &Scan<'_>, (host, number): (&str, u32), target: &str, out: &mut Vec<u8>) {
-    let via =
-        format!("ACK sip:{target} SIP/2.0\r\nVia: SIP/2.0/UDP {host};branch=z9hG4bK{number:08x};rport\r\n");
+/// Writes the ACK to a refusal (RFC 3261 §17.1.1.3): the Via is the INVITE's, by transport, `host:port` and running number
+/// of its caller, To is the refusal's. `target`: `host:port` of the Request-URI.
+pub fn ack_to_refusal(refusal: &Scan<'_>, (by, number): (&str, u32), target: &str, out: &mut Vec<u8>) {
+    let via = format!("ACK sip:{target} SIP/2.0\r\nVia: SIP/2.0/{by};branch=z9hG4bK{number:08x};rport\r\n");
     put(out, &[via.as_bytes(), b"Max-Forwards: 70\r\nFrom: ", refusal.first(Header::From)]);
     put(out, &[b"\r\nTo: ", refusal.first(Header::To)]);
     put(out, &[b"\r\nCall-ID: ", refusal.first(Header::CallId), b"\r\nCSeq: 1 ACK\r\n", NO_BODY.as_bytes()]);

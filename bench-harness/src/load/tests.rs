@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::book::Tally;
-use super::exchanges::{Exchanges, Item, Outbox, Settings, Side};
+use super::exchanges::{Exchanges, Item, Outbox, Settings, Side, Transport};
 use super::mix::Mix;
 
 const CALLERS: [&str; 2] = ["10.1.0.2:5060", "10.1.0.2:5061"];
@@ -37,6 +37,8 @@ impl<'a> Path<'a> {
             callers: CALLERS.map(address).into(),
             callee: address(CALLEE),
             forwarder: address(FORWARDER),
+            transport: Transport::Udp,
+            fresh: false,
         };
         Self { exchanges: Exchanges::new(settings, 7), now_ns: 0, way, seen: Vec::new() }
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Args;
-use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings, histogram};
+use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport, histogram};
 use crate::progress;
 use crate::results::model::{self, Latency, Load, Results, Sample};
 use crate::results::ratios::{STATEFUL, VIADUCT};
@@ -308,5 +308,7 @@ fn settings(subject: &Subject) -> Settings {
         callers: vec![SocketAddr::V4(CLIENT)],
         callee: SocketAddr::V4(SINK),
         forwarder: SocketAddr::V4(subject.address),
+        transport: Transport::Udp,
+        fresh: false,
     }
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Args;
 use super::verdict::{self, Property};
 use super::watch::{Metrics, open_files};
-use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings};
+use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport};
 use crate::progress;
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, pin};
 use crate::world::{CLIENT, INSIDE, OUTSIDE, SINK, World};
@@ -211,6 +211,8 @@ fn settings(subject: &Subject) -> Settings {
         callers: vec![SocketAddr::V4(CLIENT)],
         callee: SocketAddr::V4(SINK),
         forwarder: SocketAddr::V4(subject.address),
+        transport: Transport::Udp,
+        fresh: false,
     }
 }
 
