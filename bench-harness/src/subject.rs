@@ -278,6 +278,11 @@ pub fn viaduct_configuration(rules: usize, core: usize, port: u16, stateful: boo
     fill(include_str!("../peers/viaduct.toml.in"), &values)
 }
 
+/// The same over TCP.
+pub fn over_tcp(configuration: &str) -> String {
+    configuration.replace("\"udp:", "\"tcp:").replace(":5060\"\nmode", ":5060;transport=tcp\"\nmode")
+}
+
 /// What `viaduct --version` says.
 pub fn version_of_viaduct() -> io::Result<String> {
     let told = Command::new(built("viaduct")?).arg("--version").output()?.stdout;

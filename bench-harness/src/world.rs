@@ -1,7 +1,7 @@
 //! Client and sink as hosts of their own, the forwarder's namespace between them.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 
 use viaduct::cli::netns::{Host, add_address, add_veth, enter, netlink, up};
 
@@ -73,5 +73,10 @@ impl World {
     /// The sink's socket.
     pub fn sink(&self) -> io::Result<UdpSocket> {
         self.sink.socket(SocketAddr::V4(SINK), "eth0")
+    }
+
+    /// The sink's socket for whoever connects to it.
+    pub fn listening_sink(&self) -> io::Result<TcpListener> {
+        self.in_sink(|| TcpListener::bind(SINK))
     }
 }

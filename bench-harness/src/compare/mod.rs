@@ -37,20 +37,24 @@ pub use window::{Bench, Plan};
 Subjects: null-uring and null-mmsg (the floor: datagrams go on untouched, padded to the length that Viaduct's output
 has), viaduct (Record-Route, automatic egress, 100 rules of which the last matches), kamailio and opensips
 (stateless, Record-Route, fast allocators, errors alone logged), the latter two also with mhomed=1; and each of the three
-with transactions (viaduct-stateful; the others by t_relay, with mhomed=1), which only `calls` is offered. Their
-configurations are in bench-harness/peers. All run in the same network namespaces, pinned to the same core; who is
+with transactions (viaduct-stateful; the others by t_relay, with mhomed=1), which only `calls` is offered; over TCP
+viaduct-tcp, kamailio-tcp (t_relay, mhomed=1, as many TCP children as Viaduct has shards) and kamailio-tcp-stateless, which
+only the two loads over TCP are offered. Their configurations are in bench-harness/peers. All run in the same network namespaces, pinned to the same core; who is
 not measured is stopped (SIGSTOP). Who goes first turns from round to round.
 
 Loads, one window of each for each subject and round:
   messages    INVITEs that nobody answers, at 80% of null-uring's knee (peers: of their own)
   calls       INVITE 180 200 ACK BYE 200 at a rate below every subject's knee; not for the floor
+  tcp-calls   the same calls over TCP, by connections that last, half as many; nothing is sent again
+  tcp-connections   OPTIONS, each by a new connection that ends with its answer, as many
   paced       single messages, far apart and at random: what forwarding adds to latency
   saturation  half more than the knee; system calls are counted here
   knee        rising rates until less than 99.5% arrives
 
 What is known after each round stands in the folder of --out already, if the run is ended early.
 
-Passes (exit code 0) when Viaduct lost no message of `calls` and `paced`, and none had to be sent again.
+Passes (exit code 0) when Viaduct lost no message of `calls`, `tcp-calls`, `tcp-connections` and `paced`, and none had to be
+sent again.
 
 Needs root (or user namespaces, then without system calls), two cores, and a quiet machine. With the windows' usual
 length nine rounds of all subjects take about a quarter of an hour.
@@ -59,6 +63,7 @@ Examples:
   bench-harness compare
   bench-harness compare --only null                  # CPU per message over the floor
   bench-harness compare --only kamailio --rounds 3
+  bench-harness compare --only kamailio --loads tcp-calls,tcp-connections --tcp-calls 500
   bench-harness compare --knee 5000 --rounds 1 --window-ms 300    # whether it works, on a machine that is not quiet
   bench-harness compare --out results --against last-week/results.json
   bench-harness compare --opensips /opt/opensips/sbin/opensips")]
@@ -81,6 +86,9 @@ pub struct Args {
     /// Calls a second; without it a twelfth of the lowest knee in messages, half of what a call of six would allow
     #[arg(long)]
     calls: Option<f64>,
+    /// Calls a second over TCP, and new connections; without it half of --calls
+    #[arg(long)]
+    tcp_calls: Option<f64>,
     /// Single messages a second
     #[arg(long, default_value_t = 400.0)]
     paced: f64,
@@ -120,6 +128,9 @@ enum Family {
     Opensips,
 }
 
+/// Viaduct, in all its ways.
+const OURS: [Peer; 3] = [Peer::Viaduct(false), Peer::Viaduct(true), Peer::ViaductTcp];
+
 impl Family {
     const ALL: [Self; 3] = [Self::Null, Self::Kamailio, Self::Opensips];
 
@@ -129,7 +140,10 @@ impl Family {
                 use clap::ValueEnum;
                 crate::null::Engine::value_variants().iter().map(|engine| Peer::Null(*engine)).collect()
             }
-            Self::Kamailio => Way::ALL.map(Peer::Kamailio).into(),
+            Self::Kamailio => {
+                let over_tcp = [true, false].map(Peer::KamailioTcp);
+                Way::ALL.into_iter().map(Peer::Kamailio).chain(over_tcp).collect()
+            }
             Self::Opensips => Way::ALL.map(Peer::Opensips).into(),
         }
     }
@@ -144,11 +158,12 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     if let Some(folder) = &args.out {
         results::write(folder, &results, &histograms)?;
     }
-    let below = |sample: &&Sample| matches!(sample.load, Load::Calls | Load::Paced);
+    let below = |sample: &&Sample| {
+        matches!(sample.load, Load::Calls | Load::TcpCalls | Load::TcpConnections | Load::Paced)
+    };
     let lost = |sample: &Sample| sample.lost + sample.retransmissions + sample.failed;
-    let ours = results.samples.iter().filter(|sample| {
-        [false, true].map(|stateful| Peer::Viaduct(stateful).name()).contains(&&*sample.subject)
-    });
+    let ours = |sample: &&Sample| OURS.iter().any(|peer| peer.name() == sample.subject);
+    let ours = results.samples.iter().filter(ours);
     let lost = ours.filter(below).map(lost).sum::<u64>();
     Ok((lost == 0) & args.against.judge(&results.ratios)?)
 }
@@ -173,8 +188,10 @@ pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
         }
     };
     let families = if args.only.is_empty() { &Family::ALL[..] } else { &args.only };
-    let mut peers = vec![Peer::Viaduct(false), Peer::Viaduct(true)];
-    for peer in families.iter().flat_map(|family| family.peers()) {
+    let loads = if args.loads.is_empty() { rounds::LOADS.to_vec() } else { args.loads.clone() };
+    let mut peers = Vec::new();
+    let all = OURS.into_iter().chain(families.iter().flat_map(|family| family.peers()));
+    for peer in all.filter(|peer| loads.iter().any(|load| peer.takes(*load))) {
         match peer.missing(&setting) {
             Some(why) => _ = results.skipped.insert(peer.name().into(), why),
             None => peers.push(peer),
@@ -193,8 +210,9 @@ pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
             part_of_knee: args.load,
             knee: args.knee,
             calls: args.calls,
+            tcp_calls: args.tcp_calls.or(args.calls.map(|calls| calls / 2.0)),
             paced: args.paced,
-            loads: if args.loads.is_empty() { rounds::LOADS.into() } else { args.loads.clone() },
+            loads,
         },
         &bar,
         &|results, histograms| match &args.out {

@@ -10,7 +10,8 @@ use nix::unistd::Pid;
 
 use crate::null::Engine;
 use crate::results::model::{self, Load};
-use crate::subject::{Subject, built, fill, pin, viaduct_configuration, write};
+use crate::results::ratios::{OVER_TCP, STATEFUL, VIADUCT};
+use crate::subject::{Subject, built, fill, over_tcp, pin, viaduct_configuration, write};
 use crate::world::{INSIDE, OUTSIDE, SINK};
 
 /// Rules in Viaduct's configuration; the last one matches.
@@ -27,8 +28,12 @@ pub enum Peer {
     Viaduct(bool),
     /// The floor.
     Null(Engine),
+    /// The same over TCP, where it always keeps them.
+    ViaductTcp,
     /// Kamailio.
     Kamailio(Way),
+    /// The same over TCP; `true`: with transactions and `mhomed=1`.
+    KamailioTcp(bool),
     /// OpenSIPS.
     Opensips(Way),
 }
@@ -72,12 +77,15 @@ impl Peer {
     /// As the results call it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Viaduct(false) => "viaduct",
-            Self::Viaduct(true) => "viaduct-stateful",
+            Self::Viaduct(false) => VIADUCT,
+            Self::Viaduct(true) => STATEFUL,
+            Self::ViaductTcp => OVER_TCP,
             Self::Null(engine) => engine.subject(),
             Self::Kamailio(Way::Stateless) => "kamailio",
             Self::Kamailio(Way::Mhomed) => "kamailio-mhomed",
             Self::Kamailio(Way::Stateful) => "kamailio-stateful",
+            Self::KamailioTcp(true) => "kamailio-tcp",
+            Self::KamailioTcp(false) => "kamailio-tcp-stateless",
             Self::Opensips(Way::Stateless) => "opensips",
             Self::Opensips(Way::Mhomed) => "opensips-mhomed",
             Self::Opensips(Way::Stateful) => "opensips-stateful",
@@ -87,19 +95,34 @@ impl Peer {
     /// It can be offered this load. The floor only forwards; who keeps transactions sends what nobody answers again.
     pub fn takes(self, load: Load) -> bool {
         match self {
+            Self::ViaductTcp | Self::KamailioTcp(_) => load.is_over_tcp(),
+            _ if load.is_over_tcp() => false,
             Self::Null(_) => load != Load::Calls,
             _ => !self.is_stateful() || load == Load::Calls,
         }
     }
 
+    /// What it is offered to see whether it forwards.
+    pub fn probe(self) -> Load {
+        match self {
+            Self::ViaductTcp | Self::KamailioTcp(_) => Load::TcpCalls,
+            _ if self.is_stateful() => Load::Calls,
+            _ => Load::Messages,
+        }
+    }
+
     /// It keeps transactions.
-    pub fn is_stateful(self) -> bool {
-        matches!(self, Self::Viaduct(true) | Self::Kamailio(Way::Stateful) | Self::Opensips(Way::Stateful))
+    fn is_stateful(self) -> bool {
+        match self {
+            Self::Viaduct(stateful) | Self::KamailioTcp(stateful) => stateful,
+            Self::ViaductTcp | Self::Kamailio(Way::Stateful) | Self::Opensips(Way::Stateful) => true,
+            _ => false,
+        }
     }
 
     /// It is not of this project: where it does not work here, the others are measured without it.
     pub fn is_foreign(self) -> bool {
-        matches!(self, Self::Kamailio(_) | Self::Opensips(_))
+        matches!(self, Self::Kamailio(_) | Self::KamailioTcp(_) | Self::Opensips(_))
     }
 
     fn port(self) -> u16 {
@@ -108,13 +131,15 @@ impl Peer {
             Self::Kamailio(way) => 5062 + way as u16,
             Self::Opensips(way) => 5065 + way as u16,
             Self::Null(engine) => 5070 + engine as u16,
+            Self::ViaductTcp => 5080,
+            Self::KamailioTcp(stateful) => 5081 + u16::from(stateful),
         }
     }
 
     /// Why it cannot be measured here, if it cannot.
     pub fn missing(self, setting: &Setting) -> Option<String> {
         match (self, &setting.opensips) {
-            (Self::Kamailio(_), _) if !kamailio().exists() => {
+            (Self::Kamailio(_) | Self::KamailioTcp(_), _) if !kamailio().exists() => {
                 Some("Kamailio is not installed: apt-get install kamailio".into())
             }
             (Self::Opensips(_), None) => Some("OpenSIPS was not given: --opensips PATH".into()),
@@ -131,9 +156,11 @@ impl Peer {
         let mut command = Command::new(&program);
         let file = |name: &str| write(&setting.folder, name, &configuration);
         match self {
-            Self::Viaduct(_) => command.args(["run", "-c"]).arg(file(&format!("{}.toml", self.name()))?),
+            Self::Viaduct(_) | Self::ViaductTcp => {
+                command.args(["run", "-c"]).arg(file(&format!("{}.toml", self.name()))?)
+            }
             Self::Null(engine) => null(&mut command, engine, self.port(), setting.core, pad_to),
-            Self::Kamailio(_) => command
+            Self::Kamailio(_) | Self::KamailioTcp(_) => command
                 .args(["-DD", "-E", "-x", "fm", "-X", "fm"])
                 .args(MEMORY)
                 .args(["-Y", &self.private(setting)?, "-f"])
@@ -170,12 +197,14 @@ impl Peer {
                 let rest = viaduct_configuration(RULES, setting.core, self.port(), stateful);
                 (built("viaduct")?, rest + UNSHED)
             }
-            Self::Null(_) => (built("bench-harness")?, String::new()),
-            Self::Kamailio(way) => {
-                // Without mhomed the script says which socket to send from, as operators then do.
-                let by = format!("    $fs = \"udp:{OUTSIDE}:{}\";", self.port());
-                (kamailio().into(), self.filled(include_str!("../../peers/kamailio.cfg.in"), way, by))
+            Self::ViaductTcp => {
+                let rest = viaduct_configuration(RULES, setting.core, self.port(), true);
+                (built("viaduct")?, over_tcp(&rest) + UNSHED)
             }
+            Self::Null(_) => (built("bench-harness")?, String::new()),
+            Self::Kamailio(way) => (kamailio().into(), self.kamailio(way)),
+            Self::KamailioTcp(true) => (kamailio().into(), self.kamailio(Way::Stateful)),
+            Self::KamailioTcp(false) => (kamailio().into(), self.kamailio(Way::Stateless)),
             Self::Opensips(way) => {
                 let by = format!("    $socket_out = \"udp:{OUTSIDE}:{}\";", self.port());
                 let path = setting.opensips.clone().unwrap_or_default();
@@ -184,6 +213,15 @@ impl Peer {
                 (path, fill(&text, &[("MODULES", modules)]))
             }
         })
+    }
+
+    fn kamailio(self, way: Way) -> String {
+        let is_tcp = matches!(self, Self::KamailioTcp(_));
+        let (transport, without) = if is_tcp { ("tcp", "no") } else { ("udp", "yes") };
+        // Without mhomed the script says which socket to send from, as operators then do.
+        let by = format!("    $fs = \"{transport}:{OUTSIDE}:{}\";", self.port());
+        let text = self.filled(include_str!("../../peers/kamailio.cfg.in"), way, by);
+        fill(&text, &[("TRANSPORT", transport.to_owned()), ("WITHOUT_TCP", without.to_owned())])
     }
 
     fn filled(self, text: &str, way: Way, send_socket: String) -> String {
@@ -233,8 +271,8 @@ fn modules_of(program: &Path) -> PathBuf {
 
 fn version(peer: Peer, program: &Path) -> String {
     let flag = match peer {
-        Peer::Viaduct(_) | Peer::Null(_) => "--version",
-        Peer::Kamailio(_) => "-v",
+        Peer::Viaduct(_) | Peer::ViaductTcp | Peer::Null(_) => "--version",
+        Peer::Kamailio(_) | Peer::KamailioTcp(_) => "-v",
         Peer::Opensips(_) => "-V",
     };
     let text = Command::new(program).arg(flag).output().map(|output| output.stdout).unwrap_or_default();
@@ -273,7 +311,16 @@ mod tests {
                 assert!(ports.insert(peer.port()));
             }
         }
-        let ours = [false, true].map(Peer::Viaduct).into_iter();
+        for stateful in [false, true] {
+            let peer = Peer::KamailioTcp(stateful);
+            let (_, text) = peer.program(&setting).unwrap();
+            assert!(
+                text.contains("disable_tcp=no") && text.contains("tcp_children=1") && !text.contains("udp:")
+            );
+            assert!(text.contains(&format!("listen=tcp:10.2.0.1:{}", peer.port())));
+            assert!(ports.insert(peer.port()));
+        }
+        let ours = [Peer::Viaduct(false), Peer::Viaduct(true), Peer::ViaductTcp].into_iter();
         assert!(
             ours.chain([Engine::Uring, Engine::Mmsg].map(Peer::Null)).all(|peer| ports.insert(peer.port()))
         );

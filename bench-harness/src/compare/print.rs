@@ -12,7 +12,7 @@ pub fn summary(results: &Results) {
         groups.entry((sample.load, &sample.subject)).or_default().push(sample);
     }
     println!(
-        "{:<11} {:<16} {:>9} {:>10} {:>8} {:>9} {:>8} {:>8} {:>9} {:>7} {:>6}",
+        "{:<15} {:<22} {:>9} {:>10} {:>8} {:>9} {:>8} {:>8} {:>9} {:>7} {:>6}",
         "load",
         "subject",
         "offered/s",
@@ -38,7 +38,7 @@ pub fn summary(results: &Results) {
         let (calls, messages) = called.fold((0, 0), |(calls, all), (c, m)| (calls + c, all + m));
         let calls = if messages > 0 { format!("{:.3}", calls as f64 / messages as f64) } else { "-".into() };
         println!(
-            "{:<11} {subject:<16} {:>9.0} {:>10.0} {:>8} {:>9.1} {:>8.1} {:>8.1} {calls:>9} {:>6.0}% {:>6}",
+            "{:<15} {subject:<22} {:>9.0} {:>10.0} {:>8} {:>9.1} {:>8.1} {:>8.1} {calls:>9} {:>6.0}% {:>6}",
             load.name(),
             median(&|sample| sample.offered_per_second),
             median(&|sample| sample.cpu_ns as f64 / sample.delivered.max(1) as f64),
@@ -49,6 +49,12 @@ pub fn summary(results: &Results) {
             median(&|sample| sample.generator_idle) * 100.0,
             samples.iter().filter(|sample| !sample.on_schedule).count(),
         );
+    }
+    for ((_, subject), samples) in groups.iter().filter(|((load, _), _)| *load == Load::TcpConnections) {
+        let each = |sample: &&Sample| sample.calls as f64 / (sample.cpu_ns as f64 / 1e9);
+        if let Some(spread) = Spread::of(samples.iter().map(each).collect()) {
+            println!("{subject}: {:.0} new connections in a second of CPU", spread.median);
+        }
     }
     for (what, why) in &results.skipped {
         println!("skipped: {what}: {why}");

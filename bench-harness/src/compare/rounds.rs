@@ -24,10 +24,22 @@ const FINE: f64 = 1.05;
 const TOO_MUCH: f64 = 1.5;
 /// Messages that a call takes, forwarded one by one.
 const MESSAGES_OF_A_CALL: f64 = 6.0;
+/// What is offered over TCP of the calls over UDP: a message costs twice as much there, and more.
+const TCP_PART: f64 = 0.5;
+/// Calls a second over TCP where nothing is known: below what a slow core carries.
+const TCP_CALLS: f64 = 500.0;
 /// What the core may do beside the forwarder's work before a word of warning: other programs disturb.
 const BESIDE: f64 = 0.05;
 /// Loads in the order of a round.
-pub const LOADS: [Load; 5] = [Load::Messages, Load::Calls, Load::Paced, Load::Saturation, Load::Knee];
+pub const LOADS: [Load; 7] = [
+    Load::Messages,
+    Load::Calls,
+    Load::TcpCalls,
+    Load::TcpConnections,
+    Load::Paced,
+    Load::Saturation,
+    Load::Knee,
+];
 
 /// What is asked for.
 pub struct Ask {
@@ -41,6 +53,8 @@ pub struct Ask {
     pub knee: Option<f64>,
     /// Calls a second, if they are given.
     pub calls: Option<f64>,
+    /// The same over TCP, and new connections.
+    pub tcp_calls: Option<f64>,
     /// Single messages a second.
     pub paced: f64,
     /// Loads.
@@ -51,8 +65,8 @@ pub struct Ask {
 pub type RoundOver<'a> = dyn Fn(&Results, &Histograms) -> io::Result<()> + 'a;
 
 /// Forwarders that run, and what was found so far.
-pub struct Rounds {
-    bench: Bench,
+pub struct Rounds<'w> {
+    bench: Bench<'w>,
     subjects: Vec<Entrant>,
     results: Results,
     histograms: Histograms,
@@ -68,10 +82,10 @@ struct Entrant {
     odd: u64,
 }
 
-impl Rounds {
+impl<'w> Rounds<'w> {
     /// Starts Viaduct first, to learn how long its messages are, then the others; each is stopped until its turn.
     pub fn start(
-        mut bench: Bench,
+        mut bench: Bench<'w>,
         peers: &[Peer],
         setting: &Setting,
         mut results: Results,
@@ -79,8 +93,7 @@ impl Rounds {
         let (mut subjects, mut pad_to) = (Vec::new(), 0);
         for peer in peers {
             let started = peer.start(setting, pad_to).and_then(|Started { mut subject, told }| {
-                let probe = if peer.is_stateful() { Load::Calls } else { Load::Messages };
-                let len = bench.wait_for(&mut subject, probe)?;
+                let len = bench.wait_for(&mut subject, peer.probe())?;
                 subject.pause()?;
                 Ok((subject, told, len))
             });
@@ -177,6 +190,9 @@ impl Rounds {
         let (rate, length) = match load {
             Load::Messages => (self.floor(at) * ask.part_of_knee, ask.window),
             Load::Calls => (ask.calls.unwrap_or_else(|| self.calls()), ask.window),
+            Load::TcpCalls | Load::TcpConnections => {
+                (ask.tcp_calls.unwrap_or_else(|| self.tcp_calls()), ask.window)
+            }
             Load::Paced => (ask.paced, ask.window * 3),
             Load::Saturation => (entrant.knee * TOO_MUCH, ask.window),
             Load::Knee => (entrant.knee * BELOW, ask.window),
@@ -202,6 +218,11 @@ impl Rounds {
         let callers = self.subjects.iter().filter(has_knee);
         let lowest = callers.map(|entrant| entrant.knee).fold(f64::INFINITY, f64::min);
         lowest / MESSAGES_OF_A_CALL / 2.0
+    }
+
+    fn tcp_calls(&self) -> f64 {
+        let over_udp = self.calls();
+        if over_udp.is_finite() && over_udp > 0.0 { over_udp * TCP_PART } else { TCP_CALLS }
     }
 
     /// Ends all forwarders; what was found.

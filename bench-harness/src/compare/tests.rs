@@ -77,3 +77,15 @@ fn every_message_of_hundreds_of_calls_through_kamailio_is_accounted_for() {
         }
     }
 }
+
+#[test]
+fn every_message_over_tcp_is_accounted_for_and_each_exchange_has_its_connection() {
+    for peer in [Peer::ViaductTcp, Peer::KamailioTcp(true), Peer::KamailioTcp(false)] {
+        let samples = windows(peer, &[Load::TcpCalls, Load::TcpConnections]);
+        let [calls, connections] = &samples[..] else { continue };
+        all_accounted_for(calls, 6);
+        assert_eq!(calls.calls * 6, calls.sent);
+        all_accounted_for(connections, 2);
+        assert_eq!(connections.calls * 2, connections.sent, "{connections:?}");
+    }
+}

@@ -33,7 +33,7 @@ const LOWEST: f64 = 2_000.0;
 pub struct Plan {
     /// Which kind of load.
     pub load: Load,
-    /// Messages (calls, for [`Load::Calls`]) a second.
+    /// Messages (calls, for [`Load::Calls`] and [`Load::TcpCalls`], or connections) a second.
     pub rate: f64,
     /// For how long.
     pub length: Duration,
@@ -54,27 +54,42 @@ pub struct Measured {
 }
 
 /// The load, and the accounts of the core that forwarders run on.
-pub struct Bench {
+pub struct Bench<'w> {
+    world: &'w World,
     driver: Driver,
+    /// Over TCP. It opens connections, so it runs in the client's host.
+    over_tcp: Driver,
     core: Core,
     counter: Option<Counter>,
 }
 
-impl Bench {
+impl<'w> Bench<'w> {
     /// Joins the load to the world. `spin`: it has a core of its own.
-    pub fn new(world: &World, core: usize, spin: bool, counter: Option<Counter>) -> io::Result<Self> {
-        let settings = settings(CLIENT, Load::Messages);
-        let driver = Driver::new(vec![world.client()?], world.sink()?, settings, spin)?;
-        Ok(Self { driver, core: Core::find(core)?, counter })
+    pub fn new(world: &'w World, core: usize, spin: bool, counter: Option<Counter>) -> io::Result<Self> {
+        let of = |load| settings(CLIENT, load);
+        let driver = Driver::new(vec![world.client()?], world.sink()?, of(Load::Messages), spin)?;
+        let over_tcp = Driver::over_connections(world.listening_sink()?, of(Load::TcpCalls), spin)?;
+        Ok(Self { world, driver, over_tcp, core: Core::find(core)?, counter })
+    }
+
+    /// Does something with the load's driver, where that can open connections.
+    fn drive<R: Send>(
+        &mut self,
+        load: Load,
+        work: impl FnOnce(&mut Driver) -> io::Result<R> + Send,
+    ) -> io::Result<R> {
+        let Self { world, driver, over_tcp, .. } = self;
+        if load.is_over_tcp() { world.in_client(|| work(over_tcp)) } else { work(driver) }
     }
 
     /// Offers single messages, or calls, until one arrives; the length in bytes of the last message that left the
     /// forwarder towards the callee.
     pub fn wait_for(&mut self, subject: &mut Subject, load: Load) -> io::Result<usize> {
-        let drain = if load == Load::Calls { 2 * HOLD } else { Duration::ZERO };
+        let drain = if matches!(load, Load::Calls | Load::TcpCalls) { 2 * HOLD } else { Duration::ZERO };
         let settings = settings(subject.address, load);
-        let reached =
-            subject.until(&mut self.driver, &settings, drain, |outcome| outcome.tally.delivered > 0)?;
+        let reached = self.drive(load, |driver| {
+            subject.until(driver, &settings, drain, |outcome| outcome.tally.delivered > 0)
+        })?;
         let (name, words) = (subject.name, subject.words());
         reached.map(|outcome| outcome.last_len).ok_or_else(|| {
             io::Error::other(format!("{name} forwards nothing from {CLIENT} to {SINK}; it said:\n{words}"))
@@ -157,17 +172,24 @@ impl Bench {
         subject.check_alive()?;
         let offer =
             Offer { rate: plan.rate, length: WARM_UP, jitter: plan.load == Load::Paced, drain: DRAIN };
-        self.driver.reset(settings(subject.address, plan.load));
-        self.driver.run(&offer)?;
-        self.driver.reset(settings(subject.address, plan.load));
+        let settings = settings(subject.address, plan.load);
+        self.drive(plan.load, |driver| {
+            driver.reset(settings.clone());
+            driver.run(&offer)?;
+            driver.reset(settings);
+            Ok(())
+        })?;
         let before = self.core.read(subject)?;
         let offer = Offer { length: plan.length, ..offer };
-        let (outcome, syscalls) = match &self.counter {
+        let counter = self.counter.take();
+        let counted = match &counter {
             Some(counter) if plan.load == Load::Saturation => {
-                counter.during(subject, || self.driver.run(&offer))?
+                counter.during(subject, || self.driver.run(&offer))
             }
-            _ => (self.driver.run(&offer)?, None),
+            _ => self.drive(plan.load, |driver| driver.run(&offer)).map(|outcome| (outcome, None)),
         };
+        self.counter = counter;
+        let (outcome, syscalls) = counted?;
         let spent = self.core.read(subject)?.since(&before);
         let resident_bytes = subject.resident()?;
         let sample =
@@ -187,14 +209,18 @@ impl Bench {
 
 fn settings(forwarder: SocketAddrV4, load: Load) -> Settings {
     Settings {
-        mix: Mix::only(if load == Load::Calls { Kind::Call } else { Kind::Unanswered }),
+        mix: Mix::only(match load {
+            Load::Calls | Load::TcpCalls => Kind::Call,
+            Load::TcpConnections => Kind::Options,
+            _ => Kind::Unanswered,
+        }),
         hold_ns: HOLD.as_nanos() as u64,
-        retransmit: true,
+        retransmit: !load.is_over_tcp(),
         callers: vec![SocketAddr::V4(CLIENT)],
         callee: SocketAddr::V4(SINK),
         forwarder: SocketAddr::V4(forwarder),
-        transport: Transport::Udp,
-        fresh: false,
+        transport: if load.is_over_tcp() { Transport::Tcp } else { Transport::Udp },
+        fresh: load == Load::TcpConnections,
     }
 }
 
@@ -210,8 +236,8 @@ fn sample(subject: &str, plan: Plan, round: u32, outcome: &Outcome, spent: Spent
         delivered: tally.delivered,
         lost: tally.missing,
         retransmissions: tally.retransmissions,
-        calls: tally.calls,
-        failed: if plan.load == Load::Calls { tally.failed } else { 0 },
+        calls: if plan.load == Load::TcpConnections { outcome.connected } else { tally.calls },
+        failed: if plan.load == Load::Calls || plan.load.is_over_tcp() { tally.failed } else { 0 },
         cpu_ns: spent.cpu.as_nanos() as u64,
         softirq_ns: spent.softirq.as_nanos() as u64,
         syscalls: None,

@@ -122,8 +122,21 @@ pub fn read(file: &Path) -> io::Result<Results> {
 
 impl Load {
     /// In the order of the report.
-    pub const ALL: [Self; 6] =
-        [Self::Messages, Self::Calls, Self::Paced, Self::Saturation, Self::Knee, Self::Overload];
+    pub const ALL: [Self; 8] = [
+        Self::Messages,
+        Self::Calls,
+        Self::TcpCalls,
+        Self::TcpConnections,
+        Self::Paced,
+        Self::Saturation,
+        Self::Knee,
+        Self::Overload,
+    ];
+
+    /// It is offered over TCP.
+    pub fn is_over_tcp(self) -> bool {
+        matches!(self, Self::TcpCalls | Self::TcpConnections)
+    }
 
     /// As in `results.json`.
     pub fn name(self) -> &'static str {
@@ -134,6 +147,8 @@ impl Load {
             Self::Saturation => "saturation",
             Self::Knee => "knee",
             Self::Overload => "overload",
+            Self::TcpCalls => "tcp-calls",
+            Self::TcpConnections => "tcp-connections",
         }
     }
 }

@@ -95,6 +95,10 @@ pub enum Load {
     Knee,
     /// Whole calls, at the peak and several times as many: latency is from the scheduled time of a call to its 200.
     Overload,
+    /// Whole calls over TCP, by connections that last.
+    TcpCalls,
+    /// OPTIONS over TCP, each by a connection of its own that is opened for it and ends with its answer.
+    TcpConnections,
 }
 
 /// One window: one subject, one load, one rate.
@@ -106,7 +110,7 @@ pub struct Sample {
     pub subject: String,
     /// What was offered.
     pub load: Load,
-    /// Messages (or calls, for [`Load::Calls`] and [`Load::Overload`]) that the schedule asked for in a second.
+    /// Messages (or calls, or connections) that the schedule asked for in a second.
     pub offered_per_second: f64,
     /// Length in seconds, by the clock.
     pub seconds: f64,
@@ -118,9 +122,9 @@ pub struct Sample {
     pub lost: u64,
     /// Messages sent again, by a timer of the load's.
     pub retransmissions: u64,
-    /// Whole calls that were made; 0 for loads without calls.
+    /// Whole calls (connections, for [`Load::TcpConnections`]) that were made; 0 for loads without either.
     pub calls: u64,
-    /// Calls that did not end well.
+    /// Of those, what did not end well.
     pub failed: u64,
     /// CPU time of the forwarder in nanoseconds: its threads, io workers and the soft interrupts of its core.
     pub cpu_ns: u64,
@@ -207,6 +211,15 @@ pub struct Ratios {
     /// The same over OpenSIPS (`t_relay`) with `mhomed=1`.
     #[serde(default)]
     pub cpu_per_stateful_call_vs_opensips_mhomed: Option<Interval>,
+    /// CPU per call over TCP, Viaduct over Kamailio (`t_relay`) with `mhomed=1`.
+    #[serde(default)]
+    pub cpu_per_tcp_call_vs_kamailio_mhomed: Option<Interval>,
+    /// The same over Kamailio without transactions.
+    #[serde(default)]
+    pub cpu_per_tcp_call_vs_kamailio_stateless: Option<Interval>,
+    /// CPU per new connection with one OPTIONS, Viaduct over Kamailio (`t_relay`) with `mhomed=1`.
+    #[serde(default)]
+    pub cpu_per_tcp_connection_vs_kamailio_mhomed: Option<Interval>,
     /// Parse, decide and rewrite of a 600-byte INVITE.
     pub own_work_instructions: Option<f64>,
     /// The same in nanoseconds, median.

@@ -8,7 +8,7 @@ use plotters::style::RGBColor;
 
 use super::curves::{Axis, Bar, Line, bars, lines};
 use super::model::{Load, Sample};
-use super::ratios::{FLOOR, STATEFUL, VIADUCT};
+use super::ratios::{FLOOR, OVER_TCP, STATEFUL, VIADUCT};
 use super::statistics::median;
 use super::{Histograms, hgrm};
 
@@ -20,6 +20,13 @@ pub fn of(samples: &[Sample]) -> io::Result<Vec<File>> {
     let files = [
         costs(samples, Load::Messages, "cpu-per-message.svg", "CPU per delivered message")?,
         costs(samples, Load::Calls, "cpu-per-call.svg", "CPU per call")?,
+        costs(samples, Load::TcpCalls, "cpu-per-tcp-call.svg", "CPU per call over TCP")?,
+        costs(
+            samples,
+            Load::TcpConnections,
+            "cpu-per-tcp-connection.svg",
+            "CPU per new connection with one OPTIONS",
+        )?,
         against_load(samples)?,
     ];
     Ok(files.into_iter().flatten().collect())
@@ -105,11 +112,11 @@ fn against_load(samples: &[Sample]) -> io::Result<Option<File>> {
 /// plots.
 fn colour(subject: &str) -> RGBColor {
     match subject {
-        VIADUCT => RGBColor(213, 94, 0),
+        VIADUCT | OVER_TCP => RGBColor(213, 94, 0),
         FLOOR => RGBColor(60, 60, 60),
         "null-mmsg" => RGBColor(150, 150, 150),
-        "kamailio" => RGBColor(86, 180, 233),
-        "kamailio-mhomed" => RGBColor(0, 114, 178),
+        "kamailio" | "kamailio-tcp-stateless" => RGBColor(86, 180, 233),
+        "kamailio-mhomed" | "kamailio-tcp" => RGBColor(0, 114, 178),
         STATEFUL => RGBColor(240, 228, 66),
         "opensips" => RGBColor(204, 121, 167),
         "opensips-mhomed" => RGBColor(0, 158, 115),
@@ -121,7 +128,7 @@ impl Sample {
     /// What its CPU is counted by: calls, or messages delivered.
     pub fn units(&self) -> u64 {
         match self.load {
-            Load::Calls => self.calls,
+            Load::Calls | Load::TcpCalls | Load::TcpConnections => self.calls,
             Load::Overload => self.calls - self.failed,
             _ => self.delivered,
         }

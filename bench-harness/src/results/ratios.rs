@@ -9,6 +9,8 @@ use super::statistics::{median, paired};
 pub const VIADUCT: &str = "viaduct";
 /// The same with transactions.
 pub const STATEFUL: &str = "viaduct-stateful";
+/// The same over TCP, where there are always transactions.
+pub const OVER_TCP: &str = "viaduct-tcp";
 /// The floor: Viaduct's engine without SIP.
 pub const FLOOR: &str = "null-uring";
 
@@ -16,6 +18,7 @@ pub const FLOOR: &str = "null-uring";
 pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
     let per_call = |peer| per_unit(samples, (VIADUCT, peer), Load::Calls, |sample| sample.calls);
     let stateful = |peer| per_unit(samples, (STATEFUL, peer), Load::Calls, |sample| sample.calls);
+    let over_tcp = |peer, load| per_unit(samples, (OVER_TCP, peer), load, |sample| sample.calls);
     let instructions = |name: &str| micro.get(name).and_then(|piece| piece.instructions);
     let ns = |name: &str| micro.get(name).and_then(|piece| piece.ns);
     Ratios {
@@ -29,6 +32,9 @@ pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
         cpu_per_stateful_call_vs_stateless: stateful(VIADUCT),
         cpu_per_stateful_call_vs_kamailio_mhomed: stateful("kamailio-stateful"),
         cpu_per_stateful_call_vs_opensips_mhomed: stateful("opensips-stateful"),
+        cpu_per_tcp_call_vs_kamailio_mhomed: over_tcp("kamailio-tcp", Load::TcpCalls),
+        cpu_per_tcp_call_vs_kamailio_stateless: over_tcp("kamailio-tcp-stateless", Load::TcpCalls),
+        cpu_per_tcp_connection_vs_kamailio_mhomed: over_tcp("kamailio-tcp", Load::TcpConnections),
         own_work_instructions: instructions("pipeline"),
         own_work_ns: ns("pipeline"),
         full_tables_extra_ns: ns("full_tables_extra_zipf"),
@@ -133,6 +139,12 @@ pub fn flat(ratios: &Ratios) -> Vec<(&'static str, Option<Figure>)> {
         ("cpu_per_stateful_call_vs_stateless", paired(ratios.cpu_per_stateful_call_vs_stateless)),
         ("cpu_per_stateful_call_vs_kamailio_mhomed", paired(ratios.cpu_per_stateful_call_vs_kamailio_mhomed)),
         ("cpu_per_stateful_call_vs_opensips_mhomed", paired(ratios.cpu_per_stateful_call_vs_opensips_mhomed)),
+        ("cpu_per_tcp_call_vs_kamailio_mhomed", paired(ratios.cpu_per_tcp_call_vs_kamailio_mhomed)),
+        ("cpu_per_tcp_call_vs_kamailio_stateless", paired(ratios.cpu_per_tcp_call_vs_kamailio_stateless)),
+        (
+            "cpu_per_tcp_connection_vs_kamailio_mhomed",
+            paired(ratios.cpu_per_tcp_connection_vs_kamailio_mhomed),
+        ),
         ("own_work_instructions", plain(ratios.own_work_instructions)),
         ("own_work_ns", plain(ratios.own_work_ns)),
         ("full_tables_extra_ns", plain(ratios.full_tables_extra_ns)),

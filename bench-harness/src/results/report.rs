@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::model::{Load, Results, Sample};
-use super::ratios::{FLOOR, Figure, VIADUCT, flat};
+use super::ratios::{FLOOR, Figure, OVER_TCP, VIADUCT, flat};
 use super::statistics::{coverage, median};
 
 /// Its name.
@@ -23,7 +23,7 @@ const fn bar(name: &'static str, words: &'static str, unit: &'static str, at_mos
 }
 
 /// In the order of the report; a test holds it against the figures that there are.
-const BARS: [Bar; 18] = [
+const BARS: [Bar; 21] = [
     bar("cpu_per_message_vs_null", "CPU per delivered message, over the floor `null-uring`", "", Some(1.12)),
     bar("cpu_per_call_vs_kamailio", "CPU per call, over Kamailio", "", None),
     bar("cpu_per_call_vs_kamailio_mhomed", "CPU per call, over Kamailio with `mhomed=1`", "", Some(0.45)),
@@ -41,6 +41,19 @@ const BARS: [Bar; 18] = [
         "CPU per call with transactions, over OpenSIPS' `t_relay` with `mhomed=1`",
         "",
         Some(0.30),
+    ),
+    bar(
+        "cpu_per_tcp_call_vs_kamailio_mhomed",
+        "CPU per call over TCP, over Kamailio's `t_relay` with `mhomed=1`",
+        "",
+        Some(0.6),
+    ),
+    bar("cpu_per_tcp_call_vs_kamailio_stateless", "the same, over Kamailio without transactions", "", None),
+    bar(
+        "cpu_per_tcp_connection_vs_kamailio_mhomed",
+        "CPU per new connection with one OPTIONS, over Kamailio's `t_relay` with `mhomed=1`",
+        "",
+        None,
     ),
     bar("own_work_instructions", "parse, decide, rewrite of a 600-byte INVITE", "instructions", Some(3500.0)),
     bar("own_work_ns", "the same", "ns", Some(350.0)),
@@ -158,7 +171,11 @@ fn windows(text: &mut String, results: &Results, load: Load) {
         knees(text, &subjects);
         return;
     }
-    let unit = if matches!(load, Load::Calls | Load::Overload) { "call" } else { "message" };
+    let unit = match load {
+        Load::Calls | Load::Overload | Load::TcpCalls => "call",
+        Load::TcpConnections => "connection",
+        _ => "message",
+    };
     let _ = writeln!(
         text,
         "| subject | offered/s | windows | CPU per {unit} | p50 | p99 | p99.9 | delivered | sent again | memory | notes |\n\
@@ -179,7 +196,7 @@ type Subjects<'a> = BTreeMap<(&'a str, u64), Vec<&'a Sample>>;
 fn reference<'a>(subjects: &'a Subjects<'_>, rate: u64) -> Option<&'a [&'a Sample]> {
     let named = |name| subjects.get(&(name, rate));
     let first = || subjects.iter().find(|((_, own), _)| *own == rate).map(|(_, samples)| samples);
-    named(FLOOR).or_else(|| named(VIADUCT)).or_else(first).map(Vec::as_slice)
+    named(FLOOR).or_else(|| named(VIADUCT)).or_else(|| named(OVER_TCP)).or_else(first).map(Vec::as_slice)
 }
 
 fn row(samples: &[&Sample], over: Option<&[&Sample]>) -> String {
@@ -215,7 +232,7 @@ fn notes(samples: &[&Sample]) -> String {
         notes.push(format!("the generator was late in {late} windows"));
     }
     if failed > 0 {
-        notes.push(format!("{failed} calls failed"));
+        notes.push(format!("{failed} failed"));
     }
     notes.join(", ")
 }
