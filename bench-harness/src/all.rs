@@ -49,7 +49,7 @@ struct Step {
     writes: bool,
 }
 
-const PLAN: [Step; 8] = [
+const PLAN: [Step; 9] = [
     Step { name: "micro", full: "micro", quick: "micro --quick", full_s: 300, quick_s: 45, writes: true },
     Step {
         name: "sipp",
@@ -82,6 +82,14 @@ const PLAN: [Step; 8] = [
         full_s: 90,
         quick_s: 15,
         writes: true,
+    },
+    Step {
+        name: "connections",
+        full: "connections",
+        quick: "connections --count 500 --speaking 50",
+        full_s: 60,
+        quick_s: 5,
+        writes: false,
     },
     Step {
         name: "follow",

@@ -3,6 +3,7 @@
 mod all;
 mod cases;
 mod compare;
+mod connections;
 mod draw;
 mod fib;
 mod follow;
@@ -29,7 +30,7 @@ use clap::{Parser, Subcommand};
 
 /// Measures Viaduct against the floor that the kernel sets
 ///
-/// `compare`, `overload`, `follow` and `soak` build their own network namespaces; they need two cores, and root or user
+/// `compare`, `connections`, `overload`, `follow` and `soak` build their own network namespaces; they need two cores, and root or user
 /// namespaces. Build with
 /// `cargo build --release --workspace` first: debug builds measure nothing.
 #[derive(Debug, Parser)]
@@ -44,6 +45,7 @@ enum Command {
     Null(null::Args),
     Load(load::command::Args),
     Compare(compare::Args),
+    Connections(connections::Args),
     All(all::Args),
     Against(results::against::Args),
     Micro(micro::Args),
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Command::Null(args) => null::execute(&args),
         Command::Load(args) => load::command::execute(&args),
         Command::Compare(args) => compare::execute(&args),
+        Command::Connections(args) => connections::execute(&args),
         Command::All(args) => all::execute(&args),
         Command::Against(args) => results::against::execute(&args),
         Command::Micro(args) => micro::execute(&args),

@@ -45,6 +45,18 @@ impl World {
         Ok(world)
     }
 
+    /// Gives the client's host these addresses besides its own.
+    pub fn more_clients(&self, addresses: &[Ipv4Addr]) -> io::Result<()> {
+        self.in_client(|| {
+            netlink(async |handle| {
+                for address in addresses {
+                    add_address(handle, "eth0", IpAddr::V4(*address)).await?;
+                }
+                Ok(())
+            })
+        })
+    }
+
     /// Runs a function on a thread that lives in the client's host.
     pub fn in_client<R: Send>(&self, work: impl FnOnce() -> io::Result<R> + Send) -> io::Result<R> {
         self.client.inside(work)

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use run::Run;
 use verdict::{Findings, Sample, ms};
-pub use watch::{Kernel, Metrics};
+pub use watch::{Kernel, Metrics, open_files};
 
 /// Changes routes, links, addresses, rules and the configuration at random under load, and accounts for everything
 #[derive(Debug, clap::Args)]
