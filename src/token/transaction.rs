@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::prf::{Block, Prf, Running, block_of, four, len};
+use super::prf::{Block, Prf, Running, len};
 
 /// The parts of a request that are the same in its retransmissions, in its CANCEL and in the ACK for
 /// its non-2xx answer, and in nothing else (RFC 3261 §16.11, §17.2.3).
@@ -65,7 +65,8 @@ pub(super) enum Form {
 impl Form {
     #[inline(always)]
     fn last(self, lengths: [u16; 4], number: u32) -> Block {
-        block_of([self as u64 | u64::from(number) << 32, four(lengths)])
+        let lengths = lengths.into_iter().fold(0, |all, length| all << 16 | u128::from(length));
+        ((self as u128) << 120 | lengths << 32 | u128::from(number)).to_be_bytes()
     }
 }
 
