@@ -23,7 +23,8 @@ impl Search<'_> {
     /// has for it.
     pub(super) fn stream_to_address(&mut self, hop: NextHop, origin: Origin) -> Number {
         let snapshot = self.snapshot;
-        match snapshot.plan.tls_names.of(hop.address.ip()).filter(|_| hop.transport.is_secure()) {
+        let name = || snapshot.plan.tls_names.of(hop.address.ip());
+        match if hop.transport.is_secure() { name() } else { None } {
             Some(name) => self.stream_to(hop, name, origin),
             None => without_name(hop.transport, origin),
         }
