@@ -212,15 +212,19 @@ impl<'w> ByStreams<'w> {
 
     /// Opens a connection to Viaduct; what is wanted of it is told when it is used.
     fn connect(&self) -> Sender<Vec<u8>> {
-        let stream = self.host.inside(|| TcpStream::connect(self.edge.0)).expect("a connection");
+        let mut stream = self.host.inside(|| TcpStream::connect(self.edge.0)).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let line = channel::<Vec<u8>>();
         let (writer, inbox) = (line.0.clone(), self.outbox.clone());
         let client = self.secrets.as_ref().map(|secrets| Arc::clone(&secrets.client));
         let name = ServerName::try_from(self.edge.1.clone()).expect("a name");
         std::thread::spawn(move || match client {
             Some(client) => {
-                let session = ClientConnection::new(client, name).expect("a session");
-                converse(StreamOwned::new(session, patient(stream)), &inbox, &line);
+                let mut session = ClientConnection::new(client, name).expect("a session");
+                // Nothing is written before it is over; where it fails, nobody waits for anything.
+                if session.complete_io(&mut stream).is_ok() {
+                    converse(StreamOwned::new(session, patient(stream)), &inbox, &line);
+                }
             }
             None => converse(patient(stream), &inbox, &line),
         });

@@ -78,7 +78,12 @@ impl Trust {
 
 /// A call with re-INVITEs from both sides, which the caller ends or the callee.
 fn call(caller: &dyn Phone, callee: &dyn Phone, caller_ends: bool) {
-    let invite = caller.request("INVITE", &callee.uri());
+    call_to(&callee.uri(), caller, callee, caller_ends);
+}
+
+/// The same, where this URI is called.
+fn call_to(uri: &str, caller: &dyn Phone, callee: &dyn Phone, caller_ends: bool) {
+    let invite = caller.request("INVITE", uri);
     caller.put(&invite);
     let received = callee.expect("INVITE ");
     callee.answer(&received, "180 Ringing");
@@ -142,6 +147,7 @@ fn calls_between_tls_and_everything_else() {
         call(&alice, &six, caller_ends);
         call(&six, &alice, caller_ends);
         call(&public, &six, caller_ends);
+        call_to("sips:bob@bob.example", &alice, &bob, caller_ends);
     }
     let metrics = viaduct.metrics();
     for lost in ["stray_response", "not_handed_over", "connection_failed", "foreign_response"] {
@@ -172,6 +178,28 @@ fn a_request_over_tls_says_so() {
     assert!(invite.values("Record-Route")[0].ends_with("@edge.example:5061;transport=tls;lr>"), "{invite}");
     assert!(invite.values("Record-Route")[1].ends_with("@1.2.3.4:5060;transport=udp;lr>"), "{invite}");
     viaduct.stop();
+}
+
+#[test]
+fn explain_and_check_say_whose_certificate_would_be_asked_for() {
+    let world = World::new();
+    let trust = Trust::new(KEEPING_RELAY);
+    let words = ["explain", "--ruri", "sip:bob@bob.example;transport=tls", "--source", "1.2.3.100:5060"];
+    let words = [&words[..], &["--listener", "public"]].concat();
+    let said = |words: &[&str]| {
+        let output = trust.home.command(&world, words);
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let text = said(&words);
+    assert!(text.contains("its certificate has to be for «bob.example», by an authority of "), "{text}");
+    let json = said(&[&words[..], &["--json"]].concat());
+    assert!(json.contains("\"verified_name\": \"bob.example\""), "{json}");
+    let trusting = format!("{LISTENERS}{TLS}[[route]]\nto = \"sip:bob.example;transport=tls\"\n");
+    trust.home.write(&trusting);
+    assert!(!said(&["check"]).contains("no-authorities"));
+    trust.home.write(&trusting.replace("ca = \"ca.pem\"\n", ""));
+    let text = said(&["check"]);
+    assert!(text.contains("[no-authorities]") && text.contains("«private-tls» has no `ca`"), "{text}");
 }
 
 /// A SIPS URI is not sent on without TLS, whatever the rule says.
@@ -299,10 +327,12 @@ fn a_certificate_changes_while_calls_go_on() {
     let alice =
         ByStreams::new(&world.public, "alice", "alice.example", "1.2.3.100:5061", PUBLIC, Some(&secrets));
     call(&alice, &private, true);
+    let before = viaduct.generation();
     trust.show(&trust.authority.issue(&["new.example"]));
     eventually("the new certificate is in use", || {
         viaduct.log().contains("listener public-tls has new certificates").then_some(())
     });
+    viaduct.newer_than(before);
     call(&alice, &private, true);
     // Who connects anew gets the new one.
     let edge = ("1.2.3.4:5061", "new.example");
