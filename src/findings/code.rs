@@ -175,7 +175,7 @@ impl Code {
                 "Something in the routing policy is not understood, so the kernel is asked for each destination."
             }
             Self::NoAuthorities => {
-                "A literal next hop or a name over TLS is to be connected to by a listener without `ca`, which trusts nobody."
+                "A rule's next hop over TLS is to be connected to by a listener without `ca`, which trusts nobody."
             }
         }
     }

@@ -173,8 +173,11 @@ pub(super) fn by_override(
     }
 }
 
-/// Without authorities no server can be verified, and to none a connection is opened.
+/// Without authorities no server can be verified, and to none a connection is opened. Only what a rule names says that one is to be.
 fn trusts_nobody(examiner: &Examiner<'_>, aim: &Aim, listener: ListenerId) -> Option<Finding> {
+    if !matches!(aim.subject, Subject::Rule(..)) {
+        return None;
+    }
     let listener = examiner.plan.listener(listener);
     let tls = examiner.plan.section(listener.section).tls.as_ref()?;
     let finding = tls.client.is_none().then(|| aim.finding(Code::NoAuthorities, Severity::Warning))?;

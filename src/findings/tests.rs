@@ -36,6 +36,14 @@ fn rule(to: &str, more: &str) -> String {
     format!("[[route]]\nname = \"r\"\nto = \"{to}\"\n{more}\n")
 }
 
+/// What does not fit the host, and what the file itself is warned of.
+fn found_here(fib: &Fib, text: &str) -> Vec<Diagnostic> {
+    match config::from_str("test.toml", text, fib) {
+        Ok(loaded) => loaded.warnings.list().to_vec(),
+        Err(findings) => panic!("{findings}"),
+    }
+}
+
 /// What does not fit the host.
 fn found(fib: &Fib, text: &str) -> Vec<Diagnostic> {
     let all = match config::from_str("test.toml", text, fib) {
@@ -463,4 +471,34 @@ fn units_can_be_gone_through_one_by_one() {
         ]
     );
     assert_eq!(examiner.unit(1).asked, 1);
+}
+
+#[test]
+fn a_listener_over_tls_that_trusts_nobody_connects_to_nobody() {
+    let (folder, authority) = (tempfile::tempdir().expect("a folder"), crate::pki::Authority::new("A"));
+    let pair = authority.issue(&["203.0.113.10"]);
+    for (name, text) in [("a.crt", &pair.certificate), ("a.key", &pair.key), ("ca.pem", &authority.pem())] {
+        std::fs::write(folder.path().join(name), text).expect("a file");
+    }
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let text = |more: &str, to: &str| {
+        let keys = format!("certificate = \"{}\"\nkey = \"{}\"\n{more}", file("a.crt"), file("a.key"));
+        listener("public", "203.0.113.10:5061").replace("udp:", "tls:") + &keys + &rule(to, "")
+    };
+    let to = "sip:203.0.113.9;transport=tls";
+    let (message, hint) = ("«public» has no `ca`, so it trusts nobody", "ca = ");
+    let is_about = |finding: &Diagnostic| finding.code == Code::NoAuthorities.label();
+    let alone = found_here(&host().build(), &text("", to));
+    let [one] = &alone.iter().filter(|finding| is_about(finding)).collect::<Vec<_>>()[..] else {
+        panic!("{alone:#?}")
+    };
+    assert_eq!(one.severity, Warning);
+    assert!(
+        one.message.contains(message) && one.hint.as_deref().unwrap_or_default().contains(hint),
+        "{one:?}"
+    );
+    let trusting = found_here(&host().build(), &text(&format!("ca = \"{}\"\n", file("ca.pem")), to));
+    assert!(!trusting.iter().any(is_about), "{trusting:#?}");
+    let takes_only = found_here(&host().build(), &text("", "request-uri"));
+    assert!(!takes_only.iter().any(is_about), "{takes_only:#?}");
 }
