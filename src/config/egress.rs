@@ -1,7 +1,5 @@
 //! `egress`: from which listener a rule, or a gateway of a group, sends.
 
-use sip_parser::Uri;
-
 use super::diagnostic::Findings;
 use super::listeners::{Names, is_there};
 use super::read::{Entry, Text};
@@ -43,19 +41,6 @@ fn transport_of(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
     Some(found)
 }
 
-/// Where neither the port nor the transport of a literal next hop is written, the port is that of the transport which its egress
-/// decides for.
-pub(super) fn default_port(target: &mut Target, choice: &EgressChoice, names: &Names) {
-    let Target::Address { uri, transport: None, port, .. } = target else { return };
-    let decided = match choice {
-        EgressChoice::Listener(id) => names.section(*id).transport,
-        EgressChoice::Relative { transport, .. } => *transport,
-    };
-    if Uri::parse(uri.as_bytes()).is_ok_and(|uri| uri.port().is_none()) {
-        *port = decided.default_port();
-    }
-}
-
 /// An override has to fit a literal next hop: family and transport.
 pub(super) fn check(
     target: &Target,
@@ -64,8 +49,20 @@ pub(super) fn check(
     entry: &Entry<'_>,
     findings: &mut Findings,
 ) {
-    let EgressChoice::Listener(id) = choice else { return };
-    let listener = names.section(*id);
+    let wanted = target.transport();
+    let id = match *choice {
+        EgressChoice::Listener(id) => id,
+        EgressChoice::Relative { transport, .. } => {
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != transport) {
+                let message = format!("`egress` leaves by {transport}, the next hop wants {wanted}");
+                let hint =
+                    format!("write transport = \"{wanted}\" in `egress`, or take it out of the next hop");
+                findings.error(entry.span.clone(), message).hint(hint);
+            }
+            return;
+        }
+    };
+    let listener = names.section(id);
     let family = |v4: bool| if v4 { "IPv4" } else { "IPv6" };
     if let Target::Address { ip, .. } = target
         && let Some(own) = listener.bind.is_ipv4().filter(|v4| *v4 != ip.is_ipv4())
@@ -78,10 +75,7 @@ pub(super) fn check(
             )
             .hint(format!("name a listener with an {theirs} address, or leave `egress` out"));
     }
-    if let Target::Address { transport: Some(transport), .. }
-    | Target::Name { transport: Some(transport), .. } = target
-        && !listener.serves(*transport)
-    {
+    if let Some(transport) = wanted.filter(|wanted| !listener.serves(*wanted)) {
         let message = format!(
             "the listener «{}» is {}, the next hop wants {transport}",
             listener.name, listener.transport

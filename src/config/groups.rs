@@ -201,8 +201,8 @@ fn gateways(entry: &Entry<'_>, names: &Names, findings: &mut Findings) -> Option
 
 fn is_same(one: &Target, other: &Target) -> bool {
     match (one, other) {
-        (Target::Address { ip, port, .. }, Target::Address { ip: same, port: at, .. }) => {
-            (ip, port) == (same, at)
+        (Target::Address { ip, .. }, Target::Address { ip: same, .. }) => {
+            (ip, one.usual_port()) == (same, other.usual_port())
         }
         (Target::Name { host, port, .. }, Target::Name { host: same, port: at, .. }) => {
             (host, port) == (same, at)
@@ -224,7 +224,6 @@ fn gateway(mut section: Section<'_>, names: &Names, findings: &mut Findings) -> 
         Some(entry) => {
             let choice = egress::read(&entry, names, findings)?;
             if let Some(to) = &mut to {
-                egress::default_port(to, &choice, names);
                 egress::check(to, &choice, names, &entry, findings);
             }
             Some(choice)

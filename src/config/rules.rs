@@ -345,12 +345,11 @@ impl Reader<'_> {
 
     fn forward(&self, when: &When, to: &Entry<'_>, way: Way<'_>, findings: &mut Findings) -> Option<Action> {
         let Way { egress, mode, record_route, attempts } = way;
-        let mut targets = target::read(to, self.groups, findings);
+        let targets = target::read(to, self.groups, findings);
         let egress = match egress {
             Some(entry) => {
                 let choice = egress::read(&entry, self.names, findings)?;
-                for target in targets.iter_mut().flatten() {
-                    egress::default_port(target, &choice, self.names);
+                for target in targets.iter().flatten() {
                     self.check_egress(target, &choice, &entry, findings);
                 }
                 Some(choice)

@@ -98,10 +98,9 @@ pub(super) fn next_hop(text: &Text<'_>, findings: &mut Findings) -> Option<Targe
         };
         return Some(Target::Name { uri: written, transport, host: host.as_str().into(), port: uri.port() });
     }
-    let port = uri.port().unwrap_or_else(|| transport.unwrap_or(Transport::Udp).default_port());
     let ip = canonical(host.ip()?);
     literal(ip, text, findings)?;
-    Some(Target::Address { uri: written, transport, ip, port })
+    Some(Target::Address { uri: written, transport, ip, port: uri.port() })
 }
 
 fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<Option<Transport>> {

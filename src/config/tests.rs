@@ -108,7 +108,7 @@ reject = 403
     assert_eq!(plan.egress.no_listener, NoListener::Reject);
     assert_eq!(plan.hosts["media.example.net"], ["10.0.0.100".parse::<std::net::IpAddr>().unwrap()]);
     let Action::Forward { to, egress, .. } = &plan.rules[0].action else { panic!() };
-    assert!(matches!(to[..], [Target::Address { port: 5060, transport: None, .. }]));
+    assert!(matches!(to[..], [Target::Address { port: Some(5060), transport: None, .. }]));
     assert_eq!(*egress, Some(EgressChoice::Listener(plan.sections[1].id)));
     assert_eq!(plan.rules[3].action, Action::Reject(403));
     let messages: Vec<_> = warnings.list().iter().map(|w| &*w.message).collect();
@@ -806,4 +806,39 @@ fn a_configuration_has_no_more_names_than_are_kept() {
     good(&format!("{PUBLIC}[dns]\nnames = 16\n{}", routes(16)));
     let text = format!("[dns]\nnames = 16\n{}", routes(17));
     expect(&text, (2, 9), "ask for 17 names, and [dns] names keeps 16", "16384 at most");
+}
+
+#[test]
+fn a_next_hop_without_a_port_has_that_of_the_transport_it_is_sent_by() {
+    let tcp = "[[listener]]\nname = \"stream\"\nbind = \"tcp:203.0.113.10:5070\"\n\n";
+    let group =
+        "[[group]]\nname = \"g\"\ngateways = [{ to = \"sip:192.0.2.9\" }, { to = \"sip:192.0.2.8:5070\" }]\n";
+    for (transport, port) in [("tcp", 5060), ("tls", 5061)] {
+        let egress = format!("egress = {{ transport = \"{transport}\" }}");
+        let rule = format!("[[route]]\nname = \"r\"\nto = [\"sip:192.0.2.7\", \"group:g\"]\n{egress}\n");
+        let Loaded { plan, .. } = good(&format!("{tcp}{group}{rule}"));
+        let hops: Vec<_> = plan
+            .onward(&plan.rules[0])
+            .map(|onward| plan.literal_hop(onward.target, onward.egress.as_ref()).unwrap().to_string())
+            .collect();
+        let expected = [("192.0.2.7", port), ("192.0.2.9", port), ("192.0.2.8", 5070)];
+        assert_eq!(hops, expected.map(|(ip, port)| format!("{transport}:{ip}:{port}")));
+    }
+}
+
+#[test]
+fn an_egress_of_another_transport_takes_nobodys_security() {
+    let route = |to: &str| {
+        format!("[[route]]\nname = \"r\"\nto = \"{to}\"\negress = {{ transport = \"udp\", port = 5060 }}")
+    };
+    for (to, wanted) in [
+        ("sips:192.0.2.9", "tls"),
+        ("sips:carrier.example", "tls"),
+        ("sip:carrier.example;transport=tls", "tls"),
+        ("sip:192.0.2.9;transport=tcp", "tcp"),
+    ] {
+        let message = format!("`egress` leaves by udp, the next hop wants {wanted}");
+        expect(&route(to), (4, 10), &message, &format!("write transport = \"{wanted}\""));
+    }
+    good(&format!("{PUBLIC}{}", route("sip:192.0.2.9;transport=udp")));
 }

@@ -8,7 +8,7 @@ use crate::config;
 use crate::egress::{Question, View, auto, overridden};
 use crate::fib::spec::{Action, Family, Kind, Link, Masked, Nexthop, Nexthops, Route, Rule};
 use crate::fib::{Builder, Fib};
-use crate::net::{ListenerId, NextHop, Transport};
+use crate::net::ListenerId;
 use crate::plan::Plan;
 
 const ADDRESSES: [(u32, &str); 4] =
@@ -133,8 +133,7 @@ proptest! {
         let all = Examiner::new(&plan, &fib, &view).all();
         for rule in plan.rules.iter() {
             let crate::rules::Action::Forward { to, egress, .. } = &rule.action else { continue };
-            let crate::rules::Target::Address { ip, port, .. } = &to[0] else { continue };
-            let next_hop = NextHop { transport: Transport::Udp, address: (*ip, *port).into() };
+            let Some(next_hop) = plan.literal_hop(&to[0], None) else { continue };
             let question = Question { next_hop, ingress: ListenerId(0), flow: 0 };
             let chosen = match egress {
                 Some(choice) => overridden(&plan, &fib, &view, choice, &question),

@@ -1,7 +1,7 @@
 //! Rules with a literal next hop, and names of `[hosts]`.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::next_hop::{Aim, automatic, by_override, ourselves};
 use super::{Code, Examiner, Finding, Found, Severity, Subject};
@@ -37,11 +37,9 @@ fn examine_onward(examiner: &Examiner<'_>, rule: &Rule, onward: Onward<'_>, foun
         };
     match target {
         Target::RequestUri | Target::Group { .. } => {}
-        Target::Address { transport, ip, port, .. } => {
-            let own = egress.map(|choice| examiner.plan.transport_of(choice, *transport));
-            let transport = own.or(*transport).unwrap_or(Transport::Udp);
-            let next_hop = NextHop { transport, address: SocketAddr::new(*ip, *port) };
-            for aim in aims(next_hop, ip.to_string()) {
+        Target::Address { ip, .. } => {
+            let next_hop = examiner.plan.literal_hop(target, egress);
+            for aim in next_hop.into_iter().flat_map(|next_hop| aims(next_hop, ip.to_string())) {
                 one(examiner, &aim, egress, group.is_none(), found);
             }
         }

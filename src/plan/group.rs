@@ -1,7 +1,7 @@
 //! What a `[[group]]` says.
 
 use crate::group::{Member, Pinging, Select, Settings};
-use crate::net::{GroupId, Transport};
+use crate::net::GroupId;
 use crate::rules::{EgressChoice, Target};
 
 /// One `[[group]]`.
@@ -65,13 +65,11 @@ impl Group {
 
 /// FNV-1a over where a gateway is: the same in every process and version, so that all choose alike.
 fn identity(to: &Target) -> u32 {
+    let port = to.usual_port().unwrap_or_default();
     let text = match to {
-        Target::Address { ip, port, .. } => format!("{ip}|{port}"),
-        Target::Name { host, transport, port, .. } => {
-            // As it was before names without a port were looked up by SRV.
-            let port = port.unwrap_or(transport.unwrap_or(Transport::Udp).default_port());
-            format!("{host}|{port}")
-        }
+        Target::Address { ip, .. } => format!("{ip}|{port}"),
+        // As it was before names without a port were looked up by SRV.
+        Target::Name { host, .. } => format!("{host}|{port}"),
         Target::RequestUri | Target::Group { .. } => String::new(),
     };
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::limits::{COALESCE, SOCKET_BUFFER_BYTES};
-use crate::net::{GroupId, Transport};
+use crate::net::{GroupId, NextHop, Transport};
 use crate::overload::Policy;
 use crate::rules::{Action, EgressChoice, Matcher, Mode, Rule, Target};
 
@@ -167,6 +167,15 @@ impl Plan {
             }
             EgressChoice::Relative { transport, .. } => transport,
         }
+    }
+
+    /// Where a literal next hop is, as sent to by this `egress`; `None`: the target is none.
+    pub fn literal_hop(&self, target: &Target, egress: Option<&EgressChoice>) -> Option<NextHop> {
+        let Target::Address { transport, ip, port, .. } = target else { return None };
+        let decided = egress.map(|choice| self.transport_of(choice, *transport));
+        let transport = decided.or(*transport).unwrap_or(Transport::Udp);
+        let port = port.unwrap_or(transport.default_port());
+        Some(NextHop { transport, address: SocketAddr::new(*ip, port) })
     }
 
     /// The group with this number.

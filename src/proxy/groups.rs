@@ -3,13 +3,11 @@
 //! Where none is up, those that do not answer are tried all the same, once nothing else of the rule's `to` is left: what
 //! keeps an OPTIONS from being answered need not keep calls. Those that have asked to be left alone are not.
 
-use std::net::SocketAddr;
-
 use sip_parser::Message;
 
 use crate::drop_reason::DropReason;
 use crate::group::{Report, Select, Standing, Way, number_key, order, text_key};
-use crate::net::{GatewayId, GroupId, NextHop, canonical};
+use crate::net::{GatewayId, GroupId, NextHop};
 use crate::plan::Gateway;
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
@@ -151,10 +149,7 @@ impl Search<'_> {
         mut each: impl FnMut(&mut Self, NextHop, Number),
     ) {
         let egress = gateway.egress.as_ref().or(egress);
-        if let Target::Address { ip, port, .. } = &gateway.to {
-            let transport = self.transport_of(egress, gateway.to.transport());
-            let address = SocketAddr::new(canonical(*ip), *port);
-            let hop = NextHop { transport, address };
+        if let Some(hop) = self.snapshot.plan.literal_hop(&gateway.to, egress) {
             let stream = self.stream_to_address(hop, Origin::Rule);
             return each(self, hop, stream);
         }

@@ -104,12 +104,10 @@ impl Search<'_> {
                     Some(reply) => Err(reply),
                     None => self.name_by_message(request, pre, By::Rule(egress)),
                 },
-                Target::Address { transport, ip, port, .. } => {
-                    let transport = self.transport_of(egress, *transport);
-                    self.name(
-                        NextHop { transport, address: SocketAddr::new(canonical(*ip), *port) },
-                        Origin::Rule,
-                    );
+                Target::Address { .. } => {
+                    if let Some(hop) = self.snapshot.plan.literal_hop(target, egress) {
+                        self.name(hop, Origin::Rule);
+                    }
                     Ok(())
                 }
                 Target::Name { .. } => match self.question_of(target, egress) {
@@ -150,11 +148,6 @@ impl Search<'_> {
     fn name(&mut self, next_hop: NextHop, origin: Origin) {
         let stream = self.stream_to_address(next_hop, origin);
         self.candidates.push(next_hop, stream, origin, None);
-    }
-
-    /// The transport of a rule's literal next hop.
-    pub(super) fn transport_of(&self, egress: Option<&EgressChoice>, own: Option<Transport>) -> Transport {
-        egress.map(|choice| self.snapshot.plan.transport_of(choice, own)).or(own).unwrap_or(Transport::Udp)
     }
 
     /// The way to where the message itself says, by the dialog that it belongs to.

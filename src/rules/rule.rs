@@ -121,10 +121,10 @@ pub enum Target {
         uri: Box<str>,
         /// From `transport=` or the scheme; `None`: the egress listener's, else UDP.
         transport: Option<Transport>,
-        /// IP literal.
+        /// IP literal; canonical.
         ip: IpAddr,
-        /// The port, defaulted by the transport where none is written.
-        port: u16,
+        /// The port, where one is written; else that of the transport that it is sent by.
+        port: Option<u16>,
     },
     /// A next hop by name, resolved by `[hosts]` or DNS.
     Name {
@@ -169,6 +169,12 @@ impl Target {
             Self::Address { uri, .. } | Self::Name { uri, .. } => Some(uri),
             Self::RequestUri | Self::Group { .. } => None,
         }
+    }
+
+    /// The port that is written, else that of the transport that it asks for, else UDP's: whatever rule leads to it.
+    pub fn usual_port(&self) -> Option<u16> {
+        let (Self::Address { port, .. } | Self::Name { port, .. }) = self else { return None };
+        Some(port.unwrap_or(self.transport().unwrap_or(Transport::Udp).default_port()))
     }
 
     /// The transport that it asks for.

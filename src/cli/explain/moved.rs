@@ -12,7 +12,7 @@ use crate::egress::{self, Egress, Question};
 use crate::findings::{Examiner, Finding, Key};
 use crate::net::{NextHop, Transport, canonical};
 use crate::plan::Onward;
-use crate::rules::{EgressChoice, Rule, Target};
+use crate::rules::{EgressChoice, Rule};
 use crate::snapshot::Snapshot;
 
 use super::account::Account;
@@ -185,10 +185,7 @@ impl NowAndThen<'_> {
 
     fn of_rule(&self, now: &Rule, then: &Rule) -> Vec<Hop> {
         let hop = |(here, there): (Onward<'_>, Onward<'_>)| {
-            let Target::Address { transport, ip, port, .. } = here.target else { return None };
-            let own = here.egress.map(|choice| self.now.plan.transport_of(&choice, *transport));
-            let transport = own.or(*transport).unwrap_or(Transport::Udp);
-            let next_hop = NextHop { transport, address: SocketAddr::new(*ip, *port) };
+            let next_hop = self.now.plan.literal_hop(here.target, here.egress.as_ref())?;
             Some(self.hop(Some(now), next_hop, here.egress.as_ref(), there.egress.as_ref()))
         };
         self.now.plan.onward(now).zip(self.then.plan.onward(then)).filter_map(hop).collect()

@@ -1,12 +1,10 @@
 //! From which listeners requests leave to a gateway: as the rules that name its group have it, from wherever such
 //! requests come in.
 
-use std::net::SocketAddr;
-
 use crate::egress::{self, Question};
 use crate::findings::ingresses;
 use crate::limits::{FINDING_CANDIDATES, GATEWAY_WAYS};
-use crate::net::{NextHop, SectionId, Transport, canonical};
+use crate::net::{NextHop, SectionId, Transport};
 use crate::plan::{Gateway, Plan};
 use crate::rules::{Action, EgressChoice, Rule, Target};
 use crate::snapshot::Snapshot;
@@ -80,11 +78,7 @@ impl Asked {
 pub fn hops(snapshot: &Snapshot, gateway: &Gateway, choice: Option<&EgressChoice>) -> Vec<NextHop> {
     let plan = &snapshot.plan;
     match &gateway.to {
-        Target::Address { transport, ip, port, .. } => {
-            let transport = choice.map(|choice| plan.transport_of(choice, *transport)).or(*transport);
-            let transport = transport.unwrap_or(Transport::Udp);
-            vec![NextHop { transport, address: SocketAddr::new(canonical(*ip), *port) }]
-        }
+        to @ Target::Address { .. } => plan.literal_hop(to, choice).into_iter().collect(),
         to => plan.question_of(to, choice).map(|question| snapshot.hops(&question)).unwrap_or_default(),
     }
 }
