@@ -410,7 +410,7 @@ pub const STREAM_HEADER_NS: u64 = 10_000_000_000;
 /// How much longer its body may take: 64 KiB at 4 KiB a second.
 pub const STREAM_BODY_NS: u64 = 16_000_000_000;
 
-/// Connections of a shard: 50,000 and what comes and goes beside them, in 16 bits. Less than 512 bytes each while they are
+/// Connections of a shard: 50,000 and what comes and goes beside them, in 16 bits. Less than 640 bytes each while they are
 /// idle (`tests/connection_memory.rs`). One more is refused.
 pub const STREAMS: usize = 60_000;
 
