@@ -39,7 +39,8 @@ Passes (exit code 0) when
   leak      the second time leaves at most 200 bytes more for each than the first: a map that was emptied may double once
             when it is filled again, and what would be lost of a connection is more
 
-It raises its limit of open files by itself; more than the hard limit needs CAP_SYS_RESOURCE (root has it).
+It raises its limit of open files by itself; more than the hard limit needs CAP_SYS_RESOURCE (root has it,
+where it was not taken away).
 
 Examples:
   bench-harness connections
