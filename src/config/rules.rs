@@ -176,7 +176,7 @@ fn warn_of_transports(rules: &[Rule], places: &[Range<usize>], names: &Names, fi
                     ),
                 )
                 .code("rule-without-listener")
-                .hint("write a [[listener]] of that transport; this version has udp and tcp");
+                .hint("write a [[listener]] of that transport; this version has udp, tcp and tls");
         }
     }
 }
