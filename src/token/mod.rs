@@ -3,7 +3,8 @@
 //! Place in the flow: [`crate::proxy`] names the transaction of a request ([`Transaction`] →
 //! [`TransactionKey`]), writes a [`Branch`] into its Via and, where a dialog can form, a
 //! [`RecordRoute`] token into Record-Route; a response comes home by its branch, a later request of
-//! the dialog by its Route. Nothing is remembered: what comes back carries its own proof.
+//! the dialog by its Route. A client that cannot be connected to is named by its connection, a [`Flow`], in
+//! Record-Route and in the [`Path`] of its REGISTER. Nothing is remembered: what comes back carries its own proof.
 //!
 //! All tokens are lower-case base32 (RFC 4648 §6 without padding), because header values may be
 //! compared, and are sometimes rewritten, without regard to case. Each carries a MAC of
@@ -17,6 +18,7 @@
 mod base32;
 mod branch;
 mod file;
+mod flow;
 mod inputs;
 mod keys;
 mod ping;
@@ -28,6 +30,7 @@ mod transaction;
 
 pub use branch::{BRANCH_LEN, Branch, COOKIE, Claim};
 pub use file::{KeyFileError, Loaded};
+pub use flow::{FLOW_TOKEN_LEN, Flow, Path};
 pub use inputs::{Input, Inputs, LOOP_MARK_LEN, loop_mark};
 pub use keys::{KeyId, KeyLineError, Keys, MAC_BYTES, RETIRED_VERIFIES};
 pub use ping::{PING_BRANCH_LEN, PingBranch};

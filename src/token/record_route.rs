@@ -1,11 +1,14 @@
 //! The token in Record-Route: what brings the later requests of a dialog to the right listener.
 
 use super::base32;
+use super::flow::{self, FLOW_TOKEN_LEN, Flow};
 use super::keys::{Key, KeyId, Keys, MAC_BYTES, Mac, Purpose};
 use super::prf::{Block, len};
 
-/// Version 1: no flows. A version that names a flow for a side is longer.
+/// Version 1: no flow.
 const VERSION: u8 = 1;
+/// The same with the flow of the value's own side, and longer.
+const VERSION_WITH_FLOW: u8 = 2;
 
 /// version, flags, both listeners
 const FIELDS: usize = 1 + 1 + 4 + 4;
@@ -66,6 +69,8 @@ pub struct Verified {
     pub token: RecordRoute,
     /// Who sent the request.
     pub sender: Sender,
+    /// The connection of who stands on the token's own side.
+    pub flow: Option<Flow>,
 }
 
 impl Verified {
@@ -84,9 +89,21 @@ impl Verified {
             Side::Responder => self.token.responder,
         }
     }
+
+    /// The connection that the request leaves by, where whom it goes to is reached by no other.
+    pub fn flow_onward(&self) -> Option<Flow> {
+        self.flow.filter(|_| self.token.side != self.sender)
+    }
 }
 
 impl RecordRoute {
+    /// The text of a token that names the connection of who stands on its own side.
+    #[cold]
+    pub fn with_flow(&self, flow: &Flow, keys: &Keys, dialog: &Dialog<'_>) -> [u8; FLOW_TOKEN_LEN] {
+        let Dialog { signer, call_id, from_tag } = *dialog;
+        flow::written(self.fields_of(VERSION_WITH_FLOW), flow, keys, (signer, call_id, from_tag))
+    }
+
     /// The texts of these tokens for a dialog.
     #[inline]
     pub fn written<const N: usize>(
@@ -105,7 +122,7 @@ impl RecordRoute {
     /// Whether a user part has the form of a token; says nothing about its MAC. What has the form but
     /// does not verify is counted, what has not is an ordinary user.
     pub fn looks_like(user: &[u8]) -> bool {
-        decode(user).is_some()
+        decode(user).is_some() || decode_with_flow(user).is_some()
     }
 
     /// Identity of the listener whose address stands beside the token.
@@ -128,10 +145,15 @@ impl RecordRoute {
     /// Version, flags and both listeners: 80 bits.
     #[inline(always)]
     fn fields(&self) -> u128 {
+        self.fields_of(VERSION)
+    }
+
+    #[inline(always)]
+    fn fields_of(&self, version: u8) -> u128 {
         let responder_side = if self.side == Side::Responder { RESPONDER_SIDE } else { 0 };
         let paired = if self.paired { PAIRED } else { 0 };
         let stateful = if self.stateful { STATEFUL } else { 0 };
-        u128::from(VERSION) << 72
+        u128::from(version) << 72
             | u128::from(responder_side | paired | stateful) << 64
             | u128::from(self.initiator) << 32
             | u128::from(self.responder)
@@ -168,13 +190,31 @@ impl<'a> Verifier<'a> {
     /// An element that uses one tag for both directions leaves the sender open; then the own side of
     /// a paired value decides, because each side meets the value that faces it first.
     pub fn read(&mut self, user: &[u8]) -> Option<Verified> {
-        let (token, mac) = decode(user)?;
+        let Some((token, mac)) = decode(user) else { return self.read_with_flow(user) };
         let bound_by = match self.mate {
             Some((mate, of_mate, sender)) if mate == token && of_mate.is_same(mac) => sender,
             _ => self.bound_by(token, mac)?,
         };
-        let sender = if self.from_tag == self.to_tag && token.paired { token.side } else { bound_by };
-        Some(Verified { token, sender })
+        Some(Verified { token, sender: self.sender(token, bound_by), flow: None })
+    }
+
+    fn sender(&self, token: RecordRoute, bound_by: Sender) -> Sender {
+        if self.from_tag == self.to_tag && token.paired { token.side } else { bound_by }
+    }
+
+    /// The same for a token with a flow.
+    #[cold]
+    fn read_with_flow(&self, user: &[u8]) -> Option<Verified> {
+        let (token, flow, mac) = decode_with_flow(user)?;
+        let fields = token.fields_of(VERSION_WITH_FLOW);
+        let is_bound_to = |tag: &[u8]| {
+            self.keys.all().any(|key| flow::mac(key, self.call_id, tag, fields, &flow).is_same(mac))
+        };
+        let bound_by = match is_bound_to(self.from_tag) {
+            true => Side::Initiator,
+            false => is_bound_to(self.to_tag).then_some(Side::Responder)?,
+        };
+        Some(Verified { token, sender: self.sender(token, bound_by), flow: Some(flow) })
     }
 
     /// Whose tag the token is bound to, the sender's first.
@@ -229,19 +269,27 @@ fn macs<const TAGS: usize, const N: usize>(
 
 fn decode(user: &[u8]) -> Option<(RecordRoute, Mac)> {
     let [a, b, c, d] = base32::decode(user)?;
+    let token = of_groups([a, b], VERSION).filter(|_| user.len() == RECORD_ROUTE_LEN)?;
+    Some((token, Mac::of_groups([c, d])))
+}
+
+fn decode_with_flow(user: &[u8]) -> Option<(RecordRoute, Flow, Mac)> {
+    let (fields, flow, mac) = flow::read(user)?;
+    let groups = [(fields >> 40) as u64, fields as u64 & 0xff_ffff_ffff];
+    Some((of_groups(groups, VERSION_WITH_FLOW)?, flow, mac))
+}
+
+#[inline(always)]
+fn of_groups([a, b]: [u64; 2], wanted: u8) -> Option<RecordRoute> {
     let (version, flags) = ((a >> 32) as u8, (a >> 24) as u8);
-    if user.len() != RECORD_ROUTE_LEN
-        || version != VERSION
-        || flags & !(RESPONDER_SIDE | PAIRED | STATEFUL) != 0
-    {
+    if version != wanted || flags & !(RESPONDER_SIDE | PAIRED | STATEFUL) != 0 {
         return None;
     }
-    let token = RecordRoute {
+    Some(RecordRoute {
         initiator: (a << 8) as u32 | (b >> 32) as u32,
         responder: b as u32,
         side: if flags & RESPONDER_SIDE == 0 { Side::Initiator } else { Side::Responder },
         paired: flags & PAIRED != 0,
         stateful: flags & STATEFUL != 0,
-    };
-    Some((token, Mac::of_groups([c, d])))
+    })
 }

@@ -155,10 +155,10 @@ fn either_value_of_a_pair_tells_who_sends_and_where_it_leaves() {
         assert_eq!(user.len(), 32);
         assert!(RecordRoute::looks_like(&user));
         let from_initiator = verify(&user, &keys, b"call-id", b"alice", b"bob").unwrap();
-        assert_eq!(from_initiator, Verified { token, sender: Side::Initiator });
+        assert_eq!(from_initiator, Verified { token, sender: Side::Initiator, flow: None });
         assert_eq!((from_initiator.ingress(), from_initiator.egress()), (11, 22));
         let from_responder = verify(&user, &keys, b"call-id", b"bob", b"alice").unwrap();
-        assert_eq!(from_responder, Verified { token, sender: Side::Responder });
+        assert_eq!(from_responder, Verified { token, sender: Side::Responder, flow: None });
         assert_eq!((from_responder.ingress(), from_responder.egress()), (22, 11));
         assert_eq!(verify(&user, &keys, b"call-id", b"carol", b"bob"), None);
         assert_eq!(verify(&user, &keys, b"call-ix", b"alice", b"bob"), None);

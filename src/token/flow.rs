@@ -1,0 +1,220 @@
+//! What brings requests to a client down the connection that it has opened (RFC 5626 §5.2, RFC 7118).
+//!
+//! A browser cannot be connected to, so the connection that it came by is part of what stands for it: of the Record-Route
+//! value on its side, and of the Path that was written into its REGISTER. "A proxy can use any algorithm it wants as long as
+//! the flow token is unique to a flow, the flow can be recovered from the token, and the token cannot be modified by
+//! attackers" (RFC 5626 §5.2).
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::base32;
+use super::keys::{Key, KeyId, Keys, Mac, Purpose};
+use super::prf::{Block, Running, len};
+use crate::net::canonical;
+
+/// What stands before the flow: 80 bits, of which the first eight say what the token is.
+const FIELD_GROUPS: usize = 2;
+/// address 128, port 16, connection 32, mark 16, and 8 that are zero
+const FLOW_GROUPS: usize = 5;
+const MAC_GROUPS: usize = 2;
+const GROUPS: usize = FIELD_GROUPS + FLOW_GROUPS + MAC_GROUPS;
+
+/// Length of a token with a flow in bytes: the user part of a URI in Record-Route or Path.
+pub const FLOW_TOKEN_LEN: usize = GROUPS * 8;
+
+/// A Path, bound to nothing but its flow: whoever has it may send to the client, as RFC 3327 means it.
+const PATH: u8 = 3;
+
+/// A connection that a client has opened, as a token names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// The client's end; canonical, its scope does not count.
+    pub peer: SocketAddr,
+    /// The connection's number in this process.
+    pub connection: u32,
+    /// Tells the connection from others that have its number later, also of a process that follows.
+    pub mark: u16,
+}
+
+/// A flow for a client that may be called: what Path says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// Identity of the listener that the client has connected to.
+    pub listener: u32,
+    /// The client's connection.
+    pub flow: Flow,
+}
+
+impl Path {
+    /// Its text, the user part of the URI.
+    pub fn written(&self, keys: &Keys) -> [u8; FLOW_TOKEN_LEN] {
+        let fields = self.fields();
+        write(fields, &self.flow, mac(keys.named(keys.signer()), b"", b"", fields, &self.flow))
+    }
+
+    /// Reads it; `None`: it has another form, or no key of ours made it.
+    pub fn read(user: &[u8], keys: &Keys) -> Option<Self> {
+        let (fields, flow, claimed) = read(user)?;
+        let path = Self { listener: (fields >> 32) as u32, flow };
+        let is_ours = path.fields() == fields
+            && keys.all().any(|key| mac(key, b"", b"", fields, &flow).is_same(claimed));
+        is_ours.then_some(path)
+    }
+
+    /// Whether a user part has the form of a Path's; says nothing about its MAC.
+    pub fn looks_like(user: &[u8]) -> bool {
+        read(user).is_some_and(|(fields, flow, _)| {
+            Self { listener: (fields >> 32) as u32, flow }.fields() == fields
+        })
+    }
+
+    fn fields(&self) -> u128 {
+        u128::from(PATH) << 72 | u128::from(self.listener) << 32
+    }
+}
+
+/// The text of a token with these fields for a dialog.
+pub(super) fn written(
+    fields: u128,
+    flow: &Flow,
+    keys: &Keys,
+    (signer, call_id, tag): (KeyId, &[u8], &[u8]),
+) -> [u8; FLOW_TOKEN_LEN] {
+    write(fields, flow, mac(keys.named(signer), call_id, tag, fields, flow))
+}
+
+/// The MAC of a token with a flow. The version in the fields keeps it apart from those without; the last block is theirs.
+pub(super) fn mac(key: &Key, call_id: &[u8], tag: &[u8], fields: u128, flow: &Flow) -> Mac {
+    let lengths = u128::from(len(call_id)) << 96 | u128::from(len(tag)) << 80;
+    let last: Block = (lengths | fields).to_be_bytes();
+    let blocks: [Block; 2] = [flow.address().to_be_bytes(), u128::from(flow.rest()).to_be_bytes()];
+    let [full] = key.prf(Purpose::RecordRoute).run(&mut Running::default(), [call_id, tag], blocks, [last]);
+    Mac::cut(full)
+}
+
+impl Flow {
+    fn address(&self) -> u128 {
+        match self.peer.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(v6) => v6.to_bits(),
+        }
+    }
+
+    /// Port, connection and mark.
+    fn rest(&self) -> u64 {
+        u64::from(self.peer.port()) << 48 | u64::from(self.connection) << 16 | u64::from(self.mark)
+    }
+
+    fn of(address: u128, rest: u64) -> Self {
+        let ip = canonical(IpAddr::from(address.to_be_bytes()));
+        Self {
+            peer: SocketAddr::new(ip, (rest >> 48) as u16),
+            connection: (rest >> 16) as u32,
+            mark: rest as u16,
+        }
+    }
+}
+
+const GROUP: u128 = 0xff_ffff_ffff;
+
+fn write(fields: u128, flow: &Flow, mac: Mac) -> [u8; FLOW_TOKEN_LEN] {
+    let (address, rest) = (flow.address(), u128::from(flow.rest()));
+    // 192 bits and eight that are zero, in fives of bytes.
+    let [a, b, c] = [address >> 88, address >> 48 & GROUP, address >> 8 & GROUP];
+    let [d, e] = [(address & 0xff) << 32 | rest >> 32, (rest & 0xffff_ffff) << 8];
+    let fields = [(fields >> 40) as u64, (fields & GROUP) as u64];
+    let [a, b, c, d, e] = [a, b, c, d, e].map(|group| group as u64);
+    let [f, g] = mac.groups();
+    let text = base32::encode(&[fields, [a, b], [c, d], [e, f], [g, 0]]);
+    *text.as_flattened().first_chunk().expect("nine groups of ten")
+}
+
+/// Fields, flow and MAC of a text of this form; those of one value have one text only.
+pub(super) fn read(user: &[u8]) -> Option<(u128, Flow, Mac)> {
+    if user.len() != FLOW_TOKEN_LEN {
+        return None;
+    }
+    let groups: [u64; GROUPS] = base32::decode(user)?;
+    let [first, second, a, b, c, d, e, f, g] = groups;
+    let wide = |group: u64| u128::from(group);
+    let address = wide(a) << 88 | wide(b) << 48 | wide(c) << 8 | wide(d) >> 32;
+    let rest = (d & 0xffff_ffff) << 32 | e >> 8;
+    let is_whole = e & 0xff == 0;
+    is_whole.then(|| (wide(first) << 40 | wide(second), Flow::of(address, rest), Mac::of_groups([f, g])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::{Dialog, RecordRoute, Side, Verifier};
+
+    fn keys() -> Keys {
+        Keys::from_secret(b"a key for tests.")
+    }
+
+    fn flow(peer: &str) -> Flow {
+        Flow { peer: peer.parse().unwrap(), connection: 0x1234_5678, mark: 0xfedc }
+    }
+
+    const PEERS: [&str; 3] = ["192.0.2.7:51234", "[2001:db8::ff:1]:443", "0.0.0.0:65535"];
+
+    #[test]
+    fn a_path_is_read_as_it_was_written_and_no_other() {
+        let keys = keys();
+        for peer in PEERS {
+            let path = Path { listener: 0x89ab_cdef, flow: flow(peer) };
+            let text = path.written(&keys);
+            assert!(text.len() < 80 && Path::looks_like(&text));
+            assert_eq!(Path::read(&text, &keys), Some(path));
+            assert_eq!(Path::read(&text, &Keys::from_secret(b"another key ....")), None);
+            for place in 0..text.len() {
+                let mut other = text;
+                other[place] = if other[place] == b'q' { b'a' } else { b'q' };
+                assert_eq!(Path::read(&other, &keys), None, "{place}");
+            }
+        }
+        assert!(!Path::looks_like(&[b'a'; FLOW_TOKEN_LEN]) && !Path::looks_like(b"alice"));
+    }
+
+    #[test]
+    fn a_record_route_with_a_flow_belongs_to_its_dialog() {
+        let keys = keys();
+        let token =
+            RecordRoute { initiator: 11, responder: 22, side: Side::Initiator, paired: true, stateful: true };
+        let dialog = Dialog { signer: keys.signer(), call_id: b"call", from_tag: b"alice" };
+        for peer in PEERS {
+            let text = token.with_flow(&flow(peer), &keys, &dialog);
+            assert!(RecordRoute::looks_like(&text) && !Path::looks_like(&text));
+            let read =
+                |call_id: &[u8], from: &[u8], to: &[u8]| Verifier::new(&keys, call_id, from, to).read(&text);
+            let by_bob = read(b"call", b"bob", b"alice").unwrap();
+            assert_eq!((by_bob.token, by_bob.sender, by_bob.egress()), (token, Side::Responder, 11));
+            assert_eq!(by_bob.flow_onward(), Some(flow(peer)));
+            // Who sends by the flow himself is not sent back by it.
+            let by_alice = read(b"call", b"alice", b"bob").unwrap();
+            assert_eq!((by_alice.sender, by_alice.flow_onward()), (Side::Initiator, None));
+            assert_eq!(read(b"call", b"carol", b"bob"), None);
+            assert_eq!(read(b"calla", b"lice", b"bob"), None);
+            assert_eq!(Path::read(&text, &keys), None, "nothing of a dialog leads there without it");
+        }
+    }
+
+    #[test]
+    fn a_flow_of_one_dialog_is_of_no_use_to_another() {
+        let keys = keys();
+        let token = RecordRoute {
+            initiator: 11,
+            responder: 22,
+            side: Side::Responder,
+            paired: true,
+            stateful: false,
+        };
+        let dialog = |call_id| Dialog { signer: keys.signer(), call_id, from_tag: b"alice" };
+        let [one, other] = [&b"one"[..], b"other"].map(dialog);
+        let mut mixed = token.with_flow(&flow(PEERS[0]), &keys, &one);
+        mixed[16..56].copy_from_slice(&token.with_flow(&flow(PEERS[1]), &keys, &other)[16..56]);
+        for call_id in [&b"one"[..], b"other"] {
+            assert_eq!(Verifier::new(&keys, call_id, b"alice", b"bob").read(&mixed), None);
+        }
+    }
+}
