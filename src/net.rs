@@ -30,6 +30,19 @@ impl Transport {
         }
     }
 
+    /// The form written in a URI: RFC 7118 §5.2 has one for WebSocket, whose security `sips` says.
+    pub const fn in_uri(self) -> &'static str {
+        match self {
+            Self::Wss => "ws",
+            other => other.as_str(),
+        }
+    }
+
+    /// Clients are reached by the connections that they have opened, and by no other: browsers take none.
+    pub const fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
     /// The form written in a Via's sent-protocol.
     pub const fn via(self) -> &'static str {
         match self {

@@ -96,6 +96,23 @@ impl Recent {
         self.given(generation, plan, fib, view, (listener, Reason::Pinned), question)
     }
 
+    /// The listener that a client's connection belongs to, named by its identity; no other has the connection.
+    ///
+    /// # Errors
+    /// The listener is gone, not up or without a path.
+    pub fn flow(
+        &mut self,
+        generation: u64,
+        plan: &Plan,
+        fib: &Fib,
+        view: &View,
+        (identity, reason): (u32, Reason),
+        question: &Question,
+    ) -> Result<&Egress, NoEgress> {
+        let listener = view.by_identity(identity).ok_or(NoEgress::NoListener)?;
+        self.given(generation, plan, fib, view, (listener, reason), question)
+    }
+
     /// A dialog's listener, named by the identity in a valid token: it, else its sibling of the wanted
     /// transport, else the automatic choice. The `reason` tells: anything but [`Reason::Dialog`] is to be
     /// counted.

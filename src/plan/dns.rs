@@ -55,7 +55,9 @@ impl Plan {
                 None => &[Kind::A, Kind::Aaaa],
             };
             let tcp = section.tcp.then_some(Transport::Tcp);
-            [section.transport].into_iter().chain(tcp).fold(served, |served, transport| {
+            // Over WebSocket nothing is opened, whoever offers it.
+            let opened = [section.transport].into_iter().filter(|transport| !transport.is_websocket());
+            opened.chain(tcp).fold(served, |served, transport| {
                 families.iter().fold(served, |served, kind| served.and(transport, *kind))
             })
         })

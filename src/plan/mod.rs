@@ -212,9 +212,11 @@ impl Plan {
         self.rules.iter().any(is_stateful)
     }
 
-    /// Requests of datagrams may have to be kept, too: for a stateful rule, or because they leave over TLS.
+    /// Requests of datagrams may have to be kept, too: for a stateful rule, or because they leave over TLS, or to clients by
+    /// their connections.
     pub fn keeps_all(&self) -> bool {
-        self.is_stateful() || self.sections.iter().any(|section| section.transport.is_secure())
+        let is_kept = |transport: Transport| transport.is_secure() || transport.is_websocket();
+        self.is_stateful() || self.sections.iter().any(|section| is_kept(section.transport))
     }
 
     /// Some listener takes connections.

@@ -146,7 +146,9 @@ fn drop_of_ack(reply: Reply) -> DropReason {
     match reply {
         Reply::Malformed(_) | Reply::Scheme => DropReason::MalformedAck,
         Reply::Loop | Reply::TooManyHops => DropReason::AckLoop,
-        Reply::Unresolved { .. } | Reply::NoEgress(..) | Reply::NotSecure(_) => DropReason::AckUnroutable,
+        Reply::Unresolved { .. } | Reply::NoEgress(..) | Reply::NotSecure(_) | Reply::FlowFailed => {
+            DropReason::AckUnroutable
+        }
         Reply::TooLarge => DropReason::TooLarge,
         _ => DropReason::AckRefused,
     }

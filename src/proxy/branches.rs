@@ -17,6 +17,7 @@ use crate::transaction::{Attempt, Place};
 
 use super::candidates::Candidates;
 use super::decide::most_bytes;
+use super::flows::Flows;
 use super::lines::Top;
 use super::names::Named;
 use super::state::Work;
@@ -88,6 +89,8 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
         servers,
         sips: terms.sips,
         aim: None,
+        nonce: work.nonce,
+        client: None,
         rewritten: None,
         chosen: 0,
     };
@@ -96,8 +99,11 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     let egress = snapshot.plan.listener(aim.egress.listener);
     let message = parse(kept, lines).ok()?;
     let from = NameAddr::parse(message.value(HeaderName::From)).ok()?;
+    let ingress = snapshot.plan.listener(on);
+    let onward = (egress, aim.next_hop.address, aim.stream);
+    let flows = Flows::of(work, &message, (ingress, terms.source, back.stream), onward);
     let top = Top {
-        ingress: snapshot.plan.listener(on),
+        ingress,
         source: &terms.source,
         egress,
         next_hop: &aim.next_hop.address,
@@ -114,6 +120,7 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
         response_to: &back.address,
         stream: back.stream,
         peer: work.mark_of(terms.source, back.stream),
+        flows: flows.as_ref(),
         transaction: named(&key, *number),
         mark: &terms.mark,
     };

@@ -32,6 +32,8 @@ pub enum Origin {
     RequestUri,
     /// A Route: likewise.
     Route,
+    /// A Route of ours, which names a client's connection.
+    Flow,
 }
 
 /// The next hops of one request, in the order in which they are tried. Memory is taken once.

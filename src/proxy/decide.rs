@@ -330,9 +330,11 @@ fn keeps(request: &Request<'_>, mode: Mode) -> bool {
 /// Whoever sent the request by a stream will not send it again, so that neither UDP nor a connection that breaks must lose it;
 /// and its CANCEL may come by another stream, and has to leave with the same branch. A transaction is kept, whatever the rule
 /// or the dialog says. Likewise for what leaves over TLS: whether the next hop is who it has to be is known later, and has to be
-/// answered then.
+/// answered then; and for what goes to a client by its connection, which may be gone.
 fn needs(request: &Request<'_>, aim: &Aim) -> bool {
-    let by_stream = request.incoming.stream.is_stream() || aim.next_hop.transport.is_secure();
+    let by_stream = request.incoming.stream.is_stream()
+        || aim.next_hop.transport.is_secure()
+        || aim.stream.get().is_some();
     by_stream && !matches!(request.method, b"ACK" | b"CANCEL")
 }
 

@@ -18,7 +18,9 @@ use crate::token::Dialog;
 use super::branches;
 use super::breadth;
 use super::decide::Going;
+use super::flows::Flows;
 use super::lines::Top;
+use super::outcome::Incoming;
 use super::preprocess::Preprocessed;
 use super::set::{self, Part};
 use super::state::Work;
@@ -46,6 +48,15 @@ pub(super) enum New {
     Text(&'static [u8]),
 }
 
+/// What stands in the lines of ours besides what is known of the request.
+struct Ours {
+    /// The shard that keeps the transaction.
+    owner: u16,
+    /// The mark of who sent the request by a stream.
+    peer: u16,
+    flows: Option<Flows>,
+}
+
 /// Writes the outgoing request into `out`; gives its length.
 pub(super) fn write(
     work: &mut Work,
@@ -57,7 +68,11 @@ pub(super) fn write(
     let message = request.message;
     // A transaction that is kept is kept here.
     let owner = if going.mode == Mode::Stateful { work.number } else { going.key.owner(work.shards) };
-    let peer = work.mark_of(request.incoming.from, request.incoming.stream);
+    let Incoming { on, from, stream, .. } = *request.incoming;
+    let [ingress, egress] = [on, going.aim.egress.listener].map(|id| snapshot.plan.listener(id));
+    let onward = (egress, going.aim.next_hop.address, going.aim.stream);
+    let flows = Flows::of(work, message, (ingress, from, stream), onward);
+    let ours = Ours { owner, peer: work.mark_of(from, stream), flows };
     let Work { edits, scratch, .. } = work;
     let route = pre.next_route.as_ref();
     let strict = route.filter(|route| !route.uri.is_loose_router() && going.aim.is_at(snapshot, &route.uri));
@@ -80,7 +95,7 @@ pub(super) fn write(
     }
     let scheme = strict.map_or(pre.uri(request).scheme, |route| route.uri.scheme);
     edits.apply(message.bytes(), out, |new, out| match new {
-        New::Lines => put_lines(out, (owner, peer), snapshot, going, scheme),
+        New::Lines => put_lines(out, &ours, snapshot, going, scheme),
         New::Marked => mark.put_added(out),
         New::MaxForwards(value) | New::Breadth(value) => out.put_number(u64::from(value)),
         // In responses only.
@@ -104,13 +119,7 @@ pub(super) fn is_sips(pre: &Preprocessed<'_>, scheme: Scheme) -> bool {
 }
 
 /// Steps 3, 4, 8 and 9: what is new stands on top of all headers, so before the existing values.
-fn put_lines(
-    out: &mut Output<'_>,
-    (owner, peer): (u16, u16),
-    snapshot: &Snapshot,
-    going: &Going<'_, '_>,
-    scheme: Scheme,
-) {
+fn put_lines(out: &mut Output<'_>, ours: &Ours, snapshot: &Snapshot, going: &Going<'_, '_>, scheme: Scheme) {
     let Going { request, aim, key, .. } = going;
     let message = request.message;
     let source = request.incoming.from;
@@ -124,13 +133,14 @@ fn put_lines(
         next_hop: &aim.next_hop.address,
         record_route: going.record_route,
         sips: is_sips(going.pre, scheme),
-        owner,
+        owner: ours.owner,
         stateful: going.mode == Mode::Stateful,
         stateful_dialog: going.stateful_dialog,
         dialog: Dialog { signer: going.signer, call_id, from_tag },
         response_to: back.as_ref().unwrap_or(&source),
         stream: request.incoming.stream,
-        peer,
+        peer: ours.peer,
+        flows: ours.flows.as_ref(),
         transaction: branches::named(key, 0),
         mark: &going.mark,
     }

@@ -7,8 +7,9 @@ use crate::plan::{Advertise, Listener, RecordRouteTls};
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
-use crate::token::{BRANCH_LEN, Branch, Dialog, LOOP_MARK_LEN, RECORD_ROUTE_LEN, RecordRoute, Side};
+use crate::token::{BRANCH_LEN, Branch, Dialog, Flow, LOOP_MARK_LEN, RecordRoute, Side};
 
+use super::flows::Flows;
 use super::loops;
 
 /// Writes our Via.
@@ -63,6 +64,8 @@ pub(super) struct Top<'a> {
     pub stream: Number,
     /// The mark of its peer.
     pub peer: u16,
+    /// What is known of clients that are reached by their own connections alone.
+    pub flows: Option<&'a Flows>,
     /// What the branch names the transaction by.
     pub transaction: u64,
     /// The loop mark.
@@ -79,6 +82,10 @@ impl Top<'_> {
     pub fn put(&self, out: &mut Output<'_>, snapshot: &Snapshot) {
         if self.record_route {
             self.put_record_routes(out, snapshot);
+        }
+        if let Some(flows) = self.flows {
+            let advertised = self.ingress.advertised(self.source.ip());
+            flows.put_path(out, snapshot, self.ingress.identity, advertised);
         }
         let mut branch = [0; BRANCH_LEN];
         Branch {
@@ -101,10 +108,14 @@ impl Top<'_> {
         let ingress = self.ingress.advertised(self.source.ip());
         let egress = self.egress.advertised(self.next_hop.ip());
         let (initiator, responder) = (self.ingress.identity, self.egress.identity);
-        let paired = self.ingress.id != self.egress.id || ingress.text != egress.text;
+        let paired = self.ingress.id != self.egress.id || ingress.text != egress.text || self.flows.is_some();
         let stateful = self.stateful_dialog;
         let far = RecordRoute { initiator, responder, side: Side::Responder, paired, stateful };
-        if paired {
+        if let Some(flows) = self.flows {
+            let near = RecordRoute { side: Side::Initiator, ..far };
+            self.put_of_flow(out, snapshot, self.egress, egress, &far, flows.responder.as_ref());
+            self.put_of_flow(out, snapshot, self.ingress, ingress, &near, flows.initiator.as_ref());
+        } else if paired {
             let near = RecordRoute { side: Side::Initiator, ..far };
             let [far, near] = RecordRoute::written([far, near], &snapshot.keys, &self.dialog);
             self.put_value(out, snapshot, (self.egress, egress), &far);
@@ -112,6 +123,29 @@ impl Top<'_> {
         } else {
             let [only] = RecordRoute::written([far], &snapshot.keys, &self.dialog);
             self.put_value(out, snapshot, (self.egress, egress), &only);
+        }
+    }
+
+    /// A value on the side of a client that is reached by its own connection alone, if there is one.
+    #[cold]
+    fn put_of_flow(
+        &self,
+        out: &mut Output<'_>,
+        snapshot: &Snapshot,
+        listener: &Listener,
+        advertised: &Advertise,
+        token: &RecordRoute,
+        flow: Option<&Flow>,
+    ) {
+        match flow {
+            Some(flow) => {
+                let text = token.with_flow(flow, &snapshot.keys, &self.dialog);
+                self.put_value(out, snapshot, (listener, advertised), &text);
+            }
+            None => {
+                let [text] = RecordRoute::written([*token], &snapshot.keys, &self.dialog);
+                self.put_value(out, snapshot, (listener, advertised), &text);
+            }
         }
     }
 
@@ -123,7 +157,7 @@ impl Top<'_> {
         out: &mut Output<'_>,
         snapshot: &Snapshot,
         (listener, advertised): (&Listener, &Advertise),
-        token: &[u8; RECORD_ROUTE_LEN],
+        token: &[u8],
     ) {
         let asked = snapshot.plan.egress.record_route_tls == RecordRouteTls::Sips;
         let is_sips = self.sips || (asked && listener.transport == Transport::Tls);
@@ -141,7 +175,7 @@ impl Top<'_> {
         }
         if transports_differ || !matches!(listener.transport, Transport::Udp) {
             out.put(b";transport=");
-            out.put_text(listener.transport.as_str().as_bytes());
+            out.put_text(listener.transport.in_uri().as_bytes());
         }
         out.put(b";lr>\r\n");
     }

@@ -26,6 +26,7 @@ mod branches;
 mod breadth;
 mod candidates;
 mod decide;
+mod flows;
 mod forbidden;
 mod forward;
 mod groups;
@@ -115,6 +116,8 @@ pub fn handle(
                 servers,
                 sips: false,
                 aim: None,
+                nonce: work.nonce,
+                client: None,
                 rewritten: Some(rewritten),
                 chosen: 0,
             };

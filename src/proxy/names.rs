@@ -55,6 +55,12 @@ pub(super) fn look_up<'s>(
     }
 }
 
+/// Nobody has such a name (RFC 6761 §6.4: "Users MAY assume that queries for "invalid" names will always return NXDOMAIN
+/// responses"): browsers call themselves so, who do not know their own.
+pub(super) fn is_invalid(name: &HostName) -> bool {
+    name.as_str().rsplit('.').next() == Some("invalid")
+}
+
 /// Whether a question leads to this address and port.
 pub(super) fn leads_to(snapshot: &Snapshot, question: &Question, address: SocketAddr) -> bool {
     look_up(snapshot, question, 0).is_ok_and(|mut hops| hops.any(|hop| hop.address == address))

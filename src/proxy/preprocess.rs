@@ -7,7 +7,7 @@ use sip_parser::{HeaderName, NameAddr, Uri};
 use crate::limits::OWN_ROUTES;
 use crate::net::Transport;
 use crate::snapshot::Snapshot;
-use crate::token::{RECORD_ROUTE_LEN, RecordRoute, Verified, Verifier};
+use crate::token::{Path, RECORD_ROUTE_LEN, RecordRoute, Verified, Verifier};
 
 use super::names::names_us;
 use super::reply::Reply;
@@ -29,6 +29,8 @@ pub(super) struct Preprocessed<'m> {
     pub next_route: Option<NameAddr<'m>>,
     /// A valid token: to which side of the dialog the request goes.
     pub dialog: Option<Verified>,
+    /// The connection that the request leaves by, as the last value of ours says: nothing else leads to whom it is for.
+    pub flow: Option<Path>,
     /// A Route or the Request-URI was a value of ours, or names us, but proves no dialog.
     pub named_us: bool,
     /// Tokens of our form that did not verify.
@@ -65,7 +67,7 @@ impl<'m> Preprocessed<'m> {
             true => uri.host().is_some_and(|host| snapshot.ours.is_us(host, None)),
             false => !uri.params().has(b"maddr") && names_us(&snapshot.ours, uri),
         };
-        self.next_route.is_none() && names_us
+        self.next_route.is_none() && self.flow.is_none() && names_us
     }
 
     fn read_routes(&mut self, snapshot: &Snapshot, request: &Request<'m>) -> Result<(), Reply> {
@@ -121,7 +123,7 @@ impl<'m> Preprocessed<'m> {
         if self.kept.start < OWN_ROUTES
             && let Some(verified) = reader.as_written(value)
         {
-            self.dialog = Some(verified);
+            self.belongs_to(verified);
             self.kept.start += 1;
             return Ok(());
         }
@@ -134,6 +136,12 @@ impl<'m> Preprocessed<'m> {
         Ok(())
     }
 
+    /// What a token proves; the last one says where to.
+    fn belongs_to(&mut self, dialog: Verified) {
+        self.flow = dialog.flow_onward().map(|flow| Path { listener: dialog.egress(), flow });
+        self.dialog = Some(dialog);
+    }
+
     /// Whether a URI is one that we wrote, or names us; notes what it proves.
     fn is_ours(&mut self, reader: &mut Reader<'_, 'm>, uri: &Uri<'m>) -> bool {
         let snapshot = reader.snapshot;
@@ -141,13 +149,19 @@ impl<'m> Preprocessed<'m> {
         if let Some(verified) = uri.user().and_then(|user| reader.tokens.as_mut()?.read(user)) {
             // Keys may be shared with a Viaduct that is another hop of this dialog: its values are its own.
             if named || is_here(snapshot, &verified) {
-                self.dialog = Some(verified);
+                self.belongs_to(verified);
                 return true;
             }
         }
+        let path = uri.user().and_then(|user| Path::read(user, &snapshot.keys));
+        if path.is_some_and(|path| named || snapshot.view.by_identity(path.listener).is_some()) {
+            (self.flow, self.named_us) = (path, true);
+            return true;
+        }
         if named {
+            let is_token = |user: &[u8]| RecordRoute::looks_like(user) || Path::looks_like(user);
             self.named_us = true;
-            self.bad_tokens += u64::from(uri.user().is_some_and(RecordRoute::looks_like));
+            self.bad_tokens += u64::from(uri.user().is_some_and(is_token));
         }
         named
     }

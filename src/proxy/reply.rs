@@ -35,6 +35,8 @@ pub enum Reply {
     NoService,
     /// 420: Proxy-Require asks for something we do not know.
     ProxyRequire,
+    /// 430: the connection that leads to the client is gone (RFC 5626 §5.3.1).
+    FlowFailed,
     /// 440: Max-Breadth is 0, and the request would be forked (RFC 5393 §5.3.3).
     Breadth,
     /// 481: a Route of ours in a dialog that we know nothing of, and no rule matches.
@@ -85,6 +87,7 @@ impl Reply {
             Self::NotFound => 404,
             Self::Scheme | Self::NoService => 416,
             Self::ProxyRequire => 420,
+            Self::FlowFailed => 430,
             Self::Breadth => 440,
             // RFC 5630 §5.3: "If the proxy needs to reject the request for that reason, the proxy MUST reject it with a 480
             // (Temporarily Unavailable) response."
@@ -117,6 +120,7 @@ impl Reply {
             Self::NotFound => "Not Found",
             Self::Scheme | Self::NoService => "Unsupported URI Scheme",
             Self::ProxyRequire => "Bad Extension",
+            Self::FlowFailed => "Flow Failed",
             Self::Breadth => "Max-Breadth Exceeded",
             Self::NotSecure(_) => "Temporarily Unavailable: Next Hop Without TLS",
             Self::NoDialog => "Call/Transaction Does Not Exist",
@@ -163,6 +167,7 @@ const fn phrase_of(status: u16) -> &'static str {
         420 => "Bad Extension",
         421 => "Extension Required",
         423 => "Interval Too Brief",
+        430 => "Flow Failed",
         480 => "Temporarily Unavailable",
         481 => "Call/Transaction Does Not Exist",
         482 => "Loop Detected",

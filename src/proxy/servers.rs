@@ -39,6 +39,6 @@ pub(super) fn without_name(transport: Transport, origin: Origin) -> Number {
     match (transport, origin) {
         (Transport::Udp, _) => Number::NONE,
         (_, Origin::Rule) => Number::OPENED,
-        (_, Origin::RequestUri | Origin::Route) => Number::ANY,
+        (_, Origin::RequestUri | Origin::Route | Origin::Flow) => Number::ANY,
     }
 }

@@ -58,7 +58,7 @@ pub(super) struct Work {
     pub gone: Box<[bool]>,
     /// None until some rule is stateful, or some listener takes streams; from then on they stay, whatever the rules become.
     pub transactions: Option<Box<Transactions>>,
-    /// Some rule is or was stateful, or some listener over TLS: each request belongs to the shard that its Call-ID names.
+    /// Some rule is or was stateful, or some listener over TLS or WebSocket: each request belongs to the shard that its Call-ID names.
     pub hands_over: bool,
     /// Tells this process from others: [`peer_mark`].
     pub nonce: u64,

@@ -9,8 +9,8 @@ use crate::egress::{Egress, NoEgress, Pin, Question, Reason, Recent};
 use crate::net::{GatewayId, ListenerId, NextHop, Transport, canonical};
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
-use crate::stream::{Names, Number};
-use crate::token::Verified;
+use crate::stream::{Names, Number, peer_mark};
+use crate::token::{Path, Verified};
 use crate::transaction::Onward;
 
 use super::candidates::{Candidate, Candidates, Origin};
@@ -69,6 +69,10 @@ pub(super) struct Search<'a> {
     pub sips: bool,
     /// What was found: it is large, and not moved once it is there.
     pub aim: Option<Aim>,
+    /// [`super::state::Work::nonce`]
+    pub nonce: u64,
+    /// The connection that a Route of ours names, and why the request leaves by it.
+    pub client: Option<(Path, Reason)>,
     /// Room for the Request-URI that a rule's `set` makes.
     pub rewritten: Option<&'a mut [u8]>,
     /// Which of the candidates it is.
@@ -250,6 +254,9 @@ impl Search<'_> {
         pre: &Preprocessed<'_>,
         by: By<'_>,
     ) -> Result<(), Reply> {
+        if let Some(path) = pre.flow {
+            return self.name_flow(path, by);
+        }
         let request_uri = pre.uri(request);
         let (uri, origin) = match &pre.next_route {
             Some(route) => (&route.uri, Origin::Route),
@@ -261,7 +268,7 @@ impl Search<'_> {
             Place::of(uri, origin == Origin::RequestUri && pre.maddr_stripped).ok_or(Reply::Scheme)?;
         if let Host::Name(host) = place.host {
             let unknown = || Reply::Unresolved { why: Unresolved::NoSuchName, by_rule: false };
-            let name = HostName::new(host).ok_or_else(unknown)?;
+            let name = HostName::new(host).filter(|name| !names::is_invalid(name)).ok_or_else(unknown)?;
             return self.by_name(&Name { name, port: place.port, transport, sips }, origin);
         }
         // "if no transport protocol is specified, but the TARGET is a numeric IP address, the client SHOULD use UDP for
@@ -309,6 +316,9 @@ impl Search<'_> {
         if let (Some(gateway), By::Rule(egress)) = (gateway, by) {
             return self.gateway((next_hop, stream), gateway, egress);
         }
+        if origin == Origin::Flow {
+            return self.by_flow(next_hop, stream);
+        }
         if origin == Origin::Rule {
             return self.listener(next_hop, stream, by);
         }
@@ -326,6 +336,45 @@ impl Search<'_> {
         if narrowed && !listener.dialog_to.iter().any(|net| net.contains(&ip)) {
             return Err(Reply::OutsideDialogTo);
         }
+        Ok(())
+    }
+
+    /// The client's end of the connection that a Route of ours names.
+    ///
+    /// RFC 5626 §5.3.1: "the proxy removes the Route header field value and forwards the request over the 'logical flow'
+    /// identified by the flow token, that is known to deliver data to the specific target UA instance. […] If the flow no
+    /// longer exists, the proxy SHOULD send a 430 (Flow Failed) response to the request."
+    #[cold]
+    fn name_flow(&mut self, path: Path, by: By<'_>) -> Result<(), Reply> {
+        let Path { listener, flow } = path;
+        let listener = self.snapshot.view.by_identity(listener).ok_or(Reply::FlowFailed)?;
+        if flow.mark != peer_mark(self.nonce, flow.peer) {
+            return Err(Reply::FlowFailed);
+        }
+        let reason = if matches!(by, By::Dialog(_)) { Reason::Dialog } else { Reason::Binding };
+        self.client = Some((path, reason));
+        let transport = self.snapshot.plan.listener(listener).transport;
+        let (next_hop, stream) = (NextHop { transport, address: flow.peer }, Number(flow.connection));
+        self.candidates.push(next_hop, stream, Origin::Flow, None);
+        Ok(())
+    }
+
+    /// [`Search::aim`] is that connection, whatever a rule says of listeners.
+    #[cold]
+    fn by_flow(&mut self, next_hop: NextHop, stream: Number) -> Result<(), Reply> {
+        if self.sips && !next_hop.transport.is_secure() {
+            return Err(Reply::NotSecure(next_hop));
+        }
+        let (path, reason) = self.client.ok_or(Reply::FlowFailed)?;
+        let question = self.question(next_hop);
+        let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
+        let egress = self.recent.flow(*generation, plan, fib, view, (path.listener, reason), &question);
+        let egress = *egress.map_err(|why| match why {
+            NoEgress::AskKernel(_) => Reply::NoEgress(next_hop, why),
+            _ => Reply::FlowFailed,
+        })?;
+        let next_hop = next_hop.on_link(egress.route.dev);
+        self.aim = Some(Aim { next_hop, egress, gateway: None, stream });
         Ok(())
     }
 

@@ -21,7 +21,7 @@ impl<S, H: Handler> Worker<S, H> {
             let Some(mut tx) = tx else { return };
             let next = panics::guard(|| self.handler.next(&self.current.snapshot, self.now, tx.as_mut()));
             match next {
-                Ok(Some(Own { gateway, on, to, stream, len, transaction, .. })) => {
+                Ok(Some(Own { what, gateway, on, to, stream, len, transaction })) => {
                     if let Some(counter) = gateway.and_then(|gateway| self.metrics.selected(gateway)) {
                         counter.count();
                     }
@@ -31,7 +31,10 @@ impl<S, H: Handler> Worker<S, H> {
                         continue;
                     };
                     if stream.is_stream() {
-                        let way = self.way_of(on, to, stream);
+                        let way = match what.is_request() {
+                            true => self.way_onward(on, to, stream),
+                            false => self.way_of(on, to, stream),
+                        };
                         self.send_by_stream(io, tx, len, &way, Cookie::Own.with(transaction));
                         continue;
                     }

@@ -65,7 +65,10 @@ impl<S, H: Handler> Worker<S, H> {
             Some(bound) => {
                 let cookie = Cookie::Message { series: bound.series, class, reason }.with(transaction);
                 if stream.is_stream() {
-                    let way = Way { peer, ..self.way_of(listener, to, stream) };
+                    let way = match peer {
+                        Some(_) => Way { peer, ..self.way_of(listener, to, stream) },
+                        None => self.way_onward(listener, to, stream),
+                    };
                     return self.send_by_stream(io, tx, len, &way, cookie);
                 }
                 self.send(io, tx, len, bound.socket, to, cookie);

@@ -39,6 +39,8 @@ pub(super) struct Way {
     pub answers: bool,
     /// Whom the server's certificate has to be for, where a request leaves over TLS.
     pub name: Option<Arc<PeerName>>,
+    /// No other stream leads there: a request goes to a client that is reached by this one alone.
+    pub is_flow: bool,
 }
 
 impl<S, H: Handler> Worker<S, H> {
@@ -51,7 +53,13 @@ impl<S, H: Handler> Worker<S, H> {
             }
             None => None,
         };
-        Way { listener: listener.identity, to, stream, peer: None, answers: false, name }
+        Way { listener: listener.identity, to, stream, peer: None, answers: false, name, is_flow: false }
+    }
+
+    /// A request leaves by this stream, or by any or none.
+    pub(super) fn way_onward(&self, listener: ListenerId, to: SocketAddr, stream: Number) -> Way {
+        let flow = stream.get().map(|_| peer_mark(self.nonce, to));
+        Way { peer: flow, is_flow: flow.is_some(), ..self.way_of(listener, to, stream) }
     }
 
     /// Somebody has connected.
@@ -178,6 +186,9 @@ impl<S, H: Handler> Worker<S, H> {
             if shard == self.number && self.streams.get(stream).is_some_and(is_it) {
                 return self.write(io, stream, bytes, way, waiting);
             }
+        }
+        if way.is_flow {
+            return self.not_sent(io, waiting, DropReason::ConnectionFailed, None);
         }
         // A request goes where was decided; an answer that has lost its stream goes where a Via says.
         if is_answer && !self.may_answer(way) {

@@ -95,6 +95,11 @@ impl What {
         Self::Branch,
     ];
 
+    /// It goes on, and not back.
+    pub const fn is_request(self) -> bool {
+        matches!(self, Self::RequestAgain | Self::Ack | Self::Cancel | Self::Branch)
+    }
+
     /// The metric's label.
     pub const fn label(self) -> &'static str {
         match self {

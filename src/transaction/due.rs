@@ -13,6 +13,7 @@ use super::slab::Handle;
 use super::table::{ClientPending, ClientRecord, Method, Place, ServerPending, ServerRecord, Side, Table};
 use super::timers::{SIXTY_FOUR_T1_NS, Timer};
 use crate::net::Now;
+use crate::tls;
 
 impl Transactions {
     /// Does what is due until there is a message to send or a branch to begin, the message or the request of which is
@@ -115,7 +116,8 @@ impl Transactions {
             (Some(ClientPending::Ack), _) => self.request(handle, What::Ack, out),
             (Some(ClientPending::Cancel), _) => self.cancel(handle, now, out),
             (Some(ClientPending::Fail(cause)), _) => {
-                self.give_up(handle, Own::Failed(cause), Cause::Failed, now, to_tag, out)
+                let own = self.failure(handle, cause);
+                self.give_up(handle, own, Cause::Failed, now, to_tag, out)
             }
             (None, ClientDue::SendAgain(timer)) => {
                 self.table.fired(timer);
@@ -180,6 +182,16 @@ impl Transactions {
         Some(Send { what: What::Cancel, place, len, request: opened.ok() })
     }
 
+    /// What stands for the answer to a request that could not be sent: where it was to leave by a certain connection,
+    /// that one is gone.
+    fn failure(&self, client: Handle, cause: Option<tls::Cause>) -> Own {
+        let place = self.table.clients.get(client).map(|record| record.place);
+        match place.and_then(|place| place.stream.get()) {
+            Some(_) => Own::FlowFailed,
+            None => Own::Failed(cause),
+        }
+    }
+
     /// No answer will come, and the branch is over.
     fn give_up(
         &mut self,
@@ -232,7 +244,7 @@ impl Transactions {
     fn note_silence(&mut self, client: Handle, own: Own, now: Now) -> Option<()> {
         let record = self.table.clients.get_mut(client)?;
         let counts = match own {
-            Own::Failed(_) => record.machine.state() == ClientState::Calling,
+            Own::Failed(_) | Own::FlowFailed => record.machine.state() == ClientState::Calling,
             Own::TimedOut | Own::Trying => record.machine.tells_silence(now),
         };
         if counts {

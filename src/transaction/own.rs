@@ -17,21 +17,28 @@ pub enum Own {
     /// a 500 response and forward that upstream." (§16.7 step 6), and §16.9 has the failure taken for a 503. Where TLS failed,
     /// the answer says why.
     Failed(Option<Cause>),
+    /// 430: the connection to a client is gone (RFC 5626 §5.3.1).
+    FlowFailed,
 }
 
 impl Own {
-    /// 100, 408 or 500.
+    /// 100, 408, 430 or 500.
     pub const fn status(self) -> u16 {
         match self {
             Self::Trying => 100,
             Self::TimedOut => 408,
             Self::Failed(_) => 500,
+            Self::FlowFailed => 430,
         }
     }
 
     /// The answer that stands for a branch that ended with this status, of which nothing is kept but why TLS failed, if it did.
     pub const fn of(status: u16, cause: Option<Cause>) -> Self {
-        if status == 408 { Self::TimedOut } else { Self::Failed(cause) }
+        match status {
+            408 => Self::TimedOut,
+            430 => Self::FlowFailed,
+            _ => Self::Failed(cause),
+        }
     }
 
     /// Why TLS failed, if it did.
@@ -53,6 +60,7 @@ impl Own {
             Self::Trying => b"SIP/2.0 100 Trying\r\n",
             Self::TimedOut => b"SIP/2.0 408 Request Timeout\r\n",
             Self::Failed(_) => b"SIP/2.0 500 Next Hop Unreachable\r\n",
+            Self::FlowFailed => b"SIP/2.0 430 Flow Failed\r\n",
         }
     }
 }
@@ -155,7 +163,7 @@ mod tests {
         let text = written("<sip:bob@example.org>;tag=b", Own::Failed(None));
         assert!(text.starts_with("SIP/2.0 500 Next Hop Unreachable\r\n"), "{text}");
         assert!(text.contains("To: <sip:bob@example.org>;tag=b\r\n"), "{text}");
-        for own in [Own::Trying, Own::TimedOut, Own::Failed(None)] {
+        for own in [Own::Trying, Own::TimedOut, Own::Failed(None), Own::FlowFailed] {
             assert!(written("<sip:b@e>", own).starts_with(&format!("SIP/2.0 {} ", own.status())));
         }
     }
