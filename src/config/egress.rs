@@ -1,9 +1,10 @@
 //! `egress`: from which listener a rule, or a gateway of a group, sends.
 
 use super::diagnostic::Findings;
-use super::listeners::{Names, is_there};
+use super::listeners::Names;
 use super::read::{Entry, Text};
 use super::rules::transport;
+use super::target::OPENS_NO_WEBSOCKET;
 use crate::net::Transport;
 use crate::rules::{EgressChoice, Target};
 
@@ -29,13 +30,13 @@ pub(super) fn read(entry: &Entry<'_>, names: &Names, findings: &mut Findings) ->
     Some(EgressChoice::Relative { transport: transport?, port, address })
 }
 
-/// A transport to leave by: one that this version has.
+/// A transport to leave by.
 fn transport_of(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
     let found = transport(text, findings)?;
-    if !is_there(found) {
+    if found.is_websocket() {
         findings
-            .error(text.span.clone(), format!("the transport {found} is not available in this version"))
-            .hint("this version forwards over UDP, TCP and TLS: write \"udp\", \"tcp\" or \"tls\"");
+            .error(text.span.clone(), format!("no connections are opened over {found}"))
+            .hint(OPENS_NO_WEBSOCKET);
         return None;
     }
     Some(found)

@@ -177,14 +177,6 @@ impl All<'_> {
     }
 }
 
-/// The transports that this version has.
-pub(super) fn is_there(transport: Transport) -> bool {
-    match transport {
-        Transport::Udp | Transport::Tcp | Transport::Tls => true,
-        Transport::Ws | Transport::Wss => false,
-    }
-}
-
 /// Present and former identity of a literal listener; none of one that follows the host.
 fn identities(section: &Section) -> Vec<u32> {
     let Some(ip) = section.bind.address() else { return Vec::new() };
@@ -202,16 +194,7 @@ fn parse_bind<'t>(bind: &Text<'t>, findings: &mut Findings) -> Option<(Transport
         return None;
     };
     match Transport::from_token(transport.as_bytes()) {
-        Some(transport) if is_there(transport) => Some((transport, host_port(rest, bind, findings)?)),
-        Some(transport) => {
-            findings
-                .error(
-                    bind.span.clone(),
-                    format!("the transport {transport} is not available in this version"),
-                )
-                .hint("this version needs udp:…, tcp:… or tls:…");
-            Some((transport, host_port(rest, bind, findings)?))
-        }
+        Some(transport) => Some((transport, host_port(rest, bind, findings)?)),
         None => {
             findings
                 .error(bind.span.clone(), format!("«{transport}» is not a transport"))

@@ -6,12 +6,15 @@ use sip_parser::{Host, Scheme, Uri};
 
 use super::diagnostic::Findings;
 use super::groups::{self, Groups};
-use super::listeners::is_there;
 use super::read::{Entry, Text};
 use crate::dns::HostName;
 use crate::limits::CANDIDATES;
 use crate::net::{Transport, canonical};
 use crate::rules::Target;
+
+/// Why nothing is sent to where a WebSocket would have to be opened.
+pub(super) const OPENS_NO_WEBSOCKET: &str = "browsers open theirs, and requests that name one by its Record-Route or Path \
+    go down it: write \"request-uri\" for those, or a next hop over another transport";
 
 /// All of `to`: one entry, or a list of them.
 pub(super) fn read(entry: &Entry<'_>, groups: &Groups, findings: &mut Findings) -> Option<Box<[Target]>> {
@@ -125,14 +128,13 @@ fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<
         Some(Transport::Udp) if uri.scheme == Scheme::Sips => {
             refuse("a sips next hop is not reached over UDP".into(), "leave `transport` out, or write sip:")
         }
-        Some(transport) if is_there(transport) => Some(Some(transport)),
-        Some(other) => refuse(
-            format!("the transport {other} is not available in this version"),
-            "this version forwards over UDP, TCP and TLS",
-        ),
+        Some(transport) if transport.is_websocket() => {
+            refuse(format!("no connections are opened over {transport}"), OPENS_NO_WEBSOCKET)
+        }
+        Some(transport) => Some(Some(transport)),
         None => refuse(
             format!("«{}» is not a transport", String::from_utf8_lossy(value)),
-            "transports are udp, tcp, tls, ws, wss",
+            "transports are udp, tcp and tls",
         ),
     }
 }

@@ -111,7 +111,8 @@ fn in_dialog(
 ) {
     let request = dialog.request(end, method, cseq);
     let ((on, from), (by, to)) = (sides[end], sides[1 - end]);
-    let Became::Forward { from: left, to: hop, decision, text } = world.receive(on, from, &request) else {
+    let Became::Forward { from: left, to: hop, decision, text, .. } = world.receive(on, from, &request)
+    else {
         panic!("{request}")
     };
     assert_eq!((left.as_str(), hop.to_string().as_str()), (by, to), "{text}");

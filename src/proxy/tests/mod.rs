@@ -17,4 +17,5 @@ mod tcp;
 mod tls;
 mod transactions;
 mod validation;
+mod websocket;
 mod world;
