@@ -45,11 +45,14 @@ impl Handshake {
 
 fn accept(head: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
     let response = match Request::try_parse(head) {
-        Ok(Some((_, request))) if !offers_sip(request.headers()) => {
-            refuse("400 Bad Request", "", "the subprotocol has to be sip (RFC 7118)", out);
-            return Err(Failure::NoSubprotocol);
-        }
-        Ok(Some((_, request))) => create_response(&request),
+        Ok(Some((_, request))) => match create_response(&request) {
+            Ok(_) if !offers_sip(request.headers()) => {
+                refuse("400 Bad Request", "", "the subprotocol has to be sip (RFC 7118)", out);
+                return Err(Failure::NoSubprotocol);
+            }
+            // Who asks for no WebSocket at all is told that before.
+            created => created,
+        },
         Ok(None) => Err(ProtocolError::HandshakeIncomplete.into()),
         Err(error) => Err(error),
     };

@@ -69,7 +69,8 @@ fn the_handshake_answers_with_the_subprotocol() {
 fn what_is_no_handshake_is_refused_in_http() {
     let without =
         |line: &str| REQUEST.lines().filter(|l| !l.starts_with(line)).map(|l| format!("{l}\r\n")).collect();
-    let cases: [(String, &str, &str); 8] = [
+    let cases: [(String, &str, &str); 9] = [
+        ("GET / HTTP/1.1\r\nHost: sip-ws.example.com\r\n\r\n".to_owned(), "handshake", "426 "),
         (without("Sec-WebSocket-Protocol"), "no_subprotocol", "400 "),
         (REQUEST.replace("chat, sip", "chat, sips"), "no_subprotocol", "400 "),
         (REQUEST.replace("GET ", "POST "), "handshake", "405 "),

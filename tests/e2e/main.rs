@@ -12,6 +12,7 @@
 mod advertised;
 mod anchoring;
 mod answers;
+mod browser;
 mod calls;
 mod chain;
 mod doctor;
@@ -52,5 +53,6 @@ mod tls;
 mod transactions;
 mod viaduct;
 mod watching;
+mod websocket;
 mod what_if;
 mod world;
