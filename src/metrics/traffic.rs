@@ -19,7 +19,7 @@ impl SeriesId {
     pub const OTHER: Self = Self(limits::LISTENERS as u16);
 }
 
-/// The traffic table of one shard. A row takes memory from the moment its listener first exists.
+/// The traffic table of one shard, and the connections of each listener. A row takes memory from the moment its listener first exists.
 #[derive(Debug)]
 pub struct Traffic {
     rows: Box<[OnceLock<Box<Row>>]>,
@@ -30,6 +30,7 @@ pub struct Traffic {
 struct Row {
     received: [Counter; CLASSES],
     sent: [[Counter; REASONS]; CLASSES],
+    connections: Counter,
 }
 
 impl Row {
@@ -37,6 +38,7 @@ impl Row {
         Self {
             received: std::array::from_fn(|_| Counter::default()),
             sent: std::array::from_fn(|_| std::array::from_fn(|_| Counter::default())),
+            connections: Counter::default(),
         }
     }
 }
@@ -81,6 +83,25 @@ impl Traffic {
     /// How many messages of this class left from this listener for this reason.
     pub fn sent_count(&self, series: SeriesId, class: Class, reason: Reason) -> u64 {
         self.row(series).map_or(0, |row| row.sent[class as usize][reason.index()].get())
+    }
+
+    /// A connection of this listener is there.
+    pub fn connected(&self, series: SeriesId) {
+        if let Some(row) = self.row(series) {
+            row.connections.add(1);
+        }
+    }
+
+    /// It is there no more.
+    pub fn disconnected(&self, series: SeriesId) {
+        if let Some(row) = self.row(series) {
+            row.connections.set(row.connections.get().saturating_sub(1));
+        }
+    }
+
+    /// How many connections this listener has now.
+    pub fn connections(&self, series: SeriesId) -> u64 {
+        self.row(series).map_or(0, |row| row.connections.get())
     }
 
     #[inline]

@@ -15,7 +15,7 @@ use super::worker::Worker;
 use crate::drop_reason::DropReason;
 use crate::engine::{Accepted, Io, SocketId};
 use crate::limits;
-use crate::metrics::StreamEnd;
+use crate::metrics::{SeriesId, StreamEnd};
 use crate::net::ListenerId;
 use crate::proxy::may_answer_to;
 use crate::stream::{
@@ -118,7 +118,12 @@ impl<S, H: Handler> Worker<S, H> {
         Layer::accept(listener.transport, section.tls.as_ref().map(|tls| &tls.server))
     }
 
-    fn take_in(&mut self, stream: StreamId, connection: Connection) {
+    fn take_in(&mut self, stream: StreamId, mut connection: Connection) {
+        let on = self.current.snapshot.view.by_identity(connection.listener);
+        let bound = on.and_then(|on| self.current.bindings.bound(on));
+        let series = bound.map_or(SeriesId::OTHER, |bound| bound.series);
+        self.metrics.traffic.connected(series);
+        connection.series = series.0;
         let first = self.streams.is_empty();
         self.streams.insert(stream, connection);
         if first {
@@ -412,6 +417,7 @@ impl<S, H: Handler> Worker<S, H> {
             Some(((connection.listener, connection.peer), LayerFailure::from(connection.unfinished()?)))
         });
         let Some((mut connection, waiting)) = self.streams.remove(stream) else { return };
+        self.metrics.traffic.disconnected(SeriesId(connection.series));
         if let Some((place, failure)) = &failed {
             self.log_failure(*place, failure);
         }

@@ -31,6 +31,8 @@ pub struct Connection {
     pub listener: u32,
     /// The other end; canonical.
     pub peer: SocketAddr,
+    /// Where it is counted.
+    pub series: u16,
     /// Between its socket and its messages.
     pub layer: Layer,
     /// Its messages.
@@ -84,6 +86,7 @@ impl Connection {
         Self {
             listener,
             peer,
+            series: 0,
             layer: Layer::Plain,
             framer: Framer::default(),
             name: None,

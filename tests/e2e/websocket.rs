@@ -120,6 +120,7 @@ fn either_side_asks_within_a_call_of_a_browser_and_ends_it() {
         assert_eq!(metrics.dropped(lost), 0, "{lost}");
     }
     assert_eq!(metrics.sum("viaduct_connections_accepted_total", &[]), 3);
+    assert_eq!(metrics.sum("viaduct_listener_connections", &[("listener", "browsers")]), 3);
     assert_eq!(metrics.sum("viaduct_dns_queries_total", &[]), 0, "nobody looks for names of browsers");
     viaduct.stop();
 }
@@ -174,6 +175,12 @@ fn a_browser_that_is_gone_is_answered_for_at_once_and_nobody_takes_its_place() {
     let mut browser = Browser::from_port("wendy", &world.public, PORT, EDGE);
     let path = register(&mut browser, &switch);
     let (_, mut of_switch) = call(&mut browser, &switch);
+    // Who has its address from elsewhere reaches it by that.
+    let options = switch.request("OPTIONS", &format!("sip:wendy@1.2.3.100:{PORT};transport=ws"));
+    switch.send(&options, of_switch.next_hop());
+    let received = browser.receive("OPTIONS ");
+    browser.answer(&received, "200 OK");
+    response(&switch, 200);
     browser.vanish();
     until_open(&viaduct, 0);
     let gone = |method: &str, of_switch: &mut Dialog| {
