@@ -4,6 +4,7 @@ use super::*;
 use crate::fib::spec::{Link, Route};
 use crate::fib::{Builder, Fib};
 use crate::group::{Select, Settings};
+use crate::net::Transport;
 use crate::plan::NoListener;
 use crate::rules::{Action, Attempts, EgressChoice, Target};
 use crate::status::Statuses;
@@ -217,6 +218,24 @@ fn a_listener_may_take_connections_besides() {
         "listeners of the transport udp",
         "leave",
     );
+}
+
+#[test]
+fn browsers_connect_and_nobody_connects_to_them() {
+    let browsers = "[[listener]]\nname = \"b\"\nbind = \"ws:10.0.0.4\"\n";
+    let with = |route: &str| format!("[[route]]\n{route}\n{browsers}");
+    let plan = good(&with("to = \"sip:10.0.0.9\"\nwhen = { transport = [\"ws\"] }")).plan;
+    let listener = &plan.listeners[0];
+    assert_eq!((listener.transport, listener.bind.port()), (Transport::Ws, 80));
+    assert!(plan.has_streams() && plan.has_clients());
+    assert_eq!(plan.served(), Default::default(), "no name leads to a WebSocket");
+    let hint = "browsers open theirs";
+    for transport in ["ws", "wss"] {
+        let said = format!("no connections are opened over {transport}");
+        expect(&with(&format!("to = \"sip:10.0.0.9;transport={transport}\"")), (2, 6), &said, hint);
+        let egress = format!("to = \"request-uri\"\negress = {{ transport = \"{transport}\" }}");
+        expect(&with(&egress), (3, 24), &said, hint);
+    }
 }
 
 #[test]
