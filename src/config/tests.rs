@@ -227,7 +227,7 @@ fn browsers_connect_and_nobody_connects_to_them() {
     let plan = good(&with("to = \"sip:10.0.0.9\"\nwhen = { transport = [\"ws\"] }")).plan;
     let listener = &plan.listeners[0];
     assert_eq!((listener.transport, listener.bind.port()), (Transport::Ws, 80));
-    assert!(plan.has_streams() && plan.has_clients());
+    assert!(plan.has_streams() && plan.keeps_all());
     assert_eq!(plan.served(), Default::default(), "no name leads to a WebSocket");
     let hint = "browsers open theirs";
     for transport in ["ws", "wss"] {

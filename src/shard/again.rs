@@ -7,7 +7,7 @@ use super::cookie::Cookie;
 use super::handler::Handler;
 use super::panics;
 use super::post::{Letter, NotPosted, Received, What};
-use super::streams::Way;
+use super::way::Way;
 use super::worker::{Arrival, Worker};
 use crate::drop_reason::DropReason;
 use crate::engine::Io;

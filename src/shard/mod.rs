@@ -32,6 +32,7 @@ mod secure;
 mod sending;
 mod streams;
 mod waiting;
+mod way;
 mod worker;
 
 pub use handler::Handler;

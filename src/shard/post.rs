@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
-use super::streams::Way;
+use super::way::Way;
 use crate::engine::{Accepted, SocketId};
 use crate::limits;
 use crate::metrics::Class;

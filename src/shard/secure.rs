@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cookie::Cookie;
 use super::handler::Handler;
 use super::record::{RecordKind, Text};
-use super::streams::Way;
+use super::way::Way;
 use super::worker::Worker;
 use crate::drop_reason::DropReason;
 use crate::engine::Io;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::cookie::Cookie;
 use super::handler::Handler;
 use super::record::RecordKind;
-use super::streams::Way;
+use super::way::Way;
 use super::worker::{Arrival, Worker};
 use crate::drop_reason::DropReason;
 use crate::egress::Reason;

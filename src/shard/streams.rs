@@ -5,63 +5,25 @@
 //! for a transaction.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use super::cookie::Cookie;
 use super::handler::Handler;
 use super::post::{NotPosted, Posted, What};
 use super::secure::Beginning;
+use super::way::{Way, is_final};
 use super::worker::Worker;
 use crate::drop_reason::DropReason;
 use crate::engine::{Accepted, Io, SocketId};
 use crate::limits;
 use crate::metrics::{SeriesId, StreamEnd};
-use crate::net::ListenerId;
 use crate::proxy::may_answer_to;
 use crate::stream::{
     Connection, Layer, LayerFailure, Number, Overdue, Refused, StreamId, Waiting, owner_of, peer_mark,
 };
-use crate::tls::{Cause, Failure, PeerName};
+use crate::tls::{Cause, Failure};
 use crate::transaction::Handle;
 
-/// Where a message leaves by a stream.
-#[derive(Clone, Debug)]
-pub(super) struct Way {
-    /// The listener's identity: numbers change.
-    pub listener: u32,
-    /// Where to, if the stream is gone or any will do.
-    pub to: SocketAddr,
-    /// By which stream.
-    pub stream: Number,
-    /// The mark of its peer, where it is not this process alone that knows the stream's number.
-    pub peer: Option<u16>,
-    /// A final answer goes out: whoever asked waits for one less.
-    pub answers: bool,
-    /// Whom the server's certificate has to be for, where a request leaves over TLS.
-    pub name: Option<Arc<PeerName>>,
-    /// No other stream leads there: a request goes to a client that is reached by this one alone.
-    pub is_flow: bool,
-}
-
 impl<S, H: Handler> Worker<S, H> {
-    pub(super) fn way_of(&self, listener: ListenerId, to: SocketAddr, stream: Number) -> Way {
-        let listener = self.current.snapshot.plan.listener(listener);
-        let name = match stream.name() {
-            Some(id) => self.handler.name_of(id),
-            None if listener.transport.is_secure() && stream.get().is_none() => {
-                Some(Arc::new(PeerName::of_address(to.ip())))
-            }
-            None => None,
-        };
-        Way { listener: listener.identity, to, stream, peer: None, answers: false, name, is_flow: false }
-    }
-
-    /// A request leaves by this stream, or by any or none.
-    pub(super) fn way_onward(&self, listener: ListenerId, to: SocketAddr, stream: Number) -> Way {
-        let flow = stream.get().map(|_| peer_mark(self.nonce, to));
-        Way { peer: flow, is_flow: flow.is_some(), ..self.way_of(listener, to, stream) }
-    }
-
     /// Somebody has connected.
     pub(super) fn on_accepted<I: Io<Source = S>>(
         &mut self,
@@ -498,21 +460,5 @@ impl<S, H: Handler> Worker<S, H> {
                 Overdue::Idle => self.finish_stream(io, stream, StreamEnd::Idle),
             }
         }
-    }
-}
-
-/// A final response.
-fn is_final(bytes: &[u8]) -> bool {
-    matches!(bytes.strip_prefix(b"SIP/2.0 "), Some([b'2'..=b'6', ..]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_final_response_is_told_by_its_first_digit() {
-        assert!(is_final(b"SIP/2.0 200 OK") && is_final(b"SIP/2.0 603 Decline"));
-        assert!(!is_final(b"SIP/2.0 180 Ringing") && !is_final(b"BYE sip:x SIP/2.0") && !is_final(b""));
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::metrics::StreamEnd;
 use crate::shard::cookie::Cookie;
-use crate::shard::streams::Way;
+use crate::shard::way::Way;
 use crate::stream::Waiting;
 
 /// Streams of an engine that keeps what is written.
