@@ -230,12 +230,6 @@ impl Readings {
         for l in &self.listeners {
             put_gauge(&mut family, &[("listener", &*l.name)], l.sockets)?;
         }
-        let mut family =
-            gauge(out, "listener_connections", "Connections of a listener that are open or being opened")?;
-        for l in &self.listeners {
-            let connections = self.sum(|shard| shard.traffic.connections(l.series));
-            put_gauge(&mut family, &[("listener", &*l.name)], connections)?;
-        }
         self.listener_states(out)
     }
 

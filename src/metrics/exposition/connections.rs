@@ -4,7 +4,7 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{Readings, counter, put};
+use super::{Readings, counter, gauge, put, put_gauge};
 use crate::metrics::{Counter, StreamEnd, StreamMetrics};
 use crate::{tls, websocket};
 
@@ -12,6 +12,12 @@ impl Readings {
     pub(super) fn connections(&self, out: &mut DescriptorEncoder) -> fmt::Result {
         for (counts, name, help, read) in StreamMetrics::ROWS {
             self.per_shard(out, counts, name, help, read)?;
+        }
+        let mut family =
+            gauge(out, "listener_connections", "Connections of a listener that are open or being opened")?;
+        for l in &self.listeners {
+            let connections = self.sum(|shard| shard.traffic.connections(l.series));
+            put_gauge(&mut family, &[("listener", &*l.name)], connections)?;
         }
         let ended = ("connections_ended", "Connections that have ended, by how they did");
         let failed = ("connections_failed", "Connections that have never been open, by why");
