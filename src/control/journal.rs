@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
 use crate::fib::Fib;
 use crate::limits;
+use crate::metrics::StreamEnd;
 use crate::plan::{ListenerId, Plan};
 use crate::shard::{Record, RecordKind};
 
@@ -90,6 +91,11 @@ impl Journal {
                     );
                 }
             }
+            RecordKind::NotConnected { on, peer, why, errno, is_ours } => {
+                if self.is_new_failure(peer.ip(), why.label()) {
+                    tracing::warn!("listener {}: {}", name(on), not_connected(peer, why, errno, is_ours));
+                }
+            }
             RecordKind::SendRefused { socket, to, errno } => {
                 let why = io::Error::from_raw_os_error(errno);
                 tracing::warn!(
@@ -120,6 +126,42 @@ impl Journal {
     }
 }
 
+/// A connection that was not made, why, and what to do.
+fn not_connected(peer: SocketAddr, why: StreamEnd, errno: i32, is_ours: bool) -> String {
+    let what = if is_ours { "no connection to" } else { "no connection is taken from" };
+    let reason = match errno {
+        0 => String::new(),
+        errno => format!(" ({})", io::Error::from_raw_os_error(errno)),
+    };
+    let (cause, remedy) = match why {
+        StreamEnd::ConnectRefused => (
+            "it is refused",
+            "nobody listens there for TCP, or a firewall refuses it; ask the peer, or write ;transport=udp",
+        ),
+        StreamEnd::ConnectUnreachable => {
+            ("there is no way there", "see ip route get, and firewalls on the way")
+        }
+        StreamEnd::ConnectTimeout => (
+            "nothing came back in time",
+            "the host is down, or a firewall on the way drops it; [tcp] connect says how long is waited",
+        ),
+        StreamEnd::TooMany => (
+            "a core has as many as it may",
+            "see ss -tn for who has them; [tcp] connections is the limit, and LimitNOFILE= another one",
+        ),
+        StreamEnd::TooManyOfPeer => {
+            ("the peer has as many as it may", "see ss -tn; [tcp] per_peer is the limit")
+        }
+        _ => (
+            "the system refuses it",
+            "see the open files (LimitNOFILE=) and net.ipv4.ip_local_port_range; `viaduct doctor` looks at both",
+        ),
+    };
+    format!(
+        "{what} {peer}: {cause}{reason}; {remedy}. Told once, counted in viaduct_connections_failed_total"
+    )
+}
+
 /// The network that a destination is told by: its route's, but not wider than /24 and /64.
 fn network(ip: IpAddr, route: Option<IpNet>) -> IpNet {
     let usual = if ip.is_ipv4() { 24 } else { 64 };
@@ -141,6 +183,29 @@ mod tests {
         assert_eq!(told("192.0.2.9", Some("192.0.2.8/30")), "192.0.2.8/30");
         assert_eq!(told("2001:db8::9", Some("2000::/3")), "2001:db8::/64");
         assert_eq!(told("192.0.2.9", Some("2000::/3")), "192.0.2.0/24");
+    }
+
+    #[test]
+    fn a_connection_that_was_not_made_is_told_with_its_reason_and_a_remedy() {
+        let peer = "192.0.2.1:5060".parse().unwrap();
+        assert_eq!(
+            not_connected(peer, StreamEnd::ConnectRefused, libc::ECONNREFUSED, true),
+            "no connection to 192.0.2.1:5060: it is refused (Connection refused (os error 111)); nobody listens there \
+             for TCP, or a firewall refuses it; ask the peer, or write ;transport=udp. Told once, counted in \
+             viaduct_connections_failed_total"
+        );
+        let text = not_connected(peer, StreamEnd::TooManyOfPeer, 0, false);
+        assert!(
+            text.starts_with("no connection is taken from 192.0.2.1:5060: the peer has as many"),
+            "{text}"
+        );
+        let mut journal = Journal::default();
+        assert!(journal.is_new_failure(peer.ip(), StreamEnd::ConnectRefused.label()));
+        assert!(!journal.is_new_failure(peer.ip(), StreamEnd::ConnectRefused.label()));
+        assert!(
+            journal.is_new_failure(peer.ip(), StreamEnd::ConnectTimeout.label()),
+            "another reason is news"
+        );
     }
 
     #[test]

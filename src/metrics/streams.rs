@@ -12,7 +12,11 @@ pub enum StreamEnd {
     Closed,
     /// The kernel told of a failure of an open connection: a reset, as a rule.
     Broken,
-    /// It could not be opened.
+    /// Nobody takes connections there: a reset, or ICMP.
+    ConnectRefused,
+    /// There is no way there.
+    ConnectUnreachable,
+    /// It could not be opened for another reason.
     ConnectFailed,
     /// It was not open in time.
     ConnectTimeout,
@@ -36,9 +40,11 @@ pub enum StreamEnd {
 
 impl StreamEnd {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Closed,
         Self::Broken,
+        Self::ConnectRefused,
+        Self::ConnectUnreachable,
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::NotFramed,
@@ -53,7 +59,15 @@ impl StreamEnd {
 
     /// The connection had been open, and counts as accepted or opened.
     pub const fn was_open(self) -> bool {
-        !matches!(self, Self::ConnectFailed | Self::ConnectTimeout | Self::TooMany | Self::TooManyOfPeer)
+        !matches!(
+            self,
+            Self::ConnectRefused
+                | Self::ConnectUnreachable
+                | Self::ConnectFailed
+                | Self::ConnectTimeout
+                | Self::TooMany
+                | Self::TooManyOfPeer
+        )
     }
 
     /// The metric's label.
@@ -61,6 +75,8 @@ impl StreamEnd {
         match self {
             Self::Closed => "closed",
             Self::Broken => "broken",
+            Self::ConnectRefused => "connect_refused",
+            Self::ConnectUnreachable => "connect_unreachable",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::NotFramed => "not_framed",

@@ -31,6 +31,7 @@ mod record;
 mod secure;
 mod sending;
 mod streams;
+mod unconnected;
 mod waiting;
 mod way;
 mod worker;

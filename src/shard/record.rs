@@ -10,6 +10,7 @@ use crate::egress::NoEgress;
 use crate::engine::SocketId;
 use crate::fib::Route;
 use crate::limits;
+use crate::metrics::StreamEnd;
 use crate::net::NextHop;
 use crate::plan::ListenerId;
 
@@ -69,6 +70,19 @@ pub enum RecordKind {
         peer: SocketAddr,
         /// Why, and what to do.
         cause: Text<232>,
+    },
+    /// A connection was not made.
+    NotConnected {
+        /// At which listener.
+        on: ListenerId,
+        /// With whom.
+        peer: SocketAddr,
+        /// Why not.
+        why: StreamEnd,
+        /// The kernel's error number; 0: it gave none.
+        errno: i32,
+        /// It was to be opened to the peer, which else has opened it.
+        is_ours: bool,
     },
     /// The first refused send with this error number on this socket.
     SendRefused {

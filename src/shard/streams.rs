@@ -10,6 +10,7 @@ use super::cookie::Cookie;
 use super::handler::Handler;
 use super::post::{NotPosted, Posted, What};
 use super::secure::Beginning;
+use super::unconnected::{cause as cause_of, too_many};
 use super::way::{Way, is_final};
 use super::worker::Worker;
 use crate::drop_reason::DropReason;
@@ -18,7 +19,7 @@ use crate::limits;
 use crate::metrics::{SeriesId, StreamEnd};
 use crate::proxy::may_answer_to;
 use crate::stream::{
-    Connection, Layer, LayerFailure, Number, Overdue, Refused, StreamId, Waiting, owner_of, peer_mark,
+    Connection, Layer, LayerFailure, Number, Overdue, StreamId, Waiting, owner_of, peer_mark,
 };
 use crate::tls::{Cause, Failure};
 use crate::transaction::Handle;
@@ -43,7 +44,7 @@ impl<S, H: Handler> Worker<S, H> {
                 Ok(posted) => self.ring(io, owner, posted),
                 Err((_, What::Accepted { accepted, .. })) => {
                     io.refuse(accepted);
-                    self.metrics.streams.ended(StreamEnd::TooMany);
+                    self.not_accepted((listener, from), StreamEnd::TooMany);
                 }
                 Err(_) => {}
             }
@@ -51,13 +52,10 @@ impl<S, H: Handler> Worker<S, H> {
         }
         if let Err(refused) = self.streams.admit(from.ip()) {
             io.refuse(accepted);
-            return self.metrics.streams.ended(match refused {
-                Refused::TooMany => StreamEnd::TooMany,
-                Refused::TooManyOfPeer => StreamEnd::TooManyOfPeer,
-            });
+            return self.not_accepted((listener, from), too_many(refused));
         }
         let Some(stream) = io.adopt(accepted) else {
-            return self.metrics.streams.ended(StreamEnd::TooMany);
+            return self.not_accepted((listener, from), StreamEnd::TooMany);
         };
         self.metrics.streams.accepted.count();
         let layer = self.layer_of(listener);
@@ -218,18 +216,19 @@ impl<S, H: Handler> Worker<S, H> {
         let snapshot = &self.current.snapshot;
         let on = snapshot.view.by_identity(way.listener).filter(|on| snapshot.view.is_up(*on)).ok_or(None)?;
         let bound = self.current.bindings.bound(on).ok_or(None)?.socket;
-        if self.streams.may_open(way.to.ip()).is_err() {
-            self.metrics.streams.ended(StreamEnd::TooMany);
+        let between = (way.listener, way.to);
+        if let Err(refused) = self.streams.may_open(way.to.ip()) {
+            self.not_connected(between, too_many(refused), 0);
             return Err(None);
         }
         let Beginning { connection, hello } = self.beginning(on, way).map_err(|failure| {
             self.metrics.streams.ended(StreamEnd::ConnectFailed);
             let failure = failure?;
-            self.log_failure((way.listener, way.to), &failure);
+            self.log_failure(between, &failure);
             failure.cause()
         })?;
         let Some(stream) = io.connect(bound, way.to) else {
-            self.metrics.streams.ended(StreamEnd::ConnectFailed);
+            self.not_connected(between, StreamEnd::ConnectFailed, 0);
             return Err(None);
         };
         self.take_in(stream, connection);
@@ -387,11 +386,13 @@ impl<S, H: Handler> Worker<S, H> {
         self.metrics.streams.open.set(self.streams.len() as u64);
         self.metrics.streams.kept_bytes.set(self.streams.kept_bytes() as u64);
         if connection.can_send() {
-            self.metrics.streams.ended(match (errno, connection.is_open()) {
-                (_, false) => StreamEnd::ConnectFailed,
-                (0, true) => StreamEnd::Closed,
-                (_, true) => StreamEnd::Broken,
-            });
+            match (errno, connection.is_open()) {
+                (_, false) => {
+                    self.not_connected((connection.listener, connection.peer), cause_of(errno), errno)
+                }
+                (0, true) => self.metrics.streams.ended(StreamEnd::Closed),
+                (_, true) => self.metrics.streams.ended(StreamEnd::Broken),
+            }
         }
         for waiting in waiting {
             self.not_sent(io, waiting, DropReason::ConnectionFailed, cause);
@@ -450,7 +451,7 @@ impl<S, H: Handler> Worker<S, H> {
             self.streams.overdue(self.now, |listener| snapshot.view.by_identity(listener).is_some());
         for (stream, why) in overdue {
             match why {
-                Overdue::Connect => self.cut_off(io, stream, StreamEnd::ConnectTimeout),
+                Overdue::Connect => self.not_connected_in_time(io, stream),
                 Overdue::Stalled => self.cut_off(io, stream, StreamEnd::Stalled),
                 Overdue::Message => self.cut_off(io, stream, StreamEnd::TooSlow),
                 Overdue::Handshake => {

@@ -94,6 +94,8 @@ pub struct Worker<S, H = proxy::State> {
     pub(super) end: Option<End>,
     panic_rate: panics::Rate,
     pub(super) noted: Noted,
+    /// With whom connections were not made.
+    pub(super) unconnected: Noted,
     batch: BatchClock,
 }
 
@@ -164,6 +166,7 @@ impl<S, H: Handler> Worker<S, H> {
             end: None,
             panic_rate: panics::Rate::default(),
             noted: Noted::new(),
+            unconnected: Noted::new(),
             batch: BatchClock::default(),
         }
     }
@@ -260,6 +263,7 @@ impl<S, H: Handler> Worker<S, H> {
         }
         if old.snapshot.generation != self.current.snapshot.generation {
             self.noted.clear();
+            self.unconnected.clear();
         }
         self.metrics.generation.set(self.current.snapshot.generation);
     }

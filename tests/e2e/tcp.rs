@@ -224,7 +224,7 @@ fn a_connection_that_was_lost_is_opened_anew_both_ways() {
     let begin = Instant::now();
     assert!(read_message(&mut anna).starts_with("SIP/2.0 500 "));
     assert!(begin.elapsed() < Duration::from_secs(5));
-    assert_eq!(viaduct.metrics().sum("viaduct_connections_failed_total", &[("why", "connect_failed")]), 1);
+    assert_eq!(viaduct.metrics().sum("viaduct_connections_failed_total", &[("why", "connect_refused")]), 1);
     viaduct.stop();
 }
 
