@@ -410,8 +410,7 @@ pub const STREAM_HEADER_NS: u64 = 10_000_000_000;
 /// How much longer its body may take: 64 KiB at 4 KiB a second.
 pub const STREAM_BODY_NS: u64 = 16_000_000_000;
 
-/// Connections of a shard: 50,000 and what comes and goes beside them, in 16 bits. Less than 640 bytes each while they are
-/// idle (`tests/connection_memory.rs`). One more is refused.
+/// Most connections of a shard (`[tcp]`), in 16 bits; less than 640 bytes each while idle (`tests/connection_memory.rs`).
 pub const STREAMS: usize = 60_000;
 
 /// Those of them that only connections which the shard opens itself may have: strangers cannot fill those.
@@ -424,16 +423,17 @@ pub const FILES_RESERVED_PART: u64 = 16;
 /// How long, in nanoseconds, a connection that came in may say nothing: neither a message nor a keep-alive.
 pub const STREAM_SILENT_NS: u64 = 60_000_000_000;
 
-/// Connections of a shard with one peer's address: what many users behind one translator have. One more is refused.
-pub const STREAMS_PER_PEER: u32 = 20_000;
+/// Connections of a shard with one peer's address (`[tcp]`): what many users behind one translator have. One more is refused.
+pub const STREAMS_PER_PEER: usize = 20_000;
 
 /// Bytes that all connections of a shard together keep of messages that are not whole: a thousand of the largest. The
 /// connections of the peer that takes most are closed where it is more.
 pub const STREAM_KEPT_BYTES: usize = 64 << 20;
 
-/// Memory of what waits on one connection to be sent, in bytes: some hundred messages, three of the largest. A peer that
-/// takes nothing while more come is cut off.
+/// What waits on one connection to be sent, in bytes (`[tcp] queue`): some hundred messages, three of the largest.
 pub const STREAM_QUEUE_BYTES: usize = 256 << 10;
+/// Whatever `[tcp] queue` says: what a trunk of a thousand calls a second sends in two seconds.
+pub const STREAM_QUEUE_MOST_BYTES: usize = 4 << 20;
 
 /// Bytes that a buffer of it has where what waits needs more than one: a TLS record.
 pub const STREAM_CHUNK_BYTES: usize = 16 << 10;

@@ -16,7 +16,7 @@ use viaduct::control::netlink::dump;
 use viaduct::egress::{Egress, NoEgress, Question, Reason, Step, View, auto};
 use viaduct::fib::Fib;
 use viaduct::net::{ListenerId, NextHop, SectionId, Transport};
-use viaduct::plan::{Advertise, EgressPolicy, Engine, Listener, NoListener, Plan};
+use viaduct::plan::{Advertise, EgressPolicy, Engine, Listener, Plan};
 use viaduct::rules::Matcher;
 
 /// A host with two interfaces, `public` and `private`, whose far ends are `eth0` and `eth1` of another
@@ -95,13 +95,9 @@ fn plan(listeners: &[(&str, Option<u32>)]) -> Plan {
         keys_file: None,
         sections: Default::default(),
         left_out: Default::default(),
+        streams: Default::default(),
         listeners: listeners.iter().enumerate().map(listener).collect(),
-        egress: EgressPolicy {
-            auto: true,
-            nearest: true,
-            no_listener: NoListener::Reject,
-            record_route_tls: Default::default(),
-        },
+        egress: EgressPolicy::default(),
         hosts: Default::default(),
         tls_names: Default::default(),
         groups: Default::default(),

@@ -21,6 +21,7 @@ mod read;
 mod rules;
 mod set;
 mod target;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;

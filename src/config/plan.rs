@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,20 @@ use toml_edit::Table;
 
 use super::diagnostic::Findings;
 use super::read::{Entry, Section, Text};
-use super::{Places, dns, groups, limits, listeners, rules, tls};
+use super::{Places, dns, groups, limits, listeners, rules, tcp, tls};
 use crate::dns::HostName;
 use crate::fib::Fib;
 use crate::overload::Limits;
-use crate::plan::{EgressPolicy, Engine, Expansion, NoListener, Plan, RecordRouteTls, expand};
+use crate::plan::{EgressPolicy, Engine, Expansion, NoListener, Plan, expand};
 use crate::rules::Rule;
 
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9060);
 
 /// A shard does not collect messages for longer: SIP's own timers begin at half a second.
 const LONGEST_COALESCE: Duration = Duration::from_millis(5);
+
+/// What may be wanted.
+const SOCKET_BUFFER: RangeInclusive<usize> = 65_536..=1 << 30;
 
 /// Builds a Plan; `None` where findings say why not.
 pub(super) fn build(
@@ -39,6 +42,7 @@ pub(super) fn build(
     let (dns, names_place) = dns::read(root.take("dns"), findings);
     let tls_names = tls::names(root.take("tls"), findings);
     let admin = admin(root.take("admin"), findings);
+    let streams = tcp::read(root.take("tcp"), findings);
     let mut limits = Limits::default();
     let (names, bind_places) = listeners::build(root.take("listener"), folder, fib, &mut limits, findings);
     let egress = egress(root.take("egress"), &names, findings);
@@ -68,6 +72,7 @@ pub(super) fn build(
         rules,
         matcher,
         overload,
+        streams,
         admin,
     };
     dns::hold_names(&plan, names_place, findings);
@@ -94,7 +99,8 @@ fn engine(entry: Option<Entry<'_>>, findings: &mut Findings) -> Engine {
         }
     }
     if let Some(entry) = section.take("socket_buffer") {
-        engine.socket_buffer_bytes = size(&entry, findings).unwrap_or(engine.socket_buffer_bytes);
+        engine.socket_buffer_bytes =
+            size(&entry, SOCKET_BUFFER, findings).unwrap_or(engine.socket_buffer_bytes);
     }
     if let Some(entry) = section.take("coalesce") {
         let found = entry.duration(Duration::ZERO..=LONGEST_COALESCE, findings);
@@ -126,10 +132,14 @@ fn cores(entry: &Entry<'_>, findings: &mut Findings) -> Vec<usize> {
 }
 
 /// A number of bytes, or text with a unit: `"4MiB"`.
-fn size(entry: &Entry<'_>, findings: &mut Findings) -> Option<usize> {
-    const BOUNDS: std::ops::Range<i64> = 65_536..(1 << 30) + 1;
+pub(super) fn size(
+    entry: &Entry<'_>,
+    bounds: RangeInclusive<usize>,
+    findings: &mut Findings,
+) -> Option<usize> {
     if !entry.is_text() {
-        return entry.number(BOUNDS, findings).and_then(|n| n.try_into().ok());
+        let bounds = *bounds.start() as i64..*bounds.end() as i64 + 1;
+        return entry.number(bounds, findings).and_then(|n| n.try_into().ok());
     }
     let text = entry.text(findings)?;
     let digits = text.text.trim_end_matches(|c: char| !c.is_ascii_digit());
@@ -140,16 +150,23 @@ fn size(entry: &Entry<'_>, findings: &mut Findings) -> Option<usize> {
         "GiB" => Some(1 << 30),
         _ => None,
     };
-    let bytes = factor.and_then(|f: i64| digits.parse::<i64>().ok()?.checked_mul(f));
-    match bytes.filter(|bytes| BOUNDS.contains(bytes)) {
-        Some(bytes) => bytes.try_into().ok(),
-        None => {
-            findings
-                .error(text.span, format!("«{}» is not a size from 64 KiB to 1 GiB", text.text))
-                .hint("write bytes, or a number with KiB, MiB or GiB: \"4MiB\"");
-            None
-        }
+    let bytes = factor.and_then(|f: usize| digits.parse::<usize>().ok()?.checked_mul(f));
+    let bytes = bytes.filter(|bytes| bounds.contains(bytes));
+    if bytes.is_none() {
+        let [least, most] = [bounds.start(), bounds.end()].map(|bytes| in_words(*bytes));
+        findings
+            .error(text.span, format!("«{}» is not a size from {least} to {most}", text.text))
+            .hint("write bytes, or a number with KiB, MiB or GiB: \"4MiB\"");
     }
+    bytes
+}
+
+fn in_words(bytes: usize) -> String {
+    let (factor, unit) = [(30, "GiB"), (20, "MiB")]
+        .into_iter()
+        .find(|(factor, _)| bytes.is_multiple_of(1 << factor))
+        .unwrap_or((10, "KiB"));
+    format!("{} {unit}", bytes >> factor)
 }
 
 fn identity(entry: Option<Entry<'_>>, findings: &mut Findings) -> Vec<Box<str>> {
@@ -239,12 +256,7 @@ fn admin(entry: Option<Entry<'_>>, findings: &mut Findings) -> Option<SocketAddr
 }
 
 fn egress(entry: Option<Entry<'_>>, names: &listeners::Names, findings: &mut Findings) -> EgressPolicy {
-    let mut policy = EgressPolicy {
-        auto: true,
-        nearest: true,
-        no_listener: NoListener::Reject,
-        record_route_tls: RecordRouteTls::default(),
-    };
+    let mut policy = EgressPolicy::default();
     let Some(mut section) = entry.and_then(|e| e.section("[egress]", findings)) else { return policy };
     let mut switch = |key, value: &mut bool, findings: &mut Findings| {
         if let Some(on) = section.take(key).and_then(|e| e.boolean(findings)) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::fib::{Builder, Fib};
 use crate::group::Roster;
 use crate::net::{ListenerId, SectionId, Transport};
-use crate::plan::{Advertise, EgressPolicy, Engine, Listener, NoListener, Plan};
+use crate::plan::{Advertise, EgressPolicy, Engine, Listener, Plan};
 use crate::rules::Matcher;
 use crate::shard::Bindings;
 use crate::token::Keys;
@@ -48,13 +48,9 @@ pub fn plan(listeners: Vec<Listener>) -> Plan {
         keys_file: None,
         sections: Default::default(),
         left_out: Default::default(),
+        streams: Default::default(),
         listeners,
-        egress: EgressPolicy {
-            auto: true,
-            nearest: true,
-            no_listener: NoListener::Reject,
-            record_route_tls: Default::default(),
-        },
+        egress: EgressPolicy::default(),
         hosts: Default::default(),
         tls_names: Default::default(),
         groups: Default::default(),

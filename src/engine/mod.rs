@@ -68,7 +68,7 @@ pub trait Io {
         let _ = accepted;
     }
     /// Sends bytes behind all that was written before. [`Event::Wrote`] tells how it goes. `false`: they find no room
-    /// ([`crate::limits::STREAM_QUEUE_BYTES`]), or the stream is over; none of them is sent.
+    /// ([`crate::limits::STREAM_QUEUE_MOST_BYTES`]), or the stream is over; none of them is sent.
     fn write(&mut self, stream: StreamId, bytes: &[u8]) -> bool {
         let _ = (stream, bytes);
         false

@@ -32,6 +32,7 @@ use crate::limits::{COALESCE, SOCKET_BUFFER_BYTES};
 use crate::net::{GroupId, NextHop, Transport};
 use crate::overload::Policy;
 use crate::rules::{Action, EgressChoice, Matcher, Mode, Rule, Target};
+use crate::stream::StreamLimits;
 
 /// Everything the configuration file says, with the listeners that it stands for on this host.
 #[derive(Clone)]
@@ -66,6 +67,8 @@ pub struct Plan {
     pub matcher: Arc<Matcher>,
     /// `[overload]`, `[[peer]]` and every `limit`.
     pub overload: Arc<Policy>,
+    /// `[tcp]`
+    pub streams: StreamLimits,
     /// `[admin] listen`; `None`: switched off with `listen = "off"`.
     pub admin: Option<SocketAddr>,
 }
@@ -98,6 +101,17 @@ pub struct EgressPolicy {
     pub no_listener: NoListener,
     /// How Record-Route says that a listener is over TLS.
     pub record_route_tls: RecordRouteTls,
+}
+
+impl Default for EgressPolicy {
+    fn default() -> Self {
+        Self {
+            auto: true,
+            nearest: true,
+            no_listener: NoListener::Reject,
+            record_route_tls: RecordRouteTls::default(),
+        }
+    }
 }
 
 /// `[egress] record_route_tls`. RFC 5658 §6.2 forbids `transport=tls`, which all understand; a SIPS URI, which it asks for, has the
@@ -216,7 +230,7 @@ impl Plan {
     /// their connections.
     pub fn keeps_all(&self) -> bool {
         let is_kept = |transport: Transport| transport.is_secure() || transport.is_websocket();
-        self.is_stateful() || self.sections.iter().any(|section| is_kept(section.transport))
+        by_size || self.is_stateful() || self.sections.iter().any(|section| is_kept(section.transport))
     }
 
     /// Some listener takes connections.

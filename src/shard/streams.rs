@@ -276,6 +276,9 @@ impl<S, H: Handler> Worker<S, H> {
 
     /// Bytes for the peer, through the connection's layer; `false`: they find no room, or cannot be sent.
     pub(super) fn put<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, text: &[u8]) -> bool {
+        if !self.streams.may_wait(stream, text.len()) {
+            return false;
+        }
         self.make_room(io, text.len());
         let Some(connection) = self.streams.get(stream).filter(|c| c.can_send()) else { return false };
         let mut written = 0;

@@ -25,7 +25,7 @@ use crate::fib::{Answer, Builder, NoRoute, Query, Route, RouteKind};
 use crate::limits;
 use crate::metrics::{Class, SeriesId, ShardMetrics};
 use crate::net::{ListenerId, NextHop, Now, SectionId, Transport};
-use crate::plan::{Bind, EgressPolicy, Engine, NoListener, Plan, Section, expand};
+use crate::plan::{Bind, EgressPolicy, Engine, Plan, Section, expand};
 use crate::proxy::{Came, Decision, Incoming, Outcome, Own, Tally};
 use crate::rules::{Matcher, Mode};
 use crate::snapshot::Snapshot;
@@ -330,12 +330,8 @@ fn plan() -> Arc<Plan> {
         listeners: expand(&sections, &opaque("10.0.0.1").build()).listeners,
         sections,
         left_out: Default::default(),
-        egress: EgressPolicy {
-            auto: true,
-            nearest: true,
-            no_listener: NoListener::Reject,
-            record_route_tls: Default::default(),
-        },
+        streams: Default::default(),
+        egress: EgressPolicy::default(),
         hosts: Default::default(),
         tls_names: Default::default(),
         groups: Default::default(),

@@ -137,6 +137,8 @@ impl<S, H: Handler> Worker<S, H> {
     pub fn with_handler(setup: Setup<S>, handler: H) -> Self {
         let mut published = Cache::new(setup.published);
         let current = Arc::clone(published.load());
+        let mut streams = Connections::default();
+        streams.limit(current.snapshot.plan.streams);
         Self {
             number: setup.number,
             published,
@@ -149,7 +151,7 @@ impl<S, H: Handler> Worker<S, H> {
             names: setup.names,
             post: setup.post,
             nonce: setup.nonce,
-            streams: Connections::default(),
+            streams,
             look_at_streams: Now::default(),
             lines: vec![HeaderLine::EMPTY; limits::HEADER_LINES].into(),
             scratch: Scratch::default(),
@@ -254,6 +256,7 @@ impl<S, H: Handler> Worker<S, H> {
         let old = std::mem::replace(&mut self.current, newest);
         if !Arc::ptr_eq(&old.snapshot.plan.matcher, &self.current.snapshot.plan.matcher) {
             self.handler.adopt(&self.current.snapshot);
+            self.streams.limit(self.current.snapshot.plan.streams);
         }
         if !self.started || !Arc::ptr_eq(&old.sockets, &self.current.sockets) {
             self.open_and_close(io);

@@ -7,11 +7,8 @@ use super::held::Held;
 use super::leads::Key;
 use super::unanswered::Unanswered;
 use super::unsent::Unsent;
-use super::{Framer, Layer};
-use crate::limits::{
-    LAYER_HANDSHAKE_NS, STREAM_CONNECT_NS, STREAM_HALF_CLOSED_NS, STREAM_IDLE_NS, STREAM_SILENT_NS,
-    STREAM_WAITING,
-};
+use super::{Framer, Layer, StreamLimits};
+use crate::limits::{LAYER_HANDSHAKE_NS, STREAM_HALF_CLOSED_NS, STREAM_SILENT_NS, STREAM_WAITING};
 use crate::net::Now;
 use crate::tls::{Failure, PeerName};
 
@@ -206,27 +203,27 @@ impl Connection {
     }
 
     /// What its time has brought by now.
-    pub(super) fn overdue(&self, now: Now) -> Option<Overdue> {
+    pub(super) fn overdue(&self, limits: &StreamLimits, now: Now) -> Option<Overdue> {
         let since = |then: Now, ns| now >= then.plus_ns(ns);
         if self.is_ending {
             return None;
         }
         if !self.is_open {
-            return since(self.opened, STREAM_CONNECT_NS).then_some(Overdue::Connect);
+            return since(self.opened, limits.connect_ns).then_some(Overdue::Connect);
         }
         if self.unsent.is_stalled(now) {
             return Some(Overdue::Stalled);
         }
-        if self.framer.deadline().is_some_and(|by| now >= by) {
+        if self.framer.deadline(limits).is_some_and(|by| now >= by) {
             return Some(Overdue::Message);
         }
         if since(self.opened, LAYER_HANDSHAKE_NS) && self.layer.is_handshaking() {
             return Some(Overdue::Handshake);
         }
-        if !self.has_spoken && since(self.opened, STREAM_SILENT_NS) {
+        if !self.has_spoken && since(self.opened, STREAM_SILENT_NS.min(limits.idle_ns)) {
             return Some(Overdue::Idle);
         }
-        let patience = if self.is_half_closed { STREAM_HALF_CLOSED_NS } else { STREAM_IDLE_NS };
+        let patience = if self.is_half_closed { STREAM_HALF_CLOSED_NS } else { limits.idle_ns };
         since(self.used, patience).then_some(Overdue::Idle)
     }
 }

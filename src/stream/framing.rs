@@ -10,7 +10,8 @@
 
 use sip_parser::{HeaderLine, HeaderName, Message, Rule, content_length, parse};
 
-use crate::limits::{MESSAGE_BYTES, STREAM_BODY_NS, STREAM_HEADER_BYTES, STREAM_HEADER_NS};
+use super::StreamLimits;
+use crate::limits::{MESSAGE_BYTES, STREAM_HEADER_BYTES};
 use crate::net::Now;
 
 /// What a stream holds.
@@ -195,12 +196,12 @@ impl Framer {
     }
 
     /// When the rest of a message is to be there that has begun; `None`: none has.
-    pub fn deadline(&self) -> Option<Now> {
+    pub fn deadline(&self, limits: &StreamLimits) -> Option<Now> {
         if self.partial.is_empty() || self.is_out {
             return None;
         }
-        let patience = if self.need.is_none() { STREAM_HEADER_NS } else { STREAM_HEADER_NS + STREAM_BODY_NS };
-        Some(self.since.plus_ns(patience))
+        let headers_by = self.since.plus_ns(limits.header_ns);
+        Some(if self.need.is_none() { headers_by } else { headers_by.plus_ns(limits.body_ns) })
     }
 
     /// Memory that it keeps, in bytes.

@@ -6,6 +6,7 @@ use sip_parser::HeaderLine;
 use super::{Broken, Frame, Framer};
 use crate::limits::{HEADER_LINES, MESSAGE_BYTES, STREAM_HEADER_BYTES};
 use crate::net::Now;
+use crate::stream::StreamLimits;
 
 /// A frame that owns its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,11 +153,11 @@ fn nothing_is_kept_once_a_message_is_whole() {
     let (one, other) = whole.split_at(9);
     let mut input = one;
     assert!(framer.next(&mut input, &mut lines, Now(5)).is_none());
-    assert!(framer.is_within() && framer.deadline() > Some(Now(5)));
+    assert!(framer.is_within() && framer.deadline(&StreamLimits::default()) > Some(Now(5)));
     let mut input = other;
     assert!(framer.next(&mut input, &mut lines, Now(6)).is_some());
     assert!(framer.next(&mut input, &mut lines, Now(6)).is_none());
-    assert_eq!((framer.deadline(), framer.kept_bytes()), (None, 0));
+    assert_eq!((framer.deadline(&StreamLimits::default()), framer.kept_bytes()), (None, 0));
 }
 
 proptest! {

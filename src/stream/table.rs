@@ -8,17 +8,17 @@ use super::connection::{Connection, Overdue, Waiting};
 use super::held::Held;
 use super::leads::{Key, Leads};
 use super::share::{Heaviest, peer_of};
-use super::{Framer, Number, StreamId};
-use crate::limits::{STREAM_KEPT_BYTES, STREAM_SPARE, STREAMS, STREAMS_PER_PEER, STREAMS_RESERVED};
+use super::{Framer, Number, StreamId, StreamLimits};
+use crate::limits::{STREAM_KEPT_BYTES, STREAM_SPARE};
 use crate::net::Now;
 use crate::tls::PeerName;
 
 /// Why a connection is not taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// There are [`STREAMS`].
+    /// There are [`StreamLimits::connections`].
     TooMany,
-    /// Of this peer there are [`STREAMS_PER_PEER`].
+    /// Of this peer there are [`StreamLimits::per_peer`].
     TooManyOfPeer,
 }
 
@@ -34,6 +34,7 @@ pub struct Connections {
     unsent_bytes: usize,
     /// Where [`Connections::overdue`] goes on.
     looked_at: usize,
+    limits: StreamLimits,
 }
 
 /// Places that are looked at at a time: a few hundred microseconds.
@@ -43,12 +44,18 @@ const LOOK_AT: usize = 4_096;
 const ROUND_NS: u64 = 1_000_000_000;
 
 impl Connections {
+    /// How much they may take from now on; those that there are stay.
+    pub fn limit(&mut self, limits: StreamLimits) {
+        self.limits = limits;
+    }
+
     /// Whether there is room for another one that this peer has opened.
     ///
     /// # Errors
     /// Why there is none.
     pub fn admit(&self, peer: IpAddr) -> Result<(), Refused> {
-        self.has_room(peer, STREAMS - STREAMS_RESERVED, STREAMS_PER_PEER)
+        let StreamLimits { connections, per_peer, .. } = self.limits;
+        self.has_room(peer, connections - self.limits.reserved(), per_peer)
     }
 
     /// Whether there is room for another one that is opened to this peer: strangers leave some.
@@ -56,15 +63,16 @@ impl Connections {
     /// # Errors
     /// Why there is none.
     pub fn may_open(&self, peer: IpAddr) -> Result<(), Refused> {
-        self.has_room(peer, STREAMS, STREAMS_PER_PEER + STREAMS_RESERVED as u32)
+        let StreamLimits { connections, per_peer, .. } = self.limits;
+        self.has_room(peer, connections, per_peer + self.limits.reserved())
     }
 
-    fn has_room(&self, peer: IpAddr, most: usize, most_of_peer: u32) -> Result<(), Refused> {
+    fn has_room(&self, peer: IpAddr, most: usize, most_of_peer: usize) -> Result<(), Refused> {
         if self.open >= most {
             return Err(Refused::TooMany);
         }
         match self.each.get(&peer_of(peer)) {
-            Some(count) if *count >= most_of_peer => Err(Refused::TooManyOfPeer),
+            Some(count) if *count as usize >= most_of_peer => Err(Refused::TooManyOfPeer),
             _ => Ok(()),
         }
     }
@@ -161,6 +169,15 @@ impl Connections {
         true
     }
 
+    /// So many bytes more may wait on a connection to be sent, or nothing waits there.
+    pub fn may_wait(&mut self, stream: StreamId, bytes: usize) -> bool {
+        let most = self.limits.queue_bytes;
+        self.get(stream).is_some_and(|connection| match connection.unsent.bytes() {
+            0 => true,
+            waiting => waiting + bytes <= most,
+        })
+    }
+
     /// So many bytes were given to the engine to be sent.
     pub fn wrote(&mut self, stream: StreamId, bytes: usize, now: Now) {
         let Some(connection) = self.get(stream) else { return };
@@ -246,10 +263,11 @@ impl Connections {
     pub fn overdue(&mut self, now: Now, is_known: impl Fn(u32) -> bool) -> Vec<(StreamId, Overdue)> {
         let from = if self.looked_at < self.places.len() { self.looked_at } else { 0 };
         self.looked_at = from + LOOK_AT;
+        let limits = self.limits;
         let each = self.places.iter().skip(from).take(LOOK_AT).flatten();
         each.filter_map(|(stream, connection)| {
             let gone = (!connection.is_ending && !is_known(connection.listener)).then_some(Overdue::Idle);
-            Some((*stream, gone.or_else(|| connection.overdue(now))?))
+            Some((*stream, gone.or_else(|| connection.overdue(&limits, now))?))
         })
         .collect()
     }

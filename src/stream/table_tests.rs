@@ -1,6 +1,9 @@
 use super::super::Layer;
 use super::*;
-use crate::limits::{STREAM_CONNECT_NS, STREAM_IDLE_NS, STREAM_SILENT_NS, STREAM_STALLED_NS};
+use crate::limits::{
+    STREAM_CONNECT_NS, STREAM_IDLE_NS, STREAM_QUEUE_BYTES, STREAM_SILENT_NS, STREAM_STALLED_NS, STREAMS,
+    STREAMS_PER_PEER, STREAMS_RESERVED,
+};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -74,7 +77,7 @@ fn each_time_has_its_end() {
     let connection = all.get(streams[0]).unwrap();
     let mut input = &b"INVITE sip:b"[..];
     connection.framer.next(&mut input, &mut [sip_parser::HeaderLine::EMPTY; 9], Now(SECOND));
-    let by = connection.framer.deadline().unwrap();
+    let by = connection.framer.deadline(&StreamLimits::default()).unwrap();
     assert_eq!((overdue(&mut all, Now(by.0 - 1)), overdue(&mut all, by)), (None, Some(Overdue::Message)));
 
     all.wrote(streams[0], 9, Now(0));
@@ -128,6 +131,26 @@ fn one_peer_has_no_more_than_its_share() {
     assert_eq!(all.admit("192.0.2.2".parse().unwrap()), Ok(()));
     all.remove(StreamId::first(0));
     assert_eq!(all.admit(peer(1).ip()), Ok(()));
+}
+
+#[test]
+fn limits_are_those_of_the_configuration() {
+    let (mut all, streams) = connections(&[1]);
+    all.get(streams[0]).unwrap().spoke();
+    let few =
+        StreamLimits { connections: 3, per_peer: 1, idle_ns: 9, queue_bytes: 100, ..StreamLimits::default() };
+    all.limit(few);
+    assert_eq!(all.admit(peer(1).ip()), Err(Refused::TooManyOfPeer));
+    assert_eq!(all.admit("192.0.2.2".parse().unwrap()), Ok(()));
+    all.insert(StreamId::first(1), Connection::new(7, "192.0.2.2:1".parse().unwrap(), true, Now(0)));
+    assert_eq!(all.admit("192.0.2.3".parse().unwrap()), Err(Refused::TooMany), "one place is for our own");
+    assert_eq!(all.may_open("192.0.2.3".parse().unwrap()), Ok(()));
+    assert!(all.may_wait(streams[0], STREAM_QUEUE_BYTES), "a message that is larger than all that may wait");
+    all.wrote(streams[0], 60, Now(0));
+    assert!(all.may_wait(streams[0], 40) && !all.may_wait(streams[0], 41));
+    all.took(streams[0], 60, Now(0), |_| ());
+    assert_eq!(all.overdue(Now(8), |_| true), []);
+    assert_eq!(all.overdue(Now(9), |_| true).len(), 2);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use sip_parser::{HeaderLine, parse};
 use viaduct::limits::{HEADER_LINES, MESSAGE_BYTES, STREAM_HEADER_BYTES};
 use viaduct::net::Now;
-use viaduct::stream::{Broken, Frame, Framer};
+use viaduct::stream::{Broken, Frame, Framer, StreamLimits};
 
 /// What the framing keeps at most: a message, or the headers of one with room that the last growth left.
 const KEPT_BYTES: usize =
@@ -70,7 +70,10 @@ fn frames(pieces: &[&[u8]]) -> Vec<Owned> {
         // What was only announced takes nothing.
         let most = KEPT_BYTES.min(2 * came + 8);
         assert!(framer.kept_bytes() <= most, "{} bytes are kept of {came}", framer.kept_bytes());
-        assert!(framer.deadline().is_some() || !framer.is_within(), "what has begun has its time");
+        assert!(
+            framer.deadline(&StreamLimits::default()).is_some() || !framer.is_within(),
+            "what has begun has its time"
+        );
     }
     all
 }

@@ -8,7 +8,7 @@ use crate::egress::{
 use crate::fib::spec::{Link, Route};
 use crate::fib::{Builder, Fib};
 use crate::net::{NextHop, Transport};
-use crate::plan::{Advertise, EgressPolicy, Engine, Listener, ListenerId, NoListener, Plan, SectionId};
+use crate::plan::{Advertise, EgressPolicy, Engine, Listener, ListenerId, Plan, SectionId};
 use crate::rules::Matcher;
 
 pub const PUBLIC: u32 = 2;
@@ -82,13 +82,9 @@ impl World {
             keys_file: None,
             sections: Default::default(),
             left_out: Default::default(),
+            streams: Default::default(),
             listeners: listeners.iter().enumerate().map(|(place, text)| listener(place, text)).collect(),
-            egress: EgressPolicy {
-                auto: true,
-                nearest: true,
-                no_listener: NoListener::Reject,
-                record_route_tls: Default::default(),
-            },
+            egress: EgressPolicy::default(),
             hosts: Default::default(),
             tls_names: Default::default(),
             groups: Default::default(),

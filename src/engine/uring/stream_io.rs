@@ -16,7 +16,7 @@ use super::ring::{Completion, Kind};
 use super::streams::Care;
 use super::{Engine, Event, Shard, SocketId, chunks};
 use crate::engine::Accepted;
-use crate::limits::{STREAM_LINGER_NS, STREAM_QUEUE_BYTES};
+use crate::limits::{STREAM_LINGER_NS, STREAM_QUEUE_MOST_BYTES};
 use crate::net::canonical;
 use crate::stream::StreamId;
 
@@ -195,7 +195,7 @@ impl Engine<'_> {
         }
         let fd = Fd(stream.fd());
         let bytes = stream.next_bytes();
-        let len = bytes.len().min(STREAM_QUEUE_BYTES) as u32;
+        let len = bytes.len().min(STREAM_QUEUE_MOST_BYTES) as u32;
         let entry = opcode::Send::new(fd, bytes.as_ptr(), len).flags(libc::MSG_NOSIGNAL).build();
         // SAFETY: the bytes are the stream's, which neither changes nor moves them before the send has ended, and which
         // stays until then.

@@ -16,7 +16,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::address::{Address, BYTES};
 use crate::engine::SocketId;
-use crate::limits::{STREAM_CHUNK_BYTES, STREAM_QUEUE_BYTES, STREAM_QUEUES_BYTES, STREAMS};
+use crate::limits::{STREAM_CHUNK_BYTES, STREAM_QUEUE_MOST_BYTES, STREAM_QUEUES_BYTES, STREAMS};
 use crate::net::Now;
 use crate::stream::StreamId;
 
@@ -218,7 +218,7 @@ impl Streams {
         let Some(stream) = self.get(id).filter(|s| s.can_send()) else { return false };
         let (more, _) = stream.grows_by(bytes.len());
         let own = stream.held_bytes;
-        if own + more > STREAM_QUEUE_BYTES || all + more > STREAM_QUEUES_BYTES {
+        if own + more > STREAM_QUEUE_MOST_BYTES || all + more > STREAM_QUEUES_BYTES {
             return false;
         }
         stream.append(bytes);

@@ -43,7 +43,7 @@ fn a_queue_takes_no_more_memory_than_is_stated() {
             let goes = streams.write(id, &vec![0; len]);
             let stream = streams.get(id).unwrap();
             let taken = stream.out.capacity() + stream.queue.iter().map(Vec::capacity).sum::<usize>();
-            assert!(taken == stream.held_bytes && taken <= STREAM_QUEUE_BYTES, "{taken}");
+            assert!(taken == stream.held_bytes && taken <= STREAM_QUEUE_MOST_BYTES, "{taken}");
             written += len;
             if !goes {
                 break;
@@ -53,7 +53,7 @@ fn a_queue_takes_no_more_memory_than_is_stated() {
                 streams.took(id, half);
             }
         }
-        assert!(written > STREAM_QUEUE_BYTES / 2, "{written} bytes of {len} each");
+        assert!(written > STREAM_QUEUE_MOST_BYTES / 2, "{written} bytes of {len} each");
         while streams.get(id).unwrap().has_more() {
             let all = streams.get(id).unwrap().next_bytes().len();
             streams.took(id, all);
@@ -68,7 +68,7 @@ fn a_stream_that_is_over_keeps_only_what_the_kernel_reads() {
     let id = streams.insert(socket(), false).unwrap();
     assert!(streams.write(id, b"first") && streams.get(id).unwrap().next_bytes() == b"first");
     streams.get(id).unwrap().is_sending = true;
-    assert!(streams.write(id, &[0; 9_000]) && !streams.write(id, &vec![0; STREAM_QUEUE_BYTES]));
+    assert!(streams.write(id, &[0; 9_000]) && !streams.write(id, &vec![0; STREAM_QUEUE_MOST_BYTES]));
     streams.over(id);
     let stream = streams.get(id).unwrap();
     assert_eq!((&stream.out[..], stream.queue.len()), (&b"first"[..], 0));
