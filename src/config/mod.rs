@@ -15,6 +15,7 @@ mod groups;
 mod hold;
 mod limits;
 mod listeners;
+mod mode;
 mod network;
 mod plan;
 mod read;

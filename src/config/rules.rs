@@ -11,11 +11,10 @@ use super::listeners::Names;
 use super::network::network;
 use super::plan::host_name;
 use super::read::{Entry, Section, Text};
-use super::{egress, limits, set, target};
+use super::{egress, limits, mode, set, target};
 use crate::limits::{NOT_DEPTH, RULES};
 use crate::net::Transport;
 use crate::overload::{LimitId, Limits, Owner, Peers};
-use crate::plan::Gateway;
 use crate::rules::{
     Action, EgressChoice, Matcher, Mode, Pattern, PatternError, Rule, RuleId, Set, Target, When,
     contradiction, shadowed,
@@ -356,55 +355,17 @@ impl Reader<'_> {
             }
             None => None,
         };
-        let mode = mode.and_then(|e| e.text(findings));
-        if let Some(text) = mode.as_ref().filter(|text| text.text == Mode::Stateless.as_str()) {
+        let written = mode.and_then(|e| e.text(findings));
+        if let Some(text) = written.as_ref().filter(|text| text.text == Mode::Stateless.as_str()) {
             let targets = targets.as_deref().unwrap_or_default();
-            self.refuse_to_lose(when, targets, egress.as_ref(), text, findings);
+            let ways = mode::Ways { names: self.names, groups: self.groups };
+            ways.hold_stateless(when, targets, egress.as_ref(), text, findings);
         }
-        let mode = mode.map_or(Mode::default(), |text| read_mode(&text, findings));
+        let mode = written.map_or(Mode::default(), |text| mode::read(&text, findings));
         let record_route = record_route.and_then(|e| e.boolean(findings)).unwrap_or(true);
         let attempts = attempts.read(mode, findings);
         let to = targets?;
         Some(Action::Forward { to, egress, mode, record_route, attempts })
-    }
-
-    /// Whoever sends by a connection will not send again: what goes on over UDP has to be kept until it is answered.
-    fn refuse_to_lose(
-        &self,
-        when: &When,
-        targets: &[Target],
-        egress: Option<&EgressChoice>,
-        mode: &Text<'_>,
-        findings: &mut Findings,
-    ) {
-        let is_stream = |transport: Transport| transport != Transport::Udp;
-        let by_stream = match (&when.transport[..], &when.listener[..]) {
-            // Of a listener that takes connections besides, those requests are kept, and the others are not.
-            ([], []) => self.names.sections().iter().any(|s| is_stream(s.transport)),
-            ([], listeners) => listeners.iter().any(|id| is_stream(self.names.section(*id).transport)),
-            (transports, _) => transports.iter().any(|transport| is_stream(*transport)),
-        };
-        let by_listener = |choice: &EgressChoice| match choice {
-            EgressChoice::Listener(id) => self.names.section(*id).transport,
-            EgressChoice::Relative { transport, .. } => *transport,
-        };
-        let gateway_over_udp = |gateway: &Gateway| {
-            let own = gateway.egress.as_ref().map(by_listener).or(gateway.to.transport());
-            own.is_none_or(|t| !is_stream(t))
-        };
-        let over_udp = |target: &Target| match target {
-            Target::Group { id, .. } => self.groups.group(*id).gateways.iter().any(gateway_over_udp),
-            other => other.transport().is_none_or(|t| !is_stream(t)),
-        };
-        let by_udp = egress.map_or(targets.iter().any(over_udp), |choice| !is_stream(by_listener(choice)));
-        if by_stream && by_udp {
-            let message =
-                "`mode = \"stateless\"` would lose requests that come in over TCP and go on over UDP";
-            findings.error(mode.span.clone(), message).code("stateless-to-udp").hint(
-                "nobody sends them again: write \"stateful\", or leave `mode` out, which keeps those requests only; or \
-                 have `when` ask for transport = [\"udp\"]",
-            );
-        }
     }
 
     /// A gateway with an `egress` of its own does not care for the rule's.
@@ -429,17 +390,6 @@ fn written(key: &'static str, text: Text<'_>, patterns: &mut Written) -> Pattern
     let pattern = Pattern(text.text.into());
     patterns.push((key, pattern.clone(), text.span));
     pattern
-}
-
-/// What is wrong is told, and taken for the default.
-fn read_mode(text: &Text<'_>, findings: &mut Findings) -> Mode {
-    let found = [Mode::Stateless, Mode::Stateful].into_iter().find(|mode| mode.as_str() == text.text);
-    found.unwrap_or_else(|| {
-        findings
-            .error(text.span.clone(), format!("`mode` cannot be «{}»", text.text))
-            .hint("write \"stateless\" or \"stateful\"");
-        Mode::default()
-    })
 }
 
 /// Methods are compared with case (RFC 3261 §7.1).

@@ -1,0 +1,91 @@
+//! `mode`: whether transactions are kept, and what would be lost without them.
+
+use super::diagnostic::Findings;
+use super::groups::Groups;
+use super::listeners::Names;
+use super::read::Text;
+use crate::net::Transport;
+use crate::rules::{EgressChoice, Mode, Target, When};
+
+/// What is wrong is told, and taken for the default.
+pub(super) fn read(text: &Text<'_>, findings: &mut Findings) -> Mode {
+    let found = [Mode::Stateless, Mode::Stateful].into_iter().find(|mode| mode.as_str() == text.text);
+    found.unwrap_or_else(|| {
+        findings
+            .error(text.span.clone(), format!("`mode` cannot be «{}»", text.text))
+            .hint("write \"stateless\" or \"stateful\"");
+        Mode::default()
+    })
+}
+
+/// Listeners and groups, which say what goes in and out by which transport.
+pub(super) struct Ways<'a> {
+    pub names: &'a Names,
+    pub groups: &'a Groups,
+}
+
+impl Ways<'_> {
+    /// Holds `mode = "stateless"` against where requests of a rule come in and go out.
+    ///
+    /// Whoever sends by a connection will not send again, so that what goes on over UDP has to be kept until it is answered.
+    /// What goes on by another connection is kept as well: its CANCEL may come by another one than it did.
+    pub fn hold_stateless(
+        &self,
+        when: &When,
+        targets: &[Target],
+        egress: Option<&EgressChoice>,
+        mode: &Text<'_>,
+        findings: &mut Findings,
+    ) {
+        if !self.come_by_stream(when) {
+            return;
+        }
+        const HINT: &str =
+            "leave `mode` out, which keeps those requests only; or have `when` ask for transport = [\"udp\"]";
+        if targets.iter().any(|target| self.may_leave_over_udp(target, egress)) {
+            let message =
+                "`mode = \"stateless\"` would lose requests that come in over TCP and go on over UDP";
+            findings
+                .error(mode.span.clone(), message)
+                .code("stateless-to-udp")
+                .hint(format!("nobody sends them again: write \"stateful\", or {HINT}"));
+        } else {
+            let message = "requests that come in over TCP are kept as transactions, whatever `mode` says";
+            findings.warn(mode.span.clone(), message).code("stateless-by-stream").hint(HINT);
+        }
+    }
+
+    /// The rule is about requests that come in by connections. Of a listener for UDP that takes connections besides, and of
+    /// which nothing is said, those requests are kept, and the others are not.
+    fn come_by_stream(&self, when: &When) -> bool {
+        let sections = self.names.sections();
+        let meant = sections.iter().filter(|s| when.listener.is_empty() || when.listener.contains(&s.id));
+        let is_excluded = |transport: Transport| {
+            let alone = |not: &When| *not == When { transport: not.transport.clone(), ..When::default() };
+            when.not.as_deref().is_some_and(|not| alone(not) && not.transport.contains(&transport))
+        };
+        let is_stream = |transport: &Transport| *transport != Transport::Udp && !is_excluded(*transport);
+        meant.into_iter().any(|section| match &when.transport[..] {
+            [] => is_stream(&section.transport),
+            asked => asked.iter().filter(|asked| section.serves(**asked)).any(is_stream),
+        })
+    }
+
+    /// Some request goes on over UDP there. What DNS or the request says is not known: without a word it is UDP.
+    fn may_leave_over_udp(&self, target: &Target, egress: Option<&EgressChoice>) -> bool {
+        if let Target::Group { id, .. } = target {
+            let gateways = &self.groups.group(*id).gateways;
+            return gateways.iter().any(|g| self.may_leave_over_udp(&g.to, g.egress.as_ref().or(egress)));
+        }
+        let asked = target.transport();
+        let leaves = match egress {
+            None => asked,
+            Some(EgressChoice::Relative { transport, .. }) => Some(*transport),
+            Some(EgressChoice::Listener(id)) => {
+                let section = self.names.section(*id);
+                Some(asked.filter(|asked| section.serves(*asked)).unwrap_or(section.transport))
+            }
+        };
+        leaves.is_none_or(|transport| transport == Transport::Udp)
+    }
+}
