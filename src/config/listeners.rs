@@ -17,7 +17,7 @@ use crate::fib::Fib;
 use crate::limits::LISTENERS;
 use crate::net::Transport;
 use crate::overload::{Limits, Owner};
-use crate::plan::{Advertise, Bind, Section, SectionId};
+use crate::plan::{Advertise, Bind, Section, SectionId, Sibling};
 
 /// The listeners by name, for rules.
 #[derive(Default)]
@@ -213,7 +213,7 @@ fn read(
     findings: &mut Findings,
 ) -> Section {
     let advertise = table.take("advertise").map(|e| read_advertise(&e, port, findings)).unwrap_or_default();
-    let tcp = table.take("tcp").is_some_and(|entry| read_tcp(&entry, transport, findings));
+    let tcp = read_tcp(table.take("tcp"), transport, findings);
     let mark = table.take("mark").and_then(|e| e.number(1..i64::from(u32::MAX) + 1, findings));
     let device = table.take("device").and_then(|e| e.text(findings));
     let dialog_to = table.take("dialog_to").map(|e| e.texts(findings)).unwrap_or_default();
@@ -237,15 +237,21 @@ fn read(
     }
 }
 
-/// Whether a listener takes connections besides.
-fn read_tcp(entry: &Entry<'_>, transport: Transport, findings: &mut Findings) -> bool {
-    let tcp = entry.boolean(findings).unwrap_or_default();
+/// Whether a listener takes connections besides: for UDP it does, unless it says no.
+fn read_tcp(entry: Option<Entry<'_>>, transport: Transport, findings: &mut Findings) -> Sibling {
+    let said = entry.as_ref().and_then(|entry| entry.boolean(findings));
     if transport != Transport::Udp {
-        let message = format!("`tcp` is of listeners of the transport udp; this one has {transport}");
-        findings.error(entry.span.clone(), message).hint("leave it out");
-        return false;
+        if let Some(entry) = entry {
+            let message = format!("`tcp` is of listeners of the transport udp; this one has {transport}");
+            findings.error(entry.span, message).hint("leave it out");
+        }
+        return Sibling::Absent;
     }
-    tcp
+    match said {
+        None => Sibling::Usual,
+        Some(true) => Sibling::Wanted,
+        Some(false) => Sibling::Absent,
+    }
 }
 
 fn interface_name(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {

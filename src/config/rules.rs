@@ -245,8 +245,7 @@ impl Reader<'_> {
     fn contradictions(&self, when: &When, section: &mut Section<'_>, findings: &mut Findings) {
         let listener = |id| {
             let section = self.names.section(id);
-            let also = section.tcp.then_some(Transport::Tcp);
-            (section.transport, section.bind.is_ipv4(), also)
+            (section.transport, section.bind.is_ipv4(), section.also())
         };
         if let Some(found) = contradiction(when, listener) {
             let place = section.take(found.key).map_or(section.span.clone(), |entry| entry.span);

@@ -15,21 +15,37 @@ use crate::plan::{ListenerId, Plan, Standing, expand};
 /// What was opened, and which listeners could not be.
 type Prepared = (Change<Socket>, Vec<(ListenerId, Error)>);
 
-/// Opens what a configuration needs. Of listeners that come and go with the host's addresses, those that cannot be
-/// opened are marked; they are tried again.
+/// Opens what a configuration needs. Of listeners that come and go with the host's addresses, and of those for connections
+/// that nobody has asked for, those that cannot be opened are marked; they are tried again.
 ///
 /// # Errors
-/// A listener with an address of its own cannot be opened.
+/// Another listener cannot be opened.
 pub(super) fn prepare(sockets: &Sockets<Socket>, plan: &mut Plan) -> Result<Prepared, Error> {
     let open = |l: &_| sockets::open(l, plan);
     let prepared = sockets.prepare(&plan.listeners, plan.engine.socket_buffer_bytes, open);
     let (change, mut refused) = prepared;
-    let named = |id: ListenerId| !plan.section(plan.listener(id).section).bind.follows();
-    if let Some(at) = refused.iter().position(|(id, _)| named(*id)) {
+    let is_needed = |id: ListenerId| {
+        let listener = plan.listener(id);
+        !plan.section(listener.section).bind.follows() && !plan.is_extra(listener)
+    };
+    if let Some(at) = refused.iter().position(|(id, _)| is_needed(*id)) {
         return Err(refused.swap_remove(at).1);
     }
     mark(plan, &refused);
     Ok((change, refused))
+}
+
+/// Says of a listener why it has no socket, and what follows.
+pub(super) fn tell_refusal(plan: &Plan, id: ListenerId, why: &Error) {
+    let listener = plan.listener(id);
+    match plan.is_extra(listener) {
+        true => tracing::warn!(
+            "{why}; it is tried again every second, and until then «{}» serves no TCP. Write tcp = false there if that \
+             is meant to be so",
+            plan.section(listener.section).name
+        ),
+        false => tracing::error!("{why}; tried again every second"),
+    }
 }
 
 fn mark(plan: &mut Plan, refused: &[(ListenerId, Error)]) {
@@ -116,15 +132,17 @@ impl Control {
                 .iter()
                 .any(|l| l.identity == identity && l.standing == Standing::Refused)
         };
-        for (_, why) in
-            refused.iter().filter(|(id, _)| !before(*id)).take(crate::limits::LISTENER_CHANGES_TOLD)
-        {
-            tracing::error!("{why}; tried again every second");
-        }
+        let news = refused.iter().filter(|(id, _)| !before(*id));
+        news.take(crate::limits::LISTENER_CHANGES_TOLD).for_each(|(id, why)| tell_refusal(plan, *id, why));
+        // Whoever asks for the health of the process asks whether it does what it was told to.
+        let missing: Vec<&Error> = (refused.iter())
+            .filter(|(id, _)| !plan.is_extra(plan.listener(*id)))
+            .map(|(_, why)| why)
+            .collect();
         let mut facts = self.monitor.facts();
-        match refused.first() {
-            Some((_, why)) => {
-                let trouble = format!("{} listeners have no socket: {why}", refused.len());
+        match missing.first() {
+            Some(why) => {
+                let trouble = format!("{} listeners have no socket: {why}", missing.len());
                 facts.troubles.insert(SUBJECT, trouble);
             }
             None => {

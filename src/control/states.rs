@@ -72,7 +72,9 @@ impl States {
             of_served(&old, &self.states).map(|(l, state)| (l.identity, *state)).collect();
         let mut changes = Vec::new();
         for (listener, state) in plan.listeners.iter().zip(&now) {
-            let served = listener.standing != Standing::Leaving;
+            // What is so of its address and device is told of the one that it stands beside.
+            let own = [Some(state), before.get(&listener.identity)].contains(&Some(&ListenerState::NoSocket));
+            let served = listener.standing != Standing::Leaving && (own || !plan.is_sibling(listener));
             match before.get(&listener.identity) {
                 None if served => changes.push(Change::appeared(listener, *state, view, fib)),
                 Some(was) if was != state && served => {
@@ -82,7 +84,7 @@ impl States {
             }
         }
         let here: HashSet<u32> = of_served(plan, &now).map(|(l, _)| l.identity).collect();
-        let gone = old.listeners.iter().filter(|l| l.standing != Standing::Leaving);
+        let gone = old.listeners.iter().filter(|l| l.standing != Standing::Leaving && !old.is_sibling(l));
         changes.extend(gone.filter(|l| !here.contains(&l.identity)).map(|l| Change::gone(l, fib)));
         for change in &changes {
             match change.kind {

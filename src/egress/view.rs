@@ -162,8 +162,8 @@ impl View {
         self.identities.get(place).map(|(_, listener)| *listener)
     }
 
-    /// The listener itself if it has this transport, else its sibling: the first listener of that
-    /// transport with the same address, device and mark.
+    /// The listener itself if it has this transport, else its sibling: the listener of that transport with the same
+    /// address, device and mark; of several the one with its port, else the first.
     pub fn sibling(&self, plan: &Plan, listener: ListenerId, transport: Transport) -> Option<ListenerId> {
         let own = plan.listener(listener);
         if own.transport == transport {
@@ -173,8 +173,11 @@ impl View {
             let other = plan.listener(*id);
             alike(other, own) && link_of(other.bind) == link_of(own.bind)
         };
-        let is_leaving = |id: &ListenerId| plan.listener(*id).standing == Standing::Leaving;
-        self.at(transport, own.bind.ip()).filter(beside).min_by_key(is_leaving)
+        let order = |id: &ListenerId| {
+            let other = plan.listener(*id);
+            (other.standing == Standing::Leaving, other.bind.port() != own.bind.port())
+        };
+        self.at(transport, own.bind.ip()).filter(beside).min_by_key(order)
     }
 
     /// The listener with this transport, address (a link-local one on its link, if that is given) and port, or with any port

@@ -16,6 +16,11 @@ pub(super) fn examine(examiner: &Examiner<'_>, found: &mut Found) {
     found.findings.extend(left_out(examiner));
     let served = |listener: &&Listener| listener.standing != Standing::Leaving;
     for listener in examiner.plan.listeners.iter().filter(served) {
+        // What is so of its address and device is told of the one that it stands beside.
+        let is_told = examiner.plan.is_sibling(listener);
+        if is_told && examiner.view.state(listener.id) != ListenerState::NoSocket {
+            continue;
+        }
         found.findings.extend(state(examiner, listener));
         found.findings.extend(vrf(examiner, listener));
         found.findings.extend(on_link(examiner, listener));

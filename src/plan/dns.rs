@@ -54,10 +54,9 @@ impl Plan {
                 Some(false) => &[Kind::Aaaa],
                 None => &[Kind::A, Kind::Aaaa],
             };
-            let tcp = section.tcp.then_some(Transport::Tcp);
             // Over WebSocket nothing is opened, whoever offers it.
             let opened = [section.transport].into_iter().filter(|transport| !transport.is_websocket());
-            opened.chain(tcp).fold(served, |served, transport| {
+            opened.chain(section.also()).fold(served, |served, transport| {
                 families.iter().fold(served, |served, kind| served.and(transport, *kind))
             })
         })

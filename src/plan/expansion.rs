@@ -10,7 +10,7 @@
 //! | deprecated (RFC 4862 §5.5.4) | yes, behind the others | yes, behind the others |
 //! | of another VRF than the socket | yes | no |
 //!
-//! A section with `tcp` stands for a listener for TCP, too, on each of its addresses, named `NAME/tcp`.
+//! A section for UDP stands for a listener for TCP, too, on each of its addresses, named `NAME/tcp`, unless `tcp = false`.
 //! An address that a `[[listener]]` names itself is that one's; of two that both follow the host, the first
 //! configured has it.
 
@@ -57,8 +57,10 @@ pub fn expand(sections: &[Section], fib: &Fib) -> Expansion {
         }
     }
     // Behind all that the file names: a listener for TCP of its own goes before.
-    for section in sections.iter().filter(|section| section.tcp) {
-        made.add(&Section { transport: Transport::Tcp, ..section.clone() });
+    for section in sections {
+        if let Some(transport) = section.also() {
+            made.add(&Section { transport, ..section.clone() });
+        }
     }
     let mut expansion = made.expansion;
     expansion.listeners.sort_by_key(|listener| listener.section);
@@ -149,7 +151,7 @@ impl Made<'_> {
     }
 
     fn push(&mut self, section: &Section, name: Box<str>, bind: SocketAddr, link: Option<Box<str>>) {
-        let is_sibling = section.tcp && section.transport == Transport::Tcp;
+        let is_sibling = section.also() == Some(section.transport);
         let name = if is_sibling { format!("{name}/tcp").into() } else { name };
         let key = (section.transport, bind, section.device.clone());
         if self.sockets.contains(&key) {

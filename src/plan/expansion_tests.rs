@@ -14,7 +14,7 @@ fn section(id: u16, name: &str, bind: Bind) -> Section {
         transport: Transport::Udp,
         bind,
         port: 5060,
-        tcp: false,
+        tcp: Sibling::Absent,
         device: None,
         mark: None,
         advertise: Vec::new(),

@@ -19,7 +19,7 @@ pub use expansion::{Expansion, LeftOut, expand};
 pub use group::{Gateway, Group};
 pub use listener::{Advertise, Listener, Standing};
 pub use ours::Ours;
-pub use section::{Bind, Section};
+pub use section::{Bind, Section, Sibling};
 pub use tls::{AskClients, PairFiles, Tls, TlsFault, TlsFiles, TlsNames, TlsPart};
 
 use std::collections::HashMap;
@@ -164,6 +164,25 @@ impl Plan {
         rest.get(..rest.partition_point(|l| l.section == section)).unwrap_or_default()
     }
 
+    /// The listener stands beside the one for datagrams that its `[[listener]]` is about.
+    pub fn is_sibling(&self, listener: &Listener) -> bool {
+        let section = self.sections.get(usize::from(listener.section.0));
+        section.is_some_and(|section| section.transport != listener.transport)
+    }
+
+    /// The listeners that say something where this transport is wanted: of one for datagrams and its sibling the one that has
+    /// it.
+    pub fn listeners_for(&self, transport: Transport) -> impl Iterator<Item = &Listener> {
+        let is_meant =
+            move |own: &&Listener| own.transport == transport || !self.section(own.section).serves(transport);
+        self.listeners.iter().filter(is_meant)
+    }
+
+    /// Nobody has asked for the listener: it stands beside another one because that is usual, and may be missing.
+    pub fn is_extra(&self, listener: &Listener) -> bool {
+        self.is_sibling(listener) && self.section(listener.section).tcp == Sibling::Usual
+    }
+
     /// The same configuration on a host that has changed.
     #[must_use]
     pub fn with_listeners(&self, expansion: Expansion) -> Self {
@@ -235,7 +254,7 @@ impl Plan {
 
     /// Some listener takes connections.
     pub fn has_streams(&self) -> bool {
-        self.sections.iter().any(|section| section.tcp || section.transport != Transport::Udp)
+        self.sections.iter().any(|section| section.also().is_some() || section.transport != Transport::Udp)
     }
 
     /// The listener of this name.

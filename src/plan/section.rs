@@ -21,8 +21,8 @@ pub struct Section {
     pub bind: Bind,
     /// Which port.
     pub port: u16,
-    /// Besides datagrams, it takes connections on the same addresses and port (RFC 3261 §18.2.1).
-    pub tcp: bool,
+    /// Whether it takes connections besides datagrams.
+    pub tcp: Sibling,
     /// `SO_BINDTODEVICE`
     pub device: Option<Box<str>>,
     /// `SO_MARK`
@@ -35,6 +35,20 @@ pub struct Section {
     pub formerly: Vec<Box<str>>,
     /// Its certificates; `None`: its transport has none.
     pub tls: Option<Arc<Tls>>,
+}
+
+/// Whether a listener for datagrams has one for connections beside it, on the same addresses and port.
+///
+/// RFC 3261 §18.2.1: "For any port and interface that a server listens on for UDP, it MUST listen on that same port and
+/// interface for TCP."
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sibling {
+    /// It has none: `tcp = false`, or its own transport is another one.
+    Absent,
+    /// It has one, as usual. Where another program has the port, datagrams are served all the same.
+    Usual,
+    /// It has one that is as necessary as any listener: `tcp = true`.
+    Wanted,
 }
 
 /// Which addresses a `[[listener]]` stands for.
@@ -84,7 +98,12 @@ impl Bind {
 impl Section {
     /// It has listeners of this transport.
     pub fn serves(&self, transport: Transport) -> bool {
-        self.transport == transport || (self.tcp && transport == Transport::Tcp)
+        self.transport == transport || self.also() == Some(transport)
+    }
+
+    /// The transport that it has besides its own.
+    pub fn also(&self) -> Option<Transport> {
+        (self.tcp != Sibling::Absent).then_some(Transport::Tcp)
     }
 
     /// `bind` as the configuration writes it.

@@ -36,7 +36,7 @@ fn transport(when: &When, on: &[OnListener]) -> Option<Contradiction> {
     Some(Contradiction {
         key: "transport",
         message: format!("`transport` excludes the listeners of this rule, which have {first}"),
-        hint: "leave `transport` out: a listener has one transport",
+        hint: "leave `transport` out, or name a listener that has it",
     })
 }
 

@@ -313,7 +313,7 @@ fn plan() -> Arc<Plan> {
         transport: Transport::Udp,
         bind: Bind::Address(ip.parse().unwrap()),
         port: 5060,
-        tcp: false,
+        tcp: crate::plan::Sibling::Absent,
         device: None,
         mark: None,
         advertise: Vec::new(),

@@ -35,15 +35,19 @@ const CONFIGURATION: &str = r#"
 [[listener]]
 name = "public"
 bind = "udp:203.0.113.1:5060"
+tcp = false
 [[listener]]
 name = "private"
 bind = "udp:10.0.0.1:5060"
+tcp = false
 [[listener]]
 name = "backup"
 bind = "udp:10.0.1.1:5060"
+tcp = false
 [[listener]]
 name = "six"
 bind = "udp:[fd00::1]:5060"
+tcp = false
 [[route]]
 name = "service"
 when = { ruri_user = '^\*33[0-9]+$' }

@@ -462,7 +462,8 @@ impl Account {
     fn not_asked(&mut self, snapshot: &Snapshot, question: &Question) {
         let Snapshot { plan, fib, view, .. } = snapshot;
         let asked: Vec<String> = self.candidates.iter().map(|c| c.listener.clone()).collect();
-        for own in plan.listeners.iter().filter(|own| !asked.iter().any(|name| **name == *own.name)) {
+        let others = plan.listeners_for(question.next_hop.transport);
+        for own in others.filter(|own| !asked.iter().any(|name| **name == *own.name)) {
             let lost = match crate::egress::confirm(plan, fib, view, own.id, question) {
                 Err(why) => why.in_words(fib).to_string(),
                 Ok(route) => format!("could send {}, but another one comes first", route.in_words(fib)),

@@ -111,7 +111,9 @@ mod tests {
         let host = links.into_iter().fold(Builder::host(), Builder::link);
         let assign = |host: Builder, (dev, own): &(u32, &str)| host.assign(*dev, own.parse().unwrap());
         let fib = addresses.iter().fold(host, assign).build();
-        let section = |bind: &&str| format!("[[listener]]\nname = \"{bind}\"\nbind = \"udp:{bind}:5060\"\n");
+        let section = |bind: &&str| {
+            format!("[[listener]]\nname = \"{bind}\"\nbind = \"udp:{bind}:5060\"\ntcp = false\n")
+        };
         let text: String = listeners.iter().map(section).collect();
         let plan = config::from_str("test.toml", &text, &fib).unwrap_or_else(|e| panic!("{e}")).plan;
         let keys = Arc::new(Keys::from_secret(b"sixteen bytes..."));

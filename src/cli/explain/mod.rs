@@ -268,9 +268,10 @@ fn listener<'a>(
     let wrong = |what: String| Err(Failure(super::USAGE, what));
     let found = match name {
         Some(name) => plans().find_map(|plan| plan.listener_named(name)),
-        None => plans().find(|plan| !plan.listeners.is_empty()).and_then(|plan| match &plan.listeners[..] {
-            [only] => Some(only),
-            _ => None,
+        None => plans().find(|plan| !plan.listeners.is_empty()).and_then(|plan| {
+            // Of one that takes connections besides, a datagram is meant.
+            let mut own = plan.listeners.iter().filter(|own| !plan.is_sibling(own));
+            own.next().filter(|_| own.next().is_none())
         }),
     };
     let Some(listener) = found else {

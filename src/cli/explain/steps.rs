@@ -145,7 +145,8 @@ impl Teller<'_> {
             Ok(egress) => {
                 let taken = self.name(egress.listener);
                 let mut step = step("decides", format!("rule {} names {named}: {taken}", rule.name));
-                let others = plan.listeners.iter().filter(|own| own.id != egress.listener);
+                let transport = self.question.next_hop.transport;
+                let others = plan.listeners_for(transport).filter(|own| own.id != egress.listener);
                 step.listeners = others
                     .map(|own| {
                         Considered::new(own, Auto::Source, Some("the rule names another".into())).unasked()
@@ -190,7 +191,7 @@ impl Teller<'_> {
         let vrf = view.vrf(self.question.ingress);
         let next_hop = &self.question.next_hop;
         let mut step = Step::new("5", "eligible", "passes", String::new());
-        for own in &self.snapshot.plan.listeners {
+        for own in self.snapshot.plan.listeners_for(next_hop.transport) {
             let lost = if own.transport != next_hop.transport {
                 Some(format!("it speaks {}, and {} is wanted", own.transport, next_hop.transport))
             } else if own.bind.is_ipv4() != next_hop.address.is_ipv4() {

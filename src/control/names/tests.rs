@@ -45,7 +45,7 @@ fn plan(server: &NameServer) -> Plan {
         transport: Transport::Udp,
         bind: crate::plan::Bind::All { v4: true, v6: true },
         port: 5060,
-        tcp: false,
+        tcp: crate::plan::Sibling::Absent,
         device: None,
         mark: None,
         advertise: Vec::new(),

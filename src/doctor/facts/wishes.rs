@@ -22,6 +22,8 @@ pub struct Wishes {
     pub listeners: Vec<Wish>,
     /// A listener has a `mark`.
     pub marks: bool,
+    /// Connections that each shard may have; 0: no listener takes any.
+    pub connections: u64,
 }
 
 /// A listener.
@@ -60,6 +62,7 @@ pub(super) fn of(plan: &Plan, fib: Option<&Fib>) -> Wishes {
         socket_buffer_bytes: plan.engine.socket_buffer_bytes as u64,
         listeners: plan.listeners.iter().map(wish).collect(),
         marks: plan.listeners.iter().any(|listener| listener.mark.is_some()),
+        connections: if plan.has_streams() { plan.streams.connections as u64 } else { 0 },
     }
 }
 
@@ -145,13 +148,15 @@ fn ways(plan: &Plan, fib: &Fib) -> Vec<NextHop> {
             ways.push(way);
         }
     };
-    for listener in plan.listeners.iter().filter(|listener| listener.bind.is_ipv4()) {
+    // What is so of a listener's address is so of the one for connections beside it.
+    for listener in plan.listeners.iter().filter(|own| own.bind.is_ipv4() && !plan.is_sibling(own)) {
         look(listener, ANYBODY, false);
     }
     for rule in plan.rules.iter() {
         for Onward { target, egress, .. } in plan.onward(rule) {
             if let (Target::Address { ip, .. }, Some(EgressChoice::Listener(id))) = (target, egress) {
-                plan.members(id).iter().for_each(|listener| look(listener, canonical(*ip), true));
+                let own = plan.members(id).iter().filter(|own| !plan.is_sibling(own));
+                own.for_each(|listener| look(listener, canonical(*ip), true));
             }
         }
     }
@@ -175,6 +180,6 @@ fn outside(plan: &Plan, fib: &Fib) -> Vec<(String, Option<String>)> {
         let master = fib.l3_master(fib.home_of(listener.bind.ip())?);
         (master != 0).then(|| fib.link_name(master)).flatten().map(str::to_owned)
     };
-    let free = plan.listeners.iter().filter(|listener| listener.device.is_none());
+    let free = plan.listeners.iter().filter(|own| own.device.is_none() && !plan.is_sibling(own));
     free.map(|listener| (listener.name.to_string(), vrf(listener))).collect()
 }

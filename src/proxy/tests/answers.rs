@@ -246,6 +246,6 @@ fn sips_is_never_downgraded() {
     World::new().answered("private", "10.0.0.50:5060", &text, 500);
     let text = text.replace("Contact:", "Route: <sip:192.0.2.9;lr;transport=udp>\nContact:");
     World::new().answered("private", "10.0.0.50:5060", &text, 500);
-    let text = INVITE.replacen("192.0.2.9", "192.0.2.9;transport=tcp", 1);
+    let text = INVITE.replacen("192.0.2.9", "192.0.2.9;transport=tls", 1);
     World::new().answered("private", "10.0.0.50:5060", &text, 500);
 }

@@ -329,7 +329,8 @@ fn a_spiral_through_us_is_gone_through_at_once() {
 #[test]
 fn the_remote_target_may_ask_for_another_transport() {
     // There is no sibling for TCP here: nothing is sent by a socket of another transport.
-    let mut world = World::new();
+    let alone = CONFIGURATION.replace("\nbind = \"udp:", "\ntcp = false\nbind = \"udp:");
+    let mut world = World::of(&alone, fib());
     let (caller, callee, next_hop) = PAIRS[0];
     let (dialog, _) = Dialog::begin(&mut world, caller, callee, next_hop);
     let text = dialog.request(CALLER, "BYE", 2).replacen("192.0.2.9:5060", "192.0.2.9:5060;transport=tcp", 1);
