@@ -37,7 +37,7 @@ use crate::engine::uring;
 use crate::fib::Query;
 use crate::group::Roster;
 use crate::limits;
-use crate::plan::Plan;
+use crate::plan::{FILES_BESIDES, Plan};
 use crate::shard::{self, Post, Questions, Records, Setup};
 use crate::token::KeyFileError;
 
@@ -54,14 +54,14 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     let kernel = uring::probe()?;
     let (follower, fib) = Follower::start()?;
     let Loaded { mut plan, keys, key_state } = load(&options.source, &fib, None)?;
-    let cores = cores::choose(&plan.engine.cores)?;
+    let cores = choose_cores(&plan)?;
     let names = Names::settled(&plan, NAMES_PATIENCE).await;
     let admin = bind_admin(&plan).await?;
     let monitor = first_facts(cores.len(), &names);
     let mut sockets = Sockets::new(cores.len());
     let (change, refused) = listeners::prepare(&sockets, &mut plan)?;
     sockets.apply(change);
-    refused.iter().for_each(|(_, why)| tracing::error!("{why}; tried again every second"));
+    refused.iter().for_each(|(id, why)| listeners::tell_refusal(&plan, *id, why));
     let plan = Arc::new(plan);
     let (gateways, roster) = first_gateways(&plan)?;
     let parts = Parts {
@@ -167,6 +167,33 @@ fn raise_file_limit(wanted: bool) {
     }
 }
 
+/// Says, too, where the process may have fewer files than all of them may have connections.
+fn choose_cores(plan: &Plan) -> Result<Vec<usize>, Error> {
+    let cores = cores::choose(&plan.engine.cores)?;
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    if let Some(warning) = too_few_files(plan, cores.len() as u64, limit) {
+        tracing::warn!("{warning}");
+    }
+    Ok(cores)
+}
+
+fn too_few_files(plan: &Plan, shards: u64, limit: u64) -> Option<String> {
+    if !plan.has_streams() {
+        return None;
+    }
+    let sockets = shards * plan.listeners.len() as u64 + FILES_BESIDES;
+    let connections = shards * plan.streams.connections as u64;
+    let left = limit.saturating_sub(sockets);
+    (left < connections).then(|| {
+        format!(
+            "the limit of open files ({limit}) is reached before [tcp] connections ({connections} on {shards} cores) is: \
+             {left} are left for them, and what more comes is not taken; LimitNOFILE={} in the unit (ulimit -Hn), or \
+             fewer connections",
+            (sockets + connections).next_power_of_two()
+        )
+    })
+}
+
 async fn bind_admin(plan: &Plan) -> Result<Option<TcpListener>, Error> {
     match plan.admin {
         Some(address) => admin::bind(address).await.map(Some).map_err(Error::Admin),
@@ -227,4 +254,31 @@ fn start_shards(
         }
     }
     Ok((shards, ends))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::samples::{listener, plan};
+    use crate::net::Transport;
+
+    #[test]
+    fn files_that_do_not_suffice_are_told() {
+        let mut both = plan(vec![listener(0, "a", "10.0.0.1:5060")]);
+        assert_eq!(too_few_files(&both, 2, 0), None, "nobody takes connections");
+        both.sections = crate::config::from_str(
+            "test",
+            "[[listener]]\nname = \"a\"\nbind = \"udp:127.0.0.1:5060\"",
+            &crate::control::samples::fib(),
+        )
+        .unwrap_or_else(|findings| panic!("{findings}"))
+        .plan
+        .sections;
+        assert!(both.section(crate::net::SectionId(0)).serves(Transport::Tcp));
+        both.streams.connections = 1_000;
+        let needed = 2 + FILES_BESIDES + 2_000;
+        assert_eq!(too_few_files(&both, 2, needed), None);
+        let text = too_few_files(&both, 2, needed - 1).unwrap();
+        assert!(text.contains("1999 are left for them") && text.contains("LimitNOFILE=4096"), "{text}");
+    }
 }

@@ -107,6 +107,7 @@ impl Host {
                 "Ip: ReasmReqds ReasmFails\nIp: 7 0\nUdp: InErrors RcvbufErrors MemErrors\nUdp: 4 0 0",
             ),
             ("proc/net/snmp6", "Ip6ReasmFails 0\nUdp6RcvbufErrors 0"),
+            ("proc/net/netstat", "TcpExt: SyncookiesSent ListenOverflows\nTcpExt: 0 0"),
             ("proc/net/nf_conntrack", "ipv4 2 tcp 6 9 ESTABLISHED src=10.0.0.9 sport=5060 dport=22"),
             ("sys/devices/system/cpu/online", "0-3"),
             ("sys/devices/system/cpu/isolated", "2-3"),
@@ -148,6 +149,7 @@ impl Host {
             ("net.core.netdev_max_backlog", "1000"),
             ("net.core.rmem_max", "8388608"),
             ("net.core.wmem_max", "8388608"),
+            ("net.core.somaxconn", "4096"),
             ("net.core.rps_sock_flow_entries", "0"),
             ("net.ipv4.conf.all.src_valid_mark", "0"),
             ("net.ipv4.ip_forward", "0"),
@@ -307,6 +309,7 @@ const BAD: &[Case] = &[
     ("io-uring", Status::Warn, |h| h.sysctl("kernel.io_uring_disabled", "1")),
     ("locked-memory", Status::Fail, |h| h.file("proc/77/limits", &LIMITS.replace("8388608", "65536"))),
     ("open-files", Status::Fail, |h| h.file("proc/77/limits", &LIMITS.replace("524288", "100"))),
+    ("open-files", Status::Warn, |h| h.file("proc/77/limits", &LIMITS.replace("524288", "65536"))),
     ("systemd-unit", Status::Warn, |h| h.file(SERVICE, &UNIT.replace("CPUAffinity=0-3", ""))),
     ("systemd-unit", Status::Warn, |h| h.file(SERVICE, &UNIT.replace("64M", "64K"))),
     ("systemd-unit", Status::Warn, |h| h.file(SERVICE, &UNIT.replace("65536", "64"))),
@@ -323,6 +326,10 @@ const BAD: &[Case] = &[
         h.sysctl("net.core.rmem_max", "212992");
     }),
     ("flow-spread", Status::Warn, |h| h.metric("shard=\"1\"} 70", "shard=\"1\"} 2")),
+    ("accept-queue", Status::Warn, |h| h.sysctl("net.core.somaxconn", "128")),
+    ("accept-overflows", Status::Warn, |h| {
+        h.file("proc/net/netstat", "TcpExt: SyncookiesSent ListenOverflows\nTcpExt: 0 7")
+    }),
     ("cores", Status::Fail, |h| h.plan.engine.cores = vec![1, 2]),
     ("cpu-quota", Status::Warn, |h| h.file("sys/fs/cgroup/system.slice/cpu.max", "150000 100000")),
     ("cpu-quota", Status::Warn, |h| h.file("sys/fs/cgroup/cpu.max", "50000 100000")),

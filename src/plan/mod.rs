@@ -134,6 +134,9 @@ pub enum NoListener {
     Use(SectionId),
 }
 
+/// Files that a process opens besides sockets: the ring and its mail for each shard, netlink, admin connections and more.
+pub const FILES_BESIDES: u64 = 128;
+
 /// One of the next hops that a rule sends to.
 #[derive(Clone, Copy, Debug)]
 pub struct Onward<'p> {

@@ -4,6 +4,7 @@ use super::{Check, one, size};
 use crate::doctor::facts::{Capability, Facts, Told, Untold};
 use crate::doctor::finding::{Status, Verdict};
 use crate::limits;
+use crate::plan::FILES_BESIDES;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -38,8 +39,8 @@ pub(super) const CHECKS: &[Check] = &[
         group: "The engine",
         section: "locked-memory-and-open-files",
         subject: "open files",
-        wanted: "a socket for each listener and shard, and some",
-        why: "a listener without a descriptor is not served",
+        wanted: "a file for each listener, shard and connection, and some",
+        why: "a listener without a descriptor is not served, and a connection without one not taken",
         examine: open_files,
     },
     Check {
@@ -52,9 +53,6 @@ pub(super) const CHECKS: &[Check] = &[
         examine: systemd_unit,
     },
 ];
-
-/// What else a process opens: the ring and its mail for each shard, netlink, admin connections, files.
-const FILES_BESIDES: u64 = 128;
 
 fn kernel_release(facts: &Facts) -> Told<Vec<Verdict>> {
     let release = facts.release.as_ref().map_err(Clone::clone)?;
@@ -115,11 +113,18 @@ fn open_files(facts: &Facts) -> Told<Vec<Verdict>> {
     let limit = facts.process.open_files.clone()?;
     let needed = files_needed(facts)?;
     let found = limit.map_or("no limit".into(), |limit| limit.to_string());
-    let enough = limit.is_none_or(|limit| limit >= needed);
-    let verdict = Verdict::hold(enough, Status::Fail, facts.process.name(), found);
+    let is_enough = |files: u64| limit.is_none_or(|limit| limit >= files);
+    let connections = shards(facts)? * facts.wishes.connections;
+    let all = needed + connections;
+    let worst = if is_enough(needed) { Status::Warn } else { Status::Fail };
+    let verdict = Verdict::hold(is_enough(all), worst, facts.process.name(), found);
+    let wanted = match connections {
+        0 => format!("{needed} or more"),
+        some => format!("{needed} or more, and {some} for as many connections as [tcp] allows"),
+    };
     one(verdict
-        .wanted(format!("{needed} or more"))
-        .remedy(format!("systemctl edit viaduct   # [Service] LimitNOFILE={}", needed.next_power_of_two())))
+        .wanted(wanted)
+        .remedy(format!("systemctl edit viaduct   # [Service] LimitNOFILE={}", all.next_power_of_two())))
 }
 
 fn files_needed(facts: &Facts) -> Told<u64> {

@@ -69,6 +69,24 @@ pub(super) const CHECKS: &[Check] = &[
         why: "a trunk is one flow and lands on one shard, whose core is then the ceiling",
         examine: flow_spread,
     },
+    Check {
+        code: "accept-queue",
+        group: "Sockets",
+        section: "accept-queue",
+        subject: "net.core.somaxconn",
+        wanted: "4096 or more",
+        why: "connections that have come and are not accepted yet wait there, and more are not answered",
+        examine: accept_queue,
+    },
+    Check {
+        code: "accept-overflows",
+        group: "Sockets",
+        section: "accept-queue",
+        subject: "TCP of this host",
+        wanted: "0 connections turned away for want of room to wait",
+        why: "the kernel dropped the beginnings of connections because some socket's queue was full",
+        examine: accept_overflows,
+    },
 ];
 
 /// Below so much work in all, in seconds, a share says nothing.
@@ -148,4 +166,23 @@ fn flow_spread(facts: &Facts) -> Told<Vec<Verdict>> {
     let found = format!("the busiest of {} shards does {:.0}% of the work", busy.len(), 100.0 * most / sum);
     let verdict = Verdict::hold(most <= 0.75 * sum, Status::Warn, "running Viaduct", found);
     one(verdict.remedy("ask the peer for several ports, one [[listener]] each; or fewer [engine] cores"))
+}
+
+fn accept_queue(facts: &Facts) -> Told<Vec<Verdict>> {
+    const NAME: &str = "net.core.somaxconn";
+    if facts.wishes.connections == 0 {
+        return one(Verdict::pass(NAME, "no listener takes connections"));
+    }
+    let (limit, wanted) = (facts.sysctls.number(NAME)?, limits::STREAM_BACKLOG as u64);
+    let verdict = Verdict::hold(limit >= wanted, Status::Warn, NAME, limit.to_string());
+    one(verdict.remedy(format!("sysctl -w {NAME}={wanted}   # and restart Viaduct")))
+}
+
+fn accept_overflows(facts: &Facts) -> Told<Vec<Verdict>> {
+    let lost = facts.counters.get("TcpExt.ListenOverflows")?;
+    let found = format!("{lost} since it started");
+    let verdict = Verdict::hold(lost == 0, Status::Warn, "TCP of this host", found);
+    one(verdict.remedy(
+        "nstat -az TcpExtListenOverflows TcpExtListenDrops; ss -ltn   # Recv-Q near Send-Q names the socket",
+    ))
 }

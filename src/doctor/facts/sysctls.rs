@@ -14,6 +14,7 @@ const NAMES: &[&str] = &[
     "net.core.netdev_max_backlog",
     "net.core.rmem_max",
     "net.core.rps_sock_flow_entries",
+    "net.core.somaxconn",
     "net.core.wmem_max",
     "net.ipv4.conf.all.src_valid_mark",
     "net.ipv4.ip_forward",
