@@ -14,8 +14,9 @@ use super::read::{Entry, Section, Text};
 use super::{Places, dns, groups, limits, listeners, rules, tcp, tls};
 use crate::dns::HostName;
 use crate::fib::Fib;
+use crate::net::Transport;
 use crate::overload::Limits;
-use crate::plan::{EgressPolicy, Engine, Expansion, NoListener, Plan, expand};
+use crate::plan::{EgressPolicy, Engine, Expansion, LargeUdp, NoListener, Plan, expand};
 use crate::rules::Rule;
 
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9060);
@@ -273,14 +274,15 @@ fn egress(entry: Option<Entry<'_>>, names: &listeners::Names, findings: &mut Fin
     }
     if let Some(text) = section.take("large_udp").and_then(|e| e.text(findings)) {
         match text.text {
-            "udp" => {}
+            "udp" => policy.large_udp = LargeUdp::Udp,
             "tcp" => {
-                findings
-                    .error(text.span, "large_udp = \"tcp\" is not available in this version")
-                    .hint("TCP is not there yet; large requests leave over UDP, in fragments");
+                policy.large_udp = LargeUdp::Tcp;
+                has_streams(names, &text, findings);
             }
             other => {
-                findings.error(text.span, format!("`large_udp` cannot be «{other}»")).hint("write \"udp\"");
+                findings
+                    .error(text.span, format!("`large_udp` cannot be «{other}»"))
+                    .hint("write \"udp\" or \"tcp\"");
             }
         }
     }
@@ -289,4 +291,13 @@ fn egress(entry: Option<Entry<'_>>, names: &listeners::Names, findings: &mut Fin
     }
     section.finish(findings);
     policy
+}
+
+/// Large requests need a listener that they can leave from.
+fn has_streams(names: &listeners::Names, text: &Text<'_>, findings: &mut Findings) {
+    if !names.sections().iter().any(|section| section.serves(Transport::Tcp)) {
+        findings
+            .warn(text.span.clone(), "large_udp = \"tcp\" changes nothing: no listener has TCP")
+            .hint("take tcp = false out of a [[listener]], or write \"udp\"");
+    }
 }

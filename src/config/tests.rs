@@ -161,7 +161,6 @@ fn mistakes_in_the_form_of_the_file() {
         let never = format!("no request can ask for «{name}»");
         expect(&format!("[hosts]\n\"{name}\" = [\"10.0.0.1\"]"), (2, 1), &never, "1 to 63 characters");
     }
-    expect("[egress]\nlarge_udp = \"tcp\"", (2, 13), "not available in this version", "");
     expect("[egress]\nno_listener = \"nobody\"", (2, 15), "no listener «nobody»", "public, private, six");
 }
 

@@ -101,6 +101,8 @@ pub struct EgressPolicy {
     pub no_listener: NoListener,
     /// How Record-Route says that a listener is over TLS.
     pub record_route_tls: RecordRouteTls,
+    /// Where requests go that are too large for UDP.
+    pub large_udp: LargeUdp,
 }
 
 impl Default for EgressPolicy {
@@ -110,6 +112,7 @@ impl Default for EgressPolicy {
             nearest: true,
             no_listener: NoListener::Reject,
             record_route_tls: RecordRouteTls::default(),
+            large_udp: LargeUdp::Udp,
         }
     }
 }
@@ -123,6 +126,15 @@ pub enum RecordRouteTls {
     Transport,
     /// `"sips"`: `<sips:…;lr>`
     Sips,
+}
+
+/// `[egress] large_udp`: how requests leave that were to leave over UDP and are large (RFC 3261 §18.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LargeUdp {
+    /// Over UDP all the same, in fragments: many trunks speak nothing else.
+    Udp,
+    /// Over TCP, and over UDP where no connection can be made.
+    Tcp,
 }
 
 /// `[egress] no_listener`
@@ -248,9 +260,10 @@ impl Plan {
         self.rules.iter().any(is_stateful)
     }
 
-    /// Requests of datagrams may have to be kept, too: for a stateful rule, or because they leave over TLS, or to clients by
-    /// their connections.
+    /// Requests of datagrams may have to be kept, too: for a stateful rule, or because they leave over TLS, to clients by
+    /// their connections, or over TCP for their size.
     pub fn keeps_all(&self) -> bool {
+        let by_size = self.egress.large_udp == LargeUdp::Tcp;
         let is_kept = |transport: Transport| transport.is_secure() || transport.is_websocket();
         by_size || self.is_stateful() || self.sections.iter().any(|section| is_kept(section.transport))
     }

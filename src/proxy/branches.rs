@@ -97,6 +97,8 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     choose(work, &mut search, attempt)?;
     let aim = search.aim.as_ref()?;
     let egress = snapshot.plan.listener(aim.egress.listener);
+    let (_, sent, stream) = aim.sent();
+    let sender = snapshot.plan.listener(sent.listener);
     let message = parse(kept, lines).ok()?;
     let from = NameAddr::parse(message.value(HeaderName::From)).ok()?;
     let ingress = snapshot.plan.listener(on);
@@ -106,6 +108,7 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
         ingress,
         source: &terms.source,
         egress,
+        sender,
         next_hop: &aim.next_hop.address,
         record_route: terms.record_route,
         sips: terms.sips,
@@ -130,9 +133,9 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     top.put(&mut output, snapshot);
     output.put(rest);
     let address = aim.next_hop.address;
-    let len = output.finish().filter(|len| *len <= most_bytes(egress.transport, address))?;
-    let place = Place { listener: egress.identity, address, stream: aim.stream };
-    Some(Branch { on: egress.id, place, named: named(&key, *number), len })
+    let len = output.finish().filter(|len| *len <= most_bytes(sender.transport, address))?;
+    let place = Place { listener: sender.identity, address, stream };
+    Some(Branch { on: sender.id, place, named: named(&key, *number), len })
 }
 
 fn choose(work: &mut Work, search: &mut Search<'_>, attempt: &Attempt) -> Option<()> {
@@ -147,13 +150,16 @@ fn choose(work: &mut Work, search: &mut Search<'_>, attempt: &Attempt) -> Option
     };
     if search.pinned(&pin).is_ok() {
         search.aim.iter_mut().for_each(|aim| aim.stream = onward.stream);
-        return Some(());
+    } else {
+        work.counted.egress_moved += 1;
+        if !onward.is_free {
+            return None;
+        }
+        search.automatic(onward.next_hop, onward.stream).ok()?;
     }
-    work.counted.egress_moved += 1;
-    if !onward.is_free {
-        return None;
-    }
-    search.automatic(onward.next_hop, onward.stream).ok()
+    let beside = search.aim.as_ref().filter(|_| onward.by_size).and_then(|aim| search.over_tcp(aim, None));
+    search.aim.iter_mut().for_each(|aim| aim.by_size = beside);
+    Some(())
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub struct Candidate {
     pub origin: Origin,
     /// By which stream it is reached.
     pub stream: Number,
+    /// The configuration asks for UDP, whatever the size.
+    pub asks_udp: bool,
 }
 
 /// Who named a next hop.
@@ -40,8 +42,9 @@ pub enum Origin {
 pub(super) struct Candidates {
     all: [Candidate; CANDIDATES],
     len: usize,
-    /// Which entry of `to` is being read.
+    /// Which entry of `to` is being read, and whether it asks for UDP.
     entry: u8,
+    asks_udp: bool,
     /// Those that a stateful request goes through, the chosen one first.
     hops: [Onward; CANDIDATES],
     hop_count: usize,
@@ -57,24 +60,43 @@ const NONE: Candidate = Candidate {
     gateway: None,
     origin: Origin::Rule,
     stream: Number::NONE,
+    asks_udp: false,
 };
 
-const NO_HOP: Onward =
-    Onward { next_hop: NONE.next_hop, listener: 0, is_free: false, stream: Number::NONE, gateway: None };
+const NO_HOP: Onward = Onward {
+    next_hop: NONE.next_hop,
+    listener: 0,
+    is_free: false,
+    stream: Number::NONE,
+    by_size: false,
+    gateway: None,
+};
 
 impl Candidates {
     pub const fn new() -> Self {
-        Self { all: [NONE; CANDIDATES], len: 0, entry: 0, hops: [NO_HOP; CANDIDATES], hop_count: 0 }
+        Self {
+            all: [NONE; CANDIDATES],
+            len: 0,
+            entry: 0,
+            asks_udp: false,
+            hops: [NO_HOP; CANDIDATES],
+            hop_count: 0,
+        }
     }
 
     /// Forgets those of the request before.
     pub fn clear(&mut self) {
-        (self.len, self.entry, self.hop_count) = (0, 0, 0);
+        (self.len, self.entry, self.asks_udp, self.hop_count) = (0, 0, false, 0);
     }
 
     /// What is added from here on comes from this entry of `to`.
     pub fn begin(&mut self, entry: usize) {
         self.entry = entry as u8;
+    }
+
+    /// The configuration asks for UDP for what is added from here on, or does not.
+    pub fn ask_udp(&mut self, asks: bool) {
+        self.asks_udp = asks;
     }
 
     /// Adds one at the end. What does not fit is not tried, and one that is there already not again; over TLS, one address is
@@ -86,7 +108,8 @@ impl Candidates {
             return;
         }
         if let Some(free) = self.all.get_mut(self.len) {
-            *free = Candidate { next_hop, entry: self.entry, gateway, origin, stream };
+            *free =
+                Candidate { next_hop, entry: self.entry, gateway, origin, stream, asks_udp: self.asks_udp };
             self.len += 1;
         }
     }

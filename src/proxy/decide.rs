@@ -9,7 +9,7 @@ use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Pin, PinKind};
 use crate::limits::{MESSAGE_BYTES, datagram_bytes};
 use crate::net::{Now, Transport};
-use crate::rules::{Action, Attempts, Facts, Header, Mode, RuleId, Set, plain_user};
+use crate::rules::{Action, Attempts, EgressChoice, Facts, Header, Mode, RuleId, Set, plain_user};
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
 use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
@@ -52,6 +52,8 @@ pub(super) struct Going<'r, 'm> {
     pub breadth: Option<u8>,
     /// All next hops, where there are several and a transaction is kept.
     pub hops: &'r [Onward],
+    /// It is too large for UDP.
+    pub is_large: bool,
 }
 
 /// What is known of a request whose [`Search::aim`] was found.
@@ -67,6 +69,61 @@ struct Way<'s> {
     /// What the rule, or the dialog's first request, wants.
     mode: Mode,
     attempts: &'s Attempts,
+    /// The rule's.
+    egress: Option<&'s EgressChoice>,
+}
+
+/// A request whose way was found.
+struct Decided<'r, 'm> {
+    request: &'r Request<'m>,
+    pre: &'r Preprocessed<'m>,
+    key: TransactionKey,
+    mark: [u8; LOOP_MARK_LEN],
+    way: Way<'r>,
+    /// Where the decision is remembered; none: it was.
+    pin: Option<TransactionKey>,
+}
+
+impl<'m> Decided<'_, 'm> {
+    /// What goes on, and its share where it is forked.
+    fn going<'g>(
+        &'g self,
+        search: &'g Search<'_>,
+        is_large: bool,
+    ) -> Result<(Going<'g, 'm>, Option<Share>), Stop> {
+        let Self { request, pre, key, mark, way, .. } = self;
+        let aim = search.aim.as_ref().ok_or(NOWHERE)?;
+        let hops = search.candidates.hops();
+        let forks = way.attempts.forks && hops.len() > 1;
+        let share = if forks { Some(Share::of(request.message, hops.len())?) } else { None };
+        let going = Going {
+            record_route: way.records && forms_dialog(request),
+            request,
+            pre,
+            key: *key,
+            mark: *mark,
+            aim,
+            signer: way.signer,
+            set: way.set,
+            mode: mode(request, way.mode, aim),
+            stateful_dialog: keeps(request, way.mode),
+            attempts: way.attempts,
+            breadth: share.map(|share| share.each),
+            hops,
+            is_large,
+        };
+        Ok((going, share))
+    }
+
+    /// What chose its listener.
+    fn by(&self) -> By<'_> {
+        self.pre.dialog.as_ref().map_or(By::Rule(self.way.egress), By::Dialog)
+    }
+
+    /// It may turn out to be too large: it was not decided about before, and has a transaction that can go back to UDP.
+    fn may_be_large(&self) -> bool {
+        self.pin.is_some() && !matches!(self.request.method, b"ACK" | b"CANCEL")
+    }
 }
 
 /// A request that does not.
@@ -151,39 +208,44 @@ fn forward_sound<'s>(
     };
     work.considered.question = search.asked;
     work.note_names(&search.named);
-    let way = found?;
-    let aim = search.aim.as_ref().ok_or(NOWHERE)?;
-    let hops = search.candidates.hops();
-    let share = if way.attempts.forks && hops.len() > 1 {
-        Some(Share::of(request.message, hops.len())?)
-    } else {
-        None
-    };
-    let going = Going {
-        record_route: way.records && forms_dialog(request),
-        request,
-        pre: &pre,
-        key,
-        mark: inputs.mark,
-        aim,
-        signer: way.signer,
-        set: way.set,
-        mode: mode(request, way.mode, aim),
-        stateful_dialog: keeps(request, way.mode),
-        attempts: way.attempts,
-        breadth: share.map(|share| share.each),
-        hops,
+    let pin = if let Ok(None) = pinned { Some(pin_key) } else { None };
+    let decided = Decided { request, pre: &pre, key, mark: inputs.mark, way: found?, pin };
+    send_on(work, search, &decided, now, out)
+}
+
+/// Writes a request whose way was found, and keeps what is to be kept of it.
+fn send_on<'s>(
+    work: &mut Work,
+    search: &'s mut Search<'_>,
+    decided: &Decided<'_, '_>,
+    now: Now,
+    out: &mut [u8],
+) -> Result<Written<'s>, Stop> {
+    let snapshot = search.snapshot;
+    let mut is_large = false;
+    // How large it is, is known once it is written.
+    let (going, share, len) = loop {
+        let (going, share) = decided.going(search, is_large)?;
+        let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
+        if is_large || !search.is_large(len) || !decided.may_be_large() {
+            break (going, share, len);
+        }
+        is_large = true;
+        search.by_size(decided.by());
+        work.edits.clear();
     };
     // A transaction that is kept needs no pin.
-    if let (Ok(None), Mode::Stateless) = (pinned, going.mode) {
-        pin(work, snapshot, &going, &pin_key, way.records, now);
+    if let (Some(key), Mode::Stateless) = (&decided.pin, going.mode) {
+        pin(work, snapshot, &going, key, decided.way.records, now);
     }
-    let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
-    if len > most_bytes(aim.next_hop.transport, aim.next_hop.address) {
+    let (next_hop, ..) = going.aim.sent();
+    if len > most_bytes(next_hop.transport, next_hop.address) {
         return Err(Reply::TooLarge.into());
     }
     let transaction = stateful::open(work, snapshot, &going, share, out.get(..len).unwrap_or_default(), now)?;
-    Ok(Written { aim, rule: way.rule, record_route: going.record_route, mode: going.mode, len, transaction })
+    let (mode, record_route, rule) = (going.mode, going.record_route, decided.way.rule);
+    let aim = search.aim.as_ref().ok_or(NOWHERE)?;
+    Ok(Written { aim, rule, record_route, mode, len, transaction })
 }
 
 /// What is left of RFC 3261 §16.3 once the syntax is sound.
@@ -229,7 +291,8 @@ fn pinned<'s>(
         Ok(()) => {
             work.counted.pin_hits += 1;
             let (signer, records, mode) = (pin.signer, pin.record_route, Mode::Stateless);
-            let way = Way { rule: None, set: None, signer, records, mode, attempts: &Attempts::DEFAULT };
+            let attempts = &Attempts::DEFAULT;
+            let way = Way { rule: None, set: None, signer, records, mode, attempts, egress: None };
             Ok(Some((way, pin.set)))
         }
         Err(why @ NoEgress::AskKernel(_)) => Err(Reply::NoEgress(pin.next_hop, why)),
@@ -283,7 +346,8 @@ fn find<'s: 'm, 'm>(
         if keeps(request, mode) {
             search.go_through(By::Dialog(dialog))?;
         }
-        return Ok(Way { rule: None, set: None, signer, records: true, mode, attempts: &Attempts::DEFAULT });
+        let attempts = &Attempts::DEFAULT;
+        return Ok(Way { rule: None, set: None, signer, records: true, mode, attempts, egress: None });
     }
     admit::by_arrival(work, snapshot, request, now)?;
     let rule = first_match(work, snapshot, request, pre, inputs);
@@ -314,7 +378,7 @@ fn find<'s: 'm, 'm>(
     if keeps(request, mode) {
         search.go_through(By::Rule(egress.as_ref()))?;
     }
-    Ok(Way { rule: Some(id), set, signer, records: record_route, mode, attempts })
+    Ok(Way { rule: Some(id), set, signer, records: record_route, mode, attempts, egress: egress.as_ref() })
 }
 
 /// Whether a transaction is kept of the request, where its rule wants this.
@@ -330,11 +394,12 @@ fn keeps(request: &Request<'_>, mode: Mode) -> bool {
 /// Whoever sent the request by a stream will not send it again, so that neither UDP nor a connection that breaks must lose it;
 /// and its CANCEL may come by another stream, and has to leave with the same branch. A transaction is kept, whatever the rule
 /// or the dialog says. Likewise for what leaves over TLS: whether the next hop is who it has to be is known later, and has to be
-/// answered then; and for what goes to a client by its connection, which may be gone.
+/// answered then; for what goes to a client by its connection, which may be gone; and for what leaves over TCP for its size.
 fn needs(request: &Request<'_>, aim: &Aim) -> bool {
     let by_stream = request.incoming.stream.is_stream()
         || aim.next_hop.transport.is_secure()
-        || aim.stream.get().is_some();
+        || aim.stream.get().is_some()
+        || aim.by_size.is_some();
     by_stream && !matches!(request.method, b"ACK" | b"CANCEL")
 }
 

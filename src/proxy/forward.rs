@@ -8,7 +8,6 @@ use std::ops::Range;
 
 use sip_parser::{HeaderName, Message, Scheme, Start, Uri, Value};
 
-use crate::net::Transport;
 use crate::rewrite::{Edits, Output, TooLarge};
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
@@ -124,12 +123,14 @@ fn put_lines(out: &mut Output<'_>, ours: &Ours, snapshot: &Snapshot, going: &Goi
     let message = request.message;
     let source = request.incoming.from;
     let egress = snapshot.plan.listener(aim.egress.listener);
+    let sender = snapshot.plan.listener(aim.sent().1.listener);
     let Request { call_id, from_tag, .. } = **request;
     let back = response_to_source(snapshot, request.via, source, request.incoming.stream);
     Top {
         ingress: snapshot.plan.listener(request.incoming.on),
         source: &request.incoming.from,
         egress,
+        sender,
         next_hop: &aim.next_hop.address,
         record_route: going.record_route,
         sips: is_sips(going.pre, scheme),
@@ -162,7 +163,7 @@ fn put_lines(out: &mut Output<'_>, ours: &Ours, snapshot: &Snapshot, going: &Goi
     }
     // "If the request will be sent to the next hop using a stream-based transport and the copy contains no
     // Content-Length header field, the proxy MUST insert one with the correct value for the body".
-    if egress.transport != Transport::Udp && message.count(HeaderName::ContentLength) == 0 {
+    if going.may_leave_by_stream(sender.transport) && message.count(HeaderName::ContentLength) == 0 {
         put_content_length(out, message.body().len());
     }
 }

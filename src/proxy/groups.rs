@@ -18,6 +18,7 @@ use crate::transaction::Peer;
 use super::candidates::Origin;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
+use super::size::asks_udp;
 use super::target::{By, Search};
 use super::validate::Request;
 
@@ -115,6 +116,8 @@ impl Search<'_> {
             of_place(place).map_or(0, |(gateway, id)| share(self.way(gateway, *id, egress)))
         });
         for (gateway, id) in order.as_slice().iter().filter_map(|place| of_place(usize::from(*place))) {
+            let choice = gateway.egress.as_ref().or(egress);
+            self.candidates.ask_udp(asks_udp(gateway.to.transport(), choice));
             self.for_each_hop(gateway, egress, |this, hop, stream| {
                 this.candidates.push(hop, stream, Origin::Rule, Some(*id))
             });

@@ -42,8 +42,10 @@ pub(super) struct Top<'a> {
     pub ingress: &'a Listener,
     /// Who sent it.
     pub source: &'a SocketAddr,
-    /// The request leaves from it.
+    /// What was chosen for the request, and is for those that follow in its dialog.
     pub egress: &'a Listener,
+    /// The request leaves from it: another one where it is large.
+    pub sender: &'a Listener,
     /// Who receives it.
     pub next_hop: &'a SocketAddr,
     /// Record-Route is written.
@@ -97,7 +99,8 @@ impl Top<'_> {
             transaction: self.transaction,
         }
         .write(&snapshot.keys, self.dialog.signer, *self.response_to, &mut branch);
-        put_via(out, self.egress.transport, self.egress.advertised(self.next_hop.ip()), &branch, self.mark);
+        let Self { sender, next_hop, mark, .. } = *self;
+        put_via(out, sender.transport, sender.advertised(next_hop.ip()), &branch, mark);
     }
 
     /// Writes one value, or two where the sides differ, the egress-facing one on top (RFC 5658 §5).

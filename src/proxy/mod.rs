@@ -13,6 +13,7 @@
 //!                         decide     §16.5   pin, dialog or rule
 //!                         candidates §16.5   next hops, in order
 //!                         target     §16.6   next hop, listener
+//!                         size       §18.1.1 too large for UDP?
 //!                         forward    §16.6   the edits ───────────────────► Forward
 //!                         stateful   §17.1   keep what goes on
 //!                         branches   §16.6   later: the request to the next hop that follows
@@ -42,6 +43,7 @@ mod servers;
 mod service;
 mod set;
 mod shed;
+mod size;
 mod state;
 mod stateful;
 mod target;
@@ -154,15 +156,9 @@ fn on_request(
 ) -> Outcome {
     let snapshot = search.snapshot;
     let reply = match decide::forward(work, &mut search, message, incoming, now, out) {
-        Ok(Written {
-            aim: &Aim { next_hop, egress, gateway, stream },
-            rule,
-            record_route,
-            mode,
-            len,
-            transaction,
-        }) => {
-            let decision = Decision { rule, next_hop, stream, gateway, egress, record_route, mode };
+        Ok(Written { aim: aim @ &Aim { gateway, .. }, rule, record_route, mode, len, transaction }) => {
+            let ((next_hop, egress, stream), by_size) = (aim.sent(), aim.by_size.is_some());
+            let decision = Decision { rule, next_hop, stream, by_size, gateway, egress, record_route, mode };
             return Outcome::Forward { decision, len, transaction };
         }
         Err(Stop::Drop(reason)) => return Outcome::Drop(reason),

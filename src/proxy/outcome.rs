@@ -112,6 +112,8 @@ pub struct Decision {
     pub next_hop: NextHop,
     /// By which stream.
     pub stream: Number,
+    /// By that one because it is large (RFC 3261 §18.1.1).
+    pub by_size: bool,
     /// The gateway of a group that it is; `None`: none, or an earlier decision about the transaction stands.
     pub gateway: Option<GatewayId>,
     /// From where, and why.

@@ -91,22 +91,24 @@ pub(super) fn open(
         mark: going.mark,
         source: incoming.from,
         flow: key.plain,
+        is_large: going.is_large,
     };
     let identity = |listener| snapshot.plan.listener(listener).identity;
+    let (next_hop, sent, stream) = aim.sent();
     let opening = Opening {
         key: key.strong,
         method: request.method,
         back: Place { listener: identity(incoming.on), address: back, stream: incoming.stream },
-        onward: Place {
-            listener: identity(aim.egress.listener),
-            address: aim.next_hop.address,
-            stream: aim.stream,
-        },
+        onward: Place { listener: identity(sent.listener), address: next_hop.address, stream },
         gateway: aim.gateway,
         branch: branches::named(key, 0),
         bytes,
         patience_ns,
-        search: (hops.len() > 1).then(|| Beginning { own: branches::top_lines(bytes), hops, terms }),
+        search: (hops.len() > 1 || aim.by_size.is_some()).then(|| Beginning {
+            own: branches::top_lines(bytes),
+            hops,
+            terms,
+        }),
     };
     transactions.open(&opening, now).map(Some).map_err(|_| Stop::Reply(Reply::Full))
 }

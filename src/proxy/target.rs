@@ -20,6 +20,7 @@ use super::names::{self, Named};
 use super::preprocess::{Preprocessed, explicit_transport};
 use super::reply::Reply;
 use super::servers::without_name;
+use super::size::asks_udp;
 use super::validate::Request;
 
 /// What is answered where an entry of `to` has no address at all.
@@ -34,6 +35,8 @@ pub(super) struct Aim {
     pub gateway: Option<GatewayId>,
     /// By which stream.
     pub stream: Number,
+    /// It is large: it leaves over TCP, from this listener, and as is said above where no connection can be made.
+    pub by_size: Option<ListenerId>,
 }
 
 /// What chooses the listener.
@@ -88,7 +91,7 @@ impl Search<'_> {
         // What leaves over TLS is kept as a transaction: no pin has to remember whose certificate it asks for.
         let origin = if pin.by_message { Origin::RequestUri } else { Origin::Rule };
         let stream = without_name(pin.next_hop.transport, origin);
-        self.aim = Some(Aim { next_hop: pin.next_hop, egress, gateway: None, stream });
+        self.aim = Some(Aim { next_hop: pin.next_hop, egress, gateway: None, stream, by_size: None });
         Ok(())
     }
 
@@ -103,6 +106,7 @@ impl Search<'_> {
         let (mut failure, mut is_down) = (NOWHERE, false);
         for (entry, target) in to.iter().enumerate() {
             self.candidates.begin(entry);
+            self.candidates.ask_udp(asks_udp(target.transport(), egress));
             let named = match target {
                 Target::RequestUri => match self.for_us(request, pre) {
                     Some(reply) => Err(reply),
@@ -203,24 +207,11 @@ impl Search<'_> {
     /// # Errors
     /// The kernel has to be asked for the way to one of them, and the request can wait.
     pub fn go_through(&mut self, by: By<'_>) -> Result<(), Reply> {
-        let Some(first) = &self.aim else { return Ok(()) };
         if self.chosen + 1 >= self.candidates.as_slice().len() {
             return Ok(());
         }
-        // What a dialog may go to is narrowed by the listener that was chosen for it.
-        let is_free = matches!(by, By::Rule(None));
-        let snapshot = self.snapshot;
-        let hop = |aim: &Aim, candidate: &Candidate| Onward {
-            next_hop: aim.next_hop,
-            listener: snapshot.plan.listener(aim.egress.listener).identity,
-            is_free: is_free
-                && candidate.gateway.is_none_or(|own| groups::egress_of(snapshot, own).is_none()),
-            stream: aim.stream,
-            gateway: candidate.gateway,
-        };
-        if let Some(first) = self.candidates.get(self.chosen).map(|candidate| hop(first, candidate)) {
-            self.candidates.add_hop(first);
-        }
+        let Some(first) = self.hop(self.chosen, by) else { return Ok(()) };
+        self.candidates.add_hop(first);
         let chosen = (self.asked, self.aim);
         for number in self.chosen + 1..self.candidates.as_slice().len() {
             let found = self.choose(number, by);
@@ -229,12 +220,28 @@ impl Search<'_> {
             {
                 return found;
             }
-            if let (Ok(()), Some(aim), Some(candidate)) = (found, &self.aim, self.candidates.get(number)) {
-                self.candidates.add_hop(hop(aim, candidate));
+            if let (Ok(()), Some(hop)) = (found, self.hop(number, by)) {
+                self.candidates.add_hop(hop);
             }
         }
         (self.asked, self.aim) = chosen;
         Ok(())
+    }
+
+    /// The candidate of this number as what is kept of it: [`Search::aim`] is the way there.
+    pub(super) fn hop(&self, number: usize, by: By<'_>) -> Option<Onward> {
+        let (snapshot, aim, candidate) = (self.snapshot, self.aim.as_ref()?, self.candidates.get(number)?);
+        // What a dialog may go to is narrowed by the listener that was chosen for it.
+        let is_free = matches!(by, By::Rule(None));
+        Some(Onward {
+            next_hop: aim.next_hop,
+            listener: snapshot.plan.listener(aim.egress.listener).identity,
+            is_free: is_free
+                && candidate.gateway.is_none_or(|own| groups::egress_of(snapshot, own).is_none()),
+            stream: aim.stream,
+            by_size: self.stream_beside(aim, candidate, by).is_some(),
+            gateway: candidate.gateway,
+        })
     }
 
     /// The way to a next hop by the automatic choice.
@@ -374,7 +381,7 @@ impl Search<'_> {
             _ => Reply::FlowFailed,
         })?;
         let next_hop = next_hop.on_link(egress.route.dev);
-        self.aim = Some(Aim { next_hop, egress, gateway: None, stream });
+        self.aim = Some(Aim { next_hop, egress, gateway: None, stream, by_size: None });
         Ok(())
     }
 
@@ -408,7 +415,7 @@ impl Search<'_> {
         };
         let egress = *egress.map_err(|why| Reply::NoEgress(next_hop, why))?;
         let next_hop = next_hop.on_link(egress.route.dev);
-        self.aim = Some(Aim { next_hop, egress, gateway: None, stream });
+        self.aim = Some(Aim { next_hop, egress, gateway: None, stream, by_size: None });
         Ok(())
     }
 
@@ -421,6 +428,17 @@ impl Search<'_> {
 }
 
 impl Aim {
+    /// Where the request is sent, from which listener, and by which stream.
+    pub fn sent(&self) -> (NextHop, Egress, Number) {
+        match self.by_size {
+            None => (self.next_hop, self.egress, self.stream),
+            Some(listener) => {
+                let next_hop = NextHop { transport: Transport::Tcp, ..self.next_hop };
+                (next_hop, Egress { listener, ..self.egress }, Number::OPENED)
+            }
+        }
+    }
+
     /// The dialog's listener is gone or has no path: another one was found.
     pub fn left_dialog(&self) -> bool {
         self.egress.reason != Reason::Dialog

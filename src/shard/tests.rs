@@ -163,6 +163,7 @@ impl Handler for Script {
             Outcome::Forward {
                 decision: Decision {
                     stream: Number::NONE,
+                    by_size: false,
                     rule: None,
                     gateway: None,
                     next_hop: next_hop(),

@@ -225,8 +225,17 @@ impl Transactions {
         to_tag: ToTag<'_>,
         out: &mut [u8],
     ) -> Option<Send> {
+        let server = self.table.clients.get(client)?.server;
+        let is_new = self.table.clients.get(client)?.machine.state() == ClientState::Calling;
+        if let Some(server) = server.filter(|_| matches!(own, Own::Failed(_)) && is_new)
+            && self.table.search(server).is_some_and(|search| search.falls_back(client))
+        {
+            // That says nothing of who is there.
+            self.table.arm_server(server);
+            return None;
+        }
         self.note_silence(client, own, now)?;
-        let server = self.table.clients.get(client)?.server?;
+        let server = server?;
         let record = self.table.servers.get(server).filter(|record| !record.machine.is_answered())?;
         let is_silent = own == Own::TimedOut && !record.machine.is_invite();
         if let Some(search) = self.table.search(server) {

@@ -79,7 +79,7 @@ pub struct Peer {
 pub struct Attempt {
     /// The server transaction that it is for.
     pub server: Handle,
-    /// Which of the next hops, from 0.
+    /// Which of the next hops, from 0; [`crate::limits::CANDIDATES`] more where it is tried once more over UDP.
     pub number: u8,
     /// Where to.
     pub onward: Onward,

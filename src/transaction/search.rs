@@ -33,6 +33,8 @@ pub struct Onward {
     pub is_free: bool,
     /// By which stream.
     pub stream: Number,
+    /// Of what is large it gets a request over TCP, and over UDP only where no connection can be made.
+    pub by_size: bool,
     /// The gateway of a group that it is.
     pub gateway: Option<GatewayId>,
 }
@@ -60,6 +62,8 @@ pub struct Terms {
     pub source: SocketAddr,
     /// [`crate::token::TransactionKey::plain`]
     pub flow: u64,
+    /// The request is too large for UDP.
+    pub is_large: bool,
 }
 
 /// A request with several next hops that was not answered yet.
@@ -77,6 +81,8 @@ pub(super) struct Search {
     pub cause: Option<Cause>,
     hops: [Option<Onward>; CANDIDATES],
     next: u8,
+    /// Hops that are tried once more, over UDP: a bit each.
+    over_udp: u8,
     /// Client transactions whose final answer is waited for, by the number of the hop.
     waiting: [Option<Handle>; CANDIDATES],
     /// No other branch is begun.
@@ -121,8 +127,12 @@ impl Search {
             trying,
             best: None,
             cause: None,
-            hops: std::array::from_fn(|number| hops.get(number).copied()),
+            hops: std::array::from_fn(|number| {
+                let hop = hops.get(number)?;
+                Some(Onward { by_size: hop.by_size && terms.is_large, ..*hop })
+            }),
             next: 0,
+            over_udp: 0,
             waiting: [None; CANDIDATES],
             is_over: false,
             is_final: false,
@@ -131,13 +141,21 @@ impl Search {
 
     /// There is no other next hop to try.
     pub fn is_exhausted(&self) -> bool {
-        self.is_over || self.hops.get(usize::from(self.next)).is_none_or(Option::is_none)
+        let is_last = self.hops.get(usize::from(self.next)).is_none_or(Option::is_none);
+        self.is_over || (is_last && self.over_udp == 0)
     }
 
-    /// The next hop to try now, with its number.
+    /// The next hop to try now, with its number; a hop that is tried once more has another one the second time, so that its
+    /// branch has another name.
     pub fn take(&mut self) -> Option<(u8, Onward)> {
         if !self.wants_branch() {
             return None;
+        }
+        if self.over_udp != 0 {
+            let number = self.over_udp.trailing_zeros() as u8;
+            self.over_udp &= self.over_udp - 1;
+            let hop = self.hops.get(usize::from(number)).copied().flatten()?;
+            return Some((number + CANDIDATES as u8, hop));
         }
         let number = self.next;
         self.next += 1;
@@ -165,9 +183,24 @@ impl Search {
 
     /// A branch was begun for the hop of this number.
     pub fn began(&mut self, number: u8, client: Handle) {
-        if let Some(place) = self.waiting.get_mut(usize::from(number)) {
+        if let Some(place) = self.waiting.get_mut(usize::from(number) % CANDIDATES) {
             *place = Some(client);
         }
+    }
+
+    /// A branch could not be sent; `true`: it was to leave over TCP for its size, and is tried once more over UDP.
+    ///
+    /// RFC 3261 §18.1.1: "if the attempt to establish the connection generates either an ICMP Protocol Not Supported, or
+    /// results in a TCP reset, the element SHOULD retry the request, using UDP." A connection that is not made for another
+    /// reason is no better.
+    pub fn falls_back(&mut self, client: Handle) -> bool {
+        let place = self.waiting.iter().position(|waiting| *waiting == Some(client));
+        let hop = place.and_then(|place| Some((place, self.hops.get_mut(place)?.as_mut()?)));
+        let Some((place, hop)) = hop.filter(|(_, hop)| hop.by_size && !self.is_over) else { return false };
+        hop.by_size = false;
+        self.over_udp |= 1 << place;
+        self.leave(client);
+        true
     }
 
     /// The branches whose final answer is waited for.

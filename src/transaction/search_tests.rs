@@ -40,6 +40,7 @@ fn terms() -> Terms {
         mark: [b'm'; LOOP_MARK_LEN],
         source: ([192, 0, 2, 1], 5060).into(),
         flow: 9,
+        is_large: false,
     }
 }
 
@@ -93,6 +94,7 @@ impl Shard {
             listener: 2,
             is_free: true,
             stream: Number::NONE,
+            by_size: true,
             gateway: None,
         };
         let hops: Vec<Onward> = (0..hops).map(onward).collect();
@@ -556,4 +558,27 @@ proptest! {
         prop_assert_eq!((counts.open, counts.blocks), ([0; 4], 0));
         prop_assert_eq!(shard.transactions.deadline(), None);
     }
+}
+
+/// RFC 3261 §18.1.1: over UDP where no connection is made, and no other time.
+#[test]
+fn what_is_large_is_tried_once_more_before_the_next_one() {
+    let mut shard = Shard::new("INVITE", 2, Terms { is_large: true, ..terms() });
+    for (failed, next) in [(0, Some(0)), (1, Some(1)), (2, Some(1)), (3, None)] {
+        shard.transactions.failed(shard.begun[failed], None);
+        assert_eq!(shard.branches().first().copied(), next, "after attempt {failed}");
+    }
+    assert_eq!(shard.finals, [500]);
+    // Who is reached and refuses is not asked again.
+    let mut shard = Shard::new("INVITE", 2, Terms { is_large: true, ..terms() });
+    shard.response(0, 404);
+    assert_eq!(shard.branches(), [1]);
+    // What is small has nothing to go back to, and what was cancelled goes nowhere.
+    let mut shard = Shard::new("INVITE", 2, terms());
+    shard.transactions.failed(shard.begun[0], None);
+    assert_eq!(shard.branches(), [1]);
+    let mut shard = Shard::new("INVITE", 2, Terms { is_large: true, ..terms() });
+    assert_eq!(shard.transactions.on_request(KEY, b"CANCEL", shard.now), Arrived::Cancels);
+    shard.transactions.failed(shard.begun[0], None);
+    assert!(shard.branches().is_empty());
 }

@@ -360,7 +360,8 @@ impl Account {
         self.mode = Some(decision.mode.as_str());
         let method = self.request.start_line.split(' ').next().unwrap_or_default();
         let timeout_ns = hops::attempts(snapshot, decision.rule).timeout_ns;
-        self.transaction = mode::in_words(decision.mode, method, timeout_ns);
+        let over = mode::Over { stream: decision.stream.is_stream(), by_size: decision.by_size };
+        self.transaction = mode::in_words(decision.mode, method, timeout_ns, over);
         self.record_route = written.record_route;
         self.via = written.via;
         self.start_line = written.start_line;

@@ -11,6 +11,7 @@ mod names;
 mod responses;
 mod routing;
 mod set;
+mod size;
 mod stateful;
 mod streams;
 mod tcp;
