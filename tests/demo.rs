@@ -59,6 +59,7 @@ fn it_passes_and_leaves_nothing_behind() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["passed"], true, "{report}");
     assert_eq!(report["pairs"].as_array().map(Vec::len), Some(6), "{report}");
+    assert!(report["bridged"]["calls"].as_u64() > Some(0), "{report}");
     assert!(report["flip"]["moved"].as_u64() > Some(0), "{report}");
     assert!(report["followed"]["first_answer_us"].as_u64() > Some(0), "{report}");
     nothing_is_left(folder.path());

@@ -1,10 +1,11 @@
-//! `viaduct demo`: a small multi-homed world, calls across it, a route replaced under load, an address that
-//! comes and goes.
+//! `viaduct demo`: a small multi-homed world, calls across it, from TCP to UDP, a route replaced under load, an address
+//! that comes and goes.
 //!
 //! The forwarder in it is this program started with `run`; what the demo checks, it checks on the far
 //! side: which address a message came from, on which link.
 
 mod appear;
+mod bridge;
 mod calls;
 mod forwarder;
 mod interrupt;
@@ -115,6 +116,7 @@ fn run(args: &Args) -> Result<Report, Failure> {
         let plan = Plan { from: 0, uri: uri.into(), calls: args.calls, spacing: SPACING };
         report.targets.push(row(&mut agents, &mut forwarder, format!("{} → {what}", AGENTS[0]), &plan)?);
     }
+    report.bridged = Some(bridge::bridge(&world, &mut forwarder)?);
     report.flip = Some(flip(&mut agents, &mut forwarder)?);
     if !args.json {
         report::headline("The same question after the change");

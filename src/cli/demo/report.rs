@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use serde_json::json;
 
 use super::appear::{self, Followed};
+use super::bridge::Bridged;
 use super::calls::Results;
 use super::world::{FORWARDER, LINKS, PRIVATE, PRIVATE_BACKUP, PUBLIC, SERVICE, SIX};
 
@@ -129,6 +130,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Next hops that fail, or have a name.
     pub targets: Vec<Row>,
+    /// From TCP to UDP.
+    pub bridged: Option<Bridged>,
     /// The route change.
     pub flip: Option<Flip>,
     /// The address that came and went.
@@ -147,7 +150,7 @@ impl Report {
 
     /// All of it worked.
     pub fn passed(&self) -> bool {
-        self.flip.is_some() && self.followed.is_some() && self.problems().is_empty()
+        self.bridged.is_some() && self.flip.is_some() && self.followed.is_some() && self.problems().is_empty()
     }
 
     /// The machine's form.
@@ -166,11 +169,14 @@ impl Report {
                 "closed_us": followed.closed.as_micros() as u64,
             })
         });
+        let bridged = self.bridged.as_ref().map(
+            |bridged| json!({ "calls": bridged.calls, "setup_p50_us": bridged.setup.as_micros() as u64 }),
+        );
         let [pairs, targets] =
             [&self.rows, &self.targets].map(|rows| rows.iter().map(Row::json).collect::<Vec<_>>());
         json!({
-            "passed": self.passed(), "pairs": pairs, "targets": targets, "flip": flip, "followed": followed,
-            "problems": self.problems(),
+            "passed": self.passed(), "pairs": pairs, "targets": targets, "bridged": bridged, "flip": flip,
+            "followed": followed, "problems": self.problems(),
         })
     }
 }
@@ -199,6 +205,15 @@ impl fmt::Display for Report {
                 ms(&row.setup, 0.99),
                 ms(&row.release, 0.5),
                 ms(&row.release, 0.99)
+            )?;
+        }
+        if let Some(Bridged { calls, setup }) = &self.bridged {
+            let ms = setup.as_secs_f64() * 1000.0;
+            writeln!(
+                f,
+                "\n{BOLD}── From TCP to UDP: a listener takes connections on its port, too{BOLD:#}\n  {calls} calls by one \
+                 connection to {}, each arrived over UDP; setup p50 {ms:.2} ms",
+                FORWARDER[0]
             )?;
         }
         if let Some(flip) = &self.flip {
