@@ -24,6 +24,8 @@ mod set;
 mod target;
 mod tcp;
 #[cfg(test)]
+mod tcp_tests;
+#[cfg(test)]
 mod tests;
 mod tls;
 #[cfg(test)]

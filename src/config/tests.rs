@@ -10,7 +10,7 @@ use crate::rules::{Action, Attempts, EgressChoice, Target};
 use crate::status::Statuses;
 
 /// eth0 203.0.113.10/24 (default route), eth1 10.0.0.4/24 and fd00::4/64, eth9 without an address.
-fn fib() -> Fib {
+pub(super) fn fib() -> Fib {
     Builder::host()
         .link(Link::up(2, "eth0"))
         .link(Link::up(3, "eth1"))
@@ -22,16 +22,16 @@ fn fib() -> Fib {
         .build()
 }
 
-const PUBLIC: &str = "[[listener]]\nname = \"public\"\nbind = \"udp:203.0.113.10:5060\"\n";
-const PRIVATE: &str = "[[listener]]\nname = \"private\"\nbind = \"udp:10.0.0.4:5060\"\n";
-const SIX: &str = "[[listener]]\nname = \"six\"\nbind = \"udp:[fd00::4]:5060\"\n";
+pub(super) const PUBLIC: &str = "[[listener]]\nname = \"public\"\nbind = \"udp:203.0.113.10:5060\"\n";
+pub(super) const PRIVATE: &str = "[[listener]]\nname = \"private\"\nbind = \"udp:10.0.0.4:5060\"\n";
+pub(super) const SIX: &str = "[[listener]]\nname = \"six\"\nbind = \"udp:[fd00::4]:5060\"\n";
 
-fn good(text: &str) -> Loaded {
+pub(super) fn good(text: &str) -> Loaded {
     from_str("test.toml", text, &fib()).unwrap_or_else(|findings| panic!("{findings}"))
 }
 
 /// `text` behind the usual listeners has to have exactly one finding; returns (line, column, message, hint).
-fn one(text: &str) -> (usize, usize, String, String) {
+pub(super) fn one(text: &str) -> (usize, usize, String, String) {
     let whole = format!("{text}\n{PUBLIC}{PRIVATE}{SIX}");
     let findings = match from_str("test.toml", &whole, &fib()) {
         Ok(loaded) => loaded.warnings,
@@ -43,7 +43,7 @@ fn one(text: &str) -> (usize, usize, String, String) {
 }
 
 #[track_caller]
-fn expect(text: &str, line_column: (usize, usize), message: &str, hint: &str) {
+pub(super) fn expect(text: &str, line_column: (usize, usize), message: &str, hint: &str) {
     let (line, column, found, found_hint) = one(text);
     assert!(found.contains(message), "«{found}» does not contain «{message}»");
     assert!(found_hint.contains(hint), "«{found_hint}» does not contain «{hint}»");
@@ -162,61 +162,6 @@ fn mistakes_in_the_form_of_the_file() {
         expect(&format!("[hosts]\n\"{name}\" = [\"10.0.0.1\"]"), (2, 1), &never, "1 to 63 characters");
     }
     expect("[egress]\nno_listener = \"nobody\"", (2, 15), "no listener «nobody»", "public, private, six");
-}
-
-/// A TCP listener beside the usual ones, and this route.
-fn over_tcp(route: &str) -> String {
-    format!("[[listener]]\nname = \"t\"\nbind = \"tcp:10.0.0.4:5060\"\n[[route]]\n{route}\n")
-}
-
-#[test]
-fn what_comes_over_tcp_is_not_lost_over_udp() {
-    for route in [
-        "to = \"request-uri\"\nmode = \"stateless\"",
-        "to = \"sip:10.0.0.9\"\nmode = \"stateless\"",
-        "to = \"sip:10.0.0.9\"\nmode = \"stateless\"\nwhen = { listener = [\"t\"] }",
-        "to = \"sip:10.0.0.9\"\nmode = \"stateless\"\nwhen = { transport = [\"tcp\"] }\negress = \"private\"",
-    ] {
-        expect(&over_tcp(route), (6, 8), "would lose requests that come in over TCP", "\"stateful\"");
-    }
-    for route in [
-        "to = \"sip:10.0.0.9\"",
-        "to = \"sip:10.0.0.9;transport=tcp\"\nmode = \"stateless\"",
-        "to = \"request-uri\"\nmode = \"stateless\"\negress = \"t\"",
-        "to = \"request-uri\"\nmode = \"stateless\"\nwhen = { transport = [\"udp\"] }",
-        "to = \"request-uri\"\nmode = \"stateless\"\nwhen = { listener = [\"private\"] }",
-        "to = \"request-uri\"\negress = { transport = \"tcp\", address = \"received\" }",
-    ] {
-        good(&format!("{}\n{PUBLIC}{PRIVATE}{SIX}", over_tcp(route)));
-    }
-    let gateways = |second: &str| {
-        format!(
-            "to = \"group:g\"\nmode = \"stateless\"\n[[group]]\nname = \"g\"\ngateways = [{{ to = \"sip:10.0.0.9;transport=tcp\" }}, {{ to = \"sip:10.0.0.8{second}\" }}]"
-        )
-    };
-    good(&format!("{}\n{PUBLIC}{PRIVATE}{SIX}", over_tcp(&gateways(";transport=tcp"))));
-    expect(&over_tcp(&gateways("")), (6, 8), "would lose requests that come in over TCP", "\"stateful\"");
-    let group = "to = \"group:g\"\n[[group]]\nname = \"g\"\ngateways = [{ to = \"sip:10.0.0.9;transport=tcp\" }]\nping = {}";
-    expect(&over_tcp(group), (9, 8), "asks over UDP only", "leave `ping` out");
-}
-
-#[test]
-fn a_listener_may_take_connections_besides() {
-    let with = |bind: &str, route: &str| {
-        format!("[[listener]]\nname = \"a\"\nbind = \"{bind}\"\ntcp = true\n[[route]]\n{route}\n")
-    };
-    let plan = good(&with("udp:10.0.0.4:5060", "to = \"sip:10.0.0.9;transport=tcp\"\negress = \"a\"")).plan;
-    let listeners: Vec<String> =
-        plan.listeners.iter().map(|l| format!("{} {} {}", l.name, l.transport, l.bind)).collect();
-    assert_eq!(listeners, ["a udp 10.0.0.4:5060", "a/tcp tcp 10.0.0.4:5060"]);
-    assert_ne!(plan.listeners[0].identity, plan.listeners[1].identity);
-    assert!(plan.has_streams() && plan.members(plan.listeners[1].section).len() == 2);
-    expect(
-        &with("tcp:10.0.0.4:5060", "to = \"request-uri\""),
-        (4, 7),
-        "listeners of the transport udp",
-        "leave",
-    );
 }
 
 #[test]

@@ -28,7 +28,8 @@ fn home() -> Home {
     Home::new(&format!("{LISTENERS}{TCP}{KEEPING_RELAY}"))
 }
 
-fn connect(host: &Far, to: &str) -> TcpStream {
+/// A connection from this host.
+pub fn connect(host: &Far, to: &str) -> TcpStream {
     let to: SocketAddr = to.parse().expect("an address");
     let stream = host.inside(|| TcpStream::connect(to)).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -36,7 +37,7 @@ fn connect(host: &Far, to: &str) -> TcpStream {
 }
 
 /// An OPTIONS to this URI.
-fn options(uri: &str, branch: &str) -> String {
+pub fn options(uri: &str, branch: &str) -> String {
     format!(
         "OPTIONS {uri} SIP/2.0\r\nVia: SIP/2.0/TCP 1.2.3.100:5080;branch=z9hG4bK{branch}\r\nMax-Forwards: 70\r\n\
          From: <sip:anna@1.2.3.100>;tag=a\r\nTo: <{uri}>\r\nCall-ID: {branch}\r\nCSeq: 1 OPTIONS\r\n\
@@ -45,7 +46,7 @@ fn options(uri: &str, branch: &str) -> String {
 }
 
 /// Reads one message without body.
-fn read_message(stream: &mut TcpStream) -> String {
+pub fn read_message(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -57,17 +58,20 @@ fn read_message(stream: &mut TcpStream) -> String {
     String::from_utf8(bytes).expect("text")
 }
 
-fn ended(metrics: &Metrics, how: &str) -> u64 {
+/// Connections that ended so.
+pub fn ended(metrics: &Metrics, how: &str) -> u64 {
     metrics.sum("viaduct_connections_ended_total", &[("how", how)])
 }
 
-fn until_ended(viaduct: &Viaduct<'_>, how: &str, count: u64) {
+/// Waits until so many connections have ended so.
+pub fn until_ended(viaduct: &Viaduct<'_>, how: &str, count: u64) {
     eventually(&format!("{count} connections that ended as {how}"), || {
         (ended(&viaduct.metrics(), how) >= count).then_some(())
     });
 }
 
-fn until_open(viaduct: &Viaduct<'_>, count: u64) {
+/// Waits until so many are open.
+pub fn until_open(viaduct: &Viaduct<'_>, count: u64) {
     eventually(&format!("{count} connections"), || {
         (viaduct.metrics().sum("viaduct_connections", &[]) == count).then_some(())
     });
@@ -98,23 +102,6 @@ fn calls_by_sipp_between_all_transports_and_families() {
     for lost in ["stray_response", "not_handed_over", "connection_failed", "foreign_response"] {
         assert_eq!(metrics.dropped(lost), 0, "{lost}");
     }
-    viaduct.stop();
-}
-
-#[test]
-fn a_listener_takes_connections_beside_datagrams() {
-    let world = World::new();
-    let home = Home::new(&format!(
-        "{}{KEEPING_RELAY}",
-        LISTENERS.replace("bind = \"udp:1", "tcp = true\nbind = \"udp:1")
-    ));
-    let viaduct = home.start(&world);
-    let public = End { host: &world.public, address: "1.2.3.100" };
-    let private = End { host: &world.private, address: "10.0.0.100" };
-    for (from, to, suffix) in [("t1", "u1", ""), ("u1", "t1", ";transport=tcp"), ("u1", "u1", "")] {
-        sipp::calls_over("reinvite", 10, (&public, from), "1.2.3.4", (&private, to), suffix);
-    }
-    assert!(viaduct.metrics().sum("viaduct_listener_sockets", &[("listener", "public/tcp")]) > 0);
     viaduct.stop();
 }
 
@@ -228,12 +215,13 @@ fn a_connection_that_was_lost_is_opened_anew_both_ways() {
     viaduct.stop();
 }
 
-fn reset(stream: TcpStream) {
+/// Ends a connection with a reset.
+pub fn reset(stream: TcpStream) {
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a reset");
 }
 
 /// A 200 to a request without body.
-fn answer(request: &str) -> String {
+pub fn answer(request: &str) -> String {
     let lines = request.split("\r\n").skip(1).filter(|line| {
         ["Via:", "From:", "To:", "Call-ID:", "CSeq:", "Record-Route:"]
             .iter()
@@ -241,55 +229,4 @@ fn answer(request: &str) -> String {
     });
     let lines: String = lines.map(|line| format!("{line}\r\n")).collect();
     format!("SIP/2.0 200 OK\r\n{lines}Content-Length: 0\r\n\r\n")
-}
-
-#[test]
-fn peers_that_do_not_behave_are_cut_off_and_others_served() {
-    let world = World::new();
-    let home = home();
-    let viaduct = home.start(&world);
-    let mut slow = connect(&world.public, EDGE);
-    slow.write_all(b"INVITE sip:x").expect("a beginning");
-    let mut deaf = connect(&world.public, EDGE);
-    deaf.set_write_timeout(Some(PATIENCE)).expect("a timeout");
-    let many: String = (0..100).map(|n| options("sip:1.2.3.4", &format!("deaf{n}"))).collect();
-    let begin = Instant::now();
-    // Nobody reads what comes back.
-    while deaf.write_all(many.as_bytes()).is_ok() {
-        assert!(begin.elapsed() < 2 * PATIENCE);
-    }
-    until_ended(&viaduct, "stalled", 1);
-    for _ in 0..300 {
-        reset(connect(&world.public, EDGE));
-    }
-    while begin.elapsed() < PATIENCE && slow.write_all(b"x").is_ok() {
-        std::thread::sleep(Duration::from_millis(500));
-    }
-    until_ended(&viaduct, "too_slow", 1);
-    let mut good = connect(&world.public, EDGE);
-    good.write_all(options("sip:1.2.3.4", "good").as_bytes()).expect("a request");
-    assert!(read_message(&mut good).starts_with("SIP/2.0 200 "));
-    drop((good, slow, deaf));
-    until_open(&viaduct, 0);
-    viaduct.stop();
-}
-
-#[test]
-fn idle_connections_are_cheap_and_leave_nothing() {
-    const MANY: usize = 800;
-    let world = World::new();
-    let home = home();
-    let viaduct = home.start(&world);
-    let before = viaduct.descriptors();
-    let streams: Vec<TcpStream> = (0..MANY).map(|_| connect(&world.public, EDGE)).collect();
-    until_open(&viaduct, MANY as u64);
-    let metrics = viaduct.metrics();
-    assert_eq!(metrics.sum("viaduct_connections_kept_bytes", &[]), 0);
-    let mut one = &streams[MANY / 2];
-    one.write_all(options("sip:1.2.3.4", "one").as_bytes()).expect("a request");
-    assert!(read_message(&mut one.try_clone().expect("a clone")).starts_with("SIP/2.0 200 "));
-    drop(streams);
-    until_open(&viaduct, 0);
-    eventually("all files are closed", || (viaduct.descriptors() <= before).then_some(()));
-    viaduct.stop();
 }
