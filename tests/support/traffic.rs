@@ -3,8 +3,8 @@
 /// The configuration that measurements use: two listeners, a hundred rules, the last of which matches.
 pub fn configuration() -> String {
     let mut text = String::from(
-        "[[listener]]\nname = \"public\"\nbind = \"udp:192.0.2.254:5060\"\n\
-         [[listener]]\nname = \"private\"\nbind = \"udp:10.0.0.4:5060\"\n",
+        "[[listener]]\nname = \"public\"\nbind = \"udp:192.0.2.254:5060\"\ntcp = false\n\
+         [[listener]]\nname = \"private\"\nbind = \"udp:10.0.0.4:5060\"\ntcp = false\n",
     );
     for n in 0..99 {
         let condition = match n % 3 {
