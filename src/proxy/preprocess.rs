@@ -155,7 +155,8 @@ impl<'m> Preprocessed<'m> {
         }
         let path = uri.user().and_then(|user| Path::read(user, &snapshot.keys));
         if path.is_some_and(|path| named || snapshot.view.by_identity(path.listener).is_some()) {
-            (self.flow, self.named_us) = (path, true);
+            // It leads past the dialog, and whether the request may go there is for the rules to say.
+            (self.flow, self.named_us, self.dialog) = (path, true, None);
             return true;
         }
         if named {

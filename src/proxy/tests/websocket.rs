@@ -19,14 +19,26 @@ fn connection() -> Number {
     Number::new(0, StreamId::first(9))
 }
 
+/// Another browser's.
+fn other() -> Number {
+    Number::new(0, StreamId::first(10))
+}
+
+/// They call by the switch inside.
+const BROWSERS: &str =
+    "[[route]]\nname = \"browsers\"\nwhen = { transport = [\"ws\"] }\nto = \"sip:10.0.0.100\"\n";
+
+/// A host with a listener for browsers and these rules.
+fn with_websocket(rules: &str) -> String {
+    let (head, _) = CONFIGURATION.split_once("[[route]]").unwrap();
+    format!("{head}\n[[listener]]\nname = \"ws\"\nbind = \"ws:203.0.113.10:8080\"\n{rules}")
+}
+
 /// Browsers call by the switch inside, and what comes from inside goes where it asks, statelessly as far as that may be.
 fn world() -> World {
-    let (head, _) = CONFIGURATION.split_once("[[route]]").unwrap();
-    let rules = "[[listener]]\nname = \"ws\"\nbind = \"ws:203.0.113.10:8080\"\n\
-        [[route]]\nname = \"browsers\"\nwhen = { transport = [\"ws\"] }\nto = \"sip:10.0.0.100\"\n\
-        [[route]]\nname = \"inside\"\nwhen = { source = [\"10.0.0.0/8\"], transport = [\"udp\"] }\n\
+    let inside = "[[route]]\nname = \"inside\"\nwhen = { source = [\"10.0.0.0/8\"], transport = [\"udp\"] }\n\
         to = \"request-uri\"\nmode = \"stateless\"\n";
-    World::keeping(&format!("{head}\n{rules}"), 0, 1)
+    World::keeping(&with_websocket(&format!("{BROWSERS}{inside}")), 0, 1)
 }
 
 /// A browser's request.
@@ -243,13 +255,27 @@ fn a_path_is_no_way_round_the_rules_and_none_but_ours_counts() {
 }
 
 #[test]
+fn a_path_behind_the_values_of_a_dialog_is_no_way_round_the_rules_either() {
+    let mut world = world();
+    world.reconfigure(&with_websocket(BROWSERS), super::world::fib());
+    let path = path(&mut world, "Supported: path\n").expect("a Path");
+    let of_another = of_wendy("INVITE", "").replace("Call-ID: ", "Call-ID: another-");
+    let became = world.receive_by("ws", "198.51.100.78:40200", wire(&of_another).as_bytes(), other(), None);
+    let begun = onward(became).1;
+    let (decision, _) = onward(world.receive("private", SWITCH, &of_switch("INFO", &begun)));
+    assert_eq!((decision.stream, decision.egress.reason), (other(), Reason::Dialog));
+    let own: String = headers(&begun, "Record-Route").map(|value| format!("Route: {value}\n")).collect();
+    let behind = |method| in_dialog(method, &begun, &format!("{own}Route: {path}\n"));
+    world.answered("private", SWITCH, &behind("UPDATE"), 481);
+    world.dropped("private", SWITCH, &behind("ACK"), DropReason::AckRefused);
+}
+
+#[test]
 fn a_next_hop_follows_where_the_connection_is_gone() {
     let mut world = world();
     let path = path(&mut world, "Supported: path\n").expect("a Path");
-    let (head, _) = CONFIGURATION.split_once("[[route]]").unwrap();
-    let rules = "[[listener]]\nname = \"ws\"\nbind = \"ws:203.0.113.10:8080\"\n\
-        [[route]]\nname = \"inside\"\nto = [\"sip:10.0.0.9\", \"request-uri\"]\nfailover = [480]\n";
-    world.reconfigure(&format!("{head}\n{rules}"), super::world::fib());
+    let both = "[[route]]\nname = \"inside\"\nto = [\"sip:10.0.0.9\", \"request-uri\"]\nfailover = [480]\n";
+    world.reconfigure(&with_websocket(both), super::world::fib());
     let invite = to_register("INVITE", &format!("Route: {path}\n"));
     let first = world.forwarded("private", SWITCH, &invite, "private", "10.0.0.9:5060");
     world.due();
