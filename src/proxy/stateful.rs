@@ -10,10 +10,10 @@ use crate::group::Report;
 use crate::net::Now;
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
-use crate::tls::Cause;
 use crate::token::{self, TO_TAG_LEN, ToTag, TransactionKey, owner_of_call};
 use crate::transaction::{
-    Arrived, Attempt, Beginning, Due, Handle, Heard, Opening, Place, SIXTY_FOUR_T1_NS, Send, Terms, What,
+    Arrived, Attempt, Beginning, Due, Handle, Heard, Opening, Place, SIXTY_FOUR_T1_NS, Send, SendFailure,
+    Terms, What,
 };
 
 use super::answer::{self, Asker};
@@ -285,7 +285,7 @@ impl State {
                 Some(Own { what, gateway: None, on, to: address, stream, len, transaction: request })
             }
             None => {
-                request.into_iter().for_each(|request| transactions.failed(request, None));
+                request.into_iter().for_each(|request| transactions.failed(request, SendFailure::Other));
                 None
             }
         }
@@ -319,10 +319,10 @@ impl State {
         }
     }
 
-    /// A request could not be sent; where TLS failed, why.
-    pub fn send_failed(&mut self, transaction: Handle, cause: Option<Cause>) {
+    /// A request could not be sent.
+    pub fn send_failed(&mut self, transaction: Handle, why: SendFailure) {
         if let Some(transactions) = &mut self.work.transactions {
-            transactions.failed(transaction, cause);
+            transactions.failed(transaction, why);
         }
     }
 }

@@ -377,8 +377,9 @@ impl Search<'_> {
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
         let egress = self.recent.flow(*generation, plan, fib, view, (path.listener, reason), &question);
         let egress = *egress.map_err(|why| match why {
-            NoEgress::AskKernel(_) => Reply::NoEgress(next_hop, why),
-            _ => Reply::FlowFailed,
+            NoEgress::NoListener => Reply::FlowFailed,
+            // The connection may well be there, and its client's binding stays: the way back to it may come again.
+            _ => Reply::NoEgress(next_hop, why),
         })?;
         let next_hop = next_hop.on_link(egress.route.dev);
         self.aim = Some(Aim { next_hop, egress, gateway: None, stream, by_size: None });

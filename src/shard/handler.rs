@@ -9,8 +9,8 @@ use crate::net::{ListenerId, NextHop, Now};
 use crate::proxy::{self, Came, Incoming, Outcome, Own, Tally};
 use crate::snapshot::Snapshot;
 use crate::stream::NameId;
-use crate::tls::{Cause, PeerName};
-use crate::transaction::Handle;
+use crate::tls::PeerName;
+use crate::transaction::{Handle, SendFailure};
 
 /// What decides about a message: [`proxy::State`], or a stand-in for tests.
 pub trait Handler {
@@ -38,8 +38,8 @@ pub trait Handler {
     fn deadline(&self) -> Option<Now>;
     /// Does what is due until there is a message to send, and writes that into `out`.
     fn next(&mut self, snapshot: &Snapshot, now: Now, out: &mut [u8]) -> Option<Own>;
-    /// The request of a transaction could not be sent; where TLS failed, why.
-    fn send_failed(&mut self, transaction: Handle, cause: Option<Cause>);
+    /// The request of a transaction could not be sent.
+    fn send_failed(&mut self, transaction: Handle, why: SendFailure);
     /// The name of a server by its number; `None`: it had to make room for others.
     fn name_of(&self, id: NameId) -> Option<Arc<PeerName>>;
     /// ICMP says that a request did not reach `to`; `quoted`: as much of it as is known.
@@ -97,8 +97,8 @@ impl Handler for proxy::State {
         self.next(snapshot, now, out)
     }
 
-    fn send_failed(&mut self, transaction: Handle, cause: Option<Cause>) {
-        self.send_failed(transaction, cause);
+    fn send_failed(&mut self, transaction: Handle, why: SendFailure) {
+        self.send_failed(transaction, why);
     }
 
     fn name_of(&self, id: NameId) -> Option<Arc<PeerName>> {

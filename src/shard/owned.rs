@@ -11,6 +11,7 @@ use crate::engine::{Io, SocketId};
 use crate::limits;
 use crate::net::ListenerId;
 use crate::proxy::{Incoming, Own};
+use crate::transaction::SendFailure;
 
 impl<S, H: Handler> Worker<S, H> {
     /// Sends what transactions have to send by now, so many messages at most and as long as there are buffers; the
@@ -27,7 +28,9 @@ impl<S, H: Handler> Worker<S, H> {
                     }
                     let Some(bound) = self.current.bindings.bound(on) else {
                         io.discard(tx);
-                        transaction.into_iter().for_each(|it| self.handler.send_failed(it, None));
+                        transaction
+                            .into_iter()
+                            .for_each(|it| self.handler.send_failed(it, SendFailure::Other));
                         continue;
                     };
                     if stream.is_stream() {
@@ -59,7 +62,7 @@ impl<S, H: Handler> Worker<S, H> {
                 What::Received(received) => self.take_over_message(io, &received, &bytes),
                 What::Leaves { way, waiting } => self.leave_by_stream(io, &bytes, &way, waiting),
                 What::Accepted { socket, from, accepted } => self.on_accepted(io, socket, from, accepted),
-                What::NotSent(transaction, cause) => self.handler.send_failed(transaction, cause),
+                What::NotSent(transaction, why) => self.handler.send_failed(transaction, why),
                 What::Unreached(to) => self.handler.unreached(to, &bytes),
             }
             self.post.give_back(self.number, bytes);

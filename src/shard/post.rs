@@ -16,8 +16,7 @@ use crate::metrics::Class;
 use crate::net::Now;
 use crate::proxy::owner_of_quoted;
 use crate::stream::{Number, Waiting};
-use crate::tls::Cause;
-use crate::transaction::Handle;
+use crate::transaction::{Handle, SendFailure};
 
 /// What one shard has for another one. The memory of its bytes is used again.
 #[derive(Debug)]
@@ -48,8 +47,8 @@ pub(super) enum What {
         /// It.
         accepted: Accepted,
     },
-    /// What a transaction of the other one sent could not leave; where TLS failed, why.
-    NotSent(Handle, Option<Cause>),
+    /// What a transaction of the other one sent could not leave.
+    NotSent(Handle, SendFailure),
     /// ICMP says that a request of the other one did not reach this address; the bytes are as much of it as is known.
     Unreached(SocketAddr),
 }

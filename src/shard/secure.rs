@@ -14,6 +14,7 @@ use crate::net::{ListenerId, Transport};
 use crate::plan::{Plan, Tls};
 use crate::stream::{Connection, Layer, LayerFailure, Scratch, StreamId, Waiting};
 use crate::tls::{Cause, Client, Failure};
+use crate::transaction::SendFailure;
 
 /// What this shard opens connections over TLS with: of each listener's files one, so that its sessions are nobody else's.
 #[derive(Default)]
@@ -121,7 +122,7 @@ impl<S, H: Handler> Worker<S, H> {
     ) {
         for Waiting { shard, cookie } in sent {
             if let Some(handle) = Cookie::transaction(cookie) {
-                self.tell_transaction(io, shard, handle, cause);
+                self.tell_transaction(io, shard, handle, SendFailure::Connection(cause));
             }
         }
     }

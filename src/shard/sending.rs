@@ -11,6 +11,7 @@ use crate::drop_reason::DropReason;
 use crate::egress::Reason;
 use crate::engine::{Io, SocketId};
 use crate::proxy::{Incoming, Outcome};
+use crate::transaction::SendFailure;
 
 impl<S, H: Handler> Worker<S, H> {
     /// Sends what was decided, and counts what is not sent.
@@ -77,7 +78,7 @@ impl<S, H: Handler> Worker<S, H> {
                 io.discard(tx);
                 self.metrics.dropped(DropReason::ListenerGone);
                 if let Some(transaction) = transaction {
-                    self.handler.send_failed(transaction, None);
+                    self.handler.send_failed(transaction, SendFailure::Other);
                 }
             }
         }
@@ -117,7 +118,7 @@ impl<S, H: Handler> Worker<S, H> {
         // A full queue is as good as a loss on the way: the transaction sends again.
         if let Some(transaction) = Cookie::transaction(cookie).filter(|_| reason != DropReason::SendQueueFull)
         {
-            self.handler.send_failed(transaction, None);
+            self.handler.send_failed(transaction, SendFailure::Other);
         }
         let open = self.open.get_mut(usize::from(socket.0)).and_then(Option::as_mut);
         if let Some(open) = open.filter(|o| o.refused != errno) {

@@ -22,7 +22,7 @@ use crate::stream::{
     Connection, Layer, LayerFailure, Number, Overdue, StreamId, Waiting, owner_of, peer_mark,
 };
 use crate::tls::{Cause, Failure};
-use crate::transaction::Handle;
+use crate::transaction::{Handle, SendFailure};
 
 impl<S, H: Handler> Worker<S, H> {
     /// Somebody has connected.
@@ -345,7 +345,11 @@ impl<S, H: Handler> Worker<S, H> {
             self.metrics.dropped(why);
         }
         if let Some(handle) = Cookie::transaction(cookie) {
-            self.tell_transaction(io, shard, handle, cause);
+            let why = match why {
+                DropReason::ConnectionFailed => SendFailure::Connection(cause),
+                _ => SendFailure::Other,
+            };
+            self.tell_transaction(io, shard, handle, why);
         }
     }
 
@@ -355,13 +359,13 @@ impl<S, H: Handler> Worker<S, H> {
         io: &mut I,
         shard: u16,
         handle: Handle,
-        cause: Option<Cause>,
+        why: SendFailure,
     ) {
         if shard == self.number {
-            return self.handler.send_failed(handle, cause);
+            return self.handler.send_failed(handle, why);
         }
         // Where it finds no room, the transaction waits for its time.
-        if let Ok(posted) = self.post.send(shard, &[], What::NotSent(handle, cause)) {
+        if let Ok(posted) = self.post.send(shard, &[], What::NotSent(handle, why)) {
             self.ring(io, shard, posted);
         }
     }

@@ -30,9 +30,9 @@ use crate::proxy::{Came, Decision, Incoming, Outcome, Own, Tally};
 use crate::rules::{Matcher, Mode};
 use crate::snapshot::Snapshot;
 use crate::stream::{NameId, Number, StreamId, peer_mark};
-use crate::tls::{Cause, PeerName};
+use crate::tls::PeerName;
 use crate::token::Keys;
-use crate::transaction::{Handle, What};
+use crate::transaction::{Handle, SendFailure, What};
 
 const PUBLIC: SocketId = SocketId(4);
 const PRIVATE: SocketId = SocketId(9);
@@ -133,7 +133,7 @@ struct Script {
     in_haste: bool,
     nowhere: Option<(Question, Unresolved)>,
     due: Rc<Cell<Option<Now>>>,
-    failed: Rc<RefCell<Vec<Handle>>>,
+    failed: Rc<RefCell<Vec<(Handle, SendFailure)>>>,
     gone: Cell<Option<u16>>,
     /// What the last message was said to have waited, in nanoseconds.
     waited: Rc<Cell<Option<u64>>>,
@@ -294,8 +294,8 @@ impl Handler for Script {
         })
     }
 
-    fn send_failed(&mut self, transaction: Handle, _: Option<Cause>) {
-        self.failed.borrow_mut().push(transaction);
+    fn send_failed(&mut self, transaction: Handle, why: SendFailure) {
+        self.failed.borrow_mut().push((transaction, why));
     }
 
     fn name_of(&self, _: NameId) -> Option<Arc<PeerName>> {
@@ -376,7 +376,7 @@ struct Bench {
     adopted: Rc<Cell<usize>>,
     post: Post,
     due: Rc<Cell<Option<Now>>>,
-    failed: Rc<RefCell<Vec<Handle>>>,
+    failed: Rc<RefCell<Vec<(Handle, SendFailure)>>>,
     waited: Rc<Cell<Option<u64>>>,
 }
 

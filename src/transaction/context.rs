@@ -21,7 +21,7 @@ use sip_parser::{HeaderLine, Message, parse};
 
 use super::client::{Client, ClientState};
 use super::counts::{Counts, Full};
-use super::events::{Arrived, Beginning, Opening, Peer};
+use super::events::{Arrived, Beginning, Opening, Peer, SendFailure};
 use super::own::{self, Own};
 use super::search::Search;
 use super::server::{OnAck, OnRequest, Server, ServerState};
@@ -30,7 +30,6 @@ use super::table::{ClientPending, ClientRecord, Method, Place, ServerPending, Se
 use super::timers::SIXTY_FOUR_T1_NS;
 use crate::limits::{HEADER_LINES, MESSAGE_BYTES};
 use crate::net::Now;
-use crate::tls::Cause;
 
 /// All transactions of one shard. Memory is taken when it is made.
 pub struct Transactions {
@@ -279,16 +278,16 @@ impl Transactions {
         });
         if is_it && self.table.clients.get(client).is_some_and(|record| record.pending.is_none()) {
             self.table.counts.unreached += 1;
-            self.failed(client, None);
+            self.failed(client, SendFailure::Other);
         }
     }
 
-    /// A request could not be sent (RFC 3261 §17.1.4, §16.9); where TLS failed, why.
-    pub fn failed(&mut self, client: Handle, cause: Option<Cause>) {
+    /// A request could not be sent (RFC 3261 §17.1.4, §16.9).
+    pub fn failed(&mut self, client: Handle, why: SendFailure) {
         if let Some(record) = self.table.clients.get_mut(client)
             && record.machine.on_transport_error()
         {
-            record.pending = Some(ClientPending::Fail(cause));
+            record.pending = Some(ClientPending::Fail(why));
             self.table.arm_client(client);
         }
     }

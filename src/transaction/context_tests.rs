@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::context::Transactions;
 use super::counts::{Cause, Full, Kind, What};
-use super::events::{Arrived, Due, Heard, Opening, Send};
+use super::events::{Arrived, Due, Heard, Opening, Send, SendFailure};
 use super::slab::Handle;
 use super::table::{Place, Size, TRANSACTION_BYTES};
 use super::timers::{LONGEST_NS, TIMER_C_NS};
@@ -328,7 +328,7 @@ fn what_cannot_be_sent_is_answered_500() {
         let mut shard = Shard::new();
         let client = shard.open(7, method).unwrap();
         shard.due();
-        shard.transactions.failed(client, None);
+        shard.transactions.failed(client, SendFailure::Other);
         let failed = (What::Final, back().address, "SIP/2.0 500 Next Hop Unreachable".to_owned());
         assert_eq!(shard.due(), [failed]);
         assert_eq!(shard.request(7, method), Arrived::Absorbed);
@@ -336,7 +336,7 @@ fn what_cannot_be_sent_is_answered_500() {
         shard.pass(33 * SECOND);
         shard.is_empty();
         assert_eq!(shard.ended(Cause::Failed), 1);
-        shard.transactions.failed(client, None);
+        shard.transactions.failed(client, SendFailure::Other);
         shard.is_empty();
     }
 }
@@ -422,7 +422,7 @@ proptest! {
                     finals[key as usize] += i32::from(passed && method == "BYE");
                 }
                 7 => drop(shard.response(key, "CANCEL", 200)),
-                _ => clients.drain(..).for_each(|client| shard.transactions.failed(client, None)),
+                _ => clients.drain(..).for_each(|client| shard.transactions.failed(client, SendFailure::Other)),
             }
             prop_assert!(finals.iter().all(|finals| *finals <= 1), "{finals:?}");
             shard.pass(passes_ms * MS);

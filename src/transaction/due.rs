@@ -4,7 +4,7 @@ use super::answers::status_sent;
 use super::client::{Client, ClientDue, ClientState};
 use super::context::{Transactions, Work, patience_ns, read};
 use super::counts::{Cause, Full, What};
-use super::events::{Attempt, Due, Peer, Send, ToTag};
+use super::events::{Attempt, Due, Peer, Send, SendFailure, ToTag};
 use super::hop::{self, Hop};
 use super::own::{self, Own};
 use super::search::{Onward, Terms};
@@ -13,7 +13,6 @@ use super::slab::Handle;
 use super::table::{ClientPending, ClientRecord, Method, Place, ServerPending, ServerRecord, Side, Table};
 use super::timers::{SIXTY_FOUR_T1_NS, Timer};
 use crate::net::Now;
-use crate::tls;
 
 impl Transactions {
     /// Does what is due until there is a message to send or a branch to begin, the message or the request of which is
@@ -115,8 +114,8 @@ impl Transactions {
         match (pending, due) {
             (Some(ClientPending::Ack), _) => self.request(handle, What::Ack, out),
             (Some(ClientPending::Cancel), _) => self.cancel(handle, now, out),
-            (Some(ClientPending::Fail(cause)), _) => {
-                let own = self.failure(handle, cause);
+            (Some(ClientPending::Fail(why)), _) => {
+                let own = self.failure(handle, why);
                 self.give_up(handle, own, Cause::Failed, now, to_tag, out)
             }
             (None, ClientDue::SendAgain(timer)) => {
@@ -182,13 +181,15 @@ impl Transactions {
         Some(Send { what: What::Cancel, place, len, request: opened.ok() })
     }
 
-    /// What stands for the answer to a request that could not be sent: where it was to leave by a certain connection,
-    /// that one is gone.
-    fn failure(&self, client: Handle, cause: Option<tls::Cause>) -> Own {
+    /// What stands for the answer to a request that could not be sent: where it was to leave by a certain connection that
+    /// is gone, registrars are to forget it.
+    fn failure(&self, client: Handle, why: SendFailure) -> Own {
         let place = self.table.clients.get(client).map(|record| record.place);
-        match place.and_then(|place| place.stream.get()) {
-            Some(_) => Own::FlowFailed,
-            None => Own::Failed(cause),
+        let is_flow = place.is_some_and(|place| place.stream.get().is_some());
+        match why {
+            SendFailure::Connection(_) if is_flow => Own::FlowFailed,
+            SendFailure::Connection(cause) => Own::Failed(cause),
+            SendFailure::Other => Own::Failed(None),
         }
     }
 

@@ -7,6 +7,7 @@ use super::search::{Onward, Terms};
 use super::slab::Handle;
 use super::table::Place;
 use crate::net::GatewayId;
+use crate::tls;
 use crate::token::TO_TAG_LEN;
 
 /// What a request is to the transactions there are.
@@ -52,6 +53,16 @@ pub struct Beginning<'a> {
     pub hops: &'a [Onward],
     /// How they are gone through.
     pub terms: Terms,
+}
+
+/// Why a request could not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendFailure {
+    /// The connection is not there, has ended, or could not be opened; where TLS failed, why.
+    Connection(Option<tls::Cause>),
+    /// Anything else: its listener has no socket, there was no room, the kernel has refused it, or ICMP says that it did not
+    /// arrive.
+    Other,
 }
 
 /// Something to do.

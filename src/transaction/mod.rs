@@ -46,7 +46,7 @@ mod wheel;
 
 pub use context::Transactions;
 pub use counts::{Cause, Counts, Full, Kind, What};
-pub use events::{Arrived, Attempt, Beginning, Due, Heard, Opening, Peer, Send, ToTag};
+pub use events::{Arrived, Attempt, Beginning, Due, Heard, Opening, Peer, Send, SendFailure, ToTag};
 pub use search::{Onward, Terms};
 pub use slab::Handle;
 pub use store::BLOCK_BYTES;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::context::Transactions;
 use super::counts::{Cause, Full, What};
-use super::events::{Arrived, Attempt, Beginning, Due, Heard, Opening, Send};
+use super::events::{Arrived, Attempt, Beginning, Due, Heard, Opening, Send, SendFailure};
 use super::search::{Onward, Terms};
 use super::slab::Handle;
 use super::table::{Place, SEARCH_BYTES, Size};
@@ -315,9 +315,9 @@ fn what_cannot_be_sent_has_the_next_one_tried() {
     // §16.9: "the proxy MUST behave as if the forwarded request received a 503".
     let mut shard = Shard::new("INVITE", 2, terms());
     shard.due();
-    shard.transactions.failed(shard.begun[0], None);
+    shard.transactions.failed(shard.begun[0], SendFailure::Other);
     assert_eq!(shard.branches(), [1]);
-    shard.transactions.failed(shard.begun[1], None);
+    shard.transactions.failed(shard.begun[1], SendFailure::Other);
     assert_eq!(shard.due(), [(What::Final, back().address, "SIP/2.0 500 Next Hop Unreachable".to_owned())]);
     assert_eq!(shard.transactions.counts().ended[Cause::Failed as usize], 2);
     shard.ends(&[500]);
@@ -543,7 +543,7 @@ proptest! {
                 6 => { shard.transactions.on_request(KEY, b"CANCEL", shard.now); }
                 7 => { shard.transactions.on_request(KEY, method.as_bytes(), shard.now); }
                 8 => { shard.transactions.on_request(KEY, b"ACK", shard.now); }
-                9 => if let Some(&client) = shard.begun.get(number) { shard.transactions.failed(client, None); },
+                9 => if let Some(&client) = shard.begun.get(number) { shard.transactions.failed(client, SendFailure::Other); },
                 10 => { shard.pass(seconds * SECOND); }
                 _ => { shard.due(); }
             }
@@ -565,7 +565,7 @@ proptest! {
 fn what_is_large_is_tried_once_more_before_the_next_one() {
     let mut shard = Shard::new("INVITE", 2, Terms { is_large: true, ..terms() });
     for (failed, next) in [(0, Some(0)), (1, Some(1)), (2, Some(1)), (3, None)] {
-        shard.transactions.failed(shard.begun[failed], None);
+        shard.transactions.failed(shard.begun[failed], SendFailure::Connection(None));
         assert_eq!(shard.branches().first().copied(), next, "after attempt {failed}");
     }
     assert_eq!(shard.finals, [500]);
@@ -575,10 +575,10 @@ fn what_is_large_is_tried_once_more_before_the_next_one() {
     assert_eq!(shard.branches(), [1]);
     // What is small has nothing to go back to, and what was cancelled goes nowhere.
     let mut shard = Shard::new("INVITE", 2, terms());
-    shard.transactions.failed(shard.begun[0], None);
+    shard.transactions.failed(shard.begun[0], SendFailure::Connection(None));
     assert_eq!(shard.branches(), [1]);
     let mut shard = Shard::new("INVITE", 2, Terms { is_large: true, ..terms() });
     assert_eq!(shard.transactions.on_request(KEY, b"CANCEL", shard.now), Arrived::Cancels);
-    shard.transactions.failed(shard.begun[0], None);
+    shard.transactions.failed(shard.begun[0], SendFailure::Connection(None));
     assert!(shard.branches().is_empty());
 }

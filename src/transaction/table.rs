@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::client::Client;
 use super::counts::{Cause, Counts, Full, Kind};
+use super::events::SendFailure;
 use super::search::Search;
 use super::server::Server;
 use super::slab::{Handle, INDEX_BYTES, Index, Slab};
@@ -13,7 +14,6 @@ use super::wheel::{NODE_BYTES, Wheel};
 use crate::limits;
 use crate::net::{GatewayId, Now};
 use crate::stream::Number;
-use crate::tls;
 
 /// Bytes that a transaction takes besides its kept messages: a server and a client record, with their places in
 /// the index and the wheel.
@@ -89,8 +89,8 @@ pub(super) enum ServerPending {
 pub(super) enum ClientPending {
     Ack,
     Cancel,
-    /// It could not be sent; where TLS failed, why.
-    Fail(Option<tls::Cause>),
+    /// It could not be sent.
+    Fail(SendFailure),
 }
 
 pub(super) struct ServerRecord {

@@ -4,7 +4,7 @@ use super::forwarding::{INVITE, invite_with};
 use super::world::{CONFIGURATION, Sent, World, header, headers, response};
 use crate::drop_reason::DropReason;
 use crate::net::Transport;
-use crate::transaction::What;
+use crate::transaction::{SendFailure, What};
 
 const ALICE: &str = "10.0.0.50:5060";
 const BOB: &str = "192.0.2.9:5060";
@@ -60,7 +60,7 @@ fn a_large_request_leaves_over_tcp_and_only_its_via_says_so() {
 fn where_no_connection_is_made_it_leaves_over_udp_once() {
     let mut world = world(ANYWHERE);
     let over_tcp = world.forwarded("private", ALICE, &large(), "public/tcp", BOB);
-    world.state.send_failed(world.transaction.expect("a transaction"), None);
+    world.state.send_failed(world.transaction.expect("a transaction"), SendFailure::Connection(None));
     let over_udp = next(&mut world);
     assert_eq!((over_udp.from.as_str(), over_udp.to.to_string().as_str()), ("public", BOB));
     let [(tcp, first), (udp, second)] = [via(&over_tcp), via(&over_udp.text)];
@@ -74,7 +74,7 @@ fn where_no_connection_is_made_it_leaves_over_udp_once() {
 fn the_next_hop_that_follows_is_tried_over_tcp_first_as_well() {
     let mut world = world("to = [\"sip:192.0.2.9\", \"sip:10.9.0.9\"]");
     world.forwarded("private", ALICE, &large(), "public/tcp", BOB);
-    world.state.send_failed(world.transaction.expect("a transaction"), None);
+    world.state.send_failed(world.transaction.expect("a transaction"), SendFailure::Connection(None));
     let again = next(&mut world);
     assert_eq!((again.from.as_str(), again.to.to_string().as_str()), ("public", BOB));
     world.dropped(

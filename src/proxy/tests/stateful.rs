@@ -6,7 +6,7 @@ use super::forwarding::INVITE;
 use super::world::{Became, CONFIGURATION, Sent, World, builder, header, headers, response, wire};
 use crate::drop_reason::DropReason;
 use crate::fib::spec::Route;
-use crate::transaction::What;
+use crate::transaction::{SendFailure, What};
 
 const ALICE: &str = "10.0.0.50:5060";
 const BOB: &str = "192.0.2.9:5060";
@@ -383,7 +383,7 @@ fn what_cannot_be_sent_is_answered_500() {
         panic!("{outcome:?}")
     };
     world.due();
-    world.state.send_failed(transaction, None);
+    world.state.send_failed(transaction, SendFailure::Other);
     let text = only(world.due(), What::Final, "private", ALICE);
     assert!(text.starts_with("SIP/2.0 500 Next Hop Unreachable\n"), "{text}");
     world.dropped("private", ALICE, &ack_of(INVITE, "any"), DropReason::Absorbed);

@@ -6,7 +6,7 @@ use crate::pki::Authority;
 use crate::rules::Mode;
 use crate::stream::Number;
 use crate::tls::Failure;
-use crate::transaction::What;
+use crate::transaction::{SendFailure, What};
 
 const CONFIGURATION: &str = r#"
 [hosts]
@@ -163,7 +163,7 @@ fn what_leaves_over_tls_is_kept_and_its_failure_is_answered() {
     world.due();
     let transaction = world.transaction.take().expect("a transaction");
     let cause = Failure::Expired { not_after: 0 }.cause();
-    world.state.send_failed(transaction, Some(cause));
+    world.state.send_failed(transaction, SendFailure::Connection(Some(cause)));
     let due = world.due();
     let [sent] = &due[..] else { panic!("{due:?}") };
     assert_eq!((sent.what, sent.to.to_string().as_str()), (What::Final, ALICE));
@@ -179,12 +179,12 @@ fn the_next_one_is_tried_where_tls_fails_and_the_last_cause_is_told() {
     world.receive("private", ALICE, &invite("sip:bob@192.0.2.77"));
     world.due();
     let first = world.transaction.take().expect("a transaction");
-    world.state.send_failed(first, Some(Failure::UnknownCa.cause()));
+    world.state.send_failed(first, SendFailure::Connection(Some(Failure::UnknownCa.cause())));
     let due = world.due();
     let [branch] = &due[..] else { panic!("{due:?}") };
     assert_eq!((branch.what, branch.from.as_str()), (What::Branch, "tls"));
     let second = branch.transaction.expect("a transaction");
-    world.state.send_failed(second, Some(Failure::NotTls.cause()));
+    world.state.send_failed(second, SendFailure::Connection(Some(Failure::NotTls.cause())));
     let due = world.due();
     let text = &due.last().expect("an answer").text;
     assert!(text.contains("it does not speak TLS on this port (not_tls)"), "{text}");

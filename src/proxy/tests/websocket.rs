@@ -7,7 +7,7 @@ use crate::egress::Reason;
 use crate::proxy::Decision;
 use crate::stream::{Number, StreamId};
 use crate::token::FLOW_TOKEN_LEN;
-use crate::transaction::{Handle, What};
+use crate::transaction::{Handle, SendFailure, What};
 
 /// A browser's end of its connection.
 const WENDY: &str = "198.51.100.77:40123";
@@ -152,12 +152,29 @@ fn a_connection_that_is_gone_is_answered_430() {
         let begun = call(&mut world);
         world.due();
         let (_, transaction) = to_wendy(&mut world, &of_switch(method, &begun), Reason::Dialog);
-        world.state.send_failed(transaction.expect("a transaction"), None);
+        let gone = SendFailure::Connection(None);
+        world.state.send_failed(transaction.expect("a transaction"), gone);
         let due = world.due();
         let answer = due.iter().find(|sent| sent.what == What::Final).expect("an answer");
         assert!(answer.text.starts_with("SIP/2.0 430 Flow Failed\n"), "{}", answer.text);
         assert_eq!((answer.from.as_str(), answer.to.to_string().as_str()), ("private", SWITCH));
     }
+}
+
+/// Registrars forget a client at a 430.
+#[test]
+fn what_says_nothing_of_the_connection_is_no_430() {
+    let mut world = world();
+    let begun = call(&mut world);
+    world.due();
+    let (_, transaction) = to_wendy(&mut world, &of_switch("INVITE", &begun), Reason::Dialog);
+    world.state.send_failed(transaction.expect("a transaction"), SendFailure::Other);
+    let due = world.due();
+    let answer = due.iter().find(|sent| sent.what == What::Final).expect("an answer");
+    assert!(answer.text.starts_with("SIP/2.0 500 Next Hop Unreachable\n"), "{}", answer.text);
+    world.lose_public();
+    let answer = world.answered("private", SWITCH, &of_switch("BYE", &begun), 500);
+    assert!(answer.starts_with("SIP/2.0 500 No Way To Next Hop\n"), "{answer}");
 }
 
 #[test]

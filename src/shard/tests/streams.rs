@@ -208,3 +208,15 @@ fn an_answer_goes_to_nobody_who_has_its_connections_number_later() {
     bench.shard.leave_by_stream(&mut bench.io, b"SIP/2.0 200 OK", &Way { peer, ..way }, own);
     assert_eq!(bench.written(stream), 1);
 }
+
+#[test]
+fn a_request_that_finds_no_room_on_its_way_says_nothing_of_the_connection() {
+    let mut bench = Bench::new();
+    let own = Waiting { shard: 0, cookie: Cookie::Own.with(Handle::from_bits(7)) };
+    let to = "192.0.2.1:1000".parse().unwrap();
+    let way = bench.shard.way_onward(ListenerId(0), to, Number::new(1, StreamId::first(3)));
+    for _ in 0..limits::HANDED_OVER + 1 {
+        bench.shard.leave_by_stream(&mut bench.io, RELAY, &way, own);
+    }
+    assert_eq!(*bench.failed.borrow(), [(Handle::from_bits(7).unwrap(), SendFailure::Other)]);
+}
