@@ -134,7 +134,10 @@ impl<S, H: Handler> Worker<S, H> {
         }
         match what {
             What::Received(received) => self.take_over_message(io, &received, bytes),
-            What::Leaves { way, waiting } => self.leave_by_stream(io, bytes, &way, waiting),
+            What::Leaves { way, waiting } => {
+                let way = self.as_renamed(way);
+                self.leave_by_stream(io, bytes, &way, waiting);
+            }
             // Nothing else is kept.
             What::Accepted { .. } | What::NotSent(..) | What::Unreached(_) => {}
         }

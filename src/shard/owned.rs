@@ -60,7 +60,10 @@ impl<S, H: Handler> Worker<S, H> {
             let Letter { what, bytes } = letter;
             match what {
                 What::Received(received) => self.take_over_message(io, &received, &bytes),
-                What::Leaves { way, waiting } => self.leave_by_stream(io, &bytes, &way, waiting),
+                What::Leaves { way, waiting } => {
+                    let way = self.as_renamed(way);
+                    self.leave_by_stream(io, &bytes, &way, waiting);
+                }
                 What::Accepted { socket, from, accepted } => self.on_accepted(io, socket, from, accepted),
                 What::NotSent(transaction, why) => self.handler.send_failed(transaction, why),
                 What::Unreached(to) => self.handler.unreached(to, &bytes),

@@ -307,8 +307,8 @@ impl Handler for Script {
     }
 }
 
-fn plan() -> Arc<Plan> {
-    let section = |id, ip: &str| Section {
+fn section(id: u16, ip: &str) -> Section {
+    Section {
         id: SectionId(id),
         name: ip.into(),
         transport: Transport::Udp,
@@ -321,8 +321,14 @@ fn plan() -> Arc<Plan> {
         dialog_to: Vec::new(),
         formerly: Vec::new(),
         tls: None,
-    };
-    let sections: Arc<[Section]> = [section(0, "10.0.0.1"), section(1, "10.0.0.2")].into();
+    }
+}
+
+fn plan() -> Arc<Plan> {
+    plan_of([section(0, "10.0.0.1"), section(1, "10.0.0.2")].into())
+}
+
+fn plan_of(sections: Arc<[Section]>) -> Arc<Plan> {
     Arc::new(Plan {
         origin: "test".into(),
         engine: Engine::default(),

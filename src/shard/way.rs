@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::handler::Handler;
 use super::worker::Worker;
+use crate::metrics::SeriesId;
 use crate::net::ListenerId;
 use crate::stream::{Number, peer_mark};
 use crate::tls::PeerName;
@@ -39,6 +40,32 @@ impl<S, H: Handler> Worker<S, H> {
             None => None,
         };
         Way { listener: listener.identity, to, stream, peer: None, answers: false, name, is_flow: false }
+    }
+
+    /// The connections of listeners that were renamed are theirs from now on.
+    pub(super) fn rename_streams(&mut self) {
+        let (snapshot, bindings) = (&self.current.snapshot, &self.current.bindings);
+        let is_renamed = snapshot.plan.listeners.iter().any(|listener| !listener.formerly.is_empty());
+        if !is_renamed || self.streams.is_empty() {
+            return;
+        }
+        let traffic = &self.metrics.traffic;
+        let now_is = |identity| {
+            let on = snapshot.view.by_identity(identity)?;
+            let series = bindings.bound(on).map_or(SeriesId::OTHER, |bound| bound.series);
+            Some((snapshot.plan.listener(on).identity, series.0))
+        };
+        self.streams.rename(now_is, |old, new| {
+            traffic.disconnected(SeriesId(old));
+            traffic.connected(SeriesId(new));
+        });
+    }
+
+    /// A way that was found before its listener was renamed.
+    pub(super) fn as_renamed(&self, way: Way) -> Way {
+        let snapshot = &self.current.snapshot;
+        let on = snapshot.view.by_identity(way.listener);
+        Way { listener: on.map_or(way.listener, |on| snapshot.plan.listener(on).identity), ..way }
     }
 
     /// A request leaves by this stream, or by any or none.

@@ -254,6 +254,9 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
 impl<S, H: Handler> Worker<S, H> {
     fn take_over<I: Io<Source = S>>(&mut self, io: &mut I, newest: Arc<Publication<S>>) {
         let old = std::mem::replace(&mut self.current, newest);
+        if !Arc::ptr_eq(&old.snapshot.plan, &self.current.snapshot.plan) {
+            self.rename_streams();
+        }
         if !Arc::ptr_eq(&old.snapshot.plan.matcher, &self.current.snapshot.plan.matcher) {
             self.handler.adopt(&self.current.snapshot);
             self.streams.limit(self.current.snapshot.plan.streams);

@@ -40,13 +40,14 @@ impl Leads {
         *self.0.entry(key).or_default().of(is_ours) = Some(stream);
     }
 
-    /// This one leads there no more.
-    pub fn clear(&mut self, key: &Key, is_ours: bool, stream: StreamId) {
-        let Some(lead) = self.0.get_mut(key) else { return };
-        lead.of(is_ours).take_if(|lead| *lead == stream);
+    /// This one leads there no more; `true`: it did.
+    pub fn clear(&mut self, key: &Key, is_ours: bool, stream: StreamId) -> bool {
+        let Some(lead) = self.0.get_mut(key) else { return false };
+        let did = lead.of(is_ours).take_if(|lead| *lead == stream).is_some();
         if lead.opened.is_none() && lead.accepted.is_none() {
             self.0.remove(key);
         }
+        did
     }
 
     /// The one that was opened from here.

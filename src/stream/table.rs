@@ -92,6 +92,22 @@ impl Connections {
         }
     }
 
+    /// Listeners have other identities now: `now_is` takes an old one and gives what it is, and its series, `moved` is called
+    /// with the old and the new series of each connection.
+    pub fn rename(&mut self, now_is: impl Fn(u32) -> Option<(u32, u16)>, mut moved: impl FnMut(u16, u16)) {
+        for (stream, connection) in self.places.iter_mut().flatten() {
+            let renamed =
+                now_is(connection.listener).filter(|(listener, _)| *listener != connection.listener);
+            let Some((listener, series)) = renamed else { continue };
+            moved(connection.series, series);
+            let led = self.by_peer.clear(&connection.key(), connection.is_ours, *stream);
+            (connection.listener, connection.series) = (listener, series);
+            if led {
+                self.by_peer.set(connection.key(), connection.is_ours, *stream);
+            }
+        }
+    }
+
     /// The connection, if it is still there.
     pub fn get(&mut self, stream: StreamId) -> Option<&mut Connection> {
         match self.places.get_mut(usize::from(stream.place())) {

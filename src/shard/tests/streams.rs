@@ -210,6 +210,40 @@ fn an_answer_goes_to_nobody_who_has_its_connections_number_later() {
 }
 
 #[test]
+fn connections_follow_a_listener_to_its_new_name() {
+    let mut bench = Bench::one_shard();
+    let stream = bench.accept("192.0.2.1:1000");
+    let before = bench.shard.way_of(ListenerId(0), "192.0.2.1:1000".parse().unwrap(), Number::ANY);
+    let renamed =
+        Section { name: "outside".into(), formerly: vec!["10.0.0.1".into()], ..section(0, "10.0.0.1") };
+    let plan = plan_of([renamed, section(1, "10.0.0.2")].into());
+    let mut reloaded = publication(2, plan, &[PUBLIC, PRIVATE]);
+    let bound = |socket, series| Bound { socket, series: SeriesId(series) };
+    reloaded.bindings = Arc::new(Bindings::new(Box::new([bound(PUBLIC, 2), bound(PRIVATE, 1)]), &[]));
+    bench.metrics.traffic.open(SeriesId(2));
+    bench.published.store(Arc::new(reloaded));
+    bench.batch(&[]);
+    let connections = [0, 2].map(|series| bench.metrics.traffic.connections(SeriesId(series)));
+    assert_eq!(connections, [0, 1], "it is counted where the listener is");
+    let own = Waiting { shard: 0, cookie: Cookie::Own.with(None) };
+    let peer = "192.0.2.1:1000".parse().unwrap();
+    let flow = bench.shard.way_onward(ListenerId(0), peer, Number::new(0, stream));
+    let answer = bench.shard.way_of(ListenerId(0), peer, Number::new(0, stream));
+    let any = bench.shard.way_of(ListenerId(0), peer, Number::ANY);
+    assert_ne!(any.listener, before.listener);
+    for (way, written) in [(flow, 1), (answer, 2), (any, 3)] {
+        bench.shard.leave_by_stream(&mut bench.io, RELAY, &way, own);
+        assert_eq!(bench.written(stream), written);
+    }
+    // What another shard has sent before it has heard of the new name.
+    bench.post.send(0, RELAY, Letter::Leaves { way: before, waiting: own }).unwrap();
+    bench.batch(&[]);
+    assert_eq!(bench.written(stream), 4);
+    bench.comes(stream, RELAY);
+    assert_eq!(bench.written(stream), 5);
+}
+
+#[test]
 fn a_request_that_finds_no_room_on_its_way_says_nothing_of_the_connection() {
     let mut bench = Bench::new();
     let own = Waiting { shard: 0, cookie: Cookie::Own.with(Handle::from_bits(7)) };
