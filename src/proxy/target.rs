@@ -231,8 +231,8 @@ impl Search<'_> {
     /// The candidate of this number as what is kept of it: [`Search::aim`] is the way there.
     pub(super) fn hop(&self, number: usize, by: By<'_>) -> Option<Onward> {
         let (snapshot, aim, candidate) = (self.snapshot, self.aim.as_ref()?, self.candidates.get(number)?);
-        // What a dialog may go to is narrowed by the listener that was chosen for it.
-        let is_free = matches!(by, By::Rule(None));
+        // What a dialog may go to is narrowed by the listener that was chosen for it; a connection is that listener's.
+        let is_free = matches!(by, By::Rule(None)) && candidate.origin != Origin::Flow;
         Some(Onward {
             next_hop: aim.next_hop,
             listener: snapshot.plan.listener(aim.egress.listener).identity,

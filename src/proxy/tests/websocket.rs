@@ -302,3 +302,19 @@ fn a_next_hop_follows_where_the_connection_is_gone() {
     assert_eq!((second.from.as_str(), second.to.to_string().as_str()), ("ws", WENDY));
     assert_eq!(token(header(&second.text, "Record-Route")).0.len(), FLOW_TOKEN_LEN);
 }
+
+#[test]
+fn the_connection_of_a_listener_that_is_gone_is_no_other_ones() {
+    let mut world = world();
+    let path = path(&mut world, "Supported: path\n").expect("a Path");
+    let both = "[[route]]\nname = \"inside\"\nto = [\"sip:10.0.0.9\", \"request-uri\"]\nfailover = [480]\n";
+    world.reconfigure(&with_websocket(both), super::world::fib());
+    let invite = to_register("INVITE", &format!("Route: {path}\n"));
+    let first = world.forwarded("private", SWITCH, &invite, "private", "10.0.0.9:5060");
+    world.due();
+    world.dropped("private", "10.0.0.9:5060", &response(&first, "480 Gone", "n"), DropReason::Absorbed);
+    let another = with_websocket(both).replace("name = \"ws\"", "name = \"other\"");
+    world.reconfigure(&another, super::world::fib());
+    let sent: Vec<_> = world.due().iter().map(|sent| sent.what).collect();
+    assert_eq!(sent, [What::Best, What::Ack], "no branch");
+}
