@@ -142,11 +142,13 @@ impl<S, H: Handler> Worker<S, H> {
             if shard != self.number && !self.post.is_gone(shard) {
                 return self.hand_on(io, shard, bytes, way, waiting);
             }
-            // The peer's address and port guard against the number's next user.
+            // The peer's address and port guard against the number's next user. An answer may be for another port of the peer's:
+            // that of its Via, so that the mark has to do.
             let nonce = self.nonce;
             let is_it = |c: &mut Connection| {
                 let is_peer = way.peer.is_none_or(|mark| mark == peer_mark(nonce, c.peer));
-                is_peer && c.can_send() && c.listener == way.listener && c.peer.ip() == way.to.ip()
+                let is_port = !way.is_flow || c.peer.port() == way.to.port();
+                is_peer && is_port && c.can_send() && c.listener == way.listener && c.peer.ip() == way.to.ip()
             };
             if shard == self.number && self.streams.get(stream).is_some_and(is_it) {
                 return self.write(io, stream, bytes, way, waiting);

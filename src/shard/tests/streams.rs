@@ -209,6 +209,22 @@ fn an_answer_goes_to_nobody_who_has_its_connections_number_later() {
     assert_eq!(bench.written(stream), 1);
 }
 
+/// Two peers' marks are alike once in so many thousand.
+#[test]
+fn a_request_goes_to_nobody_who_has_its_connections_number_and_mark_at_another_port() {
+    let mut bench = Bench::one_shard();
+    let stream = bench.accept("192.0.2.1:1000");
+    let own = Waiting { shard: 0, cookie: Cookie::Own.with(Handle::from_bits(7)) };
+    let peer = Some(peer_mark(NONCE, "192.0.2.1:1000".parse().unwrap()));
+    for (to, written) in [("192.0.2.1:1001", 0), ("192.0.2.1:1000", 1)] {
+        let way = bench.shard.way_onward(ListenerId(0), to.parse().unwrap(), Number::new(0, stream));
+        bench.shard.leave_by_stream(&mut bench.io, RELAY, &Way { peer, ..way }, own);
+        assert_eq!(bench.written(stream), written, "{to}");
+    }
+    let gone = SendFailure::Connection(None);
+    assert_eq!(*bench.failed.borrow(), [(Handle::from_bits(7).unwrap(), gone)]);
+}
+
 #[test]
 fn connections_follow_a_listener_to_its_new_name() {
     let mut bench = Bench::one_shard();
