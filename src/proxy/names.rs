@@ -82,9 +82,14 @@ pub(super) fn first(snapshot: &Snapshot, host: &Host<'_>) -> Option<IpAddr> {
 /// Whether a URI's host and port name us. A port that none of our listeners has is somebody else's on the
 /// same machine; where none is written, the scheme's or the transport's is meant.
 pub(super) fn names_us(ours: &Ours, uri: &Uri<'_>) -> bool {
-    let default_port = transport_of(uri).default_port();
+    let transport = transport_of(uri);
+    let default_port = transport.default_port();
     let implied = (default_port != Transport::Udp.default_port()).then_some(default_port);
-    uri.host().is_some_and(|host| ours.is_us(host, uri.port().or(implied)))
+    let is_us = |port| uri.host().is_some_and(|host| ours.is_us(host, port));
+    // "the default port for a SIP URI using the "sip" scheme and the "ws" transport parameter is 80" (RFC 7118 §5.5): browsers
+    // write that all the same that have connected to `wss://` without a port.
+    let is_us_over_tls = || transport == Transport::Ws && is_us(Some(Transport::Wss.default_port()));
+    is_us(uri.port().or(implied)) || (uri.port().is_none() && is_us_over_tls())
 }
 
 /// What became of the names that a request leads to.

@@ -178,6 +178,25 @@ fn what_says_nothing_of_the_connection_is_no_430() {
 }
 
 #[test]
+fn a_preloaded_route_without_a_port_is_ours_by_either_port() {
+    for (advertised, written, ours) in [
+        ("edge.example:443", "edge.example", true),
+        ("edge.example:80", "edge.example", true),
+        ("edge.example:443", "edge.example:80", false),
+        ("edge.example:8443", "edge.example", false),
+    ] {
+        let mut world = world();
+        let listener = "bind = \"ws:203.0.113.10:8080\"\n";
+        let host =
+            with_websocket(BROWSERS).replace(listener, &format!("{listener}advertise = \"{advertised}\"\n"));
+        world.reconfigure(&host, super::world::fib());
+        let register = of_wendy("REGISTER", &format!("Route: <sip:{written};transport=ws;lr>\n"));
+        let (_, text) = onward(by_websocket(&mut world, &register));
+        assert_eq!(headers(&text, "Route").count(), usize::from(!ours), "{advertised} {written}");
+    }
+}
+
+#[test]
 fn a_connection_of_an_earlier_process_is_gone() {
     let mut world = world();
     let begun = call(&mut world);
