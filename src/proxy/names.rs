@@ -55,12 +55,6 @@ pub(super) fn look_up<'s>(
     }
 }
 
-/// Nobody has such a name (RFC 6761 §6.4: "Users MAY assume that queries for "invalid" names will always return NXDOMAIN
-/// responses"): browsers call themselves so, who do not know their own.
-pub(super) fn is_invalid(name: &HostName) -> bool {
-    name.as_str().rsplit('.').next() == Some("invalid")
-}
-
 /// Whether a question leads to this address and port.
 pub(super) fn leads_to(snapshot: &Snapshot, question: &Question, address: SocketAddr) -> bool {
     look_up(snapshot, question, 0).is_ok_and(|mut hops| hops.any(|hop| hop.address == address))
@@ -103,6 +97,14 @@ pub(super) struct Named {
 }
 
 impl<'a> Search<'a> {
+    /// Nobody has such a name, whom DNS need not be asked for (RFC 6761 §6.4: "Users MAY assume that queries for "invalid"
+    /// names will always return NXDOMAIN responses"): browsers call themselves so, who do not know their own. `[hosts]` may
+    /// have one.
+    pub fn is_nobodys(&self, name: &HostName) -> bool {
+        let name = name.as_str();
+        name.rsplit('.').next() == Some("invalid") && !self.snapshot.plan.hosts.contains_key(name)
+    }
+
     /// What a rule's entry asks DNS, if it has a name. RFC 3261 §16.6 step 7: "if the Request-URI specifies a SIPS resource, the
     /// proxy MUST follow the procedures of [4] as if the input URI were a SIPS URI."
     pub fn question_of(&self, target: &Target, egress: Option<&EgressChoice>) -> Option<Question> {

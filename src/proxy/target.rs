@@ -275,7 +275,7 @@ impl Search<'_> {
             Place::of(uri, origin == Origin::RequestUri && pre.maddr_stripped).ok_or(Reply::Scheme)?;
         if let Host::Name(host) = place.host {
             let unknown = || Reply::Unresolved { why: Unresolved::NoSuchName, by_rule: false };
-            let name = HostName::new(host).filter(|name| !names::is_invalid(name)).ok_or_else(unknown)?;
+            let name = HostName::new(host).filter(|name| !self.is_nobodys(name)).ok_or_else(unknown)?;
             return self.by_name(&Name { name, port: place.port, transport, sips }, origin);
         }
         // "if no transport protocol is specified, but the TARGET is a numeric IP address, the client SHOULD use UDP for

@@ -214,6 +214,13 @@ fn names_of_browsers_are_not_looked_up() {
     let text = world.answered("private", SWITCH, &bye, 478);
     assert!(header(&text, "Warning").contains("does not exist"), "{text}");
     assert!(world.state.nowhere().is_none(), "nobody is asked");
+    // An operator may know better.
+    let inside = "[[route]]\nname = \"inside\"\nto = \"request-uri\"\n";
+    let known =
+        with_websocket(inside).replace("[hosts]\n", "[hosts]\n\"switch.invalid\" = [\"10.0.0.77\"]\n");
+    world.reconfigure(&known, super::world::fib());
+    let invite = to_register("INVITE", "").replace("df7jal23ls0d.invalid;transport=ws", "switch.invalid");
+    world.forwarded("private", SWITCH, &invite, "private", "10.0.0.77:5060");
 }
 
 /// The Path that a browser's REGISTER with these lines gets.
