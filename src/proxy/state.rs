@@ -60,8 +60,9 @@ pub(super) struct Work {
     pub transactions: Option<Box<Transactions>>,
     /// Some rule is or was stateful, or some listener over TLS or WebSocket: each request belongs to the shard that its Call-ID names.
     pub hands_over: bool,
-    /// Tells this process from others: [`peer_mark`].
-    pub nonce: u64,
+    /// Tells this process from others: [`peer_mark`]. `None`: it has no connections of its own, and takes those that are
+    /// named for real.
+    pub nonce: Option<u64>,
     pub secret: TransactionSecret,
     pub pins: Pins,
     pub scratch: Scratch,
@@ -94,7 +95,7 @@ pub(super) struct Counted {
 impl Work {
     /// What a branch says of the stream's peer.
     pub fn mark_of(&self, peer: SocketAddr, stream: Number) -> u16 {
-        if stream.is_stream() { peer_mark(self.nonce, peer) } else { 0 }
+        self.nonce.filter(|_| stream.is_stream()).map_or(0, |nonce| peer_mark(nonce, peer))
     }
 
     /// Keeps what became of a request's names.
@@ -125,7 +126,7 @@ impl State {
     /// In the process with this nonce, which all shards have alike.
     #[must_use]
     pub fn of_process(mut self, nonce: u64) -> Self {
-        self.work.nonce = nonce;
+        self.work.nonce = Some(nonce);
         self
     }
 
@@ -138,7 +139,7 @@ impl State {
             gone: vec![false; shards].into(),
             transactions: None,
             hands_over: false,
-            nonce: 0,
+            nonce: None,
             secret: snapshot.keys.transaction_secret(),
             pins: Pins::new(sets),
             scratch: scratch(snapshot),

@@ -73,7 +73,7 @@ pub(super) struct Search<'a> {
     /// What was found: it is large, and not moved once it is there.
     pub aim: Option<Aim>,
     /// [`super::state::Work::nonce`]
-    pub nonce: u64,
+    pub nonce: Option<u64>,
     /// The connection that a Route of ours names, and why the request leaves by it.
     pub client: Option<(Path, Reason)>,
     /// Room for the Request-URI that a rule's `set` makes.
@@ -355,7 +355,7 @@ impl Search<'_> {
     fn name_flow(&mut self, path: Path, by: By<'_>) -> Result<(), Reply> {
         let Path { listener, flow } = path;
         let listener = self.snapshot.view.by_identity(listener).ok_or(Reply::FlowFailed)?;
-        if flow.mark != peer_mark(self.nonce, flow.peer) {
+        if self.nonce.is_some_and(|nonce| flow.mark != peer_mark(nonce, flow.peer)) {
             return Err(Reply::FlowFailed);
         }
         let reason = if matches!(by, By::Dialog(_)) { Reason::Dialog } else { Reason::Binding };

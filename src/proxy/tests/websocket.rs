@@ -196,6 +196,16 @@ fn a_preloaded_route_without_a_port_is_ours_by_either_port() {
     }
 }
 
+/// Another program than the one that browsers are connected to, as which `explain` speaks, cannot tell marks.
+#[test]
+fn without_connections_of_its_own_a_state_takes_those_that_are_named() {
+    let mut world = world();
+    world.state = std::mem::replace(&mut world.state, World::new().state).of_process(77);
+    let begun = call(&mut world);
+    world.restart();
+    to_wendy(&mut world, &of_switch("BYE", &begun), Reason::Dialog);
+}
+
 #[test]
 fn a_connection_of_an_earlier_process_is_gone() {
     let mut world = world();
