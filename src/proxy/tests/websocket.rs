@@ -178,6 +178,22 @@ fn what_says_nothing_of_the_connection_is_no_430() {
 }
 
 #[test]
+fn sips_does_not_go_down_a_connection_without_tls() {
+    // RFC 3261 §26.2.2: "When used as the Request-URI of a request, the SIPS scheme signifies that each hop over which the
+    // request is forwarded, until the request reaches the SIP entity responsible for the domain portion of the Request-URI,
+    // must be secured with TLS".
+    let mut world = world();
+    let path = path(&mut world, "Supported: path\n").expect("a Path");
+    let route = format!("Route: {path}\n");
+    let secure = to_register("INVITE", &route).replace("INVITE sip:", "INVITE sips:");
+    let answer = world.answered("private", SWITCH, &secure, 480);
+    assert!(answer.starts_with("SIP/2.0 480 Temporarily Unavailable: Next Hop Without TLS\n"), "{answer}");
+    let begun = call(&mut world);
+    let secure = of_switch("INVITE", &begun).replace("INVITE sip:", "INVITE sips:");
+    world.answered("private", SWITCH, &secure, 480);
+}
+
+#[test]
 fn a_preloaded_route_without_a_port_is_ours_by_either_port() {
     for (advertised, written, ours) in [
         ("edge.example:443", "edge.example", true),
