@@ -19,19 +19,23 @@ domains = ["sip.example.net"]
 [[listener]]
 name = "public"
 bind = "udp:203.0.113.10:5060"
+tcp = false
 
 [[listener]]
 name = "private"
 bind = "udp:10.0.0.4:5060"
+tcp = false
 
 [[listener]]
 name = "natted"
 bind = "udp:10.0.1.4:5080"
+tcp = false
 advertise = "198.51.100.7:5070"
 
 [[listener]]
 name = "six"
 bind = "udp:[2001:db8:1::4]:5060"
+tcp = false
 
 [hosts]
 "media.example.net" = ["10.0.0.100"]
