@@ -192,9 +192,7 @@ impl Forwarder {
         match self {
             Self::Stateless => CONFIGURATION.to_owned(),
             Self::Stateful(_) => SEVERAL.to_owned() + &stateful,
-            Self::Streams(_) => {
-                CONNECTIONS.to_owned() + &stateful.replace("bind = \"udp:", "tcp = false\nbind = \"udp:")
-            }
+            Self::Streams(_) => CONNECTIONS.to_owned() + &stateful,
         }
     }
 }
