@@ -11,6 +11,7 @@ use crate::dns::HostName;
 use crate::limits::CANDIDATES;
 use crate::net::{Transport, canonical};
 use crate::rules::Target;
+use crate::tls::PeerName;
 
 /// Why nothing is sent to where a WebSocket would have to be opened.
 pub(super) const OPENS_NO_WEBSOCKET: &str = "browsers open theirs, and requests that name one by its Record-Route or Path \
@@ -99,6 +100,12 @@ pub(super) fn next_hop(text: &Text<'_>, findings: &mut Findings) -> Option<Targe
                 .hint("labels of at most 63 letters, digits and hyphens, 253 characters in all");
             return None;
         };
+        if transport.is_some_and(Transport::is_secure) && PeerName::new(host.as_str()).is_none() {
+            findings
+                .error(text.span.clone(), format!("no certificate can be for «{}»", host.as_str()))
+                .hint("labels neither begin nor end with a hyphen there");
+            return None;
+        }
         return Some(Target::Name { uri: written, transport, host: host.as_str().into(), port: uri.port() });
     }
     let ip = canonical(host.ip()?);

@@ -756,6 +756,13 @@ fn mistakes_in_dns() {
     let long = format!("sip:{}.example", "a".repeat(64));
     let (_, _, said, hinted) = one(&route(&long));
     assert!(said.contains("is no name that DNS knows") && hinted.contains("63 letters"), "{said}: {hinted}");
+    for to in ["sips:gw-.example", "sip:-gw.example;transport=tls"] {
+        let (_, _, said, hinted) = one(&route(to));
+        assert!(
+            said.contains("no certificate can be for «") && hinted.contains("hyphen"),
+            "{said}: {hinted}"
+        );
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! procedures to the SIP domain identities obtained from the certificate": the name before DNS made addresses of it.
 
 use crate::net::{NextHop, Transport};
-use crate::stream::Number;
+use crate::stream::{NameId, Number};
 
 use super::candidates::Origin;
 use super::target::Search;
@@ -15,8 +15,8 @@ impl Search<'_> {
         if !hop.transport.is_secure() {
             return without_name(hop.transport, origin);
         }
-        // What can be in no certificate is asked for as an address, which then is not in it.
-        self.servers.number(host).map_or(Number::OPENED, Number::named)
+        // What can be in no certificate is nobody's: the address that DNS has for it may be anybody's, and says so by a certificate.
+        Number::named(self.servers.number(host).unwrap_or(NameId::NOBODY))
     }
 
     /// To a next hop whose address the URI itself has: its certificate has to be for that, or for the name that `[tls] names`

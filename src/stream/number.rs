@@ -45,6 +45,9 @@ pub struct NameId(pub(super) u32);
 impl NameId {
     /// Bits that it has.
     pub(super) const BITS: u32 = u32::BITS - TURN_BITS;
+
+    /// That of no name ever, whose first turn is 1: nothing is sent there.
+    pub const NOBODY: Self = Self(1);
 }
 
 /// A stream of the process, as a branch names it: shard and [`StreamId`]. 0 stands for a datagram.

@@ -4,7 +4,7 @@ use super::forwarding::INVITE;
 use super::world::{Became, World, header, headers, masked};
 use crate::pki::Authority;
 use crate::rules::Mode;
-use crate::stream::Number;
+use crate::stream::{NameId, Number};
 use crate::tls::Failure;
 use crate::transaction::{SendFailure, What};
 
@@ -34,12 +34,16 @@ const ALICE: &str = "10.0.0.50:5060";
 
 /// The host with these sections more, and this one rule.
 fn world(more: &str, rule: &str) -> World {
+    with(CONFIGURATION, more, rule)
+}
+
+fn with(configuration: &str, more: &str, rule: &str) -> World {
     let (folder, authority) = (tempfile::tempdir().expect("a folder"), Authority::new("A"));
     let pair = authority.issue(&["sip.example.net"]);
     for (name, text) in [("a.crt", &pair.certificate), ("a.key", &pair.key), ("ca.pem", &authority.pem())] {
         std::fs::write(folder.path().join(name), text).expect("a file");
     }
-    let listeners = CONFIGURATION.replace("FOLDER", &folder.path().display().to_string());
+    let listeners = configuration.replace("FOLDER", &folder.path().display().to_string());
     World::keeping(&format!("{more}{listeners}[[route]]\nname = \"one\"\n{rule}\n"), 0, 1)
 }
 
@@ -102,6 +106,21 @@ fn an_address_stands_for_itself_or_for_what_the_configuration_says() {
         "[tls]\nnames = { \"192.0.2.0/24\" = \"carrier.example\", \"0.0.0.0/0\" = \"other.example\" }\n";
     for (rule, uri) in [("to = \"request-uri\"", uri), ("to = \"sip:192.0.2.9;transport=tls\"", "sip:x")] {
         assert_eq!(asked(&mut world(names, rule), &invite(uri)).1.as_deref(), Some("carrier.example"));
+    }
+}
+
+/// Whoever answers DNS with his own address has a certificate for that.
+#[test]
+fn a_name_that_can_be_in_no_certificate_is_nobodys_whatever_dns_says() {
+    let hosts = "[hosts]\n\"gw-.example\" = [\"192.0.2.9\"]\n\"-gw.example\" = [\"192.0.2.9\"]";
+    let listeners = CONFIGURATION.replacen("\n[hosts]", hosts, 1);
+    for name in ["gw-.example", "-gw.example"] {
+        let mut world = with(&listeners, "", "to = \"request-uri\"");
+        let nobody = (Number::named(NameId::NOBODY), None);
+        assert_eq!(asked(&mut world, &invite(&format!("sips:bob@{name}"))), nobody);
+        let by_egress =
+            format!("to = \"sip:{name}\"\negress = {{ transport = \"tls\", address = \"203.0.113.10\" }}");
+        assert_eq!(asked(&mut with(&listeners, "", &by_egress), &invite("sip:x")), nobody);
     }
 }
 
