@@ -488,8 +488,8 @@ pub const STREAM_BUFFER_BYTES: usize = 4_096;
 /// `net.core.somaxconn` says so.
 pub const STREAM_BACKLOG: i32 = 4_096;
 
-/// Names of servers over TLS that a shard knows by number, some 200 bytes each: more than it has sessions with, and so many
-/// that one that a transaction still needs has not been asked for longer than others are.
+/// Names of servers over TLS that a shard knows by number, some 200 bytes each: more than it has sessions with. Those that only
+/// messages have take a quarter of them; beyond those that transactions need, the one that was asked for longest ago makes room.
 pub const STREAM_NAMES: usize = 4_096;
 
 /// What a shard keeps, in bytes, for each of what layers write: a message of the largest size and its records.

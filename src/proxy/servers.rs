@@ -10,13 +10,17 @@ use super::candidates::Origin;
 use super::target::Search;
 
 impl Search<'_> {
-    /// To a next hop that the URI's host has led to.
+    /// To a next hop that the URI's host has led to: a rule's, or the message's.
     pub(super) fn stream_to(&mut self, hop: NextHop, host: &str, origin: Origin) -> Number {
+        self.stream_to_name(hop, host, origin, origin == Origin::Rule)
+    }
+
+    fn stream_to_name(&mut self, hop: NextHop, host: &str, origin: Origin, is_configured: bool) -> Number {
         if !hop.transport.is_secure() {
             return without_name(hop.transport, origin);
         }
         // What can be in no certificate is nobody's: the address that DNS has for it may be anybody's, and says so by a certificate.
-        Number::named(self.servers.number(host).unwrap_or(NameId::NOBODY))
+        Number::named(self.servers.number(host, is_configured).unwrap_or(NameId::NOBODY))
     }
 
     /// To a next hop whose address the URI itself has: its certificate has to be for that, or for the name that `[tls] names`
@@ -25,7 +29,7 @@ impl Search<'_> {
         let snapshot = self.snapshot;
         let name = || snapshot.plan.tls_names.of(hop.address.ip());
         match if hop.transport.is_secure() { name() } else { None } {
-            Some(name) => self.stream_to(hop, name, origin),
+            Some(name) => self.stream_to_name(hop, name, origin, true),
             None => without_name(hop.transport, origin),
         }
     }

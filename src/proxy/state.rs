@@ -175,6 +175,7 @@ impl State {
         self.work.scratch = scratch(snapshot);
         self.work.admission.adopt(&snapshot.plan.overload, self.work.shards);
         self.recent.clear();
+        self.servers.reconfigured();
         self.begin_to_keep(snapshot);
     }
 
@@ -182,11 +183,11 @@ impl State {
         self.work.hands_over |= snapshot.plan.keeps_all();
         let Some(room) = self.room.filter(|_| self.work.transactions.is_none()) else { return };
         if snapshot.plan.is_stateful() || snapshot.plan.has_streams() {
-            self.work.transactions = Some(Box::new(Transactions::new(room)));
+            self.work.transactions = Some(Box::new(Transactions::new(room).naming(self.servers.holds())));
         }
     }
 
-    /// The name of a server over TLS by its number; `None`: it had to make room for others.
+    /// The name of a server over TLS by its number; `None`: it had to make room for others, or is nobody.
     pub fn name_of(&self, id: NameId) -> Option<Arc<PeerName>> {
         self.servers.get(id).cloned()
     }

@@ -34,7 +34,7 @@ pub use framing::{Broken, Frame, Framer};
 pub use held::Held;
 pub use layer::{Came, Layer, LayerFailure, Scratch, Standing};
 pub use limits::StreamLimits;
-pub use names::Names;
+pub use names::{Holds, Names};
 pub use number::{NameId, Number, StreamId};
 pub use owner::{owner_of, peer_mark};
 pub use table::{Connections, Refused};

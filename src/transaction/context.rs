@@ -30,6 +30,7 @@ use super::table::{ClientPending, ClientRecord, Method, Place, ServerPending, Se
 use super::timers::SIXTY_FOUR_T1_NS;
 use crate::limits::{HEADER_LINES, MESSAGE_BYTES};
 use crate::net::Now;
+use crate::stream::Holds;
 
 /// All transactions of one shard. Memory is taken when it is made.
 pub struct Transactions {
@@ -57,6 +58,13 @@ impl Transactions {
             lines: vec![HeaderLine::EMPTY; HEADER_LINES].into(),
         };
         Self { table: Table::new(size), work, heard_from: None, silent: None }
+    }
+
+    /// With these names of servers, which say by what is told them who is needed.
+    #[must_use]
+    pub fn naming(mut self, names: Holds) -> Self {
+        self.table.names = names;
+        self
     }
 
     /// What has been counted.
@@ -248,7 +256,7 @@ impl Transactions {
         now: Now,
     ) {
         let Work { made, lines, .. } = &mut self.work;
-        let Table { servers, searches, store, .. } = &mut self.table;
+        let Table { servers, store, .. } = &mut self.table;
         let trying = read(sent, lines).and_then(|sent| own::write(&sent, 1, Own::Trying, &[], made));
         let Some(trying) = trying.and_then(|len| store.put(&made[..len])) else { return };
         let (before, behind) = (&sent[..beginning.own.start], &sent[beginning.own.end..]);
@@ -261,9 +269,7 @@ impl Transactions {
         if let Some((number, _)) = search.take() {
             search.began(number, client);
         }
-        if let Some(record) = servers.get_mut(server) {
-            record.search = searches.insert(search);
-        }
+        self.table.open_search(server, search);
     }
 
     /// ICMP says that a request on this branch did not reach `to`. Where somebody has answered there it was another

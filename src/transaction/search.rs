@@ -296,6 +296,11 @@ impl Search {
         self.best.as_ref()
     }
 
+    /// The streams of all next hops.
+    pub fn streams(&self) -> impl Iterator<Item = Number> {
+        self.hops.iter().flatten().map(|hop| hop.stream)
+    }
+
     /// All messages that are kept.
     pub fn into_stored(self) -> impl Iterator<Item = Stored> {
         [Some(self.request), Some(self.trying), self.best.and_then(|best| best.stored)].into_iter().flatten()

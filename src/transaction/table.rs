@@ -13,7 +13,7 @@ use super::timers::Timer;
 use super::wheel::{NODE_BYTES, Wheel};
 use crate::limits;
 use crate::net::{GatewayId, Now};
-use crate::stream::Number;
+use crate::stream::{Holds, Number};
 
 /// Bytes that a transaction takes besides its kept messages: a server and a client record, with their places in
 /// the index and the wheel.
@@ -154,6 +154,8 @@ pub(super) struct Table {
     pub searches: Slab<Search>,
     pub store: Store,
     pub counts: Counts,
+    /// What says which names of servers are needed.
+    pub names: Holds,
     by_key: Index,
     by_branch: Index,
     /// Servers first, then clients.
@@ -169,6 +171,7 @@ impl Table {
             searches: Slab::new(size.searches()),
             store: Store::new(size.blocks),
             counts: Counts::default(),
+            names: Holds::default(),
             by_key: Index::new(size.transactions),
             by_branch: Index::new(size.clients()),
             wheel: Wheel::new(size.transactions + size.clients()),
@@ -205,8 +208,9 @@ impl Table {
     }
 
     pub fn insert_client(&mut self, record: ClientRecord) -> Result<Handle, Full> {
-        let (branch, kind) = (record.branch, client_kind(&record.machine));
+        let (branch, kind, stream) = (record.branch, client_kind(&record.machine), record.place.stream);
         let handle = self.clients.insert(record).ok_or(Full::Transactions)?;
+        self.names.hold(stream);
         self.by_branch.insert(branch, handle.place());
         self.counts.open[kind as usize] += 1;
         Ok(handle)
@@ -222,10 +226,19 @@ impl Table {
         self.counts.ended[cause as usize] += 1;
     }
 
+    /// Begins the search of a server transaction; without room for it nothing of it is kept.
+    pub fn open_search(&mut self, server: Handle, search: Search) {
+        let Some(record) = self.servers.get_mut(server) else { return };
+        record.search = self.searches.insert(search);
+        let search = record.search.and_then(|handle| self.searches.get(handle));
+        search.into_iter().flat_map(Search::streams).for_each(|stream| self.names.hold(stream));
+    }
+
     /// Ends a search, and gives back what was kept for it.
     pub fn close_search(&mut self, search: Option<Handle>) {
-        let search = search.and_then(|handle| self.searches.remove(handle));
-        for stored in search.into_iter().flat_map(Search::into_stored) {
+        let Some(search) = search.and_then(|handle| self.searches.remove(handle)) else { return };
+        search.streams().for_each(|stream| self.names.release(stream));
+        for stored in search.into_stored() {
             self.store.free(stored);
         }
     }
@@ -240,6 +253,7 @@ impl Table {
     pub fn close_client(&mut self, handle: Handle, cause: Cause) {
         let Some(record) = self.clients.remove(handle) else { return };
         self.by_branch.remove(record.branch, handle.place());
+        self.names.release(record.place.stream);
         self.wheel.cancel(self.first_client + handle.place());
         self.forget(record.stored);
         self.counts.open[client_kind(&record.machine) as usize] -= 1;

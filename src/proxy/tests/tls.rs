@@ -2,6 +2,7 @@
 
 use super::forwarding::INVITE;
 use super::world::{Became, World, header, headers, masked};
+use crate::limits::STREAM_NAMES;
 use crate::pki::Authority;
 use crate::rules::Mode;
 use crate::stream::{NameId, Number};
@@ -122,6 +123,36 @@ fn a_name_that_can_be_in_no_certificate_is_nobodys_whatever_dns_says() {
             format!("to = \"sip:{name}\"\negress = {{ transport = \"tls\", address = \"203.0.113.10\" }}");
         assert_eq!(asked(&mut with(&listeners, "", &by_egress), &invite("sip:x")), nobody);
     }
+}
+
+/// A stranger's Request-URIs name as many servers as he likes.
+#[test]
+fn the_name_of_a_transaction_stays_until_that_is_over() {
+    let mut world =
+        world("", "to = [\"sip:carrier.example;transport=tls\", \"sip:other.example;transport=tls\"]");
+    let first = asked(&mut world, &invite("sip:bob@192.0.2.77")).0;
+    let names = |world: &mut World| {
+        world.state.servers.reconfigured();
+        (0..STREAM_NAMES).for_each(|n| {
+            world.state.servers.number(&format!("n{n}.example"), false).expect("room");
+        });
+        let known = |host: &str, world: &mut World| {
+            let id = world.state.servers.number(host, true).expect("room");
+            (id, Number::named(id))
+        };
+        (known("carrier.example", world), known("other.example", world))
+    };
+    assert_eq!(names(&mut world).0.1, first);
+    let second = names(&mut world).1;
+    assert_eq!(names(&mut world).1, second, "the next one to try");
+    world.due();
+    let transaction = world.transaction.take().expect("a transaction");
+    world.state.send_failed(transaction, SendFailure::Connection(Some(Failure::UnknownCa.cause())));
+    let branch = world.due().pop().and_then(|sent| sent.transaction).expect("a branch");
+    assert_eq!(names(&mut world).1, second);
+    world.state.send_failed(branch, SendFailure::Connection(Some(Failure::NotTls.cause())));
+    world.due();
+    assert!(names(&mut world).0.1 != first && names(&mut world).1 != second, "nobody needs them");
 }
 
 /// RFC 5630 §5.3: "the proxy MUST reject it with a 480 (Temporarily Unavailable) response. In this case, the proxy SHOULD include
