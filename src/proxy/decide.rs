@@ -105,7 +105,7 @@ impl<'m> Decided<'_, 'm> {
             aim,
             signer: way.signer,
             set: way.set,
-            mode: mode(request, way.mode, aim),
+            mode: if is_kept(request, way.mode, aim) { Mode::Stateful } else { Mode::Stateless },
             stateful_dialog: keeps(request, way.mode),
             attempts: way.attempts,
             breadth: share.map(|share| share.each),
@@ -343,7 +343,7 @@ fn find<'s: 'm, 'm>(
         search.by_dialog(dialog, request, pre)?;
         work.counted.egress_moved += u64::from(search.aim.as_ref().is_some_and(Aim::left_dialog));
         let mode = if dialog.token.stateful { Mode::Stateful } else { Mode::Stateless };
-        if keeps(request, mode) {
+        if search.aim.as_ref().is_some_and(|aim| is_kept(request, mode, aim)) {
             search.go_through(By::Dialog(dialog))?;
         }
         let attempts = &Attempts::DEFAULT;
@@ -375,15 +375,15 @@ fn find<'s: 'm, 'm>(
     let found = search.by_rule(to, egress.as_ref(), request, pre);
     work.counted.last_resorts += u64::from(search.last_resort);
     found?;
-    if keeps(request, mode) {
+    if search.aim.as_ref().is_some_and(|aim| is_kept(request, mode, aim)) {
         search.go_through(By::Rule(egress.as_ref()))?;
     }
     Ok(Way { rule: Some(id), set, signer, records: record_route, mode, attempts, egress: egress.as_ref() })
 }
 
 /// Whether a transaction is kept of the request, where its rule wants this.
-fn mode(request: &Request<'_>, wanted: Mode, aim: &Aim) -> Mode {
-    if keeps(request, wanted) || needs(request, aim) { Mode::Stateful } else { Mode::Stateless }
+fn is_kept(request: &Request<'_>, wanted: Mode, aim: &Aim) -> bool {
+    keeps(request, wanted) || needs(request, aim)
 }
 
 /// The rule has a transaction kept of the request. An ACK has none, and a CANCEL that finds none goes on without.

@@ -224,8 +224,18 @@ fn what_leaves_over_tls_is_kept_and_its_failure_is_answered() {
 
 #[test]
 fn the_next_one_is_tried_where_tls_fails_and_the_last_cause_is_told() {
-    let mut world =
-        world("", "to = [\"sip:carrier.example;transport=tls\", \"sip:other.example;transport=tls\"]");
+    the_next_one_is_tried("");
+}
+
+/// Whatever is kept because of TLS has its other next hops, too.
+#[test]
+fn the_next_one_is_tried_where_tls_fails_also_by_a_route_that_would_keep_nothing() {
+    the_next_one_is_tried("mode = \"stateless\"");
+}
+
+fn the_next_one_is_tried(mode: &str) {
+    let to = "to = [\"sip:carrier.example;transport=tls\", \"sip:other.example;transport=tls\"]";
+    let mut world = world("", &format!("{to}\n{mode}"));
     world.receive("private", ALICE, &invite("sip:bob@192.0.2.77"));
     world.due();
     let first = world.transaction.take().expect("a transaction");
