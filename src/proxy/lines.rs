@@ -154,7 +154,8 @@ impl Top<'_> {
 
     /// "The URI placed in the Record-Route header field value MUST be a SIP or SIPS URI. This URI MUST
     /// contain an lr parameter"; "If the Request-URI contains a SIPS URI, […] the URI placed into the
-    /// Record-Route header field MUST be a SIPS URI."
+    /// Record-Route header field MUST be a SIPS URI." Not so on a side without TLS, where a SIPS request should not have come
+    /// from: "note that UDP is not a valid transport for SIPS" (§26.2.2), and who took it at its word would be lost.
     fn put_value(
         &self,
         out: &mut Output<'_>,
@@ -163,7 +164,10 @@ impl Top<'_> {
         token: &[u8],
     ) {
         let asked = snapshot.plan.egress.record_route_tls == RecordRouteTls::Sips;
-        let is_sips = self.sips || (asked && listener.transport == Transport::Tls);
+        let is_sips = match listener.transport {
+            Transport::Tls => self.sips || asked,
+            other => self.sips && other.is_secure(),
+        };
         match is_sips {
             true => out.put_all([b"Record-Route: <sips:", token, b"@"]),
             false => out.put_all([b"Record-Route: <sip:", token, b"@"]),
@@ -171,7 +175,7 @@ impl Top<'_> {
         out.put_text(advertised.text.as_bytes());
         let transports_differ = self.ingress.transport != self.egress.transport;
         // A SIPS URI has said it: what else a `transport` says there is what TLS is over.
-        let is_said = is_sips && !matches!(listener.transport, Transport::Ws | Transport::Wss);
+        let is_said = is_sips && listener.transport == Transport::Tls;
         if is_said {
             out.put(b";lr>\r\n");
             return;

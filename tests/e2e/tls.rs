@@ -173,6 +173,7 @@ fn a_request_over_tls_says_so() {
     let invite = bob.expect("INVITE sips:bob@bob.example SIP/2.0").message;
     assert!(invite.values("Via")[0].starts_with("SIP/2.0/TLS edge.example:5061;"), "{invite}");
     assert!(invite.values("Record-Route")[0].starts_with("<sips:"), "{invite}");
+    assert!(invite.values("Record-Route")[1].ends_with("@1.2.3.4:5060;transport=udp;lr>"), "{invite}");
     public.put(&public.request("INVITE", &bob.uri()));
     let invite = bob.expect("INVITE sip:").message;
     assert!(invite.values("Record-Route")[0].ends_with("@edge.example:5061;transport=tls;lr>"), "{invite}");

@@ -358,6 +358,7 @@ pub fn masked(text: &str) -> String {
             ("branch=z9hG4bKbs", "branch=".len(), BRANCH_LEN, "BRANCH"),
             (";vl=", 4, LOOP_MARK_LEN, "MARK"),
             ("<sip:ae", 5, RECORD_ROUTE_LEN, "TOKEN"),
+            ("<sips:ae", 6, RECORD_ROUTE_LEN, "TOKEN"),
         ]
         .into_iter()
         .filter_map(|(prefix, keep, len, name)| rest.find(prefix).map(|at| (at, keep, len, name)))
