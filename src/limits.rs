@@ -314,7 +314,7 @@ pub const PARKED_FOR_NAME_NS: u64 = 4_000_000_000;
 /// Addresses that are kept of one name.
 pub const ADDRESSES_PER_NAME: usize = 16;
 
-/// Destinations that the log remembers having told of; further ones are told as a number only.
+/// Destinations, and failures of connections, that the log remembers having told of; further ones are only counted.
 pub const NOTED_DESTINATIONS: usize = 4_096;
 
 /// Connections to the admin address at a time: a scraper, an operator and a probe, four times over.

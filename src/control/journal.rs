@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
@@ -17,8 +18,7 @@ use crate::shard::{Record, RecordKind};
 pub struct Journal {
     told: HashSet<(bool, IpNet)>,
     full: bool,
-    /// Whose connections have failed, and why.
-    failures: HashSet<(IpAddr, Box<str>)>,
+    failures: Failures,
     /// The first generation of the current Plan: records of earlier ones number listeners otherwise.
     plan_since: u64,
 }
@@ -35,7 +35,7 @@ impl Journal {
     }
 
     /// Writes the record, unless it says nothing new.
-    pub fn tell(&mut self, record: &Record, plan: &Plan, fib: &Fib) {
+    pub fn tell(&mut self, record: &Record, plan: &Plan, fib: &Fib, now: Instant) {
         let shard = record.shard;
         let known = record.generation >= self.plan_since;
         let name = |id: ListenerId| {
@@ -82,8 +82,8 @@ impl Journal {
             RecordKind::SocketLost { socket } => {
                 tracing::error!("shard {shard}: socket {} failed for good and is closed", socket.0);
             }
-            RecordKind::ConnectionFailed { on, peer, cause } => {
-                if self.is_new_failure(peer.ip(), cause.as_str()) {
+            RecordKind::ConnectionFailed { on, peer, label, cause } => {
+                if self.failures.is_new((name(on), peer.ip(), label), now) {
                     tracing::warn!(
                         "listener {}: the connection of {peer} failed: {}",
                         name(on),
@@ -92,7 +92,7 @@ impl Journal {
                 }
             }
             RecordKind::NotConnected { on, peer, why, errno, is_ours } => {
-                if self.is_new_failure(peer.ip(), why.label()) {
+                if self.failures.is_new((name(on), peer.ip(), why.label()), now) {
                     tracing::warn!("listener {}: {}", name(on), not_connected(peer, why, errno, is_ours));
                 }
             }
@@ -104,11 +104,6 @@ impl Journal {
                 );
             }
         }
-    }
-
-    /// Whoever fails again in the same way is counted only, until the next reload.
-    fn is_new_failure(&mut self, peer: IpAddr, cause: &str) -> bool {
-        self.failures.len() < limits::NOTED_DESTINATIONS && self.failures.insert((peer, cause.into()))
     }
 
     fn is_new(&mut self, refused: bool, network: IpNet) -> bool {
@@ -158,8 +153,45 @@ fn not_connected(peer: SocketAddr, why: StreamEnd, errno: i32, is_ours: bool) ->
         ),
     };
     format!(
-        "{what} {peer}: {cause}{reason}; {remedy}. Told once, counted in viaduct_connections_failed_total"
+        "{what} {peer}: {cause}{reason}; {remedy}. Told once an hour, counted in viaduct_connections_failed_total"
     )
+}
+
+/// At which listeners whose connections have failed, and why: by the label of the cause, because its text has what peers choose.
+/// Whoever fails again in the same way is counted only, for an hour.
+#[derive(Default)]
+struct Failures {
+    told: HashSet<(Box<str>, IpNet, &'static str)>,
+    /// When the first of them was told.
+    since: Option<Instant>,
+    full: bool,
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+impl Failures {
+    fn is_new(&mut self, (on, peer, label): (&str, IpAddr, &'static str), now: Instant) -> bool {
+        if self.since.is_some_and(|since| now.duration_since(since) >= HOUR) {
+            *self = Self::default();
+        }
+        self.since.get_or_insert(now);
+        if self.told.len() < limits::NOTED_DESTINATIONS {
+            return self.told.insert((on.into(), host_of(peer), label));
+        }
+        if !std::mem::replace(&mut self.full, true) {
+            tracing::warn!(
+                "{} failures of connections were told of; further ones are only counted for the rest of the hour",
+                limits::NOTED_DESTINATIONS
+            );
+        }
+        false
+    }
+}
+
+/// Whoever has an address: of IPv6 he has a network of them.
+fn host_of(ip: IpAddr) -> IpNet {
+    let length = if ip.is_ipv4() { 32 } else { 64 };
+    IpNet::new(ip, length).map_or_else(|_| IpNet::from(ip), |net| net.trunc())
 }
 
 /// The network that a destination is told by: its route's, but not wider than /24 and /64.
@@ -191,20 +223,13 @@ mod tests {
         assert_eq!(
             not_connected(peer, StreamEnd::ConnectRefused, libc::ECONNREFUSED, true),
             "no connection to 192.0.2.1:5060: it is refused (Connection refused (os error 111)); nobody listens there \
-             for TCP, or a firewall refuses it; ask the peer, or write ;transport=udp. Told once, counted in \
+             for TCP, or a firewall refuses it; ask the peer, or write ;transport=udp. Told once an hour, counted in \
              viaduct_connections_failed_total"
         );
         let text = not_connected(peer, StreamEnd::TooManyOfPeer, 0, false);
         assert!(
             text.starts_with("no connection is taken from 192.0.2.1:5060: the peer has as many"),
             "{text}"
-        );
-        let mut journal = Journal::default();
-        assert!(journal.is_new_failure(peer.ip(), StreamEnd::ConnectRefused.label()));
-        assert!(!journal.is_new_failure(peer.ip(), StreamEnd::ConnectRefused.label()));
-        assert!(
-            journal.is_new_failure(peer.ip(), StreamEnd::ConnectTimeout.label()),
-            "another reason is news"
         );
     }
 
@@ -217,6 +242,32 @@ mod tests {
         assert!(journal.is_new(false, net));
         journal.plan_changed(7);
         assert!(journal.is_new(true, net));
+    }
+
+    #[test]
+    fn a_failure_is_told_once_an_hour_for_each_listener_peer_and_cause() {
+        let (mut failures, now) = (Failures::default(), Instant::now());
+        let [a, b] = ["2001:db8::1", "2001:db8:0:1::1"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        assert!(failures.is_new(("tls", a, "wrong_name"), now));
+        let again = ("tls", "2001:db8::2".parse().unwrap(), "wrong_name");
+        assert!(!failures.is_new(again, now + HOUR - Duration::from_secs(1)));
+        for other in [("wss", a, "wrong_name"), ("tls", b, "wrong_name"), ("tls", a, "expired")] {
+            assert!(failures.is_new(other, now) && !failures.is_new(other, now), "{other:?}");
+        }
+        assert!(failures.is_new(again, now + HOUR));
+    }
+
+    #[test]
+    fn failures_are_told_again_an_hour_after_their_memory_was_full() {
+        let (mut failures, now) = (Failures::default(), Instant::now());
+        let nth = |n: usize| IpAddr::from((n as u32).to_be_bytes());
+        assert!((0..limits::NOTED_DESTINATIONS).all(|n| failures.is_new(("tls", nth(n), "not_tls"), now)));
+        let other = ("tls", nth(limits::NOTED_DESTINATIONS), "not_tls");
+        assert!(!failures.full);
+        assert!(!failures.is_new(other, now));
+        assert!(failures.full);
+        assert!(failures.is_new(other, now + HOUR));
+        assert!(!failures.full);
     }
 
     #[test]

@@ -266,7 +266,7 @@ impl Control {
     pub(super) fn tell_records(&mut self) {
         for _ in 0..limits::RECORDS {
             let Some(record) = self.records.pop() else { break };
-            self.journal.tell(&record, &self.parts.plan, &self.parts.fib);
+            self.journal.tell(&record, &self.parts.plan, &self.parts.fib, Instant::now().into());
         }
         let alive = self.publisher.reap();
         self.monitor.facts().process.snapshots_alive = alive as u64;

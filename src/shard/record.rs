@@ -68,6 +68,8 @@ pub enum RecordKind {
         on: ListenerId,
         /// Whose it is.
         peer: SocketAddr,
+        /// The metric's label of why.
+        label: &'static str,
         /// Why, and what to do.
         cause: Text<232>,
     },

@@ -131,8 +131,8 @@ impl<S, H: Handler> Worker<S, H> {
     pub(super) fn log_failure(&self, (listener, peer): (u32, SocketAddr), failure: &LayerFailure) {
         self.metrics.streams.layer_failed(failure);
         if let Some(on) = self.current.snapshot.view.by_identity(listener) {
-            let cause = Text::new(&failure.to_string());
-            self.record(RecordKind::ConnectionFailed { on, peer, cause });
+            let (label, cause) = (failure.label(), Text::new(&failure.to_string()));
+            self.record(RecordKind::ConnectionFailed { on, peer, label, cause });
         }
     }
 

@@ -58,6 +58,14 @@ pub enum LayerFailure {
 }
 
 impl LayerFailure {
+    /// The metric's label.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Tls(failure) => failure.label(),
+            Self::WebSocket(failure) => failure.label(),
+        }
+    }
+
     /// What is kept of it with a request that could not be sent.
     pub const fn cause(&self) -> Option<tls::Cause> {
         match self {
