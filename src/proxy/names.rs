@@ -109,7 +109,9 @@ impl<'a> Search<'a> {
     /// proxy MUST follow the procedures of [4] as if the input URI were a SIPS URI."
     pub fn question_of(&self, target: &Target, egress: Option<&EgressChoice>) -> Option<Question> {
         let question = self.snapshot.plan.question_of(target, egress)?;
-        Some(Question { sips: question.sips || self.sips, ..question })
+        // Over TLS it is reached the same way either way, and then what the configuration asks for has the answer.
+        let is_secure = question.transport.is_some_and(Transport::is_secure);
+        Some(Question { sips: self.sips && !is_secure, ..question })
     }
 
     /// Adds the next hops that a name leads to.

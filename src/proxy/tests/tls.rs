@@ -183,6 +183,21 @@ fn sips_goes_nowhere_without_tls() {
     assert!(matches!(answer, Became::Answer { status: 500, .. }), "the egress has no TLS: {answer:?}");
 }
 
+/// What the configuration asks for is kept as such: no name of a message pushes its answer out.
+#[test]
+fn a_sips_request_asks_dns_for_what_the_configuration_does() {
+    for to in [
+        "sips:unknown.example",
+        "sip:unknown.example;transport=tls",
+        "sip:unknown.example:5061;transport=tls",
+    ] {
+        let mut world = world("", &format!("to = \"{to}\""));
+        world.receive("private", ALICE, &invite("sips:bob@bob.example"));
+        let asked = world.state.nowhere().map(|(question, _)| *question);
+        assert_eq!(asked.as_slice(), world.snapshot.plan.questions(), "{to}");
+    }
+}
+
 #[test]
 fn what_is_written_says_that_a_side_is_over_tls() {
     let uri = "sip:bob@carrier.example;transport=tls";
