@@ -16,8 +16,11 @@ impl Search<'_> {
     }
 
     fn stream_to_name(&mut self, hop: NextHop, host: &str, origin: Origin, is_configured: bool) -> Number {
-        if !hop.transport.is_secure() {
-            return without_name(hop.transport, origin);
+        match hop.transport {
+            Transport::Tls => {}
+            // Browsers connect, and show no certificate: nobody is known to have that name.
+            Transport::Wss => return Number::OPENED,
+            other => return without_name(other, origin),
         }
         // What can be in no certificate is nobody's: the address that DNS has for it may be anybody's, and says so by a certificate.
         Number::named(self.servers.number(host, is_configured).unwrap_or(NameId::NOBODY))
@@ -28,7 +31,7 @@ impl Search<'_> {
     pub(super) fn stream_to_address(&mut self, hop: NextHop, origin: Origin) -> Number {
         let snapshot = self.snapshot;
         let name = || snapshot.plan.tls_names.of(hop.address.ip());
-        match if hop.transport.is_secure() { name() } else { None } {
+        match if hop.transport == Transport::Tls { name() } else { None } {
             Some(name) => self.stream_to_name(hop, name, origin, true),
             None => without_name(hop.transport, origin),
         }

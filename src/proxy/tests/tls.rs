@@ -3,6 +3,7 @@
 use super::forwarding::INVITE;
 use super::world::{Became, World, header, headers, masked};
 use crate::limits::STREAM_NAMES;
+use crate::net::Transport;
 use crate::pki::Authority;
 use crate::rules::Mode;
 use crate::stream::{NameId, Number};
@@ -195,6 +196,22 @@ fn a_sips_request_asks_dns_for_what_the_configuration_does() {
         world.receive("private", ALICE, &invite("sips:bob@bob.example"));
         let asked = world.state.nowhere().map(|(question, _)| *question);
         assert_eq!(asked.as_slice(), world.snapshot.plan.questions(), "{to}");
+    }
+}
+
+/// A browser shows no certificate: whoever has connected from an address that DNS has for a name is not known to have it, but at
+/// his own address he is reached, whatever name a server there would have.
+#[test]
+fn a_browser_is_at_its_address_and_has_no_name() {
+    let listeners = CONFIGURATION.replace("\"tls\"", "\"wss\"").replace("tls:203", "wss:203");
+    let names = "[tls]\nnames = { \"192.0.2.0/24\" = \"carrier.example\" }\n";
+    for (host, stream) in [("192.0.2.9", Number::ANY), ("carrier.example", Number::OPENED)] {
+        let mut world = with(&listeners, names, "to = \"request-uri\"");
+        let uri = format!("sip:bob@{host}:5061;transport=wss");
+        let Became::Forward { decision, .. } = world.receive("private", ALICE, &invite(&uri)) else {
+            panic!()
+        };
+        assert_eq!((decision.stream, decision.next_hop.transport), (stream, Transport::Wss), "{host}");
     }
 }
 
