@@ -265,10 +265,14 @@ impl Client {
 
     /// The request could not be sent; `true`: the transaction is over. "If the transport layer notifies a
     /// proxy of an error when it tries to forward a request (see Section 18.4), the proxy MUST behave as if
-    /// the forwarded request received a 503" (§16.9). Once there is a final answer, only an ACK can fail, and
-    /// the answer that is sent again for want of it is still to be absorbed.
+    /// the forwarded request received a 503" (§16.9). Where it was answered provisionally and is not sent again, it has arrived,
+    /// whatever becomes of the connection that it left by. Once there is a final answer, only an ACK can fail, and the answer
+    /// that is sent again for want of it is still to be absorbed.
     pub const fn on_transport_error(&self) -> bool {
-        matches!(self.state, ClientState::Calling | ClientState::Proceeding) && !self.is_abandoned
+        match self.state {
+            ClientState::Calling => !self.is_abandoned,
+            _ => self.sends_again(),
+        }
     }
 
     /// The deadline has come.

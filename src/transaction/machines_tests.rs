@@ -207,6 +207,17 @@ fn another_request_that_is_answered() {
 #[test]
 fn a_transport_error_ends_what_has_no_answer() {
     assert!(invite(START).on_transport_error() && other(START).on_transport_error());
+    assert!(invite(START).over(true).on_transport_error());
+    // Whoever rings has got the INVITE, also where he says so by another connection and closes ours.
+    for (mut client, fails) in [
+        (invite(START), false),
+        (invite(START).over(true), false),
+        (other(START), true),
+        (other(START).over(true), false),
+    ] {
+        client.on_response(180, after(SECOND));
+        assert_eq!((client.state(), client.on_transport_error()), (ClientState::Proceeding, fails));
+    }
 }
 
 #[test]
