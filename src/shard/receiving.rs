@@ -24,10 +24,7 @@ impl<S, H: Handler> Worker<S, H> {
         let was_handshaking = connection.layer.is_handshaking();
         let place = (connection.listener, connection.peer);
         let mut scratch = std::mem::take(&mut self.scratch);
-        let came = connection.layer.receive(bytes, &mut scratch);
-        if came.is_ok() && !was_handshaking {
-            connection.proven();
-        }
+        let came = connection.receive(bytes, &mut scratch);
         let is_open = came.is_ok() && was_handshaking && !connection.layer.is_handshaking();
         let is_stalled = !scratch.out.is_empty() && !self.put_raw(io, stream, &scratch.out);
         if is_open && !is_stalled {

@@ -7,7 +7,7 @@ use super::held::Held;
 use super::leads::Key;
 use super::unanswered::Unanswered;
 use super::unsent::Unsent;
-use super::{Framer, Layer, StreamLimits};
+use super::{Came, Framer, Layer, LayerFailure, Scratch, Standing, StreamLimits};
 use crate::limits::{LAYER_HANDSHAKE_NS, STREAM_HALF_CLOSED_NS, STREAM_SILENT_NS, STREAM_WAITING};
 use crate::net::Now;
 use crate::tls::{Failure, PeerName};
@@ -133,12 +133,21 @@ impl Connection {
     pub fn unfinished(&self) -> Option<Failure> {
         let session = self.layer.session().filter(|_| self.is_open && !self.is_ending)?;
         let is_unproven = self.unproven.as_ref().is_some_and(|sent| !sent.is_empty());
-        session.end().err().or(is_unproven.then_some(Failure::Closed))
+        session.end().err().or(is_unproven.then_some(Failure::Unheard))
     }
 
-    /// The server has said something behind its handshake.
-    pub fn proven(&mut self) {
-        self.unproven = None;
+    /// Takes what its socket received: [`Layer::receive`]. A server that has said something behind its handshake has taken what
+    /// was sent.
+    ///
+    /// # Errors
+    /// It is to be closed, once what has to be sent is.
+    pub fn receive(&mut self, bytes: &[u8], scratch: &mut Scratch) -> Result<(Came, Standing), LayerFailure> {
+        let was_handshaking = self.layer.is_handshaking();
+        let came = self.layer.receive(bytes, scratch)?;
+        if !was_handshaking && !scratch.text().is_empty() {
+            self.unproven = None;
+        }
+        Ok(came)
     }
 
     /// Those who have sent something that the server has not taken: it has refused us.
@@ -227,3 +236,7 @@ impl Connection {
         since(self.used, patience).then_some(Overdue::Idle)
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

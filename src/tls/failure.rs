@@ -62,6 +62,9 @@ pub enum Failure {
     /// The connection ended before it was one.
     #[error("the peer closed the connection in the middle of the handshake")]
     Closed,
+    /// The handshake was over on our side, and nothing has come behind it: over TLS 1.3 a server may refuse us only then.
+    #[error("the peer closed the connection behind the handshake, before it had said anything")]
+    Unheard,
     /// It did not come to an end.
     #[error("the TLS handshake was not over in time")]
     TooSlow,
@@ -72,7 +75,7 @@ pub enum Failure {
 
 impl Failure {
     /// All labels, in the order of the enum.
-    pub const LABELS: [&str; 15] = [
+    pub const LABELS: [&str; 16] = [
         "expired",
         "not_yet_valid",
         "wrong_name",
@@ -86,6 +89,7 @@ impl Failure {
         "not_tls",
         "protocol",
         "closed",
+        "unheard",
         "too_slow",
         "own",
     ];
@@ -106,8 +110,9 @@ impl Failure {
             Self::NotTls => 10,
             Self::Protocol(_) => 11,
             Self::Closed => 12,
-            Self::TooSlow => 13,
-            Self::Own(_) => 14,
+            Self::Unheard => 13,
+            Self::TooSlow => 14,
+            Self::Own(_) => 15,
         }
     }
 
@@ -150,6 +155,7 @@ impl Failure {
             }
             Self::NotTls => "the peer is to use TLS on this port, or TCP on another",
             Self::Protocol(_) | Self::Closed => "the peer's log may say why",
+            Self::Unheard => "the peer's log may say why; it may not like our certificate",
             Self::TooSlow => "the peer may speak something else on this port, or have too much to do",
             Self::Own(_) => "see the text",
         }
@@ -230,6 +236,7 @@ impl Cause {
         "it does not speak TLS on this port",
         "it breaks the TLS protocol",
         "it closed the connection in the middle of the handshake",
+        "it closed the connection behind the handshake, before it had said anything",
         "the handshake was not over in time",
         "it is not set up on this side",
     ];

@@ -1,0 +1,51 @@
+use super::*;
+use crate::pki::Authority;
+use crate::tls::{Authorities, Client, ClientCertificates, Credentials, Server, Session, system_clock};
+
+fn sides() -> (Server, Client) {
+    let authority = Authority::new("A");
+    let pair = authority.issue(&["a.example"]);
+    let own = Credentials::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).unwrap();
+    let trusted = Authorities::from_pem(authority.pem().as_bytes()).unwrap();
+    let server = Server::new(&own, &[], &ClientCertificates::Off, system_clock()).unwrap();
+    (server, Client::new(&trusted, None, system_clock()).unwrap())
+}
+
+fn peer() -> SocketAddr {
+    "192.0.2.1:5061".parse().unwrap()
+}
+
+/// Carries what both sides have for each other until neither has anything.
+fn carry(connection: &mut Connection, peer: &mut Session, mut to_connection: Vec<u8>, mut to_peer: Vec<u8>) {
+    while !to_connection.is_empty() || !to_peer.is_empty() {
+        let (mut scratch, mut text) = (Scratch::default(), Vec::new());
+        if !to_connection.is_empty() {
+            connection.receive(&std::mem::take(&mut to_connection), &mut scratch).unwrap();
+        }
+        to_peer.extend(&scratch.out);
+        peer.receive(&std::mem::take(&mut to_peer), &mut text, &mut to_connection).unwrap();
+    }
+}
+
+/// Over TLS 1.3 its tickets say nothing yet, nor does a part of a record.
+#[test]
+fn a_server_has_taken_what_was_sent_once_it_says_something_itself() {
+    let (server, client) = sides();
+    let (name, mut scratch) = (PeerName::new("a.example").unwrap(), Scratch::default());
+    let layer = Layer::connect(Some(&client), &name, &mut scratch).unwrap();
+    let mut ours = Connection::named(7, peer(), Some(Arc::new(name)), layer, Now(0));
+    ours.opened(Now(0));
+    assert_eq!(ours.unfinished(), Some(Failure::Closed));
+    let mut session = Session::accept(&server).unwrap();
+    carry(&mut ours, &mut session, Vec::new(), std::mem::take(&mut scratch.out));
+    assert!(!ours.layer.is_handshaking() && ours.unfinished().is_none());
+    let who = Waiting { shard: 0, cookie: 1 };
+    assert!(ours.waits(who));
+    let mut record = Vec::new();
+    session.send(b"SIP/2.0 100 Trying\r\n", &mut record).unwrap();
+    let (part, rest) = record.split_at(record.len() / 2);
+    ours.receive(part, &mut scratch).unwrap();
+    assert_eq!(ours.unfinished(), Some(Failure::Unheard));
+    ours.receive(rest, &mut scratch).unwrap();
+    assert_eq!((ours.unfinished(), ours.take_unproven()), (None, Vec::new()));
+}
