@@ -464,7 +464,7 @@ impl<S, H: Handler> Worker<S, H> {
                 Overdue::Stalled => self.cut_off(io, stream, StreamEnd::Stalled),
                 Overdue::Message => self.cut_off(io, stream, StreamEnd::TooSlow),
                 Overdue::Handshake => {
-                    self.end_of_handshake(io, stream, |c| c.layer.session().map(|_| Failure::TooSlow));
+                    self.end_of_handshake(io, stream, Connection::too_slow);
                     self.cut_off(io, stream, StreamEnd::TooSlow);
                 }
                 Overdue::Idle => self.finish_stream(io, stream, StreamEnd::Idle),

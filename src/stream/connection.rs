@@ -10,7 +10,7 @@ use super::unsent::Unsent;
 use super::{Came, Framer, Layer, LayerFailure, Scratch, Standing, StreamLimits};
 use crate::limits::{LAYER_HANDSHAKE_NS, STREAM_HALF_CLOSED_NS, STREAM_SILENT_NS, STREAM_WAITING};
 use crate::net::Now;
-use crate::tls::{Failure, PeerName};
+use crate::tls::{Failure, PeerName, State};
 
 /// A message that was sent, and who is to hear if it has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +134,12 @@ impl Connection {
         let session = self.layer.session().filter(|_| self.is_open && !self.is_ending)?;
         let is_unproven = self.unproven.as_ref().is_some_and(|sent| !sent.is_empty());
         session.end().err().or(is_unproven.then_some(Failure::Unheard))
+    }
+
+    /// Why it is none yet, where its time for that is over: TLS was too slow; `None`: what is above that was, or there is none.
+    pub fn too_slow(&self) -> Option<Failure> {
+        let session = self.layer.session()?;
+        (session.state() == State::Handshaking).then_some(Failure::TooSlow)
     }
 
     /// Takes what its socket received: [`Layer::receive`]. A server that has said something behind its handshake has taken what

@@ -1,4 +1,5 @@
 use super::*;
+use crate::net::Transport;
 use crate::pki::Authority;
 use crate::tls::{Authorities, Client, ClientCertificates, Credentials, Server, Session, system_clock};
 
@@ -48,4 +49,17 @@ fn a_server_has_taken_what_was_sent_once_it_says_something_itself() {
     assert_eq!(ours.unfinished(), Some(Failure::Unheard));
     ours.receive(rest, &mut scratch).unwrap();
     assert_eq!((ours.unfinished(), ours.take_unproven()), (None, Vec::new()));
+}
+
+#[test]
+fn tls_that_is_over_is_not_too_slow_whatever_is_above_it() {
+    let (server, client) = sides();
+    let mut theirs = Connection::new(7, peer(), true, Now(0));
+    theirs.layer = Layer::accept(Transport::Wss, Some(&server)).unwrap();
+    assert_eq!(theirs.too_slow(), Some(Failure::TooSlow));
+    let mut hello = Vec::new();
+    let mut session = Session::connect(&client, &PeerName::new("a.example").unwrap(), &mut hello).unwrap();
+    carry(&mut theirs, &mut session, hello, Vec::new());
+    assert!(theirs.layer.is_handshaking(), "it has not asked for a WebSocket");
+    assert_eq!(theirs.too_slow(), None);
 }
