@@ -313,9 +313,10 @@ impl Connections {
         self.unsent_bytes
     }
 
-    /// Some has something to send that the kernel has not taken.
+    /// Some has something to send that the kernel has not taken, or that waits for the end of a handshake.
     pub fn any_undrained(&self) -> bool {
-        self.places.iter().flatten().any(|(_, c)| !c.is_ending && c.unsent.bytes() > 0)
+        let waits = |c: &Connection| !c.is_ending && (c.unsent.bytes() > 0 || c.held.bytes() > 0);
+        self.places.iter().flatten().any(|(_, connection)| waits(connection))
     }
 }
 

@@ -269,10 +269,11 @@ fn what_is_held_counts_as_kept_and_whoever_waits_is_told() {
     assert!(all.hold(streams[0], b"one", who(1)) && all.hold(streams[0], b"two", who(2)));
     assert!(all.hold(streams[1], b"three", who(3)));
     assert_eq!((all.kept_bytes(), all.most_kept().next()), (11, Some(streams[0])));
+    assert!(all.any_undrained(), "a stop waits for it");
     let held = all.take_held(streams[0]);
     assert_eq!((all.kept_bytes(), held.each().count()), (5, 2));
     assert!(all.ends(streams[1], true) && !all.hold(streams[1], b"four", who(4)));
-    assert_eq!(all.kept_bytes(), 0);
+    assert!(all.kept_bytes() == 0 && !all.any_undrained());
     let (_, waiting) = all.remove(streams[1]).expect("a connection");
     assert_eq!(waiting, [who(3)]);
 }
