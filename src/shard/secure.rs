@@ -12,6 +12,7 @@ use crate::drop_reason::DropReason;
 use crate::engine::Io;
 use crate::net::{ListenerId, Transport};
 use crate::plan::{Plan, Tls};
+use crate::snapshot::Snapshot;
 use crate::stream::{Connection, Layer, LayerFailure, Scratch, StreamId, Waiting};
 use crate::tls::{Cause, Client, Failure};
 use crate::transaction::SendFailure;
@@ -68,6 +69,19 @@ impl<S, H: Handler> Worker<S, H> {
         let layer = Layer::connect(client, name, &mut scratch).map_err(Some)?;
         let connection = Connection::named(way.listener, way.to, Some(Arc::clone(name)), layer, self.now);
         Ok(Beginning { connection, hello: scratch.out })
+    }
+
+    /// Whom a server was verified for counts by the files of then. Where those have changed since, what its connection has begun is
+    /// finished there, and what comes from now on has another one opened.
+    pub(super) fn verify_anew(&mut self, old: &Snapshot) {
+        fn files(snapshot: &Snapshot, listener: u32) -> Option<&Arc<Tls>> {
+            let on = snapshot.view.by_identity(listener)?;
+            snapshot.plan.section(snapshot.plan.listener(on).section).tls.as_ref()
+        }
+        let new = &self.current.snapshot;
+        if !Arc::ptr_eq(&old.plan, &new.plan) {
+            self.streams.hide_opened(|listener| files(old, listener) != files(new, listener));
+        }
     }
 
     /// Keeps a message until the handshake of its connection is over.

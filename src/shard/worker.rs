@@ -261,6 +261,7 @@ impl<S, H: Handler> Worker<S, H> {
             self.handler.adopt(&self.current.snapshot);
             self.streams.limit(self.current.snapshot.plan.streams);
         }
+        self.verify_anew(&old.snapshot);
         if !self.started || !Arc::ptr_eq(&old.sockets, &self.current.sockets) {
             self.open_and_close(io);
         }

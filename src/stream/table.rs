@@ -157,6 +157,15 @@ impl Connections {
         self.by_peer.clear(&key, is_ours, stream);
     }
 
+    /// The same for those that were opened over TLS from listeners whose files have changed since.
+    pub fn hide_opened(&mut self, has_changed: impl Fn(u32) -> bool) {
+        for (stream, connection) in self.places.iter().flatten() {
+            if connection.name.is_some() && has_changed(connection.listener) {
+                self.by_peer.clear(&connection.key(), connection.is_ours, *stream);
+            }
+        }
+    }
+
     /// A connection is being closed: nothing more is sent on it or read from it. `is_cut`: what waits is not sent either.
     /// `false`: it was before.
     pub fn ends(&mut self, stream: StreamId, is_cut: bool) -> bool {

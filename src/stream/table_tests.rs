@@ -263,6 +263,22 @@ fn a_connection_that_was_opened_for_a_name_is_for_no_other() {
 }
 
 #[test]
+fn a_connection_over_tls_of_a_listener_whose_files_have_changed_leads_nowhere() {
+    let (mut all, streams) = connections(&[1]);
+    let places = [7, 8].map(|listener| (listener, StreamId::first(listener as u16 + 1)));
+    for (listener, stream) in places {
+        let named = Some(name("a.example"));
+        all.insert(stream, Connection::named(listener, peer(1), named, Layer::Plain, Now(0)));
+    }
+    all.hide_opened(|listener| listener == 7);
+    let wanted = Some(name("a.example"));
+    assert_eq!(all.with(7, peer(1), wanted.as_ref(), Number::OPENED), None);
+    assert_eq!(all.with(7, peer(1), None, Number::ANY), Some(streams[0]), "the peer has opened that");
+    assert_eq!(all.with(8, peer(1), wanted.as_ref(), Number::OPENED), Some(places[1].1));
+    assert!(all.get(places[0].1).is_some_and(|connection| connection.can_send()), "it finishes what it has");
+}
+
+#[test]
 fn what_is_held_counts_as_kept_and_whoever_waits_is_told() {
     let (mut all, streams) = connections(&[1, 2]);
     let who = |cookie| Waiting { shard: 0, cookie };

@@ -317,6 +317,25 @@ fn who_has_to_show_a_certificate_and_has_none_is_not_let_in() {
     viaduct.stop();
 }
 
+/// Whom a server was verified by counts no more once `ca` has changed.
+#[test]
+fn a_server_by_an_authority_that_is_trusted_no_more_is_not_called_by_the_connection_that_it_has() {
+    let world = World::new();
+    let trust = Trust::new(KEEPING_RELAY);
+    let viaduct = trust.home.start(&world);
+    let secrets = trust.secrets(&["bob.example"]);
+    let bob = ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(&secrets));
+    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
+    call(&public, &bob, true);
+    let before = viaduct.generation();
+    trust.home.put("ca.pem", &Authority::new("B").pem());
+    viaduct.newer_than(before);
+    public.put(&public.request("INVITE", &bob.uri()));
+    let answer = public.expect("SIP/2.0 500").message;
+    assert!(answer.value("Warning").contains("(unknown_ca)"), "{answer}");
+    viaduct.stop();
+}
+
 /// A certificate that is replaced is shown from then on, and what is open stays open.
 #[test]
 fn a_certificate_changes_while_calls_go_on() {
