@@ -3,7 +3,7 @@
 use crate::endpoint::Party;
 use crate::phone::{ByDatagrams, ByStreams, Phone, Secrets};
 use crate::pki::{Authority, Pair, in_years};
-use crate::sip::{Dialog, Speaker};
+use crate::sip::{Dialog, Speaker, same_transaction};
 use crate::viaduct::{Home, KEEPING_RELAY, LISTENERS, Viaduct};
 use crate::world::{EDGE, World, eventually};
 
@@ -12,6 +12,7 @@ const TLS: &str = r#"
 [hosts]
 "alice.example" = ["1.2.3.100"]
 "bob.example" = ["10.0.0.100"]
+"carol.example" = ["10.0.0.100"]
 "six.example" = ["fd00:6::100"]
 
 [[listener]]
@@ -157,6 +158,58 @@ fn calls_between_tls_and_everything_else() {
     let handshakes = |side| metrics.sum("viaduct_tls_handshakes_total", &[("side", side)]);
     // One connection each, whatever they are used for: Viaduct's to three phones, and theirs to Viaduct.
     assert_eq!((handshakes("opened"), handshakes("accepted")), (3, 3));
+    viaduct.stop();
+}
+
+/// RFC 3261 §9.1, §17.1.1.3: they go the way of the INVITE, by its connection.
+#[test]
+fn a_cancel_and_the_ack_to_a_refusal_go_over_tls() {
+    let world = World::new();
+    let trust = Trust::new(KEEPING_RELAY);
+    let viaduct = trust.home.start(&world);
+    let [alice, bob] = [["alice.example"], ["bob.example"]].map(|names| trust.secrets(&names));
+    let alice =
+        ByStreams::new(&world.public, "alice", "alice.example", "1.2.3.100:5061", PUBLIC, Some(&alice));
+    let bob = ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(&bob));
+    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
+    for caller in [&alice as &dyn Phone, &public] {
+        let invite = caller.request("INVITE", &bob.uri());
+        caller.put(&invite);
+        let received = bob.expect("INVITE ");
+        bob.answer(&received, "180 Ringing");
+        caller.expect("SIP/2.0 180");
+        caller.put(&same_transaction(&invite, "CANCEL", invite.value("To")));
+        assert!(caller.expect("SIP/2.0 200").message.value("CSeq").ends_with("CANCEL"));
+        let cancel = bob.expect("CANCEL ");
+        bob.answer(&cancel, "200 OK");
+        bob.answer(&received, "487 Request Terminated");
+        let ack = bob.expect("ACK ").message;
+        let branch = received.message.branch();
+        assert_eq!((cancel.message.branch(), ack.branch()), (branch.clone(), branch));
+        let refused = caller.expect("SIP/2.0 487").message;
+        caller.put(&same_transaction(&invite, "ACK", refused.value("To")));
+    }
+    let opened = viaduct.metrics().sum("viaduct_tls_handshakes_total", &[("side", "opened")]);
+    assert_eq!(opened, 1, "all by one connection");
+    viaduct.stop();
+}
+
+/// RFC 5923 §8.1: a connection is for the name that it was verified for, whoever else is at the address.
+#[test]
+fn two_names_at_one_address_are_two_servers() {
+    let world = World::new();
+    let trust = Trust::new(KEEPING_RELAY);
+    let viaduct = trust.home.start(&world);
+    let secrets = trust.secrets(&["bob.example"]);
+    let bob = ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(&secrets));
+    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
+    call(&public, &bob, true);
+    public.put(&public.request("INVITE", &bob.uri().replace("bob.example", "carol.example")));
+    let answer = public.expect("SIP/2.0 500").message;
+    assert!(answer.value("Warning").contains("(wrong_name)"), "{answer}");
+    call(&public, &bob, false);
+    let opened = viaduct.metrics().sum("viaduct_tls_handshakes_total", &[("side", "opened")]);
+    assert_eq!((opened, failures(&viaduct, "wrong_name")), (1, 1));
     viaduct.stop();
 }
 
