@@ -32,7 +32,7 @@ impl Coalesce {
         Self { wait_ns, gap_ns: wait_ns, last: Now(0), large: false }
     }
 
-    /// A batch begins with so many completions.
+    /// A batch begins with so many completions that bring something: sends that have ended say nothing of what comes.
     pub fn came(&mut self, completions: usize, now: Now) {
         if completions == 0 {
             return;

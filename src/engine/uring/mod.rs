@@ -174,7 +174,8 @@ impl<'m> Engine<'m> {
             self.drain()?;
             self.woken = false;
             self.now = self.clock();
-            self.coalesce.came(self.ready.len(), self.now);
+            self.coalesce
+                .came(self.ready.iter().filter(|completion| completion.brings_something()).count(), self.now);
             self.real_ns = None;
             shard.begin(self, self.now);
             self.settle(shard);

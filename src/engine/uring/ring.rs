@@ -58,6 +58,11 @@ impl Completion {
         StreamId::from_bits(self.data as u32)
     }
 
+    /// Somebody else has sent something; what this shard does itself completes as well.
+    pub fn brings_something(&self) -> bool {
+        [Kind::Receive, Kind::StreamReceive, Kind::Accept].into_iter().any(|kind| self.is(kind))
+    }
+
     /// An operation that uses the engine's memory has ended.
     fn ends_a_writer(&self) -> bool {
         let kinds = [Kind::Receive, Kind::Wake, Kind::StreamReceive, Kind::StreamSend];
