@@ -194,14 +194,19 @@ fn a_cancel_and_the_ack_to_a_refusal_go_over_tls() {
     viaduct.stop();
 }
 
+/// On the inside, with a certificate of his name by the authority that is trusted.
+fn bob<'w>(world: &'w World, trust: &Trust) -> ByStreams<'w> {
+    let secrets = trust.secrets(&["bob.example"]);
+    ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(&secrets))
+}
+
 /// RFC 5923 §8.1: a connection is for the name that it was verified for, whoever else is at the address.
 #[test]
 fn two_names_at_one_address_are_two_servers() {
     let world = World::new();
     let trust = Trust::new(KEEPING_RELAY);
     let viaduct = trust.home.start(&world);
-    let secrets = trust.secrets(&["bob.example"]);
-    let bob = ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(&secrets));
+    let bob = bob(&world, &trust);
     let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
     call(&public, &bob, true);
     public.put(&public.request("INVITE", &bob.uri().replace("bob.example", "carol.example")));
@@ -219,8 +224,7 @@ fn a_request_over_tls_says_so() {
     let world = World::new();
     let trust = Trust::new(KEEPING_RELAY);
     let viaduct = trust.home.start(&world);
-    let secrets = trust.secrets(&["bob.example"]);
-    let bob = ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(&secrets));
+    let bob = bob(&world, &trust);
     let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
     public.put(&public.request("INVITE", "sips:bob@bob.example"));
     let invite = bob.expect("INVITE sips:bob@bob.example SIP/2.0").message;
@@ -376,8 +380,7 @@ fn a_server_by_an_authority_that_is_trusted_no_more_is_not_called_by_the_connect
     let world = World::new();
     let trust = Trust::new(KEEPING_RELAY);
     let viaduct = trust.home.start(&world);
-    let secrets = trust.secrets(&["bob.example"]);
-    let bob = ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(&secrets));
+    let bob = bob(&world, &trust);
     let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
     call(&public, &bob, true);
     let before = viaduct.generation();

@@ -339,16 +339,24 @@ fn a_path_behind_the_values_of_a_dialog_is_no_way_round_the_rules_either() {
     world.dropped("private", SWITCH, &behind("ACK"), DropReason::AckRefused);
 }
 
-#[test]
-fn a_next_hop_follows_where_the_connection_is_gone() {
-    let mut world = world();
-    let path = path(&mut world, "Supported: path\n").expect("a Path");
-    let both = "[[route]]\nname = \"inside\"\nto = [\"sip:10.0.0.9\", \"request-uri\"]\nfailover = [480]\n";
-    world.reconfigure(&with_websocket(both), super::world::fib());
+/// A gateway, and then whom the request names.
+const GATEWAY_FIRST: &str =
+    "[[route]]\nname = \"inside\"\nto = [\"sip:10.0.0.9\", \"request-uri\"]\nfailover = [480]\n";
+
+/// A request for a client's connection has been to a gateway, which has refused it; its turn is next.
+fn first_one_refuses(world: &mut World) {
+    let path = path(world, "Supported: path\n").expect("a Path");
+    world.reconfigure(&with_websocket(GATEWAY_FIRST), super::world::fib());
     let invite = to_register("INVITE", &format!("Route: {path}\n"));
     let first = world.forwarded("private", SWITCH, &invite, "private", "10.0.0.9:5060");
     world.due();
     world.dropped("private", "10.0.0.9:5060", &response(&first, "480 Gone", "n"), DropReason::Absorbed);
+}
+
+#[test]
+fn a_next_hop_follows_where_the_connection_is_gone() {
+    let mut world = world();
+    first_one_refuses(&mut world);
     let due = world.due();
     let second = due.iter().find(|sent| sent.what == What::Branch).expect("another attempt");
     assert_eq!((second.from.as_str(), second.to.to_string().as_str()), ("ws", WENDY));
@@ -358,14 +366,8 @@ fn a_next_hop_follows_where_the_connection_is_gone() {
 #[test]
 fn the_connection_of_a_listener_that_is_gone_is_no_other_ones() {
     let mut world = world();
-    let path = path(&mut world, "Supported: path\n").expect("a Path");
-    let both = "[[route]]\nname = \"inside\"\nto = [\"sip:10.0.0.9\", \"request-uri\"]\nfailover = [480]\n";
-    world.reconfigure(&with_websocket(both), super::world::fib());
-    let invite = to_register("INVITE", &format!("Route: {path}\n"));
-    let first = world.forwarded("private", SWITCH, &invite, "private", "10.0.0.9:5060");
-    world.due();
-    world.dropped("private", "10.0.0.9:5060", &response(&first, "480 Gone", "n"), DropReason::Absorbed);
-    let another = with_websocket(both).replace("name = \"ws\"", "name = \"other\"");
+    first_one_refuses(&mut world);
+    let another = with_websocket(GATEWAY_FIRST).replace("name = \"ws\"", "name = \"other\"");
     world.reconfigure(&another, super::world::fib());
     let sent: Vec<_> = world.due().iter().map(|sent| sent.what).collect();
     assert_eq!(sent, [What::Best, What::Ack], "no branch");
