@@ -29,6 +29,13 @@ impl Level {
         Self { files: viaduct.descriptors(), bytes: resident(&viaduct.metrics()) }
     }
 
+    /// Once somebody has been served, and has gone.
+    fn at_rest(world: &World, viaduct: &Viaduct<'_>) -> Self {
+        is_served(world, "before");
+        until_open(viaduct, 0);
+        Self::of(viaduct)
+    }
+
     /// Waits until it is as before, and no connection has left anything.
     fn until_back(&self, viaduct: &Viaduct<'_>) {
         until_open(viaduct, 0);
@@ -62,9 +69,7 @@ fn a_peer_that_never_reads_is_cut_off_at_its_queue() {
     let world = World::new();
     let home = home("queue = \"128KiB\"");
     let viaduct = home.start(&world);
-    is_served(&world, "before");
-    until_open(&viaduct, 0);
-    let before = Level::of(&viaduct);
+    let before = Level::at_rest(&world, &viaduct);
     let mut deaf = connect(&world.public, EDGE);
     deaf.set_write_timeout(Some(PATIENCE)).expect("a timeout");
     let many: String = (0..100).map(|n| options("sip:1.2.3.4", &format!("deaf{n}"))).collect();
@@ -87,9 +92,7 @@ fn a_byte_a_second_is_too_slow_and_costs_what_has_come() {
     let world = World::new();
     let home = home("header = \"2s\"\nbody = \"2s\"");
     let viaduct = home.start(&world);
-    is_served(&world, "before");
-    until_open(&viaduct, 0);
-    let before = Level::of(&viaduct);
+    let before = Level::at_rest(&world, &viaduct);
     let mut slow: Vec<TcpStream> = (0..20).map(|_| connect(&world.public, EDGE)).collect();
     // Half of them are slow with their headers, half with their bodies.
     let head = options("sip:1.2.3.4", "slow").replace("Content-Length: 0", "Content-Length: 60000");
@@ -119,9 +122,7 @@ fn who_connects_and_resets_for_ever_leaves_nothing() {
     let world = World::new();
     let home = home("");
     let viaduct = home.start(&world);
-    is_served(&world, "before");
-    until_open(&viaduct, 0);
-    let before = Level::of(&viaduct);
+    let before = Level::at_rest(&world, &viaduct);
     let to: SocketAddr = EDGE.parse().expect("an address");
     let churn = world.public.inside(|| {
         for number in 0..MANY {
@@ -148,9 +149,7 @@ fn ten_thousand_idle_connections_are_cheap() {
     let world = World::new();
     let home = home("");
     let viaduct = home.start(&world);
-    is_served(&world, "before");
-    until_open(&viaduct, 0);
-    let before = Level::of(&viaduct);
+    let before = Level::at_rest(&world, &viaduct);
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit of files");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("it can be raised that far");
     // Other tests of this process have files, too.
