@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use ipnet::IpNet;
 
-use super::filter::{Filter, may_be_separated};
 use super::names::Names;
 use super::networks::Networks;
 use super::patterns::{Collected, Patterns};
@@ -70,22 +69,24 @@ pub(super) struct Numbers {
 
 /// Number prefixes, compared without visual separators.
 pub(super) struct Prefixes {
-    filter: Filter,
+    /// As they are compared.
+    texts: Vec<Vec<u8>>,
     trie: Trie,
-    pub is_empty: bool,
 }
 
 impl Prefixes {
-    fn new(prefixes: &[Vec<u8>]) -> Self {
-        let trie = Trie::new(prefixes, |c| (!is_separator(c)).then_some(c));
-        Self { filter: Filter::of_keys(prefixes), trie, is_empty: prefixes.is_empty() }
+    fn new(texts: Vec<Vec<u8>>) -> Self {
+        Self { trie: Trie::new(&texts, |c| (!is_separator(c)).then_some(c)), texts }
     }
 
-    /// The lowest bit says whether a user that begins with this [`super::filter::first_word`] may begin with some
-    /// prefix.
-    #[inline(always)]
-    pub fn told(&self, word: u64) -> u64 {
-        self.filter.told(word) | may_be_separated(word, self.filter.mask())
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// The prefix of a number, as it is compared.
+    pub fn text(&self, number: u32) -> &[u8] {
+        &self.texts[number as usize]
     }
 
     /// The longest prefix of a user, or [`NONE`].
@@ -201,10 +202,10 @@ impl Collector {
     pub fn finish(self) -> Result<(Numbers, Checks), PatternError> {
         let patterns = self.patterns.iter().map(Collected::compile).collect::<Result<Vec<_>, _>>()?;
         let numbers = Numbers {
-            methods: self.methods.sealed(),
-            hosts: self.hosts.sealed(),
+            methods: self.methods,
+            hosts: self.hosts,
             networks: Networks::new(&self.networks.list),
-            prefixes: Prefixes::new(&self.prefixes.list),
+            prefixes: Prefixes::new(self.prefixes.list),
             patterns,
             headers: self.headers.list.iter().map(|name| Header::new(name)).collect(),
         };

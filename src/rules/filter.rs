@@ -1,5 +1,9 @@
 //! Tells most texts that begin with none of many keys, from their first bytes alone.
 
+use ipnet::IpNet;
+
+use super::networks::first_bits;
+
 /// What is compared without regard to case: ASCII letters that differ in case only, and some other
 /// characters too, which does not matter to a filter.
 const CASE: u64 = 0x2020_2020_2020_2020;
@@ -12,22 +16,15 @@ const SHIFT: u32 = 64 - (WORDS * 64).ilog2();
 
 /// A set of words, seen through a mask; it may take others for its members. All filters have one size, so that a
 /// place in them needs no check.
-#[derive(Clone)]
 pub(super) struct Filter {
     mask: u64,
     bits: Box<[u64; WORDS]>,
 }
 
-impl Default for Filter {
-    fn default() -> Self {
-        Self { mask: u64::MAX, bits: Box::new([0; WORDS]) }
-    }
-}
-
 impl Filter {
     /// Of these words, of which the bits of the mask count.
     pub fn new(mask: u64, words: impl Iterator<Item = u64>) -> Self {
-        let mut this = Self { mask, ..Self::default() };
+        let mut this = Self { mask, bits: Box::new([0; WORDS]) };
         for word in words {
             let at = this.place(word);
             this.bits[at / 64] |= 1 << (at % 64);
@@ -35,22 +32,24 @@ impl Filter {
         this
     }
 
-    /// Of the first bytes of keys, as many as all of them have; to be asked for [`first_word`]s.
-    pub fn of_keys(keys: &[Vec<u8>]) -> Self {
-        let shortest = keys.iter().map(Vec::len).min().unwrap_or(0).min(8);
+    /// Of the first bytes of keys, as many as all of them have; to be asked for [`first_word`]s. `None`: of no keys.
+    pub fn of_keys<'k>(keys: impl Iterator<Item = &'k [u8]> + Clone) -> Option<Self> {
+        let shortest = keys.clone().map(<[u8]>::len).min()?.min(8);
         let mask = u64::MAX.checked_shr(64 - 8 * shortest as u32).unwrap_or(0);
-        Self::new(mask, keys.iter().map(|key| first_word(key)))
+        Some(Self::new(mask, keys.map(first_word)))
+    }
+
+    /// Of the first bits of networks of one family, as many as all of them have; to be asked for the [`first_bits`] of
+    /// addresses. `None`: of no networks.
+    pub fn of_networks(networks: impl Iterator<Item = IpNet> + Clone) -> Option<Self> {
+        let widest = networks.clone().map(|network| network.prefix_len()).min()?;
+        let mask = u64::MAX.checked_shl(64 - u32::from(widest.min(64))).unwrap_or(0);
+        Some(Self::new(mask, networks.map(|network| first_bits(network.network()))))
     }
 
     #[inline(always)]
     fn place(&self, word: u64) -> usize {
         ((word & self.mask).wrapping_mul(FACTOR) >> SHIFT) as usize
-    }
-
-    /// The word may be a member.
-    #[inline(always)]
-    pub fn may_have(&self, word: u64) -> bool {
-        self.told(word) & 1 != 0
     }
 
     /// The lowest bit says whether the word may be a member; the others say nothing. So the answers of many filters
@@ -150,21 +149,22 @@ mod tests {
     use super::*;
 
     fn keys(keys: &[&str]) -> Filter {
-        Filter::of_keys(&keys.iter().map(|key| key.as_bytes().to_vec()).collect::<Vec<_>>())
+        Filter::of_keys(keys.iter().map(|key| key.as_bytes())).unwrap()
     }
 
     #[test]
     fn what_begins_with_a_key_passes() {
         let filter = keys(&["+9912", "agent-7"]);
         assert_eq!(filter.mask(), 0xff_ffff_ffff);
+        let may_have = |filter: &Filter, text: &str| filter.told(first_word(text.as_bytes())) & 1 == 1;
         for text in ["+9912", "+991234567890", "AGENT-", "agent"] {
-            assert!(filter.may_have(first_word(text.as_bytes())), "{text}");
+            assert!(may_have(&filter, text), "{text}");
         }
         for text in ["+9913", "+33123456", "", "age"] {
-            assert!(!filter.may_have(first_word(text.as_bytes())), "{text}");
+            assert!(!may_have(&filter, text), "{text}");
         }
-        assert!(keys(&[""]).may_have(first_word(b"x")), "an empty key begins every text");
-        assert!(!keys(&[]).may_have(first_word(b"x")), "no key begins any");
+        assert!(may_have(&keys(&[""]), "x"), "an empty key begins every text");
+        assert!(Filter::of_keys(std::iter::empty()).is_none(), "no key begins any");
     }
 
     #[test]

@@ -3,109 +3,133 @@
 //! Most requests show nothing that any rule asks for. The filters are probed one behind the other: the answer
 //! is nearly always no, so the processor need not wait for one before it asks the next.
 
-use super::checks::Asks;
-use super::filter::Ends;
-use super::names::plain_host;
-use super::seen::Seen;
+use std::collections::HashSet;
+
+use super::Facts;
+use super::checks::{Asks, Numbers};
+use super::filter::{Ends, Filter, first_word, may_be_separated};
+use super::names::{mixed, plain_host};
+use super::networks::first_bits;
 
 /// Branches that have a bit; those beyond are always open.
 pub(super) const BITS: usize = 64;
 
-/// For what a request shows, the bit of the branch that asks for it; 0: there is none.
+/// For what a request shows, what branches ask for; what none asks for is not looked at.
 #[derive(Default)]
 pub(super) struct Gate {
-    /// No filter knows what these ask for.
+    /// Branches of which no filter knows what they ask for.
     always: u64,
-    source: u64,
-    prefix: u64,
-    hosts: [u64; 3],
-    users: [u64; 3],
+    /// Branches that ask for headers.
     headers: u64,
+    v4: Option<Door>,
+    v6: Option<Door>,
+    prefix: Option<Door>,
+    /// Of the Request-URI, From, To.
+    hosts: [Option<Door>; 3],
+    /// What users of the same three begin with, and what they end with.
+    users: [[Option<Door>; 2]; 3],
+}
+
+/// What leads into a branch.
+struct Door {
+    filter: Filter,
+    /// Its bit.
+    branch: u64,
+}
+
+/// A branch of the root.
+pub(super) struct Behind<'a> {
+    pub asks: Asks,
+    /// Telling it takes an automaton.
+    pub scan: bool,
+    /// The values that lead on, as `numbers` has them.
+    pub values: &'a HashSet<u32>,
 }
 
 impl Gate {
-    /// Before the root's branches: what each asks for, and whether telling takes an automaton.
-    pub fn new(branches: impl Iterator<Item = (Asks, bool)>) -> Self {
+    /// Before the root's branches, no two of which ask for the same.
+    pub fn new<'a>(branches: impl Iterator<Item = Behind<'a>>, numbers: &Numbers) -> Self {
         let mut this = Self::default();
-        for (at, (asks, scan)) in branches.enumerate().take(BITS) {
-            let bit = match asks {
-                Asks::Source => &mut this.source,
-                Asks::Prefix => &mut this.prefix,
-                Asks::Host(which) => &mut this.hosts[usize::from(which)],
-                Asks::Pattern(field) => match this.users.get_mut(usize::from(field)) {
-                    Some(_) if scan => &mut this.always,
-                    Some(user) => user,
-                    None => &mut this.headers,
-                },
-                _ => &mut this.always,
-            };
-            *bit |= 1 << at;
+        for (at, behind) in branches.enumerate().take(BITS) {
+            this.add(1 << at, &behind, numbers);
         }
         this
     }
 
-    /// A bit for each branch that the request may lead into, the first one lowest. What no branch asks for is not
-    /// looked at; of the rest nothing waits for a branch of the processor's.
-    #[inline(always)]
-    pub fn open(&self, seen: &Seen<'_>) -> u64 {
-        let (facts, numbers) = (seen.facts, seen.numbers);
-        let Some([of_ruri, of_from, of_to]) = numbers.patterns.first_chunk() else { return u64::MAX };
-        let always = self.always | bits(self.headers, facts.header.is_some().into());
-        let mut told = Told::default();
-        if self.source != 0 {
-            told.source = numbers.networks.told(facts.source);
-        }
-        if self.hosts[0] != 0 {
-            told.hosts[0] = numbers.hosts.told(plain_host(facts.ruri_host));
-        }
-        if self.hosts[1] != 0 {
-            told.hosts[1] = numbers.hosts.told(plain_host(facts.from_host));
-        }
-        if self.hosts[2] != 0 {
-            told.hosts[2] = numbers.hosts.told(plain_host(facts.to_host));
-        }
-        if self.prefix | self.users[0] != 0 {
-            let user = Ends::of(facts.ruri_user);
-            if self.prefix != 0 {
-                told.prefix = numbers.prefixes.told(user.first);
+    fn add(&mut self, branch: u64, behind: &Behind<'_>, numbers: &Numbers) {
+        let door = |filter| Some(Door { filter, branch });
+        let values = || behind.values.iter().copied();
+        match behind.asks {
+            Asks::Source => {
+                let [v4, v6] = [true, false].map(|is_v4| {
+                    let networks = values().map(|number| numbers.networks.network(number));
+                    Filter::of_networks(networks.filter(move |network| network.addr().is_ipv4() == is_v4))
+                });
+                (self.v4, self.v6) = (v4.and_then(door), v6.and_then(door));
             }
-            told.users[0] = of_ruri.told(user);
+            Asks::Prefix => {
+                self.prefix =
+                    Filter::of_keys(values().map(|number| numbers.prefixes.text(number))).and_then(door);
+            }
+            Asks::Host(which) => {
+                let words = values().map(|number| mixed(numbers.hosts.name(number)));
+                self.hosts[usize::from(which % 3)] = door(Filter::new(u64::MAX, words));
+            }
+            Asks::Pattern(field) => match self.users.get_mut(usize::from(field)) {
+                Some(_) if behind.scan => self.always |= branch,
+                Some(user) => {
+                    let keys = numbers.patterns[usize::from(field)].keys(behind.values);
+                    *user = keys.map(|keys| Filter::of_keys(keys.into_iter()).and_then(door));
+                }
+                None => self.headers |= branch,
+            },
+            Asks::Transport | Asks::Listener | Asks::Method | Asks::Not => self.always |= branch,
         }
-        if self.users[1] != 0 {
-            told.users[1] = of_from.told(Ends::of(facts.from_user));
-        }
-        if self.users[2] != 0 {
-            told.users[2] = of_to.told(Ends::of(facts.to_user));
-        }
-        if told.any() { always | self.opened(&told) } else { always }
+    }
+
+    /// A bit for each branch that the request may lead into, the first one lowest.
+    #[inline(always)]
+    pub fn open(&self, facts: &Facts<'_>) -> u64 {
+        let always = self.always | bits(self.headers, facts.header.is_some().into());
+        let mut told = 0;
+        self.each(facts, |_, answer| told |= answer);
+        if told & 1 == 0 { always } else { always | self.opened(facts) }
     }
 
     /// What filters open.
     #[inline(never)]
-    fn opened(&self, told: &Told) -> u64 {
-        let hosts = self.hosts.into_iter().zip(told.hosts);
-        let users = self.users.into_iter().zip(told.users);
-        let others = [(self.source, told.source), (self.prefix, told.prefix)];
-        hosts.chain(users).chain(others).fold(0, |open, (asked, told)| open | bits(asked, told))
+    fn opened(&self, facts: &Facts<'_>) -> u64 {
+        let mut open = 0;
+        self.each(facts, |door, answer| open |= bits(door.branch, answer));
+        open
     }
-}
 
-/// What filters say of a request: the lowest bit of each tells whether it may show what some rule asks for.
-#[derive(Default)]
-struct Told {
-    source: u64,
-    prefix: u64,
-    hosts: [u64; 3],
-    users: [u64; 3],
-}
-
-impl Told {
-    /// Any of them does.
+    /// Calls the function with each door and an answer, the lowest bit of which says whether it may be open.
     #[inline(always)]
-    fn any(&self) -> bool {
-        let [a, b, c] = self.hosts;
-        let [d, e, f] = self.users;
-        (self.source | self.prefix | a | b | c | d | e | f) & 1 != 0
+    fn each(&self, facts: &Facts<'_>, mut told: impl FnMut(&Door, u64)) {
+        if let Some(door) = if facts.source.is_ipv4() { &self.v4 } else { &self.v6 } {
+            told(door, door.filter.told(first_bits(facts.source)));
+        }
+        for (door, host) in self.hosts.iter().zip([facts.ruri_host, facts.from_host, facts.to_host]) {
+            if let Some(door) = door {
+                told(door, door.filter.told(mixed(plain_host(host))));
+            }
+        }
+        if let Some(door) = &self.prefix {
+            let word = first_word(facts.ruri_user);
+            told(door, door.filter.told(word) | may_be_separated(word, door.filter.mask()));
+        }
+        for (doors, user) in self.users.iter().zip([facts.ruri_user, facts.from_user, facts.to_user]) {
+            if let [None, None] = doors {
+                continue;
+            }
+            let Ends { first, last } = Ends::of(user);
+            for (door, word) in doors.iter().zip([first, last]) {
+                if let Some(door) = door {
+                    told(door, door.filter.told(word));
+                }
+            }
+        }
     }
 }
 

@@ -137,7 +137,7 @@ impl Matcher {
         let (numbers, checks) = collector.finish()?;
         let tree = Tree::new(of_rules, &checks, &numbers);
         let [ruri, from, to] = [0, 1, 2].map(|field| !numbers.patterns[field].is_empty());
-        let users_read = [ruri || !numbers.prefixes.is_empty, from, to];
+        let users_read = [ruri || !numbers.prefixes.is_empty(), from, to];
         Ok(Self { numbers, checks, tree, users_read })
     }
 
@@ -157,11 +157,13 @@ impl Matcher {
 
     /// The first rule whose conditions hold. Allocates nothing. `scratch` must be this matcher's own.
     pub fn first_match(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> Option<RuleId> {
-        if std::mem::take(&mut scratch.is_used) {
-            scratch.scanned.iter_mut().for_each(Scanned::forget);
-        }
-        let mut seen = Seen::new(facts, &self.numbers, &self.checks, scratch);
-        self.tree.first_match(&mut seen).map(RuleId)
+        let found = self.tree.first_match(facts, || {
+            if std::mem::take(&mut scratch.is_used) {
+                scratch.scanned.iter_mut().for_each(Scanned::forget);
+            }
+            Seen::new(facts, &self.numbers, &self.checks, scratch)
+        });
+        found.map(RuleId)
     }
 
     /// Which users any rule reads: of the Request-URI, From and To.

@@ -1,6 +1,6 @@
 //! Names that rules ask for, numbered: hosts, methods.
 
-use super::filter::{Ends, FACTOR, Filter, first_word};
+use super::filter::{Ends, FACTOR, first_word};
 use super::trie::NONE;
 
 /// A set of names; each has a number.
@@ -8,7 +8,6 @@ pub(super) struct Names {
     names: Vec<Box<str>>,
     /// Open addressing, half empty at most: a name's hash and its number.
     slots: Vec<Slot>,
-    filter: Filter,
     any_case: bool,
 }
 
@@ -23,7 +22,7 @@ const EMPTY: Slot = Slot { hash: 0, number: NONE };
 impl Names {
     /// No names yet. `any_case`: they are compared without regard to case.
     pub fn new(any_case: bool) -> Self {
-        Self { names: Vec::new(), slots: vec![EMPTY; 2], filter: Filter::default(), any_case }
+        Self { names: Vec::new(), slots: vec![EMPTY; 2], any_case }
     }
 
     /// The number of a name, which is added where it is new.
@@ -52,16 +51,9 @@ impl Names {
         self.slots[at] = Slot { hash, number };
     }
 
-    /// No more names are added: from now on [`Names::told`] can be asked.
-    pub fn sealed(mut self) -> Self {
-        self.filter = Filter::new(u64::MAX, self.names.iter().map(|name| mixed(name.as_bytes())));
-        self
-    }
-
-    /// The lowest bit says whether the name may be one of them.
-    #[inline(always)]
-    pub fn told(&self, name: &[u8]) -> u64 {
-        self.filter.told(mixed(name))
+    /// The name of a number.
+    pub fn name(&self, number: u32) -> &[u8] {
+        self.names[number as usize].as_bytes()
     }
 
     /// The number of a name, or [`NONE`].
@@ -79,7 +71,7 @@ impl Names {
     }
 
     fn is(&self, number: u32, name: &[u8]) -> bool {
-        let known = self.names[number as usize].as_bytes();
+        let known = self.name(number);
         if self.any_case { known.eq_ignore_ascii_case(name) } else { known == name }
     }
 }
@@ -111,7 +103,7 @@ fn hash(name: &[u8]) -> u32 {
 
 /// All of a name in one word, of which a product's high bits are a hash.
 #[inline(always)]
-fn mixed(name: &[u8]) -> u64 {
+pub(super) fn mixed(name: &[u8]) -> u64 {
     // Beginning and end of what has up to sixteen bytes are all of it.
     let Ends { first, last } = Ends::of(name);
     let state = first ^ last.rotate_left(29) ^ name.len() as u64;
@@ -139,7 +131,6 @@ mod tests {
             assert_eq!(names.add(&text(n)), n);
         }
         assert_eq!(names.add(&text(7)), 7);
-        let names = names.sealed();
         for n in 0..1000 {
             assert_eq!(names.number(text(n).to_ascii_uppercase().as_bytes()), n);
         }
@@ -151,7 +142,6 @@ mod tests {
     fn case_counts_where_it_should() {
         let mut names = Names::new(false);
         assert_eq!((names.add("INVITE"), names.add("BYE"), names.add("")), (0, 1, 2));
-        let names = names.sealed();
         assert_eq!((names.number(b"INVITE"), names.number(b"invite"), names.number(b"")), (0, NONE, 2));
     }
 

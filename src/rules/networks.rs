@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::filter::Filter;
 use super::trie::{NONE, Trie};
 
 /// Distinct networks.
 pub struct Networks {
+    list: Box<[IpNet]>,
     v4: Family,
     v6: Family,
     /// For each network the narrowest other one that holds it.
@@ -18,8 +18,6 @@ pub struct Networks {
 
 /// Networks of one family in a trie by nibble: one that ends inside a nibble has several keys there.
 struct Family {
-    /// Of the addresses' first 64 bits.
-    filter: Filter,
     trie: Trie,
     /// For each key of the trie its network.
     networks: Vec<u32>,
@@ -51,14 +49,12 @@ impl Networks {
                 networks.iter().enumerate().filter(move |(_, network)| network.addr().is_ipv4() == v4),
             )
         };
-        Self { v4: family(true), v6: family(false), parents }
+        Self { list: networks.into(), v4: family(true), v6: family(false), parents }
     }
 
-    /// The lowest bit says whether some network may hold the address.
-    #[inline(always)]
-    pub(super) fn told(&self, source: IpAddr) -> u64 {
-        let family = if source.is_ipv4() { &self.v4 } else { &self.v6 };
-        family.filter.told(first_bits(source))
+    /// The network of a number.
+    pub(super) fn network(&self, number: u32) -> IpNet {
+        self.list[number as usize]
     }
 
     /// The number of the narrowest network that holds the address.
@@ -89,10 +85,7 @@ impl Networks {
 }
 
 impl Family {
-    fn new<'n>(networks: impl Iterator<Item = (usize, &'n IpNet)> + Clone) -> Self {
-        let widest = networks.clone().map(|(_, network)| network.prefix_len()).min().unwrap_or(0);
-        let mask = u64::MAX.checked_shl(64 - u32::from(widest.min(64))).unwrap_or(0);
-        let words: Vec<u64> = networks.clone().map(|(_, network)| first_bits(network.network())).collect();
+    fn new<'n>(networks: impl Iterator<Item = (usize, &'n IpNet)>) -> Self {
         let mut keys: HashMap<Vec<u8>, (u8, u32)> = HashMap::new();
         for (number, network) in networks {
             for key in keys_of(network) {
@@ -102,7 +95,7 @@ impl Family {
             }
         }
         let (keys, networks): (Vec<_>, _) = keys.into_iter().map(|(key, (_, number))| (key, number)).unzip();
-        Self { filter: Filter::new(mask, words.into_iter()), trie: Trie::new(&keys, Some), networks }
+        Self { trie: Trie::new(&keys, Some), networks }
     }
 
     #[inline]
@@ -112,7 +105,8 @@ impl Family {
 }
 
 /// The first 64 bits of an address; an IPv4 address has half of them.
-fn first_bits(address: IpAddr) -> u64 {
+#[inline(always)]
+pub(super) fn first_bits(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(ip) => u64::from(ip.to_bits()) << 32,
         IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,

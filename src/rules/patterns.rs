@@ -1,13 +1,12 @@
 //! The patterns of one field: those with a shape are found by their fixed beginning or end and compared
 //! step by step, the others by an automaton.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use regex_syntax::hir::Hir;
 
 use super::automaton::{Automaton, Scanned, parse};
-use super::filter::{Ends, Filter, first_word, last_word};
 use super::shape::{ByteSet, Shape, shapes};
 use super::trie::{NONE, Trie};
 use super::{Pattern, PatternError, RuleId};
@@ -49,7 +48,7 @@ enum Kind {
 }
 
 struct Side {
-    filter: Filter,
+    keys: Vec<Vec<u8>>,
     trie: Trie,
     /// For each key of the trie the shapes that begin, or end, with it.
     shapes: Vec<Vec<u32>>,
@@ -160,7 +159,7 @@ impl Builder {
             sides: self.keys.map(|keys| {
                 let (keys, shapes): (Vec<_>, _) = keys.into_iter().unzip();
                 let trie = Trie::new(&keys, |byte| Some(byte.to_ascii_lowercase()));
-                Side { filter: Filter::of_keys(&keys), trie, shapes }
+                Side { keys, trie, shapes }
             }),
             shapes: self.shapes,
             steps: self.steps,
@@ -230,20 +229,21 @@ impl Patterns {
         scanned.next(from).map(|number| (number, self.general[number as usize]))
     }
 
-    /// The lowest bit says whether a text with these ends may have a shape of some pattern.
-    #[inline(always)]
-    pub fn told(&self, text: Ends) -> u64 {
-        let [beginnings, ends] = &self.sides;
-        beginnings.filter.told(text.first) | ends.filter.told(text.last)
+    /// What texts that have shapes of these patterns begin with, and what they end with in reverse; in lower case.
+    pub fn keys(&self, patterns: &HashSet<u32>) -> [Vec<&[u8]>; 2] {
+        let leads = |shapes: &[u32]| {
+            shapes.iter().any(|&shape| patterns.contains(&self.shapes[shape as usize].pattern))
+        };
+        self.sides.each_ref().map(|side| {
+            let keys = side.keys.iter().zip(&side.shapes).filter(|(_, shapes)| leads(shapes));
+            keys.map(|(key, _)| key.as_slice()).collect()
+        })
     }
 
     /// Calls `found` with every pattern with a shape that `wanted` wants and the text matches.
     #[inline]
     pub fn each_shape(&self, text: &[u8], wanted: impl Fn(u32) -> bool, mut found: impl FnMut(u32)) {
         for (side, from_end) in self.sides.iter().zip([false, true]) {
-            if !side.filter.may_have(if from_end { last_word(text) } else { first_word(text) }) {
-                continue;
-            }
             let mut key = match from_end {
                 false => side.trie.longest(text.iter().copied()),
                 true => side.trie.longest(text.iter().rev().copied()),

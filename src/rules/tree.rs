@@ -9,8 +9,9 @@ use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use super::Facts;
 use super::checks::{Asks, Check, Checks, Numbers};
-use super::gate::{BITS, Gate};
+use super::gate::{BITS, Behind, Gate};
 use super::seen::Seen;
 use super::trie::NONE;
 
@@ -28,6 +29,8 @@ pub(super) struct Tree {
     nodes: Vec<Node>,
     /// Before the root's branches.
     gate: Gate,
+    /// The rule of a request that no branch opens for, or [`NONE`]; `None`: that takes a look at the root's own rules.
+    otherwise: Option<u32>,
     leaves: Vec<Leaf>,
     checks: Vec<Check>,
 }
@@ -64,6 +67,18 @@ enum Children {
     Pairs(Box<[(u32, u32)]>),
 }
 
+impl Children {
+    /// The values that lead anywhere.
+    fn values(&self) -> HashSet<u32> {
+        match self {
+            Self::Table(table) => {
+                (0..).zip(table).filter(|(_, node)| **node != NONE).map(|(value, _)| value).collect()
+            }
+            Self::Pairs(pairs) => pairs.iter().map(|(value, _)| *value).collect(),
+        }
+    }
+}
+
 /// A rule with the checks that no branch above it has made.
 #[derive(Clone)]
 struct Draft {
@@ -85,20 +100,46 @@ impl Tree {
     /// Of the rules' checks, rule by rule.
     pub fn new(rules: Vec<Vec<Check>>, checks: &Checks, numbers: &Numbers) -> Self {
         let root = vec![Node::default()];
-        let mut this = Self { nodes: root, gate: Gate::default(), leaves: Vec::new(), checks: Vec::new() };
+        let (gate, otherwise) = (Gate::default(), None);
+        let mut this = Self { nodes: root, gate, otherwise, leaves: Vec::new(), checks: Vec::new() };
         let drafts = (0..).zip(rules).map(|(rule, checks)| Draft { rule, checks, places: 1 }).collect();
         this.grow(0, drafts, DEPTH, checks, numbers);
-        this.gate = Gate::new(this.nodes[0].branches.iter().map(|branch| (branch.asks, branch.scan)));
+        let root = &this.nodes[0];
+        let values: Vec<_> = root.branches.iter().map(|branch| branch.children.values()).collect();
+        let behind = root.branches.iter().zip(&values);
+        let behind = behind.map(|(&Branch { asks, scan, .. }, values)| Behind { asks, scan, values });
+        this.gate = Gate::new(behind, numbers);
+        this.otherwise = this.otherwise();
         this
     }
 
-    /// The first rule whose checks hold.
+    fn otherwise(&self) -> Option<u32> {
+        let root = &self.nodes[0];
+        if root.branches.len() > BITS {
+            return None;
+        }
+        match self.leaves.get(root.leaves.start as usize..root.leaves.end as usize)?.first() {
+            Some(leaf) => leaf.checks.is_empty().then_some(leaf.rule),
+            None => Some(NONE),
+        }
+    }
+
+    /// The first rule whose checks hold. `seen` makes what the request shows, if that has to be looked at.
     #[inline]
-    pub fn first_match<'a>(&'a self, seen: &mut Seen<'a>) -> Option<u32> {
+    pub fn first_match<'a>(&'a self, facts: &Facts<'_>, seen: impl FnOnce() -> Seen<'a>) -> Option<u32> {
+        let open = self.gate.open(facts);
+        let best = match self.otherwise {
+            Some(rule) if open == 0 => rule,
+            _ => self.best(open, &mut seen()),
+        };
+        (best != NONE).then_some(best)
+    }
+
+    /// The first rule whose checks hold, or [`NONE`]; only open branches lead to some.
+    fn best<'a>(&'a self, mut open: u64, seen: &mut Seen<'a>) -> u32 {
         let best = Cell::new(NONE);
         let root = &self.nodes[0];
         self.look(root, seen, &best);
-        let mut open = self.gate.open(seen);
         while let Some(branch) = root.branches.get(open.trailing_zeros() as usize)
             && open != 0
         {
@@ -108,7 +149,7 @@ impl Tree {
         for branch in root.branches.get(BITS..).unwrap_or_default() {
             self.follow(branch, seen, &best);
         }
-        (best.get() != NONE).then_some(best.get())
+        best.get()
     }
 
     /// In how many places rules hang, all together.
