@@ -16,15 +16,17 @@ use crate::rules::EgressChoice;
 /// each: with several, the choice depends on the transaction. The last two choices of each place are kept. All
 /// memory is taken at construction.
 pub struct Recent {
-    generation: u64,
     /// In each place the one that was asked for last stands first, but for those found second.
     known: Box<[[Option<Known>; 2]]>,
     /// The last choice, where it is good for one question only.
     once: Option<Egress>,
 }
 
+/// Two cache lines, and no third one.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 struct Known {
+    generation: u64,
     asked: Asked,
     next_hop: NextHop,
     egress: Egress,
@@ -38,10 +40,12 @@ struct Asked {
     given: Option<(ListenerId, Reason)>,
 }
 
+const _: () = assert!(size_of::<Option<Known>>() == 128);
+
 impl Known {
     #[inline(always)]
-    fn answers(&self, asked: Asked, next_hop: NextHop) -> bool {
-        self.asked == asked && self.next_hop == next_hop
+    fn answers(&self, generation: u64, asked: Asked, next_hop: NextHop) -> bool {
+        self.generation == generation && self.asked == asked && self.next_hop == next_hop
     }
 }
 
@@ -54,7 +58,7 @@ impl Default for Recent {
 impl Recent {
     /// Nothing remembered.
     pub fn new() -> Self {
-        Self { generation: 0, known: vec![[None; 2]; RECENT_CHOICES / 2].into(), once: None }
+        Self { known: vec![[None; 2]; RECENT_CHOICES / 2].into(), once: None }
     }
 
     /// Forgets everything.
@@ -188,20 +192,16 @@ impl Recent {
         if fib.is_multipath() {
             return choose().map(|egress| &*self.once.insert(egress));
         }
-        if self.generation != generation {
-            self.clear();
-            self.generation = generation;
-        }
         let Question { ingress, next_hop, .. } = *question;
         let asked = Asked { ingress, given };
         let places = &mut self.known[place(&next_hop, given)];
-        let answers = |known: &Option<Known>| matches!(known, Some(known) if known.answers(asked, next_hop));
+        let answers = |known: &Option<Known>| matches!(known, Some(known) if known.answers(generation, asked, next_hop));
         let mut at = 0;
         if !answers(&places[0]) {
             at = 1;
             if !answers(&places[1]) {
                 let egress = choose()?;
-                places[1] = places[0].replace(Known { asked, next_hop, egress });
+                places[1] = places[0].replace(Known { generation, asked, next_hop, egress });
                 at = 0;
             }
         }
