@@ -7,6 +7,7 @@ mod connections;
 mod draw;
 mod fib;
 mod follow;
+mod interrupt;
 mod load;
 mod measure;
 mod messages;

@@ -12,6 +12,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::interrupt::Group;
 use crate::load::{Driver, Offer, Outcome, Settings};
 use crate::world::{INSIDE, OUTSIDE};
 
@@ -44,6 +45,8 @@ pub struct Subject {
     /// Where the load goes.
     pub address: SocketAddrV4,
     child: Child,
+    /// All its processes.
+    _group: Group,
     log: PathBuf,
 }
 
@@ -71,9 +74,11 @@ impl Subject {
         let file = fs::File::create(&log)?;
         let program = command.get_program().to_string_lossy().into_owned();
         end_with_us(&mut command);
+        command.process_group(0);
         let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn();
         let child = child.map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
-        Ok(Self { name, address, child, log })
+        let group = Group::new(child.id())?;
+        Ok(Self { name, address, child, _group: group, log })
     }
 
     /// Fails with the forwarder's own words if it has ended.
@@ -189,8 +194,8 @@ impl Subject {
     }
 }
 
-/// Has the kernel end the program when the calling thread ends, however that comes: an interrupted run would leave a
-/// forwarder in a network namespace that nobody finds.
+/// Has the kernel end the program when the calling thread ends, even by SIGKILL: it would be left in a network namespace
+/// that nobody finds.
 fn end_with_us(command: &mut Command) {
     // SAFETY: between fork and exec only one system call is made.
     unsafe {
