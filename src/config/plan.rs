@@ -24,6 +24,9 @@ const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr:
 /// A shard does not collect messages for longer: SIP's own timers begin at half a second.
 const LONGEST_COALESCE: Duration = Duration::from_millis(5);
 
+/// A shard looks at the clock once a second: who looks for that long never sleeps.
+const LONGEST_SPIN: Duration = Duration::from_secs(1);
+
 /// What may be wanted.
 const SOCKET_BUFFER: RangeInclusive<usize> = 65_536..=1 << 30;
 
@@ -105,7 +108,11 @@ fn engine(entry: Option<Entry<'_>>, findings: &mut Findings) -> Engine {
     }
     if let Some(entry) = section.take("coalesce") {
         let found = entry.duration(Duration::ZERO..=LONGEST_COALESCE, findings);
-        engine.coalesce = found.unwrap_or(engine.coalesce);
+        engine.waiting.coalesce = found.unwrap_or(engine.waiting.coalesce);
+    }
+    if let Some(entry) = section.take("spin") {
+        let found = entry.duration(Duration::ZERO..=LONGEST_SPIN, findings);
+        engine.waiting.spin = found.unwrap_or(engine.waiting.spin);
     }
     section.finish(findings);
     engine

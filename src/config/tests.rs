@@ -140,6 +140,7 @@ fn mistakes_in_the_form_of_the_file() {
     expect("[engine]\nsocket_buffer = \"4 parsecs\"", (2, 17), "not a size", "4MiB");
     expect("[engine]\ncoalesce = \"6ms\"", (2, 12), "`coalesce` must be from 0ns to 5ms", "");
     expect("[engine]\ncoalesce = 200", (2, 12), "`coalesce` must be", "");
+    expect("[engine]\nspin = \"2s\"", (2, 8), "`spin` must be from 0ns to 1s", "");
     expect(
         "[engine]\ncores = [4095]",
         (2, 10),

@@ -165,8 +165,8 @@ fn tell_what_waits(old: &Plan, new: &Plan) {
     if old.engine.cores != new.engine.cores {
         tracing::warn!("[engine] cores has changed: that takes effect at the next start");
     }
-    if old.engine.coalesce != new.engine.coalesce {
-        tracing::warn!("[engine] coalesce has changed: that takes effect at the next start");
+    if old.engine.waiting != new.engine.waiting {
+        tracing::warn!("[engine] spin or coalesce has changed: that takes effect at the next start");
     }
     if old.admin != new.admin {
         tracing::warn!("[admin] listen has changed: that takes effect at the next start");

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::{cores, panic_text};
 use crate::engine::socket::Socket;
 use crate::engine::uring;
+use crate::plan::Waiting;
 use crate::shard::{End, Setup, Worker};
 
 /// What a shard opens.
@@ -45,7 +46,7 @@ impl ShardThread {
     pub fn start(
         setup: Setup<Source>,
         core: usize,
-        coalesce: Duration,
+        waiting: Waiting,
         neighbours: uring::Neighbours,
         ended: UnboundedSender<Ended>,
     ) -> Result<Self, String> {
@@ -56,7 +57,7 @@ impl ShardThread {
             .spawn(move || {
                 let number = usize::from(setup.number);
                 let run =
-                    panic::catch_unwind(AssertUnwindSafe(|| run(setup, core, coalesce, neighbours, &ready)));
+                    panic::catch_unwind(AssertUnwindSafe(|| run(setup, core, waiting, neighbours, &ready)));
                 let how = run.unwrap_or_else(|payload| Err(format!("panicked: {}", panic_text(&*payload))));
                 // Without a receiver the process is ending.
                 let _ = ended.send(Ended { number, how });
@@ -87,7 +88,7 @@ impl ShardThread {
 fn run(
     setup: Setup<Source>,
     core: usize,
-    coalesce: Duration,
+    waiting: Waiting,
     neighbours: uring::Neighbours,
     ready: &SyncSender<Ready>,
 ) -> Result<End, String> {
@@ -99,7 +100,9 @@ fn run(
     let metrics = setup.metrics.clone();
     let mut engine = uring::Engine::new(&metrics.engine).map_err(|error| refuse(no_engine(&error)))?;
     engine.meet(setup.number, neighbours);
-    if !engine.coalesce(u64::try_from(coalesce.as_nanos()).unwrap_or(0)) && setup.number == 0 {
+    let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(0);
+    engine.spin(ns(waiting.spin));
+    if !engine.coalesce(ns(waiting.coalesce)) && setup.number == 0 {
         tracing::info!(
             "[engine] coalesce needs Linux 6.12: here, the first message that comes wakes its shard"
         );

@@ -242,8 +242,7 @@ fn start_shards(
             post: post.clone(),
             nonce,
         };
-        match ShardThread::start(setup, *core, parts.plan.engine.coalesce, neighbours.clone(), ended.clone())
-        {
+        match ShardThread::start(setup, *core, parts.plan.engine.waiting, neighbours.clone(), ended.clone()) {
             Ok(shard) => shards.push(Some(shard)),
             Err(why) => {
                 publisher.publish(&Parts { stopping: true, ..parts.clone() });

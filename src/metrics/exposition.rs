@@ -336,7 +336,7 @@ impl Readings {
 
     fn engines(&self, out: &mut DescriptorEncoder) -> fmt::Result {
         type Row = (bool, &'static str, &'static str, fn(&ShardMetrics) -> &Counter);
-        let rows: [Row; 11] = [
+        let rows: [Row; 12] = [
             (false, "receive_buffers", "Receive buffers of a shard", |s| &s.engine.receive_buffers),
             (false, "receive_buffers_used", "Receive buffers the kernel cannot fill now", |s| {
                 &s.engine.receive_buffers_used
@@ -353,6 +353,7 @@ impl Readings {
             (true, "coalesced_waits", "Waits in which messages were collected", |s| {
                 &s.engine.coalesced_waits
             }),
+            (true, "spun_waits", "Waits that ended before the shard slept", |s| &s.engine.spun_waits),
             (true, "accepts_failed", "Times a connection could not be accepted", |s| {
                 &s.engine.accepts_failed
             }),

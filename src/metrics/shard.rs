@@ -101,6 +101,8 @@ pub struct EngineMetrics {
     pub receive_restarts: Counter,
     /// Waits in which messages were collected, so that one wake-up served several.
     pub coalesced_waits: Counter,
+    /// Waits that ended before the shard slept.
+    pub spun_waits: Counter,
     /// Times a connection could not be accepted, because it was gone or there was no room for another file.
     pub accepts_failed: Counter,
 }

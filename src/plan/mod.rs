@@ -80,13 +80,28 @@ pub struct Engine {
     pub cores: Vec<usize>,
     /// Wanted `SO_RCVBUF` and `SO_SNDBUF` in bytes.
     pub socket_buffer_bytes: usize,
-    /// How long a shard collects messages before it wakes up, where they come fast; zero: not at all.
+    /// How a shard waits for what comes.
+    pub waiting: Waiting,
+}
+
+/// How a shard waits: `[engine] spin` and `coalesce`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// How long it looks before it sleeps; zero: not at all.
+    pub spin: Duration,
+    /// How long it collects messages before it wakes up, where they come fast; zero: not at all.
     pub coalesce: Duration,
 }
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { cores: Vec::new(), socket_buffer_bytes: SOCKET_BUFFER_BYTES, coalesce: COALESCE }
+        Self { cores: Vec::new(), socket_buffer_bytes: SOCKET_BUFFER_BYTES, waiting: Waiting::default() }
+    }
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { spin: Duration::ZERO, coalesce: COALESCE }
     }
 }
 

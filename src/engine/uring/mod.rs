@@ -80,6 +80,8 @@ pub struct Engine<'m> {
     streams: Streams,
     accept_below: i32,
     coalesce: Coalesce,
+    /// How long it looks before it sleeps, in nanoseconds; 0: not at all.
+    spin_ns: u64,
     /// Eight bytes that a wake-up writes and nobody reads.
     wake_count: Mapping,
     waker: Waker,
@@ -125,6 +127,7 @@ impl<'m> Engine<'m> {
             streams: Streams::default(),
             accept_below: sizes.accept_below.unwrap_or_else(accept_below),
             coalesce: Coalesce::new(0),
+            spin_ns: 0,
             sends: Sends::new(sizes.send_buffers)?,
             wake_count: Mapping::new(size_of::<u64>())?,
             waker: Waker::new()?,
@@ -149,6 +152,11 @@ impl<'m> Engine<'m> {
         let can = self.ring.can_collect();
         self.coalesce = Coalesce::new(if can { ns } else { 0 });
         can || ns == 0
+    }
+
+    /// Has the shard look for what comes for so many nanoseconds before it sleeps.
+    pub fn spin(&mut self, ns: u64) {
+        self.spin_ns = ns;
     }
 
     /// What wakes this engine's shard.
@@ -197,7 +205,15 @@ impl<'m> Engine<'m> {
         }
     }
 
-    fn enter(&mut self, wait_ns: u64) -> io::Result<()> {
+    fn enter(&mut self, mut wait_ns: u64) -> io::Result<()> {
+        let spin_ns = self.spin_ns.min(wait_ns);
+        if spin_ns > 0 {
+            if self.ring.spin(spin_ns)? {
+                self.metrics.spun_waits.count();
+                return Ok(());
+            }
+            wait_ns -= spin_ns;
+        }
         let collect_ns = self.coalesce.wait_ns();
         if collect_ns == 0 || wait_ns <= collect_ns {
             return self.ring.enter(wait_ns);

@@ -1,7 +1,7 @@
 //! The ring itself: entries in, completions out, and its orderly end.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, squeue};
@@ -80,6 +80,9 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(1);
 /// Completions that end a wait in which they are collected.
 const COLLECTED_AT_ONCE: u32 = SENDS_PER_SUBMIT as u32;
 
+/// How often memory is looked at between two looks at the clock.
+const LOOKS: usize = 64;
+
 // linux/io_uring.h
 const IORING_ENTER_GETEVENTS: u32 = 1 << 0;
 const IORING_ENTER_EXT_ARG: u32 = 1 << 3;
@@ -109,6 +112,7 @@ impl<'m> Ring<'m> {
         let io = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .setup_submit_all()
             .setup_cqsize(sizes.completions)
             .build(sizes.submissions)?;
@@ -161,7 +165,29 @@ impl<'m> Ring<'m> {
         self.passing(self.io.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&time)))
     }
 
-    /// The same; but what completes within `collect_ns`, which is shorter, is waited for together.
+    /// Submits what is queued and looks for a completion without sleeping, at most so long; whether there is one. Between
+    /// its looks it reads memory that the kernel writes to, and makes no system call.
+    pub fn spin(&mut self, ns: u64) -> io::Result<bool> {
+        let queued = self.io.submission().len() as u32;
+        self.passing(self.wait(queued, 0, 0, 0))?;
+        let (begin, most) = (Instant::now(), Duration::from_nanos(ns));
+        loop {
+            for _ in 0..LOOKS {
+                if !self.io.completion().is_empty() || self.overflown() {
+                    return Ok(true);
+                }
+                if self.io.submission().taskrun() {
+                    self.passing(self.wait(0, 0, 0, 0))?;
+                }
+                std::hint::spin_loop();
+            }
+            if begin.elapsed() >= most {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// The same as [`Self::enter`]; but what completes within `collect_ns`, which is shorter, is waited for together.
     pub fn enter_and_collect(&mut self, wait_ns: u64, collect_ns: u64) -> io::Result<()> {
         let queued = self.io.submission().len() as u32;
         self.passing(self.wait(queued, COLLECTED_AT_ONCE, wait_ns, collect_ns))

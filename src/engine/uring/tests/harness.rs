@@ -93,6 +93,8 @@ pub struct Echo {
     pub gate: Option<mpsc::Receiver<()>>,
     /// How long messages are collected, in nanoseconds.
     pub coalesce_ns: u64,
+    /// How long is looked before sleeping, in nanoseconds.
+    pub spin_ns: u64,
     pub batches: usize,
     pub truncated: usize,
     /// How long each datagram had waited, in nanoseconds.
@@ -235,6 +237,20 @@ impl Talk {
         assert_eq!(done, 0);
     }
 
+    /// CPU time of the shard's thread so far.
+    pub fn cpu(&self) -> Duration {
+        self.until("its thread", |seen| seen.thread.load(Ordering::Relaxed) != 0);
+        let mut clock = 0;
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the thread runs until `self` is dropped, and so does its clock.
+        let done = unsafe {
+            libc::pthread_getcpuclockid(self.seen.thread.load(Ordering::Relaxed), &raw mut clock)
+                | libc::clock_gettime(clock, &raw mut time)
+        };
+        assert_eq!(done, 0);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+
     pub fn until_received(&self, count: usize) {
         let what = format!("{count} datagrams, but for those that the kernel says it dropped");
         self.until(&what, |seen| seen.received.load(Ordering::Relaxed) + self.drops() >= count);
@@ -282,6 +298,7 @@ pub fn run_with(
         let metrics = EngineMetrics::default();
         let mut engine = Engine::with(sizes, &metrics).unwrap();
         engine.coalesce(echo.coalesce_ns);
+        engine.spin(echo.spin_ns);
         let sockets = echo.sockets.iter().map(|(_, socket)| Arc::downgrade(socket)).collect();
         let talking = Talk { waker: engine.waker(), seen: Arc::clone(&echo.seen), sockets };
         let talker = std::thread::spawn(move || talk(&talking));

@@ -5,6 +5,7 @@ mod streams;
 mod troubles;
 
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -261,6 +262,44 @@ fn one_wake_up_serves_what_comes_within_the_minimum_wait() {
         let is_shown =
             |((many, _), (few, waits)): &((usize, u64), (usize, u64))| *waits > 0 && few * 3 < *many;
         assert!(tries.iter().any(is_shown), "{tries:?}");
+    });
+}
+
+#[test]
+fn a_shard_looks_for_a_while_and_then_sleeps() {
+    const COUNT: usize = 50;
+    // CPU time in a pause, and waits that ended before a sleep.
+    let run = |port, spin_ns| {
+        let own = format!("127.0.0.1:{port}");
+        let used = Arc::new(AtomicU64::new(0));
+        let echo = Echo { spin_ns, ..Echo::on(&open(&own)) };
+        let pause = Arc::clone(&used);
+        let (echo, metrics) = run(echo, move |talk| {
+            let client = Client::between("127.0.0.1:0", &own);
+            for _ in 0..COUNT {
+                client.send(b"x");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            talk.until_ended(COUNT);
+            client.receive_all(COUNT);
+            let before = talk.cpu();
+            std::thread::sleep(Duration::from_millis(600));
+            pause.store((talk.cpu() - before).as_nanos() as u64, Ordering::Relaxed);
+        });
+        assert_eq!(echo.sent, COUNT);
+        (Duration::from_nanos(used.load(Ordering::Relaxed)), metrics.spun_waits.get())
+    };
+    inside(|| {
+        let shown = (0..5).any(|n| {
+            let tried = [(6100, 0), (6200, 20_000_000), (6300, 1_000_000_000)];
+            let tried = tried.map(|(port, spin_ns)| run(port + n, spin_ns));
+            let [(_, none), (short, some), (long, all)] = tried;
+            assert_eq!(none, 0);
+            eprintln!("{tried:?}");
+            short * 4 < long && some > 0 && all > 0
+        });
+        // The processor may be elsewhere whenever it likes: one try in which it is not is enough.
+        assert!(shown);
     });
 }
 
