@@ -1,6 +1,10 @@
 //! Every bound in one place: what it is, why that number, and what happens at the bound.
 
+mod overload;
+
 use std::time::Duration;
+
+pub use overload::*;
 
 /// Largest message, in bytes, received or sent: the largest UDP datagram (RFC 3261 §18.1.1 asks for 65,535).
 pub const MESSAGE_BYTES: usize = 65_535;
@@ -204,35 +208,6 @@ pub const PEER_NETWORKS: usize = 16_384;
 
 /// Most priorities, and most emergency numbers, that `[overload]` names: a request is held against all of them.
 pub const PRIORITIES: usize = 32;
-
-/// Sets of a shard's table of what sources have sent (`limit` with `per = "source"`), a power of two, of
-/// [`LIMITED_WAYS`] sources each: 32,768, in 1.5 MiB. At the bound the source of the set that could be forgotten first
-/// is, counted: it may send its burst once more.
-pub const LIMITED_SETS: usize = 8_192;
-
-/// Sources in a set.
-pub const LIMITED_WAYS: usize = 4;
-
-/// So long, in nanoseconds, every message has to have waited half of what new requests may until that is overload: a
-/// pause of the host is shorter, and what came meanwhile is handled within a few milliseconds.
-pub const OVERLOAD_NS: u64 = 50_000_000;
-
-/// Where no message of a queue that stood came for so long, it is empty, in nanoseconds.
-pub const OVERLOAD_OVER_NS: u64 = 1_000_000_000;
-
-/// So often, in nanoseconds, it is found out anew what neighbours are asked to send less (RFC 7339): often enough for
-/// a load that grows, seldom enough that what they do about it shows.
-pub const FEEDBACK_NS: u64 = 500_000_000;
-
-/// Requests that have waited too long and are answered 503, in a second; what else has is dropped and counted. Reading
-/// such a request whole, answering it and taking in its ACK take some 4 µs: 2% of a core.
-pub const REFUSALS_PER_SECOND: u32 = 5_000;
-
-/// Of those, so many at once: a tenth of a second's.
-pub const REFUSALS_AT_ONCE: u32 = 500;
-
-/// And so many messages: what comes one by one is no queue.
-pub const OVERLOAD_MESSAGES: u32 = 64;
 
 /// Headers that a rule's `set` changes: twice what an interconnection agreement asks for. One more is an error.
 pub const SET_HEADERS: usize = 16;

@@ -50,6 +50,8 @@ struct Message {
 struct Shard {
     wait: Wait,
     answers: Bucket,
+    /// When the host will pause, and for how long.
+    pauses: VecDeque<(u64, u64)>,
     /// What is on the way.
     coming: BinaryHeap<Reverse<Message>>,
     queue: VecDeque<Message>,
@@ -66,6 +68,7 @@ impl Shard {
         Self {
             wait: Wait::new(longest),
             answers: Bucket::default(),
+            pauses: VecDeque::new(),
             coming: BinaryHeap::new(),
             queue: VecDeque::new(),
             now: 0,
@@ -94,6 +97,10 @@ impl Shard {
     /// Until nothing is left to do.
     fn run(&mut self) {
         loop {
+            while let Some((at, ns)) = self.pauses.front().copied().filter(|(at, _)| *at <= self.now) {
+                self.pauses.pop_front();
+                self.now = self.now.max(at + ns);
+            }
             while let Some(Reverse(message)) = self.coming.peek().copied().filter(|m| m.0.at <= self.now) {
                 self.coming.pop();
                 match self.queue.len() < BUFFER {
@@ -199,4 +206,37 @@ fn when_the_load_goes_nothing_is_refused_any_more() {
     shard.offer(0.8, from, from + 5 * SECOND, 8);
     shard.run();
     assert_eq!(shard.refused, refused);
+}
+
+/// Pauses of the host in 20 seconds, each so long: by itself, and three close together.
+fn pauses(ms: u64) -> VecDeque<(u64, u64)> {
+    let of_second = |second: u64| {
+        let count = if second.is_multiple_of(2) { 1 } else { 3 };
+        (0..count).map(move |number| (second * SECOND + number * (ms + 20) * MS, ms * MS))
+    };
+    (1..10).map(|number| 2 * number + number % 2).flat_map(of_second).collect()
+}
+
+#[test]
+fn what_a_host_pauses_for_is_made_good_without_refusing_a_call() {
+    for (times, ms) in [(0.5, 60), (0.5, 100), (0.5, 150), (0.66, 60)] {
+        let mut shard = Shard::new(LONGEST);
+        shard.pauses = pauses(ms);
+        shard.offer(times, 0, END, 3);
+        shard.run();
+        assert_eq!((shard.refused, shard.lost), (0, 0), "{times} {ms}");
+        assert!(shard.p99() > 40 * MS, "{times} {ms}: the pauses are felt");
+    }
+}
+
+#[test]
+fn a_host_that_pauses_hides_no_overload() {
+    for ms in [20, 100] {
+        let mut shard = Shard::new(LONGEST);
+        shard.pauses = (1..20).map(|second| (second * SECOND, ms * MS)).collect();
+        shard.offer(3.0, 0, END, 5);
+        shard.run();
+        let (goodput, there) = (shard.goodput(SECOND, END), 1.0 - ms as f64 / 1_000.0);
+        assert!(goodput >= 0.85 * there * CAPACITY, "{ms}: {goodput:.0} of {CAPACITY:.0}");
+    }
 }

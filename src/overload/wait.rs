@@ -4,7 +4,10 @@
 //! and has waited too long is refused, which takes a fraction of what handling it would: the queue gets shorter until
 //! new requests wait no longer than they may, and as many are let in as there is time for. No rate has to be known.
 
-use crate::limits::{LISTENERS, OVERLOAD_MESSAGES, OVERLOAD_NS, OVERLOAD_OVER_NS};
+use crate::limits::{
+    LISTENERS, OVERLOAD_MAKES_GOOD, OVERLOAD_MESSAGES, OVERLOAD_NS, OVERLOAD_OVER_NS, OVERLOAD_PAUSE_NS,
+    OVERLOAD_PAUSED_NS, OVERLOAD_SHRINKS,
+};
 use crate::net::{ListenerId, Now};
 
 /// What a request would take part in.
@@ -75,13 +78,33 @@ pub struct Wait {
     longest_ns: Option<u64>,
     /// What the message at hand has waited.
     waited_ns: u64,
-    /// Since when all messages have waited longer, and when the last of them was handled.
-    since: Option<Now>,
+    /// When the last message was handled.
     last: Now,
-    /// How many these are.
-    messages: u32,
-    /// The queue stands.
+    /// What there is since all messages have waited too long.
+    queue: Option<Queue>,
+    /// The queue stands: from when it was seen to until some message has waited little.
     overloaded: bool,
+}
+
+/// A queue all of whose messages have waited too long.
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    /// When it was first seen.
+    since: Now,
+    /// For how long the host had paused then, in nanoseconds; 0: it had not.
+    pause_ns: u64,
+    /// How long it has paused since.
+    paused_ns: u64,
+    /// The message that has waited longest.
+    longest: Seen,
+    /// Its messages.
+    messages: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    at: Now,
+    waited_ns: u64,
 }
 
 impl Wait {
@@ -95,19 +118,24 @@ impl Wait {
     pub fn observe(&mut self, waited_ns: Option<u64>, now: Now) {
         self.waited_ns = waited_ns.unwrap_or(0);
         let Some(waited_ns) = waited_ns else { return };
+        let gap_ns = since(std::mem::replace(&mut self.last, now), now);
         // What may wait as long as it has to makes no queue too long.
         if self.longest_ns.is_none_or(|longest| waited_ns <= longest / 2) {
-            (self.since, self.messages, self.overloaded) = (None, 0, false);
+            (self.queue, self.overloaded) = (None, false);
             return;
         }
         // Nothing came for a while: whatever stood there has gone.
-        if now.0.saturating_sub(self.last.0) >= OVERLOAD_OVER_NS {
-            (self.since, self.messages) = (None, 0);
+        if gap_ns >= OVERLOAD_OVER_NS {
+            (self.queue, self.overloaded) = (None, false);
         }
-        self.last = now;
-        let since = *self.since.get_or_insert(now);
-        self.messages = self.messages.saturating_add(1);
-        self.overloaded = now.0.saturating_sub(since.0) >= OVERLOAD_NS && self.messages >= OVERLOAD_MESSAGES;
+        let seen = Seen { at: now, waited_ns };
+        self.overloaded |= match &mut self.queue {
+            Some(queue) => queue.stands(seen, gap_ns),
+            None => {
+                self.queue = Some(Queue::new(seen, gap_ns));
+                false
+            }
+        };
     }
 
     /// The queue stands.
@@ -126,6 +154,48 @@ impl Wait {
             Standing::Kept => false,
         }
     }
+}
+
+impl Queue {
+    /// Where nothing had come for a while, the gap is no longer than what waited in it.
+    fn new(first: Seen, gap_ns: u64) -> Self {
+        let pause_ns = pause(gap_ns).min(first.waited_ns);
+        Self { since: first.at, pause_ns, paused_ns: 0, longest: first, messages: 1 }
+    }
+
+    /// Another message of it is handled; `true`: it has stood for long enough.
+    ///
+    /// What piled up while the host paused is worked off, and refusing calls would help nobody: there is some time to make
+    /// good its pauses. But where they come one after the other, and after half a second it is no less, the host has too
+    /// little time for what comes.
+    fn stands(&mut self, seen: Seen, gap_ns: u64) -> bool {
+        self.paused_ns += pause(gap_ns);
+        self.messages = self.messages.saturating_add(1);
+        if seen.waited_ns > self.longest.waited_ns {
+            self.longest = seen;
+        }
+        if self.messages < OVERLOAD_MESSAGES {
+            return false;
+        }
+        let all_ns = since(self.since, seen.at);
+        let made_good_ns = (self.pause_ns + self.paused_ns).saturating_mul(OVERLOAD_MAKES_GOOD);
+        all_ns.saturating_sub(self.paused_ns) >= OVERLOAD_NS.saturating_add(made_good_ns)
+            || all_ns >= OVERLOAD_PAUSED_NS && !shrinks(self.longest, seen)
+    }
+}
+
+/// So much of what passed between two messages the host has paused.
+fn pause(gap_ns: u64) -> u64 {
+    if gap_ns >= OVERLOAD_PAUSE_NS { gap_ns } else { 0 }
+}
+
+/// What messages wait has fallen by enough since.
+fn shrinks(before: Seen, now: Seen) -> bool {
+    now.waited_ns.saturating_add(since(before.at, now.at) / OVERLOAD_SHRINKS) < before.waited_ns
+}
+
+fn since(then: Now, now: Now) -> u64 {
+    now.0.saturating_sub(then.0)
 }
 
 #[cfg(test)]
@@ -155,11 +225,76 @@ mod tests {
         (0..u64::from(OVERLOAD_MESSAGES) - 1)
             .for_each(|n| wait.observe(Some(LONGEST * 2), Now(n * 100 * MS)));
         assert!(!wait.refuses(Standing::New));
-        // Nor is one that comes long after a queue that stood.
-        queue(&mut wait, 20_000..20_101, 10, LONGEST * 2);
+        // Nor is one that comes long after a queue that stood: this one has twice as long as it had waited, and 50 ms.
+        queue(&mut wait, 20_000..20_210, 10, LONGEST * 2);
+        assert!(!wait.refuses(Standing::New));
+        queue(&mut wait, 20_210..20_211, 10, LONGEST * 2);
         assert!(wait.refuses(Standing::New));
         wait.observe(Some(LONGEST * 2), Now(25_000 * MS));
         assert!(!wait.refuses(Standing::New));
+    }
+
+    /// Messages at each millisecond of work, of which each takes so much off what they have waited, in tenths.
+    fn work(wait: &mut Wait, now_ms: &mut u64, waited_us: &mut u64, ms: u64, off_tenths: u64) {
+        for _ in 0..ms {
+            (0..10).for_each(|_| wait.observe(Some(*waited_us * 1_000), Now(*now_ms * MS)));
+            *now_ms += 1;
+            *waited_us -= off_tenths * 100;
+        }
+    }
+
+    /// Nothing waits, then the host pauses for so many milliseconds: the instant, and what waits then in microseconds.
+    fn paused(ms: u64) -> (Wait, u64, u64) {
+        let mut wait = Wait::new(Some(LONGEST));
+        wait.observe(Some(0), Now(0));
+        (wait, ms, 1_000 * ms)
+    }
+
+    #[test]
+    fn what_piled_up_while_the_host_paused_is_worked_off() {
+        let (mut wait, mut now, mut waited) = paused(300);
+        // At half of the load.
+        work(&mut wait, &mut now, &mut waited, 70, 10);
+        assert!(!wait.is_overloaded());
+        // It pauses once more, and what comes waits for both.
+        (now, waited) = (now + 100, waited + 100_000);
+        work(&mut wait, &mut now, &mut waited, 300, 10);
+        assert_eq!((wait.is_overloaded(), waited), (false, 30_000));
+        // So much more comes that it takes twice as long.
+        let (mut wait, mut now, mut waited) = paused(100);
+        work(&mut wait, &mut now, &mut waited, 160, 5);
+        assert_eq!((wait.is_overloaded(), waited), (false, 20_000));
+    }
+
+    #[test]
+    fn a_queue_that_stands_longer_than_a_pause_explains_is_overload() {
+        // It may have piled up in 30 ms, of which twice as many are left to work it off; or in 230 ms, but not for longer
+        // than half a second.
+        for (pause_ms, more_ms) in [(0, 85), (200, 275)] {
+            let (mut wait, mut now, mut waited) = paused(30);
+            work(&mut wait, &mut now, &mut waited, 25, 0);
+            (now, waited) = (now + pause_ms, waited + 1_000 * pause_ms);
+            work(&mut wait, &mut now, &mut waited, more_ms, 0);
+            assert!(!wait.is_overloaded(), "{pause_ms}");
+            work(&mut wait, &mut now, &mut waited, 1, 0);
+            assert!(wait.is_overloaded(), "{pause_ms}");
+            // It is until some message has waited little, however fast the queue gets shorter once calls are refused.
+            waited = 400_000;
+            work(&mut wait, &mut now, &mut waited, 100, 20);
+            assert!(wait.is_overloaded());
+            wait.observe(Some(LONGEST / 2), Now(now * MS));
+            assert!(!wait.is_overloaded());
+        }
+    }
+
+    #[test]
+    fn pauses_without_end_are_overload_too() {
+        let (mut wait, mut now, mut waited) = (Wait::new(Some(LONGEST)), 0, 60_000);
+        while !wait.is_overloaded() && now < 10_000 {
+            work(&mut wait, &mut now, &mut waited, 10, 10);
+            (now, waited) = (now + 20, waited + 20_000);
+        }
+        assert!((500..550).contains(&now), "{now}");
     }
 
     #[test]

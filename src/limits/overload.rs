@@ -1,0 +1,45 @@
+//! Bounds of what is let in.
+
+/// Sets of a shard's table of what sources have sent (`limit` with `per = "source"`), a power of two, of
+/// [`LIMITED_WAYS`] sources each: 32,768, in 1.5 MiB. At the bound the source of the set that could be forgotten first
+/// is, counted: it may send its burst once more.
+pub const LIMITED_SETS: usize = 8_192;
+
+/// Sources in a set.
+pub const LIMITED_WAYS: usize = 4;
+
+/// So long, in nanoseconds, a shard has to have worked while every message had waited half of what new requests may until
+/// that is overload.
+pub const OVERLOAD_NS: u64 = 50_000_000;
+
+/// Where so long passes between two batches, in nanoseconds, the host paused: ten times as long as a full batch takes.
+pub const OVERLOAD_PAUSE_NS: u64 = 5_000_000;
+
+/// A shard has besides so many times the pause to work off what came in it: enough for two thirds of the load that it can
+/// carry, because of `n` of that load a pause takes `n / (1 - n)` times as long.
+pub const OVERLOAD_MAKES_GOOD: u64 = 2;
+
+/// After so long, in nanoseconds, a queue that pauses have left has to get shorter, because callers send again by then
+/// (RFC 3261 §17.1.1.1: T1, 500 ms).
+pub const OVERLOAD_PAUSED_NS: u64 = 500_000_000;
+
+/// A queue gets shorter where what messages wait falls by a part of the time that passes: one in so many. With half of
+/// the load that a shard can carry it falls by all of it, with nine tenths by a ninth.
+pub const OVERLOAD_SHRINKS: u64 = 10;
+
+/// Where no message of a queue that stood came for so long, it is empty, in nanoseconds.
+pub const OVERLOAD_OVER_NS: u64 = 1_000_000_000;
+
+/// So often, in nanoseconds, it is found out anew what neighbours are asked to send less (RFC 7339): often enough for
+/// a load that grows, seldom enough that what they do about it shows.
+pub const FEEDBACK_NS: u64 = 500_000_000;
+
+/// Requests that have waited too long and are answered 503, in a second; what else has is dropped and counted. Reading
+/// such a request whole, answering it and taking in its ACK take some 4 µs: 2% of a core.
+pub const REFUSALS_PER_SECOND: u32 = 5_000;
+
+/// Of those, so many at once: a tenth of a second's.
+pub const REFUSALS_AT_ONCE: u32 = 500;
+
+/// And so many messages: what comes one by one is no queue.
+pub const OVERLOAD_MESSAGES: u32 = 64;
