@@ -123,6 +123,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "limits",
             "metrics",
             "net",
+            "overload",
             "plan",
             "rules",
             "shard",

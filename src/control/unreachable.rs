@@ -1,12 +1,14 @@
 //! ICMP errors: datagrams of transactions that did not arrive, told to the shards that own them.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::unix::AsyncFd;
 
 use crate::engine::icmp::Errors;
 use crate::limits::{ICMP_PER_LOOK, ICMP_PER_SECOND};
+use crate::net::Now;
+use crate::overload::{Bucket, Pace};
 use crate::shard::Post;
 
 /// The raw sockets, as far as this process may have them.
@@ -14,7 +16,9 @@ pub struct Unreachables {
     sockets: Vec<AsyncFd<Errors>>,
     post: Post,
     bytes: Vec<u8>,
-    pace: Pace,
+    /// How many shards may be told of.
+    told: Bucket,
+    began: Instant,
 }
 
 impl Unreachables {
@@ -33,13 +37,14 @@ impl Unreachables {
             })
         };
         let sockets = [false, true].into_iter().filter_map(|is_v6| open(is_v6).ok()).collect();
-        Self { sockets, post, bytes: Vec::new(), pace: Pace::default() }
+        Self { sockets, post, bytes: Vec::new(), told: Bucket::default(), began: Instant::now() }
     }
 
     /// Waits until shards were told of something; those that are to be woken, at once: who else has a letter for one of
     /// them takes it for woken.
     pub async fn next(&mut self) -> Vec<u16> {
-        let Self { sockets, post, bytes, pace } = self;
+        let Self { sockets, post, bytes, told, began } = self;
+        let pace = Pace::of(ICMP_PER_SECOND, ICMP_PER_SECOND, 1);
         loop {
             let ready = match &sockets[..] {
                 [] => return std::future::pending().await,
@@ -51,9 +56,10 @@ impl Unreachables {
             };
             let Ok(mut ready) = ready else { return std::future::pending().await };
             let mut rung = Vec::new();
+            let now = Now(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
             for _ in 0..ICMP_PER_LOOK {
                 match ready.get_inner().next(bytes) {
-                    Ok(Some(unreached)) if pace.has_room(Instant::now()) => {
+                    Ok(Some(unreached)) if told.take(pace, now).is_ok() => {
                         rung.extend(post.tell_unreached(unreached.to, unreached.quoted));
                     }
                     Ok(_) => {}
@@ -69,38 +75,5 @@ impl Unreachables {
             // Others have their turn, however many errors come.
             tokio::task::yield_now().await;
         }
-    }
-}
-
-/// So many a second.
-#[derive(Default)]
-struct Pace {
-    second: Option<Instant>,
-    told: u32,
-}
-
-impl Pace {
-    fn has_room(&mut self, now: Instant) -> bool {
-        if self.second.is_none_or(|second| now.saturating_duration_since(second) >= Duration::from_secs(1)) {
-            (self.second, self.told) = (Some(now), 0);
-        }
-        self.told += 1;
-        self.told <= ICMP_PER_SECOND
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_are_told_in_a_second_and_the_next_one_begins_anew() {
-        let (mut pace, begin) = (Pace::default(), Instant::now());
-        let told = |pace: &mut Pace, ms| {
-            (0..2 * ICMP_PER_SECOND).filter(|_| pace.has_room(begin + Duration::from_millis(ms))).count()
-        };
-        assert_eq!(told(&mut pace, 0), ICMP_PER_SECOND as usize);
-        assert_eq!(told(&mut pace, 999), 0);
-        assert_eq!(told(&mut pace, 1_000), ICMP_PER_SECOND as usize);
     }
 }
