@@ -9,7 +9,7 @@ use super::diagnostic::Findings;
 use super::network::network;
 use super::read::{Entry, Section, Text};
 use crate::limits::{PEER_NETWORKS, PEERS, PRIORITIES};
-use crate::overload::{Limit, LimitId, Limits, Owner, Peer, Peers, Per, Policy};
+use crate::overload::{Limit, LimitId, Limits, Owner, Peer, Peers, Per, Policy, SourcePrefix};
 
 /// So long new requests may wait where nothing else is said.
 const DEFAULT_MAX_WAIT: Duration = Duration::from_millis(15);
@@ -141,6 +141,9 @@ pub(super) fn overload(entry: Option<Entry<'_>>, limits: Limits, findings: &mut 
     let Some(mut section) = entry.and_then(|e| e.section("[overload]", findings)) else { return policy };
     if let Some(entry) = section.take("max_wait") {
         policy.longest_wait_ns = max_wait(&entry, findings);
+    }
+    if let Some(bits) = section.take("source_prefix_v6").and_then(|entry| entry.number(1..129, findings)) {
+        policy.limits.sources = SourcePrefix(u8::try_from(bits).unwrap_or(u8::MAX));
     }
     policy.priorities = words(&mut section, "priority", findings);
     policy.emergency = words(&mut section, "emergency", findings);

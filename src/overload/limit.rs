@@ -56,7 +56,7 @@ impl Owner {
 pub enum Per {
     /// All of the owner's requests together.
     Owner,
-    /// Those of each source address.
+    /// Those of each source: [`SourcePrefix`].
     Source,
 }
 
@@ -82,6 +82,33 @@ pub struct Limits {
     pub routes: Vec<Option<LimitId>>,
     /// Whose sources they are.
     pub peers: Peers,
+    /// What counts as one source.
+    pub sources: SourcePrefix,
+}
+
+/// How many bits of an IPv6 address are one source, 1 to 128. A host has a whole /64 to send from (RFC 4291 §2.5.1), and
+/// would have 2^64 times a source's rate. An IPv4 address is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourcePrefix(pub u8);
+
+impl Default for SourcePrefix {
+    fn default() -> Self {
+        Self(64)
+    }
+}
+
+impl SourcePrefix {
+    /// The source that an address belongs to.
+    pub fn of(self, address: IpAddr) -> IpAddr {
+        match address {
+            IpAddr::V6(v6) => {
+                let rest = 128u32.saturating_sub(self.0.into());
+                let mask = u128::MAX.checked_shl(rest).unwrap_or(0);
+                IpAddr::V6((v6.to_bits() & mask).into())
+            }
+            v4 @ IpAddr::V4(_) => v4,
+        }
+    }
 }
 
 /// All peers, to be found by a source.
@@ -150,5 +177,20 @@ impl fmt::Display for Limit {
             f.write_str(", for each source")?;
         }
         write!(f, "; more are answered {status}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_an_ipv4_address_or_an_ipv6_network() {
+        let of = |bits, text: &str| SourcePrefix(bits).of(text.parse().unwrap()).to_string();
+        assert_eq!(SourcePrefix::default(), SourcePrefix(64));
+        assert_eq!(of(64, "2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of(48, "2001:db8:1:2:3:4:5:6"), "2001:db8:1::");
+        assert_eq!(of(128, "2001:db8:1:2:3:4:5:6"), "2001:db8:1:2:3:4:5:6");
+        assert_eq!(of(64, "192.0.2.1"), "192.0.2.1");
     }
 }

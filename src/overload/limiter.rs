@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
 use super::bucket::{Bucket, Pace};
-use super::limit::{LimitId, Limits, Per};
+use super::limit::{LimitId, Limits, Per, SourcePrefix};
 use crate::limits::{LIMITED_SETS, LIMITED_WAYS};
 use crate::net::Now;
 
@@ -15,6 +15,7 @@ pub struct Limiter {
     limits: Vec<Counted>,
     /// Buckets of sources; none where no limit is for each source.
     sources: Box<[[Source; LIMITED_WAYS]]>,
+    prefix: SourcePrefix,
     hasher: RandomState,
     evicted: u64,
 }
@@ -59,6 +60,7 @@ impl Limiter {
         Self {
             limits: limits.list.iter().map(counted).collect(),
             sources: vec![[NOBODY; LIMITED_WAYS]; sets].into(),
+            prefix: limits.sources,
             hasher: RandomState::new(),
             evicted: 0,
         }
@@ -73,7 +75,7 @@ impl Limiter {
         let (pace, status) = (limit.pace, limit.status);
         let taken = match limit.per {
             Per::Owner => limit.bucket.take(pace, now),
-            Per::Source => self.source(id, source, now).take(pace, now),
+            Per::Source => self.source(id, self.prefix.of(source), now).take(pace, now),
         };
         taken.map_err(|wait_ns| Refused {
             status,
@@ -137,7 +139,10 @@ mod tests {
             let passed = (0..9).filter(|_| limiter.pass(LimitId(0), address(source), Now(7)).is_ok()).count();
             assert_eq!(passed, 3);
         }
-        assert_eq!(limiter.evicted(), 0);
+        // An IPv6 host has one, however many addresses it sends from.
+        let v6 = |host: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, host]);
+        let passed = (0..9).filter(|host| limiter.pass(LimitId(0), v6(*host), Now(7)).is_ok()).count();
+        assert_eq!((passed, limiter.evicted()), (3, 0));
         // More sources than fit: the memory stays what it is, and is counted as too small.
         for source in 0..4 * (LIMITED_SETS * LIMITED_WAYS) as u32 {
             assert!(limiter.pass(LimitId(0), address(source + 10), Now(8)).is_ok());

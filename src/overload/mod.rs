@@ -22,7 +22,7 @@ mod wait;
 
 pub use bucket::{Bucket, Pace};
 pub use feedback::{Feedback, Load};
-pub use limit::{Limit, LimitId, Limits, Owner, Peer, Peers, Per};
+pub use limit::{Limit, LimitId, Limits, Owner, Peer, Peers, Per, SourcePrefix};
 pub use limiter::{Limiter, Refused};
 pub use policy::Policy;
 pub use reasons::{Excess, Excesses};
