@@ -439,6 +439,8 @@ fn mistakes_in_limits() {
     expect("[overload]\nmax_wait = \"soon\"", (2, 12), "«soon» is not a duration", "");
     expect("[overload]\nmax_wait = \"5s\"", (2, 12), "`max_wait` must be from 1ms to 4s", "");
     expect("[overload]\npriority = [\"a,b\"]", (2, 13), "none that a request could show", "wps.0");
+    let prefix = "`source_prefix_v6` must be from 1 to 128";
+    expect("[overload]\nsource_prefix_v6 = 129", (2, 20), prefix, "");
 }
 
 fn peer_rule(when: &str) -> String {
@@ -461,6 +463,9 @@ fn a_peer_stands_for_its_sources() {
     assert_eq!(of_listener, "listener private: 7 requests a second, 70 at once; more are answered 503");
     assert_eq!(limits.of_peer("10.2.0.2".parse().unwrap()), None);
     assert_eq!(plan.overload.longest_wait_ns, Some(15_000_000));
+    assert_eq!(limits.sources.0, 64);
+    let plan = good(&format!("{text}{PRIVATE}[overload]\nsource_prefix_v6 = 56\n")).plan;
+    assert_eq!(plan.overload.limits.sources.0, 56);
 }
 
 #[test]

@@ -13,6 +13,8 @@ use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
 use super::decide::Stop;
+use super::loops::Inputted;
+use super::matching::proves_dialog;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
 use super::service::emergency;
@@ -138,13 +140,14 @@ pub(super) fn by_wait(
     snapshot: &Snapshot,
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
+    inputs: &Inputted,
     now: Now,
 ) -> Result<(), Stop> {
     let is_overloaded = work.admission.waits.here().is_overloaded();
     if work.admission.is_in || !is_overloaded && !snapshot.plan.overload.oc {
         return Ok(());
     }
-    let excess = if is_overloaded { has_waited_too_long(work, snapshot, request, pre) } else { None };
+    let excess = if is_overloaded { has_waited_too_long(work, snapshot, request, pre, inputs) } else { None };
     // What no glance could tell takes its part of the answers here.
     if excess.is_some() && !work.admission.may_answer(now) {
         return Err(Stop::Drop(DropReason::Overload));
@@ -157,35 +160,69 @@ pub(super) fn by_wait(
 
 #[cold]
 fn has_waited_too_long(
-    work: &Work,
+    work: &mut Work,
     snapshot: &Snapshot,
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
+    inputs: &Inputted,
 ) -> Option<Excess> {
-    let standing = standing(&snapshot.plan.overload, request, pre);
+    let standing = standing(work, snapshot, request, pre, inputs);
     let excess = if standing == Standing::New { Excess::New } else { Excess::InDialog };
     work.admission.waits.here().refuses(standing).then_some(excess)
 }
 
-/// What a request would take part in.
-fn standing(policy: &Policy, request: &Request<'_>, pre: &Preprocessed<'_>) -> Standing {
-    let ends_something = matches!(request.method, b"ACK" | b"BYE" | b"CANCEL" | b"PRACK");
-    let is_emergency = || {
-        let uri = pre.uri(request);
-        uri.user().or_else(|| emergency(uri)).is_some_and(|user| policy.is_emergency(user))
-    };
-    let has_priority = || {
-        let lines = request.message.named(b"Resource-Priority");
-        let mut values = lines.flat_map(|line| request.message.values_in(line)).flatten();
-        !policy.priorities.is_empty() && values.any(|value| policy.keeps_priority(value.text))
-    };
-    if ends_something || is_emergency() || has_priority() {
+/// What a request would take part in. ACK and CANCEL go from hop to hop and often have no token: nothing is proven by
+/// them, and nobody could be answered that they were refused.
+#[cold]
+fn standing(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    pre: &Preprocessed<'_>,
+    inputs: &Inputted,
+) -> Standing {
+    if is_hop_by_hop(request) || is_urgent(&snapshot.plan.overload, request, pre) {
         return Standing::Kept;
     }
-    if request.to_tag.is_some() { Standing::InDialog } else { Standing::New }
+    let ends_something = matches!(request.method, b"BYE" | b"PRACK");
+    match proves_dialog(work, snapshot, request, pre, inputs) {
+        true if ends_something => Standing::Kept,
+        true => Standing::InDialog,
+        false => Standing::New,
+    }
 }
 
-/// Counts a request that begins something against the limits of its listener and its peer.
+fn is_hop_by_hop(request: &Request<'_>) -> bool {
+    matches!(request.method, b"ACK" | b"CANCEL")
+}
+
+/// It is an emergency call, or has a priority that is kept.
+fn is_urgent(policy: &Policy, request: &Request<'_>, pre: &Preprocessed<'_>) -> bool {
+    let uri = pre.uri(request);
+    if uri.user().or_else(|| emergency(uri)).is_some_and(|user| policy.is_emergency(user)) {
+        return true;
+    }
+    let lines = request.message.named(b"Resource-Priority");
+    let mut values = lines.flat_map(|line| request.message.values_in(line)).flatten();
+    !policy.priorities.is_empty() && values.any(|value| policy.keeps_priority(value.text))
+}
+
+/// The request counts against limits: what ends or settles what has begun does not, nor what is within a dialog.
+#[inline]
+pub(super) fn is_counted(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    pre: &Preprocessed<'_>,
+    inputs: &Inputted,
+) -> bool {
+    !snapshot.plan.overload.limits.is_empty()
+        && !work.again
+        && !is_hop_by_hop(request)
+        && !proves_dialog(work, snapshot, request, pre, inputs)
+}
+
+/// Counts a request against the limits of its listener and its peer.
 ///
 /// # Errors
 /// There have been too many.
@@ -197,9 +234,6 @@ pub(super) fn by_arrival(
     now: Now,
 ) -> Result<(), Reply> {
     let limits = &snapshot.plan.overload.limits;
-    if limits.is_empty() || work.again || !is_counted(request) {
-        return Ok(());
-    }
     let section = snapshot.plan.listener(request.incoming.on).section;
     let admission = &mut work.admission;
     admission.pass(limits.of_listener(section), Excess::Listener, request, now)?;
@@ -218,14 +252,6 @@ pub(super) fn by_route(
     rule: RuleId,
     now: Now,
 ) -> Result<(), Reply> {
-    let limits = &snapshot.plan.overload.limits;
-    if limits.is_empty() || work.again || !is_counted(request) {
-        return Ok(());
-    }
-    work.admission.pass(limits.of_route(rule), Excess::Route, request, now)
-}
-
-/// What ends or settles what has begun is not counted, nor what is within a dialog.
-fn is_counted(request: &Request<'_>) -> bool {
-    request.to_tag.is_none() && !matches!(request.method, b"ACK" | b"CANCEL")
+    let limit = snapshot.plan.overload.limits.of_route(rule);
+    work.admission.pass(limit, Excess::Route, request, now)
 }

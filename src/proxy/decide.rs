@@ -9,7 +9,7 @@ use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Pin, PinKind};
 use crate::limits::{MESSAGE_BYTES, datagram_bytes};
 use crate::net::{Now, Transport};
-use crate::rules::{Action, Attempts, EgressChoice, Facts, Header, Mode, RuleId, Set, plain_user};
+use crate::rules::{Action, Attempts, EgressChoice, Mode, RuleId, Set};
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
 use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
@@ -19,10 +19,11 @@ use super::admit;
 use super::breadth::Share;
 use super::forward;
 use super::loops::{self, Inputted};
+use super::matching::first_match;
 use super::outcome::Incoming;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
-use super::service::{emergency, user_of_rules};
+use super::service::emergency;
 use super::set;
 use super::state::Work;
 use super::stateful;
@@ -338,7 +339,7 @@ fn find<'s: 'm, 'm>(
     now: Now,
 ) -> Result<Way<'s>, Stop> {
     let (snapshot, signer) = (search.snapshot, search.snapshot.keys.signer());
-    admit::by_wait(work, snapshot, request, pre, now)?;
+    admit::by_wait(work, snapshot, request, pre, inputs, now)?;
     if let Some(dialog) = &pre.dialog {
         search.by_dialog(dialog, request, pre)?;
         work.counted.egress_moved += u64::from(search.aim.as_ref().is_some_and(Aim::left_dialog));
@@ -349,7 +350,10 @@ fn find<'s: 'm, 'm>(
         let attempts = &Attempts::DEFAULT;
         return Ok(Way { rule: None, set: None, signer, records: true, mode, attempts, egress: None });
     }
-    admit::by_arrival(work, snapshot, request, now)?;
+    let is_counted = admit::is_counted(work, snapshot, request, pre, inputs);
+    if is_counted {
+        admit::by_arrival(work, snapshot, request, now)?;
+    }
     let rule = first_match(work, snapshot, request, pre, inputs);
     work.considered.rule = rule;
     let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
@@ -366,7 +370,9 @@ fn find<'s: 'm, 'm>(
         None if emergency(pre.uri(request)).is_some() => return Err(Reply::NoService.into()),
         None => return Err(Reply::NoRule.into()),
     };
-    admit::by_route(work, snapshot, request, id, now)?;
+    if is_counted {
+        admit::by_route(work, snapshot, request, id, now)?;
+    }
     // Within a dialog the Request-URI is the remote target, and nobody's to change.
     let set = rule.and_then(|rule| rule.set.as_deref()).filter(|_| request.to_tag.is_none());
     if let Some(set) = set {
@@ -439,48 +445,6 @@ fn change_again<'s: 'm, 'm>(
         change(work, search, set, request, pre)?;
     }
     Ok(Way { set, ..way })
-}
-
-fn first_match(
-    work: &mut Work,
-    snapshot: &Snapshot,
-    request: &Request<'_>,
-    pre: &Preprocessed<'_>,
-    inputs: &Inputted,
-) -> Option<RuleId> {
-    let matcher = &snapshot.plan.matcher;
-    let [ruri, from, to] = [pre.uri(request), &request.from.uri, &request.to.uri];
-    let [ruri_read, from_read, to_read] = matcher.users_read();
-    let [ruri_room, from_room, to_room] = &mut work.users;
-    let message = request.message;
-    let values = |header: &Header, found: &mut dyn FnMut(&[u8]) -> bool| {
-        message.named_as(header.known, header.name.as_bytes()).any(|line| found(message.text(line.value)))
-    };
-    let on = snapshot.plan.listener(request.incoming.on);
-    let facts = Facts {
-        method: request.method_of_rules(),
-        transport: on.transport,
-        listener: on.section,
-        source: request.incoming.from.ip(),
-        ruri_user: if ruri_read { user_of_rules(ruri, ruri_room) } else { &[] },
-        ruri_host: ruri.host_text(),
-        from_user: if from_read { user(from, from_room) } else { &[] },
-        from_host: from.host_text(),
-        to_user: if to_read { user(to, to_room) } else { &[] },
-        to_host: to.host_text(),
-        header: if inputs.has_headers { Some(&values) } else { None },
-    };
-    matcher.first_match(&facts, &mut work.scratch)
-}
-
-/// The user part as rules see it; empty where there is none.
-#[inline]
-fn user<'u>(uri: &Uri<'u>, room: &'u mut [u8]) -> &'u [u8] {
-    match uri.user() {
-        Some(user) if uri.is_user_plain() => user,
-        Some(user) => plain_user(user, room),
-        None => &[],
-    }
 }
 
 /// Whether the request can form a dialog, or refresh one.

@@ -33,6 +33,7 @@ mod forward;
 mod groups;
 mod lines;
 mod loops;
+mod matching;
 mod names;
 mod oc;
 mod outcome;

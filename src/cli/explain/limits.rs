@@ -4,12 +4,13 @@ use sip_parser::{HeaderLine, HeaderName, NameAddr, Start, parse};
 
 use crate::limits::HEADER_LINES;
 use crate::proxy::{Considered, Incoming};
+use crate::rules::Action;
 use crate::snapshot::Snapshot;
 
 /// Each in a sentence: of the listener, the peer and the route. None where it belongs to a dialog, or ends what there is.
 pub fn told(snapshot: &Snapshot, incoming: &Incoming<'_>, considered: &Considered) -> Vec<String> {
     let limits = &snapshot.plan.overload.limits;
-    if limits.is_empty() || !begins_something(incoming.bytes) {
+    if limits.is_empty() || !begins_something(snapshot, incoming.bytes, considered) {
         return Vec::new();
     }
     let section = snapshot.plan.listener(incoming.on).section;
@@ -21,10 +22,15 @@ pub fn told(snapshot: &Snapshot, incoming: &Incoming<'_>, considered: &Considere
     all.into_iter().flatten().filter_map(|id| limits.limit(id)).map(ToString::to_string).collect()
 }
 
-fn begins_something(bytes: &[u8]) -> bool {
+/// A To tag shows a dialog where its rule writes no token that would prove it.
+fn begins_something(snapshot: &Snapshot, bytes: &[u8], considered: &Considered) -> bool {
     let mut lines = [HeaderLine::EMPTY; HEADER_LINES];
     let Ok(message) = parse(bytes, &mut lines) else { return false };
     let Start::Request(line) = message.start() else { return false };
+    let rule = considered.rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
+    let has_token =
+        !matches!(rule.map(|rule| &rule.action), Some(Action::Forward { record_route: false, .. }));
     let to = NameAddr::parse(message.value(HeaderName::To));
-    to.is_ok_and(|to| to.tag().is_none()) && !matches!(message.text(line.method), b"ACK" | b"CANCEL")
+    to.is_ok_and(|to| to.tag().is_none() || (has_token && considered.dialog.is_none()))
+        && !matches!(message.text(line.method), b"ACK" | b"CANCEL")
 }

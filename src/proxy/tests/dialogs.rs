@@ -7,7 +7,7 @@ use crate::egress::Reason;
 use crate::fib::spec::Route;
 
 /// A dialog as its two ends see it.
-struct Dialog {
+pub struct Dialog {
     call_id: String,
     /// Contact and tag of who sent the INVITE, and of who answered it.
     ends: [(String, String); 2],
@@ -15,13 +15,13 @@ struct Dialog {
     routes: [Vec<String>; 2],
 }
 
-const CALLER: usize = 0;
+pub const CALLER: usize = 0;
 const CALLEE: usize = 1;
 
 impl Dialog {
     /// Sets up a dialog through the proxy; gives it with the INVITE as the callee received it.
     #[track_caller]
-    fn begin(
+    pub fn begin(
         world: &mut World,
         (on, caller): (&str, &str),
         callee: &str,
@@ -46,7 +46,7 @@ impl Dialog {
     }
 
     /// A request of one end.
-    fn request(&self, end: usize, method: &str, cseq: u32) -> String {
+    pub fn request(&self, end: usize, method: &str, cseq: u32) -> String {
         let sender = &self.ends[end].0;
         let host = sender.split('@').nth(1).unwrap();
         let mut text = format!(

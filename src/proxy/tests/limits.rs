@@ -1,5 +1,6 @@
 //! Limits and overload: who is refused, with what, and who is not.
 
+use super::dialogs::{CALLER, Dialog};
 use super::forwarding::INVITE;
 use super::world::{Became, CONFIGURATION, World, fib, header, headers};
 use crate::drop_reason::DropReason;
@@ -95,14 +96,40 @@ fn listeners_and_peers_are_asked_before_rules() {
     assert_eq!(world.tally().refused[Excess::Peer as usize], 1);
 }
 
+/// A call from the inside to the outside.
+fn call(world: &mut World) -> Dialog {
+    Dialog::begin(world, ("private", ALICE), "sip:bob@192.0.2.9:5060", ("public", BOB)).0
+}
+
+/// A request with a To tag that nobody has given.
+fn tagged(number: u32, method: &str) -> String {
+    let text = invite(number).replace("INVITE", method);
+    text.replace("Bob <sip:bob@192.0.2.9>", "Bob <sip:bob@192.0.2.9>;tag=b")
+}
+
 #[test]
 fn requests_within_a_dialog_count_for_no_limit() {
     let mut world = world("inside-out", "limit = { rate = 2 }", "");
-    assert_eq!(statuses(&mut world, ALICE, 0..2), [0, 503]);
-    for method in ["INVITE", "BYE", "INFO"] {
-        let text = invite(7).replace("INVITE", method).replace("limit7", method);
-        let text = text.replace("Bob <sip:bob@192.0.2.9>", "Bob <sip:bob@192.0.2.9>;tag=b");
-        world.forwarded("private", ALICE, &text, "public", BOB);
+    let call = call(&mut world);
+    assert_eq!(statuses(&mut world, ALICE, 0..2), [503, 503]);
+    for (cseq, method) in (2..).zip(["INVITE", "INFO", "BYE"]) {
+        world.forwarded("private", ALICE, &call.request(CALLER, method, cseq), "public", BOB);
+    }
+}
+
+#[test]
+fn a_to_tag_proves_a_dialog_only_where_dialogs_have_no_token() {
+    let mut recorded = world("inside-out", "limit = { rate = 2 }", "");
+    recorded.forwarded("private", ALICE, &tagged(1, "INFO"), "public", BOB);
+    for method in ["INFO", "INVITE", "BYE"] {
+        recorded.answered("private", ALICE, &tagged(2, method), 503);
+    }
+    // What goes from hop to hop has no token of ours, and cannot be refused.
+    recorded.forwarded("private", ALICE, &tagged(3, "ACK"), "public", BOB);
+    let mut plain = world("plain", "limit = { rate = 2 }", "");
+    for number in 0..3 {
+        let text = tagged(number, "INVITE").replacen("sip:bob@", "sip:unrecorded@", 1);
+        plain.forwarded("private", ALICE, &text, "public", BOB);
     }
 }
 
@@ -119,6 +146,7 @@ fn overload(world: &mut World, waited_ms: u64) {
 fn new_requests_are_refused_first() {
     let priorities = "[overload]\nmax_wait = \"40ms\"\npriority = [\"esnet\"]\nemergency = [\"112\"]\n";
     let mut world = world("inside-out", "record_route = true", priorities);
+    let call = call(&mut world);
     overload(&mut world, 41);
     let refused = world.answered("private", ALICE, &invite(1), 503);
     assert_eq!(refused.lines().next(), Some("SIP/2.0 503 Overloaded"));
@@ -126,7 +154,10 @@ fn new_requests_are_refused_first() {
     // Unavailable) response without the Retry-After header."
     assert_eq!(headers(&refused, "Retry-After").count(), 0);
     world.answered("private", ALICE, &invite(2).replace("INVITE", "OPTIONS"), 503);
-    let in_dialog = invite(3).replace("Bob <sip:bob@192.0.2.9>", "Bob <sip:bob@192.0.2.9>;tag=b");
+    for method in ["INVITE", "BYE"] {
+        world.answered("private", ALICE, &tagged(3, method), 503);
+    }
+    let in_dialog = call.request(CALLER, "INFO", 2);
     let emergency = invite(4).replacen("sip:bob@", "sip:112@", 1);
     let priority = invite(5).replace("Contact:", "Resource-Priority: q735.1, ESNET.0\nContact:");
     let cancel = invite(6).replace("INVITE", "CANCEL");
@@ -137,12 +168,12 @@ fn new_requests_are_refused_first() {
     world.answered("private", ALICE, &other, 503);
     // Four times as long, and requests within dialogs have to go; what ends something stays.
     overload(&mut world, 161);
-    world.answered("private", ALICE, &in_dialog.replace("limit3", "limit8"), 503);
-    let bye = in_dialog.replace("limit3", "limit9").replace("INVITE", "BYE");
+    world.answered("private", ALICE, &call.request(CALLER, "INFO", 3), 503);
+    let bye = call.request(CALLER, "BYE", 4);
     world.forwarded("private", ALICE, &bye, "public", BOB);
     world.forwarded("private", ALICE, &emergency.replace("limit4", "limit10"), "public", BOB);
     let counts = world.tally().refused;
-    assert_eq!((counts[Excess::New as usize], counts[Excess::InDialog as usize]), (3, 1));
+    assert_eq!((counts[Excess::New as usize], counts[Excess::InDialog as usize]), (5, 1));
     // The queue is gone.
     world.state.waited(ListenerId(0), Some(MS), Came::In, world.now);
     world.forwarded("private", ALICE, &invite(11), "public", BOB);
