@@ -101,7 +101,8 @@ impl Subject {
         drain: Duration,
         wanted: impl Fn(&Outcome) -> bool,
     ) -> io::Result<Option<Outcome>> {
-        let offer = Offer { rate: 20.0, length: Duration::from_millis(100), jitter: false, drain };
+        let offer =
+            Offer { rate: 20.0, length: Duration::from_millis(100), jitter: false, drain, gives_up: false };
         for _ in 0..ATTEMPTS_TO_REACH {
             self.check_alive()?;
             driver.reset(settings.clone());

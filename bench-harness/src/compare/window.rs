@@ -170,8 +170,13 @@ impl<'w> Bench<'w> {
 
     fn measure(&mut self, subject: &mut Subject, plan: Plan, round: u32) -> io::Result<Measured> {
         subject.check_alive()?;
-        let offer =
-            Offer { rate: plan.rate, length: WARM_UP, jitter: plan.load == Load::Paced, drain: DRAIN };
+        let offer = Offer {
+            rate: plan.rate,
+            length: WARM_UP,
+            jitter: plan.load == Load::Paced,
+            drain: DRAIN,
+            gives_up: false,
+        };
         let settings = settings(subject.address, plan.load);
         self.drive(plan.load, |driver| {
             driver.reset(settings.clone());

@@ -109,6 +109,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         length: Duration::from_secs(args.seconds),
         jitter: args.jitter,
         drain: DRAIN,
+        gives_up: false,
     };
     let outcome = driver.run(&offer)?;
     bar.finish_and_clear();

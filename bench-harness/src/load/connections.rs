@@ -286,6 +286,7 @@ mod tests {
             length: Duration::from_millis(500),
             jitter: false,
             drain: Duration::from_secs(5),
+            gives_up: false,
         };
         driver.run(&offer).unwrap()
     }

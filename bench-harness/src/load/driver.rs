@@ -41,6 +41,8 @@ pub struct Offer {
     pub jitter: bool,
     /// How long exchanges that have begun may take to end after that.
     pub drain: Duration,
+    /// What nobody has answered by the end is not sent again: what would be let in later is none of this time's.
+    pub gives_up: bool,
 }
 
 /// What became of it.
@@ -58,6 +60,8 @@ pub struct Outcome {
     pub latency: Histogram<u64>,
     /// From the scheduled time of a call to the arrival of its 200, in nanoseconds.
     pub setup: Histogram<u64>,
+    /// The same of calls whose INVITE was sent once.
+    pub setup_at_once: Histogram<u64>,
     /// ACKs sent to refusals; in no account.
     pub acks: u64,
     /// From the scheduled time of a first request to its send, in nanoseconds.
@@ -169,6 +173,9 @@ impl Driver {
             let now_ns = self.now_ns();
             let due = schedule.due(now_ns);
             due.iter().for_each(|scheduled_ns| self.exchanges.begin(*scheduled_ns, now_ns, &mut self.out));
+            if offer.gives_up && now_ns >= ends {
+                self.exchanges.give_up();
+            }
             self.exchanges.at_time(now_ns, &mut self.out);
             let sent = self.flush()?;
             let flushed_ns = self.now_ns();
@@ -198,6 +205,7 @@ impl Driver {
             in_flight: self.exchanges.open(),
             latency: self.exchanges.latency().clone(),
             setup: self.exchanges.setup().clone(),
+            setup_at_once: self.exchanges.setup_at_once().clone(),
             acks: self.exchanges.acks(),
             idle: gauge.idle_ns as f64 / offer.length.as_nanos().max(1) as f64,
             lag: gauge.lag,

@@ -147,8 +147,11 @@ pub struct Exchanges {
     random: Random,
     latency: Histogram<u64>,
     setup: Histogram<u64>,
+    setup_at_once: Histogram<u64>,
     /// ACKs to refusals.
     acks: u64,
+    /// First requests are not sent again.
+    has_given_up: bool,
 }
 
 /// A histogram of nanoseconds up to a minute, three digits exact.
@@ -176,7 +179,9 @@ impl Exchanges {
             random: Random(u64::from(base)),
             latency: histogram(),
             setup: histogram(),
+            setup_at_once: histogram(),
             acks: 0,
+            has_given_up: false,
             settings,
         }
     }
@@ -294,6 +299,16 @@ impl Exchanges {
         &self.setup
     }
 
+    /// The same of calls whose INVITE was sent once.
+    pub fn setup_at_once(&self) -> &Histogram<u64> {
+        &self.setup_at_once
+    }
+
+    /// From now on first requests that nobody has answered are not sent again.
+    pub fn give_up(&mut self) {
+        self.has_given_up = true;
+    }
+
     /// ACKs that were sent to refusals: the next hop takes them in, so that they are in no account.
     pub fn acks(&self) -> u64 {
         self.acks
@@ -381,7 +396,11 @@ impl Exchanges {
         out.put(Side::Caller(caller), to, |bytes| within.request("ACK", via.as_bytes(), "1", bytes));
         self.book.sent(number, Leg::Ack);
         if first && let Some(entry) = self.book.get(number) {
-            self.setup.saturating_record(now_ns.saturating_sub(entry.scheduled_ns).max(1));
+            let ns = now_ns.saturating_sub(entry.scheduled_ns).max(1);
+            self.setup.saturating_record(ns);
+            if entry.sent(Leg::Request) == 1 {
+                self.setup_at_once.saturating_record(ns);
+            }
             let mut bye = Vec::with_capacity(1024);
             within.request("BYE", via.as_bytes(), "2", &mut bye);
             entry.dialog.get_or_insert_default().bye = Some((bye, to));
@@ -409,7 +428,7 @@ impl Exchanges {
                     true => (INVITES, interval_ns * 2),
                     false => (OTHERS, (interval_ns * 2).min(T2_NS)),
                 };
-                if entry.sent(Leg::Request) >= sends {
+                if entry.sent(Leg::Request) >= sends || self.has_given_up {
                     return self.book.end(number);
                 }
                 self.request(number, kind, out);

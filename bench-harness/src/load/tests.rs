@@ -190,6 +190,39 @@ fn what_never_arrives_is_given_up_and_counted() {
 }
 
 #[test]
+fn callers_that_have_given_up_send_nothing_again() {
+    // The first INVITE is lost, and the caller hangs up before, or after, it sends another one.
+    for (given_up_ms, sent) in [(400, 1), (600, 2)] {
+        let mut way = |_: &str| 0;
+        let mut path = Path::new("call", &mut way);
+        path.exchanges.begin(0, 0, &mut Outbox::default());
+        for now_ms in 0..40_000 {
+            if now_ms == given_up_ms {
+                path.exchanges.give_up();
+            }
+            path.exchanges.at_time(now_ms * MS, &mut Outbox::default());
+        }
+        let tally = path.exchanges.tally();
+        assert_eq!((tally.transmissions, tally.failed, path.exchanges.open()), (sent, 1, 0), "{tally:?}");
+    }
+}
+
+#[test]
+fn calls_let_in_with_their_first_invite_are_told_by_themselves() {
+    let mut left = 1;
+    let mut way = |text: &str| {
+        let gone = left > 0 && text.starts_with("INVITE");
+        left -= usize::from(gone);
+        usize::from(!gone)
+    };
+    let mut path = Path::new("call", &mut way);
+    path.run();
+    path.run();
+    assert_eq!((path.exchanges.setup().len(), path.exchanges.setup_at_once().len()), (2, 1));
+    assert!(path.exchanges.setup_at_once().max() < 100 * MS && path.exchanges.setup().max() > 500 * MS);
+}
+
+#[test]
 fn what_the_way_doubles_is_not_taken_for_a_retransmission() {
     let mut way = |text: &str| if text.starts_with("BYE") { 2 } else { 1 };
     let tally = Path::new("call", &mut way).run();

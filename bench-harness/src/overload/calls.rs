@@ -47,13 +47,15 @@ struct Window {
     offered: f64,
     begun: f64,
     completed: f64,
+    /// INVITEs and BYEs sent again, and whatever else nobody had answered.
+    again: u64,
     /// INVITEs answered 503, and those that were dropped and counted.
     refused: u64,
     shed: u64,
     /// Messages that the kernel dropped before Viaduct, and before the load.
     kernel_drops: u64,
     own_drops: u64,
-    /// From the scheduled time of a call to its 200, of those that were let in, in milliseconds.
+    /// From the scheduled time of a call to its 200, of those that were let in with their first INVITE, in milliseconds.
     setup_p50_ms: f64,
     setup_p99_ms: f64,
     /// Messages missing (or too many) between the load and Viaduct, and within Viaduct.
@@ -71,6 +73,8 @@ struct Bench {
     name: &'static str,
     subject: Subject,
     driver: Driver,
+    /// What is not answered is sent again.
+    retransmit: bool,
     histograms: Histograms,
 }
 
@@ -80,7 +84,7 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
     let mut results = Results::begin();
     let configuration = overload_configuration(args.stateful);
     let name = if args.stateful { STATEFUL } else { VIADUCT };
-    let mut bench = Bench::start(name, &world, folder.path(), &configuration)?;
+    let mut bench = Bench::start(name, &world, folder.path(), &configuration, !args.no_retransmissions)?;
     let described = model::Subject {
         version: version_of_viaduct()?,
         configuration,
@@ -161,10 +165,11 @@ fn properties(peak: &Window, over: &Window, after: &Window) -> [(bool, String); 
         (
             over.kept_up && over.own_drops == 0,
             format!(
-                "load: {:.0} of {:.0} calls/s begun, {:.0}% of its core left (at the peak {:.0}%), {} datagrams lost by \
-                 its own sockets",
+                "load: {:.0} of {:.0} calls/s begun, {} messages sent again, {:.0}% of its core left (at the peak {:.0}%), \
+                 {} datagrams lost by its own sockets",
                 over.begun,
                 over.offered,
+                over.again,
                 over.idle * 100.0,
                 peak.idle * 100.0,
                 over.own_drops
@@ -179,12 +184,18 @@ fn properties(peak: &Window, over: &Window, after: &Window) -> [(bool, String); 
 
 impl Bench {
     /// Starts Viaduct and waits until calls pass.
-    fn start(name: &'static str, world: &World, folder: &Path, configuration: &str) -> io::Result<Self> {
+    fn start(
+        name: &'static str,
+        world: &World,
+        folder: &Path,
+        configuration: &str,
+        retransmit: bool,
+    ) -> io::Result<Self> {
         let subject = Subject::configured(folder, configuration)?;
-        let driver = Driver::new(vec![world.client()?], world.sink()?, settings(&subject), true)?;
+        let settings = settings(&subject, retransmit);
+        let driver = Driver::new(vec![world.client()?], world.sink()?, settings.clone(), true)?;
         pin(LOAD_CORE)?;
-        let mut bench = Self { name, subject, driver, histograms: Histograms::new() };
-        let settings = settings(&bench.subject);
+        let mut bench = Self { name, subject, driver, retransmit, histograms: Histograms::new() };
         bench.subject.until_calls_pass(&mut bench.driver, &settings, 2 * HOLD)?;
         Ok(bench)
     }
@@ -217,10 +228,10 @@ impl Bench {
 
     fn window(&mut self, rate: f64, length: Duration, round: u32) -> io::Result<Window> {
         self.subject.check_alive()?;
-        let offer = Offer { rate, length: WARM_UP, jitter: true, drain: DRAIN };
-        self.driver.reset(settings(&self.subject));
+        let offer = Offer { rate, length: WARM_UP, jitter: true, drain: DRAIN, gives_up: true };
+        self.driver.reset(settings(&self.subject, self.retransmit));
         self.driver.run(&offer)?;
-        self.driver.reset(settings(&self.subject));
+        self.driver.reset(settings(&self.subject, self.retransmit));
         let cpu = self.subject.cpu()?;
         let (kernel, metrics) = (Kernel::read()?, Metrics::read()?);
         let outcome = self.driver.run(&Offer { length, ..offer })?;
@@ -238,7 +249,7 @@ impl Bench {
             ..sample(rate, length, &outcome)
         });
         let of_all = self.histograms.entry((self.name.to_owned(), Load::Overload));
-        of_all.or_insert_with(histogram).add(&outcome.setup).map_err(io::Error::other)?;
+        of_all.or_insert_with(histogram).add(&outcome.setup_at_once).map_err(io::Error::other)?;
         Ok(window)
     }
 }
@@ -253,12 +264,14 @@ fn window(rate: f64, length: Duration, outcome: &Outcome, kernel: Kernel, more: 
         + more("viaduct_answers_total", "")
         + more("viaduct_dropped_total", "");
     let kernel_drops = kernel.refused + kernel.no_port;
-    let (p50, p99) = (outcome.setup.value_at_quantile(0.5), outcome.setup.value_at_quantile(0.99));
+    let setup = &outcome.setup_at_once;
+    let (p50, p99) = (setup.value_at_quantile(0.5), setup.value_at_quantile(0.99));
     let completed = tally.calls - tally.failed;
     Window {
         offered: rate,
         begun: tally.begun as f64 / seconds,
         completed: completed as f64 / seconds,
+        again: tally.retransmissions,
         refused: tally.refused,
         shed: more("viaduct_dropped_total", "reason=\"overload\""),
         kernel_drops,
@@ -296,15 +309,15 @@ fn sample(rate: f64, length: Duration, outcome: &Outcome) -> Sample {
         resident_bytes: 0,
         on_schedule: outcome.kept_up(),
         generator_idle: outcome.idle.clamp(0.0, 1.0),
-        latency: Latency::of(&outcome.setup),
+        latency: Latency::of(&outcome.setup_at_once),
     }
 }
 
-fn settings(subject: &Subject) -> Settings {
+fn settings(subject: &Subject, retransmit: bool) -> Settings {
     Settings {
         mix: Mix::only(Kind::Call),
         hold_ns: HOLD.as_nanos() as u64,
-        retransmit: false,
+        retransmit,
         callers: vec![SocketAddr::V4(CLIENT)],
         callee: SocketAddr::V4(SINK),
         forwarder: SocketAddr::V4(subject.address),

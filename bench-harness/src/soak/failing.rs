@@ -99,8 +99,13 @@ fn measure(args: &Args, subject: &mut Subject, driver: &mut Driver) -> io::Resul
     subject.until_calls_pass(driver, &settings(subject), Duration::from_secs(3))?;
     let rate = args.rate.unwrap_or(RATE);
     let (before, files) = (Metrics::read()?, open_files(subject.id())?);
-    let offer =
-        Offer { rate: rate as f64, length: Duration::from_secs(args.seconds), jitter: true, drain: DRAIN };
+    let offer = Offer {
+        rate: rate as f64,
+        length: Duration::from_secs(args.seconds),
+        jitter: true,
+        drain: DRAIN,
+        gives_up: false,
+    };
     driver.reset(settings(subject));
     let bar = progress::bar(args.seconds, "soak");
     let over = AtomicBool::new(false);
