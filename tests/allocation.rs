@@ -362,6 +362,7 @@ fn a_whole_shard_batch_by_batch() {
         names: Questions::new(viaduct::limits::DNS_QUESTIONS),
         post: Post::new(1),
         nonce: 1,
+        throttles: Arc::default(),
     });
     let mut wire =
         Wire { free: (0..BATCH).map(|_| vec![0; MESSAGE_BYTES]).collect(), sent: Vec::with_capacity(BATCH) };

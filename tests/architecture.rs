@@ -81,6 +81,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "limits",
             "metrics",
             "net",
+            "overload",
             "plan",
             "proxy",
             "snapshot",

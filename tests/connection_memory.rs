@@ -103,6 +103,7 @@ impl Bench {
             names: Questions::new(viaduct::limits::DNS_QUESTIONS),
             post: Post::new(1),
             nonce: 1,
+            throttles: Arc::default(),
         });
         let wire = Wire { free: vec![vec![0; MESSAGE_BYTES]; 4], ..Wire::default() };
         Self { worker, metrics, wire, now: Now(0) }

@@ -123,6 +123,10 @@ fn limits(plan: &Plan, out: &mut String) {
     for limit in &policy.limits.list {
         let _ = writeln!(out, "{BOLD}limit{BOLD:#} of {limit}");
     }
+    for peer in policy.limits.peers.list().iter().filter(|peer| peer.oc) {
+        let _ =
+            writeln!(out, "{BOLD}overload{BOLD:#}: peer {} may ask to be sent less (RFC 7339)", peer.name);
+    }
     let wait = policy.longest_wait_ns.map(|ns| format!("new requests wait at most {} ms", ns / 1_000_000));
     let wait = wait.unwrap_or_else(|| "nothing is refused however long it waits".into());
     let _ = writeln!(out, "{BOLD}overload{BOLD:#}: {wait}");

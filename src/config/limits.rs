@@ -74,6 +74,7 @@ pub(super) fn peers(entry: Option<Entry<'_>>, limits: &mut Limits, findings: &mu
         let name = section.need("name", findings).and_then(|e| e.text(findings));
         let texts = section.need("networks", findings).map(|e| e.texts(findings)).unwrap_or_default();
         let limit = section.take("limit");
+        let oc = section.take("oc").and_then(|entry| entry.boolean(findings)).unwrap_or(false);
         let Some(name) = name else {
             section.finish(findings);
             continue;
@@ -87,7 +88,7 @@ pub(super) fn peers(entry: Option<Entry<'_>>, limits: &mut Limits, findings: &mu
         }
         let limit = read(limit, Owner::Peer, name.text, limits, findings);
         section.finish(findings);
-        peers.push(Peer { name: name.text.into(), networks, limit });
+        peers.push(Peer { name: name.text.into(), networks, limit, oc });
     }
     if taken.len() > PEER_NETWORKS {
         findings

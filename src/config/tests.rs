@@ -464,6 +464,10 @@ fn a_peer_stands_for_its_sources() {
     assert_eq!(limits.of_peer("10.2.0.2".parse().unwrap()), None);
     assert_eq!(plan.overload.longest_wait_ns, Some(15_000_000));
     assert_eq!(limits.sources.0, 64);
+    let takes = |text: &str, ip: &str| good(text).plan.overload.limits.peers.takes_oc(ip.parse().unwrap());
+    let offered = format!("{text}oc = true\n{PRIVATE}");
+    assert!(takes(&offered, "10.1.9.9") && !takes(&offered, "10.3.0.1"));
+    assert!(!takes(&format!("{text}{PRIVATE}"), "10.1.9.9"));
     let plan = good(&format!("{text}{PRIVATE}[overload]\nsource_prefix_v6 = 56\n")).plan;
     assert_eq!(plan.overload.limits.sources.0, 56);
 }

@@ -37,6 +37,7 @@ use crate::engine::uring;
 use crate::fib::Query;
 use crate::group::Roster;
 use crate::limits;
+use crate::overload::Throttles;
 use crate::plan::{FILES_BESIDES, Plan};
 use crate::shard::{self, Post, Questions, Records, Setup};
 use crate::token::KeyFileError;
@@ -230,6 +231,7 @@ fn start_shards(
     let nonce = getrandom::u64().map_err(KeyFileError::Random)?;
     let (ended, ends) = mpsc::unbounded_channel();
     let neighbours = uring::Neighbours::new(cores.len());
+    let throttles = Arc::new(Throttles::default());
     let mut shards: Vec<Option<ShardThread>> = Vec::with_capacity(cores.len());
     for ((number, core), metrics) in cores.iter().enumerate().zip(monitor.shards()) {
         let setup = Setup {
@@ -241,6 +243,7 @@ fn start_shards(
             names: asked.names.clone(),
             post: post.clone(),
             nonce,
+            throttles: Arc::clone(&throttles),
         };
         match ShardThread::start(setup, *core, parts.plan.engine.waiting, neighbours.clone(), ended.clone()) {
             Ok(shard) => shards.push(Some(shard)),

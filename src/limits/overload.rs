@@ -43,3 +43,18 @@ pub const REFUSALS_AT_ONCE: u32 = 500;
 
 /// And so many messages: what comes one by one is no queue.
 pub const OVERLOAD_MESSAGES: u32 = 64;
+
+/// Next hops that may ask to be sent less at a time, in sets of [`THROTTLE_WAYS`]: a power of two; 64 KiB for the process.
+/// At the bound the one of the set whose time is over first makes room, and is sent everything again until it asks anew.
+pub const THROTTLE_SETS: usize = 256;
+
+/// Next hops in a set.
+pub const THROTTLE_WAYS: usize = 4;
+
+/// A next hop that asks to be sent less is heard for so long at most, in nanoseconds, whatever `oc-validity` it gives: it
+/// renews that with each answer, and one that asks for no requests at all has none to answer.
+pub const PLEA_NS: u64 = 60_000_000_000;
+
+/// The sequence number of what a next hop asked for counts for so long at least, in nanoseconds, after that is over:
+/// messages are on their way for no longer (RFC 3261 §17.1.1.2: T4, 5 s).
+pub const PLEA_KNOWN_NS: u64 = 5_000_000_000;

@@ -69,6 +69,8 @@ pub struct Peer {
     pub networks: Vec<IpNet>,
     /// What it may send.
     pub limit: Option<LimitId>,
+    /// What is sent to it offers overload control, and what it asks for counts (RFC 7339).
+    pub oc: bool,
 }
 
 /// All limits of a configuration, and what they belong to.
@@ -118,6 +120,7 @@ pub struct Peers {
     /// The peer of each network.
     owners: Vec<usize>,
     networks: Networks,
+    has_oc: bool,
 }
 
 impl Peers {
@@ -126,12 +129,29 @@ impl Peers {
         let all =
             || list.iter().enumerate().flat_map(|(n, peer)| peer.networks.iter().map(move |net| (n, *net)));
         let networks: Vec<IpNet> = all().map(|(_, net)| net).collect();
-        Self { owners: all().map(|(n, _)| n).collect(), networks: Networks::new(&networks), list }
+        Self {
+            owners: all().map(|(n, _)| n).collect(),
+            networks: Networks::new(&networks),
+            has_oc: list.iter().any(|peer| peer.oc),
+            list,
+        }
     }
 
     /// In configured order.
     pub fn list(&self) -> &[Peer] {
         &self.list
+    }
+
+    /// Some peer may ask to be sent less.
+    #[inline]
+    pub fn has_oc(&self) -> bool {
+        self.has_oc
+    }
+
+    /// Whoever has this address may.
+    #[inline]
+    pub fn takes_oc(&self, address: IpAddr) -> bool {
+        self.has_oc && self.of(address).is_some_and(|peer| peer.oc)
     }
 
     /// The peer with the narrowest network that holds the address.

@@ -6,7 +6,7 @@
 //! ```text
 //!  how long it waited ── wait ──────► 503, new ones first, in-dialog ones last, emergency calls never
 //!  where it came from ── limiter ──► 503 with Retry-After: of the listener, of the peer, then of the route
-//!  where it goes ────── neighbours ► 503: what the next hop asked to be spared (RFC 7339)
+//!  where it goes ────── throttle ──► another next hop, else 503: what a next hop asks to be spared (RFC 7339)
 //! ```
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,9 @@ mod policy;
 mod reasons;
 #[cfg(test)]
 mod simulation_tests;
+mod throttle;
+#[cfg(test)]
+mod throttle_tests;
 mod wait;
 
 pub use bucket::{Bucket, Pace};
@@ -26,4 +29,5 @@ pub use limit::{Limit, LimitId, Limits, Owner, Peer, Peers, Per, SourcePrefix};
 pub use limiter::{Limiter, Refused};
 pub use policy::Policy;
 pub use reasons::{Excess, Excesses};
+pub use throttle::{Measure, Plea, Sparing, Throttles};
 pub use wait::{Standing, Wait, Waits};

@@ -14,11 +14,14 @@ pub enum Excess {
     Peer,
     /// The route's `limit`.
     Route,
+    /// The next hop has asked to be sent less, and there is no other one.
+    NextHop,
 }
 
 impl Excess {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::New, Self::InDialog, Self::Listener, Self::Peer, Self::Route];
+    pub const ALL: [Self; 6] =
+        [Self::New, Self::InDialog, Self::Listener, Self::Peer, Self::Route, Self::NextHop];
 
     /// The metric's label.
     pub const fn label(self) -> &'static str {
@@ -28,6 +31,7 @@ impl Excess {
             Self::Listener => "listener_limit",
             Self::Peer => "peer_limit",
             Self::Route => "route_limit",
+            Self::NextHop => "next_hop",
         }
     }
 }

@@ -18,6 +18,7 @@ use super::matching::proves_dialog;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
 use super::service::emergency;
+use super::spare::Weight;
 use super::state::Work;
 use super::validate::Request;
 
@@ -97,6 +98,11 @@ impl Admission {
         self.refused
     }
 
+    /// Counts a request that is not let in.
+    pub fn refuse(&mut self, excess: Excess) {
+        self.refused[excess as usize] += 1;
+    }
+
     /// Sources that were forgotten before their time.
     pub fn evicted(&self) -> u64 {
         self.evicted + self.limiter.evicted()
@@ -122,7 +128,7 @@ impl Admission {
     ) -> Result<(), Reply> {
         let Some(limit) = limit.filter(|_| !self.is_in) else { return Ok(()) };
         self.limiter.pass(limit, request.incoming.from.ip(), now).map_err(|refused| {
-            self.refused[excess as usize] += 1;
+            self.refuse(excess);
             Reply::Limited(refused)
         })
     }
@@ -154,7 +160,7 @@ pub(super) fn by_wait(
     }
     work.admission.load.count(excess.is_some(), is_overloaded, now);
     let Some(excess) = excess else { return Ok(()) };
-    work.admission.refused[excess as usize] += 1;
+    work.admission.refuse(excess);
     Err(Reply::Overloaded.into())
 }
 
@@ -190,6 +196,26 @@ fn standing(
         true => Standing::InDialog,
         false => Standing::New,
     }
+}
+
+/// What a request counts for to a next hop that asks to be sent less.
+#[cold]
+pub(super) fn weight(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    pre: &Preprocessed<'_>,
+    inputs: &Inputted,
+    now: Now,
+) -> Weight {
+    let standing = standing(work, snapshot, request, pre, inputs);
+    Weight { standing, is_bound: is_hop_by_hop(request), now }
+}
+
+/// A request of which a transaction is kept would begin something, and a next hop that asks to be sent less is spared it
+/// first.
+pub(super) fn begins(snapshot: &Snapshot, request: &Request<'_>, pre: &Preprocessed<'_>) -> bool {
+    request.to_tag.is_none() && !is_urgent(&snapshot.plan.overload, request, pre)
 }
 
 fn is_hop_by_hop(request: &Request<'_>) -> bool {

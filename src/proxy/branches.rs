@@ -8,18 +8,20 @@ use std::ops::Range;
 use sip_parser::{HeaderLine, HeaderName, NameAddr, parse};
 
 use crate::egress::{Pin, Recent};
-use crate::net::ListenerId;
+use crate::net::{ListenerId, Now};
+use crate::overload::{Standing, Throttles};
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
 use crate::stream::{Names, Number};
 use crate::token::{Dialog, TransactionKey};
-use crate::transaction::{Attempt, Place};
+use crate::transaction::{Attempt, Place, Terms};
 
 use super::candidates::Candidates;
 use super::decide::most_bytes;
 use super::flows::Flows;
 use super::lines::Top;
 use super::names::Named;
+use super::spare::Weight;
 use super::state::Work;
 use super::target::Search;
 
@@ -64,7 +66,9 @@ pub(super) struct Tools<'a> {
     pub recent: &'a mut Recent,
     pub candidates: &'a mut Candidates,
     pub servers: &'a mut Names,
+    pub throttles: &'a Throttles,
     pub work: &'a mut Work,
+    pub now: Now,
 }
 
 /// Writes the request to another next hop into `out`, made of what was kept; `None`: it cannot be sent.
@@ -72,7 +76,7 @@ pub(super) struct Tools<'a> {
 /// The next hop and its listener were chosen with the request. Where that listener cannot send any more, another one is
 /// chosen if no rule had named it.
 pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut [u8]) -> Option<Branch> {
-    let Tools { snapshot, lines, recent, candidates, servers, work } = tools;
+    let Tools { snapshot, lines, recent, candidates, servers, throttles, work, now } = tools;
     let Attempt { number, terms, back, key, .. } = attempt;
     let key = TransactionKey { plain: terms.flow, strong: *key };
     let on = snapshot.view.by_identity(back.listener)?;
@@ -82,7 +86,7 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
         candidates,
         ingress: on,
         flow: key.plain,
-        draw: 0,
+        draw: (key.strong >> 64) as u64,
         last_resort: false,
         asked: None,
         named: Named::default(),
@@ -93,8 +97,16 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
         client: None,
         rewritten: None,
         chosen: 0,
+        throttles,
+        weight: weight(throttles, terms, now),
+        spared: 0,
     };
     choose(work, &mut search, attempt)?;
+    let is_taken = search.spare().is_ok();
+    work.counted.spared += search.spared;
+    if !is_taken {
+        return None;
+    }
     let aim = search.aim.as_ref()?;
     let egress = snapshot.plan.listener(aim.egress.listener);
     let (_, sent, stream) = aim.sent();
@@ -136,6 +148,12 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     let len = output.finish().filter(|len| *len <= most_bytes(sender.transport, address))?;
     let place = Place { listener: sender.identity, address, stream };
     Some(Branch { on: sender.id, place, named: named(&key, *number), len })
+}
+
+/// What the request counts for, if some next hop asks to be sent less.
+fn weight(throttles: &Throttles, terms: &Terms, now: Now) -> Option<Weight> {
+    let standing = if terms.begins { Standing::New } else { Standing::Kept };
+    (!throttles.is_quiet(now)).then_some(Weight { standing, is_bound: false, now })
 }
 
 fn choose(work: &mut Work, search: &mut Search<'_>, attempt: &Attempt) -> Option<()> {

@@ -209,6 +209,7 @@ fn forward_sound<'s>(
     };
     work.considered.question = search.asked;
     work.note_names(&search.named);
+    work.counted.spared += search.spared;
     let pin = if let Ok(None) = pinned { Some(pin_key) } else { None };
     let decided = Decided { request, pre: &pre, key, mark: inputs.mark, way: found?, pin };
     send_on(work, search, &decided, now, out)
@@ -340,6 +341,9 @@ fn find<'s: 'm, 'm>(
 ) -> Result<Way<'s>, Stop> {
     let (snapshot, signer) = (search.snapshot, search.snapshot.keys.signer());
     admit::by_wait(work, snapshot, request, pre, inputs, now)?;
+    if !search.throttles.is_quiet(now) {
+        search.weight = Some(admit::weight(work, snapshot, request, pre, inputs, now));
+    }
     if let Some(dialog) = &pre.dialog {
         search.by_dialog(dialog, request, pre)?;
         work.counted.egress_moved += u64::from(search.aim.as_ref().is_some_and(Aim::left_dialog));

@@ -7,10 +7,11 @@ use crate::plan::{Advertise, Listener, RecordRouteTls};
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
-use crate::token::{BRANCH_LEN, Branch, Dialog, Flow, LOOP_MARK_LEN, RecordRoute, Side};
+use crate::token::{ASKED_LEN, Asked, BRANCH_LEN, Branch, Dialog, Flow, LOOP_MARK_LEN, RecordRoute, Side};
 
 use super::flows::Flows;
 use super::loops;
+use super::oc;
 
 /// Writes our Via.
 ///
@@ -23,6 +24,7 @@ fn put_via(
     sent_by: &Advertise,
     branch: &[u8; BRANCH_LEN],
     mark: &[u8; LOOP_MARK_LEN],
+    asked: Option<&[u8; ASKED_LEN]>,
 ) {
     match transport {
         Transport::Udp => out.put(b"Via: SIP/2.0/UDP "),
@@ -33,7 +35,14 @@ fn put_via(
         }
     }
     out.put_text(sent_by.text.as_bytes());
-    out.put_all([b";rport;branch=", branch, loops::PARAMETER, mark, b"\r\n"]);
+    match asked {
+        None => out.put_all([b";rport;branch=", branch, loops::PARAMETER, mark, b"\r\n"]),
+        Some(asked) => {
+            out.put_all([b";rport;branch=", branch, loops::PARAMETER, mark]);
+            oc::put_offer(out, asked);
+            out.put(b"\r\n");
+        }
+    }
 }
 
 /// All that stands on top of a request that is sent on, and differs from one next hop to another.
@@ -100,7 +109,17 @@ impl Top<'_> {
         }
         .write(&snapshot.keys, self.dialog.signer, *self.response_to, &mut branch);
         let Self { sender, next_hop, mark, .. } = *self;
-        put_via(out, sender.transport, sender.advertised(next_hop.ip()), &branch, mark);
+        let takes_oc = snapshot.plan.overload.limits.peers.takes_oc(next_hop.ip());
+        let asked = takes_oc.then(|| self.asked(snapshot));
+        put_via(out, sender.transport, sender.advertised(next_hop.ip()), &branch, mark, asked.as_ref());
+    }
+
+    /// What shows that an answer comes from the next hop.
+    #[cold]
+    fn asked(&self, snapshot: &Snapshot) -> [u8; ASKED_LEN] {
+        let mut token = [0; ASKED_LEN];
+        Asked::write(&snapshot.keys, self.dialog.signer, self.transaction, *self.next_hop, &mut token);
+        token
     }
 
     /// Writes one value, or two where the sides differ, the egress-facing one on top (RFC 5658 §5).

@@ -13,6 +13,7 @@
 //!                         decide     §16.5   pin, dialog or rule
 //!                         candidates §16.5   next hops, in order
 //!                         target     §16.6   next hop, listener
+//!                         spare              does it ask to be sent less?
 //!                         size       §18.1.1 too large for UDP?
 //!                         forward    §16.6   the edits ───────────────────► Forward
 //!                         stateful   §17.1   keep what goes on
@@ -45,6 +46,7 @@ mod service;
 mod set;
 mod shed;
 mod size;
+mod spare;
 mod state;
 mod stateful;
 mod target;
@@ -67,6 +69,7 @@ use sip_parser::{Message, Rule, Start, parse};
 
 use crate::drop_reason::DropReason;
 use crate::net::Now;
+use crate::overload::Excess;
 use crate::snapshot::Snapshot;
 
 use answer::Asker;
@@ -83,7 +86,7 @@ pub fn handle(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let State { lines, recent, candidates, rewritten, servers, work, .. } = state;
+    let State { lines, recent, candidates, rewritten, servers, throttles, work, .. } = state;
     candidates.clear();
     work.considered = Considered::default();
     work.nowhere = None;
@@ -103,7 +106,10 @@ pub fn handle(
     match message.start() {
         // What was cut at the end of its headers has lost its body.
         Start::Response(_) if incoming.broken.is_some() => Outcome::Drop(DropReason::MalformedResponse),
-        Start::Response(status) => respond::relay(work, snapshot, message, status.code, now, out),
+        Start::Response(status) => {
+            work.counted.pleas += u64::from(oc::hear(throttles, snapshot, message, incoming, now));
+            respond::relay(work, snapshot, message, status.code, now, out)
+        }
         Start::BadResponse(_) => Outcome::Drop(DropReason::MalformedResponse),
         Start::Request(_) | Start::BadRequest(..) => {
             let search = Search {
@@ -123,6 +129,9 @@ pub fn handle(
                 client: None,
                 rewritten: Some(rewritten),
                 chosen: 0,
+                throttles,
+                weight: None,
+                spared: 0,
             };
             on_request(work, search, message, incoming, now, out)
         }
@@ -166,6 +175,9 @@ fn on_request(
         Err(Stop::HandOver(owner)) => return Outcome::HandOver(owner),
         Err(Stop::Reply(reply)) => reply,
     };
+    if reply == Reply::Spared {
+        work.admission.refuse(Excess::NextHop);
+    }
     let asker = Asker::of(message, incoming);
     let outcome = answer::answer(work, snapshot, &asker, reply, now, out);
     stateful::answered(work, snapshot, &asker, &outcome, now, out);

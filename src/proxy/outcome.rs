@@ -161,6 +161,12 @@ pub struct Tally {
     pub sources_forgotten: u64,
     /// More comes than can be handled.
     pub overloaded: bool,
+    /// Next hops that a request was not sent to because they had asked to be sent less.
+    pub spared: u64,
+    /// Answers in which a next hop asked for that.
+    pub pleas: u64,
+    /// Some next hop asks for it now.
+    pub throttled: bool,
     /// What became of names.
     pub names: NameCounts,
     /// What transactions have counted.

@@ -65,6 +65,8 @@ pub enum Reply {
     Limited(Refused),
     /// 503: more comes than can be handled (RFC 7339 §5.10.2).
     Overloaded,
+    /// 503: the next hop has asked to be sent less, and there is no other one (RFC 7339 §5.10).
+    Spared,
     /// 503: there is no room for another transaction.
     Full,
     /// 513: what would go out does not fit into a datagram.
@@ -103,7 +105,7 @@ impl Reply {
             Self::Unresolved { by_rule: false, .. } => 478,
             Self::Unresolved { by_rule: true, .. } | Self::NoEgress(..) => 500,
             Self::Limited(refused) => refused.status,
-            Self::NoGateway | Self::Full | Self::Overloaded => 503,
+            Self::NoGateway | Self::Full | Self::Overloaded | Self::Spared => 503,
             Self::TooLarge => 513,
         }
     }
@@ -136,6 +138,7 @@ impl Reply {
             Self::NoGateway => "All Gateways Overloaded",
             Self::Limited(_) => "Too Many Requests",
             Self::Overloaded => "Overloaded",
+            Self::Spared => "Next Hop Overloaded",
             Self::Full => "No Room For Another Transaction",
             Self::TooLarge => "Message Too Large",
         }

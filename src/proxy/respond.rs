@@ -117,7 +117,13 @@ fn way_back(work: &mut Work, snapshot: &Snapshot, message: &Message<'_>) -> Resu
     // "the proxy MUST remove that header field value from the response and forward the result to the
     // location indicated in the next Via header field value."
     work.edits.delete(top.cut().range());
-    let offer = if snapshot.plan.overload.oc { Offer::of(message.bytes(), &next) } else { None };
+    let overload = &snapshot.plan.overload;
+    let offer = if overload.oc { Offer::of(message.bytes(), &next) } else { None };
+    if overload.oc || overload.limits.peers.has_oc() {
+        let below = vias.map_while(|via| Via::parse(via.ok()?.text).ok());
+        let told = offer.is_none().then_some(next);
+        told.into_iter().chain(below).for_each(|via| oc::strip(message.bytes(), &via, &mut work.edits));
+    }
     let length = stream.is_stream() && message.count(HeaderName::ContentLength) == 0;
     if length && let Some(line) = message.lines().first() {
         work.edits.insert(usize::from(line.line.start), New::Lines);

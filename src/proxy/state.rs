@@ -11,7 +11,7 @@ use crate::dns::{Question, Unresolved};
 use crate::egress::{NoEgress, Pins, Recent};
 use crate::limits::{HEADER_LINES, MESSAGE_BYTES, PIN_SETS, SHARDS, USER_BYTES};
 use crate::net::{ListenerId, NextHop, Now};
-use crate::overload::Standing;
+use crate::overload::{Standing, Throttles};
 use crate::rewrite::Edits;
 use crate::rules::Scratch;
 use crate::snapshot::Snapshot;
@@ -43,6 +43,8 @@ pub struct State {
     pub(super) rewritten: Box<[u8]>,
     /// The names of servers over TLS.
     pub(super) servers: Names,
+    /// What next hops ask to be spared: of all shards.
+    pub(super) throttles: Arc<Throttles>,
     pub(super) work: Work,
     /// What transactions there is room for; none: they are not kept.
     room: Option<Size>,
@@ -89,6 +91,10 @@ pub(super) struct Counted {
     pub egress_moved: u64,
     pub bad_tokens: u64,
     pub last_resorts: u64,
+    /// Next hops that a request was not sent to because they had asked to be sent less.
+    pub spared: u64,
+    /// Answers in which a next hop asked for that.
+    pub pleas: u64,
     pub names: NameCounts,
 }
 
@@ -130,6 +136,13 @@ impl State {
         self
     }
 
+    /// Beside other shards, which hear the answers of next hops, too.
+    #[must_use]
+    pub fn beside(mut self, throttles: Arc<Throttles>) -> Self {
+        self.throttles = throttles;
+        self
+    }
+
     /// As [`State::new`], with a table of recent decisions of another size and without transactions: for `explain`
     /// and tests, which need few.
     pub fn with_pins(shards: usize, snapshot: &Snapshot, sets: usize) -> Self {
@@ -164,6 +177,7 @@ impl State {
             candidates: Candidates::new(),
             rewritten: vec![0; MESSAGE_BYTES].into(),
             servers: Names::default(),
+            throttles: Arc::default(),
             work,
             room: None,
         }
@@ -226,6 +240,9 @@ impl State {
             last_resorts: self.work.counted.last_resorts,
             refused: self.work.admission.refused(),
             overloaded: self.work.admission.is_overloaded(now),
+            spared: self.work.counted.spared,
+            pleas: self.work.counted.pleas,
+            throttled: !self.throttles.is_quiet(now),
             sources_forgotten: self.work.admission.evicted(),
             names: self.work.counted.names,
             transactions: self.work.transactions.as_ref().map_or_else(Counts::default, |t| t.counts()),

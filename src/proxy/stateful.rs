@@ -16,6 +16,7 @@ use crate::transaction::{
     Terms, What,
 };
 
+use super::admit;
 use super::answer::{self, Asker};
 use super::branches::{self, Branch, Tools};
 use super::breadth::Share;
@@ -92,6 +93,7 @@ pub(super) fn open(
         source: incoming.from,
         flow: key.plain,
         is_large: going.is_large,
+        begins: snapshot.plan.overload.limits.peers.has_oc() && admit::begins(snapshot, request, pre),
     };
     let identity = |listener| snapshot.plan.listener(listener).identity;
     let (next_hop, sent, stream) = aim.sent();
@@ -293,10 +295,10 @@ impl State {
 
     /// Begins another branch of a request, of which `out` holds what all next hops get alike.
     fn attempt(&mut self, snapshot: &Snapshot, attempt: &Attempt, now: Now, out: &mut [u8]) -> Option<Own> {
-        let Self { lines, recent, candidates, servers, work, kept, .. } = self;
+        let Self { lines, recent, candidates, servers, throttles, work, kept, .. } = self;
         let kept = kept.get_mut(..attempt.len)?;
         kept.copy_from_slice(out.get(..attempt.len)?);
-        let tools = Tools { snapshot, lines, recent, candidates, servers, work };
+        let tools = Tools { snapshot, lines, recent, candidates, servers, throttles, work, now };
         let written = branches::write(tools, attempt, kept, out);
         let transactions = work.transactions.as_mut()?;
         let Some(Branch { on, place, named, len }) = written else {

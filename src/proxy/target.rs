@@ -7,6 +7,7 @@ use sip_parser::{Host, Scheme, Uri, address};
 use crate::dns::{HostName, Question as Name, Unresolved};
 use crate::egress::{Egress, NoEgress, Pin, Question, Reason, Recent};
 use crate::net::{GatewayId, ListenerId, NextHop, Transport, canonical};
+use crate::overload::Throttles;
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
 use crate::stream::{Names, Number, peer_mark};
@@ -21,6 +22,7 @@ use super::preprocess::{Preprocessed, explicit_transport};
 use super::reply::Reply;
 use super::servers::without_name;
 use super::size::asks_udp;
+use super::spare::Weight;
 use super::validate::Request;
 
 /// What is answered where an entry of `to` has no address at all.
@@ -80,6 +82,10 @@ pub(super) struct Search<'a> {
     pub rewritten: Option<&'a mut [u8]>,
     /// Which of the candidates it is.
     pub chosen: usize,
+    /// What next hops ask for, what the request counts for to them if any does, and how many are spared it.
+    pub throttles: &'a Throttles,
+    pub weight: Option<Weight>,
+    pub spared: u64,
 }
 
 impl Search<'_> {
@@ -176,7 +182,7 @@ impl Search<'_> {
     fn first(&mut self, by: By<'_>, mut failure: Reply) -> Result<(), Reply> {
         let mut number = 0;
         while number < self.candidates.as_slice().len() {
-            match self.choose(number, by) {
+            match self.choose(number, by).and_then(|()| self.spare()) {
                 Ok(()) => {
                     self.chosen = number;
                     return Ok(());
@@ -185,8 +191,8 @@ impl Search<'_> {
                     self.aim = None;
                     return Err(reply);
                 }
-                // Once the kernel has answered, it is decided anew.
-                Err(_) if matches!(failure, Reply::NoEgress(_, NoEgress::AskKernel(_))) => {}
+                // Once the kernel has answered, or a next hop asks no more, it is decided anew.
+                Err(_) if matches!(failure, Reply::NoEgress(_, NoEgress::AskKernel(_)) | Reply::Spared) => {}
                 Err(reply) => failure = reply,
             }
             number += 1;

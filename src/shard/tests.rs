@@ -406,6 +406,7 @@ impl Bench {
             names: names.clone(),
             post: post.clone(),
             nonce: NONCE,
+            throttles: Arc::default(),
         };
         let script = Script::default();
         let adopted = Rc::clone(&script.adopted);

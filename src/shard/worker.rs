@@ -26,6 +26,7 @@ use crate::fib::Query;
 use crate::limits;
 use crate::metrics::{Class, ShardMetrics};
 use crate::net::{NextHop, Now};
+use crate::overload::Throttles;
 use crate::proxy::{self, Incoming};
 use crate::stream::{Connections, Scratch};
 
@@ -47,6 +48,8 @@ pub struct Setup<S> {
     pub post: Post,
     /// A random number of the process: all shards have the same one.
     pub nonce: u64,
+    /// What next hops ask to be spared: all shards have the same, too.
+    pub throttles: Arc<Throttles>,
 }
 
 /// Why a shard stopped.
@@ -127,7 +130,7 @@ impl<S> Worker<S> {
     pub fn new(setup: Setup<S>) -> Self {
         let current = setup.published.load_full();
         let handler = proxy::State::new(setup.number, current.sockets.len(), &current.snapshot);
-        let handler = handler.of_process(setup.nonce);
+        let handler = handler.of_process(setup.nonce).beside(Arc::clone(&setup.throttles));
         Self::with_handler(setup, handler)
     }
 }
@@ -434,6 +437,7 @@ impl<S, H: Handler> Worker<S, H> {
         m.bad_tokens.set(tally.bad_tokens);
         m.last_resorts.set(tally.last_resorts);
         m.admission.set(&tally.refused, tally.sources_forgotten, tally.overloaded);
+        m.admission.set_next_hops(tally.spared, tally.pleas, tally.throttled);
         m.names_found.set(tally.names.found);
         m.names_stale.set(tally.names.stale);
         m.transactions.set(&tally.transactions);

@@ -32,6 +32,7 @@ pub(super) enum Purpose {
     RecordRoute,
     ToTag,
     Ping,
+    NextHop,
 }
 
 /// What signs and verifies tokens: the first key signs, all verify. Never empty.
@@ -49,7 +50,7 @@ pub struct Keys {
 pub(super) struct Key {
     id: KeyId,
     /// By [`Purpose`].
-    macs: Box<[Prf; 4]>,
+    macs: Box<[Prf; 5]>,
     transaction: [u8; 16],
     expires: Option<SystemTime>,
 }
@@ -205,8 +206,13 @@ impl Key {
             key
         };
         let [a, b, c, d, ..] = sub(b"viaduct 1 key id");
-        let purposes: [&[u8]; 4] =
-            [b"viaduct 1 branch", b"viaduct 1 record-route", b"viaduct 1 to-tag", b"viaduct 1 ping"];
+        let purposes: [&[u8]; 5] = [
+            b"viaduct 1 branch",
+            b"viaduct 1 record-route",
+            b"viaduct 1 to-tag",
+            b"viaduct 1 ping",
+            b"viaduct 1 next hop",
+        ];
         Self {
             id: KeyId(u32::from_be_bytes([a, b, c, d])),
             macs: Box::new(purposes.map(|label| Prf::new(&sub(label)))),

@@ -15,6 +15,7 @@
 //! Pure, except for [`Keys::load`] and its kin, which read and create the key file.
 #![forbid(unsafe_code)]
 
+mod asked;
 mod base32;
 mod branch;
 mod file;
@@ -28,6 +29,7 @@ mod timestamp;
 mod to_tag;
 mod transaction;
 
+pub use asked::{ASKED_LEN, Asked};
 pub use branch::{BRANCH_LEN, Branch, COOKIE, Claim};
 pub use file::{KeyFileError, Loaded};
 pub use flow::{FLOW_TOKEN_LEN, Flow, Path};

@@ -64,6 +64,8 @@ pub struct Terms {
     pub flow: u64,
     /// The request is too large for UDP.
     pub is_large: bool,
+    /// It would begin something: a next hop that asks to be sent less is spared it first.
+    pub begins: bool,
 }
 
 /// A request with several next hops that was not answered yet.

@@ -41,6 +41,7 @@ fn terms() -> Terms {
         source: ([192, 0, 2, 1], 5060).into(),
         flow: 9,
         is_large: false,
+        begins: false,
     }
 }
 

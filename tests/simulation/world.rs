@@ -283,7 +283,7 @@ impl<E: Endpoint> Simulation<E> {
             }
         };
         let mut world = World::new(seed, faults, Box::new(paths));
-        let post = Post::new(shards);
+        let (post, throttles) = (Post::new(shards), Arc::default());
         let metrics: Vec<_> = (0..shards).map(|_| Arc::new(ShardMetrics::default())).collect();
         for (number, metrics) in metrics.iter().enumerate() {
             for series in 0..plan.listeners.len() {
@@ -298,6 +298,7 @@ impl<E: Endpoint> Simulation<E> {
                 names: Questions::new(viaduct::limits::DNS_QUESTIONS),
                 post: post.clone(),
                 nonce: 1,
+                throttles: Arc::clone(&throttles),
             }));
         }
         let agents = (AGENTS.iter().zip(PROXIES))

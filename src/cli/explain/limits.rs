@@ -7,8 +7,17 @@ use crate::proxy::{Considered, Incoming};
 use crate::rules::Action;
 use crate::snapshot::Snapshot;
 
-/// Each in a sentence: of the listener, the peer and the route. None where it belongs to a dialog, or ends what there is.
+/// Each in a sentence: of the listener, the peer and the route, which none has that belongs to a dialog, or ends what there
+/// is; and what the next hop may ask for.
 pub fn told(snapshot: &Snapshot, incoming: &Incoming<'_>, considered: &Considered) -> Vec<String> {
+    let next_hop = considered.question.map(|question| question.next_hop.address.ip());
+    let peer = next_hop.and_then(|ip| snapshot.plan.overload.limits.peers.of(ip)).filter(|peer| peer.oc);
+    let oc =
+        peer.map(|peer| format!("peer {}: may ask to be sent less, and is told so (RFC 7339)", peer.name));
+    counted(snapshot, incoming, considered).into_iter().chain(oc).collect()
+}
+
+fn counted(snapshot: &Snapshot, incoming: &Incoming<'_>, considered: &Considered) -> Vec<String> {
     let limits = &snapshot.plan.overload.limits;
     if limits.is_empty() || !begins_something(snapshot, incoming.bytes, considered) {
         return Vec::new();

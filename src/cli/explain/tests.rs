@@ -278,10 +278,27 @@ fn the_limits_that_a_request_counts_against_are_told() {
     assert_eq!(json(&account)["limits"], serde_json::json!(told));
     let text = anstream::adapter::strip_str(&account.to_string()).to_string();
     assert!(text.contains(&format!("  limits     {}\n             {}\n", told[0], told[1])), "{text}");
-    // What belongs to a dialog, or ends what there is, counts for nothing.
-    for (method, header) in [("INVITE", "To: <sip:*33123@10.0.0.9>;tag=1"), ("CANCEL", "X: y")] {
-        let account =
-            asked_of(&configuration, method, "sip:*33123@10.0.0.9", "203.0.113.9:5060", &[header.into()]);
-        assert_eq!(json(&account)["limits"], serde_json::json!([]));
-    }
+    let limits = |configuration: &str, method, header: &str| {
+        let source = "203.0.113.9:5060";
+        let account = asked_of(configuration, method, "sip:*33123@10.0.0.9", source, &[header.into()]);
+        json(&account)["limits"].clone()
+    };
+    // What ends what there is counts for nothing, nor does what belongs to a dialog: a To tag shows one only where the
+    // route's dialogs have no token.
+    assert_eq!(limits(&configuration, "CANCEL", "X: y"), serde_json::json!([]));
+    let tagged = "To: <sip:*33123@10.0.0.9>;tag=1";
+    assert_eq!(limits(&configuration, "INVITE", tagged), serde_json::json!(told));
+    let plain = configuration.replacen("status = 480 }", "status = 480 }\nrecord_route = false", 1);
+    assert_eq!(limits(&plain, "INVITE", tagged), serde_json::json!([]));
+}
+
+#[test]
+fn a_next_hop_that_may_ask_to_be_sent_less_is_told() {
+    let peer = "[[peer]]\nname = \"media\"\nnetworks = [\"10.0.0.0/24\"]\noc = true\n";
+    let account =
+        asked_of(&format!("{CONFIG}{peer}"), "INVITE", "sip:*33123@10.0.0.9", "203.0.113.9:5060", &[]);
+    let told = "peer media: may ask to be sent less, and is told so (RFC 7339)";
+    assert_eq!(json(&account)["limits"], serde_json::json!([told]));
+    let via = json(&account)["via"].to_string();
+    assert!(via.contains(";oc;oc-algo="), "{via}");
 }

@@ -18,6 +18,21 @@ impl Readings {
         )?;
         self.per_shard(out, false, "overloaded", "1 while more comes in than the shard can handle", |s| {
             &s.admission.overloaded
+        })?;
+        put_alone(
+            counter(
+                out,
+                "next_hops_spared",
+                "Requests not sent to a next hop that had asked to be sent less",
+            )?,
+            self.sum(|s| s.admission.spared.get()),
+        )?;
+        put_alone(
+            counter(out, "next_hop_pleas", "Answers in which a next hop asked to be sent less")?,
+            self.sum(|s| s.admission.pleas.get()),
+        )?;
+        self.per_shard(out, false, "next_hops_throttled", "1 while some next hop asks to be sent less", |s| {
+            &s.admission.throttled
         })
     }
 }

@@ -12,6 +12,7 @@ mod responses;
 mod routing;
 mod set;
 mod size;
+mod spare;
 mod stateful;
 mod streams;
 mod tcp;

@@ -1,0 +1,45 @@
+//! RFC 7339 §5.10: a request that a next hop asks to be spared goes to another one, or is refused.
+
+use crate::net::Now;
+use crate::overload::{Sparing, Standing};
+
+use super::reply::Reply;
+use super::target::Search;
+
+/// What a request counts for to a next hop that asks to be sent less.
+#[derive(Clone, Copy)]
+pub(super) struct Weight {
+    pub standing: Standing,
+    /// It is sent in any case: there is no answer to it.
+    pub is_bound: bool,
+    pub now: Now,
+}
+
+impl Search<'_> {
+    /// Whether the next hop that was chosen takes the request.
+    ///
+    /// # Errors
+    /// It asks to be spared it. "The client can accomplish this task by sending some of the requests that would have gone
+    /// to the overloaded element to a different destination. […] In many cases, however, it will need to reject these
+    /// requests with a "503 (Service Unavailable)" response without the Retry-After header."
+    #[inline]
+    pub fn spare(&mut self) -> Result<(), Reply> {
+        match self.weight {
+            None => Ok(()),
+            Some(weight) => self.ask(weight),
+        }
+    }
+
+    #[cold]
+    fn ask(&mut self, Weight { standing, is_bound, now }: Weight) -> Result<(), Reply> {
+        let Some(aim) = &self.aim else { return Ok(()) };
+        let next_hop = aim.next_hop.address;
+        let request = Sparing { standing, is_bound, draw: self.draw };
+        let takes_oc = self.snapshot.plan.overload.limits.peers.takes_oc(next_hop.ip());
+        if !takes_oc || !self.throttles.spares(next_hop, request, now) {
+            return Ok(());
+        }
+        self.spared += 1;
+        Err(Reply::Spared)
+    }
+}
