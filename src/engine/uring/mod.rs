@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!  enter: submit the sends of the last batch, run task work, wait for one completion
-//!    └─► drain all completions ─► settle sends ─► datagrams, one by one ─► shard
+//!    └─► drain all completions ─► settle sends ─► what came, one by one ─► shard
 //!                                                   └─ every 64 sends: submit, settle
 //! ```
 //!
-//! A send of a datagram with `MSG_DONTWAIT` is over when the call that submits it returns. So only
-//! failures post a completion (`IOSQE_CQE_SKIP_SUCCESS`): whatever was submitted and did not fail was
-//! taken by the kernel, and its buffer is free again, hot in the cache.
+//! A send with `MSG_DONTWAIT` is over when the call that submits it returns. So only failures post a
+//! completion (`IOSQE_CQE_SKIP_SUCCESS`): whatever was submitted and did not fail was taken by the
+//! kernel, and its buffer is free again, hot in the cache; and no send ends the wait that it was
+//! submitted with.
 
 mod address;
 mod chunks;
@@ -20,6 +21,7 @@ mod probe;
 mod receive;
 mod ring;
 mod send;
+mod settle;
 mod sizes;
 mod slots;
 mod stream_io;
@@ -44,7 +46,7 @@ pub use waker::{Neighbours, Waker};
 
 use super::socket::Socket;
 use super::{Accepted, Event, Io, Next, Shard, SocketId};
-use crate::limits::{DRAIN_NS, MESSAGE_BYTES, SENDS_PER_SUBMIT};
+use crate::limits::{DRAIN_NS, MESSAGE_BYTES};
 use crate::metrics::EngineMetrics;
 use crate::net::Now;
 use crate::stream::StreamId;
@@ -53,7 +55,7 @@ use memory::Mapping;
 use pool::Pool;
 use receive::Receive;
 use ring::{Completion, Kind, Ring};
-use send::{Ended, Sends};
+use send::Sends;
 use sizes::{Sizes, accept_below, places};
 use slots::Slots;
 use streams::Streams;
@@ -235,7 +237,7 @@ impl<'m> Engine<'m> {
     }
 
     fn sleep_ns(&self, by: Option<Now>) -> u64 {
-        let longest = match (self.slots.any_closing(), self.queued.is_empty()) {
+        let longest = match (self.slots.any_closing(), self.all_settled()) {
             (true, _) => CLOSING_WAIT_NS,
             (false, false) => SETTLE_WAIT_NS,
             (false, true) => LONGEST_WAIT_NS,
@@ -262,31 +264,14 @@ impl<'m> Engine<'m> {
             if completion.is(Kind::Send) {
                 // Only failures are told.
                 self.sends.fail(completion.number(), completion.result.min(0).saturating_neg());
-            } else {
-                self.woken |= completion.is(Kind::Wake);
-                self.ready.push_back(completion);
+                continue;
             }
+            if completion.is(Kind::StreamSendAtOnce) {
+                self.streams.fell_short(completion.stream());
+            }
+            self.woken |= completion.is(Kind::Wake);
+            self.ready.push_back(completion);
         }
-    }
-
-    /// Tells the shard how the sends went that the kernel has taken.
-    fn settle(&mut self, shard: &mut impl Shard<Self>) {
-        // With a failure yet untold, none can be said to have succeeded.
-        if self.queued.is_empty() || !self.ring.all_submitted() || self.ring.overflown() {
-            return;
-        }
-        let mut queued = std::mem::take(&mut self.queued);
-        for number in queued.drain(..) {
-            let event = match self.sends.finish(number) {
-                Some(Ended::Sent { cookie }) => Event::Sent { cookie },
-                Some(Ended::Failed { on, to, errno, cookie }) => Event::SendFailed { on, to, errno, cookie },
-                None => continue,
-            };
-            shard.on_event(self, event);
-        }
-        // A shard does not send in answer to these events, but if it did, nothing would be lost.
-        queued.append(&mut self.queued);
-        self.queued = queued;
     }
 
     fn handle_ready(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
@@ -301,7 +286,7 @@ impl<'m> Engine<'m> {
                 self.arm_wake()?;
             } else if completion.is(Kind::StreamReceive) {
                 self.stream_received(shard, completion);
-            } else if completion.is(Kind::StreamSend) {
+            } else if completion.is(Kind::StreamSend) || completion.is(Kind::StreamSendAtOnce) {
                 self.stream_sent(shard, completion);
             } else if completion.is(Kind::Accept) {
                 self.accepted(shard, SocketId(number), completion);
@@ -312,18 +297,6 @@ impl<'m> Engine<'m> {
             }
             self.send_many(shard)?;
         }
-        Ok(())
-    }
-
-    /// Submits and settles the sends where there are enough of them.
-    fn send_many(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
-        if self.queued.len() >= SENDS_PER_SUBMIT { self.send_all(shard) } else { Ok(()) }
-    }
-
-    fn send_all(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
-        self.ring.submit()?;
-        self.drain()?;
-        self.settle(shard);
         Ok(())
     }
 
@@ -380,17 +353,6 @@ impl<'m> Engine<'m> {
         let entry = opcode::Read::new(Fd(self.waker.fd()), into, size_of::<u64>() as u32).build();
         // SAFETY: counter and waker stay until the ring has ended the read (`Drop`).
         unsafe { self.ring.push_writer(&entry.user_data(Kind::Wake.with(0))) }
-    }
-
-    /// The last sends leave; what failed of them is still told.
-    fn send_last(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
-        for _ in 0..MOST_FLUSHES {
-            self.send_all(shard)?;
-            if self.queued.is_empty() {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -465,7 +427,7 @@ impl Io for Engine<'_> {
     }
 
     fn write(&mut self, stream: StreamId, bytes: &[u8]) -> bool {
-        self.write_to(stream, bytes)
+        self.streams.write(stream, bytes)
     }
 
     fn has_room(&self, bytes: usize) -> bool {

@@ -23,6 +23,8 @@ pub enum Kind {
     Connect,
     StreamReceive,
     StreamSend,
+    /// One that does not wait: it completes only where it falls short.
+    StreamSendAtOnce,
 }
 
 impl Kind {

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
+use io_uring::squeue::Flags;
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode};
 use socket2::{SockRef, Socket as Raw};
@@ -101,8 +102,8 @@ impl Engine<'_> {
         }
         self.streams.unarmed.push(id);
         self.streams.changed(id);
+        self.streams.list(id);
         shard.on_event(self, Event::Connected { stream: id });
-        self.send_on(shard, id);
     }
 
     pub(super) fn take_over_accepted(&mut self, accepted: Accepted) -> Option<StreamId> {
@@ -160,7 +161,9 @@ impl Engine<'_> {
     }
 
     pub(super) fn stream_sent(&mut self, shard: &mut impl Shard<Self>, completion: Completion) {
-        self.ring.writer_ended();
+        if completion.is(Kind::StreamSend) {
+            self.ring.writer_ended();
+        }
         let id = completion.stream();
         let taken = usize::try_from(completion.result).unwrap_or(0);
         self.streams.took(id, taken);
@@ -173,17 +176,28 @@ impl Engine<'_> {
             errno @ 1.. if errno != libc::EINTR && errno != libc::EAGAIN => {
                 self.end_stream(shard, id, errno, false)
             }
-            _ => {
-                shard.on_event(self, Event::Wrote { stream: id, bytes: taken });
-                self.send_on(shard, id);
-            }
+            _ if taken > 0 => shard.on_event(self, Event::Wrote { stream: id, bytes: taken }),
+            _ => {}
         }
     }
 
-    /// Begins to send what waits, unless something is under way.
-    pub(super) fn send_on(&mut self, shard: &mut impl Shard<Self>, id: StreamId) {
-        if !self.start_send(id) {
-            self.end_stream(shard, id, libc::EAGAIN, true);
+    /// Tells the shard of the sends that were tried at once and that the kernel has taken.
+    pub(super) fn settle_streams(&mut self, shard: &mut impl Shard<Self>) {
+        let mut sent = std::mem::take(&mut self.streams.at_once);
+        for id in sent.drain(..) {
+            if let Some(bytes) = self.streams.took_at_once(id) {
+                shard.on_event(self, Event::Wrote { stream: id, bytes });
+            }
+        }
+        self.streams.at_once = sent;
+    }
+
+    /// Begins to send what was written, all of a stream at a time.
+    pub(super) fn send_streams(&mut self) {
+        while let Some(id) = self.streams.next_unsent() {
+            if !self.start_send(id) {
+                self.streams.fail(id, libc::EAGAIN);
+            }
         }
     }
 
@@ -193,25 +207,31 @@ impl Engine<'_> {
         if stream.is_gone() || stream.is_connecting || stream.is_sending || !stream.has_more() {
             return true;
         }
-        let fd = Fd(stream.fd());
+        let (fd, waits) = (Fd(stream.fd()), stream.is_patient);
         let bytes = stream.next_bytes();
         let len = bytes.len().min(STREAM_QUEUE_MOST_BYTES) as u32;
-        let entry = opcode::Send::new(fd, bytes.as_ptr(), len).flags(libc::MSG_NOSIGNAL).build();
+        let entry = opcode::Send::new(fd, bytes.as_ptr(), len);
         // SAFETY: the bytes are the stream's, which neither changes nor moves them before the send has ended, and which
-        // stays until then.
-        let pushed = unsafe { self.ring.push_writer(&entry.user_data(Kind::StreamSend.of_stream(id))) };
+        // stays until then. One that does not wait has ended when it was submitted, and `settle` comes after that.
+        let pushed = unsafe {
+            if waits {
+                let entry = entry.flags(libc::MSG_NOSIGNAL).build();
+                self.ring.push_writer(&entry.user_data(Kind::StreamSend.of_stream(id)))
+            } else {
+                // A part of it is a failure, which is told: MSG_WAITALL.
+                let entry = entry.flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT | libc::MSG_WAITALL).build();
+                let data = Kind::StreamSendAtOnce.of_stream(id);
+                self.ring.push(&entry.flags(Flags::SKIP_SUCCESS).user_data(data))
+            }
+        };
         stream.is_sending = pushed.is_ok();
+        let (is_at_once, has_further) = (stream.is_sending && !waits, stream.has_further());
+        if is_at_once {
+            self.streams.at_once.push(id);
+            // Nothing but the next batch sends what is behind it.
+            self.streams.is_news |= has_further;
+        }
         pushed.is_ok()
-    }
-
-    pub(super) fn write_to(&mut self, id: StreamId, bytes: &[u8]) -> bool {
-        if !self.streams.write(id, bytes) {
-            return false;
-        }
-        if !self.start_send(id) {
-            self.streams.fail(id, libc::EAGAIN);
-        }
-        true
     }
 
     /// A stream is over for its shard; what is under way on it is ended.
@@ -259,9 +279,10 @@ impl Engine<'_> {
         }
     }
 
-    /// Begins the connects and the receives that are to begin.
+    /// Begins the connects, the sends and the receives that are to begin.
     pub(super) fn arm_streams(&mut self) -> io::Result<()> {
         self.connect_streams();
+        self.send_streams();
         self.chunks.publish();
         while let Some(id) = self.streams.unarmed.pop() {
             let Some(stream) = self.streams.get(id) else { continue };

@@ -6,9 +6,13 @@
 //!                               └──── reset, failure, end ────► Over: nothing is under way any more ──► gone
 //! ```
 //!
-//! Of each stream one send is under way at a time, so that its bytes keep their order: what is written meanwhile
-//! collects in further buffers and leaves with the next ones. A buffer is there as long as it holds something, none of
-//! them grows, and what counts against the limits is what they take, not what they hold.
+//! Of each stream one send is under way at a time, so that its bytes keep their order. What a batch writes collects in one
+//! buffer and leaves as one send at the batch's end; what is written while the kernel reads that one collects in others.
+//! A buffer is there as long as it holds something, grows to a TLS record at most, and what counts against the limits is
+//! what they take, not what they hold.
+//!
+//! A send is tried at once: it is over when it is submitted, and tells nothing where all of it went ([`Streams::took_at_once`]).
+//! One that falls short is followed by such that wait for room, until nothing is left.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -29,6 +33,10 @@ pub struct Stream {
     pub is_connecting: bool,
     pub is_receiving: bool,
     pub is_sending: bool,
+    /// It stands among those that are to send.
+    is_listed: bool,
+    /// The peer takes less than it is sent: the kernel waits for room.
+    pub is_patient: bool,
     /// The peer sends no more.
     pub is_read: bool,
     /// It is closed once all is sent, or by then.
@@ -66,34 +74,39 @@ impl Stream {
         self.out.get(self.sent..).unwrap_or_default()
     }
 
-    /// The buffer that bytes behind the last ones need: as large as all that are there, so that few are needed, and no
-    /// larger than is worth while.
-    fn next_buffer_bytes(&self, bytes: usize) -> usize {
-        bytes.max(self.held_bytes.min(STREAM_CHUNK_BYTES))
+    /// Buffers wait behind the one that is sent.
+    pub fn has_further(&self) -> bool {
+        !self.queue.is_empty()
     }
 
-    /// How many bytes more would be held with these, and how many of these fit into what is held.
-    fn grows_by(&self, bytes: usize) -> (usize, usize) {
-        let fits = self.queue.back().map_or(0, |last| last.capacity() - last.len()).min(bytes);
-        (if fits == bytes { 0 } else { self.next_buffer_bytes(bytes - fits) }, fits)
+    /// How large the last buffer has to be for so many bytes more; `None`: they need one of their own.
+    fn last_with(&self, bytes: usize) -> Option<usize> {
+        // What the kernel reads stays where it is.
+        let own = (self.has_more() && !self.is_sending).then_some(&self.out);
+        let last = self.queue.back().or(own)?;
+        let (has, needs) = (last.capacity(), last.len() + bytes);
+        match needs <= has {
+            true => Some(has),
+            false => (needs <= STREAM_CHUNK_BYTES).then(|| (2 * has).clamp(needs, STREAM_CHUNK_BYTES)),
+        }
+    }
+
+    /// How many bytes more would be held with these.
+    fn grows_by(&self, bytes: usize) -> usize {
+        let last = self.queue.back().unwrap_or(&self.out);
+        self.last_with(bytes).map_or(bytes, |capacity| capacity - last.capacity())
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        let (more, fits) = self.grows_by(bytes.len());
-        let (first, rest) = bytes.split_at(fits);
-        if let Some(last) = self.queue.back_mut() {
-            last.extend_from_slice(first);
-        }
-        if rest.is_empty() {
-            return;
-        }
-        let mut buffer = Vec::with_capacity(more);
-        buffer.extend_from_slice(rest);
-        self.held_bytes += buffer.capacity();
-        if self.has_more() {
-            self.queue.push_back(buffer);
+        self.held_bytes += self.grows_by(bytes.len());
+        if let Some(capacity) = self.last_with(bytes.len()) {
+            let last = self.queue.back_mut().unwrap_or(&mut self.out);
+            last.reserve_exact(capacity - last.len());
+            last.extend_from_slice(bytes);
+        } else if self.has_more() {
+            self.queue.push_back(bytes.to_vec());
         } else {
-            (self.out, self.sent) = (buffer, 0);
+            (self.out, self.sent) = (bytes.to_vec(), 0);
         }
     }
 
@@ -156,6 +169,12 @@ pub struct Streams {
     pub unarmed: Vec<StreamId>,
     /// They are to be connected, and where to.
     pub unconnected: Vec<(StreamId, SocketAddr)>,
+    /// They have something to send, and nothing of theirs is under way.
+    unsent: Vec<StreamId>,
+    /// How often something was written since these were last looked at.
+    pub writes: usize,
+    /// Their sends are over once they are submitted, unless the kernel says otherwise.
+    pub at_once: Vec<StreamId>,
     /// Those that are finishing or over and about which something has changed.
     changed: Vec<StreamId>,
     /// Those that are finishing, or were, and by when: each has the same time, so they stand in order.
@@ -191,6 +210,8 @@ impl Streams {
             is_connecting,
             is_receiving: false,
             is_sending: false,
+            is_listed: false,
+            is_patient: false,
             is_read: false,
             finish_by: None,
             is_shut: false,
@@ -216,15 +237,38 @@ impl Streams {
     pub fn write(&mut self, id: StreamId, bytes: &[u8]) -> bool {
         let all = self.held_bytes;
         let Some(stream) = self.get(id).filter(|s| s.can_send()) else { return false };
-        let (more, _) = stream.grows_by(bytes.len());
-        let own = stream.held_bytes;
-        if own + more > STREAM_QUEUE_MOST_BYTES || all + more > STREAM_QUEUES_BYTES {
+        let more = stream.grows_by(bytes.len());
+        if stream.held_bytes + more > STREAM_QUEUE_MOST_BYTES || all + more > STREAM_QUEUES_BYTES {
             return false;
         }
         stream.append(bytes);
-        let held = stream.held_bytes;
-        self.held_bytes += held - own;
+        self.held_bytes += more;
+        self.writes += 1;
+        self.list(id);
         true
+    }
+
+    /// It is to send what it has, unless something of it is under way.
+    pub fn list(&mut self, id: StreamId) {
+        let Some(stream) = self.get(id) else { return };
+        let waits = stream.is_listed || stream.is_sending || stream.is_connecting;
+        if waits || stream.is_gone() || !stream.has_more() {
+            return;
+        }
+        stream.is_listed = true;
+        self.unsent.push(id);
+    }
+
+    /// The next one that is to send.
+    pub fn next_unsent(&mut self) -> Option<StreamId> {
+        let Some(id) = self.unsent.pop() else {
+            self.writes = 0;
+            return None;
+        };
+        if let Some(stream) = self.get(id) {
+            stream.is_listed = false;
+        }
+        Some(id)
     }
 
     /// The kernel has taken so many bytes.
@@ -232,8 +276,25 @@ impl Streams {
         let Some(stream) = self.get(id) else { return };
         stream.is_sending = false;
         let freed = stream.took(bytes);
+        stream.is_patient &= stream.has_more();
         self.held_bytes -= freed;
+        self.list(id);
         self.changed(id);
+    }
+
+    /// A send that was tried at once did not go as a whole: its completion says how far.
+    pub fn fell_short(&mut self, id: StreamId) {
+        if let Some(stream) = self.get(id) {
+            stream.is_patient = true;
+        }
+    }
+
+    /// A send that was tried at once was submitted: how many bytes the kernel has taken. `None`: a completion says it.
+    pub fn took_at_once(&mut self, id: StreamId) -> Option<usize> {
+        let stream = self.get(id).filter(|stream| stream.is_sending && !stream.is_patient)?;
+        let (bytes, is_over) = (stream.out.len() - stream.sent, stream.is_over);
+        self.took(id, bytes);
+        (!is_over).then_some(bytes)
     }
 
     /// Begins to close a stream, by then at the latest.

@@ -10,25 +10,72 @@ fn all_care(streams: &mut Streams, now: Now) -> Vec<(StreamId, Care)> {
     std::iter::from_fn(|| streams.next_care(now)).collect()
 }
 
+/// Begins to send; what the kernel is given.
+fn begin(streams: &mut Streams, id: StreamId) -> Vec<u8> {
+    let stream = streams.get(id).unwrap();
+    stream.is_sending = true;
+    stream.next_bytes().to_vec()
+}
+
 #[test]
-fn bytes_leave_in_order_and_what_comes_meanwhile_follows() {
+fn bytes_leave_in_order_and_what_comes_meanwhile_follows_as_one() {
     let mut streams = Streams::default();
     let id = streams.insert(socket(), false).unwrap();
-    assert!(streams.write(id, b"one"));
-    assert_eq!(streams.get(id).unwrap().next_bytes(), b"one");
+    assert!(streams.write(id, b"on") && streams.write(id, b"e"));
+    assert_eq!(begin(&mut streams, id), b"one");
+    let there = streams.get(id).unwrap().out.as_ptr();
     assert!(streams.write(id, b"two") && streams.write(id, b"three"));
-    assert_eq!(streams.get(id).unwrap().next_bytes(), b"one", "it is under way");
+    let stream = streams.get(id).unwrap();
+    assert_eq!((&stream.out[..], stream.out.as_ptr()), (&b"one"[..], there), "it is under way");
     streams.took(id, 2);
-    assert_eq!(streams.get(id).unwrap().next_bytes(), b"e");
+    assert_eq!(begin(&mut streams, id), b"e");
     streams.took(id, 1);
-    let mut rest = Vec::new();
-    while streams.get(id).unwrap().has_more() {
-        rest.push(streams.get(id).unwrap().next_bytes()[0]);
-        streams.took(id, 1);
-    }
-    assert_eq!(rest, b"twothree");
+    assert_eq!(begin(&mut streams, id), b"twothree");
+    streams.took(id, 8);
     let stream = streams.get(id).unwrap();
     assert_eq!((stream.out.capacity(), stream.queue.capacity(), streams.held_bytes()), (0, 0, 0));
+}
+
+#[test]
+fn who_has_something_to_send_is_told_once_and_not_while_something_is_under_way() {
+    let mut streams = Streams::default();
+    let ids = [false, true].map(|is_connecting| streams.insert(socket(), is_connecting).unwrap());
+    for id in ids {
+        assert!(streams.write(id, b"one") && streams.write(id, b"two"));
+    }
+    assert_eq!((streams.writes, streams.next_unsent()), (4, Some(ids[0])));
+    assert_eq!((streams.next_unsent(), streams.writes), (None, 0));
+    begin(&mut streams, ids[0]);
+    assert!(streams.write(ids[0], b"three"));
+    assert_eq!(streams.next_unsent(), None);
+    streams.took(ids[0], 6);
+    streams.get(ids[1]).unwrap().is_connecting = false;
+    streams.list(ids[1]);
+    assert_eq!([streams.next_unsent(), streams.next_unsent()], [Some(ids[1]), Some(ids[0])]);
+    streams.reset(ids[1]);
+    streams.list(ids[1]);
+    assert_eq!(streams.next_unsent(), None, "nothing more is sent on it");
+}
+
+#[test]
+fn what_was_tried_at_once_has_left_unless_it_fell_short_and_then_the_rest_waits() {
+    let mut streams = Streams::default();
+    let id = streams.insert(socket(), false).unwrap();
+    assert!(streams.write(id, b"all of it"));
+    begin(&mut streams, id);
+    assert_eq!((streams.took_at_once(id), streams.took_at_once(id)), (Some(9), None));
+    assert!(streams.write(id, b"not all"));
+    begin(&mut streams, id);
+    streams.fell_short(id);
+    assert_eq!(streams.took_at_once(id), None, "its completion says how much");
+    streams.took(id, 4);
+    assert!(streams.get(id).unwrap().is_patient && streams.next_unsent() == Some(id));
+    assert_eq!(begin(&mut streams, id), b"all");
+    streams.took(id, 3);
+    assert!(!streams.get(id).unwrap().is_patient);
+    assert!(streams.write(id, b"x") && streams.over(id));
+    assert_eq!(streams.took_at_once(id), None);
+    assert_eq!(streams.held_bytes(), 0);
 }
 
 /// What the allocator was asked for, whatever is written and taken.

@@ -201,6 +201,7 @@ impl Echo {
                 io.write(stream, b"the last");
                 io.finish(stream);
             }
+            b"twice" => assert!(io.write(stream, b"one") && io.write(stream, b"two")),
             b"connect" => assert!(io.connect(SocketId(0), self.to.unwrap()).is_some()),
             b"connect not" => {
                 let stream = io.connect(SocketId(0), self.to.unwrap()).unwrap();

@@ -40,6 +40,35 @@ fn bytes_come_back_in_order_and_the_end_follows_them() {
     });
 }
 
+/// Segments with bytes in them that a socket has received: `tcpi_data_segs_in` of `struct tcp_info` (linux/tcp.h).
+fn segments(stream: &TcpStream) -> u32 {
+    const AT: usize = 152;
+    let (mut info, mut len) = ([0u8; 256], 256 as libc::socklen_t);
+    let fd = std::os::fd::AsRawFd::as_raw_fd(stream);
+    // SAFETY: the kernel writes no more than `len` bytes, which there are.
+    let got = unsafe {
+        libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut len)
+    };
+    assert!(got == 0 && len as usize >= AT + 4);
+    u32::from_ne_bytes(info[AT..AT + 4].try_into().unwrap())
+}
+
+#[test]
+fn what_a_batch_writes_leaves_as_one() {
+    inside(|| {
+        let (echo, _) = run(Echo::on(&open_stream(OWN)), |_| {
+            let mut stream = connect();
+            for round in 1..=3 {
+                stream.write_all(b"twice").unwrap();
+                let mut back = [0; 6];
+                stream.read_exact(&mut back).unwrap();
+                assert_eq!((&back, segments(&stream)), (b"onetwo", round));
+            }
+        });
+        assert_eq!(echo.wrote, 18);
+    });
+}
+
 #[test]
 fn a_stream_that_finishes_says_its_last_word_though_more_comes_in() {
     inside(|| {
