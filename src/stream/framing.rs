@@ -8,6 +8,9 @@
 //!     └ CRLF CRLF: Ping                        └ too long, no length, two lengths ─► Broken, for good
 //! ```
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use sip_parser::{HeaderLine, HeaderName, Message, Rule, content_length, parse};
 
 use super::StreamLimits;
@@ -227,7 +230,9 @@ fn whole(input: &[u8], lines: &mut [HeaderLine]) -> Option<Result<usize, Broken>
 
 /// Where the body begins.
 fn end_of_headers(bytes: &[u8]) -> Option<usize> {
-    memchr::memmem::find(bytes, END_OF_HEADERS).map(|at| at + END_OF_HEADERS.len())
+    // Made once: that takes longer than to find it.
+    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(END_OF_HEADERS));
+    FINDER.find(bytes).map(|at| at + END_OF_HEADERS.len())
 }
 
 /// The length of a message with this header section, which ends with its empty line.

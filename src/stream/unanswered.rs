@@ -2,6 +2,9 @@
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::limits::STREAM_UNANSWERED;
 
@@ -42,7 +45,9 @@ impl Unanswered {
 /// The topmost branch is the client's: in its request, and in the answer when it leaves.
 fn key(message: &[u8], method: &[u8]) -> u64 {
     const BRANCH: &[u8] = b"branch=";
-    let begin = memchr::memmem::find(message, BRANCH).map_or(message.len(), |at| at + BRANCH.len());
+    // Made once: that takes longer than to find it.
+    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(BRANCH));
+    let begin = FINDER.find(message).map_or(message.len(), |at| at + BRANCH.len());
     let rest = message.get(begin..).unwrap_or_default();
     let is_end = |byte: &u8| matches!(byte, b';' | b',' | b' ' | b'\t' | b'\r' | b'\n');
     let branch = rest.split(is_end).next().unwrap_or_default();
@@ -53,9 +58,11 @@ fn key(message: &[u8], method: &[u8]) -> u64 {
 
 /// The method that a response names in its CSeq.
 fn method_of(response: &[u8]) -> &[u8] {
-    let mut lines = response.split(|byte| *byte == b'\n');
-    let cseq = lines.find(|line| line.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"CSeq")));
-    cseq.unwrap_or_default().trim_ascii_end().rsplit(u8::is_ascii_whitespace).next().unwrap_or_default()
+    let lines = memchr::memchr_iter(b'\n', response).filter_map(|end| response.get(end + 1..));
+    let mut cseqs = lines.filter(|line| line.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"CSeq")));
+    let rest = cseqs.next().unwrap_or_default();
+    let line = memchr::memchr(b'\n', rest).and_then(|end| rest.get(..end)).unwrap_or(rest);
+    line.trim_ascii_end().rsplit(u8::is_ascii_whitespace).next().unwrap_or_default()
 }
 
 #[cfg(test)]
