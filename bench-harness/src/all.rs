@@ -63,7 +63,7 @@ const PLAN: [Step; 9] = [
         name: "compare",
         full: "compare",
         quick: "compare --only null,kamailio --rounds 2 --window-ms 300 --loads messages,calls,paced",
-        full_s: 1500,
+        full_s: 1800,
         quick_s: 100,
         writes: true,
     },

@@ -2,6 +2,7 @@
 
 mod all;
 mod cases;
+mod certificates;
 mod compare;
 mod connections;
 mod draw;
@@ -45,6 +46,7 @@ struct Cli {
 enum Command {
     Null(null::Args),
     Load(load::command::Args),
+    Certificates(certificates::Args),
     Compare(compare::Args),
     Connections(connections::Args),
     All(all::Args),
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Null(args) => null::execute(&args),
         Command::Load(args) => load::command::execute(&args),
+        Command::Certificates(args) => certificates::execute(&args),
         Command::Compare(args) => compare::execute(&args),
         Command::Connections(args) => connections::execute(&args),
         Command::All(args) => all::execute(&args),

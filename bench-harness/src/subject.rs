@@ -12,8 +12,9 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::certificates::{AUTHORITY, CERTIFICATE, KEY};
 use crate::interrupt::Group;
-use crate::load::{Driver, Offer, Outcome, Settings};
+use crate::load::{Driver, Offer, Outcome, Settings, Transport};
 use crate::world::{INSIDE, OUTSIDE};
 
 /// The core that the forwarder runs on.
@@ -284,9 +285,22 @@ pub fn viaduct_configuration(rules: usize, core: usize, port: u16, stateful: boo
     fill(include_str!("../peers/viaduct.toml.in"), &values)
 }
 
-/// The same over TCP.
-pub fn over_tcp(configuration: &str) -> String {
-    configuration.replace("\"udp:", "\"tcp:").replace(":5060\"\nmode", ":5060;transport=tcp\"\nmode")
+/// The same over another transport; `certificates`: the folder of those for TLS.
+pub fn over(transport: Transport, configuration: &str, certificates: &Path) -> String {
+    let file = |name| certificates.join(name).display().to_string();
+    let files = match transport {
+        Transport::Tls => format!(
+            "certificate = \"{}\"\nkey = \"{}\"\nca = \"{}\"\n",
+            file(CERTIFICATE),
+            file(KEY),
+            file(AUTHORITY)
+        ),
+        Transport::Udp | Transport::Tcp => String::new(),
+    };
+    let (name, parameter) = (transport.via().to_lowercase(), transport.parameter());
+    configuration
+        .replace("bind = \"udp:", &format!("{files}bind = \"{name}:"))
+        .replace(":5060\"\nmode", &format!(":5060{parameter}\"\nmode"))
 }
 
 /// What `viaduct --version` says.

@@ -13,6 +13,8 @@ pub const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 2), 5
 pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
 /// The sink.
 pub const SINK: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 2, 0, 2), 5060);
+/// The same over TLS.
+pub const SECURE_SINK: SocketAddrV4 = SocketAddrV4::new(*SINK.ip(), 5061);
 
 /// The hosts around the forwarder.
 pub struct World {
@@ -87,8 +89,8 @@ impl World {
         self.sink.socket(SocketAddr::V4(SINK), "eth0")
     }
 
-    /// The sink's socket for whoever connects to it.
-    pub fn listening_sink(&self) -> io::Result<TcpListener> {
-        self.in_sink(|| TcpListener::bind(SINK))
+    /// A socket of the sink's host for whoever connects to it.
+    pub fn listening_sink(&self, address: SocketAddrV4) -> io::Result<TcpListener> {
+        self.in_sink(|| TcpListener::bind(address))
     }
 }

@@ -16,15 +16,18 @@ mod tests;
 mod window;
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::certificates;
+use crate::load::{Secure, Transport};
 use crate::progress;
 use crate::results::against::Against;
 use crate::results::model::{Load, Results, Sample};
-use crate::results::{self, Histograms};
+use crate::results::{self, Histograms, Unit};
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, pin};
-use crate::world::World;
+use crate::world::{INSIDE, OUTSIDE, SECURE_SINK, World};
 use peers::{Peer, Setting, Way};
 use rounds::Rounds;
 use syscalls::Counter;
@@ -39,7 +42,7 @@ has), viaduct (Record-Route, automatic egress, 100 rules of which the last match
 (stateless, Record-Route, fast allocators, errors alone logged), the latter two also with mhomed=1; and each of the three
 with transactions (viaduct-stateful; the others by t_relay, with mhomed=1), which only `calls` is offered; over TCP
 viaduct-tcp, kamailio-tcp (t_relay, mhomed=1, as many TCP children as Viaduct has shards) and kamailio-tcp-stateless, which
-only the two loads over TCP are offered. Their configurations are in bench-harness/peers. All run in the same network namespaces, pinned to the same core; who is
+only the two loads over TCP are offered; over TLS viaduct-tls and kamailio-tls (as kamailio-tcp, with the module tls). Their configurations are in bench-harness/peers. All run in the same network namespaces, pinned to the same core; who is
 not measured is stopped (SIGSTOP). Who goes first turns from round to round.
 
 Loads, one window of each for each subject and round:
@@ -47,14 +50,20 @@ Loads, one window of each for each subject and round:
   calls       INVITE 180 200 ACK BYE 200 at a rate below every subject's knee; not for the floor
   tcp-calls   the same calls over TCP, by connections that last, half as many; nothing is sent again
   tcp-connections   OPTIONS, each by a new connection that ends with its answer, as many
+  tls-calls   the calls of tcp-calls over TLS
+  tls-connections   the same as tcp-connections, over TLS, half as many
   paced       single messages, far apart and at random: what forwarding adds to latency
   saturation  half more than the knee; system calls are counted here
   knee        rising rates until less than 99.5% arrives
 
+Over TLS all are asked for the same: TLS 1.3, TLS_AES_128_GCM_SHA256 and X25519 is all that the load offers and takes;
+certificates are ECDSA on P-256 (`bench-harness certificates`), those of servers are verified by the load and by the
+forwarders, clients are not asked for any; each handshake is a full one, because the load resumes no session and issues no
+ticket. What a forwarder does unasked stays: tickets that it issues are part of its cost.
+
 What is known after each round stands in the folder of --out already, if the run is ended early.
 
-Passes (exit code 0) when Viaduct lost no message of `calls`, `tcp-calls`, `tcp-connections` and `paced`, and none had to be
-sent again.
+Passes (exit code 0) when Viaduct lost no message of calls, connections and `paced`, and none had to be sent again.
 
 Needs root (or user namespaces, then without system calls), two cores, and a quiet machine. With the windows' usual
 length nine rounds of all subjects take about a quarter of an hour.
@@ -64,6 +73,7 @@ Examples:
   bench-harness compare --only null                  # CPU per message over the floor
   bench-harness compare --only kamailio --rounds 3
   bench-harness compare --only kamailio --loads tcp-calls,tcp-connections --tcp-calls 500
+  bench-harness compare --only kamailio --loads tls-calls,tls-connections --tcp-calls 500
   bench-harness compare --knee 5000 --rounds 1 --window-ms 300    # whether it works, on a machine that is not quiet
   bench-harness compare --out results --against last-week/results.json
   bench-harness compare --opensips /opt/opensips/sbin/opensips")]
@@ -86,7 +96,7 @@ pub struct Args {
     /// Calls a second; without it a twelfth of the lowest knee in messages, half of what a call of six would allow
     #[arg(long)]
     calls: Option<f64>,
-    /// Calls a second over TCP, and new connections; without it half of --calls
+    /// Calls a second over TCP and over TLS, and new connections over TCP, over TLS half as many; without it half of --calls
     #[arg(long)]
     tcp_calls: Option<f64>,
     /// Single messages a second
@@ -129,7 +139,12 @@ enum Family {
 }
 
 /// Viaduct, in all its ways.
-const OURS: [Peer; 3] = [Peer::Viaduct(false), Peer::Viaduct(true), Peer::ViaductTcp];
+const OURS: [Peer; 4] = [
+    Peer::Viaduct,
+    Peer::ViaductStateful(Transport::Udp),
+    Peer::ViaductStateful(Transport::Tcp),
+    Peer::ViaductStateful(Transport::Tls),
+];
 
 impl Family {
     const ALL: [Self; 3] = [Self::Null, Self::Kamailio, Self::Opensips];
@@ -141,8 +156,8 @@ impl Family {
                 crate::null::Engine::value_variants().iter().map(|engine| Peer::Null(*engine)).collect()
             }
             Self::Kamailio => {
-                let over_tcp = [true, false].map(Peer::KamailioTcp);
-                Way::ALL.into_iter().map(Peer::Kamailio).chain(over_tcp).collect()
+                let over_streams = [Peer::KamailioTcp(true), Peer::KamailioTcp(false), Peer::KamailioTls];
+                Way::ALL.into_iter().map(Peer::Kamailio).chain(over_streams).collect()
             }
             Self::Opensips => Way::ALL.map(Peer::Opensips).into(),
         }
@@ -158,14 +173,17 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     if let Some(folder) = &args.out {
         results::write(folder, &results, &histograms)?;
     }
-    let below = |sample: &&Sample| {
-        matches!(sample.load, Load::Calls | Load::TcpCalls | Load::TcpConnections | Load::Paced)
-    };
+    let below = |sample: &&Sample| sample.load == Load::Paced || sample.load.unit() != Unit::Message;
     let lost = |sample: &Sample| sample.lost + sample.retransmissions + sample.failed;
     let ours = |sample: &&Sample| OURS.iter().any(|peer| peer.name() == sample.subject);
     let ours = results.samples.iter().filter(ours);
     let lost = ours.filter(below).map(lost).sum::<u64>();
     Ok((lost == 0) & args.against.judge(&results.ratios)?)
+}
+
+/// Addresses that a certificate has to be for.
+fn ends() -> [IpAddr; 3] {
+    [INSIDE, OUTSIDE, *SECURE_SINK.ip()].map(IpAddr::V4)
 }
 
 /// Measures all that was asked for and can be had here.
@@ -198,7 +216,9 @@ pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
         }
     }
     let spin = args.core != args.load_core;
-    let bench = Bench::new(&world, args.core, spin, counter)?;
+    certificates::make(folder.path(), &ends())?;
+    let secure = Secure::read(folder.path())?;
+    let bench = Bench::new(&world, args.core, spin, counter)?.with_tls(secure, spin)?;
     // Forwarders are started on threads that are pinned elsewhere.
     pin(args.load_core)?;
     let mut rounds = Rounds::start(bench, &peers, &setting, results)?;

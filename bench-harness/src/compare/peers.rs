@@ -8,10 +8,11 @@ use std::process::Command;
 use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use crate::load::Transport;
 use crate::null::Engine;
 use crate::results::model::{self, Load};
-use crate::results::ratios::{OVER_TCP, STATEFUL, VIADUCT};
-use crate::subject::{Subject, built, fill, over_tcp, pin, viaduct_configuration, write};
+use crate::results::ratios::{OVER_TCP, OVER_TLS, STATEFUL, VIADUCT};
+use crate::subject::{Subject, built, fill, over, pin, viaduct_configuration, write};
 use crate::world::{INSIDE, OUTSIDE, SINK};
 
 /// Rules in Viaduct's configuration; the last one matches.
@@ -20,20 +21,24 @@ const RULES: usize = 100;
 const UNSHED: &str = "\n[overload]\nmax_wait = \"off\"\n";
 /// Shared and private memory of a peer, in MiB.
 const MEMORY: [&str; 4] = ["-m", "64", "-M", "8"];
+/// What Kamailio's TLS is configured by.
+const TLS_FILE: &str = "kamailio-tls.tls.cfg";
 
 /// A forwarder of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// What this is about; `true`: with transactions.
-    Viaduct(bool),
+    /// What this is about, without transactions.
+    Viaduct,
+    /// The same with transactions, which it always keeps over TCP and TLS.
+    ViaductStateful(Transport),
     /// The floor.
     Null(Engine),
-    /// The same over TCP, where it always keeps them.
-    ViaductTcp,
     /// Kamailio.
     Kamailio(Way),
     /// The same over TCP; `true`: with transactions and `mhomed=1`.
     KamailioTcp(bool),
+    /// The same over TLS, with transactions and `mhomed=1`.
+    KamailioTls,
     /// OpenSIPS.
     Opensips(Way),
 }
@@ -61,7 +66,7 @@ pub struct Setting {
     pub core: usize,
     /// Path to OpenSIPS, if the user has it.
     pub opensips: Option<PathBuf>,
-    /// Files and logs go here.
+    /// Files and logs go here; certificates are here.
     pub folder: PathBuf,
 }
 
@@ -77,15 +82,17 @@ impl Peer {
     /// As the results call it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Viaduct(false) => VIADUCT,
-            Self::Viaduct(true) => STATEFUL,
-            Self::ViaductTcp => OVER_TCP,
+            Self::Viaduct => VIADUCT,
+            Self::ViaductStateful(Transport::Udp) => STATEFUL,
+            Self::ViaductStateful(Transport::Tcp) => OVER_TCP,
+            Self::ViaductStateful(Transport::Tls) => OVER_TLS,
             Self::Null(engine) => engine.subject(),
             Self::Kamailio(Way::Stateless) => "kamailio",
             Self::Kamailio(Way::Mhomed) => "kamailio-mhomed",
             Self::Kamailio(Way::Stateful) => "kamailio-stateful",
             Self::KamailioTcp(true) => "kamailio-tcp",
             Self::KamailioTcp(false) => "kamailio-tcp-stateless",
+            Self::KamailioTls => "kamailio-tls",
             Self::Opensips(Way::Stateless) => "opensips",
             Self::Opensips(Way::Mhomed) => "opensips-mhomed",
             Self::Opensips(Way::Stateful) => "opensips-stateful",
@@ -95,8 +102,8 @@ impl Peer {
     /// It can be offered this load. The floor only forwards; who keeps transactions sends what nobody answers again.
     pub fn takes(self, load: Load) -> bool {
         match self {
-            Self::ViaductTcp | Self::KamailioTcp(_) => load.is_over_tcp(),
-            _ if load.is_over_tcp() => false,
+            _ if load.transport() != self.transport() => false,
+            _ if self.transport().is_stream() => true,
             Self::Null(_) => load != Load::Calls,
             _ => !self.is_stateful() || load == Load::Calls,
         }
@@ -104,43 +111,63 @@ impl Peer {
 
     /// What it is offered to see whether it forwards.
     pub fn probe(self) -> Load {
-        match self {
-            Self::ViaductTcp | Self::KamailioTcp(_) => Load::TcpCalls,
+        match self.transport() {
+            Transport::Tcp => Load::TcpCalls,
+            Transport::Tls => Load::TlsCalls,
             _ if self.is_stateful() => Load::Calls,
             _ => Load::Messages,
+        }
+    }
+
+    /// What it is offered over.
+    fn transport(self) -> Transport {
+        match self {
+            Self::ViaductStateful(transport) => transport,
+            Self::KamailioTcp(_) => Transport::Tcp,
+            Self::KamailioTls => Transport::Tls,
+            Self::Viaduct | Self::Null(_) | Self::Kamailio(_) | Self::Opensips(_) => Transport::Udp,
         }
     }
 
     /// It keeps transactions.
     fn is_stateful(self) -> bool {
         match self {
-            Self::Viaduct(stateful) | Self::KamailioTcp(stateful) => stateful,
-            Self::ViaductTcp | Self::Kamailio(Way::Stateful) | Self::Opensips(Way::Stateful) => true,
+            Self::KamailioTcp(stateful) => stateful,
+            Self::ViaductStateful(_) | Self::KamailioTls => true,
+            Self::Kamailio(Way::Stateful) | Self::Opensips(Way::Stateful) => true,
             _ => false,
         }
     }
 
     /// It is not of this project: where it does not work here, the others are measured without it.
     pub fn is_foreign(self) -> bool {
-        matches!(self, Self::Kamailio(_) | Self::KamailioTcp(_) | Self::Opensips(_))
+        self.is_kamailio() || matches!(self, Self::Opensips(_))
+    }
+
+    fn is_kamailio(self) -> bool {
+        matches!(self, Self::Kamailio(_) | Self::KamailioTcp(_) | Self::KamailioTls)
     }
 
     fn port(self) -> u16 {
         match self {
-            Self::Viaduct(stateful) => 5060 + u16::from(stateful),
+            Self::Viaduct => 5060,
             Self::Kamailio(way) => 5062 + way as u16,
             Self::Opensips(way) => 5065 + way as u16,
             Self::Null(engine) => 5070 + engine as u16,
-            Self::ViaductTcp => 5080,
-            Self::KamailioTcp(stateful) => 5081 + u16::from(stateful),
+            Self::ViaductStateful(transport) => 5080 + transport as u16,
+            Self::KamailioTcp(stateful) => 5083 + u16::from(stateful),
+            Self::KamailioTls => 5085,
         }
     }
 
     /// Why it cannot be measured here, if it cannot.
     pub fn missing(self, setting: &Setting) -> Option<String> {
         match (self, &setting.opensips) {
-            (Self::Kamailio(_) | Self::KamailioTcp(_), _) if !kamailio().exists() => {
+            _ if self.is_kamailio() && !kamailio().exists() => {
                 Some("Kamailio is not installed: apt-get install kamailio".into())
+            }
+            (Self::KamailioTls, _) if !kamailio_tls().exists() => {
+                Some("Kamailio's TLS is not installed: apt-get install kamailio-tls-modules".into())
             }
             (Self::Opensips(_), None) => Some("OpenSIPS was not given: --opensips PATH".into()),
             (Self::Opensips(_), Some(path)) if !path.exists() => {
@@ -156,11 +183,11 @@ impl Peer {
         let mut command = Command::new(&program);
         let file = |name: &str| write(&setting.folder, name, &configuration);
         match self {
-            Self::Viaduct(_) | Self::ViaductTcp => {
+            Self::Viaduct | Self::ViaductStateful(_) => {
                 command.args(["run", "-c"]).arg(file(&format!("{}.toml", self.name()))?)
             }
             Self::Null(engine) => null(&mut command, engine, self.port(), setting.core, pad_to),
-            Self::Kamailio(_) | Self::KamailioTcp(_) => command
+            Self::Kamailio(_) | Self::KamailioTcp(_) | Self::KamailioTls => command
                 .args(["-DD", "-E", "-x", "fm", "-X", "fm"])
                 .args(MEMORY)
                 .args(["-Y", &self.private(setting)?, "-f"])
@@ -193,18 +220,24 @@ impl Peer {
 
     fn program(self, setting: &Setting) -> io::Result<(PathBuf, String)> {
         Ok(match self {
-            Self::Viaduct(stateful) => {
-                let rest = viaduct_configuration(RULES, setting.core, self.port(), stateful);
+            Self::Viaduct => {
+                let rest = viaduct_configuration(RULES, setting.core, self.port(), false);
                 (built("viaduct")?, rest + UNSHED)
             }
-            Self::ViaductTcp => {
+            Self::ViaductStateful(transport) => {
                 let rest = viaduct_configuration(RULES, setting.core, self.port(), true);
-                (built("viaduct")?, over_tcp(&rest) + UNSHED)
+                (built("viaduct")?, over(transport, &rest, &setting.folder) + UNSHED)
             }
             Self::Null(_) => (built("bench-harness")?, String::new()),
-            Self::Kamailio(way) => (kamailio().into(), self.kamailio(way)),
-            Self::KamailioTcp(true) => (kamailio().into(), self.kamailio(Way::Stateful)),
-            Self::KamailioTcp(false) => (kamailio().into(), self.kamailio(Way::Stateless)),
+            Self::Kamailio(way) => (kamailio().into(), self.kamailio(way, setting)),
+            Self::KamailioTcp(false) => (kamailio().into(), self.kamailio(Way::Stateless, setting)),
+            Self::KamailioTcp(true) => (kamailio().into(), self.kamailio(Way::Stateful, setting)),
+            Self::KamailioTls => {
+                let values = [("CERTIFICATES", setting.folder.to_string_lossy().into_owned())];
+                let tls = fill(include_str!("../../peers/kamailio-tls.cfg.in"), &values);
+                write(&setting.folder, TLS_FILE, &tls)?;
+                (kamailio().into(), self.kamailio(Way::Stateful, setting))
+            }
             Self::Opensips(way) => {
                 let by = format!("    $socket_out = \"udp:{OUTSIDE}:{}\";", self.port());
                 let path = setting.opensips.clone().unwrap_or_default();
@@ -215,13 +248,28 @@ impl Peer {
         })
     }
 
-    fn kamailio(self, way: Way) -> String {
-        let is_tcp = matches!(self, Self::KamailioTcp(_));
-        let (transport, without) = if is_tcp { ("tcp", "no") } else { ("udp", "yes") };
+    fn kamailio(self, way: Way, setting: &Setting) -> String {
+        let transport = self.transport().via().to_lowercase();
+        let without = if self.transport().is_stream() { "no" } else { "yes" };
+        let (tls, module) = match self.transport() {
+            Transport::Tls => {
+                let file = setting.folder.join(TLS_FILE);
+                let module =
+                    format!("loadmodule \"tls.so\"\nmodparam(\"tls\", \"config\", \"{}\")", file.display());
+                ("enable_tls=yes", module)
+            }
+            Transport::Udp | Transport::Tcp => ("", String::new()),
+        };
         // Without mhomed the script says which socket to send from, as operators then do.
         let by = format!("    $fs = \"{transport}:{OUTSIDE}:{}\";", self.port());
         let text = self.filled(include_str!("../../peers/kamailio.cfg.in"), way, by);
-        fill(&text, &[("TRANSPORT", transport.to_owned()), ("WITHOUT_TCP", without.to_owned())])
+        let values = [
+            ("TRANSPORT", transport),
+            ("WITHOUT_TCP", without.to_owned()),
+            ("TLS", tls.to_owned()),
+            ("TLS_MODULE", module),
+        ];
+        fill(&text, &values)
     }
 
     fn filled(self, text: &str, way: Way, send_socket: String) -> String {
@@ -259,6 +307,11 @@ fn kamailio() -> &'static Path {
     Path::new("/usr/sbin/kamailio")
 }
 
+/// Its TLS, which is a package of its own.
+fn kamailio_tls() -> PathBuf {
+    format!("/usr/lib/{}-linux-gnu/kamailio/modules/tls.so", std::env::consts::ARCH).into()
+}
+
 /// Where an OpenSIPS has its modules: beside it where it was built, or where it is installed.
 fn modules_of(program: &Path) -> PathBuf {
     let folder = program.parent().unwrap_or(Path::new("."));
@@ -271,8 +324,8 @@ fn modules_of(program: &Path) -> PathBuf {
 
 fn version(peer: Peer, program: &Path) -> String {
     let flag = match peer {
-        Peer::Viaduct(_) | Peer::ViaductTcp | Peer::Null(_) => "--version",
-        Peer::Kamailio(_) | Peer::KamailioTcp(_) => "-v",
+        Peer::Viaduct | Peer::ViaductStateful(_) | Peer::Null(_) => "--version",
+        Peer::Kamailio(_) | Peer::KamailioTcp(_) | Peer::KamailioTls => "-v",
         Peer::Opensips(_) => "-V",
     };
     let text = Command::new(program).arg(flag).output().map(|output| output.stdout).unwrap_or_default();
@@ -296,8 +349,9 @@ mod tests {
 
     #[test]
     fn no_place_of_a_configuration_stays_open_and_no_two_share_a_port() {
-        let folder = PathBuf::from("/nowhere");
-        let setting = Setting { core: 0, opensips: Some("/opt/opensips".into()), folder };
+        let folder = tempfile::tempdir().unwrap();
+        let (opensips, folder) = (Some("/opt/opensips".into()), folder.path().to_owned());
+        let setting = Setting { core: 0, opensips, folder };
         let mut ports = std::collections::HashSet::new();
         for way in Way::ALL {
             let mhomed = way != Way::Stateless;
@@ -311,19 +365,24 @@ mod tests {
                 assert!(ports.insert(peer.port()));
             }
         }
-        for stateful in [false, true] {
-            let peer = Peer::KamailioTcp(stateful);
+        for (peer, transport) in
+            [(Peer::KamailioTcp(false), "tcp"), (Peer::KamailioTcp(true), "tcp"), (Peer::KamailioTls, "tls")]
+        {
             let (_, text) = peer.program(&setting).unwrap();
-            assert!(
-                text.contains("disable_tcp=no") && text.contains("tcp_children=1") && !text.contains("udp:")
-            );
-            assert!(text.contains(&format!("listen=tcp:10.2.0.1:{}", peer.port())));
+            let open = |line: &&str| !line.starts_with('#') && line.contains('@');
+            assert_eq!(text.lines().find(open), None, "{}", peer.name());
+            assert!(text.contains("disable_tcp=no") && text.contains("tcp_children=1"));
+            assert!(!text.contains("udp:") && text.contains("enable_tls=yes") == (transport == "tls"));
+            assert!(text.contains(&format!("listen={transport}:10.2.0.1:{}", peer.port())));
             assert!(ports.insert(peer.port()));
         }
-        let ours = [Peer::Viaduct(false), Peer::Viaduct(true), Peer::ViaductTcp].into_iter();
-        assert!(
-            ours.chain([Engine::Uring, Engine::Mmsg].map(Peer::Null)).all(|peer| ports.insert(peer.port()))
-        );
+        let tls = std::fs::read_to_string(setting.folder.join(TLS_FILE)).unwrap();
+        assert!(tls.contains("/ca.pem") && !tls.contains('@'), "{tls}");
+        let stateful = [Transport::Udp, Transport::Tcp, Transport::Tls].map(Peer::ViaductStateful);
+        for peer in std::iter::once(Peer::Viaduct).chain(stateful) {
+            assert!(ports.insert(peer.port()) && peer.takes(peer.probe()), "{}", peer.name());
+        }
+        assert!([Engine::Uring, Engine::Mmsg].map(Peer::Null).iter().all(|peer| ports.insert(peer.port())));
         let opensips = Peer::Opensips(Way::Mhomed);
         assert!(opensips.missing(&setting).unwrap().contains("/opt/opensips"));
         assert!(opensips.missing(&Setting { opensips: None, ..setting }).is_some());

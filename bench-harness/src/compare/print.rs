@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::measure::Spread;
+use crate::results::Unit;
 use crate::results::model::{Load, Results, Sample};
 
 /// Prints a row for each subject and load, and what could not be measured.
@@ -50,7 +51,7 @@ pub fn summary(results: &Results) {
             samples.iter().filter(|sample| !sample.on_schedule).count(),
         );
     }
-    for ((_, subject), samples) in groups.iter().filter(|((load, _), _)| *load == Load::TcpConnections) {
+    for ((_, subject), samples) in groups.iter().filter(|((load, _), _)| load.unit() == Unit::Connection) {
         let each = |sample: &&Sample| sample.calls as f64 / (sample.cpu_ns as f64 / 1e9);
         if let Some(spread) = Spread::of(samples.iter().map(each).collect()) {
             println!("{subject}: {:.0} new connections in a second of CPU", spread.median);

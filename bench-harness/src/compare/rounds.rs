@@ -26,16 +26,20 @@ const TOO_MUCH: f64 = 1.5;
 const MESSAGES_OF_A_CALL: f64 = 6.0;
 /// What is offered over TCP of the calls over UDP: a message costs twice as much there, and more.
 const TCP_PART: f64 = 0.5;
+/// What is offered of new connections over TLS of those over TCP: a handshake costs more than all else, at both ends.
+const TLS_CONNECTIONS: f64 = 0.5;
 /// Calls a second over TCP where nothing is known: below what a slow core carries.
 const TCP_CALLS: f64 = 500.0;
 /// What the core may do beside the forwarder's work before a word of warning: other programs disturb.
 const BESIDE: f64 = 0.05;
 /// Loads in the order of a round.
-pub const LOADS: [Load; 7] = [
+pub const LOADS: [Load; 9] = [
     Load::Messages,
     Load::Calls,
     Load::TcpCalls,
     Load::TcpConnections,
+    Load::TlsCalls,
+    Load::TlsConnections,
     Load::Paced,
     Load::Saturation,
     Load::Knee,
@@ -53,7 +57,7 @@ pub struct Ask {
     pub knee: Option<f64>,
     /// Calls a second, if they are given.
     pub calls: Option<f64>,
-    /// The same over TCP, and new connections.
+    /// The same over TCP and TLS, and new connections over TCP.
     pub tcp_calls: Option<f64>,
     /// Single messages a second.
     pub paced: f64,
@@ -104,7 +108,7 @@ impl<'w> Rounds<'w> {
                 }
                 started => started?,
             };
-            if *peer == Peer::Viaduct(false) {
+            if *peer == Peer::Viaduct {
                 pad_to = len;
             }
             results.subjects.insert(peer.name().into(), told);
@@ -190,9 +194,8 @@ impl<'w> Rounds<'w> {
         let (rate, length) = match load {
             Load::Messages => (self.floor(at) * ask.part_of_knee, ask.window),
             Load::Calls => (ask.calls.unwrap_or_else(|| self.calls()), ask.window),
-            Load::TcpCalls | Load::TcpConnections => {
-                (ask.tcp_calls.unwrap_or_else(|| self.tcp_calls()), ask.window)
-            }
+            Load::TcpCalls | Load::TcpConnections | Load::TlsCalls => (self.tcp_calls(ask), ask.window),
+            Load::TlsConnections => (self.tcp_calls(ask) * TLS_CONNECTIONS, ask.window),
             Load::Paced => (ask.paced, ask.window * 3),
             Load::Saturation => (entrant.knee * TOO_MUCH, ask.window),
             Load::Knee => (entrant.knee * BELOW, ask.window),
@@ -207,7 +210,7 @@ impl<'w> Rounds<'w> {
         let own = &self.subjects[at];
         let floor = self.subjects.iter().find(|entrant| entrant.peer == Peer::Null(Engine::Uring));
         match (own.peer, floor) {
-            (Peer::Viaduct(_) | Peer::Null(_), Some(floor)) => floor.knee,
+            (Peer::Viaduct | Peer::Null(_), Some(floor)) => floor.knee,
             _ => own.knee,
         }
     }
@@ -220,9 +223,15 @@ impl<'w> Rounds<'w> {
         lowest / MESSAGES_OF_A_CALL / 2.0
     }
 
-    fn tcp_calls(&self) -> f64 {
+    fn tcp_calls(&self, ask: &Ask) -> f64 {
         let over_udp = self.calls();
-        if over_udp.is_finite() && over_udp > 0.0 { over_udp * TCP_PART } else { TCP_CALLS }
+        if let Some(calls) = ask.tcp_calls {
+            calls
+        } else if over_udp.is_finite() && over_udp > 0.0 {
+            over_udp * TCP_PART
+        } else {
+            TCP_CALLS
+        }
     }
 
     /// Ends all forwarders; what was found.

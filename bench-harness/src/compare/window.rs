@@ -8,10 +8,11 @@ use hdrhistogram::Histogram;
 
 use super::accounts::{Core, Spent};
 use super::syscalls::Counter;
-use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport};
+use crate::load::{Driver, Kind, Mix, Offer, Outcome, Secure, Settings, Transport};
+use crate::results::Unit;
 use crate::results::model::{Latency, Load, Sample};
 use crate::subject::Subject;
-use crate::world::{CLIENT, SINK, World};
+use crate::world::{CLIENT, SECURE_SINK, SINK, World};
 
 /// How long a call lasts: long enough to overlap with many others, short beside a window.
 const HOLD: Duration = Duration::from_millis(100);
@@ -33,7 +34,7 @@ const LOWEST: f64 = 2_000.0;
 pub struct Plan {
     /// Which kind of load.
     pub load: Load,
-    /// Messages (calls, for [`Load::Calls`] and [`Load::TcpCalls`], or connections) a second.
+    /// Messages (calls or connections, for loads of those) a second.
     pub rate: f64,
     /// For how long.
     pub length: Duration,
@@ -59,6 +60,8 @@ pub struct Bench<'w> {
     driver: Driver,
     /// Over TCP. It opens connections, so it runs in the client's host.
     over_tcp: Driver,
+    /// The same over TLS, where that is asked for.
+    over_tls: Option<Driver>,
     core: Core,
     counter: Option<Counter>,
 }
@@ -68,8 +71,17 @@ impl<'w> Bench<'w> {
     pub fn new(world: &'w World, core: usize, spin: bool, counter: Option<Counter>) -> io::Result<Self> {
         let of = |load| settings(CLIENT, load);
         let driver = Driver::new(vec![world.client()?], world.sink()?, of(Load::Messages), spin)?;
-        let over_tcp = Driver::over_connections(world.listening_sink()?, of(Load::TcpCalls), spin)?;
-        Ok(Self { world, driver, over_tcp, core: Core::find(core)?, counter })
+        let sink = world.listening_sink(SINK)?;
+        let over_tcp = Driver::over_connections(sink, None, of(Load::TcpCalls), spin)?;
+        Ok(Self { world, driver, over_tcp, over_tls: None, core: Core::find(core)?, counter })
+    }
+
+    /// Offers loads over TLS, too.
+    pub fn with_tls(self, secure: Secure, spin: bool) -> io::Result<Self> {
+        let sink = self.world.listening_sink(SECURE_SINK)?;
+        let settings = settings(CLIENT, Load::TlsCalls);
+        let driver = Driver::over_connections(sink, Some(secure), settings, spin)?;
+        Ok(Self { over_tls: Some(driver), ..self })
     }
 
     /// Does something with the load's driver, where that can open connections.
@@ -78,14 +90,19 @@ impl<'w> Bench<'w> {
         load: Load,
         work: impl FnOnce(&mut Driver) -> io::Result<R> + Send,
     ) -> io::Result<R> {
-        let Self { world, driver, over_tcp, .. } = self;
-        if load.is_over_tcp() { world.in_client(|| work(over_tcp)) } else { work(driver) }
+        let Self { world, driver, over_tcp, over_tls, .. } = self;
+        match (load.transport(), over_tls) {
+            (Transport::Udp, _) => work(driver),
+            (Transport::Tcp, _) => world.in_client(|| work(over_tcp)),
+            (Transport::Tls, Some(over_tls)) => world.in_client(|| work(over_tls)),
+            (Transport::Tls, None) => Err(io::Error::other("this load is not made over TLS")),
+        }
     }
 
     /// Offers single messages, or calls, until one arrives; the length in bytes of the last message that left the
     /// forwarder towards the callee.
     pub fn wait_for(&mut self, subject: &mut Subject, load: Load) -> io::Result<usize> {
-        let drain = if matches!(load, Load::Calls | Load::TcpCalls) { 2 * HOLD } else { Duration::ZERO };
+        let drain = if load.unit() == Unit::Call { 2 * HOLD } else { Duration::ZERO };
         let settings = settings(subject.address, load);
         let reached = self.drive(load, |driver| {
             subject.until(driver, &settings, drain, |outcome| outcome.tally.delivered > 0)
@@ -213,19 +230,20 @@ impl<'w> Bench<'w> {
 }
 
 fn settings(forwarder: SocketAddrV4, load: Load) -> Settings {
+    let (transport, unit) = (load.transport(), load.unit());
     Settings {
-        mix: Mix::only(match load {
-            Load::Calls | Load::TcpCalls => Kind::Call,
-            Load::TcpConnections => Kind::Options,
-            _ => Kind::Unanswered,
+        mix: Mix::only(match unit {
+            Unit::Call => Kind::Call,
+            Unit::Connection => Kind::Options,
+            Unit::Message => Kind::Unanswered,
         }),
         hold_ns: HOLD.as_nanos() as u64,
-        retransmit: !load.is_over_tcp(),
+        retransmit: !transport.is_stream(),
         callers: vec![SocketAddr::V4(CLIENT)],
-        callee: SocketAddr::V4(SINK),
+        callee: SocketAddr::V4(if transport == Transport::Tls { SECURE_SINK } else { SINK }),
         forwarder: SocketAddr::V4(forwarder),
-        transport: if load.is_over_tcp() { Transport::Tcp } else { Transport::Udp },
-        fresh: load == Load::TcpConnections,
+        transport,
+        fresh: unit == Unit::Connection,
     }
 }
 
@@ -241,8 +259,8 @@ fn sample(subject: &str, plan: Plan, round: u32, outcome: &Outcome, spent: Spent
         delivered: tally.delivered,
         lost: tally.missing,
         retransmissions: tally.retransmissions,
-        calls: if plan.load == Load::TcpConnections { outcome.connected } else { tally.calls },
-        failed: if plan.load == Load::Calls || plan.load.is_over_tcp() { tally.failed } else { 0 },
+        calls: if plan.load.unit() == Unit::Connection { outcome.connected } else { tally.calls },
+        failed: if plan.load.unit() == Unit::Message { 0 } else { tally.failed },
         cpu_ns: spent.cpu.as_nanos() as u64,
         softirq_ns: spent.softirq.as_nanos() as u64,
         syscalls: None,

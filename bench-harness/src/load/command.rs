@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport};
+use super::{Driver, Kind, Mix, Offer, Outcome, Secure, Settings, Transport};
 use crate::progress;
 use crate::subject::pin;
 
@@ -18,8 +19,11 @@ whatever comes back (open loop); the callee answers at --callee. Both are this p
 and what arrived: messages lost, messages doubled on the way and messages sent again are told apart, and latency
 counts from the time for which a request was scheduled. Dialogs follow Record-Route.
 
-Over TCP each caller has a connection, or with --fresh each exchange one of its own; the callee answers by those that the
-forwarder opens to it. Nothing is sent again there. A connection that breaks is opened anew; what was on it is lost.
+Over TCP and TLS each caller has a connection, or with --fresh each exchange one of its own; the callee answers by those
+that the forwarder opens to it. Nothing is sent again there. A connection that breaks is opened anew; what was on it is lost.
+
+Over TLS both sides speak TLS 1.3 with TLS_AES_128_GCM_SHA256 and X25519 and nothing else, and resume no session. They and the
+forwarder take the files that `bench-harness certificates` writes.
 
 Kinds for --mix: call, long-call (INVITE 180 200 ACK BYE 200), options, message, long-message, register (with a
 200 each), unanswered (an INVITE by itself). Each user has a number of its own.
@@ -33,7 +37,8 @@ Examples:
   bench-harness load --mix call=60,long-call=10,options=20,register=10 --peers 16 --to … --from … --callee …
   bench-harness load --mix unanswered --rate 200000 --core 1 --to … --from … --callee …     # saturation
   bench-harness load --transport tcp --peers 8 --rate 500 --to … --from … --callee …
-  bench-harness load --transport tcp --fresh --mix options --rate 500 --to … --from … --callee …")]
+  bench-harness load --transport tcp --fresh --mix options --rate 500 --to … --from … --callee …
+  bench-harness load --transport tls --certificates certificates --to 10.1.0.1:5061 --from … --callee …")]
 pub struct Args {
     /// The forwarder's address and port
     #[arg(long)]
@@ -47,9 +52,12 @@ pub struct Args {
     /// What messages go by
     #[arg(long, value_enum, default_value = "udp")]
     transport: Transport,
-    /// TCP: a connection for each exchange, which ends with it; not for calls
+    /// TCP and TLS: a connection for each exchange, which ends with it; not for calls
     #[arg(long)]
     fresh: bool,
+    /// TLS: folder of ca.pem, host.pem and host.key (`bench-harness certificates`)
+    #[arg(long, value_name = "DIR", required_if_eq("transport", "tls"))]
+    certificates: Option<PathBuf>,
     /// Exchanges a second
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rate: u32,
@@ -59,7 +67,7 @@ pub struct Args {
     /// Kinds of exchanges with their weights
     #[arg(long, default_value = "call")]
     mix: Mix,
-    /// Callers, at the port of --from and those that follow (over TCP their ports are the kernel's choice); one is a trunk
+    /// Callers, at the port of --from and those that follow (over TCP and TLS their ports are the kernel's choice); one is a trunk
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
     peers: u16,
     /// How long a call lasts, in milliseconds
@@ -93,7 +101,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     let settings = Settings {
         mix: args.mix.clone(),
         hold_ns: u64::from(args.hold_ms) * 1_000_000,
-        retransmit: !args.no_retransmissions && args.transport == Transport::Udp,
+        retransmit: !args.no_retransmissions && !args.transport.is_stream(),
         callers,
         callee: args.callee,
         forwarder: args.to,
@@ -127,16 +135,19 @@ pub fn execute(args: &Args) -> io::Result<bool> {
 
 fn driver(args: &Args, settings: Settings) -> io::Result<Driver> {
     let spin = args.core.is_some();
-    if args.transport == Transport::Tcp {
+    if args.transport.is_stream() {
         if args.fresh && Kind::ALL.iter().any(|kind| args.mix.has(*kind) && !kind.is_one_request()) {
             return Err(io::Error::other(
                 "--fresh is for exchanges of one request and its answer: --mix options",
             ));
         }
-        return Driver::over_connections(named(args.callee, TcpListener::bind(args.callee))?, settings, spin);
+        let folder = args.certificates.as_deref().filter(|_| args.transport == Transport::Tls);
+        let secure = folder.map(Secure::read).transpose()?;
+        let callee = named(args.callee, TcpListener::bind(args.callee))?;
+        return Driver::over_connections(callee, secure, settings, spin);
     }
     if args.fresh {
-        return Err(io::Error::other("--fresh is about connections: --transport tcp"));
+        return Err(io::Error::other("--fresh is about connections: --transport tcp or tls"));
     }
     let bind = |address: &SocketAddr| named(*address, UdpSocket::bind(address));
     let callers = settings.callers.iter().map(bind).collect::<io::Result<_>>()?;

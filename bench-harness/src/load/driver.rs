@@ -11,6 +11,7 @@ use super::book::Tally;
 use super::connections::Connections;
 use super::datagrams::Datagrams;
 use super::exchanges::{Exchanges, Outbox, Settings, Side, histogram};
+use super::secure::Secure;
 use crate::draw::Random;
 
 /// Exchanges begun before the sockets are looked at.
@@ -133,9 +134,15 @@ impl Driver {
         Ok(Self::over(Box::new(Datagrams::new(callers, callee)?), settings, spin))
     }
 
-    /// The same over TCP: the callee answers whoever connects to it, callers connect when they have something to say.
-    pub fn over_connections(callee: TcpListener, settings: Settings, spin: bool) -> io::Result<Self> {
-        Ok(Self::over(Box::new(Connections::new(callee)?), settings, spin))
+    /// The same over TCP, or with `secure` over TLS: the callee answers whoever connects to it, callers connect when they
+    /// have something to say.
+    pub fn over_connections(
+        callee: TcpListener,
+        secure: Option<Secure>,
+        settings: Settings,
+        spin: bool,
+    ) -> io::Result<Self> {
+        Ok(Self::over(Box::new(Connections::new(callee, secure)?), settings, spin))
     }
 
     fn over(mut carrier: Box<dyn Carrier>, settings: Settings, spin: bool) -> Self {

@@ -40,6 +40,8 @@ pub enum Transport {
     Udp,
     /// TCP
     Tcp,
+    /// TLS
+    Tls,
 }
 
 impl Transport {
@@ -48,6 +50,7 @@ impl Transport {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
         }
     }
 
@@ -56,7 +59,13 @@ impl Transport {
         match self {
             Self::Udp => "",
             Self::Tcp => ";transport=tcp",
+            Self::Tls => ";transport=tls",
         }
+    }
+
+    /// Messages go by connections, and nothing is sent again.
+    pub fn is_stream(self) -> bool {
+        self != Self::Udp
     }
 }
 
@@ -77,7 +86,7 @@ pub struct Settings {
     pub forwarder: SocketAddr,
     /// What they go by, and what the callee is reached by.
     pub transport: Transport,
-    /// Over TCP: each exchange has a connection of its own, which ends with it. Not for calls, which have several requests.
+    /// Over TCP and TLS: each exchange has a connection of its own, which ends with it. Not for calls, which have several requests.
     pub fresh: bool,
 }
 

@@ -5,7 +5,7 @@
 //!  (options)  (clock,   (who says    (what was sent,
 //!              sockets)  what)        what arrived)
 //!               │          └─► say, scan, mix
-//!               └─► datagrams, connections
+//!               └─► datagrams, connections (secure: TLS)
 //! ```
 //!
 //! `burst` is for other measurements: INVITEs that go on beside, and a sink that drains them.
@@ -20,6 +20,7 @@ mod exchanges;
 mod mix;
 mod say;
 mod scan;
+mod secure;
 #[cfg(test)]
 mod tests;
 
@@ -28,3 +29,4 @@ pub use driver::{Driver, Offer, Outcome};
 pub use exchanges::{Settings, Transport, histogram};
 pub use mix::{Kind, Mix};
 pub use say::refusal;
+pub use secure::Secure;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::model::{Ratios, Results};
-use super::ratios::{Figure, flat};
+use super::ratios::{Figure, flat, more_is_better};
 
 /// By which part a figure may be worse, unless it is told otherwise.
 const THRESHOLD: f64 = 0.05;
@@ -44,7 +44,7 @@ impl Against {
 /// Holds one results.json against an older one
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Compares the figures under `ratios`; of all of them less is better. A figure that only one of the two has is told
+Compares the figures under `ratios`; less is better, but of connections in a second of CPU. A figure that only one of the two has is told
 and judged neither way. Exit code 1 where a figure is worse by more than its threshold.
 
 Examples:
@@ -138,6 +138,7 @@ fn compare(old: &Ratios, new: &Ratios, thresholds: &[(String, f64)]) -> Result<V
             (None, None) => return None,
             (Some(_), None) => Verdict::Missing,
             (None, Some(_)) => Verdict::New,
+            (Some(old), Some(new)) if more_is_better(name) => judged(-old.value, -new.value, threshold),
             (Some(old), Some(new)) => judged(old.value, new.value, threshold),
         };
         Some(Row { name, old, new, threshold, verdict })
@@ -237,6 +238,7 @@ mod tests {
             cpu_per_message_vs_null: paired(1.10),
             own_work_instructions: Some(3000.0),
             own_work_ns: Some(300.0),
+            tls_connections_per_cpu_second_vs_kamailio: paired(2.0),
             fib_lookup_zipf_ns: Some(40.0),
             ..Ratios::default()
         }
@@ -245,6 +247,7 @@ mod tests {
     fn new() -> Ratios {
         Ratios {
             cpu_per_message_vs_null: paired(1.14),
+            tls_connections_per_cpu_second_vs_kamailio: paired(1.8),
             own_work_instructions: Some(3200.0),
             own_work_ns: Some(200.0),
             syscalls_per_message: Some(0.01),
@@ -258,6 +261,7 @@ mod tests {
             verdicts(&old(), &new(), &[]),
             [
                 ("cpu_per_message_vs_null", Verdict::Same),
+                ("tls_connections_per_cpu_second_vs_kamailio", Verdict::Worse),
                 ("own_work_instructions", Verdict::Worse),
                 ("own_work_ns", Verdict::Better),
                 ("fib_lookup_zipf_ns", Verdict::Missing),
@@ -272,7 +276,7 @@ mod tests {
         let found = verdicts(&old(), &new(), &thresholds);
         assert_eq!(found[0], ("cpu_per_message_vs_null", Verdict::Worse));
         let thresholds = [("own_work_instructions".to_owned(), 0.07)];
-        assert_eq!(verdicts(&old(), &new(), &thresholds)[1].1, Verdict::Same);
+        assert_eq!(verdicts(&old(), &new(), &thresholds)[2].1, Verdict::Same);
     }
 
     #[test]
@@ -299,7 +303,7 @@ mod tests {
         let text = fs::read_to_string(&file).unwrap();
         let report = Report::deserialize_from_str(&text).unwrap();
         let suite = &report.test_suites[0];
-        assert_eq!((suite.tests, suite.failures, text.matches("<skipped").count()), (5, 1, 2), "{text}");
+        assert_eq!((suite.tests, suite.failures, text.matches("<skipped").count()), (6, 2, 2), "{text}");
         assert!(judging.judge(&old(), &old()).unwrap());
     }
 

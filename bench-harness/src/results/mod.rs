@@ -24,6 +24,7 @@ use std::time::SystemTime;
 
 use hdrhistogram::Histogram;
 
+use crate::load::Transport;
 use model::{Load, Results, SCHEMA};
 
 /// Latencies of a subject under a load in nanoseconds, all its windows together.
@@ -120,22 +121,48 @@ pub fn read(file: &Path) -> io::Result<Results> {
     Ok(results)
 }
 
+/// What a load consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Single messages.
+    Message,
+    /// Whole calls.
+    Call,
+    /// Connections with one request each.
+    Connection,
+}
+
 impl Load {
     /// In the order of the report.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Messages,
         Self::Calls,
         Self::TcpCalls,
         Self::TcpConnections,
+        Self::TlsCalls,
+        Self::TlsConnections,
         Self::Paced,
         Self::Saturation,
         Self::Knee,
         Self::Overload,
     ];
 
-    /// It is offered over TCP.
-    pub fn is_over_tcp(self) -> bool {
-        matches!(self, Self::TcpCalls | Self::TcpConnections)
+    /// What it is offered over.
+    pub fn transport(self) -> Transport {
+        match self {
+            Self::TcpCalls | Self::TcpConnections => Transport::Tcp,
+            Self::TlsCalls | Self::TlsConnections => Transport::Tls,
+            _ => Transport::Udp,
+        }
+    }
+
+    /// What it is counted in.
+    pub fn unit(self) -> Unit {
+        match self {
+            Self::Calls | Self::TcpCalls | Self::TlsCalls | Self::Overload => Unit::Call,
+            Self::TcpConnections | Self::TlsConnections => Unit::Connection,
+            Self::Messages | Self::Paced | Self::Saturation | Self::Knee => Unit::Message,
+        }
     }
 
     /// As in `results.json`.
@@ -149,6 +176,8 @@ impl Load {
             Self::Overload => "overload",
             Self::TcpCalls => "tcp-calls",
             Self::TcpConnections => "tcp-connections",
+            Self::TlsCalls => "tls-calls",
+            Self::TlsConnections => "tls-connections",
         }
     }
 }

@@ -99,6 +99,10 @@ pub enum Load {
     TcpCalls,
     /// OPTIONS over TCP, each by a connection of its own that is opened for it and ends with its answer.
     TcpConnections,
+    /// As [`Load::TcpCalls`], over TLS.
+    TlsCalls,
+    /// As [`Load::TcpConnections`], over TLS.
+    TlsConnections,
 }
 
 /// One window: one subject, one load, one rate.
@@ -122,7 +126,7 @@ pub struct Sample {
     pub lost: u64,
     /// Messages sent again, by a timer of the load's.
     pub retransmissions: u64,
-    /// Whole calls (connections, for [`Load::TcpConnections`]) that were made; 0 for loads without either.
+    /// Whole calls, or connections, that were made; 0 for loads without either.
     pub calls: u64,
     /// Of those, what did not end well.
     pub failed: u64,
@@ -213,13 +217,19 @@ pub struct Ratios {
     pub cpu_per_stateful_call_vs_opensips_mhomed: Option<Interval>,
     /// CPU per call over TCP, Viaduct over Kamailio (`t_relay`) with `mhomed=1`.
     #[serde(default)]
-    pub cpu_per_tcp_call_vs_kamailio_mhomed: Option<Interval>,
+    pub cpu_per_call_tcp_vs_kamailio: Option<Interval>,
     /// The same over Kamailio without transactions.
     #[serde(default)]
-    pub cpu_per_tcp_call_vs_kamailio_stateless: Option<Interval>,
-    /// CPU per new connection with one OPTIONS, Viaduct over Kamailio (`t_relay`) with `mhomed=1`.
+    pub cpu_per_call_tcp_vs_kamailio_stateless: Option<Interval>,
+    /// CPU per call over TLS, Viaduct over Kamailio (`t_relay`) with `mhomed=1`.
     #[serde(default)]
-    pub cpu_per_tcp_connection_vs_kamailio_mhomed: Option<Interval>,
+    pub cpu_per_call_tls_vs_kamailio: Option<Interval>,
+    /// New connections over TCP, with one OPTIONS each, in a second of CPU, Viaduct over Kamailio (`t_relay`) with `mhomed=1`.
+    #[serde(default)]
+    pub tcp_connections_per_cpu_second_vs_kamailio: Option<Interval>,
+    /// The same over TLS, with full handshakes.
+    #[serde(default)]
+    pub tls_connections_per_cpu_second_vs_kamailio: Option<Interval>,
     /// Parse, decide and rewrite of a 600-byte INVITE.
     pub own_work_instructions: Option<f64>,
     /// The same in nanoseconds, median.

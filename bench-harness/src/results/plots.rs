@@ -6,9 +6,10 @@ use std::io;
 use hdrhistogram::Histogram;
 use plotters::style::RGBColor;
 
+use super::Unit;
 use super::curves::{Axis, Bar, Line, bars, lines};
 use super::model::{Load, Sample};
-use super::ratios::{FLOOR, OVER_TCP, STATEFUL, VIADUCT};
+use super::ratios::{FLOOR, OVER_TCP, OVER_TLS, STATEFUL, VIADUCT};
 use super::statistics::median;
 use super::{Histograms, hgrm};
 
@@ -25,7 +26,14 @@ pub fn of(samples: &[Sample]) -> io::Result<Vec<File>> {
             samples,
             Load::TcpConnections,
             "cpu-per-tcp-connection.svg",
-            "CPU per new connection with one OPTIONS",
+            "CPU per new connection over TCP with one OPTIONS",
+        )?,
+        costs(samples, Load::TlsCalls, "cpu-per-tls-call.svg", "CPU per call over TLS")?,
+        costs(
+            samples,
+            Load::TlsConnections,
+            "cpu-per-tls-connection.svg",
+            "CPU per new connection over TLS with one OPTIONS",
         )?,
         against_load(samples)?,
     ];
@@ -112,11 +120,11 @@ fn against_load(samples: &[Sample]) -> io::Result<Option<File>> {
 /// plots.
 fn colour(subject: &str) -> RGBColor {
     match subject {
-        VIADUCT | OVER_TCP => RGBColor(213, 94, 0),
+        VIADUCT | OVER_TCP | OVER_TLS => RGBColor(213, 94, 0),
         FLOOR => RGBColor(60, 60, 60),
         "null-mmsg" => RGBColor(150, 150, 150),
         "kamailio" | "kamailio-tcp-stateless" => RGBColor(86, 180, 233),
-        "kamailio-mhomed" | "kamailio-tcp" => RGBColor(0, 114, 178),
+        "kamailio-mhomed" | "kamailio-tcp" | "kamailio-tls" => RGBColor(0, 114, 178),
         STATEFUL => RGBColor(240, 228, 66),
         "opensips" => RGBColor(204, 121, 167),
         "opensips-mhomed" => RGBColor(0, 158, 115),
@@ -128,9 +136,9 @@ impl Sample {
     /// What its CPU is counted by: calls, or messages delivered.
     pub fn units(&self) -> u64 {
         match self.load {
-            Load::Calls | Load::TcpCalls | Load::TcpConnections => self.calls,
             Load::Overload => self.calls - self.failed,
-            _ => self.delivered,
+            load if load.unit() == Unit::Message => self.delivered,
+            _ => self.calls,
         }
     }
 }

@@ -11,6 +11,8 @@ pub const VIADUCT: &str = "viaduct";
 pub const STATEFUL: &str = "viaduct-stateful";
 /// The same over TCP, where there are always transactions.
 pub const OVER_TCP: &str = "viaduct-tcp";
+/// Likewise over TLS.
+pub const OVER_TLS: &str = "viaduct-tls";
 /// The floor: Viaduct's engine without SIP.
 pub const FLOOR: &str = "null-uring";
 
@@ -18,7 +20,8 @@ pub const FLOOR: &str = "null-uring";
 pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
     let per_call = |peer| per_unit(samples, (VIADUCT, peer), Load::Calls, |sample| sample.calls);
     let stateful = |peer| per_unit(samples, (STATEFUL, peer), Load::Calls, |sample| sample.calls);
-    let over_tcp = |peer, load| per_unit(samples, (OVER_TCP, peer), load, |sample| sample.calls);
+    let over_streams = |ours, peer, load| per_unit(samples, (ours, peer), load, |sample| sample.calls);
+    let connections = |ours, peer, load| per_cpu(samples, (ours, peer), load, |sample| sample.calls);
     let instructions = |name: &str| micro.get(name).and_then(|piece| piece.instructions);
     let ns = |name: &str| micro.get(name).and_then(|piece| piece.ns);
     Ratios {
@@ -32,9 +35,23 @@ pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
         cpu_per_stateful_call_vs_stateless: stateful(VIADUCT),
         cpu_per_stateful_call_vs_kamailio_mhomed: stateful("kamailio-stateful"),
         cpu_per_stateful_call_vs_opensips_mhomed: stateful("opensips-stateful"),
-        cpu_per_tcp_call_vs_kamailio_mhomed: over_tcp("kamailio-tcp", Load::TcpCalls),
-        cpu_per_tcp_call_vs_kamailio_stateless: over_tcp("kamailio-tcp-stateless", Load::TcpCalls),
-        cpu_per_tcp_connection_vs_kamailio_mhomed: over_tcp("kamailio-tcp", Load::TcpConnections),
+        cpu_per_call_tcp_vs_kamailio: over_streams(OVER_TCP, "kamailio-tcp", Load::TcpCalls),
+        cpu_per_call_tcp_vs_kamailio_stateless: over_streams(
+            OVER_TCP,
+            "kamailio-tcp-stateless",
+            Load::TcpCalls,
+        ),
+        cpu_per_call_tls_vs_kamailio: over_streams(OVER_TLS, "kamailio-tls", Load::TlsCalls),
+        tcp_connections_per_cpu_second_vs_kamailio: connections(
+            OVER_TCP,
+            "kamailio-tcp",
+            Load::TcpConnections,
+        ),
+        tls_connections_per_cpu_second_vs_kamailio: connections(
+            OVER_TLS,
+            "kamailio-tls",
+            Load::TlsConnections,
+        ),
         own_work_instructions: instructions("pipeline"),
         own_work_ns: ns("pipeline"),
         full_tables_extra_ns: ns("full_tables_extra_zipf"),
@@ -57,6 +74,17 @@ fn per_unit(
 ) -> Option<Interval> {
     let cost = |sample: &Sample| sample.cpu_ns as f64 / units(sample) as f64;
     paired(pairs(samples, subjects, load).into_iter().map(|(ours, theirs)| (cost(ours), cost(theirs))))
+}
+
+/// Messages, calls or connections in a second of CPU of the first subject, over the second's.
+fn per_cpu(
+    samples: &[Sample],
+    subjects: (&str, &str),
+    load: Load,
+    units: fn(&Sample) -> u64,
+) -> Option<Interval> {
+    let rate = |sample: &Sample| units(sample) as f64 / sample.cpu_ns as f64;
+    paired(pairs(samples, subjects, load).into_iter().map(|(ours, theirs)| (rate(ours), rate(theirs))))
 }
 
 /// Latency that forwarding adds to the floor's, in microseconds.
@@ -115,6 +143,15 @@ fn pairs<'a>(
     by_rate.into_values().max_by_key(Vec::len).unwrap_or_default()
 }
 
+/// Of all other figures less is better.
+const MORE_IS_BETTER: [&str; 2] =
+    ["tcp_connections_per_cpu_second_vs_kamailio", "tls_connections_per_cpu_second_vs_kamailio"];
+
+/// Of this figure more is better, not less.
+pub fn more_is_better(figure: &str) -> bool {
+    MORE_IS_BETTER.contains(&figure)
+}
+
 /// One of the flat figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figure {
@@ -139,11 +176,16 @@ pub fn flat(ratios: &Ratios) -> Vec<(&'static str, Option<Figure>)> {
         ("cpu_per_stateful_call_vs_stateless", paired(ratios.cpu_per_stateful_call_vs_stateless)),
         ("cpu_per_stateful_call_vs_kamailio_mhomed", paired(ratios.cpu_per_stateful_call_vs_kamailio_mhomed)),
         ("cpu_per_stateful_call_vs_opensips_mhomed", paired(ratios.cpu_per_stateful_call_vs_opensips_mhomed)),
-        ("cpu_per_tcp_call_vs_kamailio_mhomed", paired(ratios.cpu_per_tcp_call_vs_kamailio_mhomed)),
-        ("cpu_per_tcp_call_vs_kamailio_stateless", paired(ratios.cpu_per_tcp_call_vs_kamailio_stateless)),
+        ("cpu_per_call_tcp_vs_kamailio", paired(ratios.cpu_per_call_tcp_vs_kamailio)),
+        ("cpu_per_call_tcp_vs_kamailio_stateless", paired(ratios.cpu_per_call_tcp_vs_kamailio_stateless)),
+        ("cpu_per_call_tls_vs_kamailio", paired(ratios.cpu_per_call_tls_vs_kamailio)),
         (
-            "cpu_per_tcp_connection_vs_kamailio_mhomed",
-            paired(ratios.cpu_per_tcp_connection_vs_kamailio_mhomed),
+            "tcp_connections_per_cpu_second_vs_kamailio",
+            paired(ratios.tcp_connections_per_cpu_second_vs_kamailio),
+        ),
+        (
+            "tls_connections_per_cpu_second_vs_kamailio",
+            paired(ratios.tls_connections_per_cpu_second_vs_kamailio),
         ),
         ("own_work_instructions", plain(ratios.own_work_instructions)),
         ("own_work_ns", plain(ratios.own_work_ns)),

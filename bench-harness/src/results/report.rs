@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::Unit;
 use super::model::{Load, Results, Sample};
-use super::ratios::{FLOOR, Figure, OVER_TCP, VIADUCT, flat};
+use super::ratios::{FLOOR, Figure, OVER_TCP, OVER_TLS, VIADUCT, flat};
 use super::statistics::{coverage, median};
 
 /// Its name.
@@ -23,7 +24,7 @@ const fn bar(name: &'static str, words: &'static str, unit: &'static str, at_mos
 }
 
 /// In the order of the report; a test holds it against the figures that there are.
-const BARS: [Bar; 21] = [
+const BARS: [Bar; 23] = [
     bar("cpu_per_message_vs_null", "CPU per delivered message, over the floor `null-uring`", "", Some(1.12)),
     bar("cpu_per_call_vs_kamailio", "CPU per call, over Kamailio", "", None),
     bar("cpu_per_call_vs_kamailio_mhomed", "CPU per call, over Kamailio with `mhomed=1`", "", Some(0.45)),
@@ -43,15 +44,27 @@ const BARS: [Bar; 21] = [
         Some(0.30),
     ),
     bar(
-        "cpu_per_tcp_call_vs_kamailio_mhomed",
+        "cpu_per_call_tcp_vs_kamailio",
         "CPU per call over TCP, over Kamailio's `t_relay` with `mhomed=1`",
         "",
         Some(0.6),
     ),
-    bar("cpu_per_tcp_call_vs_kamailio_stateless", "the same, over Kamailio without transactions", "", None),
+    bar("cpu_per_call_tcp_vs_kamailio_stateless", "the same, over Kamailio without transactions", "", None),
     bar(
-        "cpu_per_tcp_connection_vs_kamailio_mhomed",
-        "CPU per new connection with one OPTIONS, over Kamailio's `t_relay` with `mhomed=1`",
+        "cpu_per_call_tls_vs_kamailio",
+        "CPU per call over TLS, over Kamailio's `t_relay` with `mhomed=1`",
+        "",
+        Some(0.6),
+    ),
+    bar(
+        "tcp_connections_per_cpu_second_vs_kamailio",
+        "new connections over TCP, with one OPTIONS each, in a second of CPU, over Kamailio's (more is better)",
+        "",
+        None,
+    ),
+    bar(
+        "tls_connections_per_cpu_second_vs_kamailio",
+        "the same over TLS, with full handshakes (more is better)",
         "",
         None,
     ),
@@ -171,10 +184,10 @@ fn windows(text: &mut String, results: &Results, load: Load) {
         knees(text, &subjects);
         return;
     }
-    let unit = match load {
-        Load::Calls | Load::Overload | Load::TcpCalls => "call",
-        Load::TcpConnections => "connection",
-        _ => "message",
+    let unit = match load.unit() {
+        Unit::Call => "call",
+        Unit::Connection => "connection",
+        Unit::Message => "message",
     };
     let _ = writeln!(
         text,
@@ -194,9 +207,9 @@ type Subjects<'a> = BTreeMap<(&'a str, u64), Vec<&'a Sample>>;
 
 /// Whom the others are held against at this rate: the floor, else Viaduct, else the first.
 fn reference<'a>(subjects: &'a Subjects<'_>, rate: u64) -> Option<&'a [&'a Sample]> {
-    let named = |name| subjects.get(&(name, rate));
+    let named = |name: &'static str| subjects.get(&(name, rate));
     let first = || subjects.iter().find(|((_, own), _)| *own == rate).map(|(_, samples)| samples);
-    named(FLOOR).or_else(|| named(VIADUCT)).or_else(|| named(OVER_TCP)).or_else(first).map(Vec::as_slice)
+    [FLOOR, VIADUCT, OVER_TCP, OVER_TLS].into_iter().find_map(named).or_else(first).map(Vec::as_slice)
 }
 
 fn row(samples: &[&Sample], over: Option<&[&Sample]>) -> String {

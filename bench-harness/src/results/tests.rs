@@ -16,7 +16,7 @@ fn sample(round: u32, subject: &str, load: Load, cpu_ns: u64) -> Sample {
         delivered: 1000,
         lost: 0,
         retransmissions: 0,
-        calls: if load == Load::Calls { 100 } else { 0 },
+        calls: if load.unit() == Unit::Message { 0 } else { 100 },
         failed: 0,
         cpu_ns,
         softirq_ns: 0,
@@ -44,6 +44,10 @@ pub fn results() -> Results {
             sample(round, "viaduct", Load::Messages, base * 110 / 100),
             sample(round, "viaduct", Load::Calls, base * 4),
             sample(round, "kamailio", Load::Calls, base * 10),
+            sample(round, "viaduct-tls", Load::TlsCalls, base * 3),
+            sample(round, "kamailio-tls", Load::TlsCalls, base * 6),
+            sample(round, "viaduct-tls", Load::TlsConnections, base * 2),
+            sample(round, "kamailio-tls", Load::TlsConnections, base * 5),
             sample(round, "null-uring", Load::Paced, 1_000_000),
             sample(round, "viaduct", Load::Paced, 1_120_000),
         ]);
@@ -76,6 +80,10 @@ fn ratios_are_medians_of_neighbours() {
     let null = cpu_per_message_vs_null.unwrap();
     assert!((null.median - 1.1).abs() < 1e-9 && null.high - null.low < 1e-9, "{null:?}");
     assert_eq!((null.pairs, cpu_per_call_vs_kamailio.unwrap().median), (9, 0.4));
+    let ratios = results().concluded().ratios;
+    assert_eq!(ratios.cpu_per_call_tls_vs_kamailio.unwrap().median, 0.5);
+    let connections = ratios.tls_connections_per_cpu_second_vs_kamailio.unwrap();
+    assert!((connections.median - 2.5).abs() < 1e-9, "more is better: {connections:?}");
 }
 
 #[test]
