@@ -58,6 +58,8 @@ struct Window {
     /// From the scheduled time of a call to its 200, of those that were let in with their first INVITE, in milliseconds.
     setup_p50_ms: f64,
     setup_p99_ms: f64,
+    /// The longest of 99% of all, those whose INVITE had to be sent again included.
+    setup_again_p99_ms: f64,
     /// Messages missing (or too many) between the load and Viaduct, and within Viaduct.
     gaps: [i64; 2],
     /// The load held the rate: half of the INVITEs within 5 ms, 995 of 1,000 at all.
@@ -150,8 +152,13 @@ fn properties(peak: &Window, over: &Window, after: &Window) -> [(bool, String); 
         (
             over.setup_p99_ms < P99_MS,
             format!(
-                "latency: 200 after {:.1} ms (median), {:.1} ms (99%; below {P99_MS} ms); at the peak {:.1} and {:.1}",
-                over.setup_p50_ms, over.setup_p99_ms, peak.setup_p50_ms, peak.setup_p99_ms
+                "latency: 200 after {:.1} ms (median), {:.1} ms (99%; below {P99_MS} ms; {:.1} ms with those whose INVITE \
+                 was sent again); at the peak {:.1} and {:.1}",
+                over.setup_p50_ms,
+                over.setup_p99_ms,
+                over.setup_again_p99_ms,
+                peak.setup_p50_ms,
+                peak.setup_p99_ms
             ),
         ),
         (
@@ -278,6 +285,7 @@ fn window(rate: f64, length: Duration, outcome: &Outcome, kernel: Kernel, more: 
         own_drops: outcome.own_drops,
         setup_p50_ms: p50 as f64 / 1e6,
         setup_p99_ms: p99 as f64 / 1e6,
+        setup_again_p99_ms: outcome.setup.value_at_quantile(0.99) as f64 / 1e6,
         gaps: [
             (tally.transmissions + outcome.acks) as i64 - received as i64 - kernel_drops as i64,
             received as i64 - ended as i64,

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::limits::ENGINE_SOCKETS;
+use crate::limits::{ENGINE_SOCKETS, SENDS_PER_SUBMIT};
 use harness::{BURST, Client, Echo, OWN, STEP, inside, listener, open, run, run_with};
 
 #[test]
