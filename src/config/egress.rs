@@ -15,7 +15,9 @@ pub(super) fn read(entry: &Entry<'_>, names: &Names, findings: &mut Findings) ->
         return names.find(&text, findings).map(EgressChoice::Listener);
     }
     let mut section = entry.section("`egress`", findings)?;
-    let transport = section.need("transport", findings).and_then(|e| e.text(findings));
+    let transport = section
+        .need("transport", r#""udp", "tcp" or "tls": what it leaves over"#, findings)
+        .and_then(|e| e.text(findings));
     let transport = transport.and_then(|text| transport_of(&text, findings));
     let port = section.take("port").and_then(|e| e.number(1..65_536, findings));
     let address = section.take("address").and_then(|e| e.text(findings));

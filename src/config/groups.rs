@@ -109,11 +109,13 @@ fn one(
     names: &Names,
     findings: &mut Findings,
 ) -> Option<Group> {
-    let name = section.need("name", findings).and_then(|e| e.text(findings));
+    let name = section
+        .need("name", r#""NAME": routes name the group by to = "group:NAME""#, findings)
+        .and_then(|e| e.text(findings));
     let name = name.and_then(|text| group_name(&text, others, findings));
     let select = section.take("select").and_then(|e| e.text(findings));
     let select = select.map_or(Select::default(), |text| read_select(&text, findings));
-    let entry = section.need("gateways", findings);
+    let entry = section.need("gateways", r#"[{ to = "sip:ADDRESS:PORT" }], one for each gateway"#, findings);
     let gateways = entry.and_then(|entry| gateways(&entry, names, findings));
     let asked = section.take("ping");
     if let Some(entry) = &asked {
@@ -212,7 +214,9 @@ fn is_same(one: &Target, other: &Target) -> bool {
 }
 
 fn gateway(mut section: Section<'_>, names: &Names, findings: &mut Findings) -> Option<(Gateway, u16, u16)> {
-    let to = section.need("to", findings).and_then(|e| e.text(findings));
+    let to = section
+        .need("to", r#""sip:ADDRESS:PORT", or a host's name instead of the address"#, findings)
+        .and_then(|e| e.text(findings));
     let mut to = to.and_then(|text| target::next_hop(&text, findings));
     let mut number = |key, findings: &mut Findings| -> u16 {
         let read = section.take(key).and_then(|e| e.number(0..65_536, findings));

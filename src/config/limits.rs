@@ -26,7 +26,9 @@ pub(super) fn read(
     findings: &mut Findings,
 ) -> Option<LimitId> {
     let mut section = entry?.section("`limit`", findings)?;
-    let rate = section.need("rate", findings).and_then(|entry| entry.number(1..MOST + 1, findings));
+    let rate = section
+        .need("rate", r#"10: so many requests a second"#, findings)
+        .and_then(|entry| entry.number(1..MOST + 1, findings));
     let burst = section.take("burst").map(|entry| entry.number(1..MOST + 1, findings));
     let per = section.take("per").map(|entry| per(&entry, owner, findings));
     let status = section.take("status").map(|entry| entry.number(400..700, findings));
@@ -71,8 +73,13 @@ pub(super) fn peers(entry: Option<Entry<'_>>, limits: &mut Limits, findings: &mu
         return;
     }
     for mut section in sections {
-        let name = section.need("name", findings).and_then(|e| e.text(findings));
-        let texts = section.need("networks", findings).map(|e| e.texts(findings)).unwrap_or_default();
+        let name = section
+            .need("name", r#""NAME": when = { peer = ["NAME"] } asks for it"#, findings)
+            .and_then(|e| e.text(findings));
+        let texts = section
+            .need("networks", r#"["192.0.2.0/24"]: where its requests come from"#, findings)
+            .map(|e| e.texts(findings))
+            .unwrap_or_default();
         let limit = section.take("limit");
         let oc = section.take("oc").and_then(|entry| entry.boolean(findings)).unwrap_or(false);
         let Some(name) = name else {

@@ -94,6 +94,10 @@ pub(super) fn build(
     (all.names, all.places)
 }
 
+/// What stands behind `bind`.
+const BIND: &str =
+    r#""udp:ADDRESS:PORT", or with tcp, tls, ws or wss; an interface's name or * stands for its addresses"#;
+
 struct All<'l> {
     names: Names,
     places: Vec<Range<usize>>,
@@ -103,8 +107,10 @@ struct All<'l> {
 
 impl All<'_> {
     fn add(&mut self, mut table: Table<'_>, fib: &Fib, findings: &mut Findings) {
-        let name = table.need("name", findings).and_then(|e| e.text(findings));
-        let bind = table.need("bind", findings).and_then(|e| e.text(findings));
+        let name = table
+            .need("name", r#""NAME": what routes, logs and metrics call the listener"#, findings)
+            .and_then(|e| e.text(findings));
+        let bind = table.need("bind", BIND, findings).and_then(|e| e.text(findings));
         let parsed = bind.as_ref().and_then(|bind| parse_bind(bind, findings));
         let section = name.and_then(|name| {
             let name = self.check_name(&name, findings)?;
@@ -273,7 +279,9 @@ fn read_advertise(entry: &Entry<'_>, port: u16, findings: &mut Findings) -> Vec<
     for entry in entry.values(findings) {
         let Some(mut section) = entry.section("`advertise`", findings) else { continue };
         let to = section.take("to").and_then(|e| e.text(findings)).and_then(|text| network(&text, findings));
-        let text = section.need("as", findings).and_then(|e| e.text(findings));
+        let text = section
+            .need("as", r#""ADDRESS:PORT": what Via and Record-Route say to those at `to`"#, findings)
+            .and_then(|e| e.text(findings));
         section.finish(findings);
         all.extend(text.and_then(|text| advertised_text(to, &text, port, findings)));
     }

@@ -58,12 +58,14 @@ impl<'d> Section<'d> {
         Some(Entry { key: key.get(), node: Node::of(item), span })
     }
 
-    /// The value of a key that must be there.
-    pub fn need(&mut self, key: &'static str, findings: &mut Findings) -> Option<Entry<'d>> {
+    /// The value of a key that must be there; `hint` says what belongs there, as it is to be written.
+    pub fn need(&mut self, key: &'static str, hint: &str, findings: &mut Findings) -> Option<Entry<'d>> {
         let entry = self.take(key);
         if entry.is_none() {
             let name = self.name;
-            findings.error(self.span.clone(), format!("{name} lacks the key `{key}`"));
+            findings
+                .error(self.span.clone(), format!("{name} lacks the key `{key}`"))
+                .hint(format!("write {key} = {hint}"));
         }
         entry
     }

@@ -145,7 +145,9 @@ impl Reader<'_> {
                 );
             }
         }
-        let display = section.need("display", findings).and_then(|entry| entry.text(findings));
+        let display = section
+            .need("display", r#""TEXT", or "" to take the display name away"#, findings)
+            .and_then(|entry| entry.text(findings));
         section.finish(findings);
         let display = self.template(&display?, Place::Display, findings)?;
         Some(change(name, Change::Parts(Parts { display: Some(display), ..Parts::default() })))

@@ -184,9 +184,52 @@ fn browsers_connect_and_nobody_connects_to_them() {
 }
 
 #[test]
+fn what_is_missing_is_told_with_what_belongs_there() {
+    let rule = |keys: &str| format!("[[route]]\nto = \"request-uri\"\n{keys}");
+    for (text, lacking, hint) in [
+        (
+            "[[listener]]\nbind = \"udp:10.0.0.4:5070\"",
+            "[[listener]] lacks the key `name`",
+            "name = \"NAME\"",
+        ),
+        ("[[listener]]\nname = \"x\"", "[[listener]] lacks the key `bind`", "bind = \"udp:ADDRESS:PORT\""),
+        (
+            "[[listener]]\nname = \"x\"\nbind = \"udp:10.0.0.4:5070\"\nadvertise = [{ to = \"192.0.2.0/24\" }]",
+            "`advertise` lacks the key `as`",
+            "as = \"ADDRESS:PORT\"",
+        ),
+        (
+            &rule("egress = { port = 5060 }"),
+            "`egress` lacks the key `transport`",
+            "transport = \"udp\", \"tcp\" or",
+        ),
+        (
+            &rule("limit = { burst = 7 }"),
+            "`limit` lacks the key `rate`",
+            "rate = 10: so many requests a second",
+        ),
+        (&rule("set = { from = { } }"), "lacks the key `display`", "display = \"TEXT\""),
+        ("[[peer]]\nnetworks = [\"10.1.0.0/16\"]", "[[peer]] lacks the key `name`", "name = \"NAME\""),
+        ("[[peer]]\nname = \"a\"", "[[peer]] lacks the key `networks`", "networks = [\"192.0.2.0/24\"]"),
+        ("[[group]]\ngateways = [{ to = \"sip:10.0.0.9\" }]", "[[group]] lacks the key `name`", "group:NAME"),
+        ("[[group]]\nname = \"g\"", "[[group]] lacks the key `gateways`", "[{ to = \"sip:ADDRESS:PORT\" }]"),
+        (
+            "[[group]]\nname = \"g\"\ngateways = [{ weight = 2 }]",
+            "lacks the key `to`",
+            "to = \"sip:ADDRESS:PORT\"",
+        ),
+    ] {
+        let (_, _, found, found_hint) = one(text);
+        assert!(found.contains(lacking), "«{found}» does not contain «{lacking}»");
+        let write = found_hint.strip_prefix("write ").unwrap_or_else(|| panic!("{found_hint}"));
+        assert!(write.contains(hint), "«{found_hint}» does not contain «{hint}»");
+    }
+}
+
+#[test]
 fn mistakes_in_listeners() {
     let listener = |keys: &str| format!("[[listener]]\nname = \"x\"\n{keys}");
-    expect("[[listener]]\nname = \"x\"", (1, 1), "[[listener]] lacks the key `bind`", "");
+    expect("[[listener]]\nname = \"x\"", (1, 1), "[[listener]] lacks the key `bind`", "udp:ADDRESS:PORT");
     expect(&listener("bind = \"udp:2001:db8::1\""), (3, 8), "stands in brackets", "[2001:db8::1]:5060");
     expect(&listener("bind = \"udp:[fe80::1]:5060\""), (3, 8), "needs its interface", "[fe80::1%eth0]");
     // What is absent may come; what cannot come is a mistake.
@@ -367,7 +410,7 @@ fn mistakes_in_set() {
         "the user of From cannot be changed",
         "§8.2.6.2",
     );
-    expect(&set("to = { }"), (4, 14), "lacks the key `display`", "");
+    expect(&set("to = { }"), (4, 14), "lacks the key `display`", "write display = \"TEXT\"");
     expect(&set("diversion = { }"), (4, 21), "`diversion` changes nothing", "");
     expect(
         &set("diversion = \"<sip:x>\""),
@@ -415,7 +458,7 @@ fn what_set_changes_is_told_in_a_few_words() {
 #[test]
 fn mistakes_in_limits() {
     let limit = |keys: &str| format!("[[route]]\nto = \"request-uri\"\nlimit = {{ {keys} }}");
-    expect(&limit("burst = 7"), (3, 9), "`limit` lacks the key `rate`", "");
+    expect(&limit("burst = 7"), (3, 9), "`limit` lacks the key `rate`", "write rate = 10");
     expect(&limit("rate = 0"), (3, 18), "`rate` must be from 1 to 1000000", "");
     expect(
         &limit("rate = 1, per = \"peer\""),
@@ -427,7 +470,7 @@ fn mistakes_in_limits() {
     expect(&limit("rate = 1, bust = 2"), (3, 21), "unknown key `bust`", "did you mean `burst`?");
     expect("[[route]]\nreject = 403\nlimit = { rate = 1 }", (3, 9), "`limit` means nothing without `to`", "");
     let peer = |keys: &str| format!("[[peer]]\nname = \"a\"\nnetworks = [\"10.1.0.0/16\"]\n{keys}");
-    expect("[[peer]]\nname = \"a\"", (1, 1), "[[peer]] lacks the key `networks`", "");
+    expect("[[peer]]\nname = \"a\"", (1, 1), "[[peer]] lacks the key `networks`", "[\"192.0.2.0/24\"]");
     expect(&peer(&peer("").replace("10.1", "10.2")), (5, 8), "there are two peers «a»", "");
     let other = peer("[[peer]]\nname = \"b\"\nnetworks = [\"10.1.0.0/16\"]");
     expect(&other, (6, 13), "10.1.0.0/16 belongs to «a» already", "narrowest");
@@ -665,7 +708,7 @@ fn mistakes_in_groups() {
     let gateways = |list: &str| group(&format!("gateways = [{list}]"));
     let one = "{ to = \"sip:10.0.0.9\" }";
     expect(&gateways(""), (3, 12), "a group needs a gateway", "sip:ADDRESS:PORT");
-    expect(&gateways("{ weight = 1 }"), (3, 13), "lacks the key `to`", "");
+    expect(&gateways("{ weight = 1 }"), (3, 13), "lacks the key `to`", "sip:ADDRESS:PORT");
     expect(&gateways("{ to = \"request-uri\" }"), (3, 20), "not a SIP URI", "");
     expect(&gateways("{ to = \"sip:224.0.0.1\" }"), (3, 20), "no address to send a request to", "");
     expect(&group("gateways = \"sip:10.0.0.9\""), (3, 12), "must be a list of tables", "[{ to =");

@@ -165,8 +165,12 @@ fn pair(
     places: &mut Places,
     findings: &mut Findings,
 ) -> Option<PairFiles> {
-    let [certificate, key] = ["certificate", "key"].map(|key| {
-        let text = table.need(key, findings).and_then(|entry| entry.text(findings))?;
+    let [certificate, key] = [
+        ("certificate", r#""FILE": PEM, our certificate first, then that of who issued it, and so on"#),
+        ("key", r#""FILE": PEM, the private key of `certificate`"#),
+    ]
+    .map(|(key, hint)| {
+        let text = table.need(key, hint, findings).and_then(|entry| entry.text(findings))?;
         Some((folder.join(text.text), text.span))
     });
     let (certificate, key): ((PathBuf, _), (PathBuf, _)) = (certificate?, key?);

@@ -23,12 +23,17 @@ fn folder(authority: &Authority, pairs: &[(&str, Pair)]) -> TempDir {
     folder
 }
 
-/// What is found about a listener over TLS with these keys: severity, code, line and message.
-fn found(folder: &Path, keys: &str) -> Vec<(Severity, &'static str, usize, String)> {
+/// What is found about a listener over TLS with these keys.
+fn findings(folder: &Path, keys: &str) -> Findings {
     let path = folder.join("viaduct.toml");
     fs::write(&path, format!("[[listener]]\nname = \"a\"\nbind = \"tls:eth0\"\n{keys}\n")).expect("written");
     let fib = Builder::host().build();
-    let findings = load(&path, &fib).map_or_else(|findings| findings, |loaded| loaded.warnings);
+    load(&path, &fib).map_or_else(|findings| findings, |loaded| loaded.warnings)
+}
+
+/// Of each the severity, code, line and message.
+fn found(folder: &Path, keys: &str) -> Vec<(Severity, &'static str, usize, String)> {
+    let findings = findings(folder, keys);
     let row = |finding: &Diagnostic| {
         let line = findings.line_column(finding.span.start).0;
         (finding.severity, finding.code, line, finding.message.clone())
@@ -107,6 +112,29 @@ fn what_cannot_be_used_is_an_error_where_it_is_named() {
         let (severity, found_code, found_line, found) = one(folder, keys);
         assert_eq!((severity, found_code, found_line), (Severity::Error, code, line), "{found}");
         assert!(found.contains(message), "{found}");
+    }
+}
+
+#[test]
+fn files_that_are_not_named_are_told_with_what_belongs_there() {
+    let authority = Authority::new("A");
+    let folder = folder(&authority, &[("a", authority.issue(&["a.example"]))]);
+    for (keys, lacking, hint) in [
+        (
+            "certificate = \"a.crt\"",
+            "[[listener]] lacks the key `key`",
+            "write key = \"FILE\": PEM, the private key",
+        ),
+        (
+            "key = \"a.key\"",
+            "[[listener]] lacks the key `certificate`",
+            "write certificate = \"FILE\": PEM, our",
+        ),
+    ] {
+        let findings = findings(folder.path(), keys);
+        let finding = findings.list().iter().find(|finding| finding.message == lacking);
+        let finding = finding.unwrap_or_else(|| panic!("{findings}"));
+        assert!(finding.hint.as_deref().is_some_and(|found| found.starts_with(hint)), "{finding:?}");
     }
 }
 
