@@ -174,10 +174,14 @@ impl<'m> Preprocessed<'m> {
     fn strip_maddr(&mut self, snapshot: &Snapshot, request: &Request<'m>) {
         let uri = self.uri(request);
         let Some(maddr) = uri.params().value(b"maddr") else { return };
-        let transport = transport_of(uri);
-        let port = uri.port().unwrap_or(transport.default_port());
         let on = snapshot.plan.listener(request.incoming.on);
-        let indicated = on.transport == transport && on.bind.port() == port;
+        // RFC 7118 §5.2 has one form for WebSocket, with TLS below it or without.
+        let is_indicated = match transport_of(uri) {
+            Transport::Ws => on.transport.is_websocket(),
+            other => on.transport == other,
+        };
+        let port = uri.port().unwrap_or(on.transport.default_port());
+        let indicated = is_indicated && on.bind.port() == port;
         self.maddr_stripped = indicated && snapshot.ours.is_us_host(maddr);
     }
 }

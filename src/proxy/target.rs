@@ -276,9 +276,9 @@ impl Search<'_> {
             None => (request_uri, Origin::RequestUri),
         };
         let sips = self.sips;
-        let transport = self.transport(uri, sips, by)?;
-        let place =
-            Place::of(uri, origin == Origin::RequestUri && pre.maddr_stripped).ok_or(Reply::Scheme)?;
+        let is_stripped = origin == Origin::RequestUri && pre.maddr_stripped;
+        let transport = self.transport(uri, is_stripped, by)?;
+        let place = Place::of(uri, is_stripped).ok_or(Reply::Scheme)?;
         if let Host::Name(host) = place.host {
             let unknown = || Reply::Unresolved { why: Unresolved::NoSuchName, by_rule: false };
             let name = HostName::new(host).filter(|name| !self.is_nobodys(name)).ok_or_else(unknown)?;
@@ -298,11 +298,12 @@ impl Search<'_> {
     }
 
     /// The egress listener's transport if a rule or a dialog names one, else the URI's; `None`: nothing says which. In a
-    /// dialog what the remote target asks for explicitly goes first. `sips` is never downgraded.
-    fn transport(&self, uri: &Uri<'_>, sips: bool, by: By<'_>) -> Result<Option<Transport>, Reply> {
-        let written = uri.params().value(b"transport");
+    /// dialog what the remote target asks for explicitly goes first. `sips` is never downgraded. Where a maddr is stripped, so is
+    /// what the URI says.
+    fn transport(&self, uri: &Uri<'_>, is_stripped: bool, by: By<'_>) -> Result<Option<Transport>, Reply> {
+        let written = uri.params().value(b"transport").filter(|_| !is_stripped);
         let explicit = written.and_then(Transport::from_token);
-        if sips {
+        if self.sips {
             return Ok(explicit_transport(uri).filter(|_| written.is_some()));
         }
         match by {

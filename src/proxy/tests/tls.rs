@@ -1,12 +1,12 @@
 //! What leaves over TLS: whose certificate is asked for, what is written, what is kept, and what is said where it fails.
 
 use super::forwarding::INVITE;
-use super::world::{Became, World, header, headers, masked};
+use super::world::{Became, World, header, headers, masked, wire};
 use crate::limits::STREAM_NAMES;
 use crate::net::Transport;
 use crate::pki::Authority;
 use crate::rules::Mode;
-use crate::stream::{NameId, Number};
+use crate::stream::{NameId, Number, StreamId};
 use crate::tls::Failure;
 use crate::transaction::{SendFailure, What};
 
@@ -279,4 +279,29 @@ fn the_next_one_is_tried(mode: &str) {
     let due = world.due();
     let text = &due.last().expect("an answer").text;
     assert!(text.contains("it does not speak TLS on this port (not_tls)"), "{text}");
+}
+
+/// RFC 7118 §5.2 writes WebSocket in one form, with TLS below it or without; a browser's sockets may come to either.
+#[test]
+fn a_maddr_that_names_us_is_stripped_where_a_browser_has_come_in_over_wss() {
+    let listeners =
+        CONFIGURATION.replace("\"tls\"", "\"wss\"").replace("tls:203.0.113.10:5061", "wss:203.0.113.10:443");
+    for (uri, left) in [
+        ("sip:bob@10.0.0.9;transport=ws;maddr=203.0.113.10", Some("sip:bob@10.0.0.9")),
+        ("sip:bob@10.0.0.9:443;transport=wss;maddr=203.0.113.10", Some("sip:bob@10.0.0.9:443")),
+        ("sip:bob@10.0.0.9:80;transport=ws;maddr=203.0.113.10", None),
+        ("sip:bob@10.0.0.9:443;transport=tls;maddr=203.0.113.10", None),
+    ] {
+        let mut world = with(&listeners, "", "to = \"request-uri\"");
+        let text = invite(uri).replace("UDP 10.0.0.50:5060", "WSS df7jal23ls0d.invalid");
+        let by = Number::new(0, StreamId::first(3));
+        match (world.receive_by("wss", "198.51.100.77:40123", wire(&text).as_bytes(), by, None), left) {
+            (Became::Forward { from, to, text, .. }, Some(left)) => {
+                assert_eq!((from.as_str(), to.to_string().as_str()), ("private", "10.0.0.9:5060"), "{uri}");
+                assert!(text.starts_with(&format!("INVITE {left} SIP/2.0\n")), "{uri}: {text}");
+            }
+            (Became::Answer { .. }, None) => {}
+            (other, _) => panic!("{uri}: {other:?}"),
+        }
+    }
 }
