@@ -37,27 +37,31 @@ impl Ways<'_> {
         mode: &Text<'_>,
         findings: &mut Findings,
     ) {
-        if !self.come_by_stream(when) {
+        let streams = self.streams(when);
+        if streams.is_empty() {
             return;
         }
+        let over = streams.join(" and ");
         const HINT: &str =
             "leave `mode` out, which keeps those requests only; or have `when` ask for transport = [\"udp\"]";
         if targets.iter().any(|target| self.may_leave_over_udp(target, egress)) {
-            let message =
-                "`mode = \"stateless\"` would lose requests that come in over TCP and go on over UDP";
+            let message = format!(
+                "`mode = \"stateless\"` would lose requests that come in over {over} and go on over UDP"
+            );
             findings
                 .error(mode.span.clone(), message)
                 .code("stateless-to-udp")
                 .hint(format!("nobody sends them again: write \"stateful\", or {HINT}"));
         } else {
-            let message = "requests that come in over TCP are kept as transactions, whatever `mode` says";
+            let message =
+                format!("requests that come in over {over} are kept as transactions, whatever `mode` says");
             findings.warn(mode.span.clone(), message).code("stateless-by-stream").hint(HINT);
         }
     }
 
-    /// The rule is about requests that come in by connections. Of a listener for UDP that takes connections besides, and of
-    /// which nothing is said, those requests are kept, and the others are not.
-    fn come_by_stream(&self, when: &When) -> bool {
+    /// Over which transports requests that the rule is about come in by connections, as a Via names them. Of a listener for UDP
+    /// that takes connections besides, and of which nothing is said, those requests are kept, and the others are not.
+    fn streams(&self, when: &When) -> Vec<&'static str> {
         let sections = self.names.sections();
         let meant = sections.iter().filter(|s| when.listener.is_empty() || when.listener.contains(&s.id));
         let is_excluded = |transport: Transport| {
@@ -65,10 +69,16 @@ impl Ways<'_> {
             when.not.as_deref().is_some_and(|not| alone(not) && not.transport.contains(&transport))
         };
         let is_stream = |transport: &Transport| *transport != Transport::Udp && !is_excluded(*transport);
-        meant.into_iter().any(|section| match &when.transport[..] {
-            [] => is_stream(&section.transport),
-            asked => asked.iter().filter(|asked| section.serves(**asked)).any(is_stream),
-        })
+        let mut streams: Vec<Transport> = meant
+            .flat_map(|section| match &when.transport[..] {
+                [] => vec![section.transport],
+                asked => asked.iter().copied().filter(|asked| section.serves(*asked)).collect(),
+            })
+            .filter(is_stream)
+            .collect();
+        streams.sort_unstable();
+        streams.dedup();
+        streams.into_iter().map(Transport::via).collect()
     }
 
     /// Some request goes on over UDP there. What DNS or the request says is not known: without a word it is UDP.

@@ -29,6 +29,15 @@ fn what_comes_over_tcp_is_not_lost_over_udp() {
     ] {
         good(&format!("{}\n{PUBLIC}{PRIVATE}{SIX}", over_tcp(route)));
     }
+    for (bind, over) in [("ws", "WS"), ("tcp", "TCP")] {
+        let listener = format!("[[listener]]\nname = \"t\"\nbind = \"{bind}:10.0.0.4:5060\"\n[[route]]\n");
+        let mode = |to: &str| format!("{listener}to = \"sip:10.0.0.9{to}\"\nmode = \"stateless\"\n");
+        let loses = format!("would lose requests that come in over {over} and go on over UDP");
+        expect(&mode(""), (6, 8), &loses, "\"stateful\"");
+        let keeps = format!("requests that come in over {over} are kept as transactions");
+        let warnings = good(&format!("{}\n{PUBLIC}{PRIVATE}{SIX}", mode(";transport=tcp"))).warnings;
+        assert!(warnings.list().iter().any(|found| found.message.contains(&keeps)), "{warnings}");
+    }
     let gateways = |second: &str| {
         format!(
             "to = \"group:g\"\nmode = \"stateless\"\n[[group]]\nname = \"g\"\ngateways = [{{ to = \"sip:10.0.0.9;transport=tcp\" }}, {{ to = \"sip:10.0.0.8{second}\" }}]"
