@@ -43,7 +43,7 @@ impl Flows {
     fn of_clients(work: &Work, message: &Message<'_>, from: End<'_>, to: End<'_>) -> Self {
         let flow = |(_, peer, stream): End<'_>| {
             let mark = work.mark_of(peer, stream);
-            Flow { peer, connection: stream.0, mark }
+            Flow { peer, connection: stream.to_bits(), serial: stream.serial(), mark }
         };
         let comes = from.0.transport.is_websocket();
         Self {

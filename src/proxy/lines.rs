@@ -104,7 +104,7 @@ impl Top<'_> {
             stateful: self.stateful,
             peer: self.peer,
             ingress: self.ingress.identity,
-            connection: self.stream.0,
+            connection: self.stream.to_bits(),
             transaction: self.transaction,
         }
         .write(&snapshot.keys, self.dialog.signer, *self.response_to, &mut branch);

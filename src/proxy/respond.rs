@@ -102,7 +102,7 @@ fn way_back(work: &mut Work, snapshot: &Snapshot, message: &Message<'_>) -> Resu
     // element and MUST NOT be forwarded."
     let next = vias.next().ok_or(DropReason::ResponseForUs)?.map_err(|_| malformed)?;
     let next = Via::parse(next.text).map_err(|_| malformed)?;
-    let stream = Number(claim.says.connection);
+    let stream = Number::from_bits(claim.says.connection);
     let to = response_to(snapshot, &next, stream).ok_or(DropReason::BadBranch)?;
     if !claim.is_true(&snapshot.keys, to) {
         work.counted.bad_tokens += 1;

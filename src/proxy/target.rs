@@ -368,8 +368,8 @@ impl Search<'_> {
         let reason = if matches!(by, By::Dialog(_)) { Reason::Dialog } else { Reason::Binding };
         self.client = Some((path, reason));
         let transport = self.snapshot.plan.listener(listener).transport;
-        let (next_hop, stream) = (NextHop { transport, address: flow.peer }, Number(flow.connection));
-        self.candidates.push(next_hop, stream, Origin::Flow, None);
+        let stream = Number::from_bits(flow.connection).with_serial(flow.serial);
+        self.candidates.push(NextHop { transport, address: flow.peer }, stream, Origin::Flow, None);
         Ok(())
     }
 

@@ -206,13 +206,12 @@ impl<S, H: Handler> Worker<S, H> {
         if self.end.is_some() {
             return self.metrics.dropped(DropReason::Stopping);
         }
-        if let Some(connection) = self.streams.get(stream) {
-            connection.spoke();
-            if !bytes.starts_with(b"SIP/") && !bytes.starts_with(b"ACK ") {
-                connection.asked(bytes);
-            }
+        let Some(connection) = self.streams.get(stream) else { return };
+        connection.spoke();
+        if !bytes.starts_with(b"SIP/") && !bytes.starts_with(b"ACK ") {
+            connection.asked(bytes);
         }
-        let stream = Number::new(self.number, stream);
+        let stream = Number::new(self.number, stream).with_serial(connection.serial);
         let incoming = Incoming { bytes, on, from, stream, broken };
         let (socket, stay) = (bound.socket, Stay::default());
         self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns: None });

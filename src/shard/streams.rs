@@ -148,7 +148,8 @@ impl<S, H: Handler> Worker<S, H> {
             let is_it = |c: &mut Connection| {
                 let is_peer = way.peer.is_none_or(|mark| mark == peer_mark(nonce, c.peer));
                 let is_port = !way.is_flow || c.peer.port() == way.to.port();
-                is_peer && is_port && c.can_send() && c.listener == way.listener && c.peer.ip() == way.to.ip()
+                let is_client = is_peer && is_port && way.stream.may_be(c.serial);
+                is_client && c.can_send() && c.listener == way.listener && c.peer.ip() == way.to.ip()
             };
             if shard == self.number && self.streams.get(stream).is_some_and(is_it) {
                 return self.write(io, stream, bytes, way, waiting);

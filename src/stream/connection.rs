@@ -30,6 +30,8 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Where it is counted.
     pub series: u16,
+    /// Which of its shard's connections it is, from 1 on: its stream's number is another one's later.
+    pub serial: u32,
     /// Between its socket and its messages.
     pub layer: Layer,
     /// Its messages.
@@ -84,6 +86,7 @@ impl Connection {
             listener,
             peer,
             series: 0,
+            serial: 0,
             layer: Layer::Plain,
             framer: Framer::default(),
             name: None,

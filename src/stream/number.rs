@@ -50,51 +50,81 @@ impl NameId {
     pub const NOBODY: Self = Self(1);
 }
 
-/// A stream of the process, as a branch names it: shard and [`StreamId`]. 0 stands for a datagram.
+/// A stream of the process: shard and [`StreamId`], as a branch names it, and which of the shard's connections it is, as far
+/// as that is known. 0 stands for a datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Number(pub u32);
+pub struct Number {
+    bits: u32,
+    serial: u32,
+}
 
 impl Number {
     /// No stream.
-    pub const NONE: Self = Self(0);
+    pub const NONE: Self = Self::from_bits(0);
 
     /// Whichever stream leads there.
-    pub const ANY: Self = Self(u32::MAX);
+    pub const ANY: Self = Self::from_bits(u32::MAX);
 
     /// Whichever was opened from here leads there: who connects from an address may not be whom it was configured for.
-    pub const OPENED: Self = Self(u32::MAX - 1);
+    pub const OPENED: Self = Self::from_bits(u32::MAX - 1);
+
+    /// What [`Number::to_bits`] gave: the serial number is not known.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self { bits, serial: 0 }
+    }
+
+    /// All of it but the serial number, which is what a branch has room for.
+    pub const fn to_bits(self) -> u32 {
+        self.bits
+    }
+
+    /// The same with the connection's serial number of its shard; 0: it is not known.
+    #[must_use]
+    pub const fn with_serial(self, serial: u32) -> Self {
+        Self { serial, ..self }
+    }
+
+    /// The connection's serial number, from 1 on; 0: it is not known.
+    pub const fn serial(self) -> u32 {
+        self.serial
+    }
+
+    /// The connection with this serial number may be meant: turns of a place come round, and serial numbers do not.
+    pub const fn may_be(self, serial: u32) -> bool {
+        self.serial == 0 || self.serial == serial
+    }
 
     /// Whichever was opened from here to the server of this name leads there.
     pub const fn named(name: NameId) -> Self {
         // A stream has a turn, so its low bits are never this small.
-        Self(name.0 >> PLACE_BITS << ID_BITS | name.0 & ((1 << PLACE_BITS) - 1))
+        Self::from_bits(name.0 >> PLACE_BITS << ID_BITS | name.0 & ((1 << PLACE_BITS) - 1))
     }
 
     /// The name that the server has to have, where there is one.
     pub const fn name(self) -> Option<NameId> {
-        let turn = self.0 >> PLACE_BITS & ((1 << TURN_BITS) - 1);
-        if self.0 == Self::NONE.0 || turn != 0 {
+        let turn = self.bits >> PLACE_BITS & ((1 << TURN_BITS) - 1);
+        if self.bits == Self::NONE.bits || turn != 0 {
             return None;
         }
-        Some(NameId(self.0 >> ID_BITS << PLACE_BITS | self.0 & ((1 << PLACE_BITS) - 1)))
+        Some(NameId(self.bits >> ID_BITS << PLACE_BITS | self.bits & ((1 << PLACE_BITS) - 1)))
     }
 
     /// This stream of this shard, which is below [`crate::limits::SHARDS`].
     pub const fn new(shard: u16, stream: StreamId) -> Self {
-        Self((shard as u32) << ID_BITS | stream.0)
+        Self::from_bits((shard as u32) << ID_BITS | stream.0)
     }
 
     /// A stream is meant, not datagrams.
     pub const fn is_stream(self) -> bool {
-        self.0 != Self::NONE.0
+        self.bits != Self::NONE.bits
     }
 
     /// Shard and stream; `None`: it is none, or no certain one.
     pub const fn get(self) -> Option<(u16, StreamId)> {
-        if self.0 == Self::NONE.0 || self.0 >= Self::OPENED.0 || self.name().is_some() {
+        if self.bits == Self::NONE.bits || self.bits >= Self::OPENED.bits || self.name().is_some() {
             return None;
         }
-        Some(((self.0 >> ID_BITS) as u16, StreamId::from_bits(self.0)))
+        Some(((self.bits >> ID_BITS) as u16, StreamId::from_bits(self.bits)))
     }
 }
 
@@ -128,6 +158,15 @@ mod tests {
             let number = Number::new(shard, stream);
             assert_eq!((number.get(), number.name()), (Some((shard, stream)), None));
         }
+    }
+
+    #[test]
+    fn a_number_without_a_serial_may_be_any_connection_of_its_place_and_one_with_it_may_not() {
+        let number = Number::new(5, StreamId::first(9)).with_serial(7);
+        assert_eq!((number.get(), number.serial()), (Number::new(5, StreamId::first(9)).get(), 7));
+        assert!(number.may_be(7) && !number.may_be(8));
+        let of_branch = Number::from_bits(number.to_bits());
+        assert!(of_branch.get() == number.get() && of_branch.may_be(7) && of_branch.may_be(8));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Connections {
     by_peer: Leads,
     each: HashMap<IpAddr, u32>,
     open: usize,
+    /// Of the connection that was taken in last.
+    serial: u32,
     kept_bytes: usize,
     unsent_bytes: usize,
     /// Where [`Connections::overdue`] goes on.
@@ -79,8 +81,11 @@ impl Connections {
 
     /// Takes a connection in. Of several with one listener and peer that were opened by the same side
     /// the last is sent on.
-    pub fn insert(&mut self, stream: StreamId, connection: Connection) {
+    pub fn insert(&mut self, stream: StreamId, mut connection: Connection) {
         let place = usize::from(stream.place());
+        // 0 stands for none.
+        self.serial = self.serial.wrapping_add(1).max(1);
+        connection.serial = self.serial;
         if self.places.len() <= place {
             self.places.resize_with(place + 1, || None);
         }

@@ -14,8 +14,8 @@ use crate::net::canonical;
 
 /// What stands before the flow: 80 bits, of which the first eight say what the token is.
 const FIELD_GROUPS: usize = 2;
-/// address 128, port 16, connection 32, mark 16, and 8 that are zero
-const FLOW_GROUPS: usize = 5;
+/// address 128, port 16, connection 32, serial 32, mark 16, and 16 that are zero
+const FLOW_GROUPS: usize = 6;
 const MAC_GROUPS: usize = 2;
 const GROUPS: usize = FIELD_GROUPS + FLOW_GROUPS + MAC_GROUPS;
 
@@ -30,9 +30,11 @@ const PATH: u8 = 3;
 pub struct Flow {
     /// The client's end; canonical, its scope does not count.
     pub peer: SocketAddr,
-    /// The connection's number in this process.
+    /// The connection's number in this process, which another one has later.
     pub connection: u32,
-    /// Tells the connection from others that have its number later, also of a process that follows.
+    /// Which of its shard's connections it is, in order: a browser may come back by the same port, and to the same number.
+    pub serial: u32,
+    /// Tells the process from those before and after it.
     pub mark: u16,
 }
 
@@ -87,7 +89,7 @@ pub(super) fn written(
 pub(super) fn mac(key: &Key, call_id: &[u8], tag: &[u8], fields: u128, flow: &Flow) -> Mac {
     let lengths = u128::from(len(call_id)) << 96 | u128::from(len(tag)) << 80;
     let last: Block = (lengths | fields).to_be_bytes();
-    let blocks: [Block; 2] = [flow.address().to_be_bytes(), u128::from(flow.rest()).to_be_bytes()];
+    let blocks: [Block; 2] = [flow.address().to_be_bytes(), flow.rest().to_be_bytes()];
     let [full] = key.prf(Purpose::RecordRoute).run(&mut Running::default(), [call_id, tag], blocks, [last]);
     Mac::cut(full)
 }
@@ -100,16 +102,20 @@ impl Flow {
         }
     }
 
-    /// Port, connection and mark.
-    fn rest(&self) -> u64 {
-        u64::from(self.peer.port()) << 48 | u64::from(self.connection) << 16 | u64::from(self.mark)
+    /// Port, connection, serial and mark: 96 bits.
+    fn rest(&self) -> u128 {
+        u128::from(self.peer.port()) << 80
+            | u128::from(self.connection) << 48
+            | u128::from(self.serial) << 16
+            | u128::from(self.mark)
     }
 
-    fn of(address: u128, rest: u64) -> Self {
+    fn of(address: u128, rest: u128) -> Self {
         let ip = canonical(IpAddr::from(address.to_be_bytes()));
         Self {
-            peer: SocketAddr::new(ip, (rest >> 48) as u16),
-            connection: (rest >> 16) as u32,
+            peer: SocketAddr::new(ip, (rest >> 80) as u16),
+            connection: (rest >> 48) as u32,
+            serial: (rest >> 16) as u32,
             mark: rest as u16,
         }
     }
@@ -118,15 +124,14 @@ impl Flow {
 const GROUP: u128 = 0xff_ffff_ffff;
 
 fn write(fields: u128, flow: &Flow, mac: Mac) -> [u8; FLOW_TOKEN_LEN] {
-    let (address, rest) = (flow.address(), u128::from(flow.rest()));
-    // 192 bits and eight that are zero, in fives of bytes.
+    let (address, rest) = (flow.address(), flow.rest());
+    // 224 bits and sixteen that are zero, in fives of bytes.
     let [a, b, c] = [address >> 88, address >> 48 & GROUP, address >> 8 & GROUP];
-    let [d, e] = [(address & 0xff) << 32 | rest >> 32, (rest & 0xffff_ffff) << 8];
+    let [d, e, f] = [(address & 0xff) << 32 | rest >> 64, rest >> 24 & GROUP, (rest & 0xff_ffff) << 16];
     let fields = [(fields >> 40) as u64, (fields & GROUP) as u64];
-    let [a, b, c, d, e] = [a, b, c, d, e].map(|group| group as u64);
-    let [f, g] = mac.groups();
-    let text = base32::encode(&[fields, [a, b], [c, d], [e, f], [g, 0]]);
-    *text.as_flattened().first_chunk().expect("nine groups of ten")
+    let [a, b, c, d, e, f] = [a, b, c, d, e, f].map(|group| group as u64);
+    let text = base32::encode(&[fields, [a, b], [c, d], [e, f], mac.groups()]);
+    *text.as_flattened().first_chunk().expect("ten groups")
 }
 
 /// Fields, flow and MAC of a text of this form; those of one value have one text only.
@@ -135,12 +140,12 @@ pub(super) fn read(user: &[u8]) -> Option<(u128, Flow, Mac)> {
         return None;
     }
     let groups: [u64; GROUPS] = base32::decode(user)?;
-    let [first, second, a, b, c, d, e, f, g] = groups;
+    let [first, second, a, b, c, d, e, f, g, h] = groups;
     let wide = |group: u64| u128::from(group);
     let address = wide(a) << 88 | wide(b) << 48 | wide(c) << 8 | wide(d) >> 32;
-    let rest = (d & 0xffff_ffff) << 32 | e >> 8;
-    let is_whole = e & 0xff == 0;
-    is_whole.then(|| (wide(first) << 40 | wide(second), Flow::of(address, rest), Mac::of_groups([f, g])))
+    let rest = wide(d & 0xffff_ffff) << 64 | wide(e) << 24 | wide(f) >> 16;
+    let is_whole = f & 0xffff == 0;
+    is_whole.then(|| (wide(first) << 40 | wide(second), Flow::of(address, rest), Mac::of_groups([g, h])))
 }
 
 #[cfg(test)]
@@ -153,7 +158,7 @@ mod tests {
     }
 
     fn flow(peer: &str) -> Flow {
-        Flow { peer: peer.parse().unwrap(), connection: 0x1234_5678, mark: 0xfedc }
+        Flow { peer: peer.parse().unwrap(), connection: 0x1234_5678, serial: 0x9abc_def0, mark: 0xfedc }
     }
 
     const PEERS: [&str; 3] = ["192.0.2.7:51234", "[2001:db8::ff:1]:443", "0.0.0.0:65535"];
@@ -164,7 +169,7 @@ mod tests {
         for peer in PEERS {
             let path = Path { listener: 0x89ab_cdef, flow: flow(peer) };
             let text = path.written(&keys);
-            assert!(text.len() < 80 && Path::looks_like(&text));
+            assert!(text.len() <= 80 && Path::looks_like(&text));
             assert_eq!(Path::read(&text, &keys), Some(path));
             assert_eq!(Path::read(&text, &Keys::from_secret(b"another key ....")), None);
             for place in 0..text.len() {
@@ -174,6 +179,29 @@ mod tests {
             }
         }
         assert!(!Path::looks_like(&[b'a'; FLOW_TOKEN_LEN]) && !Path::looks_like(b"alice"));
+    }
+
+    #[test]
+    fn each_part_of_a_flow_is_read_as_it_was_written_and_belongs_to_the_mac() {
+        let keys = keys();
+        let one = flow(PEERS[0]);
+        let texts = [
+            one,
+            Flow { peer: "192.0.2.7:51235".parse().unwrap(), ..one },
+            Flow { connection: one.connection + 1, ..one },
+            Flow { serial: one.serial + 1, ..one },
+            Flow { mark: one.mark + 1, ..one },
+            Flow { connection: u32::MAX, serial: u32::MAX, mark: u16::MAX, ..one },
+        ]
+        .map(|flow| {
+            let text = Path { listener: 7, flow }.written(&keys);
+            assert_eq!(Path::read(&text, &keys), Some(Path { listener: 7, flow }));
+            text
+        });
+        for (at, text) in texts.iter().enumerate() {
+            let mac = FLOW_TOKEN_LEN - 8 * MAC_GROUPS;
+            assert!(texts[..at].iter().all(|other| other[mac..] != text[mac..]), "{at}");
+        }
     }
 
     #[test]
@@ -212,7 +240,8 @@ mod tests {
         let dialog = |call_id| Dialog { signer: keys.signer(), call_id, from_tag: b"alice" };
         let [one, other] = [&b"one"[..], b"other"].map(dialog);
         let mut mixed = token.with_flow(&flow(PEERS[0]), &keys, &one);
-        mixed[16..56].copy_from_slice(&token.with_flow(&flow(PEERS[1]), &keys, &other)[16..56]);
+        let flows = 8 * FIELD_GROUPS..FLOW_TOKEN_LEN - 8 * MAC_GROUPS;
+        mixed[flows.clone()].copy_from_slice(&token.with_flow(&flow(PEERS[1]), &keys, &other)[flows]);
         for call_id in [&b"one"[..], b"other"] {
             assert_eq!(Verifier::new(&keys, call_id, b"alice", b"bob").read(&mixed), None);
         }

@@ -131,7 +131,7 @@ pub fn way_back(snapshot: &Snapshot, received: &[u8]) -> Option<String> {
     let Start::Response(_) = message.start() else { return None };
     let mut vias = message.values(HeaderName::Via).map_while(Result::ok);
     let ours = Via::parse(vias.next()?.text).ok().and_then(|via| Branch::unverified(via.branch()?));
-    let stream = ours.map_or(Number::NONE, |branch| Number(branch.connection));
+    let stream = ours.map_or(Number::NONE, |branch| Number::from_bits(branch.connection));
     let to = response_to(snapshot, &Via::parse(vias.next()?.text).ok()?, stream)?;
     Some(format!("by its second Via it would go to {to}"))
 }

@@ -16,12 +16,12 @@ const SWITCH: &str = "10.0.0.100:5060";
 const CONTACT: &str = "<sip:wendy@df7jal23ls0d.invalid;transport=ws>";
 
 fn connection() -> Number {
-    Number::new(0, StreamId::first(9))
+    Number::new(0, StreamId::first(9)).with_serial(70_000)
 }
 
 /// Another browser's.
 fn other() -> Number {
-    Number::new(0, StreamId::first(10))
+    Number::new(0, StreamId::first(10)).with_serial(70_001)
 }
 
 /// They call by the switch inside.

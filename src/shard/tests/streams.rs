@@ -225,6 +225,29 @@ fn a_request_goes_to_nobody_who_has_its_connections_number_and_mark_at_another_p
     assert_eq!(*bench.failed.borrow(), [(Handle::from_bits(7).unwrap(), gone)]);
 }
 
+/// 63 connections later a place has the same turn, and a browser the same port.
+#[test]
+fn a_request_goes_to_nobody_who_has_its_connections_number_and_port_later() {
+    let mut bench = Bench::one_shard();
+    let peer = "192.0.2.1:1000".parse().unwrap();
+    let serial = |bench: &mut Bench, stream| bench.shard.streams.get(stream).expect("a connection").serial;
+    let first = bench.accept("192.0.2.1:1000");
+    let before = Number::new(0, first).with_serial(serial(&mut bench, first));
+    bench.event(Event::Ended { stream: first, errno: 0 });
+    bench.io.streams.next -= 1;
+    let later = bench.accept("192.0.2.1:1000");
+    assert_eq!(later, first);
+    let now = Number::new(0, later).with_serial(serial(&mut bench, later));
+    let own = Waiting { shard: 0, cookie: Cookie::Own.with(Handle::from_bits(7)) };
+    for (stream, written) in [(before, 0), (now, 1)] {
+        let way = bench.shard.way_onward(ListenerId(0), peer, stream);
+        bench.shard.leave_by_stream(&mut bench.io, RELAY, &way, own);
+        assert_eq!(bench.written(later), written);
+    }
+    let gone = SendFailure::Connection(None);
+    assert_eq!(*bench.failed.borrow(), [(Handle::from_bits(7).unwrap(), gone)]);
+}
+
 #[test]
 fn connections_follow_a_listener_to_its_new_name() {
     let mut bench = Bench::one_shard();
