@@ -416,13 +416,15 @@ pub const STREAM_CHUNK_BYTES: usize = 16 << 10;
 /// Memory of what waits on all connections of a shard to be sent, in bytes: a thousand of them may stall at a time.
 pub const STREAM_QUEUES_BYTES: usize = 256 << 20;
 
-/// Messages on one connection whose senders wait to hear that they have left: as many small ones as
-/// [`STREAM_QUEUE_BYTES`] hold.
+/// Messages on one connection whose senders wait to hear that they have left: as many as [`STREAM_QUEUE_BYTES`] hold.
 pub const STREAM_WAITING: usize = 1_024;
 
-/// Requests of one connection whose final answers are awaited, for the end of a peer that sends no more: what a trunk has
-/// under way. With more, such a peer is kept for [`STREAM_HALF_CLOSED_NS`].
+/// Requests of one connection whose final answers are awaited, on either side: what a trunk has under way. A peer that sends no
+/// more, and has asked more, is kept for [`STREAM_HALF_CLOSED_NS`].
 pub const STREAM_UNANSWERED: usize = 4_096;
+
+/// How long, in nanoseconds, an answer is awaited on its connection: Timer C and 64*T1, by when the transaction is over.
+pub const STREAM_AWAITED_NS: u64 = 213_000_000_000;
 
 /// How long, in nanoseconds, a connection may take to be opened: the kernel has sent three SYNs by then, and an
 /// INVITE's caller waits.
@@ -439,8 +441,7 @@ pub const STREAM_PROBE_NS: u64 = 120_000_000_000;
 /// wants it.
 pub const STREAM_DRAIN_NS: u64 = 32_000_000_000;
 
-/// Where what all connections of a shard may take is taken, those that take most are closed until one part in so many
-/// is free: so that looking for them is rare.
+/// Where what a shard's connections may take is taken, the heaviest are closed until one part in so many is free.
 pub const STREAM_SPARE: usize = 16;
 
 /// How long, in nanoseconds, a connection is kept on which nothing comes and goes: longer than the keep-alives of
@@ -455,7 +456,6 @@ pub const STREAM_LINGER_NS: u64 = 2_000_000_000;
 
 /// Receive buffers of a shard for streams, a power of two, and their bytes: 1 MiB is read in a batch.
 pub const STREAM_BUFFERS: u16 = 256;
-
 /// Bytes of each.
 pub const STREAM_BUFFER_BYTES: usize = 4_096;
 

@@ -321,6 +321,13 @@ impl State {
         }
     }
 
+    /// A request has left by a connection with this peer, which has ended.
+    pub fn lost(&mut self, transaction: Handle, peer: SocketAddr, why: SendFailure) {
+        if let Some(transactions) = &mut self.work.transactions {
+            transactions.lost(transaction, peer, why);
+        }
+    }
+
     /// A request could not be sent.
     pub fn send_failed(&mut self, transaction: Handle, why: SendFailure) {
         if let Some(transactions) = &mut self.work.transactions {

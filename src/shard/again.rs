@@ -139,7 +139,7 @@ impl<S, H: Handler> Worker<S, H> {
                 self.leave_by_stream(io, bytes, &way, waiting);
             }
             // Nothing else is kept.
-            What::Accepted { .. } | What::NotSent(..) | What::Unreached(_) => {}
+            What::Accepted { .. } | What::NotSent(..) | What::Lost(..) | What::Unreached(_) => {}
         }
     }
 }

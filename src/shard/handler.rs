@@ -40,6 +40,8 @@ pub trait Handler {
     fn next(&mut self, snapshot: &Snapshot, now: Now, out: &mut [u8]) -> Option<Own>;
     /// The request of a transaction could not be sent.
     fn send_failed(&mut self, transaction: Handle, why: SendFailure);
+    /// The request of a transaction has left by a connection with this peer, which has ended.
+    fn lost(&mut self, transaction: Handle, peer: SocketAddr, why: SendFailure);
     /// The name of a server by its number; `None`: it had to make room for others.
     fn name_of(&self, id: NameId) -> Option<Arc<PeerName>>;
     /// ICMP says that a request did not reach `to`; `quoted`: as much of it as is known.
@@ -99,6 +101,10 @@ impl Handler for proxy::State {
 
     fn send_failed(&mut self, transaction: Handle, why: SendFailure) {
         self.send_failed(transaction, why);
+    }
+
+    fn lost(&mut self, transaction: Handle, peer: SocketAddr, why: SendFailure) {
+        self.lost(transaction, peer, why);
     }
 
     fn name_of(&self, id: NameId) -> Option<Arc<PeerName>> {

@@ -19,6 +19,7 @@ mod again;
 mod clock;
 mod cookie;
 mod handler;
+mod lost;
 mod noted;
 mod owned;
 mod panics;

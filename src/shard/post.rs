@@ -49,6 +49,8 @@ pub(super) enum What {
     },
     /// What a transaction of the other one sent could not leave.
     NotSent(Handle, SendFailure),
+    /// What a transaction of the other one sent has left by a connection with this peer, which has ended.
+    Lost(Handle, SocketAddr, SendFailure),
     /// ICMP says that a request of the other one did not reach this address; the bytes are as much of it as is known.
     Unreached(SocketAddr),
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::handler::Handler;
+use super::lost::Lost;
 use super::panics;
 use super::parking::Stay;
 use super::worker::{Arrival, Worker};
@@ -45,6 +46,8 @@ impl<S, H: Handler> Worker<S, H> {
         if self.end_of_handshake(io, stream, Connection::unfinished) {
             return self.finish_stream(io, stream, StreamEnd::LayerFailed);
         }
+        let lost = self.streams.get(stream).and_then(|connection| Lost::of(connection, false, None));
+        self.tell_lost(io, lost);
         let Some(connection) = self.streams.get(stream) else { return };
         if connection.half_closed(now) {
             return self.finish_stream(io, stream, StreamEnd::Closed);
@@ -206,12 +209,11 @@ impl<S, H: Handler> Worker<S, H> {
         if self.end.is_some() {
             return self.metrics.dropped(DropReason::Stopping);
         }
-        let Some(connection) = self.streams.get(stream) else { return };
-        connection.spoke();
-        if !bytes.starts_with(b"SIP/") && !bytes.starts_with(b"ACK ") {
-            connection.asked(bytes);
-        }
-        let stream = Number::new(self.number, stream).with_serial(connection.serial);
+        let serial = self.streams.get(stream).map_or(0, |connection| {
+            connection.came(bytes);
+            connection.serial
+        });
+        let stream = Number::new(self.number, stream).with_serial(serial);
         let incoming = Incoming { bytes, on, from, stream, broken };
         let (socket, stay) = (bound.socket, Stay::default());
         self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns: None });

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::cookie::Cookie;
 use super::handler::Handler;
+use super::lost::Lost;
 use super::record::{RecordKind, Text};
 use super::way::Way;
 use super::worker::Worker;
@@ -14,8 +14,7 @@ use crate::net::{ListenerId, Transport};
 use crate::plan::{Plan, Tls};
 use crate::snapshot::Snapshot;
 use crate::stream::{Connection, Layer, LayerFailure, Scratch, StreamId, Waiting};
-use crate::tls::{Cause, Client, Failure};
-use crate::transaction::SendFailure;
+use crate::tls::{Client, Failure};
 
 /// What this shard opens connections over TLS with: of each listener's files one, so that its sessions are nobody else's.
 #[derive(Default)]
@@ -123,22 +122,9 @@ impl<S, H: Handler> Worker<S, H> {
         for waiting in self.streams.take_held(stream).into_waiting() {
             self.not_sent(io, waiting, DropReason::ConnectionFailed, failure.cause());
         }
-        let sent = self.streams.get(stream).map(Connection::take_unproven);
-        self.tell_senders(io, sent.unwrap_or_default(), failure.cause());
-    }
-
-    /// Transactions whose messages have left, and are counted, hear that nobody has taken them.
-    pub(super) fn tell_senders<I: Io<Source = S>>(
-        &mut self,
-        io: &mut I,
-        sent: Vec<Waiting>,
-        cause: Option<Cause>,
-    ) {
-        for Waiting { shard, cookie } in sent {
-            if let Some(handle) = Cookie::transaction(cookie) {
-                self.tell_transaction(io, shard, handle, SendFailure::Connection(cause));
-            }
-        }
+        let connection = self.streams.get(stream);
+        let lost = connection.and_then(|connection| Lost::of(connection, true, failure.cause()));
+        self.tell_lost(io, lost);
     }
 
     /// The same where there is no connection.

@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 
 use super::cookie::Cookie;
 use super::handler::Handler;
+use super::lost::Lost;
 use super::post::{NotPosted, Posted, What};
 use super::secure::Beginning;
 use super::unconnected::{cause as cause_of, too_many};
-use super::way::{Way, is_final};
+use super::way::Way;
 use super::worker::Worker;
 use crate::drop_reason::DropReason;
 use crate::engine::{Accepted, Io, SocketId};
@@ -19,7 +20,7 @@ use crate::limits;
 use crate::metrics::{SeriesId, StreamEnd};
 use crate::proxy::may_answer_to;
 use crate::stream::{
-    Connection, Layer, LayerFailure, Number, Overdue, StreamId, Waiting, owner_of, peer_mark,
+    Connection, Layer, LayerFailure, Number, Overdue, StreamId, Waiting, is_final, owner_of, peer_mark,
 };
 use crate::tls::{Cause, Failure};
 use crate::transaction::{Handle, SendFailure};
@@ -147,7 +148,7 @@ impl<S, H: Handler> Worker<S, H> {
             let nonce = self.nonce;
             let is_it = |c: &mut Connection| {
                 let is_peer = way.peer.is_none_or(|mark| mark == peer_mark(nonce, c.peer));
-                let is_port = !way.is_flow || c.peer.port() == way.to.port();
+                let is_port = !way.is_flow || (c.peer.port() == way.to.port() && !c.is_half_closed());
                 let is_client = is_peer && is_port && way.stream.may_be(c.serial);
                 is_client && c.can_send() && c.listener == way.listener && c.peer.ip() == way.to.ip()
             };
@@ -271,7 +272,14 @@ impl<S, H: Handler> Worker<S, H> {
         waiting: Waiting,
     ) {
         let is_put = self.put(io, stream, bytes);
-        if !is_put || !self.streams.get(stream).is_some_and(|connection| connection.waits(waiting)) {
+        let now = self.now;
+        let is_kept = self.streams.get(stream).filter(|_| is_put).is_some_and(|connection| {
+            if Cookie::transaction(waiting.cookie).is_some() {
+                connection.awaits(bytes, waiting, now);
+            }
+            connection.waits(waiting)
+        });
+        if !is_kept {
             self.cut_off(io, stream, StreamEnd::Stalled);
             self.not_sent(io, waiting, DropReason::ConnectionFailed, None);
         }
@@ -357,7 +365,7 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     /// The request of a transaction, which may be another shard's, could not be sent.
-    pub(super) fn tell_transaction<I: Io<Source = S>>(
+    fn tell_transaction<I: Io<Source = S>>(
         &mut self,
         io: &mut I,
         shard: u16,
@@ -393,6 +401,8 @@ impl<S, H: Handler> Worker<S, H> {
             self.log_failure(*place, failure);
         }
         let cause = failed.and_then(|(_, failure)| failure.cause());
+        let is_broken = errno != 0 || connection.is_cut();
+        let lost = Lost::of(&mut connection, is_broken, cause);
         self.metrics.streams.open.set(self.streams.len() as u64);
         self.metrics.streams.kept_bytes.set(self.streams.kept_bytes() as u64);
         if connection.can_send() {
@@ -407,7 +417,7 @@ impl<S, H: Handler> Worker<S, H> {
         for waiting in waiting {
             self.not_sent(io, waiting, DropReason::ConnectionFailed, cause);
         }
-        self.tell_senders(io, connection.take_unproven(), cause);
+        self.tell_lost(io, lost);
     }
 
     /// Closes a connection once all is sent.

@@ -298,6 +298,10 @@ impl Handler for Script {
         self.failed.borrow_mut().push((transaction, why));
     }
 
+    fn lost(&mut self, transaction: Handle, _: SocketAddr, why: SendFailure) {
+        self.failed.borrow_mut().push((transaction, why));
+    }
+
     fn name_of(&self, _: NameId) -> Option<Arc<PeerName>> {
         None
     }

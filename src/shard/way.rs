@@ -74,19 +74,3 @@ impl<S, H: Handler> Worker<S, H> {
         Way { peer: flow, is_flow: flow.is_some(), ..self.way_of(listener, to, stream) }
     }
 }
-
-/// A final response.
-pub(super) fn is_final(bytes: &[u8]) -> bool {
-    matches!(bytes.strip_prefix(b"SIP/2.0 "), Some([b'2'..=b'6', ..]))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_final_response_is_told_by_its_first_digit() {
-        assert!(is_final(b"SIP/2.0 200 OK") && is_final(b"SIP/2.0 603 Decline"));
-        assert!(!is_final(b"SIP/2.0 180 Ringing") && !is_final(b"BYE sip:x SIP/2.0") && !is_final(b""));
-    }
-}

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::awaited::Awaited;
 use super::held::Held;
 use super::leads::Key;
 use super::unanswered::Unanswered;
 use super::unsent::Unsent;
 use super::{Came, Framer, Layer, LayerFailure, Scratch, Standing, StreamLimits};
-use crate::limits::{LAYER_HANDSHAKE_NS, STREAM_HALF_CLOSED_NS, STREAM_SILENT_NS, STREAM_WAITING};
+use crate::limits::{LAYER_HANDSHAKE_NS, STREAM_HALF_CLOSED_NS, STREAM_SILENT_NS};
 use crate::net::Now;
 use crate::tls::{Failure, PeerName, State};
 
@@ -55,9 +56,11 @@ pub struct Connection {
     pub(super) unsent: Unsent,
     /// What waits for the end of its handshake.
     pub(super) held: Held,
-    /// Who sent what left by it before the server has said anything behind its handshake: over TLS 1.3 it is heard only then
-    /// whether it takes our certificate. None: it has, or is not waited for.
-    pub(super) unproven: Option<Vec<Waiting>>,
+    /// Requests that have left by it and have no final answer yet.
+    pub(super) awaited: Awaited,
+    /// The server has not said anything behind its handshake yet: over TLS 1.3 it is heard only then whether it takes our
+    /// certificate.
+    pub(super) is_unproven: bool,
     /// When it was opened; until then, since when it is to be.
     pub(super) opened: Now,
     /// When anything came or went last.
@@ -99,7 +102,8 @@ impl Connection {
             unanswered: Unanswered::default(),
             unsent: Unsent::default(),
             held: Held::default(),
-            unproven: None,
+            awaited: Awaited::default(),
+            is_unproven: false,
             opened: now,
             used: now,
         }
@@ -113,8 +117,7 @@ impl Connection {
         layer: Layer,
         now: Now,
     ) -> Self {
-        let unproven = Some(Vec::new());
-        Self { name, layer, unproven, ..Self::new(listener, peer, false, now) }
+        Self { name, layer, is_unproven: true, ..Self::new(listener, peer, false, now) }
     }
 
     /// What it is found by, for what asks for no certain one.
@@ -135,8 +138,8 @@ impl Connection {
     /// Why it has never been one, where it ends now: its handshake is not over, or was not to the server's liking.
     pub fn unfinished(&self) -> Option<Failure> {
         let session = self.layer.session().filter(|_| self.is_open && !self.is_ending)?;
-        let is_unproven = self.unproven.as_ref().is_some_and(|sent| !sent.is_empty());
-        session.end().err().or(is_unproven.then_some(Failure::Unheard))
+        let is_unheard = self.is_unproven && !self.awaited.is_empty();
+        session.end().err().or(is_unheard.then_some(Failure::Unheard))
     }
 
     /// Why it is none yet, where its time for that is over: TLS was too slow; `None`: what is above that was, or there is none.
@@ -154,14 +157,29 @@ impl Connection {
         let was_handshaking = self.layer.is_handshaking();
         let came = self.layer.receive(bytes, scratch)?;
         if !was_handshaking && !scratch.text().is_empty() {
-            self.unproven = None;
+            self.is_unproven = false;
         }
         Ok(came)
     }
 
-    /// Those who have sent something that the server has not taken: it has refused us.
-    pub fn take_unproven(&mut self) -> Vec<Waiting> {
-        self.unproven.take().unwrap_or_default()
+    /// The server has not said anything behind its handshake: what was sent it has not taken.
+    pub fn is_unproven(&self) -> bool {
+        self.is_unproven
+    }
+
+    /// Takes out those whose requests have left by it and have no final answer yet.
+    pub fn take_awaited(&mut self) -> Vec<Waiting> {
+        std::mem::take(&mut self.awaited).into_waiting()
+    }
+
+    /// It was cut off from here: what was not sent will not be.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// The peer sends no more: it may wait for answers, and can give none.
+    pub fn is_half_closed(&self) -> bool {
+        self.is_half_closed
     }
 
     /// It is open, as far as is known.
@@ -185,9 +203,13 @@ impl Connection {
         self.has_spoken = true;
     }
 
-    /// A request has come in that is to be answered.
-    pub fn asked(&mut self, request: &[u8]) {
-        self.unanswered.asked(request);
+    /// This message has come in.
+    pub fn came(&mut self, message: &[u8]) {
+        self.spoke();
+        match is_final(message) {
+            true => self.awaited.answered(message),
+            false => self.unanswered.asked(message),
+        }
     }
 
     /// A final answer has gone out; `true`: the peer sends no more and waits for no more either.
@@ -204,10 +226,12 @@ impl Connection {
 
     /// Somebody waits to hear of what was written last. `false`: more wait than are kept.
     pub fn waits(&mut self, waiting: Waiting) -> bool {
-        if let Some(sent) = self.unproven.as_mut().filter(|sent| sent.len() < STREAM_WAITING) {
-            sent.push(waiting);
-        }
         self.unsent.waits(waiting)
+    }
+
+    /// Somebody waits for the answer to the request that leaves.
+    pub fn awaits(&mut self, request: &[u8], waiting: Waiting, now: Now) {
+        self.awaited.left(request, waiting, now);
     }
 
     /// Bytes that it keeps of what is not whole, or waits for the end of its handshake.
@@ -244,6 +268,11 @@ impl Connection {
         let patience = if self.is_half_closed { STREAM_HALF_CLOSED_NS } else { limits.idle_ns };
         since(self.used, patience).then_some(Overdue::Idle)
     }
+}
+
+/// A final response.
+pub fn is_final(message: &[u8]) -> bool {
+    matches!(message.strip_prefix(b"SIP/2.0 "), Some([b'2'..=b'6', ..]))
 }
 
 #[cfg(test)]

@@ -40,15 +40,23 @@ fn a_server_has_taken_what_was_sent_once_it_says_something_itself() {
     let mut session = Session::accept(&server).unwrap();
     carry(&mut ours, &mut session, Vec::new(), std::mem::take(&mut scratch.out));
     assert!(!ours.layer.is_handshaking() && ours.unfinished().is_none());
-    let who = Waiting { shard: 0, cookie: 1 };
-    assert!(ours.waits(who));
+    let (who, invite) =
+        (Waiting { shard: 0, cookie: 1 }, b"INVITE sip:b SIP/2.0\r\nVia: SIP/2.0/TLS a;branch=z9hG4bK1");
+    ours.awaits(invite, who, Now(0));
     let mut record = Vec::new();
     session.send(b"SIP/2.0 100 Trying\r\n", &mut record).unwrap();
     let (part, rest) = record.split_at(record.len() / 2);
     ours.receive(part, &mut scratch).unwrap();
     assert_eq!(ours.unfinished(), Some(Failure::Unheard));
     ours.receive(rest, &mut scratch).unwrap();
-    assert_eq!((ours.unfinished(), ours.take_unproven()), (None, Vec::new()));
+    assert_eq!((ours.unfinished(), ours.is_unproven()), (None, false));
+    assert_eq!(ours.take_awaited(), [who], "it is still to be answered");
+}
+
+#[test]
+fn a_final_response_is_told_by_its_first_digit() {
+    assert!(is_final(b"SIP/2.0 200 OK") && is_final(b"SIP/2.0 603 Decline"));
+    assert!(!is_final(b"SIP/2.0 180 Ringing") && !is_final(b"BYE sip:x SIP/2.0") && !is_final(b""));
 }
 
 #[test]

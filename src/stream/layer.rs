@@ -219,6 +219,11 @@ impl Layer {
         }
     }
 
+    /// What is above the socket, or above TLS, is WebSocket.
+    pub fn is_websocket(&self) -> bool {
+        matches!(self, Self::WebSocket(_) | Self::SecureWebSocket(_))
+    }
+
     /// Nothing can be sent yet.
     pub fn is_handshaking(&self) -> bool {
         match self {

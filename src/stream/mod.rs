@@ -13,6 +13,7 @@
 //! Pure: no socket and no clock.
 #![forbid(unsafe_code)]
 
+mod awaited;
 mod connection;
 mod framing;
 #[cfg(test)]
@@ -29,7 +30,7 @@ mod table;
 mod unanswered;
 mod unsent;
 
-pub use connection::{Connection, Overdue, Waiting};
+pub use connection::{Connection, Overdue, Waiting, is_final};
 pub use framing::{Broken, Frame, Framer};
 pub use held::Held;
 pub use layer::{Came, Layer, LayerFailure, Scratch, Standing};

@@ -294,8 +294,9 @@ impl Connections {
         let from = if self.looked_at < self.places.len() { self.looked_at } else { 0 };
         self.looked_at = from + LOOK_AT;
         let limits = self.limits;
-        let each = self.places.iter().skip(from).take(LOOK_AT).flatten();
+        let each = self.places.iter_mut().skip(from).take(LOOK_AT).flatten();
         each.filter_map(|(stream, connection)| {
+            connection.awaited.forget_old(now);
             let gone = (!connection.is_ending && !is_known(connection.listener)).then_some(Overdue::Idle);
             Some((*stream, gone.or_else(|| connection.overdue(&limits, now))?))
         })

@@ -1,8 +1,8 @@
 use super::super::Layer;
 use super::*;
 use crate::limits::{
-    STREAM_CONNECT_NS, STREAM_IDLE_NS, STREAM_QUEUE_BYTES, STREAM_SILENT_NS, STREAM_STALLED_NS, STREAMS,
-    STREAMS_PER_PEER, STREAMS_RESERVED,
+    STREAM_AWAITED_NS, STREAM_CONNECT_NS, STREAM_IDLE_NS, STREAM_QUEUE_BYTES, STREAM_SILENT_NS,
+    STREAM_STALLED_NS, STREAMS, STREAMS_PER_PEER, STREAMS_RESERVED,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -111,8 +111,8 @@ fn many_are_looked_at_a_part_at_a_time_and_each_once_a_second() {
 fn a_peer_that_sends_no_more_is_kept_for_its_answers() {
     let (mut all, streams) = connections(&[1]);
     let connection = all.get(streams[0]).unwrap();
-    connection.asked(b"OPTIONS ");
-    connection.asked(b"INVITE ");
+    connection.came(b"OPTIONS ");
+    connection.came(b"INVITE ");
     let (one, other) = (b"SIP/2.0 200 OK\r\nCSeq: 1 OPTIONS", b"SIP/2.0 200 OK\r\nCSeq: 1 INVITE");
     assert!(!connection.answered(one) && !connection.half_closed(Now(5)));
     assert!(!connection.answered(one) && connection.answered(other));
@@ -295,12 +295,17 @@ fn what_is_held_counts_as_kept_and_whoever_waits_is_told() {
 }
 
 #[test]
-fn a_server_that_says_nothing_behind_its_handshake_has_taken_nothing() {
-    let who = Waiting { shard: 0, cookie: 1 };
-    let mut ours = Connection::named(7, peer(1), Some(name("a.example")), Layer::Plain, Now(0));
-    assert!(ours.waits(who));
-    assert_eq!(ours.take_unproven(), [who]);
-    let mut theirs = Connection::new(7, peer(1), true, Now(0));
-    assert!(theirs.waits(who));
-    assert_eq!(theirs.take_unproven(), []);
+fn who_waits_for_an_answer_is_forgotten_with_his_transaction() {
+    let (mut all, streams) = connections(&[1]);
+    let (who, invite) =
+        (Waiting { shard: 0, cookie: 1 }, b"INVITE sip:b SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1");
+    let connection = all.get(streams[0]).unwrap();
+    connection.came(b"\r\n");
+    connection.awaits(invite, who, Now(0));
+    connection.heard(Now(STREAM_AWAITED_NS));
+    all.overdue(Now(STREAM_AWAITED_NS - 1), |_| true);
+    all.looked_at = 0;
+    assert!(!all.get(streams[0]).unwrap().awaited.is_empty());
+    all.overdue(Now(STREAM_AWAITED_NS), |_| true);
+    assert_eq!(all.get(streams[0]).unwrap().take_awaited(), []);
 }

@@ -1,6 +1,6 @@
 //! Which requests of a connection have no final answer yet: a peer that sends no more is kept for those.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
@@ -11,17 +11,17 @@ use crate::limits::STREAM_UNANSWERED;
 /// Requests by branch and method: a final answer that comes again, as the 2xx to an INVITE does, is no other one.
 #[derive(Debug, Default)]
 pub(super) struct Unanswered {
-    keys: HashSet<u64>,
+    keys: BTreeSet<u64>,
     /// There were more than are kept: nothing is known of those.
     is_over: bool,
 }
 
 impl Unanswered {
-    /// This request is to be answered.
-    pub fn asked(&mut self, request: &[u8]) {
-        let method = request.split(|byte| *byte == b' ').next().unwrap_or_default();
+    /// This message has come in.
+    pub fn asked(&mut self, message: &[u8]) {
+        let Some(key) = asking(message) else { return };
         if self.keys.len() < STREAM_UNANSWERED {
-            self.keys.insert(key(request, method));
+            self.keys.insert(key);
         } else {
             self.is_over = true;
         }
@@ -29,11 +29,7 @@ impl Unanswered {
 
     /// This final answer goes out.
     pub fn answered(&mut self, response: &[u8]) {
-        self.keys.remove(&key(response, method_of(response)));
-        if self.keys.is_empty() && self.keys.capacity() > 0 {
-            // A connection that is idle keeps nothing.
-            self.keys = HashSet::new();
-        }
+        self.keys.remove(&answering(response));
     }
 
     /// Everything is answered.
@@ -42,13 +38,26 @@ impl Unanswered {
     }
 }
 
-/// The topmost branch is the client's: in its request, and in the answer when it leaves.
+/// What stands for a request until it is answered; `None`: it is a response, or an ACK, which is not answered.
+pub(super) fn asking(message: &[u8]) -> Option<u64> {
+    let method = message.split(|byte| *byte == b' ').next().unwrap_or_default();
+    (method != b"ACK" && !method.starts_with(b"SIP/")).then(|| key(message, method))
+}
+
+/// What stands for the request that this response answers.
+pub(super) fn answering(response: &[u8]) -> u64 {
+    key(response, method_of(response))
+}
+
+/// The topmost branch is the client's: in its request, and in the answer when that goes back to it.
 fn key(message: &[u8], method: &[u8]) -> u64 {
     const BRANCH: &[u8] = b"branch=";
     // Made once: that takes longer than to find it.
     static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(BRANCH));
-    let begin = FINDER.find(message).map_or(message.len(), |at| at + BRANCH.len());
-    let rest = message.get(begin..).unwrap_or_default();
+    // A URI may have a parameter of that name.
+    let headers = memchr::memchr(b'\n', message).and_then(|end| message.get(end..)).unwrap_or_default();
+    let begin = FINDER.find(headers).map_or(headers.len(), |at| at + BRANCH.len());
+    let rest = headers.get(begin..).unwrap_or_default();
     let is_end = |byte: &u8| matches!(byte, b';' | b',' | b' ' | b'\t' | b'\r' | b'\n');
     let branch = rest.split(is_end).next().unwrap_or_default();
     let mut hasher = DefaultHasher::new();
@@ -92,7 +101,24 @@ mod tests {
         unanswered.answered(&response("OPTIONS", 2));
         assert!(!unanswered.is_empty(), "the CANCEL has its own answer");
         unanswered.answered(&response("CANCEL", 1));
-        assert!(unanswered.is_empty() && unanswered.keys.capacity() == 0);
+        assert!(unanswered.is_empty());
+    }
+
+    #[test]
+    fn a_uri_has_no_part_in_it() {
+        let mut unanswered = Unanswered::default();
+        let odd = String::from_utf8(request("INVITE", 1)).unwrap().replace("sip:x", "sip:x;branch=z9hG4bK2");
+        unanswered.asked(odd.as_bytes());
+        unanswered.answered(&response("INVITE", 1));
+        assert!(unanswered.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_answered_is_not_waited_for() {
+        let mut unanswered = Unanswered::default();
+        unanswered.asked(&request("ACK", 1));
+        unanswered.asked(&response("INVITE", 1));
+        assert!(unanswered.is_empty());
     }
 
     #[test]

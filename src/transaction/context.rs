@@ -277,8 +277,7 @@ impl Transactions {
     pub fn unreached(&mut self, branch: u64, method: &[u8], to: SocketAddr) {
         let Some(client) = self.table.client(branch, Method::of(method)) else { return };
         let is_it = self.table.clients.get(client).is_some_and(|record| {
-            record.place.address.ip() == to.ip()
-                && record.place.address.port() == to.port()
+            record.place.is_to(to)
                 && record.machine.state() == ClientState::Calling
                 && record.machine.on_transport_error()
         });
@@ -288,11 +287,25 @@ impl Transactions {
         }
     }
 
-    /// A request could not be sent (RFC 3261 §17.1.4, §16.9).
+    /// A request has left by a connection with `peer`, which has ended: a transaction that went elsewhere has the number of one
+    /// that is over.
+    pub fn lost(&mut self, client: Handle, peer: SocketAddr, why: SendFailure) {
+        if self.table.clients.get(client).is_some_and(|record| record.place.is_to(peer)) {
+            self.failed(client, why);
+        }
+    }
+
+    /// A request could not be sent (RFC 3261 §17.1.4, §16.9), or its answer cannot come. Of several reasons the first one counts.
     pub fn failed(&mut self, client: Handle, why: SendFailure) {
-        if let Some(record) = self.table.clients.get_mut(client)
-            && record.machine.on_transport_error()
-        {
+        let record = self.table.clients.get_mut(client);
+        let record = record.filter(|record| !matches!(record.pending, Some(ClientPending::Fail(_))));
+        let Some(record) = record else { return };
+        let is_over = match why {
+            SendFailure::Ended => record.machine.on_end_of_connection(),
+            SendFailure::Broken => record.machine.on_broken_connection(),
+            SendFailure::Connection(_) | SendFailure::Other => record.machine.on_transport_error(),
+        };
+        if is_over {
             record.pending = Some(ClientPending::Fail(why));
             self.table.arm_client(client);
         }

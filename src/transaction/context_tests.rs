@@ -13,7 +13,7 @@ use super::timers::{LONGEST_NS, TIMER_C_NS};
 use super::{BLOCK_BYTES, Timer};
 use crate::limits::{TRANSACTION_BLOCK_BYTES, TRANSACTION_BLOCKS, TRANSACTIONS};
 use crate::net::Now;
-use crate::stream::Number;
+use crate::stream::{Number, StreamId};
 use crate::token::TO_TAG_LEN;
 
 const MS: u64 = 1_000_000;
@@ -53,12 +53,17 @@ impl Shard {
     }
 
     fn open(&mut self, key: u128, method: &str) -> Result<Handle, Full> {
+        self.open_by(key, method, Number::NONE)
+    }
+
+    /// The request leaves by this stream.
+    fn open_by(&mut self, key: u128, method: &str, stream: Number) -> Result<Handle, Full> {
         let bytes = forwarded(method);
         let opening = Opening {
             key,
             method: method.as_bytes(),
             back: back(),
-            onward: onward(),
+            onward: Place { stream, ..onward() },
             gateway: None,
             branch: key as u64,
             bytes: bytes.as_bytes(),
@@ -339,6 +344,65 @@ fn what_cannot_be_sent_is_answered_500() {
         shard.transactions.failed(client, SendFailure::Other);
         shard.is_empty();
     }
+}
+
+/// RFC 7118 §5.3: "SIP responses can only be sent over the existing WebSocket connection".
+#[test]
+fn a_request_whose_answer_can_come_by_no_other_connection_ends_with_it() {
+    for (method, provisional) in [("INVITE", 180), ("BYE", 100)] {
+        for rings in [false, true] {
+            let mut shard = Shard::new();
+            let client = shard.open_by(7, method, Number::new(0, StreamId::first(3))).unwrap();
+            shard.due();
+            if rings {
+                shard.response(7, method, provisional);
+            }
+            shard.transactions.lost(client, "10.0.0.100:5061".parse().unwrap(), SendFailure::Ended);
+            assert_eq!(shard.due(), [], "another one's connection");
+            shard.transactions.lost(client, onward().address, SendFailure::Ended);
+            // What had not left yet is told besides.
+            shard.transactions.failed(client, SendFailure::Connection(None));
+            let failed = (What::Final, back().address, "SIP/2.0 430 Flow Failed".to_owned());
+            assert_eq!(shard.due(), [failed], "{method} {rings}");
+            assert!(!shard.response(7, method, 200));
+            shard.transactions.failed(client, SendFailure::Ended);
+            assert!(shard.pass(40 * SECOND).iter().all(|(_, what)| *what == What::ResponseAgain));
+            shard.is_empty();
+        }
+    }
+    // Answered, it has nothing to lose.
+    let mut shard = Shard::new();
+    let client = shard.open_by(7, "INVITE", Number::new(0, StreamId::first(3))).unwrap();
+    assert!(shard.response(7, "INVITE", 200));
+    shard.transactions.failed(client, SendFailure::Ended);
+    assert_eq!(shard.due(), []);
+}
+
+/// RFC 3261 §16.9: "the proxy MUST behave as if the forwarded request received a 503", and §18.2.2: the server "SHOULD open a
+/// connection" for its answer.
+#[test]
+fn a_request_whose_connection_has_broken_is_given_up_and_still_heard() {
+    for method in ["INVITE", "BYE"] {
+        let mut shard = Shard::new();
+        let client = shard.open_by(7, method, Number::OPENED).unwrap();
+        shard.due();
+        shard.transactions.failed(client, SendFailure::Broken);
+        let failed = (What::Final, back().address, "SIP/2.0 500 Next Hop Unreachable".to_owned());
+        assert_eq!(shard.due(), [failed]);
+        // By another connection: who rings is cancelled.
+        shard.response(7, method, if method == "INVITE" { 180 } else { 100 });
+        let cancel: &[What] = if method == "INVITE" { &[What::Cancel] } else { &[] };
+        assert_eq!(shard.whats(), cancel);
+        shard.pass(100 * SECOND);
+        shard.is_empty();
+    }
+    let mut shard = Shard::new();
+    let client = shard.open_by(7, "INVITE", Number::OPENED).unwrap();
+    shard.response(7, "INVITE", 180);
+    shard.due();
+    shard.transactions.failed(client, SendFailure::Broken);
+    assert_eq!(shard.due(), [], "it has arrived");
+    assert!(shard.response(7, "INVITE", 200));
 }
 
 #[test]

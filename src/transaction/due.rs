@@ -114,6 +114,9 @@ impl Transactions {
         match (pending, due) {
             (Some(ClientPending::Ack), _) => self.request(handle, What::Ack, out),
             (Some(ClientPending::Cancel), _) => self.cancel(handle, now, out),
+            (Some(ClientPending::Fail(SendFailure::Broken)), _) => {
+                self.lose(handle, Own::Failed(None), now, to_tag, out)
+            }
             (Some(ClientPending::Fail(why)), _) => {
                 let own = self.failure(handle, why);
                 self.give_up(handle, own, Cause::Failed, now, to_tag, out)
@@ -187,9 +190,9 @@ impl Transactions {
         let place = self.table.clients.get(client).map(|record| record.place);
         let is_flow = place.is_some_and(|place| place.stream.get().is_some());
         match why {
-            SendFailure::Connection(_) if is_flow => Own::FlowFailed,
+            SendFailure::Connection(_) | SendFailure::Ended if is_flow => Own::FlowFailed,
             SendFailure::Connection(cause) => Own::Failed(cause),
-            SendFailure::Other => Own::Failed(None),
+            SendFailure::Ended | SendFailure::Broken | SendFailure::Other => Own::Failed(None),
         }
     }
 

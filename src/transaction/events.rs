@@ -55,11 +55,15 @@ pub struct Beginning<'a> {
     pub terms: Terms,
 }
 
-/// Why a request could not be sent.
+/// Why a request could not be sent, or its answer cannot come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendFailure {
     /// The connection is not there, has ended, or could not be opened; where TLS failed, why.
     Connection(Option<tls::Cause>),
+    /// It has left, and the connection that alone its answer can come by has ended.
+    Ended,
+    /// It has left, and its connection has broken. Whoever got it may open another one for the answer.
+    Broken,
     /// Anything else: its listener has no socket, there was no room, the kernel has refused it, or ICMP says that it did not
     /// arrive.
     Other,

@@ -324,6 +324,32 @@ fn what_cannot_be_sent_has_the_next_one_tried() {
     shard.ends(&[500]);
 }
 
+/// A connection that breaks is as good as silence whose time is over: nobody knows whether the request has arrived.
+#[test]
+fn a_connection_that_breaks_has_the_next_one_tried_but_a_call_that_was_taken_is_taken() {
+    let mut shard = Shard::new("INVITE", 2, terms());
+    shard.due();
+    shard.transactions.failed(shard.begun[0], SendFailure::Broken);
+    assert_eq!(shard.branches(), [1]);
+    shard.transactions.failed(shard.begun[0], SendFailure::Broken);
+    assert_eq!(shard.due(), [], "once");
+    assert!(shard.response(0, 200), "by another connection");
+    shard.ends(&[200]);
+}
+
+/// RFC 5626 §7: "If a request for a particular AOR and instance-id fails with a 430 (Flow Failed) response, the proxy SHOULD replace
+/// the failed branch with another target".
+#[test]
+fn a_client_that_is_gone_while_it_rings_has_the_next_one_tried() {
+    let mut shard = Shard::new("INVITE", 2, terms());
+    shard.due();
+    shard.response(0, 180);
+    shard.transactions.failed(shard.begun[0], SendFailure::Ended);
+    assert_eq!(shard.branches(), [1]);
+    assert!(!shard.response(0, 200) && shard.response(1, 200));
+    shard.ends(&[200]);
+}
+
 #[test]
 fn a_branch_that_cannot_be_begun_counts_as_one_that_failed() {
     let mut shard = Shard::new("INVITE", 3, terms());

@@ -57,6 +57,13 @@ pub struct Place {
     pub stream: Number,
 }
 
+impl Place {
+    /// It leads to this address, whatever link is said.
+    pub(super) fn is_to(&self, address: SocketAddr) -> bool {
+        (self.address.ip(), self.address.port()) == (address.ip(), address.port())
+    }
+}
+
 /// What a method is in the matching of transactions: a hash of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Method(u64);

@@ -1,5 +1,7 @@
 //! Routes with several next hops, over real sockets: each kind of failure, forks, and who picks up.
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::endpoint::{Party, Received, settle};
@@ -245,5 +247,31 @@ fn calls_by_sipp_pass_a_gateway_that_is_dead() {
     for lost in ["stray_response", "foreign_response", "response_for_us"] {
         assert_eq!(metrics.dropped(lost), 0, "{lost}");
     }
+    viaduct.stop();
+}
+
+/// RFC 3261 §16.9 has it behave "as if the forwarded request received a 503", and not wait until Timer B says so.
+#[test]
+fn a_next_hop_that_resets_its_connection_with_the_request_in_it_has_the_next_one_tried_at_once() {
+    let world = World::new();
+    let home = home(r#"to = ["sip:10.0.0.100:5070;transport=tcp", "sip:[fd00:6::100]"]"#);
+    let viaduct = home.start(&world);
+    let (alice, carol) =
+        (world.public.party("alice", "1.2.3.100:5060"), world.six.party("carol", "[fd00:6::100]:5060"));
+    let bob = world.private.inside(|| TcpListener::bind("10.0.0.100:5070")).expect("a listener");
+    let resets = std::thread::spawn(move || {
+        let (mut stream, _) = bob.accept().expect("a connection");
+        let (mut request, mut buffer) = (Vec::new(), [0; 4_096]);
+        while !request.ends_with(b"\r\n\r\n") {
+            let length = stream.read(&mut buffer).expect("the request");
+            request.extend_from_slice(&buffer[..length]);
+        }
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("a socket");
+        request
+    });
+    invite(&alice);
+    let received = carol.receive_request("INVITE");
+    assert!(resets.join().expect("no panic").starts_with(b"INVITE "));
+    goes_through(&alice, &carol, &received);
     viaduct.stop();
 }

@@ -210,6 +210,35 @@ fn a_browser_that_is_gone_is_answered_for_at_once_and_nobody_takes_its_place() {
     viaduct.stop();
 }
 
+/// RFC 7118 §5.3: "SIP responses can only be sent over the existing WebSocket connection".
+#[test]
+fn a_browser_that_goes_while_it_is_asked_is_answered_for_at_once() {
+    let world = World::new();
+    let home = home();
+    let viaduct = home.start(&world);
+    let switch = switch(&world);
+    for (method, rings) in [("INVITE", true), ("INVITE", false), ("MESSAGE", false)] {
+        let mut browser = Browser::new("wendy", &world.public, EDGE);
+        let path = register(&mut browser, &switch);
+        let mut request = switch.request(method, &browser.uri());
+        request.insert_first("Route", &path);
+        switch.send(&request, "10.0.0.4:5060".parse().expect("an address"));
+        let received = browser.receive(&format!("{method} "));
+        if rings {
+            browser.answer(&received, "180 Ringing");
+            response(&switch, 180);
+        }
+        browser.vanish();
+        let answer = response(&switch, 430).message;
+        assert_eq!(answer.start, "SIP/2.0 430 Flow Failed");
+        if method == "INVITE" {
+            let ack = crate::sip::same_transaction(&request, "ACK", answer.value("To"));
+            switch.send(&ack, "10.0.0.4:5060".parse().expect("an address"));
+        }
+    }
+    viaduct.stop();
+}
+
 #[test]
 fn calls_over_tls_with_an_authority_of_ones_own() {
     let world = World::new();

@@ -4,7 +4,7 @@ use super::*;
 use crate::metrics::StreamEnd;
 use crate::shard::cookie::Cookie;
 use crate::shard::way::Way;
-use crate::stream::Waiting;
+use crate::stream::{Layer, Waiting};
 
 /// Streams of an engine that keeps what is written.
 #[derive(Default)]
@@ -292,4 +292,71 @@ fn a_request_that_finds_no_room_on_its_way_says_nothing_of_the_connection() {
         bench.shard.leave_by_stream(&mut bench.io, RELAY, &way, own);
     }
     assert_eq!(*bench.failed.borrow(), [(Handle::from_bits(7).unwrap(), SendFailure::Other)]);
+}
+
+/// A request that leaves by this stream for the transaction of this number.
+fn asks(bench: &mut Bench, stream: StreamId, number: u64) {
+    let request = format!("OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK{number}\r\n\r\n");
+    let waiting = Waiting { shard: 0, cookie: Cookie::Own.with(Handle::from_bits(number)) };
+    bench.shard.write_open(&mut bench.io, stream, request.as_bytes(), waiting);
+    bench.event(Event::Wrote { stream, bytes: limits::STREAM_QUEUE_BYTES });
+}
+
+/// Who was told, and what.
+fn told(bench: &Bench) -> Vec<(u64, SendFailure)> {
+    bench.failed.take().into_iter().map(|(handle, why)| (handle.to_bits(), why)).collect()
+}
+
+#[test]
+fn who_waits_for_an_answer_hears_that_its_connection_has_broken() {
+    for (errno, expected) in [(libc::ECONNRESET, vec![(8, SendFailure::Broken)]), (0, vec![])] {
+        let mut bench = Bench::one_shard();
+        let stream = bench.accept("192.0.2.1:1000");
+        asks(&mut bench, stream, 7);
+        asks(&mut bench, stream, 8);
+        let answer = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK7\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+        bench.comes(stream, answer);
+        // It rings, so to speak.
+        let rings = String::from_utf8_lossy(answer).replace("200 OK", "180 Ringing").replace("K7", "K8");
+        bench.comes(stream, rings.as_bytes());
+        bench.event(Event::Ended { stream, errno });
+        assert_eq!(told(&bench), expected, "{errno}");
+    }
+    let mut bench = Bench::one_shard();
+    let stream = bench.accept("192.0.2.1:1000");
+    asks(&mut bench, stream, 7);
+    bench.shard.cut_off(&mut bench.io, stream, StreamEnd::Stalled);
+    bench.event(Event::Ended { stream, errno: 0 });
+    assert_eq!(told(&bench), [(7, SendFailure::Broken)], "cut off from here");
+}
+
+/// RFC 7118 §5.3: "SIP responses can only be sent over the existing WebSocket connection".
+#[test]
+fn who_waits_for_a_browsers_answer_hears_of_the_end_of_its_connection_however_it_came() {
+    for is_half_closed in [true, false] {
+        let mut bench = Bench::one_shard();
+        let stream = bench.accept("192.0.2.1:1000");
+        let mut scratch = crate::stream::Scratch::default();
+        let hello = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Protocol: sip\r\n\r\n";
+        let connection = bench.shard.streams.get(stream).expect("a connection");
+        connection.layer = Layer::accept(Transport::Ws, None).expect("a layer");
+        connection.receive(hello, &mut scratch).expect("a handshake");
+        asks(&mut bench, stream, 7);
+        if is_half_closed {
+            let asks_too = b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/WS a;branch=z9hG4bK1\r\n\r\n";
+            bench.shard.streams.get(stream).expect("a connection").came(asks_too);
+            bench.comes(stream, b"");
+            assert_eq!(told(&bench), [(7, SendFailure::Ended)], "before the engine has closed it");
+            let flow = Number::new(0, stream);
+            let way = bench.shard.way_onward(ListenerId(0), "192.0.2.1:1000".parse().unwrap(), flow);
+            let waiting = Waiting { shard: 0, cookie: Cookie::Own.with(Handle::from_bits(8)) };
+            bench.shard.leave_by_stream(&mut bench.io, RELAY, &way, waiting);
+            assert_eq!(told(&bench), [(8, SendFailure::Connection(None))], "it is not asked any more");
+        }
+        bench.event(Event::Ended { stream, errno: 0 });
+        let expected = if is_half_closed { vec![] } else { vec![(7, SendFailure::Ended)] };
+        assert_eq!(told(&bench), expected);
+    }
 }
