@@ -63,7 +63,7 @@ pub use reply::Reply;
 pub use state::State;
 pub use stateful::owner_of_quoted;
 pub use validate::Flaw;
-pub use via::response_to;
+pub use via::{name_of_client, response_to};
 
 use sip_parser::{Message, Rule, Start, parse};
 

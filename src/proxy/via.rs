@@ -3,13 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-use sip_parser::{Host, Rport, Via, address};
+use sip_parser::{HeaderLine, HeaderName, Host, Rport, Via, address, parse};
 
+use crate::limits::HEADER_LINES;
 use crate::net::{Transport, canonical};
 use crate::overload::Feedback;
 use crate::rewrite::{Edits, Output};
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
+use crate::tls::PeerName;
 
 use super::forward::New;
 use super::names;
@@ -168,6 +170,24 @@ pub fn response_to(snapshot: &Snapshot, via: &Via<'_>, stream: Number) -> Option
     // "if it is not receiver-tagged, the response MUST be sent to the address indicated by the "sent-by"
     // value"
     Some(SocketAddr::new(names::first(snapshot, &via.host())?, port))
+}
+
+/// Whose certificate is asked for where a response goes to this address by a new connection over TLS, because that of its request
+/// is gone; `None`: whoever wrote its topmost Via can have none.
+///
+/// The sent-by is what stands for the client, as a URI's host does for a server: a name is compared as it is, an address stands for
+/// itself, or for the name that `[tls] names` has for where the response goes.
+pub fn name_of_client(snapshot: &Snapshot, response: &[u8], to: IpAddr) -> Option<PeerName> {
+    let mut lines = vec![HeaderLine::EMPTY; HEADER_LINES];
+    let message = parse(response, &mut lines).ok()?;
+    let via = Via::parse(message.values(HeaderName::Via).next()?.ok()?.text).ok()?;
+    match via.host() {
+        Host::Name(name) => PeerName::new(str::from_utf8(name).ok()?),
+        Host::V4(_) | Host::V6(_) => match snapshot.plan.tls_names.of(to) {
+            Some(name) => PeerName::new(name),
+            None => via.host().ip().map(|ip| PeerName::of_address(canonical(ip))),
+        },
+    }
 }
 
 /// The port that a connection to whoever wrote this Via is opened to.

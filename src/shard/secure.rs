@@ -13,7 +13,7 @@ use crate::engine::Io;
 use crate::net::{ListenerId, Transport};
 use crate::plan::{Plan, Tls};
 use crate::snapshot::Snapshot;
-use crate::stream::{Connection, Layer, LayerFailure, Scratch, StreamId, Waiting};
+use crate::stream::{Connection, Layer, LayerFailure, Number, Scratch, StreamId, Waiting};
 use crate::tls::{Client, Failure};
 
 /// What this shard opens connections over TLS with: of each listener's files one, so that its sessions are nobody else's.
@@ -49,8 +49,8 @@ impl<S, H: Handler> Worker<S, H> {
     /// A connection of this listener for what goes this way.
     ///
     /// # Errors
-    /// TLS cannot begin. `None`: there can be none. Nobody is there to connect to over WebSocket (RFC 7118 has clients connect);
-    /// and over TLS it has to be known who has to answer, which it is not of an answer that has lost its connection.
+    /// TLS cannot begin. `None`: there can be none. Nobody is there to connect to over WebSocket (RFC 7118 has clients connect),
+    /// nor where the name of who has to answer over TLS had to make room for others.
     pub(super) fn beginning(&mut self, on: ListenerId, way: &Way) -> Result<Beginning, Option<LayerFailure>> {
         let plan = &self.current.snapshot.plan;
         let listener = plan.listener(on);
@@ -60,6 +60,7 @@ impl<S, H: Handler> Worker<S, H> {
                 return Ok(Beginning { connection, hello: Vec::new() });
             }
             (Transport::Tls, Some(name)) => name,
+            (Transport::Tls, None) if way.stream == Number::ANY => return Err(Some(Failure::NoName.into())),
             (Transport::Tls | Transport::Ws | Transport::Wss, _) => return Err(None),
         };
         let tls = plan.section(listener.section).tls.as_ref();

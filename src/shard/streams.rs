@@ -20,7 +20,7 @@ use crate::limits;
 use crate::metrics::{SeriesId, StreamEnd};
 use crate::proxy::may_answer_to;
 use crate::stream::{
-    Connection, Layer, LayerFailure, Number, Overdue, StreamId, Waiting, is_final, owner_of, peer_mark,
+    Connection, Layer, LayerFailure, Overdue, StreamId, Waiting, is_final, owner_of, peer_mark,
 };
 use crate::tls::{Cause, Failure};
 use crate::transaction::{Handle, SendFailure};
@@ -138,7 +138,6 @@ impl<S, H: Handler> Worker<S, H> {
         waiting: Waiting,
     ) {
         let is_answer = way.stream.get().is_some();
-        let any = Way { stream: if is_answer { Number::ANY } else { way.stream }, ..way.clone() };
         if let Some((shard, stream)) = way.stream.get() {
             if shard != self.number && !self.post.is_gone(shard) {
                 return self.hand_on(io, shard, bytes, way, waiting);
@@ -163,16 +162,18 @@ impl<S, H: Handler> Worker<S, H> {
         if is_answer && !self.may_answer(way) {
             return self.not_sent(io, waiting, DropReason::ForbiddenResponseTarget, None);
         }
+        let back = is_answer.then(|| self.way_back(way, bytes));
+        let way = back.as_ref().unwrap_or(way);
         let owner = self.owner(way.listener, way.to);
         if owner != self.number {
-            return self.hand_on(io, owner, bytes, &any, waiting);
+            return self.hand_on(io, owner, bytes, way, waiting);
         }
-        let found = match self.streams.with(way.listener, way.to, way.name.as_ref(), any.stream) {
+        let found = match self.streams.with(way.listener, way.to, way.name.as_ref(), way.stream) {
             Some(stream) => Ok(stream),
             None => self.connect(io, way),
         };
         match found {
-            Ok(stream) => self.write(io, stream, bytes, &any, waiting),
+            Ok(stream) => self.write(io, stream, bytes, way, waiting),
             Err(cause) => self.not_sent(io, waiting, DropReason::ConnectionFailed, cause),
         }
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::handler::Handler;
 use super::worker::Worker;
 use crate::metrics::SeriesId;
-use crate::net::ListenerId;
+use crate::net::{ListenerId, Transport};
+use crate::proxy::name_of_client;
 use crate::stream::{Number, peer_mark};
 use crate::tls::PeerName;
 
@@ -23,7 +24,7 @@ pub(super) struct Way {
     pub peer: Option<u16>,
     /// A final answer goes out: whoever asked waits for one less.
     pub answers: bool,
-    /// Whom the server's certificate has to be for, where a request leaves over TLS.
+    /// Whom the server's certificate has to be for, where a message leaves over TLS.
     pub name: Option<Arc<PeerName>>,
     /// No other stream leads there: a request goes to a client that is reached by this one alone.
     pub is_flow: bool,
@@ -66,6 +67,15 @@ impl<S, H: Handler> Worker<S, H> {
         let snapshot = &self.current.snapshot;
         let on = snapshot.view.by_identity(way.listener);
         Way { listener: on.map_or(way.listener, |on| snapshot.plan.listener(on).identity), ..way }
+    }
+
+    /// An answer whose stream is gone leaves by another one, which is opened where there is none (RFC 3261 §18.2.2).
+    pub(super) fn way_back(&self, way: &Way, answer: &[u8]) -> Way {
+        let snapshot = &self.current.snapshot;
+        let on = snapshot.view.by_identity(way.listener).map(|on| snapshot.plan.listener(on));
+        let is_tls = on.is_some_and(|on| on.transport == Transport::Tls);
+        let name = if is_tls { name_of_client(snapshot, answer, way.to.ip()).map(Arc::new) } else { None };
+        Way { stream: Number::ANY, name, ..way.clone() }
     }
 
     /// A request leaves by this stream, or by any or none.

@@ -68,6 +68,11 @@ pub enum Failure {
     /// It did not come to an end.
     #[error("the TLS handshake was not over in time")]
     TooSlow,
+    /// Who has asked over TLS, and has lost the connection for the answer, is nobody that a certificate could be for.
+    #[error(
+        "the connection of a request is gone, and its Via names nobody whose certificate could be asked for"
+    )]
+    NoName,
     /// Nothing that the peer could help.
     #[error("TLS fails on our side: {0}")]
     Own(String),
@@ -75,7 +80,7 @@ pub enum Failure {
 
 impl Failure {
     /// All labels, in the order of the enum.
-    pub const LABELS: [&str; 16] = [
+    pub const LABELS: [&str; 17] = [
         "expired",
         "not_yet_valid",
         "wrong_name",
@@ -91,6 +96,7 @@ impl Failure {
         "closed",
         "unheard",
         "too_slow",
+        "no_name",
         "own",
     ];
 
@@ -112,7 +118,8 @@ impl Failure {
             Self::Closed => 12,
             Self::Unheard => 13,
             Self::TooSlow => 14,
-            Self::Own(_) => 15,
+            Self::NoName => 15,
+            Self::Own(_) => 16,
         }
     }
 
@@ -157,6 +164,9 @@ impl Failure {
             Self::Protocol(_) | Self::Closed => "the peer's log may say why",
             Self::Unheard => "the peer's log may say why; it may not like our certificate",
             Self::TooSlow => "the peer may speak something else on this port, or have too much to do",
+            Self::NoName => {
+                "the client is to write a host name into its Via that its certificate has, or its address"
+            }
             Self::Own(_) => "see the text",
         }
     }
@@ -238,6 +248,7 @@ impl Cause {
         "it closed the connection in the middle of the handshake",
         "it closed the connection behind the handshake, before it had said anything",
         "the handshake was not over in time",
+        "it has no name that a certificate could be for",
         "it is not set up on this side",
     ];
 

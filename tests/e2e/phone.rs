@@ -163,8 +163,8 @@ pub struct ByStreams<'w> {
     edge: (SocketAddr, String),
     inbox: Mutex<Receiver<Taken>>,
     outbox: Sender<Taken>,
-    /// The connection to Viaduct that was opened.
-    opened: Mutex<Option<Sender<Vec<u8>>>>,
+    /// The connection to Viaduct that was opened, and what is below it.
+    opened: Mutex<Option<(Sender<Vec<u8>>, TcpStream)>>,
 }
 
 impl<'w> ByStreams<'w> {
@@ -211,8 +211,9 @@ impl<'w> ByStreams<'w> {
     }
 
     /// Opens a connection to Viaduct; what is wanted of it is told when it is used.
-    fn connect(&self) -> Sender<Vec<u8>> {
+    fn connect(&self) -> (Sender<Vec<u8>>, TcpStream) {
         let mut stream = self.host.inside(|| TcpStream::connect(self.edge.0)).expect("a connection");
+        let wire = stream.try_clone().expect("a second handle");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let line = channel::<Vec<u8>>();
         let (writer, inbox) = (line.0.clone(), self.outbox.clone());
@@ -228,7 +229,14 @@ impl<'w> ByStreams<'w> {
             }
             None => converse(patient(stream), &inbox, &line),
         });
-        writer
+        (writer, wire)
+    }
+
+    /// Its connection to Viaduct is reset.
+    pub fn lose_connection(&self) {
+        let (line, wire) = self.opened.lock().expect("no panic").take().expect("a connection");
+        socket2::SockRef::from(&wire).set_linger(Some(Duration::ZERO)).expect("a socket");
+        line.send(Vec::new()).expect("a connection");
     }
 
     fn transport(&self) -> &'static str {
@@ -250,7 +258,7 @@ fn patient(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// Hands on what comes in and writes what is to be sent, until either side ends.
+/// Hands on what comes in and writes what is to be sent, until either side ends; nothing to be sent ends this one.
 fn converse(
     mut stream: impl Read + Write,
     inbox: &Sender<Taken>,
@@ -260,6 +268,7 @@ fn converse(
     let mut buffer = [0; 4_096];
     loop {
         match outbox.try_recv() {
+            Ok(message) if message.is_empty() => return,
             Ok(message) if stream.write_all(&message).and_then(|()| stream.flush()).is_ok() => {}
             Ok(_) | Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {}
@@ -302,11 +311,11 @@ impl Phone for ByStreams<'_> {
     fn put(&self, message: &Message) {
         let mut opened = self.opened.lock().expect("no panic");
         let bytes = message.bytes();
-        let is_sent = opened.as_ref().is_some_and(|line| line.send(bytes.clone()).is_ok());
+        let is_sent = opened.as_ref().is_some_and(|(line, _)| line.send(bytes.clone()).is_ok());
         if !is_sent {
-            let line = self.connect();
-            line.send(bytes).expect("a connection");
-            *opened = Some(line);
+            let connection = self.connect();
+            connection.0.send(bytes).expect("a connection");
+            *opened = Some(connection);
         }
     }
 

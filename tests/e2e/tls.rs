@@ -1,7 +1,7 @@
 //! TLS as neighbours see it: calls between it and everything else, whom Viaduct connects to, and what it says where it does not.
 
 use crate::endpoint::Party;
-use crate::phone::{ByDatagrams, ByStreams, Phone, Secrets};
+use crate::phone::{ByDatagrams, ByStreams, Phone, Secrets, Taken};
 use crate::pki::{Authority, Pair, in_years};
 use crate::sip::{Dialog, Speaker, same_transaction};
 use crate::viaduct::{Home, KEEPING_RELAY, LISTENERS, Viaduct};
@@ -417,5 +417,55 @@ fn a_certificate_changes_while_calls_go_on() {
     later.put(&later.request("OPTIONS", "sip:1.2.3.4"));
     later.expect("SIP/2.0 200");
     assert_eq!(failures(&viaduct, "refused"), 0);
+    viaduct.stop();
+}
+
+/// A caller over TLS whose connection is lost before it is answered; gives the request as it came to the callee.
+fn ask_and_lose(viaduct: &Viaduct<'_>, caller: &ByStreams<'_>, callee: &dyn Phone) -> Taken {
+    let count = || viaduct.metrics().sum("viaduct_connections_ended_total", &[("how", "broken")]);
+    let before = count();
+    caller.put(&caller.request("INVITE", &callee.uri()));
+    let received = callee.expect("INVITE ");
+    caller.lose_connection();
+    eventually("the connection is lost", || (count() > before).then_some(()));
+    received
+}
+
+/// RFC 3261 §18.2.2: "If that connection is no longer open, the server SHOULD open a connection to the IP address in the "received"
+/// parameter, if present, using the port in the "sent-by" value".
+#[test]
+fn an_answer_whose_connection_is_gone_goes_to_whom_the_via_names_and_to_nobody_else() {
+    let world = World::new();
+    let trust = Trust::new(KEEPING_RELAY);
+    let viaduct = trust.home.start(&world);
+    let inner = by_datagrams(world.private.party("inner", "10.0.0.100:5060"), "10.0.0.4:5060");
+    let secrets = |name: &str| trust.secrets(&[name]);
+    let alice = |host: &str, address: &str, secrets: &Secrets| {
+        ByStreams::new(&world.public, "alice", host, address, PUBLIC, Some(secrets))
+    };
+    let own = alice("alice.example", "1.2.3.100:5061", &secrets("alice.example"));
+    let received = ask_and_lose(&viaduct, &own, &inner);
+    inner.answer(&received, "180 Ringing");
+    own.expect("SIP/2.0 180");
+    inner.answer(&received, "200 OK");
+    let mut here = Dialog::of_caller(&own.expect("SIP/2.0 200").message);
+    own.put(&here.request(&own, "ACK"));
+    inner.expect("ACK ");
+    within(&own, here, &inner, "BYE");
+
+    let other = alice("alice.example", "1.2.3.100:5071", &secrets("mallory.example"));
+    let received = ask_and_lose(&viaduct, &other, &inner);
+    inner.answer(&received, "180 Ringing");
+    eventually("it is not her", || (failures(&viaduct, "wrong_name") == 1).then_some(()));
+    let line = "listener public-tls: the connection of 1.2.3.100:5071 failed: the server's certificate is not for \
+        «alice.example» but for «mallory.example»";
+    eventually("the failure is logged", || viaduct.log().contains(line).then_some(()));
+    // No certificate is for such a host.
+    let long = format!("{}.example", "a".repeat(64));
+    let nobody = alice(&long, "1.2.3.100:5081", &secrets("alice.example"));
+    let received = ask_and_lose(&viaduct, &nobody, &inner);
+    inner.answer(&received, "180 Ringing");
+    eventually("it is nobody", || (failures(&viaduct, "no_name") == 1).then_some(()));
+    assert_eq!(viaduct.metrics().sum("viaduct_dropped_total", &[("reason", "connection_failed")]), 2);
     viaduct.stop();
 }

@@ -5,6 +5,7 @@ use super::world::{Became, World, header, headers, masked, wire};
 use crate::limits::STREAM_NAMES;
 use crate::net::Transport;
 use crate::pki::Authority;
+use crate::proxy::name_of_client;
 use crate::rules::Mode;
 use crate::stream::{NameId, Number, StreamId};
 use crate::tls::Failure;
@@ -304,4 +305,34 @@ fn a_maddr_that_names_us_is_stripped_where_a_browser_has_come_in_over_wss() {
             (other, _) => panic!("{uri}: {other:?}"),
         }
     }
+}
+
+/// RFC 3261 §18.2.2 has an answer whose connection is gone sent to the port of the sent-by, and over TLS whoever is there has to
+/// be whom the sent-by names.
+#[test]
+fn an_answer_without_its_connection_is_for_whom_the_via_names() {
+    let names = "[tls]\nnames = { \"192.0.2.0/24\" = \"carrier.example\" }\n";
+    let world = world(names, "to = \"request-uri\"");
+    let to = |ip: &str, sent_by: &str| {
+        let answer = format!(
+            "SIP/2.0 200 OK\r\nCall-ID: a\r\nv: SIP/2.0/TLS {sent_by};branch=z9hG4bK1, SIP/2.0/UDP b\r\nVia: SIP/2.0/UDP c\r\n\r\n"
+        );
+        let name = name_of_client(&world.snapshot, answer.as_bytes(), ip.parse().unwrap());
+        name.map(|name| name.to_string())
+    };
+    let named = |name: &str| Some(name.to_owned());
+    assert_eq!(to("192.0.2.9", "Phone.example:5061"), named("phone.example"));
+    assert_eq!(
+        to("192.0.2.9", "10.1.1.1"),
+        named("carrier.example"),
+        "by what is configured for where it goes"
+    );
+    assert_eq!(to("198.51.100.7", "198.51.100.7:5061"), named("198.51.100.7"));
+    assert_eq!(to("2001:db8::7", "[2001:DB8:0::7]"), named("2001:db8::7"));
+    let long = format!("{}.example", "a".repeat(64));
+    assert_eq!(to("198.51.100.7", &long), None, "there is no such name");
+    assert_eq!(
+        name_of_client(&world.snapshot, b"SIP/2.0 200 OK\r\n\r\n", "192.0.2.9".parse().unwrap()),
+        None
+    );
 }
