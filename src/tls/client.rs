@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use rustls::RootCertStore;
 use rustls::client::{ClientConfig, Resumption};
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 
+use super::sessions::Sessions;
 use super::verify::SipServerVerifier;
 use super::{Authorities, Clock, Credentials, provider};
-use crate::limits::TLS_SESSIONS;
 
 /// Who has to answer: the domain that was asked for, before DNS made addresses of it (RFC 5922 §7.3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,12 +41,16 @@ impl std::fmt::Display for PeerName {
 
 /// What sessions with servers are made of.
 #[derive(Clone, Debug)]
-pub struct Client(Arc<ClientConfig>);
+pub struct Client {
+    config: Arc<ClientConfig>,
+    authorities: Arc<RootCertStore>,
+}
 
 impl Client {
     /// Trusts servers by these authorities, and shows `own` to those that ask.
     ///
-    /// It keeps [`TLS_SESSIONS`] sessions to resume, behind a lock: each shard has a `Client` [of its own](Self::apart).
+    /// It keeps [`TLS_SESSIONS`](crate::limits::TLS_SESSIONS) sessions to resume, as long as the certificates are valid that they
+    /// began with, behind a lock: each shard has a `Client` [of its own](Self::apart).
     ///
     /// # Errors
     /// The provider and the protocol versions do not fit.
@@ -54,12 +59,12 @@ impl Client {
         own: Option<&Credentials>,
         clock: Clock,
     ) -> Result<Self, rustls::Error> {
-        let provider = provider();
-        let verifier = SipServerVerifier::new(Arc::clone(authorities.store()), Arc::clone(&provider));
-        let builder = ClientConfig::builder_with_details(provider, clock)
+        let authorities = Arc::clone(authorities.store());
+        let (verifier, resumption) = beginning(&authorities, &clock);
+        let builder = ClientConfig::builder_with_details(provider(), clock)
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(verifier);
         let mut config = match own {
             Some(own) => {
                 let own = SingleCertAndKey::from(rustls::sign::CertifiedKey::clone(own.key()));
@@ -67,26 +72,35 @@ impl Client {
             }
             None => builder.with_no_client_auth(),
         };
-        config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
-        Ok(Self(Arc::new(config)))
+        config.resumption = resumption;
+        Ok(Self { config: Arc::new(config), authorities })
     }
 
     /// The same with sessions of its own.
     #[must_use]
     pub fn apart(&self) -> Self {
-        let mut config = ClientConfig::clone(&self.0);
-        config.resumption = Resumption::in_memory_sessions(TLS_SESSIONS);
-        Self(Arc::new(config))
+        let mut config = ClientConfig::clone(&self.config);
+        let (verifier, resumption) = beginning(&self.authorities, &config.time_provider);
+        config.dangerous().set_certificate_verifier(verifier);
+        config.resumption = resumption;
+        Self { config: Arc::new(config), authorities: Arc::clone(&self.authorities) }
     }
 
     pub(super) fn config(&self) -> &Arc<ClientConfig> {
-        &self.0
+        &self.config
     }
+}
+
+/// What verifies servers, and the sessions that hold as long as that does.
+fn beginning(authorities: &Arc<RootCertStore>, clock: &Clock) -> (Arc<SipServerVerifier>, Resumption) {
+    let sessions = Arc::new(Sessions::new(Arc::clone(clock)));
+    let verifier = SipServerVerifier::new(Arc::clone(authorities), provider(), Arc::clone(&sessions));
+    (Arc::new(verifier), Resumption::store(sessions))
 }
 
 #[cfg(test)]
 impl Client {
     pub(super) fn of_config(config: ClientConfig) -> Self {
-        Self(Arc::new(config))
+        Self { config: Arc::new(config), authorities: Arc::new(RootCertStore::empty()) }
     }
 }

@@ -21,6 +21,7 @@ mod failure;
 mod identities;
 mod server;
 mod session;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -31,7 +31,9 @@ impl Server {
     /// A listener with these certificates. Clients get the first one that has the name which they ask for by SNI, and the
     /// first of all without.
     ///
-    /// Resumption is by tickets, under keys of this `Server` alone that change by themselves; nothing is kept of a client.
+    /// Resumption is by tickets, under keys of this `Server` alone that change by themselves; nothing is kept of a client. Where
+    /// clients are asked for certificates there is none, because nobody would verify them again: a ticket holds what its client has
+    /// shown once, and each resumption gives out further ones.
     ///
     /// # Errors
     /// The system has no randomness, or `clients` trusts nobody.
@@ -62,7 +64,12 @@ impl Server {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(by_name));
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = Ticketer::new()?;
+        match clients {
+            ClientCertificates::Off => config.ticketer = Ticketer::new()?,
+            ClientCertificates::Optional(_) | ClientCertificates::Required(_) => {
+                config.send_tls13_tickets = 0
+            }
+        }
         Ok(Self(Arc::new(config)))
     }
 

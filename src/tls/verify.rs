@@ -10,17 +10,24 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::certificate::Certificate;
+use super::sessions::Sessions;
 
 /// Verifies servers that we connect to (RFC 5922 §7.3).
 #[derive(Debug)]
 pub(super) struct SipServerVerifier {
     authorities: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
+    /// Where it is noted how long that holds.
+    sessions: Arc<Sessions>,
 }
 
 impl SipServerVerifier {
-    pub fn new(authorities: Arc<RootCertStore>, provider: Arc<CryptoProvider>) -> Self {
-        Self { authorities, provider }
+    pub fn new(
+        authorities: Arc<RootCertStore>,
+        provider: Arc<CryptoProvider>,
+        sessions: Arc<Sessions>,
+    ) -> Self {
+        Self { authorities, provider, sessions }
     }
 
     /// RFC 5922 §7.3: "the client MUST compare the original domain portion of the SIP AUS used as input to the RFC 3263
@@ -68,6 +75,7 @@ impl ServerCertVerifier for SipServerVerifier {
             algorithms,
         )?;
         self.verify_name(own, intermediates, wanted)?;
+        self.sessions.verified(wanted, until(own, intermediates));
         Ok(ServerCertVerified::assertion())
     }
 
@@ -92,4 +100,10 @@ impl ServerCertVerifier for SipServerVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Seconds since 1970 until which all of these are valid; one that cannot be read is not.
+fn until(own: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> u64 {
+    let all = std::iter::once(own).chain(intermediates);
+    all.map(|der| Certificate::read(der).map_or(0, |read| read.not_after)).min().unwrap_or(0)
 }

@@ -1,7 +1,19 @@
 //! Who is let in, and what is said to whom is not.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
 use crate::pki::in_years;
+
+/// A clock that is set.
+#[derive(Debug, Default)]
+struct Moving(AtomicU64);
+
+impl TimeProvider for Moving {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(self.0.load(Ordering::Relaxed))))
+    }
+}
 
 /// How a connection to `peer` ends, where it does.
 fn outcome(client: &Client, peer: &str, server: &Server) -> Result<(), (&'static str, Failure)> {
@@ -152,20 +164,65 @@ fn sessions_are_resumed_with_those_who_gave_them_out_only() {
     assert!(!resumed(&client.apart(), &first), "sessions of its own");
 }
 
+/// One that has shown a certificate once is asked for it each time: it may have run out meanwhile.
 #[test]
-fn identities_of_a_client_survive_resumption() {
+fn a_client_that_is_asked_for_a_certificate_does_not_come_back_without_one() {
     let authority = Authority::new("A");
-    let clients = ClientCertificates::Required(authority.trusted());
-    let server = Server::new(&authority.issue(&["a.example"]).credentials(), &[], &clients, clock());
-    let (server, own) = (server.expect("a server"), authority.issue(&["client.example"]).credentials());
-    let client = Client::new(&authority.trusted(), Some(&own), clock()).expect("a client");
-    for is_resumed in [false, true] {
-        let mut line = Line::new(&client, "a.example", &server);
-        line.talk().expect("they talk");
-        assert_eq!(
-            (line.server.is_resumed(), line.server.identities().to_string()),
-            (is_resumed, "client.example".into())
-        );
+    let own = authority.issue(&["client.example"]).credentials();
+    let pair = authority.issue(&["a.example"]).credentials();
+    for clients in
+        [ClientCertificates::Required(authority.trusted()), ClientCertificates::Optional(authority.trusted())]
+    {
+        let server = Server::new(&pair, &[], &clients, clock()).expect("a server");
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let config = rustls::ClientConfig::builder_with_details(provider(), clock())
+                .with_protocol_versions(&[version])
+                .expect("versions")
+                .with_root_certificates(Arc::clone(authority.trusted().store()))
+                .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
+                    rustls::sign::CertifiedKey::clone(own.key()),
+                )));
+            let client = Client::of_config(config);
+            for _ in 0..2 {
+                let mut line = Line::new(&client, "a.example", &server);
+                line.talk().expect("they talk");
+                assert_eq!(
+                    (line.server.is_resumed(), line.server.identities().to_string()),
+                    (false, "client.example".into())
+                );
+            }
+        }
+    }
+}
+
+/// Until its certificate runs out a server is believed; from then on it has to show another one, whatever sessions it has given out.
+#[test]
+fn a_session_ends_with_the_certificate_that_it_began_with() {
+    const HOUR: u64 = 3_600;
+    let authority = Authority::new("A");
+    let until = |after: u64| {
+        move |params: &mut rcgen::CertificateParams| {
+            params.not_before = rcgen::date_time_ymd(2025, 1, 1);
+            params.not_after = (std::time::UNIX_EPOCH + std::time::Duration::from_secs(NOW + after)).into();
+        }
+    };
+    let between = authority.below("Between", until(HOUR));
+    let direct = authority.issue_with(&["a.example"], until(HOUR));
+    let chained = between.issue_with(&["a.example"], until(9 * HOUR)).chained(&between);
+    for pair in [direct, chained] {
+        let clock = Arc::new(Moving::default());
+        let client = Client::new(&authority.trusted(), None, Arc::clone(&clock) as Clock).expect("a client");
+        let server = server(&pair);
+        let comes = |after: u64| {
+            clock.0.store(NOW + after, Ordering::Relaxed);
+            let mut line = Line::new(&client, "a.example", &server);
+            line.talk().map(|()| line.client.is_resumed())
+        };
+        assert_eq!([comes(0), comes(HOUR / 2), comes(HOUR)], [Ok(false), Ok(true), Ok(true)]);
+        let expired = Failure::Expired { not_after: NOW + HOUR };
+        for _ in 0..3 {
+            assert_eq!(comes(HOUR + 1), Err(("client", expired.clone())));
+        }
     }
 }
 

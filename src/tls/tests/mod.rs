@@ -12,13 +12,16 @@ use rustls::time_provider::TimeProvider;
 use super::*;
 use crate::pki::{Authority, Pair};
 
-/// It is the beginning of 2026.
+/// The beginning of 2026, in seconds since 1970.
+const NOW: u64 = 1_767_225_600;
+
+/// It is that.
 #[derive(Debug)]
 struct In2026;
 
 impl TimeProvider for In2026 {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_767_225_600)))
+        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW)))
     }
 }
 
