@@ -3,22 +3,23 @@
 mod support;
 #[path = "support/traffic.rs"]
 mod traffic;
+#[allow(dead_code)]
+#[path = "support/wire.rs"]
+mod wire;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use support::Shard;
 use viaduct::dns::{Directory, Found, Target};
-use viaduct::engine::{Event, Io, Next, Shard as _, SocketId};
-use viaduct::limits::MESSAGE_BYTES;
+use viaduct::engine::{Event, Next, Shard as _, SocketId};
 use viaduct::metrics::{Class, SeriesId, ShardMetrics};
 use viaduct::net::{Now, Transport};
 use viaduct::proxy::Outcome;
-use viaduct::shard::{Bindings, Bound, Post, Publication, Questions, Records, Setup, Worker};
 use viaduct::transaction::What;
+use wire::Wire;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -309,63 +310,13 @@ fn transactions_of_calls() {
     assert_eq!((shard.tally().transactions.open, shard.tally().transactions.blocks), ([0; 4], 0));
 }
 
-/// An engine without a kernel: sends succeed at once.
-struct Wire {
-    free: Vec<Vec<u8>>,
-    sent: Vec<(Vec<u8>, u64)>,
-}
-
-impl Io for Wire {
-    type Tx = Vec<u8>;
-    type Source = ();
-
-    fn tx(&mut self) -> Option<Vec<u8>> {
-        self.free.pop()
-    }
-
-    fn send(&mut self, tx: Vec<u8>, _len: usize, _on: SocketId, _to: SocketAddr, cookie: u64) {
-        self.sent.push((tx, cookie));
-    }
-
-    fn discard(&mut self, tx: Vec<u8>) {
-        self.free.push(tx);
-    }
-
-    fn wake(&mut self, _shard: u16) {}
-
-    fn open(&mut self, _id: SocketId, _source: &()) {}
-
-    fn close(&mut self, _id: SocketId) {}
-}
-
 #[test]
 fn a_whole_shard_batch_by_batch() {
     const BATCH: usize = 32;
     let (shard, trunk, _) = shard();
     let metrics = Arc::new(ShardMetrics::default());
-    let bound = |n| Bound { socket: SocketId(n), series: SeriesId(n) };
-    [0, 1].into_iter().for_each(|n| metrics.traffic.open(SeriesId(n)));
-    let publication = Publication {
-        snapshot: shard.snapshot,
-        bindings: Arc::new(Bindings::new([bound(0), bound(1)].into(), &[])),
-        sockets: vec![vec![(SocketId(0), ()), (SocketId(1), ())].into_boxed_slice()].into(),
-        sockets_since: std::time::Instant::now(),
-        stopping: false,
-    };
-    let published = Arc::new(ArcSwap::from_pointee(publication));
-    let mut worker = Worker::new(Setup {
-        number: 0,
-        published,
-        metrics: Arc::clone(&metrics),
-        records: Records::default(),
-        questions: Questions::new(viaduct::limits::KERNEL_QUESTIONS),
-        names: Questions::new(viaduct::limits::DNS_QUESTIONS),
-        post: Post::new(1),
-        nonce: 1,
-        throttles: Arc::default(),
-    });
-    let mut wire =
-        Wire { free: (0..BATCH).map(|_| vec![0; MESSAGE_BYTES]).collect(), sent: Vec::with_capacity(BATCH) };
+    let mut worker = wire::worker(shard.snapshot, &metrics);
+    let mut wire = Wire::new(BATCH);
     let mut run = |messages: &[Vec<u8>], begin: u64| {
         for (batch, now) in messages.chunks(BATCH).zip(begin..) {
             worker.begin(&mut wire, Now(now * 1_000_000_000));
@@ -373,8 +324,7 @@ fn a_whole_shard_batch_by_batch() {
                 let on = SocketId(0);
                 worker.on_event(&mut wire, Event::Datagram { on, from: trunk, bytes, truncated: false });
             }
-            while let Some((tx, cookie)) = wire.sent.pop() {
-                wire.free.push(tx);
+            while let Some(cookie) = wire.leaves() {
                 worker.on_event(&mut wire, Event::Sent { cookie });
             }
             assert!(matches!(worker.end(&mut wire), Next::Wait(_)));

@@ -8,18 +8,20 @@ mod support;
 #[allow(dead_code)]
 #[path = "support/traffic.rs"]
 mod traffic;
+#[allow(dead_code)]
+#[path = "support/wire.rs"]
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use held::held;
-use viaduct::engine::{Accepted, Event, Io, Shard as _, SocketId};
-use viaduct::limits::MESSAGE_BYTES;
-use viaduct::metrics::{SeriesId, ShardMetrics, StreamEnd};
+use viaduct::engine::{Accepted, Event, Shard as _, SocketId};
+use viaduct::metrics::{ShardMetrics, StreamEnd};
 use viaduct::net::Now;
-use viaduct::shard::{Bindings, Bound, Post, Publication, Questions, Records, Setup, Worker};
+use viaduct::shard::Worker;
 use viaduct::stream::StreamId;
+use wire::Wire;
 
 const CONNECTIONS: u16 = 50_000;
 /// What the tables take for each that is idle, at most, as `limits::STREAMS` says.
@@ -33,47 +35,6 @@ const TIMES: usize = 4;
 const GROWN_BYTES: isize = 65_536 * 128;
 const LISTENER: SocketId = SocketId(0);
 
-/// An engine without a kernel, whose streams have their places in order.
-#[derive(Default)]
-struct Wire {
-    free: Vec<Vec<u8>>,
-    streams: u16,
-    written: usize,
-}
-
-impl Io for Wire {
-    type Tx = Vec<u8>;
-    type Source = ();
-
-    fn tx(&mut self) -> Option<Vec<u8>> {
-        self.free.pop()
-    }
-
-    fn send(&mut self, tx: Vec<u8>, _len: usize, _on: SocketId, _to: SocketAddr, _cookie: u64) {
-        self.free.push(tx);
-    }
-
-    fn discard(&mut self, tx: Vec<u8>) {
-        self.free.push(tx);
-    }
-
-    fn wake(&mut self, _shard: u16) {}
-
-    fn open(&mut self, _id: SocketId, _source: &()) {}
-
-    fn close(&mut self, _id: SocketId) {}
-
-    fn adopt(&mut self, _: Accepted) -> Option<StreamId> {
-        self.streams += 1;
-        Some(StreamId::first(self.streams - 1))
-    }
-
-    fn write(&mut self, _stream: StreamId, bytes: &[u8]) -> bool {
-        self.written += bytes.len();
-        true
-    }
-}
-
 struct Bench {
     worker: Worker<()>,
     metrics: Arc<ShardMetrics>,
@@ -83,30 +44,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let shard = support::Shard::new(&traffic::configuration(), traffic::ADDRESSES, &[]);
+        let snapshot = support::snapshot(&traffic::configuration(), traffic::ADDRESSES, &[]);
         let metrics = Arc::new(ShardMetrics::default());
-        let bound = |n| Bound { socket: SocketId(n), series: SeriesId(n) };
-        [0, 1].into_iter().for_each(|n| metrics.traffic.open(SeriesId(n)));
-        let publication = Publication {
-            snapshot: shard.snapshot,
-            bindings: Arc::new(Bindings::new([bound(0), bound(1)].into(), &[])),
-            sockets: vec![vec![(SocketId(0), ()), (SocketId(1), ())].into_boxed_slice()].into(),
-            sockets_since: std::time::Instant::now(),
-            stopping: false,
-        };
-        let worker = Worker::new(Setup {
-            number: 0,
-            published: Arc::new(ArcSwap::from_pointee(publication)),
-            metrics: Arc::clone(&metrics),
-            records: Records::default(),
-            questions: Questions::new(viaduct::limits::KERNEL_QUESTIONS),
-            names: Questions::new(viaduct::limits::DNS_QUESTIONS),
-            post: Post::new(1),
-            nonce: 1,
-            throttles: Arc::default(),
-        });
-        let wire = Wire { free: vec![vec![0; MESSAGE_BYTES]; 4], ..Wire::default() };
-        Self { worker, metrics, wire, now: Now(0) }
+        let worker = wire::worker(snapshot, &metrics);
+        Self { worker, metrics, wire: Wire::new(4), now: Now(0) }
     }
 
     fn event(&mut self, event: Event<'_>) {
