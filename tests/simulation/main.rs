@@ -9,9 +9,14 @@
 //!
 //! `VIADUCT_SEED=N` runs one seed and prints its trace where it fails; `VIADUCT_SEEDS=N` runs so many.
 
+mod coats;
 mod invariants;
+mod layers;
 mod odd;
 mod peers;
+#[allow(dead_code)]
+#[path = "../support/pki.rs"]
+mod pki;
 mod streams;
 mod transactions;
 mod world;

@@ -1,14 +1,16 @@
-//! User agents that call over datagrams and over connections, and that lose connections on the way.
+//! User agents that call over datagrams and over connections of all kinds, and that lose connections on the way.
 //!
 //! What a callee does stands in the user part that a request is for: `busy` refuses, `mute` says nothing, others answer.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use viaduct::engine::sim::{Arrives, Endpoint, Outbox, WireId};
 use viaduct::net::Now;
 use viaduct::random::Random;
+use viaduct::tls::Client;
 
+use super::coats::{Coat, Trust};
 use super::odd::{header, method, response};
 use super::world::MS;
 
@@ -18,21 +20,48 @@ const T2: u64 = 4_000 * MS;
 const PATIENCE: u64 = 64 * T1;
 /// How long a call lasts.
 const HOLD: u64 = 1_000 * MS;
+/// Connections are opened from the ports behind this one, in order.
+pub const FIRST_PORT: u16 = 20_000;
 
 /// What requests go by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Over {
     Datagrams,
     Connections,
+    Tls,
+    WebSocket,
+    SecureWebSocket,
 }
 
 impl Over {
+    const ALL: [Self; 5] =
+        [Self::Datagrams, Self::Connections, Self::Tls, Self::WebSocket, Self::SecureWebSocket];
+
     fn via(self) -> &'static str {
-        if self == Self::Datagrams { "UDP" } else { "TCP" }
+        ["UDP", "TCP", "TLS", "WS", "WSS"][self as usize]
     }
 
     fn parameter(self) -> &'static str {
-        if self == Self::Datagrams { "" } else { ";transport=tcp" }
+        ["", ";transport=tcp", ";transport=tls", ";transport=ws", ";transport=wss"][self as usize]
+    }
+
+    /// Of the forwarder's listener.
+    fn port(self) -> u16 {
+        [5060, 5070, 5071, 5080, 5081][self as usize]
+    }
+
+    /// That of a request with this Via.
+    fn of_via(via: &str) -> Self {
+        let is_it = |over: &Self| via.starts_with(&format!("SIP/2.0/{} ", over.via()));
+        Self::ALL.into_iter().find(is_it).expect("a transport")
+    }
+
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::Tls | Self::SecureWebSocket)
+    }
+
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Self::WebSocket | Self::SecureWebSocket)
     }
 }
 
@@ -46,7 +75,9 @@ pub enum Deed {
     /// Sends no more on one of them.
     Finish,
     /// Opens one, says this and nothing more.
-    Babble(&'static str),
+    Babble(Over, &'static str),
+    /// Opens one to be called by.
+    Open(Over),
     /// Ends all of them in good order.
     Leave,
 }
@@ -56,9 +87,9 @@ pub enum Deed {
 enum Way {
     Datagram(SocketAddr),
     /// By this connection, and if it is gone by [`Way::Line`].
-    Wire(WireId),
+    Wire(WireId, Over),
     /// By the connection to the forwarder, which is opened where there is none.
-    Line,
+    Line(Over),
 }
 
 /// A message that is sent again with growing intervals until something stops it.
@@ -72,12 +103,17 @@ struct Again {
 
 #[derive(Default)]
 struct Wire {
+    /// What lies below its messages; none as long as nothing has come by a connection of somebody else's.
+    coat: Option<Coat>,
     input: Vec<u8>,
     /// Nothing more is sent on it.
     is_finished: bool,
+    /// What comes by it is not looked at.
+    is_deaf: bool,
 }
 
 /// What a connection is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Line,
     Babble(&'static str),
@@ -86,7 +122,8 @@ enum Purpose {
 /// What a caller knows of a call.
 #[derive(Debug, Default)]
 pub struct Call {
-    /// By which connection its INVITE went, if that is certain.
+    /// How its INVITE went, and by which connection, if that is certain.
+    over: Option<Over>,
     wire: Option<WireId>,
     /// Final answers by CSeq.
     pub finals: BTreeMap<String, BTreeSet<String>>,
@@ -97,18 +134,23 @@ pub struct Call {
 /// Caller and callee in one.
 pub struct Peer {
     own: SocketAddr,
-    /// The forwarder's listeners, for datagrams and for connections.
-    proxy: [SocketAddr; 2],
+    /// The forwarder's end.
+    proxy: IpAddr,
+    trust: &'static Trust,
+    client: Client,
     dice: Random,
     /// What to do when, latest first.
     plan: Vec<(u64, Deed)>,
     again: BTreeMap<String, Again>,
     wires: BTreeMap<WireId, Wire>,
-    line: Option<WireId>,
-    /// What waits for the line to be open.
-    waiting: Vec<String>,
-    opening: VecDeque<Purpose>,
+    lines: BTreeMap<Over, WireId>,
+    /// What waits for a line to be open.
+    waiting: BTreeMap<Over, Vec<String>>,
+    /// Connections that are being opened.
+    opening: BTreeMap<Over, VecDeque<Purpose>>,
     port: u16,
+    /// From which it has opened its last connection of a kind.
+    ports: BTreeMap<Over, u16>,
     wakes: u64,
     /// Those that the world has cut: the agent cannot know.
     pub cut: BTreeSet<WireId>,
@@ -119,18 +161,21 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(own: SocketAddr, proxy: SocketAddr, dice: Random) -> Self {
+    pub fn new(own: SocketAddr, proxy: SocketAddr, dice: Random, trust: &'static Trust) -> Self {
         Self {
             own,
-            proxy: [proxy, SocketAddr::new(proxy.ip(), 5070)],
+            proxy: proxy.ip(),
+            trust,
+            client: trust.client(),
             dice,
             plan: Vec::new(),
             again: BTreeMap::new(),
             wires: BTreeMap::new(),
-            line: None,
-            waiting: Vec::new(),
-            opening: VecDeque::new(),
-            port: 20_000,
+            lines: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            port: FIRST_PORT,
+            ports: BTreeMap::new(),
             wakes: u64::MAX,
             cut: BTreeSet::new(),
             calls: BTreeMap::new(),
@@ -154,7 +199,7 @@ impl Peer {
             Deed::Reset => {
                 if let Some(wire) = self.any_wire() {
                     out.reset(wire);
-                    self.lose(wire);
+                    self.lose(out, wire);
                 }
             }
             Deed::Finish => {
@@ -162,7 +207,8 @@ impl Peer {
                     self.finish(out, wire);
                 }
             }
-            Deed::Babble(text) => self.open(out, Purpose::Babble(text)),
+            Deed::Babble(over, text) => self.open(out, over, Purpose::Babble(text)),
+            Deed::Open(over) => self.open(out, over, Purpose::Line),
             Deed::Leave => self.wires().into_iter().for_each(|wire| self.finish(out, wire)),
         }
     }
@@ -172,43 +218,127 @@ impl Peer {
         wires.get(self.dice.below(wires.len() as u64) as usize).copied()
     }
 
-    fn lose(&mut self, wire: WireId) {
+    /// A connection is gone; what waited for it waits for another one.
+    fn lose(&mut self, out: &mut Outbox, wire: WireId) {
         self.wires.remove(&wire);
-        self.line = self.line.filter(|line| *line != wire);
+        let over = self.lines.iter().find(|(_, line)| **line == wire).map(|(over, _)| *over);
+        if let Some(over) = over {
+            self.lines.remove(&over);
+            if self.waiting.contains_key(&over) {
+                self.open(out, over, Purpose::Line);
+            }
+        }
     }
 
     fn finish(&mut self, out: &mut Outbox, wire: WireId) {
+        let own = self.wires.entry(wire).or_default();
+        if let Some(coat) = own.coat.as_mut().filter(|_| !own.is_finished) {
+            let mut last = Vec::new();
+            coat.end(&mut last);
+            out.write(wire, last);
+        }
+        own.is_finished = true;
         out.finish(wire);
-        self.wires.entry(wire).or_default().is_finished = true;
-        self.line = self.line.filter(|line| *line != wire);
+        self.lines.retain(|_, line| *line != wire);
     }
 
-    fn open(&mut self, out: &mut Outbox, purpose: Purpose) {
+    fn open(&mut self, out: &mut Outbox, over: Over, purpose: Purpose) {
         self.port += 1;
-        out.connect(SocketAddr::new(self.own.ip(), self.port), self.proxy[1]);
-        self.opening.push_back(purpose);
+        if purpose == Purpose::Line {
+            self.ports.insert(over, self.port);
+        }
+        out.connect(SocketAddr::new(self.own.ip(), self.port), self.proxy(over));
+        self.opening.entry(over).or_default().push_back(purpose);
+    }
+
+    /// The forwarder's listener.
+    fn proxy(&self, over: Over) -> SocketAddr {
+        SocketAddr::new(self.proxy, over.port())
     }
 
     /// Sends; the connection that it went by, if that is certain.
     fn say(&mut self, out: &mut Outbox, way: Way, text: &str) -> Option<WireId> {
-        let wire = match way {
+        let (wire, over) = match way {
             Way::Datagram(to) => {
                 out.send(self.own, to, text);
                 return None;
             }
-            Way::Wire(wire) if self.wires.get(&wire).is_some_and(|wire| !wire.is_finished) => Some(wire),
-            Way::Wire(_) | Way::Line => self.line,
+            Way::Wire(wire, over) if self.wires.get(&wire).is_some_and(|wire| !wire.is_finished) => {
+                (Some(wire), over)
+            }
+            Way::Wire(_, over) | Way::Line(over) => (self.lines.get(&over).copied(), over),
         };
-        match wire {
-            Some(wire) => out.write(wire, text),
-            None => {
-                self.waiting.push(text.to_owned());
-                if !self.opening.iter().any(|purpose| matches!(purpose, Purpose::Line)) {
-                    self.open(out, Purpose::Line);
-                }
+        if let Some(wire) = wire
+            && self.write(out, wire, text)
+        {
+            return Some(wire);
+        }
+        self.waiting.entry(over).or_default().push(text.to_owned());
+        let opens = self.opening.get(&over).is_some_and(|purposes| purposes.contains(&Purpose::Line));
+        if wire.is_none() && !opens {
+            self.open(out, over, Purpose::Line);
+        }
+        None
+    }
+
+    /// Sends by a connection; `false`: it is not open yet.
+    fn write(&mut self, out: &mut Outbox, wire: WireId, text: &str) -> bool {
+        let coat = self.wires.get_mut(&wire).and_then(|own| own.coat.as_mut()).filter(|coat| coat.is_open());
+        let Some(coat) = coat else { return false };
+        let mut bytes = Vec::new();
+        coat.put(text.as_bytes(), &mut self.dice, &mut bytes);
+        out.write(wire, bytes);
+        true
+    }
+
+    /// A connection to the forwarder is there.
+    fn on_opened(&mut self, out: &mut Outbox, wire: WireId, over: Over) {
+        let mut first = Vec::new();
+        let own = self.wires.entry(wire).or_default();
+        match self.opening.get_mut(&over).and_then(VecDeque::pop_front) {
+            Some(Purpose::Babble(text)) => {
+                own.is_deaf = true;
+                first.extend_from_slice(text.as_bytes());
+            }
+            Some(Purpose::Line) | None => {
+                own.coat = Some(Coat::connect(over, &self.client, self.proxy, &mut first));
+                self.lines.insert(over, wire);
             }
         }
-        wire
+        out.write(wire, first);
+        self.flush(out, wire);
+    }
+
+    /// What has waited for a connection is sent, once it is open.
+    fn flush(&mut self, out: &mut Outbox, wire: WireId) {
+        let over = self.lines.iter().find(|(_, line)| **line == wire).map(|(over, _)| *over);
+        let is_open = self.wires.get(&wire).is_some_and(|own| own.coat.as_ref().is_some_and(Coat::is_open));
+        let waiting = over.filter(|_| is_open).and_then(|over| self.waiting.remove(&over));
+        for text in waiting.unwrap_or_default() {
+            self.write(out, wire, &text);
+        }
+    }
+
+    fn on_bytes(&mut self, out: &mut Outbox, wire: WireId, bytes: &[u8], now: u64) {
+        let Some(own) = self.wires.get_mut(&wire).filter(|own| !own.is_deaf) else { return };
+        let coat = own.coat.get_or_insert_with(|| Coat::accept(bytes[0], self.trust));
+        let (was_open, mut back) = (coat.is_open(), Vec::new());
+        let taken = coat.take(bytes, &mut own.input, &mut back);
+        let opens = coat.is_open() && !was_open;
+        if !own.is_finished {
+            out.write(wire, back);
+        }
+        if taken.is_err() {
+            out.reset(wire);
+            return self.lose(out, wire);
+        }
+        if opens {
+            self.flush(out, wire);
+        }
+        while let Some(text) = self.wires.get_mut(&wire).and_then(|own| take_message(&mut own.input)) {
+            let over = Over::of_via(header(&text, "Via"));
+            self.on_message(out, Way::Wire(wire, over), &text, now);
+        }
     }
 
     fn say_again(&mut self, out: &mut Outbox, key: String, way: Way, text: &str, now: u64) -> Option<WireId> {
@@ -226,13 +356,24 @@ impl Peer {
         let invite = format!(
             "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/{} {own};branch=z9hG4bK{user}I\r\nMax-Forwards: 70\r\n\
              From: <sip:peer@{own}>;tag=f{user}\r\nTo: <sip:{user}@{to}>\r\nCall-ID: {user}\r\nCSeq: 1 INVITE\r\n\
-             Contact: <sip:peer@{own}{}>\r\nContent-Length: 0\r\n\r\n",
+             Contact: <{}>\r\nContent-Length: 0\r\n\r\n",
             over[0].via(),
-            over[0].parameter()
+            self.contact(over[0])
         );
-        let way = if over[0] == Over::Datagrams { Way::Datagram(self.proxy[0]) } else { Way::Line };
-        let wire = self.say_again(out, format!("1 INVITE {user}"), way, &invite, now);
-        self.calls.insert(user.to_owned(), Call { wire, ..Call::default() });
+        let wire = self.say_again(out, format!("1 INVITE {user}"), self.way(over[0]), &invite, now);
+        self.calls.insert(user.to_owned(), Call { over: Some(over[0]), wire, ..Call::default() });
+    }
+
+    /// Where it is reached: as a browser by the connection that it has opened.
+    fn contact(&self, over: Over) -> String {
+        let opened = self.ports.get(&over).filter(|_| over.is_websocket());
+        let port = opened.copied().unwrap_or(self.own.port());
+        format!("sip:peer@{}{}", SocketAddr::new(self.own.ip(), port), over.parameter())
+    }
+
+    /// To the forwarder.
+    fn way(&self, over: Over) -> Way {
+        if over == Over::Datagrams { Way::Datagram(self.proxy(over)) } else { Way::Line(over) }
     }
 
     fn on_message(&mut self, out: &mut Outbox, by: Way, text: &str, now: u64) {
@@ -248,7 +389,7 @@ impl Peer {
         let (id, cseq) = (header(text, "Call-ID").to_owned(), header(text, "CSeq").to_owned());
         let status: u16 = text[8..11].parse().expect("a status");
         let Some(call) = self.calls.get_mut(&id) else { return };
-        if let (Way::Wire(came), Some(went), true) = (by, call.wire, cseq.ends_with("INVITE"))
+        if let (Way::Wire(came, _), Some(went), true) = (by, call.wire, cseq.ends_with("INVITE"))
             && came != went
             && self.wires.contains_key(&went)
             && !self.cut.contains(&went)
@@ -292,7 +433,7 @@ impl Peer {
             header(refusal, "Via"),
             header(refusal, "From")
         );
-        let way = if let Way::Datagram(_) = by { Way::Datagram(self.proxy[0]) } else { by };
+        let way = if let Way::Datagram(_) = by { self.way(Over::Datagrams) } else { by };
         self.say(out, way, &ack);
     }
 
@@ -302,7 +443,13 @@ impl Peer {
         let routes: Vec<&str> = lines.rev().collect();
         let target = header(ok, "Contact").split(['<', '>']).nth(1).expect("a Contact");
         let first = routes.first().copied().unwrap_or(target);
-        let over = if first.contains("transport=tcp") { Over::Connections } else { Over::Datagrams };
+        let recorded = |over: &Over| first.contains(&format!("@{};", self.proxy(*over)));
+        let over = Over::ALL.into_iter().find(recorded);
+        let went = self.calls.get(header(ok, "Call-ID")).and_then(|call| call.over);
+        if over.is_none() || over != went {
+            self.wrong.push(format!("{}: {first} is recorded, it went over {went:?}", header(ok, "Call-ID")));
+        }
+        let over = over.unwrap_or(Over::Datagrams);
         let (id, method) = (header(ok, "Call-ID"), cseq.split(' ').nth(1).unwrap_or(""));
         let mut text = format!(
             "{method} {target} SIP/2.0\r\nVia: SIP/2.0/{} {};branch=z9hG4bK{id}{}\r\n",
@@ -316,11 +463,7 @@ impl Peer {
             header(ok, "From"),
             header(ok, "To")
         );
-        let expected = self.proxy[usize::from(over == Over::Connections)];
-        if !first.contains(&expected.to_string()) {
-            self.wrong.push(format!("{id}: {first} is recorded, {expected} was expected"));
-        }
-        (text, if over == Over::Connections { Way::Line } else { Way::Datagram(expected) })
+        (text, self.way(over))
     }
 
     /// What a callee does with a request.
@@ -338,10 +481,8 @@ impl Peer {
             }
             _ => {
                 self.say(out, by, &response(text, "180 Ringing"));
-                let over =
-                    if header(text, "Via").contains("/TCP") { Over::Connections } else { Over::Datagrams };
-                let contact =
-                    format!("Contact: <sip:peer@{}{}>\r\nContent-Length", self.own, over.parameter());
+                let over = Over::of_via(header(text, "Via"));
+                let contact = format!("Contact: <{}>\r\nContent-Length", self.contact(over));
                 let ok = response(text, "200 OK").replace("Content-Length", &contact);
                 let next = now + self.dice.below(300) * MS;
                 // Whatever the transport: nobody else sends it again (RFC 3261 §13.3.1.4).
@@ -397,28 +538,17 @@ impl Endpoint for Peer {
         match arrives {
             Arrives::Opened(address) => {
                 self.wires.insert(wire, Wire::default());
-                match if address == self.proxy[1] { self.opening.pop_front() } else { None } {
-                    Some(Purpose::Line) => {
-                        self.line = Some(wire);
-                        std::mem::take(&mut self.waiting).into_iter().for_each(|text| out.write(wire, text));
-                    }
-                    Some(Purpose::Babble(text)) => out.write(wire, text),
-                    None => {}
+                let is_it = |over: &Over| *over != Over::Datagrams && self.proxy(*over) == address;
+                if let Some(over) = Over::ALL.into_iter().find(is_it) {
+                    self.on_opened(out, wire, over);
                 }
             }
-            Arrives::Bytes(bytes) => {
-                let Some(own) = self.wires.get_mut(&wire) else { return };
-                own.input.extend_from_slice(&bytes);
-                while let Some(text) = self.wires.get_mut(&wire).and_then(|own| take_message(&mut own.input))
-                {
-                    self.on_message(out, Way::Wire(wire), &text, now.0);
-                }
-            }
+            Arrives::Bytes(bytes) => self.on_bytes(out, wire, &bytes, now.0),
             Arrives::End => {
                 out.finish(wire);
-                self.lose(wire);
+                self.lose(out, wire);
             }
-            Arrives::Reset => self.lose(wire),
+            Arrives::Reset => self.lose(out, wire),
         }
         self.wake(out, now.0);
     }

@@ -25,6 +25,8 @@ use viaduct::shard::{
 use viaduct::snapshot::Snapshot;
 use viaduct::token::Keys;
 
+use super::coats::Trust;
+
 pub const MS: u64 = 1_000_000;
 /// Calls are placed in the first two seconds; the rest is for retransmissions to end.
 const PLACING_MS: u64 = 2_000;
@@ -97,6 +99,28 @@ bind = "tcp:10.0.0.1:5070"
 name = "six-tcp"
 bind = "tcp:[fd00::1]:5070"
 "#;
+
+/// The same over TLS and WebSocket, each network's.
+const LAYERS: [(&str, &str); 3] = [("public", "203.0.113.1"), ("private", "10.0.0.1"), ("six", "[fd00::1]")];
+
+fn layers() -> String {
+    let folder = trust().folder().display();
+    let files =
+        format!("certificate = \"{folder}/own.crt\"\nkey = \"{folder}/own.key\"\nca = \"{folder}/ca.pem\"\n");
+    let listener = |(net, address): &(&str, &str)| {
+        [("tls", 5071, &*files), ("ws", 5080, ""), ("wss", 5081, &*files)]
+            .map(|(transport, port, files)| {
+                format!("[[listener]]\nname = \"{net}-{transport}\"\nbind = \"{transport}:{address}:{port}\"\n{files}")
+            })
+            .concat()
+    };
+    LAYERS.iter().map(listener).collect()
+}
+
+/// Of all ends of all connections.
+pub fn trust() -> &'static Trust {
+    Trust::of(&["203.0.113.1", "203.0.113.10", "10.0.0.1", "10.0.0.10", "fd00::1", "fd00::10"])
+}
 
 /// Public, private, IPv6 host, and the service that is reached by either private link.
 const AGENTS: [&str; 4] = ["203.0.113.10:5060", "10.0.0.10:5060", "[fd00::10]:5060", "10.9.9.9:5060"];
@@ -177,13 +201,15 @@ pub enum Forwarder {
     Stateful(usize),
     /// The same, and they take connections.
     Streams(usize),
+    /// The same, and connections over TLS and WebSocket.
+    Layers(usize),
 }
 
 impl Forwarder {
     fn shards(self) -> usize {
         match self {
             Self::Stateless => 1,
-            Self::Stateful(shards) | Self::Streams(shards) => shards,
+            Self::Stateful(shards) | Self::Streams(shards) | Self::Layers(shards) => shards,
         }
     }
 
@@ -193,6 +219,7 @@ impl Forwarder {
             Self::Stateless => CONFIGURATION.to_owned(),
             Self::Stateful(_) => SEVERAL.to_owned() + &stateful,
             Self::Streams(_) => CONNECTIONS.to_owned() + &stateful,
+            Self::Layers(_) => CONNECTIONS.to_owned() + &layers() + &stateful,
         }
     }
 }

@@ -2,11 +2,15 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SanType, SignatureAlgorithm, date_time_ymd,
 };
 
 /// An authority.
-pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    /// Of its key, and of those that it vouches for.
+    algorithm: &'static SignatureAlgorithm,
+}
 
 /// A certificate and its key, as PEM.
 #[derive(Clone)]
@@ -17,20 +21,30 @@ pub struct Pair {
 
 impl Authority {
     pub fn new(name: &str) -> Self {
-        let issuer = CertifiedIssuer::self_signed(authority(name), KeyPair::generate().expect("a key"));
-        Self(issuer.expect("an authority"))
+        Self::of(name, &PKCS_ECDSA_P256_SHA256)
+    }
+
+    /// All signatures are equally long, and so are certificates that say as much.
+    #[allow(dead_code)] // Only where a run has to be repeated.
+    pub fn of_even_signatures(name: &str) -> Self {
+        Self::of(name, &PKCS_ED25519)
+    }
+
+    fn of(name: &str, algorithm: &'static SignatureAlgorithm) -> Self {
+        let issuer = CertifiedIssuer::self_signed(authority(name), key(algorithm)).expect("an authority");
+        Self { issuer, algorithm }
     }
 
     /// Another authority that this one vouches for.
     pub fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = authority(name);
         change(&mut params);
-        let issuer = CertifiedIssuer::signed_by(params, KeyPair::generate().expect("a key"), &self.0);
-        Self(issuer.expect("an authority"))
+        let issuer = CertifiedIssuer::signed_by(params, key(self.algorithm), &self.issuer);
+        Self { issuer: issuer.expect("an authority"), algorithm: self.algorithm }
     }
 
     pub fn pem(&self) -> String {
-        self.0.pem()
+        self.issuer.pem()
     }
 
     /// A certificate for these: `sip:…` is a URI, an address is one, everything else a DNS name.
@@ -46,10 +60,14 @@ impl Authority {
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.subject_alt_names = names.iter().map(|name| alternative(name)).collect();
         change(&mut params);
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        let key = key(self.algorithm);
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
+}
+
+fn key(algorithm: &'static SignatureAlgorithm) -> KeyPair {
+    KeyPair::generate_for(algorithm).expect("a key")
 }
 
 fn authority(name: &str) -> CertificateParams {
