@@ -1,16 +1,7 @@
+use super::super::sides::sides;
 use super::*;
 use crate::net::Transport;
-use crate::pki::Authority;
-use crate::tls::{Authorities, Client, ClientCertificates, Credentials, Server, Session, system_clock};
-
-fn sides() -> (Server, Client) {
-    let authority = Authority::new("A");
-    let pair = authority.issue(&["a.example"]);
-    let own = Credentials::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).unwrap();
-    let trusted = Authorities::from_pem(authority.pem().as_bytes()).unwrap();
-    let server = Server::new(&own, &[], &ClientCertificates::Off, system_clock()).unwrap();
-    (server, Client::new(&trusted, None, system_clock()).unwrap())
-}
+use crate::tls::Session;
 
 fn peer() -> SocketAddr {
     "192.0.2.1:5061".parse().unwrap()

@@ -1,24 +1,13 @@
 use std::io::Write;
 
+use super::super::sides::sides;
 use super::*;
 use crate::limits::LAYER_SCRATCH_BYTES;
 use crate::net::Transport;
-use crate::pki::Authority;
-use crate::tls::{
-    Authorities, Client, ClientCertificates, Credentials, PeerName, Server, Session, system_clock,
-};
+use crate::tls::{PeerName, Session};
 
 const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sip\r\nSec-WebSocket-Version: 13\r\n\r\n";
-
-fn sides() -> (Server, Client) {
-    let authority = Authority::new("A");
-    let pair = authority.issue(&["a.example"]);
-    let own = Credentials::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).unwrap();
-    let trusted = Authorities::from_pem(authority.pem().as_bytes()).unwrap();
-    let server = Server::new(&own, &[], &ClientCertificates::Off, system_clock()).unwrap();
-    (server, Client::new(&trusted, None, system_clock()).unwrap())
-}
 
 /// A client over TLS and the layer that it talks to.
 struct Line {

@@ -26,6 +26,8 @@ mod names;
 mod number;
 mod owner;
 mod share;
+#[cfg(test)]
+mod sides;
 mod table;
 mod unanswered;
 mod unsent;
