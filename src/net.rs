@@ -1,7 +1,7 @@
 //! Transports, next hops and the few questions that every stage asks of an address.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// A SIP transport (RFC 3261 §18, RFC 7118).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -117,6 +117,24 @@ impl fmt::Display for NextHop {
 #[inline]
 pub fn canonical(ip: IpAddr) -> IpAddr {
     ip.to_canonical()
+}
+
+/// An address in 128 bits: the same for an IPv4 address and its IPv4-mapped form.
+#[inline(always)]
+pub const fn address_bits(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => 0xffff_0000_0000 | ip.to_bits() as u128,
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
+}
+
+/// The address that has these bits ([`address_bits`]), canonical.
+#[inline(always)]
+pub const fn address_of(bits: u128) -> IpAddr {
+    match bits >> 32 {
+        0xffff => IpAddr::V4(Ipv4Addr::from_bits(bits as u32)),
+        _ => IpAddr::V6(Ipv6Addr::from_bits(bits)),
+    }
 }
 
 /// A listener's number: its place in the Plan. It changes as listeners come and go with the host's addresses.

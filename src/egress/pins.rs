@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use crate::hardware;
 use crate::limits::PIN_WAYS;
-use crate::net::{NextHop, Now, Transport, canonical};
+use crate::net::{NextHop, Now, Transport, address_bits, address_of};
 use crate::token::{KeyId, TransactionKey};
 
 /// What a transaction was decided to be: enough to treat its retransmission, its CANCEL and the ACK
@@ -111,12 +111,12 @@ const TRANSPORTS: [Transport; 5] =
 impl Packed {
     fn new(pin: &Pin) -> Self {
         let address = pin.next_hop.address;
-        let (ip, scope) = match address {
-            SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), 0),
-            SocketAddr::V6(v6) => (*v6.ip(), v6.scope_id()),
+        let scope = match address {
+            SocketAddr::V4(_) => 0,
+            SocketAddr::V6(v6) => v6.scope_id(),
         };
         Self {
-            address: ip.octets(),
+            address: address_bits(address.ip()).to_ne_bytes(),
             scope,
             egress: pin.egress,
             signer: pin.signer.0,
@@ -127,7 +127,7 @@ impl Packed {
     }
 
     fn unpack(&self) -> Pin {
-        let address = match canonical(IpAddr::from(self.address)) {
+        let address = match address_of(u128::from_ne_bytes(self.address)) {
             IpAddr::V4(v4) => SocketAddr::from((v4, self.port)),
             IpAddr::V6(v6) => SocketAddrV6::new(v6, self.port, 0, self.scope).into(),
         };

@@ -1,12 +1,12 @@
 //! Choices of one snapshot, remembered.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use super::choose::{given, overridden};
 use super::{Egress, NoEgress, Pin, Question, Reason, View, auto};
 use crate::fib::Fib;
 use crate::limits::RECENT_CHOICES;
-use crate::net::{ListenerId, NextHop};
+use crate::net::{ListenerId, NextHop, address_bits};
 use crate::plan::Plan;
 use crate::rules::EgressChoice;
 
@@ -28,24 +28,42 @@ pub struct Recent {
 struct Known {
     generation: u64,
     asked: Asked,
-    next_hop: NextHop,
     egress: Egress,
 }
 
-/// What was asked about a next hop.
+/// What was asked, as numbers that are compared at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Asked {
-    ingress: ListenerId,
-    /// Whether this listener, which was given for that reason, can send to it; `None`: which one can.
-    given: Option<(ListenerId, Reason)>,
+    address: u128,
+    rest: u128,
 }
 
 const _: () = assert!(size_of::<Option<Known>>() == 128);
 
-impl Known {
+impl Asked {
+    /// Whether the listener that is `given` for some reason can send to the next hop; `None`: which one can.
     #[inline(always)]
-    fn answers(&self, generation: u64, asked: Asked, next_hop: NextHop) -> bool {
-        self.generation == generation && self.asked == asked && self.next_hop == next_hop
+    fn new(question: &Question, given: Option<(ListenerId, Reason)>) -> Self {
+        let Question { ingress, next_hop: NextHop { transport, address }, .. } = *question;
+        let scope = match address {
+            SocketAddr::V4(_) => 0,
+            SocketAddr::V6(v6) => v6.scope_id(),
+        };
+        let given = given
+            .map_or(0, |(listener, reason)| 1 << 8 | reason.index() as u64 | u64::from(listener.0) << 16);
+        let place = u64::from(address.port()) | u64::from(scope) << 16 | (transport as u64) << 48;
+        Self {
+            address: address_bits(address.ip()),
+            rest: u128::from(place) << 64 | u128::from(given << 16 | u64::from(ingress.0)),
+        }
+    }
+
+    /// Below half of [`RECENT_CHOICES`]; addresses of one network lie apart.
+    #[inline(always)]
+    fn place(&self) -> usize {
+        let both = self.address ^ self.rest.rotate_left(32);
+        let mixed = (both as u64 ^ (both >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed >> 32) as usize % (RECENT_CHOICES / 2)
     }
 }
 
@@ -192,32 +210,20 @@ impl Recent {
         if fib.is_multipath() {
             return choose().map(|egress| &*self.once.insert(egress));
         }
-        let Question { ingress, next_hop, .. } = *question;
-        let asked = Asked { ingress, given };
-        let places = &mut self.known[place(&next_hop, given)];
-        let answers = |known: &Option<Known>| matches!(known, Some(known) if known.answers(generation, asked, next_hop));
+        let asked = Asked::new(question, given);
+        let places = &mut self.known[asked.place()];
+        let answers = |known: &Option<Known>| {
+            known.as_ref().is_some_and(|known| known.asked == asked && known.generation == generation)
+        };
         let mut at = 0;
         if !answers(&places[0]) {
             at = 1;
             if !answers(&places[1]) {
                 let egress = choose()?;
-                places[1] = places[0].replace(Known { generation, asked, next_hop, egress });
+                places[1] = places[0].replace(Known { generation, asked, egress });
                 at = 0;
             }
         }
         places[at].as_ref().map(|known| &known.egress).ok_or(NoEgress::NoListener)
     }
-}
-
-/// Below half of [`RECENT_CHOICES`]; addresses of one network lie apart.
-#[inline]
-fn place(next_hop: &NextHop, given: Option<(ListenerId, Reason)>) -> usize {
-    let ip = match next_hop.address.ip() {
-        IpAddr::V4(ip) => u64::from(ip.to_bits()),
-        IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64 ^ ip.to_bits() as u64,
-    };
-    let given = given.map_or(0, |(listener, reason)| 1 + u64::from(listener.0) * 16 + reason.index() as u64);
-    let mixed =
-        (ip ^ u64::from(next_hop.address.port()) << 32 ^ given << 48).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (mixed >> 32) as usize % (RECENT_CHOICES / 2)
 }

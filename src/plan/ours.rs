@@ -1,10 +1,11 @@
 //! Is this us? Asked of the Request-URI, of Route values and of next hops (RFC 3261 §16.3 to §16.6).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use sip_parser::{Host, address};
 
 use super::Plan;
+use crate::net::address_bits;
 
 /// The port meant where a URI has none (RFC 3261 §19.1.2, for sip over UDP and TCP).
 const DEFAULT_PORT: u16 = 5060;
@@ -27,9 +28,10 @@ pub struct Ours {
 impl Ours {
     /// Of a Plan's listeners and domains.
     pub fn new(plan: &Plan) -> Self {
-        let bound = plan.listeners.iter().map(|l| (bits(l.bind.ip()), l.bind.port()));
+        let bound = plan.listeners.iter().map(|l| (address_bits(l.bind.ip()), l.bind.port()));
         let advertised = || plan.listeners.iter().flat_map(|l| &l.advertise);
-        let sockets: Vec<_> = bound.chain(advertised().filter_map(|a| Some((bits(a.ip?), a.port)))).collect();
+        let sockets: Vec<_> =
+            bound.chain(advertised().filter_map(|a| Some((address_bits(a.ip?), a.port)))).collect();
         let names = advertised().filter(|a| a.ip.is_none()).map(|a| (a.host.clone(), a.port));
         Self {
             ips: ascending(sockets.iter().map(|(ip, _)| *ip)),
@@ -57,7 +59,7 @@ impl Ours {
     /// A host without port, such as `maddr`, names us: an address or a name of any listener, or a domain.
     pub fn is_us_host(&self, host: &[u8]) -> bool {
         match address(host) {
-            Some(ip) => self.ips.binary_search(&bits(ip)).is_ok(),
+            Some(ip) => self.ips.binary_search(&address_bits(ip)).is_ok(),
             None => self.is_our_domain(host) || self.is_advertised(host, None),
         }
     }
@@ -65,7 +67,7 @@ impl Ours {
     /// A listener is bound to this address and port, or advertises them: a message sent there comes back.
     #[inline]
     pub fn is_our_address(&self, socket: SocketAddr) -> bool {
-        let wanted = (bits(socket.ip()), socket.port());
+        let wanted = (address_bits(socket.ip()), socket.port());
         let mut at = place(wanted);
         loop {
             match self.sockets.get(at & (self.sockets.len() - 1)) {
@@ -85,15 +87,6 @@ impl Ours {
     fn is_our_domain(&self, name: &[u8]) -> bool {
         let name = name.strip_suffix(b".").unwrap_or(name);
         self.domains.iter().any(|domain| domain.as_bytes().eq_ignore_ascii_case(name))
-    }
-}
-
-/// The same for an IPv4 address and its IPv4-mapped form.
-#[inline]
-fn bits(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(ip) => 0xffff_0000_0000 | u128::from(ip.to_bits()),
-        IpAddr::V6(ip) => ip.to_bits(),
     }
 }
 
@@ -126,6 +119,8 @@ fn ascending<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     /// Whatever collides: all that is in it is found, and nothing else.
