@@ -72,6 +72,10 @@ pub const PIN_WAYS: usize = 5;
 /// may cost two lookups: of a thousand neighbours one in forty does, in a quarter of the places one in four did.
 pub const RECENT_CHOICES: usize = 8192;
 
+/// Pairs of listeners whose lines (Record-Route, Via) a shard keeps ready, some 600 bytes each: more than most hosts
+/// have. Others take each other's place and cost 2,000 instructions each time.
+pub const TOPS: usize = 64;
+
 /// Transactions of a shard (`mode = "stateful"`), a server and a client side each.
 ///
 /// An INVITE is kept while it rings (ten seconds, say) and 32 s after its answer, another request 32 s (64·T1):
@@ -93,8 +97,7 @@ pub const TRANSACTION_BLOCKS: usize = 3 << 18;
 pub const RETRY_AFTER_S: u64 = 4;
 
 /// Messages that wait to be taken over by the shard that owns their transaction or their connection: as many as a
-/// shard forwards in some 20 ms, and more than connections bring in a batch, which nobody sends again. One more is
-/// dropped.
+/// shard forwards in some 20 ms, and more than connections bring in a batch. One more is dropped.
 pub const HANDED_OVER: usize = 4_096;
 
 /// Messages of connections that found no room there, or no send buffer, and are tried again: as many as a batch brings when
@@ -307,8 +310,7 @@ pub const FINDING_CANDIDATES: usize = 64;
 /// meanwhile publishes nothing. Ten thousand rules are gone through in ten seconds.
 pub const FINDING_QUESTIONS: usize = 1_000;
 
-/// Findings that a running process knows as open; further ones are not remembered, and told once there is
-/// room.
+/// Findings that a running process knows as open; further ones are not remembered, and told once there is room.
 pub const OPEN_FINDINGS: usize = 4_096;
 
 /// Findings that are logged at a time; how many more there are is one line.
@@ -333,8 +335,7 @@ pub const GATEWAY_WAYS: usize = 4;
 /// sent to it is over.
 pub const GATEWAY_REST_NS: u64 = 32_000_000_000;
 
-/// Longest time, in seconds, that a 503 with Retry-After puts a gateway aside for: five minutes, so that a mistake of
-/// its does not last.
+/// Longest time, in seconds, that a 503 with Retry-After puts a gateway aside for, so that a mistake does not last.
 pub const GATEWAY_ASIDE_S: u16 = 300;
 
 /// How long, in nanoseconds, the number of a gateway that is gone is not given to another one: longer than any
@@ -437,8 +438,7 @@ pub const STREAM_STALLED_NS: u64 = 10_000_000_000;
 /// some 400 probes a second.
 pub const STREAM_PROBE_NS: u64 = 120_000_000_000;
 
-/// How long, in nanoseconds, anything may wait to be sent, however much leaves meanwhile: 64*T1, after which no transaction
-/// wants it.
+/// How long, in nanoseconds, anything may wait to be sent: 64*T1, after which no transaction wants it.
 pub const STREAM_DRAIN_NS: u64 = 32_000_000_000;
 
 /// Where what a shard's connections may take is taken, the heaviest are closed until one part in so many is free.
@@ -470,6 +470,5 @@ pub const STREAM_NAMES: usize = 4_096;
 /// What a shard keeps, in bytes, for each of what layers write: a message of the largest size and its records.
 pub const LAYER_SCRATCH_BYTES: usize = 2 * MESSAGE_BYTES;
 
-/// So long, in nanoseconds, the handshakes of TLS and WebSocket may take: a few times what a path around the world and a slow
-/// device need.
+/// So long, in nanoseconds, handshakes of TLS and WebSocket may take: a few times what far and slow devices need.
 pub const LAYER_HANDSHAKE_NS: u64 = 10_000_000_000;

@@ -88,11 +88,19 @@ impl Listener {
     }
 
     /// What Via and Record-Route say of this listener towards `destination`.
-    #[inline]
     pub fn advertised(&self, destination: IpAddr) -> &Advertise {
-        self.advertise
-            .iter()
-            .find(|a| a.to.is_none_or(|net| net.contains(&destination)))
-            .unwrap_or_else(|| self.advertise.last().expect("a listener always advertises something"))
+        &self.advertise[self.shown_of_many(destination)]
+    }
+
+    /// Which entry of `advertise` that is.
+    #[inline(always)]
+    pub fn shown(&self, destination: &SocketAddr) -> usize {
+        if self.advertise.len() == 1 { 0 } else { self.shown_of_many(destination.ip()) }
+    }
+
+    fn shown_of_many(&self, destination: IpAddr) -> usize {
+        let sees = |a: &Advertise| a.to.is_none_or(|net| net.contains(&destination));
+        // The last one is for all others.
+        self.advertise.iter().position(sees).unwrap_or(self.advertise.len() - 1)
     }
 }

@@ -114,8 +114,8 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     let message = parse(kept, lines).ok()?;
     let from = NameAddr::parse(message.value(HeaderName::From)).ok()?;
     let ingress = snapshot.plan.listener(on);
-    let onward = (egress, aim.next_hop.address, aim.stream);
-    let flows = Flows::of(work, &message, (ingress, terms.source, back.stream), onward);
+    let onward = (egress, &aim.next_hop.address, aim.stream);
+    let flows = Flows::of(work, &message, (ingress, &terms.source, back.stream), onward);
     let top = Top {
         ingress,
         source: &terms.source,
@@ -137,12 +137,12 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
         peer: work.mark_of(terms.source, back.stream),
         flows: flows.as_ref(),
         transaction: named(&key, *number),
-        mark: &terms.mark,
+        mark: terms.mark,
     };
     let (start_line, rest) = kept.split_at_checked(top_lines(kept).start)?;
     let mut output = Output::new(out);
     output.put(start_line);
-    top.put(&mut output, snapshot);
+    top.put(&mut output, snapshot, &mut work.tops);
     output.put(rest);
     let address = aim.next_hop.address;
     let len = output.finish().filter(|len| *len <= most_bytes(sender.transport, address))?;

@@ -12,7 +12,7 @@ use crate::net::{Now, Transport};
 use crate::rules::{Action, Attempts, EgressChoice, Mode, RuleId, Set};
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
-use crate::token::{KeyId, LOOP_MARK_LEN, ToTag, TransactionKey, Verified};
+use crate::token::{KeyId, LoopMark, ToTag, TransactionKey, Verified};
 use crate::transaction::{Handle, Onward};
 
 use super::admit;
@@ -35,7 +35,7 @@ pub(super) struct Going<'r, 'm> {
     pub request: &'r Request<'m>,
     pub pre: &'r Preprocessed<'m>,
     pub key: TransactionKey,
-    pub mark: [u8; LOOP_MARK_LEN],
+    pub mark: LoopMark,
     pub aim: &'r Aim,
     /// Signs what is written into it.
     pub signer: KeyId,
@@ -79,7 +79,7 @@ struct Decided<'r, 'm> {
     request: &'r Request<'m>,
     pre: &'r Preprocessed<'m>,
     key: TransactionKey,
-    mark: [u8; LOOP_MARK_LEN],
+    mark: LoopMark,
     way: Way<'r>,
     /// Where the decision is remembered; none: it was.
     pin: Option<TransactionKey>,
@@ -266,7 +266,7 @@ fn may_pass(
         let final_recipient = request.method == b"OPTIONS" && pre.is_for_us(snapshot, request);
         return Err(if final_recipient { Reply::Options } else { Reply::TooManyHops }.into());
     }
-    if loops::has_looped(request, &inputs.mark, &work.marks) {
+    if loops::has_looped(request, inputs.mark, &work.marks) {
         return Err(Reply::Loop.into());
     }
     // "If the request contains a Proxy-Require header field […] with one or more option-tags this element

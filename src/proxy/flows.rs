@@ -29,7 +29,7 @@ pub(super) struct Flows {
 type Ending = &'static [u8];
 
 /// One end of a request: our listener, the other side's address, and the connection between the two.
-pub(super) type End<'a> = (&'a Listener, SocketAddr, Number);
+pub(super) type End<'a> = (&'a Listener, &'a SocketAddr, Number);
 
 impl Flows {
     /// `None`: neither side needs any, which is so of most requests.
@@ -41,7 +41,7 @@ impl Flows {
 
     #[cold]
     fn of_clients(work: &Work, message: &Message<'_>, from: End<'_>, to: End<'_>) -> Self {
-        let flow = |(_, peer, stream): End<'_>| {
+        let flow = |(_, &peer, stream): End<'_>| {
             let mark = work.mark_of(peer, stream);
             Flow { peer, connection: stream.to_bits(), serial: stream.serial(), mark }
         };

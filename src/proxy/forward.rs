@@ -23,6 +23,7 @@ use super::outcome::Incoming;
 use super::preprocess::Preprocessed;
 use super::set::{self, Part};
 use super::state::Work;
+use super::tops::Tops;
 use super::validate::Request;
 use super::via::{Mark, range_in, response_to_source};
 
@@ -48,12 +49,12 @@ pub(super) enum New {
 }
 
 /// What stands in the lines of ours besides what is known of the request.
-struct Ours {
+struct Ours<'a> {
     /// The shard that keeps the transaction.
     owner: u16,
     /// The mark of who sent the request by a stream.
     peer: u16,
-    flows: Option<Flows>,
+    flows: Option<&'a Flows>,
 }
 
 /// Writes the outgoing request into `out`; gives its length.
@@ -67,12 +68,12 @@ pub(super) fn write(
     let message = request.message;
     // A transaction that is kept is kept here.
     let owner = if going.mode == Mode::Stateful { work.number } else { going.key.owner(work.shards) };
-    let Incoming { on, from, stream, .. } = *request.incoming;
-    let [ingress, egress] = [on, going.aim.egress.listener].map(|id| snapshot.plan.listener(id));
-    let onward = (egress, going.aim.next_hop.address, going.aim.stream);
-    let flows = Flows::of(work, message, (ingress, from, stream), onward);
-    let ours = Ours { owner, peer: work.mark_of(from, stream), flows };
-    let Work { edits, scratch, .. } = work;
+    let Incoming { on, from, stream, .. } = request.incoming;
+    let [ingress, egress] = [*on, going.aim.egress.listener].map(|id| snapshot.plan.listener(id));
+    let onward = (egress, &going.aim.next_hop.address, going.aim.stream);
+    let flows = Flows::of(work, message, (ingress, from, *stream), onward);
+    let ours = Ours { owner, peer: work.mark_of(*from, *stream), flows: flows.as_ref() };
+    let Work { edits, scratch, tops, .. } = work;
     let route = pre.next_route.as_ref();
     let strict = route.filter(|route| !route.uri.is_loose_router() && going.aim.is_at(snapshot, &route.uri));
     // §18.3: "If there are additional bytes in the transport packet beyond the end of the body, they MUST
@@ -94,7 +95,7 @@ pub(super) fn write(
     }
     let scheme = strict.map_or(pre.uri(request).scheme, |route| route.uri.scheme);
     edits.apply(message.bytes(), out, |new, out| match new {
-        New::Lines => put_lines(out, &ours, snapshot, going, scheme),
+        New::Lines => put_lines(out, tops, &ours, snapshot, going, scheme),
         New::Marked => mark.put_added(out),
         New::MaxForwards(value) | New::Breadth(value) => out.put_number(u64::from(value)),
         // In responses only.
@@ -118,7 +119,14 @@ pub(super) fn is_sips(pre: &Preprocessed<'_>, scheme: Scheme) -> bool {
 }
 
 /// Steps 3, 4, 8 and 9: what is new stands on top of all headers, so before the existing values.
-fn put_lines(out: &mut Output<'_>, ours: &Ours, snapshot: &Snapshot, going: &Going<'_, '_>, scheme: Scheme) {
+fn put_lines(
+    out: &mut Output<'_>,
+    tops: &mut Tops,
+    ours: &Ours<'_>,
+    snapshot: &Snapshot,
+    going: &Going<'_, '_>,
+    scheme: Scheme,
+) {
     let Going { request, aim, key, .. } = going;
     let message = request.message;
     let source = request.incoming.from;
@@ -141,11 +149,11 @@ fn put_lines(out: &mut Output<'_>, ours: &Ours, snapshot: &Snapshot, going: &Goi
         response_to: back.as_ref().unwrap_or(&source),
         stream: request.incoming.stream,
         peer: ours.peer,
-        flows: ours.flows.as_ref(),
+        flows: ours.flows,
         transaction: branches::named(key, 0),
-        mark: &going.mark,
+        mark: going.mark,
     }
-    .put(out, snapshot);
+    .put(out, snapshot, tops);
     // "If the copy does not contain a Max-Forwards header field, the proxy MUST add one with a field
     // value, which SHOULD be 70."
     if request.max_forwards.is_none() {

@@ -7,45 +7,52 @@ use crate::plan::{Advertise, Listener, RecordRouteTls};
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
-use crate::token::{ASKED_LEN, Asked, BRANCH_LEN, Branch, Dialog, Flow, LOOP_MARK_LEN, RecordRoute, Side};
+use crate::token::{
+    ASKED_LEN, Asked, BRANCH_LEN, Branch, Dialog, Flow, LOOP_MARK_LEN, LoopMark, PART_LEN, Part, RecordRoute, Side,
+};
 
 use super::flows::Flows;
 use super::loops;
 use super::oc;
+use super::tops::{Known, Places, Sides, Tops};
 
-/// Writes our Via.
+/// What our Via has of a transaction.
+const BRANCH_AND_MARK: usize = BRANCH_LEN + loops::PARAMETER.len() + LOOP_MARK_LEN;
+
+/// How our Via ends, where the next hop is not asked whether it wants to be sent less.
+const VIA_END: &[u8] = b"\r\n";
+
+/// Writes branch and mark of our Via, given the texts of their parts.
 ///
 /// RFC 3261 §16.6 step 8: "The proxy MUST insert a Via header field value into the copy before the
 /// existing Via header field values."; RFC 3581 §3: "A client […] MAY include an "rport" parameter […].
 /// This parameter MUST have no value".
-fn put_via(
-    out: &mut Output<'_>,
-    transport: Transport,
-    sent_by: &Advertise,
-    branch: &[u8; BRANCH_LEN],
-    mark: &[u8; LOOP_MARK_LEN],
-    asked: Option<&[u8; ASKED_LEN]>,
+#[inline(always)]
+fn put_branch_and_mark(
+    room: &mut [u8; BRANCH_AND_MARK],
+    branch: &Branch,
+    parts: [&[u8; PART_LEN]; 3],
+    mark: &[u8; PART_LEN],
 ) {
-    match transport {
-        Transport::Udp => out.put(b"Via: SIP/2.0/UDP "),
-        other => {
-            out.put(b"Via: SIP/2.0/");
-            out.put_text(other.via().as_bytes());
-            out.put(b" ");
-        }
+    let (first, rest) = room.split_at_mut(BRANCH_LEN);
+    if let Some(first) = first.first_chunk_mut() {
+        branch.put(parts, first);
     }
-    out.put_text(sent_by.text.as_bytes());
-    match asked {
-        None => out.put_all([b";rport;branch=", branch, loops::PARAMETER, mark, b"\r\n"]),
-        Some(asked) => {
-            out.put_all([b";rport;branch=", branch, loops::PARAMETER, mark]);
-            oc::put_offer(out, asked);
-            out.put(b"\r\n");
-        }
+    let (name, value) = rest.split_at_mut(loops::PARAMETER.len());
+    name.copy_from_slice(loops::PARAMETER);
+    value.copy_from_slice(&mark[..LOOP_MARK_LEN]);
+}
+
+/// Puts a MAC where it belongs, if there is one.
+#[inline(always)]
+fn put_mac(text: &mut [u8], at: Option<usize>, mac: &[u8; PART_LEN]) {
+    if let Some(room) = at.and_then(|at| text.get_mut(at..)).and_then(<[u8]>::first_chunk_mut) {
+        *room = *mac;
     }
 }
 
 /// All that stands on top of a request that is sent on, and differs from one next hop to another.
+#[derive(Clone, Copy)]
 pub(super) struct Top<'a> {
     /// The request came in on it.
     pub ingress: &'a Listener,
@@ -80,7 +87,7 @@ pub(super) struct Top<'a> {
     /// What the branch names the transaction by.
     pub transaction: u64,
     /// The loop mark.
-    pub mark: &'a [u8; LOOP_MARK_LEN],
+    pub mark: LoopMark,
 }
 
 impl Top<'_> {
@@ -90,15 +97,119 @@ impl Top<'_> {
     /// retransmitted request is forwarded"; §16.6 step 8: "CANCEL and ACK requests (for non-2xx responses) MUST have the
     /// same branch value as the corresponding request they cancel or acknowledge."
     #[inline(always)]
-    pub fn put(&self, out: &mut Output<'_>, snapshot: &Snapshot) {
-        if self.record_route {
-            self.put_record_routes(out, snapshot);
+    pub fn put(&self, out: &mut Output<'_>, snapshot: &Snapshot, tops: &mut Tops) {
+        let asks = snapshot.plan.overload.limits.peers.takes_oc(self.next_hop.ip());
+        if self.flows.is_some() {
+            let this = *self;
+            this.put_anew(out, snapshot, asks);
+            return;
         }
+        let sides = self.sides();
+        let place = tops.place(snapshot.generation, sides);
+        if tops.get(place, sides).is_none() {
+            let this = *self;
+            this.keep(tops, place, sides, snapshot);
+        }
+        match tops.get(place, sides).filter(|known| !known.text().is_empty()) {
+            Some(known) => self.put_again(out, snapshot, known, asks),
+            None => {
+                let this = *self;
+                this.put_anew(out, snapshot, asks);
+            }
+        }
+    }
+
+    /// What lines depend on that are the same in many requests.
+    #[inline(always)]
+    fn sides(&self) -> Sides {
+        let Self { ingress, source, egress, sender, next_hop, .. } = *self;
+        let side = |listener: &Listener, to: &SocketAddr| (listener.id, listener.shown(to) as u16);
+        let flags =
+            u8::from(self.record_route) << 2 | u8::from(self.sips) << 1 | u8::from(self.stateful_dialog);
+        Sides::new(side(ingress, source), side(egress, next_hop), side(sender, next_hop), flags)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn keep(&self, tops: &mut Tops, place: usize, sides: Sides, snapshot: &Snapshot) {
+        tops.keep(place, sides, |out| self.put_anew(out, snapshot, false));
+    }
+
+    /// Writes the lines that are known, with what belongs to this request in its places.
+    #[inline(always)]
+    fn put_again(&self, out: &mut Output<'_>, snapshot: &Snapshot, known: &Known, asks: bool) {
+        let (branch, dialog, places) = (self.branch(), self.dialog, &known.places);
+        let [a, b, c] = branch.parts(&snapshot.keys, dialog.signer, *self.response_to);
+        let mut texts = [[0; PART_LEN]; 6];
+        let (near, far) = match places.tokens {
+            [None, _] => {
+                Part::write_all(&[a, b, c, self.mark.part()], &mut texts);
+                (None, None)
+            }
+            [Some((only, at)), None] => {
+                let [mac] = RecordRoute::macs([only], &snapshot.keys, &dialog);
+                Part::write_all(&[a, b, c, self.mark.part(), mac], &mut texts);
+                (Some(at), None)
+            }
+            [Some((first, at)), Some((second, then))] => {
+                let [mac, other] = RecordRoute::macs([first, second], &snapshot.keys, &dialog);
+                Part::write_all(&[a, b, c, self.mark.part(), mac, other], &mut texts);
+                (Some(at), Some(then))
+            }
+        };
+        let [a, b, c, mark, first, second] = &texts;
+        let text = known.text();
+        let text = if asks { text.strip_suffix(VIA_END).unwrap_or(text) } else { text };
+        out.put_changed(text, |text| {
+            put_mac(text, near, first);
+            put_mac(text, far, second);
+            if let Some(room) = text.get_mut(places.branch..).and_then(<[u8]>::first_chunk_mut) {
+                put_branch_and_mark(room, &branch, [a, b, c], mark);
+            }
+        });
+        if asks {
+            let this = *self;
+            this.put_asked(out, snapshot);
+        }
+    }
+
+    /// Writes the lines; gives where in all that was written there stands what belongs to this request.
+    #[cold]
+    #[inline(never)]
+    fn put_anew(&self, out: &mut Output<'_>, snapshot: &Snapshot, asks: bool) -> Places {
+        let tokens = if self.record_route { self.put_record_routes(out, snapshot) } else { [None; 2] };
         if let Some(flows) = self.flows {
             let advertised = self.ingress.advertised(self.source.ip());
             flows.put_path(out, snapshot, self.ingress.identity, advertised);
         }
-        let mut branch = [0; BRANCH_LEN];
+        let branch = self.branch();
+        let mut texts = [[0; PART_LEN]; 4];
+        let [a, b, c] = branch.parts(&snapshot.keys, self.dialog.signer, *self.response_to);
+        Part::write_all(&[a, b, c, self.mark.part()], &mut texts);
+        let [a, b, c, mark] = &texts;
+        let mut own = [0; BRANCH_AND_MARK];
+        put_branch_and_mark(&mut own, &branch, [a, b, c], mark);
+        out.put_all([b"Via: SIP/2.0/", self.sender.transport.via().as_bytes(), b" "]);
+        out.put_text(self.sender.advertised(self.next_hop.ip()).text.as_bytes());
+        out.put(b";rport;branch=");
+        let branch = out.written();
+        out.put(&own);
+        if asks { self.put_asked(out, snapshot) } else { out.put(VIA_END) }
+        Places { tokens, branch }
+    }
+
+    /// Ends our Via with what asks the next hop whether it wants to be sent less, and shows that an answer comes from it.
+    #[cold]
+    #[inline(never)]
+    fn put_asked(&self, out: &mut Output<'_>, snapshot: &Snapshot) {
+        let mut token = [0; ASKED_LEN];
+        Asked::write(&snapshot.keys, self.dialog.signer, self.transaction, *self.next_hop, &mut token);
+        oc::put_offer(out, &token);
+        out.put(VIA_END);
+    }
+
+    #[inline(always)]
+    fn branch(&self) -> Branch {
         Branch {
             owner: self.owner,
             stateful: self.stateful,
@@ -107,68 +218,47 @@ impl Top<'_> {
             connection: self.stream.to_bits(),
             transaction: self.transaction,
         }
-        .write(&snapshot.keys, self.dialog.signer, *self.response_to, &mut branch);
-        let Self { sender, next_hop, mark, .. } = *self;
-        let takes_oc = snapshot.plan.overload.limits.peers.takes_oc(next_hop.ip());
-        let asked = takes_oc.then(|| self.asked(snapshot));
-        put_via(out, sender.transport, sender.advertised(next_hop.ip()), &branch, mark, asked.as_ref());
-    }
-
-    /// What shows that an answer comes from the next hop.
-    #[cold]
-    fn asked(&self, snapshot: &Snapshot) -> [u8; ASKED_LEN] {
-        let mut token = [0; ASKED_LEN];
-        Asked::write(&snapshot.keys, self.dialog.signer, self.transaction, *self.next_hop, &mut token);
-        token
     }
 
     /// Writes one value, or two where the sides differ, the egress-facing one on top (RFC 5658 §5).
     ///
     /// RFC 3261 §16.6 step 4: "it MUST insert a Record-Route header field value into the copy before any
     /// existing Record-Route header field values".
-    fn put_record_routes(&self, out: &mut Output<'_>, snapshot: &Snapshot) {
+    fn put_record_routes(
+        &self,
+        out: &mut Output<'_>,
+        snapshot: &Snapshot,
+    ) -> [Option<(RecordRoute, usize)>; 2] {
         let ingress = self.ingress.advertised(self.source.ip());
         let egress = self.egress.advertised(self.next_hop.ip());
         let (initiator, responder) = (self.ingress.identity, self.egress.identity);
         let paired = self.ingress.id != self.egress.id || ingress.text != egress.text || self.flows.is_some();
         let stateful = self.stateful_dialog;
         let far = RecordRoute { initiator, responder, side: Side::Responder, paired, stateful };
-        if let Some(flows) = self.flows {
-            let near = RecordRoute { side: Side::Initiator, ..far };
-            self.put_of_flow(out, snapshot, self.egress, egress, &far, flows.responder.as_ref());
-            self.put_of_flow(out, snapshot, self.ingress, ingress, &near, flows.initiator.as_ref());
-        } else if paired {
-            let near = RecordRoute { side: Side::Initiator, ..far };
-            let [far, near] = RecordRoute::written([far, near], &snapshot.keys, &self.dialog);
-            self.put_value(out, snapshot, (self.egress, egress), &far);
-            self.put_value(out, snapshot, (self.ingress, ingress), &near);
-        } else {
-            let [only] = RecordRoute::written([far], &snapshot.keys, &self.dialog);
-            self.put_value(out, snapshot, (self.egress, egress), &only);
-        }
+        let near = RecordRoute { side: Side::Initiator, ..far };
+        let [to_responder, to_initiator] =
+            self.flows.map_or([None; 2], |flows| [flows.responder.as_ref(), flows.initiator.as_ref()]);
+        let of_far = self.put_token(out, snapshot, (self.egress, egress), &far, to_responder);
+        let of_near =
+            paired.then(|| self.put_token(out, snapshot, (self.ingress, ingress), &near, to_initiator));
+        [Some((far, of_far)), of_near.map(|at| (near, at))]
     }
 
-    /// A value on the side of a client that is reached by its own connection alone, if there is one.
-    #[cold]
-    fn put_of_flow(
+    /// Writes a value, on the side of a client that is reached by its own connection alone, if there is one. Gives where
+    /// its MAC begins.
+    fn put_token(
         &self,
         out: &mut Output<'_>,
         snapshot: &Snapshot,
-        listener: &Listener,
-        advertised: &Advertise,
+        side: (&Listener, &Advertise),
         token: &RecordRoute,
         flow: Option<&Flow>,
-    ) {
-        match flow {
-            Some(flow) => {
-                let text = token.with_flow(flow, &snapshot.keys, &self.dialog);
-                self.put_value(out, snapshot, (listener, advertised), &text);
-            }
-            None => {
-                let [text] = RecordRoute::written([*token], &snapshot.keys, &self.dialog);
-                self.put_value(out, snapshot, (listener, advertised), &text);
-            }
+    ) -> usize {
+        if let Some(flow) = flow {
+            return self.put_value(out, snapshot, side, &token.with_flow(flow, &snapshot.keys, &self.dialog));
         }
+        let [text] = RecordRoute::written([*token], &snapshot.keys, &self.dialog);
+        self.put_value(out, snapshot, side, &text)
     }
 
     /// "The URI placed in the Record-Route header field value MUST be a SIP or SIPS URI. This URI MUST
@@ -181,28 +271,27 @@ impl Top<'_> {
         snapshot: &Snapshot,
         (listener, advertised): (&Listener, &Advertise),
         token: &[u8],
-    ) {
+    ) -> usize {
         let asked = snapshot.plan.egress.record_route_tls == RecordRouteTls::Sips;
         let is_sips = match listener.transport {
             Transport::Tls => self.sips || asked,
             other => self.sips && other.is_secure(),
         };
         match is_sips {
-            true => out.put_all([b"Record-Route: <sips:", token, b"@"]),
-            false => out.put_all([b"Record-Route: <sip:", token, b"@"]),
+            true => out.put_all([b"Record-Route: <sips:", token]),
+            false => out.put_all([b"Record-Route: <sip:", token]),
         }
+        let end = out.written();
+        out.put(b"@");
         out.put_text(advertised.text.as_bytes());
         let transports_differ = self.ingress.transport != self.egress.transport;
         // A SIPS URI has said it: what else a `transport` says there is what TLS is over.
         let is_said = is_sips && listener.transport == Transport::Tls;
-        if is_said {
-            out.put(b";lr>\r\n");
-            return;
-        }
-        if transports_differ || !matches!(listener.transport, Transport::Udp) {
+        if !is_said && (transports_differ || !matches!(listener.transport, Transport::Udp)) {
             out.put(b";transport=");
             out.put_text(listener.transport.in_uri().as_bytes());
         }
         out.put(b";lr>\r\n");
+        end.saturating_sub(PART_LEN)
     }
 }

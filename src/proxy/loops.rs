@@ -4,7 +4,7 @@ use memchr::memmem::Finder;
 use sip_parser::{HeaderName, Via};
 
 use crate::snapshot::Snapshot;
-use crate::token::{BRANCH_LEN, Branch, Input, Inputs, LOOP_MARK_LEN, TransactionSecret, loop_mark};
+use crate::token::{BRANCH_LEN, Branch, Input, Inputs, LOOP_MARK_LEN, LoopMark, TransactionSecret};
 
 use super::validate::Request;
 
@@ -23,7 +23,7 @@ pub(super) struct Inputted {
     /// are bound to.
     pub transaction: u128,
     /// All, as it is written into our Via.
-    pub mark: [u8; LOOP_MARK_LEN],
+    pub mark: LoopMark,
     /// The request has some header that a rule reads.
     pub has_headers: bool,
 }
@@ -61,7 +61,7 @@ pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &
             inputs.add(lines.map(|line| message.text(line.value)));
         }
     }
-    Inputted { transaction, mark: loop_mark(inputs.hash()), has_headers: inputs.added() > added }
+    Inputted { transaction, mark: inputs.mark(), has_headers: inputs.added() > added }
 }
 
 /// Whether one of our Vias in the request holds the mark of these very inputs.
@@ -71,18 +71,21 @@ pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &
 /// equal, the request has looped and the proxy MUST reject the request with a 482 (Loop Detected)
 /// response. If the values differ, the request is spiraling and processing continues to the next step."
 /// A Via of ours is known by its branch and by the mark, which nobody else can make.
-pub(super) fn has_looped(request: &Request<'_>, mark: &[u8; LOOP_MARK_LEN], finder: &Finder<'_>) -> bool {
+pub(super) fn has_looped(request: &Request<'_>, mark: LoopMark, finder: &Finder<'_>) -> bool {
     let message = request.message;
     message.all(HeaderName::Via).any(|line| {
         // Branch and mark of ours do not fit into the Vias of most clients.
-        if line.value.len() < BRANCH_LEN + PARAMETER.len() + LOOP_MARK_LEN {
-            return false;
-        }
-        let text = message.text(line.value);
-        finder
-            .find_iter(text)
-            .any(|at| text.get(at + PARAMETER.len()..).is_some_and(|rest| rest.starts_with(mark)))
-    }) && ours(request, mark)
+        line.value.len() >= BRANCH_LEN + PARAMETER.len() + LOOP_MARK_LEN
+            && holds(message.text(line.value), mark, finder)
+    }) && ours(request, &mark.text())
+}
+
+/// The mark stands somewhere in the text.
+#[inline(never)]
+fn holds(text: &[u8], mark: LoopMark, finder: &Finder<'_>) -> bool {
+    let mark = mark.text();
+    let behind = |at: usize| text.get(at + PARAMETER.len()..);
+    finder.find_iter(text).any(|at| behind(at).is_some_and(|rest| rest.starts_with(&mark)))
 }
 
 /// The slow half: only where the mark was seen.

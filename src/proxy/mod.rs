@@ -50,6 +50,7 @@ mod spare;
 mod state;
 mod stateful;
 mod target;
+mod tops;
 mod validate;
 mod via;
 

@@ -28,6 +28,7 @@ use super::names::Named;
 use super::outcome::{Considered, NameCounts, Tally};
 use super::reply::Reply;
 use super::shed;
+use super::tops::Tops;
 
 /// What one shard keeps between messages: recent decisions, transactions and working memory. All memory is taken
 /// when it is made; that of transactions when a rule first asks for them.
@@ -69,6 +70,7 @@ pub(super) struct Work {
     pub pins: Pins,
     pub scratch: Scratch,
     pub edits: Edits<New>,
+    pub tops: Tops,
     pub admission: Admission,
     /// See [`loops::finder`].
     pub marks: Finder<'static>,
@@ -157,6 +159,7 @@ impl State {
             pins: Pins::new(sets),
             scratch: scratch(snapshot),
             edits: Edits::new(),
+            tops: Tops::new(),
             admission: Admission::new(
                 &snapshot.plan.overload,
                 shards.clamp(1, SHARDS) as u16,
@@ -189,6 +192,7 @@ impl State {
         self.work.scratch = scratch(snapshot);
         self.work.admission.adopt(&snapshot.plan.overload, self.work.shards);
         self.recent.clear();
+        self.work.tops.clear();
         self.servers.reconfigured();
         self.begin_to_keep(snapshot);
     }

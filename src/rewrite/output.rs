@@ -4,21 +4,26 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A message that is written from its beginning. What does not fit is noted and reported at the end.
 pub struct Output<'a> {
-    /// What is still empty.
-    rest: &'a mut [u8],
-    size: usize,
+    out: &'a mut [u8],
+    /// How much of it is written.
+    written: usize,
     overflow: bool,
 }
 
 impl<'a> Output<'a> {
     /// Writes into `out` from its first byte.
     pub fn new(out: &'a mut [u8]) -> Self {
-        Self { size: out.len(), rest: out, overflow: false }
+        Self { out, written: 0, overflow: false }
     }
 
     /// How many bytes were written; `None`: not all of them fitted.
     pub fn finish(self) -> Option<usize> {
-        (!self.overflow).then_some(self.size - self.rest.len())
+        (!self.overflow).then_some(self.written)
+    }
+
+    /// How many bytes were written so far; all that there is room for, where something did not fit.
+    pub fn written(&self) -> usize {
+        self.written
     }
 
     /// Appends these bytes: a text of a length that the compiler knows, or a long one.
@@ -49,12 +54,20 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Appends these bytes as `change` changes them.
+    #[inline(always)]
+    pub fn put_changed(&mut self, text: &[u8], change: impl FnOnce(&mut [u8])) {
+        if let Some(room) = self.room(text.len()) {
+            room.copy_from_slice(text);
+            change(room);
+        }
+    }
+
     /// Appends up to `N` bytes: as many as `write` says that it wrote from the beginning.
     #[inline(always)]
     pub fn put_up_to<const N: usize>(&mut self, write: impl FnOnce(&mut [u8; N]) -> usize) {
-        if let Some(room) = self.rest.first_chunk_mut() {
-            let len = write(room);
-            self.room(len);
+        if let Some(room) = self.out.get_mut(self.written..).and_then(<[u8]>::first_chunk_mut) {
+            self.written += write(room);
         } else {
             let mut room = [0; N];
             let len = write(&mut room);
@@ -64,16 +77,13 @@ impl<'a> Output<'a> {
 
     #[inline(always)]
     fn room(&mut self, len: usize) -> Option<&mut [u8]> {
-        match std::mem::take(&mut self.rest).split_at_mut_checked(len) {
-            Some((room, rest)) => {
-                self.rest = rest;
-                Some(room)
-            }
-            None => {
-                self.overflow = true;
-                None
-            }
+        let size = self.out.len();
+        let room = self.out.get_mut(self.written..).and_then(|rest| rest.get_mut(..len));
+        match room {
+            Some(_) => self.written += len,
+            None => (self.written, self.overflow) = (size, true),
         }
+        room
     }
 
     /// Appends a number in decimal digits.
@@ -83,6 +93,10 @@ impl<'a> Output<'a> {
             0..10 => self.put(&[b'0' + number as u8]),
             10..100 => self.put(&PAIRS[number as usize]),
             1_000..10_000 => self.put_all([&PAIRS[number as usize / 100], &PAIRS[number as usize % 100]]),
+            10_000..100_000 => {
+                let (first, number) = (b'0' + (number / 10_000) as u8, number as usize % 10_000);
+                self.put_all([&[first], &PAIRS[number / 100], &PAIRS[number % 100]]);
+            }
             _ => self.put_digits(number),
         }
     }
@@ -101,6 +115,7 @@ impl<'a> Output<'a> {
 
     /// Appends an address, an IPv6 address without brackets: as `received` has it (RFC 3261 §25.1,
     /// RFC 5118 §4.5).
+    #[inline]
     pub fn put_ip(&mut self, ip: IpAddr) {
         match ip {
             IpAddr::V4(v4) => put_v4(self, v4),
@@ -159,36 +174,45 @@ const PAIRS: [[u8; 2]; 100] = {
     pairs
 };
 
-/// Each octet in digits, a dot behind it.
-const OCTETS: [[u8; 4]; 256] = {
-    let mut texts = [[b'.'; 4]; 256];
+/// Each octet in digits, a dot behind it, the first one lowest; above these 32 bits how many bits they take.
+const OCTETS: [u64; 256] = {
+    let mut texts = [0; 256];
     let mut octet = 0;
     while octet < 256 {
-        let digits = [b'0' + (octet / 100) as u8, b'0' + (octet / 10 % 10) as u8, b'0' + (octet % 10) as u8];
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
         let mut from = if octet >= 100 { 0 } else { 2 - (octet >= 10) as usize };
-        let mut at = 0;
+        let (mut text, mut bits) = (0, 0);
         while from < digits.len() {
-            texts[octet][at] = digits[from];
-            (from, at) = (from + 1, at + 1);
+            text |= (b'0' as u64 + digits[from] as u64) << bits;
+            (from, bits) = (from + 1, bits + 8);
         }
+        texts[octet] = text | (b'.' as u64) << bits | (bits as u64 + 8) << 32;
         octet += 1;
     }
     texts
 };
 
-/// Each octet is written with the dot behind it and room for three digits; the next one begins behind its dot.
+/// Two octets in digits, a dot behind each, the first one lowest; and how many bytes they take.
+#[inline(always)]
+fn two_octets(first: u8, second: u8) -> ([u8; 8], usize) {
+    let [first, second] = [first, second].map(|octet| OCTETS[usize::from(octet)]);
+    let text = first & 0xffff_ffff | (second & 0xffff_ffff) << (first >> 32 & 63);
+    (text.to_le_bytes(), ((first >> 32) + (second >> 32)) as usize / 8)
+}
+
+/// Two octets at a time, in eight bytes whatever they take; what follows begins behind their dots.
 #[inline]
 fn put_v4(out: &mut Output<'_>, v4: Ipv4Addr) {
+    let [a, b, c, d] = v4.octets();
+    let ((begin, len), (end, more)) = (two_octets(a, b), two_octets(c, d));
     out.put_up_to(|room: &mut [u8; 16]| {
-        let mut len = 0;
-        for octet in v4.octets() {
-            // At most 4 · 3, which leaves room for all four.
-            if let Some(room) = room.get_mut(len..).and_then(<[u8]>::first_chunk_mut) {
-                *room = OCTETS[usize::from(octet)];
-            }
-            len += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
+        if let Some(room) = room.first_chunk_mut() {
+            *room = begin;
         }
-        len - 1
+        if let Some(room) = room.get_mut(len..).and_then(<[u8]>::first_chunk_mut) {
+            *room = end;
+        }
+        len + more - 1
     });
 }
 

@@ -1,10 +1,11 @@
 //! Whom a request was sent to: what shows that an answer comes from there.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::base32;
 use super::keys::{KeyId, Keys, MAC_BYTES, Mac, Purpose};
 use super::prf::Block;
+use crate::net::address_bits;
 
 /// Length of the token in bytes.
 pub const ASKED_LEN: usize = base32::encoded_len(MAC_BYTES);
@@ -26,7 +27,7 @@ impl Asked {
     ) {
         let (before, last) = signed(transaction, next_hop);
         let mac = keys.sign(Purpose::NextHop, signer, before, last);
-        [*out] = base32::encode(&[mac.groups()]);
+        [*out] = base32::encode(&[mac.part()]);
     }
 
     /// Whether an answer of this transaction with this token comes from the next hop, if it comes from there.
@@ -38,12 +39,8 @@ impl Asked {
 }
 
 fn signed(transaction: u64, address: SocketAddr) -> ([Block; 1], Block) {
-    let ip = match address.ip() {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    };
     let number = u128::from(transaction) << 64 | u128::from(address.port());
-    ([ip.octets()], number.to_be_bytes())
+    ([address_bits(address.ip()).to_be_bytes()], number.to_be_bytes())
 }
 
 #[cfg(test)]

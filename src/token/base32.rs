@@ -33,16 +33,31 @@ const FIVES: u64 = 0x001f_001f_001f_001f;
 const TENS: u64 = 0x0000_03ff_0000_03ff;
 const TWENTIES: u64 = 0x000f_ffff;
 
-/// The sixteen characters of two groups, the first one's first; of as many pairs of groups as there are.
-///
-/// A function of its own, which reads and writes memory: among other code the compiler does it character by character.
-#[inline(never)]
-pub(super) fn encode<const PAIRS: usize>(pairs: &[[u64; 2]; PAIRS]) -> [[u8; 16]; PAIRS] {
-    let mut texts = [[0; 16]; PAIRS];
-    for ([first, second], text) in pairs.iter().zip(&mut texts) {
-        let both = [characters(*first).to_le_bytes(), characters(*second).to_le_bytes()];
-        *text = *both.as_flattened().first_chunk().expect("two are sixteen");
+/// Characters of a [`Part`].
+pub const PART_LEN: usize = 16;
+
+/// Eighty bits of a token, as two groups: sixteen characters of its text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part(pub(super) [u64; 2]);
+
+impl Part {
+    /// Writes the text of each part, as many as there are of both.
+    ///
+    /// A function of its own, which reads and writes memory: among other code the compiler does it character by
+    /// character.
+    #[inline(never)]
+    pub fn write_all(parts: &[Self], texts: &mut [[u8; PART_LEN]]) {
+        for (Self([first, second]), text) in parts.iter().zip(texts) {
+            let both = [characters(*first).to_le_bytes(), characters(*second).to_le_bytes()];
+            *text = *both.as_flattened().first_chunk().expect("two are sixteen");
+        }
     }
+}
+
+/// The texts of so many parts.
+pub(super) fn encode<const PARTS: usize>(parts: &[Part; PARTS]) -> [[u8; PART_LEN]; PARTS] {
+    let mut texts = [[0; PART_LEN]; PARTS];
+    Part::write_all(parts, &mut texts);
     texts
 }
 
@@ -105,7 +120,7 @@ mod tests {
         ten[..bytes.len()].copy_from_slice(bytes);
         let bits = u128::from_be_bytes(ten);
         let groups = [(bits >> 88) as u64, (bits >> 48) as u64 & 0xff_ffff_ffff];
-        String::from_utf8(encode(&[groups])[0][..encoded_len(bytes.len())].to_vec()).unwrap()
+        String::from_utf8(encode(&[Part(groups)])[0][..encoded_len(bytes.len())].to_vec()).unwrap()
     }
 
     #[test]
@@ -128,7 +143,7 @@ mod tests {
             });
             assert_eq!(decode(&text), wanted, "{character} at {place}");
             if let Some(groups) = wanted {
-                assert_eq!(encode(&[groups]), [text]);
+                assert_eq!(encode(&[Part(groups)]), [text]);
                 assert_eq!(digit(value(character).unwrap()), character);
             }
         }
@@ -146,7 +161,7 @@ mod tests {
         #[test]
         fn decodes_what_it_encodes(bits: [u64; 2]) {
             let groups = bits.map(|bits| bits >> 24);
-            prop_assert_eq!(decode(&encode(&[groups])[0]), Some(groups));
+            prop_assert_eq!(decode(&encode(&[Part(groups)])[0]), Some(groups));
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The branch of the Via that Viaduct writes: what brings a response home.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::base32;
+use super::base32::{self, PART_LEN, Part};
 use super::keys::{KeyId, Keys, MAC_BYTES, Mac, Purpose};
 use super::prf::Block;
+use crate::net::address_bits;
 
 /// What every branch of RFC 3261 begins with (§8.1.1.7).
 pub const COOKIE: &[u8; 7] = b"z9hG4bK";
@@ -24,6 +25,8 @@ const BODY: usize = FIELDS + MAC_BYTES;
 /// The body in groups of 40 bits, and how many bits of the last it does not fill.
 const GROUPS: usize = (BODY * 8).div_ceil(40);
 const SPARE_BITS: u32 = (GROUPS * 40 - BODY * 8) as u32;
+/// What stands behind the head, two groups each.
+const PARTS: usize = GROUPS / 2;
 
 /// Length of a branch in bytes, the cookie included.
 pub const BRANCH_LEN: usize = COOKIE.len() + HEAD + base32::encoded_len(BODY);
@@ -78,15 +81,30 @@ impl Branch {
     ///
     /// `signer` is [`Keys::signer`] for a new transaction, and the pinned one for a retransmission.
     pub fn write(&self, keys: &Keys, signer: KeyId, response_to: SocketAddr, out: &mut [u8; BRANCH_LEN]) {
+        let [a, b, c] = &base32::encode(&self.parts(keys, signer, response_to));
+        self.put([a, b, c], out);
+    }
+
+    /// As [`Branch::write`], but what stands behind the fixed places as parts, of which the last one is cut short.
+    #[inline(always)]
+    pub fn parts(&self, keys: &Keys, signer: KeyId, response_to: SocketAddr) -> [Part; PARTS] {
         let (before, last) = self.signed(response_to);
         let [a, b, c, d, e, f] = self.body(keys.sign(Purpose::Branch, signer, before, last));
+        [Part([a, b]), Part([c, d]), Part([e, f])]
+    }
+
+    /// Writes the branch, given the texts of its parts.
+    #[inline(always)]
+    pub fn put(&self, [a, b, c]: [&[u8; PART_LEN]; PARTS], out: &mut [u8; BRANCH_LEN]) {
         let (cookie, rest) = out.split_at_mut(COOKIE.len());
         let (head, text) = rest.split_at_mut(HEAD);
         cookie.copy_from_slice(COOKIE);
         head.copy_from_slice(&self.head());
-        text.copy_from_slice(
-            &base32::encode(&[[a, b], [c, d], [e, f]]).as_flattened()[..BRANCH_LEN - COOKIE.len() - HEAD],
-        );
+        let (first, rest) = text.split_at_mut(PART_LEN);
+        let (second, last) = rest.split_at_mut(PART_LEN);
+        first.copy_from_slice(a);
+        second.copy_from_slice(b);
+        last.copy_from_slice(&c[..BRANCH_LEN - COOKIE.len() - HEAD - 2 * PART_LEN]);
     }
 
     /// Reads the branch of a response's topmost Via; `None`: it has another form.
@@ -148,10 +166,6 @@ impl Branch {
     /// What the MAC covers, as blocks: the destination's address; its port, and what the branch says. An
     /// IPv4 address and its IPv4-mapped form are the same.
     fn signed(&self, destination: SocketAddr) -> ([Block; 2], Block) {
-        let ip = match destination.ip() {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
-        };
         let numbers = [
             u64::from(VERSION) << 56
                 | u64::from(self.mode()) << 48
@@ -161,7 +175,7 @@ impl Branch {
             u64::from(self.ingress) << 32 | u64::from(self.connection),
         ];
         let block = |[first, second]: [u64; 2]| (u128::from(first) << 64 | u128::from(second)).to_be_bytes();
-        ([ip.octets(), block(numbers)], block([0, self.transaction]))
+        ([address_bits(destination.ip()).to_be_bytes(), block(numbers)], block([0, self.transaction]))
     }
 }
 

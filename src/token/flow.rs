@@ -5,12 +5,12 @@
 //! the flow token is unique to a flow, the flow can be recovered from the token, and the token cannot be modified by
 //! attackers" (RFC 5626 §5.2).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::base32;
+use super::base32::{self, Part};
 use super::keys::{Key, KeyId, Keys, Mac, Purpose};
 use super::prf::{Block, Running, len};
-use crate::net::canonical;
+use crate::net::{address_bits, address_of};
 
 /// What stands before the flow: 80 bits, of which the first eight say what the token is.
 const FIELD_GROUPS: usize = 2;
@@ -96,10 +96,7 @@ pub(super) fn mac(key: &Key, call_id: &[u8], tag: &[u8], fields: u128, flow: &Fl
 
 impl Flow {
     fn address(&self) -> u128 {
-        match self.peer.ip() {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-            IpAddr::V6(v6) => v6.to_bits(),
-        }
+        address_bits(self.peer.ip())
     }
 
     /// Port, connection, serial and mark: 96 bits.
@@ -111,9 +108,8 @@ impl Flow {
     }
 
     fn of(address: u128, rest: u128) -> Self {
-        let ip = canonical(IpAddr::from(address.to_be_bytes()));
         Self {
-            peer: SocketAddr::new(ip, (rest >> 80) as u16),
+            peer: SocketAddr::new(address_of(address), (rest >> 80) as u16),
             connection: (rest >> 48) as u32,
             serial: (rest >> 16) as u32,
             mark: rest as u16,
@@ -130,7 +126,7 @@ fn write(fields: u128, flow: &Flow, mac: Mac) -> [u8; FLOW_TOKEN_LEN] {
     let [d, e, f] = [(address & 0xff) << 32 | rest >> 64, rest >> 24 & GROUP, (rest & 0xff_ffff) << 16];
     let fields = [(fields >> 40) as u64, (fields & GROUP) as u64];
     let [a, b, c, d, e, f] = [a, b, c, d, e, f].map(|group| group as u64);
-    let text = base32::encode(&[fields, [a, b], [c, d], [e, f], mac.groups()]);
+    let text = base32::encode(&[fields, [a, b], [c, d], [e, f], mac.part().0].map(Part));
     *text.as_flattened().first_chunk().expect("ten groups")
 }
 

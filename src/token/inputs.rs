@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::base32;
+use super::base32::{self, Part};
 use super::prf::{Block, Prf, Running, block_of, four, len};
 use super::transaction::{Form, TransactionSecret};
+use crate::net::address_bits;
 
-/// Length of [`loop_mark`] in bytes.
+/// Length of a [`LoopMark`] in bytes.
 pub const LOOP_MARK_LEN: usize = base32::encoded_len(8);
 
 /// What every decision depends on (RFC 5393 §4.2.1).
@@ -55,11 +56,7 @@ impl<'s> Inputs<'s> {
         let texts = [request_uri, from, from_tag, to, call_id];
         let [a, b, c, d, e] = texts.map(len);
         let lengths = [four([a, b, c, d]), four([e, len(method), 0, 0]) | u64::from(ingress) << 32];
-        let source = match source {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        let blocks = [block_of(lengths), source.octets()];
+        let blocks = [block_of(lengths), address_bits(source).to_be_bytes()];
         let (prf, mut running) = (secret.prf(), Running::default());
         let short = up_to_nine(method);
         let last = Last::new(short.unwrap_or_default(), cseq);
@@ -81,6 +78,11 @@ impl<'s> Inputs<'s> {
     /// The hash of all inputs so far.
     pub fn hash(&self) -> u128 {
         self.hash
+    }
+
+    /// The same as it is written.
+    pub fn mark(&self) -> LoopMark {
+        LoopMark(self.hash as u64)
     }
 
     /// How many texts were added.
@@ -131,10 +133,21 @@ fn up_to_nine(text: &[u8]) -> Option<(u64, u8)> {
 }
 
 /// A hash of inputs as it is written into a Via parameter: 64 bits in lower-case base32.
-pub fn loop_mark(hash: u128) -> [u8; LOOP_MARK_LEN] {
-    let bits = hash as u64;
-    let [text] = base32::encode(&[[bits >> 24, (bits & 0xff_ffff) << 16]]);
-    std::array::from_fn(|n| text[n])
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoopMark(pub u64);
+
+impl LoopMark {
+    /// As a part, which is longer than the mark.
+    #[inline]
+    pub fn part(self) -> Part {
+        Part([self.0 >> 24, (self.0 & 0xff_ffff) << 16])
+    }
+
+    /// Its text.
+    pub fn text(self) -> [u8; LOOP_MARK_LEN] {
+        let [text] = base32::encode(&[self.part()]);
+        std::array::from_fn(|n| text[n])
+    }
 }
 
 #[cfg(test)]
@@ -233,6 +246,6 @@ mod tests {
 
     #[test]
     fn a_mark_depends_on_the_key() {
-        assert_ne!(loop_mark(of(&INPUT, &[])), loop_mark(hash(&[8; 16], &INPUT, &[])));
+        assert_ne!(of(&INPUT, &[]) as u64, hash(&[8; 16], &INPUT, &[]) as u64);
     }
 }

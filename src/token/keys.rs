@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use super::base32::Part;
 use super::prf::{Block, Prf, Running};
 use super::timestamp;
 use super::transaction::TransactionSecret;
@@ -163,7 +164,7 @@ impl Keys {
     }
 
     /// The MAC over these blocks under the key named `signer`, or the first where that one is gone.
-    #[inline]
+    #[inline(always)]
     pub(super) fn sign<const BLOCKS: usize>(
         &self,
         purpose: Purpose,
@@ -250,10 +251,10 @@ impl Mac {
         Self(u128::from(first) << 40 | u128::from(second))
     }
 
-    /// As two groups of 40 bits.
+    /// As a part of a token.
     #[inline]
-    pub fn groups(self) -> [u64; 2] {
-        [(self.0 >> 40) as u64, self.0 as u64 & 0xff_ffff_ffff]
+    pub fn part(self) -> Part {
+        Part([(self.0 >> 40) as u64, self.0 as u64 & 0xff_ffff_ffff])
     }
 
     /// Compares without a branch that depends on the contents.

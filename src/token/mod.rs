@@ -30,10 +30,11 @@ mod to_tag;
 mod transaction;
 
 pub use asked::{ASKED_LEN, Asked};
+pub use base32::{PART_LEN, Part};
 pub use branch::{BRANCH_LEN, Branch, COOKIE, Claim};
 pub use file::{KeyFileError, Loaded};
 pub use flow::{FLOW_TOKEN_LEN, Flow, Path};
-pub use inputs::{Input, Inputs, LOOP_MARK_LEN, loop_mark};
+pub use inputs::{Input, Inputs, LOOP_MARK_LEN, LoopMark};
 pub use keys::{KeyId, KeyLineError, Keys, MAC_BYTES, RETIRED_VERIFIES};
 pub use ping::{PING_BRANCH_LEN, PingBranch};
 pub use record_route::{Dialog, RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified, Verifier};

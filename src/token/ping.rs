@@ -1,6 +1,6 @@
 //! The branch of an OPTIONS that asks whether a gateway lives: what brings its answer to whoever asked.
 
-use super::base32;
+use super::base32::{self, Part};
 use super::branch::COOKIE;
 use super::keys::{Keys, MAC_BYTES, Mac, Purpose};
 use crate::net::GatewayId;
@@ -29,9 +29,8 @@ pub struct PingBranch {
 impl PingBranch {
     /// Writes the branch.
     pub fn write(&self, keys: &Keys) -> String {
-        let [a, b] = self.groups();
         let mac = keys.sign(Purpose::Ping, keys.signer(), [], self.signed());
-        let texts = base32::encode(&[[a, b], mac.groups()]);
+        let texts = base32::encode(&[self.part(), mac.part()]);
         let bytes = COOKIE.iter().chain(HEAD).chain(texts.as_flattened());
         bytes.map(|byte| char::from(*byte)).collect()
     }
@@ -54,9 +53,9 @@ impl PingBranch {
         u128::from(self.gateway.0) << 64 | u128::from(self.listener) << 32 | u128::from(self.number)
     }
 
-    fn groups(&self) -> [u64; 2] {
+    fn part(&self) -> Part {
         let bits = self.bits();
-        [(bits >> 40) as u64, bits as u64 & 0xff_ffff_ffff]
+        Part([(bits >> 40) as u64, bits as u64 & 0xff_ffff_ffff])
     }
 
     fn signed(&self) -> [u8; 16] {

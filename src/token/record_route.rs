@@ -1,6 +1,6 @@
 //! The token in Record-Route: what brings the later requests of a dialog to the right listener.
 
-use super::base32;
+use super::base32::{self, Part};
 use super::flow::{self, FLOW_TOKEN_LEN, Flow};
 use super::keys::{Key, KeyId, Keys, MAC_BYTES, Mac, Purpose};
 use super::prf::{Block, len};
@@ -114,9 +114,17 @@ impl RecordRoute {
         let Dialog { signer, call_id, from_tag } = *dialog;
         let [macs] = macs(keys.named(signer), call_id, [from_tag], tokens);
         std::array::from_fn(|n| {
-            let text = base32::encode(&[tokens[n].groups(), macs[n].groups()]);
+            let text = base32::encode(&[tokens[n].part(), macs[n].part()]);
             *text.as_flattened().first_chunk().expect("two are all of it")
         })
+    }
+
+    /// What of the texts of these tokens belongs to a dialog: the MAC, which is the second part of two.
+    #[inline(always)]
+    pub fn macs<const N: usize>(tokens: [Self; N], keys: &Keys, dialog: &Dialog<'_>) -> [Part; N] {
+        let Dialog { signer, call_id, from_tag } = *dialog;
+        let [macs] = macs(keys.named(signer), call_id, [from_tag], tokens);
+        macs.map(Mac::part)
     }
 
     /// Whether a user part has the form of a token; says nothing about its MAC. What has the form but
@@ -159,11 +167,10 @@ impl RecordRoute {
             | u128::from(self.responder)
     }
 
-    /// The fields as two groups of 40 bits.
-    #[inline(always)]
-    fn groups(&self) -> [u64; 2] {
+    /// The fields as they begin the text.
+    fn part(&self) -> Part {
         let fields = self.fields();
-        [(fields >> 40) as u64, fields as u64 & 0xff_ffff_ffff]
+        Part([(fields >> 40) as u64, fields as u64 & 0xff_ffff_ffff])
     }
 }
 
@@ -252,7 +259,7 @@ pub struct Dialog<'a> {
 
 /// The MACs of these tokens for each tag. The last block holds the fields and the lengths of Call-ID and tag, so
 /// that no byte can move from one to the other.
-#[inline]
+#[inline(always)]
 fn macs<const TAGS: usize, const N: usize>(
     key: &Key,
     call_id: &[u8],

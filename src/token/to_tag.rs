@@ -16,7 +16,7 @@ impl ToTag {
     /// Writes the tag for an answer to this transaction.
     pub fn write(keys: &Keys, transaction: &TransactionKey, out: &mut [u8; TO_TAG_LEN]) {
         let mac = keys.sign(Purpose::ToTag, keys.signer(), [], transaction.strong.to_be_bytes());
-        [*out] = base32::encode(&[mac.groups()]);
+        [*out] = base32::encode(&[mac.part()]);
     }
 
     /// Whether `tag` is ours for this transaction.

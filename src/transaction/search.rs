@@ -20,7 +20,7 @@ use crate::net::{GatewayId, NextHop, Now};
 use crate::status::Statuses;
 use crate::stream::Number;
 use crate::tls::Cause;
-use crate::token::{KeyId, LOOP_MARK_LEN};
+use crate::token::{KeyId, LoopMark};
 
 /// A next hop of a request, with the listener that was chosen for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct Terms {
     /// Signs what is written.
     pub signer: KeyId,
     /// The loop mark.
-    pub mark: [u8; LOOP_MARK_LEN],
+    pub mark: LoopMark,
     /// Who sent the request.
     pub source: SocketAddr,
     /// [`crate::token::TransactionKey::plain`]

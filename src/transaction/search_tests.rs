@@ -15,7 +15,7 @@ use crate::limits::CANDIDATES;
 use crate::net::{NextHop, Now, Transport};
 use crate::status::Statuses;
 use crate::stream::Number;
-use crate::token::{KeyId, LOOP_MARK_LEN, TO_TAG_LEN};
+use crate::token::{KeyId, LoopMark, TO_TAG_LEN};
 
 const SECOND: u64 = 1_000_000_000;
 const KEY: u128 = 7;
@@ -37,7 +37,7 @@ fn terms() -> Terms {
         record_route: true,
         sips: false,
         signer: KeyId(3),
-        mark: [b'm'; LOOP_MARK_LEN],
+        mark: LoopMark(77),
         source: ([192, 0, 2, 1], 5060).into(),
         flow: 9,
         is_large: false,

@@ -1,0 +1,110 @@
+//! The lines that stand on top of requests, as they were written before: between the same two listeners they are the
+//! same but for what is bound to a dialog and a transaction, and that stands at the same places.
+
+use crate::limits::TOPS;
+use crate::net::ListenerId;
+use crate::rewrite::Output;
+use crate::token::RecordRoute;
+
+/// The longest lines that are kept, in bytes: two Record-Routes and a Via with names of eighty letters.
+const TOP_BYTES: usize = 512;
+
+/// A listener, and which of the addresses that it shows.
+pub(super) type Side = (ListenerId, u16);
+
+/// All that the lines depend on besides.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sides(u128);
+
+impl Sides {
+    const NONE: Self = Self(0);
+
+    /// Listeners, and which of the addresses that they show; `flags` are less than sixteen.
+    #[inline(always)]
+    pub fn new(ingress: Side, egress: Side, sender: Side, flags: u8) -> Self {
+        let side = |(ListenerId(id), shown): Side| u64::from(id) << 16 | u64::from(shown);
+        let high = 1 << 36 | side(ingress) << 4 | u64::from(flags);
+        Self(u128::from(high) << 64 | u128::from(side(egress) << 32 | side(sender)))
+    }
+
+    #[inline(always)]
+    fn place(self) -> usize {
+        let mixed = (self.0 as u64 ^ (self.0 >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 32) as usize % TOPS
+    }
+}
+
+/// What belongs to a dialog or a transaction, and where it stands in the lines.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Places {
+    /// The tokens in Record-Route, from the top, and where their MACs begin.
+    pub tokens: [Option<(RecordRoute, usize)>; 2],
+    /// Where our Via's branch begins.
+    pub branch: usize,
+}
+
+/// Lines that were written before. All memory is taken at construction.
+pub(super) struct Tops {
+    generation: u64,
+    known: Box<[Known]>,
+}
+
+/// Those of one pair of sides.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    sides: Sides,
+    pub places: Places,
+    len: usize,
+    text: [u8; TOP_BYTES],
+}
+
+impl Known {
+    const NONE: Self = Self {
+        sides: Sides::NONE,
+        places: Places { tokens: [None; 2], branch: 0 },
+        len: 0,
+        text: [0; TOP_BYTES],
+    };
+
+    /// The lines; none where they are longer than what is kept.
+    #[inline(always)]
+    pub fn text(&self) -> &[u8] {
+        self.text.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Tops {
+    pub fn new() -> Self {
+        Self { generation: 0, known: vec![Known::NONE; TOPS].into() }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.known.iter_mut().for_each(|known| known.sides = Sides::NONE);
+    }
+
+    /// Where the lines of these sides are kept, under the snapshot of this generation.
+    #[inline(always)]
+    pub fn place(&mut self, generation: u64, sides: Sides) -> usize {
+        if self.generation != generation {
+            self.clear();
+            self.generation = generation;
+        }
+        sides.place()
+    }
+
+    /// Those that are kept there, if they are of these sides.
+    #[inline(always)]
+    pub fn get(&self, place: usize, sides: Sides) -> Option<&Known> {
+        self.known.get(place).filter(|known| known.sides == sides)
+    }
+
+    /// Keeps the lines of these sides there, as `write` writes them.
+    pub fn keep(&mut self, place: usize, sides: Sides, write: impl FnOnce(&mut Output<'_>) -> Places) {
+        let Some(known) = self.known.get_mut(place) else { return };
+        known.sides = sides;
+        let mut out = Output::new(&mut known.text);
+        known.places = write(&mut out);
+        known.len = out.finish().unwrap_or(0);
+    }
+}
