@@ -106,25 +106,39 @@ impl<'m> Preprocessed<'m> {
     /// Record-Routing". Where a dialog spirals through us, more of our values follow each other; all go,
     /// and the last of them says where to.
     fn strip_own_routes(&mut self, reader: &mut Reader<'_, 'm>, most: usize) -> Result<(), Reply> {
-        let mut count = 0;
-        for value in reader.request.message.values(HeaderName::Route) {
-            let value = value?;
-            if count < most && self.next_route.is_none() {
-                self.strip(reader, value.text)?;
+        let (message, mut count) = (reader.request.message, 0);
+        for line in message.all(HeaderName::Route) {
+            // Most of ours stand alone in their line.
+            if count < most && self.strip_as_written(reader, message.text(line.value)) {
+                count += 1;
+                continue;
             }
-            count += 1;
+            for value in message.values_in(line) {
+                let value = value?;
+                if count < most && self.next_route.is_none() {
+                    self.strip(reader, value.text)?;
+                }
+                count += 1;
+            }
         }
         self.kept.end = count.min(most);
         Ok(())
     }
 
+    /// Takes a value off the top, if it is ours and stands there as we wrote it.
+    fn strip_as_written(&mut self, reader: &mut Reader<'_, 'm>, value: &[u8]) -> bool {
+        if self.next_route.is_some() || self.kept.start >= OWN_ROUTES {
+            return false;
+        }
+        let Some(verified) = reader.as_written(value) else { return false };
+        self.belongs_to(verified);
+        self.kept.start += 1;
+        true
+    }
+
     /// Takes a value off the top, if it is ours.
     fn strip(&mut self, reader: &mut Reader<'_, 'm>, value: &'m [u8]) -> Result<(), Reply> {
-        if self.kept.start < OWN_ROUTES
-            && let Some(verified) = reader.as_written(value)
-        {
-            self.belongs_to(verified);
-            self.kept.start += 1;
+        if self.strip_as_written(reader, value) {
             return Ok(());
         }
         let route = NameAddr::route(value)?;

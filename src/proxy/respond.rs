@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, SocketAddrV6};
 
-use sip_parser::{CSeq, HeaderName, Message, Via};
+use sip_parser::{CSeq, HeaderName, Message, Span, Via};
 
 use crate::drop_reason::DropReason;
 use crate::net::{ListenerId, Now};
@@ -88,22 +88,67 @@ struct WayBack {
 
 /// Finds the way; the topmost Via is cut out.
 fn way_back(work: &mut Work, snapshot: &Snapshot, message: &Message<'_>) -> Result<WayBack, DropReason> {
+    let mut lines = message.all(HeaderName::Via);
+    let line = lines.next().ok_or(DropReason::MalformedResponse)?;
+    match &Via::parse(message.text(line.value)) {
+        // What is read to its end as one value has no other behind it.
+        Ok(via) => {
+            let next = lines.next().map(|line| message.text(line.value));
+            way_back_by(work, snapshot, message, (via, line.line), next)
+        }
+        Err(_) => way_back_by_list(work, snapshot, message),
+    }
+}
+
+/// The same where values share a line.
+#[cold]
+fn way_back_by_list(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    message: &Message<'_>,
+) -> Result<WayBack, DropReason> {
     let mut vias = message.values(HeaderName::Via);
     let malformed = DropReason::MalformedResponse;
     let top = vias.next().ok_or(malformed)?.map_err(|_| malformed)?;
+    let via = Via::parse(top.text).map_err(|_| malformed)?;
+    let next = vias.next().map(|value| value.map_or(&[][..], |value| value.text));
+    way_back_by(work, snapshot, message, (&via, top.cut()), next)
+}
+
+/// The second Via where it cannot be read as the only value of its line.
+#[cold]
+fn second_of_list<'m>(message: &Message<'m>) -> Result<Via<'m>, DropReason> {
+    let second = message.values(HeaderName::Via).nth(1).and_then(Result::ok);
+    second.and_then(|value| Via::parse(value.text).ok()).ok_or(DropReason::MalformedResponse)
+}
+
+/// The way by the topmost Via, of which it is said what to cut, and the one below it.
+fn way_back_by(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    message: &Message<'_>,
+    (via, cut): (&Via<'_>, Span),
+    next: Option<&[u8]>,
+) -> Result<WayBack, DropReason> {
     // "If the value of the "sent-by" parameter in that header field value does not correspond to a value
     // that the client transport is configured to insert into requests, the response MUST be silently
     // discarded." The branch says it better: its MAC proves that we inserted the whole value, also when
     // what we advertise has changed since.
-    let via = Via::parse(top.text).map_err(|_| malformed)?;
     let claim = via.branch().and_then(Branch::claim).ok_or(DropReason::ForeignResponse)?;
     check_form(message)?;
     // §16.7 step 3: "If no Via header field values remain in the response, the response was meant for this
     // element and MUST NOT be forwarded."
-    let next = vias.next().ok_or(DropReason::ResponseForUs)?.map_err(|_| malformed)?;
-    let next = Via::parse(next.text).map_err(|_| malformed)?;
+    let whole = Via::parse(next.ok_or(DropReason::ResponseForUs)?);
+    let listed;
+    let next = match &whole {
+        Ok(next) => next,
+        Err(_) => {
+            listed = second_of_list(message)?;
+            &listed
+        }
+    };
     let stream = Number::from_bits(claim.says.connection);
-    let to = response_to(snapshot, &next, stream).ok_or(DropReason::BadBranch)?;
+    let to = response_to(snapshot, next, stream).ok_or(DropReason::BadBranch)?;
     if !claim.is_true(&snapshot.keys, to) {
         work.counted.bad_tokens += 1;
         return Err(DropReason::BadBranch);
@@ -116,12 +161,13 @@ fn way_back(work: &mut Work, snapshot: &Snapshot, message: &Message<'_>) -> Resu
     }
     // "the proxy MUST remove that header field value from the response and forward the result to the
     // location indicated in the next Via header field value."
-    work.edits.delete(top.cut().range());
+    work.edits.delete(cut.range());
     let overload = &snapshot.plan.overload;
-    let offer = if overload.oc { Offer::of(message.bytes(), &next) } else { None };
+    let offer = if overload.oc { Offer::of(message.bytes(), next) } else { None };
     if overload.oc || overload.limits.peers.has_oc() {
-        let below = vias.map_while(|via| Via::parse(via.ok()?.text).ok());
-        let told = offer.is_none().then_some(next);
+        let below = message.values(HeaderName::Via).skip(2);
+        let below = below.map_while(|via| Via::parse(via.ok()?.text).ok());
+        let told = offer.is_none().then_some(*next);
         told.into_iter().chain(below).for_each(|via| oc::strip(message.bytes(), &via, &mut work.edits));
     }
     let length = stream.is_stream() && message.count(HeaderName::ContentLength) == 0;
