@@ -31,7 +31,12 @@ pub(super) struct Mark {
     received: Option<IpAddr>,
     /// `rport` is added.
     rport: Option<u16>,
+    /// The client's own `rport`, which has no value, stands last: the value is all that is added.
+    is_asked_last: bool,
 }
+
+/// `rport` as nearly all clients write it.
+const ASKED: usize = b";rport".len();
 
 impl Mark {
     /// RFC 3261 §18.2.1: "If the host portion of the "sent-by" parameter contains a domain name, or if it
@@ -53,8 +58,11 @@ impl Mark {
         let [received, rport] = [via.params().range(b"received"), via.params().range(b"rport")];
         let [received, rport] = [received.map(of_message), rport.map(of_message)];
         let port = rport.is_some().then_some(source.port());
+        let is_asked_last = rport.as_ref().is_some_and(|rport| rport.end == end && rport.len() == ASKED);
         let due = port.is_some() || via.host().ip().is_none_or(|ip| canonical(ip) != source.ip());
-        Self { stale: [received, rport], end, received: due.then_some(source.ip()), rport: port }
+        let rport = rport.filter(|_| !is_asked_last);
+        let ip = due.then_some(source.ip());
+        Self { stale: [received, rport], end, received: ip, rport: port, is_asked_last }
     }
 
     /// Notes it as edits.
@@ -92,15 +100,25 @@ impl Mark {
         out.put(bytes.get(self.end.max(at)..line.end).unwrap_or_default());
     }
 
-    /// Writes the parameters that are added.
+    /// Writes what is added.
     #[inline]
     pub fn put_added(&self, out: &mut Output<'_>) {
+        if self.is_asked_last {
+            self.put_rport(b"=", out);
+        }
         if let Some(ip) = self.received {
             out.put(b";received=");
             out.put_ip(ip);
         }
+        if !self.is_asked_last {
+            self.put_rport(b";rport=", out);
+        }
+    }
+
+    #[inline(always)]
+    fn put_rport(&self, before: &[u8], out: &mut Output<'_>) {
         if let Some(port) = self.rport {
-            out.put(b";rport=");
+            out.put(before);
             out.put_number(u64::from(port));
         }
     }

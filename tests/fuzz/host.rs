@@ -168,16 +168,22 @@ pub fn becomes(bytes: &[u8]) -> Vec<(Outcome, Vec<u8>)> {
 pub fn marked_via_line(received: &Message<'_>, source: SocketAddr) -> Option<Vec<u8>> {
     let value = received.values(HeaderName::Via).next()?.ok()?;
     let via = Via::parse(value.text).ok()?;
-    let rport = via.params().has(b"rport").then(|| format!(";rport={}", source.port()));
-    let is_source = via.host().ip().is_some_and(|ip| ip.to_canonical() == source.ip());
-    let noted = match (&rport, is_source) {
-        (None, true) => String::new(),
-        _ => format!(";received={}{}", source.ip(), rport.unwrap_or_default()),
+    let (ip, port) = (source.ip(), source.port());
+    let asks = via.params().has(b"rport");
+    // A client's own `rport` gets its value where it stands last.
+    let is_last = asks && value.text.to_ascii_lowercase().ends_with(b";rport");
+    let is_source = via.host().ip().is_some_and(|own| own.to_canonical() == ip);
+    let noted = match (asks, is_source) {
+        (true, _) if is_last => format!("={port};received={ip}"),
+        (true, _) => format!(";received={ip};rport={port}"),
+        (false, true) => String::new(),
+        (false, false) => format!(";received={ip}"),
     };
-    let stale: Vec<_> = via
-        .params()
-        .iter()
-        .filter(|p| p.name.eq_ignore_ascii_case(b"received") || p.name.eq_ignore_ascii_case(b"rport"))
+    let is_stale = |name: &[u8]| {
+        name.eq_ignore_ascii_case(b"received") || (!is_last && name.eq_ignore_ascii_case(b"rport"))
+    };
+    let stale: Vec<_> = (via.params().iter())
+        .filter(|p| is_stale(p.name))
         .filter_map(|p| Some(received.span_of(p.with_semicolon)?.range()))
         .collect();
     let mut line = Vec::new();

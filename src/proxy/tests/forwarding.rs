@@ -333,7 +333,8 @@ fn received_and_rport() {
         ("pc.example;branch=z9hG4bK1", "pc.example;branch=z9hG4bK1;received=10.0.0.50"),
         ("10.0.0.51:5066;branch=z9hG4bK1", "10.0.0.51:5066;branch=z9hG4bK1;received=10.0.0.50"),
         ("10.0.0.50;rport;branch=z9hG4bK1", "10.0.0.50;branch=z9hG4bK1;received=10.0.0.50;rport=5077"),
-        ("10.0.0.50;branch=z9hG4bK1;rport", "10.0.0.50;branch=z9hG4bK1;received=10.0.0.50;rport=5077"),
+        ("10.0.0.50;branch=z9hG4bK1;rport", "10.0.0.50;branch=z9hG4bK1;rport=5077;received=10.0.0.50"),
+        ("10.0.0.50;branch=z9hG4bK1; rport", "10.0.0.50;branch=z9hG4bK1;received=10.0.0.50;rport=5077"),
         // What the client supplied itself would send the response elsewhere.
         ("10.0.0.50;received=192.0.2.66;branch=z9hG4bK1", "10.0.0.50;branch=z9hG4bK1"),
         ("a.example;received=192.0.2.66;branch=z9hG4bK1", "a.example;branch=z9hG4bK1;received=10.0.0.50"),
