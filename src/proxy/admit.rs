@@ -15,6 +15,7 @@ use crate::snapshot::Snapshot;
 use super::decide::Stop;
 use super::loops::Inputted;
 use super::matching::proves_dialog;
+use super::method::Method;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
 use super::service::emergency;
@@ -187,10 +188,10 @@ fn standing(
     pre: &Preprocessed<'_>,
     inputs: &Inputted,
 ) -> Standing {
-    if is_hop_by_hop(request) || is_urgent(&snapshot.plan.overload, request, pre) {
+    if request.kind.follows_invite() || is_urgent(&snapshot.plan.overload, request, pre) {
         return Standing::Kept;
     }
-    let ends_something = matches!(request.method, b"BYE" | b"PRACK");
+    let ends_something = matches!(request.kind, Method::Bye | Method::Prack);
     match proves_dialog(work, snapshot, request, pre, inputs) {
         true if ends_something => Standing::Kept,
         true => Standing::InDialog,
@@ -209,17 +210,13 @@ pub(super) fn weight(
     now: Now,
 ) -> Weight {
     let standing = standing(work, snapshot, request, pre, inputs);
-    Weight { standing, is_bound: is_hop_by_hop(request), now }
+    Weight { standing, is_bound: request.kind.follows_invite(), now }
 }
 
 /// A request of which a transaction is kept would begin something, and a next hop that asks to be sent less is spared it
 /// first.
 pub(super) fn begins(snapshot: &Snapshot, request: &Request<'_>, pre: &Preprocessed<'_>) -> bool {
     request.to_tag.is_none() && !is_urgent(&snapshot.plan.overload, request, pre)
-}
-
-fn is_hop_by_hop(request: &Request<'_>) -> bool {
-    matches!(request.method, b"ACK" | b"CANCEL")
 }
 
 /// It is an emergency call, or has a priority that is kept.
@@ -244,7 +241,7 @@ pub(super) fn is_counted(
 ) -> bool {
     !snapshot.plan.overload.limits.is_empty()
         && !work.again
-        && !is_hop_by_hop(request)
+        && !request.kind.follows_invite()
         && !proves_dialog(work, snapshot, request, pre, inputs)
 }
 

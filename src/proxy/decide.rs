@@ -20,6 +20,7 @@ use super::breadth::Share;
 use super::forward;
 use super::loops::{self, Inputted};
 use super::matching::first_match;
+use super::method::Method;
 use super::outcome::Incoming;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
@@ -98,7 +99,7 @@ impl<'m> Decided<'_, 'm> {
         let forks = way.attempts.forks && hops.len() > 1;
         let share = if forks { Some(Share::of(request.message, hops.len())?) } else { None };
         let going = Going {
-            record_route: way.records && forms_dialog(request),
+            record_route: way.records && request.kind.forms_dialog(request.to_tag.is_some()),
             request,
             pre,
             key: *key,
@@ -123,7 +124,7 @@ impl<'m> Decided<'_, 'm> {
 
     /// It may turn out to be too large: it was not decided about before, and has a transaction that can go back to UDP.
     fn may_be_large(&self) -> bool {
-        self.pin.is_some() && !matches!(self.request.method, b"ACK" | b"CANCEL")
+        self.pin.is_some() && !self.request.kind.follows_invite()
     }
 }
 
@@ -212,7 +213,7 @@ fn forward_sound<'s>(
     work.counted.spared += search.spared;
     let pin = if let Ok(None) = pinned { Some(pin_key) } else { None };
     let decided = Decided { request, pre: &pre, key, mark: inputs.mark, way: found?, pin };
-    send_on(work, search, &decided, now, out)
+    send_on(work, search, &decided, false, now, out)
 }
 
 /// Writes a request whose way was found, and keeps what is to be kept of it.
@@ -220,22 +221,17 @@ fn send_on<'s>(
     work: &mut Work,
     search: &'s mut Search<'_>,
     decided: &Decided<'_, '_>,
+    is_large: bool,
     now: Now,
     out: &mut [u8],
 ) -> Result<Written<'s>, Stop> {
     let snapshot = search.snapshot;
-    let mut is_large = false;
+    let (going, share) = decided.going(search, is_large)?;
+    let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
     // How large it is, is known once it is written.
-    let (going, share, len) = loop {
-        let (going, share) = decided.going(search, is_large)?;
-        let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
-        if is_large || !search.is_large(len) || !decided.may_be_large() {
-            break (going, share, len);
-        }
-        is_large = true;
-        search.by_size(decided.by());
-        work.edits.clear();
-    };
+    if !is_large && search.is_large(len) && decided.may_be_large() {
+        return send_large(work, search, decided, now, out);
+    }
     // A transaction that is kept needs no pin.
     if let (Some(key), Mode::Stateless) = (&decided.pin, going.mode) {
         pin(work, snapshot, &going, key, decided.way.records, now);
@@ -248,6 +244,21 @@ fn send_on<'s>(
     let (mode, record_route, rule) = (going.mode, going.record_route, decided.way.rule);
     let aim = search.aim.as_ref().ok_or(NOWHERE)?;
     Ok(Written { aim, rule, record_route, mode, len, transaction })
+}
+
+/// The same of one that turned out to be too large for UDP.
+#[cold]
+#[inline(never)]
+fn send_large<'s>(
+    work: &mut Work,
+    search: &'s mut Search<'_>,
+    decided: &Decided<'_, '_>,
+    now: Now,
+    out: &mut [u8],
+) -> Result<Written<'s>, Stop> {
+    search.by_size(decided.by());
+    work.edits.clear();
+    send_on(work, search, decided, true, now, out)
 }
 
 /// What is left of RFC 3261 §16.3 once the syntax is sound.
@@ -263,7 +274,7 @@ fn may_pass(
     // recipient and respond per Section 11. Otherwise, the element MUST return a 483 (Too many hops)
     // response." We are the final recipient of what names us.
     if request.max_forwards == Some(0) {
-        let final_recipient = request.method == b"OPTIONS" && pre.is_for_us(snapshot, request);
+        let final_recipient = request.kind == Method::Options && pre.is_for_us(snapshot, request);
         return Err(if final_recipient { Reply::Options } else { Reply::TooManyHops }.into());
     }
     if loops::has_looped(request, inputs.mark, &work.marks) {
@@ -273,7 +284,7 @@ fn may_pass(
     // does not understand, the element MUST return a 420 (Bad Extension) response." We understand none.
     // §8.2.2.3: "Require and Proxy-Require MUST NOT be used in a SIP CANCEL request, or in an ACK request
     // sent for a non-2xx response. These header fields MUST be ignored if they are present".
-    let ignored = matches!(request.method, b"ACK" | b"CANCEL");
+    let ignored = request.kind.follows_invite();
     if !ignored && request.message.count(HeaderName::ProxyRequire) > 0 {
         return Err(Reply::ProxyRequire.into());
     }
@@ -314,9 +325,9 @@ fn pin(
     records: bool,
     now: Now,
 ) {
-    let kind = match going.request.method {
-        b"ACK" | b"CANCEL" => return,
-        b"INVITE" => PinKind::Invite,
+    let kind = match going.request.kind {
+        Method::Ack | Method::Cancel => return,
+        Method::Invite => PinKind::Invite,
         _ => PinKind::Other,
     };
     let pin = Pin {
@@ -361,7 +372,7 @@ fn find<'s: 'm, 'm>(
     let rule = first_match(work, snapshot, request, pre, inputs);
     work.considered.rule = rule;
     let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
-    let to_us = request.method == b"OPTIONS" && pre.is_for_us(snapshot, request);
+    let to_us = request.kind == Method::Options && pre.is_for_us(snapshot, request);
     let (id, to, egress, record_route, mode, attempts) = match rule.map(|rule| (rule.id, &rule.action)) {
         Some((_, Action::Reject(status))) => return Err(Reply::Rejected(*status).into()),
         Some((_, Action::Drop)) => return Err(Stop::Drop(DropReason::Rule)),
@@ -398,7 +409,7 @@ fn is_kept(request: &Request<'_>, wanted: Mode, aim: &Aim) -> bool {
 
 /// The rule has a transaction kept of the request. An ACK has none, and a CANCEL that finds none goes on without.
 fn keeps(request: &Request<'_>, mode: Mode) -> bool {
-    mode == Mode::Stateful && !matches!(request.method, b"ACK" | b"CANCEL")
+    mode == Mode::Stateful && !request.kind.follows_invite()
 }
 
 /// Whoever sent the request by a stream will not send it again, so that neither UDP nor a connection that breaks must lose it;
@@ -410,7 +421,7 @@ fn needs(request: &Request<'_>, aim: &Aim) -> bool {
         || aim.next_hop.transport.is_secure()
         || aim.stream.get().is_some()
         || aim.by_size.is_some();
-    by_stream && !matches!(request.method, b"ACK" | b"CANCEL")
+    by_stream && !request.kind.follows_invite()
 }
 
 /// The most that one message may have there.
@@ -449,19 +460,4 @@ fn change_again<'s: 'm, 'm>(
         change(work, search, set, request, pre)?;
     }
     Ok(Way { set, ..way })
-}
-
-/// Whether the request can form a dialog, or refresh one.
-///
-/// RFC 3261 §16.6 step 4: "If a proxy needs to be in the path of any type of dialog (such as one
-/// straddling a firewall), it SHOULD add a Record-Route header field value to every request with a method
-/// it does not understand since that method may have dialog semantics."
-fn forms_dialog(request: &Request<'_>) -> bool {
-    match request.method {
-        b"INVITE" | b"SUBSCRIBE" | b"REFER" => true,
-        b"NOTIFY" => request.to_tag.is_none(),
-        b"ACK" | b"BYE" | b"CANCEL" | b"INFO" | b"MESSAGE" | b"OPTIONS" | b"PRACK" | b"PUBLISH"
-        | b"REGISTER" | b"UPDATE" => false,
-        _ => true,
-    }
 }

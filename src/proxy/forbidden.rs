@@ -38,7 +38,7 @@ impl Forbidden {
 }
 
 /// Whether an address from a message may be sent to, as far as that does not depend on the egress.
-#[inline]
+#[inline(always)]
 pub(super) fn check(ours: &Ours, to: SocketAddr) -> Result<(), Forbidden> {
     match canonical(to.ip()) {
         IpAddr::V4(v4) if v4.octets()[0] == 0 => Err(Forbidden::Unspecified),
@@ -52,7 +52,7 @@ pub(super) fn check(ours: &Ours, to: SocketAddr) -> Result<(), Forbidden> {
 }
 
 /// Whether this listener may send to an address from a message.
-#[inline]
+#[inline(always)]
 pub(super) fn check_egress(egress: &Listener, to: SocketAddr) -> Result<(), Forbidden> {
     let loopback = |ip: IpAddr| canonical(ip).is_loopback();
     if loopback(to.ip()) && !loopback(egress.bind.ip()) { Err(Forbidden::Loopback) } else { Ok(()) }

@@ -8,7 +8,8 @@ use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
 use crate::token::{
-    ASKED_LEN, Asked, BRANCH_LEN, Branch, Dialog, Flow, LOOP_MARK_LEN, LoopMark, PART_LEN, Part, RecordRoute, Side,
+    ASKED_LEN, Asked, BRANCH_LEN, Branch, Dialog, Flow, LOOP_MARK_LEN, LoopMark, PART_LEN, Part, RecordRoute,
+    Side,
 };
 
 use super::flows::Flows;
@@ -194,7 +195,11 @@ impl Top<'_> {
         out.put(b";rport;branch=");
         let branch = out.written();
         out.put(&own);
-        if asks { self.put_asked(out, snapshot) } else { out.put(VIA_END) }
+        if asks {
+            self.put_asked(out, snapshot)
+        } else {
+            out.put(VIA_END)
+        }
         Places { tokens, branch }
     }
 

@@ -35,9 +35,11 @@ mod groups;
 mod lines;
 mod loops;
 mod matching;
+mod method;
 mod names;
 mod oc;
 mod outcome;
+mod place;
 mod preprocess;
 mod reply;
 mod respond;
@@ -167,9 +169,15 @@ fn on_request(
 ) -> Outcome {
     let snapshot = search.snapshot;
     let reply = match decide::forward(work, &mut search, message, incoming, now, out) {
-        Ok(Written { aim: aim @ &Aim { gateway, .. }, rule, record_route, mode, len, transaction }) => {
-            let ((next_hop, egress, stream), by_size) = (aim.sent(), aim.by_size.is_some());
-            let decision = Decision { rule, next_hop, stream, by_size, gateway, egress, record_route, mode };
+        Ok(Written { aim, rule, record_route, mode, len, transaction }) => {
+            let &Aim { next_hop, egress, gateway, stream, by_size } = aim;
+            let decision =
+                Decision { rule, next_hop, stream, by_size: false, gateway, egress, record_route, mode };
+            if by_size.is_none() {
+                return Outcome::Forward { decision, len, transaction };
+            }
+            let (next_hop, egress, stream) = aim.sent();
+            let decision = Decision { next_hop, stream, by_size: true, egress, ..decision };
             return Outcome::Forward { decision, len, transaction };
         }
         Err(Stop::Drop(reason)) => return Outcome::Drop(reason),

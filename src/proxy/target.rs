@@ -1,8 +1,8 @@
 //! RFC 3261 §16.5 and §16.6 step 7: the next hop, and the listener that the request leaves from.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use sip_parser::{Host, Scheme, Uri, address};
+use sip_parser::{Host, Scheme, Uri};
 
 use crate::dns::{HostName, Question as Name, Unresolved};
 use crate::egress::{Egress, NoEgress, Pin, Question, Reason, Recent};
@@ -17,7 +17,9 @@ use crate::transaction::Onward;
 use super::candidates::{Candidate, Candidates, Origin};
 use super::forbidden::{self, Forbidden};
 use super::groups;
+use super::method::Method;
 use super::names::{self, Named};
+use super::place::Place;
 use super::preprocess::{Preprocessed, explicit_transport};
 use super::reply::Reply;
 use super::servers::without_name;
@@ -109,41 +111,54 @@ impl Search<'_> {
         request: &Request<'_>,
         pre: &Preprocessed<'_>,
     ) -> Result<(), Reply> {
-        let (mut failure, mut is_down) = (NOWHERE, false);
+        let (mut failure, mut is_down) = (None, false);
         for (entry, target) in to.iter().enumerate() {
             self.candidates.begin(entry);
             self.candidates.ask_udp(asks_udp(target.transport(), egress));
-            let named = match target {
-                Target::RequestUri => match self.for_us(request, pre) {
-                    Some(reply) => Err(reply),
-                    None => self.name_by_message(request, pre, By::Rule(egress)),
-                },
-                Target::Address { .. } => {
-                    if let Some(hop) = self.snapshot.plan.literal_hop(target, egress) {
-                        self.name(hop, Origin::Rule);
-                    }
-                    Ok(())
+            if let Err(reply) = self.name_target(target, egress, request, pre) {
+                if self.waits(&reply) {
+                    return Err(reply);
                 }
-                Target::Name { .. } => match self.question_of(target, egress) {
-                    Some(question) => self.by_name(&question, Origin::Rule),
-                    None => Ok(()),
-                },
-                Target::Group { id, .. } => self.name_group(*id, egress, request, pre),
-            };
-            match named {
-                Err(reply) if self.waits(&reply) => return Err(reply),
-                Err(reply) => (failure, is_down) = (reply, is_down || matches!(reply, Reply::NoGateway)),
-                Ok(()) => {}
+                is_down |= matches!(reply, Reply::NoGateway);
+                failure = Some(reply);
             }
         }
-        match self.first(By::Rule(egress), failure) {
-            // Once the kernel has answered, it is decided anew.
-            Err(reply) if is_down && !matches!(reply, Reply::NoEgress(_, NoEgress::AskKernel(_))) => {
-                self.candidates.clear();
-                self.name_those_down(to, egress, request, pre);
-                self.first(By::Rule(egress), reply)
+        let Err(reply) = self.first(By::Rule(egress), failure) else { return Ok(()) };
+        let reply = reply.unwrap_or(NOWHERE);
+        // Once the kernel has answered, it is decided anew.
+        if is_down && !matches!(reply, Reply::NoEgress(_, NoEgress::AskKernel(_))) {
+            self.candidates.clear();
+            self.name_those_down(to, egress, request, pre);
+            return self.first(By::Rule(egress), Some(reply)).map_err(|why| why.unwrap_or(reply));
+        }
+        Err(reply)
+    }
+
+    /// The next hops that an entry of a rule's `to` comes to.
+    #[inline(always)]
+    fn name_target(
+        &mut self,
+        target: &Target,
+        egress: Option<&EgressChoice>,
+        request: &Request<'_>,
+        pre: &Preprocessed<'_>,
+    ) -> Result<(), Reply> {
+        match target {
+            Target::RequestUri => match self.for_us(request, pre) {
+                Some(reply) => Err(reply),
+                None => self.name_by_message(request, pre, By::Rule(egress)),
+            },
+            Target::Address { .. } => {
+                if let Some(hop) = self.snapshot.plan.literal_hop(target, egress) {
+                    self.name(hop, Origin::Rule);
+                }
+                Ok(())
             }
-            found => found,
+            Target::Name { .. } => match self.question_of(target, egress) {
+                Some(question) => self.by_name(&question, Origin::Rule),
+                None => Ok(()),
+            },
+            Target::Group { id, .. } => self.name_group(*id, egress, request, pre),
         }
     }
 
@@ -151,7 +166,7 @@ impl Search<'_> {
     /// may lead anywhere.
     #[inline]
     fn for_us(&self, request: &Request<'_>, pre: &Preprocessed<'_>) -> Option<Reply> {
-        let is_options = request.method == b"OPTIONS";
+        let is_options = request.kind == Method::Options;
         let is_name = || matches!(pre.uri(request).host(), Some(Host::Name(_)));
         let is_for_us = (is_options || is_name()) && pre.is_for_us(self.snapshot, request);
         is_for_us.then_some(if is_options { Reply::Options } else { Reply::NotFound })
@@ -172,14 +187,14 @@ impl Search<'_> {
         pre: &Preprocessed<'_>,
     ) -> Result<(), Reply> {
         self.name_by_message(request, pre, By::Dialog(dialog))?;
-        self.first(By::Dialog(dialog), NOWHERE)
+        self.first(By::Dialog(dialog), None).map_err(|why| why.unwrap_or(NOWHERE))
     }
 
     /// The way to the first of the candidates that there is a way to.
     ///
     /// # Errors
     /// There is none: why there is no way to the last one, or `failure` where there are no candidates.
-    fn first(&mut self, by: By<'_>, mut failure: Reply) -> Result<(), Reply> {
+    fn first(&mut self, by: By<'_>, mut failure: Option<Reply>) -> Result<(), Option<Reply>> {
         let mut number = 0;
         while number < self.candidates.as_slice().len() {
             match self.choose(number, by).and_then(|()| self.spare()) {
@@ -189,11 +204,15 @@ impl Search<'_> {
                 }
                 Err(reply) if self.waits_for_kernel(&reply) => {
                     self.aim = None;
-                    return Err(reply);
+                    return Err(Some(reply));
                 }
                 // Once the kernel has answered, or a next hop asks no more, it is decided anew.
-                Err(_) if matches!(failure, Reply::NoEgress(_, NoEgress::AskKernel(_)) | Reply::Spared) => {}
-                Err(reply) => failure = reply,
+                Err(_)
+                    if matches!(
+                        failure,
+                        Some(Reply::NoEgress(_, NoEgress::AskKernel(_)) | Reply::Spared)
+                    ) => {}
+                Err(reply) => failure = Some(reply),
             }
             number += 1;
         }
@@ -412,18 +431,18 @@ impl Search<'_> {
         if self.sips && !next_hop.transport.is_secure() {
             return Err(Reply::NotSecure(next_hop));
         }
-        let question = self.question(next_hop);
-        let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
+        let Self { snapshot: Snapshot { generation, plan, fib, view, .. }, recent, asked, aim, .. } = self;
+        let question = asked.insert(Question { next_hop, ingress: self.ingress, flow: self.flow });
         let egress = match by {
-            By::Dialog(dialog) => {
-                self.recent.dialog(*generation, plan, fib, view, dialog.egress(), &question)
-            }
-            By::Rule(Some(choice)) => self.recent.overridden(*generation, plan, fib, view, choice, &question),
-            By::Rule(None) => self.recent.auto(*generation, plan, fib, view, &question),
+            By::Dialog(dialog) => recent.dialog(*generation, plan, fib, view, dialog.egress(), question),
+            By::Rule(Some(choice)) => recent.overridden(*generation, plan, fib, view, choice, question),
+            By::Rule(None) => recent.auto(*generation, plan, fib, view, question),
         };
         let egress = *egress.map_err(|why| Reply::NoEgress(next_hop, why))?;
-        let next_hop = next_hop.on_link(egress.route.dev);
-        self.aim = Some(Aim { next_hop, egress, gateway: None, stream, by_size: None });
+        let found = aim.insert(Aim { next_hop, egress, gateway: None, stream, by_size: None });
+        if next_hop.address.is_ipv6() {
+            found.next_hop = next_hop.on_link(egress.route.dev);
+        }
         Ok(())
     }
 
@@ -467,30 +486,5 @@ impl Aim {
             let question = Name { name, port, transport, sips };
             names::leads_to(snapshot, &question, address)
         })
-    }
-}
-
-/// Host and port of a URI, as the procedures of RFC 3263 begin: `maddr` goes before the host.
-struct Place<'a> {
-    host: Host<'a>,
-    port: Option<u16>,
-}
-
-impl<'a> Place<'a> {
-    /// `None`: the URI has no host.
-    #[inline]
-    fn of(uri: &Uri<'a>, without_maddr: bool) -> Option<Self> {
-        if without_maddr {
-            return Some(Self { host: uri.host()?, port: None });
-        }
-        let host = match uri.params().value(b"maddr") {
-            None => uri.host()?,
-            Some(maddr) => match address(maddr) {
-                Some(IpAddr::V4(ip)) => Host::V4(ip),
-                Some(IpAddr::V6(ip)) => Host::V6(ip),
-                None => Host::Name(maddr),
-            },
-        };
-        Some(Self { host, port: uri.port() })
     }
 }

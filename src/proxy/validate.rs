@@ -8,6 +8,7 @@ use sip_parser::{
 use crate::stream::Broken;
 use crate::token::{COOKIE, Transaction};
 
+use super::method::Method;
 use super::outcome::Incoming;
 use super::reply::Reply;
 use super::service::emergency;
@@ -96,6 +97,8 @@ pub(super) struct Request<'m> {
     pub message: &'m Message<'m>,
     pub incoming: &'m Incoming<'m>,
     pub method: &'m [u8],
+    /// What kind that is.
+    pub kind: Method,
     pub uri: &'m Uri<'m>,
     pub via: &'m Via<'m>,
     pub from: &'m NameAddr<'m>,
@@ -159,6 +162,7 @@ impl<'m> Request<'m> {
             message,
             incoming,
             method,
+            kind: Method::of(method),
             uri: request_uri(message.text(line.uri), values.uri)?,
             via,
             from_tag: from.tag().unwrap_or_default(),
@@ -173,15 +177,12 @@ impl<'m> Request<'m> {
 
     /// ACK is never answered.
     pub fn is_ack(&self) -> bool {
-        self.method == b"ACK"
+        self.kind == Method::Ack
     }
 
     /// The method as rules see it: an ACK or a CANCEL goes the way of its INVITE.
     pub fn method_of_rules(&self) -> &'m [u8] {
-        match self.method {
-            b"ACK" | b"CANCEL" => b"INVITE",
-            method => method,
-        }
+        if self.kind.follows_invite() { b"INVITE" } else { self.method }
     }
 
     /// What tells its transaction from all others.
