@@ -1,6 +1,6 @@
 //! RFC 3261 §16.6 step by step, byte for byte.
 
-use super::world::{Became, World, header, headers, masked, wire};
+use super::world::{Became, CONFIGURATION, World, fib, header, headers, masked, wire};
 
 /// The shortest INVITE from a user agent in the private network; `{}` is a place for more headers.
 pub const INVITE: &str = "INVITE sip:bob@192.0.2.9 SIP/2.0
@@ -45,6 +45,27 @@ Content-Length: 0
 
 "
     );
+}
+
+/// What is kept of earlier requests is no part of later ones.
+#[test]
+fn lines_that_are_ready_are_those_that_a_new_shard_writes() {
+    let mut old = World::new();
+    for number in 0..4 {
+        let call = format!("call-{number}");
+        let invite = INVITE.replace("74bf9", &call).replace("3848276298220188511", &call);
+        for text in [invite.replace("INVITE", "OPTIONS"), invite.replace("9fxced76sl", &call), invite] {
+            let sent = |world: &mut World| {
+                world.forwarded("private", "10.0.0.50:5060", &text, "public", "192.0.2.9:5060")
+            };
+            assert_eq!(sent(&mut old), sent(&mut World::new()));
+        }
+    }
+    let natted =
+        |world: &mut World| world.forwarded("natted", "10.0.1.50:5060", INVITE, "public", "192.0.2.9:5060");
+    assert!(natted(&mut old).contains("@198.51.100.7:5070;lr>"));
+    old.reconfigure(&CONFIGURATION.replace("198.51.100.7:5070", "198.51.100.8:5070"), fib());
+    assert!(natted(&mut old).contains("@198.51.100.8:5070;lr>"));
 }
 
 #[test]
