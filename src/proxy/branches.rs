@@ -102,11 +102,6 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
         spared: 0,
     };
     choose(work, &mut search, attempt)?;
-    let is_taken = search.spare().is_ok();
-    work.counted.spared += search.spared;
-    if !is_taken {
-        return None;
-    }
     let aim = search.aim.as_ref()?;
     let egress = snapshot.plan.listener(aim.egress.listener);
     let (_, sent, stream) = aim.sent();
@@ -177,7 +172,9 @@ fn choose(work: &mut Work, search: &mut Search<'_>, attempt: &Attempt) -> Option
     }
     let beside = search.aim.as_ref().filter(|_| onward.by_size).and_then(|aim| search.over_tcp(aim, None));
     search.aim.iter_mut().for_each(|aim| aim.by_size = beside);
-    Some(())
+    let is_taken = search.spare().is_ok();
+    work.counted.spared += search.spared;
+    is_taken.then_some(())
 }
 
 #[cfg(test)]
