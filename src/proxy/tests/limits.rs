@@ -135,6 +135,7 @@ fn a_to_tag_proves_a_dialog_only_where_dialogs_have_no_token() {
 
 /// The queue stands, and the next message has waited so long.
 fn overload(world: &mut World, waited_ms: u64) {
+    world.state.waited(ListenerId(0), Some(0), Came::In, world.now);
     for _ in 0..101 {
         world.now = world.now.plus_ns(MS);
         world.state.waited(ListenerId(0), Some(41 * MS), Came::In, world.now);
