@@ -18,8 +18,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use sip_parser::{
-    CSeq, Error, HeaderLine, HeaderName, Message, NameAddr, Rport, Rule, Start, Uri, Via, call_id,
-    max_forwards, parse,
+    CSeq, Error, HeaderLine, HeaderName, Message, RequestValues, Rport, Rule, Start, call_id, max_forwards,
+    parse,
 };
 
 /// A response as it comes back through two proxies.
@@ -38,49 +38,42 @@ const RESPONSE: &[u8] = b"SIP/2.0 200 OK\r\n\
     \r\n";
 
 /// What a proxy keeps of a request while it decides about it.
-struct Request<'m> {
-    uri: Uri<'m>,
-    via: Via<'m>,
-    from: NameAddr<'m>,
-    to: NameAddr<'m>,
+struct Request<'p, 'm> {
+    values: &'p RequestValues<'m>,
     cseq: CSeq<'m>,
     call_id: &'m [u8],
     max_forwards: u8,
 }
 
-impl<'m> Request<'m> {
-    fn new(message: &Message<'m>) -> Result<Self, Error> {
-        let (Start::Request(line), Some(via)) = (*message.start(), message.values(HeaderName::Via).next())
-        else {
-            return Err(Error { rule: Rule::NotSip, at: 0 });
-        };
+impl<'p, 'm> Request<'p, 'm> {
+    fn new(message: &Message<'m>, values: &'p RequestValues<'m>) -> Result<Self, Error> {
         Ok(Self {
-            via: Via::parse(via?.text)?,
-            from: NameAddr::parse(message.value(HeaderName::From))?,
-            to: NameAddr::parse(message.value(HeaderName::To))?,
+            values,
             cseq: CSeq::parse(message.value(HeaderName::CSeq))?,
-            uri: Uri::parse(message.text(line.uri))?,
             call_id: call_id(message.value(HeaderName::CallId))?,
             max_forwards: max_forwards(message.value(HeaderName::MaxForwards))?,
         })
     }
 
     /// What is asked of the values, once each.
-    fn asked(&self) -> usize {
-        let uri = &self.uri.params();
-        let asked = [uri.has(b"maddr"), uri.value(b"transport").is_some(), uri.has(b"lr")];
-        let via = &self.via;
+    fn asked(&self) -> Result<usize, Error> {
+        let RequestValues { via, uri, from, to } = self.values;
+        let told = |error: &Error| *error;
+        let (via, uri) = (via.as_ref().map_err(told)?, uri.as_ref().map_err(told)?);
+        let (from, to) = (from.as_ref().map_err(told)?, to.as_ref().map_err(told)?);
+        let params = &uri.params();
+        let asked = [params.has(b"maddr"), params.value(b"transport").is_some(), params.has(b"lr")];
         let stale = [via.param(b"received"), via.param(b"maddr")];
         let port = match via.rport() {
             Some(Rport::Port(port)) => usize::from(port),
             Some(Rport::Asked) => 1,
             None => 0,
         };
-        let slices = [via.branch(), Some(via.sent_by()), self.from.tag(), self.to.tag(), self.uri.user()];
-        let more = [self.cseq.method, self.call_id, self.from.uri.text(), self.to.uri.text()];
+        let slices = [via.branch(), Some(via.sent_by()), from.tag(), to.tag(), uri.user()];
+        let more = [self.cseq.method, self.call_id, from.uri.text(), to.uri.text()];
         let len = slices.iter().flatten().chain(&more).map(|slice| slice.len()).sum::<usize>();
         let found = asked.iter().filter(|asked| **asked).count() + stale.iter().flatten().count();
-        len + found + port + usize::from(self.max_forwards)
+        Ok(len + found + port + usize::from(self.max_forwards))
     }
 }
 
@@ -93,7 +86,9 @@ fn counted_index<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Mes
 /// Every value that a proxy reads to forward a request.
 #[inline(never)]
 fn counted_values(message: &Message<'_>) -> Result<usize, Error> {
-    Ok(Request::new(message)?.asked())
+    let Start::Request(line) = message.start() else { return Err(Error { rule: Rule::NotSip, at: 0 }) };
+    let values = message.request_values(line.uri);
+    Request::new(message, &values)?.asked()
 }
 
 /// The index of a response, and the values that a proxy reads to relay it.
@@ -102,7 +97,7 @@ fn counted_response(bytes: &[u8], lines: &mut [HeaderLine]) -> Result<usize, Err
     let message = parse(bytes, lines)?;
     let mut sum = CSeq::parse(message.value(HeaderName::CSeq))?.method.len() + message.end();
     for value in message.values(HeaderName::Via).take(2) {
-        let via = Via::parse(value?.text)?;
+        let via = message.via(&value?)?;
         sum += via.branch().map_or(0, <[u8]>::len) + usize::from(via.received().is_some());
         sum += usize::from(via.params().has(b"maddr"));
     }

@@ -4,10 +4,12 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
-    __m128i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cmpgt_epi32, _mm_cvtsi128_si32,
-    _mm_madd_epi16, _mm_maddubs_epi16, _mm_movemask_epi8, _mm_or_si128, _mm_packs_epi32, _mm_packus_epi16,
-    _mm_set_epi64x, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8, _mm_sub_epi8,
-    _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_movemask_epi8, _mm256_set_epi64x, _mm256_set1_epi8,
+    __m128i, __m256i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cmpgt_epi32, _mm_cvtsi128_si32,
+    _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_packs_epi32,
+    _mm_packus_epi16, _mm_set_epi64x, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8,
+    _mm_sub_epi8, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8,
+    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8,
+    _mm256_srli_epi16, _mm256_testz_si256, _mm256_xor_si256,
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -45,6 +47,12 @@ impl Block {
     #[inline(always)]
     pub fn or(self, other: Self) -> Self {
         Self(sse2!(_mm_or_si128(self.0, other.0)))
+    }
+
+    /// The smaller of both.
+    #[inline(always)]
+    pub fn least(self, other: Self) -> Self {
+        Self(sse2!(_mm_min_epu8(self.0, other.0)))
     }
 
     /// All bits where both are the same, else none.
@@ -88,6 +96,12 @@ impl Block {
         Self(std::array::from_fn(|n| self.0[n] | other.0[n]))
     }
 
+    /// The smaller of both.
+    #[inline(always)]
+    pub fn least(self, other: Self) -> Self {
+        Self(std::array::from_fn(|n| self.0[n].min(other.0[n])))
+    }
+
     /// All bits where both are the same, else none.
     #[inline(always)]
     pub fn equal(self, other: Self) -> Self {
@@ -121,13 +135,22 @@ pub trait Set {
     /// Bit n: byte n is one of BS to SI, which share five bits.
     fn controls(bytes: &[u8; 64]) -> u64;
 
+    /// Bit n: byte n is this one.
+    fn those(bytes: &[u8; 32], c: u8) -> u32;
+
+    /// Bit n: byte n is not [`plain`].
+    fn stops(bytes: &[u8; 32]) -> u32;
+
+    /// With the bits of `fold` set, none greater than in `most`, the bytes are `text`.
+    fn fits(bytes: &[u8; 32], fold: &[u8; 32], most: &[u8; 32], text: &[u8; 32]) -> bool;
+
     /// Four numbers of three digits at most, the first in the highest byte: four bytes of `order` for each of them, the
     /// last three of which say where its digits stand, or 0x80 for those that it lacks. `None`: one of them is greater
     /// than 255 or smaller than its `least`.
     fn numbers(bytes: &[u8; 16], order: &[u8; 16], least: &[u32; 4]) -> Option<u32>;
 }
 
-/// The processor has AVX2, and [`ask`] found out.
+/// The processor has AVX2 and the bit instructions that came with it, and [`ask`] found out.
 #[cfg(target_arch = "x86_64")]
 static HAS_AVX2: AtomicBool = AtomicBool::new(false);
 
@@ -135,9 +158,19 @@ static HAS_AVX2: AtomicBool = AtomicBool::new(false);
 #[inline(always)]
 pub fn ask() {
     #[cfg(target_arch = "x86_64")]
-    if !HAS_AVX2.load(Relaxed) && std::arch::is_x86_feature_detected!("avx2") {
-        HAS_AVX2.store(true, Relaxed);
+    if !HAS_AVX2.load(Relaxed) {
+        find_out();
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[cold]
+#[inline(never)]
+fn find_out() {
+    let has = std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("bmi1")
+        && std::arch::is_x86_feature_detected!("bmi2");
+    HAS_AVX2.store(has, Relaxed);
 }
 
 /// Does it with AVX2 where the processor has that.
@@ -159,11 +192,43 @@ fn with_plain<W: Work>(work: W) -> W::Done {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,bmi1,bmi2")]
 #[inline(never)]
 fn with_avx2<W: Work>(work: W) -> W::Done {
     work.with::<Avx2>()
 }
+
+/// One of the characters that nearly all names, numbers, tokens and addresses are made of: letters, digits, and those of
+/// `* + - . _`. They may stand in a token, in a user part, and in names and values of parameters.
+pub const fn plain(c: u8) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, b'*' | b'+' | b'-' | b'.' | b'_')
+}
+
+/// Of a byte's last four bits: bit n, the byte that has them behind the bits of n is [`plain`]. Twice.
+#[cfg(target_arch = "x86_64")]
+static ENDS: [u8; 32] = {
+    let mut ends = [0; 32];
+    let mut c = 0;
+    while c < 0x80 {
+        let bit = (plain(c) as u8) << (c >> 4);
+        ends[c as usize & 15] |= bit;
+        ends[16 + (c as usize & 15)] |= bit;
+        c += 1;
+    }
+    ends
+};
+
+/// Of a byte's first four bits: the bit of [`ENDS`]. Twice.
+#[cfg(target_arch = "x86_64")]
+static BEGINS: [u8; 32] = {
+    let mut begins = [0; 32];
+    let mut n = 0;
+    while n < 8 {
+        (begins[n], begins[n + 16]) = (1 << n, 1 << n);
+        n += 1;
+    }
+    begins
+};
 
 /// What every processor has.
 pub struct Plain;
@@ -180,6 +245,28 @@ impl Set for Plain {
     }
 
     #[inline(always)]
+    fn those(bytes: &[u8; 32], c: u8) -> u32 {
+        let (halves, _) = bytes.as_chunks();
+        let half = |n: usize| Block::of(&halves[n]).equal(Block::all(c)).bits() << (16 * n);
+        half(0) | half(1)
+    }
+
+    #[inline(always)]
+    fn stops(bytes: &[u8; 32]) -> u32 {
+        let (halves, _) = bytes.as_chunks();
+        half_stops(&halves[0]) | half_stops(&halves[1]) << 16
+    }
+
+    #[inline(always)]
+    fn fits(bytes: &[u8; 32], fold: &[u8; 32], most: &[u8; 32], text: &[u8; 32]) -> bool {
+        let half = |n: usize| {
+            let of = |bytes: &[u8; 32]| Block::of(&bytes.as_chunks().0[n]);
+            of(bytes).or(of(fold)).least(of(most)).equal(of(text)).bits()
+        };
+        half(0) & half(1) == 0xffff
+    }
+
+    #[inline(always)]
     fn numbers(bytes: &[u8; 16], order: &[u8; 16], least: &[u32; 4]) -> Option<u32> {
         let digit = |place: u8| bytes.get(usize::from(place)).map_or(0, |c| u32::from(c.wrapping_sub(b'0')));
         order.as_chunks::<4>().0.iter().zip(least).try_fold(0, |ip, (places, least)| {
@@ -188,6 +275,15 @@ impl Set for Plain {
             (*least..=255).contains(&number).then_some(ip << 8 | number)
         })
     }
+}
+
+/// [`Set::stops`] of sixteen bytes.
+#[inline(always)]
+fn half_stops(bytes: &[u8; 16]) -> u32 {
+    let block = Block::of(bytes);
+    let alphanum = block.or(Block::all(0x20)).within(b'a', b'z').or(block.within(b'0', b'9'));
+    let others = block.within(b'*', b'+').or(block.within(b'-', b'.')).or(block.equal(Block::all(b'_')));
+    !alphanum.or(others).bits() & 0xffff
 }
 
 /// Instructions of AVX2.
@@ -203,20 +299,46 @@ macro_rules! avx2 {
     };
 }
 
+/// 32 bytes.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn wide(bytes: &[u8; 32]) -> __m256i {
+    // SAFETY: only `with_avx2` calls this; 32 bytes may be read, wherever they begin.
+    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
 #[cfg(target_arch = "x86_64")]
 impl Set for Avx2 {
     #[inline(always)]
     fn controls(bytes: &[u8; 64]) -> u64 {
         let (halves, _) = bytes.as_chunks::<32>();
         let of = |n: usize| {
-            let (words, _) = halves[n].as_chunks::<8>();
-            let word = |n: usize| i64::from_le_bytes(words[n]);
-            let block = avx2!(_mm256_set_epi64x(word(3), word(2), word(1), word(0)));
-            let high = avx2!(_mm256_and_si256(block, _mm256_set1_epi8(0xf8_u8 as i8)));
+            let high = avx2!(_mm256_and_si256(wide(&halves[n]), _mm256_set1_epi8(0xf8_u8 as i8)));
             let found = avx2!(_mm256_movemask_epi8(_mm256_cmpeq_epi8(high, _mm256_set1_epi8(8))));
             u64::from(found as u32)
         };
         of(0) | of(1) << 32
+    }
+
+    #[inline(always)]
+    fn those(bytes: &[u8; 32], c: u8) -> u32 {
+        avx2!(_mm256_movemask_epi8(_mm256_cmpeq_epi8(wide(bytes), _mm256_set1_epi8(c as i8)))) as u32
+    }
+
+    #[inline(always)]
+    fn stops(bytes: &[u8; 32]) -> u32 {
+        let bytes = wide(bytes);
+        let ends = avx2!(_mm256_shuffle_epi8(wide(&ENDS), bytes));
+        let begins = avx2!(_mm256_and_si256(_mm256_srli_epi16(bytes, 4), _mm256_set1_epi8(0x0f)));
+        let both = avx2!(_mm256_and_si256(ends, _mm256_shuffle_epi8(wide(&BEGINS), begins)));
+        avx2!(_mm256_movemask_epi8(_mm256_cmpeq_epi8(both, _mm256_setzero_si256()))) as u32
+    }
+
+    #[inline(always)]
+    fn fits(bytes: &[u8; 32], fold: &[u8; 32], most: &[u8; 32], text: &[u8; 32]) -> bool {
+        let folded = avx2!(_mm256_or_si256(wide(bytes), wide(fold)));
+        let differs = avx2!(_mm256_xor_si256(_mm256_min_epu8(folded, wide(most)), wide(text)));
+        avx2!(_mm256_testz_si256(differs, differs)) != 0
     }
 
     #[inline(always)]
@@ -264,15 +386,33 @@ mod tests {
         }
     }
 
-    /// Both of a set's answers, as whoever asks by [`widely`] gets them.
+    /// All of a set's answers, as whoever asks by [`widely`] gets them.
     struct Answers<'a>(&'a [u8; 64], &'a [u8; 16], &'a [u8; 16], &'a [u32; 4]);
 
     impl Work for Answers<'_> {
-        type Done = (u64, Option<u32>);
+        type Done = (u64, u32, u32, Option<u32>);
 
         #[inline(always)]
         fn with<S: Set>(self) -> Self::Done {
-            (S::controls(self.0), S::numbers(self.1, self.2, self.3))
+            let half = self.0.first_chunk().expect("32 of 64");
+            let numbers = S::numbers(self.1, self.2, self.3);
+            (S::controls(self.0), S::those(half, b'x'), S::stops(half), numbers)
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain_is_a_stop() {
+        ask();
+        let order = [0x80; 16];
+        for c in 0..=u8::MAX {
+            for at in 0..32 {
+                let text: [u8; 64] = std::array::from_fn(|n| if n == at { c } else { b'x' });
+                let few = text.first_chunk().expect("16 of 64");
+                let (_, xs, stops, _) = widely(Answers(&text, few, &order, &[0; 4]));
+                let wanted = u32::from(!plain(c)) << at;
+                assert_eq!(stops, wanted, "{c}");
+                assert_eq!(xs, if c == b'x' { u32::MAX } else { !(1 << at) }, "{c}");
+            }
         }
     }
 

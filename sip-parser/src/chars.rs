@@ -131,14 +131,6 @@ pub fn run(class: Class, text: &[u8], from: usize) -> usize {
     }
 }
 
-/// The same, if it ends within sixteen bytes that are all of the text, for a character that is not of the class.
-#[inline(always)]
-pub fn short_run(class: Class, text: &[u8], from: usize) -> Option<usize> {
-    let bytes = chunk::<16>(text, from as u32)?;
-    let len = class.others(Block::of(bytes)).trailing_zeros() as usize;
-    (len < 16 && !is(class, bytes[len])).then_some(from + len)
-}
-
 /// The same with unusual ones among them, or in a short text.
 #[inline(never)]
 fn long_run(class: Class, text: &[u8], from: usize) -> usize {
@@ -257,16 +249,13 @@ fn trim_some(mut text: &[u8]) -> &[u8] {
 
 /// A decimal number; `None` for anything else or one that does not fit.
 pub fn number(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
+    let digit = |c: u8| Some(u64::from(c.wrapping_sub(b'0'))).filter(|digit| *digit <= 9);
+    match text.len() {
+        0 => None,
+        // All of so many digits fit.
+        1..20 => text.iter().try_fold(0, |n, &c| Some(n * 10 + digit(c)?)),
+        _ => text.iter().try_fold(0u64, |n, &c| n.checked_mul(10)?.checked_add(digit(c)?)),
     }
-    text.iter().try_fold(0u64, |n, &c| {
-        let digit = c.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        n.checked_mul(10)?.checked_add(u64::from(digit))
-    })
 }
 
 /// Where `part`, a slice of `whole`, begins in it.

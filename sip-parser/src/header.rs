@@ -1,7 +1,6 @@
 //! Header names: the ones a proxy reads and those with a compact form have a number, all others are `Other`.
 
-use crate::block::Block;
-use crate::scan::near_colon;
+use crate::block::{Plain, Set};
 
 /// Name of a header field (RFC 3261 §20 and the registered compact forms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,8 +50,9 @@ pub(crate) const NAMES: usize = HeaderName::Other as usize + 1;
 
 use HeaderName as N;
 
-/// The forms of the names that are looked for, in lower case.
-const FORMS: [(&str, HeaderName); 54] = [
+/// The names that are looked for, in lower case. Of those that begin with the same three characters, the one that comes
+/// most often is the first.
+const NAMED: [(&str, HeaderName); 92] = [
     ("via", N::Via),
     ("from", N::From),
     ("to", N::To),
@@ -61,9 +61,11 @@ const FORMS: [(&str, HeaderName); 54] = [
     ("max-forwards", N::MaxForwards),
     ("route", N::Route),
     ("record-route", N::RecordRoute),
-    ("contact", N::Contact),
     ("content-length", N::ContentLength),
+    ("contact", N::Contact),
     ("content-type", N::ContentType),
+    ("allow", N::Other),
+    ("user-agent", N::Other),
     ("require", N::Require),
     ("proxy-require", N::ProxyRequire),
     ("supported", N::Supported),
@@ -84,7 +86,6 @@ const FORMS: [(&str, HeaderName); 54] = [
     ("path", N::Path),
     ("authorization", N::Authorization),
     ("warning", N::Warning),
-    // Longer than a block: see `from_long`.
     ("content-encoding", N::ContentEncoding),
     ("request-disposition", N::RequestDisposition),
     ("proxy-authorization", N::ProxyAuthorization),
@@ -109,115 +110,281 @@ const FORMS: [(&str, HeaderName); 54] = [
     ("v", N::Via),
     ("x", N::SessionExpires),
     ("y", N::Identity),
+    // Without a number, but known to be tokens, so that their lines are read like the others.
+    ("accept", N::Other),
+    ("accept-encoding", N::Other),
+    ("accept-language", N::Other),
+    ("alert-info", N::Other),
+    ("call-info", N::Other),
+    ("content-disposition", N::Other),
+    ("diversion", N::Other),
+    ("geolocation", N::Other),
+    ("history-info", N::Other),
+    ("in-reply-to", N::Other),
+    ("join", N::Other),
+    ("max-breadth", N::Other),
+    ("mime-version", N::Other),
+    ("min-expires", N::Other),
+    ("min-se", N::Other),
+    ("organization", N::Other),
+    ("p-access-network-info", N::Other),
+    ("p-asserted-identity", N::Other),
+    ("p-charging-vector", N::Other),
+    ("p-early-media", N::Other),
+    ("p-preferred-identity", N::Other),
+    ("privacy", N::Other),
+    ("priority", N::Other),
+    ("proxy-authenticate", N::Other),
+    ("rack", N::Other),
+    ("reason", N::Other),
+    ("remote-party-id", N::Other),
+    ("replaces", N::Other),
+    ("reply-to", N::Other),
+    ("retry-after", N::Other),
+    ("rseq", N::Other),
+    ("server", N::Other),
+    ("service-route", N::Other),
+    ("subscription-state", N::Other),
+    ("user-to-user", N::Other),
+    ("www-authenticate", N::Other),
 ];
 
-/// What sixteen bytes have to be that begin with a name and its colon: with the bits of `fold` set, they are
-/// `text`. Letters are compared without case, all else as it is; what stands behind the colon does not count.
+/// Longest name of these.
+const MAX_NAME: usize = 26;
+
+/// What the bytes are where a line begins with a name, from the one before its line break on: [`Form::FRAME`] of them,
+/// with a name of [`MAX_NAME`]. In a line that is written as nearly all are, one space stands before the value, and
+/// neither it nor the value before ends or begins with white space.
+///
+/// With the bits of `fold` set, none of them greater than in `most`, they are `text`: letters are compared without
+/// case, the value's first byte and the last one of the line before have to be visible, all else is as it is.
 #[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Form {
-    fold: [u8; 16],
-    text: [u8; 16],
-    /// What it means; [`HeaderName::Other`]: no form stands here.
-    name: HeaderName,
+#[repr(C, align(128))]
+pub(crate) struct Form {
+    fold: [u8; Form::FRAME],
+    most: [u8; Form::FRAME],
+    text: [u8; Form::FRAME],
+    /// Length of the name; 0: no form stands here.
+    len: u8,
+    /// Where the next one stands that begins alike; 0: there is none.
+    next: u8,
+    /// What it means.
+    pub name: HeaderName,
 }
 
 /// Every form in its place.
-static PLACES: [Form; 128] = {
-    // Bytes that have all bits set are no zeros.
-    let mut forms = [Form { fold: [0xff; 16], text: [0; 16], name: N::Other }; 128];
+static PLACES: [Form; 256] = {
+    let mut places = [Form::NONE; 256];
+    let mut first = [false; NAMED.len()];
     let mut number = 0;
-    while number < FORMS.len() {
-        let (form, name) = (FORMS[number].0.as_bytes(), FORMS[number].1);
+    while number < NAMED.len() {
+        let (name, means) = NAMED[number];
+        let slot = &mut places[place_of(name.as_bytes())];
+        if slot.len == 0 {
+            *slot = Form::new(name.as_bytes(), means);
+            first[number] = true;
+        }
         number += 1;
-        if form.len() > 15 {
-            continue;
-        }
-        let second = if form.len() > 1 { form[1] } else { b':' };
-        let place = place([form[0], second], form.len());
-        let slot = &mut forms[place];
-        assert!(matches!(slot.name, N::Other), "two forms in one place");
-        slot.name = name;
-        let mut at = 0;
-        while at < 16 {
-            let c = if at < form.len() { form[at] } else { b':' };
-            slot.fold[at] = if at > form.len() { u8::MAX } else { (c.is_ascii_alphabetic() as u8) << 5 };
-            slot.text[at] = c | slot.fold[at];
-            at += 1;
-        }
     }
-    forms
+    let (mut number, mut free) = (0, 1);
+    while number < NAMED.len() {
+        let (name, means) = NAMED[number];
+        if !first[number] {
+            while places[free].len > 0 {
+                free += 1;
+            }
+            let mut last = place_of(name.as_bytes());
+            while places[last].next > 0 {
+                last = places[last].next as usize;
+            }
+            places[last].next = free as u8;
+            places[free] = Form::new(name.as_bytes(), means);
+        }
+        number += 1;
+    }
+    places
 };
 
-/// Where the form stands that begins with these bytes, the second of which may be the colon, and is so long:
-/// a number for which no two forms share a place, found by trying.
+/// Where the first form stands that begins with these three bytes; the fourth does not count. The number was found by
+/// trying: of those that begin differently, no two share a place.
 #[inline(always)]
-const fn place(first: [u8; 2], len: usize) -> usize {
-    let letters = (u16::from_le_bytes(first) | 0x2020) as u32;
-    ((letters | (len as u32) << 16).wrapping_mul(0x3ae6_af37) >> 25) as usize
+const fn place(first: [u8; 4]) -> usize {
+    ((u32::from_le_bytes(first) | 0x20_2020).wrapping_mul(0xef87_bf00) >> 24) as usize
+}
+
+const fn place_of(name: &[u8]) -> usize {
+    let mut first = [0; 4];
+    let mut at = 0;
+    while at < 3 {
+        first[at] = if at < name.len() { name[at] } else { b": "[at - name.len()] };
+        at += 1;
+    }
+    place(first)
+}
+
+impl Form {
+    /// How many bytes are looked at.
+    pub const FRAME: usize = 32;
+
+    /// Fits nothing: a byte that is at most 0 is not 1.
+    const NONE: Self = Self {
+        fold: [0; Self::FRAME],
+        most: [0; Self::FRAME],
+        text: [1; Self::FRAME],
+        len: 0,
+        next: 0,
+        name: N::Other,
+    };
+
+    const fn new(name: &[u8], means: HeaderName) -> Self {
+        assert!(!name.is_empty() && name.len() <= MAX_NAME);
+        let any = [u8::MAX; Self::FRAME];
+        let mut form = Self { fold: any, most: any, text: any, len: name.len() as u8, next: 0, name: means };
+        let mut at = 0;
+        while at < name.len() + 6 {
+            let (fold, most, text) = match at.checked_sub(3) {
+                None if at > 0 => (0, u8::MAX, b"\r\n"[at - 1]),
+                Some(at) if at < name.len() => {
+                    ((name[at].is_ascii_alphabetic() as u8) << 5, u8::MAX, name[at])
+                }
+                Some(at) if at < name.len() + 2 => (0, u8::MAX, b": "[at - name.len()]),
+                // Visible.
+                _ => (0, b' ' + 1, b' ' + 1),
+            };
+            (form.fold[at], form.most[at], form.text[at]) = (fold, most, text);
+            at += 1;
+        }
+        form
+    }
+
+    /// The one that these bytes have, which begin with the last one of the line before.
+    #[inline(always)]
+    pub fn of<S: Set>(bytes: &[u8; Self::FRAME]) -> Option<&'static Self> {
+        let mut form = &PLACES[place([bytes[3], bytes[4], bytes[5], bytes[6]])];
+        while !S::fits(bytes, &form.fold, &form.most, &form.text) {
+            if form.next == 0 {
+                return None;
+            }
+            form = &PLACES[usize::from(form.next)];
+        }
+        Some(form)
+    }
+
+    /// Length of the name.
+    #[inline(always)]
+    pub fn len(&self) -> u32 {
+        self.len.into()
+    }
 }
 
 impl HeaderName {
     /// The name as it is written, long or compact, in any case.
     pub fn from_bytes(name: &[u8]) -> Self {
-        let mut text = [b':'; 16];
-        match text[..15].get_mut(..name.len()) {
-            Some(begin) => begin.copy_from_slice(name),
-            None => return Self::from_long(name),
-        }
-        match near_colon(&text) {
-            Some(len) if len == name.len() => Self::at(&text, len).unwrap_or(Self::Other),
-            _ => Self::Other,
-        }
-    }
-
-    /// The name that a line of these first bytes has, if its colon stands at `len`; `None`: another.
-    #[inline(always)]
-    pub(crate) fn at(line: &[u8; 16], len: usize) -> Option<Self> {
-        let form = &PLACES[place([line[0], line[1]], len)];
-        let folded = Block::of(line).or(Block::of(&form.fold));
-        (folded.equal(Block::of(&form.text)).bits() == 0xffff).then_some(form.name)
-    }
-
-    #[cold]
-    fn from_long(name: &[u8]) -> Self {
-        let form = FORMS.iter().find(|(form, _)| form.as_bytes().eq_ignore_ascii_case(name));
-        form.map_or(Self::Other, |&(_, name)| name)
+        let mut line = [b'x'; Form::FRAME];
+        line[1..3].copy_from_slice(b"\r\n");
+        let Some(rest) = line[3..].get_mut(..name.len() + 2).filter(|_| name.len() <= MAX_NAME) else {
+            return Self::Other;
+        };
+        rest[..name.len()].copy_from_slice(name);
+        rest[name.len()..].copy_from_slice(b": ");
+        let form = Form::of::<Plain>(&line).filter(|form| usize::from(form.len) == name.len());
+        form.map_or(Self::Other, |form| form.name)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::{self, Work};
+
+    /// The frame of a line with this name, the byte before its line break and the first of its value.
+    fn frame(before: u8, name: &[u8], first: u8) -> [u8; Form::FRAME] {
+        let line =
+            [&[before], &b"\r\n"[..], name, b": ", &[first], b" a value that goes on behind it"].concat();
+        *line.first_chunk().expect("so many bytes")
+    }
+
+    /// [`Form::of`]
+    struct Of<'a>(&'a [u8; Form::FRAME]);
+
+    impl Work for Of<'_> {
+        type Done = Option<&'static Form>;
+
+        #[inline(always)]
+        fn with<S: Set>(self) -> Self::Done {
+            Form::of::<S>(self.0)
+        }
+    }
+
+    fn found(bytes: &[u8; Form::FRAME]) -> Option<(HeaderName, usize)> {
+        block::ask();
+        let found = |form: &Form| (form.name, usize::from(form.len));
+        let with_all = block::widely(Of(bytes)).map(found);
+        assert_eq!(Form::of::<Plain>(bytes).map(found), with_all, "{}", bytes.escape_ascii());
+        with_all
+    }
 
     #[test]
     fn every_form_is_found_in_any_case() {
-        for (form, name) in FORMS {
+        for (form, name) in NAMED {
             for text in [form.to_string(), form.to_ascii_uppercase(), form[..1].to_uppercase() + &form[1..]] {
                 assert_eq!(HeaderName::from_bytes(text.as_bytes()), name, "{text}");
-                let line = text + ": a value behind it";
-                if form.len() < 16 {
-                    let first = line.as_bytes().first_chunk().expect("sixteen bytes");
-                    assert_eq!(HeaderName::at(first, form.len()), Some(name), "{line}");
-                }
+                assert_eq!(found(&frame(b'.', text.as_bytes(), b'<')), Some((name, form.len())), "{text}");
             }
         }
         let mut long: Vec<_> =
-            FORMS.iter().filter(|(form, _)| form.len() > 1).map(|(_, name)| *name as u8).collect();
+            NAMED.iter().filter(|(form, _)| form.len() > 1).map(|(_, name)| *name as u8).collect();
         long.sort_unstable();
-        assert!(long.into_iter().eq(0..HeaderName::Other as u8), "every name but Other has one long form");
+        long.retain(|name| *name != N::Other as u8);
+        assert!(long.into_iter().eq(0..N::Other as u8), "every name but Other has one long form");
+    }
+
+    #[test]
+    fn what_differs_from_a_form_in_one_byte_does_not_fit() {
+        for (form, name) in NAMED {
+            let usual = frame(b'.', form.as_bytes(), b'<');
+            // What looks like another one with one bit changed is the closest.
+            let near = |was: u8| {
+                (0..8).map(move |bit| was ^ 1 << bit).chain([b' ', b'!', b':', 0, 0x0a, 0x0d, 0xff])
+            };
+            for (at, c) in (0..Form::FRAME).flat_map(|at| near(usual[at]).map(move |c| (at, c))) {
+                let mut bytes = usual;
+                bytes[at] = c;
+                let first = 3 + form.len() + 2;
+                let fits = match at {
+                    0 => c > b' ',
+                    _ if at == first => c > b' ',
+                    _ if at > first => true,
+                    _ => c.eq_ignore_ascii_case(&usual[at]),
+                };
+                // Another byte may make another name of it.
+                let others = || NAMED.iter().map(|(other, _)| *other).filter(|other| *other != form);
+                let is_other = |other: &str| {
+                    let (name, behind) = bytes[3..].split_at(other.len());
+                    behind.starts_with(b": ") && name.eq_ignore_ascii_case(other.as_bytes())
+                };
+                let other = if fits { None } else { others().find(|other| is_other(other)) };
+                match (fits, other) {
+                    (true, _) => {
+                        assert_eq!(found(&bytes), Some((name, form.len())), "{}", bytes.escape_ascii())
+                    }
+                    (false, None) => assert_eq!(found(&bytes), None, "{}", bytes.escape_ascii()),
+                    (false, Some(_)) => {}
+                }
+            }
+        }
     }
 
     /// Whatever differs from a form in one byte is another name, letters' case aside.
     #[test]
     fn a_form_with_another_byte_is_another_name() {
-        for (form, name) in FORMS {
+        for (form, name) in NAMED {
             for (at, &was) in form.as_bytes().iter().enumerate() {
                 for c in 0..=u8::MAX {
                     let mut text = form.as_bytes().to_vec();
                     text[at] = c;
                     let plain = |(other, _): &&(&str, _)| text.eq_ignore_ascii_case(other.as_bytes());
-                    let wanted = FORMS.iter().find(plain).map_or(N::Other, |&(_, name)| name);
+                    let wanted = NAMED.iter().find(plain).map_or(N::Other, |&(_, name)| name);
                     assert_eq!(HeaderName::from_bytes(&text), wanted, "{}", text.escape_ascii());
                     assert!(wanted == name || !c.eq_ignore_ascii_case(&was));
                 }

@@ -7,7 +7,7 @@ use crate::block::{Block, Plain, Set};
 use crate::chars::{self, HOST, after_white, white};
 use crate::error::{Error, Rule};
 use crate::grammar::Text;
-use crate::scan::{chunk, padded};
+use crate::scan::{Stops, Window, chunk, padded};
 use crate::span::Span;
 
 /// `host = hostname / IPv4address / IPv6reference`
@@ -123,19 +123,26 @@ pub(crate) fn host_port(text: &[u8], from: usize, spaced: bool) -> Result<(HostP
     }
 }
 
-/// As [`host_port`], if it is an IPv4 address, without a port or with one of four digits.
+/// As [`host_port`], if it is an IPv4 address from `from` to `end` in the window, where a stop is, without a port or with one
+/// of four digits. The window begins at `base`.
 #[inline(always)]
-pub(crate) fn usual_host_port<S: Set>(text: &[u8], from: usize) -> Option<(HostPort, usize)> {
-    let (ip, host_end) = ipv4_at::<S>(text, from)?;
-    let host = HostPort { octets: [ip.into(), 0], host: Span::new(from, host_end), port: 0, kind: Kind::V4 };
-    match text.get(host_end) {
-        Some(b':') => {
-            let (port, end) = usual_port(text, host_end + 1)?;
-            Some((HostPort { port, ..host }, end))
-        }
-        Some(&c) if white(c) => None,
-        _ => Some((host, host_end)),
+pub(crate) fn usual_host_port<S: Set>(
+    window: &Window,
+    base: usize,
+    (from, end): (usize, usize),
+    stops: &mut Stops,
+) -> Option<(HostPort, usize)> {
+    let found = ipv4_of::<S>(chunk(window, from as u32)?)?;
+    if from + found.len as usize != end {
+        return None;
     }
+    let host = Span::new(base + from, base + end);
+    let none = HostPort { octets: [found.ip.into(), 0], host, port: 0, kind: Kind::V4 };
+    if window[end] != b':' {
+        return Some((none, end));
+    }
+    let port = four_digits(*chunk(window, end as u32 + 1)?).filter(|port| *port > 0)?;
+    (stops.next() == end + 5).then_some((HostPort { port, ..none }, end + 5))
 }
 
 /// `port = 1*DIGIT`, from 1 to 65,535, and where it ends.
@@ -233,7 +240,9 @@ fn ipv4_at<S: Set>(text: &[u8], from: usize) -> Option<(u32, usize)> {
         Some(bytes) => ipv4_of::<S>(bytes)?,
         None => ipv4_of::<S>(&last_bytes(text, from))?,
     };
-    Some((found.ip, from + found.len as usize))
+    let end = from + found.len as usize;
+    let goes_on = text.get(end).is_some_and(|&c| chars::is(HOST, c));
+    (!goes_on).then_some((found.ip, end))
 }
 
 /// An IPv4 address and its length.
@@ -242,7 +251,7 @@ struct FoundIpv4 {
     len: u32,
 }
 
-/// The IPv4 address that sixteen bytes begin with.
+/// The IPv4 address that sixteen bytes begin with; what follows is neither a digit nor a dot.
 #[inline(always)]
 fn ipv4_of<S: Set>(text: &[u8; 16]) -> Option<FoundIpv4> {
     let bytes = Block::of(text);
@@ -250,7 +259,7 @@ fn ipv4_of<S: Set>(text: &[u8; 16]) -> Option<FoundIpv4> {
     let len = (!(dots | bytes.within(b'0', b'9').bits())).trailing_zeros();
     let marks = dots & ((1 << len) - 1) | 1 << len;
     let shape = &SHAPES[place(marks)];
-    if shape.marks != marks || text.get(len as usize).is_none_or(|&c| chars::is(HOST, c)) {
+    if shape.marks != marks {
         return None;
     }
     Some(FoundIpv4 { ip: S::numbers(text, &shape.order, &shape.least)?, len })

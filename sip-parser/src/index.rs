@@ -5,12 +5,12 @@ use std::ops::Range;
 use crate::block::{self, Plain, Set, Work};
 use crate::chars::{self, TOKEN, white};
 use crate::error::{Error, Rule};
-use crate::header::{HeaderName, NAMES};
+use crate::header::{Form, HeaderName, NAMES};
 use crate::message::{HeaderLine, MAX_LINES, Message};
 use crate::scalars;
 use crate::scan::{self, Breaks, chunk};
 use crate::span::Span;
-use crate::start_line::{Start, start_line, usual_request};
+use crate::start_line::{Start, start_line, usual_request, usual_response};
 
 /// Indexes a message.
 ///
@@ -26,44 +26,72 @@ pub fn parse<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Message
         return Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE));
     }
     block::ask();
-    let mut begin = 0;
-    while let Some([b'\r', b'\n', ..]) = bytes.get(begin as usize..) {
-        begin += 2;
-    }
-    if let Some(end) = Breaks::behind(begin).next::<Plain>(bytes, begin)
-        && let Some(request) = usual_request(bytes, begin as usize, end as usize)
-    {
-        return Ok(index(bytes, lines, Start::Request(request), begin..end, end + 2, None));
-    }
-    parse_other(bytes, lines, begin)
+    block::widely(Parse { bytes, lines })
 }
 
-/// A message whose start line is no usual Request-Line.
-#[inline(never)]
-fn parse_other<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine], begin: u32) -> Result<Message<'m>, Error> {
-    let mut defect = None;
-    let line = line_end(bytes, begin, false, &mut defect);
-    let (end, at) = line.ok_or(Error::new(Rule::NotSip, begin as usize))?;
-    let start = start_line(bytes, begin as usize, end as usize)?;
-    Ok(index(bytes, lines, start, begin..end, at, defect))
-}
-
-/// Indexes what stands at `at`, behind the start line.
-#[inline(always)]
-fn index<'m>(
+/// [`parse`]
+struct Parse<'m> {
     bytes: &'m [u8],
     lines: &'m mut [HeaderLine],
+}
+
+impl<'m> Work for Parse<'m> {
+    type Done = Result<Message<'m>, Error>;
+
+    #[inline(always)]
+    fn with<S: Set>(self) -> Self::Done {
+        let Self { bytes, lines } = self;
+        let mut begin = 0;
+        while let Some([b'\r', b'\n', ..]) = bytes.get(begin as usize..) {
+            begin += 2;
+        }
+        let first = match usual_start::<S>(bytes, begin) {
+            Some((start, end)) => First { start, line: begin..end, behind: end + 2, defect: None },
+            None => other_start(bytes, begin)?,
+        };
+        Ok(index::<S>(bytes, lines, first))
+    }
+}
+
+/// The start line.
+struct First {
     start: Start,
-    start_line: Range<u32>,
-    mut at: u32,
-    mut defect: Option<Error>,
-) -> Message<'m> {
+    /// Where it stands, without its line end.
+    line: Range<u32>,
+    /// Where what follows it begins.
+    behind: u32,
+    defect: Option<Error>,
+}
+
+/// What begins at `begin` as nearly all messages do, and where its first line ends.
+#[inline(always)]
+fn usual_start<S: Set>(bytes: &[u8], begin: u32) -> Option<(Start, u32)> {
+    let end = Breaks::behind(begin).next::<S>(bytes, begin)?;
+    let start = match usual_response(bytes, begin as usize, end as usize) {
+        Some(line) => Start::Response(line),
+        None => Start::Request(usual_request::<S>(bytes, begin as usize, end as usize)?),
+    };
+    is_plain_end(bytes, end).then_some((start, end))
+}
+
+#[inline(never)]
+fn other_start(bytes: &[u8], begin: u32) -> Result<First, Error> {
+    let mut defect = None;
+    let line = line_end(bytes, begin, false, &mut defect);
+    let (end, behind) = line.ok_or(Error::new(Rule::NotSip, begin as usize))?;
+    let start = start_line(bytes, begin as usize, end as usize)?;
+    Ok(First { start, line: begin..end, behind, defect })
+}
+
+/// Indexes what follows the start line.
+#[inline(always)]
+fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First) -> Message<'m> {
+    let First { start, line: start_line, behind: mut at, mut defect } = first;
     let room = lines.len().min(MAX_LINES);
+    let mut names = Names::NONE;
     let (mut used, mut body) = (0, bytes.len());
     loop {
-        let more;
-        (more, at) = block::widely(UsualLines { bytes, at, slots: &mut lines[used..room] });
-        used += more;
+        (used, at) = usual_lines::<S>(bytes, at, used, &mut lines[..room], &mut names);
         if let Some(behind) = end_of_headers(bytes, at, &mut defect) {
             body = behind;
             break;
@@ -72,72 +100,107 @@ fn index<'m>(
             note(&mut defect, Rule::TooManyHeaders, at);
             break;
         }
-        let Some(next) = unusual_line(bytes, at, &mut lines[used], &mut defect) else {
+        let slot = &mut lines[used];
+        let Some(next) = lonely_line(bytes, at, slot).or_else(|| unusual_line(bytes, at, slot, &mut defect))
+        else {
             note(&mut defect, Rule::NoEndOfHeaders, bytes.len() as u32);
             break;
         };
         at = next;
+        names.note(slot.name, used);
         used += 1;
     }
     let lines = &lines[..used];
-    let names = Names::of(lines);
     let body = names.body(bytes, body, lines, &mut defect);
-    let Names { first, count } = names;
     let start_line = Span::new(start_line.start as usize, start_line.end as usize);
-    Message { bytes, lines, first, count, start, start_line, defect, body }
+    Message { bytes, lines, names, start, start_line, defect, body }
 }
 
-/// Reads header lines from `at` on, as long as they are as nearly all are: how many of the slots are filled, and
-/// where it stopped, at the beginning of a line. Calls nothing, so that all it needs stays in registers.
-struct UsualLines<'a> {
-    bytes: &'a [u8],
-    at: u32,
-    slots: &'a mut [HeaderLine],
-}
-
-impl Work for UsualLines<'_> {
-    type Done = (usize, u32);
-
-    #[inline(always)]
-    fn with<S: Set>(self) -> (usize, u32) {
-        let Self { bytes, mut at, slots } = self;
-        let room = slots.len();
-        let (mut breaks, mut free) = (Breaks::behind(at), slots.iter_mut());
-        while let Some(slot) = free.next() {
-            let unread = |at| (room - free.len() - 1, at);
-            let Some(end) = breaks.next::<S>(bytes, at) else { return unread(at) };
-            let Some((line, behind)) = usual_line(bytes, at, end) else { return unread(at) };
-            *slot = line;
-            if behind <= b' ' {
-                return if behind == b'\r' { (room - free.len(), end + 2) } else { unread(at) };
-            }
-            at = end + 2;
-        }
-        (room, at)
-    }
-}
-
-/// The header in the line from `start` to its first break at `end`, and the first byte behind its CRLF: if its name
-/// is no longer than fifteen characters, and it is written with one space before its value and none behind.
+/// Reads header lines from `at` on, as long as they are as nearly all are, into the slots behind the `used` first ones: how
+/// many are used then, and where it stopped, at the beginning of a line. Calls nothing, so that all it needs stays in
+/// registers.
+///
+/// One look at each line break sees that the line before it is sound, and which header the line behind it has.
 #[inline(always)]
-fn usual_line(bytes: &[u8], start: u32, end: u32) -> Option<(HeaderLine, u8)> {
-    let text = chunk::<18>(bytes, start)?;
-    let first = text.first_chunk()?;
-    let len = scan::near_colon(first)?;
-    let name = match HeaderName::at(first, len) {
-        Some(name) => name,
-        None if chars::begins_plainly(TOKEN, first, len) => HeaderName::Other,
-        None => return None,
+fn usual_lines<S: Set>(
+    bytes: &[u8],
+    mut at: u32,
+    mut used: usize,
+    slots: &mut [HeaderLine],
+    names: &mut Names,
+) -> (usize, u32) {
+    let Some(mut form) = form_at::<S>(bytes, at.wrapping_sub(3)) else { return (used, at) };
+    let mut free = slots.get_mut(used..).unwrap_or_default().iter_mut();
+    let mut breaks = Breaks::behind(at);
+    let end = loop {
+        let Some(end) = breaks.next::<S>(bytes, at) else { return (used, at) };
+        let Some(next) = form_at::<S>(bytes, end.wrapping_sub(1)) else { break end };
+        let Some(slot) = free.next() else { return (used, at) };
+        *slot = header_line(form.name, at, form.len(), end);
+        names.note(form.name, used);
+        (used, at, form) = (used + 1, end + 2, next);
     };
-    let &[last, cr, lf, behind] = chunk(bytes, end.wrapping_sub(1))?;
-    let is_usual = text[len + 1] == b' ' && text[len + 2] > b' ' && last > b' ';
-    if !is_usual || u16::from_le_bytes([cr, lf]) != u16::from_le_bytes(*b"\r\n") {
+    if is_plain_end(bytes, end)
+        && let Some(slot) = free.next()
+    {
+        *slot = header_line(form.name, at, form.len(), end);
+        names.note(form.name, used);
+        (used, at) = (used + 1, end + 2);
+    }
+    (used, at)
+}
+
+/// The form of the line whose line break is the second and third of the bytes from `at` on.
+#[inline(always)]
+fn form_at<S: Set>(bytes: &[u8], at: u32) -> Option<&'static Form> {
+    Form::of::<S>(chunk(bytes, at)?)
+}
+
+/// A line ends here with something visible and CRLF, and what follows does not continue it.
+#[inline(always)]
+fn is_plain_end(bytes: &[u8], end: u32) -> bool {
+    let Some(&[last, cr, lf, behind]) = chunk(bytes, end.wrapping_sub(1)) else { return false };
+    let breaks = u16::from_le_bytes([cr, lf]) == u16::from_le_bytes(*b"\r\n");
+    breaks && last > b' ' && (behind > b' ' || behind == b'\r')
+}
+
+/// A line with one space before its value, and none behind it; its name is `len` long.
+#[inline(always)]
+fn header_line(name: HeaderName, start: u32, len: u32, end: u32) -> HeaderLine {
+    let span = |start: u32, end: u32| Span::new(start as usize, end as usize);
+    let colon = start + len;
+    HeaderLine { name, key_end: colon as u16, value: span(colon + 2, end), line: span(start, end + 2) }
+}
+
+/// As [`usual_lines`], of one line that has no known form, or that little follows: into its slot. Gives where the next
+/// begins.
+#[inline(never)]
+fn lonely_line(bytes: &[u8], at: u32, slot: &mut HeaderLine) -> Option<u32> {
+    let mut frame = [0; Form::FRAME];
+    let rest = bytes.get((at as usize).checked_sub(3)?..)?;
+    let len = rest.len().min(Form::FRAME);
+    frame[..len].copy_from_slice(&rest[..len]);
+    // What ends the line before does not count here.
+    (frame[0], frame[1], frame[2]) = (b'x', b'\r', b'\n');
+    let (name, len) = match Form::of::<Plain>(&frame) {
+        Some(form) => (form.name, form.len()),
+        None => (HeaderName::Other, plain_name(&frame)?),
+    };
+    let end = Breaks::behind(at).next::<Plain>(bytes, at)?;
+    if !is_plain_end(bytes, end) {
         return None;
     }
-    let span = |start: u32, end: u32| Span::new(start as usize, end as usize);
-    let colon = start + len as u32;
-    let (key, value) = (span(start, colon), span(colon + 2, end));
-    Some((HeaderLine { name, key, value, line: span(start, end + 2) }, behind))
+    *slot = header_line(name, at, len, end);
+    Some(end + 2)
+}
+
+/// Length of the name, no longer than fifteen characters, of the line that begins with the fourth byte, if its value follows
+/// behind one space.
+fn plain_name(frame: &[u8; Form::FRAME]) -> Option<u32> {
+    let line = frame[3..].first_chunk()?;
+    let len = scan::near_colon(line)?;
+    let is_usual = frame[len + 4] == b' ' && frame[len + 5] > b' ' && chars::begins_plainly(TOKEN, line, len);
+    is_usual.then_some(len as u32)
 }
 
 /// Where the body begins, if the empty line stands here.
@@ -157,13 +220,13 @@ fn end_of_headers(bytes: &[u8], at: u32, defect: &mut Option<Error>) -> Option<u
 #[inline(never)]
 fn unusual_line(bytes: &[u8], at: u32, slot: &mut HeaderLine, defect: &mut Option<Error>) -> Option<u32> {
     let (end, next) = line_end(bytes, at, true, defect)?;
-    let (name, key, value) = header(bytes, at as usize, end as usize).unwrap_or_else(|rule| {
+    let (name, key_end, value) = header(bytes, at as usize, end as usize).unwrap_or_else(|rule| {
         note(defect, rule, at);
         // A line without name and value.
-        let end = Span::new(end as usize, end as usize);
-        (HeaderName::Other, end, end)
+        (HeaderName::Other, at as usize, Span::new(end as usize, end as usize))
     });
-    *slot = HeaderLine { name, key, value, line: Span::new(at as usize, next as usize) };
+    let line = Span::new(at as usize, next as usize);
+    *slot = HeaderLine { name, key_end: key_end as u16, value, line };
     Some(next)
 }
 
@@ -195,25 +258,38 @@ fn line_end(bytes: &[u8], from: u32, is_header: bool, defect: &mut Option<Error>
 const NONE: u8 = u8::MAX;
 
 /// Which names there are.
-struct Names {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
     /// Number of the first line of each name.
     first: [u8; NAMES],
-    /// Number of lines of each name.
-    count: [u8; NAMES],
+    /// Bit n: several lines have the name n.
+    several: u64,
 }
 
 impl Names {
-    /// The names of these lines, of which there are at most 255.
+    const NONE: Self = Self { first: [NONE; NAMES], several: 0 };
+
+    /// The line of this number, which comes behind those noted before, has this name.
     #[inline(always)]
-    fn of(lines: &[HeaderLine]) -> Self {
-        let mut names = Self { first: [NONE; NAMES], count: [0; NAMES] };
-        // From the last to the first, which stays.
-        for number in (0..lines.len()).rev() {
-            let name = lines[number].name as usize;
-            names.first[name] = number as u8;
-            names.count[name] += 1;
+    fn note(&mut self, name: HeaderName, number: usize) {
+        let first = &mut self.first[name as usize];
+        if *first == NONE {
+            *first = number as u8;
+        } else {
+            self.several |= 1 << name as u64;
         }
-        names
+    }
+
+    /// Number of the first line of this name; where there is none, more than lines can have.
+    #[inline(always)]
+    pub fn first(&self, name: HeaderName) -> usize {
+        self.first[name as usize].into()
+    }
+
+    /// More than one line has it.
+    #[inline(always)]
+    pub fn has_several(&self, name: HeaderName) -> bool {
+        self.several >> name as u64 & 1 != 0
     }
 
     /// Where the body ends.
@@ -225,9 +301,8 @@ impl Names {
     #[inline(always)]
     fn body(&self, bytes: &[u8], start: usize, lines: &[HeaderLine], defect: &mut Option<Error>) -> Span {
         let rest = Span::new(start, bytes.len());
-        let number = HeaderName::ContentLength as usize;
-        let Some(line) = lines.get(usize::from(self.first[number])) else { return rest };
-        if self.count[number] > 1 {
+        let Some(line) = lines.get(self.first(HeaderName::ContentLength)) else { return rest };
+        if self.has_several(HeaderName::ContentLength) {
             note(defect, Rule::ContentLengthTwice, line.line.start.into());
             return rest;
         }
@@ -249,9 +324,9 @@ fn note(defect: &mut Option<Error>, rule: Rule, at: u32) {
     defect.get_or_insert(Error::new(rule, at as usize));
 }
 
-/// `field-name HCOLON field-value` in the line `start..end`: which header, where its name stands, and where
-/// its value. HCOLON allows white space before the colon.
-fn header(bytes: &[u8], start: usize, end: usize) -> Result<(HeaderName, Span, Span), Rule> {
+/// `field-name HCOLON field-value` in the line `start..end`: which header, where its name ends, and where
+/// its value stands. HCOLON allows white space before the colon.
+fn header(bytes: &[u8], start: usize, end: usize) -> Result<(HeaderName, usize, Span), Rule> {
     let text = &bytes[start..end];
     let colon = memchr::memchr(b':', text).ok_or(Rule::NoColon)?;
     let mut len = colon;
@@ -262,7 +337,7 @@ fn header(bytes: &[u8], start: usize, end: usize) -> Result<(HeaderName, Span, S
         return Err(Rule::HeaderName);
     }
     let value = trimmed(bytes, start + colon + 1, end);
-    Ok((HeaderName::from_bytes(&text[..len]), Span::new(start, start + len), value))
+    Ok((HeaderName::from_bytes(&text[..len]), start + len, value))
 }
 
 /// What stands between white space.

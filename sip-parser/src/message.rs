@@ -1,11 +1,15 @@
 //! What the index knows of a message. Typed values are made of it when somebody asks for them.
 
+use crate::block::{self, Set, Work};
 use crate::chars::offset;
 use crate::error::{Error, Rule};
-use crate::header::{HeaderName, NAMES};
-use crate::list::Values;
-use crate::span::Span;
+use crate::header::HeaderName;
+use crate::index::Names;
+use crate::list::{Value, Values};
+use crate::name_addr::NameAddr;
+use crate::span::{Part, Span};
 use crate::start_line::Start;
+use crate::uri::Uri;
 use crate::via::Via;
 
 /// One header line, folded lines included.
@@ -13,8 +17,8 @@ use crate::via::Via;
 pub struct HeaderLine {
     /// Which header.
     pub name: HeaderName,
-    /// The name as written.
-    pub key: Span,
+    /// Where the name as written ends.
+    pub(crate) key_end: u16,
     /// The value without white space around it; folds are still in it.
     pub value: Span,
     /// The whole line with its CRLF: what to cut to remove it.
@@ -25,10 +29,16 @@ impl HeaderLine {
     /// What the caller's storage is filled with at first.
     pub const EMPTY: Self = Self {
         name: HeaderName::Other,
-        key: Span { start: 0, end: 0 },
+        key_end: 0,
         value: Span { start: 0, end: 0 },
         line: Span { start: 0, end: 0 },
     };
+
+    /// Where the name as written stands; of a line that is no header, nowhere.
+    #[inline]
+    pub const fn key(&self) -> Span {
+        Span { start: self.line.start, end: self.key_end }
+    }
 }
 
 /// A message that can be delimited; single values may still break rules.
@@ -36,8 +46,7 @@ impl HeaderLine {
 pub struct Message<'m> {
     pub(crate) bytes: &'m [u8],
     pub(crate) lines: &'m [HeaderLine],
-    pub(crate) first: [u8; NAMES],
-    pub(crate) count: [u8; NAMES],
+    pub(crate) names: Names,
     pub(crate) start: Start,
     pub(crate) start_line: Span,
     pub(crate) defect: Option<Error>,
@@ -83,20 +92,23 @@ impl<'m> Message<'m> {
     /// The first line of this name; not for [`HeaderName::Other`], whose lines have many names.
     #[inline]
     pub fn first(&self, name: HeaderName) -> Option<&'m HeaderLine> {
-        self.lines.get(usize::from(self.first[name as usize]))
+        self.lines.get(self.names.first(name))
     }
 
-    /// How many lines have this name (up to 255).
+    /// How many lines have this name.
     #[inline]
     pub fn count(&self, name: HeaderName) -> usize {
-        usize::from(self.count[name as usize])
+        match self.names.has_several(name) {
+            true => self.all(name).count(),
+            false => usize::from(self.first(name).is_some()),
+        }
     }
 
     /// All lines of this name in order.
     #[inline]
     pub fn all(&self, name: HeaderName) -> Lines<'m> {
-        let first = usize::from(self.first[name as usize]);
-        Lines { rest: self.lines.get(first..).unwrap_or(&[]), name, left: self.count[name as usize] }
+        let rest = self.lines.get(self.names.first(name)..).unwrap_or(&[]);
+        Lines { rest, name, is_alone: !self.names.has_several(name) }
     }
 
     /// All lines with this name as text, long or compact form, in any case.
@@ -113,7 +125,7 @@ impl<'m> Message<'m> {
     ) -> impl Iterator<Item = &'m HeaderLine> + use<'m, 'n> {
         let bytes = self.bytes;
         self.all(known)
-            .filter(move |line| known != HeaderName::Other || line.key.of(bytes).eq_ignore_ascii_case(name))
+            .filter(move |line| known != HeaderName::Other || line.key().of(bytes).eq_ignore_ascii_case(name))
     }
 
     /// The first value of this name; empty where there is none.
@@ -124,7 +136,7 @@ impl<'m> Message<'m> {
 
     /// The values of one line, whatever header it is, separated by commas.
     pub fn values_in(&self, line: &'m HeaderLine) -> Values<'m> {
-        Values::new(self.bytes, Lines { rest: std::slice::from_ref(line), name: line.name, left: 1 })
+        Values::new(self.bytes, Lines { rest: std::slice::from_ref(line), name: line.name, is_alone: true })
     }
 
     /// The single values of a comma-separated header, over all its lines, in order.
@@ -140,11 +152,50 @@ impl<'m> Message<'m> {
     #[inline(always)]
     pub fn top_via(&self) -> Result<Via<'m>, Error> {
         // What is read to its end as one value has no other behind it. It is large, and written to one place only.
-        let mut via = Via::parse(self.value(HeaderName::Via));
+        let mut via = block::widely(ViaOf(self, self.span(HeaderName::Via)));
         if via.is_err() {
             via = self.first_of_vias();
         }
         via
+    }
+
+    /// The value of From or To, or of another header of which there is one: as [`NameAddr::parse`] of [`Message::value`].
+    ///
+    /// # Errors
+    /// As [`NameAddr::parse`].
+    #[inline(always)]
+    pub fn name_addr(&self, name: HeaderName) -> Result<NameAddr<'m>, Error> {
+        block::widely(NameAddrOf(self, name))
+    }
+
+    /// The URI that stands there: as [`Uri::parse`] of its text.
+    ///
+    /// # Errors
+    /// As [`Uri::parse`].
+    #[inline(always)]
+    pub fn uri(&self, span: Span) -> Result<Uri<'m>, Error> {
+        block::widely(UriOf(self, span))
+    }
+
+    /// The Via that is this value of [`Message::values`]: as [`Via::parse`] of its text.
+    ///
+    /// # Errors
+    /// As [`Via::parse`].
+    #[inline(always)]
+    pub fn via(&self, value: &Value<'m>) -> Result<Via<'m>, Error> {
+        block::widely(ViaOf(self, value.span))
+    }
+
+    /// Reads what a proxy needs of every request, all at once: that costs less than one after the other.
+    #[inline(always)]
+    pub fn request_values(&self, uri: Span) -> RequestValues<'m> {
+        block::widely(RequestValuesOf(self, uri))
+    }
+
+    /// Where [`Message::value`] stands.
+    #[inline(always)]
+    fn span(&self, name: HeaderName) -> Span {
+        self.first(name).map_or(Span::default(), |line| line.value)
     }
 
     #[cold]
@@ -179,13 +230,81 @@ impl<'m> Message<'m> {
     }
 }
 
+/// What a proxy reads of every request.
+#[derive(Clone, Debug)]
+pub struct RequestValues<'m> {
+    /// The topmost Via: see [`Message::top_via`].
+    pub via: Result<Via<'m>, Error>,
+    /// The Request-URI: see [`Message::uri`].
+    pub uri: Result<Uri<'m>, Error>,
+    /// From: see [`Message::name_addr`].
+    pub from: Result<NameAddr<'m>, Error>,
+    /// To.
+    pub to: Result<NameAddr<'m>, Error>,
+}
+
+/// [`Message::request_values`]
+struct RequestValuesOf<'p, 'm>(&'p Message<'m>, Span);
+
+impl<'m> Work for RequestValuesOf<'_, 'm> {
+    type Done = RequestValues<'m>;
+
+    #[inline(always)]
+    fn with<S: Set>(self) -> Self::Done {
+        let Self(message, uri) = self;
+        let part = |name| Part::of(message.bytes, message.span(name));
+        RequestValues {
+            via: Via::of::<S>(part(HeaderName::Via)),
+            uri: Uri::of::<S>(Part::of(message.bytes, uri)),
+            from: NameAddr::of::<S>(part(HeaderName::From)),
+            to: NameAddr::of::<S>(part(HeaderName::To)),
+        }
+    }
+}
+
+/// [`Message::name_addr`]: what fits into two registers.
+struct NameAddrOf<'p, 'm>(&'p Message<'m>, HeaderName);
+
+impl<'m> Work for NameAddrOf<'_, 'm> {
+    type Done = Result<NameAddr<'m>, Error>;
+
+    #[inline(always)]
+    fn with<S: Set>(self) -> Self::Done {
+        NameAddr::of::<S>(Part::of(self.0.bytes, self.0.span(self.1)))
+    }
+}
+
+/// [`Message::uri`]
+struct UriOf<'p, 'm>(&'p Message<'m>, Span);
+
+impl<'m> Work for UriOf<'_, 'm> {
+    type Done = Result<Uri<'m>, Error>;
+
+    #[inline(always)]
+    fn with<S: Set>(self) -> Self::Done {
+        Uri::of::<S>(Part::of(self.0.bytes, self.1))
+    }
+}
+
+/// [`Message::via`]
+struct ViaOf<'p, 'm>(&'p Message<'m>, Span);
+
+impl<'m> Work for ViaOf<'_, 'm> {
+    type Done = Result<Via<'m>, Error>;
+
+    #[inline(always)]
+    fn with<S: Set>(self) -> Self::Done {
+        Via::of::<S>(Part::of(self.0.bytes, self.1))
+    }
+}
+
 /// Iterator over the header lines of one name.
 #[derive(Clone, Debug)]
 pub struct Lines<'m> {
     rest: &'m [HeaderLine],
     name: HeaderName,
-    /// How many are still to come.
-    left: u8,
+    /// The first of what is left is the only one.
+    is_alone: bool,
 }
 
 impl<'m> Iterator for Lines<'m> {
@@ -193,7 +312,9 @@ impl<'m> Iterator for Lines<'m> {
 
     #[inline]
     fn next(&mut self) -> Option<&'m HeaderLine> {
-        self.left = self.left.checked_sub(1)?;
+        if self.is_alone {
+            return std::mem::take(&mut self.rest).first();
+        }
         let (place, line) = self.rest.iter().enumerate().find(|(_, line)| line.name == self.name)?;
         self.rest = &self.rest[place + 1..];
         Some(line)

@@ -7,6 +7,8 @@ use crate::chars::{self, DISPLAY, after_white, trim, white};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, quoted};
 use crate::params::{Owner, Param, Params, Places};
+use crate::scan::{Stops, Window, chunk, padded_window};
+use crate::span::Part;
 use crate::uri::Uri;
 
 /// `( name-addr / addr-spec ) *( SEMI generic-param )` (RFC 3261 §25.1).
@@ -36,25 +38,45 @@ impl<'a> NameAddr<'a> {
         block::widely(Parse(text))
     }
 
+    /// [`NameAddr::parse`] of what can stand in a message.
+    #[inline(always)]
+    pub(crate) fn of<S: Set>(part: Part<'a>) -> Result<Self, Error> {
+        match Self::usual::<S>(part) {
+            Some(usual) => Ok(usual),
+            None => Self::any(part.text()),
+        }
+    }
+
     /// As [`NameAddr::parse`], if it is as nearly all are, and sound: no display name or one in quotes, and a usual
     /// URI in brackets.
     #[inline(always)]
-    fn usual<S: Set>(text: &'a [u8]) -> Option<Self> {
-        let display = match text.first()? {
+    fn usual<S: Set>(part: Part<'a>) -> Option<Self> {
+        let Part { rest, len } = part;
+        let display = match rest.first()? {
             b'<' => 0,
-            b'"' => quoted(text, 0).ok()?,
+            b'"' => quoted(rest, 0).ok()?,
             _ => return None,
         };
-        let bracket = display + usize::from(text.get(display) == Some(&b' '));
-        if text.get(bracket) != Some(&b'<') {
+        let base = display + usize::from(rest.get(display) == Some(&b' '));
+        let padded;
+        let window: &Window = match chunk(rest, base as u32) {
+            Some(window) => window,
+            None => {
+                padded = padded_window(rest, base);
+                &padded
+            }
+        };
+        let mut stops = Stops::of::<S>(window);
+        if window[0] != b'<' {
             return None;
         }
-        let (uri, end) = Uri::usual::<S>(text, bracket + 1)?;
-        if text.get(end) != Some(&b'>') {
+        stops.next();
+        let (uri, end) = Uri::usual::<S>(rest, window, base, 1, &mut stops)?;
+        if window[end] != b'>' {
             return None;
         }
-        let params = Places::usual(text, end + 1, Owner::NameAddr)?;
-        Some(Self { text, uri, params, display: display as u16, bracketed: true })
+        let params = Places::usual_tag(window, base, end + 1, len.wrapping_sub(base), &mut stops)?;
+        Some(Self { text: part.text(), uri, params, display: display as u16, bracketed: true })
     }
 
     #[inline(never)]
@@ -182,10 +204,7 @@ impl<'a> Work for Parse<'a> {
 
     #[inline(always)]
     fn with<S: Set>(self) -> Self::Done {
-        match NameAddr::usual::<S>(self.0) {
-            Some(usual) => Ok(usual),
-            None => NameAddr::any(self.0),
-        }
+        NameAddr::of::<S>(Part::alone(self.0))
     }
 }
 
@@ -280,7 +299,7 @@ mod tests {
             "\"A \\\" b\"<sip:a@10.0.0.1:5060;user=phone>;tag=1234-5678.abcdefghijkl",
         ];
         crate::altered::each(&forms, |text| {
-            let Some(read) = NameAddr::usual::<Plain>(text) else { return false };
+            let Some(read) = NameAddr::usual::<Plain>(Part::alone(text)) else { return false };
             assert_eq!(NameAddr::any(text), Ok(read), "{}", text.escape_ascii());
             true
         });

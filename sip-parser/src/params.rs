@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::chars::{self, TOKEN, URI_PARAM, URI_PARAM_NAME, VALUE, after_white, white};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, escaped, quoted};
-use crate::scan::{chunk, eight_at};
+use crate::scan::{Stops, Window, chunk, eight_at};
 use crate::span::Span;
 
 /// One parameter.
@@ -24,16 +24,6 @@ impl fmt::Display for Param<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, ";{}", Text(self.name))?;
         self.value.iter().try_for_each(|value| write!(f, "={}", Text(value)))
-    }
-}
-
-impl<'a> Param<'a> {
-    fn new(text: &'a [u8], begin: usize, found: &Found) -> Self {
-        Self {
-            name: &text[found.name..found.name_end],
-            value: found.value.map(|value| &text[value..found.end]),
-            with_semicolon: &text[begin..found.end],
-        }
     }
 }
 
@@ -63,34 +53,15 @@ impl Owner {
     #[inline(always)]
     fn place_at(self, text: &[u8], from: usize, end: usize) -> Option<usize> {
         let len = end - from;
-        let letters = small_letters(eight_at(text, from), len);
         match (self, len) {
-            (Self::NameAddr, 3) if letters == first_eight(b"tag") => Some(0),
-            (Self::Uri, 2) if letters == first_eight(b"lr") => Some(0),
-            (Self::Uri, 9) if letters == first_eight(b"transport") && text[from + 8] | 0x20 == b't' => {
-                Some(1)
-            }
-            (Self::Uri, 5) if letters == first_eight(b"maddr") => Some(2),
-            (Self::Via, 6) if letters == first_eight(b"branch") => Some(0),
-            (Self::Via, 5) if letters == first_eight(b"rport") => Some(1),
-            (Self::Via, 8) if letters == first_eight(b"received") => Some(2),
-            (Self::Via, 5) if letters == first_eight(b"maddr") => Some(3),
-            _ => None,
-        }
-    }
-
-    /// The parameter whose `;` stands at `at`, if its first bytes alone tell that it is one of those that nearly
-    /// every value has, and in its usual form; and its number.
-    #[inline(always)]
-    fn usual(self, text: &[u8], at: usize) -> Option<(usize, Found)> {
-        let eight = eight_at(text, at);
-        let ends =
-            |at: usize, brackets: &[u8]| text.get(at).is_none_or(|c| *c == b';' || brackets.contains(c));
-        match self {
-            Self::Uri if begins(eight, b";lr") && ends(at + 3, b">?") => Some((0, Found::bare(at, 3))),
-            Self::Via if begins(eight, b";branch=") => Some((0, Found::valued(text, at, 8)?)),
-            Self::Via if begins(eight, b";rport") && ends(at + 6, b"") => Some((1, Found::bare(at, 6))),
-            Self::NameAddr if begins(eight, b";tag=") => Some((0, Found::valued(text, at, 5)?)),
+            (Self::NameAddr, 3) if is_name(text, from, b"tag") => Some(0),
+            (Self::Uri, 2) if is_name(text, from, b"lr") => Some(0),
+            (Self::Uri, 9) if is_name(text, from, b"transport") && text[from + 8] | 0x20 == b't' => Some(1),
+            (Self::Uri, 5) if is_name(text, from, b"maddr") => Some(2),
+            (Self::Via, 6) if is_name(text, from, b"branch") => Some(0),
+            (Self::Via, 5) if is_name(text, from, b"rport") => Some(RPORT),
+            (Self::Via, 8) if is_name(text, from, b"received") => Some(2),
+            (Self::Via, 5) if is_name(text, from, b"maddr") => Some(3),
             _ => None,
         }
     }
@@ -126,6 +97,12 @@ fn begins(eight: u64, with: &[u8]) -> bool {
     eight & all | 0x2020_2020_2020_2020 & all & !signs == first_eight(with)
 }
 
+/// The name at `from`, which is as long as this one, begins with its first eight letters.
+#[inline(always)]
+fn is_name(text: &[u8], from: usize, name: &[u8]) -> bool {
+    small_letters(eight_at(text, from), name.len()) == first_eight(name)
+}
+
 /// Of eight bytes those of a name of this length, with the bit that makes letters small; nothing else becomes a
 /// letter by it.
 #[inline(always)]
@@ -153,22 +130,6 @@ struct Found {
     end: usize,
 }
 
-impl Found {
-    /// A parameter without value; it is `len` long with its `;`.
-    #[inline(always)]
-    fn bare(at: usize, len: usize) -> Self {
-        Self { name: at + 1, name_end: at + len, value: None, end: at + len }
-    }
-
-    /// One whose value begins at `len`, behind its name and `=`; `None`: there is no value.
-    #[inline(always)]
-    fn valued(text: &[u8], at: usize, len: usize) -> Option<Self> {
-        let value = at + len;
-        let end = chars::run(VALUE, text, value);
-        (end > value).then_some(Self { name: at + 1, name_end: value - 1, value: Some(value), end })
-    }
-}
-
 /// Parameters that were read, in order.
 #[derive(Clone, Copy)]
 pub struct Params<'a> {
@@ -189,6 +150,9 @@ pub(crate) struct Places {
 
 const KNOWN: usize = 4;
 
+/// The place of `rport` among those of a Via.
+pub(crate) const RPORT: usize = 1;
+
 impl Places {
     /// Reads parameters from `from` on, as long as there is a `;`: these, and where they end.
     ///
@@ -206,19 +170,10 @@ impl Places {
         }
     }
 
-    /// The same of what most values have, to their end.
+    /// How long the known one in this place is, from its `;` on; 0: there is none.
     #[inline(always)]
-    pub fn usual(text: &[u8], from: usize, owner: Owner) -> Option<Self> {
-        match text.get(from) {
-            None => Some(Self::none(from)),
-            Some(b'>') if owner == Owner::Uri => Some(Self::none(from)),
-            Some(b';') => match owner {
-                Owner::Uri => Self::usual_of_uri(text, from),
-                Owner::Via => Self::usual_of_via(text, from),
-                Owner::NameAddr => Self::usual_of_name_addr(text, from),
-            },
-            Some(_) => None,
-        }
+    pub const fn known_len(&self, place: usize) -> usize {
+        self.known[place].len()
     }
 
     /// Where the last one ends.
@@ -233,48 +188,74 @@ impl Places {
         Self { all: Span::new(at, at), known: [Span::default(); KNOWN] }
     }
 
-    /// One short parameter, to the end of the text or of the brackets.
+    /// The same of plain ones that begin at `from` in a window, which begins at `base`: to the first place without a `;`, which
+    /// is told with them. The next one of `stops` is behind `from`.
     #[inline(always)]
-    fn usual_of_uri(text: &[u8], from: usize) -> Option<Self> {
-        let (name_end, end) = chars::short_pair(URI_PARAM_NAME, URI_PARAM, text, from + 1)?;
-        let is_end = end == text.len() || text[end] == b'>';
-        let all = Span::new(from, end);
+    pub fn usual(
+        window: &Window,
+        base: usize,
+        from: usize,
+        owner: Owner,
+        stops: &mut Stops,
+    ) -> Option<(Self, usize)> {
         let mut known = [Span::default(); KNOWN];
-        if let Some(place) = Owner::Uri.place_at(text, from + 1, name_end) {
-            known[place] = all;
-        }
-        is_end.then_some(Self { all, known })
-    }
-
-    /// A branch, and perhaps an `rport` without value, to the end of the text.
-    #[inline(always)]
-    fn usual_of_via(text: &[u8], from: usize) -> Option<Self> {
-        if !begins(u64::from_le_bytes(*chunk(text, from as u32)?), b";branch=") {
-            return None;
-        }
-        let (value, len) = (from + b";branch=".len(), text.len());
-        let end = chars::run(VALUE, text, value);
-        let mut known = [Span::default(); KNOWN];
-        known[0] = Span::new(from, end);
-        if end < len {
-            if len - end != b";rport".len() || !begins(eight_at(text, end), b";rport") {
+        let mut at = from;
+        while window[at] == b';' {
+            let (begin, name_end) = (at, stops.next());
+            let has_value = window[name_end] == b'=';
+            at = if has_value { stops.next() } else { name_end };
+            if name_end <= begin + 1 || has_value && at <= name_end + 1 {
                 return None;
             }
-            known[1] = Span::new(end, len);
+            if let Some(place) = owner.place_at(window, begin + 1, name_end) {
+                if known[place].end != 0 {
+                    return None;
+                }
+                known[place] = Span::new(base + begin, base + at);
+            }
         }
-        (end > value).then(|| Self { all: Span::new(from, len), known })
+        Some((Self { all: Span::new(base + from, base + at), known }, at))
     }
 
-    /// A tag, to the end of the text.
+    /// A plain tag from `from` to `len` in a window, which begins at `base`, or nothing.
     #[inline(always)]
-    fn usual_of_name_addr(text: &[u8], from: usize) -> Option<Self> {
-        let eight = u64::from_le_bytes(*chunk(text, from as u32)?);
-        let value = from + b";tag=".len();
-        if !begins(eight, b";tag=") || chars::run(VALUE, text, value) < text.len() {
+    pub fn usual_tag(
+        window: &Window,
+        base: usize,
+        from: usize,
+        len: usize,
+        stops: &mut Stops,
+    ) -> Option<Self> {
+        if from == len {
+            return Some(Self::none(base + from));
+        }
+        let &[semicolon, t, a, g, equals] = chunk(window, from as u32)?;
+        let is_tag = u32::from_le_bytes([t, a, g, equals]) | 0x20_2020 == u32::from_le_bytes(*b"tag=");
+        // Those of the `;` and of the `=`.
+        let _ = (stops.next(), stops.next());
+        if semicolon != b';' || !is_tag || stops.next() != len || len == from + 5 {
             return None;
         }
-        let all = Span::new(from, text.len());
+        let all = Span::new(base + from, base + len);
         Some(Self { all, known: [all, Span::default(), Span::default(), Span::default()] })
+    }
+
+    /// The same of what most Vias have, however long, to the end of the text at `len`.
+    #[inline(always)]
+    pub fn long_of_via(text: &[u8], from: usize, len: usize) -> Option<Self> {
+        let mut known = [Span::default(); KNOWN];
+        let mut at = from;
+        while at < len {
+            let (place, end) = usual_via_param(text, at)?;
+            if let Some(place) = place {
+                if known[place].end != 0 {
+                    return None;
+                }
+                known[place] = Span::new(at, end);
+            }
+            at = end;
+        }
+        Some(Self { all: Span::new(from, at), known })
     }
 
     // One function for each, so that none of them takes registers of those who call it.
@@ -304,13 +285,8 @@ impl Places {
                 at = begin + 1;
                 break;
             }
-            let (place, found) = match owner.usual(text, begin) {
-                Some((place, found)) => (Some(place), found),
-                None => {
-                    let found = owner.param(text, begin)?;
-                    (owner.place_at(text, found.name, found.name_end), found)
-                }
-            };
+            let found = owner.param(text, begin)?;
+            let place = owner.place_at(text, found.name, found.name_end);
             if let Some(place) = place {
                 if known[place].end != 0 {
                     return Err(Error::new(Rule::ParameterTwice, at));
@@ -398,7 +374,11 @@ fn all(text: &[u8], owner: Owner) -> impl Iterator<Item = Param<'_>> {
         let begin = begin(text, at, owner)?;
         let found = owner.param(text, begin).ok()?;
         at = found.end;
-        Some(Param::new(text, begin, &found))
+        Some(Param {
+            name: &text[found.name..found.name_end],
+            value: found.value.map(|value| &text[value..found.end]),
+            with_semicolon: &text[begin..found.end],
+        })
     })
 }
 
@@ -430,6 +410,29 @@ impl fmt::Display for Params<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.iter().try_for_each(|param| param.fmt(f))
     }
+}
+
+/// The parameter of a Via whose `;` stands at `at`, if it is one that nearly every Via has, or a short one: the number of its
+/// place, and where it ends.
+#[inline(always)]
+fn usual_via_param(text: &[u8], at: usize) -> Option<(Option<usize>, usize)> {
+    let eight = eight_at(text, at);
+    let (place, equals) = if begins(eight, b";branch=") {
+        (0, at + 7)
+    } else if begins(eight, b";rport") {
+        (RPORT, at + 6)
+    } else if begins(eight, b";receive") && matches!(text.get(at + 8..), Some([b'd' | b'D', b'=', ..])) {
+        (2, at + 9)
+    } else {
+        let name = if eight as u8 == b';' { at + 1 } else { return None };
+        let (name_end, end) = chars::short_pair(TOKEN, VALUE, text, name)?;
+        return Some((Owner::Via.place_at(text, name, name_end), end));
+    };
+    if text.get(equals) != Some(&b'=') {
+        return Some((Some(place), equals));
+    }
+    let end = chars::run(VALUE, text, equals + 1);
+    (end > equals + 1).then_some((Some(place), end))
 }
 
 /// `";" pname [ "=" pvalue ]` (RFC 3261 §25.1: uri-parameter); no white space, but escapes.
@@ -580,34 +583,6 @@ mod tests {
         }
         assert!(read(";x;x", Owner::Via).is_ok(), "nobody decides by it");
         assert!(read(";tag=1;tag=2", Owner::NameAddr).is_err());
-    }
-
-    /// What the short way reads, the long way reads alike.
-    #[test]
-    fn the_usual_form_is_a_form_like_any_other() {
-        let parts = |found: &Found| (found.name, found.name_end, found.value, found.end);
-        let mut usual = 0;
-        for (owner, form) in [
-            (Owner::Via, ";branch=z9hG4bK-1234567.x"),
-            (Owner::Via, ";rport"),
-            (Owner::NameAddr, ";tag=a"),
-            (Owner::Uri, ";lr"),
-        ] {
-            for (at, c) in (1..form.len()).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
-                for rest in ["", ";x=y", ">;tag=2", "?a=b", "=1", " = 1", ",x", "\r\n"] {
-                    let mut text = [form, rest].concat().into_bytes();
-                    text[at] = c;
-                    let Some((place, found)) = owner.usual(&text, 0) else { continue };
-                    usual += 1;
-                    let shown = text.escape_ascii();
-                    let general =
-                        owner.any_param(&text, 0).unwrap_or_else(|error| panic!("{shown}: {error}"));
-                    assert_eq!(parts(&found), parts(&general), "{shown}");
-                    assert_eq!(owner.place_at(&text, found.name, found.name_end), Some(place), "{shown}");
-                }
-            }
-        }
-        assert!(usual > 1000, "{usual}");
     }
 
     /// A short pair is read as any other.

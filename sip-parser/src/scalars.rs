@@ -25,6 +25,23 @@ impl<'a> CSeq<'a> {
     /// # Errors
     /// [`Rule::CSeq`]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
+        let (mut number, mut rest) = (0, text);
+        // So many digits are less than 2**31.
+        while let [c @ b'0'..=b'9', behind @ ..] = rest
+            && text.len() - rest.len() < 9
+        {
+            (number, rest) = (number * 10 + u32::from(c - b'0'), behind);
+        }
+        match rest {
+            [b' ', method @ ..] if rest.len() < text.len() && is_short_method(text, method) => {
+                Ok(Self { number, method })
+            }
+            _ => Self::any(text),
+        }
+    }
+
+    #[inline(never)]
+    fn any(text: &'a [u8]) -> Result<Self, Error> {
         let mut number = 0u64;
         let mut end = 0;
         while let Some(c @ b'0'..=b'9') = text.get(end) {
@@ -37,9 +54,6 @@ impl<'a> CSeq<'a> {
         if end == 0 {
             return Err(Error::new(Rule::CSeq, 0));
         }
-        if text.get(end) == Some(&b' ') && is_short_method(text, end + 1) {
-            return Ok(Self { number: number as u32, method: &text[end + 1..] });
-        }
         let method = after_white(text, end);
         let method_end = chars::run(TOKEN, text, method);
         if method == end || method == method_end || after_white(text, method_end) < text.len() {
@@ -49,12 +63,12 @@ impl<'a> CSeq<'a> {
     }
 }
 
-/// From `at` on to its end, the text is one to eight of the letters A to Z.
+/// The method, which is the end of the text, is one to eight of the letters A to Z.
 #[inline(always)]
-fn is_short_method(text: &[u8], at: usize) -> bool {
+fn is_short_method(text: &[u8], method: &[u8]) -> bool {
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    let len = text.len() - at;
-    let letters = eight_at(text, at);
+    let len = method.len();
+    let letters = eight_at(text, text.len() - len);
     // The highest bit is that of a byte from A on, and not that of one behind Z.
     let from_a = letters.wrapping_add(HIGH - u64::from_le_bytes([b'A'; 8]));
     let behind_z = letters.wrapping_add(HIGH - u64::from_le_bytes([b'Z' + 1; 8]));

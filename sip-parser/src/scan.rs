@@ -50,6 +50,45 @@ fn last_breaks<S: Set>(text: &[u8], at: u32) -> Option<(u32, u64)> {
     Some((base, firsts(S::controls(text.last_chunk()?) >> before << before)))
 }
 
+/// What is looked at of a value in its usual form: 64 bytes whose stops are told, and what may begin at the last of them.
+pub type Window = [u8; 96];
+
+/// What begins at `at`, of a text that ends before the window does: with zeros behind it.
+#[cold]
+#[inline(never)]
+pub fn padded_window(text: &[u8], at: usize) -> Window {
+    let mut window = [0; size_of::<Window>()];
+    let rest = text.get(at..).unwrap_or(&[]);
+    if let Some(begin) = window.get_mut(..rest.len()) {
+        begin.copy_from_slice(rest);
+    }
+    window
+}
+
+/// Where the first 64 bytes of a window stand that are not [`plain`](crate::block::plain), one after the other; then 64.
+#[derive(Clone, Copy)]
+pub struct Stops {
+    /// Bit n: byte n is one.
+    found: u64,
+}
+
+impl Stops {
+    /// All of them.
+    #[inline(always)]
+    pub fn of<S: Set>(window: &Window) -> Self {
+        let (parts, _) = window.as_chunks();
+        Self { found: u64::from(S::stops(&parts[0])) | u64::from(S::stops(&parts[1])) << 32 }
+    }
+
+    /// The next one.
+    #[inline(always)]
+    pub fn next(&mut self) -> usize {
+        let place = self.found.trailing_zeros() as usize;
+        self.found &= self.found.wrapping_sub(1);
+        place
+    }
+}
+
 /// The bytes from `at` on, if there are so many.
 #[inline(always)]
 pub fn chunk<const N: usize>(text: &[u8], at: u32) -> Option<&[u8; N]> {
@@ -91,6 +130,19 @@ pub fn find(text: &[u8], from: usize, kind: impl Fn(Block) -> Block) -> usize {
     match kind(block).bits() >> shift {
         0 => text.len(),
         found => at + found.trailing_zeros() as usize,
+    }
+}
+
+/// Where this byte stands first at `from` or behind it; `None`: nowhere, or among the last of the text.
+#[inline(always)]
+pub fn find_byte<S: Set>(text: &[u8], from: usize, c: u8) -> Option<usize> {
+    let mut at = from;
+    loop {
+        let found = S::those(chunk(text, at as u32)?, c);
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize);
+        }
+        at += 32;
     }
 }
 
@@ -189,6 +241,27 @@ mod tests {
                 let mut breaks = Breaks::behind(0);
                 assert_eq!(breaks.next::<Plain>(&text, 0), Some(at as u32));
                 assert_eq!(breaks.next::<Plain>(&text, at as u32 + 2), None);
+            }
+        }
+    }
+
+    #[test]
+    fn every_stop_is_told_and_then_the_end() {
+        for len in 0..140 {
+            let text: Vec<u8> = (0..len).map(|n| if n % 5 == 3 { b';' } else { b'a' }).collect();
+            for at in 0..len {
+                let left = len - at;
+                let window = match chunk(&text, at as u32) {
+                    Some(window) => *window,
+                    None => padded_window(&text, at),
+                };
+                assert_eq!(window[..left.min(96)], text[at..len.min(at + 96)]);
+                assert!(window.iter().skip(left).all(|c| *c == 0));
+                let mut stops = Stops::of::<Plain>(&window);
+                for wanted in (0..64).filter(|n| (at + n) % 5 == 3 || *n >= left) {
+                    assert_eq!(stops.next(), wanted, "{len} {at}");
+                }
+                assert_eq!((stops.next(), stops.next()), (64, 64), "{len} {at}");
             }
         }
     }

@@ -36,3 +36,34 @@ impl Span {
         bytes.get(self.range()).unwrap_or(&[])
     }
 }
+
+/// A text, and what stands behind it in its message: near its end, too, many bytes can be looked at at a time.
+#[derive(Clone, Copy)]
+pub(crate) struct Part<'m> {
+    /// From its beginning on.
+    pub rest: &'m [u8],
+    /// Its own length; no more than there is.
+    pub len: usize,
+}
+
+impl<'m> Part<'m> {
+    /// A text that nothing is known to follow.
+    pub fn alone(text: &'m [u8]) -> Self {
+        Self { rest: text, len: text.len() }
+    }
+
+    /// What stands there in the message; empty if it does not lie in it.
+    #[inline(always)]
+    pub fn of(bytes: &'m [u8], span: Span) -> Self {
+        match bytes.get(span.start.into()..) {
+            Some(rest) if span.len() <= rest.len() => Self { rest, len: span.len() },
+            _ => Self { rest: &[], len: 0 },
+        }
+    }
+
+    /// The text alone.
+    #[inline(always)]
+    pub fn text(self) -> &'m [u8] {
+        self.rest.get(..self.len).unwrap_or(self.rest)
+    }
+}

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use crate::block::{self, Set, Work};
+use crate::block::{self, Set, Work, plain};
 use crate::chars::{self, Class, URI, USER};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, escaped};
 use crate::host::{Host, HostPort, host_port, usual_host_port};
 use crate::params::{Owner, Param, Params, Places};
-use crate::scan::chunk;
-use crate::span::Span;
+use crate::scan::{Stops, Window, chunk, padded_window};
+use crate::span::{Part, Span};
 
 /// A URI's scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,15 @@ impl<'a> Uri<'a> {
         block::widely(Parse(text))
     }
 
+    /// [`Uri::parse`] of what can stand in a message.
+    #[inline(always)]
+    pub(crate) fn of<S: Set>(part: Part<'a>) -> Result<Self, Error> {
+        match Self::usual_alone::<S>(part) {
+            Some(usual) => Ok(usual),
+            None => Self::parse_any(part.text()),
+        }
+    }
+
     #[inline(never)]
     fn parse_any(text: &'a [u8]) -> Result<Self, Error> {
         match Self::read(text, 0, false) {
@@ -82,21 +91,52 @@ impl<'a> Uri<'a> {
         }
     }
 
-    /// As [`Uri::read`], if it is `sip:`, a short user, `@` and an IPv4 address, with or without port and parameters,
-    /// as nearly all are, and sound.
+    /// As [`Uri::read`], if it is `sip:`, a user of plain characters or none, and an IPv4 address, with or without port and
+    /// parameters, as nearly all are, and sound: it, and where it ends in the window, which begins at `base`. The URI begins at
+    /// `from` in it, and the next one of `stops` is its first colon.
     #[inline(always)]
-    pub(crate) fn usual<S: Set>(whole: &'a [u8], from: usize) -> Option<(Self, usize)> {
-        let begin = u32::from_le_bytes(*chunk(whole, from as u32)?) | 0x20_2020;
-        let user_end = chars::short_run(USER, whole, from + 4)?;
-        if begin != u32::from_le_bytes(*b"sip:") || user_end == from + 4 || whole[user_end] != b'@' {
+    pub(crate) fn usual<S: Set>(
+        whole: &'a [u8],
+        window: &Window,
+        base: usize,
+        from: usize,
+        stops: &mut Stops,
+    ) -> Option<(Self, usize)> {
+        let begin = u32::from_le_bytes(*chunk(window, from as u32)?) | 0x20_2020;
+        if begin != u32::from_le_bytes(*b"sip:") {
             return None;
         }
-        let (host, at) = usual_host_port::<S>(whole, user_end + 1)?;
-        let params = Places::usual(whole, at, Owner::Uri)?;
-        let end = params.end();
-        let (all, user) = (Span::new(from, end), Span::new(from + 4, user_end));
-        let (password, headers, plain, scheme) = (NOWHERE, NOWHERE, true, Scheme::Sip);
+        stops.next();
+        let (mut user, mut at, mut end) = (NOWHERE, from + 4, stops.next());
+        if window[end] == b'@' {
+            if end == at {
+                return None;
+            }
+            user = Span::new(base + at, base + end);
+            (at, end) = (end + 1, stops.next());
+        }
+        let (host, at) = usual_host_port::<S>(window, base, (at, end), stops)?;
+        let (params, end) = Places::usual(window, base, at, Owner::Uri, stops)?;
+        let (all, plain) = (Span::new(base + from, base + end), !user.is_empty());
+        let (password, headers, scheme) = (NOWHERE, NOWHERE, Scheme::Sip);
         Some((Self { whole, all, user, password, host, params, headers, plain, scheme }, end))
+    }
+
+    /// As [`Uri::parse`], if it is as nearly all are, and sound.
+    #[inline(always)]
+    fn usual_alone<S: Set>(part: Part<'a>) -> Option<Self> {
+        let Part { rest, len } = part;
+        let padded;
+        let window: &Window = match chunk(rest, 0) {
+            Some(window) => window,
+            None => {
+                padded = padded_window(rest, 0);
+                &padded
+            }
+        };
+        let mut stops = Stops::of::<S>(window);
+        let (uri, end) = Self::usual::<S>(rest, window, 0, 0, &mut stops)?;
+        (end == len).then_some(uri)
     }
 
     /// Reads the URI that begins at `from`: it, and where it ends. Where it stands in angle brackets, `>` is its
@@ -127,7 +167,7 @@ impl<'a> Uri<'a> {
             headers = Span::new(begin, end);
         }
         let all = Span::new(from, end);
-        let plain = is_sip && chars::short_run(USER, whole, user.start.into()) == Some(user.end.into());
+        let plain = is_sip && is_plain(user.of(whole));
         Ok((Self { whole, all, user, password, host, params, headers, plain, scheme }, end))
     }
 
@@ -144,8 +184,8 @@ impl<'a> Uri<'a> {
         (!self.user.is_empty()).then(|| self.user.of(self.whole))
     }
 
-    /// The user part is known to be what is meant: short, and without escapes and `;`. Of a long one, or one with
-    /// unusual characters, nothing is known.
+    /// The user part is known to be what is meant: no longer than 64 bytes, and of letters, digits and `* + - . _` alone. Of a
+    /// long one, or one with other characters, nothing is known.
     #[inline(always)]
     pub const fn is_user_plain(&self) -> bool {
         self.plain
@@ -212,10 +252,7 @@ impl<'a> Work for Parse<'a> {
 
     #[inline(always)]
     fn with<S: Set>(self) -> Self::Done {
-        match Uri::usual::<S>(self.0, 0) {
-            Some((uri, end)) if end == self.0.len() => Ok(uri),
-            _ => Uri::parse_any(self.0),
-        }
+        Uri::of::<S>(Part::alone(self.0))
     }
 }
 
@@ -273,6 +310,11 @@ fn other_scheme(text: &[u8], from: usize) -> Result<(Scheme, usize), Error> {
         _ => Scheme::Other,
     };
     Ok((scheme, from + len + 1))
+}
+
+/// See [`Uri::is_user_plain`].
+fn is_plain(user: &[u8]) -> bool {
+    (1..=64).contains(&user.len()) && user.iter().all(|&c| plain(c))
 }
 
 /// User, password, and where what follows them begins.
@@ -407,7 +449,10 @@ mod tests {
             ("sip:+4930123456@192.0.2.1", true),
             ("sip:alice@gateway.example", true),
             ("sip:123456789012345@192.0.2.1", true),
-            ("sip:1234567890123456@192.0.2.1", false),
+            ("sip:1234567890123456@192.0.2.1", true),
+            ("sip:*12.a-b_c@192.0.2.1", true),
+            ("sip:(12)@192.0.2.1", false),
+            ("sip:192.0.2.1:5060", false),
             ("sip:1;phone-context=a@192.0.2.1", false),
             ("sip:1;a@192.0.2.1:5060", false),
             ("sip:%31@192.0.2.1:5060", false),
@@ -416,8 +461,15 @@ mod tests {
         ] {
             assert_eq!(uri(text).is_user_plain(), plain, "{text}");
         }
+        for len in 1..80 {
+            for host in ["192.0.2.1", "a.example"] {
+                let text = format!("sip:{}@{host}", "1".repeat(len));
+                // Of what would not fit into that, nothing may be said.
+                assert!(!uri(&text).is_user_plain() || len <= 64, "{text}");
+                assert!(uri(&text).is_user_plain() || len > 40, "{text}");
+            }
+        }
     }
-
     #[test]
     fn other_schemes_are_kept_whole() {
         let tel = uri("tel:+1-303-555;ext=7");
@@ -498,14 +550,12 @@ mod tests {
             "SIP:a@192.0.2.1",
             "sip:a-b.c@1.2.3.4;transport=udp",
             "sip:abc@255.255.255.255:65535",
+            "sip:192.0.2.1:5060;lr;transport=tcp;ob",
+            "sip:a@192.0.2.1;maddr=192.0.2.2;x=y;a",
         ];
         crate::altered::each(&forms, |text| {
-            let Some(read) =
-                Uri::usual::<Plain>(text, 0).filter(|(_, end)| *end == text.len()).map(|(uri, _)| uri)
-            else {
-                return false;
-            };
-            assert_eq!(Uri::parse_any(text), Ok(read), "{}", text.escape_ascii());
+            let Some(uri) = Uri::usual_alone::<Plain>(Part::alone(text)) else { return false };
+            assert_eq!(Uri::parse_any(text), Ok(uri), "{}", text.escape_ascii());
             true
         });
     }

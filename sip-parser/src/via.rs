@@ -10,8 +10,9 @@ use crate::chars::{number, offset, white};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, read, separator, token};
 use crate::host::{self, Host, HostPort, address, host_port, usual_host_port};
-use crate::params::{Owner, Param, Params, Places};
-use crate::span::Span;
+use crate::params::{Owner, Param, Params, Places, RPORT};
+use crate::scan::{Stops, Window, chunk, padded_window};
+use crate::span::{Part, Span};
 
 /// `via-parm = sent-protocol LWS sent-by *( SEMI via-params )`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub struct Via<'a> {
     host: HostPort,
     params: Places,
 }
+
+/// Where sent-by begins behind a usual protocol.
+const SENT_BY: usize = 12;
 
 /// Begins with a usual protocol, and one space.
 #[inline(always)]
@@ -56,27 +60,48 @@ impl<'a> Via<'a> {
         block::widely(Parse(text))
     }
 
+    /// [`Via::parse`] of what can stand in a message.
+    #[inline(always)]
+    pub(crate) fn of<S: Set>(part: Part<'a>) -> Result<Self, Error> {
+        match Self::usual::<S>(part) {
+            Some(usual) => Ok(usual),
+            None => Self::any(part.text()),
+        }
+    }
+
     /// As [`Via::parse`], if it is `SIP/2.0/UDP`, TCP or TLS and an IPv4 address, with or without port and parameters,
     /// as nearly all are, and sound.
     #[inline(always)]
-    fn usual<S: Set>(text: &'a [u8]) -> Option<Self> {
+    fn usual<S: Set>(part: Part<'a>) -> Option<Self> {
+        let Part { rest: text, len } = part;
         if !is_usual(text) {
             return None;
         }
-        let (host, sent_by_end) = usual_host_port::<S>(text, 12)?;
-        let params = match Places::usual(text, sent_by_end, Owner::Via) {
-            Some(usual) => usual,
-            None => Places::read(text, sent_by_end, Owner::Via).ok()?.0,
+        let padded;
+        let window: &Window = match chunk(text, SENT_BY as u32) {
+            Some(window) => window,
+            None => {
+                padded = padded_window(text, SENT_BY);
+                &padded
+            }
+        };
+        let mut stops = Stops::of::<S>(window);
+        let host_end = stops.next();
+        let (host, at) = usual_host_port::<S>(window, SENT_BY, (0, host_end), &mut stops)?;
+        let sent_by_end = SENT_BY + at;
+        let params = match Places::usual(window, SENT_BY, at, Owner::Via, &mut stops) {
+            Some((usual, end)) if SENT_BY + end == len => usual,
+            _ => Places::long_of_via(text, sent_by_end, len)?,
         };
         let via = Self {
-            text,
+            text: part.text(),
             version: Span::new(4, 7),
             transport: Span::new(8, 11),
-            sent_by: Span::new(12, sent_by_end),
+            sent_by: Span::new(SENT_BY, sent_by_end),
             host,
             params,
         };
-        (params.end() == text.len() && via.has_sound_rport()).then_some(via)
+        (params.end() == len && via.has_sound_rport()).then_some(via)
     }
 
     #[inline(never)]
@@ -97,7 +122,10 @@ impl<'a> Via<'a> {
     /// `response-port = "rport" [EQUAL 1*DIGIT]` (RFC 3581 §8)
     #[inline(always)]
     fn has_sound_rport(&self) -> bool {
-        self.params().value(b"rport").is_none_or(|value| host::port(value).is_some())
+        match self.params.known_len(RPORT) {
+            0 | 6 => true,
+            _ => self.params().value(b"rport").is_none_or(|value| host::port(value).is_some()),
+        }
     }
 
     /// The protocol's version, `2.0` as a rule.
@@ -186,10 +214,7 @@ impl<'a> Work for Parse<'a> {
 
     #[inline(always)]
     fn with<S: Set>(self) -> Self::Done {
-        match Via::usual::<S>(self.0) {
-            Some(usual) => Ok(usual),
-            None => Via::any(self.0),
-        }
+        Via::of::<S>(Part::alone(self.0))
     }
 }
 
@@ -272,9 +297,11 @@ mod tests {
             "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK0000000001;rport",
             "SIP/2.0/TCP 10.0.0.100;rport=5060;branch=z9hG4bK1",
             "SIP/2.0/TLS 1.2.3.4;branch=z9hG4bK.a-b;received=192.0.2.9;maddr=a",
+            "SIP/2.0/UDP 192.0.2.7:5060;received=192.0.2.9;rport=5060;branch=z9hG4bK=1@b",
+            "SIP/2.0/UDP 192.0.2.7:5060;rport;x=y;maddr=192.0.2.9;branch=z9hG4bK1;vl=0a1b2c3d4e5f",
         ];
         crate::altered::each(&forms, |text| {
-            let Some(read) = Via::usual::<Plain>(text) else { return false };
+            let Some(read) = Via::usual::<Plain>(Part::alone(text)) else { return false };
             assert_eq!(Via::any(text), Ok(read), "{}", text.escape_ascii());
             true
         });

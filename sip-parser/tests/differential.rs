@@ -269,7 +269,7 @@ proptest! {
 
         prop_assert_eq!(ours.lines().len(), their_lines.len());
         for (ours_line, (name, value)) in ours.lines().iter().zip(&their_lines) {
-            let key = str::from_utf8(ours.text(ours_line.key)).expect("ASCII");
+            let key = str::from_utf8(ours.text(ours_line.key())).expect("ASCII");
             prop_assert_eq!(&Name::from(key), name);
             prop_assert_eq!(ours.text(ours_line.value), value.as_bytes());
         }

@@ -134,7 +134,7 @@ fn changed(received: &[u8], sent: &[u8]) {
 /// All lines that no rule changes, in order.
 fn others(message: &Message<'_>, in_dialog: bool) -> Vec<String> {
     let is_other = |line: &&HeaderLine| {
-        let name = String::from_utf8_lossy(message.text(line.key)).to_ascii_lowercase();
+        let name = String::from_utf8_lossy(message.text(line.key())).to_ascii_lowercase();
         let changed = CHANGED.iter().chain(&REMOVED).any(|changed| *changed == name);
         !OURS.contains(&line.name) && (in_dialog || !changed)
     };

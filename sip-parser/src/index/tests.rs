@@ -11,6 +11,30 @@ const CALL: &str = "INVITE sip:bob@192.0.2.4 SIP/2.0\r\n\
     \r\n\
     body";
 
+/// A message whose lines are as nearly all are, but for one.
+const USUAL: &str = "INVITE sip:bob@192.0.2.4 SIP/2.0\r\n\
+    Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK77\r\n\
+    v: SIP/2.0/UDP 192.0.2.9\r\n\
+    Max-Forwards: 70\r\n\
+    From: <sip:a@192.0.2.1>;tag=1\r\n\
+    TO: b\r\n\
+    X-Other: x\r\n\
+    P-Access-Network-Info: y\r\n\
+    Contact: <sip:a@192.0.2.1>\r\n\
+    Content-Type: a/b\r\n\
+    i: 7@192.0.2.1\r\n\
+    Content-Length: 4\r\n\
+    \r\n\
+    body, and some more behind it";
+
+/// A response that nothing follows.
+const SHORT: &str = "SIP/2.0 200 OK\r\n\
+    Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK77\r\n\
+    Via: SIP/2.0/UDP 192.0.2.9\r\n\
+    Call-ID: 7\r\n\
+    Content-Length: 0\r\n\
+    \r\n";
+
 fn with<T>(bytes: &[u8], look: impl FnOnce(Result<Message<'_>, Error>) -> T) -> T {
     let mut lines = [HeaderLine::EMPTY; 16];
     look(parse(bytes, &mut lines))
@@ -32,7 +56,7 @@ fn every_header_is_indexed_once() {
         let message = message.expect("a message");
         let text = |line: &HeaderLine| {
             let part = |span: Span| String::from_utf8_lossy(message.text(span)).into_owned();
-            (line.name, part(line.key), part(line.value))
+            (line.name, part(line.key()), part(line.value))
         };
         let own = |name, key: &str, value: &str| (name, key.to_string(), value.to_string());
         assert_eq!(
@@ -269,7 +293,7 @@ fn the_colon_is_found_wherever_it_stands() {
         with(text.as_bytes(), |message| {
             let message = message.expect("a message");
             let line = &message.lines()[0];
-            assert_eq!((message.text(line.key), message.defect()), (key.as_bytes(), None));
+            assert_eq!((message.text(line.key()), message.defect()), (key.as_bytes(), None));
             assert_eq!(message.text(line.value), value.as_bytes());
         });
         let none = format!("OPTIONS sip:a SIP/2.0\r\n{key}\r\na:\r\n\r\n");
@@ -335,7 +359,7 @@ fn plainly(bytes: &[u8]) -> Option<(Vec<PlainLine>, Option<Error>)> {
             _ => {
                 let rule = if colon.is_some() { Rule::HeaderName } else { Rule::NoColon };
                 defect = defect.or(Some(Error::new(rule, at)));
-                (Span::new(end, end), Span::new(end, end), next)
+                (Span::new(at, at), Span::new(end, end), next)
             }
         });
         at = next;
@@ -348,8 +372,14 @@ fn is_read_plainly(bytes: &[u8]) {
     let mut lines = [HeaderLine::EMPTY; 16];
     let Ok(message) = parse(bytes, &mut lines) else { return };
     let (plain, defect) = plainly(bytes).expect("a start line");
-    let found = message.lines().iter().map(|l| (l.key, l.value, usize::from(l.line.end)));
+    let found = message.lines().iter().map(|l| (l.key(), l.value, usize::from(l.line.end)));
     assert!(found.eq(plain), "{}", bytes.escape_ascii());
+    for line in message.lines() {
+        let named: Vec<_> = message.lines().iter().filter(|other| other.name == line.name).collect();
+        assert_eq!(HeaderName::from_bytes(message.text(line.key())), line.name);
+        assert!(message.all(line.name).eq(named.iter().copied()));
+        assert_eq!((message.count(line.name), message.first(line.name)), (named.len(), Some(named[0])));
+    }
     // What is said of the body is told after the rest.
     let rules = [Rule::ContentLength, Rule::ContentLengthTwice, Rule::BodyTooShort];
     let of_lines = message.defect().filter(|defect| !rules.contains(&defect.rule));
@@ -358,18 +388,20 @@ fn is_read_plainly(bytes: &[u8]) {
 
 #[test]
 fn every_mutation_and_every_prefix_is_read_as_plainly_as_can_be() {
-    for end in 0..=CALL.len() {
-        is_read_plainly(&CALL.as_bytes()[..end]);
-    }
-    for at in 0..CALL.len() {
-        for c in *b"\r\n \t:;\0\x08\x0b\x0fa-\x80" {
-            let mut bytes = CALL.as_bytes().to_vec();
-            bytes[at] = c;
-            is_read_plainly(&bytes);
-            bytes.insert(at, b'\r');
-            is_read_plainly(&bytes);
-            bytes[at] = b'\n';
-            is_read_plainly(&bytes);
+    for text in [CALL, USUAL, SHORT] {
+        for end in 0..=text.len() {
+            is_read_plainly(&text.as_bytes()[..end]);
+        }
+        for at in 0..text.len() {
+            for c in *b"\r\n \t:;\0\x08\x0b\x0fa-\x80" {
+                let mut bytes = text.as_bytes().to_vec();
+                bytes[at] = c;
+                is_read_plainly(&bytes);
+                bytes.insert(at, b'\r');
+                is_read_plainly(&bytes);
+                bytes[at] = b'\n';
+                is_read_plainly(&bytes);
+            }
         }
     }
 }

@@ -87,7 +87,7 @@ fn parts(bytes: &[u8]) -> Vec<(String, String)> {
     let Start::Request(line) = message.start() else { return Vec::new() };
     let uri = ("Request-URI".to_owned(), text(message.text(line.uri)));
     let lines = message.lines().iter().filter(|line| !OURS.contains(&line.name));
-    let headers = lines.map(|line| (text(message.text(line.key)), text(message.text(line.value))));
+    let headers = lines.map(|line| (text(message.text(line.key())), text(message.text(line.value))));
     std::iter::once(uri).chain(headers).collect()
 }
 

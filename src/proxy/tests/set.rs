@@ -249,7 +249,7 @@ proptest! {
         let mut lines = [HeaderLine::EMPTY; 64];
         let message = parse(&out, &mut lines).unwrap();
         prop_assert_eq!(message.defect(), None);
-        let mut names: Vec<&[u8]> = message.lines().iter().map(|line| message.text(line.key)).collect();
+        let mut names: Vec<&[u8]> = message.lines().iter().map(|line| message.text(line.key())).collect();
         names.sort();
         let wanted: [&[u8]; 13] = [
             b"CSeq", b"Call-ID", b"Contact", b"Content-Length", b"From", b"Max-Forwards", b"P-Asserted-Identity",
