@@ -5,7 +5,7 @@ use crate::chars::offset;
 use crate::error::{Error, Rule};
 use crate::header::HeaderName;
 use crate::index::Names;
-use crate::list::{Value, Values};
+use crate::list::Values;
 use crate::name_addr::NameAddr;
 use crate::span::{Part, Span};
 use crate::start_line::Start;
@@ -177,13 +177,13 @@ impl<'m> Message<'m> {
         block::widely(UriOf(self, span))
     }
 
-    /// The Via that is this value of [`Message::values`]: as [`Via::parse`] of its text.
+    /// The Via that stands there: as [`Via::parse`] of its text.
     ///
     /// # Errors
     /// As [`Via::parse`].
     #[inline(always)]
-    pub fn via(&self, value: &Value<'m>) -> Result<Via<'m>, Error> {
-        block::widely(ViaOf(self, value.span))
+    pub fn via(&self, span: Span) -> Result<Via<'m>, Error> {
+        block::widely(ViaOf(self, span))
     }
 
     /// Reads what a proxy needs of every request, all at once: that costs less than one after the other.

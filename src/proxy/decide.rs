@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use sip_parser::{HeaderName, Message, NameAddr, Uri};
+use sip_parser::{HeaderName, Message};
 
 use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Pin, PinKind};
@@ -29,7 +29,7 @@ use super::set;
 use super::state::Work;
 use super::stateful;
 use super::target::{Aim, By, NOWHERE, Search};
-use super::validate::{self, Request, Values};
+use super::validate::{self, Request};
 
 /// A request that goes on.
 pub(super) struct Going<'r, 'm> {
@@ -164,12 +164,9 @@ pub(super) fn forward<'s>(
     out: &mut [u8],
 ) -> Result<Written<'s>, Stop> {
     let line = validate::request_line(message, incoming)?;
-    // Each stays where it is read.
-    let via = &message.top_via();
-    let uri = &Uri::parse(message.text(line.uri));
-    let from = &NameAddr::parse(message.value(HeaderName::From));
-    let to = &NameAddr::parse(message.value(HeaderName::To));
-    let request = Request::of(message, incoming, line, &Values { via, from, to, uri })?;
+    // They stay where they are read.
+    let values = &message.request_values(line.uri);
+    let request = Request::of(message, incoming, line, values)?;
     forward_sound(work, search, &request, now, out)
 }
 

@@ -90,10 +90,10 @@ struct WayBack {
 fn way_back(work: &mut Work, snapshot: &Snapshot, message: &Message<'_>) -> Result<WayBack, DropReason> {
     let mut lines = message.all(HeaderName::Via);
     let line = lines.next().ok_or(DropReason::MalformedResponse)?;
-    match &Via::parse(message.text(line.value)) {
+    match &message.via(line.value) {
         // What is read to its end as one value has no other behind it.
         Ok(via) => {
-            let next = lines.next().map(|line| message.text(line.value));
+            let next = lines.next().map(|line| line.value);
             way_back_by(work, snapshot, message, (via, line.line), next)
         }
         Err(_) => way_back_by_list(work, snapshot, message),
@@ -110,8 +110,8 @@ fn way_back_by_list(
     let mut vias = message.values(HeaderName::Via);
     let malformed = DropReason::MalformedResponse;
     let top = vias.next().ok_or(malformed)?.map_err(|_| malformed)?;
-    let via = Via::parse(top.text).map_err(|_| malformed)?;
-    let next = vias.next().map(|value| value.map_or(&[][..], |value| value.text));
+    let via = message.via(top.span).map_err(|_| malformed)?;
+    let next = vias.next().map(|value| value.map_or(Span::default(), |value| value.span));
     way_back_by(work, snapshot, message, (&via, top.cut()), next)
 }
 
@@ -119,7 +119,7 @@ fn way_back_by_list(
 #[cold]
 fn second_of_list<'m>(message: &Message<'m>) -> Result<Via<'m>, DropReason> {
     let second = message.values(HeaderName::Via).nth(1).and_then(Result::ok);
-    second.and_then(|value| Via::parse(value.text).ok()).ok_or(DropReason::MalformedResponse)
+    second.and_then(|value| message.via(value.span).ok()).ok_or(DropReason::MalformedResponse)
 }
 
 /// The way by the topmost Via, of which it is said what to cut, and the one below it.
@@ -128,7 +128,7 @@ fn way_back_by(
     snapshot: &Snapshot,
     message: &Message<'_>,
     (via, cut): (&Via<'_>, Span),
-    next: Option<&[u8]>,
+    next: Option<Span>,
 ) -> Result<WayBack, DropReason> {
     // "If the value of the "sent-by" parameter in that header field value does not correspond to a value
     // that the client transport is configured to insert into requests, the response MUST be silently
@@ -138,7 +138,7 @@ fn way_back_by(
     check_form(message)?;
     // §16.7 step 3: "If no Via header field values remain in the response, the response was meant for this
     // element and MUST NOT be forwarded."
-    let whole = Via::parse(next.ok_or(DropReason::ResponseForUs)?);
+    let whole = message.via(next.ok_or(DropReason::ResponseForUs)?);
     let listed;
     let next = match &whole {
         Ok(next) => next,
@@ -166,7 +166,7 @@ fn way_back_by(
     let offer = if overload.oc { Offer::of(message.bytes(), next) } else { None };
     if overload.oc || overload.limits.peers.has_oc() {
         let below = message.values(HeaderName::Via).skip(2);
-        let below = below.map_while(|via| Via::parse(via.ok()?.text).ok());
+        let below = below.map_while(|via| message.via(via.ok()?.span).ok());
         let told = offer.is_none().then_some(*next);
         told.into_iter().chain(below).for_each(|via| oc::strip(message.bytes(), &via, &mut work.edits));
     }

@@ -2,7 +2,8 @@
 //! message's validity."
 
 use sip_parser::{
-    CSeq, Error, HeaderName, Message, NameAddr, RequestLine, Rule, Scheme, Start, Uri, Via, call_id,
+    CSeq, Error, HeaderName, Message, NameAddr, RequestLine, RequestValues, Rule, Scheme, Start, Uri, Via,
+    call_id,
 };
 
 use crate::stream::Broken;
@@ -111,14 +112,6 @@ pub(super) struct Request<'m> {
     pub max_forwards: Option<u8>,
 }
 
-/// The large values of a request, sound or not, each in the place where it was read.
-pub(super) struct Values<'p, 'm> {
-    pub via: &'p Result<Via<'m>, Error>,
-    pub from: &'p Result<NameAddr<'m>, Error>,
-    pub to: &'p Result<NameAddr<'m>, Error>,
-    pub uri: &'p Result<Uri<'m>, Error>,
-}
-
 /// Headers of which a request has exactly one.
 const ONCE: [HeaderName; 4] = [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
 
@@ -136,12 +129,12 @@ impl<'m> Request<'m> {
         message: &'m Message<'m>,
         incoming: &'m Incoming<'m>,
         line: &RequestLine,
-        values: &Values<'m, 'm>,
+        values: &'m RequestValues<'m>,
     ) -> Result<Self, Reply> {
         if message.count(HeaderName::Via) == 0 {
             return Err(Flaw::Missing(HeaderName::Via).into());
         }
-        let via = sound(values.via)?;
+        let via = sound(&values.via)?;
         if via.branch().is_some_and(|branch| branch.len() == COOKIE.len() && has_cookie(branch)) {
             return Err(Flaw::EmptyBranch.into());
         }
@@ -152,7 +145,7 @@ impl<'m> Request<'m> {
                 _ => return Err(Flaw::Repeated(name).into()),
             }
         }
-        let (from, to) = (sound(values.from)?, sound(values.to)?);
+        let (from, to) = (sound(&values.from)?, sound(&values.to)?);
         let cseq = CSeq::parse(message.value(HeaderName::CSeq))?;
         let method = message.text(line.method);
         if cseq.method != method {
@@ -163,7 +156,7 @@ impl<'m> Request<'m> {
             incoming,
             method,
             kind: Method::of(method),
-            uri: request_uri(message.text(line.uri), values.uri)?,
+            uri: request_uri(message.text(line.uri), &values.uri)?,
             via,
             from_tag: from.tag().unwrap_or_default(),
             to_tag: to.tag(),
