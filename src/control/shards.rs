@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::{cores, panic_text};
 use crate::engine::socket::Socket;
-use crate::engine::uring;
+use crate::engine::{Neighbours, Waker, uring};
 use crate::plan::Waiting;
 use crate::shard::{End, Setup, Worker};
 
@@ -22,7 +22,7 @@ type Source = Arc<Socket>;
 pub struct ShardThread {
     /// The core it is pinned to.
     pub core: usize,
-    waker: uring::Waker,
+    waker: Waker,
     thread: JoinHandle<()>,
 }
 
@@ -36,7 +36,7 @@ pub struct Ended {
 }
 
 /// What a shard says when it is ready to forward, or cannot.
-type Ready = Result<uring::Waker, String>;
+type Ready = Result<Waker, String>;
 
 impl ShardThread {
     /// Starts a thread, pins it, makes its ring and its memory there, and waits until it is ready.
@@ -47,7 +47,7 @@ impl ShardThread {
         setup: Setup<Source>,
         core: usize,
         waiting: Waiting,
-        neighbours: uring::Neighbours,
+        neighbours: Neighbours,
         ended: UnboundedSender<Ended>,
     ) -> Result<Self, String> {
         let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
@@ -69,7 +69,7 @@ impl ShardThread {
 
     /// A shard with this thread, for tests.
     #[cfg(test)]
-    pub fn for_test(waker: uring::Waker, thread: JoinHandle<()>) -> Self {
+    pub fn for_test(waker: Waker, thread: JoinHandle<()>) -> Self {
         Self { core: 0, waker, thread }
     }
 
@@ -89,7 +89,7 @@ fn run(
     setup: Setup<Source>,
     core: usize,
     waiting: Waiting,
-    neighbours: uring::Neighbours,
+    neighbours: Neighbours,
     ready: &SyncSender<Ready>,
 ) -> Result<End, String> {
     let refuse = |why: String| {

@@ -33,7 +33,7 @@ use super::unreachable::Unreachables;
 use super::watch::Watch;
 use crate::dns::Question;
 use crate::engine::socket::Socket;
-use crate::engine::uring;
+use crate::engine::{Neighbours, uring};
 use crate::fib::Query;
 use crate::group::Roster;
 use crate::limits;
@@ -230,7 +230,7 @@ fn start_shards(
     shard::install_hook();
     let nonce = getrandom::u64().map_err(KeyFileError::Random)?;
     let (ended, ends) = mpsc::unbounded_channel();
-    let neighbours = uring::Neighbours::new(cores.len());
+    let neighbours = Neighbours::new(cores.len());
     let throttles = Arc::new(Throttles::default());
     let mut shards: Vec<Option<ShardThread>> = Vec::with_capacity(cores.len());
     for ((number, core), metrics) in cores.iter().enumerate().zip(monitor.shards()) {

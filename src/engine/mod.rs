@@ -7,10 +7,19 @@
 //! Streams are the connections of a shard. Their bytes are sent in order from a bounded queue that each has for itself,
 //! so that a peer that takes nothing keeps no buffer that a datagram needs.
 
+mod files;
 pub mod icmp;
 pub mod sim;
+mod slots;
 pub mod socket;
+mod stamp;
+mod streams;
+#[cfg(test)]
+mod tests;
 pub mod uring;
+mod waker;
+
+pub use waker::{Neighbours, Waker};
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

@@ -1,12 +1,17 @@
 //! Sockets as the engine needs them: bound early, shared by port, of a known size.
 
 use std::io;
-use std::net::SocketAddr;
+use std::mem::MaybeUninit;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket as Raw, TcpKeepalive, Type};
+use socket2::{
+    Domain, MaybeUninitSlice, MsgHdrMut, Protocol, SockAddr, SockRef, Socket as Raw, TcpKeepalive, Type,
+};
 
+use super::files::canonical;
+use super::stamp::{CONTROL_BYTES, received_ns};
 use crate::limits::{STREAM_BACKLOG, STREAM_PROBE_NS, STREAM_STALLED_NS};
 use crate::net::Transport;
 use crate::plan::Listener;
@@ -22,6 +27,16 @@ pub struct Socket {
     is_stream: bool,
     mark: Option<u32>,
     device: Option<Box<str>>,
+}
+
+/// What is known of a datagram that was read besides its bytes.
+pub(super) struct Received {
+    /// From where; canonical.
+    pub from: SocketAddr,
+    /// It was longer than there was room for.
+    pub truncated: bool,
+    /// When the kernel received it, in nanoseconds of its real-time clock, if it says so.
+    pub received_ns: Option<u64>,
 }
 
 /// Why a listener's socket cannot be had; its text says what to do.
@@ -193,20 +208,28 @@ impl Socket {
         self.raw.send_to_with_flags(bytes, &to.into(), libc::MSG_DONTWAIT).map(drop)
     }
 
-    /// Reads the next datagram into `bytes`, as much of it as fits their capacity; tells from where it is,
-    /// and whether that was not all.
+    /// Reads the next datagram into `bytes`, as much of it as fits their capacity.
     ///
     /// # Errors
     /// `WouldBlock`: there is none. Another: told by ICMP, or a defect.
-    pub(super) fn receive(&self, bytes: &mut Vec<u8>) -> io::Result<(SocketAddr, bool)> {
+    pub(super) fn receive(&self, bytes: &mut Vec<u8>) -> io::Result<Received> {
         bytes.clear();
-        let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-        let (len, from) = self.raw.recv_from_with_flags(bytes.spare_capacity_mut(), flags)?;
-        // SAFETY: with MSG_TRUNC the kernel tells the datagram's length, of which it has written as much as
-        // there was room for.
+        let mut from = SockAddr::from(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0));
+        let mut control = [MaybeUninit::zeroed(); CONTROL_BYTES];
+        let mut buffers = [MaybeUninitSlice::new(bytes.spare_capacity_mut())];
+        let mut header =
+            MsgHdrMut::new().with_addr(&mut from).with_buffers(&mut buffers).with_control(&mut control);
+        let len = self.raw.recvmsg(&mut header, libc::MSG_DONTWAIT)?;
+        let (truncated, told) = (header.flags().is_truncated(), header.control_len() == CONTROL_BYTES);
+        // SAFETY: the kernel has written so many bytes.
         unsafe { bytes.set_len(len.min(bytes.capacity())) };
-        let from = from.as_socket().ok_or(io::ErrorKind::InvalidData)?;
-        Ok((from, len > bytes.len()))
+        // SAFETY: they began as zero, and were written by nobody but the kernel.
+        let control = control.map(|byte| unsafe { byte.assume_init() });
+        Ok(Received {
+            from: from.as_socket().map(canonical).ok_or(io::ErrorKind::InvalidData)?,
+            truncated,
+            received_ns: if told { received_ns(&control) } else { None },
+        })
     }
 
     /// Its descriptor.

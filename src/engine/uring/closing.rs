@@ -6,13 +6,12 @@ use std::sync::Arc;
 use io_uring::opcode;
 
 use super::ring::Kind;
-use super::slots::Care;
 use super::{Engine, Event, Shard, SocketId};
+use crate::engine::files::ACCEPTED_PER_BATCH;
+use crate::engine::slots::Care;
+use crate::engine::socket::Received;
 use crate::limits::{MESSAGE_BYTES, RECEIVE_BUFFERS};
 use crate::net::Now;
-
-/// How many connections a batch takes from a socket that is being closed.
-const ACCEPTED_PER_BATCH: usize = 64;
 
 impl Engine<'_> {
     /// Does what the closing sockets need: cancels their receives, empties them, lets go of them.
@@ -56,10 +55,10 @@ impl Engine<'_> {
             return Ok(self.now >= by);
         }
         let mut bytes = Vec::with_capacity(MESSAGE_BYTES);
-        self.waited_ns = None;
         for _ in 0..RECEIVE_BUFFERS {
             match socket.receive(&mut bytes) {
-                Ok((from, truncated)) => {
+                Ok(Received { from, truncated, received_ns }) => {
+                    self.waited_ns = received_ns.map(|at| self.real_ns().saturating_sub(at));
                     shard.on_event(self, Event::Datagram { on, from, bytes: &bytes, truncated });
                     self.send_many(shard)?;
                 }

@@ -23,12 +23,9 @@ mod ring;
 mod send;
 mod settle;
 mod sizes;
-mod slots;
 mod stream_io;
-mod streams;
 #[cfg(test)]
 mod tests;
-mod waker;
 
 use std::collections::VecDeque;
 use std::io;
@@ -42,10 +39,12 @@ use io_uring::{cqueue, opcode};
 
 pub use probe::{Kernel, Missing, probe};
 pub use send::Tx;
-pub use waker::{Neighbours, Waker};
 
+use super::files::{self, accept_below, places};
+use super::slots::Slots;
 use super::socket::Socket;
-use super::{Accepted, Event, Io, Next, Shard, SocketId};
+use super::streams::Streams;
+use super::{Accepted, Event, Io, Neighbours, Next, Shard, SocketId, Waker};
 use crate::limits::{DRAIN_NS, MESSAGE_BYTES};
 use crate::metrics::EngineMetrics;
 use crate::net::Now;
@@ -56,9 +55,8 @@ use pool::Pool;
 use receive::Receive;
 use ring::{Completion, Kind, Ring};
 use send::Sends;
-use sizes::{Sizes, accept_below, places};
-use slots::Slots;
-use streams::Streams;
+use sizes::Sizes;
+use stream_io::Link;
 
 /// The longest sleep: a shard looks at the clock once a second.
 const LONGEST_WAIT_NS: u64 = 1_000_000_000;
@@ -79,7 +77,7 @@ pub struct Engine<'m> {
     receive: Receive,
     chunks: Pool,
     sends: Sends,
-    streams: Streams,
+    streams: Streams<Link>,
     accept_below: i32,
     coalesce: Coalesce,
     /// How long it looks before it sleeps, in nanoseconds; 0: not at all.
@@ -423,7 +421,7 @@ impl Io for Engine<'_> {
     }
 
     fn refuse(&mut self, accepted: Accepted) {
-        self.refuse_accepted(accepted);
+        files::refuse(accepted);
     }
 
     fn write(&mut self, stream: StreamId, bytes: &[u8]) -> bool {

@@ -7,6 +7,7 @@ use io_uring::IoUring;
 
 use super::address;
 use super::pool::Pool;
+use crate::engine::stamp::{CONTROL_BYTES, received_ns};
 
 /// Their buffer group.
 pub const GROUP: u16 = 0;
@@ -14,12 +15,6 @@ pub const GROUP: u16 = 0;
 /// Bytes of `io_uring_recvmsg_out`, which stands before a datagram's source, which stands before its control
 /// message, which stands before the datagram itself.
 const OUT_BYTES: usize = 16;
-
-/// Bytes of the one control message that is asked for: a header, and when the kernel received the datagram
-/// (`SO_TIMESTAMPNS`), in seconds and nanoseconds.
-const CONTROL_BYTES: usize = size_of::<libc::cmsghdr>() + size_of::<libc::timespec>();
-
-const _: () = assert!(size_of::<libc::cmsghdr>() == 16 && size_of::<libc::timespec>() == 16);
 
 /// The pool, with the header of every receive.
 pub struct Receive {
@@ -91,15 +86,4 @@ impl Receive {
     pub fn keep(&mut self) {
         self.pool.keep();
     }
-}
-
-/// Reads `struct cmsghdr { size_t len; int level, type; }` and the `struct timespec` behind it.
-fn received_ns(control: &[u8; CONTROL_BYTES]) -> Option<u64> {
-    let int = |at: usize| control.get(at..)?.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
-    let long = |at: usize| control.get(at..)?.first_chunk().map(|bytes| i64::from_ne_bytes(*bytes));
-    if (int(8)?, int(12)?) != (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
-        return None;
-    }
-    let (seconds, nanoseconds) = (u64::try_from(long(16)?).ok()?, u64::try_from(long(24)?).ok()?);
-    seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
 }

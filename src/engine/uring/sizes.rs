@@ -1,10 +1,6 @@
-//! How much of everything an engine has, and how many files.
+//! How much of everything an engine has.
 
-use nix::sys::resource::{Resource, getrlimit};
-
-use crate::limits::{
-    COMPLETIONS, ENGINE_SOCKETS, FILES_RESERVED_PART, MESSAGE_BYTES, RECEIVE_BUFFERS, SEND_BUFFERS,
-};
+use crate::limits::{COMPLETIONS, MESSAGE_BYTES, RECEIVE_BUFFERS, SEND_BUFFERS};
 
 /// How much of everything an engine has.
 #[derive(Clone, Copy, Debug)]
@@ -33,17 +29,3 @@ impl Sizes {
 }
 
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
-
-/// Places for sockets: the kernel refuses a table of more files than the process may have open, and a
-/// process cannot have more sockets than that either. Numbers are given from the lowest on.
-pub fn places() -> u16 {
-    let may_open = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-    ENGINE_SOCKETS.min(u16::try_from(may_open).unwrap_or(u16::MAX))
-}
-
-/// Accepted connections have descriptors below this one, which is counted for the whole process: the kernel gives the
-/// lowest that is free.
-pub fn accept_below() -> i32 {
-    let may_open = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-    i32::try_from(may_open - may_open / FILES_RESERVED_PART).unwrap_or(i32::MAX)
-}

@@ -5,24 +5,41 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use io_uring::squeue::Flags;
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode};
-use socket2::{SockRef, Socket as Raw};
+use socket2::SockRef;
 
+use super::address::{Address, BYTES};
 use super::ring::{Completion, Kind};
-use super::streams::Care;
 use super::{Engine, Event, Shard, SocketId, chunks};
 use crate::engine::Accepted;
+use crate::engine::files::{self, REST_NS};
+use crate::engine::streams::Care;
 use crate::limits::{STREAM_LINGER_NS, STREAM_QUEUE_MOST_BYTES};
-use crate::net::canonical;
 use crate::stream::StreamId;
 
-/// How long nothing is accepted where the process may have no more files.
-const REST_NS: u64 = 1_000_000_000;
+/// A stream's socket.
+pub struct Link {
+    socket: OwnedFd,
+    /// Where it is connected to, for the kernel, until that has begun.
+    to: Address,
+}
+
+impl From<OwnedFd> for Link {
+    fn from(socket: OwnedFd) -> Self {
+        Self { socket, to: Address([0; BYTES]) }
+    }
+}
+
+impl AsRawFd for Link {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
 
 impl Engine<'_> {
     /// Somebody has connected, or the accept has ended.
@@ -52,21 +69,16 @@ impl Engine<'_> {
     pub(super) fn pass_on(&mut self, shard: &mut impl Shard<Self>, on: SocketId, socket: OwnedFd) {
         if socket.as_raw_fd() >= self.accept_below {
             self.metrics.accepts_failed.count();
-            return self.refuse_accepted(Accepted::Socket(socket));
+            return files::refuse(Accepted::Socket(socket));
         }
-        let socket = Raw::from(socket);
-        let Some(from) = socket.peer_addr().ok().and_then(|peer| peer.as_socket()) else { return };
-        let from = match from {
-            SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none() => from,
-            other => SocketAddr::new(canonical(other.ip()), other.port()),
-        };
-        let accepted = Accepted::Socket(socket.into());
+        let Some(from) = files::peer(&socket) else { return };
+        let accepted = Accepted::Socket(socket);
         shard.on_event(self, Event::Accepted { on, from, accepted });
     }
 
     pub(super) fn begin_to_connect(&mut self, on: SocketId, to: SocketAddr) -> Option<StreamId> {
         let socket = self.slots.get(on)?.outward().ok()?;
-        let id = self.streams.insert(socket, true)?;
+        let id = self.streams.insert(socket.into(), true)?;
         self.streams.unconnected.push((id, to));
         Some(id)
     }
@@ -80,8 +92,9 @@ impl Engine<'_> {
                 self.streams.changed(id);
                 continue;
             }
-            let len = stream.to.set(to);
-            let entry = opcode::Connect::new(Fd(stream.fd()), (&raw const stream.to).cast(), len).build();
+            let len = stream.socket.to.set(to);
+            let address = (&raw const stream.socket.to).cast();
+            let entry = opcode::Connect::new(Fd(stream.fd()), address, len).build();
             // SAFETY: the address stands in memory of the stream's own, which stays until the connect has ended.
             if unsafe { self.ring.push(&entry.user_data(Kind::Connect.of_stream(id))) }.is_err() {
                 stream.is_connecting = false;
@@ -108,14 +121,7 @@ impl Engine<'_> {
 
     pub(super) fn take_over_accepted(&mut self, accepted: Accepted) -> Option<StreamId> {
         let Accepted::Socket(socket) = accepted else { return None };
-        self.streams.insert(socket, false)
-    }
-
-    pub(super) fn refuse_accepted(&mut self, accepted: Accepted) {
-        if let Accepted::Socket(socket) = accepted {
-            // Where it fails it is closed all the same.
-            let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
-        }
+        self.streams.insert(socket.into(), false)
     }
 
     pub(super) fn stream_received(&mut self, shard: &mut impl Shard<Self>, completion: Completion) {

@@ -1,6 +1,8 @@
 //! The engine over the loopback device of a network namespace of its own.
 
-mod harness;
+#[path = "../../tests/datagrams.rs"]
+mod datagrams;
+#[path = "../../tests/streams.rs"]
 mod streams;
 mod troubles;
 
@@ -10,53 +12,41 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::limits::{ENGINE_SOCKETS, SENDS_PER_SUBMIT};
-use harness::{BURST, Client, Echo, OWN, STEP, inside, listener, open, run, run_with};
+use crate::engine::tests::harness::{self, BURST, Client, Echo, OWN, STEP, Talk, inside, listener, open};
 
-#[test]
-fn every_datagram_comes_back() {
-    const ROUNDS: usize = 100;
-    inside(|| {
-        let socket = open(OWN);
-        let (echo, metrics) = run(Echo::on(&socket), |talk| {
-            let client = Client::new();
-            for round in 1..=ROUNDS {
-                for number in 0..BURST {
-                    client.send(&[round as u8, number as u8]);
-                }
-                talk.until_ended(round * BURST);
-                client.receive_all(BURST);
-            }
-        });
-        assert_eq!(echo.received() + socket.drops() as usize, ROUNDS * BURST);
-        assert_eq!((echo.sent, echo.failed.len()), (echo.received(), 0));
-        assert_eq!(metrics.receive_restarts.get(), 0);
-    });
+/// Runs the shard while `talk` talks to it, and stops it then. Returns shard and metrics.
+fn run(echo: Echo, talk: impl FnOnce(&Talk) + std::marker::Send + 'static) -> (Echo, EngineMetrics) {
+    run_with(Sizes::DEFAULT, echo, talk)
 }
 
-#[test]
-fn each_datagram_tells_how_long_it_has_waited() {
-    inside(|| {
-        for bind in [OWN, "[::1]:5060"] {
-            let socket = open(bind);
-            let (go, gate) = mpsc::channel();
-            let echo = Echo { gate: Some(gate), ..Echo::on(&socket) };
-            let to = bind.to_owned();
-            let (echo, _) = run(echo, move |talk| {
-                let own = if to == OWN { "127.0.0.1:0" } else { "[::1]:0" };
-                let client = Client::between(own, &to);
-                client.send(b"early");
-                // It waits in the socket, which is not yet read.
-                std::thread::sleep(Duration::from_millis(80));
-                go.send(()).unwrap();
-                talk.until_ended(1);
-                client.send(b"late");
-                talk.until_ended(2);
-            });
-            let [Some(early), Some(late)] = echo.waited_ns[..] else { panic!("{:?}", echo.waited_ns) };
-            assert!((80_000_000..5_000_000_000).contains(&early) && late < early, "{early}, {late}");
-        }
-    });
+/// [`run`] on an engine that accepts connections with descriptors below this one.
+fn run_accepting_below(
+    below: i32,
+    echo: Echo,
+    talk: impl FnOnce(&Talk) + std::marker::Send + 'static,
+) -> (Echo, EngineMetrics) {
+    run_with(Sizes { accept_below: Some(below), ..Sizes::DEFAULT }, echo, talk)
+}
+
+/// [`run`] on an engine of these sizes.
+fn run_with(
+    sizes: Sizes,
+    echo: Echo,
+    talk: impl FnOnce(&Talk) + std::marker::Send + 'static,
+) -> (Echo, EngineMetrics) {
+    harness::run(echo, talk, move |echo, metrics, begin| {
+        let mut engine = Engine::with(sizes, metrics).unwrap();
+        engine.coalesce(echo.coalesce_ns);
+        engine.spin(echo.spin_ns);
+        begin(engine.waker());
+        engine.run(echo).unwrap();
+        assert_eq!(engine.sends.used(), 0, "a send buffer was lost");
+    })
+}
+
+/// Runs a shard by itself.
+fn drive<'m>(engine: &mut Engine<'m>, shard: &mut impl Shard<Engine<'m>>) {
+    engine.run(shard).unwrap();
 }
 
 #[test]
@@ -94,87 +84,6 @@ fn an_empty_pool_of_receive_buffers_is_survived() {
 }
 
 #[test]
-fn the_largest_datagram_passes_whole() {
-    inside(|| {
-        let (echo, _) = run(Echo::on(&open(OWN)), |_| {
-            let client = Client::new();
-            let large: Vec<u8> = (0..65_507u32).map(|n| n as u8).collect();
-            client.send(&large);
-            assert!(client.receive().expect("the large one comes back") == large);
-            client.send(b"");
-            assert_eq!(client.receive().expect("the empty one comes back"), b"");
-        });
-        assert_eq!((echo.received(), echo.truncated), (2, 0));
-    });
-}
-
-#[test]
-fn a_send_that_the_kernel_refuses_is_told_and_nothing_else_suffers() {
-    inside(|| {
-        let to = Some("192.0.2.1:5060".parse().unwrap());
-        let echo = Echo { to, ..Echo::on(&open(OWN)) };
-        let (echo, _) = run(echo, |talk| {
-            let client = Client::new();
-            client.send(b"away");
-            client.send(b"away");
-            client.send(b"x");
-            client.receive_all(1);
-            talk.until_ended(3);
-        });
-        // The namespace has no route to it.
-        assert_eq!(echo.failed, [libc::ENETUNREACH, libc::ENETUNREACH]);
-        assert_eq!(echo.sent, 1);
-    });
-}
-
-#[test]
-fn a_port_that_nobody_has_does_not_end_the_receive() {
-    inside(|| {
-        let to = Some("127.0.0.1:9".parse().unwrap());
-        let echo = Echo { to, ..Echo::on(&open(OWN)) };
-        let (echo, metrics) = run(echo, |talk| {
-            let client = Client::new();
-            for count in 1..=100 {
-                client.send(b"away");
-                talk.until_ended(count);
-            }
-        });
-        assert_eq!((echo.received(), echo.sent), (100, 100));
-        assert_eq!(metrics.receive_restarts.get(), 0);
-    });
-}
-
-#[test]
-fn a_socket_is_drained_before_it_is_closed() {
-    inside(|| {
-        let sockets = vec![(SocketId(0), open(OWN)), (SocketId(1), open("127.0.0.1:5070"))];
-        let echo = Echo { sockets, ..Echo::default() };
-        let (echo, _) = run(echo, |talk| {
-            let client = Client::new();
-            for _ in 0..BURST {
-                client.send(b"x");
-            }
-            client.send(b"close");
-            client.receive_all(BURST);
-            talk.until_closed(1);
-            // The port is free again once the socket is closed; the other one still answers.
-            let deadline = Instant::now() + STEP;
-            while UdpSocket::bind(OWN).is_err() {
-                assert!(Instant::now() < deadline, "the port is not free");
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            let other = UdpSocket::bind("127.0.0.1:0").unwrap();
-            other.set_read_timeout(Some(STEP)).unwrap();
-            other.send_to(b"y", "127.0.0.1:5070").unwrap();
-            other.recv(&mut [0; 64]).expect("the other socket answers");
-        });
-        assert_eq!(echo.closed, [SocketId(0)]);
-        assert_eq!(echo.received(), BURST + 2);
-        echo.assert_accounted();
-    });
-}
-
-#[test]
 fn what_a_closing_socket_had_received_is_handled_to_the_last() {
     let sizes = Sizes { receive_buffers: 8, ..Sizes::DEFAULT };
     inside(move || {
@@ -193,42 +102,6 @@ fn what_a_closing_socket_had_received_is_handled_to_the_last() {
             talk.until_ended(BURST - 1);
         });
         assert_eq!((echo.received(), echo.sent), (BURST, BURST - 1));
-        echo.assert_accounted();
-    });
-}
-
-#[test]
-fn a_socket_without_a_place_is_refused_and_the_others_are_served() {
-    inside(|| {
-        let nowhere = SocketId(ENGINE_SOCKETS);
-        let sockets = vec![(nowhere, open("127.0.0.1:5070")), (SocketId(0), open(OWN))];
-        let (echo, _) = run(Echo { sockets, ..Echo::default() }, |talk| {
-            talk.until_closed(1);
-            let client = Client::new();
-            client.send(b"x");
-            client.receive_all(1);
-            talk.until_ended(1);
-        });
-        assert_eq!((echo.sent, &echo.closed[..]), (1, &[nowhere][..]));
-    });
-}
-
-#[test]
-fn a_closing_socket_leaves_its_group_to_the_others() {
-    inside(|| {
-        let sockets = vec![(SocketId(0), open(OWN)), (SocketId(1), open(OWN))];
-        let echo = Echo { sockets, ..Echo::default() };
-        let (echo, _) = run(echo, |talk| {
-            Client::new().send(b"close");
-            talk.until_received(1);
-            for _ in 0..200 {
-                // A new port each time, so that the kernel would choose either socket.
-                let client = Client::new();
-                client.send(b"x");
-                client.receive().expect("the socket that is left answers");
-            }
-        });
-        assert_eq!((echo.received(), echo.closed.len()), (201, 1));
         echo.assert_accounted();
     });
 }
@@ -300,72 +173,6 @@ fn a_shard_looks_for_a_while_and_then_sleeps() {
         });
         // The processor may be elsewhere whenever it likes: one try in which it is not is enough.
         assert!(shown);
-    });
-}
-
-#[test]
-fn a_waker_ends_a_sleep() {
-    struct Sleeper(Vec<Duration>, Instant);
-    impl<'m> Shard<Engine<'m>> for Sleeper {
-        fn begin(&mut self, _: &mut Engine<'m>, _: Now) {
-            self.0.push(self.1.elapsed());
-            self.1 = Instant::now();
-        }
-        fn on_event(&mut self, _: &mut Engine<'m>, _: Event<'_>) {}
-        fn end(&mut self, _: &mut Engine<'m>) -> Next {
-            if self.0.len() > 20 { Next::Stop } else { Next::Wait(None) }
-        }
-    }
-    let metrics = EngineMetrics::default();
-    let mut engine = Engine::new(&metrics).unwrap();
-    let waker = engine.waker();
-    let thread = std::thread::spawn(move || {
-        for _ in 0..20 {
-            std::thread::sleep(Duration::from_millis(20));
-            waker.wake();
-        }
-    });
-    let mut sleeper = Sleeper(Vec::new(), Instant::now());
-    engine.run(&mut sleeper).unwrap();
-    thread.join().unwrap();
-    // On a slow machine some sleeps end late, but without the waker every one lasts a second.
-    let short = sleeper.0.iter().filter(|d| d.as_nanos() < u128::from(LONGEST_WAIT_NS) * 9 / 10).count();
-    assert!(short >= 10, "{:?}", sleeper.0);
-}
-
-#[test]
-fn who_is_woken_within_a_batch_begins_another_one() {
-    struct Busy(Waker, Arc<Socket>, SocketAddr, Vec<Instant>);
-    impl<'m> Shard<Engine<'m>> for Busy {
-        fn begin(&mut self, io: &mut Engine<'m>, _: Now) {
-            self.3.push(Instant::now());
-            match self.3.len() {
-                1 => io.open(SocketId(0), &self.1),
-                // So many sends are submitted while completions are looked at, and with them the next read of the
-                // waker, which finds this wake-up.
-                2 => {
-                    for _ in 0..SENDS_PER_SUBMIT {
-                        let tx = io.tx().expect("a send buffer");
-                        io.send(tx, 1, SocketId(0), self.2, 0);
-                    }
-                }
-                _ => return,
-            }
-            self.0.wake();
-        }
-        fn on_event(&mut self, _: &mut Engine<'m>, _: Event<'_>) {}
-        fn end(&mut self, _: &mut Engine<'m>) -> Next {
-            if self.3.len() > 2 { Next::Stop } else { Next::Wait(None) }
-        }
-    }
-    inside(|| {
-        let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let metrics = EngineMetrics::default();
-        let mut engine = Engine::new(&metrics).unwrap();
-        let mut busy = Busy(engine.waker(), open(OWN), sink.local_addr().unwrap(), Vec::new());
-        engine.run(&mut busy).unwrap();
-        let slept = busy.3[2] - busy.3[1];
-        assert!(slept.as_nanos() < u128::from(LONGEST_WAIT_NS) / 2, "{slept:?}");
     });
 }
 

@@ -1,75 +1,10 @@
 //! What a network, a kernel or a system under pressure does to an engine.
 
-use std::net::{IpAddr, SocketAddrV6};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
 
 use super::super::*;
-use super::harness::*;
-use crate::cli::netns::{Host, add_address, add_veth, netlink, up};
-
-/// Makes an interface `v0` with an address; nobody answers on its other side.
-fn silent_link(address: &str) -> Host {
-    let address: IpAddr = address.parse().unwrap();
-    let other = Host::new().unwrap();
-    netlink(async |handle| {
-        add_veth(handle, "v0", &other, "p0").await?;
-        up(handle, "v0").await?;
-        add_address(handle, "v0", address).await
-    })
-    .unwrap();
-    other.inside(|| netlink(async |handle| up(handle, "p0").await)).unwrap();
-    other
-}
-
-#[test]
-fn a_full_send_buffer_costs_what_does_not_fit_and_no_other_socket_anything() {
-    const SENT: usize = 64;
-    inside(|| {
-        let _other = silent_link("10.77.0.1");
-        // What waits for a neighbour's address is charged to its socket: some twenty of these.
-        let small = Arc::new(Socket::open(&listener("10.77.0.1:5060"), 8 << 10).unwrap());
-        let sockets = vec![(SocketId(0), small), (SocketId(1), open("10.77.0.1:5070"))];
-        let to = Some("10.77.0.9:5060".parse().unwrap());
-        let (echo, _) = run(Echo { sockets, to, ..Echo::default() }, |talk| {
-            let client = Client::between("10.77.0.1:0", "10.77.0.1:5060");
-            for count in 1..=SENT {
-                client.send(b"away");
-                talk.until_ended(count);
-            }
-            let client = Client::between("10.77.0.1:0", "10.77.0.1:5070");
-            for _ in 0..SENT {
-                client.send(b"x");
-                client.receive_all(1);
-            }
-            talk.until_ended(2 * SENT);
-        });
-        echo.assert_accounted();
-        assert!(echo.failed.iter().all(|errno| *errno == libc::EAGAIN), "{:?}", echo.failed);
-        assert!((1..SENT).contains(&echo.failed.len()), "{} of {SENT} refused", echo.failed.len());
-        assert_eq!(echo.sent, 2 * SENT - echo.failed.len());
-    });
-}
-
-#[test]
-fn a_flood_does_not_keep_a_socket_from_closing() {
-    inside(|| {
-        let (echo, _) = run(Echo::on(&open(OWN)), |talk| {
-            let client = Client::new();
-            (0..BURST).for_each(|_| client.throw(b"x"));
-            talk.until_received(1);
-            let begun = Instant::now();
-            client.throw(b"close");
-            while !talk.any_closed() {
-                // One that is lost in the flood is said again.
-                client.throw(b"close");
-                (0..BURST).for_each(|_| client.throw(b"x"));
-                assert!(begun.elapsed() < STEP, "still open");
-            }
-        });
-        assert_eq!(echo.closed, [SocketId(0)]);
-    });
-}
+use super::{run, run_with};
+use crate::engine::tests::harness::{BURST, Client, Echo, OWN, inside, open};
 
 #[test]
 fn all_send_buffers_in_use_is_told_and_the_next_are_served() {
@@ -159,74 +94,5 @@ fn an_error_that_icmp_tells_a_connected_socket_ends_no_service() {
         });
         assert_eq!((echo.received(), echo.sent), (2, 2));
         assert_eq!((metrics.receive_restarts.get(), metrics.receive_starved.get()), (1, 0));
-    });
-}
-
-#[test]
-fn signals_interrupt_nothing_but_the_sleep() {
-    extern "C" fn nothing(_: libc::c_int) {}
-    // SAFETY: an all-zero sigaction is valid; the handler does nothing. Without SA_RESTART the call that is
-    // interrupted ends with EINTR.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
-        assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
-    }
-    inside(|| {
-        let (echo, metrics) = run(Echo::on(&open(OWN)), |talk| {
-            let client = Client::new();
-            for count in 1..=50 {
-                // It sleeps by now, or soon; what is in its way is interrupted there.
-                std::thread::sleep(Duration::from_millis(2));
-                talk.interrupt();
-                client.send(b"x");
-                talk.interrupt();
-                client.receive_all(1);
-                talk.until_ended(count);
-            }
-        });
-        assert_eq!((echo.received(), echo.sent), (50, 50));
-        assert_eq!(metrics.receive_restarts.get(), 0);
-    });
-}
-
-#[test]
-fn a_link_local_address_keeps_its_scope_from_the_first_datagram_to_the_last() {
-    inside(|| {
-        let _other = silent_link("fe80::77");
-        let scope = nix::net::if_::if_nametoindex("v0").unwrap();
-        let mut own = listener("[::1]:5060");
-        own.bind = SocketAddrV6::new("fe80::77".parse().unwrap(), 5060, 0, scope).into();
-        let bind = own.bind.to_string();
-        let (echo, _) = run(Echo::on(&Arc::new(Socket::open(&own, 1 << 16).unwrap())), move |talk| {
-            let client = Client::between(&bind.replace(":5060", ":7777"), &bind);
-            client.insist(b"x");
-            client.send(b"close");
-            talk.until_closed(1);
-        });
-        let from = SocketAddrV6::new("fe80::77".parse().unwrap(), 7777, 0, scope);
-        assert_eq!(echo.from, Some(from.into()));
-        echo.assert_accounted();
-        assert!(echo.sent > 0 && echo.failed.is_empty());
-    });
-}
-
-#[test]
-fn drops_of_a_full_receive_buffer_are_read_from_the_kernel() {
-    const SENT: usize = 200;
-    inside(|| {
-        let socket = Arc::new(Socket::open(&listener(OWN), 8 << 10).unwrap());
-        let (receive, send) = socket.buffers().unwrap();
-        assert_eq!((receive, send), (8 << 10, 8 << 10), "what was asked for was granted");
-        let (go, gate) = mpsc::channel();
-        let echo = Echo { gate: Some(gate), ..Echo::on(&socket) };
-        let (echo, _) = run(echo, move |talk| {
-            let client = Client::new();
-            (0..SENT).for_each(|_| client.send(b"x"));
-            go.send(()).unwrap();
-            talk.until_received(SENT);
-        });
-        assert!(socket.drops() > 0, "{SENT} datagrams do not fit into 16 KiB");
-        assert_eq!(echo.received() + socket.drops() as usize, SENT);
     });
 }

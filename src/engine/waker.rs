@@ -1,4 +1,4 @@
-//! Waking a shard that sleeps in its ring: an eventfd that the ring reads.
+//! Waking a shard that sleeps: an eventfd that its driver reads.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -25,6 +25,15 @@ impl Waker {
         let one = 1u64.to_ne_bytes();
         // SAFETY: eight readable bytes. It fails only where 2^64-2 wake-ups are waiting already.
         unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Forgets the wake-ups so far, and says how many there were. It waits for one where there was none.
+    #[cfg(test)]
+    pub(super) fn take(&self) -> u64 {
+        let mut count = [0; size_of::<u64>()];
+        // SAFETY: eight writable bytes.
+        unsafe { libc::read(self.fd(), count.as_mut_ptr().cast(), count.len()) };
+        u64::from_ne_bytes(count)
     }
 
     pub(super) fn fd(&self) -> RawFd {
@@ -73,18 +82,12 @@ mod tests {
     fn a_neighbour_is_woken_once_it_is_known() {
         let neighbours = Neighbours::new(2);
         let waker = Waker::new().unwrap();
-        let woken = || {
-            let mut count = [0; 8];
-            // SAFETY: eight writable bytes.
-            unsafe { libc::read(waker.fd(), count.as_mut_ptr().cast(), count.len()) };
-            u64::from_ne_bytes(count)
-        };
         neighbours.wake(1);
         neighbours.wake(2);
         neighbours.add(1, waker.clone());
         neighbours.clone().wake(1);
         neighbours.wake(0);
         neighbours.wake(1);
-        assert_eq!(woken(), 2);
+        assert_eq!(waker.take(), 2);
     }
 }

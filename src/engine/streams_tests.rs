@@ -1,3 +1,4 @@
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use super::*;
@@ -6,12 +7,12 @@ fn socket() -> OwnedFd {
     UnixStream::pair().unwrap().0.into()
 }
 
-fn all_care(streams: &mut Streams, now: Now) -> Vec<(StreamId, Care)> {
+fn all_care(streams: &mut Streams<OwnedFd>, now: Now) -> Vec<(StreamId, Care)> {
     std::iter::from_fn(|| streams.next_care(now)).collect()
 }
 
 /// Begins to send; what the kernel is given.
-fn begin(streams: &mut Streams, id: StreamId) -> Vec<u8> {
+fn begin(streams: &mut Streams<OwnedFd>, id: StreamId) -> Vec<u8> {
     let stream = streams.get(id).unwrap();
     stream.is_sending = true;
     stream.next_bytes().to_vec()

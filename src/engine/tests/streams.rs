@@ -1,11 +1,11 @@
-//! Streams over the loopback device.
+//! Streams over the loopback device, on the engine of the module that this one stands in.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
-use super::harness::{DEADLINE, Echo, OWN, STEP, inside, open_stream, run, run_with};
-use super::*;
-use crate::engine::uring::tests::harness::Talk;
+use super::{run, run_accepting_below};
+use crate::engine::tests::harness::{DEADLINE, Echo, OWN, STEP, Seen, Talk, inside, open_stream};
 
 fn connect() -> TcpStream {
     let stream = TcpStream::connect(OWN).unwrap();
@@ -160,8 +160,7 @@ fn dead_peers_are_noticed_on_all_connections() {
 #[test]
 fn accepted_connections_leave_files_to_others() {
     inside(|| {
-        let sizes = Sizes { accept_below: Some(0), ..Sizes::DEFAULT };
-        let (echo, metrics) = run_with(sizes, Echo::on(&open_stream(OWN)), |_| {
+        let (echo, metrics) = run_accepting_below(0, Echo::on(&open_stream(OWN)), |_| {
             assert_eq!(connect().read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
         });
         assert_eq!((echo.errors.len(), metrics.accepts_failed.get()), (0, 1));
@@ -196,7 +195,7 @@ fn resets_come_and_go_and_leave_nothing() {
                 socket.set_linger(Some(Duration::ZERO)).unwrap();
                 drop(stream);
             }
-            let seen = |seen: &super::harness::Seen| seen.streams.load(std::sync::atomic::Ordering::Relaxed);
+            let seen = |seen: &Seen| seen.streams.load(std::sync::atomic::Ordering::Relaxed);
             let mut stream = connect();
             stream.write_all(b"x").unwrap();
             stream.read_exact(&mut [0]).unwrap();

@@ -9,7 +9,7 @@
 //! A batch looks only at sockets that stand in a list: those whose receive has ended, and those that
 //! are being closed.
 
-use crate::engine::SocketId;
+use super::SocketId;
 use crate::net::Now;
 
 /// A socket whose receives fail this often in a row is lost.

@@ -16,20 +16,17 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 
-use super::address::{Address, BYTES};
-use crate::engine::SocketId;
+use super::SocketId;
 use crate::limits::{STREAM_CHUNK_BYTES, STREAM_QUEUE_MOST_BYTES, STREAM_QUEUES_BYTES, STREAMS};
 use crate::net::Now;
 use crate::stream::StreamId;
 
-/// One stream.
-pub struct Stream {
+/// One stream, by a driver's kind of socket.
+pub struct Stream<S> {
     id: StreamId,
-    socket: OwnedFd,
-    /// Where it is connected to, for the kernel, until that has begun.
-    pub to: Address,
+    pub socket: S,
     pub is_connecting: bool,
     pub is_receiving: bool,
     pub is_sending: bool,
@@ -56,17 +53,19 @@ pub struct Stream {
     held_bytes: usize,
 }
 
-impl Stream {
+impl<S: AsRawFd> Stream<S> {
     pub fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+}
 
+impl<S> Stream<S> {
     /// Something waits to be sent.
     pub fn has_more(&self) -> bool {
         self.sent < self.out.len() || !self.queue.is_empty()
     }
 
-    /// What is to be sent next; it stays where it is until [`Stream::took`].
+    /// What is to be sent next; it stays where it is until [`Streams::took`].
     pub fn next_bytes(&mut self) -> &[u8] {
         if self.sent == self.out.len() {
             (self.out, self.sent) = (self.queue.pop_front().unwrap_or_default(), 0);
@@ -154,16 +153,15 @@ impl Stream {
 }
 
 /// A place, which streams use one after the other.
-struct Place {
+struct Place<S> {
     next: StreamId,
-    /// In memory of its own: the kernel reads an address of it, and places move as their number grows.
-    stream: Option<Box<Stream>>,
+    /// In memory of its own: the kernel may read an address of it, and places move as their number grows.
+    stream: Option<Box<Stream<S>>>,
 }
 
 /// The streams by place.
-#[derive(Default)]
-pub struct Streams {
-    places: Vec<Place>,
+pub struct Streams<S> {
+    places: Vec<Place<S>>,
     free: VecDeque<u16>,
     /// Their receives are to be started.
     pub unarmed: Vec<StreamId>,
@@ -189,9 +187,30 @@ pub struct Streams {
     held_bytes: usize,
 }
 
-impl Streams {
+impl<S> Default for Streams<S> {
+    fn default() -> Self {
+        Self {
+            places: Vec::new(),
+            free: VecDeque::new(),
+            unarmed: Vec::new(),
+            unconnected: Vec::new(),
+            unsent: Vec::new(),
+            writes: 0,
+            at_once: Vec::new(),
+            changed: Vec::new(),
+            finishing: VecDeque::new(),
+            failed: Vec::new(),
+            is_news: false,
+            resting: Vec::new(),
+            rest_until: Now::default(),
+            held_bytes: 0,
+        }
+    }
+}
+
+impl<S> Streams<S> {
     /// Takes a socket in. `None`: there are too many.
-    pub fn insert(&mut self, socket: OwnedFd, is_connecting: bool) -> Option<StreamId> {
+    pub fn insert(&mut self, socket: S, is_connecting: bool) -> Option<StreamId> {
         let number = match u16::try_from(self.places.len()).ok().filter(|_| self.places.len() < STREAMS) {
             // Places are used again late, so that what is late finds nobody for long.
             Some(number) if self.free.len() < STREAMS / 64 => {
@@ -206,7 +225,6 @@ impl Streams {
         place.stream = Some(Box::new(Stream {
             id,
             socket,
-            to: Address([0; BYTES]),
             is_connecting,
             is_receiving: false,
             is_sending: false,
@@ -228,7 +246,7 @@ impl Streams {
         Some(id)
     }
 
-    pub fn get(&mut self, id: StreamId) -> Option<&mut Stream> {
+    pub fn get(&mut self, id: StreamId) -> Option<&mut Stream<S>> {
         let stream = self.places.get_mut(usize::from(id.place()))?.stream.as_deref_mut();
         stream.filter(|stream| stream.id == id)
     }

@@ -3,16 +3,18 @@
 //! UDP may lose anything, and a machine may be slow: nobody here waits without a bound. Clients count
 //! what comes until a time; a run that does not end fails with a message.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Weak, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 use std::time::{Duration, Instant};
 
-use super::super::*;
 use crate::cli::netns::{Host, netlink, up};
-use crate::engine::socket;
-use crate::net::{ListenerId, SectionId, Transport};
+use crate::engine::socket::{self, Socket};
+use crate::engine::{Event, Io, Next, Shard, SocketId, Waker};
+use crate::metrics::EngineMetrics;
+use crate::net::{ListenerId, Now, SectionId, Transport};
 use crate::plan::{Advertise, Listener};
+use crate::stream::StreamId;
 
 /// Where the echoing shard listens.
 pub const OWN: &str = "127.0.0.1:5060";
@@ -47,7 +49,7 @@ pub fn listener(bind: &str) -> Listener {
 }
 
 /// Runs a test in a namespace of its own, with its loopback device up.
-pub fn inside(test: impl FnOnce() + std::marker::Send) {
+pub fn inside(test: impl FnOnce() + Send) {
     let host = Host::new().expect("a network namespace (run as root, or in a user namespace)");
     let result = host.inside(|| {
         netlink(async |handle| up(handle, "lo").await)?;
@@ -128,8 +130,8 @@ impl Echo {
     }
 }
 
-impl<'m> Shard<Engine<'m>> for Echo {
-    fn begin(&mut self, io: &mut Engine<'m>, _: Now) {
+impl<I: Io<Source = Arc<Socket>>> Shard<I> for Echo {
+    fn begin(&mut self, io: &mut I, _: Now) {
         // SAFETY: asks for this thread's own name.
         self.seen.thread.store(unsafe { libc::pthread_self() }, Ordering::Relaxed);
         self.batches += 1;
@@ -141,7 +143,7 @@ impl<'m> Shard<Engine<'m>> for Echo {
         }
     }
 
-    fn on_event(&mut self, io: &mut Engine<'m>, event: Event<'_>) {
+    fn on_event(&mut self, io: &mut I, event: Event<'_>) {
         match event {
             Event::Datagram { on, from, bytes, truncated } => {
                 self.seen.received.fetch_add(1, Ordering::Relaxed);
@@ -186,7 +188,7 @@ impl<'m> Shard<Engine<'m>> for Echo {
         }
     }
 
-    fn end(&mut self, _: &mut Engine<'m>) -> Next {
+    fn end(&mut self, _: &mut I) -> Next {
         if self.seen.stop.load(Ordering::Relaxed) { Next::Stop } else { Next::Wait(None) }
     }
 }
@@ -194,7 +196,7 @@ impl<'m> Shard<Engine<'m>> for Echo {
 impl Echo {
     /// Sends them back; closes in good order where the peer does, or where it asks for that, and cuts off one that takes
     /// nothing.
-    fn on_bytes(&mut self, io: &mut Engine<'_>, stream: StreamId, bytes: &[u8]) {
+    fn on_bytes(&mut self, io: &mut impl Io, stream: StreamId, bytes: &[u8]) {
         match bytes {
             b"" => io.finish(stream),
             b"finish" => {
@@ -282,31 +284,26 @@ impl Drop for Talk {
     }
 }
 
-/// Runs the shard while `talk` talks to it, and stops it then. Returns shard and metrics.
-pub fn run(echo: Echo, talk: impl FnOnce(&Talk) + std::marker::Send + 'static) -> (Echo, EngineMetrics) {
-    run_with(Sizes::DEFAULT, echo, talk)
-}
-
-/// [`run`] on an engine of these sizes.
-pub fn run_with(
-    sizes: Sizes,
+/// Runs the shard while `talk` talks to it, and stops it then. `drive` makes an engine, says how to wake it, and runs the
+/// shard. Returns shard and metrics.
+pub fn run(
     mut echo: Echo,
-    talk: impl FnOnce(&Talk) + std::marker::Send + 'static,
+    talk: impl FnOnce(&Talk) + Send + 'static,
+    drive: impl FnOnce(&mut Echo, &EngineMetrics, Box<dyn FnOnce(Waker) + '_>) + Send + 'static,
 ) -> (Echo, EngineMetrics) {
     let (ended, has_ended) = mpsc::channel();
     // A thread is in the namespace of the one that starts it.
     std::thread::spawn(move || {
         let metrics = EngineMetrics::default();
-        let mut engine = Engine::with(sizes, &metrics).unwrap();
-        engine.coalesce(echo.coalesce_ns);
-        engine.spin(echo.spin_ns);
         let sockets = echo.sockets.iter().map(|(_, socket)| Arc::downgrade(socket)).collect();
-        let talking = Talk { waker: engine.waker(), seen: Arc::clone(&echo.seen), sockets };
-        let talker = std::thread::spawn(move || talk(&talking));
-        engine.run(&mut echo).unwrap();
-        assert_eq!(engine.sends.used(), 0, "a send buffer was lost");
-        drop(engine);
-        talker.join().expect("the talk went well");
+        let seen = Arc::clone(&echo.seen);
+        let mut talker = None;
+        let begin = |waker| {
+            let talking = Talk { waker, seen, sockets };
+            talker = Some(std::thread::spawn(move || talk(&talking)));
+        };
+        drive(&mut echo, &metrics, Box::new(begin));
+        talker.expect("somebody talks").join().expect("the talk went well");
         // Nobody listens where the deadline has passed.
         let _ = ended.send((echo, metrics));
     });
