@@ -15,7 +15,7 @@
 //!
 //! | folder | what it does | pure |
 //! |---|---|---|
-//! | [`engine`] | completions in, sends out: `uring`; `sim` for tests | |
+//! | [`engine`] | completions in, sends out: `uring`, or `glommio` with the feature; `sim` for tests | |
 //! | [`tls`] | between the bytes of a stream and the messages in it: TLS, driven without I/O | yes |
 //! | [`websocket`] | likewise SIP over WebSocket, RFC 7118 | yes |
 //! | [`shard`] | one core's loop, calling the stages in order | |

@@ -241,6 +241,10 @@ pub const COMPLETIONS: u32 = 8_192;
 /// not with 200), rounded up. Without it the shard's ring cannot be made, and the process ends with the reason.
 pub const RING_LOCKED_BYTES: u64 = 256 << 10;
 
+/// Locked memory in bytes that a process may have to have for glommio to start, whatever it takes: three small rings and
+/// 64 KiB that it registers with each of them. It looks at the limit, also where a privilege makes that count for nothing.
+pub const GLOMMIO_LOCKED_BYTES: u64 = 512 << 10;
+
 /// Sends that are submitted at a time: enough to share the system call, few enough that a message does
 /// not wait for the whole batch and that its bytes are still in the cache.
 pub const SENDS_PER_SUBMIT: usize = 64;

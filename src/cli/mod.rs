@@ -54,11 +54,19 @@ Examples:
 Exit codes:
   0  done      1  failed at run time      2  wrong command line      78  wrong configuration";
 
+/// What `--version` says: which engines this build has, too.
+const LONG_VERSION: &str = if cfg!(feature = "glommio") {
+    concat!(env!("CARGO_PKG_VERSION"), "\nengines: uring, glommio")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), "\nengines: uring")
+};
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "viaduct",
     version,
+    long_version = LONG_VERSION,
     about = ABOUT,
     long_about = LONG_ABOUT,
     after_help = EXAMPLES,
@@ -121,6 +129,7 @@ fn execute(cli: Cli) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::EngineKind;
 
     #[test]
     fn the_definition_is_consistent() {
@@ -143,6 +152,13 @@ mod tests {
             taught += 1;
         }
         assert!(taught >= 10, "{taught}");
+    }
+
+    #[test]
+    fn the_version_names_the_engines_of_this_build() {
+        let names: Vec<_> = EngineKind::BUILT.iter().map(|kind| kind.name()).collect();
+        let version = command().render_long_version();
+        assert!(version.ends_with(&format!("engines: {}\n", names.join(", "))), "{version}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::dns::HostName;
 use crate::fib::Fib;
 use crate::net::Transport;
 use crate::overload::Limits;
-use crate::plan::{EgressPolicy, Engine, Expansion, LargeUdp, NoListener, Plan, expand};
+use crate::plan::{EgressPolicy, Engine, EngineKind, Expansion, LargeUdp, NoListener, Plan, expand};
 use crate::rules::Rule;
 
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9060);
@@ -90,15 +90,18 @@ fn engine(entry: Option<Entry<'_>>, findings: &mut Findings) -> Engine {
         engine.cores = cores(&entry, findings);
     }
     if let Some(kind) = section.take("kind").and_then(|e| e.text(findings)) {
-        match kind.text {
-            "uring" => {}
-            "glommio" => {
+        match EngineKind::from_name(kind.text) {
+            Some(found) if found.is_built() => engine.kind = found,
+            Some(found) => {
                 findings
-                    .error(kind.span, "the engine `glommio` is not available in this version")
-                    .hint("leave the key out, or write kind = \"uring\"");
+                    .error(kind.span, format!("the engine `{found}` is not in this build"))
+                    .hint("leave the key out, or build it: cargo build --release --features glommio");
             }
-            other => {
-                findings.error(kind.span, format!("there is no engine `{other}`")).hint("write \"uring\"");
+            None => {
+                let known = EngineKind::BUILT.iter().map(|kind| format!("\"{kind}\""));
+                findings
+                    .error(kind.span, format!("there is no engine `{}`", kind.text))
+                    .hint(format!("write {}", known.collect::<Vec<_>>().join(" or ")));
             }
         }
     }

@@ -131,12 +131,27 @@ fn an_operator_sees_the_place_and_the_remedy() {
     "#);
 }
 
+#[cfg(not(feature = "glommio"))]
+#[test]
+fn an_engine_that_is_not_built_is_refused_with_the_way_to_it() {
+    let text = "[engine]\nkind = \"glommio\"";
+    expect(text, (2, 8), "the engine `glommio` is not in this build", "--features glommio");
+}
+
+#[cfg(feature = "glommio")]
+#[test]
+fn an_engine_that_is_built_is_taken() {
+    let text = format!("[engine]\nkind = \"glommio\"\n{PUBLIC}");
+    let loaded = from_str("viaduct.toml", &text, &fib()).unwrap_or_else(|findings| panic!("{findings}"));
+    assert_eq!(loaded.plan.engine.kind, crate::plan::EngineKind::Glommio);
+}
+
 #[test]
 fn mistakes_in_the_form_of_the_file() {
     expect("x = ", (1, 5), "", "");
     expect("[egres]\nauto = true", (1, 2), "unknown key `egres`", "did you mean `egress`");
     expect("[egress]\nauto = 1", (2, 8), "`auto` must be true or false, not integer", "");
-    expect("[engine]\nkind = \"glommio\"", (2, 8), "not available in this version", "uring");
+    expect("[engine]\nkind = \"epoll\"", (2, 8), "there is no engine `epoll`", "write \"uring\"");
     expect("[engine]\nsocket_buffer = \"4 parsecs\"", (2, 17), "not a size", "4MiB");
     expect("[engine]\ncoalesce = \"6ms\"", (2, 12), "`coalesce` must be from 0ns to 5ms", "");
     expect("[engine]\ncoalesce = 200", (2, 12), "`coalesce` must be", "");

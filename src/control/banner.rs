@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::cores;
 use crate::egress::{ListenerState, View};
-use crate::plan::{Listener, Plan};
+use crate::plan::{EngineKind, Listener, Plan};
 
 /// All that the banner tells.
 pub struct Banner<'a> {
@@ -76,7 +76,10 @@ impl fmt::Display for Banner<'_> {
         }
         writeln!(f, "  keys       {}", self.keys)?;
         writeln!(f, "  buffers    {}", self.buffers_in_words())?;
-        writeln!(f, "  kernel     {}", self.kernel)?;
+        match plan.engine.kind {
+            EngineKind::Uring => writeln!(f, "  kernel     {}", self.kernel)?,
+            other => writeln!(f, "  kernel     {}, engine {other}", self.kernel)?,
+        }
         match self.admin {
             Some(address) => write!(f, "  admin      http://{address}/metrics and /healthz"),
             None => write!(f, "  admin      off"),

@@ -162,6 +162,9 @@ impl Control {
 
 /// Says what a reload does not change.
 fn tell_what_waits(old: &Plan, new: &Plan) {
+    if old.engine.kind != new.engine.kind {
+        tracing::warn!("[engine] kind has changed: that takes effect at the next start");
+    }
     if old.engine.cores != new.engine.cores {
         tracing::warn!("[engine] cores has changed: that takes effect at the next start");
     }

@@ -232,6 +232,7 @@ fn start_shards(
     let (ended, ends) = mpsc::unbounded_channel();
     let neighbours = Neighbours::new(cores.len());
     let throttles = Arc::new(Throttles::default());
+    let engine = &parts.plan.engine;
     let mut shards: Vec<Option<ShardThread>> = Vec::with_capacity(cores.len());
     for ((number, core), metrics) in cores.iter().enumerate().zip(monitor.shards()) {
         let setup = Setup {
@@ -245,7 +246,7 @@ fn start_shards(
             nonce,
             throttles: Arc::clone(&throttles),
         };
-        match ShardThread::start(setup, *core, parts.plan.engine.waiting, neighbours.clone(), ended.clone()) {
+        match ShardThread::start(setup, *core, engine.clone(), neighbours.clone(), ended.clone()) {
             Ok(shard) => shards.push(Some(shard)),
             Err(why) => {
                 publisher.publish(&Parts { stopping: true, ..parts.clone() });

@@ -1,4 +1,5 @@
-//! Completions in, sends out. `uring` drives a shard on a core; `sim` drives many in virtual time.
+//! Completions in, sends out. `uring` drives a shard on a core, and so does `glommio` where it is built; `sim` drives
+//! many in virtual time.
 //!
 //! The driver owns the loop and the buffers; a shard is handed a batch of events, acts through [`Io`]
 //! and returns its next deadline. Receive buffers go back within the batch; the output is written
@@ -8,6 +9,8 @@
 //! so that a peer that takes nothing keeps no buffer that a datagram needs.
 
 mod files;
+#[cfg(feature = "glommio")]
+pub mod glommio;
 pub mod icmp;
 pub mod sim;
 mod slots;

@@ -73,6 +73,13 @@ impl<S> Stream<S> {
         self.out.get(self.sent..).unwrap_or_default()
     }
 
+    /// Sends what is to be sent next by this means.
+    #[cfg(feature = "glommio")]
+    pub fn send<R>(&mut self, by: impl FnOnce(&mut S, &[u8]) -> R) -> R {
+        self.next_bytes();
+        by(&mut self.socket, self.out.get(self.sent..).unwrap_or_default())
+    }
+
     /// Buffers wait behind the one that is sent.
     pub fn has_further(&self) -> bool {
         !self.queue.is_empty()

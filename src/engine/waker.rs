@@ -1,7 +1,7 @@
 //! Waking a shard that sleeps: an eventfd that its driver reads.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ impl Waker {
     }
 
     /// Forgets the wake-ups so far, and says how many there were. It waits for one where there was none.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "glommio"))]
     pub(super) fn take(&self) -> u64 {
         let mut count = [0; size_of::<u64>()];
         // SAFETY: eight writable bytes.
@@ -38,6 +38,12 @@ impl Waker {
 
     pub(super) fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod dns;
+mod engine;
 mod expansion;
 #[cfg(test)]
 mod expansion_tests;
@@ -15,6 +16,7 @@ mod tls;
 
 pub use crate::net::{ListenerId, SectionId};
 pub use dns::Dns;
+pub use engine::EngineKind;
 pub use expansion::{Expansion, LeftOut, expand};
 pub use group::{Gateway, Group};
 pub use listener::{Advertise, Listener, Standing};
@@ -76,6 +78,8 @@ pub struct Plan {
 /// `[engine]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Engine {
+    /// What drives the shards.
+    pub kind: EngineKind,
     /// Cores to pin shards to, one each; empty: every core the process may run on.
     pub cores: Vec<usize>,
     /// Wanted `SO_RCVBUF` and `SO_SNDBUF` in bytes.
@@ -95,7 +99,12 @@ pub struct Waiting {
 
 impl Default for Engine {
     fn default() -> Self {
-        Self { cores: Vec::new(), socket_buffer_bytes: SOCKET_BUFFER_BYTES, waiting: Waiting::default() }
+        Self {
+            kind: EngineKind::default(),
+            cores: Vec::new(),
+            socket_buffer_bytes: SOCKET_BUFFER_BYTES,
+            waiting: Waiting::default(),
+        }
     }
 }
 

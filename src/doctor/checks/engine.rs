@@ -3,8 +3,7 @@
 use super::{Check, one, size};
 use crate::doctor::facts::{Capability, Facts, Told, Untold};
 use crate::doctor::finding::{Status, Verdict};
-use crate::limits;
-use crate::plan::FILES_BESIDES;
+use crate::plan::{EngineKind, FILES_BESIDES};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -30,7 +29,7 @@ pub(super) const CHECKS: &[Check] = &[
         group: "The engine",
         section: "locked-memory-and-open-files",
         subject: "locked memory",
-        wanted: "256 KiB for each shard, or CAP_IPC_LOCK",
+        wanted: "256 KiB for each shard (glommio: 512 KiB), or CAP_IPC_LOCK",
         why: "newer kernels count the rings against it, and a shard without a ring ends the process",
         examine: locked_memory,
     },
@@ -73,18 +72,21 @@ fn io_uring(facts: &Facts) -> Told<Vec<Verdict>> {
         _ => "allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile"
             .into(),
     };
-    match (&facts.probe, disabled) {
+    let allowed = match (&facts.probe, disabled) {
         (Ok(Ok(_)), Ok(1)) => {
-            one(Verdict::warn("kernel.io_uring_disabled", "1: here it works, for others not").remedy(remedy))
+            Verdict::warn("kernel.io_uring_disabled", "1: here it works, for others not").remedy(remedy)
         }
-        (Ok(Ok(_)), _) => one(Verdict::pass("io_uring", "a ring can be made")),
-        (Ok(Err(missing)), _) => one(Verdict::fail("io_uring", missing.clone()).remedy(remedy)),
+        (Ok(Ok(_)), _) => Verdict::pass("io_uring", "a ring can be made"),
+        (Ok(Err(missing)), _) => Verdict::fail("io_uring", missing.clone()).remedy(remedy),
         (Err(_), Ok(value)) => {
-            one(Verdict::hold(value == 0, Status::Fail, "kernel.io_uring_disabled", value.to_string())
-                .remedy(remedy))
+            Verdict::hold(value == 0, Status::Fail, "kernel.io_uring_disabled", value.to_string())
+                .remedy(remedy)
         }
-        (Err(untold), Err(_)) => Err(untold.clone()),
-    }
+        (Err(untold), Err(_)) => return Err(untold.clone()),
+    };
+    let built: Vec<_> = EngineKind::BUILT.iter().map(|kind| kind.name()).collect();
+    let engines = format!("{}; this build has: {}", facts.wishes.engine, built.join(", "));
+    Ok(vec![allowed, Verdict::pass("[engine] kind", engines)])
 }
 
 fn shards(facts: &Facts) -> Told<u64> {
@@ -92,13 +94,14 @@ fn shards(facts: &Facts) -> Told<u64> {
 }
 
 fn ring_bytes(facts: &Facts) -> Told<u64> {
-    Ok(shards(facts)? * limits::RING_LOCKED_BYTES)
+    Ok(shards(facts)? * facts.wishes.engine.locked_bytes())
 }
 
 fn locked_memory(facts: &Facts) -> Told<Vec<Verdict>> {
     let process = &facts.process;
     let needed = ring_bytes(facts)?;
-    if process.may(Capability::IpcLock) == Ok(true) {
+    // glommio looks at the limit all the same.
+    if facts.wishes.engine == EngineKind::Uring && process.may(Capability::IpcLock) == Ok(true) {
         return one(Verdict::pass(process.name(), "has CAP_IPC_LOCK, so no limit counts"));
     }
     let limit = process.locked_memory.clone()?;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::fib::{Answer, Fib, Query, Route};
 use crate::net::canonical;
-use crate::plan::{Listener, Onward, Plan};
+use crate::plan::{EngineKind, Listener, Onward, Plan};
 use crate::rules::{EgressChoice, Target};
 
 /// An address that is nobody's: whoever is not a neighbour (TEST-NET-1, RFC 5737).
@@ -14,6 +14,8 @@ const ANYBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
 /// What is asked.
 pub struct Wishes {
+    /// `[engine] kind`
+    pub engine: EngineKind,
     /// `[engine] cores`; empty: all.
     pub cores: Vec<usize>,
     /// `[engine] socket_buffer`, in bytes.
@@ -58,6 +60,7 @@ pub(super) fn of(plan: &Plan, fib: Option<&Fib>) -> Wishes {
         link: home(listener, fib).or_else(|| listener.device.as_deref().map(str::to_owned)),
     };
     Wishes {
+        engine: plan.engine.kind,
         cores: plan.engine.cores.clone(),
         socket_buffer_bytes: plan.engine.socket_buffer_bytes as u64,
         listeners: plan.listeners.iter().map(wish).collect(),
