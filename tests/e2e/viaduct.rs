@@ -69,6 +69,8 @@ impl Home {
 
     /// Replaces the configuration.
     pub fn write(&self, configuration: &str) {
+        let engine = std::env::var("VIADUCT_TEST_ENGINE").ok();
+        let configuration = engine.map_or(configuration.to_owned(), |kind| on_engine(&kind, configuration));
         fs::write(self.file(), configuration).expect("the configuration can be written");
     }
 
@@ -121,6 +123,15 @@ impl Home {
         command.args(["run", "-c"]).arg(self.file());
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
         Viaduct { program: world.spawn(&mut command), world, home: self }
+    }
+}
+
+/// The configuration with this engine: `VIADUCT_TEST_ENGINE=glommio` has all tests run on it.
+fn on_engine(kind: &str, configuration: &str) -> String {
+    let engine = format!("[engine]\nkind = \"{kind}\"\n");
+    match configuration.split_once("[engine]\n") {
+        Some((before, after)) => format!("{before}{engine}{after}"),
+        None => format!("{configuration}\n{engine}"),
     }
 }
 
