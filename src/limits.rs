@@ -327,7 +327,7 @@ pub const GROUPS: usize = 256;
 pub const GATEWAYS_PER_GROUP: usize = 64;
 
 /// Most gateways of all groups together, those of former configurations that transactions may still name included: a
-/// cache line each and four for answers, 320 KiB, and counters of 8 KiB in each shard. One more is an error at load; at a reload, which may
+/// cache line each, four for answers and 8 bytes for why they fail, 328 KiB, and counters of 8 KiB in each shard. One more is an error at load; at a reload, which may
 /// have too many former ones, it is refused.
 pub const GATEWAYS: usize = 1_024;
 

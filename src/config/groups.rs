@@ -10,9 +10,9 @@ use super::read::{Entry, Section, Text};
 use super::{egress, target};
 use crate::group::{Alive, Pinging, Select, Settings, Way};
 use crate::limits::{GATEWAYS, GATEWAYS_PER_GROUP, GROUPS};
-use crate::net::{GroupId, Transport};
+use crate::net::GroupId;
 use crate::plan::{Gateway, Group};
-use crate::rules::{EgressChoice, Target};
+use crate::rules::Target;
 
 /// The groups by name, for rules.
 #[derive(Default)]
@@ -117,11 +117,7 @@ fn one(
     let select = select.map_or(Select::default(), |text| read_select(&text, findings));
     let entry = section.need("gateways", r#"[{ to = "sip:ADDRESS:PORT" }], one for each gateway"#, findings);
     let gateways = entry.and_then(|entry| gateways(&entry, names, findings));
-    let asked = section.take("ping");
-    if let Some(entry) = &asked {
-        refuse_to_ask_by_stream(gateways.as_deref().unwrap_or_default(), names, entry, findings);
-    }
-    let (settings, pinging) = ping(asked, findings);
+    let (settings, pinging) = ping(section.take("ping"), findings);
     section.finish(findings);
     let name = name?;
     if gateways.is_none() {
@@ -238,29 +234,6 @@ fn gateway(mut section: Section<'_>, names: &Names, findings: &mut Findings) -> 
     let to = to?;
     let uri = to.uri()?.into();
     Some((Gateway { to, uri, egress }, priority, weight))
-}
-
-/// OPTIONS leave over UDP.
-fn refuse_to_ask_by_stream(
-    gateways: &[(Gateway, u16, u16)],
-    names: &Names,
-    entry: &Entry<'_>,
-    findings: &mut Findings,
-) {
-    let by_egress = |choice: &EgressChoice| match choice {
-        EgressChoice::Listener(id) => names.section(*id).transport,
-        EgressChoice::Relative { transport, .. } => *transport,
-    };
-    let transport = |gateway: &Gateway| gateway.to.transport().or(gateway.egress.as_ref().map(by_egress));
-    let is_stream =
-        |(gateway, ..): &&(Gateway, u16, u16)| transport(gateway).is_some_and(|t| t != Transport::Udp);
-    if let Some((gateway, ..)) = gateways.iter().find(is_stream) {
-        let message =
-            format!("`ping` asks over UDP only, and the gateway {} is reached otherwise", gateway.uri);
-        findings.error(entry.span.clone(), message).hint(
-            "leave `ping` out: a gateway that cannot be connected to, or is silent, is found by the requests to it",
-        );
-    }
 }
 
 /// How the group is watched; without `ping` it is not asked, and traffic alone tells.

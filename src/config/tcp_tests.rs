@@ -45,8 +45,6 @@ fn what_comes_over_tcp_is_not_lost_over_udp() {
     };
     good(&format!("{}\n{PUBLIC}{PRIVATE}{SIX}", over_tcp(&gateways(";transport=tcp"))));
     expect(&over_tcp(&gateways("")), (6, 8), "would lose requests that come in over TCP", "\"stateful\"");
-    let group = "to = \"group:g\"\n[[group]]\nname = \"g\"\ngateways = [{ to = \"sip:10.0.0.9;transport=tcp\" }]\nping = {}";
-    expect(&over_tcp(group), (9, 8), "asks over UDP only", "leave `ping` out");
 }
 
 #[test]

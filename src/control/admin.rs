@@ -108,7 +108,7 @@ fn listeners(monitor: &Monitor) -> String {
 }
 
 /// A line for each gateway and each listener that it is reached from: group, gateway, listener, state, share in
-/// percent. `viaduct explain` reads it, too.
+/// percent, and in one word why OPTIONS fail, if they do. `viaduct explain` reads it, too.
 fn gateways(monitor: &Monitor) -> String {
     let facts = monitor.facts();
     let ways = || facts.gateways.iter().flat_map(|g| g.ways.iter().map(move |way| (g, way)));
@@ -117,10 +117,11 @@ fn gateways(monitor: &Monitor) -> String {
     let groups = width(|g, _| g.group.len());
     let (uris, listeners) = (width(|g, _| g.uri.len()), width(|_, way| way.listener.len()));
     let line = |(g, way): (&GatewayReading, &WayReading)| {
-        let WayReading { listener, life, share } = way;
+        let WayReading { listener, life, share, fault } = way;
         let percent = u32::from(*share) * 100 / u32::from(u8::MAX);
         let (group, uri, state) = (&g.group, &g.uri, life.label());
-        format!("{group:<groups$}  {uri:<uris$}  {listener:<listeners$}  {state:<9}  {percent}%\n")
+        let why = fault.map_or(String::new(), |fault| format!("  {}", fault.word()));
+        format!("{group:<groups$}  {uri:<uris$}  {listener:<listeners$}  {state:<9}  {percent}%{why}\n")
     };
     ways().map(line).collect()
 }
@@ -150,7 +151,7 @@ mod tests {
 
     use super::*;
     use crate::control::monitor::ShardState;
-    use crate::group::Life;
+    use crate::group::{Fault, Life};
     use crate::net::GatewayId;
 
     /// Sends a request as it stands and gives all that comes back.
@@ -203,7 +204,8 @@ mod tests {
     #[tokio::test]
     async fn gateways_are_told_with_their_states() {
         let monitor = Arc::new(Monitor::new(1));
-        let way = |listener: &str, life, share| WayReading { listener: listener.into(), life, share };
+        let way =
+            |listener: &str, life, share, fault| WayReading { listener: listener.into(), life, share, fault };
         let gateway = |uri: &str, ways| GatewayReading {
             id: GatewayId(0),
             group: "trunks".into(),
@@ -213,12 +215,15 @@ mod tests {
             watched: Default::default(),
         };
         monitor.facts().gateways = vec![
-            gateway("sip:10.0.0.71", vec![way("a", Life::Returning, 51), way("bb", Life::Down, 0)]),
-            gateway("sip:10.0.0.72:5070", vec![way("a", Life::Up, 255)]),
+            gateway(
+                "sip:10.0.0.71",
+                vec![way("a", Life::Returning, 51, None), way("bb", Life::Down, 0, Some(Fault::Connection))],
+            ),
+            gateway("sip:10.0.0.72:5070", vec![way("a", Life::Up, 255, None)]),
         ];
         let answer = get("/gateways", &monitor).await;
         let page = "trunks  sip:10.0.0.71       a   returning  20%\n\
-                    trunks  sip:10.0.0.71       bb  down       0%\n\
+                    trunks  sip:10.0.0.71       bb  down       0%  no_connection\n\
                     trunks  sip:10.0.0.72:5070  a   up         100%\n";
         assert!(answer.ends_with(page), "{answer}");
     }

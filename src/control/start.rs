@@ -93,9 +93,9 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         admin: address,
     };
     banner.tell(options.owns_process);
-    let manager = ready(options.owns_process, &parts.plan, cores.len());
     let control = Control {
         source: options.source,
+        manager: ready(options.owns_process, &parts.plan, cores.len()),
         parts,
         publisher,
         sockets,
@@ -107,7 +107,6 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         records: asked.records,
         questions: asked.questions,
         names,
-        manager,
         signals,
         states: States::default(),
         timers: Timers::new(),
@@ -115,7 +114,8 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         watch: Watch::default(),
         gateways,
         certificates: Certificates::default(),
-        unreachables: Unreachables::listen(post),
+        unreachables: Unreachables::listen(post.clone()),
+        post,
     };
     Ok((control, Started { monitor, admin: address }))
 }

@@ -28,7 +28,7 @@ use crate::egress::View;
 use crate::engine::socket::Socket;
 use crate::fib::{Fib, Query};
 use crate::limits;
-use crate::shard::{End, Questions, Records};
+use crate::shard::{End, Post, Questions, Records};
 
 /// How often the shards' records are written to the log, and gateways looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -64,6 +64,8 @@ pub(super) struct Control {
     pub gateways: Gateways,
     pub certificates: Certificates,
     pub unreachables: Unreachables,
+    /// What shards are asked for by the control thread.
+    pub post: Post,
 }
 
 /// What the loop waits for besides events.

@@ -5,8 +5,9 @@
 //! that reports the last failure that it takes puts the way down at once; getting up again is the watch's alone, which
 //! knows time.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
+use super::fault::{Fault, Heard, Ping};
 use crate::limits::{CANDIDATES, GATEWAY_WAYS};
 use crate::net::GatewayId;
 
@@ -16,6 +17,8 @@ pub struct Health {
     lines: Box<[Line]>,
     /// The last answers to OPTIONS, by gateway, way and address: written by shards, taken by the watch.
     answers: Box<[[Answers; GATEWAY_WAYS]]>,
+    /// Why the last OPTIONS failed, by gateway and way; 0: they did not. Written by the watch.
+    faults: Box<[[AtomicU16; GATEWAY_WAYS]]>,
 }
 
 /// By the last bits of the OPTIONS' number.
@@ -146,6 +149,7 @@ impl Health {
         Self {
             lines: (0..gateways).map(|_| Line::default()).collect(),
             answers: (0..gateways).map(|_| Default::default()).collect(),
+            faults: (0..gateways).map(|_| Default::default()).collect(),
         }
     }
 
@@ -190,9 +194,16 @@ impl Health {
     }
 
     /// Takes a way for what another process knows of it.
-    pub fn take_over(&self, gateway: GatewayId, listener: u32, standing: Standing, share: u8) {
+    pub fn take_over(
+        &self,
+        gateway: GatewayId,
+        listener: u32,
+        (standing, share): (Standing, u8),
+        fault: Option<Fault>,
+    ) {
         if self.know(gateway, listener) {
             self.update(gateway, listener, |way| (Way { standing, share, ..way }, ()));
+            self.set_fault(gateway, listener, fault);
         }
     }
 
@@ -207,6 +218,7 @@ impl Health {
         for slot in &line.ways {
             let listener = slot.listener.load(Ordering::Relaxed);
             if listener != FREE && !keep(listener) {
+                self.set_fault(gateway, listener, None);
                 slot.word.store(Way::UP.pack(), Ordering::Relaxed);
                 slot.listener.store(FREE, Ordering::Relaxed);
             }
@@ -239,24 +251,51 @@ impl Health {
         }
     }
 
-    /// Notes the final answer to the OPTIONS of this number; one to each of [`CANDIDATES`] numbers in a row is kept.
+    /// Notes the final answer to the OPTIONS of this number.
     pub fn answered(&self, gateway: GatewayId, listener: u32, number: u32, status: u16) {
-        let answers = self.answers(gateway, listener);
-        if let Some(answer) = answers.and_then(|all| all.get(number as usize % CANDIDATES)) {
-            answer.store(u64::from(number) << 16 | u64::from(status), Ordering::Relaxed);
+        if let Some(way) = self.place(gateway, listener) {
+            self.hear(Ping { gateway, way, number }, Heard::Answer(status));
         }
     }
 
-    /// Takes the last answers: their OPTIONS' numbers and their statuses.
-    pub fn take_answers(&self, gateway: GatewayId, listener: u32) -> Vec<(u32, u16)> {
-        let answers = self.answers(gateway, listener).into_iter().flatten();
-        let taken = answers.map(|answer| answer.swap(0, Ordering::Relaxed)).filter(|answer| *answer != 0);
-        taken.map(|answer| ((answer >> 16) as u32, answer as u16)).collect()
+    /// Notes what became of an OPTIONS; of [`CANDIDATES`] numbers in a row each has a place of its own.
+    pub fn hear(&self, ping: Ping, heard: Heard) {
+        let Ping { gateway, way, number } = ping;
+        let answers = self.answers.get(usize::from(gateway.0)).and_then(|ways| ways.get(usize::from(way)));
+        if let Some(answer) = answers.and_then(|all| all.get(number as usize % CANDIDATES)) {
+            answer.store(u64::from(number) << 16 | u64::from(heard.pack()), Ordering::Relaxed);
+        }
     }
 
-    fn answers(&self, gateway: GatewayId, listener: u32) -> Option<&Answers> {
+    /// Takes what was heard last: the OPTIONS' numbers, and what became of each.
+    pub fn take_answers(&self, gateway: GatewayId, listener: u32) -> Vec<(u32, Heard)> {
+        let way = self.place(gateway, listener).map(usize::from);
+        let of_way = |way: usize| self.answers.get(usize::from(gateway.0))?.get(way);
+        let taken = way.and_then(of_way).into_iter().flatten().map(|heard| heard.swap(0, Ordering::Relaxed));
+        taken.filter_map(|word| Some(((word >> 16) as u32, Heard::unpack(word as u16)?))).collect()
+    }
+
+    /// The place of the way from this listener, which it keeps as long as it is known.
+    pub fn place(&self, gateway: GatewayId, listener: u32) -> Option<u8> {
         let place = self.line(gateway)?.place(listener)?;
-        self.answers.get(usize::from(gateway.0))?.get(place)
+        u8::try_from(place).ok()
+    }
+
+    /// Why the last OPTIONS by the way from this listener failed; `None`: they did not, or there were none.
+    pub fn fault(&self, gateway: GatewayId, listener: u32) -> Option<Fault> {
+        Fault::unpack(self.fault_of(gateway, listener)?.load(Ordering::Relaxed))
+    }
+
+    /// Notes why the last OPTIONS by the way from this listener failed, or that they did not.
+    pub fn set_fault(&self, gateway: GatewayId, listener: u32, fault: Option<Fault>) {
+        if let Some(place) = self.fault_of(gateway, listener) {
+            place.store(fault.map_or(0, Fault::pack), Ordering::Relaxed);
+        }
+    }
+
+    fn fault_of(&self, gateway: GatewayId, listener: u32) -> Option<&AtomicU16> {
+        let way = self.place(gateway, listener)?;
+        self.faults.get(usize::from(gateway.0))?.get(usize::from(way))
     }
 }
 
@@ -380,8 +419,22 @@ mod tests {
         health.know(G, 7);
         health.answered(G, 7, 5, 200);
         health.answered(G, 7, 6, 503);
-        assert_eq!(health.take_answers(G, 7), [(5, 200), (6, 503)]);
+        let answers = [(5, Heard::Answer(200)), (6, Heard::Answer(503))];
+        assert_eq!(health.take_answers(G, 7), answers);
         assert_eq!(health.take_answers(G, 7), []);
+    }
+
+    #[test]
+    fn a_way_that_is_forgotten_leaves_no_fault_behind() {
+        let health = health(1);
+        health.set_fault(G, 7, Some(Fault::Connection));
+        assert_eq!(health.fault(G, 7), None, "nobody has asked by this way");
+        health.know(G, 7);
+        health.set_fault(G, 7, Some(Fault::Connection));
+        assert_eq!((health.fault(G, 7), health.fault(G, 8)), (Some(Fault::Connection), None));
+        health.keep_ways(G, |_| false);
+        health.know(G, 8);
+        assert_eq!(health.fault(G, 8), None);
     }
 
     #[test]

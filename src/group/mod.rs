@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod alive;
+mod fault;
 mod health;
 mod ping;
 mod roster;
@@ -25,8 +26,9 @@ mod select;
 mod watch;
 
 pub use alive::Alive;
+pub use fault::{Fault, Heard, Ping};
 pub use health::{Health, Report, Standing, Way};
-pub use ping::{Due, Options, Pinging, ROUND, Schedule, Send, write_options};
+pub use ping::{Due, Options, Over, Pinging, ROUND, Schedule, Send, write_options};
 pub use roster::Roster;
 pub use select::{Member, Order, Select, number_key, order, text_key};
 pub use watch::{Change, Life, Settings, Watch, WatchCounts};

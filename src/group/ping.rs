@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::alive::Alive;
+use super::fault::{Fault, Heard};
 use crate::limits::CANDIDATES;
 use crate::net::Now;
 
@@ -30,6 +31,10 @@ struct Open {
     number: u32,
     /// Addresses that have not answered: a bit each.
     waits: u8,
+    /// Those that were asked at all.
+    asked: u8,
+    /// Why one of them failed, the last one.
+    fault: Option<Fault>,
     ends: Now,
     again: Now,
     wait_ns: u64,
@@ -38,10 +43,21 @@ struct Open {
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Due {
-    /// The open round is over: whether the gateway lives.
-    pub lives: Option<bool>,
+    /// The open round is over.
+    pub over: Option<Over>,
     /// OPTIONS are to be sent, for the first time or once more.
     pub send: Option<Send>,
+}
+
+/// How a round ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The gateway lives.
+    Lives,
+    /// It does not; why the last address that told of itself does not, or that none did.
+    Fails(Fault),
+    /// Nothing has left, for a reason that lies here.
+    Unsent,
 }
 
 /// OPTIONS to be sent.
@@ -76,37 +92,32 @@ impl Schedule {
         Self { next: now.plus_ns(part as u64), open: None }
     }
 
-    /// What is due. `answers`: number and status of each final answer that has come; `number` gives one that no other
-    /// round has, a multiple of [`ROUND`].
+    /// What is due. `answers`: of each OPTIONS that something is heard of its number and what that is; `number` gives one that
+    /// no other round has, a multiple of [`ROUND`].
     pub fn look(
         &mut self,
         pinging: &Pinging,
-        answers: &[(u32, u16)],
+        answers: &[(u32, Heard)],
         now: Now,
         number: impl FnOnce() -> u32,
     ) -> Due {
         let mut due = Due::default();
         if let Some(open) = &mut self.open {
-            let own = answers.iter().filter(|(number, _)| number - number % ROUND == open.number);
-            for (number, status) in own {
-                open.waits &= !(1 << (number % ROUND));
-                due.lives = due.lives.or(pinging.alive.has(*status).then_some(true));
-            }
-            let is_over = open.waits == 0 || now >= open.ends;
-            due.lives = due.lives.or(is_over.then_some(false));
-            if due.lives.is_none() && now >= open.again {
+            due.over = open.hear(pinging, answers, now);
+            if due.over.is_none() && now >= open.again {
                 open.wait_ns = (open.wait_ns * 2).min(T2_NS);
                 open.again = now.plus_ns(open.wait_ns);
                 due.send = Some(Send { number: open.number, to: open.waits, is_again: true });
             }
-            if due.lives.is_some() {
+            if due.over.is_some() {
                 self.open = None;
             }
         }
         if self.open.is_none() && now >= self.next {
             let number = number();
             let (ends, again) = (now.plus_ns(pinging.timeout_ns), now.plus_ns(T1_NS));
-            self.open = Some(Open { number, waits: u8::MAX, ends, again, wait_ns: T1_NS });
+            let (waits, asked) = (u8::MAX, u8::MAX);
+            self.open = Some(Open { number, waits, asked, fault: None, ends, again, wait_ns: T1_NS });
             self.next = now.plus_ns(pinging.every_ns);
             due.send = Some(Send { number, to: u8::MAX, is_again: false });
         }
@@ -116,7 +127,7 @@ impl Schedule {
     /// The OPTIONS that were due were sent to these addresses: a bit each.
     pub fn asked(&mut self, addresses: u8) {
         if let Some(open) = &mut self.open {
-            open.waits &= addresses;
+            (open.waits, open.asked) = (open.waits & addresses, open.asked & addresses);
         }
     }
 
@@ -124,6 +135,26 @@ impl Schedule {
     /// of one, and they are due again at their time.
     pub fn unsent(&mut self) {
         self.open = None;
+    }
+}
+
+impl Open {
+    /// What is heard of it; whether and how it is over by now.
+    fn hear(&mut self, pinging: &Pinging, answers: &[(u32, Heard)], now: Now) -> Option<Over> {
+        for (number, heard) in answers.iter().filter(|(number, _)| number - number % ROUND == self.number) {
+            let address = 1 << (number % ROUND);
+            self.waits &= !address;
+            match *heard {
+                Heard::Answer(status) if pinging.alive.has(status) => return Some(Over::Lives),
+                Heard::Answer(status) => self.fault = Some(Fault::Status(status)),
+                Heard::Failed(fault) => self.fault = Some(fault),
+                Heard::Unsent => self.asked &= !address,
+            }
+        }
+        if self.waits != 0 && now < self.ends {
+            return None;
+        }
+        Some(if self.asked == 0 { Over::Unsent } else { Over::Fails(self.fault.unwrap_or(Fault::Silent)) })
     }
 }
 
@@ -189,7 +220,8 @@ mod tests {
     impl World {
         fn at(&mut self, ms: u64, answer: Option<(u32, u16)>) -> Due {
             let numbers = &mut self.numbers;
-            let answers: Vec<_> = answer.map(|(round, status)| (round * ROUND, status)).into_iter().collect();
+            let answers: Vec<_> =
+                answer.map(|(round, status)| (round * ROUND, Heard::Answer(status))).into_iter().collect();
             let due = self.schedule.look(&pinging(), &answers, Now(ms * MS), || {
                 *numbers += 1;
                 *numbers * ROUND
@@ -213,12 +245,12 @@ mod tests {
     #[test]
     fn one_that_is_not_answered_is_sent_again_and_ends() {
         let mut world = world();
-        assert_eq!(world.at(0, None), Due { lives: None, send: sent(1, false) });
+        assert_eq!(world.at(0, None), Due { over: None, send: sent(1, false) });
         assert_eq!(world.at(499, None), Due::default());
         assert_eq!(world.at(500, None).send, sent(1, true));
         assert_eq!(world.at(1_499, None), Due::default());
         assert_eq!(world.at(1_500, None).send, sent(1, true));
-        assert_eq!(world.at(2_000, None), Due { lives: Some(false), send: None });
+        assert_eq!(world.at(2_000, None), Due { over: Some(Over::Fails(Fault::Silent)), send: None });
         assert_eq!(world.at(9_999, None), Due::default());
         assert_eq!(world.at(10_000, None).send, sent(2, false));
     }
@@ -228,19 +260,21 @@ mod tests {
         let mut world = world();
         world.at(0, None);
         assert_eq!(world.at(100, Some((7, 200))), Due::default(), "an answer to another one");
-        assert_eq!(world.at(200, Some((1, 404))), Due { lives: Some(true), send: None });
+        assert_eq!(world.at(200, Some((1, 404))), Due { over: Some(Over::Lives), send: None });
         assert_eq!(world.at(300, Some((1, 200))), Due::default(), "it came again");
         world.at(10_000, None);
-        assert_eq!(world.at(10_100, Some((2, 503))).lives, Some(false));
+        assert_eq!(world.at(10_100, Some((2, 503))).over, Some(Over::Fails(Fault::Status(503))));
         // Between two looks there may have been an answer and the next one's time.
         world.at(20_000, None);
-        assert_eq!(world.at(31_000, Some((3, 200))), Due { lives: Some(true), send: sent(4, false) });
+        assert_eq!(world.at(31_000, Some((3, 200))), Due { over: Some(Over::Lives), send: sent(4, false) });
     }
 
     #[test]
     fn it_lives_if_one_of_its_addresses_does() {
         let look = |schedule: &mut Schedule, ms, answers: &[(u32, u16)]| {
-            schedule.look(&pinging(), answers, Now(ms * MS), || ROUND)
+            let heard: Vec<_> =
+                answers.iter().map(|(number, status)| (*number, Heard::Answer(*status))).collect();
+            schedule.look(&pinging(), &heard, Now(ms * MS), || ROUND)
         };
         let begin = || {
             let mut schedule = Schedule::new(Now(0), 0, &pinging());
@@ -252,14 +286,15 @@ mod tests {
         assert_eq!(look(&mut schedule, 100, &[(ROUND, 503)]), Due::default(), "the third may yet answer");
         let again = Send { number: ROUND, to: 0b100, is_again: true };
         assert_eq!(look(&mut schedule, 500, &[]).send, Some(again));
-        assert_eq!(look(&mut schedule, 600, &[(ROUND + 2, 200)]).lives, Some(true));
+        assert_eq!(look(&mut schedule, 600, &[(ROUND + 2, 200)]).over, Some(Over::Lives));
         let mut schedule = begin();
-        assert_eq!(look(&mut schedule, 100, &[(ROUND, 200), (ROUND + 2, 503)]).lives, Some(true));
+        assert_eq!(look(&mut schedule, 100, &[(ROUND, 200), (ROUND + 2, 503)]).over, Some(Over::Lives));
         let mut schedule = begin();
-        assert_eq!(look(&mut schedule, 100, &[(ROUND, 503), (ROUND + 2, 503)]).lives, Some(false));
+        let refused = Some(Over::Fails(Fault::Status(503)));
+        assert_eq!(look(&mut schedule, 100, &[(ROUND, 503), (ROUND + 2, 503)]).over, refused);
         let mut schedule = begin();
-        assert_eq!(look(&mut schedule, 100, &[(ROUND, 503)]).lives, None);
-        assert_eq!(look(&mut schedule, 2_000, &[]).lives, Some(false));
+        assert_eq!(look(&mut schedule, 100, &[(ROUND, 503)]).over, None);
+        assert_eq!(look(&mut schedule, 2_000, &[]).over, refused);
     }
 
     #[test]
@@ -268,7 +303,24 @@ mod tests {
         world.at(0, None);
         world.schedule.unsent();
         assert_eq!(world.at(9_000, None), Due::default());
-        assert_eq!(world.at(10_000, None), Due { lives: None, send: sent(2, false) });
+        assert_eq!(world.at(10_000, None), Due { over: None, send: sent(2, false) });
+    }
+
+    #[test]
+    fn a_connection_that_is_not_made_ends_it_at_once_and_one_that_cannot_be_begun_says_nothing() {
+        let failed = (ROUND, Heard::Failed(Fault::Connection));
+        let (unsent, other_unsent) = ((ROUND, Heard::Unsent), (ROUND + 1, Heard::Unsent));
+        for (heard, over) in [
+            (&[failed][..], None),
+            (&[failed, other_unsent], Some(Over::Fails(Fault::Connection))),
+            (&[unsent, other_unsent], Some(Over::Unsent)),
+            (&[failed, (ROUND + 1, Heard::Answer(200))], Some(Over::Lives)),
+        ] {
+            let mut schedule = Schedule::new(Now(0), 0, &pinging());
+            schedule.look(&pinging(), &[], Now(0), || ROUND);
+            schedule.asked(0b11);
+            assert_eq!(schedule.look(&pinging(), heard, Now(MS), || 0).over, over, "{heard:?}");
+        }
     }
 
     #[test]

@@ -102,8 +102,13 @@ fn example() -> Readings {
             id: GatewayId(3),
             group: "carriers".into(),
             uri: "sip:192.0.2.7:5060".into(),
-            ways: vec![WayReading { listener: "public".into(), life: Life::Returning, share: 51 }],
-            pings: PingCounts { sent: 9, alive: 5, failed: 3, unsent: 1 },
+            ways: vec![WayReading {
+                listener: "public".into(),
+                life: Life::Returning,
+                share: 51,
+                fault: None,
+            }],
+            pings: PingCounts { sent: 9, alive: 5, failed: [2, 0, 1, 0], unsent: 1 },
             watched: WatchCounts { down: 2, aside: 1, back: 3 },
         }],
         certificates: vec![CertificateReading {

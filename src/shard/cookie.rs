@@ -1,7 +1,9 @@
 //! What the engine keeps for a message between its send and its completion: which counter it belongs to.
 
 use crate::egress::Reason;
+use crate::group::Ping;
 use crate::metrics::{Class, SeriesId, ShardMetrics};
+use crate::net::GatewayId;
 use crate::transaction::Handle;
 
 /// As what a message leaves.
@@ -24,9 +26,11 @@ pub enum Cookie {
 
 const ANSWER: u32 = 1 << 31;
 const OWN: u32 = 1 << 30;
+const PING: u32 = 1 << 29;
 const REASON_BITS: u32 = 4;
 const CLASS_BITS: u32 = 6;
 
+const _: () = assert!(u16::BITS + CLASS_BITS + REASON_BITS <= PING.trailing_zeros());
 const _: () = assert!(Reason::ALL.len() <= 1 << REASON_BITS && Class::ALL.len() <= 1 << CLASS_BITS);
 
 impl Cookie {
@@ -37,7 +41,20 @@ impl Cookie {
 
     /// The transaction that [`Cookie::with`] was given.
     pub fn transaction(packed: u64) -> Option<Handle> {
-        Handle::from_bits(packed >> 32)
+        if Self::ping(packed).is_some() { None } else { Handle::from_bits(packed >> 32) }
+    }
+
+    /// That of an OPTIONS of our own, which counts as nothing: its number stands where others have a transaction.
+    pub fn of_ping(ping: Ping) -> u64 {
+        let Ping { gateway, way, number } = ping;
+        u64::from(number) << 32 | u64::from(PING | u32::from(way) << 16 | u32::from(gateway.0))
+    }
+
+    /// The OPTIONS that [`Cookie::of_ping`] was given; `None`: it is something else's.
+    pub fn ping(packed: u64) -> Option<Ping> {
+        let (number, low) = ((packed >> 32) as u32, packed as u32);
+        let is_ping = low & (ANSWER | OWN | PING) == PING;
+        is_ping.then_some(Ping { gateway: GatewayId(low as u16), way: (low >> 16) as u8, number })
     }
 
     fn pack(self) -> u32 {
@@ -50,7 +67,7 @@ impl Cookie {
         }
     }
 
-    /// Unpacks it; `None`: nothing that [`Cookie::with`] gives.
+    /// Unpacks it; `None`: nothing that [`Cookie::with`] gives, but perhaps [`Cookie::of_ping`].
     pub fn unpack(packed: u64) -> Option<Self> {
         let packed = packed as u32;
         if packed & ANSWER != 0 {
@@ -58,6 +75,9 @@ impl Cookie {
         }
         if packed & OWN != 0 {
             return Some(Self::Own);
+        }
+        if packed & PING != 0 {
+            return None;
         }
         let reason = packed & ((1 << REASON_BITS) - 1);
         let class = (packed >> REASON_BITS) & ((1 << CLASS_BITS) - 1);
@@ -99,7 +119,18 @@ mod tests {
                     (Cookie::unpack(packed), Cookie::transaction(packed)),
                     (Some(cookie), transaction)
                 );
+                assert_eq!(Cookie::ping(packed), None);
             }
+        }
+    }
+
+    #[test]
+    fn an_options_of_ours_is_nothing_else() {
+        for (gateway, way, number) in [(0, 0, 0), (u16::MAX, 3, u32::MAX), (7, 1, 8)] {
+            let ping = Ping { gateway: GatewayId(gateway), way, number };
+            let packed = Cookie::of_ping(ping);
+            assert_eq!(Cookie::ping(packed), Some(ping));
+            assert_eq!((Cookie::unpack(packed), Cookie::transaction(packed)), (None, None));
         }
     }
 }

@@ -6,6 +6,7 @@ use super::cookie::Cookie;
 use super::handler::Handler;
 use super::post::What;
 use super::worker::Worker;
+use crate::drop_reason::DropReason;
 use crate::engine::Io;
 use crate::stream::{Connection, Waiting};
 use crate::tls::Cause;
@@ -44,6 +45,10 @@ impl<S, H: Handler> Worker<S, H> {
     pub(super) fn tell_lost<I: Io<Source = S>>(&mut self, io: &mut I, lost: Option<Lost>) {
         let Some(Lost { sent, peer, why }) = lost else { return };
         for Waiting { shard, cookie } in sent {
+            if let Some(ping) = Cookie::ping(cookie) {
+                let cause = if let SendFailure::Connection(cause) = why { cause } else { None };
+                self.ping_failed(ping, DropReason::ConnectionFailed, cause);
+            }
             let Some(handle) = Cookie::transaction(cookie) else { continue };
             if shard == self.number {
                 self.handler.lost(handle, peer, why);

@@ -24,6 +24,7 @@ mod noted;
 mod owned;
 mod panics;
 mod parking;
+mod pings;
 mod post;
 mod publication;
 mod questions;
@@ -39,6 +40,7 @@ mod worker;
 
 pub use handler::Handler;
 pub use panics::install_hook;
+pub use pings::NotAsked;
 pub use post::Post;
 pub use publication::{Bindings, Bound, Publication, Published, SocketTable};
 pub use questions::Questions;

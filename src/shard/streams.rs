@@ -174,7 +174,7 @@ impl<S, H: Handler> Worker<S, H> {
         };
         match found {
             Ok(stream) => self.write(io, stream, bytes, way, waiting),
-            Err(cause) => self.not_sent(io, waiting, DropReason::ConnectionFailed, cause),
+            Err(cause) => self.not_begun(io, waiting, cause),
         }
     }
 
@@ -352,6 +352,9 @@ impl<S, H: Handler> Worker<S, H> {
         cause: Option<Cause>,
     ) {
         let Waiting { shard, cookie } = waiting;
+        if let Some(ping) = Cookie::ping(cookie) {
+            return self.ping_failed(ping, why, cause);
+        }
         // What transactions send by themselves is theirs to count.
         if Cookie::unpack(cookie) != Some(Cookie::Own) {
             self.metrics.dropped(why);

@@ -104,6 +104,10 @@ impl Io for FakeIo {
         self.closing.push(id);
     }
 
+    fn connect(&mut self, _: SocketId, _: SocketAddr) -> Option<StreamId> {
+        self.streams.connects.then(|| self.streams.adopt())
+    }
+
     fn adopt(&mut self, _: Accepted) -> Option<StreamId> {
         Some(self.streams.adopt())
     }

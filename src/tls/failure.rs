@@ -253,7 +253,23 @@ impl Cause {
     ];
 
     fn place(self) -> usize {
-        usize::from(self.0.get() - 1)
+        usize::from(self.index())
+    }
+
+    /// Its place among [`Failure::LABELS`].
+    pub const fn index(self) -> u8 {
+        self.0.get() - 1
+    }
+
+    /// The one at this place among [`Failure::LABELS`].
+    pub fn at(index: u8) -> Option<Self> {
+        (usize::from(index) < Failure::LABELS.len()).then(|| Self(NonZeroU8::MIN.saturating_add(index)))
+    }
+
+    /// The one with this label.
+    pub fn of_label(label: &str) -> Option<Self> {
+        let index = Failure::LABELS.iter().position(|known| *known == label)?;
+        Self::at(u8::try_from(index).ok()?)
     }
 
     /// Its label: one of [`Failure::LABELS`].

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use super::super::admin;
-use crate::group::{Life, Standing, Way};
+use crate::group::{Fault, Life, Standing, Way};
 use crate::net::{GatewayId, GroupId};
 use crate::proxy::{Candidate, Outcome};
 use crate::rules::{Rule, RuleId, Target};
@@ -88,10 +88,8 @@ fn of_group(
             share: u32::from(share) * 100 / u32::from(u8::MAX),
             order: at.map(|at| at + 1),
             why: match at {
-                Some(_) if is_chosen => "chosen".into(),
-                Some(_) if chosen.is_none() => "has no way, see below".into(),
-                Some(_) => "where those before it fail, if a transaction is kept".into(),
-                None => passed_over(snapshot, member.weight, best),
+                Some(_) => tried(snapshot, *id, is_chosen, chosen.is_some(), best),
+                None => passed_over(snapshot, *id, member.weight, best),
             },
         }
     });
@@ -112,18 +110,49 @@ fn life(way: Way) -> Life {
     }
 }
 
-fn passed_over(snapshot: &Snapshot, weight: u16, best: Option<(u32, Way)>) -> String {
+/// Why a gateway is among those that are tried; one that is down is, where no other is left.
+fn tried(
+    snapshot: &Snapshot,
+    id: GatewayId,
+    is_chosen: bool,
+    is_any_chosen: bool,
+    best: Option<(u32, Way)>,
+) -> String {
+    let why = match (is_chosen, is_any_chosen) {
+        (true, _) => "chosen",
+        (false, false) => "has no way, see below",
+        (false, true) => "where those before it fail, if a transaction is kept",
+    };
+    match best.filter(|(_, way)| life(*way) == Life::Down) {
+        Some((listener, _)) => format!("{why}, though it {}", down(snapshot, id, listener)),
+        None => why.to_owned(),
+    }
+}
+
+fn passed_over(snapshot: &Snapshot, id: GatewayId, weight: u16, best: Option<(u32, Way)>) -> String {
     if weight == 0 {
         return "its weight is 0".into();
     }
     let Some((listener, way)) = best else { return "others come first".into() };
-    let listener = snapshot.view.by_identity(listener);
-    let from = listener.map_or("a listener", |id| &*snapshot.plan.listener(id).name);
     match life(way) {
-        Life::Down => format!("does not answer, asked from {from}"),
-        Life::Aside => format!("has asked to be left alone (503 with Retry-After), answering {from}"),
+        Life::Down => down(snapshot, id, listener),
+        Life::Aside => {
+            let from = name(snapshot, listener);
+            format!("has asked to be left alone (503 with Retry-After), answering {from}")
+        }
         Life::Up | Life::Returning => "others come first, or it is down from this request's listener".into(),
     }
+}
+
+/// Why a gateway is down, seen from a listener.
+fn down(snapshot: &Snapshot, id: GatewayId, listener: u32) -> String {
+    let fault = snapshot.roster.health().fault(id, listener).unwrap_or(Fault::Silent);
+    format!("{fault}, asked from {}", name(snapshot, listener))
+}
+
+fn name(snapshot: &Snapshot, listener: u32) -> &str {
+    let listener = snapshot.view.by_identity(listener);
+    listener.map_or("a listener", |id| &*snapshot.plan.listener(id).name)
 }
 
 /// Asks the running process how gateways do, and has the snapshot know it; says where it could not be asked.
@@ -144,12 +173,12 @@ pub fn ask(snapshot: &Snapshot) -> Option<String> {
     }
 }
 
-/// Reads the page: group, gateway, listener, state and share, each behind two blanks or more.
+/// Reads the page: group, gateway, listener, state, share and perhaps why OPTIONS fail, each behind two blanks or more.
 fn learn(snapshot: &Snapshot, page: &str) {
     for line in page.lines() {
         let columns: Vec<&str> =
             line.split("  ").map(str::trim).filter(|column| !column.is_empty()).collect();
-        let [group, uri, listener, state, percent] = columns[..] else { continue };
+        let [group, uri, listener, state, percent, ref why @ ..] = columns[..] else { continue };
         let Some(own) = snapshot.plan.listener_named(listener) else { continue };
         let Some(group) = snapshot.plan.groups.iter().find(|known| &*known.name == group) else { continue };
         let Some(place) = group.gateways.iter().position(|gateway| &*gateway.uri == uri) else { continue };
@@ -162,7 +191,8 @@ fn learn(snapshot: &Snapshot, page: &str) {
             Some(Life::Up | Life::Returning) => (Standing::Up, share.max(1)),
             None => continue,
         };
-        snapshot.roster.health().take_over(*id, own.identity, standing, share);
+        let fault = why.first().and_then(|word| Fault::read(word));
+        snapshot.roster.health().take_over(*id, own.identity, (standing, share), fault);
     }
 }
 
@@ -226,7 +256,7 @@ to = "group:trunks"
         let snapshot = Snapshot::new(1, Arc::new(plan), Arc::new(fib), keys, Arc::default());
         learn(
             &snapshot,
-            "trunks  sip:10.0.0.71  lan   down       0%\n\
+            "trunks  sip:10.0.0.71  lan   down       0%  wrong_name\n\
              trunks  sip:10.0.0.72  lan   aside      0%\n\
              trunks  sip:10.0.0.73  lan   returning  20%\n\
              trunks  sip:10.0.0.99  lan   down       0%\n\
@@ -254,7 +284,7 @@ to = "group:trunks"
         let text = anstream::adapter::strip_str(&account.to_string()).to_string();
         for line in [
             "trunks, weighted, 5 gateways",
-            "✗ sip:10.0.0.71  priority 1, weight 1, down  does not answer, asked from lan",
+            "✗ sip:10.0.0.71  priority 1, weight 1, down  fails in TLS: its certificate is for another name (wrong_name), asked from lan",
             "✗ sip:10.0.0.72  priority 1, weight 1, aside  has asked to be left alone",
             "✓ sip:10.0.0.73  priority 1, weight 1, returning, 20%  1. chosen",
             "✗ sip:10.0.0.75  priority 1, weight 0, up  its weight is 0",

@@ -1,11 +1,13 @@
 //! What is known of one gateway over its life.
 
-use crate::group::{Change, Health, Life, Schedule, Watch};
+use crate::group::{Change, Fault, Health, Life, Over, Report, Schedule, Send, Watch};
 use crate::limits::GATEWAY_REUSE_NS;
 use crate::metrics::exposition::{GatewayReading, PingCounts, WayReading};
 use crate::net::{GatewayId, Now};
 use crate::plan::{Gateway, Group};
 use crate::snapshot::Snapshot;
+
+use super::ways::Reached;
 
 /// A gateway of this or a former configuration.
 pub struct Known {
@@ -18,7 +20,7 @@ pub struct Known {
     /// By the identity of the listener that is asked from.
     pub schedules: Vec<(u32, Schedule)>,
     /// From which listeners requests leave to which of its addresses.
-    pub reached: Vec<(u32, u8)>,
+    pub reached: Vec<Reached>,
     pub pings: PingCounts,
 }
 
@@ -27,6 +29,8 @@ pub struct Told {
     pub group: Box<str>,
     pub uri: Box<str>,
     pub change: Change,
+    /// Why OPTIONS failed last, if they did.
+    pub fault: Option<Fault>,
     pub down_after: u8,
     pub slow_return_s: u64,
 }
@@ -66,6 +70,30 @@ impl Known {
         self.uri = gateway.uri.clone();
     }
 
+    /// A round of OPTIONS from this listener is over.
+    pub fn over(&mut self, health: &Health, id: GatewayId, listener: u32, over: Over) {
+        self.pings.ended(over);
+        let (report, fault) = match over {
+            Over::Lives => (Report::Answered, None),
+            Over::Fails(fault) => (Report::Failed, Some(fault)),
+            Over::Unsent => return,
+        };
+        health.report(id, listener, report);
+        health.set_fault(id, listener, fault);
+    }
+
+    /// What was due of the schedule at this place was sent to these addresses, a bit each, if it has left.
+    pub fn asked(&mut self, schedule: usize, send: Send, addresses: u8, has_left: bool) {
+        let Some((_, schedule)) = self.schedules.get_mut(schedule) else { return };
+        if addresses == 0 {
+            self.pings.unsent += 1;
+            schedule.unsent();
+        } else if !send.is_again {
+            self.pings.sent += u64::from(has_left);
+            schedule.asked(addresses);
+        }
+    }
+
     /// Takes what was reported, and looks at the time.
     pub fn look(&mut self, health: &Health, id: GatewayId, group: &Group, now: Now, told: &mut Vec<Told>) {
         let Self { watch, uri, .. } = self;
@@ -74,6 +102,7 @@ impl Known {
                 group: group.name.clone(),
                 uri: uri.clone(),
                 change,
+                fault: health.fault(id, change.listener),
                 down_after: group.settings.down_after,
                 slow_return_s: group.settings.slow_return_ns / 1_000_000_000,
             });
@@ -90,8 +119,8 @@ impl Known {
     ) -> GatewayReading {
         let way = |(listener, life): (u32, Life)| {
             let own = snapshot.view.by_identity(listener)?;
-            let share = health.way(id, listener).share;
-            Some(WayReading { listener: snapshot.plan.listener(own).name.clone(), life, share })
+            let (share, fault) = (health.way(id, listener).share, health.fault(id, listener));
+            Some(WayReading { listener: snapshot.plan.listener(own).name.clone(), life, share, fault })
         };
         GatewayReading {
             id,
@@ -107,12 +136,17 @@ impl Known {
 impl Told {
     /// Writes it to the log; the listener is named by `name`.
     pub fn log(&self, listener: &str) {
-        let Self { group, uri, change, down_after, slow_return_s } = self;
+        let Self { group, uri, change, fault, down_after, slow_return_s } = self;
         let about = format!("gateway {uri} of group {group}, from listener {listener}");
         match (change.to, change.from) {
-            (Life::Down, _) => {
-                tracing::warn!("{about}, is DOWN: it did not answer {down_after} times in a row")
-            }
+            (Life::Down, _) => match fault {
+                None | Some(Fault::Silent) => {
+                    tracing::warn!("{about}, is DOWN: it did not answer {down_after} times in a row")
+                }
+                Some(fault) => {
+                    tracing::warn!("{about}, is DOWN after {down_after} failures in a row: it {fault}")
+                }
+            },
             (Life::Aside, _) => {
                 let seconds = change.aside_s;
                 tracing::warn!("{about}, is put aside for {seconds} s: it answered 503 with Retry-After");

@@ -1,28 +1,29 @@
 //! Gateways of groups, looked after beside the shards: their numbers, OPTIONS to them, and what becomes of them.
 //!
-//! OPTIONS leave from the listeners' own sockets, so that the answer comes back to where requests' answers do; whichever
-//! shard receives it notes it in [`Health`], where the next look finds it.
+//! OPTIONS leave from the listeners' own sockets and connections, so that the answer comes back to where requests' answers do;
+//! whichever shard receives it notes it in [`Health`], where the next look finds it.
 
 mod known;
+mod options;
 mod ways;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::shards::ShardThread;
 use super::supervisor::Control;
 use crate::dns::Directory;
-use crate::egress::{Question, confirm};
-use crate::group::{Health, Options, ROUND, Report, Roster, Schedule, Send, write_options};
+use crate::group::{Health, ROUND, Roster, Schedule, Send};
 use crate::limits::GATEWAYS;
 use crate::metrics::exposition::GatewayReading;
-use crate::net::{GatewayId, NextHop, Now};
+use crate::net::{GatewayId, NextHop, Now, Transport};
 use crate::plan::{Gateway, Group, Plan};
 use crate::snapshot::Snapshot;
 use crate::token::PingBranch;
 use known::{Known, Told};
-use ways::Asked;
+use options::Leaving;
+use ways::{Asked, Reached};
 
 /// How often it is found out anew, at most, from which listeners requests leave to a gateway.
 const WAYS_EVERY_NS: u64 = 1_000_000_000;
@@ -50,8 +51,8 @@ pub struct OutOfNumbers;
 /// The number of each gateway of a configuration, by group and place.
 pub type Numbers = Vec<Box<[GatewayId]>>;
 
-/// Sends a datagram from a listener, given by its identity.
-pub type SendFrom<'a> = dyn FnMut(u32, SocketAddr, &[u8]) -> io::Result<()> + 'a;
+/// Has an OPTIONS leave.
+pub type Leave<'a> = dyn FnMut(&Leaving) -> io::Result<()> + 'a;
 
 impl Gateways {
     /// None yet. `random` tells this process from others.
@@ -124,7 +125,7 @@ impl Gateways {
     }
 
     /// Does what is due: OPTIONS, and what follows from time and reports. Tells what has changed.
-    pub fn look(&mut self, snapshot: &Snapshot, now: Now, send: &mut SendFrom<'_>) -> Vec<Told> {
+    pub fn look(&mut self, snapshot: &Snapshot, now: Now, leave: &mut Leave<'_>) -> Vec<Told> {
         let finds_ways = self.ways_of.as_ref().is_none_or(|(generation, names, at)| {
             let other = *generation != snapshot.generation || !Arc::ptr_eq(names, &snapshot.names);
             other && now >= at.plus_ns(WAYS_EVERY_NS)
@@ -137,7 +138,7 @@ impl Gateways {
             if finds_ways {
                 self.find_ways(snapshot, group, gateway, id);
             }
-            self.ping(snapshot, group, gateway, id, now, send);
+            self.ping(snapshot, (group, gateway, id), now, leave);
             if let Some(known) = &mut self.known[usize::from(id.0)] {
                 known.look(&self.health, id, group, now, &mut told);
             }
@@ -150,23 +151,22 @@ impl Gateways {
         self.health.keep_ways(id, |listener| snapshot.view.by_identity(listener).is_some());
         let asked = self.asked.get(usize::from(group.id.0)).filter(|_| group.pinging.is_some());
         let found = asked.map(|asked| asked.listeners(snapshot, gateway)).unwrap_or_default();
-        for (listener, _) in &found {
+        for reached in &found {
             // Where there is no room, the way counts as up.
-            self.health.know(id, *listener);
+            self.health.know(id, reached.listener);
         }
         if let Some(known) = &mut self.known[usize::from(id.0)] {
             known.reached = found;
         }
     }
 
+    /// Asks one gateway by each of its ways what is due there.
     fn ping(
         &mut self,
         snapshot: &Snapshot,
-        group: &Group,
-        gateway: &Gateway,
-        id: GatewayId,
+        (group, gateway, id): (&Group, &Gateway, GatewayId),
         now: Now,
-        send: &mut SendFrom<'_>,
+        leave: &mut Leave<'_>,
     ) {
         let Some(pinging) = &group.pinging else { return };
         let Self { health, known, next_number, instance, .. } = self;
@@ -179,40 +179,26 @@ impl Gateways {
                 known.schedules.push((listener, Schedule::new(now, spread, pinging)));
                 known.schedules.len() - 1
             });
-            let schedule = &mut known.schedules[at].1;
-            let due = schedule.look(pinging, &health.take_answers(id, listener), now, || {
+            let due = known.schedules[at].1.look(pinging, &health.take_answers(id, listener), now, || {
                 *next_number = (*next_number - *next_number % ROUND).wrapping_add(ROUND);
                 *next_number
             });
-            if let Some(lives) = due.lives {
-                let report = if lives { Report::Answered } else { Report::Failed };
-                health.report(id, listener, report);
-                known.pings.ended(lives);
+            if let Some(over) = due.over {
+                known.over(health, id, listener, over);
             }
-            let Some(Send { number, to, is_again }) = due.send else { continue };
-            // By ways that no rule takes any more, whatever can be reached.
-            let reached = known.reached.iter().find(|(of, _)| *of == listener).map_or(u8::MAX, |(_, to)| *to);
-            let to = to & reached;
-            let (mut asked, mut left) = (0, false);
-            let hops = ways::hops(snapshot, gateway, gateway.egress.as_ref());
-            for (number, hop) in (number..).zip(hops).filter(|(number, _)| to & bit(*number) != 0) {
-                let branch = PingBranch { gateway: id, listener, number };
-                match written(snapshot, gateway, hop, branch, *instance)
-                    .map(|(to, bytes)| send(listener, to, &bytes))
-                {
-                    Some(Ok(())) => (asked, left) = (asked | bit(number), true),
-                    // A lost datagram is sent again.
-                    Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => asked |= bit(number),
-                    Some(Err(_)) | None => {}
-                }
-            }
-            if asked == 0 {
-                known.pings.unsent += 1;
-                schedule.unsent();
-            } else if !is_again {
-                known.pings.sent += u64::from(left);
-                schedule.asked(asked);
-            }
+            let Some(send) = due.send else { continue };
+            let (hops, reached) = match known.reached.iter().find(|reached| reached.listener == listener) {
+                Some(Reached { hops, to, .. }) => (hops.clone(), *to),
+                // By ways that no rule takes any more, whatever can be reached.
+                None => (ways::hops(snapshot, gateway, gateway.egress.as_ref()), u8::MAX),
+            };
+            let send = Send { to: send.to & reached, ..send };
+            let branch = PingBranch { gateway: id, listener, number: send.number };
+            let mut leave = |hop, branch| {
+                options::written(snapshot, gateway, hop, branch, *instance).map(|options| leave(&options))
+            };
+            let (asked, left) = ask(&hops, branch, send, &mut leave);
+            known.asked(at, send, asked, left);
         }
     }
 
@@ -239,29 +225,29 @@ fn bit(number: u32) -> u8 {
     1 << (number % ROUND)
 }
 
-/// Where an OPTIONS goes, and its bytes; `None`: requests would not reach that address from that listener either.
-fn written(
-    snapshot: &Snapshot,
-    gateway: &Gateway,
-    next_hop: NextHop,
+/// Asks a gateway's addresses; `branch` is that of the first, `leave` gives none where requests would not leave either. Those
+/// that are asked, a bit each, and whether anything has left.
+fn ask(
+    hops: &[NextHop],
     branch: PingBranch,
-    instance: u32,
-) -> Option<(SocketAddr, Vec<u8>)> {
-    let Snapshot { plan, fib, view, keys, .. } = snapshot;
-    let id = view.by_identity(branch.listener)?;
-    let own = plan.listener(id);
-    let question = Question { next_hop, ingress: id, flow: 0 };
-    let route = confirm(plan, fib, view, id, &question).ok()?;
-    let to = question.next_hop.on_link(route.dev).address;
-    let options = Options {
-        uri: &gateway.uri,
-        transport: own.transport.via(),
-        advertised: &own.advertised(to.ip()).text,
-        branch: &branch.write(keys),
-        instance,
-        number: branch.number,
-    };
-    Some((to, write_options(&options)))
+    send: Send,
+    leave: &mut dyn FnMut(NextHop, PingBranch) -> Option<io::Result<()>>,
+) -> (u8, bool) {
+    let (mut asked, mut left) = (0, false);
+    for (number, hop) in (send.number..).zip(hops).filter(|(number, _)| send.to & bit(*number) != 0) {
+        // RFC 3261 §17.1.2.2: "If an unreliable transport is in use, the client transaction MUST set timer E".
+        if send.is_again && hop.transport != Transport::Udp {
+            asked |= bit(number);
+            continue;
+        }
+        match leave(*hop, PingBranch { number, ..branch }) {
+            Some(Ok(())) => (asked, left) = (asked | bit(number), true),
+            // A lost datagram is sent again.
+            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => asked |= bit(number),
+            Some(Err(_)) | None => {}
+        }
+    }
+    (asked, left)
 }
 
 impl Control {
@@ -275,12 +261,12 @@ impl Control {
         let published = published.load();
         let snapshot = &published.snapshot;
         let now = self.gateways.now();
-        let sockets = &self.sockets;
-        let mut send = |listener: u32, to: SocketAddr, bytes: &[u8]| match sockets.of(listener) {
-            Some(socket) => socket.send(bytes, to),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        };
-        let told = self.gateways.look(snapshot, now, &mut send);
+        let Self { gateways, sockets, post, shards, .. } = self;
+        let mut rung = Vec::new();
+        let mut leave = |options: &Leaving| options.leave(sockets, post, &mut rung);
+        let told = gateways.look(snapshot, now, &mut leave);
+        let threads = rung.into_iter().filter_map(|shard| shards.get(usize::from(shard))?.as_ref());
+        threads.for_each(ShardThread::wake);
         for told in &told {
             let on = snapshot.view.by_identity(told.change.listener);
             told.log(on.map_or("(gone)", |on| &snapshot.plan.listener(on).name));

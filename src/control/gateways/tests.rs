@@ -1,12 +1,16 @@
 use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 
+use super::options::By;
 use super::*;
 use crate::config;
 use crate::dns::{self, Found, HostName, Question as Name};
 use crate::fib::spec::{Link, Route};
 use crate::fib::{Builder, Fib};
-use crate::group::{Life, Standing};
-use crate::net::{GroupId, Transport};
+use crate::group::{Fault, Heard, Life, Report, Standing};
+use crate::net::GroupId;
+use crate::pki::Authority;
 use crate::token::Keys;
 
 const LISTENERS: &str = r#"
@@ -47,6 +51,10 @@ struct World {
     now: Now,
     /// What left: identity of the listener, where to, the text.
     sent: VecDeque<(u32, SocketAddr, String)>,
+    /// Of those that left by connections: whom the server has to be.
+    names: Vec<Option<String>>,
+    /// What becomes of those.
+    connections: Heard,
 }
 
 fn plan(configuration: &str) -> Arc<Plan> {
@@ -66,7 +74,8 @@ impl World {
         let numbers = gateways.number(&plan, Now(0)).unwrap();
         let roster = gateways.put_in_force(&plan, numbers, Now(0));
         let snapshot = snapshot(1, &plan, fib(true), roster);
-        Self { gateways, snapshot, now: Now(0), sent: VecDeque::new() }
+        let connections = Heard::Answer(200);
+        Self { gateways, snapshot, now: Now(0), sent: VecDeque::new(), names: Vec::new(), connections }
     }
 
     fn reload(&mut self, configuration: &str) {
@@ -81,17 +90,25 @@ impl World {
         let mut told = Vec::new();
         for _ in 0..ms / 100 {
             self.now = self.now.plus_ns(100_000_000);
-            let Self { gateways, snapshot, now, sent } = self;
-            let mut heard = Vec::new();
-            let mut send = |listener: u32, to: SocketAddr, bytes: &[u8]| {
-                let text = String::from_utf8(bytes.to_vec()).unwrap();
+            let Self { gateways, snapshot, now, sent, names, connections } = self;
+            let (mut heard, mut failed) = (Vec::new(), Vec::new());
+            let mut leave = |options: &Leaving| {
+                let Leaving { listener, to, by, bytes } = options;
+                let (listener, to, text) = (*listener, *to, String::from_utf8(bytes.clone()).unwrap());
+                if let By::Connection { name, ping } = by {
+                    names.push(name.as_ref().map(|name| name.to_string()));
+                    failed.push(*ping);
+                    sent.push_back((listener, to, text));
+                    return Ok(());
+                }
                 if answers(to) {
                     heard.push(text.split("branch=").nth(1).unwrap().lines().next().unwrap().to_owned());
                 }
                 sent.push_back((listener, to, text));
                 Ok(())
             };
-            told.extend(gateways.look(snapshot, *now, &mut send));
+            told.extend(gateways.look(snapshot, *now, &mut leave));
+            failed.into_iter().for_each(|ping| snapshot.roster.health().hear(ping, *connections));
             for branch in heard {
                 let asked = PingBranch::read(branch.as_bytes(), &snapshot.keys).unwrap();
                 let PingBranch { gateway, listener, number } = asked;
@@ -136,7 +153,7 @@ fn options_leave_from_where_requests_would() {
     world.pass(10_000, |_| true);
     assert_eq!(world.sent.len(), 4, "the next ones, ten seconds later");
     let pings = world.gateways.readings(&world.snapshot)[0].pings;
-    assert_eq!((pings.sent, pings.alive, pings.failed, pings.unsent), (2, 2, 0, 0));
+    assert_eq!((pings.sent, pings.alive, pings.failed, pings.unsent), (2, 2, [0; 4], 0));
 }
 
 #[test]
@@ -151,7 +168,7 @@ fn one_that_stops_to_answer_goes_down_and_comes_back() {
     let told = world.pass(22_000, |_| true);
     assert_eq!(turns(&told), [("sip:192.0.2.72:5070", Life::Up)]);
     let reading = &world.gateways.readings(&world.snapshot)[1];
-    assert_eq!((reading.pings.failed, reading.watched.down, reading.watched.back), (2, 1, 1));
+    assert_eq!((reading.pings.failed, reading.watched.down, reading.watched.back), ([2, 0, 0, 0], 1, 1));
     assert_eq!((&*reading.ways[0].listener, reading.ways[0].life), ("public", Life::Up));
 }
 
@@ -164,7 +181,7 @@ fn what_cannot_be_sent_says_nothing_of_the_gateway() {
     let told = world.pass(60_000, |to| to.port() != 5070);
     assert_eq!(turns(&told), []);
     let pings = world.gateways.readings(&world.snapshot)[1].pings;
-    assert!(pings.unsent >= 5 && pings.failed == 0, "{pings:?}");
+    assert!(pings.unsent >= 5 && pings.failed == [0; 4], "{pings:?}");
 }
 
 #[test]
@@ -262,4 +279,102 @@ fn every_address_of_a_name_is_asked_and_one_that_answers_is_enough() {
     let told = world.pass(60_000, |to| !to.ip().to_string().starts_with("10.0.0.7"));
     assert_eq!(turns(&told), [("sip:gw.example", Life::Down)]);
     assert_eq!(told[0].change.listener, private, "from the other listener it is up");
+}
+
+/// The same gateways by connections, and one by name over TLS.
+const BY_STREAMS: &str = r#"
+[hosts]
+"gw.example" = ["10.0.0.73"]
+
+[tls]
+names = { "10.0.0.72/32" = "other.example" }
+
+[[listener]]
+name = "secure"
+bind = "tls:10.0.0.4:5061"
+certificate = "FOLDER/a.crt"
+key = "FOLDER/a.key"
+
+[[listener]]
+name = "plain"
+bind = "tcp:203.0.113.10:5070"
+
+[[group]]
+name = "plain"
+gateways = [{ to = "sip:192.0.2.75" }]
+ping = { every = "10s", timeout = "2s", down_after = 2, up_after = 2, slow_return = "0s" }
+
+[[route]]
+name = "plain"
+when = { ruri_user = "^plain$" }
+to = "group:plain"
+egress = "plain"
+
+[[group]]
+name = "trunks"
+gateways = [
+    { to = "sip:10.0.0.71;transport=tcp" }, { to = "sip:10.0.0.72;transport=tls" },
+    { to = "sip:gw.example;transport=tls" }, { to = "sip:10.0.0.74;transport=tls" },
+]
+ping = { every = "10s", timeout = "2s", down_after = 2, up_after = 2, slow_return = "0s" }
+
+[[route]]
+name = "out"
+to = "group:trunks"
+"#;
+
+/// A host with those, and a certificate.
+fn by_streams() -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = Authority::new("A").issue(&["a.example"]);
+    for (name, text) in [("a.crt", pair.certificate), ("a.key", pair.key)] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    let by_streams = BY_STREAMS.replace("FOLDER", &folder.path().display().to_string());
+    World::new(&format!("{LISTENERS}{by_streams}"))
+}
+
+/// RFC 3261 §17.1.2.2: over a reliable transport nothing is sent again.
+#[test]
+fn over_connections_each_is_asked_once_by_the_name_that_requests_ask_for() {
+    let mut world = by_streams();
+    world.connections = Heard::Unsent;
+    world.pass(9_900, |_| panic!("no datagram leaves"));
+    let mut asked: Vec<_> = world.sent.iter().zip(&world.names).collect();
+    asked.sort_by_key(|((_, to, _), _)| *to);
+    let (tcp, tls, plain) =
+        (world.listener("private/tcp"), world.listener("secure"), world.listener("plain"));
+    for (((from, to, text), name), wanted) in asked.iter().zip([
+        (tcp, "10.0.0.71:5060", "TCP 10.0.0.4:5060", None),
+        (tls, "10.0.0.72:5061", "TLS 10.0.0.4:5061", Some("other.example")),
+        (tls, "10.0.0.73:5061", "TLS 10.0.0.4:5061", Some("gw.example")),
+        (tls, "10.0.0.74:5061", "TLS 10.0.0.4:5061", Some("10.0.0.74")),
+        // Its rule says what it is reached by.
+        (plain, "192.0.2.75:5060", "TCP 203.0.113.10:5070", None),
+    ]) {
+        assert_eq!((*from, &*to.to_string(), name.as_deref()), (wanted.0, wanted.1, wanted.3));
+        assert!(text.contains(&format!("Via: SIP/2.0/{};", wanted.2)), "{text}");
+    }
+    assert_eq!(asked.len(), 5);
+}
+
+#[test]
+fn what_becomes_of_connections_tells_of_the_gateway_unless_it_lies_here() {
+    let mut world = by_streams();
+    world.connections = Heard::Unsent;
+    assert_eq!(turns(&world.pass(60_000, |_| true)), []);
+    world.connections = Heard::Failed(Fault::Connection);
+    let told = world.pass(9_000, |_| true);
+    assert_eq!(told.len(), 0, "one is not enough");
+    let told = world.pass(10_000, |_| true);
+    assert!(told.iter().all(|told| told.change.to == Life::Down && told.fault == Some(Fault::Connection)));
+    assert_eq!(told.len(), 5);
+    let reading = &world.gateways.readings(&world.snapshot)[0];
+    assert_eq!((reading.pings.failed, reading.ways[0].fault), ([0, 0, 2, 0], Some(Fault::Connection)));
+    assert!(reading.pings.unsent >= 5);
+    world.connections = Heard::Answer(200);
+    assert_eq!(turns(&world.pass(22_000, |_| true)).len(), 5);
+    assert_eq!(world.gateways.readings(&world.snapshot)[0].ways[0].fault, None);
 }

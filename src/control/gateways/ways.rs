@@ -44,27 +44,43 @@ impl Case {
     }
 }
 
+/// A listener that requests to a gateway leave from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Its identity.
+    pub listener: u32,
+    /// Where such requests go.
+    pub hops: Vec<NextHop>,
+    /// Which of those they go to from there: a bit each, in their order.
+    pub to: u8,
+}
+
 impl Asked {
-    /// Identities of the listeners that requests to a gateway leave from now, as many as are known of a gateway, each with
-    /// the addresses that they go to from there: a bit each, in the order of [`hops`].
-    pub fn listeners(&self, snapshot: &Snapshot, gateway: &Gateway) -> Vec<(u32, u8)> {
+    /// The listeners that requests to a gateway leave from now, as many as are known of a gateway. Where rules differ in what they
+    /// send to from one listener, the first one counts.
+    pub fn listeners(&self, snapshot: &Snapshot, gateway: &Gateway) -> Vec<Reached> {
         let Snapshot { plan, fib, view, .. } = snapshot;
-        let mut all: Vec<(u32, u8)> = Vec::new();
+        let mut all: Vec<Reached> = Vec::new();
         for case in &self.0 {
             let choice = gateway.egress.or(case.egress);
+            let hops = hops(snapshot, gateway, choice.as_ref());
             for ingress in ingresses(plan, view, &case.listener, &case.transport, choice.as_ref()) {
-                for (number, next_hop) in hops(snapshot, gateway, choice.as_ref()).into_iter().enumerate() {
-                    let question = Question { next_hop, ingress, flow: 0 };
+                for (number, next_hop) in hops.iter().enumerate() {
+                    let question = Question { next_hop: *next_hop, ingress, flow: 0 };
                     let found = match &choice {
                         Some(choice) => egress::overridden(plan, fib, view, choice, &question),
                         None => egress::auto(plan, fib, view, &question),
                     };
                     let Ok(found) = found else { continue };
-                    let identity = plan.listener(found.listener).identity;
-                    match all.iter().position(|(listener, _)| *listener == identity) {
-                        Some(at) => all[at].1 |= 1 << number,
-                        None if all.len() < GATEWAY_WAYS => all.push((identity, 1 << number)),
-                        None => {}
+                    let listener = plan.listener(found.listener).identity;
+                    let at = all.iter().position(|reached| reached.listener == listener);
+                    let at = at.or_else(|| {
+                        let has_room = all.len() < GATEWAY_WAYS;
+                        has_room.then(|| all.push(Reached { listener, hops: hops.clone(), to: 0 }))?;
+                        Some(all.len() - 1)
+                    });
+                    if let Some(reached) = at.and_then(|at| all.get_mut(at)).filter(|it| it.hops == hops) {
+                        reached.to |= 1 << number;
                     }
                 }
             }

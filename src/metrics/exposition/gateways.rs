@@ -5,7 +5,7 @@ use std::fmt;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::{Readings, counter, gauge, put, put_alone, put_gauge};
-use crate::group::{Life, WatchCounts};
+use crate::group::{Fault, Life, Over, WatchCounts};
 use crate::net::GatewayId;
 
 /// One gateway of a group.
@@ -34,6 +34,8 @@ pub struct WayReading {
     pub life: Life,
     /// How much of its weight it gets, of 255.
     pub share: u8,
+    /// Why the last OPTIONS failed, if they did.
+    pub fault: Option<Fault>,
 }
 
 /// What became of OPTIONS to a gateway.
@@ -43,19 +45,19 @@ pub struct PingCounts {
     pub sent: u64,
     /// Answered by a status that counts as alive.
     pub alive: u64,
-    /// Not answered in time, or by another status.
-    pub failed: u64,
-    /// Not sent, because no request would be either.
+    /// Of no avail, by [`Fault::index`].
+    pub failed: [u64; Fault::CAUSES.len()],
+    /// Not sent, because no request would be either, or for want of room.
     pub unsent: u64,
 }
 
 impl PingCounts {
     /// One is over.
-    pub fn ended(&mut self, lives: bool) {
-        if lives {
-            self.alive += 1;
-        } else {
-            self.failed += 1;
+    pub fn ended(&mut self, over: Over) {
+        match over {
+            Over::Lives => self.alive += 1,
+            Over::Fails(fault) => self.failed[fault.index()] += 1,
+            Over::Unsent => self.unsent += 1,
         }
     }
 }
@@ -97,8 +99,16 @@ impl Readings {
             "result",
             |g| {
                 let PingCounts { sent, alive, failed, unsent } = g.pings;
+                let failed = failed.iter().sum();
                 vec![("sent", sent), ("alive", alive), ("failed", failed), ("unsent", unsent)]
             },
+        )?;
+        self.by_gateway(
+            out,
+            "gateway_ping_failures",
+            "OPTIONS to a gateway that failed, by why",
+            "cause",
+            |g| Fault::CAUSES.into_iter().zip(g.pings.failed).collect(),
         )?;
         let family = counter(out, "group_last_resorts", "Requests to a group of which no gateway was up")?;
         put_alone(family, self.sum(|s| s.last_resorts.get()))

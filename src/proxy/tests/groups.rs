@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::forwarding::INVITE;
 use super::world::{Became, CONFIGURATION, World, fib, header, response};
 use crate::drop_reason::DropReason;
-use crate::group::{Report, Roster, Standing, Way};
+use crate::group::{Heard, Report, Roster, Standing, Way};
 use crate::net::{GatewayId, GroupId};
 use crate::token::PingBranch;
 use crate::transaction::What;
@@ -202,8 +202,8 @@ fn a_slow_return_counts_by_the_listener_that_the_request_would_take() {
     let group = r#"gateways = [{ to = "sip:10.0.0.71" }, { to = "sip:10.0.0.72" }]"#;
     let mut world = world(group, TO);
     let health = world.snapshot.roster.health();
-    health.take_over(gateway(&world, 0), identity(&world, "natted"), Standing::Up, 255);
-    health.take_over(gateway(&world, 0), identity(&world, "private"), Standing::Up, 26);
+    health.take_over(gateway(&world, 0), identity(&world, "natted"), (Standing::Up, 255), None);
+    health.take_over(gateway(&world, 0), identity(&world, "private"), (Standing::Up, 26), None);
     let first = (0..400).filter(|number| goes(&mut world, &invite(*number)) == 71).count();
     assert!((15..65).contains(&first), "a tenth of its weight against a whole: {first}");
 }
@@ -378,7 +378,7 @@ fn an_answer_to_an_options_of_ours_is_noted_and_goes_no_further() {
     world.dropped("private", "10.0.0.72:5060", &response("100 Trying", &ours), DropReason::PingAnswer);
     assert_eq!(health(&world).health().take_answers(id, listener), [], "it is no final one");
     world.dropped("private", "10.0.0.72:5060", &response("404 Not Found", &ours), DropReason::PingAnswer);
-    assert_eq!(health(&world).health().take_answers(id, listener), [(77, 404)]);
+    assert_eq!(health(&world).health().take_answers(id, listener), [(77, Heard::Answer(404))]);
     let mut forged = ours.into_bytes();
     let last = forged.len() - 1;
     forged[last] = if forged[last] == b'a' { b'b' } else { b'a' };

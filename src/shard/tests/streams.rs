@@ -1,7 +1,9 @@
 //! Connections of a shard: who pays for a shortage, and what ends one.
 
 use super::*;
+use crate::group::{Fault, Health, Heard, Ping, Roster};
 use crate::metrics::StreamEnd;
+use crate::net::GatewayId;
 use crate::shard::cookie::Cookie;
 use crate::shard::way::Way;
 use crate::stream::{Layer, Waiting};
@@ -17,6 +19,8 @@ pub struct FakeStreams {
     full: Option<StreamId>,
     /// There is room once so many were reset.
     room_after: usize,
+    /// Connections can be begun.
+    pub connects: bool,
 }
 
 impl FakeStreams {
@@ -359,4 +363,42 @@ fn who_waits_for_a_browsers_answer_hears_of_the_end_of_its_connection_however_it
         let expected = if is_half_closed { vec![] } else { vec![(7, SendFailure::Ended)] };
         assert_eq!(told(&bench), expected);
     }
+}
+
+/// An OPTIONS of the control thread takes the way of requests; where no answer can come, that is told.
+#[test]
+fn what_becomes_of_an_options_by_a_connection_is_told_of_its_gateway() {
+    let mut bench = Bench::one_shard();
+    let health = Health::new(1);
+    health.know(GatewayId(0), 7);
+    let roster = Arc::new(Roster::new(Arc::new(health), Vec::new()));
+    let mut watched = publication(2, Arc::clone(&bench.plan), &[PUBLIC, PRIVATE]);
+    watched.snapshot.roster = Arc::clone(&roster);
+    bench.published.store(Arc::new(watched));
+    let (listener, to) = (bench.plan.listeners[0].identity, "192.0.2.9:5060".parse().unwrap());
+    let asks = |bench: &mut Bench, number, connects| {
+        bench.io.streams.connects = connects;
+        let ping = Ping { gateway: GatewayId(0), way: 0, number };
+        assert_eq!(bench.post.ask(listener, to, None, ping, b"OPTIONS"), Ok(Some(0)));
+        bench.batch(&[]);
+        StreamId::first(bench.io.streams.next)
+    };
+    let heard = || roster.health().take_answers(GatewayId(0), 7);
+    asks(&mut bench, 8, false);
+    assert_eq!(heard(), [(8, Heard::Unsent)], "that lies here");
+    let stream = asks(&mut bench, 16, true);
+    assert_eq!((heard(), bench.written(stream)), (vec![], 1));
+    bench.event(Event::Ended { stream, errno: libc::ECONNREFUSED });
+    assert_eq!(heard(), [(16, Heard::Failed(Fault::Connection))]);
+    let stream = asks(&mut bench, 24, true);
+    bench.event(Event::Connected { stream });
+    bench.event(Event::Wrote { stream, bytes: b"OPTIONS".len() });
+    assert_eq!(asks(&mut bench, 32, true), stream, "by the same one");
+    bench.event(Event::Wrote { stream, bytes: b"OPTIONS".len() });
+    bench.event(Event::Ended { stream, errno: 0 });
+    assert_eq!(heard(), [], "both have left: their answers are waited for");
+    assert_eq!((bench.dropped(), bench.sent(), bench.answered()), (0, 0, 0));
+    bench.post.leave(0);
+    let ping = Ping { gateway: GatewayId(0), way: 0, number: 40 };
+    assert_eq!(bench.post.ask(listener, to, None, ping, b"OPTIONS"), Err(NotAsked));
 }
