@@ -85,7 +85,12 @@ impl Party {
 
     /// The next message, if one comes soon.
     pub fn try_receive(&self) -> Option<Received> {
-        self.next_within(Duration::from_millis(500)).ok()
+        self.receive_within(Duration::from_millis(500))
+    }
+
+    /// The next message, if one comes within this time.
+    pub fn receive_within(&self, patience: Duration) -> Option<Received> {
+        self.next_within(patience).ok()
     }
 
     fn next_within(&self, patience: Duration) -> io::Result<Received> {

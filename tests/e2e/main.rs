@@ -28,6 +28,7 @@ mod kamailio;
 mod large;
 mod lifecycle;
 mod limits;
+mod line;
 mod metrics;
 #[path = "../support/mixed_rules.rs"]
 #[allow(dead_code)] // Rules are wanted here, not requests.

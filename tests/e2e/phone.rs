@@ -1,17 +1,17 @@
-//! A SIP endpoint over streams, with TLS or without: it takes connections and opens one to Viaduct.
+//! SIP endpoints that have Viaduct for their proxy: by datagrams, and by streams with TLS or without.
 
-use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig, ServerConnection};
 
 use crate::endpoint::{Party, serial};
+use crate::line::Line;
 use crate::pki::{Authority, Pair};
 use crate::sip::{Message, Speaker, response};
 use crate::world::{Far, PATIENCE};
@@ -19,7 +19,7 @@ use crate::world::{Far, PATIENCE};
 /// How an answer goes back.
 pub enum Way {
     Datagram(SocketAddr),
-    Stream(Sender<Vec<u8>>),
+    Stream(Line),
 }
 
 /// A message that came in.
@@ -32,10 +32,15 @@ pub struct Taken {
 pub trait Phone: Speaker {
     /// Sends a request to Viaduct.
     fn put(&self, message: &Message);
-    /// The next message; fails when none comes.
-    fn take(&self) -> Taken;
+    /// The next message, if one comes within this time.
+    fn try_take(&self, patience: Duration) -> Option<Taken>;
     /// Sends an answer back.
     fn give(&self, message: &Message, way: &Way);
+
+    /// The next message; fails when none comes.
+    fn take(&self) -> Taken {
+        self.try_take(PATIENCE).unwrap_or_else(|| panic!("{} received nothing", self.uri()))
+    }
 
     /// The next message but 100.
     fn take_after_trying(&self) -> Taken {
@@ -86,13 +91,13 @@ impl Phone for ByDatagrams {
         self.0.send(message, self.1);
     }
 
-    fn take(&self) -> Taken {
-        let received = self.0.receive();
-        Taken { message: received.message, way: Way::Datagram(received.from) }
+    fn try_take(&self, patience: Duration) -> Option<Taken> {
+        let received = self.0.receive_within(patience)?;
+        Some(Taken { message: received.message, way: Way::Datagram(received.from) })
     }
 
     fn give(&self, message: &Message, way: &Way) {
-        let Way::Datagram(to) = way else { panic!("it came by a stream") };
+        let Way::Datagram(to) = way else { panic!("it came by no datagram") };
         self.0.send(message, *to);
     }
 }
@@ -150,7 +155,7 @@ fn key(pair: &Pair) -> PrivateKeyDer<'static> {
     PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key")
 }
 
-/// An endpoint over TCP or TLS.
+/// An endpoint over TCP or TLS: it takes connections, and opens one to Viaduct.
 pub struct ByStreams<'w> {
     host: &'w Far,
     user: String,
@@ -163,8 +168,10 @@ pub struct ByStreams<'w> {
     edge: (SocketAddr, String),
     inbox: Mutex<Receiver<Taken>>,
     outbox: Sender<Taken>,
-    /// The connection to Viaduct that was opened, and what is below it.
-    opened: Mutex<Option<(Sender<Vec<u8>>, TcpStream)>>,
+    /// The connection to Viaduct that was opened.
+    opened: Mutex<Option<Line>>,
+    /// Those that it has opened.
+    accepted: Arc<Mutex<Vec<Line>>>,
 }
 
 impl<'w> ByStreams<'w> {
@@ -181,22 +188,7 @@ impl<'w> ByStreams<'w> {
         let listener =
             host.inside(|| TcpListener::bind(address)).unwrap_or_else(|e| panic!("{address}: {e}"));
         let (outbox, inbox) = channel();
-        let accepting = listener.try_clone().expect("a second handle");
-        let (sender, server) = (outbox.clone(), secrets.map(|secrets| Arc::clone(&secrets.server)));
-        std::thread::spawn(move || {
-            while let Ok((stream, _)) = accepting.accept() {
-                let server = server.clone();
-                let sender = sender.clone();
-                std::thread::spawn(move || match server {
-                    Some(server) => {
-                        let session = ServerConnection::new(server).expect("a session");
-                        converse(StreamOwned::new(session, patient(stream)), &sender, &channel());
-                    }
-                    None => converse(patient(stream), &sender, &channel()),
-                });
-            }
-        });
-        Self {
+        let phone = Self {
             host,
             user: user.into(),
             name: name.into(),
@@ -207,36 +199,38 @@ impl<'w> ByStreams<'w> {
             inbox: Mutex::new(inbox),
             outbox,
             opened: Mutex::new(None),
-        }
+            accepted: Arc::default(),
+        };
+        phone.accept();
+        phone
     }
 
-    /// Opens a connection to Viaduct; what is wanted of it is told when it is used.
-    fn connect(&self) -> (Sender<Vec<u8>>, TcpStream) {
-        let mut stream = self.host.inside(|| TcpStream::connect(self.edge.0)).expect("a connection");
-        let wire = stream.try_clone().expect("a second handle");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let line = channel::<Vec<u8>>();
-        let (writer, inbox) = (line.0.clone(), self.outbox.clone());
-        let client = self.secrets.as_ref().map(|secrets| Arc::clone(&secrets.client));
-        let name = ServerName::try_from(self.edge.1.clone()).expect("a name");
-        std::thread::spawn(move || match client {
-            Some(client) => {
-                let mut session = ClientConnection::new(client, name).expect("a session");
-                // Nothing is written before it is over; where it fails, nobody waits for anything.
-                if session.complete_io(&mut stream).is_ok() {
-                    converse(StreamOwned::new(session, patient(stream)), &inbox, &line);
-                }
+    fn accept(&self) {
+        let listener = self.listener.try_clone().expect("a second handle");
+        let (inbox, lines) = (self.outbox.clone(), Arc::clone(&self.accepted));
+        let server = self.secrets.as_ref().map(|secrets| Arc::clone(&secrets.server));
+        std::thread::spawn(move || {
+            while let Ok((socket, _)) = listener.accept() {
+                let session = server.clone().map(|server| ServerConnection::new(server).expect("a session"));
+                let line = Line::new(socket, session.map(Connection::from), &inbox);
+                lines.lock().expect("no panic").push(line);
             }
-            None => converse(patient(stream), &inbox, &line),
         });
-        (writer, wire)
+    }
+
+    /// Opens a connection to Viaduct.
+    fn connect(&self) -> Line {
+        let socket = self.host.inside(|| TcpStream::connect(self.edge.0)).expect("a connection");
+        let session = self.secrets.as_ref().map(|secrets| {
+            let name = ServerName::try_from(self.edge.1.clone()).expect("a name");
+            ClientConnection::new(Arc::clone(&secrets.client), name).expect("a session")
+        });
+        Line::new(socket, session.map(Connection::from), &self.outbox)
     }
 
     /// Its connection to Viaduct is reset.
     pub fn lose_connection(&self) {
-        let (line, wire) = self.opened.lock().expect("no panic").take().expect("a connection");
-        socket2::SockRef::from(&wire).set_linger(Some(Duration::ZERO)).expect("a socket");
-        line.send(Vec::new()).expect("a connection");
+        self.opened.lock().expect("no panic").take().expect("a connection").reset();
     }
 
     fn transport(&self) -> &'static str {
@@ -245,48 +239,12 @@ impl<'w> ByStreams<'w> {
 }
 
 impl Drop for ByStreams<'_> {
-    /// The next one may listen there.
+    /// It is gone, and the next one may listen there.
     fn drop(&mut self) {
         let ended = socket2::SockRef::from(&self.listener).shutdown(Shutdown::Both);
         ended.expect("nobody is waited for any more");
-    }
-}
-
-/// A read gives up soon, so that what is to be written is.
-fn patient(stream: TcpStream) -> TcpStream {
-    stream.set_read_timeout(Some(Duration::from_millis(5))).expect("a timeout");
-    stream
-}
-
-/// Hands on what comes in and writes what is to be sent, until either side ends; nothing to be sent ends this one.
-fn converse(
-    mut stream: impl Read + Write,
-    inbox: &Sender<Taken>,
-    (own, outbox): &(Sender<Vec<u8>>, Receiver<Vec<u8>>),
-) {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4_096];
-    loop {
-        match outbox.try_recv() {
-            Ok(message) if message.is_empty() => return,
-            Ok(message) if stream.write_all(&message).and_then(|()| stream.flush()).is_ok() => {}
-            Ok(_) | Err(TryRecvError::Disconnected) => return,
-            Err(TryRecvError::Empty) => {}
-        }
-        match stream.read(&mut buffer) {
-            Ok(0) => return,
-            Ok(length) => bytes.extend_from_slice(&buffer[..length]),
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
-            Err(_) => return,
-        }
-        // No message here has a body.
-        while let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-            let message = Message::parse(&bytes[..end + 4]);
-            bytes.drain(..end + 4);
-            if inbox.send(Taken { message, way: Way::Stream(own.clone()) }).is_err() {
-                return;
-            }
-        }
+        self.opened.lock().expect("no panic").iter().for_each(Line::close);
+        self.accepted.lock().expect("no panic").iter().for_each(Line::close);
     }
 }
 
@@ -310,22 +268,20 @@ impl Speaker for ByStreams<'_> {
 impl Phone for ByStreams<'_> {
     fn put(&self, message: &Message) {
         let mut opened = self.opened.lock().expect("no panic");
-        let bytes = message.bytes();
-        let is_sent = opened.as_ref().is_some_and(|(line, _)| line.send(bytes.clone()).is_ok());
+        let is_sent = opened.as_ref().is_some_and(|line| line.send(message).is_ok());
         if !is_sent {
-            let connection = self.connect();
-            connection.0.send(bytes).expect("a connection");
-            *opened = Some(connection);
+            let line = self.connect();
+            line.send(message).expect("a connection");
+            *opened = Some(line);
         }
     }
 
-    fn take(&self) -> Taken {
-        let taken = self.inbox.lock().expect("no panic").recv_timeout(PATIENCE);
-        taken.unwrap_or_else(|e| panic!("{} received nothing: {e}", self.uri()))
+    fn try_take(&self, patience: Duration) -> Option<Taken> {
+        self.inbox.lock().expect("no panic").recv_timeout(patience).ok()
     }
 
     fn give(&self, message: &Message, way: &Way) {
         let Way::Stream(line) = way else { panic!("it came by no stream") };
-        line.send(message.bytes()).expect("a connection");
+        line.send(message).expect("a connection");
     }
 }
