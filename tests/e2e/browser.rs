@@ -1,7 +1,7 @@
 //! SIP over WebSocket as a browser speaks it (RFC 7118): it does not know its address, and takes no connections.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,9 @@ pub fn connect(host: &Far, from: u16, to: &str) -> TcpStream {
     let stream = host.inside(|| {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::from(([0, 0, 0, 0], from)).into())?;
+        let any: IpAddr =
+            if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        socket.bind(&SocketAddr::new(any, from).into())?;
         socket.connect(&to.into())?;
         Ok(TcpStream::from(socket))
     });
@@ -117,17 +119,29 @@ impl Browser {
         let begin = Instant::now();
         loop {
             assert!(begin.elapsed() < PATIENCE, "{} waits for {start}", self.user);
-            let bytes: Bytes = match self.socket.read() {
-                Ok(Frame::Text(text)) => text.into(),
-                Ok(Frame::Binary(bytes)) => bytes,
-                other => panic!("{} waits for {start}, got {other:?}", self.user),
-            };
-            let message = Message::parse(&bytes);
+            let message =
+                self.next().unwrap_or_else(|other| panic!("{} waits for {start}, got {other}", self.user));
             if !message.start.starts_with("SIP/2.0 100 ") {
                 assert!(message.start.starts_with(start), "{} waits for {start}, got:\n{message}", self.user);
                 return message;
             }
         }
+    }
+
+    /// The next message, if one comes within this time.
+    pub fn next_within(&mut self, patience: Duration) -> Option<Message> {
+        self.wire.set_read_timeout(Some(patience)).expect("a timeout");
+        self.next().ok()
+    }
+
+    /// The next message, or what there is instead.
+    fn next(&mut self) -> Result<Message, String> {
+        let bytes: Bytes = match self.socket.read() {
+            Ok(Frame::Text(text)) => text.into(),
+            Ok(Frame::Binary(bytes)) => bytes,
+            other => return Err(format!("{other:?}")),
+        };
+        Ok(Message::parse(&bytes))
     }
 
     /// The next frame that is no SIP message; `None`: the connection is over.

@@ -16,6 +16,7 @@ mod browser;
 mod calls;
 mod chain;
 mod connections;
+mod desk;
 mod doctor;
 mod endpoint;
 mod failover;
@@ -37,6 +38,8 @@ mod names;
 #[path = "../support/nameserver.rs"]
 #[allow(dead_code)] // Answers that are cut short are tested where they are read.
 mod nameserver;
+mod pairs;
+mod passing;
 mod phone;
 #[path = "../support/pki.rs"]
 #[allow(dead_code)] // Authorities below others are tested where paths are.

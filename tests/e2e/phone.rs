@@ -20,6 +20,8 @@ use crate::world::{Far, PATIENCE};
 pub enum Way {
     Datagram(SocketAddr),
     Stream(Line),
+    /// By the only connection that there is.
+    Same,
 }
 
 /// A message that came in.

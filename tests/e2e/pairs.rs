@@ -1,0 +1,257 @@
+//! Calls over all pairs of transports and address families, many at a time: what either end sends arrives at the other
+//! as it was, but for what a proxy does to it.
+//!
+//! Of each pair there are so many calls as `VIADUCT_CALLS` says (12); failures are told with their pair and message.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use crate::browser::Browser;
+use crate::desk::{ByWebSocket, Desk};
+use crate::passing::{Side, call};
+use crate::phone::{ByDatagrams, ByStreams, Phone};
+use crate::tls::Trust;
+use crate::viaduct::KEEPING_RELAY;
+use crate::world::{Far, World};
+
+/// What the matrix has besides TLS; nothing here is to be refused because this machine is busy.
+const REST: &str = r#"
+[overload]
+max_wait = "off"
+
+[[listener]]
+name = "public-ws"
+bind = "ws:1.2.3.4:8080"
+
+[[listener]]
+name = "six-ws"
+bind = "ws:[fd00:6::4]:8080"
+"#;
+
+/// How a phone is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Udp,
+    Tcp,
+    Tls,
+    Ws,
+}
+
+impl By {
+    const fn via(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Ws => "WS",
+        }
+    }
+
+    /// Where Viaduct listens.
+    const fn port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+            Self::Ws => 8080,
+        }
+    }
+}
+
+/// One of Viaduct's links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Net {
+    Public,
+    Private,
+    Six,
+}
+
+impl Net {
+    fn host(self, world: &World) -> &Far {
+        match self {
+            Self::Public => &world.public,
+            Self::Private => &world.private,
+            Self::Six => &world.six,
+        }
+    }
+
+    /// Viaduct's address, that of the host, and the host's name.
+    const fn addresses(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Public => ("1.2.3.4", "1.2.3.100", "alice.example"),
+            Self::Private => ("10.0.0.4", "10.0.0.100", "bob.example"),
+            Self::Six => ("[fd00:6::4]", "[fd00:6::100]", "six.example"),
+        }
+    }
+
+    fn edge(self, by: By) -> String {
+        format!("{}:{}", self.addresses().0, by.port())
+    }
+}
+
+/// What Viaduct says of itself on that side.
+fn side(net: Net, by: By) -> Side {
+    let sent_by = if by == By::Tls { "edge.example:5061".to_owned() } else { net.edge(by) };
+    Side { via: by.via(), sent_by }
+}
+
+/// Who calls whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pair {
+    caller: (Net, By),
+    callee: (Net, By),
+}
+
+impl fmt::Display for Pair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = |(net, by): (Net, By)| format!("{} {}", by.via(), net.addresses().1);
+        write!(f, "{} → {}", end(self.caller), end(self.callee))
+    }
+}
+
+const FAMILIES: [(Net, Net); 3] =
+    [(Net::Public, Net::Private), (Net::Public, Net::Six), (Net::Six, Net::Private)];
+const CALLERS: [By; 4] = [By::Udp, By::Tcp, By::Tls, By::Ws];
+const CALLEES: [By; 3] = [By::Udp, By::Tcp, By::Tls];
+
+/// A browser takes no calls of strangers.
+fn pairs() -> impl Iterator<Item = Pair> {
+    let by = CALLERS.into_iter().flat_map(|from| CALLEES.map(|to| (from, to)));
+    by.flat_map(|(from, to)| {
+        FAMILIES.map(|(caller, callee)| Pair { caller: (caller, from), callee: (callee, to) })
+    })
+}
+
+/// Which phone: where, how it is reached, and whether it calls or is called.
+type Place = (Net, By, bool);
+
+/// All phones but the browsers, which the calls open.
+struct Phones<'w>(Vec<(Place, Box<dyn Phone + Sync + 'w>)>);
+
+impl<'w> Phones<'w> {
+    fn of(world: &'w World, trust: &Trust, pairs: impl Iterator<Item = Pair>) -> Self {
+        let ends = pairs
+            .flat_map(|Pair { caller, callee }| [(caller.0, caller.1, true), (callee.0, callee.1, false)]);
+        let mut places: Vec<Place> = Vec::new();
+        for place in ends.filter(|(_, by, _)| *by != By::Ws) {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        Self(places.into_iter().map(|place| (place, phone(world, trust, place))).collect())
+    }
+}
+
+fn phone<'w>(world: &'w World, trust: &Trust, (net, by, calls): Place) -> Box<dyn Phone + Sync + 'w> {
+    let (host, (_, ip, name)) = (net.host(world), net.addresses());
+    let user = if calls { "caller" } else { "callee" };
+    let port = by.port() + if calls { 10 } else { 0 };
+    let (address, edge) = (format!("{ip}:{port}"), net.edge(by));
+    match by {
+        By::Udp => Box::new(ByDatagrams(host.party(user, &address), edge.parse().expect("an address"))),
+        By::Tcp => Box::new(ByStreams::new(host, user, ip, &address, (&edge, "none"), None)),
+        By::Tls | By::Ws => {
+            let secrets = trust.secrets(&[name]);
+            Box::new(ByStreams::new(host, user, name, &address, (&edge, "edge.example"), Some(&secrets)))
+        }
+    }
+}
+
+/// The desks of all phones, and the world that browsers are in.
+struct Scene<'s> {
+    world: &'s World,
+    desks: Vec<(Place, Desk<'s>)>,
+}
+
+/// How many calls of a pair there are at a time.
+const AT_A_TIME: usize = 16;
+
+impl<'s> Scene<'s> {
+    fn new(world: &'s World, phones: &'s Phones<'_>) -> Self {
+        let desks = phones.0.iter().map(|(place, phone)| (*place, Desk::new(&**phone))).collect();
+        Self { world, desks }
+    }
+
+    fn desk(&self, place: Place) -> &Desk<'s> {
+        let found = self.desks.iter().find(|(here, _)| *here == place);
+        &found.unwrap_or_else(|| panic!("no phone at {place:?}")).1
+    }
+
+    /// Does something while all phones take what comes.
+    fn during<R>(&self, work: impl FnOnce() -> R) -> R {
+        let ends = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for (_, desk) in &self.desks {
+                scope.spawn(|| desk.run(&ends));
+            }
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            ends.store(true, Ordering::Relaxed);
+            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Makes so many calls of a pair, and tells of those that failed.
+    fn calls(&self, pair: Pair, calls: usize) -> Vec<String> {
+        let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let caller = || {
+            let (net, by) = pair.caller;
+            let browser = (by == By::Ws)
+                .then(|| ByWebSocket::new(Browser::new("wendy", net.host(self.world), &net.edge(by))));
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= calls {
+                    return;
+                }
+                if let Err(what) = self.one(pair, browser.as_ref(), number) {
+                    failed.lock().expect("no panic").push(format!("{pair}, call {number}: {what}"));
+                }
+            }
+        };
+        std::thread::scope(|scope| (0..AT_A_TIME.min(calls)).for_each(|_| _ = scope.spawn(caller)));
+        failed.into_inner().expect("no panic")
+    }
+
+    fn one(&self, pair: Pair, browser: Option<&ByWebSocket>, number: usize) -> Result<(), String> {
+        let Pair { caller, callee } = pair;
+        let id = format!("{}-{}-{number}@{:?}-{:?}", caller.1.via(), callee.1.via(), caller.0, callee.0);
+        let there = self.desk((callee.0, callee.1, false)).leg(&id);
+        let sides = (&side(caller.0, caller.1), &side(callee.0, callee.1));
+        match browser {
+            Some(browser) => call(browser, &there, sides, &id, number.is_multiple_of(2)),
+            None => {
+                let here = self.desk((caller.0, caller.1, true)).leg(&id);
+                call(&here, &there, sides, &id, number.is_multiple_of(2))
+            }
+        }
+    }
+}
+
+#[test]
+fn calls_over_every_pair_of_transports_and_families() {
+    let calls = std::env::var("VIADUCT_CALLS").map_or(12, |text| text.parse().expect("a number"));
+    let world = World::new();
+    let trust = Trust::new(&format!("{REST}{KEEPING_RELAY}"));
+    let viaduct = trust.home.start(&world);
+    let phones = Phones::of(&world, &trust, pairs());
+    let scene = Scene::new(&world, &phones);
+    let begin = Instant::now();
+    let failed: Vec<String> = scene.during(|| {
+        let of_pair = |pair| {
+            let failed = scene.calls(pair, calls);
+            println!("{pair}: {} of {calls} calls, {:.1?}", calls - failed.len(), begin.elapsed());
+            failed
+        };
+        pairs().flat_map(of_pair).collect()
+    });
+    assert!(failed.is_empty(), "{} calls failed:\n{}", failed.len(), failed.join("\n"));
+    let metrics = viaduct.accounted((pairs().count() * calls * 12) as u64);
+    for lost in ["stray_response", "not_handed_over", "connection_failed", "foreign_response", "bad_branch"] {
+        assert_eq!(metrics.dropped(lost), 0, "{lost}");
+    }
+    assert_eq!(metrics.sum("viaduct_tls_failures_total", &[]), 0);
+    let handshakes = |side| metrics.sum("viaduct_tls_handshakes_total", &[("side", side)]);
+    // One connection each, whatever they are used for: Viaduct's to four phones, and theirs to Viaduct.
+    assert_eq!((handshakes("opened"), handshakes("accepted")), (4, 4));
+    viaduct.stop();
+}
