@@ -13,8 +13,8 @@ use crate::desk::{ByWebSocket, Desk};
 use crate::passing::{Side, call};
 use crate::phone::{ByDatagrams, ByStreams, Phone};
 use crate::tls::Trust;
-use crate::viaduct::KEEPING_RELAY;
-use crate::world::{Far, World};
+use crate::viaduct::{KEEPING_RELAY, Viaduct};
+use crate::world::{Far, World, eventually};
 
 /// What the matrix has besides TLS; nothing here is to be refused because this machine is busy.
 const REST: &str = r#"
@@ -254,4 +254,79 @@ fn calls_over_every_pair_of_transports_and_families() {
     // One connection each, whatever they are used for: Viaduct's to four phones, and theirs to Viaduct.
     assert_eq!((handshakes("opened"), handshakes("accepted")), (4, 4));
     viaduct.stop();
+}
+
+/// How often the certificate changes.
+const CHANGES: usize = 5;
+
+/// Calls go on by the connections that they have, and others connect for each call, while Viaduct's certificate is replaced,
+/// with a reload and without one.
+#[test]
+fn no_call_over_tls_fails_while_the_certificate_changes() {
+    let world = World::new();
+    let trust = Trust::new(&format!("{REST}{KEEPING_RELAY}"));
+    let viaduct = trust.home.start(&world);
+    let pair = Pair { caller: (Net::Public, By::Tls), callee: (Net::Private, By::Tls) };
+    let phones = Phones::of(&world, &trust, [pair].into_iter());
+    let scene = Scene::new(&world, &phones);
+    let (ends, made, failed) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let until_ended = |one: &dyn Fn(usize) -> Result<(), String>| {
+        while !ends.load(Ordering::Relaxed) {
+            let number = made.fetch_add(1, Ordering::Relaxed);
+            if let Err(what) = one(number) {
+                failed.lock().expect("no panic").push(format!("call {number}: {what}"));
+            }
+        }
+    };
+    let secrets = trust.secrets(&["alice.example"]);
+    let by_new_connections = |number: usize| {
+        let (address, edge) = (format!("1.2.3.100:{}", 10_000 + number), Net::Public.edge(By::Tls));
+        let edge = (&*edge, "edge.example");
+        let caller = ByStreams::new(&world.public, "once", "alice.example", &address, edge, Some(&secrets));
+        let id = format!("once-{number}");
+        let there = scene.desk((Net::Private, By::Tls, false)).leg(&id);
+        let sides = (&side(Net::Public, By::Tls), &side(Net::Private, By::Tls));
+        call(&caller, &there, sides, &id, number.is_multiple_of(2))
+    };
+    scene.during(|| {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| until_ended(&|number| scene.one(pair, None, number)));
+                scope.spawn(|| until_ended(&by_new_connections));
+            }
+            // However this ends, the calls do.
+            let changes = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                (1..=CHANGES).for_each(|change| renew(&trust, &viaduct, change, &made));
+            }));
+            ends.store(true, Ordering::Relaxed);
+            changes.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
+    });
+    let failed = failed.into_inner().expect("no panic");
+    assert!(failed.is_empty(), "{} calls failed:\n{}", failed.len(), failed.join("\n"));
+    let metrics = viaduct.metrics();
+    let failures = |labels: &[(&str, &str)]| metrics.sum("viaduct_tls_failures_total", labels);
+    // Who is gone after his call may have had an ACK alone by a connection that was opened anew.
+    assert_eq!(failures(&[]), failures(&[("cause", "unheard")]));
+    assert_eq!(metrics.dropped("connection_failed"), 0);
+    viaduct.stop();
+}
+
+/// Has Viaduct show another certificate, and calls be made before and afterwards.
+fn renew(trust: &Trust, viaduct: &Viaduct<'_>, change: usize, made: &AtomicUsize) {
+    let more = |what: &str| {
+        let before = made.load(Ordering::Relaxed);
+        eventually(what, || (made.load(Ordering::Relaxed) >= before + 24).then_some(()));
+    };
+    more("calls are made by the certificate that there is");
+    trust.show(&trust.authority.issue(&["edge.example"]));
+    if change.is_multiple_of(2) {
+        viaduct.reload(change as u64 / 2);
+    } else {
+        eventually("the new certificate is in use", || {
+            let told = viaduct.log().matches("listener public-tls has new certificates").count();
+            (told >= change.div_ceil(2)).then_some(())
+        });
+    }
+    more("calls are made by the new certificate");
 }
