@@ -25,7 +25,7 @@ fn home() -> Home {
 }
 
 /// Sends so many MESSAGEs, each of which is answered.
-fn messages(caller: &Party, count: usize, status: u16) {
+pub fn messages(caller: &Party, count: usize, status: u16) {
     for _ in 0..count {
         caller.send(&caller.request("MESSAGE", "sip:somebody@example.net"), edge());
         caller.receive_response(status);
@@ -43,7 +43,7 @@ fn reaches(viaduct: &Viaduct<'_>, uri: &str, wanted: &str) {
     });
 }
 
-fn explained(home: &Home, world: &World) -> String {
+pub fn explained(home: &Home, world: &World) -> String {
     let words =
         ["explain", "--ruri", "sip:a@example.net", "--source", "1.2.3.100:5060", "--listener", "public"];
     let output = home.command(world, &words);

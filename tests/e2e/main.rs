@@ -12,6 +12,7 @@
 mod advertised;
 mod anchoring;
 mod answers;
+mod asked;
 mod browser;
 mod calls;
 mod chain;
