@@ -9,8 +9,9 @@
 use std::net::SocketAddr;
 
 use crate::endpoint::{Party, Received, settle};
-use crate::kamailio::{Kamailio, Mode, installed};
-use crate::sip::{Dialog, Message, host_port, same_transaction, sent_by};
+use crate::kamailio::{Kamailio, Link, Mode, Stand, installed};
+use crate::pki::Authority;
+use crate::sip::{Dialog, Message, host_port, parameter, same_transaction, sent_by};
 use crate::sipp::{self, End};
 use crate::viaduct::{Home, LISTENERS};
 use crate::world::{Far, World};
@@ -22,12 +23,52 @@ struct Shape {
     inner: bool,
     /// The callee's side speaks IPv6.
     six: bool,
+    /// Between Kamailio and Viaduct.
+    link: Link,
 }
 
-const BEFORE: Shape = Shape { outer: true, inner: false, six: false };
-const BEHIND: Shape = Shape { outer: false, inner: true, six: false };
-const BOTH: Shape = Shape { outer: true, inner: true, six: false };
-const BOTH_TO_SIX: Shape = Shape { outer: true, inner: true, six: true };
+const BEFORE: Shape = Shape { outer: true, inner: false, six: false, link: Link::Udp };
+const BEHIND: Shape = Shape { outer: false, inner: true, six: false, link: Link::Udp };
+const BOTH: Shape = Shape { outer: true, inner: true, six: false, link: Link::Udp };
+const BOTH_TO_SIX: Shape = Shape { outer: true, inner: true, six: true, link: Link::Udp };
+
+impl Shape {
+    const fn by(self, link: Link) -> Self {
+        Self { link, ..self }
+    }
+
+    /// What has come by a connection Viaduct keeps.
+    fn is_kept(self) -> bool {
+        self.link != Link::Udp
+    }
+}
+
+/// Viaduct over TLS, with certificates for its addresses.
+const TLS: &str = r#"
+[[listener]]
+name = "public-tls"
+bind = "tls:1.2.3.4:5061"
+certificate = "edge.crt"
+key = "edge.key"
+ca = "ca.pem"
+client_certificates = "required"
+
+[[listener]]
+name = "private-tls"
+bind = "tls:10.0.0.4:5061"
+certificate = "edge.crt"
+key = "edge.key"
+ca = "ca.pem"
+client_certificates = "required"
+
+[[listener]]
+name = "six-tls"
+bind = "tls:[fd00:6::4]:5061"
+certificate = "edge.crt"
+key = "edge.key"
+ca = "ca.pem"
+client_certificates = "required"
+"#;
 
 /// The hosts at both ends and the Kamailios between.
 struct Chain {
@@ -42,32 +83,33 @@ struct Chain {
 
 impl Chain {
     fn new(shape: Shape, mode: Mode) -> Self {
-        let world = World::new();
+        let (world, authority, link) = (World::new(), Authority::new("A"), shape.link);
+        let uri = |address: &str| format!("sip:{address}:{};transport={}", link.port(), link.transport());
         let mut kamailios = Vec::new();
         let caller = shape.outer.then(|| {
             let caller = world.public.behind("caller", "192.168.7.1/24", "192.168.7.100/24");
-            let addresses = ["1.2.3.100", "192.168.7.1"];
-            kamailios.push(Kamailio::start(&world.public, addresses, Some("sip:1.2.3.4:5060"), mode));
+            let (host, addresses, next) = (&world.public, ["1.2.3.100", "192.168.7.1"], uri("1.2.3.4"));
+            let stand = Stand { host, addresses, next: Some(&next), link, authority: &authority };
+            kamailios.push(Kamailio::start(&stand, mode));
             caller
         });
         let callee = shape.inner.then(|| {
-            let (near, here, there, addresses) = if shape.six {
+            let (host, here, there, addresses) = if shape.six {
                 (&world.six, "fd00:8::1/64", "fd00:8::100/64", ["[fd00:6::100]", "[fd00:8::1]"])
             } else {
                 (&world.private, "192.168.8.1/24", "192.168.8.100/24", ["10.0.0.100", "192.168.8.1"])
             };
-            let callee = near.behind("callee", here, there);
-            kamailios.push(Kamailio::start(near, addresses, None, mode));
+            let callee = host.behind("callee", here, there);
+            let stand = Stand { host, addresses, next: None, link, authority: &authority };
+            kamailios.push(Kamailio::start(&stand, mode));
             callee
         });
         let next = match (shape.inner, shape.six) {
-            (true, true) => "sip:[fd00:6::100]:5060",
-            (true, false) => "sip:10.0.0.100:5060",
-            (false, _) => "request-uri",
+            (true, true) => uri("[fd00:6::100]"),
+            (true, false) => uri("10.0.0.100"),
+            (false, _) => "request-uri".to_owned(),
         };
-        let home = Home::new(&format!(
-            "{LISTENERS}\n[[route]]\nname = \"on\"\nto = \"{next}\"\nmode = \"stateless\"\n"
-        ));
+        let home = home(shape, &next, &authority);
         Self { world, caller, callee, home, _kamailios: kamailios, shape, mode }
     }
 
@@ -100,28 +142,56 @@ impl Chain {
         }
     }
 
-    /// The addresses that record themselves, from the caller to the callee. A strict Kamailio records the one on
-    /// Viaduct's side.
-    fn recorded(&self) -> Vec<&'static str> {
+    /// The addresses that record themselves, from the caller to the callee, and by which transport. A strict Kamailio
+    /// records the one on Viaduct's side.
+    fn recorded(&self) -> Vec<(SocketAddr, &'static str)> {
+        let Shape { outer, inner, six, link } = self.shape;
         let strict = self.mode == Mode::Strict;
-        let mut all = match (self.shape.outer, strict) {
-            (false, _) => vec![],
-            (true, false) => vec!["192.168.7.1", "1.2.3.100"],
-            (true, true) => vec!["1.2.3.100"],
+        let plain = |address: &str| (with_port(address), "udp");
+        let linked = |address: &str, is_linked: bool| match is_linked {
+            true => (with_port(&format!("{address}:{}", link.port())), link.transport()),
+            false => plain(address),
         };
-        all.extend(["1.2.3.4", if self.shape.six { "[fd00:6::4]" } else { "10.0.0.4" }]);
-        if self.shape.inner {
-            all.push(if self.shape.six { "[fd00:6::100]" } else { "10.0.0.100" });
+        let mut all = Vec::new();
+        if outer && !strict {
+            all.push(plain("192.168.7.1"));
         }
-        if self.shape.inner && !strict {
-            all.push(self.last());
+        if outer {
+            all.push(linked("1.2.3.100", true));
+        }
+        all.push(linked("1.2.3.4", outer));
+        all.push(linked(if six { "[fd00:6::4]" } else { "10.0.0.4" }, inner));
+        if inner {
+            all.push(linked(if six { "[fd00:6::100]" } else { "10.0.0.100" }, true));
+        }
+        if inner && !strict {
+            all.push(plain(self.last()));
         }
         all
     }
 
-    fn hops(&self) -> usize {
-        1 + usize::from(self.shape.outer) + usize::from(self.shape.inner)
+    /// By what a request has come from one end to the other, hop by hop, the last first.
+    fn hops(&self, from_caller: bool) -> Vec<&'static str> {
+        let Shape { outer, inner, link, .. } = self.shape;
+        let between = |is_there: bool| is_there.then_some(link.transport());
+        let (near, far) = if from_caller { (outer, inner) } else { (inner, outer) };
+        ["udp"].into_iter().chain(between(far)).chain(between(near)).collect()
     }
+}
+
+/// Viaduct's files. Where it is reached by connections, it keeps what it has from them.
+fn home(shape: Shape, next: &str, authority: &Authority) -> Home {
+    let mode = if shape.is_kept() { "stateful" } else { "stateless" };
+    let tls = if shape.link == Link::Tls { TLS } else { "" };
+    let route = format!("\n[[route]]\nname = \"on\"\nto = \"{next}\"\nmode = \"{mode}\"\n");
+    // A Kamailio of one process on a busy machine may take late what waits for it.
+    let home = Home::new(&format!("[tcp]\nqueue = \"4MiB\"\n{LISTENERS}{tls}{route}"));
+    let own = authority.issue(&["1.2.3.4", "10.0.0.4", "fd00:6::4"]);
+    for (name, text) in [("ca.pem", &authority.pem()), ("edge.crt", &own.certificate), ("edge.key", &own.key)]
+    {
+        home.put(name, text);
+    }
+    home
 }
 
 /// Both ends of a call.
@@ -155,17 +225,21 @@ impl<'a> Ends<'a> {
         self.caller.send(&invite, self.first());
         let arrived = self.callee.receive_request("INVITE");
         self.passed(&arrived, self.last(), &self.caller);
-        let mut recorded: Vec<_> = hosts(&arrived.message, "Record-Route");
-        recorded.reverse();
+        let values = arrived.message.values("Record-Route");
+        let recorded: Vec<_> = values.iter().rev().map(|value| recorded(value)).collect();
+        let recorded: Vec<_> = recorded.iter().map(|(address, by)| (*address, &**by)).collect();
         assert_eq!(recorded, self.chain.recorded(), "{}", arrived.message);
         (invite, arrived)
     }
 
     /// Each hop put one Via on top, took one from Max-Forwards, and the last is who sent it.
     fn passed(&self, arrived: &Received, last: SocketAddr, origin: &Party) {
-        let (message, hops) = (&arrived.message, self.chain.hops());
+        let (message, by) = (&arrived.message, self.chain.hops(origin.address == self.caller.address));
+        let hops = by.len();
         assert_eq!(arrived.from, last, "{message}");
         let vias = message.values("Via");
+        let wanted = by.iter().chain(&["udp"]).map(|by| format!("SIP/2.0/{} ", by.to_uppercase()));
+        assert!(vias.iter().zip(wanted).all(|(via, wanted)| via.starts_with(&wanted)), "{by:?}:\n{message}");
         assert_eq!(vias.len(), hops + 1, "{message}");
         assert_eq!(with_port(sent_by(&vias[0])), last, "{message}");
         assert_eq!(with_port(sent_by(&vias[hops])), origin.address, "{message}");
@@ -177,7 +251,7 @@ impl<'a> Ends<'a> {
     fn edge(&self, from_caller: bool) -> SocketAddr {
         let recorded = self.chain.recorded();
         let edge = if from_caller { recorded.first() } else { recorded.last() };
-        with_port(edge.expect("Viaduct at least"))
+        edge.expect("Viaduct at least").0
     }
 
     /// A request in the dialog from one end to the other, and its 200 back.
@@ -194,7 +268,7 @@ impl<'a> Ends<'a> {
         self.passed(&arrived, last, from);
         assert_eq!(arrived.message.start, format!("{method} {} SIP/2.0", to.uri()), "the remote target");
         to.answer(&arrived, "200 OK");
-        let answer = from.receive_response(200);
+        let answer = answer(from, 200);
         assert_eq!(answer.from, first);
         assert_eq!(answer.message.values("Via").len(), 1, "{}", answer.message);
         if method == "INVITE" {
@@ -207,9 +281,21 @@ impl<'a> Ends<'a> {
     }
 }
 
-fn hosts(message: &Message, name: &str) -> Vec<String> {
-    let bare = |value: &String| with_port(host_port(value)).to_string();
-    message.values(name).iter().map(|value| bare(value).trim_end_matches(":5060").to_string()).collect()
+/// Address and transport of a Record-Route.
+fn recorded(value: &str) -> (SocketAddr, String) {
+    (with_port(host_port(value)), parameter(value, "transport").unwrap_or_else(|| "udp".to_owned()))
+}
+
+/// The next answer but 100, which has this status.
+fn answer(party: &Party, status: u16) -> Received {
+    loop {
+        let received = party.receive();
+        let start = &received.message.start;
+        if !start.starts_with("SIP/2.0 100 ") {
+            assert!(start.starts_with(&format!("SIP/2.0 {status} ")), "{status}:\n{}", received.message);
+            return received;
+        }
+    }
 }
 
 fn with_port(text: &str) -> SocketAddr {
@@ -219,7 +305,7 @@ fn with_port(text: &str) -> SocketAddr {
 
 /// A call with everything in it, ended by the caller and then one ended by the callee.
 fn conversations(shape: Shape, mode: Mode) {
-    if !installed() {
+    if !installed(shape.link) {
         return;
     }
     let chain = Chain::new(shape, mode);
@@ -228,9 +314,9 @@ fn conversations(shape: Shape, mode: Mode) {
     for caller_ends in [true, false] {
         let (_, invite) = ends.invite();
         ends.callee.answer(&invite, "180 Ringing");
-        ends.caller.receive_response(180);
+        answer(&ends.caller, 180);
         let accepted = ends.callee.answer(&invite, "200 OK");
-        let answer = ends.caller.receive_response(200);
+        let answer = answer(&ends.caller, 200);
         assert_eq!(answer.from, ends.first());
         assert_eq!(answer.message.values("Via").len(), 1, "{}", answer.message);
         let mut of_callee = Dialog::of_callee(&invite.message, &accepted);
@@ -262,7 +348,7 @@ fn conversations(shape: Shape, mode: Mode) {
 
 /// A call cancelled before and after it rings, and one that is refused.
 fn calls_that_fail(shape: Shape, mode: Mode) {
-    if !installed() {
+    if !installed(shape.link) {
         return;
     }
     let chain = Chain::new(shape, mode);
@@ -271,12 +357,16 @@ fn calls_that_fail(shape: Shape, mode: Mode) {
     // RFC 3261 §9.1: a CANCEL goes on only where a provisional response has come in, and a 100 ends at the nearest
     // transaction, which here may be the inner Kamailio's: then the outer one has none.
     let ends_at_inner = shape.inner && mode == Mode::Stateful;
-    let early = if shape.outer && ends_at_inner { "183 Session Progress" } else { "100 Trying" };
+    let is_kept_before = shape.outer || shape.is_kept();
+    let early = if is_kept_before && ends_at_inner { "183 Session Progress" } else { "100 Trying" };
     for provisional in [early, "180 Ringing"] {
         let (sent, invite) = ends.invite();
         ends.callee.answer(&invite, provisional);
         if provisional.starts_with("100") && mode == Mode::Stateful {
             settle();
+        } else if shape.is_kept() {
+            let code = provisional.split(' ').next().and_then(|code| code.parse().ok());
+            answer(&ends.caller, code.expect("a status"));
         } else {
             ends.caller.receive();
         }
@@ -290,7 +380,7 @@ fn calls_that_fail(shape: Shape, mode: Mode) {
             "§9.1: the CANCEL names the transaction that it ends"
         );
         ends.callee.answer(&cancelled, "200 OK");
-        assert!(ends.caller.receive_response(200).message.value("CSeq").ends_with("CANCEL"));
+        assert!(answer(&ends.caller, 200).message.value("CSeq").ends_with("CANCEL"));
         refuse(&ends, &sent, &invite, "487 Request Terminated");
     }
     let (sent, invite) = ends.invite();
@@ -304,7 +394,7 @@ fn calls_that_fail(shape: Shape, mode: Mode) {
 fn refuse(ends: &Ends<'_>, sent: &Message, invite: &Received, status: &str) {
     ends.callee.answer(invite, status);
     let code = status.split(' ').next().and_then(|code| code.parse().ok()).expect("a status");
-    let answer = ends.caller.receive_response(code);
+    let answer = answer(&ends.caller, code);
     assert_eq!(answer.from, ends.first());
     let ack = same_transaction(sent, "ACK", answer.message.value("To"));
     ends.caller.send(&ack, ends.first());
@@ -318,7 +408,7 @@ fn refuse(ends: &Ends<'_>, sent: &Message, invite: &Received, status: &str) {
 
 /// Many calls by SIPp; every one must succeed.
 fn volume(shape: Shape) {
-    if !installed() {
+    if !installed(shape.link) {
         return;
     }
     const CALLS: u32 = 500;
@@ -398,4 +488,33 @@ fn five_hundred_calls_with_kamailio_behind_viaduct() {
 #[test]
 fn five_hundred_calls_with_kamailio_on_both_sides() {
     volume(BOTH_TO_SIX);
+}
+
+/// With a Kamailio on either side and on both, over TCP and over TLS.
+fn by_streams(each: impl Fn(Shape)) {
+    for link in [Link::Tcp, Link::Tls] {
+        for shape in [BEFORE, BEHIND, BOTH_TO_SIX] {
+            each(shape.by(link));
+        }
+    }
+}
+
+#[test]
+fn kamailio_by_streams() {
+    by_streams(|shape| conversations(shape, Mode::Stateful));
+}
+
+#[test]
+fn calls_fail_with_kamailio_by_streams() {
+    by_streams(|shape| calls_that_fail(shape, Mode::Stateful));
+}
+
+#[test]
+fn five_hundred_calls_with_kamailio_by_tcp() {
+    volume(BOTH_TO_SIX.by(Link::Tcp));
+}
+
+#[test]
+fn five_hundred_calls_with_kamailio_by_tls() {
+    volume(BOTH_TO_SIX.by(Link::Tls));
 }

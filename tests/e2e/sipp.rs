@@ -64,7 +64,7 @@ impl Sipp {
 pub fn calls(scenario: &str, calls: u32, caller: &End<'_>, edge: &str, callee: &End<'_>) {
     let folder = folder();
     let uas = Sipp::start(callee, folder.path(), scenario, "uas", &["-m", &calls.to_string()]);
-    listening(callee.host);
+    listening(callee.host, 5060);
     let uac = caller_of(scenario, calls, caller, edge, callee.address, folder.path());
     let what = format!("{scenario}, {} → {}", caller.address, callee.address);
     uac.succeeds(&format!("{what}, caller"));
@@ -84,7 +84,7 @@ pub fn calls_over(
     let folder = folder();
     let count = calls.to_string();
     let uas = Sipp::start(callee, folder.path(), scenario, "uas", &["-m", &count, "-t", to]);
-    listening(callee.host);
+    listening(callee.host, 5060);
     let (proxy, target) = (format!("{edge}:5060"), format!("service@{}:5060{suffix}", callee.address));
     let words =
         [&proxy, "-key", "callee", &target, "-m", &count, "-r", "100", "-t", from, "-max_socket", "100"];
@@ -111,14 +111,14 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-/// Waits until something in this host is bound to port 5060.
-pub fn listening(host: &Far) {
-    const PORT: &str = ":13C4 "; // 5060, as /proc/net/udp writes it
-    eventually("something listens on port 5060", || {
+/// Waits until something in this host is bound to this port.
+pub fn listening(host: &Far, port: u16) {
+    let bound = format!(":{port:04X} "); // as /proc/net/udp writes it
+    eventually(&format!("something listens on port {port}"), || {
         let tables = host.inside(|| {
             let read = |name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
             Ok(read("udp") + &read("udp6") + &read("tcp") + &read("tcp6"))
         });
-        tables.ok()?.contains(PORT).then_some(())
+        tables.ok()?.contains(&bound).then_some(())
     });
 }
