@@ -97,7 +97,7 @@ fn counted_response(bytes: &[u8], lines: &mut [HeaderLine]) -> Result<usize, Err
     let message = parse(bytes, lines)?;
     let mut sum = CSeq::parse(message.value(HeaderName::CSeq))?.method.len() + message.end();
     for value in message.values(HeaderName::Via).take(2) {
-        let via = message.via(&value?)?;
+        let via = message.via(value?.span)?;
         sum += via.branch().map_or(0, <[u8]>::len) + usize::from(via.received().is_some());
         sum += usize::from(via.params().has(b"maddr"));
     }
