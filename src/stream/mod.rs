@@ -27,6 +27,7 @@ mod number;
 mod owner;
 mod share;
 #[cfg(test)]
+#[path = "sides_tests.rs"]
 mod sides;
 mod table;
 mod unanswered;
