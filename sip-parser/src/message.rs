@@ -186,10 +186,15 @@ impl<'m> Message<'m> {
         block::widely(ViaOf(self, span))
     }
 
-    /// Reads what a proxy needs of every request, all at once: that costs less than one after the other.
+    /// Reads what a proxy needs of every request, all at once: that costs less than one after the other. Each value is as
+    /// [`Message::top_via`], [`Message::uri`] and [`Message::name_addr`] give it.
     #[inline(always)]
     pub fn request_values(&self, uri: Span) -> RequestValues<'m> {
-        block::widely(RequestValuesOf(self, uri))
+        let mut values = block::widely(RequestValuesOf(self, uri));
+        if values.via.is_err() {
+            values.via = self.first_of_vias();
+        }
+        values
     }
 
     /// Where [`Message::value`] stands.
