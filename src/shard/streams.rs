@@ -275,7 +275,7 @@ impl<S, H: Handler> Worker<S, H> {
         let is_put = self.put(io, stream, bytes);
         let now = self.now;
         let is_kept = self.streams.get(stream).filter(|_| is_put).is_some_and(|connection| {
-            if Cookie::transaction(waiting.cookie).is_some() {
+            if Cookie::transaction(waiting.cookie).is_some() || Cookie::ping(waiting.cookie).is_some() {
                 connection.awaits(bytes, waiting, now);
             }
             connection.waits(waiting)

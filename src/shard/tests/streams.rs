@@ -368,6 +368,7 @@ fn who_waits_for_a_browsers_answer_hears_of_the_end_of_its_connection_however_it
 /// An OPTIONS of the control thread takes the way of requests; where no answer can come, that is told.
 #[test]
 fn what_becomes_of_an_options_by_a_connection_is_told_of_its_gateway() {
+    const OPTIONS: &[u8] = b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bKx\r\n\r\n";
     let mut bench = Bench::one_shard();
     let health = Health::new(1);
     health.know(GatewayId(0), 7);
@@ -379,7 +380,7 @@ fn what_becomes_of_an_options_by_a_connection_is_told_of_its_gateway() {
     let asks = |bench: &mut Bench, number, connects| {
         bench.io.streams.connects = connects;
         let ping = Ping { gateway: GatewayId(0), way: 0, number };
-        assert_eq!(bench.post.ask(listener, to, None, ping, b"OPTIONS"), Ok(Some(0)));
+        assert_eq!(bench.post.ask(listener, to, None, ping, OPTIONS), Ok(Some(0)));
         bench.batch(&[]);
         StreamId::first(bench.io.streams.next)
     };
@@ -392,13 +393,18 @@ fn what_becomes_of_an_options_by_a_connection_is_told_of_its_gateway() {
     assert_eq!(heard(), [(16, Heard::Failed(Fault::Connection))]);
     let stream = asks(&mut bench, 24, true);
     bench.event(Event::Connected { stream });
-    bench.event(Event::Wrote { stream, bytes: b"OPTIONS".len() });
+    bench.event(Event::Wrote { stream, bytes: OPTIONS.len() });
     assert_eq!(asks(&mut bench, 32, true), stream, "by the same one");
-    bench.event(Event::Wrote { stream, bytes: b"OPTIONS".len() });
+    bench.event(Event::Wrote { stream, bytes: OPTIONS.len() });
     bench.event(Event::Ended { stream, errno: 0 });
     assert_eq!(heard(), [], "both have left: their answers are waited for");
+    let stream = asks(&mut bench, 40, true);
+    bench.event(Event::Connected { stream });
+    bench.event(Event::Wrote { stream, bytes: OPTIONS.len() });
+    bench.event(Event::Ended { stream, errno: libc::ECONNRESET });
+    assert_eq!(heard(), [(40, Heard::Failed(Fault::Connection))], "nothing can answer it");
     assert_eq!((bench.dropped(), bench.sent(), bench.answered()), (0, 0, 0));
     bench.post.leave(0);
-    let ping = Ping { gateway: GatewayId(0), way: 0, number: 40 };
-    assert_eq!(bench.post.ask(listener, to, None, ping, b"OPTIONS"), Err(NotAsked));
+    let ping = Ping { gateway: GatewayId(0), way: 0, number: 48 };
+    assert_eq!(bench.post.ask(listener, to, None, ping, OPTIONS), Err(NotAsked));
 }
