@@ -190,11 +190,7 @@ impl<'m> Message<'m> {
     /// [`Message::top_via`], [`Message::uri`] and [`Message::name_addr`] give it.
     #[inline(always)]
     pub fn request_values(&self, uri: Span) -> RequestValues<'m> {
-        let mut values = block::widely(RequestValuesOf(self, uri));
-        if values.via.is_err() {
-            values.via = self.first_of_vias();
-        }
-        values
+        block::widely(RequestValuesOf(self, uri))
     }
 
     /// Where [`Message::value`] stands.
@@ -258,12 +254,17 @@ impl<'m> Work for RequestValuesOf<'_, 'm> {
     fn with<S: Set>(self) -> Self::Done {
         let Self(message, uri) = self;
         let part = |name| Part::of(message.bytes, message.span(name));
-        RequestValues {
+        let mut values = RequestValues {
             via: Via::of::<S>(part(HeaderName::Via)),
             uri: Uri::of::<S>(Part::of(message.bytes, uri)),
             from: NameAddr::of::<S>(part(HeaderName::From)),
             to: NameAddr::of::<S>(part(HeaderName::To)),
+        };
+        // As in `top_via`.
+        if values.via.is_err() {
+            values.via = message.first_of_vias();
         }
+        values
     }
 }
 

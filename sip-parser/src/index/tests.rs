@@ -117,6 +117,7 @@ fn the_topmost_via_is_the_first_value() {
                 Via::parse(value.text).map_err(|error| error.shifted(value.span.start.into()))
             });
             let read = message.top_via();
+            assert_eq!(message.request_values(Span::default()).via, read, "{lines:?}");
             let shown = |via: Result<Via<'_>, Error>| via.map(|via| (via.text.to_vec(), via.to_string()));
             let first = first.unwrap_or(Err(Error::new(Rule::Via, 0)));
             assert_eq!(shown(read), shown(first), "{lines:?}");
