@@ -249,7 +249,8 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         let letters = (!self.post.is_empty(self.number)).then_some(self.now);
         let (kernel, names) = (self.parking.deadline(), self.waiting.deadline());
         let streams = (!self.streams.is_empty()).then_some(self.look_at_streams);
-        let deadlines = [self.stop_by, kernel, names, self.handler.deadline(), letters, streams];
+        let again = self.again.deadline();
+        let deadlines = [self.stop_by, kernel, names, self.handler.deadline(), letters, again, streams];
         Next::Wait(deadlines.into_iter().flatten().min())
     }
 }

@@ -230,7 +230,9 @@ impl Transactions {
         out: &mut [u8],
     ) -> Option<Send> {
         let server = self.table.clients.get(client)?.server;
-        let is_new = self.table.clients.get(client)?.machine.state() == ClientState::Calling;
+        let machine = &self.table.clients.get(client)?.machine;
+        // One that has left by a connection which broke may have arrived: only what never left is sent by UDP.
+        let is_new = machine.state() == ClientState::Calling && !machine.is_abandoned();
         if let Some(server) = server.filter(|_| matches!(own, Own::Failed(_)) && is_new)
             && self.table.search(server).is_some_and(|search| search.falls_back(client))
         {
@@ -257,7 +259,10 @@ impl Transactions {
     fn note_silence(&mut self, client: Handle, own: Own, now: Now) -> Option<()> {
         let record = self.table.clients.get_mut(client)?;
         let counts = match own {
-            Own::Failed(_) | Own::FlowFailed => record.machine.state() == ClientState::Calling,
+            // One connection may break under many requests: that is one thing, and new ones are made.
+            Own::Failed(_) | Own::FlowFailed => {
+                record.machine.state() == ClientState::Calling && !record.machine.is_abandoned()
+            }
             Own::TimedOut | Own::Trying => record.machine.tells_silence(now),
         };
         if counts {

@@ -596,7 +596,11 @@ fn what_is_large_is_tried_once_more_before_the_next_one() {
         assert_eq!(shard.branches().first().copied(), next, "after attempt {failed}");
     }
     assert_eq!(shard.finals, [500]);
-    // Who is reached and refuses is not asked again.
+    // Who is reached and refuses is not asked again, nor who may have it by a connection that broke.
+    let mut shard = Shard::new("INVITE", 2, Terms { is_large: true, ..terms() });
+    shard.due();
+    shard.transactions.failed(shard.begun[0], SendFailure::Broken);
+    assert_eq!(shard.branches(), [1]);
     let mut shard = Shard::new("INVITE", 2, Terms { is_large: true, ..terms() });
     shard.response(0, 404);
     assert_eq!(shard.branches(), [1]);
