@@ -12,7 +12,7 @@ pub enum Fault {
     Silent,
     /// An answer came whose status does not count as alive.
     Status(u16),
-    /// No connection was made, or it ended with the OPTIONS unsent.
+    /// No connection was made, or it broke before the answer.
     Connection,
     /// TLS failed.
     Tls(Cause),
@@ -132,7 +132,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Silent => f.write_str("does not answer"),
             Self::Status(status) => write!(f, "answers {status}"),
-            Self::Connection => f.write_str("cannot be connected to"),
+            Self::Connection => f.write_str("cannot be connected to, or breaks the connection"),
             Self::Tls(cause) => write!(f, "fails in TLS: {} ({})", cause.in_words(), cause.label()),
         }
     }

@@ -262,9 +262,16 @@ impl Health {
     pub fn hear(&self, ping: Ping, heard: Heard) {
         let Ping { gateway, way, number } = ping;
         let answers = self.answers.get(usize::from(gateway.0)).and_then(|ways| ways.get(usize::from(way)));
-        if let Some(answer) = answers.and_then(|all| all.get(number as usize % CANDIDATES)) {
-            answer.store(u64::from(number) << 16 | u64::from(heard.pack()), Ordering::Relaxed);
-        }
+        let Some(answer) = answers.and_then(|all| all.get(number as usize % CANDIDATES)) else { return };
+        let word = u64::from(number) << 16 | u64::from(heard.pack());
+        // What is heard late of an older OPTIONS, or of an answered one, is no news.
+        let news = |old: u64| {
+            let ahead = number.wrapping_sub((old >> 16) as u32) as i32;
+            let is_answer = matches!(Heard::unpack(old as u16), Some(Heard::Answer(_)));
+            (old == 0 || ahead > 0 || (ahead == 0 && !is_answer)).then_some(word)
+        };
+        // An error says that it is none.
+        let _ = answer.fetch_update(Ordering::Relaxed, Ordering::Relaxed, news);
     }
 
     /// Takes what was heard last: the OPTIONS' numbers, and what became of each.

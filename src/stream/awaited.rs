@@ -23,12 +23,21 @@ impl Awaited {
     pub fn answered(&mut self, response: &[u8]) {
         if !self.0.is_empty() {
             self.0.remove(&answering(response));
+            self.keep_nothing_for_none();
         }
     }
 
     /// Forgets those whose transactions are over: they were answered by another connection, or not at all.
     pub fn forget_old(&mut self, now: Now) {
         self.0.retain(|_, (_, since)| now < since.plus_ns(STREAM_AWAITED_NS));
+        self.keep_nothing_for_none();
+    }
+
+    /// An empty tree keeps its root.
+    fn keep_nothing_for_none(&mut self) {
+        if self.0.is_empty() {
+            self.0 = BTreeMap::new();
+        }
     }
 
     /// None is waited for.

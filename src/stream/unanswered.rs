@@ -30,6 +30,10 @@ impl Unanswered {
     /// This final answer goes out.
     pub fn answered(&mut self, response: &[u8]) {
         self.keys.remove(&answering(response));
+        if self.keys.is_empty() {
+            // An empty tree keeps its root, and an idle connection nothing.
+            self.keys = BTreeSet::new();
+        }
     }
 
     /// Everything is answered.

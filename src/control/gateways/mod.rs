@@ -115,6 +115,11 @@ impl Gateways {
                 }
                 if let Some(known) = seat {
                     known.stay(gateway);
+                    if group.pinging.is_none() {
+                        known.schedules.clear();
+                        let ways: Vec<u32> = self.health.ways(*id).map(|(listener, _)| listener).collect();
+                        ways.into_iter().for_each(|listener| self.health.set_fault(*id, listener, None));
+                    }
                 }
                 self.health.set_down_after(*id, group.settings.down_after);
             }
