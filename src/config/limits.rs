@@ -54,7 +54,8 @@ fn per(entry: &Entry<'_>, owner: Owner, findings: &mut Findings) -> Option<Per> 
         other => {
             let own = owner.as_str();
             findings.error(text.span, format!("`per` cannot be «{other}»")).hint(format!(
-                "write \"{own}\" for all requests together, \"source\" for each source address"
+                "write \"{own}\" for all requests together, \"source\" for each source (an IPv4 address, an IPv6 \
+                 network of `source_prefix_v6` bits)"
             ));
             None
         }
@@ -69,7 +70,7 @@ pub(super) fn peers(entry: Option<Entry<'_>>, limits: &mut Limits, findings: &mu
     if sections.len() > PEERS {
         findings
             .error(0..0, format!("more than {PEERS} peers"))
-            .hint("a peer may have several networks, and `per = \"source\"` counts each address alone");
+            .hint("a peer may have several networks, and `per = \"source\"` counts each source alone");
         return;
     }
     for mut section in sections {

@@ -181,9 +181,10 @@ impl Throttle {
             Measure::Loss(percent) => set(&self.measure, percent.into()),
             Measure::Rate(rate) => {
                 set(&self.measure, RATE | u64::from(rate));
-                if !was_asking {
-                    set(&self.full_at, now.0);
-                }
+                // Of what another rate has let through no more counts than this one could have.
+                let most_ns = u64::from(BURSTS[2]) * 1_000_000_000 / u64::from(rate.max(1));
+                let full_at = self.full_at.load(Ordering::Relaxed).min(now.plus_ns(most_ns).0);
+                set(&self.full_at, if was_asking { full_at } else { now.0 });
             }
         }
         set(&self.known_until_ns, until_ns.max(now.plus_ns(PLEA_KNOWN_NS).0));

@@ -158,6 +158,17 @@ fn a_rate_lets_so_many_pass_and_those_last_that_begin_something() {
 }
 
 #[test]
+fn a_higher_rate_does_not_wait_for_what_a_lower_one_has_let_through() {
+    let throttles = Throttles::default();
+    throttles.hear(address(1), &rate(2), Now(0));
+    (0..100).for_each(|draw| _ = throttles.spares(address(1), request(Standing::Kept, draw), Now(0)));
+    throttles.hear(address(1), &rate(200), Now(1));
+    let passed =
+        (0..1_000u64).filter(|ms| !throttles.spares(address(1), request(Standing::New, *ms), Now(ms * MS)));
+    about(passed.count() as u64, 190);
+}
+
+#[test]
 fn the_same_request_is_answered_the_same() {
     let throttles = Throttles::default();
     throttles.hear(address(1), &loss(40, 60_000, 1), Now(0));

@@ -17,7 +17,7 @@ pub enum Standing {
     New,
     /// It belongs to a dialog.
     InDialog,
-    /// It ends or settles what there is (ACK, BYE, CANCEL), or is an emergency call, or has a priority that is kept.
+    /// It ends or settles what there is (ACK, BYE, CANCEL, PRACK), or is an emergency call, or has a priority that is kept.
     Kept,
 }
 

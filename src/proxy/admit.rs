@@ -3,6 +3,8 @@
 //! Asked of what is decided for the first time only. What came again, and what belongs to a transaction that is kept,
 //! has been let in before.
 
+use sip_parser::Uri;
+
 use crate::drop_reason::DropReason;
 use crate::limits::{REFUSALS_AT_ONCE, REFUSALS_PER_SECOND};
 use crate::net::{ListenerId, Now};
@@ -221,8 +223,10 @@ pub(super) fn begins(snapshot: &Snapshot, request: &Request<'_>, pre: &Preproces
 
 /// It is an emergency call, or has a priority that is kept.
 fn is_urgent(policy: &Policy, request: &Request<'_>, pre: &Preprocessed<'_>) -> bool {
-    let uri = pre.uri(request);
-    if uri.user().or_else(|| emergency(uri)).is_some_and(|user| policy.is_emergency(user)) {
+    let is_emergency =
+        |uri: &Uri<'_>| uri.user().or_else(|| emergency(uri)).is_some_and(|user| policy.is_emergency(user));
+    // What a rule has made of the Request-URI makes no other call of it.
+    if is_emergency(pre.uri(request)) || is_emergency(request.uri) {
         return true;
     }
     let lines = request.message.named(b"Resource-Priority");

@@ -110,8 +110,12 @@ pub fn handle(
         // What was cut at the end of its headers has lost its body.
         Start::Response(_) if incoming.broken.is_some() => Outcome::Drop(DropReason::MalformedResponse),
         Start::Response(status) => {
-            work.counted.pleas += u64::from(oc::hear(throttles, snapshot, message, incoming, now));
-            respond::relay(work, snapshot, message, status.code, now, out)
+            let outcome = respond::relay(work, snapshot, message, status.code, now, out);
+            // Who it is handed over to hears it.
+            if !matches!(outcome, Outcome::HandOver(_)) {
+                work.counted.pleas += u64::from(oc::hear(throttles, snapshot, message, incoming, now));
+            }
+            outcome
         }
         Start::BadResponse(_) => Outcome::Drop(DropReason::MalformedResponse),
         Start::Request(_) | Start::BadRequest(..) => {

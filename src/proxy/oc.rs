@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use sip_parser::{Message, Via};
+use sip_parser::{Message, Param, Via};
 
 use crate::net::Now;
 use crate::overload::{Feedback, Measure, Plea, Throttles};
@@ -74,11 +74,15 @@ pub(super) fn put(out: &mut Output<'_>, feedback: Feedback) {
 /// §5.4: "A SIP client SHOULD remove the "oc", "oc-validity", and "oc-seq" parameters from all Via headers of a response
 /// received, except for the topmost Via header. This prevents overload control parameters that were accidentally or
 /// maliciously inserted into Via headers by a downstream SIP server from traveling upstream." An `oc` without a value is
-/// the client's own.
+/// the client's own, unless `is_told` says that our answer to it is put there. A name may stand there more than once.
 #[cold]
-pub(super) fn strip(bytes: &[u8], via: &Via<'_>, edits: &mut Edits<New>) {
-    let value = via.param(b"oc").filter(|oc| oc.value.is_some());
-    let written = [value, via.param(b"oc-validity"), via.param(b"oc-seq")].into_iter().flatten();
+pub(super) fn strip(bytes: &[u8], via: &Via<'_>, is_told: bool, edits: &mut Edits<New>) {
+    let goes = |param: &Param<'_>| {
+        let is = |name: &[u8]| param.name.eq_ignore_ascii_case(name);
+        let is_offer = is(b"oc") && param.value.is_none() || is(b"oc-algo");
+        is_offer && is_told || is(b"oc") && !is_offer || is(b"oc-validity") || is(b"oc-seq")
+    };
+    let written = via.params().iter().filter(goes);
     written.filter_map(|param| range_in(bytes, param.with_semicolon)).for_each(|range| edits.delete(range));
 }
 

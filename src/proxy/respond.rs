@@ -166,9 +166,9 @@ fn way_back_by(
     let offer = if overload.oc { Offer::of(message.bytes(), next) } else { None };
     if overload.oc || overload.limits.peers.has_oc() {
         let below = message.values(HeaderName::Via).skip(2);
-        let below = below.map_while(|via| message.via(via.ok()?.span).ok());
-        let told = offer.is_none().then_some(*next);
-        told.into_iter().chain(below).for_each(|via| oc::strip(message.bytes(), &via, &mut work.edits));
+        let below = below.filter_map(|via| message.via(via.ok()?.span).ok());
+        oc::strip(message.bytes(), next, offer.is_some(), &mut work.edits);
+        below.for_each(|via| oc::strip(message.bytes(), &via, false, &mut work.edits));
     }
     let length = stream.is_stream() && message.count(HeaderName::ContentLength) == 0;
     if length && let Some(line) = message.lines().first() {

@@ -125,8 +125,8 @@ impl Search<'_> {
         }
         let Err(reply) = self.first(By::Rule(egress), failure) else { return Ok(()) };
         let reply = reply.unwrap_or(NOWHERE);
-        // Once the kernel has answered, it is decided anew.
-        if is_down && !matches!(reply, Reply::NoEgress(_, NoEgress::AskKernel(_))) {
+        // Once the kernel has answered, or a next hop that lives asks no more, it is decided anew.
+        if is_down && !matches!(reply, Reply::NoEgress(_, NoEgress::AskKernel(_)) | Reply::Spared) {
             self.candidates.clear();
             self.name_those_down(to, egress, request, pre);
             return self.first(By::Rule(egress), Some(reply)).map_err(|why| why.unwrap_or(reply));

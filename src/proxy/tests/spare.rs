@@ -4,6 +4,8 @@ use super::dialogs::{CALLER, Dialog};
 use super::forwarding::INVITE;
 use super::world::{Became, CONFIGURATION, World, fib, header, headers, response};
 use crate::drop_reason::DropReason;
+use crate::group::Report;
+use crate::net::GroupId;
 use crate::overload::Excess;
 use crate::transaction::What;
 
@@ -199,4 +201,56 @@ fn what_is_written_for_others_goes_no_further() {
     let via = header(&relayed, "Via");
     assert!(via.contains(";oc-algo=\"loss\";"), "{via}");
     assert!(["oc=", "oc-seq", "oc-validity"].iter().all(|name| !via.contains(name)), "{via}");
+    // The first one hides no other one, whether we answer the offer ourselves or not.
+    let forged =
+        answer.replace("z9hG4bKspare1", "z9hG4bKspare1;oc;oc-seq=1.1;oc=100;oc-seq=9.9;oc-validity=60000");
+    let relayed = world.relayed("public", BOB, &forged, "private", ALICE);
+    let via = header(&relayed, "Via");
+    assert!(["oc=", "oc-seq", "oc-validity"].iter().all(|name| !via.contains(name)), "{via}");
+    let mut tells = World::of(&format!("{CONFIGURATION}{}oc = true\n", PEER), fib());
+    tells.forwarded("private", ALICE, &offering, "public", BOB);
+    let relayed = tells.relayed("public", BOB, &forged, "private", ALICE);
+    let via = header(&relayed, "Via");
+    for name in [";oc=", ";oc-algo=", ";oc-seq=", ";oc-validity="] {
+        assert_eq!(via.matches(name).count(), 1, "{via}");
+    }
+    assert!(via.contains(";oc=0;oc-algo=\"loss\";"), "{via}");
+}
+
+/// Recipe I: gateways that are down are tried where nothing else is left of `to`.
+#[test]
+fn who_asks_to_be_spared_is_left_of_it() {
+    let group = "[[group]]\nname = \"trunks\"\ngateways = [{ to = \"sip:10.9.0.9\" }]\n";
+    let rule = format!("{group}[[route]]\nname = \"list\"\nto = [\"group:trunks\", \"sip:192.0.2.9\"]\n");
+    let text = CONFIGURATION.replacen("[[route]]", &format!("{rule}\n[[route]]"), 1);
+    let mut world = World::of(&format!("{text}{PEER}"), fib());
+    let roster = &world.snapshot.roster;
+    let (gateway, listener) =
+        (roster.ids(GroupId(0))[0], world.snapshot.plan.listener_named("private").unwrap().identity);
+    roster.health().set_down_after(gateway, 1);
+    roster.health().report(gateway, listener, Report::Failed);
+    ask(&mut world, 1, &loss(100, 1));
+    world.answered("private", ALICE, &invite(2), 503);
+    assert_eq!((world.tally().spared, world.tally().last_resorts), (1, 0));
+}
+
+#[test]
+fn an_emergency_call_is_one_whatever_a_rule_makes_of_its_uri() {
+    let mut world = list("[\"sip:10.9.0.9\", \"sip:192.0.2.9\"]\nset = { ruri_user = \"4989112\" }");
+    let fails = |world: &mut World, text: &str| {
+        let first = world.forwarded("private", ALICE, text, "private", CAROL);
+        world.due();
+        world.dropped(
+            "private",
+            CAROL,
+            &response(&first, "503 Service Unavailable", "c"),
+            DropReason::Absorbed,
+        );
+        world.due().into_iter().find(|sent| sent.what == What::Branch)
+    };
+    let second = fails(&mut world, &invite(1)).expect("Bob is tried");
+    world.relayed("public", BOB, &asking(&second.text, "486 Busy Here", &loss(82, 1)), "private", ALICE);
+    assert!(fails(&mut world, &invite(10)).is_none());
+    let emergency = invite(11).replacen("sip:bob@", "sip:112@", 1);
+    assert!(fails(&mut world, &emergency).is_some());
 }
