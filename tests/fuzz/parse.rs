@@ -19,11 +19,38 @@ pub fn run(data: &[u8]) {
     let few = sip_parser::parse(data, &mut few).expect("it parsed before");
     assert_eq!(few.lines(), &message.lines()[..few.lines().len()]);
     start_line_values(&message);
+    what_follows_a_value_changes_nothing(&message);
     for line in message.lines() {
         line_values(&message, line);
     }
     for name in [HeaderName::Via, HeaderName::Route, HeaderName::RecordRoute, HeaderName::Contact] {
         list_values(&message, name);
+    }
+}
+
+/// A value is read within the message, with what follows it in sight, as it is read alone.
+fn what_follows_a_value_changes_nothing(message: &Message<'_>) {
+    let uri = |uri: Result<Uri<'_>, Error>| {
+        uri.map(|uri| (uri.text().to_vec(), uri.to_string(), uri.is_user_plain()))
+    };
+    for line in message.lines() {
+        let text = message.text(line.value);
+        assert_eq!(message.via(line.value), Via::parse(text));
+        assert_eq!(uri(message.uri(line.value)), uri(Uri::parse(text)));
+    }
+    let address = |value: Result<NameAddr<'_>, Error>| {
+        let parts = |value: NameAddr<'_>| (value.text.to_vec(), value.to_string(), value.uri.text().to_vec());
+        value.map(parts)
+    };
+    for name in [HeaderName::From, HeaderName::To] {
+        assert_eq!(address(message.name_addr(name)), address(NameAddr::parse(message.value(name))));
+    }
+    if let Start::Request(line) = message.start() {
+        let values = message.request_values(line.uri);
+        assert_eq!(values.via, message.top_via());
+        assert_eq!(uri(values.uri), uri(Uri::parse(message.text(line.uri))));
+        assert_eq!(address(values.from), address(message.name_addr(HeaderName::From)));
+        assert_eq!(address(values.to), address(message.name_addr(HeaderName::To)));
     }
 }
 
