@@ -173,16 +173,29 @@ fn its_client_is_refused_and_refuses() {
 }
 
 #[test]
-fn its_client_resumes_our_sessions() {
+fn its_client_resumes_our_sessions_but_none_in_which_it_was_asked_for_a_certificate() {
     let world = World::new();
-    let server = world.server(&ClientCertificates::Optional(world.trusted()));
-    for version in ["-tls1_2", "-tls1_3"] {
-        let own = ["-CAfile", "ca.pem", "-cert", "client.crt", "-key", "client.key", version];
-        for (session, is_resumed) in [("-sess_out", false), ("-sess_in", true)] {
-            let (talk, shown) = world.served(&server, &[&own[..], &[session, "session"]].concat());
-            let talk = talk.unwrap_or_else(|failure| panic!("{failure}\n{shown}"));
-            assert_eq!(talk.session.is_resumed(), is_resumed, "{version}");
-            assert_eq!(talk.session.identities().to_string(), "client.example");
+    for (certificates, resumes) in
+        [(ClientCertificates::Off, true), (ClientCertificates::Optional(world.trusted()), false)]
+    {
+        let server = world.server(&certificates);
+        for version in ["-tls1_2", "-tls1_3"] {
+            let own = ["-CAfile", "ca.pem", "-cert", "client.crt", "-key", "client.key", version];
+            // There is none of the run before.
+            let _ = std::fs::remove_file(world.file("session"));
+            let talks = |session: &str| {
+                let (talk, shown) = world.served(&server, &[&own[..], &[session, "session"]].concat());
+                talk.unwrap_or_else(|failure| panic!("{failure}\n{shown}")).session
+            };
+            assert!(!talks("-sess_out").is_resumed(), "{version}");
+            if !world.file("session").exists() {
+                assert!(!resumes, "{version}: it was given no session");
+                continue;
+            }
+            let again = talks("-sess_in");
+            assert_eq!(again.is_resumed(), resumes, "{version}");
+            let name = if resumes { "" } else { "client.example" };
+            assert_eq!(again.identities().to_string(), name, "{version}");
         }
     }
 }

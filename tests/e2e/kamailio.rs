@@ -4,13 +4,14 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::pki::Authority;
 use crate::program::{Program, output};
-use crate::sipp::listening;
-use crate::world::Far;
+use crate::sipp::{is_bound, listening};
+use crate::world::{Far, PATIENCE};
 
 /// How a Kamailio relays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,10 +110,26 @@ impl Kamailio {
             Mode::Stateless => _ = command.args(["-A", "STATELESS"]),
             Mode::Strict => _ = command.args(["-A", &format!("STRICT=\"sip:{near}\"")]),
         }
-        let program = host.spawn(command.stdin(Stdio::null()).stdout(Stdio::null()));
-        listening(host, link.port());
-        Self { program, folder }
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        Self { program: started(host, &mut command, link.port()), folder }
     }
+}
+
+/// Starts it, and starts it once more where it does not come up: with TLS it has been seen to hang while it starts.
+fn started(host: &Far, command: &mut Command, port: u16) -> Program {
+    let program = host.spawn(command);
+    let deadline = Instant::now() + PATIENCE / 2;
+    while Instant::now() < deadline {
+        if is_bound(host, port) {
+            return program;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    eprintln!("Kamailio does not come up, and is started once more");
+    drop(program);
+    let program = host.spawn(command);
+    listening(host, port);
+    program
 }
 
 /// Writes a certificate for this address, and what Kamailio does with it: it shows it and asks for one, on either side.

@@ -59,11 +59,13 @@ impl Line {
         let _ = self.0.socket.shutdown(Shutdown::Both);
     }
 
-    /// Ends it with a reset, once nobody has it any more.
-    pub fn reset(self) {
+    /// Ends it with a reset, once nobody has it any more: what came by it holds it, too. Says whether that is so.
+    pub fn reset(self) -> impl Fn() -> bool {
         socket2::SockRef::from(&self.0.socket).set_linger(Some(Duration::ZERO)).expect("a socket");
         self.0.is_reset.store(true, Ordering::Relaxed);
         self.0.socket.shutdown(Shutdown::Read).expect("a connection");
+        let wire = Arc::downgrade(&self.0);
+        move || wire.strong_count() == 0
     }
 
     fn session(&self) -> MutexGuard<'_, Option<Connection>> {

@@ -14,7 +14,7 @@ use crate::endpoint::{Party, serial};
 use crate::line::Line;
 use crate::pki::{Authority, Pair};
 use crate::sip::{Message, Speaker, response};
-use crate::world::{Far, PATIENCE};
+use crate::world::{Far, PATIENCE, eventually};
 
 /// How an answer goes back.
 pub enum Way {
@@ -230,9 +230,13 @@ impl<'w> ByStreams<'w> {
         Line::new(socket, session.map(Connection::from), &self.outbox)
     }
 
-    /// Its connection to Viaduct is reset.
+    /// Its connection to Viaduct is reset; what has come and was not looked at is lost with it.
     pub fn lose_connection(&self) {
-        self.opened.lock().expect("no panic").take().expect("a connection").reset();
+        let is_gone = self.opened.lock().expect("no panic").take().expect("a connection").reset();
+        eventually("the connection is reset", || {
+            self.inbox.lock().expect("no panic").try_iter().for_each(drop);
+            is_gone().then_some(())
+        });
     }
 
     fn transport(&self) -> &'static str {

@@ -113,12 +113,15 @@ fn folder() -> TempDir {
 
 /// Waits until something in this host is bound to this port.
 pub fn listening(host: &Far, port: u16) {
+    eventually(&format!("something listens on port {port}"), || is_bound(host, port).then_some(()));
+}
+
+/// Something in this host is bound to this port.
+pub fn is_bound(host: &Far, port: u16) -> bool {
     let bound = format!(":{port:04X} "); // as /proc/net/udp writes it
-    eventually(&format!("something listens on port {port}"), || {
-        let tables = host.inside(|| {
-            let read = |name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
-            Ok(read("udp") + &read("udp6") + &read("tcp") + &read("tcp6"))
-        });
-        tables.ok()?.contains(&bound).then_some(())
+    let tables = host.inside(|| {
+        let read = |name| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+        Ok(read("udp") + &read("udp6") + &read("tcp") + &read("tcp6"))
     });
+    tables.is_ok_and(|tables| tables.contains(&bound))
 }
