@@ -77,7 +77,8 @@ fn gateways_over_tcp_and_tls_are_down_where_requests_would_fail_and_come_back() 
     // Where no other is left, they are tried all the same.
     let told = explained(&trust.home, &world);
     let other = "fails in TLS: its certificate is for another name (wrong_name), asked from private-tls";
-    for (uri, why) in [(BY_TCP, "cannot be connected to, asked from private/tcp"), (BY_TLS, other)] {
+    let none = "cannot be connected to, or breaks the connection, asked from private/tcp";
+    for (uri, why) in [(BY_TCP, none), (BY_TLS, other)] {
         let is_it = |line: &str| line.contains(uri) && line.ends_with(&format!(", though it {why}"));
         assert!(told.lines().any(is_it), "{uri} {why}:\n{told}");
     }

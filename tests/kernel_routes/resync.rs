@@ -53,6 +53,8 @@ fn more_events_than_the_socket_holds_lead_to_another_reading() {
 #[test]
 fn tables_that_change_while_they_are_compared_do_not_differ() {
     const SOON: Duration = Duration::from_millis(5);
+    // On a busy machine whoever compares may come to it once while all of it happens.
+    const ROUNDS: usize = 10;
     isolated("resync::tables_that_change_while_they_are_compared_do_not_differ", || {
         run(async || {
             // Enough for a reading to last a while.
@@ -66,14 +68,21 @@ fn tables_that_change_while_they_are_compared_do_not_differ() {
                     _ => format!("route del 172.16.{}.7 dev v1 metric 7", n / 4 % 19),
                 })
                 .collect();
-            let flapping = thread::spawn(move || ip("", &flaps));
-            while !flapping.is_finished() {
-                watches[1].wait(Duration::from_millis(20)).await;
+            let mut counts = watches[1].follower.counts();
+            for _ in 0..ROUNDS {
+                let flaps = flaps.clone();
+                let flapping = thread::spawn(move || ip("", &flaps));
+                while !flapping.is_finished() {
+                    watches[1].wait(Duration::from_millis(20)).await;
+                }
+                assert_eq!(flapping.join().expect("ip runs"), [""; 0]);
+                settle(&mut watches).await;
+                counts = watches[1].follower.counts();
+                println!("{counts:?}");
+                if counts.audits > 1 {
+                    break;
+                }
             }
-            assert_eq!(flapping.join().expect("ip runs"), [""; 0]);
-            settle(&mut watches).await;
-            let counts = watches[1].follower.counts();
-            println!("{counts:?}");
             assert!(counts.audits > 1, "{counts:?}");
             assert_eq!((counts.mismatches, counts.overruns, counts.resyncs), (0, 0, 0), "{counts:?}");
         });
