@@ -45,9 +45,8 @@ impl Offer {
         Some(Self { stale, end: range_in(bytes, via.text)?.end })
     }
 
-    /// Puts our value in its place.
+    /// Puts our value where the Via ends; [`strip`] takes out what stands there.
     pub fn edit(&self, edits: &mut Edits<New>) {
-        self.stale.iter().flatten().for_each(|stale| edits.delete(stale.clone()));
         edits.insert(self.end, New::Feedback);
     }
 }
