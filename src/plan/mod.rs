@@ -33,7 +33,7 @@ use std::time::Duration;
 use crate::limits::{COALESCE, SOCKET_BUFFER_BYTES};
 use crate::net::{GroupId, NextHop, Transport};
 use crate::overload::Policy;
-use crate::rules::{Action, EgressChoice, Matcher, Mode, Rule, Target};
+use crate::rules::{Action, EgressChoice, Matcher, Mode, Rule, RuleId, Target};
 use crate::stream::StreamLimits;
 
 /// Everything the configuration file says, with the listeners that it stands for on this host.
@@ -188,6 +188,11 @@ impl Plan {
     /// The listener with this number.
     pub fn listener(&self, id: ListenerId) -> &Listener {
         &self.listeners[usize::from(id.0)]
+    }
+
+    /// The rule that was found, if one was.
+    pub fn rule(&self, found: Option<RuleId>) -> Option<&Rule> {
+        self.rules.get(found?.0 as usize)
     }
 
     /// The `[[listener]]` with this number.

@@ -368,7 +368,7 @@ fn find<'s: 'm, 'm>(
     }
     let rule = first_match(work, snapshot, request, pre, inputs);
     work.considered.rule = rule;
-    let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
+    let rule = snapshot.plan.rule(rule);
     let to_us = request.kind == Method::Options && pre.is_for_us(snapshot, request);
     let (id, to, egress, record_route, mode, attempts) = match rule.map(|rule| (rule.id, &rule.action)) {
         Some((_, Action::Reject(status))) => return Err(Reply::Rejected(*status).into()),
@@ -451,7 +451,7 @@ fn change_again<'s: 'm, 'm>(
     let snapshot = search.snapshot;
     let rule = first_match(work, snapshot, request, pre, inputs);
     work.considered.rule = rule;
-    let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
+    let rule = snapshot.plan.rule(rule);
     let set = rule.and_then(|rule| rule.set.as_deref());
     if let Some(set) = set {
         change(work, search, set, request, pre)?;

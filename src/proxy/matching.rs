@@ -59,7 +59,7 @@ pub(super) fn proves_dialog(
         return request.to_tag.is_some();
     }
     let rule = first_match(work, snapshot, request, pre, inputs);
-    let rule = rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
+    let rule = snapshot.plan.rule(rule);
     matches!(rule.map(|rule| &rule.action), Some(Action::Forward { record_route: false, .. }))
 }
 

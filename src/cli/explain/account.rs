@@ -327,7 +327,7 @@ impl Account {
     }
 
     fn rule(&mut self, snapshot: &Snapshot, rule: Option<RuleId>) {
-        let rule = rule.and_then(|id| snapshot.plan.rules.get(usize::try_from(id.0).ok()?));
+        let rule = snapshot.plan.rule(rule);
         self.rule = rule.map(|rule| rule.name.to_string());
         self.rule_line = rule.map(|rule| rule.line);
     }
@@ -341,7 +341,7 @@ impl Account {
         from: &[u8],
         out: &[u8],
     ) {
-        let rule = rule.and_then(|id| snapshot.plan.rules.get(usize::try_from(id.0).ok()?));
+        let rule = snapshot.plan.rule(rule);
         if let (Some(_), Outcome::Forward { len, .. }) = (rule.and_then(|rule| rule.set.as_ref()), outcome) {
             self.set = written::changed(out.get(..*len).unwrap_or_default(), from);
         }

@@ -56,7 +56,7 @@ pub fn all(
     candidates: &[Candidate],
     outcome: &Outcome,
 ) -> Vec<GroupFacts> {
-    let rule = rule.and_then(|id| snapshot.plan.rules.get(usize::try_from(id.0).ok()?));
+    let rule = snapshot.plan.rule(rule);
     let chosen = match outcome {
         Outcome::Forward { decision, .. } => Some(decision.next_hop.address),
         _ => None,

@@ -39,7 +39,7 @@ pub fn tell(
     outcome: &Outcome,
     candidates: &[Candidate],
 ) {
-    let rule = considered.rule.and_then(|id| snapshot.plan.rules.get(usize::try_from(id.0).ok()?));
+    let rule = snapshot.plan.rule(considered.rule);
     // Within a dialog its token decides, for all addresses of a name alike.
     let (Some(rule), Some(question)) = (rule, &considered.question) else { return };
     account.next_hops = all(snapshot, rule, candidates, question);
@@ -82,7 +82,7 @@ fn all(snapshot: &Snapshot, rule: &Rule, candidates: &[Candidate], question: &Qu
 
 /// How a rule has its next hops tried.
 pub fn attempts(snapshot: &Snapshot, rule: Option<RuleId>) -> Attempts {
-    let rule = rule.and_then(|id| snapshot.plan.rules.get(usize::try_from(id.0).ok()?));
+    let rule = snapshot.plan.rule(rule);
     match rule.map(|rule| &rule.action) {
         Some(Action::Forward { attempts, .. }) => *attempts,
         _ => Attempts::DEFAULT,

@@ -36,7 +36,7 @@ fn begins_something(snapshot: &Snapshot, bytes: &[u8], considered: &Considered) 
     let mut lines = [HeaderLine::EMPTY; HEADER_LINES];
     let Ok(message) = parse(bytes, &mut lines) else { return false };
     let Start::Request(line) = message.start() else { return false };
-    let rule = considered.rule.and_then(|id| snapshot.plan.rules.get(id.0 as usize));
+    let rule = snapshot.plan.rule(considered.rule);
     let has_token =
         !matches!(rule.map(|rule| &rule.action), Some(Action::Forward { record_route: false, .. }));
     let to = NameAddr::parse(message.value(HeaderName::To));

@@ -129,7 +129,7 @@ impl Teller<'_> {
             return (step("not asked", "an earlier step decides".into()), true);
         }
         let plan = &self.snapshot.plan;
-        let rule = self.seen.rule.and_then(|id| plan.rules.get(usize::try_from(id.0).ok()?));
+        let rule = plan.rule(self.seen.rule);
         let Some(rule) = rule else { return (step("passes", "no rule was asked".into()), false) };
         let Action::Forward { egress: Some(choice), .. } = &rule.action else {
             return (step("passes", format!("rule {} names no listener", rule.name)), false);
