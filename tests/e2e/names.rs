@@ -113,8 +113,11 @@ fn an_answer_that_changes_moves_the_next_call() {
     eventually("the answer is stale", || {
         (viaduct.metrics().sum("viaduct_dns_names_stale", &[]) == 1).then_some(())
     });
-    call(&carol);
-    assert!(viaduct.metrics().sum("viaduct_dns_stale_hits_total", &[]) >= 1);
+    // The control thread says it before the shards have what it says.
+    eventually("a call goes by the stale answer", || {
+        call(&carol);
+        (viaduct.metrics().sum("viaduct_dns_stale_hits_total", &[]) >= 1).then_some(())
+    });
     viaduct.stop();
 }
 
