@@ -15,17 +15,17 @@ pub const OVERLOAD_NS: u64 = 50_000_000;
 /// Where so long passes between two batches, in nanoseconds, the host paused: ten times as long as a full batch takes.
 pub const OVERLOAD_PAUSE_NS: u64 = 5_000_000;
 
-/// A shard has besides so many times the pause to work off what came in it: enough for two thirds of the load that it can
+/// The excuse of a pause is over after so many times as much work: enough for two thirds of the load that a shard can
 /// carry, because of `n` of that load a pause takes `n / (1 - n)` times as long.
 pub const OVERLOAD_MAKES_GOOD: u64 = 2;
 
-/// After so long, in nanoseconds, a queue that pauses have left has to get shorter, because callers send again by then
-/// (RFC 3261 §17.1.1.1: T1, 500 ms).
-pub const OVERLOAD_PAUSED_NS: u64 = 500_000_000;
+/// So much of the host's pauses, in nanoseconds, excuses a queue: what then is left of the 500 ms (RFC 3261 §17.1.1.1: T1)
+/// after which callers send again is for working it off.
+pub const OVERLOAD_EXCUSED_NS: u64 = 300_000_000;
 
-/// A queue gets shorter where what messages wait falls by a part of the time that passes: one in so many. With half of
-/// the load that a shard can carry it falls by all of it, with nine tenths by a ninth.
-pub const OVERLOAD_SHRINKS: u64 = 10;
+/// What was used up of that is there again after so many times as long: a host that pauses for more than a quarter of the
+/// time lacks it.
+pub const OVERLOAD_EXCUSED_PART: u64 = 4;
 
 /// Where no message of a queue that stood came for so long, it is empty, in nanoseconds.
 pub const OVERLOAD_OVER_NS: u64 = 1_000_000_000;

@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::{Feedback, Load, Measure, Plea, Sparing, Standing, Throttles, Wait};
+use super::{Feedback, Load, Measure, Plea, Sparing, Standing, Throttles, Waits};
 use crate::limits::{PLEA_KNOWN_NS, PLEA_NS, THROTTLE_SETS, THROTTLE_WAYS};
-use crate::net::Now;
+use crate::net::{ListenerId, Now};
+
+const HERE: ListenerId = ListenerId(0);
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -215,7 +217,7 @@ fn shards_hear_at_the_same_time_without_waiting_for_each_other() {
 
 /// A next hop with one server, and the network on the way there and back.
 struct NextHop {
-    wait: Wait,
+    waits: Waits,
     load: Load,
     /// Until then it works off what has come.
     busy_until: u64,
@@ -233,9 +235,9 @@ impl NextHop {
     fn receive(&mut self, standing: Standing, now: u64) {
         let waited = self.busy_until.saturating_sub(now);
         let at = Now(now + waited);
-        self.wait.observe(Some(waited), at);
-        let refuses = self.wait.refuses(standing);
-        self.load.count(refuses, self.wait.is_overloaded(), at);
+        self.waits.observe(HERE, Some(waited), at);
+        let refuses = self.waits.here().refuses(standing);
+        self.load.count(refuses, self.waits.here().is_overloaded(), at);
         self.busy_until = at.0 + if refuses { HANDLING / 10 } else { HANDLING };
         self.refused += u64::from(refuses);
         self.handled[usize::from(standing != Standing::New)] += u64::from(!refuses);
@@ -247,7 +249,7 @@ impl NextHop {
 fn a_next_hop_with_three_times_its_load_is_spared_two_thirds_of_it() {
     let (throttles, to) = (Throttles::default(), address(1));
     let mut next_hop = NextHop {
-        wait: Wait::new(Some(LONGEST)),
+        waits: Waits::new(Some(LONGEST)),
         load: Load::new(1_700_000_000),
         busy_until: 0,
         answers: VecDeque::new(),

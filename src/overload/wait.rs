@@ -5,8 +5,8 @@
 //! new requests wait no longer than they may, and as many are let in as there is time for. No rate has to be known.
 
 use crate::limits::{
-    LISTENERS, OVERLOAD_MAKES_GOOD, OVERLOAD_MESSAGES, OVERLOAD_NS, OVERLOAD_OVER_NS, OVERLOAD_PAUSE_NS,
-    OVERLOAD_PAUSED_NS, OVERLOAD_SHRINKS,
+    LISTENERS, OVERLOAD_EXCUSED_NS, OVERLOAD_EXCUSED_PART, OVERLOAD_MAKES_GOOD, OVERLOAD_MESSAGES,
+    OVERLOAD_NS, OVERLOAD_OVER_NS, OVERLOAD_PAUSE_NS,
 };
 use crate::net::{ListenerId, Now};
 
@@ -29,22 +29,48 @@ pub struct Waits {
     here: usize,
     /// When a queue was last seen to stand.
     stood: Option<Now>,
+    /// The last message's, and how long the shard has paused until then.
+    last: Moment,
+}
+
+/// An instant, and how long the shard has handled nothing in gaps that a batch does not explain: the host did not let it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moment {
+    now: Now,
+    paused_ns: u64,
+}
+
+impl Moment {
+    fn next(self, now: Now) -> Self {
+        let gap_ns = since(self.now, now);
+        let pause_ns = if gap_ns >= OVERLOAD_PAUSE_NS { gap_ns } else { 0 };
+        Self { now, paused_ns: self.paused_ns.saturating_add(pause_ns) }
+    }
+
+    fn paused_since(self, then: Self) -> u64 {
+        self.paused_ns.saturating_sub(then.paused_ns)
+    }
+
+    fn worked_since(self, then: Self) -> u64 {
+        since(then.now, self.now).saturating_sub(self.paused_since(then))
+    }
 }
 
 impl Waits {
     /// New requests may wait so long; `None`: nothing is ever refused.
     pub fn new(longest_ns: Option<u64>) -> Self {
         let by_listener = vec![Wait::new(longest_ns); LISTENERS].into();
-        Self { by_listener, here: 0, stood: None }
+        Self { by_listener, here: 0, stood: None, last: Moment::default() }
     }
 
-    /// As [`Wait::observe`], of a message that came in there. After a change of listeners a number may be another one's;
-    /// its next messages put that right.
+    /// A message that came in there is handled at `now` and has waited so long; `None`: that is not known, and says
+    /// nothing. After a change of listeners a number may be another one's; its next messages put that right.
     #[inline]
     pub fn observe(&mut self, on: ListenerId, waited_ns: Option<u64>, now: Now) {
         self.here = usize::from(on.0);
+        self.last = self.last.next(now);
         let Some(wait) = self.by_listener.get_mut(self.here) else { return };
-        wait.observe(waited_ns, now);
+        wait.observe(waited_ns, self.last);
         if wait.overloaded {
             self.stood = Some(now);
         }
@@ -79,63 +105,87 @@ pub struct Wait {
     /// What the message at hand has waited.
     waited_ns: u64,
     /// When the last message was handled.
-    last: Now,
-    /// What there is since all messages have waited too long.
+    last: Moment,
+    /// What of that waiting is put down to pauses of the host.
+    excuse: Excuse,
+    /// What there is since all messages have waited too long without an excuse.
     queue: Option<Queue>,
     /// The queue stands: from when it was seen to until some message has waited little.
     overloaded: bool,
+    /// When it was last seen to.
+    stood: Option<Now>,
 }
 
-/// A queue all of whose messages have waited too long.
+/// All of its messages have waited too long.
 #[derive(Clone, Copy, Debug)]
 struct Queue {
-    /// When it was first seen.
-    since: Now,
-    /// For how long the host had paused then, in nanoseconds; 0: it had not.
-    pause_ns: u64,
-    /// How long it has paused since.
-    paused_ns: u64,
-    /// The message that has waited longest.
-    longest: Seen,
-    /// Its messages.
+    /// So long the shard has worked on it, in nanoseconds.
+    worked_ns: u64,
     messages: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    at: Now,
-    waited_ns: u64,
+/// What piled up while the host paused is worked off, and refusing calls would help nobody. That much of a queue is
+/// excused, and less with all work that is done: where as much comes as there is time for, the queue outlives its
+/// excuse. A host that pauses too often is one that has too little time, so that excuses are rationed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Excuse {
+    /// So much, in nanoseconds, of what messages waited then.
+    ns: u64,
+    /// So much was used up then of what there is for pauses to come.
+    used_ns: u64,
+    then: Moment,
 }
 
 impl Wait {
-    /// New requests may wait so long; `None`: nothing is ever refused.
-    pub fn new(longest_ns: Option<u64>) -> Self {
+    fn new(longest_ns: Option<u64>) -> Self {
         Self { longest_ns, ..Self::default() }
     }
 
-    /// A message is handled at `now` that has waited so long; `None`: that is not known, and says nothing.
     #[inline]
-    pub fn observe(&mut self, waited_ns: Option<u64>, now: Now) {
+    fn observe(&mut self, waited_ns: Option<u64>, moment: Moment) {
         self.waited_ns = waited_ns.unwrap_or(0);
         let Some(waited_ns) = waited_ns else { return };
-        let gap_ns = since(std::mem::replace(&mut self.last, now), now);
+        let last = std::mem::replace(&mut self.last, moment);
         // What may wait as long as it has to makes no queue too long.
         if self.longest_ns.is_none_or(|longest| waited_ns <= longest / 2) {
-            (self.queue, self.overloaded) = (None, false);
+            self.queue_has_gone();
             return;
         }
+        self.stands_or_comes(waited_ns, last);
+    }
+
+    fn queue_has_gone(&mut self) {
+        (self.queue, self.overloaded) = (None, false);
+    }
+
+    fn stands_or_comes(&mut self, waited_ns: u64, last: Moment) {
+        let moment = self.last;
         // Nothing came for a while: whatever stood there has gone.
-        if gap_ns >= OVERLOAD_OVER_NS {
-            (self.queue, self.overloaded) = (None, false);
+        if since(last.now, moment.now) >= OVERLOAD_OVER_NS {
+            self.queue_has_gone();
         }
-        let seen = Seen { at: now, waited_ns };
-        self.overloaded |= match &mut self.queue {
-            Some(queue) => queue.stands(seen, gap_ns),
-            None => {
-                self.queue = Some(Queue::new(seen, gap_ns));
-                false
+        // Where it stood a moment ago more comes than there is time for, and pauses explain nothing.
+        match self.stood.is_some_and(|stood| since(stood, moment.now) < OVERLOAD_OVER_NS) {
+            true => self.excuse.ns = 0,
+            false => self.excuse.renew(moment, moment.paused_since(last)),
+        }
+        let longest_ns = self.longest_ns.unwrap_or(u64::MAX);
+        if waited_ns.saturating_sub(self.excuse.ns) <= longest_ns / 2 {
+            self.queue = None;
+            return;
+        }
+        let worked_ns = moment.worked_since(last);
+        let queue = match self.queue {
+            Some(Queue { worked_ns: before_ns, messages }) => {
+                Queue { worked_ns: before_ns.saturating_add(worked_ns), messages: messages.saturating_add(1) }
             }
+            None => Queue { worked_ns: 0, messages: 1 },
         };
+        self.queue = Some(queue);
+        self.overloaded |= queue.worked_ns >= OVERLOAD_NS && queue.messages >= OVERLOAD_MESSAGES;
+        if self.overloaded {
+            self.stood = Some(moment.now);
+        }
     }
 
     /// The queue stands.
@@ -156,42 +206,15 @@ impl Wait {
     }
 }
 
-impl Queue {
-    /// Where nothing had come for a while, the gap is no longer than what waited in it.
-    fn new(first: Seen, gap_ns: u64) -> Self {
-        let pause_ns = pause(gap_ns).min(first.waited_ns);
-        Self { since: first.at, pause_ns, paused_ns: 0, longest: first, messages: 1 }
+impl Excuse {
+    /// What is left of it after the work since, and for what the host has paused a moment ago.
+    fn renew(&mut self, now: Moment, paused_ns: u64) {
+        let left_ns = self.ns.saturating_sub(now.worked_since(self.then) / OVERLOAD_MAKES_GOOD);
+        let again_ns = since(self.then.now, now.now) / OVERLOAD_EXCUSED_PART;
+        let used_ns = self.used_ns.saturating_sub(again_ns);
+        let more_ns = paused_ns.min(OVERLOAD_EXCUSED_NS - used_ns);
+        *self = Self { ns: left_ns + more_ns, used_ns: used_ns + more_ns, then: now };
     }
-
-    /// Another message of it is handled; `true`: it has stood for long enough.
-    ///
-    /// What piled up while the host paused is worked off, and refusing calls would help nobody: there is some time to make
-    /// good its pauses. But where they come one after the other, and after half a second it is no less, the host has too
-    /// little time for what comes.
-    fn stands(&mut self, seen: Seen, gap_ns: u64) -> bool {
-        self.paused_ns += pause(gap_ns);
-        self.messages = self.messages.saturating_add(1);
-        if seen.waited_ns > self.longest.waited_ns {
-            self.longest = seen;
-        }
-        if self.messages < OVERLOAD_MESSAGES {
-            return false;
-        }
-        let all_ns = since(self.since, seen.at);
-        let made_good_ns = (self.pause_ns + self.paused_ns).saturating_mul(OVERLOAD_MAKES_GOOD);
-        all_ns.saturating_sub(self.paused_ns) >= OVERLOAD_NS.saturating_add(made_good_ns)
-            || all_ns >= OVERLOAD_PAUSED_NS && !shrinks(self.longest, seen)
-    }
-}
-
-/// So much of what passed between two messages the host has paused.
-fn pause(gap_ns: u64) -> u64 {
-    if gap_ns >= OVERLOAD_PAUSE_NS { gap_ns } else { 0 }
-}
-
-/// What messages wait has fallen by enough since.
-fn shrinks(before: Seen, now: Seen) -> bool {
-    now.waited_ns.saturating_add(since(before.at, now.at) / OVERLOAD_SHRINKS) < before.waited_ns
 }
 
 fn since(then: Now, now: Now) -> u64 {
@@ -204,134 +227,182 @@ mod tests {
 
     const MS: u64 = 1_000_000;
     const LONGEST: u64 = 40 * MS;
+    const HERE: ListenerId = ListenerId(3);
 
-    /// So many messages at each millisecond, each of which has waited so long.
-    fn queue(wait: &mut Wait, ms: std::ops::Range<u64>, each_ms: u32, waited_ns: u64) {
-        for now in ms {
-            (0..each_ms).for_each(|_| wait.observe(Some(waited_ns), Now(now * MS)));
+    /// A shard's time and what messages wait, both in microseconds.
+    struct Shard {
+        waits: Waits,
+        now_us: u64,
+        waited_us: u64,
+    }
+
+    impl Shard {
+        fn new() -> Self {
+            let mut waits = Waits::new(Some(LONGEST));
+            waits.observe(HERE, Some(0), Now(0));
+            Self { waits, now_us: 0, waited_us: 0 }
+        }
+
+        fn pause(&mut self, ms: u64) {
+            (self.now_us, self.waited_us) = (self.now_us + ms * 1_000, self.waited_us + ms * 1_000);
+        }
+
+        /// Ten messages in each millisecond, in which what they have waited grows by so many tenths of it.
+        fn work(&mut self, ms: u64, grows: i64) {
+            for _ in 0..ms * 10 {
+                self.now_us += 100;
+                self.waited_us = self.waited_us.saturating_add_signed(grows * 10);
+                self.waits.observe(HERE, Some(self.waited_us * 1_000), Now(self.now_us * 1_000));
+            }
+        }
+
+        /// In this many milliseconds of such work it is overload; `None`: not in ten seconds.
+        fn works_until_overload(&mut self, grows: i64) -> Option<u64> {
+            (1..10_000).find(|_| {
+                self.work(1, grows);
+                self.waits.here().is_overloaded()
+            })
+        }
+
+        fn is_overloaded(&self) -> bool {
+            self.waits.here().is_overloaded()
         }
     }
 
     #[test]
     fn a_queue_that_comes_and_goes_is_no_overload() {
-        let mut wait = Wait::new(Some(LONGEST));
-        queue(&mut wait, 0..45, 10, LONGEST + 1);
-        assert!(!wait.refuses(Standing::New));
-        queue(&mut wait, 45..46, 1, LONGEST / 2);
-        queue(&mut wait, 46..95, 10, LONGEST + 1);
-        assert!(!wait.refuses(Standing::New));
-        // Few messages that wait for a busy machine are none either.
-        let mut wait = Wait::new(Some(LONGEST));
-        (0..u64::from(OVERLOAD_MESSAGES) - 1)
-            .for_each(|n| wait.observe(Some(LONGEST * 2), Now(n * 100 * MS)));
-        assert!(!wait.refuses(Standing::New));
-        // Nor is one that comes long after a queue that stood: this one has twice as long as it had waited, and 50 ms.
-        queue(&mut wait, 20_000..20_210, 10, LONGEST * 2);
-        assert!(!wait.refuses(Standing::New));
-        queue(&mut wait, 20_210..20_211, 10, LONGEST * 2);
-        assert!(wait.refuses(Standing::New));
-        wait.observe(Some(LONGEST * 2), Now(25_000 * MS));
-        assert!(!wait.refuses(Standing::New));
-    }
-
-    /// Messages at each millisecond of work, of which each takes so much off what they have waited, in tenths.
-    fn work(wait: &mut Wait, now_ms: &mut u64, waited_us: &mut u64, ms: u64, off_tenths: u64) {
-        for _ in 0..ms {
-            (0..10).for_each(|_| wait.observe(Some(*waited_us * 1_000), Now(*now_ms * MS)));
-            *now_ms += 1;
-            *waited_us -= off_tenths * 100;
+        let mut shard = Shard::new();
+        for _ in 0..3 {
+            shard.waited_us = LONGEST / 1_000 + 1;
+            shard.work(45, 0);
+            assert!(!shard.is_overloaded());
+            shard.waited_us = LONGEST / 2_000;
+            shard.work(1, 0);
         }
+        shard.waited_us = LONGEST / 1_000 + 1;
+        assert_eq!(shard.works_until_overload(0), Some(51));
+        // Long after it nothing stands any more.
+        shard.now_us += 5_000_000;
+        shard.work(1, 0);
+        assert!(!shard.is_overloaded());
     }
 
-    /// Nothing waits, then the host pauses for so many milliseconds: the instant, and what waits then in microseconds.
-    fn paused(ms: u64) -> (Wait, u64, u64) {
-        let mut wait = Wait::new(Some(LONGEST));
-        wait.observe(Some(0), Now(0));
-        (wait, ms, 1_000 * ms)
+    #[test]
+    fn few_messages_that_wait_for_a_busy_machine_are_no_overload() {
+        let mut waits = Waits::new(Some(LONGEST));
+        for number in 1..u64::from(OVERLOAD_MESSAGES) {
+            waits.observe(HERE, Some(LONGEST * 2), Now(number * 4 * MS));
+        }
+        assert!(!waits.here().is_overloaded());
+        waits.observe(HERE, Some(LONGEST * 2), Now(u64::from(OVERLOAD_MESSAGES) * 4 * MS));
+        assert!(waits.here().is_overloaded());
     }
 
     #[test]
     fn what_piled_up_while_the_host_paused_is_worked_off() {
-        let (mut wait, mut now, mut waited) = paused(300);
-        // At half of the load.
-        work(&mut wait, &mut now, &mut waited, 70, 10);
-        assert!(!wait.is_overloaded());
-        // It pauses once more, and what comes waits for both.
-        (now, waited) = (now + 100, waited + 100_000);
-        work(&mut wait, &mut now, &mut waited, 300, 10);
-        assert_eq!((wait.is_overloaded(), waited), (false, 30_000));
-        // So much more comes that it takes twice as long.
-        let (mut wait, mut now, mut waited) = paused(100);
-        work(&mut wait, &mut now, &mut waited, 160, 5);
-        assert_eq!((wait.is_overloaded(), waited), (false, 20_000));
+        // At half of the load it takes as long as the pause; where it pauses once more, as long as both.
+        let mut shard = Shard::new();
+        shard.pause(300);
+        shard.work(70, -10);
+        shard.pause(100);
+        shard.work(330, -10);
+        assert_eq!((shard.is_overloaded(), shard.waited_us), (false, 0));
+        // At two thirds of it twice as long.
+        let mut shard = Shard::new();
+        shard.pause(100);
+        shard.work(200, -5);
+        assert_eq!((shard.is_overloaded(), shard.waited_us), (false, 0));
     }
 
     #[test]
-    fn a_queue_that_stands_longer_than_a_pause_explains_is_overload() {
-        // It may have piled up in 30 ms, of which twice as many are left to work it off; or in 230 ms, but not for longer
-        // than half a second.
-        for (pause_ms, more_ms) in [(0, 85), (200, 275)] {
-            let (mut wait, mut now, mut waited) = paused(30);
-            work(&mut wait, &mut now, &mut waited, 25, 0);
-            (now, waited) = (now + pause_ms, waited + 1_000 * pause_ms);
-            work(&mut wait, &mut now, &mut waited, more_ms, 0);
-            assert!(!wait.is_overloaded(), "{pause_ms}");
-            work(&mut wait, &mut now, &mut waited, 1, 0);
-            assert!(wait.is_overloaded(), "{pause_ms}");
-            // It is until some message has waited little, however fast the queue gets shorter once calls are refused.
-            waited = 400_000;
-            work(&mut wait, &mut now, &mut waited, 100, 20);
-            assert!(wait.is_overloaded());
-            wait.observe(Some(LONGEST / 2), Now(now * MS));
-            assert!(!wait.is_overloaded());
+    fn a_queue_that_outlives_the_excuse_of_a_pause_is_overload() {
+        // Nothing waited before: half of what may has to come first, with the work that makes it a queue that stands.
+        let mut shard = Shard::new();
+        assert_eq!(shard.works_until_overload(8), Some(20 * 10 / 8 + 51));
+        // It grows as fast after a pause, and while the excuse gets less, too.
+        let mut shard = Shard::new();
+        shard.pause(300);
+        assert_eq!(shard.works_until_overload(8), Some(20 * 10 / 13 + 51));
+        // It is until some message has waited little, however fast it gets shorter once calls are refused.
+        shard.work(100, -20);
+        assert!(shard.is_overloaded());
+        shard.waited_us = LONGEST / 2_000;
+        shard.work(1, 0);
+        assert!(!shard.is_overloaded());
+        // And what comes soon after is not excused.
+        shard.pause(100);
+        assert_eq!(shard.works_until_overload(0), Some(51));
+    }
+
+    #[test]
+    fn a_host_that_pauses_more_often_than_it_may_excuses_nothing() {
+        let mut shard = Shard::new();
+        while !shard.is_overloaded() && shard.now_us < 10_000_000 {
+            shard.work(10, -10);
+            shard.pause(20);
+        }
+        assert!((700_000..1_500_000).contains(&shard.now_us), "{} us", shard.now_us);
+        // With a quarter of that it goes on for ever.
+        let mut shard = Shard::new();
+        while shard.now_us < 20_000_000 {
+            shard.work(40, -10);
+            shard.pause(10);
+            assert!(!shard.is_overloaded());
         }
     }
 
     #[test]
-    fn pauses_without_end_are_overload_too() {
-        let (mut wait, mut now, mut waited) = (Wait::new(Some(LONGEST)), 0, 60_000);
-        while !wait.is_overloaded() && now < 10_000 {
-            work(&mut wait, &mut now, &mut waited, 10, 10);
-            (now, waited) = (now + 20, waited + 20_000);
+    fn a_listener_where_little_comes_is_not_excused_by_gaps_in_which_the_shard_worked() {
+        let (mut waits, there) = (Waits::new(Some(LONGEST)), ListenerId(4));
+        for ms in 1..1_000 {
+            waits.observe(HERE, Some(1), Now(ms * MS));
+            if ms % 10 == 0 {
+                waits.observe(there, Some(LONGEST * 2), Now(ms * MS));
+            }
         }
-        assert!((500..550).contains(&now), "{now}");
+        waits.observe(there, Some(LONGEST * 2), Now(1_000 * MS));
+        assert!(waits.here().is_overloaded());
     }
 
     #[test]
     fn new_requests_go_first_those_of_dialogs_later_and_some_never() {
-        let mut wait = Wait::new(Some(LONGEST));
-        let refused = |wait: &Wait| {
-            [Standing::New, Standing::InDialog, Standing::Kept].map(|standing| wait.refuses(standing))
+        let refused = |waits: &Waits| {
+            [Standing::New, Standing::InDialog, Standing::Kept].map(|standing| waits.here().refuses(standing))
         };
-        queue(&mut wait, 0..101, 10, LONGEST);
-        assert!(wait.is_overloaded());
-        assert_eq!(refused(&wait), [false, false, false]);
-        wait.observe(Some(LONGEST + 1), Now(101 * MS));
-        assert_eq!(refused(&wait), [true, false, false]);
-        wait.observe(Some(4 * LONGEST + 1), Now(101 * MS));
-        assert_eq!(refused(&wait), [true, true, false]);
-        // What waits little at another listener says nothing of this one.
-        let mut waits = Waits::new(Some(LONGEST));
-        for now in 0..101 {
-            (0..10).for_each(|_| waits.observe(ListenerId(3), Some(LONGEST + 1), Now(now * MS)));
-            waits.observe(ListenerId(4), Some(1), Now(now * MS));
+        let mut shard = Shard::new();
+        shard.waited_us = LONGEST / 1_000;
+        shard.work(60, 0);
+        let mut waits = shard.waits;
+        assert!(waits.here().is_overloaded());
+        assert_eq!(refused(&waits), [false, false, false]);
+        waits.observe(HERE, Some(LONGEST + 1), Now(61 * MS));
+        assert_eq!(refused(&waits), [true, false, false]);
+        waits.observe(HERE, Some(4 * LONGEST + 1), Now(61 * MS));
+        assert_eq!(refused(&waits), [true, true, false]);
+        let mut off = Shard { waits: Waits::new(None), ..Shard::new() };
+        off.waited_us = 1_000 * LONGEST;
+        off.work(200, 0);
+        assert_eq!(refused(&off.waits), [false; 3]);
+    }
+
+    #[test]
+    fn what_waits_elsewhere_says_nothing_of_a_queue() {
+        let (mut waits, there) = (Waits::new(Some(LONGEST)), ListenerId(4));
+        for now in 1..101 {
+            (0..10).for_each(|_| waits.observe(HERE, Some(LONGEST + 1), Now(now * MS)));
+            waits.observe(there, Some(1), Now(now * MS));
         }
         assert!(waits.any_overloaded(Now(101 * MS)) && !waits.here().is_overloaded());
         // Nor does what waited, much or little, in another shard's queue.
-        waits.take_over(ListenerId(3), Some(1));
+        waits.take_over(HERE, Some(1));
         assert!(waits.here().is_overloaded() && !waits.here().refuses(Standing::New));
-        waits.take_over(ListenerId(3), Some(LONGEST + 1));
+        waits.take_over(HERE, Some(LONGEST + 1));
         assert!(waits.here().refuses(Standing::New));
-        waits.observe(ListenerId(3), Some(LONGEST + 1), Now(101 * MS));
-        assert!(waits.here().refuses(Standing::New));
-        waits.observe(ListenerId(3), Some(1), Now(102 * MS));
+        waits.observe(HERE, Some(1), Now(102 * MS));
         assert!(!waits.here().is_overloaded());
         assert!(
             !waits.any_overloaded(Now(101 * MS + OVERLOAD_OVER_NS)),
             "it has ended, also if nothing comes"
         );
-        let mut off = Wait::new(None);
-        queue(&mut off, 0..200, 10, 1_000 * LONGEST);
-        assert!(!off.refuses(Standing::New));
     }
 }
