@@ -12,8 +12,20 @@ pub const LIMITED_WAYS: usize = 4;
 /// that is overload.
 pub const OVERLOAD_NS: u64 = 50_000_000;
 
-/// Where so long passes between two batches, in nanoseconds, the host paused: ten times as long as a full batch takes.
+/// Where so much more time passes between two batches than their messages take, in nanoseconds, the host paused.
 pub const OVERLOAD_PAUSE_NS: u64 = 5_000_000;
+
+/// A message takes so long, in nanoseconds, until it is known.
+pub const OVERLOAD_PACE_NS: u64 = 25_000;
+
+/// And at most so many times what is known.
+pub const OVERLOAD_PACE_TIMES: u64 = 4;
+
+/// In batches of so many messages at least it is found out: those are not waited for.
+pub const OVERLOAD_PACE_MESSAGES: u64 = 32;
+
+/// Where they take longer than what is known, one part in so many of that is believed.
+pub const OVERLOAD_PACE_TAKES: u64 = 64;
 
 /// The excuse of a pause is over after so many times as much work: enough for two thirds of the load that a shard can
 /// carry, because of `n` of that load a pause takes `n / (1 - n)` times as long.

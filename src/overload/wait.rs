@@ -6,7 +6,8 @@
 
 use crate::limits::{
     LISTENERS, OVERLOAD_EXCUSED_NS, OVERLOAD_EXCUSED_PART, OVERLOAD_MAKES_GOOD, OVERLOAD_MESSAGES,
-    OVERLOAD_NS, OVERLOAD_OVER_NS, OVERLOAD_PAUSE_NS,
+    OVERLOAD_NS, OVERLOAD_OVER_NS, OVERLOAD_PACE_MESSAGES, OVERLOAD_PACE_NS, OVERLOAD_PACE_TAKES,
+    OVERLOAD_PACE_TIMES, OVERLOAD_PAUSE_NS,
 };
 use crate::net::{ListenerId, Now};
 
@@ -29,11 +30,51 @@ pub struct Waits {
     here: usize,
     /// When a queue was last seen to stand.
     stood: Option<Now>,
-    /// The last message's, and how long the shard has paused until then.
-    last: Moment,
+    pauses: Pauses,
 }
 
-/// An instant, and how long the shard has handled nothing in gaps that a batch does not explain: the host did not let it.
+/// Finds out when the host did not let the shard work: much more time passed than the messages of a batch take.
+#[derive(Clone, Copy, Debug)]
+struct Pauses {
+    /// When the last batch began.
+    last: Moment,
+    /// Its messages.
+    messages: u64,
+    /// What a message of a full batch takes, in nanoseconds: as soon as it is less, and slowly where it is more.
+    pace_ns: u64,
+}
+
+impl Pauses {
+    fn new() -> Self {
+        Self { last: Moment::default(), messages: 0, pace_ns: OVERLOAD_PACE_NS }
+    }
+
+    /// A message is handled; those of a batch have the same instant.
+    #[inline]
+    fn message(&mut self, now: Now) -> Moment {
+        if now != self.last.now {
+            self.batch(now);
+        }
+        self.messages += 1;
+        self.last
+    }
+
+    fn batch(&mut self, now: Now) {
+        let gap_ns = since(self.last.now, now);
+        let work_ns = (self.messages * self.pace_ns).saturating_mul(OVERLOAD_PACE_TIMES);
+        let pause_ns =
+            Some(gap_ns.saturating_sub(work_ns)).filter(|ns| *ns >= OVERLOAD_PAUSE_NS).unwrap_or(0);
+        if self.messages >= OVERLOAD_PACE_MESSAGES {
+            let each_ns = (gap_ns - pause_ns) / self.messages;
+            let more_ns = each_ns.saturating_sub(self.pace_ns) / OVERLOAD_PACE_TAKES;
+            self.pace_ns = each_ns.min(self.pace_ns + more_ns);
+        }
+        self.last = Moment { now, paused_ns: self.last.paused_ns.saturating_add(pause_ns) };
+        self.messages = 0;
+    }
+}
+
+/// An instant, and how long the shard had paused until then.
 #[derive(Clone, Copy, Debug, Default)]
 struct Moment {
     now: Now,
@@ -41,12 +82,6 @@ struct Moment {
 }
 
 impl Moment {
-    fn next(self, now: Now) -> Self {
-        let gap_ns = since(self.now, now);
-        let pause_ns = if gap_ns >= OVERLOAD_PAUSE_NS { gap_ns } else { 0 };
-        Self { now, paused_ns: self.paused_ns.saturating_add(pause_ns) }
-    }
-
     fn paused_since(self, then: Self) -> u64 {
         self.paused_ns.saturating_sub(then.paused_ns)
     }
@@ -60,7 +95,7 @@ impl Waits {
     /// New requests may wait so long; `None`: nothing is ever refused.
     pub fn new(longest_ns: Option<u64>) -> Self {
         let by_listener = vec![Wait::new(longest_ns); LISTENERS].into();
-        Self { by_listener, here: 0, stood: None, last: Moment::default() }
+        Self { by_listener, here: 0, stood: None, pauses: Pauses::new() }
     }
 
     /// A message that came in there is handled at `now` and has waited so long; `None`: that is not known, and says
@@ -68,9 +103,9 @@ impl Waits {
     #[inline]
     pub fn observe(&mut self, on: ListenerId, waited_ns: Option<u64>, now: Now) {
         self.here = usize::from(on.0);
-        self.last = self.last.next(now);
+        let moment = self.pauses.message(now);
         let Some(wait) = self.by_listener.get_mut(self.here) else { return };
-        wait.observe(waited_ns, self.last);
+        wait.observe(waited_ns, moment);
         if wait.overloaded {
             self.stood = Some(now);
         }
@@ -347,6 +382,30 @@ mod tests {
         while shard.now_us < 20_000_000 {
             shard.work(40, -10);
             shard.pause(10);
+            assert!(!shard.is_overloaded());
+        }
+    }
+
+    #[test]
+    fn a_batch_that_takes_long_because_much_has_come_is_no_pause() {
+        // A thousand messages in 12 ms, as long as it takes: quick ones first, then those of a slower build.
+        for each_us in [12, 120] {
+            let mut shard = Shard::new();
+            shard.waited_us = LONGEST / 1_000;
+            let begun_us = shard.now_us;
+            while !shard.is_overloaded() && shard.now_us < begun_us + 10_000_000 {
+                shard.now_us += 1_000 * each_us;
+                (0..1_000).for_each(|_| shard.waits.observe(HERE, Some(LONGEST), Now(shard.now_us * 1_000)));
+            }
+            let took_ms = (shard.now_us - begun_us) / 1_000;
+            assert!(took_ms <= if each_us == 12 { 72 } else { 2_000 }, "{each_us}: {took_ms} ms");
+        }
+        // The same at its usual pace, then a pause in a batch like it.
+        let mut shard = Shard::new();
+        for extra_ms in [0, 0, 0, 200, 0, 0] {
+            shard.now_us += 12_000 + extra_ms * 1_000;
+            let waited = if extra_ms > 0 { 5 * LONGEST } else { 0 };
+            (0..1_000).for_each(|_| shard.waits.observe(HERE, Some(waited), Now(shard.now_us * 1_000)));
             assert!(!shard.is_overloaded());
         }
     }
