@@ -55,6 +55,7 @@ impl Shard {
             branch: key as u64,
             bytes,
             patience_ns: SIXTY_FOUR_T1_NS,
+            has_waited: false,
             gateway: None,
             search: None,
         };

@@ -16,7 +16,7 @@ use crate::{own_work, progress, timing};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Pieces: parse; decide (first of a hundred rules, automatic egress); rewrite; pipeline (all of it for an INVITE of 600
-bytes), pipeline_stateful (an INVITE, its 100 and its 200 where transactions are kept); rules_match_N (a request that
+bytes), pipeline_stateful (an INVITE and its 200 where transactions are kept); rules_match_N (a request that
 only the last of N rules takes); pipeline_rules_N (the pipeline of such an INVITE); fib_lookup_zipf_N and
 fib_lookup_random_N (a lookup among N routes); full_tables_extra (what 1.2 million routes and 10,000 rules add to a
 message).

@@ -106,6 +106,7 @@ pub(super) fn open(
         branch: branches::named(key, 0),
         bytes,
         patience_ns,
+        has_waited: work.again,
         search: (hops.len() > 1 || aim.by_size.is_some()).then(|| Beginning {
             own: branches::top_lines(bytes),
             hops,

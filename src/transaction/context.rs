@@ -176,13 +176,14 @@ impl Transactions {
 
     fn on_request_again(&mut self, handle: Handle) -> Arrived {
         self.table.counts.absorbed += 1;
-        if let Some(record) = self.table.servers.get_mut(handle)
-            && record.machine.on_request() == OnRequest::SendAgain
-            && record.stored.is_some()
-        {
-            record.pending.get_or_insert(ServerPending::ResponseAgain);
-            self.table.arm_server(handle);
-        }
+        let Some(record) = self.table.servers.get_mut(handle) else { return Arrived::Absorbed };
+        let pending = match record.machine.on_request() {
+            OnRequest::Trying => ServerPending::Trying,
+            OnRequest::SendAgain if record.stored.is_some() => ServerPending::ResponseAgain,
+            OnRequest::SendAgain | OnRequest::Absorb => return Arrived::Absorbed,
+        };
+        record.pending.get_or_insert(pending);
+        self.table.arm_server(handle);
         Arrived::Absorbed
     }
 
@@ -212,16 +213,19 @@ impl Transactions {
         table.advance(now);
         let method = Method::of(opening.method);
         let is_invite = method == Method::INVITE;
+        let machine = if is_invite { Server::invite(now) } else { Server::other(now) };
+        let mut machine = machine.over(opening.back.stream.is_stream());
+        // Its time is over already, as if it had come again.
+        let is_late = opening.has_waited && machine.on_request() == OnRequest::Trying;
         let server = table.insert_server(ServerRecord {
             key: opening.key,
             method,
-            machine: if is_invite { Server::invite(now) } else { Server::other(now) }
-                .over(opening.back.stream.is_stream()),
+            machine,
             place: opening.back,
             client: None,
             search: None,
             stored: None,
-            pending: is_invite.then_some(ServerPending::Trying),
+            pending: is_late.then_some(ServerPending::Trying),
         })?;
         let stored = table.store.put(opening.bytes);
         let client = table.insert_client(ClientRecord {

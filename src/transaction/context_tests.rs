@@ -9,7 +9,7 @@ use super::counts::{Cause, Full, Kind, What};
 use super::events::{Arrived, Due, Heard, Opening, Send, SendFailure};
 use super::slab::Handle;
 use super::table::{Place, Size, TRANSACTION_BYTES};
-use super::timers::{LONGEST_NS, TIMER_C_NS};
+use super::timers::{LONGEST_NS, TIMER_C_NS, TRYING_NS};
 use super::{BLOCK_BYTES, Timer};
 use crate::limits::{TRANSACTION_BLOCK_BYTES, TRANSACTION_BLOCKS, TRANSACTIONS};
 use crate::net::Now;
@@ -25,6 +25,8 @@ struct Shard {
     transactions: Transactions,
     now: Now,
     out: Vec<u8>,
+    /// [`Opening::has_waited`]
+    has_waited: bool,
 }
 
 fn back() -> Place {
@@ -49,7 +51,8 @@ impl Shard {
     }
 
     fn of(size: Size) -> Self {
-        Self { transactions: Transactions::new(size), now: Now(5 * SECOND), out: vec![0; 65_535] }
+        let transactions = Transactions::new(size);
+        Self { transactions, now: Now(5 * SECOND), out: vec![0; 65_535], has_waited: false }
     }
 
     fn open(&mut self, key: u128, method: &str) -> Result<Handle, Full> {
@@ -68,6 +71,7 @@ impl Shard {
             branch: key as u64,
             bytes: bytes.as_bytes(),
             patience_ns: u64::MAX,
+            has_waited: self.has_waited,
             search: None,
         };
         self.transactions.open(&opening, self.now)
@@ -140,9 +144,11 @@ fn a_call_that_is_taken() {
     let mut shard = Shard::new();
     assert_eq!(shard.request(7, "INVITE"), Arrived::New);
     shard.open(7, "INVITE").unwrap();
+    assert_eq!(shard.due(), [], "a better answer may come soon");
+    // Its retransmission gets a 100, and the next one that again; neither is sent on.
+    assert_eq!(shard.request(7, "INVITE"), Arrived::Absorbed);
     let trying = (What::Trying, back().address, "SIP/2.0 100 Trying".to_owned());
     assert_eq!(shard.due(), [trying]);
-    // Its retransmission gets the 100 again and is not sent on.
     assert_eq!(shard.request(7, "INVITE"), Arrived::Absorbed);
     let again = (What::ResponseAgain, back().address, "SIP/2.0 100 Trying".to_owned());
     assert_eq!(shard.due(), [again]);
@@ -199,7 +205,7 @@ fn an_invite_that_nobody_answers_gets_408() {
     let sent = shard.pass(32 * SECOND + LATE * MS);
     let again = |seconds| (seconds, What::RequestAgain);
     let expected = [
-        (0.0, What::Trying),
+        (0.1, What::Trying),
         again(0.5),
         again(1.5),
         again(3.5),
@@ -215,6 +221,31 @@ fn an_invite_that_nobody_answers_gets_408() {
     shard.pass(6 * SECOND);
     shard.is_empty();
     assert_eq!(shard.ended(Cause::TimedOut), 1);
+}
+
+#[test]
+fn a_100_goes_back_where_nothing_else_has_within_its_time() {
+    let trying = |sent: Vec<(f64, What)>| sent.iter().any(|(_, what)| *what == What::Trying);
+    for (answer, wanted) in [(None, true), (Some(180), false), (Some(200), false), (Some(486), false)] {
+        let mut shard = Shard::new();
+        shard.open(7, "INVITE").unwrap();
+        assert!(!trying(shard.pass(TRYING_NS - MS)));
+        answer.into_iter().for_each(|status| assert!(shard.response(7, "INVITE", status)));
+        assert_eq!(trying(shard.pass(LATE * MS + MS)), wanted, "{answer:?}");
+        assert!(!trying(shard.pass(TIMER_C_NS)), "{answer:?}: once");
+    }
+    // A 100 from behind is no answer for the caller.
+    let mut shard = Shard::new();
+    shard.open(7, "INVITE").unwrap();
+    assert!(!shard.response(7, "INVITE", 100));
+    assert!(trying(shard.pass(TRYING_NS + LATE * MS)));
+    // Nor does what has waited for a name wait any longer.
+    let mut shard = Shard::new();
+    shard.has_waited = true;
+    for method in ["INVITE", "BYE"] {
+        shard.open(method.len() as u128, method).unwrap();
+    }
+    assert_eq!(shard.whats(), [What::Trying], "RFC 4320 gives other requests theirs late");
 }
 
 #[test]

@@ -53,8 +53,8 @@ impl Transactions {
         match (pending, due) {
             (Some(ServerPending::Trying), _) => self.trying(handle, out),
             (Some(ServerPending::ResponseAgain), _) => self.response_again(handle, out),
-            (None, ServerDue::Trying) => {
-                self.table.fired(Timer::Late);
+            (None, ServerDue::Trying(timer)) => {
+                self.table.fired(timer);
                 self.trying(handle, out)
             }
             (None, ServerDue::SendAgain) => {

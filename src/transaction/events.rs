@@ -40,6 +40,8 @@ pub struct Opening<'a> {
     pub bytes: &'a [u8],
     /// So long, in nanoseconds, its first answer is waited for; at most 64·T1.
     pub patience_ns: u64,
+    /// It has waited for the kernel or a name before it was decided about: its 100 waits no longer.
+    pub has_waited: bool,
     /// Where there are several next hops.
     pub search: Option<Beginning<'a>>,
 }

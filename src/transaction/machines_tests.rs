@@ -2,7 +2,7 @@
 
 use super::client::{Ack, Client, ClientDue, ClientState, OnResponse};
 use super::server::{OnAck, OnRequest, Server, ServerDue, ServerState};
-use super::timers::{LATE_TRYING_NS, T2_NS, T4_NS, TIMER_C_NS, Timer};
+use super::timers::{LATE_TRYING_NS, T2_NS, T4_NS, TIMER_C_NS, TRYING_NS, Timer};
 use crate::net::Now;
 
 const MS: u64 = 1_000_000;
@@ -232,8 +232,9 @@ fn a_connection_that_has_broken_counts_as_a_failure_and_not_as_silence_besides()
 #[test]
 fn an_invite_that_is_refused_is_answered_until_the_ack() {
     let mut server = Server::invite(START);
+    assert!(server.on_response(180, START));
     assert_eq!((server.deadline(), server.on_request()), (None, OnRequest::SendAgain));
-    assert!(server.on_response(180, START) && server.on_response(486, START));
+    assert!(server.on_response(486, START));
     assert_eq!((server.state(), server.on_request()), (ServerState::Completed, OnRequest::SendAgain));
     // §16.7 step 5: "either exactly one non-2xx response or one or more 2xx responses to an INVITE request".
     assert!(!server.on_response(404, START) && !server.on_response(180, START));
@@ -249,6 +250,29 @@ fn an_invite_that_is_refused_is_answered_until_the_ack() {
     assert_eq!((server.state(), server.on_ack(after(SECOND))), (ServerState::Confirmed, OnAck::Absorb));
     assert_eq!(server.on_request(), OnRequest::Absorb);
     assert_eq!(run_server(&mut server), [(6_000, ServerDue::End(Timer::I))]);
+}
+
+#[test]
+fn an_invite_gets_a_100_within_200_ms_unless_it_got_something_better() {
+    // §17.2.1: "The server transaction MUST generate a 100 (Trying) response unless it knows that the TU will generate a
+    // provisional or final response within 200 ms, in which case it MAY generate a 100 (Trying) response. This provisional
+    // response is needed to quench request retransmissions rapidly".
+    let mut silent = Server::invite(START);
+    assert_eq!(run_server(&mut silent), [(TRYING_NS / MS, ServerDue::Trying(Timer::Trying))]);
+    assert_eq!((silent.state(), silent.on_request()), (ServerState::Proceeding, OnRequest::SendAgain));
+    // A step of the wheel later it is sent.
+    const { assert!(TRYING_NS + 16 * MS < 200 * MS) }
+    let mut again = Server::invite(START);
+    assert_eq!((again.on_request(), again.on_request()), (OnRequest::Trying, OnRequest::SendAgain));
+    assert_eq!(again.deadline(), None);
+    for (status, ends) in
+        [(180, None), (200, Some(ServerDue::End(Timer::L))), (486, Some(ServerDue::End(Timer::H)))]
+    {
+        let mut answered = Server::invite(START);
+        assert!(answered.on_response(status, after(TRYING_NS - 1)));
+        let last = run_server(&mut answered).last().map(|(_, due)| *due);
+        assert_eq!(last, ends, "no 100 behind {status}");
+    }
 }
 
 #[test]
@@ -287,7 +311,7 @@ fn another_request_gets_a_late_100() {
     // to be reset to T2."
     let mut server = Server::other(START);
     assert_eq!(server.on_timer(after(LATE_TRYING_NS - 1)), ServerDue::Nothing);
-    assert_eq!(run_server(&mut server), [(3_500, ServerDue::Trying)]);
+    assert_eq!(run_server(&mut server), [(3_500, ServerDue::Trying(Timer::Late))]);
     assert_eq!(server.on_request(), OnRequest::SendAgain);
     let mut client = other(START);
     let mut reset = None;

@@ -51,4 +51,4 @@ pub use search::{Onward, Terms};
 pub use slab::Handle;
 pub use store::BLOCK_BYTES;
 pub use table::{Place, SEARCH_BYTES, Size, TRANSACTION_BYTES};
-pub use timers::{LONGEST_NS, SIXTY_FOUR_T1_NS, Timer};
+pub use timers::{LONGEST_NS, SIXTY_FOUR_T1_NS, TRYING_NS, Timer};

@@ -2,19 +2,23 @@
 //! transports no answer is sent again, and I and J are over at once.
 //!
 //! ```text
-//!  INVITE   Proceeding ─ 2xx ─► Accepted ───────────── L ─► gone
-//!               └─ 300-699 ─► Completed ─ ACK ─► Confirmed ─ I ─► gone
-//!                                 └─ G: again      └ H: no ACK ─► gone
+//!  INVITE   Trying ─ 150 ms: 100 ─► Proceeding ─ 2xx ─► Accepted ───────────── L ─► gone
+//!                                       └─ 300-699 ─► Completed ─ ACK ─► Confirmed ─ I ─► gone
+//!                                                         └─ G: again      └ H: no ACK ─► gone
 //!  others   Trying ─ 3.5 s: 100 ─► Proceeding ─ 200-699 ─► Completed ─ J ─► gone
 //! ```
+//!
+//! The RFC has an INVITE begin in Proceeding, because "the server transaction MUST generate a 100 (Trying) response unless it
+//! knows that the TU will generate a provisional or final response within 200 ms" (§17.2.1). Nobody knows that before; so the
+//! 100 waits for as long as it may, and most answers come before it.
 
-use super::timers::{Again, LATE_TRYING_NS, SIXTY_FOUR_T1_NS, T2_NS, T4_NS, Timer};
+use super::timers::{Again, LATE_TRYING_NS, SIXTY_FOUR_T1_NS, T2_NS, T4_NS, TRYING_NS, Timer};
 use crate::net::Now;
 
 /// Where a server transaction stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerState {
-    /// Nothing was answered yet (not for INVITE).
+    /// Nothing was answered yet.
     Trying,
     /// At most provisionally answered.
     Proceeding,
@@ -39,6 +43,8 @@ pub struct Server {
 /// What a retransmitted request leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnRequest {
+    /// A 100 is sent: there was no answer yet.
+    Trying,
     /// What was sent last is sent again.
     SendAgain,
     /// Nothing.
@@ -59,8 +65,8 @@ pub enum OnAck {
 pub enum ServerDue {
     /// None is due yet.
     Nothing,
-    /// A 100 is due (RFC 4320 §4.1).
-    Trying,
+    /// A 100 is due, by this timer.
+    Trying(Timer),
     /// The answer is sent again.
     SendAgain,
     /// The transaction is over; this timer ended it.
@@ -70,20 +76,18 @@ pub enum ServerDue {
 impl Server {
     /// An INVITE has come.
     pub const fn invite(now: Now) -> Self {
-        Self {
-            state: ServerState::Proceeding,
-            is_invite: true,
-            is_reliable: false,
-            again: Again::after_t1(now.0),
-            ends_ns: u64::MAX,
-        }
+        Self::new(true, TRYING_NS, now)
     }
 
     /// Another request has come, which is no ACK.
     pub const fn other(now: Now) -> Self {
-        let ends_ns = now.0.saturating_add(LATE_TRYING_NS);
+        Self::new(false, LATE_TRYING_NS, now)
+    }
+
+    const fn new(is_invite: bool, trying_ns: u64, now: Now) -> Self {
+        let ends_ns = now.0.saturating_add(trying_ns);
         let again = Again::after_t1(now.0);
-        Self { state: ServerState::Trying, is_invite: false, is_reliable: false, again, ends_ns }
+        Self { state: ServerState::Trying, is_invite, is_reliable: false, again, ends_ns }
     }
 
     /// The same over a reliable transport: Timer G is none, and "for reliable transports" Timers I and J "fire in zero
@@ -127,9 +131,14 @@ impl Server {
     /// "Furthermore, while in the "Completed" state, if a request retransmission is received, the server
     /// SHOULD pass the response to the transport for retransmission." RFC 6026 §8.7: in Accepted they "are absorbed entirely
     /// within the server transaction". §17.2.2: "Once in the "Trying" state, any further request
-    /// retransmissions are discarded."
-    pub const fn on_request(&self) -> OnRequest {
+    /// retransmissions are discarded." The 100 to an INVITE "is needed to quench request retransmissions rapidly": it does
+    /// not wait any longer.
+    pub const fn on_request(&mut self) -> OnRequest {
         match self.state {
+            ServerState::Trying if self.is_invite => {
+                self.state = ServerState::Proceeding;
+                OnRequest::Trying
+            }
             ServerState::Proceeding | ServerState::Completed => OnRequest::SendAgain,
             ServerState::Trying | ServerState::Confirmed | ServerState::Accepted => OnRequest::Absorb,
         }
@@ -182,7 +191,7 @@ impl Server {
         match self.state {
             ServerState::Trying if over => {
                 self.state = ServerState::Proceeding;
-                ServerDue::Trying
+                ServerDue::Trying(if self.is_invite { Timer::Trying } else { Timer::Late })
             }
             ServerState::Completed if over => {
                 ServerDue::End(if self.is_invite { Timer::H } else { Timer::J })

@@ -23,6 +23,10 @@ pub const TIMER_C_NS: u64 = 181_000_000_000;
 /// T2": after T1, 2·T1 and 4·T1.
 pub const LATE_TRYING_NS: u64 = 7 * T1_NS;
 
+/// So long an INVITE may stay unanswered before it gets a 100; most get something better by then. RFC 3261 §17.2.1 gives it
+/// 200 ms; a step of the wheel, the wait in a socket and that in another shard's box are in the rest.
+pub const TRYING_NS: u64 = 150_000_000;
+
 /// The longest that a transaction can stay without a message that comes in: Timer C, then the 64·T1 that a
 /// cancelled request is given, then those of the answer.
 pub const LONGEST_NS: u64 = TIMER_C_NS + 2 * SIXTY_FOUR_T1_NS;
@@ -59,13 +63,15 @@ pub enum Timer {
     M,
     /// RFC 4320's 100 to another request than INVITE, which has no letter.
     Late,
+    /// The 100 to an INVITE, which has none either.
+    Trying,
     /// A rule's `timeout`: a branch without any answer is no longer waited for.
     Patience,
 }
 
 impl Timer {
     /// All timers, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::A,
         Self::B,
         Self::C,
@@ -80,6 +86,7 @@ impl Timer {
         Self::L,
         Self::M,
         Self::Late,
+        Self::Trying,
         Self::Patience,
     ];
 
@@ -100,6 +107,7 @@ impl Timer {
             Self::L => "L",
             Self::M => "M",
             Self::Late => "late_100",
+            Self::Trying => "100",
             Self::Patience => "timeout",
         }
     }

@@ -7,6 +7,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::endpoint::{Party, Received, settle};
 use crate::kamailio::{Kamailio, Link, Mode, Stand, installed};
@@ -363,7 +364,8 @@ fn calls_that_fail(shape: Shape, mode: Mode) {
         let (sent, invite) = ends.invite();
         ends.callee.answer(&invite, provisional);
         if provisional.starts_with("100") && mode == Mode::Stateful {
-            settle();
+            // §17.2.1: each transaction on the way has 200 ms for a 100 of its own.
+            std::thread::sleep(Duration::from_millis(500));
         } else if shape.is_kept() {
             let code = provisional.split(' ').next().and_then(|code| code.parse().ok());
             answer(&ends.caller, code.expect("a status"));

@@ -17,7 +17,7 @@ fn intervals(sent: &[Sent], begin: &str) -> Vec<u64> {
 }
 
 fn cancels_what_proceeds() {
-    let (mut iut, invite, got, _) = invited();
+    let (mut iut, invite, got) = invited();
     iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2"));
     let sent = iut.by_ua1(&same_transaction(&invite, "CANCEL", TO));
     let cancel = only(&sent, UA2, "CANCEL ");
@@ -29,13 +29,13 @@ fn cancels_what_proceeds() {
 }
 
 fn cancels_nothing_that_has_not_been_heard_of() {
-    let (mut iut, invite, _, _) = invited();
+    let (mut iut, invite, _) = invited();
     none(&iut.by_ua1(&same_transaction(&invite, "CANCEL", TO)), UA2, "CANCEL");
     none(&iut.pass(T1_MS), UA2, "CANCEL");
 }
 
 fn cancels_nothing_that_is_answered_first() {
-    let (mut iut, invite, got, _) = invited();
+    let (mut iut, invite, got) = invited();
     iut.by_ua1(&same_transaction(&invite, "CANCEL", TO));
     let mut sent = iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
     sent.extend(iut.pass(64 * T1_MS));
@@ -43,7 +43,7 @@ fn cancels_nothing_that_is_answered_first() {
 }
 
 fn acknowledges(status: &str) {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     let answer = response(&got, status, "ua2");
     let sent = iut.by_inside(UA2, &answer);
     let ack = only(&sent, UA2, "ACK ");
@@ -57,44 +57,44 @@ fn acknowledges(status: &str) {
 }
 
 fn proceeds_at_183() {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     only(&iut.by_inside(UA2, &response(&got, "183 Session Progress", "ua2")), UA1, "SIP/2.0 183 ");
     // What is proceeding is not sent again.
     none(&iut.pass(4 * T1_MS), UA2, "INVITE");
 }
 
 fn timer_a(number: usize, expected_ms: u64) {
-    let (mut iut, _, _, _) = invited();
+    let (mut iut, _, _) = invited();
     are(&intervals(&iut.pass(8 * T1_MS), "INVITE ")[number..=number], &[expected_ms]);
 }
 
 fn no_ack_after_timer_b() {
-    let (mut iut, _, _, _) = invited();
+    let (mut iut, _, _) = invited();
     let sent = iut.pass(64 * T1_MS + LATE_MS);
     none(&sent, UA2, "ACK");
     only(&sent, UA1, "SIP/2.0 408 ");
 }
 
 fn not_sent_again_once_it_proceeds() {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2"));
     none(&iut.pass(64 * T1_MS), UA2, "INVITE");
 }
 
 fn timer_e() {
-    let (mut iut, _, _, _) = began("BYE");
+    let (mut iut, _, _) = began("BYE");
     let times = intervals(&iut.pass(64 * T1_MS), "BYE ");
     are(&times[..5], &[T1_MS, 2 * T1_MS, 4 * T1_MS, T2_MS, T2_MS]);
 }
 
 fn nothing_after_timer_f() {
-    let (mut iut, _, _, _) = began("BYE");
+    let (mut iut, _, _) = began("BYE");
     iut.pass(64 * T1_MS + LATE_MS);
     none(&iut.pass(64 * T1_MS), UA2, "BYE");
 }
 
 fn timer_e_once_it_proceeds() {
-    let (mut iut, _, got, _) = began("BYE");
+    let (mut iut, _, got) = began("BYE");
     iut.pass(3 * T1_MS);
     iut.by_inside(UA2, &response(&got, "100 Trying", ""));
     // "If Timer E fires while in the "Proceeding" state, […] Timer E MUST be reset with a value of T2 seconds."
@@ -103,7 +103,7 @@ fn timer_e_once_it_proceeds() {
 }
 
 fn ends_by_timer_f() {
-    let (mut iut, _, got, _) = began("BYE");
+    let (mut iut, _, got) = began("BYE");
     iut.pass(64 * T1_MS + LATE_MS);
     // Nobody knows it any more: RFC 4320 has no 408 sent, and a late answer goes nowhere.
     let sent = iut.by_inside(UA2, &response(&got, "200 OK", "ua2"));

@@ -53,7 +53,7 @@ fn branch_in_any_case() {
 }
 
 fn unknown_reason_phrase() {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     only(&iut.by_inside(UA2, &response(&got, "200 PERFECT", "ua2")), UA1, "SIP/2.0 200 PERFECT\r\n");
 }
 
@@ -89,7 +89,7 @@ fn bad_request(text: &str) {
 }
 
 fn short_response_is_dropped() {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     let short = with(&response(&got, "200 OK", "ua2"), "Content-Length", "10");
     assert!(iut.by_inside(UA2, &short).is_empty());
 }

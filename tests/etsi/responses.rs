@@ -13,7 +13,7 @@ fn comes_back(iut: &mut Iut, got: &str, status: &str) {
 }
 
 fn of_a_transaction(status: &str) {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     comes_back(&mut iut, &got, status);
 }
 

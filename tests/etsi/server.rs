@@ -23,8 +23,13 @@ fn times(sent: &[Sent], begin: &str) -> Vec<u64> {
     towards(sent, UA1).into_iter().filter(|s| s.text.starts_with(begin)).map(|s| s.at_ms).collect()
 }
 
+/// RFC 3261 §17.2.1: "MUST generate a 100 (Trying) response unless it knows that the TU will generate a provisional or final
+/// response within 200 ms".
+const TRYING_MS: u64 = 200;
+
 fn trying() -> String {
-    only(&invited().3, UA1, "SIP/2.0 100 ").to_owned()
+    let (mut iut, _, _) = invited();
+    only(&iut.pass(TRYING_MS), UA1, "SIP/2.0 100 ").to_owned()
 }
 
 fn trying_has_no_tag() {
@@ -33,7 +38,8 @@ fn trying_has_no_tag() {
 
 fn trying_has_the_timestamp() {
     let mut iut = Iut::new();
-    let sent = iut.by_ua1(&with(&request("INVITE", "sip:ua2@10.0.0.2"), "Timestamp", "54"));
+    iut.by_ua1(&with(&request("INVITE", "sip:ua2@10.0.0.2"), "Timestamp", "54"));
+    let sent = iut.pass(TRYING_MS);
     assert_eq!(value(only(&sent, UA1, "SIP/2.0 100 "), "Timestamp").split(' ').next(), Some("54"));
 }
 
@@ -115,7 +121,7 @@ fn timer_i() {
 }
 
 fn timer_j() {
-    let (mut iut, bye, got, _) = began("BYE");
+    let (mut iut, bye, got) = began("BYE");
     iut.by_inside(UA2, &response(&got, "200 OK", "ua2"));
     for _ in 0..7 {
         iut.pass(4_500);

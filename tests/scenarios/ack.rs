@@ -8,7 +8,7 @@ use crate::named_tests;
 
 /// An ACK to a 2xx as UA2 got it, and the proxy.
 fn to_a_2xx() -> (Iut, String, String) {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     let sent = iut.by_inside(UA2, &response(&got, "200 OK", "ua2"));
     let ok = only(&sent, UA1, "SIP/2.0 200 ").to_owned();
     let ack = in_dialog(&ok, "ACK", 1);
@@ -49,7 +49,7 @@ fn shares_its_branch_with(method: &str) {
 
 /// The ACK to a refusal is made here: what answers it is nobody's.
 fn to_a_refusal_is_answered(cseq: &str) {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     let sent = iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
     let ack = only(&sent, UA2, "ACK ").to_owned();
     let answer = with(&response(&ack, "200 OK", "ua2"), "CSeq", cseq);
@@ -59,7 +59,7 @@ fn to_a_refusal_is_answered(cseq: &str) {
 }
 
 fn to_a_refusal_comes_back(method: &str) {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     let sent = iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
     let ack = only(&sent, UA2, "ACK ").to_owned();
     let back = with(&ack.replacen("ACK ", &format!("{method} "), 1), "CSeq", &format!("1 {method}"));
@@ -71,7 +71,7 @@ fn to_a_refusal_comes_back(method: &str) {
 
 /// A request with the branch of an INVITE that was refused: its own transaction.
 fn of_a_refusal_shares_its_branch_with(method: &str) {
-    let (mut iut, invite, got, _) = invited();
+    let (mut iut, invite, got) = invited();
     let sent = iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
     let to = value(only(&sent, UA1, "SIP/2.0 486 "), "To").to_owned();
     if method != "INVITE" {
@@ -85,7 +85,7 @@ fn of_a_refusal_shares_its_branch_with(method: &str) {
 
 /// An ACK with another branch than its INVITE's is none of it: it goes on.
 fn another_branch() {
-    let (mut iut, invite, got, _) = invited();
+    let (mut iut, invite, got) = invited();
     let sent = iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
     let to = value(only(&sent, UA1, "SIP/2.0 486 "), "To").to_owned();
     let ack = same_transaction(&invite, "ACK", &to).replacen("z9hG4bKfirst", "z9hG4bKother", 1);

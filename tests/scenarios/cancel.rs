@@ -9,7 +9,7 @@ const TO: &str = "<sip:ua2@10.0.0.2>";
 
 /// UA1 cancels an INVITE that was answered like this before, if at all: the proxy, what UA2 has got, the CANCEL.
 fn cancelled(provisional: Option<&str>) -> (Iut, String, Option<String>) {
-    let (mut iut, invite, got, _) = invited();
+    let (mut iut, invite, got) = invited();
     if let Some(status) = provisional {
         iut.by_inside(UA2, &response(&got, status, "ua2"));
     }
@@ -76,7 +76,7 @@ fn crosses(status: &str, forwarded: &str) {
 
 /// It was answered before the CANCEL came: "the CANCEL request has no effect" (§9.2).
 fn too_late(status: &str) {
-    let (mut iut, invite, got, _) = invited();
+    let (mut iut, invite, got) = invited();
     iut.by_inside(UA2, &response(&got, status, "ua2"));
     let sent = iut.by_ua1(&same_transaction(&invite, "CANCEL", TO));
     only(&sent, UA1, "SIP/2.0 200 ");
@@ -86,7 +86,7 @@ fn too_late(status: &str) {
 
 /// §9.2: a CANCEL matches by its Via; what its CSeq says besides the method changes nothing.
 fn another_number() {
-    let (mut iut, invite, got, _) = invited();
+    let (mut iut, invite, got) = invited();
     iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2"));
     let cancel = with(&same_transaction(&invite, "CANCEL", TO), "CSeq", "7 CANCEL");
     let sent = iut.by_ua1(&cancel);
@@ -97,7 +97,7 @@ fn another_number() {
 
 /// The CANCEL's own answer is lost: it comes again, and so does the answer.
 fn again() {
-    let (mut iut, invite, _, _) = invited();
+    let (mut iut, invite, _) = invited();
     let cancel = same_transaction(&invite, "CANCEL", TO);
     let answer = only(&iut.by_ua1(&cancel), UA1, "SIP/2.0 200 ").to_owned();
     for _ in 0..5 {
@@ -107,7 +107,7 @@ fn again() {
 
 /// §9.1: "A CANCEL request SHOULD NOT be sent to cancel a request other than INVITE": it is answered, and that is all.
 fn of_another_request(status: Option<&str>) {
-    let (mut iut, message, got, _) = began("MESSAGE");
+    let (mut iut, message, got) = began("MESSAGE");
     if let Some(status) = status {
         iut.by_inside(UA2, &response(&got, status, "ua2"));
     }

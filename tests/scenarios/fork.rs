@@ -95,7 +95,7 @@ fn one_is_silent() {
     let mut fork = Fork::new();
     none(&fork.answer(0, "486 Busy Here"), UA1, "SIP/2.0");
     let sent = fork.iut.pass(64 * T1_MS + LATE_MS);
-    let answer = only(&sent, UA1, "SIP/2.0 ");
+    let answer = only(&sent, UA1, "SIP/2.0 4");
     assert!(answer.starts_with("SIP/2.0 486 ") || answer.starts_with("SIP/2.0 408 "), "{answer}");
     ends(fork);
 }

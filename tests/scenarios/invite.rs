@@ -9,7 +9,7 @@ use crate::named_tests;
 
 /// A call that is up: the proxy, the INVITE as UA2 got it, and the 200 as UA1 got it.
 fn call() -> (Iut, String, String) {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     only(&iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2")), UA1, "SIP/2.0 180 ");
     let sent = iut.by_inside(UA2, &response(&got, "200 OK", "ua2"));
     let ok = only(&sent, UA1, "SIP/2.0 200 ").to_owned();
@@ -42,7 +42,7 @@ fn callee_hangs_up() {
 
 /// Refused: acknowledged here, sent on to UA1 until it acknowledges.
 fn refused(status: &str, forwarded: &str) {
-    let (mut iut, invite, got, _) = invited();
+    let (mut iut, invite, got) = invited();
     let sent = iut.by_inside(UA2, &response(&got, status, "ua2"));
     only(&sent, UA2, "ACK ");
     let answer = only(&sent, UA1, &format!("SIP/2.0 {forwarded} ")).to_owned();
@@ -53,7 +53,7 @@ fn refused(status: &str, forwarded: &str) {
 
 /// UA1 does not get the refusal, or its ACK is lost: it comes again.
 fn refusal_is_lost() {
-    let (mut iut, invite, got, _) = invited();
+    let (mut iut, invite, got) = invited();
     let sent = iut.by_inside(UA2, &response(&got, "407 Proxy Authentication Required", "ua2"));
     let answer = only(&sent, UA1, "SIP/2.0 407 ").to_owned();
     assert_eq!(only(&iut.pass(T1_MS + LATE_MS), UA1, "SIP/2.0 407 "), answer);
@@ -64,7 +64,7 @@ fn refusal_is_lost() {
 
 /// The caller floods: what is acknowledged already ends here.
 fn acks_to_a_refusal_end_here() {
-    let (mut iut, invite, got, _) = invited();
+    let (mut iut, invite, got) = invited();
     let sent = iut.by_inside(UA2, &response(&got, "407 Proxy Authentication Required", "ua2"));
     let to = value(only(&sent, UA1, "SIP/2.0 407 "), "To").to_owned();
     for _ in 0..50 {
@@ -83,7 +83,7 @@ fn acks_to_a_2xx_go_on() {
 }
 
 fn missed_acks_have_the_2xx_again() {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     for _ in 0..4 {
         only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
         iut.pass(T1_MS);
@@ -93,7 +93,7 @@ fn missed_acks_have_the_2xx_again() {
 
 /// The ACK comes when the INVITE's transaction is long gone: it has nothing to do with it.
 fn late_ack() {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     let sent = iut.by_inside(UA2, &response(&got, "200 OK", "ua2"));
     let ok = only(&sent, UA1, "SIP/2.0 200 ").to_owned();
     iut.pass(70 * T1_MS);
@@ -102,7 +102,7 @@ fn late_ack() {
 }
 
 fn first_invites_are_lost() {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     let sent = iut.pass(3 * T1_MS + 2 * LATE_MS);
     assert_eq!(towards(&sent, UA2).len(), 2);
     assert!(towards(&sent, UA2).iter().all(|again| again.text == got));
@@ -112,7 +112,7 @@ fn first_invites_are_lost() {
 }
 
 fn the_caller_sends_again() {
-    let (mut iut, invite, got, _) = invited();
+    let (mut iut, invite, got) = invited();
     for _ in 0..50 {
         let sent = iut.by_ua1(&invite);
         assert!(towards(&sent, UA2).is_empty());
@@ -126,7 +126,7 @@ fn the_caller_sends_again() {
 
 /// UA2 is dead.
 fn nobody_answers() {
-    let (mut iut, invite, _, _) = invited();
+    let (mut iut, invite, _) = invited();
     let sent = iut.pass(64 * T1_MS + LATE_MS);
     let answer = only(&sent, UA1, "SIP/2.0 408 ").to_owned();
     iut.by_ua1(&same_transaction(&invite, "ACK", value(&answer, "To")));
@@ -135,7 +135,7 @@ fn nobody_answers() {
 
 /// UA1 is dead: after its INVITE, or with the answer on its way.
 fn the_caller_dies(answers: bool) {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     if answers {
         iut.by_inside(UA2, &response(&got, "486 Busy Here", "ua2"));
     }
@@ -146,7 +146,7 @@ fn the_caller_dies(answers: bool) {
 /// sent on the server transaction, the following responses MUST be forwarded immediately: Any 2xx response to an INVITE
 /// request".
 fn then(first: &str, second: &str, goes: bool) {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     iut.by_inside(UA2, &response(&got, first, "ua2"));
     let sent = iut.by_inside(UA2, &response(&got, second, "ua2"));
     let begin = format!("SIP/2.0 {}", &second[..3]);
@@ -160,7 +160,7 @@ fn then(first: &str, second: &str, goes: bool) {
 
 /// UA2 sends its refusal again: each is acknowledged, none goes on.
 fn refusal_again(status: &str) {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     iut.by_inside(UA2, &response(&got, status, "ua2"));
     for _ in 0..5 {
         let sent = iut.by_inside(UA2, &response(&got, status, "ua2"));
@@ -171,7 +171,7 @@ fn refusal_again(status: &str) {
 }
 
 fn floods(status: &str) {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     for _ in 0..50 {
         only(&iut.by_inside(UA2, &response(&got, status, "ua2")), UA1, &format!("SIP/2.0 {status}"));
     }
@@ -180,7 +180,7 @@ fn floods(status: &str) {
 
 fn provisional_is_lost() {
     // UA1 does not get the 180: the 200 is not waited for in vain.
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2"));
     only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
     ends(iut);
@@ -188,7 +188,7 @@ fn provisional_is_lost() {
 
 /// A provisional response that cannot be read is none: the INVITE is sent again until its time is over.
 fn malformed_provisional() {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     let malformed = without(&response(&got, "180 Ringing", "ua2"), "CSeq");
     assert!(iut.by_inside(UA2, &malformed).is_empty());
     let sent = iut.pass(64 * T1_MS + LATE_MS);
@@ -235,7 +235,7 @@ fn branches_in_another_case() {
 
 /// A response with our Via missing, another one above, or a branch that we did not write, is nobody's (§16.7 step 1).
 fn a_via_that_is_not_ours(change: fn(&str) -> String) {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     let answer = change(&response(&got, "200 OK", "ua2"));
     assert!(iut.by_inside(UA2, &answer).is_empty(), "{answer}");
     only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
@@ -256,7 +256,7 @@ pub fn removes_via(answer: &str) -> String {
 }
 
 fn method_of_another_request() {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     let answer = with(&response(&got, "200 OK", "ua2"), "CSeq", "1 OPTIONS");
     assert!(iut.by_inside(UA2, &answer).is_empty());
     ends(iut);
@@ -264,7 +264,7 @@ fn method_of_another_request() {
 
 /// §16.3 step 4: what comes back as it was sent has looped.
 fn loops() {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     only(&reflected(&mut iut, &got, "INVITE"), UA2, "SIP/2.0 482 ");
 }
 
@@ -275,7 +275,7 @@ fn nobody_here() {
 
 /// Early media: a 183 with a tag of its own goes on like any other.
 fn early_media() {
-    let (mut iut, _, got, _) = invited();
+    let (mut iut, _, got) = invited();
     for tag in ["a", "b"] {
         let sent = iut.by_inside(UA2, &response(&got, "183 Session Progress", tag));
         assert!(value(only(&sent, UA1, "SIP/2.0 183 "), "To").ends_with(&format!("tag={tag}")));

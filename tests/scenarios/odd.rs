@@ -6,7 +6,7 @@ use crate::named_tests;
 
 /// Two requests of different methods with one branch: each has its own transaction, and its own answer.
 fn collide(first: &str, second: &str) {
-    let (mut iut, _, got, _) = began(first);
+    let (mut iut, _, got) = began(first);
     let other = request(second, "sip:ua2@10.0.0.2");
     let sent = iut.by_ua1(&other);
     let got_other = only(&sent, UA2, &format!("{second} ")).to_owned();
@@ -18,14 +18,14 @@ fn collide(first: &str, second: &str) {
 
 /// An ACK with the branch of a transaction that nobody has answered: it is not an answer's, and leaves it alone.
 fn ack_collides(method: &str) {
-    let (mut iut, _, got, _) = began(method);
+    let (mut iut, _, got) = began(method);
     iut.by_ua1(&request("ACK", "sip:ua2@10.0.0.2"));
     only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
 }
 
 /// The answer's CSeq names another method, which has no transaction of this name.
 fn answered_as(method: &str, other: &str) {
-    let (mut iut, _, got, _) = began(method);
+    let (mut iut, _, got) = began(method);
     let answer = with(&response(&got, "200 OK", "ua2"), "CSeq", &format!("1 {other}"));
     assert!(iut.by_inside(UA2, &answer).is_empty());
     only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
@@ -33,7 +33,7 @@ fn answered_as(method: &str, other: &str) {
 
 /// The request comes back from UA2, as it is or with another method: it has looped, or is an ACK, which nobody answers.
 fn comes_back(method: &str, back_as: &str) {
-    let (mut iut, _, got, _) = began(method);
+    let (mut iut, _, got) = began(method);
     let sent = reflected(&mut iut, &got, back_as);
     if back_as == "ACK" {
         assert!(sent.is_empty(), "{sent:#?}");
@@ -46,7 +46,7 @@ fn comes_back(method: &str, back_as: &str) {
 /// RFC 3261 §17.1.3 and §7.3.1: a server may have altered the case of a branch. What we read of ours is lower case, so
 /// that such an answer is taken for what it says or for nobody's, but never for another's.
 fn case_of_the_branch_altered(method: &str) {
-    let (mut iut, _, got, _) = began(method);
+    let (mut iut, _, got) = began(method);
     let answer = response(&got, "200 OK", "ua2");
     let at = answer.find("branch=z9hG4bK").expect("a branch") + "branch=z9hG4bK".len();
     let (before, after) = answer.split_at(at);

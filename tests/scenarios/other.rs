@@ -13,7 +13,7 @@ fn ends(mut iut: Iut) {
 }
 
 fn answered(status: &str, forwarded: &str) {
-    let (mut iut, _, got, _) = began("MESSAGE");
+    let (mut iut, _, got) = began("MESSAGE");
     let sent = iut.by_inside(UA2, &response(&got, status, "ua2"));
     only(&sent, UA1, &format!("SIP/2.0 {forwarded} "));
     none(&sent, UA2, "ACK");
@@ -22,7 +22,7 @@ fn answered(status: &str, forwarded: &str) {
 
 /// UA1 does not get the answer: it asks again.
 fn answer_is_lost(status: &str) {
-    let (mut iut, message, got, _) = began("MESSAGE");
+    let (mut iut, message, got) = began("MESSAGE");
     let begin = format!("SIP/2.0 {}", &status[..3]);
     let answer = only(&iut.by_inside(UA2, &response(&got, status, "ua2")), UA1, &begin).to_owned();
     for _ in 0..5 {
@@ -34,7 +34,7 @@ fn answer_is_lost(status: &str) {
 }
 
 fn first_ones_are_lost() {
-    let (mut iut, message, got, _) = began("MESSAGE");
+    let (mut iut, message, got) = began("MESSAGE");
     let sent = iut.pass(T1_MS + LATE_MS);
     assert_eq!(only(&sent, UA2, "MESSAGE "), got);
     assert!(towards(&iut.by_ua1(&message), UA2).is_empty());
@@ -44,7 +44,7 @@ fn first_ones_are_lost() {
 
 /// RFC 4320 §4.2: no 408; who asks again after that is a new request.
 fn nobody_answers() {
-    let (mut iut, _, _, _) = began("MESSAGE");
+    let (mut iut, _, _) = began("MESSAGE");
     let sent = iut.pass(64 * T1_MS + LATE_MS);
     assert!(towards(&sent, UA2).len() >= 10);
     none(&sent, UA1, "SIP/2.0 4");
@@ -54,7 +54,7 @@ fn nobody_answers() {
 /// RFC 4320 §4.1: "An SIP element MUST NOT send any provisional response with a Status-Code other than 100 to a
 /// non-INVITE request."
 fn no_provisional(flood: usize) {
-    let (mut iut, _, got, _) = began("MESSAGE");
+    let (mut iut, _, got) = began("MESSAGE");
     for _ in 0..flood {
         none(&iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2")), UA1, "SIP/2.0");
     }
@@ -63,7 +63,7 @@ fn no_provisional(flood: usize) {
 }
 
 fn then(first: &str, second: &str) {
-    let (mut iut, _, got, _) = began("MESSAGE");
+    let (mut iut, _, got) = began("MESSAGE");
     iut.by_inside(UA2, &response(&got, first, "ua2"));
     for _ in 0..10 {
         assert!(iut.by_inside(UA2, &response(&got, second, "ua2")).is_empty());
@@ -72,7 +72,7 @@ fn then(first: &str, second: &str) {
 }
 
 fn floods_before_the_answer() {
-    let (mut iut, message, got, _) = began("MESSAGE");
+    let (mut iut, message, got) = began("MESSAGE");
     for _ in 0..50 {
         assert!(iut.by_ua1(&message).is_empty());
     }
@@ -94,13 +94,13 @@ fn clients_of_rfc_2543() {
 }
 
 fn a_via_that_is_not_ours(change: fn(&str) -> String) {
-    let (mut iut, _, got, _) = began("MESSAGE");
+    let (mut iut, _, got) = began("MESSAGE");
     assert!(iut.by_inside(UA2, &change(&response(&got, "200 OK", "ua2"))).is_empty());
     only(&iut.by_inside(UA2, &response(&got, "200 OK", "ua2")), UA1, "SIP/2.0 200 ");
 }
 
 fn malformed_provisional() {
-    let (mut iut, _, got, _) = began("MESSAGE");
+    let (mut iut, _, got) = began("MESSAGE");
     assert!(iut.by_inside(UA2, &without(&response(&got, "100 Trying", ""), "CSeq")).is_empty());
     assert!(towards(&iut.pass(64 * T1_MS), UA2).len() >= 9, "it has not been heard of");
     ends(iut);
@@ -113,7 +113,7 @@ fn nobody_here() {
 
 /// Comes back with another Request-URI: no loop.
 fn spirals() {
-    let (mut iut, _, got, _) = began("MESSAGE");
+    let (mut iut, _, got) = began("MESSAGE");
     let spiral = got.replacen("sip:ua2@10.0.0.2", "sip:ua3@10.0.0.3", 1);
     let sent = iut.by_inside(UA2, &spiral);
     let on = only(&sent, UA3, "MESSAGE sip:ua3@").to_owned();
@@ -123,7 +123,7 @@ fn spirals() {
 }
 
 fn method_of_another_request() {
-    let (mut iut, _, got, _) = began("MESSAGE");
+    let (mut iut, _, got) = began("MESSAGE");
     let answer = with(&response(&got, "200 OK", "ua2"), "CSeq", "1 INFO");
     assert!(iut.by_inside(UA2, &answer).is_empty());
     let answer = with(&response(&got, "200 OK", "ua2"), "CSeq", "1 INVITE");

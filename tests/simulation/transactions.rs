@@ -3,6 +3,7 @@
 //! What has to hold for every seed, read from the trace and the counters:
 //!
 //! - a request that came in gets at most one final answer, but for 2xx to an INVITE; an INVITE gets one;
+//! - an INVITE is answered within 200 ms, by a 100 where nothing else has come back by then, and by none behind that;
 //! - a branch goes one way: from one socket to one next hop;
 //! - every transaction ends by its deadline, and nothing is left: no record, no kept message, no send buffer;
 //! - each message that came in is counted once, by whichever shard handled it.
@@ -80,6 +81,34 @@ fn one_final_answer(simulation: &Simulation<Odd>, wrong: &mut Vec<String>) {
     }
 }
 
+/// RFC 3261 §17.2.1: "The server transaction MUST generate a 100 (Trying) response unless it knows that the TU will generate a
+/// provisional or final response within 200 ms". How many INVITEs got a 100, and how many something better at once.
+fn an_invite_is_answered_in_time(simulation: &Simulation<Odd>, wrong: &mut Vec<String>) -> [usize; 2] {
+    let mut begun = BTreeMap::<&str, u64>::new();
+    let mut answers = BTreeMap::<&str, Vec<(u64, &str)>>::new();
+    for hop in simulation.world.trace().iter().filter(|hop| simulation.is_forwarder(hop.host)) {
+        let text = std::str::from_utf8(&hop.bytes).expect("text");
+        let call = header(text, "Call-ID");
+        if method(text) == "INVITE" {
+            begun.entry(call).or_insert(hop.at.0);
+        } else if text.starts_with("SIP/2.0") && header(text, "CSeq").ends_with("INVITE") {
+            answers.entry(call).or_default().push((hop.at.0, text.get(8..11).unwrap_or_default()));
+        }
+    }
+    let mut counts = [0; 2];
+    for (call, begun) in begun {
+        let all = answers.get(call).map_or(&[][..], Vec::as_slice);
+        let first = all.first().map_or(u64::MAX, |(at, _)| at - begun);
+        let first_100 = all.iter().position(|(_, status)| *status == "100");
+        let others = all.iter().skip_while(|(_, status)| *status == "100");
+        if first > 200 * MS || others.clone().any(|(_, status)| *status == "100") {
+            wrong.push(format!("{call}: begun at {begun}, answered {all:?}"));
+        }
+        counts[usize::from(first_100.is_none())] += 1;
+    }
+    counts
+}
+
 /// Where a request left from and went to.
 type Way = (SocketAddr, SocketAddr);
 
@@ -152,13 +181,15 @@ fn transactions_end_and_answer_once_in_every_world() {
         Some(seed) => vec![seed],
         None => (0..super::number("VIADUCT_SEEDS").unwrap_or(SEEDS)).collect(),
     };
-    let (mut searches, mut silent) = (0, 0);
+    let (mut searches, mut silent, mut tried) = (0, 0, [0; 2]);
     let (mut handed_over, mut ended, mut timers) = (0, [0; Cause::ALL.len()], [0; Timer::ALL.len()]);
     for &seed in &seeds {
         let mut simulation = world(seed);
         simulation.run_until(END_MS);
         let mut wrong = Vec::new();
         one_final_answer(&simulation, &mut wrong);
+        let counts = an_invite_is_answered_in_time(&simulation, &mut wrong);
+        tried.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
         searches += one_way_for_each_branch(&simulation, &mut wrong);
         silent += a_silent_gateway_is_left_alone(&simulation, &mut wrong);
         nothing_is_left(&simulation, &mut wrong);
@@ -179,7 +210,7 @@ fn transactions_end_and_answer_once_in_every_world() {
     }
     println!("{} seeds, {handed_over} messages handed over, ended {ended:?}, timers {timers:?}", seeds.len());
     if seeds.len() as u64 >= SEEDS {
-        assert!(handed_over > 0 && searches > 0 && silent > 0);
+        assert!(handed_over > 0 && searches > 0 && silent > 0 && tried.iter().all(|&n| n > 0), "{tried:?}");
         // Answered, without an ACK, timed out: all of it happened. Sends do not fail here.
         assert!(ended[..3].iter().all(|&n| n > 0), "{ended:?}");
         assert!(timers.iter().all(|&n| n > 0), "{timers:?}");

@@ -38,7 +38,7 @@ fn sentences(mode: Mode, method: &str) -> &'static [&'static str] {
     match (mode, method) {
         (Mode::Stateless, _) => &[],
         (Mode::Stateful, "INVITE") => &[
-            "100 goes back at once; the request that comes again gets the last answer again",
+            "100 goes back after 0.15 s without another answer; the request that comes again gets the last answer again, or 100",
             "sent again after 0.5, 1, 2, 4, 8, 16 s until something comes back; 408 after 32 s without anything",
             "CANCEL after 181 s without news (RFC 3261 Timer C), 408 if nothing follows within 32 s",
             "a refusal is acknowledged here and sent back until its ACK comes; a matching CANCEL is answered 200",
@@ -54,7 +54,7 @@ fn sentences(mode: Mode, method: &str) -> &'static [&'static str] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transaction::Timer;
+    use crate::transaction::{TRYING_NS, Timer};
 
     const UDP: Over = Over { stream: false, by_size: false };
 
@@ -71,6 +71,7 @@ mod tests {
     #[test]
     fn what_is_told_is_what_the_timers_are() {
         let told = in_words(Mode::Stateful, "INVITE", None, UDP).join(" ");
+        assert!(told.contains(&format!("100 goes back after {} s ", TRYING_NS as f64 / 1e9)), "{told}");
         assert!(told.contains(&format!("Timer {}", Timer::C.label())));
         let longest_s = crate::transaction::LONGEST_NS / 1_000_000_000;
         assert!(told.contains("181 s") && told.contains("32 s") && longest_s == 181 + 2 * 32, "{longest_s}");
