@@ -108,7 +108,7 @@ fn example() -> Readings {
                 share: 51,
                 fault: None,
             }],
-            pings: PingCounts { sent: 9, alive: 5, failed: [2, 0, 1, 0], unsent: 1 },
+            pings: PingCounts { alive: 5, failed: [2, 0, 1, 0], unsent: 1 },
             watched: WatchCounts { down: 2, aside: 1, back: 3 },
         }],
         certificates: vec![CertificateReading {

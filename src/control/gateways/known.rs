@@ -82,14 +82,14 @@ impl Known {
         health.set_fault(id, listener, fault);
     }
 
-    /// What was due of the schedule at this place was sent to these addresses, a bit each, if it has left.
-    pub fn asked(&mut self, schedule: usize, send: Send, addresses: u8, has_left: bool) {
+    /// What was due of the schedule at this place was sent to these addresses, a bit each. What leaves by a connection may
+    /// yet turn out not to: it counts when its round is over.
+    pub fn asked(&mut self, schedule: usize, send: Send, addresses: u8) {
         let Some((_, schedule)) = self.schedules.get_mut(schedule) else { return };
         if addresses == 0 {
             self.pings.unsent += 1;
             schedule.unsent();
         } else if !send.is_again {
-            self.pings.sent += u64::from(has_left);
             schedule.asked(addresses);
         }
     }

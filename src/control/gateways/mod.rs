@@ -202,8 +202,8 @@ impl Gateways {
             let mut leave = |hop, branch| {
                 options::written(snapshot, gateway, hop, branch, *instance).map(|options| leave(&options))
             };
-            let (asked, left) = ask(&hops, branch, send, &mut leave);
-            known.asked(at, send, asked, left);
+            let asked = ask(&hops, branch, send, &mut leave);
+            known.asked(at, send, asked);
         }
     }
 
@@ -231,28 +231,29 @@ fn bit(number: u32) -> u8 {
 }
 
 /// Asks a gateway's addresses; `branch` is that of the first, `leave` gives none where requests would not leave either. Those
-/// that are asked, a bit each, and whether anything has left.
+/// that are asked, a bit each.
 fn ask(
     hops: &[NextHop],
     branch: PingBranch,
     send: Send,
     leave: &mut dyn FnMut(NextHop, PingBranch) -> Option<io::Result<()>>,
-) -> (u8, bool) {
-    let (mut asked, mut left) = (0, false);
+) -> u8 {
+    let mut asked = 0;
     for (number, hop) in (send.number..).zip(hops).filter(|(number, _)| send.to & bit(*number) != 0) {
         // RFC 3261 §17.1.2.2: "If an unreliable transport is in use, the client transaction MUST set timer E".
         if send.is_again && hop.transport != Transport::Udp {
             asked |= bit(number);
             continue;
         }
-        match leave(*hop, PingBranch { number, ..branch }) {
-            Some(Ok(())) => (asked, left) = (asked | bit(number), true),
+        let is_asked = match leave(*hop, PingBranch { number, ..branch }) {
+            Some(Ok(())) => true,
             // A lost datagram is sent again.
-            Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => asked |= bit(number),
-            Some(Err(_)) | None => {}
-        }
+            Some(Err(error)) => error.kind() == io::ErrorKind::WouldBlock,
+            None => false,
+        };
+        asked |= if is_asked { bit(number) } else { 0 };
     }
-    (asked, left)
+    asked
 }
 
 impl Control {

@@ -153,7 +153,7 @@ fn options_leave_from_where_requests_would() {
     world.pass(10_000, |_| true);
     assert_eq!(world.sent.len(), 4, "the next ones, ten seconds later");
     let pings = world.gateways.readings(&world.snapshot)[0].pings;
-    assert_eq!((pings.sent, pings.alive, pings.failed, pings.unsent), (2, 2, [0; 4], 0));
+    assert_eq!((pings.alive, pings.failed, pings.unsent), (2, [0; 4], 0));
 }
 
 #[test]
@@ -365,6 +365,8 @@ fn what_becomes_of_connections_tells_of_the_gateway_unless_it_lies_here() {
     let mut world = by_streams();
     world.connections = Heard::Unsent;
     assert_eq!(turns(&world.pass(60_000, |_| true)), []);
+    let pings = world.gateways.readings(&world.snapshot)[0].pings;
+    assert_eq!((pings.alive, pings.failed, pings.unsent), (0, [0; 4], 6), "each counts once");
     world.connections = Heard::Failed(Fault::Connection);
     let told = world.pass(9_000, |_| true);
     assert_eq!(told.len(), 0, "one is not enough");
@@ -373,7 +375,6 @@ fn what_becomes_of_connections_tells_of_the_gateway_unless_it_lies_here() {
     assert_eq!(told.len(), 5);
     let reading = &world.gateways.readings(&world.snapshot)[0];
     assert_eq!((reading.pings.failed, reading.ways[0].fault), ([0, 0, 2, 0], Some(Fault::Connection)));
-    assert!(reading.pings.unsent >= 5);
     world.connections = Heard::Answer(200);
     assert_eq!(turns(&world.pass(22_000, |_| true)).len(), 5);
     assert_eq!(world.gateways.readings(&world.snapshot)[0].ways[0].fault, None);

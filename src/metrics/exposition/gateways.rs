@@ -19,7 +19,7 @@ pub struct GatewayReading {
     pub uri: Box<str>,
     /// How it does from each listener that requests leave from.
     pub ways: Vec<WayReading>,
-    /// OPTIONS sent to it.
+    /// What became of OPTIONS to it.
     pub pings: PingCounts,
     /// What has happened to it.
     pub watched: WatchCounts,
@@ -41,8 +41,6 @@ pub struct WayReading {
 /// What became of OPTIONS to a gateway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PingCounts {
-    /// Sent, retransmissions apart.
-    pub sent: u64,
     /// Answered by a status that counts as alive.
     pub alive: u64,
     /// Of no avail, by [`Fault::index`].
@@ -95,12 +93,12 @@ impl Readings {
         self.by_gateway(
             out,
             "gateway_pings",
-            "OPTIONS to a gateway, by what became of them",
+            "OPTIONS to a gateway, each once, by what became of them",
             "result",
             |g| {
-                let PingCounts { sent, alive, failed, unsent } = g.pings;
+                let PingCounts { alive, failed, unsent } = g.pings;
                 let failed = failed.iter().sum();
-                vec![("sent", sent), ("alive", alive), ("failed", failed), ("unsent", unsent)]
+                vec![("alive", alive), ("failed", failed), ("unsent", unsent)]
             },
         )?;
         self.by_gateway(
