@@ -411,6 +411,12 @@ impl<S> Streams<S> {
         self.failed.pop()
     }
 
+    /// Why a stream is to be told as over.
+    #[cfg(feature = "glommio")]
+    pub fn failure(&self, id: StreamId) -> Option<i32> {
+        self.failed.iter().find_map(|(failed, errno)| (*failed == id).then_some(*errno))
+    }
+
     /// Bytes that buffers of what is to be sent take.
     #[cfg(test)]
     fn held_bytes(&self) -> usize {

@@ -93,6 +93,11 @@ impl Engine<'_> {
             Poll::Ready(Ok(len)) => {
                 stream.is_read = len == 0;
                 if len == 0 {
+                    // A send that has failed took the reset with it, and what is read looks like an end in good order.
+                    if let Some(errno) = self.streams.failure(id) {
+                        self.end_stream(shard, id, errno, true);
+                        return false;
+                    }
                     self.streams.changed(id);
                 }
                 if is_heard {

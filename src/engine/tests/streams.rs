@@ -204,6 +204,7 @@ fn resets_come_and_go_and_leave_nothing() {
                 all.streams_ended.load(std::sync::atomic::Ordering::Relaxed) == seen(all)
             });
         });
-        assert!(!echo.errors.is_empty());
+        // Whether a send or a receive hears of it first: a reset is no end in good order, which the last one alone had.
+        assert_eq!(echo.errors.iter().filter(|errno| **errno == 0).count(), 1, "{:?}", echo.errors);
     });
 }
