@@ -1,5 +1,6 @@
 //! Requests that have left by a connection which ends before they are answered: whoever sent them is told.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use super::cookie::Cookie;
@@ -21,29 +22,34 @@ pub(super) struct Lost {
 }
 
 impl Lost {
-    /// Takes them from a connection that ends; `is_broken`: not in good order; `cause`: of TLS.
+    /// Takes them from a connection by which no more answers come, whether or not it ends in good order; `cause`: of TLS.
     ///
-    /// `None`: their answers can still come. A server that closes its connection in good order knows what it has to answer, and
-    /// "SHOULD open a connection" for it (RFC 3261 §18.2.2); one that is reset may be gone, and another next hop is there now. From
-    /// a client over WebSocket nothing can come by any other connection, however its own has ended.
-    pub fn of(connection: &mut Connection, is_broken: bool, cause: Option<Cause>) -> Option<Self> {
+    /// A server that has still to answer "SHOULD open a connection" for that (RFC 3261 §18.2.2). Whether it will nobody knows, nor
+    /// whether it has read what was sent last; and another next hop is there now. From a client over WebSocket nothing can come by
+    /// any other connection.
+    pub fn of(connection: &mut Connection, cause: Option<Cause>) -> Self {
         let why = if connection.is_unproven() {
             SendFailure::Connection(cause)
         } else if connection.layer.is_websocket() {
             SendFailure::Ended
-        } else if is_broken {
-            SendFailure::Broken
         } else {
-            return None;
+            SendFailure::Broken
         };
-        Some(Self { sent: connection.take_awaited(), peer: connection.peer, why })
+        Self { sent: connection.take_awaited(), peer: connection.peer, why }
+    }
+
+    /// Without those who hear already that their requests have not even left.
+    pub fn without(mut self, unsent: &[Waiting]) -> Self {
+        let unsent: HashSet<Waiting> = unsent.iter().copied().collect();
+        self.sent.retain(|waiting| !unsent.contains(waiting));
+        self
     }
 }
 
 impl<S, H: Handler> Worker<S, H> {
     /// Tells transactions whose requests have left, and are counted, that their answers will not come.
-    pub(super) fn tell_lost<I: Io<Source = S>>(&mut self, io: &mut I, lost: Option<Lost>) {
-        let Some(Lost { sent, peer, why }) = lost else { return };
+    pub(super) fn tell_lost<I: Io<Source = S>>(&mut self, io: &mut I, lost: Lost) {
+        let Lost { sent, peer, why } = lost;
         for Waiting { shard, cookie } in sent {
             if let Some(ping) = Cookie::ping(cookie) {
                 let cause = if let SendFailure::Connection(cause) = why { cause } else { None };

@@ -46,7 +46,8 @@ impl<S, H: Handler> Worker<S, H> {
         if self.end_of_handshake(io, stream, Connection::unfinished) {
             return self.finish_stream(io, stream, StreamEnd::LayerFailed);
         }
-        let lost = self.streams.get(stream).and_then(|connection| Lost::of(connection, false, None));
+        let Some(connection) = self.streams.get(stream) else { return };
+        let lost = Lost::of(connection, None);
         self.tell_lost(io, lost);
         let Some(connection) = self.streams.get(stream) else { return };
         if connection.half_closed(now) {

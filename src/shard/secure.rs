@@ -124,8 +124,9 @@ impl<S, H: Handler> Worker<S, H> {
             self.not_sent(io, waiting, DropReason::ConnectionFailed, failure.cause());
         }
         let connection = self.streams.get(stream);
-        let lost = connection.and_then(|connection| Lost::of(connection, true, failure.cause()));
-        self.tell_lost(io, lost);
+        if let Some(lost) = connection.map(|connection| Lost::of(connection, failure.cause())) {
+            self.tell_lost(io, lost);
+        }
     }
 
     /// The same where there is no connection.

@@ -405,8 +405,7 @@ impl<S, H: Handler> Worker<S, H> {
             self.log_failure(*place, failure);
         }
         let cause = failed.and_then(|(_, failure)| failure.cause());
-        let is_broken = errno != 0 || connection.is_cut();
-        let lost = Lost::of(&mut connection, is_broken, cause);
+        let lost = Lost::of(&mut connection, cause).without(&waiting);
         self.metrics.streams.open.set(self.streams.len() as u64);
         self.metrics.streams.kept_bytes.set(self.streams.kept_bytes() as u64);
         if connection.can_send() {

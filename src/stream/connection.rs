@@ -14,7 +14,7 @@ use crate::net::Now;
 use crate::tls::{Failure, PeerName, State};
 
 /// A message that was sent, and who is to hear if it has left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Waiting {
     /// The shard whose it is.
     pub shard: u16,
@@ -170,11 +170,6 @@ impl Connection {
     /// Takes out those whose requests have left by it and have no final answer yet.
     pub fn take_awaited(&mut self) -> Vec<Waiting> {
         std::mem::take(&mut self.awaited).into_waiting()
-    }
-
-    /// It was cut off from here: what was not sent will not be.
-    pub fn is_cut(&self) -> bool {
-        self.is_cut
     }
 
     /// The peer sends no more: it may wait for answers, and can give none.

@@ -168,6 +168,27 @@ fn what_cannot_be_framed_is_answered_and_closed() {
     viaduct.stop();
 }
 
+/// Nobody knows whether it would open another connection for its answer.
+#[test]
+fn a_next_hop_that_closes_in_good_order_before_it_answers_is_not_waited_for() {
+    let world = World::new();
+    let home = home();
+    let viaduct = home.start(&world);
+    let there = world.private.inside(|| TcpListener::bind("10.0.0.100:5060")).expect("a socket");
+    let mut caller = connect(&world.public, EDGE);
+    for how in [Shutdown::Write, Shutdown::Both] {
+        let request = options("sip:10.0.0.100;transport=tcp", &format!("{how:?}"));
+        caller.write_all(request.as_bytes()).expect("a request");
+        let (mut callee, _) = there.accept().expect("a connection");
+        callee.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        assert!(read_message(&mut callee).starts_with("OPTIONS "));
+        callee.shutdown(how).expect("its end");
+        // Timer F would give no answer at all.
+        assert!(read_message(&mut caller).starts_with("SIP/2.0 500 "), "{how:?}");
+    }
+    viaduct.stop();
+}
+
 #[test]
 fn a_connection_that_was_lost_is_opened_anew_both_ways() {
     let world = World::new();

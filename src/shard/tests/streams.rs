@@ -6,7 +6,7 @@ use crate::metrics::StreamEnd;
 use crate::net::GatewayId;
 use crate::shard::cookie::Cookie;
 use crate::shard::way::Way;
-use crate::stream::{Layer, Waiting};
+use crate::stream::{Layer, Waiting, owner_of};
 
 /// Streams of an engine that keeps what is written.
 #[derive(Default)]
@@ -306,32 +306,80 @@ fn asks(bench: &mut Bench, stream: StreamId, number: u64) {
     bench.event(Event::Wrote { stream, bytes: limits::STREAM_QUEUE_BYTES });
 }
 
+const ANSWER: &str =
+    "SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK7\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+
 /// Who was told, and what.
 fn told(bench: &Bench) -> Vec<(u64, SendFailure)> {
     bench.failed.take().into_iter().map(|(handle, why)| (handle.to_bits(), why)).collect()
 }
 
+/// A connection that answers 7, and says of 8 that it is at work.
+fn is_asked(bench: &mut Bench) -> StreamId {
+    let stream = bench.accept("192.0.2.1:1000");
+    asks(bench, stream, 7);
+    asks(bench, stream, 8);
+    bench.comes(stream, ANSWER.as_bytes());
+    let rings = ANSWER.replace("200 OK", "180 Ringing").replace("K7", "K8");
+    bench.comes(stream, rings.as_bytes());
+    stream
+}
+
+/// In good order or not: nobody knows whether another one will be opened for the answer.
 #[test]
-fn who_waits_for_an_answer_hears_that_its_connection_has_broken() {
-    for (errno, expected) in [(libc::ECONNRESET, vec![(8, SendFailure::Broken)]), (0, vec![])] {
+fn who_waits_for_an_answer_hears_of_the_end_of_its_connection() {
+    for errno in [libc::ECONNRESET, 0] {
         let mut bench = Bench::one_shard();
-        let stream = bench.accept("192.0.2.1:1000");
-        asks(&mut bench, stream, 7);
-        asks(&mut bench, stream, 8);
-        let answer = b"SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK7\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
-        bench.comes(stream, answer);
-        // It rings, so to speak.
-        let rings = String::from_utf8_lossy(answer).replace("200 OK", "180 Ringing").replace("K7", "K8");
-        bench.comes(stream, rings.as_bytes());
+        let stream = is_asked(&mut bench);
         bench.event(Event::Ended { stream, errno });
-        assert_eq!(told(&bench), expected, "{errno}");
+        assert_eq!(told(&bench), [(8, SendFailure::Broken)], "{errno}");
     }
+    // A peer that sends no more answers no more, though it waits for an answer itself.
+    let mut bench = Bench::one_shard();
+    let stream = is_asked(&mut bench);
+    bench.comes(stream, b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\nl: 0\r\n\r\n");
+    bench.comes(stream, b"");
+    assert_eq!(told(&bench), [(8, SendFailure::Broken)]);
+    assert!(bench.io.streams.finished.is_empty(), "it has to be answered yet");
+    bench.event(Event::Ended { stream, errno: 0 });
+    assert_eq!(told(&bench), [], "once");
     let mut bench = Bench::one_shard();
     let stream = bench.accept("192.0.2.1:1000");
     asks(&mut bench, stream, 7);
     bench.shard.cut_off(&mut bench.io, stream, StreamEnd::Stalled);
     bench.event(Event::Ended { stream, errno: 0 });
     assert_eq!(told(&bench), [(7, SendFailure::Broken)], "cut off from here");
+}
+
+/// What has not left is not waited for besides.
+#[test]
+fn another_shard_gets_one_letter_for_each_request_of_a_connection_that_ends() {
+    let mut bench = Bench::new();
+    let stream = bench.accept(&mine());
+    let waiting = |number| Waiting { shard: 1, cookie: Cookie::Own.with(Handle::from_bits(number)) };
+    let request =
+        |number| format!("OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK{number}\r\n\r\n");
+    for number in [7, 8] {
+        bench.shard.write_open(&mut bench.io, stream, request(number).as_bytes(), waiting(number));
+    }
+    bench.event(Event::Wrote { stream, bytes: request(7).len() });
+    bench.event(Event::Ended { stream, errno: 0 });
+    let told: Vec<_> = std::iter::from_fn(|| bench.post.take(1))
+        .map(|letter| match letter.what {
+            Letter::NotSent(handle, why) => ("not sent", handle.to_bits(), why),
+            Letter::Lost(handle, _, why) => ("lost", handle.to_bits(), why),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [("not sent", 8, SendFailure::Connection(None)), ("lost", 7, SendFailure::Broken)];
+    assert_eq!(told, expected);
+}
+
+/// A peer whose connections are this shard's, of two.
+fn mine() -> String {
+    let listener = Bench::new().plan.listeners[0].identity;
+    let is_mine = |port: &u16| owner_of(listener, ([192, 0, 2, 1], *port).into(), 2) == Some(0);
+    format!("192.0.2.1:{}", (1_000..).find(is_mine).expect("half of them are"))
 }
 
 /// RFC 7118 §5.3: "SIP responses can only be sent over the existing WebSocket connection".
@@ -397,7 +445,7 @@ fn what_becomes_of_an_options_by_a_connection_is_told_of_its_gateway() {
     assert_eq!(asks(&mut bench, 32, true), stream, "by the same one");
     bench.event(Event::Wrote { stream, bytes: OPTIONS.len() });
     bench.event(Event::Ended { stream, errno: 0 });
-    assert_eq!(heard(), [], "both have left: their answers are waited for");
+    assert_eq!(heard(), [(32, Heard::Failed(Fault::Connection))], "of both the last one counts");
     let stream = asks(&mut bench, 40, true);
     bench.event(Event::Connected { stream });
     bench.event(Event::Wrote { stream, bytes: OPTIONS.len() });
