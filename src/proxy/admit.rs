@@ -226,7 +226,7 @@ fn is_urgent(policy: &Policy, request: &Request<'_>, pre: &Preprocessed<'_>) -> 
     let is_emergency =
         |uri: &Uri<'_>| uri.user().or_else(|| emergency(uri)).is_some_and(|user| policy.is_emergency(user));
     // What a rule has made of the Request-URI makes no other call of it.
-    if is_emergency(pre.uri(request)) || is_emergency(request.uri) {
+    if is_emergency(request.uri) || pre.replaced.as_ref().is_some_and(is_emergency) {
         return true;
     }
     let lines = request.message.named(b"Resource-Priority");

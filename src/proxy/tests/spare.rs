@@ -148,6 +148,18 @@ fn what_begins_something_goes_before_what_belongs_to_a_dialog_or_saves_lives() {
     world.answered("private", ALICE, &tagged.replace("INVITE", "BYE"), 503);
 }
 
+#[test]
+fn an_emergency_call_is_one_behind_a_strict_router_too() {
+    let mut world = world();
+    let (dialog, _) =
+        Dialog::begin(&mut world, ("private", ALICE), "sip:112@192.0.2.9:5060", ("public", BOB));
+    // All that is within dialogs, and nothing that is kept.
+    ask(&mut world, 1, &loss(90, 1));
+    let strict = dialog.by_strict_router(CALLER, "INFO", 2, ";lr");
+    assert!(!strict.starts_with("INFO sip:112@"), "{strict}");
+    world.forwarded("private", ALICE, &strict, "public", BOB);
+}
+
 /// A rule that tries one after the other.
 fn list(to: &str) -> World {
     let rule = format!("[[route]]\nname = \"list\"\nmode = \"stateful\"\nto = {to}\n");
