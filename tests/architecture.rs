@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("findings", &["dns", "egress", "fib", "limits", "net", "plan", "rules"]),
     ("snapshot", &["dns", "egress", "fib", "group", "limits", "net", "plan", "token"]),
     ("rewrite", &["limits", "net"]),
-    ("transaction", &["limits", "net", "rewrite", "status", "stream", "tls", "token"]),
+    ("transaction", &["limits", "net", "overload", "rewrite", "status", "stream", "tls", "token"]),
     (
         "proxy",
         &[

@@ -14,7 +14,7 @@ use crate::overload::{
 use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
-use super::decide::Stop;
+use super::decide::{Going, Stop};
 use super::loops::Inputted;
 use super::matching::proves_dialog;
 use super::method::Method;
@@ -190,11 +190,21 @@ fn standing(
     pre: &Preprocessed<'_>,
     inputs: &Inputted,
 ) -> Standing {
+    rank(snapshot, request, pre, || proves_dialog(work, snapshot, request, pre, inputs))
+}
+
+/// The same, where it is known how to find out whether it is within a dialog.
+fn rank(
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    pre: &Preprocessed<'_>,
+    proves_dialog: impl FnOnce() -> bool,
+) -> Standing {
     if request.kind.follows_invite() || is_urgent(&snapshot.plan.overload, request, pre) {
         return Standing::Kept;
     }
     let ends_something = matches!(request.kind, Method::Bye | Method::Prack);
-    match proves_dialog(work, snapshot, request, pre, inputs) {
+    match proves_dialog() {
         true if ends_something => Standing::Kept,
         true => Standing::InDialog,
         false => Standing::New,
@@ -215,10 +225,11 @@ pub(super) fn weight(
     Weight { standing, is_bound: request.kind.follows_invite(), now }
 }
 
-/// A request of which a transaction is kept would begin something, and a next hop that asks to be sent less is spared it
-/// first.
-pub(super) fn begins(snapshot: &Snapshot, request: &Request<'_>, pre: &Preprocessed<'_>) -> bool {
-    request.to_tag.is_none() && !is_urgent(&snapshot.plan.overload, request, pre)
+/// What a request that goes on counts for to the next hops that follow the first one: by what was proven when it was decided
+/// about.
+#[cold]
+pub(super) fn standing_onward(snapshot: &Snapshot, going: &Going<'_, '_>) -> Standing {
+    rank(snapshot, going.request, going.pre, || going.is_proven)
 }
 
 /// It is an emergency call, or has a priority that is kept.

@@ -9,7 +9,7 @@ use sip_parser::{HeaderLine, HeaderName, NameAddr, parse};
 
 use crate::egress::{Pin, Recent};
 use crate::net::{ListenerId, Now};
-use crate::overload::{Standing, Throttles};
+use crate::overload::Throttles;
 use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
 use crate::stream::{Names, Number};
@@ -147,8 +147,7 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
 
 /// What the request counts for, if some next hop asks to be sent less.
 fn weight(throttles: &Throttles, terms: &Terms, now: Now) -> Option<Weight> {
-    let standing = if terms.begins { Standing::New } else { Standing::Kept };
-    (!throttles.is_quiet(now)).then_some(Weight { standing, is_bound: false, now })
+    (!throttles.is_quiet(now)).then_some(Weight { standing: terms.standing, is_bound: false, now })
 }
 
 fn choose(work: &mut Work, search: &mut Search<'_>, attempt: &Attempt) -> Option<()> {

@@ -41,6 +41,8 @@ pub(super) struct Going<'r, 'm> {
     /// Signs what is written into it.
     pub signer: KeyId,
     pub record_route: bool,
+    /// It is within a dialog that somebody has let in: see [`super::matching::proves_dialog`].
+    pub is_proven: bool,
     /// What the rule, or the dialog's first request, wants; ACK and CANCEL are stateless, unless they belong to
     /// a transaction.
     pub mode: Mode,
@@ -100,6 +102,7 @@ impl<'m> Decided<'_, 'm> {
         let share = if forks { Some(Share::of(request.message, hops.len())?) } else { None };
         let going = Going {
             record_route: way.records && request.kind.forms_dialog(request.to_tag.is_some()),
+            is_proven: request.to_tag.is_some() && (pre.dialog.is_some() || !way.records),
             request,
             pre,
             key: *key,

@@ -8,6 +8,7 @@ use sip_parser::{CSeq, HeaderName, Message, Via};
 use crate::drop_reason::DropReason;
 use crate::group::Report;
 use crate::net::Now;
+use crate::overload::Standing;
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
 use crate::token::{self, TO_TAG_LEN, ToTag, TransactionKey, owner_of_call};
@@ -81,6 +82,7 @@ pub(super) fn open(
         return Err(Stop::Drop(DropReason::ForbiddenResponseTarget));
     }
     let patience_ns = attempts.timeout_ns.unwrap_or(SIXTY_FOUR_T1_NS);
+    let searches = hops.len() > 1 || aim.by_size.is_some();
     let terms = Terms {
         width: share.map_or(1, |share| share.width),
         forks: share.is_some(),
@@ -93,7 +95,10 @@ pub(super) fn open(
         source: incoming.from,
         flow: key.plain,
         is_large: going.is_large,
-        begins: snapshot.plan.overload.limits.peers.has_oc() && admit::begins(snapshot, request, pre),
+        standing: match searches && snapshot.plan.overload.limits.peers.has_oc() {
+            true => admit::standing_onward(snapshot, going),
+            false => Standing::New,
+        },
     };
     let identity = |listener| snapshot.plan.listener(listener).identity;
     let (next_hop, sent, stream) = aim.sent();
@@ -107,11 +112,7 @@ pub(super) fn open(
         bytes,
         patience_ns,
         has_waited: work.again,
-        search: (hops.len() > 1 || aim.by_size.is_some()).then(|| Beginning {
-            own: branches::top_lines(bytes),
-            hops,
-            terms,
-        }),
+        search: searches.then(|| Beginning { own: branches::top_lines(bytes), hops, terms }),
     };
     transactions.open(&opening, now).map(Some).map_err(|_| Stop::Reply(Reply::Full))
 }

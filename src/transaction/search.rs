@@ -17,6 +17,7 @@ use super::store::Stored;
 use super::timers::SIXTY_FOUR_T1_NS;
 use crate::limits::CANDIDATES;
 use crate::net::{GatewayId, NextHop, Now};
+use crate::overload::Standing;
 use crate::status::Statuses;
 use crate::stream::Number;
 use crate::tls::Cause;
@@ -64,8 +65,8 @@ pub struct Terms {
     pub flow: u64,
     /// The request is too large for UDP.
     pub is_large: bool,
-    /// It would begin something: a next hop that asks to be sent less is spared it first.
-    pub begins: bool,
+    /// What it counts for to a next hop that asks to be sent less.
+    pub standing: Standing,
 }
 
 /// A request with several next hops that was not answered yet.

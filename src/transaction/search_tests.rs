@@ -13,6 +13,7 @@ use super::table::{Place, SEARCH_BYTES, Size};
 use super::timers::{LONGEST_NS, TIMER_C_NS};
 use crate::limits::CANDIDATES;
 use crate::net::{NextHop, Now, Transport};
+use crate::overload::Standing;
 use crate::status::Statuses;
 use crate::stream::Number;
 use crate::token::{KeyId, LoopMark, TO_TAG_LEN};
@@ -41,7 +42,7 @@ fn terms() -> Terms {
         source: ([192, 0, 2, 1], 5060).into(),
         flow: 9,
         is_large: false,
-        begins: false,
+        standing: Standing::New,
     }
 }
 

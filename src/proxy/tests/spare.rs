@@ -2,7 +2,7 @@
 
 use super::dialogs::{CALLER, Dialog};
 use super::forwarding::INVITE;
-use super::world::{Became, CONFIGURATION, World, fib, header, headers, response};
+use super::world::{Became, CONFIGURATION, Sent, World, fib, header, headers, response};
 use crate::drop_reason::DropReason;
 use crate::group::Report;
 use crate::net::GroupId;
@@ -176,21 +176,33 @@ fn another_next_hop_gets_what_one_is_spared() {
     assert_eq!((world.tally().spared, world.tally().refused[Excess::NextHop as usize]), (1, 0));
 }
 
+/// What is due once Carol, who is asked first, has refused a request.
+#[track_caller]
+fn after_carol(world: &mut World, text: &str) -> Vec<Sent> {
+    let first = world.forwarded("private", ALICE, text, "private", CAROL);
+    world.due();
+    let answer = response(&first, "503 Service Unavailable", "c");
+    world.dropped("private", CAROL, &answer, DropReason::Absorbed);
+    world.due()
+}
+
+fn further(due: Vec<Sent>) -> Option<Sent> {
+    due.into_iter().find(|sent| sent.what == What::Branch)
+}
+
+/// Bob, who is asked after Carol, asks for this much less.
+fn ask_as_second(world: &mut World, percent: u32) {
+    let second = further(after_carol(world, &invite(1))).expect("Bob is tried");
+    assert_eq!(second.to.to_string(), BOB);
+    let asking = asking(&second.text, "486 Busy Here", &loss(percent, 1));
+    world.relayed("public", BOB, &asking, "private", ALICE);
+}
+
 #[test]
 fn later_attempts_spare_it_too() {
     let mut world = list(r#"["sip:10.9.0.9", "sip:192.0.2.9"]"#);
-    let fails = |world: &mut World, number| {
-        let first = world.forwarded("private", ALICE, &invite(number), "private", CAROL);
-        world.due();
-        let answer = response(&first, "503 Service Unavailable", "c");
-        world.dropped("private", CAROL, &answer, DropReason::Absorbed);
-        world.due()
-    };
-    let due = fails(&mut world, 1);
-    let second = due.iter().find(|sent| sent.what == What::Branch).expect("Bob is tried");
-    assert_eq!(second.to.to_string(), BOB);
-    world.relayed("public", BOB, &asking(&second.text, "486 Busy Here", &loss(100, 1)), "private", ALICE);
-    let due = fails(&mut world, 2);
+    ask_as_second(&mut world, 100);
+    let due = after_carol(&mut world, &invite(2));
     assert!(due.iter().all(|sent| sent.what != What::Branch), "{due:?}");
     let answer = due.iter().find(|sent| sent.to.to_string() == ALICE && !sent.text.contains(" 100 "));
     let answer = &answer.expect("Alice is answered").text;
@@ -249,20 +261,20 @@ fn who_asks_to_be_spared_is_left_of_it() {
 #[test]
 fn an_emergency_call_is_one_whatever_a_rule_makes_of_its_uri() {
     let mut world = list("[\"sip:10.9.0.9\", \"sip:192.0.2.9\"]\nset = { ruri_user = \"4989112\" }");
-    let fails = |world: &mut World, text: &str| {
-        let first = world.forwarded("private", ALICE, text, "private", CAROL);
-        world.due();
-        world.dropped(
-            "private",
-            CAROL,
-            &response(&first, "503 Service Unavailable", "c"),
-            DropReason::Absorbed,
-        );
-        world.due().into_iter().find(|sent| sent.what == What::Branch)
-    };
-    let second = fails(&mut world, &invite(1)).expect("Bob is tried");
-    world.relayed("public", BOB, &asking(&second.text, "486 Busy Here", &loss(82, 1)), "private", ALICE);
-    assert!(fails(&mut world, &invite(10)).is_none());
+    ask_as_second(&mut world, 82);
+    assert!(further(after_carol(&mut world, &invite(10))).is_none());
     let emergency = invite(11).replacen("sip:bob@", "sip:112@", 1);
-    assert!(fails(&mut world, &emergency).is_some());
+    assert!(further(after_carol(&mut world, &emergency)).is_some());
+}
+
+/// A To tag proves nothing, to the first next hop as to those that follow, unless the dialogs of its rule have no tokens.
+#[test]
+fn later_attempts_rank_a_request_by_what_was_proven_at_the_first() {
+    for (record_route, is_tried) in [("", false), ("\nrecord_route = false", true)] {
+        let mut world = list(&format!("[\"sip:10.9.0.9\", \"sip:192.0.2.9\"]{record_route}"));
+        ask_as_second(&mut world, 82);
+        let tagged = invite(10).replace("Bob <sip:bob@192.0.2.9>", "Bob <sip:bob@192.0.2.9>;tag=b");
+        let due = after_carol(&mut world, &tagged.replace("INVITE", "BYE"));
+        assert_eq!(further(due).is_some(), is_tried, "{record_route}");
+    }
 }
