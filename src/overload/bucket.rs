@@ -45,6 +45,11 @@ impl Bucket {
         Ok(())
     }
 
+    /// Puts back a token that was taken.
+    pub fn give_back(&mut self, pace: Pace) {
+        self.full_at = Now(self.full_at.0.saturating_sub(pace.interval_ns));
+    }
+
     /// Nothing would be lost if it were forgotten.
     pub fn is_full(&self, now: Now) -> bool {
         self.full_at <= now
@@ -87,7 +92,15 @@ mod tests {
                 now = now.plus_ns(gap);
                 let before = bucket;
                 match bucket.take(pace, now) {
-                    Ok(()) => passed.push(now),
+                    Ok(()) => {
+                        passed.push(now);
+                        // What is put back is there to be taken, and no more than that.
+                        let taken = bucket;
+                        bucket.give_back(pace);
+                        prop_assert_eq!(bucket.full_at.max(now), before.full_at.max(now));
+                        prop_assert_eq!(bucket.take(pace, now), Ok(()));
+                        prop_assert_eq!(bucket, taken);
+                    }
                     Err(wait_ns) => {
                         prop_assert_eq!(bucket, before);
                         prop_assert!(bucket.clone().take(pace, now.plus_ns(wait_ns)).is_ok());

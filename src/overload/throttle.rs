@@ -135,22 +135,32 @@ impl Throttles {
     /// RFC 7339 §5.5: "The SIP client MUST NOT forward more requests to a SIP server than allowed by the current "oc" and
     /// "oc-algo" parameter values from that particular downstream server."
     pub fn spares(&self, next_hop: SocketAddr, request: Sparing, now: Now) -> bool {
-        let (key, set) = self.set(next_hop);
-        let is_its = |throttle: &&Throttle| throttle.key.load(Ordering::Acquire) == key;
-        let Some(throttle) = set.iter().find(is_its) else { return false };
-        if throttle.until_ns.load(Ordering::Relaxed) <= now.0 {
-            return false;
-        }
-        let measure = throttle.measure.load(Ordering::Relaxed);
-        // Another next hop may have its place by now.
-        if !is_its(&throttle) {
-            return false;
-        }
+        let Some((throttle, key, measure)) = self.asked_by(next_hop, now) else { return false };
         let spared = match measure {
             loss @ ..RATE => throttle.loses(loss, request, key),
             rate => throttle.exceeds(rate as u32, request.standing, now),
         };
         spared && !request.is_bound
+    }
+
+    /// A request that the next hop was not spared is not sent there after all: it takes nothing of a rate.
+    pub fn give_back(&self, next_hop: SocketAddr, now: Now) {
+        if let Some((throttle, _, rate @ RATE..)) = self.asked_by(next_hop, now) {
+            throttle.give_back(rate as u32);
+        }
+    }
+
+    /// What a next hop asks for, with where that stands and under which hash.
+    fn asked_by(&self, next_hop: SocketAddr, now: Now) -> Option<(&Throttle, u64, u64)> {
+        let (key, set) = self.set(next_hop);
+        let is_its = |throttle: &&Throttle| throttle.key.load(Ordering::Acquire) == key;
+        let throttle = set.iter().find(is_its)?;
+        if throttle.until_ns.load(Ordering::Relaxed) <= now.0 {
+            return None;
+        }
+        let measure = throttle.measure.load(Ordering::Relaxed);
+        // Another next hop may have its place by now.
+        is_its(&throttle).then_some((throttle, key, measure))
     }
 
     /// The hash of an address, never 0, and where it stands if it does.
@@ -235,6 +245,17 @@ impl Throttle {
             bucket.take(pace, now).ok().map(|()| bucket.full_at.0)
         };
         self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err()
+    }
+
+    /// Puts a token back. All standings take theirs at the same pace.
+    fn give_back(&self, rate: u32) {
+        let put_back = |full_at| {
+            let mut bucket = Bucket { full_at: Now(full_at) };
+            bucket.give_back(Pace::of(rate, 1, 1));
+            Some(bucket.full_at.0)
+        };
+        // It never refuses.
+        _ = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, put_back);
     }
 }
 

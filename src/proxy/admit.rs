@@ -222,7 +222,7 @@ pub(super) fn weight(
     now: Now,
 ) -> Weight {
     let standing = standing(work, snapshot, request, pre, inputs);
-    Weight { standing, is_bound: request.kind.follows_invite(), now }
+    Weight { standing, is_bound: request.kind.follows_invite(), now, taken_by: None }
 }
 
 /// What a request that goes on counts for to the next hops that follow the first one: by what was proven when it was decided

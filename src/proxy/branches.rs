@@ -147,7 +147,8 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
 
 /// What the request counts for, if some next hop asks to be sent less.
 fn weight(throttles: &Throttles, terms: &Terms, now: Now) -> Option<Weight> {
-    (!throttles.is_quiet(now)).then_some(Weight { standing: terms.standing, is_bound: false, now })
+    let weight = Weight { standing: terms.standing, is_bound: false, now, taken_by: None };
+    (!throttles.is_quiet(now)).then_some(weight)
 }
 
 fn choose(work: &mut Work, search: &mut Search<'_>, attempt: &Attempt) -> Option<()> {
@@ -171,7 +172,8 @@ fn choose(work: &mut Work, search: &mut Search<'_>, attempt: &Attempt) -> Option
     }
     let beside = search.aim.as_ref().filter(|_| onward.by_size).and_then(|aim| search.over_tcp(aim, None));
     search.aim.iter_mut().for_each(|aim| aim.by_size = beside);
-    let is_taken = search.spare().is_ok();
+    // The one before did not arrive: that this next hop takes it was found out then.
+    let is_taken = attempt.is_again() || search.spare().is_ok();
     work.counted.spared += search.spared;
     is_taken.then_some(())
 }

@@ -188,6 +188,7 @@ fn on_request(
         Err(Stop::HandOver(owner)) => return Outcome::HandOver(owner),
         Err(Stop::Reply(reply)) => reply,
     };
+    search.give_back();
     if reply == Reply::Spared {
         work.admission.refuse(Excess::NextHop);
     }

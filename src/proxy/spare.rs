@@ -1,5 +1,7 @@
 //! RFC 7339 §5.10: a request that a next hop asks to be spared goes to another one, or is refused.
 
+use std::net::SocketAddr;
+
 use crate::net::Now;
 use crate::overload::{Sparing, Standing};
 
@@ -13,6 +15,8 @@ pub(super) struct Weight {
     /// It is sent in any case: there is no answer to it.
     pub is_bound: bool,
     pub now: Now,
+    /// The next hop that takes it, if it was asked and may be asked again.
+    pub taken_by: Option<SocketAddr>,
 }
 
 impl Search<'_> {
@@ -31,15 +35,27 @@ impl Search<'_> {
     }
 
     #[cold]
-    fn ask(&mut self, Weight { standing, is_bound, now }: Weight) -> Result<(), Reply> {
+    fn ask(&mut self, weight: Weight) -> Result<(), Reply> {
+        let Weight { standing, is_bound, now, .. } = weight;
         let Some(aim) = &self.aim else { return Ok(()) };
         let next_hop = aim.next_hop.address;
         let request = Sparing { standing, is_bound, draw: self.draw };
-        let takes_oc = self.snapshot.plan.overload.limits.peers.takes_oc(next_hop.ip());
-        if !takes_oc || !self.throttles.spares(next_hop, request, now) {
+        if !self.snapshot.plan.overload.limits.peers.takes_oc(next_hop.ip()) {
             return Ok(());
         }
-        self.spared += 1;
-        Err(Reply::Spared)
+        if self.throttles.spares(next_hop, request, now) {
+            self.spared += 1;
+            return Err(Reply::Spared);
+        }
+        self.weight = Some(Weight { taken_by: (!is_bound).then_some(next_hop), ..weight });
+        Ok(())
+    }
+
+    /// The request is not sent, or not yet: what it took of a rate it takes when it comes again.
+    #[inline]
+    pub fn give_back(&self) {
+        if let Some(Weight { taken_by: Some(next_hop), now, .. }) = self.weight {
+            self.throttles.give_back(next_hop, now);
+        }
     }
 }

@@ -6,6 +6,7 @@ use super::counts::What;
 use super::search::{Onward, Terms};
 use super::slab::Handle;
 use super::table::Place;
+use crate::limits::CANDIDATES;
 use crate::net::GatewayId;
 use crate::tls;
 use crate::token::TO_TAG_LEN;
@@ -108,6 +109,13 @@ pub struct Attempt {
     pub back: Place,
     /// Length of what all next hops get alike, which is in the output buffer, in bytes.
     pub len: usize,
+}
+
+impl Attempt {
+    /// Its next hop was to get it over TCP, and gets it over UDP now.
+    pub const fn is_again(&self) -> bool {
+        self.number as usize >= CANDIDATES
+    }
 }
 
 /// What a response is to the transactions there are.

@@ -249,7 +249,7 @@ fn a_listener_that_goes_down_counts_as_a_failure() {
 }
 
 /// Traffic to Carol goes by a rule of the kernel's that is not understood.
-fn opaque(builder: Builder) -> Builder {
+pub fn opaque(builder: Builder) -> Builder {
     let to = "10.9.0.0/16".parse().unwrap();
     builder.rule(Rule { opaque: true, to: Some(to), ..Rule::new(Family::V4, 50, Action::Table(254)) })
 }

@@ -1,13 +1,16 @@
 //! RFC 7339 and RFC 7415 as the client of a next hop: what it asks for, from whom, and where requests go then.
 
 use super::dialogs::{CALLER, Dialog};
-use super::forwarding::INVITE;
-use super::world::{Became, CONFIGURATION, Sent, World, fib, header, headers, response};
+use super::failover::opaque;
+use super::forwarding::{INVITE, invite_with};
+use super::world::{Became, CONFIGURATION, Sent, World, builder, fib, header, headers, response};
 use crate::drop_reason::DropReason;
+use crate::egress::NoEgress;
 use crate::group::Report;
 use crate::net::GroupId;
 use crate::overload::Excess;
-use crate::transaction::What;
+use crate::proxy::State;
+use crate::transaction::{SendFailure, Size, What};
 
 const ALICE: &str = "10.0.0.50:5060";
 const BOB: &str = "192.0.2.9:5060";
@@ -277,4 +280,55 @@ fn later_attempts_rank_a_request_by_what_was_proven_at_the_first() {
         let due = after_carol(&mut world, &tagged.replace("INVITE", "BYE"));
         assert_eq!(further(due).is_some(), is_tried, "{record_route}");
     }
+}
+
+/// A world with this rule and much room, where Bob asks for ten requests a second: of what begins something he gets six at once.
+fn rated(rule: &str) -> World {
+    let rule = format!("[[route]]\nname = \"first\"\nmode = \"stateful\"\n{rule}\n\n[[route]]");
+    let text = CONFIGURATION.replacen("[[route]]", &rule, 1);
+    let mut world = World::of(&format!("[egress]\nlarge_udp = \"tcp\"\n\n{text}{PEER}"), fib());
+    let size = Size { transactions: 64, blocks: 1_024 };
+    world.state = State::with_pins(1, &world.snapshot, 64).keeping(0, size, &world.snapshot);
+    ask(&mut world, 1, ";oc=10;oc-algo=\"rate\";oc-validity=5000;oc-seq=1.1");
+    world
+}
+
+/// How many of twenty requests pass.
+fn passed(mut world: World, passes: impl Fn(&mut World, u32) -> bool) -> usize {
+    (10..30).filter(|number| passes(&mut world, *number)).count()
+}
+
+#[test]
+fn what_falls_back_to_udp_takes_one_of_a_rate() {
+    let large = |number| {
+        let large = invite_with(&format!("X-Large: {}", "x".repeat(1_200)));
+        large.replace("74bf9", &format!("large{number}"))
+    };
+    let falls_back = |world: &mut World, number| {
+        let Became::Forward { from, .. } = world.receive("private", ALICE, &large(number)) else {
+            return false;
+        };
+        assert_eq!(from, "public/tcp");
+        world.state.send_failed(world.transaction.expect("a transaction"), SendFailure::Connection(None));
+        let again = further(world.due()).expect("Bob is tried again");
+        assert_eq!((again.from.as_str(), again.to.to_string().as_str()), ("public", BOB));
+        true
+    };
+    assert_eq!(passed(rated("to = \"request-uri\""), falls_back), 6);
+}
+
+#[test]
+fn what_waits_for_the_kernel_takes_one_of_a_rate() {
+    let mut world = rated("to = [\"sip:192.0.2.9\", \"sip:10.9.0.9\"]");
+    // Only it knows the way to Carol, who is asked for where Bob fails.
+    world.reroute(opaque(builder()).build());
+    let waits = |world: &mut World, number| {
+        world.answered("private", ALICE, &invite(number), 500);
+        assert!(matches!(world.state.take_no_egress(), Some((_, NoEgress::AskKernel(_)))));
+        world.state.comes(true, true);
+        let became = world.receive("private", ALICE, &invite(number));
+        world.state.comes(false, false);
+        matches!(became, Became::Forward { .. })
+    };
+    assert_eq!(passed(world, waits), 6);
 }
