@@ -67,16 +67,20 @@ pub fn execute(args: Args) -> ExitCode {
     if plan.is_some() { ExitCode::SUCCESS } else { CONFIGURATION.into() }
 }
 
+/// What the key file has to be.
+const KEY_FILE: &str =
+    "the user that Viaduct runs as owns the file, and alone; where there is none, `run` makes it";
+
 /// Looks at the key file, without which the configuration is not used.
 fn with_keys(loaded: Loaded) -> (Option<Plan>, Findings) {
     let Loaded { plan, warnings: mut findings, places } = loaded;
     match plan.keys_file.as_deref().map(|path| Keys::check(path, SystemTime::now())) {
         None => {}
         Some(Ok(warnings)) => warnings.into_iter().for_each(|warning| {
-            findings.warn(places.keys.clone(), warning).code("key-file");
+            findings.warn(places.keys.clone(), warning, KEY_FILE).code("key-file");
         }),
         Some(Err(error)) => {
-            findings.error(places.keys, error.to_string()).code("key-file");
+            findings.error(places.keys, error.to_string(), KEY_FILE).code("key-file");
             return (None, findings);
         }
     }

@@ -36,9 +36,11 @@ impl<'d> Keys<'d> {
     pub fn read(self, mode: Mode, findings: &mut Findings) -> Attempts {
         if mode == Mode::Stateless {
             for entry in self.given() {
-                findings
-                    .error(entry.span.clone(), format!("`{}` needs transactions", entry.key))
-                    .hint("write mode = \"stateful\"; a stateless route takes the first next hop that can be sent to");
+                findings.error(
+                    entry.span.clone(),
+                    format!("`{}` needs transactions", entry.key),
+                    "write mode = \"stateful\"; a stateless route takes the first next hop that can be sent to",
+                );
             }
             return Attempts::DEFAULT;
         }
@@ -49,7 +51,7 @@ impl<'d> Keys<'d> {
             if forks {
                 let message =
                     "`failover` means nothing with `fork`: all next hops are asked, whatever they answer";
-                findings.error(entry.span.clone(), message).hint("leave one of them out");
+                findings.error(entry.span.clone(), message, "leave one of them out");
             }
             statuses(&entry, findings)
         });
@@ -77,9 +79,11 @@ fn statuses(entry: &Entry<'_>, findings: &mut Findings) -> Statuses {
         match ["3xx", "4xx", "5xx"].iter().position(|class| *class == text.text) {
             Some(place) => set = set.with_class(place as u16 + 3),
             None => {
-                findings
-                    .error(text.span, format!("«{}» is no class of answers to go on after", text.text))
-                    .hint("write \"3xx\", \"4xx\" or \"5xx\", or a status as a number; a 6xx is everybody's answer");
+                findings.error(
+                    text.span,
+                    format!("«{}» is no class of answers to go on after", text.text),
+                    "write \"3xx\", \"4xx\" or \"5xx\", or a status as a number; a 6xx is everybody's answer",
+                );
             }
         }
     }

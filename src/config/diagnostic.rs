@@ -24,17 +24,11 @@ pub struct Diagnostic {
     pub span: Range<usize>,
     /// What is wrong.
     pub message: String,
-    /// What to do.
-    pub hint: Option<String>,
+    /// What to do, or what belongs there.
+    pub hint: String,
 }
 
 impl Diagnostic {
-    /// Adds what to do.
-    pub fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
-        self.hint = Some(hint.into());
-        self
-    }
-
     /// Says what sort of thing it is, kebab-case; without it `configuration`.
     pub fn code(&mut self, code: &'static str) -> &mut Self {
         self.code = code;
@@ -61,33 +55,51 @@ impl Findings {
 
     pub(super) fn unreadable(origin: &str, error: &io::Error) -> Self {
         let mut findings = Self::new(origin, String::new());
-        let finding = findings.error(0..0, format!("the file cannot be read: {error}"));
-        if error.kind() == io::ErrorKind::NotFound {
-            finding.hint("`viaduct run` without -c needs no file; README.md has some to copy");
-        }
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "`viaduct run` without -c needs no file; README.md has some to copy",
+            io::ErrorKind::PermissionDenied => "let the user read it that Viaduct runs as",
+            _ => "a configuration is a file of text: -c FILE",
+        };
+        findings.error(0..0, format!("the file cannot be read: {error}"), hint);
         findings
     }
 
     pub(super) fn not_text(origin: &str, error: &std::string::FromUtf8Error) -> Self {
         let at = error.utf8_error().valid_up_to();
         let mut findings = Self::new(origin, String::from_utf8_lossy(error.as_bytes()).into_owned());
-        findings.error(at..at + '\u{fffd}'.len_utf8(), "this is not UTF-8").hint("save the file as UTF-8");
+        findings.error(at..at + '\u{fffd}'.len_utf8(), "this is not UTF-8", "save the file as UTF-8");
         findings
     }
 
-    /// Adds an error.
-    pub fn error(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
-        self.add(Severity::Error, span, message.into())
+    /// Adds an error; `hint` says what to do, or what belongs there.
+    pub fn error(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> &mut Diagnostic {
+        self.add(Severity::Error, span, message.into(), hint.into())
     }
 
-    /// Adds a warning.
-    pub fn warn(&mut self, span: Range<usize>, message: impl Into<String>) -> &mut Diagnostic {
-        self.add(Severity::Warning, span, message.into())
+    /// Adds a warning, likewise.
+    pub fn warn(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> &mut Diagnostic {
+        self.add(Severity::Warning, span, message.into(), hint.into())
     }
 
-    fn add(&mut self, severity: Severity, span: Range<usize>, message: String) -> &mut Diagnostic {
+    fn add(
+        &mut self,
+        severity: Severity,
+        span: Range<usize>,
+        message: String,
+        hint: String,
+    ) -> &mut Diagnostic {
         let at = self.list.len();
-        self.list.push(Diagnostic { severity, code: OF_THE_FILE, subject: None, span, message, hint: None });
+        self.list.push(Diagnostic { severity, code: OF_THE_FILE, subject: None, span, message, hint });
         &mut self.list[at]
     }
 
@@ -99,7 +111,7 @@ impl Findings {
             code: finding.code.label(),
             span,
             message,
-            hint: Some(finding.remedy),
+            hint: finding.remedy,
             subject: Some(finding.subject),
         });
     }
@@ -171,9 +183,7 @@ impl Findings {
                 let snippet = Snippet::source(lines).line_start(first + 1).path(&self.origin);
                 title.element(snippet.annotation(place))
             };
-            if let Some(hint) = &finding.hint {
-                group = group.element(Level::HELP.message(hint));
-            }
+            group = group.element(Level::HELP.message(&finding.hint));
             out.push_str(&renderer.render(&[group]));
             out.push('\n');
         }

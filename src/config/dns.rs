@@ -24,7 +24,7 @@ pub(super) fn hold_names(plan: &Plan, place: Range<usize>, findings: &mut Findin
     let (asked, kept) = (plan.questions().len(), plan.dns.keep.names);
     if asked > kept {
         let why = format!("routes and groups ask for {asked} names, and [dns] names keeps {kept}");
-        findings.error(place, why).hint(format!(
+        findings.error(place, why, format!(
             "leave room for names of requests, too, {} at most; a name counts once for each port and transport",
             limits::DNS_NAMES
         ));
@@ -54,9 +54,11 @@ pub(super) fn read(entry: Option<Entry<'_>>, findings: &mut Findings) -> (Dns, R
         ..keep
     };
     if dns.keep.min_ttl > dns.keep.max_ttl {
-        findings
-            .error(span, "`min_ttl` is longer than `max_ttl`")
-            .hint("an answer's own TTL counts where it lies between the two");
+        findings.error(
+            span,
+            "`min_ttl` is longer than `max_ttl`",
+            "an answer's own TTL counts where it lies between the two",
+        );
     }
     let place = numbers(&mut section, &mut dns, findings);
     section.finish(findings);
@@ -91,11 +93,11 @@ fn server(text: &Text<'_>, findings: &mut Findings) -> Option<SocketAddr> {
     match place.host.parse::<IpAddr>() {
         Ok(ip) if place.scope.is_none() => Some(SocketAddr::new(canonical(ip), place.port.unwrap_or(PORT))),
         _ => {
-            findings
-                .error(text.span.clone(), format!("«{}» is not the address of a name server", text.text))
-                .hint(
-                    "write an address, with a port if it is not 53: \"10.0.0.53\", \"[2001:db8::53]:5353\"",
-                );
+            findings.error(
+                text.span.clone(),
+                format!("«{}» is not the address of a name server", text.text),
+                "write an address, with a port if it is not 53: \"10.0.0.53\", \"[2001:db8::53]:5353\"",
+            );
             None
         }
     }

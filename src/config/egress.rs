@@ -24,7 +24,8 @@ pub(super) fn read(entry: &Entry<'_>, names: &Names, findings: &mut Findings) ->
     section.finish(findings);
     let address = match address {
         Some(text) if text.text != "received" => {
-            Some(text.parse("\"received\" or an IP address of this host", findings)?)
+            let hint = "write \"received\", or the IP address of a listener: \"203.0.113.10\"";
+            Some(text.parse("an address to leave from", hint, findings)?)
         }
         _ => None,
     };
@@ -36,9 +37,11 @@ pub(super) fn read(entry: &Entry<'_>, names: &Names, findings: &mut Findings) ->
 fn transport_of(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
     let found = transport(text, findings)?;
     if found.is_websocket() {
-        findings
-            .error(text.span.clone(), format!("no connections are opened over {found}"))
-            .hint(OPENS_NO_WEBSOCKET);
+        findings.error(
+            text.span.clone(),
+            format!("no connections are opened over {found}"),
+            OPENS_NO_WEBSOCKET,
+        );
         return None;
     }
     Some(found)
@@ -60,7 +63,7 @@ pub(super) fn check(
                 let message = format!("`egress` leaves by {transport}, the next hop wants {wanted}");
                 let hint =
                     format!("write transport = \"{wanted}\" in `egress`, or take it out of the next hop");
-                findings.error(entry.span.clone(), message).hint(hint);
+                findings.error(entry.span.clone(), message, hint);
             }
             return;
         }
@@ -71,12 +74,11 @@ pub(super) fn check(
         && let Some(own) = listener.bind.is_ipv4().filter(|v4| *v4 != ip.is_ipv4())
     {
         let (own, theirs) = (family(own), family(ip.is_ipv4()));
-        findings
-            .error(
-                entry.span.clone(),
-                format!("the listener «{}» is {own}, the next hop {ip} is {theirs}", listener.name),
-            )
-            .hint(format!("name a listener with an {theirs} address, or leave `egress` out"));
+        findings.error(
+            entry.span.clone(),
+            format!("the listener «{}» is {own}, the next hop {ip} is {theirs}", listener.name),
+            format!("name a listener with an {theirs} address, or leave `egress` out"),
+        );
     }
     if let Some(transport) = wanted.filter(|wanted| !listener.serves(*wanted)) {
         let message = format!(
@@ -84,6 +86,6 @@ pub(super) fn check(
             listener.name, listener.transport
         );
         let hint = format!("name a listener of the transport {transport}, or leave `egress` out");
-        findings.error(entry.span.clone(), message).hint(hint);
+        findings.error(entry.span.clone(), message, hint);
     }
 }

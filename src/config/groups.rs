@@ -45,7 +45,7 @@ impl Groups {
                 true => "there is no [[group]]".to_owned(),
                 false => format!("groups are: {}", known.join(", ")),
             };
-            findings.error(text.span.clone(), format!("there is no group «{name}»")).hint(hint);
+            findings.error(text.span.clone(), format!("there is no group «{name}»"), hint);
         }
         found.map(|group| group.id)
     }
@@ -66,9 +66,12 @@ impl Groups {
         for (group, place) in self.all.iter().zip(&self.places) {
             if !named.contains(&group.id) {
                 findings
-                    .warn(place.clone(), format!("no route names the group «{}»", group.name))
-                    .code("unused-group")
-                    .hint(format!("write to = \"{PREFIX}{}\" in a [[route]], or delete it", group.name));
+                    .warn(
+                        place.clone(),
+                        format!("no route names the group «{}»", group.name),
+                        format!("write to = \"{PREFIX}{}\" in a [[route]], or delete it", group.name),
+                    )
+                    .code("unused-group");
             }
         }
         self.all
@@ -80,9 +83,11 @@ pub(super) fn build(entry: Option<Entry<'_>>, names: &Names, findings: &mut Find
     let sections = entry.map(|e| e.sections("[[group]]", findings)).unwrap_or_default();
     let mut groups = Groups::default();
     if sections.len() > GROUPS {
-        findings
-            .error(0..0, format!("more than {GROUPS} groups"))
-            .hint("a group holds many gateways: put those together that are alike");
+        findings.error(
+            0..0,
+            format!("more than {GROUPS} groups"),
+            "a group holds many gateways: put those together that are alike",
+        );
         return groups;
     }
     let mut gateways = 0;
@@ -95,9 +100,11 @@ pub(super) fn build(entry: Option<Entry<'_>>, names: &Names, findings: &mut Find
         groups.places.push(place);
     }
     if gateways > GATEWAYS {
-        findings
-            .error(0..0, format!("{gateways} gateways in all groups, {GATEWAYS} at most"))
-            .hint("a name that has several addresses is one gateway");
+        findings.error(
+            0..0,
+            format!("{gateways} gateways in all groups, {GATEWAYS} at most"),
+            "a name that has several addresses is one gateway",
+        );
     }
     groups
 }
@@ -128,13 +135,15 @@ fn one(
 
 fn group_name(text: &Text<'_>, others: &Groups, findings: &mut Findings) -> Option<Box<str>> {
     if text.text.is_empty() {
-        findings.error(text.span.clone(), "a group needs a name").hint("routes say `to = \"group:NAME\"`");
+        findings.error(text.span.clone(), "a group needs a name", "routes say `to = \"group:NAME\"`");
         return None;
     }
     if others.all.iter().any(|group| &*group.name == text.text) {
-        findings
-            .error(text.span.clone(), format!("there are two groups «{}»", text.text))
-            .hint("put their gateways into one, or give one of them another name");
+        findings.error(
+            text.span.clone(),
+            format!("there are two groups «{}»", text.text),
+            "put their gateways into one, or give one of them another name",
+        );
         return None;
     }
     Some(text.text.into())
@@ -144,9 +153,11 @@ fn group_name(text: &Text<'_>, others: &Groups, findings: &mut Findings) -> Opti
 fn read_select(text: &Text<'_>, findings: &mut Findings) -> Select {
     let found = Select::ALL.into_iter().find(|select| select.as_str() == text.text);
     found.unwrap_or_else(|| {
-        findings
-            .error(text.span.clone(), format!("`select` cannot be «{}»", text.text))
-            .hint("write \"weighted\", \"call-id\" or \"number\"");
+        findings.error(
+            text.span.clone(),
+            format!("`select` cannot be «{}»", text.text),
+            "write \"weighted\", \"call-id\" or \"number\"",
+        );
         Select::default()
     })
 }
@@ -154,19 +165,21 @@ fn read_select(text: &Text<'_>, findings: &mut Findings) -> Select {
 /// Gateways with their priorities and weights.
 fn gateways(entry: &Entry<'_>, names: &Names, findings: &mut Findings) -> Option<Vec<(Gateway, u16, u16)>> {
     if entry.is_empty() {
-        findings.error(entry.span.clone(), "a group needs a gateway").hint("{ to = \"sip:ADDRESS:PORT\" }");
+        findings.error(entry.span.clone(), "a group needs a gateway", "{ to = \"sip:ADDRESS:PORT\" }");
         return None;
     }
     if entry.is_text() || entry.is_table() {
-        findings
-            .error(entry.span.clone(), "`gateways` must be a list of tables")
-            .hint("gateways = [{ to = \"sip:ADDRESS:PORT\" }]");
+        findings.error(
+            entry.span.clone(),
+            "`gateways` must be a list of tables",
+            "gateways = [{ to = \"sip:ADDRESS:PORT\" }]",
+        );
         return None;
     }
     let sections = entry.sections("`gateways`", findings);
     if sections.len() > GATEWAYS_PER_GROUP {
         let message = format!("{} gateways in a group, {GATEWAYS_PER_GROUP} at most", sections.len());
-        findings.error(entry.span.clone(), message).hint("make groups of them, by priority");
+        findings.error(entry.span.clone(), message, "make groups of them, by priority");
         return None;
     }
     let (mut all, mut idle) = (Vec::<(Gateway, u16, u16)>::with_capacity(sections.len()), Vec::new());
@@ -174,9 +187,11 @@ fn gateways(entry: &Entry<'_>, names: &Names, findings: &mut Findings) -> Option
         let place = section.span.clone();
         let Some(read) = gateway(section, names, findings) else { continue };
         if all.iter().any(|(other, ..)| is_same(&other.to, &read.0.to)) {
-            findings
-                .error(place, format!("{} stands in the group already", read.0.uri))
-                .hint("give it the sum of the weights");
+            findings.error(
+                place,
+                format!("{} stands in the group already", read.0.uri),
+                "give it the sum of the weights",
+            );
             continue;
         }
         if read.2 == 0 {
@@ -185,14 +200,17 @@ fn gateways(entry: &Entry<'_>, names: &Names, findings: &mut Findings) -> Option
         all.push(read);
     }
     if !all.is_empty() && all.len() == idle.len() {
-        findings.error(entry.span.clone(), "no gateway of the group has a weight").hint("weight = 1");
+        findings.error(entry.span.clone(), "no gateway of the group has a weight", "weight = 1");
         return None;
     }
     for (place, uri) in idle {
         findings
-            .warn(place, format!("{uri} has the weight 0: it gets no requests"))
-            .code("idle-gateway")
-            .hint("leave it so while it is to be idle; it is asked whether it lives as before");
+            .warn(
+                place,
+                format!("{uri} has the weight 0: it gets no requests"),
+                "leave it so while it is to be idle; it is asked whether it lives as before",
+            )
+            .code("idle-gateway");
     }
     (!all.is_empty()).then_some(all)
 }
@@ -265,9 +283,11 @@ fn ping(entry: Option<Entry<'_>>, findings: &mut Findings) -> (Settings, Option<
     let every = every.map_or(DEFAULT_EVERY, |(every, _)| every);
     let (timeout, place) = timeout.unwrap_or((DEFAULT_TIMEOUT.min(every), 0..0));
     if timeout > every {
-        findings
-            .error(place, format!("`timeout` is longer than `every`, which is {every:?}"))
-            .hint("an answer is waited for until the next OPTIONS at most");
+        findings.error(
+            place,
+            format!("`timeout` is longer than `every`, which is {every:?}"),
+            "an answer is waited for until the next OPTIONS at most",
+        );
     }
     (settings, Some(Pinging { every_ns: ns(every), timeout_ns: ns(timeout), alive }))
 }
@@ -290,9 +310,11 @@ fn alive(entry: &Entry<'_>, findings: &mut Findings) -> Alive {
         match class.filter(|class| (2..=6).contains(class)) {
             Some(class) => (class * 100..class * 100 + 100).for_each(|status| alive.add(status)),
             None => {
-                findings
-                    .error(text.span, format!("«{}» is no status and no class of them", text.text))
-                    .hint("write 200 or \"4xx\"");
+                findings.error(
+                    text.span,
+                    format!("«{}» is no status and no class of them", text.text),
+                    "write 200 or \"4xx\"",
+                );
             }
         }
     }

@@ -53,7 +53,7 @@ fn per(entry: &Entry<'_>, owner: Owner, findings: &mut Findings) -> Option<Per> 
         own if own == owner.as_str() => Some(Per::Owner),
         other => {
             let own = owner.as_str();
-            findings.error(text.span, format!("`per` cannot be «{other}»")).hint(format!(
+            findings.error(text.span, format!("`per` cannot be «{other}»"), format!(
                 "write \"{own}\" for all requests together, \"source\" for each source (an IPv4 address, an IPv6 \
                  network of `source_prefix_v6` bits)"
             ));
@@ -68,9 +68,11 @@ pub(super) fn peers(entry: Option<Entry<'_>>, limits: &mut Limits, findings: &mu
     let mut taken: HashMap<IpNet, Box<str>> = HashMap::new();
     let sections = entry.map(|e| e.sections("[[peer]]", findings)).unwrap_or_default();
     if sections.len() > PEERS {
-        findings
-            .error(0..0, format!("more than {PEERS} peers"))
-            .hint("a peer may have several networks, and `per = \"source\"` counts each source alone");
+        findings.error(
+            0..0,
+            format!("more than {PEERS} peers"),
+            "a peer may have several networks, and `per = \"source\"` counts each source alone",
+        );
         return;
     }
     for mut section in sections {
@@ -90,18 +92,22 @@ pub(super) fn peers(entry: Option<Entry<'_>>, limits: &mut Limits, findings: &mu
         let networks: Vec<IpNet> =
             texts.iter().filter_map(|text| own_network(text, &name, &mut taken, findings)).collect();
         if peers.iter().any(|peer| *peer.name == *name.text) {
-            findings
-                .error(name.span.clone(), format!("there are two peers «{}»", name.text))
-                .hint("put their networks into one, or give one of them another name");
+            findings.error(
+                name.span.clone(),
+                format!("there are two peers «{}»", name.text),
+                "put their networks into one, or give one of them another name",
+            );
         }
         let limit = read(limit, Owner::Peer, name.text, limits, findings);
         section.finish(findings);
         peers.push(Peer { name: name.text.into(), networks, limit, oc });
     }
     if taken.len() > PEER_NETWORKS {
-        findings
-            .error(0..0, format!("the peers have more than {PEER_NETWORKS} networks"))
-            .hint("name wider networks");
+        findings.error(
+            0..0,
+            format!("the peers have more than {PEER_NETWORKS} networks"),
+            "name wider networks",
+        );
         return;
     }
     limits.peers = Peers::new(peers);
@@ -116,9 +122,11 @@ fn own_network(
 ) -> Option<IpNet> {
     let network = network(text, findings)?;
     if let Some(other) = taken.insert(network, name.text.into()) {
-        findings
-            .error(text.span.clone(), format!("{network} belongs to «{other}» already"))
-            .hint("a source belongs to the peer with the narrowest network");
+        findings.error(
+            text.span.clone(),
+            format!("{network} belongs to «{other}» already"),
+            "a source belongs to the peer with the narrowest network",
+        );
         return None;
     }
     Some(network)
@@ -130,11 +138,11 @@ pub(super) fn networks_of<'p>(peers: &'p Peers, name: &Text<'_>, findings: &mut 
         return &peer.networks;
     }
     let known: Vec<&str> = peers.list().iter().map(|peer| &*peer.name).collect();
-    let finding = findings.error(name.span.clone(), format!("there is no peer «{}»", name.text));
-    finding.hint(match known[..] {
+    let hint = match known[..] {
         [] => "write [[peer]] with name and networks".to_owned(),
         _ => format!("peers are: {}", known.join(", ")),
-    });
+    };
+    findings.error(name.span.clone(), format!("there is no peer «{}»", name.text), hint);
     &[]
 }
 
@@ -178,9 +186,11 @@ fn words(section: &mut Section<'_>, key: &'static str, findings: &mut Findings) 
     let Some(entry) = section.take(key) else { return Vec::new() };
     let texts = entry.texts(findings);
     if texts.len() > PRIORITIES {
-        findings
-            .error(entry.span.clone(), format!("`{key}` names more than {PRIORITIES}"))
-            .hint("it is for the few that must get through");
+        findings.error(
+            entry.span.clone(),
+            format!("`{key}` names more than {PRIORITIES}"),
+            "it is for the few that must get through",
+        );
         return Vec::new();
     }
     let legal = |c: char| c.is_ascii_graphic() && !",;\"<>".contains(c);
@@ -194,9 +204,7 @@ fn words(section: &mut Section<'_>, key: &'static str, findings: &mut Findings) 
                 "priority" => "write a namespace or a value of Resource-Priority: \"esnet\", \"wps.0\"",
                 _ => "write the user of the Request-URI: \"112\", \"911\"",
             };
-            findings
-                .error(text.span, format!("«{}» is none that a request could show", text.text))
-                .hint(hint);
+            findings.error(text.span, format!("«{}» is none that a request could show", text.text), hint);
             None
         })
         .collect()

@@ -29,8 +29,7 @@ impl Names {
         if let Some(section) = self.of(text.text) {
             return Some(section.id);
         }
-        let finding = findings.error(text.span.clone(), format!("there is no listener «{}»", text.text));
-        finding.hint(match self.one_of_many(text.text) {
+        let hint = match self.one_of_many(text.text) {
             Some((section, address)) => format!(
                 "the listeners of «{}» come and go with the host's addresses; give {address} a [[listener]] of its \
                  own, bind = \"{}:{}\", which takes it from «{}»",
@@ -43,7 +42,8 @@ impl Names {
                 let known: Vec<&str> = self.0.iter().map(|section| &*section.name).collect();
                 format!("listeners are: {}", known.join(", "))
             }
-        });
+        };
+        findings.error(text.span.clone(), format!("there is no listener «{}»", text.text), hint);
         None
     }
 
@@ -87,9 +87,11 @@ pub(super) fn build(
         all.add(table, fib, findings);
     }
     if all.names.0.is_empty() && !findings.has_errors() {
-        findings
-            .error(0..0, "there is no listener")
-            .hint("write [[listener]] with name = \"public\" and bind = \"udp:203.0.113.10:5060\"");
+        findings.error(
+            0..0,
+            "there is no listener",
+            "write [[listener]] with name = \"public\" and bind = \"udp:203.0.113.10:5060\"",
+        );
     }
     (all.names, all.places)
 }
@@ -142,13 +144,19 @@ impl All<'_> {
     fn check_name(&self, name: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.text.is_empty() || !name.text.chars().all(legal) {
-            findings
-                .error(name.span.clone(), format!("«{}» is no name for a listener", name.text))
-                .hint("letters, digits, - _ and . make a name");
+            findings.error(
+                name.span.clone(),
+                format!("«{}» is no name for a listener", name.text),
+                "letters, digits, - _ and . make a name",
+            );
             return None;
         }
         if self.names.of(name.text).is_some() {
-            findings.error(name.span.clone(), format!("there are two listeners «{}»", name.text));
+            findings.error(
+                name.span.clone(),
+                format!("there are two listeners «{}»", name.text),
+                "give one of them another name: routes, logs and metrics tell them apart by it",
+            );
             return None;
         }
         Some(name.text.into())
@@ -158,23 +166,28 @@ impl All<'_> {
         let name = &section.name;
         let socket = |s: &Section| (s.transport, s.bind.clone(), s.port, s.device.clone());
         if let Some(other) = self.names.0.iter().find(|other| socket(other) == socket(&section)) {
-            findings
-                .error(
-                    place,
-                    format!("«{name}» and «{}» are on the same socket {}", other.name, section.bind_text()),
-                )
-                .hint("give one of them another port, address or device");
+            findings.error(
+                place,
+                format!("«{name}» and «{}» are on the same socket {}", other.name, section.bind_text()),
+                "give one of them another port, address or device",
+            );
             return;
         }
         let known = |other: &&Section| identities(other).iter().any(|id| identities(&section).contains(id));
         if let Some(other) = self.names.0.iter().find(known) {
-            findings
-                .error(place, format!("«{name}» and «{}» have the same identity in tokens", other.name))
-                .hint("rename one of them (and keep the old name in `formerly` if calls are running)");
+            findings.error(
+                place,
+                format!("«{name}» and «{}» have the same identity in tokens", other.name),
+                "rename one of them (and keep the old name in `formerly` if calls are running)",
+            );
             return;
         }
         if self.names.0.len() >= LISTENERS {
-            findings.error(place, format!("more than {LISTENERS} listeners"));
+            findings.error(
+                place,
+                format!("more than {LISTENERS} listeners"),
+                "one whose bind names an interface, or *, stands for many addresses",
+            );
             return;
         }
         let id = SectionId(self.names.0.len() as u16);
@@ -194,17 +207,19 @@ fn identities(section: &Section) -> Vec<u32> {
 /// `transport:host[:port]`
 fn parse_bind<'t>(bind: &Text<'t>, findings: &mut Findings) -> Option<(Transport, HostPort<'t>)> {
     let Some((transport, rest)) = bind.text.split_once(':') else {
-        findings.error(bind.span.clone(), format!("«{}» is no bind", bind.text)).hint(
-            "write transport, address and port: udp:203.0.113.10:5060, udp:[2001:db8::1]:5060, udp:eth0:5060, udp:*:5060",
-        );
+        let hint = "write transport, address and port: udp:203.0.113.10:5060, udp:[2001:db8::1]:5060, \
+                    udp:eth0:5060, udp:*:5060";
+        findings.error(bind.span.clone(), format!("«{}» is no bind", bind.text), hint);
         return None;
     };
     match Transport::from_token(transport.as_bytes()) {
         Some(transport) => Some((transport, host_port(rest, bind, findings)?)),
         None => {
-            findings
-                .error(bind.span.clone(), format!("«{transport}» is not a transport"))
-                .hint("a bind begins with udp, tcp, tls, ws or wss: udp:203.0.113.10:5060");
+            findings.error(
+                bind.span.clone(),
+                format!("«{transport}» is not a transport"),
+                "a bind begins with udp, tcp, tls, ws or wss: udp:203.0.113.10:5060",
+            );
             None
         }
     }
@@ -249,7 +264,7 @@ fn read_tcp(entry: Option<Entry<'_>>, transport: Transport, findings: &mut Findi
     if transport != Transport::Udp {
         if let Some(entry) = entry {
             let message = format!("`tcp` is of listeners of the transport udp; this one has {transport}");
-            findings.error(entry.span, message).hint("leave it out");
+            findings.error(entry.span, message, "leave it out");
         }
         return Sibling::Absent;
     }
@@ -265,7 +280,11 @@ fn interface_name(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> 
     if (1..16).contains(&text.text.len()) && !text.text.contains(['/', ' ']) {
         return Some(text.text.into());
     }
-    findings.error(text.span.clone(), format!("«{}» is not an interface name", text.text));
+    findings.error(
+        text.span.clone(),
+        format!("«{}» is not an interface name", text.text),
+        "write a name that `ip link` shows, of 15 characters at most: \"eth0\"",
+    );
     None
 }
 
@@ -298,9 +317,11 @@ fn advertised_text(
     let port = parts.port.unwrap_or(port);
     match parts.host.parse::<IpAddr>() {
         Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
-            findings
-                .error(text.span.clone(), format!("{ip} cannot be advertised: nobody can send to it"))
-                .hint("write the address under which neighbours reach this listener");
+            findings.error(
+                text.span.clone(),
+                format!("{ip} cannot be advertised: nobody can send to it"),
+                "write the address under which neighbours reach this listener",
+            );
             None
         }
         Ok(ip) => Some(Advertise::new(to, &ip.to_string(), port)),
@@ -328,12 +349,11 @@ fn which(
         Err(_) if may_name_an_interface(host.host) => Some(Bind::Interface(host.host.into())),
         Err(_) => {
             let names: Vec<&str> = fib.links().map(|link| &*link.name).collect();
-            findings
-                .error(
-                    text.span.clone(),
-                    format!("«{}» is neither an address nor an interface's name", host.host),
-                )
-                .hint(format!("interfaces are: {}", names.join(", ")));
+            findings.error(
+                text.span.clone(),
+                format!("«{}» is neither an address nor an interface's name", host.host),
+                format!("interfaces are: {}", names.join(", ")),
+            );
             None
         }
     }
@@ -355,23 +375,31 @@ fn literal(
     findings: &mut Findings,
 ) -> Option<Bind> {
     if ip.is_multicast() {
-        findings.error(text.span.clone(), format!("{ip} is a multicast address"));
+        findings.error(
+            text.span.clone(),
+            format!("{ip} is a multicast address"),
+            "write an address of this host: `ip address` shows them",
+        );
         return None;
     }
     let IpAddr::V6(v6) = ip else { return Some(Bind::Address(ip)) };
     if let Some(v4) = v6.to_ipv4_mapped() {
-        findings
-            .error(text.span.clone(), format!("{v6} is an IPv4 address in IPv6 clothes"))
-            .hint(format!("write udp:{v4}:{}", section.port));
+        findings.error(
+            text.span.clone(),
+            format!("{v6} is an IPv4 address in IPv6 clothes"),
+            format!("write udp:{v4}:{}", section.port),
+        );
         return None;
     }
     if !v6.is_unicast_link_local() {
         return Some(Bind::Address(ip));
     }
     let Some(link) = host.scope.or(section.device.as_deref()) else {
-        findings
-            .error(text.span.clone(), format!("the link-local address {v6} needs its interface"))
-            .hint(format!("write udp:[{v6}%eth0]:{}", section.port));
+        findings.error(
+            text.span.clone(),
+            format!("the link-local address {v6} needs its interface"),
+            format!("write udp:[{v6}%eth0]:{}", section.port),
+        );
         return None;
     };
     Some(Bind::LinkLocal(v6, link.into()))

@@ -13,6 +13,8 @@ mod dns;
 mod egress;
 mod groups;
 mod hold;
+#[cfg(test)]
+mod keys_tests;
 mod limits;
 mod listeners;
 mod mode;
@@ -124,7 +126,11 @@ fn compile(
         Ok(document) => document,
         Err(error) => {
             let span = error.span().unwrap_or(0..0);
-            findings.error(span, error.message().trim().to_owned());
+            findings.error(
+                span,
+                error.message().trim(),
+                "the file is TOML (https://toml.io): KEY = VALUE, text in quotes, tables in brackets",
+            );
             return Err(findings);
         }
     };

@@ -11,9 +11,11 @@ use crate::rules::{EgressChoice, Mode, Target, When};
 pub(super) fn read(text: &Text<'_>, findings: &mut Findings) -> Mode {
     let found = [Mode::Stateless, Mode::Stateful].into_iter().find(|mode| mode.as_str() == text.text);
     found.unwrap_or_else(|| {
-        findings
-            .error(text.span.clone(), format!("`mode` cannot be «{}»", text.text))
-            .hint("write \"stateless\" or \"stateful\"");
+        findings.error(
+            text.span.clone(),
+            format!("`mode` cannot be «{}»", text.text),
+            "write \"stateless\" or \"stateful\"",
+        );
         Mode::default()
     })
 }
@@ -49,13 +51,16 @@ impl Ways<'_> {
                 "`mode = \"stateless\"` would lose requests that come in over {over} and go on over UDP"
             );
             findings
-                .error(mode.span.clone(), message)
-                .code("stateless-to-udp")
-                .hint(format!("nobody sends them again: write \"stateful\", or {HINT}"));
+                .error(
+                    mode.span.clone(),
+                    message,
+                    format!("nobody sends them again: write \"stateful\", or {HINT}"),
+                )
+                .code("stateless-to-udp");
         } else {
             let message =
                 format!("requests that come in over {over} are kept as transactions, whatever `mode` says");
-            findings.warn(mode.span.clone(), message).code("stateless-by-stream").hint(HINT);
+            findings.warn(mode.span.clone(), message, HINT).code("stateless-by-stream");
         }
     }
 

@@ -15,15 +15,19 @@ pub(super) fn network(text: &Text<'_>, findings: &mut Findings) -> Option<IpNet>
     match text.text.parse::<IpNet>() {
         Ok(network) if network == network.trunc() => Some(network),
         Ok(network) => {
-            findings
-                .error(text.span.clone(), format!("{network} has bits beyond its prefix length"))
-                .hint(format!("write {} for the network, or the address alone", network.trunc()));
+            findings.error(
+                text.span.clone(),
+                format!("{network} has bits beyond its prefix length"),
+                format!("write {} for the network, or the address alone", network.trunc()),
+            );
             None
         }
         Err(_) => {
-            findings
-                .error(text.span.clone(), format!("«{}» is not a network", text.text))
-                .hint("write an address and a length: 10.0.0.0/8, 2001:db8::/32");
+            findings.error(
+                text.span.clone(),
+                format!("«{}» is not a network", text.text),
+                "write an address and a length: 10.0.0.0/8, 2001:db8::/32",
+            );
             None
         }
     }
@@ -44,7 +48,7 @@ pub(super) fn host_port<'t>(
     findings: &mut Findings,
 ) -> Option<HostPort<'t>> {
     let mut wrong = |message: String, hint: String| {
-        findings.error(place.span.clone(), message).hint(hint);
+        findings.error(place.span.clone(), message, hint);
         None
     };
     if text.parse::<Ipv6Addr>().is_ok() {

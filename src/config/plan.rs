@@ -93,15 +93,19 @@ fn engine(entry: Option<Entry<'_>>, findings: &mut Findings) -> Engine {
         match EngineKind::from_name(kind.text) {
             Some(found) if found.is_built() => engine.kind = found,
             Some(found) => {
-                findings
-                    .error(kind.span, format!("the engine `{found}` is not in this build"))
-                    .hint("leave the key out, or build it: cargo build --release --features glommio");
+                findings.error(
+                    kind.span,
+                    format!("the engine `{found}` is not in this build"),
+                    "leave the key out, or build it: cargo build --release --features glommio",
+                );
             }
             None => {
                 let known = EngineKind::BUILT.iter().map(|kind| format!("\"{kind}\""));
-                findings
-                    .error(kind.span, format!("there is no engine `{}`", kind.text))
-                    .hint(format!("write {}", known.collect::<Vec<_>>().join(" or ")));
+                findings.error(
+                    kind.span,
+                    format!("there is no engine `{}`", kind.text),
+                    format!("write {}", known.collect::<Vec<_>>().join(" or ")),
+                );
             }
         }
     }
@@ -130,11 +134,17 @@ fn cores(entry: &Entry<'_>, findings: &mut Findings) -> Vec<usize> {
             continue;
         };
         if cores.contains(&core) {
-            findings.error(entry.span, format!("core {core} is named twice"));
+            findings.error(
+                entry.span,
+                format!("core {core} is named twice"),
+                "name each core once: a shard has one of its own",
+            );
         } else if !allowed.contains(&core) {
-            findings
-                .error(entry.span, format!("core {core} is not one that this process may use"))
-                .hint(format!("allowed are {allowed:?}; see taskset, cpusets and the container's limits"));
+            findings.error(
+                entry.span,
+                format!("core {core} is not one that this process may use"),
+                format!("allowed are {allowed:?}; see taskset, cpusets and the container's limits"),
+            );
         } else {
             cores.push(core);
         }
@@ -165,9 +175,11 @@ pub(super) fn size(
     let bytes = bytes.filter(|bytes| bounds.contains(bytes));
     if bytes.is_none() {
         let [least, most] = [bounds.start(), bounds.end()].map(|bytes| in_words(*bytes));
-        findings
-            .error(text.span, format!("«{}» is not a size from {least} to {most}", text.text))
-            .hint("write bytes, or a number with KiB, MiB or GiB: \"4MiB\"");
+        findings.error(
+            text.span,
+            format!("«{}» is not a size from {least} to {most}", text.text),
+            "write bytes, or a number with KiB, MiB or GiB: \"4MiB\"",
+        );
     }
     bytes
 }
@@ -197,9 +209,11 @@ pub(super) fn host_name(text: &Text<'_>, findings: &mut Findings) -> Option<Box<
     if !name.is_empty() && name.chars().all(legal) {
         return Some(name.into());
     }
-    findings
-        .error(text.span.clone(), format!("«{}» is not a host name", text.text))
-        .hint("a name only, without scheme and port: sip.example.net");
+    findings.error(
+        text.span.clone(),
+        format!("«{}» is not a host name", text.text),
+        "a name only, without scheme and port: sip.example.net",
+    );
     None
 }
 
@@ -231,21 +245,25 @@ fn hosts(entry: Option<Entry<'_>>, findings: &mut Findings) -> Hosts {
         }
         // As requests and routes ask for it.
         let Some(name) = HostName::new(text.text.as_bytes()) else {
-            findings
-                .error(text.span, format!("no request can ask for «{}»", text.text))
-                .hint("the parts between dots have 1 to 63 characters, and all of it 253 at most");
+            findings.error(
+                text.span,
+                format!("no request can ask for «{}»", text.text),
+                "the parts between dots have 1 to 63 characters, and all of it 253 at most",
+            );
             continue;
         };
         let name: Box<str> = name.as_str().into();
         if places.contains_key(&name) {
-            findings
-                .error(text.span, format!("«{}» stands in [hosts] already", text.text))
-                .hint("case and a dot at the end make no other name: write all addresses in one list");
+            findings.error(
+                text.span,
+                format!("«{}» stands in [hosts] already", text.text),
+                "case and a dot at the end make no other name: write all addresses in one list",
+            );
             continue;
         }
         places.insert(name.clone(), text.span);
         let addresses: Vec<IpAddr> = (entry.texts(findings).iter())
-            .filter_map(|text| text.parse("an IP address", findings))
+            .filter_map(|text| text.parse("an IP address", "write 192.0.2.1 or 2001:db8::1", findings))
             .map(crate::net::canonical)
             .collect();
         hosts.insert(name, addresses);
@@ -262,7 +280,11 @@ fn admin(entry: Option<Entry<'_>>, findings: &mut Findings) -> Option<SocketAddr
     match text {
         None => Some(DEFAULT_ADMIN),
         Some(text) if text.text == "off" => None,
-        Some(text) => text.parse("an address and port such as 127.0.0.1:9060, or \"off\"", findings),
+        Some(text) => text.parse(
+            "an address and port",
+            "write \"127.0.0.1:9060\", \"[::1]:9060\" or another one, or \"off\"",
+            findings,
+        ),
     }
 }
 
@@ -290,9 +312,11 @@ fn egress(entry: Option<Entry<'_>>, names: &listeners::Names, findings: &mut Fin
                 has_streams(names, &text, findings);
             }
             other => {
-                findings
-                    .error(text.span, format!("`large_udp` cannot be «{other}»"))
-                    .hint("write \"udp\" or \"tcp\"");
+                findings.error(
+                    text.span,
+                    format!("`large_udp` cannot be «{other}»"),
+                    "write \"udp\" or \"tcp\"",
+                );
             }
         }
     }
@@ -306,8 +330,10 @@ fn egress(entry: Option<Entry<'_>>, names: &listeners::Names, findings: &mut Fin
 /// Large requests need a listener that they can leave from.
 fn has_streams(names: &listeners::Names, text: &Text<'_>, findings: &mut Findings) {
     if !names.sections().iter().any(|section| section.serves(Transport::Tcp)) {
-        findings
-            .warn(text.span.clone(), "large_udp = \"tcp\" changes nothing: no listener has TCP")
-            .hint("take tcp = false out of a [[listener]], or write \"udp\"");
+        findings.warn(
+            text.span.clone(),
+            "large_udp = \"tcp\" changes nothing: no listener has TCP",
+            "take tcp = false out of a [[listener]], or write \"udp\"",
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! Reading of tables with every key accounted for.
 
+use std::fmt;
 use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,6 +9,9 @@ use strsim::levenshtein;
 use toml_edit::{Array, ArrayOfTables, Item, Table, TableLike, Value};
 
 use super::diagnostic::Findings;
+
+/// How a duration is written.
+const DURATION: &str = "write a whole number with us, ms, s, min or h, in quotes: \"4s\"";
 
 /// A table whose keys are taken one by one; what is left over is unknown.
 pub(super) struct Section<'d> {
@@ -63,9 +67,11 @@ impl<'d> Section<'d> {
         let entry = self.take(key);
         if entry.is_none() {
             let name = self.name;
-            findings
-                .error(self.span.clone(), format!("{name} lacks the key `{key}`"))
-                .hint(format!("write {key} = {hint}"));
+            findings.error(
+                self.span.clone(),
+                format!("{name} lacks the key `{key}`"),
+                format!("write {key} = {hint}"),
+            );
         }
         entry
     }
@@ -75,13 +81,13 @@ impl<'d> Section<'d> {
         for (key, _) in self.table.iter().filter(|(key, _)| !self.taken.contains(key)) {
             let span = self.table.key(key).and_then(toml_edit::Key::span);
             let name = self.name;
-            let finding = findings
-                .error(span.unwrap_or_else(|| self.span.clone()), format!("unknown key `{key}` in {name}"));
             let nearest = self.taken.iter().min_by_key(|known| levenshtein(known, key));
-            match nearest.filter(|known| levenshtein(known, key) <= 3) {
-                Some(known) => finding.hint(format!("did you mean `{known}`?")),
-                None => finding.hint(format!("known keys are: {}", self.taken.join(", "))),
+            let hint = match nearest.filter(|known| levenshtein(known, key) <= 3) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => format!("known keys are: {}", self.taken.join(", ")),
             };
+            let span = span.unwrap_or_else(|| self.span.clone());
+            findings.error(span, format!("unknown key `{key}` in {name}"), hint);
         }
     }
 }
@@ -123,9 +129,24 @@ impl<'d> Node<'d> {
 }
 
 impl<'d> Entry<'d> {
-    fn wrong(&self, expected: &str, findings: &mut Findings) {
-        let found = self.node.type_name();
-        findings.error(self.span.clone(), format!("`{}` must be {expected}, not {found}", self.key));
+    fn wrong(&self, expected: &str, hint: &str, findings: &mut Findings) {
+        let message = format!("`{}` must be {expected}, not {}", self.key, self.node.type_name());
+        findings.error(self.span.clone(), message, hint);
+    }
+
+    /// Out of bounds: the nearest that there is.
+    fn beyond(
+        &self,
+        is_too_much: bool,
+        (least, most): (impl fmt::Display, impl fmt::Display),
+        findings: &mut Findings,
+    ) {
+        let message = format!("`{}` must be from {least} to {most}", self.key);
+        let hint = match is_too_much {
+            true => format!("write {most} or less"),
+            false => format!("write {least} or more"),
+        };
+        findings.error(self.span.clone(), message, hint);
     }
 
     /// A string.
@@ -133,7 +154,7 @@ impl<'d> Entry<'d> {
         let text =
             self.node.value().and_then(Value::as_str).map(|text| Text { text, span: self.span.clone() });
         if text.is_none() {
-            self.wrong("a string", findings);
+            self.wrong("a string", "write text, in quotes", findings);
         }
         text
     }
@@ -142,7 +163,7 @@ impl<'d> Entry<'d> {
     pub fn boolean(&self, findings: &mut Findings) -> Option<bool> {
         let value = self.node.value().and_then(Value::as_bool);
         if value.is_none() {
-            self.wrong("true or false", findings);
+            self.wrong("true or false", "write true or false, without quotes", findings);
         }
         value
     }
@@ -151,19 +172,22 @@ impl<'d> Entry<'d> {
     pub fn number(&self, bounds: Range<i64>, findings: &mut Findings) -> Option<i64> {
         let value = self.node.value().and_then(Value::as_integer);
         if value.is_none() {
-            self.wrong("a whole number", findings);
+            self.wrong("a whole number", "write digits alone, without quotes", findings);
         }
         let value = value?;
         if bounds.contains(&value) {
             return Some(value);
         }
-        let (first, last) = (bounds.start, bounds.end - 1);
-        findings.error(self.span.clone(), format!("`{}` must be from {first} to {last}", self.key));
+        self.beyond(value >= bounds.end, (bounds.start, bounds.end - 1), findings);
         None
     }
 
     /// A duration: a whole number with its unit, `"200us"`, `"500ms"`, `"4s"`, `"5min"` or `"24h"`.
     pub fn duration(&self, bounds: RangeInclusive<Duration>, findings: &mut Findings) -> Option<Duration> {
+        if !self.is_text() {
+            self.wrong("a duration", DURATION, findings);
+            return None;
+        }
         let text = self.text(findings)?;
         let unit = text.text.trim_start_matches(|c: char| c.is_ascii_digit());
         let number = text.text[..text.text.len() - unit.len()].parse::<u32>().ok();
@@ -176,14 +200,12 @@ impl<'d> Entry<'d> {
             _ => None,
         });
         let Some(found) = found else {
-            findings
-                .error(text.span, format!("«{}» is not a duration", text.text))
-                .hint("write a whole number with us, ms, s, min or h: \"4s\"");
+            findings.error(text.span, format!("«{}» is not a duration", text.text), DURATION);
             return None;
         };
         if !bounds.contains(&found) {
-            let message = format!("`{}` must be from {:?} to {:?}", self.key, bounds.start(), bounds.end());
-            findings.error(text.span, message);
+            let [least, most] = [bounds.start(), bounds.end()].map(|bound| in_words(*bound));
+            self.beyond(found > *bounds.end(), (least, most), findings);
             return None;
         }
         Some(found)
@@ -196,7 +218,7 @@ impl<'d> Entry<'d> {
         };
         if array.is_empty() {
             let message = format!("`{}` is an empty list: it would never match", self.key);
-            findings.error(self.span.clone(), message).hint("leave the key out to match anything");
+            findings.error(self.span.clone(), message, "leave the key out to match anything");
         }
         array.iter().map(|value| self.element(value)).collect()
     }
@@ -215,7 +237,7 @@ impl<'d> Entry<'d> {
     pub fn section(&self, name: &'static str, findings: &mut Findings) -> Option<Section<'d>> {
         let table = self.node.table();
         if table.is_none() {
-            self.wrong("a table", findings);
+            self.wrong("a table", "write { KEY = VALUE }", findings);
         }
         Some(Section::new(table?, name, self.span.clone()))
     }
@@ -247,9 +269,11 @@ impl<'d> Entry<'d> {
             return tables.iter().map(|table| Section::new(table, name, span(table))).collect();
         }
         if self.node.array().is_none() {
-            findings
-                .error(self.span.clone(), format!("`{}` must be a list of tables", self.key))
-                .hint(format!("write {name}, in double brackets"));
+            findings.error(
+                self.span.clone(),
+                format!("`{}` must be a list of tables", self.key),
+                format!("write {name}, in double brackets"),
+            );
             return Vec::new();
         }
         self.values(findings).iter().filter_map(|entry| entry.section(name, findings)).collect()
@@ -258,7 +282,7 @@ impl<'d> Entry<'d> {
     /// All keys and values of a table whose keys are free.
     pub fn pairs(&self, findings: &mut Findings) -> Vec<(Text<'d>, Entry<'d>)> {
         let Some(table) = self.node.table() else {
-            self.wrong("a table", findings);
+            self.wrong("a table", "write { NAME = VALUE }", findings);
             return Vec::new();
         };
         let pair = |(key, item): (&'d str, &'d Item)| {
@@ -272,12 +296,23 @@ impl<'d> Entry<'d> {
 }
 
 impl Text<'_> {
-    /// The text as a value; `expected` says what it should have been.
-    pub fn parse<T: FromStr>(&self, expected: &str, findings: &mut Findings) -> Option<T> {
+    /// The text as a value; `expected` says what it should have been, `hint` how that is written.
+    pub fn parse<T: FromStr>(&self, expected: &str, hint: &str, findings: &mut Findings) -> Option<T> {
         let value = self.text.parse().ok();
         if value.is_none() {
-            findings.error(self.span.clone(), format!("«{}» is not {expected}", self.text));
+            findings.error(self.span.clone(), format!("«{}» is not {expected}", self.text), hint);
         }
         value
+    }
+}
+
+/// A duration as the file writes it.
+fn in_words(duration: Duration) -> String {
+    let us = duration.as_micros();
+    let units = [(3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"), (1_000, "ms")];
+    let unit = units.into_iter().find(|(unit, _)| us >= *unit && us.is_multiple_of(*unit));
+    match unit {
+        Some((unit, name)) => format!("\"{}{name}\"", us / unit),
+        None => format!("\"{us}us\""),
     }
 }

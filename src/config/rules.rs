@@ -45,7 +45,11 @@ pub(super) fn build(
     let mut read = Read::default();
     let mut taken = HashSet::new();
     if sections.len() > RULES {
-        findings.error(0..0, format!("more than {RULES} rules"));
+        findings.error(
+            0..0,
+            format!("more than {RULES} rules"),
+            "conditions take lists: put those together that do the same",
+        );
         return read;
     }
     for (number, mut section) in sections.into_iter().enumerate() {
@@ -77,9 +81,11 @@ pub(super) fn build(
 
 /// A key of a route that sends nothing on.
 fn means_nothing(entry: &Entry<'_>, findings: &mut Findings) {
-    findings
-        .error(entry.span.clone(), format!("`{}` means nothing without `to`", entry.key))
-        .hint("leave it out, or say where requests go");
+    findings.error(
+        entry.span.clone(),
+        format!("`{}` means nothing without `to`", entry.key),
+        "leave it out, or say where requests go",
+    );
 }
 
 /// What may go by the rule.
@@ -110,7 +116,11 @@ fn name(
         None => (format!("route-{}", number + 1).into(), section.span.clone()),
     };
     if !taken.insert(name.clone()) {
-        findings.error(span, format!("there are two routes «{name}»"));
+        findings.error(
+            span,
+            format!("there are two routes «{name}»"),
+            "give one of them another name: logs and metrics tell them apart by it",
+        );
     }
     name
 }
@@ -124,17 +134,19 @@ pub(super) fn compile(read: &Read, findings: &mut Findings) -> Option<Matcher> {
         let takes = if rule.when == by.when { "has the same conditions" } else { "takes all its requests" };
         let (name, line) = (&by.name, by.line);
         let message = format!("the route «{}» can never match: «{name}» (line {line}) {takes}", rule.name);
-        let finding = findings.warn(place(rule.id), message).code("shadowed-rule");
-        finding.hint(format!("put it before «{name}», or delete it"));
+        let hint = format!("put it before «{name}», or delete it");
+        findings.warn(place(rule.id), message, hint).code("shadowed-rule");
     }
     match Matcher::compile(rules) {
         Ok(matcher) => Some(matcher),
         Err(error) => {
             let message =
                 format!("`{}`: the pattern «{}» {}", error.key, error.pattern, verb(&error.message));
-            findings
-                .error(read.place_of(&error), message)
-                .hint("the syntax is that of the Rust regex crate, on bytes: '^\\*33[0-9]+$'");
+            findings.error(
+                read.place_of(&error),
+                message,
+                "the syntax is that of the Rust regex crate, on bytes: '^\\*33[0-9]+$'",
+            );
             None
         }
     }
@@ -173,9 +185,9 @@ fn warn_of_transports(rules: &[Rule], places: &[Range<usize>], names: &Names, fi
                         rule.name,
                         wanted.join(", ")
                     ),
+                    "write a [[listener]] of that transport, or leave it out of `when`",
                 )
-                .code("rule-without-listener")
-                .hint("write a [[listener]] of that transport; this version has udp, tcp and tls");
+                .code("rule-without-listener");
         }
     }
 }
@@ -212,7 +224,7 @@ impl Reader<'_> {
         if let (Some(peer), false) = (peers.first(), when.source.is_empty()) {
             let message =
                 "`peer` stands for the sources of a [[peer]]: `source` and it contradict each other";
-            findings.error(peer.span.clone(), message).hint("write one of them");
+            findings.error(peer.span.clone(), message, "write one of them");
         }
         for peer in peers {
             when.source.extend(limits::networks_of(self.peers, &peer, findings));
@@ -249,8 +261,8 @@ impl Reader<'_> {
         };
         if let Some(found) = contradiction(when, listener) {
             let place = section.take(found.key).map_or(section.span.clone(), |entry| entry.span);
-            let finding = findings.error(place, format!("this can never match: {}", found.message));
-            finding.code("contradictory-rule").hint(found.hint);
+            let message = format!("this can never match: {}", found.message);
+            findings.error(place, message, found.hint).code("contradictory-rule");
         }
     }
 
@@ -262,7 +274,11 @@ impl Reader<'_> {
         findings: &mut Findings,
     ) -> Option<Box<When>> {
         if depth >= NOT_DEPTH {
-            findings.error(entry.span.clone(), format!("`not` is nested deeper than {NOT_DEPTH} times"));
+            findings.error(
+                entry.span.clone(),
+                format!("`not` is nested deeper than {NOT_DEPTH} times"),
+                "have a route before this one take what is meant by the innermost",
+            );
             return None;
         }
         Some(Box::new(self.when(entry, depth + 1, patterns, findings)))
@@ -290,7 +306,7 @@ impl Reader<'_> {
                 0 => "this route says neither `to` nor `reject` nor `drop`".to_owned(),
                 _ => format!("`{}` contradict each other", given.join("` and `")),
             };
-            findings.error(section.span.clone(), message).hint("a route does one of the three");
+            findings.error(section.span.clone(), message, "a route does one of the three");
             return None;
         }
         if let Some(to) = to {
@@ -309,7 +325,7 @@ impl Reader<'_> {
                 if entry.boolean(findings)? {
                     return Some(Action::Drop);
                 }
-                findings.error(entry.span, "`drop = false` does nothing").hint("write drop = true, or `to`");
+                findings.error(entry.span, "`drop = false` does nothing", "write drop = true, or `to`");
                 None
             }
             (None, None) => None,
@@ -331,10 +347,9 @@ impl Reader<'_> {
                 if set.changes_uri() && !when.header.is_empty() =>
             {
                 let message = "the Request-URI is changed where a header is there: a CANCEL may lack it";
-                findings.warn(entry.span.clone(), message).code("set-by-header").hint(
-                    "its CANCEL must have the Request-URI of the INVITE that was sent on (RFC 3261 §9.1): write \
-                     mode = \"stateful\", or leave the header out of `when`",
-                );
+                let hint = "its CANCEL must have the Request-URI of the INVITE that was sent on (RFC 3261 §9.1): write \
+                            mode = \"stateful\", or leave the header out of `when`";
+                findings.warn(entry.span.clone(), message, hint).code("set-by-header");
             }
             Some(Action::Forward { .. }) | None => {}
         }
@@ -395,20 +410,25 @@ fn written(key: &'static str, text: Text<'_>, patterns: &mut Written) -> Pattern
 fn method(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
     let legal = |c: char| c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c);
     if text.text.is_empty() || !text.text.chars().all(legal) {
-        findings.error(text.span.clone(), format!("«{}» is not a method", text.text));
+        findings.error(
+            text.span.clone(),
+            format!("«{}» is not a method", text.text),
+            "write it as requests do: \"INVITE\", \"MESSAGE\"",
+        );
         return None;
     }
     if matches!(text.text, "ACK" | "CANCEL") {
-        findings
-            .error(
-                text.span.clone(),
-                format!("{} cannot be asked for: it goes where its INVITE goes", text.text),
-            )
-            .hint("write \"INVITE\"; ACK and CANCEL count as INVITE");
+        findings.error(
+            text.span.clone(),
+            format!("{} cannot be asked for: it goes where its INVITE goes", text.text),
+            "write \"INVITE\"; ACK and CANCEL count as INVITE",
+        );
         return None;
     }
     if text.text.chars().any(|c| c.is_ascii_lowercase()) {
-        findings.warn(text.span.clone(), format!("the method «{}» has lower-case letters", text.text)).hint(
+        findings.warn(
+            text.span.clone(),
+            format!("the method «{}» has lower-case letters", text.text),
             format!("methods are compared with case; did you mean {}?", text.text.to_ascii_uppercase()),
         );
     }
@@ -418,9 +438,11 @@ fn method(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
 pub(super) fn transport(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
     let found = Transport::from_token(text.text.as_bytes());
     if found.is_none() {
-        findings
-            .error(text.span.clone(), format!("«{}» is not a transport", text.text))
-            .hint("transports are udp, tcp, tls, ws, wss");
+        findings.error(
+            text.span.clone(),
+            format!("«{}» is not a transport", text.text),
+            "transports are udp, tcp, tls, ws, wss",
+        );
     }
     found
 }
@@ -429,9 +451,11 @@ pub(super) fn transport(text: &Text<'_>, findings: &mut Findings) -> Option<Tran
 fn prefix(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
     let plain: String = text.text.chars().filter(|c| !"-.() ".contains(*c)).collect();
     if plain.is_empty() {
-        findings
-            .error(text.span.clone(), "an empty prefix is a prefix of everything")
-            .hint("leave `ruri_prefix` out to match anything");
+        findings.error(
+            text.span.clone(),
+            "an empty prefix is a prefix of everything",
+            "leave `ruri_prefix` out to match anything",
+        );
         return None;
     }
     Some(plain.into())

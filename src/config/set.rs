@@ -44,13 +44,15 @@ pub(super) fn read(entry: &Entry<'_>, when: &When, findings: &mut Findings) -> O
         return None;
     }
     if uri == UriChange::default() && headers.is_empty() {
-        findings.error(entry.span.clone(), "`set` changes nothing").hint("leave it out");
+        findings.error(entry.span.clone(), "`set` changes nothing", "leave it out");
         return None;
     }
     if headers.len() > SET_HEADERS {
-        findings
-            .error(entry.span.clone(), format!("`set` changes more than {SET_HEADERS} headers"))
-            .hint("one header may hold several values, with commas between");
+        findings.error(
+            entry.span.clone(),
+            format!("`set` changes more than {SET_HEADERS} headers"),
+            "one header may hold several values, with commas between",
+        );
         return None;
     }
     let patterns = [&when.ruri_user, &when.from_user, &when.to_user].map(Option::as_ref);
@@ -88,12 +90,11 @@ impl Reader<'_> {
                 template.map(UserChange::Whole)
             }
             (Some(whole), ..) => {
-                findings
-                    .error(
-                        whole.span,
-                        "`ruri_user` says all of the user, so `strip` and `prefix` mean nothing",
-                    )
-                    .hint("write either, or the other two");
+                findings.error(
+                    whole.span,
+                    "`ruri_user` says all of the user, so `strip` and `prefix` mean nothing",
+                    "write either, or the other two",
+                );
                 None
             }
             (None, None, None) => None,
@@ -118,7 +119,7 @@ impl Reader<'_> {
                 self.template(&text, Place::User, findings)?;
                 if text.text.is_empty() || text.text.contains('$') {
                     let message = "`prefix` is a text of its own, which shows nothing of the request";
-                    findings.error(text.span, message).hint("write ruri_user = \"…$1\" for that");
+                    findings.error(text.span, message, "write ruri_user = \"…$1\" for that");
                     return None;
                 }
                 text.text
@@ -139,10 +140,9 @@ impl Reader<'_> {
         for key in ["user", "host", "uri", "tag"] {
             if let Some(entry) = section.take(key) {
                 let message = format!("the {key} of {name} cannot be changed, only its display name");
-                findings.error(entry.span, message).hint(
-                    "answers and later requests of the call have to say what the first request said (RFC 3261 \
-                     §8.2.6.2, §12.2.1.1); say who calls by p_asserted_identity, who is called by ruri_user",
-                );
+                let hint = "answers and later requests of the call have to say what the first request said (RFC 3261 \
+                            §8.2.6.2, §12.2.1.1); say who calls by p_asserted_identity, who is called by ruri_user";
+                findings.error(entry.span, message, hint);
             }
         }
         let display = section
@@ -155,12 +155,11 @@ impl Reader<'_> {
 
     fn parts(&self, entry: &Entry<'_>, name: &str, findings: &mut Findings) -> Option<Parts> {
         if !entry.is_table() {
-            findings
-                .error(
-                    entry.span.clone(),
-                    format!("`{}` is a table of `user`, `host` and `display`", entry.key),
-                )
-                .hint(format!("to write all of the header: header = {{ {name} = \"<sip:…>\" }}"));
+            findings.error(
+                entry.span.clone(),
+                format!("`{}` is a table of `user`, `host` and `display`", entry.key),
+                format!("to write all of the header: header = {{ {name} = \"<sip:…>\" }}"),
+            );
             return None;
         }
         let mut section = entry.section("an identity in `set`", findings)?;
@@ -175,9 +174,7 @@ impl Reader<'_> {
         let host = host.and_then(|text| host_port(&text, findings));
         let parts = Parts { display, user, host };
         if parts == Parts::default() {
-            findings
-                .error(entry.span.clone(), format!("`{}` changes nothing", entry.key))
-                .hint("leave it out");
+            findings.error(entry.span.clone(), format!("`{}` changes nothing", entry.key), "leave it out");
             return None;
         }
         Some(parts)
@@ -206,7 +203,7 @@ impl Reader<'_> {
     /// A text with what it shows of a request, if it may stand in that place.
     fn template(&self, text: &Text<'_>, place: Place, findings: &mut Findings) -> Option<Template> {
         let mut wrong = |message: String, hint: &str| {
-            findings.error(text.span.clone(), message).hint(hint);
+            findings.error(text.span.clone(), message, hint);
             None
         };
         if text.text.len() > SET_TEXT_BYTES {
@@ -287,9 +284,11 @@ fn host_port(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
     {
         return Some(text.text.into());
     }
-    findings
-        .error(text.span.clone(), format!("«{}» is no host with or without a port", text.text))
-        .hint("write carrier.example.net, 192.0.2.1:5070 or [2001:db8::1]");
+    findings.error(
+        text.span.clone(),
+        format!("«{}» is no host with or without a port", text.text),
+        "write carrier.example.net, 192.0.2.1:5070 or [2001:db8::1]",
+    );
     None
 }
 
@@ -310,7 +309,7 @@ const NEVER: [(HeaderName, &str); 10] = [
 /// The header may be changed, and is not changed twice.
 fn may_be_set(name: &Text<'_>, headers: &[HeaderChange], findings: &mut Findings) -> Option<()> {
     let mut wrong = |message: String, hint: &str| {
-        findings.error(name.span.clone(), message).hint(hint);
+        findings.error(name.span.clone(), message, hint);
         None
     };
     let is_token = |c: u8| c.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&c);

@@ -20,23 +20,27 @@ pub(super) const OPENS_NO_WEBSOCKET: &str = "browsers open theirs, and requests 
 /// All of `to`: one entry, or a list of them.
 pub(super) fn read(entry: &Entry<'_>, groups: &Groups, findings: &mut Findings) -> Option<Box<[Target]>> {
     if entry.is_empty() {
-        findings.error(entry.span.clone(), "`to` is an empty list").hint("name a next hop, or reject");
+        findings.error(entry.span.clone(), "`to` is an empty list", "name a next hop, or reject");
         return None;
     }
     let entries = entry.values(findings);
     if entries.len() > CANDIDATES {
-        findings
-            .error(entry.span.clone(), format!("`to` has {} entries, {CANDIDATES} at most", entries.len()))
-            .hint("a name stands for all of its addresses; or let several routes share the numbers");
+        findings.error(
+            entry.span.clone(),
+            format!("`to` has {} entries, {CANDIDATES} at most", entries.len()),
+            "a name stands for all of its addresses; or let several routes share the numbers",
+        );
         return None;
     }
     let mut targets = Vec::<Target>::with_capacity(entries.len());
     for entry in &entries {
         let target = one(entry, groups, findings)?;
         if targets.contains(&target) {
-            findings
-                .error(entry.span.clone(), "this next hop stands in the list already")
-                .hint("each is tried once, in the order of the list");
+            findings.error(
+                entry.span.clone(),
+                "this next hop stands in the list already",
+                "each is tried once, in the order of the list",
+            );
             return None;
         }
         targets.push(target);
@@ -50,14 +54,16 @@ fn one(entry: &Entry<'_>, groups: &Groups, findings: &mut Findings) -> Option<Ta
     match text.text {
         "request-uri" => Some(Target::RequestUri),
         "location" => {
-            findings
-                .error(text.span, "to = \"location\" is not available in this version")
-                .hint("there is no location service yet; name a next hop, or \"request-uri\"");
+            findings.error(
+                text.span,
+                "to = \"location\" is not available in this version",
+                "there is no location service yet; name a next hop, or \"request-uri\"",
+            );
             None
         }
         name if groups.has(name) => {
             let hint = format!("write to = \"{}{name}\"", groups::PREFIX);
-            findings.error(text.span, format!("«{name}» is a group")).hint(hint);
+            findings.error(text.span, format!("«{name}» is a group"), hint);
             None
         }
         _ => match text.text.strip_prefix(groups::PREFIX) {
@@ -76,14 +82,13 @@ pub(super) fn next_hop(text: &Text<'_>, findings: &mut Findings) -> Option<Targe
         Ok(uri) => uri,
         Err(error) => {
             let at = text.span.start + 1 + error.at;
-            findings
-                .error(
-                    text.span.clone(),
-                    format!("«{}» is not a SIP URI: {}", text.text, error.rule.reason()),
-                )
-                .hint(format!(
+            findings.error(
+                text.span.clone(),
+                format!("«{}» is not a SIP URI: {}", text.text, error.rule.reason()),
+                format!(
                     "byte {at} of the file; write sip:ADDRESS:PORT (IPv6 in brackets), or \"request-uri\""
-                ));
+                ),
+            );
             return None;
         }
     };
@@ -92,18 +97,19 @@ pub(super) fn next_hop(text: &Text<'_>, findings: &mut Findings) -> Option<Targe
     let host = uri.host()?;
     if let Host::Name(name) = host {
         let Some(host) = HostName::new(name) else {
-            findings
-                .error(
-                    text.span.clone(),
-                    format!("«{}» is no name that DNS knows", String::from_utf8_lossy(name)),
-                )
-                .hint("labels of at most 63 letters, digits and hyphens, 253 characters in all");
+            findings.error(
+                text.span.clone(),
+                format!("«{}» is no name that DNS knows", String::from_utf8_lossy(name)),
+                "labels of at most 63 letters, digits and hyphens, 253 characters in all",
+            );
             return None;
         };
         if transport.is_some_and(Transport::is_secure) && PeerName::new(host.as_str()).is_none() {
-            findings
-                .error(text.span.clone(), format!("no certificate can be for «{}»", host.as_str()))
-                .hint("labels neither begin nor end with a hyphen there");
+            findings.error(
+                text.span.clone(),
+                format!("no certificate can be for «{}»", host.as_str()),
+                "labels neither begin nor end with a hyphen there",
+            );
             return None;
         }
         return Some(Target::Name { uri: written, transport, host: host.as_str().into(), port: uri.port() });
@@ -115,7 +121,7 @@ pub(super) fn next_hop(text: &Text<'_>, findings: &mut Findings) -> Option<Targe
 
 fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<Option<Transport>> {
     let mut refuse = |message: String, hint: &str| {
-        findings.error(text.span.clone(), message).hint(hint);
+        findings.error(text.span.clone(), message, hint);
         None
     };
     match uri.scheme {
@@ -158,9 +164,11 @@ const fn secured(transport: Transport) -> Transport {
 fn literal(ip: IpAddr, text: &Text<'_>, findings: &mut Findings) -> Option<()> {
     let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
     if ip.is_unspecified() || ip.is_multicast() || broadcast {
-        findings
-            .error(text.span.clone(), format!("{ip} is no address to send a request to"))
-            .hint("name the address of one host");
+        findings.error(
+            text.span.clone(),
+            format!("{ip} is no address to send a request to"),
+            "name the address of one host",
+        );
         return None;
     }
     Some(())

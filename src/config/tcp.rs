@@ -38,9 +38,11 @@ pub(super) fn read(entry: Option<Entry<'_>>, findings: &mut Findings) -> StreamL
     }
     if limits.per_peer > limits.connections {
         let (all, peer) = (limits.connections, limits.per_peer);
-        findings
-            .warn(section.span.clone(), format!("`per_peer` ({peer}) is more than all `connections` ({all})"))
-            .hint("one peer could take all places of a core: make it smaller");
+        findings.warn(
+            section.span.clone(),
+            format!("`per_peer` ({peer}) is more than all `connections` ({all})"),
+            "one peer could take all places of a core: make it smaller",
+        );
     }
     section.finish(findings);
     limits

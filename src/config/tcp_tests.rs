@@ -98,8 +98,8 @@ fn limits_of_connections_are_configured() {
     assert_eq!(good(PUBLIC).plan.streams, StreamLimits::default());
     expect("[tcp]\nconnections = 15", (2, 15), "from 16 to 60000", "");
     expect("[tcp]\nper_peer = 0", (2, 12), "from 1 to 60000", "");
-    expect("[tcp]\nidle = \"9s\"", (2, 8), "must be from 10s to 86400s", "");
-    expect("[tcp]\nconnect = \"31s\"", (2, 11), "must be from 100ms to 30s", "");
+    expect("[tcp]\nidle = \"9s\"", (2, 8), "must be from \"10s\" to \"24h\"", "");
+    expect("[tcp]\nconnect = \"31s\"", (2, 11), "must be from \"100ms\" to \"30s\"", "");
     expect("[tcp]\nqueue = \"64KiB\"", (2, 9), "not a size from 128 KiB to 4 MiB", "4MiB");
     expect(
         "[tcp]\nconnections = 100\nper_peer = 200",

@@ -54,9 +54,11 @@ pub(super) fn record_route(text: &Text<'_>, findings: &mut Findings) -> RecordRo
         "transport" => RecordRouteTls::Transport,
         "sips" => RecordRouteTls::Sips,
         other => {
-            findings
-                .error(text.span.clone(), format!("`record_route_tls` cannot be «{other}»"))
-                .hint("write \"transport\" or \"sips\"");
+            findings.error(
+                text.span.clone(),
+                format!("`record_route_tls` cannot be «{other}»"),
+                "write \"transport\" or \"sips\"",
+            );
             RecordRouteTls::default()
         }
     }
@@ -108,9 +110,11 @@ pub(super) fn read(
 ) -> Option<Arc<Tls>> {
     if !matches!(transport, Transport::Tls | Transport::Wss) {
         for entry in KEYS.iter().filter_map(|key| table.take(key)) {
-            findings
-                .error(entry.span, format!("a listener over {transport} has no `{}`", entry.key))
-                .hint("certificates belong to listeners over tls and wss");
+            findings.error(
+                entry.span,
+                format!("a listener over {transport} has no `{}`", entry.key),
+                "certificates belong to listeners over tls and wss",
+            );
         }
         return None;
     }
@@ -121,7 +125,9 @@ pub(super) fn read(
             Some(Arc::new(tls))
         }
         Err(fault) => {
-            findings.error(places.of(fault.part), fault.to_string()).code("certificate");
+            findings
+                .error(places.of(fault.part), fault.to_string(), belongs_in(fault.part))
+                .code("certificate");
             None
         }
     }
@@ -133,8 +139,11 @@ fn files(table: &mut Table<'_>, folder: &Path, findings: &mut Findings) -> Optio
     let further =
         table.take("sni").map(|entry| entry.sections("[[listener.sni]]", findings)).unwrap_or_default();
     if further.len() >= TLS_CERTIFICATES {
-        findings
-            .error(table.span.clone(), format!("more than {TLS_CERTIFICATES} certificates of a listener"));
+        findings.error(
+            table.span.clone(),
+            format!("more than {TLS_CERTIFICATES} certificates of a listener"),
+            "one certificate may be for many names: they stand in its subjectAltName",
+        );
     }
     let mut pairs: Vec<PairFiles> = first.into_iter().collect();
     for mut section in further {
@@ -149,9 +158,11 @@ fn files(table: &mut Table<'_>, folder: &Path, findings: &mut Findings) -> Optio
     let clients = table.take("client_certificates");
     let asked = clients.as_ref().map_or(Some(AskClients::Off), |entry| ask(entry, findings))?;
     if let (Some(entry), None, true) = (&clients, &ca, asked != AskClients::Off) {
-        findings
-            .error(entry.span.clone(), "clients' certificates cannot be verified without `ca`")
-            .hint("name a file with the certificates of the authorities that issue them");
+        findings.error(
+            entry.span.clone(),
+            "clients' certificates cannot be verified without `ca`",
+            "name a file with the certificates of the authorities that issue them",
+        );
         return None;
     }
     (pairs.len() == places.pairs.len() && !pairs.is_empty())
@@ -165,17 +176,27 @@ fn pair(
     places: &mut Places,
     findings: &mut Findings,
 ) -> Option<PairFiles> {
-    let [certificate, key] = [
-        ("certificate", r#""FILE": PEM, our certificate first, then that of who issued it, and so on"#),
-        ("key", r#""FILE": PEM, the private key of `certificate`"#),
-    ]
-    .map(|(key, hint)| {
-        let text = table.need(key, hint, findings).and_then(|entry| entry.text(findings))?;
-        Some((folder.join(text.text), text.span))
-    });
+    let [certificate, key] =
+        [("certificate", belongs_in(TlsPart::Certificate(0))), ("key", belongs_in(TlsPart::Key(0)))].map(
+            |(key, hint)| {
+                let text = table
+                    .need(key, &format!("\"FILE\": {hint}"), findings)
+                    .and_then(|entry| entry.text(findings))?;
+                Some((folder.join(text.text), text.span))
+            },
+        );
     let (certificate, key): ((PathBuf, _), (PathBuf, _)) = (certificate?, key?);
     places.pairs.push((certificate.1, key.1));
     Some(PairFiles { certificate: certificate.0, key: key.0 })
+}
+
+/// What a file holds.
+const fn belongs_in(part: TlsPart) -> &'static str {
+    match part {
+        TlsPart::Certificate(_) => "PEM, our certificate first, then that of who issued it, and so on",
+        TlsPart::Key(_) => "PEM, the private key of `certificate`, without a password",
+        TlsPart::Ca => "PEM, the certificates of the authorities that are trusted",
+    }
 }
 
 fn ask(entry: &Entry<'_>, findings: &mut Findings) -> Option<AskClients> {
@@ -185,9 +206,11 @@ fn ask(entry: &Entry<'_>, findings: &mut Findings) -> Option<AskClients> {
         "optional" => Some(AskClients::Optional),
         "required" => Some(AskClients::Required),
         other => {
-            findings
-                .error(text.span, format!("`client_certificates` cannot be «{other}»"))
-                .hint("write \"off\", \"optional\" or \"required\"");
+            findings.error(
+                text.span,
+                format!("`client_certificates` cannot be «{other}»"),
+                "write \"off\", \"optional\" or \"required\"",
+            );
             None
         }
     }
@@ -211,18 +234,20 @@ fn warn(tls: &Tls, places: &Places, shown: &Shown<'_>, findings: &mut Findings) 
     for (number, (credentials, files)) in tls.credentials.iter().zip(&tls.files.pairs).enumerate() {
         let (path, place) = (files.certificate.display(), places.of(TlsPart::Certificate(number)));
         if let Some((text, hint)) = time(credentials, now) {
-            findings.warn(place.clone(), format!("{path}: {text}")).hint(hint).code("certificate-expiry");
+            findings.warn(place.clone(), format!("{path}: {text}"), hint).code("certificate-expiry");
         }
         if let Some(fault) = credentials.fault() {
-            findings.warn(place.clone(), format!("{path}: {fault}")).code("certificate-chain");
+            findings
+                .warn(place.clone(), format!("{path}: {fault}"), belongs_in(TlsPart::Certificate(number)))
+                .code("certificate-chain");
         }
         if credentials.certificate().identities.is_empty() {
             findings
                 .warn(
                     place,
                     format!("{path}: the certificate is for no SIP domain, so no SIP client takes it"),
+                    "it needs a subjectAltName with DNS names, or with sip: URIs (RFC 5922 §7.1)",
                 )
-                .hint("it needs a subjectAltName with DNS names, or with sip: URIs (RFC 5922 §7.1)")
                 .code("certificate-name");
         }
         let key = places.of(TlsPart::Key(number));
@@ -231,8 +256,8 @@ fn warn(tls: &Tls, places: &Places, shown: &Shown<'_>, findings: &mut Findings) 
                 .warn(
                     key,
                     format!("{}: everybody on this host may read the key or write it", files.key.display()),
+                    format!("chmod o= {}", files.key.display()),
                 )
-                .hint(format!("chmod o= {}", files.key.display()))
                 .code("certificate-key");
         }
     }
@@ -241,16 +266,10 @@ fn warn(tls: &Tls, places: &Places, shown: &Shown<'_>, findings: &mut Findings) 
     for name in shown.hosts() {
         let is_there = |credentials: &Credentials| credentials.certificate().identities.hold(name);
         if !tls.credentials.iter().any(is_there) {
-            findings
-                .warn(
-                    places.of(TlsPart::Certificate(0)),
-                    format!("no certificate is for «{name}», which is advertised"),
-                )
-                .hint(
-                    "clients that go there by TLS will refuse it; `advertise` a name that it has, or have this one put into its \
-                     subjectAltName",
-                )
-                .code("certificate-name");
+            let hint = "clients that go there by TLS will refuse it; `advertise` a name that it has, or have this one \
+                        put into its subjectAltName";
+            let message = format!("no certificate is for «{name}», which is advertised");
+            findings.warn(places.of(TlsPart::Certificate(0)), message, hint).code("certificate-name");
         }
     }
 }
