@@ -15,9 +15,12 @@ pub mod routes;
 pub mod run;
 pub mod what_if;
 
+use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 /// Exit code: something failed at run time.
@@ -97,7 +100,37 @@ pub fn command() -> clap::Command {
 
 /// Reads the process's arguments and runs the subcommand they name.
 pub fn main() -> ExitCode {
-    execute(Cli::parse())
+    let arguments: Vec<OsString> = env::args_os().collect();
+    match Cli::try_parse_from(&arguments) {
+        Ok(cli) => execute(cli),
+        Err(error) => advised(error, &arguments).exit(),
+    }
+}
+
+/// Who names a file, or - for standard input, without an option is told which options read one.
+fn advised(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    let Some(ContextValue::String(named)) = error.get(ContextKind::InvalidArg) else { return error };
+    let is_option = named.starts_with('-') && named != "-";
+    if is_option || error.kind() != ErrorKind::UnknownArgument {
+        return error;
+    }
+    let command = command();
+    let meant = arguments.iter().fold(&command, |here, word| here.find_subcommand(word).unwrap_or(here));
+    let reads = |arg: &&clap::Arg| {
+        let takes_input =
+            || arg.get_help().is_some_and(|help| help.to_string().contains("- for standard input"));
+        arg.get_value_names().is_some_and(|names| names == ["FILE"]) && (named != "-" || takes_input())
+    };
+    let options: Vec<String> = meant
+        .get_arguments()
+        .filter(reads)
+        .filter_map(|arg| Some(format!("--{} FILE", arg.get_long()?)))
+        .collect();
+    if !options.is_empty() {
+        let tip = format!("name the option that reads it: {}", options.join(" or "));
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }
 
 /// Writes to standard output; a reader that has seen enough and gone is no failure.
@@ -134,6 +167,23 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn a_file_without_an_option_is_told_which_ones_read_it() {
+        let told = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let error = Cli::try_parse_from(&words).expect_err("it is refused");
+            advised(error, &words).to_string()
+        };
+        const TIP: &str = "tip: name the option that reads it: ";
+        assert!(told("viaduct explain -").contains(&format!("{TIP}--message FILE or --pcap FILE\n")));
+        let file = told("viaduct explain -c viaduct.toml captured.sip");
+        assert!(file.contains(&format!("{TIP}--config FILE or --message FILE or --pcap FILE\n")), "{file}");
+        assert!(told("viaduct check viaduct.toml").contains(&format!("{TIP}--config FILE\n")));
+        for line in ["viaduct explain --mesage -", "viaduct demo -", "viaduct nothing"] {
+            assert!(!told(line).contains(TIP), "{line}");
+        }
     }
 
     #[test]
