@@ -177,7 +177,7 @@ impl Top<'_> {
     /// Writes the lines; gives where in all that was written there stands what belongs to this request.
     #[cold]
     #[inline(never)]
-    fn put_anew(&self, out: &mut Output<'_>, snapshot: &Snapshot, asks: bool) -> Places {
+    pub fn put_anew(&self, out: &mut Output<'_>, snapshot: &Snapshot, asks: bool) -> Places {
         let tokens = if self.record_route { self.put_record_routes(out, snapshot) } else { [None; 2] };
         if let Some(flows) = self.flows {
             let advertised = self.ingress.advertised(self.source.ip());

@@ -7,7 +7,7 @@ use crate::rewrite::Output;
 use crate::token::RecordRoute;
 
 /// The longest lines that are kept, in bytes: two Record-Routes and a Via with names of eighty letters.
-const TOP_BYTES: usize = 512;
+pub(super) const TOP_BYTES: usize = 512;
 
 /// A listener, and which of the addresses that it shows.
 pub(super) type Side = (ListenerId, u16);

@@ -17,6 +17,7 @@ mod stateful;
 mod streams;
 mod tcp;
 mod tls;
+mod tops;
 mod transactions;
 mod validation;
 mod websocket;

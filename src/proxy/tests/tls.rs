@@ -40,7 +40,7 @@ fn world(more: &str, rule: &str) -> World {
     with(CONFIGURATION, more, rule)
 }
 
-fn with(configuration: &str, more: &str, rule: &str) -> World {
+pub fn with(configuration: &str, more: &str, rule: &str) -> World {
     let (folder, authority) = (tempfile::tempdir().expect("a folder"), Authority::new("A"));
     let pair = authority.issue(&["sip.example.net"]);
     for (name, text) in [("a.crt", &pair.certificate), ("a.key", &pair.key), ("ca.pem", &authority.pem())] {
