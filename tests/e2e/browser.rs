@@ -26,6 +26,8 @@ pub struct Browser {
     user: String,
     /// What it takes for its host.
     host: String,
+    /// Its transport, as it stands in a Via.
+    transport: &'static str,
     pub socket: WebSocket<Box<dyn Stream>>,
     /// Below all layers.
     wire: TcpStream,
@@ -58,7 +60,7 @@ impl Browser {
     pub fn from_port(user: &str, host: &Far, port: u16, to: &str) -> Self {
         let wire = connect(host, port, to);
         let stream = Box::new(wire.try_clone().expect("a clone"));
-        Self::over(user, stream, wire, &format!("ws://{to}/"))
+        Self::over(user, stream, wire, ("WS", &format!("ws://{to}/")))
     }
 
     /// Opens it over TLS, to who proves by this authority to be `name`.
@@ -74,15 +76,20 @@ impl Browser {
         let wire = connect(host, 0, to);
         let tls = ClientConnection::new(Arc::new(config), server).expect("TLS");
         let stream = Box::new(StreamOwned::new(tls, wire.try_clone().expect("a clone")));
-        Self::over(user, stream, wire, &format!("wss://{name}/"))
+        Self::over(user, stream, wire, ("WSS", &format!("wss://{name}/")))
     }
 
-    fn over(user: &str, stream: Box<dyn Stream>, wire: TcpStream, url: &str) -> Self {
+    fn over(
+        user: &str,
+        stream: Box<dyn Stream>,
+        wire: TcpStream,
+        (transport, url): (&'static str, &str),
+    ) -> Self {
         let mut request = url.into_client_request().expect("a URL");
         request.headers_mut().insert("Sec-WebSocket-Protocol", "sip".parse().expect("a value"));
         let (socket, answer) = tungstenite::client(request, stream).unwrap_or_else(|e| panic!("{url}: {e}"));
         assert_eq!(answer.headers()["Sec-WebSocket-Protocol"], "sip");
-        Self { user: user.to_owned(), host: format!("h{}.invalid", serial()), socket, wire }
+        Self { user: user.to_owned(), host: format!("h{}.invalid", serial()), transport, socket, wire }
     }
 
     /// A request outside a dialog. There is no Content-Length: RFC 7118 §5 needs none.
@@ -172,7 +179,7 @@ impl Browser {
 
 impl Speaker for Browser {
     fn via(&self) -> String {
-        format!("SIP/2.0/WS {};branch=z9hG4bKws{}", self.host, serial())
+        format!("SIP/2.0/{} {};branch=z9hG4bKws{}", self.transport, self.host, serial())
     }
 
     fn uri(&self) -> String {

@@ -1,7 +1,7 @@
 //! Calls over all pairs of transports and address families, many at a time: what either end sends arrives at the other
 //! as it was, but for what a proxy does to it.
 //!
-//! Of each pair there are so many calls as `VIADUCT_CALLS` says (12); failures are told with their pair and message.
+//! Of each pair there are so many calls as `VIADUCT_CALLS` says (10); failures are told with their pair and message.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -28,6 +28,20 @@ bind = "ws:1.2.3.4:8080"
 [[listener]]
 name = "six-ws"
 bind = "ws:[fd00:6::4]:8080"
+
+[[listener]]
+name = "public-wss"
+bind = "wss:1.2.3.4:8443"
+advertise = "edge.example:8443"
+certificate = "edge.crt"
+key = "edge.key"
+
+[[listener]]
+name = "six-wss"
+bind = "wss:[fd00:6::4]:8443"
+advertise = "edge.example:8443"
+certificate = "edge.crt"
+key = "edge.key"
 "#;
 
 /// How a phone is reached.
@@ -37,6 +51,7 @@ enum By {
     Tcp,
     Tls,
     Ws,
+    Wss,
 }
 
 impl By {
@@ -46,6 +61,7 @@ impl By {
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
             Self::Ws => "WS",
+            Self::Wss => "WSS",
         }
     }
 
@@ -55,7 +71,12 @@ impl By {
             Self::Udp | Self::Tcp => 5060,
             Self::Tls => 5061,
             Self::Ws => 8080,
+            Self::Wss => 8443,
         }
+    }
+
+    const fn is_browsers(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
     }
 }
 
@@ -92,7 +113,10 @@ impl Net {
 
 /// What Viaduct says of itself on that side.
 fn side(net: Net, by: By) -> Side {
-    let sent_by = if by == By::Tls { "edge.example:5061".to_owned() } else { net.edge(by) };
+    let sent_by = match by {
+        By::Tls | By::Wss => format!("edge.example:{}", by.port()),
+        By::Udp | By::Tcp | By::Ws => net.edge(by),
+    };
     Side { via: by.via(), sent_by }
 }
 
@@ -112,7 +136,7 @@ impl fmt::Display for Pair {
 
 const FAMILIES: [(Net, Net); 3] =
     [(Net::Public, Net::Private), (Net::Public, Net::Six), (Net::Six, Net::Private)];
-const CALLERS: [By; 4] = [By::Udp, By::Tcp, By::Tls, By::Ws];
+const CALLERS: [By; 5] = [By::Udp, By::Tcp, By::Tls, By::Ws, By::Wss];
 const CALLEES: [By; 3] = [By::Udp, By::Tcp, By::Tls];
 
 /// A browser takes no calls of strangers.
@@ -134,7 +158,7 @@ impl<'w> Phones<'w> {
         let ends = pairs
             .flat_map(|Pair { caller, callee }| [(caller.0, caller.1, true), (callee.0, callee.1, false)]);
         let mut places: Vec<Place> = Vec::new();
-        for place in ends.filter(|(_, by, _)| *by != By::Ws) {
+        for place in ends.filter(|(_, by, _)| !by.is_browsers()) {
             if !places.contains(&place) {
                 places.push(place);
             }
@@ -151,16 +175,17 @@ fn phone<'w>(world: &'w World, trust: &Trust, (net, by, calls): Place) -> Box<dy
     match by {
         By::Udp => Box::new(ByDatagrams(host.party(user, &address), edge.parse().expect("an address"))),
         By::Tcp => Box::new(ByStreams::new(host, user, ip, &address, (&edge, "none"), None)),
-        By::Tls | By::Ws => {
+        By::Tls | By::Ws | By::Wss => {
             let secrets = trust.secrets(&[name]);
             Box::new(ByStreams::new(host, user, name, &address, (&edge, "edge.example"), Some(&secrets)))
         }
     }
 }
 
-/// The desks of all phones, and the world that browsers are in.
+/// The desks of all phones, and what browsers are in and trust.
 struct Scene<'s> {
     world: &'s World,
+    trust: &'s Trust,
     desks: Vec<(Place, Desk<'s>)>,
 }
 
@@ -168,9 +193,23 @@ struct Scene<'s> {
 const AT_A_TIME: usize = 16;
 
 impl<'s> Scene<'s> {
-    fn new(world: &'s World, phones: &'s Phones<'_>) -> Self {
+    fn new(world: &'s World, trust: &'s Trust, phones: &'s Phones<'_>) -> Self {
         let desks = phones.0.iter().map(|(place, phone)| (*place, Desk::new(&**phone))).collect();
-        Self { world, desks }
+        Self { world, trust, desks }
+    }
+
+    /// A browser there, where those call.
+    fn browser(&self, (net, by): (Net, By)) -> Option<ByWebSocket> {
+        let (host, edge) = (net.host(self.world), net.edge(by));
+        let browser = match by {
+            By::Ws => Browser::new("wendy", host, &edge),
+            By::Wss => {
+                let authority = self.trust.authority.pem();
+                Browser::secure("wendy", host, &edge, (&authority, "edge.example"))
+            }
+            By::Udp | By::Tcp | By::Tls => return None,
+        };
+        Some(ByWebSocket::new(browser))
     }
 
     fn desk(&self, place: Place) -> &Desk<'s> {
@@ -195,9 +234,7 @@ impl<'s> Scene<'s> {
     fn calls(&self, pair: Pair, calls: usize) -> Vec<String> {
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
         let caller = || {
-            let (net, by) = pair.caller;
-            let browser = (by == By::Ws)
-                .then(|| ByWebSocket::new(Browser::new("wendy", net.host(self.world), &net.edge(by))));
+            let browser = self.browser(pair.caller);
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= calls {
@@ -229,12 +266,12 @@ impl<'s> Scene<'s> {
 
 #[test]
 fn calls_over_every_pair_of_transports_and_families() {
-    let calls = std::env::var("VIADUCT_CALLS").map_or(12, |text| text.parse().expect("a number"));
+    let calls = std::env::var("VIADUCT_CALLS").map_or(10, |text| text.parse().expect("a number"));
     let world = World::new();
     let trust = Trust::new(&format!("{REST}{KEEPING_RELAY}"));
     let viaduct = trust.home.start(&world);
     let phones = Phones::of(&world, &trust, pairs());
-    let scene = Scene::new(&world, &phones);
+    let scene = Scene::new(&world, &trust, &phones);
     let begin = Instant::now();
     let failed: Vec<String> = scene.during(|| {
         let of_pair = |pair| {
@@ -251,8 +288,9 @@ fn calls_over_every_pair_of_transports_and_families() {
     }
     assert_eq!(metrics.sum("viaduct_tls_failures_total", &[]), 0);
     let handshakes = |side| metrics.sum("viaduct_tls_handshakes_total", &[("side", side)]);
-    // One connection each, whatever they are used for: Viaduct's to four phones, and theirs to Viaduct.
-    assert_eq!((handshakes("opened"), handshakes("accepted")), (4, 4));
+    // One connection each, whatever they are used for: Viaduct's to four phones, and theirs and browsers' to Viaduct.
+    let by_browsers = pairs().filter(|pair| pair.caller.1 == By::Wss).count() * AT_A_TIME.min(calls);
+    assert_eq!((handshakes("opened"), handshakes("accepted")), (4, 4 + by_browsers as u64));
     viaduct.stop();
 }
 
@@ -268,7 +306,7 @@ fn no_call_over_tls_fails_while_the_certificate_changes() {
     let viaduct = trust.home.start(&world);
     let pair = Pair { caller: (Net::Public, By::Tls), callee: (Net::Private, By::Tls) };
     let phones = Phones::of(&world, &trust, [pair].into_iter());
-    let scene = Scene::new(&world, &phones);
+    let scene = Scene::new(&world, &trust, &phones);
     let (ends, made, failed) = (AtomicBool::new(false), AtomicUsize::new(0), Mutex::new(Vec::new()));
     let until_ended = |one: &dyn Fn(usize) -> Result<(), String>| {
         while !ends.load(Ordering::Relaxed) {

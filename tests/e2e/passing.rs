@@ -126,11 +126,17 @@ fn arrives(phone: &dyn Phone, sent: &Message, (far, near): (&Side, &Side)) -> Re
     // Where neither side is anything but UDP there is nothing to be said of it.
     let is_said = [far, near].iter().any(|side| side.via != "UDP");
     for (route, Side { via, sent_by }) in routes.iter().zip(recorded) {
-        let transport = if is_said { format!(";transport={}", via.to_lowercase()) } else { String::new() };
+        let transport = if is_said { format!(";transport={}", in_uri(via)) } else { String::new() };
         let wanted = format!("@{sent_by}{transport};lr>");
         held.that(route.ends_with(&wanted), &format!("a Record-Route with {wanted}"))?;
     }
     Ok(taken)
+}
+
+/// A Via's transport as a URI has it. RFC 7118 §5.2: "This document defines the value "ws" as the transport parameter value for a
+/// SIP URI", and no other one for secure connections.
+fn in_uri(via: &str) -> String {
+    if via == "WSS" { "ws".to_owned() } else { via.to_lowercase() }
 }
 
 /// Takes an answer that was sent to a request: Viaduct has taken its Via away, and nothing else.
