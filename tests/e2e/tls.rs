@@ -1,11 +1,10 @@
 //! TLS as neighbours see it: calls between it and everything else, whom Viaduct connects to, and what it says where it does not.
 
-use crate::endpoint::Party;
 use crate::phone::{ByDatagrams, ByStreams, Phone, Secrets, Taken};
 use crate::pki::{Authority, Pair, in_years};
 use crate::sip::{Dialog, Speaker, same_transaction};
 use crate::viaduct::{Home, KEEPING_RELAY, LISTENERS, Viaduct};
-use crate::world::{EDGE, World, eventually};
+use crate::world::{World, edge, eventually};
 
 /// TLS on the addresses of the world.
 const TLS: &str = r#"
@@ -115,99 +114,114 @@ fn within(from: &dyn Phone, mut dialog: Dialog, to: &dyn Phone, method: &str) {
     from.expect("SIP/2.0 200");
 }
 
-fn by_datagrams(party: Party, edge: &str) -> ByDatagrams {
-    ByDatagrams(party, edge.parse().expect("an address"))
+/// What happens around Viaduct with these rules.
+fn scene(rules: &str, play: impl FnOnce(&World, &Trust, &Viaduct<'_>)) {
+    let world = World::new();
+    let trust = Trust::new(rules);
+    let viaduct = trust.home.start(&world);
+    play(&world, &trust, &viaduct);
+    viaduct.stop();
+}
+
+/// On the outside, over UDP.
+fn public(world: &World) -> ByDatagrams {
+    ByDatagrams(world.public.party("udp", "1.2.3.100:5060"), edge())
+}
+
+/// On the inside, likewise.
+fn inner(world: &World) -> ByDatagrams {
+    ByDatagrams(world.private.party("inner", "10.0.0.100:5060"), "10.0.0.4:5060".parse().expect("an address"))
+}
+
+/// On the outside, with a certificate of her name.
+fn alice<'w>(world: &'w World, trust: &Trust) -> ByStreams<'w> {
+    let secrets = trust.secrets(&["alice.example"]);
+    ByStreams::new(&world.public, "alice", "alice.example", "1.2.3.100:5061", PUBLIC, Some(&secrets))
+}
+
+/// On the inside, with a certificate of his name by the authority that is trusted.
+fn bob<'w>(world: &'w World, trust: &Trust) -> ByStreams<'w> {
+    showing(world, &trust.secrets(&["bob.example"]))
+}
+
+/// Who is at Bob's address and shows this.
+fn showing<'w>(world: &'w World, secrets: &Secrets) -> ByStreams<'w> {
+    ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(secrets))
 }
 
 #[test]
 fn a_sips_uri_is_called_over_tls() {
-    let world = World::new();
-    let trust = Trust::new(KEEPING_RELAY);
-    let viaduct = trust.home.start(&world);
-    let (secrets, bob) = (trust.secrets(&["alice.example"]), bob(&world, &trust));
-    let address = "1.2.3.100:5061";
-    let alice = ByStreams::new(&world.public, "alice", "alice.example", address, PUBLIC, Some(&secrets));
-    for caller_ends in [true, false] {
-        call_to("sips:bob@bob.example", &alice, &bob, caller_ends);
-    }
-    viaduct.stop();
+    scene(KEEPING_RELAY, |world, trust, _| {
+        let (alice, bob) = (alice(world, trust), bob(world, trust));
+        for caller_ends in [true, false] {
+            call_to("sips:bob@bob.example", &alice, &bob, caller_ends);
+        }
+    });
 }
 
 /// RFC 3261 §9.1, §17.1.1.3: they go the way of the INVITE, by its connection.
 #[test]
 fn a_cancel_and_the_ack_to_a_refusal_go_over_tls() {
-    let world = World::new();
-    let trust = Trust::new(KEEPING_RELAY);
-    let viaduct = trust.home.start(&world);
-    let [alice, bob] = [["alice.example"], ["bob.example"]].map(|names| trust.secrets(&names));
-    let alice =
-        ByStreams::new(&world.public, "alice", "alice.example", "1.2.3.100:5061", PUBLIC, Some(&alice));
-    let bob = ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(&bob));
-    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
-    for caller in [&alice as &dyn Phone, &public] {
-        let invite = caller.request("INVITE", &bob.uri());
-        caller.put(&invite);
-        let received = bob.expect("INVITE ");
-        bob.answer(&received, "180 Ringing");
-        caller.expect("SIP/2.0 180");
-        caller.put(&same_transaction(&invite, "CANCEL", invite.value("To")));
-        assert!(caller.expect("SIP/2.0 200").message.value("CSeq").ends_with("CANCEL"));
-        let cancel = bob.expect("CANCEL ");
-        bob.answer(&cancel, "200 OK");
-        bob.answer(&received, "487 Request Terminated");
-        let ack = bob.expect("ACK ").message;
-        let branch = received.message.branch();
-        assert_eq!((cancel.message.branch(), ack.branch()), (branch.clone(), branch));
-        let refused = caller.expect("SIP/2.0 487").message;
-        caller.put(&same_transaction(&invite, "ACK", refused.value("To")));
-    }
-    let opened = viaduct.metrics().sum("viaduct_tls_handshakes_total", &[("side", "opened")]);
-    assert_eq!(opened, 1, "all by one connection");
-    viaduct.stop();
-}
-
-/// On the inside, with a certificate of his name by the authority that is trusted.
-fn bob<'w>(world: &'w World, trust: &Trust) -> ByStreams<'w> {
-    let secrets = trust.secrets(&["bob.example"]);
-    ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(&secrets))
+    scene(KEEPING_RELAY, |world, trust, viaduct| {
+        let (alice, bob) = (alice(world, trust), bob(world, trust));
+        let public = public(world);
+        for caller in [&alice as &dyn Phone, &public] {
+            let invite = caller.request("INVITE", &bob.uri());
+            caller.put(&invite);
+            let received = bob.expect("INVITE ");
+            bob.answer(&received, "180 Ringing");
+            caller.expect("SIP/2.0 180");
+            caller.put(&same_transaction(&invite, "CANCEL", invite.value("To")));
+            assert!(caller.expect("SIP/2.0 200").message.value("CSeq").ends_with("CANCEL"));
+            let cancel = bob.expect("CANCEL ");
+            bob.answer(&cancel, "200 OK");
+            bob.answer(&received, "487 Request Terminated");
+            let ack = bob.expect("ACK ").message;
+            let branch = received.message.branch();
+            assert_eq!((cancel.message.branch(), ack.branch()), (branch.clone(), branch));
+            let refused = caller.expect("SIP/2.0 487").message;
+            caller.put(&same_transaction(&invite, "ACK", refused.value("To")));
+        }
+        let opened = viaduct.metrics().sum("viaduct_tls_handshakes_total", &[("side", "opened")]);
+        assert_eq!(opened, 1, "all by one connection");
+    });
 }
 
 /// RFC 5923 §8.1: a connection is for the name that it was verified for, whoever else is at the address.
 #[test]
 fn two_names_at_one_address_are_two_servers() {
-    let world = World::new();
-    let trust = Trust::new(KEEPING_RELAY);
-    let viaduct = trust.home.start(&world);
-    let bob = bob(&world, &trust);
-    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
-    call(&public, &bob, true);
-    public.put(&public.request("INVITE", &bob.uri().replace("bob.example", "carol.example")));
-    let answer = public.expect("SIP/2.0 500").message;
-    assert!(answer.value("Warning").contains("(wrong_name)"), "{answer}");
-    call(&public, &bob, false);
-    let opened = viaduct.metrics().sum("viaduct_tls_handshakes_total", &[("side", "opened")]);
-    assert_eq!((opened, failures(&viaduct, "wrong_name")), (1, 1));
-    viaduct.stop();
+    scene(KEEPING_RELAY, |world, trust, viaduct| {
+        let bob = bob(world, trust);
+        let public = public(world);
+        call(&public, &bob, true);
+        public.put(&public.request("INVITE", &bob.uri().replace("bob.example", "carol.example")));
+        let answer = public.expect("SIP/2.0 500").message;
+        assert!(answer.value("Warning").contains("(wrong_name)"), "{answer}");
+        call(&public, &bob, false);
+        let opened = viaduct.metrics().sum("viaduct_tls_handshakes_total", &[("side", "opened")]);
+        assert_eq!((opened, failures(viaduct, "wrong_name")), (1, 1));
+    });
 }
 
 /// What stands on top of a request that goes on over TLS says so to both sides.
 #[test]
 fn a_request_over_tls_says_so() {
-    let world = World::new();
-    let trust = Trust::new(KEEPING_RELAY);
-    let viaduct = trust.home.start(&world);
-    let bob = bob(&world, &trust);
-    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
-    public.put(&public.request("INVITE", "sips:bob@bob.example"));
-    let invite = bob.expect("INVITE sips:bob@bob.example SIP/2.0").message;
-    assert!(invite.values("Via")[0].starts_with("SIP/2.0/TLS edge.example:5061;"), "{invite}");
-    assert!(invite.values("Record-Route")[0].starts_with("<sips:"), "{invite}");
-    assert!(invite.values("Record-Route")[1].ends_with("@1.2.3.4:5060;transport=udp;lr>"), "{invite}");
-    public.put(&public.request("INVITE", &bob.uri()));
-    let invite = bob.expect("INVITE sip:").message;
-    assert!(invite.values("Record-Route")[0].ends_with("@edge.example:5061;transport=tls;lr>"), "{invite}");
-    assert!(invite.values("Record-Route")[1].ends_with("@1.2.3.4:5060;transport=udp;lr>"), "{invite}");
-    viaduct.stop();
+    scene(KEEPING_RELAY, |world, trust, _| {
+        let bob = bob(world, trust);
+        let public = public(world);
+        public.put(&public.request("INVITE", "sips:bob@bob.example"));
+        let invite = bob.expect("INVITE sips:bob@bob.example SIP/2.0").message;
+        assert!(invite.values("Via")[0].starts_with("SIP/2.0/TLS edge.example:5061;"), "{invite}");
+        assert!(invite.values("Record-Route")[0].starts_with("<sips:"), "{invite}");
+        assert!(invite.values("Record-Route")[1].ends_with("@1.2.3.4:5060;transport=udp;lr>"), "{invite}");
+        public.put(&public.request("INVITE", &bob.uri()));
+        let invite = bob.expect("INVITE sip:").message;
+        assert!(
+            invite.values("Record-Route")[0].ends_with("@edge.example:5061;transport=tls;lr>"),
+            "{invite}"
+        );
+        assert!(invite.values("Record-Route")[1].ends_with("@1.2.3.4:5060;transport=udp;lr>"), "{invite}");
+    });
 }
 
 #[test]
@@ -235,23 +249,20 @@ fn explain_and_check_say_whose_certificate_would_be_asked_for() {
 /// A SIPS URI is not sent on without TLS, whatever the rule says.
 #[test]
 fn sips_is_never_downgraded() {
-    let world = World::new();
-    let trust = Trust::new("[[route]]\nname = \"down\"\nto = \"sip:10.0.0.100:5060\"\n");
-    let viaduct = trust.home.start(&world);
-    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
-    let inner = world.private.party("inner", "10.0.0.100:5060");
-    public.put(&public.request("INVITE", "sips:bob@bob.example"));
-    let answer = public.expect("SIP/2.0 480").message;
-    assert!(answer.value("Warning").starts_with("380 "), "{answer}");
-    inner.received_nothing();
-    viaduct.stop();
+    scene("[[route]]\nname = \"down\"\nto = \"sip:10.0.0.100:5060\"\n", |world, _, _| {
+        let public = public(world);
+        let inner = inner(world);
+        public.put(&public.request("INVITE", "sips:bob@bob.example"));
+        let answer = public.expect("SIP/2.0 480").message;
+        assert!(answer.value("Warning").starts_with("380 "), "{answer}");
+        inner.0.received_nothing();
+    });
 }
 
 /// A call to Bob over TLS that is not set up: the caller hears the cause, and the log has these words.
 fn refused(world: &World, trust: &Trust, secrets: &Secrets, cause: &str, words: &str) {
     let viaduct = trust.home.start(world);
-    let bob = ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(secrets));
-    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
+    let (bob, public) = (showing(world, secrets), public(world));
     public.put(&public.request("INVITE", &bob.uri()));
     let answer = public.expect("SIP/2.0 500").message;
     let warning = answer.value("Warning");
@@ -287,18 +298,16 @@ fn nobody_is_called_whose_certificate_does_not_hold() {
 
 #[test]
 fn another_next_hop_stands_in_where_tls_fails() {
-    let world = World::new();
-    let trust = Trust::new(
+    scene(
         "[[route]]\nname = \"either\"\nto = [\"sip:bob.example;transport=tls\", \"sip:10.0.0.100:5060\"]\n",
+        |world, trust, viaduct| {
+            let _carol = showing(world, &trust.secrets(&["carol.example"]));
+            let public = public(world);
+            let inner = inner(world);
+            call(&public, &inner, true);
+            assert_eq!(failures(viaduct, "wrong_name"), 1);
+        },
     );
-    let viaduct = trust.home.start(&world);
-    let secrets = trust.secrets(&["carol.example"]);
-    let _bob = ByStreams::new(&world.private, "bob", "bob.example", BOB, PRIVATE, Some(&secrets));
-    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
-    let inner = by_datagrams(world.private.party("inner", "10.0.0.100:5060"), "10.0.0.4:5060");
-    call(&public, &inner, true);
-    assert_eq!(failures(&viaduct, "wrong_name"), 1);
-    viaduct.stop();
 }
 
 /// Where a URI has an address, its certificate is for that, or for what `[tls] names` says.
@@ -314,7 +323,7 @@ fn an_address_has_a_certificate_of_its_own_or_a_name_by_the_configuration() {
         let viaduct = trust.home.start(&world);
         let secrets = trust.secrets(&names);
         let bob = ByStreams::new(&world.private, "bob", "10.0.0.100", BOB, PRIVATE, Some(&secrets));
-        let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
+        let public = public(&world);
         if answered {
             call(&public, &bob, false);
         } else {
@@ -332,64 +341,54 @@ fn who_has_to_show_a_certificate_and_has_none_is_not_let_in() {
     let ask = "name = \"public-tls\"\nclient_certificates = \"required\"";
     trust.home.write(&format!("{LISTENERS}{}{KEEPING_RELAY}", TLS.replace("name = \"public-tls\"", ask)));
     let viaduct = trust.home.start(&world);
-    let secrets = trust.secrets(&["alice.example"]);
-    let private = by_datagrams(world.private.party("inner", "10.0.0.100:5060"), "10.0.0.4:5060");
-    let address = "1.2.3.100:5061";
-    let known = ByStreams::new(&world.public, "alice", "alice.example", address, PUBLIC, Some(&secrets));
-    call(&known, &private, true);
-    let nameless = secrets.without_certificate(&trust.authority);
+    let inner = inner(&world);
+    call(&alice(&world, &trust), &inner, true);
+    let nameless = trust.secrets(&["alice.example"]).without_certificate(&trust.authority);
     let unknown =
         ByStreams::new(&world.public, "eve", "eve.example", "1.2.3.100:5071", PUBLIC, Some(&nameless));
-    unknown.put(&unknown.request("INVITE", &private.0.uri()));
+    unknown.put(&unknown.request("INVITE", &inner.uri()));
     eventually("the client is refused", || (failures(&viaduct, "no_certificate") == 1).then_some(()));
-    private.0.received_nothing();
+    inner.0.received_nothing();
     viaduct.stop();
 }
 
 /// Whom a server was verified by counts no more once `ca` has changed.
 #[test]
 fn a_server_by_an_authority_that_is_trusted_no_more_is_not_called_by_the_connection_that_it_has() {
-    let world = World::new();
-    let trust = Trust::new(KEEPING_RELAY);
-    let viaduct = trust.home.start(&world);
-    let bob = bob(&world, &trust);
-    let public = by_datagrams(world.public.party("udp", "1.2.3.100:5060"), EDGE);
-    call(&public, &bob, true);
-    let before = viaduct.generation();
-    trust.home.put("ca.pem", &Authority::new("B").pem());
-    viaduct.newer_than(before);
-    public.put(&public.request("INVITE", &bob.uri()));
-    let answer = public.expect("SIP/2.0 500").message;
-    assert!(answer.value("Warning").contains("(unknown_ca)"), "{answer}");
-    viaduct.stop();
+    scene(KEEPING_RELAY, |world, trust, viaduct| {
+        let bob = bob(world, trust);
+        let public = public(world);
+        call(&public, &bob, true);
+        let before = viaduct.generation();
+        trust.home.put("ca.pem", &Authority::new("B").pem());
+        viaduct.newer_than(before);
+        public.put(&public.request("INVITE", &bob.uri()));
+        let answer = public.expect("SIP/2.0 500").message;
+        assert!(answer.value("Warning").contains("(unknown_ca)"), "{answer}");
+    });
 }
 
 /// A certificate that is replaced is shown from then on, and what is open stays open.
 #[test]
 fn a_certificate_changes_while_calls_go_on() {
-    let world = World::new();
-    let trust = Trust::new(KEEPING_RELAY);
-    let viaduct = trust.home.start(&world);
-    let secrets = trust.secrets(&["alice.example"]);
-    let private = by_datagrams(world.private.party("inner", "10.0.0.100:5060"), "10.0.0.4:5060");
-    let alice =
-        ByStreams::new(&world.public, "alice", "alice.example", "1.2.3.100:5061", PUBLIC, Some(&secrets));
-    call(&alice, &private, true);
-    let before = viaduct.generation();
-    trust.show(&trust.authority.issue(&["new.example"]));
-    eventually("the new certificate is in use", || {
-        viaduct.log().contains("listener public-tls has new certificates").then_some(())
+    scene(KEEPING_RELAY, |world, trust, viaduct| {
+        let (alice, inner) = (alice(world, trust), inner(world));
+        call(&alice, &inner, true);
+        let before = viaduct.generation();
+        trust.show(&trust.authority.issue(&["new.example"]));
+        eventually("the new certificate is in use", || {
+            viaduct.log().contains("listener public-tls has new certificates").then_some(())
+        });
+        viaduct.newer_than(before);
+        call(&alice, &inner, true);
+        // Who connects anew gets the new one.
+        let (edge, secrets) = (("1.2.3.4:5061", "new.example"), trust.secrets(&["alice.example"]));
+        let later =
+            ByStreams::new(&world.public, "later", "alice.example", "1.2.3.100:5071", edge, Some(&secrets));
+        later.put(&later.request("OPTIONS", "sip:1.2.3.4"));
+        later.expect("SIP/2.0 200");
+        assert_eq!(failures(viaduct, "refused"), 0);
     });
-    viaduct.newer_than(before);
-    call(&alice, &private, true);
-    // Who connects anew gets the new one.
-    let edge = ("1.2.3.4:5061", "new.example");
-    let later =
-        ByStreams::new(&world.public, "later", "alice.example", "1.2.3.100:5071", edge, Some(&secrets));
-    later.put(&later.request("OPTIONS", "sip:1.2.3.4"));
-    later.expect("SIP/2.0 200");
-    assert_eq!(failures(&viaduct, "refused"), 0);
-    viaduct.stop();
 }
 
 /// A caller over TLS whose connection is lost before it is answered; gives the request as it came to the callee.
@@ -407,37 +406,35 @@ fn ask_and_lose(viaduct: &Viaduct<'_>, caller: &ByStreams<'_>, callee: &dyn Phon
 /// parameter, if present, using the port in the "sent-by" value".
 #[test]
 fn an_answer_whose_connection_is_gone_goes_to_whom_the_via_names_and_to_nobody_else() {
-    let world = World::new();
-    let trust = Trust::new(KEEPING_RELAY);
-    let viaduct = trust.home.start(&world);
-    let inner = by_datagrams(world.private.party("inner", "10.0.0.100:5060"), "10.0.0.4:5060");
-    let secrets = |name: &str| trust.secrets(&[name]);
-    let alice = |host: &str, address: &str, secrets: &Secrets| {
-        ByStreams::new(&world.public, "alice", host, address, PUBLIC, Some(secrets))
-    };
-    let own = alice("alice.example", "1.2.3.100:5061", &secrets("alice.example"));
-    let received = ask_and_lose(&viaduct, &own, &inner);
-    inner.answer(&received, "180 Ringing");
-    own.expect("SIP/2.0 180");
-    inner.answer(&received, "200 OK");
-    let mut here = Dialog::of_caller(&own.expect("SIP/2.0 200").message);
-    own.put(&here.request(&own, "ACK"));
-    inner.expect("ACK ");
-    within(&own, here, &inner, "BYE");
+    scene(KEEPING_RELAY, |world, trust, viaduct| {
+        let inner = inner(world);
+        let secrets = |name: &str| trust.secrets(&[name]);
+        let alice = |host: &str, address: &str, secrets: &Secrets| {
+            ByStreams::new(&world.public, "alice", host, address, PUBLIC, Some(secrets))
+        };
+        let own = alice("alice.example", "1.2.3.100:5061", &secrets("alice.example"));
+        let received = ask_and_lose(viaduct, &own, &inner);
+        inner.answer(&received, "180 Ringing");
+        own.expect("SIP/2.0 180");
+        inner.answer(&received, "200 OK");
+        let mut here = Dialog::of_caller(&own.expect("SIP/2.0 200").message);
+        own.put(&here.request(&own, "ACK"));
+        inner.expect("ACK ");
+        within(&own, here, &inner, "BYE");
 
-    let other = alice("alice.example", "1.2.3.100:5071", &secrets("mallory.example"));
-    let received = ask_and_lose(&viaduct, &other, &inner);
-    inner.answer(&received, "180 Ringing");
-    eventually("it is not her", || (failures(&viaduct, "wrong_name") == 1).then_some(()));
-    let line = "listener public-tls: the connection of 1.2.3.100:5071 failed: the server's certificate is not for \
+        let other = alice("alice.example", "1.2.3.100:5071", &secrets("mallory.example"));
+        let received = ask_and_lose(viaduct, &other, &inner);
+        inner.answer(&received, "180 Ringing");
+        eventually("it is not her", || (failures(viaduct, "wrong_name") == 1).then_some(()));
+        let line = "listener public-tls: the connection of 1.2.3.100:5071 failed: the server's certificate is not for \
         «alice.example» but for «mallory.example»";
-    eventually("the failure is logged", || viaduct.log().contains(line).then_some(()));
-    // No certificate is for such a host.
-    let long = format!("{}.example", "a".repeat(64));
-    let nobody = alice(&long, "1.2.3.100:5081", &secrets("alice.example"));
-    let received = ask_and_lose(&viaduct, &nobody, &inner);
-    inner.answer(&received, "180 Ringing");
-    eventually("it is nobody", || (failures(&viaduct, "no_name") == 1).then_some(()));
-    assert_eq!(viaduct.metrics().sum("viaduct_dropped_total", &[("reason", "connection_failed")]), 2);
-    viaduct.stop();
+        eventually("the failure is logged", || viaduct.log().contains(line).then_some(()));
+        // No certificate is for such a host.
+        let long = format!("{}.example", "a".repeat(64));
+        let nobody = alice(&long, "1.2.3.100:5081", &secrets("alice.example"));
+        let received = ask_and_lose(viaduct, &nobody, &inner);
+        inner.answer(&received, "180 Ringing");
+        eventually("it is nobody", || (failures(viaduct, "no_name") == 1).then_some(()));
+        assert_eq!(viaduct.metrics().sum("viaduct_dropped_total", &[("reason", "connection_failed")]), 2);
+    });
 }
