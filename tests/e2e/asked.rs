@@ -4,33 +4,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::groups::{explained, messages};
+use crate::groups::{explained, messages, reaches_from, routed};
 use crate::phone::{ByStreams, Phone, Secrets};
 use crate::tls::{PRIVATE, Trust};
 use crate::viaduct::Viaduct;
-use crate::world::{World, eventually};
+use crate::world::World;
 
 const BY_TCP: &str = "sip:10.0.0.100:5080;transport=tcp";
 const BY_TLS: &str = "sip:bob.example;transport=tls";
 
-/// A gateway over each, asked once a second.
-const GROUP: &str = r#"
-[[group]]
-name = "trunks"
-gateways = [{ to = "sip:10.0.0.100:5080;transport=tcp" }, { to = "sip:bob.example;transport=tls" }]
-ping = { every = "1s", timeout = "400ms", down_after = 2, up_after = 2, slow_return = "0s" }
-
-[[route]]
-name = "out"
-to = "group:trunks"
-"#;
-
-fn reaches(viaduct: &Viaduct<'_>, wanted: &str) {
-    for (uri, listener) in [(BY_TCP, "private/tcp"), (BY_TLS, "private-tls")] {
-        let labels = [("gateway", uri), ("listener", listener), ("state", wanted)];
-        eventually(&format!("{uri} is {wanted}"), || {
-            (viaduct.metrics().sum("viaduct_gateway_state", &labels) == 1).then_some(())
-        });
+fn reach(viaduct: &Viaduct<'_>, wanted: &str) {
+    for gateway in [(BY_TCP, "private/tcp"), (BY_TLS, "private-tls")] {
+        reaches_from(viaduct, gateway, wanted);
     }
 }
 
@@ -61,13 +46,13 @@ fn answered_by<R>(gateways: [&ByStreams<'_>; 2], work: impl FnOnce() -> R) -> R 
 #[test]
 fn gateways_over_tcp_and_tls_are_down_where_requests_would_fail_and_come_back() {
     let world = World::new();
-    let trust = Trust::new(GROUP);
+    let trust = Trust::new(&routed([BY_TCP, BY_TLS], "0s"));
     // Over TCP nobody is there, over TLS somebody else.
     let (wrong, right) = (trust.secrets(&["carol.example"]), trust.secrets(&["bob.example"]));
     let stranger = gateway(&world, "carol.example", "10.0.0.100:5061", Some(&wrong));
     let caller = world.public.party("caller", "1.2.3.100:5060");
     let viaduct = trust.home.start(&world);
-    reaches(&viaduct, "down");
+    reach(&viaduct, "down");
     let metrics = viaduct.metrics();
     for (uri, cause) in [(BY_TCP, "connection"), (BY_TLS, "tls")] {
         let of = |labels: &[(&str, &str)]| metrics.sum("viaduct_gateway_ping_failures_total", labels);
@@ -94,7 +79,7 @@ fn gateways_over_tcp_and_tls_are_down_where_requests_would_fail_and_come_back() 
         gateway(&world, "bob.example", "10.0.0.100:5061", Some(&right)),
     ];
     answered_by([&gateways[0], &gateways[1]], || {
-        reaches(&viaduct, "up");
+        reach(&viaduct, "up");
         messages(&caller, 40, 200);
     });
     assert_eq!(opened() - before, 2, "requests and OPTIONS share a connection");

@@ -7,21 +7,34 @@ use crate::world::{World, edge, eventually};
 
 const ONE: &str = "10.0.0.101";
 const TWO: &str = "10.0.0.102";
+const BOTH: [&str; 2] = ["sip:10.0.0.101", "sip:10.0.0.102"];
 
-/// Two gateways alike, asked once a second.
-const GROUP: &str = r#"
+/// All requests go to the group.
+const OUT: &str = "\n[[route]]\nname = \"out\"\nto = \"group:trunks\"\n";
+
+/// Two gateways alike, asked once a second; who lives again has all of its share after that long.
+pub fn group([one, two]: [&str; 2], slow_return: &str) -> String {
+    format!(
+        r#"
 [[group]]
 name = "trunks"
-gateways = [{ to = "sip:10.0.0.101" }, { to = "sip:10.0.0.102" }]
-ping = { every = "1s", timeout = "400ms", down_after = 2, up_after = 2, slow_return = "4s" }
+gateways = [{{ to = "{one}" }}, {{ to = "{two}" }}]
+ping = {{ every = "1s", timeout = "400ms", down_after = 2, up_after = 2, slow_return = "{slow_return}" }}
+"#
+    )
+}
 
-[[route]]
-name = "out"
-to = "group:trunks"
-"#;
+/// That group, and requests that go there.
+pub fn routed(gateways: [&str; 2], slow_return: &str) -> String {
+    group(gateways, slow_return) + OUT
+}
+
+fn configuration(gateways: [&str; 2]) -> String {
+    LISTENERS.to_owned() + &routed(gateways, "4s")
+}
 
 fn home() -> Home {
-    Home::new(&format!("{LISTENERS}{GROUP}"))
+    Home::new(&configuration(BOTH))
 }
 
 /// Sends so many MESSAGEs, each of which is answered.
@@ -32,15 +45,21 @@ pub fn messages(caller: &Party, count: usize, status: u16) {
     }
 }
 
-/// The labels of a gateway's state.
-fn state<'a>(uri: &'a str, state: &'a str) -> [(&'a str, &'a str); 4] {
-    [("group", "trunks"), ("gateway", uri), ("listener", "private"), ("state", state)]
+/// The gateway is in this state from that listener.
+fn is_in(viaduct: &Viaduct<'_>, (uri, listener): (&str, &str), state: &str) -> bool {
+    let labels = [("group", "trunks"), ("gateway", uri), ("listener", listener), ("state", state)];
+    viaduct.metrics().sum("viaduct_gateway_state", &labels) == 1
+}
+
+pub fn reaches_from(viaduct: &Viaduct<'_>, gateway: (&str, &str), wanted: &str) {
+    let (uri, listener) = gateway;
+    eventually(&format!("{uri} is {wanted} from {listener}"), || {
+        is_in(viaduct, gateway, wanted).then_some(())
+    });
 }
 
 fn reaches(viaduct: &Viaduct<'_>, uri: &str, wanted: &str) {
-    eventually(&format!("{uri} is {wanted}"), || {
-        (viaduct.metrics().sum("viaduct_gateway_state", &state(uri, wanted)) == 1).then_some(())
-    });
+    reaches_from(viaduct, (uri, "private"), wanted);
 }
 
 pub fn explained(home: &Home, world: &World) -> String {
@@ -129,9 +148,7 @@ fn how_a_gateway_does_outlives_a_reload() {
     let viaduct = home.start(&world);
     two.dies();
     reaches(&viaduct, "sip:10.0.0.102", "down");
-    let both = "{ to = \"sip:10.0.0.101\" }, { to = \"sip:10.0.0.102\" }";
-    let turned = "{ to = \"sip:10.0.0.103\" }, { to = \"sip:10.0.0.102\" }";
-    home.write(&format!("{LISTENERS}{}", GROUP.replace(both, turned)));
+    home.write(&configuration(["sip:10.0.0.103", "sip:10.0.0.102"]));
     viaduct.reload(1);
     two.requests();
     messages(&caller, 20, 200);
@@ -249,17 +266,11 @@ fn a_gateway_may_be_down_from_one_listener_alone() {
     let world = World::new();
     let (one, two) = (Gateway::new(&world.private, ONE), Gateway::new(&world.private, TWO));
     let caller = world.public.party("caller", "1.2.3.100:5060");
-    let group = GROUP.split("[[route]]").next().expect("a group");
-    let home = Home::new(&format!("{LISTENERS}{group}{BY_TWO}"));
+    let home = Home::new(&format!("{LISTENERS}{}{BY_TWO}", group(BOTH, "4s")));
     let viaduct = home.start(&world);
     one.is_deaf_to("10.9.0.4");
-    let [group, gateway, _, down] = state("sip:10.0.0.101", "down");
-    eventually("the first is down from spare", || {
-        let labels = [group, gateway, ("listener", "spare"), down];
-        (viaduct.metrics().sum("viaduct_gateway_state", &labels) == 1).then_some(())
-    });
-    let is_up = viaduct.metrics().sum("viaduct_gateway_state", &state("sip:10.0.0.101", "up"));
-    assert_eq!(is_up, 1, "from private it is up");
+    reaches_from(&viaduct, ("sip:10.0.0.101", "spare"), "down");
+    assert!(is_in(&viaduct, ("sip:10.0.0.101", "private"), "up"));
     one.requests();
     two.requests();
     for _ in 0..20 {
