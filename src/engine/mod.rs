@@ -8,6 +8,7 @@
 //! Streams are the connections of a shard. Their bytes are sent in order from a bounded queue that each has for itself,
 //! so that a peer that takes nothing keeps no buffer that a datagram needs.
 
+mod clock;
 mod files;
 #[cfg(feature = "glommio")]
 pub mod glommio;

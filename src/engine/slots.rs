@@ -9,7 +9,11 @@
 //! A batch looks only at sockets that stand in a list: those whose receive has ended, and those that
 //! are being closed.
 
+use std::sync::Arc;
+
 use super::SocketId;
+use super::socket::Socket;
+use crate::limits::DRAIN_NS;
 use crate::net::Now;
 
 /// A socket whose receives fail this often in a row is lost.
@@ -180,6 +184,18 @@ impl<T> Slots<T> {
     #[inline]
     fn slot(&mut self, id: SocketId) -> Option<&mut Slot<T>> {
         self.slots.get_mut(usize::from(id.0))?.as_mut()
+    }
+}
+
+impl Slots<Arc<Socket>> {
+    /// Begins to close a socket now: nothing more is queued for it.
+    pub fn leave(&mut self, id: SocketId, now: Now) {
+        if self.close(id, now.plus_ns(DRAIN_NS))
+            && let Some(socket) = self.get(id).filter(|socket| !socket.is_stream())
+        {
+            // Where it fails (no route to its own address) the socket is emptied all the same.
+            let _ = socket.leave_group();
+        }
     }
 }
 

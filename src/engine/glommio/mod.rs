@@ -21,27 +21,25 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Instant;
 
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, ReactorErrorKind};
 
 pub use send::Tx;
 
+use super::clock::{Clock, LONGEST_WAIT_NS};
 use super::files::{self, accept_below, places};
 use super::slots::Slots;
 use super::socket::Socket;
 use super::streams::Streams;
 use super::{Accepted, Io, Neighbours, Next, Shard, SocketId, Waker};
-use crate::limits::{DRAIN_NS, MESSAGE_BYTES, SEND_BUFFERS, STREAM_BUFFER_BYTES, STREAM_LINGER_NS};
+use crate::limits::{MESSAGE_BYTES, SEND_BUFFERS, STREAM_BUFFER_BYTES, STREAM_LINGER_NS};
 use crate::metrics::EngineMetrics;
 use crate::net::Now;
 use crate::stream::StreamId;
 use link::Link;
 use ready::{Readable, Ready, Who};
 use send::{Sends, Told};
-
-/// The longest sleep: a shard looks at the clock once a second.
-const LONGEST_WAIT_NS: u64 = 1_000_000_000;
 
 /// How long a turn may sleep while a socket is being closed, or where its wake-ups cannot be waited for.
 const SHORT_WAIT_NS: u64 = 1_000_000;
@@ -70,12 +68,7 @@ pub struct Engine<'m> {
     datagram: Vec<u8>,
     /// Where a stream is read.
     chunk: Vec<u8>,
-    /// When the turn began.
-    now: Now,
-    /// The same by the clock that datagrams are stamped with, in nanoseconds; read when the first one asks.
-    real_ns: Option<u64>,
-    /// How long the datagram at hand has waited.
-    waited_ns: Option<u64>,
+    clock: Clock,
     metrics: &'m EngineMetrics,
 }
 
@@ -103,9 +96,7 @@ impl<'m> Engine<'m> {
             refused: Vec::new(),
             datagram: Vec::with_capacity(MESSAGE_BYTES),
             chunk: vec![0; STREAM_BUFFER_BYTES],
-            now: Now::default(),
-            real_ns: None,
-            waited_ns: None,
+            clock: Clock::since(Instant::now()),
             metrics,
         })
     }
@@ -119,6 +110,7 @@ impl<'m> Engine<'m> {
     /// from one moment on. Before it runs.
     pub fn meet(&mut self, own: u16, neighbours: Neighbours) {
         neighbours.add(own, self.waker());
+        self.clock = Clock::since(neighbours.start);
         self.neighbours = neighbours;
     }
 
@@ -154,10 +146,9 @@ impl<'m> Engine<'m> {
             self.wake_up = None;
             self.waker.take();
         }
-        self.now = self.clock();
-        self.real_ns = None;
+        let now = self.clock.begin();
         self.metrics.ring_used.set(who.len() as u64);
-        shard.begin(self, self.now);
+        shard.begin(self, now);
         self.tell(shard);
         for who in who.drain(..) {
             match who {
@@ -177,18 +168,6 @@ impl<'m> Engine<'m> {
         next
     }
 
-    fn clock(&self) -> Now {
-        Now(u64::try_from(self.neighbours.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    /// The real-time clock, read once for each batch.
-    fn real_ns(&mut self) -> u64 {
-        *self.real_ns.get_or_insert_with(|| {
-            let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
-        })
-    }
-
     fn has_more_to_do(&self) -> bool {
         self.ready.any() || !self.told.is_empty() || self.streams.is_news || !self.streams.unarmed.is_empty()
     }
@@ -196,7 +175,7 @@ impl<'m> Engine<'m> {
     fn sleep_ns(&self, by: Option<Now>) -> u64 {
         let is_short = self.slots.any_closing() || self.wake_up.is_none();
         let longest = if is_short { SHORT_WAIT_NS } else { LONGEST_WAIT_NS };
-        by.map_or(longest, |by| by.0.saturating_sub(self.clock().0).min(longest))
+        self.clock.until(by, longest)
     }
 
     fn wait_for_wake_up(&mut self) {
@@ -234,7 +213,7 @@ impl Io for Engine<'_> {
     }
 
     fn waited_ns(&self) -> Option<u64> {
-        self.waited_ns
+        self.clock.waited_ns
     }
 
     fn send(&mut self, tx: Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u64) {
@@ -262,12 +241,7 @@ impl Io for Engine<'_> {
     }
 
     fn close(&mut self, id: SocketId) {
-        if self.slots.close(id, self.now.plus_ns(DRAIN_NS))
-            && let Some(socket) = self.slots.get(id).filter(|socket| !socket.is_stream())
-        {
-            // Where it fails (no route to its own address) the socket is emptied all the same.
-            let _ = socket.leave_group();
-        }
+        self.slots.leave(id, self.clock.now);
     }
 
     fn connect(&mut self, on: SocketId, to: SocketAddr) -> Option<StreamId> {
@@ -295,7 +269,7 @@ impl Io for Engine<'_> {
     }
 
     fn finish(&mut self, stream: StreamId) {
-        self.streams.finish(stream, self.now.plus_ns(STREAM_LINGER_NS));
+        self.streams.finish(stream, self.clock.now.plus_ns(STREAM_LINGER_NS));
     }
 
     fn reset(&mut self, stream: StreamId) {

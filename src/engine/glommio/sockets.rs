@@ -65,7 +65,7 @@ impl Engine<'_> {
         match socket.receive(bytes) {
             Ok(Received { from, truncated, received_ns }) => {
                 self.slots.went_well(on);
-                self.waited_ns = received_ns.map(|at| self.real_ns().saturating_sub(at));
+                self.clock.received(received_ns);
                 shard.on_event(self, Event::Datagram { on, from, bytes, truncated });
                 self.tell(shard);
                 None
@@ -116,7 +116,7 @@ impl Engine<'_> {
     /// Leaves a socket alone for a while: the process may have no more files, and would hear the same at once.
     fn rest(&mut self, on: SocketId) {
         self.streams.resting.push(on);
-        self.streams.rest_until = self.now.plus_ns(REST_NS);
+        self.streams.rest_until = self.clock.now.plus_ns(REST_NS);
     }
 
     fn forget_wait(&mut self, on: SocketId) {
@@ -162,9 +162,9 @@ impl Engine<'_> {
         match left {
             Left::Nothing => true,
             // Told by ICMP since the last call; what is queued is still there.
-            Left::Failed(_) if !socket.is_stream() => self.now >= by,
+            Left::Failed(_) if !socket.is_stream() => self.clock.now >= by,
             Left::Failed(_) => true,
-            Left::More => self.now >= by,
+            Left::More => self.clock.now >= by,
         }
     }
 }

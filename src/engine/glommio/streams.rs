@@ -169,7 +169,7 @@ impl Engine<'_> {
     /// Reads the new streams, sends what waits, and does what the closing ones need.
     pub(super) fn look_after_streams(&mut self, shard: &mut impl Shard<Self>) {
         self.streams.is_news = false;
-        if self.now >= self.streams.rest_until {
+        if self.clock.now >= self.streams.rest_until {
             while let Some(on) = self.streams.resting.pop() {
                 self.slots.ended(on, 0);
             }
@@ -182,7 +182,7 @@ impl Engine<'_> {
         while let Some((id, errno)) = self.streams.next_failed() {
             self.end_stream(shard, id, errno, true);
         }
-        while let Some((id, care)) = self.streams.next_care(self.now) {
+        while let Some((id, care)) = self.streams.next_care(self.clock.now) {
             match care {
                 Care::Shut => self.shut(id),
                 Care::End => self.end_stream(shard, id, 0, false),

@@ -52,13 +52,13 @@ impl Engine<'_> {
                     Err(_) => return Ok(true),
                 }
             }
-            return Ok(self.now >= by);
+            return Ok(self.clock.now >= by);
         }
         let mut bytes = Vec::with_capacity(MESSAGE_BYTES);
         for _ in 0..RECEIVE_BUFFERS {
             match socket.receive(&mut bytes) {
                 Ok(Received { from, truncated, received_ns }) => {
-                    self.waited_ns = received_ns.map(|at| self.real_ns().saturating_sub(at));
+                    self.clock.received(received_ns);
                     shard.on_event(self, Event::Datagram { on, from, bytes: &bytes, truncated });
                     self.send_many(shard)?;
                 }
@@ -67,7 +67,7 @@ impl Engine<'_> {
                 Err(_) => {}
             }
         }
-        Ok(self.now >= by)
+        Ok(self.clock.now >= by)
     }
 
     fn let_go(&mut self, shard: &mut impl Shard<Self>, on: SocketId) -> io::Result<()> {

@@ -31,7 +31,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::Instant;
 
 use io_uring::squeue::Flags;
 use io_uring::types::{Fd, Fixed};
@@ -40,12 +40,13 @@ use io_uring::{cqueue, opcode};
 pub use probe::{Kernel, Missing, probe};
 pub use send::Tx;
 
+use super::clock::{Clock, LONGEST_WAIT_NS};
 use super::files::{self, accept_below, places};
 use super::slots::Slots;
 use super::socket::Socket;
 use super::streams::Streams;
 use super::{Accepted, Event, Io, Neighbours, Next, Shard, SocketId, Waker};
-use crate::limits::{DRAIN_NS, MESSAGE_BYTES};
+use crate::limits::MESSAGE_BYTES;
 use crate::metrics::EngineMetrics;
 use crate::net::Now;
 use crate::stream::StreamId;
@@ -57,9 +58,6 @@ use ring::{Completion, Kind, Ring};
 use send::Sends;
 use sizes::Sizes;
 use stream_io::Link;
-
-/// The longest sleep: a shard looks at the clock once a second.
-const LONGEST_WAIT_NS: u64 = 1_000_000_000;
 
 /// How long sends that the kernel has taken wait to be told where nothing else happens: whoever reads the
 /// counters should see them.
@@ -94,12 +92,7 @@ pub struct Engine<'m> {
     ready: VecDeque<Completion>,
     /// Somebody has woken the shard since its batch began: what for, it looks at when the next one does.
     woken: bool,
-    /// When the batch began.
-    now: Now,
-    /// The same by the clock that datagrams are stamped with, in nanoseconds; read when the first one asks.
-    real_ns: Option<u64>,
-    /// How long the datagram at hand has waited.
-    waited_ns: Option<u64>,
+    clock: Clock,
     metrics: &'m EngineMetrics,
 }
 
@@ -137,9 +130,7 @@ impl<'m> Engine<'m> {
             queued: Vec::with_capacity(sizes.send_buffers.into()),
             ready: VecDeque::with_capacity(sizes.completions as usize),
             woken: false,
-            now: Now::default(),
-            real_ns: None,
-            waited_ns: None,
+            clock: Clock::since(Instant::now()),
             metrics,
         };
         engine.arm_wake()?;
@@ -168,6 +159,7 @@ impl<'m> Engine<'m> {
     /// from one moment on. Before it runs.
     pub fn meet(&mut self, own: u16, neighbours: Neighbours) {
         neighbours.add(own, self.waker());
+        self.clock = Clock::since(neighbours.start);
         self.neighbours = neighbours;
     }
 
@@ -181,11 +173,10 @@ impl<'m> Engine<'m> {
             self.enter(wait)?;
             self.drain()?;
             self.woken = false;
-            self.now = self.clock();
+            let now = self.clock.begin();
             self.coalesce
-                .came(self.ready.iter().filter(|completion| completion.brings_something()).count(), self.now);
-            self.real_ns = None;
-            shard.begin(self, self.now);
+                .came(self.ready.iter().filter(|completion| completion.brings_something()).count(), now);
+            shard.begin(self, now);
             self.settle(shard);
             self.handle_ready(shard)?;
             if self.slots.any_closing() || !self.refused.is_empty() {
@@ -222,25 +213,13 @@ impl<'m> Engine<'m> {
         self.ring.enter_and_collect(wait_ns, collect_ns)
     }
 
-    fn clock(&self) -> Now {
-        Now(u64::try_from(self.neighbours.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    /// The real-time clock, read once for each batch.
-    fn real_ns(&mut self) -> u64 {
-        *self.real_ns.get_or_insert_with(|| {
-            let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
-        })
-    }
-
     fn sleep_ns(&self, by: Option<Now>) -> u64 {
         let longest = match (self.slots.any_closing(), self.all_settled()) {
             (true, _) => CLOSING_WAIT_NS,
             (false, false) => SETTLE_WAIT_NS,
             (false, true) => LONGEST_WAIT_NS,
         };
-        by.map_or(longest, |by| by.0.saturating_sub(self.clock().0).min(longest))
+        self.clock.until(by, longest)
     }
 
     /// Takes all completions, also those that wait in the kernel for room.
@@ -307,7 +286,7 @@ impl<'m> Engine<'m> {
                 && let Some(datagram) = unsafe { self.receive.read(buffer, len) }
             {
                 let receive::Datagram { from, bytes, truncated, received_ns } = datagram;
-                self.waited_ns = received_ns.map(|at| self.real_ns().saturating_sub(at));
+                self.clock.received(received_ns);
                 shard.on_event(self, Event::Datagram { on, from, bytes, truncated });
             }
             self.receive.give_back(buffer);
@@ -363,7 +342,7 @@ impl Io for Engine<'_> {
     }
 
     fn waited_ns(&self) -> Option<u64> {
-        self.waited_ns
+        self.clock.waited_ns
     }
 
     fn send(&mut self, tx: Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u64) {
@@ -404,12 +383,7 @@ impl Io for Engine<'_> {
     }
 
     fn close(&mut self, id: SocketId) {
-        if self.slots.close(id, self.now.plus_ns(DRAIN_NS))
-            && let Some(socket) = self.slots.get(id).filter(|socket| !socket.is_stream())
-        {
-            // Where it fails (no route to its own address) the socket is emptied all the same.
-            let _ = socket.leave_group();
-        }
+        self.slots.leave(id, self.clock.now);
     }
 
     fn connect(&mut self, on: SocketId, to: SocketAddr) -> Option<StreamId> {

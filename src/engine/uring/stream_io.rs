@@ -58,7 +58,7 @@ impl Engine<'_> {
             self.metrics.accepts_failed.count();
             // The kernel would say the same at once.
             self.streams.resting.push(on);
-            self.streams.rest_until = self.now.plus_ns(REST_NS);
+            self.streams.rest_until = self.clock.now.plus_ns(REST_NS);
             return;
         }
         let passing = result >= 0 || -result == libc::ECONNABORTED;
@@ -260,7 +260,7 @@ impl Engine<'_> {
     /// Does what the closing streams need.
     pub(super) fn look_after_streams(&mut self, shard: &mut impl Shard<Self>) {
         self.streams.is_news = false;
-        if self.now >= self.streams.rest_until {
+        if self.clock.now >= self.streams.rest_until {
             while let Some(on) = self.streams.resting.pop() {
                 self.slots.ended(on, 0);
             }
@@ -268,7 +268,7 @@ impl Engine<'_> {
         while let Some((id, errno)) = self.streams.next_failed() {
             self.end_stream(shard, id, errno, true);
         }
-        while let Some((id, care)) = self.streams.next_care(self.now) {
+        while let Some((id, care)) = self.streams.next_care(self.clock.now) {
             match care {
                 Care::Shut => {
                     if let Some(stream) = self.streams.get(id) {
@@ -305,6 +305,6 @@ impl Engine<'_> {
 
     /// Closes a stream once all is sent, or when that has taken too long.
     pub(super) fn finish_stream(&mut self, id: StreamId) {
-        self.streams.finish(id, self.now.plus_ns(STREAM_LINGER_NS));
+        self.streams.finish(id, self.clock.now.plus_ns(STREAM_LINGER_NS));
     }
 }
