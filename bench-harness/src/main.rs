@@ -17,6 +17,7 @@ mod mmsg;
 mod null;
 mod overload;
 mod own_work;
+mod peak;
 mod progress;
 mod results;
 mod rules;

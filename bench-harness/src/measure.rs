@@ -1,8 +1,13 @@
-//! Statistics over many windows, and this process's memory.
+//! Statistics over many windows, what one of them shows, and this process's memory.
 
 use std::io;
+use std::time::Instant;
 
 use serde::Serialize;
+
+use crate::load::Outcome;
+use crate::peak::Verdict;
+use crate::soak::stolen_ns;
 
 /// Median, and the smallest and largest value, of a sample.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -31,6 +36,22 @@ impl Spread {
         let quiet = *values.get(values.len() / 10)?;
         Some(Self { median, quiet, min: *values.first()?, max: *values.last()? })
     }
+}
+
+/// Part of its time for which a window may be without the processors, and still count where it fails.
+const STOLEN: f64 = 0.02;
+
+/// Offers a window and says what it shows. One that is carried is carried whatever else the host did meanwhile; one that is
+/// not shows nothing where the host gave the processors to others.
+pub fn verdict(window: impl FnOnce() -> io::Result<Outcome>) -> io::Result<Verdict> {
+    let (begin, stolen) = (Instant::now(), stolen_ns()?);
+    let outcome = window()?;
+    let stolen = (stolen_ns()? - stolen) as f64 / begin.elapsed().as_nanos() as f64;
+    Ok(match outcome.is_carried() {
+        true => Verdict::Carried,
+        false if stolen > STOLEN => Verdict::Spoiled,
+        false => Verdict::Lost,
+    })
 }
 
 /// Resident memory of this process in bytes, without what is free again.

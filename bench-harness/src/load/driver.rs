@@ -28,6 +28,8 @@ const QUIET: Duration = Duration::from_millis(60);
 const LATE: Duration = Duration::from_millis(2);
 /// So long after the end may be sent what the last moments asked for.
 const GRACE: Duration = Duration::from_millis(50);
+/// Part of the exchanges that comes to its end where a rate is carried.
+pub const CARRIED: f64 = 0.995;
 /// Half of the sends may not be later than this where the load is to have kept up.
 const BEHIND: Duration = Duration::from_millis(5);
 
@@ -88,6 +90,14 @@ impl Outcome {
     /// The load sent as much as it should, though perhaps not each in time: other programs had its core for a moment.
     pub fn kept_up(&self) -> bool {
         self.is_within(0.5, BEHIND) && self.tally.begun * 1000 >= self.scheduled * 995 && self.own_drops == 0
+    }
+
+    /// The forwarder carries what was offered: the load kept up, nearly all exchanges came to their end, and nearly nothing was
+    /// lost on the way there.
+    pub fn is_carried(&self) -> bool {
+        let Tally { begun, failed, retransmissions, .. } = self.tally;
+        let few = |of: u64| of as f64 <= begun as f64 * (1.0 - CARRIED);
+        self.kept_up() && few(failed) && few(retransmissions)
     }
 
     fn is_within(&self, quantile: f64, bound: Duration) -> bool {

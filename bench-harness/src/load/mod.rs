@@ -25,7 +25,7 @@ mod secure;
 mod tests;
 
 pub use burst::{Generator, Sink};
-pub use driver::{Driver, Offer, Outcome};
+pub use driver::{CARRIED, Driver, Offer, Outcome};
 pub use exchanges::{Settings, Transport, histogram};
 pub use mix::{Kind, Mix};
 pub use say::refusal;

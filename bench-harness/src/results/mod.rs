@@ -14,7 +14,7 @@ pub mod model;
 mod plots;
 pub mod ratios;
 mod report;
-mod statistics;
+pub mod statistics;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -5,7 +5,8 @@ use hdrhistogram::Histogram;
 use super::model::*;
 use super::*;
 
-fn sample(round: u32, subject: &str, load: Load, cpu_ns: u64) -> Sample {
+/// A window without a loss.
+pub fn sample(round: u32, subject: &str, load: Load, cpu_ns: u64) -> Sample {
     Sample {
         round,
         subject: subject.into(),
