@@ -139,7 +139,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     results::summarise(&args.out, &results, &plots)?;
     print(&results, begin.elapsed(), &args.out);
     let passed = results.parts.values().all(|part| part.passed);
-    Ok(passed & args.against.judge(&results.ratios)?)
+    Ok(passed & args.against.judge(&results)?)
 }
 
 fn announce(args: &Args) {

@@ -88,7 +88,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         results::write(folder, &results, &Histograms::new())?;
     }
     let within = limits.is_none_or(|limits| within(&results.micro, &limits));
-    Ok(within & args.against.judge(&results.ratios)?)
+    Ok(within & args.against.judge(&results)?)
 }
 
 fn piece(name: &str, args: &Args, counts: bool) -> io::Result<Micro> {

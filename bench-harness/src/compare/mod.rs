@@ -9,7 +9,9 @@
 mod accounts;
 mod peers;
 mod print;
+mod rates;
 mod rounds;
+mod selection;
 mod syscalls;
 #[cfg(test)]
 mod tests;
@@ -18,7 +20,6 @@ mod window;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::certificates;
 use crate::load::{Secure, Transport};
@@ -28,8 +29,9 @@ use crate::results::model::{Load, Results, Sample};
 use crate::results::{self, Histograms, Unit};
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, pin};
 use crate::world::{INSIDE, OUTSIDE, SECURE_SINK, World};
-use peers::{Peer, Setting, Way};
+use peers::{Peer, Setting};
 use rounds::Rounds;
+use selection::Selection;
 use syscalls::Counter;
 
 pub use window::{Bench, Plan};
@@ -40,21 +42,28 @@ pub use window::{Bench, Plan};
 Subjects: null-uring and null-mmsg (the floor: datagrams go on untouched, padded to the length that Viaduct's output
 has), viaduct (Record-Route, automatic egress, 100 rules of which the last matches), kamailio and opensips
 (stateless, Record-Route, fast allocators, errors alone logged), the latter two also with mhomed=1; and each of the three
-with transactions (viaduct-stateful; the others by t_relay, with mhomed=1), which only `calls` is offered; over TCP
+with transactions (viaduct-stateful; the others by t_relay, with mhomed=1), which only `stateful-calls` is offered; over TCP
 viaduct-tcp, kamailio-tcp (t_relay, mhomed=1, as many TCP children as Viaduct has shards) and kamailio-tcp-stateless, which
 only the two loads over TCP are offered; over TLS viaduct-tls and kamailio-tls (as kamailio-tcp, with the module tls). Their configurations are in bench-harness/peers. All run in the same network namespaces, pinned to the same core; who is
 not measured is stopped (SIGSTOP). Who goes first turns from round to round.
 
 Loads, one window of each for each subject and round:
-  messages    INVITEs that nobody answers, at 80% of null-uring's knee (peers: of their own)
-  calls       INVITE 180 200 ACK BYE 200 at a rate below every subject's knee; not for the floor
-  tcp-calls   the same calls over TCP, by connections that last, half as many; nothing is sent again
-  tcp-connections   OPTIONS, each by a new connection that ends with its answer, as many
+  messages    INVITEs that nobody answers, at 80% of the lower knee of Viaduct and the floor (peers: of their own)
+  calls       INVITE 180 200 ACK BYE 200, without transactions; not for the floor
+  stateful-calls   the same with transactions, and by Viaduct without
+  tcp-calls   the same calls over TCP, by connections that last; nothing is sent again
+  tcp-connections   OPTIONS, each by a new connection that ends with its answer
   tls-calls   the calls of tcp-calls over TLS
-  tls-connections   the same as tcp-connections, over TLS, half as many
+  tls-connections   the same as tcp-connections, over TLS
   paced       single messages, far apart and at random: what forwarding adds to latency
   saturation  half more than the knee; system calls are counted here
   knee        rising rates until less than 99.5% arrives
+
+Calls and connections are compared where nobody loses any. Before the rounds the most that each subject carries of each of
+these loads is looked for (as `overload --calls` looks for its peak, but coarsely); 0.6 of what the slowest of a load carries is
+offered to all of them then, and the report says so. A window of which more than 0.5% was lost (calls that failed or needed a
+message again) does not count. Where that is more than one pair of windows of three, the figure is none: `not_comparable` in
+results.json, and the report, have what each subject lost.
 
 Over TLS all are asked for the same: TLS 1.3, TLS_AES_128_GCM_SHA256 and X25519 is all that the load offers and takes;
 certificates are ECDSA on P-256 (`bench-harness certificates`), those of servers are verified by the load and by the
@@ -66,37 +75,31 @@ What is known after each round stands in the folder of --out already, if the run
 Passes (exit code 0) when Viaduct lost no message of calls, connections and `paced`, and none had to be sent again.
 
 Needs root (or user namespaces, then without system calls), two cores, and a quiet machine. With the windows' usual
-length nine rounds of all subjects take about a quarter of an hour.
+length nine rounds of all subjects take about twenty minutes.
 
 Examples:
   bench-harness compare
   bench-harness compare --only null                  # CPU per message over the floor
-  bench-harness compare --only kamailio --rounds 3
+  bench-harness compare --only kamailio --rounds 3 --loads calls,stateful-calls
   bench-harness compare --only kamailio --loads tcp-calls,tcp-connections --tcp-calls 500
   bench-harness compare --only kamailio --loads tls-calls,tls-connections --tcp-calls 500
-  bench-harness compare --knee 5000 --rounds 1 --window-ms 300    # whether it works, on a machine that is not quiet
+  bench-harness compare --knee 5000 --calls 400 --rounds 1 --window-ms 300    # whether it works, on a machine that is not quiet
   bench-harness compare --out results --against last-week/results.json
   bench-harness compare --opensips /opt/opensips/sbin/opensips")]
 pub struct Args {
-    /// Besides Viaduct only these
-    #[arg(long, value_enum, value_delimiter = ',')]
-    only: Vec<Family>,
-    /// Rounds
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
-    /// Length of a window in milliseconds; three times that for `paced`
-    #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u64).range(100..=600_000))]
-    window_ms: u64,
-    /// Part of null-uring's knee at which messages are offered
+    #[command(flatten)]
+    selection: Selection,
+    /// Part of the knee at which messages are offered
     #[arg(long, default_value_t = 0.8)]
     load: f64,
     /// Take this, in messages a second, for each subject's knee instead of looking for it
     #[arg(long)]
     knee: Option<f64>,
-    /// Calls a second; without it a twelfth of the lowest knee in messages, half of what a call of six would allow
+    /// Calls a second; without it 0.6 of what the slowest carries
     #[arg(long)]
     calls: Option<f64>,
-    /// Calls a second over TCP and over TLS, and new connections over TCP, over TLS half as many; without it half of --calls
+    /// Calls a second over TCP and over TLS, and new connections over TCP, over TLS half as many; without it half of --calls, or 0.6
+    /// of what the slowest carries
     #[arg(long)]
     tcp_calls: Option<f64>,
     /// Single messages a second
@@ -108,34 +111,11 @@ pub struct Args {
     /// Core that callers and callee run on
     #[arg(long, default_value_t = LOAD_CORE)]
     load_core: usize,
-    /// Of the loads only these
-    #[arg(long, value_delimiter = ',', value_parser = load)]
-    loads: Vec<Load>,
-    /// Path to OpenSIPS (3.4 or later)
-    #[arg(long)]
-    opensips: Option<PathBuf>,
     /// Write results.json, report.md, plots and histograms into this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     #[command(flatten)]
     against: Against,
-}
-
-fn load(name: &str) -> Result<Load, String> {
-    let known = rounds::LOADS.iter().find(|load| load.name() == name);
-    let names = || rounds::LOADS.map(Load::name).join(", ");
-    known.copied().ok_or_else(|| format!("there are {}", names()))
-}
-
-/// Subjects of one kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Family {
-    /// The floor
-    Null,
-    /// Kamailio
-    Kamailio,
-    /// OpenSIPS
-    Opensips,
 }
 
 /// Viaduct, in all its ways.
@@ -145,24 +125,6 @@ const OURS: [Peer; 4] = [
     Peer::ViaductStateful(Transport::Tcp),
     Peer::ViaductStateful(Transport::Tls),
 ];
-
-impl Family {
-    const ALL: [Self; 3] = [Self::Null, Self::Kamailio, Self::Opensips];
-
-    fn peers(self) -> Vec<Peer> {
-        match self {
-            Self::Null => {
-                use clap::ValueEnum;
-                crate::null::Engine::value_variants().iter().map(|engine| Peer::Null(*engine)).collect()
-            }
-            Self::Kamailio => {
-                let over_streams = [Peer::KamailioTcp(true), Peer::KamailioTcp(false), Peer::KamailioTls];
-                Way::ALL.into_iter().map(Peer::Kamailio).chain(over_streams).collect()
-            }
-            Self::Opensips => Way::ALL.map(Peer::Opensips).into(),
-        }
-    }
-}
 
 /// Runs the comparison, prints it and writes what was asked for; `true`: Viaduct lost nothing below the knee, and no
 /// figure is worse than those it is held against.
@@ -178,7 +140,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     let ours = |sample: &&Sample| OURS.iter().any(|peer| peer.name() == sample.subject);
     let ours = results.samples.iter().filter(ours);
     let lost = ours.filter(below).map(lost).sum::<u64>();
-    Ok((lost == 0) & args.against.judge(&results.ratios)?)
+    Ok((lost == 0) & args.against.judge(&results)?)
 }
 
 /// Addresses that a certificate has to be for.
@@ -193,8 +155,11 @@ fn ends() -> [IpAddr; 3] {
 pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
     let world = World::build()?;
     let folder = tempfile::tempdir()?;
-    let setting =
-        Setting { core: args.core, opensips: args.opensips.clone(), folder: folder.path().to_owned() };
+    let setting = Setting {
+        core: args.core,
+        opensips: args.selection.opensips.clone(),
+        folder: folder.path().to_owned(),
+    };
     let mut results = Results::begin();
     let counter = match Counter::new() {
         Ok(counter) => Some(counter),
@@ -205,10 +170,9 @@ pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
             None
         }
     };
-    let families = if args.only.is_empty() { &Family::ALL[..] } else { &args.only };
-    let loads = if args.loads.is_empty() { rounds::LOADS.to_vec() } else { args.loads.clone() };
+    let loads = args.selection.loads();
     let mut peers = Vec::new();
-    let all = OURS.into_iter().chain(families.iter().flat_map(|family| family.peers()));
+    let all = OURS.into_iter().chain(args.selection.families().iter().flat_map(|family| family.peers()));
     for peer in all.filter(|peer| loads.iter().any(|load| peer.takes(*load))) {
         match peer.missing(&setting) {
             Some(why) => _ = results.skipped.insert(peer.name().into(), why),
@@ -225,12 +189,12 @@ pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
     let bar = progress::bar(0, "knees");
     let done = rounds.run(
         &rounds::Ask {
-            rounds: args.rounds,
-            window: Duration::from_millis(args.window_ms),
+            rounds: args.selection.rounds(),
+            window: args.selection.window(),
             part_of_knee: args.load,
             knee: args.knee,
             calls: args.calls,
-            tcp_calls: args.tcp_calls.or(args.calls.map(|calls| calls / 2.0)),
+            tcp_calls: args.tcp_calls,
             paced: args.paced,
             loads,
         },

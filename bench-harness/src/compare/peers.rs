@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use crate::load::Transport;
 use crate::null::Engine;
+use crate::results::Unit;
 use crate::results::model::{self, Load};
 use crate::results::ratios::{OVER_TCP, OVER_TLS, STATEFUL, VIADUCT};
 use crate::subject::{Subject, built, fill, over, pin, viaduct_configuration, write};
@@ -104,8 +105,10 @@ impl Peer {
         match self {
             _ if load.transport() != self.transport() => false,
             _ if self.transport().is_stream() => true,
-            Self::Null(_) => load != Load::Calls,
-            _ => !self.is_stateful() || load == Load::Calls,
+            Self::Null(_) => load.unit() == Unit::Message,
+            // Calls with transactions are held against its own without, too.
+            Self::Viaduct => true,
+            _ => self.is_stateful() == (load == Load::StatefulCalls),
         }
     }
 
@@ -114,7 +117,7 @@ impl Peer {
         match self.transport() {
             Transport::Tcp => Load::TcpCalls,
             Transport::Tls => Load::TlsCalls,
-            _ if self.is_stateful() => Load::Calls,
+            _ if self.is_stateful() => Load::StatefulCalls,
             _ => Load::Messages,
         }
     }
@@ -130,7 +133,7 @@ impl Peer {
     }
 
     /// It keeps transactions.
-    fn is_stateful(self) -> bool {
+    pub fn is_stateful(self) -> bool {
         match self {
             Self::KamailioTcp(stateful) => stateful,
             Self::ViaductStateful(_) | Self::KamailioTls => true,

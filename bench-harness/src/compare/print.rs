@@ -6,7 +6,7 @@ use crate::measure::Spread;
 use crate::results::Unit;
 use crate::results::model::{Load, Results, Sample};
 
-/// Prints a row for each subject and load, and what could not be measured.
+/// Prints a row for each subject and load, and what could not be compared or measured.
 pub fn summary(results: &Results) {
     let mut groups = BTreeMap::<(Load, &str), Vec<&Sample>>::new();
     for sample in results.samples.iter().filter(|sample| sample.load != Load::Knee) {
@@ -56,6 +56,9 @@ pub fn summary(results: &Results) {
         if let Some(spread) = Spread::of(samples.iter().map(each).collect()) {
             println!("{subject}: {:.0} new connections in a second of CPU", spread.median);
         }
+    }
+    for (figure, loss) in &results.not_comparable {
+        println!("not comparable: {figure}: {loss}");
     }
     for (what, why) in &results.skipped {
         println!("skipped: {what}: {why}");

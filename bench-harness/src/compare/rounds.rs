@@ -6,8 +6,8 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 
 use super::peers::{Peer, Setting, Started};
+use super::rates::Rates;
 use super::window::{Bench, Measured, Plan};
-use crate::null::Engine;
 use crate::results::Histograms;
 use crate::results::model::{Load, Results};
 use crate::subject::Subject;
@@ -22,20 +22,13 @@ const COARSE: f64 = 1.3;
 const FINE: f64 = 1.05;
 /// What is more than can be carried, in knees.
 const TOO_MUCH: f64 = 1.5;
-/// Messages that a call takes, forwarded one by one.
-const MESSAGES_OF_A_CALL: f64 = 6.0;
-/// What is offered over TCP of the calls over UDP: a message costs twice as much there, and more.
-const TCP_PART: f64 = 0.5;
-/// What is offered of new connections over TLS of those over TCP: a handshake costs more than all else, at both ends.
-const TLS_CONNECTIONS: f64 = 0.5;
-/// Calls a second over TCP where nothing is known: below what a slow core carries.
-const TCP_CALLS: f64 = 500.0;
 /// What the core may do beside the forwarder's work before a word of warning: other programs disturb.
 const BESIDE: f64 = 0.05;
 /// Loads in the order of a round.
-pub const LOADS: [Load; 9] = [
+pub const LOADS: [Load; 10] = [
     Load::Messages,
     Load::Calls,
+    Load::StatefulCalls,
     Load::TcpCalls,
     Load::TcpConnections,
     Load::TlsCalls,
@@ -57,7 +50,7 @@ pub struct Ask {
     pub knee: Option<f64>,
     /// Calls a second, if they are given.
     pub calls: Option<f64>,
-    /// The same over TCP and TLS, and new connections over TCP.
+    /// The same over TCP and TLS, and new connections over TCP, if they are given.
     pub tcp_calls: Option<f64>,
     /// Single messages a second.
     pub paced: f64,
@@ -72,6 +65,7 @@ pub type RoundOver<'a> = dyn Fn(&Results, &Histograms) -> io::Result<()> + 'a;
 pub struct Rounds<'w> {
     bench: Bench<'w>,
     subjects: Vec<Entrant>,
+    rates: Rates,
     results: Results,
     histograms: Histograms,
     beside: Vec<f64>,
@@ -114,15 +108,35 @@ impl<'w> Rounds<'w> {
             results.subjects.insert(peer.name().into(), told);
             subjects.push(Entrant { peer: *peer, subject, knee: 0.0, odd: 0 });
         }
-        Ok(Self { bench, subjects, results, histograms: Histograms::new(), beside: Vec::new() })
+        Ok(Self {
+            bench,
+            subjects,
+            rates: Rates::default(),
+            results,
+            histograms: Histograms::new(),
+            beside: Vec::new(),
+        })
     }
 
-    /// Finds the knees, then runs all rounds; after each of them `round_over` is told what was found so far.
+    /// Finds out how much can be offered, then runs all rounds; after each of them `round_over` is told what was found so far.
     pub fn run(&mut self, ask: &Ask, bar: &ProgressBar, round_over: &RoundOver<'_>) -> io::Result<()> {
         bar.set_length((self.subjects.len() * (1 + ask.rounds as usize * ask.loads.len())) as u64);
-        match ask.knee {
-            Some(knee) => self.subjects.iter_mut().for_each(|entrant| entrant.knee = knee),
-            None => self.find_knees(bar)?,
+        for mut entrant in std::mem::take(&mut self.subjects) {
+            match self.look_at(&mut entrant, ask, bar) {
+                // Another proxy that carries next to nothing takes no further part.
+                Err(error) if entrant.peer.is_foreign() => {
+                    self.results.skipped.insert(entrant.peer.name().into(), error.to_string());
+                }
+                looked => {
+                    looked?;
+                    self.subjects.push(entrant);
+                }
+            }
+            bar.inc(1);
+        }
+        for load in &ask.loads {
+            let offered = self.rates.offered(ask, *load);
+            self.results.offered.extend(offered.map(|offered| (load.name().to_owned(), offered)));
         }
         let subjects = self.subjects.len();
         for round in 0..ask.rounds {
@@ -137,27 +151,36 @@ impl<'w> Rounds<'w> {
         Ok(())
     }
 
-    /// A first look at each subject; another proxy that carries next to nothing takes no further part.
-    fn find_knees(&mut self, bar: &ProgressBar) -> io::Result<()> {
-        for mut entrant in std::mem::take(&mut self.subjects) {
-            let name = entrant.peer.name();
-            if !entrant.peer.takes(Load::Knee) {
-                bar.inc(1);
-                self.subjects.push(entrant);
+    /// A first look at a subject: its knee in messages, and the most calls and connections that it carries, as far as the
+    /// loads depend on them.
+    fn look_at(&mut self, entrant: &mut Entrant, ask: &Ask, bar: &ProgressBar) -> io::Result<()> {
+        let Entrant { peer, subject, knee, .. } = entrant;
+        let name = peer.name();
+        let by_knee = |load: &Load| matches!(load, Load::Messages | Load::Saturation | Load::Knee);
+        if ask.loads.iter().any(|load| by_knee(load) && peer.takes(*load)) {
+            let told = |rate: f64| bar.set_message(format!("{name} at {rate:.0}/s"));
+            *knee = match ask.knee {
+                Some(knee) => knee,
+                None => {
+                    let about = self.bench.knee(subject, FIRST, COARSE, &told)?;
+                    self.bench.knee(subject, about, FINE, &told)?
+                }
+            };
+        }
+        for load in &ask.loads {
+            if !self.rates.lacks(ask, *load, *peer) {
                 continue;
             }
-            let told = |rate: f64| bar.set_message(format!("{name} at {rate:.0}/s"));
-            let about = self.bench.knee(&mut entrant.subject, FIRST, COARSE, &told);
-            let found = about.and_then(|about| self.bench.knee(&mut entrant.subject, about, FINE, &told));
-            bar.inc(1);
-            entrant.knee = match found {
-                Err(error) if entrant.peer.is_foreign() => {
-                    self.results.skipped.insert(name.into(), error.to_string());
-                    continue;
-                }
-                found => found?,
-            };
-            self.subjects.push(entrant);
+            let unit = load.unit().name();
+            let told = |rate: f64| bar.set_message(format!("{name} at {rate:.0} {unit}s/s"));
+            let most = self.bench.most(subject, *load, &told)?.ok_or_else(|| {
+                io::Error::other(format!("{name} carries next to no {}: is this machine quiet?", load.name()))
+            })?;
+            if peer.is_stateful() && !load.transport().is_stream() {
+                bar.set_message(format!("{name} ends what it keeps"));
+                self.bench.settle(subject, *load)?;
+            }
+            self.rates.found(*load, *peer, most);
         }
         Ok(())
     }
@@ -192,46 +215,26 @@ impl<'w> Rounds<'w> {
             return None;
         }
         let (rate, length) = match load {
-            Load::Messages => (self.floor(at) * ask.part_of_knee, ask.window),
-            Load::Calls => (ask.calls.unwrap_or_else(|| self.calls()), ask.window),
-            Load::TcpCalls | Load::TcpConnections | Load::TlsCalls => (self.tcp_calls(ask), ask.window),
-            Load::TlsConnections => (self.tcp_calls(ask) * TLS_CONNECTIONS, ask.window),
+            Load::Messages => (self.knee(at) * ask.part_of_knee, ask.window),
             Load::Paced => (ask.paced, ask.window * 3),
             Load::Saturation => (entrant.knee * TOO_MUCH, ask.window),
             Load::Knee => (entrant.knee * BELOW, ask.window),
             Load::Overload => return None,
+            _ => (self.rates.offered(ask, load)?.per_second, ask.window),
         };
         Some(Plan { load, rate: rate.floor().max(1.0), length })
     }
 
-    /// The knee by which a subject's load is measured: that of the floor for the floor and for Viaduct, so that they
-    /// are offered the same; other proxies may not come near it, and are offered a part of their own.
-    fn floor(&self, at: usize) -> f64 {
+    /// The knee by which a subject's load is measured: the lowest of Viaduct's and the floor's for both, so that they are
+    /// offered the same and both carry it; other proxies may not come near it, and are offered a part of their own.
+    fn knee(&self, at: usize) -> f64 {
+        let is_ours = |peer: Peer| matches!(peer, Peer::Viaduct | Peer::Null(_));
         let own = &self.subjects[at];
-        let floor = self.subjects.iter().find(|entrant| entrant.peer == Peer::Null(Engine::Uring));
-        match (own.peer, floor) {
-            (Peer::Viaduct | Peer::Null(_), Some(floor)) => floor.knee,
-            _ => own.knee,
+        if !is_ours(own.peer) {
+            return own.knee;
         }
-    }
-
-    /// The same for all that make calls, and below each one's knee (with transactions: by a margin of two).
-    fn calls(&self) -> f64 {
-        let has_knee = |entrant: &&Entrant| entrant.peer.takes(Load::Calls) && entrant.peer.takes(Load::Knee);
-        let callers = self.subjects.iter().filter(has_knee);
-        let lowest = callers.map(|entrant| entrant.knee).fold(f64::INFINITY, f64::min);
-        lowest / MESSAGES_OF_A_CALL / 2.0
-    }
-
-    fn tcp_calls(&self, ask: &Ask) -> f64 {
-        let over_udp = self.calls();
-        if let Some(calls) = ask.tcp_calls {
-            calls
-        } else if over_udp.is_finite() && over_udp > 0.0 {
-            over_udp * TCP_PART
-        } else {
-            TCP_CALLS
-        }
+        let ours = self.subjects.iter().filter(|entrant| is_ours(entrant.peer));
+        ours.map(|entrant| entrant.knee).fold(f64::INFINITY, f64::min)
     }
 
     /// Ends all forwarders; what was found.

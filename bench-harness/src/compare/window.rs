@@ -8,7 +8,9 @@ use hdrhistogram::Histogram;
 
 use super::accounts::{Core, Spent};
 use super::syscalls::Counter;
-use crate::load::{Driver, Kind, Mix, Offer, Outcome, Secure, Settings, Transport};
+use crate::load::{CARRIED, Driver, Kind, Mix, Offer, Outcome, Secure, Settings, Transport};
+use crate::measure::verdict;
+use crate::peak::Search;
 use crate::results::Unit;
 use crate::results::model::{Latency, Load, Sample};
 use crate::subject::Subject;
@@ -20,14 +22,23 @@ const HOLD: Duration = Duration::from_millis(100);
 const WARM_UP: Duration = Duration::from_millis(200);
 /// Exchanges may take so long to end, two retransmissions included.
 const DRAIN: Duration = Duration::from_secs(3);
-/// Part of what was sent that has to arrive below the knee.
-const CARRIED: f64 = 0.995;
 /// A step fails when this many windows failed: other programs can spoil one.
 const ATTEMPTS: usize = 3;
 /// Length of a step.
 const STEP_LENGTH: Duration = Duration::from_millis(500);
 /// The lowest rate that is tried, in messages a second.
 const LOWEST: f64 = 2_000.0;
+/// The search for the most calls a second that are carried: coarse, because a part of it is offered then.
+const CALLS: Search =
+    Search { first: 300.0, between: (20.0, 100_000.0), rise: 1.4, within: 1.2, windows: 50 };
+/// The same of new connections; more would leave the client's host without ports.
+const CONNECTIONS: Search = Search { first: 100.0, between: (10.0, 1_500.0), ..CALLS };
+/// Windows after it in which nothing old comes, before what is kept is over; and windows after which it is in any case.
+const SETTLE: Duration = Duration::from_secs(1);
+const SETTLED: usize = 5;
+const SETTLED_AT_LAST: usize = 33;
+/// How long calls may take to end in it: what is on its way, and no retransmission.
+const STEP_DRAIN: Duration = Duration::from_millis(400);
 
 /// What is offered in a window.
 #[derive(Clone, Copy, Debug)]
@@ -165,6 +176,48 @@ impl<'w> Bench<'w> {
         }
     }
 
+    /// The most calls or connections a second of this load that are carried; `None`: next to none are.
+    pub fn most(&mut self, subject: &mut Subject, load: Load, told: &dyn Fn(f64)) -> io::Result<Option<f64>> {
+        let search = if load.unit() == Unit::Connection { CONNECTIONS } else { CALLS };
+        subject.go_on()?;
+        let found = search.run(|rate| {
+            told(rate);
+            verdict(|| {
+                let offer = Offer { rate, length: WARM_UP, jitter: false, drain: STEP_DRAIN, gives_up: true };
+                self.offer(subject, load, &offer)?;
+                self.offer(subject, load, &Offer { length: STEP_LENGTH, ..offer })
+            })
+        });
+        subject.pause()?;
+        found
+    }
+
+    /// Lets a forwarder end what it keeps of a search, and send again for the last time: offers a little until nothing old has
+    /// come for longer than T2 (RFC 3261 §17.1.2.2), or all timers of 64 * T1 are over.
+    pub fn settle(&mut self, subject: &mut Subject, load: Load) -> io::Result<()> {
+        let offer = Offer { rate: 10.0, length: SETTLE, jitter: false, drain: STEP_DRAIN, gives_up: true };
+        let mut quiet = 0;
+        subject.go_on()?;
+        for _ in 0..SETTLED_AT_LAST {
+            let tally = self.offer(subject, load, &offer)?.tally;
+            quiet = if tally.late + tally.foreign + tally.doubled == 0 { quiet + 1 } else { 0 };
+            if quiet == SETTLED {
+                break;
+            }
+        }
+        subject.pause()
+    }
+
+    /// Offers something new, whatever became of what was offered before.
+    fn offer(&mut self, subject: &mut Subject, load: Load, offer: &Offer) -> io::Result<Outcome> {
+        subject.check_alive()?;
+        let settings = settings(subject.address, load);
+        self.drive(load, |driver| {
+            driver.reset(settings);
+            driver.run(offer)
+        })
+    }
+
     fn carries(
         &mut self,
         subject: &mut Subject,
@@ -186,7 +239,6 @@ impl<'w> Bench<'w> {
     }
 
     fn measure(&mut self, subject: &mut Subject, plan: Plan, round: u32) -> io::Result<Measured> {
-        subject.check_alive()?;
         let offer = Offer {
             rate: plan.rate,
             length: WARM_UP,
@@ -194,10 +246,9 @@ impl<'w> Bench<'w> {
             drain: DRAIN,
             gives_up: false,
         };
+        self.offer(subject, plan.load, &offer)?;
         let settings = settings(subject.address, plan.load);
         self.drive(plan.load, |driver| {
-            driver.reset(settings.clone());
-            driver.run(&offer)?;
             driver.reset(settings);
             Ok(())
         })?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::model::{Ratios, Results};
-use super::ratios::{Figure, flat, more_is_better};
+use super::ratios::{Figure, flat, more_is_better, ratios};
 
 /// By which part a figure may be worse, unless it is told otherwise.
 const THRESHOLD: f64 = 0.05;
@@ -35,9 +35,9 @@ pub struct Against {
 
 impl Against {
     /// Prints and writes what was asked for; `true`: nothing is worse, or nothing was asked for.
-    pub fn judge(&self, ratios: &Ratios) -> io::Result<bool> {
+    pub fn judge(&self, results: &Results) -> io::Result<bool> {
         let Some(old) = &self.against else { return Ok(true) };
-        self.judging.judge(&super::read(old)?.ratios, ratios)
+        self.judging.judge(&super::read(old)?, results)
     }
 }
 
@@ -45,7 +45,8 @@ impl Against {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Compares the figures under `ratios`; less is better, but of connections in a second of CPU. A figure that only one of the two has is told
-and judged neither way. Exit code 1 where a figure is worse by more than its threshold.
+and judged neither way; neither is one that the windows of either file show to be no comparison, because a subject lost a part
+of what it was offered. Files of earlier forms are read, too. Exit code 1 where a figure is worse by more than its threshold.
 
 Examples:
   bench-harness against old.json new.json
@@ -62,11 +63,11 @@ pub struct Args {
 /// Compares two files; `true`: nothing is worse.
 pub fn execute(args: &Args) -> io::Result<bool> {
     let (old, new): (Results, Results) = (super::read(&args.old)?, super::read(&args.new)?);
-    args.judging.judge(&old.ratios, &new.ratios)
+    args.judging.judge(&old, &new)
 }
 
 impl Judging {
-    fn judge(&self, old: &Ratios, new: &Ratios) -> io::Result<bool> {
+    fn judge(&self, old: &Results, new: &Results) -> io::Result<bool> {
         let rows = compare(old, new, &self.thresholds).map_err(io::Error::other)?;
         print!("{}", table(&rows));
         if let Some(file) = &self.junit {
@@ -105,6 +106,8 @@ enum Verdict {
     Missing,
     /// Not measured before.
     New,
+    /// One of the two lost too much of what was offered.
+    NotComparable,
 }
 
 impl Verdict {
@@ -115,6 +118,7 @@ impl Verdict {
             Self::Worse => "WORSE",
             Self::Missing => "missing",
             Self::New => "new",
+            Self::NotComparable => "not comparable",
         }
     }
 }
@@ -129,12 +133,16 @@ struct Row {
 }
 
 /// Every figure that either run has.
-fn compare(old: &Ratios, new: &Ratios, thresholds: &[(String, f64)]) -> Result<Vec<Row>, String> {
+fn compare(old: &Results, new: &Results, thresholds: &[(String, f64)]) -> Result<Vec<Row>, String> {
     thresholds.iter().try_for_each(|(name, _)| known(name))?;
-    let rows = flat(old).into_iter().zip(flat(new)).filter_map(|((name, old), (_, new))| {
+    // Figures are those of the files; what may be compared is judged as it is today.
+    let [lost_then, lost_now] = [old, new].map(|results| ratios(&results.samples, &results.micro).1);
+    let pairs = flat(&old.ratios).into_iter().zip(flat(&new.ratios));
+    let rows = pairs.filter_map(|((name, old), (_, new))| {
         let own = thresholds.iter().rev().find(|(figure, _)| figure == name);
         let threshold = own.map_or(THRESHOLD, |(_, part)| *part);
         let verdict = match (old, new) {
+            _ if lost_then.contains_key(name) || lost_now.contains_key(name) => Verdict::NotComparable,
             (None, None) => return None,
             (Some(_), None) => Verdict::Missing,
             (None, Some(_)) => Verdict::New,
@@ -205,7 +213,7 @@ fn junit(rows: &[Row]) -> Result<String, quick_junit::SerializeError> {
                 failed.set_message("worse than before").set_type("worse").set_description(said);
                 failed
             }
-            Verdict::Missing | Verdict::New => {
+            Verdict::Missing | Verdict::New | Verdict::NotComparable => {
                 let mut skipped = TestCaseStatus::skipped();
                 skipped.set_message(row.verdict.word());
                 skipped
@@ -223,36 +231,41 @@ fn junit(rows: &[Row]) -> Result<String, quick_junit::SerializeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::model::Interval;
+    use crate::results::model::{Interval, Load, Sample};
 
     fn paired(median: f64) -> Option<Interval> {
-        Some(Interval { median, low: median - 0.01, high: median + 0.01, pairs: 9 })
+        Some(Interval { median, low: median - 0.01, high: median + 0.01, pairs: 9, left_out: 0 })
     }
 
-    fn verdicts(old: &Ratios, new: &Ratios, thresholds: &[(String, f64)]) -> Vec<(&'static str, Verdict)> {
+    fn verdicts(old: &Results, new: &Results, thresholds: &[(String, f64)]) -> Vec<(&'static str, Verdict)> {
         compare(old, new, thresholds).unwrap().into_iter().map(|row| (row.name, row.verdict)).collect()
     }
 
-    fn old() -> Ratios {
-        Ratios {
+    /// Of a file without windows.
+    fn of(ratios: Ratios) -> Results {
+        Results { ratios, ..Results::default() }
+    }
+
+    fn old() -> Results {
+        of(Ratios {
             cpu_per_message_vs_null: paired(1.10),
             own_work_instructions: Some(3000.0),
             own_work_ns: Some(300.0),
             tls_connections_per_cpu_second_vs_kamailio: paired(2.0),
             fib_lookup_zipf_ns: Some(40.0),
             ..Ratios::default()
-        }
+        })
     }
 
-    fn new() -> Ratios {
-        Ratios {
+    fn new() -> Results {
+        of(Ratios {
             cpu_per_message_vs_null: paired(1.14),
             tls_connections_per_cpu_second_vs_kamailio: paired(1.8),
             own_work_instructions: Some(3200.0),
             own_work_ns: Some(200.0),
             syscalls_per_message: Some(0.01),
             ..Ratios::default()
-        }
+        })
     }
 
     #[test]
@@ -316,12 +329,53 @@ mod tests {
 
     #[test]
     fn overlapping_intervals_are_told() {
-        let rows = compare(&old(), &Ratios { cpu_per_message_vs_null: paired(1.115), ..old() }, &[]).unwrap();
+        let mut later = old();
+        later.ratios.cpu_per_message_vs_null = paired(1.115);
+        let rows = compare(&old(), &later, &[]).unwrap();
         assert!(!rows[0].overlaps(), "the same is not worth a word");
         let near = [("cpu_per_message_vs_null".to_owned(), 0.001)];
-        let rows =
-            compare(&old(), &Ratios { cpu_per_message_vs_null: paired(1.115), ..old() }, &near).unwrap();
+        let rows = compare(&old(), &later, &near).unwrap();
         assert!(rows[0].overlaps());
         assert!(table(&rows).contains("WORSE  (the intervals overlap)"), "{}", table(&rows));
+    }
+
+    /// As files were before calls with transactions had a load of their own, and before it counted what was lost.
+    fn earlier(folder: &Path) -> PathBuf {
+        let mut results = crate::results::tests::results();
+        results.ratios = crate::results::ratios::ratios(&results.samples, &results.micro).0;
+        results.ratios.cpu_per_stateful_call_vs_kamailio_mhomed = paired(0.13);
+        for round in 0..9 {
+            for (subject, failed) in [("viaduct-stateful", 0), ("kamailio-stateful", 30)] {
+                let like = results.samples.iter().find(|sample| sample.load == Load::Calls).unwrap();
+                results.samples.push(Sample { round, subject: subject.into(), failed, ..like.clone() });
+            }
+        }
+        let mut json = serde_json::to_value(&results).unwrap();
+        let fields = json.as_object_mut().unwrap();
+        assert!(["not_comparable", "offered"].into_iter().all(|field| fields.shift_remove(field).is_some()));
+        let intervals = fields["ratios"].as_object_mut().unwrap().values_mut();
+        intervals.filter_map(|interval| interval.as_object_mut()).for_each(|interval| {
+            assert!(interval.shift_remove("left_out").is_some());
+        });
+        let file = folder.join("earlier.json");
+        fs::write(&file, json.to_string()).unwrap();
+        file
+    }
+
+    #[test]
+    fn figures_of_an_earlier_form_stay_but_for_those_beside_who_lost_calls() {
+        let folder = tempfile::tempdir().unwrap();
+        let against = Against { against: Some(earlier(folder.path())), judging: Judging::default() };
+        let mut now = crate::results::tests::results().concluded();
+        assert!(against.judge(&now).unwrap());
+        let old = crate::results::read(against.against.as_ref().unwrap()).unwrap();
+        now.ratios.cpu_per_stateful_call_vs_kamailio_mhomed = paired(0.5);
+        let found = verdicts(&old, &now, &[]);
+        let of = |name| found.iter().find(|(figure, _)| *figure == name).map(|(_, verdict)| *verdict);
+        assert_eq!(of("cpu_per_call_vs_kamailio"), Some(Verdict::Same), "{found:?}");
+        assert_eq!(of("cpu_per_stateful_call_vs_kamailio_mhomed"), Some(Verdict::NotComparable));
+        assert!(against.judge(&now).unwrap(), "0.5 is not worse than what was none");
+        now.ratios.cpu_per_call_vs_kamailio = paired(0.7);
+        assert!(!against.judge(&now).unwrap());
     }
 }

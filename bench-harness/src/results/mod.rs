@@ -25,7 +25,7 @@ use std::time::SystemTime;
 use hdrhistogram::Histogram;
 
 use crate::load::Transport;
-use model::{Load, Results, SCHEMA};
+use model::{Load, Results, SCHEMA, Sample};
 
 /// Latencies of a subject under a load in nanoseconds, all its windows together.
 pub type Histograms = BTreeMap<(String, Load), Histogram<u64>>;
@@ -46,11 +46,11 @@ impl Results {
     }
 
     /// The same with [`Results::ratios`] as the samples and the pieces of code give them, and a reason for each that
-    /// they do not give.
+    /// they do not give, or give of subjects that lost too much to be compared.
     pub fn concluded(mut self) -> Self {
-        self.ratios = ratios::ratios(&self.samples, &self.micro);
+        (self.ratios, self.not_comparable) = ratios::ratios(&self.samples, &self.micro);
         for (name, figure) in ratios::flat(&self.ratios) {
-            if figure.is_some() {
+            if figure.is_some() || self.not_comparable.contains_key(name) {
                 // Another run, which was absorbed, had not measured it.
                 self.skipped.remove(name);
             } else {
@@ -71,6 +71,7 @@ impl Results {
             sample
         }));
         self.micro.extend(other.micro);
+        self.offered.extend(other.offered);
         self.skipped.extend(other.skipped);
         self.parts.extend(other.parts);
     }
@@ -134,9 +135,10 @@ pub enum Unit {
 
 impl Load {
     /// In the order of the report.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Messages,
         Self::Calls,
+        Self::StatefulCalls,
         Self::TcpCalls,
         Self::TcpConnections,
         Self::TlsCalls,
@@ -159,7 +161,7 @@ impl Load {
     /// What it is counted in.
     pub fn unit(self) -> Unit {
         match self {
-            Self::Calls | Self::TcpCalls | Self::TlsCalls | Self::Overload => Unit::Call,
+            Self::Calls | Self::StatefulCalls | Self::TcpCalls | Self::TlsCalls | Self::Overload => Unit::Call,
             Self::TcpConnections | Self::TlsConnections => Unit::Connection,
             Self::Messages | Self::Paced | Self::Saturation | Self::Knee => Unit::Message,
         }
@@ -170,6 +172,7 @@ impl Load {
         match self {
             Self::Messages => "messages",
             Self::Calls => "calls",
+            Self::StatefulCalls => "stateful-calls",
             Self::Paced => "paced",
             Self::Saturation => "saturation",
             Self::Knee => "knee",
@@ -180,6 +183,71 @@ impl Load {
             Self::TlsConnections => "tls-connections",
         }
     }
+}
+
+impl Unit {
+    /// One of them.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Call => "call",
+            Self::Connection => "connection",
+        }
+    }
+}
+
+/// Part of what was offered that may be lost where CPU is compared.
+const MAY_LOSE: f64 = 0.005;
+
+impl Sample {
+    /// What its CPU is counted by: calls, connections, or messages delivered.
+    pub fn units(&self) -> u64 {
+        match self.load {
+            Load::Overload => self.calls - self.failed,
+            load if load.unit() == Unit::Message => self.delivered,
+            _ => self.calls,
+        }
+    }
+
+    /// What was lost, and of how much: messages that did not arrive, or calls and connections that did not end well or needed
+    /// a message once more.
+    pub fn lost_of(&self) -> (u64, u64) {
+        match self.load.unit() {
+            Unit::Message => (self.lost, self.sent),
+            Unit::Call | Unit::Connection => {
+                (self.failed.max(self.retransmissions).min(self.calls), self.calls)
+            }
+        }
+    }
+
+    /// So little was lost that its CPU can be held against another's.
+    pub fn is_whole(&self) -> bool {
+        let (lost, of) = self.lost_of();
+        lost as f64 <= of as f64 * MAY_LOSE
+    }
+}
+
+/// One of so many windows may have lost too much; more, and none of them is compared.
+const LEFT_OUT: usize = 3;
+
+/// So few windows, or pairs of them, lost too much that the others may be compared.
+pub fn are_few(lost: usize, of: usize) -> bool {
+    lost * LEFT_OUT <= of
+}
+
+/// These windows of one subject may be compared. Most is lost where more than can be carried is offered, and that is what is
+/// asked there.
+pub fn are_comparable(samples: &[&Sample]) -> bool {
+    let is_lost =
+        |sample: &&&Sample| !matches!(sample.load, Load::Saturation | Load::Overload) && !sample.is_whole();
+    are_few(samples.iter().filter(is_lost).count(), samples.len())
+}
+
+/// The part that these windows lost of what was offered, 0 to 1, all together; none where nothing was offered.
+pub fn part_lost<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> f64 {
+    let all = samples.into_iter().map(Sample::lost_of);
+    let (lost, of) = all.fold((0, 0), |(lost, of), (more, more_of)| (lost + more, of + more_of));
+    lost as f64 / of.max(1) as f64
 }
 
 #[cfg(test)]

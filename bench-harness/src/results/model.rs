@@ -1,6 +1,7 @@
 //! What a run measured, raw: everything that `report.md`, plots and comparisons are made of.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -27,11 +28,45 @@ pub struct Results {
     pub samples: Vec<Sample>,
     /// Figures of single pieces of code, by name (`parse`, `fib_lookup_zipf_1200000`).
     pub micro: BTreeMap<String, Micro>,
+    /// Figures that are none, because who was measured for them lost a part of what was offered, by name.
+    #[serde(default)]
+    pub not_comparable: BTreeMap<String, Loss>,
+    /// How much of each load of calls or connections was offered, by the load's name, and why so much.
+    #[serde(default)]
+    pub offered: BTreeMap<String, Offered>,
     /// What was asked for and could not be measured, and why.
     pub skipped: BTreeMap<String, String>,
     /// Commands of their own that a run of all was made of, by name.
     #[serde(default)]
     pub parts: BTreeMap<String, Part>,
+}
+
+/// What two subjects lost of the same: what is left of it says nothing about their cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Messages, calls or connections that were offered in a second.
+    pub offered_per_second: f64,
+    /// Part that each of the subjects lost, 0 to 1, all windows together: messages that did not arrive, calls or connections
+    /// that did not end well or needed a message once more.
+    pub lost: BTreeMap<String, f64>,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "of {:.0} a second", self.offered_per_second)?;
+        self.lost.iter().try_for_each(|(subject, part)| write!(f, ", {subject} lost {:.2}%", part * 100.0))
+    }
+}
+
+/// The rate of a load.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Offered {
+    /// Calls or connections a second.
+    pub per_second: f64,
+    /// What part that is of the most that the slowest carried; `None`: the rate was asked for.
+    pub part: Option<f64>,
+    /// The most that each subject carried when it was looked for, in calls or connections a second.
+    pub most: BTreeMap<String, f64>,
 }
 
 /// One command of a run of all.
@@ -85,8 +120,10 @@ pub struct Subject {
 pub enum Load {
     /// INVITEs that nobody answers: cost of one forwarded request.
     Messages,
-    /// Whole calls: INVITE 180 200 ACK BYE 200, six messages forwarded each.
+    /// Whole calls without transactions: INVITE 180 200 ACK BYE 200, six messages forwarded each.
     Calls,
+    /// The same calls at another rate, for those who keep transactions, and for Viaduct without.
+    StatefulCalls,
     /// Single messages, far apart: what forwarding adds to the latency of an idle path.
     Paced,
     /// More than can be carried.
@@ -191,9 +228,13 @@ pub struct Interval {
     pub high: f64,
     /// Pairs.
     pub pairs: usize,
+    /// Pairs besides that do not count, because either subject lost a part of what was offered.
+    #[serde(default)]
+    pub left_out: usize,
 }
 
-/// The run in a few figures. `None`: not measured in this run, and [`Results::skipped`] says why.
+/// The run in a few figures. `None`: not measured in this run, or not comparable; [`Results::skipped`] or
+/// [`Results::not_comparable`] says why.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Ratios {
     /// CPU per delivered message, Viaduct over `null uring`.

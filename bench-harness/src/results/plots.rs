@@ -6,12 +6,11 @@ use std::io;
 use hdrhistogram::Histogram;
 use plotters::style::RGBColor;
 
-use super::Unit;
 use super::curves::{Axis, Bar, Line, bars, lines};
 use super::model::{Load, Sample};
 use super::ratios::{FLOOR, OVER_TCP, OVER_TLS, STATEFUL, VIADUCT};
 use super::statistics::median;
-use super::{Histograms, hgrm};
+use super::{Histograms, are_comparable, hgrm, part_lost};
 
 /// Name and text of a file.
 pub type File = (String, String);
@@ -21,6 +20,7 @@ pub fn of(samples: &[Sample]) -> io::Result<Vec<File>> {
     let files = [
         costs(samples, Load::Messages, "cpu-per-message.svg", "CPU per delivered message")?,
         costs(samples, Load::Calls, "cpu-per-call.svg", "CPU per call")?,
+        costs(samples, Load::StatefulCalls, "cpu-per-stateful-call.svg", "CPU per call with transactions")?,
         costs(samples, Load::TcpCalls, "cpu-per-tcp-call.svg", "CPU per call over TCP")?,
         costs(
             samples,
@@ -71,23 +71,30 @@ fn plain(value: f64) -> String {
     if value < 10.0 { format!("{}", (value * 100.0).round() / 100.0) } else { format!("{value:.0}") }
 }
 
-/// Median CPU of each subject for a message or call, dearest last.
+/// Median CPU of each subject for a message or call, dearest last; of who lost a part of them, that part.
 fn costs(samples: &[Sample], load: Load, file: &str, title: &str) -> io::Result<Option<File>> {
-    let mut costs = BTreeMap::<&str, Vec<f64>>::new();
+    let mut windows = BTreeMap::<&str, Vec<&Sample>>::new();
     for sample in samples.iter().filter(|sample| sample.load == load) {
-        let cost = sample.cpu_ns as f64 / sample.units() as f64 / 1e3;
-        costs.entry(&sample.subject).or_default().push(cost);
+        windows.entry(&sample.subject).or_default().push(sample);
     }
-    let medians = costs.into_iter().filter_map(|(subject, costs)| Some((subject, median(costs)?)));
-    let mut medians: Vec<_> = medians.collect();
-    medians.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let floor = medians.iter().find(|(subject, _)| *subject == FLOOR).or(medians.first()).copied();
-    let bar = |(subject, cost): &(&str, f64)| {
-        let words = floor.map(|(name, floor)| format!("{cost:.2} µs, {:.2} × {name}", cost / floor));
-        let words = words.unwrap_or_default();
+    let cost = |sample: &&Sample| sample.cpu_ns as f64 / sample.units() as f64 / 1e3;
+    let row = |(subject, samples): (_, Vec<&Sample>)| {
+        let cost = median(samples.iter().map(cost).collect())?;
+        let lost = (!are_comparable(&samples)).then(|| part_lost(samples));
+        Some((subject, cost, lost))
+    };
+    let mut rows: Vec<(&str, f64, Option<f64>)> = windows.into_iter().filter_map(row).collect();
+    rows.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let floor = rows.iter().find(|(subject, ..)| *subject == FLOOR).or(rows.first()).copied();
+    let bar = |(subject, cost, lost): &(&str, f64, Option<f64>)| {
+        let words = match (lost, floor) {
+            (Some(lost), _) => format!("{cost:.2} µs, {:.1}% lost", lost * 100.0),
+            (None, Some((name, floor, _))) => format!("{cost:.2} µs, {:.2} × {name}", cost / floor),
+            (None, None) => format!("{cost:.2} µs"),
+        };
         Bar { name: (*subject).to_owned(), value: *cost, words, colour: colour(subject) }
     };
-    let svg = bars(title, "µs of CPU", &medians.iter().map(bar).collect::<Vec<_>>())?;
+    let svg = bars(title, "µs of CPU", &rows.iter().map(bar).collect::<Vec<_>>())?;
     Ok(svg.map(|svg| (file.to_owned(), svg)))
 }
 
@@ -129,16 +136,5 @@ fn colour(subject: &str) -> RGBColor {
         "opensips" => RGBColor(204, 121, 167),
         "opensips-mhomed" => RGBColor(0, 158, 115),
         _ => RGBColor(230, 159, 0),
-    }
-}
-
-impl Sample {
-    /// What its CPU is counted by: calls, or messages delivered.
-    pub fn units(&self) -> u64 {
-        match self.load {
-            Load::Overload => self.calls - self.failed,
-            load if load.unit() == Unit::Message => self.delivered,
-            _ => self.calls,
-        }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::model::{Interval, Latency, Load, Micro, Ratios, Sample};
+use super::model::{Interval, Latency, Load, Loss, Micro, Ratios, Sample};
 use super::statistics::{median, paired};
+use super::{are_few, part_lost};
 
 /// What the figures are about.
 pub const VIADUCT: &str = "viaduct";
@@ -16,42 +17,74 @@ pub const OVER_TLS: &str = "viaduct-tls";
 /// The floor: Viaduct's engine without SIP.
 pub const FLOOR: &str = "null-uring";
 
-/// All figures that these samples and pieces of code give; `None` where they give none.
-pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
-    let per_call = |peer| per_unit(samples, (VIADUCT, peer), Load::Calls, |sample| sample.calls);
-    let stateful = |peer| per_unit(samples, (STATEFUL, peer), Load::Calls, |sample| sample.calls);
-    let over_streams = |ours, peer, load| per_unit(samples, (ours, peer), load, |sample| sample.calls);
-    let connections = |ours, peer, load| per_cpu(samples, (ours, peer), load, |sample| sample.calls);
+/// Windows of two subjects that are held against each other, and the figure that this gives.
+struct Pairing {
+    name: &'static str,
+    place: fn(&mut Ratios) -> &mut Option<Interval>,
+    ours: &'static str,
+    theirs: &'static str,
+    loads: &'static [Load],
+}
+
+macro_rules! pairing {
+    ($figure:ident: $ours:expr, $theirs:expr, $($load:ident),+) => {
+        Pairing {
+            name: stringify!($figure),
+            place: |ratios| &mut ratios.$figure,
+            ours: $ours,
+            theirs: $theirs,
+            loads: &[$(Load::$load),+],
+        }
+    };
+}
+
+/// All of them. Calls with transactions were offered as the same load as those without once.
+const PAIRINGS: [Pairing; 13] = [
+    pairing!(cpu_per_message_vs_null: VIADUCT, FLOOR, Messages),
+    pairing!(cpu_per_call_vs_kamailio: VIADUCT, "kamailio", Calls),
+    pairing!(cpu_per_call_vs_kamailio_mhomed: VIADUCT, "kamailio-mhomed", Calls),
+    pairing!(cpu_per_call_vs_opensips: VIADUCT, "opensips", Calls),
+    pairing!(cpu_per_call_vs_opensips_mhomed: VIADUCT, "opensips-mhomed", Calls),
+    pairing!(cpu_per_stateful_call_vs_stateless: STATEFUL, VIADUCT, Calls, StatefulCalls),
+    pairing!(cpu_per_stateful_call_vs_kamailio_mhomed: STATEFUL, "kamailio-stateful", Calls, StatefulCalls),
+    pairing!(cpu_per_stateful_call_vs_opensips_mhomed: STATEFUL, "opensips-stateful", Calls, StatefulCalls),
+    pairing!(cpu_per_call_tcp_vs_kamailio: OVER_TCP, "kamailio-tcp", TcpCalls),
+    pairing!(cpu_per_call_tcp_vs_kamailio_stateless: OVER_TCP, "kamailio-tcp-stateless", TcpCalls),
+    pairing!(cpu_per_call_tls_vs_kamailio: OVER_TLS, "kamailio-tls", TlsCalls),
+    pairing!(tcp_connections_per_cpu_second_vs_kamailio: OVER_TCP, "kamailio-tcp", TcpConnections),
+    pairing!(tls_connections_per_cpu_second_vs_kamailio: OVER_TLS, "kamailio-tls", TlsConnections),
+];
+
+/// All figures that these samples and pieces of code give, `None` where they give none; and those that would be none, because
+/// who is compared lost a part of what was offered.
+pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> (Ratios, BTreeMap<String, Loss>) {
+    let mut losses = BTreeMap::new();
+    let mut ratios = others(samples, micro);
+    for pairing in &PAIRINGS {
+        match pairing.interval(samples) {
+            Ok(interval) => *(pairing.place)(&mut ratios) = interval,
+            Err(loss) => _ = losses.insert(pairing.name.to_owned(), loss),
+        }
+    }
+    match overload(samples) {
+        Ok(overload) => {
+            ratios.overload_goodput_lost = overload.as_ref().and_then(Overload::goodput_lost);
+            ratios.overload_setup_p99_ms = overload.as_ref().and_then(Overload::setup_p99_ms);
+        }
+        Err(loss) => {
+            for name in ["overload_goodput_lost", "overload_setup_p99_ms"] {
+                losses.insert(name.to_owned(), loss.clone());
+            }
+        }
+    }
+    (ratios, losses)
+}
+
+/// What is no comparison under a load that both carry.
+fn others(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
     let instructions = |name: &str| micro.get(name).and_then(|piece| piece.instructions);
     let ns = |name: &str| micro.get(name).and_then(|piece| piece.ns);
     Ratios {
-        cpu_per_message_vs_null: per_unit(samples, (VIADUCT, FLOOR), Load::Messages, |sample| {
-            sample.delivered
-        }),
-        cpu_per_call_vs_kamailio: per_call("kamailio"),
-        cpu_per_call_vs_kamailio_mhomed: per_call("kamailio-mhomed"),
-        cpu_per_call_vs_opensips: per_call("opensips"),
-        cpu_per_call_vs_opensips_mhomed: per_call("opensips-mhomed"),
-        cpu_per_stateful_call_vs_stateless: stateful(VIADUCT),
-        cpu_per_stateful_call_vs_kamailio_mhomed: stateful("kamailio-stateful"),
-        cpu_per_stateful_call_vs_opensips_mhomed: stateful("opensips-stateful"),
-        cpu_per_call_tcp_vs_kamailio: over_streams(OVER_TCP, "kamailio-tcp", Load::TcpCalls),
-        cpu_per_call_tcp_vs_kamailio_stateless: over_streams(
-            OVER_TCP,
-            "kamailio-tcp-stateless",
-            Load::TcpCalls,
-        ),
-        cpu_per_call_tls_vs_kamailio: over_streams(OVER_TLS, "kamailio-tls", Load::TlsCalls),
-        tcp_connections_per_cpu_second_vs_kamailio: connections(
-            OVER_TCP,
-            "kamailio-tcp",
-            Load::TcpConnections,
-        ),
-        tls_connections_per_cpu_second_vs_kamailio: connections(
-            OVER_TLS,
-            "kamailio-tls",
-            Load::TlsConnections,
-        ),
         own_work_instructions: instructions("pipeline"),
         own_work_ns: ns("pipeline"),
         full_tables_extra_ns: ns("full_tables_extra_zipf"),
@@ -60,31 +93,43 @@ pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
         added_latency_p50_us: added_us(samples, |latency| latency.p50_ns),
         added_latency_p999_us: added_us(samples, |latency| latency.p999_ns),
         syscalls_per_message: syscalls(samples),
-        overload_goodput_lost: goodput_lost(samples),
-        overload_setup_p99_ms: overload_setup_ms(samples),
+        ..Ratios::default()
     }
 }
 
-/// CPU for each message or call of the first subject, over the second's.
-fn per_unit(
-    samples: &[Sample],
-    subjects: (&str, &str),
-    load: Load,
-    units: fn(&Sample) -> u64,
-) -> Option<Interval> {
-    let cost = |sample: &Sample| sample.cpu_ns as f64 / units(sample) as f64;
-    paired(pairs(samples, subjects, load).into_iter().map(|(ours, theirs)| (cost(ours), cost(theirs))))
+impl Pairing {
+    /// Over the pairs of which neither window lost too much.
+    fn interval(&self, samples: &[Sample]) -> Result<Option<Interval>, Loss> {
+        let of = |load: &Load| pairs(samples, (self.ours, self.theirs), *load);
+        let all = self.loads.iter().map(of).max_by_key(Vec::len).unwrap_or_default();
+        let whole: Vec<_> =
+            all.iter().filter(|(ours, theirs)| ours.is_whole() && theirs.is_whole()).collect();
+        let left_out = all.len() - whole.len();
+        if !are_few(left_out, all.len()) {
+            return Err(loss(all.into_iter().flat_map(|(ours, theirs)| [ours, theirs])));
+        }
+        let interval =
+            paired(whole.into_iter().map(|(ours, theirs)| (self.figure(ours), self.figure(theirs))));
+        Ok(interval.map(|interval| Interval { left_out, ..interval }))
+    }
+
+    /// CPU for each, or how many for the CPU.
+    fn figure(&self, sample: &Sample) -> f64 {
+        let cost = sample.cpu_ns as f64 / sample.units() as f64;
+        if more_is_better(self.name) { 1.0 / cost } else { cost }
+    }
 }
 
-/// Messages, calls or connections in a second of CPU of the first subject, over the second's.
-fn per_cpu(
-    samples: &[Sample],
-    subjects: (&str, &str),
-    load: Load,
-    units: fn(&Sample) -> u64,
-) -> Option<Interval> {
-    let rate = |sample: &Sample| units(sample) as f64 / sample.cpu_ns as f64;
-    paired(pairs(samples, subjects, load).into_iter().map(|(ours, theirs)| (rate(ours), rate(theirs))))
+/// Of windows at one rate.
+fn loss<'a>(samples: impl Iterator<Item = &'a Sample>) -> Loss {
+    let mut subjects = BTreeMap::<_, Vec<_>>::new();
+    let mut offered_per_second = 0.0;
+    for sample in samples {
+        offered_per_second = sample.offered_per_second;
+        subjects.entry(sample.subject.clone()).or_default().push(sample);
+    }
+    let lost = subjects.into_iter().map(|(subject, samples)| (subject, part_lost(samples)));
+    Loss { offered_per_second, lost: lost.collect() }
 }
 
 /// Latency that forwarding adds to the floor's, in microseconds.
@@ -104,20 +149,42 @@ fn syscalls(samples: &[Sample]) -> Option<f64> {
     (messages > 0).then(|| calls as f64 / messages as f64)
 }
 
-/// The window at the peak and the one of the most calls offered.
-fn overload(samples: &[Sample]) -> Option<(&Sample, &Sample)> {
-    let those = || samples.iter().filter(|s| s.subject == VIADUCT && s.load == Load::Overload);
-    let by_rate = |a: &&Sample, b: &&Sample| a.offered_per_second.total_cmp(&b.offered_per_second);
-    those().min_by(by_rate).zip(those().max_by(by_rate))
+/// Windows at the peak, each with the one of several times as many calls behind it.
+struct Overload<'a>(Vec<(&'a Sample, &'a Sample)>);
+
+/// Of the rounds whose peak was one; they are none where all of them lost calls at what they took for it.
+fn overload(samples: &[Sample]) -> Result<Option<Overload<'_>>, Loss> {
+    let mut rounds = BTreeMap::<u32, Vec<&Sample>>::new();
+    for sample in samples.iter().filter(|s| s.subject == VIADUCT && s.load == Load::Overload) {
+        rounds.entry(sample.round).or_default().push(sample);
+    }
+    let all: Vec<_> = rounds.into_values().filter_map(peak_and_over).collect();
+    let sound: Vec<_> = all.iter().copied().filter(|(peak, _)| peak.is_whole()).collect();
+    match all.is_empty() {
+        true => Ok(None),
+        false if sound.is_empty() => Err(loss(all.into_iter().map(|(peak, _)| peak))),
+        false => Ok(Some(Overload(sound))),
+    }
 }
 
-fn goodput_lost(samples: &[Sample]) -> Option<f64> {
-    let goodput = |sample: &Sample| (sample.calls - sample.failed) as f64 / sample.seconds;
-    overload(samples).map(|(peak, over)| 1.0 - goodput(over) / goodput(peak))
+fn peak_and_over(mut windows: Vec<&Sample>) -> Option<(&Sample, &Sample)> {
+    windows.sort_by(|a, b| a.offered_per_second.total_cmp(&b.offered_per_second));
+    match windows[..] {
+        [peak, .., over] => Some((peak, over)),
+        _ => None,
+    }
 }
 
-fn overload_setup_ms(samples: &[Sample]) -> Option<f64> {
-    Some(overload(samples)?.1.latency?.p99_ns as f64 / 1e6)
+impl Overload<'_> {
+    fn goodput_lost(&self) -> Option<f64> {
+        let goodput = |sample: &Sample| (sample.calls - sample.failed) as f64 / sample.seconds;
+        median(self.0.iter().map(|(peak, over)| 1.0 - goodput(over) / goodput(peak)).collect())
+    }
+
+    fn setup_p99_ms(&self) -> Option<f64> {
+        let ms = |over: &Sample| Some(over.latency?.p99_ns as f64 / 1e6);
+        median(self.0.iter().filter_map(|(_, over)| ms(over)).collect())
+    }
 }
 
 /// Windows of two subjects that are neighbours in time, at one rate: where there are several, the one with the most

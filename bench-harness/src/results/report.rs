@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::Unit;
-use super::model::{Load, Results, Sample};
-use super::ratios::{FLOOR, Figure, OVER_TCP, OVER_TLS, VIADUCT, flat};
+use super::are_comparable;
+use super::model::{Load, Loss, Results, Sample};
+use super::ratios::{FLOOR, Figure, OVER_TCP, OVER_TLS, STATEFUL, VIADUCT, flat};
 use super::statistics::{coverage, median};
 
 /// Its name.
@@ -131,10 +131,12 @@ fn figures(text: &mut String, results: &Results) {
     for Bar { name, words, unit, at_most } in &BARS {
         let figure = figures.get(name).copied().flatten();
         let with_unit = |value: f64| format!("{} {unit}", number(value)).trim_end().to_owned();
+        let lost = |loss: &Loss| format!("**not comparable**: {loss}");
+        let none = || results.not_comparable.get(*name).map_or("not measured".into(), lost);
         let _ = writeln!(
             text,
             "| {words} (`{name}`) | {} | {} | {} | {} |",
-            figure.map_or("not measured".into(), |figure| format!("**{}**", with_unit(figure.value))),
+            figure.map_or_else(none, |figure| format!("**{}**", with_unit(figure.value))),
             figure.map(interval).unwrap_or_default(),
             at_most.map(with_unit).unwrap_or_default(),
             figure.zip(*at_most).map_or("", |(figure, most)| if figure.value <= most {
@@ -146,7 +148,8 @@ fn figures(text: &mut String, results: &Results) {
     }
     text.push_str(
         "\nIntervals hold the true median of neighbouring windows' ratios with the confidence that stands with them, by \
-         order statistics: nothing is assumed about how the figures are distributed.\n\n",
+         order statistics: nothing is assumed about how the figures are distributed. A pair of windows in which either subject \
+         lost more than 0.5% is left out; where that is more than one of three, the two are not comparable.\n\n",
     );
 }
 
@@ -154,7 +157,11 @@ fn interval(figure: Figure) -> String {
     figure.interval.map_or(String::new(), |interval| {
         let sure = coverage(interval.pairs) * 100.0;
         let (low, high) = (number(interval.low), number(interval.high));
-        format!("{low} to {high} ({sure:.1}%, {} pairs)", interval.pairs)
+        let left_out = match interval.left_out {
+            0 => String::new(),
+            pairs => format!(", {pairs} left out"),
+        };
+        format!("{low} to {high} ({sure:.1}%, {} pairs{left_out})", interval.pairs)
     })
 }
 
@@ -184,11 +191,8 @@ fn windows(text: &mut String, results: &Results, load: Load) {
         knees(text, &subjects);
         return;
     }
-    let unit = match load.unit() {
-        Unit::Call => "call",
-        Unit::Connection => "connection",
-        Unit::Message => "message",
-    };
+    offered(text, results, load);
+    let unit = load.unit().name();
     let _ = writeln!(
         text,
         "| subject | offered/s | windows | CPU per {unit} | p50 | p99 | p99.9 | delivered | sent again | memory | notes |\n\
@@ -203,19 +207,44 @@ fn windows(text: &mut String, results: &Results, load: Load) {
     let _ = writeln!(text, "\nMedians of windows; in brackets: how many times as much as `{name}`.\n");
 }
 
+/// Why it was so much.
+fn offered(text: &mut String, results: &Results, load: Load) {
+    let Some(offered) = results.offered.get(load.name()) else { return };
+    let (rate, unit) = (number(offered.per_second), load.unit().name());
+    let Some(part) = offered.part else {
+        let _ = writeln!(text, "Offered: {rate} {unit}s a second, as was asked for.\n");
+        return;
+    };
+    let mut most: Vec<_> = offered.most.iter().collect();
+    most.sort_by(|a, b| a.1.total_cmp(b.1));
+    let most: Vec<String> = most.iter().map(|(name, rate)| format!("`{name}` {}", number(**rate))).collect();
+    let _ = writeln!(
+        text,
+        "Offered: {rate} {unit}s a second, {} of the most that the slowest carried before the rounds: {}.\n",
+        number(part),
+        most.join(", ")
+    );
+}
+
 type Subjects<'a> = BTreeMap<(&'a str, u64), Vec<&'a Sample>>;
 
 /// Whom the others are held against at this rate: the floor, else Viaduct, else the first.
 fn reference<'a>(subjects: &'a Subjects<'_>, rate: u64) -> Option<&'a [&'a Sample]> {
     let named = |name: &'static str| subjects.get(&(name, rate));
     let first = || subjects.iter().find(|((_, own), _)| *own == rate).map(|(_, samples)| samples);
-    [FLOOR, VIADUCT, OVER_TCP, OVER_TLS].into_iter().find_map(named).or_else(first).map(Vec::as_slice)
+    [FLOOR, VIADUCT, STATEFUL, OVER_TCP, OVER_TLS]
+        .into_iter()
+        .find_map(named)
+        .or_else(first)
+        .map(Vec::as_slice)
 }
 
 fn row(samples: &[&Sample], over: Option<&[&Sample]>) -> String {
     let of = |samples: &[&Sample], value: fn(&Sample) -> Option<f64>| {
         median(samples.iter().filter_map(|sample| value(sample)).collect())
     };
+    // Of less than all that was offered both cost and latency say nothing beside another's.
+    let over = over.filter(|over| are_comparable(samples) && are_comparable(over));
     let beside = |value: fn(&Sample) -> Option<f64>, unit: &str| {
         let Some(own) = of(samples, value) else { return "–".to_owned() };
         let ratio =
@@ -246,6 +275,9 @@ fn notes(samples: &[&Sample]) -> String {
     }
     if failed > 0 {
         notes.push(format!("{failed} failed"));
+    }
+    if !are_comparable(samples) {
+        notes.push("not comparable".to_owned());
     }
     notes.join(", ")
 }

@@ -87,6 +87,96 @@ fn ratios_are_medians_of_neighbours() {
     assert!((connections.median - 2.5).abs() < 1e-9, "more is better: {connections:?}");
 }
 
+/// Nine rounds of calls with transactions, of which Kamailio loses so many of a hundred in each.
+fn stateful(lost: [u64; 9]) -> Results {
+    let mut results = Results::default();
+    for (round, failed) in (0..).zip(lost) {
+        let theirs = sample(round, "kamailio-stateful", Load::StatefulCalls, 900);
+        results.samples.extend([
+            sample(round, "viaduct-stateful", Load::StatefulCalls, 300),
+            Sample { failed, cpu_ns: 900 + 100 * failed, ..theirs },
+        ]);
+    }
+    results
+}
+
+#[test]
+fn windows_in_which_calls_were_lost_are_left_out_and_too_many_of_them_are_no_comparison() {
+    let found = |lost| stateful(lost).concluded();
+    let whole = found([0; 9]).ratios.cpu_per_stateful_call_vs_kamailio_mhomed.unwrap();
+    assert_eq!((whole.pairs, whole.left_out), (9, 0));
+    assert!((whole.median - 1.0 / 3.0).abs() < 1e-9);
+    let few = found([0, 0, 40, 0, 0, 1, 0, 5, 0]).ratios.cpu_per_stateful_call_vs_kamailio_mhomed.unwrap();
+    assert_eq!((few.pairs, few.left_out, few.median), (6, 3, whole.median));
+    let many = found([0, 30, 40, 0, 0, 10, 0, 10, 0]);
+    assert_eq!(many.ratios.cpu_per_stateful_call_vs_kamailio_mhomed, None);
+    let loss = &many.not_comparable["cpu_per_stateful_call_vs_kamailio_mhomed"];
+    assert_eq!((loss.offered_per_second, loss.lost["viaduct-stateful"]), (1000.0, 0.0));
+    assert_eq!(loss.lost["kamailio-stateful"], 0.1);
+    assert!(!many.skipped.contains_key("cpu_per_stateful_call_vs_kamailio_mhomed"));
+    let report = report::text(&many, &[]);
+    let said = "| **not comparable**: of 1000 a second, kamailio-stateful lost 10.00%, viaduct-stateful lost 0.00% |";
+    assert!(report.contains(said), "{report}");
+    let row = report.lines().find(|line| line.starts_with("| kamailio-stateful | 1000 |")).unwrap();
+    assert!(row.ends_with("| 90 failed, not comparable |") && !row.contains('('), "{row}");
+    assert!(report::text(&found([0, 0, 9, 0, 0, 0, 0, 0, 0]), &[]).contains("8 pairs, 1 left out)"));
+}
+
+#[test]
+fn a_message_sent_again_was_lost_whatever_became_of_the_call() {
+    let mut results = stateful([0; 9]);
+    results.samples.iter_mut().for_each(|sample| sample.retransmissions = 2);
+    assert!(results.concluded().not_comparable.contains_key("cpu_per_stateful_call_vs_kamailio_mhomed"));
+}
+
+#[test]
+fn the_report_says_how_much_was_offered_and_why() {
+    let mut results = stateful([0; 9]);
+    let most = [("viaduct-stateful", 5_000.0), ("kamailio-stateful", 1_700.0)];
+    let most = most.map(|(name, rate)| (name.to_owned(), rate)).into();
+    results.offered.insert("stateful-calls".into(), Offered { per_second: 1_020.0, part: Some(0.6), most });
+    let report = report::text(&results, &[]);
+    assert!(
+        report.contains(
+            "Offered: 1020 calls a second, 0.600 of the most that the slowest carried before the rounds: \
+             `kamailio-stateful` 1700, `viaduct-stateful` 5000.\n"
+        ),
+        "{report}"
+    );
+    let asked = Offered { per_second: 300.0, ..Offered::default() };
+    results.offered.insert("stateful-calls".into(), asked);
+    assert!(report::text(&results, &[]).contains("Offered: 300.0 calls a second, as was asked for.\n"));
+}
+
+/// Rounds of a peak of 1,000 calls a second, of which a part is lost, and of five times as many behind it.
+fn overloaded(rounds: &[(u64, u64)]) -> Results {
+    let mut results = Results::default();
+    for (round, (lost_at_peak, completed)) in (0..).zip(rounds) {
+        let of = |calls, failed, rate| Sample {
+            calls,
+            failed,
+            offered_per_second: rate,
+            ..sample(round, "viaduct", Load::Overload, 4_000_000_000)
+        };
+        results.samples.extend([of(1_000, *lost_at_peak, 1_000.0), of(5_000, 5_000 - completed, 5_000.0)]);
+    }
+    results
+}
+
+#[test]
+fn overload_is_the_median_of_the_rounds_whose_peak_was_one() {
+    let found = |rounds: &[(u64, u64)]| overloaded(rounds).concluded();
+    let three = found(&[(0, 950), (0, 900), (0, 400)]).ratios;
+    assert!((three.overload_goodput_lost.unwrap() - 0.1).abs() < 1e-9, "{three:?}");
+    assert_eq!(three.overload_setup_p99_ms, Some(80.0));
+    let two = found(&[(130, 950), (0, 900), (0, 700)]).ratios;
+    assert!((two.overload_goodput_lost.unwrap() - 0.2).abs() < 1e-9, "{two:?}");
+    let none = found(&[(130, 950)]);
+    assert_eq!((none.ratios.overload_goodput_lost, none.ratios.overload_setup_p99_ms), (None, None));
+    assert_eq!(none.not_comparable["overload_goodput_lost"].lost["viaduct"], 0.13);
+    assert!(found(&[]).not_comparable.is_empty());
+}
+
 #[test]
 fn the_other_figures_come_from_their_places() {
     let ratios = results().concluded().ratios;
