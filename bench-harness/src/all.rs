@@ -1,5 +1,6 @@
 //! `all`: every measurement, one after the other, into one folder.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::compare::{Family, Selection};
 use crate::results::against::Against;
-use crate::results::model::{Part, Results};
+use crate::results::model::{Load, Part, Results};
 use crate::results::{self, FILE};
 
 /// Runs every measurement into one folder
@@ -17,10 +19,14 @@ use crate::results::{self, FILE};
 #[command(after_help = "\
 Prints what it is going to do and how long that takes, then runs each part as a program of its own: most build network
 namespaces. A part that fails does not keep the next from running. The folder then holds results.json, report.md, plots
-and histograms. Exit code 0: each part met what its help says that it holds itself to.
+and histograms, with the figures of all parts: ratios of the comparison, instructions and times of pieces of code (`micro`), what is
+left under overload (`calls`). Exit code 0: each part met what its help says that it holds itself to.
+
+--only, --rounds, --window-ms, --loads and --opensips are the comparison's (`bench-harness compare --help`).
 
 Examples:
   bench-harness all --quick
+  bench-harness all --parts micro,compare,calls --only null,kamailio,opensips --opensips /opt/opensips/sbin/opensips --rounds 9
   bench-harness all --out results --against last-week/results.json --junit verdict.xml")]
 pub struct Args {
     /// A small version of everything, in less than five minutes
@@ -29,11 +35,19 @@ pub struct Args {
     /// Folder for all files
     #[arg(long, value_name = "DIR", default_value = "bench-results")]
     out: PathBuf,
-    /// Path to OpenSIPS, for `compare`; without it OpenSIPS is left out
-    #[arg(long, value_name = "PATH")]
-    opensips: Option<PathBuf>,
+    /// Only these parts
+    #[arg(long, value_delimiter = ',', value_parser = part)]
+    parts: Vec<&'static str>,
+    #[command(flatten)]
+    selection: Selection,
     #[command(flatten)]
     against: Against,
+}
+
+fn part(name: &str) -> Result<&'static str, String> {
+    let names = PLAN.map(|step| step.name);
+    let known = names.iter().find(|known| **known == name);
+    known.copied().ok_or_else(|| format!("there are {}", names.join(", ")))
 }
 
 /// One command of the plan.
@@ -49,6 +63,20 @@ struct Step {
     writes: bool,
 }
 
+/// The part that a [`Selection`] is for.
+const COMPARE: &str = "compare";
+
+/// A small comparison: what of it is not given.
+fn small() -> Selection {
+    Selection {
+        only: vec![Family::Null, Family::Kamailio],
+        rounds: Some(2),
+        window_ms: Some(300),
+        loads: vec![Load::Messages, Load::Calls, Load::StatefulCalls, Load::Paced],
+        opensips: None,
+    }
+}
+
 const PLAN: [Step; 9] = [
     Step { name: "micro", full: "micro", quick: "micro --quick", full_s: 300, quick_s: 45, writes: true },
     Step {
@@ -60,11 +88,11 @@ const PLAN: [Step; 9] = [
         writes: false,
     },
     Step {
-        name: "compare",
+        name: COMPARE,
         full: "compare",
-        quick: "compare --only null,kamailio --rounds 2 --window-ms 300 --loads messages,calls,paced",
+        quick: "compare --knee 25000 --calls 500",
         full_s: 1800,
-        quick_s: 100,
+        quick_s: 60,
         writes: true,
     },
     Step {
@@ -78,9 +106,9 @@ const PLAN: [Step; 9] = [
     Step {
         name: "calls",
         full: "overload --calls",
-        quick: "overload --calls --seconds 1 --peak 10000",
-        full_s: 90,
-        quick_s: 15,
+        quick: "overload --calls --seconds 1 --rounds 1",
+        full_s: 120,
+        quick_s: 40,
         writes: true,
     },
     Step {
@@ -120,19 +148,15 @@ const PLAN: [Step; 9] = [
 /// Runs the plan; `true`: every part met its conditions, and nothing is worse.
 pub fn execute(args: &Args) -> io::Result<bool> {
     fs::create_dir_all(&args.out)?;
-    announce(args);
+    let plan = args.plan();
+    announce(args, &plan);
     let mut results = Results::begin();
     let mut plots = Vec::new();
     let begin = Instant::now();
-    for (number, step) in PLAN.iter().enumerate() {
-        let left: u64 = PLAN[number..].iter().map(|step| step.estimate(args.quick)).sum();
-        eprintln!(
-            "[{}/{}] {} (about {} left)",
-            number + 1,
-            PLAN.len(),
-            step.words(args.quick),
-            minutes(left)
-        );
+    for (number, step) in plan.iter().enumerate() {
+        let left: u64 = plan[number..].iter().map(|step| step.estimate(args)).sum();
+        let (words, left) = (shown(&step.words(args)), minutes(left));
+        eprintln!("[{}/{}] {words} (about {left} left)", number + 1, plan.len());
         plots.extend(step.run(args, &mut results)?);
     }
     let results = results.concluded();
@@ -142,12 +166,23 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     Ok(passed & args.against.judge(&results)?)
 }
 
-fn announce(args: &Args) {
-    let total = PLAN.iter().map(|step| step.estimate(args.quick)).sum();
-    eprintln!("{} parts, about {} in all, into {}:", PLAN.len(), minutes(total), args.out.display());
-    for step in &PLAN {
-        eprintln!("  {:>6}  bench-harness {}", minutes(step.estimate(args.quick)), step.words(args.quick));
+impl Args {
+    fn plan(&self) -> Vec<&'static Step> {
+        let wanted = |step: &&Step| self.parts.is_empty() || self.parts.contains(&step.name);
+        PLAN.iter().filter(wanted).collect()
     }
+}
+
+fn announce(args: &Args, plan: &[&Step]) {
+    let total = plan.iter().map(|step| step.estimate(args)).sum();
+    eprintln!("{} parts, about {} in all, into {}:", plan.len(), minutes(total), args.out.display());
+    for step in plan {
+        eprintln!("  {:>6}  bench-harness {}", minutes(step.estimate(args)), shown(&step.words(args)));
+    }
+}
+
+fn shown(words: &[OsString]) -> String {
+    words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 fn minutes(seconds: u64) -> String {
@@ -155,12 +190,27 @@ fn minutes(seconds: u64) -> String {
 }
 
 impl Step {
-    fn words(&self, quick: bool) -> &'static str {
-        if quick { self.quick } else { self.full }
+    /// What `bench-harness` is told.
+    fn words(&self, args: &Args) -> Vec<OsString> {
+        let own = if args.quick { self.quick } else { self.full };
+        let selection = match self.name == COMPARE {
+            true => self.selection(args).words(),
+            false => Vec::new(),
+        };
+        own.split(' ').map(OsString::from).chain(selection).collect()
     }
 
-    fn estimate(&self, quick: bool) -> u64 {
-        if quick { self.quick_s } else { self.full_s }
+    fn selection(&self, args: &Args) -> Selection {
+        args.selection.clone().or(if args.quick { small() } else { Selection::default() })
+    }
+
+    /// In seconds; a comparison takes as long as its rounds.
+    fn estimate(&self, args: &Args) -> u64 {
+        let (own, rounds) = if args.quick { (self.quick_s, 2) } else { (self.full_s, 9) };
+        match self.selection(args).rounds {
+            Some(asked) if self.name == COMPARE => own * u64::from(asked) / rounds,
+            _ => own,
+        }
     }
 
     /// Its own progress goes to the terminal, its results into `results`; names the plots that it brought.
@@ -168,10 +218,8 @@ impl Step {
         // What an earlier run left in its folder would be none of this one's.
         let folder = tempfile::tempdir()?;
         let mut program = Command::new(std::env::current_exe()?);
-        program.args(self.words(args.quick).split(' '));
-        if let Some(opensips) = args.opensips.as_ref().filter(|_| self.name == "compare") {
-            program.arg("--opensips").arg(opensips);
-        }
+        let words = self.words(args);
+        program.args(&words);
         if self.writes {
             program.arg("--out").arg(folder.path());
         } else {
@@ -190,8 +238,8 @@ impl Step {
         } else if said.is_null() {
             results.skipped.insert(self.name.to_owned(), format!("it ended with {}", done.status));
         }
-        let words = ["bench-harness"].into_iter().chain(self.words(args.quick).split(' '));
-        let command = words.map(str::to_owned).collect();
+        let words = words.iter().map(|word| word.to_string_lossy().into_owned());
+        let command = std::iter::once("bench-harness".to_owned()).chain(words).collect();
         let part = Part { command, seconds, passed: done.status.success(), said };
         results.parts.insert(self.name.to_owned(), part);
         Ok(plots)
@@ -226,20 +274,51 @@ mod tests {
 
     use super::*;
 
+    fn args(words: &[&str]) -> Args {
+        let all = ["bench-harness", "all"].iter().chain(words);
+        match crate::Cli::parse_from(all).command {
+            crate::Command::All(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn every_part_is_a_command_that_there_is() {
-        for (step, quick) in PLAN.iter().flat_map(|step| [(step, false), (step, true)]) {
-            let last = if step.writes { vec!["--out", "folder"] } else { vec!["--json"] };
-            let words = ["bench-harness"].into_iter().chain(step.words(quick).split(' ')).chain(last);
-            if let Err(error) = crate::Cli::try_parse_from(words) {
-                panic!("{}: {error}", step.name);
+        let opensips = "--opensips /opt/opensips --only null,opensips --loads calls,stateful-calls";
+        for given in ["", "--quick", opensips, "--quick --rounds 5 --window-ms 200"] {
+            let args = args(&given.split_whitespace().collect::<Vec<_>>());
+            for step in args.plan() {
+                let last = if step.writes { vec!["--out", "folder"] } else { vec!["--json"] };
+                let last = last.into_iter().map(OsString::from);
+                let words =
+                    [OsString::from("bench-harness")].into_iter().chain(step.words(&args)).chain(last);
+                if let Err(error) = crate::Cli::try_parse_from(words) {
+                    panic!("{}: {error}", step.name);
+                }
             }
         }
     }
 
     #[test]
+    fn what_is_selected_goes_to_the_comparison_and_other_parts_are_left_out() {
+        let args = args(&["--quick", "--parts", "compare,micro", "--rounds", "4", "--only", "kamailio"]);
+        let words: Vec<String> = args.plan().iter().map(|step| shown(&step.words(&args))).collect();
+        assert_eq!(
+            words,
+            [
+                "micro --quick",
+                "compare --knee 25000 --calls 500 --only kamailio --rounds 4 --window-ms 300 \
+                 --loads messages,calls,stateful-calls,paced",
+            ]
+        );
+        assert_eq!(args.plan()[1].estimate(&args), 2 * PLAN[2].quick_s);
+        assert!(crate::Cli::try_parse_from(["bench-harness", "all", "--parts", "micros"]).is_err());
+    }
+
+    #[test]
     fn the_small_version_takes_less_than_five_minutes() {
-        let quick: u64 = PLAN.iter().map(|step| step.quick_s).sum();
+        let args = args(&["--quick"]);
+        let quick: u64 = args.plan().iter().map(|step| step.estimate(&args)).sum();
         assert!(quick < 270, "{quick} s, and machines differ");
     }
 }

@@ -31,9 +31,9 @@ use crate::subject::{FORWARDER_CORE, LOAD_CORE, pin};
 use crate::world::{INSIDE, OUTSIDE, SECURE_SINK, World};
 use peers::{Peer, Setting};
 use rounds::Rounds;
-use selection::Selection;
 use syscalls::Counter;
 
+pub use selection::{Family, Selection};
 pub use window::{Bench, Plan};
 
 /// Compares Viaduct with the floor and with other proxies, interleaved over rounds

@@ -1,5 +1,6 @@
-//! What of a comparison is run.
+//! What of a comparison is run: for `compare` itself, and for `all`, of which it is a part.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::rounds::LOADS;
 use crate::null::Engine;
 use crate::results::model::Load;
 
-/// Whom, under which loads, how long. What is left out is as the accessors have it.
+/// Whom, under which loads, how long. What is left out is as [`Selection::or`] or the accessors have it.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Selection {
     /// Besides Viaduct only these
@@ -46,6 +47,35 @@ fn load(name: &str) -> Result<Load, String> {
 }
 
 impl Selection {
+    /// The same, with what is left out as `other` has it.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            only: if self.only.is_empty() { other.only } else { self.only },
+            rounds: self.rounds.or(other.rounds),
+            window_ms: self.window_ms.or(other.window_ms),
+            loads: if self.loads.is_empty() { other.loads } else { self.loads },
+            opensips: self.opensips.or(other.opensips),
+        }
+    }
+
+    /// As a command line has it.
+    pub fn words(&self) -> Vec<OsString> {
+        use clap::ValueEnum as _;
+        let only =
+            self.only.iter().filter_map(|family| Some(family.to_possible_value()?.get_name().to_owned()));
+        let loads = self.loads.iter().map(|load| load.name().to_owned());
+        let list = |names: Vec<String>| (!names.is_empty()).then(|| OsString::from(names.join(",")));
+        let options = [
+            ("--only", list(only.collect())),
+            ("--rounds", self.rounds.map(|rounds| rounds.to_string().into())),
+            ("--window-ms", self.window_ms.map(|ms| ms.to_string().into())),
+            ("--loads", list(loads.collect())),
+            ("--opensips", self.opensips.clone().map(Into::into)),
+        ];
+        let given = options.into_iter().filter_map(|(name, value)| Some([name.into(), value?]));
+        given.flatten().collect()
+    }
+
     /// Whom Viaduct is compared with.
     pub(super) fn families(&self) -> &[Family] {
         if self.only.is_empty() { &Family::ALL } else { &self.only }
@@ -80,5 +110,47 @@ impl Family {
             }
             Self::Opensips => Way::ALL.map(Peer::Opensips).into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        selection: Selection,
+    }
+
+    fn parsed(words: &[OsString]) -> Selection {
+        Line::parse_from([OsString::from("compare")].iter().chain(words)).selection
+    }
+
+    #[test]
+    fn what_is_left_out_is_the_others_and_words_say_all_of_it() {
+        let quick = Selection {
+            only: vec![Family::Null, Family::Kamailio],
+            rounds: Some(2),
+            window_ms: Some(300),
+            loads: vec![Load::Messages, Load::StatefulCalls],
+            opensips: None,
+        };
+        let given =
+            ["--rounds", "5", "--only", "opensips", "--opensips", "/opt/opensips"].map(OsString::from);
+        let both = parsed(&parsed(&given).or(quick).words());
+        assert_eq!((both.rounds(), both.window()), (5, Duration::from_millis(300)));
+        assert_eq!(both.only, [Family::Opensips]);
+        assert_eq!(both.loads, [Load::Messages, Load::StatefulCalls]);
+        assert_eq!(both.opensips, Some("/opt/opensips".into()));
+    }
+
+    #[test]
+    fn nothing_said_is_everything() {
+        let all = parsed(&Selection::default().words());
+        assert_eq!((all.rounds(), all.window(), all.families().len()), (9, Duration::from_millis(1_500), 3));
+        assert_eq!(all.loads(), LOADS);
     }
 }
