@@ -493,10 +493,7 @@ fn a_listener_over_tls_that_trusts_nobody_connects_to_nobody() {
         panic!("{alone:#?}")
     };
     assert_eq!(one.severity, Warning);
-    assert!(
-        one.message.contains(message) && one.hint.contains(hint),
-        "{one:?}"
-    );
+    assert!(one.message.contains(message) && one.hint.contains(hint), "{one:?}");
     let trusting = found_here(&host().build(), &text(&format!("ca = \"{}\"\n", file("ca.pem")), to));
     assert!(!trusting.iter().any(is_about), "{trusting:#?}");
     let takes_only = found_here(&host().build(), &text("", "request-uri"));

@@ -42,7 +42,8 @@ pub use window::{Bench, Plan};
 Subjects: null-uring and null-mmsg (the floor: datagrams go on untouched, padded to the length that Viaduct's output
 has), viaduct (Record-Route, automatic egress, 100 rules of which the last matches), kamailio and opensips
 (stateless, Record-Route, fast allocators, errors alone logged), the latter two also with mhomed=1; and each of the three
-with transactions (viaduct-stateful; the others by t_relay, with mhomed=1), which only `stateful-calls` is offered; over TCP
+with transactions (viaduct-stateful; the others by t_relay, with mhomed=1), which only `stateful-calls` is offered; viaduct-spinning and
+null-uring-spinning, which look for the next message instead of sleeping (`[engine] spin`) and are offered `paced` alone; over TCP
 viaduct-tcp, kamailio-tcp (t_relay, mhomed=1, as many TCP children as Viaduct has shards) and kamailio-tcp-stateless, which
 only the two loads over TCP are offered; over TLS viaduct-tls and kamailio-tls (as kamailio-tcp, with the module tls). Their configurations are in bench-harness/peers. All run in the same network namespaces, pinned to the same core; who is
 not measured is stopped (SIGSTOP). Who goes first turns from round to round.
@@ -119,8 +120,9 @@ pub struct Args {
 }
 
 /// Viaduct, in all its ways.
-const OURS: [Peer; 4] = [
+const OURS: [Peer; 5] = [
     Peer::Viaduct,
+    Peer::ViaductSpinning,
     Peer::ViaductStateful(Transport::Udp),
     Peer::ViaductStateful(Transport::Tcp),
     Peer::ViaductStateful(Transport::Tls),

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -12,10 +13,12 @@ use crate::load::Transport;
 use crate::null::Engine;
 use crate::results::Unit;
 use crate::results::model::{self, Load};
-use crate::results::ratios::{OVER_TCP, OVER_TLS, STATEFUL, VIADUCT};
+use crate::results::ratios::{FLOOR_SPINNING, OVER_TCP, OVER_TLS, SPINNING, STATEFUL, VIADUCT};
 use crate::subject::{Subject, built, fill, over, pin, viaduct_configuration, write};
 use crate::world::{INSIDE, OUTSIDE, SINK};
 
+/// Longer than the gaps between paced messages.
+const SPIN: Duration = Duration::from_millis(100);
 /// Rules in Viaduct's configuration; the last one matches.
 const RULES: usize = 100;
 /// The others refuse nothing of what is too much for them.
@@ -32,8 +35,12 @@ pub enum Peer {
     Viaduct,
     /// The same with transactions, which it always keeps over TCP and TLS.
     ViaductStateful(Transport),
+    /// Without transactions, looking for the next message instead of sleeping (`[engine] spin`).
+    ViaductSpinning,
     /// The floor.
     Null(Engine),
+    /// The floor on Viaduct's engine, looking likewise.
+    NullSpinning,
     /// Kamailio.
     Kamailio(Way),
     /// The same over TCP; `true`: with transactions and `mhomed=1`.
@@ -87,7 +94,9 @@ impl Peer {
             Self::ViaductStateful(Transport::Udp) => STATEFUL,
             Self::ViaductStateful(Transport::Tcp) => OVER_TCP,
             Self::ViaductStateful(Transport::Tls) => OVER_TLS,
+            Self::ViaductSpinning => SPINNING,
             Self::Null(engine) => engine.subject(),
+            Self::NullSpinning => FLOOR_SPINNING,
             Self::Kamailio(Way::Stateless) => "kamailio",
             Self::Kamailio(Way::Mhomed) => "kamailio-mhomed",
             Self::Kamailio(Way::Stateful) => "kamailio-stateful",
@@ -105,6 +114,8 @@ impl Peer {
         match self {
             _ if load.transport() != self.transport() => false,
             _ if self.transport().is_stream() => true,
+            // It is about delay.
+            Self::ViaductSpinning | Self::NullSpinning => load == Load::Paced,
             Self::Null(_) => load.unit() == Unit::Message,
             // Calls with transactions are held against its own without, too.
             Self::Viaduct => true,
@@ -118,6 +129,7 @@ impl Peer {
             Transport::Tcp => Load::TcpCalls,
             Transport::Tls => Load::TlsCalls,
             _ if self.is_stateful() => Load::StatefulCalls,
+            _ if !self.takes(Load::Messages) => Load::Paced,
             _ => Load::Messages,
         }
     }
@@ -128,7 +140,12 @@ impl Peer {
             Self::ViaductStateful(transport) => transport,
             Self::KamailioTcp(_) => Transport::Tcp,
             Self::KamailioTls => Transport::Tls,
-            Self::Viaduct | Self::Null(_) | Self::Kamailio(_) | Self::Opensips(_) => Transport::Udp,
+            Self::Viaduct
+            | Self::ViaductSpinning
+            | Self::Null(_)
+            | Self::NullSpinning
+            | Self::Kamailio(_)
+            | Self::Opensips(_) => Transport::Udp,
         }
     }
 
@@ -160,6 +177,8 @@ impl Peer {
             Self::ViaductStateful(transport) => 5080 + transport as u16,
             Self::KamailioTcp(stateful) => 5083 + u16::from(stateful),
             Self::KamailioTls => 5085,
+            Self::ViaductSpinning => 5090,
+            Self::NullSpinning => 5091,
         }
     }
 
@@ -186,10 +205,12 @@ impl Peer {
         let mut command = Command::new(&program);
         let file = |name: &str| write(&setting.folder, name, &configuration);
         match self {
-            Self::Viaduct | Self::ViaductStateful(_) => {
+            Self::Viaduct | Self::ViaductSpinning | Self::ViaductStateful(_) => {
                 command.args(["run", "-c"]).arg(file(&format!("{}.toml", self.name()))?)
             }
             Self::Null(engine) => null(&mut command, engine, self.port(), setting.core, pad_to),
+            Self::NullSpinning => null(&mut command, Engine::Uring, self.port(), setting.core, pad_to)
+                .args(["--spin-us", &SPIN.as_micros().to_string()]),
             Self::Kamailio(_) | Self::KamailioTcp(_) | Self::KamailioTls => command
                 .args(["-DD", "-E", "-x", "fm", "-X", "fm"])
                 .args(MEMORY)
@@ -231,7 +252,12 @@ impl Peer {
                 let rest = viaduct_configuration(RULES, setting.core, self.port(), true);
                 (built("viaduct")?, over(transport, &rest, &setting.folder) + UNSHED)
             }
-            Self::Null(_) => (built("bench-harness")?, String::new()),
+            Self::ViaductSpinning => {
+                let rest = viaduct_configuration(RULES, setting.core, self.port(), false);
+                let spinning = format!("[engine]\nspin = \"{}ms\"\n", SPIN.as_millis());
+                (built("viaduct")?, rest.replacen("[engine]\n", &spinning, 1) + UNSHED)
+            }
+            Self::Null(_) | Self::NullSpinning => (built("bench-harness")?, String::new()),
             Self::Kamailio(way) => (kamailio().into(), self.kamailio(way, setting)),
             Self::KamailioTcp(false) => (kamailio().into(), self.kamailio(Way::Stateless, setting)),
             Self::KamailioTcp(true) => (kamailio().into(), self.kamailio(Way::Stateful, setting)),
@@ -327,7 +353,8 @@ fn modules_of(program: &Path) -> PathBuf {
 
 fn version(peer: Peer, program: &Path) -> String {
     let flag = match peer {
-        Peer::Viaduct | Peer::ViaductStateful(_) | Peer::Null(_) => "--version",
+        Peer::Viaduct | Peer::ViaductSpinning | Peer::ViaductStateful(_) => "--version",
+        Peer::Null(_) | Peer::NullSpinning => "--version",
         Peer::Kamailio(_) | Peer::KamailioTcp(_) | Peer::KamailioTls => "-v",
         Peer::Opensips(_) => "-V",
     };
@@ -382,9 +409,11 @@ mod tests {
         let tls = std::fs::read_to_string(setting.folder.join(TLS_FILE)).unwrap();
         assert!(tls.contains("/ca.pem") && !tls.contains('@'), "{tls}");
         let stateful = [Transport::Udp, Transport::Tcp, Transport::Tls].map(Peer::ViaductStateful);
-        for peer in std::iter::once(Peer::Viaduct).chain(stateful) {
+        for peer in [Peer::Viaduct, Peer::ViaductSpinning, Peer::NullSpinning].into_iter().chain(stateful) {
             assert!(ports.insert(peer.port()) && peer.takes(peer.probe()), "{}", peer.name());
         }
+        let (_, text) = Peer::ViaductSpinning.program(&setting).unwrap();
+        assert!(text.contains("[engine]\nspin = \"100ms\"\n"), "{text}");
         assert!([Engine::Uring, Engine::Mmsg].map(Peer::Null).iter().all(|peer| ports.insert(peer.port())));
         let opensips = Peer::Opensips(Way::Mhomed);
         assert!(opensips.missing(&setting).unwrap().contains("/opt/opensips"));

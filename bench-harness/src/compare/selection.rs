@@ -102,7 +102,8 @@ impl Family {
         match self {
             Self::Null => {
                 use clap::ValueEnum;
-                Engine::value_variants().iter().map(|engine| Peer::Null(*engine)).collect()
+                let floors = Engine::value_variants().iter().map(|engine| Peer::Null(*engine));
+                floors.chain([Peer::NullSpinning]).collect()
             }
             Self::Kamailio => {
                 let over_streams = [Peer::KamailioTcp(true), Peer::KamailioTcp(false), Peer::KamailioTls];

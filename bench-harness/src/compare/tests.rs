@@ -30,7 +30,7 @@ fn windows(peer: Peer, loads: &[Load]) -> Vec<Sample> {
     let bench = Bench::new(&world, FORWARDER_CORE, false, None).unwrap();
     let mut bench = bench.with_tls(Secure::read(folder.path()).unwrap(), false).unwrap();
     let mut started = peer.start(&setting, 900).unwrap();
-    assert_eq!(started.told.configuration.is_empty(), matches!(peer, Peer::Null(_)));
+    assert_eq!(started.told.configuration.is_empty(), matches!(peer, Peer::Null(_) | Peer::NullSpinning));
     let len = bench.wait_for(&mut started.subject, loads[0]).unwrap();
     assert!(len > 300, "{len} bytes");
     let window = |load: &Load| {
@@ -90,6 +90,15 @@ fn how_much_a_forwarder_carries_is_found_and_less_than_that_is_carried() {
 fn the_floor_forwards_by_either_engine() {
     for engine in [Engine::Uring, Engine::Mmsg] {
         for sample in windows(Peer::Null(engine), &[Load::Messages, Load::Paced]) {
+            all_accounted_for(&sample, 1);
+        }
+    }
+}
+
+#[test]
+fn who_looks_instead_of_sleeping_forwards_too() {
+    for peer in [Peer::ViaductSpinning, Peer::NullSpinning] {
+        for sample in windows(peer, &[Load::Paced]) {
             all_accounted_for(&sample, 1);
         }
     }

@@ -46,6 +46,9 @@ pub struct Args {
     /// Core to run on
     #[arg(long)]
     core: usize,
+    /// Look for so long before sleeping, in microseconds, as Viaduct does with `[engine] spin`; engine uring
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    spin_us: u64,
     /// Wanted socket buffers in bytes, as in Viaduct's `[engine] socket_buffer`
     #[arg(long, default_value_t = 8 << 20)]
     socket_buffer: usize,
@@ -91,6 +94,7 @@ struct Path {
     from: Socket,
     to: SocketAddr,
     pad_to: usize,
+    spin_us: u64,
 }
 
 /// Runs until the process is ended.
@@ -107,6 +111,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         from: open(args.from)?,
         to: args.to,
         pad_to: args.pad_to as usize,
+        spin_us: args.spin_us,
     };
     match args.engine {
         Engine::Uring => uring::run(path)?,

@@ -20,7 +20,9 @@ pub fn run(path: Path) -> io::Result<()> {
     let sockets = vec![(IN, Arc::new(path.listen)), (OUT, Arc::new(path.from))];
     let mut null = Null { sockets, to: path.to, pad_to: path.pad_to };
     let metrics = EngineMetrics::default();
-    Engine::new(&metrics)?.run(&mut null)
+    let mut engine = Engine::new(&metrics)?;
+    engine.spin(path.spin_us * 1_000);
+    engine.run(&mut null)
 }
 
 struct Null {

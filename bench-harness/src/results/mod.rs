@@ -161,7 +161,9 @@ impl Load {
     /// What it is counted in.
     pub fn unit(self) -> Unit {
         match self {
-            Self::Calls | Self::StatefulCalls | Self::TcpCalls | Self::TlsCalls | Self::Overload => Unit::Call,
+            Self::Calls | Self::StatefulCalls | Self::TcpCalls | Self::TlsCalls | Self::Overload => {
+                Unit::Call
+            }
             Self::TcpConnections | Self::TlsConnections => Unit::Connection,
             Self::Messages | Self::Paced | Self::Saturation | Self::Knee => Unit::Message,
         }

@@ -285,6 +285,9 @@ pub struct Ratios {
     pub added_latency_p50_us: Option<f64>,
     /// The same at the 999th of 1,000.
     pub added_latency_p999_us: Option<f64>,
+    /// [`Ratios::added_latency_p50_us`] where neither sleeps between messages.
+    #[serde(default)]
+    pub added_latency_spinning_p50_us: Option<f64>,
     /// System calls for each message that Viaduct forwards at saturation.
     pub syscalls_per_message: Option<f64>,
     /// Part of the calls completed at the peak that are not where several times as many are offered (five, unless

@@ -16,6 +16,10 @@ pub const OVER_TCP: &str = "viaduct-tcp";
 pub const OVER_TLS: &str = "viaduct-tls";
 /// The floor: Viaduct's engine without SIP.
 pub const FLOOR: &str = "null-uring";
+/// Viaduct where it looks for the next message instead of sleeping.
+pub const SPINNING: &str = "viaduct-spinning";
+/// The floor where it does.
+pub const FLOOR_SPINNING: &str = "null-uring-spinning";
 
 /// Windows of two subjects that are held against each other, and the figure that this gives.
 struct Pairing {
@@ -90,8 +94,11 @@ fn others(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
         full_tables_extra_ns: ns("full_tables_extra_zipf"),
         fib_lookup_zipf_ns: ns("fib_lookup_zipf_1200000"),
         fib_lookup_random_ns: ns("fib_lookup_random_1200000"),
-        added_latency_p50_us: added_us(samples, |latency| latency.p50_ns),
-        added_latency_p999_us: added_us(samples, |latency| latency.p999_ns),
+        added_latency_p50_us: added_us(samples, (VIADUCT, FLOOR), |latency| latency.p50_ns),
+        added_latency_p999_us: added_us(samples, (VIADUCT, FLOOR), |latency| latency.p999_ns),
+        added_latency_spinning_p50_us: added_us(samples, (SPINNING, FLOOR_SPINNING), |latency| {
+            latency.p50_ns
+        }),
         syscalls_per_message: syscalls(samples),
         ..Ratios::default()
     }
@@ -133,12 +140,12 @@ fn loss<'a>(samples: impl Iterator<Item = &'a Sample>) -> Loss {
 }
 
 /// Latency that forwarding adds to the floor's, in microseconds.
-fn added_us(samples: &[Sample], percentile: fn(&Latency) -> u64) -> Option<f64> {
+fn added_us(samples: &[Sample], pair: (&str, &str), percentile: fn(&Latency) -> u64) -> Option<f64> {
     let added = |(ours, floor): (&Sample, &Sample)| {
         let us = |sample: &Sample| sample.latency.as_ref().map(|latency| percentile(latency) as f64 / 1e3);
         Some(us(ours)? - us(floor)?)
     };
-    median(pairs(samples, (VIADUCT, FLOOR), Load::Paced).into_iter().filter_map(added).collect())
+    median(pairs(samples, pair, Load::Paced).into_iter().filter_map(added).collect())
 }
 
 fn syscalls(samples: &[Sample]) -> Option<f64> {
@@ -261,6 +268,7 @@ pub fn flat(ratios: &Ratios) -> Vec<(&'static str, Option<Figure>)> {
         ("fib_lookup_random_ns", plain(ratios.fib_lookup_random_ns)),
         ("added_latency_p50_us", plain(ratios.added_latency_p50_us)),
         ("added_latency_p999_us", plain(ratios.added_latency_p999_us)),
+        ("added_latency_spinning_p50_us", plain(ratios.added_latency_spinning_p50_us)),
         ("syscalls_per_message", plain(ratios.syscalls_per_message)),
         ("overload_goodput_lost", plain(ratios.overload_goodput_lost)),
         ("overload_setup_p99_ms", plain(ratios.overload_setup_p99_ms)),

@@ -51,6 +51,8 @@ pub fn results() -> Results {
             sample(round, "kamailio-tls", Load::TlsConnections, base * 5),
             sample(round, "null-uring", Load::Paced, 1_000_000),
             sample(round, "viaduct", Load::Paced, 1_120_000),
+            sample(round, "null-uring-spinning", Load::Paced, 400_000),
+            sample(round, "viaduct-spinning", Load::Paced, 480_000),
         ]);
     }
     let saturated = Sample { syscalls: Some(20), ..sample(9, "viaduct", Load::Saturation, 1) };
@@ -185,6 +187,7 @@ fn the_other_figures_come_from_their_places() {
     assert_eq!(ratios.fib_lookup_zipf_ns, Some(25.0));
     assert!((ratios.added_latency_p50_us.unwrap() - 1.2).abs() < 1e-9);
     assert!((ratios.added_latency_p999_us.unwrap() - 4.8).abs() < 1e-9);
+    assert!((ratios.added_latency_spinning_p50_us.unwrap() - 0.8).abs() < 1e-9);
     assert_eq!(ratios.syscalls_per_message, Some(0.02));
     assert_eq!(ratios.cpu_per_call_vs_opensips_mhomed, None);
     assert_eq!(ratios.fib_lookup_random_ns, None);
