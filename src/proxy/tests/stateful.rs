@@ -399,7 +399,8 @@ fn a_routing_change_moves_new_transactions_only() {
     let private = Route::new("192.0.2.0/24".parse().unwrap(), 3, Some("10.0.0.1".parse().unwrap()));
     // With it comes a configuration in which no rule is stateful any more.
     world.reconfigure(CONFIGURATION, builder().route(private).build());
-    assert_eq!(only(world.pass(600), What::RequestAgain, "public", BOB), first);
+    only(world.pass(200), What::Trying, "private", ALICE);
+    assert_eq!(only(world.pass(400), What::RequestAgain, "public", BOB), first);
     world.dropped("private", ALICE, INVITE, DropReason::Absorbed);
     world.due();
     back(&mut world, &response(&first, "180 Ringing", "b"));
@@ -413,8 +414,8 @@ fn a_routing_change_moves_new_transactions_only() {
 fn a_listener_that_goes_down_is_a_transport_error() {
     let (mut world, _, _) = sent_on(INVITE);
     world.lose_public();
-    let sent = world.pass(600);
-    let text = only(sent, What::Final, "private", ALICE);
+    only(world.pass(200), What::Trying, "private", ALICE);
+    let text = only(world.pass(400), What::Final, "private", ALICE);
     assert!(text.starts_with("SIP/2.0 500 "), "{text}");
     assert_eq!(world.tally().transactions.sent[What::RequestAgain as usize], 0);
 }
