@@ -73,8 +73,9 @@ impl Template {
         rest: &str,
     ) -> Self {
         let (via, parameter) = (transport.via(), transport.parameter());
+        let of_callee = transport.of_callee().parameter();
         Self::new(format!(
-            "{method} sip:{user}{callee}{parameter} SIP/2.0\r\n\
+            "{method} sip:{user}{callee}{of_callee} SIP/2.0\r\n\
              Via: SIP/2.0/{via} {from};branch=z9hG4bK{HEXADECIMAL};rport\r\n\
              Max-Forwards: 70\r\n\
              From: \"Anna\" <sip:4930{DECIMAL}@{from}>;tag={HEXADECIMAL}\r\n\
@@ -167,5 +168,11 @@ mod tests {
         assert!(over_tcp.bytes.starts_with(
             b"REGISTER sip:[2001:db8:1::2]:5060;transport=tcp SIP/2.0\r\nVia: SIP/2.0/TCP [2001:db8:1::2]:5060;"
         ));
+        let over_wss = Template::of("OPTIONS", (address, address), false, Transport::Wss);
+        let text = std::str::from_utf8(&over_wss.bytes).unwrap();
+        assert!(text.starts_with(
+            "OPTIONS sip:49%%%%%%%%@[2001:db8:1::2]:5060;transport=tcp SIP/2.0\r\nVia: SIP/2.0/WSS "
+        ));
+        assert!(text.contains("Contact: <sip:493012345@[2001:db8:1::2]:5060;transport=ws>"), "{text}");
     }
 }

@@ -285,22 +285,27 @@ pub fn viaduct_configuration(rules: usize, core: usize, port: u16, stateful: boo
     fill(include_str!("../peers/viaduct.toml.in"), &values)
 }
 
-/// The same over another transport; `certificates`: the folder of those for TLS.
+/// The same over another transport, where its callers come in, and what the callee is reached by then; `certificates`: the
+/// folder of those for TLS.
 pub fn over(transport: Transport, configuration: &str, certificates: &Path) -> String {
     let file = |name| certificates.join(name).display().to_string();
-    let files = match transport {
-        Transport::Tls => format!(
-            "certificate = \"{}\"\nkey = \"{}\"\nca = \"{}\"\n",
-            file(CERTIFICATE),
-            file(KEY),
-            file(AUTHORITY)
-        ),
-        Transport::Udp | Transport::Tcp => String::new(),
+    let bind = |transport: Transport| {
+        let certificate = match transport.is_secure() {
+            true => format!("certificate = \"{}\"\nkey = \"{}\"\n", file(CERTIFICATE), file(KEY)),
+            false => String::new(),
+        };
+        // Who connects to others has to know whom to trust.
+        let authority = match transport {
+            Transport::Tls => format!("ca = \"{}\"\n", file(AUTHORITY)),
+            _ => String::new(),
+        };
+        format!("{certificate}{authority}bind = \"{}:", transport.via().to_lowercase())
     };
-    let (name, parameter) = (transport.via().to_lowercase(), transport.parameter());
+    let of_callee = transport.of_callee();
     configuration
-        .replace("bind = \"udp:", &format!("{files}bind = \"{name}:"))
-        .replace(":5060\"\nmode", &format!(":5060{parameter}\"\nmode"))
+        .replace(&format!("bind = \"udp:{INSIDE}"), &format!("{}{INSIDE}", bind(transport)))
+        .replace(&format!("bind = \"udp:{OUTSIDE}"), &format!("{}{OUTSIDE}", bind(of_callee)))
+        .replace(":5060\"\nmode", &format!(":5060{}\"\nmode", of_callee.parameter()))
 }
 
 /// What `viaduct --version` says.

@@ -45,7 +45,8 @@ has), viaduct (Record-Route, automatic egress, 100 rules of which the last match
 with transactions (viaduct-stateful; the others by t_relay, with mhomed=1), which only `stateful-calls` is offered; viaduct-spinning and
 null-uring-spinning, which look for the next message instead of sleeping (`[engine] spin`) and are offered `paced` alone; over TCP
 viaduct-tcp, kamailio-tcp (t_relay, mhomed=1, as many TCP children as Viaduct has shards) and kamailio-tcp-stateless, which
-only the two loads over TCP are offered; over TLS viaduct-tls and kamailio-tls (as kamailio-tcp, with the module tls). Their configurations are in bench-harness/peers. All run in the same network namespaces, pinned to the same core; who is
+only the two loads over TCP are offered; over TLS viaduct-tls and kamailio-tls (as kamailio-tcp, with the module tls); from
+WebSocket to TCP viaduct-ws and kamailio-ws (as kamailio-tcp, with the module websocket, where that is installed). Their configurations are in bench-harness/peers. All run in the same network namespaces, pinned to the same core; who is
 not measured is stopped (SIGSTOP). Who goes first turns from round to round.
 
 Loads, one window of each for each subject and round:
@@ -56,6 +57,7 @@ Loads, one window of each for each subject and round:
   tcp-connections   OPTIONS, each by a new connection that ends with its answer
   tls-calls   the calls of tcp-calls over TLS
   tls-connections   the same as tcp-connections, over TLS
+  ws-calls    the same as tcp-calls, and as many, where callers speak WebSocket and the callee TCP
   paced       single messages, far apart and at random: what forwarding adds to latency
   saturation  half more than the knee; system calls are counted here
   knee        rising rates until less than 99.5% arrives
@@ -120,12 +122,13 @@ pub struct Args {
 }
 
 /// Viaduct, in all its ways.
-const OURS: [Peer; 5] = [
+const OURS: [Peer; 6] = [
     Peer::Viaduct,
     Peer::ViaductSpinning,
     Peer::ViaductStateful(Transport::Udp),
     Peer::ViaductStateful(Transport::Tcp),
     Peer::ViaductStateful(Transport::Tls),
+    Peer::ViaductStateful(Transport::Ws),
 ];
 
 /// Runs the comparison, prints it and writes what was asked for; `true`: Viaduct lost nothing below the knee, and no

@@ -13,7 +13,7 @@ use crate::load::Transport;
 use crate::null::Engine;
 use crate::results::Unit;
 use crate::results::model::{self, Load};
-use crate::results::ratios::{FLOOR_SPINNING, OVER_TCP, OVER_TLS, SPINNING, STATEFUL, VIADUCT};
+use crate::results::ratios::{FLOOR_SPINNING, OVER_TCP, OVER_TLS, OVER_WS, SPINNING, STATEFUL, VIADUCT};
 use crate::subject::{Subject, built, fill, over, pin, viaduct_configuration, write};
 use crate::world::{INSIDE, OUTSIDE, SINK};
 
@@ -28,12 +28,22 @@ const MEMORY: [&str; 4] = ["-m", "64", "-M", "8"];
 /// What Kamailio's TLS is configured by.
 const TLS_FILE: &str = "kamailio-tls.tls.cfg";
 
+/// Where Kamailio takes the opening handshake of WebSocket.
+const HANDSHAKE: &str = "
+event_route[xhttp:request] {
+    if (ws_handle_handshake()) {
+        exit;
+    }
+    xhttp_reply(\"404\", \"Not Found\", \"\", \"\");
+}
+";
+
 /// A forwarder of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// What this is about, without transactions.
     Viaduct,
-    /// The same with transactions, which it always keeps over TCP and TLS.
+    /// The same with transactions, which it always keeps over connections.
     ViaductStateful(Transport),
     /// Without transactions, looking for the next message instead of sleeping (`[engine] spin`).
     ViaductSpinning,
@@ -47,6 +57,8 @@ pub enum Peer {
     KamailioTcp(bool),
     /// The same over TLS, with transactions and `mhomed=1`.
     KamailioTls,
+    /// The same from WebSocket to TCP.
+    KamailioWs,
     /// OpenSIPS.
     Opensips(Way),
 }
@@ -94,6 +106,8 @@ impl Peer {
             Self::ViaductStateful(Transport::Udp) => STATEFUL,
             Self::ViaductStateful(Transport::Tcp) => OVER_TCP,
             Self::ViaductStateful(Transport::Tls) => OVER_TLS,
+            Self::ViaductStateful(Transport::Ws) => OVER_WS,
+            Self::ViaductStateful(Transport::Wss) => "viaduct-wss",
             Self::ViaductSpinning => SPINNING,
             Self::Null(engine) => engine.subject(),
             Self::NullSpinning => FLOOR_SPINNING,
@@ -103,6 +117,7 @@ impl Peer {
             Self::KamailioTcp(true) => "kamailio-tcp",
             Self::KamailioTcp(false) => "kamailio-tcp-stateless",
             Self::KamailioTls => "kamailio-tls",
+            Self::KamailioWs => "kamailio-ws",
             Self::Opensips(Way::Stateless) => "opensips",
             Self::Opensips(Way::Mhomed) => "opensips-mhomed",
             Self::Opensips(Way::Stateful) => "opensips-stateful",
@@ -128,6 +143,7 @@ impl Peer {
         match self.transport() {
             Transport::Tcp => Load::TcpCalls,
             Transport::Tls => Load::TlsCalls,
+            Transport::Ws | Transport::Wss => Load::WsCalls,
             _ if self.is_stateful() => Load::StatefulCalls,
             _ if !self.takes(Load::Messages) => Load::Paced,
             _ => Load::Messages,
@@ -140,6 +156,7 @@ impl Peer {
             Self::ViaductStateful(transport) => transport,
             Self::KamailioTcp(_) => Transport::Tcp,
             Self::KamailioTls => Transport::Tls,
+            Self::KamailioWs => Transport::Ws,
             Self::Viaduct
             | Self::ViaductSpinning
             | Self::Null(_)
@@ -153,7 +170,7 @@ impl Peer {
     pub fn is_stateful(self) -> bool {
         match self {
             Self::KamailioTcp(stateful) => stateful,
-            Self::ViaductStateful(_) | Self::KamailioTls => true,
+            Self::ViaductStateful(_) | Self::KamailioTls | Self::KamailioWs => true,
             Self::Kamailio(Way::Stateful) | Self::Opensips(Way::Stateful) => true,
             _ => false,
         }
@@ -165,7 +182,7 @@ impl Peer {
     }
 
     fn is_kamailio(self) -> bool {
-        matches!(self, Self::Kamailio(_) | Self::KamailioTcp(_) | Self::KamailioTls)
+        matches!(self, Self::Kamailio(_) | Self::KamailioTcp(_) | Self::KamailioTls | Self::KamailioWs)
     }
 
     fn port(self) -> u16 {
@@ -175,10 +192,11 @@ impl Peer {
             Self::Opensips(way) => 5065 + way as u16,
             Self::Null(engine) => 5070 + engine as u16,
             Self::ViaductStateful(transport) => 5080 + transport as u16,
-            Self::KamailioTcp(stateful) => 5083 + u16::from(stateful),
-            Self::KamailioTls => 5085,
             Self::ViaductSpinning => 5090,
             Self::NullSpinning => 5091,
+            Self::KamailioTcp(stateful) => 5092 + u16::from(stateful),
+            Self::KamailioTls => 5094,
+            Self::KamailioWs => 5095,
         }
     }
 
@@ -188,9 +206,12 @@ impl Peer {
             _ if self.is_kamailio() && !kamailio().exists() => {
                 Some("Kamailio is not installed: apt-get install kamailio".into())
             }
-            (Self::KamailioTls, _) if !kamailio_tls().exists() => {
+            (Self::KamailioTls, _) if !kamailio_module("tls").exists() => {
                 Some("Kamailio's TLS is not installed: apt-get install kamailio-tls-modules".into())
             }
+            (Self::KamailioWs, _) if !kamailio_module("websocket").exists() => Some(
+                "Kamailio's WebSocket is not installed: apt-get install kamailio-websocket-modules".into(),
+            ),
             (Self::Opensips(_), None) => Some("OpenSIPS was not given: --opensips PATH".into()),
             (Self::Opensips(_), Some(path)) if !path.exists() => {
                 Some(format!("{} is not there", path.display()))
@@ -211,7 +232,7 @@ impl Peer {
             Self::Null(engine) => null(&mut command, engine, self.port(), setting.core, pad_to),
             Self::NullSpinning => null(&mut command, Engine::Uring, self.port(), setting.core, pad_to)
                 .args(["--spin-us", &SPIN.as_micros().to_string()]),
-            Self::Kamailio(_) | Self::KamailioTcp(_) | Self::KamailioTls => command
+            Self::Kamailio(_) | Self::KamailioTcp(_) | Self::KamailioTls | Self::KamailioWs => command
                 .args(["-DD", "-E", "-x", "fm", "-X", "fm"])
                 .args(MEMORY)
                 .args(["-Y", &self.private(setting)?, "-f"])
@@ -260,7 +281,9 @@ impl Peer {
             Self::Null(_) | Self::NullSpinning => (built("bench-harness")?, String::new()),
             Self::Kamailio(way) => (kamailio().into(), self.kamailio(way, setting)),
             Self::KamailioTcp(false) => (kamailio().into(), self.kamailio(Way::Stateless, setting)),
-            Self::KamailioTcp(true) => (kamailio().into(), self.kamailio(Way::Stateful, setting)),
+            Self::KamailioTcp(true) | Self::KamailioWs => {
+                (kamailio().into(), self.kamailio(Way::Stateful, setting))
+            }
             Self::KamailioTls => {
                 let values = [("CERTIFICATES", setting.folder.to_string_lossy().into_owned())];
                 let tls = fill(include_str!("../../peers/kamailio-tls.cfg.in"), &values);
@@ -278,16 +301,22 @@ impl Peer {
     }
 
     fn kamailio(self, way: Way, setting: &Setting) -> String {
-        let transport = self.transport().via().to_lowercase();
+        let transport = self.transport().of_callee().via().to_lowercase();
         let without = if self.transport().is_stream() { "no" } else { "yes" };
-        let (tls, module) = match self.transport() {
+        let (core, module, route) = match self.transport() {
             Transport::Tls => {
                 let file = setting.folder.join(TLS_FILE);
                 let module =
                     format!("loadmodule \"tls.so\"\nmodparam(\"tls\", \"config\", \"{}\")", file.display());
-                ("enable_tls=yes", module)
+                ("enable_tls=yes", module, "")
             }
-            Transport::Udp | Transport::Tcp => ("", String::new()),
+            // HTTP has no Content-Length where there is no body.
+            Transport::Ws | Transport::Wss => (
+                "tcp_accept_no_cl=yes",
+                "loadmodule \"xhttp.so\"\nloadmodule \"websocket.so\"".to_owned(),
+                HANDSHAKE,
+            ),
+            Transport::Udp | Transport::Tcp => ("", String::new(), ""),
         };
         // Without mhomed the script says which socket to send from, as operators then do.
         let by = format!("    $fs = \"{transport}:{OUTSIDE}:{}\";", self.port());
@@ -295,8 +324,9 @@ impl Peer {
         let values = [
             ("TRANSPORT", transport),
             ("WITHOUT_TCP", without.to_owned()),
-            ("TLS", tls.to_owned()),
-            ("TLS_MODULE", module),
+            ("LAYER", core.to_owned()),
+            ("LAYER_MODULE", module),
+            ("LAYER_ROUTE", route.to_owned()),
         ];
         fill(&text, &values)
     }
@@ -336,9 +366,9 @@ fn kamailio() -> &'static Path {
     Path::new("/usr/sbin/kamailio")
 }
 
-/// Its TLS, which is a package of its own.
-fn kamailio_tls() -> PathBuf {
-    format!("/usr/lib/{}-linux-gnu/kamailio/modules/tls.so", std::env::consts::ARCH).into()
+/// One of its modules, which may be in a package of its own.
+fn kamailio_module(name: &str) -> PathBuf {
+    format!("/usr/lib/{}-linux-gnu/kamailio/modules/{name}.so", std::env::consts::ARCH).into()
 }
 
 /// Where an OpenSIPS has its modules: beside it where it was built, or where it is installed.
@@ -355,7 +385,7 @@ fn version(peer: Peer, program: &Path) -> String {
     let flag = match peer {
         Peer::Viaduct | Peer::ViaductSpinning | Peer::ViaductStateful(_) => "--version",
         Peer::Null(_) | Peer::NullSpinning => "--version",
-        Peer::Kamailio(_) | Peer::KamailioTcp(_) | Peer::KamailioTls => "-v",
+        Peer::Kamailio(_) | Peer::KamailioTcp(_) | Peer::KamailioTls | Peer::KamailioWs => "-v",
         Peer::Opensips(_) => "-V",
     };
     let text = Command::new(program).arg(flag).output().map(|output| output.stdout).unwrap_or_default();
@@ -395,20 +425,25 @@ mod tests {
                 assert!(ports.insert(peer.port()));
             }
         }
-        for (peer, transport) in
-            [(Peer::KamailioTcp(false), "tcp"), (Peer::KamailioTcp(true), "tcp"), (Peer::KamailioTls, "tls")]
-        {
+        for (peer, transport) in [
+            (Peer::KamailioTcp(false), "tcp"),
+            (Peer::KamailioTcp(true), "tcp"),
+            (Peer::KamailioTls, "tls"),
+            (Peer::KamailioWs, "tcp"),
+        ] {
             let (_, text) = peer.program(&setting).unwrap();
             let open = |line: &&str| !line.starts_with('#') && line.contains('@');
             assert_eq!(text.lines().find(open), None, "{}", peer.name());
             assert!(text.contains("disable_tcp=no") && text.contains("tcp_children=1"));
             assert!(!text.contains("udp:") && text.contains("enable_tls=yes") == (transport == "tls"));
             assert!(text.contains(&format!("listen={transport}:10.2.0.1:{}", peer.port())));
+            assert_eq!(text.contains("ws_handle_handshake"), peer == Peer::KamailioWs);
             assert!(ports.insert(peer.port()));
         }
         let tls = std::fs::read_to_string(setting.folder.join(TLS_FILE)).unwrap();
         assert!(tls.contains("/ca.pem") && !tls.contains('@'), "{tls}");
-        let stateful = [Transport::Udp, Transport::Tcp, Transport::Tls].map(Peer::ViaductStateful);
+        let stateful = [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws];
+        let stateful = stateful.map(Peer::ViaductStateful);
         for peer in [Peer::Viaduct, Peer::ViaductSpinning, Peer::NullSpinning].into_iter().chain(stateful) {
             assert!(ports.insert(peer.port()) && peer.takes(peer.probe()), "{}", peer.name());
         }

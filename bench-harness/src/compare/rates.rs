@@ -43,9 +43,13 @@ impl Rates {
         if let Some(per_second) = given(ask, load) {
             return Some(Offered { per_second: whole(per_second), ..Offered::default() });
         }
-        let found = self.0.get(&load)?;
-        let lowest = found.values().copied().min_by(f64::total_cmp)?;
-        let most = found.iter().map(|(name, most)| ((*name).to_owned(), *most)).collect();
+        self.0.get(&load)?;
+        // Calls from WebSocket to TCP stand beside those from TCP to TCP.
+        let beside = [Load::TcpCalls, Load::WsCalls];
+        let loads = if beside.contains(&load) { &beside[..] } else { &[load][..] };
+        let found = || loads.iter().filter_map(|load| self.0.get(load)).flatten();
+        let lowest = found().map(|(_, most)| *most).min_by(f64::total_cmp)?;
+        let most = found().map(|(name, most)| ((*name).to_owned(), *most)).collect();
         Some(Offered { per_second: whole(lowest * PART), part: Some(PART), most })
     }
 }
@@ -60,7 +64,7 @@ fn given(ask: &Ask, load: Load) -> Option<f64> {
     match load {
         Load::Calls | Load::StatefulCalls => ask.calls,
         Load::TlsConnections => over_tcp.map(|calls| calls * TLS_CONNECTIONS),
-        Load::TcpCalls | Load::TcpConnections | Load::TlsCalls => over_tcp,
+        Load::TcpCalls | Load::TcpConnections | Load::TlsCalls | Load::WsCalls => over_tcp,
         Load::Messages | Load::Paced | Load::Saturation | Load::Knee | Load::Overload => None,
     }
 }
@@ -82,7 +86,13 @@ mod tests {
             calls,
             tcp_calls,
             paced: 400.0,
-            loads: vec![Load::Messages, Load::Calls, Load::StatefulCalls, Load::TlsConnections],
+            loads: vec![
+                Load::Messages,
+                Load::Calls,
+                Load::StatefulCalls,
+                Load::TlsConnections,
+                Load::WsCalls,
+            ],
         }
     }
 
@@ -105,6 +115,16 @@ mod tests {
         assert_eq!((without.per_second, without.part), (2_400.0, Some(PART)));
         assert_eq!(without.most.keys().collect::<Vec<_>>(), ["kamailio-mhomed", "viaduct"]);
         assert_eq!((with.per_second, with.most["viaduct"]), (600.0, 8_000.0));
+    }
+
+    #[test]
+    fn calls_from_websocket_are_as_many_as_those_over_tcp() {
+        let (ask, mut rates) = (ask(None, None), Rates::default());
+        rates.found(Load::TcpCalls, Peer::KamailioTcp(true), 500.0);
+        assert!(rates.offered(&ask, Load::WsCalls).is_none());
+        rates.found(Load::WsCalls, Peer::ViaductStateful(Transport::Ws), 2_000.0);
+        let [tcp, ws] = [Load::TcpCalls, Load::WsCalls].map(|load| rates.offered(&ask, load).unwrap());
+        assert_eq!((tcp.per_second, &tcp), (300.0, &ws));
     }
 
     #[test]

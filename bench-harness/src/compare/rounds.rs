@@ -25,7 +25,7 @@ const TOO_MUCH: f64 = 1.5;
 /// What the core may do beside the forwarder's work before a word of warning: other programs disturb.
 const BESIDE: f64 = 0.05;
 /// Loads in the order of a round.
-pub const LOADS: [Load; 10] = [
+pub const LOADS: [Load; 11] = [
     Load::Messages,
     Load::Calls,
     Load::StatefulCalls,
@@ -33,6 +33,7 @@ pub const LOADS: [Load; 10] = [
     Load::TcpConnections,
     Load::TlsCalls,
     Load::TlsConnections,
+    Load::WsCalls,
     Load::Paced,
     Load::Saturation,
     Load::Knee,

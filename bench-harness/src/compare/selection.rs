@@ -106,7 +106,8 @@ impl Family {
                 floors.chain([Peer::NullSpinning]).collect()
             }
             Self::Kamailio => {
-                let over_streams = [Peer::KamailioTcp(true), Peer::KamailioTcp(false), Peer::KamailioTls];
+                let over_streams =
+                    [Peer::KamailioTcp(true), Peer::KamailioTcp(false), Peer::KamailioTls, Peer::KamailioWs];
                 Way::ALL.into_iter().map(Peer::Kamailio).chain(over_streams).collect()
             }
             Self::Opensips => Way::ALL.map(Peer::Opensips).into(),

@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::peers::{Peer, Setting, Way};
 use super::window::{Bench, Plan};
 use crate::certificates;
-use crate::load::{Secure, Transport};
+use crate::load::{Driver, Offer, Secure, Settings, Transport};
 use crate::null::Engine;
 use crate::results::Unit;
 use crate::results::model::{Load, Sample};
 use crate::subject::FORWARDER_CORE;
-use crate::world::World;
+use crate::world::{SINK, World};
 
 /// Messages, calls or connections a second.
 const RATE: f64 = 300.0;
@@ -127,6 +127,40 @@ fn every_message_over_tls_is_accounted_for_and_each_exchange_has_its_connection(
     for peer in [Peer::ViaductStateful(Transport::Tls), Peer::KamailioTls] {
         calls_and_connections(&windows(peer, &[Load::TlsCalls, Load::TlsConnections]));
     }
+}
+
+#[test]
+fn every_message_from_websocket_to_tcp_is_accounted_for() {
+    for peer in [Peer::ViaductStateful(Transport::Ws), Peer::KamailioWs] {
+        for sample in windows(peer, &[Load::WsCalls]) {
+            all_accounted_for(&sample, 6);
+            assert_eq!(sample.calls * 6, sample.sent);
+        }
+    }
+}
+
+/// No load of a comparison is over both, so this one is made by hand.
+#[test]
+fn websocket_over_tls_carries_calls_too() {
+    let world = World::build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let setting = Setting { core: FORWARDER_CORE, opensips: None, folder: folder.path().to_owned() };
+    certificates::make(folder.path(), &super::ends()).unwrap();
+    let mut started = Peer::ViaductStateful(Transport::Wss).start(&setting, 0).unwrap();
+    let settings = super::window::settings(started.subject.address, Load::WsCalls);
+    let settings = Settings { transport: Transport::Wss, ..settings };
+    let sink = world.listening_sink(SINK).unwrap();
+    let secure = Secure::read(folder.path()).unwrap();
+    let mut driver = Driver::over_connections(sink, Some(secure), settings.clone(), false).unwrap();
+    let drain = Duration::from_secs(3);
+    let passed = world.in_client(|| started.subject.until_calls_pass(&mut driver, &settings, drain));
+    passed.unwrap();
+    driver.reset(settings);
+    let offer =
+        Offer { rate: 100.0, length: Duration::from_millis(500), jitter: false, drain, gives_up: false };
+    let outcome = world.in_client(|| driver.run(&offer)).unwrap();
+    assert!(outcome.tally.begun > 20 && outcome.tally.adds_up(), "{:?}", outcome.tally);
+    assert_eq!((outcome.tally.failed, outcome.disconnected), (0, 0), "{:?}", outcome.tally);
 }
 
 fn calls_and_connections(samples: &[Sample]) {

@@ -69,7 +69,7 @@ pub struct Measured {
 pub struct Bench<'w> {
     world: &'w World,
     driver: Driver,
-    /// Over TCP. It opens connections, so it runs in the client's host.
+    /// Over TCP and WebSocket. It opens connections, so it runs in the client's host.
     over_tcp: Driver,
     /// The same over TLS, where that is asked for.
     over_tls: Option<Driver>,
@@ -104,7 +104,7 @@ impl<'w> Bench<'w> {
         let Self { world, driver, over_tcp, over_tls, .. } = self;
         match (load.transport(), over_tls) {
             (Transport::Udp, _) => work(driver),
-            (Transport::Tcp, _) => world.in_client(|| work(over_tcp)),
+            (Transport::Tcp | Transport::Ws | Transport::Wss, _) => world.in_client(|| work(over_tcp)),
             (Transport::Tls, Some(over_tls)) => world.in_client(|| work(over_tls)),
             (Transport::Tls, None) => Err(io::Error::other("this load is not made over TLS")),
         }
@@ -280,7 +280,8 @@ impl<'w> Bench<'w> {
     }
 }
 
-fn settings(forwarder: SocketAddrV4, load: Load) -> Settings {
+/// Calls, connections or messages of one caller through the forwarder.
+pub fn settings(forwarder: SocketAddrV4, load: Load) -> Settings {
     let (transport, unit) = (load.transport(), load.unit());
     Settings {
         mix: Mix::only(match unit {

@@ -19,10 +19,13 @@ whatever comes back (open loop); the callee answers at --callee. Both are this p
 and what arrived: messages lost, messages doubled on the way and messages sent again are told apart, and latency
 counts from the time for which a request was scheduled. Dialogs follow Record-Route.
 
-Over TCP and TLS each caller has a connection, or with --fresh each exchange one of its own; the callee answers by those
-that the forwarder opens to it. Nothing is sent again there. A connection that breaks is opened anew; what was on it is lost.
+Over TCP, TLS and WebSocket each caller has a connection, or with --fresh each exchange one of its own; the callee answers by
+those that the forwarder opens to it. Nothing is sent again there. A connection that breaks is opened anew; what was on it is lost.
 
-Over TLS both sides speak TLS 1.3 with TLS_AES_128_GCM_SHA256 and X25519 and nothing else, and resume no session. They and the
+Over WebSocket (ws, wss; RFC 7118) callers are browsers: each message is a frame with a mask of its own. The callee is behind
+TCP, because nobody connects to a browser.
+
+Over TLS (tls, wss) both sides speak TLS 1.3 with TLS_AES_128_GCM_SHA256 and X25519 and nothing else, and resume no session. They and the
 forwarder take the files that `bench-harness certificates` writes.
 
 Kinds for --mix: call, long-call (INVITE 180 200 ACK BYE 200), options, message, long-message, register (with a
@@ -38,7 +41,9 @@ Examples:
   bench-harness load --mix unanswered --rate 200000 --core 1 --to … --from … --callee …     # saturation
   bench-harness load --transport tcp --peers 8 --rate 500 --to … --from … --callee …
   bench-harness load --transport tcp --fresh --mix options --rate 500 --to … --from … --callee …
-  bench-harness load --transport tls --certificates certificates --to 10.1.0.1:5061 --from … --callee …")]
+  bench-harness load --transport tls --certificates certificates --to 10.1.0.1:5061 --from … --callee …
+  bench-harness load --transport ws --peers 8 --rate 500 --to 10.1.0.1:8080 --from … --callee …
+  bench-harness load --transport wss --certificates certificates --to 10.1.0.1:443 --from … --callee …")]
 pub struct Args {
     /// The forwarder's address and port
     #[arg(long)]
@@ -52,11 +57,11 @@ pub struct Args {
     /// What messages go by
     #[arg(long, value_enum, default_value = "udp")]
     transport: Transport,
-    /// TCP and TLS: a connection for each exchange, which ends with it; not for calls
+    /// By connections: one for each exchange, which ends with it; not for calls
     #[arg(long)]
     fresh: bool,
-    /// TLS: folder of ca.pem, host.pem and host.key (`bench-harness certificates`)
-    #[arg(long, value_name = "DIR", required_if_eq("transport", "tls"))]
+    /// tls and wss: folder of ca.pem, host.pem and host.key (`bench-harness certificates`)
+    #[arg(long, value_name = "DIR", required_if_eq_any([("transport", "tls"), ("transport", "wss")]))]
     certificates: Option<PathBuf>,
     /// Exchanges a second
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -67,7 +72,7 @@ pub struct Args {
     /// Kinds of exchanges with their weights
     #[arg(long, default_value = "call")]
     mix: Mix,
-    /// Callers, at the port of --from and those that follow (over TCP and TLS their ports are the kernel's choice); one is a trunk
+    /// Callers, at the port of --from and those that follow (by connections their ports are the kernel's choice); one is a trunk
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
     peers: u16,
     /// How long a call lasts, in milliseconds
@@ -141,13 +146,13 @@ fn driver(args: &Args, settings: Settings) -> io::Result<Driver> {
                 "--fresh is for exchanges of one request and its answer: --mix options",
             ));
         }
-        let folder = args.certificates.as_deref().filter(|_| args.transport == Transport::Tls);
+        let folder = args.certificates.as_deref().filter(|_| args.transport.is_secure());
         let secure = folder.map(Secure::read).transpose()?;
         let callee = named(args.callee, TcpListener::bind(args.callee))?;
         return Driver::over_connections(callee, secure, settings, spin);
     }
     if args.fresh {
-        return Err(io::Error::other("--fresh is about connections: --transport tcp or tls"));
+        return Err(io::Error::other("--fresh is about connections: --transport tcp, tls, ws or wss"));
     }
     let bind = |address: &SocketAddr| named(*address, UdpSocket::bind(address));
     let callers = settings.callers.iter().map(bind).collect::<io::Result<_>>()?;

@@ -1,5 +1,5 @@
-//! The load over TCP and TLS: each caller has a connection to the forwarder, or each exchange one of its own; the callee
-//! answers by those that the forwarder opens to it.
+//! The load over TCP, TLS and WebSocket: each caller has a connection to the forwarder, or each exchange one of its own; the
+//! callee answers by those that the forwarder opens to it, over TCP or TLS.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,7 +16,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::datagrams::wait;
 use super::driver::Carrier;
 use super::exchanges::{Outbox, Settings, Side};
+use super::frames::Frames;
 use super::secure::{Secure, Session};
+use super::transport::Transport;
 
 /// What is read at a time, in bytes.
 const READ: usize = 64 << 10;
@@ -35,8 +37,9 @@ enum Owner {
 /// All connections of both sides.
 pub struct Connections {
     listener: TcpListener,
-    /// What TLS is made of, where that is between.
+    /// What TLS is made of, where that can be asked for.
     secure: Option<Secure>,
+    transport: Transport,
     callers: Vec<SocketAddr>,
     /// Each exchange has a connection of its own, which ends with it.
     is_fresh: bool,
@@ -53,6 +56,7 @@ struct Link {
     stream: TcpStream,
     peer: SocketAddr,
     session: Option<Session>,
+    frames: Option<Frames>,
     /// Text.
     input: Vec<u8>,
     /// For the socket.
@@ -64,12 +68,13 @@ struct Link {
 }
 
 impl Connections {
-    /// With nobody connected; `secure`: over TLS.
+    /// With nobody connected; `secure`: for what goes over TLS.
     pub fn new(listener: TcpListener, secure: Option<Secure>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener,
             secure,
+            transport: Transport::Tcp,
             callers: Vec::new(),
             is_fresh: false,
             opened: HashMap::new(),
@@ -87,8 +92,10 @@ impl Connections {
             Entry::Occupied(link) => Ok(link.into_mut()),
             Entry::Vacant(place) => {
                 self.begun += 1;
-                let session = self.secure.as_ref().map(|secure| secure.client(to.ip())).transpose()?;
-                Ok(place.insert(Link::open(self.callers[caller], to, session)?))
+                let secure = secured(self.transport, self.secure.as_ref())?;
+                let session = secure.map(|secure| secure.client(to.ip())).transpose()?;
+                let link = Link::open(self.callers[caller], to, session)?;
+                Ok(place.insert(if self.transport.is_websocket() { link.in_frames() } else { link }))
             }
         }
     }
@@ -97,7 +104,8 @@ impl Connections {
         loop {
             match self.listener.accept() {
                 Ok((stream, peer)) => {
-                    let session = self.secure.as_ref().map(Secure::server).transpose()?;
+                    let secure = secured(self.transport.of_callee(), self.secure.as_ref())?;
+                    let session = secure.map(Secure::server).transpose()?;
                     self.accepted.insert(peer, Link::new(stream, peer, session)?);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -123,8 +131,18 @@ impl Connections {
     }
 }
 
+/// What TLS is made of, where this goes over it.
+fn secured(transport: Transport, secure: Option<&Secure>) -> io::Result<Option<&Secure>> {
+    match (transport.is_secure(), secure) {
+        (true, None) => Err(io::Error::other("there are no certificates for TLS")),
+        (true, secure) => Ok(secure),
+        (false, _) => Ok(None),
+    }
+}
+
 impl Carrier for Connections {
     fn reset(&mut self, settings: &Settings) {
+        self.transport = settings.transport;
         self.callers.clone_from(&settings.callers);
         self.is_fresh = settings.fresh;
     }
@@ -189,7 +207,7 @@ impl Link {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         let (input, output) = (Vec::new(), Vec::new());
-        Ok(Self { stream, peer, session, input, output, is_over: false, is_done: false })
+        Ok(Self { stream, peer, session, frames: None, input, output, is_over: false, is_done: false })
     }
 
     /// Begins to connect from the address, with a port of the kernel's choice.
@@ -205,20 +223,41 @@ impl Link {
         }
     }
 
+    /// Messages go in frames from now on.
+    fn in_frames(mut self) -> Self {
+        let mut request = Vec::new();
+        self.frames = Some(Frames::open(self.peer, &mut request));
+        self.put(&request);
+        self
+    }
+
     /// Has something to send.
     fn say(&mut self, text: &[u8]) {
+        let Some(frames) = &mut self.frames else { return self.put(text) };
+        let mut framed = Vec::with_capacity(text.len() + 16);
+        frames.say(text, &mut framed);
+        self.put(&framed);
+    }
+
+    /// The same below frames.
+    fn put(&mut self, bytes: &[u8]) {
         match &mut self.session {
-            Some(session) => session.say(text),
-            None => self.output.extend_from_slice(text),
+            Some(session) => session.say(bytes),
+            None => self.output.extend_from_slice(bytes),
         }
     }
 
-    /// Tells the peer that nothing more comes, as far as TLS has a word for that.
+    /// Tells the peer that nothing more comes, as far as the layers have a word for that.
     fn close(&mut self) {
+        if let Some(frames) = &mut self.frames {
+            let mut closing = Vec::new();
+            frames.close(&mut closing);
+            self.put(&closing);
+        }
         if let Some(session) = &mut self.session {
             session.close();
-            self.write();
         }
+        self.write();
     }
 
     /// Sends what the peer takes.
@@ -260,9 +299,19 @@ impl Link {
     }
 
     fn hear(&mut self, bytes: &[u8]) {
-        let Some(session) = &mut self.session else { return self.input.extend_from_slice(bytes) };
-        self.is_over |= session.hear(bytes, &mut self.input).is_err();
+        let Some(session) = &mut self.session else { return self.hear_plain(bytes) };
+        let mut plain = Vec::new();
+        self.is_over |= session.hear(bytes, &mut plain).is_err();
+        self.hear_plain(&plain);
         // A handshake goes on, and a refusal is told.
+        self.write();
+    }
+
+    fn hear_plain(&mut self, bytes: &[u8]) {
+        let Some(frames) = &mut self.frames else { return self.input.extend_from_slice(bytes) };
+        let mut answer = Vec::new();
+        self.is_over |= frames.hear(bytes, &mut self.input, &mut answer).is_err();
+        self.put(&answer);
         self.write();
     }
 }

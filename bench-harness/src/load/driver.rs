@@ -144,8 +144,8 @@ impl Driver {
         Ok(Self::over(Box::new(Datagrams::new(callers, callee)?), settings, spin))
     }
 
-    /// The same over TCP, or with `secure` over TLS: the callee answers whoever connects to it, callers connect when they
-    /// have something to say.
+    /// The same over TCP or WebSocket, or with `secure` over TLS, as the settings say: the callee answers whoever connects to
+    /// it, callers connect when they have something to say.
     pub fn over_connections(
         callee: TcpListener,
         secure: Option<Secure>,

@@ -21,6 +21,7 @@ use super::book::{Book, Leg, Tally};
 use super::mix::{Kind, Mix};
 use super::say::{Within, ack_to_refusal, response};
 use super::scan::{Scan, Start};
+use super::transport::Transport;
 use crate::draw::Random;
 use crate::messages::{Template, number_of};
 
@@ -32,42 +33,6 @@ const T2_NS: u64 = 4_000_000_000;
 const INVITES: u8 = 7;
 /// Sends of another request, or of the 200 to an INVITE, within 64 * T1.
 const OTHERS: u8 = 11;
-
-/// What messages travel by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Transport {
-    /// UDP
-    Udp,
-    /// TCP
-    Tcp,
-    /// TLS
-    Tls,
-}
-
-impl Transport {
-    /// As a Via names it.
-    pub fn via(self) -> &'static str {
-        match self {
-            Self::Udp => "UDP",
-            Self::Tcp => "TCP",
-            Self::Tls => "TLS",
-        }
-    }
-
-    /// What a URI has for it.
-    pub fn parameter(self) -> &'static str {
-        match self {
-            Self::Udp => "",
-            Self::Tcp => ";transport=tcp",
-            Self::Tls => ";transport=tls",
-        }
-    }
-
-    /// Messages go by connections, and nothing is sent again.
-    pub fn is_stream(self) -> bool {
-        self != Self::Udp
-    }
-}
 
 /// What is offered, between whom.
 #[derive(Clone, Debug)]
@@ -84,9 +49,9 @@ pub struct Settings {
     pub callee: SocketAddr,
     /// Where the callers' requests go.
     pub forwarder: SocketAddr,
-    /// What they go by, and what the callee is reached by.
+    /// What they go by; the callee is reached by what [`Transport::of_callee`] says.
     pub transport: Transport,
-    /// Over TCP and TLS: each exchange has a connection of its own, which ends with it. Not for calls, which have several requests.
+    /// By connections: each exchange has a connection of its own, which ends with it. Not for calls, which have several requests.
     pub fresh: bool,
 }
 
@@ -181,7 +146,7 @@ impl Exchanges {
             requests: settings.callers.iter().map(templates).collect(),
             hosts: (
                 settings.callers.iter().map(ToString::to_string).collect(),
-                format!("{}{}", settings.callee, settings.transport.parameter()),
+                format!("{}{}", settings.callee, settings.transport.of_callee().parameter()),
             ),
             book: Book::new(base),
             timers: BinaryHeap::new(),

@@ -5,7 +5,7 @@
 //!  (options)  (clock,   (who says    (what was sent,
 //!              sockets)  what)        what arrived)
 //!               │          └─► say, scan, mix
-//!               └─► datagrams, connections (secure: TLS)
+//!               └─► datagrams, connections (secure: TLS, frames: WebSocket)
 //! ```
 //!
 //! `burst` is for other measurements: INVITEs that go on beside, and a sink that drains them.
@@ -17,16 +17,19 @@ mod connections;
 mod datagrams;
 mod driver;
 mod exchanges;
+mod frames;
 mod mix;
 mod say;
 mod scan;
 mod secure;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 pub use burst::{Generator, Sink};
 pub use driver::{CARRIED, Driver, Offer, Outcome};
-pub use exchanges::{Settings, Transport, histogram};
+pub use exchanges::{Settings, histogram};
 pub use mix::{Kind, Mix};
 pub use say::refusal;
 pub use secure::Secure;
+pub use transport::Transport;

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use super::book::Tally;
-use super::exchanges::{Exchanges, Item, Outbox, Settings, Side, Transport};
+use super::exchanges::{Exchanges, Item, Outbox, Settings, Side};
 use super::mix::Mix;
+use super::transport::Transport;
 
 const CALLERS: [&str; 2] = ["10.1.0.2:5060", "10.1.0.2:5061"];
 const CALLEE: &str = "10.2.0.2:5060";

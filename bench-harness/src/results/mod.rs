@@ -135,7 +135,7 @@ pub enum Unit {
 
 impl Load {
     /// In the order of the report.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Messages,
         Self::Calls,
         Self::StatefulCalls,
@@ -143,6 +143,7 @@ impl Load {
         Self::TcpConnections,
         Self::TlsCalls,
         Self::TlsConnections,
+        Self::WsCalls,
         Self::Paced,
         Self::Saturation,
         Self::Knee,
@@ -154,6 +155,7 @@ impl Load {
         match self {
             Self::TcpCalls | Self::TcpConnections => Transport::Tcp,
             Self::TlsCalls | Self::TlsConnections => Transport::Tls,
+            Self::WsCalls => Transport::Ws,
             _ => Transport::Udp,
         }
     }
@@ -161,9 +163,12 @@ impl Load {
     /// What it is counted in.
     pub fn unit(self) -> Unit {
         match self {
-            Self::Calls | Self::StatefulCalls | Self::TcpCalls | Self::TlsCalls | Self::Overload => {
-                Unit::Call
-            }
+            Self::Calls
+            | Self::StatefulCalls
+            | Self::TcpCalls
+            | Self::TlsCalls
+            | Self::WsCalls
+            | Self::Overload => Unit::Call,
             Self::TcpConnections | Self::TlsConnections => Unit::Connection,
             Self::Messages | Self::Paced | Self::Saturation | Self::Knee => Unit::Message,
         }
@@ -183,6 +188,7 @@ impl Load {
             Self::TcpConnections => "tcp-connections",
             Self::TlsCalls => "tls-calls",
             Self::TlsConnections => "tls-connections",
+            Self::WsCalls => "ws-calls",
         }
     }
 }

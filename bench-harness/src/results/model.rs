@@ -140,6 +140,8 @@ pub enum Load {
     TlsCalls,
     /// As [`Load::TcpConnections`], over TLS.
     TlsConnections,
+    /// As [`Load::TcpCalls`], where callers speak WebSocket and the callee TCP.
+    WsCalls,
 }
 
 /// One window: one subject, one load, one rate.
@@ -265,6 +267,9 @@ pub struct Ratios {
     /// CPU per call over TLS, Viaduct over Kamailio (`t_relay`) with `mhomed=1`.
     #[serde(default)]
     pub cpu_per_call_tls_vs_kamailio: Option<Interval>,
+    /// CPU per call from WebSocket to TCP, Viaduct over Kamailio (`t_relay`) with `mhomed=1`.
+    #[serde(default)]
+    pub cpu_per_call_ws_vs_kamailio: Option<Interval>,
     /// New connections over TCP, with one OPTIONS each, in a second of CPU, Viaduct over Kamailio (`t_relay`) with `mhomed=1`.
     #[serde(default)]
     pub tcp_connections_per_cpu_second_vs_kamailio: Option<Interval>,

@@ -8,7 +8,7 @@ use plotters::style::RGBColor;
 
 use super::curves::{Axis, Bar, Line, bars, lines};
 use super::model::{Load, Sample};
-use super::ratios::{FLOOR, OVER_TCP, OVER_TLS, STATEFUL, VIADUCT};
+use super::ratios::{FLOOR, OVER_TCP, OVER_TLS, OVER_WS, STATEFUL, VIADUCT};
 use super::statistics::median;
 use super::{Histograms, are_comparable, hgrm, part_lost};
 
@@ -29,6 +29,7 @@ pub fn of(samples: &[Sample]) -> io::Result<Vec<File>> {
             "CPU per new connection over TCP with one OPTIONS",
         )?,
         costs(samples, Load::TlsCalls, "cpu-per-tls-call.svg", "CPU per call over TLS")?,
+        costs(samples, Load::WsCalls, "cpu-per-ws-call.svg", "CPU per call from WebSocket to TCP")?,
         costs(
             samples,
             Load::TlsConnections,
@@ -127,11 +128,11 @@ fn against_load(samples: &[Sample]) -> io::Result<Option<File>> {
 /// plots.
 fn colour(subject: &str) -> RGBColor {
     match subject {
-        VIADUCT | OVER_TCP | OVER_TLS => RGBColor(213, 94, 0),
+        VIADUCT | OVER_TCP | OVER_TLS | OVER_WS => RGBColor(213, 94, 0),
         FLOOR => RGBColor(60, 60, 60),
         "null-mmsg" => RGBColor(150, 150, 150),
         "kamailio" | "kamailio-tcp-stateless" => RGBColor(86, 180, 233),
-        "kamailio-mhomed" | "kamailio-tcp" | "kamailio-tls" => RGBColor(0, 114, 178),
+        "kamailio-mhomed" | "kamailio-tcp" | "kamailio-tls" | "kamailio-ws" => RGBColor(0, 114, 178),
         STATEFUL => RGBColor(240, 228, 66),
         "opensips" => RGBColor(204, 121, 167),
         "opensips-mhomed" => RGBColor(0, 158, 115),

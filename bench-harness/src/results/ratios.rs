@@ -14,6 +14,8 @@ pub const STATEFUL: &str = "viaduct-stateful";
 pub const OVER_TCP: &str = "viaduct-tcp";
 /// Likewise over TLS.
 pub const OVER_TLS: &str = "viaduct-tls";
+/// Likewise where callers speak WebSocket.
+pub const OVER_WS: &str = "viaduct-ws";
 /// The floor: Viaduct's engine without SIP.
 pub const FLOOR: &str = "null-uring";
 /// Viaduct where it looks for the next message instead of sleeping.
@@ -43,7 +45,7 @@ macro_rules! pairing {
 }
 
 /// All of them. Calls with transactions were offered as the same load as those without once.
-const PAIRINGS: [Pairing; 13] = [
+const PAIRINGS: [Pairing; 14] = [
     pairing!(cpu_per_message_vs_null: VIADUCT, FLOOR, Messages),
     pairing!(cpu_per_call_vs_kamailio: VIADUCT, "kamailio", Calls),
     pairing!(cpu_per_call_vs_kamailio_mhomed: VIADUCT, "kamailio-mhomed", Calls),
@@ -55,6 +57,7 @@ const PAIRINGS: [Pairing; 13] = [
     pairing!(cpu_per_call_tcp_vs_kamailio: OVER_TCP, "kamailio-tcp", TcpCalls),
     pairing!(cpu_per_call_tcp_vs_kamailio_stateless: OVER_TCP, "kamailio-tcp-stateless", TcpCalls),
     pairing!(cpu_per_call_tls_vs_kamailio: OVER_TLS, "kamailio-tls", TlsCalls),
+    pairing!(cpu_per_call_ws_vs_kamailio: OVER_WS, "kamailio-ws", WsCalls),
     pairing!(tcp_connections_per_cpu_second_vs_kamailio: OVER_TCP, "kamailio-tcp", TcpConnections),
     pairing!(tls_connections_per_cpu_second_vs_kamailio: OVER_TLS, "kamailio-tls", TlsConnections),
 ];
@@ -253,6 +256,7 @@ pub fn flat(ratios: &Ratios) -> Vec<(&'static str, Option<Figure>)> {
         ("cpu_per_call_tcp_vs_kamailio", paired(ratios.cpu_per_call_tcp_vs_kamailio)),
         ("cpu_per_call_tcp_vs_kamailio_stateless", paired(ratios.cpu_per_call_tcp_vs_kamailio_stateless)),
         ("cpu_per_call_tls_vs_kamailio", paired(ratios.cpu_per_call_tls_vs_kamailio)),
+        ("cpu_per_call_ws_vs_kamailio", paired(ratios.cpu_per_call_ws_vs_kamailio)),
         (
             "tcp_connections_per_cpu_second_vs_kamailio",
             paired(ratios.tcp_connections_per_cpu_second_vs_kamailio),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::are_comparable;
 use super::model::{Load, Loss, Results, Sample};
-use super::ratios::{FLOOR, Figure, OVER_TCP, OVER_TLS, STATEFUL, VIADUCT, flat};
+use super::ratios::{FLOOR, Figure, OVER_TCP, OVER_TLS, OVER_WS, STATEFUL, VIADUCT, flat};
 use super::statistics::{coverage, median};
 
 /// Its name.
@@ -24,7 +24,7 @@ const fn bar(name: &'static str, words: &'static str, unit: &'static str, at_mos
 }
 
 /// In the order of the report; a test holds it against the figures that there are.
-const BARS: [Bar; 24] = [
+const BARS: [Bar; 25] = [
     bar("cpu_per_message_vs_null", "CPU per delivered message, over the floor `null-uring`", "", Some(1.12)),
     bar("cpu_per_call_vs_kamailio", "CPU per call, over Kamailio", "", None),
     bar("cpu_per_call_vs_kamailio_mhomed", "CPU per call, over Kamailio with `mhomed=1`", "", Some(0.45)),
@@ -55,6 +55,12 @@ const BARS: [Bar; 24] = [
         "CPU per call over TLS, over Kamailio's `t_relay` with `mhomed=1`",
         "",
         Some(0.6),
+    ),
+    bar(
+        "cpu_per_call_ws_vs_kamailio",
+        "CPU per call from WebSocket to TCP, over Kamailio's `t_relay` with `mhomed=1`",
+        "",
+        None,
     ),
     bar(
         "tcp_connections_per_cpu_second_vs_kamailio",
@@ -233,7 +239,7 @@ type Subjects<'a> = BTreeMap<(&'a str, u64), Vec<&'a Sample>>;
 fn reference<'a>(subjects: &'a Subjects<'_>, rate: u64) -> Option<&'a [&'a Sample]> {
     let named = |name: &'static str| subjects.get(&(name, rate));
     let first = || subjects.iter().find(|((_, own), _)| *own == rate).map(|(_, samples)| samples);
-    [FLOOR, VIADUCT, STATEFUL, OVER_TCP, OVER_TLS]
+    [FLOOR, VIADUCT, STATEFUL, OVER_TCP, OVER_TLS, OVER_WS]
         .into_iter()
         .find_map(named)
         .or_else(first)
