@@ -34,8 +34,9 @@ fn windows(peer: Peer, loads: &[Load]) -> Vec<Sample> {
     let len = bench.wait_for(&mut started.subject, loads[0]).unwrap();
     assert!(len > 300, "{len} bytes");
     let window = |load: &Load| {
-        // What a build for debugging takes for a handshake is a multiple.
-        let is_dear = load.transport() == Transport::Tls && load.unit() == Unit::Connection;
+        // What a build for debugging takes for handshakes and frames is a multiple.
+        let is_dear =
+            (load.transport() == Transport::Tls && load.unit() == Unit::Connection) || *load == Load::WsCalls;
         let rate = if is_dear { RATE / 3.0 } else { RATE };
         let plan = Plan { load: *load, rate, length: Duration::from_secs(1) };
         bench.window(&mut started.subject, plan, 4).unwrap().sample
