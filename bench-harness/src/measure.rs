@@ -42,14 +42,14 @@ impl Spread {
 const STOLEN: f64 = 0.02;
 
 /// Offers a window and says what it shows. One that is carried is carried whatever else the host did meanwhile; one that is
-/// not shows nothing where the host gave the processors to others.
+/// not shows nothing where the host gave the processors to others, or where other programs kept the load from its own.
 pub fn verdict(window: impl FnOnce() -> io::Result<Outcome>) -> io::Result<Verdict> {
     let (begin, stolen) = (Instant::now(), stolen_ns()?);
     let outcome = window()?;
     let stolen = (stolen_ns()? - stolen) as f64 / begin.elapsed().as_nanos() as f64;
     Ok(match outcome.is_carried() {
         true => Verdict::Carried,
-        false if stolen > STOLEN => Verdict::Spoiled,
+        false if stolen > STOLEN || !outcome.kept_up() => Verdict::Spoiled,
         false => Verdict::Lost,
     })
 }
