@@ -4,16 +4,16 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cmpgt_epi32, _mm_cvtsi128_si32,
-    _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_packs_epi32,
-    _mm_packus_epi16, _mm_set_epi64x, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8,
-    _mm_sub_epi8, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8,
-    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_srli_epi16, _mm256_testz_si256, _mm256_xor_si256,
+    __m128i, __m256i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cvtsi128_si32, _mm_madd_epi16,
+    _mm_maddubs_epi16, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+    _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8, _mm_sub_epi8, _mm_sub_epi32, _mm_testz_si128,
+    _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8,
+    _mm256_or_si256, _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16,
+    _mm256_testz_si256, _mm256_xor_si256,
 };
 
 #[cfg(target_arch = "x86_64")]
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// Instructions of SSE2.
 #[cfg(target_arch = "x86_64")]
@@ -150,34 +150,36 @@ pub trait Set {
     fn numbers(bytes: &[u8; 16], order: &[u8; 16], least: &[u32; 4]) -> Option<u32>;
 }
 
-/// The processor has AVX2 and the bit instructions that came with it, and [`ask`] found out.
+/// What the processor is known to have: one of [`UNASKED`], [`WITHOUT_AVX2`] and [`WITH_AVX2`].
 #[cfg(target_arch = "x86_64")]
-static HAS_AVX2: AtomicBool = AtomicBool::new(false);
-
-/// Asks the processor what it has; until then [`widely`] does with what every one has.
-#[inline(always)]
-pub fn ask() {
-    #[cfg(target_arch = "x86_64")]
-    if !HAS_AVX2.load(Relaxed) {
-        find_out();
-    }
-}
+static KNOWN: AtomicU8 = AtomicU8::new(UNASKED);
 
 #[cfg(target_arch = "x86_64")]
-#[cold]
+const UNASKED: u8 = 0;
+#[cfg(target_arch = "x86_64")]
+const WITHOUT_AVX2: u8 = 1;
+/// And the bit instructions that came with it.
+#[cfg(target_arch = "x86_64")]
+const WITH_AVX2: u8 = 2;
+
+/// The same, asked the processor for the first time.
+#[cfg(target_arch = "x86_64")]
 #[inline(never)]
-fn find_out() {
-    let has = std::arch::is_x86_feature_detected!("avx2")
-        && std::arch::is_x86_feature_detected!("bmi1")
-        && std::arch::is_x86_feature_detected!("bmi2");
-    HAS_AVX2.store(has, Relaxed);
+fn asked() -> u8 {
+    if KNOWN.load(Relaxed) == UNASKED {
+        let has = std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("bmi1")
+            && std::arch::is_x86_feature_detected!("bmi2");
+        KNOWN.store(if has { WITH_AVX2 } else { WITHOUT_AVX2 }, Relaxed);
+    }
+    KNOWN.load(Relaxed)
 }
 
 /// Does it with AVX2 where the processor has that.
 #[inline(always)]
 pub fn widely<W: Work>(work: W) -> W::Done {
     #[cfg(target_arch = "x86_64")]
-    if HAS_AVX2.load(Relaxed) {
+    if KNOWN.load(Relaxed) == WITH_AVX2 || asked() == WITH_AVX2 {
         // SAFETY: the processor has it.
         return unsafe { with_avx2(work) };
     }
@@ -206,7 +208,7 @@ pub const fn plain(c: u8) -> bool {
 
 /// Of a byte's last four bits: bit n, the byte that has them behind the bits of n is [`plain`]. Twice.
 #[cfg(target_arch = "x86_64")]
-static ENDS: [u8; 32] = {
+const ENDS: [u8; 32] = {
     let mut ends = [0; 32];
     let mut c = 0;
     while c < 0x80 {
@@ -220,7 +222,7 @@ static ENDS: [u8; 32] = {
 
 /// Of a byte's first four bits: the bit of [`ENDS`]. Twice.
 #[cfg(target_arch = "x86_64")]
-static BEGINS: [u8; 32] = {
+const BEGINS: [u8; 32] = {
     let mut begins = [0; 32];
     let mut n = 0;
     while n < 8 {
@@ -349,13 +351,13 @@ impl Set for Avx2 {
         let digits = avx2!(_mm_sub_epi8(Block::of(bytes).0, _mm_set1_epi8(b'0' as i8)));
         let digits = avx2!(_mm_shuffle_epi8(digits, Block::of(order).0));
         let numbers = avx2!(_mm_madd_epi16(_mm_maddubs_epi16(digits, weights), _mm_set1_epi16(1)));
-        let too_large = avx2!(_mm_cmpgt_epi32(numbers, _mm_set1_epi32(255)));
-        let too_small = avx2!(_mm_cmpgt_epi32(_mm_set_epi64x(pair(1), pair(0)), numbers));
-        if avx2!(_mm_movemask_epi8(_mm_or_si128(too_large, too_small))) != 0 {
+        // One that is too large has higher bits, and so has what is left of one that is too small: it is negative.
+        let more = avx2!(_mm_sub_epi32(numbers, _mm_set_epi64x(pair(1), pair(0))));
+        if avx2!(_mm_testz_si128(_mm_or_si128(numbers, more), _mm_set1_epi32(!255))) == 0 {
             return None;
         }
-        let words = avx2!(_mm_packs_epi32(numbers, numbers));
-        Some((avx2!(_mm_cvtsi128_si32(_mm_packus_epi16(words, words))) as u32).swap_bytes())
+        let last_to_first = avx2!(_mm_set_epi64x(0, 0x0004_080c));
+        Some(avx2!(_mm_cvtsi128_si32(_mm_shuffle_epi8(numbers, last_to_first))) as u32)
     }
 }
 
@@ -402,7 +404,6 @@ mod tests {
 
     #[test]
     fn what_is_not_plain_is_a_stop() {
-        ask();
         let order = [0x80; 16];
         for c in 0..=u8::MAX {
             for at in 0..32 {
@@ -418,7 +419,6 @@ mod tests {
 
     #[test]
     fn all_sets_answer_the_same() {
-        ask();
         for c in 0..=u8::MAX {
             let text: [u8; 64] = std::array::from_fn(|n| if n % 7 == 3 { c } else { b'x' });
             for (number, least) in (0..1000u32).step_by(7).flat_map(|n| [0, 10, 100].map(|least| (n, least)))

@@ -317,7 +317,6 @@ mod tests {
     }
 
     fn found(bytes: &[u8; Form::FRAME]) -> Option<(HeaderName, usize)> {
-        block::ask();
         let found = |form: &Form| (form.name, usize::from(form.len));
         let with_all = block::widely(Of(bytes)).map(found);
         assert_eq!(Form::of::<Plain>(bytes).map(found), with_all, "{}", bytes.escape_ascii());

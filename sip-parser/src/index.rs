@@ -25,7 +25,6 @@ pub fn parse<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Message
     if bytes.len() > crate::MAX_MESSAGE {
         return Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE));
     }
-    block::ask();
     block::widely(Parse { bytes, lines })
 }
 
