@@ -98,17 +98,17 @@ pub struct Error {
     pub rule: Rule,
     /// Offset of the offending byte in what was parsed: in the message for [`crate::parse`] and for what a
     /// [`crate::Message`] returns, in the value for the functions that take a value alone.
-    pub at: usize,
+    pub at: u32,
 }
 
 impl Error {
     pub(crate) const fn new(rule: Rule, at: usize) -> Self {
-        Self { rule, at }
+        Self { rule, at: at as u32 }
     }
 
     /// The same error seen from a text in which the parsed part begins at `offset`.
     pub(crate) const fn shifted(self, offset: usize) -> Self {
-        Self { rule: self.rule, at: self.at + offset }
+        Self { rule: self.rule, at: self.at + offset as u32 }
     }
 }
 

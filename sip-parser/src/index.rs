@@ -311,7 +311,7 @@ impl Names {
                 return Span::new(start, start + length as usize);
             }
             Ok(_) => note(defect, Rule::BodyTooShort, at),
-            Err(error) => note(defect, error.rule, at + error.at as u32),
+            Err(error) => note(defect, error.rule, at + error.at),
         }
         rest
     }

@@ -281,8 +281,9 @@ impl fmt::Display for Uri<'_> {
 /// The error as [`Uri::parse`] tells it: what may stand nowhere in a URI breaks a rule of its own.
 #[cold]
 fn told(text: &[u8], error: Error) -> Error {
-    match text.get(error.at) {
-        Some(&c) if c != b'%' && !chars::is(URI, c) => Error::new(Rule::UriCharacter, error.at),
+    let at = error.at as usize;
+    match text.get(at) {
+        Some(&c) if c != b'%' && !chars::is(URI, c) => Error::new(Rule::UriCharacter, at),
         _ => error,
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn next_hop(text: &Text<'_>, findings: &mut Findings) -> Option<Targe
     let uri = match Uri::parse(text.text.as_bytes()) {
         Ok(uri) => uri,
         Err(error) => {
-            let at = text.span.start + 1 + error.at;
+            let at = text.span.start + 1 + error.at as usize;
             findings.error(
                 text.span.clone(),
                 format!("«{}» is not a SIP URI: {}", text.text, error.rule.reason()),

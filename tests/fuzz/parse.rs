@@ -76,7 +76,7 @@ fn the_lines_are_the_message(message: &Message<'_>) {
         assert_eq!(usize::from(body.start), at + line_break(at));
     }
     assert!(message.end() <= bytes.len() && usize::from(body.start) <= message.end());
-    assert!(message.defect().is_none_or(|defect| defect.at <= bytes.len()));
+    assert!(message.defect().is_none_or(|defect| defect.at as usize <= bytes.len()));
 }
 
 fn the_index_agrees_with_its_lines(message: &Message<'_>) {
@@ -131,14 +131,14 @@ fn what_ends_where_it_ends_is_the_same(message: &Message<'_>) {
 }
 
 fn start_line_values(message: &Message<'_>) {
-    let inside = |error: &Error| assert!(error.at <= message.start_line().end.into());
+    let inside = |error: &Error| assert!(error.at <= u32::from(message.start_line().end));
     match message.start() {
         Start::Request(line) => {
             assert!(message.text(line.method).iter().all(u8::is_ascii_graphic));
             let text = message.text(line.uri);
             match Uri::request(text) {
                 Ok(parsed) => uri(&parsed),
-                Err(error) => assert!(error.at <= text.len()),
+                Err(error) => assert!(error.at as usize <= text.len()),
             }
         }
         Start::Response(line) => assert!((100..700).contains(&line.code)),
@@ -240,7 +240,7 @@ fn name_addr(text: &[u8]) {
             assert_eq!(NameAddr::route(text).is_ok(), value.bracketed);
             prints(text, &value, |text| NameAddr::parse(text).ok().map(|value| value.to_string()));
         }
-        Err(error) => assert!(error.at <= text.len()),
+        Err(error) => assert!(error.at as usize <= text.len()),
     }
 }
 
@@ -252,6 +252,6 @@ fn via(text: &[u8]) {
             let _ = (via.received(), via.maddr(), via.ttl());
             prints(text, &via, |text| Via::parse(text).ok().map(|via| via.to_string()));
         }
-        Err(error) => assert!(error.at <= text.len()),
+        Err(error) => assert!(error.at as usize <= text.len()),
     }
 }
