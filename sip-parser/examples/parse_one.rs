@@ -18,8 +18,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use sip_parser::{
-    CSeq, Error, HeaderLine, HeaderName, Message, RequestValues, Rport, Rule, Start, call_id, max_forwards,
-    parse,
+    CSeq, Error, HeaderLine, HeaderName, Message, RequestValues, Rport, Rule, Start, max_forwards, parse,
 };
 
 /// A response as it comes back through two proxies.
@@ -49,15 +48,15 @@ impl<'p, 'm> Request<'p, 'm> {
     fn new(message: &Message<'m>, values: &'p RequestValues<'m>) -> Result<Self, Error> {
         Ok(Self {
             values,
-            cseq: CSeq::parse(message.value(HeaderName::CSeq))?,
-            call_id: call_id(message.value(HeaderName::CallId))?,
+            cseq: message.cseq()?,
+            call_id: values.call_id?,
             max_forwards: max_forwards(message.value(HeaderName::MaxForwards))?,
         })
     }
 
     /// What is asked of the values, once each.
     fn asked(&self) -> Result<usize, Error> {
-        let RequestValues { via, uri, from, to } = self.values;
+        let RequestValues { via, uri, from, to, .. } = self.values;
         let told = |error: &Error| *error;
         let (via, uri) = (via.as_ref().map_err(told)?, uri.as_ref().map_err(told)?);
         let (from, to) = (from.as_ref().map_err(told)?, to.as_ref().map_err(told)?);
@@ -87,7 +86,8 @@ fn counted_index<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Mes
 #[inline(never)]
 fn counted_values(message: &Message<'_>) -> Result<usize, Error> {
     let Start::Request(line) = message.start() else { return Err(Error { rule: Rule::NotSip, at: 0 }) };
-    let values = message.request_values(line.uri);
+    let mut values = RequestValues::unread();
+    message.request_values(line.uri, &mut values);
     Request::new(message, &values)?.asked()
 }
 
@@ -95,7 +95,7 @@ fn counted_values(message: &Message<'_>) -> Result<usize, Error> {
 #[inline(never)]
 fn counted_response(bytes: &[u8], lines: &mut [HeaderLine]) -> Result<usize, Error> {
     let message = parse(bytes, lines)?;
-    let mut sum = CSeq::parse(message.value(HeaderName::CSeq))?.method.len() + message.end();
+    let mut sum = message.cseq()?.method.len() + message.end();
     for value in message.values(HeaderName::Via).take(2) {
         let via = message.via(value?.span)?;
         sum += via.branch().map_or(0, <[u8]>::len) + usize::from(via.received().is_some());

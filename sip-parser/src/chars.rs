@@ -23,13 +23,6 @@ impl Class {
         !small.within(b'a', b'z').or(block.within(self.low, self.high)).bits()
     }
 
-    /// Bit n: byte n is none of these, nor the separator; and: it is the separator.
-    #[inline(always)]
-    fn told(self, separator: u8, block: Block) -> (u32, u32) {
-        let separators = block.equal(Block::all(separator)).bits();
-        (self.others(block) & 0xffff & !separators, separators)
-    }
-
     /// The same of the less than sixteen bytes that the text has from `at` on. `None`: it is shorter as a whole.
     #[inline(always)]
     fn last_others(self, text: &[u8], at: usize) -> Option<u32> {
@@ -171,25 +164,6 @@ pub fn short_pair(class: Class, value: Class, text: &[u8], from: usize) -> Optio
     (is_pair && !goes_on).then_some((name_end, end))
 }
 
-/// Sixteen or more characters that are letters or common of the class, in two parts with a separator in between, or in
-/// one without. `false` says nothing: there may be unusual ones among them.
-#[inline(always)]
-pub fn is_usual_pair(class: Class, separator: u8, text: &[u8]) -> bool {
-    let (Some(last), [first, .., end]) = (text.last_chunk::<16>(), text) else { return false };
-    // Those of the last sixteen that were looked at before are told twice, as the same.
-    let (blocks, rest) = text.as_chunks::<16>();
-    let (mut others, mut before) = (0, 0);
-    for bytes in blocks {
-        let (here, separators) = class.told(separator, Block::of(bytes));
-        others |= here | (separators & separators.wrapping_sub(1)) | (separators & before);
-        before |= if separators == 0 { 0 } else { u32::MAX };
-    }
-    let (here, separators) = class.told(separator, Block::of(last));
-    let separators = separators.unbounded_shr(16 - rest.len() as u32);
-    others |= here | (separators & separators.wrapping_sub(1)) | (separators & before);
-    others == 0 && *first != separator && *end != separator
-}
-
 /// Begins with so many characters, one to fifteen, that are letters or common of the class.
 #[inline(always)]
 pub fn begins_plainly(class: Class, bytes: &[u8; 16], len: usize) -> bool {
@@ -256,6 +230,25 @@ pub fn number(text: &[u8]) -> Option<u64> {
         1..20 => text.iter().try_fold(0, |n, &c| Some(n * 10 + digit(c)?)),
         _ => text.iter().try_fold(0u64, |n, &c| n.checked_mul(10)?.checked_add(digit(c)?)),
     }
+}
+
+/// How many digits eight bytes begin with.
+#[inline(always)]
+pub fn digits(eight: [u8; 8]) -> u32 {
+    let each = u64::from_le_bytes(eight) ^ u64::from_le_bytes([b'0'; 8]);
+    // A digit and 0x76 are less than 0x80. What a byte carries over counts for those behind it alone.
+    let others = (each | each.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080;
+    others.trailing_zeros() / 8
+}
+
+/// The number that the first `len` of eight bytes are, which are digits: one to eight.
+#[inline(always)]
+pub fn short_number(eight: [u8; 8], len: u32) -> u32 {
+    // Zeros stand before those that there are.
+    let digits = (u64::from_le_bytes(eight) & 0x0f0f_0f0f_0f0f_0f0f) << (64 - 8 * len);
+    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    (fours * 10_000 + (fours >> 32)) as u32
 }
 
 /// Where `part`, a slice of `whole`, begins in it.
@@ -330,6 +323,29 @@ mod tests {
         assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
         for text in ["", "-1", "+1", "1 ", "18446744073709551616", "1a", "\u{0661}"] {
             assert_eq!(number(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn short_numbers_are_numbers() {
+        for text in
+            ["0", "7", "09", "70", "123", "1000", "31415", "314159", "2718281", "99999999", "00000000"]
+        {
+            for behind in ["        ", "a       ", "/0123456", ":0123456", "\r\n", "\u{7f}\u{ff}", ""] {
+                let mut eight = [0; 8];
+                let both = [text, behind].concat();
+                let len = both.len().min(8);
+                eight[..len].copy_from_slice(&both.as_bytes()[..len]);
+                assert_eq!(digits(eight) as usize, text.len(), "{both}");
+                assert_eq!(Some(short_number(eight, text.len() as u32).into()), number(text.as_bytes()));
+            }
+        }
+        for c in 0..=u8::MAX {
+            for at in 0..8 {
+                let mut eight = *b"12345678";
+                eight[at] = c;
+                assert_eq!(digits(eight) as usize, if c.is_ascii_digit() { 8 } else { at }, "{c} {at}");
+            }
         }
     }
 

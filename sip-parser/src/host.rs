@@ -3,11 +3,11 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::block::{Block, Plain, Set};
+use crate::block::{self, Block, Plain, Set, Work};
 use crate::chars::{self, HOST, after_white, white};
 use crate::error::{Error, Rule};
 use crate::grammar::Text;
-use crate::scan::{Stops, Window, chunk, padded};
+use crate::scan::{Window, chunk, padded};
 use crate::span::Span;
 
 /// `host = hostname / IPv4address / IPv6reference`
@@ -123,26 +123,20 @@ pub(crate) fn host_port(text: &[u8], from: usize, spaced: bool) -> Result<(HostP
     }
 }
 
-/// As [`host_port`], if it is an IPv4 address from `from` to `end` in the window, where a stop is, without a port or with one
-/// of four digits. The window begins at `base`.
+/// As [`host_port`], if it is an IPv4 address without a port or with one of four digits, from `from` on in a
+/// window, which begins where the text does. Whoever asks has to see that neither goes on behind its end.
 #[inline(always)]
-pub(crate) fn usual_host_port<S: Set>(
-    window: &Window,
-    base: usize,
-    (from, end): (usize, usize),
-    stops: &mut Stops,
-) -> Option<(HostPort, usize)> {
+pub(crate) fn usual_host_port<S: Set>(window: &Window, from: usize) -> Option<(HostPort, usize)> {
     let found = ipv4_of::<S>(chunk(window, from as u32)?)?;
-    if from + found.len as usize != end {
-        return None;
-    }
-    let host = Span::new(base + from, base + end);
-    let none = HostPort { octets: [found.ip.into(), 0], host, port: 0, kind: Kind::V4 };
-    if window[end] != b':' {
+    let end = from + found.len as usize;
+    let none = HostPort { octets: [found.ip.into(), 0], host: Span::new(from, end), port: 0, kind: Kind::V4 };
+    if window.get(end) != Some(&b':') {
         return Some((none, end));
     }
-    let port = four_digits(*chunk(window, end as u32 + 1)?).filter(|port| *port > 0)?;
-    (stops.next() == end + 5).then_some((HostPort { port, ..none }, end + 5))
+    match four_digits(*chunk(window, end as u32 + 1)?)? {
+        0 => None,
+        port => Some((HostPort { port, ..none }, end + 5)),
+    }
 }
 
 /// `port = 1*DIGIT`, from 1 to 65,535, and where it ends.
@@ -322,11 +316,6 @@ fn last_bytes(text: &[u8], from: usize) -> [u8; 16] {
     }
 }
 
-/// An IPv4 address and nothing else.
-fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    ipv4_at::<Plain>(text, 0).filter(|(_, end)| *end == text.len()).map(|(ip, _)| ip.into())
-}
-
 /// An IPv6 address without brackets. Three colons before an embedded IPv4 address are taken as two: the
 /// grammar of RFC 3261 asked for them by mistake (RFC 5118 §4.10).
 pub(crate) fn ipv6(text: &[u8]) -> Option<Ipv6Addr> {
@@ -353,12 +342,29 @@ pub(crate) fn ipv6(text: &[u8]) -> Option<Ipv6Addr> {
 
 /// An IP address, IPv6 with or without brackets: `received` and `maddr` (RFC 5118 §4.5).
 pub fn address(text: &[u8]) -> Option<IpAddr> {
-    let inside = text.strip_prefix(b"[").and_then(|t| t.strip_suffix(b"]"));
-    match inside {
-        Some(inside) => ipv6(inside).map(IpAddr::V6),
-        None if text.contains(&b':') => ipv6(text).map(IpAddr::V6),
-        None => ipv4(text).map(IpAddr::V4),
+    block::widely(Address(text))
+}
+
+/// [`address`]
+struct Address<'a>(&'a [u8]);
+
+impl Work for Address<'_> {
+    type Done = Option<IpAddr>;
+
+    #[inline(always)]
+    fn with<S: Set>(self) -> Self::Done {
+        match ipv4_at::<S>(self.0, 0) {
+            Some((ip, end)) if end == self.0.len() => Some(IpAddr::V4(ip.into())),
+            _ => ipv6_address(self.0),
+        }
     }
+}
+
+/// With or without brackets.
+#[inline(never)]
+fn ipv6_address(text: &[u8]) -> Option<IpAddr> {
+    let inside = text.strip_prefix(b"[").map_or(Some(text), |text| text.strip_suffix(b"]"));
+    ipv6(inside?).map(IpAddr::V6)
 }
 
 #[cfg(test)]

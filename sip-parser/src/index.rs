@@ -9,7 +9,7 @@ use crate::header::{Form, HeaderName, NAMES};
 use crate::message::{HeaderLine, MAX_LINES, Message};
 use crate::scalars;
 use crate::scan::{self, Breaks, chunk};
-use crate::span::Span;
+use crate::span::{Part, Span};
 use crate::start_line::{Start, start_line, usual_request, usual_response};
 
 /// Indexes a message.
@@ -306,7 +306,7 @@ impl Names {
             return rest;
         }
         let at = u32::from(line.value.start);
-        match scalars::content_length(line.value.of(bytes)) {
+        match scalars::content_length_of(Part::of(bytes, line.value)) {
             Ok(length) if length <= rest.len() as u64 => {
                 return Span::new(start, start + length as usize);
             }

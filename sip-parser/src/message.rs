@@ -7,6 +7,7 @@ use crate::header::HeaderName;
 use crate::index::Names;
 use crate::list::Values;
 use crate::name_addr::NameAddr;
+use crate::scalars::{self, CSeq};
 use crate::span::{Part, Span};
 use crate::start_line::Start;
 use crate::uri::Uri;
@@ -186,17 +187,34 @@ impl<'m> Message<'m> {
         block::widely(ViaOf(self, span))
     }
 
-    /// Reads what a proxy needs of every request, all at once: that costs less than one after the other. Each value is as
-    /// [`Message::top_via`], [`Message::uri`] and [`Message::name_addr`] give it.
+    /// CSeq: as [`CSeq::parse`] of [`Message::value`].
+    ///
+    /// # Errors
+    /// As [`CSeq::parse`].
+    #[inline]
+    pub fn cseq(&self) -> Result<CSeq<'m>, Error> {
+        CSeq::of(Part::of(self.bytes, self.span(HeaderName::CSeq)))
+    }
+
+    /// Reads what a proxy needs of every request, all at once: that costs less than one after the other. The values, which are
+    /// large, are written where they stay, which begins as [`RequestValues::unread`]. Each is as
+    /// [`Message::top_via`], [`Message::uri`], [`Message::name_addr`] and [`crate::call_id`] give it.
     #[inline(always)]
-    pub fn request_values(&self, uri: Span) -> RequestValues<'m> {
-        block::widely(RequestValuesOf(self, uri))
+    pub fn request_values(&self, uri: Span, into: &mut RequestValues<'m>) {
+        block::widely(RequestValuesOf(self, uri, into));
     }
 
     /// Where [`Message::value`] stands.
     #[inline(always)]
     fn span(&self, name: HeaderName) -> Span {
         self.first(name).map_or(Span::default(), |line| line.value)
+    }
+
+    /// [`Message::top_via`] of the first line, which is not as usual.
+    #[inline(never)]
+    fn top_via_of(&self, line: &'m [u8]) -> Result<Via<'m>, Error> {
+        // What is read to its end as one value has no other behind it.
+        Via::any(line).or_else(|_| self.first_of_vias())
     }
 
     #[cold]
@@ -242,30 +260,74 @@ pub struct RequestValues<'m> {
     pub from: Result<NameAddr<'m>, Error>,
     /// To.
     pub to: Result<NameAddr<'m>, Error>,
+    /// Call-ID: see [`crate::call_id`].
+    pub call_id: Result<&'m [u8], Error>,
+}
+
+impl RequestValues<'_> {
+    /// Of no request: all are empty, which none may be.
+    ///
+    /// Not a constant, because all its bytes would be copied.
+    #[inline(always)]
+    pub fn unread() -> Self {
+        let error = Error::new(Rule::EmptyValue, 0);
+        Self { via: Err(error), uri: Err(error), from: Err(error), to: Err(error), call_id: Err(error) }
+    }
 }
 
 /// [`Message::request_values`]
-struct RequestValuesOf<'p, 'm>(&'p Message<'m>, Span);
+struct RequestValuesOf<'p, 'm>(&'p Message<'m>, Span, &'p mut RequestValues<'m>);
 
 impl<'m> Work for RequestValuesOf<'_, 'm> {
-    type Done = RequestValues<'m>;
+    type Done = ();
 
     #[inline(always)]
     fn with<S: Set>(self) -> Self::Done {
-        let Self(message, uri) = self;
-        let part = |name| Part::of(message.bytes, message.span(name));
-        let mut values = RequestValues {
-            via: Via::of::<S>(part(HeaderName::Via)),
-            uri: Uri::of::<S>(Part::of(message.bytes, uri)),
-            from: NameAddr::of::<S>(part(HeaderName::From)),
-            to: NameAddr::of::<S>(part(HeaderName::To)),
+        let Self(message, uri, values) = self;
+        let part = |name| Part::within(message.bytes, message.first(name)?.value);
+        let (via, uri) = (part(HeaderName::Via), Part::within(message.bytes, uri));
+        let (from, to) = (part(HeaderName::From), part(HeaderName::To));
+        let call_id = part(HeaderName::CallId);
+        // Not by closures, which would not be compiled for the set.
+        let usual = match via {
+            Some(part) => Via::usual::<S>(part),
+            None => None,
         };
-        // As in `top_via`.
-        if values.via.is_err() {
-            values.via = message.first_of_vias();
-        }
-        values
+        read(&mut values.via, usual, || message.top_via_of(text(via)));
+        let usual = match uri {
+            Some(part) => Uri::usual_alone::<S>(part),
+            None => None,
+        };
+        read(&mut values.uri, usual, || Uri::parse_any(text(uri)));
+        let usual = match from {
+            Some(part) => NameAddr::usual::<S>(part),
+            None => None,
+        };
+        read(&mut values.from, usual, || NameAddr::any(text(from)));
+        let usual = match to {
+            Some(part) => NameAddr::usual::<S>(part),
+            None => None,
+        };
+        read(&mut values.to, usual, || NameAddr::any(text(to)));
+        let usual = match call_id {
+            Some(part) => scalars::usual_call_id::<S>(part),
+            None => None,
+        };
+        read(&mut values.call_id, usual, || scalars::call_id(text(call_id)));
     }
+}
+
+/// What was read in the usual form, else what comes of reading all: written where it stays, because it is large.
+#[inline(always)]
+fn read<T>(into: &mut Result<T, Error>, usual: Option<T>, any: impl FnOnce() -> Result<T, Error>) {
+    match usual {
+        Some(usual) => *into = Ok(usual),
+        None => *into = any(),
+    }
+}
+
+fn text(part: Option<Part<'_>>) -> &[u8] {
+    part.map_or(&[], Part::text)
 }
 
 /// [`Message::name_addr`]: what fits into two registers.

@@ -7,7 +7,7 @@ use crate::chars::{self, DISPLAY, after_white, trim, white};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, quoted};
 use crate::params::{Owner, Param, Params, Places};
-use crate::scan::{Stops, Window, chunk, padded_window};
+use crate::scan::{Window, chunk, padded_window};
 use crate::span::Part;
 use crate::uri::Uri;
 
@@ -50,7 +50,7 @@ impl<'a> NameAddr<'a> {
     /// As [`NameAddr::parse`], if it is as nearly all are, and sound: no display name or one in quotes, and a usual
     /// URI in brackets.
     #[inline(always)]
-    fn usual<S: Set>(part: Part<'a>) -> Option<Self> {
+    pub(crate) fn usual<S: Set>(part: Part<'a>) -> Option<Self> {
         let Part { rest, len } = part;
         let display = match rest.first()? {
             b'<' => 0,
@@ -58,29 +58,28 @@ impl<'a> NameAddr<'a> {
             _ => return None,
         };
         let base = display + usize::from(rest.get(display) == Some(&b' '));
+        let spec = rest.get(base..)?;
         let padded;
-        let window: &Window = match chunk(rest, base as u32) {
+        let window: &Window = match chunk(spec, 0) {
             Some(window) => window,
             None => {
-                padded = padded_window(rest, base);
+                padded = padded_window(spec);
                 &padded
             }
         };
-        let mut stops = Stops::of::<S>(window);
         if window[0] != b'<' {
             return None;
         }
-        stops.next();
-        let (uri, end) = Uri::usual::<S>(rest, window, base, 1, &mut stops)?;
-        if window[end] != b'>' {
+        let (uri, end) = Uri::usual::<S>(spec, window, 1)?;
+        if spec.get(end) != Some(&b'>') {
             return None;
         }
-        let params = Places::usual_tag(window, base, end + 1, len.wrapping_sub(base), &mut stops)?;
+        let params = Places::usual_tag::<S>(spec, base, end + 1, len.wrapping_sub(base))?;
         Some(Self { text: part.text(), uri, params, display: display as u16, bracketed: true })
     }
 
     #[inline(never)]
-    fn any(text: &'a [u8]) -> Result<Self, Error> {
+    pub(crate) fn any(text: &'a [u8]) -> Result<Self, Error> {
         // A value that was indexed has no white space around it; one from elsewhere may have.
         let value = trim(text);
         Self::read(value).map_err(|error| error.shifted(chars::offset(text, value)))
@@ -107,16 +106,16 @@ impl<'a> NameAddr<'a> {
             }
             _ => plain_display(text)?,
         };
-        let (spec, from) = match bracket {
-            Some(at) if text.get(at) == Some(&b'<') => (text, at + 1),
+        let (spec, base) = match bracket {
+            Some(at) if text.get(at) == Some(&b'<') => (&text[at..], at),
             Some(at) => return Err(Error::new(Rule::AngleBracket, at)),
             None => (addr_spec(text)?, 0),
         };
         let bracketed = bracket.is_some();
-        let close = if bracketed { Some(&b'>') } else { None };
+        let (from, close) = if bracketed { (1, Some(&b'>')) } else { (0, None) };
         let (uri, end) = match Uri::read(spec, from, bracketed) {
-            Ok((uri, end)) if spec.get(end) == close => (uri, end),
-            _ => return Err(no_uri(spec, from, bracketed)),
+            Ok((uri, end)) if spec.get(end) == close => (uri, base + end),
+            _ => return Err(no_uri(spec, from, bracketed).shifted(base)),
         };
         let (params, end) = Places::read(text, end + usize::from(bracketed), Owner::NameAddr)?;
         if end < text.len() {

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::block::Set;
 use crate::chars::{self, TOKEN, URI_PARAM, URI_PARAM_NAME, VALUE, after_white, white};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, escaped, quoted};
-use crate::scan::{Stops, Window, chunk, eight_at};
+use crate::scan::{chunk, eight_at, plain_end, stops};
 use crate::span::Span;
 
 /// One parameter.
@@ -58,9 +59,9 @@ impl Owner {
             (Self::Uri, 2) if is_name(text, from, b"lr") => Some(0),
             (Self::Uri, 9) if is_name(text, from, b"transport") && text[from + 8] | 0x20 == b't' => Some(1),
             (Self::Uri, 5) if is_name(text, from, b"maddr") => Some(2),
-            (Self::Via, 6) if is_name(text, from, b"branch") => Some(0),
+            (Self::Via, 6) if is_name(text, from, b"branch") => Some(BRANCH),
             (Self::Via, 5) if is_name(text, from, b"rport") => Some(RPORT),
-            (Self::Via, 8) if is_name(text, from, b"received") => Some(2),
+            (Self::Via, 8) if is_name(text, from, b"received") => Some(RECEIVED),
             (Self::Via, 5) if is_name(text, from, b"maddr") => Some(3),
             _ => None,
         }
@@ -150,8 +151,12 @@ pub(crate) struct Places {
 
 const KNOWN: usize = 4;
 
-/// The place of `rport` among those of a Via.
+/// The place of `branch` among those of a Via.
+const BRANCH: usize = 0;
+/// The place of `rport`.
 pub(crate) const RPORT: usize = 1;
+/// The place of `received`.
+const RECEIVED: usize = 2;
 
 impl Places {
     /// Reads parameters from `from` on, as long as there is a `;`: these, and where they end.
@@ -188,65 +193,35 @@ impl Places {
         Self { all: Span::new(at, at), known: [Span::default(); KNOWN] }
     }
 
-    /// The same of plain ones that begin at `from` in a window, which begins at `base`: to the first place without a `;`, which
-    /// is told with them. The next one of `stops` is behind `from`.
+    /// The same of a URI's that have plain values of less than 31 characters together with their names, to the first place
+    /// without a `;`.
     #[inline(always)]
-    pub fn usual(
-        window: &Window,
-        base: usize,
-        from: usize,
-        owner: Owner,
-        stops: &mut Stops,
-    ) -> Option<(Self, usize)> {
+    pub fn usual_of_uri<S: Set>(text: &[u8], from: usize) -> Option<Self> {
+        if text.get(from) != Some(&b';') {
+            return Some(Self::none(from));
+        }
         let mut known = [Span::default(); KNOWN];
         let mut at = from;
-        while window[at] == b';' {
-            let (begin, name_end) = (at, stops.next());
-            let has_value = window[name_end] == b'=';
-            at = if has_value { stops.next() } else { name_end };
-            if name_end <= begin + 1 || has_value && at <= name_end + 1 {
-                return None;
-            }
-            if let Some(place) = owner.place_at(window, begin + 1, name_end) {
+        while let Some(b';') = text.get(at) {
+            let (name_end, end) = plain_pair::<S>(text, at + 1)?;
+            if let Some(place) = Owner::Uri.place_at(text, at + 1, name_end) {
                 if known[place].end != 0 {
                     return None;
                 }
-                known[place] = Span::new(base + begin, base + at);
+                known[place] = Span::new(at, end);
             }
+            at = end;
         }
-        Some((Self { all: Span::new(base + from, base + at), known }, at))
+        Some(Self { all: Span::new(from, at), known })
     }
 
-    /// A plain tag from `from` to `len` in a window, which begins at `base`, or nothing.
+    /// The same of what most Vias have, to the end of the text at `len`.
     #[inline(always)]
-    pub fn usual_tag(
-        window: &Window,
-        base: usize,
-        from: usize,
-        len: usize,
-        stops: &mut Stops,
-    ) -> Option<Self> {
-        if from == len {
-            return Some(Self::none(base + from));
-        }
-        let &[semicolon, t, a, g, equals] = chunk(window, from as u32)?;
-        let is_tag = u32::from_le_bytes([t, a, g, equals]) | 0x20_2020 == u32::from_le_bytes(*b"tag=");
-        // Those of the `;` and of the `=`.
-        let _ = (stops.next(), stops.next());
-        if semicolon != b';' || !is_tag || stops.next() != len || len == from + 5 {
-            return None;
-        }
-        let all = Span::new(base + from, base + len);
-        Some(Self { all, known: [all, Span::default(), Span::default(), Span::default()] })
-    }
-
-    /// The same of what most Vias have, however long, to the end of the text at `len`.
-    #[inline(always)]
-    pub fn long_of_via(text: &[u8], from: usize, len: usize) -> Option<Self> {
+    pub fn usual_of_via<S: Set>(text: &[u8], from: usize, len: usize) -> Option<Self> {
         let mut known = [Span::default(); KNOWN];
         let mut at = from;
         while at < len {
-            let (place, end) = usual_via_param(text, at)?;
+            let (place, end) = usual_via_param::<S>(text, at, len)?;
             if let Some(place) = place {
                 if known[place].end != 0 {
                     return None;
@@ -256,6 +231,21 @@ impl Places {
             at = end;
         }
         Some(Self { all: Span::new(from, at), known })
+    }
+
+    /// A plain tag from `from` to `len`, or nothing. The text begins at `base` in the value.
+    #[inline(always)]
+    pub fn usual_tag<S: Set>(text: &[u8], base: usize, from: usize, len: usize) -> Option<Self> {
+        if from == len {
+            return Some(Self::none(base + from));
+        }
+        let &[semicolon, t, a, g, equals] = chunk(text, from as u32)?;
+        let is_tag = u32::from_le_bytes([t, a, g, equals]) | 0x20_2020 == u32::from_le_bytes(*b"tag=");
+        if semicolon != b';' || !is_tag || len == from + 5 || plain_end::<S>(text, from + 5) != len {
+            return None;
+        }
+        let all = Span::new(base + from, base + len);
+        Some(Self { all, known: [all, Span::default(), Span::default(), Span::default()] })
     }
 
     // One function for each, so that none of them takes registers of those who call it.
@@ -412,27 +402,68 @@ impl fmt::Display for Params<'_> {
     }
 }
 
-/// The parameter of a Via whose `;` stands at `at`, if it is one that nearly every Via has, or a short one: the number of its
-/// place, and where it ends.
+/// A name of plain characters at `from`, and perhaps `=` and a value of such: where each ends, both within 32 bytes.
 #[inline(always)]
-fn usual_via_param(text: &[u8], at: usize) -> Option<(Option<usize>, usize)> {
-    let eight = eight_at(text, at);
-    let (place, equals) = if begins(eight, b";branch=") {
-        (0, at + 7)
-    } else if begins(eight, b";rport") {
+fn plain_pair<S: Set>(text: &[u8], from: usize) -> Option<(usize, usize)> {
+    let stops = stops::<S>(text, from);
+    let name_end = from + stops.trailing_zeros() as usize;
+    if name_end == from || stops == 0 {
+        return None;
+    }
+    if text.get(name_end) != Some(&b'=') {
+        return Some((name_end, name_end));
+    }
+    let behind = stops & (stops - 1);
+    let end = from + behind.trailing_zeros() as usize;
+    (behind != 0 && end > name_end + 1).then_some((name_end, end))
+}
+
+/// The parameter of a Via whose `;` stands at `at`, in a text that ends at `len`, if it is one that nearly every Via has,
+/// or a short one: the number of its place, and where it ends.
+#[inline(always)]
+fn usual_via_param<S: Set>(text: &[u8], at: usize, len: usize) -> Option<(Option<usize>, usize)> {
+    let eight = match chunk(text, at as u32) {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => last_eight(text, at),
+    };
+    if begins(eight, b";branch=") {
+        return Some((Some(BRANCH), usual_value_end::<S>(text, at + 8, len)?));
+    }
+    let (place, equals) = if begins(eight, b";rport") {
         (RPORT, at + 6)
     } else if begins(eight, b";receive") && matches!(text.get(at + 8..), Some([b'd' | b'D', b'=', ..])) {
-        (2, at + 9)
+        (RECEIVED, at + 9)
     } else {
         let name = if eight as u8 == b';' { at + 1 } else { return None };
-        let (name_end, end) = chars::short_pair(TOKEN, VALUE, text, name)?;
+        let (name_end, end) = plain_pair::<S>(text, name)?;
         return Some((Owner::Via.place_at(text, name, name_end), end));
     };
     if text.get(equals) != Some(&b'=') {
         return Some((Some(place), equals));
     }
-    let end = chars::run(VALUE, text, equals + 1);
-    (end > equals + 1).then_some((Some(place), end))
+    Some((Some(place), usual_value_end::<S>(text, equals + 1, len)?))
+}
+
+#[cold]
+#[inline(never)]
+fn last_eight(text: &[u8], at: usize) -> u64 {
+    eight_at(text, at)
+}
+
+/// Where the value ends that begins at `from`, if there is one, in a text that ends at `len`.
+#[inline(always)]
+fn usual_value_end<S: Set>(text: &[u8], from: usize, len: usize) -> Option<usize> {
+    let mut end = plain_end::<S>(text, from);
+    if end != len && text.get(end) != Some(&b';') {
+        end = long_value_end(text, from);
+    }
+    (end > from).then_some(end)
+}
+
+/// Where a value ends that has others than plain characters.
+#[inline(never)]
+fn long_value_end(text: &[u8], from: usize) -> usize {
+    chars::run(VALUE, text, from)
 }
 
 /// `";" pname [ "=" pvalue ]` (RFC 3261 §25.1: uri-parameter); no white space, but escapes.

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use crate::block::{Block, Set};
 use crate::chars::{self, TOKEN, WORD, after_white, number, offset, trim};
 use crate::error::{Error, Rule};
 use crate::grammar::Text;
-use crate::scan::eight_at;
+use crate::scan::{chunk, stops};
+use crate::span::Part;
 
 /// CSeq (RFC 3261 §20.16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,19 +27,36 @@ impl<'a> CSeq<'a> {
     /// # Errors
     /// [`Rule::CSeq`]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        let (mut number, mut rest) = (0, text);
-        // So many digits are less than 2**31.
-        while let [c @ b'0'..=b'9', behind @ ..] = rest
-            && text.len() - rest.len() < 9
-        {
-            (number, rest) = (number * 10 + u32::from(c - b'0'), behind);
+        Self::of(Part::alone(text))
+    }
+
+    /// [`CSeq::parse`] of what stands in a message.
+    #[inline(always)]
+    pub(crate) fn of(part: Part<'a>) -> Result<Self, Error> {
+        match Self::usual(part) {
+            Some(usual) => Ok(usual),
+            None => Self::any(part.text()),
         }
-        match rest {
-            [b' ', method @ ..] if rest.len() < text.len() && is_short_method(text, method) => {
-                Ok(Self { number, method })
-            }
-            _ => Self::any(text),
+    }
+
+    /// As [`CSeq::parse`], if it is one to eight digits, which are less than 2**31, one space and letters from A to Z, with
+    /// sixteen bytes from its beginning on.
+    #[inline(always)]
+    fn usual(part: Part<'a>) -> Option<Self> {
+        let bytes: &[u8; 16] = chunk(part.rest, 0)?;
+        let block = Block::of(bytes);
+        let len = (!block.within(b'0', b'9').bits()).trailing_zeros();
+        let method = len + 1;
+        let letters = (!block.within(b'A', b'Z').bits() >> method).trailing_zeros();
+        let is_usual = (1..=8).contains(&len)
+            && bytes[len as usize & 15] == b' '
+            && letters > 0
+            && (method + letters) as usize == part.len;
+        if !is_usual {
+            return None;
         }
+        let number = chars::short_number(*bytes.first_chunk()?, len);
+        Some(Self { number, method: part.rest.get(method as usize..part.len)? })
     }
 
     #[inline(never)]
@@ -61,18 +80,6 @@ impl<'a> CSeq<'a> {
         }
         Ok(Self { number: number as u32, method: &text[method..method_end] })
     }
-}
-
-/// The method, which is the end of the text, is one to eight of the letters A to Z.
-#[inline(always)]
-fn is_short_method(text: &[u8], method: &[u8]) -> bool {
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let len = method.len();
-    let letters = eight_at(text, text.len() - len);
-    // The highest bit is that of a byte from A on, and not that of one behind Z.
-    let from_a = letters.wrapping_add(HIGH - u64::from_le_bytes([b'A'; 8]));
-    let behind_z = letters.wrapping_add(HIGH - u64::from_le_bytes([b'Z' + 1; 8]));
-    (1..=8).contains(&len) && from_a & !behind_z & !letters & HIGH == HIGH >> (64 - 8 * len)
 }
 
 impl fmt::Display for CSeq<'_> {
@@ -103,6 +110,17 @@ pub fn content_length(text: &[u8]) -> Result<u64, Error> {
     number(text).ok_or(Error::new(Rule::ContentLength, 0))
 }
 
+/// [`content_length`] of what stands in a message.
+#[inline(always)]
+pub(crate) fn content_length_of(part: Part<'_>) -> Result<u64, Error> {
+    match chunk(part.rest, 0) {
+        Some(&eight) if part.len > 0 && chars::digits(eight) as usize == part.len => {
+            Ok(chars::short_number(eight, part.len as u32).into())
+        }
+        _ => content_length(part.text()),
+    }
+}
+
 /// Expires in seconds; larger numbers are the largest (RFC 3261 §20.19: "an integer number of seconds (in
 /// decimal) between 0 and (2**32)-1").
 ///
@@ -120,14 +138,6 @@ pub fn expires(text: &[u8]) -> Result<u32, Error> {
 /// # Errors
 /// [`Rule::CallId`]
 pub fn call_id(text: &[u8]) -> Result<&[u8], Error> {
-    match chars::is_usual_pair(WORD, b'@', text) {
-        true => Ok(text),
-        false => any_call_id(text),
-    }
-}
-
-#[inline(never)]
-fn any_call_id(text: &[u8]) -> Result<&[u8], Error> {
     let first = chars::run(WORD, text, 0);
     let end = match text.get(first) {
         Some(b'@') => chars::run(WORD, text, first + 1),
@@ -137,6 +147,17 @@ fn any_call_id(text: &[u8]) -> Result<&[u8], Error> {
         return Err(Error::new(Rule::CallId, end));
     }
     Ok(text)
+}
+
+/// [`call_id`] of what stands in a message, if it is one plain word or two, of less than 64 bytes together.
+#[inline(always)]
+pub(crate) fn usual_call_id<S: Set>(part: Part<'_>) -> Option<&[u8]> {
+    let Part { rest, len } = part;
+    let behind = if len > 32 { stops::<S>(rest, 32) } else { 0 };
+    let stops = (u64::from(stops::<S>(rest, 0)) | u64::from(behind) << 32) & !(u64::MAX << (len & 63));
+    let at = stops.trailing_zeros() as usize;
+    let is_pair = at > 0 && at + 1 < len && stops & stops.wrapping_sub(1) == 0 && rest.get(at) == Some(&b'@');
+    ((1..64).contains(&len) && (stops == 0 || is_pair)).then(|| part.text())
 }
 
 /// The option tags of one line of Require, Proxy-Require, Supported or Unsupported:
@@ -156,6 +177,7 @@ pub fn option_tags(text: &[u8]) -> impl Iterator<Item = Result<&[u8], Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::block::Plain;
 
     #[test]
     fn a_cseq_is_a_number_below_two_to_the_31_and_a_method() {
@@ -175,6 +197,37 @@ mod tests {
             ("1 IN\0VITE", 1),
         ] {
             assert_eq!(cseq(text), Err(Error::new(Rule::CSeq, at)), "{text}");
+        }
+    }
+
+    /// What the short way reads, the long way reads alike.
+    #[test]
+    fn a_usual_cseq_is_read_like_any_other() {
+        for form in ["1 INVITE", "70 BYE", "31415926 OPTIONS", "123456789 ACK", "7 SUBSCRIBENOTIFY"] {
+            let mut usual = 0;
+            for (at, c) in (0..form.len()).flat_map(|at| (0..=u8::MAX).map(move |c| (at, c))) {
+                let mut text = form.as_bytes().to_vec();
+                text[at] = c;
+                for behind in ["\r\nMax-Forwards: 70", "0123456789abcdef", "ABCDEFGHIJKLMNOP"] {
+                    let rest = [&text, behind.as_bytes()].concat();
+                    if let Some(read) = CSeq::usual(Part { rest: &rest, len: text.len() }) {
+                        assert_eq!(CSeq::any(&text), Ok(read), "{}", text.escape_ascii());
+                        usual += 1;
+                    }
+                }
+            }
+            assert_eq!(usual > 100, form.len() <= 16 && !form.starts_with("123456789"), "{form}: {usual}");
+        }
+    }
+
+    #[test]
+    fn a_content_length_is_read_wherever_it_stands() {
+        for text in ["0", "349", "12345678", "123456789", "", "5,5", "-1", "1e3", "0x5"] {
+            for behind in ["\r\n\r\n", "0123456789", ""] {
+                let rest = [text, behind].concat();
+                let read = content_length_of(Part { rest: rest.as_bytes(), len: text.len() });
+                assert_eq!(read, content_length(text.as_bytes()), "{rest}");
+            }
         }
     }
 
@@ -206,16 +259,23 @@ mod tests {
         for text in ["a", "a@b", "intmeth.word%ZK-!.*_+'@word`~)(><:\\/\"][?}{"] {
             assert_eq!(call_id(text.as_bytes()), Ok(text.as_bytes()));
         }
-        for len in 1..50 {
+        let mut usual = 0;
+        for len in 1..70 {
             for at in 0..len {
-                for c in [b'@', b'%', b',', b' ', 0xe9] {
+                for c in [b'x', b'@', b'%', b',', b' ', 0xe9] {
                     let mut text = vec![b'x'; len];
                     text[at] = c;
                     text[len / 2] = b'@';
-                    assert_eq!(call_id(&text), any_call_id(&text), "{}", text.escape_ascii());
+                    for behind in ["\r\nCSeq: 1 BYE", "abc@defg", "@", ""] {
+                        let rest = [&text, behind.as_bytes()].concat();
+                        let Some(read) = usual_call_id::<Plain>(Part { rest: &rest, len }) else { continue };
+                        assert_eq!(call_id(&text), Ok(read), "{}", rest.escape_ascii());
+                        usual += 1;
+                    }
                 }
             }
         }
+        assert!(usual > 1000, "{usual}");
         for (text, at) in
             [("", 0), ("@", 1), ("a@", 2), ("@b", 2), ("a@b@c", 3), ("a b", 1), ("a\0", 1), ("a,b", 1)]
         {

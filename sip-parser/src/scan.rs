@@ -1,6 +1,6 @@
 //! Where lines and names end: sixteen bytes at a time, without a call.
 
-use crate::block::{Block, Set};
+use crate::block::{Block, Plain, Set};
 
 /// Finds where lines may end, one place after the other, 64 bytes at a time.
 ///
@@ -50,42 +50,51 @@ fn last_breaks<S: Set>(text: &[u8], at: u32) -> Option<(u32, u64)> {
     Some((base, firsts(S::controls(text.last_chunk()?) >> before << before)))
 }
 
-/// What is looked at of a value in its usual form: 64 bytes whose stops are told, and what may begin at the last of them.
+/// What is looked at of a value in its usual form, from where it begins.
 pub type Window = [u8; 96];
 
-/// What begins at `at`, of a text that ends before the window does: with zeros behind it.
+/// What begins at the beginning of a text that is shorter than a window: with zeros behind it.
 #[cold]
 #[inline(never)]
-pub fn padded_window(text: &[u8], at: usize) -> Window {
-    let mut window = [0; size_of::<Window>()];
+pub fn padded_window(text: &[u8]) -> Window {
+    padded_to(text, 0)
+}
+
+/// The bytes from `at` on, which are less, with zeros behind them.
+fn padded_to<const N: usize>(text: &[u8], at: usize) -> [u8; N] {
+    let mut padded = [0; N];
     let rest = text.get(at..).unwrap_or(&[]);
-    if let Some(begin) = window.get_mut(..rest.len()) {
+    if let Some(begin) = padded.get_mut(..rest.len()) {
         begin.copy_from_slice(rest);
     }
-    window
+    padded
 }
 
-/// Where the first 64 bytes of a window stand that are not [`plain`](crate::block::plain), one after the other; then 64.
-#[derive(Clone, Copy)]
-pub struct Stops {
-    /// Bit n: byte n is one.
-    found: u64,
-}
-
-impl Stops {
-    /// All of them.
-    #[inline(always)]
-    pub fn of<S: Set>(window: &Window) -> Self {
-        let (parts, _) = window.as_chunks();
-        Self { found: u64::from(S::stops(&parts[0])) | u64::from(S::stops(&parts[1])) << 32 }
+/// Bit n: the byte at `at + n` is not [`plain`](crate::block::plain), or stands behind the text.
+#[inline(always)]
+pub fn stops<S: Set>(text: &[u8], at: usize) -> u32 {
+    match chunk(text, at as u32) {
+        Some(bytes) => S::stops(bytes),
+        None => last_stops(text, at),
     }
+}
 
-    /// The next one.
-    #[inline(always)]
-    pub fn next(&mut self) -> usize {
-        let place = self.found.trailing_zeros() as usize;
-        self.found &= self.found.wrapping_sub(1);
-        place
+#[cold]
+#[inline(never)]
+fn last_stops(text: &[u8], at: usize) -> u32 {
+    Plain::stops(&padded_to(text, at))
+}
+
+/// Where the plain characters end that stand at `from` and behind it.
+#[inline(always)]
+pub fn plain_end<S: Set>(text: &[u8], from: usize) -> usize {
+    let mut at = from;
+    loop {
+        let found = stops::<S>(text, at);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize;
+        }
+        at += 32;
     }
 }
 
@@ -201,7 +210,6 @@ fn few(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::Plain;
 
     /// Every break that is told, where each is a break of its own.
     fn breaks(text: &[u8], from: usize) -> Vec<usize> {
@@ -246,22 +254,19 @@ mod tests {
     }
 
     #[test]
-    fn every_stop_is_told_and_then_the_end() {
+    fn every_stop_is_told_and_so_is_the_end() {
         for len in 0..140 {
             let text: Vec<u8> = (0..len).map(|n| if n % 5 == 3 { b';' } else { b'a' }).collect();
-            for at in 0..len {
-                let left = len - at;
-                let window = match chunk(&text, at as u32) {
-                    Some(window) => *window,
-                    None => padded_window(&text, at),
-                };
-                assert_eq!(window[..left.min(96)], text[at..len.min(at + 96)]);
-                assert!(window.iter().skip(left).all(|c| *c == 0));
-                let mut stops = Stops::of::<Plain>(&window);
-                for wanted in (0..64).filter(|n| (at + n) % 5 == 3 || *n >= left) {
-                    assert_eq!(stops.next(), wanted, "{len} {at}");
-                }
-                assert_eq!((stops.next(), stops.next()), (64, 64), "{len} {at}");
+            let plain: Vec<u8> = vec![b'a'; len];
+            for at in 0..len + 40 {
+                let wanted = (0..32).filter(|n| (at + n) % 5 == 3 || at + n >= len);
+                assert_eq!(stops::<Plain>(&text, at), wanted.fold(0, |bits, n| bits | 1 << n), "{len} {at}");
+                assert_eq!(plain_end::<Plain>(&plain, at), at.max(len), "{len} {at}");
+            }
+            if len < size_of::<Window>() {
+                let window = padded_window(&text);
+                assert_eq!(window[..len], text);
+                assert!(window[len..].iter().all(|c| *c == 0));
             }
         }
     }

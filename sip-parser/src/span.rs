@@ -48,17 +48,23 @@ pub(crate) struct Part<'m> {
 
 impl<'m> Part<'m> {
     /// A text that nothing is known to follow.
-    pub fn alone(text: &'m [u8]) -> Self {
+    pub const fn alone(text: &'m [u8]) -> Self {
         Self { rest: text, len: text.len() }
     }
 
     /// What stands there in the message; empty if it does not lie in it.
     #[inline(always)]
     pub fn of(bytes: &'m [u8], span: Span) -> Self {
-        match bytes.get(span.start.into()..) {
-            Some(rest) if span.len() <= rest.len() => Self { rest, len: span.len() },
-            _ => Self { rest: &[], len: 0 },
-        }
+        Self::within(bytes, span).unwrap_or(Self::alone(&[]))
+    }
+
+    /// The same; `None`: it does not lie in it.
+    #[inline(always)]
+    pub fn within(bytes: &'m [u8], span: Span) -> Option<Self> {
+        // One that ends before it begins is longer than anything.
+        let len = usize::from(span.end).wrapping_sub(span.start.into());
+        let rest = bytes.get(span.start.into()..)?;
+        (len <= rest.len()).then_some(Self { rest, len })
     }
 
     /// The text alone.

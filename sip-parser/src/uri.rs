@@ -8,7 +8,7 @@ use crate::error::{Error, Rule};
 use crate::grammar::{Text, escaped};
 use crate::host::{Host, HostPort, host_port, usual_host_port};
 use crate::params::{Owner, Param, Params, Places};
-use crate::scan::{Stops, Window, chunk, padded_window};
+use crate::scan::{Window, chunk, padded_window};
 use crate::span::{Part, Span};
 
 /// A URI's scheme.
@@ -66,7 +66,7 @@ impl<'a> Uri<'a> {
     }
 
     #[inline(never)]
-    fn parse_any(text: &'a [u8]) -> Result<Self, Error> {
+    pub(crate) fn parse_any(text: &'a [u8]) -> Result<Self, Error> {
         match Self::read(text, 0, false) {
             Ok((uri, end)) if end == text.len() => Ok(uri),
             Ok((_, end)) => Err(told(text, Error::new(Rule::UriCharacter, end))),
@@ -91,51 +91,43 @@ impl<'a> Uri<'a> {
         }
     }
 
-    /// As [`Uri::read`], if it is `sip:`, a user of plain characters or none, and an IPv4 address, with or without port and
-    /// parameters, as nearly all are, and sound: it, and where it ends in the window, which begins at `base`. The URI begins at
-    /// `from` in it, and the next one of `stops` is its first colon.
+    /// As [`Uri::read`], if it is `sip:`, a user of at most 32 plain characters or none, and an IPv4 address, with or without
+    /// port and parameters, as nearly all are, and sound: it, and where it ends. It begins at `from` in the window, which
+    /// begins where `whole` does. What follows has to be something that ends it.
     #[inline(always)]
-    pub(crate) fn usual<S: Set>(
-        whole: &'a [u8],
-        window: &Window,
-        base: usize,
-        from: usize,
-        stops: &mut Stops,
-    ) -> Option<(Self, usize)> {
+    pub(crate) fn usual<S: Set>(whole: &'a [u8], window: &Window, from: usize) -> Option<(Self, usize)> {
         let begin = u32::from_le_bytes(*chunk(window, from as u32)?) | 0x20_2020;
         if begin != u32::from_le_bytes(*b"sip:") {
             return None;
         }
-        stops.next();
-        let (mut user, mut at, mut end) = (NOWHERE, from + 4, stops.next());
-        if window[end] == b'@' {
+        let (mut user, mut at) = (NOWHERE, from + 4);
+        let end = at + S::stops(chunk(window, at as u32)?).trailing_zeros() as usize;
+        if window.get(end) == Some(&b'@') {
             if end == at {
                 return None;
             }
-            user = Span::new(base + at, base + end);
-            (at, end) = (end + 1, stops.next());
+            (user, at) = (Span::new(at, end), end + 1);
         }
-        let (host, at) = usual_host_port::<S>(window, base, (at, end), stops)?;
-        let (params, end) = Places::usual(window, base, at, Owner::Uri, stops)?;
-        let (all, plain) = (Span::new(base + from, base + end), !user.is_empty());
+        let (host, at) = usual_host_port::<S>(window, at)?;
+        let params = Places::usual_of_uri::<S>(whole, at)?;
+        let (all, plain) = (Span::new(from, params.end()), !user.is_empty());
         let (password, headers, scheme) = (NOWHERE, NOWHERE, Scheme::Sip);
-        Some((Self { whole, all, user, password, host, params, headers, plain, scheme }, end))
+        Some((Self { whole, all, user, password, host, params, headers, plain, scheme }, params.end()))
     }
 
     /// As [`Uri::parse`], if it is as nearly all are, and sound.
     #[inline(always)]
-    fn usual_alone<S: Set>(part: Part<'a>) -> Option<Self> {
+    pub(crate) fn usual_alone<S: Set>(part: Part<'a>) -> Option<Self> {
         let Part { rest, len } = part;
         let padded;
         let window: &Window = match chunk(rest, 0) {
             Some(window) => window,
             None => {
-                padded = padded_window(rest, 0);
+                padded = padded_window(rest);
                 &padded
             }
         };
-        let mut stops = Stops::of::<S>(window);
-        let (uri, end) = Self::usual::<S>(rest, window, 0, 0, &mut stops)?;
+        let (uri, end) = Self::usual::<S>(rest, window, 0)?;
         (end == len).then_some(uri)
     }
 

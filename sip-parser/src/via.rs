@@ -11,7 +11,7 @@ use crate::error::{Error, Rule};
 use crate::grammar::{Text, read, separator, token};
 use crate::host::{self, Host, HostPort, address, host_port, usual_host_port};
 use crate::params::{Owner, Param, Params, Places, RPORT};
-use crate::scan::{Stops, Window, chunk, padded_window};
+use crate::scan::{Window, chunk, padded_window};
 use crate::span::{Part, Span};
 
 /// `via-parm = sent-protocol LWS sent-by *( SEMI via-params )`
@@ -31,8 +31,8 @@ const SENT_BY: usize = 12;
 
 /// Begins with a usual protocol, and one space.
 #[inline(always)]
-fn is_usual(text: &[u8]) -> bool {
-    let Some(&[a, b, c, d, e, f, g, h, i, j, k, l]) = text.first_chunk() else { return false };
+fn is_usual(window: &Window) -> bool {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = *window;
     let transport = u32::from_le_bytes([i, j, k, l]);
     u64::from_le_bytes([a, b, c, d, e, f, g, h]) == u64::from_le_bytes(*b"SIP/2.0/")
         && [*b"UDP ", *b"TCP ", *b"TLS "].map(u32::from_le_bytes).contains(&transport)
@@ -72,27 +72,21 @@ impl<'a> Via<'a> {
     /// As [`Via::parse`], if it is `SIP/2.0/UDP`, TCP or TLS and an IPv4 address, with or without port and parameters,
     /// as nearly all are, and sound.
     #[inline(always)]
-    fn usual<S: Set>(part: Part<'a>) -> Option<Self> {
+    pub(crate) fn usual<S: Set>(part: Part<'a>) -> Option<Self> {
         let Part { rest: text, len } = part;
-        if !is_usual(text) {
-            return None;
-        }
         let padded;
-        let window: &Window = match chunk(text, SENT_BY as u32) {
+        let window: &Window = match chunk(text, 0) {
             Some(window) => window,
             None => {
-                padded = padded_window(text, SENT_BY);
+                padded = padded_window(text);
                 &padded
             }
         };
-        let mut stops = Stops::of::<S>(window);
-        let host_end = stops.next();
-        let (host, at) = usual_host_port::<S>(window, SENT_BY, (0, host_end), &mut stops)?;
-        let sent_by_end = SENT_BY + at;
-        let params = match Places::usual(window, SENT_BY, at, Owner::Via, &mut stops) {
-            Some((usual, end)) if SENT_BY + end == len => usual,
-            _ => Places::long_of_via(text, sent_by_end, len)?,
-        };
+        if !is_usual(window) {
+            return None;
+        }
+        let (host, sent_by_end) = usual_host_port::<S>(window, SENT_BY)?;
+        let params = Places::usual_of_via::<S>(text, sent_by_end, len)?;
         let via = Self {
             text: part.text(),
             version: Span::new(4, 7),
@@ -105,7 +99,7 @@ impl<'a> Via<'a> {
     }
 
     #[inline(never)]
-    fn any(text: &'a [u8]) -> Result<Self, Error> {
+    pub(crate) fn any(text: &'a [u8]) -> Result<Self, Error> {
         let (version, transport, at) = sent_protocol(text)?;
         let (host, sent_by_end) = host_port(text, at, true)?;
         let (params, end) = Places::read(text, sent_by_end, Owner::Via)?;

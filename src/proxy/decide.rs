@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use sip_parser::{HeaderName, Message};
+use sip_parser::{HeaderName, Message, RequestValues};
 
 use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Pin, PinKind};
@@ -168,8 +168,9 @@ pub(super) fn forward<'s>(
 ) -> Result<Written<'s>, Stop> {
     let line = validate::request_line(message, incoming)?;
     // They stay where they are read.
-    let values = &message.request_values(line.uri);
-    let request = Request::of(message, incoming, line, values)?;
+    let mut values = RequestValues::unread();
+    message.request_values(line.uri, &mut values);
+    let request = Request::of(message, incoming, line, &values)?;
     forward_sound(work, search, &request, now, out)
 }
 

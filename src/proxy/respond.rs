@@ -3,7 +3,7 @@
 
 use std::net::{SocketAddr, SocketAddrV6};
 
-use sip_parser::{CSeq, HeaderName, Message, Span, Via};
+use sip_parser::{HeaderName, Message, Span, Via};
 
 use crate::drop_reason::DropReason;
 use crate::net::{ListenerId, Now};
@@ -181,9 +181,7 @@ fn way_back_by(
 /// §18.3: "If the transport packet ends before the end of the message body, this is considered an error.
 /// If the message is a response, it MUST be discarded."
 fn check_form(message: &Message<'_>) -> Result<(), DropReason> {
-    let sound = message.defect().is_none()
-        && message.count(HeaderName::CSeq) == 1
-        && CSeq::parse(message.value(HeaderName::CSeq)).is_ok();
+    let sound = message.defect().is_none() && message.count(HeaderName::CSeq) == 1 && message.cseq().is_ok();
     if sound { Ok(()) } else { Err(DropReason::MalformedResponse) }
 }
 

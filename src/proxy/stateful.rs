@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use sip_parser::{CSeq, HeaderName, Message, Via};
+use sip_parser::{HeaderName, Message, Via};
 
 use crate::drop_reason::DropReason;
 use crate::group::Report;
@@ -186,7 +186,7 @@ pub(super) fn hear(
             Stays::Drop(DropReason::StrayResponse)
         });
     }
-    let cseq = CSeq::parse(message.value(HeaderName::CSeq));
+    let cseq = message.cseq();
     let method = cseq.map_err(|_| Stays::Drop(DropReason::MalformedResponse))?.method;
     // The ACK needs it.
     if message.count(HeaderName::To) != 1 {
@@ -216,7 +216,7 @@ pub(super) fn hear_for_us(
     status: u16,
     now: Now,
 ) -> Outcome {
-    let cancels = CSeq::parse(message.value(HeaderName::CSeq)).is_ok_and(|cseq| cseq.method == b"CANCEL");
+    let cancels = message.cseq().is_ok_and(|cseq| cseq.method == b"CANCEL");
     let via = Via::parse(message.values(HeaderName::Via).next().and_then(Result::ok).map_or(&[], |v| v.text));
     let branch =
         via.ok().and_then(|via| token::Branch::unverified(via.branch()?)).filter(|b| b.stateful && cancels);

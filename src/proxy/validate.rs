@@ -2,8 +2,7 @@
 //! message's validity."
 
 use sip_parser::{
-    CSeq, Error, HeaderName, Message, NameAddr, RequestLine, RequestValues, Rule, Scheme, Start, Uri, Via,
-    call_id,
+    Error, HeaderName, Message, NameAddr, RequestLine, RequestValues, Rule, Scheme, Start, Uri, Via,
 };
 
 use crate::stream::Broken;
@@ -146,7 +145,7 @@ impl<'m> Request<'m> {
             }
         }
         let (from, to) = (sound(&values.from)?, sound(&values.to)?);
-        let cseq = CSeq::parse(message.value(HeaderName::CSeq))?;
+        let cseq = message.cseq()?;
         let method = message.text(line.method);
         if cseq.method != method {
             return Err(Flaw::Method.into());
@@ -162,7 +161,7 @@ impl<'m> Request<'m> {
             to_tag: to.tag(),
             from,
             to,
-            call_id: call_id(message.value(HeaderName::CallId))?,
+            call_id: sound(&values.call_id)?,
             cseq: cseq.number,
             max_forwards: max_forwards(message)?,
         })

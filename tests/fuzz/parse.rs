@@ -1,8 +1,8 @@
 //! The target `parse`: what holds for every datagram that is parsed.
 
 use sip_parser::{
-    CSeq, Error, HeaderLine, HeaderName, Message, NameAddr, Params, Rule, Start, Uri, Via, call_id,
-    content_length, expires, max_forwards, option_tags, percent_decode,
+    CSeq, Error, HeaderLine, HeaderName, Message, NameAddr, Params, RequestValues, Rule, Start, Uri, Via,
+    call_id, content_length, expires, max_forwards, option_tags, percent_decode,
 };
 
 /// Parses `data` and everything in it. Panics where something does not hold that always should.
@@ -45,12 +45,15 @@ fn what_follows_a_value_changes_nothing(message: &Message<'_>) {
     for name in [HeaderName::From, HeaderName::To] {
         assert_eq!(address(message.name_addr(name)), address(NameAddr::parse(message.value(name))));
     }
+    assert_eq!(message.cseq(), CSeq::parse(message.value(HeaderName::CSeq)));
     if let Start::Request(line) = message.start() {
-        let values = message.request_values(line.uri);
+        let mut values = RequestValues::unread();
+        message.request_values(line.uri, &mut values);
         assert_eq!(values.via, message.top_via());
         assert_eq!(uri(values.uri), uri(Uri::parse(message.text(line.uri))));
         assert_eq!(address(values.from), address(message.name_addr(HeaderName::From)));
         assert_eq!(address(values.to), address(message.name_addr(HeaderName::To)));
+        assert_eq!(values.call_id, call_id(message.value(HeaderName::CallId)));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::net::SocketAddr;
 
-use sip_parser::{HeaderLine, HeaderName, MAX_LINES, RequestValues, Start};
+use sip_parser::{HeaderLine, MAX_LINES, RequestValues, Start};
 use viaduct::egress::{Question, auto};
 use viaduct::limits::MESSAGE_BYTES;
 use viaduct::net::{ListenerId, NextHop, Transport};
@@ -39,15 +39,17 @@ impl Case for Parse {
 }
 
 fn parse(bytes: &[u8], lines: &mut [HeaderLine]) -> Result<(), sip_parser::Error> {
-    let message = sip_parser::parse(bytes, lines)?;
+    // It and its values stay where they are read, as in a proxy.
+    let parsed = sip_parser::parse(bytes, lines);
+    let message = parsed.as_ref().map_err(|error| *error)?;
     if let Start::Request(line) = message.start() {
-        // They stay where they are read, as in a proxy.
-        let values = message.request_values(line.uri);
-        let RequestValues { via, uri, from, to } = black_box(&values);
-        let read = [via.is_ok(), uri.is_ok(), from.is_ok(), to.is_ok()];
+        let mut values = RequestValues::unread();
+        message.request_values(line.uri, &mut values);
+        let RequestValues { via, uri, from, to, call_id } = black_box(&values);
+        let read = [via.is_ok(), uri.is_ok(), from.is_ok(), to.is_ok(), call_id.is_ok()];
         assert!(read.iter().all(|read| *read));
     }
-    black_box(sip_parser::CSeq::parse(message.value(HeaderName::CSeq))?);
+    black_box(message.cseq()?);
     Ok(())
 }
 
