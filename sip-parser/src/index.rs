@@ -291,6 +291,13 @@ impl Names {
         self.several >> name as u64 & 1 != 0
     }
 
+    /// Exactly one line has each of them.
+    #[inline(always)]
+    pub fn has_each_once(&self, names: &[HeaderName]) -> bool {
+        let all = names.iter().fold(0, |all, name| all | 1 << *name as u64);
+        self.several & all == 0 && names.iter().all(|name| self.first[*name as usize] != NONE)
+    }
+
     /// Where the body ends.
     ///
     /// RFC 3261 §18.3: "If there are additional bytes in the transport packet beyond the end of the body,

@@ -105,6 +105,12 @@ impl<'m> Message<'m> {
         }
     }
 
+    /// Each of these names, none of which is [`HeaderName::Other`], has one line.
+    #[inline(always)]
+    pub fn has_each_once(&self, names: &[HeaderName]) -> bool {
+        self.names.has_each_once(names)
+    }
+
     /// All lines of this name in order.
     #[inline]
     pub fn all(&self, name: HeaderName) -> Lines<'m> {

@@ -137,12 +137,8 @@ impl<'m> Request<'m> {
         if via.branch().is_some_and(|branch| branch.len() == COOKIE.len() && has_cookie(branch)) {
             return Err(Flaw::EmptyBranch.into());
         }
-        for name in ONCE {
-            match message.count(name) {
-                1 => {}
-                0 => return Err(Flaw::Missing(name).into()),
-                _ => return Err(Flaw::Repeated(name).into()),
-            }
+        if !message.has_each_once(&ONCE) {
+            return Err(not_once(message).into());
         }
         let (from, to) = (sound(&values.from)?, sound(&values.to)?);
         let cseq = message.cseq()?;
@@ -236,6 +232,15 @@ fn request_uri<'p, 'm>(text: &[u8], read: &'p Result<Uri<'m>, Error>) -> Result<
         Scheme::Other if emergency(uri).is_none() => Err(Reply::Scheme),
         _ if uri.headers().is_some() => Err(Flaw::Rule(Rule::UriHeaders).into()),
         _ => Ok(uri),
+    }
+}
+
+/// What is wrong where not each of them is there once.
+#[cold]
+fn not_once(message: &Message<'_>) -> Flaw {
+    match ONCE.iter().find(|name| message.count(**name) != 1) {
+        Some(&name) if message.count(name) > 0 => Flaw::Repeated(name),
+        missing => Flaw::Missing(missing.copied().unwrap_or(HeaderName::Other)),
     }
 }
 

@@ -82,6 +82,8 @@ fn every_header_is_indexed_once() {
         assert!(matches!(message.start(), Start::Request(_)));
 
         assert_eq!(message.count(N::Via), 2);
+        assert!(message.has_each_once(&[]) && message.has_each_once(&[N::To, N::From, N::ContentLength]));
+        assert!(!message.has_each_once(&[N::To, N::Via]) && !message.has_each_once(&[N::To, N::CSeq]));
         assert_eq!(message.all(N::Via).map(|l| l.line.start).collect::<Vec<_>>(), [34, 170]);
         assert_eq!(message.first(N::Via).map(|l| l.line.start), Some(34));
         assert_eq!(message.value(N::To), b"<sip:b@c>");
