@@ -14,7 +14,7 @@ use super::choose::{Link, carries, class_query, confirm, link_towards, of_sectio
 use super::trace::{Candidate, Note, Observer};
 use super::view::Class;
 use super::{Egress, NoEgress, Question, Reason, Step, Unfit, View};
-use crate::fib::{Answer, Fib, NoRoute, Query, Route};
+use crate::fib::{Answer, Fib, NoRoute, Route};
 use crate::plan::{ListenerId, NoListener, Plan};
 
 /// The automatic choice (design section 5, "Auto"), with `[egress] no_listener` applied.
@@ -38,7 +38,8 @@ pub fn auto_observed(
     observer: &mut impl Observer,
 ) -> Result<Egress, NoEgress> {
     let chosen = if plan.egress.auto {
-        Choice { plan, fib, view, question, observer }.all_classes()
+        let mut choice = Choice { plan, fib, view, question, observer, route: None };
+        choice.all_classes().and_then(|chosen| choice.found(chosen))
     } else {
         Err(NoEgress::AutoOff)
     };
@@ -60,10 +61,15 @@ struct Choice<'a, O> {
     view: &'a View,
     question: &'a Question,
     observer: &'a mut O,
+    /// That of the last listener which can send.
+    route: Option<Route>,
 }
 
+/// A listener, and the step that chose it; its route is [`Choice::route`].
+type Chosen = (ListenerId, Step);
+
 impl<'a, O: Observer> Choice<'a, O> {
-    fn all_classes(&mut self) -> Result<Egress, NoEgress> {
+    fn all_classes(&mut self) -> Result<Chosen, NoEgress> {
         let next_hop = &self.question.next_hop;
         let vrf = self.view.seat(self.question.ingress).vrf;
         let mut first_failure = None;
@@ -81,86 +87,108 @@ impl<'a, O: Observer> Choice<'a, O> {
         Err(first_failure.unwrap_or(NoEgress::NoListener))
     }
 
-    fn class(&mut self, number: usize, class: &Class) -> Result<Egress, NoEgress> {
-        let (query, answer) = self.ask_open(class);
+    fn found(&self, (listener, step): Chosen) -> Result<Egress, NoEgress> {
+        let route = self.route.ok_or(NoEgress::NoListener)?;
+        Ok(Egress { listener, reason: Reason::Auto(step), route })
+    }
+
+    fn class(&mut self, number: usize, class: &Class) -> Result<Chosen, NoEgress> {
+        let query = class_query(self.view, class.mark, class.oif, self.question);
+        let (answer, settles) = self.fib.lookup_open(&query);
         if let Some(&first) = class.members.first() {
             self.observer.note(Note::Class { number, first, query, answer });
         }
         let none = match answer {
-            Answer::Route(route) if carries(route.kind) => return self.routed(class, &route),
+            Answer::Route(route) if carries(route.kind) => return self.routed(class, &route, settles),
             Answer::AskKernel => return Err(NoEgress::AskKernel(query)),
             Answer::No(reason) => reason,
             Answer::Route(_) => NoRoute::Unreachable,
         };
         if self.plan.egress.nearest
-            && let Some(egress) = self.bound(class)?
+            && let Some(listener) = self.bound(class)?
         {
-            return Ok(egress);
+            return Ok((listener, Step::Bound));
         }
         Err(NoEgress::NoRoute(none))
     }
 
-    /// The question with any source.
-    fn ask_open(&self, class: &Class) -> (Query, Answer) {
-        let query = class_query(self.view, class.mark, class.oif, self.question);
-        (query, self.fib.lookup(&query))
-    }
-
-    /// A: there is a route with any source.
-    fn routed(&mut self, class: &Class, route: &Route) -> Result<Egress, NoEgress> {
-        if let Some(egress) = self.on_source(class, route)? {
-            return Ok(egress);
+    /// A: there is a route with any source. `settles`: see [`Fib::lookup_open`].
+    fn routed(&mut self, class: &Class, route: &Route, settles: bool) -> Result<Chosen, NoEgress> {
+        if let Some(listener) = self.on_source(class, route, settles)? {
+            return Ok((listener, Step::Source));
         }
         if self.plan.egress.nearest {
-            if let Some(egress) = self.on_device(class, route)? {
-                return Ok(egress);
+            if let Some(listener) = self.on_device(class, route)? {
+                return Ok((listener, Step::OnDevice));
             }
-            if let Some(egress) = self.elsewhere(class, route)? {
-                return Ok(egress);
+            if let Some(listener) = self.elsewhere(class, route)? {
+                return Ok((listener, Step::Elsewhere));
             }
         }
         Err(NoEgress::SourceIsNoListener(*route))
     }
 
     /// A.1: listeners on the route's source address; the ingress listener's port first.
-    fn on_source(&mut self, class: &Class, route: &Route) -> Result<Option<Egress>, NoEgress> {
+    fn on_source(
+        &mut self,
+        class: &Class,
+        open: &Route,
+        settles: bool,
+    ) -> Result<Option<ListenerId>, NoEgress> {
         let port = self.plan.listener(self.question.ingress).bind.port();
+        let here = class.at(open.source);
         for same_port in [true, false] {
-            for &(_, listener) in class.at(route.source) {
+            for listener in here.clone() {
                 if (self.plan.listener(listener).bind.port() == port) == same_port
-                    && let Some(route) = self.consider(listener, Step::Source, None)?
+                    && self.consider_source(listener, open, settles)?
                 {
-                    return Ok(Some(found(listener, Step::Source, route)));
+                    return Ok(Some(listener));
                 }
             }
         }
         Ok(None)
     }
 
+    /// As [`Choice::consider`] a listener on the source of the route with any source: where that settles it, nothing more is
+    /// asked.
+    fn consider_source(
+        &mut self,
+        listener: ListenerId,
+        open: &Route,
+        settles: bool,
+    ) -> Result<bool, NoEgress> {
+        if !settles || !self.view.seat(listener).is_plain {
+            return self.consider(listener, Step::Source, None);
+        }
+        self.observer.note(Note::Candidate(Candidate { listener, step: Step::Source, lost: None }));
+        self.route = Some(*open);
+        Ok(true)
+    }
+
     /// A.2: listeners whose address lives on the route's device (a floating address that is not the
     /// primary one).
-    fn on_device(&mut self, class: &Class, route: &Route) -> Result<Option<Egress>, NoEgress> {
+    fn on_device(&mut self, class: &Class, route: &Route) -> Result<Option<ListenerId>, NoEgress> {
         for &listener in &class.members {
             if self.view.seat(listener).home == route.dev
-                && let Some(route) = self.consider(listener, Step::OnDevice, Some(route.dev))?
+                && self.consider(listener, Step::OnDevice, Some(route.dev))?
             {
-                return Ok(Some(found(listener, Step::OnDevice, route)));
+                return Ok(Some(listener));
             }
         }
         Ok(None)
     }
 
     /// A.3: listeners whose address lives elsewhere (loopback, anycast); more than one is a guess.
-    fn elsewhere(&mut self, class: &Class, route: &Route) -> Result<Option<Egress>, NoEgress> {
+    fn elsewhere(&mut self, class: &Class, route: &Route) -> Result<Option<ListenerId>, NoEgress> {
         let mut only = None;
         for &listener in &class.members {
             if self.view.seat(listener).home != route.dev
-                && let Some(route) = self.consider(listener, Step::Elsewhere, Some(route.dev))?
+                && self.consider(listener, Step::Elsewhere, Some(route.dev))?
             {
                 if only.is_some() {
                     return Ok(None);
                 }
-                only = Some(found(listener, Step::Elsewhere, route));
+                only = Some(listener);
             }
         }
         Ok(only)
@@ -168,22 +196,17 @@ impl<'a, O: Observer> Choice<'a, O> {
 
     /// B: no route with any source. A host with a routing table for each source address is like that:
     /// there an unbound `connect()` says unreachable, and the bound socket sends fine.
-    fn bound(&mut self, class: &Class) -> Result<Option<Egress>, NoEgress> {
+    fn bound(&mut self, class: &Class) -> Result<Option<ListenerId>, NoEgress> {
         for &listener in &class.members {
-            if let Some(route) = self.consider(listener, Step::Bound, None)? {
-                return Ok(Some(found(listener, Step::Bound, route)));
+            if self.consider(listener, Step::Bound, None)? {
+                return Ok(Some(listener));
             }
         }
         Ok(None)
     }
 
-    /// The bound lookup's route if the listener can send (by the device `by`, where one is given).
-    fn consider(
-        &mut self,
-        listener: ListenerId,
-        step: Step,
-        by: Option<u32>,
-    ) -> Result<Option<Route>, NoEgress> {
+    /// Whether the listener can send (by the device `by`, where one is given); the bound lookup's route is kept.
+    fn consider(&mut self, listener: ListenerId, step: Step, by: Option<u32>) -> Result<bool, NoEgress> {
         let fit = if step != Step::Source && self.leaves_its_link(listener) {
             Err(Unfit::Link)
         } else {
@@ -194,9 +217,12 @@ impl<'a, O: Observer> Choice<'a, O> {
         };
         self.observer.note(Note::Candidate(Candidate { listener, step, lost: fit.err() }));
         match fit {
-            Ok(route) => Ok(Some(route)),
+            Ok(route) => {
+                self.route = Some(route);
+                Ok(true)
+            }
             Err(Unfit::AskKernel(query)) => Err(NoEgress::AskKernel(query)),
-            Err(_) => Ok(None),
+            Err(_) => Ok(false),
         }
     }
 
@@ -205,8 +231,4 @@ impl<'a, O: Observer> Choice<'a, O> {
         matches!(self.plan.listener(listener).bind.ip(), std::net::IpAddr::V6(v6) if v6.is_unicast_link_local())
             && link_towards(self.view, self.question) == Link::Any
     }
-}
-
-fn found(listener: ListenerId, step: Step, route: Route) -> Egress {
-    Egress { listener, reason: Reason::Auto(step), route }
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::fib::Fib;
-use crate::net::Transport;
+use crate::net::{Transport, address_bits};
 use crate::plan::{Listener, ListenerId, Plan, Standing};
 
 /// The listeners of a [`Plan`] as a [`Fib`] sees them; part of each snapshot.
@@ -65,6 +65,9 @@ pub(super) struct Seat {
     pub home: u32,
     /// The VRF that its `device` is or belongs to; 0 for none.
     pub vrf: u32,
+    /// It can be sent from, its address is assigned, and its socket is tied to nothing: where no rule looks at the source, its
+    /// sends take the route that any source would.
+    pub is_plain: bool,
 }
 
 /// What can send by one transport to one family.
@@ -84,8 +87,8 @@ pub(super) struct Class {
     pub vrf: u32,
     /// In configured order; never empty.
     pub members: Vec<ListenerId>,
-    /// The same, ascending by address, then in configured order.
-    pub by_address: Vec<(IpAddr, ListenerId)>,
+    /// The same with the bits of their addresses, ascending by these, then in configured order.
+    by_address: Vec<(u128, ListenerId)>,
 }
 
 impl Class {
@@ -100,11 +103,12 @@ impl Class {
     }
 
     /// The members with this address, in configured order.
-    pub fn at(&self, address: IpAddr) -> &[(IpAddr, ListenerId)] {
-        let from = self.by_address.partition_point(|(ip, _)| *ip < address);
+    #[inline]
+    pub fn at(&self, address: IpAddr) -> impl Iterator<Item = ListenerId> + Clone {
+        let wanted = address_bits(address);
+        let from = self.by_address.partition_point(|(own, _)| *own < wanted);
         let rest = self.by_address.get(from..).unwrap_or_default();
-        let len = rest.iter().take_while(|(ip, _)| *ip == address).count();
-        rest.get(..len).unwrap_or_default()
+        rest.iter().take_while(move |(own, _)| *own == wanted).map(|(_, id)| *id)
     }
 }
 
@@ -246,7 +250,10 @@ impl Seat {
             (_, Some(oif)) if oif != 0 && !fib.link_up(oif) => ListenerState::DeviceDown,
             _ => ListenerState::Up,
         };
-        Self { state, oif: oif.unwrap_or(0), home: home.unwrap_or(0), vrf }
+        let is_assigned = fib.homes_of(listener.bind.ip()).next().is_some();
+        let oif = oif.unwrap_or(0);
+        let is_plain = state == ListenerState::Up && is_assigned && oif == 0;
+        Self { state, oif, home: home.unwrap_or(0), vrf, is_plain }
     }
 }
 
@@ -291,7 +298,7 @@ fn kinds(plan: &Plan, seats: &[Seat]) -> Vec<Kind> {
             || Class::new(listener, &seats[usize::from(listener.id.0)]),
         );
         class.members.push(listener.id);
-        class.by_address.push((listener.bind.ip(), listener.id));
+        class.by_address.push((address_bits(listener.bind.ip()), listener.id));
     }
     for class in kinds.iter_mut().flat_map(|kind| &mut kind.classes) {
         class.by_address.sort_unstable();

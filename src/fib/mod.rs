@@ -191,6 +191,16 @@ impl Fib {
         }
     }
 
+    /// [`Fib::lookup`] with any source, and whether a socket that is tied to no link gets the same answer from the source that
+    /// it names, if that is assigned: no rule was asked that looks at it, or at anything else that differs.
+    pub fn lookup_open(&self, query: &Query) -> (Answer, bool) {
+        let found = match query.dst {
+            IpAddr::V4(dst) => self.usual_v4(query, dst, None).map(|way| (way.answer(None), way.is_plain)),
+            IpAddr::V6(dst) => self.usual_v6(query, dst, None).map(|way| (way.answer(None), way.is_plain)),
+        };
+        found.unwrap_or_else(|| (self.unusual(query), false))
+    }
+
     #[inline(never)]
     fn unusual(&self, query: &Query) -> Answer {
         match self.observed(query, &mut ()) {

@@ -48,6 +48,8 @@ pub(super) struct Way<'f, P: Net> {
     table: &'f Table<P>,
     entry: &'f Entry<P>,
     usual: &'f Usual,
+    /// No rule looked at more of the packet than where it goes.
+    pub is_plain: bool,
 }
 
 impl<P: Net> Way<'_, P> {
@@ -116,10 +118,12 @@ impl Fib {
         dst: P::Address,
         src: Option<P::Address>,
     ) -> Option<Way<'f, P>> {
+        let mut is_plain = true;
         for step in rules.usual() {
             let table = match *step {
                 UsualStep::Table(table) => table,
                 UsualStep::TableFor { rule, table } => {
+                    is_plain = false;
                     if !self.is_for(rules, rule, query, dst, src)? {
                         continue;
                     }
@@ -129,7 +133,7 @@ impl Fib {
             };
             let table = rules.tables().get(table)?;
             if let Some((entry, list)) = table.longest(dst) {
-                return Some(Way { table, entry, usual: list.usual.as_ref()? });
+                return Some(Way { table, entry, usual: list.usual.as_ref()?, is_plain });
             }
         }
         None

@@ -183,3 +183,26 @@ fn rules_of_one_family_are_not_for_the_other() {
     assert_eq!(refused(&policy, &to("10.0.0.9")), NoRoute::Prohibit);
     assert_eq!(found(&policy, &to("2001:db8::9")).dev, 3);
 }
+
+/// Where no rule selects, the bound question has the open one's answer; where one does, it is another question.
+#[test]
+fn the_answer_for_any_source_settles_the_bound_question_where_no_rule_selects() {
+    let open = |host: &Builder, query: &Query| host.clone().build().lookup_open(query);
+    for query in [to("192.0.2.7"), to("10.0.0.9"), to("2001:db8::9")] {
+        let (answer, settles) = open(&two_sided(), &query);
+        assert!(settles && answer == ask(&two_sided(), &query), "{query:?}");
+        let Answer::Route(route) = answer else { panic!("{answer:?}") };
+        let bound = Query { src: Some(route.source), sport: 5060, ..query };
+        assert_eq!(ask(&two_sided(), &bound), answer);
+    }
+    let by_source = under(|rule| Rule { from: Some(net("203.0.113.10/32")), ..rule });
+    let by_port = under(|rule| Rule { sport: ports(5060, 5060), ..rule });
+    for host in [by_source, by_port] {
+        let (answer, settles) = open(&host, &to("192.0.2.7"));
+        assert!(!settles && answer == ask(&host, &to("192.0.2.7")));
+    }
+    for unusual in [to("127.0.0.1"), to("224.0.0.1"), Query { oif: 3, ..to("192.0.2.7") }] {
+        let (answer, settles) = open(&two_sided(), &unusual);
+        assert!(!settles && answer == ask(&two_sided(), &unusual), "{unusual:?}");
+    }
+}
