@@ -17,18 +17,18 @@ pub struct TooLarge;
 /// each byte goes once. `T` names a text that is inserted; it is written when its place in the output is
 /// reached, so that no byte is copied twice.
 pub struct Edits<T> {
-    list: Box<[Edit<T>]>,
+    list: Box<[Edit<T>; EDITS]>,
     len: usize,
     /// What of the received bytes is the message; bytes before and behind do not go out.
     frame: Range<usize>,
     overflow: bool,
 }
 
-/// Deletes `delete` bytes at `at` and inserts `text` instead.
+/// Deletes the bytes from `at` to `end` and inserts `text` instead.
 #[derive(Clone, Copy)]
 struct Edit<T> {
     at: usize,
-    delete: usize,
+    end: usize,
     text: Text<T>,
 }
 
@@ -48,7 +48,7 @@ impl<T: Copy> Default for Edits<T> {
 impl<T: Copy> Edits<T> {
     /// An empty list of the size in [`crate::limits`].
     pub fn new() -> Self {
-        let list = vec![Edit { at: 0, delete: 0, text: Text::Nothing }; EDITS].into();
+        let list = Box::new([Edit { at: 0, end: 0, text: Text::Nothing }; EDITS]);
         Self { list, len: 0, frame: 0..usize::MAX, overflow: false }
     }
 
@@ -84,13 +84,13 @@ impl<T: Copy> Edits<T> {
         self.frame = message;
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, range: Range<usize>, text: Text<T>) {
-        if self.len == self.list.len() {
+        if self.len >= EDITS {
             self.overflow = true;
             return;
         }
-        let edit = Edit { at: range.start, delete: range.end.saturating_sub(range.start), text };
+        let edit = Edit { at: range.start, end: range.end, text };
         let mut place = self.len;
         while place > 0 && self.list[place - 1].at > edit.at {
             self.list[place] = self.list[place - 1];
@@ -119,16 +119,14 @@ impl<T: Copy> Edits<T> {
         let mut out = Output::new(out);
         let mut done = self.frame.start;
         for edit in self.list.get(..self.len).unwrap_or_default() {
-            if edit.at > done {
-                out.put_text(part(done, edit.at));
-                done = edit.at;
-            }
+            // Nothing, where an edit before has deleted this place.
+            out.put_text(part(done, edit.at));
             match edit.text {
                 Text::Nothing => {}
                 Text::New(text) => write(text, &mut out),
                 Text::Received { from, to } => out.put_text(part(from, to)),
             }
-            done = done.max(edit.at.saturating_add(edit.delete));
+            done = done.max(edit.at).max(edit.end);
         }
         out.put(part(done, received.len()));
         out.finish().ok_or(TooLarge)

@@ -17,7 +17,7 @@ mod edits;
 mod output;
 
 pub use edits::{Edits, TooLarge};
-pub use output::Output;
+pub use output::{Output, Short};
 
 #[cfg(test)]
 mod tests;

@@ -63,16 +63,27 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Appends up to `N` bytes: as many as `write` says that it wrote from the beginning.
+    /// Appends a short text as `write` puts it together.
     #[inline(always)]
-    pub fn put_up_to<const N: usize>(&mut self, write: impl FnOnce(&mut [u8; N]) -> usize) {
+    pub fn put_short(&mut self, write: impl Fn(&mut Short<'_>)) {
         if let Some(room) = self.out.get_mut(self.written..).and_then(<[u8]>::first_chunk_mut) {
-            self.written += write(room);
+            let mut short = Short { room, len: 0 };
+            write(&mut short);
+            self.written += short.len;
         } else {
-            let mut room = [0; N];
-            let len = write(&mut room);
-            self.put(&room[..len]);
+            self.put_short_at_end(write);
         }
+    }
+
+    /// The same where there may be too little room for it.
+    #[cold]
+    #[inline(never)]
+    fn put_short_at_end(&mut self, write: impl Fn(&mut Short<'_>)) {
+        let mut room = [0; SHORT_BYTES];
+        let mut short = Short { room: &mut room, len: 0 };
+        write(&mut short);
+        let len = short.len;
+        self.put(&room[..len]);
     }
 
     #[inline(always)]
@@ -117,10 +128,7 @@ impl<'a> Output<'a> {
     /// RFC 5118 §4.5).
     #[inline]
     pub fn put_ip(&mut self, ip: IpAddr) {
-        match ip {
-            IpAddr::V4(v4) => put_v4(self, v4),
-            IpAddr::V6(v6) => put_v6(self, v6),
-        }
+        self.put_short(|short| short.ip(ip));
     }
 
     /// Appends `address:port`, an IPv6 address in brackets, never its scope.
@@ -194,30 +202,91 @@ const OCTETS: [u64; 256] = {
 
 /// Two octets in digits, a dot behind each, the first one lowest; and how many bytes they take.
 #[inline(always)]
-fn two_octets(first: u8, second: u8) -> ([u8; 8], usize) {
+fn two_octets(first: u8, second: u8) -> (u64, usize) {
     let [first, second] = [first, second].map(|octet| OCTETS[usize::from(octet)]);
     let text = first & 0xffff_ffff | (second & 0xffff_ffff) << (first >> 32 & 63);
-    (text.to_le_bytes(), ((first >> 32) + (second >> 32)) as usize / 8)
+    (text, ((first >> 32) + (second >> 32)) as usize / 8)
 }
 
-/// Two octets at a time, in eight bytes whatever they take; what follows begins behind their dots.
-#[inline]
-fn put_v4(out: &mut Output<'_>, v4: Ipv4Addr) {
-    let [a, b, c, d] = v4.octets();
-    let ((begin, len), (end, more)) = (two_octets(a, b), two_octets(c, d));
-    out.put_up_to(|room: &mut [u8; 16]| {
-        if let Some(room) = room.first_chunk_mut() {
-            *room = begin;
-        }
-        if let Some(room) = room.get_mut(len..).and_then(<[u8]>::first_chunk_mut) {
-            *room = end;
-        }
-        len + more - 1
-    });
+/// The longest text that is put together at once, in bytes: an IPv6 address, a port and 46 more.
+const SHORT_BYTES: usize = 96;
+
+/// A short text that is put together without asking each time whether there is room in the output. What is more than
+/// it may have is left out.
+pub struct Short<'a> {
+    room: &'a mut [u8; SHORT_BYTES],
+    len: usize,
 }
 
-/// RFC 5952: lower case, no leading zeros, the first longest run of two or more zero groups as `::`.
-fn put_v6(out: &mut Output<'_>, v6: Ipv6Addr) {
+impl Short<'_> {
+    /// Appends these bytes.
+    #[inline(always)]
+    pub fn text(&mut self, text: &[u8]) {
+        if let Some(room) = self.room.get_mut(self.len..).and_then(|rest| rest.get_mut(..text.len())) {
+            room.copy_from_slice(text);
+            self.len += text.len();
+        }
+    }
+
+    /// Appends a number in decimal digits.
+    #[inline(always)]
+    pub fn number(&mut self, number: u16) {
+        let pair = |of: u16| u64::from(u16::from_le_bytes(PAIRS[usize::from(of) % PAIRS.len()]));
+        match number {
+            1_000..10_000 => self.eight(pair(number / 100) | pair(number % 100) << 16, 4),
+            10_000.. => {
+                let (first, rest) = (u64::from(b'0') + u64::from(number / 10_000), number % 10_000);
+                self.eight(first | pair(rest / 100) << 8 | pair(rest % 100) << 24, 5);
+            }
+            _ => self.small(number),
+        }
+    }
+
+    /// Appends an address as [`Output::put_ip`] does.
+    #[inline(always)]
+    pub fn ip(&mut self, ip: IpAddr) {
+        match ip {
+            IpAddr::V4(v4) => self.v4(v4),
+            IpAddr::V6(v6) => self.v6(v6),
+        }
+    }
+
+    /// Two octets at a time, in eight bytes whatever they take; what follows begins behind their dots.
+    #[inline(always)]
+    fn v4(&mut self, v4: Ipv4Addr) {
+        let [a, b, c, d] = v4.octets();
+        let ((begin, len), (end, more)) = (two_octets(a, b), two_octets(c, d));
+        self.eight(begin, len);
+        self.eight(end, more - 1);
+    }
+
+    #[inline(never)]
+    fn v6(&mut self, v6: Ipv6Addr) {
+        let (text, len) = v6_text(v6);
+        self.text(&text[..len]);
+    }
+
+    /// A number below a thousand.
+    #[inline(never)]
+    fn small(&mut self, number: u16) {
+        let digits = [number / 100, number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8);
+        let from = if number >= 100 { 0 } else { 2 - usize::from(number >= 10) };
+        self.text(&digits[from..]);
+    }
+
+    /// Appends so many of these eight bytes, the lowest one first.
+    #[inline(always)]
+    fn eight(&mut self, bytes: u64, len: usize) {
+        if let Some(room) = self.room.get_mut(self.len..).and_then(<[u8]>::first_chunk_mut) {
+            *room = bytes.to_le_bytes();
+            self.len += len;
+        }
+    }
+}
+
+/// RFC 5952: lower case, no leading zeros, the first longest run of two or more zero groups as `::`. The text, and how
+/// long it is.
+fn v6_text(v6: Ipv6Addr) -> ([u8; 39], usize) {
     let groups = v6.segments();
     let (gap, gap_len) = longest_zeros(&groups);
     let mut text = [0; 39];
@@ -249,7 +318,7 @@ fn put_v6(out: &mut Output<'_>, v6: Ipv6Addr) {
         }
         at += 1;
     }
-    out.put_text(&text[..len]);
+    (text, len)
 }
 
 /// Where the first longest run of zero groups begins, and how long it is.

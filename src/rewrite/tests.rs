@@ -83,6 +83,9 @@ fn numbers_and_sockets() {
     for number in (0..70_000).chain([u64::MAX - 1, u64::MAX]) {
         assert_eq!(written(|w| w.put_number(number)), number.to_string());
     }
+    for number in 0..=u16::MAX {
+        assert_eq!(written(|w| w.put_short(|short| short.number(number))), number.to_string());
+    }
     for text in ["192.0.2.1:5060", "[2001:db8::1]:5061"] {
         assert_eq!(written(|w| w.put_socket(text.parse().unwrap())), text);
     }
