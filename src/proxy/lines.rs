@@ -106,17 +106,18 @@ impl Top<'_> {
             return;
         }
         let sides = self.sides();
-        let place = tops.place(snapshot.generation, sides);
-        if tops.get(place, sides).is_none() {
-            let this = *self;
-            this.keep(tops, place, sides, snapshot);
-        }
-        match tops.get(place, sides).filter(|known| !known.text().is_empty()) {
-            Some(known) => self.put_again(out, snapshot, known, asks),
+        let known = match tops.get(snapshot.generation, sides) {
+            Some(known) => known,
             None => {
                 let this = *self;
-                this.put_anew(out, snapshot, asks);
+                this.keep(tops, sides, snapshot)
             }
+        };
+        if known.text().is_empty() {
+            let this = *self;
+            this.put_anew(out, snapshot, asks);
+        } else {
+            self.put_again(out, snapshot, known, asks);
         }
     }
 
@@ -127,13 +128,15 @@ impl Top<'_> {
         let side = |listener: &Listener, to: &SocketAddr| (listener.id, listener.shown(to) as u16);
         let flags =
             u8::from(self.record_route) << 2 | u8::from(self.sips) << 1 | u8::from(self.stateful_dialog);
-        Sides::new(side(ingress, source), side(egress, next_hop), side(sender, next_hop), flags)
+        let of_egress = side(egress, next_hop);
+        let of_sender = if sender.id == egress.id { of_egress } else { side(sender, next_hop) };
+        Sides::new(side(ingress, source), of_egress, of_sender, flags)
     }
 
     #[cold]
     #[inline(never)]
-    fn keep(&self, tops: &mut Tops, place: usize, sides: Sides, snapshot: &Snapshot) {
-        tops.keep(place, sides, |out| self.put_anew(out, snapshot, false));
+    fn keep<'t>(&self, tops: &'t mut Tops, sides: Sides, snapshot: &Snapshot) -> &'t Known {
+        tops.keep(snapshot.generation, sides, |out| self.put_anew(out, snapshot, false))
     }
 
     /// Writes the lines that are known, with what belongs to this request in its places.

@@ -46,7 +46,7 @@ pub(super) struct Places {
 /// Lines that were written before. All memory is taken at construction.
 pub(super) struct Tops {
     generation: u64,
-    known: Box<[Known]>,
+    known: Box<[Known; TOPS]>,
 }
 
 /// Those of one pair of sides.
@@ -75,7 +75,7 @@ impl Known {
 
 impl Tops {
     pub fn new() -> Self {
-        Self { generation: 0, known: vec![Known::NONE; TOPS].into() }
+        Self { generation: 0, known: Box::new([Known::NONE; TOPS]) }
     }
 
     /// Forgets everything.
@@ -83,28 +83,29 @@ impl Tops {
         self.known.iter_mut().for_each(|known| known.sides = Sides::NONE);
     }
 
-    /// Where the lines of these sides are kept, under the snapshot of this generation.
+    /// The lines of these sides that are kept, if they are, under the snapshot of this generation.
     #[inline(always)]
-    pub fn place(&mut self, generation: u64, sides: Sides) -> usize {
+    pub fn get(&self, generation: u64, sides: Sides) -> Option<&Known> {
+        let known = &self.known[sides.place()];
+        (known.sides == sides && self.generation == generation).then_some(known)
+    }
+
+    /// Keeps the lines of these sides, as `write` writes them under the snapshot of this generation.
+    pub fn keep(
+        &mut self,
+        generation: u64,
+        sides: Sides,
+        write: impl FnOnce(&mut Output<'_>) -> Places,
+    ) -> &Known {
         if self.generation != generation {
             self.clear();
             self.generation = generation;
         }
-        sides.place()
-    }
-
-    /// Those that are kept there, if they are of these sides.
-    #[inline(always)]
-    pub fn get(&self, place: usize, sides: Sides) -> Option<&Known> {
-        self.known.get(place).filter(|known| known.sides == sides)
-    }
-
-    /// Keeps the lines of these sides there, as `write` writes them.
-    pub fn keep(&mut self, place: usize, sides: Sides, write: impl FnOnce(&mut Output<'_>) -> Places) {
-        let Some(known) = self.known.get_mut(place) else { return };
+        let known = &mut self.known[sides.place()];
         known.sides = sides;
         let mut out = Output::new(&mut known.text);
         known.places = write(&mut out);
         known.len = out.finish().unwrap_or(0);
+        known
     }
 }
