@@ -151,6 +151,7 @@ impl<'m> Preprocessed<'m> {
     }
 
     /// What a token proves; the last one says where to.
+    #[inline(always)]
     fn belongs_to(&mut self, dialog: Verified) {
         self.flow = dialog.flow_onward().map(|flow| Path { listener: dialog.egress(), flow });
         self.dialog = Some(dialog);
@@ -218,13 +219,14 @@ impl<'r, 'm> Reader<'r, 'm> {
 
     /// What the token of a value proves that stands there byte for byte as we wrote it, which most do: known
     /// without reading it as a URI. `None` says nothing about the value.
+    #[inline(always)]
     fn as_written(&mut self, value: &[u8]) -> Option<Verified> {
         let (user, behind) = value.strip_prefix(b"<sip:")?.split_first_chunk::<RECORD_ROUTE_LEN>()?;
         let address = behind.strip_prefix(b"@")?.strip_suffix(b";lr>")?;
         let verified = self.tokens.as_mut()?.read(user)?;
         let listener = self.snapshot.view.by_identity(verified.token.own())?;
         let advertised = &self.snapshot.plan.listener(listener).advertise;
-        advertised.iter().any(|own| own.text.as_bytes() == address).then_some(verified)
+        if advertised.iter().any(|own| own.text.as_bytes() == address) { Some(verified) } else { None }
     }
 }
 

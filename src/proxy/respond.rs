@@ -30,7 +30,8 @@ pub(super) fn relay(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let WayBack { on, to, stream, length, branch, offer } = match way_back(work, snapshot, message) {
+    let mut offer = None;
+    let WayBack { on, to, stream, length, branch } = match way_back(work, snapshot, message, &mut offer) {
         Ok(way) => way,
         Err(DropReason::ForeignResponse) => return Outcome::Drop(groups::hear(snapshot, message, status)),
         Err(DropReason::ResponseForUs) => return stateful::hear_for_us(work, snapshot, message, status, now),
@@ -82,21 +83,24 @@ struct WayBack {
     /// The Content-Length that it lacks and needs there.
     length: Option<usize>,
     branch: Branch,
-    /// Of the neighbour that gets it.
-    offer: Option<Offer>,
 }
 
-/// Finds the way; the topmost Via is cut out.
-fn way_back(work: &mut Work, snapshot: &Snapshot, message: &Message<'_>) -> Result<WayBack, DropReason> {
+/// Finds the way; the topmost Via is cut out. `offer`: what the neighbour offers that gets it.
+fn way_back(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    message: &Message<'_>,
+    offer: &mut Option<Offer>,
+) -> Result<WayBack, DropReason> {
     let mut lines = message.all(HeaderName::Via);
     let line = lines.next().ok_or(DropReason::MalformedResponse)?;
     match &message.via(line.value) {
         // What is read to its end as one value has no other behind it.
         Ok(via) => {
             let next = lines.next().map(|line| line.value);
-            way_back_by(work, snapshot, message, (via, line.line), next)
+            way_back_by(work, snapshot, message, (via, line.line), next, offer)
         }
-        Err(_) => way_back_by_list(work, snapshot, message),
+        Err(_) => way_back_by_list(work, snapshot, message, offer),
     }
 }
 
@@ -106,13 +110,14 @@ fn way_back_by_list(
     work: &mut Work,
     snapshot: &Snapshot,
     message: &Message<'_>,
+    offer: &mut Option<Offer>,
 ) -> Result<WayBack, DropReason> {
     let mut vias = message.values(HeaderName::Via);
     let malformed = DropReason::MalformedResponse;
     let top = vias.next().ok_or(malformed)?.map_err(|_| malformed)?;
     let via = message.via(top.span).map_err(|_| malformed)?;
     let next = vias.next().map(|value| value.map_or(Span::default(), |value| value.span));
-    way_back_by(work, snapshot, message, (&via, top.cut()), next)
+    way_back_by(work, snapshot, message, (&via, top.cut()), next, offer)
 }
 
 /// The second Via where it cannot be read as the only value of its line.
@@ -129,6 +134,7 @@ fn way_back_by(
     message: &Message<'_>,
     (via, cut): (&Via<'_>, Span),
     next: Option<Span>,
+    offer: &mut Option<Offer>,
 ) -> Result<WayBack, DropReason> {
     // "If the value of the "sent-by" parameter in that header field value does not correspond to a value
     // that the client transport is configured to insert into requests, the response MUST be silently
@@ -163,7 +169,9 @@ fn way_back_by(
     // location indicated in the next Via header field value."
     work.edits.delete(cut.range());
     let overload = &snapshot.plan.overload;
-    let offer = if overload.oc { Offer::of(message.bytes(), next) } else { None };
+    if overload.oc {
+        *offer = Offer::of(message.bytes(), next);
+    }
     if overload.oc || overload.limits.peers.has_oc() {
         let below = message.values(HeaderName::Via).skip(2);
         let below = below.filter_map(|via| message.via(via.ok()?.span).ok());
@@ -175,7 +183,7 @@ fn way_back_by(
         work.edits.insert(usize::from(line.line.start), New::Lines);
     }
     let length = length.then(|| message.body().len());
-    Ok(WayBack { on, to: on_link(snapshot, on, to), stream, length, branch, offer })
+    Ok(WayBack { on, to: on_link(snapshot, on, to), stream, length, branch })
 }
 
 /// §18.3: "If the transport packet ends before the end of the message body, this is considered an error.
