@@ -133,6 +133,25 @@ pub struct Egress {
     pub route: Route,
 }
 
+impl Egress {
+    /// What a message needs of it.
+    pub const fn exit(&self) -> Exit {
+        Exit { listener: self.listener, reason: self.reason, dev: self.route.dev }
+    }
+}
+
+/// What a message needs of an [`Egress`]: it is carried along with each, so it is small. The rest of the route is asked for again
+/// ([`confirm`]) by who tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The listener.
+    pub listener: ListenerId,
+    /// Why.
+    pub reason: Reason,
+    /// Index of the interface that its sends leave by.
+    pub dev: u32,
+}
+
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Question {

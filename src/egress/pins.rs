@@ -109,6 +109,7 @@ const TRANSPORTS: [Transport; 5] =
     [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
 
 impl Packed {
+    #[inline(always)]
     fn new(pin: &Pin) -> Self {
         let address = pin.next_hop.address;
         let scope = match address {
@@ -177,6 +178,7 @@ impl Pins {
 
     /// Remembers a decision; replaces an earlier one for the same transaction. A full set loses its
     /// oldest pin, counted if that one still held.
+    #[inline]
     pub fn put(&mut self, key: &TransactionKey, kind: PinKind, pin: Pin, now: Now) {
         let (set, fingerprint) = self.place(key);
         let (Some(tags), Some(pins)) = (self.tags.get_mut(set), self.pins.get_mut(set)) else { return };

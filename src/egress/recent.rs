@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use super::choose::{given, overridden};
-use super::{Egress, NoEgress, Pin, Question, Reason, View, auto};
+use super::{Egress, Exit, NoEgress, Pin, Question, Reason, View, auto};
 use crate::fib::Fib;
 use crate::limits::RECENT_CHOICES;
-use crate::net::{ListenerId, NextHop, address_bits};
+use crate::net::{ListenerId, NextHop, SectionId, address_bits};
 use crate::plan::Plan;
 use crate::rules::EgressChoice;
 
@@ -18,17 +18,15 @@ use crate::rules::EgressChoice;
 pub struct Recent {
     /// In each place the one that was asked for last stands first, but for those found second.
     known: Box<[[Option<Known>; 2]]>,
-    /// The last choice, where it is good for one question only.
-    once: Option<Egress>,
 }
 
-/// Two cache lines, and no third one.
+/// One cache line.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Known {
     generation: u64,
     asked: Asked,
-    egress: Egress,
+    exit: Exit,
 }
 
 /// What was asked, as numbers that are compared at once.
@@ -38,19 +36,37 @@ struct Asked {
     rest: u128,
 }
 
-const _: () = assert!(size_of::<Option<Known>>() == 128);
+const _: () = assert!(size_of::<Option<Known>>() == 64);
+
+/// What else a choice depends on, in 48 bits.
+#[derive(Clone, Copy)]
+struct Given(u64);
+
+impl Given {
+    /// Nothing names the listener.
+    const NOTHING: Self = Self(0);
+
+    /// It is this one, for this reason.
+    #[inline(always)]
+    fn listener(ListenerId(id): ListenerId, reason: Reason) -> Self {
+        Self(1 << 8 | reason.index() as u64 | u64::from(id) << 16)
+    }
+
+    /// A rule names one of these.
+    #[inline(always)]
+    fn section(SectionId(id): SectionId) -> Self {
+        Self(1 << 9 | u64::from(id) << 16)
+    }
+}
 
 impl Asked {
-    /// Whether the listener that is `given` for some reason can send to the next hop; `None`: which one can.
     #[inline(always)]
-    fn new(question: &Question, given: Option<(ListenerId, Reason)>) -> Self {
+    fn new(question: &Question, Given(given): Given) -> Self {
         let Question { ingress, next_hop: NextHop { transport, address }, .. } = *question;
         let scope = match address {
             SocketAddr::V4(_) => 0,
             SocketAddr::V6(v6) => v6.scope_id(),
         };
-        let given = given
-            .map_or(0, |(listener, reason)| 1 << 8 | reason.index() as u64 | u64::from(listener.0) << 16);
         let place = u64::from(address.port()) | u64::from(scope) << 16 | (transport as u64) << 48;
         Self {
             address: address_bits(address.ip()),
@@ -76,7 +92,7 @@ impl Default for Recent {
 impl Recent {
     /// Nothing remembered.
     pub fn new() -> Self {
-        Self { known: vec![[None; 2]; RECENT_CHOICES / 2].into(), once: None }
+        Self { known: vec![[None; 2]; RECENT_CHOICES / 2].into() }
     }
 
     /// Forgets everything.
@@ -97,8 +113,8 @@ impl Recent {
         fib: &Fib,
         view: &View,
         question: &Question,
-    ) -> Result<&Egress, NoEgress> {
-        self.known(generation, fib, None, question, || auto(plan, fib, view, question))
+    ) -> Result<Exit, NoEgress> {
+        self.known(generation, fib, Given::NOTHING, question, || auto(plan, fib, view, question))
     }
 
     /// The listener of a transaction that was decided before; `question.next_hop` is the pin's.
@@ -113,7 +129,7 @@ impl Recent {
         view: &View,
         pin: &Pin,
         question: &Question,
-    ) -> Result<&Egress, NoEgress> {
+    ) -> Result<Exit, NoEgress> {
         let listener = view.by_identity(pin.egress).ok_or(NoEgress::NoListener)?;
         self.given(generation, plan, fib, view, (listener, Reason::Pinned), question)
     }
@@ -130,7 +146,7 @@ impl Recent {
         view: &View,
         (identity, reason): (u32, Reason),
         question: &Question,
-    ) -> Result<&Egress, NoEgress> {
+    ) -> Result<Exit, NoEgress> {
         let listener = view.by_identity(identity).ok_or(NoEgress::NoListener)?;
         self.given(generation, plan, fib, view, (listener, reason), question)
     }
@@ -149,20 +165,18 @@ impl Recent {
         view: &View,
         identity: u32,
         question: &Question,
-    ) -> Result<&Egress, NoEgress> {
+    ) -> Result<Exit, NoEgress> {
         let wanted = question.next_hop.transport;
         let named = view.by_identity(identity).and_then(|l| view.sibling(plan, l, wanted));
-        let fit = named.map(|listener| {
-            self.given(generation, plan, fib, view, (listener, Reason::Dialog), question).copied()
-        });
+        let fit = named
+            .map(|listener| self.given(generation, plan, fib, view, (listener, Reason::Dialog), question));
         match fit {
-            Some(Ok(egress)) => Ok(self.once.insert(egress)),
-            Some(Err(why @ NoEgress::AskKernel(_))) => Err(why),
+            Some(fit @ (Ok(_) | Err(NoEgress::AskKernel(_)))) => fit,
             Some(Err(_)) | None => self.auto(generation, plan, fib, view, question),
         }
     }
 
-    /// [`overridden`], or what it said before where the rule's `egress` is one listener.
+    /// [`overridden`], or what it said before where the rule's `egress` is a `[[listener]]`.
     ///
     /// # Errors
     /// As [`overridden`]; never remembered.
@@ -174,13 +188,14 @@ impl Recent {
         view: &View,
         choice: &EgressChoice,
         question: &Question,
-    ) -> Result<&Egress, NoEgress> {
-        if let EgressChoice::Listener(section) = *choice
-            && let [only] = plan.members(section)
-        {
-            return self.given(generation, plan, fib, view, (only.id, Reason::Override), question);
+    ) -> Result<Exit, NoEgress> {
+        let choose = || overridden(plan, fib, view, choice, question);
+        match *choice {
+            EgressChoice::Listener(section) => {
+                self.known(generation, fib, Given::section(section), question, choose)
+            }
+            EgressChoice::Relative { .. } => choose().map(|egress| egress.exit()),
         }
-        overridden(plan, fib, view, choice, question).map(|egress| &*self.once.insert(egress))
     }
 
     fn given(
@@ -191,10 +206,9 @@ impl Recent {
         view: &View,
         (listener, reason): (ListenerId, Reason),
         question: &Question,
-    ) -> Result<&Egress, NoEgress> {
-        self.known(generation, fib, Some((listener, reason)), question, || {
-            given(plan, fib, view, listener, question, reason)
-        })
+    ) -> Result<Exit, NoEgress> {
+        let choose = || given(plan, fib, view, listener, question, reason);
+        self.known(generation, fib, Given::listener(listener, reason), question, choose)
     }
 
     /// What is known of this, or what `choose` says, which is known from then on.
@@ -203,27 +217,33 @@ impl Recent {
         &mut self,
         generation: u64,
         fib: &Fib,
-        given: Option<(ListenerId, Reason)>,
+        given: Given,
         question: &Question,
         choose: impl FnOnce() -> Result<Egress, NoEgress>,
-    ) -> Result<&Egress, NoEgress> {
-        if fib.is_multipath() {
-            return choose().map(|egress| &*self.once.insert(egress));
-        }
+    ) -> Result<Exit, NoEgress> {
         let asked = Asked::new(question, given);
-        let places = &mut self.known[asked.place()];
-        let answers = |known: &Option<Known>| {
-            known.as_ref().is_some_and(|known| known.asked == asked && known.generation == generation)
-        };
-        let mut at = 0;
-        if !answers(&places[0]) {
-            at = 1;
-            if !answers(&places[1]) {
-                let egress = choose()?;
-                places[1] = places[0].replace(Known { generation, asked, egress });
-                at = 0;
-            }
+        let is_it = |known: &&Known| known.asked == asked && known.generation == generation;
+        match self.known[asked.place()].iter().flatten().find(is_it) {
+            Some(known) => Ok(known.exit),
+            None => self.learn(generation, fib, asked, choose),
         }
-        places[at].as_ref().map(|known| &known.egress).ok_or(NoEgress::NoListener)
+    }
+
+    /// What `choose` says, which is known from then on; where a route has several paths, nothing ever is.
+    #[cold]
+    #[inline(never)]
+    fn learn(
+        &mut self,
+        generation: u64,
+        fib: &Fib,
+        asked: Asked,
+        choose: impl FnOnce() -> Result<Egress, NoEgress>,
+    ) -> Result<Exit, NoEgress> {
+        let exit = choose()?.exit();
+        if !fib.is_multipath() {
+            let places = &mut self.known[asked.place()];
+            places[1] = places[0].replace(Known { generation, asked, exit });
+        }
+        Ok(exit)
     }
 }

@@ -229,7 +229,7 @@ pub(super) fn weight(
 /// about.
 #[cold]
 pub(super) fn standing_onward(snapshot: &Snapshot, going: &Going<'_, '_>) -> Standing {
-    rank(snapshot, going.request, going.pre, || going.is_proven)
+    rank(snapshot, going.decided.request, going.decided.pre, || going.is_proven)
 }
 
 /// It is an emergency call, or has a priority that is kept.

@@ -105,7 +105,7 @@ pub(super) fn answer(
         return Outcome::Drop(DropReason::NotSip);
     }
     // A Via that names no address, or cannot be read, leaves the source to answer to.
-    let to = asker.via.and_then(|via| response_to_source(snapshot, &via, asker.source, asker.stream));
+    let to = asker.via.and_then(|via| response_to_source(snapshot, &via, &asker.source, asker.stream));
     let to = to.unwrap_or(asker.source);
     if !may_go(snapshot, asker.on, to, asker.stream) {
         return Outcome::Drop(DropReason::ForbiddenResponseTarget);
@@ -195,7 +195,7 @@ fn put_top_via(output: &mut Output<'_>, asker: &Asker<'_>, line: &HeaderLine, fe
     match &asker.via {
         Some(via) => {
             let told = feedback.and_then(|feedback| Some((Offer::of(asker.bytes, via)?, feedback)));
-            let mark = Mark::new(asker.bytes, via, asker.source);
+            let mark = Mark::new(asker.bytes, via, &asker.source);
             mark.put_line(asker.bytes, line.line.range(), told, output);
         }
         None => output.put(line.line.of(asker.bytes)),

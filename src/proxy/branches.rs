@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use sip_parser::{HeaderLine, HeaderName, NameAddr, parse};
 
-use crate::egress::{Pin, Recent};
+use crate::egress::{Pin, Question, Recent};
 use crate::net::{ListenerId, Now};
 use crate::overload::Throttles;
 use crate::rewrite::Output;
@@ -77,18 +77,17 @@ pub(super) struct Tools<'a> {
 /// chosen if no rule had named it.
 pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut [u8]) -> Option<Branch> {
     let Tools { snapshot, lines, recent, candidates, servers, throttles, work, now } = tools;
-    let Attempt { number, terms, back, key, .. } = attempt;
+    let Attempt { number, terms, back, key, onward, .. } = attempt;
     let key = TransactionKey { plain: terms.flow, strong: *key };
     let on = snapshot.view.by_identity(back.listener)?;
     let mut search = Search {
         snapshot,
         recent,
         candidates,
-        ingress: on,
-        flow: key.plain,
+        question: Question { next_hop: onward.next_hop, ingress: on, flow: key.plain },
+        has_asked: false,
         draw: (key.strong >> 64) as u64,
         last_resort: false,
-        asked: None,
         named: Named::default(),
         servers,
         sips: terms.sips,
@@ -109,8 +108,9 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     let message = parse(kept, lines).ok()?;
     let from = NameAddr::parse(message.value(HeaderName::From)).ok()?;
     let ingress = snapshot.plan.listener(on);
-    let onward = (egress, &aim.next_hop.address, aim.stream);
-    let flows = Flows::of(work, &message, (ingress, &terms.source, back.stream), onward);
+    let flows = Flows::of(work, &message, (back.stream, aim.stream), || {
+        [(ingress, &terms.source, back.stream), (egress, &aim.next_hop.address, aim.stream)]
+    });
     let top = Top {
         ingress,
         source: &terms.source,
@@ -139,9 +139,8 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     output.put(start_line);
     top.put(&mut output, snapshot, &mut work.tops);
     output.put(rest);
-    let address = aim.next_hop.address;
-    let len = output.finish().filter(|len| *len <= most_bytes(sender.transport, address))?;
-    let place = Place { listener: sender.identity, address, stream };
+    let len = output.finish().filter(|len| *len <= most_bytes(aim))?;
+    let place = Place { listener: sender.identity, address: aim.next_hop.address, stream };
     Some(Branch { on: sender.id, place, named: named(&key, *number), len })
 }
 

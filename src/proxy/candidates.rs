@@ -50,12 +50,15 @@ pub(super) struct Candidates {
     hop_count: usize,
 }
 
+/// Stands where there is no next hop yet.
+pub(super) const NO_NEXT_HOP: NextHop = NextHop {
+    transport: Transport::Udp,
+    address: std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0),
+};
+
 /// Stands where there is none.
 const NONE: Candidate = Candidate {
-    next_hop: NextHop {
-        transport: Transport::Udp,
-        address: std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0),
-    },
+    next_hop: NO_NEXT_HOP,
     entry: 0,
     gateway: None,
     origin: Origin::Rule,
@@ -64,7 +67,7 @@ const NONE: Candidate = Candidate {
 };
 
 const NO_HOP: Onward = Onward {
-    next_hop: NONE.next_hop,
+    next_hop: NO_NEXT_HOP,
     listener: 0,
     is_free: false,
     stream: Number::NONE,
@@ -101,10 +104,9 @@ impl Candidates {
 
     /// Adds one at the end. What does not fit is not tried, and one that is there already not again; over TLS, one address is
     /// as many next hops as it has names.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, next_hop: NextHop, stream: Number, origin: Origin, gateway: Option<GatewayId>) {
-        let is_it = |known: &Candidate| known.next_hop == next_hop && known.stream.name() == stream.name();
-        if self.as_slice().iter().any(is_it) {
+        if self.len > 0 && self.has(&next_hop, stream) {
             return;
         }
         if let Some(free) = self.all.get_mut(self.len) {
@@ -112,6 +114,12 @@ impl Candidates {
                 Candidate { next_hop, entry: self.entry, gateway, origin, stream, asks_udp: self.asks_udp };
             self.len += 1;
         }
+    }
+
+    #[inline(never)]
+    fn has(&self, next_hop: &NextHop, stream: Number) -> bool {
+        let is_it = |known: &Candidate| known.next_hop == *next_hop && known.stream.name() == stream.name();
+        self.as_slice().iter().any(is_it)
     }
 
     /// All of them, in order.

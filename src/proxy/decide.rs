@@ -1,8 +1,6 @@
 //! One request's decision: what it is, whether it may pass, and which way it goes. Control flow of all
 //! stages is here; each stage is a module.
 
-use std::net::SocketAddr;
-
 use sip_parser::{HeaderName, Message, RequestValues};
 
 use crate::drop_reason::DropReason;
@@ -16,6 +14,7 @@ use crate::token::{KeyId, LoopMark, ToTag, TransactionKey, Verified};
 use crate::transaction::{Handle, Onward};
 
 use super::admit;
+use super::aim::Aim;
 use super::breadth::Share;
 use super::forward;
 use super::loops::{self, Inputted};
@@ -28,18 +27,14 @@ use super::service::emergency;
 use super::set;
 use super::state::Work;
 use super::stateful;
-use super::target::{Aim, By, NOWHERE, Search};
+use super::target::{By, NOWHERE, Search};
 use super::validate::{self, Request};
 
 /// A request that goes on.
 pub(super) struct Going<'r, 'm> {
-    pub request: &'r Request<'m>,
-    pub pre: &'r Preprocessed<'m>,
-    pub key: TransactionKey,
-    pub mark: LoopMark,
+    /// What was decided about it.
+    pub decided: &'r Decided<'r, 'm>,
     pub aim: &'r Aim,
-    /// Signs what is written into it.
-    pub signer: KeyId,
     pub record_route: bool,
     /// It is within a dialog that somebody has let in: see [`super::matching::proves_dialog`].
     pub is_proven: bool,
@@ -48,10 +43,6 @@ pub(super) struct Going<'r, 'm> {
     pub mode: Mode,
     /// The requests of a dialog that it begins are to be kept, too.
     pub stateful_dialog: bool,
-    /// What the rule changes.
-    pub set: Option<&'r Set>,
-    /// How several next hops are tried.
-    pub attempts: &'r Attempts,
     /// Its Max-Breadth; none: as it came.
     pub breadth: Option<u8>,
     /// All next hops, where there are several and a transaction is kept.
@@ -62,57 +53,53 @@ pub(super) struct Going<'r, 'm> {
 
 /// What is known of a request whose [`Search::aim`] was found.
 #[derive(Clone, Copy)]
-struct Way<'s> {
+pub(super) struct Way<'s> {
     rule: Option<RuleId>,
     /// What the rule changes; the Request-URI is changed already.
-    set: Option<&'s Set>,
+    pub set: Option<&'s Set>,
     /// Signs what is written into it.
-    signer: KeyId,
+    pub signer: KeyId,
     /// Record-Route is wanted, if the request can form a dialog.
     records: bool,
     /// What the rule, or the dialog's first request, wants.
     mode: Mode,
-    attempts: &'s Attempts,
+    /// How several next hops are tried.
+    pub attempts: &'s Attempts,
     /// The rule's.
     egress: Option<&'s EgressChoice>,
 }
 
 /// A request whose way was found.
-struct Decided<'r, 'm> {
-    request: &'r Request<'m>,
-    pre: &'r Preprocessed<'m>,
-    key: TransactionKey,
-    mark: LoopMark,
-    way: Way<'r>,
+pub(super) struct Decided<'r, 'm> {
+    pub request: &'r Request<'m>,
+    pub pre: &'r Preprocessed<'m>,
+    pub key: &'r TransactionKey,
+    pub mark: LoopMark,
+    pub way: Way<'r>,
     /// Where the decision is remembered; none: it was.
-    pin: Option<TransactionKey>,
+    pin: Option<&'r TransactionKey>,
 }
 
 impl<'m> Decided<'_, 'm> {
     /// What goes on, and its share where it is forked.
+    #[inline(always)]
     fn going<'g>(
         &'g self,
         search: &'g Search<'_>,
         is_large: bool,
     ) -> Result<(Going<'g, 'm>, Option<Share>), Stop> {
-        let Self { request, pre, key, mark, way, .. } = self;
+        let Self { request, pre, way, .. } = self;
         let aim = search.aim.as_ref().ok_or(NOWHERE)?;
         let hops = search.candidates.hops();
-        let forks = way.attempts.forks && hops.len() > 1;
+        let forks = hops.len() > 1 && way.attempts.forks;
         let share = if forks { Some(Share::of(request.message, hops.len())?) } else { None };
         let going = Going {
-            record_route: way.records && request.kind.forms_dialog(request.to_tag.is_some()),
+            decided: self,
             is_proven: request.to_tag.is_some() && (pre.dialog.is_some() || !way.records),
-            request,
-            pre,
-            key: *key,
-            mark: *mark,
             aim,
-            signer: way.signer,
-            set: way.set,
+            record_route: way.records && request.kind.forms_dialog(request.to_tag.is_some()),
             mode: if is_kept(request, way.mode, aim) { Mode::Stateful } else { Mode::Stateless },
             stateful_dialog: keeps(request, way.mode),
-            attempts: way.attempts,
             breadth: share.map(|share| share.each),
             hops,
             is_large,
@@ -199,7 +186,7 @@ fn forward_sound<'s>(
     may_pass(work, snapshot, request, &pre, &inputs)?;
 
     search.sips = forward::is_sips(&pre, pre.uri(request).scheme);
-    search.flow = key.plain;
+    search.question.flow = key.plain;
     search.draw = (key.strong >> 64) as u64;
     let pin_key = key.bound_to(inputs.transaction);
     let pinned = pinned(work, search, &pin_key, now);
@@ -209,57 +196,53 @@ fn forward_sound<'s>(
         Ok(None) => find(work, search, request, &mut pre, &inputs, now),
         Err(wait) => Err(wait.into()),
     };
-    work.considered.question = search.asked;
+    work.considered.question = search.has_asked.then_some(search.question);
     work.note_names(&search.named);
     work.counted.spared += search.spared;
-    let pin = if let Ok(None) = pinned { Some(pin_key) } else { None };
-    let decided = Decided { request, pre: &pre, key, mark: inputs.mark, way: found?, pin };
-    send_on(work, search, &decided, false, now, out)
+    let pin = if let Ok(None) = pinned { Some(&pin_key) } else { None };
+    let decided = Decided { request, pre: &pre, key: &key, mark: inputs.mark, way: found?, pin };
+    send_on(work, search, &decided, now, out)
 }
 
 /// Writes a request whose way was found, and keeps what is to be kept of it.
+#[inline(always)]
 fn send_on<'s>(
     work: &mut Work,
     search: &'s mut Search<'_>,
     decided: &Decided<'_, '_>,
-    is_large: bool,
     now: Now,
     out: &mut [u8],
 ) -> Result<Written<'s>, Stop> {
     let snapshot = search.snapshot;
-    let (going, share) = decided.going(search, is_large)?;
-    let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
-    // How large it is, is known once it is written.
-    if !is_large && search.is_large(len) && decided.may_be_large() {
-        return send_large(work, search, decided, now, out);
+    let mut is_large = false;
+    loop {
+        let (going, share) = decided.going(search, is_large)?;
+        let len = forward::write(work, snapshot, &going, out).map_err(|_| Reply::TooLarge)?;
+        // How large it is, is known once it is written.
+        if !is_large && search.is_large(len) && decided.may_be_large() {
+            is_large = true;
+            search.by_size(decided.by());
+            work.edits.clear();
+            continue;
+        }
+        let (mode, record_route, rule) = (going.mode, going.record_route, decided.way.rule);
+        // A transaction that is kept needs no pin.
+        if let (Some(key), Mode::Stateless) = (decided.pin, mode) {
+            pin(work, snapshot, &going, key, now);
+        }
+        if len > most_bytes(going.aim) {
+            return Err(Reply::TooLarge.into());
+        }
+        let transaction = match mode {
+            Mode::Stateful => {
+                let written = out.get(..len).unwrap_or_default();
+                stateful::open(work, snapshot, &going, share, written, now)?
+            }
+            Mode::Stateless => None,
+        };
+        let aim = search.aim.as_ref().ok_or(NOWHERE)?;
+        return Ok(Written { aim, rule, record_route, mode, len, transaction });
     }
-    // A transaction that is kept needs no pin.
-    if let (Some(key), Mode::Stateless) = (&decided.pin, going.mode) {
-        pin(work, snapshot, &going, key, decided.way.records, now);
-    }
-    let (next_hop, ..) = going.aim.sent();
-    if len > most_bytes(next_hop.transport, next_hop.address) {
-        return Err(Reply::TooLarge.into());
-    }
-    let transaction = stateful::open(work, snapshot, &going, share, out.get(..len).unwrap_or_default(), now)?;
-    let (mode, record_route, rule) = (going.mode, going.record_route, decided.way.rule);
-    let aim = search.aim.as_ref().ok_or(NOWHERE)?;
-    Ok(Written { aim, rule, record_route, mode, len, transaction })
-}
-
-/// The same of one that turned out to be too large for UDP.
-#[cold]
-#[inline(never)]
-fn send_large<'s>(
-    work: &mut Work,
-    search: &'s mut Search<'_>,
-    decided: &Decided<'_, '_>,
-    now: Now,
-    out: &mut [u8],
-) -> Result<Written<'s>, Stop> {
-    search.by_size(decided.by());
-    work.edits.clear();
-    send_on(work, search, decided, true, now, out)
 }
 
 /// What is left of RFC 3261 §16.3 once the syntax is sound.
@@ -318,15 +301,9 @@ fn pinned<'s>(
 }
 
 /// Remembers a decision. An ACK or a CANCEL ends what its INVITE began and begins nothing.
-fn pin(
-    work: &mut Work,
-    snapshot: &Snapshot,
-    going: &Going<'_, '_>,
-    key: &TransactionKey,
-    records: bool,
-    now: Now,
-) {
-    let kind = match going.request.kind {
+fn pin(work: &mut Work, snapshot: &Snapshot, going: &Going<'_, '_>, key: &TransactionKey, now: Now) {
+    let Decided { request, way, .. } = going.decided;
+    let kind = match request.kind {
         Method::Ack | Method::Cancel => return,
         Method::Invite => PinKind::Invite,
         _ => PinKind::Other,
@@ -334,9 +311,9 @@ fn pin(
     let pin = Pin {
         next_hop: going.aim.next_hop,
         egress: snapshot.plan.listener(going.aim.egress.listener).identity,
-        signer: going.signer,
-        record_route: records,
-        set: going.set.is_some(),
+        signer: way.signer,
+        record_route: way.records,
+        set: way.set.is_some(),
         by_message: going.aim.stream == Number::ANY,
     };
     work.pins.put(key, kind, pin, now);
@@ -360,7 +337,7 @@ fn find<'s: 'm, 'm>(
         search.by_dialog(dialog, request, pre)?;
         work.counted.egress_moved += u64::from(search.aim.as_ref().is_some_and(Aim::left_dialog));
         let mode = if dialog.token.stateful { Mode::Stateful } else { Mode::Stateless };
-        if search.aim.as_ref().is_some_and(|aim| is_kept(request, mode, aim)) {
+        if search.has_more() && search.aim.as_ref().is_some_and(|aim| is_kept(request, mode, aim)) {
             search.go_through(By::Dialog(dialog))?;
         }
         let attempts = &Attempts::DEFAULT;
@@ -397,7 +374,7 @@ fn find<'s: 'm, 'm>(
     let found = search.by_rule(to, egress.as_ref(), request, pre);
     work.counted.last_resorts += u64::from(search.last_resort);
     found?;
-    if search.aim.as_ref().is_some_and(|aim| is_kept(request, mode, aim)) {
+    if search.has_more() && search.aim.as_ref().is_some_and(|aim| is_kept(request, mode, aim)) {
         search.go_through(By::Rule(egress.as_ref()))?;
     }
     Ok(Way { rule: Some(id), set, signer, records: record_route, mode, attempts, egress: egress.as_ref() })
@@ -425,9 +402,10 @@ fn needs(request: &Request<'_>, aim: &Aim) -> bool {
     by_stream && !request.kind.follows_invite()
 }
 
-/// The most that one message may have there.
-pub(super) fn most_bytes(transport: Transport, to: SocketAddr) -> usize {
-    if transport == Transport::Udp { datagram_bytes(to.is_ipv4()) } else { MESSAGE_BYTES }
+/// The most that one message may have where this leads.
+pub(super) fn most_bytes(aim: &Aim) -> usize {
+    let is_datagram = aim.next_hop.transport == Transport::Udp && aim.by_size.is_none();
+    if is_datagram { datagram_bytes(aim.next_hop.address.is_ipv4()) } else { MESSAGE_BYTES }
 }
 
 /// Changes the request as its rule says.

@@ -32,9 +32,18 @@ type Ending = &'static [u8];
 pub(super) type End<'a> = (&'a Listener, &'a SocketAddr, Number);
 
 impl Flows {
-    /// `None`: neither side needs any, which is so of most requests.
+    /// `None`: neither side needs any, which is so of most requests. `ends` are those of who sent it and of who gets it.
     #[inline(always)]
-    pub fn of(work: &Work, message: &Message<'_>, from: End<'_>, to: End<'_>) -> Option<Self> {
+    pub fn of<'a>(
+        work: &Work,
+        message: &Message<'_>,
+        (comes_by, goes_by): (Number, Number),
+        ends: impl FnOnce() -> [End<'a>; 2],
+    ) -> Option<Self> {
+        if !comes_by.is_stream() && goes_by.get().is_none() {
+            return None;
+        }
+        let [from, to] = ends();
         let needs = from.0.transport.is_websocket() || to.2.get().is_some();
         needs.then(|| Self::of_clients(work, message, from, to))
     }

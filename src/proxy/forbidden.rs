@@ -40,6 +40,14 @@ impl Forbidden {
 /// Whether an address from a message may be sent to, as far as that does not depend on the egress.
 #[inline(always)]
 pub(super) fn check(ours: &Ours, to: SocketAddr) -> Result<(), Forbidden> {
+    let is_plain =
+        matches!(to, SocketAddr::V4(v4) if (1..224).contains(&v4.ip().octets()[0]) && v4.port() != 0);
+    if is_plain && !ours.is_our_address(to) { Ok(()) } else { check_any(ours, to) }
+}
+
+/// The same of any address; the usual ones are told at a glance.
+#[inline(never)]
+fn check_any(ours: &Ours, to: SocketAddr) -> Result<(), Forbidden> {
     match canonical(to.ip()) {
         IpAddr::V4(v4) if v4.octets()[0] == 0 => Err(Forbidden::Unspecified),
         IpAddr::V6(v6) if v6.is_unspecified() => Err(Forbidden::Unspecified),

@@ -16,7 +16,7 @@ use crate::token::Dialog;
 
 use super::branches;
 use super::breadth;
-use super::decide::Going;
+use super::decide::{Decided, Going};
 use super::flows::Flows;
 use super::lines::Top;
 use super::outcome::Incoming;
@@ -64,18 +64,21 @@ pub(super) fn write(
     going: &Going<'_, '_>,
     out: &mut [u8],
 ) -> Result<usize, TooLarge> {
-    let Going { request, pre, .. } = going;
+    let Decided { request, pre, key, way, .. } = going.decided;
     let message = request.message;
     // A transaction that is kept is kept here.
-    let owner = if going.mode == Mode::Stateful { work.number } else { going.key.owner(work.shards) };
+    let owner = if going.mode == Mode::Stateful { work.number } else { key.owner(work.shards) };
     let Incoming { on, from, stream, .. } = request.incoming;
-    let [ingress, egress] = [*on, going.aim.egress.listener].map(|id| snapshot.plan.listener(id));
-    let onward = (egress, &going.aim.next_hop.address, going.aim.stream);
-    let flows = Flows::of(work, message, (ingress, from, *stream), onward);
-    let ours = Ours { owner, peer: work.mark_of(*from, *stream), flows: flows.as_ref() };
+    let aim = going.aim;
+    let flows = Flows::of(work, message, (*stream, aim.stream), || {
+        let [ingress, egress] = [*on, aim.egress.listener].map(|id| snapshot.plan.listener(id));
+        [(ingress, from, *stream), (egress, &aim.next_hop.address, aim.stream)]
+    });
+    let peer = if stream.is_stream() { work.mark_of(*from, *stream) } else { 0 };
+    let ours = Ours { owner, peer, flows: flows.as_ref() };
     let Work { edits, scratch, tops, .. } = work;
     let route = pre.next_route.as_ref();
-    let strict = route.filter(|route| !route.uri.is_loose_router() && going.aim.is_at(snapshot, &route.uri));
+    let strict = route.filter(|route| !route.uri.is_loose_router() && aim.is_at(snapshot, &route.uri));
     // §18.3: "If there are additional bytes in the transport packet beyond the end of the body, they MUST
     // be discarded." §7.5: CRLFs before the start line are ignored.
     edits.frame(message.start_line().range().start..message.end());
@@ -84,13 +87,13 @@ pub(super) fn write(
         edits.insert(usize::from(top.line.start), New::Lines);
     }
     edit_routing(edits, request, pre, strict.map(|route| &route.uri));
-    let mark = Mark::new(message.bytes(), request.via, request.incoming.from);
+    let mark = Mark::new(message.bytes(), request.via, from);
     mark.edit(edits);
     edit_max_forwards(edits, message, request.max_forwards);
     if let Some(breadth) = going.breadth {
         edit_breadth(edits, message, breadth);
     }
-    if let Some(set) = going.set {
+    if let Some(set) = way.set {
         set::edit(edits, message, set, &scratch.captured);
     }
     let scheme = strict.map_or(pre.uri(request).scheme, |route| route.uri.scheme);
@@ -102,7 +105,7 @@ pub(super) fn write(
         New::Feedback => {}
         New::RequestUri => out.put_text(pre.uri(request).text()),
         New::Set(number, part) => {
-            if let Some(set) = going.set {
+            if let Some(set) = way.set {
                 set::put(out, set, &scratch.captured, number, part);
             }
         }
@@ -119,6 +122,7 @@ pub(super) fn is_sips(pre: &Preprocessed<'_>, scheme: Scheme) -> bool {
 }
 
 /// Steps 3, 4, 8 and 9: what is new stands on top of all headers, so before the existing values.
+#[inline(never)]
 fn put_lines(
     out: &mut Output<'_>,
     tops: &mut Tops,
@@ -127,31 +131,32 @@ fn put_lines(
     going: &Going<'_, '_>,
     scheme: Scheme,
 ) {
-    let Going { request, aim, key, .. } = going;
+    let Going { decided, aim, .. } = going;
+    let Decided { request, pre, key, way, mark, .. } = decided;
     let message = request.message;
-    let source = request.incoming.from;
+    let source = &request.incoming.from;
     let egress = snapshot.plan.listener(aim.egress.listener);
-    let sender = snapshot.plan.listener(aim.sent().1.listener);
+    let sender = aim.by_size.map_or(egress, |listener| snapshot.plan.listener(listener));
     let Request { call_id, from_tag, .. } = **request;
     let back = response_to_source(snapshot, request.via, source, request.incoming.stream);
     Top {
         ingress: snapshot.plan.listener(request.incoming.on),
-        source: &request.incoming.from,
+        source,
         egress,
         sender,
         next_hop: &aim.next_hop.address,
         record_route: going.record_route,
-        sips: is_sips(going.pre, scheme),
+        sips: is_sips(pre, scheme),
         owner: ours.owner,
         stateful: going.mode == Mode::Stateful,
         stateful_dialog: going.stateful_dialog,
-        dialog: Dialog { signer: going.signer, call_id, from_tag },
-        response_to: back.as_ref().unwrap_or(&source),
+        dialog: Dialog { signer: way.signer, call_id, from_tag },
+        response_to: back.as_ref().unwrap_or(source),
         stream: request.incoming.stream,
         peer: ours.peer,
         flows: ours.flows,
         transaction: branches::named(key, 0),
-        mark: going.mark,
+        mark: *mark,
     }
     .put(out, snapshot, tops);
     // "If the copy does not contain a Max-Forwards header field, the proxy MUST add one with a field

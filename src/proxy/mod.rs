@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod admit;
+mod aim;
 mod answer;
 mod branches;
 mod breadth;
@@ -71,15 +72,18 @@ pub use via::{name_of_client, response_to};
 use sip_parser::{Message, Rule, Start, parse};
 
 use crate::drop_reason::DropReason;
+use crate::egress::Question;
 use crate::net::Now;
 use crate::overload::Excess;
 use crate::snapshot::Snapshot;
 
+use aim::Aim;
 use answer::Asker;
+use candidates::NO_NEXT_HOP;
 use decide::{Stop, Written};
 use names::Named;
 use state::Work;
-use target::{Aim, Search};
+use target::Search;
 
 /// Handles one message. Allocates nothing.
 pub fn handle(
@@ -123,11 +127,10 @@ pub fn handle(
                 snapshot,
                 recent,
                 candidates,
-                ingress: incoming.on,
-                flow: 0,
+                question: Question { next_hop: NO_NEXT_HOP, ingress: incoming.on, flow: 0 },
+                has_asked: false,
                 draw: 0,
                 last_resort: false,
-                asked: None,
                 named: Named { in_haste: work.in_haste, ..Named::default() },
                 servers,
                 sips: false,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::drop_reason::DropReason;
-use crate::egress::{Egress, Question};
+use crate::egress::{Exit, Question};
 use crate::net::{GatewayId, ListenerId, NextHop, Transport};
 use crate::overload::Excesses;
 use crate::plan::Listener;
@@ -117,7 +117,7 @@ pub struct Decision {
     /// The gateway of a group that it is; `None`: none, or an earlier decision about the transaction stands.
     pub gateway: Option<GatewayId>,
     /// From where, and why.
-    pub egress: Egress,
+    pub egress: Exit,
     /// Record-Route was written.
     pub record_route: bool,
     /// Whether a transaction is kept of it.

@@ -12,7 +12,7 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     /// `None`: the URI has no host.
-    #[inline]
+    #[inline(always)]
     pub fn of(uri: &Uri<'a>, without_maddr: bool) -> Option<Self> {
         if without_maddr {
             return Some(Self { host: uri.host()?, port: None });

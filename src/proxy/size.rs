@@ -14,10 +14,11 @@ use crate::plan::LargeUdp;
 use crate::rules::EgressChoice;
 use crate::transaction::Onward;
 
+use super::aim::Aim;
 use super::candidates::Candidate;
 use super::decide::Going;
 use super::groups;
-use super::target::{Aim, By, Search};
+use super::target::{By, Search};
 
 /// The largest request in bytes that is sent over UDP: the path MTU is not known.
 const LARGEST: usize = 1_300;
@@ -35,6 +36,7 @@ impl Search<'_> {
     }
 
     /// The request is large: where it may, it leaves over TCP, and its only next hop is kept for where it cannot.
+    #[cold]
     pub(super) fn by_size(&mut self, by: By<'_>) {
         let chosen = self.candidates.get(self.chosen);
         let found = self.aim.as_ref().zip(chosen).and_then(|(aim, own)| self.stream_beside(aim, own, by));
@@ -73,7 +75,7 @@ impl Search<'_> {
             return None;
         }
         let next_hop = NextHop { transport: Transport::Tcp, ..aim.next_hop };
-        let question = Question { next_hop, ingress: self.ingress, flow: self.flow };
+        let question = Question { next_hop, ..self.question };
         confirm(plan, fib, view, beside, &question).ok().map(|_| beside)
     }
 }

@@ -30,12 +30,12 @@ impl Search<'_> {
     pub fn spare(&mut self) -> Result<(), Reply> {
         match self.weight {
             None => Ok(()),
-            Some(weight) => self.ask(weight),
+            Some(weight) => self.ask_next_hop(weight),
         }
     }
 
     #[cold]
-    fn ask(&mut self, weight: Weight) -> Result<(), Reply> {
+    fn ask_next_hop(&mut self, weight: Weight) -> Result<(), Reply> {
         let Weight { standing, is_bound, now, .. } = weight;
         let Some(aim) = &self.aim else { return Ok(()) };
         let next_hop = aim.next_hop.address;

@@ -9,7 +9,6 @@ use crate::drop_reason::DropReason;
 use crate::group::Report;
 use crate::net::Now;
 use crate::overload::Standing;
-use crate::rules::Mode;
 use crate::snapshot::Snapshot;
 use crate::token::{self, TO_TAG_LEN, ToTag, TransactionKey, owner_of_call};
 use crate::transaction::{
@@ -21,7 +20,7 @@ use super::admit;
 use super::answer::{self, Asker};
 use super::branches::{self, Branch, Tools};
 use super::breadth::Share;
-use super::decide::{Going, Stop};
+use super::decide::{Decided, Going, Stop};
 use super::forward;
 use super::groups;
 use super::outcome::{Outcome, Own};
@@ -62,7 +61,7 @@ fn is_gone(gone: &[bool], shard: u16) -> bool {
     gone.get(usize::from(shard)).copied().unwrap_or(true)
 }
 
-/// Keeps a request that goes on as `bytes`, where it is forwarded statefully.
+/// Keeps a request that goes on as `bytes` and is to be kept; none where no transactions are.
 pub(super) fn open(
     work: &mut Work,
     snapshot: &Snapshot,
@@ -71,35 +70,16 @@ pub(super) fn open(
     bytes: &[u8],
     now: Now,
 ) -> Result<Option<Handle>, Stop> {
-    let Some(transactions) = work.transactions.as_mut().filter(|_| going.mode == Mode::Stateful) else {
-        return Ok(None);
-    };
-    let Going { request, pre, aim, key, hops, attempts, .. } = going;
+    let Some(transactions) = &mut work.transactions else { return Ok(None) };
+    let Going { decided, aim, hops, .. } = going;
+    let Decided { request, key, way, .. } = decided;
     let incoming = request.incoming;
-    let back = response_to_source(snapshot, request.via, incoming.from, incoming.stream);
+    let back = response_to_source(snapshot, request.via, &incoming.from, incoming.stream);
     let back = back.unwrap_or(incoming.from);
     if !answer::may_go(snapshot, incoming.on, back, incoming.stream) {
         return Err(Stop::Drop(DropReason::ForbiddenResponseTarget));
     }
-    let patience_ns = attempts.timeout_ns.unwrap_or(SIXTY_FOUR_T1_NS);
-    let searches = hops.len() > 1 || aim.by_size.is_some();
-    let terms = Terms {
-        width: share.map_or(1, |share| share.width),
-        forks: share.is_some(),
-        failover: attempts.failover,
-        patience_ns,
-        record_route: going.record_route,
-        sips: forward::is_sips(pre, pre.uri(request).scheme),
-        signer: going.signer,
-        mark: going.mark,
-        source: incoming.from,
-        flow: key.plain,
-        is_large: going.is_large,
-        standing: match searches && snapshot.plan.overload.limits.peers.has_oc() {
-            true => admit::standing_onward(snapshot, going),
-            false => Standing::New,
-        },
-    };
+    let patience_ns = way.attempts.timeout_ns.unwrap_or(SIXTY_FOUR_T1_NS);
     let identity = |listener| snapshot.plan.listener(listener).identity;
     let (next_hop, sent, stream) = aim.sent();
     let opening = Opening {
@@ -112,9 +92,35 @@ pub(super) fn open(
         bytes,
         patience_ns,
         has_waited: work.again,
-        search: searches.then(|| Beginning { own: branches::top_lines(bytes), hops, terms }),
+        search: (hops.len() > 1 || aim.by_size.is_some()).then(|| Beginning {
+            own: branches::top_lines(bytes),
+            hops,
+            terms: terms(snapshot, going, share, patience_ns),
+        }),
     };
     transactions.open(&opening, now).map(Some).map_err(|_| Stop::Reply(Reply::Full))
+}
+
+/// How the next hops of a request are gone through.
+fn terms(snapshot: &Snapshot, going: &Going<'_, '_>, share: Option<Share>, patience_ns: u64) -> Terms {
+    let Decided { request, pre, key, way, mark, .. } = going.decided;
+    Terms {
+        width: share.map_or(1, |share| share.width),
+        forks: share.is_some(),
+        failover: way.attempts.failover,
+        patience_ns,
+        record_route: going.record_route,
+        sips: forward::is_sips(pre, pre.uri(request).scheme),
+        signer: way.signer,
+        mark: *mark,
+        source: request.incoming.from,
+        flow: key.plain,
+        is_large: going.is_large,
+        standing: match snapshot.plan.overload.limits.peers.has_oc() {
+            true => admit::standing_onward(snapshot, going),
+            false => Standing::New,
+        },
+    }
 }
 
 /// Keeps the answer to a CANCEL.

@@ -2,23 +2,25 @@
 
 use std::net::SocketAddr;
 
-use sip_parser::{Host, Scheme, Uri};
+use sip_parser::{Host, Uri};
 
 use crate::dns::{HostName, Question as Name, Unresolved};
-use crate::egress::{Egress, NoEgress, Pin, Question, Reason, Recent};
-use crate::net::{GatewayId, ListenerId, NextHop, Transport, canonical};
+use crate::egress::{Exit, NoEgress, Pin, Question, Reason, Recent};
+use crate::net::{GatewayId, NextHop, Transport, canonical};
 use crate::overload::Throttles;
+use crate::plan::Listener;
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
 use crate::stream::{Names, Number, peer_mark};
 use crate::token::{Path, Verified};
 use crate::transaction::Onward;
 
+use super::aim::Aim;
 use super::candidates::{Candidate, Candidates, Origin};
 use super::forbidden::{self, Forbidden};
 use super::groups;
 use super::method::Method;
-use super::names::{self, Named};
+use super::names::Named;
 use super::place::Place;
 use super::preprocess::{Preprocessed, explicit_transport};
 use super::reply::Reply;
@@ -29,19 +31,6 @@ use super::validate::Request;
 
 /// What is answered where an entry of `to` has no address at all.
 pub(super) const NOWHERE: Reply = Reply::Unresolved { why: Unresolved::NoAddress, by_rule: true };
-
-/// Where a request goes, and from which listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Aim {
-    pub next_hop: NextHop,
-    pub egress: Egress,
-    /// The gateway of a group that it is.
-    pub gateway: Option<GatewayId>,
-    /// By which stream.
-    pub stream: Number,
-    /// It is large: it leaves over TCP, from this listener, and as is said above where no connection can be made.
-    pub by_size: Option<ListenerId>,
-}
 
 /// What chooses the listener.
 #[derive(Clone, Copy)]
@@ -56,16 +45,14 @@ pub(super) enum By<'a> {
 pub(super) struct Search<'a> {
     pub snapshot: &'a Snapshot,
     pub recent: &'a mut Recent,
-    /// Where the request came in.
-    pub ingress: ListenerId,
-    /// [`crate::token::TransactionKey::plain`]
-    pub flow: u64,
+    /// Where the request came in, [`crate::token::TransactionKey::plain`], and the next hop that egress was asked for last.
+    pub question: Question,
+    /// It was asked at all.
+    pub has_asked: bool,
     /// What chooses a gateway where each request is for itself: none can be made up for another one.
     pub draw: u64,
     /// No gateway of a group was up.
     pub last_resort: bool,
-    /// What egress was asked last.
-    pub asked: Option<Question>,
     /// Where the request may go, in order.
     pub candidates: &'a mut Candidates,
     /// What became of names.
@@ -93,9 +80,9 @@ pub(super) struct Search<'a> {
 impl Search<'_> {
     /// The way of a transaction that was decided before.
     pub fn pinned(&mut self, pin: &Pin) -> Result<(), NoEgress> {
-        let question = self.question(pin.next_hop);
+        self.ask(pin.next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
-        let egress = *self.recent.pinned(*generation, plan, fib, view, pin, &question)?;
+        let egress = self.recent.pinned(*generation, plan, fib, view, pin, &self.question)?;
         // What leaves over TLS is kept as a transaction: no pin has to remember whose certificate it asks for.
         let origin = if pin.by_message { Origin::RequestUri } else { Origin::Rule };
         let stream = without_name(pin.next_hop.transport, origin);
@@ -226,18 +213,21 @@ impl Search<'_> {
         matches!(reply, Reply::NoEgress(_, NoEgress::AskKernel(_))) && !self.named.in_haste
     }
 
+    /// There are candidates behind the chosen one.
+    #[inline(always)]
+    pub fn has_more(&self) -> bool {
+        self.chosen + 1 < self.candidates.as_slice().len()
+    }
+
     /// Chooses the listeners of the candidates that follow the chosen one, as far as there are any: where a request goes
     /// that fails there.
     ///
     /// # Errors
     /// The kernel has to be asked for the way to one of them, and the request can wait.
     pub fn go_through(&mut self, by: By<'_>) -> Result<(), Reply> {
-        if self.chosen + 1 >= self.candidates.as_slice().len() {
-            return Ok(());
-        }
         let Some(first) = self.hop(self.chosen, by) else { return Ok(()) };
         self.candidates.add_hop(first);
-        let chosen = (self.asked, self.aim);
+        let chosen = (self.question.next_hop, self.aim);
         for number in self.chosen + 1..self.candidates.as_slice().len() {
             let found = self.choose(number, by);
             if let Err(reply) = &found
@@ -249,7 +239,7 @@ impl Search<'_> {
                 self.candidates.add_hop(hop);
             }
         }
-        (self.asked, self.aim) = chosen;
+        (self.question.next_hop, self.aim) = chosen;
         Ok(())
     }
 
@@ -271,7 +261,7 @@ impl Search<'_> {
 
     /// The way to a next hop by the automatic choice.
     pub fn automatic(&mut self, next_hop: NextHop, stream: Number) -> Result<(), Reply> {
-        self.listener(next_hop, stream, By::Rule(None))
+        self.listener(next_hop, stream, By::Rule(None)).map(drop)
     }
 
     /// The next hops that the message itself says.
@@ -289,31 +279,40 @@ impl Search<'_> {
         if let Some(path) = pre.flow {
             return self.name_flow(path, by);
         }
-        let request_uri = pre.uri(request);
         let (uri, origin) = match &pre.next_route {
             Some(route) => (&route.uri, Origin::Route),
-            None => (request_uri, Origin::RequestUri),
+            None => (pre.uri(request), Origin::RequestUri),
         };
-        let sips = self.sips;
         let is_stripped = origin == Origin::RequestUri && pre.maddr_stripped;
         let transport = self.transport(uri, is_stripped, by)?;
-        let place = Place::of(uri, is_stripped).ok_or(Reply::Scheme)?;
-        if let Host::Name(host) = place.host {
-            let unknown = || Reply::Unresolved { why: Unresolved::NoSuchName, by_rule: false };
-            let name = HostName::new(host).filter(|name| !self.is_nobodys(name)).ok_or_else(unknown)?;
-            return self.by_name(&Name { name, port: place.port, transport, sips }, origin);
-        }
+        let Place { host, port } = Place::of(uri, is_stripped).ok_or(Reply::Scheme)?;
+        let ip = match host {
+            Host::V4(ip) => ip.into(),
+            Host::V6(ip) => canonical(ip.into()),
+            Host::Name(name) => return self.name_by_name(name, (port, transport), origin),
+        };
         // "if no transport protocol is specified, but the TARGET is a numeric IP address, the client SHOULD use UDP for
         // a SIP URI, and TCP for a SIPS URI" (RFC 3263 §4.1).
-        let transport = match sips {
+        let transport = match self.sips {
             true => transport.filter(|t| *t == Transport::Wss).unwrap_or(Transport::Tls),
             false => transport.unwrap_or(Transport::Udp),
         };
-        if let Some(ip) = place.host.ip() {
-            let address = SocketAddr::new(canonical(ip), place.port.unwrap_or(transport.default_port()));
-            self.name(NextHop { transport, address }, origin);
-        }
+        let address = SocketAddr::new(ip, port.unwrap_or(transport.default_port()));
+        self.name(NextHop { transport, address }, origin);
         Ok(())
+    }
+
+    /// The next hops that a host name of the message leads to, with the port and the transport that are asked for.
+    #[inline(never)]
+    fn name_by_name(
+        &mut self,
+        host: &[u8],
+        (port, transport): (Option<u16>, Option<Transport>),
+        origin: Origin,
+    ) -> Result<(), Reply> {
+        let unknown = || Reply::Unresolved { why: Unresolved::NoSuchName, by_rule: false };
+        let name = HostName::new(host).filter(|name| !self.is_nobodys(name)).ok_or_else(unknown)?;
+        self.by_name(&Name { name, port, transport, sips: self.sips }, origin)
     }
 
     /// The egress listener's transport if a rule or a dialog names one, else the URI's; `None`: nothing says which. In a
@@ -346,28 +345,28 @@ impl Search<'_> {
         else {
             return Err(NOWHERE);
         };
-        if let (Some(gateway), By::Rule(egress)) = (gateway, by) {
-            return self.gateway((next_hop, stream), gateway, egress);
+        match (origin, gateway, by) {
+            (_, Some(gateway), By::Rule(egress)) => {
+                return self.gateway((next_hop, stream), gateway, egress);
+            }
+            (Origin::Flow, ..) => return self.by_flow(next_hop, stream),
+            (Origin::Rule | Origin::RequestUri | Origin::Route, ..) => {}
         }
-        if origin == Origin::Flow {
-            return self.by_flow(next_hop, stream);
-        }
-        if origin == Origin::Rule {
-            return self.listener(next_hop, stream, by);
-        }
+        let is_named = origin != Origin::Rule;
         let forbidden = |why| match why {
             Forbidden::Ourselves if origin == Origin::RequestUri => Reply::NotFound,
             why => Reply::Forbidden(why),
         };
-        forbidden::check(&self.snapshot.ours, next_hop.address).map_err(forbidden)?;
-        self.listener(next_hop, stream, by)?;
-        let Some(aim) = &self.aim else { return Err(NOWHERE) };
-        let listener = self.snapshot.plan.listener(aim.egress.listener);
-        forbidden::check_egress(listener, next_hop.address).map_err(forbidden)?;
-        let ip = next_hop.address.ip();
-        let narrowed = matches!(by, By::Dialog(_)) && !listener.dialog_to.is_empty();
-        if narrowed && !listener.dialog_to.iter().any(|net| net.contains(&ip)) {
-            return Err(Reply::OutsideDialogTo);
+        if is_named {
+            forbidden::check(&self.snapshot.ours, next_hop.address).map_err(forbidden)?;
+        }
+        let egress = self.listener(next_hop, stream, by)?;
+        if is_named {
+            let listener = self.snapshot.plan.listener(egress.listener);
+            forbidden::check_egress(listener, next_hop.address).map_err(forbidden)?;
+            if matches!(by, By::Dialog(_)) && !listener.dialog_to.is_empty() {
+                within_dialog_to(listener, next_hop.address)?;
+            }
         }
         Ok(())
     }
@@ -399,15 +398,15 @@ impl Search<'_> {
             return Err(Reply::NotSecure(next_hop));
         }
         let (path, reason) = self.client.ok_or(Reply::FlowFailed)?;
-        let question = self.question(next_hop);
+        self.ask(next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
-        let egress = self.recent.flow(*generation, plan, fib, view, (path.listener, reason), &question);
-        let egress = *egress.map_err(|why| match why {
+        let egress = self.recent.flow(*generation, plan, fib, view, (path.listener, reason), &self.question);
+        let egress = egress.map_err(|why| match why {
             NoEgress::NoListener => Reply::FlowFailed,
             // The connection may well be there, and its client's binding stays: the way back to it may come again.
             _ => Reply::NoEgress(next_hop, why),
         })?;
-        let next_hop = next_hop.on_link(egress.route.dev);
+        let next_hop = next_hop.on_link(egress.dev);
         self.aim = Some(Aim { next_hop, egress, gateway: None, stream, by_size: None });
         Ok(())
     }
@@ -425,66 +424,36 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Finds the listener for a next hop: [`Search::aim`].
+    /// Finds the listener for a next hop, which is then [`Search::aim`].
     #[inline(always)]
-    pub(super) fn listener(&mut self, next_hop: NextHop, stream: Number, by: By<'_>) -> Result<(), Reply> {
+    pub(super) fn listener(&mut self, next_hop: NextHop, stream: Number, by: By<'_>) -> Result<Exit, Reply> {
         if self.sips && !next_hop.transport.is_secure() {
             return Err(Reply::NotSecure(next_hop));
         }
-        let Self { snapshot: Snapshot { generation, plan, fib, view, .. }, recent, asked, aim, .. } = self;
-        let question = asked.insert(Question { next_hop, ingress: self.ingress, flow: self.flow });
+        self.ask(next_hop);
+        let Self { snapshot: Snapshot { generation, plan, fib, view, .. }, recent, question, aim, .. } = self;
         let egress = match by {
-            By::Dialog(dialog) => recent.dialog(*generation, plan, fib, view, dialog.egress(), question),
-            By::Rule(Some(choice)) => recent.overridden(*generation, plan, fib, view, choice, question),
             By::Rule(None) => recent.auto(*generation, plan, fib, view, question),
+            By::Rule(Some(choice)) => recent.overridden(*generation, plan, fib, view, choice, question),
+            By::Dialog(dialog) => recent.dialog(*generation, plan, fib, view, dialog.egress(), question),
         };
-        let egress = *egress.map_err(|why| Reply::NoEgress(next_hop, why))?;
+        let egress = egress.map_err(|why| Reply::NoEgress(next_hop, why))?;
         let found = aim.insert(Aim { next_hop, egress, gateway: None, stream, by_size: None });
         if next_hop.address.is_ipv6() {
-            found.next_hop = next_hop.on_link(egress.route.dev);
+            found.next_hop = next_hop.on_link(egress.dev);
         }
-        Ok(())
+        Ok(egress)
     }
 
-    #[inline]
-    fn question(&mut self, next_hop: NextHop) -> Question {
-        let question = Question { next_hop, ingress: self.ingress, flow: self.flow };
-        self.asked = Some(question);
-        question
+    #[inline(always)]
+    fn ask(&mut self, next_hop: NextHop) {
+        (self.question.next_hop, self.has_asked) = (next_hop, true);
     }
 }
 
-impl Aim {
-    /// Where the request is sent, from which listener, and by which stream.
-    pub fn sent(&self) -> (NextHop, Egress, Number) {
-        match self.by_size {
-            None => (self.next_hop, self.egress, self.stream),
-            Some(listener) => {
-                let next_hop = NextHop { transport: Transport::Tcp, ..self.next_hop };
-                (next_hop, Egress { listener, ..self.egress }, Number::OPENED)
-            }
-        }
-    }
-
-    /// The dialog's listener is gone or has no path: another one was found.
-    pub fn left_dialog(&self) -> bool {
-        self.egress.reason != Reason::Dialog
-    }
-
-    /// Whether the request goes to the owner of this URI.
-    pub fn is_at(&self, snapshot: &Snapshot, uri: &Uri<'_>) -> bool {
-        let NextHop { transport, address } = self.next_hop;
-        let Some(Place { host, port }) = Place::of(uri, false) else { return false };
-        let Host::Name(name) = host else {
-            let here = host.ip().map(canonical) == Some(address.ip());
-            return here && port.unwrap_or(transport.default_port()) == address.port();
-        };
-        // The question is the one that led here: with the URI's transport, or with that of a rule or a dialog.
-        let Some(name) = HostName::new(name) else { return false };
-        let sips = uri.scheme == Scheme::Sips;
-        [explicit_transport(uri), Some(transport)].into_iter().any(|transport| {
-            let question = Name { name, port, transport, sips };
-            names::leads_to(snapshot, &question, address)
-        })
-    }
+/// Whether in-dialog requests may go there by this listener, which says where they may.
+#[cold]
+fn within_dialog_to(listener: &Listener, to: SocketAddr) -> Result<(), Reply> {
+    let may_go = listener.dialog_to.iter().any(|net| net.contains(&to.ip()));
+    if may_go { Ok(()) } else { Err(Reply::OutsideDialogTo) }
 }

@@ -51,8 +51,8 @@ impl Mark {
     ///
     /// A `received` or `rport` value that the client wrote itself would send the response elsewhere: it
     /// is replaced, or removed where none is due.
-    #[inline]
-    pub fn new(bytes: &[u8], via: &Via<'_>, source: SocketAddr) -> Self {
+    #[inline(always)]
+    pub fn new(bytes: &[u8], via: &Via<'_>, source: &SocketAddr) -> Self {
         let Range { start, end } = range_in(bytes, via.text).unwrap_or_default();
         let of_message = |range: Range<usize>| start + range.start..start + range.end;
         let [received, rport] = [via.params().range(b"received"), via.params().range(b"rport")];
@@ -67,8 +67,12 @@ impl Mark {
 
     /// Notes it as edits.
     pub fn edit(&self, edits: &mut Edits<New>) {
-        for stale in self.stale.iter().flatten() {
-            edits.delete(stale.clone());
+        let [received, rport] = &self.stale;
+        if let Some(received) = received {
+            edits.delete(received.clone());
+        }
+        if let Some(rport) = rport {
+            edits.delete(rport.clone());
         }
         if self.received.is_some() {
             edits.insert(self.end, New::Marked);
@@ -100,27 +104,23 @@ impl Mark {
         out.put(bytes.get(self.end.max(at)..line.end).unwrap_or_default());
     }
 
-    /// Writes what is added.
+    /// Writes what is added: never `rport` without `received`.
     #[inline]
     pub fn put_added(&self, out: &mut Output<'_>) {
-        if self.is_asked_last {
-            self.put_rport(b"=", out);
-        }
-        if let Some(ip) = self.received {
-            out.put(b";received=");
-            out.put_ip(ip);
-        }
-        if !self.is_asked_last {
-            self.put_rport(b";rport=", out);
-        }
-    }
-
-    #[inline(always)]
-    fn put_rport(&self, before: &[u8], out: &mut Output<'_>) {
-        if let Some(port) = self.rport {
-            out.put(before);
-            out.put_number(u64::from(port));
-        }
+        let Some(ip) = self.received else { return };
+        let (value, parameter) = if self.is_asked_last { (self.rport, None) } else { (None, self.rport) };
+        out.put_short(|short| {
+            if let Some(port) = value {
+                short.text(b"=");
+                short.number(port);
+            }
+            short.text(b";received=");
+            short.ip(ip);
+            if let Some(port) = parameter {
+                short.text(b";rport=");
+                short.number(port);
+            }
+        });
     }
 }
 
@@ -133,21 +133,21 @@ pub(super) fn range_in(bytes: &[u8], part: &[u8]) -> Option<Range<usize>> {
 
 /// Where the response to a request from `source` with this topmost Via goes that came by this stream: by the rules of
 /// [`response_to`], once the Via is marked. `None`: `maddr` names nothing that we know.
+#[inline(always)]
 pub(super) fn response_to_source(
     snapshot: &Snapshot,
     via: &Via<'_>,
-    source: SocketAddr,
+    source: &SocketAddr,
     stream: Number,
 ) -> Option<SocketAddr> {
+    let mut to = *source;
     if stream.is_stream() {
-        let mut to = source;
         to.set_port(port_without_stream(via));
         return Some(to);
     }
     if let Some(maddr) = via.params().value(b"maddr") {
         return to_maddr(snapshot, via, maddr);
     }
-    let mut to = source;
     if !via.params().has(b"rport") {
         to.set_port(via.port().unwrap_or(DEFAULT_PORT));
     }
@@ -209,6 +209,7 @@ pub fn name_of_client(snapshot: &Snapshot, response: &[u8], to: IpAddr) -> Optio
 }
 
 /// The port that a connection to whoever wrote this Via is opened to.
+#[inline(never)]
 fn port_without_stream(via: &Via<'_>) -> u16 {
     let is_tls = via.transport().eq_ignore_ascii_case(b"TLS");
     let default = if is_tls { Transport::Tls } else { Transport::Tcp }.default_port();
@@ -217,6 +218,7 @@ fn port_without_stream(via: &Via<'_>) -> u16 {
 
 /// "if the Via header field value contains a "maddr" parameter, the response MUST be forwarded to the
 /// address listed there, using the port indicated in "sent-by", or port 5060 if none is present."
+#[inline(never)]
 fn to_maddr(snapshot: &Snapshot, via: &Via<'_>, maddr: &[u8]) -> Option<SocketAddr> {
     let ip = address(maddr).or_else(|| names::first(snapshot, &Host::Name(maddr)))?;
     Some(SocketAddr::new(canonical(ip), via.port().unwrap_or(DEFAULT_PORT)))

@@ -31,7 +31,7 @@ impl<S, H: Handler> Worker<S, H> {
                     counter.count();
                 }
                 if egress.reason == Reason::Fallback {
-                    self.note_fallback(egress, decision.next_hop);
+                    self.note_fallback(arrival.incoming.on, egress, decision.next_hop);
                 }
                 let to = decision.next_hop.address;
                 (egress.listener, to, decision.stream, len, egress.reason, transaction)

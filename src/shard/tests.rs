@@ -18,7 +18,7 @@ use super::post::{NotPosted, Received, What as Letter};
 use super::*;
 use crate::dns::{HostName, Question, Unresolved};
 use crate::drop_reason::DropReason;
-use crate::egress::{Egress, NoEgress, Reason, Step};
+use crate::egress::{self, Exit, NoEgress, Reason, Step, bound_query};
 use crate::engine::{Accepted, Event, Io, Next, Shard, SocketId};
 use crate::fib::spec::{Action, Address, Family, Link, Rule};
 use crate::fib::{Answer, Builder, NoRoute, Query, Route, RouteKind};
@@ -163,7 +163,7 @@ impl Handler for Script {
         out[..4].copy_from_slice(b"sent");
         self.nowhere = None;
         let forward = |listener, reason| {
-            let egress = Egress { listener, reason, route: route() };
+            let egress = Exit { listener, reason, dev: route().dev };
             Outcome::Forward {
                 decision: Decision {
                     stream: Number::NONE,
@@ -641,7 +641,12 @@ fn a_destination_without_egress_is_told_once_until_something_changes() {
         why: NoEgress::NoRoute(NoRoute::Unreachable),
     };
     assert_eq!(bench.records(), [no_egress]);
-    bench.published.store(Arc::new(publication(2, Arc::clone(&bench.plan), &[PUBLIC, PRIVATE])));
+    let way = {
+        let Snapshot { plan, fib, view, .. } = &bench.published.load().snapshot;
+        let asked = egress::Question { next_hop: next_hop(), ingress: ListenerId(0), flow: 0 };
+        bound_query(fib, view, plan.listener(ListenerId(1)), &asked).unwrap()
+    };
+    bench.tell(&[way]);
     bench.batch(&[b"fallback", b"unroutable"]);
     let fallback = RecordKind::Fallback { listener: ListenerId(1), next_hop: next_hop(), route: route() };
     assert_eq!(bench.records(), [fallback]);

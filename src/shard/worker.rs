@@ -20,14 +20,15 @@ use super::secure::Clients;
 use super::waiting::{Verdict, Waiting};
 use crate::dns;
 use crate::drop_reason::DropReason;
-use crate::egress::Egress;
+use crate::egress::{Exit, Question, confirm};
 use crate::engine::{Event, Io, Next, Shard, SocketId};
 use crate::fib::Query;
 use crate::limits;
 use crate::metrics::{Class, ShardMetrics};
-use crate::net::{NextHop, Now};
+use crate::net::{ListenerId, NextHop, Now};
 use crate::overload::Throttles;
 use crate::proxy::{self, Incoming};
+use crate::snapshot::Snapshot;
 use crate::stream::{Connections, Scratch};
 
 /// What a shard is made from.
@@ -415,10 +416,16 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    pub(super) fn note_fallback(&mut self, egress: Egress, next_hop: NextHop) {
-        if self.noted.is_new(next_hop.address.ip()) {
-            self.record(RecordKind::Fallback { listener: egress.listener, next_hop, route: egress.route });
+    /// A request that came in on `ingress` leaves from the listener that `no_listener` names.
+    pub(super) fn note_fallback(&mut self, ingress: ListenerId, egress: Exit, next_hop: NextHop) {
+        if !self.noted.is_new(next_hop.address.ip()) {
+            return;
         }
+        let Snapshot { plan, fib, view, .. } = &self.current.snapshot;
+        // Of several paths any one tells the operator where it goes.
+        let question = Question { next_hop, ingress, flow: 0 };
+        let Ok(route) = confirm(plan, fib, view, egress.listener, &question) else { return };
+        self.record(RecordKind::Fallback { listener: egress.listener, next_hop, route });
     }
 
     pub(super) fn record(&self, kind: RecordKind) {

@@ -20,6 +20,7 @@ use crate::snapshot::Snapshot;
 use super::facts::{From, NextHop, Request, RouteFacts};
 use super::gateways::{self, GroupFacts};
 use super::hops::{self, Hop};
+use super::lookup::taken;
 use super::names::{Lookups, Name, OF_MESSAGE};
 use super::secured::TlsFacts;
 use super::steps::{self, Step};
@@ -204,25 +205,22 @@ impl<'a> Thinker<'a> {
             account.no_egress = no_egress.map(|why| why.in_words(&snapshot.plan, &snapshot.fib).to_string());
         }
         account.groups = gateways::all(snapshot, considered.rule, state.candidates(), &outcome);
-        account.outcome(snapshot, incoming, &outcome, out);
+        let egress = taken(snapshot, &considered, &outcome);
+        account.outcome(snapshot, (incoming, out), &outcome, egress);
         if let Outcome::Forward { decision, .. } = &outcome {
             account.tls = TlsFacts::of(snapshot, state, decision);
         }
         account.limits = limits::told(snapshot, incoming, &considered);
         account.changes(snapshot, considered.rule, &outcome, incoming.bytes, out);
         let Some(question) = &considered.question else { return account };
-        let chosen = match &outcome {
-            Outcome::Forward { decision, .. } => {
-                account.bound_lookup(snapshot, decision.egress.listener, question);
-                Ok(decision.egress)
-            }
-            _ => Err(no_egress),
-        };
+        if let Some(egress) = &egress {
+            account.bound_lookup(snapshot, egress.listener, question);
+        }
         hops::tell(&mut account, snapshot, &considered, &outcome, state.candidates());
         if asked_automatic(&account, &outcome) {
             account.watch(snapshot, question);
         }
-        account.steps = steps::all(snapshot, question, &considered, chosen);
+        account.steps = steps::all(snapshot, question, &considered, egress.ok_or(no_egress));
         account
     }
 }
@@ -247,11 +245,20 @@ fn asked_automatic(account: &Account, outcome: &Outcome) -> bool {
 }
 
 impl Account {
-    fn outcome(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, outcome: &Outcome, out: &[u8]) {
+    fn outcome(
+        &mut self,
+        snapshot: &Snapshot,
+        (incoming, out): (&Incoming<'_>, &[u8]),
+        outcome: &Outcome,
+        egress: Option<Egress>,
+    ) {
         let sent = |len: usize| out.get(..len).unwrap_or_default();
         match outcome {
             &Outcome::Forward { decision, len, .. } => {
                 self.forward(snapshot, &decision, written::read(sent(len), incoming.bytes));
+                if let Some(Egress { listener, reason, route }) = egress {
+                    self.leaves(snapshot, listener, reason, &route);
+                }
             }
             &Outcome::Answer { len, status, .. } => {
                 self.decision = if status < 300 { "answer" } else { "reject" };
@@ -355,8 +362,6 @@ impl Account {
     fn forward(&mut self, snapshot: &Snapshot, decision: &Decision, written: Written) {
         self.decision = "forward";
         self.next_hop(decision.next_hop.transport, decision.next_hop.address);
-        let Egress { listener, reason, route } = decision.egress;
-        self.leaves(snapshot, listener, reason, &route);
         self.mode = Some(decision.mode.as_str());
         let method = self.request.start_line.split(' ').next().unwrap_or_default();
         let timeout_ns = hops::attempts(snapshot, decision.rule).timeout_ns;

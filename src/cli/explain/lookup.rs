@@ -4,11 +4,22 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use crate::egress::NoEgress;
+use crate::egress::{Egress, Exit, NoEgress, Question, confirm};
 use crate::fib::{self, Answer, Query};
+use crate::proxy::{Considered, Outcome};
 use crate::snapshot::Snapshot;
 
 use super::facts::RouteFacts;
+
+/// How a request leaves that is forwarded: what is carried along with it, and its route.
+pub fn taken(snapshot: &Snapshot, considered: &Considered, outcome: &Outcome) -> Option<Egress> {
+    let Outcome::Forward { decision, .. } = outcome else { return None };
+    let Snapshot { plan, fib, view, .. } = snapshot;
+    let Exit { listener, reason, .. } = decision.egress;
+    let question = Question { next_hop: decision.next_hop, ..considered.question? };
+    let route = confirm(plan, fib, view, listener, &question).ok()?;
+    Some(Egress { listener, reason, route })
+}
 
 /// A question to the routing snapshot.
 #[derive(Debug, Serialize)]

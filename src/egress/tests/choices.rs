@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::world::{PRIVATE, PUBLIC, World, default_by, ip, two_sided};
 use crate::egress::{
-    Egress, ListenerState, NoEgress, Pin, Question, Reason, Recent, Step, Unfit, auto, bound_query, confirm,
+    Exit, ListenerState, NoEgress, Pin, Question, Reason, Recent, Step, Unfit, auto, bound_query, confirm,
     overridden,
 };
 use crate::fib::spec::{Action, Address, Family, Kind, Link, Masked, Nexthop, Nexthops, Route, Rule};
@@ -559,8 +559,8 @@ fn of_two_sockets_alike_the_one_with_the_ingress_device_and_mark_is_meant() {
 
 // dialogs and pins
 
-fn dialog(world: &World, identity: u32, question: &Question) -> Result<Egress, NoEgress> {
-    Recent::new().dialog(1, &world.plan, &world.fib, &world.view, identity, question).copied()
+fn dialog(world: &World, identity: u32, question: &Question) -> Result<Exit, NoEgress> {
+    Recent::new().dialog(1, &world.plan, &world.fib, &world.view, identity, question)
 }
 
 #[test]
@@ -600,7 +600,7 @@ fn a_pin_holds_while_its_listener_can_send() {
         by_message: false,
     };
     let held = |world: &World, egress| {
-        Recent::new().pinned(1, &world.plan, &world.fib, &world.view, &pin(egress), &question).copied()
+        Recent::new().pinned(1, &world.plan, &world.fib, &world.view, &pin(egress), &question)
     };
     assert_eq!(held(&world, 1_000).map(|e| (e.listener, e.reason)), Ok((ListenerId(0), Reason::Pinned)));
     assert_eq!(held(&world, 7), Err(NoEgress::NoListener));

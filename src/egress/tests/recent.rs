@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::properties::{DESTINATIONS, any_host, any_listeners};
 use super::world::{World, default_by, ip, two_sided};
-use crate::egress::{Egress, NoEgress, Pin, Reason, Recent, overridden};
+use crate::egress::{Exit, NoEgress, Pin, Reason, Recent, overridden};
 use crate::fib::spec::{Nexthop, Nexthops, Route};
 use crate::plan::SectionId;
 use crate::rules::EgressChoice;
@@ -12,13 +12,13 @@ use crate::token::KeyId;
 
 impl World {
     fn recent(&self, recent: &mut Recent, generation: u64, next_hop: &str) -> (u16, Option<u32>) {
-        let egress = recent.auto(generation, &self.plan, &self.fib, &self.view, &self.question(next_hop));
-        assert_eq!(egress.copied(), self.auto(next_hop));
-        egress.map_or((u16::MAX, None), |egress| (egress.listener.0, Some(egress.route.dev)))
+        let exit = recent.auto(generation, &self.plan, &self.fib, &self.view, &self.question(next_hop));
+        assert_eq!(exit, self.auto(next_hop).map(|egress| egress.exit()));
+        exit.map_or((u16::MAX, None), |exit| (exit.listener.0, Some(exit.dev)))
     }
 
     /// As a pin, as a dialog's and as a rule's, of the listener with this number.
-    fn held(&self, recent: &mut Recent, listener: u16, next_hop: &str) -> [Result<Egress, NoEgress>; 3] {
+    fn held(&self, recent: &mut Recent, listener: u16, next_hop: &str) -> [Result<Exit, NoEgress>; 3] {
         let (question, identity) = (self.question(next_hop), 1_000 + u32::from(listener));
         let next_hop = question.next_hop;
         let pin = Pin {
@@ -32,9 +32,9 @@ impl World {
         let choice = EgressChoice::Listener(SectionId(listener));
         let Self { plan, fib, view, .. } = self;
         [
-            recent.pinned(1, plan, fib, view, &pin, &question).copied(),
-            recent.dialog(1, plan, fib, view, identity, &question).copied(),
-            recent.overridden(1, plan, fib, view, &choice, &question).copied(),
+            recent.pinned(1, plan, fib, view, &pin, &question),
+            recent.dialog(1, plan, fib, view, identity, &question),
+            recent.overridden(1, plan, fib, view, &choice, &question),
         ]
     }
 }
@@ -87,10 +87,11 @@ proptest! {
             let given = port % names.len() as u16;
             let held = world.held(&mut recent, given, &next_hop);
             prop_assert_eq!(held, world.held(&mut Recent::new(), given, &next_hop));
-            prop_assert!(held[0].is_ok_and(|egress| egress.reason == Reason::Pinned) || held[0].is_err());
+            prop_assert!(held[0].is_ok_and(|exit| exit.reason == Reason::Pinned) || held[0].is_err());
             let choice = EgressChoice::Listener(SectionId(given));
             let question = world.question(&next_hop);
-            prop_assert_eq!(held[2], overridden(&world.plan, &world.fib, &world.view, &choice, &question));
+            let chosen = overridden(&world.plan, &world.fib, &world.view, &choice, &question);
+            prop_assert_eq!(held[2], chosen.map(|egress| egress.exit()));
         }
     }
 }
