@@ -318,8 +318,10 @@ impl Peer {
             ),
             Transport::Udp | Transport::Tcp => ("", String::new(), ""),
         };
-        // Without mhomed the script says which socket to send from, as operators then do.
+        // Without mhomed the script says which socket to send from, as operators then do; it has to where one side is
+        // WebSocket, too, because requests within a dialog would leave from the other side's address.
         let by = format!("    $fs = \"{transport}:{OUTSIDE}:{}\";", self.port());
+        let within = if self.transport().is_websocket() { by.clone() } else { String::new() };
         let text = self.filled(include_str!("../../peers/kamailio.cfg.in"), way, by);
         let values = [
             ("TRANSPORT", transport),
@@ -327,6 +329,7 @@ impl Peer {
             ("LAYER", core.to_owned()),
             ("LAYER_MODULE", module),
             ("LAYER_ROUTE", route.to_owned()),
+            ("LAYER_SOCKET", within),
         ];
         fill(&text, &values)
     }
