@@ -1,6 +1,6 @@
 //! SIP over WebSocket as a browser speaks it (RFC 7118): it does not know its address, and takes no connections.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -143,7 +143,7 @@ impl Browser {
 
     /// The next message, or what there is instead.
     fn next(&mut self) -> Result<Message, String> {
-        let bytes: Bytes = match self.socket.read() {
+        let bytes: Bytes = match self.read() {
             Ok(Frame::Text(text)) => text.into(),
             Ok(Frame::Binary(bytes)) => bytes,
             other => return Err(format!("{other:?}")),
@@ -151,9 +151,19 @@ impl Browser {
         Ok(Message::parse(&bytes))
     }
 
+    /// The next frame; a read with a timeout is not resumed by itself.
+    fn read(&mut self) -> Result<Frame, Error> {
+        loop {
+            match self.socket.read() {
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
     /// The next frame that is no SIP message; `None`: the connection is over.
     pub fn next_frame(&mut self) -> Option<Frame> {
-        match self.socket.read() {
+        match self.read() {
             Ok(frame) => Some(frame),
             Err(Error::ConnectionClosed | Error::AlreadyClosed | Error::Protocol(_)) => None,
             Err(error) => panic!("{error}"),
