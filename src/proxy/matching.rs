@@ -1,10 +1,8 @@
 //! Which rule a request goes by, and what that says of a dialog.
 
-use std::net::IpAddr;
+use sip_parser::Uri;
 
-use sip_parser::{Scheme, Uri};
-
-use crate::rules::{Action, Facts, Header, Open, Party, RuleId, Shown, plain_user};
+use crate::rules::{Action, Facts, Header, RuleId, plain_user};
 use crate::snapshot::Snapshot;
 
 use super::loops::Inputted;
@@ -22,69 +20,7 @@ pub(super) fn first_match(
     inputs: &Inputted,
 ) -> Option<RuleId> {
     let matcher = &snapshot.plan.matcher;
-    let ruri = pre.uri(request);
-    match matcher.at_a_glance(&Glance { request, ruri, has_headers: inputs.has_headers }) {
-        Ok(found) => found,
-        Err(open) => search(work, snapshot, request, ruri, (open, inputs.has_headers)),
-    }
-}
-
-/// A request at a glance.
-struct Glance<'r, 'm> {
-    request: &'r Request<'m>,
-    ruri: &'r Uri<'m>,
-    has_headers: bool,
-}
-
-impl<'m> Glance<'_, 'm> {
-    #[inline(always)]
-    fn uri(&self, of: Party) -> &Uri<'m> {
-        match of {
-            Party::RequestUri => self.ruri,
-            Party::From => &self.request.from.uri,
-            Party::To => &self.request.to.uri,
-        }
-    }
-}
-
-impl Shown for Glance<'_, '_> {
-    #[inline(always)]
-    fn source(&self) -> IpAddr {
-        self.request.incoming.from.ip()
-    }
-
-    #[inline(always)]
-    fn host(&self, of: Party) -> &[u8] {
-        self.uri(of).host_text()
-    }
-
-    #[inline(always)]
-    fn user(&self, of: Party) -> Option<&[u8]> {
-        let uri = self.uri(of);
-        match uri.user() {
-            Some(user) => uri.is_user_plain().then_some(user),
-            // A URN may have one as rules see it.
-            None => (uri.scheme != Scheme::Other).then_some(&[]),
-        }
-    }
-
-    #[inline(always)]
-    fn has_headers(&self) -> bool {
-        self.has_headers
-    }
-}
-
-/// The first rule that matches a request which may show what rules ask for.
-#[inline(never)]
-fn search(
-    work: &mut Work,
-    snapshot: &Snapshot,
-    request: &Request<'_>,
-    ruri: &Uri<'_>,
-    (open, has_headers): (Open, bool),
-) -> Option<RuleId> {
-    let matcher = &snapshot.plan.matcher;
-    let [from, to] = [&request.from.uri, &request.to.uri];
+    let [ruri, from, to] = [pre.uri(request), &request.from.uri, &request.to.uri];
     let [ruri_read, from_read, to_read] = matcher.users_read();
     let [ruri_room, from_room, to_room] = &mut work.users;
     let message = request.message;
@@ -103,9 +39,9 @@ fn search(
         from_host: from.host_text(),
         to_user: if to_read { user(to, to_room) } else { &[] },
         to_host: to.host_text(),
-        header: if has_headers { Some(&values) } else { None },
+        header: if inputs.has_headers { Some(&values) } else { None },
     };
-    matcher.search(open, &facts, &mut work.scratch)
+    matcher.first_match(&facts, &mut work.scratch)
 }
 
 /// The request is within a dialog that somebody has let in.

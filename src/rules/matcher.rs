@@ -20,7 +20,6 @@ use super::checks::{Checks, Collector, Numbers};
 use super::patterns::Patterns;
 use super::seen::Seen;
 use super::tree::Tree;
-use super::trie::NONE;
 use super::{Rule, RuleId, Set};
 use crate::net::{SectionId, Transport};
 
@@ -52,63 +51,6 @@ pub struct Facts<'a> {
     /// The request's headers; `None` where it has none that any rule reads.
     pub header: Option<&'a Headers<'a>>,
 }
-
-/// Whose URI it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Party {
-    /// Nobody's: the Request-URI.
-    RequestUri,
-    /// That of From.
-    From,
-    /// That of To.
-    To,
-}
-
-/// What of [`Facts`] a glance needs.
-pub trait Shown {
-    /// [`Facts::source`]
-    fn source(&self) -> IpAddr;
-    /// The host, as received.
-    fn host(&self, of: Party) -> &[u8];
-    /// The user as [`Facts`] have it; `None`: it has to be decoded first.
-    fn user(&self, of: Party) -> Option<&[u8]>;
-    /// It has a header that some rule reads.
-    fn has_headers(&self) -> bool;
-}
-
-impl Shown for Facts<'_> {
-    #[inline(always)]
-    fn source(&self) -> IpAddr {
-        self.source
-    }
-
-    #[inline(always)]
-    fn host(&self, of: Party) -> &[u8] {
-        match of {
-            Party::RequestUri => self.ruri_host,
-            Party::From => self.from_host,
-            Party::To => self.to_host,
-        }
-    }
-
-    #[inline(always)]
-    fn user(&self, of: Party) -> Option<&[u8]> {
-        Some(match of {
-            Party::RequestUri => self.ruri_user,
-            Party::From => self.from_user,
-            Party::To => self.to_user,
-        })
-    }
-
-    #[inline(always)]
-    fn has_headers(&self) -> bool {
-        self.header.is_some()
-    }
-}
-
-/// Where a request may show what rules ask for: see [`Matcher::at_a_glance`].
-#[derive(Clone, Copy, Debug)]
-pub struct Open(Option<u64>);
 
 impl Facts<'_> {
     /// Calls the function with every value of the header until it returns true; returns whether it did.
@@ -214,32 +156,14 @@ impl Matcher {
     }
 
     /// The first rule whose conditions hold. Allocates nothing. `scratch` must be this matcher's own.
-    #[inline]
     pub fn first_match(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> Option<RuleId> {
-        self.at_a_glance(facts).unwrap_or_else(|open| self.search(open, facts, scratch))
-    }
-
-    /// The same of a request that shows nothing which any rule asks for, as most do: all facts need not be gathered for that.
-    ///
-    /// # Errors
-    /// It may show something: where [`Matcher::search`] has to look.
-    #[inline(always)]
-    pub fn at_a_glance(&self, shown: &impl Shown) -> Result<Option<RuleId>, Open> {
-        match (self.tree.open(shown), self.tree.of_the_rest()) {
-            (Some(0), Some(rule)) => Ok((rule != NONE).then_some(RuleId(rule))),
-            (open, _) => Err(Open(open)),
-        }
-    }
-
-    /// As [`Matcher::first_match`], once a glance has not told it.
-    #[inline(never)]
-    pub fn search(&self, Open(open): Open, facts: &Facts<'_>, scratch: &mut Scratch) -> Option<RuleId> {
-        let open = open.or_else(|| self.tree.open(facts)).unwrap_or(u64::MAX);
-        if std::mem::take(&mut scratch.is_used) {
-            scratch.scanned.iter_mut().for_each(Scanned::forget);
-        }
-        let best = self.tree.best(open, &mut Seen::new(facts, &self.numbers, &self.checks, scratch));
-        (best != NONE).then_some(RuleId(best))
+        let found = self.tree.first_match(facts, || {
+            if std::mem::take(&mut scratch.is_used) {
+                scratch.scanned.iter_mut().for_each(Scanned::forget);
+            }
+            Seen::new(facts, &self.numbers, &self.checks, scratch)
+        });
+        found.map(RuleId)
     }
 
     /// Which users any rule reads: of the Request-URI, From and To.

@@ -9,9 +9,9 @@ use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use super::Facts;
 use super::checks::{Asks, Check, Checks, Numbers};
 use super::gate::{BITS, Behind, Gate};
-use super::matcher::Shown;
 use super::seen::Seen;
 use super::trie::NONE;
 
@@ -124,20 +124,19 @@ impl Tree {
         }
     }
 
-    /// The branches that the request may lead into: see [`Gate::open`].
-    #[inline(always)]
-    pub fn open(&self, shown: &impl Shown) -> Option<u64> {
-        self.gate.open(shown)
-    }
-
-    /// The rule that takes a request which no branch opens for, or [`NONE`]; `None`: that takes a look at the root's own rules.
-    #[inline(always)]
-    pub fn of_the_rest(&self) -> Option<u32> {
-        self.otherwise
+    /// The first rule whose checks hold. `seen` makes what the request shows, if that has to be looked at.
+    #[inline]
+    pub fn first_match<'a>(&'a self, facts: &Facts<'_>, seen: impl FnOnce() -> Seen<'a>) -> Option<u32> {
+        let open = self.gate.open(facts);
+        let best = match self.otherwise {
+            Some(rule) if open == 0 => rule,
+            _ => self.best(open, &mut seen()),
+        };
+        (best != NONE).then_some(best)
     }
 
     /// The first rule whose checks hold, or [`NONE`]; only open branches lead to some.
-    pub fn best<'a>(&'a self, mut open: u64, seen: &mut Seen<'a>) -> u32 {
+    fn best<'a>(&'a self, mut open: u64, seen: &mut Seen<'a>) -> u32 {
         let best = Cell::new(NONE);
         let root = &self.nodes[0];
         self.look(root, seen, &best);
