@@ -29,9 +29,12 @@ fn ask(address: SocketAddr, path: &str) -> io::Result<String> {
     let mut chunk = [0; 64 * 1024];
     // A peer that sends a byte now and then is not waited for.
     while begin.elapsed() < PATIENCE && (bytes.len() as u64) < ANSWER_BYTES {
-        match stream.read(&mut chunk)? {
-            0 => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            n => bytes.extend_from_slice(&chunk[..n]),
+        match stream.read(&mut chunk) {
+            Ok(0) => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+            // A read with a limit of time is not resumed by the kernel after a stop (signal(7)).
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Err(io::ErrorKind::TimedOut.into())

@@ -112,7 +112,11 @@ fn a_running_process_is_found_and_its_own_counters_are_read() {
         assert_eq!(of(&before, code)[0].1, "skip", "{code}");
     }
     let viaduct = home.start(&world);
-    let (_, findings) = audit(&home, &world, &[]);
+    // A busy machine may let it answer too late for an audit that waits two seconds.
+    let findings = crate::world::eventually("it answers the audit", || {
+        let (_, findings) = audit(&home, &world, &[]);
+        (of(&findings, "kernel-drops")[0].1 != "skip").then_some(findings)
+    });
     assert_eq!(of(&findings, "kernel-drops"), [("running Viaduct", "pass")]);
     assert_eq!(of(&findings, "netlink-buffer"), [("running Viaduct", "pass")]);
     let (subject, _) = of(&findings, "open-files")[0];
