@@ -275,10 +275,14 @@ impl<S, H: Handler> Worker<S, H> {
         let is_put = self.put(io, stream, bytes);
         let now = self.now;
         let is_kept = self.streams.get(stream).filter(|_| is_put).is_some_and(|connection| {
-            if Cookie::transaction(waiting.cookie).is_some() || Cookie::ping(waiting.cookie).is_some() {
+            let is_kept = connection.waits(waiting);
+            let is_asked =
+                Cookie::transaction(waiting.cookie).is_some() || Cookie::ping(waiting.cookie).is_some();
+            // What is told below that it has not left is not told again when the connection ends.
+            if is_kept && is_asked {
                 connection.awaits(bytes, waiting, now);
             }
-            connection.waits(waiting)
+            is_kept
         });
         if !is_kept {
             self.cut_off(io, stream, StreamEnd::Stalled);

@@ -298,11 +298,16 @@ fn a_request_that_finds_no_room_on_its_way_says_nothing_of_the_connection() {
     assert_eq!(*bench.failed.borrow(), [(Handle::from_bits(7).unwrap(), SendFailure::Other)]);
 }
 
-/// A request that leaves by this stream for the transaction of this number.
-fn asks(bench: &mut Bench, stream: StreamId, number: u64) {
+/// A request for the transaction of this number that is to leave by this stream.
+fn is_to_ask(bench: &mut Bench, stream: StreamId, number: u64) {
     let request = format!("OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK{number}\r\n\r\n");
     let waiting = Waiting { shard: 0, cookie: Cookie::Own.with(Handle::from_bits(number)) };
     bench.shard.write_open(&mut bench.io, stream, request.as_bytes(), waiting);
+}
+
+/// It leaves.
+fn asks(bench: &mut Bench, stream: StreamId, number: u64) {
+    is_to_ask(bench, stream, number);
     bench.event(Event::Wrote { stream, bytes: limits::STREAM_QUEUE_BYTES });
 }
 
@@ -373,6 +378,19 @@ fn another_shard_gets_one_letter_for_each_request_of_a_connection_that_ends() {
         .collect();
     let expected = [("not sent", 8, SendFailure::Connection(None)), ("lost", 7, SendFailure::Broken)];
     assert_eq!(told, expected);
+}
+
+/// It is not waited for either.
+#[test]
+fn a_request_that_finds_too_many_before_it_is_told_once() {
+    let mut bench = Bench::one_shard();
+    let stream = bench.accept("192.0.2.1:1000");
+    let last = limits::STREAM_WAITING as u64 + 1;
+    (1..=last).for_each(|number| is_to_ask(&mut bench, stream, number));
+    bench.event(Event::Ended { stream, errno: 0 });
+    let told = told(&bench);
+    let of = |number| told.iter().filter(|(handle, _)| *handle == number).count();
+    assert_eq!((told.len() as u64, of(1), of(last)), (last, 1, 1));
 }
 
 /// A peer whose connections are this shard's, of two.
