@@ -164,4 +164,9 @@ impl Now {
     pub const fn plus_ns(self, ns: u64) -> Self {
         Self(self.0.saturating_add(ns))
     }
+
+    /// Nanoseconds that have passed since then; 0: that is still to come.
+    pub const fn since(self, then: Self) -> u64 {
+        self.0.saturating_sub(then.0)
+    }
 }

@@ -49,6 +49,6 @@ impl Clock {
 
     /// So many nanoseconds from this moment until then, and `longest_ns` at most.
     pub fn until(&self, by: Option<Now>, longest_ns: u64) -> u64 {
-        by.map_or(longest_ns, |by| by.0.saturating_sub(self.read().0).min(longest_ns))
+        by.map_or(longest_ns, |by| by.since(self.read()).min(longest_ns))
     }
 }

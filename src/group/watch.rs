@@ -135,7 +135,7 @@ impl Watch {
             let Some(after) = health.update(gateway, listener, step) else { continue };
             place.course = after;
             if after.life != course.life || after.until != course.until {
-                let aside_s = (after.until.0.saturating_sub(now.0) / NS_PER_S) as u16;
+                let aside_s = (after.until.since(now) / NS_PER_S) as u16;
                 self.count(course.life, after.life);
                 tell(Change { listener, from: course.life, to: after.life, aside_s });
             }
@@ -224,7 +224,7 @@ impl Course {
             Life::Aside => (Standing::Aside, 0),
             Life::Down => (Standing::Down, 0),
             Life::Returning => {
-                let gone_ns = now.0.saturating_sub(self.since.0).min(settings.slow_return_ns);
+                let gone_ns = now.since(self.since).min(settings.slow_return_ns);
                 let more = u128::from(WHOLE_SHARE - FIRST_SHARE) * u128::from(gone_ns);
                 let share = FIRST_SHARE + (more / u128::from(settings.slow_return_ns.max(1))) as u64;
                 (Standing::Up, share as u8)

@@ -37,7 +37,7 @@ impl Bucket {
     /// # Errors
     /// There is none; so many nanoseconds until there is one.
     pub fn take(&mut self, pace: Pace, now: Now) -> Result<(), u64> {
-        let ahead_ns = self.full_at.0.saturating_sub(now.0);
+        let ahead_ns = self.full_at.since(now);
         if ahead_ns > pace.ahead_ns {
             return Err(ahead_ns - pace.ahead_ns);
         }

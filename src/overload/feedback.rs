@@ -44,7 +44,7 @@ impl Load {
 
     /// A request came, and was refused or not, while the queue stood or did not.
     pub fn count(&mut self, refused: bool, overloaded: bool, now: Now) {
-        if now.0.saturating_sub(self.begun.0) >= FEEDBACK_NS {
+        if now.since(self.begun) >= FEEDBACK_NS {
             self.renew(now);
         }
         self.came += 1;
@@ -75,7 +75,7 @@ impl Load {
     /// as long as it is in force: it is renewed with each half second.
     pub fn feedback(&self, now: Now) -> Feedback {
         // What was counted long ago says nothing.
-        let is_old = now.0.saturating_sub(self.begun.0) >= 4 * FEEDBACK_NS;
+        let is_old = now.since(self.begun) >= 4 * FEEDBACK_NS;
         let percent = if is_old { 0 } else { self.percent };
         let at = if is_old { now } else { self.begun.max(self.changed) };
         let (seconds, rest_ns) = (at.0 / 1_000_000_000, at.0 % 1_000_000_000);

@@ -60,7 +60,7 @@ impl Pauses {
     }
 
     fn batch(&mut self, now: Now) {
-        let gap_ns = since(self.last.now, now);
+        let gap_ns = now.since(self.last.now);
         let work_ns = (self.messages * self.pace_ns).saturating_mul(OVERLOAD_PACE_TIMES);
         let pause_ns =
             Some(gap_ns.saturating_sub(work_ns)).filter(|ns| *ns >= OVERLOAD_PAUSE_NS).unwrap_or(0);
@@ -87,7 +87,7 @@ impl Moment {
     }
 
     fn worked_since(self, then: Self) -> u64 {
-        since(then.now, self.now).saturating_sub(self.paused_since(then))
+        self.now.since(then.now).saturating_sub(self.paused_since(then))
     }
 }
 
@@ -128,7 +128,7 @@ impl Waits {
 
     /// Some queue stands, or did a moment ago: what nobody sends to any more says so no more.
     pub fn any_overloaded(&self, now: Now) -> bool {
-        self.stood.is_some_and(|stood| now.0.saturating_sub(stood.0) < OVERLOAD_OVER_NS)
+        self.stood.is_some_and(|stood| now.since(stood) < OVERLOAD_OVER_NS)
     }
 }
 
@@ -196,11 +196,11 @@ impl Wait {
     fn stands_or_comes(&mut self, waited_ns: u64, last: Moment) {
         let moment = self.last;
         // Nothing came for a while: whatever stood there has gone.
-        if since(last.now, moment.now) >= OVERLOAD_OVER_NS {
+        if moment.now.since(last.now) >= OVERLOAD_OVER_NS {
             self.queue_has_gone();
         }
         // Where it stood a moment ago more comes than there is time for, and pauses explain nothing.
-        match self.stood.is_some_and(|stood| since(stood, moment.now) < OVERLOAD_OVER_NS) {
+        match self.stood.is_some_and(|stood| moment.now.since(stood) < OVERLOAD_OVER_NS) {
             true => self.excuse.ns = 0,
             false => self.excuse.renew(moment, moment.paused_since(last)),
         }
@@ -245,15 +245,11 @@ impl Excuse {
     /// What is left of it after the work since, and for what the host has paused a moment ago.
     fn renew(&mut self, now: Moment, paused_ns: u64) {
         let left_ns = self.ns.saturating_sub(now.worked_since(self.then) / OVERLOAD_MAKES_GOOD);
-        let again_ns = since(self.then.now, now.now) / OVERLOAD_EXCUSED_PART;
+        let again_ns = now.now.since(self.then.now) / OVERLOAD_EXCUSED_PART;
         let used_ns = self.used_ns.saturating_sub(again_ns);
         let more_ns = paused_ns.min(OVERLOAD_EXCUSED_NS - used_ns);
         *self = Self { ns: left_ns + more_ns, used_ns: used_ns + more_ns, then: now };
     }
-}
-
-fn since(then: Now, now: Now) -> u64 {
-    now.0.saturating_sub(then.0)
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ pub(super) struct Received {
 impl Received {
     /// How long it has waited in all, in nanoseconds.
     pub fn waited_ns(&self, now: Now) -> u64 {
-        self.waited_ns.unwrap_or(0).saturating_add(now.0.saturating_sub(self.since.0))
+        self.waited_ns.unwrap_or(0).saturating_add(now.since(self.since))
     }
 }
 

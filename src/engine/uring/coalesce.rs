@@ -39,7 +39,7 @@ impl Coalesce {
         }
         // However long nothing came: a few batches in a row are to be enough to know better.
         let most = self.wait_ns.saturating_mul(WORTH * 2);
-        let gap_ns = (now.0.saturating_sub(self.last.0) / completions as u64).min(most);
+        let gap_ns = (now.since(self.last) / completions as u64).min(most);
         self.gap_ns = (self.gap_ns * (WEIGHT - 1) + gap_ns) / WEIGHT;
         self.last = now;
         self.large = completions >= LARGE;
