@@ -15,7 +15,7 @@ use crate::stream::Number;
 use crate::token::{TO_TAG_LEN, ToTag, Transaction, TransactionKey};
 
 use super::forbidden;
-use super::oc::Offer;
+use super::oc::{self, Offer};
 use super::outcome::{Incoming, Outcome};
 use super::reply::Reply;
 use super::state::Work;
@@ -194,7 +194,8 @@ const COPIED: [HeaderName; 5] =
 fn put_top_via(output: &mut Output<'_>, asker: &Asker<'_>, line: &HeaderLine, feedback: Option<Feedback>) {
     match &asker.via {
         Some(via) => {
-            let told = feedback.and_then(|feedback| Some((Offer::of(asker.bytes, via)?, feedback)));
+            let is_told = |_: &Feedback| Offer::of(asker.bytes, via).is_some();
+            let told = feedback.filter(is_told).map(|feedback| (oc::stale(asker.bytes, via), feedback));
             let mark = Mark::new(asker.bytes, via, &asker.source);
             mark.put_line(asker.bytes, line.line.range(), told, output);
         }

@@ -21,10 +21,8 @@ use super::via::range_in;
 
 /// A neighbour's offer, in the topmost Via of what it gets.
 pub(super) struct Offer {
-    /// What it wrote, and what somebody behind may have written in its place.
-    pub stale: [Option<Range<usize>>; 4],
     /// Where the Via ends.
-    pub end: usize,
+    end: usize,
 }
 
 impl Offer {
@@ -40,15 +38,19 @@ impl Offer {
         if !list.split(|&c| c == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"loss")) {
             return None;
         }
-        let names: [&[u8]; 4] = [b"oc", b"oc-algo", b"oc-validity", b"oc-seq"];
-        let stale = names.map(|name| range_in(bytes, via.param(name)?.with_semicolon));
-        Some(Self { stale, end: range_in(bytes, via.text)?.end })
+        Some(Self { end: range_in(bytes, via.text)?.end })
     }
 
     /// Puts our value where the Via ends; [`strip`] takes out what stands there.
     pub fn edit(&self, edits: &mut Edits<New>) {
         edits.insert(self.end, New::Feedback);
     }
+}
+
+/// What a neighbour wrote that our own answer tells it in place of.
+pub(super) fn stale(bytes: &[u8], via: &Via<'_>) -> [Option<Range<usize>>; 4] {
+    let names: [&[u8]; 4] = [b"oc", b"oc-algo", b"oc-validity", b"oc-seq"];
+    names.map(|name| range_in(bytes, via.param(name)?.with_semicolon))
 }
 
 /// Writes the parameters. §5.1: "It MUST put the chosen algorithm as the sole parameter value in the "oc-algo" parameter of

@@ -15,7 +15,7 @@ use crate::tls::PeerName;
 
 use super::forward::New;
 use super::names;
-use super::oc::{self, Offer};
+use super::oc;
 
 /// The port of UDP and TCP where a sent-by names none (RFC 3261 §18.2.2: "or using port 5060 if none is
 /// specified explicitly").
@@ -80,18 +80,18 @@ impl Mark {
     }
 
     /// Writes the line that the Via stands in, with the changes: for an answer.
-    /// `told`: the neighbour's offer, and what it is asked for.
+    /// `told`: what of a neighbour's offer goes ([`oc::stale`]), and what it is asked for.
     pub fn put_line(
         &self,
         bytes: &[u8],
         line: Range<usize>,
-        told: Option<(Offer, Feedback)>,
+        told: Option<([Option<Range<usize>>; 4], Feedback)>,
         out: &mut Output<'_>,
     ) {
         let mut at = line.start;
         let [a, b] = self.stale.clone();
-        let (offer, feedback) = told.unzip();
-        let [c, d, e, f] = offer.map_or([const { None }; 4], |offer| offer.stale);
+        let (offered, feedback) = told.unzip();
+        let [c, d, e, f] = offered.unwrap_or_default();
         let mut stale = [a, b, c, d, e, f].map(|range| range.unwrap_or(at..at));
         stale.sort_by_key(|range| range.start);
         for range in stale {
