@@ -175,7 +175,7 @@ fn on_request(
     out: &mut [u8],
 ) -> Outcome {
     let snapshot = search.snapshot;
-    let reply = match decide::forward(work, &mut search, message, incoming, now, out) {
+    let stop = match decide::forward(work, &mut search, message, incoming, now, out) {
         Ok(Written { aim, rule, record_route, mode, len, transaction }) => {
             let &Aim { next_hop, egress, gateway, stream, by_size } = aim;
             let decision =
@@ -187,11 +187,14 @@ fn on_request(
             let decision = Decision { next_hop, stream, by_size: true, egress, ..decision };
             return Outcome::Forward { decision, len, transaction };
         }
-        Err(Stop::Drop(reason)) => return Outcome::Drop(reason),
-        Err(Stop::HandOver(owner)) => return Outcome::HandOver(owner),
-        Err(Stop::Reply(reply)) => reply,
+        Err(stop) => stop,
     };
     search.give_back();
+    let reply = match stop {
+        Stop::Drop(reason) => return Outcome::Drop(reason),
+        Stop::HandOver(owner) => return Outcome::HandOver(owner),
+        Stop::Reply(reply) => reply,
+    };
     if reply == Reply::Spared {
         work.admission.refuse(Excess::NextHop);
     }
