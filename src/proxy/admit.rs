@@ -14,7 +14,7 @@ use crate::overload::{
 use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
-use super::decide::{Going, Stop};
+use super::decide::{Decided, Stop};
 use super::loops::Inputted;
 use super::matching::proves_dialog;
 use super::method::Method;
@@ -228,8 +228,8 @@ pub(super) fn weight(
 /// What a request that goes on counts for to the next hops that follow the first one: by what was proven when it was decided
 /// about.
 #[cold]
-pub(super) fn standing_onward(snapshot: &Snapshot, going: &Going<'_, '_>) -> Standing {
-    rank(snapshot, going.decided.request, going.decided.pre, || going.is_proven)
+pub(super) fn standing_onward(snapshot: &Snapshot, decided: &Decided<'_, '_>) -> Standing {
+    rank(snapshot, decided.request, decided.pre, || decided.is_proven())
 }
 
 /// It is an emergency call, or has a priority that is kept.

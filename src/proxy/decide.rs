@@ -36,8 +36,6 @@ pub(super) struct Going<'r, 'm> {
     pub decided: &'r Decided<'r, 'm>,
     pub aim: &'r Aim,
     pub record_route: bool,
-    /// It is within a dialog that somebody has let in: see [`super::matching::proves_dialog`].
-    pub is_proven: bool,
     /// What the rule, or the dialog's first request, wants; ACK and CANCEL are stateless, unless they belong to
     /// a transaction.
     pub mode: Mode,
@@ -81,6 +79,11 @@ pub(super) struct Decided<'r, 'm> {
 }
 
 impl<'m> Decided<'_, 'm> {
+    /// It is within a dialog that somebody has let in: see [`super::matching::proves_dialog`].
+    pub fn is_proven(&self) -> bool {
+        self.request.to_tag.is_some() && (self.pre.dialog.is_some() || !self.way.records)
+    }
+
     /// What goes on, and its share where it is forked.
     #[inline(always)]
     fn going<'g>(
@@ -88,14 +91,13 @@ impl<'m> Decided<'_, 'm> {
         search: &'g Search<'_>,
         is_large: bool,
     ) -> Result<(Going<'g, 'm>, Option<Share>), Stop> {
-        let Self { request, pre, way, .. } = self;
+        let Self { request, way, .. } = self;
         let aim = search.aim.as_ref().ok_or(NOWHERE)?;
         let hops = search.candidates.hops();
         let forks = hops.len() > 1 && way.attempts.forks;
         let share = if forks { Some(Share::of(request.message, hops.len())?) } else { None };
         let going = Going {
             decided: self,
-            is_proven: request.to_tag.is_some() && (pre.dialog.is_some() || !way.records),
             aim,
             record_route: way.records && request.kind.forms_dialog(request.to_tag.is_some()),
             mode: if is_kept(request, way.mode, aim) { Mode::Stateful } else { Mode::Stateless },

@@ -117,7 +117,7 @@ fn terms(snapshot: &Snapshot, going: &Going<'_, '_>, share: Option<Share>, patie
         flow: key.plain,
         is_large: going.is_large,
         standing: match snapshot.plan.overload.limits.peers.has_oc() {
-            true => admit::standing_onward(snapshot, going),
+            true => admit::standing_onward(snapshot, going.decided),
             false => Standing::New,
         },
     }
