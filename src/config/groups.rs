@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::diagnostic::Findings;
 use super::listeners::Names;
-use super::read::{Entry, Section, Text};
+use super::read::{Entry, Section, Text, duration_in_words};
 use super::{egress, target};
 use crate::group::{Alive, Pinging, Select, Settings, Way};
 use crate::limits::{GATEWAYS, GATEWAYS_PER_GROUP, GROUPS};
@@ -285,7 +285,7 @@ fn ping(entry: Option<Entry<'_>>, findings: &mut Findings) -> (Settings, Option<
     if timeout > every {
         findings.error(
             place,
-            format!("`timeout` is longer than `every`, which is {every:?}"),
+            format!("`timeout` is longer than `every`, which is {}", duration_in_words(every)),
             "an answer is waited for until the next OPTIONS at most",
         );
     }

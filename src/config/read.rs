@@ -204,7 +204,7 @@ impl<'d> Entry<'d> {
             return None;
         };
         if !bounds.contains(&found) {
-            let [least, most] = [bounds.start(), bounds.end()].map(|bound| in_words(*bound));
+            let [least, most] = [bounds.start(), bounds.end()].map(|bound| duration_in_words(*bound));
             self.beyond(found > *bounds.end(), (least, most), findings);
             return None;
         }
@@ -307,7 +307,7 @@ impl Text<'_> {
 }
 
 /// A duration as the file writes it.
-fn in_words(duration: Duration) -> String {
+pub(super) fn duration_in_words(duration: Duration) -> String {
     let us = duration.as_micros();
     let units = [(3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"), (1_000, "ms")];
     let unit = units.into_iter().find(|(unit, _)| us >= *unit && us.is_multiple_of(*unit));
