@@ -9,7 +9,7 @@ use tungstenite::protocol::frame::{Frame as Piece, FrameHeader};
 use tungstenite::{Bytes, Message as Frame};
 
 use crate::browser::{Browser, connect};
-use crate::endpoint::{Party, Received};
+use crate::endpoint::Party;
 use crate::pki::Authority;
 use crate::sip::{Dialog, Message, Speaker, parameter};
 use crate::viaduct::{Home, LISTENERS, Viaduct};
@@ -67,7 +67,7 @@ fn ask_browser(switch: &Party, dialog: &mut Dialog, browser: &mut Browser, metho
     dialog.send(switch, method);
     let request = browser.receive(&format!("{method} {}", browser.uri()));
     browser.answer(&request, "200 OK");
-    response(switch, 200);
+    switch.receive_response_but_100(200);
     if method == "INVITE" {
         dialog.send(switch, "ACK");
         browser.receive("ACK ");
@@ -84,16 +84,6 @@ fn ask_switch(browser: &mut Browser, dialog: &mut Dialog, switch: &Party, method
         browser.send_in(dialog, "ACK");
         switch.receive_request("ACK");
     }
-}
-
-/// The switch's next message but a 100 is an answer with this status.
-fn response(switch: &Party, status: u16) -> Received {
-    let received = switch.receive();
-    if received.message.start.starts_with("SIP/2.0 100 ") {
-        return switch.receive_response(status);
-    }
-    assert!(received.message.start.starts_with(&format!("SIP/2.0 {status} ")), "{}", received.message);
-    received
 }
 
 #[test]
@@ -153,7 +143,7 @@ fn a_registered_browser_is_called_by_its_path() {
         let received = browser.receive("INVITE ");
         let answer = browser.answer(&received, "200 OK");
         let mut own = Dialog::of_callee(&received, &answer);
-        let mut of_switch = Dialog::of_caller(&response(&switch, 200).message);
+        let mut of_switch = Dialog::of_caller(&switch.receive_response_but_100(200).message);
         of_switch.send(&switch, "ACK");
         browser.receive("ACK ");
         ask_browser(&switch, &mut of_switch, browser, "INVITE");
@@ -180,13 +170,13 @@ fn a_browser_that_is_gone_is_answered_for_at_once_and_nobody_takes_its_place() {
     switch.send(&options, of_switch.next_hop());
     let received = browser.receive("OPTIONS ");
     browser.answer(&received, "200 OK");
-    response(&switch, 200);
+    switch.receive_response_but_100(200);
     browser.vanish();
     until_open(&viaduct, 0);
     let gone = |method: &str, of_switch: &mut Dialog| {
         let request = of_switch.request(&switch, method);
         switch.send(&request, of_switch.next_hop());
-        let answer = response(&switch, 430).message;
+        let answer = switch.receive_response_but_100(430).message;
         assert_eq!(answer.start, "SIP/2.0 430 Flow Failed");
         assert!(parameter(answer.value("To"), "tag").is_some());
         if method == "INVITE" {
@@ -203,7 +193,7 @@ fn a_browser_that_is_gone_is_answered_for_at_once_and_nobody_takes_its_place() {
     let mut invite = switch.request("INVITE", "sip:wendy@gone.invalid;transport=ws");
     invite.insert_first("Route", &path);
     switch.send(&invite, of_switch.next_hop());
-    response(&switch, 430);
+    switch.receive_response_but_100(430);
     let (mut own, mut of_switch) = call(&mut next, &switch);
     ask_browser(&switch, &mut of_switch, &mut next, "INFO");
     ask_switch(&mut next, &mut own, &switch, "BYE");
@@ -226,10 +216,10 @@ fn a_browser_that_goes_while_it_is_asked_is_answered_for_at_once() {
         let received = browser.receive(&format!("{method} "));
         if rings {
             browser.answer(&received, "180 Ringing");
-            response(&switch, 180);
+            switch.receive_response_but_100(180);
         }
         browser.vanish();
-        let answer = response(&switch, 430).message;
+        let answer = switch.receive_response_but_100(430).message;
         assert_eq!(answer.start, "SIP/2.0 430 Flow Failed");
         if method == "INVITE" {
             let ack = crate::sip::same_transaction(&request, "ACK", answer.value("To"));
