@@ -36,18 +36,12 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "bench-results")]
     out: PathBuf,
     /// Only these parts
-    #[arg(long, value_delimiter = ',', value_parser = part)]
-    parts: Vec<&'static str>,
+    #[arg(long, value_delimiter = ',', value_parser = PLAN.map(|step| step.name))]
+    parts: Vec<String>,
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
     against: Against,
-}
-
-fn part(name: &str) -> Result<&'static str, String> {
-    let names = PLAN.map(|step| step.name);
-    let known = names.iter().find(|known| **known == name);
-    known.copied().ok_or_else(|| format!("there are {}", names.join(", ")))
 }
 
 /// One command of the plan.
@@ -167,8 +161,13 @@ pub fn execute(args: &Args) -> io::Result<bool> {
 }
 
 impl Args {
+    /// What of the comparison is not given.
+    fn usual(&self) -> Selection {
+        if self.quick { small() } else { Selection::default() }
+    }
+
     fn plan(&self) -> Vec<&'static Step> {
-        let wanted = |step: &&Step| self.parts.is_empty() || self.parts.contains(&step.name);
+        let wanted = |step: &&Step| self.parts.is_empty() || self.parts.iter().any(|part| part == step.name);
         PLAN.iter().filter(wanted).collect()
     }
 }
@@ -201,15 +200,15 @@ impl Step {
     }
 
     fn selection(&self, args: &Args) -> Selection {
-        args.selection.clone().or(if args.quick { small() } else { Selection::default() })
+        args.selection.clone().or(args.usual())
     }
 
     /// In seconds; a comparison takes as long as its rounds.
     fn estimate(&self, args: &Args) -> u64 {
-        let (own, rounds) = if args.quick { (self.quick_s, 2) } else { (self.full_s, 9) };
-        match self.selection(args).rounds {
-            Some(asked) if self.name == COMPARE => own * u64::from(asked) / rounds,
-            _ => own,
+        let own = if args.quick { self.quick_s } else { self.full_s };
+        match self.name == COMPARE {
+            true => own * u64::from(self.selection(args).rounds()) / u64::from(args.usual().rounds()),
+            false => own,
         }
     }
 

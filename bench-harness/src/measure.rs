@@ -46,7 +46,7 @@ const STOLEN: f64 = 0.02;
 pub fn verdict(window: impl FnOnce() -> io::Result<Outcome>) -> io::Result<Verdict> {
     let (begin, stolen) = (Instant::now(), stolen_ns()?);
     let outcome = window()?;
-    let stolen = (stolen_ns()? - stolen) as f64 / begin.elapsed().as_nanos() as f64;
+    let stolen = stolen_ns()?.saturating_sub(stolen) as f64 / begin.elapsed().as_nanos() as f64;
     Ok(match outcome.is_carried() {
         true => Verdict::Carried,
         false if stolen > STOLEN || !outcome.kept_up() => Verdict::Spoiled,

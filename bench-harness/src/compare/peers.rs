@@ -386,10 +386,9 @@ fn modules_of(program: &Path) -> PathBuf {
 
 fn version(peer: Peer, program: &Path) -> String {
     let flag = match peer {
-        Peer::Viaduct | Peer::ViaductSpinning | Peer::ViaductStateful(_) => "--version",
-        Peer::Null(_) | Peer::NullSpinning => "--version",
-        Peer::Kamailio(_) | Peer::KamailioTcp(_) | Peer::KamailioTls | Peer::KamailioWs => "-v",
         Peer::Opensips(_) => "-V",
+        _ if peer.is_kamailio() => "-v",
+        _ => "--version",
     };
     let text = Command::new(program).arg(flag).output().map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()

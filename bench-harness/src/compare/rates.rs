@@ -54,7 +54,8 @@ impl Rates {
     }
 }
 
-fn whole(rate: f64) -> f64 {
+/// As it is offered: whole, and at least one a second.
+pub(super) fn whole(rate: f64) -> f64 {
     rate.floor().max(1.0)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 
 use super::peers::{Peer, Setting, Started};
-use super::rates::Rates;
+use super::rates::{Rates, whole};
 use super::window::{Bench, Measured, Plan};
 use crate::results::Histograms;
 use crate::results::model::{Load, Results};
@@ -66,7 +66,6 @@ pub type RoundOver<'a> = dyn Fn(&Results, &Histograms) -> io::Result<()> + 'a;
 pub struct Rounds<'w> {
     bench: Bench<'w>,
     subjects: Vec<Entrant>,
-    rates: Rates,
     results: Results,
     histograms: Histograms,
     beside: Vec<f64>,
@@ -109,21 +108,15 @@ impl<'w> Rounds<'w> {
             results.subjects.insert(peer.name().into(), told);
             subjects.push(Entrant { peer: *peer, subject, knee: 0.0, odd: 0 });
         }
-        Ok(Self {
-            bench,
-            subjects,
-            rates: Rates::default(),
-            results,
-            histograms: Histograms::new(),
-            beside: Vec::new(),
-        })
+        Ok(Self { bench, subjects, results, histograms: Histograms::new(), beside: Vec::new() })
     }
 
     /// Finds out how much can be offered, then runs all rounds; after each of them `round_over` is told what was found so far.
     pub fn run(&mut self, ask: &Ask, bar: &ProgressBar, round_over: &RoundOver<'_>) -> io::Result<()> {
         bar.set_length((self.subjects.len() * (1 + ask.rounds as usize * ask.loads.len())) as u64);
+        let mut rates = Rates::default();
         for mut entrant in std::mem::take(&mut self.subjects) {
-            match self.look_at(&mut entrant, ask, bar) {
+            match self.look_at(&mut entrant, &mut rates, ask, bar) {
                 // Another proxy that carries next to nothing takes no further part.
                 Err(error) if entrant.peer.is_foreign() => {
                     self.results.skipped.insert(entrant.peer.name().into(), error.to_string());
@@ -136,7 +129,7 @@ impl<'w> Rounds<'w> {
             bar.inc(1);
         }
         for load in &ask.loads {
-            let offered = self.rates.offered(ask, *load);
+            let offered = rates.offered(ask, *load);
             self.results.offered.extend(offered.map(|offered| (load.name().to_owned(), offered)));
         }
         let subjects = self.subjects.len();
@@ -154,7 +147,13 @@ impl<'w> Rounds<'w> {
 
     /// A first look at a subject: its knee in messages, and the most calls and connections that it carries, as far as the
     /// loads depend on them.
-    fn look_at(&mut self, entrant: &mut Entrant, ask: &Ask, bar: &ProgressBar) -> io::Result<()> {
+    fn look_at(
+        &mut self,
+        entrant: &mut Entrant,
+        rates: &mut Rates,
+        ask: &Ask,
+        bar: &ProgressBar,
+    ) -> io::Result<()> {
         let Entrant { peer, subject, knee, .. } = entrant;
         let name = peer.name();
         let by_knee = |load: &Load| matches!(load, Load::Messages | Load::Saturation | Load::Knee);
@@ -169,7 +168,7 @@ impl<'w> Rounds<'w> {
             };
         }
         for load in &ask.loads {
-            if !self.rates.lacks(ask, *load, *peer) {
+            if !rates.lacks(ask, *load, *peer) {
                 continue;
             }
             let unit = load.unit().name();
@@ -181,7 +180,7 @@ impl<'w> Rounds<'w> {
                 bar.set_message(format!("{name} ends what it keeps"));
                 self.bench.settle(subject, *load)?;
             }
-            self.rates.found(*load, *peer, most);
+            rates.found(*load, *peer, most);
         }
         Ok(())
     }
@@ -221,9 +220,9 @@ impl<'w> Rounds<'w> {
             Load::Saturation => (entrant.knee * TOO_MUCH, ask.window),
             Load::Knee => (entrant.knee * BELOW, ask.window),
             Load::Overload => return None,
-            _ => (self.rates.offered(ask, load)?.per_second, ask.window),
+            _ => (self.results.offered.get(load.name())?.per_second, ask.window),
         };
-        Some(Plan { load, rate: rate.floor().max(1.0), length })
+        Some(Plan { load, rate: whole(rate), length })
     }
 
     /// The knee by which a subject's load is measured: the lowest of Viaduct's and the floor's for both, so that they are

@@ -86,7 +86,8 @@ impl Selection {
         if self.loads.is_empty() { LOADS.to_vec() } else { self.loads.clone() }
     }
 
-    pub(super) fn rounds(&self) -> u32 {
+    /// How many are run.
+    pub fn rounds(&self) -> u32 {
         self.rounds.unwrap_or(9)
     }
 

@@ -26,6 +26,8 @@ const DRAIN: Duration = Duration::from_secs(3);
 const ATTEMPTS: usize = 3;
 /// Length of a step.
 const STEP_LENGTH: Duration = Duration::from_millis(500);
+/// How long calls may take to end in it: what is on its way, and no retransmission.
+const STEP_DRAIN: Duration = Duration::from_millis(400);
 /// The lowest rate that is tried, in messages a second.
 const LOWEST: f64 = 2_000.0;
 /// The search for the most calls a second that are carried: coarse, because a part of it is offered then.
@@ -33,12 +35,12 @@ const CALLS: Search =
     Search { first: 300.0, between: (20.0, 100_000.0), rise: 1.4, within: 1.2, windows: 50 };
 /// The same of new connections; more would leave the client's host without ports.
 const CONNECTIONS: Search = Search { first: 100.0, between: (10.0, 1_500.0), ..CALLS };
-/// Windows after it in which nothing old comes, before what is kept is over; and windows after which it is in any case.
+/// Length of a window after a search, until what is kept is over.
 const SETTLE: Duration = Duration::from_secs(1);
+/// It is after so many in which nothing old came,
 const SETTLED: usize = 5;
+/// and after so many in any case: longer than all timers.
 const SETTLED_AT_LAST: usize = 33;
-/// How long calls may take to end in it: what is on its way, and no retransmission.
-const STEP_DRAIN: Duration = Duration::from_millis(400);
 
 /// What is offered in a window.
 #[derive(Clone, Copy, Debug)]

@@ -299,20 +299,25 @@ impl Link {
     }
 
     fn hear(&mut self, bytes: &[u8]) {
-        let Some(session) = &mut self.session else { return self.hear_plain(bytes) };
-        let mut plain = Vec::new();
-        self.is_over |= session.hear(bytes, &mut plain).is_err();
-        self.hear_plain(&plain);
-        // A handshake goes on, and a refusal is told.
+        match (&mut self.session, &self.frames) {
+            (None, None) => return self.input.extend_from_slice(bytes),
+            (None, Some(_)) => self.hear_frames(bytes),
+            (Some(session), None) => self.is_over |= session.hear(bytes, &mut self.input).is_err(),
+            (Some(session), Some(_)) => {
+                let mut plain = Vec::new();
+                self.is_over |= session.hear(bytes, &mut plain).is_err();
+                self.hear_frames(&plain);
+            }
+        }
+        // A handshake goes on, a ping is answered, a refusal is told.
         self.write();
     }
 
-    fn hear_plain(&mut self, bytes: &[u8]) {
-        let Some(frames) = &mut self.frames else { return self.input.extend_from_slice(bytes) };
+    fn hear_frames(&mut self, bytes: &[u8]) {
+        let Some(frames) = &mut self.frames else { return };
         let mut answer = Vec::new();
         self.is_over |= frames.hear(bytes, &mut self.input, &mut answer).is_err();
         self.put(&answer);
-        self.write();
     }
 }
 

@@ -24,7 +24,7 @@ use std::time::SystemTime;
 
 use hdrhistogram::Histogram;
 
-use crate::load::Transport;
+use crate::load::{CARRIED, Transport};
 use model::{Load, Results, SCHEMA, Sample};
 
 /// Latencies of a subject under a load in nanoseconds, all its windows together.
@@ -205,7 +205,7 @@ impl Unit {
 }
 
 /// Part of what was offered that may be lost where CPU is compared.
-const MAY_LOSE: f64 = 0.005;
+const MAY_LOSE: f64 = 1.0 - CARRIED;
 
 impl Sample {
     /// What its CPU is counted by: calls, connections, or messages delivered.

@@ -7,6 +7,7 @@ use super::are_comparable;
 use super::model::{Load, Loss, Results, Sample};
 use super::ratios::{FLOOR, Figure, OVER_TCP, OVER_TLS, OVER_WS, STATEFUL, VIADUCT, flat};
 use super::statistics::{coverage, median};
+use crate::load::CARRIED;
 
 /// Its name.
 pub const FILE: &str = "report.md";
@@ -293,7 +294,8 @@ fn notes(samples: &[&Sample]) -> String {
 fn knees(text: &mut String, subjects: &Subjects<'_>) {
     let knee = |samples: &[&Sample]| {
         let mut rounds = BTreeMap::<u32, f64>::new();
-        for sample in samples.iter().filter(|s| s.delivered as f64 >= s.sent as f64 * 0.995 && s.on_schedule)
+        for sample in
+            samples.iter().filter(|s| s.delivered as f64 >= s.sent as f64 * CARRIED && s.on_schedule)
         {
             let best = rounds.entry(sample.round).or_default();
             *best = best.max(sample.offered_per_second);
