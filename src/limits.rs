@@ -68,7 +68,7 @@ pub const PIN_SETS: usize = 65_536;
 pub const PIN_WAYS: usize = 5;
 
 /// Choices of listeners that a shard remembers until the next change: a multiple of the neighbours that most trunks have,
-/// in 1 MiB, of which the neighbours that there are stay in the cache. Where three of them meet in a place of two, each time
+/// in 512 KiB, of which the neighbours that there are stay in the cache. Where three of them meet in a place of two, each time
 /// may cost two lookups: of a thousand neighbours one in forty does, in a quarter of the places one in four did.
 pub const RECENT_CHOICES: usize = 8192;
 

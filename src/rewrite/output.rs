@@ -208,7 +208,7 @@ fn two_octets(first: u8, second: u8) -> (u64, usize) {
     (text, ((first >> 32) + (second >> 32)) as usize / 8)
 }
 
-/// The longest text that is put together at once, in bytes: an IPv6 address, a port and 46 more.
+/// The longest text that is put together at once, in bytes: an IPv6 address, a port and 52 more.
 const SHORT_BYTES: usize = 96;
 
 /// A short text that is put together without asking each time whether there is room in the output. What is more than
