@@ -101,6 +101,8 @@ pub(super) struct Request<'m> {
     pub kind: Method,
     pub uri: &'m Uri<'m>,
     pub via: &'m Via<'m>,
+    /// The topmost Via's branch, if it begins with the magic cookie.
+    branch: Option<&'m [u8]>,
     pub from: &'m NameAddr<'m>,
     pub to: &'m NameAddr<'m>,
     /// Empty where there is none.
@@ -134,7 +136,8 @@ impl<'m> Request<'m> {
             return Err(Flaw::Missing(HeaderName::Via).into());
         }
         let via = sound(&values.via)?;
-        if via.branch().is_some_and(|branch| branch.len() == COOKIE.len() && has_cookie(branch)) {
+        let branch = via.branch().filter(|branch| has_cookie(branch));
+        if branch.is_some_and(|branch| branch.len() == COOKIE.len()) {
             return Err(Flaw::EmptyBranch.into());
         }
         if !message.has_each_once(&ONCE) {
@@ -153,6 +156,7 @@ impl<'m> Request<'m> {
             kind: Method::of(method),
             uri: request_uri(message.text(line.uri), &values.uri)?,
             via,
+            branch,
             from_tag: from.tag().unwrap_or_default(),
             to_tag: to.tag(),
             from,
@@ -175,11 +179,9 @@ impl<'m> Request<'m> {
 
     /// What tells its transaction from all others.
     pub fn transaction(&self) -> Transaction<'m> {
-        match self.via.branch() {
-            Some(branch) if has_cookie(branch) => {
-                Transaction::Rfc3261 { branch, sent_by: self.via.sent_by() }
-            }
-            _ => Transaction::Rfc2543 {
+        match self.branch {
+            Some(branch) => Transaction::Rfc3261 { branch, sent_by: self.via.sent_by() },
+            None => Transaction::Rfc2543 {
                 via: self.via.text,
                 from_tag: self.from_tag,
                 call_id: self.call_id,

@@ -149,13 +149,13 @@ impl<'a> Output<'a> {
 #[inline(always)]
 fn copy_few(to: &mut [u8], from: &[u8]) {
     match from.len() {
+        65.. => to.copy_from_slice(from),
+        32.. => both_ends::<32>(to, from),
+        16.. => both_ends::<16>(to, from),
+        8.. => both_ends::<8>(to, from),
+        4.. => both_ends::<4>(to, from),
+        1.. => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
         0 => {}
-        1..4 => to.iter_mut().zip(from).for_each(|(to, from)| *to = *from),
-        4..8 => both_ends::<4>(to, from),
-        8..16 => both_ends::<8>(to, from),
-        16..32 => both_ends::<16>(to, from),
-        32..=64 => both_ends::<32>(to, from),
-        _ => to.copy_from_slice(from),
     }
 }
 
