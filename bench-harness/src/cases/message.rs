@@ -1,7 +1,7 @@
 //! What is done for a message: parse, decide, rewrite, and all of it.
 
 use std::hint::black_box;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sip_parser::{HeaderLine, MAX_LINES, RequestValues, Start};
 use viaduct::egress::{Question, auto};
@@ -14,9 +14,9 @@ use super::support::Shard;
 use super::{Case, mixed_rules, rules, traffic};
 
 /// Who sends [`traffic::invite`].
-const CALLER: &str = "192.0.2.1:5060";
+const CALLER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5060);
 /// Who answers.
-const CALLEE: &str = "10.0.0.100:5060";
+const CALLEE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100)), 5060);
 
 /// Splits INVITEs into lines and reads the values that forwarding needs of every request.
 #[derive(Default)]
@@ -65,8 +65,7 @@ impl Decide {
     /// Among the hundred rules and two listeners of all measurements.
     pub fn new() -> Self {
         let shard = shard();
-        let address = "10.0.0.100:5060".parse().expect("an address");
-        let next_hop = NextHop { transport: Transport::Udp, address };
+        let next_hop = NextHop { transport: Transport::Udp, address: CALLEE };
         let question = Question { next_hop, ingress: shard.listener("public"), flow: 1 };
         Self { rules: rules::Match::new(100), shard, question, calls: 0 }
     }
@@ -130,12 +129,11 @@ impl Case for Rewrite {
     }
 
     fn run(&mut self) {
-        let caller: SocketAddr = CALLER.parse().expect("an address");
         for _ in 0..self.calls {
             let edits = &mut self.edits;
             edits.clear();
             edits.insert(self.via, New::Lines);
-            edits.replace(self.via_end..self.via_end, New::Source(black_box(caller)));
+            edits.replace(self.via_end..self.via_end, New::Source(black_box(CALLER)));
             edits.replace(self.max_forwards..self.max_forwards + 2, New::MaxForwards(black_box(69)));
             let written = edits.apply(black_box(&self.message), &mut self.out, |new, out| match new {
                 New::Lines => {
@@ -194,11 +192,10 @@ impl Pipeline {
 
     fn on(mut shard: Shard, part: Part) -> Self {
         let (public, private) = (shard.listener("public"), shard.listener("private"));
-        let caller = CALLER.parse().expect("an address");
-        let forwarded = shard.handle(&traffic::invite(u32::MAX), public, caller).1.to_vec();
+        let forwarded = shard.handle(&traffic::invite(u32::MAX), public, CALLER).1.to_vec();
         let (on, from) = match part {
-            Part::Invite | Part::Retransmission => (public, caller),
-            Part::Response | Part::Bye => (private, CALLEE.parse().expect("an address")),
+            Part::Invite | Part::Retransmission => (public, CALLER),
+            Part::Response | Part::Bye => (private, CALLEE),
         };
         Self { shard, part, on, from, forwarded, number: 0, messages: Vec::new() }
     }
@@ -250,11 +247,11 @@ impl Stateful {
 /// Handles both, and sends what comes of it.
 fn take(shard: &mut Shard, invite: &[u8], answer: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
     let (public, private) = (shard.listener("public"), shard.listener("private"));
-    let (outcome, forwarded) = shard.handle(black_box(invite), public, CALLER.parse().expect("an address"));
+    let (outcome, forwarded) = shard.handle(black_box(invite), public, CALLER);
     assert!(matches!(black_box(outcome), Outcome::Forward { transaction: Some(_), .. }));
     let answer = answer(forwarded);
     assert_eq!(shard.send_due(), 0, "no 100 before its time");
-    let (outcome, _) = shard.handle(black_box(&answer), private, CALLEE.parse().expect("an address"));
+    let (outcome, _) = shard.handle(black_box(&answer), private, CALLEE);
     assert!(matches!(black_box(outcome), Outcome::Relay { .. }));
     answer
 }
