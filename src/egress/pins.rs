@@ -159,7 +159,7 @@ impl Pins {
 
     /// Tells that this transaction will be looked for, whatever its inputs
     /// ([`TransactionKey::bound_to`]): the table is larger than the caches.
-    pub fn expect(&self, key: &TransactionKey) {
+    pub fn expect(&self, key: TransactionKey) {
         let (set, _) = self.place(key);
         if let (Some(tags), Some([first, ..])) = (self.tags.get(set), self.pins.get(set)) {
             hardware::prefetch(tags);
@@ -168,7 +168,7 @@ impl Pins {
     }
 
     /// What was decided for this transaction, if it still holds.
-    pub fn get(&self, key: &TransactionKey, now: Now) -> Option<Pin> {
+    pub fn get(&self, key: TransactionKey, now: Now) -> Option<Pin> {
         let (set, fingerprint) = self.place(key);
         let tags = self.tags.get(set)?;
         let way = tags.fingerprints.iter().position(|&f| f == fingerprint)?;
@@ -179,7 +179,7 @@ impl Pins {
     /// Remembers a decision; replaces an earlier one for the same transaction. A full set loses its
     /// oldest pin, counted if that one still held.
     #[inline]
-    pub fn put(&mut self, key: &TransactionKey, kind: PinKind, pin: Pin, now: Now) {
+    pub fn put(&mut self, key: TransactionKey, kind: PinKind, pin: Pin, now: Now) {
         let (set, fingerprint) = self.place(key);
         let (Some(tags), Some(pins)) = (self.tags.get_mut(set), self.pins.get_mut(set)) else { return };
         let way = tags.way_for(fingerprint, now);
@@ -217,9 +217,9 @@ impl Pins {
     }
 
     /// The set, and a fingerprint that is never 0.
-    fn place(&self, key: &TransactionKey) -> (usize, u64) {
-        let set = key.strong as usize & (self.tags.len() - 1);
-        (set, ((key.strong >> 64) as u64).max(1))
+    fn place(&self, key: TransactionKey) -> (usize, u64) {
+        let set = key.low() as usize & (self.tags.len() - 1);
+        (set, key.high().max(1))
     }
 }
 

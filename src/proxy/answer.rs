@@ -215,7 +215,7 @@ fn put_to(output: &mut Output<'_>, work: &Work, snapshot: &Snapshot, asker: &Ask
         return output.put(line.line.of(bytes));
     }
     let mut tag = [0; TO_TAG_LEN];
-    ToTag::write(&snapshot.keys, &asker.transaction(work), &mut tag);
+    ToTag::write(&snapshot.keys, asker.transaction(work), &mut tag);
     let (whole, value_end) = (line.line.range(), usize::from(line.value.end));
     output.put(bytes.get(whole.start..value_end).unwrap_or_default());
     output.put(b";tag=");

@@ -26,11 +26,11 @@ use super::state::Work;
 use super::target::Search;
 
 /// What the branch to the next hop of this number is named by.
-pub(super) const fn named(key: &TransactionKey, number: u8) -> u64 {
+pub(super) const fn named(key: TransactionKey, number: u8) -> u64 {
     // Any odd number tells them apart. This one no next hop knows: from the name of its own branch it cannot make
     // another one's, and say by ICMP that it did not arrive.
-    let step = (key.strong >> 64) as u64 | 1;
-    (key.strong as u64).wrapping_add((number as u64).wrapping_mul(step))
+    let step = key.high() | 1;
+    key.low().wrapping_add((number as u64).wrapping_mul(step))
 }
 
 /// Where our Record-Route and Via stand in a request that was written: behind the start line, our Via last.
@@ -78,15 +78,15 @@ pub(super) struct Tools<'a> {
 pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut [u8]) -> Option<Branch> {
     let Tools { snapshot, lines, recent, candidates, servers, throttles, work, now } = tools;
     let Attempt { number, terms, back, key, onward, .. } = attempt;
-    let key = TransactionKey { plain: terms.flow, strong: *key };
+    let key = TransactionKey(*key);
     let on = snapshot.view.by_identity(back.listener)?;
     let mut search = Search {
         snapshot,
         recent,
         candidates,
-        question: Question { next_hop: onward.next_hop, ingress: on, flow: key.plain },
+        question: Question { next_hop: onward.next_hop, ingress: on, flow: key.low() },
         has_asked: false,
-        draw: (key.strong >> 64) as u64,
+        draw: key.high(),
         last_resort: false,
         named: Named::default(),
         servers,
@@ -131,7 +131,7 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
         stream: back.stream,
         peer: work.mark_of(terms.source, back.stream),
         flows: flows.as_ref(),
-        transaction: named(&key, *number),
+        transaction: named(key, *number),
         mark: terms.mark,
     };
     let (start_line, rest) = kept.split_at_checked(top_lines(kept).start)?;
@@ -141,7 +141,7 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     output.put(rest);
     let len = output.finish().filter(|len| *len <= most_bytes(aim))?;
     let place = Place { listener: sender.identity, address: aim.next_hop.address, stream };
-    Some(Branch { on: sender.id, place, named: named(&key, *number), len })
+    Some(Branch { on: sender.id, place, named: named(key, *number), len })
 }
 
 /// What the request counts for, if some next hop asks to be sent less.
@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn each_branch_has_a_name_of_its_own_and_the_first_the_transactions() {
-        let key = TransactionKey { plain: 1, strong: u128::MAX - 5 };
-        let names: std::collections::BTreeSet<u64> = (0..8).map(|number| named(&key, number)).collect();
-        assert_eq!((names.len(), named(&key, 0)), (8, key.strong as u64));
+        let key = TransactionKey(u128::MAX - 5);
+        let names: std::collections::BTreeSet<u64> = (0..8).map(|number| named(key, number)).collect();
+        assert_eq!((names.len(), named(key, 0)), (8, key.low()));
     }
 }

@@ -71,7 +71,7 @@ pub(super) struct Way<'s> {
 pub(super) struct Decided<'r, 'm> {
     pub request: &'r Request<'m>,
     pub pre: &'r Preprocessed<'m>,
-    pub key: &'r TransactionKey,
+    pub key: TransactionKey,
     pub mark: LoopMark,
     pub way: Way<'r>,
     /// Where the decision is remembered; none: it was.
@@ -173,11 +173,11 @@ fn forward_sound<'s>(
 ) -> Result<Written<'s>, Stop> {
     let snapshot = search.snapshot;
     let key = TransactionKey::new(&work.secret, &request.transaction());
-    stateful::arrive(work, request, &key, now)?;
-    work.pins.expect(&key);
+    stateful::arrive(work, request, key, now)?;
+    work.pins.expect(key);
     // RFC 3261 §8.2.7: "A stateless UAS MUST ignore ACK requests." The ACK to an answer of ours carries
     // our To tag for this very transaction.
-    if request.is_ack() && request.to_tag.is_some_and(|tag| ToTag::verify(&snapshot.keys, &key, tag)) {
+    if request.is_ack() && request.to_tag.is_some_and(|tag| ToTag::verify(&snapshot.keys, key, tag)) {
         return Err(Stop::Drop(DropReason::AckAbsorbed));
     }
     let mut pre = Preprocessed::default();
@@ -188,10 +188,10 @@ fn forward_sound<'s>(
     may_pass(work, snapshot, request, &pre, &inputs)?;
 
     search.sips = forward::is_sips(&pre, pre.uri(request).scheme);
-    search.question.flow = key.plain;
-    search.draw = (key.strong >> 64) as u64;
+    search.question.flow = key.low();
+    search.draw = key.high();
     let pin_key = key.bound_to(inputs.transaction);
-    let pinned = pinned(work, search, &pin_key, now);
+    let pinned = pinned(work, search, pin_key, now);
     let found = match pinned {
         Ok(Some((way, false))) => Ok(way),
         Ok(Some((way, true))) => change_again(work, search, request, &mut pre, &inputs, way),
@@ -202,7 +202,7 @@ fn forward_sound<'s>(
     work.note_names(&search.named);
     work.counted.spared += search.spared;
     let pin = if let Ok(None) = pinned { Some(&pin_key) } else { None };
-    let decided = Decided { request, pre: &pre, key: &key, mark: inputs.mark, way: found?, pin };
+    let decided = Decided { request, pre: &pre, key, mark: inputs.mark, way: found?, pin };
     send_on(work, search, &decided, now, out)
 }
 
@@ -230,7 +230,7 @@ fn send_on<'s>(
         let (mode, record_route, rule) = (going.mode, going.record_route, decided.way.rule);
         // A transaction that is kept needs no pin.
         if let (Some(key), Mode::Stateless) = (decided.pin, mode) {
-            pin(work, snapshot, &going, key, now);
+            pin(work, snapshot, &going, *key, now);
         }
         if len > most_bytes(going.aim) {
             return Err(Reply::TooLarge.into());
@@ -282,7 +282,7 @@ fn may_pass(
 fn pinned<'s>(
     work: &mut Work,
     search: &mut Search<'s>,
-    key: &TransactionKey,
+    key: TransactionKey,
     now: Now,
 ) -> Result<Option<(Way<'s>, bool)>, Reply> {
     let Some(pin) = work.pins.get(key, now) else { return Ok(None) };
@@ -303,7 +303,7 @@ fn pinned<'s>(
 }
 
 /// Remembers a decision. An ACK or a CANCEL ends what its INVITE began and begins nothing.
-fn pin(work: &mut Work, snapshot: &Snapshot, going: &Going<'_, '_>, key: &TransactionKey, now: Now) {
+fn pin(work: &mut Work, snapshot: &Snapshot, going: &Going<'_, '_>, key: TransactionKey, now: Now) {
     let Decided { request, way, .. } = going.decided;
     let kind = match request.kind {
         Method::Ack | Method::Cancel => return,

@@ -155,7 +155,7 @@ fn put_lines(
         stream: request.incoming.stream,
         peer: ours.peer,
         flows: ours.flows,
-        transaction: branches::named(key, 0),
+        transaction: branches::named(*key, 0),
         mark: *mark,
     }
     .put(out, snapshot, tops);

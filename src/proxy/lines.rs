@@ -9,7 +9,7 @@ use crate::snapshot::Snapshot;
 use crate::stream::Number;
 use crate::token::{
     ASKED_LEN, Asked, BRANCH_LEN, Branch, Dialog, Flow, LOOP_MARK_LEN, LoopMark, PART_LEN, Part, RecordRoute,
-    Side,
+    Side, parts_onward,
 };
 
 use super::flows::Flows;
@@ -23,31 +23,10 @@ const BRANCH_AND_MARK: usize = BRANCH_LEN + loops::PARAMETER.len() + LOOP_MARK_L
 /// How our Via ends, where the next hop is not asked whether it wants to be sent less.
 const VIA_END: &[u8] = b"\r\n";
 
-/// Writes branch and mark of our Via, given the texts of their parts.
-///
-/// RFC 3261 §16.6 step 8: "The proxy MUST insert a Via header field value into the copy before the
-/// existing Via header field values."; RFC 3581 §3: "A client […] MAY include an "rport" parameter […].
-/// This parameter MUST have no value".
+/// Puts a MAC where it belongs.
 #[inline(always)]
-fn put_branch_and_mark(
-    room: &mut [u8; BRANCH_AND_MARK],
-    branch: &Branch,
-    parts: [&[u8; PART_LEN]; 3],
-    mark: &[u8; PART_LEN],
-) {
-    let (first, rest) = room.split_at_mut(BRANCH_LEN);
-    if let Some(first) = first.first_chunk_mut() {
-        branch.put(parts, first);
-    }
-    let (name, value) = rest.split_at_mut(loops::PARAMETER.len());
-    name.copy_from_slice(loops::PARAMETER);
-    value.copy_from_slice(&mark[..LOOP_MARK_LEN]);
-}
-
-/// Puts a MAC where it belongs, if there is one.
-#[inline(always)]
-fn put_mac(text: &mut [u8], at: Option<usize>, mac: &[u8; PART_LEN]) {
-    if let Some(room) = at.and_then(|at| text.get_mut(at..)).and_then(<[u8]>::first_chunk_mut) {
+fn put_mac(text: &mut [u8], at: usize, mac: &[u8; PART_LEN]) {
+    if let Some(room) = text.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
         *room = *mac;
     }
 }
@@ -136,39 +115,36 @@ impl Top<'_> {
     #[cold]
     #[inline(never)]
     fn keep<'t>(&self, tops: &'t mut Tops, sides: Sides, snapshot: &Snapshot) -> &'t Known {
-        tops.keep(snapshot.generation, sides, |out| self.put_anew(out, snapshot, false))
+        // The way back of a connection is its own.
+        let this = Self { stream: Number::NONE, peer: 0, ..*self };
+        tops.keep(snapshot.generation, sides, |out| this.put_anew(out, snapshot, false))
     }
 
     /// Writes the lines that are known, with what belongs to this request in its places.
     #[inline(always)]
     fn put_again(&self, out: &mut Output<'_>, snapshot: &Snapshot, known: &Known, asks: bool) {
-        let (branch, dialog, places) = (self.branch(), self.dialog, &known.places);
-        let [a, b, c] = branch.parts(&snapshot.keys, dialog.signer, *self.response_to);
-        let mut texts = [[0; PART_LEN]; 6];
-        let (near, far) = match places.tokens {
-            [None, _] => {
-                Part::write_all(&[a, b, c, self.mark.part()], &mut texts);
-                (None, None)
-            }
-            [Some((only, at)), None] => {
-                let [mac] = RecordRoute::macs([only], &snapshot.keys, &dialog);
-                Part::write_all(&[a, b, c, self.mark.part(), mac], &mut texts);
-                (Some(at), None)
-            }
-            [Some((first, at)), Some((second, then))] => {
-                let [mac, other] = RecordRoute::macs([first, second], &snapshot.keys, &dialog);
-                Part::write_all(&[a, b, c, self.mark.part(), mac, other], &mut texts);
-                (Some(at), Some(then))
-            }
-        };
-        let [a, b, c, mark, first, second] = &texts;
+        let (branch, Places { token, branch: at }) = (self.branch(), &known.places);
+        let of_token = token.as_ref().map(|(token, _)| token);
+        let ([a, b, c], mac) =
+            parts_onward(&snapshot.keys, &branch, *self.response_to, of_token, &self.dialog);
+        let is_of_datagram = branch.is_of_datagram();
+        let mut texts = [[0; PART_LEN]; 5];
+        Part::write_all(&[b, c, self.mark.part(), mac, a], &mut texts[..if is_of_datagram { 4 } else { 5 }]);
+        let [b, c, mark, mac, a] = &texts;
         let text = known.text();
         let text = if asks { text.strip_suffix(VIA_END).unwrap_or(text) } else { text };
         out.put_changed(text, |text| {
-            put_mac(text, near, first);
-            put_mac(text, far, second);
-            if let Some(room) = text.get_mut(places.branch..).and_then(<[u8]>::first_chunk_mut) {
-                put_branch_and_mark(room, &branch, [a, b, c], mark);
+            if let Some((_, [first, second])) = *token {
+                put_mac(text, first, mac);
+                put_mac(text, second, mac);
+            }
+            let Some(room) = text.get_mut(*at..).and_then(<[u8]>::first_chunk_mut) else { return };
+            let (own, value): (&mut [u8; BRANCH_AND_MARK], _) = (room, &mark[..LOOP_MARK_LEN]);
+            own[BRANCH_LEN + loops::PARAMETER.len()..].copy_from_slice(value);
+            let Some(own) = own.first_chunk_mut() else { return };
+            branch.put_transaction([b, c], own);
+            if !is_of_datagram {
+                Branch::put_way_back(a, own);
             }
         });
         if asks {
@@ -178,32 +154,31 @@ impl Top<'_> {
     }
 
     /// Writes the lines; gives where in all that was written there stands what belongs to this request.
+    ///
+    /// RFC 3261 §16.6 step 8: "The proxy MUST insert a Via header field value into the copy before the
+    /// existing Via header field values."; RFC 3581 §3: "A client […] MAY include an "rport" parameter […].
+    /// This parameter MUST have no value".
     #[cold]
     #[inline(never)]
     pub fn put_anew(&self, out: &mut Output<'_>, snapshot: &Snapshot, asks: bool) -> Places {
-        let tokens = if self.record_route { self.put_record_routes(out, snapshot) } else { [None; 2] };
+        let token = if self.record_route { Some(self.put_record_routes(out, snapshot)) } else { None };
         if let Some(flows) = self.flows {
             let advertised = self.ingress.advertised(self.source.ip());
             flows.put_path(out, snapshot, self.ingress.identity, advertised);
         }
-        let branch = self.branch();
-        let mut texts = [[0; PART_LEN]; 4];
-        let [a, b, c] = branch.parts(&snapshot.keys, self.dialog.signer, *self.response_to);
-        Part::write_all(&[a, b, c, self.mark.part()], &mut texts);
-        let [a, b, c, mark] = &texts;
-        let mut own = [0; BRANCH_AND_MARK];
-        put_branch_and_mark(&mut own, &branch, [a, b, c], mark);
+        let mut branch = [0; BRANCH_LEN];
+        self.branch().write(&snapshot.keys, self.dialog.signer, *self.response_to, &mut branch);
         out.put_all([b"Via: SIP/2.0/", self.sender.transport.via().as_bytes(), b" "]);
         out.put_text(self.sender.advertised(self.next_hop.ip()).text.as_bytes());
         out.put(b";rport;branch=");
-        let branch = out.written();
-        out.put(&own);
+        let at = out.written();
+        out.put_all([&branch, loops::PARAMETER, &self.mark.text()]);
         if asks {
             self.put_asked(out, snapshot)
         } else {
             out.put(VIA_END)
         }
-        Places { tokens, branch }
+        Places { token, branch: at }
     }
 
     /// Ends our Via with what asks the next hop whether it wants to be sent less, and shows that an answer comes from it.
@@ -228,15 +203,12 @@ impl Top<'_> {
         }
     }
 
-    /// Writes one value, or two where the sides differ, the egress-facing one on top (RFC 5658 §5).
+    /// Writes one value, or two where the sides differ, the egress-facing one on top (RFC 5658 §5). Gives the token, and where its
+    /// MAC begins in each of them.
     ///
     /// RFC 3261 §16.6 step 4: "it MUST insert a Record-Route header field value into the copy before any
     /// existing Record-Route header field values".
-    fn put_record_routes(
-        &self,
-        out: &mut Output<'_>,
-        snapshot: &Snapshot,
-    ) -> [Option<(RecordRoute, usize)>; 2] {
+    fn put_record_routes(&self, out: &mut Output<'_>, snapshot: &Snapshot) -> (RecordRoute, [usize; 2]) {
         let ingress = self.ingress.advertised(self.source.ip());
         let egress = self.egress.advertised(self.next_hop.ip());
         let (initiator, responder) = (self.ingress.identity, self.egress.identity);
@@ -247,9 +219,11 @@ impl Top<'_> {
         let [to_responder, to_initiator] =
             self.flows.map_or([None; 2], |flows| [flows.responder.as_ref(), flows.initiator.as_ref()]);
         let of_far = self.put_token(out, snapshot, (self.egress, egress), &far, to_responder);
-        let of_near =
-            paired.then(|| self.put_token(out, snapshot, (self.ingress, ingress), &near, to_initiator));
-        [Some((far, of_far)), of_near.map(|at| (near, at))]
+        let of_near = match paired {
+            true => self.put_token(out, snapshot, (self.ingress, ingress), &near, to_initiator),
+            false => of_far,
+        };
+        (far, [of_far, of_near])
     }
 
     /// Writes a value, on the side of a client that is reached by its own connection alone, if there is one. Gives where
@@ -265,8 +239,7 @@ impl Top<'_> {
         if let Some(flow) = flow {
             return self.put_value(out, snapshot, side, &token.with_flow(flow, &snapshot.keys, &self.dialog));
         }
-        let [text] = RecordRoute::written([*token], &snapshot.keys, &self.dialog);
-        self.put_value(out, snapshot, side, &text)
+        self.put_value(out, snapshot, side, &token.written(&snapshot.keys, &self.dialog))
     }
 
     /// "The URI placed in the Record-Route header field value MUST be a SIP or SIPS URI. This URI MUST

@@ -1,7 +1,7 @@
 //! Loop detection (RFC 5393 §4.2): has this request been here before, in the same form?
 
 use memchr::memmem::Finder;
-use sip_parser::{HeaderName, Via};
+use sip_parser::{HeaderName, Message, Via};
 
 use crate::snapshot::Snapshot;
 use crate::token::{BRANCH_LEN, Branch, Input, Inputs, LOOP_MARK_LEN, LoopMark, TransactionSecret};
@@ -50,8 +50,17 @@ pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &
         to: request.to.uri.text(),
         call_id: request.call_id,
     };
-    let mut inputs = Inputs::new(secret, &input);
-    if message.count(HeaderName::Route) > 0 {
+    let inputs = Inputs::new(secret, &input);
+    if message.first(HeaderName::Route).is_some() || !snapshot.plan.matcher.headers_read().is_empty() {
+        return with_lines(inputs, snapshot, message);
+    }
+    Inputted { transaction: inputs.hash(), mark: inputs.mark(), has_headers: false }
+}
+
+/// The same with the lines that matter, where there may be any.
+#[inline(never)]
+fn with_lines(mut inputs: Inputs<'_>, snapshot: &Snapshot, message: &Message<'_>) -> Inputted {
+    if message.first(HeaderName::Route).is_some() {
         inputs.add(message.all(HeaderName::Route).map(|line| message.text(line.value)));
     }
     let (transaction, added) = (inputs.hash(), inputs.added());

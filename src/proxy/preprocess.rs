@@ -7,7 +7,7 @@ use sip_parser::{HeaderName, NameAddr, Uri};
 use crate::limits::OWN_ROUTES;
 use crate::net::Transport;
 use crate::snapshot::Snapshot;
-use crate::token::{Path, RECORD_ROUTE_LEN, RecordRoute, Verified, Verifier};
+use crate::token::{Path, RECORD_ROUTE_LEN, RecordRoute, Sender, Verified, Verifier};
 
 use super::names::names_us;
 use super::reply::Reply;
@@ -130,8 +130,8 @@ impl<'m> Preprocessed<'m> {
         if self.next_route.is_some() || self.kept.start >= OWN_ROUTES {
             return false;
         }
-        let Some(verified) = reader.as_written(value) else { return false };
-        self.belongs_to(verified);
+        let Some((token, sender)) = reader.as_written(value) else { return false };
+        self.belongs_to(Verified { token, sender, flow: None });
         self.kept.start += 1;
         true
     }
@@ -220,13 +220,13 @@ impl<'r, 'm> Reader<'r, 'm> {
     /// What the token of a value proves that stands there byte for byte as we wrote it, which most do: known
     /// without reading it as a URI. `None` says nothing about the value.
     #[inline(always)]
-    fn as_written(&mut self, value: &[u8]) -> Option<Verified> {
+    fn as_written(&mut self, value: &[u8]) -> Option<(RecordRoute, Sender)> {
         let (user, behind) = value.strip_prefix(b"<sip:")?.split_first_chunk::<RECORD_ROUTE_LEN>()?;
         let address = behind.strip_prefix(b"@")?.strip_suffix(b";lr>")?;
-        let verified = self.tokens.as_mut()?.read(user)?;
-        let listener = self.snapshot.view.by_identity(verified.token.own())?;
+        let (token, sender) = self.tokens.as_mut()?.read_usual(user)?;
+        let listener = self.snapshot.view.by_identity(token.own())?;
         let advertised = &self.snapshot.plan.listener(listener).advertise;
-        if advertised.iter().any(|own| own.text.as_bytes() == address) { Some(verified) } else { None }
+        if advertised.iter().any(|own| own.text.as_bytes() == address) { Some((token, sender)) } else { None }
     }
 }
 

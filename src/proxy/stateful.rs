@@ -38,7 +38,7 @@ use super::via::response_to_source;
 pub(super) fn arrive(
     work: &mut Work,
     request: &Request<'_>,
-    key: &TransactionKey,
+    key: TransactionKey,
     now: Now,
 ) -> Result<(), Stop> {
     let Some(transactions) = &mut work.transactions else { return Ok(()) };
@@ -49,7 +49,7 @@ pub(super) fn arrive(
     if owner != work.number && !is_gone(&work.gone, owner) {
         return Err(Stop::HandOver(owner));
     }
-    match transactions.on_request(key.strong, request.method, now) {
+    match transactions.on_request(key.0, request.method, now) {
         Arrived::New => Ok(()),
         Arrived::Absorbed => Err(Stop::Drop(DropReason::Absorbed)),
         Arrived::Cancels => Err(Stop::Reply(Reply::Cancels)),
@@ -83,12 +83,12 @@ pub(super) fn open(
     let identity = |listener| snapshot.plan.listener(listener).identity;
     let (next_hop, sent, stream) = aim.sent();
     let opening = Opening {
-        key: key.strong,
+        key: key.0,
         method: request.method,
         back: Place { listener: identity(incoming.on), address: back, stream: incoming.stream },
         onward: Place { listener: identity(sent.listener), address: next_hop.address, stream },
         gateway: aim.gateway,
-        branch: branches::named(key, 0),
+        branch: branches::named(*key, 0),
         bytes,
         patience_ns,
         has_waited: work.again,
@@ -103,7 +103,7 @@ pub(super) fn open(
 
 /// How the next hops of a request are gone through.
 fn terms(snapshot: &Snapshot, going: &Going<'_, '_>, share: Option<Share>, patience_ns: u64) -> Terms {
-    let Decided { request, pre, key, way, mark, .. } = going.decided;
+    let Decided { request, pre, way, mark, .. } = going.decided;
     Terms {
         width: share.map_or(1, |share| share.width),
         forks: share.is_some(),
@@ -114,7 +114,6 @@ fn terms(snapshot: &Snapshot, going: &Going<'_, '_>, share: Option<Share>, patie
         signer: way.signer,
         mark: *mark,
         source: request.incoming.from,
-        flow: key.plain,
         is_large: going.is_large,
         standing: match snapshot.plan.overload.limits.peers.has_oc() {
             true => admit::standing_onward(snapshot, going.decided),
@@ -139,7 +138,7 @@ pub(super) fn answered(
     if let Some(transactions) = &mut work.transactions {
         let listener = snapshot.plan.listener(asker.on).identity;
         let back = Place { listener, address: to, stream: asker.stream };
-        transactions.cancel_answered(key.strong, back, out.get(..len).unwrap_or_default(), now);
+        transactions.cancel_answered(key.0, back, out.get(..len).unwrap_or_default(), now);
     }
 }
 
@@ -263,9 +262,9 @@ impl State {
 
     /// Does what is due for transactions until there is a message to send, which is then in `out`.
     pub fn next(&mut self, snapshot: &Snapshot, now: Now, out: &mut [u8]) -> Option<Own> {
-        let to_tag = |strong| {
+        let to_tag = |hash| {
             let mut tag = [0; TO_TAG_LEN];
-            ToTag::write(&snapshot.keys, &TransactionKey { plain: 0, strong }, &mut tag);
+            ToTag::write(&snapshot.keys, TransactionKey(hash), &mut tag);
             tag
         };
         while let Some(due) = self.work.transactions.as_mut()?.next(now, &to_tag, out) {

@@ -45,7 +45,7 @@ pub(super) enum By<'a> {
 pub(super) struct Search<'a> {
     pub snapshot: &'a Snapshot,
     pub recent: &'a mut Recent,
-    /// Where the request came in, [`crate::token::TransactionKey::plain`], and the next hop that egress was asked for last.
+    /// Where the request came in, [`crate::token::TransactionKey::low`], and the next hop that egress was asked for last.
     pub question: Question,
     /// It was asked at all.
     pub has_asked: bool,

@@ -37,8 +37,8 @@ impl Sides {
 /// What belongs to a dialog or a transaction, and where it stands in the lines.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Places {
-    /// The tokens in Record-Route, from the top, and where their MACs begin.
-    pub tokens: [Option<(RecordRoute, usize)>; 2],
+    /// The token in Record-Route, and where its MAC begins; of a pair, in either value.
+    pub token: Option<(RecordRoute, [usize; 2])>,
     /// Where our Via's branch begins.
     pub branch: usize,
 }
@@ -59,12 +59,8 @@ pub(super) struct Known {
 }
 
 impl Known {
-    const NONE: Self = Self {
-        sides: Sides::NONE,
-        places: Places { tokens: [None; 2], branch: 0 },
-        len: 0,
-        text: [0; TOP_BYTES],
-    };
+    const NONE: Self =
+        Self { sides: Sides::NONE, places: Places { token: None, branch: 0 }, len: 0, text: [0; TOP_BYTES] };
 
     /// The lines; none where they are longer than what is kept.
     #[inline(always)]

@@ -26,21 +26,21 @@ impl Asked {
         out: &mut [u8; ASKED_LEN],
     ) {
         let (before, last) = signed(transaction, next_hop);
-        let mac = keys.sign(Purpose::NextHop, signer, before, last);
+        let mac = keys.sign(signer, &before, last);
         [*out] = base32::encode(&[mac.part()]);
     }
 
     /// Whether an answer of this transaction with this token comes from the next hop, if it comes from there.
     pub fn verify(keys: &Keys, transaction: u64, from: SocketAddr, token: &[u8]) -> bool {
         let (before, last) = signed(transaction, from);
-        base32::decode(token)
-            .is_some_and(|groups| keys.verify(Purpose::NextHop, before, last, Mac::of_groups(groups)))
+        let part = <&[u8; ASKED_LEN]>::try_from(token).ok().and_then(base32::decode);
+        part.is_some_and(|[mac]| keys.verify(&before, last, Mac::of(mac)))
     }
 }
 
 fn signed(transaction: u64, address: SocketAddr) -> ([Block; 1], Block) {
-    let number = u128::from(transaction) << 64 | u128::from(address.port());
-    ([address_bits(address.ip()).to_be_bytes()], number.to_be_bytes())
+    let number = u128::from(transaction) << 16 | u128::from(address.port());
+    ([address_bits(address.ip()).to_be_bytes()], Purpose::NextHop.last(number))
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The branch of the Via that Viaduct writes: what brings a response home.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::base32::{self, PART_LEN, Part};
 use super::keys::{KeyId, Keys, MAC_BYTES, Mac, Purpose};
 use super::prf::Block;
-use crate::net::address_bits;
+use crate::net::canonical;
 
 /// What every branch of RFC 3261 begins with (§8.1.1.7).
 pub const COOKIE: &[u8; 7] = b"z9hG4bK";
@@ -27,9 +27,11 @@ const GROUPS: usize = (BODY * 8).div_ceil(40);
 const SPARE_BITS: u32 = (GROUPS * 40 - BODY * 8) as u32;
 /// What stands behind the head, two groups each.
 const PARTS: usize = GROUPS / 2;
+/// Its length.
+const TEXT: usize = base32::encoded_len(BODY);
 
 /// Length of a branch in bytes, the cookie included.
-pub const BRANCH_LEN: usize = COOKIE.len() + HEAD + base32::encoded_len(BODY);
+pub const BRANCH_LEN: usize = COOKIE.len() + HEAD + TEXT;
 
 /// What a branch of ours says:
 ///
@@ -56,7 +58,7 @@ pub struct Branch {
     pub ingress: u32,
     /// The connection that the request came in on; 0 for datagrams.
     pub connection: u32,
-    /// Hash of the transaction: the low 64 bits of [`super::TransactionKey::strong`].
+    /// Hash of the transaction: the low 64 bits of [`super::TransactionKey`].
     pub transaction: u64,
 }
 
@@ -71,8 +73,8 @@ pub struct Claim {
 impl Claim {
     /// A key of ours made the branch for a response that is sent there, as its other Vias say.
     pub fn is_true(&self, keys: &Keys, response_to: SocketAddr) -> bool {
-        let (before, last) = self.says.signed(response_to);
-        keys.verify(Purpose::Branch, before, last, self.mac)
+        let signed = self.says.signed(response_to);
+        keys.verify(signed.before(), signed.last, self.mac)
     }
 }
 
@@ -81,30 +83,41 @@ impl Branch {
     ///
     /// `signer` is [`Keys::signer`] for a new transaction, and the pinned one for a retransmission.
     pub fn write(&self, keys: &Keys, signer: KeyId, response_to: SocketAddr, out: &mut [u8; BRANCH_LEN]) {
-        let [a, b, c] = &base32::encode(&self.parts(keys, signer, response_to));
-        self.put([a, b, c], out);
+        let signed = self.signed(response_to);
+        let [a, b, c] = &base32::encode(&self.parts(keys.sign(signer, signed.before(), signed.last)));
+        out[..COOKIE.len()].copy_from_slice(COOKIE);
+        Self::put_way_back(a, out);
+        self.put_transaction([b, c], out);
     }
 
-    /// As [`Branch::write`], but what stands behind the fixed places as parts, of which the last one is cut short.
+    /// The branch comes by datagrams and not by a connection: then its way back ([`Branch::put_way_back`]) is the same for all of
+    /// its listener.
     #[inline(always)]
-    pub fn parts(&self, keys: &Keys, signer: KeyId, response_to: SocketAddr) -> [Part; PARTS] {
-        let (before, last) = self.signed(response_to);
-        let [a, b, c, d, e, f] = self.body(keys.sign(Purpose::Branch, signer, before, last));
+    pub const fn is_of_datagram(&self) -> bool {
+        self.peer == 0 && self.connection == 0
+    }
+
+    /// What stands behind the fixed places as parts, of which the last one is cut short.
+    #[inline(always)]
+    pub(super) fn parts(&self, mac: Mac) -> [Part; PARTS] {
+        let [a, b, c, d, e, f] = self.body(mac);
         [Part([a, b]), Part([c, d]), Part([e, f])]
     }
 
-    /// Writes the branch, given the texts of its parts.
+    /// Writes what says where the request came from, given the text of the first part.
     #[inline(always)]
-    pub fn put(&self, [a, b, c]: [&[u8; PART_LEN]; PARTS], out: &mut [u8; BRANCH_LEN]) {
-        let (cookie, rest) = out.split_at_mut(COOKIE.len());
-        let (head, text) = rest.split_at_mut(HEAD);
-        cookie.copy_from_slice(COOKIE);
-        head.copy_from_slice(&self.head());
-        let (first, rest) = text.split_at_mut(PART_LEN);
-        let (second, last) = rest.split_at_mut(PART_LEN);
-        first.copy_from_slice(a);
-        second.copy_from_slice(b);
-        last.copy_from_slice(&c[..BRANCH_LEN - COOKIE.len() - HEAD - 2 * PART_LEN]);
+    pub fn put_way_back(text: &[u8; PART_LEN], out: &mut [u8; BRANCH_LEN]) {
+        out[COOKIE.len() + HEAD..][..PART_LEN].copy_from_slice(text);
+    }
+
+    /// Writes what else there is but the cookie, given the texts of the other parts.
+    #[inline(always)]
+    pub fn put_transaction(&self, [b, c]: [&[u8; PART_LEN]; 2], out: &mut [u8; BRANCH_LEN]) {
+        const SECOND: usize = COOKIE.len() + HEAD + PART_LEN;
+        const THIRD: usize = SECOND + PART_LEN;
+        out[COOKIE.len()..][..HEAD].copy_from_slice(&self.head());
+        out[SECOND..THIRD].copy_from_slice(b);
+        out[THIRD..].copy_from_slice(&c[..BRANCH_LEN - THIRD]);
     }
 
     /// Reads the branch of a response's topmost Via; `None`: it has another form.
@@ -136,21 +149,21 @@ impl Branch {
     /// Fields and MAC as groups of 40 bits; the last one has 24.
     #[inline(always)]
     fn body(&self, mac: Mac) -> [u64; GROUPS] {
-        let Self { peer, ingress, connection, transaction, .. } = *self;
+        let (Self { peer, ingress, connection, transaction, .. }, Mac([first, second])) = (*self, mac);
         [
             u64::from(peer) << 24 | u64::from(ingress >> 8),
             u64::from(ingress & 0xff) << 32 | u64::from(connection),
             transaction >> 24,
-            (transaction & 0xff_ffff) << 16 | (mac.0 >> 64) as u64,
-            (mac.0 >> 24) as u64 & 0xff_ffff_ffff,
-            (mac.0 as u64 & 0xff_ffff) << SPARE_BITS,
+            (transaction & 0xff_ffff) << 16 | first >> 24,
+            (first & 0xff_ffff) << 16 | second >> 24,
+            (second & 0xff_ffff) << SPARE_BITS,
         ]
     }
 
     /// What [`Branch::body`] was made of; `None`: a spare bit is set, so that each branch has one form only.
     #[inline(always)]
-    fn of_body(owner: u16, stateful: bool, body: [u64; GROUPS]) -> Option<(Self, Mac)> {
-        let [a, b, c, d, e, f] = body;
+    fn of_body(owner: u16, stateful: bool, body: [Part; PARTS]) -> Option<(Self, Mac)> {
+        let [Part([a, b]), Part([c, d]), Part([e, f])] = body;
         let branch = Self {
             owner,
             stateful,
@@ -159,13 +172,13 @@ impl Branch {
             connection: b as u32,
             transaction: c << 24 | d >> 16,
         };
-        let mac = u128::from(d as u16) << 64 | u128::from(e << 24 | f >> SPARE_BITS);
-        (f.trailing_zeros() >= SPARE_BITS).then_some((branch, Mac(mac)))
+        let mac = Mac([(d & 0xffff) << 24 | e >> 16, (e & 0xffff) << 24 | f >> SPARE_BITS]);
+        (f.trailing_zeros() >= SPARE_BITS).then_some((branch, mac))
     }
 
-    /// What the MAC covers, as blocks: the destination's address; its port, and what the branch says. An
-    /// IPv4 address and its IPv4-mapped form are the same.
-    fn signed(&self, destination: SocketAddr) -> ([Block; 2], Block) {
+    /// What the MAC covers. An IPv4 address and its IPv4-mapped form are the same.
+    #[inline(always)]
+    pub(super) fn signed(&self, destination: SocketAddr) -> Signed {
         let numbers = [
             u64::from(VERSION) << 56
                 | u64::from(self.mode()) << 48
@@ -174,18 +187,41 @@ impl Branch {
                 | u64::from(destination.port()),
             u64::from(self.ingress) << 32 | u64::from(self.connection),
         ];
-        let block = |[first, second]: [u64; 2]| (u128::from(first) << 64 | u128::from(second)).to_be_bytes();
-        ([address_bits(destination.ip()).to_be_bytes(), block(numbers)], block([0, self.transaction]))
+        let numbers = u128::from(numbers[0]) << 64 | u128::from(numbers[1]);
+        let (v4, v6) = match canonical(destination.ip()) {
+            IpAddr::V4(ip) => (ip.to_bits(), None),
+            IpAddr::V6(ip) => (0, Some(ip.to_bits())),
+        };
+        Signed {
+            before: [numbers, v6.unwrap_or_default()].map(u128::to_be_bytes),
+            is_v6: v6.is_some(),
+            last: Purpose::Branch.last(u128::from(v4) << 64 | u128::from(self.transaction)),
+        }
+    }
+}
+
+/// What a branch's MAC covers, as blocks: the destination's port, and what the branch says; its address in a block of its
+/// own, if it is of IPv6, and in the last one, if it is of IPv4.
+pub(super) struct Signed {
+    before: [Block; 2],
+    is_v6: bool,
+    pub last: Block,
+}
+
+impl Signed {
+    #[inline(always)]
+    pub fn before(&self) -> &[Block] {
+        if self.is_v6 { &self.before } else { &self.before[..1] }
     }
 }
 
 /// Head and body of a branch of our form. The cookie is compared without case, because a neighbour
 /// that folds case folds it, too.
-fn shape(branch: &[u8]) -> Option<(&[u8; HEAD], &[u8])> {
+fn shape(branch: &[u8]) -> Option<(&[u8; HEAD], &[u8; TEXT])> {
+    let branch: &[u8; BRANCH_LEN] = branch.try_into().ok()?;
     let (cookie, rest) = branch.split_first_chunk::<{ COOKIE.len() }>()?;
-    let (head, text) = rest.split_first_chunk::<HEAD>()?;
-    let ours = branch.len() == BRANCH_LEN
-        && cookie.eq_ignore_ascii_case(COOKIE)
+    let (head, text) = (rest.first_chunk::<HEAD>()?, rest.last_chunk()?);
+    let ours = (cookie == COOKIE || cookie.eq_ignore_ascii_case(COOKIE))
         && head[0] == VERSION
         && matches!(head[1], STATELESS | STATEFUL);
     ours.then_some((head, text))

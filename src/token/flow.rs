@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use super::base32::{self, Part};
 use super::keys::{Key, KeyId, Keys, Mac, Purpose};
-use super::prf::{Block, Running, len};
+use super::prf::{Block, len};
 use crate::net::{address_bits, address_of};
 
 /// What stands before the flow: 80 bits, of which the first eight say what the token is.
@@ -88,10 +88,8 @@ pub(super) fn written(
 /// The MAC of a token with a flow. The version in the fields keeps it apart from those without; the last block is theirs.
 pub(super) fn mac(key: &Key, call_id: &[u8], tag: &[u8], fields: u128, flow: &Flow) -> Mac {
     let lengths = u128::from(len(call_id)) << 96 | u128::from(len(tag)) << 80;
-    let last: Block = (lengths | fields).to_be_bytes();
     let blocks: [Block; 2] = [flow.address().to_be_bytes(), flow.rest().to_be_bytes()];
-    let [full] = key.prf(Purpose::RecordRoute).run(&mut Running::default(), [call_id, tag], blocks, [last]);
-    Mac::cut(full)
+    Mac::cut(key.prf.of(&[call_id, tag], &blocks, Purpose::RecordRoute.last(lengths | fields)))
 }
 
 impl Flow {
@@ -126,22 +124,19 @@ fn write(fields: u128, flow: &Flow, mac: Mac) -> [u8; FLOW_TOKEN_LEN] {
     let [d, e, f] = [(address & 0xff) << 32 | rest >> 64, rest >> 24 & GROUP, (rest & 0xff_ffff) << 16];
     let fields = [(fields >> 40) as u64, (fields & GROUP) as u64];
     let [a, b, c, d, e, f] = [a, b, c, d, e, f].map(|group| group as u64);
-    let text = base32::encode(&[fields, [a, b], [c, d], [e, f], mac.part().0].map(Part));
+    let text = base32::encode(&[fields, [a, b], [c, d], [e, f], mac.0].map(Part));
     *text.as_flattened().first_chunk().expect("ten groups")
 }
 
 /// Fields, flow and MAC of a text of this form; those of one value have one text only.
 pub(super) fn read(user: &[u8]) -> Option<(u128, Flow, Mac)> {
-    if user.len() != FLOW_TOKEN_LEN {
-        return None;
-    }
-    let groups: [u64; GROUPS] = base32::decode(user)?;
-    let [first, second, a, b, c, d, e, f, g, h] = groups;
+    let parts = base32::decode::<FLOW_TOKEN_LEN, { GROUPS / 2 }>(user.try_into().ok()?)?;
+    let [Part([first, second]), Part([a, b]), Part([c, d]), Part([e, f]), mac] = parts;
     let wide = |group: u64| u128::from(group);
     let address = wide(a) << 88 | wide(b) << 48 | wide(c) << 8 | wide(d) >> 32;
     let rest = wide(d & 0xffff_ffff) << 64 | wide(e) << 24 | wide(f) >> 16;
     let is_whole = f & 0xffff == 0;
-    is_whole.then(|| (wide(first) << 40 | wide(second), Flow::of(address, rest), Mac::of_groups([g, h])))
+    is_whole.then(|| (wide(first) << 40 | wide(second), Flow::of(address, rest), Mac::of(mac)))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::base32::{self, Part};
-use super::prf::{Block, Prf, Running, block_of, four, len};
+use super::prf::{Block, Message, Prf, Running, block_of, four, len};
 use super::transaction::{Form, TransactionSecret};
 use crate::net::address_bits;
 
@@ -60,19 +60,27 @@ impl<'s> Inputs<'s> {
         let (prf, mut running) = (secret.prf(), Running::default());
         let short = up_to_nine(method);
         let last = Last::new(short.unwrap_or_default(), cseq);
-        let [hash] = prf.run(&mut running, texts, blocks, [last.with(0)]);
-        let mut this = Self { prf, running, last, added: 0, hash: u128::from_be_bytes(hash) };
-        if short.is_none() {
-            this.add(std::iter::once(method));
-        }
-        this
+        let mut end = [last.with(0)];
+        let first = Message { parts: &texts, blocks: &blocks, ..Message::ended(&mut end) };
+        prf.values(&mut running, &mut [first]);
+        let this = Self { prf, running, last, added: 0, hash: u128::from_be_bytes(end[0]) };
+        if short.is_some() { this } else { this.with(method) }
+    }
+
+    #[cold]
+    fn with(mut self, text: &[u8]) -> Self {
+        self.add(std::iter::once(text));
+        self
     }
 
     /// Adds more texts that the decision depends on; the length of each is part of it.
     pub fn add<'t>(&mut self, texts: impl Iterator<Item = &'t [u8]>) {
-        self.added += self.prf.take_in(&mut self.running, texts);
-        let [hash] = self.prf.run(&mut self.running, [], [], [self.last.with(self.added)]);
-        self.hash = u128::from_be_bytes(hash);
+        let Self { prf, running, last, added, hash } = self;
+        let last = |count| {
+            *added += count;
+            last.with(*added)
+        };
+        *hash = u128::from_be_bytes(prf.take_in(running, texts, last));
     }
 
     /// The hash of all inputs so far.

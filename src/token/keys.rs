@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use super::base32::Part;
-use super::prf::{Block, Prf, Running};
+use super::prf::{Block, Prf};
 use super::timestamp;
 use super::transaction::TransactionSecret;
 use crate::limits;
@@ -12,9 +12,9 @@ use crate::limits;
 /// Length of every token's MAC in bytes.
 pub const MAC_BYTES: usize = 10;
 
-/// A token's MAC: 80 bits.
+/// A token's MAC: two groups of 40 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mac(pub u128);
+pub(super) struct Mac(pub [u64; 2]);
 
 /// How long a retired key still verifies: a dialog that outlives it falls back to the rules.
 pub const RETIRED_VERIFIES: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,14 +26,23 @@ pub(super) const SECRET_BYTES: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct KeyId(pub u32);
 
-/// What a MAC is for; each has a key of its own.
+/// What a MAC is for. The last block of what it covers begins with it, so that no token can stand in for another.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose {
-    Branch,
-    RecordRoute,
-    ToTag,
-    Ping,
-    NextHop,
+    Branch = 1,
+    RecordRoute = 2,
+    ToTag = 3,
+    Ping = 4,
+    NextHop = 5,
+}
+
+impl Purpose {
+    /// The last block, with 120 bits of what the MAC covers.
+    #[inline(always)]
+    pub const fn last(self, bits: u128) -> Block {
+        debug_assert!(bits >> 120 == 0);
+        ((self as u128) << 120 | bits).to_be_bytes()
+    }
 }
 
 /// What signs and verifies tokens: the first key signs, all verify. Never empty.
@@ -50,8 +59,8 @@ pub struct Keys {
 #[derive(Clone)]
 pub(super) struct Key {
     id: KeyId,
-    /// By [`Purpose`].
-    macs: Box<[Prf; 5]>,
+    /// What MACs are made with.
+    pub prf: Prf,
     transaction: [u8; 16],
     expires: Option<SystemTime>,
 }
@@ -163,27 +172,15 @@ impl Keys {
         TransactionSecret::new(&self.first.transaction)
     }
 
-    /// The MAC over these blocks under the key named `signer`, or the first where that one is gone.
-    #[inline(always)]
-    pub(super) fn sign<const BLOCKS: usize>(
-        &self,
-        purpose: Purpose,
-        signer: KeyId,
-        before: [Block; BLOCKS],
-        last: Block,
-    ) -> Mac {
-        Mac::cut(self.named(signer).prf(purpose).of(before, last))
+    /// The MAC over these blocks, of which the last one is [`Purpose::last`], under the key named `signer`, or the first
+    /// where that one is gone.
+    pub(super) fn sign(&self, signer: KeyId, before: &[Block], last: Block) -> Mac {
+        Mac::cut(self.named(signer).prf.of(&[], before, last))
     }
 
     /// Whether any key made this MAC over these blocks. Takes the same time wherever the two differ.
-    pub(super) fn verify<const BLOCKS: usize>(
-        &self,
-        purpose: Purpose,
-        before: [Block; BLOCKS],
-        last: Block,
-        mac: Mac,
-    ) -> bool {
-        self.all().any(|k| Mac::cut(k.prf(purpose).of(before, last)).is_same(mac))
+    pub(super) fn verify(&self, before: &[Block], last: Block, mac: Mac) -> bool {
+        self.all().any(|k| Mac::cut(k.prf.of(&[], before, last)).is_same(mac))
     }
 
     /// The key of this name, or the first where it is gone.
@@ -203,20 +200,12 @@ impl Key {
         let sub = |label: &[u8]| {
             let mut last = [0; 16];
             last[15] = label.len() as u8;
-            let [key] = master.run(&mut Running::default(), [label], [], [last]);
-            key
+            master.of(&[label], &[], last)
         };
         let [a, b, c, d, ..] = sub(b"viaduct 1 key id");
-        let purposes: [&[u8]; 5] = [
-            b"viaduct 1 branch",
-            b"viaduct 1 record-route",
-            b"viaduct 1 to-tag",
-            b"viaduct 1 ping",
-            b"viaduct 1 next hop",
-        ];
         Self {
             id: KeyId(u32::from_be_bytes([a, b, c, d])),
-            macs: Box::new(purposes.map(|label| Prf::new(&sub(label)))),
+            prf: Prf::new(&sub(b"viaduct 1 token")),
             transaction: sub(b"viaduct 1 transaction"),
             expires,
         }
@@ -224,10 +213,6 @@ impl Key {
 
     fn valid_at(&self, now: SystemTime) -> bool {
         self.expires.is_none_or(|expires| now < expires)
-    }
-
-    pub(super) fn prf(&self, purpose: Purpose) -> &Prf {
-        &self.macs[purpose as usize]
     }
 }
 
@@ -239,28 +224,29 @@ impl fmt::Debug for Key {
 }
 
 impl Mac {
-    /// From what was computed.
-    #[inline]
+    /// The first ten bytes of what was computed.
+    #[inline(always)]
     pub fn cut(full: Block) -> Self {
-        Self(u128::from_be_bytes(full) >> (128 - 8 * MAC_BYTES))
+        let all = u128::from_be_bytes(full);
+        Self([(all >> 88) as u64, (all >> 48) as u64 & 0xff_ffff_ffff])
     }
 
-    /// Two groups of 40 bits.
-    #[inline]
-    pub fn of_groups([first, second]: [u64; 2]) -> Self {
-        Self(u128::from(first) << 40 | u128::from(second))
+    /// From a part of a token.
+    #[inline(always)]
+    pub fn of(Part(groups): Part) -> Self {
+        Self(groups)
     }
 
     /// As a part of a token.
-    #[inline]
+    #[inline(always)]
     pub fn part(self) -> Part {
-        Part([(self.0 >> 40) as u64, self.0 as u64 & 0xff_ffff_ffff])
+        Part(self.0)
     }
 
     /// Compares without a branch that depends on the contents.
     #[inline]
-    pub fn is_same(self, other: Self) -> bool {
-        std::hint::black_box(self.0 ^ other.0) == 0
+    pub fn is_same(self, Self([first, second]): Self) -> bool {
+        std::hint::black_box((self.0[0] ^ first) | (self.0[1] ^ second)) == 0
     }
 }
 

@@ -9,8 +9,8 @@
 //! All tokens are lower-case base32 (RFC 4648 §6 without padding), because header values may be
 //! compared, and are sometimes rewritten, without regard to case. Each carries a MAC of
 //! [`MAC_BYTES`] bytes, PMAC over AES-128 cut to 80 bits: guessing happens on line only, one message
-//! a guess, and 2^80 messages do not arrive in the lifetime of a key. Each purpose has a key of its
-//! own, derived from the key in the file, so that no token can stand in for another.
+//! a guess, and 2^80 messages do not arrive in the lifetime of a key. What a MAC covers begins, in its
+//! last block, with what the MAC is for, so that no token can stand in for another.
 //!
 //! Pure, except for [`Keys::load`] and its kin, which read and create the key file.
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ mod file;
 mod flow;
 mod inputs;
 mod keys;
+mod onward;
 mod ping;
 mod prf;
 mod record_route;
@@ -36,6 +37,7 @@ pub use file::{KeyFileError, Loaded};
 pub use flow::{FLOW_TOKEN_LEN, Flow, Path};
 pub use inputs::{Input, Inputs, LOOP_MARK_LEN, LoopMark};
 pub use keys::{KeyId, KeyLineError, Keys, MAC_BYTES, RETIRED_VERIFIES};
+pub use onward::parts_onward;
 pub use ping::{PING_BRANCH_LEN, PingBranch};
 pub use record_route::{Dialog, RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified, Verifier};
 pub use to_tag::{TO_TAG_LEN, ToTag};

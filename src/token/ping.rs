@@ -1,18 +1,19 @@
 //! The branch of an OPTIONS that asks whether a gateway lives: what brings its answer to whoever asked.
 
-use super::base32::{self, Part};
+use super::base32::{self, PART_LEN, Part};
 use super::branch::COOKIE;
-use super::keys::{Keys, MAC_BYTES, Mac, Purpose};
+use super::keys::{Keys, Mac, Purpose};
+use super::prf::Block;
 use crate::net::GatewayId;
 
 /// Version 1, and the sign that no request was forwarded.
 const HEAD: &[u8; 2] = b"bp";
 
-/// Two groups of 40 bits for what it says, two for the MAC.
-const GROUPS: usize = 2 + MAC_BYTES / 5;
+/// A part for what it says, one for the MAC.
+const TEXT: usize = 2 * PART_LEN;
 
 /// Length of such a branch in bytes.
-pub const PING_BRANCH_LEN: usize = COOKIE.len() + HEAD.len() + GROUPS * 8;
+pub const PING_BRANCH_LEN: usize = COOKIE.len() + HEAD.len() + TEXT;
 
 /// What the branch of an OPTIONS of ours says; a MAC covers all of it, so that nobody can answer what was not sent
 /// to him.
@@ -29,7 +30,7 @@ pub struct PingBranch {
 impl PingBranch {
     /// Writes the branch.
     pub fn write(&self, keys: &Keys) -> String {
-        let mac = keys.sign(Purpose::Ping, keys.signer(), [], self.signed());
+        let mac = keys.sign(keys.signer(), &[], self.signed());
         let texts = base32::encode(&[self.part(), mac.part()]);
         let bytes = COOKIE.iter().chain(HEAD).chain(texts.as_flattened());
         bytes.map(|byte| char::from(*byte)).collect()
@@ -39,14 +40,14 @@ impl PingBranch {
     pub fn read(branch: &[u8], keys: &Keys) -> Option<Self> {
         let (cookie, rest) = branch.split_first_chunk::<{ COOKIE.len() }>()?;
         let text = rest.strip_prefix(HEAD).filter(|_| cookie.eq_ignore_ascii_case(COOKIE))?;
-        let [a, b, c, d] = base32::decode::<GROUPS>(text).filter(|_| branch.len() == PING_BRANCH_LEN)?;
+        let [Part([a, b]), mac] = base32::decode::<TEXT, 2>(text.try_into().ok()?)?;
         let bits = u128::from(a) << 40 | u128::from(b);
         let this = Self {
             gateway: GatewayId((bits >> 64) as u16),
             listener: (bits >> 32) as u32,
             number: bits as u32,
         };
-        keys.verify(Purpose::Ping, [], this.signed(), Mac::of_groups([c, d])).then_some(this)
+        keys.verify(&[], this.signed(), Mac::of(mac)).then_some(this)
     }
 
     fn bits(&self) -> u128 {
@@ -58,8 +59,8 @@ impl PingBranch {
         Part([(bits >> 40) as u64, bits as u64 & 0xff_ffff_ffff])
     }
 
-    fn signed(&self) -> [u8; 16] {
-        self.bits().to_be_bytes()
+    fn signed(&self) -> Block {
+        Purpose::Ping.last(self.bits())
     }
 }
 

@@ -54,134 +54,120 @@ impl Prf {
         Self { cipher, halved, offsets, doubled }
     }
 
-    /// The value for a message of these blocks; the last of them stands apart.
+    /// The value for a message of the blocks of `parts`, then `blocks`, then the last one.
     #[inline]
-    pub fn of<const BLOCKS: usize>(&self, blocks: [Block; BLOCKS], last: Block) -> Block {
-        self.run(&mut Running::default(), [], blocks, [last])[0]
+    pub fn of(&self, parts: &[&[u8]], blocks: &[Block], last: Block) -> Block {
+        let mut end = [last];
+        self.values(&mut Running::default(), &mut [Message { parts, blocks, ..Message::ended(&mut end) }]);
+        end[0]
     }
 
-    /// Takes in the blocks of `parts`, then `blocks`; gives the value for each way to end the message.
+    /// Ends each of the messages in each of its ways. The first one goes on with `running`, which has taken in all but
+    /// its end then; the others begin anew, or with what the first one has taken in.
     ///
-    /// A part becomes as many blocks as it fills and, of its rest, one more: its last sixteen bytes, or, of a
-    /// part that has less, all it has. So parts and blocks follow from the blocks where each part's length is
-    /// known: it has to stand in `blocks` or in `lasts`.
+    /// All messages are passed at once, because each pass costs as much as two or three blocks.
     #[inline]
-    pub fn run<const PARTS: usize, const BLOCKS: usize, const LASTS: usize>(
+    pub fn values(&self, running: &mut Running, messages: &mut [Message<'_>]) {
+        self.cipher.encrypt_with_backend(Messages { prf: self, running, messages });
+    }
+
+    /// Takes in texts as parts, each with its length in a block behind it; gives the value of the message that ends here, with
+    /// the block that `last` makes of how many they were.
+    pub fn take_in<'t>(
         &self,
         running: &mut Running,
-        parts: [&[u8]; PARTS],
-        blocks: [Block; BLOCKS],
-        lasts: [Block; LASTS],
-    ) -> [Block; LASTS] {
-        let mut ends = lasts;
-        let work = Work { prf: self, running, parts: &parts, blocks: &blocks, ends: &mut ends };
-        self.cipher.encrypt_with_backend(work);
-        ends
+        texts: impl Iterator<Item = &'t [u8]>,
+        last: impl FnOnce(u32) -> Block,
+    ) -> Block {
+        let mut end = Block::default();
+        self.cipher.encrypt_with_backend(Texts { prf: self, running, texts, last, end: &mut end });
+        end
     }
+}
 
-    /// Takes in texts as parts, each with its length in a block behind it; gives how many they were.
-    pub fn take_in<'t>(&self, running: &mut Running, texts: impl Iterator<Item = &'t [u8]>) -> u32 {
-        let mut count = 0;
-        let texts = texts.inspect(|_| count += 1);
-        self.cipher.encrypt_with_backend(Texts { prf: self, running, texts });
-        count
-    }
+/// A message.
+///
+/// A part becomes as many blocks as it fills and, of its rest, one more: its last sixteen bytes, or, of a part that has
+/// less, all it has. So parts and blocks follow from the blocks where each part's length is known: it has to stand in
+/// `blocks` or in the last one.
+pub(super) struct Message<'a> {
+    /// Whether it begins with what the first one has taken in. Says nothing of that itself.
+    pub forks: bool,
+    pub parts: &'a [&'a [u8]],
+    /// What follows the parts.
+    pub blocks: &'a [Block],
+    /// Ways to end it: the last blocks at first, then the values.
+    pub ends: &'a mut [Block],
+}
 
-    /// As [`Prf::run`], from the beginning: for each fork the values of the message of `common` and that fork.
-    #[inline]
-    pub fn forked<const FORKS: usize, const LASTS: usize>(
-        &self,
-        common: &[u8],
-        forks: [&[u8]; FORKS],
-        lasts: [[Block; LASTS]; FORKS],
-    ) -> [[Block; LASTS]; FORKS] {
-        let mut ends = lasts;
-        self.cipher.encrypt_with_backend(Forked { prf: self, common, forks: &forks, ends: &mut ends });
-        ends
+impl<'a> Message<'a> {
+    /// Nothing but ends.
+    #[inline(always)]
+    pub fn ended(ends: &'a mut [Block]) -> Self {
+        Self { forks: false, parts: &[], blocks: &[], ends }
     }
 }
 
 /// What is done in one go, where the processor's features are known.
-struct Work<'a, const PARTS: usize, const BLOCKS: usize, const LASTS: usize> {
+struct Messages<'a, 'm> {
     prf: &'a Prf,
     running: &'a mut Running,
-    parts: &'a [&'a [u8]; PARTS],
-    blocks: &'a [Block; BLOCKS],
-    /// The last blocks at first, then the values.
-    ends: &'a mut [Block; LASTS],
+    messages: &'a mut [Message<'m>],
 }
 
-impl<const PARTS: usize, const BLOCKS: usize, const LASTS: usize> BlockSizeUser
-    for Work<'_, PARTS, BLOCKS, LASTS>
-{
+impl BlockSizeUser for Messages<'_, '_> {
     type BlockSize = U16;
 }
 
-impl<const PARTS: usize, const BLOCKS: usize, const LASTS: usize> BlockCipherEncClosure
-    for Work<'_, PARTS, BLOCKS, LASTS>
-{
+impl BlockCipherEncClosure for Messages<'_, '_> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
         let mut taking = Taking { backend, prf: self.prf, running: *self.running };
-        for part in self.parts {
-            taking.part(part);
+        for (number, message) in self.messages.iter_mut().enumerate() {
+            if number > 0 {
+                taking.running = if message.forks { *self.running } else { Running::default() };
+            }
+            for part in message.parts {
+                taking.part(part);
+            }
+            for block in message.blocks {
+                taking.block(*block);
+            }
+            if number == 0 {
+                *self.running = taking.running;
+            }
+            taking.end(message.ends);
         }
-        if BLOCKS > 0 {
-            taking.part(self.blocks.as_flattened());
-        }
-        taking.end(self.ends);
-        *self.running = taking.running;
     }
 }
 
 /// The same for texts of which nobody knows beforehand how many they are.
-struct Texts<'a, I> {
+struct Texts<'a, I, L> {
     prf: &'a Prf,
     running: &'a mut Running,
     texts: I,
+    last: L,
+    end: &'a mut Block,
 }
 
-impl<I> BlockSizeUser for Texts<'_, I> {
+impl<I, L> BlockSizeUser for Texts<'_, I, L> {
     type BlockSize = U16;
 }
 
-impl<'t, I: Iterator<Item = &'t [u8]>> BlockCipherEncClosure for Texts<'_, I> {
+impl<'t, I: Iterator<Item = &'t [u8]>, L: FnOnce(u32) -> Block> BlockCipherEncClosure for Texts<'_, I, L> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
         let mut taking = Taking { backend, prf: self.prf, running: *self.running };
+        let mut count = 0;
         for text in self.texts {
             let [a, b] = len(text).to_be_bytes();
             taking.part(text);
             taking.block([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b]);
+            count += 1;
         }
         *self.running = taking.running;
-    }
-}
-
-/// The same for messages that have a part in common, then one of their own.
-struct Forked<'a, const FORKS: usize, const LASTS: usize> {
-    prf: &'a Prf,
-    common: &'a [u8],
-    forks: &'a [&'a [u8]; FORKS],
-    /// The last blocks at first, then the values.
-    ends: &'a mut [[Block; LASTS]; FORKS],
-}
-
-impl<const FORKS: usize, const LASTS: usize> BlockSizeUser for Forked<'_, FORKS, LASTS> {
-    type BlockSize = U16;
-}
-
-impl<const FORKS: usize, const LASTS: usize> BlockCipherEncClosure for Forked<'_, FORKS, LASTS> {
-    #[inline(always)]
-    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
-        let mut taking = Taking { backend, prf: self.prf, running: Running::default() };
-        taking.part(self.common);
-        let common = taking.running;
-        for (fork, ends) in self.forks.iter().zip(self.ends) {
-            taking.running = common;
-            taking.part(fork);
-            taking.end(ends);
-        }
+        *self.end = (self.last)(count);
+        taking.end(std::slice::from_mut(self.end));
     }
 }
 
@@ -205,7 +191,7 @@ impl<B: BlockCipherEncBackend<BlockSize = U16>> Taking<'_, B> {
     }
 
     #[inline(always)]
-    fn end<const LASTS: usize>(&self, ends: &mut [Block; LASTS]) {
+    fn end(&self, ends: &mut [Block]) {
         for end in ends {
             *end = encrypt(self.backend, xor(xor(self.running.sum, *end), self.prf.halved));
         }
@@ -214,25 +200,22 @@ impl<B: BlockCipherEncBackend<BlockSize = U16>> Taking<'_, B> {
     /// Most parts have blocks whose offsets are ready: one look tells that for all of them.
     #[inline(always)]
     fn part(&mut self, part: &[u8]) {
-        let (whole, rest) = part.as_chunks::<16>();
         let Running { mut sum, count } = self.running;
-        let near = self.prf.offsets.get(count as usize..).and_then(|near| near.split_at_checked(whole.len()));
-        let Some((offsets, [last_offset, ..])) = near else {
+        let blocks = part.len().div_ceil(16);
+        let near = self.prf.offsets.get(count as usize..).and_then(|near| near.get(..blocks));
+        let Some(offsets) = near else {
             self.running = far_part(self.backend, self.prf, self.running, part);
             return;
         };
-        for (block, offset) in whole.iter().zip(offsets) {
+        let Some((last_offset, offsets)) = offsets.split_last() else { return };
+        for (block, offset) in part.as_chunks::<16>().0.iter().zip(offsets) {
             sum = xor(sum, encrypt(self.backend, xor(*block, *offset)));
         }
-        let mut count = count + whole.len() as u32;
-        if !rest.is_empty() {
-            let encrypted = match part.last_chunk::<16>() {
-                Some(last) => encrypt(self.backend, xor(*last, *last_offset)),
-                None => encrypt_short(self.backend, rest, last_offset),
-            };
-            (sum, count) = (xor(sum, encrypted), count + 1);
-        }
-        self.running = Running { sum, count };
+        let last = match part.last_chunk::<16>() {
+            Some(last) => encrypt(self.backend, xor(*last, *last_offset)),
+            None => encrypt_short(self.backend, part, last_offset),
+        };
+        self.running = Running { sum: xor(sum, last), count: count + blocks as u32 };
     }
 }
 
@@ -349,6 +332,12 @@ mod tests {
         Pmac::<aes::Aes128>::new(key.into()).chain(message).finalize().into_bytes().into()
     }
 
+    fn taken_in(prf: &Prf, part: &[u8]) -> Running {
+        let mut running = Running::default();
+        prf.values(&mut running, &mut [Message { parts: &[part], ..Message::ended(&mut []) }]);
+        running
+    }
+
     /// The library's own PMAC, for every length up to a message's.
     #[test]
     fn it_is_pmac() {
@@ -358,7 +347,7 @@ mod tests {
         let (blocks, _) = bytes.as_chunks::<16>();
         for count in (1..200).chain([1_023, 1_024, 1_025, 4_096]) {
             let (last, before) = blocks[..count].split_last().unwrap();
-            let [value] = prf.run(&mut Running::default(), [before.as_flattened()], [], [*last]);
+            let value = prf.of(&[before.as_flattened()], &[], *last);
             assert_eq!(value, oracle(&key, &bytes[..16 * count]), "{count} blocks");
         }
     }
@@ -369,7 +358,7 @@ mod tests {
         let key = std::array::from_fn(|n| n as u8);
         let text: [u8; 16] = std::array::from_fn(|n| n as u8);
         assert_eq!(
-            format!("{:032x}", u128::from_be_bytes(Prf::new(&key).of([], text))),
+            format!("{:032x}", u128::from_be_bytes(Prf::new(&key).of(&[], &[], text))),
             "ebbd822fa458daf6dfdad7c27da76338"
         );
     }
@@ -384,12 +373,20 @@ mod tests {
         ) {
             let prf = Prf::new(&key);
             let (first, second) = blocks.split_at(cut.min(blocks.len()));
-            let mut running = Running::default();
-            prf.run(&mut running, [first.as_flattened()], [], []);
-            let ends = prf.run(&mut running, [second.as_flattened()], [], lasts);
-            for (end, last) in ends.iter().zip(lasts) {
-                let message = [blocks.as_flattened(), &last].concat();
-                prop_assert_eq!(*end, oracle(&key, &message));
+            let (mut running, mut ends, mut forked, mut anew) = (Running::default(), lasts, lasts, lasts);
+            let common = [first.as_flattened()];
+            prf.values(&mut running, &mut [Message { parts: &common, ..Message::ended(&mut []) }]);
+            prf.values(&mut running, &mut [
+                Message { blocks: second, ..Message::ended(&mut ends) },
+                Message { forks: true, blocks: first, ..Message::ended(&mut forked) },
+                Message { parts: &common, blocks: second, ..Message::ended(&mut anew) },
+            ]);
+            prop_assert_eq!(ends, anew);
+            for (at, last) in lasts.iter().enumerate() {
+                let message = [blocks.as_flattened(), last].concat();
+                prop_assert_eq!(ends[at], oracle(&key, &message));
+                let message = [blocks.as_flattened(), first.as_flattened(), last].concat();
+                prop_assert_eq!(forked[at], oracle(&key, &message));
             }
         }
 
@@ -399,9 +396,8 @@ mod tests {
             let prf = Prf::new(&[7; 16]);
             let mut known: HashMap<(usize, Block), Vec<u8>> = HashMap::new();
             for part in parts {
-                let mut running = Running::default();
-                prf.run(&mut running, [&part], [], []);
-                let other = known.entry((part.len(), running.sum)).or_insert_with(|| part.clone());
+                let sum = taken_in(&prf, &part).sum;
+                let other = known.entry((part.len(), sum)).or_insert_with(|| part.clone());
                 prop_assert_eq!(&*other, &part);
             }
         }
@@ -412,9 +408,8 @@ mod tests {
     fn every_bit_of_a_part_counts() {
         let prf = Prf::new(&[7; 16]);
         let sum = |part: &[u8]| {
-            let mut running = Running::default();
-            prf.run(&mut running, [part], [], []);
-            (running.sum, running.count)
+            let Running { sum, count } = taken_in(&prf, part);
+            (sum, count)
         };
         for len in 0..70 {
             let part = vec![0x5a; len];

@@ -3,7 +3,7 @@
 use super::base32::{self, Part};
 use super::flow::{self, FLOW_TOKEN_LEN, Flow};
 use super::keys::{Key, KeyId, Keys, MAC_BYTES, Mac, Purpose};
-use super::prf::{Block, len};
+use super::prf::{Block, Message, Running, len};
 
 /// Version 1: no flow.
 const VERSION: u8 = 1;
@@ -44,7 +44,8 @@ pub enum Side {
 ///
 /// 160 bits: version 8, flags 8, the initiator's side's listener 32, the responder's 32, MAC 80. The
 /// MAC covers the token, the Call-ID and the From tag of the initiator: the token is good for this
-/// dialog only.
+/// dialog only. Of a pair it does not cover whose side the value stands for, so that both have one MAC:
+/// whoever gets one of them gets the other, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordRoute {
     /// Identity of the listener that faces the initiator: the request came in on it.
@@ -104,33 +105,29 @@ impl RecordRoute {
         flow::written(self.fields_of(VERSION_WITH_FLOW), flow, keys, (signer, call_id, from_tag))
     }
 
-    /// The texts of these tokens for a dialog.
-    #[inline]
-    pub fn written<const N: usize>(
-        tokens: [Self; N],
-        keys: &Keys,
-        dialog: &Dialog<'_>,
-    ) -> [[u8; RECORD_ROUTE_LEN]; N] {
+    /// Its text for a dialog: what it says, then a MAC, a part each.
+    pub fn written(&self, keys: &Keys, dialog: &Dialog<'_>) -> [u8; RECORD_ROUTE_LEN] {
         let Dialog { signer, call_id, from_tag } = *dialog;
-        let [macs] = macs(keys.named(signer), call_id, [from_tag], tokens);
-        std::array::from_fn(|n| {
-            let text = base32::encode(&[tokens[n].part(), macs[n].part()]);
-            *text.as_flattened().first_chunk().expect("two are all of it")
-        })
+        let full = keys.named(signer).prf.of(&[call_id, from_tag], &[], self.last(call_id, from_tag));
+        let text = base32::encode(&[self.part(), Mac::cut(full).part()]);
+        *text.as_flattened().first_chunk().expect("two are all of it")
     }
 
-    /// What of the texts of these tokens belongs to a dialog: the MAC, which is the second part of two.
+    /// The last block of what the MAC covers. It holds the lengths of Call-ID and tag, which are the blocks before, so that
+    /// no byte can move from one to the other.
     #[inline(always)]
-    pub fn macs<const N: usize>(tokens: [Self; N], keys: &Keys, dialog: &Dialog<'_>) -> [Part; N] {
-        let Dialog { signer, call_id, from_tag } = *dialog;
-        let [macs] = macs(keys.named(signer), call_id, [from_tag], tokens);
-        macs.map(Mac::part)
+    pub(super) fn last(&self, call_id: &[u8], tag: &[u8]) -> Block {
+        let lengths = u128::from(len(call_id)) << 96 | u128::from(len(tag)) << 80;
+        Purpose::RecordRoute.last(lengths | self.of_both_sides())
     }
 
     /// Whether a user part has the form of a token; says nothing about its MAC. What has the form but
     /// does not verify is counted, what has not is an ordinary user.
     pub fn looks_like(user: &[u8]) -> bool {
-        decode(user).is_some() || decode_with_flow(user).is_some()
+        match user.try_into() {
+            Ok(user) => decode(user).is_some(),
+            Err(_) => decode_with_flow(user).is_some(),
+        }
     }
 
     /// Identity of the listener whose address stands beside the token.
@@ -141,19 +138,17 @@ impl RecordRoute {
         }
     }
 
-    /// The other value of the same pair; `None`: it stands alone.
-    fn mate(&self) -> Option<Self> {
-        let side = match self.side {
-            Side::Initiator => Side::Responder,
-            Side::Responder => Side::Initiator,
-        };
-        self.paired.then_some(Self { side, ..*self })
-    }
-
     /// Version, flags and both listeners: 80 bits.
     #[inline(always)]
     fn fields(&self) -> u128 {
         self.fields_of(VERSION)
+    }
+
+    /// The same for either value of a pair.
+    #[inline(always)]
+    fn of_both_sides(&self) -> u128 {
+        let side = if self.paired { RESPONDER_SIDE } else { 0 };
+        self.fields() & !(u128::from(side) << 64)
     }
 
     #[inline(always)]
@@ -180,14 +175,14 @@ pub struct Verifier<'a> {
     call_id: &'a [u8],
     from_tag: &'a [u8],
     to_tag: &'a [u8],
-    /// What stands in the mate of the token that was read last, which follows it as a rule.
-    mate: Option<(RecordRoute, Mac, Sender)>,
+    /// What the token that was read last has in common with its mate, which follows it as a rule, and whom it is bound to.
+    known: Option<(u128, Mac, Sender)>,
 }
 
 impl<'a> Verifier<'a> {
     /// For a request with this Call-ID and these tags.
     pub fn new(keys: &'a Keys, call_id: &'a [u8], from_tag: &'a [u8], to_tag: &'a [u8]) -> Self {
-        Self { keys, call_id, from_tag, to_tag, mate: None }
+        Self { keys, call_id, from_tag, to_tag, known: None }
     }
 
     /// Reads the token from the user part of a Route or Request-URI that names us, and says who sent
@@ -197,15 +192,25 @@ impl<'a> Verifier<'a> {
     /// An element that uses one tag for both directions leaves the sender open; then the own side of
     /// a paired value decides, because each side meets the value that faces it first.
     pub fn read(&mut self, user: &[u8]) -> Option<Verified> {
-        let Some((token, mac)) = decode(user) else { return self.read_with_flow(user) };
-        let bound_by = match self.mate {
-            Some((mate, of_mate, sender)) if mate == token && of_mate.is_same(mac) => sender,
-            _ => self.bound_by(token, mac)?,
-        };
-        Some(Verified { token, sender: self.sender(token, bound_by), flow: None })
+        match user.try_into() {
+            Ok(user) => self.read_usual(user).map(|(token, sender)| Verified { token, sender, flow: None }),
+            Err(_) => self.read_with_flow(user),
+        }
     }
 
-    fn sender(&self, token: RecordRoute, bound_by: Sender) -> Sender {
+    /// The same of a token without a flow: what it says, and who sent the request.
+    pub fn read_usual(&mut self, user: &[u8; RECORD_ROUTE_LEN]) -> Option<(RecordRoute, Sender)> {
+        let (token, mac) = decode(user)?;
+        let bound_by = match self.known {
+            Some((known, its_mac, sender)) if known == token.of_both_sides() && its_mac.is_same(mac) => {
+                sender
+            }
+            _ => self.bound_by(&token, mac)?,
+        };
+        Some((token, self.sender(&token, bound_by)))
+    }
+
+    fn sender(&self, token: &RecordRoute, bound_by: Sender) -> Sender {
         if self.from_tag == self.to_tag && token.paired { token.side } else { bound_by }
     }
 
@@ -221,28 +226,34 @@ impl<'a> Verifier<'a> {
             true => Side::Initiator,
             false => is_bound_to(self.to_tag).then_some(Side::Responder)?,
         };
-        Some(Verified { token, sender: self.sender(token, bound_by), flow: Some(flow) })
+        Some(Verified { token, sender: self.sender(&token, bound_by), flow: Some(flow) })
     }
 
     /// Whose tag the token is bound to, the sender's first.
-    fn bound_by(&mut self, token: RecordRoute, mac: Mac) -> Option<Sender> {
-        let mate = token.mate();
-        let pair = [token, mate.unwrap_or(token)];
-        let mut responders = None;
-        for key in self.keys.all() {
-            let [[initiator, its_mate], [responder, of_mate]] =
-                macs(key, self.call_id, [self.from_tag, self.to_tag], pair);
-            if initiator.is_same(mac) {
-                self.mate = mate.map(|mate| (mate, its_mate, Side::Initiator));
-                return Some(Side::Initiator);
+    fn bound_by(&mut self, token: &RecordRoute, mac: Mac) -> Option<Sender> {
+        let sender = self.keys.all().find_map(|key| {
+            let [initiator, responder] = self.macs(key, token);
+            match initiator.is_same(mac) {
+                true => Some(Side::Initiator),
+                false => responder.is_same(mac).then_some(Side::Responder),
             }
-            if responder.is_same(mac) {
-                responders = Some(of_mate);
-            }
-        }
-        let of_mate = responders?;
-        self.mate = mate.map(|mate| (mate, of_mate, Side::Responder));
-        Some(Side::Responder)
+        })?;
+        self.known = Some((token.of_both_sides(), mac, sender));
+        Some(sender)
+    }
+
+    /// The MACs that the token would have for each of the tags.
+    fn macs(&self, key: &Key, token: &RecordRoute) -> [Mac; 2] {
+        let Self { call_id, from_tag, to_tag, .. } = *self;
+        let mut of_from = [token.last(call_id, from_tag)];
+        let mut of_to = [token.last(call_id, to_tag)];
+        let mut messages = [
+            Message { parts: &[call_id], ..Message::ended(&mut []) },
+            Message { forks: true, parts: &[from_tag], ..Message::ended(&mut of_from) },
+            Message { forks: true, parts: &[to_tag], ..Message::ended(&mut of_to) },
+        ];
+        key.prf.values(&mut Running::default(), &mut messages);
+        [of_from, of_to].map(|[full]| Mac::cut(full))
     }
 }
 
@@ -257,27 +268,9 @@ pub struct Dialog<'a> {
     pub from_tag: &'a [u8],
 }
 
-/// The MACs of these tokens for each tag. The last block holds the fields and the lengths of Call-ID and tag, so
-/// that no byte can move from one to the other.
-#[inline(always)]
-fn macs<const TAGS: usize, const N: usize>(
-    key: &Key,
-    call_id: &[u8],
-    tags: [&[u8]; TAGS],
-    tokens: [RecordRoute; N],
-) -> [[Mac; N]; TAGS] {
-    let of_call_id = u128::from(len(call_id)) << 96;
-    let lasts = tags.map(|tag| {
-        let lengths = of_call_id | u128::from(len(tag)) << 80;
-        tokens.map(|token| -> Block { (lengths | token.fields()).to_be_bytes() })
-    });
-    key.prf(Purpose::RecordRoute).forked(call_id, tags, lasts).map(|macs| macs.map(Mac::cut))
-}
-
-fn decode(user: &[u8]) -> Option<(RecordRoute, Mac)> {
-    let [a, b, c, d] = base32::decode(user)?;
-    let token = of_groups([a, b], VERSION).filter(|_| user.len() == RECORD_ROUTE_LEN)?;
-    Some((token, Mac::of_groups([c, d])))
+fn decode(user: &[u8; RECORD_ROUTE_LEN]) -> Option<(RecordRoute, Mac)> {
+    let [Part(groups), mac] = base32::decode(user)?;
+    Some((of_groups(groups, VERSION)?, Mac::of(mac)))
 }
 
 fn decode_with_flow(user: &[u8]) -> Option<(RecordRoute, Flow, Mac)> {

@@ -14,15 +14,15 @@ pub enum ToTag {}
 
 impl ToTag {
     /// Writes the tag for an answer to this transaction.
-    pub fn write(keys: &Keys, transaction: &TransactionKey, out: &mut [u8; TO_TAG_LEN]) {
-        let mac = keys.sign(Purpose::ToTag, keys.signer(), [], transaction.strong.to_be_bytes());
+    pub fn write(keys: &Keys, transaction: TransactionKey, out: &mut [u8; TO_TAG_LEN]) {
+        let mac = keys.sign(keys.signer(), &[transaction.0.to_be_bytes()], Purpose::ToTag.last(0));
         [*out] = base32::encode(&[mac.part()]);
     }
 
     /// Whether `tag` is ours for this transaction.
-    pub fn verify(keys: &Keys, transaction: &TransactionKey, tag: &[u8]) -> bool {
-        base32::decode(tag).is_some_and(|groups| {
-            keys.verify(Purpose::ToTag, [], transaction.strong.to_be_bytes(), Mac::of_groups(groups))
-        })
+    pub fn verify(keys: &Keys, transaction: TransactionKey, tag: &[u8]) -> bool {
+        let part = <&[u8; TO_TAG_LEN]>::try_from(tag).ok().and_then(base32::decode);
+        let before = [transaction.0.to_be_bytes()];
+        part.is_some_and(|[mac]| keys.verify(&before, Purpose::ToTag.last(0), Mac::of(mac)))
     }
 }

@@ -1,8 +1,8 @@
-//! What tells one transaction from all others, reduced to two hashes.
+//! What tells one transaction from all others, reduced to a hash.
 
 use std::fmt;
 
-use super::prf::{Block, Prf, Running, len};
+use super::prf::{Block, Prf, len};
 
 /// The parts of a request that are the same in its retransmissions, in its CANCEL and in the ACK for
 /// its non-2xx answer, and in nothing else (RFC 3261 §16.11, §17.2.3).
@@ -32,7 +32,7 @@ pub enum Transaction<'a> {
     },
 }
 
-/// What [`TransactionKey::strong`] is keyed with; see [`super::Keys::transaction_secret`].
+/// What a [`TransactionKey`] is keyed with; see [`super::Keys::transaction_secret`].
 #[derive(Clone)]
 pub struct TransactionSecret(Box<Prf>);
 
@@ -70,15 +70,10 @@ impl Form {
     }
 }
 
-/// A transaction, reduced to two hashes.
+/// A transaction, reduced to a hash: keyed, so that nobody can make two transactions collide. Pins, branch and To tag
+/// depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TransactionKey {
-    /// Without a key, so that a program in the kernel can compute it: names the owning shard and one
-    /// path of a multipath route. A client can choose it; nothing that matters may depend on it.
-    pub plain: u64,
-    /// Keyed, so that nobody can make two transactions collide: pins, branch and To tag depend on it.
-    pub strong: u128,
-}
+pub struct TransactionKey(pub u128);
 
 impl TransactionKey {
     /// Hashes the parts.
@@ -86,35 +81,46 @@ impl TransactionKey {
         match *transaction {
             Transaction::Rfc3261 { branch, sent_by } => {
                 let last = Form::Rfc3261.last([len(branch), len(sent_by), 0, 0], 0);
-                Self { plain: Plain::of(&[branch, sent_by]), strong: strong(secret, [branch, sent_by], last) }
+                Self::of(secret, &[branch, sent_by], last)
             }
             Transaction::Rfc2543 { via, from_tag, call_id, cseq, request_uri } => {
                 let parts = [via, from_tag, call_id, request_uri];
-                Self {
-                    plain: Plain::of(&[&cseq.to_be_bytes(), via, from_tag, call_id, request_uri]),
-                    strong: strong(secret, parts, Form::Rfc2543.last(parts.map(len), cseq)),
-                }
+                Self::of(secret, &parts, Form::Rfc2543.last(parts.map(len), cseq))
             }
         }
     }
 
+    fn of(secret: &TransactionSecret, parts: &[&[u8]], last: Block) -> Self {
+        Self(u128::from_be_bytes(secret.prf().of(parts, &[], last)))
+    }
+
     /// The same transaction under these decision inputs ([`super::Inputs::hash`]): what pins go by, so
     /// that nobody gets another request past the rules by giving it an earlier one's branch. The lower half
-    /// of `strong` stays as it is, so that a pin's place is known before the inputs are.
-    pub const fn bound_to(&self, inputs: u128) -> Self {
-        Self { plain: self.plain, strong: self.strong ^ (inputs >> 64 << 64) }
+    /// stays as it is, so that a pin's place is known before the inputs are.
+    pub const fn bound_to(self, inputs: u128) -> Self {
+        Self(self.0 ^ (inputs >> 64 << 64))
+    }
+
+    /// What names the transaction where 64 bits do, and chooses one path of a multipath route.
+    pub const fn low(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// The other 64 bits, which no branch tells.
+    pub const fn high(self) -> u64 {
+        (self.0 >> 64) as u64
     }
 
     /// Which of `shards` shards a stateless branch names.
-    pub const fn owner(&self, shards: u16) -> u16 {
-        share(self.plain, shards)
+    pub const fn owner(self, shards: u16) -> u16 {
+        share(self.low(), shards)
     }
 }
 
 /// Which of `shards` shards keeps the transactions of a call: a hash of its Call-ID, so that what follows each other
 /// in a call does so on one shard.
 pub fn owner_of_call(call_id: &[u8], shards: u16) -> u16 {
-    share(Plain::of(&[call_id]), shards)
+    share(plain(call_id), shards)
 }
 
 /// A hash's share of so many: `(hash >> 32) * shards >> 32`.
@@ -122,47 +128,26 @@ const fn share(hash: u64, shards: u16) -> u16 {
     (((hash >> 32) * shards as u64) >> 32) as u16
 }
 
-fn strong<const PARTS: usize>(secret: &TransactionSecret, parts: [&[u8]; PARTS], last: Block) -> u128 {
-    let [hash] = secret.prf().run(&mut Running::default(), parts, [], [last]);
-    u128::from_be_bytes(hash)
-}
-
-/// The hash behind [`TransactionKey::plain`], in words of eight bytes, little endian, so that a
-/// program in the kernel can compute it with a bounded loop.
+/// The hash behind [`owner_of_call`], without a key and in words of eight bytes, little endian, so that a program in the
+/// kernel can compute it with a bounded loop. A client can choose it; nothing that matters may depend on it.
 ///
-/// For each part: `h = (h ^ word) * MULTIPLIER; h ^= h >> 29` for each word, the last one filled up
-/// with zeros, then once more with the part's length as word.
-struct Plain(u64);
-
-impl Plain {
+/// `h = (h ^ word) * MULTIPLIER; h ^= h >> 29` for each word, the last one filled up with zeros, then with the length as
+/// word, then with zero.
+fn plain(text: &[u8]) -> u64 {
     const MULTIPLIER: u64 = 0x9fb2_1c65_1e98_df25;
-
-    #[inline]
-    fn of(parts: &[&[u8]]) -> u64 {
-        let mut this = Self(0x243f_6a88_85a3_08d3);
-        parts.iter().for_each(|part| this.part(part));
-        this.word(0);
-        this.0 ^ (this.0 >> 32)
-    }
-
-    #[inline]
-    fn word(&mut self, word: u64) {
-        let h = (self.0 ^ word).wrapping_mul(Self::MULTIPLIER);
-        self.0 = h ^ (h >> 29);
-    }
-
-    #[inline]
-    fn part(&mut self, part: &[u8]) {
-        let (words, rest) = part.as_chunks::<8>();
-        for word in words {
-            self.word(u64::from_le_bytes(*word));
-        }
-        match part.last_chunk::<8>() {
-            _ if rest.is_empty() => {}
-            // The rest is the end of the last eight bytes.
-            Some(last) => self.word(u64::from_le_bytes(*last) >> (64 - 8 * rest.len())),
-            None => self.word(rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))),
-        }
-        self.word(part.len() as u64);
-    }
+    let step = |hash: u64, word: u64| {
+        let h = (hash ^ word).wrapping_mul(MULTIPLIER);
+        h ^ (h >> 29)
+    };
+    let (words, rest) = text.as_chunks::<8>();
+    let mut hash =
+        words.iter().fold(0x243f_6a88_85a3_08d3, |hash, word| step(hash, u64::from_le_bytes(*word)));
+    hash = match text.last_chunk::<8>() {
+        _ if rest.is_empty() => hash,
+        // The rest is the end of the last eight bytes.
+        Some(last) => step(hash, u64::from_le_bytes(*last) >> (64 - 8 * rest.len())),
+        None => step(hash, rest.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))),
+    };
+    hash = step(step(hash, text.len() as u64), 0);
+    hash ^ (hash >> 32)
 }

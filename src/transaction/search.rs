@@ -61,8 +61,6 @@ pub struct Terms {
     pub mark: LoopMark,
     /// Who sent the request.
     pub source: SocketAddr,
-    /// [`crate::token::TransactionKey::plain`]
-    pub flow: u64,
     /// The request is too large for UDP.
     pub is_large: bool,
     /// What it counts for to a next hop that asks to be sent less.
