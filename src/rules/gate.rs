@@ -87,6 +87,18 @@ impl Gate {
         }
     }
 
+    /// Whether a request without any of these values is told from those that lead into a branch which asks for them.
+    pub fn tells(asks: Asks, values: &[u32], numbers: &Numbers) -> bool {
+        match asks {
+            Asks::Source | Asks::Prefix | Asks::Host(_) => true,
+            Asks::Pattern(field) => {
+                let patterns = numbers.patterns.get(usize::from(field));
+                patterns.is_some_and(|patterns| !values.iter().any(|&pattern| patterns.needs_scan(pattern)))
+            }
+            Asks::Transport | Asks::Listener | Asks::Method | Asks::Not => false,
+        }
+    }
+
     /// A bit for each branch that the request may lead into, the first one lowest.
     #[inline(always)]
     pub fn open(&self, facts: &Facts<'_>) -> u64 {

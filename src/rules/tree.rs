@@ -221,8 +221,12 @@ impl Tree {
     /// Fills a node with drafts, which are in the order of their rules.
     fn grow(&mut self, node: u32, drafts: Vec<Draft>, depth: usize, checks: &Checks, numbers: &Numbers) {
         let first = drafts.first().map_or(NONE, |draft| draft.rule);
-        let hangs_by =
-            if drafts.len() > FEW && depth > 0 { choose(&drafts, checks) } else { vec![None; drafts.len()] };
+        let is_filtered =
+            |check: &Check| depth == DEPTH && Gate::tells(check.asks, checks.values(check), numbers);
+        let hangs_by = match drafts.len() > FEW && depth > 0 {
+            true => choose(&drafts, checks, is_filtered),
+            false => vec![None; drafts.len()],
+        };
         let begin = self.leaves.len() as u32;
         let mut below: HashMap<Asks, HashMap<u32, Vec<Draft>>> = HashMap::new();
         for (mut draft, hangs_by) in drafts.into_iter().zip(hangs_by) {
@@ -285,8 +289,9 @@ impl Tree {
     }
 }
 
-/// By which of its checks each draft is to hang; `None`: by none.
-fn choose(drafts: &[Draft], checks: &Checks) -> Vec<Option<usize>> {
+/// By which of its checks each draft is to hang; `None`: by none. `is_filtered`: most requests are told from it before the
+/// tree is looked at.
+fn choose(drafts: &[Draft], checks: &Checks, is_filtered: impl Fn(&Check) -> bool) -> Vec<Option<usize>> {
     let mut shared: HashMap<(Asks, u32), usize> = HashMap::new();
     for (_, check) in drafts.iter().flat_map(Draft::usable) {
         for &value in checks.values(check) {
@@ -312,8 +317,8 @@ fn choose(drafts: &[Draft], checks: &Checks) -> Vec<Option<usize>> {
     let needed: HashSet<Asks> = only.map(|(draft, good)| draft.checks[good[0]].asks).collect();
     let best = |(draft, good): (&Draft, &Vec<usize>)| {
         good.iter().copied().min_by_key(|&at| {
-            let asks = draft.checks[at].asks;
-            (!needed.contains(&asks), asks)
+            let check = &draft.checks[at];
+            (!is_filtered(check), !needed.contains(&check.asks), check.asks)
         })
     };
     drafts.iter().zip(&good).map(best).collect()
