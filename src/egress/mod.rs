@@ -159,7 +159,7 @@ pub struct Question {
     pub next_hop: NextHop,
     /// Where the request came in.
     pub ingress: ListenerId,
-    /// [`crate::token::TransactionKey::plain`]: one transaction takes one path of a multipath route.
+    /// [`crate::token::TransactionKey::low`]: one transaction takes one path of a multipath route.
     pub flow: u64,
 }
 

@@ -27,7 +27,7 @@ use super::target::Search;
 
 /// What the branch to the next hop of this number is named by.
 pub(super) const fn named(key: TransactionKey, number: u8) -> u64 {
-    // Any odd number tells them apart. This one no next hop knows: from the name of its own branch it cannot make
+    // Any odd number tells them apart. This one no next hop knows that got a single branch: from its name it cannot make
     // another one's, and say by ICMP that it did not arrive.
     let step = key.high() | 1;
     key.low().wrapping_add((number as u64).wrapping_mul(step))

@@ -64,10 +64,10 @@ pub(super) fn write(
     going: &Going<'_, '_>,
     out: &mut [u8],
 ) -> Result<usize, TooLarge> {
-    let Decided { request, pre, key, way, .. } = going.decided;
+    let Decided { request, pre, way, .. } = going.decided;
     let message = request.message;
-    // A transaction that is kept is kept here.
-    let owner = if going.mode == Mode::Stateful { work.number } else { key.owner(work.shards) };
+    // A transaction that is kept is kept here; of others it says the same whichever shard a retransmission reaches.
+    let owner = if going.mode == Mode::Stateful { work.number } else { 0 };
     let Incoming { on, from, stream, .. } = request.incoming;
     let aim = going.aim;
     let flows = Flows::of(work, message, (*stream, aim.stream), || {

@@ -17,7 +17,7 @@ const STATELESS: u8 = b's';
 /// Written for a request that a transaction is kept of.
 const STATEFUL: u8 = b't';
 
-/// Version, mode, and the owner in two digits: fixed places, read by programs in the kernel.
+/// Version, mode, and the owner in two digits: in fixed places, read before anything else.
 const HEAD: usize = 4;
 /// peer, ingress, connection, transaction
 const FIELDS: usize = 2 + 4 + 4 + 8;

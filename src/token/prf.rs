@@ -3,7 +3,7 @@
 //! J. Black and P. Rogaway, "A Block-Cipher Mode of Operation for Parallelizable Message Authentication"
 //! (EUROCRYPT 2002): `T = E(E(M₁ ⊕ Δ₁) ⊕ … ⊕ E(Mₙ₋₁ ⊕ Δₙ₋₁) ⊕ Mₙ ⊕ L·x⁻¹)`, with `L = E(0)` and
 //! `Δᵢ = Δᵢ₋₁ ⊕ L·x^ntz(i)`. Messages are whole blocks, so the paper's padding is never needed; what is
-//! no whole block is encoded by [`Prf::absorb`], and the last block says how.
+//! no whole block is encoded as [`Message`] says, and the last block says how.
 //!
 //! Blocks do not wait for each other, and processors have instructions for AES: a block costs a dozen
 //! instructions. Where they are absent the library falls back to a table-free AES in software, slower and
@@ -363,7 +363,47 @@ mod tests {
         );
     }
 
+    /// The blocks of a part as its description has them.
+    fn blocks_of(part: &[u8]) -> Vec<Block> {
+        let (whole, rest) = part.as_chunks::<16>();
+        let mut blocks = whole.to_vec();
+        let mut last = Block::default();
+        match (part.len(), rest.len()) {
+            (_, 0) => return blocks,
+            (16.., _) => last = *part.last_chunk().unwrap(),
+            (len @ 8.., _) => {
+                last[..8].copy_from_slice(&part[..8]);
+                last[8..].copy_from_slice(&part[len - 8..]);
+            }
+            (len @ 4.., _) => {
+                last[..4].copy_from_slice(&part[..4]);
+                last[8..12].copy_from_slice(&part[len - 4..]);
+            }
+            (len, _) => (last[0], last[4], last[8]) = (part[0], part[len / 2], part[len - 1]),
+        }
+        blocks.push(last);
+        blocks
+    }
+
     proptest! {
+        /// Wherever a part begins and ends, with and without offsets that are ready.
+        #[test]
+        fn a_part_is_taken_in_as_its_blocks(before in 0usize..80, part in proptest::collection::vec(any::<u8>(), 0..1_200)) {
+            let prf = Prf::new(&[7; 16]);
+            let before = vec![[9; 16]; before];
+            let (mut by_part, mut by_blocks) = (Running::default(), Running::default());
+            let (mut part_end, mut blocks_end) = ([[1; 16]], [[1; 16]]);
+            for running in [&mut by_part, &mut by_blocks] {
+                prf.values(running, &mut [Message { blocks: &before, ..Message::ended(&mut []) }]);
+            }
+            prf.values(&mut by_part, &mut [Message { parts: &[&part], ..Message::ended(&mut part_end) }]);
+            let blocks = blocks_of(&part);
+            prf.values(&mut by_blocks, &mut [Message { blocks: &blocks, ..Message::ended(&mut blocks_end) }]);
+            prop_assert_eq!((part_end, by_part.count), (blocks_end, by_blocks.count));
+            let all = [before, blocks, vec![[1; 16]]].concat();
+            prop_assert_eq!(part_end[0], oracle(&[7; 16], all.as_flattened()));
+        }
+
         #[test]
         fn it_is_pmac_under_any_key_and_in_any_steps(
             key: Block,

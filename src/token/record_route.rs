@@ -44,8 +44,8 @@ pub enum Side {
 ///
 /// 160 bits: version 8, flags 8, the initiator's side's listener 32, the responder's 32, MAC 80. The
 /// MAC covers the token, the Call-ID and the From tag of the initiator: the token is good for this
-/// dialog only. Of a pair it does not cover whose side the value stands for, so that both have one MAC:
-/// whoever gets one of them gets the other, too.
+/// dialog only. Of a pair without a flow it does not cover whose side the value stands for, so that both
+/// have one MAC: whoever gets one of them gets the other, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordRoute {
     /// Identity of the listener that faces the initiator: the request came in on it.

@@ -106,30 +106,20 @@ impl TransactionKey {
         self.0 as u64
     }
 
-    /// The other 64 bits, which no branch tells.
+    /// The other 64 bits, which no single branch tells.
     pub const fn high(self) -> u64 {
         (self.0 >> 64) as u64
-    }
-
-    /// Which of `shards` shards a stateless branch names.
-    pub const fn owner(self, shards: u16) -> u16 {
-        share(self.low(), shards)
     }
 }
 
 /// Which of `shards` shards keeps the transactions of a call: a hash of its Call-ID, so that what follows each other
 /// in a call does so on one shard.
 pub fn owner_of_call(call_id: &[u8], shards: u16) -> u16 {
-    share(plain(call_id), shards)
+    (((plain(call_id) >> 32) * u64::from(shards)) >> 32) as u16
 }
 
-/// A hash's share of so many: `(hash >> 32) * shards >> 32`.
-const fn share(hash: u64, shards: u16) -> u16 {
-    (((hash >> 32) * shards as u64) >> 32) as u16
-}
-
-/// The hash behind [`owner_of_call`], without a key and in words of eight bytes, little endian, so that a program in the
-/// kernel can compute it with a bounded loop. A client can choose it; nothing that matters may depend on it.
+/// The hash behind [`owner_of_call`], without a key and in words of eight bytes, little endian. A client can choose it;
+/// nothing that matters may depend on it.
 ///
 /// `h = (h ^ word) * MULTIPLIER; h ^= h >> 29` for each word, the last one filled up with zeros, then with the length as
 /// word, then with zero.

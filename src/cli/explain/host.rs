@@ -102,7 +102,8 @@ fn plan(args: &Args, fib: &Fib) -> Result<Plan, config::Findings> {
     Ok(loaded?.plan)
 }
 
-/// The running process's keys if we may read them; the answer is the same but for the tokens.
+/// The running process's keys if we may read them; else the answer is the same but for the tokens, and for what is left to
+/// chance: a weighted choice of gateways, and the path of a multipath route.
 fn keys(path: Option<&Path>, notes: &mut Vec<String>) -> Result<Keys, Failure> {
     let why: Cow<'_, str> = match path.map(|path| Keys::load(path, SystemTime::now())) {
         Some(Ok(loaded)) => {
@@ -114,7 +115,8 @@ fn keys(path: Option<&Path>, notes: &mut Vec<String>) -> Result<Keys, Failure> {
     };
     notes.push(format!(
         "{why}. A throw-away key stands in: tokens in Via and Record-Route will differ from those of the \
-         running process, and its dialogs' Routes are not recognised here"
+         running process, and its dialogs' Routes are not recognised here; weighted gateways and multipath routes may \
+         choose otherwise"
     ));
     Keys::ephemeral().map_err(|e| Failure(FAILED, format!("no random numbers for a key: {e}")))
 }
