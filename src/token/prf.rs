@@ -28,8 +28,8 @@ pub(super) struct Prf {
     doubled: [Block; u32::BITS as usize],
 }
 
-/// Blocks whose offsets are ready.
-const NEAR: usize = 32;
+/// Blocks whose offsets are ready; a power of two.
+const NEAR: usize = 64;
 
 /// A message of which some blocks have been taken in.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,7 +68,18 @@ impl Prf {
     /// All messages are passed at once, because each pass costs as much as two or three blocks.
     #[inline]
     pub fn values(&self, running: &mut Running, messages: &mut [Message<'_>]) {
-        self.cipher.encrypt_with_backend(Messages { prf: self, running, messages });
+        let mut next = 0;
+        self.cipher.encrypt_with_backend(Messages::<false> { prf: self, running, messages, next: &mut next });
+        if next < messages.len() {
+            self.far_values(running, messages, next);
+        }
+    }
+
+    /// The values that are left, from this message on, which has more blocks than offsets are ready for.
+    #[cold]
+    #[inline(never)]
+    fn far_values(&self, running: &mut Running, messages: &mut [Message<'_>], mut next: usize) {
+        self.cipher.encrypt_with_backend(Messages::<true> { prf: self, running, messages, next: &mut next });
     }
 
     /// Takes in texts as parts, each with its length in a block behind it; gives the value of the message that ends here, with
@@ -108,23 +119,26 @@ impl<'a> Message<'a> {
     }
 }
 
-/// What is done in one go, where the processor's features are known.
-struct Messages<'a, 'm> {
+/// What is done in one go, where the processor's features are known. Unless `FAR`, it ends before the first message that has
+/// more blocks than offsets are ready for.
+struct Messages<'a, 'm, const FAR: bool> {
     prf: &'a Prf,
     running: &'a mut Running,
     messages: &'a mut [Message<'m>],
+    /// The number of the next one.
+    next: &'a mut usize,
 }
 
-impl BlockSizeUser for Messages<'_, '_> {
+impl<const FAR: bool> BlockSizeUser for Messages<'_, '_, FAR> {
     type BlockSize = U16;
 }
 
-impl BlockCipherEncClosure for Messages<'_, '_> {
+impl<const FAR: bool> BlockCipherEncClosure for Messages<'_, '_, FAR> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
-        let mut taking = Taking { backend, prf: self.prf, running: *self.running };
-        for (number, message) in self.messages.iter_mut().enumerate() {
-            if number > 0 {
+        let mut taking = Taking::<_, FAR> { backend, prf: self.prf, running: *self.running };
+        while let Some(message) = self.messages.get_mut(*self.next) {
+            if *self.next > 0 {
                 taking.running = if message.forks { *self.running } else { Running::default() };
             }
             for part in message.parts {
@@ -133,10 +147,15 @@ impl BlockCipherEncClosure for Messages<'_, '_> {
             for block in message.blocks {
                 taking.block(*block);
             }
-            if number == 0 {
+            // Nobody sees what was taken in under wrong offsets.
+            if !FAR && taking.running.count as usize > NEAR {
+                return;
+            }
+            if *self.next == 0 {
                 *self.running = taking.running;
             }
             taking.end(message.ends);
+            *self.next += 1;
         }
     }
 }
@@ -157,7 +176,7 @@ impl<I, L> BlockSizeUser for Texts<'_, I, L> {
 impl<'t, I: Iterator<Item = &'t [u8]>, L: FnOnce(u32) -> Block> BlockCipherEncClosure for Texts<'_, I, L> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
-        let mut taking = Taking { backend, prf: self.prf, running: *self.running };
+        let mut taking = Taking::<_, true> { backend, prf: self.prf, running: *self.running };
         let mut count = 0;
         for text in self.texts {
             let [a, b] = len(text).to_be_bytes();
@@ -171,20 +190,21 @@ impl<'t, I: Iterator<Item = &'t [u8]>, L: FnOnce(u32) -> Block> BlockCipherEncCl
     }
 }
 
-/// A message that is being taken in. All is inlined: what is not cannot use the processor's features.
-struct Taking<'a, B> {
+/// A message that is being taken in. All is inlined: what is not cannot use the processor's features. `FAR`: it may have
+/// more blocks than offsets are ready for.
+struct Taking<'a, B, const FAR: bool> {
     backend: &'a B,
     prf: &'a Prf,
     running: Running,
 }
 
-impl<B: BlockCipherEncBackend<BlockSize = U16>> Taking<'_, B> {
+impl<B: BlockCipherEncBackend<BlockSize = U16>, const FAR: bool> Taking<'_, B, FAR> {
     #[inline(always)]
     fn block(&mut self, block: Block) {
         let Running { sum, count } = self.running;
-        let offset = match self.prf.offsets.get(count as usize) {
-            Some(near) => *near,
-            None => far_offset(&self.prf.doubled, count),
+        let offset = match FAR && count as usize >= NEAR {
+            true => offset(&self.prf.doubled, count),
+            false => self.prf.offsets[count as usize % NEAR],
         };
         let sum = xor(sum, encrypt(self.backend, xor(block, offset)));
         self.running = Running { sum, count: count.wrapping_add(1) };
@@ -197,77 +217,37 @@ impl<B: BlockCipherEncBackend<BlockSize = U16>> Taking<'_, B> {
         }
     }
 
-    /// Most parts have blocks whose offsets are ready: one look tells that for all of them.
     #[inline(always)]
     fn part(&mut self, part: &[u8]) {
-        let Running { mut sum, count } = self.running;
-        let blocks = part.len().div_ceil(16);
-        let near = self.prf.offsets.get(count as usize..).and_then(|near| near.get(..blocks));
-        let Some(offsets) = near else {
-            self.running = far_part(self.backend, self.prf, self.running, part);
-            return;
-        };
-        let Some((last_offset, offsets)) = offsets.split_last() else { return };
-        for (block, offset) in part.as_chunks::<16>().0.iter().zip(offsets) {
-            sum = xor(sum, encrypt(self.backend, xor(*block, *offset)));
+        let mut rest = part;
+        while let Some((block, behind)) = rest.split_first_chunk()
+            && !behind.is_empty()
+        {
+            self.block(*block);
+            rest = behind;
         }
-        let last = match part.last_chunk::<16>() {
-            Some(last) => encrypt(self.backend, xor(*last, *last_offset)),
-            None => encrypt_short(self.backend, part, last_offset),
-        };
-        self.running = Running { sum: xor(sum, last), count: count + blocks as u32 };
-    }
-}
-
-/// A part of a message that has more blocks than offsets are ready for.
-#[cold]
-#[inline(never)]
-fn far_part<B: BlockCipherEncBackend<BlockSize = U16>>(
-    backend: &B,
-    prf: &Prf,
-    running: Running,
-    part: &[u8],
-) -> Running {
-    let mut taking = Taking { backend, prf, running };
-    let (whole, rest) = part.as_chunks::<16>();
-    whole.iter().for_each(|block| taking.block(*block));
-    match part.last_chunk::<16>() {
-        _ if rest.is_empty() => {}
-        Some(last) => taking.block(*last),
-        None => {
-            let offset = offset(&prf.doubled, taking.running.count);
-            let encrypted = encrypt_short(backend, rest, &offset);
-            taking.running.sum = xor(taking.running.sum, encrypted);
-            taking.running.count = taking.running.count.wrapping_add(1);
+        match part.last_chunk() {
+            Some(last) => self.block(*last),
+            None => self.short(part),
         }
     }
-    taking.running
-}
 
-/// The block of a part of one to fifteen bytes: its beginning and end, which meet or overlap.
-#[inline(always)]
-fn encrypt_short<B: BlockCipherEncBackend<BlockSize = U16>>(
-    backend: &B,
-    part: &[u8],
-    offset: &Block,
-) -> Block {
-    // Each of them encrypted by itself, so that none is put together byte by byte.
-    if let (Some(first), Some(last)) = (part.first_chunk::<8>(), part.last_chunk::<8>()) {
-        let block = std::array::from_fn(|at| if at < 8 { first[at] } else { last[at - 8] });
-        encrypt(backend, xor(block, *offset))
-    } else if let (Some(first), Some(last)) = (part.first_chunk::<4>(), part.last_chunk::<4>()) {
-        let block = std::array::from_fn(|at| match at {
-            0..4 => first[at],
-            8..12 => last[at - 8],
-            _ => 0,
-        });
-        encrypt(backend, xor(block, *offset))
-    } else if let (Some(first), Some(last)) = (part.first(), part.last()) {
-        let middle = part[part.len() / 2];
-        let block = [*first, 0, 0, 0, middle, 0, 0, 0, *last, 0, 0, 0, 0, 0, 0, 0];
-        encrypt(backend, xor(block, *offset))
-    } else {
-        Block::default()
+    /// The block of a part of less than sixteen bytes: its beginning and end, which meet or overlap.
+    #[inline(always)]
+    fn short(&mut self, part: &[u8]) {
+        // Each of them taken in by itself, so that none is put together byte by byte.
+        if let (Some(first), Some(last)) = (part.first_chunk::<8>(), part.last_chunk::<8>()) {
+            self.block(std::array::from_fn(|at| if at < 8 { first[at] } else { last[at - 8] }));
+        } else if let (Some(first), Some(last)) = (part.first_chunk::<4>(), part.last_chunk::<4>()) {
+            self.block(std::array::from_fn(|at| match at {
+                0..4 => first[at],
+                8..12 => last[at - 8],
+                _ => 0,
+            }));
+        } else if let (Some(first), Some(last)) = (part.first(), part.last()) {
+            let middle = part[part.len() / 2];
+            self.block([*first, 0, 0, 0, middle, 0, 0, 0, *last, 0, 0, 0, 0, 0, 0, 0]);
+        }
     }
 }
 
@@ -279,11 +259,6 @@ fn offset(doubled: &[Block; u32::BITS as usize], before: u32) -> Block {
     let with =
         |sum, (place, power): (u32, &Block)| if gray >> place & 1 == 1 { xor(sum, *power) } else { sum };
     (0..).zip(doubled).fold(Block::default(), with)
-}
-
-#[cold]
-fn far_offset(doubled: &[Block; u32::BITS as usize], before: u32) -> Block {
-    offset(doubled, before)
 }
 
 #[inline(always)]
