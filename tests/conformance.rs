@@ -197,7 +197,7 @@ fn framed(pieces: &[&[u8]]) -> Vec<(Option<Broken>, Vec<u8>)> {
         while let Some(frame) = framer.next(&mut input, &mut lines, Now(0)) {
             match frame {
                 Frame::Ping => {}
-                Frame::Message(bytes) => all.push((None, bytes.to_vec())),
+                Frame::Message(message) => all.push((None, message.bytes().to_vec())),
                 Frame::Broken(why, head) => all.push((Some(why), head.to_vec())),
             }
         }

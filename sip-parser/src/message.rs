@@ -241,6 +241,13 @@ impl<'m> Message<'m> {
         usize::from(self.body.end)
     }
 
+    /// The same message without what follows its end: as [`crate::parse`] reads it where nothing does.
+    #[inline]
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self { bytes: self.bytes.get(..self.end()).unwrap_or(self.bytes), ..self }
+    }
+
     /// The text of a span of this message.
     #[inline]
     pub fn text(&self, span: Span) -> &'m [u8] {

@@ -104,11 +104,19 @@ pub fn handle(
         return Outcome::Drop(DropReason::KeepAlive);
     }
     // Borrowed, because it is large.
-    let parsed = parse(incoming.bytes, lines);
-    let message = match &parsed {
-        Ok(message) => message,
-        Err(error) if error.rule == Rule::MessageTooLarge => return Outcome::Drop(DropReason::TooLarge),
-        Err(_) => return Outcome::Drop(DropReason::NotSip),
+    let parsed;
+    let message = match incoming.read() {
+        Some(message) => message,
+        None => {
+            parsed = parse(incoming.bytes, lines);
+            match &parsed {
+                Ok(message) => message,
+                Err(error) if error.rule == Rule::MessageTooLarge => {
+                    return Outcome::Drop(DropReason::TooLarge);
+                }
+                Err(_) => return Outcome::Drop(DropReason::NotSip),
+            }
+        }
     };
     match message.start() {
         // What was cut at the end of its headers has lost its body.

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use sip_parser::Message;
+
 use crate::drop_reason::DropReason;
 use crate::egress::{Exit, Question};
 use crate::net::{GatewayId, ListenerId, NextHop, Transport};
@@ -26,12 +28,19 @@ pub struct Incoming<'a> {
     pub stream: Number,
     /// It is the last of its stream, and only its beginning: it is answered so.
     pub broken: Option<Broken>,
+    /// What was read of these bytes already: a stream's framing does that.
+    pub read: Option<&'a Message<'a>>,
 }
 
 impl<'a> Incoming<'a> {
     /// A datagram.
     pub const fn datagram(bytes: &'a [u8], on: ListenerId, from: SocketAddr) -> Self {
-        Self { bytes, on, from, stream: Number::NONE, broken: None }
+        Self { bytes, on, from, stream: Number::NONE, broken: None, read: None }
+    }
+
+    /// What was read of its bytes, and of no others.
+    pub(super) fn read(&self) -> Option<&'a Message<'a>> {
+        self.read.filter(|message| std::ptr::eq(message.bytes(), self.bytes))
     }
 
     /// A message that came in on this listener, by some stream where it has those.
@@ -180,4 +189,27 @@ pub struct NameCounts {
     pub found: u64,
     /// Of those, by an answer whose time is over and that no server could tell anew.
     pub stale: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use sip_parser::{HeaderLine, parse};
+
+    use super::*;
+
+    /// Who decides and who forwards go by one text.
+    #[test]
+    fn what_was_read_of_other_bytes_is_not_taken() {
+        let text = b"OPTIONS sip:x SIP/2.0\r\nl: 0\r\n\r\n".to_vec();
+        let (mut lines, same) = ([HeaderLine::EMPTY; 4], text.clone());
+        let message = parse(&text, &mut lines).unwrap();
+        let incoming = Incoming {
+            read: Some(&message),
+            ..Incoming::datagram(&text, ListenerId(0), "192.0.2.1:5060".parse().unwrap())
+        };
+        assert!(incoming.read().is_some());
+        for bytes in [&same[..], &text[..text.len() - 1], &text[1..]] {
+            assert!(Incoming { bytes, ..incoming }.read().is_none());
+        }
+    }
 }

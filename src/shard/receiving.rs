@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use sip_parser::Message;
+
 use super::handler::Handler;
 use super::lost::Lost;
 use super::panics;
@@ -14,6 +16,21 @@ use crate::proxy::Incoming;
 use crate::stream::{
     Broken, Came, Connection, Frame, Framer, LayerFailure, Number, Scratch, Standing, StreamId,
 };
+
+/// A message of a stream, or what there is of its last one.
+struct Framed<'a> {
+    bytes: &'a [u8],
+    broken: Option<Broken>,
+    /// What its framing has read.
+    read: Option<&'a Message<'a>>,
+}
+
+impl<'a> Framed<'a> {
+    /// A message that nobody has read.
+    const fn whole(bytes: &'a [u8]) -> Self {
+        Self { bytes, broken: None, read: None }
+    }
+}
 
 impl<S, H: Handler> Worker<S, H> {
     /// Bytes have come in; none: the peer sends no more.
@@ -124,7 +141,7 @@ impl<S, H: Handler> Worker<S, H> {
             self.metrics.streams.pings.count();
             self.pong(io, stream);
         } else {
-            self.on_message(io, stream, place, message, None);
+            self.on_message(io, stream, place, Framed::whole(message));
         }
     }
 
@@ -159,7 +176,7 @@ impl<S, H: Handler> Worker<S, H> {
         &mut self,
         io: &mut I,
         stream: StreamId,
-        (listener, from): (u32, SocketAddr),
+        place: (u32, SocketAddr),
         framer: &mut Framer,
         mut input: &[u8],
     ) -> bool {
@@ -183,10 +200,14 @@ impl<S, H: Handler> Worker<S, H> {
                     self.metrics.streams.pings.count();
                     self.pong(io, stream);
                 }
-                Frame::Message(bytes) => self.on_message(io, stream, (listener, from), bytes, None),
+                Frame::Message(message) => {
+                    let message = Framed { read: Some(&message), ..Framed::whole(message.bytes()) };
+                    self.on_message(io, stream, place, message);
+                }
                 Frame::Broken(broken, head) => {
                     is_broken = true;
-                    self.on_message(io, stream, (listener, from), head, Some(broken));
+                    let head = Framed { broken: Some(broken), ..Framed::whole(head) };
+                    self.on_message(io, stream, place, head);
                 }
             }
         }
@@ -199,8 +220,7 @@ impl<S, H: Handler> Worker<S, H> {
         io: &mut I,
         stream: StreamId,
         (listener, from): (u32, SocketAddr),
-        bytes: &[u8],
-        broken: Option<Broken>,
+        Framed { bytes, broken, read }: Framed<'_>,
     ) {
         let on = self.current.snapshot.view.by_identity(listener);
         let bound = on.and_then(|on| Some((on, self.current.bindings.bound(on)?)));
@@ -215,7 +235,7 @@ impl<S, H: Handler> Worker<S, H> {
             connection.serial
         });
         let stream = Number::new(self.number, stream).with_serial(serial);
-        let incoming = Incoming { bytes, on, from, stream, broken };
+        let incoming = Incoming { bytes, on, from, stream, broken, read };
         let (socket, stay) = (bound.socket, Stay::default());
         self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns: None });
     }

@@ -18,12 +18,12 @@ use crate::limits::{MESSAGE_BYTES, STREAM_HEADER_BYTES};
 use crate::net::Now;
 
 /// What a stream holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Frame<'a> {
     /// A double CRLF, which wants one back (RFC 5626 §4.4.1).
     Ping,
-    /// A message, from its first byte to its last.
-    Message(&'a [u8]),
+    /// A message, from its first byte to its last: read once, for framing and for all who handle it.
+    Message(Message<'a>),
     /// No message can be told from here on; what there is of the header section, which may be answered.
     Broken(Broken, &'a [u8]),
 }
@@ -66,11 +66,11 @@ const END_OF_HEADERS: &[u8; 4] = b"\r\n\r\n";
 
 impl Framer {
     /// The next frame of what was received; `input` loses what was taken of it. `None`: all of it was, and there is no
-    /// whole message yet. `lines` is memory to read headers in.
+    /// whole message yet. `lines` is memory to read headers in, which a message stays in.
     pub fn next<'f, 'i: 'f>(
         &'f mut self,
         input: &mut &'i [u8],
-        lines: &mut [HeaderLine],
+        lines: &'f mut [HeaderLine],
         now: Now,
     ) -> Option<Frame<'f>> {
         if self.is_out {
@@ -80,25 +80,17 @@ impl Framer {
             *input = &[];
             return None;
         }
-        if self.partial.is_empty() {
-            if self.between(input) {
-                return Some(Frame::Ping);
-            }
-            if input.is_empty() {
-                return None;
-            }
-            self.since = now;
-            match whole(input, lines) {
-                Some(Ok(len)) => {
-                    let (message, rest) = input.split_at(len);
-                    *input = rest;
-                    return Some(Frame::Message(message));
-                }
-                Some(Err(broken)) => return Some(self.broken(broken, input)),
-                None => {}
-            }
+        if !self.partial.is_empty() {
+            return self.go_on(input, lines);
         }
-        self.collect(input, lines)
+        if self.between(input) {
+            return Some(Frame::Ping);
+        }
+        if input.is_empty() {
+            return None;
+        }
+        self.since = now;
+        self.begin(input, lines)
     }
 
     /// Skips line breaks between messages (§7.5); `true`: there was a ping among them, and more may follow.
@@ -121,77 +113,99 @@ impl Framer {
         false
     }
 
-    /// Keeps what there is of a message until it is whole.
-    fn collect<'f>(&'f mut self, input: &mut &[u8], lines: &mut [HeaderLine]) -> Option<Frame<'f>> {
-        if self.need.is_none() {
-            let room = STREAM_HEADER_BYTES.saturating_sub(self.partial.len());
-            let (taken, rest) = input.split_at(room.min(input.len()));
-            self.partial.extend_from_slice(taken);
-            let from = self.scanned.saturating_sub(END_OF_HEADERS.len() - 1);
-            let unseen = self.partial.get(from..).unwrap_or_default();
-            let Some(end) = end_of_headers(unseen).map(|end| from + end) else {
-                self.scanned = self.partial.len();
-                *input = rest;
-                if self.partial.len() < STREAM_HEADER_BYTES {
-                    return None;
-                }
-                return Some(self.broken_in_partial(Broken::HeadersTooLarge));
-            };
-            match length(self.partial.get(..end).unwrap_or_default(), lines) {
-                Err(broken) => {
-                    self.partial.truncate(end);
-                    return Some(self.broken_in_partial(broken));
-                }
-                Ok(need) => {
-                    self.need = Some(need);
-                    // What was taken beyond the headers may belong to the next message.
-                    let before = self.partial.len() - taken.len();
-                    let used = end.saturating_sub(before);
-                    self.partial.truncate(end);
-                    *input = input.get(used..).unwrap_or_default();
-                }
+    /// The message that begins here, where all of it is there; else keeps what there is of it.
+    fn begin<'f, 'i: 'f>(
+        &'f mut self,
+        input: &mut &'i [u8],
+        lines: &'f mut [HeaderLine],
+    ) -> Option<Frame<'f>> {
+        let all = std::mem::take(input);
+        match read(all, lines) {
+            Reading::Whole(message) => {
+                *input = all.get(message.bytes().len()..).unwrap_or_default();
+                Some(Frame::Message(message))
+            }
+            Reading::Body(need) => {
+                self.need = Some(need);
+                self.partial = all.to_vec();
+                None
+            }
+            Reading::Headers => {
+                self.partial = all.get(..STREAM_HEADER_BYTES).unwrap_or(all).to_vec();
+                self.headers_go_on()
+            }
+            Reading::Broken(broken, end) => {
+                self.is_broken = true;
+                Some(Frame::Broken(broken, all.get(..end).unwrap_or_default()))
             }
         }
-        let need = self.need?;
-        let missing = need.saturating_sub(self.partial.len());
-        let (taken, rest) = input.split_at(missing.min(input.len()));
-        self.make_room(taken.len(), need);
+    }
+
+    /// Keeps what there is of a message that has begun until it is whole.
+    fn go_on<'f>(&'f mut self, input: &mut &[u8], lines: &'f mut [HeaderLine]) -> Option<Frame<'f>> {
+        let (all, before) = (std::mem::take(input), self.partial.len());
+        let missing = self.need.unwrap_or(MESSAGE_BYTES).saturating_sub(before);
+        let taken = all.get(..missing).unwrap_or(all);
+        self.make_room(taken.len());
         self.partial.extend_from_slice(taken);
-        *input = rest;
-        if self.partial.len() < need {
+        if self.need.is_some_and(|need| self.partial.len() < need) {
             return None;
         }
-        self.is_out = true;
-        Some(Frame::Message(&self.partial))
-    }
-
-    /// Memory for so many bytes more of a message of this length. What was only announced takes none, and at most half of
-    /// what is taken is not in use yet.
-    fn make_room(&mut self, bytes: usize, need: usize) {
-        let (len, has) = (self.partial.len(), self.partial.capacity());
-        if has - len < bytes {
-            let wanted = (2 * has).min(need).max(len + bytes);
-            self.partial.reserve_exact(wanted - len);
+        if self.need.is_none() && !self.has_headers() {
+            return self.headers_go_on();
+        }
+        match read(&self.partial, lines) {
+            Reading::Whole(message) => {
+                // What was taken beyond its end belongs to the next one.
+                *input = all.get(message.bytes().len().saturating_sub(before)..).unwrap_or_default();
+                self.is_out = true;
+                Some(Frame::Message(message))
+            }
+            Reading::Body(need) => {
+                self.need = Some(need);
+                None
+            }
+            // Their end was found.
+            Reading::Headers => None,
+            Reading::Broken(broken, end) => {
+                (self.is_broken, self.is_out) = (true, true);
+                Some(Frame::Broken(broken, self.partial.get(..end).unwrap_or_default()))
+            }
         }
     }
 
-    fn broken<'f, 'i: 'f>(&'f mut self, broken: Broken, input: &mut &'i [u8]) -> Frame<'f> {
-        self.is_broken = true;
-        let head = std::mem::take(input);
-        let end = end_of_headers(head).unwrap_or(head.len());
-        Frame::Broken(broken, head.get(..end).unwrap_or_default())
+    /// The end of the headers is there; looks only where it has not looked yet.
+    fn has_headers(&self) -> bool {
+        let from = self.scanned.saturating_sub(END_OF_HEADERS.len() - 1);
+        let to = self.partial.len().min(STREAM_HEADER_BYTES);
+        self.partial.get(from..to).is_some_and(|unseen| end_of_headers(unseen).is_some())
     }
 
-    fn broken_in_partial(&mut self, broken: Broken) -> Frame<'_> {
+    /// The end of the headers is still to come, unless they are too long.
+    fn headers_go_on(&mut self) -> Option<Frame<'_>> {
+        self.scanned = self.partial.len();
+        if self.scanned < STREAM_HEADER_BYTES {
+            return None;
+        }
         (self.is_broken, self.is_out) = (true, true);
-        if !self.partial.ends_with(END_OF_HEADERS)
-            && let Some(end) = memchr::memmem::rfind(&self.partial, b"\r\n")
-        {
+        self.partial.truncate(STREAM_HEADER_BYTES);
+        if let Some(end) = memchr::memmem::rfind(&self.partial, b"\r\n") {
             // Whole lines, and their end, so that the sender can be told.
             self.partial.truncate(end + 2);
             self.partial.extend_from_slice(b"\r\n");
         }
-        Frame::Broken(broken, &self.partial)
+        Some(Frame::Broken(Broken::HeadersTooLarge, &self.partial))
+    }
+
+    /// Memory for so many bytes more. What was only announced takes none, and at most half of what is taken is not in use
+    /// yet.
+    fn make_room(&mut self, bytes: usize) {
+        let (len, has) = (self.partial.len(), self.partial.capacity());
+        if has - len < bytes {
+            let most = self.need.unwrap_or(MESSAGE_BYTES);
+            let wanted = (2 * has).min(most).max(len + bytes);
+            self.partial.reserve_exact(wanted - len);
+        }
     }
 
     fn forget(&mut self) {
@@ -218,13 +232,41 @@ impl Framer {
     }
 }
 
-/// The length of the message at the beginning; `None`: its headers or its body are not all there.
-fn whole(input: &[u8], lines: &mut [HeaderLine]) -> Option<Result<usize, Broken>> {
-    let begin = input.get(..STREAM_HEADER_BYTES).unwrap_or(input);
-    let end = end_of_headers(begin)?;
-    match length(begin.get(..end)?, lines) {
-        Ok(need) => (need <= input.len()).then_some(Ok(need)),
-        Err(broken) => Some(Err(broken)),
+/// What begins with some bytes of a stream.
+enum Reading<'m> {
+    /// A message, without what follows it.
+    Whole(Message<'m>),
+    /// A message that is so long, of whose body a part is still to come.
+    Body(usize),
+    /// The end of the headers is still to come.
+    Headers,
+    /// No message can be told; where the header section ends.
+    Broken(Broken, usize),
+}
+
+/// Reads the message at the beginning. Where it ends is what its reader finds: there is no other reading that could find
+/// another end.
+fn read<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Reading<'m> {
+    #[cfg(test)]
+    assert!(!bytes.starts_with(b"PANIC "), "as the message asked");
+    let bytes = bytes.get(..MESSAGE_BYTES).unwrap_or(bytes);
+    let parsed = parse(bytes, lines);
+    if let Ok(message) = &parsed
+        && message.defect().is_none()
+        && message.has_each_once(&[HeaderName::ContentLength])
+        && usize::from(message.body().start) <= STREAM_HEADER_BYTES
+    {
+        return Reading::Whole(message.alone());
+    }
+    let begin = bytes.get(..STREAM_HEADER_BYTES).unwrap_or(bytes);
+    let Some(end) = end_of_headers(begin) else { return Reading::Headers };
+    // What is no SIP has no Content-Length either.
+    let whole = parsed.map_err(|_| Broken::NoContentLength);
+    let head = begin.get(..end).unwrap_or_default();
+    match whole.and_then(|message| Ok((length(&message, head)?, message))) {
+        Ok((need, message)) if need <= bytes.len() => Reading::Whole(message.alone()),
+        Ok((need, _)) => Reading::Body(need),
+        Err(broken) => Reading::Broken(broken, end),
     }
 }
 
@@ -235,18 +277,14 @@ fn end_of_headers(bytes: &[u8]) -> Option<usize> {
     FINDER.find(bytes).map(|at| at + END_OF_HEADERS.len())
 }
 
-/// The length of a message with this header section, which ends with its empty line.
-fn length(head: &[u8], lines: &mut [HeaderLine]) -> Result<usize, Broken> {
-    #[cfg(test)]
-    assert!(!head.starts_with(b"PANIC "), "as the message asked");
-    // What is no SIP has no Content-Length either.
-    let message = parse(head, lines).map_err(|_| Broken::NoContentLength)?;
+/// The length of a message whose header section this is, with its empty line.
+pub(super) fn length(message: &Message<'_>, head: &[u8]) -> Result<usize, Broken> {
     // Only the first defect is told: behind any other one the lines may end elsewhere, or be too many, all the same.
     match message.defect().map(|defect| defect.rule) {
         None | Some(Rule::BodyTooShort) => {}
         Some(Rule::BareLineBreak) => return Err(Broken::LineBreaks),
         Some(_) if has_bare_break(head) => return Err(Broken::LineBreaks),
-        Some(_) if !ends_with_lines(&message, head) => return Err(Broken::HeadersTooLarge),
+        Some(_) if !ends_with_lines(message, head) => return Err(Broken::HeadersTooLarge),
         Some(_) => {}
     }
     match message.count(HeaderName::ContentLength) {

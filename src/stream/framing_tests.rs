@@ -1,7 +1,7 @@
 //! Framing at any split, and what it makes of what is no message.
 
 use proptest::prelude::*;
-use sip_parser::HeaderLine;
+use sip_parser::{HeaderLine, Message, parse};
 
 use super::{Broken, Frame, Framer};
 use crate::limits::{HEADER_LINES, MESSAGE_BYTES, STREAM_HEADER_BYTES};
@@ -25,7 +25,10 @@ fn frames(pieces: &[&[u8]]) -> (Vec<Owned>, usize) {
         while let Some(frame) = framer.next(&mut input, &mut lines, Now(0)) {
             all.push(match frame {
                 Frame::Ping => Owned::Ping,
-                Frame::Message(bytes) => Owned::Message(bytes.to_vec()),
+                Frame::Message(message) => {
+                    assert!(is_as_alone(&message));
+                    Owned::Message(message.bytes().to_vec())
+                }
                 Frame::Broken(why, head) => Owned::Broken(why, head.to_vec()),
             });
         }
@@ -33,6 +36,23 @@ fn frames(pieces: &[&[u8]]) -> (Vec<Owned>, usize) {
         most = most.max(framer.kept_bytes());
     }
     (all, most)
+}
+
+/// A message as its bytes are read where nothing follows.
+fn is_as_alone(message: &Message<'_>) -> bool {
+    let mut lines = vec![HeaderLine::EMPTY; HEADER_LINES];
+    let alone = parse(message.bytes(), &mut lines);
+    alone.is_ok_and(|alone| format!("{alone:?}") == format!("{message:?}"))
+}
+
+/// Where the first message ends, or why that cannot be told, by its header section alone: as another element may find it.
+/// `None`: that is not all there.
+fn end_of_first(stream: &[u8]) -> Option<Result<usize, Broken>> {
+    let begin = &stream[..stream.len().min(STREAM_HEADER_BYTES)];
+    let end = memchr::memmem::find(begin, b"\r\n\r\n")? + 4;
+    let mut lines = vec![HeaderLine::EMPTY; HEADER_LINES];
+    let Ok(message) = parse(&stream[..end], &mut lines) else { return Some(Err(Broken::NoContentLength)) };
+    Some(super::framing::length(&message, &stream[..end]))
 }
 
 fn message(method: &str, body: &str) -> Vec<u8> {
@@ -160,7 +180,65 @@ fn nothing_is_kept_once_a_message_is_whole() {
     assert_eq!((framer.deadline(&StreamLimits::default()), framer.kept_bytes()), (None, 0));
 }
 
+/// Header sections as they should not be, among such as they should, with what makes two readings of them.
+fn any_head() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        4 => "(Content-Length|content-length|l|L)[ \t]{0,2}:[ \t]{0,2}[0-9]{1,3}(\r\n [0-9]?)?\r\n",
+        1 => "(l|Content-Length): ?(-1|x|99999|18446744073709551616|)\r\n",
+        4 => "(Via|X|To): [a-z,;=]{0,60}(\r\n[ \t][a-z:]{0,9})?\r\n",
+        1 => "(NoColon|l|: 1|\u{e9}: 1|Via : x)\r\n",
+        1 => "X: [a-z]{0,9}(\n|\r|\r\r\n|\n\r\n|\n\n)(l: [0-9]\r\n)?",
+    ];
+    let start = prop_oneof![
+        8 => Just("INVITE sip:b@x SIP/2.0\r\n"),
+        2 => Just("SIP/2.0 200 OK\r\n"),
+        1 => Just("INVITE sip:b@x SIP/3.0\r\n"),
+        1 => Just("GET /\r\n"),
+        1 => Just("OPTIONS sip:x SIP/2.0\n"),
+    ];
+    (start, prop::collection::vec(line, 0..8))
+        .prop_map(|(start, lines)| [start.as_bytes(), lines.concat().as_bytes(), b"\r\n"].concat())
+}
+
 proptest! {
+    /// Where a message ends, its headers alone say, however much of its body and of what follows was there when it was read.
+    #[test]
+    fn a_message_ends_where_its_headers_say(
+        heads in prop::collection::vec((any_head(), 0usize..1_000), 1..4),
+        cuts in prop::collection::vec(1usize..300, 1..20),
+    ) {
+        let stream: Vec<u8> = heads.iter().flat_map(|(head, body)| [&head[..], &vec![b'x'; *body]].concat()).collect();
+        let (mut rest, mut expected) = (&stream[..], Vec::new());
+        while let Some(end) = end_of_first(rest) {
+            match end {
+                Ok(end) if end <= rest.len() => {
+                    expected.push(Ok(rest[..end].to_vec()));
+                    rest = &rest[end..];
+                }
+                Ok(_) => break,
+                Err(broken) => {
+                    expected.push(Err(broken));
+                    break;
+                }
+            }
+        }
+        let (mut left, mut pieces) = (&stream[..], Vec::new());
+        for cut in cuts.iter().cycle() {
+            let (piece, other) = left.split_at((*cut).min(left.len()));
+            pieces.push(piece);
+            left = other;
+            if left.is_empty() { break }
+        }
+        for pieces in [&[&stream[..]][..], &pieces] {
+            let framed: Vec<Result<Vec<u8>, Broken>> = frames(pieces).0.into_iter().map(|frame| match frame {
+                Owned::Message(bytes) => Ok(bytes),
+                Owned::Broken(broken, _) => Err(broken),
+                Owned::Ping => unreachable!("no bodies here are line breaks"),
+            }).collect();
+            prop_assert_eq!(&framed, &expected);
+        }
+    }
+
     /// No input makes it keep more than a message, and every byte that it is given it takes.
     #[test]
     fn no_input_makes_it_keep_more_than_its_limit(

@@ -1,7 +1,7 @@
 //! The target `stream`: what holds for any bytes of a connection, however they are cut, held against a framing that is
 //! written to be read and not to be fast.
 
-use sip_parser::{HeaderLine, parse};
+use sip_parser::{HeaderLine, Message, parse};
 use viaduct::limits::{HEADER_LINES, MESSAGE_BYTES, STREAM_HEADER_BYTES};
 use viaduct::net::Now;
 use viaduct::stream::{Broken, Frame, Framer, StreamLimits};
@@ -61,7 +61,10 @@ fn frames(pieces: &[&[u8]]) -> Vec<Owned> {
         while let Some(frame) = framer.next(&mut input, &mut lines, Now(0)) {
             all.push(match frame {
                 Frame::Ping => Owned::Ping,
-                Frame::Message(bytes) => Owned::Message(bytes.to_vec()),
+                Frame::Message(message) => {
+                    assert!(is_as_alone(&message), "what framing read is what there is to read");
+                    Owned::Message(message.bytes().to_vec())
+                }
                 Frame::Broken(why, head) => Owned::Broken(why, head.to_vec()),
             });
         }
@@ -76,6 +79,13 @@ fn frames(pieces: &[&[u8]]) -> Vec<Owned> {
         );
     }
     all
+}
+
+/// A message as its bytes are read where nothing follows.
+fn is_as_alone(message: &Message<'_>) -> bool {
+    let mut lines = vec![HeaderLine::EMPTY; HEADER_LINES];
+    let alone = parse(message.bytes(), &mut lines);
+    alone.is_ok_and(|alone| format!("{alone:?}") == format!("{message:?}"))
 }
 
 /// What two readings have to agree on.

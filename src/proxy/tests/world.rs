@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use sip_parser::{HeaderLine, parse};
+
 use crate::drop_reason::DropReason;
 use crate::fib::spec::{Link, Route};
 use crate::fib::{Builder, Fib};
-use crate::limits::MESSAGE_BYTES;
+use crate::limits::{HEADER_LINES, MESSAGE_BYTES};
 use crate::net::{GatewayId, Now, Transport};
 use crate::proxy::{Decision, Incoming, Outcome, State, Tally, handle};
 use crate::snapshot::Snapshot;
@@ -239,7 +241,11 @@ impl World {
         self.now = self.now.plus_ns(1_000_000);
         let on = self.snapshot.plan.listener_named(on).expect("a listener").id;
         let from = from.parse().expect("a socket address");
-        let incoming = Incoming { stream, broken, ..Incoming::datagram(bytes, on, from) };
+        // As a stream's framing hands it on.
+        let mut lines = vec![HeaderLine::EMPTY; HEADER_LINES];
+        let read = parse(bytes, &mut lines).ok().filter(|_| stream.is_stream() && broken.is_none());
+        let read = read.as_ref();
+        let incoming = Incoming { stream, broken, read, ..Incoming::datagram(bytes, on, from) };
         let outcome = handle(&mut self.state, &self.snapshot, &incoming, self.now, &mut self.out);
         let text = |len: usize| unwire(&self.out[..len]);
         let name = |id| self.snapshot.plan.listener(id).name.to_string();
