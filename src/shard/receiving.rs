@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use sip_parser::Message;
+use sip_parser::{Message, parse};
 
 use super::handler::Handler;
 use super::lost::Lost;
@@ -141,7 +141,11 @@ impl<S, H: Handler> Worker<S, H> {
             self.metrics.streams.pings.count();
             self.pong(io, stream);
         } else {
-            self.on_message(io, stream, place, Framed::whole(message));
+            let mut lines = std::mem::take(&mut self.lines);
+            // What this panics at, so does the proxy, and that is told.
+            let read = panics::guard(|| parse(message, &mut lines).ok()).ok().flatten();
+            self.on_message(io, stream, place, Framed { read: read.as_ref(), ..Framed::whole(message) });
+            self.lines = lines;
         }
     }
 
@@ -231,7 +235,10 @@ impl<S, H: Handler> Worker<S, H> {
             return self.metrics.dropped(DropReason::Stopping);
         }
         let serial = self.streams.get(stream).map_or(0, |connection| {
-            connection.came(bytes);
+            match read {
+                Some(message) => connection.came(message),
+                None => connection.spoke(),
+            }
             connection.serial
         });
         let stream = Number::new(self.number, stream).with_serial(serial);

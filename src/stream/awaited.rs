@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use sip_parser::Message;
+
 use super::Waiting;
-use super::unanswered::{answering, asking};
+use super::unanswered::{asking, key_of};
 use crate::limits::{STREAM_AWAITED_NS, STREAM_UNANSWERED};
 use crate::net::Now;
 
@@ -20,9 +22,10 @@ impl Awaited {
     }
 
     /// This final answer has come in.
-    pub fn answered(&mut self, response: &[u8]) {
+    pub fn answered(&mut self, response: &Message<'_>) {
         if !self.0.is_empty() {
-            self.0.remove(&answering(response));
+            let method = response.cseq().map_or(&[][..], |cseq| cseq.method);
+            self.0.remove(&key_of(response, method));
             self.keep_nothing_for_none();
         }
     }
@@ -53,6 +56,8 @@ impl Awaited {
 
 #[cfg(test)]
 mod tests {
+    use sip_parser::{HeaderLine, parse};
+
     use super::*;
 
     fn who(cookie: u64) -> Waiting {
@@ -74,8 +79,10 @@ mod tests {
         (1..4).for_each(|n| awaited.left(&request(n), who(n), Now(0)));
         awaited.left(b"ACK sip:x SIP/2.0\r\n\r\n", who(4), Now(0));
         awaited.left(&response(5), who(5), Now(0));
-        awaited.answered(&response(2));
-        awaited.answered(&response(9));
+        for branch in [2, 9] {
+            let (response, mut lines) = (response(branch), [HeaderLine::EMPTY; 4]);
+            awaited.answered(&parse(&response, &mut lines).unwrap());
+        }
         let mut waiting = awaited.into_waiting();
         waiting.sort_unstable_by_key(|waiting| waiting.cookie);
         assert_eq!(waiting, [who(1), who(3)]);

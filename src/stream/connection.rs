@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use sip_parser::{Message, Start};
+
 use super::awaited::Awaited;
 use super::held::Held;
 use super::leads::Key;
@@ -199,11 +201,13 @@ impl Connection {
     }
 
     /// This message has come in.
-    pub fn came(&mut self, message: &[u8]) {
+    pub fn came(&mut self, message: &Message<'_>) {
         self.spoke();
-        match is_final(message) {
-            true => self.awaited.answered(message),
-            false => self.unanswered.asked(message),
+        match message.start() {
+            Start::Request(line) => self.unanswered.asked(message, message.text(line.method)),
+            Start::BadRequest(method, _) => self.unanswered.asked(message, message.text(*method)),
+            Start::Response(line) if line.code >= 200 => self.awaited.answered(message),
+            Start::Response(_) | Start::BadResponse(_) => {}
         }
     }
 

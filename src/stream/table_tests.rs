@@ -1,3 +1,5 @@
+use sip_parser::{HeaderLine, parse};
+
 use super::super::Layer;
 use super::*;
 use crate::limits::{
@@ -111,8 +113,9 @@ fn many_are_looked_at_a_part_at_a_time_and_each_once_a_second() {
 fn a_peer_that_sends_no_more_is_kept_for_its_answers() {
     let (mut all, streams) = connections(&[1]);
     let connection = all.get(streams[0]).unwrap();
-    connection.came(b"OPTIONS ");
-    connection.came(b"INVITE ");
+    for request in [b"OPTIONS sip:x SIP/2.0\r\n\r\n".as_slice(), b"INVITE sip:x SIP/2.0\r\n\r\n"] {
+        connection.came(&parse(request, &mut [HeaderLine::EMPTY]).unwrap());
+    }
     let (one, other) = (b"SIP/2.0 200 OK\r\nCSeq: 1 OPTIONS", b"SIP/2.0 200 OK\r\nCSeq: 1 INVITE");
     assert!(!connection.answered(one) && !connection.half_closed(Now(5)));
     assert!(!connection.answered(one) && connection.answered(other));
@@ -300,7 +303,7 @@ fn who_waits_for_an_answer_is_forgotten_with_his_transaction() {
     let (who, invite) =
         (Waiting { shard: 0, cookie: 1 }, b"INVITE sip:b SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1");
     let connection = all.get(streams[0]).unwrap();
-    connection.came(b"\r\n");
+    connection.spoke();
     connection.awaits(invite, who, Now(0));
     connection.heard(Now(STREAM_AWAITED_NS));
     all.overdue(Now(STREAM_AWAITED_NS - 1), |_| true);

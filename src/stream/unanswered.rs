@@ -1,12 +1,13 @@
 //! Which requests of a connection have no final answer yet: a peer that sends no more is kept for those.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
+use sip_parser::{HeaderName, Message};
 
 use crate::limits::STREAM_UNANSWERED;
+use crate::random::{ADDED, mix};
 
 /// Requests by branch and method: a final answer that comes again, as the 2xx to an INVITE does, is no other one.
 #[derive(Debug, Default)]
@@ -17,9 +18,12 @@ pub(super) struct Unanswered {
 }
 
 impl Unanswered {
-    /// This message has come in.
-    pub fn asked(&mut self, message: &[u8]) {
-        let Some(key) = asking(message) else { return };
+    /// This request has come in with this method. An ACK is not answered.
+    pub fn asked(&mut self, request: &Message<'_>, method: &[u8]) {
+        if method == ACK {
+            return;
+        }
+        let key = key_of(request, method);
         if self.keys.len() < STREAM_UNANSWERED {
             self.keys.insert(key);
         } else {
@@ -42,44 +46,68 @@ impl Unanswered {
     }
 }
 
-/// What stands for a request until it is answered; `None`: it is a response, or an ACK, which is not answered.
+const ACK: &[u8] = b"ACK";
+
+/// What stands for a request that leaves until it is answered; `None`: it is a response, or an ACK, which is not answered.
 pub(super) fn asking(message: &[u8]) -> Option<u64> {
     let method = message.split(|byte| *byte == b' ').next().unwrap_or_default();
-    (method != b"ACK" && !method.starts_with(b"SIP/")).then(|| key(message, method))
+    (method != ACK && !method.starts_with(b"SIP/")).then(|| key(headers(message), method))
 }
 
-/// What stands for the request that this response answers.
-pub(super) fn answering(response: &[u8]) -> u64 {
-    key(response, method_of(response))
+/// What stands for the request that this response, which leaves, answers.
+fn answering(response: &[u8]) -> u64 {
+    key(headers(response), method_of(response))
 }
 
-/// The topmost branch is the client's: in its request, and in the answer when that goes back to it.
-fn key(message: &[u8], method: &[u8]) -> u64 {
+/// What stands for this request that has come in, or for the one that this response answers, by its method.
+pub(super) fn key_of(message: &Message<'_>, method: &[u8]) -> u64 {
+    key(message.value(HeaderName::Via), method)
+}
+
+/// What stands behind the first line: a URI there may have a parameter that is called as that of a Via.
+fn headers(message: &[u8]) -> &[u8] {
+    memchr::memchr(b'\n', message).and_then(|end| message.get(end..)).unwrap_or_default()
+}
+
+/// The topmost branch is the client's: in its request, and in the answer when that goes back to it. It is the first here.
+fn key(vias: &[u8], method: &[u8]) -> u64 {
     const BRANCH: &[u8] = b"branch=";
     // Made once: that takes longer than to find it.
     static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(BRANCH));
-    // A URI may have a parameter of that name.
-    let headers = memchr::memchr(b'\n', message).and_then(|end| message.get(end..)).unwrap_or_default();
-    let begin = FINDER.find(headers).map_or(headers.len(), |at| at + BRANCH.len());
-    let rest = headers.get(begin..).unwrap_or_default();
-    let is_end = |byte: &u8| matches!(byte, b';' | b',' | b' ' | b'\t' | b'\r' | b'\n');
-    let branch = rest.split(is_end).next().unwrap_or_default();
-    let mut hasher = DefaultHasher::new();
-    (branch, method).hash(&mut hasher);
-    hasher.finish()
+    let begin = FINDER.find(vias).map_or(vias.len(), |at| at + BRANCH.len());
+    let rest = vias.get(begin..).unwrap_or_default();
+    let end = memchr::memchr3(b';', b',', b'\n', rest).unwrap_or(rest.len());
+    let branch = rest.get(..end).unwrap_or_default().trim_ascii_end();
+    hashed(method, hashed(branch, ADDED))
+}
+
+/// What stands for these bytes behind others. A peer that finds two branches with one hash forgets requests of its own.
+fn hashed(bytes: &[u8], before: u64) -> u64 {
+    let (words, rest) = bytes.as_chunks();
+    let last = rest.iter().fold(bytes.len() as u64, |last, byte| last << 8 | u64::from(*byte));
+    let each = words.iter().map(|word| u64::from_le_bytes(*word));
+    each.chain([last]).fold(before, |hash, word| mix(hash ^ word))
 }
 
 /// The method that a response names in its CSeq.
 fn method_of(response: &[u8]) -> &[u8] {
-    let lines = memchr::memchr_iter(b'\n', response).filter_map(|end| response.get(end + 1..));
-    let mut cseqs = lines.filter(|line| line.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"CSeq")));
-    let rest = cseqs.next().unwrap_or_default();
+    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\nCSeq"));
+    let behind = |end: usize| response.get(end + 1..).unwrap_or_default();
+    // As nearly all write it, else line by line.
+    let usual = FINDER.find(response).map(behind);
+    let any = || {
+        let mut lines = memchr::memchr_iter(b'\n', response).map(behind);
+        lines.find(|line| line.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"CSeq")))
+    };
+    let rest = usual.or_else(any).unwrap_or_default();
     let line = memchr::memchr(b'\n', rest).and_then(|end| rest.get(..end)).unwrap_or(rest);
     line.trim_ascii_end().rsplit(u8::is_ascii_whitespace).next().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use sip_parser::{HeaderLine, Start, parse};
+
     use super::*;
 
     fn request(method: &str, branch: u32) -> Vec<u8> {
@@ -93,11 +121,18 @@ mod tests {
         .into()
     }
 
+    fn asks(unanswered: &mut Unanswered, request: &[u8]) {
+        let mut lines = [HeaderLine::EMPTY; 8];
+        let request = parse(request, &mut lines).unwrap();
+        let Start::Request(line) = request.start() else { panic!("it is none") };
+        unanswered.asked(&request, request.text(line.method));
+    }
+
     #[test]
     fn a_final_answer_that_comes_again_answers_nothing_else() {
         let mut unanswered = Unanswered::default();
         for (method, branch) in [("INVITE", 1), ("CANCEL", 1), ("OPTIONS", 2)] {
-            unanswered.asked(&request(method, branch));
+            asks(&mut unanswered, &request(method, branch));
         }
         for _ in 0..3 {
             unanswered.answered(&response("INVITE", 1));
@@ -112,16 +147,43 @@ mod tests {
     fn a_uri_has_no_part_in_it() {
         let mut unanswered = Unanswered::default();
         let odd = String::from_utf8(request("INVITE", 1)).unwrap().replace("sip:x", "sip:x;branch=z9hG4bK2");
-        unanswered.asked(odd.as_bytes());
+        asks(&mut unanswered, odd.as_bytes());
         unanswered.answered(&response("INVITE", 1));
         assert!(unanswered.is_empty());
+    }
+
+    /// Branches of all lengths that differ in one place alone, and methods of which one begins with the other.
+    #[test]
+    fn no_two_requests_have_one_key() {
+        let branch = |len: usize, at: usize| -> Vec<u8> {
+            let text = (0..len).map(|n| if n == at { "x" } else { "a" }).collect::<String>();
+            format!("INVITE sip:x SIP/2.0\r\nv: SIP/2.0/TCP a;branch={text} ;rport\r\n\r\n").into()
+        };
+        let requests = (0..70).flat_map(|len| (0..=len).map(move |at| (len, at)));
+        let mut keys: Vec<u64> = requests.filter_map(|(len, at)| asking(&branch(len, at))).collect();
+        keys.extend(
+            ["INFO", "INF", "", "SUBSCRIBE", "SUBSCRIBER"]
+                .map(|method| key(headers(&branch(9, 9)), method.as_bytes())),
+        );
+        let many = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), many);
+    }
+
+    #[test]
+    fn a_branch_ends_where_its_parameter_does() {
+        let with =
+            |via: &str| format!("BYE sip:x SIP/2.0\r\nVia: SIP/2.0/TCP a;branch={via}\r\n\r\n").into_bytes();
+        let same = ["z9", "z9;rport", "z9 ;rport", "z9, SIP/2.0/TCP b;branch=z8", "z9\t\r\n ;rport"]
+            .map(|via| asking(&with(via)));
+        assert!(same.iter().all(|key| *key == same[0]) && same[0] != asking(&with("z")));
     }
 
     #[test]
     fn what_is_not_answered_is_not_waited_for() {
         let mut unanswered = Unanswered::default();
-        unanswered.asked(&request("ACK", 1));
-        unanswered.asked(&response("INVITE", 1));
+        asks(&mut unanswered, &request("ACK", 1));
         assert!(unanswered.is_empty());
     }
 
@@ -129,7 +191,7 @@ mod tests {
     fn more_than_are_kept_are_not_taken_for_answered() {
         let mut unanswered = Unanswered::default();
         for branch in 0..=STREAM_UNANSWERED as u32 {
-            unanswered.asked(&request("OPTIONS", branch));
+            asks(&mut unanswered, &request("OPTIONS", branch));
         }
         assert_eq!(unanswered.keys.len(), STREAM_UNANSWERED);
         for branch in 0..=STREAM_UNANSWERED as u32 {
@@ -143,7 +205,8 @@ mod tests {
         let mut unanswered = Unanswered::default();
         for bytes in [&b""[..], b" ", b"branch=", b"SIP/2.0 200 OK\r\nCSeq", b"\n\n"] {
             unanswered.answered(bytes);
-            unanswered.asked(bytes);
+            asking(bytes);
         }
+        assert!(unanswered.is_empty());
     }
 }

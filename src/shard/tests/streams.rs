@@ -1,5 +1,7 @@
 //! Connections of a shard: who pays for a shortage, and what ends one.
 
+use sip_parser::{HeaderLine, parse};
+
 use super::*;
 use crate::group::{Fault, Health, Heard, Ping, Roster};
 use crate::metrics::StreamEnd;
@@ -416,7 +418,9 @@ fn who_waits_for_a_browsers_answer_hears_of_the_end_of_its_connection_however_it
         asks(&mut bench, stream, 7);
         if is_half_closed {
             let asks_too = b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/WS a;branch=z9hG4bK1\r\n\r\n";
-            bench.shard.streams.get(stream).expect("a connection").came(asks_too);
+            let mut lines = [HeaderLine::EMPTY; 2];
+            let asks_too = parse(asks_too, &mut lines).expect("a request");
+            bench.shard.streams.get(stream).expect("a connection").came(&asks_too);
             bench.comes(stream, b"");
             assert_eq!(told(&bench), [(7, SendFailure::Ended)], "before the engine has closed it");
             let flow = Number::new(0, stream);
