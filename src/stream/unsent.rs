@@ -15,8 +15,11 @@ pub(super) struct Unsent {
     progressed: Now,
     /// What had been written when something began to wait, and when that was: the next one begins once that is taken.
     mark: (u64, Now),
-    /// In order, each behind the last byte of what it waits for.
-    waiting: VecDeque<(u64, Waiting)>,
+    /// In order, each behind the last byte of what it waits for: the first, which takes no memory of its own, because mostly
+    /// there is no more than one,
+    first: Option<(u64, Waiting)>,
+    /// and those behind it.
+    others: VecDeque<(u64, Waiting)>,
 }
 
 impl Unsent {
@@ -31,10 +34,14 @@ impl Unsent {
 
     /// Somebody waits to hear of what was written last. `false`: more wait than are kept.
     pub fn waits(&mut self, waiting: Waiting) -> bool {
-        if self.waiting.len() >= STREAM_WAITING {
+        let waiting = (self.written, waiting);
+        if self.first.is_none() {
+            self.first = Some(waiting);
+        } else if self.others.len() + 1 < STREAM_WAITING {
+            self.others.push_back(waiting);
+        } else {
             return false;
         }
-        self.waiting.push_back((self.written, waiting));
         true
     }
 
@@ -45,15 +52,14 @@ impl Unsent {
         if self.taken >= self.mark.0 {
             self.mark = (self.written, now);
         }
-        while let Some(&(end, waiting)) = self.waiting.front()
-            && end <= self.taken
-        {
-            self.waiting.pop_front();
+        let taken = self.taken;
+        while let Some((_, waiting)) = self.first.take_if(|(end, _)| *end <= taken) {
+            self.first = self.others.pop_front();
             left(waiting);
         }
         if self.bytes() == 0 {
             // A connection that is idle keeps nothing.
-            self.waiting = VecDeque::new();
+            self.others = VecDeque::new();
         }
     }
 
@@ -75,7 +81,7 @@ impl Unsent {
 
     /// Those whose bytes were not taken.
     pub fn into_waiting(self) -> Vec<Waiting> {
-        self.waiting.into_iter().map(|(_, waiting)| waiting).collect()
+        self.first.into_iter().chain(self.others).map(|(_, waiting)| waiting).collect()
     }
 }
 
@@ -103,6 +109,22 @@ mod tests {
         }
         unsent.took(499, Now(0), |_| ());
         assert_eq!(unsent.into_waiting(), [who(9_999)], "all but the one whose last byte is missing");
+    }
+
+    #[test]
+    fn those_who_wait_are_told_in_order_and_there_is_an_end_to_them() {
+        let (mut unsent, mut told) = (Unsent::default(), Vec::new());
+        let many = STREAM_WAITING as u64;
+        for n in 0..=many {
+            unsent.wrote(10, Now(0));
+            assert_eq!(unsent.waits(who(n)), n < many, "{n}");
+        }
+        unsent.took(25, Now(1), |left| told.push(left));
+        assert_eq!(told, [who(0), who(1)]);
+        assert!(unsent.waits(who(many)), "there is room again");
+        unsent.took(5, Now(1), |left| told.push(left));
+        assert_eq!(told[2..], [who(2)]);
+        assert_eq!(unsent.into_waiting(), (3..=many).map(who).collect::<Vec<_>>());
     }
 
     #[test]
