@@ -16,8 +16,9 @@ use crate::{own_work, progress, timing};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Pieces: parse; decide (first of a hundred rules, automatic egress); rewrite; pipeline (all of it for an INVITE of 600
-bytes), pipeline_stateful (an INVITE and its 200 where transactions are kept); rules_match_N (a request that
-only the last of N rules takes); pipeline_rules_N (the pipeline of such an INVITE); fib_lookup_zipf_N and
+bytes), pipeline_stateful (an INVITE and its 200 where transactions are kept); pipeline_stream_udp and
+pipeline_stream_tcp (all that a shard does for them, where the caller has connected, and is answered by that; the
+callee by UDP, or by a connection, too); rules_match_N (a request that only the last of N rules takes); pipeline_rules_N (the pipeline of such an INVITE); fib_lookup_zipf_N and
 fib_lookup_random_N (a lookup among N routes); full_tables_extra (what 1.2 million routes and 10,000 rules add to a
 message).
 Nanoseconds are medians of many short runs. Instructions are counted by valgrind (callgrind) where it is installed:

@@ -21,6 +21,10 @@ pub struct Wire {
     pub streams: u16,
     /// Bytes that were written to streams.
     pub written: usize,
+    /// The message that has left last, either way.
+    pub last: Vec<u8>,
+    /// What was written to a stream last.
+    wrote: Option<(StreamId, usize)>,
 }
 
 impl Wire {
@@ -29,6 +33,7 @@ impl Wire {
         Self {
             free: vec![vec![0; MESSAGE_BYTES]; buffers],
             sent: Vec::with_capacity(buffers),
+            last: Vec::with_capacity(MESSAGE_BYTES),
             ..Self::default()
         }
     }
@@ -38,6 +43,22 @@ impl Wire {
         let (tx, cookie) = self.sent.pop()?;
         self.free.push(tx);
         Some(cookie)
+    }
+
+    /// What was written to a stream last is taken: to which, and how many bytes.
+    #[allow(dead_code)] // Not every program has streams.
+    pub fn takes(&mut self) -> Option<(StreamId, usize)> {
+        self.wrote.take()
+    }
+
+    fn has_left(&mut self, message: &[u8]) {
+        self.last.clear();
+        self.last.extend_from_slice(message);
+    }
+
+    fn place(&mut self) -> Option<StreamId> {
+        self.streams += 1;
+        Some(StreamId::first(self.streams - 1))
     }
 }
 
@@ -49,7 +70,8 @@ impl Io for Wire {
         self.free.pop()
     }
 
-    fn send(&mut self, tx: Vec<u8>, _len: usize, _on: SocketId, _to: SocketAddr, cookie: u64) {
+    fn send(&mut self, tx: Vec<u8>, len: usize, _on: SocketId, _to: SocketAddr, cookie: u64) {
+        self.has_left(&tx[..len]);
         self.sent.push((tx, cookie));
     }
 
@@ -64,12 +86,17 @@ impl Io for Wire {
     fn close(&mut self, _id: SocketId) {}
 
     fn adopt(&mut self, _: Accepted) -> Option<StreamId> {
-        self.streams += 1;
-        Some(StreamId::first(self.streams - 1))
+        self.place()
     }
 
-    fn write(&mut self, _stream: StreamId, bytes: &[u8]) -> bool {
+    fn connect(&mut self, _on: SocketId, _to: SocketAddr) -> Option<StreamId> {
+        self.place()
+    }
+
+    fn write(&mut self, stream: StreamId, bytes: &[u8]) -> bool {
         self.written += bytes.len();
+        self.has_left(bytes);
+        self.wrote = Some((stream, bytes.len()));
         true
     }
 }

@@ -5,6 +5,7 @@
 pub mod fib;
 pub mod message;
 pub mod rules;
+pub mod stream;
 
 #[path = "../../../tests/support/mixed_rules.rs"]
 pub mod mixed_rules;
@@ -12,6 +13,8 @@ pub mod mixed_rules;
 pub mod support;
 #[path = "../../../tests/support/traffic.rs"]
 pub mod traffic;
+#[path = "../../../tests/support/wire.rs"]
+pub mod wire;
 
 /// A piece of work that can be done again and again.
 pub trait Case {
@@ -43,7 +46,7 @@ pub fn names() -> Vec<String> {
     ["parse", "decide", "rewrite"]
         .into_iter()
         .chain(PARTS.map(|(name, _)| name))
-        .chain(["pipeline_stateful"])
+        .chain(["pipeline_stateful", "pipeline_stream_udp", "pipeline_stream_tcp"])
         .map(str::to_owned)
         .chain(rules)
         .chain(among)
@@ -62,6 +65,8 @@ pub fn build(name: &str) -> Option<Box<dyn Case>> {
         "decide" => Box::new(message::Decide::new()),
         "rewrite" => Box::new(message::Rewrite::new()),
         "pipeline_stateful" => Box::new(message::Stateful::new()),
+        "pipeline_stream_udp" => Box::new(stream::Stream::new("udp")),
+        "pipeline_stream_tcp" => Box::new(stream::Stream::new("tcp")),
         _ if size("pipeline_rules_").is_some() => {
             Box::new(message::Pipeline::among(size("pipeline_rules_")?))
         }
