@@ -157,6 +157,22 @@ fn headers_without_end_are_cut_at_a_line_and_end_the_stream() {
 }
 
 #[test]
+fn headers_have_one_limit_whether_they_come_at_once_or_in_pieces() {
+    let (begin, end) = (&b"OPTIONS sip:x SIP/2.0\r\nX: "[..], &b"\r\nl: 0\r\n\r\n"[..]);
+    for over in [0, 1] {
+        let value = vec![b'x'; STREAM_HEADER_BYTES + over - begin.len() - end.len()];
+        let whole = [begin, &value, end].concat();
+        for piece in [1_000, whole.len()] {
+            let pieces: Vec<&[u8]> = whole.chunks(piece).collect();
+            let (all, _) = frames(&pieces);
+            let is_message = all == [Owned::Message(whole.clone())];
+            let is_too_large = matches!(all[..], [Owned::Broken(Broken::HeadersTooLarge, _)]);
+            assert_eq!((is_message, is_too_large), (over == 0, over == 1), "in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
 fn a_message_of_the_largest_size_passes() {
     let head = message("MESSAGE", "").len() + 4;
     let whole = message("MESSAGE", &"x".repeat(MESSAGE_BYTES - head));
