@@ -28,7 +28,7 @@ pub(super) enum Asks {
 }
 
 /// The fields that patterns are asked of; headers follow.
-const FIELDS: [&str; 3] = ["ruri_user", "from_user", "to_user"];
+pub(super) const FIELDS: [&str; 3] = ["ruri_user", "from_user", "to_user"];
 
 /// One of these values; of a pattern only one.
 #[derive(Clone, Debug)]

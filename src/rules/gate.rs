@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use super::Facts;
-use super::checks::{Asks, Numbers};
+use super::checks::{Asks, FIELDS, Numbers};
 use super::filter::{Ends, Filter, first_word, may_be_separated};
 use super::names::{mixed, plain_host};
 use super::networks::first_bits;
@@ -87,14 +87,16 @@ impl Gate {
         }
     }
 
-    /// Whether a request without any of these values is told from those that lead into a branch which asks for them.
+    /// Whether a filter tells requests without any of these values from those that lead into a branch which asks for them.
     pub fn tells(asks: Asks, values: &[u32], numbers: &Numbers) -> bool {
         match asks {
             Asks::Source | Asks::Prefix | Asks::Host(_) => true,
-            Asks::Pattern(field) => {
-                let patterns = numbers.patterns.get(usize::from(field));
-                patterns.is_some_and(|patterns| !values.iter().any(|&pattern| patterns.needs_scan(pattern)))
-            }
+            Asks::Pattern(field) => match numbers.patterns.get(usize::from(field)) {
+                Some(patterns) if usize::from(field) < FIELDS.len() => {
+                    !values.iter().any(|&pattern| patterns.needs_scan(pattern))
+                }
+                _ => false,
+            },
             Asks::Transport | Asks::Listener | Asks::Method | Asks::Not => false,
         }
     }
@@ -149,4 +151,44 @@ impl Gate {
 #[inline(always)]
 fn bits(bits: u64, told: u64) -> u64 {
     bits & (told & 1).wrapping_neg()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::checks::Collector;
+    use super::super::{Pattern, RuleId, When};
+    use super::*;
+
+    /// A rule hangs by what is told here before it hangs by anything else.
+    #[test]
+    fn what_no_filter_tells_is_not_told() {
+        let pattern = |text: &str| Pattern(text.into());
+        let when = When {
+            method: vec!["INFO".into()],
+            source: vec!["192.0.2.0/24".parse().unwrap()],
+            ruri_user: Some(pattern("^33[0-9]+$")),
+            from_user: Some(pattern("(a|b)+c?")),
+            ruri_host: vec!["a.example".into()],
+            header: vec![("x-tenant".into(), pattern("^red$"))],
+            ..When::default()
+        };
+        let mut collector = Collector::new();
+        let mut rule = collector.add(&when, RuleId(0));
+        let (numbers, checks) = collector.finish().unwrap();
+        rule.sort_by_key(|check| check.asks);
+        let told: Vec<(Asks, bool)> = rule
+            .iter()
+            .map(|check| (check.asks, Gate::tells(check.asks, checks.values(check), &numbers)))
+            .collect();
+        let header = FIELDS.len() as u16;
+        let wanted = [
+            (Asks::Method, false),
+            (Asks::Source, true),
+            (Asks::Host(0), true),
+            (Asks::Pattern(0), true),
+            (Asks::Pattern(1), false),
+            (Asks::Pattern(header), false),
+        ];
+        assert_eq!(told, wanted);
+    }
 }

@@ -271,7 +271,9 @@ impl Connection {
 
 /// A final response.
 pub fn is_final(message: &[u8]) -> bool {
-    matches!(message.strip_prefix(b"SIP/2.0 "), Some([b'2'..=b'6', ..]))
+    message.split_at_checked(8).is_some_and(|(version, rest)| {
+        version.eq_ignore_ascii_case(b"SIP/2.0 ") && matches!(rest, [b'2'..=b'6', ..])
+    })
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use sip_parser::{HeaderLine, parse};
+
 use super::super::sides::sides;
 use super::*;
 use crate::net::Transport;
@@ -42,6 +44,31 @@ fn a_server_has_taken_what_was_sent_once_it_says_something_itself() {
     ours.receive(rest, &mut scratch).unwrap();
     assert_eq!((ours.unfinished(), ours.is_unproven()), (None, false));
     assert_eq!(ours.take_awaited(), [who], "it is still to be answered");
+}
+
+/// Only what asks is to be answered, and only a final answer ends the wait for one.
+#[test]
+fn what_comes_is_noted_as_what_it_is() {
+    let mut lines = [HeaderLine::EMPTY; 8];
+    let headers = "Via: SIP/2.0/TCP a;branch=z9hG4bK1\r\nCSeq: 1 INFO\r\n\r\n";
+    let came = |connection: &mut Connection, first_line: &str, lines: &mut [HeaderLine]| {
+        connection.came(&parse(format!("{first_line}\r\n{headers}").as_bytes(), lines).unwrap());
+    };
+    let mut connection = Connection::new(7, peer(), true, Now(0));
+    let request = format!("INFO sip:x SIP/2.0\r\n{headers}");
+    connection.awaits(request.as_bytes(), Waiting { shard: 0, cookie: 1 }, Now(0));
+    for line in ["SIP/2.0 100 Trying", "SIP/2.0 xyz", "SIP/2.0 180"] {
+        came(&mut connection, line, &mut lines);
+        assert!(connection.unanswered.is_empty() && !connection.awaited.is_empty(), "{line}");
+    }
+    came(&mut connection, "sip/2.0 486 Busy Here", &mut lines);
+    assert!(connection.unanswered.is_empty() && connection.awaited.is_empty());
+    for line in ["INFO sip:x SIP/2.0", "INFO sip:x SIP/3.0"] {
+        came(&mut connection, line, &mut lines);
+        assert!(!connection.unanswered.is_empty(), "{line}");
+        connection.answered(format!("SIP/2.0 200 OK\r\n{headers}").as_bytes());
+        assert!(connection.unanswered.is_empty());
+    }
 }
 
 #[test]

@@ -225,11 +225,14 @@ proptest! {
     ) {
         let stream: Vec<u8> = heads.iter().flat_map(|(head, body)| [&head[..], &vec![b'x'; *body]].concat()).collect();
         let (mut rest, mut expected) = (&stream[..], Vec::new());
+        // A body may end within the headers that follow it, before their line breaks.
+        let begin = |rest: &[u8]| rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         while let Some(end) = end_of_first(rest) {
             match end {
                 Ok(end) if end <= rest.len() => {
                     expected.push(Ok(rest[..end].to_vec()));
                     rest = &rest[end..];
+                    rest = &rest[begin(rest)..];
                 }
                 Ok(_) => break,
                 Err(broken) => {
@@ -246,10 +249,10 @@ proptest! {
             if left.is_empty() { break }
         }
         for pieces in [&[&stream[..]][..], &pieces] {
-            let framed: Vec<Result<Vec<u8>, Broken>> = frames(pieces).0.into_iter().map(|frame| match frame {
-                Owned::Message(bytes) => Ok(bytes),
-                Owned::Broken(broken, _) => Err(broken),
-                Owned::Ping => unreachable!("no bodies here are line breaks"),
+            let framed: Vec<Result<Vec<u8>, Broken>> = frames(pieces).0.into_iter().filter_map(|frame| match frame {
+                Owned::Message(bytes) => Some(Ok(bytes)),
+                Owned::Broken(broken, _) => Some(Err(broken)),
+                Owned::Ping => None,
             }).collect();
             prop_assert_eq!(&framed, &expected);
         }

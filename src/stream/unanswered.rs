@@ -51,12 +51,20 @@ const ACK: &[u8] = b"ACK";
 /// What stands for a request that leaves until it is answered; `None`: it is a response, or an ACK, which is not answered.
 pub(super) fn asking(message: &[u8]) -> Option<u64> {
     let method = message.split(|byte| *byte == b' ').next().unwrap_or_default();
-    (method != ACK && !method.starts_with(b"SIP/")).then(|| key(headers(message), method))
+    (method != ACK && !is_response(message)).then(|| key(top_via(message), method))
 }
 
 /// What stands for the request that this response, which leaves, answers.
 fn answering(response: &[u8]) -> u64 {
-    key(headers(response), method_of(response))
+    // The method is what CSeq ends with.
+    let cseq = value(response, b"cseq", b"cseq").trim_ascii_end();
+    let method = cseq.rsplit(u8::is_ascii_whitespace).next().unwrap_or_default();
+    key(top_via(response), method)
+}
+
+/// Told by its first bytes, whatever their case.
+fn is_response(message: &[u8]) -> bool {
+    message.get(..4).is_some_and(|begin| begin.eq_ignore_ascii_case(b"SIP/"))
 }
 
 /// What stands for this request that has come in, or for the one that this response answers, by its method.
@@ -64,12 +72,43 @@ pub(super) fn key_of(message: &Message<'_>, method: &[u8]) -> u64 {
     key(message.value(HeaderName::Via), method)
 }
 
-/// What stands behind the first line: a URI there may have a parameter that is called as that of a Via.
-fn headers(message: &[u8]) -> &[u8] {
-    memchr::memchr(b'\n', message).and_then(|end| message.get(end..)).unwrap_or_default()
+fn top_via(message: &[u8]) -> &[u8] {
+    value(message, b"via", b"v")
 }
 
-/// The topmost branch is the client's: in its request, and in the answer when that goes back to it. It is the first here.
+/// The value of the first header of this name, in full or in compact form, both in lower case, of a message that leaves:
+/// its headers are sound. What it is read with, where it comes in, would read all of them.
+fn value<'m>(message: &'m [u8], full: &[u8], compact: &[u8]) -> &'m [u8] {
+    let behind_line = |text: &'m [u8]| memchr::memchr(b'\n', text).and_then(|end| text.get(end + 1..));
+    let is_named = |name: &[u8]| {
+        let name = name.trim_ascii_end();
+        name.eq_ignore_ascii_case(full) || name.eq_ignore_ascii_case(compact)
+    };
+    let mut rest = behind_line(message).unwrap_or_default();
+    while let [first, ..] = rest
+        && !matches!(first, b'\r' | b'\n')
+    {
+        let line = rest;
+        rest = behind_line(line).unwrap_or_default();
+        if full.first() != Some(&first.to_ascii_lowercase()) {
+            continue;
+        }
+        let Some((name, _)) = memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon))
+        else {
+            break;
+        };
+        if is_named(name) {
+            // It goes on where the next line begins with white space.
+            while let [b' ' | b'\t', ..] = rest {
+                rest = behind_line(rest).unwrap_or_default();
+            }
+            return line.get(name.len() + 1..line.len() - rest.len()).unwrap_or_default();
+        }
+    }
+    b""
+}
+
+/// The topmost branch is the client's: in its request, and in the answer when that goes back to it. It is the first of these.
 fn key(vias: &[u8], method: &[u8]) -> u64 {
     const BRANCH: &[u8] = b"branch=";
     // Made once: that takes longer than to find it.
@@ -87,21 +126,6 @@ fn hashed(bytes: &[u8], before: u64) -> u64 {
     let last = rest.iter().fold(bytes.len() as u64, |last, byte| last << 8 | u64::from(*byte));
     let each = words.iter().map(|word| u64::from_le_bytes(*word));
     each.chain([last]).fold(before, |hash, word| mix(hash ^ word))
-}
-
-/// The method that a response names in its CSeq.
-fn method_of(response: &[u8]) -> &[u8] {
-    static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\nCSeq"));
-    let behind = |end: usize| response.get(end + 1..).unwrap_or_default();
-    // As nearly all write it, else line by line.
-    let usual = FINDER.find(response).map(behind);
-    let any = || {
-        let mut lines = memchr::memchr_iter(b'\n', response).map(behind);
-        lines.find(|line| line.get(..4).is_some_and(|name| name.eq_ignore_ascii_case(b"CSeq")))
-    };
-    let rest = usual.or_else(any).unwrap_or_default();
-    let line = memchr::memchr(b'\n', rest).and_then(|end| rest.get(..end)).unwrap_or(rest);
-    line.trim_ascii_end().rsplit(u8::is_ascii_whitespace).next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -143,6 +167,38 @@ mod tests {
         assert!(unanswered.is_empty());
     }
 
+    /// A message is told by the same where it comes in and where it leaves.
+    #[test]
+    fn a_message_has_one_key_in_both_directions() {
+        let mut lines = [HeaderLine::EMPTY; 8];
+        let mut keys = Vec::new();
+        for vias in [
+            "Via: SIP/2.0/TCP a;branch=z9hG4bK1;rport",
+            "v: SIP/2.0/TCP a;branch=z9hG4bK2",
+            "vIA \t: SIP/2.0/TCP a ;\r\n\tbranch=z9hG4bK3\r\n ;rport",
+            "Via: SIP/2.0/TCP a;branch=z9hG4bK4, SIP/2.0/TCP b;branch=z9hG4bK5\r\nVia: SIP/2.0/TCP c;branch=z9hG4bK6",
+            "Subject: ;branch=z9hG4bK7\r\nVersion: x\r\nv: SIP/2.0/TCP a;branch=z9hG4bK8",
+            "Via: SIP/2.0/TCP a\r\nVia: SIP/2.0/TCP b;branch=z9hG4bK9",
+        ] {
+            let rest =
+                format!("{vias}\r\nCseq: 1\r\n  INFO \r\n\r\n\r\nVia: b;branch=z9\r\nCSeq: 2 BYE\r\n\r\n");
+            let request = format!("INFO sip:x;branch=z9hG4bK0 SIP/2.0\r\n{rest}");
+            let came = key_of(&parse(request.as_bytes(), &mut lines).unwrap(), b"INFO");
+            assert_eq!(asking(request.as_bytes()), Some(came), "{request}");
+            for version in ["SIP/2.0", "sip/2.0"] {
+                let response = format!("{version} 200 branch=z9hG4bK0\r\n{rest}");
+                assert_eq!(asking(response.as_bytes()), None);
+                assert_eq!(answering(response.as_bytes()), came, "{response}");
+                let response = parse(response.as_bytes(), &mut lines).unwrap();
+                assert_eq!(key_of(&response, response.cseq().unwrap().method), came);
+            }
+            keys.push(came);
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), 6);
+    }
+
     #[test]
     fn a_uri_has_no_part_in_it() {
         let mut unanswered = Unanswered::default();
@@ -163,7 +219,7 @@ mod tests {
         let mut keys: Vec<u64> = requests.filter_map(|(len, at)| asking(&branch(len, at))).collect();
         keys.extend(
             ["INFO", "INF", "", "SUBSCRIBE", "SUBSCRIBER"]
-                .map(|method| key(headers(&branch(9, 9)), method.as_bytes())),
+                .map(|method| key(top_via(&branch(9, 9)), method.as_bytes())),
         );
         let many = keys.len();
         keys.sort_unstable();

@@ -25,7 +25,7 @@ pub enum Arrived {
 /// A request that was decided about and is sent on.
 #[derive(Clone, Debug)]
 pub struct Opening<'a> {
-    /// [`crate::token::TransactionKey::strong`]
+    /// [`crate::token::TransactionKey`], whole.
     pub key: u128,
     /// Its method; never ACK or CANCEL.
     pub method: &'a [u8],

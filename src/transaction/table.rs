@@ -101,7 +101,7 @@ pub(super) enum ClientPending {
 }
 
 pub(super) struct ServerRecord {
-    /// [`crate::token::TransactionKey::strong`]
+    /// [`crate::token::TransactionKey`], whole.
     pub key: u128,
     pub method: Method,
     pub machine: Server,
