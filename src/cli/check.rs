@@ -89,18 +89,17 @@ fn with_keys(loaded: Loaded) -> (Option<Plan>, Findings) {
 
 fn summary(plan: Option<&Plan>, findings: &Findings, fib: &Fib) -> String {
     let count = |severity| findings.list().iter().filter(|f| f.severity == severity).count();
-    let [errors, warnings, notes] = [Severity::Error, Severity::Warning, Severity::Note].map(count);
+    let errors = count(Severity::Error);
+    let counts = [("error", errors), ("warning", count(Severity::Warning)), ("note", count(Severity::Note))];
+    let counts =
+        counts.map(|(what, count)| format!("{count} {what}{}", if count == 1 { "" } else { "s" })).join(", ");
     let mut out = String::new();
     if let Some(plan) = plan {
         tables(plan, fib, &mut out);
     }
     let verdict = if errors == 0 { format!("{GOOD}ok{GOOD:#}") } else { format!("{BAD}not ok{BAD:#}") };
     // Writing to a String does not fail.
-    let _ = writeln!(
-        out,
-        "{}: {verdict} ({errors} errors, {warnings} warnings, {notes} notes)",
-        findings.origin()
-    );
+    let _ = writeln!(out, "{}: {verdict} ({counts})", findings.origin());
     out
 }
 

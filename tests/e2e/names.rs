@@ -132,7 +132,7 @@ fn check_and_explain_ask_the_name_server() {
     let check = home.command(&world, &["check"]);
     let text = String::from_utf8_lossy(&check.stdout).into_owned();
     assert!(text.contains("sip:gone.example does not exist"), "{text}");
-    assert!(text.contains("(0 errors, 1 warnings"), "the other name leads somewhere: {text}");
+    assert!(text.contains("(0 errors, 1 warning,"), "the other name leads somewhere: {text}");
 
     let source = ["--source", "1.2.3.100:5060", "--listener", "public"];
     let explain = |ruri: &str, more: &[&str]| {

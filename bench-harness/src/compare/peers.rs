@@ -24,7 +24,7 @@ const RULES: usize = 100;
 /// The others refuse nothing of what is too much for them.
 const UNSHED: &str = "\n[overload]\nmax_wait = \"off\"\n";
 /// Shared and private memory of a peer, in MiB: enough for the transactions that it keeps for seconds after their end.
-const MEMORY: [&str; 4] = ["-m", "512", "-M", "8"];
+const MEMORY: [&str; 4] = ["-m", "4096", "-M", "8"];
 /// What Kamailio's TLS is configured by.
 const TLS_FILE: &str = "kamailio-tls.tls.cfg";
 
