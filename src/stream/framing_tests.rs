@@ -216,6 +216,20 @@ fn any_head() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(start, lines)| [start.as_bytes(), lines.concat().as_bytes(), b"\r\n"].concat())
 }
 
+/// Pieces of these lengths, over and over; the last one is what is left.
+fn cut_up<'s>(stream: &'s [u8], lengths: &[usize]) -> Vec<&'s [u8]> {
+    let (mut rest, mut pieces) = (stream, Vec::new());
+    for length in lengths.iter().cycle() {
+        let (piece, behind) = rest.split_at((*length).min(rest.len()));
+        pieces.push(piece);
+        rest = behind;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    pieces
+}
+
 proptest! {
     /// Where a message ends, its headers alone say, however much of its body and of what follows was there when it was read.
     #[test]
@@ -241,14 +255,7 @@ proptest! {
                 }
             }
         }
-        let (mut left, mut pieces) = (&stream[..], Vec::new());
-        for cut in cuts.iter().cycle() {
-            let (piece, other) = left.split_at((*cut).min(left.len()));
-            pieces.push(piece);
-            left = other;
-            if left.is_empty() { break }
-        }
-        for pieces in [&[&stream[..]][..], &pieces] {
+        for pieces in [&[&stream[..]][..], &cut_up(&stream, &cuts)] {
             let framed: Vec<Result<Vec<u8>, Broken>> = frames(pieces).0.into_iter().filter_map(|frame| match frame {
                 Owned::Message(bytes) => Some(Ok(bytes)),
                 Owned::Broken(broken, _) => Some(Err(broken)),
@@ -282,13 +289,6 @@ proptest! {
     ) {
         let messages: Vec<Vec<u8>> = bodies.iter().map(|body| message("INFO", body)).collect();
         let stream = messages.concat();
-        let (mut rest, mut pieces) = (&stream[..], Vec::new());
-        for cut in cuts.iter().cycle() {
-            let (piece, other) = rest.split_at((*cut).min(rest.len()));
-            pieces.push(piece);
-            rest = other;
-            if rest.is_empty() { break }
-        }
-        prop_assert_eq!(frames(&pieces).0, messages.into_iter().map(Owned::Message).collect::<Vec<_>>());
+        prop_assert_eq!(frames(&cut_up(&stream, &cuts)).0, messages.into_iter().map(Owned::Message).collect::<Vec<_>>());
     }
 }
