@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::progress;
 use crate::soak::{Metrics, open_files};
-use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, pin};
+use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, kib, pin};
 use crate::world::{INSIDE, World};
 
 /// Opens many connections to one shard and tells what each takes
@@ -28,7 +28,7 @@ send a keep-alive each (CRLF CRLF), so that none is taken for a scanner. Then OP
 while the others are idle; then all are closed. All of it twice: what the first time leaves (tables that stay) is told, what
 the second time adds to it would be a leak.
 
-Resident memory is Viaduct's own. What the kernel keeps for sockets is told apart: the growth of its slab memory, of the
+Resident memory is Viaduct's own, without the pages of its program. What the kernel keeps for sockets is told apart: the growth of its slab memory, of the
 whole host and for both ends of each connection.
 
 Passes (exit code 0) when
@@ -80,7 +80,7 @@ const LISTENER: SocketAddrV4 = SocketAddrV4::new(INSIDE, 5060);
 /// How things stand at one moment.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Level {
-    /// Viaduct's resident memory in bytes.
+    /// Viaduct's own resident memory in bytes, without pages of files.
     resident: u64,
     /// Its open files.
     files: u64,
@@ -274,7 +274,7 @@ impl Level {
         let (files, _) = open_files(subject.id())?;
         let metrics = Metrics::read()?;
         Ok(Self {
-            resident: subject.resident()?,
+            resident: subject.own_resident()?,
             files,
             connections: metrics.count("viaduct_connections", ""),
             bytes: metrics.count("viaduct_connections_kept_bytes", "")
@@ -291,9 +291,7 @@ fn open_now() -> io::Result<u64> {
 /// The kernel's slab memory in bytes.
 fn slab() -> io::Result<u64> {
     let text = fs::read_to_string("/proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Slab:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no Slab in /proc/meminfo"))
+    kib(&text, "Slab:").map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no Slab in /proc/meminfo"))
 }
 
 /// Waits until it is so.

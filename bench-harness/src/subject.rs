@@ -167,13 +167,27 @@ impl Subject {
         threads.into_iter().filter_map(|thread| thread_cpu(thread).transpose()).sum()
     }
 
-    /// Resident memory in bytes; what its processes share counts once.
+    /// Resident memory in bytes; what its processes share counts once, and of what it shares with others (the program, where
+    /// that runs more than once) its part.
     pub fn resident(&self) -> io::Result<u64> {
+        self.rollup(&["Pss:"])
+    }
+
+    /// Resident memory that is its own in bytes: without pages of files, whose part changes with what else runs.
+    pub fn own_resident(&self) -> io::Result<u64> {
+        self.rollup(&["Pss_Anon:", "Pss_Shmem:"])
+    }
+
+    /// The sum of these lines over its processes, in bytes.
+    fn rollup(&self, names: &[&str]) -> io::Result<u64> {
         let of = |process: u32| -> io::Result<u64> {
             let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
-            let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-            let kib = line.and_then(|l| l.split_whitespace().next()).and_then(|n| n.parse::<u64>().ok());
-            kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no Pss in smaps_rollup"))
+            names
+                .iter()
+                .map(|name| kib(&text, name))
+                .sum::<Option<u64>>()
+                .map(|kib| kib * 1024)
+                .ok_or_else(|| io::Error::other(format!("not all of {names:?} are in smaps_rollup")))
         };
         self.processes()?.into_iter().map(of).sum()
     }
@@ -194,6 +208,12 @@ impl Subject {
         }
         Ok(())
     }
+}
+
+/// What a line of this name in a text of `/proc` says, in KiB.
+pub fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Has the kernel end the program when the calling thread ends, even by SIGKILL: it would be left in a network namespace

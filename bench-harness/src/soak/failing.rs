@@ -150,7 +150,7 @@ fn second(subject: &Subject) -> io::Result<Second> {
     let (files, _) = open_files(subject.id())?;
     let metrics = Metrics::read()?;
     Ok(Second {
-        resident: subject.resident()?,
+        resident: subject.own_resident()?,
         files,
         transactions: metrics.count("viaduct_transactions", ""),
         blocks: metrics.count("viaduct_transaction_blocks", ""),

@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
         let more = |name: &str| metrics.sum(name, "") - self.last.sum(name, "");
         let stolen = stolen_ns()?;
         self.findings.samples.push(Sample {
-            resident: self.subject.resident()?,
+            resident: self.subject.own_resident()?,
             files,
             pins: metrics.count("viaduct_pins", ""),
             waiting: metrics.count("viaduct_messages_waiting", ""),
