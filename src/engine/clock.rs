@@ -1,4 +1,5 @@
-//! The clocks of a driver, which are read once for each batch.
+//! The clocks of a driver, which are read once for each batch; the one that tells what datagrams have waited more often, because
+//! the last ones of a long batch wait for the others.
 
 use std::time::{Instant, SystemTime};
 
@@ -7,14 +8,19 @@ use crate::net::Now;
 /// The longest sleep: a shard looks at the clock once a second.
 pub(super) const LONGEST_WAIT_NS: u64 = 1_000_000_000;
 
+/// Datagrams that ask for the time between two looks at the clock: what so many take is little beside what they may wait.
+const ASKS: u8 = 63;
+
 /// What a batch knows of the time.
 pub(super) struct Clock {
     /// From when on the shards of this process count.
     start: Instant,
     /// When the batch began.
     pub now: Now,
-    /// The same by the clock that datagrams are stamped with, in nanoseconds; read when the first one asks.
+    /// The time by the clock that datagrams are stamped with, in nanoseconds; read when the first one asks.
     real_ns: Option<u64>,
+    /// So many more may ask until it is read anew.
+    asks: u8,
     /// How long the datagram at hand has waited, in nanoseconds.
     pub waited_ns: Option<u64>,
 }
@@ -22,7 +28,7 @@ pub(super) struct Clock {
 impl Clock {
     /// Counts from then on.
     pub fn since(start: Instant) -> Self {
-        Self { start, now: Now::default(), real_ns: None, waited_ns: None }
+        Self { start, now: Now::default(), real_ns: None, asks: 0, waited_ns: None }
     }
 
     /// A batch begins.
@@ -41,10 +47,17 @@ impl Clock {
     }
 
     fn real_ns(&mut self) -> u64 {
-        *self.real_ns.get_or_insert_with(|| {
-            let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
-        })
+        match (self.real_ns, self.asks.checked_sub(1)) {
+            (Some(known), Some(left)) => {
+                self.asks = left;
+                known
+            }
+            _ => {
+                let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                self.asks = ASKS;
+                *self.real_ns.insert(u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX))
+            }
+        }
     }
 
     /// So many nanoseconds from this moment until then, and `longest_ns` at most.

@@ -10,7 +10,7 @@ pub const LIMITED_WAYS: usize = 4;
 
 /// So long, in nanoseconds, a shard has to have worked while every message had waited half of what new requests may until
 /// that is overload.
-pub const OVERLOAD_NS: u64 = 50_000_000;
+pub const OVERLOAD_NS: u64 = 25_000_000;
 
 /// Where so much more time passes between two batches than their messages take, in nanoseconds, the host paused.
 pub const OVERLOAD_PAUSE_NS: u64 = 5_000_000;
@@ -42,16 +42,25 @@ pub const OVERLOAD_EXCUSED_PART: u64 = 4;
 /// Where no message of a queue that stood came for so long, it is empty, in nanoseconds.
 pub const OVERLOAD_OVER_NS: u64 = 1_000_000_000;
 
+/// And a queue stands no more when in so long less than one part in so many of its messages have waited too long: a host that
+/// pauses now and then makes a smaller part wait, and one twentieth more than there is time for a larger one.
+pub const OVERLOAD_PART: u32 = 4;
+
 /// So often, in nanoseconds, it is found out anew what neighbours are asked to send less (RFC 7339): often enough for
 /// a load that grows, seldom enough that what they do about it shows.
 pub const FEEDBACK_NS: u64 = 500_000_000;
 
-/// Requests that have waited too long and are answered 503, in a second; what else has is dropped and counted. Reading
-/// such a request whole, answering it and taking in its ACK take some 4 µs: 2% of a core.
-pub const REFUSALS_PER_SECOND: u32 = 5_000;
+/// Where a queue stands, one request that has waited too long is answered 503 for so many requests that are let in, of whatever
+/// kind (a call has an INVITE, an ACK and a BYE); what else has waited too long is dropped and counted. Reading such a request
+/// whole, answering it and taking in its ACK takes some 4 µs where forwarding a call takes some 40: a fiftieth of the core,
+/// however fast that is.
+pub const ANSWERED_PART: u32 = 15;
 
-/// Of those, so many at once: a tenth of a second's.
-pub const REFUSALS_AT_ONCE: u32 = 500;
+/// Of what may be answered, so much is kept for later.
+pub const ANSWERS_KEPT: u32 = 500;
+
+/// And so many a second are answered where none is let in (RFC 7339 §5.10.2: some have to be).
+pub const ANSWERS_PER_SECOND: u32 = 50;
 
 /// And so many messages: what comes one by one is no queue.
 pub const OVERLOAD_MESSAGES: u32 = 64;

@@ -10,6 +10,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod answers;
 mod bucket;
 mod feedback;
 mod limit;
@@ -23,6 +24,7 @@ mod throttle;
 mod throttle_tests;
 mod wait;
 
+pub use answers::Answers;
 pub use bucket::{Bucket, Pace};
 pub use feedback::{Feedback, Load};
 pub use limit::{Limit, LimitId, Limits, Owner, Peer, Peers, Per, SourcePrefix};

@@ -7,7 +7,7 @@
 use crate::limits::{
     LISTENERS, OVERLOAD_EXCUSED_NS, OVERLOAD_EXCUSED_PART, OVERLOAD_MAKES_GOOD, OVERLOAD_MESSAGES,
     OVERLOAD_NS, OVERLOAD_OVER_NS, OVERLOAD_PACE_MESSAGES, OVERLOAD_PACE_NS, OVERLOAD_PACE_TAKES,
-    OVERLOAD_PACE_TIMES, OVERLOAD_PAUSE_NS,
+    OVERLOAD_PACE_TIMES, OVERLOAD_PART, OVERLOAD_PAUSE_NS,
 };
 use crate::net::{ListenerId, Now};
 
@@ -106,7 +106,7 @@ impl Waits {
         let moment = self.pauses.message(now);
         let Some(wait) = self.by_listener.get_mut(self.here) else { return };
         wait.observe(waited_ns, moment);
-        if wait.overloaded {
+        if wait.is_overloaded() {
             self.stood = Some(now);
         }
     }
@@ -145,10 +145,8 @@ pub struct Wait {
     excuse: Excuse,
     /// What there is since all messages have waited too long without an excuse.
     queue: Option<Queue>,
-    /// The queue stands: from when it was seen to until some message has waited little.
-    overloaded: bool,
-    /// When it was last seen to.
-    stood: Option<Now>,
+    /// What was seen since it is known that the queue stands; `None`: it does not.
+    standing: Option<Stand>,
 }
 
 /// All of its messages have waited too long.
@@ -157,6 +155,33 @@ struct Queue {
     /// So long the shard has worked on it, in nanoseconds.
     worked_ns: u64,
     messages: u32,
+}
+
+/// A queue that stands: what came since some moment. Requests are refused, so that some messages wait little; but as long as
+/// many do not, more comes than there is time for.
+#[derive(Clone, Copy, Debug)]
+struct Stand {
+    since: Now,
+    messages: u32,
+    /// Of these so many have waited too long.
+    long: u32,
+}
+
+impl Stand {
+    fn new(since: Now) -> Self {
+        Self { since, messages: 0, long: 0 }
+    }
+
+    /// With one more message, which has waited too long or not; `None`: it stands no more.
+    fn with(self, is_long: bool, now: Now) -> Option<Self> {
+        let Self { since, messages, long } = self;
+        let with =
+            Self { since, messages: messages.saturating_add(1), long: long.saturating_add(is_long.into()) };
+        match now.since(since) < OVERLOAD_OVER_NS {
+            true => Some(with),
+            false => (with.long >= with.messages / OVERLOAD_PART).then(|| Self::new(now)),
+        }
+    }
 }
 
 /// What piled up while the host paused is worked off, and refusing calls would help nobody. That much of a queue is
@@ -182,29 +207,23 @@ impl Wait {
         let Some(waited_ns) = waited_ns else { return };
         let last = std::mem::replace(&mut self.last, moment);
         // What may wait as long as it has to makes no queue too long.
-        if self.longest_ns.is_none_or(|longest| waited_ns <= longest / 2) {
-            self.queue_has_gone();
-            return;
-        }
-        self.stands_or_comes(waited_ns, last);
-    }
-
-    fn queue_has_gone(&mut self) {
-        (self.queue, self.overloaded) = (None, false);
-    }
-
-    fn stands_or_comes(&mut self, waited_ns: u64, last: Moment) {
-        let moment = self.last;
-        // Nothing came for a while: whatever stood there has gone.
+        let Some(longest_ns) = self.longest_ns else { return };
+        let is_long = waited_ns > longest_ns / 2;
         if moment.now.since(last.now) >= OVERLOAD_OVER_NS {
-            self.queue_has_gone();
+            // Nothing came for a while: whatever stood there has gone.
+            (self.queue, self.standing) = (None, None);
         }
-        // Where it stood a moment ago more comes than there is time for, and pauses explain nothing.
-        match self.stood.is_some_and(|stood| moment.now.since(stood) < OVERLOAD_OVER_NS) {
-            true => self.excuse.ns = 0,
-            false => self.excuse.renew(moment, moment.paused_since(last)),
+        match self.standing {
+            // More comes than there is time for, and pauses explain nothing.
+            Some(standing) => self.standing = standing.with(is_long, moment.now),
+            None if is_long => self.comes_or_stands(waited_ns, longest_ns, last),
+            None => self.queue = None,
         }
-        let longest_ns = self.longest_ns.unwrap_or(u64::MAX);
+    }
+
+    fn comes_or_stands(&mut self, waited_ns: u64, longest_ns: u64, last: Moment) {
+        let moment = self.last;
+        self.excuse.renew(moment, moment.paused_since(last));
         if waited_ns.saturating_sub(self.excuse.ns) <= longest_ns / 2 {
             self.queue = None;
             return;
@@ -217,24 +236,24 @@ impl Wait {
             None => Queue { worked_ns: 0, messages: 1 },
         };
         self.queue = Some(queue);
-        self.overloaded |= queue.worked_ns >= OVERLOAD_NS && queue.messages >= OVERLOAD_MESSAGES;
-        if self.overloaded {
-            self.stood = Some(moment.now);
+        if queue.worked_ns >= OVERLOAD_NS && queue.messages >= OVERLOAD_MESSAGES {
+            self.standing = Some(Stand::new(moment.now));
+            (self.queue, self.excuse.ns) = (None, 0);
         }
     }
 
     /// The queue stands.
     #[inline]
     pub fn is_overloaded(&self) -> bool {
-        self.overloaded
+        self.standing.is_some()
     }
 
     /// The message at hand has to go, if it is a request that would take part so. Those in a dialog may wait four
     /// times as long: what has begun shall end.
     pub fn refuses(&self, standing: Standing) -> bool {
-        let Some(longest_ns) = self.longest_ns.filter(|_| self.overloaded) else { return false };
+        let Some(longest_ns) = self.longest_ns.filter(|_| self.is_overloaded()) else { return false };
         match standing {
-            Standing::New => self.waited_ns > longest_ns,
+            Standing::New => self.waited_ns > longest_ns / 2,
             Standing::InDialog => self.waited_ns > longest_ns.saturating_mul(4),
             Standing::Kept => false,
         }
@@ -305,13 +324,13 @@ mod tests {
         let mut shard = Shard::new();
         for _ in 0..3 {
             shard.waited_us = LONGEST / 1_000 + 1;
-            shard.work(45, 0);
+            shard.work(22, 0);
             assert!(!shard.is_overloaded());
             shard.waited_us = LONGEST / 2_000;
             shard.work(1, 0);
         }
         shard.waited_us = LONGEST / 1_000 + 1;
-        assert_eq!(shard.works_until_overload(0), Some(51));
+        assert_eq!(shard.works_until_overload(0), Some(26));
         // Long after it nothing stands any more.
         shard.now_us += 5_000_000;
         shard.work(1, 0);
@@ -349,20 +368,44 @@ mod tests {
     fn a_queue_that_outlives_the_excuse_of_a_pause_is_overload() {
         // Nothing waited before: half of what may has to come first, with the work that makes it a queue that stands.
         let mut shard = Shard::new();
-        assert_eq!(shard.works_until_overload(8), Some(20 * 10 / 8 + 51));
+        assert_eq!(shard.works_until_overload(8), Some(20 * 10 / 8 + 26));
         // It grows as fast after a pause, and while the excuse gets less, too.
         let mut shard = Shard::new();
         shard.pause(300);
-        assert_eq!(shard.works_until_overload(8), Some(20 * 10 / 13 + 51));
-        // It is until some message has waited little, however fast it gets shorter once calls are refused.
-        shard.work(100, -20);
-        assert!(shard.is_overloaded());
-        shard.waited_us = LONGEST / 2_000;
-        shard.work(1, 0);
+        assert_eq!(shard.works_until_overload(8), Some(20 * 10 / 13 + 26));
+    }
+
+    #[test]
+    fn a_queue_stands_until_few_messages_wait_long_for_a_second() {
+        let mut shard = Shard::new();
+        shard.waited_us = LONGEST / 1_000;
+        assert_eq!(shard.works_until_overload(0), Some(26));
+        // Calls are refused, and in most of the time nothing waits.
+        for _ in 0..100 {
+            shard.waited_us = LONGEST / 1_000;
+            shard.work(30, 0);
+            shard.waited_us = 0;
+            shard.work(70, 0);
+            assert!(shard.is_overloaded());
+        }
+        // Less of it waits: it stands for the rest of a second, and one more.
+        for _ in 0..20 {
+            shard.waited_us = LONGEST / 1_000;
+            shard.work(20, 0);
+            shard.waited_us = 0;
+            shard.work(80, 0);
+        }
         assert!(!shard.is_overloaded());
-        // And what comes soon after is not excused.
+        // A pause is excused again, and one soon after the queue was last seen to stand is not.
         shard.pause(100);
-        assert_eq!(shard.works_until_overload(0), Some(51));
+        shard.work(300, -10);
+        assert!(!shard.is_overloaded());
+        shard.waited_us = LONGEST / 1_000;
+        assert_eq!(shard.works_until_overload(0), Some(26));
+        shard.waited_us = 0;
+        shard.pause(100);
+        shard.work(1, 0);
+        assert!(shard.is_overloaded() && shard.waits.here().refuses(Standing::New));
     }
 
     #[test]
@@ -429,8 +472,11 @@ mod tests {
         shard.work(60, 0);
         let mut waits = shard.waits;
         assert!(waits.here().is_overloaded());
+        waits.observe(HERE, Some(LONGEST / 2), Now(61 * MS));
         assert_eq!(refused(&waits), [false, false, false]);
-        waits.observe(HERE, Some(LONGEST + 1), Now(61 * MS));
+        waits.observe(HERE, Some(LONGEST / 2 + 1), Now(61 * MS));
+        assert_eq!(refused(&waits), [true, false, false]);
+        waits.observe(HERE, Some(4 * LONGEST), Now(61 * MS));
         assert_eq!(refused(&waits), [true, false, false]);
         waits.observe(HERE, Some(4 * LONGEST + 1), Now(61 * MS));
         assert_eq!(refused(&waits), [true, true, false]);
@@ -453,8 +499,6 @@ mod tests {
         assert!(waits.here().is_overloaded() && !waits.here().refuses(Standing::New));
         waits.take_over(HERE, Some(LONGEST + 1));
         assert!(waits.here().refuses(Standing::New));
-        waits.observe(HERE, Some(1), Now(102 * MS));
-        assert!(!waits.here().is_overloaded());
         assert!(
             !waits.any_overloaded(Now(101 * MS + OVERLOAD_OVER_NS)),
             "it has ended, also if nothing comes"

@@ -6,11 +6,8 @@
 use sip_parser::Uri;
 
 use crate::drop_reason::DropReason;
-use crate::limits::{REFUSALS_AT_ONCE, REFUSALS_PER_SECOND};
 use crate::net::{ListenerId, Now};
-use crate::overload::{
-    Bucket, Excess, Excesses, Feedback, LimitId, Limiter, Load, Pace, Policy, Standing, Waits,
-};
+use crate::overload::{Answers, Excess, Excesses, Feedback, LimitId, Limiter, Load, Policy, Standing, Waits};
 use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
@@ -48,7 +45,7 @@ pub(super) struct Admission {
     load: Load,
     refused: Excesses,
     /// What may be answered of that.
-    answers: Bucket,
+    answers: Answers,
     /// Of limiters that were before: those of earlier configurations.
     evicted: u64,
 }
@@ -63,7 +60,7 @@ impl Admission {
             limiter: Limiter::new(&policy.limits, shards),
             load: Load::new(epoch_s),
             refused: [0; Excess::ALL.len()],
-            answers: Bucket::default(),
+            answers: Answers::default(),
             evicted: 0,
         }
     }
@@ -80,8 +77,7 @@ impl Admission {
     /// A request that has waited too long may be answered; else it is to be dropped, and counted there.
     pub fn may_answer(&mut self, now: Now) -> bool {
         if !self.is_answered {
-            let taken = self.answers.take(Pace::of(REFUSALS_PER_SECOND, REFUSALS_AT_ONCE, 1), now);
-            self.is_answered = taken.is_ok();
+            self.is_answered = self.answers.take(now);
             if !self.is_answered {
                 self.load.count(true, true, now);
             }
@@ -162,7 +158,10 @@ pub(super) fn by_wait(
         return Err(Stop::Drop(DropReason::Overload));
     }
     work.admission.load.count(excess.is_some(), is_overloaded, now);
-    let Some(excess) = excess else { return Ok(()) };
+    let Some(excess) = excess else {
+        work.admission.answers.let_in();
+        return Ok(());
+    };
     work.admission.refuse(excess);
     Err(Reply::Overloaded.into())
 }
