@@ -64,6 +64,12 @@ pub const KEY_FILE_BYTES: usize = 16_384;
 /// anew, which gives the same answer unless the routing has changed meanwhile.
 pub const PIN_SETS: usize = 65_536;
 
+/// The same of a state that handles messages to no effect, while a shard looks for others.
+pub const UNDERSTUDY_PIN_SETS: usize = 1;
+
+/// The longest datagram that a shard handles once more while it looks for others.
+pub const REHEARSED_BYTES: usize = 2_048;
+
 /// Pins in a set: what fits into one cache line of fingerprints and times.
 pub const PIN_WAYS: usize = 5;
 

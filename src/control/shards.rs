@@ -123,7 +123,8 @@ fn on_uring(
             "[engine] coalesce needs Linux 6.12: here, the first message that comes wakes its shard"
         );
     }
-    let mut worker = Worker::new(setup);
+    let worker = Worker::new(setup);
+    let mut worker = if waiting.spin.is_zero() { worker } else { worker.spinning() };
     let _ = ready.send(Ok(engine.waker()));
     engine.run(&mut worker).map_err(|error: io::Error| error.to_string())?;
     ended(&worker)

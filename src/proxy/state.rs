@@ -210,6 +210,11 @@ impl State {
         self.servers.get(id).cloned()
     }
 
+    /// Shards of its process.
+    pub fn shards(&self) -> usize {
+        self.work.shards.into()
+    }
+
     /// Another shard has ended.
     pub fn shard_gone(&mut self, shard: u16) {
         if let Some(gone) = self.work.gone.get_mut(usize::from(shard)) {

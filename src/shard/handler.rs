@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::dns;
 use crate::egress::NoEgress;
+use crate::limits::UNDERSTUDY_PIN_SETS;
 use crate::net::{ListenerId, NextHop, Now};
 use crate::proxy::{self, Came, Incoming, Outcome, Own, Tally};
 use crate::snapshot::Snapshot;
@@ -48,6 +49,10 @@ pub trait Handler {
     fn unreached(&mut self, to: SocketAddr, quoted: &[u8]);
     /// Another shard has ended: nothing is handed over to it any more.
     fn shard_gone(&mut self, shard: u16);
+    /// One of its kind that handles messages to no effect; `None`: there is none.
+    fn understudy(&self, snapshot: &Snapshot) -> Option<Self>
+    where
+        Self: Sized;
 }
 
 impl Handler for proxy::State {
@@ -117,5 +122,9 @@ impl Handler for proxy::State {
 
     fn shard_gone(&mut self, shard: u16) {
         self.shard_gone(shard);
+    }
+
+    fn understudy(&self, snapshot: &Snapshot) -> Option<Self> {
+        Some(Self::with_pins(self.shards(), snapshot, UNDERSTUDY_PIN_SETS))
     }
 }

@@ -30,6 +30,7 @@ mod publication;
 mod questions;
 mod receiving;
 mod record;
+mod rehearsal;
 mod secure;
 mod sending;
 mod streams;

@@ -3,6 +3,7 @@
 mod again;
 mod names;
 mod owned;
+mod rehearsal;
 mod streams;
 
 use std::cell::{Cell, RefCell};
@@ -141,6 +142,10 @@ struct Script {
     gone: Cell<Option<u16>>,
     /// What the last message was said to have waited, in nanoseconds.
     waited: Rc<Cell<Option<u64>>>,
+    /// It handles messages to no effect.
+    is_understudy: bool,
+    /// Those that understudies have handled.
+    rehearsed: Rc<RefCell<Vec<Vec<u8>>>>,
 }
 
 fn route() -> Route {
@@ -160,6 +165,9 @@ fn next_hop() -> NextHop {
 
 impl Handler for Script {
     fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, _: Now, out: &mut [u8]) -> Outcome {
+        if self.is_understudy {
+            self.rehearsed.borrow_mut().push(incoming.bytes.to_vec());
+        }
         out[..4].copy_from_slice(b"sent");
         self.nowhere = None;
         let forward = |listener, reason| {
@@ -313,6 +321,11 @@ impl Handler for Script {
     fn shard_gone(&mut self, shard: u16) {
         self.gone.set(Some(shard));
     }
+
+    fn understudy(&self, _: &Snapshot) -> Option<Self> {
+        let rehearsed = Rc::clone(&self.rehearsed);
+        Some(Self { is_understudy: true, rehearsed, ..Self::default() })
+    }
 }
 
 fn section(id: u16, ip: &str) -> Section {
@@ -392,10 +405,16 @@ struct Bench {
     due: Rc<Cell<Option<Now>>>,
     failed: Rc<RefCell<Vec<(Handle, SendFailure)>>>,
     waited: Rc<Cell<Option<u64>>>,
+    rehearsed: Rc<RefCell<Vec<Vec<u8>>>>,
 }
 
 impl Bench {
     fn new() -> Self {
+        Self::of(|shard| shard)
+    }
+
+    /// Of such a shard.
+    fn of(made: impl FnOnce(Worker<&'static str, Script>) -> Worker<&'static str, Script>) -> Self {
         install_hook();
         let plan = plan();
         let published =
@@ -419,8 +438,8 @@ impl Bench {
         let script = Script::default();
         let adopted = Rc::clone(&script.adopted);
         let (due, failed) = (Rc::clone(&script.due), Rc::clone(&script.failed));
-        let waited = Rc::clone(&script.waited);
-        let shard = Worker::with_handler(setup, script);
+        let (waited, rehearsed) = (Rc::clone(&script.waited), Rc::clone(&script.rehearsed));
+        let shard = made(Worker::with_handler(setup, script));
         let now = Now(SECOND_NS);
         let mut bench = Self {
             io: FakeIo::new(),
@@ -437,6 +456,7 @@ impl Bench {
             due,
             failed,
             waited,
+            rehearsed,
         };
         assert_eq!(bench.batch(&[]), Next::Wait(None));
         bench

@@ -16,6 +16,7 @@ use super::post::Post;
 use super::publication::{Publication, Published};
 use super::questions::Questions;
 use super::record::{Record, RecordKind, Records};
+use super::rehearsal::Rehearsal;
 use super::secure::Clients;
 use super::waiting::{Verdict, Waiting};
 use crate::dns;
@@ -101,6 +102,8 @@ pub struct Worker<S, H = proxy::State> {
     /// With whom connections were not made.
     pub(super) unconnected: Noted,
     batch: BatchClock,
+    /// Where the shard looks for messages instead of sleeping.
+    rehearsal: Option<Box<Rehearsal<H>>>,
 }
 
 /// A message, and what is known of it besides.
@@ -174,7 +177,15 @@ impl<S, H: Handler> Worker<S, H> {
             noted: Noted::new(),
             unconnected: Noted::new(),
             batch: BatchClock::default(),
+            rehearsal: None,
         }
+    }
+
+    /// A shard that looks for messages instead of sleeping.
+    #[must_use]
+    pub fn spinning(mut self) -> Self {
+        self.rehearsal = Some(Box::new(Rehearsal::new(&self.handler, &self.current.snapshot)));
+        self
     }
 
     /// Why the shard stopped; `None`: it has not.
@@ -254,6 +265,12 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         let deadlines = [self.stop_by, kernel, names, self.handler.deadline(), letters, again, streams];
         Next::Wait(deadlines.into_iter().flatten().min())
     }
+
+    fn idle(&mut self) {
+        if let Some(rehearsal) = &mut self.rehearsal {
+            rehearsal.rehearse(&self.current.snapshot, self.now);
+        }
+    }
 }
 
 impl<S, H: Handler> Worker<S, H> {
@@ -261,6 +278,9 @@ impl<S, H: Handler> Worker<S, H> {
         let old = std::mem::replace(&mut self.current, newest);
         if !Arc::ptr_eq(&old.snapshot.plan, &self.current.snapshot.plan) {
             self.rename_streams();
+            if let Some(rehearsal) = &mut self.rehearsal {
+                rehearsal.adopt(&self.current.snapshot);
+            }
         }
         if !Arc::ptr_eq(&old.snapshot.plan.matcher, &self.current.snapshot.plan.matcher) {
             self.handler.adopt(&self.current.snapshot);
@@ -324,6 +344,9 @@ impl<S, H: Handler> Worker<S, H> {
             return self.metrics.dropped(DropReason::Truncated);
         }
         let incoming = Incoming::datagram(bytes, on, from);
+        if let Some(rehearsal) = &mut self.rehearsal {
+            rehearsal.keep(&incoming);
+        }
         let waited_ns = io.waited_ns();
         self.decide(io, &Arrival { incoming, socket, class, stay: Stay::default(), waited_ns });
     }

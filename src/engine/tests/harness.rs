@@ -97,6 +97,8 @@ pub struct Echo {
     pub coalesce_ns: u64,
     /// How long is looked before sleeping, in nanoseconds.
     pub spin_ns: u64,
+    /// How often it was told that nothing comes while it is looked for.
+    pub idle: usize,
     pub batches: usize,
     pub truncated: usize,
     /// How long each datagram had waited, in nanoseconds.
@@ -190,6 +192,10 @@ impl<I: Io<Source = Arc<Socket>>> Shard<I> for Echo {
 
     fn end(&mut self, _: &mut I) -> Next {
         if self.seen.stop.load(Ordering::Relaxed) { Next::Stop } else { Next::Wait(None) }
+    }
+
+    fn idle(&mut self) {
+        self.idle += 1;
     }
 }
 

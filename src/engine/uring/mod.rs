@@ -170,7 +170,7 @@ impl<'m> Engine<'m> {
     pub fn run(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
         let mut wait = 0;
         loop {
-            self.enter(wait)?;
+            self.enter(shard, wait)?;
             self.drain()?;
             self.woken = false;
             let now = self.clock.begin();
@@ -196,10 +196,10 @@ impl<'m> Engine<'m> {
         }
     }
 
-    fn enter(&mut self, mut wait_ns: u64) -> io::Result<()> {
+    fn enter(&mut self, shard: &mut impl Shard<Self>, mut wait_ns: u64) -> io::Result<()> {
         let spin_ns = self.spin_ns.min(wait_ns);
         if spin_ns > 0 {
-            if self.ring.spin(spin_ns)? {
+            if self.ring.spin(spin_ns, || shard.idle())? {
                 self.metrics.spun_waits.count();
                 return Ok(());
             }

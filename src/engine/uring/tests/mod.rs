@@ -160,6 +160,9 @@ fn a_shard_looks_for_a_while_and_then_sleeps() {
             pause.store((talk.cpu() - before).as_nanos() as u64, Ordering::Relaxed);
         });
         assert_eq!(echo.sent, COUNT);
+        // While it looks and nothing comes, which is told no more often than the clock says.
+        let most = echo.batches as u64 * spin_ns.div_ceil(20_000);
+        assert!((echo.idle > 0) == (spin_ns > 0) && echo.idle as u64 <= most, "{} of {most}", echo.idle);
         (Duration::from_nanos(used.load(Ordering::Relaxed)), metrics.spun_waits.get())
     };
     inside(|| {
