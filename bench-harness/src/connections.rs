@@ -15,9 +15,10 @@ use serde::Serialize;
 use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::measure::bytes_of;
 use crate::progress;
 use crate::soak::{Metrics, open_files};
-use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, kib, pin};
+use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, pin};
 use crate::world::{INSIDE, World};
 
 /// Opens many connections to one shard and tells what each takes
@@ -290,8 +291,7 @@ fn open_now() -> io::Result<u64> {
 
 /// The kernel's slab memory in bytes.
 fn slab() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo")?;
-    kib(&text, "Slab:").map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no Slab in /proc/meminfo"))
+    bytes_of(&fs::read_to_string("/proc/meminfo")?, "Slab")
 }
 
 /// Waits until it is so.

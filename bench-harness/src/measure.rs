@@ -54,6 +54,14 @@ pub fn verdict(window: impl FnOnce() -> io::Result<Outcome>) -> io::Result<Verdi
     })
 }
 
+/// The value in bytes of a line `name: N kB`, as files in `/proc` have them.
+pub fn bytes_of(text: &str, name: &str) -> io::Result<u64> {
+    let value =
+        |line: &str| line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok();
+    let kib: Option<u64> = text.lines().find_map(value);
+    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other(format!("the kernel does not tell {name}")))
+}
+
 /// Resident memory of this process in bytes, without what is free again.
 pub fn resident() -> io::Result<u64> {
     // SAFETY: it gives free memory back to the kernel and touches no other.
@@ -66,6 +74,13 @@ pub fn resident() -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_of_the_kernel_are_found_by_their_whole_name() {
+        let text = "Slab2: 1 kB\nSlab:           12 kB\nOther: 3 kB\n";
+        assert_eq!(bytes_of(text, "Slab").unwrap(), 12 << 10);
+        assert!(bytes_of(text, "Pss").unwrap_err().to_string().contains("Pss"));
+    }
 
     #[test]
     fn the_median_of_odd_and_even_samples() {

@@ -6,6 +6,9 @@
 //!    └──────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
+//! Who was offered too much may keep something of it for a while (what it sends again, what it has queued), and would be judged
+//! by that at lower rates: after each window that is not carried it is begun afresh.
+//!
 //! Pure: what a window shows is a function's answer. A window too many that fails makes a peak too low, which the last step
 //! makes good; one that is passed by luck makes it too high, so what counts in the end was carried more often than not.
 
@@ -60,6 +63,26 @@ impl Search {
             peak = self.search_from(&mut looked, next)?.map_or(peak, |found| found.max(peak));
         }
         Ok(Some(peak))
+    }
+
+    /// The same, of a bench that is put back by `afresh` after each window that is not carried, so that no rate is judged by
+    /// what was left of another, and nothing of the search is left after it.
+    ///
+    /// # Errors
+    /// Those of `window`, which is told the rate, and of `afresh`.
+    pub fn run_afresh<B, E>(
+        &self,
+        bench: &mut B,
+        mut window: impl FnMut(&mut B, f64) -> Result<Verdict, E>,
+        mut afresh: impl FnMut(&mut B) -> Result<(), E>,
+    ) -> Result<Option<f64>, E> {
+        self.run(|rate| {
+            let verdict = window(bench, rate)?;
+            if verdict != Verdict::Carried {
+                afresh(bench)?;
+            }
+            Ok(verdict)
+        })
     }
 
     /// Rises from a rate, then halves what is between.
@@ -246,6 +269,42 @@ mod tests {
         let few = Search { windows: 14, ..SEARCH };
         let peak = simulated.peak(&few).unwrap();
         assert!((2_000.0..=5_000.0).contains(&peak) && simulated.windows <= 14, "{peak}");
+    }
+
+    /// Carries less after a window that was too much for it, until it is begun afresh.
+    #[derive(Default)]
+    struct Burdened {
+        burden: f64,
+        begun: usize,
+    }
+
+    impl Burdened {
+        const CAPACITY: f64 = 20_000.0;
+
+        fn window(&mut self, rate: f64) -> Result<Verdict, Infallible> {
+            if rate + self.burden <= Self::CAPACITY {
+                return Ok(Verdict::Carried);
+            }
+            self.burden += rate;
+            Ok(Verdict::Lost)
+        }
+
+        fn afresh(&mut self) -> Result<(), Infallible> {
+            (self.burden, self.begun) = (0.0, self.begun + 1);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_rate_is_judged_by_what_another_left() {
+        let mut kept = Burdened::default();
+        let Ok(found) = SEARCH.run(|rate| kept.window(rate));
+        assert!(found.is_none_or(|peak| peak < Burdened::CAPACITY / 2.0), "{found:?}");
+        let mut fresh = Burdened::default();
+        let Ok(found) = SEARCH.run_afresh(&mut fresh, Burdened::window, Burdened::afresh);
+        let least = Burdened::CAPACITY / 1.031;
+        assert!(found.is_some_and(|peak| (least..=Burdened::CAPACITY).contains(&peak)), "{found:?}");
+        assert!(fresh.begun > 2 && fresh.burden == 0.0, "{} times", fresh.begun);
     }
 
     #[test]

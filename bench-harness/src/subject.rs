@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::certificates::{AUTHORITY, CERTIFICATE, KEY};
 use crate::interrupt::Group;
 use crate::load::{Driver, Offer, Outcome, Settings, Transport};
+use crate::measure::bytes_of;
 use crate::world::{INSIDE, OUTSIDE};
 
 /// The core that the forwarder runs on.
@@ -24,6 +26,9 @@ pub const LOAD_CORE: usize = 1;
 
 /// So often a forwarder that starts is offered something.
 const ATTEMPTS_TO_REACH: usize = 100;
+
+/// Longer than any forwarder takes to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(6);
 
 /// Viaduct's port.
 const VIADUCT_PORT: u16 = 5060;
@@ -170,24 +175,19 @@ impl Subject {
     /// Resident memory in bytes; what its processes share counts once, and of what it shares with others (the program, where
     /// that runs more than once) its part.
     pub fn resident(&self) -> io::Result<u64> {
-        self.rollup(&["Pss:"])
+        self.rollup(&["Pss"])
     }
 
     /// Resident memory that is its own in bytes: without pages of files, whose part changes with what else runs.
     pub fn own_resident(&self) -> io::Result<u64> {
-        self.rollup(&["Pss_Anon:", "Pss_Shmem:"])
+        self.rollup(&["Pss_Anon", "Pss_Shmem"])
     }
 
     /// The sum of these lines over its processes, in bytes.
     fn rollup(&self, names: &[&str]) -> io::Result<u64> {
         let of = |process: u32| -> io::Result<u64> {
             let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
-            names
-                .iter()
-                .map(|name| kib(&text, name))
-                .sum::<Option<u64>>()
-                .map(|kib| kib * 1024)
-                .ok_or_else(|| io::Error::other(format!("not all of {names:?} are in smaps_rollup")))
+            names.iter().map(|name| bytes_of(&text, name)).sum()
         };
         self.processes()?.into_iter().map(of).sum()
     }
@@ -202,18 +202,31 @@ impl Subject {
         self.signal(Signal::SIGCONT)
     }
 
+    /// Ends it at once, with whatever it is about, and waits until nothing of it is left: its addresses are free then.
+    pub fn kill(&mut self) -> io::Result<()> {
+        let processes = self.processes()?;
+        let group = Pid::from_raw(i32::try_from(self.child.id()).map_err(io::Error::other)?);
+        match killpg(group, Signal::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        self.child.wait()?;
+        let deadline = Instant::now() + ENDS_WITHIN;
+        while processes.iter().any(|process| !has_ended(*process)) {
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!("processes of {} do not end", self.name)));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
     fn signal(&self, signal: Signal) -> io::Result<()> {
         for process in self.processes()? {
             kill(Pid::from_raw(i32::try_from(process).map_err(io::Error::other)?), signal)?;
         }
         Ok(())
     }
-}
-
-/// What a line of this name in a text of `/proc` says, in KiB.
-pub fn kib(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Has the kernel end the program when the calling thread ends, even by SIGKILL: it would be left in a network namespace
@@ -227,12 +240,15 @@ fn end_with_us(command: &mut Command) {
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nobody to tell.
+        // Where it has ended, another process may have its number.
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         if let Ok(id) = i32::try_from(self.child.id()) {
             let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
         }
         let _ = self.go_on();
-        let deadline = Instant::now() + Duration::from_secs(6);
+        let deadline = Instant::now() + ENDS_WITHIN;
         while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -251,6 +267,13 @@ fn tasks(process: u32) -> io::Result<Vec<u32>> {
     };
     let id = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_str().and_then(|id| id.parse().ok()));
     entries.filter_map(|entry| id(entry).transpose()).collect()
+}
+
+/// A process is gone, or only its parent has not asked for it yet.
+fn has_ended(process: u32) -> bool {
+    let Ok(text) = fs::read_to_string(format!("/proc/{process}/stat")) else { return true };
+    let state = text.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, Some('Z' | 'X'))
 }
 
 /// CPU time of a thread so far; `None`: it has ended.

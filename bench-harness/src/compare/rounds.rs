@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 
 use super::peers::{Peer, Setting, Started};
 use super::rates::{Rates, whole};
-use super::window::{Bench, Measured, Plan};
+use super::window::{Bench, Measured, Plan, search_for};
 use crate::results::Histograms;
 use crate::results::model::{Load, Results};
 use crate::subject::Subject;
@@ -65,6 +65,9 @@ pub type RoundOver<'a> = dyn Fn(&Results, &Histograms) -> io::Result<()> + 'a;
 /// Forwarders that run, and what was found so far.
 pub struct Rounds<'w> {
     bench: Bench<'w>,
+    setting: &'w Setting,
+    /// Length of what the floor sends, in bytes.
+    pad_to: usize,
     subjects: Vec<Entrant>,
     results: Results,
     histograms: Histograms,
@@ -85,7 +88,7 @@ impl<'w> Rounds<'w> {
     pub fn start(
         mut bench: Bench<'w>,
         peers: &[Peer],
-        setting: &Setting,
+        setting: &'w Setting,
         mut results: Results,
     ) -> io::Result<Self> {
         let (mut subjects, mut pad_to) = (Vec::new(), 0);
@@ -108,7 +111,8 @@ impl<'w> Rounds<'w> {
             results.subjects.insert(peer.name().into(), told);
             subjects.push(Entrant { peer: *peer, subject, knee: 0.0, odd: 0 });
         }
-        Ok(Self { bench, subjects, results, histograms: Histograms::new(), beside: Vec::new() })
+        let (histograms, beside) = (Histograms::new(), Vec::new());
+        Ok(Self { bench, setting, pad_to, subjects, results, histograms, beside })
     }
 
     /// Finds out how much can be offered, then runs all rounds; after each of them `round_over` is told what was found so far.
@@ -173,13 +177,14 @@ impl<'w> Rounds<'w> {
             }
             let unit = load.unit().name();
             let told = |rate: f64| bar.set_message(format!("{name} at {rate:.0} {unit}s/s"));
-            let most = self.bench.most(subject, *load, &told)?.ok_or_else(|| {
-                io::Error::other(format!("{name} carries next to no {}: is this machine quiet?", load.name()))
-            })?;
-            if peer.is_stateful() && !load.transport().is_stream() {
-                bar.set_message(format!("{name} ends what it keeps"));
-                self.bench.settle(subject, *load)?;
-            }
+            let start = || Ok(peer.start(self.setting, self.pad_to)?.subject);
+            let most =
+                self.bench.most(subject, *load, &search_for(*load), &start, &told)?.ok_or_else(|| {
+                    io::Error::other(format!(
+                        "{name} carries next to no {}: is this machine quiet?",
+                        load.name()
+                    ))
+                })?;
             rates.found(*load, *peer, most);
         }
         Ok(())

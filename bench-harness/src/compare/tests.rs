@@ -1,6 +1,7 @@
 //! Forwarders in network namespaces: a few hundred calls each, and every message accounted for.
 
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use super::peers::{Peer, Setting, Way};
@@ -8,6 +9,7 @@ use super::window::{Bench, Plan};
 use crate::certificates;
 use crate::load::{Driver, Offer, Secure, Settings, Transport};
 use crate::null::Engine;
+use crate::peak::Search;
 use crate::results::Unit;
 use crate::results::model::{Load, Sample};
 use crate::subject::FORWARDER_CORE;
@@ -16,11 +18,15 @@ use crate::world::{SINK, World};
 /// Messages, calls or connections a second.
 const RATE: f64 = 300.0;
 
+fn setting(folder: &Path) -> Setting {
+    Setting { core: FORWARDER_CORE, opensips: None, folder: folder.to_owned() }
+}
+
 /// A window of each of these loads through one forwarder, at rates that a busy machine and a debug build carry.
 fn windows(peer: Peer, loads: &[Load]) -> Vec<Sample> {
     let world = World::build().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let setting = Setting { core: FORWARDER_CORE, opensips: None, folder: folder.path().to_owned() };
+    let setting = setting(folder.path());
     if let Some(why) = peer.missing(&setting) {
         let line = format!("SKIPPED: load through {}: {why}", peer.name());
         writeln!(std::io::stderr(), "{line}").expect("standard error");
@@ -72,19 +78,27 @@ fn transactions_lose_no_message_either() {
 }
 
 #[test]
-fn how_much_a_forwarder_carries_is_found_and_less_than_that_is_carried() {
+fn how_much_a_forwarder_carries_is_found_and_it_is_as_new_after_too_much() {
     let world = World::build().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let setting = Setting { core: FORWARDER_CORE, opensips: None, folder: folder.path().to_owned() };
+    let setting = setting(folder.path());
     let mut bench = Bench::new(&world, FORWARDER_CORE, false, None).unwrap();
-    let mut started = Peer::Viaduct.start(&setting, 900).unwrap();
-    bench.wait_for(&mut started.subject, Load::Calls).unwrap();
-    let most = bench.most(&mut started.subject, Load::Calls, &|_| {}).unwrap().unwrap();
-    // A busy machine and a debug build carry that.
-    assert!(most >= 50.0, "{most}");
-    let plan = Plan { load: Load::Calls, rate: most / 4.0, length: Duration::from_secs(1) };
-    let sample = bench.window(&mut started.subject, plan, 0).unwrap().sample;
-    assert!(sample.is_whole(), "{sample:?}");
+    for (peer, load) in [
+        (Peer::ViaductStateful(Transport::Udp), Load::StatefulCalls),
+        (Peer::ViaductStateful(Transport::Tcp), Load::TcpCalls),
+    ] {
+        let start = || Ok(peer.start(&setting, 900)?.subject);
+        let mut subject = start().unwrap();
+        bench.wait_for(&mut subject, load).unwrap();
+        // A busy machine and a debug build carry the lowest rate, and not the highest.
+        let search = Search { first: 50.0, between: (50.0, 4_000.0), rise: 1e3, within: 1e3, windows: 8 };
+        let first = subject.id();
+        let most = bench.most(&mut subject, load, &search, &start, &|_| {}).unwrap();
+        assert!(most == Some(4_000.0) || (most == Some(50.0) && subject.id() != first), "{most:?}");
+        let plan = Plan { load, rate: 50.0, length: Duration::from_secs(1) };
+        let sample = bench.window(&mut subject, plan, 0).unwrap().sample;
+        assert!(sample.is_whole(), "{sample:?}");
+    }
 }
 
 #[test]
@@ -145,7 +159,7 @@ fn every_message_from_websocket_to_tcp_is_accounted_for() {
 fn websocket_over_tls_carries_calls_too() {
     let world = World::build().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let setting = Setting { core: FORWARDER_CORE, opensips: None, folder: folder.path().to_owned() };
+    let setting = setting(folder.path());
     certificates::make(folder.path(), &super::ends()).unwrap();
     let mut started = Peer::ViaductStateful(Transport::Wss).start(&setting, 0).unwrap();
     let settings = super::window::settings(started.subject.address, Load::WsCalls);

@@ -35,12 +35,6 @@ const CALLS: Search =
     Search { first: 300.0, between: (20.0, 100_000.0), rise: 1.4, within: 1.2, windows: 50 };
 /// The same of new connections; more would leave the client's host without ports.
 const CONNECTIONS: Search = Search { first: 100.0, between: (10.0, 1_500.0), ..CALLS };
-/// Length of a window after a search, until what is kept is over.
-const SETTLE: Duration = Duration::from_secs(1);
-/// It is after so many in which nothing old came,
-const SETTLED: usize = 5;
-/// and after so many in any case: longer than all timers.
-const SETTLED_AT_LAST: usize = 33;
 
 /// What is offered in a window.
 #[derive(Clone, Copy, Debug)]
@@ -112,13 +106,15 @@ impl<'w> Bench<'w> {
         }
     }
 
-    /// Offers single messages, or calls, until one arrives; the length in bytes of the last message that left the
-    /// forwarder towards the callee.
+    /// Offers single messages until one arrives, or calls or connections until all of an attempt come to their end; the length
+    /// in bytes of the last message that left the forwarder towards the callee.
     pub fn wait_for(&mut self, subject: &mut Subject, load: Load) -> io::Result<usize> {
-        let drain = if load.unit() == Unit::Call { 2 * HOLD } else { Duration::ZERO };
+        let drain = if load.unit() == Unit::Message { Duration::ZERO } else { 2 * HOLD };
         let settings = settings(subject.address, load);
         let reached = self.drive(load, |driver| {
-            subject.until(driver, &settings, drain, |outcome| outcome.tally.delivered > 0)
+            subject.until(driver, &settings, drain, |outcome| {
+                outcome.tally.delivered > 0 && outcome.tally.failed == 0
+            })
         })?;
         let (name, words) = (subject.name, subject.words());
         reached.map(|outcome| outcome.last_len).ok_or_else(|| {
@@ -178,36 +174,46 @@ impl<'w> Bench<'w> {
         }
     }
 
-    /// The most calls or connections a second of this load that are carried; `None`: next to none are.
-    pub fn most(&mut self, subject: &mut Subject, load: Load, told: &dyn Fn(f64)) -> io::Result<Option<f64>> {
-        let search = if load.unit() == Unit::Connection { CONNECTIONS } else { CALLS };
+    /// The most calls or connections a second of this load that are carried; `None`: next to none are. The forwarder is ended
+    /// and begun by `start` after each window that it does not carry: for half a minute (64 * T1) it would send again what that
+    /// left.
+    pub fn most(
+        &mut self,
+        subject: &mut Subject,
+        load: Load,
+        search: &Search,
+        start: &dyn Fn() -> io::Result<Subject>,
+        told: &dyn Fn(f64),
+    ) -> io::Result<Option<f64>> {
         subject.go_on()?;
-        let found = search.run(|rate| {
-            told(rate);
-            verdict(|| {
-                let offer = Offer { rate, length: WARM_UP, jitter: false, drain: STEP_DRAIN, gives_up: true };
-                self.offer(subject, load, &offer)?;
-                self.offer(subject, load, &Offer { length: STEP_LENGTH, ..offer })
-            })
-        });
+        let found = search.run_afresh(
+            &mut (self, &mut *subject),
+            |(bench, subject), rate| {
+                told(rate);
+                verdict(|| {
+                    let offer =
+                        Offer { rate, length: WARM_UP, jitter: false, drain: STEP_DRAIN, gives_up: true };
+                    bench.offer(subject, load, &offer)?;
+                    bench.offer(subject, load, &Offer { length: STEP_LENGTH, ..offer })
+                })
+            },
+            |(bench, subject)| bench.begin_afresh(subject, load, start),
+        )?;
         subject.pause()?;
-        found
+        Ok(found)
     }
 
-    /// Lets a forwarder end what it keeps of a search, and send again for the last time: offers a little until nothing old has
-    /// come for longer than T2 (RFC 3261 §17.1.2.2), or all timers of 64 * T1 are over.
-    pub fn settle(&mut self, subject: &mut Subject, load: Load) -> io::Result<()> {
-        let offer = Offer { rate: 10.0, length: SETTLE, jitter: false, drain: STEP_DRAIN, gives_up: true };
-        let mut quiet = 0;
-        subject.go_on()?;
-        for _ in 0..SETTLED_AT_LAST {
-            let tally = self.offer(subject, load, &offer)?.tally;
-            quiet = if tally.late + tally.foreign + tally.doubled == 0 { quiet + 1 } else { 0 };
-            if quiet == SETTLED {
-                break;
-            }
-        }
-        subject.pause()
+    /// Has the forwarder be a new process, and the load without connections and without what is on its way.
+    fn begin_afresh(
+        &mut self,
+        subject: &mut Subject,
+        load: Load,
+        start: &dyn Fn() -> io::Result<Subject>,
+    ) -> io::Result<()> {
+        subject.kill()?;
+        self.drive(load, Driver::clear)?;
+        *subject = start()?;
+        self.wait_for(subject, load).map(drop)
     }
 
     /// Offers something new, whatever became of what was offered before.
@@ -280,6 +286,11 @@ impl<'w> Bench<'w> {
         let odd = tally.doubled + tally.refused + tally.late + tally.foreign;
         Ok(Measured { sample, odd, kept_up: outcome.kept_up(), latency: outcome.latency, beside })
     }
+}
+
+/// How the most calls or connections of this load are looked for.
+pub fn search_for(load: Load) -> Search {
+    if load.unit() == Unit::Connection { CONNECTIONS } else { CALLS }
 }
 
 /// Calls, connections or messages of one caller through the forwarder.

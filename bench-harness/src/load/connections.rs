@@ -147,6 +147,14 @@ impl Carrier for Connections {
         self.is_fresh = settings.fresh;
     }
 
+    fn clear(&mut self) -> io::Result<()> {
+        // Whoever has connected meanwhile is accepted to be forgotten, too.
+        self.accept()?;
+        self.opened.clear();
+        self.accepted.clear();
+        Ok(())
+    }
+
     fn send(&mut self, out: &Outbox) -> io::Result<()> {
         for item in &out.items {
             let link = match item.by {

@@ -52,6 +52,11 @@ impl Datagrams {
 impl Carrier for Datagrams {
     fn reset(&mut self, _: &Settings) {}
 
+    fn clear(&mut self) -> io::Result<()> {
+        while self.receive(&mut |_, _, _| {})? > 0 {}
+        Ok(())
+    }
+
     /// Neighbours of one length and destination go in one call.
     fn send(&mut self, out: &Outbox) -> io::Result<()> {
         for run in runs(&out.items) {

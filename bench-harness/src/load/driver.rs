@@ -109,6 +109,8 @@ impl Outcome {
 pub trait Carrier: Send {
     /// From now on this is offered.
     fn reset(&mut self, settings: &Settings);
+    /// Forgets its connections, and what has come and was not taken.
+    fn clear(&mut self) -> io::Result<()>;
     /// Sends all of it.
     fn send(&mut self, out: &Outbox) -> io::Result<()>;
     /// Gives what has come to `take`, with the side that it came to and where from; how many messages.
@@ -173,6 +175,14 @@ impl Driver {
         self.remembered = remembered(&settings);
         self.carrier.reset(&settings);
         self.exchanges.reset(settings);
+    }
+
+    /// Forgets its connections and what is on its way back: whoever forwarded it is gone.
+    ///
+    /// # Errors
+    /// Of the sockets.
+    pub fn clear(&mut self) -> io::Result<()> {
+        self.carrier.clear()
     }
 
     /// Offers, waits for the exchanges to end, and takes stock.
