@@ -46,8 +46,10 @@ const STEP_WARM_UP: Duration = Duration::from_millis(200);
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// The load and what it is offered to.
-struct Bench {
+struct Bench<'a> {
     name: &'static str,
+    folder: &'a Path,
+    configuration: &'a str,
     subject: Subject,
     driver: Driver,
     /// What is not answered is sent again.
@@ -64,7 +66,7 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
     let mut bench = Bench::start(name, &world, folder.path(), &configuration, !args.no_retransmissions)?;
     let described = model::Subject {
         version: version_of_viaduct()?,
-        configuration,
+        configuration: configuration.clone(),
         command: ["viaduct", "run", "-c", "viaduct.toml"].map(str::to_owned).into(),
         cores: vec![FORWARDER_CORE],
     };
@@ -88,22 +90,36 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
     Ok(passed)
 }
 
-impl Bench {
+impl<'a> Bench<'a> {
     /// Starts Viaduct and waits until calls pass.
     fn start(
         name: &'static str,
         world: &World,
-        folder: &Path,
-        configuration: &str,
+        folder: &'a Path,
+        configuration: &'a str,
         retransmit: bool,
     ) -> io::Result<Self> {
         let subject = Subject::configured(folder, configuration)?;
         let settings = settings(&subject, retransmit);
-        let driver = Driver::new(vec![world.client()?], world.sink()?, settings.clone(), true)?;
+        let driver = Driver::new(vec![world.client()?], world.sink()?, settings, true)?;
         pin(LOAD_CORE)?;
-        let mut bench = Self { name, subject, driver, retransmit, histograms: Histograms::new() };
-        bench.subject.until_calls_pass(&mut bench.driver, &settings, 2 * HOLD)?;
+        let histograms = Histograms::new();
+        let mut bench = Self { name, folder, configuration, subject, driver, retransmit, histograms };
+        bench.wait()?;
         Ok(bench)
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let settings = settings(&self.subject, self.retransmit);
+        self.subject.until_calls_pass(&mut self.driver, &settings, 2 * HOLD)
+    }
+
+    /// Ends Viaduct and starts it anew, with nothing on its way.
+    fn begin_afresh(&mut self) -> io::Result<()> {
+        self.subject.kill()?;
+        self.driver.clear()?;
+        self.subject = Subject::configured(self.folder, self.configuration)?;
+        self.wait()
     }
 
     /// Finds the peak, then runs all rounds, and half of the peak after them.
@@ -131,13 +147,14 @@ impl Bench {
     /// The highest rate that short windows carry.
     fn search(&mut self, length: Duration, bar: &ProgressBar) -> io::Result<f64> {
         let length = STEP_LENGTH.min(length / 2);
-        let found = SEARCH.run(|rate| {
+        let window = |bench: &mut Self, rate| {
             bar.set_message(format!("finding the peak: {rate:.0}/s"));
             verdict(|| {
-                self.offer(rate, STEP_WARM_UP)?;
-                self.offer(rate, length)
+                bench.offer(rate, STEP_WARM_UP)?;
+                bench.offer(rate, length)
             })
-        })?;
+        };
+        let found = SEARCH.run_afresh(self, window, Self::begin_afresh)?;
         found.ok_or_else(|| {
             let lowest = SEARCH.between.0;
             io::Error::other(format!(
