@@ -29,7 +29,7 @@ use crate::results::model::{Load, Results, Sample};
 use crate::results::{self, Histograms, Unit};
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, pin};
 use crate::world::{INSIDE, OUTSIDE, SECURE_SINK, World};
-use peers::{Peer, Setting};
+use peers::{Peer, Setting, shared_mib};
 use rounds::Rounds;
 use syscalls::Counter;
 
@@ -164,6 +164,7 @@ pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
         core: args.core,
         opensips: args.selection.opensips.clone(),
         folder: folder.path().to_owned(),
+        shared_mib: shared_mib(&std::fs::read_to_string("/proc/meminfo")?)?,
     };
     let mut results = Results::begin();
     let counter = match Counter::new() {

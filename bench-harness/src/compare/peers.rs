@@ -10,6 +10,7 @@ use nix::sched::{sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use crate::load::Transport;
+use crate::measure::bytes_of;
 use crate::null::Engine;
 use crate::results::Unit;
 use crate::results::model::{self, Load};
@@ -23,8 +24,12 @@ const SPIN: Duration = Duration::from_millis(100);
 const RULES: usize = 100;
 /// The others refuse nothing of what is too much for them.
 const UNSHED: &str = "\n[overload]\nmax_wait = \"off\"\n";
-/// Shared and private memory of a peer, in MiB: enough for the transactions that it keeps for seconds after their end.
-const MEMORY: [&str; 4] = ["-m", "4096", "-M", "8"];
+/// Shared memory of a peer, in MiB: enough for the transactions that it keeps for seconds after their end.
+const SHARED_MIB: u64 = 4096;
+/// Part of the memory that is free to which that may come.
+const SHARED_PART: u64 = 2;
+/// Private memory of each of its processes, in MiB.
+const PRIVATE_MIB: u64 = 8;
 /// What Kamailio's TLS is configured by.
 const TLS_FILE: &str = "kamailio-tls.tls.cfg";
 
@@ -88,6 +93,17 @@ pub struct Setting {
     pub opensips: Option<PathBuf>,
     /// Files and logs go here; certificates are here.
     pub folder: PathBuf,
+    /// Shared memory of a peer, in MiB: as [`shared_mib`] has it.
+    pub shared_mib: u64,
+}
+
+/// How much memory a peer is given to share between its processes, in MiB; `meminfo`: what `/proc/meminfo` says.
+///
+/// # Errors
+/// It does not say what is free.
+pub fn shared_mib(meminfo: &str) -> io::Result<u64> {
+    let free_mib = bytes_of(meminfo, "MemAvailable")? >> 20;
+    Ok(SHARED_MIB.min(free_mib / SHARED_PART))
 }
 
 /// A forwarder that runs, and how it came to.
@@ -234,12 +250,12 @@ impl Peer {
                 .args(["--spin-us", &SPIN.as_micros().to_string()]),
             Self::Kamailio(_) | Self::KamailioTcp(_) | Self::KamailioTls | Self::KamailioWs => command
                 .args(["-DD", "-E", "-x", "fm", "-X", "fm"])
-                .args(MEMORY)
+                .args(memory(setting))
                 .args(["-Y", &self.private(setting)?, "-f"])
                 .arg(file(&format!("{}.cfg", self.name()))?),
             Self::Opensips(_) => command
                 .args(["-F", "-a", "F_MALLOC"])
-                .args(MEMORY)
+                .args(memory(setting))
                 .arg("-f")
                 .arg(file(&format!("{}.cfg", self.name()))?),
         };
@@ -293,7 +309,7 @@ impl Peer {
             Self::Opensips(way) => {
                 let by = format!("    $socket_out = \"udp:{OUTSIDE}:{}\";", self.port());
                 let path = setting.opensips.clone().unwrap_or_default();
-                let text = self.filled(include_str!("../../peers/opensips.cfg.in"), way, by);
+                let text = self.filled(include_str!("../../peers/opensips.cfg.in"), way, by, setting);
                 let modules = modules_of(&path).to_string_lossy().into_owned();
                 (path, fill(&text, &[("MODULES", modules)]))
             }
@@ -322,7 +338,7 @@ impl Peer {
         // WebSocket, too, because requests within a dialog would leave from the other side's address.
         let by = format!("    $fs = \"{transport}:{OUTSIDE}:{}\";", self.port());
         let within = if self.transport().is_websocket() { by.clone() } else { String::new() };
-        let text = self.filled(include_str!("../../peers/kamailio.cfg.in"), way, by);
+        let text = self.filled(include_str!("../../peers/kamailio.cfg.in"), way, by, setting);
         let values = [
             ("TRANSPORT", transport),
             ("WITHOUT_TCP", without.to_owned()),
@@ -334,7 +350,7 @@ impl Peer {
         fill(&text, &values)
     }
 
-    fn filled(self, text: &str, way: Way, send_socket: String) -> String {
+    fn filled(self, text: &str, way: Way, send_socket: String, setting: &Setting) -> String {
         let mhomed = way != Way::Stateless;
         let (module, relay) = match way {
             Way::Stateful => ("loadmodule \"tm.so\"", "t_relay"),
@@ -343,6 +359,7 @@ impl Peer {
         let values = [
             ("TRANSACTIONS", module.to_owned()),
             ("RELAY", relay.to_owned()),
+            ("MEMORY", memory(setting).join(" ")),
             ("WORKERS", "1".to_owned()),
             ("MHOMED", u8::from(mhomed).to_string()),
             ("INSIDE", INSIDE.to_string()),
@@ -352,6 +369,11 @@ impl Peer {
         ];
         fill(text, &values)
     }
+}
+
+/// What a peer is told of it.
+fn memory(setting: &Setting) -> [String; 4] {
+    ["-m".into(), setting.shared_mib.to_string(), "-M".into(), PRIVATE_MIB.to_string()]
 }
 
 fn null(command: &mut Command, engine: Engine, port: u16, core: usize, pad_to: usize) -> &mut Command {
@@ -410,15 +432,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn peers_share_what_they_need_and_half_of_what_is_free_at_most() {
+        let free = |mib: u64| format!("MemFree: 1 kB\nMemAvailable: {} kB\n", mib << 10);
+        for (of, mib) in [(100_000, 4_096), (8_192, 4_096), (8_190, 4_095), (3_001, 1_500)] {
+            assert_eq!(shared_mib(&free(of)).unwrap(), mib, "{of} MiB");
+        }
+        assert!(shared_mib("MemFree: 1 kB\n").is_err());
+    }
+
+    #[test]
     fn no_place_of_a_configuration_stays_open_and_no_two_share_a_port() {
         let folder = tempfile::tempdir().unwrap();
         let (opensips, folder) = (Some("/opt/opensips".into()), folder.path().to_owned());
-        let setting = Setting { core: 0, opensips, folder };
+        let setting = Setting { core: 0, opensips, folder, shared_mib: 1_234 };
         let mut ports = std::collections::HashSet::new();
         for way in Way::ALL {
             let mhomed = way != Way::Stateless;
             for peer in [Peer::Kamailio(way), Peer::Opensips(way)] {
                 let (_, text) = peer.program(&setting).unwrap();
+                assert!(text.contains(": -m 1234 -M 8"), "{text}");
                 assert_eq!(text.contains("t_relay()") && text.contains("tm.so"), peer.is_stateful());
                 let open = |line: &&str| !line.starts_with('#') && line.contains('@');
                 assert_eq!(text.lines().find(open), None, "{}", peer.name());

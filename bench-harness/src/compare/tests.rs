@@ -19,7 +19,7 @@ use crate::world::{SINK, World};
 const RATE: f64 = 300.0;
 
 fn setting(folder: &Path) -> Setting {
-    Setting { core: FORWARDER_CORE, opensips: None, folder: folder.to_owned() }
+    Setting { core: FORWARDER_CORE, opensips: None, folder: folder.to_owned(), shared_mib: 512 }
 }
 
 /// A window of each of these loads through one forwarder, at rates that a busy machine and a debug build carry.
