@@ -181,6 +181,7 @@ impl<'a> Bench<'a> {
                 if window.is_carried || is_last {
                     return Ok(window);
                 }
+                self.begin_afresh()?;
             }
             *rate *= LOWER;
             lowered += 1;
