@@ -46,7 +46,8 @@ with transactions (viaduct-stateful; the others by t_relay, with mhomed=1), whic
 null-uring-spinning, which look for the next message instead of sleeping (`[engine] spin`) and are offered `paced` alone; over TCP
 viaduct-tcp, kamailio-tcp (t_relay, mhomed=1, as many TCP children as Viaduct has shards) and kamailio-tcp-stateless, which
 only the two loads over TCP are offered; over TLS viaduct-tls and kamailio-tls (as kamailio-tcp, with the module tls); from
-WebSocket to TCP viaduct-ws and kamailio-ws (as kamailio-tcp, with the module websocket, where that is installed). Their configurations are in bench-harness/peers. All run in the same network namespaces, pinned to the same core; who is
+WebSocket to TCP viaduct-ws and kamailio-ws (as kamailio-tcp, with the module websocket, where that is installed). Their configurations are in bench-harness/peers; Kamailio and OpenSIPS
+share 4096 MiB between their processes, or half of what is free where that is less. All run in the same network namespaces, pinned to the same core; who is
 not measured is stopped (SIGSTOP). Who goes first turns from round to round.
 
 Loads, one window of each for each subject and round:
@@ -63,8 +64,9 @@ Loads, one window of each for each subject and round:
   knee        rising rates until less than 99.5% arrives
 
 Calls and connections are compared where nobody loses any. Before the rounds the most that each subject carries of each of
-these loads is looked for (as `overload --calls` looks for its peak, but coarsely); 0.6 of what the slowest of a load carries is
-offered to all of them then, and the report says so. A window of which more than 0.5% was lost (calls that failed or needed a
+these loads is looked for (as `overload --calls` looks for its peak, but coarsely); after each window that it does not carry
+it is started afresh, because who keeps transactions sends for half a minute again what was left, and after the last of them
+nothing is left. 0.6 of what the slowest of a load carries is offered to all of them then, and the report says so. A window of which more than 0.5% was lost (calls that failed or needed a
 message again) does not count. Where that is more than one pair of windows of three, the figure is none: `not_comparable` in
 results.json, and the report, have what each subject lost.
 

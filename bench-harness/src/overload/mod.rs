@@ -27,7 +27,8 @@ comes back, so that more than five times the peak comes in. At the end of the ti
 
 The peak is the highest rate at which 995 of 1,000 calls are completed and no more than 5 messages sent again. Windows of up
 to 0.75 s look for it, in two minutes at most: rates rise until one fails, then the distance is halved. Each rate is judged by
-two windows that agree; one that fails while others had the processors counts for nothing. Then, in each round,
+two windows that agree; one that fails while others had the processors counts for nothing. After each window that is not
+carried Viaduct is started afresh, so that none is judged by what another left. Then, in each round,
 a window as long as the overload has to be carried at that rate right before it: where three are not, the rate is lowered.
 Figures are medians of the rounds; printed with them is the round whose goodput is the median. Passes when
   peak      it was carried in each round
