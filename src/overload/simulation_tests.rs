@@ -118,7 +118,7 @@ impl Shard {
 
     /// So many calls a second, from one instant to another; gaps between them are random.
     fn offer(&mut self, rate: f64, from: u64, to: u64, seed: u64) {
-        let (mut at, mut random) = (from as f64, seed * 7_919 | 1);
+        let (mut at, mut random) = (from as f64, (seed * 7_919) | 1);
         while (at as u64) < to {
             random ^= random << 13;
             random ^= random >> 7;
