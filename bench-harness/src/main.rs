@@ -19,6 +19,7 @@ mod overload;
 mod own_work;
 mod peak;
 mod progress;
+mod quota;
 mod results;
 mod rules;
 mod sipp;

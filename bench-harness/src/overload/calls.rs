@@ -19,6 +19,7 @@ use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport, histog
 use crate::measure::verdict;
 use crate::peak::Search;
 use crate::progress;
+use crate::quota::Quota;
 use crate::results::model::{self, Load, Results, Sample};
 use crate::results::ratios::{STATEFUL, VIADUCT};
 use crate::results::{self, Histograms};
@@ -51,6 +52,8 @@ struct Bench<'a> {
     folder: &'a Path,
     configuration: &'a str,
     subject: Subject,
+    /// Of which Viaduct has no more.
+    quota: Option<Quota>,
     driver: Driver,
     /// What is not answered is sent again.
     retransmit: bool,
@@ -63,11 +66,18 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
     let mut results = Results::begin();
     let configuration = overload_configuration(args.stateful);
     let name = if args.stateful { STATEFUL } else { VIADUCT };
-    let mut bench = Bench::start(name, &world, folder.path(), &configuration, !args.no_retransmissions)?;
+    let quota = args.core_part.map(Quota::new).transpose()?;
+    let retransmit = !args.no_retransmissions;
+    let mut bench = Bench::start(name, &world, folder.path(), &configuration, retransmit, quota)?;
     let described = model::Subject {
         version: version_of_viaduct()?,
         configuration: configuration.clone(),
-        command: ["viaduct", "run", "-c", "viaduct.toml"].map(str::to_owned).into(),
+        command: args
+            .core_part
+            .map(|part| format!("(of the core {part:.2})"))
+            .into_iter()
+            .chain(["viaduct", "run", "-c", "viaduct.toml"].map(str::to_owned))
+            .collect(),
         cores: vec![FORWARDER_CORE],
     };
     results.subjects.insert(name.to_owned(), described);
@@ -98,15 +108,22 @@ impl<'a> Bench<'a> {
         folder: &'a Path,
         configuration: &'a str,
         retransmit: bool,
+        quota: Option<Quota>,
     ) -> io::Result<Self> {
-        let subject = Subject::configured(folder, configuration)?;
+        let subject = Self::begin(folder, configuration, quota.as_ref())?;
         let settings = settings(&subject, retransmit);
         let driver = Driver::new(vec![world.client()?], world.sink()?, settings, true)?;
         pin(LOAD_CORE)?;
         let histograms = Histograms::new();
-        let mut bench = Self { name, folder, configuration, subject, driver, retransmit, histograms };
+        let mut bench = Self { name, folder, configuration, subject, quota, driver, retransmit, histograms };
         bench.wait()?;
         Ok(bench)
+    }
+
+    fn begin(folder: &Path, configuration: &str, quota: Option<&Quota>) -> io::Result<Subject> {
+        let subject = Subject::configured(folder, configuration)?;
+        quota.map_or(Ok(()), |quota| quota.hold(subject.id()))?;
+        Ok(subject)
     }
 
     fn wait(&mut self) -> io::Result<()> {
@@ -118,7 +135,7 @@ impl<'a> Bench<'a> {
     fn begin_afresh(&mut self) -> io::Result<()> {
         self.subject.kill()?;
         self.driver.clear()?;
-        self.subject = Subject::configured(self.folder, self.configuration)?;
+        self.subject = Self::begin(self.folder, self.configuration, self.quota.as_ref())?;
         self.wait()
     }
 

@@ -25,6 +25,10 @@ What is not answered is sent again after 0.5 s, 1.5 s, 3.5 s … (RFC 3261, Time
 comes back, so that more than five times the peak comes in. At the end of the time callers hang up. With
 --no-retransmissions each message is sent once.
 
+One core of load can hardly offer five times what a whole core of Viaduct's carries, and answer what is let in: the property
+`load` fails then, and what is left of the peak is the load's own. With --core-part Viaduct has a part of its core only, by a
+control group's quota in each 5 ms (root).
+
 The peak is the highest rate at which 995 of 1,000 calls are completed and no more than 5 messages sent again. Windows of up
 to 0.75 s look for it, in two minutes at most: rates rise until one fails, then the distance is halved. Each rate is judged by
 two windows that agree; one that fails while others had the processors counts for nothing. After each window that is not
@@ -42,6 +46,7 @@ Figures are medians of the rounds; printed with them is the round whose goodput 
 Examples:
   bench-harness overload --times 5
   bench-harness overload --calls --seconds 10 --out results
+  bench-harness overload --calls --core-part 0.25
   bench-harness overload --calls --stateful --seconds 2 --rounds 5 --json")]
 pub struct Args {
     /// How many times the knee is offered
@@ -62,6 +67,9 @@ pub struct Args {
     /// Calls: with transactions
     #[arg(long, requires = "calls")]
     stateful: bool,
+    /// Calls: let Viaduct have such a part of its core (between 0.01 and 1), so that the load's own core is not the limit
+    #[arg(long, requires = "calls", value_name = "PART", value_parser = part)]
+    core_part: Option<f64>,
     /// Calls: send nothing again that is not answered
     #[arg(long, requires = "calls")]
     no_retransmissions: bool,
@@ -71,6 +79,11 @@ pub struct Args {
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
+}
+
+fn part(text: &str) -> Result<f64, String> {
+    let part = text.parse().ok().filter(|part| (0.01..=1.0).contains(part));
+    part.ok_or_else(|| "not a number from 0.01 to 1".to_owned())
 }
 
 /// Runs the overload; `true`: all conditions hold.
