@@ -232,23 +232,19 @@ pub fn number(text: &[u8]) -> Option<u64> {
     }
 }
 
-/// How many digits eight bytes begin with.
+/// The number that the first `len` of eight bytes are: one to eight. `None`: they are not all digits.
 #[inline(always)]
-pub fn digits(eight: [u8; 8]) -> u32 {
-    let each = u64::from_le_bytes(eight) ^ u64::from_le_bytes([b'0'; 8]);
-    // A digit and 0x76 are less than 0x80. What a byte carries over counts for those behind it alone.
-    let others = (each | each.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080;
-    others.trailing_zeros() / 8
-}
-
-/// The number that the first `len` of eight bytes are, which are digits: one to eight.
-#[inline(always)]
-pub fn short_number(eight: [u8; 8], len: u32) -> u32 {
+pub fn short_number(eight: [u8; 8], len: u32) -> Option<u32> {
     // Zeros stand before those that there are.
-    let digits = (u64::from_le_bytes(eight) & 0x0f0f_0f0f_0f0f_0f0f) << (64 - 8 * len);
-    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
-    (fours * 10_000 + (fours >> 32)) as u32
+    let digits = (u64::from_le_bytes(eight) ^ u64::from_le_bytes([b'0'; 8])) << (64 - 8 * len);
+    // A digit and 0x76 are less than 0x80.
+    if (digits | digits.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    // The first of each pair counts ten times the second, the first pair of two a hundred times, and so on.
+    let pairs = digits.wrapping_mul(1 + (10 << 8)) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let fours = pairs.wrapping_mul(1 + (100 << 16)) >> 16 & 0x0000_ffff_0000_ffff;
+    Some((fours.wrapping_mul(1 + (10_000 << 32)) >> 32) as u32)
 }
 
 /// Where `part`, a slice of `whole`, begins in it.
@@ -336,15 +332,18 @@ mod tests {
                 let both = [text, behind].concat();
                 let len = both.len().min(8);
                 eight[..len].copy_from_slice(&both.as_bytes()[..len]);
-                assert_eq!(digits(eight) as usize, text.len(), "{both}");
-                assert_eq!(Some(short_number(eight, text.len() as u32).into()), number(text.as_bytes()));
+                let read = short_number(eight, text.len() as u32).map(u64::from);
+                assert_eq!(read, number(text.as_bytes()), "{both}");
             }
         }
         for c in 0..=u8::MAX {
             for at in 0..8 {
                 let mut eight = *b"12345678";
                 eight[at] = c;
-                assert_eq!(digits(eight) as usize, if c.is_ascii_digit() { 8 } else { at }, "{c} {at}");
+                for len in 1..=8 {
+                    let read = short_number(eight, len).map(u64::from);
+                    assert_eq!(read, number(&eight[..len as usize]), "{c} {at} {len}");
+                }
             }
         }
     }

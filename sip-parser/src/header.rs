@@ -1,6 +1,7 @@
 //! Header names: the ones a proxy reads and those with a compact form have a number, all others are `Other`.
 
 use crate::block::{Plain, Set};
+use crate::scan::FRAME;
 
 /// Name of a header field (RFC 3261 §20 and the registered compact forms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -152,7 +153,7 @@ const NAMED: [(&str, HeaderName); 92] = [
 /// Longest name of these.
 const MAX_NAME: usize = 26;
 
-/// What the bytes are where a line begins with a name, from the one before its line break on: [`Form::FRAME`] of them,
+/// What the bytes are where a line begins with a name, from the one before its line break on: [`FRAME`] of them,
 /// with a name of [`MAX_NAME`]. In a line that is written as nearly all are, one space stands before the value, and
 /// neither it nor the value before ends or begins with white space.
 ///
@@ -161,9 +162,9 @@ const MAX_NAME: usize = 26;
 #[derive(Clone, Copy)]
 #[repr(C, align(128))]
 pub(crate) struct Form {
-    fold: [u8; Form::FRAME],
-    most: [u8; Form::FRAME],
-    text: [u8; Form::FRAME],
+    fold: [u8; FRAME],
+    most: [u8; FRAME],
+    text: [u8; FRAME],
     /// Length of the name; 0: no form stands here.
     len: u8,
     /// Where the next one stands that begins alike; 0: there is none.
@@ -223,22 +224,13 @@ const fn place_of(name: &[u8]) -> usize {
 }
 
 impl Form {
-    /// How many bytes are looked at.
-    pub const FRAME: usize = 32;
-
     /// Fits nothing: a byte that is at most 0 is not 1.
-    const NONE: Self = Self {
-        fold: [0; Self::FRAME],
-        most: [0; Self::FRAME],
-        text: [1; Self::FRAME],
-        len: 0,
-        next: 0,
-        name: N::Other,
-    };
+    const NONE: Self =
+        Self { fold: [0; FRAME], most: [0; FRAME], text: [1; FRAME], len: 0, next: 0, name: N::Other };
 
     const fn new(name: &[u8], means: HeaderName) -> Self {
         assert!(!name.is_empty() && name.len() <= MAX_NAME);
-        let any = [u8::MAX; Self::FRAME];
+        let any = [u8::MAX; FRAME];
         let mut form = Self { fold: any, most: any, text: any, len: name.len() as u8, next: 0, name: means };
         let mut at = 0;
         while at < name.len() + 6 {
@@ -259,15 +251,18 @@ impl Form {
 
     /// The one that these bytes have, which begin with the last one of the line before.
     #[inline(always)]
-    pub fn of<S: Set>(bytes: &[u8; Self::FRAME]) -> Option<&'static Self> {
+    pub fn of<S: Set>(bytes: &[u8; FRAME]) -> Option<&'static Self> {
         let mut form = &PLACES[place([bytes[3], bytes[4], bytes[5], bytes[6]])];
-        while !S::fits(bytes, &form.fold, &form.most, &form.text) {
-            if form.next == 0 {
-                return None;
-            }
-            form = &PLACES[usize::from(form.next)];
+        if S::fits(bytes, &form.fold, &form.most, &form.text) {
+            return Some(form);
         }
-        Some(form)
+        while form.next > 0 {
+            form = &PLACES[usize::from(form.next)];
+            if S::fits(bytes, &form.fold, &form.most, &form.text) {
+                return Some(form);
+            }
+        }
+        None
     }
 
     /// Length of the name.
@@ -280,7 +275,7 @@ impl Form {
 impl HeaderName {
     /// The name as it is written, long or compact, in any case.
     pub fn from_bytes(name: &[u8]) -> Self {
-        let mut line = [b'x'; Form::FRAME];
+        let mut line = [b'x'; FRAME];
         line[1..3].copy_from_slice(b"\r\n");
         let Some(rest) = line[3..].get_mut(..name.len() + 2).filter(|_| name.len() <= MAX_NAME) else {
             return Self::Other;
@@ -298,14 +293,14 @@ mod tests {
     use crate::block::{self, Work};
 
     /// The frame of a line with this name, the byte before its line break and the first of its value.
-    fn frame(before: u8, name: &[u8], first: u8) -> [u8; Form::FRAME] {
+    fn frame(before: u8, name: &[u8], first: u8) -> [u8; FRAME] {
         let line =
             [&[before], &b"\r\n"[..], name, b": ", &[first], b" a value that goes on behind it"].concat();
         *line.first_chunk().expect("so many bytes")
     }
 
     /// [`Form::of`]
-    struct Of<'a>(&'a [u8; Form::FRAME]);
+    struct Of<'a>(&'a [u8; FRAME]);
 
     impl Work for Of<'_> {
         type Done = Option<&'static Form>;
@@ -316,7 +311,7 @@ mod tests {
         }
     }
 
-    fn found(bytes: &[u8; Form::FRAME]) -> Option<(HeaderName, usize)> {
+    fn found(bytes: &[u8; FRAME]) -> Option<(HeaderName, usize)> {
         let found = |form: &Form| (form.name, usize::from(form.len));
         let with_all = block::widely(Of(bytes)).map(found);
         assert_eq!(Form::of::<Plain>(bytes).map(found), with_all, "{}", bytes.escape_ascii());
@@ -346,7 +341,7 @@ mod tests {
             let near = |was: u8| {
                 (0..8).map(move |bit| was ^ 1 << bit).chain([b' ', b'!', b':', 0, 0x0a, 0x0d, 0xff])
             };
-            for (at, c) in (0..Form::FRAME).flat_map(|at| near(usual[at]).map(move |c| (at, c))) {
+            for (at, c) in (0..FRAME).flat_map(|at| near(usual[at]).map(move |c| (at, c))) {
                 let mut bytes = usual;
                 bytes[at] = c;
                 let first = 3 + form.len() + 2;

@@ -1,6 +1,7 @@
 //! The one pass over a message: start line, header lines, body.
 
 use std::ops::Range;
+use std::slice::IterMut;
 
 use crate::block::{self, Plain, Set, Work};
 use crate::chars::{self, TOKEN, white};
@@ -8,7 +9,7 @@ use crate::error::{Error, Rule};
 use crate::header::{Form, HeaderName, NAMES};
 use crate::message::{HeaderLine, MAX_LINES, Message};
 use crate::scalars;
-use crate::scan::{self, Breaks, chunk};
+use crate::scan::{self, Break, Breaks, FRAME, chunk, padded_window};
 use crate::span::{Part, Span};
 use crate::start_line::{Start, start_line, usual_request, usual_response};
 
@@ -40,74 +41,104 @@ impl<'m> Work for Parse<'m> {
     #[inline(always)]
     fn with<S: Set>(self) -> Self::Done {
         let Self { bytes, lines } = self;
-        let mut begin = 0;
-        while let Some([b'\r', b'\n', ..]) = bytes.get(begin as usize..) {
-            begin += 2;
+        match usual_start::<S>(bytes) {
+            Some(first) => Ok(index::<S>(bytes, lines, first)),
+            None => other(bytes, lines),
         }
-        let first = match usual_start::<S>(bytes, begin) {
-            Some((start, end)) => First { start, line: begin..end, behind: end + 2, defect: None },
-            None => other_start(bytes, begin)?,
-        };
-        Ok(index::<S>(bytes, lines, first))
     }
 }
 
-/// The start line.
-struct First {
+/// Of a message that does not begin as nearly all do.
+#[inline(never)]
+fn other<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Message<'m>, Error> {
+    let mut begin = 0;
+    while let Some([b'\r', b'\n', ..]) = bytes.get(begin as usize..) {
+        begin += 2;
+    }
+    Ok(index::<Plain>(bytes, lines, other_start(bytes, begin)?))
+}
+
+/// The start line, and what is seen of what follows it.
+struct First<'m> {
     start: Start,
     /// Where it stands, without its line end.
     line: Range<u32>,
     /// Where what follows it begins.
     behind: u32,
     defect: Option<Error>,
+    /// Which form the line behind it has; `None`: no known one.
+    form: Option<&'static Form>,
+    /// Those behind where that line begins.
+    breaks: Breaks<'m>,
 }
 
-/// What begins at `begin` as nearly all messages do, and where its first line ends.
+/// What begins as nearly all messages do.
 #[inline(always)]
-fn usual_start<S: Set>(bytes: &[u8], begin: u32) -> Option<(Start, u32)> {
-    let end = Breaks::behind(begin).next::<S>(bytes, begin)?;
-    let start = match usual_response(bytes, begin as usize, end as usize) {
-        Some(line) => Start::Response(line),
-        None => Start::Request(usual_request::<S>(bytes, begin as usize, end as usize)?),
+fn usual_start<S: Set>(bytes: &[u8]) -> Option<First<'_>> {
+    let mut breaks = Breaks::of::<S>(bytes.first_chunk()?, 0);
+    let Break { at: end, frame } = loop {
+        match breaks.take() {
+            Some(found) => break found,
+            None => {
+                let base = breaks.next_window();
+                breaks = Breaks::of::<S>(chunk(bytes, base)?, base);
+            }
+        }
     };
-    is_plain_end(bytes, end).then_some((start, end))
+    let start = match bytes.starts_with(b"SIP/2.0 ") {
+        true => Start::Response(usual_response(bytes, end as usize)?),
+        false => Start::Request(usual_request::<S>(bytes, end as usize)?),
+    };
+    let form = Form::of::<S>(frame);
+    let is_sound = form.is_some() || is_plain_end(bytes, end);
+    is_sound.then(|| First { start, line: 0..end, behind: end + 2, defect: None, form, breaks })
 }
 
 #[inline(never)]
-fn other_start(bytes: &[u8], begin: u32) -> Result<First, Error> {
+fn other_start(bytes: &[u8], begin: u32) -> Result<First<'_>, Error> {
     let mut defect = None;
     let line = line_end(bytes, begin, false, &mut defect);
     let (end, behind) = line.ok_or(Error::new(Rule::NotSip, begin as usize))?;
     let start = start_line(bytes, begin as usize, end as usize)?;
-    Ok(First { start, line: begin..end, behind, defect })
+    Ok(First {
+        start,
+        line: begin..end,
+        behind,
+        defect,
+        form: None,
+        breaks: Breaks::before(behind.wrapping_sub(1)),
+    })
 }
 
 /// Indexes what follows the start line.
 #[inline(always)]
-fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First) -> Message<'m> {
-    let First { start, line: start_line, behind: mut at, mut defect } = first;
+fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First<'m>) -> Message<'m> {
+    let First { start, line: start_line, behind: mut at, mut defect, mut form, mut breaks } = first;
     let room = lines.len().min(MAX_LINES);
+    let mut free = lines[..room].iter_mut();
     let mut names = Names::NONE;
     let (mut used, mut body) = (0, bytes.len());
     loop {
-        (used, at) = usual_lines::<S>(bytes, at, used, &mut lines[..room], &mut names);
+        if let Some(form) = form {
+            (used, at) = usual_lines::<S>(bytes, at, (form, breaks), used, &mut free, &mut names);
+        }
         if let Some(behind) = end_of_headers(bytes, at, &mut defect) {
             body = behind;
             break;
         }
-        if used == room {
+        let Some(slot) = free.next() else {
             note(&mut defect, Rule::TooManyHeaders, at);
             break;
-        }
-        let slot = &mut lines[used];
-        let Some(next) = lonely_line(bytes, at, slot).or_else(|| unusual_line(bytes, at, slot, &mut defect))
-        else {
+        };
+        let behind = lonely_line(bytes, at, slot).or_else(|| unusual_line(bytes, at, slot, &mut defect));
+        let Some(behind) = behind else {
             note(&mut defect, Rule::NoEndOfHeaders, bytes.len() as u32);
             break;
         };
-        at = next;
+        at = behind;
         names.note(slot.name, used);
         used += 1;
+        (form, breaks) = (form_at::<S>(bytes, at.wrapping_sub(3)), Breaks::before(at.wrapping_sub(1)));
     }
     let lines = &lines[..used];
     let body = names.body(bytes, body, lines, &mut defect);
@@ -115,36 +146,46 @@ fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First)
     Message { bytes, lines, names, start, start_line, defect, body }
 }
 
-/// Reads header lines from `at` on, as long as they are as nearly all are, into the slots behind the `used` first ones: how
-/// many are used then, and where it stopped, at the beginning of a line. Calls nothing, so that all it needs stays in
-/// registers.
+/// Reads header lines from `at` on, as long as they are as nearly all are, into the free slots behind the `used` ones: how
+/// many are used then, and where it stopped, at the beginning of a line. The first has this form, and the breaks are those
+/// behind it. Calls nothing, so that all it needs stays in registers.
 ///
 /// One look at each line break sees that the line before it is sound, and which header the line behind it has.
 #[inline(always)]
-fn usual_lines<S: Set>(
-    bytes: &[u8],
+fn usual_lines<'m, S: Set>(
+    bytes: &'m [u8],
     mut at: u32,
+    (mut form, mut breaks): (&'static Form, Breaks<'m>),
     mut used: usize,
-    slots: &mut [HeaderLine],
+    free: &mut IterMut<'_, HeaderLine>,
     names: &mut Names,
 ) -> (usize, u32) {
-    let Some(mut form) = form_at::<S>(bytes, at.wrapping_sub(3)) else { return (used, at) };
-    let mut free = slots.get_mut(used..).unwrap_or_default().iter_mut();
-    let mut breaks = Breaks::behind(at);
-    let end = loop {
-        let Some(end) = breaks.next::<S>(bytes, at) else { return (used, at) };
-        let Some(next) = form_at::<S>(bytes, end.wrapping_sub(1)) else { break end };
-        let Some(slot) = free.next() else { return (used, at) };
-        *slot = header_line(form.name, at, form.len(), end);
-        names.note(form.name, used);
-        (used, at, form) = (used + 1, end + 2, next);
+    let mut room;
+    let last = 'last: loop {
+        while let Some(found) = breaks.take() {
+            let Some(next) = Form::of::<S>(found.frame) else { break 'last found };
+            let Some(slot) = free.next() else { return (used, at) };
+            *slot = header_line(form.name, at, form.len(), found.at);
+            names.note(form.name, used);
+            (used, at, form) = (used + 1, found.at + 2, next);
+        }
+        let base = breaks.next_window();
+        let window = match chunk(bytes, base) {
+            Some(window) => window,
+            None if base as usize >= bytes.len() => return (used, at),
+            None => {
+                room = padded_window(bytes.get(base as usize..).unwrap_or_default());
+                &room
+            }
+        };
+        breaks = Breaks::of::<S>(window, base);
     };
-    if is_plain_end(bytes, end)
+    if is_plain_end(bytes, last.at)
         && let Some(slot) = free.next()
     {
-        *slot = header_line(form.name, at, form.len(), end);
+        *slot = header_line(form.name, at, form.len(), last.at);
         names.note(form.name, used);
-        (used, at) = (used + 1, end + 2);
+        (used, at) = (used + 1, last.at + 2);
     }
     (used, at)
 }
@@ -158,9 +199,10 @@ fn form_at<S: Set>(bytes: &[u8], at: u32) -> Option<&'static Form> {
 /// A line ends here with something visible and CRLF, and what follows does not continue it.
 #[inline(always)]
 fn is_plain_end(bytes: &[u8], end: u32) -> bool {
-    let Some(&[last, cr, lf, behind]) = chunk(bytes, end.wrapping_sub(1)) else { return false };
-    let breaks = u16::from_le_bytes([cr, lf]) == u16::from_le_bytes(*b"\r\n");
-    breaks && last > b' ' && (behind > b' ' || behind == b'\r')
+    let Some(around) = chunk(bytes, end.wrapping_sub(1)) else { return false };
+    let all = u32::from_le_bytes(*around);
+    let [last, .., behind] = *around;
+    all & 0x00ff_ff00 == 0x000a_0d00 && last > b' ' && (behind > b' ' || behind == b'\r')
 }
 
 /// A line with one space before its value, and none behind it; its name is `len` long.
@@ -175,9 +217,9 @@ fn header_line(name: HeaderName, start: u32, len: u32, end: u32) -> HeaderLine {
 /// begins.
 #[inline(never)]
 fn lonely_line(bytes: &[u8], at: u32, slot: &mut HeaderLine) -> Option<u32> {
-    let mut frame = [0; Form::FRAME];
+    let mut frame = [0; FRAME];
     let rest = bytes.get((at as usize).checked_sub(3)?..)?;
-    let len = rest.len().min(Form::FRAME);
+    let len = rest.len().min(FRAME);
     frame[..len].copy_from_slice(&rest[..len]);
     // What ends the line before does not count here.
     (frame[0], frame[1], frame[2]) = (b'x', b'\r', b'\n');
@@ -185,7 +227,7 @@ fn lonely_line(bytes: &[u8], at: u32, slot: &mut HeaderLine) -> Option<u32> {
         Some(form) => (form.name, form.len()),
         None => (HeaderName::Other, plain_name(&frame)?),
     };
-    let end = Breaks::behind(at).next::<Plain>(bytes, at)?;
+    let end = at + memchr::memchr2(b'\r', b'\n', rest.get(3..)?)? as u32;
     if !is_plain_end(bytes, end) {
         return None;
     }
@@ -195,7 +237,7 @@ fn lonely_line(bytes: &[u8], at: u32, slot: &mut HeaderLine) -> Option<u32> {
 
 /// Length of the name, no longer than fifteen characters, of the line that begins with the fourth byte, if its value follows
 /// behind one space.
-fn plain_name(frame: &[u8; Form::FRAME]) -> Option<u32> {
+fn plain_name(frame: &[u8; FRAME]) -> Option<u32> {
     let line = frame[3..].first_chunk()?;
     let len = scan::near_colon(line)?;
     let is_usual = frame[len + 4] == b' ' && frame[len + 5] > b' ' && chars::begins_plainly(TOKEN, line, len);
@@ -275,8 +317,14 @@ impl Names {
         if *first == NONE {
             *first = number as u8;
         } else {
-            self.several |= 1 << name as u64;
+            self.note_again(name);
         }
+    }
+
+    // Not where it is called, so that the rest stays in registers there.
+    #[inline(never)]
+    fn note_again(&mut self, name: HeaderName) {
+        self.several |= 1 << name as u64;
     }
 
     /// Number of the first line of this name; where there is none, more than lines can have.

@@ -55,7 +55,7 @@ impl<'a> CSeq<'a> {
         if !is_usual {
             return None;
         }
-        let number = chars::short_number(*bytes.first_chunk()?, len);
+        let number = chars::short_number(*bytes.first_chunk()?, len)?;
         Some(Self { number, method: part.rest.get(method as usize..part.len)? })
     }
 
@@ -114,9 +114,10 @@ pub fn content_length(text: &[u8]) -> Result<u64, Error> {
 #[inline(always)]
 pub(crate) fn content_length_of(part: Part<'_>) -> Result<u64, Error> {
     match chunk(part.rest, 0) {
-        Some(&eight) if part.len > 0 && chars::digits(eight) as usize == part.len => {
-            Ok(chars::short_number(eight, part.len as u32).into())
-        }
+        Some(&eight) if (1..=8).contains(&part.len) => match chars::short_number(eight, part.len as u32) {
+            Some(length) => Ok(length.into()),
+            None => Err(Error::new(Rule::ContentLength, 0)),
+        },
         _ => content_length(part.text()),
     }
 }

@@ -38,33 +38,31 @@ pub enum Start {
     BadResponse(Error),
 }
 
-/// Reads the line from `start` on, whose first control character from BS to SI is at `end`, as a Request-Line whose
+/// Reads the line whose first control character from BS to SI is at `end` as a Request-Line whose
 /// method is of capital letters. `None`: it is something else, or not sound.
 #[inline(always)]
-pub(crate) fn usual_request<S: Set>(bytes: &[u8], start: usize, end: usize) -> Option<RequestLine> {
-    let first = chunk::<16>(bytes, start as u32)?;
+pub(crate) fn usual_request<S: Set>(bytes: &[u8], end: usize) -> Option<RequestLine> {
+    let first: &[u8; 16] = chunk(bytes, 0)?;
     let method_len = (!Block::of(first).within(b'A', b'Z').bits()).trailing_zeros() as usize;
     if method_len == 0 || first.get(method_len) != Some(&b' ') {
         return None;
     }
-    let uri_start = start + method_len + 1;
+    let uri_start = method_len + 1;
     let uri_end = find_byte::<S>(bytes, uri_start, b' ')?;
     let version = u64::from_le_bytes(*chunk(bytes, uri_end as u32)?) | LETTERS << 8;
     let is_sound = version == SIP << 8 | 0x20 && uri_end > uri_start && uri_end + 8 == end;
-    let method = Span::new(start, start + method_len);
-    is_sound.then(|| RequestLine { method, uri: Span::new(uri_start, uri_end) })
+    is_sound.then(|| RequestLine { method: Span::new(0, method_len), uri: Span::new(uri_start, uri_end) })
 }
 
-/// The same as a Status-Line.
-#[inline(always)]
-pub(crate) fn usual_response(bytes: &[u8], start: usize, end: usize) -> Option<StatusLine> {
-    let (version, code) = chunk::<12>(bytes, start as u32)?.split_first_chunk()?;
-    if u64::from_le_bytes(*version) != u64::from_le_bytes(*b"SIP/2.0 ") || end < start + 12 {
+/// The same as a Status-Line, which begins with its version.
+#[inline(never)]
+pub(crate) fn usual_response(bytes: &[u8], end: usize) -> Option<StatusLine> {
+    let &[hundreds @ b'1'..=b'6', tens @ b'0'..=b'9', ones @ b'0'..=b'9', b' '] = chunk(bytes, 8)? else {
         return None;
-    }
-    let &[hundreds @ b'1'..=b'6', tens @ b'0'..=b'9', ones @ b'0'..=b'9', b' '] = code else { return None };
+    };
     let [hundreds, tens, ones] = [hundreds, tens, ones].map(|digit| u16::from(digit - b'0'));
-    Some(StatusLine { code: hundreds * 100 + tens * 10 + ones, reason: Span::new(start + 12, end) })
+    let code = hundreds * 100 + tens * 10 + ones;
+    (end >= 12).then(|| StatusLine { code, reason: Span::new(12, end) })
 }
 
 /// Reads the line `bytes[start..end]`, without its line end.
