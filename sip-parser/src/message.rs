@@ -216,11 +216,17 @@ impl<'m> Message<'m> {
         self.first(name).map_or(Span::default(), |line| line.value)
     }
 
-    /// [`Message::top_via`] of the first line, which is not as usual.
+    /// The value of [`Message::value`], and what follows it.
+    #[inline(always)]
+    fn part(&self, name: HeaderName) -> Part<'m> {
+        Part::of(self.bytes, self.span(name))
+    }
+
+    /// [`Message::top_via`] of a first line that is not as usual.
     #[inline(never)]
-    fn top_via_of(&self, line: &'m [u8]) -> Result<Via<'m>, Error> {
+    fn any_via(&self, values: &mut RequestValues<'m>) {
         // What is read to its end as one value has no other behind it.
-        Via::any(line).or_else(|_| self.first_of_vias())
+        values.via = Via::any(self.value(HeaderName::Via)).or_else(|_| self.first_of_vias());
     }
 
     #[cold]
@@ -297,50 +303,28 @@ impl<'m> Work for RequestValuesOf<'_, 'm> {
     #[inline(always)]
     fn with<S: Set>(self) -> Self::Done {
         let Self(message, uri, values) = self;
-        let part = |name| Part::within(message.bytes, message.first(name)?.value);
-        let (via, uri) = (part(HeaderName::Via), Part::within(message.bytes, uri));
-        let (from, to) = (part(HeaderName::From), part(HeaderName::To));
-        let call_id = part(HeaderName::CallId);
-        // Not by closures, which would not be compiled for the set.
-        let usual = match via {
-            Some(part) => Via::usual::<S>(part),
-            None => None,
-        };
-        read(&mut values.via, usual, || message.top_via_of(text(via)));
-        let usual = match uri {
-            Some(part) => Uri::usual_alone::<S>(part),
-            None => None,
-        };
-        read(&mut values.uri, usual, || Uri::parse_any(text(uri)));
-        let usual = match from {
-            Some(part) => NameAddr::usual::<S>(part),
-            None => None,
-        };
-        read(&mut values.from, usual, || NameAddr::any(text(from)));
-        let usual = match to {
-            Some(part) => NameAddr::usual::<S>(part),
-            None => None,
-        };
-        read(&mut values.to, usual, || NameAddr::any(text(to)));
-        let usual = match call_id {
-            Some(part) => scalars::usual_call_id::<S>(part),
-            None => None,
-        };
-        read(&mut values.call_id, usual, || scalars::call_id(text(call_id)));
+        // Not by closures, which would not be compiled for the set. One after the other, so that nothing has to be kept.
+        match Via::usual::<S>(message.part(HeaderName::Via)) {
+            Some(via) => values.via = Ok(via),
+            None => message.any_via(values),
+        }
+        match Uri::usual_alone::<S>(Part::of(message.bytes, uri)) {
+            Some(uri) => values.uri = Ok(uri),
+            None => values.uri = Uri::parse_any(message.text(uri)),
+        }
+        match NameAddr::usual::<S>(message.part(HeaderName::From)) {
+            Some(from) => values.from = Ok(from),
+            None => values.from = NameAddr::any(message.value(HeaderName::From)),
+        }
+        match NameAddr::usual::<S>(message.part(HeaderName::To)) {
+            Some(to) => values.to = Ok(to),
+            None => values.to = NameAddr::any(message.value(HeaderName::To)),
+        }
+        match scalars::usual_call_id::<S>(message.part(HeaderName::CallId)) {
+            Some(call_id) => values.call_id = Ok(call_id),
+            None => values.call_id = scalars::call_id(message.value(HeaderName::CallId)),
+        }
     }
-}
-
-/// What was read in the usual form, else what comes of reading all: written where it stays, because it is large.
-#[inline(always)]
-fn read<T>(into: &mut Result<T, Error>, usual: Option<T>, any: impl FnOnce() -> Result<T, Error>) {
-    match usual {
-        Some(usual) => *into = Ok(usual),
-        None => *into = any(),
-    }
-}
-
-fn text(part: Option<Part<'_>>) -> &[u8] {
-    part.map_or(&[], Part::text)
 }
 
 /// [`Message::name_addr`]: what fits into two registers.

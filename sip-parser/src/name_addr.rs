@@ -54,7 +54,7 @@ impl<'a> NameAddr<'a> {
         let Part { rest, len } = part;
         let display = match rest.first()? {
             b'<' => 0,
-            b'"' => quoted(rest, 0).ok()?,
+            b'"' => usual_quoted::<S>(rest)?,
             _ => return None,
         };
         let base = display + usize::from(rest.get(display) == Some(&b' '));
@@ -146,6 +146,15 @@ impl<'a> NameAddr<'a> {
     pub fn tag(&self) -> Option<&'a [u8]> {
         self.params().value(b"tag")
     }
+}
+
+/// As [`quoted`] of what a text begins with, of less than 32 characters and without a quoted pair, as nearly all are.
+#[inline(always)]
+fn usual_quoted<S: Set>(text: &[u8]) -> Option<usize> {
+    let bytes = chunk(text, 1)?;
+    let quotes = S::those(bytes, b'"');
+    let pairs = S::those(bytes, b'\\') & (quotes ^ quotes.wrapping_sub(1));
+    (quotes != 0 && pairs == 0).then(|| 2 + quotes.trailing_zeros() as usize)
 }
 
 /// Where a display name without quotes ends, and its angle bracket; `None`: there are no brackets.
