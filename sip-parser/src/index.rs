@@ -160,19 +160,21 @@ fn usual_lines<'m, S: Set>(
     free: &mut IterMut<'_, HeaderLine>,
     names: &mut Names,
 ) -> (usize, u32) {
+    let mut slots = std::mem::take(free);
     let mut room;
     let last = 'last: loop {
         while let Some(found) = breaks.take() {
-            let Some(next) = Form::of::<S>(found.frame) else { break 'last found };
-            let Some(slot) = free.next() else { return (used, at) };
-            *slot = header_line(form.name, at, form.len(), found.at);
-            names.note(form.name, used);
+            let Some(next) = Form::of::<S>(found.frame) else { break 'last Some(found) };
+            let Some(slot) = slots.next() else { break 'last None };
+            let name = form.name;
+            *slot = header_line(name, at, form.len(), found.at);
+            names.note(name, used);
             (used, at, form) = (used + 1, found.at + 2, next);
         }
         let base = breaks.next_window();
         let window = match chunk(bytes, base) {
             Some(window) => window,
-            None if base as usize >= bytes.len() => return (used, at),
+            None if base as usize >= bytes.len() => break 'last None,
             None => {
                 room = padded_window(bytes.get(base as usize..).unwrap_or_default());
                 &room
@@ -180,13 +182,15 @@ fn usual_lines<'m, S: Set>(
         };
         breaks = Breaks::of::<S>(window, base);
     };
-    if is_plain_end(bytes, last.at)
-        && let Some(slot) = free.next()
+    if let Some(last) = last
+        && is_plain_end(bytes, last.at)
+        && let Some(slot) = slots.next()
     {
         *slot = header_line(form.name, at, form.len(), last.at);
         names.note(form.name, used);
         (used, at) = (used + 1, last.at + 2);
     }
+    *free = slots;
     (used, at)
 }
 
