@@ -22,6 +22,7 @@ use crate::start_line::{Start, start_line, usual_request, usual_response};
 /// [`Rule::MessageTooLarge`], [`Rule::NotSip`]: there is nothing to answer. All other defects are told by
 /// [`Message::defect`], by [`crate::Start`] and by the typed values, so that a proxy can answer the request;
 /// [`Rule::NoEndOfHeaders`] among them, where complete lines are indexed and there is no body.
+#[inline]
 pub fn parse<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Message<'m>, Error> {
     if bytes.len() > crate::MAX_MESSAGE {
         return Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE));

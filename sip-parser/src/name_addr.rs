@@ -52,12 +52,14 @@ impl<'a> NameAddr<'a> {
     #[inline(always)]
     pub(crate) fn usual<S: Set>(part: Part<'a>) -> Option<Self> {
         let Part { rest, len } = part;
-        let display = match rest.first()? {
-            b'<' => 0,
-            b'"' => usual_quoted::<S>(rest)?,
+        let (display, base) = match rest.first()? {
+            b'<' => (0, 0),
+            b'"' => {
+                let end = usual_quoted::<S>(rest)?;
+                (end, end + usize::from(rest.get(end) == Some(&b' ')))
+            }
             _ => return None,
         };
-        let base = display + usize::from(rest.get(display) == Some(&b' '));
         let spec = rest.get(base..)?;
         let padded;
         let window: &Window = match chunk(spec, 0) {
