@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::base32::{self, Part};
-use super::prf::{Block, Message, Prf, Running, block_of, four, len};
+use super::prf::{Block, Cipher, Pass, Prf, Running, Taking, block_of, four, len};
 use super::transaction::{Form, TransactionSecret};
 use crate::net::address_bits;
 
@@ -36,7 +36,7 @@ pub struct Input<'a> {
 /// A running hash over everything that a decision depends on. Keyed, so that nobody can write a mark that
 /// stands for a request of somebody else, nor make two requests look like one.
 ///
-/// What is hashed is the texts of the [`Input`] but its method, their lengths and its numbers; then each text that is
+/// What is hashed is the lengths of the [`Input`]'s texts and its numbers, its texts but the method; then each text that is
 /// added and its length; in the last block the method and how many these are. A method that does not fit there is
 /// added as the first of them, which its length tells. So no two lists of inputs give the same blocks.
 #[derive(Clone)]
@@ -57,13 +57,13 @@ impl<'s> Inputs<'s> {
         let [a, b, c, d, e] = texts.map(len);
         let lengths = [four([a, b, c, d]), four([e, len(method), 0, 0]) | u64::from(ingress) << 32];
         let blocks = [block_of(lengths), address_bits(source).to_be_bytes()];
-        let (prf, mut running) = (secret.prf(), Running::default());
         let short = up_to_nine(method);
-        let last = Last::new(short.unwrap_or_default(), cseq);
-        let mut end = [last.with(0)];
-        let first = Message { parts: &texts, blocks: &blocks, ..Message::ended(&mut end) };
-        prf.values(&mut running, &mut [first]);
-        let this = Self { prf, running, last, added: 0, hash: u128::from_be_bytes(end[0]) };
+        let (prf, last) = (secret.prf(), Last::new(short.unwrap_or_default(), cseq));
+        let (running, hash) = (Running::default(), Block::default());
+        let mut beginning = Beginning { blocks, texts: &texts, last: last.with(0), running, hash };
+        prf.pass(&mut beginning);
+        let Beginning { running, hash, .. } = beginning;
+        let this = Self { prf, running, last, added: 0, hash: u128::from_be_bytes(hash) };
         if short.is_some() { this } else { this.with(method) }
     }
 
@@ -96,6 +96,25 @@ impl<'s> Inputs<'s> {
     /// How many texts were added.
     pub fn added(&self) -> u32 {
         self.added
+    }
+}
+
+/// What every request has.
+struct Beginning<'a> {
+    blocks: [Block; 2],
+    texts: &'a [&'a [u8]],
+    last: Block,
+    running: Running,
+    hash: Block,
+}
+
+impl Pass for Beginning<'_> {
+    #[inline(always)]
+    fn take_in<C: Cipher, const FAR: bool>(&mut self, mut new: Taking<'_, C, FAR>) -> u32 {
+        self.blocks.iter().for_each(|block| new.block(*block));
+        self.texts.iter().for_each(|text| new.part(text));
+        (self.running, self.hash) = (new.running, new.end(self.last));
+        new.running.bytes
     }
 }
 

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use super::base32::Part;
-use super::branch::Branch;
+use super::branch::{Branch, Signed};
 use super::keys::{Keys, Mac};
-use super::prf::{Block, Message, Running};
+use super::prf::{Block, Cipher, Pass, Taking};
 use super::record_route::{Dialog, RecordRoute};
 
 /// The parts of the branch of a request that goes on, whose answer will be sent to `response_to`; and of the MAC that its
@@ -21,15 +21,34 @@ pub fn parts_onward(
     dialog: &Dialog<'_>,
 ) -> ([Part; 3], Part) {
     let Dialog { signer, call_id, from_tag } = *dialog;
-    let (signed, texts) = (branch.signed(response_to), [call_id, from_tag]);
-    let mut of_branch = [signed.last];
-    let mut of_token = [token.map_or_else(Block::default, |token| token.last(call_id, from_tag))];
-    let mut messages = [
-        Message { blocks: signed.before(), ..Message::ended(&mut of_branch) },
-        Message { parts: &texts, ..Message::ended(&mut of_token) },
-    ];
-    let messages = if token.is_some() { &mut messages[..] } else { &mut messages[..1] };
-    keys.named(signer).prf.values(&mut Running::default(), messages);
-    let [of_branch, of_token] = [of_branch, of_token].map(|[full]| Mac::cut(full));
+    let token = token.map(|token| token.last(call_id, from_tag));
+    let (signed, macs) = (branch.signed(response_to), Default::default());
+    let mut lines = Lines { branch: signed, token, dialog: &[call_id, from_tag], macs };
+    keys.named(signer).prf.pass(&mut lines);
+    let [of_branch, of_token] = lines.macs.map(Mac::cut);
     (branch.parts(of_branch), of_token.part())
+}
+
+/// What both MACs cover.
+struct Lines<'a> {
+    branch: Signed,
+    /// The last block of what the token's covers.
+    token: Option<Block>,
+    /// What stands before it.
+    dialog: &'a [&'a [u8]],
+    macs: [Block; 2],
+}
+
+impl Pass for Lines<'_> {
+    #[inline(always)]
+    fn take_in<C: Cipher, const FAR: bool>(&mut self, new: Taking<'_, C, FAR>) -> u32 {
+        let (mut branch, mut token) = (new.clone(), new);
+        self.branch.before().iter().for_each(|block| branch.block(*block));
+        self.macs[0] = branch.end(self.branch.last);
+        if let Some(last) = self.token {
+            self.dialog.iter().for_each(|text| token.part(text));
+            self.macs[1] = token.end(last);
+        }
+        token.running.bytes
+    }
 }

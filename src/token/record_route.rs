@@ -3,7 +3,7 @@
 use super::base32::{self, Part};
 use super::flow::{self, FLOW_TOKEN_LEN, Flow};
 use super::keys::{Key, KeyId, Keys, MAC_BYTES, Mac, Purpose};
-use super::prf::{Block, Message, Running, len};
+use super::prf::{Block, Cipher, Pass, Taking, len};
 
 /// Version 1: no flow.
 const VERSION: u8 = 1;
@@ -108,7 +108,7 @@ impl RecordRoute {
     /// Its text for a dialog: what it says, then a MAC, a part each.
     pub fn written(&self, keys: &Keys, dialog: &Dialog<'_>) -> [u8; RECORD_ROUTE_LEN] {
         let Dialog { signer, call_id, from_tag } = *dialog;
-        let full = keys.named(signer).prf.of(&[call_id, from_tag], &[], self.last(call_id, from_tag));
+        let full = keys.named(signer).prf.of(&[], &[call_id, from_tag], self.last(call_id, from_tag));
         let text = base32::encode(&[self.part(), Mac::cut(full).part()]);
         *text.as_flattened().first_chunk().expect("two are all of it")
     }
@@ -245,15 +245,32 @@ impl<'a> Verifier<'a> {
     /// The MACs that the token would have for each of the tags.
     fn macs(&self, key: &Key, token: &RecordRoute) -> [Mac; 2] {
         let Self { call_id, from_tag, to_tag, .. } = *self;
-        let mut of_from = [token.last(call_id, from_tag)];
-        let mut of_to = [token.last(call_id, to_tag)];
-        let mut messages = [
-            Message { parts: &[call_id], ..Message::ended(&mut []) },
-            Message { forks: true, parts: &[from_tag], ..Message::ended(&mut of_from) },
-            Message { forks: true, parts: &[to_tag], ..Message::ended(&mut of_to) },
-        ];
-        key.prf.values(&mut Running::default(), &mut messages);
-        [of_from, of_to].map(|[full]| Mac::cut(full))
+        let ends = [from_tag, to_tag].map(|tag| (tag, token.last(call_id, tag)));
+        let mut bound = Bound { call_id, ends, macs: Default::default() };
+        key.prf.pass(&mut bound);
+        bound.macs.map(Mac::cut)
+    }
+}
+
+/// What the MACs of a token cover that is bound to each of the tags of a request, with their last blocks.
+struct Bound<'a> {
+    call_id: &'a [u8],
+    ends: [(&'a [u8], Block); 2],
+    macs: [Block; 2],
+}
+
+impl Pass for Bound<'_> {
+    #[inline(always)]
+    fn take_in<C: Cipher, const FAR: bool>(&mut self, mut new: Taking<'_, C, FAR>) -> u32 {
+        new.part(self.call_id);
+        let mut bytes = 0;
+        for ((tag, last), mac) in self.ends.iter().zip(&mut self.macs) {
+            let mut bound = new.clone();
+            bound.part(tag);
+            bytes |= bound.running.bytes;
+            *mac = bound.end(*last);
+        }
+        bytes
     }
 }
 

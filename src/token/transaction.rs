@@ -91,7 +91,7 @@ impl TransactionKey {
     }
 
     fn of(secret: &TransactionSecret, parts: &[&[u8]], last: Block) -> Self {
-        Self(u128::from_be_bytes(secret.prf().of(parts, &[], last)))
+        Self(u128::from_be_bytes(secret.prf().of(&[], parts, last)))
     }
 
     /// The same transaction under these decision inputs ([`super::Inputs::hash`]): what pins go by, so
