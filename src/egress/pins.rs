@@ -178,8 +178,10 @@ impl Pins {
 
     /// Remembers a decision; replaces an earlier one for the same transaction. A full set loses its
     /// oldest pin, counted if that one still held.
+    ///
+    /// `pin` says it once its place is known: it is large to be carried along.
     #[inline]
-    pub fn put(&mut self, key: TransactionKey, kind: PinKind, pin: Pin, now: Now) {
+    pub fn put(&mut self, key: TransactionKey, kind: PinKind, pin: impl FnOnce() -> Pin, now: Now) {
         let (set, fingerprint) = self.place(key);
         let (Some(tags), Some(pins)) = (self.tags.get_mut(set), self.pins.get_mut(set)) else { return };
         let way = tags.way_for(fingerprint, now);
@@ -193,7 +195,7 @@ impl Pins {
         } else if *tag != fingerprint && stamp.holds(now) {
             self.evicted += 1;
         }
-        (*tag, *stamp, *slot) = (fingerprint, Stamp::new(kind, now), Packed::new(&pin));
+        (*tag, *stamp, *slot) = (fingerprint, Stamp::new(kind, now), Packed::new(&pin()));
     }
 
     /// Pins that were lost before their time.

@@ -106,20 +106,21 @@ impl Candidates {
     /// as many next hops as it has names.
     #[inline(always)]
     pub fn push(&mut self, next_hop: NextHop, stream: Number, origin: Origin, gateway: Option<GatewayId>) {
-        if self.len > 0 && self.has(&next_hop, stream) {
-            return;
-        }
-        if let Some(free) = self.all.get_mut(self.len) {
-            *free =
-                Candidate { next_hop, entry: self.entry, gateway, origin, stream, asks_udp: self.asks_udp };
+        let Some(free) = self.all.get_mut(self.len) else { return };
+        // Written where it stays, because it is large.
+        *free = Candidate { next_hop, entry: self.entry, gateway, origin, stream, asks_udp: self.asks_udp };
+        if self.len == 0 || !self.repeats() {
             self.len += 1;
         }
     }
 
+    /// What stands behind the last one is there already.
     #[inline(never)]
-    fn has(&self, next_hop: &NextHop, stream: Number) -> bool {
-        let is_it = |known: &Candidate| known.next_hop == *next_hop && known.stream.name() == stream.name();
-        self.as_slice().iter().any(is_it)
+    fn repeats(&self) -> bool {
+        let Some((new, known)) = self.all.get(..=self.len).and_then(<[_]>::split_last) else { return false };
+        let is_it =
+            |known: &Candidate| known.next_hop == new.next_hop && known.stream.name() == new.stream.name();
+        known.iter().any(is_it)
     }
 
     /// All of them, in order.

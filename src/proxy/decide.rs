@@ -310,7 +310,7 @@ fn pin(work: &mut Work, snapshot: &Snapshot, going: &Going<'_, '_>, key: Transac
         Method::Invite => PinKind::Invite,
         _ => PinKind::Other,
     };
-    let pin = Pin {
+    let pin = || Pin {
         next_hop: going.aim.next_hop,
         egress: snapshot.plan.listener(going.aim.egress.listener).identity,
         signer: way.signer,

@@ -185,14 +185,16 @@ fn on_request(
     let snapshot = search.snapshot;
     let stop = match decide::forward(work, &mut search, message, incoming, now, out) {
         Ok(Written { aim, rule, record_route, mode, len, transaction }) => {
-            let &Aim { next_hop, egress, gateway, stream, by_size } = aim;
-            let decision =
-                Decision { rule, next_hop, stream, by_size: false, gateway, egress, record_route, mode };
-            if by_size.is_none() {
+            let &Aim { ref next_hop, egress, gateway, stream, by_size } = aim;
+            if by_size.is_some() {
+                let (next_hop, egress, stream) = aim.sent();
+                let decision =
+                    Decision { rule, next_hop, stream, by_size: true, gateway, egress, record_route, mode };
                 return Outcome::Forward { decision, len, transaction };
             }
-            let (next_hop, egress, stream) = aim.sent();
-            let decision = Decision { next_hop, stream, by_size: true, egress, ..decision };
+            let next_hop = *next_hop;
+            let decision =
+                Decision { rule, next_hop, stream, by_size: false, gateway, egress, record_route, mode };
             return Outcome::Forward { decision, len, transaction };
         }
         Err(stop) => stop,

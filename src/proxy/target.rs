@@ -341,15 +341,18 @@ impl Search<'_> {
     /// Finds the listener for a candidate, which is then [`Search::aim`]. Not everything that a message names is sent to.
     #[inline(always)]
     fn choose(&mut self, candidate: usize, by: By<'_>) -> Result<(), Reply> {
-        let Some(&Candidate { next_hop, origin, gateway, stream, .. }) = self.candidates.get(candidate)
-        else {
-            return Err(NOWHERE);
-        };
+        let Some(candidate) = self.candidates.get(candidate) else { return Err(NOWHERE) };
+        // Borrowed, because each copy of an address takes a dozen instructions.
+        let &Candidate { ref next_hop, origin, gateway, stream, .. } = candidate;
         match (origin, gateway, by) {
             (_, Some(gateway), By::Rule(egress)) => {
+                let next_hop = *next_hop;
                 return self.gateway((next_hop, stream), gateway, egress);
             }
-            (Origin::Flow, ..) => return self.by_flow(next_hop, stream),
+            (Origin::Flow, ..) => {
+                let next_hop = *next_hop;
+                return self.by_flow(next_hop, stream);
+            }
             (Origin::Rule | Origin::RequestUri | Origin::Route, ..) => {}
         }
         let is_named = origin != Origin::Rule;
@@ -360,12 +363,17 @@ impl Search<'_> {
         if is_named {
             forbidden::check(&self.snapshot.ours, next_hop.address).map_err(forbidden)?;
         }
-        let egress = self.listener(next_hop, stream, by)?;
+        if self.sips && !next_hop.transport.is_secure() {
+            return Err(Reply::NotSecure(*next_hop));
+        }
+        (self.question.next_hop, self.has_asked) = (*next_hop, true);
+        let egress = self.listener_asked(stream, by)?;
         if is_named {
             let listener = self.snapshot.plan.listener(egress.listener);
-            forbidden::check_egress(listener, next_hop.address).map_err(forbidden)?;
+            let to = &self.question.next_hop.address;
+            forbidden::check_egress(listener, *to).map_err(forbidden)?;
             if matches!(by, By::Dialog(_)) && !listener.dialog_to.is_empty() {
-                within_dialog_to(listener, next_hop.address)?;
+                within_dialog_to(listener, *to)?;
             }
         }
         Ok(())
@@ -431,16 +439,23 @@ impl Search<'_> {
             return Err(Reply::NotSecure(next_hop));
         }
         self.ask(next_hop);
+        self.listener_asked(stream, by)
+    }
+
+    /// The same for the next hop of [`Search::question`].
+    #[inline(always)]
+    fn listener_asked(&mut self, stream: Number, by: By<'_>) -> Result<Exit, Reply> {
         let Self { snapshot: Snapshot { generation, plan, fib, view, .. }, recent, question, aim, .. } = self;
         let egress = match by {
             By::Rule(None) => recent.auto(*generation, plan, fib, view, question),
             By::Rule(Some(choice)) => recent.overridden(*generation, plan, fib, view, choice, question),
             By::Dialog(dialog) => recent.dialog(*generation, plan, fib, view, dialog.egress(), question),
         };
-        let egress = egress.map_err(|why| Reply::NoEgress(next_hop, why))?;
+        let egress = egress.map_err(|why| Reply::NoEgress(question.next_hop, why))?;
+        let next_hop = question.next_hop;
         let found = aim.insert(Aim { next_hop, egress, gateway: None, stream, by_size: None });
-        if next_hop.address.is_ipv6() {
-            found.next_hop = next_hop.on_link(egress.dev);
+        if found.next_hop.address.is_ipv6() {
+            found.next_hop = question.next_hop.on_link(egress.dev);
         }
         Ok(egress)
     }

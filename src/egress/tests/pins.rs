@@ -37,7 +37,7 @@ fn what_was_put_is_found_as_it_was() {
         {
             let next_hop = NextHop { transport, address: address.parse().unwrap() };
             let put = Pin { next_hop, ..pin(n) };
-            pins.put(key(m, u64::from(n) + 1), PinKind::Other, put, Now(0));
+            pins.put(key(m, u64::from(n) + 1), PinKind::Other, || put, Now(0));
             assert_eq!(pins.get(key(m, u64::from(n) + 1), Now(1)), Some(put));
         }
     }
@@ -49,8 +49,8 @@ fn what_was_put_is_found_as_it_was() {
 fn an_invite_holds_five_minutes_and_others_32_seconds() {
     let mut pins = Pins::new(16);
     let start = Now(7 * SECOND + 123_456);
-    pins.put(key(0, 1), PinKind::Invite, pin(1), start);
-    pins.put(key(0, 2), PinKind::Other, pin(2), start);
+    pins.put(key(0, 1), PinKind::Invite, || pin(1), start);
+    pins.put(key(0, 2), PinKind::Other, || pin(2), start);
     let found = |seconds: u64, n: u64| pins.get(key(0, n), start.plus_ns(seconds * SECOND)).is_some();
     assert!(found(31, 2) && !found(32, 2));
     assert!(found(299, 1) && !found(300, 1));
@@ -59,8 +59,8 @@ fn an_invite_holds_five_minutes_and_others_32_seconds() {
 #[test]
 fn a_second_decision_replaces_the_first_and_its_time() {
     let mut pins = Pins::new(16);
-    pins.put(key(3, 1), PinKind::Other, pin(1), Now(0));
-    pins.put(key(3, 1), PinKind::Other, pin(2), Now(20 * SECOND));
+    pins.put(key(3, 1), PinKind::Other, || pin(1), Now(0));
+    pins.put(key(3, 1), PinKind::Other, || pin(2), Now(20 * SECOND));
     assert_eq!(pins.get(key(3, 1), Now(40 * SECOND)), Some(pin(2)));
     assert_eq!((pins.len(), pins.evicted()), (1, 0));
 }
@@ -70,19 +70,19 @@ fn a_full_set_loses_its_oldest_and_counts_it() {
     let mut pins = Pins::new(16);
     let ways = PIN_WAYS as u64;
     // The INVITE is the oldest, though it would hold the longest.
-    pins.put(key(5, 1), PinKind::Invite, pin(1), Now(0));
+    pins.put(key(5, 1), PinKind::Invite, || pin(1), Now(0));
     for n in 2..=ways {
-        pins.put(key(5, n), PinKind::Other, pin(n as u32), Now(n * SECOND));
+        pins.put(key(5, n), PinKind::Other, || pin(n as u32), Now(n * SECOND));
     }
     assert_eq!(pins.evicted(), 0);
-    pins.put(key(5, ways + 1), PinKind::Other, pin(0), Now(10 * SECOND));
+    pins.put(key(5, ways + 1), PinKind::Other, || pin(0), Now(10 * SECOND));
     assert_eq!(pins.evicted(), 1);
     assert_eq!(pins.get(key(5, 1), Now(10 * SECOND)), None);
     for n in 2..=ways + 1 {
         assert!(pins.get(key(5, n), Now(10 * SECOND)).is_some(), "{n}");
     }
     // What has run out makes room without being counted, before anything younger goes.
-    pins.put(key(5, ways + 2), PinKind::Other, pin(0), Now(35 * SECOND));
+    pins.put(key(5, ways + 2), PinKind::Other, || pin(0), Now(35 * SECOND));
     assert_eq!(pins.evicted(), 1);
     assert_eq!(pins.len(), PIN_WAYS);
     assert!(pins.get(key(5, ways + 1), Now(35 * SECOND)).is_some());
@@ -93,7 +93,7 @@ fn sets_are_apart_and_the_size_is_as_stated() {
     let mut pins = Pins::new(PIN_SETS);
     assert_eq!(pins.capacity(), 327_680);
     for set in 0..PIN_SETS as u64 {
-        pins.put(key(set, 9), PinKind::Other, pin(set as u32), Now(0));
+        pins.put(key(set, 9), PinKind::Other, || pin(set as u32), Now(0));
     }
     assert_eq!((pins.len(), pins.evicted()), (PIN_SETS, 0));
     assert!((0..PIN_SETS as u64).all(|set| pins.get(key(set, 9), Now(0)) == Some(pin(set as u32))));
@@ -106,7 +106,7 @@ fn the_clock_may_run_for_years() {
     let day = 86_400 * SECOND;
     for n in 0..200 {
         let now = Now(n * 13 * day);
-        pins.put(key(0, 1), PinKind::Invite, pin(n as u32), now);
+        pins.put(key(0, 1), PinKind::Invite, || pin(n as u32), now);
         assert_eq!(pins.get(key(0, 1), now.plus_ns(299 * SECOND)), Some(pin(n as u32)));
         assert_eq!(pins.get(key(0, 1), now.plus_ns(301 * SECOND)), None);
     }
@@ -131,7 +131,7 @@ proptest! {
                 None => forgotten += u64::from(expected.is_some()),
             }
             let kind = if invite { PinKind::Invite } else { PinKind::Other };
-            pins.put(key(set, fingerprint), kind, pin(n), Now(now));
+            pins.put(key(set, fingerprint), kind, || pin(n), Now(now));
             model.insert((set, fingerprint), (n, kind, now));
         }
         prop_assert!(forgotten <= pins.evicted());
