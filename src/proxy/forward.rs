@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use sip_parser::{HeaderName, Message, Scheme, Start, Uri, Value};
 
-use crate::rewrite::{Edits, Output, TooLarge};
+use crate::rewrite::{Edits, Output, TooLarge, two_digits};
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
 use crate::swar::{any_eight, has_byte, lower};
@@ -25,7 +25,7 @@ use super::set::{self, Part};
 use super::state::Work;
 use super::tops::Tops;
 use super::validate::Request;
-use super::via::{Mark, range_in, response_to_source};
+use super::via::{Mark, range_in, response_elsewhere};
 
 /// What a request without Max-Forwards gets ("which SHOULD be 70").
 const MAX_FORWARDS: u64 = 70;
@@ -89,7 +89,7 @@ pub(super) fn write(
     edit_routing(edits, request, pre, strict.map(|route| &route.uri));
     let mark = Mark::new(message.bytes(), request.via, from);
     mark.edit(edits);
-    edit_max_forwards(edits, message, request.max_forwards);
+    edit_max_forwards(edits, message, request.max_forwards, way.set.is_some());
     if let Some(breadth) = going.breadth {
         edit_breadth(edits, message, breadth);
     }
@@ -138,7 +138,7 @@ fn put_lines(
     let egress = snapshot.plan.listener(aim.egress.listener);
     let sender = aim.by_size.map_or(egress, |listener| snapshot.plan.listener(listener));
     let Request { call_id, from_tag, .. } = **request;
-    let back = response_to_source(snapshot, request.via, source, request.incoming.stream);
+    let back = response_elsewhere(snapshot, request.via, source, request.incoming.stream);
     Top {
         ingress: snapshot.plan.listener(request.incoming.on),
         source,
@@ -190,9 +190,14 @@ pub(super) fn put_content_length(out: &mut Output<'_>, bytes: usize) {
 
 /// Step 3: "If the copy contains a Max-Forwards header field, the proxy MUST decrement its value by one
 /// (1)."
-fn edit_max_forwards(edits: &mut Edits<New>, message: &Message<'_>, value: Option<u8>) {
-    if let (Some(value), Some(line)) = (value, message.first(HeaderName::MaxForwards)) {
-        edits.replace(line.value.range(), New::MaxForwards(value.saturating_sub(1)));
+///
+/// Two digits that stay two are written over; not where a rule changes headers, which may be this one.
+fn edit_max_forwards(edits: &mut Edits<New>, message: &Message<'_>, value: Option<u8>, is_changed: bool) {
+    let (Some(value), Some(line)) = (value, message.first(HeaderName::MaxForwards)) else { return };
+    let less = value.saturating_sub(1);
+    match two_digits(less).filter(|_| line.value.len() == 2 && !is_changed) {
+        Some(digits) => edits.overwrite(line.value.start.into(), digits),
+        None => edits.replace(line.value.range(), New::MaxForwards(less)),
     }
 }
 

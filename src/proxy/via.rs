@@ -154,6 +154,30 @@ pub(super) fn response_to_source(
     Some(to)
 }
 
+/// The same where the Via names nothing that we know is taken for the source. `None`: it is the source, as of nearly all
+/// clients.
+#[inline(always)]
+pub(super) fn response_elsewhere(
+    snapshot: &Snapshot,
+    via: &Via<'_>,
+    source: &SocketAddr,
+    stream: Number,
+) -> Option<SocketAddr> {
+    let params = via.params();
+    let is_source = !stream.is_stream() && params.has(b"rport") && params.value(b"maddr").is_none();
+    if is_source { None } else { response_not_by_rport(snapshot, via, source, stream) }
+}
+
+#[inline(never)]
+fn response_not_by_rport(
+    snapshot: &Snapshot,
+    via: &Via<'_>,
+    source: &SocketAddr,
+    stream: Number,
+) -> Option<SocketAddr> {
+    response_to_source(snapshot, via, source, stream)
+}
+
 /// Where a response with this topmost Via goes, if its request came by this stream once that is gone; `None`: the Via names
 /// nothing that we know.
 ///

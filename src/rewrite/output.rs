@@ -26,6 +26,14 @@ impl<'a> Output<'a> {
         self.written
     }
 
+    /// Writes two bytes over those that begin at `at`, if they were written.
+    #[inline(always)]
+    pub fn overwrite(&mut self, at: usize, bytes: [u8; 2]) {
+        if let Some(room) = self.out.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            *room = bytes;
+        }
+    }
+
     /// Appends these bytes: a text of a length that the compiler knows, or a long one.
     #[inline(always)]
     pub fn put(&mut self, text: &[u8]) {
@@ -181,6 +189,12 @@ const PAIRS: [[u8; 2]; 100] = {
     }
     pairs
 };
+
+/// A number in two digits; `None`: it has one or three.
+#[inline(always)]
+pub fn two_digits(number: u8) -> Option<[u8; 2]> {
+    PAIRS.get(usize::from(number)).copied().filter(|_| number >= 10)
+}
 
 /// Each octet in digits, a dot behind it, the first one lowest; above these 32 bits how many bits they take.
 const OCTETS: [u64; 256] = {
