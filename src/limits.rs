@@ -70,6 +70,9 @@ pub const UNDERSTUDY_PIN_SETS: usize = 1;
 /// The longest datagram that a shard handles once more while it looks for others.
 pub const REHEARSED_BYTES: usize = 2_048;
 
+/// It does so for a minute at most, in nanoseconds, where no other comes.
+pub const REHEARSED_NS: u64 = 60_000_000_000;
+
 /// Pins in a set: what fits into one cache line of fingerprints and times.
 pub const PIN_WAYS: usize = 5;
 

@@ -4,8 +4,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// In which a part of a core is given, in microseconds: short beside what calls may wait.
+/// In which a part of a core is given, in microseconds: short beside what calls may wait;
 const PERIOD_US: f64 = 5_000.0;
+/// but longer where the part would be less than the kernel can tell apart.
+const LEAST_US: f64 = 1_000.0;
+/// How a group's folder begins; the process that has made it follows.
+const NAME: &str = "viaduct-bench-";
 
 /// A control group with a quota, which ends with this value.
 pub struct Quota {
@@ -30,22 +34,24 @@ impl Quota {
                 "no control groups for processors are mounted here\n  hint: leave out --core-part",
             )
         })?;
-        let quota = (PERIOD_US * part).round();
+        let period = PERIOD_US.max(LEAST_US / part).round();
+        let quota = (period * part).round();
         let (root, values) = match &hierarchy {
             Hierarchy::V1(root) => (
                 root,
                 vec![
-                    ("cpu.cfs_period_us", PERIOD_US.to_string()),
+                    ("cpu.cfs_period_us", period.to_string()),
                     ("cpu.cfs_quota_us", quota.to_string()),
                     ("cpu.shares", "262144".to_owned()),
                 ],
             ),
             Hierarchy::V2(root) => {
                 write(root, "cgroup.subtree_control", "+cpu")?;
-                (root, vec![("cpu.max", format!("{quota} {PERIOD_US}")), ("cpu.weight", "10000".to_owned())])
+                (root, vec![("cpu.max", format!("{quota} {period}")), ("cpu.weight", "10000".to_owned())])
             }
         };
-        let folder = root.join(format!("viaduct-bench-{}", std::process::id()));
+        remove_those_left(root);
+        let folder = root.join(format!("{NAME}{}", std::process::id()));
         fs::create_dir(&folder).map_err(|error| refused(&folder, &error))?;
         let this = Self { folder };
         values.iter().try_for_each(|(name, value)| write(&this.folder, name, value))?;
@@ -86,6 +92,17 @@ impl Hierarchy {
             }
         }
         of_v2
+    }
+}
+
+/// Those of processes that were ended before they could.
+fn remove_those_left(root: &Path) {
+    for folder in fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = folder.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(NAME));
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            let _ = fs::remove_dir(folder.path());
+        }
     }
 }
 

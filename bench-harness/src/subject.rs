@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -42,6 +43,40 @@ pub fn pin(core: usize) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!("cannot pin to core {core}: this process may not use it (see taskset -p)")))
+}
+
+/// Does something while the calling thread may use one core only; what it starts may do no more. (A thread of its own
+/// would end, and with it what it started.)
+pub fn on_core<R>(core: usize, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    let own = Pid::from_raw(0);
+    let before = sched_getaffinity(own)?;
+    pin(core)?;
+    let done = work();
+    sched_setaffinity(own, &before)?;
+    done
+}
+
+/// Pins the calling thread, and gives where it could run before.
+///
+/// # Errors
+/// The process may not use that core.
+pub fn pin_from_here(core: usize) -> io::Result<CpuSet> {
+    let before = sched_getaffinity(Pid::from_raw(0))?;
+    pin(core)?;
+    Ok(before)
+}
+
+/// Does something while the calling thread may run where it could before; what it starts may run there for good.
+///
+/// # Errors
+/// The thread may run there no more, and those of `work`.
+pub fn as_before<R>(before: &CpuSet, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    let own = Pid::from_raw(0);
+    let now = sched_getaffinity(own)?;
+    sched_setaffinity(own, before)?;
+    let done = work();
+    sched_setaffinity(own, &now)?;
+    done
 }
 
 /// A running forwarder.
@@ -152,8 +187,9 @@ impl Subject {
         let mut next = 0;
         while let Some(process) = all.get(next).copied() {
             for task in tasks(process)? {
+                // A thread that has ended meanwhile has none.
                 let path = format!("/proc/{process}/task/{task}/children");
-                let children = fs::read_to_string(path)?;
+                let children = fs::read_to_string(path).unwrap_or_default();
                 all.extend(children.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
             }
             next += 1;
@@ -211,6 +247,10 @@ impl Subject {
             Err(errno) => return Err(errno.into()),
         }
         self.child.wait()?;
+        // Those that have left the group.
+        for process in processes.iter().filter(|process| !has_ended(**process)) {
+            let _ = kill(Pid::from_raw(i32::try_from(*process).map_err(io::Error::other)?), Signal::SIGKILL);
+        }
         let deadline = Instant::now() + ENDS_WITHIN;
         while processes.iter().any(|process| !has_ended(*process)) {
             if Instant::now() > deadline {

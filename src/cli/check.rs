@@ -130,7 +130,7 @@ fn limits(plan: &Plan, out: &mut String) {
         let _ =
             writeln!(out, "{BOLD}overload{BOLD:#}: peer {} may ask to be sent less (RFC 7339)", peer.name);
     }
-    let wait = policy.longest_wait_ns.map(|ns| format!("new requests wait at most {} ms", ns / 1_000_000));
+    let wait = policy.longest_wait_ns.map(|ns| format!("queues stay shorter than {} ms", ns / 1_000_000));
     let wait = wait.unwrap_or_else(|| "nothing is refused however long it waits".into());
     let _ = writeln!(out, "{BOLD}overload{BOLD:#}: {wait}");
 }

@@ -12,6 +12,9 @@ pub const LIMITED_WAYS: usize = 4;
 /// that is overload.
 pub const OVERLOAD_NS: u64 = 25_000_000;
 
+/// And so many messages: what comes one by one is no queue.
+pub const OVERLOAD_MESSAGES: u32 = 64;
+
 /// Where so much more time passes between two batches than their messages take, in nanoseconds, the host paused.
 pub const OVERLOAD_PAUSE_NS: u64 = 5_000_000;
 
@@ -42,9 +45,10 @@ pub const OVERLOAD_EXCUSED_PART: u64 = 4;
 /// Where no message of a queue that stood came for so long, it is empty, in nanoseconds.
 pub const OVERLOAD_OVER_NS: u64 = 1_000_000_000;
 
-/// And a queue stands no more when in so long less than one part in so many of its messages have waited too long: a host that
+/// And a queue stands no more when in so long less than one part in so many of its messages, or fewer than
+/// [`OVERLOAD_MESSAGES`], have waited too long: a host that
 /// pauses now and then makes a smaller part wait, and one twentieth more than there is time for a larger one.
-pub const OVERLOAD_PART: u32 = 4;
+pub const OVERLOAD_PART: u64 = 4;
 
 /// So often, in nanoseconds, it is found out anew what neighbours are asked to send less (RFC 7339): often enough for
 /// a load that grows, seldom enough that what they do about it shows.
@@ -61,9 +65,6 @@ pub const ANSWERS_KEPT: u32 = 500;
 
 /// And so many a second are answered where none is let in (RFC 7339 §5.10.2: some have to be).
 pub const ANSWERS_PER_SECOND: u32 = 50;
-
-/// And so many messages: what comes one by one is no queue.
-pub const OVERLOAD_MESSAGES: u32 = 64;
 
 /// Next hops that may ask to be sent less at a time, in sets of [`THROTTLE_WAYS`]: a power of two; 64 KiB for the process.
 /// At the bound the one of the set whose time is over first makes room, and is sent everything again until it asks anew.

@@ -15,7 +15,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// A request is let in where a queue stands.
+    /// A request has not waited too long where a queue stands.
     #[inline]
     pub fn let_in(&mut self) {
         self.earned = (self.earned + 1).min(ANSWERED_PART * ANSWERS_KEPT);

@@ -92,7 +92,7 @@ impl Moment {
 }
 
 impl Waits {
-    /// New requests may wait so long; `None`: nothing is ever refused.
+    /// A queue that stands is to be shorter than this; `None`: nothing is ever refused.
     pub fn new(longest_ns: Option<u64>) -> Self {
         let by_listener = vec![Wait::new(longest_ns); LISTENERS].into();
         Self { by_listener, here: 0, stood: None, pauses: Pauses::new() }
@@ -106,16 +106,17 @@ impl Waits {
         let moment = self.pauses.message(now);
         let Some(wait) = self.by_listener.get_mut(self.here) else { return };
         wait.observe(waited_ns, moment);
-        if wait.is_overloaded() {
+        if wait.is_overloaded() && waited_ns.is_some() {
             self.stood = Some(now);
         }
     }
 
     /// A message that came in there has waited so long in another shard's queue, which says nothing of this one's.
     #[inline]
-    pub fn take_over(&mut self, on: ListenerId, waited_ns: Option<u64>) {
+    pub fn take_over(&mut self, on: ListenerId, waited_ns: Option<u64>, now: Now) {
         self.here = usize::from(on.0);
         if let Some(wait) = self.by_listener.get_mut(self.here) {
+            wait.forget_what_is_old(now);
             wait.waited_ns = waited_ns.unwrap_or(0);
         }
     }
@@ -135,7 +136,7 @@ impl Waits {
 /// Watches how long messages of one queue have waited.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wait {
-    /// So long new requests may wait; none: as long as they have to.
+    /// A queue that stands is to be shorter; none: as long as it has to be.
     longest_ns: Option<u64>,
     /// What the message at hand has waited.
     waited_ns: u64,
@@ -179,8 +180,12 @@ impl Stand {
             Self { since, messages: messages.saturating_add(1), long: long.saturating_add(is_long.into()) };
         match now.since(since) < OVERLOAD_OVER_NS {
             true => Some(with),
-            false => (with.long >= with.messages / OVERLOAD_PART).then(|| Self::new(now)),
+            false => with.goes_on().then(|| Self::new(now)),
         }
+    }
+
+    fn goes_on(self) -> bool {
+        self.long >= OVERLOAD_MESSAGES && u64::from(self.long) * OVERLOAD_PART >= self.messages.into()
     }
 }
 
@@ -204,20 +209,25 @@ impl Wait {
     #[inline]
     fn observe(&mut self, waited_ns: Option<u64>, moment: Moment) {
         self.waited_ns = waited_ns.unwrap_or(0);
+        self.forget_what_is_old(moment.now);
         let Some(waited_ns) = waited_ns else { return };
         let last = std::mem::replace(&mut self.last, moment);
         // What may wait as long as it has to makes no queue too long.
         let Some(longest_ns) = self.longest_ns else { return };
         let is_long = waited_ns > longest_ns / 2;
-        if moment.now.since(last.now) >= OVERLOAD_OVER_NS {
-            // Nothing came for a while: whatever stood there has gone.
-            (self.queue, self.standing) = (None, None);
-        }
         match self.standing {
             // More comes than there is time for, and pauses explain nothing.
             Some(standing) => self.standing = standing.with(is_long, moment.now),
             None if is_long => self.comes_or_stands(waited_ns, longest_ns, last),
             None => self.queue = None,
+        }
+    }
+
+    /// Nothing came for a while: whatever stood there has gone.
+    #[inline]
+    fn forget_what_is_old(&mut self, now: Now) {
+        if now.since(self.last.now) >= OVERLOAD_OVER_NS {
+            (self.queue, self.standing) = (None, None);
         }
     }
 
@@ -248,7 +258,7 @@ impl Wait {
         self.standing.is_some()
     }
 
-    /// The message at hand has to go, if it is a request that would take part so. Those in a dialog may wait four
+    /// The message at hand has to go, if it is a request that would take part so. Those in a dialog may wait eight
     /// times as long: what has begun shall end.
     pub fn refuses(&self, standing: Standing) -> bool {
         let Some(longest_ns) = self.longest_ns.filter(|_| self.is_overloaded()) else { return false };
@@ -409,6 +419,21 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_one_by_one_keeps_no_queue_alive() {
+        for (each_ms, every_second_waits) in [(500, false), (250, true), (900, true)] {
+            let mut shard = Shard::new();
+            shard.waited_us = LONGEST / 1_000;
+            assert_eq!(shard.works_until_overload(0), Some(26));
+            for number in 0..12 {
+                let waited = if every_second_waits && number % 2 == 0 { 2 * LONGEST } else { 1 };
+                let now = Now(shard.now_us * 1_000 + number * each_ms * MS);
+                shard.waits.observe(HERE, Some(waited), now);
+            }
+            assert!(!shard.is_overloaded(), "{each_ms} {every_second_waits}");
+        }
+    }
+
+    #[test]
     fn a_host_that_pauses_more_often_than_it_may_excuses_nothing() {
         let mut shard = Shard::new();
         while !shard.is_overloaded() && shard.now_us < 10_000_000 {
@@ -495,10 +520,13 @@ mod tests {
         }
         assert!(waits.any_overloaded(Now(101 * MS)) && !waits.here().is_overloaded());
         // Nor does what waited, much or little, in another shard's queue.
-        waits.take_over(HERE, Some(1));
+        waits.take_over(HERE, Some(1), Now(101 * MS));
         assert!(waits.here().is_overloaded() && !waits.here().refuses(Standing::New));
-        waits.take_over(HERE, Some(LONGEST + 1));
+        waits.take_over(HERE, Some(LONGEST + 1), Now(101 * MS));
         assert!(waits.here().refuses(Standing::New));
+        // As long as something comes here.
+        waits.take_over(HERE, Some(LONGEST + 1), Now(100 * MS + OVERLOAD_OVER_NS));
+        assert!(!waits.here().is_overloaded());
         assert!(
             !waits.any_overloaded(Now(101 * MS + OVERLOAD_OVER_NS)),
             "it has ended, also if nothing comes"

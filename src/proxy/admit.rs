@@ -69,7 +69,7 @@ impl Admission {
     pub fn begin(&mut self, on: ListenerId, waited_ns: Option<u64>, came: Came, now: Now) {
         (self.is_in, self.is_answered) = (came == Came::Again, false);
         match came {
-            Came::FromShard => self.waits.take_over(on, waited_ns),
+            Came::FromShard => self.waits.take_over(on, waited_ns, now),
             Came::In | Came::Again => self.waits.observe(on, waited_ns, now),
         }
     }
@@ -159,7 +159,9 @@ pub(super) fn by_wait(
     }
     work.admission.load.count(excess.is_some(), is_overloaded, now);
     let Some(excess) = excess else {
-        work.admission.answers.let_in();
+        if is_overloaded {
+            work.admission.answers.let_in();
+        }
         return Ok(());
     };
     work.admission.refuse(excess);

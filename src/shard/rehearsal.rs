@@ -1,20 +1,22 @@
 //! What a shard does while it looks for the next message and none comes: it handles the last ones once more, with a state of
 //! its own and to no effect, so that caches and branch predictors are as the next message needs them.
 //!
-//! Only where the shard looks instead of sleeping (`[engine] spin`): its core is busy then anyway.
+//! Only where the shard looks instead of sleeping (`[engine] spin`): its core is busy then anyway. Only what was forwarded: what
+//! is for Viaduct itself (an answer to a ping of its own) has an effect on what shards share. And without transactions, which
+//! would have to end: where they are kept, what they take is not rehearsed.
 
 use memchr::memmem;
 
 use super::handler::Handler;
 use super::panics;
-use crate::limits::{MESSAGE_BYTES, REHEARSED_BYTES};
+use crate::limits::{MESSAGE_BYTES, REHEARSED_BYTES, REHEARSED_NS};
 use crate::net::Now;
-use crate::proxy::{Came, Incoming};
+use crate::proxy::{Came, Incoming, Outcome};
 use crate::snapshot::Snapshot;
 
 /// The last request and the last response, and what handles them.
 pub(super) struct Rehearsal<H> {
-    /// `None`: this handler has none, or it has panicked.
+    /// `None`: this handler has none.
     understudy: Option<H>,
     request: Option<Kept>,
     response: Option<Kept>,
@@ -29,6 +31,7 @@ struct Kept {
     /// Its bytes are in `bytes`.
     incoming: Incoming<'static>,
     bytes: Vec<u8>,
+    since: Now,
     /// Where something may be written that makes another transaction of it: else it would be one that is known.
     varied: Option<usize>,
 }
@@ -46,15 +49,20 @@ impl<H: Handler> Rehearsal<H> {
         }
     }
 
-    /// Keeps a datagram for the next times.
+    /// Keeps a datagram that this became of for the next times.
     #[inline]
-    pub fn keep(&mut self, incoming: &Incoming<'_>) {
-        if self.wants && incoming.bytes.len() <= REHEARSED_BYTES {
-            self.take(incoming);
+    pub fn keep(&mut self, incoming: &Incoming<'_>, outcome: &Outcome, now: Now) {
+        let is_forwarded = matches!(outcome, Outcome::Forward { .. } | Outcome::Relay { .. });
+        if self.wants
+            && is_forwarded
+            && !incoming.stream.is_stream()
+            && incoming.bytes.len() <= REHEARSED_BYTES
+        {
+            self.take(incoming, now);
         }
     }
 
-    fn take(&mut self, incoming: &Incoming<'_>) {
+    fn take(&mut self, incoming: &Incoming<'_>, since: Now) {
         self.wants = false;
         let is_response = incoming.bytes.starts_with(b"SIP/");
         let place = if is_response { &mut self.response } else { &mut self.request };
@@ -66,15 +74,19 @@ impl<H: Handler> Rehearsal<H> {
         let varied =
             varied.filter(|at| !is_response && bytes.get(*at).is_some_and(u8::is_ascii_alphanumeric));
         let incoming = Incoming::datagram(&[], incoming.on, incoming.from);
-        *place = Some(Kept { incoming, bytes, varied });
+        *place = Some(Kept { incoming, bytes, since, varied });
     }
 
     /// Another configuration: what was kept may have come in by a listener that is gone.
     pub fn adopt(&mut self, snapshot: &Snapshot) {
-        (self.request, self.response) = (None, None);
+        self.forget();
         if let Some(understudy) = &mut self.understudy {
             understudy.adopt(snapshot);
         }
+    }
+
+    fn forget(&mut self) {
+        (self.request, self.response) = (None, None);
     }
 
     /// Handles one of them once more.
@@ -82,6 +94,8 @@ impl<H: Handler> Rehearsal<H> {
         self.wants = true;
         self.response_is_next = !self.response_is_next;
         let place = if self.response_is_next { &mut self.request } else { &mut self.response };
+        // What a stranger has sent is not to be handled, nor to keep a name in use, without end.
+        place.take_if(|kept| now.since(kept.since) >= REHEARSED_NS);
         let (Some(understudy), Some(kept)) = (&mut self.understudy, place) else { return };
         if let Some(byte) = kept.varied.and_then(|at| kept.bytes.get_mut(at)) {
             *byte = if *byte >= b'z' || *byte < b'a' { b'a' } else { *byte + 1 };
@@ -89,12 +103,13 @@ impl<H: Handler> Rehearsal<H> {
         let incoming = Incoming { bytes: &kept.bytes, ..kept.incoming };
         let out = &mut self.out;
         let handled = panics::guard(|| {
-            understudy.waited(incoming.on, Some(0), Came::In, now);
+            // Past limits, which so many would be over at once.
+            understudy.waited(incoming.on, Some(0), Came::Again, now);
             understudy.handle(snapshot, &incoming, now, out);
         });
-        // What panics here would tell of no message that anybody sent; when it comes, it is told.
+        // What panics here would tell of no message that anybody sent; when one comes that does, it is told.
         if handled.is_err() {
-            self.understudy = None;
+            self.adopt(snapshot);
         }
     }
 }

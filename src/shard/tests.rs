@@ -188,10 +188,13 @@ impl Handler for Script {
             }
         };
         match incoming.bytes {
-            b"forward" => forward(ListenerId(1), Reason::Auto(Step::Source)),
+            b"INVITE twice panics" if self.is_understudy => panic!("the second time"),
+            bytes if bytes == b"forward" || bytes.starts_with(b"INVITE ") => {
+                forward(ListenerId(1), Reason::Auto(Step::Source))
+            }
             b"fallback" => forward(ListenerId(1), Reason::Fallback),
             b"nowhere" => forward(ListenerId(7), Reason::Override),
-            b"relay" => Outcome::Relay {
+            bytes if bytes == b"relay" || bytes.starts_with(b"SIP/2.0 ") => Outcome::Relay {
                 peer: peer_mark(NONCE, incoming.from),
                 on: ListenerId(0),
                 to: incoming.from,

@@ -344,9 +344,6 @@ impl<S, H: Handler> Worker<S, H> {
             return self.metrics.dropped(DropReason::Truncated);
         }
         let incoming = Incoming::datagram(bytes, on, from);
-        if let Some(rehearsal) = &mut self.rehearsal {
-            rehearsal.keep(&incoming);
-        }
         let waited_ns = io.waited_ns();
         self.decide(io, &Arrival { incoming, socket, class, stay: Stay::default(), waited_ns });
     }
@@ -369,6 +366,9 @@ impl<S, H: Handler> Worker<S, H> {
         match outcome {
             Ok(outcome) => match self.look_for_answers(arrival, &outcome) {
                 Verdict::Goes => {
+                    if let Some(rehearsal) = &mut self.rehearsal {
+                        rehearsal.keep(incoming, &outcome, self.now);
+                    }
                     self.act(io, tx, arrival, outcome);
                     self.send_due(io, limits::DUE_PER_MESSAGE);
                 }

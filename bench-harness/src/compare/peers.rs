@@ -6,16 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use nix::sched::{sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
-
 use crate::load::Transport;
 use crate::measure::bytes_of;
 use crate::null::Engine;
 use crate::results::Unit;
 use crate::results::model::{self, Load};
 use crate::results::ratios::{FLOOR_SPINNING, OVER_TCP, OVER_TLS, OVER_WS, SPINNING, STATEFUL, VIADUCT};
-use crate::subject::{Subject, built, fill, over, pin, viaduct_configuration, write};
+use crate::subject::{Subject, built, fill, on_core, over, viaduct_configuration, write};
 use crate::world::{INSIDE, OUTSIDE, SINK};
 
 /// Longer than the gaps between paced messages.
@@ -414,17 +411,6 @@ fn version(peer: Peer, program: &Path) -> String {
     };
     let text = Command::new(program).arg(flag).output().map(|output| output.stdout).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
-}
-
-/// Does something while the calling thread may use one core only; what it starts may do no more. (A thread of its own
-/// would end, and with it what it started.)
-fn on_core<R>(core: usize, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-    let own = Pid::from_raw(0);
-    let before = sched_getaffinity(own)?;
-    pin(core)?;
-    let done = work();
-    sched_setaffinity(own, &before)?;
-    done
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
+use nix::sched::CpuSet;
 
 use super::Args;
 use super::judge::{Findings, Round};
@@ -24,10 +25,12 @@ use crate::results::model::{self, Load, Results, Sample};
 use crate::results::ratios::{STATEFUL, VIADUCT};
 use crate::results::{self, Histograms};
 use crate::soak::{Kernel, Metrics};
-use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, overload_configuration, pin, version_of_viaduct};
+use crate::subject::{
+    FORWARDER_CORE, LOAD_CORE, Subject, as_before, overload_configuration, pin_from_here, version_of_viaduct,
+};
 use crate::world::{CLIENT, SINK, World};
 
-/// The search for the peak, in calls a second: two minutes at most.
+/// The search for the peak, in calls a second: some two minutes.
 const SEARCH: Search =
     Search { first: 1_000.0, between: (20.0, 1_000_000.0), rise: 1.6, within: 1.03, windows: 60 };
 /// The longest window of it.
@@ -54,6 +57,8 @@ struct Bench<'a> {
     subject: Subject,
     /// Of which Viaduct has no more.
     quota: Option<Quota>,
+    /// Where this thread could run before the load was pinned: Viaduct may, too.
+    everywhere: CpuSet,
     driver: Driver,
     /// What is not answered is sent again.
     retransmit: bool,
@@ -113,9 +118,10 @@ impl<'a> Bench<'a> {
         let subject = Self::begin(folder, configuration, quota.as_ref())?;
         let settings = settings(&subject, retransmit);
         let driver = Driver::new(vec![world.client()?], world.sink()?, settings, true)?;
-        pin(LOAD_CORE)?;
+        let everywhere = pin_from_here(LOAD_CORE)?;
         let histograms = Histograms::new();
-        let mut bench = Self { name, folder, configuration, subject, quota, driver, retransmit, histograms };
+        let mut bench =
+            Self { name, folder, configuration, subject, quota, everywhere, driver, retransmit, histograms };
         bench.wait()?;
         Ok(bench)
     }
@@ -135,7 +141,8 @@ impl<'a> Bench<'a> {
     fn begin_afresh(&mut self) -> io::Result<()> {
         self.subject.kill()?;
         self.driver.clear()?;
-        self.subject = Self::begin(self.folder, self.configuration, self.quota.as_ref())?;
+        let begin = || Self::begin(self.folder, self.configuration, self.quota.as_ref());
+        self.subject = as_before(&self.everywhere, begin)?;
         self.wait()
     }
 

@@ -30,7 +30,7 @@ One core of load can hardly offer five times what a whole core of Viaduct's carr
 control group's quota in each 5 ms (root).
 
 The peak is the highest rate at which 995 of 1,000 calls are completed and no more than 5 messages sent again. Windows of up
-to 0.75 s look for it, in two minutes at most: rates rise until one fails, then the distance is halved. Each rate is judged by
+to 0.75 s look for it, in some two minutes: rates rise until one fails, then the distance is halved. Each rate is judged by
 two windows that agree; one that fails while others had the processors counts for nothing. After each window that is not
 carried Viaduct is started afresh, so that none is judged by what another left. Then, in each round,
 a window as long as the overload has to be carried at that rate right before it: where three are not, the rate is lowered.

@@ -45,22 +45,43 @@ fn the_last_request_and_the_last_response_are_rehearsed_to_no_effect() {
 #[test]
 fn where_many_come_and_where_they_are_long_none_is_kept() {
     let mut bench = Bench::of(Worker::spinning);
-    bench.batch(&[b"first", b"second"]);
-    assert_eq!(bench.idle(1), [b"first".to_vec()]);
-    bench.batch(&[&[b'x'; limits::REHEARSED_BYTES + 1], b"third"]);
-    assert_eq!(bench.idle(2), [b"third".to_vec()]);
+    bench.batch(&[b"INVITE 1", b"INVITE 2"]);
+    assert_eq!(bench.idle(1), [b"INVITE 1".to_vec()]);
+    let long = [&b"INVITE "[..], &[b'x'; limits::REHEARSED_BYTES]].concat();
+    bench.batch(&[&long, b"INVITE 3"]);
+    assert_eq!(bench.idle(2), [b"INVITE 3".to_vec()]);
     let mut sleeps = Bench::new();
     sleeps.batch(&[INVITE]);
     assert!(sleeps.idle(4).is_empty(), "it does not look for messages");
 }
 
 #[test]
-fn a_panic_of_a_rehearsal_ends_only_that() {
+fn what_is_not_forwarded_is_not_rehearsed() {
     let mut bench = Bench::of(Worker::spinning);
-    bench.batch(&[b"panic"]);
-    assert_eq!((bench.dropped(), bench.records().len()), (1, 1), "of the message itself");
+    bench.batch(&[b"answer", b"hand over", b"panic", b"ask", b"anything"]);
+    assert!(bench.idle(20).is_empty());
+}
+
+#[test]
+fn a_message_is_rehearsed_for_a_minute() {
+    let mut bench = Bench::of(Worker::spinning);
+    bench.batch(&[b"INVITE 1"]);
+    bench.now = bench.now.plus_ns(limits::REHEARSED_NS - 1);
+    bench.batch(&[]);
+    assert_eq!(bench.idle(2).len(), 1);
+    bench.now = bench.now.plus_ns(1);
+    bench.batch(&[]);
+    assert!(bench.idle(2).is_empty());
+}
+
+#[test]
+fn a_panic_of_a_rehearsal_costs_that_one() {
+    let mut bench = Bench::of(Worker::spinning);
+    bench.batch(&[b"INVITE twice panics"]);
     assert_eq!(bench.idle(20).len(), 1);
-    assert_eq!((bench.dropped(), bench.records().len(), bench.shard.ended()), (1, 0, None));
+    assert_eq!((bench.dropped(), bench.records().len(), bench.shard.ended()), (0, 0, None));
+    bench.batch(&[b"INVITE 1"]);
+    assert_eq!(bench.idle(2), [b"INVITE 1".to_vec()]);
 }
 
 #[test]
