@@ -47,13 +47,11 @@ pub fn pin(core: usize) -> io::Result<()> {
 
 /// Does something while the calling thread may use one core only; what it starts may do no more. (A thread of its own
 /// would end, and with it what it started.)
+///
+/// # Errors
+/// The process may not use that core, and those of `work`.
 pub fn on_core<R>(core: usize, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-    let own = Pid::from_raw(0);
-    let before = sched_getaffinity(own)?;
-    pin(core)?;
-    let done = work();
-    sched_setaffinity(own, &before)?;
-    done
+    elsewhere(|| pin(core), work)
 }
 
 /// Pins the calling thread, and gives where it could run before.
@@ -71,10 +69,14 @@ pub fn pin_from_here(core: usize) -> io::Result<CpuSet> {
 /// # Errors
 /// The thread may run there no more, and those of `work`.
 pub fn as_before<R>(before: &CpuSet, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
+    elsewhere(|| Ok(sched_setaffinity(Pid::from_raw(0), before)?), work)
+}
+
+/// Does something where `go` brings the calling thread, which then may run where it may now.
+fn elsewhere<R>(go: impl FnOnce() -> io::Result<()>, work: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
     let own = Pid::from_raw(0);
     let now = sched_getaffinity(own)?;
-    sched_setaffinity(own, before)?;
-    let done = work();
+    let done = go().and_then(|()| work());
     sched_setaffinity(own, &now)?;
     done
 }

@@ -46,8 +46,8 @@ pub const OVERLOAD_EXCUSED_PART: u64 = 4;
 pub const OVERLOAD_OVER_NS: u64 = 1_000_000_000;
 
 /// And a queue stands no more when in so long less than one part in so many of its messages, or fewer than
-/// [`OVERLOAD_MESSAGES`], have waited too long: a host that
-/// pauses now and then makes a smaller part wait, and one twentieth more than there is time for a larger one.
+/// [`OVERLOAD_MESSAGES`], have waited too long: a host that pauses now and then makes a smaller part wait, and one twentieth
+/// more than there is time for a larger one.
 pub const OVERLOAD_PART: u64 = 4;
 
 /// So often, in nanoseconds, it is found out anew what neighbours are asked to send less (RFC 7339): often enough for

@@ -79,14 +79,10 @@ impl<H: Handler> Rehearsal<H> {
 
     /// Another configuration: what was kept may have come in by a listener that is gone.
     pub fn adopt(&mut self, snapshot: &Snapshot) {
-        self.forget();
+        (self.request, self.response) = (None, None);
         if let Some(understudy) = &mut self.understudy {
             understudy.adopt(snapshot);
         }
-    }
-
-    fn forget(&mut self) {
-        (self.request, self.response) = (None, None);
     }
 
     /// Handles one of them once more.

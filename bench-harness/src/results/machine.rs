@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::model::Machine;
+use crate::measure::bytes_of;
 
 /// This machine, from `/proc` and `/sys`; what they do not tell stays empty.
 pub fn here() -> Machine {
@@ -14,7 +15,7 @@ pub fn here() -> Machine {
     Machine {
         cpu: field(&cpu, "model name").unwrap_or_default().to_owned(),
         cores: cores.into_iter().map(|core| core.id).collect(),
-        memory_bytes: kib(field(&memory, "MemTotal").unwrap_or_default()) << 10,
+        memory_bytes: bytes_of(&memory, "MemTotal").unwrap_or(0),
         kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         mitigations: mitigations(Path::new("/sys/devices/system/cpu/vulnerabilities")),
         virtual_machine: field(&cpu, "flags")
@@ -29,10 +30,6 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     pairs
         .map(|(key, value)| (key.trim(), value.trim()))
         .find_map(|(key, value)| (key == name).then_some(value))
-}
-
-fn kib(text: &str) -> u64 {
-    text.trim_end_matches("kB").trim().parse().unwrap_or(0)
 }
 
 fn mitigations(folder: &Path) -> BTreeMap<String, String> {
@@ -54,7 +51,7 @@ mod tests {
         assert_eq!(field(text, "model name"), Some("AMD EPYC"));
         assert_eq!(field(text, "model"), Some("1"));
         assert_eq!(field(text, "name"), None);
-        assert_eq!(kib("2048 kB"), 2048);
+        assert_eq!(bytes_of("MemTotal:       2048 kB", "MemTotal").unwrap(), 2048 << 10);
     }
 
     #[test]
