@@ -363,10 +363,8 @@ impl Search<'_> {
         if is_named {
             forbidden::check(&self.snapshot.ours, next_hop.address).map_err(forbidden)?;
         }
-        if self.sips && !next_hop.transport.is_secure() {
-            return Err(Reply::NotSecure(*next_hop));
-        }
-        (self.question.next_hop, self.has_asked) = (*next_hop, true);
+        self.is_secure_enough(next_hop)?;
+        self.ask(*next_hop);
         let egress = self.listener_asked(stream, by)?;
         if is_named {
             let listener = self.snapshot.plan.listener(egress.listener);
@@ -435,11 +433,14 @@ impl Search<'_> {
     /// Finds the listener for a next hop, which is then [`Search::aim`].
     #[inline(always)]
     pub(super) fn listener(&mut self, next_hop: NextHop, stream: Number, by: By<'_>) -> Result<Exit, Reply> {
-        if self.sips && !next_hop.transport.is_secure() {
-            return Err(Reply::NotSecure(next_hop));
-        }
+        self.is_secure_enough(&next_hop)?;
         self.ask(next_hop);
         self.listener_asked(stream, by)
+    }
+
+    #[inline(always)]
+    fn is_secure_enough(&self, next_hop: &NextHop) -> Result<(), Reply> {
+        if self.sips && !next_hop.transport.is_secure() { Err(Reply::NotSecure(*next_hop)) } else { Ok(()) }
     }
 
     /// The same for the next hop of [`Search::question`].
