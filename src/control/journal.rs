@@ -96,6 +96,22 @@ impl Journal {
                     tracing::warn!("listener {}: {}", name(on), not_connected(peer, why, errno, is_ours));
                 }
             }
+            RecordKind::Filtered { on, begins: true } => tracing::warn!(
+                "shard {shard}: listener {}: more comes than can be handled: the kernel drops a part of what begins something \
+                 before it is read, see viaduct_filtered_requests_total",
+                name(on)
+            ),
+            RecordKind::Filtered { on, begins: false } => {
+                tracing::info!("shard {shard}: listener {}: everything is read again", name(on));
+            }
+            RecordKind::NoFilter { on, errno } => {
+                let why = io::Error::from_raw_os_error(errno);
+                tracing::warn!(
+                    "shard {shard}: listener {}: its socket takes no filter, so that what has to go is dropped at a higher \
+                     price: {why}; see: sysctl net.core.optmem_max",
+                    name(on)
+                );
+            }
             RecordKind::SendRefused { socket, to, errno } => {
                 let why = io::Error::from_raw_os_error(errno);
                 tracing::warn!(

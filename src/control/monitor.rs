@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use crate::engine::socket::Drops;
 use crate::limits;
 use crate::metrics::exposition::{
     CertificateReading, GatewayReading, ListenerReading, ListenerStanding, ProcessReadings, Readings,
@@ -56,7 +57,7 @@ pub struct SocketFacts {
     /// Open now.
     pub sockets: u64,
     /// Datagrams that the kernel dropped, since the start.
-    pub kernel_drops: u64,
+    pub drops: Drops,
 }
 
 /// Whether all is well.
@@ -136,9 +137,8 @@ impl Monitor {
         let mut listeners: Vec<ListenerReading> = named
             .chain(other)
             .map(|(name, series)| {
-                let SocketFacts { sockets, kernel_drops } =
-                    facts.listeners.get(&name).copied().unwrap_or_default();
-                ListenerReading { name, series, kernel_drops, sockets }
+                let SocketFacts { sockets, drops } = facts.listeners.get(&name).copied().unwrap_or_default();
+                ListenerReading { name, series, drops, sockets }
             })
             .collect();
         listeners.sort_unstable_by_key(|l| l.series.0);

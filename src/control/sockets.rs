@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use super::error::Error;
 use super::monitor::SocketFacts;
 use crate::engine::SocketId;
-use crate::engine::socket::Socket;
+use crate::engine::socket::{Drops, Socket};
 use crate::limits;
 use crate::metrics::SeriesId;
 use crate::net::{ListenerId, Transport};
@@ -35,7 +35,7 @@ struct Entry<T> {
     /// By shard number.
     sockets: Vec<Option<Arc<T>>>,
     /// Kernel drops by shard number that have been added to the listener's sum.
-    counted: Vec<u64>,
+    counted: Vec<Drops>,
 }
 
 /// Sockets that no listener needs any more, as long as an engine has them.
@@ -126,7 +126,9 @@ impl<T> Sockets<T> {
                 None => Err(OutOfNumbers.into()),
             };
             entries.push(match opened {
-                Ok((id, sockets)) => Entry { id, identity, key, sockets, counted: vec![0; self.alive.len()] },
+                Ok((id, sockets)) => {
+                    Entry { id, identity, key, sockets, counted: vec![Drops::default(); self.alive.len()] }
+                }
                 Err(why) => {
                     refused.push((listener.id, why));
                     nothing(key)
@@ -257,10 +259,11 @@ impl Sockets<Socket> {
             let facts = facts.entry(listener.name.clone()).or_default();
             for (socket, counted) in entry.sockets.iter().zip(&mut entry.counted) {
                 let Some(socket) = socket else { continue };
-                let drops = socket.drops();
-                facts.kernel_drops += drops.saturating_sub(*counted);
+                let Drops { full, filtered } = socket.drops();
+                facts.drops.full += full.saturating_sub(counted.full);
+                facts.drops.filtered += filtered.saturating_sub(counted.filtered);
                 facts.sockets += 1;
-                *counted = drops;
+                *counted = Drops { full: full.max(counted.full), filtered: filtered.max(counted.filtered) };
             }
         }
         if facts.len() > limits::LISTENERS {
@@ -359,15 +362,16 @@ mod tests {
     /// Between the preparation of a change and the change itself drops are counted.
     #[test]
     fn drops_are_counted_once() {
+        const SEVEN: Drops = Drops { full: 7, filtered: 0 };
         let mut sockets = Sockets::new(1);
         let a = listener(0, "a", "10.0.0.1:5060");
         change(&mut sockets, std::slice::from_ref(&a));
         let (next, _) = sockets.prepare(&[a, listener(1, "b", "10.0.0.2:5060")], 1, |l| {
             Ok::<_, OutOfNumbers>(l.bind.to_string())
         });
-        sockets.entries[0].counted[0] = 7;
+        sockets.entries[0].counted[0] = SEVEN;
         sockets.apply(next);
-        assert_eq!((sockets.entries[0].counted[0], sockets.entries[1].counted[0]), (7, 0));
+        assert_eq!((sockets.entries[0].counted[0], sockets.entries[1].counted[0]), (SEVEN, Drops::default()));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub use waker::{Neighbours, Waker};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use libc::sock_filter;
+
 use crate::net::Now;
 use crate::stream::StreamId;
 
@@ -52,6 +54,15 @@ pub trait Io {
     /// nanoseconds, if that is known.
     fn waited_ns(&self) -> Option<u64> {
         None
+    }
+    /// Has the kernel ask this program about each datagram of a socket before it is queued (`SO_ATTACH_FILTER`); none: about
+    /// none. What it drops is counted by [`socket::Socket::drops`].
+    ///
+    /// # Errors
+    /// The kernel's error number, positive. The filter that was there is as it was.
+    fn filter(&mut self, on: SocketId, program: &[sock_filter]) -> Result<(), i32> {
+        let _ = (on, program);
+        Err(libc::ENOSYS)
     }
     /// Gives a send buffer back unused.
     fn discard(&mut self, tx: Self::Tx);

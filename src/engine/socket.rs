@@ -4,10 +4,14 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Duration;
 
+use libc::sock_filter;
 use socket2::{
-    Domain, MaybeUninitSlice, MsgHdrMut, Protocol, SockAddr, SockRef, Socket as Raw, TcpKeepalive, Type,
+    Domain, MaybeUninitSlice, MsgHdrMut, Protocol, SockAddr, SockFilter, SockRef, Socket as Raw,
+    TcpKeepalive, Type,
 };
 
 use super::files::canonical;
@@ -27,6 +31,37 @@ pub struct Socket {
     is_stream: bool,
     mark: Option<u32>,
     device: Option<Box<str>>,
+    dropped: Dropped,
+}
+
+/// What the kernel has dropped at a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drops {
+    /// Because the receive buffer was full.
+    pub full: u64,
+    /// By a filter, or because the buffer was full while there was one: the kernel has one counter for both.
+    pub filtered: u64,
+}
+
+/// [`Drops`] as they are counted; by the shard that has the socket when it sets a filter, and by who reads them.
+#[derive(Debug, Default)]
+struct Dropped {
+    full: AtomicU64,
+    filtered: AtomicU64,
+    has_filter: AtomicBool,
+    /// What the kernel's counter, which begins anew after 2^32, said last.
+    last: AtomicU32,
+}
+
+impl Dropped {
+    /// The kernel's counter says so now.
+    fn count(&self, now: u32) -> Drops {
+        // Who has read an older value than another one takes back what that one has counted too much.
+        let more = i64::from(now.wrapping_sub(self.last.swap(now, Relaxed)) as i32) as u64;
+        let of = if self.has_filter.load(Relaxed) { &self.filtered } else { &self.full };
+        of.fetch_add(more, Relaxed);
+        Drops { full: self.full.load(Relaxed), filtered: self.filtered.load(Relaxed) }
+    }
 }
 
 /// What is known of a datagram that was read besides its bytes.
@@ -115,7 +150,8 @@ impl Socket {
                 _ => SocketError::Other { step: "listen", bind, source },
             })?;
         }
-        Ok(Self { raw, bind, is_stream, mark: listener.mark, device: listener.device.clone() })
+        let (mark, device) = (listener.mark, listener.device.clone());
+        Ok(Self { raw, bind, is_stream, mark, device, dropped: Dropped::default() })
     }
 
     /// Connections come in on it, not datagrams.
@@ -185,9 +221,38 @@ impl Socket {
         (!self.is_stream).then(|| (half(self.raw.recv_buffer_size()), half(self.raw.send_buffer_size())))
     }
 
-    /// Datagrams that the kernel dropped because the receive buffer was full, since the socket was made.
-    pub fn drops(&self) -> u64 {
-        receive_drops(self.raw.as_raw_fd()).unwrap_or(0)
+    /// Datagrams that the kernel dropped since the socket was made.
+    pub fn drops(&self) -> Drops {
+        let now = receive_drops(self.raw.as_raw_fd());
+        self.dropped.count(now.unwrap_or_else(|_| self.dropped.last.load(Relaxed)))
+    }
+
+    /// Has the kernel ask this program about each datagram before it is queued; none: about none.
+    ///
+    /// # Errors
+    /// The kernel's error number. The filter that was there is as it was.
+    pub(super) fn filter(&self, program: &[sock_filter]) -> Result<(), i32> {
+        if program.is_empty() {
+            self.end_filter();
+            return Ok(());
+        }
+        // What was dropped until now was dropped for another reason.
+        self.drops();
+        let program: Vec<_> =
+            program.iter().map(|step| SockFilter::new(step.code, step.jt, step.jf, step.k)).collect();
+        self.raw.attach_filter(&program).map_err(|error| error.raw_os_error().unwrap_or(libc::EINVAL))?;
+        self.dropped.has_filter.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// The kernel asks no program any more.
+    pub(super) fn end_filter(&self) {
+        if self.dropped.has_filter.load(Relaxed) {
+            // There is one.
+            let _ = self.raw.detach_filter();
+            self.drops();
+            self.dropped.has_filter.store(false, Relaxed);
+        }
     }
 
     /// Takes the socket out of its group: new datagrams go to the others that share the port, those
@@ -328,12 +393,12 @@ fn grow(raw: &Raw, bytes: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Datagrams that the kernel dropped at this socket because its receive buffer was full, since it was made.
+/// Datagrams that the kernel dropped at this socket since it was made: because its receive buffer was full, or by a filter.
 ///
 /// # Errors
 /// It is no socket.
 // `SO_MEMINFO`: index 8 is the drop counter (`SK_MEMINFO_DROPS`).
-pub fn receive_drops(fd: RawFd) -> io::Result<u64> {
+pub fn receive_drops(fd: RawFd) -> io::Result<u32> {
     const DROPS: usize = 8;
     let mut info = [0u32; DROPS + 1];
     let mut len = size_of_val(&info) as libc::socklen_t;
@@ -344,5 +409,5 @@ pub fn receive_drops(fd: RawFd) -> io::Result<u64> {
     if done != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(u64::from(info[DROPS]))
+    Ok(info[DROPS])
 }

@@ -80,3 +80,13 @@ pub const PLEA_NS: u64 = 60_000_000_000;
 /// The sequence number of what a next hop asked for counts for so long at least, in nanoseconds, after that is over:
 /// messages are on their way for no longer (RFC 3261 §17.1.1.2: T4, 5 s).
 pub const PLEA_KNOWN_NS: u64 = 5_000_000_000;
+
+/// So often, in nanoseconds, it is looked whether the filter at a socket should let through another part: each time takes the
+/// kernel some 100 µs.
+pub const FILTER_NS: u64 = 100_000_000;
+
+/// From so many requests on it is known which part of them is let in.
+pub const FILTER_COUNT: u32 = 64;
+
+/// Or after so many looks.
+pub const FILTER_LOOKS: u8 = 10;

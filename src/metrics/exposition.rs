@@ -23,6 +23,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::{Class, Counter, DnsReadings, RoutingCounts, SeriesId, ShardMetrics};
 use crate::drop_reason::DropReason;
 use crate::egress::{ListenerState, Reason};
+use crate::engine::socket::Drops;
 use crate::findings::Code;
 
 /// Media type of [`render`]'s text.
@@ -52,8 +53,8 @@ pub struct ListenerReading {
     pub name: Box<str>,
     /// Its place in the traffic tables.
     pub series: SeriesId,
-    /// Datagrams that the kernel dropped because a socket's receive buffer was full.
-    pub kernel_drops: u64,
+    /// Datagrams that the kernel dropped.
+    pub drops: Drops,
     /// Sockets open now, over all shards.
     pub sockets: u64,
 }
@@ -224,7 +225,16 @@ impl Readings {
             "Datagrams that the kernel dropped because a socket's receive buffer was full",
         )?;
         for l in &self.listeners {
-            put(&mut family, &[("listener", &*l.name)], l.kernel_drops)?;
+            put(&mut family, &[("listener", &*l.name)], l.drops.full)?;
+        }
+        let mut family = counter(
+            out,
+            "filtered_requests",
+            "Requests that began something and that the kernel dropped before they were read, because more came than can be \
+             handled",
+        )?;
+        for l in &self.listeners {
+            put(&mut family, &[("listener", &*l.name)], l.drops.filtered)?;
         }
         let mut family = gauge(out, "listener_sockets", "Sockets open for a listener, over all shards")?;
         for l in &self.listeners {

@@ -8,6 +8,7 @@ use super::exposition::{
 use super::{Class, RoutingCounts, SeriesId, ShardMetrics};
 use crate::drop_reason::DropReason;
 use crate::egress::{ListenerState, Reason, Step};
+use crate::engine::socket::Drops;
 use crate::group::{Life, WatchCounts};
 use crate::net::GatewayId;
 
@@ -87,8 +88,12 @@ fn example() -> Readings {
         shard.pins.set(2);
         shard.engine.send_buffers.set(512);
     }
-    let listener =
-        |name: &str, series| ListenerReading { name: name.into(), series, kernel_drops: 5, sockets: 2 };
+    let listener = |name: &str, series| ListenerReading {
+        name: name.into(),
+        series,
+        drops: Drops { full: 5, filtered: 8 },
+        sockets: 2,
+    };
     Readings {
         shards,
         listeners: vec![listener("public", public), listener("a \"quoted\" name", private)],

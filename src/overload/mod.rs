@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!  how long it waited ── wait ──────► 503, new ones first, in-dialog ones last, emergency calls never
+//!                          └─ shares ─► and before they come in: a part of them, by a filter at the socket
 //!  where it came from ── limiter ──► 503 with Retry-After: of the listener, of the peer, then of the route
 //!  where it goes ────── throttle ──► another next hop, else 503: what a next hop asks to be spared (RFC 7339)
 //! ```
@@ -13,10 +14,12 @@
 mod answers;
 mod bucket;
 mod feedback;
+mod filter;
 mod limit;
 mod limiter;
 mod policy;
 mod reasons;
+mod shares;
 #[cfg(test)]
 mod simulation_tests;
 mod throttle;
@@ -27,9 +30,11 @@ mod wait;
 pub use answers::Answers;
 pub use bucket::{Bucket, Pace};
 pub use feedback::{Feedback, Load};
+pub use filter::{Filter, Program};
 pub use limit::{Limit, LimitId, Limits, Owner, Peer, Peers, Per, SourcePrefix};
 pub use limiter::{Limiter, Refused};
 pub use policy::Policy;
 pub use reasons::{Excess, Excesses};
+pub use shares::{Kept, Shares};
 pub use throttle::{Measure, Plea, Sparing, Throttles};
 pub use wait::{Standing, Wait, Waits};

@@ -121,10 +121,22 @@ impl Waits {
         }
     }
 
+    /// Where the message at hand came in.
+    pub fn on(&self) -> ListenerId {
+        ListenerId(self.here as u16)
+    }
+
     /// Of the listener that the message at hand came in on.
     #[inline]
     pub fn here(&self) -> Wait {
         self.by_listener.get(self.here).copied().unwrap_or_default()
+    }
+
+    /// Whether a filter keeps a part of what comes to a listener out of its queue, from now on.
+    pub fn filter(&mut self, on: ListenerId, is_filtered: bool) {
+        if let Some(wait) = self.by_listener.get_mut(usize::from(on.0)) {
+            wait.is_filtered = is_filtered;
+        }
     }
 
     /// Some queue stands, or did a moment ago: what nobody sends to any more says so no more.
@@ -148,6 +160,8 @@ pub struct Wait {
     queue: Option<Queue>,
     /// What was seen since it is known that the queue stands; `None`: it does not.
     standing: Option<Stand>,
+    /// A part of what would be in the queue does not come in ([`super::Shares`]).
+    is_filtered: bool,
 }
 
 /// All of its messages have waited too long.
@@ -173,14 +187,15 @@ impl Stand {
         Self { since, messages: 0, long: 0 }
     }
 
-    /// With one more message, which has waited too long or not; `None`: it stands no more.
-    fn with(self, is_long: bool, now: Now) -> Option<Self> {
+    /// With one more message, which has waited too long or not; `None`: it stands no more. How long it is says nothing where a
+    /// filter keeps others out.
+    fn with(self, is_long: bool, is_filtered: bool, now: Now) -> Option<Self> {
         let Self { since, messages, long } = self;
         let with =
             Self { since, messages: messages.saturating_add(1), long: long.saturating_add(is_long.into()) };
         match now.since(since) < OVERLOAD_OVER_NS {
             true => Some(with),
-            false => with.goes_on().then(|| Self::new(now)),
+            false => (is_filtered || with.goes_on()).then(|| Self::new(now)),
         }
     }
 
@@ -217,7 +232,7 @@ impl Wait {
         let is_long = waited_ns > longest_ns / 2;
         match self.standing {
             // More comes than there is time for, and pauses explain nothing.
-            Some(standing) => self.standing = standing.with(is_long, moment.now),
+            Some(standing) => self.standing = standing.with(is_long, self.is_filtered, moment.now),
             None if is_long => self.comes_or_stands(waited_ns, longest_ns, last),
             None => self.queue = None,
         }
@@ -383,6 +398,20 @@ mod tests {
         let mut shard = Shard::new();
         shard.pause(300);
         assert_eq!(shard.works_until_overload(8), Some(20 * 10 / 13 + 26));
+    }
+
+    #[test]
+    fn a_queue_stands_as_long_as_a_filter_keeps_others_out() {
+        let mut shard = Shard::new();
+        shard.waited_us = LONGEST / 1_000;
+        assert_eq!(shard.works_until_overload(0), Some(26));
+        shard.waits.filter(HERE, true);
+        shard.waited_us = 0;
+        shard.work(5_000, 0);
+        assert!(shard.is_overloaded());
+        shard.waits.filter(HERE, false);
+        shard.work(2_100, 0);
+        assert!(!shard.is_overloaded());
     }
 
     #[test]

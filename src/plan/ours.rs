@@ -1,11 +1,11 @@
 //! Is this us? Asked of the Request-URI, of Route values and of next hops (RFC 3261 §16.3 to §16.6).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sip_parser::{Host, address};
 
 use super::Plan;
-use crate::net::address_bits;
+use crate::net::{address_bits, address_of};
 
 /// The port meant where a URI has none (RFC 3261 §19.1.2, for sip over UDP and TCP).
 const DEFAULT_PORT: u16 = 5060;
@@ -23,6 +23,8 @@ pub struct Ours {
     domains: Vec<Box<str>>,
     /// What listeners are bound to, ascending.
     ports: Vec<u16>,
+    /// All that as it stands in URIs.
+    written: Box<[Box<str>]>,
 }
 
 impl Ours {
@@ -32,12 +34,14 @@ impl Ours {
         let advertised = || plan.listeners.iter().flat_map(|l| &l.advertise);
         let sockets: Vec<_> =
             bound.chain(advertised().filter_map(|a| Some((address_bits(a.ip?), a.port)))).collect();
-        let names = advertised().filter(|a| a.ip.is_none()).map(|a| (a.host.clone(), a.port));
+        let names = ascending(advertised().filter(|a| a.ip.is_none()).map(|a| (a.host.clone(), a.port)));
+        let ports: Vec<u16> = ascending(plan.listeners.iter().map(|l| l.bind.port()));
         Self {
+            written: written(&sockets, &names, &plan.domains, &ports),
             ips: ascending(sockets.iter().map(|(ip, _)| *ip)),
-            names: ascending(names),
+            names,
             domains: plan.domains.clone(),
-            ports: ascending(plan.listeners.iter().map(|l| l.bind.port())),
+            ports,
             sockets: table(&sockets),
         }
     }
@@ -77,6 +81,12 @@ impl Ours {
         }
     }
 
+    /// Hosts of URIs that mean us, with their ports and, where that is left out as a rule, without: as nearly everybody writes
+    /// them.
+    pub fn written(&self) -> &[Box<str>] {
+        &self.written
+    }
+
     fn is_advertised(&self, name: &[u8], port: Option<u16>) -> bool {
         let name = name.strip_suffix(b".").unwrap_or(name);
         let mut names = self.names.iter();
@@ -88,6 +98,34 @@ impl Ours {
         let name = name.strip_suffix(b".").unwrap_or(name);
         self.domains.iter().any(|domain| domain.as_bytes().eq_ignore_ascii_case(name))
     }
+}
+
+fn written(
+    sockets: &[(u128, u16)],
+    names: &[(Box<str>, u16)],
+    domains: &[Box<str>],
+    ports: &[u16],
+) -> Box<[Box<str>]> {
+    let mut written = Vec::new();
+    let mut add = |host: &str, port: u16| {
+        written.push(format!("{host}:{port}").into());
+        if port == DEFAULT_PORT {
+            written.push(host.into());
+        }
+    };
+    for (ip, port) in sockets {
+        match address_of(*ip) {
+            ip if ip.is_unspecified() => {}
+            IpAddr::V4(ip) => add(&ip.to_string(), *port),
+            IpAddr::V6(ip) => add(&format!("[{ip}]"), *port),
+        }
+    }
+    names.iter().for_each(|(name, port)| add(name, *port));
+    for domain in domains {
+        written.push(domain.clone());
+        written.extend(ports.iter().map(|port| format!("{domain}:{port}").into()));
+    }
+    ascending(written.into_iter()).into()
 }
 
 /// Who sends chooses what is looked up, but not what is in the table: chains are as long as the configuration
@@ -129,6 +167,7 @@ mod tests {
         let socket = |n: u32| (0xffff_0000_0000 | u128::from(n % 97), (n / 97) as u16);
         let known: Vec<_> = (0..1_000).map(|n| socket(n * 2)).collect();
         let ours = Ours {
+            written: Box::default(),
             sockets: table(&known),
             ips: Vec::new(),
             names: Vec::new(),

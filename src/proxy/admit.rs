@@ -7,7 +7,9 @@ use sip_parser::Uri;
 
 use crate::drop_reason::DropReason;
 use crate::net::{ListenerId, Now};
-use crate::overload::{Answers, Excess, Excesses, Feedback, LimitId, Limiter, Load, Policy, Standing, Waits};
+use crate::overload::{
+    Answers, Excess, Excesses, Feedback, Kept, LimitId, Limiter, Load, Policy, Shares, Standing, Waits,
+};
 use crate::rules::RuleId;
 use crate::snapshot::Snapshot;
 
@@ -36,6 +38,8 @@ pub enum Came {
 /// What a shard knows of what it was asked for lately.
 pub(super) struct Admission {
     pub waits: Waits,
+    /// What of requests that are told at a glance comes in at all.
+    pub shares: Shares,
     /// The request at hand was let in before.
     pub is_in: bool,
     /// It may be answered where it has waited too long.
@@ -55,6 +59,7 @@ impl Admission {
     pub fn new(policy: &Policy, shards: u16, epoch_s: u64) -> Self {
         Self {
             waits: Waits::new(policy.longest_wait_ns),
+            shares: Shares::default(),
             is_in: false,
             is_answered: false,
             limiter: Limiter::new(&policy.limits, shards),
@@ -74,6 +79,15 @@ impl Admission {
         }
     }
 
+    /// Which listeners are to keep another part of what their filters may drop, from now on.
+    pub fn look(&mut self, now: Now, change: &mut dyn FnMut(ListenerId, Kept)) {
+        let Self { shares, waits, .. } = self;
+        shares.look(now, |on, kept| {
+            waits.filter(on, kept != Kept::ALL);
+            change(on, kept);
+        });
+    }
+
     /// A request that has waited too long may be answered; else it is to be dropped, and counted there.
     pub fn may_answer(&mut self, now: Now) -> bool {
         if !self.is_answered {
@@ -89,6 +103,7 @@ impl Admission {
     pub fn adopt(&mut self, policy: &Policy, shards: u16) {
         self.evicted += self.limiter.evicted();
         self.waits = Waits::new(policy.longest_wait_ns);
+        self.shares = Shares::default();
         self.limiter = Limiter::new(&policy.limits, shards);
     }
 

@@ -11,15 +11,29 @@
 //! Dropped, it is one that was lost.
 
 use crate::net::Now;
-use crate::overload::{Policy, Standing};
+use crate::overload::{Filter, Policy, Standing};
+use crate::plan::Ours;
 
 use super::admit::Admission;
 
-/// The message has waited too long, is sure to be of those that have to go, and there are more than can be answered.
+/// The message has waited too long, is sure to be of those that have to go, and there are more than can be answered. What a
+/// filter at the socket could tell is counted, whether it goes or not.
 #[cold]
-pub(super) fn sheds(admission: &mut Admission, policy: &Policy, message: &[u8], now: Now) -> bool {
-    let Some(standing) = standing(policy, message) else { return false };
-    admission.waits.here().refuses(standing) && !admission.may_answer(now)
+pub(super) fn sheds(
+    admission: &mut Admission,
+    policy: &Policy,
+    ours: &Ours,
+    message: &[u8],
+    now: Now,
+) -> bool {
+    let here = admission.waits.here();
+    let is_shed = here.refuses(Standing::New)
+        && standing(policy, message).is_some_and(|standing| here.refuses(standing))
+        && !admission.may_answer(now);
+    if Filter::new(ours, policy).fits(message) {
+        admission.shares.count(admission.waits.on(), is_shed, now);
+    }
+    is_shed
 }
 
 /// What a request would take part in. `None`: it is to be looked at closely, because it is none that may go, or
@@ -93,7 +107,10 @@ fn has_tag(line: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
+    use crate::fib::Builder;
     use crate::net::ListenerId;
+    use crate::overload::Kept;
     use crate::proxy::Came;
 
     fn policy() -> Policy {
@@ -158,18 +175,30 @@ mod tests {
     fn some_are_answered_and_the_rest_goes() {
         let policy = Policy { longest_wait_ns: Some(1_000_000), ..Policy::default() };
         let mut admission = Admission::new(&policy, 1, 0);
-        let text = b"INVITE sip:49@x SIP/2.0\r\nTo: <sip:49@x>\r\n\r\n";
+        let listener = "[[listener]]\nname = \"a\"\nbind = \"udp:192.0.2.9:5060\"\n";
+        let loaded = config::from_str("test.toml", listener, &Builder::host().build());
+        let ours = Ours::new(&loaded.unwrap_or_else(|findings| panic!("{findings}")).plan);
+        let text = "INVITE sip:49@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1\r\n\
+                    Call-ID: 1@192.0.2.1\r\nTo: <sip:49@192.0.2.9>\r\nFrom: <sip:48@192.0.2.1>;tag=1\r\n\r\n";
+        let text = text.as_bytes();
         let bye = b"BYE sip:49@x SIP/2.0\r\nTo: <sip:49@x>;tag=1\r\n\r\n";
         let mut gone = 0;
         // 20,000 a second that have all waited too long: after 25 ms it is known that the queue stands.
         for number in 0..40_000 {
             let now = Now(number * 50_000);
             admission.begin(ListenerId(0), Some(2_000_000), Came::In, now);
-            assert!(!sheds(&mut admission, &policy, bye, now));
-            gone += u64::from(sheds(&mut admission, &policy, text, now));
+            if admission.waits.here().is_overloaded() {
+                assert!(!sheds(&mut admission, &policy, &ours, bye, now));
+                gone += u64::from(sheds(&mut admission, &policy, &ours, text, now));
+            }
         }
         let answered = 39_500 - gone;
         // Nothing was let in.
         assert!((100..160).contains(&answered), "in two seconds: {answered}");
+        // All that the kernel can tell: the least of it is let in, so that the queue gets shorter.
+        let mut kept = Vec::new();
+        admission.look(Now(2_000_000_000), &mut |on, part| kept.push((on, part)));
+        assert_eq!(kept, [(ListenerId(0), Kept::ALL.times(1, 4))]);
+        assert!(admission.waits.here().is_overloaded());
     }
 }

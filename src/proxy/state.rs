@@ -11,7 +11,7 @@ use crate::dns::{Question, Unresolved};
 use crate::egress::{NoEgress, Pins, Recent};
 use crate::limits::{HEADER_LINES, MESSAGE_BYTES, PIN_SETS, SHARDS, USER_BYTES};
 use crate::net::{ListenerId, NextHop, Now};
-use crate::overload::{Standing, Throttles};
+use crate::overload::{Kept, Throttles};
 use crate::rewrite::Edits;
 use crate::rules::Scratch;
 use crate::snapshot::Snapshot;
@@ -234,8 +234,19 @@ impl State {
     pub fn sheds(&mut self, snapshot: &Snapshot, message: &[u8], now: Now) -> bool {
         let admission = &mut self.work.admission;
         !admission.is_in
-            && admission.waits.here().refuses(Standing::New)
-            && shed::sheds(admission, &snapshot.plan.overload, message, now)
+            && admission.waits.here().is_overloaded()
+            && shed::sheds(admission, &snapshot.plan.overload, &snapshot.ours, message, now)
+    }
+
+    /// Which listeners are to keep another part of what a filter at their sockets may drop, from now on.
+    pub fn look(&mut self, now: Now, change: &mut dyn FnMut(ListenerId, Kept)) {
+        self.work.admission.look(now, change);
+    }
+
+    /// When [`State::look`] has something to do.
+    #[inline]
+    pub fn look_at(&self) -> Option<Now> {
+        self.work.admission.shares.look_at()
     }
 
     /// What has been counted since the start.

@@ -7,6 +7,7 @@ use crate::dns;
 use crate::egress::NoEgress;
 use crate::limits::UNDERSTUDY_PIN_SETS;
 use crate::net::{ListenerId, NextHop, Now};
+use crate::overload::Kept;
 use crate::proxy::{self, Came, Incoming, Outcome, Own, Tally};
 use crate::snapshot::Snapshot;
 use crate::stream::NameId;
@@ -23,6 +24,15 @@ pub trait Handler {
     fn waited(&mut self, on: ListenerId, ns: Option<u64>, came: Came, now: Now);
     /// That message has to go at a glance: more comes than can be handled.
     fn sheds(&mut self, snapshot: &Snapshot, message: &[u8], now: Now) -> bool;
+    /// Which listeners are to keep another part of what a filter at their sockets may drop ([`crate::overload::Filter`]), from
+    /// now on.
+    fn look(&mut self, now: Now, change: &mut dyn FnMut(ListenerId, Kept)) {
+        let _ = (now, change);
+    }
+    /// When [`Handler::look`] has something to do.
+    fn look_at(&self) -> Option<Now> {
+        None
+    }
     /// The snapshot has another configuration from now on.
     fn adopt(&mut self, snapshot: &Snapshot);
     /// What was counted since the start.
@@ -70,6 +80,14 @@ impl Handler for proxy::State {
 
     fn sheds(&mut self, snapshot: &Snapshot, message: &[u8], now: Now) -> bool {
         self.sheds(snapshot, message, now)
+    }
+
+    fn look(&mut self, now: Now, change: &mut dyn FnMut(ListenerId, Kept)) {
+        self.look(now, change);
+    }
+
+    fn look_at(&self) -> Option<Now> {
+        self.look_at()
     }
 
     fn adopt(&mut self, snapshot: &Snapshot) {

@@ -18,6 +18,7 @@
 mod again;
 mod clock;
 mod cookie;
+mod filters;
 mod handler;
 mod lost;
 mod noted;

@@ -86,6 +86,20 @@ pub enum RecordKind {
         /// It was to be opened to the peer, which else has opened it.
         is_ours: bool,
     },
+    /// The kernel drops a part of what begins something at a listener, or does so no more.
+    Filtered {
+        /// Which listener.
+        on: ListenerId,
+        /// It does.
+        begins: bool,
+    },
+    /// A socket takes no filter.
+    NoFilter {
+        /// Of which listener.
+        on: ListenerId,
+        /// The kernel's error number.
+        errno: i32,
+    },
     /// The first refused send with this error number on this socket.
     SendRefused {
         /// From which socket.

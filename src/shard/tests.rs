@@ -7,12 +7,13 @@ mod rehearsal;
 mod streams;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use libc::sock_filter;
 use proptest::prelude::*;
 
 use super::post::{NotPosted, Received, What as Letter};
@@ -26,6 +27,7 @@ use crate::fib::{Answer, Builder, NoRoute, Query, Route, RouteKind};
 use crate::limits;
 use crate::metrics::{Class, SeriesId, ShardMetrics};
 use crate::net::{ListenerId, NextHop, Now, SectionId, Transport};
+use crate::overload::Kept;
 use crate::plan::{Bind, EgressPolicy, Engine, Plan, Section, expand};
 use crate::proxy::{Came, Decision, Incoming, Outcome, Own, Tally};
 use crate::rules::{Matcher, Mode};
@@ -46,6 +48,10 @@ struct FakeIo {
     woken: Vec<u16>,
     open: Vec<SocketId>,
     closing: Vec<SocketId>,
+    /// Steps of the filters at sockets.
+    filters: BTreeMap<SocketId, usize>,
+    /// What setting one fails with.
+    filter_fails: Option<i32>,
     streams: streams::FakeStreams,
 }
 
@@ -68,6 +74,8 @@ impl FakeIo {
             woken: Vec::new(),
             open: Vec::new(),
             closing: Vec::new(),
+            filters: BTreeMap::new(),
+            filter_fails: None,
             streams: Default::default(),
         }
     }
@@ -84,6 +92,15 @@ impl Io for FakeIo {
 
     fn send(&mut self, tx: Self::Tx, len: usize, on: SocketId, to: SocketAddr, cookie: u64) {
         self.pending.push_back((on, to, tx[..len].to_vec(), cookie));
+    }
+
+    fn filter(&mut self, on: SocketId, program: &[sock_filter]) -> Result<(), i32> {
+        match (program.len(), self.filter_fails) {
+            (0, _) => drop(self.filters.remove(&on)),
+            (_, Some(errno)) => return Err(errno),
+            (steps, None) => drop(self.filters.insert(on, steps)),
+        }
+        Ok(())
     }
 
     fn discard(&mut self, tx: Self::Tx) {
@@ -138,6 +155,9 @@ struct Script {
     in_haste: bool,
     nowhere: Option<(Question, Unresolved)>,
     due: Rc<Cell<Option<Now>>>,
+    /// What listeners are to keep from some moment on.
+    wanted: Rc<RefCell<Vec<(ListenerId, Kept)>>>,
+    look_at: Rc<Cell<Option<Now>>>,
     failed: Rc<RefCell<Vec<(Handle, SendFailure)>>>,
     gone: Cell<Option<u16>>,
     /// What the last message was said to have waited, in nanoseconds.
@@ -264,6 +284,15 @@ impl Handler for Script {
 
     fn sheds(&mut self, _: &Snapshot, _: &[u8], _: Now) -> bool {
         false
+    }
+
+    fn look(&mut self, _: Now, change: &mut dyn FnMut(ListenerId, Kept)) {
+        self.look_at.take();
+        self.wanted.take().into_iter().for_each(|(on, kept)| change(on, kept));
+    }
+
+    fn look_at(&self) -> Option<Now> {
+        self.look_at.get()
     }
 
     fn adopt(&mut self, _: &Snapshot) {
@@ -406,6 +435,8 @@ struct Bench {
     adopted: Rc<Cell<usize>>,
     post: Post,
     due: Rc<Cell<Option<Now>>>,
+    wanted: Rc<RefCell<Vec<(ListenerId, Kept)>>>,
+    look_at: Rc<Cell<Option<Now>>>,
     failed: Rc<RefCell<Vec<(Handle, SendFailure)>>>,
     waited: Rc<Cell<Option<u64>>>,
     rehearsed: Rc<RefCell<Vec<Vec<u8>>>>,
@@ -441,6 +472,7 @@ impl Bench {
         let script = Script::default();
         let adopted = Rc::clone(&script.adopted);
         let (due, failed) = (Rc::clone(&script.due), Rc::clone(&script.failed));
+        let (wanted, look_at) = (Rc::clone(&script.wanted), Rc::clone(&script.look_at));
         let (waited, rehearsed) = (Rc::clone(&script.waited), Rc::clone(&script.rehearsed));
         let shard = made(Worker::with_handler(setup, script));
         let now = Now(SECOND_NS);
@@ -457,6 +489,8 @@ impl Bench {
             adopted,
             post,
             due,
+            wanted,
+            look_at,
             failed,
             waited,
             rehearsed,
@@ -712,6 +746,59 @@ fn a_new_plan_is_adopted_and_a_new_fib_is_not() {
     bench.published.store(Arc::new(publication(3, plan(), &[PUBLIC, PRIVATE])));
     bench.batch(&[]);
     assert_eq!(bench.adopted.get(), 1);
+}
+
+impl Bench {
+    /// The handler wants listeners to keep so much, from half a second on; the next batch is a second later.
+    fn want(&mut self, wanted: &[(u16, Kept)]) {
+        let at = self.now.plus_ns(SECOND_NS / 2);
+        self.look_at.set(Some(at));
+        self.wanted.replace(wanted.iter().map(|(on, kept)| (ListenerId(*on), *kept)).collect());
+        assert_eq!(self.batch(&[]), Next::Wait(Some(at)), "the shard wakes for it");
+        self.now = self.now.plus_ns(SECOND_NS);
+        self.batch(&[]);
+    }
+}
+
+#[test]
+fn sockets_have_the_filters_that_the_handler_wants() {
+    let half = Kept::ALL.times(1, 2);
+    let mut bench = Bench::new();
+    bench.want(&[(1, half)]);
+    assert_eq!(bench.io.filters.keys().copied().collect::<Vec<_>>(), [PRIVATE]);
+    assert_eq!(bench.records(), [RecordKind::Filtered { on: ListenerId(1), begins: true }]);
+    bench.want(&[(1, Kept::LEAST), (7, half)]);
+    assert_eq!(bench.io.filters.len(), 1);
+    assert_eq!(bench.records(), [], "it goes on, and there is no seventh listener");
+    bench.want(&[(1, Kept::ALL), (0, half)]);
+    assert_eq!(bench.io.filters.keys().copied().collect::<Vec<_>>(), [PUBLIC]);
+    let filtered = |on, begins| RecordKind::Filtered { on: ListenerId(on), begins };
+    assert_eq!(bench.records(), [filtered(1, false), filtered(0, true)]);
+    // Of another plan nothing is known, and after a panic neither.
+    bench.published.store(Arc::new(publication(2, plan(), &[PUBLIC, PRIVATE])));
+    bench.batch(&[]);
+    assert!(bench.io.filters.is_empty());
+    bench.want(&[(0, half), (1, half)]);
+    assert_eq!(bench.io.filters.len(), 2);
+    bench.batch(&[b"panic"]);
+    assert!(bench.io.filters.is_empty());
+}
+
+#[test]
+fn a_socket_that_takes_no_filter_is_told_once_and_has_none() {
+    let half = Kept::ALL.times(1, 2);
+    let mut bench = Bench::new();
+    bench.want(&[(0, half)]);
+    bench.records();
+    bench.io.filter_fails = Some(libc::ENOMEM);
+    bench.want(&[(0, Kept::LEAST)]);
+    assert!(bench.io.filters.is_empty());
+    assert_eq!(bench.records(), [RecordKind::NoFilter { on: ListenerId(0), errno: libc::ENOMEM }]);
+    bench.want(&[(0, half)]);
+    assert_eq!(bench.records(), []);
+    bench.io.filter_fails = None;
+    bench.want(&[(0, half)]);
+    assert_eq!(bench.io.filters.len(), 1, "it is tried again");
 }
 
 #[test]

@@ -102,6 +102,8 @@ pub struct Worker<S, H = proxy::State> {
     /// With whom connections were not made.
     pub(super) unconnected: Noted,
     batch: BatchClock,
+    /// Filters are of a handler that knows of none any more.
+    pub(super) filters_are_old: bool,
     /// Where the shard looks for messages instead of sleeping.
     rehearsal: Option<Box<Rehearsal<H>>>,
 }
@@ -116,10 +118,15 @@ pub(super) struct Arrival<'a> {
     pub waited_ns: Option<u64>,
 }
 
+#[derive(Default)]
 pub(super) struct Open {
     closing: bool,
     /// The last error number that was told of this socket's sends.
     pub refused: i32,
+    /// The kernel drops a part of what comes.
+    pub is_filtered: bool,
+    /// It was told that it takes no filter.
+    pub is_unfilterable: bool,
 }
 
 impl<S, H> Drop for Worker<S, H> {
@@ -177,6 +184,7 @@ impl<S, H: Handler> Worker<S, H> {
             noted: Noted::new(),
             unconnected: Noted::new(),
             batch: BatchClock::default(),
+            filters_are_old: false,
             rehearsal: None,
         }
     }
@@ -246,6 +254,7 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
 
     fn end(&mut self, io: &mut I) -> Next {
         self.send_due(io, limits::DUE_PER_BATCH);
+        self.look_at_filters(io);
         self.copy_tally();
         self.metrics.batches.count();
         self.batch.end(self.now, &self.metrics);
@@ -261,9 +270,9 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         let letters = (!self.post.is_empty(self.number)).then_some(self.now);
         let (kernel, names) = (self.parking.deadline(), self.waiting.deadline());
         let streams = (!self.streams.is_empty()).then_some(self.look_at_streams);
-        let again = self.again.deadline();
-        let deadlines = [self.stop_by, kernel, names, self.handler.deadline(), letters, again, streams];
-        Next::Wait(deadlines.into_iter().flatten().min())
+        let (again, filters) = (self.again.deadline(), self.handler.look_at());
+        let own = [self.handler.deadline(), letters, again, streams, filters];
+        Next::Wait(own.into_iter().chain([self.stop_by, kernel, names]).flatten().min())
     }
 
     fn idle(&mut self) {
@@ -283,7 +292,7 @@ impl<S, H: Handler> Worker<S, H> {
             }
         }
         if !Arc::ptr_eq(&old.snapshot.plan.matcher, &self.current.snapshot.plan.matcher) {
-            self.handler.adopt(&self.current.snapshot);
+            self.adopt();
             self.streams.limit(self.current.snapshot.plan.streams);
         }
         self.verify_anew(&old.snapshot);
@@ -307,7 +316,7 @@ impl<S, H: Handler> Worker<S, H> {
             let Some(place) = self.open.get_mut(usize::from(id.0)) else { continue };
             kept[usize::from(id.0)] = true;
             if place.is_none() {
-                *place = Some(Open { closing: false, refused: 0 });
+                *place = Some(Open::default());
                 io.open(*id, source);
             }
         }
@@ -432,7 +441,7 @@ impl<S, H: Handler> Worker<S, H> {
         let Caught { message, place } = caught;
         let cause = incoming.map(|incoming| (incoming.on, incoming.from));
         self.record(RecordKind::Panic { cause, message, place });
-        self.handler.adopt(&self.current.snapshot);
+        self.adopt();
         if self.panic_rate.exceeded(self.now) && self.end.is_none() {
             self.end = Some(End::Panics);
             self.record(RecordKind::TooManyPanics);

@@ -89,7 +89,11 @@ impl Carrier for Datagrams {
     }
 
     fn drops(&self) -> io::Result<u64> {
-        self.callers.iter().chain([&self.callee]).map(|socket| receive_drops(socket.as_raw_fd())).sum()
+        self.callers
+            .iter()
+            .chain([&self.callee])
+            .map(|socket| receive_drops(socket.as_raw_fd()).map(u64::from))
+            .sum()
     }
 
     fn connections(&self) -> (u64, u64) {

@@ -149,10 +149,11 @@ impl Findings {
         (
             missing(0) + missing(1) == 0,
             format!(
-                "account: {} INVITEs answered 503, {} dropped and counted, {} messages dropped by the kernel, {} calls \
-                 unanswered; missing before and in Viaduct: {}, {}",
+                "account: {} INVITEs answered 503, {} dropped and counted, {} by the filter at the socket, {} messages dropped by \
+                 the kernel for want of room, {} calls unanswered; missing before and in Viaduct: {}, {}",
                 over.refused,
                 over.shed,
+                over.filtered,
                 over.kernel_drops,
                 over.unanswered,
                 missing(0),
@@ -178,6 +179,7 @@ mod tests {
             again: 0,
             refused: (offered - completed) as u64,
             shed: 0,
+            filtered: 0,
             unanswered: 0,
             kernel_drops: 0,
             own_drops: 0,

@@ -19,9 +19,10 @@ pub struct Window {
     pub is_carried: bool,
     /// INVITEs and BYEs sent again, and whatever else nobody had answered.
     pub again: u64,
-    /// INVITEs answered 503, and those that were dropped and counted.
+    /// INVITEs answered 503, those that were dropped and counted, and those that the filter at Viaduct's socket dropped.
     pub refused: u64,
     pub shed: u64,
+    pub filtered: u64,
     /// Calls that were neither completed nor refused: their messages are among those dropped, or under way at the end.
     pub unanswered: u64,
     /// Messages that the kernel dropped before Viaduct, and before the load.
@@ -66,6 +67,7 @@ impl Window {
             again: tally.retransmissions,
             refused: tally.refused,
             shed: more("viaduct_dropped_total", "reason=\"overload\""),
+            filtered: kernel.filtered,
             unanswered: tally.failed.saturating_sub(tally.refused),
             kernel_drops,
             own_drops: outcome.own_drops,
@@ -73,7 +75,7 @@ impl Window {
             setup_p99_ms: ms(setup.value_at_quantile(0.99)),
             setup_again_p99_ms: ms(outcome.setup.value_at_quantile(0.99)),
             gaps: [
-                (tally.transmissions + outcome.acks) as i64 - received as i64 - kernel_drops as i64,
+                (tally.transmissions + outcome.acks) as i64 - received as i64 - kernel.dropped() as i64,
                 received as i64 - ended as i64,
             ],
             kept_up: outcome.kept_up(),

@@ -68,7 +68,7 @@ impl Account {
     /// What is missing (or too much) between the generator and Viaduct, within Viaduct, and behind it.
     pub fn gaps(&self) -> [i64; 3] {
         let n = |number: u64| number as i64;
-        let lost = |kernel: Kernel| n(kernel.refused + kernel.no_port);
+        let lost = |kernel: Kernel| n(kernel.dropped());
         [
             n(self.sent) - n(self.received) - lost(self.before_viaduct),
             n(self.received) - n(self.forwarded) - n(self.answered) - n(self.dropped) - n(self.waiting),
@@ -78,8 +78,7 @@ impl Account {
 
     /// Datagrams that queues of the kernel dropped.
     pub fn kernel_drops(&self) -> u64 {
-        let of = |kernel: Kernel| kernel.refused + kernel.no_port;
-        of(self.before_viaduct) + of(self.before_sink)
+        self.before_viaduct.dropped() + self.before_sink.dropped()
     }
 }
 
@@ -274,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_message_that_is_nowhere_shows() {
-        let lost = Kernel { refused: 1, no_port: 0 };
+        let lost = Kernel { refused: 1, ..Kernel::default() };
         let mut account = Account { sent: 10, received: 9, before_viaduct: lost, ..Account::default() };
         (account.forwarded, account.answered, account.dropped, account.arrived) = (6, 2, 1, 6);
         assert_eq!(account.gaps(), [0, 0, 0]);

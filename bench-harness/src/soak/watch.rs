@@ -73,6 +73,8 @@ pub fn open_files(process: u32) -> io::Result<(u64, u64)> {
 pub struct Kernel {
     /// Dropped at a socket, nearly always because its buffer was full.
     pub refused: u64,
+    /// Dropped by a socket's filter.
+    pub filtered: u64,
     /// For a port that nobody had.
     pub no_port: u64,
 }
@@ -89,12 +91,24 @@ impl Kernel {
         let names = lines.next()?.split_whitespace();
         let values: HashMap<&str, &str> = names.zip(lines.next()?.split_whitespace()).collect();
         let of = |name| values.get(name)?.parse().ok();
-        Some(Self { refused: of("InErrors")?, no_port: of("NoPorts")? })
+        // `InErrors` are all of them.
+        let full: u64 = ["RcvbufErrors", "MemErrors", "InCsumErrors"].into_iter().filter_map(of).sum();
+        let all = of("InErrors")?;
+        Some(Self { refused: full.min(all), filtered: all.saturating_sub(full), no_port: of("NoPorts")? })
     }
 
     /// What has come since.
     pub fn since(self, before: Self) -> Self {
-        Self { refused: self.refused - before.refused, no_port: self.no_port - before.no_port }
+        Self {
+            refused: self.refused - before.refused,
+            filtered: self.filtered - before.filtered,
+            no_port: self.no_port - before.no_port,
+        }
+    }
+
+    /// All that did not come in.
+    pub fn dropped(self) -> u64 {
+        self.refused + self.filtered + self.no_port
     }
 }
 
@@ -116,9 +130,10 @@ mod tests {
 
     #[test]
     fn the_kernels_counts_go_by_their_names() {
-        let text = "Ip: Forwarding\nIp: 1\nUdp: InDatagrams NoPorts InErrors OutDatagrams\nUdp: 9 2 3 7\n";
+        let text = "Ip: Forwarding\nIp: 1\nUdp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors MemErrors\n\
+                    Udp: 9 2 8 7 4 1\n";
         let kernel = Kernel::of(text).unwrap();
-        assert_eq!((kernel.no_port, kernel.refused), (2, 3));
+        assert_eq!((kernel.no_port, kernel.refused, kernel.filtered, kernel.dropped()), (2, 5, 3, 10));
         assert!(Kernel::of("Tcp: a\nTcp: 1\n").is_none());
     }
 }

@@ -27,6 +27,8 @@ use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, ReactorErrorKin
 
 pub use send::Tx;
 
+use libc::sock_filter;
+
 use super::clock::{Clock, LONGEST_WAIT_NS};
 use super::files::{self, accept_below, places};
 use super::slots::Slots;
@@ -238,6 +240,11 @@ impl Io for Engine<'_> {
         if !self.slots.knows(id) && !self.slots.open(id, Arc::clone(source)) {
             self.refused.push(id);
         }
+        source.end_filter();
+    }
+
+    fn filter(&mut self, on: SocketId, program: &[sock_filter]) -> Result<(), i32> {
+        self.slots.get(on).ok_or(libc::EBADF)?.filter(program)
     }
 
     fn close(&mut self, id: SocketId) {

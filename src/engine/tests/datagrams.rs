@@ -8,6 +8,7 @@ use super::super::*;
 use super::{drive, run};
 use crate::cli::netns::{Host, add_address, add_veth, netlink, up};
 use crate::engine::Event;
+use crate::engine::socket::Drops;
 use crate::engine::tests::harness::{BURST, Client, Echo, OWN, STEP, inside, listener, open};
 use crate::limits::{ENGINE_SOCKETS, SENDS_PER_SUBMIT};
 
@@ -40,7 +41,7 @@ fn every_datagram_comes_back() {
                 client.receive_all(BURST);
             }
         });
-        assert_eq!(echo.received() + socket.drops() as usize, ROUNDS * BURST);
+        assert_eq!(echo.received() + socket.drops().full as usize, ROUNDS * BURST);
         assert_eq!((echo.sent, echo.failed.len()), (echo.received(), 0));
         assert_eq!(metrics.receive_restarts.get(), 0);
     });
@@ -83,6 +84,42 @@ fn the_largest_datagram_passes_whole() {
             assert_eq!(client.receive().expect("the empty one comes back"), b"");
         });
         assert_eq!((echo.received(), echo.truncated), (2, 0));
+    });
+}
+
+#[test]
+fn what_a_filter_drops_is_counted_by_itself() {
+    inside(|| {
+        let socket = open(OWN);
+        let (echo, _) = run(Echo::on(&socket), |_| {
+            let client = Client::new();
+            let exchange = |bytes: &[u8]| {
+                client.send(bytes);
+                assert_eq!(client.receive().as_deref(), Some(bytes));
+            };
+            exchange(b"dropped?");
+            exchange(b"filter");
+            (0..3).for_each(|_| client.send(b"dropped"));
+            exchange(b"kept");
+            // Another one in its place.
+            exchange(b"filter");
+            client.send(b"dropped");
+            exchange(b"everything");
+            exchange(b"dropped?");
+        });
+        assert_eq!(socket.drops(), Drops { full: 0, filtered: 4 });
+        assert_eq!((echo.received(), echo.sent), (6, 6));
+        // Whoever opens it next knows of no filter.
+        let (echo, _) = run(Echo::on(&socket), |_| {
+            let client = Client::new();
+            client.send(b"filter");
+            assert!(client.receive().is_some());
+        });
+        assert_eq!(echo.received(), 1);
+        // Until then it is there.
+        let (echo, _) = run(Echo::on(&socket), |_| Client::new().insist(b"dropped?"));
+        assert!(echo.received() > 0);
+        assert_eq!(socket.drops().full, 0);
     });
 }
 
@@ -367,7 +404,7 @@ fn drops_of_a_full_receive_buffer_are_read_from_the_kernel() {
             go.send(()).unwrap();
             talk.until_received(SENT);
         });
-        assert!(socket.drops() > 0, "{SENT} datagrams do not fit into 16 KiB");
-        assert_eq!(echo.received() + socket.drops() as usize, SENT);
+        assert!(socket.drops().full > 0, "{SENT} datagrams do not fit into 16 KiB");
+        assert_eq!(echo.received() + socket.drops().full as usize, SENT);
     });
 }

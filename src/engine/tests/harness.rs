@@ -86,6 +86,19 @@ pub struct Seen {
 
 /// Sends every datagram back to where it came from, or away on one that says so; closes a socket on one
 /// that says so.
+/// A filter that drops what begins with a `d`.
+const NO_D: [libc::sock_filter; 4] = {
+    const fn step(code: u32, no: u8, k: u32) -> libc::sock_filter {
+        libc::sock_filter { code: code as u16, jt: 0, jf: no, k }
+    }
+    [
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 8),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, b'd' as u32),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
+    ]
+};
+
 #[derive(Default)]
 pub struct Echo {
     pub sockets: Vec<(SocketId, Arc<Socket>)>,
@@ -154,6 +167,10 @@ impl<I: Io<Source = Arc<Socket>>> Shard<I> for Echo {
                 self.from = Some(from);
                 if bytes == b"close" {
                     return io.close(on);
+                }
+                if bytes == b"filter" || bytes == b"everything" {
+                    let steps = if bytes == b"filter" { &NO_D[..] } else { &[] };
+                    assert_eq!(io.filter(on, steps), Ok(()));
                 }
                 let Some(mut tx) = io.tx() else {
                     self.no_buffer += 1;
@@ -279,7 +296,7 @@ impl Talk {
     }
 
     fn drops(&self) -> usize {
-        self.sockets.iter().filter_map(Weak::upgrade).map(|socket| socket.drops() as usize).sum()
+        self.sockets.iter().filter_map(Weak::upgrade).map(|socket| socket.drops().full as usize).sum()
     }
 }
 

@@ -36,6 +36,7 @@ use std::time::Instant;
 use io_uring::squeue::Flags;
 use io_uring::types::{Fd, Fixed};
 use io_uring::{cqueue, opcode};
+use libc::sock_filter;
 
 pub use probe::{Kernel, Missing, probe};
 pub use send::Tx;
@@ -380,6 +381,11 @@ impl Io for Engine<'_> {
         if self.ring.set_file(id.0, source.fd()).is_err() || !self.slots.open(id, Arc::clone(source)) {
             self.refused.push(id);
         }
+        source.end_filter();
+    }
+
+    fn filter(&mut self, on: SocketId, program: &[sock_filter]) -> Result<(), i32> {
+        self.slots.get(on).ok_or(libc::EBADF)?.filter(program)
     }
 
     fn close(&mut self, id: SocketId) {
