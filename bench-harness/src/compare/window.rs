@@ -296,6 +296,7 @@ pub fn search_for(load: Load) -> Search {
 /// Calls, connections or messages of one caller through the forwarder.
 pub fn settings(forwarder: SocketAddrV4, load: Load) -> Settings {
     let (transport, unit) = (load.transport(), load.unit());
+    let callee = SocketAddr::V4(if transport == Transport::Tls { SECURE_SINK } else { SINK });
     Settings {
         mix: Mix::only(match unit {
             Unit::Call => Kind::Call,
@@ -305,7 +306,8 @@ pub fn settings(forwarder: SocketAddrV4, load: Load) -> Settings {
         hold_ns: HOLD.as_nanos() as u64,
         retransmit: !transport.is_stream(),
         callers: vec![SocketAddr::V4(CLIENT)],
-        callee: SocketAddr::V4(if transport == Transport::Tls { SECURE_SINK } else { SINK }),
+        callee,
+        named: callee,
         forwarder: SocketAddr::V4(forwarder),
         transport,
         fresh: unit == Unit::Connection,

@@ -109,6 +109,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         retransmit: !args.no_retransmissions && !args.transport.is_stream(),
         callers,
         callee: args.callee,
+        named: args.callee,
         forwarder: args.to,
         transport: args.transport,
         fresh: args.fresh,

@@ -47,6 +47,8 @@ pub struct Settings {
     pub callers: Vec<SocketAddr>,
     /// The callee's address.
     pub callee: SocketAddr,
+    /// What the Request-URI and To of what begins an exchange name: the callee's address, or the forwarder's.
+    pub named: SocketAddr,
     /// Where the callers' requests go.
     pub forwarder: SocketAddr,
     /// What they go by; the callee is reached by what [`Transport::of_callee`] says.
@@ -138,7 +140,7 @@ impl Exchanges {
     pub fn new(settings: Settings, base: u32) -> Self {
         let templates = |caller: &SocketAddr| {
             let of = |kind: Kind| {
-                Template::of(kind.method(), (*caller, settings.callee), kind.long(), settings.transport)
+                Template::of(kind.method(), (*caller, settings.named), kind.long(), settings.transport)
             };
             Kind::ALL.map(of).into()
         };

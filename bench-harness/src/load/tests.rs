@@ -37,6 +37,7 @@ impl<'a> Path<'a> {
             retransmit: true,
             callers: CALLERS.map(address).into(),
             callee: address(CALLEE),
+            named: address(CALLEE),
             forwarder: address(FORWARDER),
             transport: Transport::Udp,
             fresh: false,

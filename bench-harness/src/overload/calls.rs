@@ -49,6 +49,15 @@ const STEP_WARM_UP: Duration = Duration::from_millis(200);
 /// Calls that have begun end within this time, or never.
 const DRAIN: Duration = Duration::from_secs(1);
 
+/// What callers do.
+#[derive(Clone, Copy)]
+struct Callers {
+    /// What is not answered is sent again.
+    retransmit: bool,
+    /// The Request-URI names the callee's address, not Viaduct's.
+    name_callee: bool,
+}
+
 /// The load and what it is offered to.
 struct Bench<'a> {
     name: &'static str,
@@ -60,8 +69,7 @@ struct Bench<'a> {
     /// Where this thread could run before the load was pinned: Viaduct may, too.
     everywhere: CpuSet,
     driver: Driver,
-    /// What is not answered is sent again.
-    retransmit: bool,
+    callers: Callers,
     histograms: Histograms,
 }
 
@@ -72,8 +80,8 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
     let configuration = overload_configuration(args.stateful);
     let name = if args.stateful { STATEFUL } else { VIADUCT };
     let quota = args.core_part.map(Quota::new).transpose()?;
-    let retransmit = !args.no_retransmissions;
-    let mut bench = Bench::start(name, &world, folder.path(), &configuration, retransmit, quota)?;
+    let callers = Callers { retransmit: !args.no_retransmissions, name_callee: args.name_callee };
+    let mut bench = Bench::start(name, &world, folder.path(), &configuration, callers, quota)?;
     let described = model::Subject {
         version: version_of_viaduct()?,
         configuration: configuration.clone(),
@@ -112,16 +120,16 @@ impl<'a> Bench<'a> {
         world: &World,
         folder: &'a Path,
         configuration: &'a str,
-        retransmit: bool,
+        callers: Callers,
         quota: Option<Quota>,
     ) -> io::Result<Self> {
         let subject = Self::begin(folder, configuration, quota.as_ref())?;
-        let settings = settings(&subject, retransmit);
+        let settings = settings(&subject, callers);
         let driver = Driver::new(vec![world.client()?], world.sink()?, settings, true)?;
         let everywhere = pin_from_here(LOAD_CORE)?;
         let histograms = Histograms::new();
         let mut bench =
-            Self { name, folder, configuration, subject, quota, everywhere, driver, retransmit, histograms };
+            Self { name, folder, configuration, subject, quota, everywhere, driver, callers, histograms };
         bench.wait()?;
         Ok(bench)
     }
@@ -133,7 +141,7 @@ impl<'a> Bench<'a> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let settings = settings(&self.subject, self.retransmit);
+        let settings = settings(&self.subject, self.callers);
         self.subject.until_calls_pass(&mut self.driver, &settings, 2 * HOLD)
     }
 
@@ -214,7 +222,7 @@ impl<'a> Bench<'a> {
 
     fn offer(&mut self, rate: f64, length: Duration) -> io::Result<Outcome> {
         self.subject.check_alive()?;
-        self.driver.reset(settings(&self.subject, self.retransmit));
+        self.driver.reset(settings(&self.subject, self.callers));
         self.driver.run(&Offer { rate, length, jitter: true, drain: DRAIN, gives_up: true })
     }
 
@@ -245,14 +253,16 @@ impl<'a> Bench<'a> {
     }
 }
 
-fn settings(subject: &Subject, retransmit: bool) -> Settings {
+fn settings(subject: &Subject, callers: Callers) -> Settings {
+    let (forwarder, callee) = (SocketAddr::V4(subject.address), SocketAddr::V4(SINK));
     Settings {
         mix: Mix::only(Kind::Call),
         hold_ns: HOLD.as_nanos() as u64,
-        retransmit,
+        retransmit: callers.retransmit,
         callers: vec![SocketAddr::V4(CLIENT)],
-        callee: SocketAddr::V4(SINK),
-        forwarder: SocketAddr::V4(subject.address),
+        callee,
+        named: if callers.name_callee { callee } else { forwarder },
+        forwarder,
         transport: Transport::Udp,
         fresh: false,
     }

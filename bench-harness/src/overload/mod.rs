@@ -23,7 +23,8 @@ default). Without transactions, because there refusing is dearest beside forward
 by its core; with them by the table of transactions, which empties 32 s after a call. Refusals are acknowledged.
 What is not answered is sent again after 0.5 s, 1.5 s, 3.5 s … (RFC 3261, Timers A and E), as callers do: what is dropped
 comes back, so that more than five times the peak comes in. At the end of the time callers hang up. With
---no-retransmissions each message is sent once.
+--no-retransmissions each message is sent once. Request-URIs are numbers at Viaduct's address, as trunks (and SIPp) write
+them, of which a filter at the socket drops a part; with --name-callee they are at the callee's, which it cannot tell.
 
 One core of load can hardly offer five times what a whole core of Viaduct's carries, and answer what is let in: the property
 `load` fails then, and what is left of the peak is the load's own. With --core-part Viaduct has a part of its core only, by a
@@ -73,6 +74,9 @@ pub struct Args {
     /// Calls: send nothing again that is not answered
     #[arg(long, requires = "calls")]
     no_retransmissions: bool,
+    /// Calls: name the callee's address in Request-URI and To, not Viaduct's: no filter at the socket tells then what begins
+    #[arg(long, requires = "calls")]
+    name_callee: bool,
     /// Calls: write results.json and report.md into this folder
     #[arg(long, value_name = "DIR", requires = "calls")]
     out: Option<PathBuf>,

@@ -215,6 +215,7 @@ fn settings(subject: &Subject) -> Settings {
         retransmit: true,
         callers: vec![SocketAddr::V4(CLIENT)],
         callee: SocketAddr::V4(SINK),
+        named: SocketAddr::V4(SINK),
         forwarder: SocketAddr::V4(subject.address),
         transport: Transport::Udp,
         fresh: false,
