@@ -41,17 +41,29 @@ impl Spread {
 /// Part of its time for which a window may be without the processors, and still count where it fails.
 const STOLEN: f64 = 0.02;
 
-/// Offers a window and says what it shows. One that is carried is carried whatever else the host did meanwhile; one that is
-/// not shows nothing where the host gave the processors to others, or where other programs kept the load from its own.
-pub fn verdict(window: impl FnOnce() -> io::Result<Outcome>) -> io::Result<Verdict> {
-    let (begin, stolen) = (Instant::now(), stolen_ns()?);
-    let outcome = window()?;
-    let stolen = stolen_ns()?.saturating_sub(stolen) as f64 / begin.elapsed().as_nanos() as f64;
-    Ok(match outcome.is_carried() {
-        true => Verdict::Carried,
-        false if stolen > STOLEN || !outcome.kept_up() => Verdict::Spoiled,
-        false => Verdict::Lost,
-    })
+/// What the host does while a window is offered.
+pub struct Watch {
+    begin: Instant,
+    stolen_ns: u64,
+}
+
+impl Watch {
+    /// From now on.
+    pub fn start() -> io::Result<Self> {
+        Ok(Self { begin: Instant::now(), stolen_ns: stolen_ns()? })
+    }
+
+    /// What the window shows. One that is carried is carried whatever else the host did meanwhile; one that is not shows nothing
+    /// where the host gave the processors to others, or where other programs kept the load from its own.
+    pub fn verdict(&self, outcome: &Outcome) -> io::Result<Verdict> {
+        let stolen_ns = stolen_ns()?.saturating_sub(self.stolen_ns);
+        let stolen = stolen_ns as f64 / self.begin.elapsed().as_nanos() as f64;
+        Ok(match outcome.is_carried() {
+            true => Verdict::Carried,
+            false if stolen > STOLEN || !outcome.kept_up() => Verdict::Spoiled,
+            false => Verdict::Lost,
+        })
+    }
 }
 
 /// The value in bytes of a line `name: N kB`, as files in `/proc` have them.

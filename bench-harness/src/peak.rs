@@ -41,9 +41,60 @@ pub struct Search {
 }
 
 /// A rate is judged by the verdict that so many windows share.
-const AGREED: usize = 2;
+pub const AGREED: usize = 2;
 /// Windows of one rate, the spoiled ones included; where they do not agree, it is not carried.
 const AT_ONE_RATE: usize = 6;
+
+/// Whether a rate is carried: two windows of it have to agree.
+///
+/// # Errors
+/// Those of `window`.
+pub fn is_carried<E>(window: impl FnMut() -> Result<Verdict, E>) -> Result<bool, E> {
+    let mut left = AT_ONE_RATE;
+    Seen::default().are_carried(AGREED, &mut left, window)
+}
+
+/// A rate that is known by what several make of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settled<M> {
+    /// The highest that was tried and that all carry; the lowest of all, where none was.
+    pub rate: f64,
+    /// Rates above it, from the highest, and who did not carry each.
+    pub above: Vec<(f64, M)>,
+    /// Who does not even carry that one.
+    pub lost_by: Option<M>,
+}
+
+/// The first of `rate`, `rate * lower`, `rate * lower * lower`, … (`steps` of them below the first) that all members carry,
+/// as `carries` answers. Who did not carry one is asked first at the next.
+///
+/// # Errors
+/// Those of `carries`.
+pub fn settle<M: Copy + PartialEq, E>(
+    members: &[M],
+    mut rate: f64,
+    (lower, steps): (f64, usize),
+    mut carries: impl FnMut(M, f64) -> Result<bool, E>,
+) -> Result<Settled<M>, E> {
+    let (mut above, mut order) = (Vec::new(), members.to_vec());
+    loop {
+        let mut lost_by = None;
+        for member in &order {
+            if !carries(*member, rate)? {
+                lost_by = Some(*member);
+                break;
+            }
+        }
+        match lost_by {
+            Some(loser) if above.len() < steps => {
+                above.push((rate, loser));
+                rate *= lower;
+                order.sort_by_key(|member| *member != loser);
+            }
+            lost_by => return Ok(Settled { rate, above, lost_by }),
+        }
+    }
+}
 
 impl Search {
     /// The highest rate of which most windows are carried; `None`: not even the lowest, or the windows were not enough to tell.
@@ -140,26 +191,45 @@ impl Search {
 /// Windows so far.
 struct Looked<W> {
     window: W,
-    /// Of each rate (its bits, which order as it does): windows that were carried, lost, and all.
-    seen: BTreeMap<u64, (usize, usize, usize)>,
+    /// Of each rate (its bits, which order as it does).
+    seen: BTreeMap<u64, Seen>,
     left: usize,
+}
+
+/// Windows of one rate: those that were carried, lost, and all.
+#[derive(Default)]
+struct Seen {
+    carried: usize,
+    lost: usize,
+    all: usize,
+}
+
+impl Seen {
+    /// So many are carried before two are lost; takes more, of those that are left, until that is known.
+    fn are_carried<E>(
+        &mut self,
+        enough: usize,
+        left: &mut usize,
+        mut window: impl FnMut() -> Result<Verdict, E>,
+    ) -> Result<bool, E> {
+        while self.carried < enough && self.lost < AGREED && self.all < AT_ONE_RATE && *left > 0 {
+            match window()? {
+                Verdict::Carried => self.carried += 1,
+                Verdict::Lost => self.lost += 1,
+                Verdict::Spoiled => {}
+            }
+            self.all += 1;
+            *left -= 1;
+        }
+        Ok(self.carried >= enough)
+    }
 }
 
 impl<E, W: FnMut(f64) -> Result<Verdict, E>> Looked<W> {
     /// So many windows of this rate are carried before two are lost.
     fn is_carried(&mut self, rate: f64, enough: usize) -> Result<bool, E> {
         let Self { window, seen, left } = self;
-        let (carried, lost, all) = seen.entry(rate.to_bits()).or_default();
-        while *carried < enough && *lost < AGREED && *all < AT_ONE_RATE && *left > 0 {
-            match window(rate)? {
-                Verdict::Carried => *carried += 1,
-                Verdict::Lost => *lost += 1,
-                Verdict::Spoiled => {}
-            }
-            *all += 1;
-            *left -= 1;
-        }
-        Ok(*carried >= enough)
+        seen.entry(rate.to_bits()).or_default().are_carried(enough, left, || window(rate))
     }
 }
 
@@ -310,5 +380,47 @@ mod tests {
     #[test]
     fn errors_end_it() {
         assert_eq!(SEARCH.run(|_| Err::<Verdict, _>("gone")), Err("gone"));
+        assert_eq!(is_carried(|| Err("gone")), Err("gone"));
+        assert_eq!(settle(&[1], 1.0, (0.8, 5), |_, _| Err("gone")), Err("gone"));
+    }
+
+    #[test]
+    fn two_windows_have_to_agree() {
+        use Verdict::{Carried, Lost, Spoiled};
+        for (windows, carried) in [
+            (&[Carried, Carried][..], true),
+            (&[Lost, Lost], false),
+            (&[Carried, Lost, Carried], true),
+            (&[Lost, Carried, Spoiled, Lost], false),
+            (&[Spoiled, Carried, Spoiled, Spoiled, Spoiled, Carried], true),
+            (&[Spoiled, Carried, Spoiled, Spoiled, Spoiled, Spoiled], false),
+        ] {
+            let mut left = windows.iter();
+            let found: Result<_, Infallible> = is_carried(|| Ok(*left.next().unwrap()));
+            assert_eq!((found, left.len()), (Ok(carried), 0), "{windows:?}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_lowered_until_all_carry_it() {
+        let mut asked = Vec::new();
+        let settled = |capacities: &[f64], asked: &mut Vec<(usize, f64)>| {
+            let members: Vec<_> = (0..capacities.len()).collect();
+            let found: Result<_, Infallible> = settle(&members, 1_000.0, (0.5, 3), |member, rate| {
+                asked.push((member, rate));
+                Ok(rate <= capacities[member])
+            });
+            let Ok(found) = found;
+            found
+        };
+        let at_once = Settled { rate: 1_000.0, above: Vec::new(), lost_by: None };
+        assert_eq!(settled(&[5_000.0, 1_000.0], &mut asked), at_once);
+        assert_eq!(asked.len(), 2);
+        asked.clear();
+        let third = settled(&[600.0, 300.0], &mut asked);
+        assert_eq!(third, Settled { rate: 250.0, above: vec![(1_000.0, 0), (500.0, 1)], lost_by: None });
+        assert_eq!(asked, [(0, 1_000.0), (0, 500.0), (1, 500.0), (1, 250.0), (0, 250.0)]);
+        let never = settled(&[1_000.0, 100.0], &mut asked);
+        assert_eq!((never.rate, never.above.len(), never.lost_by), (125.0, 3, Some(1)));
     }
 }

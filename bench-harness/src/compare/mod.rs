@@ -7,6 +7,7 @@
 //! ```
 
 mod accounts;
+mod order;
 mod peers;
 mod print;
 mod rates;
@@ -34,7 +35,7 @@ use rounds::Rounds;
 use syscalls::Counter;
 
 pub use selection::{Family, Selection};
-pub use window::{Bench, Plan};
+pub use window::{Bench, MESSAGES, Plan};
 
 /// Compares Viaduct with the floor and with other proxies, interleaved over rounds
 #[derive(Debug, clap::Args)]
@@ -51,7 +52,7 @@ share 4096 MiB between their processes, or half of what is free where that is le
 not measured is stopped (SIGSTOP). Who goes first turns from round to round.
 
 Loads, one window of each for each subject and round:
-  messages    INVITEs that nobody answers, at 80% of the lower knee of Viaduct and the floor (peers: of their own)
+  messages    INVITEs that nobody answers, at 80% of the floor's knee (other proxies: of their own)
   calls       INVITE 180 200 ACK BYE 200, without transactions; not for the floor
   stateful-calls   the same with transactions, and by Viaduct without
   tcp-calls   the same calls over TCP, by connections that last; nothing is sent again
@@ -59,16 +60,22 @@ Loads, one window of each for each subject and round:
   tls-calls   the calls of tcp-calls over TLS
   tls-connections   the same as tcp-connections, over TLS
   ws-calls    the same as tcp-calls, and as many, where callers speak WebSocket and the callee TCP
-  paced       single messages, far apart and at random: what forwarding adds to latency
+  paced       single messages, far apart and at random: what forwarding adds to latency. Viaduct and the floor, both asleep or
+              both spinning between messages, take turns in eight short windows that are counted as one for each
   saturation  half more than the knee; system calls are counted here
   knee        rising rates until less than 99.5% arrives
 
-Calls and connections are compared where nobody loses any. Before the rounds the most that each subject carries of each of
-these loads is looked for (as `overload --calls` looks for its peak, but coarsely); after each window that it does not carry
-it is started afresh, because who keeps transactions sends for half a minute again what was left, and after the last of them
-nothing is left. 0.6 of what the slowest of a load carries is offered to all of them then, and the report says so. A window of which more than 0.5% was lost (calls that failed or needed a
-message again) does not count. Where that is more than one pair of windows of three, the figure is none: `not_comparable` in
-results.json, and the report, have what each subject lost.
+All but `paced` is compared where nobody loses any. Before the rounds the most that each subject carries of each load is looked
+for (as `overload --calls` looks for its peak, but coarsely): a rate is carried where two windows agree, and after each window
+that a subject does not carry it is started afresh, because queues, and for half a minute transactions, keep what was left.
+80% of the floor's most, or 0.6 of what the slowest of a load carries, is tried then by two windows as long as those of the
+rounds; where somebody who is offered the same does not carry it, it is lowered to 0.8 of that, five times at most. The report
+says what was offered, and whose loss has lowered it. What is given by --knee, --calls or --tcp-calls is offered untried.
+
+In the rounds, too, a subject that lost anything in a window is started afresh before its next one; how often is in results.json
+(`begun_afresh`) and in the report. A window of which more than 0.5% was lost (messages that did not arrive, calls that failed or
+needed a message again) does not count. Where that is more than one pair of windows of three, the figure is none:
+`not_comparable` in results.json, and the report, have what each subject lost.
 
 Over TLS all are asked for the same: TLS 1.3, TLS_AES_128_GCM_SHA256 and X25519 is all that the load offers and takes;
 certificates are ECDSA on P-256 (`bench-harness certificates`), those of servers are verified by the load and by the
@@ -80,7 +87,7 @@ What is known after each round stands in the folder of --out already, if the run
 Passes (exit code 0) when Viaduct lost no message of calls, connections and `paced`, and none had to be sent again.
 
 Needs root (or user namespaces, then without system calls), two cores, and a quiet machine. With the windows' usual
-length nine rounds of all subjects take about twenty minutes.
+length nine rounds of all subjects take about half an hour.
 
 Examples:
   bench-harness compare
@@ -94,7 +101,7 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     selection: Selection,
-    /// Part of the knee at which messages are offered
+    /// Part of the floor's knee at which messages are offered
     #[arg(long, default_value_t = 0.8)]
     load: f64,
     /// Take this, in messages a second, for each subject's knee instead of looking for it

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::measure::Spread;
 use crate::results::Unit;
-use crate::results::model::{Load, Results, Sample};
+use crate::results::model::{Load, Lowered, Results, Sample};
 
 /// Prints a row for each subject and load, and what could not be compared or measured.
 pub fn summary(results: &Results) {
@@ -56,6 +56,18 @@ pub fn summary(results: &Results) {
         if let Some(spread) = Spread::of(samples.iter().map(each).collect()) {
             println!("{subject}: {:.0} new connections in a second of CPU", spread.median);
         }
+    }
+    for (load, offered) in &results.offered {
+        for Lowered { per_second, lost_by } in &offered.lowered {
+            let offered = offered.per_second;
+            println!("lowered to {offered:.0} a second: {load}: {lost_by} did not carry {per_second:.0}");
+        }
+        if let Some(name) = &offered.lost_by {
+            println!("not carried before the rounds: {load}: by {name}");
+        }
+    }
+    for (subject, times) in &results.begun_afresh {
+        println!("started afresh after windows that lost something: {subject}: {times} times");
     }
     for (figure, loss) in &results.not_comparable {
         println!("not comparable: {figure}: {loss}");

@@ -1,27 +1,32 @@
 //! Rounds of windows: every subject under every load, in an order that turns.
+//!
+//! ```text
+//!  a look at each (what does it carry?) ─► a rate for each group, tried ─► rounds ─► results
+//! ```
 
 use std::io;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 
+use super::order::{IN_TURN, Turn, turns};
 use super::peers::{Peer, Setting, Started};
-use super::rates::{Rates, whole};
-use super::window::{Bench, Measured, Plan, search_for};
+use super::rates::{Group, Rates, rate_name, whole};
+use super::window::{Bench, Found, Measured, Plan, search_for};
+use crate::peak::{Search, Verdict, is_carried, settle};
 use crate::results::Histograms;
 use crate::results::model::{Load, Results};
 use crate::subject::Subject;
 
-/// Where the search for a knee begins, in messages a second.
-const FIRST: f64 = 20_000.0;
-/// So far below the first knee each later search begins.
+/// So far below its knee the search of a round begins.
 const BELOW: f64 = 0.9;
-/// Steps of the first search, whose knee is taken up to by smaller ones.
-const COARSE: f64 = 1.3;
-/// Steps of the others.
-const FINE: f64 = 1.05;
+/// Such a search: rising rates near the knee.
+const AROUND: Search =
+    Search { first: 0.0, between: (1_000.0, 1_000_000.0), rise: 1.05, within: 1.06, windows: 14 };
 /// What is more than can be carried, in knees.
 const TOO_MUCH: f64 = 1.5;
+/// A rate that not all of a group carry is lowered to so much of it, so often at most.
+const LOWER: (f64, usize) = (0.8, 5);
 /// What the core may do beside the forwarder's work before a word of warning: other programs disturb.
 const BESIDE: f64 = 0.05;
 /// Loads in the order of a round.
@@ -45,7 +50,7 @@ pub struct Ask {
     pub rounds: u32,
     /// Length of a window.
     pub window: Duration,
-    /// Part of the knee at which messages are offered.
+    /// Part of the floor's knee at which messages are offered.
     pub part_of_knee: f64,
     /// Each subject's knee in messages a second, if it is given.
     pub knee: Option<f64>,
@@ -69,6 +74,7 @@ pub struct Rounds<'w> {
     /// Length of what the floor sends, in bytes.
     pad_to: usize,
     subjects: Vec<Entrant>,
+    rates: Rates,
     results: Results,
     histograms: Histograms,
     beside: Vec<f64>,
@@ -77,8 +83,6 @@ pub struct Rounds<'w> {
 struct Entrant {
     peer: Peer,
     subject: Subject,
-    /// Messages a second, found before the rounds: what is offered in all of them depends on it.
-    knee: f64,
     /// Arrivals that no send explains.
     odd: u64,
 }
@@ -109,39 +113,32 @@ impl<'w> Rounds<'w> {
                 pad_to = len;
             }
             results.subjects.insert(peer.name().into(), told);
-            subjects.push(Entrant { peer: *peer, subject, knee: 0.0, odd: 0 });
+            subjects.push(Entrant { peer: *peer, subject, odd: 0 });
         }
-        let (histograms, beside) = (Histograms::new(), Vec::new());
-        Ok(Self { bench, setting, pad_to, subjects, results, histograms, beside })
+        let (rates, histograms, beside) = (Rates::default(), Histograms::new(), Vec::new());
+        Ok(Self { bench, setting, pad_to, subjects, rates, results, histograms, beside })
     }
 
     /// Finds out how much can be offered, then runs all rounds; after each of them `round_over` is told what was found so far.
     pub fn run(&mut self, ask: &Ask, bar: &ProgressBar, round_over: &RoundOver<'_>) -> io::Result<()> {
-        bar.set_length((self.subjects.len() * (1 + ask.rounds as usize * ask.loads.len())) as u64);
-        let mut rates = Rates::default();
-        for mut entrant in std::mem::take(&mut self.subjects) {
-            match self.look_at(&mut entrant, &mut rates, ask, bar) {
-                // Another proxy that carries next to nothing takes no further part.
-                Err(error) if entrant.peer.is_foreign() => {
-                    self.results.skipped.insert(entrant.peer.name().into(), error.to_string());
-                }
-                looked => {
-                    looked?;
-                    self.subjects.push(entrant);
-                }
-            }
+        let subjects = self.subjects.len();
+        let takers = |load: &Load| self.subjects.iter().filter(|entrant| entrant.peer.takes(*load)).count();
+        let round: usize = ask.loads.iter().map(takers).sum();
+        bar.set_length((2 * subjects + ask.rounds as usize * round) as u64);
+        for peer in self.peers() {
+            let looked = self.look_at(peer, ask, bar);
+            self.unless_foreign(peer, looked)?;
             bar.inc(1);
         }
-        for load in &ask.loads {
-            let offered = rates.offered(ask, *load);
-            self.results.offered.extend(offered.map(|offered| (load.name().to_owned(), offered)));
+        for group in self.rates.groups(ask, &self.peers()) {
+            self.settle(group, ask, bar)?;
         }
-        let subjects = self.subjects.len();
+        bar.inc(subjects as u64);
         for round in 0..ask.rounds {
             for load in &ask.loads {
-                for turn in 0..subjects {
-                    self.turn((turn + round as usize) % subjects, *load, ask, round, bar)?;
-                    bar.inc(1);
+                for turn in turns(&self.peers(), *load, round) {
+                    self.turn(turn, *load, ask, round, bar)?;
+                    bar.inc(turn.peers().len() as u64);
                 }
             }
             round_over(&self.results, &self.histograms)?;
@@ -149,97 +146,160 @@ impl<'w> Rounds<'w> {
         Ok(())
     }
 
-    /// A first look at a subject: its knee in messages, and the most calls and connections that it carries, as far as the
-    /// loads depend on them.
-    fn look_at(
-        &mut self,
-        entrant: &mut Entrant,
-        rates: &mut Rates,
-        ask: &Ask,
-        bar: &ProgressBar,
-    ) -> io::Result<()> {
-        let Entrant { peer, subject, knee, .. } = entrant;
-        let name = peer.name();
-        let by_knee = |load: &Load| matches!(load, Load::Messages | Load::Saturation | Load::Knee);
-        if ask.loads.iter().any(|load| by_knee(load) && peer.takes(*load)) {
-            let told = |rate: f64| bar.set_message(format!("{name} at {rate:.0}/s"));
-            *knee = match ask.knee {
-                Some(knee) => knee,
-                None => {
-                    let about = self.bench.knee(subject, FIRST, COARSE, &told)?;
-                    self.bench.knee(subject, about, FINE, &told)?
-                }
-            };
+    fn peers(&self) -> Vec<Peer> {
+        self.subjects.iter().map(|entrant| entrant.peer).collect()
+    }
+
+    /// Another proxy that fails, or carries next to nothing, takes no further part.
+    fn unless_foreign(&mut self, peer: Peer, done: io::Result<()>) -> io::Result<()> {
+        match done {
+            Err(error) if peer.is_foreign() => {
+                self.results.skipped.insert(peer.name().into(), error.to_string());
+                self.subjects.retain(|entrant| entrant.peer != peer);
+                Ok(())
+            }
+            done => done,
         }
+    }
+
+    /// The most of each load that a subject carries, as far as the loads depend on it.
+    fn look_at(&mut self, peer: Peer, ask: &Ask, bar: &ProgressBar) -> io::Result<()> {
+        let name = peer.name();
         for load in &ask.loads {
-            if !rates.lacks(ask, *load, *peer) {
+            if !self.rates.lacks(ask, *load, peer) {
                 continue;
             }
             let unit = load.unit().name();
             let told = |rate: f64| bar.set_message(format!("{name} at {rate:.0} {unit}s/s"));
-            let start = || Ok(peer.start(self.setting, self.pad_to)?.subject);
-            let most =
-                self.bench.most(subject, *load, &search_for(*load), &start, &told)?.ok_or_else(|| {
-                    io::Error::other(format!(
-                        "{name} carries next to no {}: is this machine quiet?",
-                        load.name()
-                    ))
-                })?;
-            rates.found(*load, *peer, most);
+            let found = self.search(peer, *load, &search_for(*load), 0, &told)?;
+            let most = found.and_then(|found| found.most).ok_or_else(|| {
+                io::Error::other(format!("{name} carries next to no {}: is this machine quiet?", load.name()))
+            })?;
+            self.rates.found(*load, peer, most);
         }
         Ok(())
     }
 
+    /// `None`: it takes no part.
+    fn search(
+        &mut self,
+        peer: Peer,
+        load: Load,
+        search: &Search,
+        round: u32,
+        told: &dyn Fn(f64),
+    ) -> io::Result<Option<Found>> {
+        let Self { bench, setting, pad_to, subjects, .. } = self;
+        let Some(entrant) = subjects.iter_mut().find(|entrant| entrant.peer == peer) else { return Ok(None) };
+        let start = || Ok(peer.start(setting, *pad_to)?.subject);
+        bench.most(&mut entrant.subject, load, search, round, &start, told).map(Some)
+    }
+
+    /// `None`: it takes no part.
+    fn window(&mut self, peer: Peer, plan: Plan, round: u32) -> io::Result<Option<Measured>> {
+        let Self { bench, setting, pad_to, subjects, .. } = self;
+        let Some(entrant) = subjects.iter_mut().find(|entrant| entrant.peer == peer) else { return Ok(None) };
+        let start = || Ok(peer.start(setting, *pad_to)?.subject);
+        bench.window_afresh(&mut entrant.subject, plan, round, &start).map(Some)
+    }
+
+    /// Tries the rate of a group by windows as the rounds have them, and lowers it until all of it carry it. One that was
+    /// asked for is offered untried.
+    fn settle(&mut self, group: Group, ask: &Ask, bar: &ProgressBar) -> io::Result<()> {
+        let members = if group.offered.part.is_some() { &group.members[..] } else { &[] };
+        let settled = settle(members, group.offered.per_second, LOWER, |(peer, load), rate| {
+            bar.set_message(format!("{}, {} at {rate:.0}/s", load.name(), peer.name()));
+            self.carries(peer, Plan { load, rate: whole(rate), length: ask.window })
+        })?;
+        self.results.offered.extend(group.settled(settled));
+        Ok(())
+    }
+
+    fn carries(&mut self, peer: Peer, plan: Plan) -> io::Result<bool> {
+        let verdict = |measured: Measured| measured.verdict;
+        let window = || Ok(self.window(peer, plan, 0)?.map_or(Verdict::Carried, verdict));
+        match is_carried(window) {
+            // Who takes no further part keeps nobody from a rate.
+            Err(error) => self.unless_foreign(peer, Err(error)).map(|()| true),
+            carried => carried,
+        }
+    }
+
+    fn turn(&mut self, turn: Turn, load: Load, ask: &Ask, round: u32, bar: &ProgressBar) -> io::Result<()> {
+        match turn {
+            Turn::Alone(peer) => {
+                let done = self.alone(peer, load, ask, round, bar);
+                self.unless_foreign(peer, done)
+            }
+            Turn::Paired(pair) => self.paired(pair, load, ask, round, bar),
+        }
+    }
+
     /// One subject under one load.
-    fn turn(&mut self, at: usize, load: Load, ask: &Ask, round: u32, bar: &ProgressBar) -> io::Result<()> {
-        let Some(plan) = self.plan(at, load, ask) else { return Ok(()) };
-        let Entrant { peer, subject, odd, .. } = &mut self.subjects[at];
+    fn alone(&mut self, peer: Peer, load: Load, ask: &Ask, round: u32, bar: &ProgressBar) -> io::Result<()> {
+        let Some(plan) = self.plan(peer, load, ask) else { return Ok(()) };
         let name = peer.name();
         bar.set_message(format!("{}, {name}", load.name()));
         if load == Load::Knee {
             let told = |rate: f64| bar.set_message(format!("{name} at {rate:.0}/s"));
-            let (_, samples) = self.bench.climb(subject, (plan.rate, FINE), round, &told)?;
-            self.results.samples.extend(samples);
+            let found = self.search(peer, load, &Search { first: plan.rate, ..AROUND }, round, &told)?;
+            self.results.samples.extend(found.into_iter().flat_map(|found| found.windows));
             return Ok(());
         }
-        let Measured { sample, latency, beside, odd: unexplained, .. } =
-            self.bench.window(subject, plan, round)?;
-        *odd += unexplained;
-        if load == Load::Messages {
+        self.window(peer, plan, round)?.map_or(Ok(()), |measured| self.keep(peer, measured))
+    }
+
+    /// Two subjects in turn: what the machine does meanwhile is the same for both.
+    fn paired(
+        &mut self,
+        pair: [Peer; 2],
+        load: Load,
+        ask: &Ask,
+        round: u32,
+        bar: &ProgressBar,
+    ) -> io::Result<()> {
+        bar.set_message(format!("{}, {} and {}", load.name(), pair[0].name(), pair[1].name()));
+        let mut sums = [None, None];
+        for place in IN_TURN {
+            let Some(plan) = self.plan(pair[place], load, ask) else { return Ok(()) };
+            let plan = Plan { length: plan.length * 2 / IN_TURN.len() as u32, ..plan };
+            let Some(measured) = self.window(pair[place], plan, round)? else { return Ok(()) };
+            sums[place] = Some(match sums[place].take() {
+                Some(sum) => Measured::and(sum, measured)?,
+                None => measured,
+            });
+        }
+        for (peer, measured) in pair.into_iter().zip(sums) {
+            measured.map_or(Ok(()), |measured| self.keep(peer, measured))?;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, peer: Peer, measured: Measured) -> io::Result<()> {
+        let Measured { sample, latency, beside, odd, .. } = measured;
+        self.subjects
+            .iter_mut()
+            .filter(|entrant| entrant.peer == peer)
+            .for_each(|entrant| entrant.odd += odd);
+        if sample.load == Load::Messages {
             self.beside.push(beside);
         }
-        let all = self.histograms.entry((name.to_owned(), load)).or_insert_with(crate::load::histogram);
-        all.add(&latency).map_err(io::Error::other)?;
+        let all = self.histograms.entry((peer.name().to_owned(), sample.load));
+        all.or_insert_with(crate::load::histogram).add(&latency).map_err(io::Error::other)?;
         self.results.samples.push(sample);
         Ok(())
     }
 
-    fn plan(&self, at: usize, load: Load, ask: &Ask) -> Option<Plan> {
-        let entrant = &self.subjects[at];
-        if !entrant.peer.takes(load) {
-            return None;
-        }
+    fn plan(&self, peer: Peer, load: Load, ask: &Ask) -> Option<Plan> {
+        let knee = || self.rates.most(load, peer).or(ask.knee);
         let (rate, length) = match load {
-            Load::Messages => (self.knee(at) * ask.part_of_knee, ask.window),
             Load::Paced => (ask.paced, ask.window * 3),
-            Load::Saturation => (entrant.knee * TOO_MUCH, ask.window),
-            Load::Knee => (entrant.knee * BELOW, ask.window),
+            Load::Saturation => (knee()? * TOO_MUCH, ask.window),
+            Load::Knee => (knee()? * BELOW, ask.window),
             Load::Overload => return None,
-            _ => (self.results.offered.get(load.name())?.per_second, ask.window),
+            _ => (self.results.offered.get(&rate_name(load, peer))?.per_second, ask.window),
         };
         Some(Plan { load, rate: whole(rate), length })
-    }
-
-    /// The knee by which a subject's load is measured: the lowest of Viaduct's and the floor's for both, so that they are
-    /// offered the same and both carry it; other proxies may not come near it, and are offered a part of their own.
-    fn knee(&self, at: usize) -> f64 {
-        let is_ours = |peer: Peer| matches!(peer, Peer::Viaduct | Peer::Null(_));
-        let own = &self.subjects[at];
-        if !is_ours(own.peer) {
-            return own.knee;
-        }
-        let ours = self.subjects.iter().filter(|entrant| is_ours(entrant.peer));
-        ours.map(|entrant| entrant.knee).fold(f64::INFINITY, f64::min)
     }
 
     /// Ends all forwarders; what was found.

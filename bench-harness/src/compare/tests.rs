@@ -5,17 +5,19 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use indicatif::ProgressBar;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::peers::{Peer, Setting, Way};
+use super::rounds::{Ask, Rounds};
 use super::window::{Bench, Plan};
 use crate::certificates;
 use crate::load::{Driver, Offer, Secure, Settings, Transport};
 use crate::null::Engine;
-use crate::peak::Search;
-use crate::results::Unit;
-use crate::results::model::{Load, Sample};
+use crate::peak::{Search, Verdict};
+use crate::results::model::{Load, Results, Sample};
+use crate::results::{Histograms, Unit};
 use crate::subject::FORWARDER_CORE;
 use crate::world::{SINK, World};
 
@@ -108,11 +110,85 @@ fn a_forwarder_begins_afresh_after_what_it_does_not_carry() {
         bench.wait_for(&mut subject, load).unwrap();
         let first = subject.id();
         let search = Search { first: 50.0, between: (50.0, 200.0), rise: 4.0, within: 5.0, windows: 14 };
-        assert_eq!(bench.most(&mut subject, load, &search, &start, &stop).unwrap(), Some(50.0));
+        let found = bench.most(&mut subject, load, &search, 0, &start, &stop).unwrap();
+        assert_eq!(found.most, Some(50.0), "{:?}", found.windows);
+        let mut too_much = found.windows.iter().filter(|window| window.offered_per_second > 50.0);
+        assert!(too_much.all(|window| window.begun_afresh == 1), "{:?}", found.windows);
         assert_ne!(subject.id(), first);
         let plan = Plan { load, rate: 50.0, length: Duration::from_secs(1) };
         let sample = bench.window(&mut subject, plan, 4).unwrap().sample;
         all_accounted_for(&sample, 6);
+    }
+}
+
+/// It is stopped in the middle of its first window, and there again for the next.
+#[test]
+fn a_forwarder_begins_afresh_after_a_window_in_which_it_lost_something() {
+    let world = World::build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let setting = setting(folder.path());
+    let mut bench = Bench::new(&world, FORWARDER_CORE, false, None).unwrap();
+    let start = || Ok(Peer::Null(Engine::Uring).start(&setting, 900)?.subject);
+    let mut subject = start().unwrap();
+    bench.wait_for(&mut subject, Load::Messages).unwrap();
+    let (first, process) = (subject.id(), Pid::from_raw(subject.id().cast_signed()));
+    let stopped = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(400));
+        kill(process, Signal::SIGSTOP)
+    });
+    let plan = Plan { load: Load::Messages, rate: RATE, length: Duration::from_secs(1) };
+    let lost = bench.window_afresh(&mut subject, plan, 4, &start).unwrap();
+    stopped.join().unwrap().unwrap();
+    assert!(lost.sample.lost > 0 && lost.verdict != Verdict::Carried, "{:?}", lost.sample);
+    let second = subject.id();
+    assert!(lost.sample.begun_afresh == 1 && second != first);
+    let whole = bench.window_afresh(&mut subject, plan, 4, &start).unwrap();
+    all_accounted_for(&whole.sample, 1);
+    assert_eq!((whole.sample.begun_afresh, subject.id()), (0, second));
+    let both = whole.and(lost).unwrap();
+    assert_eq!((both.sample.begun_afresh, both.verdict != Verdict::Carried), (1, true));
+    assert_eq!(both.latency.len(), both.sample.delivered);
+}
+
+#[test]
+fn a_round_has_one_sample_of_each_subject_under_each_load_that_it_takes() {
+    let world = World::build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let setting = setting(folder.path());
+    let bench = Bench::new(&world, FORWARDER_CORE, false, None).unwrap();
+    let peers = [Peer::Viaduct, Peer::ViaductSpinning, Peer::Null(Engine::Uring), Peer::NullSpinning];
+    let mut rounds = Rounds::start(bench, &peers, &setting, Results::default()).unwrap();
+    let ask = Ask {
+        rounds: 2,
+        window: Duration::from_millis(400),
+        part_of_knee: 0.8,
+        knee: Some(RATE / 0.8),
+        calls: None,
+        tcp_calls: None,
+        paced: RATE,
+        loads: vec![Load::Messages, Load::Paced],
+    };
+    let told = Cell::new(0);
+    let round_over = |_: &Results, _: &Histograms| {
+        told.set(told.get() + 1);
+        Ok(())
+    };
+    rounds.run(&ask, &ProgressBar::hidden(), &round_over).unwrap();
+    let (results, histograms) = rounds.into_results();
+    let takers = |load: Load| peers.into_iter().filter(move |peer| peer.takes(load));
+    assert_eq!((told.get(), results.samples.len()), (2, 2 * (2 + 4)));
+    assert_eq!(results.offered["messages"].per_second, RATE);
+    for (round, load) in (0..2).flat_map(|round| ask.loads.iter().map(move |load| (round, *load))) {
+        for peer in takers(load) {
+            let is_it = |s: &&Sample| (s.round, s.load) == (round, load) && s.subject == peer.name();
+            let [sample] = results.samples.iter().filter(is_it).collect::<Vec<_>>()[..] else {
+                panic!("{:?}", results.samples)
+            };
+            // Three times as long, in four windows.
+            let seconds = if load == Load::Paced { 1.2 } else { 0.4 };
+            assert!(sample.sent as f64 > RATE * seconds * 0.66 && sample.delivered > 0, "{sample:?}");
+            assert!(histograms[&(peer.name().to_owned(), load)].len() >= sample.delivered);
+        }
     }
 }
 

@@ -8,9 +8,9 @@ use hdrhistogram::Histogram;
 
 use super::accounts::{Core, Spent};
 use super::syscalls::Counter;
-use crate::load::{CARRIED, Driver, Kind, Mix, Offer, Outcome, Secure, Settings, Transport};
-use crate::measure::verdict;
-use crate::peak::Search;
+use crate::load::{Driver, Kind, Mix, Offer, Outcome, Secure, Settings, Transport};
+use crate::measure::Watch;
+use crate::peak::{Search, Verdict};
 use crate::results::Unit;
 use crate::results::model::{Latency, Load, Sample};
 use crate::subject::Subject;
@@ -19,17 +19,18 @@ use crate::world::{CLIENT, SECURE_SINK, SINK, World};
 /// How long a call lasts: long enough to overlap with many others, short beside a window.
 const HOLD: Duration = Duration::from_millis(100);
 /// Load before a window, so that caches and buffers are what they will be.
-const WARM_UP: Duration = Duration::from_millis(200);
+pub const WARM_UP: Duration = Duration::from_millis(200);
 /// Exchanges may take so long to end, two retransmissions included.
 const DRAIN: Duration = Duration::from_secs(3);
-/// A step fails when this many windows failed: other programs can spoil one.
-const ATTEMPTS: usize = 3;
-/// Length of a step.
-const STEP_LENGTH: Duration = Duration::from_millis(500);
+/// Length of a window of a search.
+pub const STEP_LENGTH: Duration = Duration::from_millis(500);
 /// How long calls may take to end in it: what is on its way, and no retransmission.
 const STEP_DRAIN: Duration = Duration::from_millis(400);
-/// The lowest rate that is tried, in messages a second.
-const LOWEST: f64 = 2_000.0;
+/// Single messages come with gaps; before them at least so many a second, so that each buffer has been in use.
+const WARM_UP_RATE: f64 = 2_000.0;
+/// The search for the most messages a second that are carried.
+pub const MESSAGES: Search =
+    Search { first: 20_000.0, between: (2_000.0, 1_000_000.0), rise: 1.4, within: 1.05, windows: 36 };
 /// The search for the most calls a second that are carried: coarse, because a part of it is offered then.
 const CALLS: Search =
     Search { first: 300.0, between: (20.0, 100_000.0), rise: 1.4, within: 1.2, windows: 50 };
@@ -53,13 +54,24 @@ pub struct Measured {
     pub sample: Sample,
     /// All its latencies.
     pub latency: Histogram<u64>,
-    /// The load sent what it should, though perhaps not each message in time.
-    pub kept_up: bool,
+    /// What it shows of its rate.
+    pub verdict: Verdict,
     /// What the core did beside the forwarder's work, as part of the latter.
     pub beside: f64,
     /// Arrivals that are explained by no send: doubled, refused by the forwarder itself, late or not the load's.
     pub odd: u64,
 }
+
+/// What a search finds.
+pub struct Found {
+    /// The most that is carried, in units of the load a second; `None`: next to nothing is.
+    pub most: Option<f64>,
+    /// All its windows.
+    pub windows: Vec<Sample>,
+}
+
+/// Starts a forwarder anew.
+pub type Start<'a> = dyn Fn() -> io::Result<Subject> + 'a;
 
 /// The load, and the accounts of the core that forwarders run on.
 pub struct Bench<'w> {
@@ -125,91 +137,82 @@ impl<'w> Bench<'w> {
     /// Measures one window. The forwarder runs for its time only.
     pub fn window(&mut self, subject: &mut Subject, plan: Plan, round: u32) -> io::Result<Measured> {
         subject.go_on()?;
-        let measured = self.measure(subject, plan, round);
+        let measured = self.measure(subject, plan, round, (DRAIN, false));
         subject.pause()?;
         measured
     }
 
-    /// The highest rate that is carried; begins at `from` messages a second, each next rate is `step` times the one
-    /// before.
+    /// The same; a forwarder that lost something is ended then, and begun by `start`: what it keeps of that is none of its next
+    /// window's.
+    pub fn window_afresh(
+        &mut self,
+        subject: &mut Subject,
+        plan: Plan,
+        round: u32,
+        start: &Start<'_>,
+    ) -> io::Result<Measured> {
+        let mut measured = self.window(subject, plan, round)?;
+        if measured.sample.lost_any() {
+            self.begin_afresh(subject, plan.load, start)?;
+            subject.pause()?;
+            measured.sample.begun_afresh = 1;
+        }
+        Ok(measured)
+    }
+
+    /// The highest rate of single messages that is carried, in messages a second, as [`Self::most`] finds it.
     ///
     /// # Errors
     /// Not even the lowest rate is carried.
     pub fn knee(
         &mut self,
         subject: &mut Subject,
-        from: f64,
-        step: f64,
+        search: &Search,
+        start: &Start<'_>,
         told: &dyn Fn(f64),
     ) -> io::Result<f64> {
-        self.climb(subject, (from, step), 0, told)?.0.ok_or_else(|| {
-            let name = subject.name;
+        let name = subject.name;
+        self.most(subject, Load::Messages, search, 0, start, told)?.most.ok_or_else(|| {
+            let lowest = search.between.0;
             io::Error::other(format!(
-                "{name} does not carry even {LOWEST:.0} messages/s: is this machine quiet?"
+                "{name} does not carry even {lowest:.0} messages/s: is this machine quiet?"
             ))
         })
     }
 
-    /// The same, and all windows on the way there. `None`: not even the lowest rate.
-    pub fn climb(
-        &mut self,
-        subject: &mut Subject,
-        (from, step): (f64, f64),
-        round: u32,
-        told: &dyn Fn(f64),
-    ) -> io::Result<(Option<f64>, Vec<Sample>)> {
-        let (mut samples, mut rate, mut good) = (Vec::new(), from, None);
-        loop {
-            told(rate);
-            let carried = self.carries(subject, rate, round, &mut samples)?;
-            match (carried, good) {
-                (true, _) => {
-                    good = Some(rate);
-                    rate *= step;
-                }
-                // It began too high.
-                (false, None) if rate > LOWEST => rate *= 0.7,
-                (false, good) => return Ok((good, samples)),
-            }
-        }
-    }
-
-    /// The most calls or connections a second of this load that are carried; `None`: next to none are. The forwarder is ended
-    /// and begun by `start` after each window that it does not carry: for half a minute (64 * T1) it would send again what that
-    /// left.
+    /// The most messages, calls or connections a second of this load that are carried. The forwarder is ended and begun by
+    /// `start` after each window that it does not carry: it may still have some of what that left, and for half a minute
+    /// (64 * T1) send it again.
     pub fn most(
         &mut self,
         subject: &mut Subject,
         load: Load,
         search: &Search,
-        start: &dyn Fn() -> io::Result<Subject>,
+        round: u32,
+        start: &Start<'_>,
         told: &dyn Fn(f64),
-    ) -> io::Result<Option<f64>> {
+    ) -> io::Result<Found> {
+        let mut windows = Vec::new();
         subject.go_on()?;
-        let found = search.run_afresh(
+        let most = search.run_afresh(
             &mut (self, &mut *subject),
             |(bench, subject), rate| {
                 told(rate);
-                verdict(|| {
-                    let offer =
-                        Offer { rate, length: WARM_UP, jitter: false, drain: STEP_DRAIN, gives_up: true };
-                    bench.offer(subject, load, &offer)?;
-                    bench.offer(subject, load, &Offer { length: STEP_LENGTH, ..offer })
-                })
+                let plan = Plan { load, rate: rate.floor(), length: STEP_LENGTH };
+                let Measured { sample, verdict, .. } =
+                    bench.measure(subject, plan, round, (STEP_DRAIN, true))?;
+                let begun_afresh = u32::from(verdict != Verdict::Carried);
+                windows.push(Sample { begun_afresh, ..sample });
+                Ok::<_, io::Error>(verdict)
             },
             |(bench, subject)| bench.begin_afresh(subject, load, start),
         )?;
         subject.pause()?;
-        Ok(found)
+        Ok(Found { most, windows })
     }
 
     /// Has the forwarder be a new process, and the load without connections and without what is on its way.
-    fn begin_afresh(
-        &mut self,
-        subject: &mut Subject,
-        load: Load,
-        start: &dyn Fn() -> io::Result<Subject>,
-    ) -> io::Result<()> {
+    fn begin_afresh(&mut self, subject: &mut Subject, load: Load, start: &Start<'_>) -> io::Result<()> {
         subject.kill()?;
         self.drive(load, Driver::clear)?;
         *subject = start()?;
@@ -226,42 +229,24 @@ impl<'w> Bench<'w> {
         })
     }
 
-    fn carries(
+    fn measure(
         &mut self,
         subject: &mut Subject,
-        rate: f64,
+        plan: Plan,
         round: u32,
-        samples: &mut Vec<Sample>,
-    ) -> io::Result<bool> {
-        let plan = Plan { load: Load::Knee, rate: rate.floor(), length: STEP_LENGTH };
-        for _ in 0..ATTEMPTS {
-            let Measured { sample, kept_up, .. } = self.window(subject, plan, round)?;
-            // A load that cannot keep up finds its own knee, not the forwarder's: it ends here, too.
-            let carried = kept_up && sample.delivered as f64 >= CARRIED * sample.sent as f64;
-            samples.push(sample);
-            if carried {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn measure(&mut self, subject: &mut Subject, plan: Plan, round: u32) -> io::Result<Measured> {
-        let offer = Offer {
-            rate: plan.rate,
-            length: WARM_UP,
-            jitter: plan.load == Load::Paced,
-            drain: DRAIN,
-            gives_up: false,
-        };
-        self.offer(subject, plan.load, &offer)?;
+        (drain, gives_up): (Duration, bool),
+    ) -> io::Result<Measured> {
+        let is_paced = plan.load == Load::Paced;
+        let watch = Watch::start()?;
+        let offer = Offer { rate: plan.rate, length: plan.length, jitter: is_paced, drain, gives_up };
+        let rate = if is_paced { plan.rate.max(WARM_UP_RATE) } else { plan.rate };
+        self.offer(subject, plan.load, &Offer { rate, length: WARM_UP, ..offer })?;
         let settings = settings(subject.address, plan.load);
         self.drive(plan.load, |driver| {
             driver.reset(settings);
             Ok(())
         })?;
         let before = self.core.read(subject)?;
-        let offer = Offer { length: plan.length, ..offer };
         let counter = self.counter.take();
         let counted = match &counter {
             Some(counter) if plan.load == Load::Saturation => {
@@ -284,13 +269,32 @@ impl<'w> Bench<'w> {
             )));
         }
         let odd = tally.doubled + tally.refused + tally.late + tally.foreign;
-        Ok(Measured { sample, odd, kept_up: outcome.kept_up(), latency: outcome.latency, beside })
+        let verdict = watch.verdict(&outcome)?;
+        Ok(Measured { sample, odd, verdict, latency: outcome.latency, beside })
     }
 }
 
-/// How the most calls or connections of this load are looked for.
+impl Measured {
+    /// Two windows of one subject at one rate, as one that was interrupted.
+    ///
+    /// # Errors
+    /// None but that of a histogram whose bounds are others.
+    pub fn and(mut self, more: Self) -> io::Result<Self> {
+        self.latency.add(&more.latency).map_err(io::Error::other)?;
+        let sample = self.sample.and(more.sample);
+        let sample = Sample { latency: Latency::of(&self.latency), ..sample };
+        let verdict = if self.verdict == Verdict::Carried { more.verdict } else { self.verdict };
+        Ok(Self { sample, verdict, odd: self.odd + more.odd, ..self })
+    }
+}
+
+/// How the most of this load is looked for.
 pub fn search_for(load: Load) -> Search {
-    if load.unit() == Unit::Connection { CONNECTIONS } else { CALLS }
+    match load.unit() {
+        Unit::Message => MESSAGES,
+        Unit::Call => CALLS,
+        Unit::Connection => CONNECTIONS,
+    }
 }
 
 /// Calls, connections or messages of one caller through the forwarder.
@@ -332,6 +336,7 @@ fn sample(subject: &str, plan: Plan, round: u32, outcome: &Outcome, spent: Spent
         softirq_ns: spent.softirq.as_nanos() as u64,
         syscalls: None,
         resident_bytes: 0,
+        begun_afresh: 0,
         on_schedule: outcome.on_schedule(),
         generator_idle: outcome.idle.clamp(0.0, 1.0),
         latency: Latency::of(&outcome.latency),

@@ -92,12 +92,15 @@ impl Outcome {
         self.is_within(0.5, BEHIND) && self.tally.begun * 1000 >= self.scheduled * 995 && self.own_drops == 0
     }
 
-    /// The forwarder carries what was offered: the load kept up, nearly all exchanges came to their end, and nearly nothing was
-    /// lost on the way there.
+    /// The forwarder carries what was offered: the load kept up, nearly all messages arrived and exchanges came to their end,
+    /// and nearly nothing was lost on the way there.
     pub fn is_carried(&self) -> bool {
-        let Tally { begun, failed, retransmissions, .. } = self.tally;
-        let few = |of: u64| of as f64 <= begun as f64 * (1.0 - CARRIED);
-        self.kept_up() && few(failed) && few(retransmissions)
+        let Tally { begun, failed, retransmissions, messages, missing, .. } = self.tally;
+        let are_few = |lost: u64, of: u64| lost as f64 <= of as f64 * (1.0 - CARRIED);
+        self.kept_up()
+            && are_few(failed, begun)
+            && are_few(retransmissions, begun)
+            && are_few(missing, messages)
     }
 
     fn is_within(&self, quantile: f64, bound: Duration) -> bool {

@@ -17,7 +17,7 @@ use super::Args;
 use super::judge::{Findings, Round};
 use super::window::Window;
 use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport, histogram};
-use crate::measure::verdict;
+use crate::measure::Watch;
 use crate::peak::Search;
 use crate::progress;
 use crate::quota::Quota;
@@ -181,10 +181,10 @@ impl<'a> Bench<'a> {
         let length = STEP_LENGTH.min(length / 2);
         let window = |bench: &mut Self, rate| {
             bar.set_message(format!("finding the peak: {rate:.0}/s"));
-            verdict(|| {
-                bench.offer(rate, STEP_WARM_UP)?;
-                bench.offer(rate, length)
-            })
+            let watch = Watch::start()?;
+            bench.offer(rate, STEP_WARM_UP)?;
+            let outcome = bench.offer(rate, length)?;
+            watch.verdict(&outcome)
         };
         let found = SEARCH.run_afresh(self, window, Self::begin_afresh)?;
         found.ok_or_else(|| {

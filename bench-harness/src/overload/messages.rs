@@ -6,28 +6,25 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Args;
-use crate::compare::{Bench, Plan};
+use crate::compare::{Bench, MESSAGES, Plan};
 use crate::progress;
 use crate::results::model::{Load, Sample};
-use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, pin};
+use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, as_before, pin_from_here};
 use crate::world::World;
-
-/// Where the search for the knee begins, in messages a second, and its steps.
-const FIRST: f64 = 20_000.0;
-const STEP: f64 = 1.1;
 
 /// Runs the overload; `true`: all three conditions hold.
 pub fn execute(args: &Args) -> io::Result<bool> {
     let world = World::build()?;
     let folder = tempfile::tempdir()?;
-    let mut viaduct = Subject::viaduct(folder.path(), 100)?;
+    let start = || Subject::viaduct(folder.path(), 100);
+    let mut viaduct = start()?;
     let mut bench = Bench::new(&world, FORWARDER_CORE, true, None)?;
     bench.wait_for(&mut viaduct, Load::Messages)?;
-    pin(LOAD_CORE)?;
+    let everywhere = pin_from_here(LOAD_CORE)?;
 
     let bar = progress::spinner("finding the knee");
     let told = |rate: f64| bar.set_message(format!("{rate:.0}/s"));
-    let knee = bench.knee(&mut viaduct, FIRST, STEP, &told)?;
+    let knee = bench.knee(&mut viaduct, &MESSAGES, &|| as_before(&everywhere, start), &told)?;
     let mut offer = |rate: f64, seconds: u64| -> io::Result<Sample> {
         let plan = Plan { load: Load::Saturation, rate, length: Duration::from_secs(seconds) };
         Ok(bench.window(&mut viaduct, plan, 0)?.sample)

@@ -109,6 +109,7 @@ fn sample(rate: f64, length: Duration, outcome: &Outcome) -> Sample {
         softirq_ns: 0,
         syscalls: None,
         resident_bytes: 0,
+        begun_afresh: 0,
         on_schedule: outcome.kept_up(),
         generator_idle: outcome.idle.clamp(0.0, 1.0),
         latency: Latency::of(&outcome.setup_at_once),

@@ -45,9 +45,10 @@ impl Results {
         }
     }
 
-    /// The same with [`Results::ratios`] as the samples and the pieces of code give them, and a reason for each that
-    /// they do not give, or give of subjects that lost too much to be compared.
+    /// The same with [`Results::begun_afresh`] and [`Results::ratios`] as the samples and the pieces of code give them, and a
+    /// reason for each ratio that they do not give, or give of subjects that lost too much to be compared.
     pub fn concluded(mut self) -> Self {
+        self.begun_afresh = begun_afresh(&self.samples);
         (self.ratios, self.not_comparable) = ratios::ratios(&self.samples, &self.micro);
         for (name, figure) in ratios::flat(&self.ratios) {
             if figure.is_some() || self.not_comparable.contains_key(name) {
@@ -75,6 +76,14 @@ impl Results {
         self.skipped.extend(other.skipped);
         self.parts.extend(other.parts);
     }
+}
+
+fn begun_afresh(samples: &[Sample]) -> BTreeMap<String, u32> {
+    let mut subjects = BTreeMap::new();
+    for sample in samples.iter().filter(|sample| sample.begun_afresh > 0) {
+        *subjects.entry(sample.subject.clone()).or_default() += sample.begun_afresh;
+    }
+    subjects
 }
 
 /// Writes `results.json`, `report.md`, plots (`*.svg`) and histograms (`*.hgrm`) into the folder, which it makes
@@ -225,6 +234,33 @@ impl Sample {
             Unit::Call | Unit::Connection => {
                 (self.failed.max(self.retransmissions).min(self.calls), self.calls)
             }
+        }
+    }
+
+    /// Something was lost, or had to be sent again.
+    pub fn lost_any(&self) -> bool {
+        self.lost + self.failed + self.retransmissions > 0
+    }
+
+    /// Two windows of one subject at one rate, as one that was interrupted; percentiles are those of this one.
+    pub fn and(self, more: Self) -> Self {
+        let part = self.seconds / (self.seconds + more.seconds);
+        Self {
+            seconds: self.seconds + more.seconds,
+            sent: self.sent + more.sent,
+            delivered: self.delivered + more.delivered,
+            lost: self.lost + more.lost,
+            retransmissions: self.retransmissions + more.retransmissions,
+            calls: self.calls + more.calls,
+            failed: self.failed + more.failed,
+            cpu_ns: self.cpu_ns + more.cpu_ns,
+            softirq_ns: self.softirq_ns + more.softirq_ns,
+            syscalls: self.syscalls.zip(more.syscalls).map(|(first, second)| first + second),
+            resident_bytes: more.resident_bytes,
+            begun_afresh: self.begun_afresh + more.begun_afresh,
+            on_schedule: self.on_schedule && more.on_schedule,
+            generator_idle: self.generator_idle * part + more.generator_idle * (1.0 - part),
+            ..self
         }
     }
 

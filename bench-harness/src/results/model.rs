@@ -31,9 +31,13 @@ pub struct Results {
     /// Figures that are none, because who was measured for them lost a part of what was offered, by name.
     #[serde(default)]
     pub not_comparable: BTreeMap<String, Loss>,
-    /// How much of each load of calls or connections was offered, by the load's name, and why so much.
+    /// How much of each load was offered, and why so much, by the load's name; for those to whom another rate of messages was
+    /// offered than to Viaduct and the floor, by `messages/` and their name.
     #[serde(default)]
     pub offered: BTreeMap<String, Offered>,
+    /// How often each subject was started afresh after a window of the rounds, because something of it was lost.
+    #[serde(default)]
+    pub begun_afresh: BTreeMap<String, u32>,
     /// What was asked for and could not be measured, and why.
     pub skipped: BTreeMap<String, String>,
     /// Commands of their own that a run of all was made of, by name.
@@ -61,12 +65,30 @@ impl fmt::Display for Loss {
 /// The rate of a load.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Offered {
-    /// Calls or connections a second.
+    /// Messages, calls or connections a second.
     pub per_second: f64,
-    /// What part that is of the most that the slowest carried; `None`: the rate was asked for.
+    /// What part that was, before it was lowered, of the most that somebody carried; `None`: the rate was asked for.
     pub part: Option<f64>,
-    /// The most that each subject carried when it was looked for, in calls or connections a second.
+    /// Who that is; `None`: the slowest.
+    #[serde(default)]
+    pub of: Option<String>,
+    /// The most that each subject carried when it was looked for, in messages, calls or connections a second.
     pub most: BTreeMap<String, f64>,
+    /// Rates above this one that were tried first, from the highest.
+    #[serde(default)]
+    pub lowered: Vec<Lowered>,
+    /// Who did not carry this one either, the lowest that was tried.
+    #[serde(default)]
+    pub lost_by: Option<String>,
+}
+
+/// A rate that somebody did not carry in windows before the rounds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lowered {
+    /// Messages, calls or connections a second.
+    pub per_second: f64,
+    /// Whose windows lost too much of it.
+    pub lost_by: String,
 }
 
 /// One command of a run of all.
@@ -177,6 +199,9 @@ pub struct Sample {
     pub syscalls: Option<u64>,
     /// Resident memory at the end of the window in bytes.
     pub resident_bytes: u64,
+    /// How often the forwarder was started afresh after it, because something of it was lost.
+    #[serde(default)]
+    pub begun_afresh: u32,
     /// The generator kept to its schedule: it was not the limit.
     pub on_schedule: bool,
     /// Part of its core that the load generator had left, 0 to 1.
@@ -286,7 +311,7 @@ pub struct Ratios {
     pub fib_lookup_zipf_ns: Option<f64>,
     /// The same, destinations at random.
     pub fib_lookup_random_ns: Option<f64>,
-    /// Latency of paced single messages, Viaduct's median less null's, in microseconds.
+    /// Latency of paced single messages, Viaduct's median less null's, in microseconds; the median of the rounds.
     pub added_latency_p50_us: Option<f64>,
     /// The same at the 999th of 1,000.
     pub added_latency_p999_us: Option<f64>,

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::are_comparable;
-use super::model::{Load, Loss, Results, Sample};
+use super::model::{Load, Loss, Lowered, Offered, Results, Sample};
 use super::ratios::{FLOOR, Figure, OVER_TCP, OVER_TLS, OVER_WS, STATEFUL, VIADUCT, flat};
 use super::statistics::{coverage, median};
-use crate::load::CARRIED;
+use crate::peak::AGREED;
 
 /// Its name.
 pub const FILE: &str = "report.md";
@@ -157,7 +157,8 @@ fn figures(text: &mut String, results: &Results) {
     text.push_str(
         "\nIntervals hold the true median of neighbouring windows' ratios with the confidence that stands with them, by \
          order statistics: nothing is assumed about how the figures are distributed. A pair of windows in which either subject \
-         lost more than 0.5% is left out; where that is more than one of three, the two are not comparable.\n\n",
+         lost more than 0.5% is left out; where that is more than one of three, the two are not comparable. A subject that lost \
+         anything in a window was started afresh before its next one.\n\n",
     );
 }
 
@@ -215,23 +216,36 @@ fn windows(text: &mut String, results: &Results, load: Load) {
     let _ = writeln!(text, "\nMedians of windows; in brackets: how many times as much as `{name}`.\n");
 }
 
-/// Why it was so much.
+/// Why it was so much; of messages, for those to whom another rate was offered, too.
 fn offered(text: &mut String, results: &Results, load: Load) {
-    let Some(offered) = results.offered.get(load.name()) else { return };
-    let (rate, unit) = (number(offered.per_second), load.unit().name());
-    let Some(part) = offered.part else {
-        let _ = writeln!(text, "Offered: {rate} {unit}s a second, as was asked for.\n");
-        return;
-    };
+    let of_others = format!("{}/", load.name());
+    for (name, offered) in &results.offered {
+        let whom = match name.strip_prefix(&of_others) {
+            Some(subject) => format!(" to `{subject}`"),
+            None if name == load.name() => String::new(),
+            None => continue,
+        };
+        let (rate, unit) = (number(offered.per_second), load.unit().name());
+        let _ = writeln!(text, "Offered{whom}: {rate} {unit}s a second, {}.\n", reason(offered));
+    }
+}
+
+fn reason(offered: &Offered) -> String {
+    let Some(part) = offered.part else { return "as was asked for".into() };
     let mut most: Vec<_> = offered.most.iter().collect();
     most.sort_by(|a, b| a.1.total_cmp(b.1));
     let most: Vec<String> = most.iter().map(|(name, rate)| format!("`{name}` {}", number(**rate))).collect();
-    let _ = writeln!(
-        text,
-        "Offered: {rate} {unit}s a second, {} of the most that the slowest carried before the rounds: {}.\n",
-        number(part),
-        most.join(", ")
-    );
+    let whose = offered.of.as_ref().map_or("the slowest".into(), |name| format!("`{name}`"));
+    let part =
+        format!("{} of the most that {whose} carried before the rounds: {}", number(part), most.join(", "));
+    let lost = |step: &Lowered| format!("`{}` did not carry {}", step.lost_by, number(step.per_second));
+    let lowered: Vec<String> = offered.lowered.iter().map(lost).collect();
+    let lowered = match lowered.is_empty() {
+        true => String::new(),
+        false => format!("; lowered to this, because {}", lowered.join(", ")),
+    };
+    let never = offered.lost_by.as_ref().map(|name| format!("; nor did `{name}` carry this"));
+    format!("{part}{lowered}{}", never.unwrap_or_default())
 }
 
 type Subjects<'a> = BTreeMap<(&'a str, u64), Vec<&'a Sample>>;
@@ -277,6 +291,7 @@ fn row(samples: &[&Sample], over: Option<&[&Sample]>) -> String {
 fn notes(samples: &[&Sample]) -> String {
     let late = samples.iter().filter(|sample| !sample.on_schedule).count();
     let failed: u64 = samples.iter().map(|sample| sample.failed).sum();
+    let afresh: u32 = samples.iter().map(|sample| sample.begun_afresh).sum();
     let mut notes = Vec::new();
     if late > 0 {
         notes.push(format!("the generator was late in {late} windows"));
@@ -284,21 +299,26 @@ fn notes(samples: &[&Sample]) -> String {
     if failed > 0 {
         notes.push(format!("{failed} failed"));
     }
+    if afresh > 0 {
+        notes.push(format!("started afresh {afresh} times"));
+    }
     if !are_comparable(samples) {
         notes.push("not comparable".to_owned());
     }
     notes.join(", ")
 }
 
-/// The highest rate of which all but one of 200 messages arrived; the median of the rounds.
+/// The highest rate of which all but one of 200 messages arrived in two windows of a round; the median of the rounds.
 fn knees(text: &mut String, subjects: &Subjects<'_>) {
     let knee = |samples: &[&Sample]| {
-        let mut rounds = BTreeMap::<u32, f64>::new();
-        for sample in
-            samples.iter().filter(|s| s.delivered as f64 >= s.sent as f64 * CARRIED && s.on_schedule)
-        {
-            let best = rounds.entry(sample.round).or_default();
-            *best = best.max(sample.offered_per_second);
+        let mut carried = BTreeMap::<(u32, u64), usize>::new();
+        for sample in samples.iter().filter(|sample| sample.is_whole() && sample.on_schedule) {
+            *carried.entry((sample.round, sample.offered_per_second.round() as u64)).or_default() += 1;
+        }
+        let mut rounds = BTreeMap::new();
+        // From the lowest rate to the highest.
+        for ((round, rate), _) in carried.into_iter().filter(|(_, windows)| *windows >= AGREED) {
+            rounds.insert(round, rate as f64);
         }
         median(rounds.into_values().collect()).unwrap_or(f64::NAN)
     };

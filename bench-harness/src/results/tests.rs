@@ -23,6 +23,7 @@ pub fn sample(round: u32, subject: &str, load: Load, cpu_ns: u64) -> Sample {
         softirq_ns: 0,
         syscalls: None,
         resident_bytes: 50 << 20,
+        begun_afresh: 0,
         on_schedule: true,
         generator_idle: 0.5,
         latency: Some(Latency {
@@ -136,7 +137,8 @@ fn the_report_says_how_much_was_offered_and_why() {
     let mut results = stateful([0; 9]);
     let most = [("viaduct-stateful", 5_000.0), ("kamailio-stateful", 1_700.0)];
     let most = most.map(|(name, rate)| (name.to_owned(), rate)).into();
-    results.offered.insert("stateful-calls".into(), Offered { per_second: 1_020.0, part: Some(0.6), most });
+    let offered = Offered { per_second: 1_020.0, part: Some(0.6), most, ..Offered::default() };
+    results.offered.insert("stateful-calls".into(), offered);
     let report = report::text(&results, &[]);
     assert!(
         report.contains(
@@ -148,6 +150,68 @@ fn the_report_says_how_much_was_offered_and_why() {
     let asked = Offered { per_second: 300.0, ..Offered::default() };
     results.offered.insert("stateful-calls".into(), asked);
     assert!(report::text(&results, &[]).contains("Offered: 300.0 calls a second, as was asked for.\n"));
+}
+
+#[test]
+fn the_report_says_which_rates_were_not_carried_and_by_whom() {
+    let mut results = results();
+    let lowered = [(1_000.0, "kamailio-tls"), (800.0, "viaduct-tls")];
+    let lowered = lowered.map(|(per_second, who)| Lowered { per_second, lost_by: who.into() });
+    let most = [("kamailio-tls".to_owned(), 1_667.0)];
+    let offered = Offered {
+        per_second: 640.0,
+        part: Some(0.6),
+        most: most.into(),
+        lowered: lowered.into(),
+        ..Offered::default()
+    };
+    let never = Offered { lost_by: Some("kamailio-tls".into()), ..offered.clone() };
+    let said = |results: &Results| report::text(results, &[]);
+    results.offered.insert("tls-calls".into(), offered);
+    let words = "Offered: 640.0 calls a second, 0.600 of the most that the slowest carried before the rounds: \
+                 `kamailio-tls` 1667; lowered to this, because `kamailio-tls` did not carry 1000, \
+                 `viaduct-tls` did not carry 800.0";
+    assert!(said(&results).contains(&format!("{words}.\n")), "{}", said(&results));
+    results.offered.insert("tls-calls".into(), never);
+    assert!(said(&results).contains(&format!("{words}; nor did `kamailio-tls` carry this.\n")));
+}
+
+#[test]
+fn messages_are_offered_by_the_floors_most_and_to_other_proxies_by_their_own() {
+    let mut results = results();
+    let of = |most: &[(&str, f64)]| most.iter().map(|(name, rate)| ((*name).to_owned(), *rate)).collect();
+    let ours = of(&[("null-uring", 100_000.0), ("viaduct", 90_000.0)]);
+    let part = Some(0.8);
+    let of_floor = Some("null-uring".into());
+    let ours = Offered { per_second: 80_000.0, part, of: of_floor, most: ours, ..Offered::default() };
+    let theirs =
+        Offered { per_second: 8_000.0, part, most: of(&[("kamailio", 10_000.0)]), ..Offered::default() };
+    results.offered = [
+        ("messages".into(), ours),
+        ("messages/kamailio".into(), theirs),
+        ("calls".into(), Offered::default()),
+    ]
+    .into();
+    let report = report::text(&results, &[]);
+    let messages = report.split("## Load: ").find(|part| part.starts_with("messages\n")).unwrap();
+    let ours = "Offered: 80000 messages a second, 0.800 of the most that `null-uring` carried before the rounds: \
+                `viaduct` 90000, `null-uring` 100000.\n";
+    let theirs = "Offered to `kamailio`: 8000 messages a second, 0.800 of the most that the slowest carried";
+    assert!(messages.contains(ours) && messages.contains(theirs), "{messages}");
+    assert_eq!(messages.matches("Offered").count(), 2);
+}
+
+#[test]
+fn how_often_a_subject_was_started_afresh_stands_beside_its_windows() {
+    let mut results = results();
+    for sample in results.samples.iter_mut().filter(|sample| sample.subject == "kamailio") {
+        sample.begun_afresh = u32::from(sample.round < 4);
+    }
+    let results = results.concluded();
+    assert_eq!(results.begun_afresh, [("kamailio".to_owned(), 4)].into());
+    let report = report::text(&results, &[]);
+    let row = report.lines().find(|line| line.starts_with("| kamailio | 1000 |")).unwrap();
+    assert!(row.ends_with("| started afresh 4 times |"), "{row}");
 }
 
 /// Rounds of a peak of 1,000 calls a second, of which a part is lost, and of five times as many behind it.
@@ -290,13 +354,18 @@ fn a_knee_is_the_median_of_the_rounds_highest_rates_that_arrived() {
     let knee = |round, rate: f64, delivered| Sample {
         offered_per_second: rate,
         delivered,
+        lost: 1_000 - delivered,
         ..sample(round, "viaduct", Load::Knee, 1)
     };
     let mut results = Results::default();
     for (round, best) in [(0, 30e3), (1, 50e3), (2, 31e3)] {
         results.samples.extend([
             knee(round, best, 995),
+            knee(round, best, 995),
             knee(round, best * 1.1, 994),
+            // By luck.
+            knee(round, best * 1.1, 996),
+            knee(round, 20e3, 1000),
             knee(round, 20e3, 1000),
         ]);
     }
