@@ -313,11 +313,20 @@ pub struct Ratios {
     pub fib_lookup_random_ns: Option<f64>,
     /// Latency of paced single messages, Viaduct's median less null's, in microseconds; the median of the rounds.
     pub added_latency_p50_us: Option<f64>,
+    /// Its interval.
+    #[serde(default)]
+    pub added_latency_p50_us_interval: Option<Interval>,
     /// The same at the 999th of 1,000.
     pub added_latency_p999_us: Option<f64>,
+    /// Its interval.
+    #[serde(default)]
+    pub added_latency_p999_us_interval: Option<Interval>,
     /// [`Ratios::added_latency_p50_us`] where neither sleeps between messages.
     #[serde(default)]
     pub added_latency_spinning_p50_us: Option<f64>,
+    /// Its interval.
+    #[serde(default)]
+    pub added_latency_spinning_p50_us_interval: Option<Interval>,
     /// System calls for each message that Viaduct forwards at saturation.
     pub syscalls_per_message: Option<f64>,
     /// Part of the calls completed at the peak that are not where several times as many are offered (five, unless

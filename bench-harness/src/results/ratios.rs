@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::model::{Interval, Latency, Load, Loss, Micro, Ratios, Sample};
-use super::statistics::{median, paired};
+use super::statistics::{interval, median, paired};
 use super::{are_few, part_lost};
 
 /// What the figures are about.
@@ -91,17 +91,22 @@ pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> (Ratios, B
 fn others(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
     let instructions = |name: &str| micro.get(name).and_then(|piece| piece.instructions);
     let ns = |name: &str| micro.get(name).and_then(|piece| piece.ns);
+    let asleep = added_us(samples, (VIADUCT, FLOOR), |latency| latency.p50_ns);
+    let slowest = added_us(samples, (VIADUCT, FLOOR), |latency| latency.p999_ns);
+    let spinning = added_us(samples, (SPINNING, FLOOR_SPINNING), |latency| latency.p50_ns);
+    let median = |interval: Option<Interval>| interval.map(|interval| interval.median);
     Ratios {
         own_work_instructions: instructions("pipeline"),
         own_work_ns: ns("pipeline"),
         full_tables_extra_ns: ns("full_tables_extra_zipf"),
         fib_lookup_zipf_ns: ns("fib_lookup_zipf_1200000"),
         fib_lookup_random_ns: ns("fib_lookup_random_1200000"),
-        added_latency_p50_us: added_us(samples, (VIADUCT, FLOOR), |latency| latency.p50_ns),
-        added_latency_p999_us: added_us(samples, (VIADUCT, FLOOR), |latency| latency.p999_ns),
-        added_latency_spinning_p50_us: added_us(samples, (SPINNING, FLOOR_SPINNING), |latency| {
-            latency.p50_ns
-        }),
+        added_latency_p50_us: median(asleep),
+        added_latency_p50_us_interval: asleep,
+        added_latency_p999_us: median(slowest),
+        added_latency_p999_us_interval: slowest,
+        added_latency_spinning_p50_us: median(spinning),
+        added_latency_spinning_p50_us_interval: spinning,
         syscalls_per_message: syscalls(samples),
         ..Ratios::default()
     }
@@ -142,13 +147,18 @@ fn loss<'a>(samples: impl Iterator<Item = &'a Sample>) -> Loss {
     Loss { offered_per_second, lost: lost.collect() }
 }
 
-/// Latency that forwarding adds to the floor's, in microseconds.
-fn added_us(samples: &[Sample], pair: (&str, &str), percentile: fn(&Latency) -> u64) -> Option<f64> {
-    let added = |(ours, floor): (&Sample, &Sample)| {
-        let us = |sample: &Sample| sample.latency.as_ref().map(|latency| percentile(latency) as f64 / 1e3);
-        Some(us(ours)? - us(floor)?)
-    };
-    median(pairs(samples, pair, Load::Paced).into_iter().filter_map(added).collect())
+/// Latency that forwarding adds to the floor's, in microseconds, over the rounds in which both forwarded nearly all.
+fn added_us(samples: &[Sample], pair: (&str, &str), percentile: fn(&Latency) -> u64) -> Option<Interval> {
+    let all = pairs(samples, pair, Load::Paced);
+    let whole = all.iter().filter(|(ours, floor)| ours.is_whole() && floor.is_whole());
+    let added: Vec<f64> = whole
+        .filter_map(|(ours, floor)| {
+            let us = |sample: &Sample| Some(percentile(sample.latency.as_ref()?) as f64 / 1e3);
+            Some(us(ours)? - us(floor)?)
+        })
+        .collect();
+    let left_out = all.len() - added.len();
+    interval(added).map(|interval| Interval { left_out, ..interval })
 }
 
 fn syscalls(samples: &[Sample]) -> Option<f64> {
@@ -244,6 +254,7 @@ pub fn flat(ratios: &Ratios) -> Vec<(&'static str, Option<Figure>)> {
         interval.map(|interval| Figure { value: interval.median, interval: Some(interval) })
     };
     let plain = |value: Option<f64>| value.map(|value| Figure { value, interval: None });
+    let added = |value: Option<f64>, interval| value.map(|value| Figure { value, interval });
     vec![
         ("cpu_per_message_vs_null", paired(ratios.cpu_per_message_vs_null)),
         ("cpu_per_call_vs_kamailio", paired(ratios.cpu_per_call_vs_kamailio)),
@@ -270,9 +281,12 @@ pub fn flat(ratios: &Ratios) -> Vec<(&'static str, Option<Figure>)> {
         ("full_tables_extra_ns", plain(ratios.full_tables_extra_ns)),
         ("fib_lookup_zipf_ns", plain(ratios.fib_lookup_zipf_ns)),
         ("fib_lookup_random_ns", plain(ratios.fib_lookup_random_ns)),
-        ("added_latency_p50_us", plain(ratios.added_latency_p50_us)),
-        ("added_latency_p999_us", plain(ratios.added_latency_p999_us)),
-        ("added_latency_spinning_p50_us", plain(ratios.added_latency_spinning_p50_us)),
+        ("added_latency_p50_us", added(ratios.added_latency_p50_us, ratios.added_latency_p50_us_interval)),
+        ("added_latency_p999_us", added(ratios.added_latency_p999_us, ratios.added_latency_p999_us_interval)),
+        (
+            "added_latency_spinning_p50_us",
+            added(ratios.added_latency_spinning_p50_us, ratios.added_latency_spinning_p50_us_interval),
+        ),
         ("syscalls_per_message", plain(ratios.syscalls_per_message)),
         ("overload_goodput_lost", plain(ratios.overload_goodput_lost)),
         ("overload_setup_p99_ms", plain(ratios.overload_setup_p99_ms)),

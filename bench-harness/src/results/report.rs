@@ -155,7 +155,7 @@ fn figures(text: &mut String, results: &Results) {
         );
     }
     text.push_str(
-        "\nIntervals hold the true median of neighbouring windows' ratios with the confidence that stands with them, by \
+        "\nIntervals hold the true median of neighbouring windows' ratios or differences with the confidence that stands with them, by \
          order statistics: nothing is assumed about how the figures are distributed. A pair of windows in which either subject \
          lost more than 0.5% is left out; where that is more than one of three, the two are not comparable. A subject that lost \
          anything in a window was started afresh before its next one.\n\n",

@@ -214,6 +214,28 @@ fn how_often_a_subject_was_started_afresh_stands_beside_its_windows() {
     assert!(row.ends_with("| started afresh 4 times |"), "{row}");
 }
 
+#[test]
+fn added_latency_is_a_difference_of_neighbours_and_none_where_messages_were_lost() {
+    let mut results = results();
+    let at = |results: &mut Results, round: u32, change: fn(&mut Sample)| {
+        let ours = |sample: &&mut Sample| {
+            sample.round == round && sample.subject == "viaduct" && sample.load == Load::Paced
+        };
+        results.samples.iter_mut().filter(ours).for_each(change);
+    };
+    at(&mut results, 3, |sample| (sample.lost, sample.delivered) = (6, 994));
+    at(&mut results, 4, |sample| {
+        let latency = sample.latency.unwrap();
+        sample.latency = Some(Latency { p50_ns: latency.p50_ns + 9_000, ..latency });
+    });
+    let ratios = results.concluded().ratios;
+    let interval = ratios.added_latency_p50_us_interval.unwrap();
+    assert_eq!((interval.pairs, interval.left_out), (8, 1));
+    assert!((interval.median - 1.2).abs() < 1e-9 && (interval.high - 10.2).abs() < 1e-9, "{interval:?}");
+    assert_eq!(ratios.added_latency_p50_us, Some(interval.median));
+    assert_eq!(ratios.added_latency_spinning_p50_us_interval.unwrap().pairs, 9);
+}
+
 /// Rounds of a peak of 1,000 calls a second, of which a part is lost, and of five times as many behind it.
 fn overloaded(rounds: &[(u64, u64)]) -> Results {
     let mut results = Results::default();
