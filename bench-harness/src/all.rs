@@ -1,18 +1,21 @@
 //! `all`: every measurement, one after the other, into one folder.
 
+mod budget;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::compare::{Family, Selection};
+use crate::compare::{Family, Selection, estimate};
 use crate::results::against::Against;
 use crate::results::model::{Load, Part, Results};
 use crate::results::{self, FILE};
+use budget::{Budget, Output, output};
 
 /// Runs every measurement into one folder
 #[derive(Debug, clap::Args)]
@@ -21,6 +24,11 @@ Prints what it is going to do and how long that takes, then runs each part as a 
 namespaces. A part that fails does not keep the next from running. The folder then holds results.json, report.md, plots
 and histograms, with the figures of all parts: ratios of the comparison, instructions and times of pieces of code (`micro`), what is
 left under overload (`calls`). Exit code 0: each part met what its help says that it holds itself to.
+
+--quick has fewer and shorter windows, coarser searches and smaller tables of everything, and ends within five minutes: planned
+is little more than half of that, for slow machines. A part that does not fit into what is left of them, as this machine keeps
+to the plan, is left out; one that takes longer is ended. Either is told, and stands in results.json and the report. (Where
+what is asked for besides takes longer, the limit is twice what is planned.)
 
 --only, --rounds, --window-ms, --loads and --opensips are the comparison's (`bench-harness compare --help`).
 
@@ -50,12 +58,17 @@ struct Step {
     /// What `bench-harness` is told for a full and for a small run.
     full: &'static str,
     quick: &'static str,
-    /// How long those take, in seconds; measured on two cores at 2.5 GHz.
-    full_s: u64,
-    quick_s: u64,
+    /// How long those take, in seconds, measured on two cores at 2.5 GHz; `None`: the comparison's is the sum of what it is made
+    /// of.
+    seconds: Option<(u64, u64)>,
     /// Whether it writes a results.json by `--out`; else it prints JSON.
     writes: bool,
 }
+
+/// How long a small run may take, in seconds: less than five minutes, with what it takes to end a part and to write the report.
+const QUICK_S: u64 = 285;
+/// How long it is planned to take at most: machines differ.
+const QUICK_PLANNED_S: u64 = QUICK_S * 5 / 8;
 
 /// The part that a [`Selection`] is for.
 const COMPARE: &str = "compare";
@@ -65,78 +78,72 @@ fn small() -> Selection {
     Selection {
         only: vec![Family::Null, Family::Kamailio],
         rounds: Some(2),
-        window_ms: Some(300),
+        window_ms: Some(200),
         loads: vec![Load::Messages, Load::Calls, Load::StatefulCalls, Load::Paced],
         opensips: None,
     }
 }
 
+/// What waits comes before what only computes: how long the latter takes says the most of the machine and the least of the rest.
 const PLAN: [Step; 9] = [
-    Step { name: "micro", full: "micro", quick: "micro --quick", full_s: 300, quick_s: 45, writes: true },
     Step {
         name: "sipp",
         full: "sipp --calls 1000 --rate 100",
         quick: "sipp --calls 50",
-        full_s: 60,
-        quick_s: 8,
+        seconds: Some((60, 8)),
         writes: false,
     },
     Step {
         name: COMPARE,
         full: "compare",
         quick: "compare --knee 25000 --calls 500",
-        full_s: 1800,
-        quick_s: 60,
+        seconds: None,
         writes: true,
     },
     Step {
         name: "overload",
         full: "overload",
-        quick: "overload --seconds 1",
-        full_s: 40,
-        quick_s: 30,
+        quick: "overload --seconds 1 --windows 16",
+        seconds: Some((40, 15)),
         writes: false,
     },
     Step {
         name: "calls",
         full: "overload --calls",
-        quick: "overload --calls --seconds 1 --rounds 1",
-        full_s: 120,
-        quick_s: 40,
+        quick: "overload --calls --seconds 1 --rounds 1 --windows 20",
+        seconds: Some((120, 35)),
         writes: true,
     },
     Step {
         name: "connections",
         full: "connections",
-        quick: "connections --count 500 --speaking 50",
-        full_s: 60,
-        quick_s: 5,
+        // Of so few most is what tables take that are there at once.
+        quick: "connections --count 500 --speaking 50 --at-most 4096",
+        seconds: Some((60, 3)),
         writes: false,
     },
     Step {
         name: "follow",
         full: "follow",
         quick: "follow --v4 1000 --v6 0 --seconds 2 --many 1000",
-        full_s: 90,
-        quick_s: 15,
+        seconds: Some((90, 10)),
         writes: false,
     },
     Step {
         name: "fib",
         full: "fib",
         quick: "fib --v4 100000 --v6 20000",
-        full_s: 8,
-        quick_s: 2,
+        seconds: Some((8, 2)),
         writes: false,
     },
     Step {
         name: "soak",
         full: "soak --seconds 120",
-        quick: "soak --seconds 10",
-        full_s: 160,
-        quick_s: 45,
+        quick: "soak --seconds 10 --rate 5000",
+        seconds: Some((160, 25)),
         writes: false,
     },
+    Step { name: "micro", full: "micro", quick: "micro --quick", seconds: Some((300, 25)), writes: true },
 ];
 
 /// Runs the plan; `true`: every part met its conditions, and nothing is worse.
@@ -146,12 +153,27 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     announce(args, &plan);
     let mut results = Results::begin();
     let mut plots = Vec::new();
+    let mut budget = Budget::new(args.limit());
     let begin = Instant::now();
     for (number, step) in plan.iter().enumerate() {
-        let left: u64 = plan[number..].iter().map(|step| step.estimate(args)).sum();
-        let (words, left) = (shown(&step.words(args)), minutes(left));
-        eprintln!("[{}/{}] {words} (about {left} left)", number + 1, plan.len());
-        plots.extend(step.run(args, &mut results)?);
+        let place = format!("[{}/{}]", number + 1, plan.len());
+        let planned = Duration::from_secs(step.estimate(args));
+        if let Some(why) = budget.leaves_out(planned, begin.elapsed()) {
+            eprintln!("{place} {}: {why}", step.name);
+            results.skipped.insert(step.name.to_owned(), why);
+            continue;
+        }
+        let rest = plan[number..].iter().map(|step| step.estimate(args)).sum();
+        let left = budget.here(Duration::from_secs(rest));
+        eprintln!(
+            "{place} {} gone, about {} left: {}",
+            minutes(begin.elapsed().as_secs()),
+            minutes(left.as_secs()),
+            shown(&step.words(args))
+        );
+        let begun = Instant::now();
+        plots.extend(step.run(args, budget.left(begin.elapsed()), &mut results)?);
+        budget.done(planned, begun.elapsed());
     }
     let results = results.concluded();
     results::summarise(&args.out, &results, &plots)?;
@@ -164,6 +186,13 @@ impl Args {
     /// What of the comparison is not given.
     fn usual(&self) -> Selection {
         if self.quick { small() } else { Selection::default() }
+    }
+
+    /// How long it may take; `None`: as long as it takes.
+    fn limit(&self) -> Option<Duration> {
+        let planned: u64 = self.plan().iter().map(|step| step.estimate(self)).sum();
+        let limit = if planned <= QUICK_PLANNED_S { QUICK_S } else { 2 * planned };
+        self.quick.then(|| Duration::from_secs(limit))
     }
 
     fn plan(&self) -> Vec<&'static Step> {
@@ -203,17 +232,19 @@ impl Step {
         args.selection.clone().or(args.usual())
     }
 
-    /// In seconds; a comparison takes as long as its rounds.
+    /// In seconds.
     fn estimate(&self, args: &Args) -> u64 {
-        let own = if args.quick { self.quick_s } else { self.full_s };
-        match self.name == COMPARE {
-            true => own * u64::from(self.selection(args).rounds()) / u64::from(args.usual().rounds()),
-            false => own,
+        match self.seconds {
+            Some((_, quick)) if args.quick => quick,
+            Some((full, _)) => full,
+            // The small one is told its rates.
+            None => estimate(&self.selection(args), args.quick).as_secs(),
         }
     }
 
-    /// Its own progress goes to the terminal, its results into `results`; names the plots that it brought.
-    fn run(&self, args: &Args, results: &mut Results) -> io::Result<Vec<String>> {
+    /// Its own progress goes to the terminal, its results into `results`; names the plots that it brought. After so long it is
+    /// ended.
+    fn run(&self, args: &Args, at_most: Option<Duration>, results: &mut Results) -> io::Result<Vec<String>> {
         // What an earlier run left in its folder would be none of this one's.
         let folder = tempfile::tempdir()?;
         let mut program = Command::new(std::env::current_exe()?);
@@ -225,21 +256,27 @@ impl Step {
             program.arg("--json");
         }
         let begin = Instant::now();
-        let done = program.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+        let Output { status, stdout } = output(&mut program, at_most)?;
         let seconds = begin.elapsed().as_secs_f64();
-        let said = serde_json::from_slice(&done.stdout).unwrap_or(Value::Null);
+        let said = serde_json::from_slice(&stdout).unwrap_or(Value::Null);
         let mut plots = Vec::new();
         if self.writes {
             match take_in(&args.out, folder.path(), results) {
                 Ok(brought) => plots = brought,
                 Err(error) => _ = results.skipped.insert(self.name.to_owned(), error.to_string()),
             }
-        } else if said.is_null() {
-            results.skipped.insert(self.name.to_owned(), format!("it ended with {}", done.status));
+        } else if let Some(status) = status.filter(|_| said.is_null()) {
+            results.skipped.insert(self.name.to_owned(), format!("it ended with {status}"));
         }
+        let Some(status) = status else {
+            let why = format!("ended after {seconds:.0} s: the time for all was over");
+            eprintln!("{}: {why}", self.name);
+            results.skipped.insert(self.name.to_owned(), why);
+            return Ok(plots);
+        };
         let words = words.iter().map(|word| word.to_string_lossy().into_owned());
         let command = std::iter::once("bench-harness".to_owned()).chain(words).collect();
-        let part = Part { command, seconds, passed: done.status.success(), said };
+        let part = Part { command, seconds, passed: status.success(), said };
         results.parts.insert(self.name.to_owned(), part);
         Ok(plots)
     }
@@ -263,6 +300,9 @@ fn take_in(out: &Path, folder: &Path, results: &mut Results) -> io::Result<Vec<S
 fn print(results: &Results, took: Duration, folder: &Path) {
     for (name, part) in &results.parts {
         println!("{} {name:10} {:6.1} s", if part.passed { "PASS" } else { "FAIL" }, part.seconds);
+    }
+    for (name, why) in results.skipped.iter().filter(|(name, _)| PLAN.iter().any(|step| step.name == *name)) {
+        println!("NONE {name:10} {why}");
     }
     println!("{} in all; {}", minutes(took.as_secs()), folder.join("report.md").display());
 }
@@ -305,12 +345,13 @@ mod tests {
         assert_eq!(
             words,
             [
-                "micro --quick",
-                "compare --knee 25000 --calls 500 --only kamailio --rounds 4 --window-ms 300 \
+                "compare --knee 25000 --calls 500 --only kamailio --rounds 4 --window-ms 200 \
                  --loads messages,calls,stateful-calls,paced",
+                "micro --quick",
             ]
         );
-        assert_eq!(args.plan()[1].estimate(&args), 2 * PLAN[2].quick_s);
+        let twice = Selection { rounds: Some(4), only: vec![Family::Kamailio], ..small() };
+        assert_eq!(args.plan()[0].estimate(&args), estimate(&twice, true).as_secs());
         assert!(crate::Cli::try_parse_from(["bench-harness", "all", "--parts", "micros"]).is_err());
     }
 
@@ -318,6 +359,16 @@ mod tests {
     fn the_small_version_takes_less_than_five_minutes() {
         let args = args(&["--quick"]);
         let quick: u64 = args.plan().iter().map(|step| step.estimate(&args)).sum();
-        assert!(quick < 270, "{quick} s, and machines differ");
+        assert!(quick <= QUICK_PLANNED_S, "{quick} s, and machines differ");
+        assert_eq!(args.limit(), Some(Duration::from_secs(QUICK_S)));
+        assert_eq!(PLAN.len(), args.plan().len(), "no part is left out beforehand");
+    }
+
+    #[test]
+    fn only_a_small_version_has_a_limit_and_more_that_is_asked_for_has_its_time() {
+        assert_eq!(args(&[]).limit(), None);
+        let much = args(&["--quick", "--rounds", "20"]);
+        let planned: u64 = much.plan().iter().map(|step| step.estimate(&much)).sum();
+        assert!(much.limit() == Some(Duration::from_secs(2 * planned)) && planned > QUICK_S);
     }
 }

@@ -23,7 +23,7 @@ fib_lookup_random_N (a lookup among N routes); full_tables_extra (what 1.2 milli
 message).
 Nanoseconds are medians of many short runs. Instructions are counted by valgrind (callgrind) where it is installed:
 they are the same on every run of one binary, so they can be held to limits. A limits file has a line for each piece,
-its name and its highest number of instructions.
+its name and its highest number of instructions. What is known after each piece stands in the folder of --out already.
 
 Examples:
   bench-harness micro
@@ -37,7 +37,7 @@ pub struct Args {
     /// Measure no time
     #[arg(long)]
     instructions_only: bool,
-    /// Fewer repetitions; no instructions where tables are large
+    /// Fewer repetitions, and instructions only of parse, decide, rewrite and pipeline
     #[arg(long)]
     quick: bool,
     /// Count only the pieces in this file, and fail where one takes more instructions than it allows
@@ -53,8 +53,8 @@ pub struct Args {
     against: Against,
 }
 
-/// Pieces with larger tables take valgrind half a minute and more.
-const QUICK_SIZE: usize = 1_000;
+/// Of these a small measurement counts instructions: valgrind takes seconds for each, and half a minute for large tables.
+const COUNTED_QUICKLY: [&str; 4] = ["parse", "decide", "rewrite", "pipeline"];
 
 /// What full tables add to a message, beside the cases.
 const EXTRA: &str = "full_tables_extra";
@@ -76,6 +76,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     for name in &names {
         bar.set_message(name.clone());
         results.micro.insert(name.clone(), piece(name, args, counts)?);
+        keep(args, &results)?;
         bar.inc(1);
     }
     if !args.instructions_only && wanted(EXTRA) {
@@ -85,26 +86,29 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     bar.finish_and_clear();
     let results = results.concluded();
     print(args, &results, limits.as_ref())?;
-    if let Some(folder) = &args.out {
-        results::write(folder, &results, &Histograms::new())?;
-    }
+    keep(args, &results)?;
     let within = limits.is_none_or(|limits| within(&results.micro, &limits));
     Ok(within & args.against.judge(&results)?)
 }
 
+/// What is known so far stays where the run is ended early.
+fn keep(args: &Args, results: &Results) -> io::Result<()> {
+    match &args.out {
+        Some(folder) => results::write(folder, results, &Histograms::new()).map(drop),
+        None => Ok(()),
+    }
+}
+
 fn piece(name: &str, args: &Args, counts: bool) -> io::Result<Micro> {
-    let large = name
-        .rsplit('_')
-        .next()
-        .and_then(|size| size.parse().ok())
-        .is_some_and(|size: usize| size > QUICK_SIZE);
-    let instructions = if counts && !(args.quick && large) { Some(count(name)?) } else { None };
-    let ns = if args.instructions_only { None } else { Some(timing::spread(&mut *case(name)?).median) };
+    let is_counted = counts && (!args.quick || COUNTED_QUICKLY.contains(&name));
+    let instructions = if is_counted { Some(count(name)?) } else { None };
+    let runs = if args.quick { timing::FEW_RUNS } else { timing::RUNS };
+    let ns = if args.instructions_only { None } else { Some(timing::spread(&mut *case(name)?, runs).median) };
     Ok(Micro { instructions, ns })
 }
 
 fn extra(args: &Args, micro: &mut BTreeMap<String, Micro>) {
-    let pairs = if args.quick { 51 } else { 201 };
+    let pairs = if args.quick { 21 } else { 201 };
     for extra in own_work::measure(&own_work::Args::full(pairs), |_| {}) {
         let piece = Micro { instructions: None, ns: Some(extra.more) };
         micro.insert(format!("{EXTRA}_{}", extra.draw), piece);

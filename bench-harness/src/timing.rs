@@ -8,10 +8,12 @@ use crate::measure::Spread;
 /// Calls of one run: long against a reading of the clock, short against what else the machine does.
 const CALLS: usize = 4096;
 /// Runs; the median counts.
-const RUNS: usize = 101;
+pub const RUNS: usize = 101;
+/// As many as a small measurement makes.
+pub const FEW_RUNS: usize = 21;
 
-/// Nanoseconds of one call.
-pub fn spread(case: &mut dyn Case) -> Spread {
+/// Nanoseconds of one call, over so many runs, which are not none.
+pub fn spread(case: &mut dyn Case, runs: usize) -> Spread {
     // What is done once, such as filling caches of patterns, is none of the call's.
     case.prepare(CALLS);
     case.run();
@@ -21,5 +23,5 @@ pub fn spread(case: &mut dyn Case) -> Spread {
         case.run();
         begin.elapsed().as_nanos() as f64 / CALLS as f64
     };
-    Spread::of((0..RUNS).map(run).collect()).expect("there are runs")
+    Spread::of((0..runs).map(run).collect()).expect("there are runs")
 }

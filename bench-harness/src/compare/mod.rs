@@ -7,6 +7,7 @@
 //! ```
 
 mod accounts;
+mod estimate;
 mod order;
 mod peers;
 mod print;
@@ -34,6 +35,7 @@ use peers::{Peer, Setting, shared_mib};
 use rounds::Rounds;
 use syscalls::Counter;
 
+pub use estimate::estimate;
 pub use selection::{Family, Selection};
 pub use window::{Bench, MESSAGES, Plan};
 

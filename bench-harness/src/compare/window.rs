@@ -163,7 +163,7 @@ impl<'w> Bench<'w> {
     /// The highest rate of single messages that is carried, in messages a second, as [`Self::most`] finds it.
     ///
     /// # Errors
-    /// Not even the lowest rate is carried.
+    /// Not even the lowest rate is carried, or the windows were not enough to tell.
     pub fn knee(
         &mut self,
         subject: &mut Subject,
@@ -175,7 +175,7 @@ impl<'w> Bench<'w> {
         self.most(subject, Load::Messages, search, 0, start, told)?.most.ok_or_else(|| {
             let lowest = search.between.0;
             io::Error::other(format!(
-                "{name} does not carry even {lowest:.0} messages/s: is this machine quiet?"
+                "{name} carries no rate in most windows, of {lowest:.0} messages/s and more: is this machine quiet?"
             ))
         })
     }

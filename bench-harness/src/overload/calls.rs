@@ -159,7 +159,7 @@ impl<'a> Bench<'a> {
         let length = Duration::from_secs(args.seconds);
         let mut rate = match args.peak {
             Some(rate) => f64::from(rate),
-            None => self.search(length, bar)?,
+            None => self.search(length, args.windows, bar)?,
         };
         let mut rounds = Vec::new();
         for round in 0..args.rounds {
@@ -176,8 +176,9 @@ impl<'a> Bench<'a> {
         Ok(Findings { rounds, after })
     }
 
-    /// The highest rate that short windows carry.
-    fn search(&mut self, length: Duration, bar: &ProgressBar) -> io::Result<f64> {
+    /// The highest rate that short windows carry, so many of them at most.
+    fn search(&mut self, length: Duration, windows: Option<usize>, bar: &ProgressBar) -> io::Result<f64> {
+        let search = Search { windows: windows.unwrap_or(SEARCH.windows), ..SEARCH };
         let length = STEP_LENGTH.min(length / 2);
         let window = |bench: &mut Self, rate| {
             bar.set_message(format!("finding the peak: {rate:.0}/s"));
@@ -186,7 +187,7 @@ impl<'a> Bench<'a> {
             let outcome = bench.offer(rate, length)?;
             watch.verdict(&outcome)
         };
-        let found = SEARCH.run_afresh(self, window, Self::begin_afresh)?;
+        let found = search.run_afresh(self, window, Self::begin_afresh)?;
         found.ok_or_else(|| {
             let lowest = SEARCH.between.0;
             io::Error::other(format!(

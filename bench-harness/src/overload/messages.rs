@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Args;
 use crate::compare::{Bench, MESSAGES, Plan};
+use crate::peak::Search;
 use crate::progress;
 use crate::results::model::{Load, Sample};
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, as_before, pin_from_here};
@@ -24,7 +25,8 @@ pub fn execute(args: &Args) -> io::Result<bool> {
 
     let bar = progress::spinner("finding the knee");
     let told = |rate: f64| bar.set_message(format!("{rate:.0}/s"));
-    let knee = bench.knee(&mut viaduct, &MESSAGES, &|| as_before(&everywhere, start), &told)?;
+    let search = Search { windows: args.windows.unwrap_or(MESSAGES.windows), ..MESSAGES };
+    let knee = bench.knee(&mut viaduct, &search, &|| as_before(&everywhere, start), &told)?;
     let mut offer = |rate: f64, seconds: u64| -> io::Result<Sample> {
         let plan = Plan { load: Load::Saturation, rate, length: Duration::from_secs(seconds) };
         Ok(bench.window(&mut viaduct, plan, 0)?.sample)

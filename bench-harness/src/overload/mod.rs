@@ -47,6 +47,7 @@ Figures are medians of the rounds; printed with them is the round whose goodput 
 Examples:
   bench-harness overload --times 5
   bench-harness overload --calls --seconds 10 --out results
+  bench-harness overload --calls --seconds 1 --rounds 1 --windows 24   # in half a minute, and less exactly
   bench-harness overload --calls --core-part 0.25
   bench-harness overload --calls --stateful --seconds 2 --rounds 5 --json")]
 pub struct Args {
@@ -56,6 +57,9 @@ pub struct Args {
     /// For how many seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
+    /// Look for the knee, or the peak, by so many windows at most; fewer find it less exactly
+    #[arg(long, value_parser = windows)]
+    windows: Option<usize>,
     /// Calls: how often, each time behind the peak
     #[arg(long, requires = "calls", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -83,6 +87,12 @@ pub struct Args {
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Fewer would not reach it.
+fn windows(text: &str) -> Result<usize, String> {
+    let windows = text.parse().ok().filter(|windows| (12..=1_000).contains(windows));
+    windows.ok_or_else(|| "not a number from 12 to 1000".to_owned())
 }
 
 fn part(text: &str) -> Result<f64, String> {

@@ -1,0 +1,111 @@
+//! How long a comparison takes, by what it is made of: for the plan of `all`, and so that a small one stays small.
+
+use std::time::Duration;
+
+use super::OURS;
+use super::order::{IN_TURN, Turn, turns};
+use super::peers::Peer;
+use super::rates::alike;
+use super::selection::{Family, Selection};
+use super::window::{STEP_LENGTH, WARM_UP};
+use crate::results::model::Load;
+
+/// A forwarder starts and forwards; with its processes Kamailio takes longest.
+const START: Duration = Duration::from_millis(700);
+/// Around each window: calls end, silence is waited for (twice), accounts are read.
+const AROUND: Duration = Duration::from_millis(350);
+/// Windows of a search, most of them.
+const SEARCHED: u32 = 24;
+/// After so many of them the forwarder starts afresh.
+const LOST: u32 = 10;
+/// Windows that try a rate.
+const TRIED: u32 = 2;
+/// Windows of a round's search for the knee, and after how many the forwarder starts afresh.
+const CLIMBED: u32 = 9;
+const FELL: u32 = 5;
+
+/// With all who are selected, as if all were installed; `is_given`: the rates are, and nothing is looked for.
+pub fn estimate(selection: &Selection, is_given: bool) -> Duration {
+    let loads = selection.loads();
+    let families = selection.families().iter();
+    let families = families.filter(|family| **family != Family::Opensips || selection.opensips.is_some());
+    let mut peers: Vec<Peer> = OURS.into_iter().chain(families.flat_map(|family| family.peers())).collect();
+    peers.retain(|peer| loads.iter().any(|load| peer.takes(*load)));
+    let round: Duration = loads.iter().map(|load| of_load(&peers, *load, selection.window())).sum();
+    let looks = if is_given { Duration::ZERO } else { looks(&peers, &loads, selection.window()) };
+    START * peers.len() as u32 + looks + round * selection.rounds()
+}
+
+/// What is looked for once, and what is tried.
+fn looks(peers: &[Peer], loads: &[Load], length: Duration) -> Duration {
+    let mut known = Vec::new();
+    let mut sum = Duration::ZERO;
+    for load in loads.iter().copied().filter(|load| *load != Load::Paced) {
+        let takers = peers.iter().filter(|peer| peer.takes(load));
+        for peer in takers {
+            let search = (*peer, alike(load));
+            if !known.contains(&search) {
+                sum += window(STEP_LENGTH) * SEARCHED + START * LOST;
+                known.push(search);
+            }
+            let is_tried = !matches!(load, Load::Saturation | Load::Knee);
+            sum += if is_tried { window(length) * TRIED } else { Duration::ZERO };
+        }
+    }
+    sum
+}
+
+/// Of one round.
+fn of_load(peers: &[Peer], load: Load, length: Duration) -> Duration {
+    let of = |turn: &Turn| match (turn, load) {
+        (Turn::Paired(_), _) => {
+            let windows = IN_TURN.len() as u32;
+            window(length * 3 * 2 / windows) * windows
+        }
+        (Turn::Alone(_), Load::Paced) => window(length * 3),
+        (Turn::Alone(_), Load::Saturation) => window(length) + START,
+        (Turn::Alone(_), Load::Knee) => window(STEP_LENGTH) * CLIMBED + START * FELL,
+        (Turn::Alone(_), _) => window(length),
+    };
+    turns(peers, load, 0).iter().map(of).sum()
+}
+
+fn window(length: Duration) -> Duration {
+    WARM_UP + length + AROUND
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(loads: &[Load], rounds: u32, window_ms: u64) -> Selection {
+        Selection {
+            only: vec![Family::Null],
+            rounds: Some(rounds),
+            window_ms: Some(window_ms),
+            loads: loads.to_vec(),
+            opensips: None,
+        }
+    }
+
+    #[test]
+    fn it_is_the_sum_of_starts_searches_and_windows() {
+        let ms = Duration::from_millis;
+        // Viaduct and two floors.
+        let given = estimate(&of(&[Load::Messages], 2, 450), true);
+        assert_eq!(given, START * 3 + ms(1_000) * 2 * 3);
+        let looked_for = estimate(&of(&[Load::Messages, Load::Saturation], 1, 450), false) - START * 3;
+        let search = ms(1_050) * SEARCHED + START * LOST;
+        assert_eq!(looked_for, (search + ms(1_000) * (TRIED + 2) + START) * 3);
+        // Two pairs, and the other floor.
+        let paced = estimate(&of(&[Load::Paced], 1, 600), true) - START * 5;
+        assert_eq!(paced, ms(1_000) * 8 * 2 + ms(2_350));
+    }
+
+    #[test]
+    fn opensips_takes_time_where_it_is_given() {
+        let without = Selection { only: vec![Family::Opensips], ..of(&[Load::Calls], 1, 300) };
+        let with = Selection { opensips: Some("/opt/opensips".into()), ..without.clone() };
+        assert!(estimate(&with, false) > estimate(&without, false) * 2);
+    }
+}
