@@ -224,7 +224,6 @@ fn send_on<'s>(
         if !is_large && search.is_large(len) && decided.may_be_large() {
             is_large = true;
             search.by_size(decided.by());
-            work.edits.clear();
             continue;
         }
         let (mode, record_route, rule) = (going.mode, going.record_route, decided.way.rule);

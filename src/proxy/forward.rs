@@ -24,6 +24,7 @@ use super::preprocess::Preprocessed;
 use super::set::{self, Part};
 use super::state::Work;
 use super::tops::Tops;
+use super::usual::Usual;
 use super::validate::Request;
 use super::via::{Mark, range_in, response_elsewhere};
 
@@ -64,7 +65,7 @@ pub(super) fn write(
     going: &Going<'_, '_>,
     out: &mut [u8],
 ) -> Result<usize, TooLarge> {
-    let Decided { request, pre, way, .. } = going.decided;
+    let request = going.decided.request;
     let message = request.message;
     // A transaction that is kept is kept here; of others it says the same whichever shard a retransmission reaches.
     let owner = if going.mode == Mode::Stateful { work.number } else { 0 };
@@ -76,9 +77,30 @@ pub(super) fn write(
     });
     let peer = if stream.is_stream() { work.mark_of(*from, *stream) } else { 0 };
     let ours = Ours { owner, peer, flows: flows.as_ref() };
+    match Usual::of(going) {
+        Some(usual) => {
+            let (tops, scheme) = (&mut work.tops, request.uri.scheme);
+            usual.write(message, out, |out| put_lines(out, tops, &ours, snapshot, going, scheme))
+        }
+        None => write_edited(work, snapshot, going, &ours, out),
+    }
+}
+
+/// The same of any request: as it was received, but for a list of edits.
+#[inline(never)]
+fn write_edited(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    going: &Going<'_, '_>,
+    ours: &Ours<'_>,
+    out: &mut [u8],
+) -> Result<usize, TooLarge> {
+    let Decided { request, pre, way, .. } = going.decided;
+    let message = request.message;
     let Work { edits, scratch, tops, .. } = work;
     let route = pre.next_route.as_ref();
-    let strict = route.filter(|route| !route.uri.is_loose_router() && aim.is_at(snapshot, &route.uri));
+    let strict = route.filter(|route| !route.uri.is_loose_router() && going.aim.is_at(snapshot, &route.uri));
+    edits.clear();
     // §18.3: "If there are additional bytes in the transport packet beyond the end of the body, they MUST
     // be discarded." §7.5: CRLFs before the start line are ignored.
     edits.frame(message.start_line().range().start..message.end());
@@ -87,7 +109,7 @@ pub(super) fn write(
         edits.insert(usize::from(top.line.start), New::Lines);
     }
     edit_routing(edits, request, pre, strict.map(|route| &route.uri));
-    let mark = Mark::new(message.bytes(), request.via, from);
+    let mark = Mark::new(message.bytes(), request.via, &request.incoming.from);
     mark.edit(edits);
     edit_max_forwards(edits, message, request.max_forwards, way.set.is_some());
     if let Some(breadth) = going.breadth {
@@ -98,7 +120,7 @@ pub(super) fn write(
     }
     let scheme = strict.map_or(pre.uri(request).scheme, |route| route.uri.scheme);
     edits.apply(message.bytes(), out, |new, out| match new {
-        New::Lines => put_lines(out, tops, &ours, snapshot, going, scheme),
+        New::Lines => put_lines(out, tops, ours, snapshot, going, scheme),
         New::Marked => mark.put_added(out),
         New::MaxForwards(value) | New::Breadth(value) => out.put_number(u64::from(value)),
         // In responses only.
@@ -122,7 +144,7 @@ pub(super) fn is_sips(pre: &Preprocessed<'_>, scheme: Scheme) -> bool {
 }
 
 /// Steps 3, 4, 8 and 9: what is new stands on top of all headers, so before the existing values.
-#[inline(never)]
+#[inline(always)]
 fn put_lines(
     out: &mut Output<'_>,
     tops: &mut Tops,
@@ -338,7 +360,7 @@ fn put_uri(edits: &mut Edits<New>, bytes: &[u8], at: Range<usize>, uri: &Uri<'_>
 
 /// A Request-URI that was received may have parts that do not go into one; most have not, and are told by their letters.
 #[inline]
-fn may_have_what_is_not_allowed(uri: &Uri<'_>) -> bool {
+pub(super) fn may_have_what_is_not_allowed(uri: &Uri<'_>) -> bool {
     let text = uri.params().text();
     let has_m = any_eight(text, |eight| has_byte(lower(eight), b'm'));
     // `;method` has seven letters already.

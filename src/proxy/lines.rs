@@ -78,7 +78,8 @@ impl Top<'_> {
     /// same branch value as the corresponding request they cancel or acknowledge."
     #[inline(always)]
     pub fn put(&self, out: &mut Output<'_>, snapshot: &Snapshot, tops: &mut Tops) {
-        let asks = snapshot.plan.overload.limits.peers.takes_oc(self.next_hop.ip());
+        let peers = &snapshot.plan.overload.limits.peers;
+        let asks = peers.has_oc() && peers.takes_oc(self.next_hop.ip());
         if self.flows.is_some() {
             let this = *self;
             this.put_anew(out, snapshot, asks);
@@ -92,11 +93,12 @@ impl Top<'_> {
                 this.keep(tops, sides, snapshot)
             }
         };
-        if known.text().is_empty() {
-            let this = *self;
-            this.put_anew(out, snapshot, asks);
-        } else {
-            self.put_again(out, snapshot, known, asks);
+        match known.text() {
+            [] => {
+                let this = *self;
+                this.put_anew(out, snapshot, asks);
+            }
+            text => self.put_again(out, snapshot, (text, &known.places), asks),
         }
     }
 
@@ -122,8 +124,14 @@ impl Top<'_> {
 
     /// Writes the lines that are known, with what belongs to this request in its places.
     #[inline(always)]
-    fn put_again(&self, out: &mut Output<'_>, snapshot: &Snapshot, known: &Known, asks: bool) {
-        let (branch, Places { token, branch: at }) = (self.branch(), &known.places);
+    fn put_again(
+        &self,
+        out: &mut Output<'_>,
+        snapshot: &Snapshot,
+        (text, places): (&[u8], &Places),
+        asks: bool,
+    ) {
+        let (branch, Places { token, branch: at }) = (self.branch(), places);
         let of_token = token.as_ref().map(|(token, _)| token);
         let ([a, b, c], mac) =
             parts_onward(&snapshot.keys, &branch, *self.response_to, of_token, &self.dialog);
@@ -131,22 +139,20 @@ impl Top<'_> {
         let mut texts = [[0; PART_LEN]; 5];
         Part::write_all(&[b, c, self.mark.part(), mac, a], &mut texts[..if is_of_datagram { 4 } else { 5 }]);
         let [b, c, mark, mac, a] = &texts;
-        let text = known.text();
         let text = if asks { text.strip_suffix(VIA_END).unwrap_or(text) } else { text };
-        out.put_changed(text, |text| {
-            if let Some((_, [first, second])) = *token {
-                put_mac(text, first, mac);
-                put_mac(text, second, mac);
-            }
-            let Some(room) = text.get_mut(*at..).and_then(<[u8]>::first_chunk_mut) else { return };
-            let (own, value): (&mut [u8; BRANCH_AND_MARK], _) = (room, &mark[..LOOP_MARK_LEN]);
-            own[BRANCH_LEN + loops::PARAMETER.len()..].copy_from_slice(value);
-            let Some(own) = own.first_chunk_mut() else { return };
+        let text = out.put_to_be_changed(text);
+        if let Some((_, [first, second])) = *token {
+            put_mac(text, first, mac);
+            put_mac(text, second, mac);
+        }
+        let own = text.get_mut(*at..).and_then(<[u8]>::first_chunk_mut::<BRANCH_AND_MARK>);
+        if let Some((own, value)) = own.and_then(|own| own.split_first_chunk_mut()) {
+            value[loops::PARAMETER.len()..].copy_from_slice(&mark[..LOOP_MARK_LEN]);
             branch.put_transaction([b, c], own);
             if !is_of_datagram {
                 Branch::put_way_back(a, own);
             }
-        });
+        }
         if asks {
             let this = *self;
             this.put_asked(out, snapshot);

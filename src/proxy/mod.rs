@@ -16,6 +16,7 @@
 //!                         spare              does it ask to be sent less?
 //!                         size       §18.1.1 too large for UDP?
 //!                         forward    §16.6   the edits ───────────────────► Forward
+//!                         usual              the same where there are no others than in most
 //!                         stateful   §17.1   keep what goes on
 //!                         branches   §16.6   later: the request to the next hop that follows
 //!                         answer     §8.2.6  where any of them refuses ───► Answer
@@ -54,6 +55,7 @@ mod state;
 mod stateful;
 mod target;
 mod tops;
+mod usual;
 mod validate;
 mod via;
 
@@ -97,7 +99,6 @@ pub fn handle(
     candidates.clear();
     work.considered = Considered::default();
     work.nowhere = None;
-    work.edits.clear();
     // RFC 5626 §3.5.1 knows the double CRLF for streams only; over UDP, too, such datagrams keep a
     // binding in a NAT alive and want no answer. Some clients send NULs.
     if incoming.bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | b' ' | 0)) {

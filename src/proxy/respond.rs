@@ -31,6 +31,7 @@ pub(super) fn relay(
     out: &mut [u8],
 ) -> Outcome {
     let mut offer = None;
+    work.edits.clear();
     let WayBack { on, to, stream, length, branch } = match way_back(work, snapshot, message, &mut offer) {
         Ok(way) => way,
         Err(DropReason::ForeignResponse) => return Outcome::Drop(groups::hear(snapshot, message, status)),

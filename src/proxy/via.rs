@@ -8,7 +8,7 @@ use sip_parser::{HeaderLine, HeaderName, Host, Rport, Via, address, parse};
 use crate::limits::HEADER_LINES;
 use crate::net::{Transport, canonical};
 use crate::overload::Feedback;
-use crate::rewrite::{Edits, Output};
+use crate::rewrite::{Edits, Output, PutShort, Short};
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
 use crate::tls::PeerName;
@@ -65,6 +65,18 @@ impl Mark {
         Self { stale: [received, rport], end, received: ip, rport: port, is_asked_last }
     }
 
+    /// Where the value ends.
+    #[inline(always)]
+    pub fn end(&self) -> usize {
+        self.end
+    }
+
+    /// Nothing that the client wrote goes.
+    #[inline(always)]
+    pub fn only_adds(&self) -> bool {
+        matches!(self.stale, [None, None])
+    }
+
     /// Notes it as edits.
     pub fn edit(&self, edits: &mut Edits<New>) {
         let [received, rport] = &self.stale;
@@ -105,22 +117,40 @@ impl Mark {
     }
 
     /// Writes what is added: never `rport` without `received`.
-    #[inline]
+    #[inline(always)]
     pub fn put_added(&self, out: &mut Output<'_>) {
-        let Some(ip) = self.received else { return };
-        let (value, parameter) = if self.is_asked_last { (self.rport, None) } else { (None, self.rport) };
-        out.put_short(|short| {
-            if let Some(port) = value {
-                short.text(b"=");
-                short.number(port);
-            }
-            short.text(b";received=");
-            short.ip(ip);
-            if let Some(port) = parameter {
-                short.text(b";rport=");
-                short.number(port);
-            }
-        });
+        match (self.received, self.rport) {
+            (None, _) => {}
+            (Some(ip), Some(port)) if self.is_asked_last => out.put_short(&Filled { ip, port }),
+            (Some(ip), port) => put_parameters(out, ip, port),
+        }
+    }
+}
+
+/// The value of an `rport` that stands last, and `received`.
+struct Filled {
+    ip: IpAddr,
+    port: u16,
+}
+
+impl PutShort for Filled {
+    #[inline(always)]
+    fn put(&self, short: &mut Short<'_>) {
+        short.text(b"=");
+        short.number(self.port);
+        short.text(b";received=");
+        short.ip(self.ip);
+    }
+}
+
+/// Both as parameters.
+#[inline(never)]
+fn put_parameters(out: &mut Output<'_>, ip: IpAddr, port: Option<u16>) {
+    out.put(b";received=");
+    out.put_ip(ip);
+    if let Some(port) = port {
+        out.put(b";rport=");
+        out.put_number(port.into());
     }
 }
 

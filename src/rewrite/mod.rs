@@ -17,7 +17,7 @@ mod edits;
 mod output;
 
 pub use edits::{Edits, TooLarge};
-pub use output::{Output, Short, two_digits};
+pub use output::{Output, PutShort, Short, two_digits};
 
 #[cfg(test)]
 mod tests;

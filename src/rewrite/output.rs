@@ -62,34 +62,33 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Appends these bytes as `change` changes them.
+    /// Appends these bytes; gives where they stand now, to be changed there. Nothing, where they did not fit.
     #[inline(always)]
-    pub fn put_changed(&mut self, text: &[u8], change: impl FnOnce(&mut [u8])) {
-        if let Some(room) = self.room(text.len()) {
-            room.copy_from_slice(text);
-            change(room);
-        }
+    pub fn put_to_be_changed(&mut self, text: &[u8]) -> &mut [u8] {
+        let Some(room) = self.room(text.len()) else { return &mut [] };
+        room.copy_from_slice(text);
+        room
     }
 
-    /// Appends a short text as `write` puts it together.
+    /// Appends a short text.
     #[inline(always)]
-    pub fn put_short(&mut self, write: impl Fn(&mut Short<'_>)) {
+    pub fn put_short(&mut self, text: &impl PutShort) {
         if let Some(room) = self.out.get_mut(self.written..).and_then(<[u8]>::first_chunk_mut) {
             let mut short = Short { room, len: 0 };
-            write(&mut short);
+            text.put(&mut short);
             self.written += short.len;
         } else {
-            self.put_short_at_end(write);
+            self.put_short_at_end(text);
         }
     }
 
     /// The same where there may be too little room for it.
     #[cold]
     #[inline(never)]
-    fn put_short_at_end(&mut self, write: impl Fn(&mut Short<'_>)) {
+    fn put_short_at_end(&mut self, text: &impl PutShort) {
         let mut room = [0; SHORT_BYTES];
         let mut short = Short { room: &mut room, len: 0 };
-        write(&mut short);
+        text.put(&mut short);
         let len = short.len;
         self.put(&room[..len]);
     }
@@ -136,7 +135,7 @@ impl<'a> Output<'a> {
     /// RFC 5118 §4.5).
     #[inline]
     pub fn put_ip(&mut self, ip: IpAddr) {
-        self.put_short(|short| short.ip(ip));
+        self.put_short(&ip);
     }
 
     /// Appends `address:port`, an IPv6 address in brackets, never its scope.
@@ -224,6 +223,19 @@ fn two_octets(first: u8, second: u8) -> (u64, usize) {
 
 /// The longest text that is put together at once, in bytes: an IPv6 address, a port and 52 more.
 const SHORT_BYTES: usize = 96;
+
+/// What a short text is made of.
+pub trait PutShort {
+    /// Puts it together. To be inlined: a call costs as much as the text.
+    fn put(&self, short: &mut Short<'_>);
+}
+
+impl PutShort for IpAddr {
+    #[inline(always)]
+    fn put(&self, short: &mut Short<'_>) {
+        short.ip(*self);
+    }
+}
 
 /// A short text that is put together without asking each time whether there is room in the output. What is more than
 /// it may have is left out.

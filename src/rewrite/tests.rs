@@ -2,7 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
 
-use super::{Edits, Output, TooLarge};
+use super::{Edits, Output, PutShort, Short, TooLarge};
 use crate::limits::EDITS;
 
 /// Edits whose texts are themselves.
@@ -97,13 +97,21 @@ fn what_does_not_fit_is_too_large() {
     assert_eq!(edits.apply(b"x", &mut [0; 99], put), Err(TooLarge));
 }
 
+struct Number(u16);
+
+impl PutShort for Number {
+    fn put(&self, short: &mut Short<'_>) {
+        short.number(self.0);
+    }
+}
+
 #[test]
 fn numbers_and_sockets() {
     for number in (0..70_000).chain([u64::MAX - 1, u64::MAX]) {
         assert_eq!(written(|w| w.put_number(number)), number.to_string());
     }
     for number in 0..=u16::MAX {
-        assert_eq!(written(|w| w.put_short(|short| short.number(number))), number.to_string());
+        assert_eq!(written(|w| w.put_short(&Number(number))), number.to_string());
     }
     for text in ["192.0.2.1:5060", "[2001:db8::1]:5061"] {
         assert_eq!(written(|w| w.put_socket(text.parse().unwrap())), text);

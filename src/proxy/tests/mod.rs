@@ -19,6 +19,7 @@ mod tcp;
 mod tls;
 mod tops;
 mod transactions;
+mod usual;
 mod validation;
 mod websocket;
 mod world;
