@@ -96,6 +96,11 @@ impl<T: Copy> Edits<T> {
     }
 
     #[inline(always)]
+    fn edits(&self) -> &[Edit<T>] {
+        self.list.get(..self.len).unwrap_or_default()
+    }
+
+    #[inline(always)]
     fn add(&mut self, range: Range<usize>, text: Text<T>) {
         if self.len >= EDITS {
             self.overflow = true;
@@ -129,9 +134,15 @@ impl<T: Copy> Edits<T> {
         let part = |from: usize, to: usize| received.get(from..to.min(received.len())).unwrap_or_default();
         let mut out = Output::new(out);
         let mut done = self.frame.start;
+        // Of most responses one line goes, and nothing else changes.
+        if let ([Edit { at, end, text: Text::Nothing }], NOWHERE) = (self.edits(), self.over.0) {
+            out.put_text(part(done, *at));
+            out.put(part(done.max(*at).max(*end), received.len()));
+            return out.finish().ok_or(TooLarge);
+        }
         // Where in the output what is written over stands.
         let (over, mut place) = (self.over.0, NOWHERE);
-        for edit in self.list.get(..self.len).unwrap_or_default() {
+        for edit in self.edits() {
             if (done..edit.at).contains(&over) {
                 place = out.written() + (over - done);
             }
