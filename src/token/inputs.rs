@@ -50,7 +50,7 @@ pub struct Inputs<'s> {
 
 impl<'s> Inputs<'s> {
     /// Begins with what every request has.
-    #[inline]
+    #[inline(always)]
     pub fn new(secret: &'s TransactionSecret, input: &Input<'_>) -> Self {
         let Input { source, ingress, cseq, method, request_uri, from, from_tag, to, call_id } = *input;
         let texts = [request_uri, from, from_tag, to, call_id];
@@ -60,7 +60,7 @@ impl<'s> Inputs<'s> {
         let short = up_to_nine(method);
         let (prf, last) = (secret.prf(), Last::new(short.unwrap_or_default(), cseq));
         let (running, hash) = (Running::default(), Block::default());
-        let mut beginning = Beginning { blocks, texts: &texts, last: last.with(0), running, hash };
+        let mut beginning = Beginning { blocks, texts, last: last.with(0), running, hash };
         prf.pass(&mut beginning);
         let Beginning { running, hash, .. } = beginning;
         let this = Self { prf, running, last, added: 0, hash: u128::from_be_bytes(hash) };
@@ -102,7 +102,7 @@ impl<'s> Inputs<'s> {
 /// What every request has.
 struct Beginning<'a> {
     blocks: [Block; 2],
-    texts: &'a [&'a [u8]],
+    texts: [&'a [u8]; 5],
     last: Block,
     running: Running,
     hash: Block,

@@ -175,12 +175,12 @@ impl Keys {
     /// The MAC over these blocks, of which the last one is [`Purpose::last`], under the key named `signer`, or the first
     /// where that one is gone.
     pub(super) fn sign(&self, signer: KeyId, before: &[Block], last: Block) -> Mac {
-        Mac::cut(self.named(signer).prf.of(before, &[], last))
+        Mac::cut(self.named(signer).prf.of(before, [], last))
     }
 
     /// Whether any key made this MAC over these blocks. Takes the same time wherever the two differ.
     pub(super) fn verify(&self, before: &[Block], last: Block, mac: Mac) -> bool {
-        self.all().any(|k| Mac::cut(k.prf.of(before, &[], last)).is_same(mac))
+        self.all().any(|k| Mac::cut(k.prf.of(before, [], last)).is_same(mac))
     }
 
     /// The key of this name, or the first where it is gone.
@@ -200,7 +200,7 @@ impl Key {
         let sub = |label: &[u8]| {
             let mut last = [0; 16];
             last[15] = label.len() as u8;
-            master.of(&[], &[label], last)
+            master.of(&[], [label], last)
         };
         let [a, b, c, d, ..] = sub(b"viaduct 1 key id");
         Self {

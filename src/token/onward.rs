@@ -23,7 +23,7 @@ pub fn parts_onward(
     let Dialog { signer, call_id, from_tag } = *dialog;
     let token = token.map(|token| token.last(call_id, from_tag));
     let (signed, macs) = (branch.signed(response_to), Default::default());
-    let mut lines = Lines { branch: signed, token, dialog: &[call_id, from_tag], macs };
+    let mut lines = Lines { branch: signed, token, dialog: [call_id, from_tag], macs };
     keys.named(signer).prf.pass(&mut lines);
     let [of_branch, of_token] = lines.macs.map(Mac::cut);
     (branch.parts(of_branch), of_token.part())
@@ -35,7 +35,7 @@ struct Lines<'a> {
     /// The last block of what the token's covers.
     token: Option<Block>,
     /// What stands before it.
-    dialog: &'a [&'a [u8]],
+    dialog: [&'a [u8]; 2],
     macs: [Block; 2],
 }
 

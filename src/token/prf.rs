@@ -58,8 +58,8 @@ impl Prf {
     }
 
     /// The value for a message of `blocks`, then the blocks of `parts`, then the last one.
-    #[inline]
-    pub fn of(&self, blocks: &[Block], parts: &[&[u8]], last: Block) -> Block {
+    #[inline(always)]
+    pub fn of<const PARTS: usize>(&self, blocks: &[Block], parts: [&[u8]; PARTS], last: Block) -> Block {
         let mut whole = Whole { blocks, parts, last, value: Block::default() };
         self.pass(&mut whole);
         whole.value
@@ -114,14 +114,14 @@ pub(super) trait Pass {
 /// A part becomes as many blocks as it fills and, of its rest, one more: its last sixteen bytes, or, of a part that has
 /// less, all it has. So parts and blocks follow from the blocks where each part's length is known: it has to stand in
 /// a block whose place is known, or in the last one.
-struct Whole<'a> {
+struct Whole<'a, const PARTS: usize> {
     blocks: &'a [Block],
-    parts: &'a [&'a [u8]],
+    parts: [&'a [u8]; PARTS],
     last: Block,
     value: Block,
 }
 
-impl Pass for Whole<'_> {
+impl<const PARTS: usize> Pass for Whole<'_, PARTS> {
     #[inline(always)]
     fn take_in<C: Cipher, const FAR: bool>(&mut self, mut new: Taking<'_, C, FAR>) -> u32 {
         self.blocks.iter().for_each(|block| new.block(*block));
@@ -216,7 +216,21 @@ impl<C: Cipher, const FAR: bool> Taking<'_, C, FAR> {
     /// Takes in the blocks of a part.
     #[inline(always)]
     pub fn part(&mut self, part: &[u8]) {
-        let Some(last) = part.last_chunk() else { return self.short(part) };
+        let (Some(first), Some(last)) = (part.first_chunk(), part.last_chunk()) else {
+            return self.short(part);
+        };
+        match part.len() {
+            ..=16 => {}
+            // As most are, so that it is not worth a loop.
+            17..=32 => self.block(*first),
+            33.. => self.all_but_last(part),
+        }
+        self.block(*last);
+    }
+
+    /// The blocks of a part that stand before its last one.
+    #[inline(always)]
+    fn all_but_last(&mut self, part: &[u8]) {
         let mut rest = part;
         while let Some((block, behind)) = rest.split_first_chunk()
             && !behind.is_empty()
@@ -224,7 +238,6 @@ impl<C: Cipher, const FAR: bool> Taking<'_, C, FAR> {
             self.block(*block);
             rest = behind;
         }
-        self.block(*last);
     }
 
     /// The block of a part of less than sixteen bytes: its beginning and end, which meet or overlap.
@@ -347,7 +360,7 @@ mod tests {
         let (blocks, _) = bytes.as_chunks::<16>();
         for count in (1..200).chain([1_023, 1_024, 1_025, 4_096]) {
             let (last, before) = blocks[..count].split_last().unwrap();
-            let value = prf.of(&[], &[before.as_flattened()], *last);
+            let value = prf.of(&[], [before.as_flattened()], *last);
             assert_eq!(value, oracle(&key, &bytes[..16 * count]), "{count} blocks");
         }
     }
@@ -358,7 +371,7 @@ mod tests {
         let key = std::array::from_fn(|n| n as u8);
         let text: [u8; 16] = std::array::from_fn(|n| n as u8);
         assert_eq!(
-            format!("{:032x}", u128::from_be_bytes(Prf::new(&key).of(&[], &[], text))),
+            format!("{:032x}", u128::from_be_bytes(Prf::new(&key).of(&[], [], text))),
             "ebbd822fa458daf6dfdad7c27da76338"
         );
     }

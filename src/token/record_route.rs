@@ -108,7 +108,7 @@ impl RecordRoute {
     /// Its text for a dialog: what it says, then a MAC, a part each.
     pub fn written(&self, keys: &Keys, dialog: &Dialog<'_>) -> [u8; RECORD_ROUTE_LEN] {
         let Dialog { signer, call_id, from_tag } = *dialog;
-        let full = keys.named(signer).prf.of(&[], &[call_id, from_tag], self.last(call_id, from_tag));
+        let full = keys.named(signer).prf.of(&[], [call_id, from_tag], self.last(call_id, from_tag));
         let text = base32::encode(&[self.part(), Mac::cut(full).part()]);
         *text.as_flattened().first_chunk().expect("two are all of it")
     }

@@ -77,20 +77,22 @@ pub struct TransactionKey(pub u128);
 
 impl TransactionKey {
     /// Hashes the parts.
+    #[inline(always)]
     pub fn new(secret: &TransactionSecret, transaction: &Transaction<'_>) -> Self {
         match *transaction {
             Transaction::Rfc3261 { branch, sent_by } => {
                 let last = Form::Rfc3261.last([len(branch), len(sent_by), 0, 0], 0);
-                Self::of(secret, &[branch, sent_by], last)
+                Self::of(secret, [branch, sent_by], last)
             }
             Transaction::Rfc2543 { via, from_tag, call_id, cseq, request_uri } => {
                 let parts = [via, from_tag, call_id, request_uri];
-                Self::of(secret, &parts, Form::Rfc2543.last(parts.map(len), cseq))
+                Self::of(secret, parts, Form::Rfc2543.last(parts.map(len), cseq))
             }
         }
     }
 
-    fn of(secret: &TransactionSecret, parts: &[&[u8]], last: Block) -> Self {
+    #[inline(never)]
+    fn of<const PARTS: usize>(secret: &TransactionSecret, parts: [&[u8]; PARTS], last: Block) -> Self {
         Self(u128::from_be_bytes(secret.prf().of(&[], parts, last)))
     }
 
