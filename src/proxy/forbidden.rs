@@ -61,7 +61,10 @@ fn check_any(ours: &Ours, to: SocketAddr) -> Result<(), Forbidden> {
 
 /// Whether this listener may send to an address from a message.
 #[inline(always)]
-pub(super) fn check_egress(egress: &Listener, to: SocketAddr) -> Result<(), Forbidden> {
-    let loopback = |ip: IpAddr| canonical(ip).is_loopback();
-    if loopback(to.ip()) && !loopback(egress.bind.ip()) { Err(Forbidden::Loopback) } else { Ok(()) }
+pub(super) fn check_egress(egress: &Listener, to: &SocketAddr) -> Result<(), Forbidden> {
+    let is_loopback = |address: &SocketAddr| match address {
+        SocketAddr::V4(v4) => v4.ip().is_loopback(),
+        SocketAddr::V6(v6) => canonical((*v6.ip()).into()).is_loopback(),
+    };
+    if is_loopback(to) && !is_loopback(&egress.bind) { Err(Forbidden::Loopback) } else { Ok(()) }
 }

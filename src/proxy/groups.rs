@@ -70,6 +70,9 @@ impl Search<'_> {
     ///
     /// # Errors
     /// None is.
+    ///
+    /// Not among the code of what is no group: its loops would be made ready there for nothing.
+    #[inline(never)]
     pub(super) fn name_group(
         &mut self,
         id: GroupId,

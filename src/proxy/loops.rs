@@ -1,7 +1,7 @@
 //! Loop detection (RFC 5393 §4.2): has this request been here before, in the same form?
 
 use memchr::memmem::Finder;
-use sip_parser::{HeaderName, Message, Via};
+use sip_parser::{HeaderLine, HeaderName, Message, Via};
 
 use crate::snapshot::Snapshot;
 use crate::token::{BRANCH_LEN, Branch, Input, Inputs, LOOP_MARK_LEN, LoopMark, TransactionSecret};
@@ -50,16 +50,23 @@ pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &
         to: request.to.uri.text(),
         call_id: request.call_id,
     };
-    let inputs = Inputs::new(secret, &input);
     if message.first(HeaderName::Route).is_some() || !snapshot.plan.matcher.headers_read().is_empty() {
-        return with_lines(inputs, snapshot, message);
+        return with_lines(secret, &input, snapshot, message);
     }
+    // Nothing is added, so that no running hash has to be kept.
+    let inputs = Inputs::new(secret, &input);
     Inputted { transaction: inputs.hash(), mark: inputs.mark(), has_headers: false }
 }
 
 /// The same with the lines that matter, where there may be any.
 #[inline(never)]
-fn with_lines(mut inputs: Inputs<'_>, snapshot: &Snapshot, message: &Message<'_>) -> Inputted {
+fn with_lines(
+    secret: &TransactionSecret,
+    input: &Input<'_>,
+    snapshot: &Snapshot,
+    message: &Message<'_>,
+) -> Inputted {
+    let mut inputs = Inputs::new(secret, input);
     if message.first(HeaderName::Route).is_some() {
         inputs.add(message.all(HeaderName::Route).map(|line| message.text(line.value)));
     }
@@ -80,17 +87,21 @@ fn with_lines(mut inputs: Inputs<'_>, snapshot: &Snapshot, message: &Message<'_>
 /// equal, the request has looped and the proxy MUST reject the request with a 482 (Loop Detected)
 /// response. If the values differ, the request is spiraling and processing continues to the next step."
 /// A Via of ours is known by its branch and by the mark, which nobody else can make.
+#[inline(always)]
 pub(super) fn has_looped(request: &Request<'_>, mark: LoopMark, finder: &Finder<'_>) -> bool {
+    // Branch and mark of ours do not fit into the Vias of most clients.
+    let may_hold = |line: &HeaderLine| line.value.len() >= BRANCH_LEN + PARAMETER.len() + LOOP_MARK_LEN;
+    request.message.all(HeaderName::Via).any(may_hold) && has_mark(request, mark, finder)
+}
+
+#[inline(never)]
+fn has_mark(request: &Request<'_>, mark: LoopMark, finder: &Finder<'_>) -> bool {
     let message = request.message;
-    message.all(HeaderName::Via).any(|line| {
-        // Branch and mark of ours do not fit into the Vias of most clients.
-        line.value.len() >= BRANCH_LEN + PARAMETER.len() + LOOP_MARK_LEN
-            && holds(message.text(line.value), mark, finder)
-    }) && ours(request, &mark.text())
+    let mut lines = message.all(HeaderName::Via);
+    lines.any(|line| holds(message.text(line.value), mark, finder)) && ours(request, &mark.text())
 }
 
 /// The mark stands somewhere in the text.
-#[inline(never)]
 fn holds(text: &[u8], mark: LoopMark, finder: &Finder<'_>) -> bool {
     let mark = mark.text();
     let behind = |at: usize| text.get(at + PARAMETER.len()..);

@@ -23,6 +23,9 @@ pub(super) fn first_match(
     let [ruri, from, to] = [pre.uri(request), &request.from.uri, &request.to.uri];
     let [ruri_read, from_read, to_read] = matcher.users_read();
     let [ruri_room, from_room, to_room] = &mut work.users;
+    let ruri_user = if ruri_read { user_of_rules(ruri, ruri_room) } else { &[] };
+    let from_user = if from_read { user(from, from_room) } else { &[] };
+    let to_user = if to_read { user(to, to_room) } else { &[] };
     let message = request.message;
     let values = |header: &Header, found: &mut dyn FnMut(&[u8]) -> bool| {
         message.named_as(header.known, header.name.as_bytes()).any(|line| found(message.text(line.value)))
@@ -33,11 +36,11 @@ pub(super) fn first_match(
         transport: on.transport,
         listener: on.section,
         source: request.incoming.from.ip(),
-        ruri_user: if ruri_read { user_of_rules(ruri, ruri_room) } else { &[] },
+        ruri_user,
         ruri_host: ruri.host_text(),
-        from_user: if from_read { user(from, from_room) } else { &[] },
+        from_user,
         from_host: from.host_text(),
-        to_user: if to_read { user(to, to_room) } else { &[] },
+        to_user,
         to_host: to.host_text(),
         header: if inputs.has_headers { Some(&values) } else { None },
     };
@@ -64,7 +67,7 @@ pub(super) fn proves_dialog(
 }
 
 /// The user part as rules see it; empty where there is none.
-#[inline]
+#[inline(always)]
 fn user<'u>(uri: &Uri<'u>, room: &'u mut [u8]) -> &'u [u8] {
     match uri.user() {
         Some(user) if uri.is_user_plain() => user,

@@ -18,6 +18,7 @@ pub(super) enum Method {
 
 impl Method {
     /// By its name, which has no other case.
+    #[inline(always)]
     pub fn of(name: &[u8]) -> Self {
         match name {
             b"INVITE" => Self::Invite,

@@ -24,7 +24,7 @@ fn sos(text: &[u8]) -> Option<&[u8]> {
 
 /// What rules see as the user of a Request-URI: see [`plain_user`]; of an emergency service the whole URN in lower case,
 /// because URNs of services are compared without case (RFC 5031 §3). Empty where there is none.
-#[inline]
+#[inline(always)]
 pub(super) fn user_of_rules<'b>(uri: &Uri<'b>, room: &'b mut [u8]) -> &'b [u8] {
     match uri.user() {
         Some(user) if uri.is_user_plain() => user,

@@ -35,16 +35,23 @@ use super::via::response_to_source;
 /// whether it belongs to a transaction, and a BYE cannot overtake the ACK before it. What would belong to a shard that
 /// has ended is kept by whichever receives it. The same goes for what comes by streams, wherever there are transactions: a
 /// CANCEL may come by another stream than its INVITE, and so by another shard.
+#[inline(always)]
 pub(super) fn arrive(
     work: &mut Work,
     request: &Request<'_>,
     key: TransactionKey,
     now: Now,
 ) -> Result<(), Stop> {
-    let Some(transactions) = &mut work.transactions else { return Ok(()) };
-    if !work.hands_over && !request.incoming.stream.is_stream() {
+    let is_kept_by_call = work.hands_over || request.incoming.stream.is_stream();
+    if work.transactions.is_none() || !is_kept_by_call {
         return Ok(());
     }
+    arrive_by_call(work, request, key, now)
+}
+
+#[inline(never)]
+fn arrive_by_call(work: &mut Work, request: &Request<'_>, key: TransactionKey, now: Now) -> Result<(), Stop> {
+    let Some(transactions) = &mut work.transactions else { return Ok(()) };
     let owner = owner_of_call(request.call_id, work.shards);
     if owner != work.number && !is_gone(&work.gone, owner) {
         return Err(Stop::HandOver(owner));

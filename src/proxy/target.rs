@@ -110,8 +110,24 @@ impl Search<'_> {
                 failure = Some(reply);
             }
         }
-        let Err(reply) = self.first(By::Rule(egress), failure) else { return Ok(()) };
-        let reply = reply.unwrap_or(NOWHERE);
+        match self.first(By::Rule(egress), failure) {
+            Ok(()) => Ok(()),
+            Err(why) => self.by_those_down(to, egress, request, pre, (why.unwrap_or(NOWHERE), is_down)),
+        }
+    }
+
+    /// The way to the first of the gateways that are down that there is a way to, where a group has no others; else what
+    /// was to be answered.
+    #[cold]
+    #[inline(never)]
+    fn by_those_down(
+        &mut self,
+        to: &[Target],
+        egress: Option<&EgressChoice>,
+        request: &Request<'_>,
+        pre: &Preprocessed<'_>,
+        (reply, is_down): (Reply, bool),
+    ) -> Result<(), Reply> {
         // Once the kernel has answered, or a next hop that lives asks no more, it is decided anew.
         if is_down && !matches!(reply, Reply::NoEgress(_, NoEgress::AskKernel(_)) | Reply::Spared) {
             self.candidates.clear();
@@ -286,19 +302,24 @@ impl Search<'_> {
         let is_stripped = origin == Origin::RequestUri && pre.maddr_stripped;
         let transport = self.transport(uri, is_stripped, by)?;
         let Place { host, port } = Place::of(uri, is_stripped).ok_or(Reply::Scheme)?;
-        let ip = match host {
-            Host::V4(ip) => ip.into(),
-            Host::V6(ip) => canonical(ip.into()),
-            Host::Name(name) => return self.name_by_name(name, (port, transport), origin),
-        };
+        if let Host::Name(name) = host {
+            return self.name_by_name(name, (port, transport), origin);
+        }
         // "if no transport protocol is specified, but the TARGET is a numeric IP address, the client SHOULD use UDP for
         // a SIP URI, and TCP for a SIPS URI" (RFC 3263 §4.1).
         let transport = match self.sips {
             true => transport.filter(|t| *t == Transport::Wss).unwrap_or(Transport::Tls),
             false => transport.unwrap_or(Transport::Udp),
         };
-        let address = SocketAddr::new(ip, port.unwrap_or(transport.default_port()));
-        self.name(NextHop { transport, address }, origin);
+        let port = port.unwrap_or(transport.default_port());
+        // Each by itself, because what either may be is put together field by field.
+        match host {
+            Host::V4(ip) => self.name(NextHop { transport, address: (ip, port).into() }, origin),
+            other => {
+                let ip = other.ip().map(canonical).ok_or(Reply::Scheme)?;
+                self.name(NextHop { transport, address: SocketAddr::new(ip, port) }, origin);
+            }
+        }
         Ok(())
     }
 
@@ -369,7 +390,7 @@ impl Search<'_> {
         if is_named {
             let listener = self.snapshot.plan.listener(egress.listener);
             let to = &self.question.next_hop.address;
-            forbidden::check_egress(listener, *to).map_err(forbidden)?;
+            forbidden::check_egress(listener, to).map_err(forbidden)?;
             if matches!(by, By::Dialog(_)) && !listener.dialog_to.is_empty() {
                 within_dialog_to(listener, *to)?;
             }

@@ -192,6 +192,7 @@ impl<'m> Request<'m> {
     }
 }
 
+#[inline(always)]
 pub(super) fn has_cookie(branch: &[u8]) -> bool {
     let begins = branch.first_chunk::<{ COOKIE.len() }>();
     begins.is_some_and(|begin| begin == COOKIE || begin.eq_ignore_ascii_case(COOKIE))
@@ -246,6 +247,7 @@ fn not_once(message: &Message<'_>) -> Flaw {
     }
 }
 
+#[inline(always)]
 fn max_forwards(message: &Message<'_>) -> Result<Option<u8>, Flaw> {
     match message.count(HeaderName::MaxForwards) {
         // "If the request does not contain a Max-Forwards header field, this check is passed."
