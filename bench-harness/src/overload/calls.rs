@@ -77,7 +77,10 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
     let world = World::build()?;
     let folder = tempfile::tempdir()?;
     let mut results = Results::begin();
-    let configuration = overload_configuration(args.stateful);
+    let mut configuration = overload_configuration(args.stateful);
+    if !args.name_callee {
+        configuration = configuration.replace("to = \"request-uri\"", &format!("to = \"sip:{SINK}\""));
+    }
     let name = if args.stateful { STATEFUL } else { VIADUCT };
     let quota = args.core_part.map(Quota::new).transpose()?;
     let callers = Callers { retransmit: !args.no_retransmissions, name_callee: args.name_callee };
