@@ -1,7 +1,6 @@
 //! The one pass over a message: start line, header lines, body.
 
 use std::ops::Range;
-use std::slice::IterMut;
 
 use crate::block::{self, Plain, Set, Work};
 use crate::chars::{self, TOKEN, white};
@@ -9,8 +8,8 @@ use crate::error::{Error, Rule};
 use crate::header::{Form, HeaderName, NAMES};
 use crate::message::{HeaderLine, MAX_LINES, Message};
 use crate::scalars;
-use crate::scan::{self, Break, Breaks, FRAME, chunk, padded_window};
-use crate::span::{Part, Span};
+use crate::scan::{self, Break, FRAME, chunk, next_break, tail};
+use crate::span::Span;
 use crate::start_line::{Start, start_line, usual_request, usual_response};
 
 /// Indexes a message.
@@ -60,7 +59,7 @@ fn other<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Message<'m>
 }
 
 /// The start line, and what is seen of what follows it.
-struct First<'m> {
+struct First {
     start: Start,
     /// Where it stands, without its line end.
     line: Range<u32>,
@@ -69,65 +68,47 @@ struct First<'m> {
     defect: Option<Error>,
     /// Which form the line behind it has; `None`: no known one.
     form: Option<&'static Form>,
-    /// Those behind where that line begins.
-    breaks: Breaks<'m>,
 }
 
 /// What begins as nearly all messages do.
 #[inline(always)]
-fn usual_start<S: Set>(bytes: &[u8]) -> Option<First<'_>> {
-    let mut breaks = Breaks::of::<S>(bytes.first_chunk()?, 0);
-    let Break { at: end, frame } = loop {
-        match breaks.take() {
-            Some(found) => break found,
-            None => {
-                let base = breaks.next_window();
-                breaks = Breaks::of::<S>(chunk(bytes, base)?, base);
-            }
-        }
-    };
+fn usual_start<S: Set>(bytes: &[u8]) -> Option<First> {
+    let Break { at: end, frame } = next_break::<S>(bytes, 0)?;
     let start = match bytes.starts_with(b"SIP/2.0 ") {
-        true => Start::Response(usual_response(bytes, end as usize)?),
-        false => Start::Request(usual_request::<S>(bytes, end as usize)?),
+        true => Start::Response(usual_response(bytes, end)?),
+        false => Start::Request(usual_request::<S>(bytes, end)?),
     };
     let form = Form::of::<S>(frame);
-    let is_sound = form.is_some() || is_plain_end(bytes, end);
-    is_sound.then(|| First { start, line: 0..end, behind: end + 2, defect: None, form, breaks })
+    let is_sound = form.is_some() || is_plain_end(frame);
+    is_sound.then(|| First { start, line: 0..end as u32, behind: end as u32 + 2, defect: None, form })
 }
 
 #[inline(never)]
-fn other_start(bytes: &[u8], begin: u32) -> Result<First<'_>, Error> {
+fn other_start(bytes: &[u8], begin: u32) -> Result<First, Error> {
     let mut defect = None;
     let line = line_end(bytes, begin, false, &mut defect);
     let (end, behind) = line.ok_or(Error::new(Rule::NotSip, begin as usize))?;
     let start = start_line(bytes, begin as usize, end as usize)?;
-    Ok(First {
-        start,
-        line: begin..end,
-        behind,
-        defect,
-        form: None,
-        breaks: Breaks::before(behind.wrapping_sub(1)),
-    })
+    Ok(First { start, line: begin..end, behind, defect, form: None })
 }
 
 /// Indexes what follows the start line.
 #[inline(always)]
-fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First<'m>) -> Message<'m> {
-    let First { start, line: start_line, behind: mut at, mut defect, mut form, mut breaks } = first;
+fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First) -> Message<'m> {
+    let First { start, line: start_line, behind: mut at, mut defect, mut form } = first;
     let room = lines.len().min(MAX_LINES);
-    let mut free = lines[..room].iter_mut();
+    let slots = &mut lines[..room];
     let mut names = Names::NONE;
     let (mut used, mut body) = (0, bytes.len());
     loop {
         if let Some(form) = form {
-            (used, at) = usual_lines::<S>(bytes, at, (form, breaks), used, &mut free, &mut names);
+            (used, at) = usual_lines::<S>(bytes, Begun::new(at as usize, form), used, slots, &mut names);
         }
         if let Some(behind) = end_of_headers(bytes, at, &mut defect) {
             body = behind;
             break;
         }
-        let Some(slot) = free.next() else {
+        let Some(slot) = slots.get_mut(used) else {
             note(&mut defect, Rule::TooManyHeaders, at);
             break;
         };
@@ -139,7 +120,7 @@ fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First<
         at = behind;
         names.note(slot.name, used);
         used += 1;
-        (form, breaks) = (form_at::<S>(bytes, at.wrapping_sub(3)), Breaks::before(at.wrapping_sub(1)));
+        form = form_at::<S>(bytes, at.wrapping_sub(3));
     }
     let lines = &lines[..used];
     let body = names.body(bytes, body, lines, &mut defect);
@@ -147,52 +128,88 @@ fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First<
     Message { bytes, lines, names, start, start_line, defect, body }
 }
 
-/// Reads header lines from `at` on, as long as they are as nearly all are, into the free slots behind the `used` ones: how
-/// many are used then, and where it stopped, at the beginning of a line. The first has this form, and the breaks are those
-/// behind it. Calls nothing, so that all it needs stays in registers.
+/// The beginning of a header line that is as nearly all are.
+#[derive(Clone, Copy)]
+struct Begun {
+    /// Where it begins.
+    at: usize,
+    /// Where the one space before its value stands.
+    space: u32,
+    name: HeaderName,
+}
+
+impl Begun {
+    #[inline(always)]
+    fn new(at: usize, form: &Form) -> Self {
+        Self { at, space: at as u32 + form.len() + 1, name: form.name }
+    }
+}
+
+/// Why no more lines are read as usual, and the one that was begun.
+enum Stop<'t> {
+    /// It ends here, if it does, and a line that has no known form follows.
+    Unknown(Begun, Break<'t>),
+    /// Too little follows to look at so many bytes at a time.
+    Little(Begun),
+    /// There is no slot for it.
+    Full(Begun),
+}
+
+/// Reads header lines, as long as they are as nearly all are, into the slots behind the `used` ones: how many are used
+/// then, and where it stopped, at the beginning of a line. The first begins like this.
+#[inline(always)]
+fn usual_lines<S: Set>(
+    bytes: &[u8],
+    begun: Begun,
+    mut used: usize,
+    slots: &mut [HeaderLine],
+    names: &mut Names,
+) -> (usize, u32) {
+    let last;
+    let mut stop = usual_lines_in::<S>(bytes, 0, begun, &mut used, slots, names);
+    if let Stop::Little(begun) = stop {
+        // Zeros behind it, so that it can be looked at like the rest.
+        last = tail(bytes, begun.at as u32);
+        stop = usual_lines_in::<S>(&last, begun.at, begun, &mut used, slots, names);
+    }
+    match stop {
+        Stop::Unknown(begun, Break { at, frame }) if is_plain_end(frame) => {
+            let Some(slot) = slots.get_mut(used) else { return (used, begun.at as u32) };
+            *slot = header_line(begun, at);
+            names.note(begun.name, used);
+            (used + 1, at as u32 + 2)
+        }
+        Stop::Unknown(begun, _) | Stop::Little(begun) | Stop::Full(begun) => (used, begun.at as u32),
+    }
+}
+
+/// The same in a text that begins at `base` in the message. Calls nothing, so that all it needs stays in registers.
 ///
 /// One look at each line break sees that the line before it is sound, and which header the line behind it has.
 #[inline(always)]
-fn usual_lines<'m, S: Set>(
-    bytes: &'m [u8],
-    mut at: u32,
-    (mut form, mut breaks): (&'static Form, Breaks<'m>),
-    mut used: usize,
-    free: &mut IterMut<'_, HeaderLine>,
+fn usual_lines_in<'t, S: Set>(
+    text: &'t [u8],
+    base: usize,
+    mut begun: Begun,
+    into: &mut usize,
+    slots: &mut [HeaderLine],
     names: &mut Names,
-) -> (usize, u32) {
-    let mut slots = std::mem::take(free);
-    let mut room;
-    let last = 'last: loop {
-        while let Some(found) = breaks.take() {
-            let Some(next) = Form::of::<S>(found.frame) else { break 'last Some(found) };
-            let Some(slot) = slots.next() else { break 'last None };
-            let name = form.name;
-            *slot = header_line(name, at, form.len(), found.at);
-            names.note(name, used);
-            (used, at, form) = (used + 1, found.at + 2, next);
-        }
-        let base = breaks.next_window();
-        let window = match chunk(bytes, base) {
-            Some(window) => window,
-            None if base as usize >= bytes.len() => break 'last None,
-            None => {
-                room = padded_window(bytes.get(base as usize..).unwrap_or_default());
-                &room
-            }
+) -> Stop<'t> {
+    let mut used = *into;
+    let stop = loop {
+        let Some(Break { at, frame }) = next_break::<S>(text, begun.space - base as u32) else {
+            break Stop::Little(begun);
         };
-        breaks = Breaks::of::<S>(window, base);
+        let end = base + at;
+        let Some(next) = Form::of::<S>(frame) else { break Stop::Unknown(begun, Break { at: end, frame }) };
+        let Some(slot) = slots.get_mut(used) else { break Stop::Full(begun) };
+        *slot = header_line(begun, end);
+        names.note(begun.name, used);
+        used += 1;
+        begun = Begun::new(end + 2, next);
     };
-    if let Some(last) = last
-        && is_plain_end(bytes, last.at)
-        && let Some(slot) = slots.next()
-    {
-        *slot = header_line(form.name, at, form.len(), last.at);
-        names.note(form.name, used);
-        (used, at) = (used + 1, last.at + 2);
-    }
-    *free = slots;
-    (used, at)
+    *into = used;
+    stop
 }
 
 /// The form of the line whose line break is the second and third of the bytes from `at` on.
@@ -203,41 +220,44 @@ fn form_at<S: Set>(bytes: &[u8], at: u32) -> Option<&'static Form> {
 
 /// A line ends here with something visible and CRLF, and what follows does not continue it.
 #[inline(always)]
-fn is_plain_end(bytes: &[u8], end: u32) -> bool {
-    let Some(around) = chunk(bytes, end.wrapping_sub(1)) else { return false };
-    let all = u32::from_le_bytes(*around);
-    let [last, .., behind] = *around;
-    all & 0x00ff_ff00 == 0x000a_0d00 && last > b' ' && (behind > b' ' || behind == b'\r')
+fn is_plain_end(frame: &[u8; FRAME]) -> bool {
+    let [last, cr, lf, behind, next, ..] = *frame;
+    let is_last = [cr, lf, behind, next] == *b"\r\n\r\n";
+    last > b' ' && (is_last || [cr, lf] == *b"\r\n" && (behind > b' ' || behind == b'\r'))
 }
 
-/// A line with one space before its value, and none behind it; its name is `len` long.
+/// A line with one space before its value, and none behind it.
 #[inline(always)]
-fn header_line(name: HeaderName, start: u32, len: u32, end: u32) -> HeaderLine {
-    let span = |start: u32, end: u32| Span::new(start as usize, end as usize);
-    let colon = start + len;
-    HeaderLine { name, key_end: colon as u16, value: span(colon + 2, end), line: span(start, end + 2) }
+fn header_line(begun: Begun, end: usize) -> HeaderLine {
+    let Begun { at, space, name } = begun;
+    let space = space as usize;
+    let (value, line) = (Span::new(space + 1, end), Span::new(at, end + 2));
+    HeaderLine { name, key_end: (space - 1) as u16, value, line }
 }
 
 /// As [`usual_lines`], of one line that has no known form, or that little follows: into its slot. Gives where the next
 /// begins.
 #[inline(never)]
 fn lonely_line(bytes: &[u8], at: u32, slot: &mut HeaderLine) -> Option<u32> {
-    let mut frame = [0; FRAME];
-    let rest = bytes.get((at as usize).checked_sub(3)?..)?;
-    let len = rest.len().min(FRAME);
-    frame[..len].copy_from_slice(&rest[..len]);
+    let before = at.checked_sub(3)?;
+    let mut frame = frame_at(bytes, before);
     // What ends the line before does not count here.
     (frame[0], frame[1], frame[2]) = (b'x', b'\r', b'\n');
     let (name, len) = match Form::of::<Plain>(&frame) {
         Some(form) => (form.name, form.len()),
         None => (HeaderName::Other, plain_name(&frame)?),
     };
-    let end = at + memchr::memchr2(b'\r', b'\n', rest.get(3..)?)? as u32;
-    if !is_plain_end(bytes, end) {
+    let end = at + memchr::memchr2(b'\r', b'\n', bytes.get(at as usize..)?)? as u32;
+    if !is_plain_end(&frame_at(bytes, end - 1)) {
         return None;
     }
-    *slot = header_line(name, at, len, end);
+    *slot = header_line(Begun { at: at as usize, space: at + len + 1, name }, end as usize);
     Some(end + 2)
+}
+
+/// The bytes from `at` on, and zeros behind the last of the message.
+fn frame_at(bytes: &[u8], at: u32) -> [u8; FRAME] {
+    scan::padded_to(bytes.get(..at as usize + FRAME).unwrap_or(bytes), at as usize)
 }
 
 /// Length of the name, no longer than fifteen characters, of the line that begins with the fourth byte, if its value follows
@@ -366,7 +386,7 @@ impl Names {
             return rest;
         }
         let at = u32::from(line.value.start);
-        match scalars::content_length_of(Part::of(bytes, line.value)) {
+        match scalars::content_length_of(bytes, line.value) {
             Ok(length) if length <= rest.len() as u64 => {
                 return Span::new(start, start + length as usize);
             }

@@ -2,69 +2,68 @@
 
 use crate::block::{Block, Plain, Set};
 
-/// What is looked at of a text at a time: 64 bytes, and what stands around the last of them.
-pub type Window = [u8; 96];
+/// What is looked at of a value at a time: so much that a usual one needs no look at where the message ends.
+pub type Window = [u8; 113];
 
 /// How many bytes are looked at around a break.
 pub const FRAME: usize = 32;
 
-/// Where lines may end in a window of a text, behind its first byte and before its 65th.
+/// Where a line may end.
+pub struct Break<'t> {
+    /// How many bytes stand before it.
+    pub at: usize,
+    /// The byte before it, it, and what follows.
+    pub frame: &'t [u8; FRAME],
+}
+
+/// Where a line may end behind the byte at `from`. `None`: it does not before the last [`SEEN`] bytes.
 ///
 /// Lines are some 40 bytes long, too short for `memchr2`: on a 600-byte INVITE of ten headers its calls took
 /// 1,900 instructions for all line ends, this takes 150.
 ///
 /// What is found is a CR, an LF or one of the controls around them, from BS to SI: these share five bits, so all of them
-/// take one comparison, and HT alone is found in vain in sound messages. Where several stand one behind the other, the
-/// first is told and none of the others.
-pub struct Breaks<'w> {
-    window: &'w Window,
-    /// Where the window begins in the text.
-    base: u32,
-    /// Bit n: one stands behind n + 1 bytes of the window, and nobody was told.
-    found: u64,
-}
-
-/// One of these.
-pub struct Break<'w> {
-    /// Where it stands in the text.
-    pub at: u32,
-    /// The byte before it, it, and what follows.
-    pub frame: &'w [u8; FRAME],
-}
-
-impl<'w> Breaks<'w> {
-    /// Those of the window that begins at `base`.
-    #[inline(always)]
-    pub fn of<S: Set>(window: &'w Window, base: u32) -> Self {
-        let all = match window.first_chunk() {
-            Some(bytes) => S::controls(bytes),
-            None => 0,
-        };
-        Self { window, base, found: all >> 1 & !all }
-    }
-
-    /// None, so that the next window begins at `base`.
-    #[inline(always)]
-    pub fn before(base: u32) -> Self {
-        Self { window: &[0; 96], base: base.wrapping_sub(63), found: 0 }
-    }
-
-    /// Where the next window begins: with the last byte that was looked at.
-    #[inline(always)]
-    pub fn next_window(&self) -> u32 {
-        self.base.wrapping_add(63)
-    }
-
-    /// The next one.
-    #[inline(always)]
-    pub fn take(&mut self) -> Option<Break<'w>> {
-        if self.found == 0 {
-            return None;
+/// take one comparison, and HT alone is found in vain in sound messages.
+#[inline(always)]
+pub fn next_break<S: Set>(text: &[u8], from: u32) -> Option<Break<'_>> {
+    match near_break::<S>(text, from)? {
+        Some(found) => Some(found),
+        None => {
+            let mut at = from + 64;
+            loop {
+                match near_break::<S>(text, at)? {
+                    Some(found) => return Some(found),
+                    None => at += 64,
+                }
+            }
         }
-        let place = self.found.trailing_zeros();
-        self.found &= self.found - 1;
-        let frame = self.window.get(place as usize..place as usize + FRAME)?.first_chunk()?;
-        Some(Break { at: self.base + place + 1, frame })
+    }
+}
+
+/// The same, if it is among the next 64.
+#[inline(always)]
+fn near_break<S: Set>(text: &[u8], from: u32) -> Option<Option<Break<'_>>> {
+    let seen: &[u8; SEEN] = chunk(text, from)?;
+    let found = S::controls(seen[1..].first_chunk()?);
+    if found == 0 {
+        return Some(None);
+    }
+    let place = found.trailing_zeros();
+    Some(Some(Break { at: from as usize + place as usize + 1, frame: chunk(seen, place)? }))
+}
+
+/// What [`next_break`] looks at: a byte, 64 behind it, and what stands around the last of them.
+const SEEN: usize = 1 + 64 + FRAME;
+
+/// The end of a text, and zeros behind it.
+pub type Tail = [u8; 256];
+
+/// The bytes from `from` on, if they are no more than fit with so many zeros behind them that [`next_break`] sees all.
+#[cold]
+#[inline(never)]
+pub fn tail(text: &[u8], from: u32) -> Tail {
+    match text.get(from as usize..) {
+        Some(rest) if rest.len() <= 256 - SEEN => padded_to(rest, 0),
+        _ => [0; 256],
     }
 }
 
@@ -76,7 +75,7 @@ pub fn padded_window(text: &[u8]) -> Window {
 }
 
 /// The bytes from `at` on, which are less, with zeros behind them.
-fn padded_to<const N: usize>(text: &[u8], at: usize) -> [u8; N] {
+pub fn padded_to<const N: usize>(text: &[u8], at: usize) -> [u8; N] {
     let mut padded = [0; N];
     let rest = text.get(at..).unwrap_or(&[]);
     if let Some(begin) = padded.get_mut(..rest.len()) {
@@ -220,22 +219,24 @@ fn few(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// Every break that is told behind the byte at `from`.
+    /// Every break that is told behind the byte at `from`, in the text and in its tail.
     fn breaks(text: &[u8], from: usize) -> Vec<usize> {
-        let (mut told, mut base) = (Vec::new(), from);
-        while base < text.len() {
-            let mut window = [0; 96];
-            let len = window.len().min(text.len() - base);
-            window[..len].copy_from_slice(&text[base..base + len]);
-            let mut breaks = Breaks::of::<Plain>(&window, base as u32);
-            while let Some(found) = breaks.take() {
-                let at = found.at as usize;
-                let known = FRAME.min(text.len() + 1 - at);
-                assert_eq!(found.frame[..known], text[at - 1..at - 1 + known]);
-                assert!(found.frame[known..].iter().all(|c| *c == 0));
-                told.push(at);
-            }
-            base = breaks.next_window() as usize;
+        let (mut told, mut at) = (Vec::new(), from as u32);
+        while let Some(found) = next_break::<Plain>(text, at) {
+            at = found.at as u32;
+            assert_eq!(Some(found.frame), chunk(text, at - 1));
+            told.push(found.at);
+        }
+        let base = at.max(text.len().saturating_sub(SEEN) as u32);
+        let last = tail(text, base);
+        at = 0;
+        while let Some(found) = next_break::<Plain>(&last, at) {
+            at = found.at as u32;
+            let known = &text[(base + at) as usize - 1..];
+            let known = &known[..known.len().min(FRAME)];
+            assert_eq!(found.frame[..known.len()], *known);
+            assert!(found.frame[known.len()..].iter().all(|c| *c == 0));
+            told.push((base + at) as usize);
         }
         told
     }
@@ -257,18 +258,6 @@ mod tests {
                     }
                     text.fill(filling);
                 }
-            }
-        }
-    }
-
-    /// Lines end wherever they may: a CR is told, the LF behind it is not.
-    #[test]
-    fn of_cr_and_lf_the_cr_is_told() {
-        for len in 64..200 {
-            for at in 1..len - 2 {
-                let mut text = vec![b'x'; len];
-                text[at..at + 2].copy_from_slice(b"\r\n");
-                assert_eq!(breaks(&text, 0), [at]);
             }
         }
     }

@@ -42,13 +42,19 @@ pub enum Start {
 /// method is of capital letters. `None`: it is something else, or not sound.
 #[inline(always)]
 pub(crate) fn usual_request<S: Set>(bytes: &[u8], end: usize) -> Option<RequestLine> {
-    let first: &[u8; 16] = chunk(bytes, 0)?;
-    let method_len = (!Block::of(first).within(b'A', b'Z').bits()).trailing_zeros() as usize;
-    if method_len == 0 || first.get(method_len) != Some(&b' ') {
+    let begin: &[u8; 64] = chunk(bytes, 0)?;
+    let spaces = |from: usize| Some(u64::from(S::those(begin[from..].first_chunk()?, b' ')));
+    let spaces = spaces(0)? | spaces(32)? << 32;
+    let letters = Block::of(begin.first_chunk()?).within(b'A', b'Z').bits();
+    let method_len = (!letters).trailing_zeros();
+    if method_len == 0 || method_len != spaces.trailing_zeros() {
         return None;
     }
-    let uri_start = method_len + 1;
-    let uri_end = find_byte::<S>(bytes, uri_start, b' ')?;
+    let (method_len, uri_start) = (method_len as usize, method_len as usize + 1);
+    let uri_end = match spaces & (spaces - 1) {
+        0 => find_byte::<S>(bytes, begin.len(), b' ')?,
+        behind => behind.trailing_zeros() as usize,
+    };
     let version = u64::from_le_bytes(*chunk(bytes, uri_end as u32)?) | LETTERS << 8;
     let is_sound = version == SIP << 8 | 0x20 && uri_end > uri_start && uri_end + 8 == end;
     is_sound.then(|| RequestLine { method: Span::new(0, method_len), uri: Span::new(uri_start, uri_end) })
