@@ -15,3 +15,9 @@ pub fn each(forms: &[&str], mut is_usual: impl FnMut(&[u8]) -> bool) {
     }
     assert!(usual > 1000, "{usual}");
 }
+
+/// The text where it stands in messages: with its line end behind it, and where it is cut out of more.
+pub fn followed(text: &[u8]) -> [Vec<u8>; 4] {
+    ["\r\n", ";user=phone", ">;tag=1", "abcdefghijklmnopqrstuvwxyz0123456789"]
+        .map(|behind| [text, behind.as_bytes(), &[b'x'; 150]].concat())
+}

@@ -241,10 +241,18 @@ pub fn short_number(eight: [u8; 8], len: u32) -> Option<u32> {
     if (digits | digits.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080 != 0 {
         return None;
     }
+    Some(number_of_digits(eight, len))
+}
+
+/// The number that the first `len` of eight bytes are, which are digits: one to eight.
+#[inline(always)]
+pub fn number_of_digits(eight: [u8; 8], len: u32) -> u32 {
+    // Zeros stand before those that there are.
+    let digits = (u64::from_le_bytes(eight) ^ u64::from_le_bytes([b'0'; 8])) << (64 - 8 * len);
     // The first of each pair counts ten times the second, the first pair of two a hundred times, and so on.
     let pairs = digits.wrapping_mul(1 + (10 << 8)) >> 8 & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(1 + (100 << 16)) >> 16 & 0x0000_ffff_0000_ffff;
-    Some((fours.wrapping_mul(1 + (10_000 << 32)) >> 32) as u32)
+    (fours.wrapping_mul(1 + (10_000 << 32)) >> 32) as u32
 }
 
 /// Where `part`, a slice of `whole`, begins in it.

@@ -51,15 +51,18 @@ impl fmt::Display for Host<'_> {
 }
 
 /// `host [ COLON port ]`, and where the host stands.
+///
+/// In this order, so that what is 0 as a rule stands at its end, as it stands at the beginning of what follows in a URI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct HostPort {
-    /// IPv4 as a number; of IPv6 the octets, the first in the lowest bits.
-    octets: [u64; 2],
     /// IPv6 with its brackets.
     pub host: Span,
     /// 0: there is none.
     port: u16,
     kind: Kind,
+    /// IPv4 as a number; of IPv6 the octets, the first in the lowest bits.
+    octets: [u64; 2],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,10 +136,9 @@ pub(crate) fn usual_host_port<S: Set>(window: &Window, from: usize) -> Option<(H
     if window.get(end) != Some(&b':') {
         return Some((none, end));
     }
-    match four_digits(*chunk(window, end as u32 + 1)?)? {
-        0 => None,
-        port => Some((HostPort { port, ..none }, end + 5)),
-    }
+    let digits = *chunk(window, end as u32 + 1)?;
+    let port = if digits == *b"5060" { 5060 } else { four_digits(digits).filter(|port| *port > 0)? };
+    Some((HostPort { port, ..none }, end + 5))
 }
 
 /// `port = 1*DIGIT`, from 1 to 65,535, and where it ends.

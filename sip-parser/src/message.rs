@@ -199,7 +199,7 @@ impl<'m> Message<'m> {
     /// As [`CSeq::parse`].
     #[inline]
     pub fn cseq(&self) -> Result<CSeq<'m>, Error> {
-        CSeq::of(Part::of(self.bytes, self.span(HeaderName::CSeq)))
+        CSeq::of(self.bytes, self.span(HeaderName::CSeq))
     }
 
     /// Reads what a proxy needs of every request, all at once: that costs less than one after the other. The values, which are
@@ -214,19 +214,6 @@ impl<'m> Message<'m> {
     #[inline(always)]
     fn span(&self, name: HeaderName) -> Span {
         self.first(name).map_or(Span::default(), |line| line.value)
-    }
-
-    /// The value of [`Message::value`], and what follows it.
-    #[inline(always)]
-    fn part(&self, name: HeaderName) -> Part<'m> {
-        Part::of(self.bytes, self.span(name))
-    }
-
-    /// [`Message::top_via`] of a first line that is not as usual.
-    #[inline(never)]
-    fn any_via(&self, values: &mut RequestValues<'m>) {
-        // What is read to its end as one value has no other behind it.
-        values.via = Via::any(self.value(HeaderName::Via)).or_else(|_| self.first_of_vias());
     }
 
     #[cold]
@@ -304,23 +291,23 @@ impl<'m> Work for RequestValuesOf<'_, 'm> {
     fn with<S: Set>(self) -> Self::Done {
         let Self(message, uri, values) = self;
         // Not by closures, which would not be compiled for the set. One after the other, so that nothing has to be kept.
-        match Via::usual::<S>(message.part(HeaderName::Via)) {
+        match Via::simple::<S>(message.bytes, message.span(HeaderName::Via)) {
             Some(via) => values.via = Ok(via),
-            None => message.any_via(values),
+            None => values.via = message.top_via(),
         }
-        match Uri::usual_alone::<S>(Part::of(message.bytes, uri)) {
+        match Uri::simple_at::<S>(message.bytes, uri) {
             Some(uri) => values.uri = Ok(uri),
-            None => values.uri = Uri::parse_any(message.text(uri)),
+            None => values.uri = message.uri(uri),
         }
-        match NameAddr::usual::<S>(message.part(HeaderName::From)) {
+        match NameAddr::simple::<S>(message.bytes, message.span(HeaderName::From)) {
             Some(from) => values.from = Ok(from),
-            None => values.from = NameAddr::any(message.value(HeaderName::From)),
+            None => values.from = message.name_addr(HeaderName::From),
         }
-        match NameAddr::usual::<S>(message.part(HeaderName::To)) {
+        match NameAddr::simple::<S>(message.bytes, message.span(HeaderName::To)) {
             Some(to) => values.to = Ok(to),
-            None => values.to = NameAddr::any(message.value(HeaderName::To)),
+            None => values.to = message.name_addr(HeaderName::To),
         }
-        match scalars::usual_call_id::<S>(message.part(HeaderName::CallId)) {
+        match scalars::simple_call_id::<S>(message.bytes, message.span(HeaderName::CallId)) {
             Some(call_id) => values.call_id = Ok(call_id),
             None => values.call_id = scalars::call_id(message.value(HeaderName::CallId)),
         }

@@ -8,7 +8,7 @@ use crate::error::{Error, Rule};
 use crate::grammar::{Text, quoted};
 use crate::params::{Owner, Param, Params, Places};
 use crate::scan::{Window, chunk, padded_window};
-use crate::span::Part;
+use crate::span::{Part, Span};
 use crate::uri::Uri;
 
 /// `( name-addr / addr-spec ) *( SEMI generic-param )` (RFC 3261 §25.1).
@@ -47,6 +47,31 @@ impl<'a> NameAddr<'a> {
         }
     }
 
+    /// As [`NameAddr::usual`] of what stands there in a message, if it has a [`Uri::simple`], and a short tag or none.
+    #[inline(always)]
+    pub(crate) fn simple<S: Set>(bytes: &'a [u8], span: Span) -> Option<Self> {
+        let text = bytes.get(span.range())?;
+        let head: &[u8; 34] = chunk(bytes, span.start.into())?;
+        let (display, bracket) = match head[0] {
+            b'<' => (0, 0),
+            b'"' => {
+                let end = usual_quoted::<S>(head)?;
+                (end, end + usize::from(head.get(end) == Some(&b' ')))
+            }
+            _ => return None,
+        };
+        let spec: &[u8; 1 + size_of::<Window>()] = chunk(bytes, u32::from(span.start) + bracket as u32)?;
+        let [b'<', window @ ..] = spec else { return None };
+        let uri = Uri::simple::<S>(window)?;
+        let end = uri.text().len();
+        if window.get(end) != Some(&b'>') {
+            return None;
+        }
+        let base = bracket + 1;
+        let params = Places::short_tag::<S>(window, base, end + 1, text.len().wrapping_sub(base))?;
+        Some(Self { text, uri, params, display: display as u16, bracketed: true })
+    }
+
     /// As [`NameAddr::parse`], if it is as nearly all are, and sound: no display name or one in quotes, and a usual
     /// URI in brackets.
     #[inline(always)]
@@ -60,7 +85,7 @@ impl<'a> NameAddr<'a> {
             }
             _ => return None,
         };
-        let spec = rest.get(base..)?;
+        let [b'<', spec @ ..] = rest.get(base..)? else { return None };
         let padded;
         let window: &Window = match chunk(spec, 0) {
             Some(window) => window,
@@ -69,14 +94,12 @@ impl<'a> NameAddr<'a> {
                 &padded
             }
         };
-        if window[0] != b'<' {
-            return None;
-        }
-        let (uri, end) = Uri::usual::<S>(spec, window, 1)?;
+        let uri = Uri::usual::<S>(spec, window)?;
+        let end = uri.text().len();
         if spec.get(end) != Some(&b'>') {
             return None;
         }
-        let params = Places::usual_tag::<S>(spec, base, end + 1, len.wrapping_sub(base))?;
+        let params = Places::usual_tag::<S>(spec, base + 1, end + 1, len.wrapping_sub(base + 1))?;
         Some(Self { text: part.text(), uri, params, display: display as u16, bracketed: true })
     }
 
@@ -115,8 +138,8 @@ impl<'a> NameAddr<'a> {
         };
         let bracketed = bracket.is_some();
         let (from, close) = if bracketed { (1, Some(&b'>')) } else { (0, None) };
-        let (uri, end) = match Uri::read(spec, from, bracketed) {
-            Ok((uri, end)) if spec.get(end) == close => (uri, base + end),
+        let (uri, end) = match Uri::read(&spec[from..], bracketed) {
+            Ok(uri) if spec.get(from + uri.text().len()) == close => (uri, base + from + uri.text().len()),
             _ => return Err(no_uri(spec, from, bracketed).shifted(base)),
         };
         let (params, end) = Places::read(text, end + usize::from(bracketed), Owner::NameAddr)?;
@@ -154,9 +177,8 @@ impl<'a> NameAddr<'a> {
 #[inline(always)]
 fn usual_quoted<S: Set>(text: &[u8]) -> Option<usize> {
     let bytes = chunk(text, 1)?;
-    let quotes = S::those(bytes, b'"');
-    let pairs = S::those(bytes, b'\\') & (quotes ^ quotes.wrapping_sub(1));
-    (quotes != 0 && pairs == 0).then(|| 2 + quotes.trailing_zeros() as usize)
+    let first = (S::those(bytes, b'"') | S::those(bytes, b'\\')).trailing_zeros() as usize;
+    (bytes.get(first) == Some(&b'"')).then_some(2 + first)
 }
 
 /// Where a display name without quotes ends, and its angle bracket; `None`: there are no brackets.
@@ -230,6 +252,7 @@ impl fmt::Display for NameAddr<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::altered;
     use crate::block::Plain;
 
     fn value(text: &str) -> NameAddr<'_> {
@@ -308,10 +331,18 @@ mod tests {
             "<sip:+33123456789@10.0.0.100>",
             "\"A \\\" b\"<sip:a@10.0.0.1:5060;user=phone>;tag=1234-5678.abcdefghijkl",
         ];
-        crate::altered::each(&forms, |text| {
+        let mut simple = 0;
+        altered::each(&forms, |text| {
+            for whole in altered::followed(text) {
+                if let Some(read) = NameAddr::simple::<Plain>(&whole, Span::new(0, text.len())) {
+                    assert_eq!(NameAddr::any(text), Ok(read), "{}", whole.escape_ascii());
+                    simple += 1;
+                }
+            }
             let Some(read) = NameAddr::usual::<Plain>(Part::alone(text)) else { return false };
             assert_eq!(NameAddr::any(text), Ok(read), "{}", text.escape_ascii());
             true
         });
+        assert!(simple > 1000, "{simple}");
     }
 }

@@ -6,8 +6,8 @@ use crate::block::{Block, Set};
 use crate::chars::{self, TOKEN, WORD, after_white, number, offset, trim};
 use crate::error::{Error, Rule};
 use crate::grammar::Text;
-use crate::scan::{chunk, stops};
-use crate::span::{Part, Span};
+use crate::scan::chunk;
+use crate::span::Span;
 
 /// CSeq (RFC 3261 §20.16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,36 +27,37 @@ impl<'a> CSeq<'a> {
     /// # Errors
     /// [`Rule::CSeq`]
     pub fn parse(text: &'a [u8]) -> Result<Self, Error> {
-        Self::of(Part::alone(text))
+        Self::any(text)
     }
 
-    /// [`CSeq::parse`] of what stands in a message.
+    /// [`CSeq::parse`] of what stands there in a message.
     #[inline(always)]
-    pub(crate) fn of(part: Part<'a>) -> Result<Self, Error> {
-        match Self::usual(part) {
+    pub(crate) fn of(bytes: &'a [u8], span: Span) -> Result<Self, Error> {
+        match Self::usual(bytes, span) {
             Some(usual) => Ok(usual),
-            None => Self::any(part.text()),
+            None => Self::any(span.of(bytes)),
         }
     }
 
-    /// As [`CSeq::parse`], if it is one to eight digits, which are less than 2**31, one space and letters from A to Z, with
-    /// sixteen bytes from its beginning on.
+    /// The same, if it is one to eight digits, which are less than 2**31, one space and at most fourteen letters from A to Z,
+    /// with sixteen bytes from its beginning on.
     #[inline(always)]
-    fn usual(part: Part<'a>) -> Option<Self> {
-        let bytes: &[u8; 16] = chunk(part.rest, 0)?;
+    fn usual(bytes: &'a [u8], span: Span) -> Option<Self> {
+        let bytes: &[u8; 16] = chunk(bytes, span.start.into())?;
         let block = Block::of(bytes);
         let len = (!block.within(b'0', b'9').bits()).trailing_zeros();
         let method = len + 1;
         let letters = (!block.within(b'A', b'Z').bits() >> method).trailing_zeros();
+        let end = method + letters;
         let is_usual = (1..=8).contains(&len)
             && bytes[len as usize & 15] == b' '
             && letters > 0
-            && (method + letters) as usize == part.len;
+            && u32::from(span.start) + end == span.end.into();
         if !is_usual {
             return None;
         }
-        let number = chars::short_number(*bytes.first_chunk()?, len)?;
-        Some(Self { number, method: part.rest.get(method as usize..part.len)? })
+        let number = chars::number_of_digits(*bytes.first_chunk()?, len);
+        Some(Self { number, method: bytes.get(method as usize..end as usize)? })
     }
 
     #[inline(never)]
@@ -151,15 +152,21 @@ pub fn call_id(text: &[u8]) -> Result<&[u8], Error> {
     Ok(text)
 }
 
-/// [`call_id`] of what stands in a message, if it is one plain word or two, of less than 64 bytes together.
+/// [`call_id`] of what stands there in a message, if it is one plain word or two, of less than 64 bytes together.
 #[inline(always)]
-pub(crate) fn usual_call_id<S: Set>(part: Part<'_>) -> Option<&[u8]> {
-    let Part { rest, len } = part;
-    let behind = if len > 32 { stops::<S>(rest, 32) } else { 0 };
-    let stops = (u64::from(stops::<S>(rest, 0)) | u64::from(behind) << 32) & !(u64::MAX << (len & 63));
+pub(crate) fn simple_call_id<S: Set>(bytes: &[u8], span: Span) -> Option<&[u8]> {
+    let near: &[u8; 64] = chunk(bytes, span.start.into())?;
+    let len = usize::from(span.end).wrapping_sub(span.start.into());
+    let text = near[..63].get(..len)?;
+    let mut stops = u64::from(S::stops(near.first_chunk()?));
+    if len > 32 {
+        stops |= u64::from(S::stops(near.last_chunk()?)) << 32;
+    }
+    // Those in it.
+    stops &= !(u64::MAX << len);
     let at = stops.trailing_zeros() as usize;
-    let is_pair = at > 0 && at + 1 < len && stops & stops.wrapping_sub(1) == 0 && rest.get(at) == Some(&b'@');
-    ((1..64).contains(&len) && (stops == 0 || is_pair)).then(|| part.text())
+    let is_pair = || near.get(at) == Some(&b'@') && stops & (stops - 1) == 0 && at > 0 && at + 1 < len;
+    (len > 0 && (stops == 0 || is_pair())).then_some(text)
 }
 
 /// The option tags of one line of Require, Proxy-Require, Supported or Unsupported:
@@ -212,7 +219,7 @@ mod tests {
                 text[at] = c;
                 for behind in ["\r\nMax-Forwards: 70", "0123456789abcdef", "ABCDEFGHIJKLMNOP"] {
                     let rest = [&text, behind.as_bytes()].concat();
-                    if let Some(read) = CSeq::usual(Part { rest: &rest, len: text.len() }) {
+                    if let Some(read) = CSeq::usual(&rest, Span::new(0, text.len())) {
                         assert_eq!(CSeq::any(&text), Ok(read), "{}", text.escape_ascii());
                         usual += 1;
                     }
@@ -270,7 +277,7 @@ mod tests {
                     text[len / 2] = b'@';
                     for behind in ["\r\nCSeq: 1 BYE", "abc@defg", "@", ""] {
                         let rest = [&text, behind.as_bytes()].concat();
-                        let Some(read) = usual_call_id::<Plain>(Part { rest: &rest, len }) else { continue };
+                        let Some(read) = simple_call_id::<Plain>(&rest, Span::new(0, len)) else { continue };
                         assert_eq!(call_id(&text), Ok(read), "{}", rest.escape_ascii());
                         usual += 1;
                     }

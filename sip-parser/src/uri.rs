@@ -25,21 +25,23 @@ pub enum Scheme {
 }
 
 /// A parsed URI: where its parts stand in its text.
+///
+/// In this order, so that what few have, and is 0 else, stands together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Uri<'a> {
-    /// What it stands in.
-    whole: &'a [u8],
-    all: Span,
+    /// All of it.
+    text: &'a [u8],
     user: Span,
-    /// From behind the colon on; 0: there is none.
-    password: Span,
-    host: HostPort,
-    params: Places,
-    headers: Span,
-    /// See [`Uri::is_user_plain`].
-    plain: bool,
     /// Its scheme.
     pub scheme: Scheme,
+    /// See [`Uri::is_user_plain`].
+    plain: bool,
+    host: HostPort,
+    /// From behind the colon on; 0: there is none.
+    password: Span,
+    headers: Span,
+    params: Places,
 }
 
 impl<'a> Uri<'a> {
@@ -67,9 +69,9 @@ impl<'a> Uri<'a> {
 
     #[inline(never)]
     pub(crate) fn parse_any(text: &'a [u8]) -> Result<Self, Error> {
-        match Self::read(text, 0, false) {
-            Ok((uri, end)) if end == text.len() => Ok(uri),
-            Ok((_, end)) => Err(told(text, Error::new(Rule::UriCharacter, end))),
+        match Self::read(text, false) {
+            Ok(uri) if uri.text.len() == text.len() => Ok(uri),
+            Ok(uri) => Err(told(text, Error::new(Rule::UriCharacter, uri.text.len()))),
             Err(error) => Err(told(text, error)),
         }
     }
@@ -91,16 +93,16 @@ impl<'a> Uri<'a> {
         }
     }
 
-    /// As [`Uri::read`], if it is `sip:`, a user of at most 32 plain characters or none, and an IPv4 address, with or without
-    /// port and parameters, as nearly all are, and sound: it, and where it ends. It begins at `from` in the window, which
-    /// begins where `whole` does. What follows has to be something that ends it.
+    /// As [`Uri::read`] of what `text` and the window begin with, if it is `sip:`, a user of at most 32 plain characters or
+    /// none, and an IPv4 address, with or without port and parameters, as nearly all are, and sound. What follows has to be
+    /// something that ends it.
     #[inline(always)]
-    pub(crate) fn usual<S: Set>(whole: &'a [u8], window: &Window, from: usize) -> Option<(Self, usize)> {
-        let begin = u32::from_le_bytes(*chunk(window, from as u32)?) | 0x20_2020;
+    pub(crate) fn usual<S: Set>(text: &'a [u8], window: &Window) -> Option<Self> {
+        let begin = u32::from_le_bytes(*window.first_chunk()?) | 0x20_2020;
         if begin != u32::from_le_bytes(*b"sip:") {
             return None;
         }
-        let (mut user, mut at) = (NOWHERE, from + 4);
+        let (mut user, mut at) = (NOWHERE, 4);
         let end = at + S::stops(chunk(window, at as u32)?).trailing_zeros() as usize;
         if window.get(end) == Some(&b'@') {
             if end == at {
@@ -109,10 +111,33 @@ impl<'a> Uri<'a> {
             (user, at) = (Span::new(at, end), end + 1);
         }
         let (host, at) = usual_host_port::<S>(window, at)?;
-        let params = Places::usual_of_uri::<S>(whole, at)?;
-        let (all, plain) = (Span::new(from, params.end()), !user.is_empty());
+        let params = Places::usual_of_uri::<S>(text, window, at)?;
+        let text = text.get(..params.end())?;
+        let plain = !user.is_empty();
         let (password, headers, scheme) = (NOWHERE, NOWHERE, Scheme::Sip);
-        Some((Self { whole, all, user, password, host, params, headers, plain, scheme }, params.end()))
+        Some(Self { text, user, password, host, params, headers, plain, scheme })
+    }
+
+    /// As [`Uri::usual`], if it has a user, and no parameter but `user=phone`.
+    #[inline(always)]
+    pub(crate) fn simple<S: Set>(window: &'a Window) -> Option<Self> {
+        let begin = u32::from_le_bytes(*window.first_chunk()?) | 0x20_2020;
+        let user_end = 4 + S::stops(chunk(window, 4)?).trailing_zeros() as usize;
+        if begin != u32::from_le_bytes(*b"sip:") || user_end == 4 || window.get(user_end) != Some(&b'@') {
+            return None;
+        }
+        let (host, at) = usual_host_port::<S>(window, user_end + 1)?;
+        let params = Places::user_phone(window, at)?;
+        let (text, user) = (window.get(..params.end())?, Span::new(4, user_end));
+        let (password, headers, scheme) = (NOWHERE, NOWHERE, Scheme::Sip);
+        Some(Self { text, user, password, host, params, headers, plain: true, scheme })
+    }
+
+    /// The same of what stands there in a message.
+    #[inline(always)]
+    pub(crate) fn simple_at<S: Set>(bytes: &'a [u8], span: Span) -> Option<Self> {
+        let uri = Self::simple::<S>(chunk(bytes, span.start.into())?)?;
+        (usize::from(span.start) + uri.text.len() == span.end.into()).then_some(uri)
     }
 
     /// As [`Uri::parse`], if it is as nearly all are, and sound.
@@ -127,18 +152,18 @@ impl<'a> Uri<'a> {
                 &padded
             }
         };
-        let (uri, end) = Self::usual::<S>(rest, window, 0)?;
-        (end == len).then_some(uri)
+        let uri = Self::usual::<S>(rest, window)?;
+        (uri.text.len() == len).then_some(uri)
     }
 
-    /// Reads the URI that begins at `from`: it, and where it ends. Where it stands in angle brackets, `>` is its
-    /// end, so that nothing behind is looked at.
+    /// Reads the URI that the text begins with. Where it stands in angle brackets, `>` is its end, so that nothing behind
+    /// is looked at.
     ///
     /// # Errors
     /// As [`Uri::parse`], but [`Rule::UriCharacter`] and [`Rule::MessageTooLarge`].
     #[inline(always)]
-    pub(crate) fn read(whole: &'a [u8], from: usize, in_brackets: bool) -> Result<(Self, usize), Error> {
-        let (scheme, at) = scheme(whole, from)?;
+    pub(crate) fn read(whole: &'a [u8], in_brackets: bool) -> Result<Self, Error> {
+        let (scheme, at) = scheme(whole)?;
         let is_sip = matches!(scheme, Scheme::Sip | Scheme::Sips);
         let (user, password, at) = match is_sip {
             true => userinfo(whole, at, in_brackets)?,
@@ -158,22 +183,22 @@ impl<'a> Uri<'a> {
             end = some(URI, whole, begin, Rule::UriCharacter)?;
             headers = Span::new(begin, end);
         }
-        let all = Span::new(from, end);
+        let text = whole.get(..end).unwrap_or(whole);
         let plain = is_sip && is_plain(user.of(whole));
-        Ok((Self { whole, all, user, password, host, params, headers, plain, scheme }, end))
+        Ok(Self { text, user, password, host, params, headers, plain, scheme })
     }
 
     /// All of it, as written.
     #[inline(always)]
     pub fn text(&self) -> &'a [u8] {
-        self.all.of(self.whole)
+        self.text
     }
 
     /// The user part as written, escapes included, up to `:` or `@`; for `tel:` the number. `None`: there
     /// is no `@`. What stands behind a `;` in it belongs to it (RFC 4475 §3.1.1.9).
     #[inline(always)]
     pub fn user(&self) -> Option<&'a [u8]> {
-        (!self.user.is_empty()).then(|| self.user.of(self.whole))
+        (!self.user.is_empty()).then(|| self.user.of(self.text))
     }
 
     /// The user part is known to be what is meant: no longer than 64 bytes, and of letters, digits and `* + - . _` alone. Of a
@@ -186,19 +211,19 @@ impl<'a> Uri<'a> {
     /// What stands between `:` and `@`.
     #[inline(always)]
     pub fn password(&self) -> Option<&'a [u8]> {
-        (self.password.start > 0).then(|| self.password.of(self.whole))
+        (self.password.start > 0).then(|| self.password.of(self.text))
     }
 
     /// The host; `None` for schemes other than SIP and SIPS.
     #[inline(always)]
     pub fn host(&self) -> Option<Host<'a>> {
-        self.host.host(self.whole)
+        self.host.host(self.text)
     }
 
     /// The host as written: IPv6 with its brackets; empty where there is none.
     #[inline(always)]
     pub fn host_text(&self) -> &'a [u8] {
-        self.host.host.of(self.whole)
+        self.host.host.of(self.text)
     }
 
     /// The port, 1 to 65,535; `None`: not written.
@@ -210,13 +235,13 @@ impl<'a> Uri<'a> {
     /// The URI's parameters; of other schemes than SIP, SIPS and tel none.
     #[inline(always)]
     pub const fn params(&self) -> Params<'a> {
-        Params::new(self.whole, self.params, Owner::Uri)
+        Params::new(self.text, self.params, Owner::Uri)
     }
 
     /// What follows `?`.
     #[inline(always)]
     pub fn headers(&self) -> Option<&'a [u8]> {
-        (!self.headers.is_empty()).then(|| self.headers.of(self.whole))
+        (!self.headers.is_empty()).then(|| self.headers.of(self.text))
     }
 
     /// The URI parameter of this name, compared without case.
@@ -282,27 +307,26 @@ fn told(text: &[u8], error: Error) -> Error {
 
 /// `scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )`, and what follows the colon behind it.
 #[inline(always)]
-fn scheme(text: &[u8], from: usize) -> Result<(Scheme, usize), Error> {
-    match text.get(from..from + 4) {
-        Some([b'S' | b's', b'I' | b'i', b'P' | b'p', b':']) => Ok((Scheme::Sip, from + 4)),
-        _ => other_scheme(text, from),
+fn scheme(text: &[u8]) -> Result<(Scheme, usize), Error> {
+    match text.get(..4) {
+        Some([b'S' | b's', b'I' | b'i', b'P' | b'p', b':']) => Ok((Scheme::Sip, 4)),
+        _ => other_scheme(text),
     }
 }
 
 #[inline(never)]
-fn other_scheme(text: &[u8], from: usize) -> Result<(Scheme, usize), Error> {
+fn other_scheme(text: &[u8]) -> Result<(Scheme, usize), Error> {
     let legal = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'-' | b'.');
-    let begin = &text[from..];
-    let len = begin.iter().take_while(|&&c| legal(c)).count();
-    if !begin.first().is_some_and(u8::is_ascii_alphabetic) || begin.get(len) != Some(&b':') {
-        return Err(Error::new(Rule::UriScheme, from + len));
+    let len = text.iter().take_while(|&&c| legal(c)).count();
+    if !text.first().is_some_and(u8::is_ascii_alphabetic) || text.get(len) != Some(&b':') {
+        return Err(Error::new(Rule::UriScheme, len));
     }
-    let scheme = match &begin[..len] {
+    let scheme = match &text[..len] {
         t if t.eq_ignore_ascii_case(b"sips") => Scheme::Sips,
         t if t.eq_ignore_ascii_case(b"tel") => Scheme::Tel,
         _ => Scheme::Other,
     };
-    Ok((scheme, from + len + 1))
+    Ok((scheme, len + 1))
 }
 
 /// See [`Uri::is_user_plain`].
@@ -398,6 +422,7 @@ fn hex(digit: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::altered;
     use crate::block::Plain;
 
     fn uri(text: &str) -> Uri<'_> {
@@ -546,10 +571,18 @@ mod tests {
             "sip:192.0.2.1:5060;lr;transport=tcp;ob",
             "sip:a@192.0.2.1;maddr=192.0.2.2;x=y;a",
         ];
-        crate::altered::each(&forms, |text| {
+        let mut simple = 0;
+        altered::each(&forms, |text| {
+            for whole in altered::followed(text) {
+                if let Some(uri) = Uri::simple_at::<Plain>(&whole, Span::new(0, text.len())) {
+                    assert_eq!(Uri::parse_any(text), Ok(uri), "{}", whole.escape_ascii());
+                    simple += 1;
+                }
+            }
             let Some(uri) = Uri::usual_alone::<Plain>(Part::alone(text)) else { return false };
             assert_eq!(Uri::parse_any(text), Ok(uri), "{}", text.escape_ascii());
             true
         });
+        assert!(simple > 1000, "{simple}");
     }
 }
