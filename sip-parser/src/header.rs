@@ -165,7 +165,7 @@ pub(crate) struct Form {
     fold: [u8; FRAME],
     most: [u8; FRAME],
     text: [u8; FRAME],
-    /// Length of the name; 0: no form stands here.
+    /// Length of the name and its colon; 0: no form stands here.
     len: u8,
     /// Where the next one stands that begins alike; 0: there is none.
     next: u8,
@@ -231,7 +231,8 @@ impl Form {
     const fn new(name: &[u8], means: HeaderName) -> Self {
         assert!(!name.is_empty() && name.len() <= MAX_NAME);
         let any = [u8::MAX; FRAME];
-        let mut form = Self { fold: any, most: any, text: any, len: name.len() as u8, next: 0, name: means };
+        let mut form =
+            Self { fold: any, most: any, text: any, len: name.len() as u8 + 1, next: 0, name: means };
         let mut at = 0;
         while at < name.len() + 6 {
             let (fold, most, text) = match at.checked_sub(3) {
@@ -265,7 +266,7 @@ impl Form {
         None
     }
 
-    /// Length of the name.
+    /// Length of the name and its colon.
     #[inline(always)]
     pub fn len(&self) -> u32 {
         self.len.into()
@@ -282,7 +283,7 @@ impl HeaderName {
         };
         rest[..name.len()].copy_from_slice(name);
         rest[name.len()..].copy_from_slice(b": ");
-        let form = Form::of::<Plain>(&line).filter(|form| usize::from(form.len) == name.len());
+        let form = Form::of::<Plain>(&line).filter(|form| usize::from(form.len) == name.len() + 1);
         form.map_or(Self::Other, |form| form.name)
     }
 }
@@ -312,7 +313,7 @@ mod tests {
     }
 
     fn found(bytes: &[u8; FRAME]) -> Option<(HeaderName, usize)> {
-        let found = |form: &Form| (form.name, usize::from(form.len));
+        let found = |form: &Form| (form.name, usize::from(form.len) - 1);
         let with_all = block::widely(Of(bytes)).map(found);
         assert_eq!(Form::of::<Plain>(bytes).map(found), with_all, "{}", bytes.escape_ascii());
         with_all

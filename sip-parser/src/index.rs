@@ -73,7 +73,8 @@ struct First {
 /// What begins as nearly all messages do.
 #[inline(always)]
 fn usual_start<S: Set>(bytes: &[u8]) -> Option<First> {
-    let Break { at: end, frame } = next_break::<S>(bytes, 0)?;
+    let Break { before, frame } = next_break::<S>(bytes, 0)?;
+    let end = before + 1;
     let start = match bytes.starts_with(b"SIP/2.0 ") {
         true => Start::Response(usual_response(bytes, end)?),
         false => Start::Request(usual_request::<S>(bytes, end)?),
@@ -135,13 +136,19 @@ struct Begun {
     at: usize,
     /// Where the one space before its value stands.
     space: u32,
-    name: HeaderName,
+    form: &'static Form,
 }
 
 impl Begun {
     #[inline(always)]
-    fn new(at: usize, form: &Form) -> Self {
-        Self { at, space: at as u32 + form.len() + 1, name: form.name }
+    fn new(at: usize, form: &'static Form) -> Self {
+        Self { at, space: at as u32 + form.len(), form }
+    }
+
+    /// The line, whose value ends with the byte at `last`.
+    #[inline(always)]
+    fn line(self, last: usize) -> HeaderLine {
+        header_line(self.form.name, self.at, self.space as usize, last)
     }
 }
 
@@ -165,19 +172,22 @@ fn usual_lines<S: Set>(
     slots: &mut [HeaderLine],
     names: &mut Names,
 ) -> (usize, u32) {
-    let last;
+    let mut last;
     let mut stop = usual_lines_in::<S>(bytes, 0, begun, &mut used, slots, names);
     if let Stop::Little(begun) = stop {
         // Zeros behind it, so that it can be looked at like the rest.
-        last = tail(bytes, begun.at as u32);
-        stop = usual_lines_in::<S>(&last, begun.at, begun, &mut used, slots, names);
+        last = [0; 256];
+        let base = tail(bytes, &mut last);
+        if base <= begun.space as usize {
+            stop = usual_lines_in::<S>(&last, base, begun, &mut used, slots, names);
+        }
     }
     match stop {
-        Stop::Unknown(begun, Break { at, frame }) if is_plain_end(frame) => {
+        Stop::Unknown(begun, Break { before, frame }) if is_plain_end(frame) => {
             let Some(slot) = slots.get_mut(used) else { return (used, begun.at as u32) };
-            *slot = header_line(begun, at);
-            names.note(begun.name, used);
-            (used + 1, at as u32 + 2)
+            *slot = begun.line(before);
+            names.note(begun.form.name, used);
+            (used + 1, before as u32 + 3)
         }
         Stop::Unknown(begun, _) | Stop::Little(begun) | Stop::Full(begun) => (used, begun.at as u32),
     }
@@ -197,16 +207,16 @@ fn usual_lines_in<'t, S: Set>(
 ) -> Stop<'t> {
     let mut used = *into;
     let stop = loop {
-        let Some(Break { at, frame }) = next_break::<S>(text, begun.space - base as u32) else {
+        let Some(Break { before, frame }) = next_break::<S>(text, begun.space - base as u32) else {
             break Stop::Little(begun);
         };
-        let end = base + at;
-        let Some(next) = Form::of::<S>(frame) else { break Stop::Unknown(begun, Break { at: end, frame }) };
+        let before = base + before;
+        let Some(next) = Form::of::<S>(frame) else { break Stop::Unknown(begun, Break { before, frame }) };
         let Some(slot) = slots.get_mut(used) else { break Stop::Full(begun) };
-        *slot = header_line(begun, end);
-        names.note(begun.name, used);
+        *slot = begun.line(before);
+        names.note(begun.form.name, used);
         used += 1;
-        begun = Begun::new(end + 2, next);
+        begun = Begun::new(before + 3, next);
     };
     *into = used;
     stop
@@ -226,12 +236,10 @@ fn is_plain_end(frame: &[u8; FRAME]) -> bool {
     last > b' ' && (is_last || [cr, lf] == *b"\r\n" && (behind > b' ' || behind == b'\r'))
 }
 
-/// A line with one space before its value, and none behind it.
+/// A line with one space before its value, which ends with the byte at `last`.
 #[inline(always)]
-fn header_line(begun: Begun, end: usize) -> HeaderLine {
-    let Begun { at, space, name } = begun;
-    let space = space as usize;
-    let (value, line) = (Span::new(space + 1, end), Span::new(at, end + 2));
+fn header_line(name: HeaderName, at: usize, space: usize, last: usize) -> HeaderLine {
+    let (value, line) = (Span::new(space + 1, last + 1), Span::new(at, last + 3));
     HeaderLine { name, key_end: (space - 1) as u16, value, line }
 }
 
@@ -244,14 +252,14 @@ fn lonely_line(bytes: &[u8], at: u32, slot: &mut HeaderLine) -> Option<u32> {
     // What ends the line before does not count here.
     (frame[0], frame[1], frame[2]) = (b'x', b'\r', b'\n');
     let (name, len) = match Form::of::<Plain>(&frame) {
-        Some(form) => (form.name, form.len()),
+        Some(form) => (form.name, form.len() - 1),
         None => (HeaderName::Other, plain_name(&frame)?),
     };
     let end = at + memchr::memchr2(b'\r', b'\n', bytes.get(at as usize..)?)? as u32;
     if !is_plain_end(&frame_at(bytes, end - 1)) {
         return None;
     }
-    *slot = header_line(Begun { at: at as usize, space: at + len + 1, name }, end as usize);
+    *slot = header_line(name, at as usize, (at + len) as usize + 1, end as usize - 1);
     Some(end + 2)
 }
 

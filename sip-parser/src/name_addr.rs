@@ -51,16 +51,13 @@ impl<'a> NameAddr<'a> {
     #[inline(always)]
     pub(crate) fn simple<S: Set>(bytes: &'a [u8], span: Span) -> Option<Self> {
         let text = bytes.get(span.range())?;
-        let head: &[u8; 34] = chunk(bytes, span.start.into())?;
-        let (display, bracket) = match head[0] {
-            b'<' => (0, 0),
-            b'"' => {
-                let end = usual_quoted::<S>(head)?;
-                (end, end + usize::from(head.get(end) == Some(&b' ')))
-            }
-            _ => return None,
-        };
-        let spec: &[u8; 1 + size_of::<Window>()] = chunk(bytes, u32::from(span.start) + bracket as u32)?;
+        let mut spec: &[u8; 1 + size_of::<Window>()] = chunk(bytes, span.start.into())?;
+        let (mut display, mut bracket) = (0, 0);
+        if spec[0] == b'"' {
+            display = usual_quoted::<S>(spec)?;
+            bracket = display + usize::from(spec.get(display) == Some(&b' '));
+            spec = chunk(bytes, u32::from(span.start) + bracket as u32)?;
+        }
         let [b'<', window @ ..] = spec else { return None };
         let uri = Uri::simple::<S>(window)?;
         let end = uri.text().len();

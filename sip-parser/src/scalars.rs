@@ -116,6 +116,10 @@ pub fn content_length(text: &[u8]) -> Result<u64, Error> {
 pub(crate) fn content_length_of(bytes: &[u8], span: Span) -> Result<u64, Error> {
     let len = u32::from(span.end).wrapping_sub(span.start.into());
     match chunk(bytes, span.start.into()) {
+        _ if len == 1 => match bytes.get(usize::from(span.start)) {
+            Some(digit @ b'0'..=b'9') => Ok((digit - b'0').into()),
+            _ => Err(Error::new(Rule::ContentLength, 0)),
+        },
         Some(&eight) if (1..=8).contains(&len) => match chars::short_number(eight, len) {
             Some(length) => Ok(length.into()),
             None => Err(Error::new(Rule::ContentLength, 0)),

@@ -10,8 +10,8 @@ pub const FRAME: usize = 32;
 
 /// Where a line may end.
 pub struct Break<'t> {
-    /// How many bytes stand before it.
-    pub at: usize,
+    /// Where the byte before it stands.
+    pub before: usize,
     /// The byte before it, it, and what follows.
     pub frame: &'t [u8; FRAME],
 }
@@ -25,17 +25,15 @@ pub struct Break<'t> {
 /// take one comparison, and HT alone is found in vain in sound messages.
 #[inline(always)]
 pub fn next_break<S: Set>(text: &[u8], from: u32) -> Option<Break<'_>> {
-    match near_break::<S>(text, from)? {
-        Some(found) => Some(found),
-        None => {
-            let mut at = from + 64;
-            loop {
-                match near_break::<S>(text, at)? {
-                    Some(found) => return Some(found),
-                    None => at += 64,
-                }
-            }
+    if let Some(found) = near_break::<S>(text, from)? {
+        return Some(found);
+    }
+    let mut at = from + 64;
+    loop {
+        if let Some(found) = near_break::<S>(text, at)? {
+            return Some(found);
         }
+        at += 64;
     }
 }
 
@@ -44,27 +42,36 @@ pub fn next_break<S: Set>(text: &[u8], from: u32) -> Option<Break<'_>> {
 fn near_break<S: Set>(text: &[u8], from: u32) -> Option<Option<Break<'_>>> {
     let seen: &[u8; SEEN] = chunk(text, from)?;
     let found = S::controls(seen[1..].first_chunk()?);
-    if found == 0 {
-        return Some(None);
+    if found != 0 {
+        let place = found.trailing_zeros();
+        return Some(Some(Break { before: from as usize + place as usize, frame: chunk(seen, place)? }));
     }
-    let place = found.trailing_zeros();
-    Some(Some(Break { at: from as usize + place as usize + 1, frame: chunk(seen, place)? }))
+    Some(None)
 }
 
 /// What [`next_break`] looks at: a byte, 64 behind it, and what stands around the last of them.
 const SEEN: usize = 1 + 64 + FRAME;
 
-/// The end of a text, and zeros behind it.
+/// The last bytes of a text, and zeros behind them: so many that [`next_break`] sees all that it did not see before.
 pub type Tail = [u8; 256];
 
-/// The bytes from `from` on, if they are no more than fit with so many zeros behind them that [`next_break`] sees all.
+/// How many bytes of the text a [`Tail`] has.
+const LAST: usize = 128;
+
+const _: () = assert!(SEEN <= LAST && LAST + SEEN <= size_of::<Tail>());
+
+/// The tail, into zeros: where it begins.
 #[cold]
 #[inline(never)]
-pub fn tail(text: &[u8], from: u32) -> Tail {
-    match text.get(from as usize..) {
-        Some(rest) if rest.len() <= 256 - SEEN => padded_to(rest, 0),
-        _ => [0; 256],
+pub fn tail(text: &[u8], into: &mut Tail) -> usize {
+    if let (Some(last), Some(begin)) = (text.last_chunk::<LAST>(), into.first_chunk_mut()) {
+        *begin = *last;
+        return text.len() - LAST;
     }
+    if let Some(begin) = into.get_mut(..text.len()) {
+        begin.copy_from_slice(text);
+    }
+    0
 }
 
 /// A text that is shorter than a window, with zeros behind it.
@@ -223,20 +230,20 @@ mod tests {
     fn breaks(text: &[u8], from: usize) -> Vec<usize> {
         let (mut told, mut at) = (Vec::new(), from as u32);
         while let Some(found) = next_break::<Plain>(text, at) {
-            at = found.at as u32;
-            assert_eq!(Some(found.frame), chunk(text, at - 1));
-            told.push(found.at);
+            assert_eq!(Some(found.frame), chunk(text, found.before as u32));
+            at = found.before as u32 + 1;
+            told.push(found.before + 1);
         }
-        let base = at.max(text.len().saturating_sub(SEEN) as u32);
-        let last = tail(text, base);
-        at = 0;
+        let mut last = [0; 256];
+        let base = tail(text, &mut last);
+        at = at.max(text.len().saturating_sub(SEEN) as u32) - base as u32;
         while let Some(found) = next_break::<Plain>(&last, at) {
-            at = found.at as u32;
-            let known = &text[(base + at) as usize - 1..];
+            at = found.before as u32 + 1;
+            let known = &text[base + found.before..];
             let known = &known[..known.len().min(FRAME)];
             assert_eq!(found.frame[..known.len()], *known);
             assert!(found.frame[known.len()..].iter().all(|c| *c == 0));
-            told.push((base + at) as usize);
+            told.push(base + found.before + 1);
         }
         told
     }
