@@ -55,16 +55,12 @@ impl<'m> Part<'m> {
     /// What stands there in the message; empty if it does not lie in it.
     #[inline(always)]
     pub fn of(bytes: &'m [u8], span: Span) -> Self {
-        Self::within(bytes, span).unwrap_or(Self::alone(&[]))
-    }
-
-    /// The same; `None`: it does not lie in it.
-    #[inline(always)]
-    pub fn within(bytes: &'m [u8], span: Span) -> Option<Self> {
         // One that ends before it begins is longer than anything.
         let len = usize::from(span.end).wrapping_sub(span.start.into());
-        let rest = bytes.get(span.start.into()..)?;
-        (len <= rest.len()).then_some(Self { rest, len })
+        match bytes.get(span.start.into()..) {
+            Some(rest) if len <= rest.len() => Self { rest, len },
+            _ => Self::alone(&[]),
+        }
     }
 
     /// The text alone.
