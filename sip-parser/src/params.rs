@@ -1,6 +1,7 @@
 //! `;name=value` parameters of URIs and header values.
 
 mod names;
+mod simple;
 
 use std::fmt;
 use std::ops::Range;
@@ -165,20 +166,6 @@ impl Places {
         Self { all: Span::new(at, at), known: [Span::default(); KNOWN] }
     }
 
-    /// `user=phone`, as numbers have it, or none.
-    #[inline(always)]
-    pub fn user_phone(window: &Window, from: usize) -> Option<Self> {
-        let mut end = from;
-        if window.get(from) == Some(&b';') {
-            let phone: &[u8; 11] = chunk(window, from as u32)?;
-            end += phone.len();
-            if *phone != *b";user=phone" || window.get(end) == Some(&b';') {
-                return None;
-            }
-        }
-        Some(Self { known: [Span::default(); KNOWN], all: Span::new(from, end) })
-    }
-
     /// The same of a URI's that have plain values of less than 31 characters together with their names, to the first place
     /// without a `;`.
     #[inline(always)]
@@ -217,49 +204,6 @@ impl Places {
             at = end;
         }
         Some(Self { all: Span::new(from, at), known })
-    }
-
-    /// A plain branch of at most 64 characters, and perhaps an `rport` without value behind it, to the end of the text at
-    /// `len`: what nearly every Via of a request has.
-    #[inline(always)]
-    pub fn branch_and_rport<S: Set>(window: &Window, from: usize, len: usize) -> Option<Self> {
-        let eight = |at: usize| Some(u64::from_le_bytes(*chunk(window, at as u32)?));
-        let value = from + 8;
-        let mut end = value;
-        let mut stops = S::stops(chunk(window, end as u32)?);
-        if stops == 0 {
-            end += 32;
-            stops = S::stops(chunk(window, end as u32)?);
-        }
-        end += stops.trailing_zeros() as usize;
-        if !begins(eight(from)?, b";branch=") || end == value {
-            return None;
-        }
-        let mut known = [Span::new(from, end), Span::default(), Span::default(), Span::default()];
-        if end != len {
-            if end + 6 != len || !begins(eight(end)?, b";rport") {
-                return None;
-            }
-            known[RPORT] = Span::new(end, len);
-        }
-        Some(Self { all: Span::new(from, len), known })
-    }
-
-    /// A plain tag of less than 32 characters from `from` to `len`, or nothing. The window begins at `base` in the value.
-    #[inline(always)]
-    pub fn short_tag<S: Set>(window: &Window, base: usize, from: usize, len: usize) -> Option<Self> {
-        if from == len {
-            return Some(Self::none(base + from));
-        }
-        let &[semicolon, t, a, g, equals] = chunk(window, from as u32)?;
-        let is_tag = u32::from_le_bytes([t, a, g, equals]) | 0x20_2020 == u32::from_le_bytes(*b"tag=");
-        let tag = from + 5;
-        let stops = S::stops(chunk(window, tag as u32)?);
-        if semicolon != b';' || !is_tag || len == tag || tag + stops.trailing_zeros() as usize != len {
-            return None;
-        }
-        let all = Span::new(base + from, base + len);
-        Some(Self { all, known: [all, Span::default(), Span::default(), Span::default()] })
     }
 
     /// A plain tag from `from` to `len`, or nothing. The text begins at `base` in the value.
