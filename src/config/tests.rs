@@ -631,6 +631,16 @@ fn what_is_us() {
     assert!(
         ours.is_us_host(b"[fd00::4]") && ours.is_us_host(b"198.51.100.7") && !ours.is_us_host(b"10.0.0.4")
     );
+    let written = [
+        "198.51.100.7:5080",
+        "203.0.113.10:5062",
+        "[fd00::4]",
+        "[fd00::4]:5060",
+        "sip.example.net",
+        "sip.example.net:5060",
+        "sip.example.net:5062",
+    ];
+    assert_eq!(ours.written().iter().map(|own| &**own).collect::<Vec<_>>(), written);
 }
 
 proptest! {

@@ -61,18 +61,10 @@ impl Journal {
                     );
                 }
             }
-            RecordKind::Panic { cause: Some((on, from)), message, place } => tracing::error!(
-                "shard {shard}: handling a message from {from} on {} panicked at {}: {}; the message is lost. \
-                 This is a defect of Viaduct: please report it with the message",
-                name(on),
-                place.as_str(),
-                message.as_str()
-            ),
-            RecordKind::Panic { cause: None, message, place } => tracing::error!(
-                "shard {shard}: a transaction's timer panicked at {}: {}. This is a defect of Viaduct: please report it",
-                place.as_str(),
-                message.as_str()
-            ),
+            RecordKind::Panic { cause, message, place } => {
+                let cause = cause.map(|(on, from)| (name(on), from));
+                tell_of_panic(shard, cause, message.as_str(), place.as_str());
+            }
             RecordKind::TooManyPanics => {
                 tracing::error!(
                     "shard {shard} stops: more than {} panics in a second",
@@ -96,22 +88,8 @@ impl Journal {
                     tracing::warn!("listener {}: {}", name(on), not_connected(peer, why, errno, is_ours));
                 }
             }
-            RecordKind::Filtered { on, begins: true } => tracing::warn!(
-                "shard {shard}: listener {}: more comes than can be handled: the kernel drops a part of what begins something \
-                 before it is read, see viaduct_filtered_requests_total",
-                name(on)
-            ),
-            RecordKind::Filtered { on, begins: false } => {
-                tracing::info!("shard {shard}: listener {}: everything is read again", name(on));
-            }
-            RecordKind::NoFilter { on, errno } => {
-                let why = io::Error::from_raw_os_error(errno);
-                tracing::warn!(
-                    "shard {shard}: listener {}: its socket takes no filter, so that what has to go is dropped at a higher \
-                     price: {why}; see: sysctl net.core.optmem_max",
-                    name(on)
-                );
-            }
+            RecordKind::Filtered { on, begins } => tell_of_filter(shard, name(on), Ok(begins)),
+            RecordKind::NoFilter { on, errno } => tell_of_filter(shard, name(on), Err(errno)),
             RecordKind::SendRefused { socket, to, errno } => {
                 let why = io::Error::from_raw_os_error(errno);
                 tracing::warn!(
@@ -134,6 +112,39 @@ impl Journal {
             );
         }
         false
+    }
+}
+
+/// `cause`: at which listener the message came in, and who sent it; none: it was a timer.
+fn tell_of_panic(shard: u16, cause: Option<(&str, SocketAddr)>, message: &str, place: &str) {
+    match cause {
+        Some((on, from)) => tracing::error!(
+            "shard {shard}: handling a message from {from} on {on} panicked at {place}: {message}; the message is lost. \
+             This is a defect of Viaduct: please report it with the message"
+        ),
+        None => tracing::error!(
+            "shard {shard}: a transaction's timer panicked at {place}: {message}. This is a defect of Viaduct: please \
+             report it"
+        ),
+    }
+}
+
+/// `begins`: a filter drops a part of what comes, or none does any more; or the error number of one that could not be had.
+fn tell_of_filter(shard: u16, listener: &str, begins: Result<bool, i32>) {
+    match begins {
+        Ok(true) => tracing::warn!(
+            "shard {shard}: listener {listener}: more comes than can be handled: the kernel drops a part of what begins \
+             something before it is read, see viaduct_filtered_requests_total"
+        ),
+        Ok(false) => tracing::info!("shard {shard}: listener {listener}: everything is read again"),
+        Err(errno) => {
+            let why = io::Error::from_raw_os_error(errno);
+            let remedy = if errno == libc::ENOMEM { "; see: sysctl net.core.optmem_max" } else { "" };
+            tracing::warn!(
+                "shard {shard}: listener {listener}: its socket takes no filter, so that what has to go is dropped at a \
+                 higher price: {why}{remedy}"
+            );
+        }
     }
 }
 

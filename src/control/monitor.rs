@@ -5,12 +5,11 @@ use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::engine::socket::Drops;
 use crate::limits;
 use crate::metrics::exposition::{
     CertificateReading, GatewayReading, ListenerReading, ListenerStanding, ProcessReadings, Readings,
 };
-use crate::metrics::{SeriesId, ShardMetrics};
+use crate::metrics::{Drops, SeriesId, ShardMetrics};
 use crate::plan::Plan;
 
 /// Shared by the control thread, which writes, and the admin address, which reads.

@@ -17,6 +17,7 @@ use socket2::{
 use super::files::canonical;
 use super::stamp::{CONTROL_BYTES, received_ns};
 use crate::limits::{STREAM_BACKLOG, STREAM_PROBE_NS, STREAM_STALLED_NS};
+use crate::metrics::Drops;
 use crate::net::Transport;
 use crate::plan::Listener;
 
@@ -34,15 +35,6 @@ pub struct Socket {
     dropped: Dropped,
 }
 
-/// What the kernel has dropped at a socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drops {
-    /// Because the receive buffer was full.
-    pub full: u64,
-    /// By a filter, or because the buffer was full while there was one: the kernel has one counter for both.
-    pub filtered: u64,
-}
-
 /// [`Drops`] as they are counted; by the shard that has the socket when it sets a filter, and by who reads them.
 #[derive(Debug, Default)]
 struct Dropped {
@@ -56,10 +48,12 @@ struct Dropped {
 impl Dropped {
     /// The kernel's counter says so now.
     fn count(&self, now: u32) -> Drops {
-        // Who has read an older value than another one takes back what that one has counted too much.
-        let more = i64::from(now.wrapping_sub(self.last.swap(now, Relaxed)) as i32) as u64;
-        let of = if self.has_filter.load(Relaxed) { &self.filtered } else { &self.full };
-        of.fetch_add(more, Relaxed);
+        // Whoever has read an older value than another one has nothing to add.
+        let newer = |last: u32| (now.wrapping_sub(last) as i32 > 0).then_some(now);
+        if let Ok(last) = self.last.fetch_update(Relaxed, Relaxed, newer) {
+            let of = if self.has_filter.load(Relaxed) { &self.filtered } else { &self.full };
+            of.fetch_add(now.wrapping_sub(last).into(), Relaxed);
+        }
         Drops { full: self.full.load(Relaxed), filtered: self.filtered.load(Relaxed) }
     }
 }

@@ -20,10 +20,9 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncod
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Class, Counter, DnsReadings, RoutingCounts, SeriesId, ShardMetrics};
+use super::{Class, Counter, DnsReadings, Drops, RoutingCounts, SeriesId, ShardMetrics};
 use crate::drop_reason::DropReason;
 use crate::egress::{ListenerState, Reason};
-use crate::engine::socket::Drops;
 use crate::findings::Code;
 
 /// Media type of [`render`]'s text.
@@ -227,15 +226,7 @@ impl Readings {
         for l in &self.listeners {
             put(&mut family, &[("listener", &*l.name)], l.drops.full)?;
         }
-        let mut family = counter(
-            out,
-            "filtered_requests",
-            "Requests that began something and that the kernel dropped before they were read, because more came than can be \
-             handled",
-        )?;
-        for l in &self.listeners {
-            put(&mut family, &[("listener", &*l.name)], l.drops.filtered)?;
-        }
+        self.filtered(out)?;
         let mut family = gauge(out, "listener_sockets", "Sockets open for a listener, over all shards")?;
         for l in &self.listeners {
             put_gauge(&mut family, &[("listener", &*l.name)], l.sockets)?;

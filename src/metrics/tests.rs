@@ -5,10 +5,9 @@ use super::exposition::{
     CertificateReading, GatewayReading, ListenerChanges, ListenerReading, ListenerStanding, PingCounts,
     ProcessReadings, Readings, WayReading, render,
 };
-use super::{Class, RoutingCounts, SeriesId, ShardMetrics};
+use super::{Class, Drops, RoutingCounts, SeriesId, ShardMetrics};
 use crate::drop_reason::DropReason;
 use crate::egress::{ListenerState, Reason, Step};
-use crate::engine::socket::Drops;
 use crate::group::{Life, WatchCounts};
 use crate::net::GatewayId;
 

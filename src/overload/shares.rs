@@ -29,7 +29,7 @@ impl Kept {
 
     /// Of random numbers of 32 bits those below this one are kept.
     pub fn below(self) -> u32 {
-        self.0.checked_mul(1 << 16).unwrap_or(u32::MAX)
+        self.0.saturating_mul(1 << 16)
     }
 }
 
@@ -74,6 +74,13 @@ impl Shares {
         self.look_at
     }
 
+    /// So much is kept there, whatever was wanted: no filter could be had.
+    pub fn keeps(&mut self, on: ListenerId, kept: Kept) {
+        if let Some(share) = self.by_listener.get_mut(usize::from(on.0)) {
+            share.kept = kept;
+        }
+    }
+
     /// Tells which listeners are to keep another part from now on.
     pub fn look(&mut self, now: Now, mut change: impl FnMut(ListenerId, Kept)) {
         if self.look_at.is_none_or(|at| now < at) {
@@ -94,7 +101,7 @@ impl Share {
     /// What is kept from now on, if that is something else.
     fn look(&mut self) -> Option<Kept> {
         let Self { came, shed, looks, kept: before } = *self;
-        if came > 0 && came < FILTER_COUNT && looks < FILTER_LOOKS {
+        if shed > 0 && came < FILTER_COUNT && looks < FILTER_LOOKS {
             self.looks += 1;
             return None;
         }
@@ -104,7 +111,8 @@ impl Share {
         let most = before.times(3, 2);
         let kept = if came == 0 { most } else { before.times(wanted, came).clamp(before.times(1, 4), most) };
         // A filter that drops little is not worth it, and neither is one that is little better.
-        let kept = if kept >= Kept::ALL.times(7, 8) { Kept::ALL } else { kept };
+        let most = Kept::ALL.times(if before == Kept::ALL { 6 } else { 7 }, 8);
+        let kept = if kept >= most { Kept::ALL } else { kept };
         let is_other = kept < before.times(7, 8) || kept > before.times(9, 8) || kept == Kept::ALL;
         (is_other && kept != before).then(|| {
             self.kept = kept;
@@ -152,7 +160,24 @@ mod tests {
     #[test]
     fn what_is_little_too_much_needs_no_filter() {
         let mut shares = Shares::default();
-        assert_eq!(kept_after(&mut shares, 20, 1_200, 1_000, 0), 1.0);
+        assert_eq!(kept_after(&mut shares, 20, 1_900, 1_000, 0), 1.0);
+        assert!(kept_after(&mut shares, 20, 2_100, 1_000, 20) < 0.75);
+    }
+
+    #[test]
+    fn where_little_comes_a_filter_ends_as_soon() {
+        let mut shares = Shares::default();
+        assert!(kept_after(&mut shares, 20, 100_000, 100, 0) < 0.01);
+        assert_eq!(kept_after(&mut shares, 18, 50, 100, 20), 1.0);
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_not_counted_on() {
+        let mut shares = Shares::default();
+        assert!(kept_after(&mut shares, 1, 10_000, 100, 0) < 1.0);
+        shares.keeps(HERE, Kept::ALL);
+        assert_eq!(shares.by_listener[2].kept, Kept::ALL);
+        assert!(kept_after(&mut shares, 1, 10_000, 100, 1) < 1.0, "it is wanted again");
     }
 
     #[test]

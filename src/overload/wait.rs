@@ -139,6 +139,11 @@ impl Waits {
         }
     }
 
+    /// There is no filter any more.
+    pub fn unfilter(&mut self) {
+        self.by_listener.iter_mut().for_each(|wait| wait.is_filtered = false);
+    }
+
     /// Some queue stands, or did a moment ago: what nobody sends to any more says so no more.
     pub fn any_overloaded(&self, now: Now) -> bool {
         self.stood.is_some_and(|stood| now.since(stood) < OVERLOAD_OVER_NS)

@@ -42,6 +42,8 @@ pub(super) struct Admission {
     pub shares: Shares,
     /// The request at hand was let in before.
     pub is_in: bool,
+    /// It came in at a socket of this shard's.
+    pub is_own: bool,
     /// It may be answered where it has waited too long.
     is_answered: bool,
     limiter: Limiter,
@@ -61,6 +63,7 @@ impl Admission {
             waits: Waits::new(policy.longest_wait_ns),
             shares: Shares::default(),
             is_in: false,
+            is_own: false,
             is_answered: false,
             limiter: Limiter::new(&policy.limits, shards),
             load: Load::new(epoch_s),
@@ -72,7 +75,7 @@ impl Admission {
 
     /// Begins with a message that came so.
     pub fn begin(&mut self, on: ListenerId, waited_ns: Option<u64>, came: Came, now: Now) {
-        (self.is_in, self.is_answered) = (came == Came::Again, false);
+        (self.is_in, self.is_own, self.is_answered) = (came == Came::Again, came == Came::In, false);
         match came {
             Came::FromShard => self.waits.take_over(on, waited_ns, now),
             Came::In | Came::Again => self.waits.observe(on, waited_ns, now),
@@ -86,6 +89,18 @@ impl Admission {
             waits.filter(on, kept != Kept::ALL);
             change(on, kept);
         });
+    }
+
+    /// So much is kept there, whatever was wanted.
+    pub fn keeps(&mut self, on: ListenerId, kept: Kept) {
+        self.shares.keeps(on, kept);
+        self.waits.filter(on, kept != Kept::ALL);
+    }
+
+    /// There is no filter any more, and listeners may have other numbers.
+    pub fn unfilter(&mut self) {
+        self.shares = Shares::default();
+        self.waits.unfilter();
     }
 
     /// A request that has waited too long may be answered; else it is to be dropped, and counted there.

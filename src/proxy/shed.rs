@@ -12,7 +12,6 @@
 
 use crate::net::Now;
 use crate::overload::{Filter, Policy, Standing};
-use crate::plan::Ours;
 
 use super::admit::Admission;
 
@@ -22,7 +21,7 @@ use super::admit::Admission;
 pub(super) fn sheds(
     admission: &mut Admission,
     policy: &Policy,
-    ours: &Ours,
+    own: &[Box<str>],
     message: &[u8],
     now: Now,
 ) -> bool {
@@ -30,7 +29,7 @@ pub(super) fn sheds(
     let is_shed = here.refuses(Standing::New)
         && standing(policy, message).is_some_and(|standing| here.refuses(standing))
         && !admission.may_answer(now);
-    if Filter::new(ours, policy).fits(message) {
+    if admission.is_own && Filter::new(own, policy).fits(message) {
         admission.shares.count(admission.waits.on(), is_shed, now);
     }
     is_shed
@@ -107,8 +106,6 @@ fn has_tag(line: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
-    use crate::fib::Builder;
     use crate::net::ListenerId;
     use crate::overload::Kept;
     use crate::proxy::Came;
@@ -175,9 +172,7 @@ mod tests {
     fn some_are_answered_and_the_rest_goes() {
         let policy = Policy { longest_wait_ns: Some(1_000_000), ..Policy::default() };
         let mut admission = Admission::new(&policy, 1, 0);
-        let listener = "[[listener]]\nname = \"a\"\nbind = \"udp:192.0.2.9:5060\"\n";
-        let loaded = config::from_str("test.toml", listener, &Builder::host().build());
-        let ours = Ours::new(&loaded.unwrap_or_else(|findings| panic!("{findings}")).plan);
+        let own = ["192.0.2.9".into()];
         let text = "INVITE sip:49@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1\r\n\
                     Call-ID: 1@192.0.2.1\r\nTo: <sip:49@192.0.2.9>\r\nFrom: <sip:48@192.0.2.1>;tag=1\r\n\r\n";
         let text = text.as_bytes();
@@ -188,8 +183,8 @@ mod tests {
             let now = Now(number * 50_000);
             admission.begin(ListenerId(0), Some(2_000_000), Came::In, now);
             if admission.waits.here().is_overloaded() {
-                assert!(!sheds(&mut admission, &policy, &ours, bye, now));
-                gone += u64::from(sheds(&mut admission, &policy, &ours, text, now));
+                assert!(!sheds(&mut admission, &policy, &own, bye, now));
+                gone += u64::from(sheds(&mut admission, &policy, &own, text, now));
             }
         }
         let answered = 39_500 - gone;

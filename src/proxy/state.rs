@@ -235,12 +235,22 @@ impl State {
         let admission = &mut self.work.admission;
         !admission.is_in
             && admission.waits.here().is_overloaded()
-            && shed::sheds(admission, &snapshot.plan.overload, &snapshot.ours, message, now)
+            && shed::sheds(admission, &snapshot.plan.overload, snapshot.ours.written(), message, now)
     }
 
     /// Which listeners are to keep another part of what a filter at their sockets may drop, from now on.
     pub fn look(&mut self, now: Now, change: &mut dyn FnMut(ListenerId, Kept)) {
         self.work.admission.look(now, change);
+    }
+
+    /// So much is kept there, whatever was wanted.
+    pub fn keeps(&mut self, on: ListenerId, kept: Kept) {
+        self.work.admission.keeps(on, kept);
+    }
+
+    /// There is no filter any more, and listeners may have other numbers.
+    pub fn unfilter(&mut self) {
+        self.work.admission.unfilter();
     }
 
     /// When [`State::look`] has something to do.

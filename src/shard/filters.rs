@@ -8,9 +8,15 @@ use crate::net::ListenerId;
 use crate::overload::{Filter, Kept};
 
 impl<S, H: Handler> Worker<S, H> {
-    /// The handler begins anew, and knows of no filter.
+    /// The handler begins anew.
     pub(super) fn adopt(&mut self) {
         self.handler.adopt(&self.current.snapshot);
+        self.unfilter();
+    }
+
+    /// Listeners may have other numbers: with the next batch no socket has a filter.
+    pub(super) fn unfilter(&mut self) {
+        self.handler.unfilter();
         self.filters_are_old = true;
     }
 
@@ -35,33 +41,39 @@ impl<S, H: Handler> Worker<S, H> {
         let snapshot = &self.current.snapshot;
         let program = match kept {
             Kept::ALL => None,
-            kept => Filter::new(&snapshot.ours, &snapshot.plan.overload).program(kept),
+            kept => Filter::new(snapshot.ours.written(), &snapshot.plan.overload).program(kept),
         };
-        let is_filtered = program.is_some();
-        let kind = match io.filter(bound.socket, program.as_ref().map_or(&[], |program| program.steps())) {
-            // It may take the next one.
-            Err(errno) => {
-                let _ = io.filter(bound.socket, &[]);
-                let is_new = !std::mem::replace(&mut open.is_unfilterable, true);
-                open.is_filtered = false;
-                is_new.then_some(RecordKind::NoFilter { on, errno })
-            }
-            Ok(()) if open.is_filtered == is_filtered => None,
-            Ok(()) => {
-                open.is_filtered = is_filtered;
-                Some(RecordKind::Filtered { on, begins: is_filtered })
-            }
-        };
-        if let Some(kind) = kind {
-            self.record(kind);
+        let steps = program.as_ref().map_or(&[][..], |program| program.steps());
+        // The kernel has to have room for the new one before it gives up the old one.
+        let set = io.filter(bound.socket, steps).or_else(|_| {
+            io.filter(bound.socket, &[])?;
+            io.filter(bound.socket, steps)
+        });
+        let is_filtered = program.is_some() && set.is_ok();
+        let was_filtered = std::mem::replace(&mut open.is_filtered, is_filtered);
+        let is_new = set.is_err() && !std::mem::replace(&mut open.is_unfilterable, true);
+        if kept != Kept::ALL && !is_filtered {
+            self.handler.keeps(on, Kept::ALL);
+        }
+        if let Some(errno) = set.err().filter(|_| is_new) {
+            self.record(RecordKind::NoFilter { on, errno });
+        }
+        if was_filtered != is_filtered {
+            self.record(RecordKind::Filtered { on, begins: is_filtered });
         }
     }
 
     fn end_filters<I: Io<Source = S>>(&mut self, io: &mut I) {
-        for (number, open) in (0..).zip(self.open.iter_mut()) {
-            if open.as_mut().is_some_and(|open| std::mem::take(&mut open.is_filtered)) {
-                // A socket that is gone has none.
-                let _ = io.filter(SocketId(number), &[]);
+        for number in 0..self.open.len() {
+            let open = self.open.get_mut(number).and_then(Option::as_mut);
+            if !open.is_some_and(|open| std::mem::take(&mut open.is_filtered)) {
+                continue;
+            }
+            let socket = SocketId(number as u16);
+            // A socket that is gone has none.
+            let _ = io.filter(socket, &[]);
+            if let Some(on) = self.current.bindings.listener(socket) {
+                self.record(RecordKind::Filtered { on, begins: false });
             }
         }
     }

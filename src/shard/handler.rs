@@ -29,6 +29,12 @@ pub trait Handler {
     fn look(&mut self, now: Now, change: &mut dyn FnMut(ListenerId, Kept)) {
         let _ = (now, change);
     }
+    /// So much is kept there, whatever was wanted: no filter could be had.
+    fn keeps(&mut self, on: ListenerId, kept: Kept) {
+        let _ = (on, kept);
+    }
+    /// There is no filter any more, and listeners may have other numbers.
+    fn unfilter(&mut self) {}
     /// When [`Handler::look`] has something to do.
     fn look_at(&self) -> Option<Now> {
         None
@@ -84,6 +90,14 @@ impl Handler for proxy::State {
 
     fn look(&mut self, now: Now, change: &mut dyn FnMut(ListenerId, Kept)) {
         self.look(now, change);
+    }
+
+    fn keeps(&mut self, on: ListenerId, kept: Kept) {
+        self.keeps(on, kept);
+    }
+
+    fn unfilter(&mut self) {
+        self.unfilter();
     }
 
     fn look_at(&self) -> Option<Now> {

@@ -52,6 +52,8 @@ struct FakeIo {
     filters: BTreeMap<SocketId, usize>,
     /// What setting one fails with.
     filter_fails: Option<i32>,
+    /// One fails that is to replace another one.
+    one_at_a_time: bool,
     streams: streams::FakeStreams,
 }
 
@@ -76,6 +78,7 @@ impl FakeIo {
             closing: Vec::new(),
             filters: BTreeMap::new(),
             filter_fails: None,
+            one_at_a_time: false,
             streams: Default::default(),
         }
     }
@@ -98,6 +101,7 @@ impl Io for FakeIo {
         match (program.len(), self.filter_fails) {
             (0, _) => drop(self.filters.remove(&on)),
             (_, Some(errno)) => return Err(errno),
+            _ if self.one_at_a_time && self.filters.contains_key(&on) => return Err(libc::ENOMEM),
             (steps, None) => drop(self.filters.insert(on, steps)),
         }
         Ok(())
@@ -158,6 +162,9 @@ struct Script {
     /// What listeners are to keep from some moment on.
     wanted: Rc<RefCell<Vec<(ListenerId, Kept)>>>,
     look_at: Rc<Cell<Option<Now>>>,
+    /// Listeners whose filters could not be had, and how often there was none any more.
+    unfiltered: Rc<RefCell<Vec<ListenerId>>>,
+    forgotten: Rc<Cell<usize>>,
     failed: Rc<RefCell<Vec<(Handle, SendFailure)>>>,
     gone: Cell<Option<u16>>,
     /// What the last message was said to have waited, in nanoseconds.
@@ -289,6 +296,15 @@ impl Handler for Script {
     fn look(&mut self, _: Now, change: &mut dyn FnMut(ListenerId, Kept)) {
         self.look_at.take();
         self.wanted.take().into_iter().for_each(|(on, kept)| change(on, kept));
+    }
+
+    fn keeps(&mut self, on: ListenerId, kept: Kept) {
+        assert_eq!(kept, Kept::ALL);
+        self.unfiltered.borrow_mut().push(on);
+    }
+
+    fn unfilter(&mut self) {
+        self.forgotten.set(self.forgotten.get() + 1);
     }
 
     fn look_at(&self) -> Option<Now> {
@@ -437,6 +453,8 @@ struct Bench {
     due: Rc<Cell<Option<Now>>>,
     wanted: Rc<RefCell<Vec<(ListenerId, Kept)>>>,
     look_at: Rc<Cell<Option<Now>>>,
+    unfiltered: Rc<RefCell<Vec<ListenerId>>>,
+    forgotten: Rc<Cell<usize>>,
     failed: Rc<RefCell<Vec<(Handle, SendFailure)>>>,
     waited: Rc<Cell<Option<u64>>>,
     rehearsed: Rc<RefCell<Vec<Vec<u8>>>>,
@@ -473,6 +491,7 @@ impl Bench {
         let adopted = Rc::clone(&script.adopted);
         let (due, failed) = (Rc::clone(&script.due), Rc::clone(&script.failed));
         let (wanted, look_at) = (Rc::clone(&script.wanted), Rc::clone(&script.look_at));
+        let (unfiltered, forgotten) = (Rc::clone(&script.unfiltered), Rc::clone(&script.forgotten));
         let (waited, rehearsed) = (Rc::clone(&script.waited), Rc::clone(&script.rehearsed));
         let shard = made(Worker::with_handler(setup, script));
         let now = Now(SECOND_NS);
@@ -491,6 +510,8 @@ impl Bench {
             due,
             wanted,
             look_at,
+            unfiltered,
+            forgotten,
             failed,
             waited,
             rehearsed,
@@ -774,14 +795,20 @@ fn sockets_have_the_filters_that_the_handler_wants() {
     assert_eq!(bench.io.filters.keys().copied().collect::<Vec<_>>(), [PUBLIC]);
     let filtered = |on, begins| RecordKind::Filtered { on: ListenerId(on), begins };
     assert_eq!(bench.records(), [filtered(1, false), filtered(0, true)]);
-    // Of another plan nothing is known, and after a panic neither.
-    bench.published.store(Arc::new(publication(2, plan(), &[PUBLIC, PRIVATE])));
+    // Another plan may number its listeners otherwise, even where its rules are the same.
+    let mut renumbered = Arc::into_inner(plan()).unwrap();
+    renumbered.matcher = Arc::clone(&bench.plan.matcher);
+    bench.published.store(Arc::new(publication(2, Arc::new(renumbered), &[PUBLIC, PRIVATE])));
     bench.batch(&[]);
     assert!(bench.io.filters.is_empty());
+    assert_eq!((bench.adopted.get(), bench.forgotten.take()), (0, 1));
+    assert_eq!(bench.records(), [filtered(0, false)]);
+    // After a panic nothing is known of what was.
     bench.want(&[(0, half), (1, half)]);
     assert_eq!(bench.io.filters.len(), 2);
     bench.batch(&[b"panic"]);
     assert!(bench.io.filters.is_empty());
+    assert_eq!(bench.forgotten.get(), 1);
 }
 
 #[test]
@@ -793,12 +820,18 @@ fn a_socket_that_takes_no_filter_is_told_once_and_has_none() {
     bench.io.filter_fails = Some(libc::ENOMEM);
     bench.want(&[(0, Kept::LEAST)]);
     assert!(bench.io.filters.is_empty());
-    assert_eq!(bench.records(), [RecordKind::NoFilter { on: ListenerId(0), errno: libc::ENOMEM }]);
+    let none = RecordKind::NoFilter { on: ListenerId(0), errno: libc::ENOMEM };
+    assert_eq!(bench.records(), [none, RecordKind::Filtered { on: ListenerId(0), begins: false }]);
     bench.want(&[(0, half)]);
     assert_eq!(bench.records(), []);
+    assert_eq!(bench.unfiltered.take(), [ListenerId(0); 2]);
     bench.io.filter_fails = None;
     bench.want(&[(0, half)]);
     assert_eq!(bench.io.filters.len(), 1, "it is tried again");
+    // One for which there is room only once the old one is gone.
+    bench.io.one_at_a_time = true;
+    bench.want(&[(0, Kept::LEAST)]);
+    assert_eq!((bench.io.filters.len(), bench.unfiltered.take()), (1, vec![]));
 }
 
 #[test]

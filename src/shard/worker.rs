@@ -287,6 +287,7 @@ impl<S, H: Handler> Worker<S, H> {
         let old = std::mem::replace(&mut self.current, newest);
         if !Arc::ptr_eq(&old.snapshot.plan, &self.current.snapshot.plan) {
             self.rename_streams();
+            self.unfilter();
             if let Some(rehearsal) = &mut self.rehearsal {
                 rehearsal.adopt(&self.current.snapshot);
             }

@@ -379,6 +379,7 @@ mod tests {
             retransmit: false,
             callers: ["127.0.0.2:5060", "127.0.0.3:5060"].map(|address| address.parse().unwrap()).into(),
             callee: at,
+            named: at,
             forwarder: at,
             transport,
             fresh,

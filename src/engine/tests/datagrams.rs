@@ -8,9 +8,9 @@ use super::super::*;
 use super::{drive, run};
 use crate::cli::netns::{Host, add_address, add_veth, netlink, up};
 use crate::engine::Event;
-use crate::engine::socket::Drops;
 use crate::engine::tests::harness::{BURST, Client, Echo, OWN, STEP, inside, listener, open};
 use crate::limits::{ENGINE_SOCKETS, SENDS_PER_SUBMIT};
+use crate::metrics::Drops;
 
 /// Makes an interface `v0` with an address; nobody answers on its other side.
 fn silent_link(address: &str) -> Host {

@@ -4,10 +4,24 @@ use std::fmt;
 
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{Readings, counter, put_alone};
+use super::{Readings, counter, put, put_alone};
 use crate::overload::Excess;
 
 impl Readings {
+    /// What filters at sockets have dropped.
+    pub(super) fn filtered(&self, out: &mut DescriptorEncoder) -> fmt::Result {
+        let mut family = counter(
+            out,
+            "filtered_requests",
+            "Requests that began something and that the kernel dropped before they were read, because more came than can be \
+             handled",
+        )?;
+        for l in &self.listeners {
+            put(&mut family, &[("listener", &*l.name)], l.drops.filtered)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn admission(&self, out: &mut DescriptorEncoder) -> fmt::Result {
         self.by_label(out, "requests_refused", "Requests refused because too many came", "reason", |s| {
             Excess::ALL.map(|excess| (excess.label(), &s.admission.refused[excess as usize]))

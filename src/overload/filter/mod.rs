@@ -12,8 +12,6 @@ mod program;
 #[cfg(test)]
 mod tests;
 
-use crate::plan::Ours;
-
 use super::Policy;
 
 pub use program::Program;
@@ -35,14 +33,14 @@ const OWN_BYTES: usize = 72;
 
 /// What tells the requests of which the kernel may drop some.
 pub struct Filter<'a> {
-    ours: &'a Ours,
+    own: &'a [Box<str>],
     policy: &'a Policy,
 }
 
 impl<'a> Filter<'a> {
-    /// By what means us, and what is kept in any case.
-    pub fn new(ours: &'a Ours, policy: &'a Policy) -> Self {
-        Self { ours, policy }
+    /// By the hosts of URIs that mean us, with their ports where they have some, and what is kept in any case.
+    pub fn new(own: &'a [Box<str>], policy: &'a Policy) -> Self {
+        Self { own, policy }
     }
 
     /// A filter for `kept` may drop this datagram: the same as [`Self::program`] says to the kernel.
@@ -61,8 +59,8 @@ impl<'a> Filter<'a> {
         let (number, rest) = uri.split_at_checked(digits)?;
         let host = rest.strip_prefix(b"@")?;
         let is_own = self.own().any(|own| {
-            let behind = host.strip_prefix(own).and_then(|behind| behind.first());
-            behind.is_some_and(|c| END.contains(c))
+            let behind = host.strip_prefix(own).unwrap_or_default();
+            behind.first() == Some(&END) || behind.starts_with(PHONE)
         });
         Some(is_own && !self.policy.is_emergency(number))
     }
@@ -73,7 +71,7 @@ impl<'a> Filter<'a> {
     }
 
     fn own(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.ours.written().iter().map(|own| own.as_bytes()).filter(|own| own.len() <= OWN_BYTES).take(OWN)
+        self.own.iter().map(|own| own.as_bytes()).filter(|own| own.len() <= OWN_BYTES).take(OWN)
     }
 
     /// Numbers that could be meant.
@@ -85,12 +83,16 @@ impl<'a> Filter<'a> {
     /// Bytes of a datagram that is looked at: all that may be is there.
     fn least(&self) -> usize {
         let method = METHODS.iter().map(|method| method.len()).max().unwrap_or(0);
-        method + SCHEME.len() + DIGITS + 1 + OWN_BYTES + 1
+        method + SCHEME.len() + DIGITS + 1 + OWN_BYTES + PHONE.len()
     }
 }
 
-/// What stands behind the host of a Request-URI.
-const END: [u8; 2] = *b" ;";
+/// What stands behind a Request-URI.
+const END: u8 = b' ';
+
+/// The same, with the only parameter that one may have: others may be of an address that stands for one party (`gr`, RFC
+/// 5627).
+const PHONE: &[u8] = b";user=phone ";
 
 /// The first and the last character of a number, and what lies between them: `+ , - . /` and digits.
 const NUMBER: [u8; 2] = *b"+9";

@@ -4,7 +4,7 @@
 
 use libc::sock_filter;
 
-use super::{DIGITS, END, Filter, METHODS, NUMBER, SCHEME};
+use super::{DIGITS, END, Filter, METHODS, NUMBER, PHONE, SCHEME};
 use crate::overload::Kept;
 
 /// A filter for the kernel.
@@ -43,8 +43,8 @@ const HEADER: u32 = 8;
 enum At {
     /// So far from the begin of the UDP header.
     Begin(u32),
-    /// At X.
-    X,
+    /// So far behind X.
+    X(u32),
 }
 
 impl Filter<'_> {
@@ -68,7 +68,7 @@ impl Filter<'_> {
         let to_hosts: Vec<usize> = (0..=DIGITS as u32).flat_map(|place| program.digit(place)).collect();
         program.take();
         to_hosts.iter().for_each(|jump| program.lands(*jump));
-        let to_drop: Vec<usize> = self.own().map(|own| program.host(own)).collect();
+        let to_drop: Vec<usize> = self.own().flat_map(|own| program.host(own)).collect();
         program.take();
         to_drop.iter().for_each(|jump| program.lands(*jump));
         program.put(LOAD_X, 0);
@@ -126,7 +126,7 @@ impl Program {
             let (bytes, behind) = rest.split_at(size);
             match at {
                 At::Begin(place) => self.put(LOAD | width, place + done),
-                At::X => self.put(LOAD_BEHIND_X | width, done),
+                At::X(place) => self.put(LOAD_BEHIND_X | width, place + done),
             }
             asked.push(self.0.len());
             self.ask(IS, bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)), [0, 0]);
@@ -168,18 +168,18 @@ impl Program {
         jump
     }
 
-    /// Gives the jump to what is done where the host is this one.
-    fn host(&mut self, own: &[u8]) -> usize {
-        self.compare(own, At::X, |program| {
-            program.put(LOAD_BEHIND_X | libc::BPF_B, own.len() as u32);
-            program.ask(IS, END[0].into(), [1, 0]);
-            program.ask(IS, END[1].into(), [0, 1]);
-            program.jump()
+    /// Gives the jumps to what is done where the host is this one.
+    fn host(&mut self, own: &[u8]) -> [usize; 2] {
+        let len = own.len() as u32;
+        self.compare(own, At::X(0), |program| {
+            program.put(LOAD_BEHIND_X | libc::BPF_B, len);
+            program.ask(IS, END.into(), [0, 1]);
+            [program.jump(), program.compare(PHONE, At::X(len), Self::jump)]
         })
     }
 
     fn emergency(&mut self, number: &[u8]) {
         let text = [number, b"@"].concat();
-        self.compare(&text, At::X, Self::take);
+        self.compare(&text, At::X(0), Self::take);
     }
 }
