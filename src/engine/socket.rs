@@ -405,3 +405,19 @@ pub fn receive_drops(fd: RawFd) -> io::Result<u32> {
     }
     Ok(info[DROPS])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_reading_adds_nothing_and_the_counter_begins_anew_after_its_end() {
+        let dropped = Dropped::default();
+        assert_eq!(dropped.count(12), Drops { full: 12, filtered: 0 });
+        dropped.has_filter.store(true, Relaxed);
+        assert_eq!(dropped.count(10), Drops { full: 12, filtered: 0 });
+        assert_eq!(dropped.count(15), Drops { full: 12, filtered: 3 });
+        dropped.last.store(u32::MAX - 1, Relaxed);
+        assert_eq!(dropped.count(3), Drops { full: 12, filtered: 8 });
+    }
+}
