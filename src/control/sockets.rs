@@ -259,11 +259,11 @@ impl Sockets<Socket> {
             let facts = facts.entry(listener.name.clone()).or_default();
             for (socket, counted) in entry.sockets.iter().zip(&mut entry.counted) {
                 let Some(socket) = socket else { continue };
-                let Drops { full, filtered } = socket.drops();
-                facts.drops.full += full.saturating_sub(counted.full);
-                facts.drops.filtered += filtered.saturating_sub(counted.filtered);
+                let drops = socket.drops();
+                facts.drops.full += drops.full.saturating_sub(counted.full);
+                facts.drops.filtered += drops.filtered.saturating_sub(counted.filtered);
                 facts.sockets += 1;
-                *counted = Drops { full: full.max(counted.full), filtered: filtered.max(counted.filtered) };
+                *counted = drops;
             }
         }
         if facts.len() > limits::LISTENERS {

@@ -24,10 +24,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, ReactorErrorKind};
+use libc::sock_filter;
 
 pub use send::Tx;
-
-use libc::sock_filter;
 
 use super::clock::{Clock, LONGEST_WAIT_NS};
 use super::files::{self, accept_below, places};

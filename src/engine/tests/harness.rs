@@ -84,8 +84,6 @@ pub struct Seen {
     stop: AtomicBool,
 }
 
-/// Sends every datagram back to where it came from, or away on one that says so; closes a socket on one
-/// that says so.
 /// A filter that drops what begins with a `d`.
 const NO_D: [libc::sock_filter; 4] = {
     const fn step(code: u32, no: u8, k: u32) -> libc::sock_filter {
@@ -99,6 +97,8 @@ const NO_D: [libc::sock_filter; 4] = {
     ]
 };
 
+/// Sends every datagram back to where it came from, or away on one that says so; closes a socket, or has it
+/// filtered, on one that says so.
 #[derive(Default)]
 pub struct Echo {
     pub sockets: Vec<(SocketId, Arc<Socket>)>,
