@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use super::order::{IN_TURN, Turn, turns};
 use super::peers::{Peer, Setting, Started};
 use super::rates::{Group, Rates, rate_name, whole};
-use super::window::{Bench, Found, Measured, Plan, search_for};
+use super::window::{Bench, Found, Measured, Plan, Start, search_for};
 use crate::peak::{Search, Verdict, is_carried, settle};
 use crate::results::Histograms;
 use crate::results::model::{Load, Results};
@@ -189,18 +189,24 @@ impl<'w> Rounds<'w> {
         round: u32,
         told: &dyn Fn(f64),
     ) -> io::Result<Option<Found>> {
-        let Self { bench, setting, pad_to, subjects, .. } = self;
-        let Some(entrant) = subjects.iter_mut().find(|entrant| entrant.peer == peer) else { return Ok(None) };
-        let start = || Ok(peer.start(setting, *pad_to)?.subject);
-        bench.most(&mut entrant.subject, load, search, round, &start, told).map(Some)
+        self.of(peer, |bench, subject, start| bench.most(subject, load, search, round, start, told))
     }
 
     /// `None`: it takes no part.
     fn window(&mut self, peer: Peer, plan: Plan, round: u32) -> io::Result<Option<Measured>> {
+        self.of(peer, |bench, subject, start| bench.window_afresh(subject, plan, round, start))
+    }
+
+    /// Does it with a subject, and with what starts that anew; `None`: it takes no part.
+    fn of<T>(
+        &mut self,
+        peer: Peer,
+        act: impl FnOnce(&mut Bench<'w>, &mut Subject, &Start<'_>) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
         let Self { bench, setting, pad_to, subjects, .. } = self;
         let Some(entrant) = subjects.iter_mut().find(|entrant| entrant.peer == peer) else { return Ok(None) };
         let start = || Ok(peer.start(setting, *pad_to)?.subject);
-        bench.window_afresh(&mut entrant.subject, plan, round, &start).map(Some)
+        act(bench, &mut entrant.subject, &start).map(Some)
     }
 
     /// Tries the rate of a group by windows as the rounds have them, and lowers it until all of it carry it. One that was
