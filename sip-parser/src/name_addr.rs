@@ -328,18 +328,15 @@ mod tests {
             "<sip:+33123456789@10.0.0.100>",
             "\"A \\\" b\"<sip:a@10.0.0.1:5060;user=phone>;tag=1234-5678.abcdefghijkl",
         ];
-        let mut simple = 0;
-        altered::each(&forms, |text| {
-            for whole in altered::followed(text) {
-                if let Some(read) = NameAddr::simple::<Plain>(&whole, Span::new(0, text.len())) {
-                    assert_eq!(NameAddr::any(text), Ok(read), "{}", whole.escape_ascii());
-                    simple += 1;
-                }
-            }
+        let is_simple = |text: &[u8], whole: &[u8]| {
+            let Some(read) = NameAddr::simple::<Plain>(whole, Span::new(0, text.len())) else { return false };
+            assert_eq!(NameAddr::any(text), Ok(read), "{}", whole.escape_ascii());
+            true
+        };
+        altered::each_in_messages(&forms, is_simple, |text| {
             let Some(read) = NameAddr::usual::<Plain>(Part::alone(text)) else { return false };
             assert_eq!(NameAddr::any(text), Ok(read), "{}", text.escape_ascii());
             true
         });
-        assert!(simple > 1000, "{simple}");
     }
 }

@@ -25,6 +25,7 @@ pub struct Break<'t> {
 /// take one comparison, and HT alone is found in vain in sound messages.
 #[inline(always)]
 pub fn next_break<S: Set>(text: &[u8], from: u32) -> Option<Break<'_>> {
+    // The first by itself, which nearly always is enough: in the loop it costs an INVITE 15 instructions more.
     if let Some(found) = near_break::<S>(text, from)? {
         return Some(found);
     }

@@ -571,18 +571,15 @@ mod tests {
             "sip:192.0.2.1:5060;lr;transport=tcp;ob",
             "sip:a@192.0.2.1;maddr=192.0.2.2;x=y;a",
         ];
-        let mut simple = 0;
-        altered::each(&forms, |text| {
-            for whole in altered::followed(text) {
-                if let Some(uri) = Uri::simple_at::<Plain>(&whole, Span::new(0, text.len())) {
-                    assert_eq!(Uri::parse_any(text), Ok(uri), "{}", whole.escape_ascii());
-                    simple += 1;
-                }
-            }
+        let is_simple = |text: &[u8], whole: &[u8]| {
+            let Some(uri) = Uri::simple_at::<Plain>(whole, Span::new(0, text.len())) else { return false };
+            assert_eq!(Uri::parse_any(text), Ok(uri), "{}", whole.escape_ascii());
+            true
+        };
+        altered::each_in_messages(&forms, is_simple, |text| {
             let Some(uri) = Uri::usual_alone::<Plain>(Part::alone(text)) else { return false };
             assert_eq!(Uri::parse_any(text), Ok(uri), "{}", text.escape_ascii());
             true
         });
-        assert!(simple > 1000, "{simple}");
     }
 }

@@ -311,18 +311,15 @@ mod tests {
             "SIP/2.0/UDP 192.0.2.7:5060;received=192.0.2.9;rport=5060;branch=z9hG4bK=1@b",
             "SIP/2.0/UDP 192.0.2.7:5060;rport;x=y;maddr=192.0.2.9;branch=z9hG4bK1;vl=0a1b2c3d4e5f",
         ];
-        let mut simple = 0;
-        altered::each(&forms, |text| {
-            for whole in altered::followed(text) {
-                if let Some(read) = Via::simple::<Plain>(&whole, Span::new(0, text.len())) {
-                    assert_eq!(Via::any(text), Ok(read), "{}", whole.escape_ascii());
-                    simple += 1;
-                }
-            }
+        let is_simple = |text: &[u8], whole: &[u8]| {
+            let Some(read) = Via::simple::<Plain>(whole, Span::new(0, text.len())) else { return false };
+            assert_eq!(Via::any(text), Ok(read), "{}", whole.escape_ascii());
+            true
+        };
+        altered::each_in_messages(&forms, is_simple, |text| {
             let Some(read) = Via::usual::<Plain>(Part::alone(text)) else { return false };
             assert_eq!(Via::any(text), Ok(read), "{}", text.escape_ascii());
             true
         });
-        assert!(simple > 1000, "{simple}");
     }
 }
