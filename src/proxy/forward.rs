@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use sip_parser::{HeaderName, Message, Scheme, Start, Uri, Value};
 
-use crate::rewrite::{Edits, Output, TooLarge, two_digits};
+use crate::rewrite::{Edits, Output, TooLarge};
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
 use crate::swar::{any_eight, has_byte, lower};
@@ -111,7 +111,7 @@ fn write_edited(
     edit_routing(edits, request, pre, strict.map(|route| &route.uri));
     let mark = Mark::new(message.bytes(), request.via, &request.incoming.from);
     mark.edit(edits);
-    edit_max_forwards(edits, message, request.max_forwards, way.set.is_some());
+    edit_max_forwards(edits, message, request.max_forwards);
     if let Some(breadth) = going.breadth {
         edit_breadth(edits, message, breadth);
     }
@@ -212,14 +212,9 @@ pub(super) fn put_content_length(out: &mut Output<'_>, bytes: usize) {
 
 /// Step 3: "If the copy contains a Max-Forwards header field, the proxy MUST decrement its value by one
 /// (1)."
-///
-/// Two digits that stay two are written over; not where a rule changes headers, which may be this one.
-fn edit_max_forwards(edits: &mut Edits<New>, message: &Message<'_>, value: Option<u8>, is_changed: bool) {
-    let (Some(value), Some(line)) = (value, message.first(HeaderName::MaxForwards)) else { return };
-    let less = value.saturating_sub(1);
-    match two_digits(less).filter(|_| line.value.len() == 2 && !is_changed) {
-        Some(digits) => edits.overwrite(line.value.start.into(), digits),
-        None => edits.replace(line.value.range(), New::MaxForwards(less)),
+fn edit_max_forwards(edits: &mut Edits<New>, message: &Message<'_>, value: Option<u8>) {
+    if let (Some(value), Some(line)) = (value, message.first(HeaderName::MaxForwards)) {
+        edits.replace(line.value.range(), New::MaxForwards(value.saturating_sub(1)));
     }
 }
 

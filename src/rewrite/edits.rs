@@ -21,13 +21,8 @@ pub struct Edits<T> {
     len: usize,
     /// What of the received bytes is the message; bytes before and behind do not go out.
     frame: Range<usize>,
-    /// Two bytes that go out changed, and where they begin.
-    over: (usize, [u8; 2]),
     overflow: bool,
 }
-
-/// Where nothing is written over.
-const NOWHERE: usize = usize::MAX;
 
 /// Deletes the bytes from `at` to `end` and inserts `text` instead.
 #[derive(Clone, Copy)]
@@ -54,14 +49,13 @@ impl<T: Copy> Edits<T> {
     /// An empty list of the size in [`crate::limits`].
     pub fn new() -> Self {
         let list = Box::new([Edit { at: 0, end: 0, text: Text::Nothing }; EDITS]);
-        Self { list, len: 0, frame: 0..usize::MAX, over: (NOWHERE, [0; 2]), overflow: false }
+        Self { list, len: 0, frame: 0..usize::MAX, overflow: false }
     }
 
     /// Begins with the next message.
     pub fn clear(&mut self) {
         self.len = 0;
         self.frame = 0..usize::MAX;
-        self.over.0 = NOWHERE;
         self.overflow = false;
     }
 
@@ -83,11 +77,6 @@ impl<T: Copy> Edits<T> {
     /// Replaces these bytes by other bytes of the same message, as they were received.
     pub fn replace_by_received(&mut self, range: Range<usize>, received: Range<usize>) {
         self.add(range, Text::Received { from: received.start, to: received.end });
-    }
-
-    /// Writes two bytes over those that begin at `at`, between which no edit begins or ends; once for each message.
-    pub fn overwrite(&mut self, at: usize, bytes: [u8; 2]) {
-        self.over = (at, bytes);
     }
 
     /// Says where in the received bytes the message begins and ends.
@@ -135,17 +124,12 @@ impl<T: Copy> Edits<T> {
         let mut out = Output::new(out);
         let mut done = self.frame.start;
         // Of most responses one line goes, and nothing else changes.
-        if let ([Edit { at, end, text: Text::Nothing }], NOWHERE) = (self.edits(), self.over.0) {
+        if let [Edit { at, end, text: Text::Nothing }] = self.edits() {
             out.put_text(part(done, *at));
             out.put(part(done.max(*at).max(*end), received.len()));
             return out.finish().ok_or(TooLarge);
         }
-        // Where in the output what is written over stands.
-        let (over, mut place) = (self.over.0, NOWHERE);
         for edit in self.edits() {
-            if (done..edit.at).contains(&over) {
-                place = out.written() + (over - done);
-            }
             // Nothing, where an edit before has deleted this place.
             out.put_text(part(done, edit.at));
             match edit.text {
@@ -155,13 +139,7 @@ impl<T: Copy> Edits<T> {
             }
             done = done.max(edit.at).max(edit.end);
         }
-        if (done..received.len()).contains(&over) {
-            place = out.written() + (over - done);
-        }
         out.put(part(done, received.len()));
-        if place != NOWHERE {
-            out.overwrite(place, self.over.1);
-        }
         out.finish().ok_or(TooLarge)
     }
 }

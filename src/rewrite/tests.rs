@@ -34,25 +34,6 @@ fn edits_go_by_the_offsets_of_the_received_bytes_in_any_order() {
 }
 
 #[test]
-fn what_is_written_over_goes_out_changed_wherever_it_comes_to_stand() {
-    for (edit, expected) in [
-        (None, "01ab456789"),
-        (Some(0..1), "!1ab456789"),
-        (Some(1..2), "0!ab456789"),
-        (Some(4..4), "01ab!456789"),
-        (Some(9..10), "01ab45678!"),
-        (Some(1..5), "0!56789"),
-    ] {
-        let mut edits = Literal::new();
-        edits.overwrite(2, *b"ab");
-        edit.into_iter().for_each(|range| edits.replace(range, b"!"));
-        assert_eq!(applied(&edits, "0123456789"), expected);
-        edits.clear();
-        assert_eq!(applied(&edits, "0123456789"), "0123456789");
-    }
-}
-
-#[test]
 fn edits_at_one_place_stay_in_order() {
     let mut edits = Literal::new();
     edits.insert(2, b"one ");
