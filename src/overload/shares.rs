@@ -22,11 +22,6 @@ impl Kept {
         Self(u32::try_from(times).unwrap_or(u32::MAX)).clamp(Self::LEAST, Self::ALL)
     }
 
-    /// From 0 to 1.
-    pub fn part(self) -> f64 {
-        f64::from(self.0) / f64::from(Self::ALL.0)
-    }
-
     /// Of random numbers of 32 bits those below this one are kept.
     pub fn below(self) -> u32 {
         self.0.saturating_mul(1 << 16)
@@ -74,10 +69,10 @@ impl Shares {
         self.look_at
     }
 
-    /// So much is kept there, whatever was wanted: no filter could be had.
-    pub fn keeps(&mut self, on: ListenerId, kept: Kept) {
+    /// No filter could be had there, whatever was wanted.
+    pub fn keeps_all(&mut self, on: ListenerId) {
         if let Some(share) = self.by_listener.get_mut(usize::from(on.0)) {
-            share.kept = kept;
+            share.kept = Kept::ALL;
         }
     }
 
@@ -127,6 +122,13 @@ mod tests {
 
     const HERE: ListenerId = ListenerId(2);
 
+    impl Kept {
+        /// From 0 to 1.
+        fn part(self) -> f64 {
+            f64::from(self.0) / f64::from(Self::ALL.0)
+        }
+    }
+
     /// Requests that come each 100 ms, and of which so many are let in at most; after so many of those, what is kept.
     fn kept_after(shares: &mut Shares, periods: u64, comes: u64, most: u64, from: u64) -> f64 {
         let mut kept = shares.by_listener[2].kept;
@@ -175,7 +177,7 @@ mod tests {
     fn what_cannot_be_had_is_not_counted_on() {
         let mut shares = Shares::default();
         assert!(kept_after(&mut shares, 1, 10_000, 100, 0) < 1.0);
-        shares.keeps(HERE, Kept::ALL);
+        shares.keeps_all(HERE);
         assert_eq!(shares.by_listener[2].kept, Kept::ALL);
         assert!(kept_after(&mut shares, 1, 10_000, 100, 1) < 1.0, "it is wanted again");
     }

@@ -91,10 +91,10 @@ impl Admission {
         });
     }
 
-    /// So much is kept there, whatever was wanted.
-    pub fn keeps(&mut self, on: ListenerId, kept: Kept) {
-        self.shares.keeps(on, kept);
-        self.waits.filter(on, kept != Kept::ALL);
+    /// No filter could be had there, whatever was wanted.
+    pub fn keeps_all(&mut self, on: ListenerId) {
+        self.shares.keeps_all(on);
+        self.waits.filter(on, false);
     }
 
     /// There is no filter any more, and listeners may have other numbers.
@@ -114,11 +114,10 @@ impl Admission {
         self.is_answered
     }
 
-    /// Another configuration: limits begin anew.
+    /// Another configuration: limits begin anew. Filters end by [`Self::unfilter`].
     pub fn adopt(&mut self, policy: &Policy, shards: u16) {
         self.evicted += self.limiter.evicted();
         self.waits = Waits::new(policy.longest_wait_ns);
-        self.shares = Shares::default();
         self.limiter = Limiter::new(&policy.limits, shards);
     }
 

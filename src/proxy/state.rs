@@ -243,9 +243,9 @@ impl State {
         self.work.admission.look(now, change);
     }
 
-    /// So much is kept there, whatever was wanted.
-    pub fn keeps(&mut self, on: ListenerId, kept: Kept) {
-        self.work.admission.keeps(on, kept);
+    /// No filter could be had there, whatever was wanted.
+    pub fn keeps_all(&mut self, on: ListenerId) {
+        self.work.admission.keeps_all(on);
     }
 
     /// There is no filter any more, and listeners may have other numbers.

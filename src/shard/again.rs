@@ -96,7 +96,7 @@ impl<S, H: Handler> Worker<S, H> {
             Ok(_) => self.metrics.dropped(why),
             Err(caught) => {
                 self.metrics.dropped(DropReason::Panic);
-                self.on_panic(Some(incoming), *caught);
+                self.on_panic(io, Some(incoming), *caught);
             }
         }
         self.refusal = out;

@@ -8,23 +8,25 @@ use crate::net::ListenerId;
 use crate::overload::{Filter, Kept};
 
 impl<S, H: Handler> Worker<S, H> {
-    /// The handler begins anew.
-    pub(super) fn adopt(&mut self) {
-        self.handler.adopt(&self.current.snapshot);
-        self.unfilter();
-    }
-
-    /// Listeners may have other numbers: with the next batch no socket has a filter.
-    pub(super) fn unfilter(&mut self) {
+    /// Listeners may have other numbers, or the handler begins anew: no socket has a filter any more.
+    pub(super) fn unfilter<I: Io<Source = S>>(&mut self, io: &mut I) {
         self.handler.unfilter();
-        self.filters_are_old = true;
+        for number in 0..self.open.len() {
+            let open = self.open.get_mut(number).and_then(Option::as_mut);
+            if !open.is_some_and(|open| std::mem::take(&mut open.is_filtered)) {
+                continue;
+            }
+            let socket = SocketId(number as u16);
+            // A socket that is gone has none.
+            let _ = io.filter(socket, &[]);
+            if let Some(on) = self.current.bindings.listener(socket) {
+                self.record(RecordKind::Filtered { on, begins: false });
+            }
+        }
     }
 
     /// Sets the filters that the handler wants from now on.
     pub(super) fn look_at_filters<I: Io<Source = S>>(&mut self, io: &mut I) {
-        if std::mem::take(&mut self.filters_are_old) {
-            self.end_filters(io);
-        }
         if self.handler.look_at().is_none_or(|at| self.now < at) {
             return;
         }
@@ -53,28 +55,13 @@ impl<S, H: Handler> Worker<S, H> {
         let was_filtered = std::mem::replace(&mut open.is_filtered, is_filtered);
         let is_new = set.is_err() && !std::mem::replace(&mut open.is_unfilterable, true);
         if kept != Kept::ALL && !is_filtered {
-            self.handler.keeps(on, Kept::ALL);
+            self.handler.keeps_all(on);
         }
         if let Some(errno) = set.err().filter(|_| is_new) {
             self.record(RecordKind::NoFilter { on, errno });
         }
         if was_filtered != is_filtered {
             self.record(RecordKind::Filtered { on, begins: is_filtered });
-        }
-    }
-
-    fn end_filters<I: Io<Source = S>>(&mut self, io: &mut I) {
-        for number in 0..self.open.len() {
-            let open = self.open.get_mut(number).and_then(Option::as_mut);
-            if !open.is_some_and(|open| std::mem::take(&mut open.is_filtered)) {
-                continue;
-            }
-            let socket = SocketId(number as u16);
-            // A socket that is gone has none.
-            let _ = io.filter(socket, &[]);
-            if let Some(on) = self.current.bindings.listener(socket) {
-                self.record(RecordKind::Filtered { on, begins: false });
-            }
         }
     }
 }

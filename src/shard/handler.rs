@@ -29,9 +29,9 @@ pub trait Handler {
     fn look(&mut self, now: Now, change: &mut dyn FnMut(ListenerId, Kept)) {
         let _ = (now, change);
     }
-    /// So much is kept there, whatever was wanted: no filter could be had.
-    fn keeps(&mut self, on: ListenerId, kept: Kept) {
-        let _ = (on, kept);
+    /// No filter could be had there, whatever was wanted.
+    fn keeps_all(&mut self, on: ListenerId) {
+        let _ = on;
     }
     /// There is no filter any more, and listeners may have other numbers.
     fn unfilter(&mut self) {}
@@ -92,8 +92,8 @@ impl Handler for proxy::State {
         self.look(now, change);
     }
 
-    fn keeps(&mut self, on: ListenerId, kept: Kept) {
-        self.keeps(on, kept);
+    fn keeps_all(&mut self, on: ListenerId) {
+        self.keeps_all(on);
     }
 
     fn unfilter(&mut self) {

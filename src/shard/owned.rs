@@ -46,7 +46,7 @@ impl<S, H: Handler> Worker<S, H> {
                 Ok(None) => io.discard(tx),
                 Err(caught) => {
                     io.discard(tx);
-                    self.on_panic(None, *caught);
+                    self.on_panic(io, None, *caught);
                 }
             }
         }

@@ -5,9 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
-use super::record::Text;
+use super::handler::Handler;
+use super::record::{RecordKind, Text};
+use super::worker::{End, Worker};
+use crate::engine::Io;
 use crate::limits;
 use crate::net::Now;
+use crate::proxy::Incoming;
 
 thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
@@ -45,6 +49,26 @@ pub(super) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, Box<Caught>> {
     result.map_err(|payload| {
         Box::new(Caught { message: describe(&*payload), place: PLACE.replace(Text::new("")) })
     })
+}
+
+impl<S, H: Handler> Worker<S, H> {
+    /// `incoming`: the message that was handled; none: a timer, or bytes of a connection.
+    pub(super) fn on_panic<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        incoming: Option<&Incoming<'_>>,
+        caught: Caught,
+    ) {
+        let Caught { message, place } = caught;
+        let cause = incoming.map(|incoming| (incoming.on, incoming.from));
+        self.record(RecordKind::Panic { cause, message, place });
+        self.handler.adopt(&self.current.snapshot);
+        self.unfilter(io);
+        if self.panic_rate.exceeded(self.now) && self.end.is_none() {
+            self.end = Some(End::Panics);
+            self.record(RecordKind::TooManyPanics);
+        }
+    }
 }
 
 fn describe(payload: &(dyn Any + Send)) -> Text<96> {

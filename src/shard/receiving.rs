@@ -194,7 +194,7 @@ impl<S, H: Handler> Worker<S, H> {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(caught) => {
-                    self.on_panic(None, *caught);
+                    self.on_panic(io, None, *caught);
                     self.cut_off(io, stream, StreamEnd::NotFramed);
                     break;
                 }

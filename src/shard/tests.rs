@@ -298,8 +298,7 @@ impl Handler for Script {
         self.wanted.take().into_iter().for_each(|(on, kept)| change(on, kept));
     }
 
-    fn keeps(&mut self, on: ListenerId, kept: Kept) {
-        assert_eq!(kept, Kept::ALL);
+    fn keeps_all(&mut self, on: ListenerId) {
         self.unfiltered.borrow_mut().push(on);
     }
 

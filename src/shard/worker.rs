@@ -10,7 +10,7 @@ use super::again::Again;
 use super::clock::BatchClock;
 use super::handler::Handler;
 use super::noted::Noted;
-use super::panics::{self, Caught};
+use super::panics;
 use super::parking::{Parked, Parking, Stay};
 use super::post::Post;
 use super::publication::{Publication, Published};
@@ -97,13 +97,11 @@ pub struct Worker<S, H = proxy::State> {
     pub(super) now: Now,
     pub(super) stop_by: Option<Now>,
     pub(super) end: Option<End>,
-    panic_rate: panics::Rate,
+    pub(super) panic_rate: panics::Rate,
     pub(super) noted: Noted,
     /// With whom connections were not made.
     pub(super) unconnected: Noted,
     batch: BatchClock,
-    /// Filters are of a handler that knows of none any more.
-    pub(super) filters_are_old: bool,
     /// Where the shard looks for messages instead of sleeping.
     rehearsal: Option<Box<Rehearsal<H>>>,
 }
@@ -184,7 +182,6 @@ impl<S, H: Handler> Worker<S, H> {
             noted: Noted::new(),
             unconnected: Noted::new(),
             batch: BatchClock::default(),
-            filters_are_old: false,
             rehearsal: None,
         }
     }
@@ -287,13 +284,13 @@ impl<S, H: Handler> Worker<S, H> {
         let old = std::mem::replace(&mut self.current, newest);
         if !Arc::ptr_eq(&old.snapshot.plan, &self.current.snapshot.plan) {
             self.rename_streams();
-            self.unfilter();
+            self.unfilter(io);
             if let Some(rehearsal) = &mut self.rehearsal {
                 rehearsal.adopt(&self.current.snapshot);
             }
         }
         if !Arc::ptr_eq(&old.snapshot.plan.matcher, &self.current.snapshot.plan.matcher) {
-            self.adopt();
+            self.handler.adopt(&self.current.snapshot);
             self.streams.limit(self.current.snapshot.plan.streams);
         }
         self.verify_anew(&old.snapshot);
@@ -393,7 +390,7 @@ impl<S, H: Handler> Worker<S, H> {
             Err(caught) => {
                 io.discard(tx);
                 self.metrics.dropped(DropReason::Panic);
-                self.on_panic(Some(incoming), *caught);
+                self.on_panic(io, Some(incoming), *caught);
             }
         }
     }
@@ -434,18 +431,6 @@ impl<S, H: Handler> Worker<S, H> {
         let closed = self.open.get_mut(usize::from(socket.0)).and_then(Option::take);
         if closed.is_some_and(|open| !open.closing) {
             self.record(RecordKind::SocketLost { socket });
-        }
-    }
-
-    /// `incoming`: the message that was handled; none: a timer, or bytes of a connection.
-    pub(super) fn on_panic(&mut self, incoming: Option<&Incoming<'_>>, caught: Caught) {
-        let Caught { message, place } = caught;
-        let cause = incoming.map(|incoming| (incoming.on, incoming.from));
-        self.record(RecordKind::Panic { cause, message, place });
-        self.adopt();
-        if self.panic_rate.exceeded(self.now) && self.end.is_none() {
-            self.end = Some(End::Panics);
-            self.record(RecordKind::TooManyPanics);
         }
     }
 

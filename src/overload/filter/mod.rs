@@ -45,9 +45,7 @@ impl<'a> Filter<'a> {
 
     /// A filter for `kept` may drop this datagram: the same as [`Self::program`] says to the kernel.
     pub fn fits(&self, datagram: &[u8]) -> bool {
-        self.can_tell()
-            && datagram.len() >= self.least()
-            && self.fits_first_line(datagram).is_some_and(|fits| fits)
+        self.can_tell() && datagram.len() >= self.least() && self.fits_first_line(datagram) == Some(true)
     }
 
     fn fits_first_line(&self, datagram: &[u8]) -> Option<bool> {
