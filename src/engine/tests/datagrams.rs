@@ -52,6 +52,8 @@ fn each_datagram_tells_how_long_it_has_waited() {
     inside(|| {
         for bind in [OWN, "[::1]:5060"] {
             let socket = open(bind);
+            // The kernel begins to stamp what comes a moment after the first socket has asked for it.
+            std::thread::sleep(Duration::from_millis(100));
             let (go, gate) = mpsc::channel();
             let echo = Echo { gate: Some(gate), ..Echo::on(&socket) };
             let to = bind.to_owned();
