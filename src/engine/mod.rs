@@ -203,7 +203,8 @@ pub trait Shard<I: Io> {
     fn on_event(&mut self, io: &mut I, event: Event<'_>);
     /// The batch ends; what the engine shall do next.
     fn end(&mut self, io: &mut I) -> Next;
-    /// The driver looks for what comes instead of sleeping, and nothing has come for a while: time for what has no effect.
+    /// The driver looks for what comes instead of sleeping, and nothing has come for a while: time for what has no effect. A turn
+    /// follows in which nothing may have come, either.
     fn idle(&mut self) {}
 }
 

@@ -10,6 +10,8 @@ use crate::net::Now;
 #[derive(Default)]
 pub(super) struct BatchClock {
     begun: Option<Instant>,
+    /// Nothing has come, and nothing is due.
+    is_idle: bool,
     window: u64,
     worst_ns: u64,
     worst_before_ns: u64,
@@ -23,8 +25,22 @@ impl BatchClock {
         self.begun = Some(Instant::now());
     }
 
+    /// Nothing has come before the next batch.
+    pub fn idle(&mut self) {
+        self.is_idle = true;
+    }
+
+    /// Something has.
+    #[inline]
+    pub fn comes(&mut self) {
+        self.is_idle = false;
+    }
+
+    /// Counts the batch, unless it was idle to its end.
     pub fn end(&mut self, now: Now, metrics: &ShardMetrics) {
-        let Some(begun) = self.begun.take() else { return };
+        let (begun, is_idle) = (self.begun.take(), std::mem::take(&mut self.is_idle));
+        let Some(begun) = begun.filter(|_| !is_idle) else { return };
+        metrics.batches.count();
         let ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         metrics.busy_ns.add(ns);
         metrics.worst_batch_ns.set(self.worst(now, ns));

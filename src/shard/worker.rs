@@ -234,6 +234,7 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
     }
 
     fn on_event(&mut self, io: &mut I, event: Event<'_>) {
+        self.batch.comes();
         match event {
             Event::Datagram { on, from, bytes, truncated } => {
                 self.on_datagram(io, on, from, bytes, truncated)
@@ -253,7 +254,6 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         self.send_due(io, limits::DUE_PER_BATCH);
         self.look_at_filters(io);
         self.copy_tally();
-        self.metrics.batches.count();
         self.batch.end(self.now, &self.metrics);
         if self.end.is_none()
             && let Some(by) = self.stop_by
@@ -273,6 +273,7 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
     }
 
     fn idle(&mut self) {
+        self.batch.idle();
         if let Some(rehearsal) = &mut self.rehearsal {
             rehearsal.rehearse(&self.current.snapshot, self.now);
         }

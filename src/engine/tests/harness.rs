@@ -117,6 +117,8 @@ pub struct Echo {
     /// How long each datagram had waited, in nanoseconds.
     pub waited_ns: Vec<Option<u64>>,
     pub sent: usize,
+    /// Messages that had not left when batches ended.
+    pub unsent: usize,
     pub failed: Vec<i32>,
     pub no_buffer: usize,
     /// Who sent last.
@@ -208,6 +210,8 @@ impl<I: Io<Source = Arc<Socket>>> Shard<I> for Echo {
     }
 
     fn end(&mut self, _: &mut I) -> Next {
+        let ended = self.sent + self.failed.len() + self.no_buffer;
+        self.unsent += self.received().saturating_sub(ended);
         if self.seen.stop.load(Ordering::Relaxed) { Next::Stop } else { Next::Wait(None) }
     }
 

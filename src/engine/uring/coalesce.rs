@@ -45,9 +45,14 @@ impl Coalesce {
         self.large = completions >= LARGE;
     }
 
+    /// The batch at hand is large, or messages come so fast that more are worth waiting for.
+    pub const fn expects_more(&self) -> bool {
+        self.large || self.wait_ns > 0 && self.gap_ns * WORTH <= self.wait_ns
+    }
+
     /// How long the next wait goes on after its first completion, in nanoseconds.
     pub const fn wait_ns(&self) -> u64 {
-        if self.large || self.gap_ns * WORTH > self.wait_ns { 0 } else { self.wait_ns }
+        if self.large || !self.expects_more() { 0 } else { self.wait_ns }
     }
 }
 
@@ -94,6 +99,19 @@ mod tests {
         let mut coalesce = after(100, 1, 50_000);
         (1..=10u64).for_each(|batch| coalesce.came(1, Now(5_000_000 + batch * 1_000_000)));
         assert_eq!(coalesce.wait_ns(), 0);
+    }
+
+    #[test]
+    fn more_is_expected_where_batches_are_large_or_come_fast() {
+        assert!(!Coalesce::new(WAIT_NS).expects_more());
+        assert!(!after(100, 1, 1_000_000).expects_more());
+        assert!(after(100, 1, 50_000).expects_more());
+        assert!(after(100, LARGE, 3_000_000).expects_more());
+        let mut off = Coalesce::new(0);
+        off.came(1, Now(1));
+        assert!(!off.expects_more(), "what is not waited for cannot come meanwhile");
+        off.came(LARGE, Now(2));
+        assert!(off.expects_more());
     }
 
     #[test]

@@ -67,6 +67,10 @@ const SETTLE_WAIT_NS: u64 = 5_000_000;
 /// How long a batch may sleep while a socket is being closed.
 const CLOSING_WAIT_NS: u64 = 1_000_000;
 
+/// Where nothing has come for so long, it is time for something else: seldom enough to delay next to no message, often enough
+/// that caches stay as they are.
+const IDLE_NS: u64 = 20_000;
+
 /// How often completions that found no room are fetched before the shard goes on with those it has.
 const MOST_FLUSHES: usize = 64;
 
@@ -81,6 +85,8 @@ pub struct Engine<'m> {
     coalesce: Coalesce,
     /// How long it looks before it sleeps, in nanoseconds; 0: not at all.
     spin_ns: u64,
+    /// Until when it does, if nothing comes.
+    spin_until: Now,
     /// Eight bytes that a wake-up writes and nobody reads.
     wake_count: Mapping,
     waker: Waker,
@@ -122,6 +128,7 @@ impl<'m> Engine<'m> {
             accept_below: sizes.accept_below.unwrap_or_else(accept_below),
             coalesce: Coalesce::new(0),
             spin_ns: 0,
+            spin_until: Now::default(),
             sends: Sends::new(sizes.send_buffers)?,
             wake_count: Mapping::new(size_of::<u64>())?,
             waker: Waker::new()?,
@@ -146,9 +153,10 @@ impl<'m> Engine<'m> {
         can || ns == 0
     }
 
-    /// Has the shard look for what comes for so many nanoseconds before it sleeps.
+    /// Has the shard look for what comes for so many nanoseconds before it sleeps; a second is for ever.
     pub fn spin(&mut self, ns: u64) {
-        self.spin_ns = ns;
+        self.spin_ns = if ns < LONGEST_WAIT_NS { ns } else { u64::MAX };
+        self.spin_until = self.clock.now.plus_ns(self.spin_ns);
     }
 
     /// What wakes this engine's shard.
@@ -175,8 +183,9 @@ impl<'m> Engine<'m> {
             self.drain()?;
             self.woken = false;
             let now = self.clock.begin();
-            self.coalesce
-                .came(self.ready.iter().filter(|completion| completion.brings_something()).count(), now);
+            if !self.ready.is_empty() {
+                self.something_came(now);
+            }
             shard.begin(self, now);
             self.settle(shard);
             self.handle_ready(shard)?;
@@ -197,14 +206,23 @@ impl<'m> Engine<'m> {
         }
     }
 
-    fn enter(&mut self, shard: &mut impl Shard<Self>, mut wait_ns: u64) -> io::Result<()> {
-        let spin_ns = self.spin_ns.min(wait_ns);
+    fn something_came(&mut self, now: Now) {
+        let brings = |completion: &&Completion| completion.brings_something();
+        self.coalesce.came(self.ready.iter().filter(brings).count(), now);
+        self.spin_until = now.plus_ns(self.spin_ns);
+    }
+
+    /// Submits what is queued, and waits. A shard that looks instead of sleeping has its turn every now and then all the same,
+    /// so that all of it is still in the caches when something comes.
+    fn enter(&mut self, shard: &mut impl Shard<Self>, wait_ns: u64) -> io::Result<()> {
+        let spin_ns = self.spin_until.since(self.clock.now).min(wait_ns);
         if spin_ns > 0 {
-            if self.ring.spin(spin_ns, || shard.idle())? {
+            if self.ring.spin(spin_ns.min(IDLE_NS))? {
                 self.metrics.spun_waits.count();
-                return Ok(());
+            } else if spin_ns > IDLE_NS {
+                shard.idle();
             }
-            wait_ns -= spin_ns;
+            return Ok(());
         }
         let collect_ns = self.coalesce.wait_ns();
         if collect_ns == 0 || wait_ns <= collect_ns {

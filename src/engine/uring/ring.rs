@@ -82,10 +82,6 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(1);
 /// Completions that end a wait in which they are collected.
 const COLLECTED_AT_ONCE: u32 = SENDS_PER_SUBMIT as u32;
 
-/// Where nothing has come for so long, it is time for something else: seldom enough to delay next to no message, often enough
-/// that caches stay as they are.
-const IDLE: Duration = Duration::from_micros(20);
-
 /// How often memory is looked at between two looks at the clock.
 const LOOKS: usize = 64;
 
@@ -172,12 +168,13 @@ impl<'m> Ring<'m> {
     }
 
     /// Submits what is queued and looks for a completion without sleeping, at most so long; whether there is one. Between
-    /// its looks it reads memory that the kernel writes to, and makes no system call. `idle` is called now and then.
-    pub fn spin(&mut self, ns: u64, mut idle: impl FnMut()) -> io::Result<bool> {
+    /// its looks it reads memory that the kernel writes to, and makes no system call.
+    pub fn spin(&mut self, ns: u64) -> io::Result<bool> {
         let queued = self.io.submission().len() as u32;
-        self.passing(self.wait(queued, 0, 0, 0))?;
+        if queued > 0 {
+            self.passing(self.wait(queued, 0, 0, 0))?;
+        }
         let (begin, most) = (Instant::now(), Duration::from_nanos(ns));
-        let mut idle_from = IDLE;
         loop {
             for _ in 0..LOOKS {
                 if !self.io.completion().is_empty() || self.overflown() {
@@ -188,13 +185,8 @@ impl<'m> Ring<'m> {
                 }
                 std::hint::spin_loop();
             }
-            let passed = begin.elapsed();
-            if passed >= most {
+            if begin.elapsed() >= most {
                 return Ok(false);
-            }
-            if passed >= idle_from {
-                idle();
-                idle_from = begin.elapsed() + IDLE;
             }
         }
     }

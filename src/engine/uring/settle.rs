@@ -32,10 +32,12 @@ impl Engine<'_> {
         self.queued.is_empty() && self.streams.at_once.is_empty()
     }
 
-    /// Submits and settles the sends where there are enough of them.
+    /// Submits and settles the sends where there are enough of them; and where messages come one by one, so that none waits for
+    /// what else the shard does in its turn.
     pub(super) fn send_many(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
         let sends = self.queued.len() + self.streams.writes;
-        if sends >= SENDS_PER_SUBMIT { self.send_all(shard) } else { Ok(()) }
+        let is_single = sends == 1 && self.ready.is_empty() && !self.coalesce.expects_more();
+        if sends >= SENDS_PER_SUBMIT || is_single { self.send_all(shard) } else { Ok(()) }
     }
 
     pub(super) fn send_all(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {

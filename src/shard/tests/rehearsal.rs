@@ -95,3 +95,19 @@ fn another_configuration_has_other_listeners() {
     bench.batch(&[INVITE]);
     assert_eq!(bench.idle(2).len(), 1);
 }
+
+#[test]
+fn a_turn_in_which_nothing_comes_is_no_batch() {
+    let mut bench = Bench::of(Worker::spinning);
+    bench.batch(&[INVITE]);
+    bench.batch(&[]);
+    let before = (bench.metrics.batches.get(), bench.metrics.busy_ns.get());
+    bench.idle(1);
+    bench.batch(&[]);
+    assert_eq!((bench.metrics.batches.get(), bench.metrics.busy_ns.get()), before);
+    bench.idle(1);
+    bench.batch(&[INVITE]);
+    assert_eq!(bench.metrics.batches.get(), before.0 + 1, "this one was not idle to its end");
+    bench.batch(&[]);
+    assert_eq!(bench.metrics.batches.get(), before.0 + 2, "a timer may have been due");
+}
