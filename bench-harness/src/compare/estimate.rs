@@ -58,6 +58,7 @@ fn looks(peers: &[Peer], loads: &[Load], length: Duration) -> Duration {
 /// Of one round.
 fn of_load(peers: &[Peer], load: Load, length: Duration) -> Duration {
     let of = |turn: &Turn| match (turn, load) {
+        (Turn::Together(_), _) => WARM_UP + window(length * 3),
         (Turn::Paired(_), _) => {
             let windows = IN_TURN.len() as u32;
             window(length * 3 * 2 / windows) * windows
@@ -97,9 +98,9 @@ mod tests {
         let looked_for = estimate(&of(&[Load::Messages, Load::Saturation], 1, 450), false) - START * 3;
         let search = ms(1_050) * SEARCHED + START * LOST;
         assert_eq!(looked_for, (search + ms(1_000) * (TRIED + 2) + START) * 3);
-        // Two pairs, and the other floor.
+        // A pair that takes turns by windows and one that does by messages, and the other floor.
         let paced = estimate(&of(&[Load::Paced], 1, 600), true) - START * 5;
-        assert_eq!(paced, ms(1_000) * 8 * 2 + ms(2_350));
+        assert_eq!(paced, ms(1_000) * 8 + ms(2_350 + 200) + ms(2_350));
     }
 
     #[test]

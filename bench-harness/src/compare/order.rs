@@ -1,4 +1,5 @@
-//! Who is measured when: an order that turns from round to round, and pairs whose windows are small and alternate.
+//! Who is measured when: an order that turns from round to round, and pairs whose messages alternate, or whose small windows
+//! do.
 
 use super::peers::Peer;
 use crate::null::Engine;
@@ -8,15 +9,18 @@ use crate::results::model::Load;
 pub const IN_TURN: [usize; 8] = [0, 1, 1, 0, 0, 1, 1, 0];
 
 /// Who are held against each other by a difference of delays, which is smaller than what a machine changes by from one second
-/// to the next.
-const PAIRS: [[Peer; 2]; 2] =
-    [[Peer::Viaduct, Peer::Null(Engine::Uring)], [Peer::ViaductSpinning, Peer::NullSpinning]];
+/// to the next. Both of the first pair sleep until a message comes, and leave the core to each other.
+const ASLEEP: [Peer; 2] = [Peer::Viaduct, Peer::Null(Engine::Uring)];
+/// Those of the second one would keep it from each other.
+const SPINNING: [Peer; 2] = [Peer::ViaductSpinning, Peer::NullSpinning];
 
 /// A part of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// One window.
     Alone(Peer),
+    /// One window of both, whose messages alternate.
+    Together([Peer; 2]),
     /// Windows of both, as [`IN_TURN`] has them.
     Paired([Peer; 2]),
 }
@@ -26,7 +30,7 @@ impl Turn {
     pub fn peers(&self) -> &[Peer] {
         match self {
             Self::Alone(peer) => std::slice::from_ref(peer),
-            Self::Paired(pair) => pair,
+            Self::Together(pair) | Self::Paired(pair) => pair,
         }
     }
 }
@@ -35,7 +39,7 @@ impl Turn {
 pub fn turns(peers: &[Peer], load: Load, round: u32) -> Vec<Turn> {
     let takers: Vec<Peer> = peers.iter().copied().filter(|peer| peer.takes(load)).collect();
     let pair = |peer: Peer| {
-        let pair = PAIRS.into_iter().find(|pair| pair.contains(&peer))?;
+        let pair = [ASLEEP, SPINNING].into_iter().find(|pair| pair.contains(&peer))?;
         (load == Load::Paced && pair.iter().all(|peer| takers.contains(peer))).then_some(pair)
     };
     let first = round as usize % takers.len().max(1);
@@ -43,6 +47,8 @@ pub fn turns(peers: &[Peer], load: Load, round: u32) -> Vec<Turn> {
     for peer in takers.iter().skip(first).chain(takers.iter().take(first)) {
         let turn = match pair(*peer) {
             None => Turn::Alone(*peer),
+            Some(ASLEEP) if round.is_multiple_of(2) => Turn::Together(ASLEEP),
+            Some([ours, floor]) if ours == ASLEEP[0] => Turn::Together([floor, ours]),
             Some(pair) if round.is_multiple_of(2) => Turn::Paired(pair),
             Some([ours, floor]) => Turn::Paired([floor, ours]),
         };
@@ -80,8 +86,10 @@ mod tests {
         for round in 0..6 {
             let turns = turns(&ALL, Load::Paced, round);
             assert_eq!(turns.len(), 4, "{turns:?}");
-            let pairs = PAIRS.map(|[ours, floor]| if round % 2 == 0 { [ours, floor] } else { [floor, ours] });
-            assert!(pairs.iter().all(|pair| turns.contains(&Turn::Paired(*pair))), "{turns:?}");
+            let in_order =
+                |[ours, floor]: [Peer; 2]| if round % 2 == 0 { [ours, floor] } else { [floor, ours] };
+            assert!(turns.contains(&Turn::Together(in_order(ASLEEP))), "{turns:?}");
+            assert!(turns.contains(&Turn::Paired(in_order(SPINNING))), "{turns:?}");
             assert!(turns.contains(&Turn::Alone(KAMAILIO)));
         }
         let without = turns(&[Peer::Viaduct, Peer::ViaductSpinning, KAMAILIO], Load::Paced, 0);

@@ -237,6 +237,7 @@ impl<'w> Rounds<'w> {
                 let done = self.alone(peer, load, ask, round, bar);
                 self.unless_foreign(peer, done)
             }
+            Turn::Together(pair) => self.together(pair, load, ask, round, bar),
             Turn::Paired(pair) => self.paired(pair, load, ask, round, bar),
         }
     }
@@ -253,6 +254,29 @@ impl<'w> Rounds<'w> {
             return Ok(());
         }
         self.window(peer, plan, round)?.map_or(Ok(()), |measured| self.keep(peer, measured))
+    }
+
+    /// Two subjects at once, a message to each in turn.
+    fn together(
+        &mut self,
+        pair: [Peer; 2],
+        load: Load,
+        ask: &Ask,
+        round: u32,
+        bar: &ProgressBar,
+    ) -> io::Result<()> {
+        bar.set_message(format!("{}, {} and {}", load.name(), pair[0].name(), pair[1].name()));
+        let Some(plan) = self.plan(pair[0], load, ask) else { return Ok(()) };
+        let Self { bench, setting, pad_to, subjects, .. } = self;
+        let place = |peer: Peer| subjects.iter().position(|entrant| entrant.peer == peer);
+        let [Some(first), Some(second)] = pair.map(place) else { return Ok(()) };
+        let Ok([first, second]) = subjects.get_disjoint_mut([first, second]) else { return Ok(()) };
+        let (setting, pad_to) = (&*setting, *pad_to);
+        let starts = pair.map(|peer| move || Ok(peer.start(setting, pad_to)?.subject));
+        let both: [(&mut Subject, &Start<'_>); 2] =
+            [(&mut first.subject, &starts[0]), (&mut second.subject, &starts[1])];
+        let measured = bench.window_in_turn(both, plan, round)?;
+        pair.into_iter().zip(measured).try_for_each(|(peer, measured)| self.keep(peer, measured))
     }
 
     /// Two subjects in turn: what the machine does meanwhile is the same for both.

@@ -184,11 +184,19 @@ fn a_round_has_one_sample_of_each_subject_under_each_load_that_it_takes() {
             let [sample] = results.samples.iter().filter(is_it).collect::<Vec<_>>()[..] else {
                 panic!("{:?}", results.samples)
             };
-            // Three times as long, in four windows.
+            // Three times as long, in four windows or with a message to each in turn.
             let seconds = if load == Load::Paced { 1.2 } else { 0.4 };
             assert!(sample.sent as f64 > RATE * seconds * 0.66 && sample.delivered > 0, "{sample:?}");
             assert!(histograms[&(peer.name().to_owned(), load)].len() >= sample.delivered);
         }
+    }
+    for round in 0..2 {
+        let paced = |name: &str| {
+            let is_it = |s: &&Sample| (s.round, s.load, &*s.subject) == (round, Load::Paced, name);
+            results.samples.iter().find(is_it).unwrap()
+        };
+        let [ours, floor] = ["viaduct", "null-uring"].map(paced);
+        assert!(ours.sent.abs_diff(floor.sent) <= 1, "one each in turn: {ours:?}, {floor:?}");
     }
 }
 

@@ -229,6 +229,43 @@ impl<'w> Bench<'w> {
         })
     }
 
+    /// Measures one window of each, a single message to one and to the other: what the machine does meanwhile is the same for
+    /// both. Both run for its time; one that lost something is started afresh as in [`Self::window_afresh`].
+    pub fn window_in_turn(
+        &mut self,
+        [(first, start_first), (second, start_second)]: [(&mut Subject, &Start<'_>); 2],
+        plan: Plan,
+        round: u32,
+    ) -> io::Result<[Measured; 2]> {
+        first.go_on()?;
+        second.go_on()?;
+        let watch = Watch::start()?;
+        let offer = plan.offer(DRAIN, false);
+        for subject in [&mut *first, &mut *second] {
+            self.offer(subject, plan.load, &plan.warm_up(offer))?;
+        }
+        let both = [&*first, &*second];
+        let before = [self.core.read(first)?, self.core.read(second)?];
+        let offer = Offer { rate: offer.rate * 2.0, ..offer };
+        let settings = both.map(|subject| settings(subject.address, plan.load));
+        let outcomes = self.drive(plan.load, |driver| driver.run_in_turn(settings, &offer))?;
+        let mut measured = Vec::new();
+        for ((subject, before), outcome) in both.into_iter().zip(before).zip(outcomes) {
+            let spent = self.core.read(subject)?.since(&before);
+            measured.push(account(subject, plan, round, &outcome, spent, watch.verdict(&outcome)?)?);
+        }
+        for (measured, (subject, start)) in
+            measured.iter_mut().zip([(first, start_first), (second, start_second)])
+        {
+            if measured.sample.lost_any() {
+                self.begin_afresh(subject, plan.load, start)?;
+                measured.sample.begun_afresh = 1;
+            }
+            subject.pause()?;
+        }
+        measured.try_into().map_err(|_| io::Error::other("not both were measured"))
+    }
+
     fn measure(
         &mut self,
         subject: &mut Subject,
@@ -236,11 +273,9 @@ impl<'w> Bench<'w> {
         round: u32,
         (drain, gives_up): (Duration, bool),
     ) -> io::Result<Measured> {
-        let is_paced = plan.load == Load::Paced;
         let watch = Watch::start()?;
-        let offer = Offer { rate: plan.rate, length: plan.length, jitter: is_paced, drain, gives_up };
-        let rate = if is_paced { plan.rate.max(WARM_UP_RATE) } else { plan.rate };
-        self.offer(subject, plan.load, &Offer { rate, length: WARM_UP, ..offer })?;
+        let offer = plan.offer(drain, gives_up);
+        self.offer(subject, plan.load, &plan.warm_up(offer))?;
         let settings = settings(subject.address, plan.load);
         self.drive(plan.load, |driver| {
             driver.reset(settings);
@@ -257,21 +292,46 @@ impl<'w> Bench<'w> {
         self.counter = counter;
         let (outcome, syscalls) = counted?;
         let spent = self.core.read(subject)?.since(&before);
-        let resident_bytes = subject.resident()?;
-        let sample =
-            Sample { syscalls, resident_bytes, ..sample(subject.name, plan, round, &outcome, spent) };
-        let beside = spent.busy.as_secs_f64() / spent.cpu.as_secs_f64().max(1e-9) - 1.0;
-        let tally = outcome.tally;
-        if !tally.adds_up() {
-            return Err(io::Error::other(format!(
-                "the account of {} does not add up: {tally:?}",
-                subject.name
-            )));
-        }
-        let odd = tally.doubled + tally.refused + tally.late + tally.foreign;
-        let verdict = watch.verdict(&outcome)?;
-        Ok(Measured { sample, odd, verdict, latency: outcome.latency, beside })
+        let mut measured = account(subject, plan, round, &outcome, spent, watch.verdict(&outcome)?)?;
+        measured.sample.syscalls = syscalls;
+        Ok(measured)
     }
+}
+
+impl Plan {
+    fn offer(&self, drain: Duration, gives_up: bool) -> Offer {
+        let jitter = self.load == Load::Paced;
+        Offer { rate: self.rate, length: self.length, jitter, drain, gives_up }
+    }
+
+    /// What is offered before that.
+    fn warm_up(&self, offer: Offer) -> Offer {
+        let rate = if self.load == Load::Paced { self.rate.max(WARM_UP_RATE) } else { self.rate };
+        Offer { rate, length: WARM_UP, ..offer }
+    }
+}
+
+/// What a window shows.
+///
+/// # Errors
+/// A message is not accounted for.
+fn account(
+    subject: &Subject,
+    plan: Plan,
+    round: u32,
+    outcome: &Outcome,
+    spent: Spent,
+    verdict: Verdict,
+) -> io::Result<Measured> {
+    let resident_bytes = subject.resident()?;
+    let sample = Sample { resident_bytes, ..sample(subject.name, plan, round, outcome, spent) };
+    let beside = spent.busy.as_secs_f64() / spent.cpu.as_secs_f64().max(1e-9) - 1.0;
+    let tally = outcome.tally;
+    if !tally.adds_up() {
+        return Err(io::Error::other(format!("the account of {} does not add up: {tally:?}", subject.name)));
+    }
+    let odd = tally.doubled + tally.refused + tally.late + tally.foreign;
+    Ok(Measured { sample, odd, verdict, latency: outcome.latency.clone(), beside })
 }
 
 impl Measured {

@@ -129,7 +129,8 @@ pub trait Carrier: Send {
 /// Callers and the callee, on the thread that runs it.
 pub struct Driver {
     carrier: Box<dyn Carrier>,
-    exchanges: Exchanges,
+    /// Of each forwarder: one, or two that are offered messages in turn.
+    lanes: Vec<Exchanges>,
     remembered: Duration,
     out: Outbox,
     last_len: usize,
@@ -165,7 +166,7 @@ impl Driver {
         Self {
             carrier,
             remembered: remembered(&settings),
-            exchanges: Exchanges::new(settings, 0),
+            lanes: vec![Exchanges::new(settings, 0)],
             out: Outbox::default(),
             last_len: 0,
             clock: Instant::now(),
@@ -177,7 +178,8 @@ impl Driver {
     pub fn reset(&mut self, settings: Settings) {
         self.remembered = remembered(&settings);
         self.carrier.reset(&settings);
-        self.exchanges.reset(settings);
+        self.lanes.truncate(1);
+        self.lanes.iter_mut().for_each(|lane| lane.reset(settings.clone()));
     }
 
     /// Forgets its connections and what is on its way back: whoever forwarded it is gone.
@@ -193,23 +195,49 @@ impl Driver {
     /// # Errors
     /// Of the sockets. That nobody listens (ICMP) is none: those messages are lost.
     pub fn run(&mut self, offer: &Offer) -> io::Result<Outcome> {
+        self.lanes.truncate(1);
+        self.offer(offer)?.pop().ok_or_else(|| io::Error::other("nothing was offered"))
+    }
+
+    /// Offers to two forwarders in turn ([`TURNS`]), half of the rate to each: whatever the machine does meanwhile is the same
+    /// for both. The outcome of each.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_in_turn(&mut self, settings: [Settings; 2], offer: &Offer) -> io::Result<[Outcome; 2]> {
+        let [first, second] = settings;
+        self.reset(first);
+        let beside = self.lanes.first().map(|lane| lane.beside(second));
+        self.lanes.extend(beside);
+        let outcomes = self.offer(offer);
+        self.lanes.truncate(1);
+        outcomes?.try_into().map_err(|_| io::Error::other("not both were offered something"))
+    }
+
+    fn offer(&mut self, offer: &Offer) -> io::Result<Vec<Outcome>> {
         let (drops, connections) = (self.carrier.drops()?, self.carrier.connections());
         let mut schedule = Schedule::new(offer, self.now_ns());
-        let mut gauge = Gauge::new();
+        let mut gauges = vec![Gauge::new(); self.lanes.len()];
         let ends = schedule.ends_ns;
         let mut last_arrival_ns = 0;
         let mut folded_ns = 0;
         loop {
             let now_ns = self.now_ns();
             let due = schedule.due(now_ns);
-            due.iter().for_each(|scheduled_ns| self.exchanges.begin(*scheduled_ns, now_ns, &mut self.out));
-            if offer.gives_up && now_ns >= ends {
-                self.exchanges.give_up();
+            for Due { number, at_ns } in &due {
+                self.lanes[lane(*number, gauges.len())].begin(*at_ns, now_ns, &mut self.out);
             }
-            self.exchanges.at_time(now_ns, &mut self.out);
+            for lane in &mut self.lanes {
+                if offer.gives_up && now_ns >= ends {
+                    lane.give_up();
+                }
+                lane.at_time(now_ns, &mut self.out);
+            }
             let sent = self.flush()?;
             let flushed_ns = self.now_ns();
-            due.iter().for_each(|scheduled_ns| gauge.sent(*scheduled_ns, flushed_ns));
+            for Due { number, at_ns } in &due {
+                gauges[lane(*number, self.lanes.len())].sent(*at_ns, flushed_ns);
+            }
             let received = self.receive()?;
             if received > 0 {
                 last_arrival_ns = flushed_ns;
@@ -219,37 +247,51 @@ impl Driver {
             }
             if sent == 0 && received == 0 {
                 self.rest(schedule.next_ns())?;
-                gauge.idle(now_ns, self.now_ns().min(ends));
+                let until_ns = self.now_ns().min(ends);
+                gauges.iter_mut().for_each(|gauge| gauge.idle(now_ns, until_ns));
             }
             if now_ns > folded_ns + NAP.as_nanos() as u64 {
                 folded_ns = now_ns;
-                self.exchanges.fold(now_ns.saturating_sub(self.remembered.as_nanos() as u64));
+                let before_ns = now_ns.saturating_sub(self.remembered.as_nanos() as u64);
+                self.lanes.iter_mut().for_each(|lane| lane.fold(before_ns));
             }
         }
-        let took = Duration::from_nanos(self.now_ns() - schedule.begin_ns);
         let (connected, disconnected) = self.carrier.connections();
-        Ok(Outcome {
+        let all = All {
             scheduled: schedule.count,
-            took,
-            tally: self.exchanges.tally(),
-            in_flight: self.exchanges.open(),
-            latency: self.exchanges.latency().clone(),
-            setup: self.exchanges.setup().clone(),
-            setup_at_once: self.exchanges.setup_at_once().clone(),
-            acks: self.exchanges.acks(),
-            idle: gauge.idle_ns as f64 / offer.length.as_nanos().max(1) as f64,
-            lag: gauge.lag,
-            last_len: self.last_len,
+            took: Duration::from_nanos(self.now_ns() - schedule.begin_ns),
             own_drops: self.carrier.drops()? - drops,
             connected: connected - connections.0,
             disconnected: disconnected - connections.1,
-        })
+        };
+        Ok(gauges.into_iter().enumerate().map(|(own, gauge)| self.outcome(own, gauge, offer, &all)).collect())
+    }
+
+    fn outcome(&self, own: usize, gauge: Gauge, offer: &Offer, all: &All) -> Outcome {
+        let exchanges = &self.lanes[own];
+        let is_own = |number: &u64| lane(*number, self.lanes.len()) == own;
+        Outcome {
+            scheduled: (0..all.scheduled).filter(is_own).count() as u64,
+            took: all.took,
+            tally: exchanges.tally(),
+            in_flight: exchanges.open(),
+            latency: exchanges.latency().clone(),
+            setup: exchanges.setup().clone(),
+            setup_at_once: exchanges.setup_at_once().clone(),
+            acks: exchanges.acks(),
+            idle: gauge.idle_ns as f64 / offer.length.as_nanos().max(1) as f64,
+            lag: gauge.lag,
+            last_len: self.last_len,
+            own_drops: all.own_drops,
+            connected: all.connected,
+            disconnected: all.disconnected,
+        }
     }
 
     fn is_over(&self, offer: &Offer, ends_ns: u64, last_arrival_ns: u64, now_ns: u64) -> bool {
         let quiet = now_ns > last_arrival_ns.max(ends_ns) + QUIET.as_nanos() as u64;
         let spent = now_ns > ends_ns + offer.drain.as_nanos() as u64;
-        (self.exchanges.open() == 0 || spent) && quiet
+        (self.lanes.iter().all(|lane| lane.open() == 0) || spent) && quiet
     }
 
     fn now_ns(&self) -> u64 {
@@ -268,7 +310,7 @@ impl Driver {
 
     /// Takes what has come; answers go out with the next flush.
     fn receive(&mut self) -> io::Result<usize> {
-        let Self { carrier, exchanges, out, last_len, clock, .. } = self;
+        let Self { carrier, lanes, out, last_len, clock, .. } = self;
         // One reading for each side's batch.
         let mut read: Option<(Side, u64)> = None;
         carrier.receive(&mut |side, bytes, from| {
@@ -276,6 +318,7 @@ impl Driver {
                 Some((last, now_ns)) if last == side => (last, now_ns),
                 _ => *read.insert((side, clock.elapsed().as_nanos() as u64)),
             };
+            let Some(exchanges) = whose(lanes, bytes) else { return };
             if side == Side::Callee {
                 *last_len = bytes.len();
                 exchanges.on_callee(bytes, from, now_ns, out);
@@ -291,10 +334,36 @@ impl Driver {
             std::hint::spin_loop();
             return Ok(());
         }
-        let due_ns = [next_ns, self.exchanges.next_due_ns()].into_iter().flatten().min();
+        let due_ns = self.lanes.iter().filter_map(Exchanges::next_due_ns).chain(next_ns).min();
         let nap = due_ns.map_or(NAP, |due| Duration::from_nanos(due.saturating_sub(self.now_ns())).min(NAP));
         self.carrier.wait(nap)
     }
+}
+
+/// What became of all lanes together.
+struct All {
+    scheduled: u64,
+    took: Duration,
+    own_drops: u64,
+    connected: u64,
+    disconnected: u64,
+}
+
+/// Where they are offered to two, whose each exchange is: neither comes first more often, or more often behind itself.
+const TURNS: [usize; 4] = [0, 1, 1, 0];
+
+/// The lane of the exchange with this number in its schedule.
+fn lane(number: u64, lanes: usize) -> usize {
+    if lanes < 2 { 0 } else { TURNS[(number % TURNS.len() as u64) as usize] }
+}
+
+/// The lane that a message belongs to; the first one where none knows it.
+fn whose<'l>(lanes: &'l mut [Exchanges], bytes: &[u8]) -> Option<&'l mut Exchanges> {
+    let place = match lanes.len() {
+        1 => 0,
+        _ => lanes.iter_mut().position(|lane| lane.knows(bytes)).unwrap_or(0),
+    };
+    lanes.get_mut(place)
 }
 
 fn remembered(settings: &Settings) -> Duration {
@@ -335,15 +404,15 @@ impl Schedule {
         self.begin_ns + ((self.next as f64 + within) * self.interval_ns) as u64
     }
 
-    /// Scheduled times of what is due, in a burst; nothing after the end: what is left then was not sent.
-    fn due(&mut self, now_ns: u64) -> Vec<u64> {
+    /// What is due, in a burst; nothing after the end: what is left then was not sent.
+    fn due(&mut self, now_ns: u64) -> Vec<Due> {
         let mut due = Vec::new();
         while self.next < self.count
             && self.next_ns <= now_ns
             && now_ns < self.ends_ns + GRACE.as_nanos() as u64
             && due.len() < BURST
         {
-            due.push(self.next_ns);
+            due.push(Due { number: self.next, at_ns: self.next_ns });
             self.next += 1;
             self.next_ns = self.time_of_next();
         }
@@ -355,7 +424,16 @@ impl Schedule {
     }
 }
 
+/// An exchange that is to begin.
+struct Due {
+    /// Its number in the schedule.
+    number: u64,
+    /// Its scheduled time.
+    at_ns: u64,
+}
+
 /// What the load sees of itself.
+#[derive(Clone)]
 struct Gauge {
     lag: Histogram<u64>,
     idle_ns: u64,

@@ -168,6 +168,16 @@ impl Exchanges {
         *self = Self::new(settings, next);
     }
 
+    /// The same with other settings, and with numbers that are far from those of this one.
+    pub fn beside(&self, settings: Settings) -> Self {
+        Self::new(settings, self.book.next_number().wrapping_add(1 << 31))
+    }
+
+    /// A message is about one of these exchanges.
+    pub fn knows(&mut self, message: &[u8]) -> bool {
+        number_of(message).is_some_and(|number| self.book.get(number).is_some())
+    }
+
     /// Begins an exchange that was scheduled for this time.
     pub fn begin(&mut self, scheduled_ns: u64, now_ns: u64, out: &mut Outbox) {
         let kind = self.settings.mix.draw(&mut self.random);

@@ -28,21 +28,24 @@ struct Path<'a> {
     seen: Vec<String>,
 }
 
+fn settings(mix: &str) -> Settings {
+    Settings {
+        mix: mix.parse::<Mix>().unwrap(),
+        // Longer than T1, so that a lost ACK is made good while the call lasts.
+        hold_ns: 700 * MS,
+        retransmit: true,
+        callers: CALLERS.map(address).into(),
+        callee: address(CALLEE),
+        named: address(CALLEE),
+        forwarder: address(FORWARDER),
+        transport: Transport::Udp,
+        fresh: false,
+    }
+}
+
 impl<'a> Path<'a> {
     fn new(mix: &str, way: Way<'a>) -> Self {
-        let settings = Settings {
-            mix: mix.parse::<Mix>().unwrap(),
-            // Longer than T1, so that a lost ACK is made good while the call lasts.
-            hold_ns: 700 * MS,
-            retransmit: true,
-            callers: CALLERS.map(address).into(),
-            callee: address(CALLEE),
-            named: address(CALLEE),
-            forwarder: address(FORWARDER),
-            transport: Transport::Udp,
-            fresh: false,
-        };
-        Self { exchanges: Exchanges::new(settings, 7), now_ns: 0, way, seen: Vec::new() }
+        Self { exchanges: Exchanges::new(settings(mix), 7), now_ns: 0, way, seen: Vec::new() }
     }
 
     /// Begins one exchange and lets virtual time pass until nothing is due any more.
@@ -244,4 +247,22 @@ fn a_refusal_of_the_forwarders_making_is_a_failed_exchange() {
     path.exchanges.on_caller(b"SIP/2.0 200 OK\r\n\r\n", MS, &mut out);
     let tally = path.exchanges.tally();
     assert_eq!((tally.refused, tally.failed, tally.foreign, path.exchanges.open()), (1, 1, 1, 0));
+}
+
+#[test]
+fn each_of_two_forwarders_has_exchanges_of_its_own() {
+    const OTHER: &str = "10.1.0.3:5060";
+    let mut first = Exchanges::new(settings("unanswered"), u32::MAX - 1);
+    let mut second = first.beside(Settings { forwarder: address(OTHER), ..settings("unanswered") });
+    for number in 0..8 {
+        let is_first = number % 2 == 0;
+        let mut out = Outbox::default();
+        let sender = if is_first { &mut first } else { &mut second };
+        sender.begin(MS, MS, &mut out);
+        let Item { to, range, .. } = out.items[0].clone();
+        assert_eq!(to, address(if is_first { FORWARDER } else { OTHER }));
+        let message = &out.bytes[range];
+        assert_eq!((first.knows(message), second.knows(message)), (is_first, !is_first));
+    }
+    assert!(!first.knows(b"INVITE sip:a@b SIP/2.0\r\n\r\n"), "nobody's");
 }
