@@ -21,13 +21,20 @@ use crate::plan::{Advertise, Bind, Section, SectionId, Sibling};
 
 /// The listeners by name, for rules.
 #[derive(Default)]
-pub(super) struct Names(Vec<Section>);
+pub(super) struct Names {
+    sections: Vec<Section>,
+    /// Names of those with an error, which was told already: who names one is not to be told another.
+    broken: Vec<Box<str>>,
+}
 
 impl Names {
     /// The `[[listener]]` of the name.
     pub fn find(&self, text: &Text<'_>, findings: &mut Findings) -> Option<SectionId> {
         if let Some(section) = self.of(text.text) {
             return Some(section.id);
+        }
+        if self.broken.iter().any(|name| **name == *text.text) {
+            return None;
         }
         let hint = match self.one_of_many(text.text) {
             Some((section, address)) => format!(
@@ -39,8 +46,12 @@ impl Names {
                 section.name
             ),
             None => {
-                let known: Vec<&str> = self.0.iter().map(|section| &*section.name).collect();
-                format!("listeners are: {}", known.join(", "))
+                let sound = self.sections.iter().map(|section| &section.name);
+                let known: Vec<&str> = sound.chain(&self.broken).map(|name| &**name).collect();
+                match known[..] {
+                    [] => "there is none at all: write [[listener]] with name and bind".to_owned(),
+                    _ => format!("listeners are: {}", known.join(", ")),
+                }
             }
         };
         findings.error(text.span.clone(), format!("there is no listener «{}»", text.text), hint);
@@ -55,22 +66,22 @@ impl Names {
     }
 
     fn of(&self, name: &str) -> Option<&Section> {
-        self.0.iter().find(|section| &*section.name == name)
+        self.sections.iter().find(|section| &*section.name == name)
     }
 
     /// The `[[listener]]` with this number.
     pub fn section(&self, id: SectionId) -> &Section {
-        &self.0[usize::from(id.0)]
+        &self.sections[usize::from(id.0)]
     }
 
     /// All, in configured order.
     pub fn sections(&self) -> &[Section] {
-        &self.0
+        &self.sections
     }
 
     /// For the Plan.
     pub fn into_sections(self) -> Arc<[Section]> {
-        self.0.into()
+        self.sections.into()
     }
 }
 
@@ -86,7 +97,7 @@ pub(super) fn build(
     for table in entry.map(|e| e.sections("[[listener]]", findings)).unwrap_or_default() {
         all.add(table, fib, findings);
     }
-    if all.names.0.is_empty() && !findings.has_errors() {
+    if all.names.sections.is_empty() && !findings.has_errors() {
         findings.error(
             0..0,
             "there is no listener",
@@ -109,13 +120,13 @@ struct All<'l> {
 
 impl All<'_> {
     fn add(&mut self, mut table: Table<'_>, fib: &Fib, findings: &mut Findings) {
-        let name = table
+        let called = table
             .need("name", r#""NAME": what routes, logs and metrics call the listener"#, findings)
             .and_then(|e| e.text(findings));
         let bind = table.need("bind", BIND, findings).and_then(|e| e.text(findings));
         let parsed = bind.as_ref().and_then(|bind| parse_bind(bind, findings));
-        let section = name.and_then(|name| {
-            let name = self.check_name(&name, findings)?;
+        let section = called.as_ref().and_then(|name| {
+            let name = self.check_name(name, findings)?;
             let (transport, host_port) = parsed.as_ref()?;
             let port = host_port.port.unwrap_or(transport.default_port());
             let section = read(&mut table, name, *transport, port, findings);
@@ -133,11 +144,16 @@ impl All<'_> {
         }
         let limit = table.take("limit");
         table.finish(findings);
-        let (Some(section), Some((_, host)), Some(text)) = (section, parsed, bind) else { return };
-        if let Some(bind) = which(&host, &section, &text, fib, findings) {
+        let count = self.names.sections.len();
+        if let (Some(section), Some((_, host)), Some(text)) = (section, parsed, bind)
+            && let Some(bind) = which(&host, &section, &text, fib, findings)
+        {
             let limit = limits::read(limit, Owner::Listener, &section.name, self.limits, findings);
             self.limits.listeners.push(limit);
             self.push(Section { bind, ..section }, text.span, findings);
+        }
+        if self.names.sections.len() == count {
+            self.names.broken.extend(called.map(|name| name.text.into()));
         }
     }
 
@@ -165,7 +181,7 @@ impl All<'_> {
     fn push(&mut self, section: Section, place: Range<usize>, findings: &mut Findings) {
         let name = &section.name;
         let socket = |s: &Section| (s.transport, s.bind.clone(), s.port, s.device.clone());
-        if let Some(other) = self.names.0.iter().find(|other| socket(other) == socket(&section)) {
+        if let Some(other) = self.names.sections.iter().find(|other| socket(other) == socket(&section)) {
             findings.error(
                 place,
                 format!("«{name}» and «{}» are on the same socket {}", other.name, section.bind_text()),
@@ -174,7 +190,7 @@ impl All<'_> {
             return;
         }
         let known = |other: &&Section| identities(other).iter().any(|id| identities(&section).contains(id));
-        if let Some(other) = self.names.0.iter().find(known) {
+        if let Some(other) = self.names.sections.iter().find(known) {
             findings.error(
                 place,
                 format!("«{name}» and «{}» have the same identity in tokens", other.name),
@@ -182,7 +198,7 @@ impl All<'_> {
             );
             return;
         }
-        if self.names.0.len() >= LISTENERS {
+        if self.names.sections.len() >= LISTENERS {
             findings.error(
                 place,
                 format!("more than {LISTENERS} listeners"),
@@ -190,9 +206,9 @@ impl All<'_> {
             );
             return;
         }
-        let id = SectionId(self.names.0.len() as u16);
+        let id = SectionId(self.names.sections.len() as u16);
         self.places.push(place);
-        self.names.0.push(Section { id, ..section });
+        self.names.sections.push(Section { id, ..section });
     }
 }
 

@@ -81,15 +81,24 @@ impl<'d> Section<'d> {
         for (key, _) in self.table.iter().filter(|(key, _)| !self.taken.contains(key)) {
             let span = self.table.key(key).and_then(toml_edit::Key::span);
             let name = self.name;
-            let nearest = self.taken.iter().min_by_key(|known| levenshtein(known, key));
-            let hint = match nearest.filter(|known| levenshtein(known, key) <= 3) {
-                Some(known) => format!("did you mean `{known}`?"),
-                None => format!("known keys are: {}", self.taken.join(", ")),
+            let hint = match &meant(key, &self.taken)[..] {
+                [] => format!("known keys are: {}", self.taken.join(", ")),
+                meant => format!("did you mean {}?", meant.join(" or ")),
             };
             let span = span.unwrap_or_else(|| self.span.clone());
             findings.error(span, format!("unknown key `{key}` in {name}"), hint);
         }
     }
+}
+
+/// The known keys that one may stand for, as they are to be written: that with a slip of the pen in every third letter at most, else
+/// those of which it is a word.
+fn meant(key: &str, known: &[&str]) -> Vec<String> {
+    let slips = |known: &&&str| levenshtein(known, key);
+    let nearest = known.iter().min_by_key(slips).filter(|known| slips(known) <= (key.len() / 3).max(1));
+    let has_word = |known: &&&str| known.split('_').any(|word| word == key);
+    let all = nearest.map_or_else(|| known.iter().filter(has_word).collect(), |nearest| vec![nearest]);
+    all.into_iter().map(|known| format!("`{known}`")).collect()
 }
 
 impl<'d> Node<'d> {

@@ -131,6 +131,29 @@ fn an_operator_sees_the_place_and_the_remedy() {
     "#);
 }
 
+#[test]
+fn a_key_that_is_a_word_of_others_is_none_that_is_as_short() {
+    let route = |when: &str| format!("[[route]]\nwhen = {{ {when} }}\nto = \"request-uri\"");
+    expect(&route("from = \"a\""), (2, 10), "unknown key `from`", "did you mean `from_host` or `from_user`?");
+    expect(&route("prefix = \"+33\""), (2, 10), "unknown key `prefix`", "did you mean `ruri_prefix`?");
+    expect(&route("zone = \"a\""), (2, 10), "unknown key `zone`", "known keys are: method, ");
+}
+
+#[test]
+fn a_listener_with_an_error_is_told_once() {
+    let route = "[[route]]\nto = \"request-uri\"\negress =";
+    let text = format!("[[listener]]\nname = \"a\"\nbind = \"10.0.0.1:5060\"\n\n{route} \"a\"");
+    let findings = from_str("viaduct.toml", &text, &fib()).err().unwrap();
+    let told: Vec<_> = findings.list().iter().map(|finding| &*finding.message).collect();
+    assert_eq!(told, ["«10.0.0.1» is not a transport"]);
+    let text = text.replace("egress = \"a\"", "egress = \"b\"");
+    let findings = from_str("viaduct.toml", &text, &fib()).err().unwrap();
+    let hints: Vec<_> = findings.list().iter().map(|finding| &*finding.hint).collect();
+    assert_eq!(hints[1..], ["listeners are: a"]);
+    let findings = from_str("viaduct.toml", &format!("{route} \"b\""), &fib()).err().unwrap();
+    assert!(findings.list().iter().any(|finding| finding.hint.starts_with("there is none at all")));
+}
+
 #[cfg(not(feature = "glommio"))]
 #[test]
 fn an_engine_that_is_not_built_is_refused_with_the_way_to_it() {
@@ -392,7 +415,7 @@ fn mistakes_in_set() {
         format!("[[route]]\nwhen = {{ ruri_user = '^0([1-9]+)$' }}\nto = \"request-uri\"\nset = {{ {keys} }}")
     };
     expect(&set(""), (4, 7), "`set` changes nothing", "leave it out");
-    expect(&set("ruri = \"x\""), (4, 9), "unknown key `ruri`", "did you mean `strip`?");
+    expect(&set("ruri = \"x\""), (4, 9), "unknown key `ruri`", "did you mean `ruri_user` or `ruri_host`?");
     expect("[[route]]\nreject = 403\nset = { strip = 1 }", (3, 7), "`set` means nothing without `to`", "");
     expect(
         &set("ruri_user = \"$2\""),
