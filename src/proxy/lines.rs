@@ -8,8 +8,8 @@ use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
 use crate::token::{
-    ASKED_LEN, Asked, BRANCH_LEN, Branch, Dialog, Flow, LOOP_MARK_LEN, LoopMark, PART_LEN, Part, RecordRoute,
-    Side, parts_onward,
+    ASKED_LEN, Asked, BRANCH_LEN, Branch, Covered, Dialog, Flow, LOOP_MARK_LEN, LoopMark, PART_LEN, Part,
+    RecordRoute, Side, parts_onward,
 };
 
 use super::flows::Flows;
@@ -107,11 +107,13 @@ impl Top<'_> {
     fn sides(&self) -> Sides {
         let Self { ingress, source, egress, sender, next_hop, .. } = *self;
         let side = |listener: &Listener, to: &SocketAddr| (listener.id, listener.shown(to) as u16);
-        let flags =
-            u8::from(self.record_route) << 2 | u8::from(self.sips) << 1 | u8::from(self.stateful_dialog);
+        let flags = u8::from(self.stateful) << 3
+            | u8::from(self.record_route) << 2
+            | u8::from(self.sips) << 1
+            | u8::from(self.stateful_dialog);
         let of_egress = side(egress, next_hop);
         let of_sender = if sender.id == egress.id { of_egress } else { side(sender, next_hop) };
-        Sides::new(side(ingress, source), of_egress, of_sender, flags)
+        Sides::new(side(ingress, source), of_egress, of_sender, self.owner, flags)
     }
 
     #[cold]
@@ -132,7 +134,7 @@ impl Top<'_> {
         asks: bool,
     ) {
         let (branch, Places { token, branch: at }) = (self.branch(), places);
-        let of_token = token.as_ref().map(|(token, _)| token);
+        let of_token = token.as_ref().map(|(token, _)| *token);
         let ([a, b, c], mac) =
             parts_onward(&snapshot.keys, &branch, *self.response_to, of_token, &self.dialog);
         let is_of_datagram = branch.is_of_datagram();
@@ -148,7 +150,7 @@ impl Top<'_> {
         let own = text.get_mut(*at..).and_then(<[u8]>::first_chunk_mut::<BRANCH_AND_MARK>);
         if let Some((own, value)) = own.and_then(|own| own.split_first_chunk_mut()) {
             value[loops::PARAMETER.len()..].copy_from_slice(&mark[..LOOP_MARK_LEN]);
-            branch.put_transaction([b, c], own);
+            Branch::put_transaction([b, c], own);
             if !is_of_datagram {
                 Branch::put_way_back(a, own);
             }
@@ -209,12 +211,12 @@ impl Top<'_> {
         }
     }
 
-    /// Writes one value, or two where the sides differ, the egress-facing one on top (RFC 5658 §5). Gives the token, and where its
-    /// MAC begins in each of them.
+    /// Writes one value, or two where the sides differ, the egress-facing one on top (RFC 5658 §5). Gives what the MAC of the token
+    /// covers of it, and where it begins in each of them.
     ///
     /// RFC 3261 §16.6 step 4: "it MUST insert a Record-Route header field value into the copy before any
     /// existing Record-Route header field values".
-    fn put_record_routes(&self, out: &mut Output<'_>, snapshot: &Snapshot) -> (RecordRoute, [usize; 2]) {
+    fn put_record_routes(&self, out: &mut Output<'_>, snapshot: &Snapshot) -> (Covered, [usize; 2]) {
         let ingress = self.ingress.advertised(self.source.ip());
         let egress = self.egress.advertised(self.next_hop.ip());
         let (initiator, responder) = (self.ingress.identity, self.egress.identity);
@@ -229,7 +231,7 @@ impl Top<'_> {
             true => self.put_token(out, snapshot, (self.ingress, ingress), &near, to_initiator),
             false => of_far,
         };
-        (far, [of_far, of_near])
+        (far.covered(), [of_far, of_near])
     }
 
     /// Writes a value, on the side of a client that is reached by its own connection alone, if there is one. Gives where

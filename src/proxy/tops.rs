@@ -4,7 +4,7 @@
 use crate::limits::TOPS;
 use crate::net::ListenerId;
 use crate::rewrite::Output;
-use crate::token::RecordRoute;
+use crate::token::Covered;
 
 /// The longest lines that are kept, in bytes: two Record-Routes and a Via with names of eighty letters.
 pub(super) const TOP_BYTES: usize = 512;
@@ -19,11 +19,11 @@ pub(super) struct Sides(u128);
 impl Sides {
     const NONE: Self = Self(0);
 
-    /// Listeners, and which of the addresses that they show; `flags` are less than sixteen.
+    /// Listeners, and which of the addresses that they show; which shard the branch names; `flags` are less than sixteen.
     #[inline(always)]
-    pub fn new(ingress: Side, egress: Side, sender: Side, flags: u8) -> Self {
+    pub fn new(ingress: Side, egress: Side, sender: Side, owner: u16, flags: u8) -> Self {
         let side = |(ListenerId(id), shown): Side| u64::from(id) << 16 | u64::from(shown);
-        let high = 1 << 36 | side(ingress) << 4 | u64::from(flags);
+        let high = u64::from(owner) << 37 | 1 << 36 | side(ingress) << 4 | u64::from(flags);
         Self(u128::from(high) << 64 | u128::from(side(egress) << 32 | side(sender)))
     }
 
@@ -37,8 +37,8 @@ impl Sides {
 /// What belongs to a dialog or a transaction, and where it stands in the lines.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Places {
-    /// The token in Record-Route, and where its MAC begins; of a pair, in either value.
-    pub token: Option<(RecordRoute, [usize; 2])>,
+    /// What the MAC of the token in Record-Route covers of it, and where it begins; of a pair, in either value.
+    pub token: Option<(Covered, [usize; 2])>,
     /// Where our Via's branch begins.
     pub branch: usize,
 }

@@ -86,8 +86,9 @@ impl Branch {
         let signed = self.signed(response_to);
         let [a, b, c] = &base32::encode(&self.parts(keys.sign(signer, signed.before(), signed.last)));
         out[..COOKIE.len()].copy_from_slice(COOKIE);
+        out[COOKIE.len()..][..HEAD].copy_from_slice(&self.head());
         Self::put_way_back(a, out);
-        self.put_transaction([b, c], out);
+        Self::put_transaction([b, c], out);
     }
 
     /// The branch comes by datagrams and not by a connection: then its way back ([`Branch::put_way_back`]) is the same for all of
@@ -110,12 +111,12 @@ impl Branch {
         out[COOKIE.len() + HEAD..][..PART_LEN].copy_from_slice(text);
     }
 
-    /// Writes what else there is but the cookie, given the texts of the other parts.
+    /// Writes what names the transaction, and the MAC, given the texts of the other parts. What stands before the parts is the
+    /// same for all of its owner in its mode.
     #[inline(always)]
-    pub fn put_transaction(&self, [b, c]: [&[u8; PART_LEN]; 2], out: &mut [u8; BRANCH_LEN]) {
+    pub fn put_transaction([b, c]: [&[u8; PART_LEN]; 2], out: &mut [u8; BRANCH_LEN]) {
         const SECOND: usize = COOKIE.len() + HEAD + PART_LEN;
         const THIRD: usize = SECOND + PART_LEN;
-        out[COOKIE.len()..][..HEAD].copy_from_slice(&self.head());
         out[SECOND..THIRD].copy_from_slice(b);
         out[THIRD..].copy_from_slice(&c[..BRANCH_LEN - THIRD]);
     }
@@ -202,9 +203,11 @@ impl Branch {
 
 /// What a branch's MAC covers, as blocks: the destination's port, and what the branch says; its address in a block of its
 /// own, if it is of IPv6, and in the last one, if it is of IPv4.
+#[derive(Clone, Copy)]
 pub(super) struct Signed {
-    before: [Block; 2],
-    is_v6: bool,
+    /// Of which the second one counts where the address is of IPv6.
+    pub before: [Block; 2],
+    pub is_v6: bool,
     pub last: Block,
 }
 

@@ -200,7 +200,7 @@ impl Key {
         let sub = |label: &[u8]| {
             let mut last = [0; 16];
             last[15] = label.len() as u8;
-            master.of(&[], [label], last)
+            master.of_parts([label], last)
         };
         let [a, b, c, d, ..] = sub(b"viaduct 1 key id");
         Self {

@@ -39,7 +39,7 @@ pub use inputs::{Input, Inputs, LOOP_MARK_LEN, LoopMark};
 pub use keys::{KeyId, KeyLineError, Keys, MAC_BYTES, RETIRED_VERIFIES};
 pub use onward::parts_onward;
 pub use ping::{PING_BRANCH_LEN, PingBranch};
-pub use record_route::{Dialog, RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified, Verifier};
+pub use record_route::{Covered, Dialog, RECORD_ROUTE_LEN, RecordRoute, Sender, Side, Verified, Verifier};
 pub use to_tag::{TO_TAG_LEN, ToTag};
 pub use transaction::{Transaction, TransactionKey, TransactionSecret, owner_of_call};
 

@@ -6,18 +6,18 @@ use super::base32::Part;
 use super::branch::{Branch, Signed};
 use super::keys::{Keys, Mac};
 use super::prf::{Block, Cipher, Pass, Taking};
-use super::record_route::{Dialog, RecordRoute};
+use super::record_route::{Covered, Dialog};
 
 /// The parts of the branch of a request that goes on, whose answer will be sent to `response_to`; and of the MAC that its
 /// token has, or both of a pair; where there is no token, the latter says nothing. The dialog says who signs.
 ///
-/// All of them in one go: what [`Branch::write`] and [`RecordRoute::written`] write one by one.
+/// All of them in one go: what [`Branch::write`] and [`super::RecordRoute::written`] write one by one.
 #[inline(always)]
 pub fn parts_onward(
     keys: &Keys,
     branch: &Branch,
     response_to: SocketAddr,
-    token: Option<&RecordRoute>,
+    token: Option<Covered>,
     dialog: &Dialog<'_>,
 ) -> ([Part; 3], Part) {
     let Dialog { signer, call_id, from_tag } = *dialog;
@@ -43,8 +43,12 @@ impl Pass for Lines<'_> {
     #[inline(always)]
     fn take_in<C: Cipher, const FAR: bool>(&mut self, new: Taking<'_, C, FAR>) -> u32 {
         let (mut branch, mut token) = (new.clone(), new);
-        self.branch.before().iter().for_each(|block| branch.block(*block));
-        self.macs[0] = branch.end(self.branch.last);
+        let Signed { before: [first, second], is_v6, last } = self.branch;
+        branch.block(first);
+        if is_v6 {
+            branch.block(second);
+        }
+        self.macs[0] = branch.end(last);
         if let Some(last) = self.token {
             self.dialog.iter().for_each(|text| token.part(text));
             self.macs[1] = token.end(last);

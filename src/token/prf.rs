@@ -65,6 +65,14 @@ impl Prf {
         whole.value
     }
 
+    /// The same without `blocks`, by a loop of its own.
+    #[inline(always)]
+    pub fn of_parts<const PARTS: usize>(&self, parts: [&[u8]; PARTS], last: Block) -> Block {
+        let mut parts = Parts { parts, last, value: Block::default() };
+        self.pass(&mut parts);
+        parts.value
+    }
+
     /// Computes all values of a pass, which costs as much as two blocks.
     #[inline(always)]
     pub fn pass(&self, pass: &mut impl Pass) {
@@ -125,6 +133,22 @@ impl<const PARTS: usize> Pass for Whole<'_, PARTS> {
     #[inline(always)]
     fn take_in<C: Cipher, const FAR: bool>(&mut self, mut new: Taking<'_, C, FAR>) -> u32 {
         self.blocks.iter().for_each(|block| new.block(*block));
+        self.parts.iter().for_each(|part| new.part(part));
+        self.value = new.end(self.last);
+        new.running.bytes
+    }
+}
+
+/// The same of parts alone.
+struct Parts<'a, const PARTS: usize> {
+    parts: [&'a [u8]; PARTS],
+    last: Block,
+    value: Block,
+}
+
+impl<const PARTS: usize> Pass for Parts<'_, PARTS> {
+    #[inline(always)]
+    fn take_in<C: Cipher, const FAR: bool>(&mut self, mut new: Taking<'_, C, FAR>) -> u32 {
         self.parts.iter().for_each(|part| new.part(part));
         self.value = new.end(self.last);
         new.running.bytes

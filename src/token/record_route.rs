@@ -60,6 +60,20 @@ pub struct RecordRoute {
     pub stateful: bool,
 }
 
+/// What the MAC of a token covers of it, which is the same for both of a pair: 80 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Covered(u128);
+
+impl Covered {
+    /// The last block of what the MAC covers. It holds the lengths of Call-ID and tag, which are the blocks before, so that
+    /// no byte can move from one to the other.
+    #[inline(always)]
+    pub(super) fn last(self, call_id: &[u8], tag: &[u8]) -> Block {
+        let lengths = u128::from(len(call_id)) << 96 | u128::from(len(tag)) << 80;
+        Purpose::RecordRoute.last(lengths | self.0)
+    }
+}
+
 /// Who sent an in-dialog request.
 pub type Sender = Side;
 
@@ -108,17 +122,20 @@ impl RecordRoute {
     /// Its text for a dialog: what it says, then a MAC, a part each.
     pub fn written(&self, keys: &Keys, dialog: &Dialog<'_>) -> [u8; RECORD_ROUTE_LEN] {
         let Dialog { signer, call_id, from_tag } = *dialog;
-        let full = keys.named(signer).prf.of(&[], [call_id, from_tag], self.last(call_id, from_tag));
+        let full = keys.named(signer).prf.of_parts([call_id, from_tag], self.last(call_id, from_tag));
         let text = base32::encode(&[self.part(), Mac::cut(full).part()]);
         *text.as_flattened().first_chunk().expect("two are all of it")
     }
 
-    /// The last block of what the MAC covers. It holds the lengths of Call-ID and tag, which are the blocks before, so that
-    /// no byte can move from one to the other.
+    /// What the MAC covers of it.
     #[inline(always)]
-    pub(super) fn last(&self, call_id: &[u8], tag: &[u8]) -> Block {
-        let lengths = u128::from(len(call_id)) << 96 | u128::from(len(tag)) << 80;
-        Purpose::RecordRoute.last(lengths | self.of_both_sides())
+    pub fn covered(&self) -> Covered {
+        Covered(self.of_both_sides())
+    }
+
+    #[inline(always)]
+    fn last(&self, call_id: &[u8], tag: &[u8]) -> Block {
+        self.covered().last(call_id, tag)
     }
 
     /// Whether a user part has the form of a token; says nothing about its MAC. What has the form but

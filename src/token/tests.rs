@@ -204,7 +204,8 @@ fn what_is_written_in_one_go_is_what_is_written_alone() {
     {
         let (to, dialog) = (addr(to), Dialog { signer, call_id: b"call-id", from_tag: b"alice" });
         for token in [None, Some(pair().1)] {
-            let (parts, mac) = parts_onward(&keys, &branch(), to, token.as_ref(), &dialog);
+            let (parts, mac) =
+                parts_onward(&keys, &branch(), to, token.map(|token| token.covered()), &dialog);
             let mut texts = [[0; PART_LEN]; 4];
             Part::write_all(&[parts[0], parts[1], parts[2], mac], &mut texts);
             let mut alone = [0; BRANCH_LEN];

@@ -82,18 +82,18 @@ impl TransactionKey {
         match *transaction {
             Transaction::Rfc3261 { branch, sent_by } => {
                 let last = Form::Rfc3261.last([len(branch), len(sent_by), 0, 0], 0);
-                Self::of(secret, [branch, sent_by], last)
+                Self(u128::from_be_bytes(secret.prf().of_parts([branch, sent_by], last)))
             }
             Transaction::Rfc2543 { via, from_tag, call_id, cseq, request_uri } => {
                 let parts = [via, from_tag, call_id, request_uri];
-                Self::of(secret, parts, Form::Rfc2543.last(parts.map(len), cseq))
+                Self::of_rfc2543(secret, parts, Form::Rfc2543.last(parts.map(len), cseq))
             }
         }
     }
 
     #[inline(never)]
-    fn of<const PARTS: usize>(secret: &TransactionSecret, parts: [&[u8]; PARTS], last: Block) -> Self {
-        Self(u128::from_be_bytes(secret.prf().of(&[], parts, last)))
+    fn of_rfc2543(secret: &TransactionSecret, parts: [&[u8]; 4], last: Block) -> Self {
+        Self(u128::from_be_bytes(secret.prf().of_parts(parts, last)))
     }
 
     /// The same transaction under these decision inputs ([`super::Inputs::hash`]): what pins go by, so
