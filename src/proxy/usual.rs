@@ -13,11 +13,11 @@ use super::forward::may_have_what_is_not_allowed;
 use super::via::Mark;
 
 /// Where such a request changes, in order.
-pub(super) struct Usual {
+pub(super) struct Usual<'r> {
     /// Where its headers begin.
     top: usize,
     /// The topmost Via: nothing in it goes.
-    mark: Mark,
+    mark: Mark<'r>,
     /// Where Max-Forwards has its two digits, and those that it gets.
     max_forwards: usize,
     digits: [u8; 2],
@@ -25,10 +25,10 @@ pub(super) struct Usual {
     cut: Range<usize>,
 }
 
-impl Usual {
+impl<'r> Usual<'r> {
     /// `None`: the request changes elsewhere, too, or in another order.
     #[inline(always)]
-    pub fn of(going: &Going<'_, '_>) -> Option<Self> {
+    pub fn of(going: &Going<'r, '_>) -> Option<Self> {
         let Decided { request, pre, way, .. } = going.decided;
         let message = request.message;
         let is_uri_changed = pre.replaced.is_some() || pre.maddr_stripped;

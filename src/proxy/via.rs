@@ -22,15 +22,17 @@ use super::oc;
 const DEFAULT_PORT: u16 = 5060;
 
 /// What has to be noted in the topmost Via of a request.
-pub(super) struct Mark {
+pub(super) struct Mark<'a> {
     /// `received` and `rport` as the client wrote them: they go, whatever they say.
     stale: [Option<Range<usize>>; 2],
     /// Where the value ends.
     end: usize,
+    /// Who sent the request.
+    source: &'a SocketAddr,
     /// `received` is added.
-    received: Option<IpAddr>,
-    /// `rport` is added.
-    rport: Option<u16>,
+    is_received_due: bool,
+    /// The value of `rport` is added.
+    is_rport_due: bool,
     /// The client's own `rport`, which has no value, stands last: the value is all that is added.
     is_asked_last: bool,
 }
@@ -38,7 +40,7 @@ pub(super) struct Mark {
 /// `rport` as nearly all clients write it.
 const ASKED: usize = b";rport".len();
 
-impl Mark {
+impl<'a> Mark<'a> {
     /// RFC 3261 §18.2.1: "If the host portion of the "sent-by" parameter contains a domain name, or if it
     /// contains an IP address that differs from the packet source address, the server MUST add a
     /// "received" parameter to that Via header field value. This parameter MUST contain the source address
@@ -52,17 +54,16 @@ impl Mark {
     /// A `received` or `rport` value that the client wrote itself would send the response elsewhere: it
     /// is replaced, or removed where none is due.
     #[inline(always)]
-    pub fn new(bytes: &[u8], via: &Via<'_>, source: &SocketAddr) -> Self {
+    pub fn new(bytes: &[u8], via: &Via<'_>, source: &'a SocketAddr) -> Self {
         let Range { start, end } = range_in(bytes, via.text).unwrap_or_default();
         let of_message = |range: Range<usize>| start + range.start..start + range.end;
         let [received, rport] = [via.params().range(b"received"), via.params().range(b"rport")];
         let [received, rport] = [received.map(of_message), rport.map(of_message)];
-        let port = rport.is_some().then_some(source.port());
+        let is_rport_due = rport.is_some();
         let is_asked_last = rport.as_ref().is_some_and(|rport| rport.end == end && rport.len() == ASKED);
-        let due = port.is_some() || via.host().ip().is_none_or(|ip| canonical(ip) != source.ip());
+        let is_received_due = is_rport_due || via.host().ip().is_none_or(|ip| canonical(ip) != source.ip());
         let rport = rport.filter(|_| !is_asked_last);
-        let ip = due.then_some(source.ip());
-        Self { stale: [received, rport], end, received: ip, rport: port, is_asked_last }
+        Self { stale: [received, rport], end, source, is_received_due, is_rport_due, is_asked_last }
     }
 
     /// Where the value ends.
@@ -86,7 +87,7 @@ impl Mark {
         if let Some(rport) = rport {
             edits.delete(rport.clone());
         }
-        if self.received.is_some() {
+        if self.is_received_due {
             edits.insert(self.end, New::Marked);
         }
     }
@@ -119,38 +120,36 @@ impl Mark {
     /// Writes what is added: never `rport` without `received`.
     #[inline(always)]
     pub fn put_added(&self, out: &mut Output<'_>) {
-        match (self.received, self.rport) {
-            (None, _) => {}
-            (Some(ip), Some(port)) if self.is_asked_last => out.put_short(&Filled { ip, port }),
-            (Some(ip), port) => put_parameters(out, ip, port),
+        let Self { source, is_received_due, is_rport_due, is_asked_last, .. } = self;
+        if *is_asked_last {
+            out.put_short(&Filled(source));
+        } else if *is_received_due {
+            put_parameters(out, source, *is_rport_due);
         }
     }
 }
 
 /// The value of an `rport` that stands last, and `received`.
-struct Filled {
-    ip: IpAddr,
-    port: u16,
-}
+struct Filled<'a>(&'a SocketAddr);
 
-impl PutShort for Filled {
+impl PutShort for Filled<'_> {
     #[inline(always)]
     fn put(&self, short: &mut Short<'_>) {
         short.text(b"=");
-        short.number(self.port);
+        short.number(self.0.port());
         short.text(b";received=");
-        short.ip(self.ip);
+        short.ip(self.0.ip());
     }
 }
 
 /// Both as parameters.
 #[inline(never)]
-fn put_parameters(out: &mut Output<'_>, ip: IpAddr, port: Option<u16>) {
+fn put_parameters(out: &mut Output<'_>, source: &SocketAddr, with_rport: bool) {
     out.put(b";received=");
-    out.put_ip(ip);
-    if let Some(port) = port {
+    out.put_ip(source.ip());
+    if with_rport {
         out.put(b";rport=");
-        out.put_number(port.into());
+        out.put_number(source.port().into());
     }
 }
 
