@@ -133,16 +133,24 @@ impl Gate {
             let word = first_word(facts.ruri_user);
             told(door, door.filter.told(word) | may_be_separated(word, door.filter.mask()));
         }
-        for (doors, user) in self.users.iter().zip([facts.ruri_user, facts.from_user, facts.to_user]) {
-            if let [None, None] = doors {
-                continue;
-            }
-            let Ends { first, last } = Ends::of(user);
-            for (door, word) in doors.iter().zip([first, last]) {
-                if let Some(door) = door {
-                    told(door, door.filter.told(word));
-                }
-            }
+        // One by one, because the compiler makes a loop of a list of them.
+        let [ruri, from, to] = &self.users;
+        Self::each_of_user(ruri, facts.ruri_user, &mut told);
+        Self::each_of_user(from, facts.from_user, &mut told);
+        Self::each_of_user(to, facts.to_user, &mut told);
+    }
+
+    #[inline(always)]
+    fn each_of_user([begins, ends]: &[Option<Door>; 2], user: &[u8], told: &mut impl FnMut(&Door, u64)) {
+        if begins.is_none() && ends.is_none() {
+            return;
+        }
+        let Ends { first, last } = Ends::of(user);
+        if let Some(door) = begins {
+            told(door, door.filter.told(first));
+        }
+        if let Some(door) = ends {
+            told(door, door.filter.told(last));
         }
     }
 }

@@ -156,6 +156,7 @@ impl Matcher {
     }
 
     /// The first rule whose conditions hold. Allocates nothing. `scratch` must be this matcher's own.
+    #[inline]
     pub fn first_match(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> Option<RuleId> {
         let found = self.tree.first_match(facts, || {
             if std::mem::take(&mut scratch.is_used) {

@@ -136,6 +136,7 @@ impl Tree {
     }
 
     /// The first rule whose checks hold, or [`NONE`]; only open branches lead to some.
+    #[inline(never)]
     fn best<'a>(&'a self, mut open: u64, seen: &mut Seen<'a>) -> u32 {
         let best = Cell::new(NONE);
         let root = &self.nodes[0];
