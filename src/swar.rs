@@ -29,9 +29,38 @@ pub fn any_eight(text: &[u8], is: impl Fn(u64) -> bool) -> Option<bool> {
     })
 }
 
+/// Whether two texts are the same: compared here where they have four to eight bytes, because a call costs more.
+#[inline(always)]
+pub fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let four = |four: &[u8; 4]| u32::from_le_bytes(*four);
+    match (a.first_chunk(), a.last_chunk(), b.first_chunk(), b.last_chunk()) {
+        (Some(first), Some(last), Some(others_first), Some(others_last)) if a.len() <= 8 => {
+            (four(first) ^ four(others_first)) | (four(last) ^ four(others_last)) == 0
+        }
+        _ => a == b,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_the_same_byte_for_byte() {
+        for len in 0..12 {
+            let text = vec![b'n'; len];
+            assert!(is_same(&text, &text.clone()));
+            assert!(!is_same(&text, &vec![b'n'; len + 1]));
+            for at in 0..len {
+                let mut other = text.clone();
+                other[at] = b'm';
+                assert!(!is_same(&text, &other), "{len} {at}");
+            }
+        }
+    }
 
     #[test]
     fn a_byte_is_found_wherever_it_stands() {

@@ -6,6 +6,7 @@ use sip_parser::{
 };
 
 use crate::stream::Broken;
+use crate::swar::is_same;
 use crate::token::{COOKIE, Transaction};
 
 use super::method::Method;
@@ -146,7 +147,7 @@ impl<'m> Request<'m> {
         let (from, to) = (sound(&values.from)?, sound(&values.to)?);
         let cseq = message.cseq()?;
         let method = message.text(line.method);
-        if cseq.method != method {
+        if !is_same(cseq.method, method) {
             return Err(Flaw::Method.into());
         }
         Ok(Self {
@@ -249,10 +250,12 @@ fn not_once(message: &Message<'_>) -> Flaw {
 
 #[inline(always)]
 fn max_forwards(message: &Message<'_>) -> Result<Option<u8>, Flaw> {
+    if message.has_each_once(&[HeaderName::MaxForwards]) {
+        return Ok(Some(sip_parser::max_forwards(message.value(HeaderName::MaxForwards))?));
+    }
     match message.count(HeaderName::MaxForwards) {
         // "If the request does not contain a Max-Forwards header field, this check is passed."
         0 => Ok(None),
-        1 => Ok(Some(sip_parser::max_forwards(message.value(HeaderName::MaxForwards))?)),
         _ => Err(Flaw::Repeated(HeaderName::MaxForwards)),
     }
 }
