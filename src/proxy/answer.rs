@@ -130,7 +130,7 @@ pub fn may_answer_to(snapshot: &Snapshot, on: ListenerId, to: SocketAddr) -> boo
     let listener = snapshot.plan.listener(on);
     listener.bind.is_ipv4() == to.is_ipv4()
         && forbidden::check(&snapshot.ours, to).is_ok()
-        && forbidden::check_egress(listener, &to).is_ok()
+        && forbidden::check_egress(|| listener, &to).is_ok()
 }
 
 /// CR and LF stand in the line together or not at all.

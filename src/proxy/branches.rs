@@ -23,7 +23,7 @@ use super::lines::Top;
 use super::names::Named;
 use super::spare::Weight;
 use super::state::Work;
-use super::target::Search;
+use super::target::{Asked, Search};
 
 /// What the branch to the next hop of this number is named by.
 pub(super) const fn named(key: TransactionKey, number: u8) -> u64 {
@@ -80,12 +80,12 @@ pub(super) fn write(tools: Tools<'_>, attempt: &Attempt, kept: &[u8], out: &mut 
     let Attempt { number, terms, back, key, onward, .. } = attempt;
     let key = TransactionKey(*key);
     let on = snapshot.view.by_identity(back.listener)?;
+    let question = Question { next_hop: onward.next_hop, ingress: on, flow: key.low() };
     let mut search = Search {
         snapshot,
         recent,
         candidates,
-        question: Question { next_hop: onward.next_hop, ingress: on, flow: key.low() },
-        has_asked: false,
+        asked: &mut Asked { question, is_asked: false },
         draw: key.high(),
         last_resort: false,
         named: Named::default(),

@@ -188,7 +188,7 @@ fn forward_sound<'s>(
     may_pass(work, snapshot, request, &pre, &inputs)?;
 
     search.sips = forward::is_sips(&pre, pre.uri(request).scheme);
-    search.question.flow = key.low();
+    search.asked.question.flow = key.low();
     search.draw = key.high();
     let pin_key = key.bound_to(inputs.transaction);
     let pinned = pinned(work, search, pin_key, now);
@@ -198,7 +198,6 @@ fn forward_sound<'s>(
         Ok(None) => find(work, search, request, &mut pre, &inputs, now),
         Err(wait) => Err(wait.into()),
     };
-    work.considered.question = search.has_asked.then_some(search.question);
     work.note_names(&search.named);
     work.counted.spared += search.spared;
     let pin = if let Ok(None) = pinned { Some(&pin_key) } else { None };
@@ -231,7 +230,8 @@ fn send_on<'s>(
         if let (Some(key), Mode::Stateless) = (decided.pin, mode) {
             pin(work, snapshot, &going, *key, now);
         }
-        if len > most_bytes(going.aim) {
+        // What is no larger than the smallest datagram may go anywhere.
+        if len > datagram_bytes(true) && len > most_bytes(going.aim) {
             return Err(Reply::TooLarge.into());
         }
         let transaction = match mode {
@@ -335,7 +335,7 @@ fn find<'s: 'm, 'm>(
         search.weight = Some(admit::weight(work, snapshot, request, pre, inputs, now));
     }
     if let Some(dialog) = &pre.dialog {
-        search.by_dialog(dialog, request, pre)?;
+        search.by_message(By::Dialog(dialog), request, pre)?;
         work.counted.egress_moved += u64::from(search.aim.as_ref().is_some_and(Aim::left_dialog));
         let mode = if dialog.token.stateful { Mode::Stateful } else { Mode::Stateless };
         if search.has_more() && search.aim.as_ref().is_some_and(|aim| is_kept(request, mode, aim)) {

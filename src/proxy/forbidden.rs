@@ -61,10 +61,13 @@ fn check_any(ours: &Ours, to: SocketAddr) -> Result<(), Forbidden> {
 
 /// Whether this listener may send to an address from a message.
 #[inline(always)]
-pub(super) fn check_egress(egress: &Listener, to: &SocketAddr) -> Result<(), Forbidden> {
+pub(super) fn check_egress<'l>(
+    egress: impl FnOnce() -> &'l Listener,
+    to: &SocketAddr,
+) -> Result<(), Forbidden> {
     let is_loopback = |address: &SocketAddr| match address {
         SocketAddr::V4(v4) => v4.ip().is_loopback(),
         SocketAddr::V6(v6) => canonical((*v6.ip()).into()).is_loopback(),
     };
-    if is_loopback(to) && !is_loopback(&egress.bind) { Err(Forbidden::Loopback) } else { Ok(()) }
+    if is_loopback(to) && !is_loopback(&egress().bind) { Err(Forbidden::Loopback) } else { Ok(()) }
 }

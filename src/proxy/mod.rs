@@ -13,6 +13,7 @@
 //!                         decide     §16.5   pin, dialog or rule
 //!                         candidates §16.5   next hops, in order
 //!                         target     §16.6   next hop, listener
+//!                         says       §16.6   next hops that the message itself names
 //!                         spare              does it ask to be sent less?
 //!                         size       §18.1.1 too large for UDP?
 //!                         forward    §16.6   the edits ───────────────────► Forward
@@ -45,6 +46,7 @@ mod place;
 mod preprocess;
 mod reply;
 mod respond;
+mod says;
 mod servers;
 mod service;
 mod set;
@@ -71,21 +73,22 @@ pub use stateful::owner_of_quoted;
 pub use validate::Flaw;
 pub use via::{name_of_client, response_to};
 
-use sip_parser::{Message, Rule, Start, parse};
+use sip_parser::{Error, MAX_MESSAGE, Message, Rule, Start, parse};
 
 use crate::drop_reason::DropReason;
-use crate::egress::Question;
 use crate::net::Now;
 use crate::overload::Excess;
 use crate::snapshot::Snapshot;
 
 use aim::Aim;
 use answer::Asker;
-use candidates::NO_NEXT_HOP;
 use decide::{Stop, Written};
 use names::Named;
 use state::Work;
 use target::Search;
+
+/// Stands where a message has been read already.
+const UNREAD: Error = Error { rule: Rule::NotSip, at: 0 };
 
 /// Handles one message. Allocates nothing.
 pub fn handle(
@@ -95,8 +98,9 @@ pub fn handle(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let State { lines, recent, candidates, rewritten, servers, throttles, work, .. } = state;
+    let State { lines, recent, asked, candidates, rewritten, servers, throttles, work, .. } = state;
     candidates.clear();
+    asked.is_asked = false;
     work.considered = Considered::default();
     work.nowhere = None;
     // RFC 5626 §3.5.1 knows the double CRLF for streams only; over UDP, too, such datagrams keep a
@@ -104,20 +108,16 @@ pub fn handle(
     if incoming.bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | b' ' | 0)) {
         return Outcome::Drop(DropReason::KeepAlive);
     }
-    // Borrowed, because it is large.
-    let parsed;
-    let message = match incoming.read() {
-        Some(message) => message,
-        None => {
-            parsed = parse(incoming.bytes, lines);
-            match &parsed {
-                Ok(message) => message,
-                Err(error) if error.rule == Rule::MessageTooLarge => {
-                    return Outcome::Drop(DropReason::TooLarge);
-                }
-                Err(_) => return Outcome::Drop(DropReason::NotSip),
-            }
-        }
+    // Told here, so that what was read stays where it is read.
+    if incoming.bytes.len() > MAX_MESSAGE {
+        return Outcome::Drop(DropReason::TooLarge);
+    }
+    let read = incoming.read();
+    // It stays where it is read, because it is large.
+    let parsed = if read.is_none() { parse(incoming.bytes, lines) } else { Err(UNREAD) };
+    let message = match (read, &parsed) {
+        (Some(message), _) | (None, Ok(message)) => message,
+        (None, Err(_)) => return Outcome::Drop(DropReason::NotSip),
     };
     match message.start() {
         // What was cut at the end of its headers has lost its body.
@@ -132,12 +132,12 @@ pub fn handle(
         }
         Start::BadResponse(_) => Outcome::Drop(DropReason::MalformedResponse),
         Start::Request(_) | Start::BadRequest(..) => {
+            asked.question.ingress = incoming.on;
             let search = Search {
                 snapshot,
                 recent,
                 candidates,
-                question: Question { next_hop: NO_NEXT_HOP, ingress: incoming.on, flow: 0 },
-                has_asked: false,
+                asked,
                 draw: 0,
                 last_resort: false,
                 named: Named { in_haste: work.in_haste, ..Named::default() },
@@ -165,7 +165,8 @@ pub fn refuse(
     now: Now,
     out: &mut [u8],
 ) -> Outcome {
-    let State { lines, work, .. } = state;
+    let State { lines, asked, work, .. } = state;
+    asked.is_asked = false;
     work.considered = Considered::default();
     match parse(incoming.bytes, lines) {
         Ok(message) if matches!(message.start(), Start::Request(_) | Start::BadRequest(..)) => {

@@ -136,7 +136,7 @@ impl<'a> Search<'a> {
         question: &Question,
         by_rule: bool,
     ) -> Result<impl Iterator<Item = NextHop> + use<'a>, Reply> {
-        let leads = match look_up(self.snapshot, question, self.question.flow) {
+        let leads = match look_up(self.snapshot, question, self.asked.question.flow) {
             Ok(leads) => leads,
             Err(why) => {
                 self.named.nowhere = Some((*question, why));

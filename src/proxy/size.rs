@@ -75,7 +75,7 @@ impl Search<'_> {
             return None;
         }
         let next_hop = NextHop { transport: Transport::Tcp, ..aim.next_hop };
-        let question = Question { next_hop, ..self.question };
+        let question = Question { next_hop, ..self.asked.question };
         confirm(plan, fib, view, beside, &question).ok().map(|_| beside)
     }
 }

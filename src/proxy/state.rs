@@ -28,6 +28,7 @@ use super::names::Named;
 use super::outcome::{Considered, NameCounts, Tally};
 use super::reply::Reply;
 use super::shed;
+use super::target::Asked;
 use super::tops::Tops;
 
 /// What one shard keeps between messages: recent decisions, transactions and working memory. All memory is taken
@@ -40,6 +41,8 @@ pub struct State {
     pub(super) kept: Box<[u8]>,
     /// Next hops of the message that is being handled.
     pub(super) candidates: Candidates,
+    /// What egress was asked about it.
+    pub(super) asked: Asked,
     /// The Request-URI that a rule's `set` makes.
     pub(super) rewritten: Box<[u8]>,
     /// The names of servers over TLS.
@@ -178,6 +181,7 @@ impl State {
             recent: Recent::new(),
             kept: vec![0; MESSAGE_BYTES].into(),
             candidates: Candidates::new(),
+            asked: Asked::NOTHING,
             rewritten: vec![0; MESSAGE_BYTES].into(),
             servers: Names::default(),
             throttles: Arc::default(),
@@ -281,7 +285,8 @@ impl State {
 
     /// What the message that was handled last led to on its way, besides its [`super::Outcome`].
     pub fn considered(&self) -> Considered {
-        self.work.considered
+        let Asked { question, is_asked } = self.asked;
+        Considered { question: is_asked.then_some(question), ..self.work.considered }
     }
 
     /// Where the request that was handled last may go, in order; none where an earlier decision or an answer of ours

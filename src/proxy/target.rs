@@ -2,27 +2,26 @@
 
 use std::net::SocketAddr;
 
-use sip_parser::{Host, Uri};
+use sip_parser::Host;
 
-use crate::dns::{HostName, Question as Name, Unresolved};
+use crate::dns::Unresolved;
 use crate::egress::{Exit, NoEgress, Pin, Question, Reason, Recent};
-use crate::net::{GatewayId, NextHop, Transport, canonical};
+use crate::net::{GatewayId, ListenerId, NextHop};
 use crate::overload::Throttles;
 use crate::plan::Listener;
 use crate::rules::{EgressChoice, Target};
 use crate::snapshot::Snapshot;
-use crate::stream::{Names, Number, peer_mark};
+use crate::stream::{Names, Number};
 use crate::token::{Path, Verified};
 use crate::transaction::Onward;
 
 use super::aim::Aim;
-use super::candidates::{Candidate, Candidates, Origin};
+use super::candidates::{Candidate, Candidates, NO_NEXT_HOP, Origin};
 use super::forbidden::{self, Forbidden};
 use super::groups;
 use super::method::Method;
 use super::names::Named;
-use super::place::Place;
-use super::preprocess::{Preprocessed, explicit_transport};
+use super::preprocess::Preprocessed;
 use super::reply::Reply;
 use super::servers::without_name;
 use super::size::asks_udp;
@@ -41,14 +40,29 @@ pub(super) enum By<'a> {
     Rule(Option<&'a EgressChoice>),
 }
 
+/// What egress was asked about a request. It stays where it is, because it is large and told to who explains the decision.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// Where the request came in, [`crate::token::TransactionKey::low`], and the next hop that egress was asked for last.
+    pub question: Question,
+    /// It was asked at all.
+    pub is_asked: bool,
+}
+
+impl Asked {
+    /// Before the first request.
+    pub const NOTHING: Self = Self {
+        question: Question { next_hop: NO_NEXT_HOP, ingress: ListenerId(0), flow: 0 },
+        is_asked: false,
+    };
+}
+
 /// Looks for the way of one request.
 pub(super) struct Search<'a> {
     pub snapshot: &'a Snapshot,
     pub recent: &'a mut Recent,
-    /// Where the request came in, [`crate::token::TransactionKey::low`], and the next hop that egress was asked for last.
-    pub question: Question,
-    /// It was asked at all.
-    pub has_asked: bool,
+    /// What egress was asked last.
+    pub asked: &'a mut Asked,
     /// What chooses a gateway where each request is for itself: none can be made up for another one.
     pub draw: u64,
     /// No gateway of a group was up.
@@ -82,7 +96,7 @@ impl Search<'_> {
     pub fn pinned(&mut self, pin: &Pin) -> Result<(), NoEgress> {
         self.ask(pin.next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
-        let egress = self.recent.pinned(*generation, plan, fib, view, pin, &self.question)?;
+        let egress = self.recent.pinned(*generation, plan, fib, view, pin, &self.asked.question)?;
         // What leaves over TLS is kept as a transaction: no pin has to remember whose certificate it asks for.
         let origin = if pin.by_message { Origin::RequestUri } else { Origin::Rule };
         let stream = without_name(pin.next_hop.transport, origin);
@@ -91,7 +105,28 @@ impl Search<'_> {
     }
 
     /// The way to the first of a rule's next hops that there is a way to.
+    #[inline(always)]
     pub fn by_rule(
+        &mut self,
+        to: &[Target],
+        egress: Option<&EgressChoice>,
+        request: &Request<'_>,
+        pre: &Preprocessed<'_>,
+    ) -> Result<(), Reply> {
+        // As many rules say, and without a loop.
+        if let [Target::RequestUri] = to {
+            self.candidates.ask_udp(asks_udp(None, egress));
+            return match self.for_us(request, pre) {
+                Some(reply) => Err(reply),
+                None => self.by_message(By::Rule(egress), request, pre),
+            };
+        }
+        self.by_entries(to, egress, request, pre)
+    }
+
+    /// The same where `to` says more.
+    #[inline(never)]
+    fn by_entries(
         &mut self,
         to: &[Target],
         egress: Option<&EgressChoice>,
@@ -110,7 +145,7 @@ impl Search<'_> {
                 failure = Some(reply);
             }
         }
-        match self.first(By::Rule(egress), failure) {
+        match self.first(0, By::Rule(egress), failure) {
             Ok(()) => Ok(()),
             Err(why) => self.by_those_down(to, egress, request, pre, (why.unwrap_or(NOWHERE), is_down)),
         }
@@ -132,7 +167,7 @@ impl Search<'_> {
         if is_down && !matches!(reply, Reply::NoEgress(_, NoEgress::AskKernel(_)) | Reply::Spared) {
             self.candidates.clear();
             self.name_those_down(to, egress, request, pre);
-            return self.first(By::Rule(egress), Some(reply)).map_err(|why| why.unwrap_or(reply));
+            return self.first(0, By::Rule(egress), Some(reply)).map_err(|why| why.unwrap_or(reply));
         }
         Err(reply)
     }
@@ -149,7 +184,7 @@ impl Search<'_> {
         match target {
             Target::RequestUri => match self.for_us(request, pre) {
                 Some(reply) => Err(reply),
-                None => self.name_by_message(request, pre, By::Rule(egress)),
+                None => self.name_where_it_says(request, pre, By::Rule(egress)),
             },
             Target::Address { .. } => {
                 if let Some(hop) = self.snapshot.plan.literal_hop(target, egress) {
@@ -167,40 +202,71 @@ impl Search<'_> {
 
     /// What a request for ourselves is answered. An address of ours is found out where the next hop is checked; a name
     /// may lead anywhere.
-    #[inline]
+    #[inline(always)]
     fn for_us(&self, request: &Request<'_>, pre: &Preprocessed<'_>) -> Option<Reply> {
         let is_options = request.kind == Method::Options;
         let is_name = || matches!(pre.uri(request).host(), Some(Host::Name(_)));
-        let is_for_us = (is_options || is_name()) && pre.is_for_us(self.snapshot, request);
-        is_for_us.then_some(if is_options { Reply::Options } else { Reply::NotFound })
+        if is_options || is_name() { self.perhaps_for_us(request, pre, is_options) } else { None }
+    }
+
+    #[inline(never)]
+    fn perhaps_for_us(
+        &self,
+        request: &Request<'_>,
+        pre: &Preprocessed<'_>,
+        is_options: bool,
+    ) -> Option<Reply> {
+        let reply = if is_options { Reply::Options } else { Reply::NotFound };
+        pre.is_for_us(self.snapshot, request).then_some(reply)
     }
 
     /// A next hop by its address.
-    #[inline]
-    fn name(&mut self, next_hop: NextHop, origin: Origin) {
+    #[inline(always)]
+    pub(super) fn name(&mut self, next_hop: NextHop, origin: Origin) {
         let stream = self.stream_to_address(next_hop, origin);
         self.candidates.push(next_hop, stream, origin, None);
     }
 
-    /// The way to where the message itself says, by the dialog that it belongs to.
-    pub fn by_dialog(
+    /// The way to where the message itself says.
+    #[inline(never)]
+    pub fn by_message(
         &mut self,
-        dialog: &Verified,
+        by: By<'_>,
         request: &Request<'_>,
         pre: &Preprocessed<'_>,
     ) -> Result<(), Reply> {
-        self.name_by_message(request, pre, By::Dialog(dialog))?;
-        self.first(By::Dialog(dialog), None).map_err(|why| why.unwrap_or(NOWHERE))
+        self.name_by_message(request, pre, by)?;
+        // Nearly always there is one, and a way to it.
+        match self.choose(0, by).and_then(|()| self.spare()) {
+            Ok(()) => Ok(()),
+            Err(reply) => self.by_others(reply, by),
+        }
     }
 
-    /// The way to the first of the candidates that there is a way to.
+    /// The same where there is no way to the first one.
+    #[cold]
+    #[inline(never)]
+    fn by_others(&mut self, reply: Reply, by: By<'_>) -> Result<(), Reply> {
+        if self.waits_for_kernel(&reply) {
+            self.aim = None;
+            return Err(reply);
+        }
+        self.first(1, by, Some(reply)).map_err(|why| why.unwrap_or(reply))
+    }
+
+    /// The way to the first of the candidates from this number on that there is a way to.
     ///
     /// # Errors
     /// There is none: why there is no way to the last one, or `failure` where there are no candidates.
-    fn first(&mut self, by: By<'_>, mut failure: Option<Reply>) -> Result<(), Option<Reply>> {
-        let mut number = 0;
+    #[inline(never)]
+    fn first(
+        &mut self,
+        mut number: usize,
+        by: By<'_>,
+        mut failure: Option<Reply>,
+    ) -> Result<(), Option<Reply>> {
         while number < self.candidates.as_slice().len() {
-            match self.choose(number, by).and_then(|()| self.spare()) {
+            match self.choose_another(number, by).and_then(|()| self.spare()) {
                 Ok(()) => {
                     self.chosen = number;
                     return Ok(());
@@ -243,9 +309,9 @@ impl Search<'_> {
     pub fn go_through(&mut self, by: By<'_>) -> Result<(), Reply> {
         let Some(first) = self.hop(self.chosen, by) else { return Ok(()) };
         self.candidates.add_hop(first);
-        let chosen = (self.question.next_hop, self.aim);
+        let chosen = (self.asked.question.next_hop, self.aim);
         for number in self.chosen + 1..self.candidates.as_slice().len() {
-            let found = self.choose(number, by);
+            let found = self.choose_another(number, by);
             if let Err(reply) = &found
                 && self.waits_for_kernel(reply)
             {
@@ -255,7 +321,7 @@ impl Search<'_> {
                 self.candidates.add_hop(hop);
             }
         }
-        (self.question.next_hop, self.aim) = chosen;
+        (self.asked.question.next_hop, self.aim) = chosen;
         Ok(())
     }
 
@@ -280,83 +346,10 @@ impl Search<'_> {
         self.listener(next_hop, stream, By::Rule(None)).map(drop)
     }
 
-    /// The next hops that the message itself says.
-    ///
-    /// §16.6 step 7: "the proxy MUST apply the procedures to the first value in the Route header field, if
-    /// present, else the Request-URI. […] Independently of which URI is being used as input to the
-    /// procedures of [4], if the Request-URI specifies a SIPS resource, the proxy MUST follow the
-    /// procedures of [4] as if the input URI were a SIPS URI."
-    fn name_by_message(
-        &mut self,
-        request: &Request<'_>,
-        pre: &Preprocessed<'_>,
-        by: By<'_>,
-    ) -> Result<(), Reply> {
-        if let Some(path) = pre.flow {
-            return self.name_flow(path, by);
-        }
-        let (uri, origin) = match &pre.next_route {
-            Some(route) => (&route.uri, Origin::Route),
-            None => (pre.uri(request), Origin::RequestUri),
-        };
-        let is_stripped = origin == Origin::RequestUri && pre.maddr_stripped;
-        let transport = self.transport(uri, is_stripped, by)?;
-        let Place { host, port } = Place::of(uri, is_stripped).ok_or(Reply::Scheme)?;
-        if let Host::Name(name) = host {
-            return self.name_by_name(name, (port, transport), origin);
-        }
-        // "if no transport protocol is specified, but the TARGET is a numeric IP address, the client SHOULD use UDP for
-        // a SIP URI, and TCP for a SIPS URI" (RFC 3263 §4.1).
-        let transport = match self.sips {
-            true => transport.filter(|t| *t == Transport::Wss).unwrap_or(Transport::Tls),
-            false => transport.unwrap_or(Transport::Udp),
-        };
-        let port = port.unwrap_or(transport.default_port());
-        // Each by itself, because what either may be is put together field by field.
-        match host {
-            Host::V4(ip) => self.name(NextHop { transport, address: (ip, port).into() }, origin),
-            other => {
-                let ip = other.ip().map(canonical).ok_or(Reply::Scheme)?;
-                self.name(NextHop { transport, address: SocketAddr::new(ip, port) }, origin);
-            }
-        }
-        Ok(())
-    }
-
-    /// The next hops that a host name of the message leads to, with the port and the transport that are asked for.
+    /// [`Search::choose`] as a function, for where a second candidate may be asked for.
     #[inline(never)]
-    fn name_by_name(
-        &mut self,
-        host: &[u8],
-        (port, transport): (Option<u16>, Option<Transport>),
-        origin: Origin,
-    ) -> Result<(), Reply> {
-        let unknown = || Reply::Unresolved { why: Unresolved::NoSuchName, by_rule: false };
-        let name = HostName::new(host).filter(|name| !self.is_nobodys(name)).ok_or_else(unknown)?;
-        self.by_name(&Name { name, port, transport, sips: self.sips }, origin)
-    }
-
-    /// The egress listener's transport if a rule or a dialog names one, else the URI's; `None`: nothing says which. In a
-    /// dialog what the remote target asks for explicitly goes first. `sips` is never downgraded. Where a maddr is stripped, so is
-    /// what the URI says.
-    fn transport(&self, uri: &Uri<'_>, is_stripped: bool, by: By<'_>) -> Result<Option<Transport>, Reply> {
-        let written = uri.params().value(b"transport").filter(|_| !is_stripped);
-        let explicit = written.and_then(Transport::from_token);
-        if self.sips {
-            return Ok(explicit_transport(uri).filter(|_| written.is_some()));
-        }
-        match by {
-            By::Rule(Some(choice)) => Ok(Some(self.snapshot.plan.transport_of(choice, explicit))),
-            _ if explicit.is_none() && written.is_some() => {
-                Err(Reply::Unresolved { why: Unresolved::NoTransport, by_rule: false })
-            }
-            By::Rule(None) => Ok(explicit),
-            By::Dialog(dialog) => {
-                let listener = self.snapshot.view.by_identity(dialog.egress());
-                let own = listener.map(|id| self.snapshot.plan.listener(id).transport);
-                Ok(explicit.or(own))
-            }
-        }
+    fn choose_another(&mut self, candidate: usize, by: By<'_>) -> Result<(), Reply> {
+        self.choose(candidate, by)
     }
 
     /// Finds the listener for a candidate, which is then [`Search::aim`]. Not everything that a message names is sent to.
@@ -388,33 +381,13 @@ impl Search<'_> {
         self.ask(*next_hop);
         let egress = self.listener_asked(stream, by)?;
         if is_named {
-            let listener = self.snapshot.plan.listener(egress.listener);
-            let to = &self.question.next_hop.address;
+            let listener = || self.snapshot.plan.listener(egress.listener);
+            let to = &self.asked.question.next_hop.address;
             forbidden::check_egress(listener, to).map_err(forbidden)?;
-            if matches!(by, By::Dialog(_)) && !listener.dialog_to.is_empty() {
-                within_dialog_to(listener, *to)?;
+            if matches!(by, By::Dialog(_)) && !listener().dialog_to.is_empty() {
+                within_dialog_to(listener(), *to)?;
             }
         }
-        Ok(())
-    }
-
-    /// The client's end of the connection that a Route of ours names.
-    ///
-    /// RFC 5626 §5.3.1: "the proxy removes the Route header field value and forwards the request over the 'logical flow'
-    /// identified by the flow token, that is known to deliver data to the specific target UA instance. […] If the flow no
-    /// longer exists, the proxy SHOULD send a 430 (Flow Failed) response to the request."
-    #[cold]
-    fn name_flow(&mut self, path: Path, by: By<'_>) -> Result<(), Reply> {
-        let Path { listener, flow } = path;
-        let listener = self.snapshot.view.by_identity(listener).ok_or(Reply::FlowFailed)?;
-        if self.nonce.is_some_and(|nonce| flow.mark != peer_mark(nonce, flow.peer)) {
-            return Err(Reply::FlowFailed);
-        }
-        let reason = if matches!(by, By::Dialog(_)) { Reason::Dialog } else { Reason::Binding };
-        self.client = Some((path, reason));
-        let transport = self.snapshot.plan.listener(listener).transport;
-        let stream = Number::from_bits(flow.connection).with_serial(flow.serial);
-        self.candidates.push(NextHop { transport, address: flow.peer }, stream, Origin::Flow, None);
         Ok(())
     }
 
@@ -427,7 +400,8 @@ impl Search<'_> {
         let (path, reason) = self.client.ok_or(Reply::FlowFailed)?;
         self.ask(next_hop);
         let Snapshot { generation, plan, fib, view, .. } = self.snapshot;
-        let egress = self.recent.flow(*generation, plan, fib, view, (path.listener, reason), &self.question);
+        let egress =
+            self.recent.flow(*generation, plan, fib, view, (path.listener, reason), &self.asked.question);
         let egress = egress.map_err(|why| match why {
             NoEgress::NoListener => Reply::FlowFailed,
             // The connection may well be there, and its client's binding stays: the way back to it may come again.
@@ -464,10 +438,11 @@ impl Search<'_> {
         if self.sips && !next_hop.transport.is_secure() { Err(Reply::NotSecure(*next_hop)) } else { Ok(()) }
     }
 
-    /// The same for the next hop of [`Search::question`].
+    /// The same for the next hop that was asked for.
     #[inline(always)]
     fn listener_asked(&mut self, stream: Number, by: By<'_>) -> Result<Exit, Reply> {
-        let Self { snapshot: Snapshot { generation, plan, fib, view, .. }, recent, question, aim, .. } = self;
+        let Self { snapshot: Snapshot { generation, plan, fib, view, .. }, recent, asked, aim, .. } = self;
+        let question = &asked.question;
         let egress = match by {
             By::Rule(None) => recent.auto(*generation, plan, fib, view, question),
             By::Rule(Some(choice)) => recent.overridden(*generation, plan, fib, view, choice, question),
@@ -484,7 +459,7 @@ impl Search<'_> {
 
     #[inline(always)]
     fn ask(&mut self, next_hop: NextHop) {
-        (self.question.next_hop, self.has_asked) = (next_hop, true);
+        (self.asked.question.next_hop, self.asked.is_asked) = (next_hop, true);
     }
 }
 
