@@ -4,16 +4,22 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cvtsi128_si32, _mm_madd_epi16,
-    _mm_maddubs_epi16, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
-    _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8, _mm_sub_epi8, _mm_sub_epi32, _mm_testz_si128,
+    __m128i, __m256i, _mm_add_epi8, _mm_add_epi16, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cvtsi32_si128,
+    _mm_cvtsi128_si32, _mm_insert_epi16, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8,
+    _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi32,
+    _mm_shuffle_epi8, _mm_storeu_si128, _mm_sub_epi8, _mm_sub_epi32, _mm_testz_si128, _mm_unpacklo_epi32,
     _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8,
     _mm256_or_si256, _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16,
     _mm256_testz_si256, _mm256_xor_si256,
 };
 
 #[cfg(target_arch = "x86_64")]
+use std::mem::offset_of;
+#[cfg(target_arch = "x86_64")]
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use crate::message::HeaderLine;
+use crate::span::Span;
 
 /// Instructions of SSE2.
 #[cfg(target_arch = "x86_64")]
@@ -148,6 +154,9 @@ pub trait Set {
     /// last three of which say where its digits stand, or 0x80 for those that it lacks. `None`: one of them is greater
     /// than 255 or smaller than its `least`.
     fn numbers(bytes: &[u8; 16], order: &[u8; 16], least: &[u32; 4]) -> Option<u32>;
+
+    /// The line `like`, with `at` added to where it and its value begin, and `last` to where both end.
+    fn place(like: &HeaderLine, at: u32, last: u32, into: &mut HeaderLine);
 }
 
 /// What the processor is known to have: one of [`UNASKED`], [`WITHOUT_AVX2`] and [`WITH_AVX2`].
@@ -277,6 +286,15 @@ impl Set for Plain {
             (*least..=255).contains(&number).then_some(ip << 8 | number)
         })
     }
+
+    #[inline(always)]
+    fn place(like: &HeaderLine, at: u32, last: u32, into: &mut HeaderLine) {
+        let placed = |span: Span| Span {
+            start: span.start.wrapping_add(at as u16),
+            end: span.end.wrapping_add(last as u16),
+        };
+        *into = HeaderLine { line: placed(like.line), value: placed(like.value), ..*like };
+    }
 }
 
 /// [`Set::stops`] of sixteen bytes.
@@ -359,11 +377,26 @@ impl Set for Avx2 {
         let last_to_first = avx2!(_mm_set_epi64x(0, 0x0004_080c));
         Some(avx2!(_mm_cvtsi128_si32(_mm_shuffle_epi8(numbers, last_to_first))) as u32)
     }
+
+    #[inline(always)]
+    fn place(like: &HeaderLine, at: u32, last: u32, into: &mut HeaderLine) {
+        const { assert!(size_of::<HeaderLine>() == 16 && offset_of!(HeaderLine, key_len) == 8) };
+        let both = avx2!(_mm_insert_epi16(_mm_cvtsi32_si128(at as i32), last as i32, 1));
+        // Twice, and zeros for what is no place.
+        let places = avx2!(_mm_unpacklo_epi32(both, both));
+        // SAFETY: only `with_avx2` calls this. A line is sixteen bytes without a gap, the first eight of which are
+        // its places, of any value; the others, the name among them, are those of `like`.
+        unsafe {
+            let like = _mm_loadu_si128(std::ptr::from_ref(like).cast());
+            _mm_storeu_si128(std::ptr::from_mut(into).cast(), _mm_add_epi16(like, places));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::header::HeaderName;
 
     #[test]
     fn every_byte_is_told_from_every_other() {
@@ -388,17 +421,36 @@ mod tests {
         }
     }
 
+    const LIKE: HeaderLine = HeaderLine {
+        line: Span { start: 3, end: 5_535 },
+        value: Span { start: 12, end: 1 },
+        key_len: 7,
+        name: HeaderName::CallId,
+        ..HeaderLine::EMPTY
+    };
+
+    #[test]
+    fn a_line_is_placed_and_nothing_else_of_it_changes() {
+        let few = [200; 16];
+        let (_, _, _, line) = widely(Answers(&[0; 64], &few, &few, &[0; 4]));
+        let (places, value) = (Span { start: 203, end: 65_535 }, Span { start: 212, end: 60_001 });
+        assert_eq!(line, HeaderLine { line: places, value, ..LIKE });
+    }
+
     /// All of a set's answers, as whoever asks by [`widely`] gets them.
     struct Answers<'a>(&'a [u8; 64], &'a [u8; 16], &'a [u8; 16], &'a [u32; 4]);
 
     impl Work for Answers<'_> {
-        type Done = (u64, u32, u32, Option<u32>);
+        type Done = (u64, [u32; 2], Option<u32>, HeaderLine);
 
         #[inline(always)]
         fn with<S: Set>(self) -> Self::Done {
             let half = self.0.first_chunk().expect("32 of 64");
             let numbers = S::numbers(self.1, self.2, self.3);
-            (S::controls(self.0), S::those(half, b'x'), S::stops(half), numbers)
+            let found = [S::those(half, b'x'), S::stops(half)];
+            let mut line = HeaderLine::EMPTY;
+            S::place(&LIKE, self.1[0].into(), 60_000, &mut line);
+            (S::controls(self.0), found, numbers, line)
         }
     }
 
@@ -409,7 +461,7 @@ mod tests {
             for at in 0..32 {
                 let text: [u8; 64] = std::array::from_fn(|n| if n == at { c } else { b'x' });
                 let few = text.first_chunk().expect("16 of 64");
-                let (_, xs, stops, _) = widely(Answers(&text, few, &order, &[0; 4]));
+                let (_, [xs, stops], ..) = widely(Answers(&text, few, &order, &[0; 4]));
                 let wanted = u32::from(!plain(c)) << at;
                 assert_eq!(stops, wanted, "{c}");
                 assert_eq!(xs, if c == b'x' { u32::MAX } else { !(1 << at) }, "{c}");

@@ -1,7 +1,9 @@
 //! Header names: the ones a proxy reads and those with a compact form have a number, all others are `Other`.
 
 use crate::block::{Plain, Set};
+use crate::message::HeaderLine;
 use crate::scan::FRAME;
+use crate::span::Span;
 
 /// Name of a header field (RFC 3261 §20 and the registered compact forms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -165,12 +167,12 @@ pub(crate) struct Form {
     fold: [u8; FRAME],
     most: [u8; FRAME],
     text: [u8; FRAME],
-    /// Length of the name and its colon; 0: no form stands here.
+    /// Such a line, with what is to be added to its places: see [`Set::place`].
+    line: HeaderLine,
+    /// From the byte before the line break to the one before the value; 0: no form stands here.
     len: u8,
     /// Where the next one stands that begins alike; 0: there is none.
     next: u8,
-    /// What it means.
-    pub name: HeaderName,
 }
 
 /// Every form in its place.
@@ -225,14 +227,23 @@ const fn place_of(name: &[u8]) -> usize {
 
 impl Form {
     /// Fits nothing: a byte that is at most 0 is not 1.
-    const NONE: Self =
-        Self { fold: [0; FRAME], most: [0; FRAME], text: [1; FRAME], len: 0, next: 0, name: N::Other };
+    const NONE: Self = Self {
+        fold: [0; FRAME],
+        most: [0; FRAME],
+        text: [1; FRAME],
+        line: HeaderLine::EMPTY,
+        len: 0,
+        next: 0,
+    };
 
     const fn new(name: &[u8], means: HeaderName) -> Self {
         assert!(!name.is_empty() && name.len() <= MAX_NAME);
         let any = [u8::MAX; FRAME];
-        let mut form =
-            Self { fold: any, most: any, text: any, len: name.len() as u8 + 1, next: 0, name: means };
+        // CR and LF stand behind the last byte of either value, a colon and a space behind the name.
+        let key_len = name.len() as u16;
+        let (line, value) = (Span { start: 3, end: 3 }, Span { start: key_len + 5, end: 1 });
+        let line = HeaderLine { line, value, key_len, name: means, ..HeaderLine::EMPTY };
+        let mut form = Self { fold: any, most: any, text: any, line, len: name.len() as u8 + 4, next: 0 };
         let mut at = 0;
         while at < name.len() + 6 {
             let (fold, most, text) = match at.checked_sub(3) {
@@ -248,6 +259,20 @@ impl Form {
             at += 1;
         }
         form
+    }
+
+    /// As [`Form::of`], where nearly always a Via stands.
+    #[inline(always)]
+    pub fn of_first<S: Set>(bytes: &[u8; FRAME]) -> Option<&'static Self> {
+        const VIA: usize = place_of(b"via");
+        let via = &PLACES[VIA];
+        if S::fits(bytes, &via.fold, &via.most, &via.text) { Some(via) } else { Self::of_any(bytes) }
+    }
+
+    /// As [`Form::of`], where it is not asked often.
+    #[inline(never)]
+    pub fn of_any(bytes: &[u8; FRAME]) -> Option<&'static Self> {
+        Self::of::<Plain>(bytes)
     }
 
     /// The one that these bytes have, which begin with the last one of the line before.
@@ -268,8 +293,26 @@ impl Form {
 
     /// Length of the name and its colon.
     #[inline(always)]
-    pub fn len(&self) -> u32 {
-        self.len.into()
+    pub fn len(&self) -> usize {
+        usize::from(self.line.key_len) + 1
+    }
+
+    /// Where the space before the value stands, where `before` is the byte before the line break.
+    #[inline(always)]
+    pub fn space(&self, before: u32) -> u32 {
+        before + u32::from(self.len)
+    }
+
+    /// What it means.
+    #[inline(always)]
+    pub fn name(&self) -> HeaderName {
+        self.line.name
+    }
+
+    /// Writes the line behind the line break that follows the byte at `before`, whose value ends with the byte at `last`.
+    #[inline(always)]
+    pub fn line<S: Set>(&self, before: u32, last: u32, into: &mut HeaderLine) {
+        S::place(&self.line, before, last, into);
     }
 }
 
@@ -283,8 +326,8 @@ impl HeaderName {
         };
         rest[..name.len()].copy_from_slice(name);
         rest[name.len()..].copy_from_slice(b": ");
-        let form = Form::of::<Plain>(&line).filter(|form| usize::from(form.len) == name.len() + 1);
-        form.map_or(Self::Other, |form| form.name)
+        let form = Form::of::<Plain>(&line).filter(|form| usize::from(form.line.key_len) == name.len());
+        form.map_or(Self::Other, Form::name)
     }
 }
 
@@ -313,7 +356,7 @@ mod tests {
     }
 
     fn found(bytes: &[u8; FRAME]) -> Option<(HeaderName, usize)> {
-        let found = |form: &Form| (form.name, usize::from(form.len) - 1);
+        let found = |form: &Form| (form.name(), usize::from(form.line.key_len));
         let with_all = block::widely(Of(bytes)).map(found);
         assert_eq!(Form::of::<Plain>(bytes).map(found), with_all, "{}", bytes.escape_ascii());
         with_all

@@ -74,12 +74,12 @@ struct First {
 #[inline(always)]
 fn usual_start<S: Set>(bytes: &[u8]) -> Option<First> {
     let Break { before, frame } = next_break::<S>(bytes, 0)?;
-    let end = before + 1;
+    let end = before as usize + 1;
     let start = match bytes.starts_with(b"SIP/2.0 ") {
         true => Start::Response(usual_response(bytes, end)?),
         false => Start::Request(usual_request::<S>(bytes, end)?),
     };
-    let form = Form::of::<S>(frame);
+    let form = Form::of_first::<S>(frame);
     let is_sound = form.is_some() || is_plain_end(frame);
     is_sound.then(|| First { start, line: 0..end as u32, behind: end as u32 + 2, defect: None, form })
 }
@@ -103,7 +103,13 @@ fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First)
     let (mut used, mut body) = (0, bytes.len());
     loop {
         if let Some(form) = form {
-            (used, at) = usual_lines::<S>(bytes, Begun::new(at as usize, form), used, slots, &mut names);
+            let was_last;
+            (used, at, was_last) =
+                usual_lines::<S>(bytes, Begun { before: at - 3, form }, used, slots, &mut names);
+            if was_last {
+                body = at as usize + 2;
+                break;
+            }
         }
         if let Some(behind) = end_of_headers(bytes, at, &mut defect) {
             body = behind;
@@ -121,7 +127,7 @@ fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First)
         at = behind;
         names.note(slot.name, used);
         used += 1;
-        form = form_at::<S>(bytes, at.wrapping_sub(3));
+        form = chunk(bytes, at.wrapping_sub(3)).and_then(Form::of_any);
     }
     let lines = &lines[..used];
     let body = names.body(bytes, body, lines, &mut defect);
@@ -132,23 +138,16 @@ fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First)
 /// The beginning of a header line that is as nearly all are.
 #[derive(Clone, Copy)]
 struct Begun {
-    /// Where it begins.
-    at: usize,
-    /// Where the one space before its value stands.
-    space: u32,
+    /// Where the byte before the line break before it stands.
+    before: u32,
     form: &'static Form,
 }
 
 impl Begun {
+    /// Where it begins.
     #[inline(always)]
-    fn new(at: usize, form: &'static Form) -> Self {
-        Self { at, space: at as u32 + form.len(), form }
-    }
-
-    /// The line, whose value ends with the byte at `last`.
-    #[inline(always)]
-    fn line(self, last: usize) -> HeaderLine {
-        header_line(self.form.name, self.at, self.space as usize, last)
+    fn at(self) -> u32 {
+        self.before + 3
     }
 }
 
@@ -163,7 +162,7 @@ enum Stop<'t> {
 }
 
 /// Reads header lines, as long as they are as nearly all are, into the slots behind the `used` ones: how many are used
-/// then, and where it stopped, at the beginning of a line. The first begins like this.
+/// then, where it stopped, at the beginning of a line, and whether that is the empty one. The first begins like this.
 #[inline(always)]
 fn usual_lines<S: Set>(
     bytes: &[u8],
@@ -171,25 +170,25 @@ fn usual_lines<S: Set>(
     mut used: usize,
     slots: &mut [HeaderLine],
     names: &mut Names,
-) -> (usize, u32) {
+) -> (usize, u32, bool) {
     let mut last;
     let mut stop = usual_lines_in::<S>(bytes, 0, begun, &mut used, slots, names);
     if let Stop::Little(begun) = stop {
         // Zeros behind it, so that it can be looked at like the rest.
         last = [0; 256];
         let base = tail(bytes, &mut last);
-        if base <= begun.space as usize {
+        if base <= begun.form.space(begun.before) {
             stop = usual_lines_in::<S>(&last, base, begun, &mut used, slots, names);
         }
     }
     match stop {
         Stop::Unknown(begun, Break { before, frame }) if is_plain_end(frame) => {
-            let Some(slot) = slots.get_mut(used) else { return (used, begun.at as u32) };
-            *slot = begun.line(before);
-            names.note(begun.form.name, used);
-            (used + 1, before as u32 + 3)
+            let Some(slot) = slots.get_mut(used) else { return (used, begun.at(), false) };
+            begun.form.line::<S>(begun.before, before, slot);
+            names.note(begun.form.name(), used);
+            (used + 1, before + 3, is_last(frame))
         }
-        Stop::Unknown(begun, _) | Stop::Little(begun) | Stop::Full(begun) => (used, begun.at as u32),
+        Stop::Unknown(begun, _) | Stop::Little(begun) | Stop::Full(begun) => (used, begun.at(), false),
     }
 }
 
@@ -199,48 +198,49 @@ fn usual_lines<S: Set>(
 #[inline(always)]
 fn usual_lines_in<'t, S: Set>(
     text: &'t [u8],
-    base: usize,
+    base: u32,
     mut begun: Begun,
     into: &mut usize,
     slots: &mut [HeaderLine],
     names: &mut Names,
 ) -> Stop<'t> {
     let mut used = *into;
+    let mut free = slots.get_mut(used..).unwrap_or_default().iter_mut();
     let stop = loop {
-        let Some(Break { before, frame }) = next_break::<S>(text, begun.space - base as u32) else {
+        let Some(Break { before, frame }) = next_break::<S>(text, begun.form.space(begun.before) - base)
+        else {
             break Stop::Little(begun);
         };
         let before = base + before;
         let Some(next) = Form::of::<S>(frame) else { break Stop::Unknown(begun, Break { before, frame }) };
-        let Some(slot) = slots.get_mut(used) else { break Stop::Full(begun) };
-        *slot = begun.line(before);
-        names.note(begun.form.name, used);
+        let Some(slot) = free.next() else { break Stop::Full(begun) };
+        begun.form.line::<S>(begun.before, before, slot);
+        names.note(begun.form.name(), used);
         used += 1;
-        begun = Begun::new(before + 3, next);
+        begun = Begun { before, form: next };
     };
     *into = used;
     stop
 }
 
-/// The form of the line whose line break is the second and third of the bytes from `at` on.
-#[inline(always)]
-fn form_at<S: Set>(bytes: &[u8], at: u32) -> Option<&'static Form> {
-    Form::of::<S>(chunk(bytes, at)?)
-}
-
 /// A line ends here with something visible and CRLF, and what follows does not continue it.
 #[inline(always)]
 fn is_plain_end(frame: &[u8; FRAME]) -> bool {
-    let [last, cr, lf, behind, next, ..] = *frame;
-    let is_last = [cr, lf, behind, next] == *b"\r\n\r\n";
-    last > b' ' && (is_last || [cr, lf] == *b"\r\n" && (behind > b' ' || behind == b'\r'))
+    let [last, cr, lf, behind, ..] = *frame;
+    last > b' ' && (is_last(frame) || [cr, lf] == *b"\r\n" && (behind > b' ' || behind == b'\r'))
+}
+
+/// A line ends here, and the empty one follows.
+#[inline(always)]
+fn is_last(frame: &[u8; FRAME]) -> bool {
+    frame[1..].starts_with(b"\r\n\r\n")
 }
 
 /// A line with one space before its value, which ends with the byte at `last`.
 #[inline(always)]
 fn header_line(name: HeaderName, at: usize, space: usize, last: usize) -> HeaderLine {
     let (value, line) = (Span::new(space + 1, last + 1), Span::new(at, last + 3));
-    HeaderLine { name, key_end: (space - 1) as u16, value, line }
+    HeaderLine { line, value, key_len: (space - 1 - at) as u16, name, ..HeaderLine::EMPTY }
 }
 
 /// As [`usual_lines`], of one line that has no known form, or that little follows: into its slot. Gives where the next
@@ -252,14 +252,14 @@ fn lonely_line(bytes: &[u8], at: u32, slot: &mut HeaderLine) -> Option<u32> {
     // What ends the line before does not count here.
     (frame[0], frame[1], frame[2]) = (b'x', b'\r', b'\n');
     let (name, len) = match Form::of::<Plain>(&frame) {
-        Some(form) => (form.name, form.len() - 1),
+        Some(form) => (form.name(), form.len() - 1),
         None => (HeaderName::Other, plain_name(&frame)?),
     };
     let end = at + memchr::memchr2(b'\r', b'\n', bytes.get(at as usize..)?)? as u32;
     if !is_plain_end(&frame_at(bytes, end - 1)) {
         return None;
     }
-    *slot = header_line(name, at as usize, (at + len) as usize + 1, end as usize - 1);
+    *slot = header_line(name, at as usize, at as usize + len + 1, end as usize - 1);
     Some(end + 2)
 }
 
@@ -270,11 +270,11 @@ fn frame_at(bytes: &[u8], at: u32) -> [u8; FRAME] {
 
 /// Length of the name, no longer than fifteen characters, of the line that begins with the fourth byte, if its value follows
 /// behind one space.
-fn plain_name(frame: &[u8; FRAME]) -> Option<u32> {
+fn plain_name(frame: &[u8; FRAME]) -> Option<usize> {
     let line = frame[3..].first_chunk()?;
     let len = scan::near_colon(line)?;
     let is_usual = frame[len + 4] == b' ' && frame[len + 5] > b' ' && chars::begins_plainly(TOKEN, line, len);
-    is_usual.then_some(len as u32)
+    is_usual.then_some(len)
 }
 
 /// Where the body begins, if the empty line stands here.
@@ -294,13 +294,13 @@ fn end_of_headers(bytes: &[u8], at: u32, defect: &mut Option<Error>) -> Option<u
 #[inline(never)]
 fn unusual_line(bytes: &[u8], at: u32, slot: &mut HeaderLine, defect: &mut Option<Error>) -> Option<u32> {
     let (end, next) = line_end(bytes, at, true, defect)?;
-    let (name, key_end, value) = header(bytes, at as usize, end as usize).unwrap_or_else(|rule| {
+    let (name, key_len, value) = header(bytes, at as usize, end as usize).unwrap_or_else(|rule| {
         note(defect, rule, at);
         // A line without name and value.
-        (HeaderName::Other, at as usize, Span::new(end as usize, end as usize))
+        (HeaderName::Other, 0, Span::new(end as usize, end as usize))
     });
     let line = Span::new(at as usize, next as usize);
-    *slot = HeaderLine { name, key_end: key_end as u16, value, line };
+    *slot = HeaderLine { line, value, key_len: key_len as u16, name, ..HeaderLine::EMPTY };
     Some(next)
 }
 
@@ -411,7 +411,7 @@ fn note(defect: &mut Option<Error>, rule: Rule, at: u32) {
     defect.get_or_insert(Error::new(rule, at as usize));
 }
 
-/// `field-name HCOLON field-value` in the line `start..end`: which header, where its name ends, and where
+/// `field-name HCOLON field-value` in the line `start..end`: which header, how long its name is, and where
 /// its value stands. HCOLON allows white space before the colon.
 fn header(bytes: &[u8], start: usize, end: usize) -> Result<(HeaderName, usize, Span), Rule> {
     let text = &bytes[start..end];
@@ -424,7 +424,7 @@ fn header(bytes: &[u8], start: usize, end: usize) -> Result<(HeaderName, usize, 
         return Err(Rule::HeaderName);
     }
     let value = trimmed(bytes, start + colon + 1, end);
-    Ok((HeaderName::from_bytes(&text[..len]), start + len, value))
+    Ok((HeaderName::from_bytes(&text[..len]), len, value))
 }
 
 /// What stands between white space.

@@ -14,31 +14,37 @@ use crate::uri::Uri;
 use crate::via::Via;
 
 /// One header line, folded lines included.
+///
+/// In this order and without a gap, so that one store writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct HeaderLine {
-    /// Which header.
-    pub name: HeaderName,
-    /// Where the name as written ends.
-    pub(crate) key_end: u16,
-    /// The value without white space around it; folds are still in it.
-    pub value: Span,
     /// The whole line with its CRLF: what to cut to remove it.
     pub line: Span,
+    /// The value without white space around it; folds are still in it.
+    pub value: Span,
+    /// Length of the name as written.
+    pub(crate) key_len: u16,
+    /// Which header.
+    pub name: HeaderName,
+    /// What makes it sixteen bytes.
+    pub(crate) filling: [u8; 5],
 }
 
 impl HeaderLine {
     /// What the caller's storage is filled with at first.
     pub const EMPTY: Self = Self {
-        name: HeaderName::Other,
-        key_end: 0,
-        value: Span { start: 0, end: 0 },
         line: Span { start: 0, end: 0 },
+        value: Span { start: 0, end: 0 },
+        key_len: 0,
+        name: HeaderName::Other,
+        filling: [0; 5],
     };
 
     /// Where the name as written stands; of a line that is no header, nowhere.
     #[inline]
     pub const fn key(&self) -> Span {
-        Span { start: self.line.start, end: self.key_end }
+        Span { start: self.line.start, end: self.line.start + self.key_len }
     }
 }
 

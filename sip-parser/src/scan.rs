@@ -11,7 +11,7 @@ pub const FRAME: usize = 32;
 /// Where a line may end.
 pub struct Break<'t> {
     /// Where the byte before it stands.
-    pub before: usize,
+    pub before: u32,
     /// The byte before it, it, and what follows.
     pub frame: &'t [u8; FRAME],
 }
@@ -45,7 +45,7 @@ fn near_break<S: Set>(text: &[u8], from: u32) -> Option<Option<Break<'_>>> {
     let found = S::controls(seen[1..].first_chunk()?);
     if found != 0 {
         let place = found.trailing_zeros();
-        return Some(Some(Break { before: from as usize + place as usize, frame: chunk(seen, place)? }));
+        return Some(Some(Break { before: from + place, frame: chunk(seen, place)? }));
     }
     Some(None)
 }
@@ -64,10 +64,10 @@ const _: () = assert!(SEEN <= LAST && LAST + SEEN <= size_of::<Tail>());
 /// The tail, into zeros: where it begins.
 #[cold]
 #[inline(never)]
-pub fn tail(text: &[u8], into: &mut Tail) -> usize {
+pub fn tail(text: &[u8], into: &mut Tail) -> u32 {
     if let (Some(last), Some(begin)) = (text.last_chunk::<LAST>(), into.first_chunk_mut()) {
         *begin = *last;
-        return text.len() - LAST;
+        return (text.len() - LAST) as u32;
     }
     if let Some(begin) = into.get_mut(..text.len()) {
         begin.copy_from_slice(text);
@@ -231,20 +231,20 @@ mod tests {
     fn breaks(text: &[u8], from: usize) -> Vec<usize> {
         let (mut told, mut at) = (Vec::new(), from as u32);
         while let Some(found) = next_break::<Plain>(text, at) {
-            assert_eq!(Some(found.frame), chunk(text, found.before as u32));
-            at = found.before as u32 + 1;
-            told.push(found.before + 1);
+            assert_eq!(Some(found.frame), chunk(text, found.before));
+            at = found.before + 1;
+            told.push(found.before as usize + 1);
         }
         let mut last = [0; 256];
         let base = tail(text, &mut last);
-        at = at.max(text.len().saturating_sub(SEEN) as u32) - base as u32;
+        at = at.max(text.len().saturating_sub(SEEN) as u32) - base;
         while let Some(found) = next_break::<Plain>(&last, at) {
-            at = found.before as u32 + 1;
-            let known = &text[base + found.before..];
+            at = found.before + 1;
+            let known = &text[(base + found.before) as usize..];
             let known = &known[..known.len().min(FRAME)];
             assert_eq!(found.frame[..known.len()], *known);
             assert!(found.frame[known.len()..].iter().all(|c| *c == 0));
-            told.push(base + found.before + 1);
+            told.push((base + found.before) as usize + 1);
         }
         told
     }
