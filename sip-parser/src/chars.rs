@@ -232,16 +232,18 @@ pub fn number(text: &[u8]) -> Option<u64> {
     }
 }
 
-/// The number that the first `len` of eight bytes are: one to eight. `None`: they are not all digits.
+/// The number that the first `len` of four bytes are: one to four. `None`: they are not all digits.
 #[inline(always)]
-pub fn short_number(eight: [u8; 8], len: u32) -> Option<u32> {
+pub fn short_number(four: [u8; 4], len: u32) -> Option<u32> {
     // Zeros stand before those that there are.
-    let digits = (u64::from_le_bytes(eight) ^ u64::from_le_bytes([b'0'; 8])) << (64 - 8 * len);
+    let digits = (u32::from_le_bytes(four) ^ u32::from_le_bytes([b'0'; 4])) << (32 - 8 * len);
     // A digit and 0x76 are less than 0x80.
-    if (digits | digits.wrapping_add(0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080 != 0 {
+    if (digits | digits.wrapping_add(0x7676_7676)) & 0x8080_8080 != 0 {
         return None;
     }
-    Some(number_of_digits(eight, len))
+    // The first of each pair counts ten times the second, the first pair a hundred times.
+    let pairs = digits.wrapping_mul(1 + (10 << 8)) >> 8 & 0x00ff_00ff;
+    Some(pairs.wrapping_mul(1 + (100 << 16)) >> 16)
 }
 
 /// The number that the first `len` of eight bytes are, which are digits: one to eight.
@@ -340,17 +342,21 @@ mod tests {
                 let both = [text, behind].concat();
                 let len = both.len().min(8);
                 eight[..len].copy_from_slice(&both.as_bytes()[..len]);
-                let read = short_number(eight, text.len() as u32).map(u64::from);
-                assert_eq!(read, number(text.as_bytes()), "{both}");
+                let read = number_of_digits(eight, text.len() as u32);
+                assert_eq!(Some(read.into()), number(text.as_bytes()), "{both}");
+                let four = *eight.first_chunk().expect("four of eight");
+                if text.len() <= 4 {
+                    assert_eq!(short_number(four, text.len() as u32), Some(read), "{both}");
+                }
             }
         }
         for c in 0..=u8::MAX {
-            for at in 0..8 {
-                let mut eight = *b"12345678";
-                eight[at] = c;
-                for len in 1..=8 {
-                    let read = short_number(eight, len).map(u64::from);
-                    assert_eq!(read, number(&eight[..len as usize]), "{c} {at} {len}");
+            for at in 0..4 {
+                let mut four = *b"1234";
+                four[at] = c;
+                for len in 1..=4 {
+                    let read = short_number(four, len).map(u64::from);
+                    assert_eq!(read, number(&four[..len as usize]), "{c} {at} {len}");
                 }
             }
         }

@@ -120,7 +120,7 @@ pub(crate) fn content_length_of(bytes: &[u8], span: Span) -> Result<u64, Error> 
             Some(digit @ b'0'..=b'9') => Ok((digit - b'0').into()),
             _ => Err(Error::new(Rule::ContentLength, 0)),
         },
-        Some(&eight) if (1..=8).contains(&len) => match chars::short_number(eight, len) {
+        Some(&four) if (2..=4).contains(&len) => match chars::short_number(four, len) {
             Some(length) => Ok(length.into()),
             None => Err(Error::new(Rule::ContentLength, 0)),
         },
