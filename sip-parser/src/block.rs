@@ -147,6 +147,9 @@ pub trait Set {
     /// Bit n: byte n is not [`plain`].
     fn stops(bytes: &[u8; 32]) -> u32;
 
+    /// Bit n: byte n is another one than there.
+    fn differences(bytes: &[u8; 32], there: &[u8; 32]) -> u32;
+
     /// With the bits of `fold` set, none greater than in `most`, the bytes are `text`.
     fn fits(bytes: &[u8; 32], fold: &[u8; 32], most: &[u8; 32], text: &[u8; 32]) -> bool;
 
@@ -269,6 +272,15 @@ impl Set for Plain {
     }
 
     #[inline(always)]
+    fn differences(bytes: &[u8; 32], there: &[u8; 32]) -> u32 {
+        let half = |n: usize| {
+            let of = |bytes: &[u8; 32]| Block::of(&bytes.as_chunks().0[n]);
+            of(bytes).equal(of(there)).bits() << (16 * n)
+        };
+        !(half(0) | half(1))
+    }
+
+    #[inline(always)]
     fn fits(bytes: &[u8; 32], fold: &[u8; 32], most: &[u8; 32], text: &[u8; 32]) -> bool {
         let half = |n: usize| {
             let of = |bytes: &[u8; 32]| Block::of(&bytes.as_chunks().0[n]);
@@ -352,6 +364,11 @@ impl Set for Avx2 {
         let begins = avx2!(_mm256_and_si256(_mm256_srli_epi16(bytes, 4), _mm256_set1_epi8(0x0f)));
         let both = avx2!(_mm256_and_si256(ends, _mm256_shuffle_epi8(wide(&BEGINS), begins)));
         avx2!(_mm256_movemask_epi8(_mm256_cmpeq_epi8(both, _mm256_setzero_si256()))) as u32
+    }
+
+    #[inline(always)]
+    fn differences(bytes: &[u8; 32], there: &[u8; 32]) -> u32 {
+        !avx2!(_mm256_movemask_epi8(_mm256_cmpeq_epi8(wide(bytes), wide(there)))) as u32
     }
 
     #[inline(always)]
@@ -441,13 +458,14 @@ mod tests {
     struct Answers<'a>(&'a [u8; 64], &'a [u8; 16], &'a [u8; 16], &'a [u32; 4]);
 
     impl Work for Answers<'_> {
-        type Done = (u64, [u32; 2], Option<u32>, HeaderLine);
+        type Done = (u64, [u32; 3], Option<u32>, HeaderLine);
 
         #[inline(always)]
         fn with<S: Set>(self) -> Self::Done {
             let half = self.0.first_chunk().expect("32 of 64");
             let numbers = S::numbers(self.1, self.2, self.3);
-            let found = [S::those(half, b'x'), S::stops(half)];
+            let rest = self.0.last_chunk().expect("32 of 64");
+            let found = [S::those(half, b'x'), S::stops(half), S::differences(half, rest)];
             let mut line = HeaderLine::EMPTY;
             S::place(&LIKE, self.1[0].into(), 60_000, &mut line);
             (S::controls(self.0), found, numbers, line)
@@ -461,7 +479,7 @@ mod tests {
             for at in 0..32 {
                 let text: [u8; 64] = std::array::from_fn(|n| if n == at { c } else { b'x' });
                 let few = text.first_chunk().expect("16 of 64");
-                let (_, [xs, stops], ..) = widely(Answers(&text, few, &order, &[0; 4]));
+                let (_, [xs, stops, _], ..) = widely(Answers(&text, few, &order, &[0; 4]));
                 let wanted = u32::from(!plain(c)) << at;
                 assert_eq!(stops, wanted, "{c}");
                 assert_eq!(xs, if c == b'x' { u32::MAX } else { !(1 << at) }, "{c}");

@@ -130,9 +130,21 @@ pub(crate) fn host_port(text: &[u8], from: usize, spaced: bool) -> Result<(HostP
 /// window, which begins where the text does. Whoever asks has to see that neither goes on behind its end.
 #[inline(always)]
 pub(crate) fn usual_host_port<S: Set>(window: &Window, from: usize) -> Option<(HostPort, usize)> {
+    let (ip, end) = usual_ipv4::<S>(window, from)?;
+    usual_port_of(window, ip, from, end)
+}
+
+/// The address of [`usual_host_port`], as a number, and where it ends.
+#[inline(always)]
+pub(crate) fn usual_ipv4<S: Set>(window: &Window, from: usize) -> Option<(u32, usize)> {
     let found = ipv4_of::<S>(chunk(window, from as u32)?)?;
-    let end = from + found.len as usize;
-    let none = HostPort { octets: [found.ip.into(), 0], host: Span::new(from, end), port: 0, kind: Kind::V4 };
+    Some((found.ip, from + found.len as usize))
+}
+
+/// As [`usual_host_port`] of an address that is known to stand there.
+#[inline(always)]
+pub(crate) fn usual_port_of(window: &Window, ip: u32, from: usize, end: usize) -> Option<(HostPort, usize)> {
+    let none = HostPort { octets: [ip.into(), 0], host: Span::new(from, end), port: 0, kind: Kind::V4 };
     if window.get(end) != Some(&b':') {
         return Some((none, end));
     }

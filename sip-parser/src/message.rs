@@ -8,9 +8,10 @@ use crate::index::Names;
 use crate::list::Values;
 use crate::name_addr::NameAddr;
 use crate::scalars::{self, CSeq};
+use crate::scan::chunk;
 use crate::span::{Part, Span};
 use crate::start_line::Start;
-use crate::uri::Uri;
+use crate::uri::{Begun, Uri};
 use crate::via::Via;
 
 /// One header line, folded lines included.
@@ -301,17 +302,22 @@ impl<'m> Work for RequestValuesOf<'_, 'm> {
             Some(via) => values.via = Ok(via),
             None => values.via = message.top_via(),
         }
-        match Uri::simple_at::<S>(message.bytes, uri) {
+        let begun = match chunk(message.bytes, uri.start.into()) {
+            Some(window) => Begun::of::<S>(window),
+            None => None,
+        };
+        match begun.and_then(|begun| Uri::simple_of_len(begun, uri.len())) {
             Some(uri) => values.uri = Ok(uri),
             None => values.uri = message.uri(uri),
         }
-        match NameAddr::simple::<S>(message.bytes, message.span(HeaderName::From)) {
-            Some(from) => values.from = Ok(from),
-            None => values.from = message.name_addr(HeaderName::From),
-        }
-        match NameAddr::simple::<S>(message.bytes, message.span(HeaderName::To)) {
+        // RFC 3261 §8.1.1.1: "The initial Request-URI of the message SHOULD be set to the value of the URI in the To field."
+        match NameAddr::simple::<S>(message.bytes, message.span(HeaderName::To), begun) {
             Some(to) => values.to = Ok(to),
             None => values.to = message.name_addr(HeaderName::To),
+        }
+        match NameAddr::simple::<S>(message.bytes, message.span(HeaderName::From), None) {
+            Some(from) => values.from = Ok(from),
+            None => values.from = message.name_addr(HeaderName::From),
         }
         match scalars::simple_call_id::<S>(message.bytes, message.span(HeaderName::CallId)) {
             Some(call_id) => values.call_id = Ok(call_id),

@@ -9,7 +9,7 @@ use crate::grammar::{Text, quoted};
 use crate::params::{Owner, Param, Params, Places};
 use crate::scan::{Window, chunk, padded_window};
 use crate::span::{Part, Span};
-use crate::uri::Uri;
+use crate::uri::{Begun, Uri};
 
 /// `( name-addr / addr-spec ) *( SEMI generic-param )` (RFC 3261 §25.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +47,10 @@ impl<'a> NameAddr<'a> {
         }
     }
 
-    /// As [`NameAddr::usual`] of what stands there in a message, if it has a [`Uri::simple`], and a short tag or none.
+    /// As [`NameAddr::usual`] of what stands there in a message, if it has a [`Uri::simple`], and a short tag or none. Its URI
+    /// may well begin like that one.
     #[inline(always)]
-    pub(crate) fn simple<S: Set>(bytes: &'a [u8], span: Span) -> Option<Self> {
+    pub(crate) fn simple<S: Set>(bytes: &'a [u8], span: Span, like: Option<Begun<'_>>) -> Option<Self> {
         let text = bytes.get(span.range())?;
         let mut spec: &[u8; 1 + size_of::<Window>()] = chunk(bytes, span.start.into())?;
         let (mut display, mut bracket) = (0, 0);
@@ -59,7 +60,11 @@ impl<'a> NameAddr<'a> {
             spec = chunk(bytes, u32::from(span.start) + bracket as u32)?;
         }
         let [b'<', window @ ..] = spec else { return None };
-        let uri = Uri::simple::<S>(window)?;
+        let begun = match like {
+            Some(like) => like.like::<S>(window)?,
+            None => Begun::of::<S>(window)?,
+        };
+        let uri = Uri::simple(begun)?;
         let end = uri.text().len();
         if window.get(end) != Some(&b'>') {
             return None;
@@ -328,10 +333,20 @@ mod tests {
             "<sip:+33123456789@10.0.0.100>",
             "\"A \\\" b\"<sip:a@10.0.0.1:5060;user=phone>;tag=1234-5678.abcdefghijkl",
         ];
+        // URIs that begin like those, and end before, with, or behind them.
+        let windows: Vec<Window> = ["10.0.0.100", "10.0.0.10;1", "10.0.0.1", "192.0.2.1:5060", "192.0.2.11"]
+            .iter()
+            .flat_map(|host| ["+33123456789", "+33987654321", "a"].map(|user| format!("sip:{user}@{host}>")))
+            .map(|text| padded_window(text.as_bytes()))
+            .collect();
         let is_simple = |text: &[u8], whole: &[u8]| {
-            let Some(read) = NameAddr::simple::<Plain>(whole, Span::new(0, text.len())) else { return false };
-            assert_eq!(NameAddr::any(text), Ok(read), "{}", whole.escape_ascii());
-            true
+            let simple = |like| NameAddr::simple::<Plain>(whole, Span::new(0, text.len()), like);
+            let mut likes = windows.iter().map(Begun::of::<Plain>).chain([None]);
+            likes.all(|like| {
+                let Some(read) = simple(like) else { return simple(None).is_some() };
+                assert_eq!(NameAddr::any(text), Ok(read), "{}", whole.escape_ascii());
+                true
+            })
         };
         altered::each_in_messages(&forms, is_simple, |text| {
             let Some(read) = NameAddr::usual::<Plain>(Part::alone(text)) else { return false };

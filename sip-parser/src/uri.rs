@@ -6,7 +6,7 @@ use crate::block::{self, Set, Work, plain};
 use crate::chars::{self, Class, URI, USER};
 use crate::error::{Error, Rule};
 use crate::grammar::{Text, escaped};
-use crate::host::{Host, HostPort, host_port, usual_host_port};
+use crate::host::{Host, HostPort, host_port, usual_host_port, usual_ipv4, usual_port_of};
 use crate::params::{Owner, Param, Params, Places};
 use crate::scan::{Window, chunk, padded_window};
 use crate::span::{Part, Span};
@@ -118,26 +118,22 @@ impl<'a> Uri<'a> {
         Some(Self { text, user, password, host, params, headers, plain, scheme })
     }
 
-    /// As [`Uri::usual`], if it has a user, and no parameter but `user=phone`.
+    /// As [`Uri::usual`], if it begins so, and has no parameter but `user=phone`.
     #[inline(always)]
-    pub(crate) fn simple<S: Set>(window: &'a Window) -> Option<Self> {
-        let begin = u32::from_le_bytes(*window.first_chunk()?) | 0x20_2020;
-        let user_end = 4 + S::stops(chunk(window, 4)?).trailing_zeros() as usize;
-        if begin != u32::from_le_bytes(*b"sip:") || user_end == 4 || window.get(user_end) != Some(&b'@') {
-            return None;
-        }
-        let (host, at) = usual_host_port::<S>(window, user_end + 1)?;
+    pub(crate) fn simple(begun: Begun<'a>) -> Option<Self> {
+        let Begun { window, user_end, ip, host_end } = begun;
+        let user_end = user_end as usize;
+        let (host, at) = usual_port_of(window, ip, user_end + 1, host_end as usize)?;
         let params = Places::user_phone(window, at)?;
         let (text, user) = (window.get(..params.end())?, Span::new(4, user_end));
         let (password, headers, scheme) = (NOWHERE, NOWHERE, Scheme::Sip);
         Some(Self { text, user, password, host, params, headers, plain: true, scheme })
     }
 
-    /// The same of what stands there in a message.
+    /// The same, if it is as long as that.
     #[inline(always)]
-    pub(crate) fn simple_at<S: Set>(bytes: &'a [u8], span: Span) -> Option<Self> {
-        let uri = Self::simple::<S>(chunk(bytes, span.start.into())?)?;
-        (usize::from(span.start) + uri.text.len() == span.end.into()).then_some(uri)
+    pub(crate) fn simple_of_len(begun: Begun<'a>, len: usize) -> Option<Self> {
+        Self::simple(begun).filter(|uri| uri.text.len() == len)
     }
 
     /// As [`Uri::parse`], if it is as nearly all are, and sound.
@@ -258,6 +254,38 @@ impl<'a> Uri<'a> {
     /// The URI has `lr`: its owner is a loose router (RFC 3261 §19.1.1).
     pub fn is_loose_router(&self) -> bool {
         self.params().has(b"lr")
+    }
+}
+
+/// What begins with `sip:` in small letters, a user of at most 32 plain characters, and an IPv4 address.
+#[derive(Clone, Copy)]
+pub(crate) struct Begun<'a> {
+    window: &'a Window,
+    user_end: u32,
+    ip: u32,
+    host_end: u32,
+}
+
+impl<'a> Begun<'a> {
+    /// If the window begins so. What follows has to be neither a digit nor a dot.
+    #[inline(always)]
+    pub fn of<S: Set>(window: &'a Window) -> Option<Self> {
+        let user_end = 4 + S::stops(chunk(window, 4)?).trailing_zeros();
+        if !window.starts_with(b"sip:") || user_end == 4 || window.get(user_end as usize) != Some(&b'@') {
+            return None;
+        }
+        let (ip, host_end) = usual_ipv4::<S>(window, user_end as usize + 1)?;
+        Some(Self { window, user_end, ip, host_end: host_end as u32 })
+    }
+
+    /// The same of another window, which may well begin alike.
+    #[inline(always)]
+    pub fn like<'b, S: Set>(self, window: &'b Window) -> Option<Begun<'b>> {
+        let same = S::differences(chunk(window, 0)?, chunk(self.window, 0)?).trailing_zeros();
+        if same >= self.host_end {
+            return Some(Begun { window, ..self });
+        }
+        Begun::of::<S>(window)
     }
 }
 
@@ -572,7 +600,9 @@ mod tests {
             "sip:a@192.0.2.1;maddr=192.0.2.2;x=y;a",
         ];
         let is_simple = |text: &[u8], whole: &[u8]| {
-            let Some(uri) = Uri::simple_at::<Plain>(whole, Span::new(0, text.len())) else { return false };
+            let begun = Begun::of::<Plain>(chunk(whole, 0).expect("a window"));
+            let read = begun.and_then(|begun| Uri::simple_of_len(begun, text.len()));
+            let Some(uri) = read else { return false };
             assert_eq!(Uri::parse_any(text), Ok(uri), "{}", whole.escape_ascii());
             true
         };

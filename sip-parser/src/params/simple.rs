@@ -1,6 +1,5 @@
 //! What most requests have of parameters, read within a window, which needs no look at where the message ends.
 
-use super::names::begins;
 use super::{KNOWN, Places, RPORT};
 use crate::block::Set;
 use crate::scan::{Window, chunk};
@@ -12,20 +11,21 @@ impl Places {
     pub fn user_phone(window: &Window, from: usize) -> Option<Self> {
         let mut end = from;
         if window.get(from) == Some(&b';') {
-            let phone: &[u8; 11] = chunk(window, from as u32)?;
-            end += phone.len();
-            if *phone != *b";user=phone" || window.get(end) == Some(&b';') {
+            end += 11;
+            // In two parts that overlap.
+            let is_phone =
+                chunk(window, from as u32)? == b";user=ph" && chunk(window, from as u32 + 3)? == b"er=phone";
+            if !is_phone || window.get(end) == Some(&b';') {
                 return None;
             }
         }
         Some(Self { known: [Span::default(); KNOWN], all: Span::new(from, end) })
     }
 
-    /// A plain branch of at most 64 characters, and perhaps an `rport` without value behind it, to the end of the text at
-    /// `len`: what nearly every Via of a request has.
+    /// A plain branch of at most 64 characters, and perhaps an `rport` without value behind it, both in small letters, to the
+    /// end of the text at `len`: what nearly every Via of a request has.
     #[inline(always)]
     pub fn branch_and_rport<S: Set>(window: &Window, from: usize, len: usize) -> Option<Self> {
-        let eight = |at: usize| Some(u64::from_le_bytes(*chunk(window, at as u32)?));
         let value = from + 8;
         let mut end = value;
         let mut stops = S::stops(chunk(window, end as u32)?);
@@ -34,12 +34,12 @@ impl Places {
             stops = S::stops(chunk(window, end as u32)?);
         }
         end += stops.trailing_zeros() as usize;
-        if !begins(eight(from)?, b";branch=") || end == value {
+        if chunk(window, from as u32)? != b";branch=" || end == value {
             return None;
         }
         let mut known = [Span::new(from, end), Span::default(), Span::default(), Span::default()];
         if end != len {
-            if end + 6 != len || !begins(eight(end)?, b";rport") {
+            if end + 6 != len || chunk(window, end as u32)? != b";rport" {
                 return None;
             }
             known[RPORT] = Span::new(end, len);
@@ -47,17 +47,19 @@ impl Places {
         Some(Self { all: Span::new(from, len), known })
     }
 
-    /// A plain tag of at most 32 characters from `from` to `len`, or nothing. The window begins at `base` in the value.
+    /// A plain `tag` in small letters of at most 32 characters from `from` to `len`, or nothing. The window begins at `base` in the value.
     #[inline(always)]
     pub fn short_tag<S: Set>(window: &Window, base: usize, from: usize, len: usize) -> Option<Self> {
         if from == len {
             return Some(Self::none(base + from));
         }
-        let &[semicolon, t, a, g, equals] = chunk(window, from as u32)?;
-        let is_tag = u32::from_le_bytes([t, a, g, equals]) | 0x20_2020 == u32::from_le_bytes(*b"tag=");
         let tag = from + 5;
         let stops = S::stops(chunk(window, tag as u32)?);
-        if semicolon != b';' || !is_tag || len == tag || tag + stops.trailing_zeros() as usize != len {
+        if chunk(window, from as u32)? != b";tag"
+            || window.get(from + 4) != Some(&b'=')
+            || len == tag
+            || tag + stops.trailing_zeros() as usize != len
+        {
             return None;
         }
         let all = Span::new(base + from, base + len);
