@@ -7,6 +7,7 @@ macro_rules! rules {
         /// A rule of the grammar that a message breaks.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
+        // With where it is, an error is eight bytes, which go in one register.
         #[repr(u32)]
         pub enum Rule { $($(#[doc = $doc])+ $name,)+ }
 

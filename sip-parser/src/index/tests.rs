@@ -1,5 +1,5 @@
 use super::*;
-use crate::{HeaderName as N, RequestValues, Start, Via};
+use crate::{HeaderName as N, NameAddr, RequestValues, Start, Uri, Via};
 
 const CALL: &str = "INVITE sip:bob@192.0.2.4 SIP/2.0\r\n\
     Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK77\r\n\
@@ -125,6 +125,41 @@ fn the_topmost_via_is_the_first_value() {
             let shown = |via: Result<Via<'_>, Error>| via.map(|via| (via.text.to_vec(), via.to_string()));
             let first = first.unwrap_or(Err(Error::new(Rule::Via, 0)));
             assert_eq!(shown(read), shown(first), "{lines:?}");
+        });
+    }
+}
+
+/// To is read by what the Request-URI begins with: as far as both say the same, and no further.
+#[test]
+fn to_is_read_like_alone_whatever_the_request_uri_is() {
+    const URIS: [&str; 12] = [
+        "sip:1@10.0.0.1",
+        "sip:1@10.0.0.12",
+        "sip:1@10.0.0.1.5",
+        "sip:1@10.0.0.1:5070",
+        "sip:1@10.0.0.1;user=phone",
+        "sip:1@10.0.0.1a",
+        "sip:1@10.0.0.2",
+        "sip:12@10.0.0.1",
+        "sip:+33123456789@10.0.0.100;user=phone",
+        "sip:+33123456789@10.0.0.10",
+        "sips:1@10.0.0.1",
+        "SIP:1@10.0.0.1",
+    ];
+    for (first, second) in URIS.iter().flat_map(|first| URIS.iter().map(move |second| (first, second))) {
+        let text = format!(
+            "INVITE {first} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nTo: <{second}>;tag=1\r\n\
+             From: <{first}>;tag=2\r\nCall-ID: 3\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        );
+        with(text.as_bytes(), |message| {
+            let message = message.expect("a message");
+            let Start::Request(line) = message.start() else { panic!("{text}") };
+            let mut values = RequestValues::unread();
+            message.request_values(line.uri, &mut values);
+            assert_eq!(values.uri.is_ok(), Uri::parse(first.as_bytes()).is_ok(), "{text}");
+            assert_eq!(values.to, message.name_addr(N::To), "{text}");
+            let alone = NameAddr::parse(message.value(N::To)).map(|to| to.uri.host_text().to_vec());
+            assert_eq!(values.to.map(|to| to.uri.host_text().to_vec()).ok(), alone.ok(), "{text}");
         });
     }
 }
