@@ -397,7 +397,11 @@ impl Set for Avx2 {
 
     #[inline(always)]
     fn place(like: &HeaderLine, at: u32, last: u32, into: &mut HeaderLine) {
-        const { assert!(size_of::<HeaderLine>() == 16 && offset_of!(HeaderLine, key_len) == 8) };
+        const {
+            assert!(size_of::<HeaderLine>() == 16 && offset_of!(HeaderLine, key_len) == 8);
+            assert!(offset_of!(HeaderLine, line) == 0 && offset_of!(HeaderLine, value) == 4);
+            assert!(offset_of!(Span, start) == 0 && offset_of!(Span, end) == 2);
+        };
         let both = avx2!(_mm_insert_epi16(_mm_cvtsi32_si128(at as i32), last as i32, 1));
         // Twice, and zeros for what is no place.
         let places = avx2!(_mm_unpacklo_epi32(both, both));

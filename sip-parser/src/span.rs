@@ -1,6 +1,8 @@
 //! Places in a message.
 
 /// A range of bytes of the message, half open. Two bytes a side: a message has at most 65,535 bytes.
+// Laid out as written: `block` writes a line's places at once.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Span {
     /// First byte.
