@@ -144,7 +144,6 @@ impl All<'_> {
         }
         let limit = table.take("limit");
         table.finish(findings);
-        let count = self.names.sections.len();
         if let (Some(section), Some((_, host)), Some(text)) = (section, parsed, bind)
             && let Some(bind) = which(&host, &section, &text, fib, findings)
         {
@@ -152,14 +151,13 @@ impl All<'_> {
             self.limits.listeners.push(limit);
             self.push(Section { bind, ..section }, text.span, findings);
         }
-        if self.names.sections.len() == count {
-            self.names.broken.extend(called.map(|name| name.text.into()));
+        if let Some(name) = called.filter(|name| is_legal(name.text) && self.names.of(name.text).is_none()) {
+            self.names.broken.push(name.text.into());
         }
     }
 
     fn check_name(&self, name: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.text.is_empty() || !name.text.chars().all(legal) {
+        if !is_legal(name.text) {
             findings.error(
                 name.span.clone(),
                 format!("«{}» is no name for a listener", name.text),
@@ -210,6 +208,12 @@ impl All<'_> {
         self.places.push(place);
         self.names.sections.push(Section { id, ..section });
     }
+}
+
+/// It can name a listener.
+fn is_legal(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && name.chars().all(legal)
 }
 
 /// Present and former identity of a literal listener; none of one that follows the host.
