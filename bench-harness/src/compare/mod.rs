@@ -63,7 +63,8 @@ Loads, one window of each for each subject and round:
   tls-connections   the same as tcp-connections, over TLS
   ws-calls    the same as tcp-calls, and as many, where callers speak WebSocket and the callee TCP
   paced       single messages, far apart and at random: what forwarding adds to latency. Viaduct and the floor, asleep
-              between messages, have one each in turn; both spinning they take turns in eight short windows
+              between messages, have one each in turn, so that their core sleeps half as long as others'; both spinning they take turns in
+              eight short windows
   saturation  half more than the knee; system calls are counted here
   knee        rising rates until less than 99.5% arrives
 

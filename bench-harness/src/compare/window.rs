@@ -239,6 +239,28 @@ impl<'w> Bench<'w> {
     ) -> io::Result<[Measured; 2]> {
         first.go_on()?;
         second.go_on()?;
+        let measured = self.measure_in_turn([&mut *first, &mut *second], plan, round);
+        first.pause()?;
+        second.pause()?;
+        let mut measured = measured?;
+        for (measured, (subject, start)) in
+            measured.iter_mut().zip([(first, start_first), (second, start_second)])
+        {
+            if measured.sample.lost_any() {
+                self.begin_afresh(subject, plan.load, start)?;
+                subject.pause()?;
+                measured.sample.begun_afresh = 1;
+            }
+        }
+        Ok(measured)
+    }
+
+    fn measure_in_turn(
+        &mut self,
+        [first, second]: [&mut Subject; 2],
+        plan: Plan,
+        round: u32,
+    ) -> io::Result<[Measured; 2]> {
         let watch = Watch::start()?;
         let offer = plan.offer(DRAIN, false);
         for subject in [&mut *first, &mut *second] {
@@ -253,15 +275,6 @@ impl<'w> Bench<'w> {
         for ((subject, before), outcome) in both.into_iter().zip(before).zip(outcomes) {
             let spent = self.core.read(subject)?.since(&before);
             measured.push(account(subject, plan, round, &outcome, spent, watch.verdict(&outcome)?)?);
-        }
-        for (measured, (subject, start)) in
-            measured.iter_mut().zip([(first, start_first), (second, start_second)])
-        {
-            if measured.sample.lost_any() {
-                self.begin_afresh(subject, plan.load, start)?;
-                measured.sample.begun_afresh = 1;
-            }
-            subject.pause()?;
         }
         measured.try_into().map_err(|_| io::Error::other("not both were measured"))
     }

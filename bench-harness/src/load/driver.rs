@@ -344,6 +344,7 @@ impl Driver {
 struct All {
     scheduled: u64,
     took: Duration,
+    /// Whose they were nobody knows: no lane is better off for them.
     own_drops: u64,
     connected: u64,
     disconnected: u64,
@@ -361,7 +362,7 @@ fn lane(number: u64, lanes: usize) -> usize {
 fn whose<'l>(lanes: &'l mut [Exchanges], bytes: &[u8]) -> Option<&'l mut Exchanges> {
     let place = match lanes.len() {
         1 => 0,
-        _ => lanes.iter_mut().position(|lane| lane.knows(bytes)).unwrap_or(0),
+        _ => lanes.iter().position(|lane| lane.knows(bytes)).unwrap_or(0),
     };
     lanes.get_mut(place)
 }

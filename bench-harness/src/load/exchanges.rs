@@ -34,6 +34,9 @@ const INVITES: u8 = 7;
 /// Sends of another request, or of the 200 to an INVITE, within 64 * T1.
 const OTHERS: u8 = 11;
 
+/// So far apart are the numbers of exchanges beside each other: half of all.
+const FAR: u32 = 1 << 31;
+
 /// What is offered, between whom.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -118,6 +121,8 @@ pub struct Exchanges {
     requests: Vec<Vec<Template>>,
     /// `host:port` of callers and of the callee (with what its URI has for the transport), as text.
     hosts: (Vec<String>, String),
+    /// The number of the first one.
+    first: u32,
     book: Book,
     timers: BinaryHeap<Reverse<(u64, u32, Task)>>,
     random: Random,
@@ -150,6 +155,7 @@ impl Exchanges {
                 settings.callers.iter().map(ToString::to_string).collect(),
                 format!("{}{}", settings.callee, settings.transport.of_callee().parameter()),
             ),
+            first: base,
             book: Book::new(base),
             timers: BinaryHeap::new(),
             random: Random(u64::from(base)),
@@ -170,12 +176,12 @@ impl Exchanges {
 
     /// The same with other settings, and with numbers that are far from those of this one.
     pub fn beside(&self, settings: Settings) -> Self {
-        Self::new(settings, self.book.next_number().wrapping_add(1 << 31))
+        Self::new(settings, self.first.wrapping_add(FAR))
     }
 
-    /// A message is about one of these exchanges.
-    pub fn knows(&mut self, message: &[u8]) -> bool {
-        number_of(message).is_some_and(|number| self.book.get(number).is_some())
+    /// A message is about one of these exchanges, not about one of those that are [`Self::beside`] them.
+    pub fn knows(&self, message: &[u8]) -> bool {
+        number_of(message).is_some_and(|number| number.wrapping_sub(self.first) < FAR)
     }
 
     /// Begins an exchange that was scheduled for this time.
