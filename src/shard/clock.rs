@@ -10,12 +10,15 @@ use crate::net::Now;
 #[derive(Default)]
 pub(super) struct BatchClock {
     begun: Option<Instant>,
-    /// Nothing has come, and nothing is due.
+    /// Nothing has come.
     is_idle: bool,
     window: u64,
     worst_ns: u64,
     worst_before_ns: u64,
 }
+
+/// An idle batch that takes longer was not: something was due, or there is a new configuration.
+const IDLE_NS: u64 = 1_000_000;
 
 /// How long the longest batch is remembered, at least.
 const WINDOW_NS: u64 = 15_000_000_000;
@@ -36,12 +39,15 @@ impl BatchClock {
         self.is_idle = false;
     }
 
-    /// Counts the batch, unless it was idle to its end.
+    /// Counts the batch, unless it was idle to its end and short.
     pub fn end(&mut self, now: Now, metrics: &ShardMetrics) {
         let (begun, is_idle) = (self.begun.take(), std::mem::take(&mut self.is_idle));
-        let Some(begun) = begun.filter(|_| !is_idle) else { return };
-        metrics.batches.count();
+        let Some(begun) = begun else { return };
         let ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        if is_idle && ns < IDLE_NS {
+            return;
+        }
+        metrics.batches.count();
         metrics.busy_ns.add(ns);
         metrics.worst_batch_ns.set(self.worst(now, ns));
         if ns >= limits::LONG_BATCH_NS {

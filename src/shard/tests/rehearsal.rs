@@ -101,13 +101,18 @@ fn a_turn_in_which_nothing_comes_is_no_batch() {
     let mut bench = Bench::of(Worker::spinning);
     bench.batch(&[INVITE]);
     bench.batch(&[]);
-    let before = (bench.metrics.batches.get(), bench.metrics.busy_ns.get());
-    bench.idle(1);
-    bench.batch(&[]);
-    assert_eq!((bench.metrics.batches.get(), bench.metrics.busy_ns.get()), before);
+    // One during which the processor is elsewhere is long.
+    let is_uncounted = (0..3).any(|_| {
+        let before = (bench.metrics.batches.get(), bench.metrics.busy_ns.get());
+        bench.idle(1);
+        bench.batch(&[]);
+        (bench.metrics.batches.get(), bench.metrics.busy_ns.get()) == before
+    });
+    assert!(is_uncounted);
+    let before = bench.metrics.batches.get();
     bench.idle(1);
     bench.batch(&[INVITE]);
-    assert_eq!(bench.metrics.batches.get(), before.0 + 1, "this one was not idle to its end");
+    assert_eq!(bench.metrics.batches.get(), before + 1, "this one was not idle to its end");
     bench.batch(&[]);
-    assert_eq!(bench.metrics.batches.get(), before.0 + 2, "a timer may have been due");
+    assert_eq!(bench.metrics.batches.get(), before + 2, "a timer may have been due");
 }
