@@ -232,14 +232,23 @@ impl<'w> Rounds<'w> {
     }
 
     fn turn(&mut self, turn: Turn, load: Load, ask: &Ask, round: u32, bar: &ProgressBar) -> io::Result<()> {
-        match turn {
+        let (pair, measured) = match turn {
             Turn::Alone(peer) => {
                 let done = self.alone(peer, load, ask, round, bar);
-                self.unless_foreign(peer, done)
+                return self.unless_foreign(peer, done);
             }
-            Turn::Together(pair) => self.together(pair, load, ask, round, bar),
-            Turn::Paired(pair) => self.paired(pair, load, ask, round, bar),
-        }
+            Turn::Together(pair) => (pair, self.together(pair, self.plan_of(pair, load, ask, bar), round)?),
+            Turn::Paired(pair) => (pair, self.paired(pair, self.plan_of(pair, load, ask, bar), round)?),
+        };
+        pair.into_iter()
+            .zip(measured.into_iter().flatten())
+            .try_for_each(|(peer, measured)| self.keep(peer, measured))
+    }
+
+    /// What both of a pair are offered.
+    fn plan_of(&self, pair: [Peer; 2], load: Load, ask: &Ask, bar: &ProgressBar) -> Option<Plan> {
+        bar.set_message(format!("{}, {} and {}", load.name(), pair[0].name(), pair[1].name()));
+        self.plan(pair[0], load, ask)
     }
 
     /// One subject under one load.
@@ -256,53 +265,43 @@ impl<'w> Rounds<'w> {
         self.window(peer, plan, round)?.map_or(Ok(()), |measured| self.keep(peer, measured))
     }
 
-    /// Two subjects at once, a message to each in turn.
+    /// Two subjects at once, a message to each in turn. `None`: not both take part.
     fn together(
         &mut self,
         pair: [Peer; 2],
-        load: Load,
-        ask: &Ask,
+        plan: Option<Plan>,
         round: u32,
-        bar: &ProgressBar,
-    ) -> io::Result<()> {
-        bar.set_message(format!("{}, {} and {}", load.name(), pair[0].name(), pair[1].name()));
-        let Some(plan) = self.plan(pair[0], load, ask) else { return Ok(()) };
+    ) -> io::Result<Option<[Measured; 2]>> {
         let Self { bench, setting, pad_to, subjects, .. } = self;
         let place = |peer: Peer| subjects.iter().position(|entrant| entrant.peer == peer);
-        let [Some(first), Some(second)] = pair.map(place) else { return Ok(()) };
-        let Ok([first, second]) = subjects.get_disjoint_mut([first, second]) else { return Ok(()) };
+        let (Some(plan), [Some(first), Some(second)]) = (plan, pair.map(place)) else { return Ok(None) };
+        let Ok([first, second]) = subjects.get_disjoint_mut([first, second]) else { return Ok(None) };
         let (setting, pad_to) = (&*setting, *pad_to);
         let starts = pair.map(|peer| move || Ok(peer.start(setting, pad_to)?.subject));
         let both: [(&mut Subject, &Start<'_>); 2] =
             [(&mut first.subject, &starts[0]), (&mut second.subject, &starts[1])];
-        let measured = bench.window_in_turn(both, plan, round)?;
-        pair.into_iter().zip(measured).try_for_each(|(peer, measured)| self.keep(peer, measured))
+        bench.window_in_turn(both, plan, round).map(Some)
     }
 
-    /// Two subjects in turn: what the machine does meanwhile is the same for both.
+    /// Two subjects in turn: what the machine does meanwhile is the same for both. `None`: not both take part.
     fn paired(
         &mut self,
         pair: [Peer; 2],
-        load: Load,
-        ask: &Ask,
+        plan: Option<Plan>,
         round: u32,
-        bar: &ProgressBar,
-    ) -> io::Result<()> {
-        bar.set_message(format!("{}, {} and {}", load.name(), pair[0].name(), pair[1].name()));
+    ) -> io::Result<Option<[Measured; 2]>> {
+        let Some(plan) = plan else { return Ok(None) };
+        let plan = Plan { length: plan.length * 2 / IN_TURN.len() as u32, ..plan };
         let mut sums = [None, None];
         for place in IN_TURN {
-            let Some(plan) = self.plan(pair[place], load, ask) else { return Ok(()) };
-            let plan = Plan { length: plan.length * 2 / IN_TURN.len() as u32, ..plan };
-            let Some(measured) = self.window(pair[place], plan, round)? else { return Ok(()) };
+            let Some(measured) = self.window(pair[place], plan, round)? else { return Ok(None) };
             sums[place] = Some(match sums[place].take() {
                 Some(sum) => Measured::and(sum, measured)?,
                 None => measured,
             });
         }
-        for (peer, measured) in pair.into_iter().zip(sums) {
-            measured.map_or(Ok(()), |measured| self.keep(peer, measured))?;
-        }
-        Ok(())
+        let [first, second] = sums;
+        Ok(first.zip(second).map(|(first, second)| [first, second]))
     }
 
     fn keep(&mut self, peer: Peer, measured: Measured) -> io::Result<()> {

@@ -129,7 +129,7 @@ pub trait Carrier: Send {
 /// Callers and the callee, on the thread that runs it.
 pub struct Driver {
     carrier: Box<dyn Carrier>,
-    /// Of each forwarder: one, or two that are offered messages in turn.
+    /// Of each forwarder: one, but two while they are offered messages in turn.
     lanes: Vec<Exchanges>,
     remembered: Duration,
     out: Outbox,
@@ -178,8 +178,7 @@ impl Driver {
     pub fn reset(&mut self, settings: Settings) {
         self.remembered = remembered(&settings);
         self.carrier.reset(&settings);
-        self.lanes.truncate(1);
-        self.lanes.iter_mut().for_each(|lane| lane.reset(settings.clone()));
+        self.lanes[0].reset(settings);
     }
 
     /// Forgets its connections and what is on its way back: whoever forwarded it is gone.
@@ -195,7 +194,6 @@ impl Driver {
     /// # Errors
     /// Of the sockets. That nobody listens (ICMP) is none: those messages are lost.
     pub fn run(&mut self, offer: &Offer) -> io::Result<Outcome> {
-        self.lanes.truncate(1);
         self.offer(offer)?.pop().ok_or_else(|| io::Error::other("nothing was offered"))
     }
 
@@ -207,8 +205,7 @@ impl Driver {
     pub fn run_in_turn(&mut self, settings: [Settings; 2], offer: &Offer) -> io::Result<[Outcome; 2]> {
         let [first, second] = settings;
         self.reset(first);
-        let beside = self.lanes.first().map(|lane| lane.beside(second));
-        self.lanes.extend(beside);
+        self.lanes.push(self.lanes[0].beside(second));
         let outcomes = self.offer(offer);
         self.lanes.truncate(1);
         outcomes?.try_into().map_err(|_| io::Error::other("not both were offered something"))
