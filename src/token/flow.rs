@@ -89,7 +89,7 @@ pub(super) fn written(
 pub(super) fn mac(key: &Key, call_id: &[u8], tag: &[u8], fields: u128, flow: &Flow) -> Mac {
     let lengths = u128::from(len(call_id)) << 96 | u128::from(len(tag)) << 80;
     let blocks: [Block; 2] = [flow.address().to_be_bytes(), flow.rest().to_be_bytes()];
-    Mac::cut(key.prf.of(&blocks, [call_id, tag], Purpose::RecordRoute.last(lengths | fields)))
+    Mac::cut(key.prf.of(blocks, [call_id, tag], Purpose::RecordRoute.last(lengths | fields)))
 }
 
 impl Flow {

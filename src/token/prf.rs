@@ -59,18 +59,23 @@ impl Prf {
 
     /// The value for a message of `blocks`, then the blocks of `parts`, then the last one.
     #[inline(always)]
-    pub fn of<const PARTS: usize>(&self, blocks: &[Block], parts: [&[u8]; PARTS], last: Block) -> Block {
+    pub fn of<const PARTS: usize>(
+        &self,
+        blocks: impl AsRef<[Block]>,
+        parts: [&[u8]; PARTS],
+        last: Block,
+    ) -> Block {
         let mut whole = Whole { blocks, parts, last, value: Block::default() };
         self.pass(&mut whole);
         whole.value
     }
 
-    /// The same without `blocks`, by a loop of its own.
+    /// The same without `blocks`.
     #[inline(always)]
     pub fn of_parts<const PARTS: usize>(&self, parts: [&[u8]; PARTS], last: Block) -> Block {
-        let mut parts = Parts { parts, last, value: Block::default() };
-        self.pass(&mut parts);
-        parts.value
+        // An array of none, not a slice that is empty: then there is no loop for them.
+        const NONE: [Block; 0] = [];
+        self.of(NONE, parts, last)
     }
 
     /// Computes all values of a pass, which costs as much as two blocks.
@@ -122,33 +127,17 @@ pub(super) trait Pass {
 /// A part becomes as many blocks as it fills and, of its rest, one more: its last sixteen bytes, or, of a part that has
 /// less, all it has. So parts and blocks follow from the blocks where each part's length is known: it has to stand in
 /// a block whose place is known, or in the last one.
-struct Whole<'a, const PARTS: usize> {
-    blocks: &'a [Block],
+struct Whole<'a, B, const PARTS: usize> {
+    blocks: B,
     parts: [&'a [u8]; PARTS],
     last: Block,
     value: Block,
 }
 
-impl<const PARTS: usize> Pass for Whole<'_, PARTS> {
+impl<B: AsRef<[Block]>, const PARTS: usize> Pass for Whole<'_, B, PARTS> {
     #[inline(always)]
     fn take_in<C: Cipher, const FAR: bool>(&mut self, mut new: Taking<'_, C, FAR>) -> u32 {
-        self.blocks.iter().for_each(|block| new.block(*block));
-        self.parts.iter().for_each(|part| new.part(part));
-        self.value = new.end(self.last);
-        new.running.bytes
-    }
-}
-
-/// The same of parts alone.
-struct Parts<'a, const PARTS: usize> {
-    parts: [&'a [u8]; PARTS],
-    last: Block,
-    value: Block,
-}
-
-impl<const PARTS: usize> Pass for Parts<'_, PARTS> {
-    #[inline(always)]
-    fn take_in<C: Cipher, const FAR: bool>(&mut self, mut new: Taking<'_, C, FAR>) -> u32 {
+        self.blocks.as_ref().iter().for_each(|block| new.block(*block));
         self.parts.iter().for_each(|part| new.part(part));
         self.value = new.end(self.last);
         new.running.bytes
@@ -384,7 +373,7 @@ mod tests {
         let (blocks, _) = bytes.as_chunks::<16>();
         for count in (1..200).chain([1_023, 1_024, 1_025, 4_096]) {
             let (last, before) = blocks[..count].split_last().unwrap();
-            let value = prf.of(&[], [before.as_flattened()], *last);
+            let value = prf.of_parts([before.as_flattened()], *last);
             assert_eq!(value, oracle(&key, &bytes[..16 * count]), "{count} blocks");
         }
     }
@@ -395,7 +384,7 @@ mod tests {
         let key = std::array::from_fn(|n| n as u8);
         let text: [u8; 16] = std::array::from_fn(|n| n as u8);
         assert_eq!(
-            format!("{:032x}", u128::from_be_bytes(Prf::new(&key).of(&[], [], text))),
+            format!("{:032x}", u128::from_be_bytes(Prf::new(&key).of_parts([], text))),
             "ebbd822fa458daf6dfdad7c27da76338"
         );
     }
