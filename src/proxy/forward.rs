@@ -357,12 +357,10 @@ fn put_uri(edits: &mut Edits<New>, bytes: &[u8], at: Range<usize>, uri: &Uri<'_>
 #[inline]
 pub(super) fn may_have_what_is_not_allowed(uri: &Uri<'_>) -> bool {
     let text = uri.params().text();
-    if text == b";user=phone" && uri.headers().is_none() {
-        return false;
-    }
-    let has_m = any_eight(text, |eight| has_byte(lower(eight), b'm'));
+    let has_m = || any_eight(text, |eight| has_byte(lower(eight), b'm'));
     // `;method` has seven letters already.
-    uri.headers().is_some() || has_m.unwrap_or(text.len() >= b";method".len())
+    let may_be_method = || text != b";user=phone" && has_m().unwrap_or(text.len() >= b";method".len());
+    uri.headers().is_some() || may_be_method()
 }
 
 /// The parts of a URI that do not go into a Request-URI: headers and `method` (§19.1.1, table 1); and, as
