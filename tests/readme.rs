@@ -6,6 +6,7 @@ mod pki;
 #[path = "support/program.rs"]
 mod program;
 
+use std::path::Path;
 use std::process::Command;
 
 use viaduct::drop_reason::DropReason;
@@ -92,5 +93,30 @@ fn every_command_named_exists() {
     for command in ["run", "check", "doctor", "explain", "routes", "demo", "completions", "man"] {
         assert!(README.contains(&format!("`viaduct {command}")), "README.md does not name {command}");
         assert!(help.contains(&format!("\n  {command}")), "viaduct --help does not list {command}:\n{help}");
+    }
+}
+
+#[test]
+fn every_file_named_exists_and_the_plot_is_of_results_that_are_here() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let links = |begin| README.split(begin).skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+    let is_here = |link: &&str| !link.contains("://") && !link.starts_with('#');
+    for link in links("](").filter(is_here) {
+        let file = link.split('#').next().unwrap_or(link);
+        assert!(root.join(file).exists(), "README.md leads to {file}");
+    }
+    let plots: Vec<&str> = README
+        .lines()
+        .filter_map(|line| line.strip_prefix("![")?.split_once("](")?.1.strip_suffix(".svg)"))
+        .collect();
+    assert!(!plots.is_empty(), "README.md shows no plot");
+    for plot in plots {
+        let results = root.join(plot).with_file_name("results.json");
+        let results =
+            std::fs::read_to_string(&results).unwrap_or_else(|error| panic!("{results:?}: {error}"));
+        let results: serde_json::Value = serde_json::from_str(&results).expect("JSON");
+        let ratio = &results["ratios"]["cpu_per_call_vs_kamailio_mhomed"]["median"];
+        let told = format!("{:.2} of Kamailio's with\n`mhomed=1`", ratio.as_f64().expect("a ratio"));
+        assert!(README.contains(&told), "README.md does not say what {plot} shows: {told}");
     }
 }
