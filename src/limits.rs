@@ -55,26 +55,22 @@ pub const KEYS: usize = 8;
 /// Largest key file in bytes: the header that explains it and [`KEYS`] lines with comments.
 pub const KEY_FILE_BYTES: usize = 16_384;
 
-/// Sets of a shard's table of recent decisions (pins), [`PIN_WAYS`] pins each.
+/// Recent decisions that a shard keeps (pins).
 ///
-/// A retransmission comes within 32 s (64·T1, RFC 3261 §17): ten thousand new transactions a second,
-/// which is what a core can forward, are 320,000 in that time; the next power of two sets holds
-/// 327,680. Of a lower rate, INVITEs are kept for their five minutes too: 1,000 calls a second.
-/// 14 MiB a shard. At the bound the oldest pin of the set goes, counted: its transaction is decided
-/// anew, which gives the same answer unless the routing has changed meanwhile.
-pub const PIN_SETS: usize = 65_536;
+/// A retransmission comes within 32 s (64·T1, RFC 3261 §17): of eight thousand new transactions a second all are kept for that
+/// long, and the five minutes of an INVITE where there are 870 new transactions a second. 14 MiB a shard. Beyond that the
+/// oldest goes, counted: its transaction is decided anew, which gives the same answer unless the routing has changed
+/// meanwhile.
+pub const PINS: usize = 1 << 18;
 
 /// The same of a state that handles messages to no effect, while a shard looks for others.
-pub const UNDERSTUDY_PIN_SETS: usize = 1;
+pub const UNDERSTUDY_PINS: usize = 1;
 
 /// The longest datagram that a shard handles once more while it looks for others.
 pub const REHEARSED_BYTES: usize = 2_048;
 
 /// It does so for a minute at most, in nanoseconds, where no other comes.
 pub const REHEARSED_NS: u64 = 60_000_000_000;
-
-/// Pins in a set: what fits into one cache line of fingerprints and times.
-pub const PIN_WAYS: usize = 5;
 
 /// Choices of listeners that a shard remembers until the next change: a multiple of the neighbours that most trunks have,
 /// in 512 KiB, of which the neighbours that there are stay in the cache. Where three of them meet in a place of two, each time
@@ -235,11 +231,15 @@ pub const ENGINE_SOCKETS: u16 = 2_048;
 
 /// Receive buffers of a shard: what a core forwards in some 2 ms. The socket's own buffer takes longer
 /// bursts; a pool that is empty ends the receives until the batch gives buffers back. 34 MiB of address
-/// space, of which a buffer takes one page each for messages below 4 KiB.
+/// space, of which one of those beyond [`HOT_BUFFERS`] takes one page for messages below 4 KiB.
 pub const RECEIVE_BUFFERS: u16 = 512;
 
 /// Send buffers of a shard: one for each datagram of a batch, and as many again under way.
 pub const SEND_BUFFERS: u16 = 1_024;
+
+/// Of a pool of buffers so many are in huge pages: those that all messages pass by as long as no more come at once. 8 MiB for
+/// each pool of datagrams.
+pub const HOT_BUFFERS: usize = 128;
 
 /// Completions that a ring holds: a full pool of receive buffers, every send failed, and for each socket
 /// the end of a receive and of a cancel, doubled because overflow would cost a system call.

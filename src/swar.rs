@@ -11,6 +11,15 @@ pub const fn has_byte(word: u64, byte: u8) -> bool {
     differ.wrapping_sub(ONES) & !differ & (ONES << 7) != 0
 }
 
+/// Which of sixteen bytes are this one: the highest bit of each, the first one lowest. A byte behind one of them that differs
+/// from it in the lowest bit only is perhaps taken for one, too.
+#[inline(always)]
+pub const fn places_of(bytes: [u8; 16], byte: u8) -> u128 {
+    const ONES: u128 = u128::from_ne_bytes([1; 16]);
+    let differ = u128::from_le_bytes(bytes) ^ (ONES * byte as u128);
+    differ.wrapping_sub(ONES) & !differ & (ONES << 7)
+}
+
 /// Eight letters in lower case. Other bytes become others, too.
 #[inline]
 pub const fn lower(word: u64) -> u64 {
@@ -75,6 +84,21 @@ mod tests {
             }
         }
         assert_eq!(any_eight(b"mmmmmmm", |word| has_byte(word, b'm')), None);
+    }
+
+    #[test]
+    fn each_place_of_a_byte_is_told() {
+        for byte in 0..=u8::MAX {
+            let others: [u8; 16] = std::array::from_fn(|at| byte.wrapping_add(2 + 85 * (at as u8 % 3)));
+            for places in (0u32..1 << 16).step_by(97) {
+                let is_one = |at: usize| places >> at & 1 == 1;
+                let bytes = std::array::from_fn(|at| if is_one(at) { byte } else { others[at] });
+                let found = (0..16).filter(|at| is_one(*at)).fold(0, |found, at| found | 0x80 << (8 * at));
+                assert_eq!(places_of(bytes, byte), found, "{bytes:?}");
+            }
+        }
+        // What is perhaps more than there is.
+        assert_eq!(places_of([7, 6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 7), 0x8080);
     }
 
     #[test]

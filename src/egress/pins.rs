@@ -1,11 +1,14 @@
 //! Recent decisions: a routing change must not move a transaction that is in flight.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+mod entry;
+mod index;
 
-use crate::hardware;
-use crate::limits::PIN_WAYS;
-use crate::net::{NextHop, Now, Transport, address_bits, address_of};
+use crate::hardware::{self, Table};
+use crate::net::{NextHop, Now};
 use crate::token::{KeyId, TransactionKey};
+
+use entry::Entry;
+use index::Set;
 
 /// What a transaction was decided to be: enough to treat its retransmission, its CANCEL and the ACK
 /// for its non-2xx answer the same (RFC 3261 §16.11).
@@ -46,156 +49,79 @@ impl PinKind {
 
 /// A shard's table of recent decisions. All memory is taken at construction.
 ///
-/// Set-associative: a set's fingerprints and times are one cache line, a pin is half of one; so a
-/// look-up touches one line, or two where it finds something. Fingerprints are 64 bits of a keyed hash
-/// besides those that choose the set: nobody can make two transactions collide, and by chance two in
-/// a set agree once in 10^18 look-ups.
+/// Pins stand in a ring in the order in which they were made, a newer one in the place of the oldest; an index of one
+/// cache line for each set of them says where. So what is read at random, the index, is an eighth of the table and
+/// stays in the caches, and the pins are written one behind the other. A pin is known by 64 bits of a keyed hash besides those
+/// that choose the set: nobody can make two transactions collide, and by chance two in a set agree once in 10^18
+/// look-ups.
 pub struct Pins {
-    tags: Box<[Tags]>,
-    pins: Box<[[Packed; PIN_WAYS]]>,
+    index: Table<Set>,
+    ring: Table<Entry>,
+    /// Pins that were made: the number of the next one.
+    made: u64,
     evicted: u64,
     used: usize,
 }
 
-/// One set's fingerprints and times.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Tags {
-    fingerprints: [u64; PIN_WAYS],
-    /// When the pin was made, and its kind; see [`Stamp`].
-    stamps: [Stamp; PIN_WAYS],
-}
-
-const _: () = assert!(size_of::<Tags>() == 64 && size_of::<Packed>() == 32);
-
-/// Milliseconds since the shard's start, modulo 2^31, shifted left by one; the lowest bit says INVITE.
-/// `Stamp(0)` with a fingerprint of 0 is an empty place. The time repeats after 24 days; a pin that is
-/// found again then would need the same 128-bit hash, too.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp(u32);
-
-impl Stamp {
-    fn new(kind: PinKind, now: Now) -> Self {
-        Self(Self::clock(now) << 1 | u32::from(kind == PinKind::Invite))
-    }
-
-    fn clock(now: Now) -> u32 {
-        (now.0 / 1_000_000) as u32 & (u32::MAX >> 1)
-    }
-
-    fn age_ms(self, now: Now) -> u32 {
-        Self::clock(now).wrapping_sub(self.0 >> 1) & (u32::MAX >> 1)
-    }
-
-    fn holds(self, now: Now) -> bool {
-        let kind = if self.0 & 1 == 1 { PinKind::Invite } else { PinKind::Other };
-        self.age_ms(now) < kind.holds_ms()
-    }
-}
-
-/// A [`Pin`] in 32 bytes.
-#[derive(Clone, Copy, Default)]
-struct Packed {
-    address: [u8; 16],
-    scope: u32,
-    egress: u32,
-    signer: u32,
-    port: u16,
-    transport: u8,
-    flags: u8,
-}
-
-const TRANSPORTS: [Transport; 5] =
-    [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
-
-impl Packed {
-    #[inline(always)]
-    fn new(pin: &Pin) -> Self {
-        let address = pin.next_hop.address;
-        let scope = match address {
-            SocketAddr::V4(_) => 0,
-            SocketAddr::V6(v6) => v6.scope_id(),
-        };
-        Self {
-            address: address_bits(address.ip()).to_ne_bytes(),
-            scope,
-            egress: pin.egress,
-            signer: pin.signer.0,
-            port: address.port(),
-            transport: pin.next_hop.transport as u8,
-            flags: u8::from(pin.record_route) | u8::from(pin.set) << 1 | u8::from(pin.by_message) << 2,
-        }
-    }
-
-    fn unpack(&self) -> Pin {
-        let address = match address_of(u128::from_ne_bytes(self.address)) {
-            IpAddr::V4(v4) => SocketAddr::from((v4, self.port)),
-            IpAddr::V6(v6) => SocketAddrV6::new(v6, self.port, 0, self.scope).into(),
-        };
-        let transport = *TRANSPORTS.get(usize::from(self.transport)).unwrap_or(&Transport::Udp);
-        Pin {
-            next_hop: NextHop { transport, address },
-            egress: self.egress,
-            signer: KeyId(self.signer),
-            record_route: self.flags & 1 != 0,
-            set: self.flags & 2 != 0,
-            by_message: self.flags & 4 != 0,
-        }
-    }
-}
-
 impl Pins {
-    /// A table of `sets` sets (rounded up to a power of two) of [`PIN_WAYS`] pins; shards use
-    /// [`crate::limits::PIN_SETS`].
-    pub fn new(sets: usize) -> Self {
-        let sets = sets.next_power_of_two();
-        let empty = Tags { fingerprints: [0; PIN_WAYS], stamps: [Stamp(0); PIN_WAYS] };
-        let tags = vec![empty; sets].into_boxed_slice();
-        let pins = vec![[Packed::default(); PIN_WAYS]; sets].into_boxed_slice();
-        hardware::huge_pages(&tags);
-        hardware::huge_pages(&pins);
-        Self { tags, pins, evicted: 0, used: 0 }
+    /// A table of so many pins: rounded up to a power of two, and no fewer than eight; shards use [`crate::limits::PINS`].
+    pub fn new(pins: usize) -> Self {
+        let pins = pins.next_power_of_two().max(index::PINS_PER_SET);
+        let (index, ring) = (Table::of(Set::EMPTY, pins / index::PINS_PER_SET), Table::of(Entry::NONE, pins));
+        Self { index, ring, made: 0, evicted: 0, used: 0 }
     }
 
     /// Tells that this transaction will be looked for, whatever its inputs
-    /// ([`TransactionKey::bound_to`]): the table is larger than the caches.
+    /// ([`TransactionKey::bound_to`]): the index is larger than the nearest caches.
     pub fn expect(&self, key: TransactionKey) {
-        let (set, _) = self.place(key);
-        if let (Some(tags), Some([first, ..])) = (self.tags.get(set), self.pins.get(set)) {
-            hardware::prefetch(tags);
-            hardware::prefetch(first);
+        if let Some(set) = self.index.get(self.place(key).0) {
+            hardware::prefetch(set);
         }
     }
 
     /// What was decided for this transaction, if it still holds.
+    #[inline]
     pub fn get(&self, key: TransactionKey, now: Now) -> Option<Pin> {
-        let (set, fingerprint) = self.place(key);
-        let tags = self.tags.get(set)?;
-        let way = tags.fingerprints.iter().position(|&f| f == fingerprint)?;
-        let holds = tags.stamps.get(way)?.holds(now);
-        holds.then_some(self.pins.get(set)?.get(way)?.unpack())
+        let entry = self.ring.get(self.find(key)?)?;
+        entry.holds(now).then(|| entry.pin())
     }
 
-    /// Remembers a decision; replaces an earlier one for the same transaction. A full set loses its
-    /// oldest pin, counted if that one still held.
+    /// Remembers a decision; replaces an earlier one for the same transaction. What stood where it is put is lost, counted
+    /// if it still held: the oldest pin of all, and where its set is full, that of its set.
     ///
     /// `pin` says it once its place is known: it is large to be carried along.
     #[inline]
     pub fn put(&mut self, key: TransactionKey, kind: PinKind, pin: impl FnOnce() -> Pin, now: Now) {
-        let (set, fingerprint) = self.place(key);
-        let (Some(tags), Some(pins)) = (self.tags.get_mut(set), self.pins.get_mut(set)) else { return };
-        let way = tags.way_for(fingerprint, now);
-        let (Some(tag), Some(stamp), Some(slot)) =
-            (tags.fingerprints.get_mut(way), tags.stamps.get_mut(way), pins.get_mut(way))
-        else {
-            return;
-        };
-        if *tag == 0 {
-            self.used += 1;
-        } else if *tag != fingerprint && stamp.holds(now) {
-            self.evicted += 1;
+        let (number, fingerprint) = self.place(key);
+        if let Some(at) = self.find(key) {
+            self.clear(at);
         }
-        (*tag, *stamp, *slot) = (fingerprint, Stamp::new(kind, now), Packed::new(&pin()));
+        let Some(set) = self.index.get_mut(number) else { return };
+        let before = set.put(fingerprint, self.made);
+        if let Some(at) = before.and_then(|before| self.find_at(before, number)) {
+            self.evicted += u64::from(self.ring.get(at).is_some_and(|entry| entry.holds(now)));
+            self.clear(at);
+        }
+        let at = self.made as usize & (self.ring.len() - 1);
+        if let Some(entry) = self.ring.get_mut(at) {
+            match entry.is_none() {
+                true => self.used += 1,
+                false => self.evicted += u64::from(entry.holds(now)),
+            }
+            *entry = Entry::new(fingerprint, number as u32, kind, &pin(), now);
+        }
+        self.made += 1;
+        // The next one begins in a line that is here by now, and may end in this one.
+        if let Some(next) = self.ring.get(at + 2) {
+            hardware::prefetch(next);
+        }
+    }
+
+    /// So many were made before, as it were.
+    #[cfg(test)]
+    pub(super) fn begin_at(&mut self, made: u64) {
+        assert!(self.is_empty());
+        self.made = made;
     }
 
     /// Pins that were lost before their time.
@@ -215,24 +141,48 @@ impl Pins {
 
     /// Pins that fit.
     pub fn capacity(&self) -> usize {
-        self.tags.len() * PIN_WAYS
+        self.ring.len()
     }
 
     /// The set, and a fingerprint that is never 0.
+    #[inline(always)]
     fn place(&self, key: TransactionKey) -> (usize, u64) {
-        let set = key.low() as usize & (self.tags.len() - 1);
-        (set, key.high().max(1))
+        (key.low() as usize & (self.index.len() - 1), key.high().max(1))
+    }
+
+    /// Where its pin stands in the ring.
+    #[inline]
+    fn find(&self, key: TransactionKey) -> Option<usize> {
+        let (number, fingerprint) = self.place(key);
+        let set = self.index.get(number)?;
+        let mut ways = set.ways_of(fingerprint);
+        while ways != 0 {
+            let at = self.find_at(set.number(ways.trailing_zeros() as usize / 8), number);
+            if let Some(at) = at.filter(|at| self.ring.get(*at).is_some_and(|e| e.is(fingerprint))) {
+                return Some(at);
+            }
+            ways &= ways - 1;
+        }
+        None
+    }
+
+    /// Where the pin of this number ([`index::number`]) stands, unless it is gone: an index may tell of it for longer, and once
+    /// numbers begin again, of another one, which is another set's.
+    #[inline]
+    fn find_at(&self, pin: u32, set: usize) -> Option<usize> {
+        let before = index::number(self.made.wrapping_sub(pin.into()));
+        let at = pin as usize & (self.ring.len() - 1);
+        let is_there = (1..=self.ring.len()).contains(&(before as usize));
+        (is_there && self.ring.get(at)?.is_of(set as u32)).then_some(at)
+    }
+
+    fn clear(&mut self, at: usize) {
+        if let Some(entry) = self.ring.get_mut(at) {
+            *entry = Entry::NONE;
+            self.used -= 1;
+        }
     }
 }
 
-impl Tags {
-    /// The place for this fingerprint: its own, else an empty one or one that has run out, else that of
-    /// the oldest.
-    fn way_for(&self, fingerprint: u64, now: Now) -> usize {
-        let ways = || self.fingerprints.iter().zip(&self.stamps).enumerate();
-        (self.fingerprints.iter().position(|&f| f == fingerprint))
-            .or_else(|| ways().find(|(_, (f, stamp))| **f == 0 || !stamp.holds(now)).map(|(way, _)| way))
-            .or_else(|| ways().max_by_key(|(_, (_, stamp))| stamp.age_ms(now)).map(|(way, _)| way))
-            .unwrap_or(0)
-    }
-}
+// A number that an index has kept for long is not taken for that of a newer pin.
+const _: () = assert!(crate::limits::PINS <= index::NUMBERS / 16);

@@ -9,7 +9,7 @@ use sip_parser::HeaderLine;
 
 use crate::dns::{Question, Unresolved};
 use crate::egress::{NoEgress, Pins, Recent};
-use crate::limits::{HEADER_LINES, MESSAGE_BYTES, PIN_SETS, SHARDS, USER_BYTES};
+use crate::limits::{HEADER_LINES, MESSAGE_BYTES, PINS, SHARDS, USER_BYTES};
 use crate::net::{ListenerId, NextHop, Now};
 use crate::overload::{Kept, Throttles};
 use crate::rewrite::Edits;
@@ -123,7 +123,7 @@ impl State {
     /// State for shard `number` of `shards`. The secret under which transactions are hashed is taken from
     /// the snapshot's keys and kept, so that a change of keys moves nothing that is in flight.
     pub fn new(number: u16, shards: usize, snapshot: &Snapshot) -> Self {
-        Self::with_pins(shards, snapshot, PIN_SETS).keeping(number, Size::SHARD, snapshot)
+        Self::with_pins(shards, snapshot, PINS).keeping(number, Size::SHARD, snapshot)
     }
 
     /// As shard `number`, which keeps transactions where a rule is stateful.
@@ -150,7 +150,7 @@ impl State {
 
     /// As [`State::new`], with a table of recent decisions of another size and without transactions: for `explain`
     /// and tests, which need few.
-    pub fn with_pins(shards: usize, snapshot: &Snapshot, sets: usize) -> Self {
+    pub fn with_pins(shards: usize, snapshot: &Snapshot, pins: usize) -> Self {
         let work = Work {
             shards: shards.clamp(1, SHARDS) as u16,
             number: 0,
@@ -159,7 +159,7 @@ impl State {
             hands_over: false,
             nonce: None,
             secret: snapshot.keys.transaction_secret(),
-            pins: Pins::new(sets),
+            pins: Pins::new(pins),
             scratch: scratch(snapshot),
             edits: Edits::new(),
             tops: Tops::new(),

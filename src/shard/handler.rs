@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::dns;
 use crate::egress::NoEgress;
-use crate::limits::UNDERSTUDY_PIN_SETS;
+use crate::limits::UNDERSTUDY_PINS;
 use crate::net::{ListenerId, NextHop, Now};
 use crate::overload::Kept;
 use crate::proxy::{self, Came, Incoming, Outcome, Own, Tally};
@@ -157,6 +157,6 @@ impl Handler for proxy::State {
     }
 
     fn understudy(&self, snapshot: &Snapshot) -> Option<Self> {
-        Some(Self::with_pins(self.shards(), snapshot, UNDERSTUDY_PIN_SETS))
+        Some(Self::with_pins(self.shards(), snapshot, UNDERSTUDY_PINS))
     }
 }

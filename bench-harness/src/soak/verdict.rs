@@ -165,7 +165,7 @@ impl Findings {
         let of = |what: fn(&Sample) -> u64| (self.fifth(1, what), self.fifth(4, what));
         let most = self.samples.iter().map(|s| s.files).max().unwrap_or(0);
         let (memory, files) = (memory(of(|s| s.resident)), files(self.files, most));
-        let (pins, most) = (of(|s| s.pins).1, viaduct::limits::PIN_SETS * viaduct::limits::PIN_WAYS);
+        let (pins, most) = (of(|s| s.pins).1, viaduct::limits::PINS);
         let parked = of(|s| s.waiting);
         let tables = Property {
             holds: pins <= most as u64 && parked.1 <= parked.0 && self.account.waiting == 0,

@@ -136,9 +136,9 @@ pub struct Thinker<'a> {
 }
 
 impl<'a> Thinker<'a> {
-    /// Remembers so many sets of transactions.
-    pub fn new(snapshot: &'a Snapshot, sets: usize) -> Self {
-        let state = State::with_pins(1, snapshot, sets);
+    /// Remembers so many transactions.
+    pub fn new(snapshot: &'a Snapshot, transactions: usize) -> Self {
+        let state = State::with_pins(1, snapshot, transactions);
         Self { snapshot, named: None, state, out: vec![0; crate::limits::MESSAGE_BYTES] }
     }
 

@@ -207,12 +207,12 @@ fn account(now: &Snapshot, request: &Request<'_>, mut notes: Vec<String>) -> Acc
     }
     let (now, names) = names::named(now, &incoming);
     let told = host::told(&now, &incoming);
-    let account = Thinker::new(told.as_ref().unwrap_or(&now), SETS).account(&incoming, Now(0), notes);
+    let account = Thinker::new(told.as_ref().unwrap_or(&now), TRANSACTIONS).account(&incoming, Now(0), notes);
     Account { names, ..account }
 }
 
-/// What is remembered of the transactions of one message.
-const SETS: usize = 1;
+/// Transactions that are remembered where there is one message.
+const TRANSACTIONS: usize = 1;
 
 fn moved(args: &Args, both: NowAndThen<'_>, request: Option<Request<'_>>, notes: Vec<String>) -> Moved {
     let account = |snapshot: &Snapshot, on: Ingress| {
@@ -220,7 +220,7 @@ fn moved(args: &Args, both: NowAndThen<'_>, request: Option<Request<'_>>, notes:
         match on {
             Ok(on) => {
                 let incoming = Incoming::on(bytes, snapshot.plan.listener(on), *source);
-                (Some(Thinker::new(snapshot, SETS).account(&incoming, Now(0), notes.clone())), None)
+                (Some(Thinker::new(snapshot, TRANSACTIONS).account(&incoming, Now(0), notes.clone())), None)
             }
             Err(why) => (None, Some(why)),
         }

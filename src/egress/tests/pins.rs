@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use crate::egress::{Pin, PinKind, Pins};
-use crate::limits::{PIN_SETS, PIN_WAYS};
+use crate::limits::PINS;
 use crate::net::{NextHop, Now, Transport};
 use crate::token::{KeyId, TransactionKey};
 
@@ -29,7 +29,7 @@ fn key(set: u64, fingerprint: u64) -> TransactionKey {
 
 #[test]
 fn what_was_put_is_found_as_it_was() {
-    let mut pins = Pins::new(16);
+    let mut pins = Pins::new(64);
     let hops = ["10.0.0.9:5060", "[2001:db8::9]:5070", "[fe80::9%3]:5060"];
     for (n, address) in (0u32..).zip(hops) {
         for (m, transport) in
@@ -66,38 +66,69 @@ fn a_second_decision_replaces_the_first_and_its_time() {
 }
 
 #[test]
-fn a_full_set_loses_its_oldest_and_counts_it() {
-    let mut pins = Pins::new(16);
-    let ways = PIN_WAYS as u64;
+fn a_full_table_loses_its_oldest_and_counts_it() {
+    let mut pins = Pins::new(8);
     // The INVITE is the oldest, though it would hold the longest.
-    pins.put(key(5, 1), PinKind::Invite, || pin(1), Now(0));
-    for n in 2..=ways {
-        pins.put(key(5, n), PinKind::Other, || pin(n as u32), Now(n * SECOND));
+    pins.put(key(0, 1), PinKind::Invite, || pin(1), Now(0));
+    for n in 2..=8 {
+        pins.put(key(0, n), PinKind::Other, || pin(n as u32), Now(n * SECOND));
     }
-    assert_eq!(pins.evicted(), 0);
-    pins.put(key(5, ways + 1), PinKind::Other, || pin(0), Now(10 * SECOND));
-    assert_eq!(pins.evicted(), 1);
-    assert_eq!(pins.get(key(5, 1), Now(10 * SECOND)), None);
-    for n in 2..=ways + 1 {
-        assert!(pins.get(key(5, n), Now(10 * SECOND)).is_some(), "{n}");
+    assert_eq!((pins.len(), pins.evicted()), (8, 0));
+    pins.put(key(0, 9), PinKind::Other, || pin(9), Now(10 * SECOND));
+    assert_eq!((pins.len(), pins.evicted()), (8, 1));
+    assert_eq!(pins.get(key(0, 1), Now(10 * SECOND)), None);
+    for n in 2..=9 {
+        assert_eq!(pins.get(key(0, n), Now(10 * SECOND)), Some(pin(n as u32)));
     }
-    // What has run out makes room without being counted, before anything younger goes.
-    pins.put(key(5, ways + 2), PinKind::Other, || pin(0), Now(35 * SECOND));
-    assert_eq!(pins.evicted(), 1);
-    assert_eq!(pins.len(), PIN_WAYS);
-    assert!(pins.get(key(5, ways + 1), Now(35 * SECOND)).is_some());
+    // What has run out makes room without being counted.
+    pins.put(key(0, 10), PinKind::Other, || pin(10), Now(35 * SECOND));
+    assert_eq!((pins.len(), pins.evicted()), (8, 1));
 }
 
 #[test]
-fn sets_are_apart_and_the_size_is_as_stated() {
-    let mut pins = Pins::new(PIN_SETS);
-    assert_eq!(pins.capacity(), 327_680);
-    for set in 0..PIN_SETS as u64 {
-        pins.put(key(set, 9), PinKind::Other, || pin(set as u32), Now(0));
+fn a_full_set_loses_its_oldest_and_counts_it_once() {
+    let mut pins = Pins::new(64);
+    // More than there are places in a set, and fewer than there are pins.
+    for n in 1..=16 {
+        pins.put(key(5, n), PinKind::Invite, || pin(n as u32), Now(0));
     }
-    assert_eq!((pins.len(), pins.evicted()), (PIN_SETS, 0));
-    assert!((0..PIN_SETS as u64).all(|set| pins.get(key(set, 9), Now(0)) == Some(pin(set as u32))));
-    assert_eq!(Pins::new(3).capacity(), 4 * PIN_WAYS);
+    assert_eq!((pins.len(), pins.evicted()), (15, 1));
+    assert_eq!(pins.get(key(5, 1), Now(1)), None);
+    assert!((2..=16).all(|n| pins.get(key(5, n), Now(1)) == Some(pin(n as u32))));
+    // Those of other sets take the places of all of these in the ring, of which one is gone already.
+    for n in 1..=64 {
+        pins.put(key(n % 4, n), PinKind::Invite, || pin(n as u32), Now(2));
+    }
+    assert_eq!(pins.evicted(), 1 + 15 + 4);
+    assert_eq!(pins.len(), 60, "fifteen of each of these sets");
+}
+
+#[test]
+fn a_pin_that_is_replaced_leaves_its_place_to_nobody() {
+    let mut pins = Pins::new(8);
+    for n in 0..100 {
+        pins.put(key(0, 1), PinKind::Invite, || pin(n), Now(0));
+        assert_eq!(pins.get(key(0, 1), Now(0)), Some(pin(n)));
+    }
+    assert_eq!((pins.len(), pins.evicted()), (1, 0));
+}
+
+#[test]
+fn nearly_all_of_a_full_table_are_found_and_the_size_is_as_stated() {
+    let mut pins = Pins::new(PINS);
+    assert_eq!(pins.capacity(), 262_144);
+    // As hashes are: of all bits alike.
+    let key =
+        |n: u64| TransactionKey(u128::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+    for n in 0..2 * PINS as u64 {
+        pins.put(key(n), PinKind::Other, || pin(n as u32), Now(0));
+    }
+    let found =
+        (PINS as u64..).take(PINS).filter(|n| pins.get(key(*n), Now(0)) == Some(pin(*n as u32))).count();
+    assert_eq!((pins.len(), pins.evicted()), (found, (2 * PINS - found) as u64));
+    assert!(found * 100 >= PINS * 98, "{found}");
+    assert_eq!(Pins::new(9).capacity(), 16);
+    assert_eq!(Pins::new(0).capacity(), 8);
 }
 
 #[test]
@@ -116,12 +147,20 @@ proptest! {
     /// Against a map that never forgets: whatever the table answers is right and in time, and what it
     /// has forgotten in time it has counted.
     #[test]
-    fn never_a_wrong_answer(steps in proptest::collection::vec((0u64..4, 1u64..12, any::<bool>(), 0u64..20), 1..400)) {
-        let mut pins = Pins::new(4);
+    fn never_a_wrong_answer(
+        size in 1usize..100,
+        // Numbers begin again within the steps of some.
+        begin in prop_oneof![Just(0), (1u64 << 24) - 200..1 << 24, (1u64 << 32) - 200..1 << 32],
+        steps in proptest::collection::vec((0u64..4, 1u64..30, any::<bool>(), 0u64..5), 1..400),
+    ) {
+        let mut pins = Pins::new(size);
+        pins.begin_at(begin);
         let mut model: HashMap<(u64, u64), (u32, PinKind, u64)> = HashMap::new();
         let (mut now, mut forgotten) = (0, 0);
         for (n, (set, fingerprint, invite, seconds)) in (0u32..).zip(steps) {
             now += seconds * SECOND;
+            // Small tables have fewer sets than four.
+            let fingerprint = 100 * set + fingerprint;
             let holds = |&(_, kind, at): &(u32, PinKind, u64)| {
                 now - at < if kind == PinKind::Invite { 300 * SECOND } else { 32 * SECOND }
             };

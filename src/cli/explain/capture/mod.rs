@@ -22,7 +22,7 @@ use super::ingress::NotReceived;
 use super::moved::NowAndThen;
 use super::names::Lookups;
 use super::{Args, Failure, ingress, listener, moved, written};
-use crate::limits::PIN_SETS;
+use crate::limits::PINS;
 use crate::net::Now;
 use crate::plan::{Listener, Plan};
 use crate::proxy::Incoming;
@@ -123,7 +123,7 @@ struct Side<'a> {
 
 impl<'a> Side<'a> {
     fn new(snapshot: &'a Snapshot) -> Self {
-        Self { snapshot, thinker: Thinker::new(snapshot, PIN_SETS) }
+        Self { snapshot, thinker: Thinker::new(snapshot, PINS) }
     }
 }
 
