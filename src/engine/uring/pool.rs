@@ -7,8 +7,22 @@ use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
 use super::memory::Mapping;
+use crate::hardware;
+use crate::limits::HOT_BUFFERS;
+
+/// Of a buffer that is read soon so much is fetched: what stands before a message, and all of most of them.
+const EXPECTED_BYTES: usize = 1_024;
+
+/// Buffers that the kernel always has.
+const LENT_AT_LEAST: u16 = 64;
+
+/// Batches after which those that the kernel has are halved, where a quarter of them was enough.
+const BATCHES: u32 = 1_024;
 
 /// The buffers and the ring of them.
+///
+/// The kernel takes them from the ring in order, so each message lands in the buffer that was filled longest ago. It is lent
+/// twice as many as the batches of late needed, of those that were used last: they are still in the caches.
 pub struct Pool {
     /// The ring's entries, and behind them what else the kernel is shown.
     ring: Mapping,
@@ -21,11 +35,21 @@ pub struct Pool {
     mask: u16,
     tail: u16,
     published: u16,
+    /// Those that the kernel is not lent; the one that was used last is on top.
+    held: Vec<u16>,
+    /// How many it is lent, or how many it will be once a batch is over.
+    lent: u16,
+    wanted: u16,
+    /// Given back since they were last lent: what a batch needed.
+    needed: u16,
+    /// Of the last batches, and how many these are.
+    most_needed: u16,
+    batches: u32,
 }
 
 impl Pool {
-    /// Maps `count` buffers, a power of two, of so many bytes, and gives all of them to the kernel as this group; and
-    /// `extra` bytes beside the ring.
+    /// Maps `count` buffers, a power of two, of so many bytes, and lends the kernel some of them as this group; and `extra`
+    /// bytes beside the ring.
     pub fn new(
         uring: &IoUring,
         group: u16,
@@ -38,17 +62,28 @@ impl Pool {
         let stride = buffer_bytes.next_multiple_of(64) + 64;
         let entries = usize::from(count) * size_of::<BufRingEntry>();
         let ring = Mapping::new(entries + extra)?;
-        let buffers = Mapping::new(usize::from(count) * stride)?;
+        let buffers = Mapping::with_hot(usize::from(count) * stride, HOT_BUFFERS * stride)?;
         // SAFETY: the ring's memory is page-aligned and large enough for the entries. The engine unmaps it
         // only when the kernel has ended all receives and given the ring back, or never.
         unsafe {
             uring.submitter().register_buf_ring_with_flags(ring.at(0, entries) as u64, count, group, 0)?;
         }
-        let mut this = Self { ring, buffers, buffer_bytes, stride, mask: count - 1, tail: 0, published: 0 };
-        for buffer in 0..count {
-            this.give_back(buffer);
-        }
-        this.publish();
+        let mut this = Self {
+            ring,
+            buffers,
+            buffer_bytes,
+            stride,
+            mask: count - 1,
+            tail: 0,
+            published: 0,
+            held: (0..count).rev().collect(),
+            lent: 0,
+            wanted: count.min(LENT_AT_LEAST),
+            needed: 0,
+            most_needed: 0,
+            batches: 0,
+        };
+        this.lend();
         Ok(this)
     }
 
@@ -70,9 +105,61 @@ impl Pool {
         unsafe { std::slice::from_raw_parts(start, len) }
     }
 
-    /// Returns a buffer; the kernel sees it after [`Self::publish`].
+    /// Tells that a buffer of which the kernel has filled `len` bytes is read soon.
+    #[inline]
+    pub fn expect(&self, buffer: u16, len: usize) {
+        let len = len.min(self.buffer_bytes).min(EXPECTED_BYTES);
+        let start = self.buffers.at(usize::from(buffer & self.mask) * self.stride, self.buffer_bytes);
+        for line in (0..len).step_by(64) {
+            hardware::prefetch(start.wrapping_add(line));
+        }
+    }
+
+    /// Takes a buffer back from whoever has read it.
+    #[inline]
     pub fn give_back(&mut self, buffer: u16) {
-        let buffer = buffer & self.mask;
+        self.held.push(buffer & self.mask);
+        self.lent = self.lent.saturating_sub(1);
+        self.needed = self.needed.saturating_add(1);
+    }
+
+    /// The kernel has all there are, so that where it wants more, more does not come at once.
+    pub fn is_all_lent(&self) -> bool {
+        self.wanted > self.mask
+    }
+
+    /// A batch is over: lends the kernel what the next one may need.
+    pub fn lend(&mut self) {
+        self.learn();
+        while self.lent < self.wanted
+            && let Some(buffer) = self.held.pop()
+        {
+            self.put(buffer);
+            self.lent += 1;
+        }
+        self.publish();
+    }
+
+    /// How many it is to have: more at once, fewer in time.
+    #[inline]
+    fn learn(&mut self) {
+        let needed = std::mem::take(&mut self.needed);
+        if needed == 0 {
+            return;
+        }
+        (self.most_needed, self.batches) = (self.most_needed.max(needed), self.batches + 1);
+        if needed > self.wanted / 2 {
+            self.wanted = self.wanted.saturating_mul(2).min(self.mask + 1);
+        }
+        if self.batches >= BATCHES {
+            if self.most_needed <= self.wanted / 4 {
+                self.wanted = (self.wanted / 2).max(LENT_AT_LEAST.min(self.mask + 1));
+            }
+            (self.most_needed, self.batches) = (0, 0);
+        }
+    }
+
+    fn put(&mut self, buffer: u16) {
         let start = self.buffers.at(usize::from(buffer) * self.stride, self.buffer_bytes);
         let place = usize::from(self.tail & self.mask) * size_of::<BufRingEntry>();
         let entry = self.ring.at(place, size_of::<BufRingEntry>()).cast::<BufRingEntry>();
@@ -86,8 +173,8 @@ impl Pool {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// Shows the kernel all buffers that were given back.
-    pub fn publish(&mut self) {
+    /// Shows the kernel all buffers that were put into the ring.
+    fn publish(&mut self) {
         if self.published == self.tail {
             return;
         }
@@ -103,5 +190,67 @@ impl Pool {
     pub fn keep(&mut self) {
         self.ring.keep();
         self.buffers.keep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNT: u16 = 512;
+
+    fn pool(uring: &IoUring) -> Pool {
+        Pool::new(uring, 0, COUNT, 1_000, 0).unwrap()
+    }
+
+    /// A batch that needs so many, which the kernel takes in the order of the ring.
+    fn batch(pool: &mut Pool, needed: u16) {
+        let first = pool.tail.wrapping_sub(pool.lent);
+        for place in 0..needed {
+            let entry = usize::from(first.wrapping_add(place) & pool.mask) * size_of::<BufRingEntry>();
+            let entry = pool.ring.at(entry, size_of::<BufRingEntry>()).cast::<BufRingEntry>();
+            // SAFETY: the entry lies within the ring and is initialised.
+            let buffer = unsafe { (*entry).bid() };
+            pool.give_back(buffer);
+        }
+        pool.lend();
+    }
+
+    #[test]
+    fn the_kernel_has_twice_what_batches_need() {
+        let uring = IoUring::new(8).unwrap();
+        let mut pool = pool(&uring);
+        assert_eq!((pool.lent, pool.is_all_lent()), (64, false));
+        batch(&mut pool, 32);
+        assert_eq!(pool.lent, 64);
+        batch(&mut pool, 33);
+        assert_eq!(pool.lent, 128);
+        batch(&mut pool, 128);
+        batch(&mut pool, 256);
+        assert_eq!((pool.lent, pool.is_all_lent()), (512, true));
+        batch(&mut pool, 512);
+        assert_eq!((pool.lent, pool.held.len()), (512, 0));
+        // Of what was much the kernel keeps less in time, and never less than it had at first.
+        (0..3 * BATCHES).for_each(|_| batch(&mut pool, 1));
+        assert_eq!(pool.wanted, 128);
+        (0..9 * BATCHES).for_each(|_| batch(&mut pool, 1));
+        assert_eq!((pool.lent, pool.wanted, pool.held.len()), (64, 64, 448));
+    }
+
+    #[test]
+    fn what_is_lent_was_used_last() {
+        let uring = IoUring::new(8).unwrap();
+        let mut pool = pool(&uring);
+        (0..10_000).for_each(|number| batch(&mut pool, 1 + number % 32));
+        assert!(pool.held.iter().all(|buffer| *buffer >= 64), "some that were never used before were lent");
+    }
+
+    #[test]
+    fn a_pool_of_few_is_lent_as_a_whole() {
+        let uring = IoUring::new(8).unwrap();
+        let mut pool = Pool::new(&uring, 0, 8, 1_000, 0).unwrap();
+        assert_eq!((pool.lent, pool.is_all_lent()), (8, true));
+        (0..2 * BATCHES).for_each(|_| batch(&mut pool, 1));
+        assert_eq!((pool.lent, pool.held.len()), (8, 0));
     }
 }

@@ -31,8 +31,7 @@ pub struct Datagram<'b> {
 }
 
 impl Receive {
-    /// Maps a pool of `count` buffers, a power of two, for datagrams of so many bytes, and gives all of
-    /// it to the kernel.
+    /// Maps a pool of `count` buffers, a power of two, for datagrams of so many bytes, and lends them to the kernel.
     pub fn new(uring: &IoUring, count: u16, message_bytes: usize) -> io::Result<Self> {
         let buffer_bytes = OUT_BYTES + address::BYTES + CONTROL_BYTES + message_bytes;
         let pool = Pool::new(uring, GROUP, count, buffer_bytes, size_of::<libc::msghdr>())?;
@@ -72,14 +71,25 @@ impl Receive {
         })
     }
 
-    /// Returns a buffer; the kernel sees it after [`Self::publish`].
+    /// Tells that a buffer that the kernel has filled is read soon; `len` is the completion's result.
+    #[inline]
+    pub fn expect(&self, buffer: u16, len: usize) {
+        self.pool.expect(buffer, len);
+    }
+
+    /// Takes a buffer back.
     pub fn give_back(&mut self, buffer: u16) {
         self.pool.give_back(buffer);
     }
 
-    /// Shows the kernel all buffers that were given back.
-    pub fn publish(&mut self) {
-        self.pool.publish();
+    /// A batch is over: lends the kernel what the next one may need.
+    pub fn lend(&mut self) {
+        self.pool.lend();
+    }
+
+    /// The kernel has all buffers there are.
+    pub fn is_all_lent(&self) -> bool {
+        self.pool.is_all_lent()
     }
 
     /// Leaves the memory to the process, because the kernel may still write to it.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::address::Address;
 use super::memory::Mapping;
 use crate::engine::SocketId;
-use crate::limits::MESSAGE_BYTES;
+use crate::limits::{HOT_BUFFERS, MESSAGE_BYTES};
 
 /// What is under way in a buffer: on one line of the cache, the one before its bytes.
 #[repr(C, align(64))]
@@ -60,7 +60,7 @@ pub struct Sends {
 
 impl Sends {
     pub fn new(count: u16) -> io::Result<Self> {
-        let buffers = Mapping::new(usize::from(count) * STRIDE)?;
+        let buffers = Mapping::with_hot(usize::from(count) * STRIDE, HOT_BUFFERS * STRIDE)?;
         Ok(Self { buffers, free: (0..count).rev().collect(), count })
     }
 

@@ -157,7 +157,7 @@ impl Engine<'_> {
             }
             1.. => self.streams.unarmed.push(id),
             error if [libc::ENOBUFS, libc::EINTR, libc::EAGAIN].contains(&-error) => {
-                if -error == libc::ENOBUFS {
+                if -error == libc::ENOBUFS && self.chunks.is_all_lent() {
                     self.metrics.receive_starved.count();
                 }
                 self.streams.unarmed.push(id);
@@ -289,7 +289,7 @@ impl Engine<'_> {
     pub(super) fn arm_streams(&mut self) -> io::Result<()> {
         self.connect_streams();
         self.send_streams();
-        self.chunks.publish();
+        self.chunks.lend();
         while let Some(id) = self.streams.unarmed.pop() {
             let Some(stream) = self.streams.get(id) else { continue };
             if stream.is_over || stream.is_receiving || stream.is_read {
