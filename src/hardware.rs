@@ -1,4 +1,4 @@
-//! Hints to the processor and to the kernel's memory management. No result depends on them.
+//! Hints to the processor and to the kernel's memory management, and tables that are made with them. No result depends on them.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};

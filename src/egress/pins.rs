@@ -50,7 +50,7 @@ impl PinKind {
 /// A shard's table of recent decisions. All memory is taken at construction.
 ///
 /// Pins stand in a ring in the order in which they were made, a newer one in the place of the oldest; an index of one
-/// cache line for each set of them says where. So what is read at random, the index, is an eighth of the table and
+/// cache line for each set of them says where. So what is read at random, the index, is a seventh of the table and
 /// stays in the caches, and the pins are written one behind the other. A pin is known by 64 bits of a keyed hash besides those
 /// that choose the set: nobody can make two transactions collide, and by chance two in a set agree once in 10^18
 /// look-ups.
@@ -92,13 +92,13 @@ impl Pins {
     /// `pin` says it once its place is known: it is large to be carried along.
     #[inline]
     pub fn put(&mut self, key: TransactionKey, kind: PinKind, pin: impl FnOnce() -> Pin, now: Now) {
-        let (number, fingerprint) = self.place(key);
+        let (place, fingerprint) = self.place(key);
         if let Some(at) = self.find(key) {
             self.clear(at);
         }
-        let Some(set) = self.index.get_mut(number) else { return };
+        let Some(set) = self.index.get_mut(place) else { return };
         let before = set.put(fingerprint, self.made);
-        if let Some(at) = before.and_then(|before| self.find_at(before, number)) {
+        if let Some(at) = before.and_then(|before| self.find_pin(before, place)) {
             self.evicted += u64::from(self.ring.get(at).is_some_and(|entry| entry.holds(now)));
             self.clear(at);
         }
@@ -108,7 +108,7 @@ impl Pins {
                 true => self.used += 1,
                 false => self.evicted += u64::from(entry.holds(now)),
             }
-            *entry = Entry::new(fingerprint, number as u32, kind, &pin(), now);
+            *entry = Entry::new(fingerprint, place as u32, kind, &pin(), now);
         }
         self.made += 1;
         // The next one begins in a line that is here by now, and may end in this one.
@@ -153,11 +153,11 @@ impl Pins {
     /// Where its pin stands in the ring.
     #[inline]
     fn find(&self, key: TransactionKey) -> Option<usize> {
-        let (number, fingerprint) = self.place(key);
-        let set = self.index.get(number)?;
+        let (place, fingerprint) = self.place(key);
+        let set = self.index.get(place)?;
         let mut ways = set.ways_of(fingerprint);
         while ways != 0 {
-            let at = self.find_at(set.number(ways.trailing_zeros() as usize / 8), number);
+            let at = self.find_pin(set.pin(ways.trailing_zeros() as usize / 8), place);
             if let Some(at) = at.filter(|at| self.ring.get(*at).is_some_and(|e| e.is(fingerprint))) {
                 return Some(at);
             }
@@ -166,13 +166,13 @@ impl Pins {
         None
     }
 
-    /// Where the pin of this number ([`index::number`]) stands, unless it is gone: an index may tell of it for longer, and once
-    /// numbers begin again, of another one, which is another set's.
+    /// Where the pin of this set stands that has this number ([`index::lower`]), unless it is gone: an index may tell of it for
+    /// longer. Once numbers have begun again it may tell of a newer one, which it then loses as if it were the oldest of its set.
     #[inline]
-    fn find_at(&self, pin: u32, set: usize) -> Option<usize> {
-        let before = index::number(self.made.wrapping_sub(pin.into()));
-        let at = pin as usize & (self.ring.len() - 1);
-        let is_there = (1..=self.ring.len()).contains(&(before as usize));
+    fn find_pin(&self, number: u32, set: usize) -> Option<usize> {
+        let age = index::lower(self.made.wrapping_sub(number.into()));
+        let at = number as usize & (self.ring.len() - 1);
+        let is_there = (1..=self.ring.len()).contains(&(age as usize));
         (is_there && self.ring.get(at)?.is_of(set as u32)).then_some(at)
     }
 

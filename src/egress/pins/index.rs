@@ -9,9 +9,9 @@ pub const PINS_PER_SET: usize = 8;
 /// A pin's number begins again after so many.
 pub const NUMBERS: usize = 1 << 24;
 
-/// The lower bits of a pin's number, which an index keeps.
+/// The lower bits of a number, which an index keeps.
 #[inline(always)]
-pub const fn number(made: u64) -> u32 {
+pub const fn lower(made: u64) -> u32 {
     made as u32 & (NUMBERS as u32 - 1)
 }
 
@@ -39,7 +39,7 @@ impl Set {
 
     /// The number of the pin in this place.
     #[inline(always)]
-    pub fn number(&self, way: usize) -> u32 {
+    pub fn pin(&self, way: usize) -> u32 {
         let [a, b, c] = self.numbers.get(way).copied().unwrap_or_default();
         u32::from_le_bytes([a, b, c, 0])
     }
@@ -48,7 +48,7 @@ impl Set {
     #[inline(always)]
     pub fn put(&mut self, fingerprint: u64, made: u64) -> Option<u32> {
         let way = usize::from(self.next);
-        let before = self.number(way);
+        let before = self.pin(way);
         let (place, tag_there) = (self.numbers.get_mut(way)?, self.tags.get_mut(way)?);
         let [a, b, c, _] = (made as u32).to_le_bytes();
         *place = [a, b, c];

@@ -22,6 +22,14 @@ fn pin(n: u32) -> Pin {
     }
 }
 
+/// As good as random (the finalizer of SplitMix64).
+fn hash(n: u64) -> u64 {
+    let n = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}
+
 /// A transaction that falls into this set.
 fn key(set: u64, fingerprint: u64) -> TransactionKey {
     TransactionKey(u128::from(fingerprint) << 64 | u128::from(set))
@@ -117,16 +125,15 @@ fn a_pin_that_is_replaced_leaves_its_place_to_nobody() {
 fn nearly_all_of_a_full_table_are_found_and_the_size_is_as_stated() {
     let mut pins = Pins::new(PINS);
     assert_eq!(pins.capacity(), 262_144);
-    // As hashes are: of all bits alike.
-    let key =
-        |n: u64| TransactionKey(u128::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+    let key = |n: u64| TransactionKey(u128::from(hash(2 * n)) << 64 | u128::from(hash(2 * n + 1)));
     for n in 0..2 * PINS as u64 {
         pins.put(key(n), PinKind::Other, || pin(n as u32), Now(0));
     }
     let found =
         (PINS as u64..).take(PINS).filter(|n| pins.get(key(*n), Now(0)) == Some(pin(*n as u32))).count();
     assert_eq!((pins.len(), pins.evicted()), (found, (2 * PINS - found) as u64));
-    assert!(found * 100 >= PINS * 98, "{found}");
+    // Eight to a set in the mean: of 15 places a few sets want more.
+    assert!(found < PINS && found * 1_000 >= PINS * 995, "{found}");
     assert_eq!(Pins::new(9).capacity(), 16);
     assert_eq!(Pins::new(0).capacity(), 8);
 }
