@@ -58,13 +58,13 @@ pub const KEY_FILE_BYTES: usize = 16_384;
 /// Recent decisions that a shard keeps (pins).
 ///
 /// A retransmission comes within 32 s (64·T1, RFC 3261 §17): of eight thousand new transactions a second all are kept for that
-/// long, and the five minutes of an INVITE where there are 870 new transactions a second. 14 MiB a shard. Beyond that the
-/// oldest goes, counted: its transaction is decided anew, which gives the same answer unless the routing has changed
+/// long, and the five minutes of an INVITE where there are 870 new transactions a second, others of them included. 14 MiB a shard.
+/// Beyond that the oldest goes, counted: its transaction is decided anew, which gives the same answer unless the routing has changed
 /// meanwhile.
 pub const PINS: usize = 1 << 18;
 
 /// The same of a state that handles messages to no effect, while a shard looks for others.
-pub const UNDERSTUDY_PINS: usize = 1;
+pub const UNDERSTUDY_PINS: usize = 8;
 
 /// The longest datagram that a shard handles once more while it looks for others.
 pub const REHEARSED_BYTES: usize = 2_048;
@@ -237,9 +237,9 @@ pub const RECEIVE_BUFFERS: u16 = 512;
 /// Send buffers of a shard: one for each datagram of a batch, and as many again under way.
 pub const SEND_BUFFERS: u16 = 1_024;
 
-/// Of a pool of buffers so many are in huge pages: those that all messages pass by as long as no more come at once. 8 MiB for
-/// each pool of datagrams.
-pub const HOT_BUFFERS: usize = 128;
+/// Of a pool of buffers so many are in huge pages: those that all messages pass by as long as no more come at once. They fill
+/// 8 MiB for each pool of datagrams.
+pub const HOT_BUFFERS: u16 = 120;
 
 /// Completions that a ring holds: a full pool of receive buffers, every send failed, and for each socket
 /// the end of a receive and of a cancel, doubled because overflow would cost a system call.
@@ -467,7 +467,7 @@ pub const STREAM_HALF_CLOSED_NS: u64 = 32_000_000_000;
 /// How long, in nanoseconds, a connection that is being closed is read, so that what was sent last is not lost to a reset.
 pub const STREAM_LINGER_NS: u64 = 2_000_000_000;
 
-/// Receive buffers of a shard for streams, a power of two, and their bytes: 1 MiB is read in a batch.
+/// Receive buffers of a shard for streams, a power of two, and their bytes: 1 MiB is read in a batch, where many come.
 pub const STREAM_BUFFERS: u16 = 256;
 /// Bytes of each.
 pub const STREAM_BUFFER_BYTES: usize = 4_096;

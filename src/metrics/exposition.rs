@@ -339,7 +339,7 @@ impl Readings {
         type Row = (bool, &'static str, &'static str, fn(&ShardMetrics) -> &Counter);
         let rows: [Row; 12] = [
             (false, "receive_buffers", "Receive buffers of a shard", |s| &s.engine.receive_buffers),
-            (false, "receive_buffers_used", "Receive buffers the kernel cannot fill now", |s| {
+            (false, "receive_buffers_used", "Receive buffers whose message is yet to be handled", |s| {
                 &s.engine.receive_buffers_used
             }),
             (false, "send_buffers", "Send buffers of a shard", |s| &s.engine.send_buffers),
@@ -347,7 +347,7 @@ impl Readings {
             (false, "ring_entries", "Entries of a completion ring", |s| &s.engine.ring_entries),
             (false, "ring_used", "Completions that were ready at the last look", |s| &s.engine.ring_used),
             (true, "ring_overflows", "Times a completion ring overflowed", |s| &s.engine.ring_overflows),
-            (true, "receive_starved", "Times a receive ended for want of a buffer", |s| {
+            (true, "receive_starved", "Times a receive ended because all receive buffers were in use", |s| {
                 &s.engine.receive_starved
             }),
             (true, "receive_restarts", "Times a receive was started again", |s| &s.engine.receive_restarts),

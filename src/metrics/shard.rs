@@ -83,7 +83,7 @@ pub struct ShardMetrics {
 pub struct EngineMetrics {
     /// Receive buffers of the pool.
     pub receive_buffers: Counter,
-    /// Receive buffers that the kernel cannot fill now.
+    /// Receive buffers whose message is yet to be handled.
     pub receive_buffers_used: Counter,
     /// Send buffers of the pool.
     pub send_buffers: Counter,
@@ -95,7 +95,7 @@ pub struct EngineMetrics {
     pub ring_used: Counter,
     /// Times the completion ring overflowed.
     pub ring_overflows: Counter,
-    /// Times a receive ended because no buffer was free.
+    /// Times a receive ended because all buffers were in use, not only those that the kernel had.
     pub receive_starved: Counter,
     /// Times a receive was started again.
     pub receive_restarts: Counter,

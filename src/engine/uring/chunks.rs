@@ -12,7 +12,7 @@ pub const GROUP: u16 = 1;
 
 const _: () = assert!(STREAM_BUFFERS.is_power_of_two());
 
-/// Maps the pool and gives it to the kernel.
+/// Maps the pool and lends it to the kernel.
 pub fn new(uring: &IoUring) -> io::Result<Pool> {
     Pool::new(uring, GROUP, STREAM_BUFFERS, STREAM_BUFFER_BYTES, 0)
 }

@@ -26,7 +26,7 @@ impl Mapping {
         Ok(Self { start, bytes, mapped: (start, bytes), keep: false })
     }
 
-    /// The same with its first `hot` bytes in huge pages, as far as these fill some and the kernel has some: taken at once, and
+    /// The same with its first `hot` bytes in huge pages, as far as it fills some and the kernel has some: taken at once, and
     /// found without a walk through the page tables for each small page.
     pub fn with_hot(bytes: usize, hot: usize) -> io::Result<Self> {
         let mapped = (map(bytes + HUGE_PAGE)?, bytes + HUGE_PAGE);
@@ -34,7 +34,7 @@ impl Mapping {
         // SAFETY: less than a huge page before what was asked for, of which so much more is mapped.
         let start = unsafe { mapped.0.add(before) };
         let this = Self { start, bytes, mapped, keep: false };
-        let hot = hot.min(bytes) / HUGE_PAGE * HUGE_PAGE;
+        let hot = hot.next_multiple_of(HUGE_PAGE).min(bytes) / HUGE_PAGE * HUGE_PAGE;
         for page in (0..hot).step_by(HUGE_PAGE) {
             // SAFETY: the byte lies within the mapping, and is 0 already.
             unsafe { this.at(page, 1).write_volatile(0) };

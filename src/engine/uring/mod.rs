@@ -200,7 +200,7 @@ impl<'m> Engine<'m> {
             self.metrics.send_buffers_used.set(self.sends.used() as u64);
             wait = match next {
                 Next::Stop => return self.send_last(shard),
-                Next::Wait(_) if self.woken || self.streams.is_news => 0,
+                Next::Wait(_) if self.woken || self.streams.is_news || !self.ready.is_empty() => 0,
                 Next::Wait(by) => self.sleep_ns(by),
             };
         }

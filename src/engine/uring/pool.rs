@@ -22,7 +22,8 @@ const BATCHES: u32 = 1_024;
 /// The buffers and the ring of them.
 ///
 /// The kernel takes them from the ring in order, so each message lands in the buffer that was filled longest ago. It is lent
-/// twice as many as the batches of late needed, of those that were used last: they are still in the caches.
+/// twice as many as the batches of late needed, of those that were used last: they are still in the
+/// caches. Those in huge pages come first.
 pub struct Pool {
     /// The ring's entries, and behind them what else the kernel is shown.
     ring: Mapping,
@@ -35,8 +36,9 @@ pub struct Pool {
     mask: u16,
     tail: u16,
     published: u16,
-    /// Those that the kernel is not lent; the one that was used last is on top.
-    held: Vec<u16>,
+    /// Those that the kernel is not lent, the one that was used last on top: those in huge pages, and the others.
+    hot: Vec<u16>,
+    cold: Vec<u16>,
     /// How many it is lent, or how many it will be once a batch is over.
     lent: u16,
     wanted: u16,
@@ -62,7 +64,7 @@ impl Pool {
         let stride = buffer_bytes.next_multiple_of(64) + 64;
         let entries = usize::from(count) * size_of::<BufRingEntry>();
         let ring = Mapping::new(entries + extra)?;
-        let buffers = Mapping::with_hot(usize::from(count) * stride, HOT_BUFFERS * stride)?;
+        let buffers = Mapping::with_hot(usize::from(count) * stride, usize::from(HOT_BUFFERS) * stride)?;
         // SAFETY: the ring's memory is page-aligned and large enough for the entries. The engine unmaps it
         // only when the kernel has ended all receives and given the ring back, or never.
         unsafe {
@@ -76,7 +78,8 @@ impl Pool {
             mask: count - 1,
             tail: 0,
             published: 0,
-            held: (0..count).rev().collect(),
+            hot: (0..count.min(HOT_BUFFERS)).rev().collect(),
+            cold: (HOT_BUFFERS..count).rev().collect(),
             lent: 0,
             wanted: count.min(LENT_AT_LEAST),
             needed: 0,
@@ -118,7 +121,12 @@ impl Pool {
     /// Takes a buffer back from whoever has read it.
     #[inline]
     pub fn give_back(&mut self, buffer: u16) {
-        self.held.push(buffer & self.mask);
+        let buffer = buffer & self.mask;
+        if buffer < HOT_BUFFERS {
+            self.hot.push(buffer)
+        } else {
+            self.cold.push(buffer)
+        }
         self.lent = self.lent.saturating_sub(1);
         self.needed = self.needed.saturating_add(1);
     }
@@ -132,7 +140,7 @@ impl Pool {
     pub fn lend(&mut self) {
         self.learn();
         while self.lent < self.wanted
-            && let Some(buffer) = self.held.pop()
+            && let Some(buffer) = self.hot.pop().or_else(|| self.cold.pop())
         {
             self.put(buffer);
             self.lent += 1;
@@ -203,6 +211,12 @@ mod tests {
         Pool::new(uring, 0, COUNT, 1_000, 0).unwrap()
     }
 
+    impl Pool {
+        fn held(&self) -> usize {
+            self.hot.len() + self.cold.len()
+        }
+    }
+
     /// A batch that needs so many, which the kernel takes in the order of the ring.
     fn batch(pool: &mut Pool, needed: u16) {
         let first = pool.tail.wrapping_sub(pool.lent);
@@ -229,12 +243,12 @@ mod tests {
         batch(&mut pool, 256);
         assert_eq!((pool.lent, pool.is_all_lent()), (512, true));
         batch(&mut pool, 512);
-        assert_eq!((pool.lent, pool.held.len()), (512, 0));
+        assert_eq!((pool.lent, pool.held()), (512, 0));
         // Of what was much the kernel keeps less in time, and never less than it had at first.
         (0..3 * BATCHES).for_each(|_| batch(&mut pool, 1));
         assert_eq!(pool.wanted, 128);
         (0..9 * BATCHES).for_each(|_| batch(&mut pool, 1));
-        assert_eq!((pool.lent, pool.wanted, pool.held.len()), (64, 64, 448));
+        assert_eq!((pool.lent, pool.wanted, pool.held()), (64, 64, 448));
     }
 
     #[test]
@@ -242,7 +256,18 @@ mod tests {
         let uring = IoUring::new(8).unwrap();
         let mut pool = pool(&uring);
         (0..10_000).for_each(|number| batch(&mut pool, 1 + number % 32));
-        assert!(pool.held.iter().all(|buffer| *buffer >= 64), "some that were never used before were lent");
+        assert_eq!(pool.cold.len(), usize::from(COUNT - HOT_BUFFERS));
+        assert!(pool.hot.iter().all(|buffer| *buffer >= 64), "some that were never used before were lent");
+    }
+
+    #[test]
+    fn after_a_burst_those_in_huge_pages_are_in_turn_again() {
+        let uring = IoUring::new(8).unwrap();
+        let mut pool = pool(&uring);
+        [64, 128, 256, 512].into_iter().for_each(|needed| batch(&mut pool, needed));
+        assert_eq!((pool.lent, pool.hot.len()), (512, 0));
+        (0..12 * BATCHES).for_each(|_| batch(&mut pool, 1));
+        assert_eq!((pool.lent, pool.cold.len()), (64, usize::from(COUNT - HOT_BUFFERS)));
     }
 
     #[test]
@@ -251,6 +276,6 @@ mod tests {
         let mut pool = Pool::new(&uring, 0, 8, 1_000, 0).unwrap();
         assert_eq!((pool.lent, pool.is_all_lent()), (8, true));
         (0..2 * BATCHES).for_each(|_| batch(&mut pool, 1));
-        assert_eq!((pool.lent, pool.held.len()), (8, 0));
+        assert_eq!((pool.lent, pool.held()), (8, 0));
     }
 }

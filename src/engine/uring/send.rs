@@ -60,7 +60,7 @@ pub struct Sends {
 
 impl Sends {
     pub fn new(count: u16) -> io::Result<Self> {
-        let buffers = Mapping::with_hot(usize::from(count) * STRIDE, HOT_BUFFERS * STRIDE)?;
+        let buffers = Mapping::with_hot(usize::from(count) * STRIDE, HOT_BUFFERS as usize * STRIDE)?;
         Ok(Self { buffers, free: (0..count).rev().collect(), count })
     }
 

@@ -1,6 +1,6 @@
 //! How much of everything an engine has.
 
-use crate::limits::{COMPLETIONS, MESSAGE_BYTES, RECEIVE_BUFFERS, SEND_BUFFERS, SENDS_PER_SUBMIT};
+use crate::limits::{COMPLETIONS, MESSAGE_BYTES, RECEIVE_BUFFERS, SEND_BUFFERS};
 
 /// How much of everything an engine has.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +22,7 @@ impl Sizes {
         receive_buffers: RECEIVE_BUFFERS,
         message_bytes: MESSAGE_BYTES,
         send_buffers: SEND_BUFFERS,
-        // Those of a batch, and what else there is to be said; where more is, it is submitted earlier.
-        submissions: 2 * SENDS_PER_SUBMIT as u32,
+        submissions: SEND_BUFFERS as u32,
         completions: COMPLETIONS,
         accept_below: None,
     };

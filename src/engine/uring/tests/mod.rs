@@ -84,6 +84,28 @@ fn an_empty_pool_of_receive_buffers_is_survived() {
 }
 
 #[test]
+fn the_kernel_is_lent_more_buffers_by_a_burst_and_none_of_it_is_lost() {
+    const MANY: usize = 200;
+    inside(move || {
+        let socket = open(OWN);
+        let (go, gate) = mpsc::channel();
+        let echo = Echo { gate: Some(gate), ..Echo::on(&socket) };
+        let (echo, metrics) = run_with(Sizes::DEFAULT, echo, move |talk| {
+            let client = Client::new();
+            for _ in 0..MANY {
+                client.send(b"x");
+            }
+            go.send(()).unwrap();
+            talk.until_ended(MANY);
+            client.receive_all(MANY);
+        });
+        assert_eq!((echo.received(), echo.sent, socket.drops().full), (MANY, MANY, 0));
+        assert!(metrics.receive_restarts.get() > 0, "the kernel had fewer than came");
+        assert_eq!(metrics.receive_starved.get(), 0, "there were more");
+    });
+}
+
+#[test]
 fn what_a_closing_socket_had_received_is_handled_to_the_last() {
     let sizes = Sizes { receive_buffers: 8, ..Sizes::DEFAULT };
     inside(move || {
