@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("stream", &["limits", "net", "random", "tls", "websocket"]),
     ("plan", &["dns", "fib", "group", "limits", "net", "overload", "rules", "stream", "tls"]),
     ("token", &["limits", "net"]),
-    ("egress", &["fib", "hardware", "limits", "net", "plan", "rules", "token"]),
+    ("egress", &["fib", "hardware", "limits", "net", "plan", "rules", "swar", "token"]),
     ("findings", &["dns", "egress", "fib", "limits", "net", "plan", "rules"]),
     ("snapshot", &["dns", "egress", "fib", "group", "limits", "net", "plan", "token"]),
     ("rewrite", &["limits", "net"]),
@@ -69,7 +69,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "websocket",
         ],
     ),
-    ("engine", &["limits", "metrics", "net", "plan", "random", "stream"]),
+    ("engine", &["hardware", "limits", "metrics", "net", "plan", "random", "stream"]),
     (
         "shard",
         &[
