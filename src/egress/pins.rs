@@ -82,7 +82,8 @@ impl Pins {
     /// What was decided for this transaction, if it still holds.
     #[inline]
     pub fn get(&self, key: TransactionKey, now: Now) -> Option<Pin> {
-        let entry = self.ring.get(self.find(key)?)?;
+        let (place, fingerprint) = self.place(key);
+        let entry = self.ring.get(self.find(place, fingerprint)?)?;
         entry.holds(now).then(|| entry.pin())
     }
 
@@ -93,7 +94,7 @@ impl Pins {
     #[inline]
     pub fn put(&mut self, key: TransactionKey, kind: PinKind, pin: impl FnOnce() -> Pin, now: Now) {
         let (place, fingerprint) = self.place(key);
-        if let Some(at) = self.find(key) {
+        if let Some(at) = self.find(place, fingerprint) {
             self.clear(at);
         }
         let Some(set) = self.index.get_mut(place) else { return };
@@ -150,10 +151,9 @@ impl Pins {
         (key.low() as usize & (self.index.len() - 1), key.high().max(1))
     }
 
-    /// Where its pin stands in the ring.
+    /// Where the pin of this set stands in the ring that has this fingerprint.
     #[inline]
-    fn find(&self, key: TransactionKey) -> Option<usize> {
-        let (place, fingerprint) = self.place(key);
+    fn find(&self, place: usize, fingerprint: u64) -> Option<usize> {
         let set = self.index.get(place)?;
         let mut ways = set.ways_of(fingerprint);
         while ways != 0 {

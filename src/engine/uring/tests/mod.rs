@@ -49,6 +49,16 @@ fn drive<'m>(engine: &mut Engine<'m>, shard: &mut impl Shard<Engine<'m>>) {
     engine.run(shard).unwrap();
 }
 
+/// Sends so many datagrams, which all wait in the socket before the shard, which waits at its gate, runs; and receives as many.
+fn burst(talk: &Talk, client: &Client, go: &mpsc::Sender<()>, many: usize) {
+    for _ in 0..many {
+        client.send(b"x");
+    }
+    go.send(()).unwrap();
+    talk.until_ended(many);
+    client.receive_all(many);
+}
+
 #[test]
 fn an_empty_pool_of_receive_buffers_is_survived() {
     const ROUNDS: usize = 20;
@@ -59,13 +69,8 @@ fn an_empty_pool_of_receive_buffers_is_survived() {
         let echo = Echo { gate: Some(gate), ..Echo::on(&socket) };
         let (echo, metrics) = run_with(sizes, echo, move |talk| {
             let client = Client::new();
-            // Four times the pool waits in the socket before the shard, which waits at its gate, runs.
-            for _ in 0..BURST {
-                client.send(b"x");
-            }
-            go.send(()).unwrap();
-            talk.until_ended(BURST);
-            client.receive_all(BURST);
+            // Four times the pool.
+            burst(talk, &client, &go, BURST);
             // All that comes later is served as ever.
             for round in 2..=ROUNDS {
                 for _ in 0..8 {
@@ -91,13 +96,7 @@ fn the_kernel_is_lent_more_buffers_by_a_burst_and_none_of_it_is_lost() {
         let (go, gate) = mpsc::channel();
         let echo = Echo { gate: Some(gate), ..Echo::on(&socket) };
         let (echo, metrics) = run_with(Sizes::DEFAULT, echo, move |talk| {
-            let client = Client::new();
-            for _ in 0..MANY {
-                client.send(b"x");
-            }
-            go.send(()).unwrap();
-            talk.until_ended(MANY);
-            client.receive_all(MANY);
+            burst(talk, &Client::new(), &go, MANY);
         });
         assert_eq!((echo.received(), echo.sent, socket.drops().full), (MANY, MANY, 0));
         assert!(metrics.receive_restarts.get() > 0, "the kernel had fewer than came");
