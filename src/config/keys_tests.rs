@@ -103,6 +103,18 @@ fn keys(place: &Place) -> Vec<String> {
 }
 
 #[test]
+fn a_condition_beside_when_is_told_where_it_belongs() {
+    let place = |end: &str| PLACES.iter().find(|place| place.before.ends_with(end)).unwrap();
+    let conditions = keys(place("[route.when]\n"));
+    assert!(conditions.len() > 10, "{conditions:?}");
+    for key in conditions {
+        let findings = found(place("[[route]]\n"), &key, "1");
+        let told = format!("`{key}` belongs in `when`: when = {{ … }}");
+        assert!(findings.iter().any(|finding| finding.hint == told), "{key}: {findings:?}");
+    }
+}
+
+#[test]
 fn a_value_that_does_not_belong_to_its_key_is_refused_with_what_to_do() {
     for place in &PLACES {
         for key in keys(place) {

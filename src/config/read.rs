@@ -21,6 +21,8 @@ pub(super) struct Section<'d> {
     /// Where it stands.
     pub span: Range<usize>,
     taken: Vec<&'static str>,
+    /// A key of it that has a table, and the keys of that.
+    within: (&'static str, &'static [&'static str]),
 }
 
 /// A key with its value.
@@ -51,7 +53,12 @@ pub(super) struct Text<'d> {
 
 impl<'d> Section<'d> {
     pub fn new(table: &'d dyn TableLike, name: &'static str, span: Range<usize>) -> Self {
-        Self { table, name, span, taken: Vec::new() }
+        Self { table, name, span, taken: Vec::new(), within: ("", &[]) }
+    }
+
+    /// One of its keys has a table with such keys, which some write beside it.
+    pub fn has_within(&mut self, key: &'static str, keys: &'static [&'static str]) {
+        self.within = (key, keys);
     }
 
     /// The value of a key, if it is there.
@@ -81,9 +88,13 @@ impl<'d> Section<'d> {
         for (key, _) in self.table.iter().filter(|(key, _)| !self.taken.contains(key)) {
             let span = self.table.key(key).and_then(toml_edit::Key::span);
             let name = self.name;
-            let hint = match &meant(key, &self.taken)[..] {
-                [] => format!("known keys are: {}", self.taken.join(", ")),
-                meant => format!("did you mean {}?", meant.join(" or ")),
+            let (outer, inner) = self.within;
+            let hint = match (&meant(key, &self.taken)[..], &meant(key, inner)[..]) {
+                ([], []) => format!("known keys are: {}", self.taken.join(", ")),
+                ([], meant) => {
+                    format!("{} belongs in `{outer}`: {outer} = {{ … }}", meant.join(" or "))
+                }
+                (meant, _) => format!("did you mean {}?", meant.join(" or ")),
             };
             let span = span.unwrap_or_else(|| self.span.clone());
             findings.error(span, format!("unknown key `{key}` in {name}"), hint);

@@ -33,6 +33,24 @@ pub(super) struct Read {
     patterns: Vec<Written>,
 }
 
+/// Keys of `when`, which some write beside it.
+const CONDITIONS: [&str; 14] = [
+    "method",
+    "transport",
+    "listener",
+    "source",
+    "peer",
+    "ruri_prefix",
+    "ruri_host",
+    "from_host",
+    "to_host",
+    "ruri_user",
+    "from_user",
+    "to_user",
+    "header",
+    "not",
+];
+
 /// All rules.
 pub(super) fn build(
     entry: Option<Entry<'_>>,
@@ -53,6 +71,7 @@ pub(super) fn build(
         return read;
     }
     for (number, mut section) in sections.into_iter().enumerate() {
+        section.has_within("when", &CONDITIONS);
         let whole = section.span.clone();
         let (line, _) = findings.line_column(whole.start);
         let name = name(&mut section, number, &mut taken, findings);
