@@ -3,8 +3,9 @@
 //! Exact, and far cheaper than stopping the forwarder at each call as `strace` does; but not free, so a window in
 //! which it counts is not one whose CPU time is compared.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -13,9 +14,13 @@ use crate::subject::Subject;
 
 /// A tracing instance of its own.
 pub struct Counter {
-    tracefs: tempfile::TempDir,
+    /// Keeps the file system, which is mounted nowhere any more.
+    _tracefs: File,
     instance: PathBuf,
 }
+
+/// What this program's instances are called, with the process behind it.
+const INSTANCE: &str = "bench-harness-";
 
 impl Counter {
     /// Prepares to count.
@@ -23,11 +28,12 @@ impl Counter {
     /// # Errors
     /// This process may not mount tracefs, or the kernel has no such tracepoint.
     pub fn new() -> io::Result<Self> {
-        let tracefs = tempfile::tempdir()?;
-        mount(Some("tracefs"), tracefs.path(), Some("tracefs"), MsFlags::empty(), None::<&str>)?;
-        let instance = tracefs.path().join("instances").join(format!("bench-harness-{}", std::process::id()));
-        let this = Self { tracefs, instance };
-        fs::create_dir(&this.instance)?;
+        let tracefs = unmounted()?;
+        let instances = PathBuf::from(format!("/proc/self/fd/{}/instances", tracefs.as_raw_fd()));
+        remove_left(&instances)?;
+        let instance = instances.join(format!("{INSTANCE}{}", std::process::id()));
+        fs::create_dir(&instance)?;
+        let this = Self { _tracefs: tracefs, instance };
         // Only its counts are read: the least memory is enough.
         fs::write(this.instance.join("buffer_size_kb"), "4")?;
         Ok(this)
@@ -61,6 +67,27 @@ impl Counter {
     }
 }
 
+/// The file system's folder, open and not mounted: so nothing is left mounted, however this process ends.
+fn unmounted() -> io::Result<File> {
+    let folder = tempfile::tempdir()?;
+    mount(Some("tracefs"), folder.path(), Some("tracefs"), MsFlags::empty(), None::<&str>)?;
+    let opened = File::open(folder.path());
+    umount2(folder.path(), MntFlags::MNT_DETACH)?;
+    opened
+}
+
+/// Removes the instances of processes that were killed.
+fn remove_left(instances: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(instances)? {
+        let name = entry?.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(INSTANCE));
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            fs::remove_dir(instances.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
 fn of_core(folder: &Path) -> io::Result<u64> {
     let text = match fs::read_to_string(folder.join("stats")) {
         // A core that is offline has no buffer.
@@ -84,16 +111,48 @@ impl Drop for Counter {
     fn drop(&mut self) {
         // What cannot be taken back is left to the administrator; there is nobody to tell.
         let _ = fs::remove_dir(&self.instance);
-        let _ = umount2(self.tracefs.path(), MntFlags::MNT_DETACH);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn only_those_of_processes_that_are_gone_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, gone) = (format!("{INSTANCE}{}", std::process::id()), format!("{INSTANCE}4294967295"));
+        for name in [&*own, &gone, "perf", "bench-harness"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        remove_left(folder.path()).unwrap();
+        let mut left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["bench-harness", &*own, "perf"]);
+    }
+
+    #[test]
+    fn nothing_stays_mounted_or_behind() {
+        let mounts = || fs::read_to_string("/proc/self/mounts").unwrap().matches("tracefs").count();
+        let before = mounts();
+        let Ok(counter) = Counter::new() else { return println!("SKIPPED: tracefs may not be mounted here") };
+        // Other tests mount theirs for a moment.
+        let moments = (0..100).inspect(|_| std::thread::sleep(std::time::Duration::from_millis(10)));
+        assert!(moments.map(|_| mounts()).any(|now| now <= before));
+        let kept = counter._tracefs.try_clone().unwrap();
+        let name = counter.instance.file_name().unwrap().to_owned();
+        let instance =
+            Path::new("/proc/self/fd").join(kept.as_raw_fd().to_string()).join("instances").join(name);
+        assert!(instance.join("per_cpu").exists());
+        drop(counter);
+        assert!(!instance.exists());
+    }
+
     #[test]
     fn events_are_summed_whether_kept_or_not() {
         let stats = "entries: 10\noverrun: 200\ncommit overrun: 5000\nbytes: 4000\n\
                      oldest event ts:  1.2\nnow ts:  3.4\ndropped events: 3000\nread events: 1\n";
-        assert_eq!(super::events(stats), 3211);
+        assert_eq!(events(stats), 3211);
     }
 }
