@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
@@ -19,8 +20,11 @@ pub struct Counter {
     instance: PathBuf,
 }
 
-/// What this program's instances are called, with the process behind it.
+/// What this program's instances are called, with process and number behind it.
 const INSTANCE: &str = "bench-harness-";
+
+/// How many this process has made.
+static MADE: AtomicU32 = AtomicU32::new(0);
 
 impl Counter {
     /// Prepares to count.
@@ -31,7 +35,8 @@ impl Counter {
         let tracefs = unmounted()?;
         let instances = PathBuf::from(format!("/proc/self/fd/{}/instances", tracefs.as_raw_fd()));
         remove_left(&instances)?;
-        let instance = instances.join(format!("{INSTANCE}{}", std::process::id()));
+        let (process, number) = (std::process::id(), MADE.fetch_add(1, Relaxed));
+        let instance = instances.join(format!("{INSTANCE}{process}.{number}"));
         fs::create_dir(&instance)?;
         let this = Self { _tracefs: tracefs, instance };
         // Only its counts are read: the least memory is enough.
@@ -80,9 +85,10 @@ fn unmounted() -> io::Result<File> {
 fn remove_left(instances: &Path) -> io::Result<()> {
     for entry in fs::read_dir(instances)? {
         let name = entry?.file_name();
-        let process = name.to_str().and_then(|name| name.strip_prefix(INSTANCE));
+        let process = name.to_str().and_then(|name| name.strip_prefix(INSTANCE)?.split('.').next());
         if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
-            fs::remove_dir(instances.join(&name))?;
+            // Somebody else may have done it.
+            let _ = fs::remove_dir(instances.join(&name));
         }
     }
     Ok(())
@@ -121,7 +127,7 @@ mod tests {
     #[test]
     fn only_those_of_processes_that_are_gone_are_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let (own, gone) = (format!("{INSTANCE}{}", std::process::id()), format!("{INSTANCE}4294967295"));
+        let (own, gone) = (format!("{INSTANCE}{}.0", std::process::id()), format!("{INSTANCE}4294967295.1"));
         for name in [&*own, &gone, "perf", "bench-harness"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
