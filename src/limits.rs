@@ -131,6 +131,9 @@ pub const DUE_PER_MESSAGE: usize = 2;
 /// 100 ms; one more is lost and counted.
 pub const RECORDS: usize = 1_024;
 
+/// Log lines that wait to be written; one more is lost and counted. A reload that is refused is one, with all its findings.
+pub const LOG_LINES: usize = 4_096;
+
 /// Panics in a second that a shard survives. One message that panics is a defect that a neighbour may
 /// hit now and then; more than a few a second is an attack or a broken shard.
 pub const PANICS_PER_SECOND: u32 = 5;
@@ -305,8 +308,9 @@ pub const PARKED_FOR_NAME_NS: u64 = 4_000_000_000;
 /// Addresses that are kept of one name.
 pub const ADDRESSES_PER_NAME: usize = 16;
 
-/// Destinations, and failures of connections, that the log remembers having told of; further ones are only counted.
-pub const NOTED_DESTINATIONS: usize = 4_096;
+/// Destinations without a fitting listener that the log tells of in an hour, and failures of connections; further ones are only
+/// counted: whoever sends names them, and one scan must not fill a disk.
+pub const TOLD_AN_HOUR: usize = 512;
 
 /// Connections to the admin address at a time: a scraper, an operator and a probe, four times over.
 /// One more waits to be accepted.

@@ -1,5 +1,6 @@
 //! `viaduct run`: forward until told to stop.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,17 +28,21 @@ pub struct Args {
 
 /// Runs until a signal, then says how it went.
 pub fn execute(args: Args) -> ExitCode {
-    control::log::install();
     let source = args.config.map_or(Source::Default, Source::File);
-    match control::run(Options { source, owns_process: true }) {
+    let ended = control::log::install()
+        .map_err(Error::System)
+        .and_then(|()| control::run(Options { source, owns_process: true }));
+    control::log::finish();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            match &error {
+            // Where nobody can be told, the exit code still tells.
+            let _ = match &error {
                 Error::Configuration(findings) => {
-                    anstream::eprint!("{}", findings.render(&Renderer::styled()));
+                    write!(anstream::stderr(), "{}", findings.render(&Renderer::styled()))
                 }
-                other => anstream::eprintln!("viaduct: {other}"),
-            }
+                other => writeln!(anstream::stderr(), "viaduct: {other}"),
+            };
             let wrong_file = error.is_configuration();
             ExitCode::from(if wrong_file { super::CONFIGURATION } else { super::FAILED })
         }

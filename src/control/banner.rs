@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::cores;
+use super::{cores, log};
 use crate::egress::{ListenerState, View};
 use crate::plan::{EngineKind, Listener, Plan};
 
@@ -49,7 +49,7 @@ impl Banner<'_> {
     /// Says it: in lines of its own where somebody watches, as one log line each where not.
     pub fn tell(&self, owns_process: bool) {
         if owns_process && io::stderr().is_terminal() {
-            eprintln!("{self}");
+            log::print(&format!("{self}\n"));
         } else {
             self.to_string().lines().for_each(|line| tracing::info!("{line}"));
         }

@@ -1,27 +1,224 @@
 //! Where log lines go and how they look.
+//!
+//! A thread of its own writes them to standard error. Whoever reads there may stand still, have gone, or have a full disk:
+//! neither routes nor reloads wait for that, and nothing ends because of it. Lines that could not be written are counted
+//! ([`lost`]), and told of once one can be written again.
 
 use std::env;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::limits;
+
 /// Environment variable that selects levels, as `debug` or `viaduct::control=debug,info`.
 const VARIABLE: &str = "VIADUCT_LOG";
 
+/// How long the end of the process waits for lines that are not written yet.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+static WRITER: OnceLock<Lines> = OnceLock::new();
+static LOST: AtomicU64 = AtomicU64::new(0);
+
 /// Sends log lines to standard error: in colour on a terminal, and without a time of their own where
 /// the journal writes one before them. Called once, by the command; a second call changes nothing.
-pub fn install() {
+///
+/// # Errors
+/// The thread that writes them cannot be made.
+pub fn install() -> io::Result<()> {
+    if WRITER.get().is_some() {
+        return Ok(());
+    }
+    let started = Lines::to(io::stderr(), &LOST)?;
+    let writer = WRITER.get_or_init(|| started);
     let terminal = io::stderr().is_terminal();
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .with_env_var(VARIABLE)
         .from_env_lossy();
     let lines = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
+        .with_writer(|| writer.clone())
         .with_ansi(terminal && env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .with_env_filter(filter);
     let journal = env::var_os("JOURNAL_STREAM").is_some() && !terminal;
     let _ = if journal { lines.without_time().try_init() } else { lines.try_init() };
+    Ok(())
+}
+
+/// Writes a text as it is, behind all lines before it.
+pub(super) fn print(text: &str) {
+    if let Some(writer) = WRITER.get() {
+        writer.add(text.as_bytes());
+    }
+}
+
+/// Waits until all lines are written, though not for long. To be called before the process ends.
+pub fn finish() {
+    if let Some(writer) = WRITER.get() {
+        writer.finish(LAST_WORDS);
+    }
+}
+
+/// Log lines that could not be written, since the start.
+pub fn lost() -> u64 {
+    LOST.load(Relaxed)
+}
+
+/// What the thread is told.
+enum Entry {
+    Line(Box<[u8]>),
+    /// Everything before this is written.
+    Done(SyncSender<()>),
+}
+
+/// Takes lines for the thread; never waits.
+#[derive(Clone)]
+struct Lines {
+    entries: SyncSender<Entry>,
+    lost: &'static AtomicU64,
+}
+
+impl Lines {
+    /// Starts the thread.
+    fn to(out: impl Write + Send + 'static, lost: &'static AtomicU64) -> io::Result<Self> {
+        let (entries, written) = sync_channel(limits::LOG_LINES);
+        let work = move || write_all(out, &written, lost);
+        std::thread::Builder::new().name("log".into()).spawn(work)?;
+        Ok(Self { entries, lost })
+    }
+
+    fn add(&self, line: &[u8]) {
+        if self.entries.try_send(Entry::Line(line.into())).is_err() {
+            self.lost.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn finish(&self, patience: Duration) {
+        let (done, is_done) = sync_channel(1);
+        let (until, mut entry) = (Instant::now() + patience, Entry::Done(done));
+        while let Err(TrySendError::Full(again)) = self.entries.try_send(entry) {
+            if Instant::now() >= until {
+                return;
+            }
+            entry = again;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Whoever reads may stand still: the process ends all the same.
+        let _ = is_done.recv_timeout(until.saturating_duration_since(Instant::now()));
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.add(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What the thread does.
+fn write_all(mut out: impl Write, entries: &Receiver<Entry>, lost: &AtomicU64) {
+    let mut told = 0;
+    for entry in entries {
+        match entry {
+            Entry::Line(line) if out.write_all(&line).and_then(|()| out.flush()).is_err() => {
+                lost.fetch_add(1, Relaxed);
+            }
+            Entry::Line(_) => {
+                let all = lost.load(Relaxed);
+                let since = all - std::mem::replace(&mut told, all);
+                if since > 0 {
+                    tracing::warn!(
+                        "{since} log lines before this could not be written (viaduct_log_lines_lost_total)"
+                    );
+                }
+            }
+            Entry::Done(done) => {
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Fails as long as it is told to, and stands still while the lock is held.
+    #[derive(Clone, Default)]
+    struct Device(Arc<Mutex<(bool, Vec<u8>)>>);
+
+    impl Write for Device {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut device = self.0.lock().unwrap();
+            match device.0 {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => device.1.write(bytes),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn started() -> (Device, Lines) {
+        let lost = Box::leak(Box::default());
+        let device = Device::default();
+        (device.clone(), Lines::to(device, lost).unwrap())
+    }
+
+    fn text(device: &Device) -> String {
+        String::from_utf8(device.0.lock().unwrap().1.clone()).unwrap()
+    }
+
+    #[test]
+    fn lines_are_written_in_order() {
+        let (device, lines) = started();
+        for n in 0..100 {
+            lines.add(format!("{n}\n").as_bytes());
+        }
+        lines.finish(Duration::from_secs(10));
+        assert_eq!(text(&device), (0..100).map(|n| format!("{n}\n")).collect::<String>());
+        assert_eq!(lines.lost.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_and_counts_them() {
+        let (device, lines) = started();
+        device.0.lock().unwrap().0 = true;
+        lines.add(b"lost\n");
+        lines.finish(Duration::from_secs(10));
+        assert_eq!((text(&device).as_str(), lines.lost.load(Relaxed)), ("", 1));
+        device.0.lock().unwrap().0 = false;
+        lines.add(b"written\n");
+        lines.finish(Duration::from_secs(10));
+        assert_eq!((text(&device).as_str(), lines.lost.load(Relaxed)), ("written\n", 1));
+    }
+
+    #[test]
+    fn who_stands_still_keeps_nobody_waiting() {
+        let (device, lines) = started();
+        let standing_still = device.0.lock().unwrap();
+        // One more than there is room for has been taken out by the thread.
+        for _ in 0..limits::LOG_LINES + 11 {
+            lines.add(b"a line\n");
+        }
+        lines.finish(Duration::from_millis(50));
+        assert!((10..=11).contains(&lines.lost.load(Relaxed)), "{:?}", lines.lost);
+        drop(standing_still);
+        lines.finish(Duration::from_secs(10));
+        assert!(text(&device).len() >= limits::LOG_LINES * "a line\n".len());
+    }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use super::log;
 use crate::limits;
 use crate::metrics::exposition::{
     CertificateReading, GatewayReading, ListenerReading, ListenerStanding, ProcessReadings, Readings,
@@ -128,6 +129,7 @@ impl Monitor {
             shards_up: up as u64,
             unix_time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
             snapshot_age: facts.published.elapsed(),
+            log_lines_lost: log::lost(),
             resident_bytes: resident_bytes(),
             ..facts.process.clone()
         };

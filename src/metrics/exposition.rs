@@ -111,6 +111,8 @@ pub struct ProcessReadings {
     pub names_unresolved: u64,
     /// What is known of names.
     pub dns: DnsReadings,
+    /// Log lines that could not be written.
+    pub log_lines_lost: u64,
     /// Resident memory in bytes.
     pub resident_bytes: u64,
     /// What came and went with the host's addresses and links.
@@ -403,6 +405,7 @@ impl Readings {
             ("publications", "Snapshots published", p.publications),
             ("reloads", "Reloads that took effect", p.reloads),
             ("reloads_failed", "Reloads that were refused and changed nothing", p.reloads_failed),
+            ("log_lines_lost", "Log lines that could not be written", p.log_lines_lost),
         ];
         for (name, help, value) in counters {
             put_alone(counter(out, name, help)?, value)?;
