@@ -1,8 +1,9 @@
 //! The shards' records as log lines: each destination once, not each message.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -16,9 +17,13 @@ use crate::shard::{Record, RecordKind};
 /// Remembers what it has told.
 #[derive(Default)]
 pub struct Journal {
-    told: HashSet<(bool, IpNet)>,
-    full: bool,
-    failures: Failures,
+    /// Destinations without a fitting listener, and whether they were refused.
+    unfit: Told<(bool, IpNet)>,
+    /// At which listeners whose connections have failed, and why: by the label of the cause, because its text has what
+    /// peers choose.
+    failures: Told<(Box<str>, IpNet, &'static str)>,
+    /// Connections that could not be accepted, as they were counted last.
+    accepts_failed: u64,
     /// The first generation of the current Plan: records of earlier ones number listeners otherwise.
     plan_since: u64,
 }
@@ -48,13 +53,13 @@ impl Journal {
             // A reload has renumbered the listeners since; what is still wrong will be told again.
             RecordKind::NoEgress { .. } | RecordKind::Fallback { .. } if !known => {}
             RecordKind::NoEgress { on, next_hop, why } => {
-                if self.is_new(true, network(next_hop.address.ip(), None)) {
+                if self.is_unfit(true, network(next_hop.address.ip(), None), now) {
                     let (on, why) = (name(on), why.in_words(plan, fib));
                     tracing::warn!("no egress for {next_hop} (the first request came in on {on}): {why}");
                 }
             }
             RecordKind::Fallback { listener, next_hop, route } => {
-                if self.is_new(false, network(next_hop.address.ip(), Some(route.prefix))) {
+                if self.is_unfit(false, network(next_hop.address.ip(), Some(route.prefix)), now) {
                     let (listener, route) = (name(listener), route.in_words(fib));
                     tracing::warn!(
                         "no listener fits {next_hop} and its network: no_listener sends it from {listener}, {route}"
@@ -75,7 +80,7 @@ impl Journal {
                 tracing::error!("shard {shard}: socket {} failed for good and is closed", socket.0);
             }
             RecordKind::ConnectionFailed { on, peer, label, cause } => {
-                if self.failures.is_new((name(on), peer.ip(), label), now) {
+                if self.has_failed((name(on), peer.ip(), label), now) {
                     tracing::warn!(
                         "listener {}: the connection of {peer} failed: {}",
                         name(on),
@@ -84,8 +89,17 @@ impl Journal {
                 }
             }
             RecordKind::NotConnected { on, peer, why, errno, is_ours } => {
-                if self.failures.is_new((name(on), peer.ip(), why.label()), now) {
+                if self.has_failed((name(on), peer.ip(), why.label()), now) {
                     tracing::warn!("listener {}: {}", name(on), not_connected(peer, why, errno, is_ours));
+                }
+            }
+            RecordKind::Unreached { to } => {
+                if self.has_failed(("", to.ip(), "unreached"), now) {
+                    tracing::warn!(
+                        "{to} is not reached over UDP: ICMP says that nobody listens on that port, or that there is no way \
+                         there; its requests go to the next hop that follows, or are answered 500. Told once an hour, \
+                         counted in viaduct_requests_unreached_total"
+                    );
                 }
             }
             RecordKind::Filtered { on, begins } => tell_of_filter(shard, name(on), Ok(begins)),
@@ -100,18 +114,23 @@ impl Journal {
         }
     }
 
-    fn is_new(&mut self, refused: bool, network: IpNet) -> bool {
-        if self.told.len() < limits::NOTED_DESTINATIONS {
-            return self.told.insert((refused, network));
-        }
-        if !std::mem::replace(&mut self.full, true) {
+    /// So many connections could not be accepted since the start, over all shards.
+    pub fn tell_accepts(&mut self, failed: u64, now: Instant) {
+        let before = std::mem::replace(&mut self.accepts_failed, failed);
+        if failed > before && self.has_failed(("", Ipv4Addr::UNSPECIFIED.into(), "accepts_failed"), now) {
             tracing::warn!(
-                "{} destinations without a fitting listener were named; further ones are only counted \
-                 until the next reload",
-                limits::NOTED_DESTINATIONS
+                "connections cannot be accepted: as a rule the process has as many files open as it may \
+                 (LimitNOFILE=; ls /proc/PID/fd | wc -l). Told once an hour, counted in viaduct_accepts_failed_total"
             );
         }
-        false
+    }
+
+    fn is_unfit(&mut self, refused: bool, network: IpNet, now: Instant) -> bool {
+        self.unfit.is_new((refused, network), "destinations without a fitting listener", now)
+    }
+
+    fn has_failed(&mut self, (on, peer, label): (&str, IpAddr, &'static str), now: Instant) -> bool {
+        self.failures.is_new((on.into(), host_of(peer), label), "failures of connections", now)
     }
 }
 
@@ -184,31 +203,36 @@ fn not_connected(peer: SocketAddr, why: StreamEnd, errno: i32, is_ours: bool) ->
     )
 }
 
-/// At which listeners whose connections have failed, and why: by the label of the cause, because its text has what peers choose.
-/// Whoever fails again in the same way is counted only, for an hour.
-#[derive(Default)]
-struct Failures {
-    told: HashSet<(Box<str>, IpNet, &'static str)>,
+/// What was told in this hour; the same again is counted only. Senders choose what stands here, so it has an end.
+struct Told<K> {
+    keys: HashSet<K>,
     /// When the first of them was told.
     since: Option<Instant>,
     full: bool,
 }
 
+impl<K> Default for Told<K> {
+    fn default() -> Self {
+        Self { keys: HashSet::new(), since: None, full: false }
+    }
+}
+
 const HOUR: Duration = Duration::from_secs(3_600);
 
-impl Failures {
-    fn is_new(&mut self, (on, peer, label): (&str, IpAddr, &'static str), now: Instant) -> bool {
+impl<K: Hash + Eq> Told<K> {
+    /// `what` they are, for when there are too many.
+    fn is_new(&mut self, key: K, what: &str, now: Instant) -> bool {
         if self.since.is_some_and(|since| now.duration_since(since) >= HOUR) {
             *self = Self::default();
         }
         self.since.get_or_insert(now);
-        if self.told.len() < limits::NOTED_DESTINATIONS {
-            return self.told.insert((on.into(), host_of(peer), label));
+        if self.keys.len() < limits::TOLD_AN_HOUR {
+            return self.keys.insert(key);
         }
         if !std::mem::replace(&mut self.full, true) {
             tracing::warn!(
-                "{} failures of connections were told of; further ones are only counted for the rest of the hour",
-                limits::NOTED_DESTINATIONS
+                "{} {what} were told of; further ones are only counted for the rest of the hour",
+                limits::TOLD_AN_HOUR
             );
         }
         false
@@ -261,48 +285,55 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_told_once_for_each_reason_until_a_reload() {
-        let mut journal = Journal::default();
+    fn a_network_is_told_once_an_hour_for_each_reason_or_after_a_reload() {
+        let (mut journal, now) = (Journal::default(), Instant::now());
         let net = network("192.0.2.9".parse().unwrap(), None);
-        assert!(journal.is_new(true, net));
-        assert!(!journal.is_new(true, net));
-        assert!(journal.is_new(false, net));
+        assert!(journal.is_unfit(true, net, now));
+        assert!(!journal.is_unfit(true, net, now + HOUR - Duration::from_secs(1)));
+        assert!(journal.is_unfit(false, net, now));
+        assert!(journal.is_unfit(true, net, now + HOUR));
         journal.plan_changed(7);
-        assert!(journal.is_new(true, net));
+        assert!(journal.is_unfit(true, net, now + HOUR));
     }
 
     #[test]
     fn a_failure_is_told_once_an_hour_for_each_listener_peer_and_cause() {
-        let (mut failures, now) = (Failures::default(), Instant::now());
+        let (mut journal, now) = (Journal::default(), Instant::now());
         let [a, b] = ["2001:db8::1", "2001:db8:0:1::1"].map(|ip| ip.parse::<IpAddr>().unwrap());
-        assert!(failures.is_new(("tls", a, "wrong_name"), now));
+        assert!(journal.has_failed(("tls", a, "wrong_name"), now));
         let again = ("tls", "2001:db8::2".parse().unwrap(), "wrong_name");
-        assert!(!failures.is_new(again, now + HOUR - Duration::from_secs(1)));
+        assert!(!journal.has_failed(again, now + HOUR - Duration::from_secs(1)));
         for other in [("wss", a, "wrong_name"), ("tls", b, "wrong_name"), ("tls", a, "expired")] {
-            assert!(failures.is_new(other, now) && !failures.is_new(other, now), "{other:?}");
+            assert!(journal.has_failed(other, now) && !journal.has_failed(other, now), "{other:?}");
         }
-        assert!(failures.is_new(again, now + HOUR));
+        assert!(journal.has_failed(again, now + HOUR));
     }
 
     #[test]
-    fn failures_are_told_again_an_hour_after_their_memory_was_full() {
-        let (mut failures, now) = (Failures::default(), Instant::now());
-        let nth = |n: usize| IpAddr::from((n as u32).to_be_bytes());
-        assert!((0..limits::NOTED_DESTINATIONS).all(|n| failures.is_new(("tls", nth(n), "not_tls"), now)));
-        let other = ("tls", nth(limits::NOTED_DESTINATIONS), "not_tls");
-        assert!(!failures.full);
-        assert!(!failures.is_new(other, now));
-        assert!(failures.full);
-        assert!(failures.is_new(other, now + HOUR));
-        assert!(!failures.full);
+    fn connections_that_cannot_be_accepted_are_told_once_an_hour() {
+        let (mut journal, now) = (Journal::default(), Instant::now());
+        let told = |journal: &Journal| journal.failures.keys.len();
+        journal.tell_accepts(0, now);
+        assert_eq!(told(&journal), 0);
+        journal.tell_accepts(2, now);
+        assert_eq!(told(&journal), 1);
+        assert!(
+            !journal.has_failed(("", Ipv4Addr::UNSPECIFIED.into(), "accepts_failed"), now),
+            "it was told"
+        );
+        // What was counted before is no news an hour later.
+        journal.tell_accepts(2, now + HOUR);
+        assert!(journal.has_failed(("", Ipv4Addr::UNSPECIFIED.into(), "accepts_failed"), now + HOUR));
     }
 
     #[test]
-    fn the_memory_of_what_was_told_has_an_end() {
-        let mut journal = Journal::default();
-        let nth = |n: usize| network(IpAddr::from((n as u32 * 256).to_be_bytes()), None);
-        assert!((0..limits::NOTED_DESTINATIONS).all(|n| journal.is_new(true, nth(n))));
-        assert!(!journal.is_new(true, nth(limits::NOTED_DESTINATIONS)));
-        assert!(journal.full && journal.told.len() == limits::NOTED_DESTINATIONS);
+    fn what_was_told_has_an_end_which_an_hour_ends() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        assert!((0..limits::TOLD_AN_HOUR).all(|n| told.is_new(n, "things", now)));
+        assert!(!told.full);
+        assert!(!told.is_new(limits::TOLD_AN_HOUR, "things", now));
+        assert!(told.full && told.keys.len() == limits::TOLD_AN_HOUR);
+        assert!(told.is_new(limits::TOLD_AN_HOUR, "things", now + HOUR));
+        assert!(!told.full);
     }
 }

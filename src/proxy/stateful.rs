@@ -327,12 +327,14 @@ impl State {
     }
 
     /// ICMP says that a request did not reach `to`; `quoted`: as much of it as is known (RFC 3261 §18.4). Who made that
-    /// up would have to know our branch.
-    pub fn unreached(&mut self, to: SocketAddr, quoted: &[u8]) {
-        let Some(transactions) = &mut self.work.transactions else { return };
-        if let Some((branch, method)) = quoted_branch(quoted) {
-            transactions.unreached(branch.transaction, method, to);
-        }
+    /// up would have to know our branch. Gives whether a request waited for that.
+    pub fn unreached(&mut self, to: SocketAddr, quoted: &[u8]) -> bool {
+        let (Some(transactions), Some((branch, method))) =
+            (&mut self.work.transactions, quoted_branch(quoted))
+        else {
+            return false;
+        };
+        transactions.unreached(branch.transaction, method, to)
     }
 
     /// A request has left by a connection with this peer, which has ended.

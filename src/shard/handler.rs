@@ -61,8 +61,8 @@ pub trait Handler {
     fn lost(&mut self, transaction: Handle, peer: SocketAddr, why: SendFailure);
     /// The name of a server by its number; `None`: it had to make room for others.
     fn name_of(&self, id: NameId) -> Option<Arc<PeerName>>;
-    /// ICMP says that a request did not reach `to`; `quoted`: as much of it as is known.
-    fn unreached(&mut self, to: SocketAddr, quoted: &[u8]);
+    /// ICMP says that a request did not reach `to`; `quoted`: as much of it as is known. Gives whether one waited for that.
+    fn unreached(&mut self, to: SocketAddr, quoted: &[u8]) -> bool;
     /// Another shard has ended: nothing is handed over to it any more.
     fn shard_gone(&mut self, shard: u16);
     /// One of its kind that handles messages to no effect; `None`: there is none.
@@ -148,8 +148,8 @@ impl Handler for proxy::State {
         self.name_of(id)
     }
 
-    fn unreached(&mut self, to: SocketAddr, quoted: &[u8]) {
-        self.unreached(to, quoted);
+    fn unreached(&mut self, to: SocketAddr, quoted: &[u8]) -> bool {
+        self.unreached(to, quoted)
     }
 
     fn shard_gone(&mut self, shard: u16) {

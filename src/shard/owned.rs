@@ -67,7 +67,11 @@ impl<S, H: Handler> Worker<S, H> {
                 What::Accepted { socket, from, accepted } => self.on_accepted(io, socket, from, accepted),
                 What::NotSent(transaction, why) => self.handler.send_failed(transaction, why),
                 What::Lost(transaction, peer, why) => self.handler.lost(transaction, peer, why),
-                What::Unreached(to) => self.handler.unreached(to, &bytes),
+                What::Unreached(to) => {
+                    if self.handler.unreached(to, &bytes) {
+                        self.tell_unreached(to);
+                    }
+                }
             }
             self.post.give_back(self.number, bytes);
         }

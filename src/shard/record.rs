@@ -86,6 +86,11 @@ pub enum RecordKind {
         /// It was to be opened to the peer, which else has opened it.
         is_ours: bool,
     },
+    /// ICMP says of a request that it did not arrive.
+    Unreached {
+        /// Where it was sent to.
+        to: SocketAddr,
+    },
     /// The kernel drops a part of what begins something at a listener, or does so no more.
     Filtered {
         /// Which listener.

@@ -287,7 +287,9 @@ impl Handler for Script {
         self.waited.set(ns);
     }
 
-    fn unreached(&mut self, _: SocketAddr, _: &[u8]) {}
+    fn unreached(&mut self, _: SocketAddr, _: &[u8]) -> bool {
+        false
+    }
 
     fn sheds(&mut self, _: &Snapshot, _: &[u8], _: Now) -> bool {
         false

@@ -1,4 +1,5 @@
-//! Connections that did not come about: counted by why, and told to the log.
+//! Peers that are not reached: connections that did not come about, counted by why, and datagrams that did not arrive; told to
+//! the log.
 
 use std::net::SocketAddr;
 
@@ -31,6 +32,14 @@ impl<S, H: Handler> Worker<S, H> {
         self.cut_off(io, stream, StreamEnd::ConnectTimeout);
         if let Some(between) = between {
             self.tell_not_made(between, StreamEnd::ConnectTimeout, 0, true);
+        }
+    }
+
+    /// ICMP says of a request that it did not arrive.
+    #[cold]
+    pub(super) fn tell_unreached(&mut self, to: SocketAddr) {
+        if self.unconnected.is_new(to.ip()) {
+            self.record(RecordKind::Unreached { to });
         }
     }
 

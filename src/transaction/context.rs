@@ -277,18 +277,20 @@ impl Transactions {
     }
 
     /// ICMP says that a request on this branch did not reach `to`. Where somebody has answered there it was another
-    /// datagram's fault, and where it went elsewhere it was not this one.
-    pub fn unreached(&mut self, branch: u64, method: &[u8], to: SocketAddr) {
-        let Some(client) = self.table.client(branch, Method::of(method)) else { return };
+    /// datagram's fault, and where it went elsewhere it was not this one; gives whether it was.
+    pub fn unreached(&mut self, branch: u64, method: &[u8], to: SocketAddr) -> bool {
+        let Some(client) = self.table.client(branch, Method::of(method)) else { return false };
         let is_it = self.table.clients.get(client).is_some_and(|record| {
             record.place.is_to(to)
                 && record.machine.state() == ClientState::Calling
                 && record.machine.on_transport_error()
         });
-        if is_it && self.table.clients.get(client).is_some_and(|record| record.pending.is_none()) {
+        let is_news = self.table.clients.get(client).is_some_and(|record| record.pending.is_none());
+        if is_it && is_news {
             self.table.counts.unreached += 1;
             self.failed(client, SendFailure::Other);
         }
+        is_it && is_news
     }
 
     /// A request has left by a connection with `peer`, which has ended: a transaction that went elsewhere has the number of one

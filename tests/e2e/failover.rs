@@ -120,6 +120,7 @@ fn a_closed_port_is_passed_over_at_once() {
     goes_through(&alice, &carol, &third);
     let metrics = viaduct.metrics();
     assert_eq!(metrics.sum("viaduct_requests_unreached_total", &[]), 2);
+    eventually("it is told", || viaduct.log().contains(" is not reached over UDP: ICMP says").then_some(()));
     assert_eq!(sent(&metrics, "request_again"), 0);
     viaduct.stop();
 }
