@@ -21,8 +21,6 @@ pub(super) struct Flows {
     pub responder: Option<Flow>,
     /// What of them is written into Path.
     path: Option<Ending>,
-    /// The transport of the initiator's URI.
-    transport: &'static str,
 }
 
 /// How a Path value ends.
@@ -59,7 +57,6 @@ impl Flows {
             initiator: comes.then(|| flow(from)),
             responder: to.2.get().is_some().then(|| flow(to)),
             path: if comes { path(message) } else { None },
-            transport: from.0.transport.in_uri(),
         }
     }
 
@@ -67,12 +64,21 @@ impl Flows {
     ///
     /// RFC 3327 §5.2: "the proxy inserts a URI for that proxy as the topmost value in the Path header field (or inserts a
     /// new topmost Path header) before proxying that request."
-    pub fn put_path(&self, out: &mut Output<'_>, snapshot: &Snapshot, listener: u32, advertised: &Advertise) {
+    ///
+    /// `came_by` is the identity of the listener that the connection belongs to, which the token names. The URI is that of the
+    /// side that the request leaves by: who keeps it sends there, and speaks its transport.
+    pub fn put_path(
+        &self,
+        out: &mut Output<'_>,
+        snapshot: &Snapshot,
+        came_by: u32,
+        (egress, advertised): (&Listener, &Advertise),
+    ) {
         let (Some(ending), Some(flow)) = (self.path, self.initiator) else { return };
-        let token = Path { listener, flow }.written(&snapshot.keys);
+        let token = Path { listener: came_by, flow }.written(&snapshot.keys);
         out.put_all([b"Path: <sip:", &token, b"@"]);
         out.put_text(advertised.text.as_bytes());
-        out.put_all([b";transport=", self.transport.as_bytes(), ending]);
+        out.put_all([b";transport=", egress.transport.in_uri().as_bytes(), ending]);
     }
 }
 

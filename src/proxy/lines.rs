@@ -171,8 +171,8 @@ impl Top<'_> {
     pub fn put_anew(&self, out: &mut Output<'_>, snapshot: &Snapshot, asks: bool) -> Places {
         let token = if self.record_route { Some(self.put_record_routes(out, snapshot)) } else { None };
         if let Some(flows) = self.flows {
-            let advertised = self.ingress.advertised(self.source.ip());
-            flows.put_path(out, snapshot, self.ingress.identity, advertised);
+            let advertised = self.egress.advertised(self.next_hop.ip());
+            flows.put_path(out, snapshot, self.ingress.identity, (self.egress, advertised));
         }
         let mut branch = [0; BRANCH_LEN];
         self.branch().write(&snapshot.keys, self.dialog.signer, *self.response_to, &mut branch);

@@ -136,7 +136,7 @@ fn a_registered_browser_is_called_by_its_path() {
     let mut browsers = [(); 4].map(|()| Browser::new("wendy", &world.public, EDGE));
     for (n, browser) in browsers.iter_mut().enumerate() {
         let path = register(browser, &switch);
-        assert!(path.contains("@1.2.3.4:8080;transport=ws;lr;ob>"), "{path}");
+        assert!(path.contains("@10.0.0.4:5060;transport=udp;lr;ob>"), "where the switch can send to: {path}");
         let mut invite = switch.request("INVITE", &browser.uri());
         invite.insert_first("Route", &path);
         switch.send(&invite, "10.0.0.4:5060".parse().expect("an address"));
@@ -250,7 +250,7 @@ fn calls_over_tls_with_an_authority_of_ones_own() {
     let ca = authority.pem();
     let mut browser = Browser::secure("wendy", &world.public, "1.2.3.4:8443", (&ca, "edge.example"));
     let path = register(&mut browser, &switch);
-    assert!(path.contains("@edge.example:8443;transport=ws;lr;ob>"), "{path}");
+    assert!(path.contains("@10.0.0.4:5060;transport=udp;lr;ob>"), "{path}");
     for by_switch in [true, false] {
         let (mut own, mut of_switch) = call(&mut browser, &switch);
         assert!(

@@ -263,7 +263,7 @@ fn a_register_gets_a_path_where_the_client_knows_what_that_is() {
     let path = |more: &str| path(&mut world(), more);
     assert_eq!(path(""), None);
     assert_eq!(path("Supported: 100rel\n"), None);
-    let ours = "203.0.113.10:8080;transport=ws;lr;ob>";
+    let ours = "10.0.0.4:5060;transport=udp;lr;ob>";
     for supported in ["Supported: gruu, Path\n", "Supported: gruu\nk: outbound\n"] {
         let value = path(supported).expect("a Path");
         assert_eq!((token(&value).0.len(), token(&value).1), (FLOW_TOKEN_LEN, ours));
@@ -271,7 +271,7 @@ fn a_register_gets_a_path_where_the_client_knows_what_that_is() {
     // RFC 5626 §5.1: "If the edge proxy is not the first SIP node after the UAC it MUST NOT place an "ob" URI parameter in a
     // Path header field value."
     let second = path("Supported: path\nVia: SIP/2.0/WS first.invalid;branch=z9hG4bK1\n").expect("a Path");
-    assert_eq!(token(&second).1, "203.0.113.10:8080;transport=ws;lr>");
+    assert_eq!(token(&second).1, "10.0.0.4:5060;transport=udp;lr>");
 }
 
 /// A request of the switch that begins a dialog.
