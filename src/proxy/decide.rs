@@ -248,19 +248,14 @@ fn send_on<'s>(
 
 /// What is left of RFC 3261 §16.3 once the syntax is sound.
 fn may_pass(
-    work: &Work,
+    work: &mut Work,
     snapshot: &Snapshot,
     request: &Request<'_>,
     pre: &Preprocessed<'_>,
     inputs: &Inputted,
 ) -> Result<(), Stop> {
-    // "If the request contains a Max-Forwards header field with a field value of zero (0), the element
-    // MUST NOT forward the request. If the request was for OPTIONS, the element MAY act as the final
-    // recipient and respond per Section 11. Otherwise, the element MUST return a 483 (Too many hops)
-    // response." We are the final recipient of what names us.
     if request.max_forwards == Some(0) {
-        let final_recipient = request.kind == Method::Options && pre.is_for_us(snapshot, request);
-        return Err(if final_recipient { Reply::Options } else { Reply::TooManyHops }.into());
+        return Err(no_further(work, snapshot, request, pre, inputs));
     }
     if loops::has_looped(request, inputs.mark, &work.marks) {
         return Err(Reply::Loop.into());
@@ -274,6 +269,33 @@ fn may_pass(
         return Err(Reply::ProxyRequire.into());
     }
     Ok(())
+}
+
+/// What becomes of a request that may go no further.
+///
+/// "If the request contains a Max-Forwards header field with a field value of zero (0), the element MUST NOT forward the
+/// request. If the request was for OPTIONS, the element MAY act as the final recipient and respond per Section 11. Otherwise,
+/// the element MUST return a 483 (Too many hops) response." We are the final recipient of what names us, unless a rule
+/// refuses it; and what a rule drops gets no answer this way, either.
+#[cold]
+#[inline(never)]
+fn no_further(
+    work: &mut Work,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    pre: &Preprocessed<'_>,
+    inputs: &Inputted,
+) -> Stop {
+    let is_dialog = pre.dialog.is_some();
+    let rule = if is_dialog { None } else { first_match(work, snapshot, request, pre, inputs) };
+    work.considered.rule = rule;
+    let is_ours = request.kind == Method::Options && pre.is_for_us(snapshot, request);
+    match snapshot.plan.rule(rule).map(|rule| &rule.action) {
+        Some(Action::Drop) => Stop::Drop(DropReason::Rule),
+        Some(Action::Reject(status)) if is_ours => Reply::Rejected(*status).into(),
+        _ if is_ours => Reply::Options.into(),
+        _ => Reply::TooManyHops.into(),
+    }
 }
 
 /// The earlier decision about this transaction, if there is one and its listener can still send, and whether its rule

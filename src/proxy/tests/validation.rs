@@ -157,6 +157,22 @@ fn max_forwards() {
     World::new().dropped("private", "10.0.0.50:5060", &ack, DropReason::AckLoop);
 }
 
+/// Who is to get no answer gets none by its last hop, either.
+#[test]
+fn what_a_rule_refuses_is_refused_at_its_last_hop() {
+    let to = |method: &str, uri: &str| {
+        let last = INVITE.replace("Max-Forwards: 70", "Max-Forwards: 0").replace("INVITE", method);
+        last.replacen("sip:bob@192.0.2.9", uri, 1)
+    };
+    for method in ["INVITE", "OPTIONS"] {
+        let text = to(method, "sip:silent@10.0.0.4");
+        World::new().dropped("private", "10.0.0.50:5060", &text, DropReason::Rule);
+    }
+    refused(&to("OPTIONS", "sip:unwanted@10.0.0.4"), "603 Decline");
+    // "Otherwise, the element MUST return a 483".
+    refused(&to("INVITE", "sip:unwanted@10.0.0.4"), "483 Too Many Hops");
+}
+
 #[test]
 fn proxy_require() {
     // "the element MUST return a 420 (Bad Extension) response. The response MUST include an Unsupported
