@@ -1,7 +1,7 @@
 //! Listeners that follow the host: at every change of links or addresses the configuration is expanded anew, what is
 //! new is bound before the shards hear of it, what is gone is read empty before it is forgotten.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,19 @@ pub(super) fn tell_refusal(plan: &Plan, id: ListenerId, why: &Error) {
         ),
         false => tracing::error!("{why}; tried again every second"),
     }
+}
+
+/// Why listeners have no socket, by their identity.
+pub(super) type Refusals = HashMap<u32, Box<str>>;
+
+/// As they are shown.
+pub(super) fn refusals(plan: &Plan, refused: &[(ListenerId, Error)]) -> Refusals {
+    let words = |why: &Error| match why {
+        // Which listener it is, is known where this is shown.
+        Error::Socket { why, .. } => why.to_string(),
+        other => other.to_string(),
+    };
+    refused.iter().map(|(id, why)| (plan.listener(*id).identity, words(why).into())).collect()
 }
 
 fn mark(plan: &mut Plan, refused: &[(ListenerId, Error)]) {
@@ -134,6 +147,7 @@ impl Control {
         };
         let news = refused.iter().filter(|(id, _)| !before(*id));
         news.take(crate::limits::LISTENER_CHANGES_TOLD).for_each(|(id, why)| tell_refusal(plan, *id, why));
+        self.refusals = refusals(plan, refused);
         // Whoever asks for the health of the process asks whether it does what it was told to.
         let missing: Vec<&Error> = (refused.iter())
             .filter(|(id, _)| !plan.is_extra(plan.listener(*id)))

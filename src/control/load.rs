@@ -27,12 +27,19 @@ pub(super) struct Loaded {
     pub key_state: KeyState,
 }
 
-/// Reads the configuration and the keys that it names; `previous` is the throw-away key that a process
-/// without a key file keeps over reloads. What `fib` tells are the host's addresses and routes.
+/// The keys of a process that is up.
+pub(super) struct InUse {
+    pub keys: Arc<Keys>,
+    /// They stand in no file, and are kept as long as none is named.
+    pub are_throw_away: bool,
+}
+
+/// Reads the configuration and the keys that it names. A key file that is absent is made by a start only. What `fib` tells
+/// are the host's addresses and routes.
 ///
 /// # Errors
 /// The rendered findings, or what is wrong with the key file.
-pub(super) fn load(source: &Source, fib: &Fib, previous: Option<&Arc<Keys>>) -> Result<Loaded, Error> {
+pub(super) fn load(source: &Source, fib: &Fib, in_use: Option<&InUse>) -> Result<Loaded, Error> {
     let loaded = match source {
         Source::File(path) => config::load(path, fib),
         Source::Default => config::default(fib),
@@ -43,21 +50,19 @@ pub(super) fn load(source: &Source, fib: &Fib, previous: Option<&Arc<Keys>>) -> 
     if !warnings.list().is_empty() {
         tracing::warn!("{} warns:\n{warnings}", plan.origin);
     }
-    let (keys, key_state) = match &plan.keys_file {
-        Some(path) => from_file(path)?,
-        None => match previous {
-            Some(keys) => (Arc::clone(keys), KeyState::ThrowAway),
-            None => (
-                Arc::new(Keys::ephemeral().map_err(crate::token::KeyFileError::Random)?),
-                KeyState::ThrowAway,
-            ),
-        },
+    let (keys, key_state) = match (&plan.keys_file, in_use) {
+        (Some(path), _) => from_file(path, in_use.is_some())?,
+        (None, Some(InUse { keys, are_throw_away: true })) => (Arc::clone(keys), KeyState::ThrowAway),
+        (None, _) => {
+            (Arc::new(Keys::ephemeral().map_err(crate::token::KeyFileError::Random)?), KeyState::ThrowAway)
+        }
     };
     Ok(Loaded { plan, keys, key_state })
 }
 
-fn from_file(path: &Path) -> Result<(Arc<Keys>, KeyState), Error> {
-    let loaded = Keys::load_or_create(path, SystemTime::now())?;
+fn from_file(path: &Path, again: bool) -> Result<(Arc<Keys>, KeyState), Error> {
+    let read = if again { Keys::load_again } else { Keys::load_or_create };
+    let loaded = read(path, SystemTime::now())?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -1,6 +1,7 @@
 //! Reload: all of a new configuration, or nothing.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,10 +11,11 @@ use tokio::task::{JoinError, JoinHandle};
 use super::certificates;
 use super::error::Error;
 use super::listeners;
-use super::load::{Loaded, load};
+use super::load::{InUse, Loaded, load};
 use super::states::States;
 use super::supervisor::Control;
-use crate::plan::{Plan, expand};
+use crate::plan::{Engine, Plan, expand};
+use crate::token::Keys;
 
 /// Who waits for the answer to a reload; `None`: a signal asked, the log tells.
 type Reply = Option<oneshot::Sender<Result<(), Error>>>;
@@ -59,8 +61,9 @@ impl Control {
     fn begin_to_load(&mut self) {
         self.manager.reloading();
         let (source, fib) = (self.source.clone(), Arc::clone(&self.parts.fib));
-        let throw_away = self.parts.plan.keys_file.is_none().then(|| Arc::clone(&self.parts.keys));
-        let load = move || load(&source, &fib, throw_away.as_ref());
+        let are_throw_away = self.parts.plan.keys_file.is_none();
+        let in_use = InUse { keys: Arc::clone(&self.parts.keys), are_throw_away };
+        let load = move || load(&source, &fib, Some(&in_use));
         self.reloads.loading = Some(tokio::task::spawn_blocking(load));
     }
 
@@ -108,7 +111,8 @@ impl Control {
         if was_watched != is_watched {
             self.sockets.tell_when_received(is_watched);
         }
-        tell_what_waits(&self.parts.plan, &plan);
+        self.started.tell_what_waits(&plan);
+        tell_lost_key(&self.parts.keys, &keys);
         self.tell_listeners(&plan);
         // Names that are new are asked for from now on; messages wait for them.
         self.names.configure(&plan);
@@ -160,18 +164,37 @@ impl Control {
     }
 }
 
-/// Says what a reload does not change.
-fn tell_what_waits(old: &Plan, new: &Plan) {
-    if old.engine.kind != new.engine.kind {
-        tracing::warn!("[engine] kind has changed: that takes effect at the next start");
+/// What a reload does not change: how the process was started.
+pub(super) struct AsStarted {
+    engine: Engine,
+    admin: Option<SocketAddr>,
+}
+
+impl AsStarted {
+    pub fn of(plan: &Plan) -> Self {
+        Self { engine: plan.engine.clone(), admin: plan.admin }
     }
-    if old.engine.cores != new.engine.cores {
-        tracing::warn!("[engine] cores has changed: that takes effect at the next start");
+
+    /// Says where a configuration differs from it.
+    fn tell_what_waits(&self, new: &Plan) {
+        let Self { engine, admin } = self;
+        let differences = [
+            ("[engine] kind", engine.kind != new.engine.kind),
+            ("[engine] cores", engine.cores != new.engine.cores),
+            ("[engine] spin or coalesce", engine.waiting != new.engine.waiting),
+            ("[admin] listen", *admin != new.admin),
+        ];
+        for (key, _) in differences.into_iter().filter(|(_, differs)| *differs) {
+            tracing::warn!("{key} differs from what runs: that takes effect at the next start");
+        }
     }
-    if old.engine.waiting != new.engine.waiting {
-        tracing::warn!("[engine] spin or coalesce has changed: that takes effect at the next start");
-    }
-    if old.admin != new.admin {
-        tracing::warn!("[admin] listen has changed: that takes effect at the next start");
+}
+
+fn tell_lost_key(old: &Keys, new: &Keys) {
+    if !new.knows(old.signer()) {
+        tracing::warn!(
+            "the key that signed until now is gone: the dialogs that are up go by the rules from now on, and what no rule \
+             lets in is refused. To replace a key, keep its line below the new one, with retired= and the time"
+        );
     }
 }

@@ -75,6 +75,22 @@ pub fn open(listener: &Listener, plan: &Plan) -> Result<Socket, Error> {
     opened.map_err(|why| Error::Socket { listener: listener.name.clone(), why })
 }
 
+/// Listeners whose ports another process has, which shares them. To be asked before any is opened here.
+pub fn shared(listeners: &[Listener]) -> Vec<Listener> {
+    let is_datagram = |l: &&Listener| l.transport == Transport::Udp && l.can_be_bound();
+    listeners.iter().filter(is_datagram).filter(|l| Socket::is_shared(l)).cloned().collect()
+}
+
+/// Says what follows.
+pub fn tell_shared(listener: &Listener) {
+    let Listener { name, bind, .. } = listener;
+    tracing::warn!(
+        "listener {name}: {bind} is open in another process, too, and each of them gets a part of what comes. That is \
+         meant for the moment in which one takes over from the other; see: ss -lunp 'sport = :{}'",
+        bind.port()
+    );
+}
+
 impl Sockets<Socket> {
     /// Has all sockets say when their datagrams came, or no longer; what cannot be set stays as it is.
     pub fn tell_when_received(&self, wanted: bool) {

@@ -23,10 +23,10 @@ use super::names::Names;
 use super::netlink::Follower;
 use super::notify::ServiceManager;
 use super::publisher::{self, Parts, Publisher};
-use super::reload::Reloads;
+use super::reload::{AsStarted, Reloads};
 use super::shards::{Ended, ShardThread};
 use super::signals::Signals;
-use super::sockets::Sockets;
+use super::sockets::{self, Sockets};
 use super::states::States;
 use super::supervisor::{Control, Timers};
 use super::unreachable::Unreachables;
@@ -60,9 +60,12 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     let admin = bind_admin(&plan).await?;
     let monitor = first_facts(cores.len(), &names);
     let mut sockets = Sockets::new(cores.len());
+    let shared = sockets::shared(&plan.listeners);
     let (change, refused) = listeners::prepare(&sockets, &mut plan)?;
+    shared.iter().for_each(sockets::tell_shared);
     sockets.apply(change);
     refused.iter().for_each(|(id, why)| listeners::tell_refusal(&plan, *id, why));
+    let (refusals, started) = (listeners::refusals(&plan, &refused), AsStarted::of(&plan));
     let plan = Arc::new(plan);
     let (gateways, roster) = first_gateways(&plan)?;
     let parts = Parts {
@@ -109,6 +112,8 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         names,
         signals,
         states: States::default(),
+        refusals,
+        started,
         timers: Timers::new(),
         reloads: Reloads::default(),
         watch: Watch::default(),

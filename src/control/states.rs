@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::listeners::Refusals;
 use crate::egress::{ListenerState, View};
 use crate::fib::Fib;
 use crate::limits::LISTENER_CHANGES_TOLD;
@@ -103,13 +104,17 @@ impl States {
     }
 
     /// Every listener, for the metrics and the admin address.
-    pub fn standings(&self, view: &View, fib: &Fib) -> Vec<ListenerStanding> {
+    /// `refusals` tells why some have no socket.
+    pub(super) fn standings(&self, view: &View, fib: &Fib, refusals: &Refusals) -> Vec<ListenerStanding> {
         let Some(plan) = &self.plan else { return Vec::new() };
         let standing = |(listener, state): (&Listener, &ListenerState)| ListenerStanding {
             name: listener.name.clone(),
             bound: format!("{}:{}", listener.transport, listener.bind).into(),
             state: *state,
-            cause: cause(listener, *state, view, fib).into(),
+            cause: match refusals.get(&listener.identity).filter(|_| *state == ListenerState::NoSocket) {
+                Some(why) => why.clone(),
+                None => cause(listener, *state, view, fib).into(),
+            },
         };
         of_served(plan, &self.states).map(standing).collect()
     }

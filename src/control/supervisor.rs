@@ -11,13 +11,14 @@ use super::error::Error;
 use super::gateways::Gateways;
 use super::handle::Command;
 use super::journal::Journal;
+use super::listeners::Refusals;
 use super::load::{Loaded, Source};
 use super::monitor::{Monitor, ShardState};
 use super::names::{self, Names};
 use super::netlink::{self, Follower};
 use super::notify::ServiceManager;
 use super::publisher::{Parts, Publisher};
-use super::reload::Reloads;
+use super::reload::{AsStarted, Reloads};
 use super::shards::{Ended, ShardThread};
 use super::signals::{Signal, Signals};
 use super::sockets::Sockets;
@@ -58,6 +59,8 @@ pub(super) struct Control {
     pub signals: Signals,
     /// How the listeners do, as far as the log has told of it.
     pub states: States,
+    pub refusals: Refusals,
+    pub started: AsStarted,
     pub timers: Timers,
     pub reloads: Reloads,
     pub watch: Watch,
@@ -260,6 +263,7 @@ impl Control {
             Some(stopping) if stopping < SAME_SIGNAL => {}
             Some(_) => {
                 tracing::warn!("stopping at once: a second signal came");
+                super::log::finish();
                 std::process::exit(1)
             }
         }
@@ -284,6 +288,8 @@ impl Control {
         self.sockets.read_facts(&self.parts.plan.listeners, &mut self.monitor.facts().listeners);
         self.monitor.facts().process.routing = self.follower.counts();
         self.follow_again();
+        let failed = self.monitor.shards().iter().map(|shard| shard.engine.accepts_failed.get()).sum();
+        self.journal.tell_accepts(failed, Instant::now().into());
         if let Some(summary) = self.states.summary(std::time::Instant::now()) {
             tracing::warn!("{summary}");
         }
@@ -314,7 +320,7 @@ impl Control {
 
     /// Shows the metrics and the admin address how the listeners do.
     fn show_states(&self, view: &View, fib: &Fib) {
-        let standings = self.states.standings(view, fib);
+        let standings = self.states.standings(view, fib, &self.refusals);
         let mut facts = self.monitor.facts();
         facts.standings = standings;
         facts.process.listener_changes = self.states.counts();

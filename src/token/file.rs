@@ -46,6 +46,16 @@ pub enum KeyFileError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The file is absent, while keys are in use.
+    #[error(
+        "the key file {} is gone, and without its keys no dialog that is up would be known any more. Put it back; or, for \
+         a new key, make it: (umask 077; openssl rand -hex 16 > {})",
+        path.display(), path.display()
+    )]
+    Gone {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The file is absent and cannot be made.
     #[error("cannot create the key file {}: {source}; create it elsewhere and name it in [keys] file", path.display())]
     Create {
@@ -91,6 +101,19 @@ impl Keys {
     pub fn load(path: &Path, now: SystemTime) -> Result<Loaded, KeyFileError> {
         let mut file = File::open(path).map_err(|source| KeyFileError::Read { path: path.into(), source })?;
         read(&mut file, path, now)
+    }
+
+    /// The same for a process that has keys in use.
+    ///
+    /// # Errors
+    /// As [`Keys::load`]; [`KeyFileError::Gone`] where there is no file.
+    pub fn load_again(path: &Path, now: SystemTime) -> Result<Loaded, KeyFileError> {
+        Self::load(path, now).map_err(|error| match error {
+            KeyFileError::Read { path, source } if source.kind() == ErrorKind::NotFound => {
+                KeyFileError::Gone { path }
+            }
+            other => other,
+        })
     }
 
     /// Whether [`Keys::load_or_create`] would succeed; makes nothing.

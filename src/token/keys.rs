@@ -154,6 +154,11 @@ impl Keys {
         1 + self.others.len()
     }
 
+    /// Whether the key of this name still verifies.
+    pub fn knows(&self, id: KeyId) -> bool {
+        self.all().any(|key| key.id == id)
+    }
+
     /// When the next retired key stops to verify; `None`: none is retired.
     pub fn next_expiry(&self) -> Option<SystemTime> {
         self.others.iter().filter_map(|k| k.expires).min()

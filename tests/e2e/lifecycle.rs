@@ -115,6 +115,73 @@ fn calls_do_not_notice_reloads() {
     viaduct.stop();
 }
 
+/// A dialog that only its token lets in outlives a reload whose key file is gone, because that changes nothing.
+#[test]
+fn a_reload_makes_no_key_file_and_loses_no_dialog() {
+    const IN: &str = "[[route]]\nname = \"in\"\nwhen = { ruri_user = '^in$' }\nto = \"request-uri\"\n";
+    let world = World::new();
+    let home = Home::new(&format!("{LISTENERS}{IN}"));
+    let viaduct = home.start(&world);
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let callee = world.private.party("callee", "10.0.0.100:5060");
+    caller.send(&caller.request("INVITE", "sip:in@10.0.0.100:5060"), socket("1.2.3.4:5060"));
+    let invite = callee.receive_request("INVITE");
+    callee.answer(&invite, "200 OK");
+    let mut dialog = Dialog::of_caller(&caller.receive_response(200).message);
+    let elsewhere = "[keys]\nfile = \"misspelt\"\n";
+    let keys = std::fs::read_to_string(home.beside("viaduct.keys")).expect("the keys");
+    std::fs::remove_file(home.beside("viaduct.keys")).expect("the keys are gone");
+    for (refused, configuration) in [(1, ""), (2, elsewhere)] {
+        home.write(&format!("{LISTENERS}{IN}{configuration}"));
+        viaduct.signal(Signal::SIGHUP);
+        eventually("the reload is refused", || {
+            (viaduct.metrics().sum("viaduct_reloads_failed_total", &[]) == refused).then_some(())
+        });
+    }
+    assert!(!home.beside("viaduct.keys").exists() && !home.beside("misspelt").exists());
+    eventually("it is told", || viaduct.log().contains("misspelt is gone").then_some(()));
+    dialog.send(&caller, "BYE");
+    callee.receive_request("BYE");
+
+    // Another key in the file is told of, and is what counts.
+    let other = "0123456789abcdef0123456789abcdef\n";
+    home.put("viaduct.keys", other);
+    home.write(&format!("{LISTENERS}{IN}"));
+    let generation = viaduct.generation();
+    viaduct.signal(Signal::SIGHUP);
+    viaduct.newer_than(generation);
+    eventually("it is told", || viaduct.log().contains("key that signed until now is gone").then_some(()));
+    dialog.send(&caller, "INFO");
+    caller.receive_response(481);
+    home.put("viaduct.keys", &format!("{other}{keys}"));
+    let generation = viaduct.generation();
+    viaduct.signal(Signal::SIGHUP);
+    viaduct.newer_than(generation);
+    dialog.send(&caller, "INFO");
+    callee.receive_request("INFO");
+    viaduct.stop();
+}
+
+/// Told at each reload as long as it is so, and not when it is no longer.
+#[test]
+fn what_takes_a_start_is_held_against_what_runs() {
+    const WORDS: &str = "[engine] spin or coalesce differs from what runs";
+    let world = World::new();
+    let original = format!("{LISTENERS}{RELAY}[engine]\n");
+    let home = Home::new(&original);
+    let viaduct = home.start(&world);
+    let changed = format!("{LISTENERS}{RELAY}[engine]\nspin = \"10us\"\n");
+    for (reloads, (configuration, told)) in (1..).zip([(&changed, 1), (&changed, 2), (&original, 2)]) {
+        home.write(configuration);
+        viaduct.reload(reloads);
+        eventually("the reload is told", || {
+            (viaduct.log().matches("reloaded ").count() as u64 == reloads).then_some(())
+        });
+        assert_eq!(viaduct.log().matches(WORDS).count(), told, "{}", viaduct.log());
+    }
+    viaduct.stop();
+}
+
 #[test]
 fn a_dialog_goes_on_where_its_listener_was_removed() {
     let world = World::new();
@@ -160,6 +227,9 @@ fn sigterm_ends_it_well_and_a_second_process_may_be_bound_already() {
     let next = Home::new(&format!("{LISTENERS}{RELAY}"));
     let old = home.spawn(&world);
     let new = next.start(&world);
+    let log = new.log();
+    assert!(log.contains("listener public: 1.2.3.4:5060 is open in another process, too"), "{log}");
+    assert!(!old.log().contains("in another process"), "{}", old.log());
     old.stop();
     let caller = world.public.party("caller", "1.2.3.100:5060");
     let callee = world.private.party("callee", "10.0.0.100:5060");
@@ -168,6 +238,78 @@ fn sigterm_ends_it_well_and_a_second_process_may_be_bound_already() {
         callee.receive_request("INVITE");
     }
     new.stop();
+}
+
+#[test]
+fn a_full_log_disk_ends_nothing() {
+    let world = World::new();
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device that is full");
+    let viaduct = home.spawn_telling(&world, full).ready();
+    viaduct.reload(1);
+    assert!(viaduct.metrics().sum("viaduct_log_lines_lost_total", &[]) > 0);
+    one_call(&world);
+    viaduct.stop();
+}
+
+/// Not even reloads, and the end does not wait for it either.
+#[test]
+fn who_reads_the_log_and_stands_still_or_goes_stops_nothing() {
+    const ROUNDS: u64 = 20;
+    let world = World::new();
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let viaduct = home.spawn_telling(&world, writer).ready();
+    // More than a pipe holds: each refusal tells all that is wrong.
+    let wrong = "[[route]]\nname = \"wrong\"\nto = \"request-uri\"\negress = \"nowhere\"\n";
+    home.write(&format!("{LISTENERS}{}", wrong.repeat(50)));
+    for round in 1..=ROUNDS {
+        viaduct.signal(Signal::SIGHUP);
+        eventually("the reload is refused", || {
+            (viaduct.metrics().sum("viaduct_reloads_failed_total", &[]) == round).then_some(())
+        });
+    }
+    one_call(&world);
+    assert_eq!(viaduct.metrics().sum("viaduct_log_lines_lost_total", &[]), 0, "they wait");
+    drop(reader);
+    home.write(&format!("{LISTENERS}{RELAY}"));
+    let generation = viaduct.generation();
+    viaduct.signal(Signal::SIGHUP);
+    viaduct.newer_than(generation);
+    eventually("lines are lost", || {
+        (viaduct.metrics().sum("viaduct_log_lines_lost_total", &[]) > 0).then_some(())
+    });
+    viaduct.stop();
+}
+
+#[test]
+fn a_log_that_nobody_reads_does_not_keep_it_from_ending() {
+    let world = World::new();
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let (mut filled, writer) = std::io::pipe().expect("a pipe");
+    fill(&writer);
+    let viaduct = home.spawn_telling(&world, writer.try_clone().expect("a second handle")).ready();
+    viaduct.stop();
+    drop(writer);
+    let mut all = String::new();
+    std::io::Read::read_to_string(&mut filled, &mut all).expect("text");
+    assert!(!all.contains("viaduct"), "nothing of it was read: {all}");
+}
+
+/// Writes into a pipe until it takes no more.
+fn fill(pipe: &std::io::PipeWriter) {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let old = OFlag::from_bits_retain(fcntl(pipe, FcntlArg::F_GETFL).expect("flags"));
+    fcntl(pipe, FcntlArg::F_SETFL(old | OFlag::O_NONBLOCK)).expect("flags can be set");
+    while nix::unistd::write(pipe, b"0123456789abcdef").is_ok() {}
+    fcntl(pipe, FcntlArg::F_SETFL(old)).expect("flags can be set");
+}
+
+fn one_call(world: &World) {
+    let caller = world.public.party("caller", "1.2.3.100:5060");
+    let callee = world.private.party("callee", "10.0.0.100:5060");
+    caller.send(&caller.request("INVITE", &callee.uri()), socket("1.2.3.4:5060"));
+    callee.receive_request("INVITE");
 }
 
 #[test]

@@ -6,6 +6,20 @@ use std::time::Duration;
 
 use crate::world::World;
 
+/// A page of Viaduct's admin address with its head, if it is there and all is well; `None` while nobody answers, too.
+pub fn page(world: &World, path: &str) -> Option<String> {
+    let body = world.inside(|| {
+        let address = "127.0.0.1:9060".parse().expect("an address");
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: viaduct\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    });
+    body.ok().filter(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
 /// One reading of `/metrics`.
 pub struct Metrics {
     text: String,
@@ -14,17 +28,7 @@ pub struct Metrics {
 impl Metrics {
     /// Scrapes Viaduct's endpoint; `None` while nobody answers there.
     pub fn scrape(world: &World) -> Option<Self> {
-        let body = world.inside(|| {
-            let address = "127.0.0.1:9060".parse().expect("an address");
-            let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: viaduct\r\nConnection: close\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        });
-        let answer = body.ok()?;
-        answer.starts_with("HTTP/1.1 200").then_some(Self { text: answer })
+        page(world, "/metrics").map(|text| Self { text })
     }
 
     /// The sum of the samples of this name that have all these labels.

@@ -34,6 +34,9 @@ fn a_port_that_another_program_has_costs_tcp_alone() {
     let log = viaduct.log();
     assert!(log.contains("1.2.3.4:5060 is in use by another program; see: ss -ltnp"), "{log}");
     assert!(log.contains("until then «public» serves no TCP") && log.contains("tcp = false"), "{log}");
+    let listeners = crate::metrics::page(&world, "/listeners").expect("the admin address");
+    let row = listeners.lines().find(|line| line.contains("public/tcp")).unwrap_or_default();
+    assert!(row.contains("no socket") && row.contains("is in use by another program"), "{listeners}");
     let caller = world.public.party("caller", "1.2.3.100:5060");
     let callee = world.private.party("callee", "10.0.0.100:5060");
     caller.send(&caller.request("INVITE", &callee.uri()), edge());

@@ -87,8 +87,13 @@ impl Home {
         self.folder.path().join("viaduct.toml")
     }
 
+    /// A file in its folder.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     fn log(&self) -> PathBuf {
-        self.folder.path().join("log")
+        self.beside("log")
     }
 
     /// Runs `viaduct WORDS -c FILE` to its end in Viaduct's host.
@@ -100,28 +105,20 @@ impl Home {
 
     /// Starts `viaduct run` and waits until all shards forward.
     pub fn start<'a>(&'a self, world: &'a World) -> Viaduct<'a> {
-        let mut viaduct = self.spawn(world);
-        eventually("Viaduct is ready", || {
-            if let Some(status) = viaduct.ended() {
-                panic!("viaduct ended with {status}:\n{}", viaduct.log());
-            }
-            let metrics = Metrics::scrape(world)?;
-            let shards = metrics.sum("viaduct_shards", &[]);
-            let up = shards > 0 && metrics.sum("viaduct_shards_up", &[]) == shards;
-            // One that is tied to an absent device has none.
-            let waits = metrics.sum("viaduct_listener_state", &[("state", "device absent")]) > 0;
-            let open = metrics.least("viaduct_listener_sockets").is_some_and(|n| n >= shards);
-            (up && (open || waits)).then_some(())
-        });
-        viaduct
+        self.spawn(world).ready()
     }
 
     /// Starts `viaduct run` and does not wait.
     pub fn spawn<'a>(&'a self, world: &'a World) -> Viaduct<'a> {
         let log = fs::File::options().create(true).append(true).open(self.log()).expect("a log file");
+        self.spawn_telling(world, log)
+    }
+
+    /// The same with its log lines sent there.
+    pub fn spawn_telling<'a>(&'a self, world: &'a World, log: impl Into<Stdio>) -> Viaduct<'a> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_viaduct"));
         command.args(["run", "-c"]).arg(self.file());
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Viaduct { program: world.spawn(&mut command), world, home: self }
     }
 }
@@ -143,6 +140,23 @@ pub struct Viaduct<'a> {
 }
 
 impl Viaduct<'_> {
+    /// Waits until all shards forward.
+    pub fn ready(mut self) -> Self {
+        eventually("Viaduct is ready", || {
+            if let Some(status) = self.ended() {
+                panic!("viaduct ended with {status}:\n{}", self.log());
+            }
+            let metrics = Metrics::scrape(self.world)?;
+            let shards = metrics.sum("viaduct_shards", &[]);
+            let up = shards > 0 && metrics.sum("viaduct_shards_up", &[]) == shards;
+            // One that is tied to an absent device has none.
+            let waits = metrics.sum("viaduct_listener_state", &[("state", "device absent")]) > 0;
+            let open = metrics.least("viaduct_listener_sockets").is_some_and(|n| n >= shards);
+            (up && (open || waits)).then_some(())
+        });
+        self
+    }
+
     /// What it has written so far, restarts included.
     pub fn log(&self) -> String {
         fs::read_to_string(self.home.log()).unwrap_or_default()
