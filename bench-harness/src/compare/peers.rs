@@ -415,6 +415,8 @@ fn version(peer: Peer, program: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     #[test]
@@ -469,7 +471,7 @@ mod tests {
         }
         let (_, text) = Peer::ViaductSpinning.program(&setting).unwrap();
         assert!(text.contains("[engine]\nspin = \"100ms\"\n"), "{text}");
-        assert!([Engine::Uring, Engine::Mmsg].map(Peer::Null).iter().all(|peer| ports.insert(peer.port())));
+        assert!(Engine::value_variants().iter().all(|engine| ports.insert(Peer::Null(*engine).port())));
         let opensips = Peer::Opensips(Way::Mhomed);
         assert!(opensips.missing(&setting).unwrap().contains("/opt/opensips"));
         assert!(opensips.missing(&Setting { opensips: None, ..setting }).is_some());
