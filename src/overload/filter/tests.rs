@@ -6,7 +6,8 @@ use std::net::UdpSocket;
 use proptest::prelude::*;
 use socket2::{SockFilter, SockRef};
 
-use super::{DIGITS, Filter};
+use super::{DIGITS, Filter, OWN, OWN_BYTES};
+use crate::limits::PRIORITIES;
 use crate::overload::{Kept, Policy};
 
 /// As [`crate::plan::Ours`] has them.
@@ -165,6 +166,17 @@ fn many_names_and_numbers_are_looked_for_as_far_as_there_is_room() {
     assert_eq!(dropped_by_kernel(&filter, "127.0.0.1:0", &datagrams), [false, true]);
     let policy = Policy { emergency: numbers(2_000), ..Policy::default() };
     assert!(Filter::new(&own, &policy).program(Kept::LEAST).is_none(), "more than the kernel takes");
+}
+
+#[test]
+fn the_most_that_a_configuration_names_has_room() {
+    // What is not a multiple of four long takes more comparisons.
+    for (own_bytes, digits) in (0..4).flat_map(|a| (0..4).map(move |b| (OWN_BYTES - a, DIGITS - b))) {
+        let own: Vec<Box<str>> = (0..=OWN).map(|n| format!("{n:0>own_bytes$}").into()).collect();
+        let emergency = (0..PRIORITIES).map(|n| format!("{n:0>digits$}").into()).collect();
+        let policy = Policy { emergency, ..Policy::default() };
+        assert!(Filter::new(&own, &policy).program(Kept::LEAST).is_some(), "{own_bytes}, {digits}");
+    }
 }
 
 /// First lines that are nearly what fits.
