@@ -97,8 +97,8 @@ const NO_D: [libc::sock_filter; 4] = {
     ]
 };
 
-/// Sends every datagram back to where it came from, or away on one that says so; closes a socket, or has it
-/// filtered, on one that says so.
+/// Sends every datagram back to where it came from, or three times, or away, on one that says so; closes a socket, or has
+/// it filtered, on one that says so.
 #[derive(Default)]
 pub struct Echo {
     pub sockets: Vec<(SocketId, Arc<Socket>)>,
@@ -116,8 +116,10 @@ pub struct Echo {
     pub truncated: usize,
     /// How long each datagram had waited, in nanoseconds.
     pub waited_ns: Vec<Option<u64>>,
+    /// Messages that it has given to the engine.
+    pub given: usize,
     pub sent: usize,
-    /// Messages that had not left when batches ended.
+    /// Those that had not left when batches ended.
     pub unsent: usize,
     pub failed: Vec<i32>,
     pub no_buffer: usize,
@@ -167,20 +169,7 @@ impl<I: Io<Source = Arc<Socket>>> Shard<I> for Echo {
                 self.truncated += usize::from(truncated);
                 self.waited_ns.push(io.waited_ns());
                 self.from = Some(from);
-                if bytes == b"close" {
-                    return io.close(on);
-                }
-                if bytes == b"filter" || bytes == b"everything" {
-                    let steps = if bytes == b"filter" { &NO_D[..] } else { &[] };
-                    assert_eq!(io.filter(on, steps), Ok(()));
-                }
-                let Some(mut tx) = io.tx() else {
-                    self.no_buffer += 1;
-                    return;
-                };
-                tx.as_mut()[..bytes.len()].copy_from_slice(bytes);
-                let to = if bytes == b"away" { self.to } else { None };
-                io.send(tx, bytes.len(), on, to.unwrap_or(from), 7);
+                self.on_datagram(io, on, from, bytes);
             }
             Event::Sent { cookie } => {
                 assert_eq!(cookie, 7);
@@ -210,8 +199,7 @@ impl<I: Io<Source = Arc<Socket>>> Shard<I> for Echo {
     }
 
     fn end(&mut self, _: &mut I) -> Next {
-        let ended = self.sent + self.failed.len() + self.no_buffer;
-        self.unsent += self.received().saturating_sub(ended);
+        self.unsent += self.given - self.sent - self.failed.len();
         if self.seen.stop.load(Ordering::Relaxed) { Next::Stop } else { Next::Wait(None) }
     }
 
@@ -221,6 +209,26 @@ impl<I: Io<Source = Arc<Socket>>> Shard<I> for Echo {
 }
 
 impl Echo {
+    fn on_datagram(&mut self, io: &mut impl Io, on: SocketId, from: SocketAddr, bytes: &[u8]) {
+        if bytes == b"close" {
+            return io.close(on);
+        }
+        if bytes == b"filter" || bytes == b"everything" {
+            let steps = if bytes == b"filter" { &NO_D[..] } else { &[] };
+            assert_eq!(io.filter(on, steps), Ok(()));
+        }
+        let to = if bytes == b"away" { self.to } else { None };
+        for _ in 0..if bytes == b"thrice" { 3 } else { 1 } {
+            let Some(mut tx) = io.tx() else {
+                self.no_buffer += 1;
+                return;
+            };
+            tx.as_mut()[..bytes.len()].copy_from_slice(bytes);
+            self.given += 1;
+            io.send(tx, bytes.len(), on, to.unwrap_or(from), 7);
+        }
+    }
+
     /// Sends them back; closes in good order where the peer does, or where it asks for that, and cuts off one that takes
     /// nothing.
     fn on_bytes(&mut self, io: &mut impl Io, stream: StreamId, bytes: &[u8]) {

@@ -58,9 +58,10 @@ impl Engine<'_> {
         for _ in 0..RECEIVE_BUFFERS {
             match socket.receive(&mut bytes) {
                 Ok(Received { from, truncated, received_ns }) => {
+                    let before = self.unsubmitted();
                     self.clock.received(received_ns);
                     shard.on_event(self, Event::Datagram { on, from, bytes: &bytes, truncated });
-                    self.send_many(shard)?;
+                    self.send_many(shard, before)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 // Told to us by ICMP since the last call; what is queued is still there.

@@ -275,6 +275,7 @@ impl<'m> Engine<'m> {
         self.metrics.receive_buffers_used.set(self.ready.len() as u64);
         while let Some(completion) = self.ready.pop_front() {
             self.expect_next();
+            let before = self.unsubmitted();
             let number = completion.number();
             if completion.is(Kind::Receive) {
                 self.received(shard, SocketId(number), completion);
@@ -292,7 +293,7 @@ impl<'m> Engine<'m> {
             } else if completion.is(Kind::Cancel) && completion.result < 0 {
                 self.slots.not_cancelled(SocketId(number));
             }
-            self.send_many(shard)?;
+            self.send_many(shard, before)?;
         }
         // From its beginning again, so that it stays in the caches.
         self.ready.clear();

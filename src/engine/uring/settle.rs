@@ -32,12 +32,18 @@ impl Engine<'_> {
         self.queued.is_empty() && self.streams.at_once.is_empty()
     }
 
-    /// Submits and settles the sends where there are enough of them; and where messages come one by one, so that none waits for
-    /// what else the shard does in its turn.
-    pub(super) fn send_many(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {
-        let sends = self.queued.len() + self.streams.writes;
-        let is_single = sends == 1 && self.ready.is_empty() && !self.coalesce.expects_more();
-        if sends >= SENDS_PER_SUBMIT || is_single { self.send_all(shard) } else { Ok(()) }
+    /// Messages that wait to be submitted.
+    pub(super) fn unsubmitted(&self) -> usize {
+        self.queued.len() + self.streams.writes
+    }
+
+    /// Submits and settles the sends where there are enough of them; and where messages come one by one, so that nothing that one
+    /// leads to waits for what else the shard does in its turn. `before`: so many had waited when it came.
+    pub(super) fn send_many(&mut self, shard: &mut impl Shard<Self>, before: usize) -> io::Result<()> {
+        let sends = self.unsubmitted();
+        let are_of_one = sends == 1 || sends > 0 && before == 0;
+        let leave_alone = are_of_one && self.ready.is_empty() && !self.coalesce.expects_more();
+        if sends >= SENDS_PER_SUBMIT || leave_alone { self.send_all(shard) } else { Ok(()) }
     }
 
     pub(super) fn send_all(&mut self, shard: &mut impl Shard<Self>) -> io::Result<()> {

@@ -160,31 +160,39 @@ fn one_wake_up_serves_what_comes_within_the_minimum_wait() {
 }
 
 #[test]
-fn a_single_message_leaves_before_the_batch_ends() {
+fn what_a_single_message_leads_to_leaves_before_the_batch_ends() {
     const COUNT: usize = 8;
     inside(|| {
-        for spin_ns in [0, 1_000_000_000] {
-            let own = format!("127.0.0.1:{}", 6400 + spin_ns % 7);
+        for (port, spin_ns, bytes, answers) in [
+            (6400, 0, &b"x"[..], 1),
+            (6401, 1_000_000_000, b"x", 1),
+            (6402, 0, b"thrice", 3),
+            (6403, 1_000_000_000, b"thrice", 3),
+        ] {
+            let own = format!("127.0.0.1:{port}");
             let echo = Echo { spin_ns, ..Echo::on(&open(&own)) };
             let (echo, _) = run(echo, move |_| {
                 let client = Client::between("127.0.0.1:0", &own);
                 for _ in 0..COUNT {
-                    client.send(b"x");
-                    client.receive_all(1);
+                    client.send(bytes);
+                    client.receive_all(answers);
                 }
             });
-            assert_eq!((echo.sent, echo.unsent), (COUNT, 0));
+            assert_eq!((echo.sent, echo.unsent), (COUNT * answers, 0));
         }
-        let (go, gate) = mpsc::channel();
-        let echo = Echo { gate: Some(gate), ..Echo::on(&open(OWN)) };
-        let (echo, _) = run(echo, move |talk| {
-            let client = Client::new();
-            (0..COUNT).for_each(|_| client.send(b"x"));
-            go.send(()).unwrap();
-            client.receive_all(COUNT);
-            talk.until_ended(COUNT);
-        });
-        assert_eq!((echo.sent, echo.unsent), (COUNT, COUNT), "several leave together");
+        for (port, bytes, all) in [(6404, &b"x"[..], COUNT), (6405, b"thrice", 3 * COUNT)] {
+            let own = format!("127.0.0.1:{port}");
+            let (go, gate) = mpsc::channel();
+            let echo = Echo { gate: Some(gate), ..Echo::on(&open(&own)) };
+            let (echo, _) = run(echo, move |talk| {
+                let client = Client::between("127.0.0.1:0", &own);
+                (0..COUNT).for_each(|_| client.send(bytes));
+                go.send(()).unwrap();
+                client.receive_all(all);
+                talk.until_ended(all);
+            });
+            assert_eq!((echo.sent, echo.unsent), (all, all), "several leave together");
+        }
     });
 }
 
