@@ -2,6 +2,7 @@
 //! says of a request that came in.
 
 use std::cell::RefCell;
+use std::mem;
 use std::net::SocketAddr;
 
 use sip_parser::{HeaderName, Message, Via};
@@ -99,11 +100,42 @@ pub const PLACES: &[(&str, &str)] = &[
     ("six", "[2001:db8:1::50]:5060"),
 ];
 
+/// One shard's state. To start it anew takes a hundred times as long as most messages do.
+pub struct Shard {
+    shards: usize,
+    state: State,
+    /// Something is remembered.
+    is_used: bool,
+}
+
+impl Shard {
+    pub fn new(shards: usize, snapshot: &Snapshot) -> Self {
+        Self { shards, state: State::with_pins(shards, snapshot, 16), is_used: false }
+    }
+
+    /// It has forgotten what was in flight: what was dropped, or answered before it was decided on, has left nothing.
+    pub fn forget(&mut self, snapshot: &Snapshot) {
+        if self.is_used {
+            *self = Self::new(self.shards, snapshot);
+        }
+    }
+
+    /// Handles a datagram, which came in a second after the start.
+    pub fn handle(&mut self, snapshot: &Snapshot, incoming: &Incoming<'_>, out: &mut [u8]) -> Outcome {
+        let now = Now(1_000_000_000);
+        let outcome = handle(&mut self.state, snapshot, incoming, now, out);
+        let went_nowhere = matches!(outcome, Outcome::Answer { .. } | Outcome::Drop(_));
+        self.is_used |= !went_nowhere || self.state.tally(now).pins > 0;
+        outcome
+    }
+}
+
 /// One shard's decisions on this host.
 pub struct Host {
     /// What it decides by.
     pub snapshot: Snapshot,
-    state: State,
+    shard: Shard,
+    other: Shard,
 }
 
 impl Host {
@@ -119,17 +151,19 @@ impl Host {
 
     fn new() -> Self {
         let snapshot = support::snapshot(CONFIGURATION, ADDRESSES, GATEWAYS);
-        Self { state: State::with_pins(2, &snapshot, 16), snapshot }
+        let [shard, other] = [(); 2].map(|()| Shard::new(2, &snapshot));
+        Self { snapshot, shard, other }
     }
 
-    /// It has forgotten what was in flight.
+    /// What comes from now on is handled by one that remembers nothing.
     pub fn restart(&mut self) {
-        self.state = State::with_pins(2, &self.snapshot, 16);
+        mem::swap(&mut self.shard, &mut self.other);
+        self.shard.forget(&self.snapshot);
     }
 
-    /// Handles a datagram, which came in a second after the start.
+    /// See [`Shard::handle`].
     pub fn handle(&mut self, incoming: &Incoming<'_>, out: &mut [u8]) -> Outcome {
-        handle(&mut self.state, &self.snapshot, incoming, Now(1_000_000_000), out)
+        self.shard.handle(&self.snapshot, incoming, out)
     }
 }
 

@@ -4,11 +4,10 @@ use std::cell::RefCell;
 
 use sip_parser::{HeaderLine, HeaderName, Message, NameAddr, Start, Uri, parse};
 use viaduct::limits::MESSAGE_BYTES;
-use viaduct::net::Now;
-use viaduct::proxy::{Incoming, Outcome, State, handle};
+use viaduct::proxy::{Incoming, Outcome};
 use viaduct::snapshot::Snapshot;
 
-use crate::host;
+use crate::host::{self, Shard};
 use crate::support;
 
 /// Everything that a rule can change, by what a request shows.
@@ -61,7 +60,7 @@ thread_local! {
 
 struct Changer {
     snapshot: Snapshot,
-    state: State,
+    shard: Shard,
     out: Vec<u8>,
 }
 
@@ -69,12 +68,12 @@ impl Changer {
     fn new() -> Self {
         let (head, _) = host::CONFIGURATION.split_once("[[route]]").expect("routes");
         let snapshot = support::snapshot(&format!("{head}{RULE}"), host::ADDRESSES, host::GATEWAYS);
-        let state = State::with_pins(1, &snapshot, 16);
-        Self { snapshot, state, out: vec![0; MESSAGE_BYTES] }
+        let shard = Shard::new(1, &snapshot);
+        Self { snapshot, shard, out: vec![0; MESSAGE_BYTES] }
     }
 
     fn handle(&mut self, incoming: &Incoming<'_>) -> (Outcome, Vec<u8>) {
-        let outcome = handle(&mut self.state, &self.snapshot, incoming, Now(1_000_000_000), &mut self.out);
+        let outcome = self.shard.handle(&self.snapshot, incoming, &mut self.out);
         let len = if let Outcome::Forward { len, .. } = outcome { len } else { 0 };
         (outcome, self.out[..len].to_vec())
     }
@@ -84,7 +83,7 @@ impl Changer {
 pub fn run(data: &[u8]) {
     CHANGER.with_borrow_mut(|changer| {
         for (listener, source) in host::PLACES {
-            changer.state = State::with_pins(1, &changer.snapshot, 16);
+            changer.shard.forget(&changer.snapshot);
             let on = changer.snapshot.plan.listener_named(listener).expect("it is configured").id;
             let incoming = Incoming::datagram(data, on, source.parse().expect("an address"));
             let (outcome, sent) = changer.handle(&incoming);
