@@ -148,14 +148,6 @@ impl Socket {
         Ok(Self { raw, bind, is_stream, mark, device, dropped: Dropped::default() })
     }
 
-    /// Whether another socket has this listener's port for datagrams and shares it. Where it does not, opening fails.
-    pub fn is_shared(listener: &Listener) -> bool {
-        // Without SO_REUSEPORT there is room for one only.
-        let alone = bare(listener.bind, false, listener.mark, listener.device.as_deref());
-        let Ok(alone) = alone else { return false };
-        alone.bind(&listener.bind.into()).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
-    }
-
     /// Connections come in on it, not datagrams.
     pub fn is_stream(&self) -> bool {
         self.is_stream

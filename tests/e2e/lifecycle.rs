@@ -226,6 +226,7 @@ fn sigterm_ends_it_well_and_a_second_process_may_be_bound_already() {
     let home = Home::new(&format!("{LISTENERS}{RELAY}").replace("9060", "9061"));
     let next = Home::new(&format!("{LISTENERS}{RELAY}"));
     let old = home.spawn(&world);
+    eventually("the first one forwards", || old.log().contains(" forwards; ").then_some(()));
     let new = next.start(&world);
     let log = new.log();
     assert!(log.contains("listener public: 1.2.3.4:5060 is open in another process, too"), "{log}");
