@@ -260,8 +260,9 @@ impl Reader<'_> {
         when.from_user = pattern("from_user", findings);
         when.to_user = pattern("to_user", findings);
         for (name, entry) in section.take("header").map(|e| e.pairs(findings)).unwrap_or_default() {
+            let name = set::header_name(&name, findings);
             let pattern = entry.text(findings).map(|text| written("header", text, patterns));
-            when.header.extend(pattern.map(|pattern| (name.text.into(), pattern)));
+            when.header.extend(name.zip(pattern).map(|(name, pattern)| (name.into(), pattern)));
         }
         when.not = section.take("not").and_then(|entry| self.not(&entry, depth, patterns, findings));
         // What has mistakes in it was not read as it was meant.

@@ -292,6 +292,20 @@ fn host_port(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
     None
 }
 
+/// The name of a header as requests have it: a token (RFC 3261 §25.1).
+pub(super) fn header_name<'d>(name: &Text<'d>, findings: &mut Findings) -> Option<&'d str> {
+    let is_token = |c: u8| c.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&c);
+    if !name.text.is_empty() && name.text.len() <= SET_TEXT_BYTES && name.text.bytes().all(is_token) {
+        return Some(name.text);
+    }
+    findings.error(
+        name.span.clone(),
+        format!("«{}» is not the name of a header", name.text),
+        "letters, digits and hyphens: X-Trunk",
+    );
+    None
+}
+
 /// Headers that the way of a request, or of its answers, hangs by, and who writes them.
 const NEVER: [(HeaderName, &str); 10] = [
     (HeaderName::Via, "answers find their way back by it"),
@@ -308,17 +322,11 @@ const NEVER: [(HeaderName, &str); 10] = [
 
 /// The header may be changed, and is not changed twice.
 fn may_be_set(name: &Text<'_>, headers: &[HeaderChange], findings: &mut Findings) -> Option<()> {
+    header_name(name, findings)?;
     let mut wrong = |message: String, hint: &str| {
         findings.error(name.span.clone(), message, hint);
         None
     };
-    let is_token = |c: u8| c.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&c);
-    if name.text.is_empty() || name.text.len() > SET_TEXT_BYTES || !name.text.bytes().all(is_token) {
-        return wrong(
-            format!("«{}» is not the name of a header", name.text),
-            "letters, digits and hyphens: X-Trunk",
-        );
-    }
     let known = Header::new(name.text);
     if let Some((_, why)) = NEVER.iter().find(|(never, _)| *never == known.known) {
         return wrong(format!("`{}` cannot be set", name.text), why);

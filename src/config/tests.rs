@@ -371,6 +371,12 @@ fn mistakes_in_routes() {
     expect(&route("when = { source = [] }\nreject = 403"), (2, 19), "empty list", "leave the key out");
     expect(&route("when = { ruri_prefix = [\"\"] }\nreject = 403"), (2, 25), "prefix of everything", "");
     expect(&route("when = { ruri = \"x\" }\nreject = 403"), (2, 10), "unknown key `ruri`", "");
+    for name in ["X-Tenant:", "X Tenant", "X-Tenant ", "", "Tö"] {
+        let header = route(&format!("when = {{ header = {{ \"{name}\" = 'a' }} }}\nreject = 403"));
+        expect(&header, (2, 21), &format!("«{name}» is not the name of a header"), "X-Trunk");
+        let not = route(&format!("when = {{ not = {{ header = {{ \"{name}\" = 'a' }} }} }}\nreject = 403"));
+        expect(&not, (2, 29), &format!("«{name}» is not the name of a header"), "X-Trunk");
+    }
 }
 
 #[test]
