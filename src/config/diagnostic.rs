@@ -130,7 +130,12 @@ impl Findings {
 
     /// There is an error among them.
     pub fn has_errors(&self) -> bool {
-        self.list.iter().any(|d| d.severity == Severity::Error)
+        self.has_errors_since(0)
+    }
+
+    /// There is an error behind the first so many.
+    pub(super) fn has_errors_since(&self, known: usize) -> bool {
+        self.list.iter().skip(known).any(|d| d.severity == Severity::Error)
     }
 
     /// The file's name.

@@ -3,8 +3,8 @@
 use super::diagnostic::Findings;
 use super::listeners::Names;
 use super::read::{Entry, Text};
-use super::rules::transport;
 use super::target::OPENS_NO_WEBSOCKET;
+use super::when::transport;
 use crate::net::Transport;
 use crate::rules::{EgressChoice, Target};
 

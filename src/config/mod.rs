@@ -32,6 +32,7 @@ mod tests;
 mod tls;
 #[cfg(test)]
 mod tls_tests;
+mod when;
 
 use std::collections::HashMap;
 use std::fs;

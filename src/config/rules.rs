@@ -8,20 +8,15 @@ use super::attempts;
 use super::diagnostic::Findings;
 use super::groups::Groups;
 use super::listeners::Names;
-use super::network::network;
-use super::plan::host_name;
-use super::read::{Entry, Section, Text};
+use super::read::{Entry, Section};
+use super::when::{self, Written};
 use super::{egress, limits, mode, set, target};
-use crate::limits::{NOT_DEPTH, RULES};
+use crate::limits::RULES;
 use crate::net::Transport;
-use crate::overload::{LimitId, Limits, Owner, Peers};
+use crate::overload::{LimitId, Limits, Owner};
 use crate::rules::{
-    Action, EgressChoice, Matcher, Mode, Pattern, PatternError, Rule, RuleId, Set, Target, When,
-    contradiction, shadowed,
+    Action, EgressChoice, Matcher, Mode, Pattern, PatternError, Rule, RuleId, Set, Target, When, shadowed,
 };
-
-/// The places of a rule's patterns: which key, the pattern as written, and where it stands.
-pub(super) type Written = Vec<(&'static str, Pattern, Range<usize>)>;
 
 /// Rules with the places that findings about them have in the file.
 #[derive(Default)]
@@ -31,25 +26,9 @@ pub(super) struct Read {
     pub places: Vec<Range<usize>>,
     /// Of each rule.
     patterns: Vec<Written>,
+    /// Of each rule: its conditions are what the file means.
+    sound: Vec<bool>,
 }
-
-/// Keys of `when`, which some write beside it.
-const CONDITIONS: [&str; 14] = [
-    "method",
-    "transport",
-    "listener",
-    "source",
-    "peer",
-    "ruri_prefix",
-    "ruri_host",
-    "from_host",
-    "to_host",
-    "ruri_user",
-    "from_user",
-    "to_user",
-    "header",
-    "not",
-];
 
 /// All rules.
 pub(super) fn build(
@@ -71,30 +50,31 @@ pub(super) fn build(
         return read;
     }
     for (number, mut section) in sections.into_iter().enumerate() {
-        section.has_within("when", &CONDITIONS);
+        section.has_within("when", &when::KEYS);
         let whole = section.span.clone();
         let (line, _) = findings.line_column(whole.start);
         let name = name(&mut section, number, &mut taken, findings);
         let mut place = whole;
-        let reader = Reader { names, groups, peers: &limits.peers };
+        let reader = Reader { names, groups };
         let mut patterns = Written::new();
-        let when =
-            section.take("when").map(|e| reader.when(&e, 0, &mut patterns, findings)).unwrap_or_default();
+        let whens = when::Reader { names, peers: &limits.peers };
+        let conditions = whens.conditions(section.take("when"), &mut patterns, findings);
         let set = section.take("set");
-        let action = reader.action(&when, &mut section, &mut place, findings);
-        let set = set.and_then(|entry| reader.set(&entry, &when, action.as_ref(), findings));
+        let action = reader.action(conditions.sound(), &mut section, &mut place, findings);
+        let set = set.and_then(|entry| reader.set(&entry, conditions.sound(), action.as_ref(), findings));
         let limit = section.take("limit");
         section.finish(findings);
         let limit = limit_of(limit, &name, action.as_ref(), limits, findings);
         let id = RuleId(read.rules.len() as u32);
         if let Some(action) = action {
             limits.routes.push(limit);
-            read.rules.push(Rule { id, name, line: line as u32, when, action, set });
+            read.rules.push(Rule { id, name, line: line as u32, when: conditions.when, action, set });
             read.places.push(place);
             read.patterns.push(patterns);
+            read.sound.push(conditions.is_sound);
         }
     }
-    warn_of_transports(&read.rules, &read.places, names, findings);
+    warn_of_transports(&read, names, findings);
     read
 }
 
@@ -148,7 +128,7 @@ fn name(
 pub(super) fn compile(read: &Read, findings: &mut Findings) -> Option<Matcher> {
     let Read { rules, places, .. } = read;
     let place = |id: RuleId| places.get(id.0 as usize).cloned().unwrap_or(0..0);
-    for (rule, by) in shadowed(rules) {
+    for (rule, by) in shadowed(read.sound().map(|(rule, _)| rule)) {
         let (rule, by) = (&rules[rule.0 as usize], &rules[by.0 as usize]);
         let takes = if rule.when == by.when { "has the same conditions" } else { "takes all its requests" };
         let (name, line) = (&by.name, by.line);
@@ -172,6 +152,12 @@ pub(super) fn compile(read: &Read, findings: &mut Findings) -> Option<Matcher> {
 }
 
 impl Read {
+    /// The rules whose conditions are what the file means, with their places.
+    fn sound(&self) -> impl Iterator<Item = (&Rule, &Range<usize>)> {
+        let all = self.rules.iter().zip(&self.places).zip(&self.sound);
+        all.filter_map(|(rule, is_sound)| is_sound.then_some(rule))
+    }
+
     /// Where the pattern stands.
     fn place_of(&self, error: &PatternError) -> Range<usize> {
         let rule = error.rule.0 as usize;
@@ -189,8 +175,8 @@ fn verb(message: &str) -> String {
 }
 
 /// A rule on a transport that no listener has cannot match.
-fn warn_of_transports(rules: &[Rule], places: &[Range<usize>], names: &Names, findings: &mut Findings) {
-    for (rule, place) in rules.iter().zip(places) {
+fn warn_of_transports(read: &Read, names: &Names, findings: &mut Findings) {
+    for (rule, place) in read.sound() {
         let served = |t: &Transport| names.sections().iter().any(|s| s.serves(*t));
         // Where the rule names listeners, theirs count: see `contradictions`.
         let is_any_listener = rule.when.listener.is_empty() && !rule.when.transport.is_empty();
@@ -214,7 +200,6 @@ fn warn_of_transports(rules: &[Rule], places: &[Range<usize>], names: &Names, fi
 struct Reader<'a> {
     names: &'a Names,
     groups: &'a Groups,
-    peers: &'a Peers,
 }
 
 /// What a route says besides `to`.
@@ -226,87 +211,9 @@ struct Way<'d> {
 }
 
 impl Reader<'_> {
-    fn when(&self, entry: &Entry<'_>, depth: usize, patterns: &mut Written, findings: &mut Findings) -> When {
-        let Some(mut section) = entry.section("`when`", findings) else { return When::default() };
-        let known = findings.list().len();
-        let mut when = When::default();
-        let mut texts = |key, findings: &mut Findings| -> Vec<Text<'_>> {
-            section.take(key).map(|e| e.texts(findings)).unwrap_or_default()
-        };
-        when.method = texts("method", findings).iter().filter_map(|text| method(text, findings)).collect();
-        when.transport = texts("transport", findings).iter().filter_map(|t| transport(t, findings)).collect();
-        for text in texts("listener", findings) {
-            when.listener.extend(self.names.find(&text, findings));
-        }
-        when.source = texts("source", findings).iter().filter_map(|text| network(text, findings)).collect();
-        let peers = texts("peer", findings);
-        if let (Some(peer), false) = (peers.first(), when.source.is_empty()) {
-            let message =
-                "`peer` stands for the sources of a [[peer]]: `source` and it contradict each other";
-            findings.error(peer.span.clone(), message, "write one of them");
-        }
-        for peer in peers {
-            when.source.extend(limits::networks_of(self.peers, &peer, findings));
-        }
-        when.ruri_prefix =
-            texts("ruri_prefix", findings).iter().filter_map(|t| prefix(t, findings)).collect();
-        when.ruri_host = texts("ruri_host", findings).iter().filter_map(|t| host(t, findings)).collect();
-        when.from_host = texts("from_host", findings).iter().filter_map(|t| host(t, findings)).collect();
-        when.to_host = texts("to_host", findings).iter().filter_map(|t| host(t, findings)).collect();
-        let mut pattern = |key, findings: &mut Findings| {
-            section.take(key).and_then(|e| e.text(findings)).map(|text| written(key, text, patterns))
-        };
-        when.ruri_user = pattern("ruri_user", findings);
-        when.from_user = pattern("from_user", findings);
-        when.to_user = pattern("to_user", findings);
-        for (name, entry) in section.take("header").map(|e| e.pairs(findings)).unwrap_or_default() {
-            let name = set::header_name(&name, findings);
-            let pattern = entry.text(findings).map(|text| written("header", text, patterns));
-            when.header.extend(name.zip(pattern).map(|(name, pattern)| (name.into(), pattern)));
-        }
-        when.not = section.take("not").and_then(|entry| self.not(&entry, depth, patterns, findings));
-        // What has mistakes in it was not read as it was meant.
-        if findings.list().len() == known {
-            self.contradictions(&when, &mut section, findings);
-        }
-        section.finish(findings);
-        when
-    }
-
-    /// A rule that can never match, whatever stands before it, is not what anybody meant.
-    fn contradictions(&self, when: &When, section: &mut Section<'_>, findings: &mut Findings) {
-        let listener = |id| {
-            let section = self.names.section(id);
-            (section.transport, section.bind.is_ipv4(), section.also())
-        };
-        if let Some(found) = contradiction(when, listener) {
-            let place = section.take(found.key).map_or(section.span.clone(), |entry| entry.span);
-            let message = format!("this can never match: {}", found.message);
-            findings.error(place, message, found.hint).code("contradictory-rule");
-        }
-    }
-
-    fn not(
-        &self,
-        entry: &Entry<'_>,
-        depth: usize,
-        patterns: &mut Written,
-        findings: &mut Findings,
-    ) -> Option<Box<When>> {
-        if depth >= NOT_DEPTH {
-            findings.error(
-                entry.span.clone(),
-                format!("`not` is nested deeper than {NOT_DEPTH} times"),
-                "have a route before this one take what is meant by the innermost",
-            );
-            return None;
-        }
-        Some(Box::new(self.when(entry, depth + 1, patterns, findings)))
-    }
-
     fn action(
         &self,
-        when: &When,
+        when: Option<&When>,
         section: &mut Section<'_>,
         place: &mut Range<usize>,
         findings: &mut Findings,
@@ -356,7 +263,7 @@ impl Reader<'_> {
     fn set(
         &self,
         entry: &Entry<'_>,
-        when: &When,
+        when: Option<&When>,
         action: Option<&Action>,
         findings: &mut Findings,
     ) -> Option<Arc<Set>> {
@@ -364,7 +271,7 @@ impl Reader<'_> {
         match action {
             Some(Action::Reject(_) | Action::Drop) => means_nothing(entry, findings),
             Some(Action::Forward { mode: Mode::Stateless, .. })
-                if set.changes_uri() && !when.header.is_empty() =>
+                if set.changes_uri() && when.is_some_and(|when| !when.header.is_empty()) =>
             {
                 let message = "the Request-URI is changed where a header is there: a CANCEL may lack it";
                 let hint = "its CANCEL must have the Request-URI of the INVITE that was sent on (RFC 3261 §9.1): write \
@@ -376,7 +283,13 @@ impl Reader<'_> {
         Some(Arc::new(set))
     }
 
-    fn forward(&self, when: &When, to: &Entry<'_>, way: Way<'_>, findings: &mut Findings) -> Option<Action> {
+    fn forward(
+        &self,
+        when: Option<&When>,
+        to: &Entry<'_>,
+        way: Way<'_>,
+        findings: &mut Findings,
+    ) -> Option<Action> {
         let Way { egress, mode, record_route, attempts } = way;
         let targets = target::read(to, self.groups, findings);
         let egress = match egress {
@@ -390,7 +303,8 @@ impl Reader<'_> {
             None => None,
         };
         let written = mode.and_then(|e| e.text(findings));
-        if let Some(text) = written.as_ref().filter(|text| text.text == Mode::Stateless.as_str()) {
+        let stateless = written.as_ref().filter(|text| text.text == Mode::Stateless.as_str());
+        if let Some((text, when)) = stateless.zip(when) {
             let targets = targets.as_deref().unwrap_or_default();
             let ways = mode::Ways { names: self.names, groups: self.groups };
             ways.hold_stateless(when, targets, egress.as_ref(), text, findings);
@@ -417,75 +331,4 @@ impl Reader<'_> {
             egress::check(&gateway.to, choice, self.names, entry, findings);
         }
     }
-}
-
-/// A pattern, whose place is kept.
-fn written(key: &'static str, text: Text<'_>, patterns: &mut Written) -> Pattern {
-    let pattern = Pattern(text.text.into());
-    patterns.push((key, pattern.clone(), text.span));
-    pattern
-}
-
-/// Methods are compared with case (RFC 3261 §7.1).
-fn method(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || "-.!%*_+`'~".contains(c);
-    if text.text.is_empty() || !text.text.chars().all(legal) {
-        findings.error(
-            text.span.clone(),
-            format!("«{}» is not a method", text.text),
-            "write it as requests do: \"INVITE\", \"MESSAGE\"",
-        );
-        return None;
-    }
-    if matches!(text.text, "ACK" | "CANCEL") {
-        findings.error(
-            text.span.clone(),
-            format!("{} cannot be asked for: it goes where its INVITE goes", text.text),
-            "write \"INVITE\"; ACK and CANCEL count as INVITE",
-        );
-        return None;
-    }
-    if text.text.chars().any(|c| c.is_ascii_lowercase()) {
-        findings.warn(
-            text.span.clone(),
-            format!("the method «{}» has lower-case letters", text.text),
-            format!("methods are compared with case; did you mean {}?", text.text.to_ascii_uppercase()),
-        );
-    }
-    Some(text.text.into())
-}
-
-pub(super) fn transport(text: &Text<'_>, findings: &mut Findings) -> Option<Transport> {
-    let found = Transport::from_token(text.text.as_bytes());
-    if found.is_none() {
-        findings.error(
-            text.span.clone(),
-            format!("«{}» is not a transport", text.text),
-            "transports are udp, tcp, tls, ws, wss",
-        );
-    }
-    found
-}
-
-/// A number prefix; visual separators are not looked at (RFC 3966 §3).
-fn prefix(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
-    let plain: String = text.text.chars().filter(|c| !"-.() ".contains(*c)).collect();
-    if plain.is_empty() {
-        findings.error(
-            text.span.clone(),
-            "an empty prefix is a prefix of everything",
-            "leave `ruri_prefix` out to match anything",
-        );
-        return None;
-    }
-    Some(plain.into())
-}
-
-/// A lower-case host name, or an address in its shortest form, without brackets.
-fn host(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {
-    let bare = text.text.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(ip) = bare.parse::<std::net::IpAddr>() {
-        return Some(ip.to_string().into());
-    }
-    host_name(text, findings)
 }

@@ -20,8 +20,8 @@ const IDENTITIES: [(&str, &str); 4] = [
 /// The two whose display name alone may be changed.
 const PARTIES: [(&str, &str); 2] = [("from", "From"), ("to", "To")];
 
-/// `set = { … }` of a rule with these conditions.
-pub(super) fn read(entry: &Entry<'_>, when: &When, findings: &mut Findings) -> Option<Set> {
+/// `set = { … }` of a rule with these conditions; without them it is not known what they show.
+pub(super) fn read(entry: &Entry<'_>, when: Option<&When>, findings: &mut Findings) -> Option<Set> {
     let known = findings.list().len();
     let mut section = entry.section("`set`", findings)?;
     let reader = Reader { when };
@@ -55,6 +55,7 @@ pub(super) fn read(entry: &Entry<'_>, when: &When, findings: &mut Findings) -> O
         );
         return None;
     }
+    let when = when?;
     let patterns = [&when.ruri_user, &when.from_user, &when.to_user].map(Option::as_ref);
     // A pattern that is not sound is told of where it stands.
     Set::new(uri, headers, patterns).ok()
@@ -73,7 +74,7 @@ enum Place {
 }
 
 struct Reader<'a> {
-    when: &'a When,
+    when: Option<&'a When>,
 }
 
 impl Reader<'_> {
@@ -227,11 +228,12 @@ impl Reader<'_> {
             };
             return wrong(format!("{illegal:?} may not stand here"), hint);
         }
-        for (user, group) in template.shows() {
+        let shows = self.when.into_iter().flat_map(|when| template.shows().map(move |shown| (when, shown)));
+        for (when, (user, group)) in shows {
             let (key, pattern) = match user {
-                User::Ruri => ("ruri_user", &self.when.ruri_user),
-                User::From => ("from_user", &self.when.from_user),
-                User::To => ("to_user", &self.when.to_user),
+                User::Ruri => ("ruri_user", &when.ruri_user),
+                User::From => ("from_user", &when.from_user),
+                User::To => ("to_user", &when.to_user),
             };
             let (Some(group), groups) = (group, pattern.as_ref().map(Set::groups_of)) else { continue };
             match groups {

@@ -588,6 +588,52 @@ fn routes_that_can_never_match() {
 }
 
 #[test]
+fn a_condition_that_is_misread_is_not_taken_for_an_absent_one() {
+    let later = "[[route]]\nwhen = { listener = \"private\" }\nto = \"request-uri\"";
+    for (keys, place, message) in [
+        ("when = { listener = \"pubic\" }\nto = \"request-uri\"", (2, 21), "no listener «pubic»"),
+        ("when = { not = { listener = \"pubic\" } }\nto = \"request-uri\"", (2, 29), "no listener «pubic»"),
+        (
+            "when = { listener = \"pubic\", transport = \"tls\" }\nto = \"request-uri\"",
+            (2, 21),
+            "no listener «pubic»",
+        ),
+        (
+            "when = { listener = \"pubic\", transport = \"tcp\" }\nto = \"sip:10.0.0.9;transport=udp\"\nmode = \"stateless\"",
+            (2, 21),
+            "no listener «pubic»",
+        ),
+        (
+            "when = { ruri_user = 7 }\nto = \"request-uri\"\nset = { ruri_user = \"$1\" }",
+            (2, 22),
+            "`ruri_user` must be a string",
+        ),
+    ] {
+        expect(&format!("[[route]]\n{keys}\n{later}"), place, message, "");
+    }
+}
+
+#[test]
+fn a_rule_is_shadowed_by_one_behind_one_that_is_misread() {
+    let route = |name: &str, when: &str| {
+        format!("[[route]]\nname = \"{name}\"\nwhen = {{ {when} }}\nto = \"request-uri\"\n")
+    };
+    let rules = ["\"pubic\"", "[\"private\", \"six\"]", "\"six\""];
+    let rules: Vec<String> = rules
+        .iter()
+        .zip(["a", "b", "c"])
+        .map(|(on, name)| route(name, &format!("listener = {on}")))
+        .collect();
+    let Err(findings) = from_str("test.toml", &format!("{}{PUBLIC}{PRIVATE}{SIX}", rules.concat()), &fib())
+    else {
+        panic!("it has a listener that is none");
+    };
+    let told: Vec<&str> = findings.list().iter().map(|finding| &*finding.message).collect();
+    let [_, shadow] = told[..] else { panic!("{findings}") };
+    assert_eq!(shadow, "the route «c» can never match: «b» (line 5) takes all its requests");
+}
+
+#[test]
 fn an_override_that_cannot_reach_its_next_hop_is_an_error_at_load() {
     let text = format!(
         "[[route]]\nname = \"m\"\nto = \"sip:[2001:db8::1]\"\negress = \"six\"\n{SIX}{PUBLIC}{PRIVATE}"

@@ -11,17 +11,20 @@ use super::{Rule, RuleId, When};
 /// them, and no more, to keep the time in bounds.
 const COMPARED_WITH_ALL: usize = 64;
 
-/// For each rule that can never match: the first rule that takes everything it could match.
+/// For each of these rules that can never match: the first of them that takes everything it could match. They
+/// stand in the order in which they are asked.
 ///
 /// Sound, not complete: a rule whose requests are taken by several others together is not told, and of
 /// patterns little more than their equality is seen.
-pub fn shadowed(rules: &[Rule]) -> Vec<(RuleId, RuleId)> {
-    let index = Index::new(rules);
-    let taken_by = |rule: &Rule| {
-        let earlier = index.candidates(&rule.when).into_iter().filter(|&n| n < rule.id.0 as usize);
-        earlier.filter(|&n| implies(&rule.when, &rules[n].when)).min()
+pub fn shadowed<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Vec<(RuleId, RuleId)> {
+    let rules: Vec<&Rule> = rules.into_iter().collect();
+    let index = Index::new(&rules);
+    let taken_by = |(at, rule): (usize, &&Rule)| {
+        let earlier = index.candidates(&rule.when).into_iter().filter(|&n| n < at);
+        let first = earlier.filter(|&n| implies(&rule.when, &rules[n].when)).min()?;
+        Some((rule.id, rules[first].id))
     };
-    rules.iter().filter_map(|rule| Some((rule.id, rules[taken_by(rule)?].id))).collect()
+    rules.iter().enumerate().filter_map(taken_by).collect()
 }
 
 /// Something that a condition names.
@@ -50,7 +53,7 @@ struct Index<'r> {
 }
 
 impl<'r> Index<'r> {
-    fn new(rules: &'r [Rule]) -> Self {
+    fn new(rules: &[&'r Rule]) -> Self {
         let named: Vec<Vec<Vec<Named<'r>>>> = rules.iter().map(|rule| conditions(&rule.when)).collect();
         let mut shared: HashMap<&Named<'r>, usize> = HashMap::new();
         for name in named.iter().flatten().flatten() {
