@@ -9,7 +9,7 @@ use annotate_snippets::Renderer;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
-use super::{CONFIGURATION, FAILED};
+use super::{CONFIGURATION, FAILED, output};
 use crate::config::{self, Findings, Loaded, Severity};
 use crate::control::{self, netlink};
 use crate::egress::View;
@@ -58,13 +58,11 @@ pub fn execute(args: Args) -> ExitCode {
         Ok(loaded) => with_keys(loaded),
         Err(findings) => (None, findings),
     };
-    if args.json {
-        anstream::println!("{:#}", as_json(plan.as_ref(), &findings, &fib));
-    } else {
-        anstream::print!("{}", findings.render(&Renderer::styled()));
-        anstream::print!("{}", summary(plan.as_ref(), &findings, &fib));
-    }
-    if plan.is_some() { ExitCode::SUCCESS } else { CONFIGURATION.into() }
+    let told = match args.json {
+        true => format!("{:#}\n", as_json(plan.as_ref(), &findings, &fib)),
+        false => findings.render(&Renderer::styled()) + &summary(plan.as_ref(), &findings, &fib),
+    };
+    output::print(told, if plan.is_some() { ExitCode::SUCCESS } else { CONFIGURATION.into() })
 }
 
 /// What the key file has to be.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap_complete::Shell;
 
-use super::print;
+use super::output;
 
 /// Prints a completion script for a shell
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub struct Args {
 
 /// Prints the script to standard output.
 pub fn execute(args: Args) -> ExitCode {
-    print(&script(args.shell))
+    output::print(script(args.shell), ExitCode::SUCCESS)
 }
 
 fn script(shell: Shell) -> Vec<u8> {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Command;
 use clap_mangen::Man;
 
-use super::{FAILED, print};
+use super::{FAILED, output};
 
 /// Writes manual pages
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub struct Args {
 pub fn execute(args: Args) -> ExitCode {
     let pages = pages();
     let Some(directory) = &args.directory else {
-        return print(&pages.last().map(|(_, page)| page.clone()).unwrap_or_default());
+        return output::print(pages.last().map_or(&[][..], |(_, page)| page), ExitCode::SUCCESS);
     };
     match write_all(directory, &pages) {
         Ok(()) => ExitCode::SUCCESS,

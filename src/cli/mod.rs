@@ -11,13 +11,13 @@ pub mod doctor;
 pub mod explain;
 pub mod man;
 pub mod netns;
+mod output;
 pub mod routes;
 pub mod run;
 pub mod what_if;
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -131,19 +131,6 @@ fn advised(mut error: clap::Error, arguments: &[OsString]) -> clap::Error {
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
     error
-}
-
-/// Writes to standard output; a reader that has seen enough and gone is no failure.
-fn print(bytes: &[u8]) -> ExitCode {
-    let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            anstream::eprintln!("viaduct: cannot write to standard output: {error}");
-            ExitCode::from(FAILED)
-        }
-    }
 }
 
 fn execute(cli: Cli) -> ExitCode {

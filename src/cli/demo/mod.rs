@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::netns;
+use super::{netns, output};
 use calls::{AGENTS, Agents, BACKUP_PORT, Plan, Results, SERVICE_AGENT};
 use forwarder::Forwarder;
 use report::{Flip, Report, Row};
@@ -80,12 +80,8 @@ impl fmt::Display for Failure {
 pub fn execute(args: Args) -> ExitCode {
     match run(&args) {
         Ok(report) => {
-            if args.json {
-                anstream::println!("{}", report.json());
-            } else {
-                anstream::print!("{report}");
-            }
-            if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let told = if args.json { format!("{}\n", report.json()) } else { report.to_string() };
+            output::print(told, if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(failure) => {
             anstream::eprintln!("viaduct demo: {failure}");
@@ -103,7 +99,7 @@ fn run(args: &Args) -> Result<Report, Failure> {
     let mut agents = Agents::open(&world)?;
     agents.wait_for(&mut forwarder)?;
     if !args.json {
-        report::introduce();
+        report::introduce()?;
         show(&forwarder)?;
     }
     let mut report = Report::default();
@@ -119,7 +115,7 @@ fn run(args: &Args) -> Result<Report, Failure> {
     report.bridged = Some(bridge::bridge(&world, &mut forwarder)?);
     report.flip = Some(flip(&mut agents, &mut forwarder)?);
     if !args.json {
-        report::headline("The same question after the change");
+        report::headline("The same question after the change")?;
         forwarder.show(&EXPLAIN_SERVICE)?;
     }
     report.followed = Some(appear::appear(&world, &mut forwarder)?);
@@ -151,16 +147,16 @@ const EXPLAIN_SERVICE: [&str; 9] = [
 
 /// `check`, and four `explain`s.
 fn show(forwarder: &Forwarder) -> Result<(), Failure> {
-    report::headline("viaduct check: the configuration against the kernel");
+    report::headline("viaduct check: the configuration against the kernel")?;
     forwarder.show(&["check"])?;
-    report::headline("viaduct explain: public to private, by the routing table");
+    report::headline("viaduct explain: public to private, by the routing table")?;
     let question = ["explain", "--method", "INVITE", "--source", "203.0.113.10:5060", "--listener", "public"];
     forwarder.show(&[&question[..], &["--ruri", "sip:bob@10.0.0.10"]].concat())?;
-    report::headline("viaduct explain: public to IPv6");
+    report::headline("viaduct explain: public to IPv6")?;
     forwarder.show(&[&question[..], &["--ruri", "sip:bob@[fd00:10::10]"]].concat())?;
-    report::headline("viaduct explain: a *35 number, by a rule, to a group");
+    report::headline("viaduct explain: a *35 number, by a rule, to a group")?;
     forwarder.show(&[&question[..], &["--ruri", TARGETS[1].0]].concat())?;
-    report::headline("viaduct explain: a *33 number, by a rule");
+    report::headline("viaduct explain: a *33 number, by a rule")?;
     forwarder.show(&EXPLAIN_SERVICE)
 }
 

@@ -7,6 +7,8 @@ use anstyle::{AnsiColor, Style};
 use hdrhistogram::Histogram;
 use serde_json::json;
 
+use super::super::output;
+use super::Failure;
 use super::appear::{self, Followed};
 use super::bridge::Bridged;
 use super::calls::Results;
@@ -20,27 +22,26 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const SETTLE_CALLS: usize = 20;
 
 /// Prints a section's title.
-pub fn headline(text: &str) {
-    anstream::println!("\n{BOLD}── {text}{BOLD:#}");
+pub fn headline(text: &str) -> Result<(), Failure> {
+    say(format!("\n{BOLD}── {text}{BOLD:#}\n"))
+}
+
+fn say(text: String) -> Result<(), Failure> {
+    output::write(text.as_bytes()).map_err(Failure::new)
 }
 
 /// Draws the world.
-pub fn introduce() {
+pub fn introduce() -> Result<(), Failure> {
     let [public, private, backup, six] = FORWARDER.map(|a| a.to_string());
-    headline("A small world: three networks, and the forwarder between them");
-    anstream::println!(
+    headline("A small world: three networks, and the forwarder between them")?;
+    say(format!(
         "  {PUBLIC:<15} ── {public:>12} [{}]  ┐
   {PRIVATE:<15} ── {private:>12} [{}] ├─ viaduct
   {PRIVATE_BACKUP:<15} ── {backup:>12} [{}]  │
   {SIX:<15} ── {six:>12} [{}]     ┘
-  The service {SERVICE} lives behind the private network and is reached by [{}] or [{}].",
-        LINKS[0],
-        LINKS[1],
-        LINKS[2],
-        LINKS[3],
-        LINKS[1],
-        LINKS[2],
-    );
+  The service {SERVICE} lives behind the private network and is reached by [{}] or [{}].\n",
+        LINKS[0], LINKS[1], LINKS[2], LINKS[3], LINKS[1], LINKS[2],
+    ))
 }
 
 /// One pair of networks.

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use annotate_snippets::Renderer;
 
-use super::{CONFIGURATION, FAILED, USAGE};
+use super::{CONFIGURATION, FAILED, USAGE, output};
 use crate::config;
 use crate::control::netlink;
 use crate::doctor::{Finding, Given, Root, Status, Told, Untold, checks, examine, gather};
@@ -68,7 +68,7 @@ pub struct Args {
 /// Prints the findings; 0, or 1 if something failed.
 pub fn execute(args: Args) -> ExitCode {
     if args.list {
-        return super::print(report::list(args.json).as_bytes());
+        return output::print(report::list(args.json), ExitCode::SUCCESS);
     }
     if let Some(code) = args.only.iter().find(|code| !checks().any(|check| check.code == code.as_str())) {
         anstream::eprintln!("viaduct doctor: there is no check «{code}»; viaduct doctor --list shows all");
@@ -88,17 +88,16 @@ pub fn execute(args: Args) -> ExitCode {
         }
     };
     let findings = audit(&args, &plan, fib.as_ref().map_err(Clone::clone));
-    if args.json {
-        anstream::println!("{:#}", report::json(&findings));
-    } else {
-        anstream::print!("{}", report::text(&findings, args.all || !args.only.is_empty()));
-    }
+    let told = match args.json {
+        true => format!("{:#}\n", report::json(&findings)),
+        false => report::text(&findings, args.all || !args.only.is_empty()),
+    };
     let bad = |finding: &Finding| match finding.status {
         Status::Fail => true,
         Status::Warn => args.strict,
         Status::Pass | Status::Skip => false,
     };
-    if findings.iter().any(bad) { FAILED.into() } else { ExitCode::SUCCESS }
+    output::print(told, if findings.iter().any(bad) { FAILED.into() } else { ExitCode::SUCCESS })
 }
 
 fn audit(args: &Args, plan: &Plan, fib: Told<&Fib>) -> Vec<Finding> {

@@ -33,6 +33,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::output;
 use super::what_if::Change;
 use crate::net::{Now, canonical};
 use crate::plan::Listener;
@@ -140,10 +141,7 @@ struct Failure(u8, String);
 pub fn execute(args: Args) -> ExitCode {
     let done = match &args.pcap {
         Some(path) => capture::explain(&args, path),
-        None => explain(&args).map(|answer| {
-            anstream::print!("{answer}");
-            ExitCode::SUCCESS
-        }),
+        None => explain(&args).map(|answer| output::print(answer, ExitCode::SUCCESS)),
     };
     done.unwrap_or_else(|Failure(code, message)| {
         anstream::eprintln!("viaduct explain: {message}");

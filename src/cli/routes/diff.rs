@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::super::explain::moved::{Hop, NowAndThen};
-use super::super::{CONFIGURATION, FAILED};
+use super::super::{CONFIGURATION, FAILED, output};
 use crate::config;
 use crate::control::netlink::Follower;
 use crate::fib::{Answer, Difference, Entry, Fib, Query, RouteEntry, table_in_words};
@@ -113,13 +113,10 @@ async fn watch(args: &Diff) -> Result<(), Failure> {
     }
 }
 
-/// A reader that has seen enough and gone is no failure.
+/// Whether nobody reads on.
 fn finished(written: io::Result<()>) -> Result<bool, Failure> {
-    match written {
-        Ok(()) => Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(true),
-        Err(error) => Err(Failure(FAILED, format!("cannot write to standard output: {error}"))),
-    }
+    let Err(error) = written else { return Ok(false) };
+    output::failure(&error).map_or(Ok(true), |why| Err(Failure(FAILED, why)))
 }
 
 /// A configuration on the host as it was.

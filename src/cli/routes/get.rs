@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
-use super::super::{FAILED, USAGE};
+use super::super::{FAILED, USAGE, output};
 use crate::control::netlink::{self, Comparison, compare};
 use crate::fib::{Answer, Fib, Query, Route, Step, table_in_words};
 use crate::net::canonical;
@@ -79,15 +79,12 @@ fn mark(text: &str) -> Result<u32, std::num::ParseIntError> {
 pub fn execute(get: &Get) -> ExitCode {
     match answer(get) {
         Ok(report) => {
-            if get.json {
-                anstream::println!("{:#}", report.json());
-            } else {
-                anstream::print!("{report}");
-            }
-            match report.kernel {
+            let told = if get.json { format!("{:#}\n", report.json()) } else { report.to_string() };
+            let done = match report.kernel {
                 Some((_, Comparison::Known(_) | Comparison::Disagree)) => ExitCode::from(FAILED),
                 _ => ExitCode::SUCCESS,
-            }
+            };
+            output::print(told, done)
         }
         Err(failure) => {
             anstream::eprintln!("{BAD}viaduct routes get:{BAD:#} {failure}");

@@ -16,6 +16,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use super::super::{FAILED, output};
 use super::account::{Account, Thinker};
 use super::host::Hosts;
 use super::ingress::NotReceived;
@@ -84,13 +85,9 @@ pub fn explain(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
     };
     let end = frames::read(path, |number, frame| run.frame(number, &frame, &mut out));
     if let Some(error) = run.failed {
-        return match error.kind() {
-            // A reader that has seen enough and gone is no failure.
-            io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-            _ => Err(Failure(super::super::FAILED, format!("cannot write to standard output: {error}"))),
-        };
+        return ended(&error);
     }
-    let failed = |error: String| Failure(super::super::FAILED, error);
+    let failed = |error: String| Failure(FAILED, error);
     let end = match end {
         // There is nothing to sum up.
         Err(error) if run.totals.packets == 0 => return Err(failed(error.to_string())),
@@ -109,10 +106,15 @@ pub fn explain(args: &Args, path: &Path) -> Result<ExitCode, Failure> {
     }
     let both = |then| NowAndThen { now: &hosts.now, then, on: named };
     let effects = hosts.then.as_ref().map(|then| both(then).effects(&args.dst));
-    run.totals
-        .finish(&mut out, args.json, effects.as_ref(), notes)
-        .map_err(|error| failed(error.to_string()))?;
+    if let Err(error) = run.totals.finish(&mut out, args.json, effects.as_ref(), notes) {
+        return ended(&error);
+    }
     end.map(|_| ExitCode::SUCCESS).map_err(|error| failed(error.to_string()))
+}
+
+/// How it ends where standard output takes no more.
+fn ended(error: &io::Error) -> Result<ExitCode, Failure> {
+    output::failure(error).map_or(Ok(ExitCode::SUCCESS), |why| Err(Failure(FAILED, why)))
 }
 
 /// One host: as it is, or as it would be.
