@@ -50,14 +50,26 @@ fn this_host_is_audited_whatever_it_is() {
 }
 
 #[test]
-fn of_an_empty_folder_nothing_can_be_told() {
+fn of_a_host_without_files_nothing_can_be_told() {
     let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("proc")).expect("a folder");
     let output = doctor(&["--root", folder.path().to_str().expect("a path"), "--strict", "--json"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let findings = findings(&output);
     assert!(findings.len() > 40);
     let told: Vec<&Value> = findings.iter().filter(|finding| finding["status"] != "skip").collect();
     assert!(told.iter().all(|finding| finding["code"] == "marks"), "{told:#?}");
+}
+
+#[test]
+fn a_folder_that_is_no_host_is_not_audited() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for root in [folder.path().to_path_buf(), folder.path().join("absent")] {
+        let output = doctor(&["--root", root.to_str().expect("a path")]);
+        assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(&format!("{} has neither proc nor sys", root.display())), "{said}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod card;
 mod report;
 mod running;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use annotate_snippets::Renderer;
@@ -74,6 +74,14 @@ pub fn execute(args: Args) -> ExitCode {
         anstream::eprintln!("viaduct doctor: there is no check «{code}»; viaduct doctor --list shows all");
         return USAGE.into();
     }
+    let root = Root::new(args.root.clone().unwrap_or_else(|| "/".into()));
+    if root.is_bare() {
+        let folder = args.root.as_deref().unwrap_or(Path::new("/")).display();
+        anstream::eprintln!(
+            "viaduct doctor: {folder} has neither proc nor sys\n  hint: name the folder that stands for a host's /"
+        );
+        return FAILED.into();
+    }
     let fib = routing(&args);
     // Without the host's routing, listeners that follow it stand for nothing.
     let alone = Builder::host().build();
@@ -87,7 +95,7 @@ pub fn execute(args: Args) -> ExitCode {
             return CONFIGURATION.into();
         }
     };
-    let findings = audit(&args, &plan, fib.as_ref().map_err(Clone::clone));
+    let findings = audit(&args, &root, &plan, fib.as_ref().map_err(Clone::clone));
     let told = match args.json {
         true => format!("{:#}\n", report::json(&findings)),
         false => report::text(&findings, args.all || !args.only.is_empty()),
@@ -100,9 +108,8 @@ pub fn execute(args: Args) -> ExitCode {
     output::print(told, if findings.iter().any(bad) { FAILED.into() } else { ExitCode::SUCCESS })
 }
 
-fn audit(args: &Args, plan: &Plan, fib: Told<&Fib>) -> Vec<Finding> {
+fn audit(args: &Args, root: &Root, plan: &Plan, fib: Told<&Fib>) -> Vec<Finding> {
     let here = args.root.is_none();
-    let root = Root::new(args.root.clone().unwrap_or_else(|| "/".into()));
     let unasked = || Untold::new("this host is not asked with --root");
     let given = Given {
         plan,
@@ -114,7 +121,7 @@ fn audit(args: &Args, plan: &Plan, fib: Told<&Fib>) -> Vec<Finding> {
         metrics: if here { running::metrics(plan.admin) } else { Err(unasked()) },
         card: if here { &card::ask } else { &|_| card::unasked() },
     };
-    let facts = gather(&root, given);
+    let facts = gather(root, given);
     examine(&facts, |check| args.only.is_empty() || args.only.iter().any(|code| code == check.code))
 }
 

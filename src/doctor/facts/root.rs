@@ -36,6 +36,11 @@ impl Root {
         Self(path.into())
     }
 
+    /// Neither `/proc` nor `/sys` is there: no host's files are.
+    pub fn is_bare(&self) -> bool {
+        !["proc", "sys"].iter().any(|folder| self.0.join(folder).is_dir())
+    }
+
     /// A file's text without the white space around it.
     pub fn read(&self, path: &str) -> Told<String> {
         self.bytes(path).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned())
