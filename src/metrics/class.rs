@@ -74,7 +74,7 @@ impl Class {
         match bytes {
             [b'S', b'I', b'P', b'/', b'2', b'.', b'0', b' ', digit, ..] => Self::of_status(*digit),
             _ => {
-                let end = bytes.iter().take(METHOD_BYTES + 1).position(|b| *b == b' ');
+                let end = bytes.iter().position(|b| *b <= b' ').filter(|end| bytes.get(*end) == Some(&b' '));
                 end.and_then(|end| bytes.get(..end)).map_or(Self::NotSip, Self::of_method)
             }
         }
@@ -114,6 +114,3 @@ impl Class {
         }
     }
 }
-
-/// Longest method that is looked for: enough for any that is registered, short enough to give up early.
-const METHOD_BYTES: usize = 32;

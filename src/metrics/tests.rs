@@ -21,6 +21,10 @@ fn the_class_is_told_by_the_first_bytes() {
         (b"SIP/2.0 999 ?\r\n", Class::NotSip),
         (b"SPLICE sip:a@b SIP/2.0\r\n", Class::OtherMethod),
         (b"invite sip:a@b SIP/2.0\r\n", Class::OtherMethod),
+        // RFC 4475 §3.1.1.2: "a method name that, though unusual, is legal".
+        (b"!interesting-Method0123456789_*+`.%indeed'~ sip:a@b SIP/2.0\r\n", Class::OtherMethod),
+        (b"INVITE\tsip:a@b SIP/2.0\r\n", Class::NotSip),
+        (b"INVITE\r\nVia: a b", Class::NotSip),
         (b"\x16\x03\x01 ", Class::NotSip),
         (b"", Class::NotSip),
         (b"\r\n\r\n", Class::NotSip),
