@@ -30,6 +30,9 @@ pub const USAGE: u8 = 2;
 /// Exit code: the configuration is wrong (`EX_CONFIG` of sysexits.h).
 pub const CONFIGURATION: u8 = 78;
 
+/// Why `0.0.0.0` and `::` are refused where a destination is asked for.
+const UNSPECIFIED: &str = "the unspecified address is no destination";
+
 const ABOUT: &str = "Forwards SIP between IP networks and always leaves by the right socket";
 
 const LONG_ABOUT: &str = "\

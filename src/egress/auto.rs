@@ -14,7 +14,7 @@ use super::choose::{Link, carries, class_query, confirm, link_towards, of_sectio
 use super::trace::{Candidate, Note, Observer};
 use super::view::Class;
 use super::{Egress, NoEgress, Question, Reason, Step, Unfit, View};
-use crate::fib::{Answer, Fib, NoRoute, Route};
+use crate::fib::{Answer, Fib, Route};
 use crate::plan::{ListenerId, NoListener, Plan};
 
 /// The automatic choice (design section 5, "Auto"), with `[egress] no_listener` applied.
@@ -101,15 +101,15 @@ impl<'a, O: Observer> Choice<'a, O> {
         let none = match answer {
             Answer::Route(route) if carries(route.kind) => return self.routed(class, &route, settles),
             Answer::AskKernel => return Err(NoEgress::AskKernel(query)),
-            Answer::No(reason) => reason,
-            Answer::Route(_) => NoRoute::Unreachable,
+            Answer::No(reason) => NoEgress::NoRoute(reason),
+            Answer::Route(route) => NoEgress::Kind(route.kind),
         };
         if self.plan.egress.nearest
             && let Some(listener) = self.bound(class)?
         {
             return Ok((listener, Step::Bound));
         }
-        Err(NoEgress::NoRoute(none))
+        Err(none)
     }
 
     /// A: there is a route with any source. `settles`: see [`Fib::lookup_open`].

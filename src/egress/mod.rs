@@ -174,6 +174,8 @@ pub enum NoEgress {
     SourceIsNoListener(Route),
     /// Nothing leaves this host for that destination.
     NoRoute(NoRoute),
+    /// The route is for broadcast or multicast: SIP is sent to one host.
+    Kind(RouteKind),
     /// The chosen listener cannot reach the next hop.
     Unfit(ListenerId, Unfit),
     /// The `[[listener]]` that is asked for stands for no address of this host now.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{NoEgress, Unfit};
-use crate::fib::{Fib, Words};
+use crate::fib::{Fib, RouteKind, Words};
 use crate::plan::Plan;
 
 impl NoEgress {
@@ -19,6 +19,7 @@ impl NoEgress {
                 route.source
             ),
             Self::NoRoute(why) => f.write_str(why.in_words()),
+            Self::Kind(kind) => no_host(*kind, f),
             Self::Unfit(listener, why) => {
                 write!(f, "listener {}: {}", plan.listener(*listener).name, why.in_words(fib))
             }
@@ -42,11 +43,18 @@ impl Unfit {
             Self::Down(state) => f.write_str(state.in_words()),
             Self::Link => f.write_str("link-local addresses do not leave their link"),
             Self::NoRoute(why) => write!(f, "from its address: {}", why.in_words()),
-            Self::Kind(_) => f.write_str("from its address: a broadcast or multicast route"),
+            Self::Kind(kind) => {
+                f.write_str("from its address: ")?;
+                no_host(*kind, f)
+            }
             Self::Device(route) => write!(f, "from its address it would go {}", route.in_words(fib)),
             Self::AskKernel(_) => f.write_str(UNKNOWN),
         })
     }
+}
+
+fn no_host(kind: RouteKind, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "it is a {} address, and SIP is sent to one host", kind.as_str())
 }
 
 const UNKNOWN: &str = "the routing policy holds something that this version does not understand";
@@ -55,7 +63,7 @@ const UNKNOWN: &str = "the routing policy holds something that this version does
 mod tests {
     use crate::egress::tests::world::{World, two_sided};
     use crate::egress::{NoEgress, Unfit};
-    use crate::fib::NoRoute;
+    use crate::fib::{NoRoute, RouteKind};
     use crate::net::Transport;
     use crate::plan::ListenerId;
 
@@ -72,6 +80,10 @@ mod tests {
         assert_eq!(
             words(NoEgress::Unfit(ListenerId(0), Unfit::NoRoute(NoRoute::Prohibit))),
             "listener udp:203.0.113.20:5060: from its address: a prohibit route or rule holds it"
+        );
+        assert_eq!(
+            words(NoEgress::Unfit(ListenerId(0), Unfit::Kind(RouteKind::Multicast))),
+            "listener udp:203.0.113.20:5060: from its address: it is a multicast address, and SIP is sent to one host"
         );
         assert_eq!(
             words(NoEgress::NoSuchListener(Transport::Udp, "[2001:db8::1]:5070".parse().unwrap())),

@@ -40,6 +40,9 @@ pub(super) fn ourselves(aim: &Aim) -> Finding {
         .remedy("name the element that the requests are meant for")
 }
 
+/// What to do about a next hop that is the broadcast address of a network, or a group.
+const ONE_HOST: &str = "name the address of one host";
+
 /// The automatic choice.
 pub(super) fn automatic(examiner: &Examiner<'_>, aim: &Aim, found: &mut Found) {
     let Examiner { plan, fib, view, .. } = *examiner;
@@ -112,6 +115,7 @@ fn nothing_found(examiner: &Examiner<'_>, aim: &Aim, why: NoEgress) -> Finding {
         NoEgress::AutoOff => (Code::AutomaticOff, "name a listener: egress = \"NAME\"".to_owned()),
         NoEgress::AskKernel(_) => (Code::AskKernel, aim.how_to_see()),
         NoEgress::NoListener => return no_listener(examiner, aim, &words),
+        NoEgress::Kind(_) => (Code::NextHopUnrouted, ONE_HOST.to_owned()),
         NoEgress::NoRoute(NoRoute::Unreachable) if assumes_link(examiner, aim, None) => {
             return on_link(examiner, aim, Severity::Warning, None);
         }
@@ -203,6 +207,7 @@ fn cannot(examiner: &Examiner<'_>, aim: &Aim, why: NoEgress, mistake: Severity) 
         NoEgress::AskKernel(_) => finding(Code::AskKernel, Severity::Warning).remedy(aim.how_to_see()),
         NoEgress::NoSuchListener(transport, socket) => finding(Code::OverrideNoSocket, Severity::Warning)
             .remedy(format!("add a [[listener]] with bind = \"{transport}:{socket}\", or name one")),
+        NoEgress::Unfit(_, Unfit::Kind(_)) => finding(Code::OverrideUnreachable, mistake).remedy(ONE_HOST),
         NoEgress::Unfit(listener, Unfit::NoRoute(NoRoute::Unreachable))
             if assumes_link(examiner, aim, Some(listener)) =>
         {

@@ -4,7 +4,7 @@ use super::Severity::{Error, Note, Warning};
 use super::{Code, Severity};
 use crate::config::{self, Diagnostic};
 use crate::dns::{Directory, Found, Target, Unresolved};
-use crate::fib::spec::{Action, Address, Family, Kind, Link, Nexthop, Nexthops, Route, Rule};
+use crate::fib::spec::{Action, Address, Family, Kind, Link, Nexthop, Nexthops, Route, Rule, TABLE_LOCAL};
 use crate::fib::{Builder, Fib};
 
 const WAN: u32 = 2;
@@ -168,6 +168,16 @@ fn next_hops_that_nothing_leads_to() {
         message,
         "viaduct routes get 192.0.2.1 --compare",
     );
+    let network = || {
+        let broadcast = route("10.0.0.255/32", LAN, None);
+        host().route(broadcast.in_table(TABLE_LOCAL).of_kind(Kind::Broadcast))
+    };
+    let message = "10.0.0.255: it is a broadcast address, and SIP is sent to one host";
+    let text = both() + &rule("sip:10.0.0.255", "");
+    expect(network(), &text, Code::NextHopUnrouted, Warning, message, "the address of one host");
+    let message = "10.0.0.255: listener private: from its address: it is a broadcast address";
+    let text = both() + &rule("sip:10.0.0.255", "egress = \"private\"");
+    expect(network(), &text, Code::OverrideUnreachable, Error, message, "the address of one host");
     let hosts =
         "[hosts]\n\"a.example\" = [\"192.0.2.1\"]\n\"b.example\" = [\"10.0.0.9\"]\n".to_owned() + &both();
     expect(

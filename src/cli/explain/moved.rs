@@ -137,9 +137,10 @@ impl FromStr for Destination {
                 Err(_) => return Err("neither ADDRESS nor ADDRESS:PORT (IPv6 in brackets)".into()),
             },
         };
-        match address.port() {
-            0 => Err("nothing is sent to port 0".into()),
-            _ => Ok(Self(address)),
+        match (address.ip().is_unspecified(), address.port()) {
+            (true, _) => Err(super::super::UNSPECIFIED.into()),
+            (false, 0) => Err("nothing is sent to port 0".into()),
+            (false, _) => Ok(Self(address)),
         }
     }
 }
@@ -421,6 +422,8 @@ mod tests {
         assert_eq!(read("192.0.2.1:5070"), Ok("192.0.2.1:5070".into()));
         assert_eq!(read("2001:db8::1"), Ok("[2001:db8::1]:5060".into()));
         assert_eq!(read("[2001:db8::1]:5070"), Ok("[2001:db8::1]:5070".into()));
-        assert!(read("sip.example").is_err() && read("192.0.2.1:0").is_err());
+        for text in ["sip.example", "192.0.2.1:0", "0.0.0.0", "[::]:5060"] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 }

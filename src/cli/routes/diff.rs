@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::super::explain::moved::{Hop, NowAndThen};
 use super::super::{CONFIGURATION, FAILED, output};
+use super::destination;
 use crate::config;
 use crate::control::netlink::Follower;
 use crate::fib::{Answer, Difference, Entry, Fib, Query, RouteEntry, table_in_words};
@@ -45,7 +46,7 @@ Examples:
   viaduct routes diff --json | jq 'select(.table == \"main\")'")]
 pub struct Diff {
     /// Tell how this destination's answer changes; may be repeated
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = destination)]
     dst: Vec<IpAddr>,
     /// Tell how the literal next hops of this configuration's rules move
     #[arg(short, long, value_name = "FILE")]

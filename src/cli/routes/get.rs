@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
 use super::super::{FAILED, USAGE, output};
+use super::destination;
 use crate::control::netlink::{self, Comparison, compare};
 use crate::fib::{Answer, Fib, Query, Route, Step, table_in_words};
 use crate::net::canonical;
@@ -34,7 +35,7 @@ Exit codes:
   2  wrong command line")]
 pub struct Get {
     /// Destination address
-    #[arg(value_name = "DST")]
+    #[arg(value_name = "DST", value_parser = destination)]
     dst: IpAddr,
     /// Source address that the socket is bound to [default: open]
     #[arg(long, value_name = "SRC")]

@@ -3,7 +3,10 @@
 mod diff;
 mod get;
 
+use std::net::IpAddr;
 use std::process::ExitCode;
+
+use crate::net::canonical;
 
 /// Asks the snapshot of the kernel's routing policy, or watches it change
 #[derive(Debug, clap::Args)]
@@ -28,5 +31,28 @@ pub fn execute(args: Args) -> ExitCode {
     match args.command {
         Command::Get(get) => get::execute(&get),
         Command::Diff(diff) => diff::execute(&diff),
+    }
+}
+
+/// An address that something can be sent to.
+fn destination(text: &str) -> Result<IpAddr, String> {
+    let address: IpAddr = text.parse().map_err(|_| "not an IP address".to_owned())?;
+    match canonical(address).is_unspecified() {
+        true => Err(super::UNSPECIFIED.to_owned()),
+        false => Ok(address),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_asked_about_the_unspecified_address() {
+        for text in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
+            assert_eq!(destination(text), Err(super::super::UNSPECIFIED.to_owned()), "{text}");
+        }
+        assert_eq!(destination("::1"), Ok("::1".parse().unwrap()));
+        assert!(destination("10.0.0").is_err());
     }
 }

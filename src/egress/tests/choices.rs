@@ -196,12 +196,14 @@ fn what_the_host_forbids_is_told() {
 }
 
 #[test]
-fn nothing_is_sent_to_groups() {
+fn nothing_is_sent_to_groups_and_networks() {
     let mut group = Route::new("239.0.0.0/8".parse().unwrap(), PRIVATE, None);
     group.kind = Kind::Multicast;
     let world = World::new(two_sided().route(group), &BOTH);
-    for group in ["udp:239.1.1.1:5060", "udp:255.255.255.255:5060"] {
-        assert!(matches!(world.auto(group), Err(NoEgress::NoRoute(_))), "{group}");
+    for (to, kind) in
+        [("udp:239.1.1.1:5060", RouteKind::Multicast), ("udp:255.255.255.255:5060", RouteKind::Broadcast)]
+    {
+        assert_eq!(world.auto(to), Err(NoEgress::Kind(kind)), "{to}");
     }
     let lost =
         confirm(&world.plan, &world.fib, &world.view, ListenerId(1), &world.question("udp:239.1.1.1:5060"));
