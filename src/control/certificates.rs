@@ -3,7 +3,7 @@
 //! By `stat`, not by inotify: certificates are replaced by renaming, by changing a symbolic link of a folder above, or on a
 //! file system of another host, of which inotify tells some and `stat` all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ pub(super) struct Certificates {
     seen: Stamps,
     /// Times that files could not be used.
     pub failed: u64,
+    /// Listeners whose files could not be used when they were read last.
+    failing: HashSet<Box<str>>,
 }
 
 type Stamps = HashMap<PathBuf, Option<Stamp>>;
@@ -70,27 +72,39 @@ struct Renewed {
     /// `None`: nothing has changed.
     plan: Option<Plan>,
     renewed: Vec<String>,
-    failed: Vec<String>,
+    /// Those in use stand in the files again.
+    mended: Vec<String>,
+    /// By listener.
+    failed: HashMap<Box<str>, String>,
 }
 
-/// Reads the files again. A listener whose files cannot be used keeps what it has.
-fn renew(plan: &Plan) -> Renewed {
-    let (mut renewed, mut failed) = (Vec::new(), Vec::new());
+/// Reads the files again. A listener whose files cannot be used keeps what it has; those of `failing` could not the last time.
+fn renew(plan: &Plan, failing: &HashSet<Box<str>>) -> Renewed {
+    let (mut renewed, mut mended, mut failed) = (Vec::new(), Vec::new(), HashMap::new());
     let read = |section: &Section| {
         let mut section = section.clone();
         let Some(old) = section.tls.take() else { return section };
         let new = read_tls(&old.files);
         section.tls = Some(match new {
-            Ok(new) if new == *old => old,
+            Ok(new) if new == *old => {
+                if failing.contains(&section.name) {
+                    mended.push(format!(
+                        "the certificates of listener {} can be used again: they are those in use",
+                        section.name
+                    ));
+                }
+                old
+            }
             Ok(new) => {
                 renewed.push(format!("listener {} has new certificates: {}", section.name, summary(&new)));
                 Arc::new(new)
             }
             Err(fault) => {
-                failed.push(format!(
+                let told = format!(
                     "the certificates of listener {} cannot be used, those from before stay in use: {fault}",
                     section.name
-                ));
+                );
+                failed.insert(section.name.clone(), told);
                 old
             }
         });
@@ -98,7 +112,7 @@ fn renew(plan: &Plan) -> Renewed {
     };
     let sections: Arc<[Section]> = plan.sections.iter().map(read).collect();
     let plan = (!renewed.is_empty()).then(|| Plan { sections, ..plan.clone() });
-    Renewed { plan, renewed, failed }
+    Renewed { plan, renewed, mended, failed }
 }
 
 /// Subjects and ends.
@@ -141,10 +155,11 @@ impl Control {
         if !self.certificates.look(&self.parts.plan) {
             return;
         }
-        let Renewed { plan, renewed, failed } = renew(&self.parts.plan);
-        failed.iter().for_each(|text| tracing::error!("{text}"));
+        let Renewed { plan, renewed, mended, failed } = renew(&self.parts.plan, &self.certificates.failing);
+        failed.values().for_each(|text| tracing::error!("{text}"));
         self.certificates.failed += failed.len() as u64;
-        renewed.iter().for_each(|text| tracing::info!("{text}"));
+        self.certificates.failing = failed.into_keys().collect();
+        renewed.iter().chain(&mended).for_each(|text| tracing::info!("{text}"));
         if let Some(plan) = plan {
             self.parts.plan = Arc::new(plan);
             self.publish();

@@ -68,18 +68,28 @@ fn what_cannot_be_used_changes_nothing() {
     let (folder, authority) = (TempDir::new().expect("a folder"), Authority::new("A"));
     write(&folder, &authority);
     let plan = plan(&folder);
-    let Renewed { plan: same, renewed, failed } = renew(&plan);
-    assert!(same.is_none() && renewed.is_empty() && failed.is_empty());
+    let certificate = folder.path().join("a.crt");
+    let used = fs::read(&certificate).expect("a certificate");
+    let Renewed { plan: same, renewed, mended, failed } = renew(&plan, &HashSet::new());
+    assert!(same.is_none() && renewed.is_empty() && mended.is_empty() && failed.is_empty());
 
-    fs::write(folder.path().join("a.crt"), authority.issue(&["a.example"]).certificate).expect("written");
-    let Renewed { plan: broken, renewed, failed } = renew(&plan);
-    assert!(broken.is_none() && renewed.is_empty());
-    assert!(failed[0].contains("listener a") && failed[0].contains("does not belong"), "{failed:?}");
+    fs::write(&certificate, authority.issue(&["a.example"]).certificate).expect("written");
+    let Renewed { plan: broken, renewed, mended, failed } = renew(&plan, &HashSet::new());
+    assert!(broken.is_none() && renewed.is_empty() && mended.is_empty());
+    assert!(failed["a"].contains("listener a") && failed["a"].contains("does not belong"), "{failed:?}");
+    let failing: HashSet<Box<str>> = failed.into_keys().collect();
+
+    // As they were: nothing is new but that they can be used.
+    fs::write(&certificate, used).expect("written");
+    let Renewed { plan: same, renewed, mended, failed } = renew(&plan, &failing);
+    assert!(same.is_none() && renewed.is_empty() && failed.is_empty());
+    assert_eq!(mended, ["the certificates of listener a can be used again: they are those in use"]);
 
     write(&folder, &authority);
-    let Renewed { plan: new, renewed, failed } = renew(&plan);
+    let Renewed { plan: new, renewed, mended, failed } = renew(&plan, &failing);
     assert!(
         failed.is_empty()
+            && mended.is_empty()
             && renewed[0].contains("CN=common.example.com")
             && renewed[0].contains("until 4096-01-01"),
         "{renewed:?}"

@@ -7,6 +7,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 
+use super::pem::fault;
+
 /// Certificates of authorities.
 #[derive(Clone, Debug)]
 pub struct Authorities(Arc<RootCertStore>);
@@ -33,7 +35,7 @@ impl Authorities {
     pub fn from_pem(pem: &[u8]) -> Result<Self, AuthoritiesError> {
         let mut store = RootCertStore::empty();
         for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
-            let certificate = certificate.map_err(|error| AuthoritiesError::Pem(error.to_string()))?;
+            let certificate = certificate.map_err(|error| AuthoritiesError::Pem(fault(&error)))?;
             store.add(certificate).map_err(|_| AuthoritiesError::Unreadable(index + 1))?;
         }
         if store.is_empty() {

@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use thiserror::Error;
 
 use super::certificate::Certificate;
+use super::pem::fault;
 use super::provider;
 
 /// A certificate chain and the key of its first certificate. Shows everything but the key.
@@ -31,6 +32,9 @@ pub enum CredentialsError {
     /// The certificate with this number, from 1, is none.
     #[error("certificate {0} in it cannot be read")]
     Unreadable(usize),
+    /// The key's file is no PEM.
+    #[error("the key is not PEM: {0}")]
+    KeyPem(String),
     /// There is no key that could be read.
     #[error(
         "there is no private key in it (no «BEGIN PRIVATE KEY»); an encrypted one has to be decrypted first"
@@ -49,7 +53,7 @@ pub enum CredentialsError {
 impl CredentialsError {
     /// It is the key's file that has to be looked at.
     pub const fn is_about_the_key(&self) -> bool {
-        matches!(self, Self::NoKey | Self::Key | Self::Mismatch)
+        matches!(self, Self::KeyPem(_) | Self::NoKey | Self::Key | Self::Mismatch)
     }
 }
 
@@ -79,7 +83,7 @@ impl Credentials {
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CredentialsError> {
         let ders: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
-            .map_err(|error| CredentialsError::CertificatePem(error.to_string()))?;
+            .map_err(|error| CredentialsError::CertificatePem(fault(&error)))?;
         if ders.is_empty() {
             return Err(CredentialsError::NoCertificate);
         }
@@ -87,8 +91,7 @@ impl Credentials {
         let certificates = ders.iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
             pem::Error::NoItemsFound => CredentialsError::NoKey,
-            // Whatever else it is may quote the text.
-            _ => CredentialsError::Key,
+            other => CredentialsError::KeyPem(fault(&other)),
         })?;
         let key = CertifiedKey::from_der(ders, key, &provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => CredentialsError::Mismatch,

@@ -19,6 +19,7 @@ mod client;
 mod credentials;
 mod failure;
 mod identities;
+mod pem;
 mod server;
 mod session;
 mod sessions;

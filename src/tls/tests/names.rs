@@ -78,7 +78,18 @@ fn what_cannot_be_used_is_told_apart() {
     let garbage = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
     assert_eq!(read(&(pair.certificate.clone() + garbage), &pair.key), Some(CredentialsError::Unreadable(2)));
     let cut = pair.certificate.replace("-----END CERTIFICATE-----", "");
-    assert!(matches!(read(&cut, &pair.key), Some(CredentialsError::CertificatePem(_))));
+    let told = |what: &str| format!("it ends before «END {what}», so it may have been cut off");
+    assert_eq!(read(&cut, &pair.key), Some(CredentialsError::CertificatePem(told("CERTIFICATE"))));
+    let cut = pair.key.replace("-----END PRIVATE KEY-----", "");
+    assert_eq!(read(&pair.certificate, &cut), Some(CredentialsError::KeyPem(told("PRIVATE KEY"))));
+    let secret = pair.key.lines().nth(1).expect("a line of the key");
+    for spoilt in [
+        pair.key.replace(secret, &format!("{secret}?")),
+        pair.key.replace("KEY-----\n", &format!("KEY---{secret}\n")),
+    ] {
+        let error = read(&pair.certificate, &spoilt).expect("it is spoilt");
+        assert!(error.is_about_the_key() && !error.to_string().contains(secret), "{error}");
+    }
 }
 
 #[test]
@@ -111,5 +122,6 @@ fn files_of_authorities_have_some() {
     assert_eq!(read("# nothing\n"), Err(AuthoritiesError::Empty));
     let garbage = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
     assert_eq!(read(&(a.clone() + garbage)), Err(AuthoritiesError::Unreadable(2)));
-    assert!(matches!(read(&a.replace("-----END", "----END")), Err(AuthoritiesError::Pem(_))));
+    let Err(AuthoritiesError::Pem(told)) = read(&a.replace("-----END", "----END")) else { panic!("no PEM") };
+    assert!(told.contains("«END CERTIFICATE»"), "{told}");
 }
