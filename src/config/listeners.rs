@@ -85,14 +85,20 @@ impl Names {
     }
 }
 
-/// All listeners, and the place of each one's `bind`.
+/// Where a listener stands in the file.
+pub(super) struct Place {
+    pub bind: Range<usize>,
+    pub device: Option<Range<usize>>,
+}
+
+/// All listeners with their places.
 pub(super) fn build(
     entry: Option<Entry<'_>>,
     folder: Option<&Path>,
     fib: &Fib,
     limits: &mut Limits,
     findings: &mut Findings,
-) -> (Names, Vec<Range<usize>>) {
+) -> (Names, Vec<Place>) {
     let mut all = All { names: Names::default(), places: Vec::new(), folder, limits };
     for table in entry.map(|e| e.sections("[[listener]]", findings)).unwrap_or_default() {
         all.add(table, fib, findings);
@@ -113,7 +119,7 @@ const BIND: &str =
 
 struct All<'l> {
     names: Names,
-    places: Vec<Range<usize>>,
+    places: Vec<Place>,
     folder: Option<&'l Path>,
     limits: &'l mut Limits,
 }
@@ -124,6 +130,7 @@ impl All<'_> {
             .need("name", r#""NAME": what routes, logs and metrics call the listener"#, findings)
             .and_then(|e| e.text(findings));
         let bind = table.need("bind", BIND, findings).and_then(|e| e.text(findings));
+        let device = table.take("device").map(|entry| entry.span);
         let parsed = bind.as_ref().and_then(|bind| parse_bind(bind, findings));
         let section = called.as_ref().and_then(|name| {
             let name = self.check_name(name, findings)?;
@@ -149,7 +156,8 @@ impl All<'_> {
         {
             let limit = limits::read(limit, Owner::Listener, &section.name, self.limits, findings);
             self.limits.listeners.push(limit);
-            self.push(Section { bind, ..section }, text.span, findings);
+            let place = Place { bind: text.span, device };
+            self.push(Section { bind, ..section }, place, findings);
         }
         if let Some(name) = called.filter(|name| is_legal(name.text) && self.names.of(name.text).is_none()) {
             self.names.broken.push(name.text.into());
@@ -176,12 +184,12 @@ impl All<'_> {
         Some(name.text.into())
     }
 
-    fn push(&mut self, section: Section, place: Range<usize>, findings: &mut Findings) {
+    fn push(&mut self, section: Section, place: Place, findings: &mut Findings) {
         let name = &section.name;
         let socket = |s: &Section| (s.transport, s.bind.clone(), s.port, s.device.clone());
         if let Some(other) = self.names.sections.iter().find(|other| socket(other) == socket(&section)) {
             findings.error(
-                place,
+                place.bind,
                 format!("«{name}» and «{}» are on the same socket {}", other.name, section.bind_text()),
                 "give one of them another port, address or device",
             );
@@ -190,7 +198,7 @@ impl All<'_> {
         let known = |other: &&Section| identities(other).iter().any(|id| identities(&section).contains(id));
         if let Some(other) = self.names.sections.iter().find(known) {
             findings.error(
-                place,
+                place.bind,
                 format!("«{name}» and «{}» have the same identity in tokens", other.name),
                 "rename one of them (and keep the old name in `formerly` if calls are running)",
             );
@@ -198,7 +206,7 @@ impl All<'_> {
         }
         if self.names.sections.len() >= LISTENERS {
             findings.error(
-                place,
+                place.bind,
                 format!("more than {LISTENERS} listeners"),
                 "one whose bind names an interface, or *, stands for many addresses",
             );

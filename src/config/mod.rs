@@ -65,6 +65,8 @@ pub struct Loaded {
 pub struct Places {
     /// For each `[[listener]]` the bytes of its `bind`.
     pub listeners: Vec<std::ops::Range<usize>>,
+    /// For each `[[listener]]` the bytes of its `device`, if it has one.
+    pub devices: Vec<Option<std::ops::Range<usize>>>,
     /// For each rule the bytes of its `to`, or of all of it.
     pub rules: Vec<std::ops::Range<usize>>,
     /// The bytes of `[keys] file`; none where the file does not name one.

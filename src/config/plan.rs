@@ -48,7 +48,8 @@ pub(super) fn build(
     let admin = admin(root.take("admin"), findings);
     let streams = tcp::read(root.take("tcp"), findings);
     let mut limits = Limits::default();
-    let (names, bind_places) = listeners::build(root.take("listener"), folder, fib, &mut limits, findings);
+    let (names, listener_places) =
+        listeners::build(root.take("listener"), folder, fib, &mut limits, findings);
     let egress = egress(root.take("egress"), &names, findings);
     let groups = groups::build(root.take("group"), &names, findings);
     limits::peers(root.take("peer"), &mut limits, findings);
@@ -80,7 +81,8 @@ pub(super) fn build(
         admin,
     };
     dns::hold_names(&plan, names_place, findings);
-    Some((plan, Places { listeners: bind_places, rules: read.places, keys: keys_place, hosts: host_places }))
+    let (listeners, devices) = listener_places.into_iter().map(|place| (place.bind, place.device)).unzip();
+    Some((plan, Places { listeners, devices, rules: read.places, keys: keys_place, hosts: host_places }))
 }
 
 fn engine(entry: Option<Entry<'_>>, findings: &mut Findings) -> Engine {

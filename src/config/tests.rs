@@ -304,7 +304,7 @@ fn mistakes_in_listeners() {
     expect(&listener("bind = \"udp:10.0.0.4:7\"\nmark = 0"), (4, 8), "`mark` must be from 1", "");
     expect(&listener("bind = \"udp:10.0.0.4:7\"\nadvertize = \"x\""), (4, 1), "unknown key", "`advertise`");
     expect(&listener("bind = \"udp:10.0.0.99:5060\""), (3, 8), "no interface of this host has 10.0.0.99", "");
-    expect(&listener("bind = \"udp:10.0.0.4:7\"\ndevice = \"eth5\""), (3, 8), "no device eth5", "appears");
+    expect(&listener("bind = \"udp:10.0.0.4:7\"\ndevice = \"eth5\""), (4, 10), "no device eth5", "appears");
     let twice = format!("{PRIVATE}{PRIVATE}");
     let findings = from_str("t", &twice, &fib()).err().unwrap();
     assert!(findings.to_string().contains("there are two listeners «private»"), "{findings}");
