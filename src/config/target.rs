@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use sip_parser::{Host, Scheme, Uri};
+use strsim::levenshtein;
 
 use super::diagnostic::Findings;
 use super::groups::{self, Groups};
@@ -16,6 +17,9 @@ use crate::tls::PeerName;
 /// Why nothing is sent to where a WebSocket would have to be opened.
 pub(super) const OPENS_NO_WEBSOCKET: &str = "browsers open theirs, and requests that name one by its Record-Route or Path \
     go down it: write \"request-uri\" for those, or a next hop over another transport";
+
+/// The parameter that says how a next hop is reached.
+const TRANSPORT: &str = "transport";
 
 /// All of `to`: one entry, or a list of them.
 pub(super) fn read(entry: &Entry<'_>, groups: &Groups, findings: &mut Findings) -> Option<Box<[Target]>> {
@@ -120,6 +124,7 @@ pub(super) fn next_hop(text: &Text<'_>, findings: &mut Findings) -> Option<Targe
 }
 
 fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<Option<Transport>> {
+    warn_of_slips(uri, text, findings);
     let mut refuse = |message: String, hint: &str| {
         findings.error(text.span.clone(), message, hint);
         None
@@ -133,7 +138,7 @@ fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<
     if uri.headers().is_some() {
         return refuse("a next hop has no headers".into(), "leave out what follows the question mark");
     }
-    let written = uri.params().value(b"transport");
+    let written = uri.params().value(TRANSPORT.as_bytes());
     let Some(value) = written else { return Some((uri.scheme == Scheme::Sips).then_some(Transport::Tls)) };
     match Transport::from_token(value)
         .map(|asked| if uri.scheme == Scheme::Sips { secured(asked) } else { asked })
@@ -149,6 +154,17 @@ fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<
             format!("«{}» is not a transport", String::from_utf8_lossy(value)),
             "transports are udp, tcp and tls",
         ),
+    }
+}
+
+/// A misspelt `transport` is a parameter like any other, and the next hop is reached over UDP.
+fn warn_of_slips(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) {
+    for param in uri.params().iter() {
+        let name = String::from_utf8_lossy(param.name);
+        if (1..=TRANSPORT.len() / 3).contains(&levenshtein(TRANSPORT, &name.to_ascii_lowercase())) {
+            let message = format!("«{name}» says nothing of a next hop");
+            findings.warn(text.span.clone(), message, format!("did you mean `{TRANSPORT}`?"));
+        }
     }
 }
 

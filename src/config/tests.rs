@@ -331,6 +331,16 @@ fn mistakes_in_routes() {
     expect(&route(&format!("to = [{}]", nine.join(", "))), (2, 6), "`to` has 9 entries, 8 at most", "");
     expect(&route("to = \"location\""), (2, 6), "not available in this version", "");
     expect(&route("to = \"10.0.0.9\""), (2, 6), "not a SIP URI", "sip:ADDRESS:PORT");
+    for slip in ["tranport=tcp", "Transpot=tcp", "transports"] {
+        let message = format!("«{}» says nothing of a next hop", slip.trim_end_matches("=tcp"));
+        expect(
+            &route(&format!("to = \"sip:10.0.0.9;{slip}\"")),
+            (2, 6),
+            &message,
+            "did you mean `transport`",
+        );
+    }
+    good(&format!("{PUBLIC}{PRIVATE}{SIX}{}", route("to = \"sip:10.0.0.9;lr;Transport=udp;user=phone\"")));
     let sips = "to = \"sips:10.0.0.9;transport=udp\"";
     expect(&route(sips), (2, 6), "a sips next hop is not reached over UDP", "sip:");
     expect(&route("to = \"sip:224.0.0.1\""), (2, 6), "no address to send a request to", "");
