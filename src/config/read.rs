@@ -237,8 +237,8 @@ impl<'d> Entry<'d> {
             return vec![self.clone()];
         };
         if array.is_empty() {
-            let message = format!("`{}` is an empty list: it would never match", self.key);
-            findings.error(self.span.clone(), message, "leave the key out to match anything");
+            let message = format!("`{}` is an empty list", self.key);
+            findings.error(self.span.clone(), message, "leave the key out, or write what it is to hold");
         }
         array.iter().map(|value| self.element(value)).collect()
     }

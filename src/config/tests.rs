@@ -378,7 +378,12 @@ fn mistakes_in_routes() {
         "bits beyond",
         "10.0.0.0/8",
     );
-    expect(&route("when = { source = [] }\nreject = 403"), (2, 19), "empty list", "leave the key out");
+    expect(
+        &route("when = { source = [] }\nreject = 403"),
+        (2, 19),
+        "`source` is an empty list",
+        "leave the key out",
+    );
     expect(&route("when = { ruri_prefix = [\"\"] }\nreject = 403"), (2, 25), "prefix of everything", "");
     expect(&route("when = { ruri = \"x\" }\nreject = 403"), (2, 10), "unknown key `ruri`", "");
     for name in ["X-Tenant:", "X Tenant", "X-Tenant ", "", "Tö"] {
