@@ -114,7 +114,7 @@ fn nothing_found(examiner: &Examiner<'_>, aim: &Aim, why: NoEgress) -> Finding {
         }
         NoEgress::AutoOff => (Code::AutomaticOff, "name a listener: egress = \"NAME\"".to_owned()),
         NoEgress::AskKernel(_) => (Code::AskKernel, aim.how_to_see()),
-        NoEgress::NoListener => return no_listener(examiner, aim, &words),
+        NoEgress::NoListener => return no_listener(examiner, aim),
         NoEgress::Kind(_) => (Code::NextHopUnrouted, ONE_HOST.to_owned()),
         NoEgress::NoRoute(NoRoute::Unreachable) if assumes_link(examiner, aim, None) => {
             return on_link(examiner, aim, Severity::Warning, None);
@@ -129,7 +129,7 @@ fn nothing_found(examiner: &Examiner<'_>, aim: &Aim, why: NoEgress) -> Finding {
 }
 
 /// No listener of transport and family is up, at least none in the VRF that requests come in by.
-fn no_listener(examiner: &Examiner<'_>, aim: &Aim, words: &str) -> Finding {
+fn no_listener(examiner: &Examiner<'_>, aim: &Aim) -> Finding {
     let across = first_fit(examiner, aim, |id| examiner.view.vrf(id) != examiner.view.vrf(aim.ingress));
     let about = &aim.about;
     match across {
@@ -141,10 +141,13 @@ fn no_listener(examiner: &Examiner<'_>, aim: &Aim, words: &str) -> Finding {
                 ))
                 .remedy(format!("name it in the rule: egress = \"{name}\""))
         }
-        None => aim
-            .finding(Code::NoListener, Severity::Warning)
-            .because(format!("no listener reaches {about}: {words}"))
-            .remedy("a [[listener]] of that transport and address family"),
+        None => {
+            let family = if aim.next_hop.address.is_ipv4() { "IPv4" } else { "IPv6" };
+            let wanted = format!("over {} with an {family} address", aim.next_hop.transport);
+            aim.finding(Code::NoListener, Severity::Warning)
+                .because(format!("no listener reaches {about}: none {wanted} is up"))
+                .remedy(format!("a [[listener]] {wanted}"))
+        }
     }
 }
 

@@ -194,7 +194,13 @@ fn next_hops_that_nothing_leads_to() {
         "for 172.16.0.9 the automatic choice finds nothing, and [egress] no_listener sends it from «private»";
     expect(mgmt, &fallback, Code::NextHopFallback, Warning, message, "add a listener on 172.16.0.4");
     let six = both() + &rule("sip:[2001:db8::9]", "");
-    expect(host(), &six, Code::NoListener, Warning, "no listener reaches 2001:db8::9", "address family");
+    let message = "no listener reaches 2001:db8::9: none over udp with an IPv6 address is up";
+    expect(host(), &six, Code::NoListener, Warning, message, "a [[listener]] over udp with an IPv6 address");
+    for to in ["sip:10.0.0.9;transport=tls", "sips:10.0.0.9"] {
+        let text = both() + &rule(to, "");
+        let message = "none over tls with an IPv4 address is up";
+        expect(host(), &text, Code::NoListener, Warning, message, "a [[listener]] over tls");
+    }
     let off = "[egress]\nauto = false\n".to_owned() + &both() + &rule("sip:10.0.0.9", "");
     let all = found(&host().build(), &off);
     assert!(all.iter().any(|d| d.code == "automatic-off" && d.message.starts_with("route «r»")), "{all:?}");
