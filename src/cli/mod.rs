@@ -30,6 +30,9 @@ pub const USAGE: u8 = 2;
 /// Exit code: the configuration is wrong (`EX_CONFIG` of sysexits.h).
 pub const CONFIGURATION: u8 = 78;
 
+/// The width of a help's lines.
+const HELP_COLUMNS: usize = 100;
+
 /// Why `0.0.0.0` and `::` are refused where a destination is asked for.
 const UNSPECIFIED: &str = "the unspecified address is no destination";
 
@@ -77,7 +80,7 @@ const LONG_VERSION: &str = if cfg!(feature = "glommio") {
     long_about = LONG_ABOUT,
     after_help = EXAMPLES,
     propagate_version = true,
-    max_term_width = 100
+    max_term_width = HELP_COLUMNS
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -189,6 +192,11 @@ mod tests {
                 "{name}:\n{help}"
             );
             open.extend(sub.get_subcommands().map(|below| (format!("{name} {}", below.get_name()), below)));
+            // Longer ones are broken where nobody meant it, in commands to copy, too.
+            let closing = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in closing.lines() {
+                assert!(line.chars().count() <= HELP_COLUMNS, "{name}: {line}");
+            }
             taught += 1;
         }
         assert!(taught >= 10, "{taught}");

@@ -71,8 +71,8 @@ Every message of a capture (pcap or pcapng; Ethernet, VLAN, Linux cooked, raw IP
   viaduct explain -c viaduct.toml --pcap trunk.pcapng --json | jq -r 'select(.decision==\"reject\")'
 
 What a change would move, in the words of `ip`; several are made one after the other:
-  viaduct explain -c viaduct.toml --ruri sip:a@10.5.0.1 --source 203.0.113.9:5060 --listener public \\
-      --what-if 'route add 10.5.0.0/16 via 10.0.0.9'
+  viaduct explain -c viaduct.toml --ruri sip:a@10.5.0.1 --source 203.0.113.9:5060 \\
+      --listener public --what-if 'route add 10.5.0.0/16 via 10.0.0.9'
   viaduct explain -c viaduct.toml --what-if 'link set eth1 down'
   viaduct explain -c viaduct.toml --dst 10.5.0.1 --dst 192.0.2.7:5080 --what-if 'link set eth1 down'
   viaduct explain -c viaduct.toml --pcap trunk.pcapng --what-if 'addr del 10.0.0.4/24 dev eth1' \\

@@ -34,10 +34,11 @@ const SHOWN: usize = 200;
 /// Watches links, addresses, rules and routes change, as a running Viaduct would follow them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A line for each thing that is there (+) or gone (-) since the last snapshot, and for each answer that has
-changed: of the destinations of --dst, as an unbound socket would be answered, and of the literal next hops
-of a configuration's rules, with the listener that they leave from. What comes within some milliseconds is
-one snapshot, so what comes and goes at once is not seen. Ends on Ctrl-C.
+A line for each thing that is there (+) or gone (-) since the last snapshot, and for each answer
+that has changed: of the destinations of --dst, as an unbound socket would be answered, and of the
+literal next hops of a configuration's rules, with the listener that they leave from. What comes
+within some milliseconds is one snapshot, so what comes and goes at once is not seen. Ends on
+Ctrl-C.
 
 Examples:
   viaduct routes diff
