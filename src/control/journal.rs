@@ -11,8 +11,9 @@ use ipnet::IpNet;
 use crate::fib::Fib;
 use crate::limits;
 use crate::metrics::StreamEnd;
+use crate::net::Transport;
 use crate::plan::{ListenerId, Plan};
-use crate::shard::{Record, RecordKind};
+use crate::shard::{Opening, Record, RecordKind};
 
 /// Remembers what it has told.
 #[derive(Default)]
@@ -43,12 +44,8 @@ impl Journal {
     pub fn tell(&mut self, record: &Record, plan: &Plan, fib: &Fib, now: Instant) {
         let shard = record.shard;
         let known = record.generation >= self.plan_since;
-        let name = |id: ListenerId| {
-            plan.listeners
-                .get(usize::from(id.0))
-                .filter(|_| known)
-                .map_or("(before the listeners changed)", |l| &l.name)
-        };
+        let listener = |id: ListenerId| plan.listeners.get(usize::from(id.0)).filter(|_| known);
+        let name = |id: ListenerId| listener(id).map_or("(before the listeners changed)", |l| &l.name);
         match record.kind {
             // A reload has renumbered the listeners since; what is still wrong will be told again.
             RecordKind::NoEgress { .. } | RecordKind::Fallback { .. } if !known => {}
@@ -88,9 +85,11 @@ impl Journal {
                     );
                 }
             }
-            RecordKind::NotConnected { on, peer, why, errno, is_ours } => {
+            RecordKind::NotConnected { on, peer, why, errno, opening } => {
                 if self.has_failed((name(on), peer.ip(), why.label()), now) {
-                    tracing::warn!("listener {}: {}", name(on), not_connected(peer, why, errno, is_ours));
+                    let transport = listener(on).map(|l| l.transport);
+                    let told = not_connected(peer, why, errno, opening, transport);
+                    tracing::warn!("listener {}: {told}", name(on));
                 }
             }
             RecordKind::Unreached { to } => {
@@ -167,18 +166,25 @@ fn tell_of_filter(shard: u16, listener: &str, begins: Result<bool, i32>) {
     }
 }
 
-/// A connection that was not made, why, and what to do.
-fn not_connected(peer: SocketAddr, why: StreamEnd, errno: i32, is_ours: bool) -> String {
-    let what = if is_ours { "no connection to" } else { "no connection is taken from" };
+/// A connection that was not made, why, and what to do. `transport`: its listener's, if that is known.
+fn not_connected(
+    peer: SocketAddr,
+    why: StreamEnd,
+    errno: i32,
+    opening: Opening,
+    transport: Option<Transport>,
+) -> String {
+    let what = match opening {
+        Opening::ByPeer => "no connection is taken from",
+        Opening::ForRequest => "no connection to",
+        Opening::ForAnswer => "the connection of a request is gone, and there is none for its answer to",
+    };
     let reason = match errno {
         0 => String::new(),
         errno => format!(" ({})", io::Error::from_raw_os_error(errno)),
     };
     let (cause, remedy) = match why {
-        StreamEnd::ConnectRefused => (
-            "it is refused",
-            "nobody listens there for TCP, or a firewall refuses it; ask the peer, or write ;transport=udp",
-        ),
+        StreamEnd::ConnectRefused => ("it is refused", when_refused(opening, transport)),
         StreamEnd::ConnectUnreachable => {
             ("there is no way there", "see ip route get, and firewalls on the way")
         }
@@ -201,6 +207,23 @@ fn not_connected(peer: SocketAddr, why: StreamEnd, errno: i32, is_ours: bool) ->
     format!(
         "{what} {peer}: {cause}{reason}; {remedy}. Told once an hour, counted in viaduct_connections_failed_total"
     )
+}
+
+/// What to do where nobody takes a connection. TLS is not to be given up for plain text, and an answer has no choice.
+fn when_refused(opening: Opening, transport: Option<Transport>) -> &'static str {
+    match (opening, transport) {
+        (Opening::ForAnswer, _) => {
+            "nobody listens at the address that its Via names; the peer is to keep a connection until its requests are \
+             answered"
+        }
+        (_, Some(Transport::Tcp)) => {
+            "nobody listens there for TCP, or a firewall refuses it; ask the peer, or write ;transport=udp"
+        }
+        (_, Some(transport)) if transport.is_secure() => {
+            "nobody listens there for TLS, or a firewall refuses it; ask the peer for the port (5061 is usual)"
+        }
+        _ => "nobody listens there, or a firewall refuses it; ask the peer",
+    }
 }
 
 /// What was told in this hour; the same again is counted only. Senders choose what stands here, so it has an end.
@@ -271,13 +294,23 @@ mod tests {
     #[test]
     fn a_connection_that_was_not_made_is_told_with_its_reason_and_a_remedy() {
         let peer = "192.0.2.1:5060".parse().unwrap();
+        let refused = |opening, transport| {
+            not_connected(peer, StreamEnd::ConnectRefused, libc::ECONNREFUSED, opening, transport)
+        };
         assert_eq!(
-            not_connected(peer, StreamEnd::ConnectRefused, libc::ECONNREFUSED, true),
+            refused(Opening::ForRequest, Some(Transport::Tcp)),
             "no connection to 192.0.2.1:5060: it is refused (Connection refused (os error 111)); nobody listens there \
              for TCP, or a firewall refuses it; ask the peer, or write ;transport=udp. Told once an hour, counted in \
              viaduct_connections_failed_total"
         );
-        let text = not_connected(peer, StreamEnd::TooManyOfPeer, 0, false);
+        let tls = refused(Opening::ForRequest, Some(Transport::Tls));
+        assert!(tls.contains("for TLS") && !tls.contains("udp"), "{tls}");
+        for transport in [Some(Transport::Tcp), Some(Transport::Tls), None] {
+            let answer = refused(Opening::ForAnswer, transport);
+            assert!(answer.contains("none for its answer to 192.0.2.1:5060: it is refused"), "{answer}");
+            assert!(answer.contains("that its Via names") && !answer.contains("udp"), "{answer}");
+        }
+        let text = not_connected(peer, StreamEnd::TooManyOfPeer, 0, Opening::ByPeer, Some(Transport::Tcp));
         assert!(
             text.starts_with("no connection is taken from 192.0.2.1:5060: the peer has as many"),
             "{text}"

@@ -34,7 +34,8 @@ impl Post {
         let owner = owner_of(listener, to, shards).filter(|owner| !self.is_gone(*owner));
         let shard = owner.or_else(|| (0..shards).find(|shard| !self.is_gone(*shard))).ok_or(NotAsked)?;
         let stream = Number::OPENED;
-        let way = Way { listener, to, stream, peer: None, answers: false, name, is_flow: false };
+        let way =
+            Way { listener, to, stream, peer: None, answers: false, name, is_flow: false, is_back: false };
         let waiting = Waiting { shard, cookie: Cookie::of_ping(ping) };
         match self.send(shard, options, What::Leaves { way, waiting }) {
             Ok(posted) => Ok((posted == Posted::Wake).then_some(shard)),

@@ -25,6 +25,17 @@ pub struct Record {
     pub kind: RecordKind,
 }
 
+/// Who opens a connection, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// The peer does.
+    ByPeer,
+    /// We do, for a request.
+    ForRequest,
+    /// We do, for an answer: the connection that its request came by is gone (RFC 3261 §18.2.2).
+    ForAnswer,
+}
+
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RecordKind {
@@ -83,8 +94,8 @@ pub enum RecordKind {
         why: StreamEnd,
         /// The kernel's error number; 0: it gave none.
         errno: i32,
-        /// It was to be opened to the peer, which else has opened it.
-        is_ours: bool,
+        /// Who was to open it, and for what.
+        opening: Opening,
     },
     /// ICMP says of a request that it did not arrive.
     Unreached {

@@ -223,19 +223,20 @@ impl<S, H: Handler> Worker<S, H> {
         let bound = self.current.bindings.bound(on).ok_or(None)?.socket;
         let between = (way.listener, way.to);
         if let Err(refused) = self.streams.may_open(way.to.ip()) {
-            self.not_connected(between, too_many(refused), 0);
+            self.not_connected(between, too_many(refused), 0, way.is_back);
             return Err(None);
         }
-        let Beginning { connection, hello } = self.beginning(on, way).map_err(|failure| {
+        let Beginning { mut connection, hello } = self.beginning(on, way).map_err(|failure| {
             self.metrics.streams.ended(StreamEnd::ConnectFailed);
             let failure = failure?;
             self.log_failure(between, &failure);
             failure.cause()
         })?;
         let Some(stream) = io.connect(bound, way.to) else {
-            self.not_connected(between, StreamEnd::ConnectFailed, 0);
+            self.not_connected(between, StreamEnd::ConnectFailed, 0, way.is_back);
             return Err(None);
         };
+        connection.is_back = way.is_back;
         self.take_in(stream, connection);
         if !hello.is_empty() && !self.put_raw(io, stream, &hello) {
             self.cut_off(io, stream, StreamEnd::Stalled);
@@ -415,7 +416,8 @@ impl<S, H: Handler> Worker<S, H> {
         if connection.can_send() {
             match (errno, connection.is_open()) {
                 (_, false) => {
-                    self.not_connected((connection.listener, connection.peer), cause_of(errno), errno)
+                    let between = (connection.listener, connection.peer);
+                    self.not_connected(between, cause_of(errno), errno, connection.is_back);
                 }
                 (0, true) => self.metrics.streams.ended(StreamEnd::Closed),
                 (_, true) => self.metrics.streams.ended(StreamEnd::Broken),

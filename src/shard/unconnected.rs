@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use super::handler::Handler;
-use super::record::RecordKind;
+use super::record::{Opening, RecordKind};
 use super::worker::Worker;
 use crate::engine::Io;
 use crate::metrics::StreamEnd;
@@ -14,24 +14,25 @@ use crate::stream::{Refused, StreamId};
 pub(super) type Between = (u32, SocketAddr);
 
 impl<S, H: Handler> Worker<S, H> {
-    /// A connection that was to be opened to a peer will not be; `errno`: the kernel's reason, 0 where it gave none.
-    pub(super) fn not_connected(&mut self, between: Between, why: StreamEnd, errno: i32) {
+    /// A connection that was to be opened to a peer will not be; `errno`: the kernel's reason, 0 where it gave none;
+    /// `is_back`: it was to be for an answer.
+    pub(super) fn not_connected(&mut self, between: Between, why: StreamEnd, errno: i32, is_back: bool) {
         self.metrics.streams.ended(why);
-        self.tell_not_made(between, why, errno, true);
+        self.tell_not_made(between, why, errno, opening(is_back));
     }
 
     /// A connection that a peer has opened is not taken in.
     pub(super) fn not_accepted(&mut self, between: Between, why: StreamEnd) {
         self.metrics.streams.ended(why);
-        self.tell_not_made(between, why, 0, false);
+        self.tell_not_made(between, why, 0, Opening::ByPeer);
     }
 
     /// A connection that was to be opened is not open in time.
     pub(super) fn not_connected_in_time<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId) {
-        let between = self.streams.get(stream).map(|c| (c.listener, c.peer));
+        let meant = self.streams.get(stream).map(|c| ((c.listener, c.peer), opening(c.is_back)));
         self.cut_off(io, stream, StreamEnd::ConnectTimeout);
-        if let Some(between) = between {
-            self.tell_not_made(between, StreamEnd::ConnectTimeout, 0, true);
+        if let Some((between, opening)) = meant {
+            self.tell_not_made(between, StreamEnd::ConnectTimeout, 0, opening);
         }
     }
 
@@ -44,12 +45,16 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     /// Tells the log, unless it has been told of that peer lately.
-    fn tell_not_made(&mut self, (listener, peer): Between, why: StreamEnd, errno: i32, is_ours: bool) {
+    fn tell_not_made(&mut self, (listener, peer): Between, why: StreamEnd, errno: i32, opening: Opening) {
         let Some(on) = self.current.snapshot.view.by_identity(listener) else { return };
         if self.unconnected.is_new(peer.ip()) {
-            self.record(RecordKind::NotConnected { on, peer, why, errno, is_ours });
+            self.record(RecordKind::NotConnected { on, peer, why, errno, opening });
         }
     }
+}
+
+const fn opening(is_back: bool) -> Opening {
+    if is_back { Opening::ForAnswer } else { Opening::ForRequest }
 }
 
 /// Why there is no room for it.

@@ -28,6 +28,8 @@ pub(super) struct Way {
     pub name: Option<Arc<PeerName>>,
     /// No other stream leads there: a request goes to a client that is reached by this one alone.
     pub is_flow: bool,
+    /// An answer goes where its Via says, because its stream is gone.
+    pub is_back: bool,
 }
 
 impl<S, H: Handler> Worker<S, H> {
@@ -40,7 +42,8 @@ impl<S, H: Handler> Worker<S, H> {
             }
             None => None,
         };
-        Way { listener: listener.identity, to, stream, peer: None, answers: false, name, is_flow: false }
+        let listener = listener.identity;
+        Way { listener, to, stream, peer: None, answers: false, name, is_flow: false, is_back: false }
     }
 
     /// The connections of listeners that were renamed are theirs from now on.
@@ -75,7 +78,7 @@ impl<S, H: Handler> Worker<S, H> {
         let on = snapshot.view.by_identity(way.listener).map(|on| snapshot.plan.listener(on));
         let is_tls = on.is_some_and(|on| on.transport == Transport::Tls);
         let name = if is_tls { name_of_client(snapshot, answer, way.to.ip()).map(Arc::new) } else { None };
-        Way { stream: Number::ANY, name, ..way.clone() }
+        Way { stream: Number::ANY, name, is_back: true, ..way.clone() }
     }
 
     /// A request leaves by this stream, or by any or none.

@@ -43,6 +43,8 @@ pub struct Connection {
     pub(super) name: Option<Arc<PeerName>>,
     /// It was opened from here.
     pub(super) is_ours: bool,
+    /// For an answer, whose own connection is gone.
+    pub is_back: bool,
     /// It is open: bytes may come in.
     pub(super) is_open: bool,
     /// A message or a keep-alive has come in, or is not waited for.
@@ -96,6 +98,7 @@ impl Connection {
             framer: Framer::default(),
             name: None,
             is_ours: !is_open,
+            is_back: false,
             is_open,
             has_spoken: !is_open,
             is_half_closed: false,

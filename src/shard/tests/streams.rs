@@ -7,6 +7,7 @@ use crate::group::{Fault, Health, Heard, Ping, Roster};
 use crate::metrics::StreamEnd;
 use crate::net::GatewayId;
 use crate::shard::cookie::Cookie;
+use crate::shard::record::Opening;
 use crate::shard::way::Way;
 use crate::stream::{Layer, Waiting, owner_of};
 
@@ -477,4 +478,27 @@ fn what_becomes_of_an_options_by_a_connection_is_told_of_its_gateway() {
     bench.post.leave(0);
     let ping = Ping { gateway: GatewayId(0), way: 0, number: 48 };
     assert_eq!(bench.post.ask(listener, to, None, ping, OPTIONS), Err(NotAsked));
+}
+
+#[test]
+fn what_a_connection_was_to_be_for_is_told_where_it_is_refused() {
+    let mut bench = Bench::one_shard();
+    bench.io.streams.connects = true;
+    let gone = bench.accept("192.0.2.1:1000");
+    bench.event(Event::Ended { stream: gone, errno: 0 });
+    let own = Waiting { shard: 0, cookie: Cookie::Own.with(None) };
+    for (number, to, meant) in [
+        (Number::new(0, gone), "192.0.2.1:5060", Opening::ForAnswer),
+        (Number::OPENED, "198.51.100.9:5060", Opening::ForRequest),
+    ] {
+        let way = bench.shard.way_of(ListenerId(0), to.parse().unwrap(), number);
+        bench.shard.leave_by_stream(&mut bench.io, b"SIP/2.0 200 OK", &way, own);
+        let stream = StreamId::first(bench.io.streams.next);
+        bench.event(Event::Ended { stream, errno: libc::ECONNREFUSED });
+        let told = bench.records();
+        let [RecordKind::NotConnected { opening, why: StreamEnd::ConnectRefused, .. }] = told[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!(opening, meant, "{to}");
+    }
 }
