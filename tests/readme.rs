@@ -85,6 +85,24 @@ fn every_finding_has_its_row() {
     }
 }
 
+/// Codes of findings about the file itself stand where it is read.
+#[test]
+fn every_code_of_the_file_is_named() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let folder = std::fs::read_dir(src.join("config")).expect("a folder").filter_map(Result::ok);
+    let files = folder.map(|entry| entry.path()).chain([src.join("cli/check.rs")]);
+    let mut codes: Vec<String> = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file:?}: {error}"));
+        let given = text.split(".code(\"").skip(1).filter_map(|rest| rest.split('"').next());
+        codes.extend(given.map(str::to_owned));
+    }
+    assert!(codes.iter().any(|code| code == "key-file") && codes.len() > 10, "{codes:?}");
+    for code in codes {
+        assert!(README.contains(&format!("`{code}`")), "README.md lacks the code {code}");
+    }
+}
+
 #[test]
 fn every_command_named_exists() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_viaduct"));
