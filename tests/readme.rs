@@ -104,6 +104,27 @@ fn every_code_of_the_file_is_named() {
 }
 
 #[test]
+fn every_metric_is_named_and_every_one_named_exists() {
+    const EXPOSED: &str = include_str!(
+        "../src/metrics/snapshots/viaduct__metrics__tests__the_text_is_what_operators_alert_on.snap"
+    );
+    let types = EXPOSED.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let exposed: Vec<&str> = types.collect();
+    assert!(exposed.len() > 100, "{exposed:?}");
+    let names = README.split('`').skip(1).step_by(2);
+    let named: Vec<&str> =
+        names.filter(|name| name.starts_with("viaduct_")).filter_map(|name| name.split('{').next()).collect();
+    for name in &exposed {
+        let is_it = |named: &&str| named.strip_suffix("_total").unwrap_or(named) == *name;
+        assert!(named.iter().any(|named| is_it(named)), "README.md does not name {name}");
+    }
+    for name in named {
+        let bare = name.strip_suffix("_total").unwrap_or(name);
+        assert!(exposed.contains(&bare), "no metric is {name}");
+    }
+}
+
+#[test]
 fn every_command_named_exists() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_viaduct"));
     let help = program::output(command.arg("--help")).expect("viaduct runs");
