@@ -18,7 +18,11 @@ Examples:
   viaduct run                       every local address, port 5060, relay from private networks only
   viaduct run -c /etc/viaduct.toml  as the file says
   kill -HUP PID                     read the file again
-  kill -TERM PID                    stop: what was received is still sent"
+  kill -TERM PID                    stop: what was received is still sent
+
+Environment:
+  VIADUCT_LOG  level of the log on standard error: warn, info (the default), debug; or of a part of
+               it: viaduct::control=debug,info"
 )]
 pub struct Args {
     /// Configuration file; without it the built-in default is used
