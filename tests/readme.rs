@@ -116,7 +116,7 @@ fn every_metric_is_named_and_every_one_named_exists() {
         names.filter(|name| name.starts_with("viaduct_")).filter_map(|name| name.split('{').next()).collect();
     for name in &exposed {
         let is_it = |named: &&str| named.strip_suffix("_total").unwrap_or(named) == *name;
-        assert!(named.iter().any(|named| is_it(named)), "README.md does not name {name}");
+        assert!(named.iter().any(is_it), "README.md does not name {name}");
     }
     for name in named {
         let bare = name.strip_suffix("_total").unwrap_or(name);

@@ -94,11 +94,7 @@ impl Journal {
             }
             RecordKind::Unreached { to } => {
                 if self.has_failed(("", to.ip(), "unreached"), now) {
-                    tracing::warn!(
-                        "{to} is not reached over UDP: ICMP says that nobody listens on that port, or that there is no way \
-                         there; its requests go to the next hop that follows, or are answered 500. Told once an hour, \
-                         counted in viaduct_requests_unreached_total"
-                    );
+                    tell_of_unreached(to);
                 }
             }
             RecordKind::Filtered { on, begins } => tell_of_filter(shard, name(on), Ok(begins)),
@@ -145,6 +141,13 @@ fn tell_of_panic(shard: u16, cause: Option<(&str, SocketAddr)>, message: &str, p
              report it"
         ),
     }
+}
+
+fn tell_of_unreached(to: SocketAddr) {
+    tracing::warn!(
+        "{to} is not reached over UDP: ICMP says that nobody listens on that port, or that there is no way there; its requests \
+         go to the next hop that follows, or are answered 500. Told once an hour, counted in viaduct_requests_unreached_total"
+    );
 }
 
 /// `begins`: a filter drops a part of what comes, or none does any more; or the error number of one that could not be had.

@@ -16,7 +16,7 @@ use super::error::Error;
 use super::gateways::Gateways;
 use super::handle::{Options, Started};
 use super::journal::Journal;
-use super::listeners;
+use super::listeners::{self, Refusals};
 use super::load::{Loaded, load};
 use super::monitor::Monitor;
 use super::names::Names;
@@ -59,13 +59,8 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     let names = Names::settled(&plan, NAMES_PATIENCE).await;
     let admin = bind_admin(&plan).await?;
     let monitor = first_facts(cores.len(), &names);
-    let mut sockets = Sockets::new(cores.len());
-    let shared = sockets::shared(&plan.listeners);
-    let (change, refused) = listeners::prepare(&sockets, &mut plan)?;
-    shared.iter().for_each(sockets::tell_shared);
-    sockets.apply(change);
-    refused.iter().for_each(|(id, why)| listeners::tell_refusal(&plan, *id, why));
-    let (refusals, started) = (listeners::refusals(&plan, &refused), AsStarted::of(&plan));
+    let (sockets, refusals) = open_sockets(&mut plan, cores.len())?;
+    let started = AsStarted::of(&plan);
     let plan = Arc::new(plan);
     let (gateways, roster) = first_gateways(&plan)?;
     let parts = Parts {
@@ -123,6 +118,17 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
         post,
     };
     Ok((control, Started { monitor, admin: address }))
+}
+
+/// Opens the sockets of all listeners; says of which that was not possible, and which another process has, too.
+fn open_sockets(plan: &mut Plan, shards: usize) -> Result<(Sockets<Socket>, Refusals), Error> {
+    let mut sockets = Sockets::new(shards);
+    let shared = sockets::shared(&plan.listeners);
+    let (change, refused) = listeners::prepare(&sockets, plan)?;
+    shared.iter().for_each(sockets::tell_shared);
+    sockets.apply(change);
+    refused.iter().for_each(|(id, why)| listeners::tell_refusal(plan, *id, why));
+    Ok((sockets, listeners::refusals(plan, &refused)))
 }
 
 /// Tells the service manager, if this is its process, that all is up.

@@ -81,7 +81,7 @@ pub enum SocketError {
     #[error("{0} needs CAP_NET_BIND_SERVICE (or sysctl net.ipv4.ip_unprivileged_port_start)")]
     Privileged(SocketAddr),
     /// `mark` without the right to it.
-    #[error("SO_MARK {mark} needs CAP_NET_ADMIN: {source}")]
+    #[error("SO_MARK {mark} needs CAP_NET_ADMIN or CAP_NET_RAW: {source}")]
     Mark {
         /// The mark.
         mark: u32,
@@ -89,7 +89,7 @@ pub enum SocketError {
         source: io::Error,
     },
     /// `device` that does not exist or may not be used.
-    #[error("SO_BINDTODEVICE {device}: {source} (the device must exist; CAP_NET_RAW may be needed)")]
+    #[error("SO_BINDTODEVICE {device}: {source} (the device must exist)")]
     Device {
         /// The device.
         device: Box<str>,
