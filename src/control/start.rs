@@ -59,7 +59,7 @@ pub(super) async fn assemble(options: Options) -> Result<(Control, Started), Err
     let names = Names::settled(&plan, NAMES_PATIENCE).await;
     let admin = bind_admin(&plan).await?;
     let monitor = first_facts(cores.len(), &names);
-    let (sockets, refusals) = open_sockets(&mut plan, cores.len())?;
+    let (mut sockets, refusals) = open_sockets(&mut plan, cores.len())?;
     let started = AsStarted::of(&plan);
     let plan = Arc::new(plan);
     let (gateways, roster) = first_gateways(&plan)?;

@@ -30,11 +30,19 @@ pub(super) struct Preprocessed<'m> {
     /// A valid token: to which side of the dialog the request goes.
     pub dialog: Option<Verified>,
     /// The connection that the request leaves by, as the last value of ours says: nothing else leads to whom it is for.
-    pub flow: Option<Path>,
+    pub flow: Option<ToFlow>,
     /// A Route or the Request-URI was a value of ours, or names us, but proves no dialog.
     pub named_us: bool,
     /// Tokens of our form that did not verify.
     pub bad_tokens: u64,
+}
+
+/// A connection that a value names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ToFlow {
+    pub path: Path,
+    /// No key of ours made the value.
+    pub is_forged: bool,
 }
 
 impl<'m> Preprocessed<'m> {
@@ -153,7 +161,9 @@ impl<'m> Preprocessed<'m> {
     /// What a token proves; the last one says where to.
     #[inline(always)]
     fn belongs_to(&mut self, dialog: Verified) {
-        self.flow = dialog.flow_onward().map(|flow| Path { listener: dialog.egress(), flow });
+        let flow = dialog.flow_onward();
+        self.flow =
+            flow.map(|flow| ToFlow { path: Path { listener: dialog.egress(), flow }, is_forged: false });
         self.dialog = Some(dialog);
     }
 
@@ -169,17 +179,30 @@ impl<'m> Preprocessed<'m> {
             }
         }
         let path = uri.user().and_then(|user| Path::read(user, &snapshot.keys));
-        if path.is_some_and(|path| named || snapshot.view.by_identity(path.listener).is_some()) {
-            // It leads past the dialog, and whether the request may go there is for the rules to say.
-            (self.flow, self.named_us, self.dialog) = (path, true, None);
+        let is_known = |path: &Path| named || snapshot.view.by_identity(path.listener).is_some();
+        if let Some(path) = path.filter(is_known) {
+            self.leads_past_the_dialog(ToFlow { path, is_forged: false });
             return true;
         }
         if named {
-            let is_token = |user: &[u8]| RecordRoute::looks_like(user) || Path::looks_like(user);
             self.named_us = true;
-            self.bad_tokens += u64::from(uri.user().is_some_and(is_token));
+            self.read_unknown(uri.user().unwrap_or_default());
         }
         named
+    }
+
+    /// Whether the request may go there is for the rules to say.
+    fn leads_past_the_dialog(&mut self, flow: ToFlow) {
+        (self.flow, self.named_us, self.dialog) = (Some(flow), true, None);
+    }
+
+    /// What stands before our address and is no token that a key of ours made.
+    fn read_unknown(&mut self, user: &[u8]) {
+        let path = Path::claimed(user);
+        self.bad_tokens += u64::from(path.is_some() || RecordRoute::looks_like(user));
+        if let Some(path) = path {
+            self.leads_past_the_dialog(ToFlow { path, is_forged: true });
+        }
     }
 
     /// "If the Request-URI has a maddr parameter with a value the proxy is responsible for, and the

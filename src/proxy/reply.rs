@@ -37,6 +37,8 @@ pub enum Reply {
     ProxyRequire,
     /// 430: the connection that leads to the client is gone (RFC 5626 §5.3.1).
     FlowFailed,
+    /// 403: no key of ours made the value that names the client's connection (RFC 5626 §5.3.1).
+    FlowForged,
     /// 440: Max-Breadth is 0, and the request would be forked (RFC 5393 §5.3.3).
     Breadth,
     /// 481: a Route of ours in a dialog that we know nothing of, and no rule matches.
@@ -85,7 +87,7 @@ impl Reply {
             Self::Options | Self::Cancels => 200,
             Self::Malformed(flaw) => flaw.status(),
             Self::Rejected(status) => status,
-            Self::NoRule | Self::Forbidden(_) | Self::OutsideDialogTo => 403,
+            Self::NoRule | Self::Forbidden(_) | Self::OutsideDialogTo | Self::FlowForged => 403,
             Self::NotFound => 404,
             Self::Scheme | Self::NoService => 416,
             Self::ProxyRequire => 420,
@@ -123,6 +125,7 @@ impl Reply {
             Self::Scheme | Self::NoService => "Unsupported URI Scheme",
             Self::ProxyRequire => "Bad Extension",
             Self::FlowFailed => "Flow Failed",
+            Self::FlowForged => "Forbidden: Not The Path That Was Given",
             Self::Breadth => "Max-Breadth Exceeded",
             Self::NotSecure(_) => "Temporarily Unavailable: Next Hop Without TLS",
             Self::NoDialog => "Call/Transaction Does Not Exist",

@@ -12,7 +12,7 @@ use crate::token::Path;
 
 use super::candidates::Origin;
 use super::place::Place;
-use super::preprocess::{Preprocessed, explicit_transport};
+use super::preprocess::{Preprocessed, ToFlow, explicit_transport};
 use super::reply::Reply;
 use super::target::{By, Search};
 use super::validate::Request;
@@ -42,8 +42,8 @@ impl Search<'_> {
         pre: &Preprocessed<'_>,
         by: By<'_>,
     ) -> Result<(), Reply> {
-        if let Some(path) = pre.flow {
-            return self.name_flow(path, by);
+        if let Some(flow) = pre.flow {
+            return self.name_flow(flow, by);
         }
         let (uri, origin) = match &pre.next_route {
             Some(route) => (&route.uri, Origin::Route),
@@ -133,14 +133,18 @@ impl Search<'_> {
     /// The client's end of the connection that a Route of ours names.
     ///
     /// RFC 5626 §5.3.1: "the proxy removes the Route header field value and forwards the request over the 'logical flow'
-    /// identified by the flow token, that is known to deliver data to the specific target UA instance. […] If the flow no
-    /// longer exists, the proxy SHOULD send a 430 (Flow Failed) response to the request."
+    /// identified by the flow token, that is known to deliver data to the specific target UA instance. If the flow token has
+    /// been tampered with, the proxy SHOULD send a 403 (Forbidden) response. If the flow no longer exists, the proxy SHOULD send
+    /// a 430 (Flow Failed) response to the request." That of an earlier process is gone, whatever keys there were.
     #[cold]
-    fn name_flow(&mut self, path: Path, by: By<'_>) -> Result<(), Reply> {
+    fn name_flow(&mut self, ToFlow { path, is_forged }: ToFlow, by: By<'_>) -> Result<(), Reply> {
         let Path { listener, flow } = path;
         let listener = self.snapshot.view.by_identity(listener).ok_or(Reply::FlowFailed)?;
         if self.nonce.is_some_and(|nonce| flow.mark != peer_mark(nonce, flow.peer)) {
             return Err(Reply::FlowFailed);
+        }
+        if is_forged {
+            return Err(Reply::FlowForged);
         }
         let reason = if matches!(by, By::Dialog(_)) { Reason::Dialog } else { Reason::Binding };
         self.client = Some((path, reason));

@@ -56,18 +56,20 @@ impl Path {
 
     /// Reads it; `None`: it has another form, or no key of ours made it.
     pub fn read(user: &[u8], keys: &Keys) -> Option<Self> {
-        let (fields, flow, claimed) = read(user)?;
-        let path = Self { listener: (fields >> 32) as u32, flow };
-        let is_ours = path.fields() == fields
-            && keys.all().any(|key| mac(key, b"", b"", fields, &flow).is_same(claimed));
+        let (path, claimed) = Self::with_mac(user)?;
+        let is_ours = keys.all().any(|key| mac(key, b"", b"", path.fields(), &path.flow).is_same(claimed));
         is_ours.then_some(path)
     }
 
-    /// Whether a user part has the form of a Path's; says nothing about its MAC.
-    pub fn looks_like(user: &[u8]) -> bool {
-        read(user).is_some_and(|(fields, flow, _)| {
-            Self { listener: (fields >> 32) as u32, flow }.fields() == fields
-        })
+    /// What a user part of this form claims, whoever made it.
+    pub fn claimed(user: &[u8]) -> Option<Self> {
+        Self::with_mac(user).map(|(path, _)| path)
+    }
+
+    fn with_mac(user: &[u8]) -> Option<(Self, Mac)> {
+        let (fields, flow, mac) = read(user)?;
+        let path = Self { listener: (fields >> 32) as u32, flow };
+        (path.fields() == fields).then_some((path, mac))
     }
 
     fn fields(&self) -> u128 {
@@ -160,7 +162,8 @@ mod tests {
         for peer in PEERS {
             let path = Path { listener: 0x89ab_cdef, flow: flow(peer) };
             let text = path.written(&keys);
-            assert!(text.len() <= 80 && Path::looks_like(&text));
+            assert!(text.len() <= 80);
+            assert_eq!(Path::claimed(&text), Some(path));
             assert_eq!(Path::read(&text, &keys), Some(path));
             assert_eq!(Path::read(&text, &Keys::from_secret(b"another key ....")), None);
             for place in 0..text.len() {
@@ -169,7 +172,7 @@ mod tests {
                 assert_eq!(Path::read(&other, &keys), None, "{place}");
             }
         }
-        assert!(!Path::looks_like(&[b'a'; FLOW_TOKEN_LEN]) && !Path::looks_like(b"alice"));
+        assert_eq!((Path::claimed(&[b'a'; FLOW_TOKEN_LEN]), Path::claimed(b"alice")), (None, None));
     }
 
     #[test]
@@ -203,7 +206,7 @@ mod tests {
         let dialog = Dialog { signer: keys.signer(), call_id: b"call", from_tag: b"alice" };
         for peer in PEERS {
             let text = token.with_flow(&flow(peer), &keys, &dialog);
-            assert!(RecordRoute::looks_like(&text) && !Path::looks_like(&text));
+            assert!(RecordRoute::looks_like(&text) && Path::claimed(&text).is_none());
             let read =
                 |call_id: &[u8], from: &[u8], to: &[u8]| Verifier::new(&keys, call_id, from, to).read(&text);
             let by_bob = read(b"call", b"bob", b"alice").unwrap();

@@ -316,11 +316,33 @@ fn a_path_is_no_way_round_the_rules_and_none_but_ours_counts() {
     let (rest, last) = token.split_at(token.len() - 1);
     let other = if last == "a" { "b" } else { "a" };
     let forged = format!("Route: <sip:{rest}{other}@{behind}\n");
-    world.answered("private", SWITCH, &to_register("INVITE", &forged), 478);
-    assert_eq!(world.tally().bad_tokens, 1);
-    // What a connection was that is gone, another one's is not.
+    // RFC 5626 §5.3.1: "If the flow token has been tampered with, the proxy SHOULD send a 403 (Forbidden) response."
+    let invite = to_register("INVITE", &forged);
+    for contact in ["df7jal23ls0d.invalid;transport=ws", "10.0.0.77"] {
+        let invite = invite.replace("df7jal23ls0d.invalid;transport=ws", contact);
+        let answer = world.answered("private", SWITCH, &invite, 403);
+        assert!(answer.starts_with("SIP/2.0 403 Forbidden: Not The Path That Was Given\n"), "{answer}");
+    }
+    assert_eq!(world.tally().bad_tokens, 2);
+    world.dropped("private", SWITCH, &to_register("ACK", &forged), DropReason::AckRefused);
+    // What a connection was that is gone, another one's is not. Who has no keys of then cannot tell who made the token, and
+    // registrars forget the client at a 430.
     world.state = std::mem::replace(&mut world.state, World::new().state).of_process(77);
-    world.answered("private", SWITCH, &to_register("OPTIONS", &route), 430);
+    for route in [route, forged] {
+        world.answered("private", SWITCH, &to_register("OPTIONS", &route), 430);
+    }
+}
+
+/// What is of the dialog stands below it, and leads on.
+#[test]
+fn what_stands_behind_a_path_that_nobody_gave_says_where_to() {
+    let mut world = world();
+    let path = path(&mut world, "Supported: path\n").expect("a Path");
+    let forged = format!("Route: {}\n", path.replacen("sip:a", "sip:b", 1).replacen("sip:a", "sip:b", 1));
+    assert_ne!(forged, format!("Route: {path}\n"));
+    let begun = call(&mut world);
+    let own: String = headers(&begun, "Record-Route").map(|value| format!("Route: {value}\n")).collect();
+    to_wendy(&mut world, &in_dialog("BYE", &begun, &format!("{forged}{own}")), Reason::Dialog);
 }
 
 #[test]
