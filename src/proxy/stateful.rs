@@ -13,7 +13,7 @@ use crate::snapshot::Snapshot;
 use crate::token::{self, TO_TAG_LEN, ToTag, TransactionKey, owner_of_call};
 use crate::transaction::{
     Arrived, Attempt, Beginning, Due, Handle, Heard, Opening, Place, SIXTY_FOUR_T1_NS, Send, SendFailure,
-    Terms, What,
+    Terms, Transactions, What,
 };
 
 use super::admit;
@@ -59,8 +59,16 @@ fn arrive_by_call(work: &mut Work, request: &Request<'_>, key: TransactionKey, n
     match transactions.on_request(key.0, request.method, now) {
         Arrived::New => Ok(()),
         Arrived::Absorbed => Err(Stop::Drop(DropReason::Absorbed)),
-        Arrived::Cancels => Err(Stop::Reply(Reply::Cancels)),
+        Arrived::Cancels => Err(cancels(transactions, request, key)),
     }
+}
+
+#[cold]
+fn cancels(transactions: &mut Transactions, request: &Request<'_>, key: TransactionKey) -> Stop {
+    let message = request.message;
+    let reasons = message.named_as(HeaderName::Other, b"Reason").map(|line| message.text(line.value));
+    transactions.cancelled_because(key.0, reasons);
+    Stop::Reply(Reply::Cancels)
 }
 
 /// That shard has ended, or never was.

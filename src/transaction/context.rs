@@ -23,12 +23,13 @@ use super::client::{Client, ClientState};
 use super::counts::{Counts, Full};
 use super::events::{Arrived, Beginning, Opening, Peer, SendFailure};
 use super::own::{self, Own};
+use super::reasons;
 use super::search::Search;
 use super::server::{OnAck, OnRequest, Server, ServerState};
 use super::slab::Handle;
 use super::table::{ClientPending, ClientRecord, Method, Place, ServerPending, ServerRecord, Size, Table};
 use super::timers::SIXTY_FOUR_T1_NS;
-use crate::limits::{HEADER_LINES, MESSAGE_BYTES};
+use crate::limits::{CANCEL_REASON_BYTES, HEADER_LINES, MESSAGE_BYTES};
 use crate::net::Now;
 use crate::stream::Holds;
 
@@ -128,6 +129,19 @@ impl Transactions {
             None => client.into_iter().for_each(|client| self.cancel_branch(client, now)),
         }
         Arrived::Cancels
+    }
+
+    /// The CANCEL that [`Transactions::on_request`] has taken for that of a transaction gives these values of Reason, which those
+    /// of its branches get, too. They wait as long as a branch may have to ring before it can be cancelled.
+    #[cold]
+    pub fn cancelled_because<'v>(&mut self, key: u128, values: impl Iterator<Item = &'v [u8]>) {
+        let Some(handle) = self.table.server(key, |_| true) else { return };
+        let waits = self.table.servers.get(handle).is_some_and(|record| !record.machine.is_answered());
+        let room = self.work.made.get_mut(..CANCEL_REASON_BYTES).unwrap_or_default();
+        let len = reasons::write(values, room);
+        if waits && len > 0 {
+            self.table.keep_reasons(handle, &self.work.made[..len]);
+        }
     }
 
     /// No other branch is begun, and those that there are are cancelled.

@@ -290,6 +290,68 @@ fn a_cancel_that_matches() {
     shard.is_empty();
 }
 
+/// The values of the CANCELs that are sent.
+fn reasons_sent(shard: &mut Shard) -> Vec<String> {
+    let tag = |_: u128| [b't'; TO_TAG_LEN];
+    let mut all = Vec::new();
+    while let Some(due) = shard.transactions.next(shard.now, &tag, &mut shard.out) {
+        let Due::Send(Send { what, len, .. }) = due else { panic!("one next hop: {due:?}") };
+        let text = str::from_utf8(&shard.out[..len]).unwrap();
+        let reasons = text.lines().filter_map(|line| line.strip_prefix("Reason: ")).map(str::to_owned);
+        all.extend(reasons.filter(|_| what == What::Cancel));
+    }
+    all
+}
+
+#[test]
+fn a_cancel_says_what_the_received_one_said() {
+    // RFC 3326 §2: "Proxies generating a CANCEL request upon reception of a CANCEL from the previous hop that contains a
+    // Reason header field SHOULD copy it into the new CANCEL request."
+    let values: [&[u8]; 2] = [b"SIP;cause=200", b"Q.850;cause=16"];
+    for is_ringing in [true, false] {
+        let mut shard = Shard::new();
+        shard.open(7, "INVITE").unwrap();
+        if is_ringing {
+            shard.response(7, "INVITE", 180);
+        }
+        assert_eq!(shard.request(7, "CANCEL"), Arrived::Cancels);
+        shard.transactions.cancelled_because(7, values.into_iter());
+        // Once more, as by a stream, on which an answered CANCEL is not kept.
+        shard.transactions.cancelled_because(7, values.into_iter());
+        if !is_ringing {
+            assert_eq!(reasons_sent(&mut shard), [""; 0], "it has to ring first");
+            shard.response(7, "INVITE", 180);
+        }
+        assert_eq!(reasons_sent(&mut shard), ["SIP;cause=200", "Q.850;cause=16"]);
+        shard.response(7, "CANCEL", 200);
+        shard.response(7, "INVITE", 487);
+        shard.request(7, "ACK");
+        shard.pass(LONGEST_NS);
+        shard.is_empty();
+    }
+}
+
+#[test]
+fn what_cancels_say_takes_no_more_than_its_room() {
+    // An eighth of the blocks is left to what is under way; each INVITE takes two with its 180.
+    let mut shard = Shard::of(Size { transactions: 32, blocks: 32 });
+    let long = [b'x'; TRANSACTION_BLOCK_BYTES];
+    let values: [&[u8]; 2] = [&long, b"SIP;cause=200"];
+    for key in 0..13 {
+        shard.open(key, "INVITE").unwrap();
+        shard.response(key, "INVITE", 180);
+    }
+    assert_eq!(shard.transactions.counts().blocks, 26);
+    for key in 0..13 {
+        shard.request(key, "CANCEL");
+        shard.transactions.cancelled_because(key, values.into_iter());
+    }
+    assert_eq!(shard.transactions.counts().blocks, 28);
+    assert_eq!(reasons_sent(&mut shard), ["SIP;cause=200"; 2]);
+    shard.pass(2 * LONGEST_NS);
+    shard.is_empty();
+}
+
 #[test]
 fn a_cancel_that_crosses_the_200() {
     let mut shard = Shard::new();

@@ -155,11 +155,15 @@ impl Transactions {
     /// Sends a CANCEL, which is a client transaction of its own: "The destination address, port, and transport
     /// for the CANCEL MUST be identical to those used to send the original request." (§9.1)
     fn cancel(&mut self, invite: Handle, now: Now, out: &mut [u8]) -> Option<Send> {
-        let record = self.table.clients.get(invite)?;
+        let Table { clients, store, reasons, .. } = &self.table;
+        let record = clients.get(invite)?;
         let (branch, place) = (record.branch, record.place);
-        let Work { kept, lines, .. } = &mut self.work;
-        let len = self.table.store.copy(record.stored.as_ref()?, kept);
-        let len = hop::write(&read(&kept[..len], lines)?, Hop::Cancel, out)?;
+        let Work { kept, made, lines } = &mut self.work;
+        let len = store.copy(record.stored.as_ref()?, kept);
+        let reasons = record.server.and_then(|server| reasons.get(server));
+        let reasons = reasons.map_or(0, |lines| store.copy(lines, made));
+        let cancel = Hop::Cancel { reasons: &made[..reasons] };
+        let len = hop::write(&read(&kept[..len], lines)?, cancel, out)?;
         let opened = self.table.insert_client(ClientRecord {
             branch,
             gateway: None.into(),

@@ -13,7 +13,10 @@ pub enum Hop<'a> {
         to: &'a [u8],
     },
     /// Its CANCEL.
-    Cancel,
+    Cancel {
+        /// Header lines that say why; empty where nobody has said it.
+        reasons: &'a [u8],
+    },
 }
 
 /// Writes an ACK or a CANCEL into `out`; gives its length, or `None`: it does not fit, or `request` is none.
@@ -36,7 +39,7 @@ pub fn write(request: &Message<'_>, hop: Hop<'_>, out: &mut [u8]) -> Option<usiz
     let Start::Request(line) = request.start() else { return None };
     let method: &[u8] = match hop {
         Hop::Ack { .. } => b"ACK",
-        Hop::Cancel => b"CANCEL",
+        Hop::Cancel { .. } => b"CANCEL",
     };
     let mut out = Output::new(out);
     out.put(method);
@@ -56,14 +59,18 @@ pub fn write(request: &Message<'_>, hop: Hop<'_>, out: &mut [u8]) -> Option<usiz
             out.put(to);
             out.put(b"\r\n");
         }
-        Hop::Cancel => copy_line(request, HeaderName::To, &mut out),
+        Hop::Cancel { .. } => copy_line(request, HeaderName::To, &mut out),
     }
     copy_line(request, HeaderName::CallId, &mut out);
     out.put(b"CSeq: ");
     out.put_number(u64::from(CSeq::parse(request.value(HeaderName::CSeq)).ok()?.number));
     out.put(b" ");
     out.put(method);
-    out.put(b"\r\nContent-Length: 0\r\n\r\n");
+    out.put(b"\r\n");
+    if let Hop::Cancel { reasons } = hop {
+        out.put(reasons);
+    }
+    out.put(b"Content-Length: 0\r\n\r\n");
     out.finish()
 }
 
@@ -109,11 +116,12 @@ mod tests {
     #[test]
     fn a_cancel_has_the_requests_to() {
         assert_eq!(
-            written(Hop::Cancel),
+            written(Hop::Cancel { reasons: b"Reason: Q.850;cause=16\r\n" }),
             "CANCEL sip:bob@10.0.0.100;x=1 SIP/2.0\r\n\
              Via: SIP/2.0/UDP 10.0.0.4:5060;rport;branch=z9hG4bKbtaaours\r\nMax-Forwards: 70\r\n\
              Route: <sip:10.0.0.7;lr>\r\nRoute: <sip:10.0.0.8;lr>\r\nf: <sip:anna@192.0.2.1>;tag=a\r\n\
-             To: <sip:bob@example.org>\r\nCall-ID: c1\r\nCSeq: 986759 CANCEL\r\nContent-Length: 0\r\n\r\n"
+             To: <sip:bob@example.org>\r\nCall-ID: c1\r\nCSeq: 986759 CANCEL\r\n\
+             Reason: Q.850;cause=16\r\nContent-Length: 0\r\n\r\n"
         );
     }
 
@@ -121,6 +129,6 @@ mod tests {
     fn what_does_not_fit_is_not_written() {
         let mut lines = [HeaderLine::EMPTY; 40];
         let request = parse(INVITE.as_bytes(), &mut lines).unwrap();
-        assert_eq!(write(&request, Hop::Cancel, &mut [0; 100]), None);
+        assert_eq!(write(&request, Hop::Cancel { reasons: b"" }, &mut [0; 100]), None);
     }
 }

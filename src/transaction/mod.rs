@@ -16,6 +16,7 @@
 //!     answers, due            what comes back, and what time brings
 //!            │
 //!   hop, own, challenges      ACK and CANCEL; 100, 408 and 500: made of the request that was sent on
+//!    reasons                  why it is cancelled
 //! ```
 //!
 //! Pure: no socket and no clock. Each side of a transaction has the timers of its own transport.
@@ -34,6 +35,7 @@ mod hop;
 #[cfg(test)]
 mod machines_tests;
 mod own;
+mod reasons;
 mod search;
 #[cfg(test)]
 mod search_tests;

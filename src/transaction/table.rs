@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::client::Client;
 use super::counts::{Cause, Counts, Full, Kind};
 use super::events::SendFailure;
+use super::reasons::Reasons;
 use super::search::Search;
 use super::server::Server;
 use super::slab::{Handle, INDEX_BYTES, Index, Slab};
@@ -160,6 +161,7 @@ pub(super) struct Table {
     pub clients: Slab<ClientRecord>,
     pub searches: Slab<Search>,
     pub store: Store,
+    pub reasons: Reasons,
     pub counts: Counts,
     /// What says which names of servers are needed.
     pub names: Holds,
@@ -177,6 +179,7 @@ impl Table {
             clients: Slab::new(size.clients()),
             searches: Slab::new(size.searches()),
             store: Store::new(size.blocks),
+            reasons: Reasons::new(limits::CANCEL_REASONS.min(size.transactions)),
             counts: Counts::default(),
             names: Holds::default(),
             by_key: Index::new(size.transactions),
@@ -229,6 +232,9 @@ impl Table {
         self.wheel.cancel(handle.place());
         self.forget(record.stored);
         self.close_search(record.search);
+        if !self.reasons.is_empty() {
+            self.forget_reasons(handle);
+        }
         self.counts.open[server_kind(&record.machine) as usize] -= 1;
         self.counts.ended[cause as usize] += 1;
     }
@@ -270,6 +276,21 @@ impl Table {
         {
             self.close_server(server, cause);
         }
+    }
+
+    /// Keeps the lines that say why a server transaction's request is cancelled, unless they would take the room of messages.
+    pub fn keep_reasons(&mut self, server: Handle, lines: &[u8]) {
+        if self.reasons.is_full() || !self.store.has_room_for_new(lines.len()) {
+            return;
+        }
+        let replaced = self.store.put(lines).and_then(|stored| self.reasons.put(server, stored));
+        self.forget(replaced);
+    }
+
+    #[cold]
+    fn forget_reasons(&mut self, server: Handle) {
+        let reasons = self.reasons.take(server);
+        self.forget(reasons);
     }
 
     /// Gives a kept message back.

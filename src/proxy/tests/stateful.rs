@@ -262,6 +262,21 @@ fn a_matching_cancel_is_answered_and_goes_on_as_ours() {
 }
 
 #[test]
+fn a_cancel_that_is_sent_on_says_why() {
+    // RFC 3326 §2: "Proxies generating a CANCEL request upon reception of a CANCEL from the previous hop that contains a
+    // Reason header field SHOULD copy it into the new CANCEL request."
+    let (mut world, sent, _) = sent_on(INVITE);
+    let why = "Reason: SIP;cause=200;text=\"Call completed elsewhere\"\nREASON: Q.850;cause=16\n";
+    let cancel = cancel_of(INVITE).replace("Max-Forwards", &format!("{why}Max-Forwards"));
+    world.answered("private", ALICE, &cancel, 200);
+    back(&mut world, &response(&sent, "180 Ringing", "b"));
+    let due = world.due();
+    let cancel = due.iter().find(|sent| sent.what == What::Cancel).expect("a CANCEL");
+    let reasons: Vec<_> = headers(&cancel.text, "Reason").collect();
+    assert_eq!(reasons, ["SIP;cause=200;text=\"Call completed elsewhere\"", "Q.850;cause=16"]);
+}
+
+#[test]
 fn our_cancel_is_sent_again_until_it_is_answered() {
     let (mut world, sent, _) = sent_on(INVITE);
     back(&mut world, &response(&sent, "180 Ringing", "b"));
