@@ -305,7 +305,7 @@ pub const DNS_FAILURE_S: u32 = 5;
 pub const DNS_STALE_AGAIN_S: u32 = 30;
 
 /// Most messages of a shard that wait for a name (`[dns] queue` may ask for fewer), some 1 KiB each: what comes for
-/// unknown names in 4 s at 64 a second.
+/// unknown names in 4 s at 64 a second. A CANCEL for each may come to that.
 pub const PARKED_FOR_NAMES: usize = 256;
 
 /// So long, in nanoseconds, a message waits for a name: an INVITE's sender has sent it four times by then

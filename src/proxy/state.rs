@@ -306,6 +306,12 @@ impl State {
         self.work.nowhere.as_ref()
     }
 
+    /// Stands for the transaction of the request that was handled last, where that was decided about: an INVITE and its CANCEL
+    /// have the same.
+    pub fn transaction(&self) -> u64 {
+        self.asked.question.flow
+    }
+
     /// Why the message that was handled last found no egress, if that was so: for the log.
     pub fn take_no_egress(&mut self) -> Option<(NextHop, NoEgress)> {
         match self.work.considered.reply {

@@ -49,6 +49,8 @@ pub trait Handler {
     fn comes(&mut self, again: bool, in_haste: bool);
     /// A name of the last message that leads nowhere, perhaps only for now; and why.
     fn nowhere(&self) -> Option<&(dns::Question, dns::Unresolved)>;
+    /// What stands for the transaction of that message, which an INVITE and its CANCEL have alike.
+    fn transaction(&self) -> u64;
     /// [`Handler::next`] has something to do.
     fn is_due(&self, now: Now) -> bool;
     /// When it will have.
@@ -122,6 +124,10 @@ impl Handler for proxy::State {
 
     fn nowhere(&self) -> Option<&(dns::Question, dns::Unresolved)> {
         self.nowhere()
+    }
+
+    fn transaction(&self) -> u64 {
+        self.transaction()
     }
 
     fn is_due(&self, now: Now) -> bool {

@@ -158,6 +158,7 @@ struct Script {
     no_egress: Option<NoEgress>,
     in_haste: bool,
     nowhere: Option<(Question, Unresolved)>,
+    transaction: u64,
     due: Rc<Cell<Option<Now>>>,
     /// What listeners are to keep from some moment on.
     wanted: Rc<RefCell<Vec<(ListenerId, Kept)>>>,
@@ -263,8 +264,10 @@ impl Handler for Script {
                 len: 4,
                 status: 200,
             },
-            bytes if bytes.starts_with(b"name ") => {
-                let question = bytes.split(|c| *c == b' ').nth(1).and_then(name).expect("a name");
+            bytes if bytes.starts_with(b"name ") || bytes.starts_with(b"CANCEL ") => {
+                let mut words = bytes.split(|c| *c == b' ').skip(1);
+                let question = words.next().and_then(name).expect("a name");
+                self.transaction = words.next().map_or(0, |number| number[0].into());
                 let why = match snapshot.names.get(&question) {
                     Some(Ok(_)) => return forward(ListenerId(1), Reason::Auto(Step::Source)),
                     Some(Err(why)) => *why,
@@ -330,6 +333,10 @@ impl Handler for Script {
 
     fn nowhere(&self) -> Option<&(Question, Unresolved)> {
         self.nowhere.as_ref()
+    }
+
+    fn transaction(&self) -> u64 {
+        self.transaction
     }
 
     fn is_due(&self, now: Now) -> bool {

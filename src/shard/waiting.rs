@@ -13,9 +13,17 @@ use crate::limits;
 use crate::net::Now;
 use crate::proxy::{Incoming, Outcome};
 
-/// Messages, each with the name that it waits for.
+/// Messages that wait for names.
 #[derive(Default)]
-pub(super) struct Waiting(Vec<(Question, Parked)>);
+pub(super) struct Waiting(Vec<Waits>);
+
+/// A message that waits for a name.
+struct Waits {
+    question: Question,
+    /// [`Handler::transaction`]
+    transaction: u64,
+    parked: Parked,
+}
 
 /// What becomes of a message that leads to a name which leads nowhere, or by a route that only the kernel knows.
 pub(super) enum Verdict {
@@ -34,7 +42,7 @@ impl Waiting {
 
     /// When the first of them has waited too long.
     pub fn deadline(&self) -> Option<Now> {
-        self.0.iter().filter_map(|(_, parked)| parked.stay.name_since).min().map(deadline)
+        self.0.iter().filter_map(|waits| waits.parked.stay.name_since).min().map(deadline)
     }
 
     /// Takes those out whose name has an answer.
@@ -47,17 +55,29 @@ impl Waiting {
     }
 
     fn take(&mut self, mut is_meant: impl FnMut(&Question, &Parked) -> bool) -> Vec<Parked> {
-        let taken = self.0.extract_if(.., |(question, parked)| is_meant(question, parked));
-        taken.map(|(_, parked)| parked).collect()
+        let taken = self.0.extract_if(.., |waits| is_meant(&waits.question, &waits.parked));
+        taken.map(|waits| waits.parked).collect()
     }
 
     fn is_asked(&self, question: &Question) -> bool {
-        self.0.iter().any(|(known, _)| known == question)
+        self.0.iter().any(|waits| waits.question == *question)
     }
 
     fn holds(&self, incoming: &Incoming<'_>) -> bool {
-        self.0.iter().any(|(_, parked)| parked.from == incoming.from && *parked.bytes == *incoming.bytes)
+        let parked = || self.0.iter().map(|waits| &waits.parked);
+        parked().any(|parked| parked.from == incoming.from && *parked.bytes == *incoming.bytes)
     }
+
+    /// A CANCEL whose INVITE waits, the first one.
+    fn is_cancelled_by(&self, transaction: u64, incoming: &Incoming<'_>) -> bool {
+        let of_it = || self.0.iter().filter(|waits| waits.transaction == transaction);
+        let is_first = of_it().next().is_some() && !of_it().any(|waits| is_cancel(&waits.parked.bytes));
+        is_cancel(incoming.bytes) && is_first
+    }
+}
+
+fn is_cancel(message: &[u8]) -> bool {
+    message.trim_ascii_start().starts_with(b"CANCEL ")
 }
 
 fn deadline(since: Now) -> Now {
@@ -125,7 +145,11 @@ impl<S, H: Handler> Worker<S, H> {
         }
         // Also where there is no room to wait: the next one goes there.
         let asked = self.waiting.is_asked(&question) || self.names.ask(question);
-        if !asked || self.waiting.len() >= self.current.snapshot.plan.dns.queue {
+        let transaction = self.handler.transaction();
+        let is_full = self.waiting.len() >= self.current.snapshot.plan.dns.queue;
+        // RFC 3261 §16.10: "If a matching response context is found, the element MUST immediately return a 200 (OK) response to
+        // the CANCEL request." That of an INVITE which waits is still to come, and so it waits, too.
+        if !asked || (is_full && !self.waiting.is_cancelled_by(transaction, incoming)) {
             return Verdict::Hurries;
         }
         if stay.name_since.is_none() {
@@ -135,7 +159,7 @@ impl<S, H: Handler> Worker<S, H> {
         let listener = self.current.snapshot.plan.listener(incoming.on).identity;
         let (bytes, from, stream) = (incoming.bytes.into(), incoming.from, incoming.stream);
         let parked = Parked { socket: *socket, listener, from, stream, bytes, class: *class, stay };
-        self.waiting.0.push((question, parked));
+        self.waiting.0.push(Waits { question, transaction, parked });
         self.metrics.parked_for_names_now.set(self.waiting.len() as u64);
         Verdict::Stays
     }

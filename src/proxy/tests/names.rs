@@ -70,6 +70,20 @@ fn next_hop(world: &mut World, text: &str) -> String {
     }
 }
 
+/// By which a shard finds the INVITE that waits for the name.
+#[test]
+fn an_invite_that_leads_to_an_unknown_name_and_its_cancel_stand_for_one_transaction() {
+    let mut world = world(&[]);
+    let mut of = |text: &str| {
+        world.answered("private", "10.0.0.50:5060", text, 503);
+        world.state.transaction()
+    };
+    let [one, other] = [1, 2].map(|branch| invite("sip:33123@192.0.2.9", branch));
+    let cancel = one.replace("INVITE", "CANCEL");
+    assert_eq!([of(&one), of(&cancel)], [of(&one); 2]);
+    assert_ne!(of(&one), of(&other));
+}
+
 #[test]
 fn transactions_are_spread_as_the_weights_say_and_each_goes_one_way() {
     let mut world = world(&[("gw.example", leads(&[(0, 1, 1), (0, 9, 2), (1, 100, 3)]))]);

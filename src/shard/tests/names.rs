@@ -27,6 +27,17 @@ impl Bench {
         }));
     }
 
+    /// Only so many may wait.
+    fn queue(&mut self, queue: usize) {
+        let known = self.published.load_full();
+        let mut queued = (*plan()).clone();
+        queued.dns.queue = queue;
+        let mut other = publication(2, Arc::new(queued), &[]);
+        (other.bindings, other.sockets) = (Arc::clone(&known.bindings), Arc::clone(&known.sockets));
+        other.sockets_since = known.sockets_since;
+        self.published.store(Arc::new(other));
+    }
+
     fn asked(&self) -> Vec<Question> {
         std::iter::from_fn(|| self.names.pop()).collect()
     }
@@ -127,15 +138,27 @@ fn a_shard_that_stops_lets_nobody_wait() {
 #[test]
 fn a_name_is_asked_for_also_where_nobody_may_wait() {
     let mut bench = Bench::new();
-    let known = bench.published.load_full();
-    let mut unqueued = (*plan()).clone();
-    unqueued.dns.queue = 0;
-    let mut other = publication(2, Arc::new(unqueued), &[]);
-    (other.bindings, other.sockets) = (Arc::clone(&known.bindings), Arc::clone(&known.sockets));
-    other.sockets_since = known.sockets_since;
-    bench.published.store(Arc::new(other));
+    bench.queue(0);
     bench.batch(&[b"name a.example"]);
     bench.complete(None);
     assert_eq!((bench.answered(), bench.waiting()), (1, (0, 0)));
     assert_eq!(bench.asked(), [question("a.example")], "for the next one");
+}
+
+/// Else its INVITE would ring, and nobody could stop that. There is one for each, so that the queue has an end.
+#[test]
+fn a_cancel_waits_with_its_invite_though_nobody_else_may() {
+    let mut bench = Bench::new();
+    bench.queue(1);
+    bench.batch(&[b"name b.example 2", b"CANCEL a.example 1"]);
+    assert_eq!((bench.waiting(), bench.unresolved(Unresolved::Pending)), ((1, 1), 1), "it has none yet");
+    let others: [&[u8]; 3] = [b"name b.example 1", b"CANCEL b.example 3", b"CANCEL b.example 2 again"];
+    bench.batch(&[b"CANCEL b.example 2"]);
+    bench.batch(&others);
+    bench.complete(None);
+    assert_eq!((bench.waiting(), bench.unresolved(Unresolved::Pending)), ((2, 2), 4));
+    bench.say(&[("b.example", leads())]);
+    bench.batch(&[]);
+    assert_eq!((bench.complete(None).len(), bench.waiting()), (2, (2, 0)));
+    assert_eq!((bench.accounted(), bench.io.free), (bench.received(), POOL));
 }
