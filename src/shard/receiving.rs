@@ -57,6 +57,18 @@ impl<S, H: Handler> Worker<S, H> {
         self.scratch = scratch;
     }
 
+    /// Both sides have said that they end it, and nothing can be answered any more.
+    ///
+    /// RFC 6455 §5.5.1: "After both sending and receiving a Close message, an endpoint considers the WebSocket connection closed
+    /// and MUST close the underlying TCP connection. The server MUST close the underlying TCP connection immediately".
+    #[cold]
+    fn on_layer_closed<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId) {
+        let Some(connection) = self.streams.get(stream) else { return };
+        let lost = Lost::of(connection, None);
+        self.tell_lost(io, lost);
+        self.finish_stream(io, stream, StreamEnd::Closed);
+    }
+
     /// The peer sends no more.
     fn on_half_closed<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId) {
         let now = self.now;
@@ -105,8 +117,10 @@ impl<S, H: Handler> Worker<S, H> {
                 }
             }
         }
-        if standing == Standing::PeerClosed {
-            self.on_half_closed(io, stream);
+        match standing {
+            Standing::Handshaking | Standing::Open => {}
+            Standing::PeerClosed => self.on_half_closed(io, stream),
+            Standing::Closed => self.on_layer_closed(io, stream),
         }
     }
 

@@ -44,6 +44,8 @@ pub enum Standing {
     Open,
     /// The peer has said that it sends no more.
     PeerClosed,
+    /// Both sides have said so.
+    Closed,
 }
 
 /// Why there is no layer, or no longer.
@@ -165,8 +167,8 @@ impl Layer {
                 // Where it cannot be sent, the stream's end says it.
                 let _ = session.send(&answer, out);
                 let above: Standing = above?.into();
-                let closed = below == tls::State::PeerClosed;
-                Ok((Came::Messages, if closed { Standing::PeerClosed } else { above }))
+                let is_half_closed = below == tls::State::PeerClosed && above != Standing::Closed;
+                Ok((Came::Messages, if is_half_closed { Standing::PeerClosed } else { above }))
             }
         }
     }
@@ -255,7 +257,7 @@ impl From<websocket::State> for Standing {
         match state {
             websocket::State::Handshaking => Self::Handshaking,
             websocket::State::Open => Self::Open,
-            websocket::State::Closed => Self::PeerClosed,
+            websocket::State::Closed => Self::Closed,
         }
     }
 }

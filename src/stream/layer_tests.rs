@@ -148,6 +148,20 @@ fn a_websocket_that_breaks_is_told_over_tls() {
 }
 
 #[test]
+fn a_websocket_that_both_sides_have_ended_is_closed() {
+    let close = b"\x88\x82\0\0\0\0\x03\xe8";
+    let (mut layer, mut scratch) = (Layer::accept(Transport::Ws, None).unwrap(), Scratch::default());
+    layer.receive(UPGRADE, &mut scratch).unwrap();
+    assert_eq!(layer.receive(close, &mut scratch), Ok((Came::Messages, Standing::Closed)));
+    let mut line = Line::new(Transport::Wss);
+    line.carry().unwrap();
+    line.send(UPGRADE);
+    line.send(close);
+    line.client.close(&mut line.to_layer);
+    assert_eq!(line.carry(), Ok(Standing::Closed), "TLS being at its end, too");
+}
+
+#[test]
 fn memory_for_rare_messages_is_given_back() {
     let mut scratch = Scratch::default();
     scratch.text.resize(10 * LAYER_SCRATCH_BYTES, 0);

@@ -403,19 +403,50 @@ fn mine() -> String {
     format!("192.0.2.1:{}", (1_000..).find(is_mine).expect("half of them are"))
 }
 
+impl Bench {
+    /// A connection over WebSocket.
+    fn browser(&mut self) -> StreamId {
+        let stream = self.accept("192.0.2.1:1000");
+        let mut scratch = crate::stream::Scratch::default();
+        let hello = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Protocol: sip\r\n\r\n";
+        let connection = self.shard.streams.get(stream).expect("a connection");
+        connection.layer = Layer::accept(Transport::Ws, None).expect("a layer");
+        connection.receive(hello, &mut scratch).expect("a handshake");
+        stream
+    }
+}
+
+/// A frame of a browser's, with a mask of zeros.
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u16).to_be_bytes();
+    let head: &[u8] = if payload.len() < 126 { &[0x80 | length[1]] } else { &[0xfe, length[0], length[1]] };
+    [&[0x80 | opcode], head, &[0; 4], payload].concat()
+}
+
+const TEXT: u8 = 1;
+const CLOSE: u8 = 8;
+
+/// RFC 6455 §5.5.1: "The server MUST close the underlying TCP connection immediately".
+#[test]
+fn a_websocket_that_both_sides_have_ended_is_closed_though_a_request_is_open() {
+    let mut bench = Bench::one_shard();
+    let stream = bench.browser();
+    asks(&mut bench, stream, 7);
+    bench.comes(stream, &frame(TEXT, b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/WS a;branch=z9hG4bK1\r\n\r\n"));
+    assert!(bench.io.streams.finished.is_empty());
+    bench.comes(stream, &frame(CLOSE, b"\x03\xe8"));
+    assert_eq!(bench.io.streams.finished, [stream]);
+    assert_eq!(told(&bench), [(7, SendFailure::Ended)]);
+}
+
 /// RFC 7118 §5.3: "SIP responses can only be sent over the existing WebSocket connection".
 #[test]
 fn who_waits_for_a_browsers_answer_hears_of_the_end_of_its_connection_however_it_came() {
     for is_half_closed in [true, false] {
         let mut bench = Bench::one_shard();
-        let stream = bench.accept("192.0.2.1:1000");
-        let mut scratch = crate::stream::Scratch::default();
-        let hello = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Protocol: sip\r\n\r\n";
-        let connection = bench.shard.streams.get(stream).expect("a connection");
-        connection.layer = Layer::accept(Transport::Ws, None).expect("a layer");
-        connection.receive(hello, &mut scratch).expect("a handshake");
+        let stream = bench.browser();
         asks(&mut bench, stream, 7);
         if is_half_closed {
             let asks_too = b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/WS a;branch=z9hG4bK1\r\n\r\n";
