@@ -42,19 +42,38 @@ impl<S, H: Handler> Worker<S, H> {
         let was_handshaking = connection.layer.is_handshaking();
         let place = (connection.listener, connection.peer);
         let mut scratch = std::mem::take(&mut self.scratch);
-        let came = connection.receive(bytes, &mut scratch);
-        let is_open = came.is_ok() && was_handshaking && !connection.layer.is_handshaking();
+        let (came, standing) = connection.receive(bytes, &mut scratch);
+        let is_open = standing.is_ok() && was_handshaking && !connection.layer.is_handshaking();
         let is_stalled = !scratch.out.is_empty() && !self.put_raw(io, stream, &scratch.out);
-        if is_open && !is_stalled {
+        if is_stalled {
+            self.say_no_more(stream);
+        } else if is_open {
             self.on_handshaken(io, stream);
         }
-        match came {
+        if is_stalled || matches!(standing, Ok(Standing::Closed) | Err(_)) {
+            self.streams.hide(stream);
+        }
+        // What came before its end is genuine, whatever ends it.
+        self.on_came(io, stream, place, came, bytes, &scratch);
+        match standing {
             _ if is_stalled => self.cut_off(io, stream, StreamEnd::Stalled),
-            Ok((came, standing)) => self.on_came(io, stream, place, (came, standing), bytes, &scratch),
-            Err(failure) => self.on_layer_failed(io, stream, place, &failure),
+            Ok(Standing::Open | Standing::Handshaking) => {}
+            Ok(Standing::PeerClosed) => self.on_half_closed(io, stream),
+            Ok(Standing::Closed) => self.on_layer_closed(io, stream),
+            Err(failure) if self.is_read(stream) => self.on_layer_failed(io, stream, place, &failure),
+            Err(_) => {}
         }
         scratch.clear();
         self.scratch = scratch;
+    }
+
+    /// What the layer had to say found no room, and behind that gap the peer would understand nothing.
+    #[cold]
+    fn say_no_more(&mut self, stream: StreamId) {
+        if let Some(connection) = self.streams.get(stream) {
+            connection.layer.close(&mut self.sealed);
+            self.sealed.clear();
+        }
     }
 
     /// Both sides have said that they end it, and nothing can be answered any more.
@@ -93,7 +112,7 @@ impl<S, H: Handler> Worker<S, H> {
         io: &mut I,
         stream: StreamId,
         place: (u32, SocketAddr),
-        (came, standing): (Came, Standing),
+        came: Came,
         bytes: &[u8],
         scratch: &Scratch,
     ) {
@@ -116,11 +135,6 @@ impl<S, H: Handler> Worker<S, H> {
                     }
                 }
             }
-        }
-        match standing {
-            Standing::Handshaking | Standing::Open => {}
-            Standing::PeerClosed => self.on_half_closed(io, stream),
-            Standing::Closed => self.on_layer_closed(io, stream),
         }
     }
 
@@ -173,7 +187,7 @@ impl<S, H: Handler> Worker<S, H> {
         }
         if !self.put(io, stream, b"\r\n") {
             // It asks, and takes no answers.
-            self.cut_off(io, stream, StreamEnd::Stalled);
+            self.not_put(io, stream);
         }
     }
 

@@ -149,7 +149,8 @@ impl<S, H: Handler> Worker<S, H> {
                 let is_peer = way.peer.is_none_or(|mark| mark == peer_mark(nonce, c.peer));
                 let is_port = !way.is_flow || (c.peer.port() == way.to.port() && !c.is_half_closed());
                 let is_client = is_peer && is_port && way.stream.may_be(c.serial);
-                is_client && c.can_send() && c.listener == way.listener && c.peer.ip() == way.to.ip()
+                let is_open = c.can_send() && !c.layer.is_closed();
+                is_client && is_open && c.listener == way.listener && c.peer.ip() == way.to.ip()
             };
             if shard == self.number && self.streams.get(stream).is_some_and(is_it) {
                 return self.write(io, stream, bytes, way, waiting);
@@ -286,8 +287,17 @@ impl<S, H: Handler> Worker<S, H> {
             is_kept
         });
         if !is_kept {
-            self.cut_off(io, stream, StreamEnd::Stalled);
+            self.not_put(io, stream);
             self.not_sent(io, waiting, DropReason::ConnectionFailed, None);
+        }
+    }
+
+    /// What was to be sent to a peer found no room. Where its layer is closed, that says nothing of the peer: what came
+    /// together with the end of that layer is handled yet.
+    #[cold]
+    pub(super) fn not_put<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId) {
+        if self.streams.get(stream).is_some_and(|connection| !connection.layer.is_closed()) {
+            self.cut_off(io, stream, StreamEnd::Stalled);
         }
     }
 

@@ -155,16 +155,13 @@ impl Connection {
 
     /// Takes what its socket received: [`Layer::receive`]. A server that has said something behind its handshake has taken what
     /// was sent.
-    ///
-    /// # Errors
-    /// It is to be closed, once what has to be sent is.
-    pub fn receive(&mut self, bytes: &[u8], scratch: &mut Scratch) -> Result<(Came, Standing), LayerFailure> {
+    pub fn receive(&mut self, bytes: &[u8], scratch: &mut Scratch) -> (Came, Result<Standing, LayerFailure>) {
         let was_handshaking = self.layer.is_handshaking();
-        let came = self.layer.receive(bytes, scratch)?;
+        let came = self.layer.receive(bytes, scratch);
         if !was_handshaking && !scratch.text().is_empty() {
             self.is_unproven = false;
         }
-        Ok(came)
+        came
     }
 
     /// The server has not said anything behind its handshake: what was sent it has not taken.

@@ -14,7 +14,7 @@ fn carry(connection: &mut Connection, peer: &mut Session, mut to_connection: Vec
     while !to_connection.is_empty() || !to_peer.is_empty() {
         let (mut scratch, mut text) = (Scratch::default(), Vec::new());
         if !to_connection.is_empty() {
-            connection.receive(&std::mem::take(&mut to_connection), &mut scratch).unwrap();
+            connection.receive(&std::mem::take(&mut to_connection), &mut scratch).1.unwrap();
         }
         to_peer.extend(&scratch.out);
         peer.receive(&std::mem::take(&mut to_peer), &mut text, &mut to_connection).unwrap();
@@ -39,9 +39,9 @@ fn a_server_has_taken_what_was_sent_once_it_says_something_itself() {
     let mut record = Vec::new();
     session.send(b"SIP/2.0 100 Trying\r\n", &mut record).unwrap();
     let (part, rest) = record.split_at(record.len() / 2);
-    ours.receive(part, &mut scratch).unwrap();
+    ours.receive(part, &mut scratch).1.unwrap();
     assert_eq!(ours.unfinished(), Some(Failure::Unheard));
-    ours.receive(rest, &mut scratch).unwrap();
+    ours.receive(rest, &mut scratch).1.unwrap();
     assert_eq!((ours.unfinished(), ours.is_unproven()), (None, false));
     assert_eq!(ours.take_awaited(), [who], "it is still to be answered");
 }

@@ -144,31 +144,27 @@ impl Layer {
         Ok(Self::Tls(Box::new(Session::connect(client, name, &mut scratch.out)?)))
     }
 
-    /// Takes what the socket received. What it stands for is in `scratch`, and what has to be sent in [`Scratch::out`], even
-    /// where it fails.
-    ///
-    /// # Errors
-    /// The connection is to be closed, once what has to be sent is.
-    pub fn receive(&mut self, bytes: &[u8], scratch: &mut Scratch) -> Result<(Came, Standing), LayerFailure> {
+    /// Takes what the socket received. What it stands for is in `scratch`, and what has to be sent in [`Scratch::out`]. With it
+    /// how the layer stands; where that has failed, the connection is to be closed once what has to be sent is, and what came
+    /// before the failure is as good as any.
+    pub fn receive(&mut self, bytes: &[u8], scratch: &mut Scratch) -> (Came, Result<Standing, LayerFailure>) {
         let Scratch { text, ends, out, between } = scratch;
         match self {
-            Self::Plain => Ok((Came::AsIs, Standing::Open)),
-            Self::Tls(session) => Ok((Came::Text, session.receive(bytes, text, out)?.into())),
+            Self::Plain => (Came::AsIs, Ok(Standing::Open)),
+            Self::Tls(session) => (Came::Text, standing(session.receive(bytes, text, out))),
             Self::WebSocket(socket) => {
-                let state = socket.receive(bytes, |message| put(message, text, ends), out)?;
-                Ok((Came::Messages, state.into()))
+                let state = socket.receive(bytes, |message| put(message, text, ends), out);
+                (Came::Messages, standing(state))
             }
             Self::SecureWebSocket(both) => {
                 let (session, socket) = &mut **both;
-                let below = session.receive(bytes, between, out)?;
+                let below = standing(session.receive(bytes, between, out));
                 let mut answer = Vec::new();
                 let above = socket.receive(between, |message| put(message, text, ends), &mut answer);
                 between.clear();
                 // Where it cannot be sent, the stream's end says it.
                 let _ = session.send(&answer, out);
-                let above: Standing = above?.into();
-                let is_half_closed = below == tls::State::PeerClosed && above != Standing::Closed;
-                Ok((Came::Messages, if is_half_closed { Standing::PeerClosed } else { above }))
+                (Came::Messages, of_both(below, standing(above)))
             }
         }
     }
@@ -226,6 +222,16 @@ impl Layer {
         matches!(self, Self::WebSocket(_) | Self::SecureWebSocket(_))
     }
 
+    /// Nothing can be sent any more.
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Tls(session) => session.is_closed(),
+            Self::WebSocket(socket) => socket.is_closed(),
+            Self::SecureWebSocket(both) => both.0.is_closed() || both.1.is_closed(),
+        }
+    }
+
     /// Nothing can be sent yet.
     pub fn is_handshaking(&self) -> bool {
         match self {
@@ -234,6 +240,27 @@ impl Layer {
             Self::WebSocket(socket) => socket.is_handshaking(),
             Self::SecureWebSocket(both) => both.1.is_handshaking(),
         }
+    }
+}
+
+fn standing<S, F>(state: Result<S, F>) -> Result<Standing, LayerFailure>
+where
+    Standing: From<S>,
+    LayerFailure: From<F>,
+{
+    Ok(state?.into())
+}
+
+/// How WebSocket over TLS stands. Of two failures the one above came first.
+fn of_both(
+    below: Result<Standing, LayerFailure>,
+    above: Result<Standing, LayerFailure>,
+) -> Result<Standing, LayerFailure> {
+    let above = above?;
+    match (below?, above) {
+        (_, Standing::Closed) => Ok(Standing::Closed),
+        (Standing::PeerClosed, _) => Ok(Standing::PeerClosed),
+        (_, above) => Ok(above),
     }
 }
 

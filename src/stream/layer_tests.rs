@@ -34,16 +34,15 @@ impl Line {
         let mut standing = Ok(Standing::Open);
         while !self.to_layer.is_empty() && standing.is_ok() {
             let bytes = std::mem::take(&mut self.to_layer);
-            let came = self.layer.receive(&bytes, &mut self.scratch);
-            match &came {
-                Ok((Came::Text, _)) => self.got.push(self.scratch.text().to_vec()),
-                Ok((Came::Messages, _)) => self.got.extend(self.scratch.messages().map(<[u8]>::to_vec)),
-                Ok((Came::AsIs, _)) => panic!("it is not plain"),
-                Err(_) => {}
+            let came;
+            (came, standing) = self.layer.receive(&bytes, &mut self.scratch);
+            match came {
+                Came::Text => self.got.push(self.scratch.text().to_vec()),
+                Came::Messages => self.got.extend(self.scratch.messages().map(<[u8]>::to_vec)),
+                Came::AsIs => panic!("it is not plain"),
             }
             self.client.receive(&self.scratch.out, &mut self.at_client, &mut self.to_layer).unwrap();
             self.scratch.clear();
-            standing = came.map(|(_, standing)| standing);
         }
         standing
     }
@@ -64,7 +63,7 @@ impl Line {
 fn tcp_is_what_it_is() {
     let mut layer = Layer::accept(Transport::Tcp, None).unwrap();
     let mut scratch = Scratch::default();
-    assert_eq!(layer.receive(b"OPTIONS", &mut scratch), Ok((Came::AsIs, Standing::Open)));
+    assert_eq!(layer.receive(b"OPTIONS", &mut scratch), (Came::AsIs, Ok(Standing::Open)));
     assert!(scratch.out.is_empty() && !layer.is_handshaking());
     let mut sent = Vec::new();
     assert!(layer.send(b"SIP", &mut scratch, |bytes| sent.write_all(bytes).is_ok()));
@@ -103,7 +102,7 @@ fn what_is_no_tls_fails_with_its_remedy() {
     let (server, _) = sides();
     let mut layer = Layer::accept(Transport::Tls, Some(&server)).unwrap();
     let mut scratch = Scratch::default();
-    let failure = layer.receive(b"OPTIONS sip:a SIP/2.0\r\n", &mut scratch).unwrap_err();
+    let failure = layer.receive(b"OPTIONS sip:a SIP/2.0\r\n", &mut scratch).1.unwrap_err();
     layer.close(&mut scratch);
     assert!(scratch.out.is_empty() && !layer.send(b"SIP", &mut scratch, |_| true));
     let text = failure.to_string();
@@ -119,8 +118,8 @@ fn websocket_gives_whole_messages_over_either() {
     let mut layer = Layer::accept(Transport::Ws, None).unwrap();
     let mut scratch = Scratch::default();
     assert!(layer.is_handshaking());
-    let (came, standing) = layer.receive(&[UPGRADE, frames].concat(), &mut scratch).unwrap();
-    assert_eq!((came, standing), (Came::Messages, Standing::Open));
+    let came = layer.receive(&[UPGRADE, frames].concat(), &mut scratch);
+    assert_eq!(came, (Came::Messages, Ok(Standing::Open)));
     assert!(scratch.messages().eq([b"one", b"two"]));
     assert!(scratch.out.starts_with(b"HTTP/1.1 101") && scratch.out.ends_with(b"\x8a\0"));
 
@@ -147,12 +146,40 @@ fn a_websocket_that_breaks_is_told_over_tls() {
     assert!(!line.answer(b"late"));
 }
 
+/// What comes in the same read as the record that breaks TLS, or as its end.
+#[test]
+fn what_came_before_a_failure_of_tls_is_there() {
+    let broken = b"\x17\x03\x03\0\x20no record that anybody has encrypted";
+    for (transport, text) in
+        [(Transport::Tls, &b"SIP/2.0 200 OK\r\n"[..]), (Transport::Wss, b"\x81\x83\0\0\0\0one")]
+    {
+        let mut line = Line::new(transport);
+        line.carry().unwrap();
+        if transport == Transport::Wss {
+            line.send(UPGRADE);
+            line.carry().unwrap();
+        }
+        line.got.clear();
+        line.send(text);
+        line.to_layer.extend_from_slice(broken);
+        let (came, standing) = line.layer.receive(&line.to_layer, &mut line.scratch);
+        assert!(matches!(standing, Err(LayerFailure::Tls(_))), "{standing:?}");
+        match came {
+            Came::Messages => assert!(line.scratch.messages().eq([b"one"])),
+            _ => assert_eq!(line.scratch.text(), text),
+        }
+        assert!(line.layer.is_closed() && !line.layer.send(b"late", &mut Scratch::default(), |_| true));
+    }
+}
+
 #[test]
 fn a_websocket_that_both_sides_have_ended_is_closed() {
     let close = b"\x88\x82\0\0\0\0\x03\xe8";
     let (mut layer, mut scratch) = (Layer::accept(Transport::Ws, None).unwrap(), Scratch::default());
-    layer.receive(UPGRADE, &mut scratch).unwrap();
-    assert_eq!(layer.receive(close, &mut scratch), Ok((Came::Messages, Standing::Closed)));
+    layer.receive(UPGRADE, &mut scratch).1.unwrap();
+    assert!(!layer.is_closed());
+    assert_eq!(layer.receive(close, &mut scratch), (Came::Messages, Ok(Standing::Closed)));
+    assert!(layer.is_closed());
     let mut line = Line::new(Transport::Wss);
     line.carry().unwrap();
     line.send(UPGRADE);

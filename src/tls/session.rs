@@ -174,6 +174,11 @@ impl Session {
         }
     }
 
+    /// Nothing can be sent any more: this side has said so, or it has failed.
+    pub const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// How it stands.
     pub fn state(&self) -> State {
         match (self.connection.is_handshaking(), self.peer_closed) {

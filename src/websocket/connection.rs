@@ -116,6 +116,15 @@ impl WebSocket {
         matches!(self.0, Stage::Handshake(_))
     }
 
+    /// Nothing can be sent any more: one side has said that it ends it, or it has failed.
+    pub fn is_closed(&self) -> bool {
+        match &self.0 {
+            Stage::Handshake(_) => false,
+            Stage::Open(context) => !context.can_write(),
+            Stage::Closed => true,
+        }
+    }
+
     /// Says that we end it (RFC 6455 §7.1.2), because we stop or it was idle. The client answers, which makes
     /// [`State::Closed`] of it.
     pub fn close(&mut self, out: &mut Vec<u8>) {

@@ -43,14 +43,13 @@ fn label(failure: &LayerFailure) -> &'static str {
 
 /// Gives the layer a piece; `false`: there can be no more.
 fn give(layer: &mut Layer, piece: &[u8], scratch: &mut Scratch, made: &mut Made) -> bool {
-    let came = layer.receive(piece, scratch);
+    let (came, standing) = layer.receive(piece, scratch);
     match came {
-        Ok((Came::AsIs, _)) => made.text.extend_from_slice(piece),
-        Ok((Came::Text, _)) => made.text.extend_from_slice(scratch.text()),
-        Ok((Came::Messages, _)) => made.messages.extend(scratch.messages().map(<[u8]>::to_vec)),
-        Err(_) => {}
+        Came::AsIs => made.text.extend_from_slice(piece),
+        Came::Text => made.text.extend_from_slice(scratch.text()),
+        Came::Messages => made.messages.extend(scratch.messages().map(<[u8]>::to_vec)),
     }
-    let end = came.map(|(_, standing)| standing).map_err(|failure| label(&failure));
+    let end = standing.map_err(|failure| label(&failure));
     made.end = Some(end);
     matches!(end, Ok(Standing::Open | Standing::Handshaking))
 }
@@ -81,7 +80,7 @@ fn holds_no_more_than_its_limit(transport: Transport, server: &Server, pieces: &
     let mut layer = Layer::accept(transport, Some(server)).expect("a layer");
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
         let mut scratch = Scratch::default();
-        let is_over = layer.receive(piece, &mut scratch).is_err();
+        let is_over = layer.receive(piece, &mut scratch).1.is_err();
         drop(scratch);
         let now = held() - before;
         assert!(now <= most as isize, "{transport:?} holds {now} bytes, {most} are its limit");

@@ -413,8 +413,12 @@ impl Bench {
             Sec-WebSocket-Protocol: sip\r\n\r\n";
         let connection = self.shard.streams.get(stream).expect("a connection");
         connection.layer = Layer::accept(Transport::Ws, None).expect("a layer");
-        connection.receive(hello, &mut scratch).expect("a handshake");
+        connection.receive(hello, &mut scratch).1.expect("a handshake");
         stream
+    }
+
+    fn failed_layers(&self) -> u64 {
+        self.metrics.streams.ended[StreamEnd::LayerFailed as usize].get()
     }
 }
 
@@ -427,6 +431,51 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 
 const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
+const PING: u8 = 9;
+
+#[test]
+fn what_came_in_the_same_read_before_a_layer_fails_is_heard() {
+    let mut bench = Bench::one_shard();
+    let stream = bench.browser();
+    asks(&mut bench, stream, 7);
+    asks(&mut bench, stream, 8);
+    let unmasked = b"\x81\x01x";
+    bench.comes(stream, &[&frame(TEXT, RELAY)[..], &frame(TEXT, ANSWER.as_bytes()), unmasked].concat());
+    assert_eq!(told(&bench), [(8, SendFailure::Ended)], "7 is answered");
+    assert_eq!((bench.received(), bench.failed_layers()), (2, 1));
+    // What would have been said behind the close frame is not, and that is no fault of the peer's.
+    assert_eq!((&bench.io.streams.finished[..], &bench.io.streams.reset[..]), (&[stream][..], &[][..]));
+    assert_eq!(bench.metrics.dropped_count(DropReason::ConnectionFailed), 1);
+}
+
+#[test]
+fn what_came_in_the_same_read_before_a_peer_takes_no_more_is_heard() {
+    let mut bench = Bench::one_shard();
+    let stream = bench.browser();
+    asks(&mut bench, stream, 7);
+    bench.io.streams.full = Some(stream);
+    bench.comes(stream, &[frame(TEXT, b"\r\n"), frame(TEXT, ANSWER.as_bytes()), frame(PING, b"")].concat());
+    assert_eq!((bench.io.streams.reset.as_slice(), bench.received()), (&[stream][..], 1));
+    bench.event(Event::Ended { stream, errno: 0 });
+    assert_eq!(told(&bench), [], "7 is answered");
+}
+
+/// RFC 6455 §5.5.1: "If an endpoint receives a Close frame and did not previously send a Close frame, the endpoint MUST send a
+/// Close frame in response."
+#[test]
+fn what_a_browser_says_together_with_its_close_frame_is_heard_and_its_close_is_answered() {
+    let mut bench = Bench::one_shard();
+    let stream = bench.browser();
+    asks(&mut bench, stream, 7);
+    let said = [b"\r\n", RELAY, RELAY, ANSWER.as_bytes()].map(|message| frame(TEXT, message)).concat();
+    let before = bench.written(stream);
+    bench.comes(stream, &[said, frame(CLOSE, b"\x03\xe8")].concat());
+    assert_eq!((bench.received(), told(&bench)), (3, vec![]));
+    let written: Vec<_> = bench.io.streams.written[before..].iter().map(|(_, bytes)| &bytes[..]).collect();
+    assert_eq!(written, [b"\x88\x02\x03\xe8"]);
+    assert_eq!(bench.metrics.streams.ended[StreamEnd::Closed as usize].get(), 1);
+    assert_eq!((&bench.io.streams.finished[..], &bench.io.streams.reset[..]), (&[stream][..], &[][..]));
+}
 
 /// RFC 6455 §5.5.1: "The server MUST close the underlying TCP connection immediately".
 #[test]
