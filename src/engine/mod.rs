@@ -20,6 +20,7 @@ mod stamp;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod unarmed;
 pub mod uring;
 mod waker;
 
@@ -101,6 +102,12 @@ pub trait Io {
     fn has_room(&self, bytes: usize) -> bool {
         let _ = bytes;
         true
+    }
+    /// How long bytes of a stream may have waited for a receive buffer, in nanoseconds: those of the event at hand, or those
+    /// that are still to come. `None`: they have not.
+    fn unread_ns(&mut self, stream: StreamId) -> Option<u64> {
+        let _ = stream;
+        None
     }
     /// Closes a stream once all is sent; what still comes in is read and thrown away. [`Event::Ended`] follows.
     fn finish(&mut self, stream: StreamId) {

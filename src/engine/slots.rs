@@ -9,6 +9,7 @@
 //! A batch looks only at sockets that stand in a list: those whose receive has ended, and those that
 //! are being closed.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::SocketId;
@@ -58,8 +59,8 @@ pub enum Care {
 /// The sockets by number.
 pub struct Slots<T> {
     slots: Box<[Option<Slot<T>>]>,
-    /// Their receives are to be started.
-    unarmed: Vec<SocketId>,
+    /// Their receives are to be started, in this order: where there are fewer buffers than can be filled, the first take all.
+    unarmed: VecDeque<SocketId>,
     /// Those that are not `Receiving`.
     closing: Vec<SocketId>,
 }
@@ -70,7 +71,7 @@ impl<T> Slots<T> {
         let most = usize::from(most);
         Self {
             slots: (0..most).map(|_| None).collect(),
-            unarmed: Vec::with_capacity(most),
+            unarmed: VecDeque::with_capacity(most),
             closing: Vec::with_capacity(most),
         }
     }
@@ -81,7 +82,7 @@ impl<T> Slots<T> {
         let state = State::Receiving;
         *place =
             Some(Slot { socket, state, armed: false, begun: false, failures: 0, close_by: Now(u64::MAX) });
-        self.unarmed.push(id);
+        self.unarmed.push_back(id);
         true
     }
 
@@ -122,7 +123,7 @@ impl<T> Slots<T> {
             return;
         }
         if slot.failures < MOST_FAILURES {
-            self.unarmed.push(id);
+            self.unarmed.push_back(id);
         } else {
             slot.state = State::Emptying;
             slot.close_by = Now(0);
@@ -133,7 +134,7 @@ impl<T> Slots<T> {
     /// The next receive that is to be started, and whether it is for another time; it counts as under way
     /// from now on.
     pub fn next_unarmed(&mut self) -> Option<(SocketId, bool)> {
-        while let Some(id) = self.unarmed.pop() {
+        while let Some(id) = self.unarmed.pop_front() {
             if let Some(slot) = self.slot(id).filter(|slot| slot.state == State::Receiving && !slot.armed) {
                 slot.armed = true;
                 return Some((id, std::mem::replace(&mut slot.begun, true)));
@@ -245,6 +246,20 @@ mod tests {
             assert_eq!((slots.next_unarmed(), slots.next_unarmed()), (Some((A, true)), None), "{errno}");
         }
         assert!(!slots.any_closing());
+    }
+
+    #[test]
+    fn receives_are_started_again_in_the_order_in_which_they_have_ended() {
+        let mut slots = receiving();
+        slots.open(B, "b");
+        slots.next_unarmed();
+        for [first, second] in [[A, B], [B, A], [A, B]] {
+            [first, second].into_iter().for_each(|id| slots.ended(id, libc::ENOBUFS));
+            assert_eq!(
+                [slots.next_unarmed(), slots.next_unarmed()],
+                [first, second].map(|id| Some((id, true)))
+            );
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::SocketId;
+use super::unarmed::Unarmed;
 use crate::limits::{STREAM_CHUNK_BYTES, STREAM_QUEUE_MOST_BYTES, STREAM_QUEUES_BYTES, STREAMS};
 use crate::net::Now;
 use crate::stream::StreamId;
@@ -36,6 +37,10 @@ pub struct Stream<S> {
     pub is_patient: bool,
     /// The peer sends no more.
     pub is_read: bool,
+    /// Since when its receive is to be started, until that lasts: what has come meanwhile is not read.
+    pub unread_since: Option<Now>,
+    /// Its receive was started last, and it has read nothing since.
+    pub is_in_turn: bool,
     /// It is closed once all is sent, or by then.
     finish_by: Option<Now>,
     /// The peer was told that nothing more comes.
@@ -171,7 +176,7 @@ pub struct Streams<S> {
     places: Vec<Place<S>>,
     free: VecDeque<u16>,
     /// Their receives are to be started.
-    pub unarmed: Vec<StreamId>,
+    pub unarmed: Unarmed,
     /// They are to be connected, and where to.
     pub unconnected: Vec<(StreamId, SocketAddr)>,
     /// They have something to send, and nothing of theirs is under way.
@@ -199,7 +204,7 @@ impl<S> Default for Streams<S> {
         Self {
             places: Vec::new(),
             free: VecDeque::new(),
-            unarmed: Vec::new(),
+            unarmed: Unarmed::default(),
             unconnected: Vec::new(),
             unsent: Vec::new(),
             writes: 0,
@@ -238,6 +243,8 @@ impl<S> Streams<S> {
             is_listed: false,
             is_patient: false,
             is_read: false,
+            unread_since: None,
+            is_in_turn: false,
             finish_by: None,
             is_shut: false,
             is_over: false,
@@ -247,9 +254,6 @@ impl<S> Streams<S> {
             queue: VecDeque::new(),
             held_bytes: 0,
         }));
-        if !is_connecting {
-            self.unarmed.push(id);
-        }
         Some(id)
     }
 

@@ -39,6 +39,9 @@ impl<S, H: Handler> Worker<S, H> {
         if bytes.is_empty() {
             return self.on_half_closed(io, stream);
         }
+        if let Some(ns) = io.unread_ns(stream) {
+            connection.waited(ns);
+        }
         let was_handshaking = connection.layer.is_handshaking();
         let place = (connection.listener, connection.peer);
         let mut scratch = std::mem::take(&mut self.scratch);

@@ -489,6 +489,10 @@ impl<S, H: Handler> Worker<S, H> {
         let overdue =
             self.streams.overdue(self.now, |listener| snapshot.view.by_identity(listener).is_some());
         for (stream, why) in overdue {
+            // What it is waited for may have come: `Connection::waited`.
+            if why.is_of_peer() && io.unread_ns(stream).is_some() {
+                continue;
+            }
             match why {
                 Overdue::Connect => self.not_connected_in_time(io, stream),
                 Overdue::Stalled => self.cut_off(io, stream, StreamEnd::Stalled),

@@ -142,6 +142,10 @@ impl Io for FakeIo {
         self.streams.has_room()
     }
 
+    fn unread_ns(&mut self, stream: StreamId) -> Option<u64> {
+        self.streams.unread.get(&stream).copied()
+    }
+
     fn finish(&mut self, stream: StreamId) {
         self.streams.finished.push(stream);
     }

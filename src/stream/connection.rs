@@ -86,6 +86,13 @@ pub enum Overdue {
     Idle,
 }
 
+impl Overdue {
+    /// The peer has not sent in time what it has begun.
+    pub const fn is_of_peer(self) -> bool {
+        matches!(self, Self::Message | Self::Handshake)
+    }
+}
+
 impl Connection {
     /// One that is to be opened, or (`is_open`) that the peer has opened.
     pub fn new(listener: u32, peer: SocketAddr, is_open: bool, now: Now) -> Self {
@@ -193,6 +200,12 @@ impl Connection {
     /// Bytes have come in.
     pub fn heard(&mut self, now: Now) {
         self.used = now;
+    }
+
+    /// What has come in has waited for so many nanoseconds until it was read: that time is not the peer's.
+    pub fn waited(&mut self, ns: u64) {
+        self.opened = self.opened.plus_ns(ns);
+        self.framer.waited(ns);
     }
 
     /// A message or a keep-alive has come in.

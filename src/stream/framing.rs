@@ -221,6 +221,11 @@ impl Framer {
         Some(if self.need.is_none() { headers_by } else { headers_by.plus_ns(limits.body_ns) })
     }
 
+    /// What there is of a message may come so many nanoseconds later.
+    pub fn waited(&mut self, ns: u64) {
+        self.since = self.since.plus_ns(ns);
+    }
+
     /// Memory that it keeps, in bytes.
     pub fn kept_bytes(&self) -> usize {
         self.partial.capacity()

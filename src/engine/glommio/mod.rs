@@ -170,7 +170,7 @@ impl<'m> Engine<'m> {
     }
 
     fn has_more_to_do(&self) -> bool {
-        self.ready.any() || !self.told.is_empty() || self.streams.is_news || !self.streams.unarmed.is_empty()
+        self.ready.any() || !self.told.is_empty() || self.streams.is_news || self.streams.any_unarmed()
     }
 
     fn sleep_ns(&self, by: Option<Now>) -> u64 {

@@ -24,6 +24,9 @@ impl Engine<'_> {
         let id = self.streams.insert(socket.into(), is_connecting)?;
         let waker = self.ready.waker(Who::Stream(id));
         self.streams.get(id)?.socket.wakes(waker);
+        if !is_connecting {
+            self.streams.arm(id, self.clock.now);
+        }
         Some(id)
     }
 
@@ -66,7 +69,7 @@ impl Engine<'_> {
         if let Err(error) = how {
             return self.end_stream(shard, id, errno(&error), false);
         }
-        self.streams.unarmed.push(id);
+        self.streams.arm(id, self.clock.now);
         self.streams.changed(id);
         self.streams.list(id);
         shard.on_event(self, Event::Connected { stream: id });
@@ -147,7 +150,7 @@ impl Engine<'_> {
     fn end_stream(&mut self, shard: &mut impl Shard<Self>, id: StreamId, errno: i32, reset: bool) {
         if let Some(stream) = self.streams.get(id) {
             // Nothing of it is the kernel's.
-            (stream.is_connecting, stream.is_sending) = (false, false);
+            (stream.is_connecting, stream.is_receiving, stream.is_sending) = (false, false, false);
         }
         if !self.streams.over(id) {
             return;
@@ -174,7 +177,8 @@ impl Engine<'_> {
                 self.slots.ended(on, 0);
             }
         }
-        while let Some(id) = self.streams.unarmed.pop() {
+        self.streams.settle_armed(self.clock.now);
+        while let Some(id) = self.streams.next_unarmed() {
             self.read_stream(shard, id);
         }
         self.send_streams();

@@ -5,14 +5,12 @@ use std::io;
 use io_uring::IoUring;
 
 use super::pool::Pool;
-use crate::limits::{STREAM_BUFFER_BYTES, STREAM_BUFFERS};
+use crate::limits::STREAM_BUFFER_BYTES;
 
 /// Their buffer group.
 pub const GROUP: u16 = 1;
 
-const _: () = assert!(STREAM_BUFFERS.is_power_of_two());
-
-/// Maps the pool and lends it to the kernel.
-pub fn new(uring: &IoUring) -> io::Result<Pool> {
-    Pool::new(uring, GROUP, STREAM_BUFFERS, STREAM_BUFFER_BYTES, 0)
+/// Maps a pool of so many, a power of two, and lends it to the kernel.
+pub fn new(uring: &IoUring, count: u16) -> io::Result<Pool> {
+    Pool::new(uring, GROUP, count, STREAM_BUFFER_BYTES, 0)
 }

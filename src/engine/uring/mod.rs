@@ -116,7 +116,7 @@ impl<'m> Engine<'m> {
         let places = places();
         let ring = Ring::new(&sizes, places, metrics)?;
         let receive = Receive::new(ring.io(), sizes.receive_buffers, sizes.message_bytes)?;
-        let chunks = chunks::new(ring.io())?;
+        let chunks = chunks::new(ring.io(), sizes.stream_buffers)?;
         metrics.receive_buffers.set(sizes.receive_buffers.into());
         metrics.send_buffers.set(sizes.send_buffers.into());
         metrics.ring_entries.set(sizes.completions.into());
@@ -444,6 +444,10 @@ impl Io for Engine<'_> {
 
     fn has_room(&self, bytes: usize) -> bool {
         self.streams.has_room(bytes)
+    }
+
+    fn unread_ns(&mut self, stream: StreamId) -> Option<u64> {
+        self.streams.unread_ns(stream, self.clock.now)
     }
 
     fn finish(&mut self, stream: StreamId) {

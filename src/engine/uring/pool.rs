@@ -131,6 +131,11 @@ impl Pool {
         self.needed = self.needed.saturating_add(1);
     }
 
+    /// How many the kernel has.
+    pub const fn lent(&self) -> u16 {
+        self.lent
+    }
+
     /// The kernel has all there are, so that where it wants more, more does not come at once.
     pub fn is_all_lent(&self) -> bool {
         self.wanted > self.mask

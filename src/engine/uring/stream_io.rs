@@ -113,7 +113,7 @@ impl Engine<'_> {
         if completion.result < 0 {
             return self.end_stream(shard, id, -completion.result, false);
         }
-        self.streams.unarmed.push(id);
+        self.streams.arm(id, self.clock.now);
         self.streams.changed(id);
         self.streams.list(id);
         shard.on_event(self, Event::Connected { stream: id });
@@ -121,7 +121,9 @@ impl Engine<'_> {
 
     pub(super) fn take_over_accepted(&mut self, accepted: Accepted) -> Option<StreamId> {
         let Accepted::Socket(socket) = accepted else { return None };
-        self.streams.insert(socket.into(), false)
+        let id = self.streams.insert(socket.into(), false)?;
+        self.streams.arm(id, self.clock.now);
+        Some(id)
     }
 
     pub(super) fn stream_received(&mut self, shard: &mut impl Shard<Self>, completion: Completion) {
@@ -138,6 +140,7 @@ impl Engine<'_> {
                 // below, after the event that borrows it.
                 let bytes = unsafe { self.chunks.read(buffer, len) };
                 shard.on_event(self, Event::Received { stream: id, bytes });
+                self.streams.was_read(id);
             }
             self.chunks.give_back(buffer);
         }
@@ -155,15 +158,21 @@ impl Engine<'_> {
                     shard.on_event(self, Event::Received { stream: id, bytes: &[] });
                 }
             }
-            1.. => self.streams.unarmed.push(id),
-            error if [libc::ENOBUFS, libc::EINTR, libc::EAGAIN].contains(&-error) => {
-                if -error == libc::ENOBUFS && self.chunks.is_all_lent() {
-                    self.metrics.receive_starved.count();
-                }
-                self.streams.unarmed.push(id);
-            }
-            error => self.end_stream(shard, id, -error, false),
+            1.. => self.streams.arm(id, self.clock.now),
+            error => match -error {
+                libc::ENOBUFS => self.starved(id),
+                libc::EINTR | libc::EAGAIN => self.streams.arm(id, self.clock.now),
+                errno => self.end_stream(shard, id, errno, false),
+            },
         }
+    }
+
+    /// A stream has found no receive buffer.
+    fn starved(&mut self, id: StreamId) {
+        if self.chunks.is_all_lent() {
+            self.metrics.receive_starved.count();
+        }
+        self.streams.starved(id, self.clock.now);
     }
 
     pub(super) fn stream_sent(&mut self, shard: &mut impl Shard<Self>, completion: Completion) {
@@ -290,16 +299,16 @@ impl Engine<'_> {
         self.connect_streams();
         self.send_streams();
         self.chunks.lend();
-        while let Some(id) = self.streams.unarmed.pop() {
+        self.streams.settle_armed(self.clock.now);
+        // Each takes a buffer at least: more would only be told that there are none.
+        for _ in 0..self.chunks.lent() {
+            let Some(id) = self.streams.next_unarmed() else { break };
             let Some(stream) = self.streams.get(id) else { continue };
-            if stream.is_over || stream.is_receiving || stream.is_read {
-                continue;
-            }
-            stream.is_receiving = true;
             let entry = opcode::RecvMulti::new(Fd(stream.fd()), chunks::GROUP).build();
             // SAFETY: the buffers stay until the ring has ended all receives (`Drop`).
             unsafe { self.ring.push_writer(&entry.user_data(Kind::StreamReceive.of_stream(id))) }?;
         }
+        self.streams.is_news |= self.streams.any_unarmed();
         Ok(())
     }
 

@@ -22,6 +22,8 @@ pub struct FakeStreams {
     full: Option<StreamId>,
     /// There is room once so many were reset.
     room_after: usize,
+    /// How long bytes of these have waited for a buffer, in nanoseconds.
+    pub unread: BTreeMap<StreamId, u64>,
     /// Connections can be begun.
     pub connects: bool,
 }
@@ -140,6 +142,27 @@ fn a_peer_that_ends_within_a_message_still_gets_its_answers() {
     bench.now = bench.now.plus_ns(limits::STREAM_HALF_CLOSED_NS);
     bench.batch(&[]);
     assert_eq!(bench.io.streams.finished, [done, waits]);
+}
+
+/// A message that is late because its bytes wait in our kernel is waited for that much longer.
+#[test]
+fn the_time_that_bytes_wait_for_a_buffer_is_not_the_peers() {
+    let mut bench = Bench::one_shard();
+    let waited_ns = limits::STREAM_HEADER_NS + SECOND_NS;
+    let (unread, slow) = (bench.accept("192.0.2.1:1000"), bench.accept("192.0.2.2:1000"));
+    [unread, slow].into_iter().for_each(|stream| bench.comes(stream, b"OPTIONS sip:x"));
+    bench.io.streams.unread.insert(unread, waited_ns);
+    bench.now = bench.now.plus_ns(waited_ns);
+    bench.batch(&[]);
+    assert_eq!(bench.io.streams.reset, [slow]);
+    bench.comes(unread, b" SIP/2.0\r\n");
+    bench.io.streams.unread.clear();
+    bench.now = bench.now.plus_ns(limits::STREAM_HEADER_NS - SECOND_NS);
+    bench.batch(&[]);
+    assert_eq!(bench.io.streams.reset, [slow], "it has as long as others");
+    bench.now = bench.now.plus_ns(2 * SECOND_NS);
+    bench.batch(&[]);
+    assert_eq!(bench.io.streams.reset, [slow, unread], "and no longer");
 }
 
 #[test]

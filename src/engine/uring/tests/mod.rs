@@ -5,6 +5,7 @@ mod datagrams;
 #[path = "../../tests/streams.rs"]
 mod streams;
 mod troubles;
+mod turns;
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicU64, Ordering};
