@@ -448,8 +448,12 @@ pub const STREAM_WAITING: usize = 1_024;
 /// more, and has asked more, is kept for [`STREAM_HALF_CLOSED_NS`].
 pub const STREAM_UNANSWERED: usize = 4_096;
 
-/// How long, in nanoseconds, an answer is awaited on its connection: Timer C and 64*T1, by when the transaction is over.
+/// How long, in nanoseconds, an answer is awaited on its connection, and that to an INVITE is owed there: Timer C and 64*T1, by
+/// when the transaction is over.
 pub const STREAM_AWAITED_NS: u64 = 213_000_000_000;
+
+/// How long, in nanoseconds, the answer to any other request is owed: 64*T1, by when its client has given up.
+pub const STREAM_OWED_NS: u64 = 32_000_000_000;
 
 /// How long, in nanoseconds, a connection may take to be opened: the kernel has sent three SYNs by then, and an
 /// INVITE's caller waits.

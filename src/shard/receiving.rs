@@ -265,9 +265,10 @@ impl<S, H: Handler> Worker<S, H> {
         if self.end.is_some() {
             return self.metrics.dropped(DropReason::Stopping);
         }
+        let now = self.now;
         let serial = self.streams.get(stream).map_or(0, |connection| {
             match read {
-                Some(message) => connection.came(message),
+                Some(message) => connection.came(message, now),
                 None => connection.spoke(),
             }
             connection.serial

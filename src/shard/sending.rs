@@ -59,7 +59,7 @@ impl<S, H: Handler> Worker<S, H> {
             }
             Outcome::Drop(reason) => {
                 io.discard(tx);
-                return self.metrics.dropped(reason);
+                return self.drop_arrived(&arrival.incoming, reason);
             }
         };
         match self.current.bindings.bound(listener) {
@@ -81,6 +81,19 @@ impl<S, H: Handler> Worker<S, H> {
                     self.handler.send_failed(transaction, SendFailure::Other);
                 }
             }
+        }
+    }
+
+    /// Drops what came in. Its connection waits for no answer to it, unless a transaction has taken it in.
+    pub(super) fn drop_arrived(&mut self, incoming: &Incoming<'_>, reason: DropReason) {
+        self.metrics.dropped(reason);
+        if let Some((shard, stream)) = incoming.stream.get()
+            && let Some(message) = incoming.read
+            && shard == self.number
+            && reason != DropReason::Absorbed
+            && let Some(connection) = self.streams.get(stream)
+        {
+            connection.dropped(message);
         }
     }
 

@@ -360,7 +360,7 @@ impl<S, H: Handler> Worker<S, H> {
         let incoming = &arrival.incoming;
         self.handler.waited(incoming.on, arrival.waited_ns, arrival.stay.came(), self.now);
         if self.handler.sheds(&self.current.snapshot, incoming.bytes, self.now) {
-            return self.metrics.dropped(DropReason::Overload);
+            return self.drop_arrived(incoming, DropReason::Overload);
         }
         let Some(mut tx) = io.tx() else {
             if incoming.stream.is_stream() {
@@ -390,7 +390,7 @@ impl<S, H: Handler> Worker<S, H> {
             },
             Err(caught) => {
                 io.discard(tx);
-                self.metrics.dropped(DropReason::Panic);
+                self.drop_arrived(incoming, DropReason::Panic);
                 self.on_panic(io, Some(incoming), *caught);
             }
         }

@@ -214,14 +214,29 @@ impl Connection {
     }
 
     /// This message has come in.
-    pub fn came(&mut self, message: &Message<'_>) {
+    pub fn came(&mut self, message: &Message<'_>, now: Now) {
         self.spoke();
         match message.start() {
-            Start::Request(line) => self.unanswered.asked(message, message.text(line.method)),
-            Start::BadRequest(method, _) => self.unanswered.asked(message, message.text(*method)),
             Start::Response(line) if line.code >= 200 => self.awaited.answered(message),
-            Start::Response(_) | Start::BadResponse(_) => {}
+            _ => {
+                if let Some(method) = method(message) {
+                    self.unanswered.asked(message, method, now);
+                }
+            }
         }
+    }
+
+    /// This message, which has come in, is dropped: nobody answers it.
+    pub fn dropped(&mut self, message: &Message<'_>) {
+        if let Some(method) = method(message) {
+            self.unanswered.dropped(message, method);
+        }
+    }
+
+    /// Forgets requests that nobody answers any more, on either side.
+    pub(super) fn forget_old(&mut self, now: Now) {
+        self.unanswered.forget_old(now);
+        self.awaited.forget_old(now);
     }
 
     /// A final answer has gone out; `true`: the peer sends no more and waits for no more either.
@@ -277,8 +292,20 @@ impl Connection {
         if !self.has_spoken && since(self.opened, STREAM_SILENT_NS.min(limits.idle_ns)) {
             return Some(Overdue::Idle);
         }
+        if self.is_half_closed && self.unanswered.is_empty() {
+            return Some(Overdue::Idle);
+        }
         let patience = if self.is_half_closed { STREAM_HALF_CLOSED_NS } else { limits.idle_ns };
         since(self.used, patience).then_some(Overdue::Idle)
+    }
+}
+
+/// Of a request.
+fn method<'m>(message: &Message<'m>) -> Option<&'m [u8]> {
+    match message.start() {
+        Start::Request(line) => Some(message.text(line.method)),
+        Start::BadRequest(method, _) => Some(message.text(*method)),
+        Start::Response(_) | Start::BadResponse(_) => None,
     }
 }
 

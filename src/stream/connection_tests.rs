@@ -52,7 +52,7 @@ fn what_comes_is_noted_as_what_it_is() {
     let mut lines = [HeaderLine::EMPTY; 8];
     let headers = "Via: SIP/2.0/TCP a;branch=z9hG4bK1\r\nCSeq: 1 INFO\r\n\r\n";
     let came = |connection: &mut Connection, first_line: &str, lines: &mut [HeaderLine]| {
-        connection.came(&parse(format!("{first_line}\r\n{headers}").as_bytes(), lines).unwrap());
+        connection.came(&parse(format!("{first_line}\r\n{headers}").as_bytes(), lines).unwrap(), Now(0));
     };
     let mut connection = Connection::new(7, peer(), true, Now(0));
     let request = format!("INFO sip:x SIP/2.0\r\n{headers}");
@@ -69,6 +69,23 @@ fn what_comes_is_noted_as_what_it_is() {
         connection.answered(format!("SIP/2.0 200 OK\r\n{headers}").as_bytes());
         assert!(connection.unanswered.is_empty());
     }
+}
+
+/// A request that has an answer.
+const ASKS: &[u8] = b"INVITE sip:x SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\n\r\n";
+
+/// A peer that sends no more waits for no answer that nobody gives.
+#[test]
+fn a_half_closed_connection_ends_with_what_it_is_owed() {
+    let (mut lines, limits) = ([HeaderLine::EMPTY; 8], StreamLimits::default());
+    let message = parse(ASKS, &mut lines).unwrap();
+    let mut connection = Connection::new(7, peer(), true, Now(0));
+    connection.came(&message, Now(0));
+    assert!(!connection.half_closed(Now(1)));
+    connection.forget_old(Now(2));
+    assert_eq!(connection.overdue(&limits, Now(2)), None);
+    connection.dropped(&message);
+    assert_eq!(connection.overdue(&limits, Now(2)), Some(Overdue::Idle));
 }
 
 #[test]

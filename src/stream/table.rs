@@ -296,7 +296,7 @@ impl Connections {
         let limits = self.limits;
         let each = self.places.iter_mut().skip(from).take(LOOK_AT).flatten();
         each.filter_map(|(stream, connection)| {
-            connection.awaited.forget_old(now);
+            connection.forget_old(now);
             let gone = (!connection.is_ending && !is_known(connection.listener)).then_some(Overdue::Idle);
             Some((*stream, gone.or_else(|| connection.overdue(&limits, now))?))
         })

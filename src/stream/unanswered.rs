@@ -1,48 +1,72 @@
 //! Which requests of a connection have no final answer yet: a peer that sends no more is kept for those.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 use sip_parser::{HeaderName, Message};
 
-use crate::limits::STREAM_UNANSWERED;
+use crate::limits::{STREAM_AWAITED_NS, STREAM_OWED_NS, STREAM_UNANSWERED};
+use crate::net::Now;
 use crate::random::{ADDED, mix};
 
-/// Requests by branch and method: a final answer that comes again, as the 2xx to an INVITE does, is no other one.
+/// Requests by branch and method, each with the time until which it may be answered: a final answer that comes again, as the 2xx
+/// to an INVITE does, is no other one.
 #[derive(Debug, Default)]
 pub(super) struct Unanswered {
-    keys: BTreeSet<u64>,
-    /// There were more than are kept: nothing is known of those.
-    is_over: bool,
+    keys: BTreeMap<u64, Now>,
+    /// Until when more than are kept may be answered: nothing else is known of those.
+    over_until: Now,
 }
 
 impl Unanswered {
-    /// This request has come in with this method. An ACK is not answered.
-    pub fn asked(&mut self, request: &Message<'_>, method: &[u8]) {
-        if method == ACK {
+    /// This request has come in with this method. An ACK is not answered, and without a Via nothing can be.
+    pub fn asked(&mut self, request: &Message<'_>, method: &[u8], now: Now) {
+        if method == ACK || request.count(HeaderName::Via) == 0 {
             return;
         }
-        let key = key_of(request, method);
+        let until = now.plus_ns(if method == b"INVITE" { STREAM_AWAITED_NS } else { STREAM_OWED_NS });
         if self.keys.len() < STREAM_UNANSWERED {
-            self.keys.insert(key);
+            self.keys.insert(key_of(request, method), until);
         } else {
-            self.is_over = true;
+            self.over_until = self.over_until.max(until);
         }
+    }
+
+    /// This request, which has come in with this method, is dropped.
+    pub fn dropped(&mut self, request: &Message<'_>, method: &[u8]) {
+        self.forget(key_of(request, method));
     }
 
     /// This final answer goes out.
     pub fn answered(&mut self, response: &[u8]) {
-        self.keys.remove(&answering(response));
-        if self.keys.is_empty() {
-            // An empty tree keeps its root, and an idle connection nothing.
-            self.keys = BTreeSet::new();
+        self.forget(answering(response));
+    }
+
+    fn forget(&mut self, key: u64) {
+        self.keys.remove(&key);
+        self.keep_nothing_for_none();
+    }
+
+    /// Forgets those that nobody answers any more.
+    pub fn forget_old(&mut self, now: Now) {
+        self.keys.retain(|_, until| now < *until);
+        self.keep_nothing_for_none();
+        if now >= self.over_until {
+            self.over_until = Now::default();
         }
     }
 
-    /// Everything is answered.
+    /// An empty tree keeps its root, and an idle connection nothing.
+    fn keep_nothing_for_none(&mut self) {
+        if self.keys.is_empty() {
+            self.keys = BTreeMap::new();
+        }
+    }
+
+    /// Everything is answered, or will not be.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && !self.is_over
+        self.keys.is_empty() && self.over_until == Now::default()
     }
 }
 
@@ -149,7 +173,7 @@ mod tests {
         let mut lines = [HeaderLine::EMPTY; 8];
         let request = parse(request, &mut lines).unwrap();
         let Start::Request(line) = request.start() else { panic!("it is none") };
-        unanswered.asked(&request, request.text(line.method));
+        unanswered.asked(&request, request.text(line.method), Now(0));
     }
 
     #[test]
@@ -254,6 +278,29 @@ mod tests {
             unanswered.answered(&response("OPTIONS", branch));
         }
         assert!(!unanswered.is_empty());
+        unanswered.forget_old(Now(STREAM_OWED_NS));
+        assert!(unanswered.is_empty(), "nor are they waited for without end");
+    }
+
+    /// RFC 4320 §4.2: a proxy sends no 408 to anything but an INVITE, so that much stays without an answer.
+    #[test]
+    fn what_nobody_answers_any_more_is_forgotten() {
+        let mut unanswered = Unanswered::default();
+        asks(&mut unanswered, &request("OPTIONS", 1));
+        asks(&mut unanswered, &request("INVITE", 2));
+        for (now, left) in [(STREAM_OWED_NS - 1, 2), (STREAM_OWED_NS, 1), (STREAM_AWAITED_NS, 0)] {
+            unanswered.forget_old(Now(now));
+            assert_eq!((unanswered.keys.len(), unanswered.is_empty()), (left, left == 0));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_answered_is_not_waited_for() {
+        let mut unanswered = Unanswered::default();
+        for _ in 0..=STREAM_UNANSWERED {
+            asks(&mut unanswered, b"Mn s:x SIP/2.0\r\nl:0\r\n\r\n");
+        }
+        assert!(unanswered.is_empty());
     }
 
     #[test]

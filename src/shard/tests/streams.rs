@@ -126,12 +126,29 @@ fn who_asks_for_pongs_and_takes_none_is_cut_off() {
     assert_eq!(bench.io.streams.reset, [first, second]);
 }
 
+/// A request that is forwarded, and whose answer does not come.
+const ASKS: &[u8] = b"INVITE sip:x SIP/2.0\r\nv: SIP/2.0/TCP a;branch=z9hG4bK1\r\nl: 0\r\n\r\n";
+
+#[test]
+fn a_peer_that_ends_is_not_kept_for_answers_that_will_not_come() {
+    let mut bench = Bench::one_shard();
+    let [dropped, no_via, waits] = [1000, 1001, 1002].map(|port| bench.accept(&format!("192.0.2.1:{port}")));
+    let drops = [&b"DROP"[..], &ASKS[6..]].concat();
+    for (stream, asks) in
+        [(dropped, &drops[..]), (no_via, b"INVITE sip:x SIP/2.0\r\nl: 0\r\n\r\n"), (waits, ASKS)]
+    {
+        bench.comes(stream, asks);
+        bench.comes(stream, b"");
+    }
+    assert_eq!(bench.io.streams.finished, [dropped, no_via]);
+}
+
 #[test]
 fn a_peer_that_ends_within_a_message_still_gets_its_answers() {
     let mut bench = Bench::one_shard();
     let (waits, done) = (bench.accept("192.0.2.1:1000"), bench.accept("192.0.2.1:1001"));
     for stream in [waits, done] {
-        let whole: &[u8] = if stream == waits { b"OPTIONS sip:x SIP/2.0\r\nl: 0\r\n\r\n" } else { b"" };
+        let whole = if stream == waits { ASKS } else { b"" };
         bench.comes(stream, &[whole, b"OPTIONS sip:x"].concat());
         bench.comes(stream, b"");
     }
@@ -368,7 +385,7 @@ fn who_waits_for_an_answer_hears_of_the_end_of_its_connection() {
     // A peer that sends no more answers no more, though it waits for an answer itself.
     let mut bench = Bench::one_shard();
     let stream = is_asked(&mut bench);
-    bench.comes(stream, b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\nl: 0\r\n\r\n");
+    bench.comes(stream, ASKS);
     bench.comes(stream, b"");
     assert_eq!(told(&bench), [(8, SendFailure::Broken)]);
     assert!(bench.io.streams.finished.is_empty(), "it has to be answered yet");
@@ -524,7 +541,7 @@ fn who_waits_for_a_browsers_answer_hears_of_the_end_of_its_connection_however_it
             let asks_too = b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/WS a;branch=z9hG4bK1\r\n\r\n";
             let mut lines = [HeaderLine::EMPTY; 2];
             let asks_too = parse(asks_too, &mut lines).expect("a request");
-            bench.shard.streams.get(stream).expect("a connection").came(&asks_too);
+            bench.shard.streams.get(stream).expect("a connection").came(&asks_too, Now(0));
             bench.comes(stream, b"");
             assert_eq!(told(&bench), [(7, SendFailure::Ended)], "before the engine has closed it");
             let flow = Number::new(0, stream);
