@@ -371,6 +371,9 @@ pub const GATEWAY_REUSE_NS: u64 = 300_000_000_000;
 /// §6.2.3: 2,048). Once the handshake is over, a record only.
 pub const TLS_RECEIVE_BYTES: usize = 65_536 + 16_384 + 2_048 + 5;
 
+/// Bytes that TLS reads at a time; an idle connection holds a buffer of it.
+pub const TLS_READ_BYTES: usize = 4_096;
+
 /// What an idle connection over TLS holds besides what TCP does, at most: keys, the peer's certificates, and a buffer of 4 KiB
 /// for the next record (`tests/layer_memory.rs`).
 pub const TLS_IDLE_BYTES: usize = 12_288;

@@ -14,6 +14,9 @@ use viaduct::websocket::{self, WebSocket};
 
 const CONNECTIONS: usize = 1_000;
 
+/// Most bytes of one record of TLS (RFC 8446 §5.1).
+const LARGEST: usize = 16_384;
+
 /// Of this process, in bytes: what AWS-LC takes does not come to Rust's allocator.
 fn resident() -> usize {
     let statm = fs::read_to_string("/proc/self/statm").expect("a Linux host");
@@ -32,7 +35,7 @@ fn each<T>(mut make: impl FnMut() -> T) -> usize {
     taken
 }
 
-/// The server's side of a connection on which a message of 1,000 bytes has come and gone.
+/// The server's side of a connection on which messages have come, a small one and the largest of one record, and one has gone.
 fn tls(server: &Server, client: &Client) -> Session {
     let (mut to_server, mut to_client, mut plain) = (Vec::new(), Vec::new(), Vec::new());
     let name = PeerName::new("a.example").expect("a name");
@@ -47,10 +50,11 @@ fn tls(server: &Server, client: &Client) -> Session {
             && !std::mem::replace(&mut is_sent, true)
         {
             client.send(&[b'a'; 1_000], &mut to_server).expect("sent");
+            client.send(&[b'a'; LARGEST], &mut to_server).expect("sent");
             server.send(&[b'a'; 1_000], &mut to_client).expect("sent");
         }
     }
-    assert_eq!(plain.len(), 2_000);
+    assert_eq!(plain.len(), 2_000 + LARGEST);
     server
 }
 

@@ -45,8 +45,10 @@ impl<S, H: Handler> Worker<S, H> {
         let was_handshaking = connection.layer.is_handshaking();
         let place = (connection.listener, connection.peer);
         let mut scratch = std::mem::take(&mut self.scratch);
-        let (came, standing) = connection.receive(bytes, &mut scratch);
+        let kept = connection.kept_bytes();
+        let (came, standing) = connection.receive(bytes, &mut scratch, self.now);
         let is_open = standing.is_ok() && was_handshaking && !connection.layer.is_handshaking();
+        self.streams.received(stream, kept);
         let is_stalled = !scratch.out.is_empty() && !self.put_raw(io, stream, &scratch.out);
         if is_stalled {
             self.say_no_more(stream);
@@ -139,6 +141,8 @@ impl<S, H: Handler> Worker<S, H> {
                 }
             }
         }
+        self.keep_less(io);
+        self.metrics.streams.kept_bytes.set(self.streams.kept_bytes() as u64);
     }
 
     fn on_text<I: Io<Source = S>>(
@@ -154,9 +158,7 @@ impl<S, H: Handler> Worker<S, H> {
             self.finish_stream(io, stream, StreamEnd::NotFramed);
         } else {
             self.streams.put_framer(stream, framer);
-            self.keep_less(io);
         }
-        self.metrics.streams.kept_bytes.set(self.streams.kept_bytes() as u64);
     }
 
     /// A WebSocket message: RFC 7118 §5, "Each SIP message MUST be carried within a single WebSocket message". Some clients

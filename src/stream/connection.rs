@@ -37,6 +37,8 @@ pub struct Connection {
     pub serial: u32,
     /// Between its socket and its messages.
     pub layer: Layer,
+    /// Since when its layer has something that is not whole, where it has.
+    pub(super) within_since: Now,
     /// Its messages.
     pub framer: Framer,
     /// Whom the server's certificate has to be for, where it was opened from here over TLS.
@@ -102,6 +104,7 @@ impl Connection {
             series: 0,
             serial: 0,
             layer: Layer::Plain,
+            within_since: now,
             framer: Framer::default(),
             name: None,
             is_ours: !is_open,
@@ -162,9 +165,18 @@ impl Connection {
 
     /// Takes what its socket received: [`Layer::receive`]. A server that has said something behind its handshake has taken what
     /// was sent.
-    pub fn receive(&mut self, bytes: &[u8], scratch: &mut Scratch) -> (Came, Result<Standing, LayerFailure>) {
-        let was_handshaking = self.layer.is_handshaking();
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        scratch: &mut Scratch,
+        now: Now,
+    ) -> (Came, Result<Standing, LayerFailure>) {
+        let (was_handshaking, was_within) = (self.layer.is_handshaking(), self.layer.is_within());
         let came = self.layer.receive(bytes, scratch);
+        // A control frame that has come meanwhile ends no message.
+        if !was_within || !scratch.text().is_empty() {
+            self.within_since = now;
+        }
         if !was_handshaking && !scratch.text().is_empty() {
             self.is_unproven = false;
         }
@@ -205,6 +217,7 @@ impl Connection {
     /// What has come in has waited for so many nanoseconds until it was read: that time is not the peer's.
     pub fn waited(&mut self, ns: u64) {
         self.opened = self.opened.plus_ns(ns);
+        self.within_since = self.within_since.plus_ns(ns);
         self.framer.waited(ns);
     }
 
@@ -262,8 +275,9 @@ impl Connection {
     }
 
     /// Bytes that it keeps of what is not whole, or waits for the end of its handshake.
-    pub(super) fn kept_bytes(&self) -> usize {
-        self.framer.kept_bytes() + self.held.bytes()
+    pub fn kept_bytes(&self) -> usize {
+        let layer = if self.is_ending { 0 } else { self.layer.kept_bytes() };
+        self.framer.kept_bytes() + self.held.bytes() + layer
     }
 
     /// Bytes that it takes of what all connections have to be sent.
@@ -284,6 +298,10 @@ impl Connection {
             return Some(Overdue::Stalled);
         }
         if self.framer.deadline(limits).is_some_and(|by| now >= by) {
+            return Some(Overdue::Message);
+        }
+        let is_within = self.layer.is_within() && !self.is_half_closed;
+        if is_within && since(self.within_since, limits.header_ns + limits.body_ns) {
             return Some(Overdue::Message);
         }
         if since(self.opened, LAYER_HANDSHAKE_NS) && self.layer.is_handshaking() {

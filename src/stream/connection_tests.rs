@@ -14,7 +14,7 @@ fn carry(connection: &mut Connection, peer: &mut Session, mut to_connection: Vec
     while !to_connection.is_empty() || !to_peer.is_empty() {
         let (mut scratch, mut text) = (Scratch::default(), Vec::new());
         if !to_connection.is_empty() {
-            connection.receive(&std::mem::take(&mut to_connection), &mut scratch).1.unwrap();
+            connection.receive(&std::mem::take(&mut to_connection), &mut scratch, Now(0)).1.unwrap();
         }
         to_peer.extend(&scratch.out);
         peer.receive(&std::mem::take(&mut to_peer), &mut text, &mut to_connection).unwrap();
@@ -39,9 +39,9 @@ fn a_server_has_taken_what_was_sent_once_it_says_something_itself() {
     let mut record = Vec::new();
     session.send(b"SIP/2.0 100 Trying\r\n", &mut record).unwrap();
     let (part, rest) = record.split_at(record.len() / 2);
-    ours.receive(part, &mut scratch).1.unwrap();
+    ours.receive(part, &mut scratch, Now(0)).1.unwrap();
     assert_eq!(ours.unfinished(), Some(Failure::Unheard));
-    ours.receive(rest, &mut scratch).1.unwrap();
+    ours.receive(rest, &mut scratch, Now(0)).1.unwrap();
     assert_eq!((ours.unfinished(), ours.is_unproven()), (None, false));
     assert_eq!(ours.take_awaited(), [who], "it is still to be answered");
 }
@@ -69,6 +69,68 @@ fn what_comes_is_noted_as_what_it_is() {
         connection.answered(format!("SIP/2.0 200 OK\r\n{headers}").as_bytes());
         assert!(connection.unanswered.is_empty());
     }
+}
+
+/// A connection with a browser whose handshake is over.
+fn browser() -> Connection {
+    let upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: sip\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let mut connection = Connection::new(7, peer(), true, Now(0));
+    connection.layer = Layer::accept(Transport::Ws, None).unwrap();
+    connection.receive(upgrade, &mut Scratch::default(), Now(0)).1.unwrap();
+    connection.spoke();
+    connection
+}
+
+/// What a browser sends: a message in two parts, the rest with what follows it, and a ping.
+const FIRST_PART: &[u8] = b"\x01\x83\0\0\0\0one";
+const REST_AND_FIRST_PART: &[u8] = b"\x80\x83\0\0\0\0two\x01\x83\0\0\0\0one";
+const PING: &[u8] = b"\x89\x80\0\0\0\0";
+
+/// Its pings keep the connection and not the message.
+#[test]
+fn a_message_in_parts_has_the_time_of_a_whole_one() {
+    let limits = StreamLimits::default();
+    let (longest, mut scratch, mut browser) =
+        (limits.header_ns + limits.body_ns, Scratch::default(), browser());
+    let mut comes = |browser: &mut Connection, bytes, at| {
+        browser.receive(bytes, &mut scratch, Now(at)).1.unwrap();
+        scratch.clear();
+        browser.heard(Now(at));
+    };
+    comes(&mut browser, FIRST_PART, 1);
+    comes(&mut browser, PING, longest / 2);
+    assert_eq!(browser.overdue(&limits, Now(longest)), None);
+    assert_eq!(browser.overdue(&limits, Now(longest + 1)), Some(Overdue::Message));
+    comes(&mut browser, REST_AND_FIRST_PART, longest);
+    assert_eq!(browser.overdue(&limits, Now(longest + 1)), None, "another one has begun");
+    assert_eq!(browser.overdue(&limits, Now(2 * longest)), Some(Overdue::Message));
+    browser.waited(1);
+    assert_eq!(browser.overdue(&limits, Now(2 * longest)), None, "our own time is not the peer's");
+    browser.half_closed(Now(longest));
+    browser.unanswered.asked(&parse(ASKS, &mut [HeaderLine::EMPTY; 2]).unwrap(), b"INVITE", Now(longest));
+    assert_eq!(browser.overdue(&limits, Now(2 * longest)), None, "the rest is not waited for");
+}
+
+#[test]
+fn a_part_of_a_record_has_its_time_and_counts() {
+    let (limits, (server, client)) = (StreamLimits::default(), sides());
+    let longest = limits.header_ns + limits.body_ns;
+    let mut connection = Connection::new(7, peer(), true, Now(0));
+    connection.layer = Layer::accept(Transport::Tls, Some(&server)).unwrap();
+    let (mut hello, mut record) = (Vec::new(), Vec::new());
+    let mut session = Session::connect(&client, &PeerName::new("a.example").unwrap(), &mut hello).unwrap();
+    carry(&mut connection, &mut session, hello, Vec::new());
+    connection.spoke();
+    assert_eq!((connection.kept_bytes(), connection.layer.is_within()), (0, false), "it is idle");
+    session.send(&[b'a'; 12_000], &mut record).unwrap();
+    let (part, rest) = record.split_at(10_000);
+    connection.receive(part, &mut Scratch::default(), Now(5)).1.unwrap();
+    assert!(connection.kept_bytes() > 5_000, "{}", connection.kept_bytes());
+    assert_eq!(connection.overdue(&limits, Now(longest + 4)), None);
+    assert_eq!(connection.overdue(&limits, Now(longest + 5)), Some(Overdue::Message));
+    connection.receive(rest, &mut Scratch::default(), Now(6)).1.unwrap();
+    assert_eq!((connection.kept_bytes(), connection.layer.is_within()), (0, false));
 }
 
 /// A request that has an answer.

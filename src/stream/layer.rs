@@ -232,6 +232,26 @@ impl Layer {
         }
     }
 
+    /// Something has begun that is not whole and that messages are told from: a record, a frame, a message of several.
+    pub fn is_within(&self) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Tls(session) => session.is_within(),
+            Self::WebSocket(socket) => socket.is_within(),
+            Self::SecureWebSocket(both) => both.0.is_within() || both.1.is_within(),
+        }
+    }
+
+    /// Memory for what is not whole, in bytes.
+    pub fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Plain => 0,
+            Self::Tls(session) => session.kept_bytes(),
+            Self::WebSocket(socket) => socket.kept_bytes(),
+            Self::SecureWebSocket(both) => both.0.kept_bytes() + both.1.kept_bytes(),
+        }
+    }
+
     /// Nothing can be sent yet.
     pub fn is_handshaking(&self) -> bool {
         match self {

@@ -246,6 +246,12 @@ impl Connections {
         Some((connection, waiting))
     }
 
+    /// A connection that kept so many bytes has received something. Then [`Connections::keeps_too_much`] may have to be asked.
+    pub fn received(&mut self, stream: StreamId, kept_before: usize) {
+        let kept = self.get(stream).map_or(0, |connection| connection.kept_bytes());
+        self.kept_bytes = (self.kept_bytes + kept).saturating_sub(kept_before);
+    }
+
     /// Takes the framing of a connection out, to read with it. Its layer stays: what is read is answered meanwhile.
     pub fn take_framer(&mut self, stream: StreamId) -> Option<Framer> {
         let framer = std::mem::take(&mut self.get(stream)?.framer);

@@ -20,6 +20,7 @@ mod credentials;
 mod failure;
 mod identities;
 mod pem;
+mod records;
 mod server;
 mod session;
 mod sessions;

@@ -1,6 +1,6 @@
 //! One TLS connection: ciphertext in, plaintext out, and the other way round.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use rustls::{ClientConnection, Connection, HandshakeKind, ProtocolVersion, ServerConnection};
@@ -9,6 +9,7 @@ use super::certificate::Certificate;
 use super::client::{Client, PeerName};
 use super::failure::Failure;
 use super::identities::Identities;
+use super::records::Records;
 use super::server::Server;
 
 /// The first byte of every record before it is encrypted: `handshake`, or `alert` (RFC 8446 §5.1).
@@ -21,6 +22,7 @@ const FIRST_BYTES: [u8; 2] = [22, 21];
 #[derive(Debug)]
 pub struct Session {
     connection: Connection,
+    records: Records,
     /// Something has come.
     heard: bool,
     /// The peer has said that it sends no more.
@@ -29,6 +31,15 @@ pub struct Session {
     closed: bool,
     /// The name that the server's certificate is verified for; none of a server's session.
     peer: Option<PeerName>,
+}
+
+/// Nothing has come, which is not the end.
+struct Nothing;
+
+impl Read for Nothing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 }
 
 /// How a session stands.
@@ -62,6 +73,7 @@ impl Session {
         let connection = ServerConnection::new(Arc::clone(server.config())).map_err(Failure::of)?;
         Ok(Self {
             connection: connection.into(),
+            records: Records::default(),
             heard: false,
             peer_closed: false,
             closed: false,
@@ -76,8 +88,14 @@ impl Session {
     pub fn connect(client: &Client, peer: &PeerName, out: &mut Vec<u8>) -> Result<Self, Failure> {
         let connection = ClientConnection::new(Arc::clone(client.config()), peer.get().clone());
         let connection = connection.map_err(Failure::of)?.into();
-        let mut session =
-            Self { connection, heard: false, peer_closed: false, closed: false, peer: Some(peer.clone()) };
+        let mut session = Self {
+            connection,
+            records: Records::default(),
+            heard: false,
+            peer_closed: false,
+            closed: false,
+            peer: Some(peer.clone()),
+        };
         session.flush(out);
         Ok(session)
     }
@@ -111,16 +129,25 @@ impl Session {
 
     fn take(&mut self, mut ciphertext: &[u8], plaintext: &mut Vec<u8>) -> Result<(), Failure> {
         while !ciphertext.is_empty() {
+            let (all, before) = (ciphertext, (plaintext.len(), self.connection.is_handshaking()));
             let read = self.connection.read_tls(&mut ciphertext);
             let read = read.map_err(|error| Failure::Protocol(error.to_string()))?;
             if read == 0 {
                 // It has said that it sends no more.
                 return Ok(());
             }
+            self.records.came(all.get(..read).unwrap_or(all));
             let processed = self.connection.process_new_packets();
             // Ends with an error where the peer may send more, which is no failure here; what was read is there.
             let _ = self.connection.reader().read_to_end(plaintext);
+            if before != (plaintext.len(), self.connection.is_handshaking()) {
+                self.records.brought();
+            }
             self.peer_closed = processed.map_err(Failure::of)?.peer_has_closed();
+        }
+        if self.records.take_large() {
+            // The memory for that is given back before the next read, whenever that is.
+            let _ = self.connection.read_tls(&mut Nothing);
         }
         Ok(())
     }
@@ -186,6 +213,16 @@ impl Session {
             (true, false) => State::Handshaking,
             (false, false) => State::Open,
         }
+    }
+
+    /// A record has begun and is not whole.
+    pub const fn is_within(&self) -> bool {
+        self.records.is_within()
+    }
+
+    /// Memory for what is not whole, in bytes, beyond what an idle session has.
+    pub const fn kept_bytes(&self) -> usize {
+        self.records.kept_bytes()
     }
 
     /// The server that this is verified to be, where it was us who connected and the handshake is over. Messages for no

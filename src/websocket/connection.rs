@@ -10,6 +10,7 @@ use tungstenite::{Message, Utf8Bytes};
 
 use super::failure::Failure;
 use super::handshake::Handshake;
+use super::unfinished::Unfinished;
 use crate::limits::{MESSAGE_BYTES, WS_READ_BYTES};
 
 /// A connection with a client.
@@ -17,7 +18,7 @@ use crate::limits::{MESSAGE_BYTES, WS_READ_BYTES};
 /// Between calls it holds an unfinished frame and the earlier parts of its message, at most
 /// [`WS_RECEIVE_BYTES`](crate::limits::WS_RECEIVE_BYTES), and nothing that is to be sent: that comes out with each call.
 #[derive(Debug, Default)]
-pub struct WebSocket(Stage);
+pub struct WebSocket(Stage, Unfinished);
 
 #[derive(Debug)]
 enum Stage {
@@ -70,6 +71,7 @@ impl WebSocket {
             }
         }
         let Stage::Open(context) = &mut self.0 else { return Ok(State::Closed) };
+        let bytes = self.1.came(bytes);
         let mut pipe = Pipe { bytes, out };
         let error = loop {
             match context.read(&mut pipe) {
@@ -81,7 +83,12 @@ impl WebSocket {
             }
         };
         let (failure, code) = match error {
-            Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(State::Open),
+            Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !self.1.is_too_large() {
+                    return Ok(State::Open);
+                }
+                (Failure::TooLarge, CloseCode::Size)
+            }
             Error::ConnectionClosed | Error::AlreadyClosed => {
                 self.0 = Stage::Closed;
                 return Ok(State::Closed);
@@ -122,6 +129,20 @@ impl WebSocket {
             Stage::Handshake(_) => false,
             Stage::Open(context) => !context.can_write(),
             Stage::Closed => true,
+        }
+    }
+
+    /// A message or a frame has begun and is not whole.
+    pub const fn is_within(&self) -> bool {
+        matches!(self.0, Stage::Open(_)) && self.1.is_within()
+    }
+
+    /// Memory for what is not whole, in bytes.
+    pub fn kept_bytes(&self) -> usize {
+        match &self.0 {
+            Stage::Handshake(handshake) => handshake.kept_bytes(),
+            Stage::Open(_) => self.1.message_bytes(),
+            Stage::Closed => 0,
         }
     }
 

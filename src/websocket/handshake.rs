@@ -18,6 +18,11 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
+    /// Bytes of the head that have come.
+    pub fn kept_bytes(&self) -> usize {
+        self.head.len()
+    }
+
     /// Takes bytes as they came. `Some`: the handshake is done, the answer is in `out`, and these bytes came behind it.
     ///
     /// # Errors

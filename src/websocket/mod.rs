@@ -13,6 +13,7 @@ mod failure;
 mod handshake;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 
 pub use connection::{State, WebSocket};
 pub use failure::Failure;

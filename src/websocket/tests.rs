@@ -116,6 +116,49 @@ fn messages_are_whole_whatever_their_frames() {
     assert!(made.out.is_empty());
 }
 
+/// What an open connection keeps after these bytes, and whether something has begun.
+fn kept(socket: &mut WebSocket, bytes: &[u8]) -> (usize, bool) {
+    assert_eq!(Made::default().take(socket, bytes), Ok(State::Open));
+    (socket.kept_bytes(), socket.is_within())
+}
+
+#[test]
+fn what_is_not_whole_is_known_however_it_is_cut() {
+    let (begin, go_on) = (OpCode::Data(Data::Text), OpCode::Data(Data::Continue));
+    let ping = frame(OpCode::Control(Control::Ping), b"are you there", true);
+    let frames = [
+        (text(b"whole"), (0, false)),
+        (ping.clone(), (0, false)),
+        (frame(begin, &[b'a'; 300], false), (300, true)),
+        (ping, (300, true)),
+        (frame(go_on, &[b'b'; 7_000], false), (7_300, true)),
+        (frame(go_on, b"c", true), (0, false)),
+    ];
+    for step in [1, 2, 7, 10_000] {
+        let mut socket = open();
+        for (bytes, expected) in &frames {
+            let all: Vec<_> = bytes.chunks(step).map(|part| kept(&mut socket, part)).collect();
+            let (last, parts) = all.split_last().expect("a frame has bytes");
+            assert_eq!(last, expected, "by {step}");
+            assert!(parts.iter().all(|(_, is_within)| *is_within), "by {step}");
+        }
+    }
+    let announced = frame(begin, &[b'a'; 60_000], true);
+    assert_eq!(kept(&mut open(), &announced[..8]), (60_000, true), "there is memory for it");
+    let mut waiting = WebSocket::default();
+    Made::default().take(&mut waiting, &REQUEST.as_bytes()[..90]).expect("a part of a handshake");
+    assert_eq!((waiting.kept_bytes(), waiting.is_within()), (90, false));
+}
+
+#[test]
+fn parts_that_are_too_much_together_are_not_waited_for() {
+    let first = frame(OpCode::Data(Data::Text), &[b'a'; 40_000], false);
+    let second = frame(OpCode::Data(Data::Continue), &[b'a'; 40_000], true);
+    let (state, made) = after(&[&first[..], &second[..8]].concat());
+    assert_eq!(state, Err(Failure::TooLarge));
+    assert!(made.out.starts_with(&[0x88, 2, 3, 0xf1]), "1009: {:?}", made.out);
+}
+
 #[test]
 fn pings_are_answered() {
     let pings =

@@ -9,7 +9,7 @@ use crate::net::GatewayId;
 use crate::shard::cookie::Cookie;
 use crate::shard::record::Opening;
 use crate::shard::way::Way;
-use crate::stream::{Layer, Waiting, owner_of};
+use crate::stream::{Layer, Scratch, Waiting, owner_of};
 
 /// Streams of an engine that keeps what is written.
 #[derive(Default)]
@@ -67,6 +67,18 @@ impl Bench {
         let from = from.parse().unwrap();
         self.event(Event::Accepted { on: PUBLIC, from, accepted: Accepted::Simulated(0) });
         StreamId::first(self.io.streams.next)
+    }
+
+    /// A connection from there over WebSocket.
+    fn browser(&mut self, from: &str) -> StreamId {
+        let hello = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Protocol: sip\r\n\r\n";
+        let stream = self.accept(from);
+        let connection = self.shard.streams.get(stream).expect("a connection");
+        connection.layer = Layer::accept(Transport::Ws, None).expect("a layer");
+        connection.receive(hello, &mut Scratch::default(), self.now).1.expect("a handshake");
+        stream
     }
 
     fn comes(&mut self, stream: StreamId, bytes: &[u8]) {
@@ -445,18 +457,6 @@ fn mine() -> String {
 
 impl Bench {
     /// A connection over WebSocket.
-    fn browser(&mut self) -> StreamId {
-        let stream = self.accept("192.0.2.1:1000");
-        let mut scratch = crate::stream::Scratch::default();
-        let hello = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-            Sec-WebSocket-Protocol: sip\r\n\r\n";
-        let connection = self.shard.streams.get(stream).expect("a connection");
-        connection.layer = Layer::accept(Transport::Ws, None).expect("a layer");
-        connection.receive(hello, &mut scratch).1.expect("a handshake");
-        stream
-    }
-
     fn failed_layers(&self) -> u64 {
         self.metrics.streams.ended[StreamEnd::LayerFailed as usize].get()
     }
@@ -476,7 +476,7 @@ const PING: u8 = 9;
 #[test]
 fn what_came_in_the_same_read_before_a_layer_fails_is_heard() {
     let mut bench = Bench::one_shard();
-    let stream = bench.browser();
+    let stream = bench.browser("192.0.2.1:1000");
     asks(&mut bench, stream, 7);
     asks(&mut bench, stream, 8);
     let unmasked = b"\x81\x01x";
@@ -491,7 +491,7 @@ fn what_came_in_the_same_read_before_a_layer_fails_is_heard() {
 #[test]
 fn what_came_in_the_same_read_before_a_peer_takes_no_more_is_heard() {
     let mut bench = Bench::one_shard();
-    let stream = bench.browser();
+    let stream = bench.browser("192.0.2.1:1000");
     asks(&mut bench, stream, 7);
     bench.io.streams.full = Some(stream);
     bench.comes(stream, &[frame(TEXT, b"\r\n"), frame(TEXT, ANSWER.as_bytes()), frame(PING, b"")].concat());
@@ -505,7 +505,7 @@ fn what_came_in_the_same_read_before_a_peer_takes_no_more_is_heard() {
 #[test]
 fn what_a_browser_says_together_with_its_close_frame_is_heard_and_its_close_is_answered() {
     let mut bench = Bench::one_shard();
-    let stream = bench.browser();
+    let stream = bench.browser("192.0.2.1:1000");
     asks(&mut bench, stream, 7);
     let said = [b"\r\n", RELAY, RELAY, ANSWER.as_bytes()].map(|message| frame(TEXT, message)).concat();
     let before = bench.written(stream);
@@ -521,7 +521,7 @@ fn what_a_browser_says_together_with_its_close_frame_is_heard_and_its_close_is_a
 #[test]
 fn a_websocket_that_both_sides_have_ended_is_closed_though_a_request_is_open() {
     let mut bench = Bench::one_shard();
-    let stream = bench.browser();
+    let stream = bench.browser("192.0.2.1:1000");
     asks(&mut bench, stream, 7);
     bench.comes(stream, &frame(TEXT, b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/WS a;branch=z9hG4bK1\r\n\r\n"));
     assert!(bench.io.streams.finished.is_empty());
@@ -535,7 +535,7 @@ fn a_websocket_that_both_sides_have_ended_is_closed_though_a_request_is_open() {
 fn who_waits_for_a_browsers_answer_hears_of_the_end_of_its_connection_however_it_came() {
     for is_half_closed in [true, false] {
         let mut bench = Bench::one_shard();
-        let stream = bench.browser();
+        let stream = bench.browser("192.0.2.1:1000");
         asks(&mut bench, stream, 7);
         if is_half_closed {
             let asks_too = b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/WS a;branch=z9hG4bK1\r\n\r\n";
@@ -554,6 +554,33 @@ fn who_waits_for_a_browsers_answer_hears_of_the_end_of_its_connection_however_it
         let expected = if is_half_closed { vec![] } else { vec![(7, SendFailure::Ended)] };
         assert_eq!(told(&bench), expected);
     }
+}
+
+/// What browsers have begun is bounded as what others have, however they cut it.
+#[test]
+fn messages_that_browsers_have_begun_take_no_more_than_others() {
+    // Of a frame the header, which announces 65,000 bytes.
+    const HEADER: &[u8] = b"\x81\xfe\xfd\xe8\0\0\0\0";
+    let mut bench = Bench::one_shard();
+    let innocent = bench.browser("192.0.2.9:1000");
+    bench.comes(innocent, HEADER);
+    let many = limits::STREAM_KEPT_BYTES / 65_000;
+    for port in 0..many as u16 {
+        let stream = bench.browser(&format!("192.0.2.1:{}", 1_000 + port));
+        bench.comes(stream, HEADER);
+    }
+    let (kept, reset) = (bench.metrics.streams.kept_bytes.get(), &bench.io.streams.reset);
+    assert!(
+        kept <= limits::STREAM_KEPT_BYTES as u64 && kept > limits::STREAM_KEPT_BYTES as u64 / 2,
+        "{kept}"
+    );
+    assert!(!reset.is_empty() && !reset.contains(&innocent));
+    let ended = bench.metrics.streams.ended[StreamEnd::NoMemory as usize].get();
+    assert_eq!(ended, reset.len() as u64);
+    (1..=bench.io.streams.next).for_each(|place| {
+        bench.event(Event::Ended { stream: StreamId::first(place), errno: 0 });
+    });
+    assert_eq!(bench.metrics.streams.kept_bytes.get(), 0);
 }
 
 /// An OPTIONS of the control thread takes the way of requests; where no answer can come, that is told.
