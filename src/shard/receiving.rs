@@ -196,6 +196,15 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
+    /// What was to be sent to a peer found no room. Where its layer is closed, that says nothing of the peer: what came
+    /// together with the end of that layer is handled yet.
+    #[cold]
+    pub(super) fn not_put<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId) {
+        if self.streams.get(stream).is_some_and(|connection| !connection.layer.is_closed()) {
+            self.cut_off(io, stream, StreamEnd::Stalled);
+        }
+    }
+
     /// TLS or WebSocket has failed: the peer is told why, and so is the log.
     pub(super) fn on_layer_failed<I: Io<Source = S>>(
         &mut self,

@@ -292,15 +292,6 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    /// What was to be sent to a peer found no room. Where its layer is closed, that says nothing of the peer: what came
-    /// together with the end of that layer is handled yet.
-    #[cold]
-    pub(super) fn not_put<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId) {
-        if self.streams.get(stream).is_some_and(|connection| !connection.layer.is_closed()) {
-            self.cut_off(io, stream, StreamEnd::Stalled);
-        }
-    }
-
     /// Bytes for the peer, through the connection's layer; `false`: they find no room, or cannot be sent.
     pub(super) fn put<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, text: &[u8]) -> bool {
         if !self.streams.may_wait(stream, text.len()) {
