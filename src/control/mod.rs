@@ -13,6 +13,8 @@
 //!                   └───────────────┴── records ◄──────────┘
 //! ```
 //!
+//! Lines of the log are written by another thread ([`log`]): whoever reads them may stand still.
+//!
 //! [`start`] returns a [`Handle`] when the shards forward; [`run`] waits for the end, too.
 
 mod admin;
