@@ -1,9 +1,11 @@
 //! Every bound in one place: what it is, why that number, and what happens at the bound.
 
+mod log;
 mod overload;
 
 use std::time::Duration;
 
+pub use log::*;
 pub use overload::*;
 
 /// Largest message, in bytes, received or sent: the largest UDP datagram (RFC 3261 §18.1.1 asks for 65,535).
@@ -25,9 +27,6 @@ pub const HEADER_LINES: usize = 160;
 /// are numbered in 12 bits of the tokens' and tables' space. At load more are an error; of the host's addresses
 /// those beyond are left out, with a warning that names the first.
 pub const LISTENERS: usize = 1_024;
-
-/// Changes of listeners that the log tells one by one in ten seconds; further ones are a number at their end.
-pub const LISTENER_CHANGES_TOLD: usize = 40;
 
 /// Listeners that the warning names when more addresses come than can be served.
 pub const LEFT_OUT_NAMED: usize = 4;
@@ -133,13 +132,6 @@ pub const DUE_PER_BATCH: usize = 384;
 /// Messages that transactions send because of one that came in: the last answer once more, a 100, an ACK, a CANCEL, the
 /// request to another next hop; and as many that were due. What a fork has more is sent at the end of the batch.
 pub const DUE_PER_MESSAGE: usize = 2;
-
-/// Records that wait for the log, from all shards together. The control thread takes them every
-/// 100 ms; one more is lost and counted.
-pub const RECORDS: usize = 1_024;
-
-/// Log lines that wait to be written; one more is lost and counted. A reload that is refused is one, with all its findings.
-pub const LOG_LINES: usize = 4_096;
 
 /// Panics in a second that a shard survives. One message that panics is a defect that a neighbour may
 /// hit now and then; more than a few a second is an attack or a broken shard.
@@ -314,10 +306,6 @@ pub const PARKED_FOR_NAME_NS: u64 = 4_000_000_000;
 
 /// Addresses that are kept of one name.
 pub const ADDRESSES_PER_NAME: usize = 16;
-
-/// Destinations without a fitting listener that the log tells of in an hour, and failures of connections; further ones are only
-/// counted: whoever sends names them, and one scan must not fill a disk.
-pub const TOLD_AN_HOUR: usize = 512;
 
 /// Connections to the admin address at a time: a scraper, an operator and a probe, four times over.
 /// One more waits to be accepted.

@@ -77,7 +77,10 @@ fn window(length: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
+    use crate::null::Engine;
 
     fn of(loads: &[Load], rounds: u32, window_ms: u64) -> Selection {
         Selection {
@@ -92,15 +95,16 @@ mod tests {
     #[test]
     fn it_is_the_sum_of_starts_searches_and_windows() {
         let ms = Duration::from_millis;
-        // Viaduct and two floors.
+        let floors = Engine::value_variants().len() as u32;
+        let all = 1 + floors;
         let given = estimate(&of(&[Load::Messages], 2, 450), true);
-        assert_eq!(given, START * 3 + ms(1_000) * 2 * 3);
-        let looked_for = estimate(&of(&[Load::Messages, Load::Saturation], 1, 450), false) - START * 3;
+        assert_eq!(given, START * all + ms(1_000) * 2 * all);
+        let looked_for = estimate(&of(&[Load::Messages, Load::Saturation], 1, 450), false) - START * all;
         let search = ms(1_050) * SEARCHED + START * LOST;
-        assert_eq!(looked_for, (search + ms(1_000) * (TRIED + 2) + START) * 3);
-        // A pair that takes turns by windows and one that does by messages, and the other floor.
-        let paced = estimate(&of(&[Load::Paced], 1, 600), true) - START * 5;
-        assert_eq!(paced, ms(1_000) * 8 + ms(2_350 + 200) + ms(2_350));
+        assert_eq!(looked_for, (search + ms(1_000) * (TRIED + 2) + START) * all);
+        // A pair that takes turns by windows and one that does by messages, and the other floors.
+        let paced = estimate(&of(&[Load::Paced], 1, 600), true) - START * (all + 2);
+        assert_eq!(paced, ms(1_000) * 8 + ms(2_350 + 200) + ms(2_350) * (floors - 1));
     }
 
     #[test]
