@@ -4,13 +4,23 @@
 use super::challenges;
 use super::client::{Ack, ClientState};
 use super::context::{Transactions, Work, read};
-use super::events::{Heard, Peer};
+use super::events::{Heard, Peer, SendFailure};
 use super::hop::{self, Hop};
 use super::search::Rank;
 use super::server::ServerState;
 use super::slab::Handle;
 use super::table::{ClientPending, Method, Table};
 use crate::net::Now;
+
+/// A response shows that its request has arrived, whatever is still to be told of its way. Behind a connection that has ended a
+/// provisional one is the last; and of one that was given up because its connection broke only a 2xx is still taken.
+const fn refutes(status: u16, why: SendFailure) -> bool {
+    match why {
+        SendFailure::Other | SendFailure::Connection(_) => true,
+        SendFailure::Ended => status >= 200,
+        SendFailure::Broken => status >= 200 && status < 300,
+    }
+}
 
 impl Transactions {
     /// A response has come whose branch is ours and names this transaction; `method` is that of its CSeq, `to` the
@@ -22,6 +32,11 @@ impl Transactions {
         let heard = record.machine.on_response(status, now);
         let listener = record.place.listener;
         self.heard_from = record.gateway.gateway().map(|gateway| Peer { gateway, listener });
+        if let Some(ClientPending::Fail(why)) = record.pending
+            && refutes(status, why)
+        {
+            record.pending = None;
+        }
         if heard.cancel {
             record.pending = Some(ClientPending::Cancel);
         }

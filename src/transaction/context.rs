@@ -156,6 +156,7 @@ impl Transactions {
     fn cancel_branch(&mut self, client: Handle, now: Now) {
         if let Some(record) = self.table.clients.get_mut(client)
             && record.machine.on_cancel(now)
+            && !matches!(record.pending, Some(ClientPending::Fail(_)))
         {
             record.pending = Some(ClientPending::Cancel);
             self.table.arm_client(client);

@@ -498,6 +498,38 @@ fn a_request_whose_connection_has_broken_is_given_up_and_still_heard() {
     assert!(shard.response(7, "INVITE", 200));
 }
 
+/// Both in one batch, so that the failure is not told yet.
+#[test]
+fn an_answer_shows_that_a_request_has_arrived_whatever_was_said_of_its_way() {
+    for why in [SendFailure::Other, SendFailure::Connection(None)] {
+        let mut shard = Shard::new();
+        let client = shard.open(7, "INVITE").unwrap();
+        shard.due();
+        shard.transactions.failed(client, why);
+        assert!(shard.response(7, "INVITE", 180));
+        assert_eq!(shard.due(), [], "it rings");
+        shard.transactions.failed(client, why);
+        assert!(shard.response(7, "INVITE", 200));
+        assert_eq!(shard.due(), []);
+        assert!(shard.response(7, "INVITE", 200), "those that come again go on, too");
+    }
+    for why in [SendFailure::Other, SendFailure::Ended, SendFailure::Broken] {
+        let mut shard = Shard::new();
+        let client = shard.open(7, "BYE").unwrap();
+        shard.due();
+        shard.transactions.failed(client, why);
+        assert!(shard.response(7, "BYE", 200));
+        assert_eq!(shard.due(), []);
+    }
+    // Behind a connection that has ended a provisional answer is the last one.
+    let mut shard = Shard::new();
+    let client = shard.open(7, "INVITE").unwrap();
+    shard.due();
+    shard.transactions.failed(client, SendFailure::Ended);
+    shard.response(7, "INVITE", 180);
+    assert_eq!(shard.whats(), [What::Final]);
+}
+
 #[test]
 fn a_503_goes_back_as_500() {
     let mut shard = Shard::new();
