@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -23,8 +23,10 @@ pub struct Journal {
     /// At which listeners whose connections have failed, and why: by the label of the cause, because its text has what
     /// peers choose.
     failures: Told<(Box<str>, IpNet, &'static str)>,
-    /// Connections that could not be accepted, as they were counted last.
-    accepts_failed: u64,
+    /// Next hops that ICMP says are not reached.
+    unreached: Told<IpNet>,
+    /// That connections could not be accepted, and how many as they were counted last.
+    unaccepted: (Told<()>, u64),
     /// The first generation of the current Plan: records of earlier ones number listeners otherwise.
     plan_since: u64,
 }
@@ -32,7 +34,8 @@ pub struct Journal {
 impl Journal {
     /// A new Plan is in force from this generation: everything is news again.
     pub fn plan_changed(&mut self, generation: u64) {
-        *self = Self { plan_since: generation, ..Self::default() };
+        let unaccepted = (Told::default(), self.unaccepted.1);
+        *self = Self { plan_since: generation, unaccepted, ..Self::default() };
     }
 
     /// From this generation listeners have other numbers; what was told is still known.
@@ -93,7 +96,7 @@ impl Journal {
                 }
             }
             RecordKind::Unreached { to } => {
-                if self.has_failed(("", to.ip(), "unreached"), now) {
+                if self.unreached.is_new(host_of(to.ip()), "next hops that are not reached", now) {
                     tell_of_unreached(to);
                 }
             }
@@ -111,8 +114,9 @@ impl Journal {
 
     /// So many connections could not be accepted since the start, over all shards.
     pub fn tell_accepts(&mut self, failed: u64, now: Instant) {
-        let before = std::mem::replace(&mut self.accepts_failed, failed);
-        if failed > before && self.has_failed(("", Ipv4Addr::UNSPECIFIED.into(), "accepts_failed"), now) {
+        let (told, counted) = &mut self.unaccepted;
+        let before = std::mem::replace(counted, failed);
+        if failed > before && told.is_new((), "failures to accept", now) {
             tracing::warn!(
                 "connections cannot be accepted: as a rule the process has as many files open as it may \
                  (LimitNOFILE=; ls /proc/PID/fd | wc -l). Told once an hour, counted in viaduct_accepts_failed_total"
@@ -348,18 +352,20 @@ mod tests {
     #[test]
     fn connections_that_cannot_be_accepted_are_told_once_an_hour() {
         let (mut journal, now) = (Journal::default(), Instant::now());
-        let told = |journal: &Journal| journal.failures.keys.len();
+        let told = |journal: &Journal| journal.unaccepted.0.keys.len();
         journal.tell_accepts(0, now);
         assert_eq!(told(&journal), 0);
         journal.tell_accepts(2, now);
         assert_eq!(told(&journal), 1);
-        assert!(
-            !journal.has_failed(("", Ipv4Addr::UNSPECIFIED.into(), "accepts_failed"), now),
-            "it was told"
-        );
-        // What was counted before is no news an hour later.
+        assert!(!journal.unaccepted.0.is_new((), "", now), "it was told");
+        // What was counted before is no news an hour later, nor after a reload.
         journal.tell_accepts(2, now + HOUR);
-        assert!(journal.has_failed(("", Ipv4Addr::UNSPECIFIED.into(), "accepts_failed"), now + HOUR));
+        assert!(journal.unaccepted.0.is_new((), "", now + HOUR));
+        journal.plan_changed(7);
+        journal.tell_accepts(2, now + HOUR);
+        assert_eq!(told(&journal), 0);
+        journal.tell_accepts(3, now + HOUR);
+        assert_eq!(told(&journal), 1);
     }
 
     #[test]

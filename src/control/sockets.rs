@@ -77,14 +77,14 @@ pub fn open(listener: &Listener, plan: &Plan) -> Result<Socket, Error> {
 }
 
 /// Listeners whose UDP ports another process has. To be asked before any is opened here.
-pub fn shared(listeners: &[Listener]) -> Vec<Listener> {
+pub fn shared(listeners: &[Listener]) -> Vec<ListenerId> {
     let tables =
         ["/proc/net/udp", "/proc/net/udp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
     let taken: HashSet<(IpAddr, u16)> = tables.iter().flat_map(|table| bound(table)).collect();
     let is_shared = |l: &&Listener| {
         l.transport == Transport::Udp && l.can_be_bound() && taken.contains(&(l.bind.ip(), l.bind.port()))
     };
-    listeners.iter().filter(is_shared).cloned().collect()
+    listeners.iter().filter(is_shared).map(|listener| listener.id).collect()
 }
 
 /// Where sockets are bound that are not connected, as a table of the kernel's says: words are in the machine's byte order.

@@ -125,7 +125,7 @@ fn open_sockets(plan: &mut Plan, shards: usize) -> Result<(Sockets<Socket>, Refu
     let mut sockets = Sockets::new(shards);
     let shared = sockets::shared(&plan.listeners);
     let (change, refused) = listeners::prepare(&sockets, plan)?;
-    shared.iter().for_each(sockets::tell_shared);
+    shared.iter().for_each(|id| sockets::tell_shared(plan.listener(*id)));
     sockets.apply(change);
     refused.iter().for_each(|(id, why)| listeners::tell_refusal(plan, *id, why));
     Ok((sockets, listeners::refusals(plan, &refused)))

@@ -48,15 +48,9 @@ fn a_bad_reload_changes_nothing_and_says_why() {
     let home = Home::new(&format!("{LISTENERS}{RELAY}"));
     let viaduct = home.start(&world);
     home.write(&format!("{LISTENERS}{RELAY}egress = \"nowhere\"\n"));
-    viaduct.signal(Signal::SIGHUP);
-    eventually("the reload is refused", || {
-        (viaduct.metrics().sum("viaduct_reloads_failed_total", &[]) == 1).then_some(())
-    });
+    viaduct.refuses(1);
     assert!(viaduct.log().contains("nowhere"), "{}", viaduct.log());
-    let caller = world.public.party("caller", "1.2.3.100:5060");
-    let callee = world.private.party("callee", "10.0.0.100:5060");
-    caller.send(&caller.request("INVITE", &callee.uri()), socket("1.2.3.4:5060"));
-    callee.receive_request("INVITE");
+    one_call(&world);
     assert_eq!(viaduct.metrics().sum("viaduct_reloads_total", &[]), 0);
     viaduct.stop();
 }
@@ -133,10 +127,7 @@ fn a_reload_makes_no_key_file_and_loses_no_dialog() {
     std::fs::remove_file(home.beside("viaduct.keys")).expect("the keys are gone");
     for (refused, configuration) in [(1, ""), (2, elsewhere)] {
         home.write(&format!("{LISTENERS}{IN}{configuration}"));
-        viaduct.signal(Signal::SIGHUP);
-        eventually("the reload is refused", || {
-            (viaduct.metrics().sum("viaduct_reloads_failed_total", &[]) == refused).then_some(())
-        });
+        viaduct.refuses(refused);
     }
     assert!(!home.beside("viaduct.keys").exists() && !home.beside("misspelt").exists());
     eventually("it is told", || viaduct.log().contains("misspelt is gone").then_some(()));
@@ -265,10 +256,7 @@ fn who_reads_the_log_and_stands_still_or_goes_stops_nothing() {
     let wrong = "[[route]]\nname = \"wrong\"\nto = \"request-uri\"\negress = \"nowhere\"\n";
     home.write(&format!("{LISTENERS}{}", wrong.repeat(50)));
     for round in 1..=ROUNDS {
-        viaduct.signal(Signal::SIGHUP);
-        eventually("the reload is refused", || {
-            (viaduct.metrics().sum("viaduct_reloads_failed_total", &[]) == round).then_some(())
-        });
+        viaduct.refuses(round);
     }
     one_call(&world);
     assert_eq!(viaduct.metrics().sum("viaduct_log_lines_lost_total", &[]), 0, "they wait");

@@ -215,6 +215,14 @@ impl Viaduct<'_> {
         });
     }
 
+    /// Has the configuration read again and waits until that is refused; `refused` is how many were.
+    pub fn refuses(&self, refused: u64) {
+        self.signal(Signal::SIGHUP);
+        eventually("the reload is refused", || {
+            (self.metrics().sum("viaduct_reloads_failed_total", &[]) == refused).then_some(())
+        });
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.program.0.id()).expect("a process number");
