@@ -26,6 +26,7 @@ mod sipp;
 mod soak;
 mod subject;
 mod timing;
+mod waits;
 mod world;
 
 use std::process::ExitCode;

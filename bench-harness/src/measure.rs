@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::load::Outcome;
 use crate::peak::Verdict;
-use crate::soak::stolen_ns;
+use crate::waits::stolen_ns;
 
 /// Median, and the smallest and largest value, of a sample.
 #[derive(Clone, Copy, Debug, Serialize)]

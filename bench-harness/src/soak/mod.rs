@@ -14,7 +14,7 @@ use std::io;
 use serde_json::json;
 
 use run::Run;
-pub use sentinel::stolen_ns;
+pub use sentinel::{SHARD, Sentinel};
 use verdict::{Findings, Sample, ms};
 pub use watch::{Kernel, Metrics, open_files};
 

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use super::Args;
 use super::config;
 use super::events::{Events, prepare};
-use super::sentinel::{Sentinel, stolen_ns};
+use super::sentinel::Sentinel;
 use super::traffic::Traffic;
 use super::verdict::{Account, Findings, Sample};
 use super::watch::{Kernel, Metrics, open_files};
@@ -25,6 +25,7 @@ use crate::load::{Generator, Sink};
 use crate::progress;
 use crate::results::model::Load;
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, as_before, pin_from_here};
+use crate::waits::stolen_ns;
 use crate::world::{SINK, World};
 
 /// How long anything that was asked for may take.

@@ -9,11 +9,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::subject::{FORWARDER_CORE, pin};
+use crate::waits::{account, task, waited_ns};
 
 /// The sentinel wakes this often.
 const STEP: Duration = Duration::from_millis(5);
 /// And reads the scheduler's account every so many times: slots of 20 ms.
 const STEPS: u32 = 4;
+
+/// The thread of the only shard.
+pub const SHARD: &str = "viaduct-0";
 
 /// What the machine did in some time.
 #[derive(Clone, Debug, Default)]
@@ -47,11 +51,11 @@ pub struct Sentinel {
 impl Sentinel {
     /// Watches the shard's thread of a process; `real_time`: puts it before all other programs on its core.
     pub fn start(process: u32, real_time: bool) -> io::Result<Self> {
-        let task = shard_task(process)?;
+        let task = task(process, SHARD)?;
         if real_time {
             prefer(&task, "1")?;
         }
-        let account = format!("/proc/{process}/task/{task}/schedstat");
+        let account = account(process, &task)?;
         let evidence = Arc::new(Mutex::new(Evidence { goes_before: real_time, ..Evidence::default() }));
         let stop = Arc::<AtomicBool>::default();
         let (ours, asked) = (Arc::clone(&evidence), Arc::clone(&stop));
@@ -115,17 +119,6 @@ fn watch(account: &str, evidence: &Mutex<Evidence>, stop: &AtomicBool) -> io::Re
     Ok(())
 }
 
-/// The thread of the only shard.
-fn shard_task(process: u32) -> io::Result<String> {
-    for task in fs::read_dir(format!("/proc/{process}/task"))? {
-        let task = task?;
-        if fs::read_to_string(task.path().join("comm"))?.trim() == "viaduct-0" {
-            return Ok(task.file_name().to_string_lossy().into_owned());
-        }
-    }
-    Err(io::Error::other("the process has no thread viaduct-0"))
-}
-
 /// Gives a thread a real-time priority.
 fn prefer(task: &str, priority: &str) -> io::Result<()> {
     let done = Command::new("chrt").args(["--fifo", "--pid", priority, task]).output()?;
@@ -134,19 +127,4 @@ fn prefer(task: &str, priority: &str) -> io::Result<()> {
     }
     let said = String::from_utf8_lossy(&done.stderr);
     Err(io::Error::other(format!("{}\n  hint: --real-time needs CAP_SYS_NICE", said.trim())))
-}
-
-/// The second number of schedstat: time on a run queue, in nanoseconds.
-fn waited_ns(account: &str) -> io::Result<u64> {
-    let text = fs::read_to_string(account)?;
-    let second = text.split_whitespace().nth(1).and_then(|n| n.parse().ok());
-    second.ok_or_else(|| io::Error::other("schedstat is not in the form expected"))
-}
-
-/// Time that the host gave to others, all processors together, in nanoseconds.
-pub fn stolen_ns() -> io::Result<u64> {
-    let text = fs::read_to_string("/proc/stat")?;
-    let ticks = text.lines().next().and_then(|line| line.split_whitespace().nth(8)?.parse::<u64>().ok());
-    // USER_HZ is 100 on every architecture that Viaduct runs on.
-    ticks.map(|ticks| ticks * 10_000_000).ok_or_else(|| io::Error::other("no stolen time in /proc/stat"))
 }
