@@ -104,7 +104,7 @@ const PLAN: [Step; 9] = [
         name: "overload",
         full: "overload",
         quick: "overload --seconds 1 --windows 16",
-        seconds: Some((40, 15)),
+        seconds: Some((55, 18)),
         writes: false,
     },
     Step {

@@ -37,7 +37,7 @@ use syscalls::Counter;
 
 pub use estimate::estimate;
 pub use selection::{Family, Selection};
-pub use window::{Bench, MESSAGES, Plan};
+pub use window::{Bench, MESSAGES, Measured, Plan};
 
 /// Compares Viaduct with the floor and with other proxies, interleaved over rounds
 #[derive(Debug, clap::Args)]

@@ -60,6 +60,8 @@ pub struct Measured {
     pub beside: f64,
     /// Arrivals that are explained by no send: doubled, refused by the forwarder itself, late or not the load's.
     pub odd: u64,
+    /// Datagrams that the load's own sockets lost.
+    pub own_drops: u64,
 }
 
 /// What a search finds.
@@ -344,7 +346,8 @@ fn account(
         return Err(io::Error::other(format!("the account of {} does not add up: {tally:?}", subject.name)));
     }
     let odd = tally.doubled + tally.refused + tally.late + tally.foreign;
-    Ok(Measured { sample, odd, verdict, latency: outcome.latency.clone(), beside })
+    let (latency, own_drops) = (outcome.latency.clone(), outcome.own_drops);
+    Ok(Measured { sample, odd, verdict, latency, beside, own_drops })
 }
 
 impl Measured {
@@ -357,7 +360,8 @@ impl Measured {
         let sample = self.sample.and(more.sample);
         let sample = Sample { latency: Latency::of(&self.latency), ..sample };
         let verdict = if self.verdict == Verdict::Carried { more.verdict } else { self.verdict };
-        Ok(Self { sample, verdict, odd: self.odd + more.odd, ..self })
+        let own_drops = self.own_drops + more.own_drops;
+        Ok(Self { sample, verdict, odd: self.odd + more.odd, own_drops, ..self })
     }
 }
 

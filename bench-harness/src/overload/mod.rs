@@ -15,8 +15,8 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Without --calls INVITEs are offered that nobody answers, with overload control off: what the engine does when its queues
-are full. Passes (exit code 0) when the goodput is at least 0.9 of the peak, resident memory stays flat, and a normal
-load afterwards is delivered whole.
+are full. Passes (exit code 0) when the goodput is at least 0.9 of the knee (the median of the rounds), resident memory stays
+flat, the load sent what it should and lost nothing itself, and half of the knee afterwards is delivered whole.
 
 With --calls whole calls are offered (INVITE 180 200 ACK BYE 200, automatic egress, overload control as it is by
 default). Without transactions, because there refusing is dearest beside forwarding, and what a shard carries is bounded
@@ -60,8 +60,8 @@ pub struct Args {
     /// Look for the knee, or the peak, by so many windows at most; fewer find it less exactly
     #[arg(long, value_parser = windows)]
     windows: Option<usize>,
-    /// Calls: how often, each time behind the peak
-    #[arg(long, requires = "calls", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// How often (calls: each time behind the peak)
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Offer whole calls
     #[arg(long)]
