@@ -49,7 +49,7 @@ pub fn execute(args: Args) -> ExitCode {
     let fib = match netlink::dump(0) {
         Ok(fib) => fib,
         Err(error) => {
-            anstream::eprintln!("viaduct check: {error}");
+            output::tell(format_args!("viaduct check: {error}"));
             return FAILED.into();
         }
     };

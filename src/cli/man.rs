@@ -34,7 +34,7 @@ pub fn execute(args: Args) -> ExitCode {
     match write_all(directory, &pages) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            anstream::eprintln!("viaduct man: cannot write to {}: {error}", directory.display());
+            output::tell(format_args!("viaduct man: cannot write to {}: {error}", directory.display()));
             ExitCode::from(FAILED)
         }
     }

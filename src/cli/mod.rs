@@ -109,7 +109,9 @@ pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
     match Cli::try_parse_from(&arguments) {
         Ok(cli) => execute(cli),
-        Err(error) => advised(error, &arguments).exit(),
+        Err(error) if error.use_stderr() => advised(error, &arguments).exit(),
+        // A help, or the version.
+        Err(asked) => output::print(asked.render().ansi().to_string(), ExitCode::SUCCESS),
     }
 }
 

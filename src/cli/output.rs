@@ -1,5 +1,6 @@
-//! Standard output, which may be full, or a pipe whose reader has seen enough and gone.
+//! Standard output and standard error, which may be full, or a pipe whose reader has seen enough and gone.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ pub fn print(bytes: impl AsRef<[u8]>, done: ExitCode) -> ExitCode {
     match write(bytes.as_ref()) {
         Ok(()) => done,
         Err(why) => {
-            anstream::eprintln!("viaduct: {why}");
+            tell(format_args!("viaduct: {why}"));
             FAILED.into()
         }
     }
@@ -32,4 +33,13 @@ pub fn write(bytes: &[u8]) -> Result<(), String> {
 pub fn failure(error: &io::Error) -> Option<String> {
     let is_failure = error.kind() != io::ErrorKind::BrokenPipe;
     is_failure.then(|| format!("cannot write to standard output: {error}"))
+}
+
+/// Tells on standard error what went wrong, in whole lines. Where nobody can be told, the exit code still tells.
+pub fn tell(what: impl Display) {
+    let mut text = what.to_string();
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let _ = AutoStream::auto(io::stderr().lock()).write_all(text.as_bytes());
 }

@@ -1,11 +1,11 @@
 //! `viaduct run`: forward until told to stop.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use annotate_snippets::Renderer;
 
+use super::{CONFIGURATION, FAILED, output};
 use crate::control::{self, Error, Options, Source};
 
 /// Forwards SIP
@@ -40,15 +40,12 @@ pub fn execute(args: Args) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where nobody can be told, the exit code still tells.
-            let _ = match &error {
-                Error::Configuration(findings) => {
-                    write!(anstream::stderr(), "{}", findings.render(&Renderer::styled()))
-                }
-                other => writeln!(anstream::stderr(), "viaduct: {other}"),
-            };
+            match &error {
+                Error::Configuration(findings) => output::tell(findings.render(&Renderer::styled())),
+                other => output::tell(format_args!("viaduct: {other}")),
+            }
             let wrong_file = error.is_configuration();
-            ExitCode::from(if wrong_file { super::CONFIGURATION } else { super::FAILED })
+            ExitCode::from(if wrong_file { CONFIGURATION } else { FAILED })
         }
     }
 }

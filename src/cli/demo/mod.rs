@@ -84,7 +84,7 @@ pub fn execute(args: Args) -> ExitCode {
             output::print(told, if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Err(failure) => {
-            anstream::eprintln!("viaduct demo: {failure}");
+            output::tell(format_args!("viaduct demo: {failure}"));
             ExitCode::FAILURE
         }
     }

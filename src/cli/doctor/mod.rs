@@ -71,15 +71,17 @@ pub fn execute(args: Args) -> ExitCode {
         return output::print(report::list(args.json), ExitCode::SUCCESS);
     }
     if let Some(code) = args.only.iter().find(|code| !checks().any(|check| check.code == code.as_str())) {
-        anstream::eprintln!("viaduct doctor: there is no check «{code}»; viaduct doctor --list shows all");
+        output::tell(format_args!(
+            "viaduct doctor: there is no check «{code}»; viaduct doctor --list shows all"
+        ));
         return USAGE.into();
     }
     let root = Root::new(args.root.clone().unwrap_or_else(|| "/".into()));
     if root.is_bare() {
         let folder = args.root.as_deref().unwrap_or(Path::new("/")).display();
-        anstream::eprintln!(
+        output::tell(format_args!(
             "viaduct doctor: {folder} has neither proc nor sys\n  hint: name the folder that stands for a host's /"
-        );
+        ));
         return FAILED.into();
     }
     let fib = routing(&args);
@@ -91,7 +93,7 @@ pub fn execute(args: Args) -> ExitCode {
     let plan = match loaded {
         Ok(loaded) => loaded.plan,
         Err(findings) => {
-            anstream::eprint!("{}", findings.render(&Renderer::styled()));
+            output::tell(findings.render(&Renderer::styled()));
             return CONFIGURATION.into();
         }
     };

@@ -144,7 +144,7 @@ pub fn execute(args: Args) -> ExitCode {
         None => explain(&args).map(|answer| output::print(answer, ExitCode::SUCCESS)),
     };
     done.unwrap_or_else(|Failure(code, message)| {
-        anstream::eprintln!("viaduct explain: {message}");
+        output::tell(format_args!("viaduct explain: {message}"));
         ExitCode::from(code)
     })
 }

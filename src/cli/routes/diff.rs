@@ -76,7 +76,7 @@ pub fn execute(args: &Diff) -> ExitCode {
     match watched {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(code, why)) => {
-            anstream::eprintln!("viaduct routes diff: {why}");
+            output::tell(format_args!("viaduct routes diff: {why}"));
             ExitCode::from(code)
         }
     }
@@ -109,7 +109,7 @@ async fn watch(args: &Diff) -> Result<(), Failure> {
                     return Ok(());
                 },
                 // The old snapshot stays; it is tried again.
-                Err(error) => anstream::eprintln!("viaduct routes diff: {error}"),
+                Err(error) => output::tell(format_args!("viaduct routes diff: {error}")),
             },
         }
     }

@@ -88,7 +88,7 @@ pub fn execute(get: &Get) -> ExitCode {
             output::print(told, done)
         }
         Err(failure) => {
-            anstream::eprintln!("{BAD}viaduct routes get:{BAD:#} {failure}");
+            output::tell(format_args!("{BAD}viaduct routes get:{BAD:#} {failure}"));
             ExitCode::from(failure.exit_code())
         }
     }
