@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::compare::{Family, Selection, estimate};
+use crate::output::{say, tell};
 use crate::results::against::Against;
 use crate::results::model::{Load, Part, Results};
 use crate::results::{self, FILE};
@@ -159,13 +160,13 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         let place = format!("[{}/{}]", number + 1, plan.len());
         let planned = Duration::from_secs(step.estimate(args));
         if let Some(why) = budget.leaves_out(planned, begin.elapsed()) {
-            eprintln!("{place} {}: {why}", step.name);
+            tell!("{place} {}: {why}", step.name);
             results.skipped.insert(step.name.to_owned(), why);
             continue;
         }
         let rest = plan[number..].iter().map(|step| step.estimate(args)).sum();
         let left = budget.here(Duration::from_secs(rest));
-        eprintln!(
+        tell!(
             "{place} {} gone, about {} left: {}",
             minutes(begin.elapsed().as_secs()),
             minutes(left.as_secs()),
@@ -177,7 +178,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     }
     let results = results.concluded();
     results::summarise(&args.out, &results, &plots)?;
-    print(&results, begin.elapsed(), &args.out);
+    print(&results, begin.elapsed(), &args.out)?;
     let passed = results.parts.values().all(|part| part.passed);
     Ok(passed & args.against.judge(&results)?)
 }
@@ -203,9 +204,9 @@ impl Args {
 
 fn announce(args: &Args, plan: &[&Step]) {
     let total = plan.iter().map(|step| step.estimate(args)).sum();
-    eprintln!("{} parts, about {} in all, into {}:", plan.len(), minutes(total), args.out.display());
+    tell!("{} parts, about {} in all, into {}:", plan.len(), minutes(total), args.out.display());
     for step in plan {
-        eprintln!("  {:>6}  bench-harness {}", minutes(step.estimate(args)), shown(&step.words(args)));
+        tell!("  {:>6}  bench-harness {}", minutes(step.estimate(args)), shown(&step.words(args)));
     }
 }
 
@@ -270,7 +271,7 @@ impl Step {
         }
         let Some(status) = status else {
             let why = format!("ended after {seconds:.0} s: the time for all was over");
-            eprintln!("{}: {why}", self.name);
+            tell!("{}: {why}", self.name);
             results.skipped.insert(self.name.to_owned(), why);
             return Ok(plots);
         };
@@ -297,14 +298,15 @@ fn take_in(out: &Path, folder: &Path, results: &mut Results) -> io::Result<Vec<S
     Ok(plots)
 }
 
-fn print(results: &Results, took: Duration, folder: &Path) {
+fn print(results: &Results, took: Duration, folder: &Path) -> io::Result<()> {
     for (name, part) in &results.parts {
-        println!("{} {name:10} {:6.1} s", if part.passed { "PASS" } else { "FAIL" }, part.seconds);
+        say!("{} {name:10} {:6.1} s", if part.passed { "PASS" } else { "FAIL" }, part.seconds)?;
     }
     for (name, why) in results.skipped.iter().filter(|(name, _)| PLAN.iter().any(|step| step.name == *name)) {
-        println!("NONE {name:10} {why}");
+        say!("NONE {name:10} {why}")?;
     }
-    println!("{} in all; {}", minutes(took.as_secs()), folder.join("report.md").display());
+    say!("{} in all; {}", minutes(took.as_secs()), folder.join("report.md").display())?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 
+use crate::output::say;
+
 /// Makes an authority and a certificate, for `load --transport tls` and the forwarder that it goes through
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -43,7 +45,7 @@ pub const KEY: &str = "host.key";
 /// Makes them and tells where they are.
 pub fn execute(args: &Args) -> io::Result<bool> {
     make(&args.out, &args.addresses)?;
-    println!("{}: {AUTHORITY}, {CERTIFICATE}, {KEY}", args.out.display());
+    say!("{}: {AUTHORITY}, {CERTIFICATE}, {KEY}", args.out.display())?;
     Ok(true)
 }
 

@@ -16,6 +16,7 @@ use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::measure::bytes_of;
+use crate::output::say;
 use crate::progress;
 use crate::soak::{Metrics, open_files};
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, pin};
@@ -114,14 +115,14 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     let passed = properties.iter().all(|(holds, _)| *holds);
     if args.json {
         let [first, second] = times;
-        println!(
+        say!(
             "{}",
             json!({ "passed": passed, "count": args.count, "bytes_each": first.each(args.count),
                     "kernel_bytes_each": first.kernel_each(args.count), "first": first, "second": second })
-        );
+        )?;
     } else {
         for (holds, words) in &properties {
-            println!("{} {words}", if *holds { "PASS" } else { "FAIL" });
+            say!("{} {words}", if *holds { "PASS" } else { "FAIL" })?;
         }
     }
     Ok(passed)

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::cases::fib::{DRAWS, Lookup, table};
 use crate::draw::{Random, internet};
 use crate::measure::{Spread, resident};
+use crate::output::say;
 use crate::{progress, timing};
 
 /// Measures the routing snapshot at the size of a full Internet table
@@ -62,21 +63,28 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         }
     }
     bar.finish_and_clear();
-    print(args, nets.len(), seconds, bytes, &rows);
+    print(args, nets.len(), seconds, bytes, &rows)?;
     Ok(true)
 }
 
-fn print(args: &Args, routes: usize, seconds: f64, bytes: u64, rows: &[(&str, &str, Spread)]) {
+fn print(
+    args: &Args,
+    routes: usize,
+    seconds: f64,
+    bytes: u64,
+    rows: &[(&str, &str, Spread)],
+) -> io::Result<()> {
     if args.json {
         let lookups: Vec<_> = rows
             .iter()
             .map(|(family, draw, ns)| json!({ "family": family, "destinations": draw, "ns": ns }))
             .collect();
-        println!("{}", json!({ "routes": routes, "load_s": seconds, "bytes": bytes, "lookups": lookups }));
-        return;
+        say!("{}", json!({ "routes": routes, "load_s": seconds, "bytes": bytes, "lookups": lookups }))?;
+        return Ok(());
     }
-    println!("{routes} routes: loaded in {seconds:.2} s, {:.0} bytes each", bytes as f64 / routes as f64);
+    say!("{routes} routes: loaded in {seconds:.2} s, {:.0} bytes each", bytes as f64 / routes as f64)?;
     for (family, draw, ns) in rows {
-        println!("{family} {draw:7} {:7.1} ns a lookup ({:.1} to {:.1})", ns.median, ns.min, ns.max);
+        say!("{family} {draw:7} {:7.1} ns a lookup ({:.1} to {:.1})", ns.median, ns.min, ns.max)?;
     }
+    Ok(())
 }

@@ -15,6 +15,7 @@ mod messages;
 mod micro;
 mod mmsg;
 mod null;
+mod output;
 mod overload;
 mod own_work;
 mod peak;
@@ -32,6 +33,8 @@ mod world;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::output::tell;
 
 /// Measures Viaduct against the floor that the kernel sets
 ///
@@ -89,7 +92,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("bench-harness: {error}");
+            tell!("bench-harness: {error}");
             ExitCode::FAILURE
         }
     }

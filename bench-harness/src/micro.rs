@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::cases::{self, Case};
+use crate::output::say;
 use crate::results::against::Against;
 use crate::results::model::{Micro, Results};
 use crate::results::{self, Histograms};
@@ -85,10 +86,13 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     }
     bar.finish_and_clear();
     let results = results.concluded();
-    print(args, &results, limits.as_ref())?;
     keep(args, &results)?;
-    let within = limits.is_none_or(|limits| within(&results.micro, &limits));
-    Ok(within & args.against.judge(&results)?)
+    print(args, &results, limits.as_ref())?;
+    let over = limits.map_or_else(Vec::new, |limits| over(&results.micro, &limits));
+    if !over.is_empty() {
+        say!("instructions: over the limit, or not counted: {}", over.join(", "))?;
+    }
+    Ok(over.is_empty() & args.against.judge(&results)?)
 }
 
 /// What is known so far stays where the run is ended early.
@@ -117,7 +121,7 @@ fn extra(args: &Args, micro: &mut BTreeMap<String, Micro>) {
 
 fn print(args: &Args, results: &Results, limits: Option<&BTreeMap<String, f64>>) -> io::Result<()> {
     if args.json {
-        println!("{}", serde_json::to_string(&results.micro)?);
+        say!("{}", serde_json::to_string(&results.micro)?)?;
         return Ok(());
     }
     let whole = results.micro.get("pipeline").copied().unwrap_or_default();
@@ -134,24 +138,21 @@ fn print(args: &Args, results: &Results, limits: Option<&BTreeMap<String, f64>>)
         ];
         // What `tests/run` repeats at its end.
         let mark = if limits.is_some() { "instructions: " } else { "" };
-        println!("{mark}{name:28} {}", figures.into_iter().flatten().collect::<Vec<_>>().join("  "));
+        say!("{mark}{name:28} {}", figures.into_iter().flatten().collect::<Vec<_>>().join("  "))?;
     }
     if let Some(why) = results.skipped.get("instructions") {
-        println!("SKIPPED instructions: {why}");
+        say!("SKIPPED instructions: {why}")?;
     }
     Ok(())
 }
 
-fn within(micro: &BTreeMap<String, Micro>, limits: &BTreeMap<String, f64>) -> bool {
+/// The pieces that take more instructions than they may, or were not counted.
+fn over(micro: &BTreeMap<String, Micro>, limits: &BTreeMap<String, f64>) -> Vec<String> {
     let over = limits.iter().filter(|(name, limit)| {
         let counted = micro.get(*name).and_then(|piece| piece.instructions);
         counted.is_none_or(|counted| counted > **limit)
     });
-    let over: Vec<&str> = over.map(|(name, _)| name.as_str()).collect();
-    if !over.is_empty() {
-        println!("instructions: over the limit, or not counted: {}", over.join(", "));
-    }
-    over.is_empty()
+    over.map(|(name, _)| name.clone()).collect()
 }
 
 fn read_limits(file: &Path) -> io::Result<BTreeMap<String, f64>> {
@@ -274,9 +275,9 @@ mod tests {
             let piece = |instructions| Micro { instructions, ns: None };
             BTreeMap::from([("parse".to_owned(), piece(Some(parse))), ("rewrite".to_owned(), piece(rewrite))])
         };
-        assert!(within(&counted(100.0, Some(1.0)), &limits));
-        assert!(!within(&counted(100.1, Some(1.0)), &limits));
-        assert!(!within(&counted(1.0, None), &limits));
+        assert!(over(&counted(100.0, Some(1.0)), &limits).is_empty());
+        assert!(!over(&counted(100.1, Some(1.0)), &limits).is_empty());
+        assert!(!over(&counted(1.0, None), &limits).is_empty());
         fs::write(&file, "parser 100\n").unwrap();
         assert!(read_limits(&file).unwrap_err().to_string().contains("parser 100"));
     }

@@ -16,6 +16,7 @@ use crate::cases::support::Shard;
 use crate::draw::{Random, inside, internet};
 use crate::measure::Spread;
 use crate::messages::Template;
+use crate::output::say;
 use crate::progress;
 
 /// Measures what full tables add to the work for one message
@@ -87,7 +88,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     let bar = progress::spinner("drawing routes");
     let rows = measure(args, |message| bar.set_message(message));
     bar.finish_and_clear();
-    print(args, &rows);
+    print(args, &rows)?;
     Ok(true)
 }
 
@@ -154,7 +155,7 @@ impl Times {
     }
 }
 
-fn print(args: &Args, rows: &[Extra]) {
+fn print(args: &Args, rows: &[Extra]) -> io::Result<()> {
     if args.json {
         let rows = rows.iter().map(|Extra { draw, more, small, large, median }| {
             json!({
@@ -165,16 +166,17 @@ fn print(args: &Args, rows: &[Extra]) {
                 "median_extra_ns": median,
             })
         });
-        println!("{}", json!(rows.collect::<Vec<_>>()));
-        return;
+        say!("{}", json!(rows.collect::<Vec<_>>()))?;
+        return Ok(());
     }
     for Extra { draw, more, small, large, median } in rows {
-        println!(
+        say!(
             "{draw:7} {more:7.1} ns more a message by full tables ({small:.1} and {large:.1}, ratio {:.3}; \
              median of differences {median:.1})",
             large / small
-        );
+        )?;
     }
+    Ok(())
 }
 
 /// So many rules, and these routes by one gateway.

@@ -16,6 +16,7 @@ use crate::cases::support::Shard;
 use crate::draw::Random;
 use crate::measure::Spread;
 use crate::messages::Template;
+use crate::output::say;
 use crate::progress;
 
 /// Measures what `[[route]]` rules cost, by their number
@@ -98,11 +99,11 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         branch += MESSAGES;
     }
     bar.finish_and_clear();
-    print(args, tables);
+    print(args, tables)?;
     Ok(true)
 }
 
-fn print(args: &Args, tables: Vec<Table>) {
+fn print(args: &Args, tables: Vec<Table>) -> io::Result<()> {
     let spread = |values: &[f64]| Spread::of(values.to_vec()).expect("there are runs");
     let rows: Vec<_> = (tables.iter())
         .map(|table| (table, table.matches.each_ref().map(|m| spread(m)), spread(&table.own_work)))
@@ -115,18 +116,18 @@ fn print(args: &Args, tables: Vec<Table>) {
                 "own_work_ns": own_work,
             })
         });
-        println!("{}", json!(rows.collect::<Vec<_>>()));
-        return;
+        say!("{}", json!(rows.collect::<Vec<_>>()))?;
+        return Ok(());
     }
-    let Some((first, ..)) = rows.first() else { return };
+    let Some((first, ..)) = rows.first() else { return Ok(()) };
     // Round by round, because what else the machine does slows all tables of a round alike.
     let more = |table: &Table| {
         let pairs = table.own_work.iter().zip(&first.own_work);
         spread(&pairs.map(|(this, first)| this - first).collect::<Vec<f64>>()).median
     };
-    println!("   rules  load ms      KiB   rest ns   zipf ns random ns   own work ns      more   ratio");
+    say!("   rules  load ms      KiB   rest ns   zipf ns random ns   own work ns      more   ratio")?;
     for (table, [rest, zipf, random], own) in &rows {
-        println!(
+        say!(
             "{:8} {:8.1} {:8} {:9.1} {:9.1} {:9.1} {:13.1} {:9.1} {:7.3}",
             table.rules,
             table.load_ms,
@@ -137,8 +138,9 @@ fn print(args: &Args, tables: Vec<Table>) {
             own.median,
             more(table),
             1.0 + more(table) / (own.median - more(table))
-        );
+        )?;
     }
+    Ok(())
 }
 
 impl Table {

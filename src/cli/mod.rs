@@ -11,7 +11,7 @@ pub mod doctor;
 pub mod explain;
 pub mod man;
 pub mod netns;
-mod output;
+pub mod output;
 pub mod routes;
 pub mod run;
 pub mod what_if;

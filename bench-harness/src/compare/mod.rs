@@ -143,15 +143,15 @@ const OURS: [Peer; 6] = [
     Peer::ViaductStateful(Transport::Ws),
 ];
 
-/// Runs the comparison, prints it and writes what was asked for; `true`: Viaduct lost nothing below the knee, and no
+/// Runs the comparison, writes what was asked for and prints it; `true`: Viaduct lost nothing below the knee, and no
 /// figure is worse than those it is held against.
 pub fn execute(args: &Args) -> io::Result<bool> {
     let (results, histograms) = run(args)?;
     let results = results.concluded();
-    print::summary(&results);
     if let Some(folder) = &args.out {
         results::write(folder, &results, &histograms)?;
     }
+    print::summary(&results)?;
     let below = |sample: &&Sample| sample.load == Load::Paced || sample.load.unit() != Unit::Message;
     let lost = |sample: &Sample| sample.lost + sample.retransmissions + sample.failed;
     let ours = |sample: &&Sample| OURS.iter().any(|peer| peer.name() == sample.subject);

@@ -1,18 +1,23 @@
 //! What the terminal shows of a comparison: medians over rounds.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use crate::measure::Spread;
+use crate::output::say;
 use crate::results::Unit;
 use crate::results::model::{Load, Lowered, Results, Sample};
 
 /// Prints a row for each subject and load, and what could not be compared or measured.
-pub fn summary(results: &Results) {
+///
+/// # Errors
+/// It cannot be printed.
+pub fn summary(results: &Results) -> io::Result<()> {
     let mut groups = BTreeMap::<(Load, &str), Vec<&Sample>>::new();
     for sample in results.samples.iter().filter(|sample| sample.load != Load::Knee) {
         groups.entry((sample.load, &sample.subject)).or_default().push(sample);
     }
-    println!(
+    say!(
         "{:<15} {:<22} {:>9} {:>10} {:>8} {:>9} {:>8} {:>8} {:>9} {:>7} {:>6}",
         "load",
         "subject",
@@ -25,7 +30,7 @@ pub fn summary(results: &Results) {
         "calls/msg",
         "idle",
         "late"
-    );
+    )?;
     for ((load, subject), samples) in &groups {
         let median = |of: &dyn Fn(&Sample) -> f64| {
             Spread::of(samples.iter().map(|sample| of(sample)).collect())
@@ -38,7 +43,7 @@ pub fn summary(results: &Results) {
         let called = samples.iter().filter_map(|sample| Some((sample.syscalls?, sample.delivered)));
         let (calls, messages) = called.fold((0, 0), |(calls, all), (c, m)| (calls + c, all + m));
         let calls = if messages > 0 { format!("{:.3}", calls as f64 / messages as f64) } else { "-".into() };
-        println!(
+        say!(
             "{:<15} {subject:<22} {:>9.0} {:>10.0} {:>8} {:>9.1} {:>8.1} {:>8.1} {calls:>9} {:>6.0}% {:>6}",
             load.name(),
             median(&|sample| sample.offered_per_second),
@@ -49,30 +54,31 @@ pub fn summary(results: &Results) {
             median(&|sample| sample.resident_bytes as f64 / f64::from(1 << 20)),
             median(&|sample| sample.generator_idle) * 100.0,
             samples.iter().filter(|sample| !sample.on_schedule).count(),
-        );
+        )?;
     }
     for ((_, subject), samples) in groups.iter().filter(|((load, _), _)| load.unit() == Unit::Connection) {
         let each = |sample: &&Sample| sample.calls as f64 / (sample.cpu_ns as f64 / 1e9);
         if let Some(spread) = Spread::of(samples.iter().map(each).collect()) {
-            println!("{subject}: {:.0} new connections in a second of CPU", spread.median);
+            say!("{subject}: {:.0} new connections in a second of CPU", spread.median)?;
         }
     }
     for (load, offered) in &results.offered {
         for Lowered { per_second, lost_by } in &offered.lowered {
             let offered = offered.per_second;
-            println!("lowered to {offered:.0} a second: {load}: {lost_by} did not carry {per_second:.0}");
+            say!("lowered to {offered:.0} a second: {load}: {lost_by} did not carry {per_second:.0}")?;
         }
         if let Some(name) = &offered.lost_by {
-            println!("not carried before the rounds: {load}: by {name}");
+            say!("not carried before the rounds: {load}: by {name}")?;
         }
     }
     for (subject, times) in &results.begun_afresh {
-        println!("started afresh after windows that lost something: {subject}: {times} times");
+        say!("started afresh after windows that lost something: {subject}: {times} times")?;
     }
     for (figure, loss) in &results.not_comparable {
-        println!("not comparable: {figure}: {loss}");
+        say!("not comparable: {figure}: {loss}")?;
     }
     for (what, why) in &results.skipped {
-        println!("skipped: {what}: {why}");
+        say!("skipped: {what}: {why}")?;
     }
+    Ok(())
 }

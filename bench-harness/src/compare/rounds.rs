@@ -13,6 +13,7 @@ use super::order::{IN_TURN, Turn, turns};
 use super::peers::{Peer, Setting, Started};
 use super::rates::{Group, Rates, rate_name, whole};
 use super::window::{Bench, Found, Measured, Plan, Start, search_for};
+use crate::output::tell;
 use crate::peak::{Search, Verdict, is_carried, settle};
 use crate::results::Histograms;
 use crate::results::model::{Load, Results};
@@ -337,14 +338,14 @@ impl<'w> Rounds<'w> {
         if let Some(beside) = self.beside.get(self.beside.len() / 2)
             && beside.abs() > BESIDE
         {
-            eprintln!(
+            tell!(
                 "warning: beside the forwarder's work its core was busy for {:.0}% of that: this machine is not quiet",
                 beside * 100.0
             );
         }
         for Entrant { peer, odd, .. } in self.subjects.iter().filter(|entrant| entrant.odd > 0) {
             let name = peer.name();
-            eprintln!(
+            tell!(
                 "warning: {name}: {odd} arrivals that no send explains (doubled, refused, late or foreign)"
             );
         }

@@ -99,7 +99,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     let lost = traffic.stop()?;
     bar.finish_and_clear();
     let routing = viaduct.monitor().facts().process.routing;
-    Ok(verdict::report(args, Results { ready, bytes, delays, many, batches, undisturbed, lost, routing }))
+    verdict::report(args, &Results { ready, bytes, delays, many, batches, undisturbed, lost, routing })
 }
 
 fn start(folder: &Path) -> io::Result<Handle> {

@@ -1,5 +1,6 @@
 //! What following came to, held against the bars.
 
+use std::io;
 use std::time::Duration;
 
 use serde_json::json;
@@ -7,6 +8,7 @@ use viaduct::metrics::RoutingCounts;
 
 use super::Args;
 use crate::measure::Spread;
+use crate::output::say;
 
 /// No batch of a shard is to take longer.
 const BATCH: Duration = Duration::from_nanos(viaduct::limits::LONG_BATCH_NS);
@@ -99,7 +101,10 @@ impl Results {
 }
 
 /// Prints it; `true`: all conditions hold.
-pub fn report(args: &Args, results: Results) -> bool {
+///
+/// # Errors
+/// It cannot be printed.
+pub fn report(args: &Args, results: &Results) -> io::Result<bool> {
     let conditions = results.conditions(args.many);
     let passed = conditions.iter().all(|(_, holds)| *holds);
     let whole = results.delays.iter().map(|delay| delay.whole.as_secs_f64() * 1e3).collect();
@@ -108,7 +113,7 @@ pub fn report(args: &Args, results: Results) -> bool {
     let r = &results.routing;
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     if args.json {
-        println!(
+        say!(
             "{}",
             json!({
                 "routes": r.routes, "ready_s": results.ready.as_secs_f64(), "bytes": results.bytes,
@@ -121,33 +126,39 @@ pub fn report(args: &Args, results: Results) -> bool {
                 "events": r.events, "overruns": r.overruns, "resyncs": r.resyncs, "audits": r.audits,
                 "mismatches": r.mismatches, "passed": passed,
             })
-        );
-        return passed;
+        )?;
+        return Ok(passed);
     }
     let mib = results.bytes as f64 / f64::from(1 << 20);
-    println!("{} routes: ready after {:.2} s, {mib:.0} MiB", r.routes, results.ready.as_secs_f64());
+    say!("{} routes: ready after {:.2} s, {mib:.0} MiB", r.routes, results.ready.as_secs_f64())?;
     if let Some(spread) = spread {
-        println!(
+        say!(
             "single changes, from `ip` to the shard: median {:.2} ms, 99% {p99:.2} ms ({own:.2} ms without waiting for a \
              processor), worst {:.2} ms",
-            spread.median, spread.max
-        );
+            spread.median,
+            spread.max
+        )?;
     }
-    println!("{} changes at once: in use after {:.2} s", args.many, results.many.as_secs_f64());
-    println!(
+    say!("{} changes at once: in use after {:.2} s", args.many, results.many.as_secs_f64())?;
+    say!(
         "longest batch: {:.2} ms, while the shard waited {:.2} ms for its core at most; without changes {:.2} ms",
         ms(results.batches.longest()),
         ms(results.batches.waited()),
         ms(results.undisturbed)
-    );
-    println!(
+    )?;
+    say!(
         "{} events, {} snapshots, {} overruns, {} resynchronisations, {} audits, {} mismatches",
-        r.events, r.generation, r.overruns, r.resyncs, r.audits, r.mismatches
-    );
+        r.events,
+        r.generation,
+        r.overruns,
+        r.resyncs,
+        r.audits,
+        r.mismatches
+    )?;
     for (words, holds) in &conditions {
-        println!("{} {words}", if *holds { "PASS" } else { "FAIL" });
+        say!("{} {words}", if *holds { "PASS" } else { "FAIL" })?;
     }
-    passed
+    Ok(passed)
 }
 
 #[cfg(test)]

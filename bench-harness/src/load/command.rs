@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Driver, Kind, Mix, Offer, Outcome, Secure, Settings, Transport};
+use crate::output::say;
 use crate::progress;
 use crate::subject::pin;
 
@@ -132,9 +133,9 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         && outcome.in_flight == 0
         && outcome.on_schedule();
     if args.json {
-        println!("{}", to_json(&outcome, passed));
+        say!("{}", to_json(&outcome, passed))?;
     } else {
-        print(&outcome, passed);
+        print(&outcome, passed)?;
     }
     Ok(passed)
 }
@@ -184,40 +185,52 @@ fn to_json(outcome: &Outcome, passed: bool) -> serde_json::Value {
             "connected": outcome.connected, "disconnected": outcome.disconnected })
 }
 
-fn print(outcome: &Outcome, passed: bool) {
+fn print(outcome: &Outcome, passed: bool) -> io::Result<()> {
     let tally = &outcome.tally;
-    println!(
+    say!(
         "exchanges: {} of {} scheduled ({} calls), {} failed, {} refused, {} in flight",
-        tally.begun, outcome.scheduled, tally.calls, tally.failed, tally.refused, outcome.in_flight
-    );
-    println!(
+        tally.begun,
+        outcome.scheduled,
+        tally.calls,
+        tally.failed,
+        tally.refused,
+        outcome.in_flight
+    )?;
+    say!(
         "messages:  {} sent, {} delivered ({:.3}%), {} never arrived",
         tally.messages,
         tally.delivered,
         part(outcome) * 100.0,
         tally.missing
-    );
-    println!(
+    )?;
+    say!(
         "sends:     {}, of which {} again; {} lost, {} doubled on the way, {} late, {} foreign",
-        tally.transmissions, tally.retransmissions, tally.lost, tally.doubled, tally.late, tally.foreign
-    );
+        tally.transmissions,
+        tally.retransmissions,
+        tally.lost,
+        tally.doubled,
+        tally.late,
+        tally.foreign
+    )?;
     for (name, of) in [("latency:  ", &outcome.latency), ("own lag:  ", &outcome.lag)] {
         let us = |quantile| of.value_at_quantile(quantile) as f64 / 1e3;
-        println!("{name} p50 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs", us(0.5), us(0.99), us(0.999));
+        say!("{name} p50 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs", us(0.5), us(0.99), us(0.999))?;
     }
-    println!(
+    say!(
         "this load: {:.0}% idle, {} datagrams lost at its own sockets",
         outcome.idle * 100.0,
         outcome.own_drops
-    );
+    )?;
     if outcome.connected > 0 {
-        println!(
+        say!(
             "callers:   {} connections opened, {} lost by either side",
-            outcome.connected, outcome.disconnected
-        );
+            outcome.connected,
+            outcome.disconnected
+        )?;
     }
     if !outcome.on_schedule() {
-        println!("the load was the limit, not the forwarder: lower --rate, or give it a --core");
+        say!("the load was the limit, not the forwarder: lower --rate, or give it a --core")?;
     }
-    println!("{}", if passed { "PASS" } else { "FAIL" });
+    say!("{}", if passed { "PASS" } else { "FAIL" })?;
+    Ok(())
 }

@@ -18,6 +18,7 @@ use super::judge::{Findings, Round};
 use super::window::Window;
 use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport, histogram};
 use crate::measure::Watch;
+use crate::output::say;
 use crate::peak::Search;
 use crate::progress;
 use crate::quota::Quota;
@@ -100,20 +101,22 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
     let bar = progress::spinner("finding the peak");
     let findings = bench.find(args, &bar)?;
     bar.finish_and_clear();
-    if args.json {
-        println!("{}", findings.to_json(args.times));
-    } else {
-        for (holds, words) in &findings.properties() {
-            println!("{} {words}", if *holds { "PASS" } else { "FAIL" });
-        }
-    }
+    let told = match args.json {
+        true => vec![findings.to_json(args.times).to_string()],
+        false => findings.properties().iter().map(verdict).collect(),
+    };
     let passed = findings.passed();
     if let Some(out) = &args.out {
         let windows = findings.rounds.into_iter().flat_map(|round| [round.peak, round.over]);
         results.samples.extend(windows.map(|window| window.sample));
         results::write(out, &results.concluded(), &bench.histograms)?;
     }
+    told.iter().try_for_each(|line| say!("{line}"))?;
     Ok(passed)
+}
+
+fn verdict((holds, words): &(bool, String)) -> String {
+    format!("{} {words}", if *holds { "PASS" } else { "FAIL" })
 }
 
 impl<'a> Bench<'a> {

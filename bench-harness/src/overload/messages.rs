@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Args;
 use crate::compare::{Bench, MESSAGES, Measured, Plan};
+use crate::output::say;
 use crate::peak::Search;
 use crate::progress;
 use crate::results::model::Load;
@@ -57,7 +58,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     bar.finish_and_clear();
     let after = next.delivered as f64 / next.sent.max(1) as f64;
     let findings = Findings { times: args.times, knee, before, rounds, after };
-    findings.print(args.json);
+    findings.print(args.json)?;
     Ok(findings.passed())
 }
 
@@ -161,23 +162,24 @@ impl Findings {
         ]
     }
 
-    fn print(&self, json: bool) {
+    fn print(&self, json: bool) -> io::Result<()> {
         if json {
             let rounds = self.rounds.iter().map(|round| {
                 json!({ "offered": round.offered, "sent": round.sent, "delivered": round.delivered,
                         "generator_idle": round.idle, "own_drops": round.own_drops })
             });
-            println!(
+            say!(
                 "{}",
                 json!({ "passed": self.passed(), "knee": self.knee, "times": self.times, "goodput_over_peak": self.goodput(),
                         "resident_before": self.before, "resident_after": self.resident(),
                         "next_load_delivered": self.after, "rounds": rounds.collect::<Vec<_>>() })
-            );
-            return;
+            )?;
+            return Ok(());
         }
         for (holds, words) in &self.properties() {
-            println!("{} {words}", if *holds { "PASS" } else { "FAIL" });
+            say!("{} {words}", if *holds { "PASS" } else { "FAIL" })?;
         }
+        Ok(())
     }
 }
 

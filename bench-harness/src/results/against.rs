@@ -8,6 +8,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::model::{Ratios, Results};
 use super::ratios::{Figure, flat, more_is_better, ratios};
+use crate::output::say;
 
 /// By which part a figure may be worse, unless it is told otherwise.
 const THRESHOLD: f64 = 0.05;
@@ -69,10 +70,10 @@ pub fn execute(args: &Args) -> io::Result<bool> {
 impl Judging {
     fn judge(&self, old: &Results, new: &Results) -> io::Result<bool> {
         let rows = compare(old, new, &self.thresholds).map_err(io::Error::other)?;
-        print!("{}", table(&rows));
         if let Some(file) = &self.junit {
             write_junit(file, &rows)?;
         }
+        say!("{}", table(&rows).trim_end())?;
         Ok(rows.iter().all(|row| row.verdict != Verdict::Worse))
     }
 }

@@ -14,6 +14,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::output::{say, tell};
 use crate::progress;
 use crate::subject::Subject;
 use crate::world::{CLIENT, INSIDE, OUTSIDE, SINK, World};
@@ -113,13 +114,10 @@ struct Side {
 
 /// Makes the calls; the exit code is the worst of SIPp's.
 pub fn execute(args: &Args) -> ExitCode {
-    match run(args) {
-        Ok(rows) => {
-            print(args, &rows);
-            rows.iter().map(Row::exit_code).max().unwrap_or(0).into()
-        }
+    match run(args).and_then(|rows| print(args, &rows).map(|()| rows)) {
+        Ok(rows) => rows.iter().map(Row::exit_code).max().unwrap_or(0).into(),
         Err(error) => {
-            eprintln!("bench-harness: {error}");
+            tell!("bench-harness: {error}");
             ExitCode::FAILURE
         }
     }
@@ -282,29 +280,37 @@ impl Row {
     }
 }
 
-fn print(args: &Args, rows: &[Row]) {
+fn print(args: &Args, rows: &[Row]) -> io::Result<()> {
     if args.json {
-        println!("{}", json!(rows));
-        return;
+        say!("{}", json!(rows))?;
+        return Ok(());
     }
-    println!(
+    say!(
         "{:12} {:>8} {:>8} {:>8} {:>14} {:>8}",
-        "scenario", "calls", "good", "failed", "retransmitted", "seconds"
-    );
+        "scenario",
+        "calls",
+        "good",
+        "failed",
+        "retransmitted",
+        "seconds"
+    )?;
     for row in rows {
         let again = |side: &Side| side.counts.retransmissions;
         let again = again(&row.caller) + row.callee.as_ref().map_or(0, again);
         let Counts { successful, failed, .. } = row.caller.counts;
-        println!(
+        say!(
             "{:12} {:>8} {successful:>8} {failed:>8} {again:>14} {:>8.1}",
-            row.scenario, row.calls, row.seconds
-        );
+            row.scenario,
+            row.calls,
+            row.seconds
+        )?;
         for (side, who) in [(Some(&row.caller), "caller"), (row.callee.as_ref(), "callee")] {
             let Some(side) = side.filter(|side| side.exit_code != 0) else { continue };
-            println!("  {who}: SIPp's exit code {}: {}", side.exit_code, side.meaning);
+            say!("  {who}: SIPp's exit code {}: {}", side.exit_code, side.meaning)?;
             for line in side.said.iter().flat_map(|said| said.lines()) {
-                println!("    {line}");
+                say!("    {line}")?;
             }
         }
     }
+    Ok(())
 }

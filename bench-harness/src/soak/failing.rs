@@ -12,6 +12,7 @@ use super::Args;
 use super::verdict::{self, Property};
 use super::watch::{Metrics, open_files};
 use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport};
+use crate::output::say;
 use crate::progress;
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, pin};
 use crate::world::{CLIENT, INSIDE, OUTSIDE, SINK, World};
@@ -63,15 +64,15 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
     if args.json {
         let told: Vec<_> =
             properties.iter().map(|p| json!({ "holds": p.holds, "property": p.words })).collect();
-        println!(
+        say!(
             "{}",
             json!({ "passed": passed, "seconds": args.seconds, "rate": findings.rate,
                     "account": findings.outcome.tally, "properties": told })
-        );
+        )?;
     } else {
-        println!("{} s at {} calls/s with failing targets", args.seconds, findings.rate);
+        say!("{} s at {} calls/s with failing targets", args.seconds, findings.rate)?;
         for property in &properties {
-            println!("{} {}", if property.holds { "PASS" } else { "FAIL" }, property.words);
+            say!("{} {}", if property.holds { "PASS" } else { "FAIL" }, property.words)?;
         }
     }
     Ok(passed)

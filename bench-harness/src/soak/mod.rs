@@ -13,6 +13,7 @@ use std::io;
 
 use serde_json::json;
 
+use crate::output::say;
 use run::Run;
 pub use sentinel::{SHARD, Sentinel};
 use verdict::{Findings, Sample, ms};
@@ -91,10 +92,10 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         return failing::execute(args);
     }
     let (run, findings) = Run::whole(args)?;
-    Ok(report(args, &run, &findings))
+    report(args, &run, &findings)
 }
 
-fn report(args: &Args, run: &run::Facts, findings: &Findings) -> bool {
+fn report(args: &Args, run: &run::Facts, findings: &Findings) -> io::Result<bool> {
     let properties = findings.properties();
     let passed = properties.iter().all(|property| property.holds);
     let account = &findings.account;
@@ -114,16 +115,16 @@ fn report(args: &Args, run: &run::Facts, findings: &Findings) -> bool {
             .collect();
         let told: Vec<_> =
             properties.iter().map(|p| json!({ "holds": p.holds, "property": p.words })).collect();
-        println!(
+        say!(
             "{}",
             json!({ "passed": passed, "seconds": args.seconds, "seed": args.seed, "rate": run.rate,
                 "events": run.events, "bursts": run.bursts, "routes": run.routes, "account": account,
                 "long_batches": seconds, "sentinel_latest_ms": ms(late), "waited_ms": ms(waited), "stolen_ms": ms(stolen),
                 "complaints": findings.complaints, "properties": told })
-        );
-        return passed;
+        )?;
+        return Ok(passed);
     }
-    println!(
+    say!(
         "{} s at {}/s with {} routes, seed {}: {} events, {} bursts of {} changes among them",
         args.seconds,
         run.rate,
@@ -132,31 +133,31 @@ fn report(args: &Args, run: &run::Facts, findings: &Findings) -> bool {
         run.events,
         run.bursts,
         events::BURST
-    );
+    )?;
     let list = |counts: &[(String, u64)]| {
         let told = counts.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name} {n}"));
         told.collect::<Vec<_>>().join(", ")
     };
-    println!("answered: {}; dropped: {}", list(&account.answered_by), list(&account.dropped_by));
-    println!(
+    say!("answered: {}; dropped: {}", list(&account.answered_by), list(&account.dropped_by))?;
+    say!(
         "machine: the shard waited {:.0} ms for its core, {:.0} ms were stolen by the host, the sentinel was \
          {:.2} ms late at most",
         ms(waited),
         ms(stolen),
         ms(late)
-    );
-    stalls.into_iter().for_each(|(second, sample)| told_stall(second, sample));
+    )?;
+    stalls.into_iter().try_for_each(|(second, sample)| told_stall(second, sample))?;
     for line in &findings.complaints {
-        println!("it said: {line}");
+        say!("it said: {line}")?;
     }
     for property in &properties {
-        println!("{} {}", if property.holds { "PASS" } else { "FAIL" }, property.words);
+        say!("{} {}", if property.holds { "PASS" } else { "FAIL" }, property.words)?;
     }
-    passed
+    Ok(passed)
 }
 
-fn told_stall(second: usize, s: &Sample) {
-    println!(
+fn told_stall(second: usize, s: &Sample) -> io::Result<()> {
+    say!(
         "second {second}: {} long batches, {:.2} ms; waited {:.2} ms, stolen {:.0} ms, sentinel {:.2} ms late; \
          unexplained {:.2} ms",
         s.long,
@@ -165,5 +166,5 @@ fn told_stall(second: usize, s: &Sample) {
         ms(s.stolen_ns),
         ms(s.evidence.late),
         ms(s.unexplained_ns())
-    );
+    )
 }
