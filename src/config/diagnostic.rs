@@ -91,6 +91,16 @@ impl Findings {
         self.add(Severity::Warning, span, message.into(), hint.into())
     }
 
+    /// Adds what works, and should be known, likewise.
+    pub fn note(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> &mut Diagnostic {
+        self.add(Severity::Note, span, message.into(), hint.into())
+    }
+
     fn add(
         &mut self,
         severity: Severity,

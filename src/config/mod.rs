@@ -71,6 +71,8 @@ pub struct Places {
     pub rules: Vec<std::ops::Range<usize>>,
     /// The bytes of `[keys] file`; none where the file does not name one.
     pub keys: std::ops::Range<usize>,
+    /// The bytes of `[admin] listen`; none where the file does not name it.
+    pub admin: std::ops::Range<usize>,
     /// For each name in `[hosts]` the bytes of its key.
     pub hosts: HashMap<Box<str>, std::ops::Range<usize>>,
 }

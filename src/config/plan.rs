@@ -45,7 +45,7 @@ pub(super) fn build(
     let (hosts, host_places) = hosts(root.take("hosts"), findings);
     let (dns, names_place) = dns::read(root.take("dns"), findings);
     let tls_names = tls::names(root.take("tls"), findings);
-    let admin = admin(root.take("admin"), findings);
+    let (admin, admin_place) = admin(root.take("admin"), findings);
     let streams = tcp::read(root.take("tcp"), findings);
     let mut limits = Limits::default();
     let (names, listener_places) =
@@ -82,7 +82,8 @@ pub(super) fn build(
     };
     dns::hold_names(&plan, names_place, findings);
     let (listeners, devices) = listener_places.into_iter().map(|place| (place.bind, place.device)).unzip();
-    Some((plan, Places { listeners, devices, rules: read.places, keys: keys_place, hosts: host_places }))
+    let (rules, keys, admin, hosts) = (read.places, keys_place, admin_place, host_places);
+    Some((plan, Places { listeners, devices, rules, keys, admin, hosts }))
 }
 
 fn engine(entry: Option<Entry<'_>>, findings: &mut Findings) -> Engine {
@@ -273,13 +274,15 @@ fn hosts(entry: Option<Entry<'_>>, findings: &mut Findings) -> Hosts {
     (hosts, places)
 }
 
-fn admin(entry: Option<Entry<'_>>, findings: &mut Findings) -> Option<SocketAddr> {
+/// The admin address, and where it is named.
+fn admin(entry: Option<Entry<'_>>, findings: &mut Findings) -> (Option<SocketAddr>, Range<usize>) {
     let Some(mut section) = entry.and_then(|e| e.section("[admin]", findings)) else {
-        return Some(DEFAULT_ADMIN);
+        return (Some(DEFAULT_ADMIN), 0..0);
     };
     let text = section.take("listen").and_then(|e| e.text(findings));
     section.finish(findings);
-    match text {
+    let place = text.as_ref().map_or(0..0, |text| text.span.clone());
+    let address = match text {
         None => Some(DEFAULT_ADMIN),
         Some(text) if text.text == "off" => None,
         Some(text) => text.parse(
@@ -287,7 +290,8 @@ fn admin(entry: Option<Entry<'_>>, findings: &mut Findings) -> Option<SocketAddr
             "write \"127.0.0.1:9060\", \"[::1]:9060\" or another one, or \"off\"",
             findings,
         ),
-    }
+    };
+    (address, place)
 }
 
 fn egress(entry: Option<Entry<'_>>, names: &listeners::Names, findings: &mut Findings) -> EgressPolicy {

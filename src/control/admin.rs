@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -143,6 +145,16 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
             "cannot listen on the admin address {address}: {error}; [admin] listen names another, or \"off\""
         )
     })
+}
+
+/// Whether it can be bound, by a socket that nobody can connect to and that is closed at once.
+///
+/// # Errors
+/// The system's reason.
+pub fn try_alone(address: SocketAddr) -> io::Result<()> {
+    let raw = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    raw.set_reuse_address(true)?;
+    raw.bind(&address.into())
 }
 
 #[cfg(test)]

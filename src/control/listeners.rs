@@ -24,11 +24,7 @@ pub(super) fn prepare(sockets: &Sockets<Socket>, plan: &mut Plan) -> Result<Prep
     let open = |l: &_| sockets::open(l, plan);
     let prepared = sockets.prepare(&plan.listeners, plan.engine.socket_buffer_bytes, open);
     let (change, mut refused) = prepared;
-    let is_needed = |id: ListenerId| {
-        let listener = plan.listener(id);
-        !plan.section(listener.section).bind.follows() && !plan.is_extra(listener)
-    };
-    if let Some(at) = refused.iter().position(|(id, _)| is_needed(*id)) {
+    if let Some(at) = refused.iter().position(|(id, _)| plan.is_needed(plan.listener(*id))) {
         return Err(refused.swap_remove(at).1);
     }
     mark(plan, &refused);

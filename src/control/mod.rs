@@ -32,6 +32,7 @@ mod monitor;
 mod names;
 pub mod netlink;
 mod notify;
+mod ports;
 mod publisher;
 mod questions;
 mod reload;
@@ -45,6 +46,7 @@ mod states;
 mod supervisor;
 #[cfg(test)]
 mod tests;
+pub mod trial;
 mod unreachable;
 mod watch;
 

@@ -1,12 +1,12 @@
 //! One socket for each listener and shard: opened before a Plan takes effect, closed after.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use super::error::Error;
 use super::monitor::SocketFacts;
+use super::ports;
 use crate::engine::SocketId;
 use crate::engine::socket::Socket;
 use crate::limits;
@@ -78,32 +78,12 @@ pub fn open(listener: &Listener, plan: &Plan) -> Result<Socket, Error> {
 
 /// Listeners whose UDP ports another process has. To be asked before any is opened here.
 pub fn shared(listeners: &[Listener]) -> Vec<ListenerId> {
-    let tables =
-        ["/proc/net/udp", "/proc/net/udp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
-    let taken: HashSet<(IpAddr, u16)> = tables.iter().flat_map(|table| bound(table)).collect();
-    let is_shared = |l: &&Listener| {
-        l.transport == Transport::Udp && l.can_be_bound() && taken.contains(&(l.bind.ip(), l.bind.port()))
+    let taken: HashSet<SocketAddr> = ports::datagrams().into_iter().map(|open| open.at).collect();
+    let has_port = |l: &&Listener| {
+        let at = SocketAddr::new(l.bind.ip(), l.bind.port());
+        l.transport == Transport::Udp && l.can_be_bound() && taken.contains(&at)
     };
-    listeners.iter().filter(is_shared).map(|listener| listener.id).collect()
-}
-
-/// Where sockets are bound that are not connected, as a table of the kernel's says: words are in the machine's byte order.
-fn bound(table: &str) -> impl Iterator<Item = (IpAddr, u16)> {
-    const UNCONNECTED: &str = "07";
-    table.lines().filter_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let (local, _remote, state) = (fields.next()?, fields.next()?, fields.next()?);
-        let (address, port) = local.split_once(':').filter(|_| state == UNCONNECTED)?;
-        let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
-        let ip: IpAddr = match address.len() {
-            8 => word(0)?.into(),
-            _ => {
-                let words = [word(0)?, word(8)?, word(16)?, word(24)?];
-                <[u8; 16]>::try_from(words.as_flattened()).ok()?.into()
-            }
-        };
-        Some((ip, u16::from_str_radix(port, 16).ok()?))
-    })
+    listeners.iter().filter(has_port).map(|listener| listener.id).collect()
 }
 
 /// Says what follows.
@@ -348,24 +328,6 @@ mod tests {
 
     fn socket(bindings: &Bindings, listener: u16) -> SocketId {
         bindings.bound(ListenerId(listener)).unwrap().socket
-    }
-
-    /// What the kernel says of sockets of this process, connected and not.
-    #[test]
-    fn sockets_are_found_where_they_are_bound() {
-        use std::net::UdpSocket;
-        let open = ["127.0.0.1:0", "[::1]:0"].map(|at| UdpSocket::bind(at).unwrap());
-        let connected = UdpSocket::bind("127.0.0.1:0").unwrap();
-        connected.connect(open[0].local_addr().unwrap()).unwrap();
-        let tables = ["/proc/net/udp", "/proc/net/udp6"].map(|table| fs::read_to_string(table).unwrap());
-        let found: HashSet<_> = tables.iter().flat_map(|table| bound(table)).collect();
-        let is_found = |socket: &UdpSocket| {
-            let at = socket.local_addr().unwrap();
-            found.contains(&(at.ip(), at.port()))
-        };
-        assert!(open.iter().all(is_found), "{found:?}");
-        assert!(!is_found(&connected));
-        assert_eq!(bound("no table\n at all: x 07").count(), 0);
     }
 
     #[test]

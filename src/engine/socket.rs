@@ -132,12 +132,7 @@ impl Socket {
             }
             grow(&raw, buffer_bytes).map_err(other("SO_RCVBUF, SO_SNDBUF"))?;
         }
-        raw.bind(&bind.into()).map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse if is_stream => SocketError::StreamInUse(bind),
-            io::ErrorKind::AddrInUse => SocketError::InUse(bind),
-            io::ErrorKind::PermissionDenied => SocketError::Privileged(bind),
-            _ => SocketError::Other { step: "bind", bind, source },
-        })?;
+        give_address(&raw, bind, is_stream)?;
         if is_stream {
             raw.listen(STREAM_BACKLOG).map_err(|source| match source.kind() {
                 io::ErrorKind::AddrInUse => SocketError::StreamInUse(bind),
@@ -146,6 +141,26 @@ impl Socket {
         }
         let (mark, device) = (listener.mark, listener.device.clone());
         Ok(Self { raw, bind, is_stream, mark, device, dropped: Dropped::default() })
+    }
+
+    /// Whether a socket of this listener can be had, by one that is closed at once and shares its port with nobody: nothing that
+    /// is for another process gets there, and nobody can connect to it.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; in use, too, where another process has the port and would share it.
+    pub fn try_alone(listener: &Listener) -> Result<(), SocketError> {
+        let Listener { bind, transport, mark, ref device, .. } = *listener;
+        let is_stream = transport != Transport::Udp;
+        let raw = bare(bind, is_stream, mark, device.as_deref())?;
+        if is_stream {
+            // Connections that are not quite gone are in nobody's way; sockets that listen still are.
+            raw.set_reuse_address(true).map_err(|source| SocketError::Other {
+                step: "SO_REUSEADDR",
+                bind,
+                source,
+            })?;
+        }
+        give_address(&raw, bind, is_stream)
     }
 
     /// Connections come in on it, not datagrams.
@@ -333,6 +348,15 @@ fn bare(
             .map_err(|source| SocketError::Device { device: device.into(), source })?;
     }
     Ok(raw)
+}
+
+fn give_address(raw: &Raw, bind: SocketAddr, is_stream: bool) -> Result<(), SocketError> {
+    raw.bind(&bind.into()).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse if is_stream => SocketError::StreamInUse(bind),
+        io::ErrorKind::AddrInUse => SocketError::InUse(bind),
+        io::ErrorKind::PermissionDenied => SocketError::Privileged(bind),
+        _ => SocketError::Other { step: "bind", bind, source },
+    })
 }
 
 /// A peer that is gone without a word confirms nothing: it is not waited for longer than for one that takes nothing, and

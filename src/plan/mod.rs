@@ -227,6 +227,12 @@ impl Plan {
         self.is_sibling(listener) && self.section(listener.section).tcp == Sibling::Usual
     }
 
+    /// A start fails without the listener's sockets: it does not come and go with the host's addresses, and somebody has
+    /// asked for it.
+    pub fn is_needed(&self, listener: &Listener) -> bool {
+        !self.section(listener.section).bind.follows() && !self.is_extra(listener)
+    }
+
     /// The same configuration on a host that has changed.
     #[must_use]
     pub fn with_listeners(&self, expansion: Expansion) -> Self {

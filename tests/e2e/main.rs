@@ -58,6 +58,7 @@ mod tcp;
 mod thoughts;
 mod tls;
 mod transactions;
+mod trying;
 mod viaduct;
 mod watching;
 mod websocket;
