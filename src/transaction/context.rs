@@ -116,14 +116,19 @@ impl Transactions {
     /// §16.10: "If a matching response context is found, the element MUST immediately return a 200 (OK) response
     /// to the CANCEL request. […] Furthermore, the element MUST generate CANCEL requests for all pending client
     /// transactions in the context". §9.2: "assuming that the request method is anything but CANCEL or ACK"; if it was
-    /// answered, "the CANCEL request has no effect".
+    /// answered, "the CANCEL request has no effect", and it "has no impact on the processing of transactions with any other
+    /// method" than INVITE.
     fn on_cancel(&mut self, key: u128, now: Now) -> Arrived {
         let Some(handle) = self.table.server(key, |_| true) else { return Arrived::New };
-        let waits = self.table.servers.get(handle).filter(|record| !record.machine.is_answered());
+        let can_end = |record: &&ServerRecord| record.machine.is_invite() && !record.machine.is_answered();
+        let waits = self.table.servers.get(handle).filter(can_end);
         let Some(&ServerRecord { client, search, .. }) = waits else { return Arrived::Cancels };
         match search {
             Some(_) => {
                 self.stop_search(handle, now);
+                let terminated = Own::Terminated.counts_as();
+                let replaced = self.table.search(handle).and_then(|search| search.on_loss(None, terminated));
+                self.table.forget(replaced);
                 self.table.arm_server(handle);
             }
             None => client.into_iter().for_each(|client| self.cancel_branch(client, now)),

@@ -267,7 +267,7 @@ impl Transactions {
             Own::Failed(_) | Own::FlowFailed => {
                 record.machine.state() == ClientState::Calling && !record.machine.is_abandoned()
             }
-            Own::TimedOut | Own::Trying => record.machine.tells_silence(now),
+            Own::TimedOut | Own::Terminated | Own::Trying => record.machine.tells_silence(now),
         };
         if counts {
             let listener = record.place.listener;

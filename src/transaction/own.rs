@@ -13,6 +13,9 @@ pub enum Own {
     Trying,
     /// 408: nothing came back in time.
     TimedOut,
+    /// 487: it was cancelled, and nobody has answered it. "If the original request was an INVITE, the UAS SHOULD immediately respond
+    /// to the INVITE with a 487 (Request Terminated)." (§9.2)
+    Terminated,
     /// 500: it could not be sent. "If the only response that was received is a 503, the proxy SHOULD generate
     /// a 500 response and forward that upstream." (§16.7 step 6), and §16.9 has the failure taken for a 503. Where TLS failed,
     /// the answer says why.
@@ -22,11 +25,12 @@ pub enum Own {
 }
 
 impl Own {
-    /// 100, 408, 430 or 500.
+    /// 100, 408, 430, 487 or 500.
     pub const fn status(self) -> u16 {
         match self {
             Self::Trying => 100,
             Self::TimedOut => 408,
+            Self::Terminated => 487,
             Self::Failed(_) => 500,
             Self::FlowFailed => 430,
         }
@@ -37,6 +41,7 @@ impl Own {
         match status {
             408 => Self::TimedOut,
             430 => Self::FlowFailed,
+            487 => Self::Terminated,
             _ => Self::Failed(cause),
         }
     }
@@ -59,6 +64,7 @@ impl Own {
         match self {
             Self::Trying => b"SIP/2.0 100 Trying\r\n",
             Self::TimedOut => b"SIP/2.0 408 Request Timeout\r\n",
+            Self::Terminated => b"SIP/2.0 487 Request Terminated\r\n",
             Self::Failed(_) => b"SIP/2.0 500 Next Hop Unreachable\r\n",
             Self::FlowFailed => b"SIP/2.0 430 Flow Failed\r\n",
         }
@@ -163,7 +169,7 @@ mod tests {
         let text = written("<sip:bob@example.org>;tag=b", Own::Failed(None));
         assert!(text.starts_with("SIP/2.0 500 Next Hop Unreachable\r\n"), "{text}");
         assert!(text.contains("To: <sip:bob@example.org>;tag=b\r\n"), "{text}");
-        for own in [Own::Trying, Own::TimedOut, Own::Failed(None), Own::FlowFailed] {
+        for own in [Own::Trying, Own::TimedOut, Own::Terminated, Own::Failed(None), Own::FlowFailed] {
             assert!(written("<sip:b@e>", own).starts_with(&format!("SIP/2.0 {} ", own.status())));
         }
     }

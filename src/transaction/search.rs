@@ -237,7 +237,7 @@ impl Search {
     }
 
     /// A branch was silent (408) or could not be sent (503: "the proxy MUST behave as if the forwarded request received
-    /// a 503", §16.9); none: it could not even be begun. What is given back is as for [`Search::on_refusal`].
+    /// a 503", §16.9); none: it could not even be begun, or none of them is wanted any more (487). What is given back is as for [`Search::on_refusal`].
     pub fn on_loss(&mut self, client: Option<Handle>, status: u16) -> Option<Stored> {
         if let Some(client) = client {
             self.leave(client);

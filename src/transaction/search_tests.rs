@@ -438,10 +438,53 @@ fn a_cancel_ends_the_search() {
     shard.response(0, 180);
     assert_eq!(shard.transactions.on_request(KEY, b"CANCEL", shard.now), Arrived::Cancels);
     assert_eq!(shard.whats(), [What::Cancel]);
-    // Whatever it answers, nobody else is asked.
+    // Whatever it answers, nobody else is asked; and that it had no time for a call that is no longer wanted is no answer.
     shard.response(0, 503);
     assert!(shard.branches().is_empty());
-    shard.ends(&[500]);
+    shard.ends(&[487]);
+}
+
+/// §9.2: "If the original request was an INVITE, the UAS SHOULD immediately respond to the INVITE with a 487 (Request
+/// Terminated). A CANCEL request has no impact on the processing of transactions with any other method defined in this
+/// specification."
+#[test]
+fn a_cancel_while_no_branch_is_there_has_the_invite_terminated_and_nothing_else() {
+    for (method, terminated) in [("INVITE", true), ("MESSAGE", false)] {
+        let mut shard = Shard::new(method, 3, terms());
+        shard.due();
+        shard.response(0, 503);
+        assert_eq!(shard.transactions.on_request(KEY, b"CANCEL", shard.now), Arrived::Cancels);
+        let due = shard.due();
+        let was = (What::Final, back().address, "SIP/2.0 487 Request Terminated".to_owned());
+        assert_eq!(
+            (due.contains(&was), shard.begun.len()),
+            (terminated, if terminated { 1 } else { 2 }),
+            "{due:?}"
+        );
+        shard.response(1, 200);
+        shard.ends(&[if terminated { 487 } else { 200 }]);
+    }
+}
+
+/// A branch that cannot be cancelled yet may never answer, or turn out not to have been sent.
+#[test]
+fn a_cancelled_invite_is_terminated_whatever_becomes_of_its_branch() {
+    let mut shard = Shard::new("INVITE", 3, terms());
+    shard.due();
+    shard.transactions.on_request(KEY, b"CANCEL", shard.now);
+    shard.transactions.failed(shard.begun[0], SendFailure::Other);
+    assert_eq!(shard.due(), [(What::Final, back().address, "SIP/2.0 487 Request Terminated".to_owned())]);
+    shard.ends(&[487]);
+    let mut shard = Shard::new("INVITE", 3, terms());
+    shard.due();
+    shard.transactions.on_request(KEY, b"CANCEL", shard.now);
+    shard.ends(&[487]);
+    // What somebody says is said.
+    let mut shard = Shard::new("INVITE", 3, terms());
+    shard.due();
+    shard.transactions.on_request(KEY, b"CANCEL", shard.now);
+    assert!(shard.response(0, 486));
+    shard.ends(&[486]);
 }
 
 #[test]

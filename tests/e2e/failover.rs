@@ -176,7 +176,7 @@ fn nobody_is_asked_after_a_cancel() {
     let cancel = bob.receive_request("CANCEL");
     bob.answer(&cancel, "200 OK");
     bob.answer(&received, "503 Service Unavailable");
-    let refusal = alice.receive_response(500);
+    let refusal = alice.receive_response(487);
     alice.send(&same_transaction(&invite, "ACK", refusal.message.value("To")), edge());
     settle();
     carol.received_nothing();
