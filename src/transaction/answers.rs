@@ -13,12 +13,11 @@ use super::table::{ClientPending, Method, Table};
 use crate::net::Now;
 
 /// A response shows that its request has arrived, whatever is still to be told of its way. Behind a connection that has ended a
-/// provisional one is the last; and of one that was given up because its connection broke only a 2xx is still taken.
+/// provisional one is the last.
 const fn refutes(status: u16, why: SendFailure) -> bool {
     match why {
-        SendFailure::Other | SendFailure::Connection(_) => true,
+        SendFailure::Other | SendFailure::Connection(_) | SendFailure::Broken => true,
         SendFailure::Ended => status >= 200,
-        SendFailure::Broken => status >= 200 && status < 300,
     }
 }
 
@@ -37,7 +36,7 @@ impl Transactions {
         {
             record.pending = None;
         }
-        if heard.cancel {
+        if heard.cancel && record.pending.is_none() {
             record.pending = Some(ClientPending::Cancel);
         }
         let server = record.server;

@@ -282,20 +282,21 @@ impl Client {
         matches!(self.state, ClientState::Calling | ClientState::Proceeding)
     }
 
-    /// The request has left, and its connection has broken; `true`: its answer is no longer waited for.
+    /// The request has left, and its connection has broken; `true`: it is to be given up, unless an answer has come by then.
     ///
     /// RFC 3261 §18.4: "If the transport user asks for a request to be sent over a reliable transport, and the result is a
     /// connection failure, the transport layer SHOULD inform the transport user of a failure in sending." It may have arrived all
     /// the same, and be answered: "If that connection is no longer open, the server SHOULD open a connection" (§18.2.2). So it is
     /// given up as one whose time is over; and not where it has been answered provisionally.
-    pub const fn on_broken_connection(&mut self) -> bool {
-        if !matches!(self.state, ClientState::Calling) || self.is_abandoned {
-            return false;
-        }
+    pub const fn on_broken_connection(&self) -> bool {
+        matches!(self.state, ClientState::Calling) && !self.is_abandoned
+    }
+
+    /// Its answer is no longer waited for, because its connection has broken.
+    pub const fn give_up(&mut self) {
         self.abandon();
         // Counted as a failure now, and not as silence once more at the end.
         self.is_silent = true;
-        true
     }
 
     /// The deadline has come.

@@ -521,13 +521,44 @@ fn an_answer_shows_that_a_request_has_arrived_whatever_was_said_of_its_way() {
         assert!(shard.response(7, "BYE", 200));
         assert_eq!(shard.due(), []);
     }
-    // Behind a connection that has ended a provisional answer is the last one.
-    let mut shard = Shard::new();
-    let client = shard.open(7, "INVITE").unwrap();
-    shard.due();
-    shard.transactions.failed(client, SendFailure::Ended);
-    shard.response(7, "INVITE", 180);
-    assert_eq!(shard.whats(), [What::Final]);
+    // Behind a connection that has ended a provisional answer is the last one, and nothing can be cancelled by it.
+    for is_cancelled in [false, true] {
+        let mut shard = Shard::new();
+        let client = shard.open(7, "INVITE").unwrap();
+        shard.due();
+        if is_cancelled {
+            shard.request(7, "CANCEL");
+        }
+        shard.transactions.failed(client, SendFailure::Ended);
+        shard.response(7, "INVITE", 180);
+        assert_eq!(shard.whats(), [What::Final]);
+    }
+}
+
+/// Both in one batch: the answer is the one that was given, and it goes back once.
+#[test]
+fn a_refusal_counts_although_its_connection_has_broken() {
+    for (method, provisional) in [("INVITE", 180), ("BYE", 100)] {
+        let mut shard = Shard::new();
+        let client = shard.open_by(7, method, Number::OPENED).unwrap();
+        shard.due();
+        shard.transactions.failed(client, SendFailure::Broken);
+        assert!(shard.response(7, method, 486), "{method}");
+        let ack: &[What] = if method == "INVITE" { &[What::Ack] } else { &[] };
+        assert_eq!(shard.whats(), ack);
+        shard.pass(100 * SECOND);
+        shard.is_empty();
+        // One that is at work has arrived.
+        let mut shard = Shard::new();
+        let client = shard.open_by(7, method, Number::OPENED).unwrap();
+        shard.due();
+        shard.transactions.failed(client, SendFailure::Broken);
+        shard.response(7, method, provisional);
+        assert_eq!(shard.whats(), []);
+        assert!(shard.response(7, method, 486), "{method}");
+        shard.pass(100 * SECOND);
+        shard.is_empty();
+    }
 }
 
 #[test]

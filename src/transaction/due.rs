@@ -115,6 +115,8 @@ impl Transactions {
             (Some(ClientPending::Ack), _) => self.request(handle, What::Ack, out),
             (Some(ClientPending::Cancel), _) => self.cancel(handle, now, out),
             (Some(ClientPending::Fail(SendFailure::Broken)), _) => {
+                self.table.clients.get_mut(handle)?.machine.give_up();
+                self.table.arm_client(handle);
                 self.lose(handle, Own::Failed(None), now, to_tag, out)
             }
             (Some(ClientPending::Fail(why)), _) => {

@@ -337,6 +337,30 @@ fn a_connection_that_breaks_has_the_next_one_tried_but_a_call_that_was_taken_is_
     shard.ends(&[200]);
 }
 
+/// Both in one batch.
+#[test]
+fn what_was_refused_was_refused_although_its_connection_has_broken() {
+    for method in ["INVITE", "MESSAGE"] {
+        let mut shard = Shard::new(method, 2, terms());
+        shard.due();
+        shard.transactions.failed(shard.begun[0], SendFailure::Broken);
+        assert!(shard.response(0, 486), "{method}: it has no other one tried");
+        assert!(shard.branches().is_empty());
+        shard.ends(&[486]);
+    }
+    // One that rings has arrived, and one that lets others be tried is no failure besides.
+    let mut shard = Shard::new("INVITE", 2, terms());
+    shard.due();
+    shard.transactions.failed(shard.begun[0], SendFailure::Broken);
+    assert!(shard.response(0, 180));
+    assert!(shard.branches().is_empty());
+    assert!(!shard.response(0, 404));
+    assert_eq!(shard.branches(), [1]);
+    assert!(!shard.response(1, 503));
+    shard.due();
+    shard.ends(&[404]);
+}
+
 /// RFC 5626 §7: "If a request for a particular AOR and instance-id fails with a 430 (Flow Failed) response, the proxy SHOULD replace
 /// the failed branch with another target".
 #[test]
@@ -604,6 +628,7 @@ proptest! {
         steps in prop::collection::vec((0u8..12, 0usize..6, 0usize..10, 0u64..40), 1..60),
     ) {
         const STATUSES: [u16; 10] = [100, 180, 200, 302, 401, 404, 407, 408, 503, 603];
+        const WHY: [SendFailure; 3] = [SendFailure::Other, SendFailure::Broken, SendFailure::Ended];
         let method = if is_invite { "INVITE" } else { "MESSAGE" };
         let terms = if forks { Terms { width, ..forked() } } else { terms() };
         let mut shard = Shard::new(method, hops, terms);
@@ -613,7 +638,7 @@ proptest! {
                 6 => { shard.transactions.on_request(KEY, b"CANCEL", shard.now); }
                 7 => { shard.transactions.on_request(KEY, method.as_bytes(), shard.now); }
                 8 => { shard.transactions.on_request(KEY, b"ACK", shard.now); }
-                9 => if let Some(&client) = shard.begun.get(number) { shard.transactions.failed(client, SendFailure::Other); },
+                9 => if let Some(&client) = shard.begun.get(number) { shard.transactions.failed(client, WHY[status % 3]); },
                 10 => { shard.pass(seconds * SECOND); }
                 _ => { shard.due(); }
             }
