@@ -7,8 +7,9 @@ use super::counts::{Cause, Full, What};
 use super::events::{Attempt, Due, Peer, Send, SendFailure, ToTag};
 use super::hop::{self, Hop};
 use super::own::{self, Own};
+use super::reasons;
 use super::search::{Onward, Terms};
-use super::server::ServerDue;
+use super::server::{ServerDue, ServerState};
 use super::slab::Handle;
 use super::table::{ClientPending, ClientRecord, Method, Place, ServerPending, ServerRecord, Side, Table};
 use super::timers::{SIXTY_FOUR_T1_NS, Timer};
@@ -157,13 +158,11 @@ impl Transactions {
     /// Sends a CANCEL, which is a client transaction of its own: "The destination address, port, and transport
     /// for the CANCEL MUST be identical to those used to send the original request." (§9.1)
     fn cancel(&mut self, invite: Handle, now: Now, out: &mut [u8]) -> Option<Send> {
-        let Table { clients, store, reasons, .. } = &self.table;
-        let record = clients.get(invite)?;
+        let record = self.table.clients.get(invite)?;
         let (branch, place) = (record.branch, record.place);
         let Work { kept, made, lines } = &mut self.work;
-        let len = store.copy(record.stored.as_ref()?, kept);
-        let reasons = record.server.and_then(|server| reasons.get(server));
-        let reasons = reasons.map_or(0, |lines| store.copy(lines, made));
+        let len = self.table.store.copy(record.stored.as_ref()?, kept);
+        let reasons = record.server.map_or(0, |server| write_reasons(&self.table, server, made));
         let cancel = Hop::Cancel { reasons: &made[..reasons] };
         let len = hop::write(&read(&kept[..len], lines)?, cancel, out)?;
         let opened = self.table.insert_client(ClientRecord {
@@ -426,5 +425,20 @@ impl Transactions {
         self.table.close_search(search);
         self.table.arm_server(server);
         None
+    }
+}
+
+/// Writes header lines that say why a branch of this server transaction is cancelled, if that is known; gives their length.
+/// A caller who has cancelled knows it best.
+fn write_reasons(table: &Table, server: Handle, out: &mut [u8]) -> usize {
+    if let Some(lines) = table.reasons.get(server) {
+        return table.store.copy(lines, out);
+    }
+    let Some(record) = table.servers.get(server) else { return 0 };
+    let best = record.search.and_then(|search| table.searches.get(search)?.best());
+    match best.map(|best| best.status) {
+        _ if record.machine.state() == ServerState::Accepted => reasons::write_answered(200, out),
+        Some(status) if status >= 600 => reasons::write_answered(status, out),
+        _ => 0,
     }
 }

@@ -1,7 +1,8 @@
-//! Why requests are cancelled, as the CANCELs say that were received for them, for those that are sent on.
+//! Why requests are cancelled: as the CANCELs say that were received for them, or because another branch has answered.
 //!
 //! RFC 3326 §2: "Proxies generating a CANCEL request upon reception of a CANCEL from the previous hop that contains a Reason
-//! header field SHOULD copy it into the new CANCEL request."
+//! header field SHOULD copy it into the new CANCEL request." §3.1: "The forking proxy includes this status code in a Reason
+//! header field in the CANCEL request that it sends to the rest of the branches."
 
 use std::collections::HashMap;
 
@@ -53,6 +54,18 @@ pub(super) fn write<'v>(values: impl Iterator<Item = &'v [u8]>, out: &mut [u8]) 
         len += line.finish().unwrap_or(0);
     }
     len
+}
+
+/// Writes the header line which says that another branch has answered with this status, a 2xx or 6xx; gives its length.
+pub(super) fn write_answered(status: u16, out: &mut [u8]) -> usize {
+    let mut line = Output::new(out);
+    line.put(b"Reason: SIP ;cause=");
+    line.put_number(u64::from(status));
+    if status < 300 {
+        line.put(b" ;text=\"Call completed elsewhere\"");
+    }
+    line.put(b"\r\n");
+    line.finish().unwrap_or(0)
 }
 
 #[cfg(test)]

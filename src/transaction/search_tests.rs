@@ -136,6 +136,20 @@ impl Shard {
         all
     }
 
+    /// What the CANCELs that are sent say of why, each with its branch.
+    fn reasons(&mut self) -> Vec<(SocketAddr, String)> {
+        let tag = |_: u128| [b't'; TO_TAG_LEN];
+        let mut all = Vec::new();
+        while let Some(due) = self.transactions.next(self.now, &tag, &mut self.out) {
+            if let Due::Send(Send { what: What::Cancel, place, len, .. }) = due {
+                let text = str::from_utf8(&self.out[..len]).unwrap();
+                let reasons = text.lines().filter_map(|line| line.strip_prefix("Reason: "));
+                all.push((place.address, reasons.collect::<Vec<_>>().join("|")));
+            }
+        }
+        all
+    }
+
     fn begin(&mut self, attempt: &Attempt) -> SocketAddr {
         let (line, rest) = alike(self.method);
         assert_eq!(&self.out[..attempt.len], format!("{line}{rest}").as_bytes());
@@ -535,6 +549,38 @@ fn a_cancel_reaches_every_branch() {
     }
     assert!(shard.response(2, 487));
     shard.ends(&[487]);
+}
+
+/// RFC 3326 §3.1: "A proxy forks an INVITE request and one of the branches returns a 200 (OK). The forking proxy includes this
+/// status code in a Reason header field in the CANCEL request that it sends to the rest of the branches."
+#[test]
+fn the_rest_of_the_branches_hear_why_they_are_cancelled() {
+    let elsewhere = "SIP ;cause=200 ;text=\"Call completed elsewhere\"";
+    for (status, reason) in [(200, elsewhere), (600, "SIP ;cause=600"), (603, "SIP ;cause=603")] {
+        let mut shard = Shard::new("INVITE", 3, forked());
+        shard.due();
+        shard.response(0, 180);
+        shard.response(1, status);
+        assert_eq!(shard.reasons(), [(address(0), reason.to_owned())]);
+        // Who begins to ring later, too.
+        shard.response(2, 180);
+        assert_eq!(shard.reasons(), [(address(2), reason.to_owned())]);
+    }
+    // One after the other: whoever was given up and rings when another one has taken the call.
+    let mut shard = Shard::new("INVITE", 2, terms());
+    shard.pass(5 * SECOND);
+    shard.response(1, 200);
+    shard.response(0, 180);
+    assert_eq!(shard.reasons(), [(address(0), elsewhere.to_owned())]);
+    // A caller's own reason is the better one, and without one there is none.
+    for (values, said) in [(&[b"Q.850;cause=16".as_slice()][..], "Q.850;cause=16"), (&[], "")] {
+        let mut shard = Shard::new("INVITE", 2, forked());
+        shard.due();
+        shard.response(0, 180);
+        shard.transactions.on_request(KEY, b"CANCEL", shard.now);
+        shard.transactions.cancelled_because(KEY, values.iter().copied());
+        assert_eq!(shard.reasons(), [(address(0), said.to_owned())]);
+    }
 }
 
 #[test]

@@ -201,6 +201,7 @@ fn early_dialogs_of_all_and_a_cancel_for_those_who_lose() {
     assert_ne!(alice.receive_response(183).message.value("To"), early.message.value("To"));
     goes_through(&alice, &carol, &second);
     let cancel = bob.receive_request("CANCEL");
+    assert_eq!(cancel.message.value("Reason"), "SIP ;cause=200 ;text=\"Call completed elsewhere\"");
     bob.answer(&cancel, "200 OK");
     bob.answer(&first, "487 Request Terminated");
     bob.receive_request("ACK");
@@ -222,6 +223,7 @@ fn a_6xx_of_one_ends_the_others_and_goes_back() {
     carol.answer(&second, "603 Decline");
     carol.receive_request("ACK");
     let cancel = bob.receive_request("CANCEL");
+    assert_eq!(cancel.message.value("Reason"), "SIP ;cause=603");
     bob.answer(&cancel, "200 OK");
     bob.answer(&first, "487 Request Terminated");
     bob.receive_request("ACK");
