@@ -118,6 +118,10 @@ pub const TRIED_AGAIN: usize = 512;
 /// How long, in nanoseconds, until then: a shard that does not keep up has read some two hundred by then.
 pub const TRY_AGAIN_NS: u64 = 1_000_000;
 
+/// So many may wait there, those included, that tell transactions of other shards of requests that were not sent and connections
+/// that have ended: a full box once more, none of which has any bytes. Beyond them nobody is told, and that is counted.
+pub const TOLD_AGAIN: usize = HANDED_OVER;
+
 /// Of what is handed over, so many messages are taken over in a batch, each of which may lead to two sends: with
 /// [`DUE_PER_BATCH`] less than [`SEND_BUFFERS`], which are free again one batch later.
 pub const TAKEN_OVER_PER_BATCH: usize = 192;

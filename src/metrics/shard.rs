@@ -46,6 +46,8 @@ pub struct ShardMetrics {
     pub handed_over: Counter,
     /// Messages of connections that found no room, and are tried again.
     pub tried_again: Counter,
+    /// What transactions of other shards were to be told, and found no room.
+    pub not_told: Counter,
     /// Requests to a group of which no gateway was up.
     pub last_resorts: Counter,
     /// By gateway's number.
@@ -127,6 +129,7 @@ impl Default for ShardMetrics {
             bad_tokens: Counter::default(),
             handed_over: Counter::default(),
             tried_again: Counter::default(),
+            not_told: Counter::default(),
             last_resorts: Counter::default(),
             selected: (0..GATEWAYS).map(|_| Counter::default()).collect(),
             admission: AdmissionMetrics::default(),

@@ -1,5 +1,5 @@
-//! What finds no room and would not be sent again by anybody, because it came by a connection or leaves by one: it is tried
-//! again, in order.
+//! What finds no room and would not be sent again by anybody, because it came by a connection or leaves by one, or tells what
+//! has become of one: it is tried again, in order.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ use super::way::Way;
 use super::worker::{Arrival, Worker};
 use crate::drop_reason::DropReason;
 use crate::engine::Io;
-use crate::limits::{TRIED_AGAIN, TRY_AGAIN_NS};
+use crate::limits::{TOLD_AGAIN, TRIED_AGAIN, TRY_AGAIN_NS};
 use crate::net::Now;
 use crate::proxy::{Incoming, Outcome};
 use crate::stream::Waiting;
@@ -41,7 +41,8 @@ impl Again {
 
     /// Keeps a letter to this shard, which may be one's own; `false`: there is no room.
     fn keep(&mut self, to: u16, what: What, bytes: &[u8], now: Now) -> bool {
-        if self.letters.len() >= TRIED_AGAIN {
+        let most = if matches!(what, What::NotSent(..) | What::Lost(..)) { TOLD_AGAIN } else { TRIED_AGAIN };
+        if self.letters.len() >= most {
             return false;
         }
         if self.letters.is_empty() {
@@ -76,6 +77,28 @@ impl<S, H: Handler> Worker<S, H> {
         is_kept
     }
 
+    /// Tells a shard, which may be this one, what has become of its request, and not before what waits already to be told it: that
+    /// may be the answer. Where there is no room at all, the transaction waits for its time.
+    pub(super) fn tell<I: Io<Source = S>>(&mut self, io: &mut I, to: u16, what: What) {
+        let told = if self.again.waits_for(to) {
+            Err((NotPosted::NoRoom, what))
+        } else if to == self.number {
+            return self.take_letter(io, to, what, &[]);
+        } else {
+            self.post.send(to, &[], what)
+        };
+        match told {
+            Ok(posted) => self.ring(io, to, posted),
+            Err((NotPosted::NoRoom, what)) => {
+                if !self.keep_letter(to, what, &[]) {
+                    self.metrics.not_told.count();
+                }
+            }
+            // With it has ended what was to hear it.
+            Err((NotPosted::Gone, _)) => {}
+        }
+    }
+
     pub(super) fn received(&self, arrival: &Arrival<'_>) -> Received {
         let Arrival { incoming: Incoming { on, from, stream, .. }, socket, class, waited_ns, .. } = *arrival;
         let listener = self.current.snapshot.plan.listener(on).identity;
@@ -106,6 +129,9 @@ impl<S, H: Handler> Worker<S, H> {
     pub(super) fn try_again<I: Io<Source = S>>(&mut self, io: &mut I) {
         self.again.at = self.now.plus_ns(TRY_AGAIN_NS);
         for _ in 0..self.again.len() {
+            // Else what is handled here would find no send buffer, and go behind the others.
+            let Some(tx) = io.tx() else { break };
+            io.discard(tx);
             let Some((to, Letter { what, bytes })) = self.again.letters.pop_front() else { break };
             let posted = if to == self.number {
                 Err((NotPosted::Gone, what))
@@ -138,8 +164,14 @@ impl<S, H: Handler> Worker<S, H> {
                 let way = self.as_renamed(way);
                 self.leave_by_stream(io, bytes, &way, waiting);
             }
-            // Nothing else is kept.
-            What::Accepted { .. } | What::NotSent(..) | What::Lost(..) | What::Unreached(_) => {}
+            What::NotSent(transaction, why) if to == self.number => {
+                self.handler.send_failed(transaction, why)
+            }
+            What::Lost(transaction, peer, why) if to == self.number => {
+                self.handler.lost(transaction, peer, why);
+            }
+            // With that shard has ended what was to hear it; and nothing else is kept.
+            What::NotSent(..) | What::Lost(..) | What::Accepted { .. } | What::Unreached(_) => {}
         }
     }
 }

@@ -56,11 +56,7 @@ impl<S, H: Handler> Worker<S, H> {
                 self.ping_failed(ping, DropReason::ConnectionFailed, cause);
             }
             let Some(handle) = Cookie::transaction(cookie) else { continue };
-            if shard == self.number {
-                self.handler.lost(handle, peer, why);
-            } else if let Ok(posted) = self.post.send(shard, &[], What::Lost(handle, peer, why)) {
-                self.ring(io, shard, posted);
-            }
+            self.tell(io, shard, What::Lost(handle, peer, why));
         }
     }
 }

@@ -52,10 +52,14 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    /// Handles what other shards received for transactions of this one; the rest in the next batch.
+    /// Handles what other shards received for transactions of this one; the rest in the next batch. What waits here for a send
+    /// buffer goes before all of it.
     pub(super) fn read_post<I: Io<Source = S>>(&mut self, io: &mut I) {
         self.post.lower_bell(self.number);
         for _ in 0..limits::TAKEN_OVER_PER_BATCH {
+            if self.again.waits_for(self.number) {
+                return;
+            }
             let Some(letter) = self.post.take(self.number) else { return };
             let Letter { what, bytes } = letter;
             match what {

@@ -287,6 +287,10 @@ impl<S, H: Handler> Worker<S, H> {
         let stream = Number::new(self.number, stream).with_serial(serial);
         let incoming = Incoming { bytes, on, from, stream, broken, read };
         let (socket, stay) = (bound.socket, Stay::default());
-        self.decide(io, &Arrival { incoming, socket, class, stay, waited_ns: None });
+        let arrival = Arrival { incoming, socket, class, stay, waited_ns: None };
+        if self.again.waits_for(self.number) {
+            return self.keep_arrival(io, &arrival, self.number, DropReason::NoSendBuffer);
+        }
+        self.decide(io, &arrival);
     }
 }

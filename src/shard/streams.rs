@@ -23,7 +23,7 @@ use crate::stream::{
     Connection, Layer, LayerFailure, Overdue, StreamId, Waiting, is_final, owner_of, peer_mark,
 };
 use crate::tls::{Cause, Failure};
-use crate::transaction::{Handle, SendFailure};
+use crate::transaction::SendFailure;
 
 impl<S, H: Handler> Worker<S, H> {
     /// Somebody has connected.
@@ -370,24 +370,7 @@ impl<S, H: Handler> Worker<S, H> {
                 DropReason::ConnectionFailed => SendFailure::Connection(cause),
                 _ => SendFailure::Other,
             };
-            self.tell_transaction(io, shard, handle, why);
-        }
-    }
-
-    /// The request of a transaction, which may be another shard's, could not be sent.
-    fn tell_transaction<I: Io<Source = S>>(
-        &mut self,
-        io: &mut I,
-        shard: u16,
-        handle: Handle,
-        why: SendFailure,
-    ) {
-        if shard == self.number {
-            return self.handler.send_failed(handle, why);
-        }
-        // Where it finds no room, the transaction waits for its time.
-        if let Ok(posted) = self.post.send(shard, &[], What::NotSent(handle, why)) {
-            self.ring(io, shard, posted);
+            self.tell(io, shard, What::NotSent(handle, why));
         }
     }
 

@@ -264,7 +264,8 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         if self.end.is_some() {
             return Next::Stop;
         }
-        let letters = (!self.post.is_empty(self.number)).then_some(self.now);
+        let reads_post = !self.post.is_empty(self.number) && !self.again.waits_for(self.number);
+        let letters = reads_post.then_some(self.now);
         let (kernel, names) = (self.parking.deadline(), self.waiting.deadline());
         let streams = (!self.streams.is_empty()).then_some(self.look_at_streams);
         let (again, filters) = (self.again.deadline(), self.handler.look_at());

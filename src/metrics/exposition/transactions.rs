@@ -50,6 +50,14 @@ impl Readings {
             )?,
             self.sum(|s| s.handed_over.get()),
         )?;
+        put_alone(
+            counter(
+                out,
+                "transactions_not_told",
+                "Failed sends and ended connections that another shard's transaction was not told of for want of room",
+            )?,
+            self.sum(|s| s.not_told.get()),
+        )?;
         let waiting = self.sum(|s| s.tried_again.get());
         gauge(out, "messages_tried_again", "Messages of connections that found no room and are tried again")?
             .encode_gauge(&waiting)

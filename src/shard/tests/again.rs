@@ -93,3 +93,81 @@ fn an_answer_for_another_shards_connection_waits_for_room_there() {
     later(&mut bench);
     assert_eq!(bench.post.take(1).unwrap().bytes, b"SIP/2.0 200 OK");
 }
+
+const ASKS: &[u8] = b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK7\r\n\r\n";
+
+/// The transaction of this number, which this shard keeps, waits for an answer by this connection, which ends.
+fn is_lost(bench: &mut Bench, stream: StreamId, shard: u16) {
+    let waiting = Waiting { shard, cookie: Cookie::Own.with(Handle::from_bits(7)) };
+    bench.shard.write_open(&mut bench.io, stream, ASKS, waiting);
+    bench.shard.on_wrote(stream, ASKS.len());
+    bench.shard.on_event(&mut bench.io, Event::Ended { stream, errno: libc::ECONNRESET });
+}
+
+/// It may be the answer.
+#[test]
+fn the_end_of_a_connection_is_not_heard_before_what_has_come_by_it() {
+    let mut bench = Bench::new();
+    let stream = connected(&mut bench);
+    bench.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
+    receive(&mut bench, stream, b"hand over");
+    bench.post.take(1).unwrap();
+    is_lost(&mut bench, stream, 1);
+    let is_told = |letter: &crate::shard::post::Letter| matches!(letter.what, Letter::Lost(..));
+    assert!(!std::iter::from_fn(|| bench.post.take(1)).any(|letter| is_told(&letter)));
+    later(&mut bench);
+    let came: Vec<bool> = std::iter::from_fn(|| bench.post.take(1)).map(|letter| is_told(&letter)).collect();
+    assert_eq!(came, [false, true]);
+}
+
+/// The same where the transaction is kept here, and what has come waits for a send buffer.
+#[test]
+fn the_end_of_a_connection_waits_for_a_send_buffer_with_what_has_come_by_it() {
+    let mut bench = Bench::new();
+    let stream = connected(&mut bench);
+    let free = std::mem::take(&mut bench.io.free);
+    receive(&mut bench, stream, b"answer");
+    is_lost(&mut bench, stream, 0);
+    let (handle, why) = (Handle::from_bits(8).unwrap(), SendFailure::Broken);
+    bench.post.send(0, &[], Letter::Lost(handle, PEER.parse().unwrap(), why)).unwrap();
+    later(&mut bench);
+    assert_eq!((bench.metrics.tried_again.get(), bench.failed.borrow().len()), (2, 0));
+    bench.io.free = free;
+    later(&mut bench);
+    assert_eq!(bench.failed.take(), [(Handle::from_bits(7).unwrap(), why), (handle, why)]);
+    assert_eq!((bench.metrics.tried_again.get(), dropped(&bench)), (0, 0));
+}
+
+#[test]
+fn what_comes_by_a_connection_does_not_overtake_what_waits_for_a_send_buffer() {
+    let mut bench = Bench::new();
+    let stream = connected(&mut bench);
+    let free = std::mem::take(&mut bench.io.free);
+    receive(&mut bench, stream, b"answer");
+    bench.io.free = free;
+    let invite = b"INVITE sip:x SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9\r\nContent-Length: 0\r\n\r\n";
+    bench.shard.on_event(&mut bench.io, Event::Received { stream, bytes: invite });
+    assert_eq!((bench.metrics.tried_again.get(), bench.io.pending.len()), (2, 0));
+    later(&mut bench);
+    assert_eq!((bench.metrics.tried_again.get(), bench.io.pending.len()), (0, 1));
+}
+
+/// Else only its time ends the transaction: 32 s, or Timer C.
+#[test]
+fn a_full_box_does_not_keep_transactions_from_hearing_what_has_become_of_their_requests() {
+    let mut bench = Bench::new();
+    let stream = connected(&mut bench);
+    bench.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
+    is_lost(&mut bench, stream, 1);
+    let waiting = Waiting { shard: 1, cookie: Cookie::Own.with(Handle::from_bits(8)) };
+    for _ in 0..limits::TOLD_AGAIN {
+        bench.shard.not_sent(&mut bench.io, waiting, DropReason::ConnectionFailed, None);
+    }
+    let counted = (bench.metrics.tried_again.get(), bench.metrics.not_told.get());
+    assert_eq!(counted, (limits::TOLD_AGAIN as u64, 1), "it has an end, and that is counted");
+    while bench.post.take(1).is_some() {}
+    later(&mut bench);
+    assert!(matches!(bench.post.take(1).unwrap().what, Letter::Lost(..)));
+    assert!(matches!(bench.post.take(1).unwrap().what, Letter::NotSent(..)));
+    assert_eq!(dropped(&bench), 0);
+}
