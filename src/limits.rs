@@ -178,7 +178,7 @@ pub const KERNEL_QUESTIONS: usize = 256;
 /// [`PARKED`] messages in eight shards. Where there is no room, the older half goes.
 pub const KERNEL_ANSWERS: usize = 1_024;
 
-/// Most messages of a shard that wait for an answer of the kernel; the next one is answered or dropped.
+/// Most messages of a shard that wait for an answer of the kernel; the next one is answered or dropped, but for a CANCEL for each.
 pub const PARKED: usize = 64;
 
 /// So long, in nanoseconds, a message waits for the kernel's answer: its sender has sent it again by then.

@@ -6,7 +6,7 @@ use crate::engine::SocketId;
 use crate::limits;
 use crate::metrics::Class;
 use crate::net::Now;
-use crate::proxy::Came;
+use crate::proxy::{Came, Incoming};
 use crate::stream::Number;
 
 /// A message that waits.
@@ -23,8 +23,27 @@ pub(super) struct Parked {
     pub bytes: Box<[u8]>,
     /// What it counts as.
     pub class: Class,
+    /// [`Handler::transaction`](super::handler::Handler::transaction)
+    pub transaction: u64,
     /// How long it has waited.
     pub stay: Stay,
+}
+
+/// A CANCEL whose INVITE waits among these, the first one.
+///
+/// RFC 3261 §16.10: "If a matching response context is found, the element MUST immediately return a 200 (OK) response to the CANCEL
+/// request." That of an INVITE which waits is still to come, and so it waits, too, whoever else may.
+pub(super) fn is_first_cancel<'p>(
+    waiting: impl Iterator<Item = &'p Parked>,
+    transaction: u64,
+    incoming: &Incoming<'_>,
+) -> bool {
+    let mut of_it = waiting.filter(|parked| parked.transaction == transaction).peekable();
+    is_cancel(incoming.bytes) && of_it.peek().is_some() && !of_it.any(|parked| is_cancel(&parked.bytes))
+}
+
+fn is_cancel(message: &[u8]) -> bool {
+    message.trim_ascii_start().starts_with(b"CANCEL ")
 }
 
 /// How long a message has waited; none yet when it comes in.
@@ -78,6 +97,10 @@ impl Parking {
 
     pub fn is_full(&self) -> bool {
         self.0.len() >= limits::PARKED
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Parked> {
+        self.0.iter()
     }
 
     pub fn push(&mut self, parked: Parked) {

@@ -254,6 +254,15 @@ impl Handler for Script {
                     _ => Outcome::Drop(DropReason::AckUnroutable),
                 }
             }
+            bytes if bytes.starts_with(b"ask ") || bytes.starts_with(b"CANCEL ask ") => {
+                self.transaction = bytes.last().copied().unwrap_or_default().into();
+                let query = Query::to(next_hop().address.ip());
+                if snapshot.fib.lookup(&query) != Answer::AskKernel {
+                    return forward(ListenerId(1), Reason::Auto(Step::Source));
+                }
+                self.no_egress = Some(NoEgress::AskKernel(query));
+                Outcome::Answer { to: incoming.from, len: 4, status: 503 }
+            }
             b"name, or another" => {
                 self.nowhere = name(b"a.example").map(|question| (question, Unresolved::Pending));
                 forward(ListenerId(1), Reason::Auto(Step::Source))
@@ -1015,4 +1024,27 @@ fn a_message_that_cannot_wait_for_the_kernel_goes_elsewhere() {
     assert_eq!((bench.answered(), bench.metrics.parked_now.get()), (0, 0));
     assert_eq!(bench.accounted(), bench.received());
     assert_eq!(bench.io.free, POOL);
+}
+
+/// As where it waits for a name.
+#[test]
+fn a_cancel_waits_for_the_kernel_with_its_invite_though_nobody_else_may() {
+    for (parked, questions) in [(limits::PARKED - 1, 0), (0, limits::KERNEL_QUESTIONS - 1)] {
+        let mut bench = Bench::new();
+        bench.io.free += limits::PARKED;
+        bench.batch(&vec![&b"ask"[..]; parked]);
+        for _ in 0..questions {
+            assert!(bench.questions.ask(Query::to(next_hop().address.ip())));
+        }
+        bench.batch(&[b"ask 2"]);
+        bench.batch(&[b"ask 1", b"CANCEL ask 3", b"CANCEL ask 2", b"CANCEL ask again 2"]);
+        let waiting = parked as u64 + 2;
+        assert_eq!((bench.metrics.parked.get(), bench.metrics.parked_now.get()), (waiting, waiting));
+        bench.complete(None);
+        assert_eq!(bench.answered(), 3, "they have none, or one already");
+        bench.tell(&[Query::to(next_hop().address.ip())]);
+        bench.batch(&[]);
+        assert_eq!((bench.complete(None).len() as u64, bench.metrics.parked_now.get()), (waiting, 0));
+        assert_eq!(bench.accounted(), bench.received());
+    }
 }

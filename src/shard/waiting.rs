@@ -2,7 +2,7 @@
 //! DNS says, or their time is over.
 
 use super::handler::Handler;
-use super::parking::{Parked, Stay};
+use super::parking::{Parked, Stay, is_first_cancel};
 use super::record::RecordKind;
 use super::worker::{Arrival, Worker};
 use crate::dns::{Directory, Question, Unresolved};
@@ -20,8 +20,6 @@ pub(super) struct Waiting(Vec<Waits>);
 /// A message that waits for a name.
 struct Waits {
     question: Question,
-    /// [`Handler::transaction`]
-    transaction: u64,
     parked: Parked,
 }
 
@@ -63,21 +61,13 @@ impl Waiting {
         self.0.iter().any(|waits| waits.question == *question)
     }
 
+    fn parked(&self) -> impl Iterator<Item = &Parked> {
+        self.0.iter().map(|waits| &waits.parked)
+    }
+
     fn holds(&self, incoming: &Incoming<'_>) -> bool {
-        let parked = || self.0.iter().map(|waits| &waits.parked);
-        parked().any(|parked| parked.from == incoming.from && *parked.bytes == *incoming.bytes)
+        self.parked().any(|parked| parked.from == incoming.from && *parked.bytes == *incoming.bytes)
     }
-
-    /// A CANCEL whose INVITE waits, the first one.
-    fn is_cancelled_by(&self, transaction: u64, incoming: &Incoming<'_>) -> bool {
-        let of_it = || self.0.iter().filter(|waits| waits.transaction == transaction);
-        let is_first = of_it().next().is_some() && !of_it().any(|waits| is_cancel(&waits.parked.bytes));
-        is_cancel(incoming.bytes) && is_first
-    }
-}
-
-fn is_cancel(message: &[u8]) -> bool {
-    message.trim_ascii_start().starts_with(b"CANCEL ")
 }
 
 fn deadline(since: Now) -> Now {
@@ -147,9 +137,7 @@ impl<S, H: Handler> Worker<S, H> {
         let asked = self.waiting.is_asked(&question) || self.names.ask(question);
         let transaction = self.handler.transaction();
         let is_full = self.waiting.len() >= self.current.snapshot.plan.dns.queue;
-        // RFC 3261 §16.10: "If a matching response context is found, the element MUST immediately return a 200 (OK) response to
-        // the CANCEL request." That of an INVITE which waits is still to come, and so it waits, too.
-        if !asked || (is_full && !self.waiting.is_cancelled_by(transaction, incoming)) {
+        if !asked || (is_full && !is_first_cancel(self.waiting.parked(), transaction, incoming)) {
             return Verdict::Hurries;
         }
         if stay.name_since.is_none() {
@@ -158,8 +146,9 @@ impl<S, H: Handler> Worker<S, H> {
         let stay = Stay { name_since: Some(since), ..*stay };
         let listener = self.current.snapshot.plan.listener(incoming.on).identity;
         let (bytes, from, stream) = (incoming.bytes.into(), incoming.from, incoming.stream);
-        let parked = Parked { socket: *socket, listener, from, stream, bytes, class: *class, stay };
-        self.waiting.0.push(Waits { question, transaction, parked });
+        let (socket, class) = (*socket, *class);
+        let parked = Parked { socket, listener, from, stream, bytes, class, transaction, stay };
+        self.waiting.0.push(Waits { question, parked });
         self.metrics.parked_for_names_now.set(self.waiting.len() as u64);
         Verdict::Stays
     }

@@ -11,7 +11,7 @@ use super::clock::BatchClock;
 use super::handler::Handler;
 use super::noted::Noted;
 use super::panics;
-use super::parking::{Parked, Parking, Stay};
+use super::parking::{Parked, Parking, Stay, is_first_cancel};
 use super::post::Post;
 use super::publication::{Publication, Published};
 use super::questions::Questions;
@@ -399,7 +399,7 @@ impl<S, H: Handler> Worker<S, H> {
 
     /// Decides anew about messages that waited: there may be answers, or their time is over.
     pub(super) fn unpark<I: Io<Source = S>>(&mut self, io: &mut I, messages: Vec<Parked>) {
-        for Parked { socket, listener, from, stream, bytes, class, stay } in messages {
+        for Parked { socket, listener, from, stream, bytes, class, stay, .. } in messages {
             let Some(on) = self.listener_of(socket, listener) else {
                 self.metrics.dropped(DropReason::ListenerGone);
                 continue;
@@ -414,8 +414,13 @@ impl<S, H: Handler> Worker<S, H> {
     /// Keeps the message until the kernel has answered; `false`: it cannot wait.
     pub(super) fn park(&mut self, arrival: &Arrival<'_>, query: Query) -> bool {
         let Arrival { incoming, socket, class, stay, .. } = arrival;
-        let stays = stay.may_go_on(self.now) && self.stop_by.is_none() && !self.parking.is_full();
-        if !stays || !self.questions.ask(query) {
+        if !stay.may_go_on(self.now) || self.stop_by.is_some() {
+            return false;
+        }
+        let transaction = self.handler.transaction();
+        let has_room = !self.parking.is_full() && self.questions.ask(query);
+        // That of an INVITE which waits is asked already.
+        if !has_room && !is_first_cancel(self.parking.all(), transaction, incoming) {
             return false;
         }
         if stay.since.is_none() {
@@ -424,7 +429,8 @@ impl<S, H: Handler> Worker<S, H> {
         let stay = Stay { since: stay.since.or(Some(self.now)), tries: stay.tries + 1, ..*stay };
         let listener = self.current.snapshot.plan.listener(incoming.on).identity;
         let (bytes, from, stream) = (incoming.bytes.into(), incoming.from, incoming.stream);
-        self.parking.push(Parked { socket: *socket, listener, from, stream, bytes, class: *class, stay });
+        let (socket, class) = (*socket, *class);
+        self.parking.push(Parked { socket, listener, from, stream, bytes, class, transaction, stay });
         self.metrics.parked_now.set(self.parking.len() as u64);
         true
     }
