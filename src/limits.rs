@@ -421,8 +421,8 @@ pub const STREAM_SILENT_NS: u64 = 60_000_000_000;
 /// Connections of a shard with one peer's address (`[tcp]`): what many users behind one translator have. One more is refused.
 pub const STREAMS_PER_PEER: usize = 20_000;
 
-/// Bytes that all connections of a shard together keep of messages that are not whole: a thousand of the largest. The
-/// connections of the peer that takes most are closed where it is more.
+/// Bytes that all connections of a shard together keep of messages that are not whole, and of requests without an answer: a
+/// thousand of the largest. The connections of the peer that takes most are closed where it is more.
 pub const STREAM_KEPT_BYTES: usize = 64 << 20;
 
 /// What waits on one connection to be sent, in bytes (`[tcp] queue`): some hundred messages, three of the largest.
@@ -442,6 +442,8 @@ pub const STREAM_WAITING: usize = 1_024;
 /// Requests of one connection whose final answers are awaited, on either side: what a trunk has under way. A peer that sends no
 /// more, and has asked more, is kept for [`STREAM_HALF_CLOSED_NS`].
 pub const STREAM_UNANSWERED: usize = 4_096;
+/// Bytes that one which came in counts as: its key and its time, in a tree whose nodes are half full.
+pub const STREAM_UNANSWERED_BYTES: usize = 32;
 
 /// How long, in nanoseconds, an answer is awaited on its connection, and that to an INVITE is owed there: Timer C and 64*T1, by
 /// when the transaction is over.

@@ -126,9 +126,12 @@ impl StreamMetrics {
         (false, "connections", "Connections that are open or being opened", |s| &s.streams.open),
         (true, "connections_accepted", "Connections that peers have opened", |s| &s.streams.accepted),
         (true, "connections_opened", "Connections that were opened to peers", |s| &s.streams.connected),
-        (false, "connections_kept_bytes", "Bytes kept of messages that are not whole", |s| {
-            &s.streams.kept_bytes
-        }),
+        (
+            false,
+            "connections_kept_bytes",
+            "Bytes kept of messages that are not whole, and of requests without an answer",
+            |s| &s.streams.kept_bytes,
+        ),
         (false, "connections_unsent_bytes", "Bytes that wait on connections to be sent", |s| {
             &s.streams.unsent_bytes
         }),

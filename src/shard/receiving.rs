@@ -277,13 +277,7 @@ impl<S, H: Handler> Worker<S, H> {
             return self.metrics.dropped(DropReason::Stopping);
         }
         let now = self.now;
-        let serial = self.streams.get(stream).map_or(0, |connection| {
-            match read {
-                Some(message) => connection.came(message, now),
-                None => connection.spoke(),
-            }
-            connection.serial
-        });
+        let serial = self.streams.came(stream, read, now);
         let stream = Number::new(self.number, stream).with_serial(serial);
         let incoming = Incoming { bytes, on, from, stream, broken, read };
         let (socket, stay) = (bound.socket, Stay::default());

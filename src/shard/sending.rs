@@ -91,9 +91,8 @@ impl<S, H: Handler> Worker<S, H> {
             && let Some(message) = incoming.read
             && shard == self.number
             && reason != DropReason::Absorbed
-            && let Some(connection) = self.streams.get(stream)
         {
-            connection.dropped(message);
+            self.streams.dropped(stream, message);
         }
     }
 

@@ -258,10 +258,10 @@ impl<S, H: Handler> Worker<S, H> {
             return self.hold(io, stream, bytes, waiting);
         }
         self.write_open(io, stream, bytes, waiting);
-        let Some(connection) = self.streams.get(stream).filter(|connection| connection.can_send()) else {
+        if self.streams.get(stream).is_none_or(|connection| !connection.can_send()) {
             return;
-        };
-        if way.answers && way.stream.get().is_some() && connection.answered(bytes) {
+        }
+        if way.answers && way.stream.get().is_some() && self.streams.answered(stream, bytes) {
             self.finish_stream(io, stream, StreamEnd::Closed);
         }
     }

@@ -226,8 +226,8 @@ impl Connection {
         self.has_spoken = true;
     }
 
-    /// This message has come in.
-    pub fn came(&mut self, message: &Message<'_>, now: Now) {
+    /// This message has come in. The requests of a connection are counted: [`Connections::came`](super::Connections::came).
+    pub(super) fn came(&mut self, message: &Message<'_>, now: Now) {
         self.spoke();
         match message.start() {
             Start::Response(line) if line.code >= 200 => self.awaited.answered(message),
@@ -240,7 +240,7 @@ impl Connection {
     }
 
     /// This message, which has come in, is dropped: nobody answers it.
-    pub fn dropped(&mut self, message: &Message<'_>) {
+    pub(super) fn dropped(&mut self, message: &Message<'_>) {
         if let Some(method) = method(message) {
             self.unanswered.dropped(message, method);
         }
@@ -253,7 +253,7 @@ impl Connection {
     }
 
     /// A final answer has gone out; `true`: the peer sends no more and waits for no more either.
-    pub fn answered(&mut self, response: &[u8]) -> bool {
+    pub(super) fn answered(&mut self, response: &[u8]) -> bool {
         self.unanswered.answered(response);
         self.is_half_closed && self.unanswered.is_empty()
     }
@@ -274,10 +274,10 @@ impl Connection {
         self.awaited.left(request, waiting, now);
     }
 
-    /// Bytes that it keeps of what is not whole, or waits for the end of its handshake.
+    /// Bytes that it keeps of what is not whole, waits for the end of its handshake, or was not answered.
     pub fn kept_bytes(&self) -> usize {
-        let layer = if self.is_ending { 0 } else { self.layer.kept_bytes() };
-        self.framer.kept_bytes() + self.held.bytes() + layer
+        let rest = if self.is_ending { 0 } else { self.layer.kept_bytes() + self.unanswered.bytes() };
+        self.framer.kept_bytes() + self.held.bytes() + rest
     }
 
     /// Bytes that it takes of what all connections have to be sent.

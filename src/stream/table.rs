@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use sip_parser::Message;
+
 use super::connection::{Connection, Overdue, Waiting};
 use super::held::Held;
 use super::leads::{Key, Leads};
@@ -252,6 +254,39 @@ impl Connections {
         self.kept_bytes = (self.kept_bytes + kept).saturating_sub(kept_before);
     }
 
+    /// A message has come in by a connection, as whatever is not read where `None`. Then [`Connections::keeps_too_much`] may have to
+    /// be asked. Gives the connection's serial number.
+    pub fn came(&mut self, stream: StreamId, message: Option<&Message<'_>>, now: Now) -> u32 {
+        let came = self.counted(stream, |connection| {
+            match message {
+                Some(message) => connection.came(message, now),
+                None => connection.spoke(),
+            }
+            connection.serial
+        });
+        came.unwrap_or(0)
+    }
+
+    /// A message that has come in by a connection is dropped: nobody answers it.
+    pub fn dropped(&mut self, stream: StreamId, message: &Message<'_>) {
+        self.counted(stream, |connection| connection.dropped(message));
+    }
+
+    /// A final answer has gone out by a connection; `true`: the peer sends no more and waits for no more either.
+    pub fn answered(&mut self, stream: StreamId, response: &[u8]) -> bool {
+        self.counted(stream, |connection| connection.answered(response)).unwrap_or(false)
+    }
+
+    /// What a connection keeps may change by this.
+    fn counted<R>(&mut self, stream: StreamId, change: impl FnOnce(&mut Connection) -> R) -> Option<R> {
+        let connection = self.get(stream)?;
+        let before = connection.kept_bytes();
+        let changed = change(connection);
+        let after = connection.kept_bytes();
+        self.kept_bytes = (self.kept_bytes + after).saturating_sub(before);
+        Some(changed)
+    }
+
     /// Takes the framing of a connection out, to read with it. Its layer stays: what is read is answered meanwhile.
     pub fn take_framer(&mut self, stream: StreamId) -> Option<Framer> {
         let framer = std::mem::take(&mut self.get(stream)?.framer);
@@ -267,7 +302,7 @@ impl Connections {
         self.kept_bytes += bytes;
     }
 
-    /// All connections together keep more than they may of messages that are not whole or wait for a handshake. `is_over`: they did before, and
+    /// All connections together keep more than they may: [`Connection::kept_bytes`]. `is_over`: they did before, and
     /// some of that is to be free.
     pub fn keeps_too_much(&self, is_over: bool) -> bool {
         self.kept_bytes > STREAM_KEPT_BYTES - if is_over { STREAM_KEPT_BYTES / STREAM_SPARE } else { 0 }
@@ -299,10 +334,12 @@ impl Connections {
     pub fn overdue(&mut self, now: Now, is_known: impl Fn(u32) -> bool) -> Vec<(StreamId, Overdue)> {
         let from = if self.looked_at < self.places.len() { self.looked_at } else { 0 };
         self.looked_at = from + LOOK_AT;
-        let limits = self.limits;
+        let (limits, kept_bytes) = (self.limits, &mut self.kept_bytes);
         let each = self.places.iter_mut().skip(from).take(LOOK_AT).flatten();
         each.filter_map(|(stream, connection)| {
+            let before = connection.kept_bytes();
             connection.forget_old(now);
+            *kept_bytes = kept_bytes.saturating_sub(before - connection.kept_bytes());
             let gone = (!connection.is_ending && !is_known(connection.listener)).then_some(Overdue::Idle);
             Some((*stream, gone.or_else(|| connection.overdue(&limits, now))?))
         })
@@ -324,7 +361,7 @@ impl Connections {
         self.open == 0
     }
 
-    /// Bytes that are kept of messages that are not whole.
+    /// Bytes that are kept: [`Connection::kept_bytes`].
     pub fn kept_bytes(&self) -> usize {
         self.kept_bytes
     }

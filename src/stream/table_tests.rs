@@ -4,7 +4,7 @@ use super::super::Layer;
 use super::*;
 use crate::limits::{
     STREAM_AWAITED_NS, STREAM_CONNECT_NS, STREAM_IDLE_NS, STREAM_QUEUE_BYTES, STREAM_SILENT_NS,
-    STREAM_STALLED_NS, STREAMS, STREAMS_PER_PEER, STREAMS_RESERVED,
+    STREAM_STALLED_NS, STREAM_UNANSWERED_BYTES, STREAMS, STREAMS_PER_PEER, STREAMS_RESERVED,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -122,6 +122,33 @@ fn a_peer_that_sends_no_more_is_kept_for_its_answers() {
     assert!(!connection.answered(one) && !connection.half_closed(Now(5)));
     assert!(!connection.answered(one) && connection.answered(other));
     assert!(Connection::new(7, peer(1), true, Now(0)).half_closed(Now(0)), "it waits for nothing");
+}
+
+#[test]
+fn requests_without_an_answer_are_kept_and_counted() {
+    let (mut all, streams) = connections(&[1, 2, 3]);
+    let kept = |requests: usize| requests * STREAM_UNANSWERED_BYTES;
+    for (place, many) in [(0, 2), (1, 5), (2, 1)] {
+        for branch in 0..many {
+            let request = format!("INVITE sip:x SIP/2.0\r\nv: SIP/2.0/TCP a;branch={branch}\r\n\r\n");
+            let mut lines = [HeaderLine::EMPTY];
+            let request = parse(request.as_bytes(), &mut lines).unwrap();
+            all.came(streams[place], Some(&request), Now(0));
+            if branch == 4 {
+                all.dropped(streams[place], &request);
+            }
+        }
+    }
+    assert_eq!((all.kept_bytes(), all.most_kept().next()), (kept(7), Some(streams[1])));
+    all.answered(streams[1], b"SIP/2.0 200 OK\r\nv: SIP/2.0/TCP a;branch=0\r\nCSeq: 1 INVITE\r\n\r\n");
+    assert_eq!(all.kept_bytes(), kept(6));
+    assert!(all.ends(streams[1], false) && all.kept_bytes() == kept(3));
+    all.answered(streams[1], b"SIP/2.0 200 OK\r\nv: SIP/2.0/TCP a;branch=1\r\nCSeq: 1 INVITE\r\n\r\n");
+    all.remove(streams[1]).unwrap();
+    all.remove(streams[2]).unwrap();
+    assert_eq!(all.kept_bytes(), kept(2));
+    all.overdue(Now(STREAM_AWAITED_NS), |_| true);
+    assert_eq!(all.kept_bytes(), 0, "nobody answers them any more");
 }
 
 #[test]

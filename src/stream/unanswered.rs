@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use sip_parser::{HeaderName, Message};
 
-use crate::limits::{STREAM_AWAITED_NS, STREAM_OWED_NS, STREAM_UNANSWERED};
+use crate::limits::{STREAM_AWAITED_NS, STREAM_OWED_NS, STREAM_UNANSWERED, STREAM_UNANSWERED_BYTES};
 use crate::net::Now;
 use crate::random::{ADDED, mix};
 
@@ -62,6 +62,11 @@ impl Unanswered {
         if self.keys.is_empty() {
             self.keys = BTreeMap::new();
         }
+    }
+
+    /// What they take, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.keys.len() * STREAM_UNANSWERED_BYTES
     }
 
     /// Everything is answered, or will not be.

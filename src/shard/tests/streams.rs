@@ -541,7 +541,7 @@ fn who_waits_for_a_browsers_answer_hears_of_the_end_of_its_connection_however_it
             let asks_too = b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/WS a;branch=z9hG4bK1\r\n\r\n";
             let mut lines = [HeaderLine::EMPTY; 2];
             let asks_too = parse(asks_too, &mut lines).expect("a request");
-            bench.shard.streams.get(stream).expect("a connection").came(&asks_too, Now(0));
+            bench.shard.streams.came(stream, Some(&asks_too), Now(0));
             bench.comes(stream, b"");
             assert_eq!(told(&bench), [(7, SendFailure::Ended)], "before the engine has closed it");
             let flow = Number::new(0, stream);
@@ -581,6 +581,20 @@ fn messages_that_browsers_have_begun_take_no_more_than_others() {
         bench.event(Event::Ended { stream: StreamId::first(place), errno: 0 });
     });
     assert_eq!(bench.metrics.streams.kept_bytes.get(), 0);
+}
+
+/// Bounded as what is not whole: a peer may ask for what nobody answers, on many connections.
+#[test]
+fn what_a_peer_has_asked_counts_against_the_memory_of_all() {
+    let mut bench = Bench::one_shard();
+    let stream = bench.accept("192.0.2.1:1000");
+    let asks =
+        |branch: &str| format!("INVITE sip:x SIP/2.0\r\nv: SIP/2.0/TCP a;branch={branch}\r\nl: 0\r\n\r\n");
+    bench.comes(stream, (asks("z9hG4bK1") + &asks("z9hG4bK2")).as_bytes());
+    let kept = |bench: &Bench| bench.metrics.streams.kept_bytes.get() as usize;
+    assert_eq!(kept(&bench), 2 * limits::STREAM_UNANSWERED_BYTES);
+    bench.event(Event::Ended { stream, errno: 0 });
+    assert_eq!(kept(&bench), 0);
 }
 
 /// An OPTIONS of the control thread takes the way of requests; where no answer can come, that is told.
