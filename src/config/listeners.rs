@@ -18,6 +18,7 @@ use crate::limits::LISTENERS;
 use crate::net::Transport;
 use crate::overload::{Limits, Owner};
 use crate::plan::{Advertise, Bind, Section, SectionId, Sibling};
+use crate::websocket::{Origin, Origins};
 
 /// The listeners by name, for rules.
 #[derive(Default)]
@@ -143,8 +144,9 @@ impl All<'_> {
         });
         if section.is_none() {
             // Its keys are known all the same, though their values were not looked at.
-            for key in
-                ["tcp", "advertise", "mark", "device", "dialog_to", "formerly"].into_iter().chain(tls::KEYS)
+            for key in ["tcp", "advertise", "mark", "device", "dialog_to", "formerly", "origins"]
+                .into_iter()
+                .chain(tls::KEYS)
             {
                 table.take(key);
             }
@@ -282,6 +284,7 @@ fn read(
             .filter_map(|text: &Text<'_>| -> Option<IpNet> { network(text, findings) })
             .collect(),
         formerly: formerly.iter().map(|text| text.text.into()).collect(),
+        origins: table.take("origins").and_then(|entry| read_origins(&entry, transport, findings)),
         tls: None,
     }
 }
@@ -301,6 +304,28 @@ fn read_tcp(entry: Option<Entry<'_>>, transport: Transport, findings: &mut Findi
         Some(true) => Sibling::Wanted,
         Some(false) => Sibling::Absent,
     }
+}
+
+/// From which web pages browsers may connect.
+fn read_origins(entry: &Entry<'_>, transport: Transport, findings: &mut Findings) -> Option<Arc<Origins>> {
+    if !transport.is_websocket() {
+        let message = format!("`origins` is of listeners over WebSocket; this one has {transport}");
+        findings.error(entry.span.clone(), message, "leave it out");
+        return None;
+    }
+    let texts = entry.texts(findings);
+    let origin = |text: &Text<'_>| {
+        let origin = Origin::parse(text.text);
+        if origin.is_none() {
+            findings.error(
+                text.span.clone(),
+                format!("«{}» is no origin of a web page", text.text),
+                "write scheme and host, and the port where it is not the scheme's own: \"https://phone.example.net\"",
+            );
+        }
+        origin
+    };
+    Some(Arc::new(Origins::new(texts.iter().filter_map(origin))))
 }
 
 fn interface_name(text: &Text<'_>, findings: &mut Findings) -> Option<Box<str>> {

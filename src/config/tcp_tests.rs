@@ -157,3 +157,33 @@ fn stateless_rules_are_held_against_where_requests_come_in_and_go_out() {
     let route = format!("{}\n{group}", stateless("egress = \"t\"", "\"group:g\""));
     expect(&over_tcp(&route), (6, 8), loses, "\"stateful\"");
 }
+
+#[test]
+fn origins_are_of_listeners_over_websocket() {
+    let with = |bind: &str, origins: &str| {
+        format!(
+            "[[listener]]\nname = \"b\"\nbind = \"{bind}:10.0.0.4:8080\"\norigins = {origins}\n\
+             [[route]]\nto = \"sip:10.0.0.9\"\n"
+        )
+    };
+    let list = "[\"https://phone.example.net\", \"http://10.0.0.1:8000\"]";
+    assert!(good(&with("ws", list)).plan.sections[0].origins.is_some());
+    assert_eq!(
+        good(&with("ws", "\"null\"").replace("origins = \"null\"\n", "")).plan.sections[0].origins,
+        None
+    );
+    expect(
+        &with("tcp", list),
+        (4, 11),
+        "`origins` is of listeners over WebSocket; this one has tcp",
+        "leave it out",
+    );
+    let none = "[\"https://phone.example.net\", \"https://phone.example.net/app\"]";
+    expect(
+        &with("ws", none),
+        (4, 41),
+        "«https://phone.example.net/app» is no origin",
+        "https://phone.example.net",
+    );
+    expect(&with("ws", "[]"), (4, 11), "`origins` is an empty list", "leave the key out");
+}

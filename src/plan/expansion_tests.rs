@@ -20,6 +20,7 @@ fn section(id: u16, name: &str, bind: Bind) -> Section {
         advertise: Vec::new(),
         dialog_to: Vec::new(),
         formerly: Vec::new(),
+        origins: None,
         tls: None,
     }
 }

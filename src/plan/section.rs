@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::{Advertise, Tls};
 use crate::net::{SectionId, Transport};
+use crate::websocket::Origins;
 
 /// One `[[listener]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Section {
     pub dialog_to: Vec<IpNet>,
     /// Earlier names.
     pub formerly: Vec<Box<str>>,
+    /// From which origins browsers may connect; `None`: from any.
+    pub origins: Option<Arc<Origins>>,
     /// Its certificates; `None`: its transport has none.
     pub tls: Option<Arc<Tls>>,
 }

@@ -76,7 +76,11 @@ impl<S, H: Handler> Worker<S, H> {
         };
         let listener = snapshot.plan.listener(on);
         let section = snapshot.plan.section(listener.section);
-        Layer::accept(listener.transport, section.tls.as_ref().map(|tls| &tls.server))
+        let layer = Layer::accept(listener.transport, section.tls.as_ref().map(|tls| &tls.server))?;
+        Ok(match &section.origins {
+            Some(origins) => layer.of_origins(origins),
+            None => layer,
+        })
     }
 
     fn take_in(&mut self, stream: StreamId, mut connection: Connection) {

@@ -410,6 +410,7 @@ fn section(id: u16, ip: &str) -> Section {
         advertise: Vec::new(),
         dialog_to: Vec::new(),
         formerly: Vec::new(),
+        origins: None,
         tls: None,
     }
 }

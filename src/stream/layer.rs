@@ -1,11 +1,13 @@
 //! Where the bytes of a socket become plain text, and plain text becomes the bytes of a socket.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 use crate::limits::LAYER_SCRATCH_BYTES;
 use crate::net::Transport;
 use crate::tls::{self, Client, PeerName, Server, Session};
-use crate::websocket::{self, WebSocket};
+use crate::websocket::{self, Origins, WebSocket};
 
 /// What lies between a connection's socket and its framing.
 #[derive(Debug, Default)]
@@ -128,6 +130,17 @@ impl Layer {
             Transport::Ws => Self::WebSocket(Box::default()),
             Transport::Wss => Self::SecureWebSocket(Box::new((session()?, WebSocket::default()))),
         })
+    }
+
+    /// The same, where it is WebSocket, for pages of these origins alone. It is new.
+    #[must_use]
+    pub fn of_origins(self, origins: &Arc<Origins>) -> Self {
+        let socket = || WebSocket::from(Arc::clone(origins));
+        match self {
+            Self::Plain | Self::Tls(_) => self,
+            Self::WebSocket(_) => Self::WebSocket(Box::new(socket())),
+            Self::SecureWebSocket(both) => Self::SecureWebSocket(Box::new((both.0, socket()))),
+        }
     }
 
     /// Over TLS with the server of this name; what has to be sent first goes to [`Scratch::out`]. `client`: whom the listener

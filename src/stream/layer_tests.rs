@@ -146,6 +146,26 @@ fn a_websocket_that_breaks_is_told_over_tls() {
     assert!(!line.answer(b"late"));
 }
 
+#[test]
+fn a_page_of_another_origin_is_told_so_over_either() {
+    let origins = Arc::new(Origins::new(websocket::Origin::parse("https://a.example")));
+    let other = "\r\nOrigin: https://b.example\r\n\r\n";
+    let upgrade = str::from_utf8(UPGRADE).unwrap().replace("\r\n\r\n", other);
+    let mut layer = Layer::accept(Transport::Ws, None).unwrap().of_origins(&origins);
+    let mut scratch = Scratch::default();
+    let failed = LayerFailure::WebSocket(websocket::Failure::Origin("https://b.example".to_owned()));
+    assert_eq!(layer.receive(upgrade.as_bytes(), &mut scratch).1, Err(failed.clone()));
+    assert!(scratch.out.starts_with(b"HTTP/1.1 403"));
+    let mut line = Line::new(Transport::Wss);
+    line.layer = std::mem::take(&mut line.layer).of_origins(&origins);
+    line.carry().unwrap();
+    line.send(upgrade.as_bytes());
+    assert_eq!(line.carry(), Err(failed));
+    assert!(line.at_client.starts_with(b"HTTP/1.1 403"));
+    let (mut plain, mut scratch) = (Layer::Plain.of_origins(&origins), Scratch::default());
+    assert_eq!(plain.receive(upgrade.as_bytes(), &mut scratch), (Came::AsIs, Ok(Standing::Open)));
+}
+
 /// What comes in the same read as the record that breaks TLS, or as its end.
 #[test]
 fn what_came_before_a_failure_of_tls_is_there() {

@@ -1,6 +1,7 @@
 //! One WebSocket connection: plaintext in, SIP messages out, and the other way round.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use tungstenite::error::Error;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
@@ -10,6 +11,7 @@ use tungstenite::{Message, Utf8Bytes};
 
 use super::failure::Failure;
 use super::handshake::Handshake;
+use super::origins::Origins;
 use super::unfinished::Unfinished;
 use crate::limits::{MESSAGE_BYTES, WS_READ_BYTES};
 
@@ -45,6 +47,11 @@ pub enum State {
 }
 
 impl WebSocket {
+    /// One that pages of these origins alone may open.
+    pub fn from(origins: Arc<Origins>) -> Self {
+        Self(Stage::Handshake(Handshake::from(origins)), Unfinished::default())
+    }
+
     /// Takes bytes as they came, cut anywhere. Each WebSocket message is given to `message`, be it text or binary (RFC 7118
     /// §4.2: servers "MUST accept both text and binary frames"), in order. The answer to the handshake, pongs and close
     /// frames are appended to `out`, which grows by no more than what came and the answer.

@@ -14,6 +14,10 @@ pub enum Failure {
     /// RFC 7118 §4.1: "The client MUST include the value "sip" in the Sec-WebSocket-Protocol header".
     #[error("the client does not offer the WebSocket subprotocol «sip»")]
     NoSubprotocol,
+    /// RFC 6455 §10.2: "If the origin indicated is unacceptable to the server, then it SHOULD respond to the WebSocket handshake with
+    /// a reply containing HTTP 403 Forbidden status code."
+    #[error("a page of «{0}» would connect, which is none of `origins`")]
+    Origin(String),
     /// A message is larger than the limit.
     #[error("a WebSocket message is larger than {} bytes", crate::limits::MESSAGE_BYTES)]
     TooLarge,
@@ -27,8 +31,8 @@ pub enum Failure {
 
 impl Failure {
     /// All labels, in the order of the enum.
-    pub const LABELS: [&str; 6] =
-        ["handshake", "handshake_too_large", "no_subprotocol", "too_large", "not_utf8", "protocol"];
+    pub const LABELS: [&str; 7] =
+        ["handshake", "handshake_too_large", "no_subprotocol", "origin", "too_large", "not_utf8", "protocol"];
 
     /// Its place among [`Failure::LABELS`].
     pub const fn index(&self) -> usize {
@@ -36,9 +40,10 @@ impl Failure {
             Self::Handshake(_) => 0,
             Self::HandshakeTooLarge => 1,
             Self::NoSubprotocol => 2,
-            Self::TooLarge => 3,
-            Self::NotUtf8 => 4,
-            Self::Protocol(_) => 5,
+            Self::Origin(_) => 3,
+            Self::TooLarge => 4,
+            Self::NotUtf8 => 5,
+            Self::Protocol(_) => 6,
         }
     }
 

@@ -1,5 +1,7 @@
 //! The opening handshake (RFC 6455 §4.2, RFC 7118 §4.1).
 
+use std::sync::Arc;
+
 use memchr::memmem;
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::machine::TryParse;
@@ -7,6 +9,7 @@ use tungstenite::handshake::server::{Request, create_response, write_response};
 use tungstenite::http::{HeaderMap, HeaderValue};
 
 use super::failure::Failure;
+use super::origins::Origins;
 use crate::limits::WS_HANDSHAKE_BYTES;
 
 const PROTOCOL: &str = "sec-websocket-protocol";
@@ -15,9 +18,16 @@ const PROTOCOL: &str = "sec-websocket-protocol";
 #[derive(Debug, Default)]
 pub(super) struct Handshake {
     head: Vec<u8>,
+    /// From where it may come; `None`: from anywhere.
+    origins: Option<Arc<Origins>>,
 }
 
 impl Handshake {
+    /// From pages of these origins.
+    pub fn from(origins: Arc<Origins>) -> Self {
+        Self { head: Vec::new(), origins: Some(origins) }
+    }
+
     /// Bytes of the head that have come.
     pub fn kept_bytes(&self) -> usize {
         self.head.len()
@@ -42,21 +52,21 @@ impl Handshake {
             refuse("431 Request Header Fields Too Large", "", "the request is too long", out);
             return Err(Failure::HandshakeTooLarge);
         };
-        accept(self.head.get(..end).unwrap_or_default(), out)?;
+        accept(self.head.get(..end).unwrap_or_default(), self.origins.as_deref(), out)?;
         // The end was not there before, so it is in `bytes`.
         Ok(Some(bytes.get(end.saturating_sub(before)..).unwrap_or_default()))
     }
 }
 
-fn accept(head: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
+fn accept(head: &[u8], origins: Option<&Origins>, out: &mut Vec<u8>) -> Result<(), Failure> {
     let response = match Request::try_parse(head) {
+        // Who asks for no WebSocket at all is told that before.
         Ok(Some((_, request))) => match create_response(&request) {
-            Ok(_) if !offers_sip(request.headers()) => {
-                refuse("400 Bad Request", "", "the subprotocol has to be sip (RFC 7118)", out);
-                return Err(Failure::NoSubprotocol);
+            Ok(response) => {
+                check(request.headers(), origins, out)?;
+                Ok(response)
             }
-            // Who asks for no WebSocket at all is told that before.
-            created => created,
+            Err(error) => Err(error),
         },
         Ok(None) => Err(ProtocolError::HandshakeIncomplete.into()),
         Err(error) => Err(error),
@@ -77,6 +87,19 @@ fn accept(head: &[u8], out: &mut Vec<u8>) -> Result<(), Failure> {
             Err(Failure::Handshake(error.to_string()))
         }
     }
+}
+
+/// Whether this client gets one.
+fn check(headers: &HeaderMap, origins: Option<&Origins>, out: &mut Vec<u8>) -> Result<(), Failure> {
+    if let Some(Err(failure)) = origins.map(|origins| origins.check(headers)) {
+        refuse("403 Forbidden", "", "pages of this origin may not connect (RFC 6455)", out);
+        return Err(failure);
+    }
+    if !offers_sip(headers) {
+        refuse("400 Bad Request", "", "the subprotocol has to be sip (RFC 7118)", out);
+        return Err(Failure::NoSubprotocol);
+    }
+    Ok(())
 }
 
 /// RFC 7118 §4.1: "The client MUST include the value "sip" in the Sec-WebSocket-Protocol header in its handshake request."

@@ -11,9 +11,11 @@
 mod connection;
 mod failure;
 mod handshake;
+mod origins;
 #[cfg(test)]
 mod tests;
 mod unfinished;
 
 pub use connection::{State, WebSocket};
 pub use failure::Failure;
+pub use origins::{Origin, Origins};

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tungstenite::protocol::frame::{Frame, FrameHeader};
@@ -88,6 +90,39 @@ fn what_is_no_handshake_is_refused_in_http() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}\n{answer}");
         assert_eq!(made.take(&mut socket, &text(b"x")), Ok(State::Closed));
         assert!(made.messages.is_empty() && !socket.send(b"x", &mut made.out));
+    }
+}
+
+/// RFC 6455 §10.2: "If the origin indicated is unacceptable to the server, then it SHOULD respond to the WebSocket handshake with a
+/// reply containing HTTP 403 Forbidden status code."
+#[test]
+fn pages_of_other_origins_are_refused_where_some_are_named() {
+    let origins = ["https://phone.example.com", "http://www.example.com:80"];
+    let origins = Arc::new(Origins::new(origins.map(|text| Origin::parse(text).expect("an origin"))));
+    let line = "Origin: http://www.example.com\r\n";
+    let tried = |headers: &str, origins: Option<&Arc<Origins>>| {
+        let mut socket = origins.cloned().map_or_else(WebSocket::default, WebSocket::from);
+        let mut made = Made::default();
+        let state = made.take(&mut socket, REQUEST.replace(line, headers).as_bytes());
+        (state, String::from_utf8(made.out).expect("text"))
+    };
+    for headers in [line, "oRIGIN: HTTPS://phone.Example.com:443\r\n", ""] {
+        assert_eq!(tried(headers, Some(&origins)).0, Ok(State::Open), "{headers}");
+    }
+    for (headers, shown) in [
+        ("Origin: https://www.example.com\r\n", "https://www.example.com"),
+        ("Origin: null\r\n", "null"),
+        ("Origin: \r\n", ""),
+        ("Origin: http://www.example.com\r\nOrigin: https://evil.example\r\n", "https://evil.example"),
+        (
+            "Origin: http://www.example.com https://evil.example\r\n",
+            "http://www.example.com https://evil.example",
+        ),
+    ] {
+        let (state, answer) = tried(headers, Some(&origins));
+        assert_eq!(state, Err(Failure::Origin(shown.to_owned())), "{headers}");
+        assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
+        assert_eq!(tried(headers, None).0, Ok(State::Open), "{headers}");
     }
 }
 

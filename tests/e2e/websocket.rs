@@ -301,6 +301,28 @@ fn who_does_not_speak_sip_over_websocket_is_told_so() {
     viaduct.stop();
 }
 
+#[test]
+fn pages_of_other_origins_do_not_connect_where_some_are_named() {
+    let world = World::new();
+    let named = "bind = \"ws:1.2.3.4:8080\"\norigins = [\"https://phone.example.net\"]";
+    let home = Home::new(&format!("{LISTENERS}{}", BROWSERS.replace("bind = \"ws:1.2.3.4:8080\"", named)));
+    let viaduct = home.start(&world);
+    let handshake = "GET / HTTP/1.1\r\nHost: 1.2.3.4\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: sip\r\n";
+    let answer = said(&world, &format!("{handshake}Origin: https://evil.example\r\n\r\n"));
+    assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
+    let failed = viaduct.metrics().sum("viaduct_websocket_failures_total", &[("cause", "origin")]);
+    assert_eq!(failed, 1);
+    let mut stream = connect(&world.public, 0, EDGE);
+    stream
+        .write_all(format!("{handshake}Origin: https://phone.example.net\r\n\r\n").as_bytes())
+        .expect("a request");
+    let mut begin = [0; 12];
+    stream.read_exact(&mut begin).expect("an answer");
+    assert_eq!(&begin, b"HTTP/1.1 101");
+    viaduct.stop();
+}
+
 /// A part of a message, masked as clients do.
 fn piece(opcode: Data, payload: &[u8], is_final: bool) -> Frame {
     let header = FrameHeader { is_final, opcode: OpCode::Data(opcode), ..FrameHeader::default() };

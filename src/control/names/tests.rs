@@ -51,6 +51,7 @@ fn plan(server: &NameServer) -> Plan {
         advertise: Vec::new(),
         dialog_to: Vec::new(),
         formerly: Vec::new(),
+        origins: None,
         tls: None,
     }]);
     plan
