@@ -104,8 +104,8 @@ const PLAN: [Step; 9] = [
     Step {
         name: "overload",
         full: "overload",
-        quick: "overload --seconds 1 --windows 16",
-        seconds: Some((55, 18)),
+        quick: "overload --seconds 1 --windows 16 --rounds 1",
+        seconds: Some((55, 15)),
         writes: false,
     },
     Step {

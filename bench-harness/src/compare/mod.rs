@@ -134,9 +134,10 @@ pub struct Args {
 }
 
 /// Viaduct, in all its ways.
-const OURS: [Peer; 6] = [
+const OURS: [Peer; 7] = [
     Peer::Viaduct,
     Peer::ViaductSpinning,
+    Peer::ViaductAtOnce,
     Peer::ViaductStateful(Transport::Udp),
     Peer::ViaductStateful(Transport::Tcp),
     Peer::ViaductStateful(Transport::Tls),

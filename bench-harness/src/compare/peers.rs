@@ -11,7 +11,9 @@ use crate::measure::bytes_of;
 use crate::null::Engine;
 use crate::results::Unit;
 use crate::results::model::{self, Load};
-use crate::results::ratios::{FLOOR_SPINNING, OVER_TCP, OVER_TLS, OVER_WS, SPINNING, STATEFUL, VIADUCT};
+use crate::results::ratios::{
+    AT_ONCE, FLOOR_AT_ONCE, FLOOR_SPINNING, OVER_TCP, OVER_TLS, OVER_WS, SPINNING, STATEFUL, VIADUCT,
+};
 use crate::subject::{Subject, built, fill, on_core, over, viaduct_configuration, write};
 use crate::world::{INSIDE, OUTSIDE, SINK};
 
@@ -49,10 +51,14 @@ pub enum Peer {
     ViaductStateful(Transport),
     /// Without transactions, looking for the next message instead of sleeping (`[engine] spin`).
     ViaductSpinning,
+    /// Without transactions, waking up for each message (`[engine] coalesce` is zero).
+    ViaductAtOnce,
     /// The floor.
     Null(Engine),
     /// The floor on Viaduct's engine, looking likewise.
     NullSpinning,
+    /// The floor on Viaduct's engine, waking up likewise.
+    NullAtOnce,
     /// Kamailio.
     Kamailio(Way),
     /// The same over TCP; `true`: with transactions and `mhomed=1`.
@@ -122,8 +128,10 @@ impl Peer {
             Self::ViaductStateful(Transport::Ws) => OVER_WS,
             Self::ViaductStateful(Transport::Wss) => "viaduct-wss",
             Self::ViaductSpinning => SPINNING,
+            Self::ViaductAtOnce => AT_ONCE,
             Self::Null(engine) => engine.subject(),
             Self::NullSpinning => FLOOR_SPINNING,
+            Self::NullAtOnce => FLOOR_AT_ONCE,
             Self::Kamailio(Way::Stateless) => "kamailio",
             Self::Kamailio(Way::Mhomed) => "kamailio-mhomed",
             Self::Kamailio(Way::Stateful) => "kamailio-stateful",
@@ -144,6 +152,9 @@ impl Peer {
             _ if self.transport().is_stream() => true,
             // It is about delay.
             Self::ViaductSpinning | Self::NullSpinning => load == Load::Paced,
+            // What collecting saves, and what it delays.
+            Self::ViaductAtOnce => matches!(load, Load::Messages | Load::Calls),
+            Self::NullAtOnce => load == Load::Messages,
             Self::Null(_) => load.unit() == Unit::Message,
             // Calls with transactions are held against its own without, too.
             Self::Viaduct => true,
@@ -172,8 +183,10 @@ impl Peer {
             Self::KamailioWs => Transport::Ws,
             Self::Viaduct
             | Self::ViaductSpinning
+            | Self::ViaductAtOnce
             | Self::Null(_)
             | Self::NullSpinning
+            | Self::NullAtOnce
             | Self::Kamailio(_)
             | Self::Opensips(_) => Transport::Udp,
         }
@@ -210,6 +223,8 @@ impl Peer {
             Self::KamailioTcp(stateful) => 5092 + u16::from(stateful),
             Self::KamailioTls => 5094,
             Self::KamailioWs => 5095,
+            Self::ViaductAtOnce => 5096,
+            Self::NullAtOnce => 5097,
         }
     }
 
@@ -239,12 +254,14 @@ impl Peer {
         let mut command = Command::new(&program);
         let file = |name: &str| write(&setting.folder, name, &configuration);
         match self {
-            Self::Viaduct | Self::ViaductSpinning | Self::ViaductStateful(_) => {
+            Self::Viaduct | Self::ViaductSpinning | Self::ViaductAtOnce | Self::ViaductStateful(_) => {
                 command.args(["run", "-c"]).arg(file(&format!("{}.toml", self.name()))?)
             }
             Self::Null(engine) => null(&mut command, engine, self.port(), setting.core, pad_to),
             Self::NullSpinning => null(&mut command, Engine::Uring, self.port(), setting.core, pad_to)
                 .args(["--spin-us", &SPIN.as_micros().to_string()]),
+            Self::NullAtOnce => null(&mut command, Engine::Uring, self.port(), setting.core, pad_to)
+                .args(["--coalesce-us", "0"]),
             Self::Kamailio(_) | Self::KamailioTcp(_) | Self::KamailioTls | Self::KamailioWs => command
                 .args(["-DD", "-E", "-x", "fm", "-X", "fm"])
                 .args(memory(setting))
@@ -286,12 +303,9 @@ impl Peer {
                 let rest = viaduct_configuration(RULES, setting.core, self.port(), true);
                 (built("viaduct")?, over(transport, &rest, &setting.folder) + UNSHED)
             }
-            Self::ViaductSpinning => {
-                let rest = viaduct_configuration(RULES, setting.core, self.port(), false);
-                let spinning = format!("[engine]\nspin = \"{}ms\"\n", SPIN.as_millis());
-                (built("viaduct")?, rest.replacen("[engine]\n", &spinning, 1) + UNSHED)
-            }
-            Self::Null(_) | Self::NullSpinning => (built("bench-harness")?, String::new()),
+            Self::ViaductSpinning => self.waiting(setting, &format!("spin = \"{}ms\"", SPIN.as_millis()))?,
+            Self::ViaductAtOnce => self.waiting(setting, "coalesce = \"0us\"")?,
+            Self::Null(_) | Self::NullSpinning | Self::NullAtOnce => (built("bench-harness")?, String::new()),
             Self::Kamailio(way) => (kamailio().into(), self.kamailio(way, setting)),
             Self::KamailioTcp(false) => (kamailio().into(), self.kamailio(Way::Stateless, setting)),
             Self::KamailioTcp(true) | Self::KamailioWs => {
@@ -311,6 +325,12 @@ impl Peer {
                 (path, fill(&text, &[("MODULES", modules)]))
             }
         })
+    }
+
+    /// Viaduct with another way to wait, which is a line of `[engine]`.
+    fn waiting(self, setting: &Setting, line: &str) -> io::Result<(PathBuf, String)> {
+        let rest = viaduct_configuration(RULES, setting.core, self.port(), false);
+        Ok((built("viaduct")?, rest.replacen("[engine]\n", &format!("[engine]\n{line}\n"), 1) + UNSHED))
     }
 
     fn kamailio(self, way: Way, setting: &Setting) -> String {
@@ -466,11 +486,14 @@ mod tests {
         assert!(tls.contains("/ca.pem") && !tls.contains('@'), "{tls}");
         let stateful = [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws];
         let stateful = stateful.map(Peer::ViaductStateful);
-        for peer in [Peer::Viaduct, Peer::ViaductSpinning, Peer::NullSpinning].into_iter().chain(stateful) {
+        let waiting = [Peer::ViaductSpinning, Peer::ViaductAtOnce, Peer::NullSpinning, Peer::NullAtOnce];
+        for peer in waiting.into_iter().chain([Peer::Viaduct]).chain(stateful) {
             assert!(ports.insert(peer.port()) && peer.takes(peer.probe()), "{}", peer.name());
         }
         let (_, text) = Peer::ViaductSpinning.program(&setting).unwrap();
         assert!(text.contains("[engine]\nspin = \"100ms\"\n"), "{text}");
+        let (_, text) = Peer::ViaductAtOnce.program(&setting).unwrap();
+        assert!(text.contains("[engine]\ncoalesce = \"0us\"\n"), "{text}");
         assert!(Engine::value_variants().iter().all(|engine| ports.insert(Peer::Null(*engine).port())));
         let opensips = Peer::Opensips(Way::Mhomed);
         assert!(opensips.missing(&setting).unwrap().contains("/opt/opensips"));

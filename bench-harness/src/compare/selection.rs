@@ -104,7 +104,7 @@ impl Family {
             Self::Null => {
                 use clap::ValueEnum;
                 let floors = Engine::value_variants().iter().map(|engine| Peer::Null(*engine));
-                floors.chain([Peer::NullSpinning]).collect()
+                floors.chain([Peer::NullSpinning, Peer::NullAtOnce]).collect()
             }
             Self::Kamailio => {
                 let over_streams =

@@ -42,7 +42,10 @@ fn windows(peer: Peer, loads: &[Load]) -> Vec<Sample> {
     let bench = Bench::new(&world, FORWARDER_CORE, false, None).unwrap();
     let mut bench = bench.with_tls(Secure::read(folder.path()).unwrap(), false).unwrap();
     let mut started = peer.start(&setting, 900).unwrap();
-    assert_eq!(started.told.configuration.is_empty(), matches!(peer, Peer::Null(_) | Peer::NullSpinning));
+    assert_eq!(
+        started.told.configuration.is_empty(),
+        matches!(peer, Peer::Null(_) | Peer::NullSpinning | Peer::NullAtOnce)
+    );
     let len = bench.wait_for(&mut started.subject, loads[0]).unwrap();
     assert!(len > 300, "{len} bytes");
     let window = |load: &Load| {
@@ -224,6 +227,15 @@ fn who_looks_instead_of_sleeping_forwards_too() {
             all_accounted_for(&sample, 1);
         }
     }
+}
+
+#[test]
+fn who_wakes_up_for_each_message_forwards_too() {
+    for sample in windows(Peer::NullAtOnce, &[Load::Messages]) {
+        all_accounted_for(&sample, 1);
+    }
+    let samples = windows(Peer::ViaductAtOnce, &[Load::Messages, Load::Calls]);
+    samples.iter().zip([1, 6]).for_each(|(sample, messages)| all_accounted_for(sample, messages));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 
 use viaduct::engine::socket::Socket;
 use viaduct::net::{ListenerId, SectionId, Transport};
-use viaduct::plan::{Advertise, Listener, Standing};
+use viaduct::plan::{Advertise, Listener, Standing, Waiting};
 
 use crate::subject::pin;
 
@@ -22,7 +22,7 @@ use crate::subject::pin;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Receives on --listen, sends from --from to --to, until it is ended. Sockets, their buffers, and how many
-datagrams are taken at once are the same with each engine, and the same as Viaduct's.
+datagrams are taken at once are the same with each engine, and the same as Viaduct's; so is, with engine uring, how it waits.
 
 Examples:
   bench-harness null --listen 10.1.0.1:5070 --from 10.2.0.1:5070 --to 10.2.0.2:5060 --pad-to 950 --core 0
@@ -49,6 +49,10 @@ pub struct Args {
     /// Look for so long before sleeping, in microseconds, as Viaduct does with `[engine] spin`; engine uring
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     spin_us: u64,
+    /// Collect for so long where datagrams come fast, in microseconds, as Viaduct does with `[engine] coalesce`; engine uring
+    #[arg(long, default_value_t = Waiting::default().coalesce.as_micros() as u64,
+        value_parser = clap::value_parser!(u64).range(..=5_000))]
+    coalesce_us: u64,
     /// Wanted socket buffers in bytes, as in Viaduct's `[engine] socket_buffer`
     #[arg(long, default_value_t = 8 << 20)]
     socket_buffer: usize,
@@ -95,6 +99,7 @@ struct Path {
     to: SocketAddr,
     pad_to: usize,
     spin_us: u64,
+    coalesce_us: u64,
 }
 
 /// Runs until the process is ended.
@@ -112,6 +117,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         to: args.to,
         pad_to: args.pad_to as usize,
         spin_us: args.spin_us,
+        coalesce_us: args.coalesce_us,
     };
     match args.engine {
         Engine::Uring => uring::run(path)?,

@@ -22,6 +22,7 @@ pub fn run(path: Path) -> io::Result<()> {
     let metrics = EngineMetrics::default();
     let mut engine = Engine::new(&metrics)?;
     engine.spin(path.spin_us * 1_000);
+    engine.coalesce(path.coalesce_us * 1_000);
     engine.run(&mut null)
 }
 

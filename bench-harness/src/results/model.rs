@@ -264,12 +264,18 @@ pub struct Interval {
 /// [`Results::not_comparable`] says why.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Ratios {
-    /// CPU per delivered message, Viaduct over `null uring`.
+    /// CPU per delivered message, Viaduct over `null uring`, both of which collect messages where they come fast.
     pub cpu_per_message_vs_null: Option<Interval>,
+    /// The same where neither does.
+    #[serde(default)]
+    pub cpu_per_message_at_once_vs_null: Option<Interval>,
     /// CPU per call, Viaduct over Kamailio.
     pub cpu_per_call_vs_kamailio: Option<Interval>,
     /// CPU per call, Viaduct over Kamailio with `mhomed=1`.
     pub cpu_per_call_vs_kamailio_mhomed: Option<Interval>,
+    /// The same where Viaduct collects no messages.
+    #[serde(default)]
+    pub cpu_per_call_at_once_vs_kamailio_mhomed: Option<Interval>,
     /// CPU per call, Viaduct over OpenSIPS.
     pub cpu_per_call_vs_opensips: Option<Interval>,
     /// CPU per call, Viaduct over OpenSIPS with `mhomed=1`.

@@ -23,6 +23,11 @@ pub const SPINNING: &str = "viaduct-spinning";
 /// The floor where it does.
 pub const FLOOR_SPINNING: &str = "null-uring-spinning";
 
+/// Viaduct where it wakes up for each message instead of collecting some.
+pub const AT_ONCE: &str = "viaduct-at-once";
+/// The floor where it does.
+pub const FLOOR_AT_ONCE: &str = "null-uring-at-once";
+
 /// Windows of two subjects that are held against each other, and the figure that this gives.
 struct Pairing {
     name: &'static str,
@@ -45,10 +50,12 @@ macro_rules! pairing {
 }
 
 /// All of them. Calls with transactions were offered as the same load as those without once.
-const PAIRINGS: [Pairing; 14] = [
+const PAIRINGS: [Pairing; 16] = [
     pairing!(cpu_per_message_vs_null: VIADUCT, FLOOR, Messages),
+    pairing!(cpu_per_message_at_once_vs_null: AT_ONCE, FLOOR_AT_ONCE, Messages),
     pairing!(cpu_per_call_vs_kamailio: VIADUCT, "kamailio", Calls),
     pairing!(cpu_per_call_vs_kamailio_mhomed: VIADUCT, "kamailio-mhomed", Calls),
+    pairing!(cpu_per_call_at_once_vs_kamailio_mhomed: AT_ONCE, "kamailio-mhomed", Calls),
     pairing!(cpu_per_call_vs_opensips: VIADUCT, "opensips", Calls),
     pairing!(cpu_per_call_vs_opensips_mhomed: VIADUCT, "opensips-mhomed", Calls),
     pairing!(cpu_per_stateful_call_vs_stateless: STATEFUL, VIADUCT, Calls, StatefulCalls),
@@ -257,8 +264,10 @@ pub fn flat(ratios: &Ratios) -> Vec<(&'static str, Option<Figure>)> {
     let added = |value: Option<f64>, interval| value.map(|value| Figure { value, interval });
     vec![
         ("cpu_per_message_vs_null", paired(ratios.cpu_per_message_vs_null)),
+        ("cpu_per_message_at_once_vs_null", paired(ratios.cpu_per_message_at_once_vs_null)),
         ("cpu_per_call_vs_kamailio", paired(ratios.cpu_per_call_vs_kamailio)),
         ("cpu_per_call_vs_kamailio_mhomed", paired(ratios.cpu_per_call_vs_kamailio_mhomed)),
+        ("cpu_per_call_at_once_vs_kamailio_mhomed", paired(ratios.cpu_per_call_at_once_vs_kamailio_mhomed)),
         ("cpu_per_call_vs_opensips", paired(ratios.cpu_per_call_vs_opensips)),
         ("cpu_per_call_vs_opensips_mhomed", paired(ratios.cpu_per_call_vs_opensips_mhomed)),
         ("cpu_per_stateful_call_vs_stateless", paired(ratios.cpu_per_stateful_call_vs_stateless)),

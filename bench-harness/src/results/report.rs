@@ -25,10 +25,22 @@ const fn bar(name: &'static str, words: &'static str, unit: &'static str, at_mos
 }
 
 /// In the order of the report; a test holds it against the figures that there are.
-const BARS: [Bar; 25] = [
+const BARS: [Bar; 27] = [
     bar("cpu_per_message_vs_null", "CPU per delivered message, over the floor `null-uring`", "", Some(1.12)),
+    bar(
+        "cpu_per_message_at_once_vs_null",
+        "the same where neither collects messages (`coalesce`)",
+        "",
+        Some(1.12),
+    ),
     bar("cpu_per_call_vs_kamailio", "CPU per call, over Kamailio", "", None),
     bar("cpu_per_call_vs_kamailio_mhomed", "CPU per call, over Kamailio with `mhomed=1`", "", Some(0.45)),
+    bar(
+        "cpu_per_call_at_once_vs_kamailio_mhomed",
+        "the same where Viaduct collects no messages (`coalesce = \"0us\"`)",
+        "",
+        Some(0.45),
+    ),
     bar("cpu_per_call_vs_opensips", "CPU per call, over OpenSIPS", "", None),
     bar("cpu_per_call_vs_opensips_mhomed", "CPU per call, over OpenSIPS with `mhomed=1`", "", Some(0.30)),
     bar("cpu_per_stateful_call_vs_stateless", "CPU per call with transactions, over without", "", Some(1.5)),
