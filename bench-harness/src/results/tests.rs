@@ -121,7 +121,7 @@ fn windows_in_which_calls_were_lost_are_left_out_and_too_many_of_them_are_no_com
     let said = "| **not comparable**: of 1000 a second, kamailio-stateful lost 10.00%, viaduct-stateful lost 0.00% |";
     assert!(report.contains(said), "{report}");
     let row = report.lines().find(|line| line.starts_with("| kamailio-stateful | 1000 |")).unwrap();
-    assert!(row.ends_with("| 90 failed, not comparable |") && !row.contains('('), "{row}");
+    assert!(row.ends_with("|  | 90 failed, not comparable |") && !row.contains('('), "{row}");
     assert!(report::text(&found([0, 0, 9, 0, 0, 0, 0, 0, 0]), &[]).contains("8 pairs, 1 left out)"));
 }
 
@@ -199,6 +199,27 @@ fn messages_are_offered_by_the_floors_most_and_to_other_proxies_by_their_own() {
     let theirs = "Offered to `kamailio`: 8000 messages a second, 0.800 of the most that the slowest carried";
     assert!(messages.contains(ours) && messages.contains(theirs), "{messages}");
     assert_eq!(messages.matches("Offered").count(), 2);
+}
+
+#[test]
+fn each_row_names_whom_it_is_held_against_and_nobody_is_held_against_himself() {
+    let mut results = Results::default();
+    for round in 0..6 {
+        let at =
+            |rate, subject, load| Sample { offered_per_second: rate, ..sample(round, subject, load, 1000) };
+        results.samples.extend([
+            at(80e3, "null-uring", Load::Messages),
+            at(80e3, "null-mmsg", Load::Messages),
+            at(8e3, "kamailio", Load::Messages),
+            at(90e3, "viaduct", Load::Saturation),
+        ]);
+    }
+    let report = report::text(&results, &[]);
+    let row = |begin: &str| report.lines().find(|line| line.starts_with(begin)).unwrap().to_owned();
+    assert!(row("| null-mmsg | 80000 |").ends_with("(1.000) | `null-uring` |  |"), "{report}");
+    for alone in ["| null-uring | 80000 |", "| kamailio | 8000 |", "| viaduct | 90000 |"] {
+        assert!(row(alone).ends_with("MiB |  |  |") && !row(alone).contains('('), "{}", row(alone));
+    }
 }
 
 #[test]
