@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use super::model::{Load, Loss, Results};
 use super::ratios::{Figure, flat};
-use super::statistics::coverage;
+use super::statistics::{are_enough, coverage};
 use windows::windows;
 
 /// Its name.
@@ -154,36 +154,57 @@ fn figures(text: &mut String, results: &Results) {
         let with_unit = |value: f64| format!("{} {unit}", number(value)).trim_end().to_owned();
         let lost = |loss: &Loss| format!("**not comparable**: {loss}");
         let none = || results.not_comparable.get(*name).map_or("not measured".into(), lost);
+        let measured = |value: f64| match unit {
+            // A difference of times.
+            &("ns" | "µs") if value < 0.0 => format!("below what this can resolve ({})", with_unit(value)),
+            _ => format!("**{}**", with_unit(value)),
+        };
         let _ = writeln!(
             text,
             "| {words} (`{name}`) | {} | {} | {} | {} |",
-            figure.map_or_else(none, |figure| format!("**{}**", with_unit(figure.value))),
+            figure.map_or_else(none, |figure| measured(figure.value)),
             figure.map(interval).unwrap_or_default(),
             at_most.map(with_unit).unwrap_or_default(),
-            figure.zip(*at_most).map_or("", |(figure, most)| if figure.value <= most {
-                "met"
-            } else {
-                "**not met**"
-            }),
+            figure.zip(*at_most).map_or("", |(figure, most)| verdict(&figure, most)),
         );
     }
     text.push_str(
         "\nIntervals hold the true median of neighbouring windows' ratios or differences with the confidence that stands with them, by \
-         order statistics: nothing is assumed about how the figures are distributed. A pair of windows in which either subject \
+         order statistics: nothing is assumed about how the figures are distributed. Fewer than six pairs give none that is 95% \
+         sure, and no verdict. What has an interval is met where all of it is within the bound, not met where none of it is, \
+         and undecided between; what has none is judged by its one value. A pair of windows in which either subject \
          lost more than 0.5% is left out; where that is more than one of three, the two are not comparable. A subject that lost \
          anything in a window was started afresh before its next one.\n\n",
     );
 }
 
+/// By the interval, not by the median alone: that may be on either side of the bound by chance.
+fn verdict(figure: &Figure, most: f64) -> &'static str {
+    match figure.interval {
+        Some(interval) if !are_enough(interval.pairs) => "too few pairs",
+        Some(interval) if interval.high <= most => "met",
+        Some(interval) if interval.low > most => "**not met**",
+        Some(interval) if interval.median <= most => "undecided (the median is within)",
+        Some(_) => "undecided (the median is not within)",
+        None if figure.value <= most => "met",
+        None => "**not met**",
+    }
+}
+
 fn interval(figure: Figure) -> String {
     figure.interval.map_or(String::new(), |interval| {
-        let sure = coverage(interval.pairs) * 100.0;
-        let (low, high) = (number(interval.low), number(interval.high));
         let left_out = match interval.left_out {
             0 => String::new(),
             pairs => format!(", {pairs} left out"),
         };
-        format!("{low} to {high} ({sure:.1}%, {} pairs{left_out})", interval.pairs)
+        let pairs =
+            format!("{} pair{}{left_out}", interval.pairs, if interval.pairs == 1 { "" } else { "s" });
+        if !are_enough(interval.pairs) {
+            return format!("none: {pairs}");
+        }
+        let sure = coverage(interval.pairs) * 100.0;
+        let (low, high) = (number(interval.low), number(interval.high));
+        format!("{low} to {high} ({sure:.1}%, {pairs})")
     })
 }
 
@@ -280,11 +301,46 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::model::Interval;
 
     #[test]
     fn every_figure_has_its_bar() {
         let figures: Vec<_> = flat(&Results::default().ratios).into_iter().map(|(name, _)| name).collect();
         assert_eq!(figures, BARS.iter().map(|bar| bar.name).collect::<Vec<_>>());
+    }
+
+    /// Of so many pairs.
+    fn judged(low: f64, median: f64, high: f64, pairs: usize) -> (&'static str, String) {
+        let own = Interval { low, median, high, pairs, left_out: 0 };
+        let figure = Figure { value: median, interval: Some(own) };
+        (verdict(&figure, 1.12), interval(figure))
+    }
+
+    #[test]
+    fn a_bound_is_met_by_the_whole_interval_or_not_at_all() {
+        let met = judged(1.0, 1.1, 1.12, 6);
+        assert_eq!(met, ("met", "1.000 to 1.120 (96.9%, 6 pairs)".to_owned()));
+        assert_eq!(judged(1.13, 1.2, 1.3, 9).0, "**not met**");
+        assert_eq!(judged(1.0, 1.1, 1.3, 9).0, "undecided (the median is within)");
+        assert_eq!(judged(1.0, 1.2, 1.3, 9).0, "undecided (the median is not within)");
+        assert_eq!(judged(1.0, 1.0, 1.0, 5), ("too few pairs", "none: 5 pairs".to_owned()));
+        assert_eq!(judged(2.0, 2.0, 2.0, 1), ("too few pairs", "none: 1 pair".to_owned()));
+        let plain = |value| verdict(&Figure { value, interval: None }, 1.12);
+        assert_eq!([plain(1.12), plain(1.2)], ["met", "**not met**"]);
+    }
+
+    #[test]
+    fn a_time_below_zero_is_told_as_what_cannot_be_resolved() {
+        let mut results = Results::default();
+        results.ratios.full_tables_extra_ns = Some(-3.0);
+        results.ratios.overload_goodput_lost = Some(-0.02);
+        let mut report = String::new();
+        figures(&mut report, &results);
+        assert!(
+            report.contains("| below what this can resolve (-3.000 ns) |  | 60.00 ns | met |"),
+            "{report}"
+        );
+        assert!(report.contains("| **-0.020** |"), "more calls than at the peak: {report}");
     }
 
     #[test]

@@ -43,6 +43,11 @@ pub fn coverage(pairs: usize) -> f64 {
     if pairs == 0 { 0.0 } else { 1.0 - 2.0 * tail(pairs, rank(pairs)) }
 }
 
+/// So many pairs give an interval that is as sure as one should be: six do.
+pub fn are_enough(pairs: usize) -> bool {
+    coverage(pairs) >= CONFIDENCE
+}
+
 /// How many values of each end lie outside of the interval.
 fn rank(values: usize) -> usize {
     let sure = |rank: &usize| 1.0 - 2.0 * tail(values, *rank) >= CONFIDENCE;
@@ -86,6 +91,7 @@ mod tests {
         assert_eq!(coverage(0), 0.0);
         assert_eq!(coverage(1), 0.0);
         assert_eq!(coverage(5), 0.9375);
+        assert!(!are_enough(0) && !are_enough(5) && (6..60).all(are_enough));
         let five = interval(vec![5.0, 1.0, 2.0, 4.0, 3.0]).unwrap();
         assert_eq!((five.median, five.low, five.high, five.pairs), (3.0, 1.0, 5.0, 5));
     }
