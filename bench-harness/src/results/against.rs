@@ -235,7 +235,7 @@ mod tests {
     use crate::results::model::{Interval, Load, Sample};
 
     fn paired(median: f64) -> Option<Interval> {
-        Some(Interval { median, low: median - 0.01, high: median + 0.01, pairs: 9, left_out: 0 })
+        Some(Interval { median, low: median - 0.01, high: median + 0.01, pairs: 9, left_out: 0, late: 0 })
     }
 
     fn verdicts(old: &Results, new: &Results, thresholds: &[(String, f64)]) -> Vec<(&'static str, Verdict)> {

@@ -45,7 +45,7 @@ pub struct Results {
     pub parts: BTreeMap<String, Part>,
 }
 
-/// What two subjects lost of the same: what is left of it says nothing about their cost.
+/// Why windows of two subjects are no comparison: what they lost of the same, and where the load was late.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Loss {
     /// Messages, calls or connections that were offered in a second.
@@ -53,12 +53,24 @@ pub struct Loss {
     /// Part that each of the subjects lost, 0 to 1, all windows together: messages that did not arrive, calls or connections
     /// that did not end well or needed a message once more.
     pub lost: BTreeMap<String, f64>,
+    /// Pairs of windows in which nobody lost too much, but the load was late.
+    #[serde(default)]
+    pub late: usize,
+    /// Pairs of windows in all; 0: they were not counted.
+    #[serde(default)]
+    pub pairs: usize,
 }
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "of {:.0} a second", self.offered_per_second)?;
-        self.lost.iter().try_for_each(|(subject, part)| write!(f, ", {subject} lost {:.2}%", part * 100.0))
+        self.lost
+            .iter()
+            .try_for_each(|(subject, part)| write!(f, ", {subject} lost {:.2}%", part * 100.0))?;
+        match self.late {
+            0 => Ok(()),
+            late => write!(f, ", the load itself was late in {late} of {} pairs", self.pairs),
+        }
     }
 }
 
@@ -258,6 +270,9 @@ pub struct Interval {
     /// Pairs besides that do not count, because either subject lost a part of what was offered.
     #[serde(default)]
     pub left_out: usize,
+    /// Further pairs that do not count, because the load was late in either window.
+    #[serde(default)]
+    pub late: usize,
 }
 
 /// The run in a few figures. `None`: not measured in this run, or not comparable; [`Results::skipped`] or

@@ -73,7 +73,7 @@ const PAIRINGS: [Pairing; 16] = [
 /// who is compared lost a part of what was offered.
 pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> (Ratios, BTreeMap<String, Loss>) {
     let mut losses = BTreeMap::new();
-    let mut ratios = others(samples, micro);
+    let mut ratios = others(samples, micro, &mut losses);
     for pairing in &PAIRINGS {
         match pairing.interval(samples) {
             Ok(interval) => *(pairing.place)(&mut ratios) = interval,
@@ -94,13 +94,24 @@ pub fn ratios(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> (Ratios, B
     (ratios, losses)
 }
 
-/// What is no comparison under a load that both carry.
-fn others(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
+/// What is no ratio under a load that both carry.
+fn others(
+    samples: &[Sample],
+    micro: &BTreeMap<String, Micro>,
+    losses: &mut BTreeMap<String, Loss>,
+) -> Ratios {
     let instructions = |name: &str| micro.get(name).and_then(|piece| piece.instructions);
     let ns = |name: &str| micro.get(name).and_then(|piece| piece.ns);
-    let asleep = added_us(samples, (VIADUCT, FLOOR), |latency| latency.p50_ns);
-    let slowest = added_us(samples, (VIADUCT, FLOOR), |latency| latency.p999_ns);
-    let spinning = added_us(samples, (SPINNING, FLOOR_SPINNING), |latency| latency.p50_ns);
+    let mut added = |name: &str, pair, percentile| {
+        added_us(samples, pair, percentile).unwrap_or_else(|loss| {
+            losses.insert(name.to_owned(), loss);
+            None
+        })
+    };
+    let asleep = added("added_latency_p50_us", (VIADUCT, FLOOR), |latency| latency.p50_ns);
+    let slowest = added("added_latency_p999_us", (VIADUCT, FLOOR), |latency| latency.p999_ns);
+    let spinning =
+        added("added_latency_spinning_p50_us", (SPINNING, FLOOR_SPINNING), |latency| latency.p50_ns);
     let median = |interval: Option<Interval>| interval.map(|interval| interval.median);
     Ratios {
         own_work_instructions: instructions("pipeline"),
@@ -120,25 +131,51 @@ fn others(samples: &[Sample], micro: &BTreeMap<String, Micro>) -> Ratios {
 }
 
 impl Pairing {
-    /// Over the pairs of which neither window lost too much.
     fn interval(&self, samples: &[Sample]) -> Result<Option<Interval>, Loss> {
         let of = |load: &Load| pairs(samples, (self.ours, self.theirs), *load);
         let all = self.loads.iter().map(of).max_by_key(Vec::len).unwrap_or_default();
-        let whole: Vec<_> =
-            all.iter().filter(|(ours, theirs)| ours.is_whole() && theirs.is_whole()).collect();
-        let left_out = all.len() - whole.len();
-        if !are_few(left_out, all.len()) {
-            return Err(loss(all.into_iter().flat_map(|(ours, theirs)| [ours, theirs])));
-        }
-        let interval =
-            paired(whole.into_iter().map(|(ours, theirs)| (self.figure(ours), self.figure(theirs))));
-        Ok(interval.map(|interval| Interval { left_out, ..interval }))
+        let sound = Sound::of(&all)?;
+        let figures = sound.pairs.iter().map(|(ours, theirs)| (self.figure(ours), self.figure(theirs)));
+        Ok(sound.told(paired(figures)))
     }
 
     /// CPU for each, or how many for the CPU.
     fn figure(&self, sample: &Sample) -> f64 {
         let cost = sample.cpu_ns as f64 / sample.units() as f64;
         if more_is_better(self.name) { 1.0 / cost } else { cost }
+    }
+}
+
+type Pair<'a> = (&'a Sample, &'a Sample);
+
+/// Pairs that count, and how many do not.
+struct Sound<'a> {
+    pairs: Vec<Pair<'a>>,
+    left_out: usize,
+    late: usize,
+}
+
+impl<'a> Sound<'a> {
+    /// Those of which neither window lost too much, and in neither of which the load was late itself: what is sent late comes in
+    /// bursts, which cost a forwarder less and wait for each other. None of them where more than one of three lost too much, or
+    /// less than half are left: what is left over of mostly bad windows is no sample of good ones.
+    fn of(all: &[Pair<'a>]) -> Result<Self, Loss> {
+        let whole = |(ours, theirs): &&Pair<'_>| ours.is_whole() && theirs.is_whole();
+        let in_time = |(ours, theirs): &Pair<'_>| ours.on_schedule && theirs.on_schedule;
+        let mut pairs: Vec<_> = all.iter().filter(whole).copied().collect();
+        let left_out = all.len() - pairs.len();
+        pairs.retain(in_time);
+        let late = all.len() - left_out - pairs.len();
+        if !are_few(left_out, all.len()) || pairs.len() * 2 < all.len() {
+            let loss = loss(all.iter().flat_map(|(ours, theirs)| [*ours, *theirs]));
+            return Err(Loss { late, pairs: all.len(), ..loss });
+        }
+        Ok(Self { pairs, left_out, late })
+    }
+
+    /// The interval with what it leaves out.
+    fn told(&self, interval: Option<Interval>) -> Option<Interval> {
+        interval.map(|interval| Interval { left_out: self.left_out, late: self.late, ..interval })
     }
 }
 
@@ -151,21 +188,20 @@ fn loss<'a>(samples: impl Iterator<Item = &'a Sample>) -> Loss {
         subjects.entry(sample.subject.clone()).or_default().push(sample);
     }
     let lost = subjects.into_iter().map(|(subject, samples)| (subject, part_lost(samples)));
-    Loss { offered_per_second, lost: lost.collect() }
+    Loss { offered_per_second, lost: lost.collect(), ..Loss::default() }
 }
 
 /// Latency that forwarding adds to the floor's, in microseconds, over the rounds in which both forwarded nearly all.
-fn added_us(samples: &[Sample], pair: (&str, &str), percentile: fn(&Latency) -> u64) -> Option<Interval> {
+fn added_us(
+    samples: &[Sample],
+    pair: (&str, &str),
+    percentile: fn(&Latency) -> u64,
+) -> Result<Option<Interval>, Loss> {
     let all = pairs(samples, pair, Load::Paced);
-    let whole = all.iter().filter(|(ours, floor)| ours.is_whole() && floor.is_whole());
-    let added: Vec<f64> = whole
-        .filter_map(|(ours, floor)| {
-            let us = |sample: &Sample| Some(percentile(sample.latency.as_ref()?) as f64 / 1e3);
-            Some(us(ours)? - us(floor)?)
-        })
-        .collect();
-    let left_out = all.len() - added.len();
-    interval(added).map(|interval| Interval { left_out, ..interval })
+    let sound = Sound::of(&all)?;
+    let us = |sample: &Sample| Some(percentile(sample.latency.as_ref()?) as f64 / 1e3);
+    let added = sound.pairs.iter().filter_map(|(ours, floor)| Some(us(ours)? - us(floor)?));
+    Ok(sound.told(interval(added.collect())))
 }
 
 fn syscalls(samples: &[Sample]) -> Option<f64> {
@@ -216,11 +252,7 @@ impl Overload<'_> {
 
 /// Windows of two subjects that are neighbours in time, at one rate: where there are several, the one with the most
 /// pairs, of those the highest.
-fn pairs<'a>(
-    samples: &'a [Sample],
-    (subject, peer): (&str, &str),
-    load: Load,
-) -> Vec<(&'a Sample, &'a Sample)> {
+fn pairs<'a>(samples: &'a [Sample], (subject, peer): (&str, &str), load: Load) -> Vec<Pair<'a>> {
     let mut by_rate = BTreeMap::<u64, Vec<_>>::new();
     for ours in samples.iter().filter(|sample| sample.load == load && sample.subject == subject) {
         let rate = |sample: &Sample| sample.offered_per_second.round() as u64;

@@ -173,7 +173,8 @@ fn figures(text: &mut String, results: &Results) {
          order statistics: nothing is assumed about how the figures are distributed. Fewer than six pairs give none that is 95% \
          sure, and no verdict. What has an interval is met where all of it is within the bound, not met where none of it is, \
          and undecided between; what has none is judged by its one value. A pair of windows in which either subject \
-         lost more than 0.5% is left out; where that is more than one of three, the two are not comparable. A subject that lost \
+         lost more than 0.5% is left out; where that is more than one of three, the two are not comparable. So is one in which the \
+         load itself was late; where less than half of the pairs are left then, the two are not comparable, either. A subject that lost \
          anything in a window was started afresh before its next one.\n\n",
     );
 }
@@ -193,10 +194,13 @@ fn verdict(figure: &Figure, most: f64) -> &'static str {
 
 fn interval(figure: Figure) -> String {
     figure.interval.map_or(String::new(), |interval| {
-        let left_out = match interval.left_out {
+        let mut left_out = match interval.left_out {
             0 => String::new(),
             pairs => format!(", {pairs} left out"),
         };
+        if interval.late > 0 {
+            let _ = write!(left_out, ", {} left out because the load was late", interval.late);
+        }
         let pairs =
             format!("{} pair{}{left_out}", interval.pairs, if interval.pairs == 1 { "" } else { "s" });
         if !are_enough(interval.pairs) {
@@ -311,7 +315,7 @@ mod tests {
 
     /// Of so many pairs.
     fn judged(low: f64, median: f64, high: f64, pairs: usize) -> (&'static str, String) {
-        let own = Interval { low, median, high, pairs, left_out: 0 };
+        let own = Interval { low, median, high, pairs, left_out: 0, late: 0 };
         let figure = Figure { value: median, interval: Some(own) };
         (verdict(&figure, 1.12), interval(figure))
     }

@@ -21,7 +21,7 @@ pub fn interval(mut values: Vec<f64>) -> Option<Interval> {
     values.sort_by(f64::total_cmp);
     let rank = rank(values.len());
     let (low, high) = (*values.get(rank)?, *values.get(values.len() - 1 - rank)?);
-    Some(Interval { median: middle(&values)?, low, high, pairs: values.len(), left_out: 0 })
+    Some(Interval { median: middle(&values)?, low, high, pairs: values.len(), left_out: 0, late: 0 })
 }
 
 /// Median of figures; `None` of none. What is not finite does not count.

@@ -126,6 +126,31 @@ fn windows_in_which_calls_were_lost_are_left_out_and_too_many_of_them_are_no_com
 }
 
 #[test]
+fn windows_in_which_the_load_was_late_are_left_out_and_most_of_them_are_no_comparison() {
+    let late = |rounds: u32| {
+        let mut results = results();
+        for sample in results.samples.iter_mut().filter(|sample| sample.round < rounds) {
+            let is_either = sample.subject == "kamailio" || sample.subject == "null-uring";
+            sample.on_schedule = !is_either;
+            sample.generator_idle = 0.01;
+        }
+        results.concluded()
+    };
+    let few = late(4);
+    let calls = few.ratios.cpu_per_call_vs_kamailio.unwrap();
+    assert_eq!((calls.pairs, calls.left_out, calls.late, calls.median), (5, 0, 4, 0.4));
+    assert_eq!(few.ratios.added_latency_p50_us_interval.unwrap().late, 4);
+    let report = report::text(&few, &[]);
+    assert!(report.contains("| none: 5 pairs, 4 left out because the load was late |"), "{report}");
+    let many = late(5);
+    assert_eq!((many.ratios.cpu_per_call_vs_kamailio, many.ratios.added_latency_p50_us), (None, None));
+    let report = report::text(&many, &[]);
+    assert!(report.contains("viaduct lost 0.00%, the load itself was late in 5 of 9 pairs |"), "{report}");
+    let row = report.lines().find(|line| line.starts_with("| kamailio | 1000 |")).unwrap();
+    assert!(row.contains("the load had 1.0% of its core left: its own lag is in the latencies"), "{row}");
+}
+
+#[test]
 fn a_message_sent_again_was_lost_whatever_became_of_the_call() {
     let mut results = stateful([0; 9]);
     results.samples.iter_mut().for_each(|sample| sample.retransmissions = 2);

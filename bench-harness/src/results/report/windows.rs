@@ -116,6 +116,9 @@ fn row(samples: &[&Sample], over: Option<Named<'_>>) -> String {
     cells.join(" | ")
 }
 
+/// So much of its core at least the load has left where it is not to count itself.
+const LEFT: f64 = 0.05;
+
 /// What makes a row worth doubting.
 fn notes(samples: &[&Sample]) -> String {
     let late = samples.iter().filter(|sample| !sample.on_schedule).count();
@@ -124,6 +127,11 @@ fn notes(samples: &[&Sample]) -> String {
     let mut notes = Vec::new();
     if late > 0 {
         notes.push(format!("the generator was late in {late} windows"));
+    }
+    let idle = median(samples.iter().map(|sample| sample.generator_idle).collect());
+    if let Some(idle) = idle.filter(|idle| *idle < LEFT) {
+        let left = idle * 100.0;
+        notes.push(format!("the load had {left:.1}% of its core left: its own lag is in the latencies"));
     }
     if failed > 0 {
         notes.push(format!("{failed} failed"));
