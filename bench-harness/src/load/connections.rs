@@ -419,4 +419,32 @@ mod tests {
             assert_eq!((tally.failed, outcome.connected), (0, tally.begun));
         }
     }
+
+    #[test]
+    fn a_rate_that_queues_is_not_carried_although_connections_lose_nothing() {
+        let mut sound = straight(Mix::only(Kind::Call), false, Transport::Tcp);
+        // Whatever the machine did meanwhile.
+        sound.scheduled = sound.tally.begun;
+        sound.lag.reset();
+        sound.latency.reset();
+        (sound.open, sound.took) = (20, Duration::from_millis(610));
+        assert!(sound.is_carried());
+        let mut queued = sound.clone();
+        // 200 calls a second of 50 ms are ten at a time, or a few more.
+        queued.open = 60;
+        assert!(!queued.is_carried());
+        let drained = super::super::Outcome { took: Duration::from_millis(900), ..sound.clone() };
+        assert!(!drained.is_carried());
+        let mut slow = sound.clone();
+        slow.latency.record_n(60_000_000, 100).unwrap();
+        assert!(!slow.is_carried());
+        slow.lag.record_n(15_000_000, 2).unwrap();
+        slow.lag.record_n(1_000, 98).unwrap();
+        assert!(slow.is_carried(), "the load was late itself");
+        // One that was lost waits for all the time that there is.
+        let mut lost = sound;
+        (lost.tally.begun, lost.tally.failed, lost.took) = (1_000, 1, Duration::from_secs(5));
+        lost.scheduled = 1_000;
+        assert!(lost.is_carried());
+    }
 }

@@ -33,6 +33,15 @@ pub const CARRIED: f64 = 0.995;
 /// Half of the sends may not be later than this where the load is to have kept up.
 const BEHIND: Duration = Duration::from_millis(5);
 
+/// So much later than what the load itself was late may the 99th of 100 first requests arrive where a rate is carried: a call
+/// is set up through several such hops. A busy machine's slices of a few milliseconds are well below, a queue that grows is above
+/// soon.
+const DELAYED: Duration = Duration::from_millis(50);
+/// So long after the time that the last call is held may all take to end, where nothing waits for a timer.
+const ENDED: Duration = Duration::from_millis(250);
+/// So many exchanges may be open at the end whatever the rate.
+const OPEN: f64 = 10.0;
+
 /// A rate for a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer {
@@ -59,6 +68,10 @@ pub struct Outcome {
     pub tally: Tally,
     /// Exchanges that had not ended when the time was over.
     pub in_flight: u64,
+    /// Exchanges that had not ended when the last was due: what the rate and the time of calls explain, or a queue.
+    pub open: u64,
+    /// How long exchanges were offered, and how long calls are held.
+    pub lasting: (Duration, Duration),
     /// From the scheduled time of a first request to its arrival, in nanoseconds.
     pub latency: Histogram<u64>,
     /// From the scheduled time of a call to the arrival of its 200, in nanoseconds.
@@ -93,7 +106,7 @@ impl Outcome {
     }
 
     /// The forwarder carries what was offered: the load kept up, nearly all messages arrived and exchanges came to their end,
-    /// and nearly nothing was lost on the way there.
+    /// nearly nothing was lost on the way there, and nothing queued: connections lose nothing, whatever they are offered.
     pub fn is_carried(&self) -> bool {
         let Tally { begun, failed, retransmissions, messages, missing, .. } = self.tally;
         let are_few = |lost: u64, of: u64| lost as f64 <= of as f64 * (1.0 - CARRIED);
@@ -101,6 +114,21 @@ impl Outcome {
             && are_few(failed, begun)
             && are_few(retransmissions, begun)
             && are_few(missing, messages)
+            && !self.is_queued()
+    }
+
+    /// More waits than the rate explains, or waits longer. What is lost or sent again is judged by how much that is: it may take
+    /// its time.
+    fn is_queued(&self) -> bool {
+        let (length, hold) = self.lasting;
+        let rate = self.scheduled as f64 / length.as_secs_f64().max(1e-3);
+        let lost = self.tally.begun as f64 * (1.0 - CARRIED);
+        let explained = rate * (hold + DELAYED).as_secs_f64() + lost + OPEN;
+        let is_in_time = self.tally.failed + self.tally.retransmissions + self.tally.missing > 0
+            || self.took <= length + hold + QUIET + ENDED;
+        let late_ns = self.lag.value_at_quantile(0.99);
+        let delayed_ns = self.latency.value_at_quantile(0.99).saturating_sub(late_ns);
+        self.open as f64 > explained || !is_in_time || delayed_ns > DELAYED.as_nanos() as u64
     }
 
     fn is_within(&self, quantile: f64, bound: Duration) -> bool {
@@ -218,8 +246,12 @@ impl Driver {
         let ends = schedule.ends_ns;
         let mut last_arrival_ns = 0;
         let mut folded_ns = 0;
+        let mut open = None;
         loop {
             let now_ns = self.now_ns();
+            if now_ns >= ends && open.is_none() {
+                open = Some(self.lanes.iter().map(Exchanges::open).collect::<Vec<_>>());
+            }
             let due = schedule.due(now_ns);
             for Due { number, at_ns } in &due {
                 self.lanes[lane(*number, gauges.len())].begin(*at_ns, now_ns, &mut self.out);
@@ -257,6 +289,7 @@ impl Driver {
         let all = All {
             scheduled: schedule.count,
             took: Duration::from_nanos(self.now_ns() - schedule.begin_ns),
+            open: open.unwrap_or_default(),
             own_drops: self.carrier.drops()? - drops,
             connected: connected - connections.0,
             disconnected: disconnected - connections.1,
@@ -272,6 +305,8 @@ impl Driver {
             took: all.took,
             tally: exchanges.tally(),
             in_flight: exchanges.open(),
+            open: all.open.get(own).copied().unwrap_or_default(),
+            lasting: (offer.length, exchanges.held()),
             latency: exchanges.latency().clone(),
             setup: exchanges.setup().clone(),
             setup_at_once: exchanges.setup_at_once().clone(),
@@ -341,6 +376,8 @@ impl Driver {
 struct All {
     scheduled: u64,
     took: Duration,
+    /// Of each lane.
+    open: Vec<u64>,
     /// Whose they were nobody knows: no lane is better off for them.
     own_drops: u64,
     connected: u64,

@@ -14,6 +14,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
@@ -269,6 +270,11 @@ impl Exchanges {
     /// Exchanges that have not come to their end.
     pub fn open(&self) -> u64 {
         self.book.open()
+    }
+
+    /// How long calls last.
+    pub fn held(&self) -> Duration {
+        Duration::from_nanos(self.settings.hold_ns)
     }
 
     /// The account so far.
