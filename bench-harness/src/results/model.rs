@@ -291,6 +291,15 @@ pub struct Ratios {
     /// The same where Viaduct collects no messages.
     #[serde(default)]
     pub cpu_per_call_at_once_vs_kamailio_mhomed: Option<Interval>,
+    /// Latency of calls' first requests in the same windows, at the median.
+    #[serde(default)]
+    pub latency_p50_at_calls_vs_kamailio_mhomed: Option<Interval>,
+    /// The same at the 99th of 100.
+    #[serde(default)]
+    pub latency_p99_at_calls_vs_kamailio_mhomed: Option<Interval>,
+    /// The same at the median, where Viaduct collects no messages.
+    #[serde(default)]
+    pub latency_p50_at_calls_at_once_vs_kamailio_mhomed: Option<Interval>,
     /// CPU per call, Viaduct over OpenSIPS.
     pub cpu_per_call_vs_opensips: Option<Interval>,
     /// CPU per call, Viaduct over OpenSIPS with `mhomed=1`.

@@ -35,11 +35,16 @@ struct Pairing {
     ours: &'static str,
     theirs: &'static str,
     loads: &'static [Load],
+    figure: fn(&Sample) -> f64,
 }
 
 macro_rules! pairing {
     ($figure:ident: $ours:expr, $theirs:expr, $($load:ident),+) => {
+        pairing!($figure: $ours, $theirs, $($load),+; cost)
+    };
+    ($figure:ident: $ours:expr, $theirs:expr, $($load:ident),+; $of:expr) => {
         Pairing {
+            figure: $of,
             name: stringify!($figure),
             place: |ratios| &mut ratios.$figure,
             ours: $ours,
@@ -50,12 +55,15 @@ macro_rules! pairing {
 }
 
 /// All of them. Calls with transactions were offered as the same load as those without once.
-const PAIRINGS: [Pairing; 16] = [
+const PAIRINGS: [Pairing; 19] = [
     pairing!(cpu_per_message_vs_null: VIADUCT, FLOOR, Messages),
     pairing!(cpu_per_message_at_once_vs_null: AT_ONCE, FLOOR_AT_ONCE, Messages),
     pairing!(cpu_per_call_vs_kamailio: VIADUCT, "kamailio", Calls),
     pairing!(cpu_per_call_vs_kamailio_mhomed: VIADUCT, "kamailio-mhomed", Calls),
     pairing!(cpu_per_call_at_once_vs_kamailio_mhomed: AT_ONCE, "kamailio-mhomed", Calls),
+    pairing!(latency_p50_at_calls_vs_kamailio_mhomed: VIADUCT, "kamailio-mhomed", Calls; p50),
+    pairing!(latency_p99_at_calls_vs_kamailio_mhomed: VIADUCT, "kamailio-mhomed", Calls; p99),
+    pairing!(latency_p50_at_calls_at_once_vs_kamailio_mhomed: AT_ONCE, "kamailio-mhomed", Calls; p50),
     pairing!(cpu_per_call_vs_opensips: VIADUCT, "opensips", Calls),
     pairing!(cpu_per_call_vs_opensips_mhomed: VIADUCT, "opensips-mhomed", Calls),
     pairing!(cpu_per_stateful_call_vs_stateless: STATEFUL, VIADUCT, Calls, StatefulCalls),
@@ -65,8 +73,8 @@ const PAIRINGS: [Pairing; 16] = [
     pairing!(cpu_per_call_tcp_vs_kamailio_stateless: OVER_TCP, "kamailio-tcp-stateless", TcpCalls),
     pairing!(cpu_per_call_tls_vs_kamailio: OVER_TLS, "kamailio-tls", TlsCalls),
     pairing!(cpu_per_call_ws_vs_kamailio: OVER_WS, "kamailio-ws", WsCalls),
-    pairing!(tcp_connections_per_cpu_second_vs_kamailio: OVER_TCP, "kamailio-tcp", TcpConnections),
-    pairing!(tls_connections_per_cpu_second_vs_kamailio: OVER_TLS, "kamailio-tls", TlsConnections),
+    pairing!(tcp_connections_per_cpu_second_vs_kamailio: OVER_TCP, "kamailio-tcp", TcpConnections; for_cpu),
+    pairing!(tls_connections_per_cpu_second_vs_kamailio: OVER_TLS, "kamailio-tls", TlsConnections; for_cpu),
 ];
 
 /// All figures that these samples and pieces of code give, `None` where they give none; and those that would be none, because
@@ -132,18 +140,40 @@ fn others(
 
 impl Pairing {
     fn interval(&self, samples: &[Sample]) -> Result<Option<Interval>, Loss> {
+        self.over(samples, self.figure)
+    }
+
+    fn over(&self, samples: &[Sample], figure: fn(&Sample) -> f64) -> Result<Option<Interval>, Loss> {
         let of = |load: &Load| pairs(samples, (self.ours, self.theirs), *load);
         let all = self.loads.iter().map(of).max_by_key(Vec::len).unwrap_or_default();
         let sound = Sound::of(&all)?;
-        let figures = sound.pairs.iter().map(|(ours, theirs)| (self.figure(ours), self.figure(theirs)));
-        Ok(sound.told(paired(figures)))
+        Ok(sound.told(paired(sound.pairs.iter().map(|(ours, theirs)| (figure(ours), figure(theirs))))))
     }
+}
 
-    /// CPU for each, or how many for the CPU.
-    fn figure(&self, sample: &Sample) -> f64 {
-        let cost = sample.cpu_ns as f64 / sample.units() as f64;
-        if more_is_better(self.name) { 1.0 / cost } else { cost }
-    }
+/// CPU for each.
+fn cost(sample: &Sample) -> f64 {
+    sample.cpu_ns as f64 / sample.units() as f64
+}
+
+/// How many for the CPU.
+fn for_cpu(sample: &Sample) -> f64 {
+    1.0 / cost(sample)
+}
+
+fn p50(sample: &Sample) -> f64 {
+    sample.latency.map_or(f64::NAN, |latency| latency.p50_ns as f64)
+}
+
+fn p99(sample: &Sample) -> f64 {
+    sample.latency.map_or(f64::NAN, |latency| latency.p99_ns as f64)
+}
+
+/// What the median latency is over the other's in the windows that give this figure, of those of CPU: less of it may be had for
+/// more of the other.
+pub fn latency_beside(samples: &[Sample], figure: &str) -> Option<Interval> {
+    let own = PAIRINGS.iter().find(|pairing| pairing.name == figure && figure.contains("cpu"))?;
+    own.over(samples, p50).ok().flatten()
 }
 
 type Pair<'a> = (&'a Sample, &'a Sample);
@@ -300,6 +330,12 @@ pub fn flat(ratios: &Ratios) -> Vec<(&'static str, Option<Figure>)> {
         ("cpu_per_call_vs_kamailio", paired(ratios.cpu_per_call_vs_kamailio)),
         ("cpu_per_call_vs_kamailio_mhomed", paired(ratios.cpu_per_call_vs_kamailio_mhomed)),
         ("cpu_per_call_at_once_vs_kamailio_mhomed", paired(ratios.cpu_per_call_at_once_vs_kamailio_mhomed)),
+        ("latency_p50_at_calls_vs_kamailio_mhomed", paired(ratios.latency_p50_at_calls_vs_kamailio_mhomed)),
+        ("latency_p99_at_calls_vs_kamailio_mhomed", paired(ratios.latency_p99_at_calls_vs_kamailio_mhomed)),
+        (
+            "latency_p50_at_calls_at_once_vs_kamailio_mhomed",
+            paired(ratios.latency_p50_at_calls_at_once_vs_kamailio_mhomed),
+        ),
         ("cpu_per_call_vs_opensips", paired(ratios.cpu_per_call_vs_opensips)),
         ("cpu_per_call_vs_opensips_mhomed", paired(ratios.cpu_per_call_vs_opensips_mhomed)),
         ("cpu_per_stateful_call_vs_stateless", paired(ratios.cpu_per_stateful_call_vs_stateless)),

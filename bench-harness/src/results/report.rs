@@ -5,8 +5,8 @@ mod windows;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::model::{Load, Loss, Results};
-use super::ratios::{Figure, flat};
+use super::model::{Interval, Load, Loss, Results};
+use super::ratios::{Figure, flat, latency_beside};
 use super::statistics::{are_enough, coverage};
 use windows::windows;
 
@@ -26,7 +26,7 @@ const fn bar(name: &'static str, words: &'static str, unit: &'static str, at_mos
 }
 
 /// In the order of the report; a test holds it against the figures that there are.
-const BARS: [Bar; 27] = [
+const BARS: [Bar; 30] = [
     bar("cpu_per_message_vs_null", "CPU per delivered message, over the floor `null-uring`", "", Some(1.12)),
     bar(
         "cpu_per_message_at_once_vs_null",
@@ -41,6 +41,18 @@ const BARS: [Bar; 27] = [
         "the same where Viaduct collects no messages (`coalesce = \"0us\"`)",
         "",
         Some(0.45),
+    ),
+        "latency_p50_at_calls_vs_kamailio_mhomed",
+        "latency of calls' requests, over Kamailio with `mhomed=1`, median",
+        "",
+        None,
+    ),
+    bar("latency_p99_at_calls_vs_kamailio_mhomed", "the same, 99%", "", None),
+    bar(
+        "latency_p50_at_calls_at_once_vs_kamailio_mhomed",
+        "the same where Viaduct collects no messages, median",
+        "",
+        None,
     ),
     bar("cpu_per_call_vs_opensips", "CPU per call, over OpenSIPS", "", None),
     bar("cpu_per_call_vs_opensips_mhomed", "CPU per call, over OpenSIPS with `mhomed=1`", "", Some(0.30)),
@@ -147,7 +159,9 @@ fn place(results: &Results) -> String {
 }
 
 fn figures(text: &mut String, results: &Results) {
-    text.push_str("| figure | measured | interval | at most | |\n|---|---|---|---|---|\n");
+    text.push_str(
+        "| figure | measured | interval | at most | | median latency there |\n|---|---|---|---|---|---|\n",
+    );
     let figures: BTreeMap<_, _> = flat(&results.ratios).into_iter().collect();
     for Bar { name, words, unit, at_most } in &BARS {
         let figure = figures.get(name).copied().flatten();
@@ -161,11 +175,12 @@ fn figures(text: &mut String, results: &Results) {
         };
         let _ = writeln!(
             text,
-            "| {words} (`{name}`) | {} | {} | {} | {} |",
+            "| {words} (`{name}`) | {} | {} | {} | {} | {} |",
             figure.map_or_else(none, |figure| measured(figure.value)),
             figure.map(interval).unwrap_or_default(),
             at_most.map(with_unit).unwrap_or_default(),
             figure.zip(*at_most).map_or("", |(figure, most)| verdict(&figure, most)),
+            latency_beside(&results.samples, name).map_or(String::new(), beside),
         );
     }
     text.push_str(
@@ -175,8 +190,16 @@ fn figures(text: &mut String, results: &Results) {
          and undecided between; what has none is judged by its one value. A pair of windows in which either subject \
          lost more than 0.5% is left out; where that is more than one of three, the two are not comparable. So is one in which the \
          load itself was late; where less than half of the pairs are left then, the two are not comparable, either. A subject that lost \
-         anything in a window was started afresh before its next one.\n\n",
+         anything in a window was started afresh before its next one. Beside CPU stands what the median latency in the same windows \
+         is over the other's, with its interval: CPU can be saved by letting messages wait.\n\n",
     );
+}
+
+/// What the latency is over the other's.
+fn beside(ratio: Interval) -> String {
+    let Interval { median, low, high, pairs, .. } = ratio;
+    let [median, low, high] = [median, low, high].map(number);
+    if are_enough(pairs) { format!("{median} ({low} to {high})") } else { median }
 }
 
 /// By the interval, not by the median alone: that may be on either side of the bound by chance.
@@ -305,7 +328,6 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::model::Interval;
 
     #[test]
     fn every_figure_has_its_bar() {

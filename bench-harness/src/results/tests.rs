@@ -90,6 +90,28 @@ fn ratios_are_medians_of_neighbours() {
     assert!((connections.median - 2.5).abs() < 1e-9, "more is better: {connections:?}");
 }
 
+#[test]
+fn latency_of_calls_is_a_ratio_of_neighbours_too() {
+    let mut results = results();
+    for round in 0..9 {
+        let theirs = sample(round, "kamailio-mhomed", Load::Calls, 5_000_000);
+        let latency = theirs.latency.map(|own| Latency { p50_ns: 100_000, p99_ns: 400_000, ..own });
+        results.samples.push(Sample { latency, ..theirs });
+    }
+    let ours = results.samples.iter_mut().filter(|own| own.subject == "viaduct" && own.load == Load::Calls);
+    ours.for_each(|own| {
+        own.latency = own.latency.map(|own| Latency { p50_ns: 80_000, p99_ns: 100_000, ..own });
+    });
+    let ratios = results.clone().concluded().ratios;
+    let half = ratios.latency_p50_at_calls_vs_kamailio_mhomed.unwrap();
+    let most = ratios.latency_p99_at_calls_vs_kamailio_mhomed.unwrap();
+    assert_eq!((half.median, half.pairs, most.median), (0.8, 9, 0.25));
+    let report = report::text(&results.concluded(), &[]);
+    let row = report.lines().find(|line| line.contains("(`cpu_per_call_vs_kamailio_mhomed`)")).unwrap();
+    assert!(row.ends_with("| 0.800 (0.800 to 0.800) |"), "{row}");
+    assert!(report.contains("(`latency_p99_at_calls_vs_kamailio_mhomed`) | **0.250** |"), "{report}");
+}
+
 /// Nine rounds of calls with transactions, of which Kamailio loses so many of a hundred in each.
 fn stateful(lost: [u64; 9]) -> Results {
     let mut results = Results::default();
@@ -351,7 +373,7 @@ fn what_is_not_measured_is_null_and_stands_in_the_report() {
     let report = fs::read_to_string(folder.path().join(report::FILE)).unwrap();
     assert!(report.contains("- opensips: no binary was named (--opensips PATH)\n"), "{report}");
     assert!(report.contains(
-        "(`cpu_per_message_vs_null`) | **1.100** | 1.100 to 1.100 (96.1%, 9 pairs) | 1.120 | met |"
+        "(`cpu_per_message_vs_null`) | **1.100** | 1.100 to 1.100 (96.1%, 9 pairs) | 1.120 | met | 1.100 (1.100 to 1.100) |"
     ));
     assert!(report.contains("(`own_work_ns`) | **351.0 ns** |  | 350.0 ns | **not met** |"), "{report}");
     assert!(report.contains("| `parse` | 680.0 (0.200) | – |"), "{report}");
