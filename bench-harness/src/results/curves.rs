@@ -4,6 +4,7 @@ use std::io;
 
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -16,9 +17,18 @@ pub struct Line {
     /// Drawn by points, too: there are few.
     pub marked: bool,
     /// Lines of one subject share theirs.
-    pub colour: RGBColor,
+    pub look: Look,
     /// Drawn thin: the lesser of two lines of one colour.
     pub thin: bool,
+}
+
+/// What a subject is told by: a colour, and dashes for whom colours say less.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Look {
+    /// Of lines and bars.
+    pub colour: RGBColor,
+    /// Lengths of a dash and of the gap behind it; `None`: a whole line.
+    pub dashes: Option<(u32, u32)>,
 }
 
 /// One bar.
@@ -27,6 +37,8 @@ pub struct Bar {
     pub name: String,
     /// Its length.
     pub value: f64,
+    /// Where the true value is, if that is known.
+    pub interval: Option<(f64, f64)>,
     /// What stands at its end.
     pub words: String,
     /// Its colour.
@@ -43,12 +55,27 @@ pub struct Axis {
     pub logarithmic: bool,
 }
 
+impl Axis {
+    /// What stands at a value: between powers of ten, where values are equally far apart, at the double and the fivefold only,
+    /// because others have no room.
+    fn at(&self, value: f64) -> String {
+        let first = (value / 10_f64.powf((value.log10() + 1e-9).floor())).round();
+        if self.logarithmic && ![1.0, 2.0, 5.0].contains(&first) {
+            String::new()
+        } else {
+            (self.label)(value)
+        }
+    }
+}
+
 /// Set, so that a dark page does not show through.
 const PAPER: RGBColor = RGBColor(255, 255, 255);
 const INK: RGBColor = RGBColor(40, 40, 40);
 const GRID: RGBColor = RGBColor(225, 225, 225);
 const SIZE: (u32, u32) = (960, 540);
 const TEXT: u32 = 15;
+/// Of the legend beside lines, which covers none of them there, and of one of its rows.
+const LEGEND: (u32, i32) = (250, 22);
 
 /// Lines over a logarithmic vertical axis; `None` where there is no line with two points.
 pub fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> io::Result<Option<String>> {
@@ -59,7 +86,8 @@ pub fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> io::Result<Opti
     let svg = if x.logarithmic {
         drawn(|area| lines_over(area, title, (from..to).log_scale(), (x, y), lines))
     } else {
-        drawn(|area| lines_over(area, title, 0.0..to * 1.02, (x, y), lines))
+        let room = (to - from) * 0.03;
+        drawn(|area| lines_over(area, title, (from - room).max(0.0)..to + room, (x, y), lines))
     };
     svg.map(Some)
 }
@@ -78,23 +106,50 @@ where
     let (low, high) = extent(lines.iter().flat_map(|line| &line.points).map(|point| point.1));
     // Labels begin at a power of ten.
     let rise = (10_f64.powf(low.log10().floor())..high * 1.25).log_scale();
-    let mut chart = framed(area, title).build_cartesian_2d(span, rise).map_err(said)?;
+    let mut frame = framed(area, title);
+    frame.margin_right(LEGEND.0);
+    let mut chart = frame.build_cartesian_2d(span, rise).map_err(said)?;
     mesh(&mut chart, axes.0, axes.1)?;
     for line in lines {
-        let style = ShapeStyle { stroke_width: if line.thin { 1 } else { 3 }, ..line.colour.into() };
-        let drawn = chart.draw_series(LineSeries::new(line.points.iter().copied(), style)).map_err(said)?;
-        if let Some(name) = &line.name {
-            drawn.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 22, y)], style));
+        let points = line.points.iter().copied();
+        match line.look.dashes {
+            None => _ = chart.draw_series(LineSeries::new(points, line.style())).map_err(said)?,
+            Some((dash, gap)) => {
+                let series = DashedLineSeries::new(points, dash, gap, line.style());
+                chart.draw_series(series).map_err(said)?;
+            }
         }
         if line.marked {
-            let dots = line.points.iter().map(|point| Circle::new(*point, 4, line.colour.filled()));
+            let dots = line.points.iter().map(|point| Circle::new(*point, 4, line.look.colour.filled()));
             chart.draw_series(dots).map_err(said)?;
         }
     }
-    let mut legend = chart.configure_series_labels();
-    legend.position(SeriesLabelPosition::UpperLeft).margin(12).legend_area_size(28);
-    legend.background_style(PAPER.mix(0.9)).border_style(GRID).label_font(text());
-    legend.draw().map_err(said)
+    legend(area, lines)
+}
+
+impl Line {
+    fn style(&self) -> ShapeStyle {
+        ShapeStyle { stroke_width: if self.thin { 1 } else { 3 }, ..self.look.colour.into() }
+    }
+}
+
+/// Right of the chart.
+fn legend(area: &Area<'_>, lines: &[Line]) -> io::Result<()> {
+    let x = (SIZE.0 - LEGEND.0) as i32 + 14;
+    let named = lines.iter().filter_map(|line| Some((line, line.name.as_ref()?)));
+    for (row, (line, name)) in (0..).zip(named) {
+        let y = 60 + row * LEGEND.1;
+        let ends = [(x, y), (x + 44, y)];
+        match line.look.dashes {
+            None => area.draw(&PathElement::new(ends, line.style())).map_err(said)?,
+            Some((dash, gap)) => {
+                area.draw(&DashedPathElement::new(ends, dash, gap, line.style())).map_err(said)?;
+            }
+        }
+        let style = text().pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw(&Text::new(name.clone(), (x + 52, y), style)).map_err(said)?;
+    }
+    Ok(())
 }
 
 /// Horizontal bars with a text at each end; `None` of none.
@@ -102,13 +157,13 @@ pub fn bars(title: &str, unit: &'static str, bars: &[Bar]) -> io::Result<Option<
     if bars.is_empty() {
         return Ok(None);
     }
-    let longest = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
+    let longest = bars.iter().map(Bar::end).fold(0.0, f64::max);
     let names: Vec<String> = bars.iter().rev().map(|bar| bar.name.clone()).collect();
     drawn(|area| {
         let mut frame = framed(area, title);
-        frame.set_label_area_size(LabelAreaPosition::Left, 150);
+        frame.set_label_area_size(LabelAreaPosition::Left, 230);
         let rows = (0..bars.len() - 1).into_segmented();
-        let mut chart = frame.build_cartesian_2d(0.0..longest * 1.45, rows).map_err(said)?;
+        let mut chart = frame.build_cartesian_2d(0.0..longest * 1.55, rows).map_err(said)?;
         let named = |place: &SegmentValue<usize>| match place {
             SegmentValue::CenterOf(row) => names.get(*row).cloned().unwrap_or_default(),
             _ => String::new(),
@@ -126,13 +181,26 @@ pub fn bars(title: &str, unit: &'static str, bars: &[Bar]) -> io::Result<Option<
             let mut shape = Rectangle::new(corners, bar.colour.filled());
             shape.set_margin(7, 7, 0, 0);
             chart.draw_series([shape]).map_err(said)?;
-            let place = (bar.value + longest * 0.012, SegmentValue::CenterOf(row));
+            if let Some((low, high)) = bar.interval {
+                let ends = [low, high].map(|end| (end, SegmentValue::CenterOf(row)));
+                chart.draw_series([PathElement::new(ends.clone(), INK.stroke_width(2))]).map_err(said)?;
+                let caps = ends.map(|end| Circle::new(end, 3, INK.filled()));
+                chart.draw_series(caps).map_err(said)?;
+            }
+            let place = (bar.end() + longest * 0.012, SegmentValue::CenterOf(row));
             let words = Text::new(bar.words.clone(), place, text().pos(Pos::new(HPos::Left, VPos::Center)));
             chart.draw_series([words]).map_err(said)?;
         }
         Ok(())
     })
     .map(Some)
+}
+
+impl Bar {
+    /// Where its text begins.
+    fn end(&self) -> f64 {
+        self.interval.map_or(self.value, |(_, high)| high.max(self.value))
+    }
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -165,7 +233,7 @@ where
     X: Ranged<ValueType = f64> + ValueFormatter<f64>,
     Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
 {
-    let (x_label, y_label) = (|value: &f64| (x.label)(*value), |value: &f64| (y.label)(*value));
+    let (x_label, y_label) = (|value: &f64| x.at(*value), |value: &f64| y.at(*value));
     let mut mesh = chart.configure_mesh();
     mesh.light_line_style(PAPER).bold_line_style(GRID).axis_style(INK).label_style(text());
     mesh.x_desc(x.title).y_desc(y.title).axis_desc_style(text());
@@ -182,4 +250,17 @@ fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
 
 fn said(error: impl std::fmt::Display) -> io::Error {
     io::Error::other(format!("a plot: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_a_logarithmic_axis_leave_room_for_each_other() {
+        let axis = Axis { title: "", label: |value| format!("{value:.0}"), logarithmic: true };
+        let shown: Vec<String> = (1..=10).map(|n| axis.at(f64::from(n) * 100.0)).collect();
+        assert_eq!(shown, ["100", "200", "", "", "500", "", "", "", "", "1000"]);
+        assert_eq!(Axis { logarithmic: false, ..axis }.at(900.0), "900");
+    }
 }

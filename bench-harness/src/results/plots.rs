@@ -6,10 +6,10 @@ use std::io;
 use hdrhistogram::Histogram;
 use plotters::style::RGBColor;
 
-use super::curves::{Axis, Bar, Line, bars, lines};
+use super::curves::{Axis, Bar, Line, Look, bars, lines};
 use super::model::{Load, Sample};
-use super::ratios::{FLOOR, OVER_TCP, OVER_TLS, OVER_WS, STATEFUL, VIADUCT};
-use super::statistics::median;
+use super::ratios::{FLOOR, FLOOR_SPINNING, OVER_TCP, OVER_TLS, OVER_WS, SPINNING, STATEFUL, VIADUCT};
+use super::statistics::{are_enough, interval, median};
 use super::{Histograms, are_comparable, hgrm, part_lost};
 
 /// Name and text of a file.
@@ -50,10 +50,10 @@ pub fn of_histograms(histograms: &Histograms, load: Load) -> io::Result<Option<F
             let quantile = step.quantile_iterated_to();
             (1.0 / (1.0 - quantile), (step.value_iterated_to() as f64 / hgrm::SCALE).max(0.1))
         });
-        let (name, colour) = (Some(subject.clone()), colour(subject));
-        Line { name, points: points.collect(), marked: false, colour, thin: false }
+        let (name, look) = (Some(subject.clone()), look(subject));
+        Line { name, points: points.collect(), marked: false, look, thin: false }
     };
-    let title = format!("Latency by percentile, load: {}", load.name());
+    let title = format!("Latency by percentile, all windows together, load: {}", load.name());
     let x = Axis { title: "percentile", label: percentile, logarithmic: true };
     let svg = lines(&title, &x, &MICROSECONDS, &those.map(line).collect::<Vec<_>>())?;
     Ok(svg.map(|svg| (format!("latency-{}.svg", load.name()), svg)))
@@ -64,6 +64,10 @@ const MICROSECONDS: Axis =
 
 /// `x` is 1 of how many messages is slower.
 fn percentile(x: f64) -> String {
+    // 80% and 98% are in the way of others.
+    if (x.log10().round() - x.log10()).abs() > 1e-6 && x > 3.0 {
+        return String::new();
+    }
     let digits = (x.log10().round() as usize).saturating_sub(2);
     format!("{:.digits$}%", (1.0 - 1.0 / x) * 100.0)
 }
@@ -72,30 +76,58 @@ fn plain(value: f64) -> String {
     if value < 10.0 { format!("{}", (value * 100.0).round() / 100.0) } else { format!("{value:.0}") }
 }
 
-/// Median CPU of each subject for a message or call, dearest last; of who lost a part of them, that part.
-fn costs(samples: &[Sample], load: Load, file: &str, title: &str) -> io::Result<Option<File>> {
-    let mut windows = BTreeMap::<&str, Vec<&Sample>>::new();
-    for sample in samples.iter().filter(|sample| sample.load == load) {
-        windows.entry(&sample.subject).or_default().push(sample);
+/// What a bar is drawn of: a subject at a rate.
+struct Cost<'a> {
+    subject: &'a str,
+    rate: u64,
+    median: f64,
+    interval: Option<(f64, f64)>,
+    lost: Option<f64>,
+}
+
+impl<'a> Cost<'a> {
+    fn of((subject, rate): (&'a str, u64), samples: &[&Sample]) -> Option<Self> {
+        let cost = |sample: &&Sample| sample.cpu_ns as f64 / sample.units() as f64 / 1e3;
+        let costs: Vec<f64> = samples.iter().map(cost).collect();
+        let interval = interval(costs.clone()).filter(|interval| are_enough(interval.pairs));
+        Some(Self {
+            subject,
+            rate,
+            median: median(costs)?,
+            interval: interval.map(|interval| (interval.low, interval.high)),
+            lost: (!are_comparable(samples)).then(|| part_lost(samples.iter().copied())),
+        })
     }
-    let cost = |sample: &&Sample| sample.cpu_ns as f64 / sample.units() as f64 / 1e3;
-    let row = |(subject, samples): (_, Vec<&Sample>)| {
-        let cost = median(samples.iter().map(cost).collect())?;
-        let lost = (!are_comparable(&samples)).then(|| part_lost(samples));
-        Some((subject, cost, lost))
-    };
-    let mut rows: Vec<(&str, f64, Option<f64>)> = windows.into_iter().filter_map(row).collect();
-    rows.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let floor = rows.iter().find(|(subject, ..)| *subject == FLOOR).or(rows.first()).copied();
-    let bar = |(subject, cost, lost): &(&str, f64, Option<f64>)| {
-        let words = match (lost, floor) {
-            (Some(lost), _) => format!("{cost:.2} µs, {:.1}% lost", lost * 100.0),
-            (None, Some((name, floor, _))) => format!("{cost:.2} µs, {:.2} × {name}", cost / floor),
-            (None, None) => format!("{cost:.2} µs"),
+
+    /// `floor`: whom it is held against, if that was offered the same.
+    fn bar(&self, floor: Option<&Self>) -> Bar {
+        let Self { subject, rate, median, interval, lost } = *self;
+        let words = match (lost, floor.filter(|floor| floor.rate == rate && floor.subject != subject)) {
+            (Some(lost), _) => format!("{median:.2} µs, {:.1}% lost", lost * 100.0),
+            (None, Some(floor)) => {
+                format!("{median:.2} µs, {:.2} × {}", median / floor.median, floor.subject)
+            }
+            (None, None) => format!("{median:.2} µs"),
         };
-        Bar { name: (*subject).to_owned(), value: *cost, words, colour: colour(subject) }
-    };
-    let svg = bars(title, "µs of CPU", &rows.iter().map(bar).collect::<Vec<_>>())?;
+        let name = format!("{subject}, {rate}/s");
+        Bar { name, value: median, interval, words, colour: look(subject).colour }
+    }
+}
+
+/// Median CPU of each subject for a message or call, dearest last, with the interval of its windows; of who lost a part of
+/// them, that part.
+fn costs(samples: &[Sample], load: Load, file: &str, title: &str) -> io::Result<Option<File>> {
+    let mut windows = BTreeMap::<(&str, u64), Vec<&Sample>>::new();
+    for sample in samples.iter().filter(|sample| sample.load == load) {
+        let rate = sample.offered_per_second.round() as u64;
+        windows.entry((&sample.subject, rate)).or_default().push(sample);
+    }
+    let mut rows: Vec<Cost<'_>> =
+        windows.iter().filter_map(|(whose, samples)| Cost::of(*whose, samples)).collect();
+    rows.sort_by(|a, b| a.median.total_cmp(&b.median));
+    let floor = rows.iter().find(|row| row.subject == FLOOR).or(rows.first());
+    let bars_of: Vec<Bar> = rows.iter().map(|row| row.bar(floor)).collect();
+    let svg = bars(title, "µs of CPU; whiskers: the median's interval", &bars_of)?;
     Ok(svg.map(|svg| (file.to_owned(), svg)))
 }
 
@@ -116,26 +148,85 @@ fn against_load(samples: &[Sample]) -> io::Result<Option<File>> {
                 |(rate, values): (&u64, &[Vec<f64>; 2])| Some((*rate as f64, median(values[which].clone())?));
             let points = rates.iter().filter_map(point).collect();
             let name = (!thin).then(|| subject.to_owned());
-            drawn.push(Line { name, points, marked: true, colour: colour(subject), thin });
+            drawn.push(Line { name, points, marked: true, look: look(subject), thin });
         }
     }
     let x = Axis { title: "messages offered a second", label: plain, logarithmic: false };
-    let svg = lines("Latency against load: median thick, 99% thin", &x, &MICROSECONDS, &drawn)?;
+    let svg = lines(
+        "Latency against load, medians of windows: of their medians thick, of their 99% thin",
+        &x,
+        &MICROSECONDS,
+        &drawn,
+    )?;
     Ok(svg.map(|svg| ("latency-against-load.svg".to_owned(), svg)))
 }
 
-/// Okabe and Ito's colours (Color Universal Design, 2008), told apart by most eyes; a subject's is the same in all
-/// plots.
-fn colour(subject: &str) -> RGBColor {
-    match subject {
-        VIADUCT | OVER_TCP | OVER_TLS | OVER_WS => RGBColor(213, 94, 0),
-        FLOOR => RGBColor(60, 60, 60),
-        "null-mmsg" => RGBColor(150, 150, 150),
-        "kamailio" | "kamailio-tcp-stateless" => RGBColor(86, 180, 233),
-        "kamailio-mhomed" | "kamailio-tcp" | "kamailio-tls" | "kamailio-ws" => RGBColor(0, 114, 178),
-        STATEFUL => RGBColor(240, 228, 66),
-        "opensips" => RGBColor(204, 121, 167),
-        "opensips-mhomed" => RGBColor(0, 158, 115),
-        _ => RGBColor(230, 159, 0),
+/// Okabe and Ito's colours (Color Universal Design, 2008), told apart by most eyes, without the yellow, which paper swallows, and
+/// darker ones of them: families share a hue. A subject's look is the same in all plots, and no two of one plot have the
+/// same.
+fn look(subject: &str) -> Look {
+    let (colour, dashes) = match subject {
+        VIADUCT | OVER_TCP | OVER_TLS | OVER_WS => (RGBColor(213, 94, 0), None),
+        STATEFUL => (RGBColor(130, 50, 0), Some((14, 4))),
+        SPINNING => (RGBColor(230, 159, 0), Some((5, 3))),
+        FLOOR => (RGBColor(30, 30, 30), Some((14, 6))),
+        FLOOR_SPINNING => (RGBColor(100, 100, 100), Some((5, 5))),
+        "null-mmsg" => (RGBColor(150, 150, 150), Some((20, 4))),
+        "kamailio" | "kamailio-tcp-stateless" => (RGBColor(86, 180, 233), Some((9, 3))),
+        "kamailio-mhomed" | "kamailio-tcp" | "kamailio-tls" | "kamailio-ws" => {
+            (RGBColor(0, 114, 178), Some((9, 6)))
+        }
+        "kamailio-stateful" => (RGBColor(0, 55, 105), Some((3, 3))),
+        "opensips" => (RGBColor(204, 121, 167), Some((7, 2))),
+        "opensips-mhomed" => (RGBColor(0, 158, 115), Some((3, 6))),
+        "opensips-stateful" => (RGBColor(110, 40, 85), Some((20, 8))),
+        _ => (RGBColor(0, 80, 60), Some((2, 8))),
+    };
+    Look { colour, dashes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::tests::sample;
+
+    #[test]
+    fn no_two_subjects_of_one_plot_look_the_same_by_colour_or_by_dashes() {
+        let subjects = [
+            VIADUCT,
+            STATEFUL,
+            SPINNING,
+            FLOOR,
+            FLOOR_SPINNING,
+            "null-mmsg",
+            "kamailio",
+            "kamailio-mhomed",
+            "kamailio-stateful",
+            "opensips",
+            "opensips-mhomed",
+            "opensips-stateful",
+            "another",
+        ];
+        for (at, one) in subjects.iter().enumerate() {
+            for other in &subjects[at + 1..] {
+                let (a, b) = (look(one), look(other));
+                assert!(a.colour != b.colour && a.dashes != b.dashes, "{one} and {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn bars_say_what_was_offered_and_are_held_against_who_was_offered_the_same() {
+        let at = |rate, subject, cpu| Sample {
+            offered_per_second: rate,
+            ..sample(0, subject, Load::Messages, cpu)
+        };
+        let samples =
+            [at(80e3, FLOOR, 1_000_000), at(80e3, VIADUCT, 1_100_000), at(8e3, "kamailio", 9_000_000)];
+        let (_, svg) = costs(&samples, Load::Messages, "a.svg", "CPU").unwrap().unwrap();
+        for words in ["viaduct, 80000/s", "1.10 µs, 1.10 × null-uring", "kamailio, 8000/s"] {
+            assert!(svg.contains(words), "no {words}");
+        }
+        assert!(!svg.contains("9.00 ×"), "another rate");
     }
 }
