@@ -37,7 +37,9 @@ pub fn windows(text: &mut String, results: &Results, load: Load) {
         let _ = writeln!(text, "| {subject} | {rate} | {} | {} |", samples.len(), row(samples, over));
     }
     text.push_str(
-        "\nMedians of windows; in brackets: how many times as much as the subject under `over`, which was offered the same.\n\n",
+        "\nMedians of windows, percentiles too: each is the median of the windows' own. The plot of this load's latencies and the \
+         `.hgrm` files have all windows together, so that one bad window shows there at the end and not here. In brackets: how \
+         many times as much as the subject under `over`, which was offered the same.\n\n",
     );
 }
 
