@@ -1,7 +1,7 @@
-//! Who is measured when: an order that turns from round to round, and pairs whose messages alternate, or whose small windows
-//! do.
+//! Who is measured when: an order that turns from round to round and runs backwards in every second one, and pairs whose
+//! messages alternate, or whose small windows do.
 
-use super::peers::Peer;
+use super::peers::{Peer, Way};
 use crate::null::Engine;
 use crate::results::model::Load;
 
@@ -37,14 +37,20 @@ impl Turn {
 
 /// What a round has under a load, for those who take it.
 pub fn turns(peers: &[Peer], load: Load, round: u32) -> Vec<Turn> {
-    let takers: Vec<Peer> = peers.iter().copied().filter(|peer| peer.takes(load)).collect();
+    let mut takers: Vec<Peer> = peers.iter().copied().filter(|peer| peer.takes(load)).collect();
+    takers.sort_by_key(|peer| place(*peer));
     let pair = |peer: Peer| {
         let pair = [ASLEEP, SPINNING].into_iter().find(|pair| pair.contains(&peer))?;
         (load == Load::Paced && pair.iter().all(|peer| takers.contains(peer))).then_some(pair)
     };
-    let first = round as usize % takers.len().max(1);
+    // Two rounds begin with the same, the second one backwards: who follows whom is followed by him as often.
+    let first = round as usize / 2 % takers.len().max(1);
+    let mut order: Vec<_> = takers.iter().skip(first).chain(takers.iter().take(first)).collect();
+    if !round.is_multiple_of(2) {
+        order.reverse();
+    }
     let mut turns = Vec::new();
-    for peer in takers.iter().skip(first).chain(takers.iter().take(first)) {
+    for peer in order {
         let turn = match pair(*peer) {
             None => Turn::Alone(*peer),
             Some(ASLEEP) if round.is_multiple_of(2) => Turn::Together(ASLEEP),
@@ -59,9 +65,32 @@ pub fn turns(peers: &[Peer], load: Load, round: u32) -> Vec<Turn> {
     turns
 }
 
+/// In a ring in which who are held against each other are neighbours, as far as a ring has room: what a machine does changes
+/// least from one window to the next.
+fn place(peer: Peer) -> usize {
+    match peer {
+        Peer::NullSpinning => 0,
+        Peer::Null(engine) => {
+            if engine == Engine::Uring {
+                2
+            } else {
+                1
+            }
+        }
+        Peer::Viaduct | Peer::ViaductSpinning => 3,
+        Peer::ViaductStateful(_) => 4,
+        Peer::Kamailio(Way::Mhomed | Way::Stateful)
+        | Peer::KamailioTcp(true)
+        | Peer::KamailioTls
+        | Peer::KamailioWs => 5,
+        Peer::Kamailio(Way::Stateless) | Peer::KamailioTcp(false) => 6,
+        Peer::Opensips(Way::Stateless | Way::Stateful) => 7,
+        Peer::Opensips(Way::Mhomed) => 8,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::peers::Way;
     use super::*;
 
     const FLOOR: Peer = Peer::Null(Engine::Uring);
@@ -70,15 +99,36 @@ mod tests {
         [Peer::Viaduct, Peer::ViaductSpinning, FLOOR, Peer::Null(Engine::Mmsg), Peer::NullSpinning, KAMAILIO];
 
     #[test]
-    fn each_who_takes_a_load_has_one_window_and_another_is_first_in_each_round() {
+    fn each_who_takes_a_load_has_one_window_and_follows_each_neighbour_as_often_as_he_is_followed() {
+        let mut followed = std::collections::BTreeMap::<_, i32>::new();
         for round in 0..8 {
             let turns = turns(&ALL, Load::Messages, round);
             let peers: Vec<_> = turns.iter().flat_map(Turn::peers).copied().collect();
-            let takers = [Peer::Viaduct, FLOOR, Peer::Null(Engine::Mmsg), KAMAILIO];
-            assert_eq!(peers[0], takers[round as usize % 4]);
+            let takers = [Peer::Null(Engine::Mmsg), FLOOR, Peer::Viaduct, KAMAILIO];
+            let end = if round % 2 == 0 { peers[0] } else { peers[3] };
+            assert_eq!(end, takers[round as usize / 2]);
+            for pair in peers.windows(2) {
+                let places = [0, 1].map(|of| takers.iter().position(|peer| *peer == pair[of]).unwrap());
+                let (pair, sign) =
+                    if places[0] < places[1] { (places, 1) } else { ([places[1], places[0]], -1) };
+                *followed.entry(pair).or_default() += sign;
+            }
             assert!(takers.iter().all(|peer| peers.contains(peer)) && peers.len() == 4, "{peers:?}");
         }
+        assert!(followed.values().all(|balance| *balance == 0), "{followed:?}");
         assert_eq!(turns(&ALL, Load::TcpCalls, 3), []);
+    }
+
+    #[test]
+    fn who_are_held_against_each_other_are_neighbours() {
+        let ways = Way::ALL.into_iter().flat_map(|way| [Peer::Kamailio(way), Peer::Opensips(way)]);
+        let all: Vec<Peer> = ALL.into_iter().filter(|peer| *peer != KAMAILIO).chain(ways).collect();
+        let of = |load| turns(&all, load, 0).iter().flat_map(Turn::peers).copied().collect::<Vec<_>>();
+        let calls = of(Load::Calls);
+        let [first, second, .., last] = calls[..] else { panic!("{calls:?}") };
+        let mhomed = (Peer::Kamailio(Way::Mhomed), Peer::Opensips(Way::Mhomed));
+        assert_eq!((first, (second, last)), (Peer::Viaduct, mhomed), "the last is before the first");
+        assert_eq!(of(Load::Messages)[1..3], [FLOOR, Peer::Viaduct]);
     }
 
     #[test]
