@@ -1,5 +1,7 @@
 //! One run held against an older one, by the flat figures.
 
+mod likeness;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::model::{Ratios, Results};
 use super::ratios::{Figure, flat, more_is_better, ratios};
+use super::statistics::are_enough;
 use crate::output::say;
 
 /// By which part a figure may be worse, unless it is told otherwise.
@@ -47,7 +50,10 @@ impl Against {
 #[command(after_help = "\
 Compares the figures under `ratios`; less is better, but of connections in a second of CPU. A figure that only one of the two has is told
 and judged neither way; neither is one that the windows of either file show to be no comparison, because a subject lost a part
-of what it was offered. Files of earlier forms are read, too. Exit code 1 where a figure is worse by more than its threshold.
+of what it was offered. What differs besides (processor, kernel, compiler, configurations, rates) is told; times are judged only
+where processor, cores, kernel and mitigations are the same. Files of earlier forms are read, too. Exit code 1 where a figure is
+worse by more than its threshold, and by more than can be told from nothing, and where it has intervals these do not
+overlap (else it is undecided, and told); and where no figure is in both files.
 
 Examples:
   bench-harness against old.json new.json
@@ -73,7 +79,14 @@ impl Judging {
         if let Some(file) = &self.junit {
             write_junit(file, &rows)?;
         }
+        for difference in likeness::differences(old, new) {
+            say!("not the same: {difference}")?;
+        }
         say!("{}", table(&rows).trim_end())?;
+        if rows.iter().all(|row| row.old.is_none() || row.new.is_none()) {
+            say!("no figure is in both: nothing was compared, which is no pass")?;
+            return Ok(false);
+        }
         Ok(rows.iter().all(|row| row.verdict != Verdict::Worse))
     }
 }
@@ -103,6 +116,10 @@ enum Verdict {
     Better,
     Same,
     Worse,
+    /// Better or worse by more than is allowed, but perhaps by chance.
+    Undecided,
+    /// A time on another machine.
+    Elsewhere,
     /// Not measured any more.
     Missing,
     /// Not measured before.
@@ -117,6 +134,8 @@ impl Verdict {
             Self::Better => "better",
             Self::Same => "same",
             Self::Worse => "WORSE",
+            Self::Undecided => "undecided",
+            Self::Elsewhere => "not the same machine",
             Self::Missing => "missing",
             Self::New => "new",
             Self::NotComparable => "not comparable",
@@ -138,6 +157,7 @@ fn compare(old: &Results, new: &Results, thresholds: &[(String, f64)]) -> Result
     thresholds.iter().try_for_each(|(name, _)| known(name))?;
     // Figures are those of the files; what may be compared is judged as it is today.
     let [lost_then, lost_now] = [old, new].map(|results| ratios(&results.samples, &results.micro).1);
+    let is_same_machine = likeness::is_same_machine(old, new);
     let pairs = flat(&old.ratios).into_iter().zip(flat(&new.ratios));
     let rows = pairs.filter_map(|((name, old), (_, new))| {
         let own = thresholds.iter().rev().find(|(figure, _)| figure == name);
@@ -147,16 +167,47 @@ fn compare(old: &Results, new: &Results, thresholds: &[(String, f64)]) -> Result
             (None, None) => return None,
             (Some(_), None) => Verdict::Missing,
             (None, Some(_)) => Verdict::New,
-            (Some(old), Some(new)) if more_is_better(name) => judged(-old.value, -new.value, threshold),
-            (Some(old), Some(new)) => judged(old.value, new.value, threshold),
+            (Some(_), Some(_)) if is_time(name) && !is_same_machine => Verdict::Elsewhere,
+            (Some(old), Some(new)) => {
+                let sign = if more_is_better(name) { -1.0 } else { 1.0 };
+                match judged(sign * old.value, sign * new.value, threshold, resolution(name)) {
+                    Verdict::Same => Verdict::Same,
+                    _ if may_be_chance(&old, &new) => Verdict::Undecided,
+                    sure => sure,
+                }
+            }
         };
         Some(Row { name, old, new, threshold, verdict })
     });
     Ok(rows.collect())
 }
 
-fn judged(old: f64, new: f64, threshold: f64) -> Verdict {
-    let room = old.abs() * threshold;
+/// It says as much of the machine as of what runs on it.
+fn is_time(name: &str) -> bool {
+    ["_ns", "_us", "_ms"].iter().any(|unit| name.ends_with(unit))
+}
+
+/// By so much a figure may change whatever its threshold: a part of nearly nothing is nothing that could be measured.
+fn resolution(name: &str) -> f64 {
+    match name {
+        _ if name.ends_with("_ns") => 2.0,
+        _ if name.ends_with("_us") => 0.5,
+        _ if name.ends_with("_ms") => 1.0,
+        "syscalls_per_message" => 0.005,
+        "overload_goodput_lost" => 0.02,
+        _ => 0.0,
+    }
+}
+
+/// The intervals overlap, or one of so few pairs is none. Figures without any are taken at their word.
+fn may_be_chance(old: &Figure, new: &Figure) -> bool {
+    let few = [old, new].iter().any(|figure| figure.interval.is_some_and(|own| !are_enough(own.pairs)));
+    let both = old.interval.zip(new.interval);
+    few || both.is_some_and(|(old, new)| old.low <= new.high && new.low <= old.high)
+}
+
+fn judged(old: f64, new: f64, threshold: f64, resolution: f64) -> Verdict {
+    let room = (old.abs() * threshold).max(resolution);
     if new > old + room {
         Verdict::Worse
     } else if new < old - room {
@@ -176,26 +227,15 @@ fn table(rows: &[Row]) -> String {
             format!("{:+.1}%", (new.value - old.value) / old.value.abs() * 100.0)
         });
         text += &format!(
-            "{:34} {:>11} {:>11} {change:>8} {:>+7.1}%  {}{}\n",
+            "{:34} {:>11} {:>11} {change:>8} {:>+7.1}%  {}\n",
             row.name,
             value(row.old),
             value(row.new),
             row.threshold * 100.0,
-            row.verdict.word(),
-            if row.overlaps() { "  (the intervals overlap)" } else { "" }
+            row.verdict.word()
         );
     }
     text
-}
-
-impl Row {
-    /// The difference may be chance.
-    fn overlaps(&self) -> bool {
-        let interval = |figure: Option<Figure>| figure.and_then(|figure| figure.interval);
-        let both = interval(self.old).zip(interval(self.new));
-        self.verdict != Verdict::Same
-            && both.is_some_and(|(old, new)| old.low <= new.high && new.low <= old.high)
-    }
 }
 
 fn write_junit(file: &Path, rows: &[Row]) -> io::Result<()> {
@@ -214,7 +254,11 @@ fn junit(rows: &[Row]) -> Result<String, quick_junit::SerializeError> {
                 failed.set_message("worse than before").set_type("worse").set_description(said);
                 failed
             }
-            Verdict::Missing | Verdict::New | Verdict::NotComparable => {
+            Verdict::Undecided
+            | Verdict::Elsewhere
+            | Verdict::Missing
+            | Verdict::New
+            | Verdict::NotComparable => {
                 let mut skipped = TestCaseStatus::skipped();
                 skipped.set_message(row.verdict.word());
                 skipped
@@ -295,9 +339,10 @@ mod tests {
 
     #[test]
     fn a_figure_below_zero_is_worse_when_it_rises() {
-        assert_eq!(judged(-10.0, -10.4, 0.05), Verdict::Same);
-        assert_eq!(judged(-10.0, -9.0, 0.05), Verdict::Worse);
-        assert_eq!(judged(0.0, 0.1, 0.05), Verdict::Worse);
+        assert_eq!(judged(-10.0, -10.4, 0.05, 0.0), Verdict::Same);
+        assert_eq!(judged(-10.0, -9.0, 0.05, 0.0), Verdict::Worse);
+        assert_eq!(judged(0.0, 0.1, 0.05, 0.0), Verdict::Worse);
+        assert_eq!(judged(0.0, 0.1, 0.05, 0.5), Verdict::Same, "less than can be resolved");
     }
 
     #[test]
@@ -329,15 +374,32 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_intervals_are_told() {
+    fn what_may_be_chance_is_undecided_and_no_failure() {
         let mut later = old();
         later.ratios.cpu_per_message_vs_null = paired(1.115);
-        let rows = compare(&old(), &later, &[]).unwrap();
-        assert!(!rows[0].overlaps(), "the same is not worth a word");
+        assert_eq!(verdicts(&old(), &later, &[])[0].1, Verdict::Same);
         let near = [("cpu_per_message_vs_null".to_owned(), 0.001)];
-        let rows = compare(&old(), &later, &near).unwrap();
-        assert!(rows[0].overlaps());
-        assert!(table(&rows).contains("WORSE  (the intervals overlap)"), "{}", table(&rows));
+        let judging = Judging { thresholds: near.to_vec(), junit: None };
+        assert_eq!(verdicts(&old(), &later, &near)[0].1, Verdict::Undecided);
+        assert!(judging.judge(&old(), &later).unwrap());
+        later.ratios.cpu_per_message_vs_null = paired(1.2);
+        assert!(!judging.judge(&old(), &later).unwrap());
+        later.ratios.cpu_per_message_vs_null = paired(1.2).map(|own| Interval { pairs: 5, ..own });
+        assert!(judging.judge(&old(), &later).unwrap(), "five pairs are too few");
+    }
+
+    #[test]
+    fn times_of_another_machine_are_not_judged_and_nothing_in_common_is_no_pass() {
+        let mut later = old();
+        later.ratios.own_work_ns = Some(900.0);
+        let judging = Judging::default();
+        assert!(!judging.judge(&old(), &later).unwrap());
+        later.machine.kernel = "6.1".into();
+        let found = verdicts(&old(), &later, &[]);
+        assert!(found.contains(&("own_work_ns", Verdict::Elsewhere)), "{found:?}");
+        assert!(found.contains(&("own_work_instructions", Verdict::Same)), "{found:?}");
+        assert!(judging.judge(&old(), &later).unwrap());
+        assert!(!judging.judge(&old(), &of(Ratios::default())).unwrap());
     }
 
     /// As files were before calls with transactions had a load of their own, and before it counted what was lost.
@@ -356,7 +418,7 @@ mod tests {
         assert!(["not_comparable", "offered"].into_iter().all(|field| fields.shift_remove(field).is_some()));
         let intervals = fields["ratios"].as_object_mut().unwrap().values_mut();
         intervals.filter_map(|interval| interval.as_object_mut()).for_each(|interval| {
-            assert!(interval.shift_remove("left_out").is_some());
+            assert!(["left_out", "late"].iter().all(|field| interval.shift_remove(*field).is_some()));
         });
         let file = folder.join("earlier.json");
         fs::write(&file, json.to_string()).unwrap();
