@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::compare::{Family, Selection, estimate};
+use crate::interrupt::Folder;
 use crate::output::{say, tell};
 use crate::results::against::Against;
 use crate::results::model::{Load, Part, Results};
@@ -247,7 +248,7 @@ impl Step {
     /// ended.
     fn run(&self, args: &Args, at_most: Option<Duration>, results: &mut Results) -> io::Result<Vec<String>> {
         // What an earlier run left in its folder would be none of this one's.
-        let folder = tempfile::tempdir()?;
+        let folder = Folder::new()?;
         let mut program = Command::new(std::env::current_exe()?);
         let words = self.words(args);
         program.args(&words);

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::interrupt::Folder;
 use crate::measure::bytes_of;
 use crate::output::say;
 use crate::progress;
@@ -133,7 +134,7 @@ fn run(args: &Args, bar: &ProgressBar) -> io::Result<[Time; 2]> {
     let world = World::build()?;
     let clients = clients(args.count);
     world.more_clients(&clients)?;
-    let folder = tempfile::tempdir()?;
+    let folder = Folder::new()?;
     let mut subject = Subject::configured(folder.path(), &configuration())?;
     pin(LOAD_CORE)?;
     until(&mut subject, "Viaduct answers", || Metrics::read().is_ok())?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::cases::{self, Case};
+use crate::interrupt::Folder;
 use crate::output::say;
 use crate::results::against::Against;
 use crate::results::model::{Micro, Results};
@@ -214,7 +215,7 @@ fn valgrind() -> bool {
 
 /// Instructions of one call.
 fn count(name: &str) -> io::Result<f64> {
-    let folder = tempfile::tempdir()?;
+    let folder = Folder::new()?;
     let out = folder.path().join("callgrind");
     let mut command = Command::new("valgrind");
     command.args(["--quiet", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*counted_calls*"]);

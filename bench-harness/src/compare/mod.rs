@@ -24,6 +24,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::certificates;
+use crate::interrupt::Folder;
 use crate::load::{Secure, Transport};
 use crate::progress;
 use crate::results::against::Against;
@@ -172,7 +173,7 @@ fn ends() -> [IpAddr; 3] {
 /// No namespaces, no second core, or a forwarder that does not start; what is not installed is no error, but told.
 pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
     let world = World::build()?;
-    let folder = tempfile::tempdir()?;
+    let folder = Folder::new()?;
     let setting = Setting {
         core: args.core,
         opensips: args.selection.opensips.clone(),

@@ -4,13 +4,14 @@
 //! which it counts is not one whose CPU time is compared.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
+use std::io::{self, ErrorKind, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use crate::interrupt::{Kept, Switch};
 use crate::subject::Subject;
 
 /// A tracing instance of its own.
@@ -18,6 +19,8 @@ pub struct Counter {
     /// Keeps the file system, which is mounted nowhere any more.
     _tracefs: File,
     instance: PathBuf,
+    /// An interrupt removes it.
+    _kept: Kept,
 }
 
 /// What this program's instances are called, with process and number behind it.
@@ -38,7 +41,8 @@ impl Counter {
         let (process, number) = (std::process::id(), MADE.fetch_add(1, Relaxed));
         let instance = instances.join(format!("{INSTANCE}{process}.{number}"));
         fs::create_dir(&instance)?;
-        let this = Self { _tracefs: tracefs, instance };
+        let kept = Kept::instance(&instance)?;
+        let this = Self { _tracefs: tracefs, instance, _kept: kept };
         // Only its counts are read: the least memory is enough.
         fs::write(this.instance.join("buffer_size_kb"), "4")?;
         Ok(this)
@@ -51,13 +55,25 @@ impl Counter {
         subject: &Subject,
         work: impl FnOnce() -> io::Result<R>,
     ) -> io::Result<(R, Option<u64>)> {
-        let threads: Vec<String> = subject.threads()?.iter().map(ToString::to_string).collect();
+        self.counted(&subject.threads()?, work)
+    }
+
+    fn counted<R>(
+        &self,
+        threads: &[u32],
+        work: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<(R, Option<u64>)> {
+        let threads: Vec<String> = threads.iter().map(ToString::to_string).collect();
         fs::write(self.instance.join("set_event_pid"), threads.join(" "))?;
-        let switch = self.instance.join("events/raw_syscalls/sys_enter/enable");
+        let file = self.instance.join("events/raw_syscalls/sys_enter/enable");
+        let mut file = File::options().write(true).open(file)?;
         let before = self.count()?;
-        fs::write(&switch, "1")?;
+        // Once it is on, each system call of the whole machine goes a longer way.
+        let switch = Switch::new(file.as_fd())?;
+        file.write_all(b"1")?;
         let done = work();
-        fs::write(&switch, "0")?;
+        file.write_all(b"0")?;
+        drop(switch);
         let calls = self.count()? - before;
         Ok((done?, (calls > 0).then_some(calls)))
     }
@@ -123,6 +139,7 @@ impl Drop for Counter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interrupt::tests::{run_ignored, said};
 
     #[test]
     fn only_those_of_processes_that_are_gone_are_removed() {
@@ -153,6 +170,34 @@ mod tests {
         assert!(instance.join("per_cpu").exists());
         drop(counter);
         assert!(!instance.exists());
+    }
+
+    #[test]
+    #[ignore = "ends its process; another test runs it"]
+    fn interrupted() {
+        let counter = match Counter::new() {
+            Ok(counter) => counter,
+            Err(error) => return println!("\nSKIPPED: {error}"),
+        };
+        println!("\ninstance {}", counter.instance.file_name().unwrap().to_string_lossy());
+        let work = || {
+            let own = counter.instance.join("events/raw_syscalls/sys_enter/enable");
+            println!("on {}", fs::read_to_string(own)?);
+            nix::sys::signal::raise(nix::sys::signal::Signal::SIGINT)?;
+            Ok(())
+        };
+        counter.counted(&[std::process::id()], work).unwrap();
+    }
+
+    #[test]
+    fn an_interrupt_switches_it_off_and_removes_it() {
+        // One that is made later would remove what is left.
+        let Ok(counter) = Counter::new() else { return println!("SKIPPED: tracefs may not be mounted here") };
+        let output = run_ignored("compare::syscalls::tests::interrupted");
+        assert_eq!(output.status.code(), Some(128 + 2), "{output:?}");
+        assert!(said(&output, "on ").starts_with('1'));
+        let left = counter.instance.with_file_name(said(&output, "instance "));
+        assert!(!left.exists(), "{}", left.display());
     }
 
     #[test]

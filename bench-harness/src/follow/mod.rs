@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use viaduct::control::{self, Handle, Options, Source};
 
 use crate::draw::{Random, internet};
+use crate::interrupt::Folder;
 use crate::load::{Generator, Sink};
 use crate::measure::resident;
 use crate::progress;
@@ -70,7 +71,7 @@ pub struct Args {
 /// Runs the measurement; `true`: all conditions hold.
 pub fn execute(args: &Args) -> io::Result<bool> {
     let world = World::build()?;
-    let folder = tempfile::tempdir()?;
+    let folder = Folder::new()?;
     let mut random = Random(args.seed);
     let bar = progress::spinner("drawing routes");
     let mut nets = internet(args.v4, args.v6, &mut random);

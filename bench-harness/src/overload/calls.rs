@@ -16,6 +16,7 @@ use nix::sched::CpuSet;
 use super::Args;
 use super::judge::{Findings, Round};
 use super::window::Window;
+use crate::interrupt::Folder;
 use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport, histogram};
 use crate::measure::Watch;
 use crate::output::say;
@@ -76,7 +77,7 @@ struct Bench<'a> {
 
 pub(super) fn execute(args: &Args) -> io::Result<bool> {
     let world = World::build()?;
-    let folder = tempfile::tempdir()?;
+    let folder = Folder::new()?;
     let mut results = Results::begin();
     let mut configuration = overload_configuration(args.stateful);
     if !args.name_callee {

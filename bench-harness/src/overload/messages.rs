@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Args;
 use crate::compare::{Bench, MESSAGES, Measured, Plan};
+use crate::interrupt::Folder;
 use crate::output::say;
 use crate::peak::Search;
 use crate::progress;
@@ -26,7 +27,7 @@ const OFFERED: f64 = 0.995;
 /// Runs the overload; `true`: all conditions hold.
 pub fn execute(args: &Args) -> io::Result<bool> {
     let world = World::build()?;
-    let folder = tempfile::tempdir()?;
+    let folder = Folder::new()?;
     let start = || Subject::viaduct(folder.path(), 100);
     let mut viaduct = start()?;
     let mut bench = Bench::new(&world, FORWARDER_CORE, true, None)?;

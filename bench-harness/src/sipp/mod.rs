@@ -14,6 +14,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::interrupt::Folder;
 use crate::output::{say, tell};
 use crate::progress;
 use crate::subject::Subject;
@@ -126,7 +127,7 @@ pub fn execute(args: &Args) -> ExitCode {
 fn run(args: &Args) -> io::Result<Vec<Row>> {
     let scenarios = scenarios(args)?;
     let stage = Stage::build(args)?;
-    let folder = tempfile::tempdir()?;
+    let folder = Folder::new()?;
     let mut viaduct = None;
     if stage.world.is_some() {
         viaduct = Some(Subject::configured(folder.path(), &configuration())?);

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::Args;
 use super::verdict::{self, Property};
 use super::watch::{Metrics, open_files};
+use crate::interrupt::Folder;
 use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport};
 use crate::output::say;
 use crate::progress;
@@ -80,7 +81,7 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
 
 fn run(args: &Args) -> io::Result<Findings> {
     let world = World::build()?;
-    let folder = tempfile::tempdir()?;
+    let folder = Folder::new()?;
     let at = |port| world.socket_at_sink(SocketAddr::new((*SINK.ip()).into(), port));
     let (refusing, _silent) = (at(REFUSING)?, at(SILENT)?);
     let mut subject = Subject::configured(folder.path(), &configuration())?;

@@ -21,6 +21,7 @@ use super::watch::{Kernel, Metrics, open_files};
 use crate::compare::{Bench, MESSAGES};
 use crate::draw::{Random, internet};
 use crate::follow::batch;
+use crate::interrupt::Folder;
 use crate::load::{Generator, Sink};
 use crate::progress;
 use crate::results::model::Load;
@@ -92,7 +93,7 @@ impl<'a> Run<'a> {
     /// All of it.
     pub fn whole(args: &Args) -> io::Result<(Facts, Findings)> {
         let world = World::build()?;
-        let folder = tempfile::tempdir()?;
+        let folder = Folder::new()?;
         let mut random = Random(args.seed);
         let spinner = progress::spinner("giving routes to the kernel");
         let nets = networks(args, &mut random);
