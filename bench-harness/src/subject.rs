@@ -273,7 +273,7 @@ impl Subject {
 
 /// Has the kernel end the program when the calling thread ends, even by SIGKILL: it would be left in a network namespace
 /// that nobody finds.
-fn end_with_us(command: &mut Command) {
+pub fn end_with_us(command: &mut Command) {
     // SAFETY: between fork and exec only one system call is made.
     unsafe {
         command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?));

@@ -1,7 +1,9 @@
 //! `bench-harness sipp` makes its calls and says how SIPp ended. Needs root or user namespaces, and SIPp.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_bench-harness");
 
@@ -40,4 +42,42 @@ fn a_port_that_is_taken_is_sipps_exit_code_and_ours() {
     let code = done.status.code().expect("an exit code");
     assert!(code >= 254, "{code}: {said}");
     assert!(said.contains(&format!("SIPp's exit code {code}")), "{said}");
+}
+
+/// Processes that this one started.
+fn children(process: u32) -> Vec<u32> {
+    let of = format!("/proc/{process}/task/{process}/children");
+    let list = std::fs::read_to_string(of).unwrap_or_default();
+    list.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+}
+
+#[test]
+fn what_a_signal_ends_leaves_no_sipp() {
+    for signal in ["TERM", "INT"] {
+        if sipp(&["--help"]).is_none() {
+            return;
+        }
+        // Nobody answers at the discard port, so it waits.
+        let words = ["sipp", "--scenario", "own-error", "--calls", "1", "--via", "127.0.0.1:9"];
+        let mut command = Command::new(PROGRAM);
+        command.args(words).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut harness = command.spawn().expect("the program starts");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut all = Vec::new();
+        while all.is_empty() && Instant::now() < deadline {
+            sleep(Duration::from_millis(20));
+            all = children(harness.id());
+        }
+        assert!(!all.is_empty(), "it starts SIPp");
+        sleep(Duration::from_millis(200));
+        let kill = Command::new("kill").args([&format!("-{signal}"), &harness.id().to_string()]).status();
+        assert!(kill.expect("kill").success());
+        harness.wait().expect("it ends");
+        sleep(Duration::from_millis(500));
+        for id in all {
+            let name = std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            assert!(!name.starts_with("sipp") || stat.contains(") Z"), "{signal}: {stat}");
+        }
+    }
 }

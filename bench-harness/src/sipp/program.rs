@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::outcome::{Counts, End, counts};
+use crate::interrupt::Group;
 
 /// After this time beyond the schedule SIPp counts what is not finished as failed: Timer B is 32 s (RFC 3261 §17.1.1.2).
 const GIVE_UP: Duration = Duration::from_secs(40);
@@ -20,6 +22,7 @@ const STOP: Duration = Duration::from_secs(3);
 /// A running SIPp; killed when dropped.
 pub struct Sipp {
     child: Child,
+    _group: Group,
     statistics: PathBuf,
     errors: PathBuf,
     screen: PathBuf,
@@ -62,11 +65,13 @@ impl Sipp {
         command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(&statistics);
         command.arg("-trace_err").arg("-error_file").arg(&errors).current_dir(folder);
         command.env("TERM", "dumb").stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let child = command.spawn().map_err(|error| match error.kind() {
+        // The thread that starts it may end before it, so its end is bound to the process.
+        let child = command.process_group(0).spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => io::Error::other("there is no sipp\n  hint: apt install sip-tester"),
             _ => error,
         })?;
-        Ok(Self { child, statistics, errors, screen, stopped: false })
+        let group = Group::new(child.id())?;
+        Ok(Self { child, _group: group, statistics, errors, screen, stopped: false })
     }
 
     /// What it has counted so far.
