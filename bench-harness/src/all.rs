@@ -150,7 +150,8 @@ const PLAN: [Step; 9] = [
 
 /// Runs the plan; `true`: every part met its conditions, and nothing is worse.
 pub fn execute(args: &Args) -> io::Result<bool> {
-    fs::create_dir_all(&args.out)?;
+    let old = args.against.read()?;
+    results::prepare(&args.out)?;
     let plan = args.plan();
     announce(args, &plan);
     let mut results = Results::begin();
@@ -181,7 +182,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     results::summarise(&args.out, &results, &plots)?;
     print(&results, begin.elapsed(), &args.out)?;
     let passed = results.parts.values().all(|part| part.passed);
-    Ok(passed & args.against.judge(&results)?)
+    Ok(passed & old.judge(&results)?)
 }
 
 impl Args {

@@ -63,6 +63,8 @@ const EXTRA: &str = "full_tables_extra";
 
 /// Runs the measurement; `true`: within all limits, and nothing is worse.
 pub fn execute(args: &Args) -> io::Result<bool> {
+    let old = args.against.read()?;
+    args.out.as_deref().map_or(Ok(()), results::prepare)?;
     let limits = args.limits.as_deref().map(read_limits).transpose()?;
     let mut results = Results::begin();
     let wanted = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
@@ -93,7 +95,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     if !over.is_empty() {
         say!("instructions: over the limit, or not counted: {}", over.join(", "))?;
     }
-    Ok(over.is_empty() & args.against.judge(&results)?)
+    Ok(over.is_empty() & old.judge(&results)?)
 }
 
 /// What is known so far stays where the run is ended early.

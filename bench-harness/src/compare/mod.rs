@@ -148,6 +148,8 @@ const OURS: [Peer; 7] = [
 /// Runs the comparison, writes what was asked for and prints it; `true`: Viaduct lost nothing below the knee, and no
 /// figure is worse than those it is held against.
 pub fn execute(args: &Args) -> io::Result<bool> {
+    let old = args.against.read()?;
+    args.out.as_deref().map_or(Ok(()), results::prepare)?;
     let (results, histograms) = run(args)?;
     let results = results.concluded();
     if let Some(folder) = &args.out {
@@ -159,7 +161,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     let ours = |sample: &&Sample| OURS.iter().any(|peer| peer.name() == sample.subject);
     let ours = results.samples.iter().filter(ours);
     let lost = ours.filter(below).map(lost).sum::<u64>();
-    Ok((lost == 0) & args.against.judge(&results)?)
+    Ok((lost == 0) & old.judge(&results)?)
 }
 
 /// Addresses that a certificate has to be for.

@@ -76,6 +76,7 @@ struct Bench<'a> {
 }
 
 pub(super) fn execute(args: &Args) -> io::Result<bool> {
+    args.out.as_deref().map_or(Ok(()), results::prepare)?;
     let world = World::build()?;
     let folder = Folder::new()?;
     let mut results = Results::begin();

@@ -29,6 +29,7 @@ pub struct Judging {
 
 /// For commands that measure and then compare.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(mut_arg("thresholds", |arg| arg.requires("against")), mut_arg("junit", |arg| arg.requires("against")))]
 pub struct Against {
     /// Hold the figures against those of an older results.json; exit code 1 where one is worse
     #[arg(long, value_name = "OLD.json")]
@@ -38,10 +39,33 @@ pub struct Against {
 }
 
 impl Against {
+    /// Reads what figures are held against. Before anything is measured, because `--out` may write into the same file.
+    ///
+    /// # Errors
+    /// It is no results.json, or there is no folder for the verdicts.
+    pub fn read(&self) -> io::Result<Old<'_>> {
+        if let Some(file) = &self.judging.junit {
+            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if folder.is_some_and(|folder| !folder.is_dir()) || file.is_dir() {
+                return Err(io::Error::other(format!("{}: no file can be written there", file.display())));
+            }
+        }
+        let results = self.against.as_deref().map(super::read).transpose()?;
+        Ok(Old { judging: &self.judging, results })
+    }
+}
+
+/// What figures are held against, if that was asked for.
+#[derive(Debug)]
+pub struct Old<'a> {
+    judging: &'a Judging,
+    results: Option<Results>,
+}
+
+impl Old<'_> {
     /// Prints and writes what was asked for; `true`: nothing is worse, or nothing was asked for.
     pub fn judge(&self, results: &Results) -> io::Result<bool> {
-        let Some(old) = &self.against else { return Ok(true) };
-        self.judging.judge(&super::read(old)?, results)
+        self.results.as_ref().map_or(Ok(true), |old| self.judging.judge(old, results))
     }
 }
 
@@ -239,7 +263,8 @@ fn table(rows: &[Row]) -> String {
 }
 
 fn write_junit(file: &Path, rows: &[Row]) -> io::Result<()> {
-    fs::write(file, junit(rows).map_err(io::Error::other)?)
+    let text = junit(rows).map_err(io::Error::other)?;
+    fs::write(file, text).map_err(|error| super::named(file, &error))
 }
 
 /// One test case for each figure; one that only one run has is skipped.
@@ -430,15 +455,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let against = Against { against: Some(earlier(folder.path())), judging: Judging::default() };
         let mut now = crate::results::tests::results().concluded();
-        assert!(against.judge(&now).unwrap());
+        assert!(against.read().unwrap().judge(&now).unwrap());
         let old = crate::results::read(against.against.as_ref().unwrap()).unwrap();
         now.ratios.cpu_per_stateful_call_vs_kamailio_mhomed = paired(0.5);
         let found = verdicts(&old, &now, &[]);
         let of = |name| found.iter().find(|(figure, _)| *figure == name).map(|(_, verdict)| *verdict);
         assert_eq!(of("cpu_per_call_vs_kamailio"), Some(Verdict::Same), "{found:?}");
         assert_eq!(of("cpu_per_stateful_call_vs_kamailio_mhomed"), Some(Verdict::NotComparable));
-        assert!(against.judge(&now).unwrap(), "0.5 is not worse than what was none");
+        assert!(against.read().unwrap().judge(&now).unwrap(), "0.5 is not worse than what was none");
         now.ratios.cpu_per_call_vs_kamailio = paired(0.7);
-        assert!(!against.judge(&now).unwrap());
+        assert!(!against.read().unwrap().judge(&now).unwrap());
     }
 }

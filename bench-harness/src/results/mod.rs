@@ -86,10 +86,25 @@ fn begun_afresh(samples: &[Sample]) -> BTreeMap<String, u32> {
     subjects
 }
 
+/// Makes the folder where there is none, and tries whether files can be written there, before anything is measured for them.
+///
+/// # Errors
+/// They cannot, with the path.
+pub fn prepare(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder).map_err(|error| named(folder, &error))?;
+    let file = folder.join(format!(".{FILE}.new"));
+    fs::write(&file, "{}").and_then(|()| fs::remove_file(&file)).map_err(|error| named(&file, &error))
+}
+
+/// The same error, with the path that it is about.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 /// Writes `results.json`, `report.md`, plots (`*.svg`) and histograms (`*.hgrm`) into the folder, which it makes
 /// where there is none; names what it wrote. [`Results::ratios`] are those of [`Results::concluded`].
 pub fn write(folder: &Path, results: &Results, histograms: &Histograms) -> io::Result<Vec<PathBuf>> {
-    fs::create_dir_all(folder)?;
+    fs::create_dir_all(folder).map_err(|error| named(folder, &error))?;
     let results = results.clone().concluded();
     let mut files = plots::of(&results.samples)?;
     for load in Load::ALL {
