@@ -5,6 +5,7 @@ mod cases;
 mod certificates;
 mod compare;
 mod connections;
+mod died;
 mod draw;
 mod fib;
 mod follow;
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             tell!("bench-harness: {error}");
+            died::leave_word(&error);
             ExitCode::FAILURE
         }
     }

@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::certificates::{AUTHORITY, CERTIFICATE, KEY};
+use crate::died::Died;
 use crate::interrupt::Group;
 use crate::load::{Driver, Offer, Outcome, Settings, Transport};
 use crate::measure::bytes_of;
@@ -128,11 +129,7 @@ impl Subject {
     pub fn check_alive(&mut self) -> io::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => Err(io::Error::other(format!(
-                "{} ended with {status}; it said:\n{}",
-                self.name,
-                self.words()
-            ))),
+            Some(status) => Err(Died::error(self.name, &status.to_string(), &self.words())),
         }
     }
 

@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use crate::certificates;
 use crate::interrupt::Folder;
 use crate::load::{Secure, Transport};
+use crate::output::tell;
 use crate::progress;
 use crate::results::against::Against;
 use crate::results::model::{Load, Results, Sample};
@@ -88,7 +89,7 @@ ticket. What a forwarder does unasked stays: tickets that it issues are part of 
 
 What is known after each round stands in the folder of --out already, if the run is ended early.
 
-Passes (exit code 0) when Viaduct lost no message of calls, connections and `paced`, and none had to be sent again.
+Passes (exit code 0) when Viaduct lost no message of calls, connections and `paced`, and none had to be sent again, and no subject died.
 
 Needs root (or user namespaces, then without system calls), two cores, and a quiet machine. With the windows' usual
 length nine rounds of all subjects take about half an hour.
@@ -161,7 +162,8 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     let ours = |sample: &&Sample| OURS.iter().any(|peer| peer.name() == sample.subject);
     let ours = results.samples.iter().filter(ours);
     let lost = ours.filter(below).map(lost).sum::<u64>();
-    Ok((lost == 0) & old.judge(&results)?)
+    results.died.iter().for_each(|(name, why)| tell!("{name} died: {why}"));
+    Ok((lost == 0 && results.died.is_empty()) & old.judge(&results)?)
 }
 
 /// Addresses that a certificate has to be for.
@@ -227,6 +229,13 @@ pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
         },
     );
     bar.finish_and_clear();
-    done?;
+    if let Err(error) = done {
+        rounds.ends_by(&error);
+        let (results, histograms) = rounds.into_results();
+        if let Some(folder) = &args.out {
+            results::write(folder, &results, &histograms)?;
+        }
+        return Err(error);
+    }
     Ok(rounds.into_results())
 }

@@ -13,10 +13,11 @@ use super::order::{IN_TURN, Turn, turns};
 use super::peers::{Peer, Setting, Started};
 use super::rates::{Group, Rates, rate_name, whole};
 use super::window::{Bench, Found, Measured, Plan, Start, search_for};
+use crate::died::Died;
 use crate::output::tell;
 use crate::peak::{Search, Verdict, is_carried, settle};
 use crate::results::Histograms;
-use crate::results::model::{Load, Results};
+use crate::results::model::{EndedEarly, Load, Results};
 use crate::subject::Subject;
 
 /// So far below its knee the search of a round begins.
@@ -124,6 +125,8 @@ impl<'w> Rounds<'w> {
     pub fn run(&mut self, ask: &Ask, bar: &ProgressBar, round_over: &RoundOver<'_>) -> io::Result<()> {
         let subjects = self.subjects.len();
         let takers = |load: &Load| self.subjects.iter().filter(|entrant| entrant.peer.takes(*load)).count();
+        let goes_on = |done: u32| EndedEarly::goes_on(done as usize, ask.rounds as usize, "rounds");
+        self.results.ended_early = goes_on(0);
         let round: usize = ask.loads.iter().map(takers).sum();
         bar.set_length((2 * subjects + ask.rounds as usize * round) as u64);
         for peer in self.peers() {
@@ -136,12 +139,14 @@ impl<'w> Rounds<'w> {
         }
         bar.inc(subjects as u64);
         for round in 0..ask.rounds {
+            self.results.ended_early = goes_on(round);
             for load in &ask.loads {
                 for turn in turns(&self.peers(), *load, round) {
                     self.turn(turn, *load, ask, round, bar)?;
                     bar.inc(turn.peers().len() as u64);
                 }
             }
+            self.results.ended_early = goes_on(round + 1);
             round_over(&self.results, &self.histograms)?;
         }
         Ok(())
@@ -155,6 +160,9 @@ impl<'w> Rounds<'w> {
     fn unless_foreign(&mut self, peer: Peer, done: io::Result<()>) -> io::Result<()> {
         match done {
             Err(error) if peer.is_foreign() => {
+                if Died::is(&error) {
+                    self.results.died.insert(peer.name().into(), error.to_string());
+                }
                 self.results.skipped.insert(peer.name().into(), error.to_string());
                 self.subjects.retain(|entrant| entrant.peer != peer);
                 Ok(())
@@ -330,6 +338,13 @@ impl<'w> Rounds<'w> {
             _ => (self.results.offered.get(&rate_name(load, peer))?.per_second, ask.window),
         };
         Some(Plan { load, rate: whole(rate), length })
+    }
+
+    /// The run goes no further; what was found says why.
+    pub fn ends_by(&mut self, error: &io::Error) {
+        if let Some(early) = &mut self.results.ended_early {
+            early.why = error.to_string();
+        }
     }
 
     /// Ends all forwarders; what was found.

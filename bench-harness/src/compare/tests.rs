@@ -304,3 +304,22 @@ fn calls_and_connections(samples: &[Sample]) {
     all_accounted_for(connections, 2);
     assert_eq!(connections.calls * 2, connections.sent, "{connections:?}");
 }
+
+#[test]
+fn who_dies_in_a_window_is_named_with_its_last_words() {
+    let world = World::build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut subject = Peer::Viaduct.start(&setting(folder.path()), 0).unwrap().subject;
+    let mut bench = Bench::new(&world, FORWARDER_CORE, false, None).unwrap();
+    bench.wait_for(&mut subject, Load::Messages).unwrap();
+    let id = nix::unistd::Pid::from_raw(subject.id().try_into().unwrap());
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(600));
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL).unwrap();
+    });
+    let plan = Plan { load: Load::Messages, rate: RATE, length: Duration::from_secs(1) };
+    let error = bench.window(&mut subject, plan, 0).err().unwrap();
+    killer.join().unwrap();
+    let said = error.to_string();
+    assert!(crate::died::Died::is(&error) && said.starts_with("viaduct ended with signal: 9"), "{said}");
+}

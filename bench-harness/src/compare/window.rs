@@ -139,9 +139,9 @@ impl<'w> Bench<'w> {
     /// Measures one window. The forwarder runs for its time only.
     pub fn window(&mut self, subject: &mut Subject, plan: Plan, round: u32) -> io::Result<Measured> {
         subject.go_on()?;
-        let measured = self.measure(subject, plan, round, (DRAIN, false));
+        let measured = self.measure(subject, plan, round, (DRAIN, false))?;
         subject.pause()?;
-        measured
+        Ok(measured)
     }
 
     /// The same; a forwarder that lost something is ended then, and begun by `start`: what it keeps of that is none of its next
@@ -241,10 +241,9 @@ impl<'w> Bench<'w> {
     ) -> io::Result<[Measured; 2]> {
         first.go_on()?;
         second.go_on()?;
-        let measured = self.measure_in_turn([&mut *first, &mut *second], plan, round);
+        let mut measured = self.measure_in_turn([&mut *first, &mut *second], plan, round)?;
         first.pause()?;
         second.pause()?;
-        let mut measured = measured?;
         for (measured, (subject, start)) in
             measured.iter_mut().zip([(first, start_first), (second, start_second)])
         {
@@ -268,11 +267,14 @@ impl<'w> Bench<'w> {
         for subject in [&mut *first, &mut *second] {
             self.offer(subject, plan.load, &plan.warm_up(offer))?;
         }
-        let both = [&*first, &*second];
         let before = [self.core.read(first)?, self.core.read(second)?];
         let offer = Offer { rate: offer.rate * 2.0, ..offer };
-        let settings = both.map(|subject| settings(subject.address, plan.load));
-        let outcomes = self.drive(plan.load, |driver| driver.run_in_turn(settings, &offer))?;
+        let settings = [&*first, &*second].map(|subject| settings(subject.address, plan.load));
+        let outcomes = self.drive(plan.load, |driver| driver.run_in_turn(settings, &offer));
+        first.check_alive()?;
+        second.check_alive()?;
+        let both = [&*first, &*second];
+        let outcomes = outcomes?;
         let mut measured = Vec::new();
         for ((subject, before), outcome) in both.into_iter().zip(before).zip(outcomes) {
             let spent = self.core.read(subject)?.since(&before);
@@ -305,6 +307,8 @@ impl<'w> Bench<'w> {
             _ => self.drive(plan.load, |driver| driver.run(&offer)).map(|outcome| (outcome, None)),
         };
         self.counter = counter;
+        // Whatever else became of the window: that is why.
+        subject.check_alive()?;
         let (outcome, syscalls) = counted?;
         let spent = self.core.read(subject)?.since(&before);
         let mut measured = account(subject, plan, round, &outcome, spent, watch.verdict(&outcome)?)?;

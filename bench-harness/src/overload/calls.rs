@@ -241,6 +241,7 @@ impl<'a> Bench<'a> {
         let cpu = self.subject.cpu()?;
         let (kernel, metrics) = (Kernel::read()?, Metrics::read()?);
         let outcome = self.offer(rate, length)?;
+        self.subject.check_alive()?;
         let cpu = self.subject.cpu()? - cpu;
         // What was counted last is told within a second.
         std::thread::sleep(Duration::from_millis(1_100));

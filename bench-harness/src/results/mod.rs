@@ -8,6 +8,7 @@
 
 pub mod against;
 mod curves;
+mod ended;
 mod hgrm;
 pub mod machine;
 pub mod model;
@@ -74,6 +75,8 @@ impl Results {
         self.micro.extend(other.micro);
         self.offered.extend(other.offered);
         self.skipped.extend(other.skipped);
+        self.died.extend(other.died);
+        self.ended_early = other.ended_early.or(self.ended_early.take());
         self.parts.extend(other.parts);
     }
 }

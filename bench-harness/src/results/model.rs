@@ -38,11 +38,45 @@ pub struct Results {
     /// How often each subject was started afresh after a window of the rounds, because something of it was lost.
     #[serde(default)]
     pub begun_afresh: BTreeMap<String, u32>,
+    /// Why it holds less than was asked for; `None`: the run came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_early: Option<EndedEarly>,
+    /// Subjects that ended by themselves while they were measured, with what they said.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub died: BTreeMap<String, String>,
     /// What was asked for and could not be measured, and why.
     pub skipped: BTreeMap<String, String>,
     /// Commands of their own that a run of all was made of, by name.
     #[serde(default)]
     pub parts: BTreeMap<String, Part>,
+}
+
+/// A run that did not come to its end, or not yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EndedEarly {
+    /// What kept it from that.
+    pub why: String,
+    /// How much of it is done.
+    pub done: usize,
+    /// How much was asked for.
+    pub asked: usize,
+    /// What that is counted in: rounds, parts.
+    pub unit: String,
+}
+
+impl EndedEarly {
+    /// It goes on: what says so is left only where it is killed.
+    pub fn goes_on(done: usize, asked: usize, unit: &str) -> Option<Self> {
+        let why = "it was interrupted, or still runs".to_owned();
+        (done < asked).then(|| Self { why, done, asked, unit: unit.to_owned() })
+    }
+}
+
+impl fmt::Display for EndedEarly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { why, done, asked, unit } = self;
+        write!(f, "ended early, with {done} of {asked} {unit} done: {why}")
+    }
 }
 
 /// Why windows of two subjects are no comparison: what they lost of the same, and where the load was late.
@@ -112,6 +146,9 @@ pub struct Part {
     pub seconds: f64,
     /// Its exit code was 0: what it holds itself to, it met.
     pub passed: bool,
+    /// Why it failed, where that was no condition of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// What it printed, by its `--json`; null for one that writes files of its own.
     pub said: serde_json::Value,
 }

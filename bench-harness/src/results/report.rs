@@ -131,6 +131,7 @@ pub fn measured_by(figure: &str) -> &'static str {
 /// The whole report; `plots` are files beside it.
 pub fn text(results: &Results, plots: &[String]) -> String {
     let mut text = format!("# What Viaduct costs\n\n{}\n\n", place(results));
+    text.push_str(&super::ended::text(results));
     figures(&mut text, results);
     skipped(&mut text, &results.skipped);
     for plot in plots {
@@ -273,7 +274,7 @@ fn parts(text: &mut String, results: &Results) {
     }
     text.push_str("## Parts of the run\n\n| part | its conditions | took | command |\n|---|---|---|---|\n");
     for (name, part) in &results.parts {
-        let verdict = if part.passed { "met" } else { "**not met**" };
+        let verdict = super::ended::verdict(part);
         let _ =
             writeln!(text, "| {name} | {verdict} | {:.0} s | `{}` |", part.seconds, part.command.join(" "));
     }

@@ -63,7 +63,10 @@ pub fn results() -> Results {
     results.micro.insert("fib_lookup_zipf_1200000".into(), Micro { instructions: None, ns: Some(25.0) });
     let said = serde_json::json!({ "passed": false });
     let command = ["bench-harness", "overload", "--json"].map(str::to_owned).to_vec();
-    results.parts.insert("overload".into(), Part { command, seconds: 12.3, passed: false, said });
+    results.parts.insert(
+        "overload".into(),
+        Part { command, seconds: 12.3, passed: false, why: Some("no such process\nand more".into()), said },
+    );
     results.skipped.insert("opensips".into(), "no binary was named\n(--opensips PATH)".into());
     results
 }
@@ -379,12 +382,29 @@ fn what_is_not_measured_is_null_and_stands_in_the_report() {
     assert!(report.contains("| `parse` | 680.0 (0.200) | – |"), "{report}");
     assert!(report.contains("| viaduct | 1000 | 9 | 1.540 µs (1.100) |"), "{report}");
     assert!(
-        report.contains("| overload | **not met** | 12 s | `bench-harness overload --json` |"),
+        report
+            .contains("| overload | **not met**: no such process | 12 s | `bench-harness overload --json` |"),
         "{report}"
     );
     assert_eq!(json["parts"]["overload"]["said"]["passed"], false);
     let at = |what: &str| report.find(what).unwrap_or_else(|| panic!("no {what} in\n{report}"));
     assert!(at("| figure |") < at("## Not measured") && at("## Not measured") < at("## Load: messages"));
+}
+
+#[test]
+fn a_run_that_ended_early_says_so_first() {
+    let mut results = results();
+    assert!(!report::text(&results, &[]).contains("ended early"));
+    results.ended_early = EndedEarly::goes_on(2, 9, "rounds");
+    results.died.insert("kamailio".into(), "kamailio ended with exit status: 255; it said:\nno shm".into());
+    let report = report::text(&results, &[]);
+    let at = |what: &str| report.find(what).unwrap_or_else(|| panic!("no {what} in\n{report}"));
+    assert!(at("**This run ended early, with 2 of 9 rounds done: it was interrupted") < at("| figure |"));
+    assert!(at("**kamailio died") < at("no shm") && at("no shm") < at("| figure |"));
+    let mut all = Results::default();
+    all.absorb(results.clone());
+    assert_eq!((&all.ended_early, &all.died), (&results.ended_early, &results.died));
+    assert_eq!(EndedEarly::goes_on(9, 9, "rounds"), None);
 }
 
 #[test]
