@@ -5,6 +5,7 @@ mod budget;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -12,10 +13,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::compare::{Family, Selection, estimate};
+use crate::died;
 use crate::interrupt::Folder;
 use crate::output::{say, tell};
 use crate::results::against::Against;
-use crate::results::model::{Load, Part, Results};
+use crate::results::model::{EndedEarly, Load, Part, Results};
 use crate::results::{self, FILE};
 use budget::{Budget, Output, output};
 
@@ -23,7 +25,7 @@ use budget::{Budget, Output, output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Prints what it is going to do and how long that takes, then runs each part as a program of its own: most build network
-namespaces. A part that fails does not keep the next from running. The folder then holds results.json, report.md, plots
+namespaces. A part that fails does not keep the next from running. After each part the folder holds results.json, report.md, plots
 and histograms, with the figures of all parts: ratios of the comparison, instructions and times of pieces of code (`micro`), what is
 left under overload (`calls`). Exit code 0: each part met what its help says that it holds itself to.
 
@@ -177,6 +179,9 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         let begun = Instant::now();
         plots.extend(step.run(args, budget.left(begin.elapsed()), &mut results)?);
         budget.done(planned, begun.elapsed());
+        let mut so_far = results.clone().concluded();
+        so_far.ended_early = EndedEarly::goes_on(number + 1, plan.len(), "parts").or(so_far.ended_early);
+        results::summarise(&args.out, &so_far, &plots)?;
     }
     let results = results.concluded();
     results::summarise(&args.out, &results, &plots)?;
@@ -250,15 +255,17 @@ impl Step {
     fn run(&self, args: &Args, at_most: Option<Duration>, results: &mut Results) -> io::Result<Vec<String>> {
         // What an earlier run left in its folder would be none of this one's.
         let folder = Folder::new()?;
+        let told = Folder::new()?;
+        let (variable, why) = died::word(told.path());
         let mut program = Command::new(std::env::current_exe()?);
         let words = self.words(args);
-        program.args(&words);
+        program.args(&words).env(variable, &why);
         if self.writes {
             program.arg("--out").arg(folder.path());
         } else {
             program.arg("--json");
         }
-        let begin = Instant::now();
+        let (begin, died) = (Instant::now(), results.died.len());
         let Output { status, stdout } = output(&mut program, at_most)?;
         let seconds = begin.elapsed().as_secs_f64();
         let said = serde_json::from_slice(&stdout).unwrap_or(Value::Null);
@@ -279,10 +286,18 @@ impl Step {
         };
         let words = words.iter().map(|word| word.to_string_lossy().into_owned());
         let command = std::iter::once("bench-harness".to_owned()).chain(words).collect();
-        let part = Part { command, seconds, passed: status.success(), said };
+        let passed = status.success();
+        let why = fs::read_to_string(why).ok().or_else(|| died_of(results, died));
+        let why = why.or_else(|| status.signal().map(|_| format!("it ended with {status}")));
+        let part = Part { command, seconds, passed, why: why.filter(|_| !passed), said };
         results.parts.insert(self.name.to_owned(), part);
         Ok(plots)
     }
+}
+
+/// Who died in a part that came to its end all the same; its conditions are not met then.
+fn died_of(results: &Results, before: usize) -> Option<String> {
+    results.died.values().next_back().filter(|_| results.died.len() > before).cloned()
 }
 
 /// Takes in the figures of a part's results.json, and its plots and histograms; names the plots.
@@ -302,7 +317,9 @@ fn take_in(out: &Path, folder: &Path, results: &mut Results) -> io::Result<Vec<S
 
 fn print(results: &Results, took: Duration, folder: &Path) -> io::Result<()> {
     for (name, part) in &results.parts {
-        say!("{} {name:10} {:6.1} s", if part.passed { "PASS" } else { "FAIL" }, part.seconds)?;
+        let why = part.why.as_deref().and_then(|why| why.lines().next()).map(|why| format!("  {why}"));
+        let verdict = if part.passed { "PASS" } else { "FAIL" };
+        say!("{verdict} {name:10} {:6.1} s{}", part.seconds, why.unwrap_or_default())?;
     }
     for (name, why) in results.skipped.iter().filter(|(name, _)| PLAN.iter().any(|step| step.name == *name)) {
         say!("NONE {name:10} {why}")?;

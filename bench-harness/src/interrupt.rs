@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use tempfile::TempDir;
 
-/// Process groups that end with this process when it is interrupted; 0: a free place.
+/// Process groups that end with this process when it is interrupted, and below zero processes that are asked to; 0: a free
+/// place.
 static GROUPS: [AtomicI32; 64] = [const { AtomicI32::new(0) }; 64];
 
 /// A process group that an interrupt ends with this process.
@@ -25,8 +26,19 @@ impl Group {
     /// # Errors
     /// There is no place for one more, or signals cannot be handled.
     pub fn new(group: u32) -> io::Result<Self> {
+        Self::keep(i32::try_from(group).map_err(io::Error::other)?)
+    }
+
+    /// One process, which ends by itself what it has started, once it is asked (SIGTERM).
+    ///
+    /// # Errors
+    /// As of [`Self::new`].
+    pub fn of_one(process: u32) -> io::Result<Self> {
+        Self::keep(-i32::try_from(process).map_err(io::Error::other)?)
+    }
+
+    fn keep(group: i32) -> io::Result<Self> {
         handle()?;
-        let group = i32::try_from(group).map_err(io::Error::other)?;
         let free = |place: &AtomicI32| {
             place.compare_exchange(0, group, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         };
@@ -170,6 +182,8 @@ extern "C" fn end(signal: i32) {
         if group > 0 {
             // SAFETY: a system call that handlers may make, on a group that this process has started.
             unsafe { libc::kill(-group, libc::SIGKILL) };
+        } else if group < 0 {
+            ask(-group);
         }
     }
     for path in INSTANCES.iter().map(|place| place.load(Ordering::Acquire)).filter(|path| !path.is_null()) {
@@ -188,6 +202,20 @@ extern "C" fn end(signal: i32) {
     }
     // SAFETY: ends the process without running anything else of it.
     unsafe { libc::_exit(128 + signal) };
+}
+
+/// Asks a process to end, and waits a little until it has.
+fn ask(process: i32) {
+    // SAFETY: system calls that handlers may make, on a process that this one has started.
+    unsafe {
+        libc::kill(process, libc::SIGTERM);
+        for _ in 0..200 {
+            if libc::waitpid(process, ptr::null_mut(), libc::WNOHANG) != 0 {
+                return;
+            }
+            libc::poll(ptr::null_mut(), 0, 10);
+        }
+    }
 }
 
 /// So often a folder is tried that cannot be removed.
@@ -242,9 +270,13 @@ pub mod tests {
     use super::*;
 
     /// Runs one of this program's ignored tests as a program of its own; what it did.
-    pub fn run_ignored(name: &str) -> Output {
+    pub fn run_ignored(name: &str, variables: &[(&str, &str)]) -> Output {
         let mut program = Command::new(std::env::current_exe().unwrap());
-        program.args(["--ignored", "--exact", name, "--nocapture"]).output().unwrap()
+        program
+            .envs(variables.iter().copied())
+            .args(["--ignored", "--exact", name, "--nocapture"])
+            .output()
+            .unwrap()
     }
 
     /// What such a test says behind a word.
@@ -273,7 +305,7 @@ pub mod tests {
 
     #[test]
     fn an_interrupt_leaves_neither_folders_nor_programs() {
-        let output = run_ignored("interrupt::tests::interrupted");
+        let output = run_ignored("interrupt::tests::interrupted", &[]);
         assert_eq!(output.status.code(), Some(128 + libc::SIGTERM), "{output:?}");
         assert!(!Path::new(&said(&output, "folder ")).exists(), "{output:?}");
         let stat = fs::read_to_string(format!("/proc/{}/stat", said(&output, "child "))).unwrap_or_default();

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::interrupt::Group;
+use crate::subject::end_with_us;
+
 /// How long a program may take to end once it is asked to.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 /// How often a program is looked at.
@@ -70,7 +73,9 @@ pub fn output(program: &mut Command, at_most: Option<Duration>) -> io::Result<Ou
     // A pipe that nobody reads would stop it.
     let mut file = tempfile::tempfile()?;
     let begin = Instant::now();
+    end_with_us(program);
     let mut child = program.stdin(Stdio::null()).stdout(file.try_clone()?).spawn()?;
+    let _program = Group::of_one(child.id())?;
     let is_over = || at_most.is_some_and(|most| begin.elapsed() >= most);
     let status = loop {
         match child.try_wait()? {
@@ -105,7 +110,10 @@ fn end(child: &mut Child) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
+
     use super::*;
+    use crate::interrupt::tests::{run_ignored, said};
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -130,6 +138,37 @@ mod tests {
         let mut budget = Budget::new(None);
         budget.done(s(1), s(10_000));
         assert_eq!((budget.leaves_out(s(10_000), s(10_000)), budget.left(s(1))), (None, None));
+    }
+
+    #[test]
+    #[ignore = "ends its process; another test runs it"]
+    fn interrupted() {
+        let signal = match std::env::var("SIGNAL").as_deref() {
+            Ok("KILL") => Signal::SIGKILL,
+            _ => Signal::SIGTERM,
+        };
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(500));
+            kill(Pid::this(), signal).unwrap();
+        });
+        let mut waits = Command::new("sh");
+        waits
+            .args(["-c", "echo child $$ >&2; exec sleep 60"])
+            .stderr(std::io::stdout().as_fd().try_clone_to_owned().unwrap());
+        println!();
+        output(&mut waits, None).unwrap();
+    }
+
+    #[test]
+    fn who_is_ended_ends_its_program() {
+        for (signal, code) in [("TERM", Some(128 + 15)), ("KILL", None)] {
+            let done = run_ignored("all::budget::tests::interrupted", &[("SIGNAL", signal)]);
+            assert_eq!(done.status.code(), code, "{done:?}");
+            std::thread::sleep(Duration::from_millis(200));
+            let child = said(&done, "child ");
+            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            assert!(!stat.contains("(sleep)") || stat.contains(") Z"), "{signal}: {stat}");
+        }
     }
 
     #[test]

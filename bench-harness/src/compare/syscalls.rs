@@ -193,7 +193,7 @@ mod tests {
     fn an_interrupt_switches_it_off_and_removes_it() {
         // One that is made later would remove what is left.
         let Ok(counter) = Counter::new() else { return println!("SKIPPED: tracefs may not be mounted here") };
-        let output = run_ignored("compare::syscalls::tests::interrupted");
+        let output = run_ignored("compare::syscalls::tests::interrupted", &[]);
         assert_eq!(output.status.code(), Some(128 + 2), "{output:?}");
         assert!(said(&output, "on ").starts_with('1'));
         let left = counter.instance.with_file_name(said(&output, "instance "));
