@@ -250,7 +250,7 @@ impl Step {
         }
     }
 
-    /// Its own progress goes to the terminal, its results into `results`; names the plots that it brought. After so long it is
+    /// Its own progress goes to the terminal, its results into `results`; names the plots and histograms that it brought. After so long it is
     /// ended.
     fn run(&self, args: &Args, at_most: Option<Duration>, results: &mut Results) -> io::Result<Vec<String>> {
         // What an earlier run left in its folder would be none of this one's.
@@ -300,19 +300,21 @@ fn died_of(results: &Results, before: usize) -> Option<String> {
     results.died.values().next_back().filter(|_| results.died.len() > before).cloned()
 }
 
-/// Takes in the figures of a part's results.json, and its plots and histograms; names the plots.
+/// Takes in the figures of a part's results.json, and its plots and histograms; names the latter.
 fn take_in(out: &Path, folder: &Path, results: &mut Results) -> io::Result<Vec<String>> {
     results.absorb(results::read(&folder.join(FILE))?);
-    let mut plots = Vec::new();
+    let mut brought = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if name.ends_with(".svg") || name.ends_with(".hgrm") {
-            fs::copy(folder.join(&name), out.join(&name))?;
+            let to = out.join(&name);
+            let named = |error| io::Error::other(format!("{}: {error}", to.display()));
+            fs::copy(folder.join(&name), &to).map_err(named)?;
+            brought.push(name);
         }
-        plots.extend(name.ends_with(".svg").then_some(name));
     }
-    plots.sort();
-    Ok(plots)
+    brought.sort();
+    Ok(brought)
 }
 
 fn print(results: &Results, took: Duration, folder: &Path) -> io::Result<()> {

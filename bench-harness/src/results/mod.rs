@@ -109,6 +109,8 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 pub fn write(folder: &Path, results: &Results, histograms: &Histograms) -> io::Result<Vec<PathBuf>> {
     fs::create_dir_all(folder).map_err(|error| named(folder, &error))?;
     let results = results.clone().concluded();
+    // What a program needs stands there before anything can go wrong with what people look at.
+    put_json(folder, &results)?;
     let mut files = plots::of(&results.samples)?;
     for load in Load::ALL {
         files.extend(plots::of_histograms(histograms, load)?);
@@ -117,19 +119,58 @@ pub fn write(folder: &Path, results: &Results, histograms: &Histograms) -> io::R
         files.push((format!("latency-{subject}-{}.hgrm", load.name()), hgrm::text(histogram)));
     }
     for (name, text) in &files {
-        fs::write(folder.join(name), text)?;
+        put(folder, name, text)?;
     }
-    let plots = files.iter().map(|(name, _)| name.clone()).filter(|name| name.ends_with(".svg"));
-    summarise(folder, &results, &plots.collect::<Vec<_>>())?;
-    let names = [FILE, report::FILE].into_iter().chain(files.iter().map(|(name, _)| name.as_str()));
-    Ok(names.map(|name| folder.join(name)).collect())
+    let names: Vec<String> = files.into_iter().map(|(name, _)| name).collect();
+    put_report(folder, &results, &names)?;
+    let all = [FILE, report::FILE].into_iter().chain(names.iter().map(String::as_str));
+    Ok(all.map(|name| folder.join(name)).collect())
 }
 
-/// Writes `results.json` and `report.md` only; the report shows these plots, which stand beside it.
-pub fn summarise(folder: &Path, results: &Results, plots: &[String]) -> io::Result<()> {
-    let json = serde_json::to_string_pretty(results)?;
-    fs::write(folder.join(FILE), json + "\n")?;
-    fs::write(folder.join(report::FILE), report::text(results, plots))
+/// Writes `results.json` and `report.md` only; plots and histograms of this run stand beside them, others are removed.
+pub fn summarise(folder: &Path, results: &Results, beside: &[String]) -> io::Result<()> {
+    put_json(folder, results)?;
+    put_report(folder, results, beside)
+}
+
+fn put_json(folder: &Path, results: &Results) -> io::Result<()> {
+    put(folder, FILE, &(serde_json::to_string_pretty(results)? + "\n"))
+}
+
+fn put_report(folder: &Path, results: &Results, beside: &[String]) -> io::Result<()> {
+    remove_others(folder, beside)?;
+    let plots: Vec<String> = beside.iter().filter(|name| name.ends_with(".svg")).cloned().collect();
+    put(folder, report::FILE, &report::text(results, &plots))
+}
+
+/// Writes a file that is there as a whole or as it was before.
+fn put(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    let (file, new) = (folder.join(name), folder.join(format!(".{name}.new")));
+    let done = fs::write(&new, text).and_then(|()| fs::rename(&new, &file));
+    done.map_err(|error| {
+        // Part of a file helps nobody.
+        let _ = fs::remove_file(&new);
+        named(&file, &error)
+    })
+}
+
+/// Removes plots and histograms that an earlier run has left in the folder: the report would not be about them.
+fn remove_others(folder: &Path, ours: &[String]) -> io::Result<()> {
+    for entry in fs::read_dir(folder).map_err(|error| named(folder, &error))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if is_made_here(&name) && !ours.contains(&name) {
+            let file = folder.join(&name);
+            fs::remove_file(&file).map_err(|error| named(&file, &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// The name of a plot or a histogram as this program gives them.
+fn is_made_here(name: &str) -> bool {
+    let plot = name.strip_suffix(".svg");
+    plot.is_some_and(|name| name.starts_with("cpu-per-") || name.starts_with("latency-"))
+        || name.strip_suffix(".hgrm").is_some_and(|name| name.starts_with("latency-"))
 }
 
 /// Reads a `results.json`.

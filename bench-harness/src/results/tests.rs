@@ -460,6 +460,37 @@ fn each_plot_and_histogram_is_named_and_written() {
 }
 
 #[test]
+fn what_an_earlier_run_has_drawn_goes_and_what_is_not_ours_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let others = ["latency-old.svg", "cpu-per-nothing.svg", "latency-old-calls.hgrm"];
+    for name in others.into_iter().chain(["notes.svg", "latency.txt"]) {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    let files = write(folder.path(), &results(), &histograms()).unwrap();
+    let there: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(there.len(), files.len() + 2, "{there:?}");
+    assert!(files.iter().all(|file| file.is_file()));
+    assert!(others.iter().all(|name| !folder.path().join(name).exists()));
+}
+
+#[test]
+fn files_that_cannot_be_written_are_named_and_leave_what_was() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(FILE), "old").unwrap();
+    fs::create_dir(folder.path().join("cpu-per-message.svg")).unwrap();
+    let error = write(folder.path(), &results(), &histograms()).unwrap_err().to_string();
+    assert!(error.contains("cpu-per-message.svg: "), "{error}");
+    read(&folder.path().join(FILE)).unwrap();
+    fs::create_dir(folder.path().join(format!(".{FILE}.new"))).unwrap();
+    let before = fs::read(folder.path().join(FILE)).unwrap();
+    let error = write(folder.path(), &Results::default(), &histograms()).unwrap_err().to_string();
+    assert!(error.contains("results.json: "), "{error}");
+    assert_eq!(fs::read(folder.path().join(FILE)).unwrap(), before);
+    assert!(prepare(folder.path()).unwrap_err().to_string().contains("results.json.new: "));
+}
+
+#[test]
 fn a_knee_is_the_median_of_the_rounds_highest_rates_that_arrived() {
     let knee = |round, rate: f64, delivered| Sample {
         offered_per_second: rate,
