@@ -16,6 +16,7 @@ use crate::compare::{Family, Selection, estimate};
 use crate::died;
 use crate::interrupt::Folder;
 use crate::output::{say, tell};
+use crate::progress::minutes;
 use crate::results::against::Against;
 use crate::results::model::{EndedEarly, Load, Part, Results};
 use crate::results::{self, FILE};
@@ -219,10 +220,6 @@ fn announce(args: &Args, plan: &[&Step]) {
 
 fn shown(words: &[OsString]) -> String {
     words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
-}
-
-fn minutes(seconds: u64) -> String {
-    format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
 impl Step {

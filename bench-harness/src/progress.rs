@@ -1,20 +1,143 @@
-//! Progress on the terminal; silent elsewhere.
+//! Progress: bars on a terminal; elsewhere a line now and then.
 
-use std::time::Duration;
+use std::io::{self, IsTerminal as _};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+
+use crate::output::tell;
+
+/// How often a line is told where there is no terminal.
+const EVERY: Duration = Duration::from_secs(10);
 
 /// A bar of known length.
 pub fn bar(length: u64, what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new(length).with_message(what);
-    let style = ProgressStyle::with_template("{msg:12} {bar:40} {pos}/{len}  {elapsed} (about {eta} left)");
+    let bar = ProgressBar::with_draw_target(Some(length), target()).with_message(what);
+    let template = match io::stderr().is_terminal() {
+        true => "{msg:12} {bar:40} {pos}/{len}  {elapsed} (about {eta} left)",
+        false => "{pos}/{len}, {elapsed} gone, about {eta} left: {msg}",
+    };
+    let style = ProgressStyle::with_template(template);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }
 
 /// A spinner for work of unknown length.
 pub fn spinner(what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner().with_message(what);
+    let bar = ProgressBar::with_draw_target(None, target()).with_message(what);
+    if !io::stderr().is_terminal()
+        && let Ok(style) = ProgressStyle::with_template("{elapsed} gone: {msg}")
+    {
+        bar.set_style(style);
+    }
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// As minutes and seconds.
+pub fn minutes(seconds: u64) -> String {
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+fn target() -> ProgressDrawTarget {
+    if io::stderr().is_terminal() {
+        return ProgressDrawTarget::stderr();
+    }
+    let lines = Lines {
+        every: EVERY,
+        tell: |line| tell!("{line}"),
+        drawn: Mutex::new((Instant::now(), String::new())),
+    };
+    ProgressDrawTarget::term_like_with_hz(Box::new(lines), 5)
+}
+
+/// What a bar draws on where nothing can be drawn over: most of it is left out.
+#[derive(Debug)]
+struct Lines {
+    every: Duration,
+    tell: fn(&str),
+    /// When a line was told last, and what is drawn since.
+    drawn: Mutex<(Instant, String)>,
+}
+
+impl Lines {
+    fn draw(&self, text: &str) -> io::Result<()> {
+        self.drawn.lock().unwrap_or_else(PoisonError::into_inner).1.push_str(text);
+        Ok(())
+    }
+}
+
+impl TermLike for Lines {
+    fn width(&self) -> u16 {
+        200
+    }
+
+    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.draw(text)
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.draw(text)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, text) = &mut *drawn;
+        let line = std::mem::take(text);
+        let line = line.trim();
+        if !line.is_empty() && last.elapsed() >= self.every {
+            *last = Instant::now();
+            (self.tell)(line);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    #[test]
+    fn where_there_is_no_terminal_a_line_is_told_now_and_then() {
+        let every = Duration::from_millis(300);
+        let tell = |line: &str| TOLD.lock().unwrap().push(line.to_owned());
+        let lines = Lines { every, tell, drawn: Mutex::new((Instant::now(), String::new())) };
+        let bar = ProgressBar::with_draw_target(Some(30), ProgressDrawTarget::term_like(Box::new(lines)));
+        bar.set_style(ProgressStyle::with_template("{pos}/{len}: {msg}").unwrap());
+        for number in 0..20 {
+            bar.set_message(format!("window {number}"));
+            bar.inc(1);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        bar.finish_and_clear();
+        let told = TOLD.lock().unwrap();
+        assert!((1..=4).contains(&told.len()), "{told:?}");
+        assert!(
+            told.iter().all(|line| line.contains("/30: window ") && !line.contains('\u{1b}')),
+            "{told:?}"
+        );
+    }
 }

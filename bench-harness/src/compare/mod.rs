@@ -151,6 +151,9 @@ const OURS: [Peer; 7] = [
 pub fn execute(args: &Args) -> io::Result<bool> {
     let old = args.against.read()?;
     args.out.as_deref().map_or(Ok(()), results::prepare)?;
+    let is_given = args.knee.is_some() && args.calls.is_some();
+    let estimate = estimate(&args.selection, is_given).as_secs();
+    tell!("{} rounds, about {} in all", args.selection.rounds(), progress::minutes(estimate));
     let (results, histograms) = run(args)?;
     let results = results.concluded();
     if let Some(folder) = &args.out {
