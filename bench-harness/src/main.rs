@@ -22,6 +22,7 @@ mod own_work;
 mod peak;
 mod progress;
 mod quota;
+mod range;
 mod results;
 mod rules;
 mod sipp;

@@ -70,6 +70,10 @@ pub fn execute(args: &Args) -> io::Result<bool> {
     let wanted = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let mut names = cases::names();
     names.retain(|name| wanted(name) && limits.as_ref().is_none_or(|limits| limits.contains_key(name)));
+    if let Some(only) = args.only.as_ref().filter(|_| names.is_empty() && !wanted(EXTRA)) {
+        let known = cases::names().join(", ");
+        return Err(io::Error::other(format!("no piece has {only} in its name; there are {known}, {EXTRA}")));
+    }
     let bar = progress::bar(names.len() as u64 + 1, "pieces");
     let counts = valgrind();
     if !counts {

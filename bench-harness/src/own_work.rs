@@ -18,6 +18,7 @@ use crate::measure::Spread;
 use crate::messages::Template;
 use crate::output::say;
 use crate::progress;
+use crate::range::{ROUTES, count, some_route};
 
 /// Measures what full tables add to the work for one message
 #[derive(Debug, clap::Args)]
@@ -35,16 +36,16 @@ Examples:
   bench-harness own-work --rules 100 --v4 10000 --v6 0")]
 pub struct Args {
     /// Rules
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = count(1..=1_000_000))]
     rules: usize,
     /// IPv4 routes
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = count(0..=ROUTES))]
     v4: usize,
     /// IPv6 routes
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 200_000, value_parser = count(0..=ROUTES))]
     v6: usize,
     /// Pairs of runs
-    #[arg(long, default_value_t = 201)]
+    #[arg(long, default_value_t = 201, value_parser = count(1..=100_000))]
     pairs: usize,
     /// Seed of prefixes and destinations
     #[arg(long, default_value_t = 1)]
@@ -85,6 +86,7 @@ pub struct Extra {
 
 /// Runs the measurement.
 pub fn execute(args: &Args) -> io::Result<bool> {
+    some_route(args.v4, args.v6)?;
     let bar = progress::spinner("drawing routes");
     let rows = measure(args, |message| bar.set_message(message));
     bar.finish_and_clear();

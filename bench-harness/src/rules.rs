@@ -18,6 +18,7 @@ use crate::measure::Spread;
 use crate::messages::Template;
 use crate::output::say;
 use crate::progress;
+use crate::range::count;
 
 /// Measures what `[[route]]` rules cost, by their number
 #[derive(Debug, clap::Args)]
@@ -34,13 +35,13 @@ Examples:
   bench-harness rules --write 10000 >rules.toml")]
 pub struct Args {
     /// Numbers of rules
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 1_000, 10_000])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 1_000, 10_000], value_parser = count(1..=1_000_000))]
     sizes: Vec<usize>,
     /// Seed of the requests that are drawn
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Print a configuration with so many rules and measure nothing
-    #[arg(long, value_name = "RULES")]
+    #[arg(long, value_name = "RULES", value_parser = count(1..=1_000_000))]
     write: Option<usize>,
     /// Print the results as JSON
     #[arg(long)]

@@ -28,6 +28,7 @@ use crate::interrupt::Folder;
 use crate::load::{Secure, Transport};
 use crate::output::tell;
 use crate::progress;
+use crate::range::number;
 use crate::results::against::Against;
 use crate::results::model::{Load, Results, Sample};
 use crate::results::{self, Histograms, Unit};
@@ -107,20 +108,20 @@ pub struct Args {
     #[command(flatten)]
     selection: Selection,
     /// Part of the floor's knee at which messages are offered
-    #[arg(long, default_value_t = 0.8)]
+    #[arg(long, default_value_t = 0.8, value_parser = number(0.01..=1.0))]
     load: f64,
     /// Take this, in messages a second, for each subject's knee instead of looking for it
-    #[arg(long)]
+    #[arg(long, value_parser = number(100.0..=1e8))]
     knee: Option<f64>,
     /// Calls a second; without it 0.6 of what the slowest carries
-    #[arg(long)]
+    #[arg(long, value_parser = number(1.0..=1e7))]
     calls: Option<f64>,
     /// Calls a second over TCP and over TLS, and new connections over TCP, over TLS half as many; without it half of --calls, or 0.6
     /// of what the slowest carries
-    #[arg(long)]
+    #[arg(long, value_parser = number(1.0..=1e7))]
     tcp_calls: Option<f64>,
     /// Single messages a second
-    #[arg(long, default_value_t = 400.0)]
+    #[arg(long, default_value_t = 400.0, value_parser = number(1.0..=1e5))]
     paced: f64,
     /// Core that the forwarders run on
     #[arg(long, default_value_t = FORWARDER_CORE)]

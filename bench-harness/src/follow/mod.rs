@@ -19,6 +19,7 @@ use crate::interrupt::Folder;
 use crate::load::{Generator, Sink};
 use crate::measure::resident;
 use crate::progress;
+use crate::range::{ROUTES, count, some_route};
 use crate::soak::{SHARD, Sentinel};
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, pin};
 use crate::waits::{Waits, stolen_ns};
@@ -43,22 +44,22 @@ Examples:
   bench-harness follow --v4 1000 --v6 0 --many 0 --json")]
 pub struct Args {
     /// IPv4 routes
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 1_000_000, value_parser = count(0..=ROUTES))]
     v4: usize,
     /// IPv6 routes
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 200_000, value_parser = count(0..=ROUTES))]
     v6: usize,
     /// Single changes a second
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     changes: u64,
     /// For how many seconds
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// Changes made at once after that
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = count(0..=ROUTES))]
     many: usize,
     /// Messages a second meanwhile
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     rate: u64,
     /// Seed of prefixes and changes
     #[arg(long, default_value_t = 1)]
@@ -70,6 +71,7 @@ pub struct Args {
 
 /// Runs the measurement; `true`: all conditions hold.
 pub fn execute(args: &Args) -> io::Result<bool> {
+    some_route(args.v4, args.v6)?;
     let world = World::build()?;
     let folder = Folder::new()?;
     let mut random = Random(args.seed);

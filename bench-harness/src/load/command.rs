@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{Driver, Kind, Mix, Offer, Outcome, Secure, Settings, Transport};
 use crate::output::say;
 use crate::progress;
+use crate::range::{number, one_family};
 use crate::subject::pin;
 
 /// Makes calls through a forwarder that runs already, and accounts for every message
@@ -77,7 +78,7 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=512))]
     peers: u16,
     /// How long a call lasts, in milliseconds
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
     hold_ms: u32,
     /// Send nothing again: what is lost stays lost
     #[arg(long)]
@@ -89,7 +90,7 @@ pub struct Args {
     #[arg(long)]
     core: Option<usize>,
     /// Smallest part of the messages that has to arrive
-    #[arg(long, default_value_t = 0.999)]
+    #[arg(long, default_value_t = 0.999, value_parser = number(0.0..=1.0))]
     at_least: f64,
     /// Print the results as JSON
     #[arg(long)]
@@ -101,6 +102,7 @@ const DRAIN: Duration = Duration::from_secs(33);
 
 /// Runs the load; `true`: enough arrived, all is accounted for, and the load was not the limit.
 pub fn execute(args: &Args) -> io::Result<bool> {
+    one_family(&[("--to", args.to), ("--from", args.from), ("--callee", args.callee)])?;
     let callers: Vec<SocketAddr> = (0..args.peers)
         .map(|peer| SocketAddr::new(args.from.ip(), args.from.port().saturating_add(peer)))
         .collect();

@@ -16,6 +16,7 @@ use viaduct::engine::socket::Socket;
 use viaduct::net::{ListenerId, SectionId, Transport};
 use viaduct::plan::{Advertise, Listener, Standing, Waiting};
 
+use crate::range::one_family;
 use crate::subject::pin;
 
 /// Forwards datagrams untouched, padded to a length: the floor that `compare` divides by
@@ -104,6 +105,7 @@ struct Path {
 
 /// Runs until the process is ended.
 pub fn execute(args: &Args) -> io::Result<bool> {
+    one_family(&[("--listen", args.listen), ("--from", args.from), ("--to", args.to)])?;
     pin(args.core)?;
     let open = |bind| {
         let socket = Socket::open(&listener(bind), args.socket_buffer).map_err(io::Error::other)?;

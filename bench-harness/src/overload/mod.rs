@@ -52,7 +52,7 @@ Examples:
   bench-harness overload --calls --stateful --seconds 2 --rounds 5 --json")]
 pub struct Args {
     /// How many times the knee is offered
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
     times: u64,
     /// For how many seconds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]

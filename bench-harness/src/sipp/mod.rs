@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::interrupt::Folder;
 use crate::output::{say, tell};
 use crate::progress;
+use crate::range::one_family;
 use crate::subject::Subject;
 use crate::world::{CLIENT, INSIDE, OUTSIDE, SINK, World};
 use outcome::{Counts, End};
@@ -41,10 +42,10 @@ pub struct Args {
     #[arg(long, default_value = "all")]
     scenario: String,
     /// Calls of each scenario
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     calls: u32,
     /// Calls that begin in a second
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: u32,
     /// Address and port of a running Viaduct, or `fresh`
     #[arg(long, value_name = "HOST:PORT", default_value = "fresh", value_parser = via)]
@@ -198,6 +199,7 @@ impl Stage {
         };
         let caller = args.caller.map_or_else(towards, Ok)?;
         let callee = args.callee.unwrap_or(SocketAddr::new(caller.ip(), 5071));
+        one_family(&[("--via", proxy), ("--caller", caller), ("--callee", callee)])?;
         Ok(Self { world: None, proxy, caller, callee })
     }
 

@@ -14,6 +14,7 @@ use std::io;
 use serde_json::json;
 
 use crate::output::say;
+use crate::range::{ROUTES, count};
 use run::Run;
 pub use sentinel::{SHARD, Sentinel};
 use verdict::{Findings, Sample, ms};
@@ -58,10 +59,10 @@ pub struct Args {
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(10..=604_800))]
     seconds: u64,
     /// IPv4 routes
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 20_000, value_parser = count(0..=ROUTES))]
     v4: usize,
     /// IPv6 routes
-    #[arg(long, default_value_t = 5_000)]
+    #[arg(long, default_value_t = 5_000, value_parser = count(0..=ROUTES))]
     v6: usize,
     /// Calls whose targets fail, instead of events and reloads
     #[arg(long, conflicts_with_all = ["v4", "v6", "events", "reload_every", "real_time", "seed"])]
