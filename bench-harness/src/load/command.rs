@@ -134,10 +134,11 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         && outcome.tally.adds_up()
         && outcome.in_flight == 0
         && outcome.on_schedule();
+    let reasons = reasons(args, &outcome);
     if args.json {
-        say!("{}", to_json(&outcome, passed))?;
+        say!("{}", to_json(&outcome, passed, &reasons))?;
     } else {
-        print(&outcome, passed)?;
+        print(&outcome, passed, &reasons)?;
     }
     Ok(passed)
 }
@@ -175,19 +176,52 @@ fn part(outcome: &Outcome) -> f64 {
     outcome.tally.delivered as f64 / outcome.tally.messages.max(1) as f64
 }
 
-fn to_json(outcome: &Outcome, passed: bool) -> serde_json::Value {
+/// What keeps the load from having passed.
+fn reasons(args: &Args, outcome: &Outcome) -> Vec<String> {
+    let (tally, mut all) = (&outcome.tally, Vec::new());
+    let left = outcome.scheduled.saturating_sub(tally.begun);
+    let none_stayed = args.transport.is_stream() && outcome.disconnected >= outcome.connected;
+    if tally.delivered == 0 && none_stayed {
+        all.push(format!("nothing arrived: each connection to {} was refused or broke", args.to));
+    } else if tally.delivered == 0 {
+        let (to, callee) = (args.to, args.callee);
+        all.push(format!("nothing arrived: does a forwarder listen at {to}, and send on to {callee}?"));
+    } else if part(outcome) < args.at_least {
+        all.push(format!("{:.3}% arrived, not {}%", part(outcome) * 100.0, args.at_least * 100.0));
+    }
+    if !tally.adds_up() {
+        all.push("not every message is accounted for".to_owned());
+    }
+    if outcome.in_flight > 0 {
+        all.push(format!("{} exchanges had not ended after {} s", outcome.in_flight, DRAIN.as_secs()));
+    }
+    if left > 0 && outcome.idle >= HAD_TIME {
+        all.push(format!(
+            "{left} of {} exchanges could not begin, though this load had time",
+            outcome.scheduled
+        ));
+    } else if !outcome.on_schedule() && tally.delivered > 0 {
+        all.push("the load was the limit, not the forwarder: lower --rate, or give it a --core".to_owned());
+    }
+    all
+}
+
+/// A load that is idle for so much of its time is no limit.
+const HAD_TIME: f64 = 0.2;
+
+fn to_json(outcome: &Outcome, passed: bool, reasons: &[String]) -> serde_json::Value {
     let us = |ns: u64| ns as f64 / 1e3;
     let quantiles = |of: &hdrhistogram::Histogram<u64>| {
         json!({ "p50": us(of.value_at_quantile(0.5)), "p99": us(of.value_at_quantile(0.99)),
                 "p999": us(of.value_at_quantile(0.999)), "max": us(of.max()) })
     };
-    json!({ "passed": passed, "scheduled": outcome.scheduled, "seconds": outcome.took.as_secs_f64(),
+    json!({ "passed": passed, "reasons": reasons, "scheduled": outcome.scheduled, "seconds": outcome.took.as_secs_f64(),
             "account": outcome.tally, "in_flight": outcome.in_flight, "latency_us": quantiles(&outcome.latency),
             "lag_us": quantiles(&outcome.lag), "idle": outcome.idle, "own_drops": outcome.own_drops,
             "connected": outcome.connected, "disconnected": outcome.disconnected })
 }
 
-fn print(outcome: &Outcome, passed: bool) -> io::Result<()> {
+fn print(outcome: &Outcome, passed: bool, reasons: &[String]) -> io::Result<()> {
     let tally = &outcome.tally;
     say!(
         "exchanges: {} of {} scheduled ({} calls), {} failed, {} refused, {} in flight",
@@ -215,6 +249,10 @@ fn print(outcome: &Outcome, passed: bool) -> io::Result<()> {
         tally.foreign
     )?;
     for (name, of) in [("latency:  ", &outcome.latency), ("own lag:  ", &outcome.lag)] {
+        if of.is_empty() {
+            say!("{name} –")?;
+            continue;
+        }
         let us = |quantile| of.value_at_quantile(quantile) as f64 / 1e3;
         say!("{name} p50 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs", us(0.5), us(0.99), us(0.999))?;
     }
@@ -230,9 +268,7 @@ fn print(outcome: &Outcome, passed: bool) -> io::Result<()> {
             outcome.disconnected
         )?;
     }
-    if !outcome.on_schedule() {
-        say!("the load was the limit, not the forwarder: lower --rate, or give it a --core")?;
-    }
+    reasons.iter().try_for_each(|reason| say!("{reason}"))?;
     say!("{}", if passed { "PASS" } else { "FAIL" })?;
     Ok(())
 }
