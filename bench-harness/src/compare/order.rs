@@ -69,7 +69,7 @@ pub fn turns(peers: &[Peer], load: Load, round: u32) -> Vec<Turn> {
 /// least from one window to the next.
 fn place(peer: Peer) -> usize {
     match peer {
-        Peer::NullSpinning => 0,
+        Peer::NullSpinning | Peer::NullAtOnce | Peer::ViaductAtOnce => 0,
         Peer::Null(engine) => {
             if engine == Engine::Uring {
                 2

@@ -42,6 +42,7 @@ const BARS: [Bar; 30] = [
         "",
         Some(0.45),
     ),
+    bar(
         "latency_p50_at_calls_vs_kamailio_mhomed",
         "latency of calls' requests, over Kamailio with `mhomed=1`, median",
         "",
