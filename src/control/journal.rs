@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::fib::Fib;
+use crate::fib::{Fib, Route};
 use crate::limits;
 use crate::metrics::StreamEnd;
-use crate::net::Transport;
+use crate::net::{NextHop, Transport};
 use crate::plan::{ListenerId, Plan};
 use crate::shard::{Opening, Record, RecordKind};
 
@@ -51,19 +51,18 @@ impl Journal {
         let name = |id: ListenerId| listener(id).map_or("(before the listeners changed)", |l| &l.name);
         match record.kind {
             // A reload has renumbered the listeners since; what is still wrong will be told again.
-            RecordKind::NoEgress { .. } | RecordKind::Fallback { .. } if !known => {}
+            RecordKind::NoEgress { .. } | RecordKind::Fallback { .. } | RecordKind::Elsewhere { .. }
+                if !known => {}
             RecordKind::NoEgress { on, next_hop, why } => {
                 if self.is_unfit(true, network(next_hop.address.ip(), None), now) {
                     let (on, why) = (name(on), why.in_words(plan, fib));
                     tracing::warn!("no egress for {next_hop} (the first request came in on {on}): {why}");
                 }
             }
-            RecordKind::Fallback { listener, next_hop, route } => {
+            RecordKind::Fallback { listener, next_hop, route }
+            | RecordKind::Elsewhere { listener, next_hop, route } => {
                 if self.is_unfit(false, network(next_hop.address.ip(), Some(route.prefix)), now) {
-                    let (listener, route) = (name(listener), route.in_words(fib));
-                    tracing::warn!(
-                        "no listener fits {next_hop} and its network: no_listener sends it from {listener}, {route}"
-                    );
+                    tell_of_stand_in(&record.kind, name(listener), (next_hop, &route), fib);
                 }
             }
             RecordKind::Panic { cause, message, place } => {
@@ -130,6 +129,23 @@ impl Journal {
 
     fn has_failed(&mut self, (on, peer, label): (&str, IpAddr, &'static str), now: Instant) -> bool {
         self.failures.is_new((on.into(), host_of(peer), label), "failures of connections", now)
+    }
+}
+
+/// No listener fits, and this one sends in its place: by `no_listener`, or because it is of no network of its own.
+fn tell_of_stand_in(kind: &RecordKind, listener: &str, (to, route): (NextHop, &Route), fib: &Fib) {
+    let way = route.in_words(fib);
+    match kind {
+        RecordKind::Fallback { .. } => {
+            tracing::warn!(
+                "no listener fits {to} and its network: no_listener sends it from {listener}, {way}"
+            );
+        }
+        _ => tracing::info!(
+            "no listener has the source that the kernel would choose for {to} and its network: {listener}, the only one \
+             elsewhere, sends from {}, {way}",
+            route.source
+        ),
     }
 }
 

@@ -5,10 +5,13 @@
 //!   A  a route with any source?
 //!      A.1 source     the listener on the route's source address     (ingress port, else first)
 //!      A.2 on_device  the first listener that lives on its device    ┐ nearest: their bound lookup
-//!      A.3 elsewhere  the only listener that would leave by it       ┘ leaves by the same device
+//!      A.3 elsewhere  the only listener on loopback (or a dummy)     ┘ leaves by the same device
 //!   B  bound          no such route: the first listener whose own lookup answers
 //! nothing: [egress] no_listener
 //! ```
+//!
+//! An address of one network is not shown to another: who lives on an interface that leads somewhere stands in for no
+//! listener of another one (A.3), and nobody does for a listener that is down.
 
 use super::choose::{Link, carries, class_query, confirm, link_towards, of_section};
 use super::trace::{Candidate, Note, Observer};
@@ -79,12 +82,13 @@ impl<'a, O: Observer> Choice<'a, O> {
                 continue;
             }
             match self.class(number, class) {
-                Err(why @ NoEgress::AskKernel(_)) => return Err(why),
+                // Whoever is asked next would be one of several, too.
+                Err(why @ (NoEgress::AskKernel(_) | NoEgress::Several(..))) => return Err(why),
                 Err(why) => first_failure = first_failure.or(Some(why)),
                 chosen => return chosen,
             }
         }
-        Err(first_failure.unwrap_or(NoEgress::NoListener))
+        Err(first_failure.map_or(NoEgress::NoListener, |why| self.named(why)))
     }
 
     fn found(&self, (listener, step): Chosen) -> Result<Egress, NoEgress> {
@@ -120,6 +124,10 @@ impl<'a, O: Observer> Choice<'a, O> {
         if self.plan.egress.nearest {
             if let Some(listener) = self.on_device(class, route)? {
                 return Ok((listener, Step::OnDevice));
+            }
+            if let Some(why) = self.down(class, route) {
+                class.members.iter().for_each(|&listener| self.passes_over(listener, route.dev));
+                return Err(why);
             }
             if let Some(listener) = self.elsewhere(class, route)? {
                 return Ok((listener, Step::Elsewhere));
@@ -178,20 +186,63 @@ impl<'a, O: Observer> Choice<'a, O> {
         Ok(None)
     }
 
+    /// A listener that is not up, and that the route is for.
+    fn down(&self, class: &Class, route: &Route) -> Option<NoEgress> {
+        let listener = self.view.missed(self.question.next_hop.transport, class.vrf, route)?;
+        (!self.fib.leads_nowhere(route.dev))
+            .then(|| NoEgress::SourceDown(*route, listener, self.view.state(listener)))
+    }
+
+    /// Whoever is on the kernel's source, and why it does not send.
+    fn named(&self, why: NoEgress) -> NoEgress {
+        let NoEgress::SourceIsNoListener(route) = why else { return why };
+        let vrf = self.view.seat(self.question.ingress).vrf;
+        let transport = self.question.next_hop.transport;
+        if let Some(down) = self.view.missed(transport, vrf, &route) {
+            return NoEgress::SourceDown(route, down, self.view.state(down));
+        }
+        match self.view.at(transport, route.source).find(|&l| self.view.is_up(l)) {
+            Some(listener) => {
+                let fit = confirm(self.plan, self.fib, self.view, listener, self.question);
+                NoEgress::Unfit(listener, fit.err().unwrap_or(Unfit::Tied))
+            }
+            None => why,
+        }
+    }
+
     /// A.3: listeners whose address lives elsewhere (loopback, anycast); more than one is a guess.
     fn elsewhere(&mut self, class: &Class, route: &Route) -> Result<Option<ListenerId>, NoEgress> {
         let mut only = None;
         for &listener in &class.members {
-            if self.view.seat(listener).home != route.dev
+            if !self.may_leave_by(listener, route.dev) {
+                self.passes_over(listener, route.dev);
+            } else if self.view.seat(listener).home != route.dev
                 && self.consider(listener, Step::Elsewhere, Some(route.dev))?
             {
-                if only.is_some() {
-                    return Ok(None);
+                match only {
+                    Some(other) => return Err(NoEgress::Several(*route, [other, listener])),
+                    None => only = Some(listener),
                 }
-                only = Some(listener);
             }
         }
         Ok(only)
+    }
+
+    /// It is not asked in A.3.
+    fn passes_over(&mut self, listener: ListenerId, dev: u32) {
+        if self.view.is_up(listener) && self.view.seat(listener).home != dev {
+            let lost = Some(Unfit::Elsewhere);
+            self.observer.note(Note::Candidate(Candidate { listener, step: Step::Elsewhere, lost }));
+        }
+    }
+
+    /// Its address is of no network that another device leads to, or it is there, too; or its `device` says so.
+    fn may_leave_by(&self, listener: ListenerId, dev: u32) -> bool {
+        let seat = self.view.seat(listener);
+        seat.roams
+            || seat.oif == dev
+            || self.fib.leads_nowhere(dev)
+            || self.fib.homes_of(self.plan.listener(listener).bind.ip()).any(|home| home == dev)
     }
 
     /// B: no route with any source. A host with a routing table for each source address is like that:

@@ -59,7 +59,7 @@ pub enum Step {
     Source,
     /// The listener's address lives on the route's device.
     OnDevice,
-    /// The listener's address lives elsewhere, and it is the only one whose bound lookup agrees.
+    /// The listener's address lives on a loopback or dummy device, and it is the only one whose bound lookup agrees.
     Elsewhere,
     /// No route with any source; the first listener whose bound lookup answers.
     Bound,
@@ -172,11 +172,16 @@ pub enum NoEgress {
     NoListener,
     /// The kernel routes it from a source that is no listener, and nothing nearer was found.
     SourceIsNoListener(Route),
+    /// The same, and a listener that is not up has that source, or would have an address of the network behind the route's
+    /// device: what is meant for it leaves by no other.
+    SourceDown(Route, ListenerId, ListenerState),
+    /// The same, and of the listeners whose addresses live elsewhere more than one could send it.
+    Several(Route, [ListenerId; 2]),
     /// Nothing leaves this host for that destination.
     NoRoute(NoRoute),
     /// The route is for broadcast or multicast: SIP is sent to one host.
     Kind(RouteKind),
-    /// The chosen listener cannot reach the next hop.
+    /// The chosen listener, or the one on the kernel's source, cannot reach the next hop.
     Unfit(ListenerId, Unfit),
     /// The `[[listener]]` that is asked for stands for no address of this host now.
     NoAddress(SectionId),
@@ -203,6 +208,10 @@ pub enum Unfit {
     Kind(RouteKind),
     /// The bound lookup leaves by another device than the route with any source.
     Device(Route),
+    /// Its address lives on an interface of its own, and the route is by another one.
+    Elsewhere,
+    /// Its device, mark or VRF is not that of the sockets that the route is for.
+    Tied,
     /// The snapshot does not know the answer to this question; the kernel does.
     AskKernel(Query),
 }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::fib::Fib;
+use crate::fib::{Fib, Route};
 use crate::net::{Transport, address_bits};
 use crate::plan::{Listener, ListenerId, Plan, Standing};
 
@@ -18,6 +18,8 @@ pub struct View {
     /// Ascending by transport, address and configured order.
     sockets: Vec<(Transport, IpAddr, ListenerId)>,
     kinds: Vec<Kind>,
+    /// Usually none.
+    missed: Vec<Missed>,
 }
 
 /// Whether a listener can be sent from.
@@ -68,6 +70,30 @@ pub(super) struct Seat {
     /// It can be sent from, its address is assigned, and its socket is tied to nothing: where no rule looks at the source, its
     /// sends take the route that any source would.
     pub is_plain: bool,
+    /// Its address lives on an interface that leads nowhere (loopback, a dummy, a VRF), so it is of no one network.
+    pub roams: bool,
+}
+
+/// A listener that is not up, and where it is missed.
+struct Missed {
+    listener: ListenerId,
+    transport: Transport,
+    address: IpAddr,
+    vrf: u32,
+    /// The interfaces that carry its address, or another one of its network.
+    devs: Vec<u32>,
+}
+
+impl Missed {
+    fn of(listener: &Listener, seat: &Seat, fib: &Fib) -> Option<Self> {
+        if seat.state == ListenerState::Up || listener.standing == Standing::Leaving {
+            return None;
+        }
+        let address = listener.bind.ip();
+        let near = fib.assigned().filter(|own| own.network.contains(&address)).map(|own| own.dev);
+        let devs = near.chain(Some(seat.home).filter(|&home| home != 0)).collect();
+        Some(Self { listener: listener.id, transport: listener.transport, address, vrf: seat.vrf, devs })
+    }
 }
 
 /// What can send by one transport to one family.
@@ -137,7 +163,9 @@ impl View {
         let mut sockets: Vec<_> = plan.listeners.iter().map(|l| (l.transport, l.bind.ip(), l.id)).collect();
         sockets.sort_unstable();
         let kinds = kinds(plan, &seats);
-        Self { seats, identities, sockets, kinds }
+        let missed =
+            plan.listeners.iter().zip(&seats).filter_map(|(l, seat)| Missed::of(l, seat, fib)).collect();
+        Self { seats, identities, sockets, kinds, missed }
     }
 
     /// Whether the listener can be sent from.
@@ -207,8 +235,22 @@ impl View {
         })
     }
 
+    /// A listener that is not up, whose address is the route's source; else one whose address is of a network of the
+    /// route's device.
+    pub(super) fn missed(&self, transport: Transport, vrf: u32, route: &Route) -> Option<ListenerId> {
+        let all = || {
+            let v4 = route.source.is_ipv4();
+            let like = move |m: &&Missed| (m.transport, m.vrf, m.address.is_ipv4()) == (transport, vrf, v4);
+            self.missed.iter().filter(like)
+        };
+        let on_source = all().find(|missed| missed.address == route.source);
+        on_source
+            .or_else(|| all().find(|missed| missed.devs.contains(&route.dev)))
+            .map(|missed| missed.listener)
+    }
+
     /// The listeners with this transport and address, in configured order.
-    fn at(&self, transport: Transport, ip: IpAddr) -> impl Iterator<Item = ListenerId> {
+    pub(super) fn at(&self, transport: Transport, ip: IpAddr) -> impl Iterator<Item = ListenerId> {
         let from = self.sockets.partition_point(|(t, i, _)| (*t, *i) < (transport, ip));
         let here = self.sockets.get(from..).unwrap_or_default();
         here.iter().take_while(move |(t, i, _)| (*t, *i) == (transport, ip)).map(|(_, _, id)| *id)
@@ -253,7 +295,8 @@ impl Seat {
         let is_assigned = fib.homes_of(listener.bind.ip()).next().is_some();
         let oif = oif.unwrap_or(0);
         let is_plain = state == ListenerState::Up && is_assigned && oif == 0;
-        Self { state, oif, home: home.unwrap_or(0), vrf, is_plain }
+        let home = home.unwrap_or(0);
+        Self { state, oif, home, vrf, is_plain, roams: fib.leads_nowhere(home) }
     }
 }
 

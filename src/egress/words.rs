@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{NoEgress, Unfit};
 use crate::fib::{Fib, RouteKind, Words};
-use crate::plan::Plan;
+use crate::plan::{Listener, Plan};
 
 impl NoEgress {
     /// One clause, without a full stop; allocates nothing.
@@ -18,10 +18,31 @@ impl NoEgress {
                 route.in_words(fib),
                 route.source
             ),
+            Self::SourceDown(route, listener, state) => {
+                let own = plan.listener(*listener);
+                let (name, address, by) = (&own.name, own.bind.ip(), route.in_words(fib));
+                write!(f, "the kernel would send it {by} from {}, ", route.source)?;
+                match address == route.source {
+                    true => write!(f, "and listener {name}, which has it, is down: ")?,
+                    false => {
+                        write!(f, "and listener {name}, which is to have {address} there, is down: ")?;
+                    }
+                }
+                f.write_str(state.in_words())
+            }
+            Self::Several(route, [one, other]) => write!(
+                f,
+                "the kernel would send it {} from {}, which is no listener, and several could: {}, {}",
+                route.in_words(fib),
+                route.source,
+                plan.listener(*one).name,
+                plan.listener(*other).name
+            ),
             Self::NoRoute(why) => f.write_str(why.in_words()),
             Self::Kind(kind) => no_host(*kind, f),
             Self::Unfit(listener, why) => {
-                write!(f, "listener {}: {}", plan.listener(*listener).name, why.in_words(fib))
+                let own = plan.listener(*listener);
+                write!(f, "listener {}: {}", own.name, why.in_words(own, fib))
             }
             Self::NoAddress(section) => {
                 write!(f, "listener {}: the host has no address for it now", plan.section(*section).name)
@@ -35,21 +56,44 @@ impl NoEgress {
 }
 
 impl Unfit {
-    /// One clause about a listener, without a full stop; allocates nothing.
-    pub fn in_words<'a>(&'a self, fib: &'a Fib) -> impl fmt::Display + 'a {
+    /// One clause about the listener `own`, without a full stop; allocates nothing.
+    pub fn in_words<'a>(&'a self, own: &'a Listener, fib: &'a Fib) -> impl fmt::Display + 'a {
         Words(move |f: &mut fmt::Formatter<'_>| match self {
             Self::Family => f.write_str("its address is of the other family"),
             Self::Transport => f.write_str("it speaks another transport"),
             Self::Down(state) => f.write_str(state.in_words()),
             Self::Link => f.write_str("link-local addresses do not leave their link"),
-            Self::NoRoute(why) => write!(f, "from its address: {}", why.in_words()),
+            Self::NoRoute(why) => write!(f, "{}: {}", by(own), why.in_words()),
             Self::Kind(kind) => {
-                f.write_str("from its address: ")?;
+                write!(f, "{}: ", by(own))?;
                 no_host(*kind, f)
             }
             Self::Device(route) => write!(f, "from its address it would go {}", route.in_words(fib)),
+            Self::Elsewhere => f.write_str("its address lives on another interface than the route's"),
+            Self::Tied => tied(own, f),
             Self::AskKernel(_) => f.write_str(UNKNOWN),
         })
+    }
+}
+
+/// What of a socket decides where its sends go.
+fn by(own: &Listener) -> impl fmt::Display + '_ {
+    Words(move |f: &mut fmt::Formatter<'_>| match (own.device.as_deref(), own.mark) {
+        (None, None) => f.write_str("from its address"),
+        (Some(device), None) => write!(f, "by its device {device}"),
+        (None, Some(mark)) => write!(f, "with its mark {mark}"),
+        (Some(device), Some(mark)) => write!(f, "by its device {device} (mark {mark})"),
+    })
+}
+
+fn tied(own: &Listener, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match (own.device.as_deref(), own.mark) {
+        (None, None) => f.write_str("it is not tied to the VRF that the request came in by"),
+        (Some(device), None) => write!(f, "it has the kernel's source, but is tied to the device {device}"),
+        (None, Some(mark)) => write!(f, "it has the kernel's source, but its mark {mark} leads elsewhere"),
+        (Some(device), Some(mark)) => {
+            write!(f, "it has the kernel's source, but is tied to the device {device} (mark {mark})")
+        }
     }
 }
 
@@ -91,7 +135,7 @@ mod tests {
         );
         let route = crate::fib::Route { dev: 99, gateway: None, table: 7, ..route };
         assert_eq!(
-            Unfit::Device(route).in_words(&world.fib).to_string(),
+            Unfit::Device(route).in_words(world.plan.listener(ListenerId(0)), &world.fib).to_string(),
             "from its address it would go by an interface that is gone (0.0.0.0/0, table 7)"
         );
     }

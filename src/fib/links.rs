@@ -33,6 +33,11 @@ impl<L: Deref<Target = [Link]>> Links<L> {
         self.get(index).is_some_and(|link| link.conf.without_ipv6)
     }
 
+    /// The device is there for its addresses alone (the loopback device, a dummy, a VRF): what leaves by it goes nowhere.
+    pub fn leads_nowhere(&self, index: u32) -> bool {
+        self.get(index).is_some_and(|link| link.loopback || link.dummy || link.vrf_table.is_some())
+    }
+
     pub fn group(&self, index: u32) -> Option<u32> {
         self.get(index).map(|link| link.group)
     }

@@ -292,6 +292,11 @@ impl Fib {
         self.links.get(index).is_some_and(|link| link.up && link.carrier)
     }
 
+    /// The interface is there for its addresses alone (the loopback device, a dummy, a VRF): nothing leaves the host by it.
+    pub fn leads_nowhere(&self, index: u32) -> bool {
+        self.links.leads_nowhere(index)
+    }
+
     /// The interfaces that carry this address of the host, usable there, by index ascending.
     pub fn homes_of(&self, address: IpAddr) -> impl Iterator<Item = u32> + '_ {
         let (v4, v6) = match address {

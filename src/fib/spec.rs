@@ -54,6 +54,8 @@ pub struct Link {
     pub carrier: bool,
     /// `IFF_LOOPBACK`
     pub loopback: bool,
+    /// Of the kind `dummy`: there for its addresses, as the loopback device is.
+    pub dummy: bool,
     /// The interface group, for `suppress_ifgroup`.
     pub group: u32,
     /// The interface that it is enslaved to (a VRF, a bridge, a bond); 0 for none.
@@ -94,6 +96,7 @@ impl Link {
             up: true,
             carrier: true,
             loopback: false,
+            dummy: false,
             group: 0,
             master: 0,
             vrf_table: None,

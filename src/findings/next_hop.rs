@@ -84,7 +84,7 @@ fn other_source(examiner: &Examiner<'_>, aim: &Aim, egress: &Egress, open: Answe
     };
     let why = match step {
         Step::OnDevice => "whose address lives on that interface, too",
-        _ => "the only one whose own lookup leaves by it",
+        _ => "the only one on a loopback or dummy device whose own lookup leaves by it",
     };
     let finding = aim.finding(Code::SourceNoListener, Severity::Note);
     let cause = format!(
@@ -112,6 +112,23 @@ fn nothing_found(examiner: &Examiner<'_>, aim: &Aim, why: NoEgress) -> Finding {
                 route.source
             ));
         }
+        NoEgress::SourceDown(_, listener, _) => {
+            let finding = aim.finding(Code::SourceNoListener, Severity::Warning);
+            let name = &examiner.plan.listener(listener).name;
+            return finding.because(format!("for {about} {words}; the automatic choice refuses until it is up")).remedy(format!(
+                "bring «{name}» up: see `ip address` and `ip link`; or `egress` in the rule, or [egress] no_listener = \"NAME\""
+            ));
+        }
+        NoEgress::Several(route, _) => {
+            let finding = aim.finding(Code::SourceNoListener, Severity::Warning);
+            return finding
+                .because(format!("for {about} {words}; the automatic choice refuses to guess"))
+                .remedy(format!(
+                    "a [[listener]] on {}, `egress` in the rule, or [egress] no_listener = \"NAME\"",
+                    route.source
+                ));
+        }
+        NoEgress::Unfit(listener, why) => (Code::NextHopUnrouted, how_to_fit(examiner, aim, listener, why)),
         NoEgress::AutoOff => (Code::AutomaticOff, "name a listener: egress = \"NAME\"".to_owned()),
         NoEgress::AskKernel(_) => (Code::AskKernel, aim.how_to_see()),
         NoEgress::NoListener => return no_listener(examiner, aim),
@@ -119,13 +136,32 @@ fn nothing_found(examiner: &Examiner<'_>, aim: &Aim, why: NoEgress) -> Finding {
         NoEgress::NoRoute(NoRoute::Unreachable) if assumes_link(examiner, aim, None) => {
             return on_link(examiner, aim, Severity::Warning, None);
         }
-        NoEgress::NoRoute(_)
-        | NoEgress::Unfit(..)
-        | NoEgress::NoAddress(_)
-        | NoEgress::NoSuchListener(..) => (Code::NextHopUnrouted, aim.how_to_see()),
+        NoEgress::NoRoute(_) | NoEgress::NoAddress(_) | NoEgress::NoSuchListener(..) => {
+            (Code::NextHopUnrouted, aim.how_to_see())
+        }
     };
     let cause = format!("no listener reaches {about}: {words}");
     aim.finding(code, Severity::Warning).because(cause).remedy(remedy)
+}
+
+/// What to do about the listener on the kernel's source that cannot send.
+fn how_to_fit(examiner: &Examiner<'_>, aim: &Aim, listener: ListenerId, why: Unfit) -> String {
+    let own = examiner.plan.listener(listener);
+    let name = &own.name;
+    if why == Unfit::Tied {
+        return format!(
+            "name it in the rule: egress = \"{name}\"; or a [[listener]] on {} without the tie",
+            own.bind.ip()
+        );
+    }
+    let device = own.device.as_deref().map_or(String::new(), |device| format!(" --oif {device}"));
+    let mark = own.mark.map_or(String::new(), |mark| format!(" --mark {mark}"));
+    let to = aim.next_hop.address.ip();
+    format!(
+        "`viaduct routes get {to} --from {}{device}{mark}` shows which rule or route holds it; another listener has to be \
+         named in the rule: egress = \"NAME\"",
+        own.bind.ip()
+    )
 }
 
 /// No listener of transport and family is up, at least none in the VRF that requests come in by.

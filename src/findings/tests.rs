@@ -125,15 +125,31 @@ fn a_source_that_is_no_listener() {
                  lives on that interface, too";
     expect(floating, &text, Code::SourceNoListener, Note, takes, "nothing, if «floating» is meant");
     // The only one that would leave by it.
-    let text = listener("private", "10.0.0.4:5060") + &rule("sip:172.16.0.9", "");
-    expect(
-        mgmt(),
-        &text,
-        Code::SourceNoListener,
-        Note,
-        "172.16.0.4, which is no listener; the automatic choice takes «private», the only one",
-        "",
-    );
+    let loopback = mgmt().assign(1, "198.51.100.1/32".parse().unwrap());
+    let text = listener("any", "198.51.100.1:5060") + &rule("sip:172.16.0.9", "");
+    let takes =
+        "172.16.0.4, which is no listener; the automatic choice takes «any», the only one on a loopback";
+    expect(loopback.clone(), &text, Code::SourceNoListener, Note, takes, "");
+    let guess = loopback.assign(1, "198.51.100.2/32".parse().unwrap());
+    let more = text.clone() + &listener("other", "198.51.100.2:5060");
+    let message = "and several could: any, other; the automatic choice refuses to guess";
+    expect(guess.clone(), &more, Code::SourceNoListener, Warning, message, "a [[listener]] on 172.16.0.4");
+    // Nobody stands in for one that is down.
+    let text = text + &listener("mgmt", "172.16.0.5:5060");
+    let message =
+        "and listener mgmt, which is to have 172.16.0.5 there, is down: its address is on no interface";
+    expect(guess, &text, Code::SourceNoListener, Warning, message, "bring «mgmt» up");
+}
+
+#[test]
+fn a_listener_on_the_source_that_cannot_send() {
+    let from = Some("10.0.0.4/32".parse().unwrap());
+    let prohibit = Rule { from, ..Rule::new(Family::V4, 50, Action::Prohibit) };
+    let text = both() + &rule("sip:10.0.0.9", "");
+    let message =
+        "no listener reaches 10.0.0.9: listener private: from its address: a prohibit route or rule holds it";
+    let remedy = "routes get 10.0.0.9 --from 10.0.0.4";
+    expect(host().rule(prohibit), &text, Code::NextHopUnrouted, Warning, message, remedy);
 }
 
 #[test]

@@ -57,6 +57,15 @@ pub enum RecordKind {
         /// How it leaves.
         route: Route,
     },
+    /// A request left from a listener whose address lives on a loopback or dummy device, because none is on the kernel's source.
+    Elsewhere {
+        /// That listener.
+        listener: ListenerId,
+        /// Where it went.
+        next_hop: NextHop,
+        /// How it leaves.
+        route: Route,
+    },
     /// Handling a message or a timer panicked.
     Panic {
         /// Where the message came in, and who sent it; none: it was a timer.

@@ -8,7 +8,7 @@ use super::record::RecordKind;
 use super::way::Way;
 use super::worker::{Arrival, Worker};
 use crate::drop_reason::DropReason;
-use crate::egress::Reason;
+use crate::egress::{Reason, Step};
 use crate::engine::{Io, SocketId};
 use crate::proxy::{Incoming, Outcome};
 use crate::transaction::SendFailure;
@@ -30,7 +30,7 @@ impl<S, H: Handler> Worker<S, H> {
                 if let Some(counter) = decision.gateway.and_then(|gateway| self.metrics.selected(gateway)) {
                     counter.count();
                 }
-                if egress.reason == Reason::Fallback {
+                if matches!(egress.reason, Reason::Fallback | Reason::Auto(Step::Elsewhere)) {
                     self.note_fallback(arrival.incoming.on, egress, decision.next_hop);
                 }
                 let to = decision.next_hop.address;

@@ -21,7 +21,7 @@ use super::secure::Clients;
 use super::waiting::{Verdict, Waiting};
 use crate::dns;
 use crate::drop_reason::DropReason;
-use crate::egress::{Exit, Question, confirm};
+use crate::egress::{Exit, Question, Reason, confirm};
 use crate::engine::{Event, Io, Next, Shard, SocketId};
 use crate::fib::Query;
 use crate::limits;
@@ -442,7 +442,7 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    /// A request that came in on `ingress` leaves from the listener that `no_listener` names.
+    /// A request that came in on `ingress` leaves from the listener that `no_listener` names, or from one elsewhere.
     pub(super) fn note_fallback(&mut self, ingress: ListenerId, egress: Exit, next_hop: NextHop) {
         if !self.noted.is_new(next_hop.address.ip()) {
             return;
@@ -451,7 +451,11 @@ impl<S, H: Handler> Worker<S, H> {
         // Of several paths any one tells the operator where it goes.
         let question = Question { next_hop, ingress, flow: 0 };
         let Ok(route) = confirm(plan, fib, view, egress.listener, &question) else { return };
-        self.record(RecordKind::Fallback { listener: egress.listener, next_hop, route });
+        let listener = egress.listener;
+        self.record(match egress.reason {
+            Reason::Fallback => RecordKind::Fallback { listener, next_hop, route },
+            _ => RecordKind::Elsewhere { listener, next_hop, route },
+        });
     }
 
     pub(super) fn record(&self, kind: RecordKind) {

@@ -24,7 +24,7 @@ use super::lookup::taken;
 use super::names::{Lookups, Name, OF_MESSAGE};
 use super::secured::TlsFacts;
 use super::steps::{self, Step};
-use super::why::why;
+use super::why::{remedy, why};
 use super::written::{self, Changed, Written};
 use super::{limits, mode};
 
@@ -426,6 +426,9 @@ impl Account {
         let mut recorder = Recorder::default();
         // What it answers is known already: it is the same code that was asked before.
         let _ = auto_observed(plan, fib, view, question, &mut recorder);
+        if self.no_egress.is_some() {
+            self.remedy = remedy(snapshot, question, &recorder.0);
+        }
         for note in recorder.0 {
             match note {
                 Note::Class { query, answer, .. } => {
@@ -449,19 +452,13 @@ impl Account {
                     });
                 }
                 Note::Candidate(Candidate { listener, step, lost }) => {
-                    let lost = lost.map(|why| why.in_words(fib).to_string());
-                    self.candidates.push(Considered::new(plan.listener(listener), step, lost));
+                    let own = plan.listener(listener);
+                    let lost = lost.map(|why| why.in_words(own, fib).to_string());
+                    self.candidates.push(Considered::new(own, step, lost));
                 }
             }
         }
         self.not_asked(snapshot, question);
-        let guesses = self.candidates.iter().filter(|c| c.lost.is_none()).count();
-        if self.no_egress.is_some() && guesses > 1 {
-            self.remedy = Some(format!(
-                "{guesses} listeners could send it, so a choice would be a guess: name one in a rule \
-                 (egress = \"NAME\") or in [egress] no_listener"
-            ));
-        }
     }
 
     /// Every listener has its reason, those that nobody asked, too.
@@ -471,8 +468,11 @@ impl Account {
         let others = plan.listeners_for(question.next_hop.transport);
         for own in others.filter(|own| !asked.iter().any(|name| **name == *own.name)) {
             let lost = match crate::egress::confirm(plan, fib, view, own.id, question) {
-                Err(why) => why.in_words(fib).to_string(),
-                Ok(route) => format!("could send {}, but another one comes first", route.in_words(fib)),
+                Err(why) => why.in_words(own, fib).to_string(),
+                Ok(route) => match self.no_egress {
+                    Some(_) => format!("could send {}, but no step chose it", route.in_words(fib)),
+                    None => format!("could send {}, but another one comes first", route.in_words(fib)),
+                },
             };
             self.candidates.push(Considered::new(own, Auto::Source, Some(lost)).unasked());
         }

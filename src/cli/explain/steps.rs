@@ -86,8 +86,8 @@ impl Teller<'_> {
         egress::confirm(plan, fib, view, listener, self.question).err()
     }
 
-    fn words(&self, why: Unfit) -> String {
-        why.in_words(&self.snapshot.fib).to_string()
+    fn words(&self, own: &Listener, why: Unfit) -> String {
+        why.in_words(own, &self.snapshot.fib).to_string()
     }
 
     fn pinned(&self) -> Step {
@@ -116,7 +116,9 @@ impl Teller<'_> {
                 step("decides", format!("the token names the other side's listener {name}"))
             }
             _ => {
-                let why = self.unfit(listener).map_or("it cannot send".into(), |why| self.words(why));
+                let why = self.unfit(listener).map_or("it cannot send".into(), |why| {
+                    self.words(self.snapshot.plan.listener(listener), why)
+                });
                 step("fails", format!("the token names {name}: {why}"))
             }
         }
@@ -259,7 +261,7 @@ impl Teller<'_> {
             }
             Err(Some(NoEgress::Unfit(listener, why))) => {
                 let own = plan.listener(listener);
-                let mut step = step("fails", format!("{}: {}", own.name, self.words(why)));
+                let mut step = step("fails", format!("{}: {}", own.name, self.words(own, why)));
                 let query = bound_query(fib, view, own, self.question).ok().filter(|_| view.is_up(listener));
                 step.lookup = query.map(|query| Lookup::new(self.snapshot, &query));
                 step
@@ -346,7 +348,7 @@ impl Class<'_> {
         asked: &[&Candidate],
     ) -> Considered {
         let lost = match (asked.iter().find(|c| c.listener == own.id), route) {
-            (Some(candidate), _) => candidate.lost.map(|why| self.teller.words(why)),
+            (Some(candidate), _) => candidate.lost.map(|why| self.teller.words(own, why)),
             (None, Some(route)) => Some(self.not_asked(own, step, route, won)),
             (None, None) => Some("an earlier one answered".into()),
         };
@@ -375,6 +377,7 @@ impl Class<'_> {
                 Some(home) => format!("its address lives on {home}, not on {dev}"),
                 None => "its address is on no interface".into(),
             },
+            Auto::Elsewhere if !view.is_up(own.id) => view.state(own.id).in_words().into(),
             Auto::Elsewhere if home == Some(route.dev) => format!("its address lives on {dev}: asked in A.2"),
             Auto::OnDevice | Auto::Elsewhere | Auto::Bound => "an earlier one answered".into(),
         }
@@ -412,7 +415,9 @@ fn meaning(step: Auto) -> &'static str {
         Auto::OnDevice => {
             "a listener whose address lives on the route's device, and whose own lookup leaves by it"
         }
-        Auto::Elsewhere => "the only listener elsewhere whose own lookup leaves by the route's device",
+        Auto::Elsewhere => {
+            "the only listener on a loopback or dummy device whose own lookup leaves by the route's device"
+        }
         Auto::Bound => "the first listener whose own lookup finds a route",
     }
 }

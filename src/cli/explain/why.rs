@@ -1,6 +1,7 @@
 //! Why a listener was taken, in words.
 
-use crate::egress::{Reason, Step as Auto};
+use crate::egress::{Candidate, Note, Question, Reason, Step as Auto, Unfit, confirm};
+use crate::snapshot::Snapshot;
 
 /// Why a listener was taken, in a sentence.
 pub(super) fn why(reason: Reason, rule: Option<&str>, device: &str) -> String {
@@ -22,4 +23,27 @@ pub(super) fn why(reason: Reason, rule: Option<&str>, device: &str) -> String {
         Reason::Fallback => "nothing was found, and [egress] no_listener names it".into(),
         Reason::Response => "the request came in on it, says the token in the Via".into(),
     }
+}
+
+/// What helps where nobody was chosen, by what was looked at.
+pub(super) fn remedy(snapshot: &Snapshot, question: &Question, notes: &[Note]) -> Option<String> {
+    let Snapshot { plan, fib, view, .. } = snapshot;
+    let all = notes.iter().filter_map(|note| match note {
+        Note::Candidate(Candidate { listener, lost, .. }) => Some((*listener, *lost)),
+        Note::Class { .. } => None,
+    });
+    let guesses = all.clone().filter(|(_, lost)| lost.is_none()).count();
+    if guesses > 1 {
+        return Some(format!(
+            "{guesses} listeners could send it, so a choice would be a guess: name one in a rule \
+             (egress = \"NAME\") or in [egress] no_listener"
+        ));
+    }
+    let mut strangers = all.filter(|(_, lost)| *lost == Some(Unfit::Elsewhere)).map(|(id, _)| id);
+    let stranger = strangers.find(|&id| confirm(plan, fib, view, id, question).is_ok())?;
+    let name = &plan.listener(stranger).name;
+    Some(format!(
+        "{name} could send it, and would show its address to a network that it is not of: where that is meant, name it \
+         in a rule (egress = \"{name}\") or in [egress] no_listener"
+    ))
 }

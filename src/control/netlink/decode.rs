@@ -42,7 +42,7 @@ pub fn link(message: &Message<'_>) -> Option<Link> {
             IFNAME => link.name = wire::name(value)?,
             MASTER => link.master = u32_at(value, 0)?,
             GROUP => link.group = u32_at(value, 0)?,
-            LINKINFO => link.vrf_table = vrf_table(value)?,
+            LINKINFO => (link.vrf_table, link.dummy) = link_info(value)?,
             AF_SPEC => link.conf = link_conf(value)?,
             _ => {}
         }
@@ -50,15 +50,18 @@ pub fn link(message: &Message<'_>) -> Option<Link> {
     Some(link)
 }
 
-/// `IFLA_LINKINFO`: the outer `None` is malformed, the inner one says that it is no VRF.
-fn vrf_table(info: &[u8]) -> Option<Option<u32>> {
+/// `IFLA_LINKINFO`: the table of a VRF, and whether it is a dummy. `None` is malformed, the inner one says that it is no VRF.
+fn link_info(info: &[u8]) -> Option<(Option<u32>, bool)> {
     const KIND: u16 = 1;
     const DATA: u16 = 2;
     const TABLE: u16 = 1;
-    let (mut is_vrf, mut table) = (false, None);
+    let (mut is_vrf, mut is_dummy, mut table) = (false, false, None);
     for attribute in wire::attributes(info) {
         match attribute.ok()? {
-            (KIND, value) => is_vrf = &*wire::name(value)? == "vrf",
+            (KIND, value) => {
+                let kind = wire::name(value)?;
+                (is_vrf, is_dummy) = (&*kind == "vrf", &*kind == "dummy");
+            }
             (DATA, value) if is_vrf => {
                 let found = wire::attributes(value).filter_map(Result::ok).find(|(kind, _)| *kind == TABLE);
                 table = found.and_then(|(_, value)| u32_at(value, 0));
@@ -66,7 +69,7 @@ fn vrf_table(info: &[u8]) -> Option<Option<u32>> {
             _ => {}
         }
     }
-    Some(table)
+    Some((table, is_dummy))
 }
 
 /// `IFLA_AF_SPEC`: arrays of sysctls, numbered as in linux/ip.h (from 1) and linux/ipv6.h (from 0).

@@ -105,51 +105,6 @@ fn a_listener_whose_own_lookup_leaves_elsewhere_is_not_the_nearest() {
     );
 }
 
-// A.3: an address that lives elsewhere
-
-/// 198.51.100.1 is announced by a routing protocol and lives on the loopback device.
-fn with_loopback_address() -> Builder {
-    two_sided().assign(1, "198.51.100.1/32".parse().unwrap())
-}
-
-#[test]
-fn a_loopback_address_sends_where_it_is_the_only_candidate() {
-    let world = World::new(with_loopback_address(), &["udp:198.51.100.1:5060"]);
-    assert_eq!(world.chosen("udp:10.0.0.100:5060"), (0, "elsewhere"));
-    assert_eq!(world.chosen("udp:192.0.2.7:5060"), (0, "elsewhere"));
-    assert_eq!(world.auto("udp:192.0.2.7:5060").unwrap().route.dev, PUBLIC);
-}
-
-/// The weak host model: any address of the host may leave by any device. One candidate is no guess, and
-/// is counted as what it is.
-#[test]
-fn the_only_listener_sends_by_a_device_that_has_none() {
-    let world = World::new(two_sided(), &["udp:203.0.113.10:5060"]);
-    assert_eq!(world.chosen("udp:10.0.0.100:5060"), (0, "elsewhere"));
-    assert_eq!(world.auto("udp:10.0.0.100:5060").unwrap().route.dev, PRIVATE);
-}
-
-#[test]
-fn two_addresses_that_live_elsewhere_are_a_guess_and_no_choice() {
-    let builder = with_loopback_address().assign(1, "198.51.100.2/32".parse().unwrap());
-    let world = World::new(builder, &["udp:198.51.100.1:5060", "udp:198.51.100.2:5060"]);
-    assert!(matches!(world.auto("udp:10.0.0.100:5060"), Err(NoEgress::SourceIsNoListener(_))));
-}
-
-#[test]
-fn an_anycast_network_delivered_by_table_local_is_an_address_too() {
-    let mut route = Route::new("198.51.100.0/24".parse().unwrap(), 1, None).in_table(255);
-    (route.kind, route.scope) = (Kind::Local, 254);
-    let world = World::new(two_sided().route(route), &["udp:198.51.100.77:5060"]);
-    assert_eq!(world.chosen("udp:192.0.2.7:5060"), (0, "elsewhere"));
-}
-
-#[test]
-fn the_loopback_listener_is_not_for_other_hosts() {
-    let world = World::new(two_sided(), &["udp:127.0.0.1:5060"]);
-    assert!(matches!(world.auto("udp:192.0.2.7:5060"), Err(NoEgress::SourceIsNoListener(_))));
-}
-
 // B: no route with any source
 
 /// A table for each source address; `main` holds nothing, not even the connected networks.

@@ -140,8 +140,21 @@ fn promises(world: &World, destination: &str, egress: &Egress) -> Result<(), Tes
         }
         Step::Elsewhere => {
             prop_assert!(!on_source);
-            let agree: Vec<_> = fit.iter().filter(|(_, _, dev)| *dev == route.dev).map(|f| f.0).collect();
-            prop_assert_eq!(agree, [egress.listener], "the only one that leaves by that device");
+            let fib = &world.fib;
+            let may = |id: ListenerId, address: IpAddr| {
+                let device = world.plan.listener(id).device.as_deref();
+                home(id).is_some_and(|home| fib.leads_nowhere(home))
+                    || fib.leads_nowhere(route.dev)
+                    || fib.homes_of(address).any(|home| home == route.dev)
+                    || device.is_some_and(|name| fib.link_index(name) == Some(route.dev))
+            };
+            let agree: Vec<_> = (fit.iter())
+                .filter(|(id, address, dev)| *dev == route.dev && may(*id, *address))
+                .map(|f| f.0)
+                .collect();
+            prop_assert_eq!(agree, [egress.listener], "the only one that may leave by that device");
+            let mut down = world.plan.listeners.iter().filter(|l| !world.view.is_up(l.id));
+            prop_assert!(fib.leads_nowhere(route.dev) || down.all(|l| l.bind.ip() != route.source));
         }
         Step::Bound => prop_assert!(false, "there is a route with any source: {:?}", route),
     }
@@ -175,9 +188,19 @@ proptest! {
                 let question = world.question(&next_hop);
                 for listener in &world.plan.listeners {
                     let fit = confirm(&world.plan, &world.fib, &world.view, listener.id, &question);
-                    let tied = listener.mark.is_some() || listener.device.is_some();
-                    prop_assert!(tied || fit.is_err() || listener.bind.ip() != route.source);
+                    prop_assert!(fit.is_err() || listener.bind.ip() != route.source);
+                    prop_assert!(listener.bind.ip() != route.source);
                 }
+            }
+            Err(NoEgress::SourceDown(_, listener, state)) => {
+                prop_assert_eq!(world.view.state(listener), state);
+                prop_assert!(!world.view.is_up(listener));
+            }
+            Err(NoEgress::Several(_, both)) => prop_assert!(both.iter().all(|&l| world.view.is_up(l))),
+            Err(NoEgress::Unfit(listener, why)) => {
+                let question = world.question(&next_hop);
+                let fit = confirm(&world.plan, &world.fib, &world.view, listener, &question);
+                prop_assert_eq!(fit.err().unwrap_or(Unfit::Tied), why);
             }
             Err(NoEgress::NoRoute(_)) => {}
             Err(other) => prop_assert!(false, "{:?}", other),
@@ -208,6 +231,9 @@ fn the_hosts_of_the_property_reach_every_step() {
                 Ok(egress) => egress.reason.step(),
                 Err(NoEgress::NoListener) => "no listener",
                 Err(NoEgress::SourceIsNoListener(_)) => "source is no listener",
+                Err(NoEgress::SourceDown(..)) => "down",
+                Err(NoEgress::Several(..)) => "several",
+                Err(NoEgress::Unfit(..)) => "unfit",
                 Err(NoEgress::NoRoute(_)) => "no route",
                 Err(_) => "other",
             })
@@ -223,6 +249,8 @@ fn the_hosts_of_the_property_reach_every_step() {
         "bound",
         "no listener",
         "source is no listener",
+        "down",
+        "unfit",
         "no route",
         "leaves by another device",
     ] {
