@@ -113,7 +113,7 @@ impl States {
             state: *state,
             cause: match refusals.get(&listener.identity).filter(|_| *state == ListenerState::NoSocket) {
                 Some(why) => why.clone(),
-                None => cause(listener, *state, view, fib).into(),
+                None => (cause(listener, *state, view, fib) + &tie(listener)).into(),
             },
         };
         of_served(plan, &self.states).map(standing).collect()
@@ -205,6 +205,13 @@ fn of_served<'a>(
     states: &'a [ListenerState],
 ) -> impl Iterator<Item = (&'a Listener, &'a ListenerState)> {
     plan.listeners.iter().zip(states).filter(|(l, _)| l.standing != Standing::Leaving)
+}
+
+/// What its socket is tied to.
+fn tie(listener: &Listener) -> String {
+    let device = listener.device.as_deref().map_or(String::new(), |device| format!("; device {device}"));
+    let mark = listener.mark.map_or(String::new(), |mark| format!("; mark {mark}"));
+    device + &mark
 }
 
 /// Why a listener does as it does.

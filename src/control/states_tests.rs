@@ -97,3 +97,18 @@ fn a_thousand_changes_are_some_lines_and_a_summary() {
     // A window without too many needs no summary, and the next begins anew.
     assert!((0..LISTENER_CHANGES_TOLD).all(|_| budget.allows(start + WINDOW * 4)));
 }
+
+#[test]
+fn device_and_mark_are_shown() {
+    let fib = host(true, &["10.0.0.4", "10.0.0.9"]);
+    let text = format!("{FILE}device = \"eth0\"\nmark = 7\n");
+    let plan =
+        config::from_str("test.toml", &text, &fib).unwrap_or_else(|findings| panic!("{findings}")).plan;
+    let (plan, mut states) = (Arc::new(plan), States::default());
+    let view = View::new(&plan, &fib);
+    states.adopt(&plan, &view);
+    let standings = states.standings(&view, &fib, &Refusals::default());
+    let causes: Vec<&str> =
+        standings.iter().filter(|l| l.bound.starts_with("udp")).map(|l| &*l.cause).collect();
+    assert_eq!(causes, ["eth0 has 10.0.0.4", "eth0 has 10.0.0.9", "eth0 has 10.0.0.9; device eth0; mark 7"]);
+}

@@ -51,6 +51,8 @@ pub enum Code {
     AdvertisedPrivate,
     /// A listener's address and its socket are of different VRFs.
     VrfMismatch,
+    /// A listener's address is on another interface than its `device`.
+    DeviceMismatch,
     /// The way leads from one VRF to another.
     VrfCrossing,
     /// Something that this version does not understand.
@@ -61,7 +63,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of [`Code::index`].
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::AddressAbsent,
         Self::InterfaceDown,
         Self::DeviceAbsent,
@@ -86,6 +88,7 @@ impl Code {
         Self::OnLinkAssumption,
         Self::AdvertisedPrivate,
         Self::VrfMismatch,
+        Self::DeviceMismatch,
         Self::VrfCrossing,
         Self::AskKernel,
         Self::NoAuthorities,
@@ -123,6 +126,7 @@ impl Code {
             Self::OnLinkAssumption => "on-link-assumption",
             Self::AdvertisedPrivate => "advertised-private",
             Self::VrfMismatch => "vrf-mismatch",
+            Self::DeviceMismatch => "device-mismatch",
             Self::VrfCrossing => "vrf-crossing",
             Self::AskKernel => "ask-kernel",
             Self::NoAuthorities => "no-authorities",
@@ -170,6 +174,9 @@ impl Code {
             }
             Self::AdvertisedPrivate => "A private address is advertised towards a public network.",
             Self::VrfMismatch => "The listener's address belongs to another VRF than its socket.",
+            Self::DeviceMismatch => {
+                "The listener's address is on another interface than its `device`: what comes in there for it is not received."
+            }
             Self::VrfCrossing => "A literal next hop lies in another VRF than where requests come in.",
             Self::AskKernel => {
                 "Something in the routing policy is not understood, so the kernel is asked for each destination."

@@ -23,6 +23,7 @@ pub(super) fn examine(examiner: &Examiner<'_>, found: &mut Found) {
         }
         found.findings.extend(state(examiner, listener));
         found.findings.extend(vrf(examiner, listener));
+        found.findings.extend(device(examiner, listener));
         found.findings.extend(on_link(examiner, listener));
         found.findings.extend(advertised(examiner, listener));
     }
@@ -134,6 +135,31 @@ fn vrf(examiner: &Examiner<'_>, listener: &Listener) -> Option<Finding> {
         name(of_socket)
     );
     Some(finding.because(cause).remedy(remedy))
+}
+
+/// A socket that is tied to a device receives what comes in by that device alone.
+fn device(examiner: &Examiner<'_>, listener: &Listener) -> Option<Finding> {
+    let (fib, ip) = (examiner.fib, listener.bind.ip());
+    let device = listener.device.as_deref()?;
+    let (index, home) = (fib.link_index(device)?, examiner.view.home(listener.id)?);
+    let is_there = fib.homes_of(ip).any(|home| home == index);
+    // A VRF is a device of all its members; what is of no network may come in by any.
+    if is_there
+        || fib.leads_nowhere(index)
+        || fib.leads_nowhere(home)
+        || fib.l3_master(home) != fib.l3_master(index)
+    {
+        return None;
+    }
+    let home = fib.link_name(home)?;
+    let finding = Finding::new(Code::DeviceMismatch, Severity::Warning, &examiner.subject(listener.id), "");
+    Some(
+        finding
+            .because(format!(
+                "its address {ip} is on {home}, and its socket is tied to {device}: what comes in by {home} is not received"
+            ))
+            .remedy(format!("device = \"{home}\", or no device; nothing, if all that it receives comes in by {device}")),
+    )
 }
 
 /// With a device and no route the kernel assumes that a destination is on the link (IPv4 only).

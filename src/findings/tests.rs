@@ -316,6 +316,21 @@ fn a_device_without_a_route() {
 }
 
 #[test]
+fn a_device_that_has_not_the_address() {
+    let at = |address: &str| both() + &listener("tied", address) + "device = \"wan\"\n";
+    let message = "its address 10.0.0.4 is on lan, and its socket is tied to wan";
+    expect(host(), &at("10.0.0.4:5070"), Code::DeviceMismatch, Warning, message, "device = \"lan\"");
+    let of = |builder: Builder, text: &str| {
+        found(&builder.build(), text).iter().filter(|d| d.code == "device-mismatch").count()
+    };
+    assert_eq!(of(host(), &at("203.0.113.10:5070")), 0);
+    let loopback = host().assign(1, "198.51.100.1/32".parse().unwrap());
+    assert_eq!(of(loopback, &at("198.51.100.1:5070")), 0, "of no network");
+    let on_both = host().assign(WAN, "10.0.0.4/32".parse().unwrap());
+    assert_eq!(of(on_both, &at("10.0.0.4:5070")), 0);
+}
+
+#[test]
 fn private_addresses_shown_to_public_networks() {
     let behind = || {
         Builder::host().link(Link::up(LAN, "lan")).assign(LAN, "10.0.0.4/24".parse().unwrap()).route(route(
