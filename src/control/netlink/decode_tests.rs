@@ -56,6 +56,25 @@ fn what_a_rule_says_beyond_that_makes_it_opaque() {
 }
 
 #[test]
+fn a_dummy_and_a_vrf_are_told_apart_from_others() {
+    let attribute = |kind: u16, value: &[u8]| {
+        let mut bytes = [(value.len() as u16 + 4).to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    let read = |info: Vec<u8>| {
+        let request = Request::new(libc::RTM_NEWLINK, 0, &[0; 16]).attribute(3, b"x\0").attribute(18, &info);
+        let link = reading(request, decode::link).expect("readable");
+        (link.dummy, link.vrf_table)
+    };
+    assert_eq!(read(attribute(1, b"dummy\0")), (true, None));
+    assert_eq!(read(attribute(1, b"veth\0")), (false, None));
+    let table = attribute(2, &attribute(1, &10_u32.to_ne_bytes()));
+    assert_eq!(read([attribute(1, b"vrf\0"), table].concat()), (false, Some(10)));
+}
+
+#[test]
 fn an_encapsulation_makes_a_route_opaque() {
     const ENCAP: u16 = 22;
     let read = |request| reading(request, decode::route).expect("readable").expect("of this family").route;
