@@ -346,9 +346,16 @@ pub struct Route {
     pub nexthops: Nexthops,
     /// Has an attribute, a type or an encapsulation that this version does not know.
     pub opaque: bool,
+    /// IPv6: what was left of its lifetime when the kernel told of it, in hundredths of a second; `None`: it has none.
+    pub lifetime: Option<i32>,
 }
 
 impl Route {
+    /// Its lifetime was over when the kernel told of it: the kernel lists it until it collects garbage, and uses it no more.
+    pub fn is_over(&self) -> bool {
+        self.lifetime.is_some_and(|left| left < 0)
+    }
+
     /// A unicast route in table main by one device.
     pub fn new(prefix: IpNet, dev: u32, gateway: Option<IpAddr>) -> Self {
         let v4 = prefix.addr().is_ipv4();
@@ -364,6 +371,7 @@ impl Route {
             preference: 1,
             nexthops: Nexthops::Own(vec![Nexthop::new(dev, gateway)]),
             opaque: false,
+            lifetime: None,
         }
     }
 

@@ -195,3 +195,52 @@ fn a_dump_amid_changes_is_whole() {
         });
     });
 }
+
+#[test]
+fn ipv6_routes_go_when_their_lifetime_is_over() {
+    isolated("follow::ipv6_routes_go_when_their_lifetime_is_over", || lifetimes(FollowOptions::default()));
+}
+
+#[test]
+fn ipv6_routes_go_when_their_lifetime_is_over_event_by_event() {
+    isolated("follow::ipv6_routes_go_when_their_lifetime_is_over_event_by_event", || lifetimes(BY_EVENT));
+}
+
+fn lifetimes(options: FollowOptions) {
+    run(async || {
+        let start = || Follower::start_with(options).unwrap_or_else(|error| panic!("{error}"));
+        let (mut follower, _) = start();
+        let made = Instant::now();
+        let routes = [
+            "-6 route add 2001:db8:9::/48 dev v0 metric 100 expires 2",
+            "-6 route add 2001:db8:9::/48 dev v1 metric 200",
+        ];
+        assert_eq!(ip("-6", &routes), [""; 0]);
+        let by = |wanted: &'static str| move |fib: &Fib| dev(fib, "2001:db8:9::1").as_deref() == Some(wanted);
+        until(&mut follower, by("v0")).await;
+        until(&mut follower, by("v1")).await;
+        let took = made.elapsed();
+        assert!(took > Duration::from_millis(1_900) && took < Duration::from_millis(3_500), "{took:?}");
+        let (_, fib) = start();
+        assert!(by("v1")(&fib), "a route that is over already is not there");
+
+        assert_eq!(ip("-6", &["-6 route del 2001:db8:9::/48 dev v0 metric 100"]), [""; 0]);
+        assert_eq!(ip("-6", &["-6 route add 2001:db8:9::/48 dev v0 metric 100 expires 2"]), [""; 0]);
+        until(&mut follower, by("v0")).await;
+        let renew = "-6 route change 2001:db8:9::/48 dev v0 metric 100 expires 600";
+        assert_eq!(ip("-6", &[renew, renew, renew]), [""; 0]);
+        let told = tokio::time::timeout(Duration::from_secs(3), async {
+            let mut told = 0;
+            loop {
+                let fib = follower.next().await.unwrap_or_else(|error| panic!("{error}"));
+                assert!(by("v0")(&fib), "it was renewed");
+                told += 1;
+                if options == FollowOptions::default() {
+                    panic!("{told} snapshots of what is as it was");
+                }
+            }
+        });
+        assert!(told.await.is_err());
+        assert_eq!(follower.counts().mismatches, 0);
+    });
+}

@@ -89,6 +89,21 @@ fn an_encapsulation_makes_a_route_opaque() {
 }
 
 #[test]
+fn lifetimes_of_ipv6_routes_are_read() {
+    let cache = |expires: i32| [[0; 8].as_slice(), &expires.to_ne_bytes(), &[0; 16]].concat();
+    let read = |family, expires| {
+        let request = route(family, 0, 1).attribute(4, &3_u32.to_ne_bytes()).attribute(12, &cache(expires));
+        let read = reading(request, decode::route).expect("readable").expect("of this family");
+        assert_eq!((read.error, read.route.opaque), (0, false));
+        (read.route.lifetime, read.route.is_over())
+    };
+    assert_eq!(read(AF_INET6, 0), (None, false));
+    assert_eq!(read(AF_INET6, 179_993), (Some(179_993), false));
+    assert_eq!(read(AF_INET6, -1_234), (Some(-1_234), true));
+    assert_eq!(read(AF_INET, 7), (None, false));
+}
+
+#[test]
 fn paths_of_a_multipath_route_are_read() {
     let gateway = [8_u16.to_ne_bytes(), 5_u16.to_ne_bytes(), [10, 0], [0, 1]].concat();
     let mut paths = [&16_u16.to_ne_bytes()[..], &[0, 2], &7_u32.to_ne_bytes(), &gateway].concat();

@@ -1,6 +1,7 @@
 //! One [`Fib`] of everything that the kernel has now.
 
 use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use super::ask::ask_with;
 use super::decode;
@@ -23,7 +24,7 @@ pub fn dump(generation: u64) -> Result<Fib, Error> {
 
 /// The same as what a snapshot is built from: for a change that is only thought of.
 pub fn read(generation: u64) -> Result<Builder, Error> {
-    let (parts, builder) = steady(&mut Requester::open()?, |builder: &mut Builder, route| {
+    let (parts, builder, _) = steady(&mut Requester::open()?, |builder: &mut Builder, route| {
         *builder = std::mem::take(builder).route(route);
     })?;
     Ok(builder.generation(generation).parts(parts))
@@ -31,12 +32,27 @@ pub fn read(generation: u64) -> Result<Builder, Error> {
 
 /// The same as what events can be applied to.
 pub fn load(requester: &mut Requester) -> Result<Rib, Error> {
-    let (parts, loader) = steady(requester, Loader::add)?;
-    Ok(loader.finish(parts))
+    let (parts, loader, expiry) = steady(requester, Loader::add)?;
+    let mut rib = loader.finish(parts);
+    rib.note_expiry(expiry);
+    Ok(rib)
+}
+
+/// The kernel tells lifetimes in hundredths of a second, and of less than one the same as of none: so long after its end a route
+/// is surely told as over.
+pub const EXPIRY_SLACK: Duration = Duration::from_millis(30);
+
+/// When the lifetime of a route that was told now is surely over.
+pub fn expiry_of(route: &Route) -> Option<Instant> {
+    let left = u64::try_from(route.lifetime?).unwrap_or(0);
+    Some(Instant::now() + Duration::from_millis(left * 10) + EXPIRY_SLACK)
 }
 
 /// Reads everything, again if it changes meanwhile or the socket falls out of step; `each` puts a route into what is made of them.
-fn steady<T: Default>(requester: &mut Requester, each: impl Fn(&mut T, Route)) -> Result<(Parts, T), Error> {
+fn steady<T: Default>(
+    requester: &mut Requester,
+    each: impl Fn(&mut T, Route),
+) -> Result<(Parts, T, Option<Instant>), Error> {
     for _ in 1..ATTEMPTS {
         match attempt(requester, &each) {
             Err(Error::Unstable { .. } | Error::OutOfStep { .. }) => {}
@@ -47,18 +63,24 @@ fn steady<T: Default>(requester: &mut Requester, each: impl Fn(&mut T, Route)) -
 }
 
 /// The links come first: their dump waits for the kernel's configuration lock, so whatever follows from
-/// the change that an event told of (routes that vanish with their device) has happened by then.
+/// the change that an event told of (routes that vanish with their device) has happened by then. Routes whose lifetime is over
+/// are not there; besides, when the next one's is.
 fn attempt<T: Default>(
     requester: &mut Requester,
     each: &impl Fn(&mut T, Route),
-) -> Result<(Parts, T), Error> {
+) -> Result<(Parts, T, Option<Instant>), Error> {
     let parts = parts(requester)?;
-    let mut all = T::default();
+    let (mut all, mut expiry) = (T::default(), None);
     for family in [AF_INET, AF_INET6] {
         let decode = of_family(family, decode::route);
-        list(requester, Object::Routes, routes(family), decode, |message| each(&mut all, message.route))?;
+        list(requester, Object::Routes, routes(family), decode, |message| {
+            if !message.route.is_over() {
+                expiry = expiry.into_iter().chain(expiry_of(&message.route)).min();
+                each(&mut all, message.route);
+            }
+        })?;
     }
-    Ok((parts, all))
+    Ok((parts, all, expiry))
 }
 
 /// Reads all but the routes.

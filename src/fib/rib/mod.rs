@@ -18,6 +18,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -40,6 +41,8 @@ pub struct Rib {
     v6: Tables<Ipv6Net>,
     /// Something that routes are compiled with has changed.
     stale: bool,
+    /// When the first of its routes may be over.
+    expiry: Option<Instant>,
 }
 
 type Tables<P> = BTreeMap<u32, RibTable<P>>;
@@ -158,6 +161,22 @@ impl Rib {
         differ
     }
 
+    /// When the routes should be read again: the lifetime of one is over then, unless it was renewed, which the kernel need
+    /// not tell of.
+    pub fn expiry(&self) -> Option<Instant> {
+        self.expiry
+    }
+
+    /// That moment has come; it is told once.
+    pub fn take_expiry(&mut self) {
+        self.expiry = None;
+    }
+
+    /// A route has a lifetime until then.
+    pub fn note_expiry(&mut self, at: Option<Instant>) {
+        self.expiry = self.expiry.into_iter().chain(at).min();
+    }
+
     /// Takes over the routes that another one has to this prefix of this table, or that it has none.
     pub fn copy_routes(&mut self, from: &Self, (table, prefix): (u32, IpNet)) {
         match prefix {
@@ -257,6 +276,7 @@ fn written<P: Net + Ord>(id: u32, table: &RibTable<P>) -> impl Iterator<Item = R
                 preference: variant.preference,
                 nexthops: variant.nexthops,
                 opaque: variant.opaque,
+                lifetime: None,
             }
         })
     })

@@ -109,7 +109,7 @@ impl Follower {
         if let Some(log) = self.state.log.take() {
             self.state.unsure = log.replay(&mut read);
         }
-        self.state.rib = read;
+        self.take(read);
         // What is no route may have been read before it changed; and the log may not have been enough.
         (self.state.changed, self.state.dirty, self.state.doubt) = (true, true, true);
         if !self.state.unsure.is_nothing() {

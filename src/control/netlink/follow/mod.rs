@@ -2,6 +2,7 @@
 
 mod audit;
 mod background;
+mod expiry;
 mod state;
 mod verdict;
 
@@ -12,6 +13,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep_until};
 
 use self::background::{Done, Job, Purpose, done};
+use self::expiry::RENEWED;
 use self::state::{Log, State};
 use self::verdict::Suspicion;
 use super::dump::{load, parts};
@@ -105,6 +107,7 @@ enum Wake {
     BurstOver,
     Done(Box<Done>),
     AuditDue,
+    Expired,
 }
 
 impl Follower {
@@ -182,6 +185,7 @@ impl Follower {
                 Ok(Wake::Done(done)) => self.finish(*done),
                 Ok(Wake::AuditDue) if self.follows() => self.begin(Purpose::Audit).map(|()| None),
                 Ok(Wake::AuditDue) => self.audit_small(),
+                Ok(Wake::Expired) => self.expire(),
                 Err(error) => Err(error),
             };
             match published {
@@ -199,6 +203,7 @@ impl Follower {
     async fn wake(&mut self) -> Result<Wake, Error> {
         let over = self.burst.map(|burst| burst.over);
         let audit = self.job.is_none().then_some(self.audit_at);
+        let expiry = self.state.rib.expiry().map(Instant::from);
         tokio::select! {
             biased;
             () = at(over) => Ok(Wake::BurstOver),
@@ -207,6 +212,7 @@ impl Follower {
                 Err(error) => Err(failed(error)),
             },
             done = done(&mut self.job) => Ok(Wake::Done(Box::new(done))),
+            () = at(expiry) => Ok(Wake::Expired),
             () = at(audit) => Ok(Wake::AuditDue),
         }
     }
@@ -223,10 +229,7 @@ impl Follower {
         loop {
             match self.events.get_ref().receive(&mut self.buffer).map_err(failed)? {
                 Received::Datagram(datagram) if follows => self.state.take(datagram),
-                Received::Datagram(_) => {
-                    self.state.counts.events += 1;
-                    self.state.reload = Some("tables are small");
-                }
+                Received::Datagram(datagram) => self.state.take_small(datagram),
                 Received::Overrun => {
                     self.state.counts.overruns += 1;
                     self.state.reload = Some("more events came than the socket holds");
@@ -284,6 +287,9 @@ impl Follower {
                 tracing::warn!("{why}: all routing tables are read anew");
                 self.state.reload = None;
                 self.begin(Purpose::Resync)?;
+            } else if why == RENEWED {
+                self.state.reload = None;
+                self.state.changed |= self.read_lifetimes()?;
             } else {
                 self.reload()?;
             }
@@ -342,7 +348,8 @@ impl Follower {
 
     /// Reads small tables.
     fn reload(&mut self) -> Result<(), Error> {
-        self.state.rib = load(&mut self.requester)?;
+        let read = load(&mut self.requester)?;
+        self.take(read);
         // What is still being read beside is older than this.
         self.state.log = None;
         (self.state.reload, self.state.dirty, self.state.changed) = (None, false, true);

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use ipnet::IpNet;
 
+use crate::control::netlink::dump::expiry_of;
 use crate::control::netlink::event::Event;
 use crate::control::netlink::wire;
 use crate::fib::{Change, Fib, Rib, Silent};
@@ -134,7 +135,7 @@ pub fn apply(rib: &mut Rib, event: Event, again: bool) -> Applied {
     let mut strange = false;
     let silent = match event {
         Event::Route(change) => {
-            strange = !rib.apply(change, again);
+            strange = !apply_route(rib, change, again);
             Silent::Nothing
         }
         Event::Link(link) => rib.link_is(link),
@@ -155,6 +156,23 @@ pub fn apply(rib: &mut Rib, event: Event, again: bool) -> Applied {
         Event::Parts | Event::Nothing => Silent::Nothing,
     };
     Applied { strange, silent, parts }
+}
+
+/// Whether the change fits to what is known.
+fn apply_route(rib: &mut Rib, change: Change, again: bool) -> bool {
+    match &change {
+        // What of it is known is to go, which a reading finds out.
+        Change::Add(route, _) if route.is_over() => false,
+        Change::Add(route, _) => {
+            rib.note_expiry(expiry_of(route));
+            rib.apply(change, again)
+        }
+        // It is not known any more since its lifetime was over.
+        Change::Remove(route) => {
+            let again = again || route.is_over();
+            rib.apply(change, again)
+        }
+    }
 }
 
 impl State {
@@ -216,9 +234,12 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
     use crate::control::netlink::wire::Request;
-    use crate::fib::Builder;
+    use crate::fib::spec::{Link, Route};
+    use crate::fib::{Builder, Place};
 
     fn state() -> State {
         State::new(Builder::host().rib())
@@ -241,6 +262,22 @@ mod tests {
         let changes = state.publish().changes_since(&before);
         assert_eq!(changes.len(), 1, "{changes:?}");
         assert_eq!((state.counts.events, state.counts.generation), (1, 2));
+    }
+
+    #[test]
+    fn a_route_that_was_over_goes_from_beside_another_without_a_word() {
+        let route = |gateway: &str| Route::new("::/0".parse().unwrap(), 2, gateway.parse().ok());
+        let over = Route { lifetime: Some(-1), ..route("fe80::1") };
+        let mut rib = Builder::host().link(Link::up(2, "eth0")).route(route("fe80::2")).rib();
+        let before = rib.len();
+        assert!(!apply(&mut rib, Event::Route(Change::Remove(over.clone())), false).strange);
+        assert!(apply(&mut rib, Event::Route(Change::Remove(route("fe80::1"))), false).strange);
+        assert_eq!(rib.len(), before);
+        assert!(apply(&mut rib, Event::Route(Change::Add(over, Place::First)), false).strange, "to be read");
+        let lives = Route { lifetime: Some(500), ..route("fe80::1") };
+        assert!(!apply(&mut rib, Event::Route(Change::Add(lives, Place::First)), false).strange);
+        let left = rib.expiry().expect("a lifetime").duration_since(Instant::now());
+        assert!(left > Duration::from_secs(4) && left < Duration::from_secs(6), "{left:?}");
     }
 
     #[test]
