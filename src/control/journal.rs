@@ -1,6 +1,7 @@
 //! The shards' records as log lines: each destination once, not each message.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,18 +9,21 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
+use crate::egress::NoEgress;
 use crate::fib::{Fib, Route};
 use crate::limits;
 use crate::metrics::StreamEnd;
 use crate::net::{NextHop, Transport};
 use crate::plan::{ListenerId, Plan};
-use crate::shard::{Opening, Record, RecordKind};
+use crate::shard::{Opening, Record, RecordKind, Sort};
 
 /// Remembers what it has told.
 #[derive(Default)]
 pub struct Journal {
-    /// Destinations without a fitting listener, and whether they were refused.
-    unfit: Told<(bool, IpNet)>,
+    /// Destinations without a fitting listener, by the sort of reason and the listener that it names.
+    unfit: Told<(Unfitness, IpNet)>,
+    /// From which listeners to whom the kernel refuses to send, and with which error number.
+    refused: Told<(Box<str>, IpNet, i32)>,
     /// At which listeners whose connections have failed, and why: by the label of the cause, because its text has what
     /// peers choose.
     failures: Told<(Box<str>, IpNet, &'static str)>,
@@ -54,14 +58,18 @@ impl Journal {
             RecordKind::NoEgress { .. } | RecordKind::Fallback { .. } | RecordKind::Elsewhere { .. }
                 if !known => {}
             RecordKind::NoEgress { on, next_hop, why } => {
-                if self.is_unfit(true, network(next_hop.address.ip(), None), now) {
-                    let (on, why) = (name(on), why.in_words(plan, fib));
-                    tracing::warn!("no egress for {next_hop} (the first request came in on {on}): {why}");
+                let sort = Sort::of(&why);
+                let named = match why {
+                    NoEgress::Unfit(id, _) | NoEgress::SourceDown(_, id, _) => name(id),
+                    _ => "",
+                };
+                if self.is_unfit((sort, named), network(next_hop.address.ip(), None), now) {
+                    tell_of_no_egress(next_hop, name(on), &why.in_words(plan, fib));
                 }
             }
             RecordKind::Fallback { listener, next_hop, route }
             | RecordKind::Elsewhere { listener, next_hop, route } => {
-                if self.is_unfit(false, network(next_hop.address.ip(), Some(route.prefix)), now) {
+                if self.is_unfit((Sort::FITS, ""), network(next_hop.address.ip(), Some(route.prefix)), now) {
                     tell_of_stand_in(&record.kind, name(listener), (next_hop, &route), fib);
                 }
             }
@@ -101,12 +109,12 @@ impl Journal {
             }
             RecordKind::Filtered { on, begins } => tell_of_filter(shard, name(on), Ok(begins)),
             RecordKind::NoFilter { on, errno } => tell_of_filter(shard, name(on), Err(errno)),
-            RecordKind::SendRefused { socket, to, errno } => {
-                let why = io::Error::from_raw_os_error(errno);
-                tracing::warn!(
-                    "shard {shard}: the kernel refused a send to {to} from socket {}: {why}",
-                    socket.0
-                );
+            RecordKind::SendRefused { on, to, errno } => {
+                let on = on.map_or("(before the listeners changed)", name);
+                let key = (on.into(), network(to.ip(), None), errno);
+                if self.refused.is_new(key, "refused sends", now) {
+                    tracing::warn!("{}", send_refused(on, to, errno));
+                }
             }
         }
     }
@@ -123,8 +131,13 @@ impl Journal {
         }
     }
 
-    fn is_unfit(&mut self, refused: bool, network: IpNet, now: Instant) -> bool {
-        self.unfit.is_new((refused, network), "destinations without a fitting listener", now)
+    fn is_unfit(&mut self, (sort, named): (Sort, &str), network: IpNet, now: Instant) -> bool {
+        // Listeners may be renumbered.
+        let unfitness = match named {
+            "" => (sort, "".into()),
+            named => (Sort { named: 0, ..sort }, named.into()),
+        };
+        self.unfit.is_new((unfitness, network), "destinations without a fitting listener", now)
     }
 
     fn has_failed(&mut self, (on, peer, label): (&str, IpAddr, &'static str), now: Instant) -> bool {
@@ -138,15 +151,54 @@ fn tell_of_stand_in(kind: &RecordKind, listener: &str, (to, route): (NextHop, &R
     match kind {
         RecordKind::Fallback { .. } => {
             tracing::warn!(
-                "no listener fits {to} and its network: no_listener sends it from {listener}, {way}"
+                "no listener fits {to} and its network: no_listener sends it from {listener}, {way}. Told once an hour"
             );
         }
         _ => tracing::info!(
             "no listener has the source that the kernel would choose for {to} and its network: {listener}, the only one \
-             elsewhere, sends from {}, {way}",
+             elsewhere, sends from {}, {way}. Told once an hour",
             route.source
         ),
     }
+}
+
+fn tell_of_no_egress(next_hop: NextHop, on: &str, why: &dyn fmt::Display) {
+    tracing::warn!(
+        "no egress for {next_hop} (the first request came in on {on}): {why}. Told once an hour for each network and cause"
+    );
+}
+
+/// The sort of reason, and the name of the listener that it names.
+type Unfitness = (Sort, Box<str>);
+
+/// That the kernel has refused a send, and what to do.
+fn send_refused(listener: &str, to: SocketAddr, errno: i32) -> String {
+    let (ip, why) = (to.ip(), io::Error::from_raw_os_error(errno));
+    let remedy = match errno {
+        libc::EPERM => {
+            "a firewall of this host drops it on its way out: see the output chains of `nft list ruleset`"
+                .into()
+        }
+        libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES => {
+            format!(
+                "the kernel finds no way for it: see `ip route get {ip}` and `viaduct routes get {ip} --compare`"
+            )
+        }
+        libc::EINVAL | libc::EADDRNOTAVAIL => {
+            format!(
+                "its source or its route does not suit the kernel: see `ip address` and `ip route get {ip}`"
+            )
+        }
+        libc::EMSGSIZE => "it is larger than the way to there takes: see the mtu of `ip link`".into(),
+        libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => {
+            "more is sent than the interface takes: see `ip -s link` and `tc -s qdisc`".into()
+        }
+        _ => format!("see `ip route get {ip}` and `ip -s link`"),
+    };
+    format!(
+        "listener {listener}: the kernel refuses to send to {to}: {why}; {remedy}. Told once an hour, counted in \
+         viaduct_dropped_total"
+    )
 }
 
 /// `cause`: at which listener the message came in, and who sent it; none: it was a timer.
@@ -301,6 +353,7 @@ fn network(ip: IpAddr, route: Option<IpNet>) -> IpNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::egress::{ListenerState, Unfit};
 
     #[test]
     fn a_destination_is_told_by_its_network() {
@@ -344,12 +397,30 @@ mod tests {
     fn a_network_is_told_once_an_hour_for_each_reason_or_after_a_reload() {
         let (mut journal, now) = (Journal::default(), Instant::now());
         let net = network("192.0.2.9".parse().unwrap(), None);
-        assert!(journal.is_unfit(true, net, now));
-        assert!(!journal.is_unfit(true, net, now + HOUR - Duration::from_secs(1)));
-        assert!(journal.is_unfit(false, net, now));
-        assert!(journal.is_unfit(true, net, now + HOUR));
+        let [off, none] = [NoEgress::AutoOff, NoEgress::NoListener].map(|why| (Sort::of(&why), ""));
+        assert!(journal.is_unfit(off, net, now));
+        assert!(!journal.is_unfit(off, net, now + HOUR - Duration::from_secs(1)));
+        assert!(journal.is_unfit(none, net, now));
+        let down = |id, state| Sort::of(&NoEgress::Unfit(ListenerId(id), Unfit::Down(state)));
+        assert!(journal.is_unfit((down(3, ListenerState::HomeDown), "a"), net, now));
+        assert!(!journal.is_unfit((down(4, ListenerState::HomeDown), "a"), net, now), "renumbered");
+        assert!(journal.is_unfit((down(4, ListenerState::HomeDown), "b"), net, now));
+        assert!(journal.is_unfit((down(3, ListenerState::NoSocket), "a"), net, now));
+        assert!(journal.is_unfit(off, net, now + HOUR));
         journal.plan_changed(7);
-        assert!(journal.is_unfit(true, net, now + HOUR));
+        assert!(journal.is_unfit(off, net, now + HOUR));
+    }
+
+    #[test]
+    fn a_refused_send_is_told_with_the_listener_and_a_remedy() {
+        let told = |errno| send_refused("private", "10.0.0.100:5060".parse().unwrap(), errno);
+        assert_eq!(
+            told(libc::EPERM),
+            "listener private: the kernel refuses to send to 10.0.0.100:5060: Operation not permitted (os error 1); a \
+             firewall of this host drops it on its way out: see the output chains of `nft list ruleset`. Told once an hour, \
+             counted in viaduct_dropped_total"
+        );
+        assert!(told(libc::ENETUNREACH).contains("see `ip route get 10.0.0.100`"));
     }
 
     #[test]

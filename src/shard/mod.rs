@@ -46,7 +46,7 @@ pub use pings::NotAsked;
 pub use post::Post;
 pub use publication::{Bindings, Bound, Publication, Published, SocketTable};
 pub use questions::Questions;
-pub use record::{Opening, Record, RecordKind, Records, Text};
+pub use record::{Opening, Record, RecordKind, Records, Sort, Text};
 pub use worker::{End, Setup, Worker};
 
 #[cfg(test)]

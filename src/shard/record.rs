@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 
-use crate::egress::NoEgress;
+use crate::egress::{NoEgress, Unfit};
 use crate::engine::SocketId;
 use crate::fib::Route;
 use crate::limits;
@@ -125,15 +125,68 @@ pub enum RecordKind {
         /// The kernel's error number.
         errno: i32,
     },
-    /// The first refused send with this error number on this socket.
+    /// The kernel has refused a send.
     SendRefused {
-        /// From which socket.
-        socket: SocketId,
+        /// From which listener, if it still has that socket.
+        on: Option<ListenerId>,
         /// Where to.
         to: SocketAddr,
         /// The kernel's error number.
         errno: i32,
     },
+}
+
+/// Why there is no egress, as far as what is told of it differs: which sort of reason, and the number of the listener that it
+/// names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sort {
+    /// The reason.
+    pub reason: u16,
+    /// The listener, section or port; 0: it names none.
+    pub named: u16,
+}
+
+impl Sort {
+    /// There is one, though not one that fits.
+    pub const FITS: Self = Self { reason: 0, named: 0 };
+
+    /// Of this reason.
+    pub const fn of(why: &NoEgress) -> Self {
+        let (reason, named) = match why {
+            NoEgress::AutoOff => (1, 0),
+            NoEgress::NoListener => (2, 0),
+            NoEgress::SourceIsNoListener(_) => (3, 0),
+            NoEgress::Kind(_) => (4, 0),
+            NoEgress::AskKernel(_) => (5, 0),
+            NoEgress::NoAddress(section) => (6, section.0),
+            NoEgress::NoSuchListener(_, address) => (7, address.port()),
+            NoEgress::Several(_, [listener, _]) => (8, listener.0),
+            NoEgress::SourceDown(_, listener, state) => (80 + *state as u16, listener.0),
+            NoEgress::NoRoute(why) => (16 + *why as u16, 0),
+            NoEgress::Unfit(listener, why) => (Self::unfit(why), listener.0),
+        };
+        Self { reason, named }
+    }
+
+    const fn unfit(why: &Unfit) -> u16 {
+        match why {
+            Unfit::Family => 32,
+            Unfit::Transport => 33,
+            Unfit::Link => 34,
+            Unfit::Kind(_) => 35,
+            Unfit::Device(_) => 36,
+            Unfit::AskKernel(_) => 37,
+            Unfit::Elsewhere => 38,
+            Unfit::Tied => 39,
+            Unfit::NoRoute(why) => 48 + *why as u16,
+            Unfit::Down(state) => 64 + *state as u16,
+        }
+    }
+
+    /// As one number.
+    pub const fn number(self) -> u32 {
+        (self.reason as u32) << 16 | self.named as u32
+    }
 }
 
 /// Text of bounded length, cut where it is longer.

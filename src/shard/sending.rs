@@ -13,6 +13,9 @@ use crate::engine::{Io, SocketId};
 use crate::proxy::{Incoming, Outcome};
 use crate::transaction::SendFailure;
 
+/// Sets what is noted of sends that the kernel refuses apart from reasons for no egress ([`super::Sort`]).
+const SENDS_REFUSED: u32 = 1 << 31;
+
 impl<S, H: Handler> Worker<S, H> {
     /// Sends what was decided, and counts what is not sent.
     pub(super) fn act<I: Io<Source = S>>(
@@ -130,12 +133,11 @@ impl<S, H: Handler> Worker<S, H> {
         // A full queue is as good as a loss on the way: the transaction sends again.
         if let Some(transaction) = Cookie::transaction(cookie).filter(|_| reason != DropReason::SendQueueFull)
         {
-            self.handler.send_failed(transaction, SendFailure::Other);
+            self.handler.send_failed(transaction, SendFailure::Refused(u8::try_from(errno).unwrap_or(0)));
         }
-        let open = self.open.get_mut(usize::from(socket.0)).and_then(Option::as_mut);
-        if let Some(open) = open.filter(|o| o.refused != errno) {
-            open.refused = errno;
-            self.record(RecordKind::SendRefused { socket, to, errno });
+        if self.noted.is_new(to.ip(), SENDS_REFUSED | errno.unsigned_abs(), self.now) {
+            let on = self.current.bindings.listener(socket);
+            self.record(RecordKind::SendRefused { on, to, errno });
         }
     }
 }

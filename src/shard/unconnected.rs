@@ -39,7 +39,7 @@ impl<S, H: Handler> Worker<S, H> {
     /// ICMP says of a request that it did not arrive.
     #[cold]
     pub(super) fn tell_unreached(&mut self, to: SocketAddr) {
-        if self.unconnected.is_new(to.ip()) {
+        if self.unconnected.is_new(to.ip(), 0, self.now) {
             self.record(RecordKind::Unreached { to });
         }
     }
@@ -47,7 +47,7 @@ impl<S, H: Handler> Worker<S, H> {
     /// Tells the log, unless it has been told of that peer lately.
     fn tell_not_made(&mut self, (listener, peer): Between, why: StreamEnd, errno: i32, opening: Opening) {
         let Some(on) = self.current.snapshot.view.by_identity(listener) else { return };
-        if self.unconnected.is_new(peer.ip()) {
+        if self.unconnected.is_new(peer.ip(), 0, self.now) {
             self.record(RecordKind::NotConnected { on, peer, why, errno, opening });
         }
     }

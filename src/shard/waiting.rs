@@ -3,7 +3,7 @@
 
 use super::handler::Handler;
 use super::parking::{Parked, Stay, is_first_cancel};
-use super::record::RecordKind;
+use super::record::{RecordKind, Sort};
 use super::worker::{Arrival, Worker};
 use crate::dns::{Directory, Question, Unresolved};
 use crate::drop_reason::DropReason;
@@ -96,7 +96,7 @@ impl<S, H: Handler> Worker<S, H> {
                 return Verdict::Hurries;
             }
         }
-        if self.noted.is_new(next_hop.address.ip()) {
+        if self.noted.is_new(next_hop.address.ip(), Sort::of(&why).number(), self.now) {
             self.record(RecordKind::NoEgress { on: arrival.incoming.on, next_hop, why });
         }
         Verdict::Goes

@@ -15,7 +15,7 @@ use super::parking::{Parked, Parking, Stay, is_first_cancel};
 use super::post::Post;
 use super::publication::{Publication, Published};
 use super::questions::Questions;
-use super::record::{Record, RecordKind, Records};
+use super::record::{Record, RecordKind, Records, Sort};
 use super::rehearsal::Rehearsal;
 use super::secure::Clients;
 use super::waiting::{Verdict, Waiting};
@@ -119,8 +119,6 @@ pub(super) struct Arrival<'a> {
 #[derive(Default)]
 pub(super) struct Open {
     closing: bool,
-    /// The last error number that was told of this socket's sends.
-    pub refused: i32,
     /// The kernel drops a part of what comes.
     pub is_filtered: bool,
     /// It was told that it takes no filter.
@@ -444,7 +442,7 @@ impl<S, H: Handler> Worker<S, H> {
 
     /// A request that came in on `ingress` leaves from the listener that `no_listener` names, or from one elsewhere.
     pub(super) fn note_fallback(&mut self, ingress: ListenerId, egress: Exit, next_hop: NextHop) {
-        if !self.noted.is_new(next_hop.address.ip()) {
+        if !self.noted.is_new(next_hop.address.ip(), Sort::FITS.number(), self.now) {
             return;
         }
         let Snapshot { plan, fib, view, .. } = &self.current.snapshot;

@@ -16,7 +16,9 @@ use crate::net::Now;
 /// provisional one is the last.
 const fn refutes(status: u16, why: SendFailure) -> bool {
     match why {
-        SendFailure::Other | SendFailure::Connection(_) | SendFailure::Broken => true,
+        SendFailure::Other | SendFailure::Refused(_) | SendFailure::Connection(_) | SendFailure::Broken => {
+            true
+        }
         SendFailure::Ended => status >= 200,
     }
 }

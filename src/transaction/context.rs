@@ -329,7 +329,9 @@ impl Transactions {
         let is_over = match why {
             SendFailure::Ended => record.machine.on_end_of_connection(),
             SendFailure::Broken => record.machine.on_broken_connection(),
-            SendFailure::Connection(_) | SendFailure::Other => record.machine.on_transport_error(),
+            SendFailure::Connection(_) | SendFailure::Refused(_) | SendFailure::Other => {
+                record.machine.on_transport_error()
+            }
         };
         if is_over {
             record.pending = Some(ClientPending::Fail(why));

@@ -6,7 +6,7 @@ use super::context::{Transactions, Work, patience_ns, read};
 use super::counts::{Cause, Full, What};
 use super::events::{Attempt, Due, Peer, Send, SendFailure, ToTag};
 use super::hop::{self, Hop};
-use super::own::{self, Own};
+use super::own::{self, Fault, Own};
 use super::reasons;
 use super::search::{Onward, Terms};
 use super::server::{ServerDue, ServerState};
@@ -196,7 +196,8 @@ impl Transactions {
         let is_flow = place.is_some_and(|place| place.stream.get().is_some());
         match why {
             SendFailure::Connection(_) | SendFailure::Ended if is_flow => Own::FlowFailed,
-            SendFailure::Connection(cause) => Own::Failed(cause),
+            SendFailure::Connection(cause) => Own::Failed(cause.map(Fault::Tls)),
+            SendFailure::Refused(errno) => Own::Failed(Some(Fault::Refused(errno))),
             SendFailure::Ended | SendFailure::Broken | SendFailure::Other => Own::Failed(None),
         }
     }

@@ -67,8 +67,9 @@ pub enum SendFailure {
     Ended,
     /// It has left, and its connection has broken. Whoever got it may open another one for the answer.
     Broken,
-    /// Anything else: its listener has no socket, there was no room, the kernel has refused it, or ICMP says that it did not
-    /// arrive.
+    /// The kernel has refused it with this error number; 0: a larger one.
+    Refused(u8),
+    /// Anything else: its listener has no socket, there was no room, or ICMP says that it did not arrive.
     Other,
 }
 

@@ -1,10 +1,20 @@
 //! Answers of the proxy's own to a request that it has forwarded: 100, and what stands in for an answer that
 //! did not come.
 
+use nix::errno::Errno;
 use sip_parser::{HeaderName, Message, NameAddr};
 
 use crate::rewrite::Output;
 use crate::tls::Cause;
+
+/// What is known of why a request could not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// TLS failed.
+    Tls(Cause),
+    /// The kernel refused it, with this error number.
+    Refused(u8),
+}
 
 /// An answer of the proxy's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +27,9 @@ pub enum Own {
     /// to the INVITE with a 487 (Request Terminated)." (§9.2)
     Terminated,
     /// 500: it could not be sent. "If the only response that was received is a 503, the proxy SHOULD generate
-    /// a 500 response and forward that upstream." (§16.7 step 6), and §16.9 has the failure taken for a 503. Where TLS failed,
-    /// the answer says why.
-    Failed(Option<Cause>),
+    /// a 500 response and forward that upstream." (§16.7 step 6), and §16.9 has the failure taken for a 503. Where TLS failed
+    /// or the kernel refused, the answer says why.
+    Failed(Option<Fault>),
     /// 430: the connection to a client is gone (RFC 5626 §5.3.1).
     FlowFailed,
 }
@@ -36,8 +46,9 @@ impl Own {
         }
     }
 
-    /// The answer that stands for a branch that ended with this status, of which nothing is kept but why TLS failed, if it did.
-    pub const fn of(status: u16, cause: Option<Cause>) -> Self {
+    /// The answer that stands for a branch that ended with this status, of which nothing is kept but what is known of why it
+    /// could not be sent.
+    pub const fn of(status: u16, cause: Option<Fault>) -> Self {
         match status {
             408 => Self::TimedOut,
             430 => Self::FlowFailed,
@@ -46,8 +57,8 @@ impl Own {
         }
     }
 
-    /// Why TLS failed, if it did.
-    pub const fn cause(self) -> Option<Cause> {
+    /// What is known of why it could not be sent.
+    pub const fn cause(self) -> Option<Fault> {
         if let Self::Failed(cause) = self { cause } else { None }
     }
 
@@ -110,12 +121,22 @@ pub fn write(request: &Message<'_>, above: usize, own: Own, to_tag: &[u8], out: 
 
 /// §20.43: "399 Miscellaneous warning: The warning text can include arbitrary information to be presented to a human user or
 /// logged." The log says more, to whom that is no secret.
-fn put_warning(out: &mut Output<'_>, cause: Cause) {
-    out.put(b"Warning: 399 viaduct \"TLS to the next hop failed: ");
-    out.put(cause.in_words().as_bytes());
-    out.put(b" (");
-    out.put(cause.label().as_bytes());
-    out.put(b")\"\r\n");
+fn put_warning(out: &mut Output<'_>, fault: Fault) {
+    out.put(b"Warning: 399 viaduct \"");
+    match fault {
+        Fault::Tls(cause) => {
+            out.put(b"TLS to the next hop failed: ");
+            out.put(cause.in_words().as_bytes());
+            out.put(b" (");
+            out.put(cause.label().as_bytes());
+            out.put(b")");
+        }
+        Fault::Refused(errno) => {
+            out.put(b"the kernel refuses to send to the next hop: ");
+            out.put(Errno::from_raw(errno.into()).desc().as_bytes());
+        }
+    }
+    out.put(b"\"\r\n");
 }
 
 fn wants_tag(to: &[u8]) -> bool {
@@ -177,9 +198,16 @@ mod tests {
     #[test]
     fn where_tls_failed_the_answer_says_why() {
         let cause = crate::tls::Failure::Closed.cause();
-        let text = written("<sip:b@e>", Own::Failed(Some(cause)));
+        let text = written("<sip:b@e>", Own::Failed(Some(Fault::Tls(cause))));
         let warning = "Warning: 399 viaduct \"TLS to the next hop failed: it closed the connection in the middle of the \
             handshake (closed)\"\r\n";
+        assert!(text.contains(warning), "{text}");
+    }
+
+    #[test]
+    fn where_the_kernel_refused_the_answer_says_why() {
+        let text = written("<sip:b@e>", Own::Failed(Some(Fault::Refused(1))));
+        let warning = "Warning: 399 viaduct \"the kernel refuses to send to the next hop: Operation not permitted\"\r\n";
         assert!(text.contains(warning), "{text}");
     }
 }

@@ -12,6 +12,7 @@
 
 use std::net::SocketAddr;
 
+use super::own::Fault;
 use super::slab::Handle;
 use super::store::Stored;
 use super::timers::SIXTY_FOUR_T1_NS;
@@ -20,7 +21,6 @@ use crate::net::{GatewayId, NextHop, Now};
 use crate::overload::Standing;
 use crate::status::Statuses;
 use crate::stream::Number;
-use crate::tls::Cause;
 use crate::token::{KeyId, LoopMark};
 
 /// A next hop of a request, with the listener that was chosen for it.
@@ -78,8 +78,8 @@ pub(super) struct Search {
     pub trying: Stored,
     /// The best final answer so far.
     best: Option<Best>,
-    /// Why TLS to a next hop failed last.
-    pub cause: Option<Cause>,
+    /// Why TLS to a next hop failed last, or the kernel refused to send there.
+    pub cause: Option<Fault>,
     hops: [Option<Onward>; CANDIDATES],
     next: u8,
     /// Hops that are tried once more, over UDP: a bit each.
