@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::listeners::Refusals;
 use crate::egress::{ListenerState, View};
 use crate::fib::Fib;
+use crate::fib::spec::Link;
 use crate::limits::LISTENER_CHANGES_TOLD;
 use crate::metrics::exposition::{ListenerChanges, ListenerStanding};
 use crate::plan::{Listener, Plan, Standing};
@@ -21,10 +22,14 @@ const WINDOW: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct States {
     plan: Option<Arc<Plan>>,
-    states: Vec<ListenerState>,
+    states: Vec<How>,
     counts: ListenerChanges,
     budget: Budget,
 }
+
+/// A listener's state, and whether its cause is the rarer one of those that the state has: a duplicate address, a carrier that is
+/// not there.
+type How = (ListenerState, bool);
 
 /// Something that an operator wants to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,32 +60,31 @@ impl States {
     }
 
     /// Another configuration: who is there and how it does is no news.
-    pub fn adopt(&mut self, plan: &Arc<Plan>, view: &View) {
-        self.states = states(plan, view);
+    pub fn adopt(&mut self, plan: &Arc<Plan>, view: &View, fib: &Fib) {
+        self.states = states(plan, view, fib);
         self.plan = Some(Arc::clone(plan));
     }
 
     /// What has changed since the last look, counted.
     pub fn look(&mut self, plan: &Arc<Plan>, view: &View, fib: &Fib) -> Vec<Change> {
-        let now = states(plan, view);
+        let now = states(plan, view, fib);
         let Some(old) = self.plan.take_if(|old| !Arc::ptr_eq(old, plan) || self.states != now) else {
             if self.plan.is_none() {
-                self.adopt(plan, view);
+                self.adopt(plan, view, fib);
             }
             return Vec::new();
         };
-        let before: HashMap<u32, ListenerState> =
-            of_served(&old, &self.states).map(|(l, state)| (l.identity, *state)).collect();
+        let before: HashMap<u32, How> =
+            of_served(&old, &self.states).map(|(l, how)| (l.identity, *how)).collect();
         let mut changes = Vec::new();
-        for (listener, state) in plan.listeners.iter().zip(&now) {
+        for (listener, how) in plan.listeners.iter().zip(&now) {
+            let (state, was) = (how.0, before.get(&listener.identity));
             // What is so of its address and device is told of the one that it stands beside.
-            let own = [Some(state), before.get(&listener.identity)].contains(&Some(&ListenerState::NoSocket));
+            let own = [Some(state), was.map(|was| was.0)].contains(&Some(ListenerState::NoSocket));
             let served = listener.standing != Standing::Leaving && (own || !plan.is_sibling(listener));
-            match before.get(&listener.identity) {
-                None if served => changes.push(Change::appeared(listener, *state, view, fib)),
-                Some(was) if was != state && served => {
-                    changes.push(Change::state(listener, *state, view, fib))
-                }
+            match was {
+                None if served => changes.push(Change::appeared(listener, state, view, fib)),
+                Some(was) if was != how && served => changes.push(Change::state(listener, state, view, fib)),
                 _ => {}
             }
         }
@@ -94,7 +98,7 @@ impl States {
                 Kind::State(_) => self.counts.states += 1,
             }
         }
-        self.adopt(plan, view);
+        self.adopt(plan, view, fib);
         changes
     }
 
@@ -107,7 +111,7 @@ impl States {
     /// `refusals` tells why some have no socket.
     pub(super) fn standings(&self, view: &View, fib: &Fib, refusals: &Refusals) -> Vec<ListenerStanding> {
         let Some(plan) = &self.plan else { return Vec::new() };
-        let standing = |(listener, state): (&Listener, &ListenerState)| ListenerStanding {
+        let standing = |(listener, (state, _)): (&Listener, &How)| ListenerStanding {
             name: listener.name.clone(),
             bound: format!("{}:{}", listener.transport, listener.bind).into(),
             state: *state,
@@ -195,15 +199,28 @@ impl Change {
     }
 }
 
-fn states(plan: &Plan, view: &View) -> Vec<ListenerState> {
-    plan.listeners.iter().map(|l| view.state(l.id)).collect()
+fn states(plan: &Plan, view: &View, fib: &Fib) -> Vec<How> {
+    let has_no_carrier = |dev: Option<u32>| dev.and_then(|dev| fib.link(dev)).is_some_and(|link| link.up);
+    let how = |listener: &Listener| {
+        let state = view.state(listener.id);
+        let is_rare = match state {
+            ListenerState::AddressAbsent => fib.unusable(listener.bind.ip()).is_some_and(|own| own.duplicate),
+            ListenerState::HomeDown => has_no_carrier(view.home(listener.id)),
+            ListenerState::DeviceDown => has_no_carrier(device(listener, fib)),
+            _ => false,
+        };
+        (state, is_rare)
+    };
+    plan.listeners.iter().map(how).collect()
+}
+
+/// What its socket is tied to.
+fn device(listener: &Listener, fib: &Fib) -> Option<u32> {
+    fib.link_index(listener.device.as_deref().or(listener.link.as_deref())?)
 }
 
 /// Those that do not leave, with the states of all. Leaving ones were told of when they went.
-fn of_served<'a>(
-    plan: &'a Plan,
-    states: &'a [ListenerState],
-) -> impl Iterator<Item = (&'a Listener, &'a ListenerState)> {
+fn of_served<'a>(plan: &'a Plan, states: &'a [How]) -> impl Iterator<Item = (&'a Listener, &'a How)> {
     plan.listeners.iter().zip(states).filter(|(l, _)| l.standing != Standing::Leaving)
 }
 
@@ -219,12 +236,25 @@ fn cause(listener: &Listener, state: ListenerState, view: &View, fib: &Fib) -> S
     let ip = listener.bind.ip();
     let home = view.home(listener.id).and_then(|dev| fib.link_name(dev)).unwrap_or("an interface");
     let device = listener.device.as_deref().or(listener.link.as_deref()).unwrap_or_default();
+    let down = |dev: Option<u32>| dev.and_then(|dev| fib.link(dev)).map_or("is down", Link::down_in_words);
     match state {
         ListenerState::Up => format!("{home} has {ip}"),
-        ListenerState::AddressAbsent => format!("no interface has {ip}"),
-        ListenerState::HomeDown => format!("{home}, which has {ip}, is down"),
+        ListenerState::AddressAbsent => match fib.unusable(ip) {
+            Some(own) => {
+                let name = fib.link_name(own.dev).unwrap_or("an interface");
+                if own.duplicate {
+                    format!("another host on {name} has {ip} (duplicate address detection has failed)")
+                } else {
+                    format!("{ip} on {name} is tentative (duplicate address detection is not over)")
+                }
+            }
+            None => format!("no interface has {ip}"),
+        },
+        ListenerState::HomeDown => format!("{home}, which has {ip}, {}", down(view.home(listener.id))),
         ListenerState::DeviceAbsent => format!("there is no interface {device}"),
-        ListenerState::DeviceDown => format!("its device {device} is down"),
+        ListenerState::DeviceDown => {
+            format!("its device {device} {}", down(self::device(listener, fib)))
+        }
         ListenerState::NoSocket => format!("no socket can be opened on {ip}"),
     }
 }

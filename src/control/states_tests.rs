@@ -112,3 +112,35 @@ fn device_and_mark_are_shown() {
         standings.iter().filter(|l| l.bound.starts_with("udp")).map(|l| &*l.cause).collect();
     assert_eq!(causes, ["eth0 has 10.0.0.4", "eth0 has 10.0.0.9", "eth0 has 10.0.0.9; device eth0; mark 7"]);
 }
+
+#[test]
+fn a_duplicate_address_and_a_lost_carrier_are_told_as_that() {
+    let with = |tentative, duplicate, up, carrier| {
+        let own = Address::new(2, "fd00::4".parse().unwrap(), 64);
+        Builder::host()
+            .link(Link { up, carrier, ..Link::up(2, "eth0") })
+            .address(Address { tentative, duplicate, ..own })
+            .build()
+    };
+    let file = "[[listener]]\nname = \"six\"\nbind = \"udp:[fd00::4]:5060\"\n";
+    let fib = with(true, false, true, true);
+    let plan = config::from_str("test.toml", file, &fib).unwrap_or_else(|findings| panic!("{findings}")).plan;
+    let plan = Arc::new(plan);
+    let mut states = States::default();
+    assert_eq!(look(&mut states, &plan, &fib), Vec::<String>::new());
+    let told = |states: &mut States, fib: &Fib| look(states, &plan, fib).concat();
+    assert_eq!(
+        told(&mut states, &with(true, true, true, true)),
+        "listener six is DOWN (address absent): another host on eth0 has fd00::4 (duplicate address detection has failed)"
+    );
+    assert_eq!(told(&mut states, &with(true, true, true, true)), "");
+    assert_eq!(told(&mut states, &with(false, false, true, true)), "listener six is up: eth0 has fd00::4");
+    assert_eq!(
+        told(&mut states, &with(false, false, true, false)),
+        "listener six is DOWN (interface down): eth0, which has fd00::4, has no carrier (cable, switch port, or peer)"
+    );
+    assert_eq!(
+        told(&mut states, &with(false, false, false, false)),
+        "listener six is DOWN (interface down): eth0, which has fd00::4, is down"
+    );
+}

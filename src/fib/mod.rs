@@ -287,6 +287,16 @@ impl Fib {
         self.links.get(index).map(|link| &*link.name)
     }
 
+    /// The interface with this index.
+    pub fn link(&self, index: u32) -> Option<&Link> {
+        self.links.get(index)
+    }
+
+    /// This address as it is assigned to an interface, if it cannot be used: duplicate address detection runs, or has failed.
+    pub fn unusable(&self, address: IpAddr) -> Option<&Address> {
+        self.addresses.iter().find(|a| a.address == address && !a.usable())
+    }
+
     /// The interface is up (administratively and in carrier, as routes need it).
     pub fn link_up(&self, index: u32) -> bool {
         self.links.get(index).is_some_and(|link| link.up && link.carrier)

@@ -104,6 +104,22 @@ impl Link {
         }
     }
 
+    /// Why it carries nothing, as the end of a sentence about it.
+    pub const fn down_in_words(&self) -> &'static str {
+        if self.up { "has no carrier (cable, switch port, or peer)" } else { "is down" }
+    }
+
+    /// What to do about that.
+    pub fn down_remedy(&self) -> String {
+        let name = &self.name;
+        match self.up {
+            true => {
+                format!("see `ip -s link show {name}` and `ethtool {name}`; until it has one it is not used")
+            }
+            false => format!("ip link set {name} up; until then it is not used"),
+        }
+    }
+
     /// The loopback interface, up.
     pub fn loopback() -> Self {
         Self { loopback: true, ..Self::up(super::LOOPBACK, "lo") }
@@ -125,6 +141,8 @@ pub struct Address {
     pub secondary: bool,
     /// IPv6: duplicate address detection has not finished, or has failed.
     pub tentative: bool,
+    /// IPv6: it has failed: another host on the link has the address.
+    pub duplicate: bool,
     /// IPv6: usable while it is tentative.
     pub optimistic: bool,
     /// IPv6: its preferred lifetime is over.
@@ -148,6 +166,7 @@ impl Address {
             scope: if host { SCOPE_HOST } else { SCOPE_UNIVERSE },
             secondary: false,
             tentative: false,
+            duplicate: false,
             optimistic: false,
             deprecated: false,
             temporary: false,

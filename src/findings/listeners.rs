@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use super::host::BEYOND;
 use super::{Code, Examiner, Finding, Found, Severity, Subject, is_private};
 use crate::egress::{ListenerState, Question, bound_query};
-use crate::fib::{Answer, NoRoute};
+use crate::fib::spec::Link;
+use crate::fib::{Answer, Fib, NoRoute};
 use crate::limits;
 use crate::net::NextHop;
 use crate::plan::{Bind, Listener, Section, Standing};
@@ -75,19 +76,18 @@ fn state(examiner: &Examiner<'_>, listener: &Listener) -> Option<Finding> {
     let fib = examiner.fib;
     let ip = listener.bind.ip();
     let device = listener.device.as_deref().unwrap_or_default();
-    let home = || examiner.view.home(listener.id).and_then(|dev| fib.link_name(dev)).unwrap_or("it");
     let (code, cause, remedy) = match examiner.view.state(listener.id) {
         ListenerState::Up => return None,
-        ListenerState::AddressAbsent => (
-            Code::AddressAbsent,
-            format!("no interface of this host has {ip} now"),
-            "it is bound all the same and used once the address appears; see `ip address`".to_owned(),
-        ),
-        ListenerState::HomeDown => (
-            Code::InterfaceDown,
-            format!("{}, which has {ip}, is down", home()),
-            format!("ip link set {} up; until then it is not used", home()),
-        ),
+        ListenerState::AddressAbsent => absent(fib, ip),
+        ListenerState::HomeDown => {
+            let link = examiner.view.home(listener.id).and_then(|dev| fib.link(dev));
+            let (name, how) = link.map_or(("it", "is down"), |link| (&link.name, link.down_in_words()));
+            (
+                Code::InterfaceDown,
+                format!("{name}, which has {ip}, {how}"),
+                link.map(Link::down_remedy).unwrap_or_default(),
+            )
+        }
         ListenerState::DeviceAbsent => (
             Code::DeviceAbsent,
             match &listener.link {
@@ -101,14 +101,47 @@ fn state(examiner: &Examiner<'_>, listener: &Listener) -> Option<Finding> {
             format!("no socket could be opened on {ip}"),
             "the log says why; it is tried again every second".to_owned(),
         ),
-        ListenerState::DeviceDown => (
-            Code::DeviceDown,
-            format!("the device {device} is down"),
-            format!("ip link set {device} up; until then it is not used"),
-        ),
+        ListenerState::DeviceDown => {
+            let link = fib.link_index(device).and_then(|dev| fib.link(dev));
+            let how = link.map_or("is down", Link::down_in_words);
+            (
+                Code::DeviceDown,
+                format!("the device {device} {how}"),
+                link.map(Link::down_remedy).unwrap_or_default(),
+            )
+        }
     };
     let finding = Finding::new(code, Severity::Warning, &examiner.subject(listener.id), "");
     Some(finding.because(cause).remedy(remedy))
+}
+
+/// The address is on no interface, or on one where it cannot be used.
+fn absent(fib: &Fib, ip: IpAddr) -> (Code, String, String) {
+    let unusable = fib.unusable(ip);
+    let name = unusable.and_then(|own| fib.link_name(own.dev)).unwrap_or("?");
+    let (cause, remedy) = match unusable {
+        Some(own) if own.duplicate => (
+            format!(
+                "another host on {name} has {ip}: duplicate address detection has failed, and nothing is sent from it"
+            ),
+            format!(
+                "take it from the other host, then `ip address del {ip}/{} dev {name}` and add it again; see `ip address \
+                 show dev {name} dadfailed`",
+                own.network.prefix_len()
+            ),
+        ),
+        Some(_) => (
+            format!("{ip} on {name} is tentative: duplicate address detection is not over"),
+            format!(
+                "wait: it is used once that is over, as a rule within two seconds; see `ip address show dev {name}`"
+            ),
+        ),
+        None => (
+            format!("no interface of this host has {ip} now"),
+            "it is bound all the same and used once the address appears; see `ip address`".to_owned(),
+        ),
+    };
+    (Code::AddressAbsent, cause, remedy)
 }
 
 /// The kernel takes a source of one VRF for a foreign address in another.

@@ -95,11 +95,27 @@ fn listeners_tell_what_keeps_them_down() {
         "idle, which has 10.4.0.4, is down",
         "ip link set idle up",
     );
+    let pulled =
+        host().link(Link { carrier: false, ..Link::up(4, "idle") }).assign(4, "10.4.0.4/24".parse().unwrap());
+    let message = "idle, which has 10.4.0.4, has no carrier (cable, switch port, or peer)";
+    expect(pulled, &idle, Code::InterfaceDown, Warning, message, "ethtool idle");
     let no_device = both() + &listener("tied", "10.0.0.4:5070") + "device = \"eth9\"\n";
     expect(host(), &no_device, Code::DeviceAbsent, Warning, "there is no device eth9", "appears");
     let down = host().link(Link { up: false, ..Link::up(4, "idle") });
     let tied = both() + &listener("tied", "10.0.0.4:5070") + "device = \"idle\"\n";
     expect(down, &tied, Code::DeviceDown, Warning, "the device idle is down", "ip link set idle up");
+}
+
+#[test]
+fn an_address_that_another_host_has_is_told_from_one_that_is_tentative() {
+    let six = both() + &listener("six", "[fd00::4]:5060");
+    let with = |duplicate| {
+        let own = Address::new(LAN, "fd00::4".parse().unwrap(), 64);
+        host().address(Address { tentative: true, duplicate, ..own })
+    };
+    let message = "listener «six»: another host on lan has fd00::4";
+    expect(with(true), &six, Code::AddressAbsent, Warning, message, "ip address del fd00::4/64 dev lan");
+    expect(with(false), &six, Code::AddressAbsent, Warning, "fd00::4 on lan is tentative", "wait");
 }
 
 #[test]

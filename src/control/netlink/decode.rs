@@ -130,6 +130,7 @@ pub fn address(message: &Message<'_>) -> Option<Option<Address>> {
         scope,
         secondary: !v6 && has(libc::IFA_F_SECONDARY),
         tentative: v6 && has(libc::IFA_F_TENTATIVE),
+        duplicate: v6 && has(libc::IFA_F_DADFAILED),
         optimistic: v6 && has(libc::IFA_F_OPTIMISTIC),
         deprecated: v6 && has(libc::IFA_F_DEPRECATED),
         temporary: v6 && has(libc::IFA_F_TEMPORARY),
