@@ -7,6 +7,7 @@
 mod answers;
 mod builder;
 mod entries;
+mod gateways;
 mod links;
 mod paths;
 mod rib;
@@ -23,6 +24,7 @@ mod words;
 
 pub use builder::Builder;
 pub use entries::{Difference, Entry, HopEntry, RouteEntry};
+pub use gateways::GatewayChoice;
 pub use rib::{Change, Loader, Parts, Place, Rib, Silent};
 pub use trace::{SourceOrigin, Step};
 pub use words::{Words, table_in_words};
@@ -153,6 +155,7 @@ pub struct Fib {
     generation: u64,
     uid: u32,
     multipath: bool,
+    neighbours: gateways::Neighbours,
     links: Links,
     addresses: Box<[Address]>,
     rules: Box<[spec::Rule]>,

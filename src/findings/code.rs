@@ -45,6 +45,8 @@ pub enum Code {
     AsymmetricRoute,
     /// Paths of one route with different sources.
     MultipathSources,
+    /// Gateways among which the kernel chooses by whether they answer.
+    GatewayChoice,
     /// A device without a route, where the kernel assumes the link.
     OnLinkAssumption,
     /// A private address is shown to a public network.
@@ -85,6 +87,7 @@ impl Code {
         Self::OverrideNoSocket,
         Self::AsymmetricRoute,
         Self::MultipathSources,
+        Self::GatewayChoice,
         Self::OnLinkAssumption,
         Self::AdvertisedPrivate,
         Self::VrfMismatch,
@@ -123,6 +126,7 @@ impl Code {
             Self::OverrideNoSocket => "override-no-socket",
             Self::AsymmetricRoute => "asymmetric-route",
             Self::MultipathSources => "multipath-sources",
+            Self::GatewayChoice => "gateway-choice",
             Self::OnLinkAssumption => "on-link-assumption",
             Self::AdvertisedPrivate => "advertised-private",
             Self::VrfMismatch => "vrf-mismatch",
@@ -168,6 +172,9 @@ impl Code {
                 "The listener's sends leave by another interface or gateway than the route with any source."
             }
             Self::MultipathSources => "The paths of a multipath route have different sources.",
+            Self::GatewayChoice => {
+                "A prefix has gateways by several interfaces: the kernel passes over one that does not answer, Viaduct does not."
+            }
             Self::OnLinkAssumption => {
                 "A listener's `device` has no route: the kernel would assume the destination on the link, \
                  Viaduct calls it unreachable."

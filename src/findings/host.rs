@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::next_hop::{Aim, automatic};
 use super::{Code, Examiner, Finding, Found, Severity, Subject};
-use crate::fib::{Answer, Query};
+use crate::fib::{Answer, Query, table_in_words};
 use crate::limits;
 use crate::net::{ListenerId, NextHop};
 
@@ -21,6 +21,7 @@ const DEFAULT_LENGTH: u8 = 3;
 
 pub(super) fn examine(examiner: &Examiner<'_>, found: &mut Found) {
     unserved(examiner, found);
+    gateway_choices(examiner, found);
     let mut vrfs: Vec<u32> = Vec::new();
     for listener in &examiner.plan.listeners {
         let vrf = examiner.view.vrf(listener.id);
@@ -45,6 +46,27 @@ fn unserved(examiner: &Examiner<'_>, found: &mut Found) {
             "requests that the kernel would send from there leave by the nearest listener, or are refused; \
              a [[listener]] with that address serves it",
         ));
+    }
+}
+
+/// Neighbours are not known here: a gateway that is gone is not passed over.
+fn gateway_choices(examiner: &Examiner<'_>, found: &mut Found) {
+    let fib = examiner.fib;
+    for choice in fib.gateway_choices() {
+        let [first, other] = choice.devices.map(|dev| fib.link_name(dev).unwrap_or("?"));
+        let about = format!("{} in table {}", choice.prefix, table_in_words(choice.table));
+        let finding = Finding::new(Code::GatewayChoice, Severity::Note, &Subject::Host, &about);
+        found.findings.push(
+            finding
+                .because(format!(
+                    "{about} has gateways by {first} and {other}: the kernel passes over one that does not answer, \
+                     Viaduct stays with the first"
+                ))
+                .remedy(
+                    "name the listener in a rule (egress), or have a routing daemon (BFD) withdraw the route of a gateway \
+                     that is gone; see `ip neigh show nud failed`",
+                ),
+        );
     }
 }
 

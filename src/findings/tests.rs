@@ -119,6 +119,14 @@ fn an_address_that_another_host_has_is_told_from_one_that_is_tentative() {
 }
 
 #[test]
+fn gateways_that_the_kernel_chooses_among_are_named() {
+    let by = |dev, gateway: &str| Route::new("2001:db8::/32".parse().unwrap(), dev, gateway.parse().ok());
+    let host = host().route(by(WAN, "fe80::1")).route(by(LAN, "fe80::2"));
+    let message = "2001:db8::/32 in table main has gateways by wan and lan: the kernel passes over";
+    expect(host, &both(), Code::GatewayChoice, Note, message, "name the listener in a rule");
+}
+
+#[test]
 fn an_address_without_a_listener_is_noted() {
     let text = listener("public", "203.0.113.10:5060");
     expect(host(), &text, Code::AddressUnserved, Note, "no listener has 10.0.0.4 (lan)", "nearest listener");

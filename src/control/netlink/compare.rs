@@ -27,6 +27,8 @@ pub enum Difference {
     DeviceUnheeded,
     /// An IPv6 link-local destination without a device.
     NeedsDevice,
+    /// Gateways of which the kernel knows that they do not answer.
+    Neighbours,
 }
 
 impl Difference {
@@ -50,6 +52,11 @@ impl Difference {
             }
             Self::NeedsDevice => {
                 "the kernel's RTM_GETROUTE takes any device for a link-local destination, a socket is refused"
+            }
+            Self::Neighbours => {
+                "the kernel passes over a gateway that does not answer (`ip neigh show nud failed`); Viaduct does not \
+                 know neighbours, and stays with the first: name the listener in a rule, or have a routing daemon \
+                 (BFD) withdraw the route"
             }
         }
     }
@@ -88,6 +95,11 @@ fn is_same(query: &Query, ours: Answer, kernels: Answer) -> bool {
 }
 
 fn difference(fib: &Fib, query: &Query, ours: Answer, kernels: Answer) -> Option<Difference> {
+    if let (Answer::Route(ours), Answer::Route(kernels)) = (ours, kernels)
+        && fib.may_pass_over(&ours, &kernels)
+    {
+        return Some(Difference::Neighbours);
+    }
     let with_device = query.oif != 0;
     if query.dst.is_ipv4() {
         let on_link = match (ours, kernels) {

@@ -87,6 +87,8 @@ fn attempt<T: Default>(
 pub fn parts(requester: &mut Requester) -> Result<Parts, Error> {
     let mut parts = Parts { uid: nix::unistd::geteuid().as_raw(), ..Parts::default() };
     let route_localnet = sysctl_is_set("net/ipv4/conf/all/route_localnet");
+    parts.asks_neighbours = sysctl_is_set("net/ipv4/fib_multipath_use_neigh");
+    parts.forwards_ipv6 = sysctl_is_set("net/ipv6/conf/all/forwarding");
     let use_optimistic = sysctl_is_set("net/ipv6/conf/all/use_optimistic");
     list(
         requester,

@@ -22,6 +22,7 @@ use std::time::Instant;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::gateways::Neighbours;
 use super::links::Links;
 use super::rules::Rules;
 use super::source::{Sources4, Sources6};
@@ -54,6 +55,10 @@ pub struct Parts {
     pub uid: u32,
     /// See [`super::Builder::local_merged_into_main`].
     pub merged: bool,
+    /// Of the paths of an IPv4 route the kernel takes one whose gateway answers (`net.ipv4.fib_multipath_use_neigh`).
+    pub asks_neighbours: bool,
+    /// `net.ipv6.conf.all.forwarding`: the kernel does not ask whether gateways answer.
+    pub forwards_ipv6: bool,
     /// Interfaces in any order; a [`Rib`] has them by index.
     pub links: Vec<Link>,
     /// Addresses in the kernel's order.
@@ -237,7 +242,9 @@ impl Rib {
         let addresses = self.parts.addresses.as_slice().into();
         let rules = self.parts.rules.as_slice().into();
         let uid = self.parts.uid;
-        Fib { generation, uid, multipath, addresses, rules, answers: Default::default(), links, v4, v6 }
+        let neighbours = Neighbours { v4: self.parts.asks_neighbours, v6: !self.parts.forwards_ipv6 };
+        let answers = Default::default();
+        Fib { generation, uid, multipath, neighbours, addresses, rules, answers, links, v4, v6 }
     }
 
     /// Every route, each table's by address.
