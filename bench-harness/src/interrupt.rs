@@ -232,7 +232,7 @@ unsafe fn remove(at: libc::c_int, name: *const libc::c_char, deep: usize) -> boo
     let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     // SAFETY: as this function's.
     let folder = unsafe { libc::openat(at, name, flags) };
-    while folder >= 0 {
+    loop {
         let (begin, room) = (entries.as_mut_ptr().cast::<libc::c_char>(), size_of_val(&entries));
         // SAFETY: the kernel writes so many bytes at most.
         let read = unsafe { libc::syscall(libc::SYS_getdents64, folder, begin, room) };
@@ -297,10 +297,11 @@ pub mod tests {
             fs::write(deep.join(format!("{number}.key")), "key").unwrap();
         }
         std::os::unix::fs::symlink("/etc", folder.path().join("elsewhere")).unwrap();
-        let child = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        let mut child = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
         let _group = Group::new(child.id()).unwrap();
         println!("\nfolder {}\nchild {}", folder.path().display(), child.id());
         raise(Signal::SIGTERM).unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::output::say;
 use crate::results::against::Against;
 use crate::results::model::{Micro, Results};
 use crate::results::{self, Histograms};
+use crate::subject::end_with_us;
 use crate::{own_work, progress, timing};
 
 /// Times and counts single pieces of the forwarder
@@ -227,6 +228,7 @@ fn count(name: &str) -> io::Result<f64> {
     command.args(["--quiet", "--tool=callgrind", "--collect-atstart=no", "--toggle-collect=*counted_calls*"]);
     command.arg(format!("--callgrind-out-file={}", out.display()));
     command.arg(std::env::current_exe()?).args(["micro-case", name, "--times", &TIMES.to_string()]);
+    end_with_us(&mut command);
     let done = command.stdin(Stdio::null()).output()?;
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);

@@ -4,10 +4,17 @@ use super::model::{Part, Results};
 
 /// Nothing, where all went on to its end.
 pub fn text(results: &Results) -> String {
-    let early =
-        results.ended_early.iter().map(|early| format!("**This run {}**\n\n", early.to_string().trim_end()));
-    let died = results.died.iter().map(|(name, said)| format!("**{name} died**: {}\n\n", said.trim_end()));
+    let early = results.ended_early.iter().map(|early| told(&format!("This run {early}")));
+    let died = results.died.iter().map(|(name, why)| told(&format!("{name} died: {why}")));
     early.chain(died).collect()
+}
+
+/// The first line as what matters, further ones as they are.
+fn told(words: &str) -> String {
+    match words.trim_end().split_once('\n') {
+        None => format!("**{}**\n\n", words.trim_end()),
+        Some((first, log)) => format!("**{first}**\n\n```text\n{log}\n```\n\n"),
+    }
 }
 
 /// Whether a part met its conditions, or what kept it from that, in a row of a table.

@@ -65,7 +65,7 @@ impl Sipp {
         command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(&statistics);
         command.arg("-trace_err").arg("-error_file").arg(&errors).current_dir(folder);
         command.env("TERM", "dumb").stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        // The thread that starts it may end before it, so its end is bound to the process.
+        // Not bound to the thread that starts it, which ends before it.
         let child = command.process_group(0).spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => io::Error::other("there is no sipp\n  hint: apt install sip-tester"),
             _ => error,
