@@ -1,10 +1,11 @@
 //! Progress: bars on a terminal; elsewhere a line now and then.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle, TermLike};
 
 use crate::output::tell;
 
@@ -15,12 +16,20 @@ const EVERY: Duration = Duration::from_secs(10);
 pub fn bar(length: u64, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(length), target()).with_message(what);
     let template = match io::stderr().is_terminal() {
-        true => "{msg:12} {bar:40} {pos}/{len}  {elapsed} (about {eta} left)",
-        false => "{pos}/{len}, {elapsed} gone, about {eta} left: {msg}",
+        true => "{msg:12} {bar:40} {pos}/{len}  {elapsed}{left}",
+        false => "{pos}/{len}, {elapsed} gone{left}: {msg}",
     };
     let style = ProgressStyle::with_template(template);
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("left", left));
     bar
+}
+
+/// What is left to do, in minutes and seconds, as soon as something is done.
+fn left(state: &ProgressState, out: &mut dyn fmt::Write) {
+    if state.pos() > 0 {
+        // Where it cannot be written nobody sees it.
+        let _ = write!(out, ", about {} left", minutes(state.eta().as_secs()));
+    }
 }
 
 /// A spinner for work of unknown length.
