@@ -106,7 +106,7 @@ fn device_and_mark_are_shown() {
         config::from_str("test.toml", &text, &fib).unwrap_or_else(|findings| panic!("{findings}")).plan;
     let (plan, mut states) = (Arc::new(plan), States::default());
     let view = View::new(&plan, &fib);
-    states.adopt(&plan, &view);
+    states.adopt(&plan, &view, &fib);
     let standings = states.standings(&view, &fib, &Refusals::default());
     let causes: Vec<&str> =
         standings.iter().filter(|l| l.bound.starts_with("udp")).map(|l| &*l.cause).collect();

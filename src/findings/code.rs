@@ -65,7 +65,7 @@ pub enum Code {
 
 impl Code {
     /// All of them, in the order of [`Code::index`].
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::AddressAbsent,
         Self::InterfaceDown,
         Self::DeviceAbsent,

@@ -66,7 +66,8 @@ impl Rates {
         };
         let (ours, others): (Vec<_>, Vec<_>) =
             members(&[Load::Messages]).into_iter().partition(|(peer, _)| is_ours(*peer));
-        let messages = std::iter::once(ours).chain(others.into_iter().map(|other| vec![other]));
+        let (at_once, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|(peer, _)| is_at_once(*peer));
+        let messages = [ours, at_once].into_iter().chain(others.into_iter().map(|other| vec![other]));
         // Calls from WebSocket to TCP stand beside those from TCP to TCP.
         let beside = [
             &[Load::Calls][..],
@@ -123,6 +124,7 @@ impl Group {
 /// What the results call the rate at which a subject is offered a load.
 pub fn rate_name(load: Load, peer: Peer) -> String {
     match load {
+        Load::Messages if is_at_once(peer) => format!("{}/at-once", load.name()),
         Load::Messages if !is_ours(peer) => format!("{}/{}", load.name(), peer.name()),
         _ => load.name().to_owned(),
     }
@@ -137,6 +139,11 @@ pub(super) fn whole(rate: f64) -> f64 {
 /// own most.
 fn is_ours(peer: Peer) -> bool {
     matches!(peer, Peer::Viaduct | Peer::Null(_))
+}
+
+/// Both of those that collect nothing are offered the same, which is less.
+fn is_at_once(peer: Peer) -> bool {
+    matches!(peer, Peer::ViaductAtOnce | Peer::NullAtOnce)
 }
 
 /// How much of it is offered depends on the most that is carried.
@@ -238,6 +245,12 @@ mod tests {
         assert_eq!((ours.per_second, ours.of.as_deref(), &ours), (80_000.0, Some("null-uring"), &floor));
         assert_eq!((ours.most.len(), ours.most["viaduct"]), (3, 70_000.0));
         assert_eq!((theirs.per_second, theirs.of, theirs.most.len()), (24_000.0, None, 1));
+        rates.found(Load::Messages, Peer::NullAtOnce, 90_000.0);
+        rates.found(Load::Messages, Peer::ViaductAtOnce, 60_000.0);
+        let pair = [Peer::Viaduct, Peer::ViaductAtOnce, Peer::NullAtOnce, KAMAILIO];
+        let [ours, floor] = [Peer::ViaductAtOnce, Peer::NullAtOnce]
+            .map(|peer| offered(&rates, &ask, &pair, Load::Messages, peer).unwrap());
+        assert_eq!((ours.per_second, ours.most.len(), &ours), (48_000.0, 2, &floor));
         let alone = offered(&rates, &ask, &[Peer::Viaduct, KAMAILIO], Load::Messages, Peer::Viaduct).unwrap();
         assert_eq!((alone.per_second, alone.of), (56_000.0, None));
     }

@@ -8,7 +8,9 @@ use plotters::style::RGBColor;
 
 use super::curves::{Axis, Bar, Line, Look, bars, lines};
 use super::model::{Load, Sample};
-use super::ratios::{FLOOR, FLOOR_SPINNING, OVER_TCP, OVER_TLS, OVER_WS, SPINNING, STATEFUL, VIADUCT};
+use super::ratios::{
+    AT_ONCE, FLOOR, FLOOR_AT_ONCE, FLOOR_SPINNING, OVER_TCP, OVER_TLS, OVER_WS, SPINNING, STATEFUL, VIADUCT,
+};
 use super::statistics::{are_enough, interval, median};
 use super::{Histograms, are_comparable, hgrm, part_lost};
 
@@ -169,8 +171,10 @@ fn look(subject: &str) -> Look {
         VIADUCT | OVER_TCP | OVER_TLS | OVER_WS => (RGBColor(213, 94, 0), None),
         STATEFUL => (RGBColor(130, 50, 0), Some((14, 4))),
         SPINNING => (RGBColor(230, 159, 0), Some((5, 3))),
+        AT_ONCE => (RGBColor(150, 95, 0), Some((9, 9))),
         FLOOR => (RGBColor(30, 30, 30), Some((14, 6))),
         FLOOR_SPINNING => (RGBColor(100, 100, 100), Some((5, 5))),
+        FLOOR_AT_ONCE => (RGBColor(65, 65, 65), Some((2, 4))),
         "null-mmsg" => (RGBColor(150, 150, 150), Some((20, 4))),
         "kamailio" | "kamailio-tcp-stateless" => (RGBColor(86, 180, 233), Some((9, 3))),
         "kamailio-mhomed" | "kamailio-tcp" | "kamailio-tls" | "kamailio-ws" => {
@@ -196,8 +200,10 @@ mod tests {
             VIADUCT,
             STATEFUL,
             SPINNING,
+            AT_ONCE,
             FLOOR,
             FLOOR_SPINNING,
+            FLOOR_AT_ONCE,
             "null-mmsg",
             "kamailio",
             "kamailio-mhomed",
