@@ -305,8 +305,7 @@ fn take_in(out: &Path, folder: &Path, results: &mut Results) -> io::Result<Vec<S
         let name = entry?.file_name().to_string_lossy().into_owned();
         if name.ends_with(".svg") || name.ends_with(".hgrm") {
             let to = out.join(&name);
-            let named = |error| io::Error::other(format!("{}: {error}", to.display()));
-            fs::copy(folder.join(&name), &to).map_err(named)?;
+            fs::copy(folder.join(&name), &to).map_err(|error| results::named(&to, &error))?;
             brought.push(name);
         }
     }

@@ -16,8 +16,8 @@ use serde_json::json;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::interrupt::Folder;
-use crate::measure::bytes_of;
-use crate::output::say;
+use crate::measure::{bytes_of, mib};
+use crate::output::{say, verdicts};
 use crate::progress;
 use crate::soak::{Metrics, open_files};
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, pin};
@@ -122,9 +122,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
                     "kernel_bytes_each": first.kernel_each(args.count), "first": first, "second": second })
         )?;
     } else {
-        for (holds, words) in &properties {
-            say!("{} {words}", if *holds { "PASS" } else { "FAIL" })?;
-        }
+        verdicts(properties)?;
     }
     Ok(passed)
 }
@@ -148,7 +146,6 @@ fn run(args: &Args, bar: &ProgressBar) -> io::Result<[Time; 2]> {
 /// Each condition, with its numbers and its bound.
 fn properties(args: &Args, [first, second]: &[Time; 2]) -> [(bool, String); 5] {
     let (count, most) = (args.count, args.at_most);
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let each = first.each(count);
     let (left, leaked) = (first.after.resident, second.after.resident);
     let is_as_before = |time: &Time| {

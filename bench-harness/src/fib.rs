@@ -6,10 +6,10 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::cases::fib::{DRAWS, Lookup, table};
-use crate::draw::{Random, internet};
+use crate::draw::Random;
 use crate::measure::{Spread, resident};
 use crate::output::say;
-use crate::range::{ROUTES, count, some_route};
+use crate::range::Table;
 use crate::{progress, timing};
 
 /// Measures the routing snapshot at the size of a full Internet table
@@ -24,12 +24,8 @@ Examples:
   bench-harness fib
   bench-harness fib --v4 10000 --v6 0 --json")]
 pub struct Args {
-    /// IPv4 routes
-    #[arg(long, default_value_t = 1_000_000, value_parser = count(0..=ROUTES))]
-    v4: usize,
-    /// IPv6 routes
-    #[arg(long, default_value_t = 200_000, value_parser = count(0..=ROUTES))]
-    v6: usize,
+    #[command(flatten)]
+    table: Table,
     /// Seed of prefixes and destinations
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -40,10 +36,10 @@ pub struct Args {
 
 /// Runs the measurement.
 pub fn execute(args: &Args) -> io::Result<bool> {
-    some_route(args.v4, args.v6)?;
+    args.table.check()?;
     let mut random = Random(args.seed);
     let bar = progress::spinner("drawing routes");
-    let nets = internet(args.v4, args.v6, &mut random);
+    let nets = args.table.nets(&mut random);
     let before = resident()?;
     bar.set_message(format!("loading {} routes", nets.len()));
     let begin = Instant::now();

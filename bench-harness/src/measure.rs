@@ -66,6 +66,11 @@ impl Watch {
     }
 }
 
+/// Bytes in MiB.
+pub fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
 /// The value in bytes of a line `name: N kB`, as files in `/proc` have them.
 pub fn bytes_of(text: &str, name: &str) -> io::Result<u64> {
     let value =

@@ -16,6 +16,15 @@ macro_rules! tell {
 
 pub(crate) use {say, tell};
 
+/// Prints of each condition whether it holds, on a line.
+///
+/// # Errors
+/// As of [`line`].
+pub fn verdicts(conditions: impl IntoIterator<Item = (bool, impl fmt::Display)>) -> io::Result<()> {
+    let line = |(holds, words)| say!("{} {words}", if holds { "PASS" } else { "FAIL" });
+    conditions.into_iter().try_for_each(line)
+}
+
 /// Writes it to standard output.
 ///
 /// # Errors

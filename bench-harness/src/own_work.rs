@@ -13,12 +13,12 @@ use viaduct::proxy::Outcome;
 
 use crate::cases::mixed_rules;
 use crate::cases::support::Shard;
-use crate::draw::{Random, inside, internet};
+use crate::draw::{Random, inside};
 use crate::measure::Spread;
 use crate::messages::Template;
 use crate::output::say;
 use crate::progress;
-use crate::range::{ROUTES, count, some_route};
+use crate::range::{Table, count};
 
 /// Measures what full tables add to the work for one message
 #[derive(Debug, clap::Args)]
@@ -38,12 +38,8 @@ pub struct Args {
     /// Rules
     #[arg(long, default_value_t = 10_000, value_parser = count(1..=1_000_000))]
     rules: usize,
-    /// IPv4 routes
-    #[arg(long, default_value_t = 1_000_000, value_parser = count(0..=ROUTES))]
-    v4: usize,
-    /// IPv6 routes
-    #[arg(long, default_value_t = 200_000, value_parser = count(0..=ROUTES))]
-    v6: usize,
+    #[command(flatten)]
+    table: Table,
     /// Pairs of runs
     #[arg(long, default_value_t = 201, value_parser = count(1..=100_000))]
     pairs: usize,
@@ -86,7 +82,7 @@ pub struct Extra {
 
 /// Runs the measurement.
 pub fn execute(args: &Args) -> io::Result<bool> {
-    some_route(args.v4, args.v6)?;
+    args.table.check()?;
     let bar = progress::spinner("drawing routes");
     let rows = measure(args, |message| bar.set_message(message));
     bar.finish_and_clear();
@@ -97,14 +93,14 @@ pub fn execute(args: &Args) -> io::Result<bool> {
 impl Args {
     /// Tables as full as they get, and so many pairs.
     pub fn full(pairs: usize) -> Self {
-        Self { rules: 10_000, v4: 1_000_000, v6: 200_000, pairs, seed: 1, json: false }
+        Self { rules: 10_000, table: Table::FULL, pairs, seed: 1, json: false }
     }
 }
 
 /// Both draws, and `told` how far it is.
 pub fn measure(args: &Args, told: impl Fn(String)) -> [Extra; 2] {
     let mut random = Random(args.seed);
-    let nets = internet(args.v4, args.v6, &mut random);
+    let nets = args.table.nets(&mut random);
     told("loading".to_owned());
     let mut small = shard(1, &["0.0.0.0/0".parse().expect("a prefix")]);
     let mut large = shard(args.rules, &nets);

@@ -4,6 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
+use ipnet::IpNet;
+
+use crate::draw::{Random, internet};
+
 /// The most routes of a family: several times the Internet's.
 pub const ROUTES: usize = 10_000_000;
 
@@ -23,12 +27,34 @@ pub fn count(within: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, St
     }
 }
 
-/// Says so where there would be no route at all.
-///
-/// # Errors
-/// There is none.
-pub fn some_route(v4: usize, v6: usize) -> io::Result<()> {
-    if v4 + v6 > 0 { Ok(()) } else { Err(io::Error::other("--v4 0 and --v6 0: there would be no route")) }
+/// How large a table of routes is; without a word the Internet's.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Table {
+    /// IPv4 routes
+    #[arg(long, default_value_t = 1_000_000, value_parser = count(0..=ROUTES))]
+    pub v4: usize,
+    /// IPv6 routes
+    #[arg(long, default_value_t = 200_000, value_parser = count(0..=ROUTES))]
+    pub v6: usize,
+}
+
+impl Table {
+    /// As large as they get.
+    pub const FULL: Self = Self { v4: 1_000_000, v6: 200_000 };
+
+    /// Says so where it would be empty.
+    ///
+    /// # Errors
+    /// It would be.
+    pub fn check(self) -> io::Result<()> {
+        let Self { v4, v6 } = self;
+        if v4 + v6 > 0 { Ok(()) } else { Err(io::Error::other("--v4 0 and --v6 0: there would be no route")) }
+    }
+
+    /// Its prefixes, as of [`internet`].
+    pub fn nets(self, random: &mut Random) -> Vec<IpNet> {
+        internet(self.v4, self.v6, random)
+    }
 }
 
 /// Options with addresses that have to be of one family.
@@ -65,8 +91,8 @@ mod tests {
         one_family(&[("--to", v4), ("--from", v4)]).unwrap();
         let said = one_family(&[("--to", v4), ("--from", v4), ("--callee", v6)]).unwrap_err().to_string();
         assert_eq!(said, "--to 127.0.0.1:1 and --callee [::1]:1: one is of IPv4, the other of IPv6");
-        some_route(0, 1).unwrap();
-        some_route(0, 0).unwrap_err();
+        Table { v4: 0, v6: 1 }.check().unwrap();
+        Table { v4: 0, v6: 0 }.check().unwrap_err();
     }
 
     /// What a command line says that is refused.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::measure::Spread;
+use crate::measure::{Spread, mib};
 use crate::output::say;
 use crate::results::Unit;
 use crate::results::model::{Load, Lowered, Results, Sample};
@@ -51,7 +51,7 @@ pub fn summary(results: &Results) -> io::Result<()> {
             sum(|sample| sample.lost),
             us(|latency| latency.p50_ns),
             us(|latency| latency.p99_ns),
-            median(&|sample| sample.resident_bytes as f64 / f64::from(1 << 20)),
+            median(&|sample| mib(sample.resident_bytes)),
             median(&|sample| sample.generator_idle) * 100.0,
             samples.iter().filter(|sample| !sample.on_schedule).count(),
         )?;

@@ -14,12 +14,12 @@ use indicatif::ProgressBar;
 use ipnet::IpNet;
 use viaduct::control::{self, Handle, Options, Source};
 
-use crate::draw::{Random, internet};
+use crate::draw::Random;
 use crate::interrupt::Folder;
 use crate::load::{Generator, Sink};
 use crate::measure::resident;
 use crate::progress;
-use crate::range::{ROUTES, count, some_route};
+use crate::range::{self, ROUTES, count};
 use crate::soak::{SHARD, Sentinel};
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, pin};
 use crate::waits::{Waits, stolen_ns};
@@ -43,12 +43,8 @@ Examples:
   bench-harness follow
   bench-harness follow --v4 1000 --v6 0 --many 0 --json")]
 pub struct Args {
-    /// IPv4 routes
-    #[arg(long, default_value_t = 1_000_000, value_parser = count(0..=ROUTES))]
-    v4: usize,
-    /// IPv6 routes
-    #[arg(long, default_value_t = 200_000, value_parser = count(0..=ROUTES))]
-    v6: usize,
+    #[command(flatten)]
+    table: range::Table,
     /// Single changes a second
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     changes: u64,
@@ -71,12 +67,12 @@ pub struct Args {
 
 /// Runs the measurement; `true`: all conditions hold.
 pub fn execute(args: &Args) -> io::Result<bool> {
-    some_route(args.v4, args.v6)?;
+    args.table.check()?;
     let world = World::build()?;
     let folder = Folder::new()?;
     let mut random = Random(args.seed);
     let bar = progress::spinner("drawing routes");
-    let mut nets = internet(args.v4, args.v6, &mut random);
+    let mut nets = args.table.nets(&mut random);
     // The networks of client and sink keep their routes.
     nets.retain(|net| !matches!(net, IpNet::V4(net) if net.addr().octets()[0] == 10));
     bar.set_message(format!("giving {} routes to the kernel", nets.len()));

@@ -7,8 +7,8 @@ use serde_json::json;
 use viaduct::metrics::RoutingCounts;
 
 use super::Args;
-use crate::measure::Spread;
-use crate::output::say;
+use crate::measure::{Spread, mib};
+use crate::output::{say, verdicts};
 
 /// No batch of a shard is to take longer.
 const BATCH: Duration = Duration::from_nanos(viaduct::limits::LONG_BATCH_NS);
@@ -80,22 +80,22 @@ impl Results {
     }
 
     /// Each condition, and whether it holds.
-    fn conditions(&self, many: usize) -> [(String, bool); 5] {
+    fn conditions(&self, many: usize) -> [(bool, String); 5] {
         let limit = if self.routing.routes > 2_000 { 50.0 } else { 5.0 };
         let [_, p99] = self.p99_ms();
         let batch = self.batches.longest().saturating_sub(self.batches.waited());
         [
             (
-                format!("99% of single changes in use within {limit} ms, without waiting for a processor"),
                 p99 <= limit,
+                format!("99% of single changes in use within {limit} ms, without waiting for a processor"),
             ),
-            (format!("{many} changes in use within 10 s"), self.many.as_secs_f64() <= 10.0),
+            (self.many.as_secs_f64() <= 10.0, format!("{many} changes in use within 10 s")),
             (
-                "no batch took 5 ms without waiting, or longer than without changes".to_owned(),
                 batch <= BATCH || self.batches.longest() <= self.undisturbed,
+                "no batch took 5 ms without waiting, or longer than without changes".to_owned(),
             ),
-            ("no message lost".to_owned(), self.lost == 0),
-            ("no route differs from the kernel's".to_owned(), self.routing.mismatches == 0),
+            (self.lost == 0, "no message lost".to_owned()),
+            (self.routing.mismatches == 0, "no route differs from the kernel's".to_owned()),
         ]
     }
 }
@@ -106,7 +106,7 @@ impl Results {
 /// It cannot be printed.
 pub fn report(args: &Args, results: &Results) -> io::Result<bool> {
     let conditions = results.conditions(args.many);
-    let passed = conditions.iter().all(|(_, holds)| *holds);
+    let passed = conditions.iter().all(|(holds, _)| *holds);
     let whole = results.delays.iter().map(|delay| delay.whole.as_secs_f64() * 1e3).collect();
     let [p99, own] = results.p99_ms();
     let spread = Spread::of(whole);
@@ -129,8 +129,12 @@ pub fn report(args: &Args, results: &Results) -> io::Result<bool> {
         )?;
         return Ok(passed);
     }
-    let mib = results.bytes as f64 / f64::from(1 << 20);
-    say!("{} routes: ready after {:.2} s, {mib:.0} MiB", r.routes, results.ready.as_secs_f64())?;
+    say!(
+        "{} routes: ready after {:.2} s, {:.0} MiB",
+        r.routes,
+        results.ready.as_secs_f64(),
+        mib(results.bytes)
+    )?;
     if let Some(spread) = spread {
         say!(
             "single changes, from `ip` to the shard: median {:.2} ms, 99% {p99:.2} ms ({own:.2} ms without waiting for a \
@@ -155,9 +159,7 @@ pub fn report(args: &Args, results: &Results) -> io::Result<bool> {
         r.audits,
         r.mismatches
     )?;
-    for (words, holds) in &conditions {
-        say!("{} {words}", if *holds { "PASS" } else { "FAIL" })?;
-    }
+    verdicts(conditions)?;
     Ok(passed)
 }
 
@@ -185,7 +187,7 @@ mod tests {
 
     fn failed(results: &Results) -> Vec<usize> {
         let conditions = results.conditions(0);
-        (0..conditions.len()).filter(|&number| !conditions[number].1).collect()
+        (0..conditions.len()).filter(|&number| !conditions[number].0).collect()
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::window::Window;
 use crate::interrupt::Folder;
 use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport, histogram};
 use crate::measure::Watch;
-use crate::output::say;
+use crate::output::{say, verdicts};
 use crate::peak::Search;
 use crate::progress;
 use crate::quota::Quota;
@@ -103,22 +103,19 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
     let bar = progress::spinner("finding the peak");
     let findings = bench.find(args, &bar)?;
     bar.finish_and_clear();
-    let told = match args.json {
-        true => vec![findings.to_json(args.times).to_string()],
-        false => findings.properties().iter().map(verdict).collect(),
-    };
+    let (json, properties) = (findings.to_json(args.times), findings.properties());
     let passed = findings.passed();
     if let Some(out) = &args.out {
         let windows = findings.rounds.into_iter().flat_map(|round| [round.peak, round.over]);
         results.samples.extend(windows.map(|window| window.sample));
         results::write(out, &results.concluded(), &bench.histograms)?;
     }
-    told.iter().try_for_each(|line| say!("{line}"))?;
+    if args.json {
+        say!("{json}")?
+    } else {
+        verdicts(properties)?
+    }
     Ok(passed)
-}
-
-fn verdict((holds, words): &(bool, String)) -> String {
-    format!("{} {words}", if *holds { "PASS" } else { "FAIL" })
 }
 
 impl<'a> Bench<'a> {

@@ -8,7 +8,8 @@ use serde_json::json;
 use super::Args;
 use crate::compare::{Bench, MESSAGES, Measured, Plan};
 use crate::interrupt::Folder;
-use crate::output::say;
+use crate::measure::mib;
+use crate::output::{say, verdicts};
 use crate::peak::Search;
 use crate::progress;
 use crate::results::model::Load;
@@ -177,15 +178,8 @@ impl Findings {
             )?;
             return Ok(());
         }
-        for (holds, words) in &self.properties() {
-            say!("{} {words}", if *holds { "PASS" } else { "FAIL" })?;
-        }
-        Ok(())
+        verdicts(self.properties())
     }
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ pub fn prepare(folder: &Path) -> io::Result<()> {
 }
 
 /// The same error, with the path that it is about.
-fn named(path: &Path, error: &io::Error) -> io::Error {
+pub fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 

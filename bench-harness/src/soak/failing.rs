@@ -13,7 +13,7 @@ use super::verdict::{self, Property};
 use super::watch::{Metrics, open_files};
 use crate::interrupt::Folder;
 use crate::load::{Driver, Kind, Mix, Offer, Outcome, Settings, Transport};
-use crate::output::say;
+use crate::output::{say, verdicts};
 use crate::progress;
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, pin};
 use crate::world::{CLIENT, INSIDE, OUTSIDE, SINK, World};
@@ -72,9 +72,7 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
         )?;
     } else {
         say!("{} s at {} calls/s with failing targets", args.seconds, findings.rate)?;
-        for property in &properties {
-            say!("{} {}", if property.holds { "PASS" } else { "FAIL" }, property.words)?;
-        }
+        verdicts(properties.iter().map(|property| (property.holds, &property.words)))?;
     }
     Ok(passed)
 }

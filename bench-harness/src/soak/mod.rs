@@ -13,7 +13,7 @@ use std::io;
 
 use serde_json::json;
 
-use crate::output::say;
+use crate::output::{say, verdicts};
 use crate::range::{ROUTES, count};
 use run::Run;
 pub use sentinel::{SHARD, Sentinel};
@@ -151,9 +151,7 @@ fn report(args: &Args, run: &run::Facts, findings: &Findings) -> io::Result<bool
     for line in &findings.complaints {
         say!("it said: {line}")?;
     }
-    for property in &properties {
-        say!("{} {}", if property.holds { "PASS" } else { "FAIL" }, property.words)?;
-    }
+    verdicts(properties.iter().map(|property| (property.holds, &property.words)))?;
     Ok(passed)
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::sentinel::Evidence;
 use super::watch::Kernel;
+use crate::measure::mib;
 
 /// A batch is not to take longer, in nanoseconds: Viaduct counts it as long from here on.
 const LONG_NS: u64 = viaduct::limits::LONG_BATCH_NS;
@@ -235,10 +236,6 @@ pub fn files([(files, sockets), (files_after, sockets_after)]: [(u64, u64); 2], 
 /// Milliseconds.
 pub fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
 }
 
 #[cfg(test)]

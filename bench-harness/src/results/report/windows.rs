@@ -8,6 +8,7 @@ use super::super::model::{Load, Lowered, Offered, Results, Sample};
 use super::super::ratios::{FLOOR, OVER_TCP, OVER_TLS, OVER_WS, STATEFUL, VIADUCT};
 use super::super::statistics::median;
 use super::number;
+use crate::measure::mib;
 use crate::peak::AGREED;
 
 /// One load's windows, a row for each subject: medians, and over whom.
@@ -111,7 +112,7 @@ fn row(samples: &[&Sample], over: Option<Named<'_>>) -> String {
         beside(|sample| sample.latency.map(|latency| latency.p999_ns as f64 / 1e3), "µs"),
         format!("{:.3}%", sum(|sample| sample.delivered) as f64 / sum(|sample| sample.sent) as f64 * 100.0),
         sum(|sample| sample.retransmissions).to_string(),
-        beside(|sample| Some(sample.resident_bytes as f64 / f64::from(1 << 20)), "MiB"),
+        beside(|sample| Some(mib(sample.resident_bytes)), "MiB"),
         over.map_or(String::new(), |(name, _)| format!("`{name}`")),
         notes(samples),
     ];
