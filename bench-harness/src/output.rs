@@ -19,7 +19,7 @@ pub(crate) use {say, tell};
 /// Prints of each condition whether it holds, on a line.
 ///
 /// # Errors
-/// As of [`line`].
+/// As of [`line()`].
 pub fn verdicts(conditions: impl IntoIterator<Item = (bool, impl fmt::Display)>) -> io::Result<()> {
     let line = |(holds, words)| say!("{} {words}", if holds { "PASS" } else { "FAIL" });
     conditions.into_iter().try_for_each(line)
