@@ -399,10 +399,23 @@ pub fn version_of_viaduct() -> io::Result<String> {
 /// Whole calls, by a hundred rules of which the last matches; how many are let in is what it is by default.
 pub fn overload_configuration(stateful: bool) -> String {
     viaduct_configuration(100, FORWARDER_CORE, VIADUCT_PORT, stateful)
-        .replace("[admin]\nlisten = \"off\"\n", "")
+        .replace("[admin]\nlisten = \"off\"\n\n[overload]\nmax_wait = \"off\"\n", "")
 }
 
 /// Puts values in the places `@NAME@` of a text.
 pub fn fill(text: &str, values: &[(&str, String)]) -> String {
     values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overload_control_is_off_but_where_calls_are_let_in_by_it() {
+        let unshed = "[overload]\nmax_wait = \"off\"\n";
+        assert!(viaduct_configuration(1, FORWARDER_CORE, VIADUCT_PORT, false).contains(unshed));
+        let calls = overload_configuration(true);
+        assert!(!calls.contains("[overload]") && !calls.contains("[admin]"), "{calls}");
+    }
 }

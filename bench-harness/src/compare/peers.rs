@@ -21,8 +21,6 @@ use crate::world::{INSIDE, OUTSIDE, SINK};
 const SPIN: Duration = Duration::from_millis(100);
 /// Rules in Viaduct's configuration; the last one matches.
 const RULES: usize = 100;
-/// The others refuse nothing of what is too much for them.
-const UNSHED: &str = "\n[overload]\nmax_wait = \"off\"\n";
 /// Shared memory of a peer, in MiB: enough for the transactions that it keeps for seconds after their end.
 const SHARED_MIB: u64 = 4096;
 /// Part of the memory that is free to which that may come.
@@ -296,12 +294,11 @@ impl Peer {
     fn program(self, setting: &Setting) -> io::Result<(PathBuf, String)> {
         Ok(match self {
             Self::Viaduct => {
-                let rest = viaduct_configuration(RULES, setting.core, self.port(), false);
-                (built("viaduct")?, rest + UNSHED)
+                (built("viaduct")?, viaduct_configuration(RULES, setting.core, self.port(), false))
             }
             Self::ViaductStateful(transport) => {
                 let rest = viaduct_configuration(RULES, setting.core, self.port(), true);
-                (built("viaduct")?, over(transport, &rest, &setting.folder) + UNSHED)
+                (built("viaduct")?, over(transport, &rest, &setting.folder))
             }
             Self::ViaductSpinning => self.waiting(setting, &format!("spin = \"{}ms\"", SPIN.as_millis()))?,
             Self::ViaductAtOnce => self.waiting(setting, "coalesce = \"0us\"")?,
@@ -330,7 +327,7 @@ impl Peer {
     /// Viaduct with another way to wait, which is a line of `[engine]`.
     fn waiting(self, setting: &Setting, line: &str) -> io::Result<(PathBuf, String)> {
         let rest = viaduct_configuration(RULES, setting.core, self.port(), false);
-        Ok((built("viaduct")?, rest.replacen("[engine]\n", &format!("[engine]\n{line}\n"), 1) + UNSHED))
+        Ok((built("viaduct")?, rest.replacen("[engine]\n", &format!("[engine]\n{line}\n"), 1)))
     }
 
     fn kamailio(self, way: Way, setting: &Setting) -> String {
