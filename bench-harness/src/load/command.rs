@@ -39,6 +39,7 @@ the limit: all was sent in time (99 of 100 within 2 ms) and its own sockets lost
 Examples:
   bench-harness load --to 10.1.0.1:5060 --from 10.1.0.2:5060 --callee 10.2.0.2:5060 --rate 2000
   bench-harness load --to [2001:db8::1]:5060 --from [2001:db8::2]:5060 --callee [2001:db8:1::2]:5060
+  bench-harness load --to 10.1.0.1:5060 --from 10.1.0.2:5060 --callee [2001:db8:1::2]:5060     # from IPv4 to IPv6
   bench-harness load --mix call=60,long-call=10,options=20,register=10 --peers 16 --to … --from … --callee …
   bench-harness load --mix unanswered --rate 200000 --core 1 --to … --from … --callee …     # saturation
   bench-harness load --transport tcp --peers 8 --rate 500 --to … --from … --callee …
@@ -92,17 +93,25 @@ pub struct Args {
     /// Smallest part of the messages that has to arrive
     #[arg(long, default_value_t = 0.999, value_parser = number(0.0..=1.0))]
     at_least: f64,
+    /// How long what has begun may take to end once nothing begins any more, in seconds, besides --hold-ms: 64 * T1
+    /// (RFC 3261, Timer B), and a little
+    #[arg(long, default_value_t = 33, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    drain: u64,
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// How long exchanges may take to end: 64 * T1 (RFC 3261 §17.1.1.2, Timer B), and a little.
-const DRAIN: Duration = Duration::from_secs(33);
+impl Args {
+    fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain) + Duration::from_millis(self.hold_ms.into())
+    }
+}
 
 /// Runs the load; `true`: enough arrived, all is accounted for, and the load was not the limit.
 pub fn execute(args: &Args) -> io::Result<bool> {
-    one_family(&[("--to", args.to), ("--from", args.from), ("--callee", args.callee)])?;
+    // The callee may be of the other family: it is the forwarder that sends there.
+    one_family(&[("--to", args.to), ("--from", args.from)])?;
     let callers: Vec<SocketAddr> = (0..args.peers)
         .map(|peer| SocketAddr::new(args.from.ip(), args.from.port().saturating_add(peer)))
         .collect();
@@ -125,7 +134,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         rate: f64::from(args.rate),
         length: Duration::from_secs(args.seconds),
         jitter: args.jitter,
-        drain: DRAIN,
+        drain: args.drain(),
         gives_up: false,
     };
     let outcome = driver.run(&offer)?;
@@ -193,7 +202,7 @@ fn reasons(args: &Args, outcome: &Outcome) -> Vec<String> {
         all.push("not every message is accounted for".to_owned());
     }
     if outcome.in_flight > 0 {
-        all.push(format!("{} exchanges had not ended after {} s", outcome.in_flight, DRAIN.as_secs()));
+        all.push(format!("{} exchanges had not ended after {:?}", outcome.in_flight, args.drain()));
     }
     if left > 0 && outcome.idle >= HAD_TIME {
         all.push(format!(
