@@ -11,7 +11,7 @@ use crate::interrupt::Folder;
 use crate::output::say;
 use crate::results::against::Against;
 use crate::results::model::{Micro, Results};
-use crate::results::{self, Histograms};
+use crate::results::{self, Histograms, statistics};
 use crate::subject::end_with_us;
 use crate::{own_work, progress, timing};
 
@@ -24,7 +24,7 @@ pipeline_stream_tcp (all that a shard does for them, where the caller has connec
 callee by UDP, or by a connection, too); rules_match_N (a request that only the last of N rules takes); pipeline_rules_N (the pipeline of such an INVITE); fib_lookup_zipf_N and
 fib_lookup_random_N (a lookup among N routes); full_tables_extra (what 1.2 million routes and 10,000 rules add to a
 message).
-Nanoseconds are medians of many short runs. Instructions are counted by valgrind (callgrind) where it is installed:
+Nanoseconds are medians of many short runs, with the interval that holds the true median with 95% confidence. Instructions are counted by valgrind (callgrind) where it is installed:
 they are the same on every run of one binary, so they can be held to limits. A limits file has a line for each piece,
 its name and its highest number of instructions. What is known after each piece stands in the folder of --out already.
 
@@ -114,15 +114,19 @@ fn keep(args: &Args, results: &Results) -> io::Result<()> {
 fn piece(name: &str, args: &Args, counts: bool) -> io::Result<Micro> {
     let is_counted = counts && (!args.quick || COUNTED_QUICKLY.contains(&name));
     let instructions = if is_counted { Some(count(name)?) } else { None };
+    if args.instructions_only {
+        return Ok(Micro { instructions, ..Micro::default() });
+    }
     let runs = if args.quick { timing::FEW_RUNS } else { timing::RUNS };
-    let ns = if args.instructions_only { None } else { Some(timing::spread(&mut *case(name)?, runs).median) };
-    Ok(Micro { instructions, ns })
+    let timed = statistics::interval(timing::runs(&mut *case(name)?, runs));
+    let (ns, ns_between) = timed.map(|timed| (timed.median, [timed.low, timed.high])).unzip();
+    Ok(Micro { instructions, ns, ns_between })
 }
 
 fn extra(args: &Args, micro: &mut BTreeMap<String, Micro>) {
     let pairs = if args.quick { 21 } else { 201 };
     for extra in own_work::measure(&own_work::Args::full(pairs), |_| {}) {
-        let piece = Micro { instructions: None, ns: Some(extra.more) };
+        let piece = Micro { ns: Some(extra.more), ..Micro::default() };
         micro.insert(format!("{EXTRA}_{}", extra.draw), piece);
     }
 }
@@ -142,6 +146,7 @@ fn print(args: &Args, results: &Results, limits: Option<&BTreeMap<String, f64>>)
         let figures = [
             figure(piece.instructions, whole.instructions, "instructions"),
             figure(piece.ns, whole.ns, "ns"),
+            piece.ns_between.map(|[low, high]| format!("{low:.1} to {high:.1}")),
             limits.and_then(|limits| limits.get(name)).map(|limit| format!("limit {limit}")),
         ];
         // What `tests/run` repeats at its end.
@@ -281,7 +286,7 @@ mod tests {
         fs::write(&file, "# piece limit\nparse 100\nrewrite    200\n").unwrap();
         let limits = read_limits(&file).unwrap();
         let counted = |parse: f64, rewrite: Option<f64>| {
-            let piece = |instructions| Micro { instructions, ns: None };
+            let piece = |instructions| Micro { instructions, ..Micro::default() };
             BTreeMap::from([("parse".to_owned(), piece(Some(parse))), ("rewrite".to_owned(), piece(rewrite))])
         };
         assert!(over(&counted(100.0, Some(1.0)), &limits).is_empty());

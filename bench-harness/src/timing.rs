@@ -5,15 +5,21 @@ use std::time::Instant;
 use crate::cases::Case;
 use crate::measure::Spread;
 
-/// Calls of one run: long against a reading of the clock, short against what else the machine does.
-const CALLS: usize = 4096;
+/// Calls of one run: long against a reading of the clock, short against what else the machine does. Their messages take no more
+/// memory than the engine's receive buffers that are in turn, so that they are as near to the processor as there.
+const CALLS: usize = 128;
 /// Runs; the median counts.
-pub const RUNS: usize = 101;
+pub const RUNS: usize = 2001;
 /// As many as a small measurement makes.
-pub const FEW_RUNS: usize = 21;
+pub const FEW_RUNS: usize = 501;
 
 /// Nanoseconds of one call, over so many runs, which are not none.
-pub fn spread(case: &mut dyn Case, runs: usize) -> Spread {
+pub fn spread(case: &mut dyn Case, count: usize) -> Spread {
+    Spread::of(runs(case, count)).expect("there are runs")
+}
+
+/// Nanoseconds of one call in each of so many runs.
+pub fn runs(case: &mut dyn Case, count: usize) -> Vec<f64> {
     // What is done once, such as filling caches of patterns, is none of the call's.
     case.prepare(CALLS);
     case.run();
@@ -23,5 +29,5 @@ pub fn spread(case: &mut dyn Case, runs: usize) -> Spread {
         case.run();
         begin.elapsed().as_nanos() as f64 / CALLS as f64
     };
-    Spread::of((0..runs).map(run).collect()).expect("there are runs")
+    (0..count).map(run).collect()
 }

@@ -21,6 +21,7 @@ pub fn here() -> Machine {
         virtual_machine: field(&cpu, "flags")
             .is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "hypervisor")),
         rustc: env!("BUILT_BY").to_owned(),
+        commit: env!("BUILT_FROM").to_owned(),
     }
 }
 

@@ -170,6 +170,9 @@ pub struct Machine {
     pub virtual_machine: bool,
     /// Compiler of the subjects that this project builds.
     pub rustc: String,
+    /// Commit that they were built from, with `-dirty` where something was changed since; empty: not known.
+    #[serde(default)]
+    pub commit: String,
 }
 
 /// One forwarder with one configuration.
@@ -289,8 +292,11 @@ impl Latency {
 pub struct Micro {
     /// Instructions, by valgrind; `None` where it was not run.
     pub instructions: Option<f64>,
-    /// Nanoseconds, median.
+    /// Nanoseconds, median of many short runs.
     pub ns: Option<f64>,
+    /// Ends of the interval that holds their true median with 95% confidence; `None`: it was not told.
+    #[serde(default)]
+    pub ns_between: Option<[f64; 2]>,
 }
 
 /// Median of paired ratios with the interval that holds the true median with 95% confidence.

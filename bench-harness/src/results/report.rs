@@ -254,7 +254,7 @@ fn pieces(text: &mut String, results: &Results) {
     }
     let whole = results.micro.get("pipeline").copied().unwrap_or_default();
     text.push_str(
-        "## Pieces of code\n\nIn brackets: part of the whole pipeline.\n\n| piece | instructions | ns |\n|---|---|---|\n",
+        "## Pieces of code\n\nIn brackets: part of the whole pipeline.\n\n| piece | instructions | ns | interval (95%) |\n|---|---|---|---|\n",
     );
     let beside = |own: Option<f64>, whole: Option<f64>| match (own, whole) {
         (Some(own), Some(whole)) => format!("{} ({:.3})", number(own), own / whole),
@@ -263,7 +263,9 @@ fn pieces(text: &mut String, results: &Results) {
     };
     for (name, piece) in &results.micro {
         let (instructions, ns) = (beside(piece.instructions, whole.instructions), beside(piece.ns, whole.ns));
-        let _ = writeln!(text, "| `{name}` | {instructions} | {ns} |");
+        let between = piece.ns_between.map(|[low, high]| format!("{} to {}", number(low), number(high)));
+        let between = between.as_deref().unwrap_or("–");
+        let _ = writeln!(text, "| `{name}` | {instructions} | {ns} | {between} |");
     }
     text.push('\n');
 }
@@ -286,7 +288,7 @@ fn machine(text: &mut String, results: &Results) {
     let machine = &results.machine;
     let _ = writeln!(
         text,
-        "## The machine\n\n- {}, cores {:?}, {:.1} GiB, {}\n- Linux {}\n- {}\n- mitigations:",
+        "## The machine\n\n- {}, cores {:?}, {:.1} GiB, {}\n- Linux {}\n- {}",
         machine.cpu,
         machine.cores,
         machine.memory_bytes as f64 / f64::from(1 << 30),
@@ -294,6 +296,10 @@ fn machine(text: &mut String, results: &Results) {
         machine.kernel,
         machine.rustc
     );
+    if !machine.commit.is_empty() {
+        let _ = writeln!(text, "- built from commit {}", machine.commit);
+    }
+    text.push_str("- mitigations:\n");
     for (name, state) in &machine.mitigations {
         let _ = writeln!(text, "  - {name}: {state}");
     }

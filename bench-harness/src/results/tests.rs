@@ -58,9 +58,12 @@ pub fn results() -> Results {
     }
     let saturated = Sample { syscalls: Some(20), ..sample(9, "viaduct", Load::Saturation, 1) };
     results.samples.push(saturated);
-    results.micro.insert("pipeline".into(), Micro { instructions: Some(3_400.0), ns: Some(351.0) });
-    results.micro.insert("parse".into(), Micro { instructions: Some(680.0), ns: None });
-    results.micro.insert("fib_lookup_zipf_1200000".into(), Micro { instructions: None, ns: Some(25.0) });
+    results.micro.insert(
+        "pipeline".into(),
+        Micro { instructions: Some(3_400.0), ns: Some(351.0), ns_between: Some([349.0, 352.0]) },
+    );
+    results.micro.insert("parse".into(), Micro { instructions: Some(680.0), ..Micro::default() });
+    results.micro.insert("fib_lookup_zipf_1200000".into(), Micro { ns: Some(25.0), ..Micro::default() });
     let said = serde_json::json!({ "passed": false });
     let command = ["bench-harness", "overload", "--json"].map(str::to_owned).to_vec();
     results.parts.insert(
