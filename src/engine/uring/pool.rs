@@ -13,6 +13,10 @@ use crate::limits::HOT_BUFFERS;
 /// Of a buffer that is read soon so much is fetched: what stands before a message, and all of most of them.
 const EXPECTED_BYTES: usize = 1_024;
 
+/// More than a buffer's length, which is near a large power of two: messages of neighbours stand side by side in the sets of the
+/// cache, one behind what the other expects.
+const APART_BYTES: usize = EXPECTED_BYTES + 64;
+
 /// Buffers that the kernel always has.
 const LENT_AT_LEAST: u16 = 64;
 
@@ -59,9 +63,7 @@ impl Pool {
         buffer_bytes: usize,
         extra: usize,
     ) -> io::Result<Self> {
-        // Not a multiple of a large power of two, so that messages do not all land on the same sets of
-        // the cache.
-        let stride = buffer_bytes.next_multiple_of(64) + 64;
+        let stride = buffer_bytes.next_multiple_of(64) + APART_BYTES;
         let entries = usize::from(count) * size_of::<BufRingEntry>();
         let ring = Mapping::new(entries + extra)?;
         let buffers = Mapping::with_hot(usize::from(count) * stride, usize::from(HOT_BUFFERS) * stride)?;
