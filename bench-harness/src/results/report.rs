@@ -316,11 +316,12 @@ fn machine(text: &mut String, results: &Results) {
 
 fn again(text: &mut String, results: &Results) {
     let words: Vec<_> = results.command.iter().skip(1).map(String::as_str).collect();
-    let _ = writeln!(
-        text,
-        "\n## Again\n\n```sh\ncargo build --release --workspace && target/release/bench-harness {}\n```",
-        words.join(" ")
-    );
+    let (build, programs) = match results.machine.rustc.contains("guided by a profile") {
+        true => ("bench-harness/guided/run", "target/guided/release"),
+        false => ("cargo build --release --workspace", "target/release"),
+    };
+    let words = words.join(" ");
+    let _ = writeln!(text, "\n## Again\n\n```sh\n{build} && {programs}/bench-harness {words}\n```");
 }
 
 /// With the digits that say something.
@@ -336,6 +337,7 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::model::Micro;
 
     #[test]
     fn every_figure_has_its_bar() {
@@ -361,6 +363,34 @@ mod tests {
         assert_eq!(judged(2.0, 2.0, 2.0, 1), ("too few pairs", "none: 1 pair".to_owned()));
         let plain = |value| verdict(&Figure { value, interval: None }, 1.12);
         assert_eq!([plain(1.12), plain(1.2)], ["met", "**not met**"]);
+    }
+
+    #[test]
+    fn it_says_what_was_built_and_how_it_is_made_again() {
+        let told = |results: &Results| {
+            let mut text = String::new();
+            machine(&mut text, results);
+            pieces(&mut text, results);
+            again(&mut text, results);
+            text
+        };
+        let mut results =
+            Results { command: ["bench-harness", "micro"].map(str::to_owned).to_vec(), ..Results::default() };
+        results.machine.rustc = "rustc 1.95.0".into();
+        let text = told(&results);
+        assert!(text.contains("cargo build --release --workspace && target/release/bench-harness micro\n"));
+        assert!(!text.contains("commit"), "{text}");
+        results.machine.rustc += ", guided by a profile";
+        results.machine.commit = "0123456789ab-dirty".into();
+        let timed = Micro { ns: Some(351.0), ns_between: Some([349.0, 352.5]), ..Micro::default() };
+        results.micro.insert("pipeline".into(), timed);
+        let text = told(&results);
+        assert!(text.contains("- built from commit 0123456789ab-dirty\n"), "{text}");
+        assert!(text.contains("| `pipeline` | – | 351.0 (1.000) | 349.0 to 352.5 |"), "{text}");
+        assert!(
+            text.contains("bench-harness/guided/run && target/guided/release/bench-harness micro\n"),
+            "{text}"
+        );
     }
 
     #[test]
