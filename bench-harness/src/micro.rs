@@ -21,12 +21,13 @@ use crate::{own_work, progress, timing};
 Pieces: parse; decide (first of a hundred rules, automatic egress); rewrite; pipeline (all of it for an INVITE of 600
 bytes), pipeline_stateful (an INVITE and its 200 where transactions are kept); pipeline_stream_udp and
 pipeline_stream_tcp (all that a shard does for them, where the caller has connected, and is answered by that; the
-callee by UDP, or by a connection, too); rules_match_N (a request that only the last of N rules takes); pipeline_rules_N (the pipeline of such an INVITE); fib_lookup_zipf_N and
-fib_lookup_random_N (a lookup among N routes); full_tables_extra (what 1.2 million routes and 10,000 rules add to a
-message).
-Nanoseconds are medians of many short runs, with the interval that holds the true median with 95% confidence. Instructions are counted by valgrind (callgrind) where it is installed:
-they are the same on every run of one binary, so they can be held to limits. A limits file has a line for each piece,
-its name and its highest number of instructions. What is known after each piece stands in the folder of --out already.
+callee by UDP, or by a connection, too); rules_match_N (a request that only the last of N rules takes); pipeline_rules_N
+(the pipeline of such an INVITE); fib_lookup_zipf_N and fib_lookup_random_N (a lookup among N routes); full_tables_extra
+(what 1.2 million routes and 10,000 rules add to a message).
+Nanoseconds are medians of many short runs, with the interval that holds the true median with 95% confidence.
+Instructions are counted by valgrind (callgrind) where it is installed: they are the same on every run of one binary, so
+they can be held to limits. A limits file has a line for each piece, its name and its highest number of instructions.
+What is known after each piece stands in the folder of --out already.
 
 Examples:
   bench-harness micro

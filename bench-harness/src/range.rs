@@ -31,10 +31,10 @@ pub fn count(within: RangeInclusive<usize>) -> impl Fn(&str) -> Result<usize, St
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Table {
     /// IPv4 routes
-    #[arg(long, default_value_t = 1_000_000, value_parser = count(0..=ROUTES))]
+    #[arg(long, default_value_t = Table::FULL.v4, value_parser = count(0..=ROUTES))]
     pub v4: usize,
     /// IPv6 routes
-    #[arg(long, default_value_t = 200_000, value_parser = count(0..=ROUTES))]
+    #[arg(long, default_value_t = Table::FULL.v6, value_parser = count(0..=ROUTES))]
     pub v6: usize,
 }
 
