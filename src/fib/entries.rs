@@ -23,6 +23,15 @@ pub enum Entry {
         /// The name of its interface.
         dev: Box<str>,
     },
+    /// A line of the IPv6 address label table (RFC 6724 §2.1): it weighs when a source is chosen.
+    Label {
+        /// Addresses that it is for.
+        prefix: Ipv6Net,
+        /// The name of the only interface that it is for.
+        dev: Option<Box<str>>,
+        /// The label.
+        label: u32,
+    },
     /// A policy rule.
     Rule(Rule),
     /// A route.
@@ -79,7 +88,7 @@ pub enum Difference {
 }
 
 impl Fib {
-    /// Everything in it: links, addresses, rules, then routes by table and address. Two snapshots of the same
+    /// Everything in it: links, addresses, address labels, rules, then routes by table and address. Two snapshots of the same
     /// state have the same entries.
     pub fn entries(&self) -> Vec<Entry> {
         let mut all = self.small_entries();
@@ -131,7 +140,12 @@ impl Fib {
         let name = |dev| self.link_name(dev).unwrap_or_default().into();
         let links = self.links.iter().cloned().map(Entry::Link);
         let addresses = self.addresses().map(|(address, dev)| Entry::Address { address, dev: name(dev) });
-        links.chain(addresses).chain(self.rules.iter().cloned().map(Entry::Rule)).collect()
+        let labels = self.v6.sources.labels().iter().map(|line| Entry::Label {
+            prefix: line.prefix,
+            dev: (line.dev != 0).then(|| name(line.dev)),
+            label: line.label,
+        });
+        links.chain(addresses).chain(labels).chain(self.rules.iter().cloned().map(Entry::Rule)).collect()
     }
 
     /// The routes to exactly this prefix of this table.
@@ -216,6 +230,10 @@ impl fmt::Display for Entry {
                 write!(f, "link {} {state}", link.name)
             }
             Self::Address { address, dev } => write!(f, "address {address} dev {dev}"),
+            Self::Label { prefix, dev: None, label } => write!(f, "addrlabel {prefix} label {label}"),
+            Self::Label { prefix, dev: Some(dev), label } => {
+                write!(f, "addrlabel {prefix} dev {dev} label {label}")
+            }
             Self::Rule(rule) => write!(f, "rule {}", rule_in_words(rule)),
             Self::Route(route) => route.fmt(f),
         }

@@ -133,6 +133,11 @@ impl Sources6 {
         Self { addresses: own, by_address, labels }
     }
 
+    /// The label table, in the order in which it is gone through.
+    pub fn labels(&self) -> &[Label] {
+        &self.labels
+    }
+
     /// The devices that carry the address (a link-local one often lives on several), ascending.
     pub fn homes(&self, address: Ipv6Addr) -> impl Iterator<Item = u32> + '_ {
         let address = address.to_bits();

@@ -47,7 +47,7 @@ impl Watch {
     ///
     /// # Errors
     /// What differs in the end.
-    async fn catch_up(&mut self) -> Result<(), String> {
+    pub async fn catch_up(&mut self) -> Result<(), String> {
         loop {
             let fresh = netlink::dump(0).unwrap_or_else(|error| panic!("{error}"));
             let Some(difference) = difference(&self.fib, &fresh) else { return Ok(()) };

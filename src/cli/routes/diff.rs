@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anstyle::{AnsiColor, Style};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use serde_json::{Value, json};
 
 use super::super::explain::moved::{Hop, NowAndThen};
@@ -285,12 +285,14 @@ fn that_differ(mut changes: Vec<Difference>, shown: impl Fn(&Entry) -> String) -
     enum Subject {
         Link(Box<str>),
         Address(IpAddr),
+        Label(Ipv6Net),
         Rule(u32),
         Route(u32, IpNet),
     }
     let subject = |entry: &Entry| match entry {
         Entry::Link(link) => Subject::Link(link.name.clone()),
         Entry::Address { address, .. } => Subject::Address(*address),
+        Entry::Label { prefix, .. } => Subject::Label(*prefix),
         Entry::Rule(rule) => Subject::Rule(rule.priority),
         Entry::Route(route) => Subject::Route(route.table, route.prefix),
     };
@@ -347,6 +349,9 @@ fn entry_json(entry: &Entry) -> Value {
             json!({ "what": "link", "dev": link.name, "up": link.up, "carrier": link.carrier })
         }
         Entry::Address { address, dev } => json!({ "what": "address", "address": address, "dev": dev }),
+        Entry::Label { prefix, dev, label } => {
+            json!({ "what": "addrlabel", "prefix": prefix.to_string(), "dev": dev, "label": label })
+        }
         Entry::Rule(rule) => {
             json!({ "what": "rule", "priority": rule.priority, "text": entry.to_string() })
         }
@@ -390,7 +395,7 @@ fn clock() -> String {
 mod tests {
     use super::*;
     use crate::fib::Builder;
-    use crate::fib::spec::{Link, Route};
+    use crate::fib::spec::{Label, Link, Route};
 
     fn host(more: &[&str]) -> Builder {
         let gateway = Some("10.0.0.9".parse().unwrap());
@@ -459,6 +464,20 @@ mod tests {
         assert_eq!(differ.iter().filter(|change| is_it(change)).count(), 2, "they do differ: {differ:?}");
         let told = words(now, before);
         assert!(told.contains("+ address 10.0.0.5") && !told.contains("10.5.0.0/16"), "{told}");
+    }
+
+    /// An address label changes which source is chosen, and nothing else that is shown.
+    #[test]
+    fn an_address_label_is_shown() {
+        let host = |label, dev| {
+            let prefix = "2001:db8:77::/48".parse().unwrap();
+            Builder::host().link(Link::up(2, "eth1")).label(Label { prefix, dev, label })
+        };
+        assert_eq!(
+            words(host(99, 2), host(7, 0)),
+            "#7 - addrlabel 2001:db8:77::/48 label 7\n#7 + addrlabel 2001:db8:77::/48 dev eth1 label 99\n"
+        );
+        assert_eq!(words(host(7, 0), host(7, 0)), "");
     }
 
     #[test]
