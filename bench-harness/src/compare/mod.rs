@@ -60,6 +60,8 @@ Loads, one window of each for each subject and round:
   messages    INVITEs that nobody answers, at 80% of the floor's knee (other proxies: of their own)
   calls       INVITE 180 200 ACK BYE 200, without transactions; not for the floor
   stateful-calls   the same with transactions, and by Viaduct without
+              both at what Kamailio carries, and where OpenSIPS takes part once more at what that does, by it and Viaduct:
+              calls-opensips and stateful-calls-opensips in the results
   tcp-calls   the same calls over TCP, by connections that last; nothing is sent again
   tcp-connections   OPTIONS, each by a new connection that ends with its answer
   tls-calls   the calls of tcp-calls over TLS

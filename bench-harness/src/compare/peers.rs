@@ -156,7 +156,9 @@ impl Peer {
             Self::Null(_) => load.unit() == Unit::Message,
             // Calls with transactions are held against its own without, too.
             Self::Viaduct => true,
-            _ => self.is_stateful() == (load == Load::StatefulCalls),
+            Self::Opensips(_) if matches!(load, Load::Calls | Load::StatefulCalls) => false,
+            Self::Kamailio(_) if matches!(load, Load::CallsOpensips | Load::StatefulCallsOpensips) => false,
+            _ => self.is_stateful() == matches!(load, Load::StatefulCalls | Load::StatefulCallsOpensips),
         }
     }
 

@@ -18,7 +18,7 @@ pub fn summary(results: &Results) -> io::Result<()> {
         groups.entry((sample.load, &sample.subject)).or_default().push(sample);
     }
     say!(
-        "{:<15} {:<22} {:>9} {:>10} {:>8} {:>9} {:>8} {:>8} {:>9} {:>7} {:>6}",
+        "{:<23} {:<22} {:>9} {:>10} {:>8} {:>9} {:>8} {:>8} {:>9} {:>7} {:>6}",
         "load",
         "subject",
         "offered/s",
@@ -44,7 +44,7 @@ pub fn summary(results: &Results) -> io::Result<()> {
         let (calls, messages) = called.fold((0, 0), |(calls, all), (c, m)| (calls + c, all + m));
         let calls = if messages > 0 { format!("{:.3}", calls as f64 / messages as f64) } else { "-".into() };
         say!(
-            "{:<15} {subject:<22} {:>9.0} {:>10.0} {:>8} {:>9.1} {:>8.1} {:>8.1} {calls:>9} {:>6.0}% {:>6}",
+            "{:<23} {subject:<22} {:>9.0} {:>10.0} {:>8} {:>9.1} {:>8.1} {:>8.1} {calls:>9} {:>6.0}% {:>6}",
             load.name(),
             median(&|sample| sample.offered_per_second),
             median(&|sample| sample.cpu_ns as f64 / sample.delivered.max(1) as f64),

@@ -72,6 +72,8 @@ impl Rates {
         let beside = [
             &[Load::Calls][..],
             &[Load::StatefulCalls],
+            &[Load::CallsOpensips],
+            &[Load::StatefulCallsOpensips],
             &[Load::TcpCalls, Load::WsCalls],
             &[Load::TcpConnections],
             &[Load::TlsCalls],
@@ -153,7 +155,10 @@ fn is_by_most(load: Load) -> bool {
 
 /// Loads that offer a subject the same, this one among them.
 pub fn alike(load: Load) -> Vec<Load> {
-    let all = [&[Load::Calls, Load::StatefulCalls][..], &[Load::Messages, Load::Saturation, Load::Knee]];
+    let all = [
+        &[Load::Calls, Load::StatefulCalls, Load::CallsOpensips, Load::StatefulCallsOpensips][..],
+        &[Load::Messages, Load::Saturation, Load::Knee],
+    ];
     all.into_iter().find(|loads| loads.contains(&load)).unwrap_or(&[load]).to_vec()
 }
 
@@ -162,7 +167,7 @@ fn given(ask: &Ask, load: Load) -> Option<f64> {
     let over_tcp = ask.tcp_calls.or(ask.calls.map(|calls| calls * TCP_PART));
     match load {
         Load::Messages | Load::Saturation | Load::Knee => ask.knee.map(|knee| knee * ask.part_of_knee),
-        Load::Calls | Load::StatefulCalls => ask.calls,
+        Load::Calls | Load::StatefulCalls | Load::CallsOpensips | Load::StatefulCallsOpensips => ask.calls,
         Load::TlsConnections => over_tcp.map(|calls| calls * TLS_CONNECTIONS),
         Load::TcpCalls | Load::TcpConnections | Load::TlsCalls | Load::WsCalls => over_tcp,
         Load::Paced | Load::Overload => None,

@@ -31,7 +31,7 @@ const TOO_MUCH: f64 = 1.5;
 const LOWER: (f64, usize) = (0.8, 5);
 /// What the core may do beside the forwarder's work before a word of warning: other programs disturb.
 const BESIDE: f64 = 0.05;
-/// Loads in the order of a round.
+/// What can be asked for, in the order of a round.
 pub const LOADS: [Load; 11] = [
     Load::Messages,
     Load::Calls,

@@ -46,6 +46,14 @@ fn load(name: &str) -> Result<Load, String> {
     known.copied().ok_or_else(|| format!("there are {}", names()))
 }
 
+fn at_what_opensips_carries(load: Load) -> Option<Load> {
+    match load {
+        Load::Calls => Some(Load::CallsOpensips),
+        Load::StatefulCalls => Some(Load::StatefulCallsOpensips),
+        _ => None,
+    }
+}
+
 impl Selection {
     /// The same, with what is left out as `other` has it.
     pub fn or(self, other: Self) -> Self {
@@ -81,9 +89,17 @@ impl Selection {
         if self.only.is_empty() { &Family::ALL } else { &self.only }
     }
 
-    /// Loads, in the order of a round.
+    /// Loads, in the order of a round: calls at what Kamailio carries, and at what OpenSIPS does where that takes part.
     pub(super) fn loads(&self) -> Vec<Load> {
-        if self.loads.is_empty() { LOADS.to_vec() } else { self.loads.clone() }
+        let asked = if self.loads.is_empty() { &LOADS[..] } else { &self.loads };
+        let has_opensips = self.families().contains(&Family::Opensips) && self.opensips.is_some();
+        let is_only_that = has_opensips && !self.families().contains(&Family::Kamailio);
+        let of = |load: &Load| match at_what_opensips_carries(*load).filter(|_| has_opensips) {
+            None => vec![*load],
+            Some(theirs) if is_only_that => vec![theirs],
+            Some(theirs) => vec![*load, theirs],
+        };
+        asked.iter().flat_map(of).collect()
     }
 
     /// How many are run.
@@ -155,5 +171,26 @@ mod tests {
         let all = parsed(&Selection::default().words());
         assert_eq!((all.rounds(), all.window(), all.families().len()), (9, Duration::from_millis(1_500), 3));
         assert_eq!(all.loads(), LOADS);
+    }
+
+    #[test]
+    fn calls_are_offered_at_what_each_of_the_others_carries() {
+        let loads = |only: &[Family], opensips: Option<&str>| {
+            let loads = vec![Load::Messages, Load::Calls];
+            Selection {
+                only: only.to_vec(),
+                loads,
+                opensips: opensips.map(PathBuf::from),
+                ..Selection::default()
+            }
+            .loads()
+        };
+        let here = Some("/opt/opensips");
+        assert_eq!(loads(&[], here), [Load::Messages, Load::Calls, Load::CallsOpensips]);
+        assert_eq!(loads(&[Family::Null, Family::Opensips], here), [Load::Messages, Load::CallsOpensips]);
+        for without in [loads(&[], None), loads(&[Family::Kamailio], here), loads(&[Family::Opensips], None)]
+        {
+            assert_eq!(without, [Load::Messages, Load::Calls]);
+        }
     }
 }

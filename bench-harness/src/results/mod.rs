@@ -203,10 +203,12 @@ pub enum Unit {
 
 impl Load {
     /// In the order of the report.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Messages,
         Self::Calls,
         Self::StatefulCalls,
+        Self::CallsOpensips,
+        Self::StatefulCallsOpensips,
         Self::TcpCalls,
         Self::TcpConnections,
         Self::TlsCalls,
@@ -233,6 +235,8 @@ impl Load {
         match self {
             Self::Calls
             | Self::StatefulCalls
+            | Self::CallsOpensips
+            | Self::StatefulCallsOpensips
             | Self::TcpCalls
             | Self::TlsCalls
             | Self::WsCalls
@@ -248,6 +252,8 @@ impl Load {
             Self::Messages => "messages",
             Self::Calls => "calls",
             Self::StatefulCalls => "stateful-calls",
+            Self::CallsOpensips => "calls-opensips",
+            Self::StatefulCallsOpensips => "stateful-calls-opensips",
             Self::Paced => "paced",
             Self::Saturation => "saturation",
             Self::Knee => "knee",

@@ -198,6 +198,10 @@ pub enum Load {
     Calls,
     /// The same calls at another rate, for those who keep transactions, and for Viaduct without.
     StatefulCalls,
+    /// As [`Load::Calls`], at what OpenSIPS carries: it and Viaduct.
+    CallsOpensips,
+    /// As [`Load::StatefulCalls`], at what OpenSIPS carries: it and Viaduct.
+    StatefulCallsOpensips,
     /// Single messages, far apart: what forwarding adds to the latency of an idle path.
     Paced,
     /// More than can be carried.

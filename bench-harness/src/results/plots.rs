@@ -23,6 +23,18 @@ pub fn of(samples: &[Sample]) -> io::Result<Vec<File>> {
         costs(samples, Load::Messages, "cpu-per-message.svg", "CPU per delivered message")?,
         costs(samples, Load::Calls, "cpu-per-call.svg", "CPU per call")?,
         costs(samples, Load::StatefulCalls, "cpu-per-stateful-call.svg", "CPU per call with transactions")?,
+        costs(
+            samples,
+            Load::CallsOpensips,
+            "cpu-per-call-opensips.svg",
+            "CPU per call, at what OpenSIPS carries",
+        )?,
+        costs(
+            samples,
+            Load::StatefulCallsOpensips,
+            "cpu-per-stateful-call-opensips.svg",
+            "CPU per call with transactions, at what OpenSIPS carries",
+        )?,
         costs(samples, Load::TcpCalls, "cpu-per-tcp-call.svg", "CPU per call over TCP")?,
         costs(
             samples,

@@ -340,6 +340,20 @@ fn overload_is_the_median_of_the_rounds_whose_peak_was_one() {
 }
 
 #[test]
+fn an_overload_that_the_load_could_not_offer_is_none() {
+    let mut rounds = overloaded(&[(0, 950), (0, 500), (0, 500)]);
+    let late = |sample: &&mut Sample| sample.round > 0 && sample.calls == 5_000;
+    rounds.samples.iter_mut().filter(late).for_each(|over| over.on_schedule = false);
+    let one = rounds.clone().concluded().ratios;
+    assert!((one.overload_goodput_lost.unwrap() - 0.05).abs() < 1e-9, "the others do not count: {one:?}");
+    rounds.samples.iter_mut().for_each(|sample| sample.on_schedule &= sample.calls != 5_000);
+    let none = rounds.concluded();
+    assert_eq!((none.ratios.overload_goodput_lost, none.ratios.overload_setup_p99_ms), (None, None));
+    let loss = &none.not_comparable["overload_setup_p99_ms"];
+    assert!(loss.to_string().ends_with("the load itself was late in 3 of 3 pairs"), "{loss}");
+}
+
+#[test]
 fn the_other_figures_come_from_their_places() {
     let ratios = results().concluded().ratios;
     assert_eq!(ratios.own_work_instructions, Some(3_400.0));
