@@ -154,9 +154,9 @@ pub fn state_in_words(state: ListenerState) -> &'static str {
     match state {
         ListenerState::Up => "up",
         ListenerState::AddressAbsent => "DOWN: no interface has this address",
-        ListenerState::HomeDown => "DOWN: the interface of this address is down",
+        ListenerState::HomeDown => "DOWN: the interface of this address is down or has no carrier",
         ListenerState::DeviceAbsent => "DOWN: there is no such device",
-        ListenerState::DeviceDown => "DOWN: its device is down",
+        ListenerState::DeviceDown => "DOWN: its device is down or has no carrier",
         ListenerState::NoSocket => "DOWN: its socket could not be opened",
     }
 }

@@ -29,11 +29,11 @@ pub enum ListenerState {
     Up,
     /// Its address is on none of the host's interfaces (or, link-local, not on its own).
     AddressAbsent,
-    /// The interface that carries its address is down.
+    /// The interface that carries its address is down or has no carrier.
     HomeDown,
     /// There is no interface of its `device`'s name.
     DeviceAbsent,
-    /// Its `device` is down.
+    /// Its `device` is down or has no carrier.
     DeviceDown,
     /// Its sockets could not be opened.
     NoSocket,
@@ -144,9 +144,9 @@ impl ListenerState {
         match self {
             Self::Up => "up",
             Self::AddressAbsent => "its address is on no interface of this host",
-            Self::HomeDown => "the interface that carries its address is down",
+            Self::HomeDown => "the interface that carries its address is down or has no carrier",
             Self::DeviceAbsent => "there is no interface of its device's name",
-            Self::DeviceDown => "its device is down",
+            Self::DeviceDown => "its device is down or has no carrier",
             Self::NoSocket => "its socket could not be opened",
         }
     }

@@ -209,7 +209,7 @@ fn a_listener_is_bound_before_its_address_is_there_and_sends_nothing_until_then(
         if nodad.is_empty() {
             world.ip(&format!("link set {link} down"));
             viaduct.state("floating", "interface down");
-            refused(&world, &viaduct, "the interface that carries its address is down");
+            refused(&world, &viaduct, "the interface that carries its address is down or has no carrier");
             world.ip(&format!("link set {link} up"));
             viaduct.state("floating", "up");
             accepted(&world, inside, &bound);

@@ -125,7 +125,7 @@ mod tests {
         let snapshot = host(&["203.0.113.10", "10.0.0.4", "192.0.2.1"], &[WAN, (DOWN, LAN.1)]);
         let words = |name| named(&snapshot, name).map_err(|why| why.to_string());
         assert_eq!(words("203.0.113.10"), Ok(ListenerId(0)));
-        let down = "not received: the interface that carries its address is down";
+        let down = "not received: the interface that carries its address is down or has no carrier";
         assert_eq!(words("10.0.0.4"), Err(down.into()));
         let absent = "not received: its address is on no interface of this host";
         assert_eq!(words("192.0.2.1"), Err(absent.into()));

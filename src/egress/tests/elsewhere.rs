@@ -69,7 +69,7 @@ fn nobody_stands_in_for_a_listener_that_is_down() {
     assert_eq!(
         words(&world, "udp:10.0.0.100:5060"),
         "the kernel would send it by private (10.0.0.0/24, table main) from 10.0.0.4, and listener udp:10.0.0.4:5060, \
-         which has it, is down: the interface that carries its address is down"
+         which has it, is down: the interface that carries its address is down or has no carrier"
     );
     assert_eq!(world.chosen("udp:192.0.2.7:5060"), (0, "elsewhere"), "another network");
     // Its address goes, another one of the network stays.

@@ -385,7 +385,7 @@ fn what_is_received_no_longer_moves() {
         .assign(3, "10.0.0.4/24".parse().unwrap());
     let absent = Builder::host().link(Link::up(3, "lan")).assign(3, "10.0.0.4/24".parse().unwrap());
     for (then, why) in [
-        (down, "the interface that carries its address is down"),
+        (down, "the interface that carries its address is down or has no carrier"),
         (absent, "its address is on no interface of this host"),
     ] {
         let text = printed_if(&packets(), false, Some(then.clone().build()));
