@@ -12,24 +12,38 @@ use crate::output::tell;
 /// How often a line is told where there is no terminal.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// A bar of known length.
+/// A bar of so many of something.
 pub fn bar(length: u64, what: &'static str) -> ProgressBar {
+    drawn(length, what, "{pos}/{len}")
+}
+
+/// A bar of planned time, in milliseconds: for work of which one step takes much longer than another.
+pub fn planned(what: &'static str) -> ProgressBar {
+    drawn(0, what, "{percent}%")
+}
+
+fn drawn(length: u64, what: &'static str, done: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(length), target()).with_message(what);
     let template = match io::stderr().is_terminal() {
-        true => "{msg:12} {bar:40} {pos}/{len}  {elapsed}{left}",
-        false => "{pos}/{len}, {elapsed} gone{left}: {msg}",
+        true => format!("{{msg:12}} {{bar:40}} {done}  {{elapsed}}{{left}}"),
+        false => format!("{done}, {{elapsed}} gone{{left}}: {{msg}}"),
     };
-    let style = ProgressStyle::with_template(template);
+    let style = ProgressStyle::with_template(&template);
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).with_key("left", left));
     bar
 }
 
 /// What is left to do, in minutes and seconds, as soon as something is done.
 fn left(state: &ProgressState, out: &mut dyn fmt::Write) {
-    if state.pos() > 0 {
+    if let Some(left) = remaining(state.elapsed(), state.pos(), state.len().unwrap_or_default()) {
         // Where it cannot be written nobody sees it.
-        let _ = write!(out, ", about {} left", minutes(state.eta().as_secs()));
+        let _ = write!(out, ", about {} left", minutes(left.as_secs()));
     }
+}
+
+/// What the rest takes if it goes on as on the whole until now. By what came last, as indicatif has it, one long step makes years.
+fn remaining(elapsed: Duration, done: u64, all: u64) -> Option<Duration> {
+    (done > 0).then(|| elapsed.mul_f64(all.saturating_sub(done) as f64 / done as f64))
 }
 
 /// A spinner for work of unknown length.
@@ -126,6 +140,15 @@ impl TermLike for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_step_makes_the_rest_no_longer_than_it_was_itself() {
+        let s = Duration::from_secs;
+        assert_eq!(remaining(s(10), 1, 4), Some(s(30)));
+        assert_eq!(remaining(s(90), 1, 4), Some(s(270)));
+        assert_eq!(remaining(s(100), 5, 4), Some(s(0)));
+        assert_eq!(remaining(s(10), 0, 4), None);
+    }
 
     static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
 

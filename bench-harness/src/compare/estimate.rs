@@ -1,5 +1,7 @@
-//! How long a comparison takes, by what it is made of: for the plan of `all`, and so that a small one stays small.
+//! How long a comparison takes, by what it is made of: for the plan of `all`, so that a small one stays small, and for what
+//! its progress says is left.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::OURS;
@@ -31,33 +33,37 @@ pub fn estimate(selection: &Selection, is_given: bool) -> Duration {
     let families = families.filter(|family| **family != Family::Opensips || selection.opensips.is_some());
     let mut peers: Vec<Peer> = OURS.into_iter().chain(families.flat_map(|family| family.peers())).collect();
     peers.retain(|peer| loads.iter().any(|load| peer.takes(*load)));
-    let round: Duration = loads.iter().map(|load| of_load(&peers, *load, selection.window())).sum();
-    let looks = if is_given { Duration::ZERO } else { looks(&peers, &loads, selection.window()) };
+    let length = selection.window();
+    let round: Duration = loads.iter().map(|load| of_round(&peers, *load, length)).sum();
+    let looked_for = |peer: &Peer| {
+        let own = loads.iter().filter(|load| **load != Load::Paced && peer.takes(**load));
+        let own: Vec<_> = own.copied().collect();
+        of_looks(&own) + of_tries(&own, length)
+    };
+    let looks = if is_given { Duration::ZERO } else { peers.iter().map(looked_for).sum() };
     START * peers.len() as u32 + looks + round * selection.rounds()
 }
 
-/// What is looked for once, and what is tried.
-fn looks(peers: &[Peer], loads: &[Load], length: Duration) -> Duration {
-    let mut known = Vec::new();
-    let mut sum = Duration::ZERO;
-    for load in loads.iter().copied().filter(|load| *load != Load::Paced) {
-        let takers = peers.iter().filter(|peer| peer.takes(load));
-        for peer in takers {
-            let search = (*peer, alike(load));
-            if !known.contains(&search) {
-                sum += window(STEP_LENGTH) * SEARCHED + START * LOST;
-                known.push(search);
-            }
-            let is_tried = !matches!(load, Load::Saturation | Load::Knee);
-            sum += if is_tried { window(length) * TRIED } else { Duration::ZERO };
-        }
-    }
-    sum
+/// One subject's searches for the most that it carries of these loads: one for those that are alike.
+pub(super) fn of_looks(loads: &[Load]) -> Duration {
+    let kinds: BTreeSet<_> = loads.iter().map(|load| alike(*load)).collect();
+    (window(STEP_LENGTH) * SEARCHED + START * LOST) * kinds.len() as u32
 }
 
-/// Of one round.
-fn of_load(peers: &[Peer], load: Load, length: Duration) -> Duration {
-    let of = |turn: &Turn| match (turn, load) {
+/// One subject's windows that try what is offered of these loads.
+pub(super) fn of_tries(loads: &[Load], length: Duration) -> Duration {
+    let tried = loads.iter().filter(|load| !matches!(load, Load::Saturation | Load::Knee)).count();
+    window(length) * TRIED * tried as u32
+}
+
+/// A load's part of a round.
+pub(super) fn of_round(peers: &[Peer], load: Load, length: Duration) -> Duration {
+    turns(peers, load, 0).iter().map(|turn| of_turn(turn, load, length)).sum()
+}
+
+/// One part of that.
+pub(super) fn of_turn(turn: &Turn, load: Load, length: Duration) -> Duration {
+    match (turn, load) {
         (Turn::Together(_), _) => WARM_UP + window(length * 3),
         (Turn::Paired(_), _) => {
             let windows = IN_TURN.len() as u32;
@@ -67,8 +73,7 @@ fn of_load(peers: &[Peer], load: Load, length: Duration) -> Duration {
         (Turn::Alone(_), Load::Saturation) => window(length) + START,
         (Turn::Alone(_), Load::Knee) => window(STEP_LENGTH) * CLIMBED + START * FELL,
         (Turn::Alone(_), _) => window(length),
-    };
-    turns(peers, load, 0).iter().map(of).sum()
+    }
 }
 
 fn window(length: Duration) -> Duration {

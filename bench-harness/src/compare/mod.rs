@@ -216,7 +216,7 @@ pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
     // Forwarders are started on threads that are pinned elsewhere.
     pin(args.load_core)?;
     let mut rounds = Rounds::start(bench, &peers, &setting, results)?;
-    let bar = progress::bar(0, "knees");
+    let bar = progress::planned("knees");
     let done = rounds.run(
         &rounds::Ask {
             rounds: args.selection.rounds(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 
+use super::estimate::{of_looks, of_round, of_tries, of_turn};
 use super::order::{IN_TURN, Turn, turns};
 use super::peers::{Peer, Setting, Started};
 use super::rates::{Group, Rates, rate_name, whole};
@@ -64,6 +65,11 @@ pub struct Ask {
     pub paced: f64,
     /// Loads.
     pub loads: Vec<Load>,
+}
+
+/// Planned time, as the progress bar counts it.
+fn ms(planned: Duration) -> u64 {
+    planned.as_millis() as u64
 }
 
 /// Takes what was found so far.
@@ -123,27 +129,33 @@ impl<'w> Rounds<'w> {
 
     /// Finds out how much can be offered, then runs all rounds; after each of them `round_over` is told what was found so far.
     pub fn run(&mut self, ask: &Ask, bar: &ProgressBar, round_over: &RoundOver<'_>) -> io::Result<()> {
-        let subjects = self.subjects.len();
-        let takers = |load: &Load| self.subjects.iter().filter(|entrant| entrant.peer.takes(*load)).count();
+        let peers = self.peers();
+        let lacking = |peer: &Peer| {
+            let lacks = |load: &&Load| self.rates.lacks(ask, **load, *peer);
+            ask.loads.iter().filter(lacks).copied().collect::<Vec<_>>()
+        };
+        let lacking: Vec<_> = peers.iter().map(lacking).collect();
+        let tries: u64 = lacking.iter().map(|loads| ms(of_tries(loads, ask.window))).sum();
+        let looks: u64 = lacking.iter().map(|loads| ms(of_looks(loads))).sum();
+        let round: u64 = ask.loads.iter().map(|load| ms(of_round(&peers, *load, ask.window))).sum();
+        bar.set_length(looks + tries + round * u64::from(ask.rounds));
         let goes_on = |done: u32| EndedEarly::goes_on(done as usize, ask.rounds as usize, "rounds");
         self.results.ended_early = goes_on(0);
-        let round: usize = ask.loads.iter().map(takers).sum();
-        bar.set_length((2 * subjects + ask.rounds as usize * round) as u64);
-        for peer in self.peers() {
+        for (peer, loads) in peers.into_iter().zip(&lacking) {
             let looked = self.look_at(peer, ask, bar);
             self.unless_foreign(peer, looked)?;
-            bar.inc(1);
+            bar.inc(ms(of_looks(loads)));
         }
         for group in self.rates.groups(ask, &self.peers()) {
             self.settle(group, ask, bar)?;
         }
-        bar.inc(subjects as u64);
+        bar.inc(tries);
         for round in 0..ask.rounds {
             self.results.ended_early = goes_on(round);
             for load in &ask.loads {
                 for turn in turns(&self.peers(), *load, round) {
                     self.turn(turn, *load, ask, round, bar)?;
-                    bar.inc(turn.peers().len() as u64);
+                    bar.inc(ms(of_turn(&turn, *load, ask.window)));
                 }
             }
             self.results.ended_early = goes_on(round + 1);

@@ -176,7 +176,9 @@ fn a_round_has_one_sample_of_each_subject_under_each_load_that_it_takes() {
         told.set(told.get() + 1);
         Ok(())
     };
-    rounds.run(&ask, &ProgressBar::hidden(), &round_over).unwrap();
+    let bar = ProgressBar::hidden();
+    rounds.run(&ask, &bar, &round_over).unwrap();
+    assert_eq!(Some(bar.position()), bar.length(), "each step counts as it was planned");
     let (results, histograms) = rounds.into_results();
     let takers = |load: Load| peers.into_iter().filter(move |peer| peer.takes(load));
     assert_eq!((told.get(), results.samples.len()), (2, 2 * (2 + 4)));
