@@ -25,16 +25,6 @@ pub enum Turn {
     Paired([Peer; 2]),
 }
 
-impl Turn {
-    /// Whose it is.
-    pub fn peers(&self) -> &[Peer] {
-        match self {
-            Self::Alone(peer) => std::slice::from_ref(peer),
-            Self::Together(pair) | Self::Paired(pair) => pair,
-        }
-    }
-}
-
 /// What a round has under a load, for those who take it.
 pub fn turns(peers: &[Peer], load: Load, round: u32) -> Vec<Turn> {
     let mut takers: Vec<Peer> = peers.iter().copied().filter(|peer| peer.takes(load)).collect();
@@ -92,6 +82,16 @@ fn place(peer: Peer) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Turn {
+        /// Whose it is.
+        fn peers(&self) -> &[Peer] {
+            match self {
+                Self::Alone(peer) => std::slice::from_ref(peer),
+                Self::Together(pair) | Self::Paired(pair) => pair,
+            }
+        }
+    }
 
     const FLOOR: Peer = Peer::Null(Engine::Uring);
     const KAMAILIO: Peer = Peer::Kamailio(Way::Stateless);
