@@ -36,6 +36,13 @@ impl Metrics {
         self.samples(name, labels).sum::<f64>() as u64
     }
 
+    /// The counters of anything that happened, a line each.
+    pub fn counters(&self) -> String {
+        let is_counted =
+            |line: &&str| line.contains("_total") && !line.starts_with('#') && !line.ends_with(" 0");
+        self.text.lines().filter(is_counted).collect::<Vec<_>>().join("\n")
+    }
+
     /// The smallest of the samples.
     pub fn least(&self, name: &str) -> Option<u64> {
         self.samples(name, &[]).map(|v| v as u64).min()

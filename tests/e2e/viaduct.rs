@@ -246,7 +246,8 @@ impl Viaduct<'_> {
 impl Drop for Viaduct<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- log of viaduct\n{}", self.log());
+            let counters = Metrics::scrape(self.world).map(|metrics| metrics.counters());
+            eprintln!("--- log of viaduct\n{}\n{}", self.log(), counters.unwrap_or_default());
         }
     }
 }
