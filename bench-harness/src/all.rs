@@ -28,7 +28,8 @@ use budget::{Budget, Output, output};
 Prints what it is going to do and how long that takes, then runs each part as a program of its own: most build network
 namespaces. A part that fails does not keep the next from running. After each part the folder holds results.json, report.md, plots
 and histograms, with the figures of all parts: ratios of the comparison, instructions and times of pieces of code (`micro`), what is
-left under overload (`calls`, by 0.4 of a core, which takes root). Exit code 0: each part met what its help says that it holds itself to.
+left under overload (`calls`, by 0.4 of a core, which takes root). Exit code 0: each part met what its help says that it holds
+itself to.
 
 --quick has fewer and shorter windows, coarser searches and smaller tables of everything, and ends within five minutes: planned
 is little more than half of that, for slow machines. A part that does not fit into what is left of them, as this machine keeps

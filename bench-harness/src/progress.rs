@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_step_makes_the_rest_no_longer_than_it_was_itself() {
+    fn what_is_left_goes_by_all_that_is_done() {
         let s = Duration::from_secs;
         assert_eq!(remaining(s(10), 1, 4), Some(s(30)));
         assert_eq!(remaining(s(90), 1, 4), Some(s(270)));

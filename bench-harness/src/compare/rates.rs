@@ -149,7 +149,7 @@ fn is_at_once(peer: Peer) -> bool {
 }
 
 /// How much of it is offered depends on the most that is carried.
-fn is_by_most(load: Load) -> bool {
+pub(super) fn is_by_most(load: Load) -> bool {
     !matches!(load, Load::Paced | Load::Overload)
 }
 
