@@ -7,8 +7,8 @@ fn main() {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let version = said(Command::new(rustc).arg("--version")).unwrap_or_default();
     let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    let guided = if flags.contains("profile-use") { ", guided by a profile" } else { "" };
-    println!("cargo::rustc-env=BUILT_BY={version}{guided}");
+    println!("cargo::rustc-env=BUILT_BY={version}");
+    println!("cargo::rustc-env=BUILT_GUIDED={}", flags.contains("profile-use"));
     println!("cargo::rustc-env=BUILT_FROM={}", commit().unwrap_or_default());
     println!("cargo::rerun-if-changed=build.rs");
 }

@@ -84,7 +84,7 @@ fn small() -> Selection {
     Selection {
         only: vec![Family::Null, Family::Kamailio],
         rounds: Some(2),
-        window_ms: Some(200),
+        window_ms: Some(100),
         loads: vec![Load::Messages, Load::Calls, Load::StatefulCalls, Load::Paced],
         opensips: None,
     }
@@ -301,7 +301,7 @@ fn died_of(results: &Results, before: usize) -> Option<String> {
 
 /// Takes in the figures of a part's results.json, and its plots and histograms; names the latter.
 fn take_in(out: &Path, folder: &Path, results: &mut Results) -> io::Result<Vec<String>> {
-    results.absorb(results::read(&folder.join(FILE))?);
+    results.absorb(results::read(&folder.join(FILE))?)?;
     let mut brought = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -366,7 +366,7 @@ mod tests {
         assert_eq!(
             words,
             [
-                "compare --knee 25000 --calls 500 --only kamailio --rounds 4 --window-ms 200 \
+                "compare --knee 25000 --calls 500 --only kamailio --rounds 4 --window-ms 100 \
                  --loads messages,calls,stateful-calls,paced",
                 "micro --quick",
             ]

@@ -25,6 +25,13 @@ pub enum Verdict {
     Spoiled,
 }
 
+impl Verdict {
+    /// The same of one that had nothing left: what it carries comes from the room of its queues.
+    pub fn but_full(self) -> Self {
+        if self == Self::Carried { Self::Lost } else { self }
+    }
+}
+
 /// How to look for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
@@ -399,6 +406,12 @@ mod tests {
             let found: Result<_, Infallible> = is_carried(|| Ok(*left.next().unwrap()));
             assert_eq!((found, left.len()), (Ok(carried), 0), "{windows:?}");
         }
+    }
+
+    #[test]
+    fn what_only_queues_have_room_for_is_not_carried() {
+        use Verdict::{Carried, Lost, Spoiled};
+        assert_eq!([Carried, Lost, Spoiled].map(Verdict::but_full), [Lost, Lost, Spoiled]);
     }
 
     #[test]

@@ -95,12 +95,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Starts Viaduct with Record-Route, automatic egress and `rules` rules, of which the last matches.
-    pub fn viaduct(folder: &Path, rules: usize) -> io::Result<Self> {
-        Self::configured(folder, &viaduct_configuration(rules, FORWARDER_CORE, VIADUCT_PORT, false))
-    }
-
-    /// Starts Viaduct with a configuration.
+    /// Starts Viaduct with a configuration on its usual port.
     pub fn configured(folder: &Path, configuration: &str) -> io::Result<Self> {
         let mut command = Command::new(built("viaduct")?);
         command.args(["run", "-c"]).arg(write(folder, "viaduct.toml", configuration)?);
@@ -340,31 +335,74 @@ pub fn built(name: &str) -> io::Result<PathBuf> {
     })
 }
 
-/// Rules of all dimensions that do not match the load, and one at the end that does, with transactions or without.
-pub fn viaduct_configuration(rules: usize, core: usize, port: u16, stateful: bool) -> String {
-    let mode = if stateful { "stateful" } else { "stateless" };
-    let mut others = String::new();
-    for number in 1..rules {
-        let when = match number % 4 {
-            0 => format!("ruri_user = '^\\*{number}[0-9]+$'"),
-            1 => format!("ruri_prefix = [\"77{number:05}\"]"),
-            2 => format!("ruri_host = [\"host{number}.example.net\"], method = [\"INVITE\"]"),
-            _ => format!("source = [\"172.16.{}.0/24\"]", number % 256),
-        };
-        others.push_str(&format!(
-            "\n[[route]]\nname = \"rule-{number}\"\nwhen = {{ {when} }}\nto = \"sip:10.2.0.3:5060\"\nmode = \"{mode}\"\n"
-        ));
+/// How Viaduct is configured for a measurement.
+#[derive(Clone, Copy, Debug)]
+pub struct Configured<'a> {
+    /// Rules of all dimensions that do not match the load, and one at the end that does.
+    pub rules: usize,
+    /// The core of its only shard.
+    pub core: usize,
+    /// Of its listeners.
+    pub port: u16,
+    /// The rules keep transactions.
+    pub stateful: bool,
+    /// Further lines of `[engine]`.
+    pub engine: &'a str,
+    /// It tells its counters, and lets in as many calls as it does by default; else it refuses nothing, as its peers do.
+    pub is_guarded: bool,
+}
+
+impl Configured<'_> {
+    /// A hundred rules without transactions, on the forwarder's core.
+    pub const USUAL: Self = Self {
+        rules: 100,
+        core: FORWARDER_CORE,
+        port: VIADUCT_PORT,
+        stateful: false,
+        engine: "",
+        is_guarded: false,
+    };
+
+    /// The configuration file's text.
+    pub fn text(&self) -> String {
+        let Self { rules, core, port, stateful, engine, is_guarded } = *self;
+        let mode = if stateful { "stateful" } else { "stateless" };
+        let others: String = (1..rules).map(|number| other_rule(number, mode)).collect();
+        let values = [
+            ("COUNT", rules.to_string()),
+            ("CORE", core.to_string()),
+            ("ENGINE", engine.to_owned()),
+            ("LIMITS", if is_guarded { String::new() } else { UNGUARDED.to_owned() }),
+            ("INSIDE", INSIDE.to_string()),
+            ("OUTSIDE", OUTSIDE.to_string()),
+            ("PORT", port.to_string()),
+            ("MODE", mode.to_owned()),
+            ("RULES", others),
+        ];
+        fill(include_str!("../peers/viaduct.toml.in"), &values)
     }
-    let values = [
-        ("COUNT", rules.to_string()),
-        ("CORE", core.to_string()),
-        ("INSIDE", INSIDE.to_string()),
-        ("OUTSIDE", OUTSIDE.to_string()),
-        ("PORT", port.to_string()),
-        ("MODE", mode.to_owned()),
-        ("RULES", others),
-    ];
-    fill(include_str!("../peers/viaduct.toml.in"), &values)
+}
+
+/// Nothing of what is too much is refused, and nobody asks for counters.
+const UNGUARDED: &str = "
+[admin]
+listen = \"off\"
+
+[overload]
+max_wait = \"off\"
+";
+
+/// A rule that does not match the load.
+fn other_rule(number: usize, mode: &str) -> String {
+    let when = match number % 4 {
+        0 => format!("ruri_user = '^\\*{number}[0-9]+$'"),
+        1 => format!("ruri_prefix = [\"77{number:05}\"]"),
+        2 => format!("ruri_host = [\"host{number}.example.net\"], method = [\"INVITE\"]"),
+        _ => format!("source = [\"172.16.{}.0/24\"]", number % 256),
+    };
+    format!(
+        "\n[[route]]\nname = \"rule-{number}\"\nwhen = {{ {when} }}\nto = \"sip:10.2.0.3:5060\"\nmode = \"{mode}\"\n"
+    )
 }
 
 /// The same over another transport, where its callers come in, and what the callee is reached by then; `certificates`: the
@@ -396,12 +434,6 @@ pub fn version_of_viaduct() -> io::Result<String> {
     Ok(String::from_utf8_lossy(&told).lines().next().unwrap_or_default().to_owned())
 }
 
-/// Whole calls, by a hundred rules of which the last matches; how many are let in is what it is by default.
-pub fn overload_configuration(stateful: bool) -> String {
-    viaduct_configuration(100, FORWARDER_CORE, VIADUCT_PORT, stateful)
-        .replace("[admin]\nlisten = \"off\"\n\n[overload]\nmax_wait = \"off\"\n", "")
-}
-
 /// Puts values in the places `@NAME@` of a text.
 pub fn fill(text: &str, values: &[(&str, String)]) -> String {
     values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
@@ -414,8 +446,13 @@ mod tests {
     #[test]
     fn overload_control_is_off_but_where_calls_are_let_in_by_it() {
         let unshed = "[overload]\nmax_wait = \"off\"\n";
-        assert!(viaduct_configuration(1, FORWARDER_CORE, VIADUCT_PORT, false).contains(unshed));
-        let calls = overload_configuration(true);
+        assert!(Configured::USUAL.text().contains(unshed));
+        let calls = Configured { stateful: true, is_guarded: true, ..Configured::USUAL }.text();
         assert!(!calls.contains("[overload]") && !calls.contains("[admin]"), "{calls}");
+        let collecting = Configured { engine: "coalesce = \"0us\"\n", ..Configured::USUAL }.text();
+        assert!(
+            collecting.contains("[engine]\ncores = [0]\ncoalesce = \"0us\"\n\n[admin]\n"),
+            "{collecting}"
+        );
     }
 }

@@ -10,9 +10,9 @@
 
 use std::fs;
 use std::io;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::results::machine::irq_time;
 use crate::subject::{Subject, thread_cpu};
 
 /// Where the core's accounts are.
@@ -48,7 +48,7 @@ const USER_HZ: u64 = 100;
 impl Core {
     /// Finds the accounts of a core.
     pub fn find(number: usize) -> io::Result<Self> {
-        Ok(Self { number, ksoftirqd: ksoftirqd(number)?, irq_apart: irq_apart() })
+        Ok(Self { number, ksoftirqd: ksoftirqd(number)?, irq_apart: irq_time().unwrap_or(false) })
     }
 
     /// Reads all accounts.
@@ -108,16 +108,6 @@ fn ksoftirqd(core: usize) -> io::Result<Option<u32>> {
     }
     // A container does not see the kernel's threads.
     Ok(None)
-}
-
-/// The kernel keeps the time of interrupts apart from that of the threads they interrupt.
-fn irq_apart() -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let text = fs::read_to_string(format!("/boot/config-{}", release.trim())).or_else(|_| {
-        let output = Command::new("zcat").arg("/proc/config.gz").output()?;
-        io::Result::Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    });
-    text.is_ok_and(|text| text.lines().any(|line| line == "CONFIG_IRQ_TIME_ACCOUNTING=y"))
 }
 
 #[cfg(test)]

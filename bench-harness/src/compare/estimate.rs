@@ -41,7 +41,12 @@ pub fn estimate(selection: &Selection, is_given: bool) -> Duration {
         of_looks(&own) + of_tries(&own, length)
     };
     let looks = if is_given { Duration::ZERO } else { peers.iter().map(looked_for).sum() };
-    START * peers.len() as u32 + looks + round * selection.rounds()
+    looks + (of_starts(peers.len()) + round) * selection.rounds()
+}
+
+/// So many forwarders start, as before each round.
+pub(super) fn of_starts(peers: usize) -> Duration {
+    START * peers as u32
 }
 
 /// One subject's searches for the most that it carries of these loads: one for those that are alike.
@@ -104,7 +109,7 @@ mod tests {
         // Two take no other load: they collect nothing.
         let (all, others) = (1 + floors + 2, 1 + floors);
         let given = estimate(&of(&[Load::Messages], 2, 450), true);
-        assert_eq!(given, START * all + ms(1_000) * 2 * all);
+        assert_eq!(given, START * 2 * all + ms(1_000) * 2 * all);
         let looked_for = estimate(&of(&[Load::Messages, Load::Saturation], 1, 450), false) - START * all;
         let search = ms(1_050) * SEARCHED + START * LOST;
         assert_eq!(looked_for, (search + ms(1_000) * (TRIED + 1)) * all + (ms(1_000) + START) * others);

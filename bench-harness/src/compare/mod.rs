@@ -14,6 +14,7 @@ mod print;
 mod rates;
 mod rounds;
 mod selection;
+mod setting;
 mod syscalls;
 #[cfg(test)]
 mod tests;
@@ -31,11 +32,12 @@ use crate::progress;
 use crate::range::number;
 use crate::results::against::Against;
 use crate::results::model::{Load, Results, Sample};
-use crate::results::{self, Histograms, Unit};
+use crate::results::{self, Histograms};
 use crate::subject::{FORWARDER_CORE, LOAD_CORE, pin};
 use crate::world::{INSIDE, OUTSIDE, SECURE_SINK, World};
-use peers::{Peer, Setting, shared_mib};
+use peers::Peer;
 use rounds::Rounds;
+use setting::Setting;
 use syscalls::Counter;
 
 pub use estimate::estimate;
@@ -92,7 +94,7 @@ ticket. What a forwarder does unasked stays: tickets that it issues are part of 
 
 What is known after each round stands in the folder of --out already, if the run is ended early.
 
-Passes (exit code 0) when Viaduct lost no message of calls, connections and `paced`, and none had to be sent again, and no subject died.
+Passes (exit code 0) when Viaduct lost nothing of all loads but `saturation` and `knee`, nothing had to be sent again, and no subject died.
 
 Needs root (or user namespaces, then without system calls), two cores, and a quiet machine. With the windows' usual
 length nine rounds of all subjects take about half an hour.
@@ -163,7 +165,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         results::write(folder, &results, &histograms)?;
     }
     print::summary(&results)?;
-    let below = |sample: &&Sample| sample.load == Load::Paced || sample.load.unit() != Unit::Message;
+    let below = |sample: &&Sample| !matches!(sample.load, Load::Saturation | Load::Knee);
     let lost = |sample: &Sample| sample.lost + sample.retransmissions + sample.failed;
     let ours = |sample: &&Sample| OURS.iter().any(|peer| peer.name() == sample.subject);
     let ours = results.samples.iter().filter(ours);
@@ -184,12 +186,7 @@ fn ends() -> [IpAddr; 3] {
 pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
     let world = World::build()?;
     let folder = Folder::new()?;
-    let setting = Setting {
-        core: args.core,
-        opensips: args.selection.opensips.clone(),
-        folder: folder.path().to_owned(),
-        shared_mib: shared_mib(&std::fs::read_to_string("/proc/meminfo")?)?,
-    };
+    let setting = Setting::here(args.core, args.selection.opensips.clone(), folder.path().to_owned())?;
     let mut results = Results::begin();
     let counter = match Counter::new() {
         Ok(counter) => Some(counter),

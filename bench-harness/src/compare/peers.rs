@@ -7,24 +7,19 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::load::Transport;
-use crate::measure::bytes_of;
 use crate::null::Engine;
 use crate::results::Unit;
 use crate::results::model::{self, Load};
 use crate::results::ratios::{
     AT_ONCE, FLOOR_AT_ONCE, FLOOR_SPINNING, OVER_TCP, OVER_TLS, OVER_WS, SPINNING, STATEFUL, VIADUCT,
 };
-use crate::subject::{Subject, built, fill, on_core, over, viaduct_configuration, write};
+use crate::subject::{Configured, Subject, built, fill, on_core, over, write};
 use crate::world::{INSIDE, OUTSIDE, SINK};
+
+use super::setting::Setting;
 
 /// Longer than the gaps between paced messages.
 const SPIN: Duration = Duration::from_millis(100);
-/// Rules in Viaduct's configuration; the last one matches.
-const RULES: usize = 100;
-/// Shared memory of a peer, in MiB: enough for the transactions that it keeps for seconds after their end.
-const SHARED_MIB: u64 = 4096;
-/// Part of the memory that is free to which that may come.
-const SHARED_PART: u64 = 2;
 /// Private memory of each of its processes, in MiB.
 const PRIVATE_MIB: u64 = 8;
 /// What Kamailio's TLS is configured by.
@@ -83,28 +78,6 @@ pub enum Way {
 impl Way {
     /// In the order of the tables.
     pub const ALL: [Self; 3] = [Self::Stateless, Self::Mhomed, Self::Stateful];
-}
-
-/// What peers are taken from.
-#[derive(Clone, Debug)]
-pub struct Setting {
-    /// The core that forwarders run on.
-    pub core: usize,
-    /// Path to OpenSIPS, if the user has it.
-    pub opensips: Option<PathBuf>,
-    /// Files and logs go here; certificates are here.
-    pub folder: PathBuf,
-    /// Shared memory of a peer, in MiB: as [`shared_mib`] has it.
-    pub shared_mib: u64,
-}
-
-/// How much memory a peer is given to share between its processes, in MiB; `meminfo`: what `/proc/meminfo` says.
-///
-/// # Errors
-/// It does not say what is free.
-pub fn shared_mib(meminfo: &str) -> io::Result<u64> {
-    let free_mib = bytes_of(meminfo, "MemAvailable")? >> 20;
-    Ok(SHARED_MIB.min(free_mib / SHARED_PART))
 }
 
 /// A forwarder that runs, and how it came to.
@@ -257,11 +230,12 @@ impl Peer {
             Self::Viaduct | Self::ViaductSpinning | Self::ViaductAtOnce | Self::ViaductStateful(_) => {
                 command.args(["run", "-c"]).arg(file(&format!("{}.toml", self.name()))?)
             }
-            Self::Null(engine) => null(&mut command, engine, self.port(), setting.core, pad_to),
-            Self::NullSpinning => null(&mut command, Engine::Uring, self.port(), setting.core, pad_to)
+            Self::Null(engine) => null(&mut command, engine, self.port(), setting, pad_to),
+            Self::NullSpinning => null(&mut command, Engine::Uring, self.port(), setting, pad_to)
                 .args(["--spin-us", &SPIN.as_micros().to_string()]),
-            Self::NullAtOnce => null(&mut command, Engine::Uring, self.port(), setting.core, pad_to)
-                .args(["--coalesce-us", "0"]),
+            Self::NullAtOnce => {
+                null(&mut command, Engine::Uring, self.port(), setting, pad_to).args(["--coalesce-us", "0"])
+            }
             Self::Kamailio(_) | Self::KamailioTcp(_) | Self::KamailioTls | Self::KamailioWs => command
                 .args(["-DD", "-E", "-x", "fm", "-X", "fm"])
                 .args(memory(setting))
@@ -295,15 +269,14 @@ impl Peer {
 
     fn program(self, setting: &Setting) -> io::Result<(PathBuf, String)> {
         Ok(match self {
-            Self::Viaduct => {
-                (built("viaduct")?, viaduct_configuration(RULES, setting.core, self.port(), false))
-            }
+            Self::Viaduct => (built("viaduct")?, self.viaduct(setting, "")),
             Self::ViaductStateful(transport) => {
-                let rest = viaduct_configuration(RULES, setting.core, self.port(), true);
-                (built("viaduct")?, over(transport, &rest, &setting.folder))
+                (built("viaduct")?, over(transport, &self.viaduct(setting, ""), &setting.folder))
             }
-            Self::ViaductSpinning => self.waiting(setting, &format!("spin = \"{}ms\"", SPIN.as_millis()))?,
-            Self::ViaductAtOnce => self.waiting(setting, "coalesce = \"0us\"")?,
+            Self::ViaductSpinning => {
+                (built("viaduct")?, self.viaduct(setting, &format!("spin = \"{}ms\"\n", SPIN.as_millis())))
+            }
+            Self::ViaductAtOnce => (built("viaduct")?, self.viaduct(setting, "coalesce = \"0us\"\n")),
             Self::Null(_) | Self::NullSpinning | Self::NullAtOnce => (built("bench-harness")?, String::new()),
             Self::Kamailio(way) => (kamailio().into(), self.kamailio(way, setting)),
             Self::KamailioTcp(false) => (kamailio().into(), self.kamailio(Way::Stateless, setting)),
@@ -326,10 +299,11 @@ impl Peer {
         })
     }
 
-    /// Viaduct with another way to wait, which is a line of `[engine]`.
-    fn waiting(self, setting: &Setting, line: &str) -> io::Result<(PathBuf, String)> {
-        let rest = viaduct_configuration(RULES, setting.core, self.port(), false);
-        Ok((built("viaduct")?, rest.replacen("[engine]\n", &format!("[engine]\n{line}\n"), 1)))
+    /// Viaduct's configuration, with further lines of `[engine]`: another way to wait.
+    fn viaduct(self, setting: &Setting, waits: &str) -> String {
+        let engine = format!("socket_buffer = {}\n{waits}", setting.socket_buffer);
+        let (port, stateful) = (self.port(), self.is_stateful());
+        Configured { core: setting.core, port, stateful, engine: &engine, ..Configured::USUAL }.text()
     }
 
     fn kamailio(self, way: Way, setting: &Setting) -> String {
@@ -377,6 +351,7 @@ impl Peer {
             ("RELAY", relay.to_owned()),
             ("MEMORY", memory(setting).join(" ")),
             ("WORKERS", "1".to_owned()),
+            ("SOCKET_BUFFER", setting.socket_buffer.to_string()),
             ("MHOMED", u8::from(mhomed).to_string()),
             ("INSIDE", INSIDE.to_string()),
             ("OUTSIDE", OUTSIDE.to_string()),
@@ -392,14 +367,21 @@ fn memory(setting: &Setting) -> [String; 4] {
     ["-m".into(), setting.shared_mib.to_string(), "-M".into(), PRIVATE_MIB.to_string()]
 }
 
-fn null(command: &mut Command, engine: Engine, port: u16, core: usize, pad_to: usize) -> &mut Command {
+fn null<'c>(
+    command: &'c mut Command,
+    engine: Engine,
+    port: u16,
+    setting: &Setting,
+    pad_to: usize,
+) -> &'c mut Command {
     command
         .args(["null", "--engine", engine.name()])
         .args(["--listen", &SocketAddrV4::new(INSIDE, port).to_string()])
         .args(["--from", &SocketAddrV4::new(OUTSIDE, port).to_string()])
         .args(["--to", &SINK.to_string()])
         .args(["--pad-to", &pad_to.to_string()])
-        .args(["--core", &core.to_string()])
+        .args(["--core", &setting.core.to_string()])
+        .args(["--socket-buffer", &setting.socket_buffer.to_string()])
 }
 
 /// Debian has it where the paths of ordinary users do not lead.
@@ -429,7 +411,10 @@ fn version(peer: Peer, program: &Path) -> String {
         _ => "--version",
     };
     let text = Command::new(program).arg(flag).output().map(|output| output.stdout).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned()
+    // How it was built makes a difference, too.
+    let lines = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = lines.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    lines.join("; ")
 }
 
 #[cfg(test)]
@@ -439,25 +424,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn peers_share_what_they_need_and_half_of_what_is_free_at_most() {
-        let free = |mib: u64| format!("MemFree: 1 kB\nMemAvailable: {} kB\n", mib << 10);
-        for (of, mib) in [(100_000, 4_096), (8_192, 4_096), (8_190, 4_095), (3_001, 1_500)] {
-            assert_eq!(shared_mib(&free(of)).unwrap(), mib, "{of} MiB");
-        }
-        assert!(shared_mib("MemFree: 1 kB\n").is_err());
-    }
-
-    #[test]
     fn no_place_of_a_configuration_stays_open_and_no_two_share_a_port() {
         let folder = tempfile::tempdir().unwrap();
         let (opensips, folder) = (Some("/opt/opensips".into()), folder.path().to_owned());
-        let setting = Setting { core: 0, opensips, folder, shared_mib: 1_234 };
+        let setting = Setting { core: 0, opensips, folder, shared_mib: 1_234, socket_buffer: 4_321 };
         let mut ports = std::collections::HashSet::new();
         for way in Way::ALL {
             let mhomed = way != Way::Stateless;
             for peer in [Peer::Kamailio(way), Peer::Opensips(way)] {
                 let (_, text) = peer.program(&setting).unwrap();
-                assert!(text.contains(": -m 1234 -M 8"), "{text}");
+                assert!(text.contains(": -m 1234 -M 8") && text.contains("\nmaxbuffer=4321\n"), "{text}");
                 assert_eq!(text.contains("t_relay()") && text.contains("tm.so"), peer.is_stateful());
                 let open = |line: &&str| !line.starts_with('#') && line.contains('@');
                 assert_eq!(text.lines().find(open), None, "{}", peer.name());
@@ -490,9 +466,9 @@ mod tests {
             assert!(ports.insert(peer.port()) && peer.takes(peer.probe()), "{}", peer.name());
         }
         let (_, text) = Peer::ViaductSpinning.program(&setting).unwrap();
-        assert!(text.contains("[engine]\nspin = \"100ms\"\n"), "{text}");
+        assert!(text.contains("\nsocket_buffer = 4321\nspin = \"100ms\"\n"), "{text}");
         let (_, text) = Peer::ViaductAtOnce.program(&setting).unwrap();
-        assert!(text.contains("[engine]\ncoalesce = \"0us\"\n"), "{text}");
+        assert!(text.contains("\nsocket_buffer = 4321\ncoalesce = \"0us\"\n"), "{text}");
         assert!(Engine::value_variants().iter().all(|engine| ports.insert(Peer::Null(*engine).port())));
         let opensips = Peer::Opensips(Way::Mhomed);
         assert!(opensips.missing(&setting).unwrap().contains("/opt/opensips"));

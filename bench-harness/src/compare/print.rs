@@ -5,8 +5,8 @@ use std::io;
 
 use crate::measure::{Spread, mib};
 use crate::output::say;
-use crate::results::Unit;
 use crate::results::model::{Load, Lowered, Results, Sample};
+use crate::results::{Unit, by_reason};
 
 /// Prints a row for each subject and load, and what could not be compared or measured.
 ///
@@ -77,8 +77,8 @@ pub fn summary(results: &Results) -> io::Result<()> {
     for (figure, loss) in &results.not_comparable {
         say!("not comparable: {figure}: {loss}")?;
     }
-    for (what, why) in &results.skipped {
-        say!("skipped: {what}: {why}")?;
+    for (why, what) in by_reason(&results.skipped) {
+        say!("skipped: {}: {why}", what.join(", "))?;
     }
     Ok(())
 }

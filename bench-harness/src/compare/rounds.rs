@@ -4,21 +4,24 @@
 //!  a look at each (what does it carry?) ─► a rate for each group, tried ─► rounds ─► results
 //! ```
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use super::estimate::{of_looks, of_round, of_tries, of_turn};
+use super::estimate::{of_looks, of_round, of_starts, of_tries, of_turn};
 use super::order::{IN_TURN, Turn, turns};
-use super::peers::{Peer, Setting, Started};
+use super::peers::{Peer, Started};
 use super::rates::{Group, Rates, rate_name, whole};
+use super::setting::Setting;
 use super::window::{Bench, Found, Measured, Plan, Start, search_for};
 use crate::died::Died;
 use crate::output::tell;
 use crate::peak::{Search, Verdict, is_carried, settle};
 use crate::results::Histograms;
-use crate::results::model::{EndedEarly, Load, Results};
+use crate::results::model::{EndedEarly, Latency, Load, Results};
+use crate::results::ratios::latencies_of;
 use crate::subject::Subject;
 
 /// So far below its knee the search of a round begins.
@@ -91,8 +94,6 @@ pub struct Rounds<'w> {
 struct Entrant {
     peer: Peer,
     subject: Subject,
-    /// Arrivals that no send explains.
-    odd: u64,
 }
 
 impl<'w> Rounds<'w> {
@@ -121,7 +122,7 @@ impl<'w> Rounds<'w> {
                 pad_to = len;
             }
             results.subjects.insert(peer.name().into(), told);
-            subjects.push(Entrant { peer: *peer, subject, odd: 0 });
+            subjects.push(Entrant { peer: *peer, subject });
         }
         let (rates, histograms, beside) = (Rates::default(), Histograms::new(), Vec::new());
         Ok(Self { bench, setting, pad_to, subjects, rates, results, histograms, beside })
@@ -138,7 +139,8 @@ impl<'w> Rounds<'w> {
         let tries: u64 = lacking.iter().map(|loads| ms(of_tries(loads, ask.window))).sum();
         let looks: u64 = lacking.iter().map(|loads| ms(of_looks(loads))).sum();
         let round: u64 = ask.loads.iter().map(|load| ms(of_round(&peers, *load, ask.window))).sum();
-        bar.set_length(looks + tries + round * u64::from(ask.rounds));
+        let starts = ms(of_starts(peers.len())) * u64::from(ask.rounds.saturating_sub(1));
+        bar.set_length(looks + tries + starts + round * u64::from(ask.rounds));
         let goes_on = |done: u32| EndedEarly::goes_on(done as usize, ask.rounds as usize, "rounds");
         self.results.ended_early = goes_on(0);
         for (peer, loads) in peers.into_iter().zip(&lacking) {
@@ -152,6 +154,9 @@ impl<'w> Rounds<'w> {
         bar.inc(tries);
         for round in 0..ask.rounds {
             self.results.ended_early = goes_on(round);
+            if round > 0 {
+                self.renew(bar)?;
+            }
             for load in &ask.loads {
                 for turn in turns(&self.peers(), *load, round) {
                     self.turn(turn, *load, ask, round, bar)?;
@@ -160,6 +165,17 @@ impl<'w> Rounds<'w> {
             }
             self.results.ended_early = goes_on(round + 1);
             round_over(&self.results, &self.histograms)?;
+        }
+        Ok(())
+    }
+
+    /// Has all be new processes: a round's figures are one of those that many starts give.
+    fn renew(&mut self, bar: &ProgressBar) -> io::Result<()> {
+        for peer in self.peers() {
+            bar.set_message(format!("starting {}", peer.name()));
+            let renewed = self.of(peer, |bench, subject, start| bench.renew(subject, peer.probe(), start));
+            self.unless_foreign(peer, renewed.map(drop))?;
+            bar.inc(ms(of_starts(1)));
         }
         Ok(())
     }
@@ -326,16 +342,15 @@ impl<'w> Rounds<'w> {
     }
 
     fn keep(&mut self, peer: Peer, measured: Measured) -> io::Result<()> {
-        let Measured { sample, latency, beside, odd, .. } = measured;
-        self.subjects
-            .iter_mut()
-            .filter(|entrant| entrant.peer == peer)
-            .for_each(|entrant| entrant.odd += odd);
+        let Measured { sample, latency, beside, .. } = measured;
         if sample.load == Load::Messages {
             self.beside.push(beside);
         }
         let all = self.histograms.entry((peer.name().to_owned(), sample.load));
-        all.or_insert_with(crate::load::histogram).add(&latency).map_err(io::Error::other)?;
+        let all = all.or_insert_with(crate::load::histogram);
+        all.add(&latency).map_err(io::Error::other)?;
+        let of_all = Latency::of(all).map(|latency| (latencies_of(peer.name(), sample.load), latency));
+        self.results.latencies.extend(of_all);
         self.results.samples.push(sample);
         Ok(())
     }
@@ -370,8 +385,11 @@ impl<'w> Rounds<'w> {
                 beside * 100.0
             );
         }
-        for Entrant { peer, odd, .. } in self.subjects.iter().filter(|entrant| entrant.odd > 0) {
-            let name = peer.name();
+        let mut odd = BTreeMap::<&str, u64>::new();
+        for sample in self.results.samples.iter().filter(|sample| sample.odd > 0) {
+            *odd.entry(&sample.subject).or_default() += sample.odd;
+        }
+        for (name, odd) in odd {
             tell!(
                 "warning: {name}: {odd} arrivals that no send explains (doubled, refused, late or foreign)"
             );

@@ -1,6 +1,8 @@
 //! Forwarders in network namespaces: a few hundred calls each, and every message accounted for.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -9,8 +11,9 @@ use indicatif::ProgressBar;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::peers::{Peer, Setting, Way};
+use super::peers::{Peer, Way};
 use super::rounds::{Ask, Rounds};
+use super::setting::Setting;
 use super::window::{Bench, Plan};
 use crate::certificates;
 use crate::load::{Driver, Offer, Secure, Settings, Transport};
@@ -25,7 +28,13 @@ use crate::world::{SINK, World};
 const RATE: f64 = 300.0;
 
 fn setting(folder: &Path) -> Setting {
-    Setting { core: FORWARDER_CORE, opensips: None, folder: folder.to_owned(), shared_mib: 512 }
+    Setting {
+        core: FORWARDER_CORE,
+        opensips: None,
+        folder: folder.to_owned(),
+        shared_mib: 512,
+        socket_buffer: 1 << 20,
+    }
 }
 
 /// A window of each of these loads through one forwarder, at rates that a busy machine and a debug build carry.
@@ -153,6 +162,17 @@ fn a_forwarder_begins_afresh_after_a_window_in_which_it_lost_something() {
     assert_eq!(both.latency.len(), both.sample.delivered);
 }
 
+/// Processes whose command lines name something in this folder.
+fn configured_in(folder: &Path) -> Vec<u32> {
+    let folder = folder.to_str().unwrap();
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let of = |entry: fs::DirEntry| {
+        let words = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        words.contains(folder).then_some(entry.file_name().to_str()?.parse().ok()?)
+    };
+    entries.filter_map(of).collect()
+}
+
 #[test]
 fn a_round_has_one_sample_of_each_subject_under_each_load_that_it_takes() {
     let world = World::build().unwrap();
@@ -172,8 +192,13 @@ fn a_round_has_one_sample_of_each_subject_under_each_load_that_it_takes() {
         loads: vec![Load::Messages, Load::Paced],
     };
     let told = Cell::new(0);
+    let ran = RefCell::new(BTreeSet::new());
     let round_over = |_: &Results, _: &Histograms| {
         told.set(told.get() + 1);
+        let running = configured_in(folder.path());
+        assert_eq!(running.len(), 2);
+        let mut ran = ran.borrow_mut();
+        running.into_iter().for_each(|process| assert!(ran.insert(process), "a round has its own processes"));
         Ok(())
     };
     let bar = ProgressBar::hidden();

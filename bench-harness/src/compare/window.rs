@@ -58,8 +58,6 @@ pub struct Measured {
     pub verdict: Verdict,
     /// What the core did beside the forwarder's work, as part of the latter.
     pub beside: f64,
-    /// Arrivals that are explained by no send: doubled, refused by the forwarder itself, late or not the load's.
-    pub odd: u64,
     /// Datagrams that the load's own sockets lost.
     pub own_drops: u64,
 }
@@ -155,8 +153,7 @@ impl<'w> Bench<'w> {
     ) -> io::Result<Measured> {
         let mut measured = self.window(subject, plan, round)?;
         if measured.sample.lost_any() {
-            self.begin_afresh(subject, plan.load, start)?;
-            subject.pause()?;
+            self.renew(subject, plan.load, start)?;
             measured.sample.begun_afresh = 1;
         }
         Ok(measured)
@@ -213,6 +210,12 @@ impl<'w> Bench<'w> {
         Ok(Found { most, windows })
     }
 
+    /// Has the forwarder be a new process that is stopped until its turn: how memory lies differs from one to the next.
+    pub fn renew(&mut self, subject: &mut Subject, load: Load, start: &Start<'_>) -> io::Result<()> {
+        self.begin_afresh(subject, load, start)?;
+        subject.pause()
+    }
+
     /// Has the forwarder be a new process, and the load without connections and without what is on its way.
     fn begin_afresh(&mut self, subject: &mut Subject, load: Load, start: &Start<'_>) -> io::Result<()> {
         subject.kill()?;
@@ -248,8 +251,7 @@ impl<'w> Bench<'w> {
             measured.iter_mut().zip([(first, start_first), (second, start_second)])
         {
             if measured.sample.lost_any() {
-                self.begin_afresh(subject, plan.load, start)?;
-                subject.pause()?;
+                self.renew(subject, plan.load, start)?;
                 measured.sample.begun_afresh = 1;
             }
         }
@@ -345,13 +347,13 @@ fn account(
     let resident_bytes = subject.resident()?;
     let sample = Sample { resident_bytes, ..sample(subject.name, plan, round, outcome, spent) };
     let beside = spent.busy.as_secs_f64() / spent.cpu.as_secs_f64().max(1e-9) - 1.0;
+    let verdict = if sample.had_room() { verdict } else { verdict.but_full() };
     let tally = outcome.tally;
     if !tally.adds_up() {
         return Err(io::Error::other(format!("the account of {} does not add up: {tally:?}", subject.name)));
     }
-    let odd = tally.doubled + tally.refused + tally.late + tally.foreign;
     let (latency, own_drops) = (outcome.latency.clone(), outcome.own_drops);
-    Ok(Measured { sample, odd, verdict, latency, beside, own_drops })
+    Ok(Measured { sample, verdict, latency, beside, own_drops })
 }
 
 impl Measured {
@@ -365,7 +367,7 @@ impl Measured {
         let sample = Sample { latency: Latency::of(&self.latency), ..sample };
         let verdict = if self.verdict == Verdict::Carried { more.verdict } else { self.verdict };
         let own_drops = self.own_drops + more.own_drops;
-        Ok(Self { sample, verdict, odd: self.odd + more.odd, own_drops, ..self })
+        Ok(Self { sample, verdict, own_drops, ..self })
     }
 }
 
@@ -413,7 +415,9 @@ fn sample(subject: &str, plan: Plan, round: u32, outcome: &Outcome, spent: Spent
         retransmissions: tally.retransmissions,
         calls: if plan.load.unit() == Unit::Connection { outcome.connected } else { tally.calls },
         failed: if plan.load.unit() == Unit::Message { 0 } else { tally.failed },
+        odd: tally.doubled + tally.refused + tally.late + tally.foreign,
         cpu_ns: spent.cpu.as_nanos() as u64,
+        core_used: spent.cpu.as_secs_f64() / plan.length.as_secs_f64(),
         softirq_ns: spent.softirq.as_nanos() as u64,
         syscalls: None,
         resident_bytes: 0,

@@ -24,11 +24,11 @@ use crate::peak::Search;
 use crate::progress;
 use crate::quota::Quota;
 use crate::results::model::{self, Load, Results, Sample};
-use crate::results::ratios::{STATEFUL, VIADUCT};
+use crate::results::ratios::{OVERLOADED, STATEFUL_OVERLOADED};
 use crate::results::{self, Histograms};
 use crate::soak::{Kernel, Metrics};
 use crate::subject::{
-    FORWARDER_CORE, LOAD_CORE, Subject, as_before, overload_configuration, pin_from_here, version_of_viaduct,
+    Configured, FORWARDER_CORE, LOAD_CORE, Subject, as_before, pin_from_here, version_of_viaduct,
 };
 use crate::world::{CLIENT, SINK, World};
 
@@ -80,11 +80,12 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
     let world = World::build()?;
     let folder = Folder::new()?;
     let mut results = Results::begin();
-    let mut configuration = overload_configuration(args.stateful);
+    let configured = Configured { stateful: args.stateful, is_guarded: true, ..Configured::USUAL };
+    let mut configuration = configured.text();
     if !args.name_callee {
         configuration = configuration.replace("to = \"request-uri\"", &format!("to = \"sip:{SINK}\""));
     }
-    let name = if args.stateful { STATEFUL } else { VIADUCT };
+    let name = if args.stateful { STATEFUL_OVERLOADED } else { OVERLOADED };
     let quota = args.core_part.map(Quota::new).transpose()?;
     let callers = Callers { retransmit: !args.no_retransmissions, name_callee: args.name_callee };
     let mut bench = Bench::start(name, &world, folder.path(), &configuration, callers, quota)?;

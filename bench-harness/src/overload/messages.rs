@@ -14,7 +14,7 @@ use crate::peak::Search;
 use crate::progress;
 use crate::results::model::Load;
 use crate::results::statistics::median;
-use crate::subject::{FORWARDER_CORE, LOAD_CORE, Subject, as_before, pin_from_here};
+use crate::subject::{Configured, FORWARDER_CORE, LOAD_CORE, Subject, as_before, pin_from_here};
 use crate::world::World;
 
 /// The bars: messages delivered in a second, as part of the knee's; resident memory, as part of what it was; messages delivered
@@ -29,7 +29,7 @@ const OFFERED: f64 = 0.995;
 pub fn execute(args: &Args) -> io::Result<bool> {
     let world = World::build()?;
     let folder = Folder::new()?;
-    let start = || Subject::viaduct(folder.path(), 100);
+    let start = || Subject::configured(folder.path(), &Configured::USUAL.text());
     let mut viaduct = start()?;
     let mut bench = Bench::new(&world, FORWARDER_CORE, true, None)?;
     bench.wait_for(&mut viaduct, Load::Messages)?;

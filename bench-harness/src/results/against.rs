@@ -180,7 +180,7 @@ struct Row {
 fn compare(old: &Results, new: &Results, thresholds: &[(String, f64)]) -> Result<Vec<Row>, String> {
     thresholds.iter().try_for_each(|(name, _)| known(name))?;
     // Figures are those of the files; what may be compared is judged as it is today.
-    let [lost_then, lost_now] = [old, new].map(|results| ratios(&results.samples, &results.micro).1);
+    let [lost_then, lost_now] = [old, new].map(|results| ratios(results).1);
     let is_same_machine = likeness::is_same_machine(old, new);
     let pairs = flat(&old.ratios).into_iter().zip(flat(&new.ratios));
     let rows = pairs.filter_map(|((name, old), (_, new))| {
@@ -430,7 +430,7 @@ mod tests {
     /// As files were before calls with transactions had a load of their own, and before it counted what was lost.
     fn earlier(folder: &Path) -> PathBuf {
         let mut results = crate::results::tests::results();
-        results.ratios = crate::results::ratios::ratios(&results.samples, &results.micro).0;
+        results.ratios = crate::results::ratios::ratios(&results).0;
         results.ratios.cpu_per_stateful_call_vs_kamailio_mhomed = paired(0.13);
         for round in 0..9 {
             for (subject, failed) in [("viaduct-stateful", 0), ("kamailio-stateful", 30)] {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::model::Machine;
 use crate::measure::bytes_of;
@@ -21,8 +22,20 @@ pub fn here() -> Machine {
         virtual_machine: field(&cpu, "flags")
             .is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "hypervisor")),
         rustc: env!("BUILT_BY").to_owned(),
+        guided: env!("BUILT_GUIDED") == "true",
+        irq_time: irq_time(),
         commit: env!("BUILT_FROM").to_owned(),
     }
+}
+
+/// The kernel keeps the time of interrupts apart from that of the threads they interrupt; `None`: it does not tell.
+pub fn irq_time() -> Option<bool> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let text = fs::read_to_string(format!("/boot/config-{}", release.trim())).ok().or_else(|| {
+        let output = Command::new("zcat").arg("/proc/config.gz").output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    });
+    text.map(|text| text.lines().any(|line| line == "CONFIG_IRQ_TIME_ACCOUNTING=y"))
 }
 
 /// The value of the first `name : value`.

@@ -17,6 +17,8 @@ pub mod ratios;
 mod report;
 pub mod statistics;
 
+pub use report::by_reason;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -26,7 +28,7 @@ use std::time::SystemTime;
 use hdrhistogram::Histogram;
 
 use crate::load::{CARRIED, Transport};
-use model::{Load, Results, SCHEMA, Sample};
+use model::{Load, Results, SCHEMA, Sample, Subject};
 
 /// Latencies of a subject under a load in nanoseconds, all its windows together.
 pub type Histograms = BTreeMap<(String, Load), Histogram<u64>>;
@@ -50,7 +52,7 @@ impl Results {
     /// reason for each ratio that they do not give, or give of subjects that lost too much to be compared.
     pub fn concluded(mut self) -> Self {
         self.begun_afresh = begun_afresh(&self.samples);
-        (self.ratios, self.not_comparable) = ratios::ratios(&self.samples, &self.micro);
+        (self.ratios, self.not_comparable) = ratios::ratios(&self);
         for (name, figure) in ratios::flat(&self.ratios) {
             if figure.is_some() || self.not_comparable.contains_key(name) {
                 // Another run, which was absorbed, had not measured it.
@@ -65,19 +67,30 @@ impl Results {
     }
 
     /// Takes in what another run of the same machine measured; its rounds are told apart from ours.
-    pub fn absorb(&mut self, other: Self) {
+    ///
+    /// # Errors
+    /// Both have a subject of one name, but not by one configuration: windows would be told of the wrong one. Nothing is taken in.
+    pub fn absorb(&mut self, other: Self) -> io::Result<()> {
+        let differs = |(name, own): &(&String, &Subject)| {
+            other.subjects.get(*name).is_some_and(|theirs| theirs != *own)
+        };
+        if let Some((name, _)) = self.subjects.iter().find(differs) {
+            return Err(io::Error::other(format!("{name} has two configurations in one run")));
+        }
         let rounds = self.samples.iter().map(|sample| sample.round + 1).max().unwrap_or(0);
         self.subjects.extend(other.subjects);
         self.samples.extend(other.samples.into_iter().map(|mut sample| {
             sample.round += rounds;
             sample
         }));
+        self.latencies.extend(other.latencies);
         self.micro.extend(other.micro);
         self.offered.extend(other.offered);
         self.skipped.extend(other.skipped);
         self.died.extend(other.died);
         self.ended_early = other.ended_early.or(self.ended_early.take());
         self.parts.extend(other.parts);
+        Ok(())
     }
 }
 
@@ -281,7 +294,16 @@ impl Unit {
 /// Part of what was offered that may be lost where CPU is compared.
 const MAY_LOSE: f64 = 1.0 - CARRIED;
 
+/// Part of its core that a forwarder may take where a rate is carried. Who takes more has nothing left for what the machine does
+/// beside, and fills its queues: it carries that rate as long as they have room, and no longer.
+const FULL: f64 = 0.95;
+
 impl Sample {
+    /// The forwarder could have gone on like that.
+    pub fn had_room(&self) -> bool {
+        self.core_used <= FULL
+    }
+
     /// What its CPU is counted by: calls, connections, or messages delivered.
     pub fn units(&self) -> u64 {
         match self.load {
@@ -318,7 +340,9 @@ impl Sample {
             retransmissions: self.retransmissions + more.retransmissions,
             calls: self.calls + more.calls,
             failed: self.failed + more.failed,
+            odd: self.odd + more.odd,
             cpu_ns: self.cpu_ns + more.cpu_ns,
+            core_used: self.core_used * part + more.core_used * (1.0 - part),
             softirq_ns: self.softirq_ns + more.softirq_ns,
             syscalls: self.syscalls.zip(more.syscalls).map(|(first, second)| first + second),
             resident_bytes: more.resident_bytes,

@@ -26,6 +26,9 @@ pub struct Results {
     pub ratios: Ratios,
     /// One entry for each window of each subject, in the order in which they ran.
     pub samples: Vec<Sample>,
+    /// Latencies of all windows of a subject under a load together, by `subject/load`.
+    #[serde(default)]
+    pub latencies: BTreeMap<String, Latency>,
     /// Figures of single pieces of code, by name (`parse`, `fib_lookup_zipf_1200000`).
     pub micro: BTreeMap<String, Micro>,
     /// Figures that are none, because who was measured for them lost a part of what was offered, by name.
@@ -170,13 +173,20 @@ pub struct Machine {
     pub virtual_machine: bool,
     /// Compiler of the subjects that this project builds.
     pub rustc: String,
+    /// They were built guided by a profile (`bench-harness/guided/run`).
+    #[serde(default)]
+    pub guided: bool,
+    /// Whether the kernel takes the time of interrupts out of that of threads (`CONFIG_IRQ_TIME_ACCOUNTING`); `None`: its
+    /// configuration cannot be read, and it is taken not to.
+    #[serde(default)]
+    pub irq_time: Option<bool>,
     /// Commit that they were built from, with `-dirty` where something was changed since; empty: not known.
     #[serde(default)]
     pub commit: String,
 }
 
 /// One forwarder with one configuration.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
     /// As the program tells it.
     pub version: String,
@@ -247,8 +257,15 @@ pub struct Sample {
     pub calls: u64,
     /// Of those, what did not end well.
     pub failed: u64,
+    /// Messages that arrived and that no send explains: twice, answered by the forwarder itself, of an earlier window, or nobody's.
+    /// With `sent`, `delivered` and `lost` every message is accounted for; where that does not add up, a run ends.
+    #[serde(default)]
+    pub odd: u64,
     /// CPU time of the forwarder in nanoseconds: its threads, io workers and the soft interrupts of its core.
     pub cpu_ns: u64,
+    /// That, as part of the time for which something was offered: above 1 it could not keep up, and caught up afterwards.
+    #[serde(default)]
+    pub core_used: f64,
     /// Of which in soft interrupts outside its threads.
     pub softirq_ns: u64,
     /// System calls of the forwarder's threads, where they were counted.
@@ -393,11 +410,8 @@ pub struct Ratios {
     /// Its interval.
     #[serde(default)]
     pub added_latency_p50_us_interval: Option<Interval>,
-    /// The same at the 999th of 1,000.
+    /// The same at 999 of 1,000, of all windows together: single ones have too few messages for that.
     pub added_latency_p999_us: Option<f64>,
-    /// Its interval.
-    #[serde(default)]
-    pub added_latency_p999_us_interval: Option<Interval>,
     /// [`Ratios::added_latency_p50_us`] where neither sleeps between messages.
     #[serde(default)]
     pub added_latency_spinning_p50_us: Option<f64>,

@@ -112,7 +112,7 @@ const BARS: [Bar; 30] = [
     ),
     bar("fib_lookup_random_ns", "the same, destinations at random", "ns", Some(250.0)),
     bar("added_latency_p50_us", "latency added to the floor's, paced messages, median", "µs", Some(1.5)),
-    bar("added_latency_p999_us", "the same, 99.9%", "µs", None),
+    bar("added_latency_p999_us", "the same, 99.9% of all windows' together", "µs", None),
     bar("added_latency_spinning_p50_us", "the median where neither sleeps between messages", "µs", Some(1.5)),
     bar("syscalls_per_message", "system calls per forwarded message at saturation", "", Some(0.05)),
     bar("overload_goodput_lost", "part of the peak's calls that five times as many cost", "", Some(0.1)),
@@ -237,13 +237,22 @@ fn interval(figure: Figure) -> String {
     })
 }
 
+/// What was skipped for each reason.
+pub fn by_reason(skipped: &BTreeMap<String, String>) -> BTreeMap<&str, Vec<&str>> {
+    let mut reasons = BTreeMap::<_, Vec<_>>::new();
+    for (what, why) in skipped {
+        reasons.entry(why.as_str()).or_default().push(what.as_str());
+    }
+    reasons
+}
+
 fn skipped(text: &mut String, skipped: &BTreeMap<String, String>) {
     if skipped.is_empty() {
         return;
     }
     text.push_str("## Not measured\n\n");
-    for (what, why) in skipped {
-        let _ = writeln!(text, "- {what}: {}", why.trim().replace('\n', " "));
+    for (why, what) in by_reason(skipped) {
+        let _ = writeln!(text, "- {}: {}", what.join(", "), why.trim().replace('\n', " "));
     }
     text.push('\n');
 }
@@ -275,7 +284,9 @@ fn parts(text: &mut String, results: &Results) {
     if results.parts.is_empty() {
         return;
     }
-    text.push_str("## Parts of the run\n\n| part | its conditions | took | command |\n|---|---|---|---|\n");
+    text.push_str("## Parts of the run\n\nWhat each part holds itself to is in its `--help`; the bounds of the first table are not among it.\n\n\
+         | part | what it holds itself to | took | command |\n|---|---|---|---|\n",
+);
     for (name, part) in &results.parts {
         let verdict = super::ended::verdict(part);
         let _ =
@@ -288,13 +299,20 @@ fn machine(text: &mut String, results: &Results) {
     let machine = &results.machine;
     let _ = writeln!(
         text,
-        "## The machine\n\n- {}, cores {:?}, {:.1} GiB, {}\n- Linux {}\n- {}",
+        "## The machine\n\n- {}, cores {:?}, {:.1} GiB, {}\n- Linux {}\n- {}{}\n- {}",
         machine.cpu,
         machine.cores,
         machine.memory_bytes as f64 / f64::from(1 << 30),
         if machine.virtual_machine { "under a hypervisor" } else { "no hypervisor" },
         machine.kernel,
-        machine.rustc
+        machine.rustc,
+        if machine.guided { ", guided by a profile" } else { "" },
+        match machine.irq_time {
+            Some(true) => "interrupts are accounted apart from threads, in steps of 10 ms",
+            Some(false) => "the time of interrupts is that of the threads that they interrupt",
+            None =>
+                "the kernel does not tell how it accounts interrupts: taken as part of the threads that they interrupt",
+        }
     );
     if !machine.commit.is_empty() {
         let _ = writeln!(text, "- built from commit {}", machine.commit);
@@ -316,7 +334,7 @@ fn machine(text: &mut String, results: &Results) {
 
 fn again(text: &mut String, results: &Results) {
     let words: Vec<_> = results.command.iter().skip(1).map(String::as_str).collect();
-    let (build, programs) = match results.machine.rustc.contains("guided by a profile") {
+    let (build, programs) = match results.machine.guided {
         true => ("bench-harness/guided/run", "target/guided/release"),
         false => ("cargo build --release --workspace", "target/release"),
     };
@@ -380,7 +398,7 @@ mod tests {
         let text = told(&results);
         assert!(text.contains("cargo build --release --workspace && target/release/bench-harness micro\n"));
         assert!(!text.contains("commit"), "{text}");
-        results.machine.rustc += ", guided by a profile";
+        results.machine.guided = true;
         results.machine.commit = "0123456789ab-dirty".into();
         let timed = Micro { ns: Some(351.0), ns_between: Some([349.0, 352.5]), ..Micro::default() };
         results.micro.insert("pipeline".into(), timed);

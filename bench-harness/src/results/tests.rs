@@ -19,7 +19,9 @@ pub fn sample(round: u32, subject: &str, load: Load, cpu_ns: u64) -> Sample {
         retransmissions: 0,
         calls: if load.unit() == Unit::Message { 0 } else { 100 },
         failed: 0,
+        odd: 0,
         cpu_ns,
+        core_used: 0.5,
         softirq_ns: 0,
         syscalls: None,
         resident_bytes: 50 << 20,
@@ -56,8 +58,12 @@ pub fn results() -> Results {
             sample(round, "viaduct-spinning", Load::Paced, 480_000),
         ]);
     }
-    let saturated = Sample { syscalls: Some(20), ..sample(9, "viaduct", Load::Saturation, 1) };
-    results.samples.push(saturated);
+    let saturated = sample(9, "viaduct", Load::Saturation, 1);
+    results.samples.push(Sample { syscalls: Some(20), sent: 1_500, lost: 500, ..saturated });
+    for (subject, cpu_ns) in [("viaduct", 1_120_000), ("null-uring", 1_000_000)] {
+        let of_all = sample(0, subject, Load::Paced, cpu_ns).latency.unwrap();
+        results.latencies.insert(ratios::latencies_of(subject, Load::Paced), of_all);
+    }
     results.micro.insert(
         "pipeline".into(),
         Micro { instructions: Some(3_400.0), ns: Some(351.0), ns_between: Some([349.0, 352.0]) },
@@ -318,7 +324,7 @@ fn overloaded(rounds: &[(u64, u64)]) -> Results {
             calls,
             failed,
             offered_per_second: rate,
-            ..sample(round, "viaduct", Load::Overload, 4_000_000_000)
+            ..sample(round, ratios::OVERLOADED, Load::Overload, 4_000_000_000)
         };
         results.samples.extend([of(1_000, *lost_at_peak, 1_000.0), of(5_000, 5_000 - completed, 5_000.0)]);
     }
@@ -335,7 +341,7 @@ fn overload_is_the_median_of_the_rounds_whose_peak_was_one() {
     assert!((two.overload_goodput_lost.unwrap() - 0.2).abs() < 1e-9, "{two:?}");
     let none = found(&[(130, 950)]);
     assert_eq!((none.ratios.overload_goodput_lost, none.ratios.overload_setup_p99_ms), (None, None));
-    assert_eq!(none.not_comparable["overload_goodput_lost"].lost["viaduct"], 0.13);
+    assert_eq!(none.not_comparable["overload_goodput_lost"].lost[ratios::OVERLOADED], 0.13);
     assert!(found(&[]).not_comparable.is_empty());
 }
 
@@ -365,6 +371,46 @@ fn the_other_figures_come_from_their_places() {
     assert_eq!(ratios.syscalls_per_message, Some(0.02));
     assert_eq!(ratios.cpu_per_call_vs_opensips_mhomed, None);
     assert_eq!(ratios.fib_lookup_random_ns, None);
+}
+
+#[test]
+fn where_nothing_is_lost_nothing_is_saturated() {
+    let mut results = results();
+    results.samples.iter_mut().for_each(|sample| sample.lost = 0);
+    assert_eq!(results.concluded().ratios.syscalls_per_message, None);
+}
+
+#[test]
+fn a_subject_has_one_configuration_in_a_run() {
+    let subject = |version: &str| Subject { version: version.into(), ..Subject::default() };
+    let of = |name: &str, version: &str| Results {
+        subjects: [(name.to_owned(), subject(version))].into(),
+        ..Results::default()
+    };
+    let mut all = of("viaduct", "1");
+    all.absorb(of("viaduct-overloaded", "2")).unwrap();
+    all.absorb(of("viaduct", "1")).unwrap();
+    let mut other = of("viaduct", "2");
+    other.samples.push(sample(0, "viaduct", Load::Calls, 1));
+    assert!(all.absorb(other).unwrap_err().to_string().contains("viaduct has two configurations"));
+    assert!(all.samples.is_empty() && all.subjects.len() == 2);
+}
+
+#[test]
+fn what_was_skipped_for_one_reason_is_told_together() {
+    let report = report::text(&results().concluded(), &[]);
+    let line = report.lines().find(|line| line.contains("(`bench-harness micro`)")).unwrap();
+    assert!(line.starts_with("- fib_lookup_random_ns, full_tables_extra_ns: no window"), "{line}");
+}
+
+#[test]
+fn windows_that_took_all_of_the_core_are_told() {
+    let mut results = results();
+    let of_calls = |sample: &&mut Sample| sample.subject == "kamailio" && sample.round > 6;
+    results.samples.iter_mut().filter(of_calls).for_each(|sample| sample.core_used = 1.02);
+    let report = report::text(&results, &[]);
+    assert!(report.contains("took all of its core in 2 windows"), "{report}");
+    assert_eq!(report.matches("took all of its core").count(), 1);
 }
 
 #[test]
@@ -419,7 +465,7 @@ fn a_run_that_ended_early_says_so_first() {
     assert!(at("**This run ended early, with 2 of 9 rounds done: it was interrupted") < at("| figure |"));
     assert!(at("**kamailio died") < at("no shm") && at("no shm") < at("| figure |"));
     let mut all = Results::default();
-    all.absorb(results.clone());
+    all.absorb(results.clone()).unwrap();
     assert_eq!((&all.ended_early, &all.died), (&results.ended_early, &results.died));
     assert_eq!(EndedEarly::goes_on(9, 9, "rounds"), None);
 }
@@ -430,7 +476,7 @@ fn each_figure_that_is_null_has_its_reason_until_another_run_measures_it() {
     assert!(first.skipped["own_work_ns"].contains("bench-harness micro"), "{:?}", first.skipped);
     assert!(first.skipped["cpu_per_call_vs_opensips"].contains("bench-harness compare"));
     assert!(!first.skipped.contains_key("cpu_per_message_vs_null"));
-    first.absorb(Results { micro: results().micro, ..Results::default() }.concluded());
+    first.absorb(Results { micro: results().micro, ..Results::default() }.concluded()).unwrap();
     let both = first.concluded();
     assert!(
         !both.skipped.contains_key("own_work_ns") && !both.skipped.contains_key("cpu_per_message_vs_null")
@@ -525,6 +571,9 @@ fn a_knee_is_the_median_of_the_rounds_highest_rates_that_arrived() {
             knee(round, best * 1.1, 996),
             knee(round, 20e3, 1000),
             knee(round, 20e3, 1000),
+            // Into its queues.
+            Sample { core_used: 1.01, ..knee(round, best * 1.05, 1000) },
+            Sample { core_used: 1.01, ..knee(round, best * 1.05, 1000) },
         ]);
     }
     let report = report::text(&results, &[]);
@@ -535,7 +584,7 @@ fn a_knee_is_the_median_of_the_rounds_highest_rates_that_arrived() {
 fn rounds_of_two_runs_are_told_apart() {
     let mut first = results();
     let pairs = first.samples.len();
-    first.absorb(results());
+    first.absorb(results()).unwrap();
     assert_eq!(first.samples.len(), 2 * pairs);
     assert_eq!(first.concluded().ratios.cpu_per_message_vs_null.unwrap().pairs, 18);
 }

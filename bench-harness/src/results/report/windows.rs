@@ -136,6 +136,10 @@ fn notes(samples: &[&Sample]) -> String {
         let left = idle * 100.0;
         notes.push(format!("the load had {left:.1}% of its core left: its own lag is in the latencies"));
     }
+    let full = samples.iter().filter(|sample| !sample.had_room()).count();
+    if full > 0 && !samples.iter().all(|sample| matches!(sample.load, Load::Saturation | Load::Overload)) {
+        notes.push(format!("took all of its core in {full} windows: its queues are in the latencies"));
+    }
     if failed > 0 {
         notes.push(format!("{failed} failed"));
     }
@@ -152,7 +156,9 @@ fn notes(samples: &[&Sample]) -> String {
 fn knees(text: &mut String, subjects: &Subjects<'_>) {
     let knee = |samples: &[&Sample]| {
         let mut carried = BTreeMap::<(u32, u64), usize>::new();
-        for sample in samples.iter().filter(|sample| sample.is_whole() && sample.on_schedule) {
+        for sample in
+            samples.iter().filter(|sample| sample.is_whole() && sample.on_schedule && sample.had_room())
+        {
             *carried.entry((sample.round, sample.offered_per_second.round() as u64)).or_default() += 1;
         }
         let mut rounds = BTreeMap::new();
