@@ -24,10 +24,12 @@ pipeline_stream_tcp (all that a shard does for them, where the caller has connec
 callee by UDP, or by a connection, too); rules_match_N (a request that only the last of N rules takes); pipeline_rules_N
 (the pipeline of such an INVITE); fib_lookup_zipf_N and fib_lookup_random_N (a lookup among N routes); full_tables_extra
 (what 1.2 million routes and 10,000 rules add to a message).
-Nanoseconds are medians of many short runs, with the interval that holds the true median with 95% confidence.
+Nanoseconds are medians of nine processes' medians of many short runs, with the interval that holds the true median with 95%
+confidence: how memory lies differs from one process to the next, and what else the machine does from one minute to the next.
+All pieces have their first process before any has its second.
 Instructions are counted by valgrind (callgrind) where it is installed: they are the same on every run of one binary, so
 they can be held to limits. A limits file has a line for each piece, its name and its highest number of instructions.
-What is known after each piece stands in the folder of --out already.
+What is known after each process stands in the folder of --out already.
 
 Examples:
   bench-harness micro
@@ -41,7 +43,7 @@ pub struct Args {
     /// Measure no time
     #[arg(long)]
     instructions_only: bool,
-    /// Fewer repetitions, and instructions only of parse, decide, rewrite and pipeline
+    /// Fewer repetitions by one process, which give no interval, and instructions only of parse, decide, rewrite and pipeline
     #[arg(long)]
     quick: bool,
     /// Count only the pieces in this file, and fail where one takes more instructions than it allows
@@ -60,6 +62,9 @@ pub struct Args {
 /// Of these a small measurement counts instructions: valgrind takes seconds for each, and half a minute for large tables.
 const COUNTED_QUICKLY: [&str; 4] = ["parse", "decide", "rewrite", "pipeline"];
 
+/// Processes in which a piece is timed.
+const PROCESSES: usize = 9;
+
 /// What full tables add to a message, beside the cases.
 const EXTRA: &str = "full_tables_extra";
 
@@ -76,16 +81,26 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         let known = cases::names().join(", ");
         return Err(io::Error::other(format!("no piece has {only} in its name; there are {known}, {EXTRA}")));
     }
-    let bar = progress::bar(names.len() as u64 + 1, "pieces");
+    let passes = if args.quick || args.instructions_only { 1 } else { PROCESSES };
+    let bar = progress::bar((names.len() * passes) as u64 + 1, "pieces");
     let counts = valgrind();
     if !counts {
         results
             .skipped
             .insert("instructions".into(), "valgrind is not installed (apt install valgrind)".into());
     }
-    for name in &names {
+    let mut medians = BTreeMap::<&str, Vec<f64>>::new();
+    for (pass, name) in (0..passes).flat_map(|pass| names.iter().map(move |name| (pass, name))) {
         bar.set_message(name.clone());
-        results.micro.insert(name.clone(), piece(name, args, counts)?);
+        let piece = results.micro.entry(name.clone()).or_default();
+        if pass == 0 && counts && (!args.quick || COUNTED_QUICKLY.contains(&name.as_str())) {
+            piece.instructions = Some(count(name)?);
+        }
+        if !args.instructions_only {
+            let all = medians.entry(name).or_default();
+            all.push(time(name)?);
+            piece.timed(all);
+        }
         keep(args, &results)?;
         bar.inc(1);
     }
@@ -112,16 +127,26 @@ fn keep(args: &Args, results: &Results) -> io::Result<()> {
     }
 }
 
-fn piece(name: &str, args: &Args, counts: bool) -> io::Result<Micro> {
-    let is_counted = counts && (!args.quick || COUNTED_QUICKLY.contains(&name));
-    let instructions = if is_counted { Some(count(name)?) } else { None };
-    if args.instructions_only {
-        return Ok(Micro { instructions, ..Micro::default() });
+/// Nanoseconds of one call: the median of many runs in a process of its own.
+fn time(name: &str) -> io::Result<f64> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["micro-case", name, "--timed"]);
+    end_with_us(&mut command);
+    let done = command.stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    said.trim().parse().map_err(|_| {
+        let why = String::from_utf8_lossy(&done.stderr);
+        io::Error::other(format!("{name} was not timed: its process ended with {}: {why}", done.status))
+    })
+}
+
+impl Micro {
+    /// By what each process took.
+    fn timed(&mut self, medians: &[f64]) {
+        let Some(timed) = statistics::interval(medians.to_vec()) else { return };
+        self.ns = Some(timed.median);
+        self.ns_between = statistics::are_enough(timed.pairs).then_some([timed.low, timed.high]);
     }
-    let runs = if args.quick { timing::FEW_RUNS } else { timing::RUNS };
-    let timed = statistics::interval(timing::runs(&mut *case(name)?, runs));
-    let (ns, ns_between) = timed.map(|timed| (timed.median, [timed.low, timed.high])).unzip();
-    Ok(Micro { instructions, ns, ns_between })
 }
 
 fn extra(args: &Args, micro: &mut BTreeMap<String, Micro>) {
@@ -192,6 +217,9 @@ pub struct CaseArgs {
     /// How many calls are counted
     #[arg(long, default_value_t = TIMES)]
     times: usize,
+    /// Time many runs instead, and print their median in nanoseconds
+    #[arg(long)]
+    timed: bool,
 }
 
 /// Calls that are counted.
@@ -200,6 +228,10 @@ const TIMES: usize = 1000;
 /// Makes the calls.
 pub fn execute_case(args: &CaseArgs) -> io::Result<bool> {
     let mut case = case(&args.name)?;
+    if args.timed {
+        say!("{}", timing::spread(&mut *case, timing::RUNS).median)?;
+        return Ok(true);
+    }
     // What is done once, such as filling caches of patterns, is none of the call's.
     case.prepare(args.times);
     case.run();
@@ -270,6 +302,18 @@ mod tests {
         for name in ["", "pars", "rules_match_x", "fib_lookup_9", "fib_lookup_zipf_x"] {
             assert!(case(name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn an_interval_is_over_processes_and_takes_enough_of_them() {
+        let mut piece = Micro { instructions: Some(7.0), ..Micro::default() };
+        piece.timed(&[]);
+        assert_eq!((piece.ns, piece.ns_between), (None, None));
+        piece.timed(&[5.0]);
+        assert_eq!((piece.ns, piece.ns_between), (Some(5.0), None));
+        piece.timed(&[9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        assert_eq!((piece.ns, piece.ns_between), (Some(5.0), Some([2.0, 8.0])));
+        assert_eq!(piece.instructions, Some(7.0));
     }
 
     #[test]

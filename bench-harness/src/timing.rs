@@ -8,10 +8,8 @@ use crate::measure::Spread;
 /// Calls of one run: long against a reading of the clock, short against what else the machine does. Their messages take no more
 /// memory than the engine's receive buffers that are in turn, so that they are as near to the processor as there.
 const CALLS: usize = 128;
-/// Runs; the median counts.
-pub const RUNS: usize = 2001;
-/// As many as a small measurement makes.
-pub const FEW_RUNS: usize = 501;
+/// Runs of one process; the median counts.
+pub const RUNS: usize = 501;
 
 /// Nanoseconds of one call, over so many runs, which are not none.
 pub fn spread(case: &mut dyn Case, count: usize) -> Spread {

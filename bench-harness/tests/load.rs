@@ -52,6 +52,13 @@ fn a_caller_that_cannot_send_to_the_forwarder_is_refused() {
     assert!(code == Some(1) && said.contains("--to 127.0.0.1:9 and --from [::1]:25075"), "{said}");
 }
 
+#[test]
+fn callers_beyond_the_last_port_are_refused() {
+    let (code, said) = load("--to 127.0.0.1:9 --from 127.0.0.1:65530 --callee 127.0.0.1:25076 --peers 10");
+    let why = "--from 127.0.0.1:65530 with --peers 10: there are no ports above 65535";
+    assert!(code == Some(1) && said.contains(why), "{said}");
+}
+
 /// Viaduct between both families; it ends with this value.
 struct Bridge(Child);
 

@@ -55,8 +55,10 @@ null-uring-spinning, which look for the next message instead of sleeping (`[engi
 viaduct-tcp, kamailio-tcp (t_relay, mhomed=1, as many TCP children as Viaduct has shards) and kamailio-tcp-stateless, which
 only the two loads over TCP are offered; over TLS viaduct-tls and kamailio-tls (as kamailio-tcp, with the module tls); from
 WebSocket to TCP viaduct-ws and kamailio-ws (as kamailio-tcp, with the module websocket, where that is installed). Their configurations are in bench-harness/peers; Kamailio and OpenSIPS
-share 4096 MiB between their processes, or half of what is free where that is less. All run in the same network namespaces, pinned to the same core; who is
-not measured is stopped (SIGSTOP). Who goes first turns from round to round.
+share 4096 MiB between their processes, or half of what is free where that is less. All ask for the same socket buffers: 8 MiB,
+or `net.core.rmem_max` and `wmem_max` where those are less, which root could go beyond and the others do not. All run in the same network namespaces, pinned to the same core; who is
+not measured is stopped (SIGSTOP). Who goes first turns from round to round, and all are started afresh before each round:
+how memory lies is another in each process, and is part of what the intervals hold.
 
 Loads, one window of each for each subject and round:
   messages    INVITEs that nobody answers, at 80% of the floor's knee (other proxies: of their own)
@@ -75,7 +77,8 @@ Loads, one window of each for each subject and round:
   saturation  half more than the knee; system calls are counted here
   knee        rising rates until less than 99.5% arrives
 
-All but `paced` is compared where nobody loses any. Before the rounds the most that each subject carries of each load is looked
+All but `paced` is compared where nobody loses any, and nobody fills its queues: a rate is carried where 99.5% arrives, 99% of
+that within 50 ms, and the forwarder takes no more than 0.95 of its core. Before the rounds the most that each subject carries of each load is looked
 for (as `overload --calls` looks for its peak, but coarsely): a rate is carried where two windows agree, and after each window
 that a subject does not carry it is started afresh, because queues, and for half a minute transactions, keep what was left.
 80% of the floor's most, or 0.6 of what the slowest of a load carries, is tried then by two windows as long as those of the

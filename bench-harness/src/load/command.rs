@@ -106,15 +106,22 @@ impl Args {
     fn drain(&self) -> Duration {
         Duration::from_secs(self.drain) + Duration::from_millis(self.hold_ms.into())
     }
+
+    /// Ports from `--from` on.
+    fn callers(&self) -> io::Result<Vec<SocketAddr>> {
+        let (from, peers) = (self.from, self.peers);
+        let callers = (0..peers).map(|peer| Some(SocketAddr::new(from.ip(), from.port().checked_add(peer)?)));
+        callers.collect::<Option<_>>().ok_or_else(|| {
+            io::Error::other(format!("--from {from} with --peers {peers}: there are no ports above 65535"))
+        })
+    }
 }
 
 /// Runs the load; `true`: enough arrived, all is accounted for, and the load was not the limit.
 pub fn execute(args: &Args) -> io::Result<bool> {
     // The callee may be of the other family: it is the forwarder that sends there.
     one_family(&[("--to", args.to), ("--from", args.from)])?;
-    let callers: Vec<SocketAddr> = (0..args.peers)
-        .map(|peer| SocketAddr::new(args.from.ip(), args.from.port().saturating_add(peer)))
-        .collect();
+    let callers = args.callers()?;
     let settings = Settings {
         mix: args.mix.clone(),
         hold_ns: u64::from(args.hold_ms) * 1_000_000,

@@ -313,7 +313,7 @@ impl Latency {
 pub struct Micro {
     /// Instructions, by valgrind; `None` where it was not run.
     pub instructions: Option<f64>,
-    /// Nanoseconds, median of many short runs.
+    /// Nanoseconds: the median of processes' medians of many short runs.
     pub ns: Option<f64>,
     /// Ends of the interval that holds their true median with 95% confidence; `None`: it was not told.
     #[serde(default)]

@@ -14,6 +14,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::died;
 use crate::interrupt::Folder;
 use crate::output::{say, tell};
 use crate::progress;
@@ -120,6 +121,7 @@ pub fn execute(args: &Args) -> ExitCode {
         Ok(rows) => rows.iter().map(Row::exit_code).max().unwrap_or(0).into(),
         Err(error) => {
             tell!("bench-harness: {error}");
+            died::leave_word(&error);
             ExitCode::FAILURE
         }
     }
