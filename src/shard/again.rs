@@ -1,5 +1,5 @@
 //! What finds no room and would not be sent again by anybody, because it came by a connection or leaves by one, or tells what
-//! has become of one: it is tried again, in order.
+//! has become of one: it is tried again, for each shard in order.
 
 use std::collections::VecDeque;
 
@@ -16,40 +16,75 @@ use crate::net::Now;
 use crate::proxy::{Incoming, Outcome};
 use crate::stream::Waiting;
 
-/// Letters that found no room, with the shard that each is for.
+/// Letters that found no room, of each shard by itself: those for one that does not keep up hold up no others.
 #[derive(Default)]
 pub(super) struct Again {
-    letters: VecDeque<(u16, Letter)>,
+    /// By the number of the shard that they are for.
+    letters: Vec<VecDeque<Letter>>,
+    /// How many there are in all.
+    len: usize,
     /// When they are tried.
     at: Now,
 }
 
 impl Again {
     pub fn len(&self) -> usize {
-        self.letters.len()
+        self.len
     }
 
     /// One for this shard waits, and what comes now goes behind it.
     pub fn waits_for(&self, shard: u16) -> bool {
-        self.letters.iter().any(|(to, _)| *to == shard)
+        self.of(shard) > 0
+    }
+
+    /// How many wait for this shard.
+    fn of(&self, shard: u16) -> usize {
+        self.letters.get(usize::from(shard)).map_or(0, VecDeque::len)
     }
 
     /// When they are tried next.
     pub fn deadline(&self) -> Option<Now> {
-        (!self.letters.is_empty()).then_some(self.at)
+        (self.len > 0).then_some(self.at)
     }
 
     /// Keeps a letter to this shard, which may be one's own; `false`: there is no room.
     fn keep(&mut self, to: u16, what: What, bytes: &[u8], now: Now) -> bool {
         let most = if matches!(what, What::NotSent(..) | What::Lost(..)) { TOLD_AGAIN } else { TRIED_AGAIN };
-        if self.letters.len() >= most {
+        if self.len >= most {
             return false;
         }
-        if self.letters.is_empty() {
+        if self.len == 0 {
             self.at = now.plus_ns(TRY_AGAIN_NS);
         }
-        self.letters.push_back((to, Letter { what, bytes: bytes.to_vec() }));
+        let place = usize::from(to);
+        if self.letters.len() <= place {
+            self.letters.resize_with(place + 1, VecDeque::new);
+        }
+        if let Some(letters) = self.letters.get_mut(place) {
+            letters.push_back(Letter { what, bytes: bytes.to_vec() });
+            self.len += 1;
+        }
         true
+    }
+
+    /// Takes the first letter to this shard.
+    fn take(&mut self, to: u16) -> Option<Letter> {
+        let letters = self.letters.get_mut(usize::from(to))?;
+        let letter = letters.pop_front()?;
+        self.len -= 1;
+        if letters.is_empty() {
+            // Else each shard's would keep the memory of its worst time.
+            *letters = VecDeque::new();
+        }
+        Some(letter)
+    }
+
+    /// Puts a letter back before the others to this shard.
+    fn put_back(&mut self, to: u16, letter: Letter) {
+        if let Some(letters) = self.letters.get_mut(usize::from(to)) {
+            letters.push_front(letter);
+            self.len += 1;
+        }
     }
 }
 
@@ -125,32 +160,43 @@ impl<S, H: Handler> Worker<S, H> {
         self.refusal = out;
     }
 
-    /// Tries what is kept; what still finds no room stays, and what is behind it.
+    /// Tries what is kept; what still finds no room stays, and what is behind it for the same shard.
     pub(super) fn try_again<I: Io<Source = S>>(&mut self, io: &mut I) {
         self.again.at = self.now.plus_ns(TRY_AGAIN_NS);
-        for _ in 0..self.again.len() {
-            // Else what is handled here would find no send buffer, and go behind the others.
-            let Some(tx) = io.tx() else { break };
-            io.discard(tx);
-            let Some((to, Letter { what, bytes })) = self.again.letters.pop_front() else { break };
-            let posted = if to == self.number {
-                Err((NotPosted::Gone, what))
-            } else {
-                self.post.send(to, &bytes, what)
-            };
-            match posted {
-                Ok(posted) => {
-                    self.ring(io, to, posted);
-                    self.metrics.handed_over.count();
-                }
-                Err((NotPosted::NoRoom, what)) => {
-                    self.again.letters.push_front((to, Letter { what, bytes }));
+        for to in 0..self.post.shards() {
+            for _ in 0..self.again.of(to) {
+                if !self.try_first(io, to) {
                     break;
                 }
-                Err((NotPosted::Gone, what)) => self.take_letter(io, to, what, &bytes),
             }
         }
         self.metrics.tried_again.set(self.again.len() as u64);
+    }
+
+    /// Tries the first letter to this shard; `false`: it stays.
+    fn try_first<I: Io<Source = S>>(&mut self, io: &mut I, to: u16) -> bool {
+        let is_own = to == self.number || self.post.is_gone(to);
+        // Else what is handled here would find no send buffer, and go behind the others.
+        if is_own && !has_tx(io) {
+            return false;
+        }
+        let Some(Letter { what, bytes }) = self.again.take(to) else { return false };
+        let posted = match is_own {
+            true => Err((NotPosted::Gone, what)),
+            false => self.post.send(to, &bytes, what),
+        };
+        match posted {
+            Ok(posted) => {
+                self.ring(io, to, posted);
+                self.metrics.handed_over.count();
+            }
+            Err((NotPosted::NoRoom, what)) => {
+                self.again.put_back(to, Letter { what, bytes });
+                return false;
+            }
+            Err((NotPosted::Gone, what)) => self.take_letter(io, to, what, &bytes),
+        }
+        true
     }
 
     /// What is for this shard, or for one that has ended.
@@ -174,4 +220,12 @@ impl<S, H: Handler> Worker<S, H> {
             What::NotSent(..) | What::Lost(..) | What::Accepted { .. } | What::Unreached(_) => {}
         }
     }
+}
+
+/// There is a send buffer.
+fn has_tx<I: Io>(io: &mut I) -> bool {
+    let tx = io.tx();
+    let has_one = tx.is_some();
+    tx.into_iter().for_each(|tx| io.discard(tx));
+    has_one
 }

@@ -171,3 +171,20 @@ fn a_full_box_does_not_keep_transactions_from_hearing_what_has_become_of_their_r
     assert!(matches!(bench.post.take(1).unwrap().what, Letter::NotSent(..)));
     assert_eq!(dropped(&bench), 0);
 }
+
+/// Two shards with full boxes would each wait for the other to read its own.
+#[test]
+fn a_full_box_elsewhere_does_not_keep_a_shard_from_its_own() {
+    let mut bench = Bench::new();
+    let stream = connected(&mut bench);
+    bench.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
+    receive(&mut bench, stream, b"hand over");
+    let free = std::mem::take(&mut bench.io.free);
+    receive(&mut bench, stream, b"answer");
+    bench.io.free = free;
+    let handle = Handle::from_bits(8).unwrap();
+    bench.post.send(0, &[], Letter::NotSent(handle, SendFailure::Other)).unwrap();
+    later(&mut bench);
+    assert_eq!(bench.io.streams.written, [(stream, b"sent".to_vec())]);
+    assert_eq!((bench.failed.borrow().len(), bench.metrics.tried_again.get()), (1, 1));
+}
