@@ -197,10 +197,11 @@ impl<S, H: Handler> Worker<S, H> {
         way: &Way,
         waiting: Waiting,
     ) {
-        // Whoever waits is told, and has others to go to; of anything else nobody would hear.
-        let may_wait = Cookie::transaction(waiting.cookie).is_none();
+        // Behind what waits for that shard all wait: a BYE is not to overtake the ACK before it.
+        let is_behind = self.again.waits_for(shard);
+        let may_wait = is_behind || has_no_other_way(bytes, waiting);
         let what = What::Leaves { way: way.clone(), waiting };
-        let posted = match may_wait && self.again.waits_for(shard) {
+        let posted = match is_behind {
             true => Err((NotPosted::NoRoom, what)),
             false => self.post.send(shard, bytes, what),
         };
@@ -483,4 +484,11 @@ impl<S, H: Handler> Worker<S, H> {
             }
         }
     }
+}
+
+/// It goes by this connection or not at all. Who waits for the answer to a request is told, and has other next hops; but a CANCEL
+/// and the ACK to a refusal go where their INVITE went, over a stream they are not sent again, and of the rest nobody hears.
+fn has_no_other_way(bytes: &[u8], waiting: Waiting) -> bool {
+    let is_told = Cookie::transaction(waiting.cookie).is_some();
+    !is_told || bytes.starts_with(b"CANCEL ") || bytes.starts_with(b"ACK ")
 }

@@ -188,3 +188,40 @@ fn a_full_box_elsewhere_does_not_keep_a_shard_from_its_own() {
     assert_eq!(bench.io.streams.written, [(stream, b"sent".to_vec())]);
     assert_eq!((bench.failed.borrow().len(), bench.metrics.tried_again.get()), (1, 1));
 }
+
+/// A message of a transaction, or of none, is to leave by a connection of the other shard.
+fn leaves(bench: &mut Bench, bytes: &[u8], transaction: Option<Handle>) {
+    let there = Number::new(1, StreamId::first(0));
+    let waiting = Waiting { shard: 0, cookie: Cookie::Own.with(transaction) };
+    let way = bench.shard.way_of(ListenerId(0), PEER.parse().unwrap(), there);
+    bench.shard.leave_by_stream(&mut bench.io, bytes, &way, waiting);
+}
+
+/// RFC 3261 §16.10: "the element MUST generate CANCEL requests for all pending client transactions in the context". Nobody sends
+/// it again over a stream, nor the ACK to a refusal.
+#[test]
+fn a_cancel_for_another_shards_connection_waits_for_room() {
+    for (message, is_kept) in
+        [(&b"CANCEL sip:x SIP/2.0\r\n"[..], true), (b"ACK sip:x SIP/2.0\r\n", true), (ASKS, false)]
+    {
+        let mut bench = Bench::new();
+        bench.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
+        leaves(&mut bench, message, Handle::from_bits(7));
+        let kept = (bench.metrics.tried_again.get(), bench.failed.borrow().len());
+        assert_eq!(kept, if is_kept { (1, 0) } else { (0, 1) });
+    }
+}
+
+#[test]
+fn a_bye_for_another_shards_connection_does_not_overtake_the_ack_before_it() {
+    let (ack, bye) = (&b"ACK sip:x SIP/2.0\r\n"[..], &b"BYE sip:x SIP/2.0\r\n"[..]);
+    let mut bench = Bench::new();
+    bench.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
+    leaves(&mut bench, ack, None);
+    while bench.post.take(1).is_some() {}
+    leaves(&mut bench, bye, Handle::from_bits(7));
+    assert_eq!((bench.metrics.tried_again.get(), bench.failed.borrow().len()), (2, 0));
+    later(&mut bench);
+    let came: Vec<Vec<u8>> = std::iter::from_fn(|| bench.post.take(1)).map(|letter| letter.bytes).collect();
+    assert_eq!(came, [ack, bye]);
+}
