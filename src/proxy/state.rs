@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use memchr::memmem::Finder;
-use sip_parser::HeaderLine;
+use sip_parser::{HeaderLine, parse};
 
 use crate::dns::{Question, Unresolved};
 use crate::egress::{NoEgress, Pins, Recent};
@@ -21,11 +21,12 @@ use crate::token::TransactionSecret;
 use crate::transaction::{Counts, Size, Transactions};
 
 use super::admit::{Admission, Came};
+use super::answer::Asker;
 use super::candidates::{Candidate, Candidates};
 use super::forward::New;
 use super::loops;
 use super::names::Named;
-use super::outcome::{Considered, NameCounts, Tally};
+use super::outcome::{Considered, Incoming, NameCounts, Tally};
 use super::reply::Reply;
 use super::shed;
 use super::target::Asked;
@@ -310,6 +311,14 @@ impl State {
     /// have the same.
     pub fn transaction(&self) -> u64 {
         self.asked.question.flow
+    }
+
+    /// The same of a request that is not handled yet, sound or not; `None`: it is no message.
+    #[cold]
+    pub fn transaction_of(&mut self, incoming: &Incoming<'_>) -> Option<u64> {
+        let Self { lines, work, .. } = self;
+        let message = parse(incoming.bytes, lines).ok()?;
+        Some(Asker::of(&message, incoming).transaction(work).low())
     }
 
     /// Why the message that was handled last found no egress, if that was so: for the log.

@@ -51,6 +51,8 @@ pub trait Handler {
     fn nowhere(&self) -> Option<&(dns::Question, dns::Unresolved)>;
     /// What stands for the transaction of that message, which an INVITE and its CANCEL have alike.
     fn transaction(&self) -> u64;
+    /// The same of a request that is not handled yet; `None`: it is none.
+    fn transaction_of(&mut self, incoming: &Incoming<'_>) -> Option<u64>;
     /// [`Handler::next`] has something to do.
     fn is_due(&self, now: Now) -> bool;
     /// When it will have.
@@ -128,6 +130,10 @@ impl Handler for proxy::State {
 
     fn transaction(&self) -> u64 {
         self.transaction()
+    }
+
+    fn transaction_of(&mut self, incoming: &Incoming<'_>) -> Option<u64> {
+        self.transaction_of(incoming)
     }
 
     fn is_due(&self, now: Now) -> bool {

@@ -16,6 +16,7 @@
 //! in the handling of a message costs that message; more than a few a second stop this shard alone.
 
 mod again;
+mod cancels;
 mod clock;
 mod cookie;
 mod filters;

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
+use super::handler::Handler;
+use super::worker::{Arrival, Worker};
 use crate::engine::SocketId;
+use crate::fib::Query;
 use crate::limits;
 use crate::metrics::Class;
 use crate::net::Now;
@@ -29,21 +32,11 @@ pub(super) struct Parked {
     pub stay: Stay,
 }
 
-/// A CANCEL whose INVITE waits among these, the first one.
-///
-/// RFC 3261 §16.10: "If a matching response context is found, the element MUST immediately return a 200 (OK) response to the CANCEL
-/// request." That of an INVITE which waits is still to come, and so it waits, too, whoever else may.
-pub(super) fn is_first_cancel<'p>(
-    waiting: impl Iterator<Item = &'p Parked>,
-    transaction: u64,
-    incoming: &Incoming<'_>,
-) -> bool {
-    let mut of_it = waiting.filter(|parked| parked.transaction == transaction).peekable();
-    is_cancel(incoming.bytes) && of_it.peek().is_some() && !of_it.any(|parked| is_cancel(&parked.bytes))
-}
-
-fn is_cancel(message: &[u8]) -> bool {
-    message.trim_ascii_start().starts_with(b"CANCEL ")
+impl Parked {
+    /// It is this message, which has come again.
+    pub fn is(&self, incoming: &Incoming<'_>) -> bool {
+        self.from == incoming.from && *self.bytes == *incoming.bytes
+    }
 }
 
 /// How long a message has waited; none yet when it comes in.
@@ -62,9 +55,14 @@ pub(super) struct Stay {
 }
 
 impl Stay {
+    /// It has waited.
+    pub fn has_waited(self) -> bool {
+        self.since.is_some() || self.name_since.is_some()
+    }
+
     /// It was decided before.
     pub fn is_over_again(self) -> bool {
-        self.since.is_some() || self.name_since.is_some() || self.in_haste
+        self.has_waited() || self.in_haste
     }
 
     /// How it comes to be handled.
@@ -121,5 +119,36 @@ impl Parking {
     pub fn take_due(&mut self, now: Now) -> Vec<Parked> {
         let is_due = |parked: &mut Parked| parked.stay.since.is_some_and(|since| now >= deadline(since));
         self.0.extract_if(.., is_due).collect()
+    }
+}
+
+impl<S, H: Handler> Worker<S, H> {
+    /// Keeps the message until the kernel has answered; `false`: it cannot wait.
+    pub(super) fn park(&mut self, arrival: &Arrival<'_>, query: Query) -> bool {
+        let stay = arrival.stay;
+        let may_wait = stay.may_go_on(self.now) && self.stop_by.is_none() && !self.parking.is_full();
+        if !may_wait || !self.questions.ask(query) {
+            return false;
+        }
+        let stay = Stay { since: stay.since.or(Some(self.now)), tries: stay.tries + 1, ..stay };
+        self.keep_for_kernel(self.parked(arrival, self.handler.transaction(), stay), arrival);
+        true
+    }
+
+    /// `arrival`: it, as it was until now.
+    pub(super) fn keep_for_kernel(&mut self, parked: Parked, arrival: &Arrival<'_>) {
+        if arrival.stay.since.is_none() {
+            self.metrics.parked.count();
+        }
+        self.parking.push(parked);
+        self.metrics.parked_now.set(self.parking.len() as u64);
+    }
+
+    /// A message of this transaction, which waits.
+    pub(super) fn parked(&self, arrival: &Arrival<'_>, transaction: u64, stay: Stay) -> Parked {
+        let Arrival { incoming, socket, class, .. } = arrival;
+        let listener = self.current.snapshot.plan.listener(incoming.on).identity;
+        let (bytes, from, stream) = (incoming.bytes.into(), incoming.from, incoming.stream);
+        Parked { socket: *socket, listener, from, stream, bytes, class: *class, transaction, stay }
     }
 }

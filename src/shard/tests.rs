@@ -180,6 +180,12 @@ struct Script {
     rehearsed: Rc<RefCell<Vec<Vec<u8>>>>,
 }
 
+/// The transaction of a message that says its number.
+fn numbered(message: &[u8]) -> u64 {
+    let number = message.split(|c| *c == b' ').skip(1).find(|word| word.len() == 1);
+    number.map_or(0, |number| number[0].into())
+}
+
 fn route() -> Route {
     Route {
         kind: RouteKind::Unicast,
@@ -255,7 +261,7 @@ impl Handler for Script {
                 }
             }
             bytes if bytes.starts_with(b"ask ") || bytes.starts_with(b"CANCEL ask ") => {
-                self.transaction = bytes.last().copied().unwrap_or_default().into();
+                self.transaction = numbered(bytes);
                 let query = Query::to(next_hop().address.ip());
                 if snapshot.fib.lookup(&query) != Answer::AskKernel {
                     return forward(ListenerId(1), Reason::Auto(Step::Source));
@@ -278,9 +284,8 @@ impl Handler for Script {
                 status: 200,
             },
             bytes if bytes.starts_with(b"name ") || bytes.starts_with(b"CANCEL ") => {
-                let mut words = bytes.split(|c| *c == b' ').skip(1);
-                let question = words.next().and_then(name).expect("a name");
-                self.transaction = words.next().map_or(0, |number| number[0].into());
+                let question = bytes.split(|c| *c == b' ').nth(1).and_then(name).expect("a name");
+                self.transaction = numbered(bytes);
                 let why = match snapshot.names.get(&question) {
                     Some(Ok(_)) => return forward(ListenerId(1), Reason::Auto(Step::Source)),
                     Some(Err(why)) => *why,
@@ -350,6 +355,10 @@ impl Handler for Script {
 
     fn transaction(&self) -> u64 {
         self.transaction
+    }
+
+    fn transaction_of(&mut self, incoming: &Incoming<'_>) -> Option<u64> {
+        Some(numbered(incoming.bytes))
     }
 
     fn is_due(&self, now: Now) -> bool {

@@ -2,7 +2,7 @@
 //! DNS says, or their time is over.
 
 use super::handler::Handler;
-use super::parking::{Parked, Stay, is_first_cancel};
+use super::parking::{Parked, Stay};
 use super::record::{RecordKind, Sort};
 use super::worker::{Arrival, Worker};
 use crate::dns::{Directory, Question, Unresolved};
@@ -61,12 +61,12 @@ impl Waiting {
         self.0.iter().any(|waits| waits.question == *question)
     }
 
-    fn parked(&self) -> impl Iterator<Item = &Parked> {
-        self.0.iter().map(|waits| &waits.parked)
+    pub fn all(&self) -> impl Iterator<Item = (&Question, &Parked)> {
+        self.0.iter().map(|waits| (&waits.question, &waits.parked))
     }
 
     fn holds(&self, incoming: &Incoming<'_>) -> bool {
-        self.parked().any(|parked| parked.from == incoming.from && *parked.bytes == *incoming.bytes)
+        self.all().any(|(_, parked)| parked.is(incoming))
     }
 }
 
@@ -124,8 +124,8 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     fn wait_for_name(&mut self, arrival: &Arrival<'_>, question: Question) -> Verdict {
-        let Arrival { incoming, socket, class, stay, .. } = arrival;
-        if self.waiting.holds(incoming) {
+        let stay = arrival.stay;
+        if self.waiting.holds(&arrival.incoming) {
             self.metrics.dropped(DropReason::Absorbed);
             return Verdict::Stays;
         }
@@ -135,22 +135,21 @@ impl<S, H: Handler> Worker<S, H> {
         }
         // Also where there is no room to wait: the next one goes there.
         let asked = self.waiting.is_asked(&question) || self.names.ask(question);
-        let transaction = self.handler.transaction();
-        let is_full = self.waiting.len() >= self.current.snapshot.plan.dns.queue;
-        if !asked || (is_full && !is_first_cancel(self.waiting.parked(), transaction, incoming)) {
+        if !asked || self.waiting.len() >= self.current.snapshot.plan.dns.queue {
             return Verdict::Hurries;
         }
-        if stay.name_since.is_none() {
+        let stay = Stay { name_since: Some(since), ..stay };
+        self.keep_for_name(question, self.parked(arrival, self.handler.transaction(), stay), arrival);
+        Verdict::Stays
+    }
+
+    /// `arrival`: it, as it was until now.
+    pub(super) fn keep_for_name(&mut self, question: Question, parked: Parked, arrival: &Arrival<'_>) {
+        if arrival.stay.name_since.is_none() {
             self.metrics.parked_for_names.count();
         }
-        let stay = Stay { name_since: Some(since), ..*stay };
-        let listener = self.current.snapshot.plan.listener(incoming.on).identity;
-        let (bytes, from, stream) = (incoming.bytes.into(), incoming.from, incoming.stream);
-        let (socket, class) = (*socket, *class);
-        let parked = Parked { socket, listener, from, stream, bytes, class, transaction, stay };
         self.waiting.0.push(Waits { question, parked });
         self.metrics.parked_for_names_now.set(self.waiting.len() as u64);
-        Verdict::Stays
     }
 
     /// There are other names. `anew`: and other rules or routes, so that all are decided about again.

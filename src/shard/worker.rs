@@ -11,7 +11,7 @@ use super::clock::BatchClock;
 use super::handler::Handler;
 use super::noted::Noted;
 use super::panics;
-use super::parking::{Parked, Parking, Stay, is_first_cancel};
+use super::parking::{Parked, Parking, Stay};
 use super::post::Post;
 use super::publication::{Publication, Published};
 use super::questions::Questions;
@@ -72,7 +72,7 @@ pub struct Worker<S, H = proxy::State> {
     pub(super) handler: H,
     pub(super) metrics: Arc<ShardMetrics>,
     records: Records,
-    questions: Questions<Query>,
+    pub(super) questions: Questions<Query>,
     pub(super) names: Questions<dns::Question>,
     pub(super) post: Post,
     pub(super) nonce: u64,
@@ -89,7 +89,7 @@ pub struct Worker<S, H = proxy::State> {
     pub(super) again: Again,
     /// Where requests are refused that found no room.
     pub(super) refusal: Box<[u8]>,
-    parking: Parking,
+    pub(super) parking: Parking,
     pub(super) waiting: Waiting,
     /// Sockets that the engine has, whether or not it is closing them; by number.
     pub(super) open: Box<[Option<Open>]>,
@@ -361,6 +361,9 @@ impl<S, H: Handler> Worker<S, H> {
         if self.handler.sheds(&self.current.snapshot, incoming.bytes, self.now) {
             return self.drop_arrived(incoming, DropReason::Overload);
         }
+        if self.waits_behind_invite(arrival) {
+            return;
+        }
         let Some(mut tx) = io.tx() else {
             if incoming.stream.is_stream() {
                 return self.keep_arrival(io, arrival, self.number, DropReason::NoSendBuffer);
@@ -407,30 +410,6 @@ impl<S, H: Handler> Worker<S, H> {
         }
         self.metrics.parked_now.set(self.parking.len() as u64);
         self.metrics.parked_for_names_now.set(self.waiting.len() as u64);
-    }
-
-    /// Keeps the message until the kernel has answered; `false`: it cannot wait.
-    pub(super) fn park(&mut self, arrival: &Arrival<'_>, query: Query) -> bool {
-        let Arrival { incoming, socket, class, stay, .. } = arrival;
-        if !stay.may_go_on(self.now) || self.stop_by.is_some() {
-            return false;
-        }
-        let transaction = self.handler.transaction();
-        let has_room = !self.parking.is_full() && self.questions.ask(query);
-        // That of an INVITE which waits is asked already.
-        if !has_room && !is_first_cancel(self.parking.all(), transaction, incoming) {
-            return false;
-        }
-        if stay.since.is_none() {
-            self.metrics.parked.count();
-        }
-        let stay = Stay { since: stay.since.or(Some(self.now)), tries: stay.tries + 1, ..*stay };
-        let listener = self.current.snapshot.plan.listener(incoming.on).identity;
-        let (bytes, from, stream) = (incoming.bytes.into(), incoming.from, incoming.stream);
-        let (socket, class) = (*socket, *class);
-        self.parking.push(Parked { socket, listener, from, stream, bytes, class, transaction, stay });
-        self.metrics.parked_now.set(self.parking.len() as u64);
-        true
     }
 
     fn on_closed(&mut self, socket: SocketId) {

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::forwarding::INVITE;
 use super::world::*;
 use crate::dns::{Directory, Found, HostName, Question, Resolution, Target, Unresolved};
-use crate::net::Transport;
-use crate::proxy::{NameCounts, Origin};
+use crate::net::{ListenerId, Transport};
+use crate::proxy::{Incoming, NameCounts, Origin};
 
 const RULES: &str = r#"
 [[listener]]
@@ -75,13 +75,20 @@ fn next_hop(world: &mut World, text: &str) -> String {
 fn an_invite_that_leads_to_an_unknown_name_and_its_cancel_stand_for_one_transaction() {
     let mut world = world(&[]);
     let mut of = |text: &str| {
+        let bytes = wire(text);
+        let incoming = Incoming::datagram(bytes.as_bytes(), ListenerId(0), "10.0.0.50:5060".parse().unwrap());
+        let before = world.state.transaction_of(&incoming);
         world.answered("private", "10.0.0.50:5060", text, 503);
+        assert_eq!(before, Some(world.state.transaction()));
         world.state.transaction()
     };
     let [one, other] = [1, 2].map(|branch| invite("sip:33123@192.0.2.9", branch));
     let cancel = one.replace("INVITE", "CANCEL");
     assert_eq!([of(&one), of(&cancel)], [of(&one); 2]);
     assert_ne!(of(&one), of(&other));
+    // Of a client that knows no cookie.
+    let [old, cancel] = [&one, &cancel].map(|text| text.replace("z9hG4bK", ""));
+    assert_eq!(of(&old), of(&cancel));
 }
 
 #[test]

@@ -162,3 +162,46 @@ fn a_cancel_waits_with_its_invite_though_nobody_else_may() {
     assert_eq!((bench.complete(None).len(), bench.waiting()), (2, (2, 0)));
     assert_eq!((bench.accounted(), bench.io.free), (bench.received(), POOL));
 }
+
+/// RFC 3261 §16.10: "A proxy MUST cancel any pending client transactions associated with a response context when it receives a
+/// matching CANCEL request." Its own way may be another one: rules may ask for headers that only one of the two has.
+#[test]
+fn a_cancel_does_not_overtake_its_invite_that_waits() {
+    let mut bench = Bench::new();
+    bench.say(&[("a.example", leads())]);
+    bench.batch(&[b"ask 7", b"name b.example 8"]);
+    let cancels: [&[u8]; 4] =
+        [b"CANCEL a.example 7", b"CANCEL a.example 8", b"CANCEL a.example 8", b"CANCEL a.example 9"];
+    bench.batch(&cancels);
+    assert_eq!((bench.io.pending.len(), bench.metrics.parked_now.get(), bench.waiting().1), (1, 2, 2));
+    assert_eq!(bench.metrics.dropped_count(DropReason::Absorbed), 1, "the same one again");
+    // What is published has no answer for either: they wait on, in the same order.
+    bench.tell(&[]);
+    bench.say(&[("a.example", leads())]);
+    bench.batch(&[]);
+    assert_eq!((bench.io.pending.len(), bench.metrics.parked_now.get(), bench.waiting().1), (1, 2, 2));
+    bench.tell(&[Query::to(next_hop().address.ip())]);
+    bench.say(&[("a.example", leads()), ("b.example", leads())]);
+    bench.batch(&[]);
+    assert_eq!((bench.complete(None).len(), bench.metrics.parked_now.get(), bench.waiting().1), (5, 0, 0));
+    assert_eq!((bench.accounted(), bench.io.free), (bench.received(), POOL));
+}
+
+/// It waits no longer than that one either.
+#[test]
+fn a_cancel_is_decided_about_when_the_time_of_its_invite_is_over() {
+    for (invite, ns) in
+        [(&b"ask 7"[..], limits::PARKED_NS), (b"name b.example 7", limits::PARKED_FOR_NAME_NS)]
+    {
+        let mut bench = Bench::new();
+        bench.batch(&[invite]);
+        bench.say(&[("a.example", leads())]);
+        bench.now = bench.now.plus_ns(ns / 2);
+        bench.batch(&[b"CANCEL a.example 7"]);
+        assert_eq!(bench.io.pending.len(), 0);
+        bench.now = bench.now.plus_ns(ns / 2);
+        assert_eq!(bench.batch(&[]), Next::Wait(None));
+        assert_eq!(bench.complete(None).len(), 2);
+        assert_eq!((bench.accounted(), bench.io.free), (bench.received(), POOL));
+    }
+}
