@@ -41,7 +41,7 @@ impl Transactions {
         if heard.cancel && record.pending.is_none() {
             record.pending = Some(ClientPending::Cancel);
         }
-        let server = record.server;
+        let (server, is_late) = (record.server, record.machine.is_abandoned());
         match heard.ack {
             Some(ack) => self.acknowledge(handle, ack, to),
             None => self.forget_request(handle),
@@ -50,6 +50,8 @@ impl Transactions {
         let Some(server) = server.filter(|_| heard.passes) else { return Heard::Absorbed };
         match self.table.search(server) {
             Some(_) if status >= 300 => self.refused(server, handle, status, now),
+            // Without it another answer has gone back.
+            None if status >= 300 && is_late => Heard::Absorbed,
             Some(search) if status >= 200 => {
                 search.leave(handle);
                 self.stop_search(server, now);

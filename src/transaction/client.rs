@@ -5,7 +5,7 @@
 //!  INVITE   Calling ─ 1xx ─► Proceeding ─ 2xx ─► Accepted ─ M ─► gone
 //!             │ A: again        │ └─ 300-699: ACK ─► Completed ─ D ─► gone
 //!             │ B: 408          └ C: CANCEL, then 64·T1: 408
-//!             └ patience is over: abandoned, which is Calling until B; what comes late is cancelled
+//!             └ patience is over: abandoned, which is Calling until B; who rings late is cancelled
 //!  others   Trying ─ 1xx ─► Proceeding ─ 200-699 ─► Completed ─ K ─► gone
 //!             └ E: again, F: no answer ┘
 //! ```
@@ -223,8 +223,10 @@ impl Client {
         self.state = state;
         self.ends_ns = now.0.saturating_add(after_ns);
         let ack = if self.is_invite && !is_2xx { Some(Ack::New) } else { None };
-        // What comes late was given up; but whoever has taken a call has taken it.
-        OnResponse { passes: is_2xx || !self.is_abandoned, ack, cancel: false }
+        // What comes late is an answer all the same, but not what has come of our CANCEL: that would be a 487 that the caller has
+        // not asked for.
+        let is_own_doing = self.is_abandoned && matches!(self.cancel, Cancel::Sent);
+        OnResponse { passes: is_2xx || !is_own_doing, ack, cancel: false }
     }
 
     /// The request is no longer wanted; `true`: a CANCEL is sent now.

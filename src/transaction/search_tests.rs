@@ -325,6 +325,48 @@ fn who_answers_late_is_cancelled_but_a_call_that_was_taken_is_taken() {
     shard.ends(&[200, 200]);
 }
 
+/// §16.7 step 6: "It MUST choose from the 6xx class responses if any exist in the context." Step 5: "it MUST NOT create any new
+/// branches in this context."
+#[test]
+fn a_late_refusal_is_an_answer_all_the_same() {
+    let mut shard = Shard::new("INVITE", 2, terms());
+    shard.pass(5 * SECOND);
+    assert!(!shard.response(0, 603));
+    assert!(shard.whats().contains(&What::Ack));
+    shard.response(1, 503);
+    shard.due();
+    shard.ends(&[603]);
+
+    let mut shard = Shard::new("INVITE", 3, terms());
+    shard.pass(5 * SECOND);
+    shard.response(0, 603);
+    shard.response(1, 503);
+    assert!(shard.branches().is_empty());
+    shard.ends(&[603]);
+
+    // By another connection than the one that its request has left by, and that has broken.
+    let mut shard = Shard::new("INVITE", 2, terms());
+    shard.due();
+    shard.transactions.failed(shard.begun[0], SendFailure::Broken);
+    shard.branches();
+    shard.response(0, 486);
+    shard.response(1, 503);
+    shard.due();
+    shard.ends(&[486]);
+}
+
+#[test]
+fn a_late_refusal_comes_to_nothing_once_there_is_an_answer() {
+    for method in ["INVITE", "OPTIONS"] {
+        let mut shard = Shard::new(method, 2, terms());
+        shard.pass(5 * SECOND);
+        assert!(shard.response(1, 200));
+        assert!(!shard.response(0, 603));
+        shard.due();
+        shard.ends(&[200]);
+    }
+}
+
 #[test]
 fn what_cannot_be_sent_has_the_next_one_tried() {
     // §16.9: "the proxy MUST behave as if the forwarded request received a 503".
