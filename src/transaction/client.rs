@@ -43,6 +43,8 @@ pub struct Client {
     is_invite: bool,
     is_reliable: bool,
     cancel: Cancel,
+    /// [`Client::on_cancel`] was called before its final answer.
+    is_unwanted: bool,
     is_abandoned: bool,
     /// [`Client::tells_silence`] has said so.
     is_silent: bool,
@@ -97,6 +99,7 @@ impl Client {
             is_invite,
             is_reliable: false,
             cancel: Cancel::No,
+            is_unwanted: false,
             is_abandoned: false,
             is_silent: false,
             again: Again::after_t1(now.0),
@@ -126,6 +129,11 @@ impl Client {
     /// It was created by an INVITE.
     pub const fn is_invite(&self) -> bool {
         self.is_invite
+    }
+
+    /// It is an INVITE that its caller has cancelled.
+    pub const fn is_unwanted(&self) -> bool {
+        self.is_unwanted
     }
 
     /// Its answer is no longer waited for.
@@ -233,6 +241,8 @@ impl Client {
     ///
     /// "A CANCEL request SHOULD NOT be sent to cancel a request other than INVITE." (§9.1)
     pub const fn on_cancel(&mut self, now: Now) -> bool {
+        let is_answered = matches!(self.state, ClientState::Completed | ClientState::Accepted);
+        self.is_unwanted |= self.is_invite && !is_answered;
         match (self.state, self.cancel) {
             _ if !self.is_invite => false,
             (ClientState::Calling, Cancel::No) => {

@@ -226,7 +226,7 @@ impl Transactions {
     /// §16.7 step 6: "If there are no final responses in the context, the proxy MUST send a 408 (Request Timeout)
     /// response to the server transaction." RFC 4320 §4.2: "A transaction-stateful SIP element MUST NOT send a
     /// response with Status-Code of 408 to a non-INVITE request. As a consequence, an element that cannot respond
-    /// before the transaction expires will not send a final response at all."
+    /// before the transaction expires will not send a final response at all." Who has cancelled is told that (§9.2), as by a search.
     fn lose(
         &mut self,
         client: Handle,
@@ -257,6 +257,7 @@ impl Transactions {
             self.table.arm_server(server);
             return None;
         }
+        let own = if self.table.clients.get(client)?.machine.is_unwanted() { Own::Terminated } else { own };
         if is_silent { None } else { self.answer_by_own(server, own, now, to_tag, out) }
     }
 
