@@ -37,10 +37,9 @@ pub fn install() -> io::Result<()> {
     let started = Lines::to(io::stderr(), &LOST)?;
     let writer = WRITER.get_or_init(|| started);
     let terminal = io::stderr().is_terminal();
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .with_env_var(VARIABLE)
-        .from_env_lossy();
+    let wish = Wish::read(&env::var(VARIABLE).unwrap_or_default());
+    let filter =
+        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse_lossy(&wish.directives);
     let lines = tracing_subscriber::fmt()
         .with_writer(|| writer.clone())
         .with_ansi(terminal && env::var_os("NO_COLOR").is_none())
@@ -48,7 +47,36 @@ pub fn install() -> io::Result<()> {
         .with_env_filter(filter);
     let journal = env::var_os("JOURNAL_STREAM").is_some() && !terminal;
     let _ = if journal { lines.without_time().try_init() } else { lines.try_init() };
+    for word in wish.no_levels {
+        tracing::warn!(
+            "{VARIABLE}: «{word}» is no level, and info is used; levels are off, error, warn, info, debug and trace, and \
+             a part of Viaduct is written with its level: viaduct::control=debug"
+        );
+    }
     Ok(())
+}
+
+/// What [`VARIABLE`] asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Wish {
+    directives: String,
+    /// Words that stand alone and are no level.
+    no_levels: Vec<String>,
+}
+
+impl Wish {
+    /// The filter takes a word that is no level for a part of the program, and shows that part and nothing else.
+    fn read(text: &str) -> Self {
+        let is_bare = |word: &&str| !word.is_empty() && !word.contains(['=', '[', ']', '{', '}']);
+        let is_no_level = |word: &&str| is_bare(word) && word.parse::<LevelFilter>().is_err();
+        let words = || text.split(',').map(str::trim);
+        let no_levels: Vec<String> = words().filter(is_no_level).map(str::to_owned).collect();
+        let mut kept: Vec<&str> = words().filter(|word| !is_no_level(word)).collect();
+        if !no_levels.is_empty() {
+            kept.push("info");
+        }
+        Self { directives: kept.join(","), no_levels }
+    }
 }
 
 /// Writes a text as it is, behind all lines before it.
@@ -171,6 +199,22 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_named_and_info_is_used() {
+        let read = |text| {
+            let wish = Wish::read(text);
+            (wish.directives, wish.no_levels.join("; "))
+        };
+        for right in ["", "warn", "DEBUG", "off", "viaduct::control=debug,info", "[span{a,b}]=trace"] {
+            assert_eq!(read(right), (right.to_owned(), String::new()));
+        }
+        for wrong in ["warning", "inof", "debug info"] {
+            assert_eq!(read(wrong), ("info".to_owned(), wrong.to_owned()));
+        }
+        let several = "viaduct::control=debug, warning,error";
+        assert_eq!(read(several), ("viaduct::control=debug,error,info".to_owned(), "warning".to_owned()));
     }
 
     fn started() -> (Device, Lines) {
