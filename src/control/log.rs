@@ -5,7 +5,10 @@
 //! ([`lost`]), and told of once one can be written again.
 
 use std::env;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -18,6 +21,9 @@ use crate::limits;
 
 /// Environment variable that selects levels, as `debug` or `viaduct::control=debug,info`.
 const VARIABLE: &str = "VIADUCT_LOG";
+
+/// Device and inode of the journal's stream, as systemd.exec(5) has it. Children inherit it, whatever they write to.
+const JOURNAL: &str = "JOURNAL_STREAM";
 
 /// How long the end of the process waits for lines that are not written yet.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -45,7 +51,7 @@ pub fn install() -> io::Result<()> {
         .with_ansi(terminal && env::var_os("NO_COLOR").is_none())
         .with_target(false)
         .with_env_filter(filter);
-    let journal = env::var_os("JOURNAL_STREAM").is_some() && !terminal;
+    let journal = is_stream(&env::var(JOURNAL).unwrap_or_default(), io::stderr().as_fd());
     let _ = if journal { lines.without_time().try_init() } else { lines.try_init() };
     for word in wish.no_levels {
         tracing::warn!(
@@ -54,6 +60,13 @@ pub fn install() -> io::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whether a descriptor is the stream `DEVICE:INODE`.
+fn is_stream(stream: &str, descriptor: BorrowedFd<'_>) -> bool {
+    let Some((device, inode)) = stream.split_once(':') else { return false };
+    let metadata = descriptor.try_clone_to_owned().and_then(|copy| File::from(copy).metadata());
+    metadata.is_ok_and(|of| device.parse() == Ok(of.dev()) && inode.parse() == Ok(of.ino()))
 }
 
 /// What [`VARIABLE`] asks for.
@@ -215,6 +228,18 @@ mod tests {
         }
         let several = "viaduct::control=debug, warning,error";
         assert_eq!(read(several), ("viaduct::control=debug,error,info".to_owned(), "warning".to_owned()));
+    }
+
+    #[test]
+    fn a_stream_is_the_journals_only_by_its_device_and_inode() {
+        let [journal, file] = [(); 2].map(|()| tempfile::tempfile().unwrap());
+        let of = journal.metadata().unwrap();
+        let stream = format!("{}:{}", of.dev(), of.ino());
+        assert!(is_stream(&stream, journal.as_fd()));
+        assert!(!is_stream(&stream, file.as_fd()));
+        for other in ["", "1", "8:x", &format!("{}:{}", of.dev() + 1, of.ino())] {
+            assert!(!is_stream(other, journal.as_fd()), "{other}");
+        }
     }
 
     fn started() -> (Device, Lines) {
