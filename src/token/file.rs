@@ -72,6 +72,14 @@ pub enum KeyFileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// There is something else of this name.
+    #[error("{} is {what}, and no key file; name a file in [keys] file", path.display())]
+    NoFile {
+        /// Which.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
     /// The file is no key file.
     #[error("{}: is no key file: larger than {} bytes", path.display(), limits::KEY_FILE_BYTES)]
     TooLarge {
@@ -99,8 +107,14 @@ impl Keys {
     /// # Errors
     /// Absent or unreadable, open to others, or not a key file.
     pub fn load(path: &Path, now: SystemTime) -> Result<Loaded, KeyFileError> {
-        let mut file = File::open(path).map_err(|source| KeyFileError::Read { path: path.into(), source })?;
-        read(&mut file, path, now)
+        let failed = |source| KeyFileError::Read { path: path.into(), source };
+        // Before it is opened: a pipe would wait for its writer.
+        let kind = std::fs::metadata(path).map_err(failed)?.file_type();
+        if !kind.is_file() {
+            let what = if kind.is_dir() { "a directory" } else { "a device, pipe or socket" };
+            return Err(KeyFileError::NoFile { path: path.into(), what });
+        }
+        read(&mut File::open(path).map_err(failed)?, path, now)
     }
 
     /// The same for a process that has keys in use.

@@ -455,6 +455,19 @@ fn a_key_file_that_others_may_read_or_change_is_refused() {
     assert!(with_mode(0o400).unwrap().warnings.is_empty());
 }
 
+/// What `chmod` would do to it is never advised.
+#[test]
+fn what_is_no_file_is_no_key_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, what) in
+        [(folder.path(), "a directory"), (std::path::Path::new("/dev/null"), "a device, pipe or socket")]
+    {
+        let wanted = format!("{} is {what}, and no key file; name a file in [keys] file", path.display());
+        assert_eq!(Keys::check(path, morning()).unwrap_err().to_string(), wanted);
+        assert_eq!(Keys::load_or_create(path, morning()).unwrap_err().to_string(), wanted);
+    }
+}
+
 #[test]
 fn a_key_file_that_cannot_be_had_says_why() {
     let folder = tempfile::tempdir().unwrap();
