@@ -39,7 +39,7 @@ pub struct Loaded {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file cannot be opened or read.
-    #[error("cannot read the key file {}: {source}", path.display())]
+    #[error("cannot read the key file {}: {source}{}", path.display(), reading(source.kind()))]
     Read {
         /// Which file.
         path: PathBuf,
@@ -56,8 +56,17 @@ pub enum KeyFileError {
         /// Which file.
         path: PathBuf,
     },
+    /// The file is absent, and so is the folder that it would be made in.
+    #[error(
+        "there is no folder for the key file {}: mkdir -p {}, and let the user write there that Viaduct runs as",
+        path.display(), folder_of(path).display()
+    )]
+    NoFolder {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The file is absent and cannot be made.
-    #[error("cannot create the key file {}: {source}; create it elsewhere and name it in [keys] file", path.display())]
+    #[error("cannot create the key file {}: {source}; {}", path.display(), creating(path, source.kind()))]
     Create {
         /// Which file.
         path: PathBuf,
@@ -137,12 +146,7 @@ impl Keys {
     pub fn check(path: &Path, now: SystemTime) -> Result<Vec<String>, KeyFileError> {
         match Self::load(path, now) {
             Err(KeyFileError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                let failed = |source| KeyFileError::Create { path: path.into(), source };
-                match std::fs::metadata(folder.unwrap_or(Path::new("."))).map_err(failed)?.is_dir() {
-                    true => Ok(Vec::new()),
-                    false => Err(failed(ErrorKind::NotADirectory.into())),
-                }
+                can_create(path).map(|()| Vec::new())
             }
             loaded => loaded.map(|loaded| loaded.warnings),
         }
@@ -167,9 +171,54 @@ impl Keys {
     }
 }
 
+/// What to do about a file that cannot be read.
+fn reading(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::PermissionDenied => {
+            "; the user that Viaduct runs as has to own it (chown), and its folder has to let it in"
+        }
+        _ => "",
+    }
+}
+
+/// What to do about a file that cannot be made.
+fn creating(path: &Path, kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::PermissionDenied => format!(
+            "let the user that Viaduct runs as write to {}, or make the file and give it to that user (chown): \
+             (umask 077; openssl rand -hex 16 > {})",
+            folder_of(path).display(),
+            path.display()
+        ),
+        _ => "create it elsewhere and name it in [keys] file".into(),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn cannot_create(path: &Path, source: std::io::Error) -> KeyFileError {
+    match source.kind() {
+        ErrorKind::NotFound => KeyFileError::NoFolder { path: path.into() },
+        _ => KeyFileError::Create { path: path.into(), source },
+    }
+}
+
+/// Asks by a file without a name, which nobody sees and which is gone at once.
+fn can_create(path: &Path) -> Result<(), KeyFileError> {
+    let unnamed =
+        OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(folder_of(path));
+    match unnamed {
+        // Some file systems have none.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+        unnamed => unnamed.map(|_| ()).map_err(|source| cannot_create(path, source)),
+    }
+}
+
 /// `O_EXCL`: of two processes that start together one creates, the other reads.
 fn create(path: &Path) -> Result<(), KeyFileError> {
-    let failed = |source| KeyFileError::Create { path: path.into(), source };
+    let failed = |source| cannot_create(path, source);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     let secret = random_secret()?;
     let text = format!("{HEADER}\n{}\n", hex(&secret));

@@ -473,7 +473,9 @@ fn a_key_file_that_cannot_be_had_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let absent = folder.path().join("no/such/viaduct.keys");
     let message = Keys::load_or_create(&absent, morning()).unwrap_err().to_string();
-    assert!(message.starts_with("cannot create the key file"), "{message}");
+    assert!(message.starts_with("there is no folder for the key file"), "{message}");
+    assert!(message.contains(&format!("mkdir -p {}", folder.path().join("no/such").display())), "{message}");
+    assert_eq!(Keys::check(&absent, morning()).unwrap_err().to_string(), message);
     let message = Keys::load(&absent, morning()).unwrap_err().to_string();
     assert!(message.starts_with("cannot read the key file"), "{message}");
     let path = folder.path().join("broken.keys");
@@ -483,6 +485,39 @@ fn a_key_file_that_cannot_be_had_says_why() {
     assert!(message.ends_with("broken.keys:2: a key is 32 hexadecimal digits"), "{message}");
     std::fs::write(&path, " ".repeat(crate::limits::KEY_FILE_BYTES + 1)).unwrap();
     assert!(matches!(Keys::load(&path, morning()), Err(KeyFileError::TooLarge { .. })));
+}
+
+/// As nobody, where it matters: root may write everywhere.
+fn as_nobody<T: Send>(question: impl FnOnce() -> T + Send) -> T {
+    let ask = || {
+        nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65_534));
+        question()
+    };
+    std::thread::scope(|scope| scope.spawn(ask).join().unwrap())
+}
+
+#[test]
+fn a_check_says_what_a_start_would_say_where_no_file_can_be_made_or_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("viaduct.keys");
+    let both = || {
+        let check = Keys::check(&path, morning()).map(|_| ()).map_err(|error| error.to_string());
+        let run = Keys::load_or_create(&path, morning()).map(|_| ()).map_err(|error| error.to_string());
+        assert_eq!(check, run);
+        check
+    };
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o555)).unwrap();
+    let message = as_nobody(both).unwrap_err();
+    let remedy = format!("write to {}", folder.path().display());
+    assert!(message.contains("Permission denied") && message.contains(&remedy), "{message}");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(&path, OLD).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let message = as_nobody(both).unwrap_err();
+    assert!(message.starts_with("cannot read the key file") && message.contains("chown"), "{message}");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(Keys::check(&path, morning()).unwrap(), Vec::<String>::new());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "it makes nothing");
 }
 
 fn any_branch() -> impl Strategy<Value = Branch> {

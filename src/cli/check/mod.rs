@@ -84,8 +84,8 @@ struct Checked {
 }
 
 /// What the key file has to be.
-const KEY_FILE: &str =
-    "the user that Viaduct runs as owns the file, and alone; where there is none, `run` makes it";
+const KEY_FILE: &str = "the user that Viaduct runs as owns the file, and alone; where there is none, `run` makes it, in a \
+     folder that this user may write to";
 
 /// Looks at the key file; false: the configuration is not used with it.
 fn hold_keys(plan: &Plan, places: &Places, findings: &mut Findings) -> bool {
