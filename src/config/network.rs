@@ -56,7 +56,7 @@ pub(super) fn host_port<'t>(
             format!(
                 "an IPv6 address stands in brackets: nobody can tell where «{text}» ends and its port begins"
             ),
-            format!("write [{text}]:5060"),
+            bracketed(text),
         );
     }
     let (host, rest) = match text.strip_prefix('[') {
@@ -86,4 +86,15 @@ pub(super) fn host_port<'t>(
         None => (host, None),
     };
     Some(HostPort { host, scope, port })
+}
+
+/// How an address without brackets is to be written; four digits behind an address that is whole without them are its port.
+fn bracketed(text: &str) -> String {
+    let is_port = |last: &str| last.len() == 4 && last.bytes().all(|digit| digit.is_ascii_digit());
+    match text.rsplit_once(':') {
+        Some((host, port)) if is_port(port) && host.parse::<Ipv6Addr>().is_ok() => {
+            format!("write [{host}]:{port}; or [{text}]:PORT, if {port} is part of the address")
+        }
+        _ => format!("write [{text}]:5060"),
+    }
 }

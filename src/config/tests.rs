@@ -269,6 +269,15 @@ fn mistakes_in_listeners() {
     let listener = |keys: &str| format!("[[listener]]\nname = \"x\"\n{keys}");
     expect("[[listener]]\nname = \"x\"", (1, 1), "[[listener]] lacks the key `bind`", "udp:ADDRESS:PORT");
     expect(&listener("bind = \"udp:2001:db8::1\""), (3, 8), "stands in brackets", "[2001:db8::1]:5060");
+    expect(
+        &listener("bind = \"udp:fd00::4:5070\""),
+        (3, 8),
+        "stands in brackets",
+        "write [fd00::4]:5070; or",
+    );
+    let whole = "1:2:3:4:5:6:7:5060";
+    let hint = "write [1:2:3:4:5:6:7:5060]:5060";
+    expect(&listener(&format!("bind = \"udp:{whole}\"")), (3, 8), "stands in brackets", hint);
     expect(&listener("bind = \"udp:[fe80::1]:5060\""), (3, 8), "needs its interface", "[fe80::1%eth0]");
     // What is absent may come; what cannot come is a mistake.
     expect(&listener("bind = \"udp:[fe80::1%eth7]:5060\""), (3, 8), "no interface eth7", "appears");
