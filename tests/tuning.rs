@@ -106,13 +106,13 @@ fn the_unit_is_one_that_doctor_passes() {
         settings.contains_key(&("Install", "WantedBy")) && settings.contains_key(&("Unit", "Description"))
     );
 
-    // And as doctor reads it, with a listener that has a mark.
+    // And as doctor reads it, with a listener that has a mark and a port that is not for everybody.
     let root = tempfile::tempdir().expect("a folder");
     let place = root.path().join("etc/systemd/system");
     std::fs::create_dir_all(&place).expect("a folder");
     std::fs::write(place.join("viaduct.service"), unit).expect("a file");
     let file = root.path().join("viaduct.toml");
-    let marked = "[[listener]]\nname = \"a\"\nbind = \"udp:127.0.0.1:5060\"\nmark = 7\n";
+    let marked = "[[listener]]\nname = \"a\"\nbind = \"udp:127.0.0.1:443\"\nmark = 7\n";
     std::fs::write(&file, marked).expect("a file");
     let status = root.path().join("proc/self");
     std::fs::create_dir_all(&status).expect("a folder");

@@ -315,6 +315,7 @@ const BAD: &[Case] = &[
     ("systemd-unit", Status::Warn, |h| h.file(SERVICE, &UNIT.replace("65536", "64"))),
     ("systemd-unit", Status::Warn, |h| h.file(&format!("{SERVICE}.d/a.conf"), "[Service]\nCPUQuota=150%")),
     ("systemd-unit", Status::Warn, |h| h.plan.listeners[0].mark = Some(7)),
+    ("systemd-unit", Status::Warn, |h| h.plan.listeners[0].bind.set_port(443)),
     ("receive-buffer", Status::Warn, |h| h.sysctl("net.core.rmem_max", "212992")),
     ("send-buffer", Status::Warn, |h| h.sysctl("net.core.wmem_max", "212992")),
     ("udp-receive-errors", Status::Warn, |h| h.file("proc/net/snmp6", "Udp6RcvbufErrors 3\nIp6ReasmFails 0")),
@@ -572,6 +573,26 @@ fn swap_that_the_service_may_not_use_is_harmless() {
     host.file("proc/swaps", "Filename\n/dev/sda2 partition 1 0 -2");
     host.file(SERVICE, &format!("{UNIT}\nMemorySwapMax=0"));
     assert!(of(&host.findings(), "swap").all(|finding| finding.status == Status::Pass));
+}
+
+#[test]
+fn a_unit_has_the_capabilities_that_the_listeners_need() {
+    let status = |port: u16, mark: Option<u32>, units: &[&str]| {
+        let mut host = Host::good();
+        host.plan.listeners[0].bind.set_port(port);
+        host.plan.listeners[0].mark = mark;
+        host.file(SERVICE, &format!("{UNIT}\n{}", units.join("\n")));
+        let findings = host.findings();
+        of(&findings, "systemd-unit").map(|finding| finding.status).collect::<Vec<_>>()
+    };
+    let [bind, raw] = ["AmbientCapabilities=CAP_NET_BIND_SERVICE", "AmbientCapabilities=CAP_NET_RAW"];
+    assert_eq!(status(5060, Some(7), &[raw]), [Status::Pass]);
+    assert_eq!(status(443, None, &[bind]), [Status::Pass]);
+    assert_eq!(status(443, None, &[raw]), [Status::Warn]);
+    assert_eq!(status(443, Some(7), &[bind]), [Status::Warn]);
+    assert_eq!(status(443, Some(7), &[bind, raw]), [Status::Pass], "lines add up");
+    assert_eq!(status(443, None, &[bind, "AmbientCapabilities="]), [Status::Warn], "until an empty one");
+    assert_eq!(status(443, Some(7), &["User=root"]), [Status::Pass]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Whether the engine runs at all, and within which limits.
 
 use super::{Check, one, size};
-use crate::doctor::facts::{Capability, Facts, Told, Untold};
+use crate::doctor::facts::{Capability, Facts, Told, Unit, Untold};
 use crate::doctor::finding::{Status, Verdict};
 use crate::plan::{EngineKind, FILES_BESIDES};
 
@@ -152,12 +152,31 @@ fn systemd_unit(facts: &Facts) -> Told<Vec<Verdict>> {
     if let Some(quota) = unit.get("CPUQuota").filter(|quota| !quota.is_empty()) {
         lacks.push(format!("CPUQuota={quota}"));
     }
-    let capabilities = unit.get("AmbientCapabilities").unwrap_or_default();
-    let as_root = unit.get("User").is_none_or(|user| user.is_empty() || user == "root");
-    if facts.wishes.marks && !as_root && !capabilities.contains("CAP_NET_ADMIN") {
-        lacks.push("a listener has a mark, and there is no AmbientCapabilities=CAP_NET_ADMIN".to_owned());
-    }
+    lacks.extend(lacking_capabilities(facts, unit));
     let found = if lacks.is_empty() { "as tuning.md has it".to_owned() } else { lacks.join("; ") };
     let verdict = Verdict::hold(lacks.is_empty(), Status::Warn, unit.path.clone(), found);
     one(verdict.remedy("systemctl edit --full viaduct   # the unit in tuning.md"))
+}
+
+/// What the listeners need and a service of a user other than root has by its unit only.
+fn lacking_capabilities(facts: &Facts, unit: &Unit) -> Vec<String> {
+    if unit.get("User").is_none_or(|user| user.is_empty() || user == "root") {
+        return Vec::new();
+    }
+    let given = unit.list("AmbientCapabilities");
+    let has = |name: &str| given.iter().any(|given| given.eq_ignore_ascii_case(name));
+    let mut lacks = Vec::new();
+    if facts.wishes.marks && !has("CAP_NET_ADMIN") && !has("CAP_NET_RAW") {
+        lacks.push(
+            "a listener has a mark, and there is no AmbientCapabilities=CAP_NET_ADMIN or CAP_NET_RAW".into(),
+        );
+    }
+    let open_from = facts.sysctls.number("net.ipv4.ip_unprivileged_port_start").unwrap_or(1024);
+    let privileged = facts.wishes.ports().into_iter().find(|port| u64::from(*port) < open_from);
+    if let Some(port) = privileged.filter(|_| !has("CAP_NET_BIND_SERVICE")) {
+        lacks.push(format!(
+            "a listener has port {port}, and there is no AmbientCapabilities=CAP_NET_BIND_SERVICE"
+        ));
+    }
+    lacks
 }

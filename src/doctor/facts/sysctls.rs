@@ -18,6 +18,7 @@ const NAMES: &[&str] = &[
     "net.core.wmem_max",
     "net.ipv4.conf.all.src_valid_mark",
     "net.ipv4.ip_forward",
+    "net.ipv4.ip_unprivileged_port_start",
     "net.ipv4.ipfrag_high_thresh",
     "net.ipv4.udp_l3mdev_accept",
     "net.ipv4.udp_mem",

@@ -43,6 +43,18 @@ impl Unit {
         self.service.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
+    /// The words of a key whose lines add up; an empty one begins anew (systemd.exec(5)).
+    pub fn list(&self, key: &str) -> Vec<&str> {
+        let mut words = Vec::new();
+        for (_, value) in self.service.iter().filter(|(name, _)| name == key) {
+            match value.as_str() {
+                "" => words.clear(),
+                some => words.extend(some.split_whitespace()),
+            }
+        }
+        words
+    }
+
     /// A limit in bytes or numbers; `Some(None)`: none.
     pub fn limit(&self, key: &str) -> Option<Option<u64>> {
         // SOFT:HARD or one for both; K, M, G, T to the base of 1024 (systemd.exec(5)).
