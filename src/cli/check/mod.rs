@@ -239,14 +239,15 @@ fn action(plan: &Plan, rule: &Rule) -> (String, String) {
     match &rule.action {
         Action::Reject(status) => (format!("answers {status}"), String::new()),
         Action::Drop => ("drops".into(), String::new()),
-        Action::Forward { to, egress, mode, .. } => {
+        Action::Forward { to, egress, mode, attempts, .. } => {
             let name = |target: &Target| match target {
                 Target::RequestUri => "the Request-URI".to_owned(),
                 Target::Group { name, .. } => format!("the group {name}"),
                 Target::Address { uri, .. } | Target::Name { uri, .. } => uri.to_string(),
             };
             let names: Vec<String> = to.iter().map(name).collect();
-            let to = format!("to {}", names.join(", then "));
+            let next = if attempts.forks { ", and at once " } else { ", then " };
+            let to = format!("to {}", names.join(next));
             let egress = egress.map_or("automatic".to_owned(), |choice| self::egress(plan, &choice));
             let to = match &rule.set {
                 Some(set) => format!("{to}, changes {set}"),
@@ -305,5 +306,24 @@ impl Checked {
             "ok": plan.is_some() && !findings.has_errors(), "findings": all, "listeners": listeners, "groups": groups, "rules": rules,
             "limits": limits, "overload": { "max_wait_ms": wait_ms },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fib::Builder;
+
+    #[test]
+    fn next_hops_that_are_asked_at_once_are_told_apart_from_those_in_turn() {
+        let does = |more: &str| {
+            let listener = "[[listener]]\nname = \"a\"\nbind = \"udp:10.0.0.4:5060\"\n";
+            let route = "[[route]]\nto = [\"sip:10.0.0.8\", \"sip:10.0.0.9\"]\n";
+            let text = format!("{listener}{route}{more}");
+            let plan = config::from_str("test.toml", &text, &Builder::host().build()).unwrap().plan;
+            action(&plan, &plan.rules[0]).0
+        };
+        assert_eq!(does(""), "to sip:10.0.0.8, then sip:10.0.0.9");
+        assert_eq!(does("fork = true"), "to sip:10.0.0.8, and at once sip:10.0.0.9");
     }
 }
