@@ -243,6 +243,21 @@ fn several_next_hops_are_told_in_order_with_their_listeners() {
 }
 
 #[test]
+fn the_gateways_of_a_group_are_numbered_as_they_are_tried() {
+    let group = "[[group]]\nname = \"switches\"\ngateways = [{ to = \"sip:10.0.0.7\", priority = 1 }, \
+                 { to = \"sip:10.0.0.8\", priority = 2 }]\n";
+    let to = "to = [\"group:switches\", \"sip:10.0.0.9\"]";
+    let route = CONFIG.replacen("to = \"sip:10.0.0.100:5060\"\negress = \"private\"", to, 1);
+    let configuration = format!("{route}{group}");
+    let account = asked_of(&configuration, "INVITE", "sip:*33123@10.0.0.9", "203.0.113.9:5060", &[]);
+    let text = anstream::adapter::strip_str(&account.to_string()).to_string();
+    for (at, ip) in [(1, "10.0.0.7"), (2, "10.0.0.8"), (3, "10.0.0.9")] {
+        assert!(text.contains(&format!(" {at}. udp:{ip}:5060 from private (auto)\n")), "{text}");
+    }
+    assert_eq!(json(&account)["next_hops"][1]["entry"], 1, "the entry of the rule");
+}
+
+#[test]
 fn what_set_changes_is_told_before_and_after() {
     let set = "set = { strip = 3, ruri_host = \"10.0.0.7\", header = { X-New = \"$$1\" }, to = { display = \"B\" } }";
     let configuration = CONFIG.replacen("egress = \"private\"", &format!("egress = \"private\"\n{set}"), 1);

@@ -88,10 +88,9 @@ impl Account {
         }
         self.groups.iter().try_for_each(|group| write!(f, "{group}"))?;
         self.names.iter().try_for_each(|name| row(f, "name", name))?;
-        for (hop, name) in
-            self.next_hops.iter().zip(std::iter::once("next hops").chain(std::iter::repeat("")))
-        {
-            row(f, name, hop)?;
+        for (at, hop) in self.next_hops.iter().enumerate() {
+            let name = if at == 0 { "next hops" } else { "" };
+            row(f, name, format_args!("{}. {hop}", at + 1))?;
         }
         self.failover.iter().try_for_each(|how| row(f, "", how))?;
         if let Some(to) = &self.next_hop {
@@ -149,7 +148,7 @@ impl fmt::Display for RouteFacts {
 
 impl fmt::Display for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}. {}:{}", self.entry, self.transport, socket(self.address, self.port))?;
+        write!(f, "{}:{}", self.transport, socket(self.address, self.port))?;
         match (&self.listener, self.reason, &self.no_egress) {
             (Some(listener), Some(reason), _) => write!(f, " from {listener} ({reason})"),
             (.., Some(why)) => write!(f, ", not tried: {why}"),
