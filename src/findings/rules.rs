@@ -50,7 +50,9 @@ fn examine_onward(examiner: &Examiner<'_>, rule: &Rule, onward: Onward<'_>, foun
                 Some((Ok(hops), _)) => hops,
                 Some((Err(why), question)) => {
                     let alone = examiner.plan.onward(rule).nth(1).is_none();
-                    return found.findings.push(unresolved(rule, &question, why, &of_group, alone));
+                    let origin = &examiner.plan.origin;
+                    let finding = unresolved(rule, &question, why, &of_group, alone);
+                    return found.findings.push(finding.remedy(resolve_remedy(&question, why, origin)));
                 }
                 None => return,
             };
@@ -95,17 +97,6 @@ fn of_a_name(all: Vec<Vec<Finding>>) -> impl Iterator<Item = Finding> {
 /// `alone`: the rule has no other next hop.
 fn unresolved(rule: &Rule, question: &Question, why: Unresolved, of_group: &str, alone: bool) -> Finding {
     let name = question.name.as_str();
-    let remedy = match why {
-        Unresolved::NoSuchName | Unresolved::NoAddress | Unresolved::NoService => {
-            format!("correct the name or its zone, or name {name} under [hosts]")
-        }
-        Unresolved::NoTransport => {
-            "a [[listener]] of a transport that it has, or a port in the URI".to_owned()
-        }
-        Unresolved::Failed | Unresolved::Pending => {
-            format!("see [dns] servers, /etc/resolv.conf, and `viaduct explain --ruri sip:{name}`")
-        }
-    };
     let effect = match alone {
         true => "requests for it are answered with 5xx",
         false => {
@@ -115,7 +106,22 @@ fn unresolved(rule: &Rule, question: &Question, why: Unresolved, of_group: &str,
     let of_group = if of_group.is_empty() { String::new() } else { format!("{of_group},") };
     Finding::new(Code::NameUnresolved, Severity::Warning, &Subject::Rule(rule.id, rule.name.clone()), name)
         .because(format!("{question}{of_group} {}: {effect}", why.in_words()))
-        .remedy(remedy)
+}
+
+fn resolve_remedy(question: &Question, why: Unresolved, origin: &str) -> String {
+    match why {
+        Unresolved::NoSuchName | Unresolved::NoAddress | Unresolved::NoService => {
+            let name = question.name.as_str();
+            format!("correct the name or its zone, or name {name} under [hosts]")
+        }
+        Unresolved::NoTransport => {
+            "a [[listener]] of a transport that it has, or a port in the URI".to_owned()
+        }
+        Unresolved::Failed | Unresolved::Pending => format!(
+            "see [dns] servers and /etc/resolv.conf, and ask of a request that the route takes: `viaduct explain -c {origin} \
+             --ruri URI --source IP:PORT --listener NAME`"
+        ),
+    }
 }
 
 fn one(examiner: &Examiner<'_>, aim: &Aim, egress: Option<&EgressChoice>, literal: bool, found: &mut Found) {

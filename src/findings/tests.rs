@@ -515,6 +515,20 @@ fn a_name_without_an_address_is_no_end_where_there_are_others() {
 }
 
 #[test]
+fn a_server_that_does_not_answer_is_asked_by_a_command_that_runs() {
+    let fib = host().build();
+    let text = both() + &rule("sip:media.example", "");
+    let plan = config::from_str("test.toml", &text, &fib).unwrap_or_else(|e| panic!("{e}")).plan;
+    let view = crate::egress::View::new(&plan, &fib);
+    let names =
+        Directory::of(plan.questions().into_iter().map(|question| (question, Err(Unresolved::Failed))));
+    let all = super::Examiner::with_names(&plan, &fib, &view, &names).all();
+    let [finding] = &all[..] else { panic!("{all:?}") };
+    let command = "`viaduct explain -c test.toml --ruri URI --source IP:PORT --listener NAME`";
+    assert!(finding.remedy.contains(command), "{finding:?}");
+}
+
+#[test]
 fn units_can_be_gone_through_one_by_one() {
     let fib = host().without_routes(|route| route.prefix.prefix_len() == 0).build();
     let rules: String =
