@@ -405,7 +405,10 @@ fn which(
             findings.error(
                 text.span.clone(),
                 format!("«{}» is neither an address nor an interface's name", host.host),
-                format!("interfaces are: {}", names.join(", ")),
+                format!(
+                    "a bind takes an address or an interface, not a host name; interfaces are: {}",
+                    names.join(", ")
+                ),
             );
             None
         }

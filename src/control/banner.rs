@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use super::{cores, log};
+use super::{cores, listeners, log};
 use crate::egress::{ListenerState, View};
 use crate::plan::{EngineKind, Listener, Plan};
 
@@ -53,6 +53,7 @@ impl Banner<'_> {
         } else {
             self.to_string().lines().for_each(|line| tracing::info!("{line}"));
         }
+        listeners::tell_none(self.plan);
         if !self.too_small().is_empty() {
             tracing::warn!(
                 "the sockets' buffers are smaller than wanted, and a burst that does not fit is lost: {}",
@@ -89,6 +90,9 @@ impl fmt::Display for Banner<'_> {
 
 impl Banner<'_> {
     fn listeners(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.plan.listeners.is_empty() {
+            writeln!(f, "  listeners  none")?;
+        }
         let rows: Vec<_> = self.plan.listeners.iter().map(|l| (l, details(l))).collect();
         let names = rows.iter().map(|(l, _)| l.name.len()).max().unwrap_or(0);
         let width = rows.iter().map(|(_, details)| details.len()).max().unwrap_or(0);
@@ -209,5 +213,21 @@ mod tests {
         assert_eq!(both.buffers_in_words(), words);
         let enough = Banner { buffers: (8 << 20, 8 << 20), ..both };
         assert!(enough.too_small().is_empty());
+    }
+
+    #[test]
+    fn that_nothing_is_served_is_said() {
+        let (plan, fib) = (plan(Vec::new()), Builder::host().build());
+        let banner = Banner {
+            plan: &plan,
+            view: &View::new(&plan, &fib),
+            cores: &[0],
+            keys: &KeyState::ThrowAway,
+            unresolved: 0,
+            buffers: (8 << 20, 8 << 20),
+            kernel: "6.18.5",
+            admin: None,
+        };
+        assert!(banner.to_string().contains("\n  listeners  none\n"), "{banner}");
     }
 }

@@ -44,6 +44,16 @@ pub(super) fn tell_refusal(plan: &Plan, id: ListenerId, why: &Error) {
     }
 }
 
+/// Says that no listener is served, where it is so.
+pub(super) fn tell_none(plan: &Plan) {
+    if plan.listeners.is_empty() {
+        tracing::error!(
+            "no listener is served, so nothing is received: no bind of {} stands for an address that this host has",
+            plan.origin
+        );
+    }
+}
+
 /// Why listeners have no socket, by their identity.
 pub(super) type Refusals = HashMap<u32, Box<str>>;
 

@@ -134,6 +134,7 @@ impl Control {
             self.parts.plan.rules.len(),
             self.parts.keys.count()
         );
+        listeners::tell_none(&self.parts.plan);
         Ok(())
     }
 

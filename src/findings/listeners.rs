@@ -41,7 +41,11 @@ fn no_address(examiner: &Examiner<'_>, section: &Section) -> Finding {
                 fib.links().take(limits::FINDING_CANDIDATES).map(|link| &*link.name).collect();
             (
                 format!("there is no interface «{name}» now"),
-                format!("it is served once the interface appears; interfaces are: {}", names.join(", ")),
+                format!(
+                    "it is served once the interface appears; a bind takes an address or an interface, not a host name; \
+                     interfaces are: {}",
+                    names.join(", ")
+                ),
             )
         }
         _ => (

@@ -114,3 +114,23 @@ fn a_running_process_tells_what_comes_and_goes_and_says_it_once() {
     assert!(changes("opened") > changes("resolved"));
     viaduct.stop();
 }
+
+/// A name with dots may be a VLAN's, which may come later.
+#[test]
+fn that_no_listener_is_served_is_an_error_of_the_log() {
+    let world = World::new();
+    let bind = "[[listener]]\nname = \"public\"\nbind = \"udp:sip.example.net:5060\"\n";
+    let home = Home::new(&format!("[admin]\nlisten = \"127.0.0.1:9060\"\n{bind}{RELAY}"));
+    let text = String::from_utf8_lossy(&home.command(&world, &["check"]).stdout).into_owned();
+    assert!(text.contains("a bind takes an address or an interface, not a host name"), "{text}");
+    let viaduct = home.spawn(&world);
+    let errors = |viaduct: &crate::viaduct::Viaduct<'_>| {
+        let log = viaduct.log();
+        log.lines().filter(|line| line.contains("ERROR") && line.contains("no listener is served")).count()
+    };
+    eventually("it is told", || (errors(&viaduct) == 1).then_some(()));
+    assert!(viaduct.log().contains("listeners  none"), "{}", viaduct.log());
+    viaduct.reload(1);
+    eventually("and of a reload", || (errors(&viaduct) == 2).then_some(()));
+    viaduct.stop();
+}
