@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
+
+use socket2::Socket;
 
 /// A socket that receives what is sent to its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +16,20 @@ pub struct Open {
     pub at: SocketAddr,
     /// What tells it from others, of all processes.
     pub inode: u64,
+    /// Whose it is.
+    user: u32,
+}
+
+impl Open {
+    /// Whether others of its user may have the port, too (`SO_REUSEPORT`), this process among them; false where that cannot
+    /// be told: to look at another process's socket takes the right to trace it.
+    pub fn is_shared(&self, holders: &[Holder]) -> bool {
+        self.user == nix::unistd::geteuid().as_raw()
+            && holders
+                .iter()
+                .find_map(|holder| holder.copy(self.inode))
+                .is_some_and(|socket| matches!(socket.reuse_port(), Ok(true)))
+    }
 }
 
 /// A process that has a socket open.
@@ -46,7 +63,8 @@ fn in_state(table: &str, wanted: &str) -> impl Iterator<Item = Open> {
         // sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode
         let mut fields = line.split_ascii_whitespace().skip(1);
         let (local, _remote, state) = (fields.next()?, fields.next()?, fields.next()?);
-        let inode = fields.nth(5)?.parse().ok()?;
+        let user = fields.nth(3)?.parse().ok()?;
+        let inode = fields.nth(1)?.parse().ok()?;
         let (address, port) = local.split_once(':').filter(|_| state == wanted)?;
         let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
         let ip: IpAddr = match address.len() {
@@ -56,7 +74,7 @@ fn in_state(table: &str, wanted: &str) -> impl Iterator<Item = Open> {
                 <[u8; 16]>::try_from(words.as_flattened()).ok()?.into()
             }
         };
-        Some(Open { at: SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?), inode })
+        Some(Open { at: SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?), inode, user })
     })
 }
 
@@ -95,10 +113,33 @@ impl Holder {
         Self { id, name, is_run }
     }
 
+    /// A copy of its socket, to ask for its options.
+    fn copy(&self, inode: u64) -> Option<Socket> {
+        let folder = format!("/proc/{}/fd", self.id);
+        let file = entries(Path::new(&folder)).find(|file| socket(file) == Some(inode))?;
+        let number: libc::c_int = file.file_name()?.to_str()?.parse().ok()?;
+        let process = descriptor(|| {
+            // SAFETY: the call takes numbers alone.
+            unsafe { libc::syscall(libc::SYS_pidfd_open, self.id, 0) }
+        })?;
+        let copied = descriptor(|| {
+            // SAFETY: the call takes numbers alone, and `process` is open.
+            unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) }
+        });
+        copied.map(Socket::from)
+    }
+
     /// It is a `viaduct run`.
     pub fn is_run(&self) -> bool {
         self.is_run
     }
+}
+
+/// What a system call gives that opens a descriptor.
+fn descriptor(call: impl FnOnce() -> libc::c_long) -> Option<OwnedFd> {
+    let number = libc::c_int::try_from(call()).ok().filter(|number| *number >= 0)?;
+    // SAFETY: the kernel has just opened it for this call, and nobody else has it.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 impl fmt::Display for Holder {

@@ -23,6 +23,8 @@ pub enum Trial {
     Later,
     /// Others have the port; as far as this user may know who. Empty: it may not.
     Taken(Vec<Holder>),
+    /// Others have the port, and would let this user have it beside them.
+    Shared(Vec<Holder>),
     /// The port is not for this user.
     Privileged,
     /// Anything else, in words.
@@ -52,7 +54,10 @@ impl Neighbours {
         match Socket::try_alone(listener) {
             Ok(()) => Trial::Free,
             Err(SocketError::InUse(_) | SocketError::StreamInUse(_)) => {
-                Trial::Taken(self.who_has(listener.bind, listener.transport == Transport::Udp))
+                match self.who_has(listener.bind, listener.transport == Transport::Udp) {
+                    (who, true) => Trial::Shared(who),
+                    (who, false) => Trial::Taken(who),
+                }
             }
             Err(SocketError::Privileged(_)) => Trial::Privileged,
             Err(why) => Trial::Refused(why.to_string()),
@@ -63,26 +68,30 @@ impl Neighbours {
         match admin::try_alone(address) {
             Ok(()) => Trial::Free,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                Trial::Taken(self.who_has(address, false))
+                // It is bound for itself alone, whatever others would share.
+                Trial::Taken(self.who_has(address, false).0)
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Trial::Privileged,
             Err(error) => Trial::Refused(format!("{address} cannot be bound: {error}")),
         }
     }
 
-    /// The processes whose sockets stand in its way, each once.
-    fn who_has(&mut self, bind: SocketAddr, is_udp: bool) -> Vec<Holder> {
+    /// The processes whose sockets stand in its way, each once, and whether all of these would share the port.
+    fn who_has(&mut self, bind: SocketAddr, is_udp: bool) -> (Vec<Holder>, bool) {
         let open = match is_udp {
             true => self.datagrams.get_or_insert_with(ports::datagrams),
             false => self.listening.get_or_insert_with(ports::listening),
         };
         let holders = self.holders.get_or_insert_with(ports::holders);
-        let in_the_way = open.iter().filter(|open| stands_in_the_way(open.at, bind));
-        let mut found: Vec<Holder> =
-            in_the_way.filter_map(|open| holders.get(&open.inode)).flatten().cloned().collect();
+        let (mut found, mut is_shared) = (Vec::new(), true);
+        for open in open.iter().filter(|open| stands_in_the_way(open.at, bind)) {
+            let holders = holders.get(&open.inode).map_or(&[][..], Vec::as_slice);
+            is_shared &= open.is_shared(holders);
+            found.extend_from_slice(holders);
+        }
         found.sort_unstable();
         found.dedup();
-        found
+        (found, is_shared)
     }
 }
 
@@ -136,13 +145,17 @@ mod tests {
 
     /// What another process would share is not shared for the question: nothing of it is lost.
     #[test]
-    fn a_port_that_would_be_shared_is_taken() {
+    fn a_port_that_would_be_shared_is_told_as_that() {
         let free = listener(0, "own", "127.0.0.1:0");
         let socket = Socket::open(&free, 65_536).unwrap();
         let at = socket2::SockRef::from(&socket).local_addr().unwrap().as_socket().unwrap();
         let own = listener(0, "own", &at.to_string());
-        assert!(is_taken_here(&ask(&own)));
+        assert!(matches!(ask(&own), Trial::Shared(_)), "{:?}", ask(&own));
         assert!(Socket::open(&own, 65_536).is_ok(), "it would be");
+        // Who shares with nobody is not let in, and lets nobody in.
+        let alone = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let taken = listener(0, "own", &alone.local_addr().unwrap().to_string());
+        assert!(is_taken_here(&ask(&taken)) && Socket::open(&taken, 65_536).is_err());
     }
 
     #[test]

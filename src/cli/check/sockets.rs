@@ -23,7 +23,7 @@ pub fn examine(plan: &Plan, places: &Places, findings: &mut Findings) -> Vec<&'s
         let asked = plan.listeners.iter().zip(&trials).filter(|(listener, _)| listener.section == section.id);
         for (obstacle, listeners) in obstacles(plan, asked) {
             let subject = Subject::Listener(section.id, section.name.clone());
-            let hint = format!("{}; {}", obstacle.remedy(listeners[0]), obstacle.follows());
+            let hint = format!("{}; {}", obstacle.remedy(listeners[0]), obstacle.follows);
             let message = format!("{subject}: {}", obstacle.of(&addresses(&listeners)));
             obstacle.add(findings, place, message, hint).subject = Some(subject);
         }
@@ -32,7 +32,7 @@ pub fn examine(plan: &Plan, places: &Places, findings: &mut Findings) -> Vec<&'s
         && let Some(obstacle) = Obstacle::of_trial(&trial, true)
     {
         let message = obstacle.of(&format!("the admin address {address}"));
-        let hint = format!("[admin] listen names another, or \"off\"; {}", obstacle.follows());
+        let hint = format!("[admin] listen names another, or \"off\"; {}", obstacle.follows);
         obstacle.add(findings, &places.admin, message, hint);
     }
     trials.iter().map(word).collect()
@@ -43,8 +43,9 @@ fn word(trial: &Trial) -> &'static str {
     match trial {
         Trial::Free => "free",
         Trial::Later => "later",
-        Trial::Taken(who) if is_running(who) => "running",
+        Trial::Taken(who) | Trial::Shared(who) if is_running(who) => "running",
         Trial::Taken(_) => "in use",
+        Trial::Shared(_) => "shared",
         Trial::Privileged => "privileged",
         Trial::Refused(_) => "refused",
     }
@@ -62,6 +63,7 @@ struct Obstacle {
     code: &'static str,
     before: String,
     after: String,
+    follows: &'static str,
 }
 
 /// Each obstacle with the listeners that it stands against, as they come.
@@ -92,28 +94,32 @@ fn addresses(listeners: &[&Listener]) -> String {
 
 impl Obstacle {
     fn of_trial(trial: &Trial, is_needed: bool) -> Option<Self> {
-        let severity = if is_needed { Severity::Error } else { Severity::Warning };
-        let (severity, code, before, after) = match trial {
+        let (severity, follows) = match is_needed {
+            true => (Severity::Error, "`run` does not start without it"),
+            false => (Severity::Warning, "`run` starts without it, and tries again every second"),
+        };
+        let none = String::new();
+        let (severity, code, before, after, follows) = match trial {
             Trial::Free | Trial::Later => return None,
-            Trial::Taken(who) => {
-                let names: Vec<String> = who.iter().map(ToString::to_string).collect();
-                let before = match &names[..] {
-                    [] => "another process has".into(),
-                    [one] => format!("{one} has"),
-                    several => format!("{} have", several.join(", ")),
-                };
-                match is_running(who) {
-                    true => (Severity::Note, RUNNING, before, String::new()),
-                    false => (severity, IN_USE, before, String::new()),
-                }
+            Trial::Taken(who) | Trial::Shared(who) if is_running(who) => {
+                let follows = "a second `run` beside it would not have it for itself";
+                (Severity::Note, RUNNING, have(who), none, follows)
+            }
+            Trial::Taken(who) => (severity, IN_USE, have(who), none, follows),
+            Trial::Shared(who) => {
+                let after = ", and shares it with others of this user (SO_REUSEPORT)".into();
+                let follows = "`run` starts beside it, and each of them gets a part of what comes";
+                (Severity::Warning, IN_USE, have(who), after, follows)
             }
             Trial::Privileged => {
                 let needs = ": it needs CAP_NET_BIND_SERVICE (or sysctl net.ipv4.ip_unprivileged_port_start)";
-                (severity, PRIVILEGED, "this user may not have".into(), needs.to_owned())
+                (severity, PRIVILEGED, "this user may not have".into(), needs.to_owned(), follows)
             }
-            Trial::Refused(why) => (severity, REFUSED, "there is no socket for".into(), format!(": {why}")),
+            Trial::Refused(why) => {
+                (severity, REFUSED, "there is no socket for".into(), format!(": {why}"), follows)
+            }
         };
-        Some(Self { severity, code, before, after })
+        Some(Self { severity, code, before, after, follows })
     }
 
     fn of(&self, addresses: &str) -> String {
@@ -137,14 +143,6 @@ impl Obstacle {
         }
     }
 
-    fn follows(&self) -> &'static str {
-        match self.severity {
-            Severity::Error => "`run` does not start without it",
-            Severity::Warning => "`run` starts without it, and tries again every second",
-            Severity::Note => "a second `run` beside it would not have it for itself",
-        }
-    }
-
     fn add<'a>(
         &self,
         findings: &'a mut Findings,
@@ -158,6 +156,16 @@ impl Obstacle {
             Severity::Note => findings.note(place.clone(), message, hint),
         };
         finding.code(self.code)
+    }
+}
+
+/// Who has it, as far as that is known.
+fn have(who: &[Holder]) -> String {
+    let names: Vec<String> = who.iter().map(ToString::to_string).collect();
+    match &names[..] {
+        [] => "another process has".into(),
+        [one] => format!("{one} has"),
+        several => format!("{} have", several.join(", ")),
     }
 }
 
@@ -176,6 +184,9 @@ mod tests {
             (Severity::Error, "port-in-use", "in use")
         );
         assert_eq!(needed.of("udp:192.0.2.1:5060"), "another process has udp:192.0.2.1:5060");
+        let shared = Obstacle::of_trial(&Trial::Shared(Vec::new()), true).expect("an obstacle");
+        assert_eq!((shared.severity, shared.code), (Severity::Warning, "port-in-use"), "`run` starts");
+        assert!(shared.follows.contains("a part of what comes"), "{shared:?}");
         let extra = Obstacle::of_trial(&Trial::Privileged, false).expect("an obstacle");
         assert_eq!((extra.severity, extra.code), (Severity::Warning, "port-privileged"));
         let refused = Obstacle::of_trial(&Trial::Refused("it rains".into()), true).expect("an obstacle");
