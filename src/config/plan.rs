@@ -246,6 +246,11 @@ fn hosts(entry: Option<Entry<'_>>, findings: &mut Findings) -> Hosts {
         if host_name(&text, findings).is_none() {
             continue;
         }
+        if let Some(name) = entry.dotted_key() {
+            let message = format!("«{name}» is a name in quotes: without them, a dot makes a table");
+            findings.error(text.span, message, format!("write \"{name}\" = [\"192.0.2.1\"]"));
+            continue;
+        }
         // As requests and routes ask for it.
         let Some(name) = HostName::new(text.text.as_bytes()) else {
             findings.error(

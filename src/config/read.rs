@@ -248,6 +248,16 @@ impl<'d> Entry<'d> {
         Entry { key: self.key, node: Node::Value(value), span }
     }
 
+    /// What its key would be, were the dots behind it part of a name and not tables in tables.
+    pub fn dotted_key(&self) -> Option<String> {
+        let (mut name, mut node) = (self.key.to_owned(), self.node);
+        while let Some((key, item)) = node.table().and_then(|table| table.iter().next()) {
+            name = format!("{name}.{key}");
+            node = Node::of(item);
+        }
+        (name != self.key).then_some(name)
+    }
+
     /// A list of strings, or one.
     pub fn texts(&self, findings: &mut Findings) -> Vec<Text<'d>> {
         self.values(findings).iter().filter_map(|entry| entry.text(findings)).collect()

@@ -192,6 +192,12 @@ fn mistakes_in_the_form_of_the_file() {
     expect("[admin]\nlisten = \"here\"", (2, 10), "an address and port", "");
     expect("[identity]\ndomains = [\"sip:x\"]", (2, 12), "not a host name", "sip.example.net");
     expect("[hosts]\na = \"b\"", (2, 5), "«b» is not an IP address", "");
+    expect(
+        "[hosts]\na.b.example = [\"10.0.0.1\"]",
+        (2, 1),
+        "«a.b.example» is a name in quotes",
+        "write \"a.b.example\" = [",
+    );
     let twice = |name: &str| format!("[hosts]\n\"a.example\" = [\"10.0.0.1\"]\n\"{name}\" = [\"10.0.0.2\"]");
     expect(&twice("A.example"), (3, 1), "«A.example» stands in [hosts] already", "in one list");
     expect(&twice("a.example."), (3, 1), "«a.example.» stands in [hosts] already", "in one list");
