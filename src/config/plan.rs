@@ -133,6 +133,10 @@ fn cores(entry: &Entry<'_>, findings: &mut Findings) -> Vec<usize> {
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     let mut cores = Vec::new();
     for entry in entry.values(findings) {
+        if entry.is_text() {
+            findings.error(entry.span, "`cores` holds numbers, not text", "write each core: cores = [0, 1]");
+            continue;
+        }
         let Some(core) = entry.number(0..4096, findings).and_then(|n| usize::try_from(n).ok()) else {
             continue;
         };

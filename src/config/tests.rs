@@ -185,6 +185,7 @@ fn mistakes_in_the_form_of_the_file() {
         "core 4095 is not one that this process may use",
         "allowed are",
     );
+    expect("[engine]\ncores = \"0-1\"", (2, 9), "`cores` holds numbers, not text", "cores = [0, 1]");
     let own = core_affinity::get_core_ids().unwrap()[0].id;
     let twice = format!("[engine]\ncores = [{own}, {own}]");
     let second = "cores = [, ".len() + own.to_string().len() + 1;
