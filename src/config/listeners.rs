@@ -366,6 +366,14 @@ fn advertised_text(
     port: u16,
     findings: &mut Findings,
 ) -> Option<Advertise> {
+    if let Some(address) = behind_scheme(text.text) {
+        let message = format!(
+            "«{}» is a URI: what is advertised is an address or a name, and perhaps a port",
+            text.text
+        );
+        findings.error(text.span.clone(), message, format!("write \"{address}\""));
+        return None;
+    }
     let parts = host_port(text.text, text, findings)?;
     let port = parts.port.unwrap_or(port);
     match parts.host.parse::<IpAddr>() {
@@ -383,6 +391,12 @@ fn advertised_text(
             host_name(&host, findings).map(|name| Advertise::new(to, &name, port))
         }
     }
+}
+
+/// What follows `sip:` or `sips:`. A host may be called so, and a port follow.
+fn behind_scheme(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once(':').filter(|(scheme, _)| matches!(*scheme, "sip" | "sips"))?;
+    rest.parse::<u16>().is_err().then_some(rest)
 }
 
 /// Which addresses are meant.

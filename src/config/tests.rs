@@ -317,6 +317,10 @@ fn mistakes_in_listeners() {
         "cannot be advertised",
         "",
     );
+    let says = |address: &str| listener(&format!("bind = \"udp:10.0.0.4:7\"\nadvertise = \"{address}\""));
+    expect(&says("sip:1.2.3.4:5070"), (4, 13), "«sip:1.2.3.4:5070» is a URI", "write \"1.2.3.4:5070\"");
+    expect(&says("sips:sip.example.net"), (4, 13), "is a URI", "write \"sip.example.net\"");
+    good(&format!("{PUBLIC}{}", says("sip:5070")));
     expect(&listener("bind = \"udp:10.0.0.4:7\"\nmark = 0"), (4, 8), "`mark` must be from 1", "");
     expect(&listener("bind = \"udp:10.0.0.4:7\"\nadvertize = \"x\""), (4, 1), "unknown key", "`advertise`");
     expect(&listener("bind = \"udp:10.0.0.99:5060\""), (3, 8), "no interface of this host has 10.0.0.99", "");
