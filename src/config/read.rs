@@ -5,7 +5,7 @@ use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 use std::time::Duration;
 
-use strsim::levenshtein;
+use strsim::osa_distance;
 use toml_edit::{Array, ArrayOfTables, Item, Table, TableLike, Value};
 
 use super::diagnostic::Findings;
@@ -63,7 +63,9 @@ impl<'d> Section<'d> {
 
     /// The value of a key, if it is there.
     pub fn take(&mut self, key: &'static str) -> Option<Entry<'d>> {
-        self.taken.push(key);
+        if !self.taken.contains(&key) {
+            self.taken.push(key);
+        }
         let (key, item) = self.table.get_key_value(key)?;
         let span = item.span().or_else(|| key.span()).unwrap_or_else(|| self.span.clone());
         Some(Entry { key: key.get(), node: Node::of(item), span })
@@ -102,10 +104,10 @@ impl<'d> Section<'d> {
     }
 }
 
-/// The known keys that one may stand for, as they are to be written: that with a slip of the pen in every third letter at most, else
-/// those of which it is a word.
+/// The known keys that one may stand for, as they are to be written: that with a slip of the pen in every third letter at most (two
+/// letters that changed places are one), else those of which it is a word.
 fn meant(key: &str, known: &[&str]) -> Vec<String> {
-    let slips = |known: &&&str| levenshtein(known, key);
+    let slips = |known: &&&str| osa_distance(known, key);
     let nearest = known.iter().min_by_key(slips).filter(|known| slips(known) <= (key.len() / 3).max(1));
     let has_word = |known: &&&str| known.split('_').any(|word| word == key);
     let all = nearest.map_or_else(|| known.iter().filter(has_word).collect(), |nearest| vec![nearest]);

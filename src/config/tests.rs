@@ -317,6 +317,14 @@ fn mistakes_in_listeners() {
         "cannot be advertised",
         "",
     );
+    expect(
+        &listener("bind = \"udp:10.0.0.4:7\"\nbnid = 1"),
+        (4, 1),
+        "unknown key `bnid`",
+        "did you mean `bind`?",
+    );
+    let (.., hint) = one(&listener("bind = \"udp:10.0.0.4:7\"\nxxxxxxx = 1"));
+    assert_eq!(hint.matches("device").count(), 1, "{hint}");
     let says = |address: &str| listener(&format!("bind = \"udp:10.0.0.4:7\"\nadvertise = \"{address}\""));
     expect(&says("sip:1.2.3.4:5070"), (4, 13), "«sip:1.2.3.4:5070» is a URI", "write \"1.2.3.4:5070\"");
     expect(&says("sips:sip.example.net"), (4, 13), "is a URI", "write \"sip.example.net\"");
