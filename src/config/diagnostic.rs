@@ -56,7 +56,8 @@ impl Findings {
     pub(super) fn unreadable(origin: &str, error: &io::Error) -> Self {
         let mut findings = Self::new(origin, String::new());
         let hint = match error.kind() {
-            io::ErrorKind::NotFound => "`viaduct run` without -c needs no file; README.md has some to copy",
+            // A start, a reload and other commands say so.
+            io::ErrorKind::NotFound => "put the file there; README.md has some to copy",
             io::ErrorKind::PermissionDenied => "let the user read it that Viaduct runs as",
             _ => "a configuration is a file of text: -c FILE",
         };

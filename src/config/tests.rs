@@ -117,6 +117,13 @@ reject = 403
 }
 
 #[test]
+fn a_file_that_is_absent_is_told_of_alike_by_all_that_read_it() {
+    let findings = load(std::path::Path::new("/no/such/viaduct.toml"), &fib()).err().unwrap();
+    assert!(findings.to_string().contains("put the file there"), "{findings}");
+    assert!(!findings.to_string().contains("viaduct run"), "{findings}");
+}
+
+#[test]
 fn an_operator_sees_the_place_and_the_remedy() {
     let text = format!("[egress]\nneerest = false\n\n{PUBLIC}");
     let findings = from_str("viaduct.toml", &text, &fib()).err().unwrap();
