@@ -115,6 +115,13 @@ fn a_running_process_tells_what_comes_and_goes_and_says_it_once() {
     viaduct.stop();
 }
 
+#[test]
+fn a_file_without_a_route_is_warned_of() {
+    let world = World::new();
+    let (code, all) = found(&Home::new(LISTENERS), &world);
+    assert_eq!((code, all), (0, BTreeSet::from([finding("no-route", "warning", "")])));
+}
+
 /// A name with dots may be a VLAN's, which may come later.
 #[test]
 fn that_no_listener_is_served_is_an_error_of_the_log() {

@@ -87,6 +87,9 @@ struct Checked {
 const KEY_FILE: &str = "the user that Viaduct runs as owns the file, and alone; where there is none, `run` makes it, in a \
      folder that this user may write to";
 
+/// What to write where there is no route.
+const NO_ROUTE: &str = "write [[route]] with `to`: to = \"sip:10.0.0.100:5060\", or to = \"request-uri\"; README.md has some to copy";
+
 /// Looks at the key file; false: the configuration is not used with it.
 fn hold_keys(plan: &Plan, places: &Places, findings: &mut Findings) -> bool {
     let place = || places.keys.clone();
@@ -113,6 +116,11 @@ impl Checked {
             Err(findings) => return Self { plan: None, findings, sockets: None },
         };
         let Loaded { plan, warnings: mut findings, places } = loaded;
+        if plan.rules.is_empty() {
+            findings
+                .warn(0..0, "there is no route, so every request outside of a dialog is refused", NO_ROUTE)
+                .code("no-route");
+        }
         let is_used = hold_keys(&plan, &places, &mut findings);
         let sockets = (is_used && args.sockets).then(|| sockets::examine(&plan, &places, &mut findings));
         Self { plan: is_used.then_some(plan), findings, sockets }
