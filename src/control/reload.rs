@@ -12,6 +12,7 @@ use super::certificates;
 use super::error::Error;
 use super::listeners;
 use super::load::{InUse, Loaded, load};
+use super::start::counted;
 use super::states::States;
 use super::supervisor::Control;
 use crate::plan::{Engine, Plan, expand};
@@ -81,7 +82,7 @@ impl Control {
                 tracing::error!("reload refused, nothing has changed:\n{error}");
             }
         }
-        self.manager.ready(&format!("{} listeners", self.parts.plan.listeners.len()));
+        self.manager.ready(&counted(self.parts.plan.listeners.len(), "listener"));
         if let Some(reply) = self.reloads.replies.pop_front().flatten() {
             // Whoever asked may have gone meanwhile.
             let _ = reply.send(result);

@@ -134,8 +134,12 @@ fn open_sockets(plan: &mut Plan, shards: usize) -> Result<(Sockets<Socket>, Refu
 /// Tells the service manager, if this is its process, that all is up.
 fn ready(owns_process: bool, plan: &Plan, cores: usize) -> ServiceManager {
     let manager = ServiceManager::new(owns_process);
-    manager.ready(&format!("{} listeners on {cores} cores", plan.listeners.len()));
+    manager.ready(&format!("{} on {}", counted(plan.listeners.len(), "listener"), counted(cores, "core")));
     manager
+}
+
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Answers at the admin address, if there is one; says which it is.
@@ -198,9 +202,10 @@ fn too_few_files(plan: &Plan, shards: u64, limit: u64) -> Option<String> {
     let left = limit.saturating_sub(sockets);
     (left < connections).then(|| {
         format!(
-            "the limit of open files ({limit}) is reached before [tcp] connections ({connections} on {shards} cores) is: \
+            "the limit of open files ({limit}) is reached before [tcp] connections ({connections} on {}) is: \
              {left} are left for them, and what more comes is not taken; LimitNOFILE={} in the unit (ulimit -Hn), or \
              fewer connections",
+            counted(shards as usize, "core"),
             (sockets + connections).next_power_of_two()
         )
     })
@@ -294,5 +299,8 @@ mod tests {
         assert_eq!(too_few_files(&both, 2, needed), None);
         let text = too_few_files(&both, 2, needed - 1).unwrap();
         assert!(text.contains("1999 are left for them") && text.contains("LimitNOFILE=4096"), "{text}");
+        assert!(text.contains("(2000 on 2 cores)"), "{text}");
+        let text = too_few_files(&both, 1, 0).unwrap();
+        assert!(text.contains("(1000 on 1 core)"), "{text}");
     }
 }
