@@ -7,12 +7,6 @@ use super::worker::{Arrival, Worker};
 use crate::dns::Question;
 use crate::drop_reason::DropReason;
 
-/// Where an INVITE waits, and how long already.
-enum Place {
-    ForKernel(Stay),
-    ForName(Question, Stay),
-}
-
 impl<S, H: Handler> Worker<S, H> {
     /// Whether this is a CANCEL that waits behind its INVITE, whatever would become of it by itself, and whoever else may wait: it is
     /// decided about once that one has gone. There is one for each, so that it has an end.
@@ -35,15 +29,12 @@ impl<S, H: Handler> Worker<S, H> {
             return true;
         }
         let is_first = arrival.stay.has_waited() || self.cancels_of(transaction).next().is_none();
-        let Some(place) = self.place_of_invite(transaction).filter(|_| is_first) else { return false };
-        match place {
-            // So that both are taken out at the same time, one behind the other.
-            Place::ForKernel(stay) => {
-                self.keep_for_kernel(self.parked(arrival, transaction, stay), arrival);
-            }
-            Place::ForName(question, stay) => {
-                self.keep_for_name(question, self.parked(arrival, transaction, stay), arrival);
-            }
+        let Some((name, stay)) = self.stay_of_invite(transaction).filter(|_| is_first) else { return false };
+        // So that both are taken out at the same time, one behind the other.
+        let parked = self.parked(arrival, transaction, stay);
+        match name {
+            Some(question) => self.keep_for_name(question, parked, arrival),
+            None => self.keep_for_kernel(parked, arrival),
         }
         true
     }
@@ -53,14 +44,14 @@ impl<S, H: Handler> Worker<S, H> {
         all.filter(move |parked| parked.transaction == transaction && is_cancel(&parked.bytes))
     }
 
-    fn place_of_invite(&self, transaction: u64) -> Option<Place> {
+    /// For which name an INVITE waits, if for any, and how long already.
+    fn stay_of_invite(&self, transaction: u64) -> Option<(Option<Question>, Stay)> {
         let is_it = |parked: &Parked| parked.transaction == transaction && !is_cancel(&parked.bytes);
-        let for_kernel = self.parking.all().find(|parked| is_it(parked));
-        let for_kernel = for_kernel.map(|parked| Place::ForKernel(parked.stay));
-        for_kernel.or_else(|| {
-            let (question, parked) = self.waiting.all().find(|(_, parked)| is_it(parked))?;
-            Some(Place::ForName(*question, parked.stay))
-        })
+        if let Some(parked) = self.parking.all().find(|parked| is_it(parked)) {
+            return Some((None, parked.stay));
+        }
+        let (question, parked) = self.waiting.all().find(|(_, parked)| is_it(parked))?;
+        Some((Some(*question), parked.stay))
     }
 }
 

@@ -257,7 +257,10 @@ impl Transactions {
             self.table.arm_server(server);
             return None;
         }
-        let own = if self.table.clients.get(client)?.machine.is_unwanted() { Own::Terminated } else { own };
+        // Who says nothing has its 408: "If there are no final responses in the context, the proxy MUST send a 408 (Request
+        // Timeout) response to the server transaction" (§16.7 step 6).
+        let is_ended = own != Own::TimedOut && self.table.clients.get(client)?.machine.is_unwanted();
+        let own = if is_ended { Own::Terminated } else { own };
         if is_silent { None } else { self.answer_by_own(server, own, now, to_tag, out) }
     }
 

@@ -48,14 +48,14 @@ fn before_anything_is_heard() {
     ends(iut);
 }
 
-/// §9.1: after 64·T1 the INVITE counts as cancelled, whatever UA2 does; its caller is told so (§9.2).
+/// §9.1: after 64·T1 the INVITE counts as cancelled, whatever UA2 does.
 fn no_487(provisional: Option<&str>) {
     let (mut iut, got, _) = cancelled(provisional);
     if provisional.is_none() {
         iut.by_inside(UA2, &response(&got, "180 Ringing", "ua2"));
     }
     let sent = iut.pass(64 * T1_MS + LATE_MS);
-    only(&sent, UA1, "SIP/2.0 487 ");
+    only(&sent, UA1, "SIP/2.0 408 ");
     ends(iut);
 }
 
@@ -63,7 +63,7 @@ fn nothing_is_ever_heard() {
     let (mut iut, _, _) = cancelled(None);
     let sent = iut.pass(64 * T1_MS + LATE_MS);
     none(&sent, UA2, "CANCEL");
-    only(&sent, UA1, "SIP/2.0 487 ");
+    only(&sent, UA1, "SIP/2.0 408 ");
     ends(iut);
 }
 

@@ -288,7 +288,7 @@ fn our_cancel_is_sent_again_until_it_is_answered() {
     // The 487 never comes: §9.1, 64·T1 later the INVITE is taken for cancelled.
     let sent = world.pass(32_000);
     assert_eq!(sent.first().map(|sent| sent.what), Some(What::Final));
-    assert!(sent[0].text.starts_with("SIP/2.0 487 "), "{}", sent[0].text);
+    assert!(sent[0].text.starts_with("SIP/2.0 408 "), "{}", sent[0].text);
 }
 
 #[test]
