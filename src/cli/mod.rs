@@ -4,6 +4,7 @@
 //! [`USAGE`], [`CONFIGURATION`].
 
 mod admin;
+mod as_user;
 pub mod check;
 pub mod completions;
 pub mod demo;

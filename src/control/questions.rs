@@ -31,7 +31,7 @@ impl Control {
             // Another message has asked the same, and the answer is out.
             return false;
         }
-        let answer = match netlink::ask(query) {
+        let answer = match netlink::ask(query, self.parts.fib.uid()) {
             // The snapshot would have the message wait for ever.
             Ok(Answer::AskKernel) => Answer::No(NoRoute::Unreachable),
             Ok(answer) => answer,

@@ -249,6 +249,16 @@ impl Fib {
         }
     }
 
+    /// Of the user whose sockets it answers for: rules may go by that (`uidrange`).
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Some rule is for some users' packets only (`uidrange`).
+    pub fn goes_by_user(&self) -> bool {
+        self.v4.rules.go_by_user() || self.v6.rules.go_by_user()
+    }
+
     fn flow<A>(&self, query: &Query, dst: A, src: Option<A>) -> Flow<A> {
         let vrf = self.links.is_vrf(query.oif);
         Flow {

@@ -167,6 +167,11 @@ fn holds_port(ports: Ports, port: u16) -> bool {
 }
 
 impl<P: Net> Rules<P> {
+    /// Some rule is for some users only.
+    pub fn go_by_user(&self) -> bool {
+        self.rules.iter().any(|rule| rule.uids.is_some())
+    }
+
     /// Compiles the rules of one family; they must be in the kernel's order.
     pub fn new<'s>(
         specs: impl Iterator<Item = &'s spec::Rule>,

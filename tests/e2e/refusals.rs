@@ -108,6 +108,43 @@ fn explain_says_what_happens() {
     assert!(answer["via"].as_str().is_some_and(|via| via.contains("10.0.0.4:5060")), "{answer}");
 }
 
+/// Rules may go by the user whose sockets send: then the one who asks is not the one that is meant.
+#[test]
+fn who_runs_viaduct_may_be_another_than_who_asks() {
+    const USER: &str = "1234";
+    let world = World::new();
+    // Where only some users are known (user namespaces), the kernel takes no such rule.
+    for family in ["-4", "-6"] {
+        world.ip(&format!("{family} rule add uidrange {USER}-{USER} prohibit"));
+    }
+    let asked = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_viaduct"));
+        command.args(words);
+        world.inside(|| crate::program::output(&mut command)).expect("viaduct runs")
+    };
+    for destination in ["10.0.0.100", "fd00:6::100"] {
+        for (user, kind) in [(USER, "prohibit"), ("root", "unicast")] {
+            let output = asked(&["routes", "get", destination, "--user", user, "--compare", "--json"]);
+            assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+            let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+            assert_eq!((&answer["kind"], &answer["agree"]), (&kind.into(), &true.into()), "{answer}");
+        }
+    }
+    let nobody = asked(&["routes", "get", "10.0.0.100", "--user", "no-such-user"]);
+    assert_eq!(nobody.status.code(), Some(2), "{}", said(&nobody));
+
+    let home = Home::new(&format!("{LISTENERS}{RELAY}"));
+    let explain =
+        ["explain", "--ruri", "sip:a@10.0.0.100", "--source", "1.2.3.100:5060", "--listener", "public"];
+    let here = said(&home.command(&world, &explain));
+    assert!(
+        here.contains("this is asked as user 0: --user says another") && here.contains("private"),
+        "{here}"
+    );
+    let there = said(&home.command(&world, &[&explain[..], &["--user", USER]].concat()));
+    assert!(there.contains("500") && !there.contains("--user says another"), "{there}");
+}
+
 #[test]
 fn routes_get_agrees_with_the_kernel() {
     let world = World::new();

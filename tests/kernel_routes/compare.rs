@@ -37,7 +37,7 @@ const PORT_LEFT_OUT: &str =
 /// Asks both.
 pub fn compare(policy: &Policy, fib: &Fib, query: &Query) -> Verdict {
     let ours = fib.lookup(query);
-    let kernels = netlink::ask(query).unwrap_or_else(|error| panic!("{error}"));
+    let kernels = netlink::ask(query, fib.uid()).unwrap_or_else(|error| panic!("{error}"));
     let known = match netlink::compare(fib, query, kernels) {
         Comparison::Agree => None,
         // There a socket does as RTM_GETROUTE does.
@@ -72,7 +72,7 @@ fn kernels_own_ways(
     let asked_again = |step: &Step| matches!(step, Step::AskedAgain { .. });
     if query.sport != 0 && fib.lookup_traced(query).1.iter().any(asked_again) {
         let without = Query { sport: 0, ..*query };
-        let kernels = netlink::ask(&without).unwrap_or_else(|error| panic!("{error}"));
+        let kernels = netlink::ask(&without, fib.uid()).unwrap_or_else(|error| panic!("{error}"));
         if netlink::compare(fib, &without, kernels) == Comparison::Agree {
             return Some(PORT_LEFT_OUT);
         }

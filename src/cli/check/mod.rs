@@ -13,9 +13,10 @@ use annotate_snippets::Renderer;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
+use super::as_user::AsUser;
 use super::{CONFIGURATION, FAILED, output};
 use crate::config::{self, Findings, Loaded, Places, Severity};
-use crate::control::{self, netlink};
+use crate::control;
 use crate::egress::View;
 use crate::fib::Fib;
 use crate::group::Member;
@@ -52,6 +53,9 @@ pub struct Args {
     /// Also try whether the sockets can be had here and now, which disturbs nobody
     #[arg(long)]
     pub sockets: bool,
+    /// Whose sockets are meant
+    #[command(flatten)]
+    pub user: AsUser,
     /// Findings as JSON on standard output
     #[arg(long)]
     pub json: bool,
@@ -59,7 +63,7 @@ pub struct Args {
 
 /// Prints the findings; 0 ok, 78 not; 1: a socket that is needed cannot be had.
 pub fn execute(args: Args) -> ExitCode {
-    let fib = match netlink::dump(0) {
+    let fib = match args.user.dump(0) {
         Ok(fib) => fib,
         Err(error) => {
             output::tell(format_args!("viaduct check: {error}"));

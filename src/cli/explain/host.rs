@@ -37,9 +37,10 @@ impl Hosts {
     /// Reads the kernel's routing, the configuration and its keys, and makes the changes.
     pub fn new(args: &Args) -> Result<Self, Failure> {
         let mut notes = Vec::new();
-        let host = netlink::read(1).map_err(|error| Failure(FAILED, error.to_string()))?;
+        let host = args.user.read(1).map_err(|error| Failure(FAILED, error.to_string()))?;
         let mut host = host.rib();
         let fib = host.fib(1);
+        notes.extend(args.user.note(&fib));
         let plan = plan(args, &fib).map_err(|findings| {
             Failure(CONFIGURATION, format!("the configuration has errors\n{findings}"))
         })?;
@@ -83,7 +84,9 @@ pub fn told(snapshot: &Snapshot, incoming: &Incoming<'_>) -> Option<Snapshot> {
         let mut state = State::with_pins(1, known, 1);
         proxy::handle(&mut state, known, incoming, Now(0), &mut out);
         let Some((_, NoEgress::AskKernel(query))) = state.take_no_egress() else { break };
-        let Some(fib) = netlink::ask(&query).ok().and_then(|answer| known.fib.with_answer(&query, answer))
+        let Some(fib) = netlink::ask(&query, known.fib.uid())
+            .ok()
+            .and_then(|answer| known.fib.with_answer(&query, answer))
         else {
             break;
         };

@@ -33,6 +33,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::as_user::AsUser;
 use super::output;
 use super::what_if::Change;
 use crate::net::{Now, canonical};
@@ -121,6 +122,8 @@ pub struct Args {
     /// A destination that --what-if holds against the change, by the automatic choice; may be repeated
     #[arg(long, value_name = "IP[:PORT]", requires = "what_if")]
     dst: Vec<Destination>,
+    #[command(flatten)]
+    user: AsUser,
     /// Print JSON
     #[arg(long)]
     json: bool,

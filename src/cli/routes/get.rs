@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
+use super::super::as_user::AsUser;
 use super::super::{FAILED, USAGE, output};
 use super::destination;
 use crate::control::netlink::{self, Comparison, compare};
@@ -28,6 +29,7 @@ Examples:
   viaduct routes get 10.0.0.100
   viaduct routes get 10.0.0.100 --from 10.0.0.4 --sport 5060 --mark 7
   viaduct routes get fe80::1 --oif eth0
+  viaduct routes get 10.0.0.100 --user viaduct
   viaduct routes get 2001:db8::1 --compare --json | jq .agree
 
 Exit codes:
@@ -55,6 +57,8 @@ pub struct Get {
     /// Destination port, for rules with `dport`
     #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
     dport: u16,
+    #[command(flatten)]
+    user: AsUser,
     /// Ask the kernel too (RTM_GETROUTE), and fail if it says something else
     #[arg(long)]
     compare: bool,
@@ -126,7 +130,7 @@ impl fmt::Display for Failure {
 }
 
 fn answer(get: &Get) -> Result<Report, Failure> {
-    let fib = netlink::dump(1).map_err(Failure::Netlink)?;
+    let fib = get.user.dump(1).map_err(Failure::Netlink)?;
     let oif = match &get.oif {
         None => 0,
         Some(name) => fib.link_index(name).ok_or_else(|| Failure::NoSuchDevice {
@@ -148,7 +152,7 @@ fn answer(get: &Get) -> Result<Report, Failure> {
     }
     let (answer, steps) = fib.lookup_traced(&query);
     let kernel = if get.compare {
-        let kernels = netlink::ask(&query).map_err(Failure::Netlink)?;
+        let kernels = netlink::ask(&query, fib.uid()).map_err(Failure::Netlink)?;
         Some((kernels, compare(&fib, &query, kernels)))
     } else {
         None

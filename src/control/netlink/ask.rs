@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use nix::unistd::{Uid, fchown};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::decode::{self, RouteMessage};
@@ -18,26 +19,28 @@ use crate::fib::{Answer, NoRoute, Query, Route, RouteKind};
 /// that the kernel would select (this is how hosts with source-specific routing work); then a socket is
 /// connected, without sending anything, and the route of its source is asked for.
 ///
+/// `uid`: of the user whose sockets are meant, as [`crate::fib::Fib::uid`] has it.
+///
 /// Where the kernel sends multicast or broadcast by a device without a route, the table is 0.
 ///
 /// # Errors
 ///
 /// The kernel could not be asked. That there is no route is an [`Answer::No`].
-pub fn ask(query: &Query) -> Result<Answer, Error> {
+pub fn ask(query: &Query, uid: u32) -> Result<Answer, Error> {
     let mut requester = Requester::open()?;
-    let first = ask_with(&mut requester, query)?;
+    let first = ask_with(&mut requester, query, uid)?;
     let (Answer::No(_), IpAddr::V6(_), None) = (first, query.dst, query.src) else { return Ok(first) };
-    match connected_source(query) {
-        Ok(source) => ask_with(&mut requester, &Query { src: Some(source), ..*query }),
+    match connected_source(query, uid) {
+        Ok(source) => ask_with(&mut requester, &Query { src: Some(source), ..*query }, uid),
         Err(_) => Ok(first),
     }
 }
 
 /// Asks twice: for the route that the packet takes, and for the prefix in the table that it matched.
-pub fn ask_with(requester: &mut Requester, query: &Query) -> Result<Answer, Error> {
+pub fn ask_with(requester: &mut Requester, query: &Query, uid: u32) -> Result<Answer, Error> {
     // IPv6 names the table that it found anyway.
     let name_table = if query.dst.is_ipv4() { RTM_F_LOOKUP_TABLE } else { 0 };
-    let taken = match exchange(requester, query, name_table)? {
+    let taken = match exchange(requester, request(query, uid, name_table))? {
         Ok(taken) => taken,
         Err(errno) => return Ok(Answer::No(refusal(errno))),
     };
@@ -59,7 +62,8 @@ pub fn ask_with(requester: &mut Requester, query: &Query) -> Result<Answer, Erro
     let Some(source) = query.src.or(taken.route.preferred_source) else {
         return Ok(Answer::No(NoRoute::NoSource));
     };
-    let matched = exchange(requester, query, name_table | RTM_F_FIB_MATCH)?.ok().map(|matched| matched.route);
+    let matched = exchange(requester, request(query, uid, name_table | RTM_F_FIB_MATCH))?.ok();
+    let matched = matched.map(|matched| matched.route);
     Ok(Answer::Route(Route {
         kind,
         table: matched.as_ref().map_or(0, |matched| matched.table),
@@ -74,14 +78,10 @@ const RTM_F_LOOKUP_TABLE: u32 = 0x1000;
 const RTM_F_FIB_MATCH: u32 = 0x2000;
 
 /// The outer error: the kernel could not be asked; the inner one: its errno.
-fn exchange(
-    requester: &mut Requester,
-    query: &Query,
-    flags: u32,
-) -> Result<Result<RouteMessage, i32>, Error> {
+fn exchange(requester: &mut Requester, request: Request) -> Result<Result<RouteMessage, i32>, Error> {
     let object = Object::Routes;
     let mut answer = None;
-    let end = requester.ask(object, request(query, flags), |message| {
+    let end = requester.ask(object, request, |message| {
         answer = decode::route(message)?;
         Some(())
     })?;
@@ -95,11 +95,12 @@ fn exchange(
     }
 }
 
-fn request(query: &Query, flags: u32) -> Request {
+fn request(query: &Query, uid: u32, flags: u32) -> Request {
     const DST: u16 = 1;
     const SRC: u16 = 2;
     const OIF: u16 = 4;
     const MARK: u16 = 16;
+    const UID: u16 = 25;
     const IP_PROTO: u16 = 27;
     const SPORT: u16 = 28;
     const DPORT: u16 = 29;
@@ -116,6 +117,7 @@ fn request(query: &Query, flags: u32) -> Request {
     if query.mark != 0 {
         request = request.attribute(MARK, &query.mark.to_ne_bytes());
     }
+    request = request.attribute(UID, &uid.to_ne_bytes());
     request = request.attribute(IP_PROTO, &[query.protocol]);
     for (kind, port) in [(SPORT, query.sport), (DPORT, query.dport)] {
         if port != 0 {
@@ -141,12 +143,13 @@ fn refusal(errno: i32) -> NoRoute {
 /// # Errors
 ///
 /// Those of the socket; a mark needs `CAP_NET_ADMIN`, or `CAP_NET_RAW` since Linux 5.17, and so does a
-/// protocol other than UDP.
-fn connected_source(query: &Query) -> io::Result<IpAddr> {
+/// protocol other than UDP; to give it to another user takes `CAP_CHOWN`.
+fn connected_source(query: &Query, uid: u32) -> io::Result<IpAddr> {
     let domain = if query.dst.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let protocol = Protocol::from(i32::from(query.protocol));
     let kind = if protocol == Protocol::UDP { Type::DGRAM } else { Type::RAW };
     let socket = Socket::new(domain, kind, Some(protocol))?;
+    fchown(&socket, Some(Uid::from_raw(uid)), None)?;
     if query.mark != 0 {
         socket.set_mark(query.mark)?;
     }

@@ -116,13 +116,13 @@ pub fn parts(requester: &mut Requester) -> Result<Parts, Error> {
         let decode = of_family(family, decode::rule);
         list(requester, Object::Rules, rules(family), decode, |rule| parts.rules.push(rule))?;
     }
-    parts.merged = local_is_merged(requester)?;
+    parts.merged = local_is_merged(requester, parts.uid)?;
     Ok(parts)
 }
 
 /// As long as no rule was ever added, the kernel says that table main delivers to 127.0.0.1.
-fn local_is_merged(requester: &mut Requester) -> Result<bool, Error> {
-    let answer = ask_with(requester, &Query::to(Ipv4Addr::LOCALHOST.into()))?;
+fn local_is_merged(requester: &mut Requester, uid: u32) -> Result<bool, Error> {
+    let answer = ask_with(requester, &Query::to(Ipv4Addr::LOCALHOST.into()), uid)?;
     Ok(matches!(answer, Answer::Route(route) if route.table == TABLE_MAIN))
 }
 
