@@ -27,7 +27,7 @@ use budget::{Budget, Output, output};
 #[command(after_help = "\
 Prints what it is going to do and how long that takes, then runs each part as a program of its own: most build network
 namespaces. A part that fails does not keep the next from running. After each part the folder holds results.json, report.md, plots
-and histograms, with the figures of all parts: ratios of the comparison, instructions and times of pieces of code (`micro`), what is
+and histograms (while it runs, and where it is interrupted, what it has so far is in NAME.part there), with the figures of all parts: ratios of the comparison, instructions and times of pieces of code (`micro`), what is
 left under overload (`calls`, by 0.4 of a core, which takes root). Exit code 0: each part met what its help says that it holds
 itself to.
 
@@ -252,15 +252,14 @@ impl Step {
     /// Its own progress goes to the terminal, its results into `results`; names the plots and histograms that it brought. After so long it is
     /// ended.
     fn run(&self, args: &Args, at_most: Option<Duration>, results: &mut Results) -> io::Result<Vec<String>> {
-        // What an earlier run left in its folder would be none of this one's.
-        let folder = Folder::new()?;
+        let folder = PartFolder::new(&args.out, self.name)?;
         let told = Folder::new()?;
         let (variable, why) = died::word(told.path());
         let mut program = Command::new(std::env::current_exe()?);
         let words = self.words(args);
         program.args(&words).env(variable, &why);
         if self.writes {
-            program.arg("--out").arg(folder.path());
+            program.arg("--out").arg(&folder.0);
         } else {
             program.arg("--json");
         }
@@ -270,7 +269,7 @@ impl Step {
         let said = serde_json::from_slice(&stdout).unwrap_or(Value::Null);
         let mut plots = Vec::new();
         if self.writes {
-            match take_in(&args.out, folder.path(), results) {
+            match take_in(&args.out, &folder.0, results) {
                 Ok(brought) => plots = brought,
                 Err(error) => _ = results.skipped.insert(self.name.to_owned(), error.to_string()),
             }
@@ -291,6 +290,27 @@ impl Step {
         let part = Part { command, seconds, passed, why: why.filter(|_| !passed), said };
         results.parts.insert(self.name.to_owned(), part);
         Ok(plots)
+    }
+}
+
+/// Where a part leaves its files until they are taken in; what is interrupted before that stays.
+struct PartFolder(PathBuf);
+
+impl PartFolder {
+    fn new(out: &Path, name: &str) -> io::Result<Self> {
+        let folder = out.join(format!("{name}.part"));
+        // What an earlier run left there would be none of this one's.
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(results::named(&folder, &error)),
+            _ => Ok(Self(folder)),
+        }
+    }
+}
+
+impl Drop for PartFolder {
+    fn drop(&mut self) {
+        // Empty where the part writes none.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -383,6 +403,22 @@ mod tests {
         assert!(quick <= QUICK_PLANNED_S, "{quick} s, and machines differ");
         assert_eq!(args.limit(), Some(Duration::from_secs(QUICK_S)));
         assert_eq!(PLAN.len(), args.plan().len(), "no part is left out beforehand");
+    }
+
+    #[test]
+    fn a_parts_folder_begins_empty_and_ends_with_the_part() {
+        let out = tempfile::tempdir().unwrap();
+        let folder = out.path().join("compare.part");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(FILE), "of an earlier run").unwrap();
+        let part = PartFolder::new(out.path(), "compare").unwrap();
+        assert!(part.0 == folder && !folder.exists());
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(FILE), "of this one").unwrap();
+        drop(part);
+        assert!(!folder.exists());
+        fs::write(&folder, "no folder").unwrap();
+        assert!(PartFolder::new(out.path(), "compare").err().unwrap().to_string().contains("compare.part: "));
     }
 
     #[test]
