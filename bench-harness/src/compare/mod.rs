@@ -100,7 +100,7 @@ What is known after each round stands in the folder of --out already, if the run
 Passes (exit code 0) when Viaduct lost nothing of all loads but `saturation` and `knee`, nothing had to be sent again, and no subject died.
 
 Needs root (or user namespaces, then without system calls), two cores, and a quiet machine. With the windows' usual
-length nine rounds of all subjects take about half an hour.
+length nine rounds of all subjects take about an hour (it says how long first).
 
 Examples:
   bench-harness compare
