@@ -27,9 +27,9 @@ use budget::{Budget, Output, output};
 #[command(after_help = "\
 Prints what it is going to do and how long that takes, then runs each part as a program of its own: most build network
 namespaces. A part that fails does not keep the next from running. After each part the folder holds results.json, report.md, plots
-and histograms (while it runs, and where it is interrupted, what it has so far is in NAME.part there), with the figures of all parts: ratios of the comparison, instructions and times of pieces of code (`micro`), what is
-left under overload (`calls`, by 0.4 of a core, which takes root). Exit code 0: each part met what its help says that it holds
-itself to.
+and histograms, with the figures of all parts: ratios of the comparison, instructions and times of pieces of code (`micro`), what is
+left under overload (`calls`, by 0.4 of a core, which takes root). While a part runs, and where it is interrupted, what it has so
+far is in NAME.part there. Exit code 0: each part met what its help says that it holds itself to.
 
 --quick has fewer and shorter windows, coarser searches and smaller tables of everything, and ends within five minutes: planned
 is little more than half of that, for slow machines. A part that does not fit into what is left of them, as this machine keeps
@@ -327,7 +327,7 @@ fn take_in(out: &Path, folder: &Path, results: &mut Results) -> io::Result<Vec<S
         let name = entry?.file_name().to_string_lossy().into_owned();
         if name.ends_with(".svg") || name.ends_with(".hgrm") {
             let to = out.join(&name);
-            fs::copy(folder.join(&name), &to).map_err(|error| results::named(&to, &error))?;
+            fs::rename(folder.join(&name), &to).map_err(|error| results::named(&to, &error))?;
             brought.push(name);
         }
     }

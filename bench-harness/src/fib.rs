@@ -57,7 +57,7 @@ pub fn execute(args: &Args) -> io::Result<bool> {
         }
         for draw in DRAWS {
             let mut lookup = Lookup::over(&fib, draw, &nets, &mut random);
-            rows.push((family, draw, timing::spread(&mut lookup, timing::RUNS)));
+            rows.push((family, draw, timing::spread(&mut lookup)));
         }
     }
     bar.finish_and_clear();

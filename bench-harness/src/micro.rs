@@ -229,7 +229,7 @@ const TIMES: usize = 1000;
 pub fn execute_case(args: &CaseArgs) -> io::Result<bool> {
     let mut case = case(&args.name)?;
     if args.timed {
-        say!("{}", timing::spread(&mut *case, timing::RUNS).median)?;
+        say!("{}", timing::spread(&mut *case).median)?;
         return Ok(true);
     }
     // What is done once, such as filling caches of patterns, is none of the call's.

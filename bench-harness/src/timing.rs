@@ -9,15 +9,10 @@ use crate::measure::Spread;
 /// memory than the engine's receive buffers that are in turn, so that they are as near to the processor as there.
 const CALLS: usize = 128;
 /// Runs of one process; the median counts.
-pub const RUNS: usize = 501;
+const RUNS: usize = 501;
 
-/// Nanoseconds of one call, over so many runs, which are not none.
-pub fn spread(case: &mut dyn Case, count: usize) -> Spread {
-    Spread::of(runs(case, count)).expect("there are runs")
-}
-
-/// Nanoseconds of one call in each of so many runs.
-pub fn runs(case: &mut dyn Case, count: usize) -> Vec<f64> {
+/// Nanoseconds of one call, over many runs.
+pub fn spread(case: &mut dyn Case) -> Spread {
     // What is done once, such as filling caches of patterns, is none of the call's.
     case.prepare(CALLS);
     case.run();
@@ -27,5 +22,5 @@ pub fn runs(case: &mut dyn Case, count: usize) -> Vec<f64> {
         case.run();
         begin.elapsed().as_nanos() as f64 / CALLS as f64
     };
-    (0..count).map(run).collect()
+    Spread::of((0..RUNS).map(run).collect()).expect("there are runs")
 }

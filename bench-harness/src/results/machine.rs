@@ -28,6 +28,14 @@ pub fn here() -> Machine {
     }
 }
 
+impl Machine {
+    /// What the subjects that this project builds were built by, and how; earlier files have both in [`Machine::rustc`].
+    pub fn built_by(&self) -> String {
+        let guided = if self.guided { ", guided by a profile" } else { "" };
+        format!("{}{guided}", self.rustc)
+    }
+}
+
 /// The kernel keeps the time of interrupts apart from that of the threads they interrupt; `None`: it does not tell.
 pub fn irq_time() -> Option<bool> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

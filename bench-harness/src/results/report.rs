@@ -304,14 +304,13 @@ fn machine(text: &mut String, results: &Results) {
     let machine = &results.machine;
     let _ = writeln!(
         text,
-        "## The machine\n\n- {}, cores {:?}, {:.1} GiB, {}\n- Linux {}\n- {}{}\n- {}",
+        "## The machine\n\n- {}, cores {:?}, {:.1} GiB, {}\n- Linux {}\n- {}\n- {}",
         machine.cpu,
         machine.cores,
         machine.memory_bytes as f64 / f64::from(1 << 30),
         if machine.virtual_machine { "under a hypervisor" } else { "no hypervisor" },
         machine.kernel,
-        machine.rustc,
-        if machine.guided { ", guided by a profile" } else { "" },
+        machine.built_by(),
         match machine.irq_time {
             Some(true) => "interrupts are accounted apart from threads, in steps of 10 ms",
             Some(false) => "the time of interrupts is that of the threads that they interrupt",

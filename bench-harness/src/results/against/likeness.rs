@@ -16,7 +16,7 @@ pub fn is_same_machine(old: &Results, new: &Results) -> bool {
 /// What both have, and not the same, in words.
 pub fn differences(old: &Results, new: &Results) -> Vec<String> {
     let mut told = machines(&old.machine, &new.machine);
-    changed(&mut told, "compiler", &old.machine.rustc, &new.machine.rustc);
+    changed(&mut told, "compiler", &old.machine.built_by(), &new.machine.built_by());
     for (name, then) in &old.subjects {
         let Some(now) = new.subjects.get(name) else { continue };
         if then.configuration != now.configuration {
@@ -71,6 +71,21 @@ fn rates(results: &Results) -> BTreeMap<(Load, &str), f64> {
 mod tests {
     use super::*;
     use crate::results::model::Subject;
+
+    #[test]
+    fn a_profile_is_told_and_where_earlier_files_have_it_is_no_difference() {
+        let built = |rustc: &str, guided| {
+            let machine = Machine { rustc: rustc.into(), guided, ..Machine::default() };
+            Results { machine, ..Results::default() }
+        };
+        let [plain, guided, earlier] =
+            [built("rustc 1", false), built("rustc 1", true), built("rustc 1, guided by a profile", false)];
+        assert_eq!(
+            differences(&plain, &guided),
+            ["compiler: rustc 1 before, rustc 1, guided by a profile now"]
+        );
+        assert!(differences(&earlier, &guided).is_empty());
+    }
 
     #[test]
     fn machines_configurations_and_rates_that_differ_are_told() {
