@@ -312,7 +312,7 @@ pub const PARKED_FOR_NAME_NS: u64 = 4_000_000_000;
 pub const ADDRESSES_PER_NAME: usize = 16;
 
 /// Connections to the admin address at a time: a scraper, an operator and a probe, four times over.
-/// One more waits to be accepted.
+/// For one more the oldest one that has not asked yet is closed.
 pub const ADMIN_CONNECTIONS: usize = 12;
 
 /// Findings that are kept of one rule, or of the host with its listeners: more of one cause say no more.

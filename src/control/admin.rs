@@ -1,10 +1,12 @@
 //! The admin address: metrics and health over HTTP.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -17,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use super::monitor::{Health, Monitor};
 use crate::limits;
@@ -32,17 +34,18 @@ const INDEX: &str = "viaduct\n\n/metrics   counters for Prometheus\n/healthz   2
 
 /// Answers until the future is dropped.
 pub async fn serve(listener: TcpListener, monitor: Arc<Monitor>) {
-    let places = Arc::new(Semaphore::new(limits::ADMIN_CONNECTIONS));
+    let mut places = Places::default();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let exchange = exchange(stream, Arc::clone(&monitor));
-                tokio::spawn(async move {
-                    // A client that goes away or dawdles is no news.
-                    let _ = tokio::time::timeout(CONNECTION_PATIENCE, exchange).await;
-                    drop(place);
-                });
+                let asked = Arc::default();
+                let exchange = exchange(stream, Arc::clone(&monitor), Arc::clone(&asked));
+                // A client that goes away or dawdles is no news.
+                let task =
+                    tokio::spawn(async { drop(tokio::time::timeout(CONNECTION_PATIENCE, exchange).await) });
+                places.give(Place { asked, task });
+                // A burst of connections would else close one whose request is there before it is read.
+                tokio::task::yield_now().await;
             }
             Err(error) => {
                 tracing::warn!("the admin address cannot accept a connection: {error}");
@@ -52,11 +55,40 @@ pub async fn serve(listener: TcpListener, monitor: Arc<Monitor>) {
     }
 }
 
-fn exchange<S>(stream: S, monitor: Arc<Monitor>) -> impl Future<Output = hyper::Result<()>>
+/// The open connections, oldest first. A new one always has a place, so that whoever holds many keeps no probe waiting.
+#[derive(Default)]
+struct Places(VecDeque<Place>);
+
+struct Place {
+    /// A request has come.
+    asked: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Places {
+    fn give(&mut self, new: Place) {
+        self.0.retain(|place| !place.task.is_finished());
+        if self.0.len() >= limits::ADMIN_CONNECTIONS {
+            let idle = self.0.iter().position(|place| !place.asked.load(Relaxed));
+            if let Some(place) = self.0.remove(idle.unwrap_or(0)) {
+                place.task.abort();
+            }
+        }
+        self.0.push_back(new);
+    }
+}
+
+/// One request and its answer; no connection is kept for a second one.
+fn exchange<S>(
+    stream: S,
+    monitor: Arc<Monitor>,
+    asked: Arc<AtomicBool>,
+) -> impl Future<Output = hyper::Result<()>>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
+        asked.store(true, Relaxed);
         let response = answer(request.method(), request.uri().path(), &monitor);
         async move { Ok::<_, Infallible>(response) }
     });
@@ -159,7 +191,8 @@ pub fn try_alone(address: SocketAddr) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::UnixStream;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpStream, UnixStream};
 
     use super::*;
     use crate::control::monitor::ShardState;
@@ -169,7 +202,7 @@ mod tests {
     /// Sends a request as it stands and gives all that comes back.
     async fn ask(request: &str, monitor: Arc<Monitor>) -> String {
         let (client, server) = UnixStream::pair().unwrap();
-        let exchange = exchange(server, monitor);
+        let exchange = exchange(server, monitor, Arc::default());
         let talk = async {
             client.writable().await.unwrap();
             client.try_write(request.as_bytes()).unwrap();
@@ -253,5 +286,90 @@ mod tests {
     async fn what_is_no_http_is_answered_and_closed() {
         let answer = ask("INVITE sip:a@b SIP/2.0\r\n\r\n", Arc::new(Monitor::new(1))).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+
+    /// Well within the time that a connection may stay without a request.
+    const PROMPT: Duration = Duration::from_secs(2);
+
+    async fn served() -> SocketAddr {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, Arc::new(Monitor::new(1))));
+        address
+    }
+
+    #[tokio::test]
+    async fn a_probe_is_answered_while_others_hold_connections_without_a_request() {
+        let address = served().await;
+        let mut held = Vec::new();
+        for begun in [&b""[..], b"GET /metrics HTTP/1.1\r\nHost: vi"] {
+            for _ in 0..50 {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(begun).await.unwrap();
+                held.push(stream);
+            }
+            let probe = async {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: viaduct\r\n\r\n").await.unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                answer
+            };
+            let answer = tokio::time::timeout(PROMPT, probe).await.expect("an answer");
+            assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_of_a_burst_are_read_before_their_connections_make_room() {
+        let address = served().await;
+        // All of them are in the backlog, with what they ask, before the first one is accepted.
+        let clients: Vec<_> = (0..4 * limits::ADMIN_CONNECTIONS)
+            .map(|_| {
+                let mut stream = std::net::TcpStream::connect(address).unwrap();
+                io::Write::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\nHost: viaduct\r\n\r\n").unwrap();
+                stream.set_nonblocking(true).unwrap();
+                TcpStream::from_std(stream).unwrap()
+            })
+            .collect();
+        for mut client in clients {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.ends_with("\r\n\r\nok\n"), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_oldest_without_a_request_makes_room_and_else_the_oldest() {
+        let mut places = Places::default();
+        let mut give = |asked| {
+            let task = tokio::spawn(std::future::pending());
+            let watched = task.abort_handle();
+            places.give(Place { asked: Arc::new(AtomicBool::new(asked)), task });
+            watched
+        };
+        let given: Vec<_> = (0..limits::ADMIN_CONNECTIONS).map(|n| give(n != 3 && n != 5)).collect();
+        let mut newer = Vec::new();
+        for closed in [3, 5, 0, 1] {
+            assert!(!given[closed].is_finished());
+            newer.push(give(true));
+            tokio::task::yield_now().await;
+            let all: Vec<usize> = (0..given.len()).filter(|n| given[*n].is_finished()).collect();
+            assert_eq!(all.len(), newer.len(), "{all:?}");
+            assert!(given[closed].is_finished(), "{all:?}");
+        }
+        assert!(newer.iter().all(|place| !place.is_finished()));
+    }
+
+    #[tokio::test]
+    async fn a_connection_without_a_whole_request_is_closed() {
+        let address = served().await;
+        for begun in [&b""[..], b"GET / HTTP/1.1\r\n"] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(begun).await.unwrap();
+            let mut answer = Vec::new();
+            let closed = stream.read_to_end(&mut answer);
+            tokio::time::timeout(HEADER_PATIENCE + PROMPT, closed).await.expect("an end").unwrap();
+        }
     }
 }
