@@ -22,7 +22,8 @@ Examples:
 
 Environment:
   VIADUCT_LOG  level of the log on standard error: warn, info (the default), debug; or of a part of
-               it: viaduct::control=debug,info"
+               it: viaduct::control=debug, beside which the rest has info, or another level that is
+               written, too: viaduct::control=debug,warn"
 )]
 pub struct Args {
     /// Configuration file; without it the built-in default is used

@@ -19,7 +19,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::limits;
 
-/// Environment variable that selects levels, as `debug` or `viaduct::control=debug,info`.
+/// Environment variable that selects levels, as `debug` or `viaduct::control=debug`.
 const VARIABLE: &str = "VIADUCT_LOG";
 
 /// Device and inode of the journal's stream, as systemd.exec(5) has it. Children inherit it, whatever they write to.
@@ -44,13 +44,11 @@ pub fn install() -> io::Result<()> {
     let writer = WRITER.get_or_init(|| started);
     let terminal = io::stderr().is_terminal();
     let wish = Wish::read(&env::var(VARIABLE).unwrap_or_default());
-    let filter =
-        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse_lossy(&wish.directives);
     let lines = tracing_subscriber::fmt()
         .with_writer(|| writer.clone())
         .with_ansi(terminal && env::var_os("NO_COLOR").is_none())
         .with_target(false)
-        .with_env_filter(filter);
+        .with_env_filter(wish.filter());
     let journal = is_stream(&env::var(JOURNAL).unwrap_or_default(), io::stderr().as_fd());
     let _ = if journal { lines.without_time().try_init() } else { lines.try_init() };
     for word in wish.no_levels {
@@ -78,17 +76,22 @@ struct Wish {
 }
 
 impl Wish {
-    /// The filter takes a word that is no level for a part of the program, and shows that part and nothing else.
+    /// The filter takes a word that is no level for a part of the program, and shows that part and nothing else; of what no
+    /// directive names it shows nothing. So there always is a level for that.
     fn read(text: &str) -> Self {
-        let is_bare = |word: &&str| !word.is_empty() && !word.contains(['=', '[', ']', '{', '}']);
-        let is_no_level = |word: &&str| is_bare(word) && word.parse::<LevelFilter>().is_err();
-        let words = || text.split(',').map(str::trim);
-        let no_levels: Vec<String> = words().filter(is_no_level).map(str::to_owned).collect();
-        let mut kept: Vec<&str> = words().filter(|word| !is_no_level(word)).collect();
-        if !no_levels.is_empty() {
+        let is_bare = |word: &str| !word.is_empty() && !word.contains(['=', '[', ']', '{', '}']);
+        let is_level = |word: &str| is_bare(word) && word.parse::<LevelFilter>().is_ok();
+        let (no_levels, mut kept): (Vec<_>, Vec<_>) =
+            text.split(',').map(str::trim).partition(|word| is_bare(word) && !is_level(word));
+        if !no_levels.is_empty() || !kept.iter().any(|word| is_level(word)) {
             kept.push("info");
         }
-        Self { directives: kept.join(","), no_levels }
+        kept.retain(|word| !word.is_empty());
+        Self { directives: kept.join(","), no_levels: no_levels.into_iter().map(str::to_owned).collect() }
+    }
+
+    fn filter(&self) -> EnvFilter {
+        EnvFilter::builder().parse_lossy(&self.directives)
     }
 }
 
@@ -220,7 +223,7 @@ mod tests {
             let wish = Wish::read(text);
             (wish.directives, wish.no_levels.join("; "))
         };
-        for right in ["", "warn", "DEBUG", "off", "viaduct::control=debug,info", "[span{a,b}]=trace"] {
+        for right in ["warn", "DEBUG", "off", "viaduct::control=debug,warn", "[span{a,b}]=trace,off"] {
             assert_eq!(read(right), (right.to_owned(), String::new()));
         }
         for wrong in ["warning", "inof", "debug info"] {
@@ -228,6 +231,35 @@ mod tests {
         }
         let several = "viaduct::control=debug, warning,error";
         assert_eq!(read(several), ("viaduct::control=debug,error,info".to_owned(), "warning".to_owned()));
+    }
+
+    #[test]
+    fn what_is_not_named_keeps_its_level() {
+        let told = |text| {
+            let device = Device::default();
+            let writer = device.clone();
+            let lines = tracing_subscriber::fmt()
+                .with_writer(move || writer.clone())
+                .with_ansi(false)
+                .without_time()
+                .with_target(false)
+                .with_env_filter(Wish::read(text).filter())
+                .finish();
+            tracing::subscriber::with_default(lines, || {
+                tracing::debug!(target: "viaduct::control::names", "a");
+                tracing::debug!(target: "viaduct::shard", "b");
+                tracing::info!(target: "viaduct::shard", "c");
+                tracing::error!(target: "viaduct::shard", "d");
+            });
+            self::text(&device).split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(told(""), "INFO c ERROR d");
+        assert_eq!(told("viaduct::control=debug"), "DEBUG a INFO c ERROR d");
+        assert_eq!(told("viaduct::control=debug,error"), "DEBUG a ERROR d");
+        assert_eq!(told("error,viaduct::control=debug"), "DEBUG a ERROR d");
+        assert_eq!(told("viaduct::control=debug,inof"), "DEBUG a INFO c ERROR d");
+        assert_eq!(told("viaduct::control=off"), "INFO c ERROR d");
+        assert_eq!(told("off"), "");
     }
 
     #[test]
