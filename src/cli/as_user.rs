@@ -2,8 +2,7 @@
 
 use nix::unistd::User;
 
-use crate::control::netlink::{self, Error};
-use crate::fib::{Builder, Fib};
+use crate::fib::Fib;
 
 /// Whose sockets are meant: rules of the host may go by that.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
@@ -14,21 +13,12 @@ pub struct AsUser {
 }
 
 impl AsUser {
-    /// One snapshot, as [`netlink::dump`] makes it.
-    pub fn dump(self, generation: u64) -> Result<Fib, Error> {
+    /// The snapshot for these sockets.
+    pub fn of(self, fib: Fib) -> Fib {
         match self.uid {
-            None => netlink::dump(generation),
-            Some(_) => Ok(self.read(generation)?.build()),
+            None => fib,
+            Some(uid) => fib.for_user(uid),
         }
-    }
-
-    /// What it is built from.
-    pub fn read(self, generation: u64) -> Result<Builder, Error> {
-        let host = netlink::read(generation)?;
-        Ok(match self.uid {
-            None => host,
-            Some(uid) => host.uid(uid),
-        })
     }
 
     /// What to know of an answer that may be another for the process that runs.

@@ -525,6 +525,25 @@ fn a_table_for_the_source_makes_the_strict_filter_harmless() {
 }
 
 #[test]
+fn the_strict_filter_goes_by_the_rules_for_root_whoever_runs_viaduct() {
+    for (users, viaduct, status) in
+        [(0..=0, 1_500, Status::Pass), (1_000..=2_000, 1_500, Status::Warn), (1_000..=2_000, 0, Status::Warn)]
+    {
+        let mut host = Host::good();
+        host.sysctl("net.ipv4.conf.priv.rp_filter", "1");
+        let table = Rule::from_table(100, "10.0.0.4/32".parse().expect("a network"), 100);
+        let policy = network()
+            .rule(Rule { uids: Some(users), ..table })
+            .route(route("0.0.0.0/0", 3, "10.0.0.1").in_table(100));
+        host.fib = policy.build().for_user(viaduct);
+        let findings = host.findings();
+        assert!(of(&findings, "rp-filter").any(|finding| finding.status == status), "{findings:#?}");
+        let other = if status == Status::Pass { Status::Warn } else { Status::Fail };
+        assert!(of(&findings, "rp-filter").all(|finding| finding.status != other), "{findings:#?}");
+    }
+}
+
+#[test]
 fn arp_is_parted_by_either_pair_of_sysctls() {
     for set in [&[("arp_filter", "1")][..], &[("arp_ignore", "1"), ("arp_announce", "2")]] {
         let mut host = Host::good();

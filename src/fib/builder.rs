@@ -65,13 +65,6 @@ impl Builder {
         self
     }
 
-    /// The user that the sockets belong to, for `uidrange`.
-    #[must_use]
-    pub fn uid(mut self, uid: u32) -> Self {
-        self.parts.uid = uid;
-        self
-    }
-
     /// IPv4 tables `local` and `main` are one trie, of which the longest prefix wins: so it is in a
     /// kernel to which no rule was ever added.
     #[must_use]

@@ -254,6 +254,12 @@ impl Fib {
         self.uid
     }
 
+    /// The same snapshot for another user's sockets, whom the kernel may answer otherwise.
+    #[must_use]
+    pub fn for_user(self, uid: u32) -> Self {
+        Self { uid, answers: Answers::default(), ..self }
+    }
+
     /// Some rule is for some users' packets only (`uidrange`).
     pub fn goes_by_user(&self) -> bool {
         self.v4.rules.go_by_user() || self.v6.rules.go_by_user()

@@ -143,6 +143,18 @@ fn who_runs_viaduct_may_be_another_than_who_asks() {
     );
     let there = said(&home.command(&world, &[&explain[..], &["--user", USER]].concat()));
     assert!(there.contains("500") && !there.contains("--user says another"), "{there}");
+
+    // An egress that cannot reach its next hop is an error in the file.
+    let fixed = "[[route]]\nname = \"media\"\nto = \"sip:10.0.0.100\"\negress = \"private\"\n";
+    let home = Home::new(&format!("{LISTENERS}{fixed}"));
+    let file = home.file();
+    let file = file.to_str().expect("a path");
+    for (words, good) in [(&["check", "-c", file][..], 0), (&["doctor", "--only", "marks", "-c", file], 0)] {
+        let here = asked(words);
+        assert_eq!(here.status.code(), Some(good), "{}", said(&here));
+        let there = asked(&[words, &["--user", USER]].concat());
+        assert!(there.status.code() == Some(78) && said(&there).contains("media"), "{}", said(&there));
+    }
 }
 
 #[test]

@@ -90,6 +90,32 @@ fn every_change_is_told_with_what_it_moves() {
     watcher.end();
 }
 
+/// Rules may go by the user whose sockets send.
+#[test]
+fn answers_are_those_of_the_user_that_is_meant() {
+    const USER: &str = "1234";
+    let world = World::new();
+    let rule = "[[route]]\nname = \"carrier\"\nto = \"sip:10.0.0.9\"\n";
+    let home = Home::new(&format!("{LISTENERS}{rule}"));
+    let to = ["--dst", "10.0.0.7"];
+    let [here, there] =
+        [&to[..], &[&to[..], &["--user", USER]].concat()].map(|words| Watcher::start(&world, &home, words));
+    world.ip(&format!("rule add uidrange {USER}-{USER} prohibit"));
+    let answer = there.line("the answer", &|line| line["destination"] == "10.0.0.7");
+    assert!(answer["now"].as_str().is_some_and(|now| now.starts_with("nowhere")), "{answer}");
+    let moved = there.line("the next hop", &|line| line["change"] == "next_hop");
+    assert_eq!((&moved["before"]["listener"], &moved["now"]["listener"]), (&"private".into(), &Value::Null));
+
+    world.ip("addr add 172.20.0.4/24 dev spare");
+    here.line("what came later", &|line| line["address"] == "172.20.0.4");
+    let moves = |line: &Value| line["change"] == "answer" || line["change"] == "next_hop";
+    assert!(!here.lines().iter().any(moves), "{:#?}", here.lines());
+
+    let told = Watcher::start(&world, &home, &to);
+    let text = std::fs::read_to_string(&told.path).expect("the file");
+    assert!(text.contains("this is asked as user 0: --user says another"), "{text}");
+}
+
 /// A wildcard stands for other listeners after each change, as in a running process.
 #[test]
 fn listeners_that_come_and_go_are_named() {

@@ -63,8 +63,8 @@ pub struct Args {
 
 /// Prints the findings; 0 ok, 78 not; 1: a socket that is needed cannot be had.
 pub fn execute(args: Args) -> ExitCode {
-    let fib = match args.user.dump(0) {
-        Ok(fib) => fib,
+    let fib = match control::netlink::dump(0) {
+        Ok(fib) => args.user.of(fib),
         Err(error) => {
             output::tell(format_args!("viaduct check: {error}"));
             return FAILED.into();

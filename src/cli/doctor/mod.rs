@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use annotate_snippets::Renderer;
 
+use super::as_user::AsUser;
 use super::{CONFIGURATION, FAILED, USAGE, output};
 use crate::config;
 use crate::control::netlink;
@@ -31,6 +32,7 @@ own limits: while it runs, they are looked at, else those of the shell that doct
 Examples:
   viaduct doctor                              all that is not as it should be
   viaduct doctor -c viaduct.toml --all        for its cores and listeners; also what passes
+  viaduct doctor -c viaduct.toml --user viaduct   where rules of the host go by who runs Viaduct
   viaduct doctor --only rp-filter --only arp  two checks
   viaduct doctor --json | jq -r '.[] | select(.status == \"fail\") | .remedy'
   viaduct doctor --strict >/dev/null || echo 'this host is not ready'
@@ -57,11 +59,13 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     /// Print the checks with their sections of tuning.md, and audit nothing
-    #[arg(long, conflicts_with_all = ["config", "only", "strict", "all"])]
+    #[arg(long, conflicts_with_all = ["config", "only", "strict", "all", "uid"])]
     list: bool,
+    #[command(flatten)]
+    user: AsUser,
     /// Audit the files of another host, copied below this folder (/proc, /sys, /etc/systemd); nothing of this host is
     /// asked then
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "uid")]
     root: Option<PathBuf>,
 }
 
@@ -130,6 +134,6 @@ fn audit(args: &Args, root: &Root, plan: &Plan, fib: Told<&Fib>) -> Vec<Finding>
 fn routing(args: &Args) -> Told<Fib> {
     match &args.root {
         Some(_) => Err(Untold::new("routing is not asked with --root")),
-        None => netlink::dump(0).map_err(|error| Untold::new(error.to_string())),
+        None => netlink::dump(0).map(|fib| args.user.of(fib)).map_err(|error| Untold::new(error.to_string())),
     }
 }

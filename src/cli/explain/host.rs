@@ -37,9 +37,9 @@ impl Hosts {
     /// Reads the kernel's routing, the configuration and its keys, and makes the changes.
     pub fn new(args: &Args) -> Result<Self, Failure> {
         let mut notes = Vec::new();
-        let host = args.user.read(1).map_err(|error| Failure(FAILED, error.to_string()))?;
+        let host = netlink::read(1).map_err(|error| Failure(FAILED, error.to_string()))?;
         let mut host = host.rib();
-        let fib = host.fib(1);
+        let fib = args.user.of(host.fib(1));
         notes.extend(args.user.note(&fib));
         let plan = plan(args, &fib).map_err(|findings| {
             Failure(CONFIGURATION, format!("the configuration has errors\n{findings}"))
@@ -65,7 +65,7 @@ impl Hosts {
         for change in &args.what_if {
             change.apply(&mut host, &OfThisHost).map_err(|why| Failure(FAILED, why))?;
         }
-        let fib = host.fib(2);
+        let fib = args.user.of(host.fib(2));
         // Interface names and wildcards stand for other addresses then.
         let plan = Arc::new(plan.with_listeners(expand(&plan.sections, &fib)));
         let then = snapshot(2, &plan, fib);

@@ -12,6 +12,7 @@ use anstyle::{AnsiColor, Style};
 use ipnet::{IpNet, Ipv6Net};
 use serde_json::{Value, json};
 
+use super::super::as_user::AsUser;
 use super::super::explain::moved::{Hop, NowAndThen};
 use super::super::{CONFIGURATION, FAILED, output};
 use super::destination;
@@ -43,7 +44,7 @@ Ctrl-C.
 Examples:
   viaduct routes diff
   viaduct routes diff --dst 10.0.0.100 --dst 2001:db8::1
-  viaduct routes diff -c viaduct.toml --for 60
+  viaduct routes diff -c viaduct.toml --user viaduct --for 60
   viaduct routes diff --json | jq 'select(.table == \"main\")'")]
 pub struct Diff {
     /// Tell how this destination's answer changes; may be repeated
@@ -52,6 +53,8 @@ pub struct Diff {
     /// Tell how the literal next hops of this configuration's rules move
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    user: AsUser,
     /// End after so many seconds
     #[arg(long = "for", value_name = "SECONDS")]
     seconds: Option<u64>,
@@ -87,6 +90,11 @@ async fn watch(args: &Diff) -> Result<(), Failure> {
         Failure(FAILED, format!("{error}\n  hint: {}", error.remedy()))
     };
     let (mut follower, first) = Follower::start().map_err(failed)?;
+    let for_user = |fib: Arc<Fib>| Arc::new(args.user.of(Arc::unwrap_or_clone(fib)));
+    let first = for_user(first);
+    if let Some(note) = args.user.note(&first).filter(|_| args.config.is_some() || !args.dst.is_empty()) {
+        output::tell(format_args!("viaduct routes diff: {note}"));
+    }
     let configured = args.config.as_deref().map(|path| Configured::new(path, &first)).transpose()?;
     let mut out = anstream::AutoStream::auto(io::stdout().lock());
     let mut teller = Teller { args, configured, known: first };
@@ -105,7 +113,7 @@ async fn watch(args: &Diff) -> Result<(), Failure> {
             () = &mut end => return Ok(()),
             pressed = tokio::signal::ctrl_c() => return Ok(pressed?),
             published = follower.next() => match published {
-                Ok(fib) => if finished(teller.tell(fib, &mut out))? {
+                Ok(fib) => if finished(teller.tell(for_user(fib), &mut out))? {
                     return Ok(());
                 },
                 // The old snapshot stays; it is tried again.
@@ -413,7 +421,13 @@ mod tests {
     }
 
     fn args(json: bool) -> Diff {
-        Diff { dst: vec!["10.5.0.1".parse().unwrap()], config: None, seconds: None, json }
+        Diff {
+            dst: vec!["10.5.0.1".parse().unwrap()],
+            config: None,
+            user: AsUser::default(),
+            seconds: None,
+            json,
+        }
     }
 
     #[test]

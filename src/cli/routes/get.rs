@@ -130,7 +130,7 @@ impl fmt::Display for Failure {
 }
 
 fn answer(get: &Get) -> Result<Report, Failure> {
-    let fib = get.user.dump(1).map_err(Failure::Netlink)?;
+    let fib = get.user.of(netlink::dump(1).map_err(Failure::Netlink)?);
     let oif = match &get.oif {
         None => 0,
         Some(name) => fib.link_index(name).ok_or_else(|| Failure::NoSuchDevice {

@@ -12,6 +12,8 @@ use crate::rules::{EgressChoice, Target};
 /// An address that is nobody's: whoever is not a neighbour (TEST-NET-1, RFC 5737).
 const ANYBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
+const ROOT: u32 = 0;
+
 /// What is asked.
 pub struct Wishes {
     /// `[engine] kind`
@@ -105,7 +107,7 @@ pub(super) fn routing(plan: &Plan, fib: &Fib) -> Routing {
     Routing {
         homes: homes(fib),
         shared: shared(fib),
-        ways: ways(plan, fib),
+        ways: ways(plan, &fib.clone().for_user(ROOT)),
         vrfs: fib.links().filter(|link| link.vrf_table.is_some()).map(|link| link.name.to_string()).collect(),
         outside: outside(plan, fib),
     }
@@ -137,7 +139,7 @@ fn shared(fib: &Fib) -> Vec<(IpNet, String, String)> {
 }
 
 /// The kernel looks for the way back as the bound socket of the listener does
-/// (Documentation/networking/ip-sysctl.rst, `rp_filter`).
+/// (Documentation/networking/ip-sysctl.rst, `rp_filter`), if that were root's (`__fib_validate_source`: no socket is known yet).
 fn ways(plan: &Plan, fib: &Fib) -> Vec<NextHop> {
     let mut ways = Vec::new();
     let mut look = |listener: &Listener, who: IpAddr, literal: bool| {

@@ -79,9 +79,12 @@ fn outgoing_device_selects_sockets_bound_to_it() {
 
 #[test]
 fn users_are_those_of_the_process() {
-    let policy = under(|r| Rule { uids: Some(1000..=2000), ..r });
-    assert_eq!(found(&policy.clone().uid(1500), &to("192.0.2.7")).table, 7);
-    assert_eq!(found(&policy.uid(0), &to("192.0.2.7")).table, 254);
+    let policy = under(|r| Rule { uids: Some(1000..=2000), ..r }).build();
+    for (uid, table) in [(1_500, 7), (0, 254)] {
+        let fib = policy.clone().for_user(uid);
+        let Answer::Route(route) = fib.lookup(&to("192.0.2.7")) else { panic!("user {uid} has no route") };
+        assert_eq!((fib.uid(), route.table), (uid, table));
+    }
 }
 
 #[test]
