@@ -232,8 +232,8 @@ impl Client {
         self.ends_ns = now.0.saturating_add(after_ns);
         let ack = if self.is_invite && !is_2xx { Some(Ack::New) } else { None };
         // What comes late is an answer all the same, but not what has come of our CANCEL: that would be a 487 that the caller has
-        // not asked for.
-        let is_own_doing = self.is_abandoned && matches!(self.cancel, Cancel::Sent);
+        // not asked for. A 6xx has crossed it: it says that the "server has definitive information about a particular user" (§21.6).
+        let is_own_doing = self.is_abandoned && matches!(self.cancel, Cancel::Sent) && status < 600;
         OnResponse { passes: is_2xx || !is_own_doing, ack, cancel: false }
     }
 

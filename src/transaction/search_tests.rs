@@ -355,6 +355,42 @@ fn a_late_refusal_is_an_answer_all_the_same() {
     shard.ends(&[486]);
 }
 
+/// §16.7 step 5: "If a 6xx response is received, it is not immediately forwarded, but the stateful proxy SHOULD cancel all client
+/// pending transactions as described in Section 10, and it MUST NOT create any new branches in this context."
+#[test]
+fn a_6xx_that_crosses_our_cancel_ends_the_search() {
+    let crossed = || {
+        let mut shard = Shard::new("INVITE", 3, terms());
+        shard.pass(5 * SECOND);
+        assert!(shard.response(1, 180));
+        shard.response(0, 180);
+        let cancel = |number| (What::Cancel, address(number), "CANCEL sip:bob@e SIP/2.0".to_owned());
+        assert_eq!(shard.due(), [cancel(0)]);
+        assert!(!shard.response(0, 603));
+        let due = shard.due();
+        assert!(due.contains(&cancel(1)), "{due:?}");
+        assert_eq!(due.len(), 2, "and its ACK: {due:?}");
+        shard
+    };
+    let mut shard = crossed();
+    assert!(!shard.response(1, 487));
+    let due = shard.due();
+    assert!(due.contains(&(What::Best, back().address, "SIP/2.0 603 from 0".to_owned())), "{due:?}");
+    shard.ends(&[603]);
+    // "Until a final response has been sent on the server transaction, the following responses MUST be forwarded
+    // immediately: […] Any 2xx response".
+    let mut shard = crossed();
+    assert!(shard.response(1, 200));
+    shard.ends(&[200]);
+    // Once there is an answer, nothing else goes back.
+    let mut shard = Shard::new("INVITE", 2, terms());
+    shard.pass(5 * SECOND);
+    shard.response(0, 180);
+    assert!(shard.response(1, 200));
+    assert!(!shard.response(0, 603));
+    shard.ends(&[200]);
+}
+
 #[test]
 fn a_late_refusal_comes_to_nothing_once_there_is_an_answer() {
     for method in ["INVITE", "OPTIONS"] {

@@ -107,6 +107,29 @@ fn silence_goes_on_after_the_rules_timeout() {
     assert!(header(&last.text, "To").contains(";tag="));
 }
 
+/// RFC 3261 §16.7 step 6: "It MUST choose from the 6xx class responses if any exist in the context."
+#[test]
+fn a_6xx_that_crosses_the_cancel_of_the_timeout_goes_back() {
+    let mut world = world(&format!("{LIST}\ntimeout = \"2s\""));
+    let first = world.forwarded("private", ALICE, INVITE, "public", BOB);
+    world.pass(1_900);
+    let second = next(&world.pass(200), "private", CAROL);
+    world.relayed("private", CAROL, &response(&second, "180 Ringing", "c"), "private", ALICE);
+    world.dropped("public", BOB, &response(&first, "180 Ringing", "b"), DropReason::Absorbed);
+    let cancels = |due: Vec<Sent>| -> Vec<String> {
+        due.into_iter().filter(|sent| sent.what == What::Cancel).map(|sent| sent.to.to_string()).collect()
+    };
+    assert_eq!(cancels(world.due()), [BOB]);
+    world.dropped("public", BOB, &response(&first, "603 Decline", "b"), DropReason::Absorbed);
+    assert_eq!(cancels(world.due()), [CAROL]);
+    world.dropped("private", CAROL, &response(&second, "487 Request Terminated", "c"), DropReason::Absorbed);
+    let due = world.due();
+    assert!(due.iter().all(|sent| sent.what != What::Branch), "{due:?}");
+    let best = due.iter().find(|sent| sent.what == What::Best).unwrap();
+    assert!(best.text.starts_with("SIP/2.0 603 Decline\n"), "{}", best.text);
+    assert_eq!((best.from.as_str(), best.to.to_string().as_str()), ("private", ALICE));
+}
+
 #[test]
 fn what_a_rule_says_of_failover_is_done() {
     let mut strict = world(&format!("{LIST}\nfailover = []"));
