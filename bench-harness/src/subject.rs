@@ -3,16 +3,18 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddrV4;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, setns};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use viaduct::cli::netns::Host;
 
 use crate::certificates::{AUTHORITY, CERTIFICATE, KEY};
 use crate::died::Died;
@@ -270,6 +272,16 @@ pub fn end_with_us(command: &mut Command) {
     unsafe {
         command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?));
     }
+}
+
+/// Has the program run in this host, whichever thread starts it: one that lives there would end, and with it what it started.
+pub fn run_in(command: &mut Command, host: &Host) -> io::Result<()> {
+    let namespace = host.as_fd().try_clone_to_owned()?;
+    // SAFETY: between fork and exec only one system call is made.
+    unsafe {
+        command.pre_exec(move || Ok(setns(&namespace, CloneFlags::CLONE_NEWNET)?));
+    }
+    Ok(())
 }
 
 impl Drop for Subject {

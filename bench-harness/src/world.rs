@@ -59,6 +59,16 @@ impl World {
         })
     }
 
+    /// The client's host.
+    pub fn client_host(&self) -> &Host {
+        &self.client
+    }
+
+    /// The sink's host.
+    pub fn sink_host(&self) -> &Host {
+        &self.sink
+    }
+
     /// Runs a function on a thread that lives in the client's host.
     pub fn in_client<R: Send>(&self, work: impl FnOnce() -> io::Result<R> + Send) -> io::Result<R> {
         self.client.inside(work)

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
+use viaduct::cli::netns::Host;
 
 use crate::died;
 use crate::interrupt::Folder;
@@ -205,29 +206,25 @@ impl Stage {
         Ok(Self { world: None, proxy, caller, callee })
     }
 
-    fn as_caller<R: Send>(&self, work: impl FnOnce() -> io::Result<R> + Send) -> io::Result<R> {
-        match &self.world {
-            Some(world) => world.in_client(work),
-            None => work(),
-        }
-    }
-
     /// All calls of one scenario.
     fn play(&self, args: &Args, scenario: &Path, folder: &Path, bar: &ProgressBar) -> io::Result<Row> {
         let schedule = Duration::from_secs_f64(f64::from(args.calls) / f64::from(args.rate.max(1)));
         let (uac, uas) = (scenario.join("uac.xml"), scenario.join("uas.xml"));
-        let role = |file, name, local| Role { file, name, local, calls: args.calls, schedule };
+        let role = |file, name, local, host: fn(&World) -> &Host| {
+            let host = self.world.as_ref().map(host);
+            Role { file, name, local, host, calls: args.calls, schedule }
+        };
         let begin = Instant::now();
         let mut callee = None;
         if uas.is_file() {
-            callee = Some(self.as_callee(|| Sipp::start(&role(&uas, "uas", self.callee), folder, &[]))?);
+            callee = Some(Sipp::start(&role(&uas, "uas", self.callee, World::sink_host), folder, &[])?);
             wait_for(self.callee.port(), |work| self.as_callee(work))?;
         }
         let called = if callee.is_some() { self.callee.to_string() } else { NOBODY.to_owned() };
         let words =
             ["-r", &args.rate.to_string(), "-key", "callee", &format!("service@{called}")].map(str::to_owned);
         let words = [vec![self.proxy.to_string()], words.to_vec()].concat();
-        let mut caller = self.as_caller(|| Sipp::start(&role(&uac, "uac", self.caller), folder, &words))?;
+        let mut caller = Sipp::start(&role(&uac, "uac", self.caller, World::client_host), folder, &words)?;
         let end = loop {
             let Counts { successful, failed, .. } = caller.counts();
             bar.set_position(successful + failed);

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use viaduct::cli::netns::Host;
 
 use super::outcome::{Counts, End, counts};
 use crate::interrupt::Group;
+use crate::subject::{end_with_us, run_in};
 
 /// After this time beyond the schedule SIPp counts what is not finished as failed: Timer B is 32 s (RFC 3261 §17.1.1.2).
 const GIVE_UP: Duration = Duration::from_secs(40);
@@ -37,6 +39,8 @@ pub struct Role<'a> {
     pub name: &'a str,
     /// Where it stands.
     pub local: SocketAddr,
+    /// The host that this is an address of; `None`: this one.
+    pub host: Option<&'a Host>,
     /// How many calls it makes or waits for.
     pub calls: u32,
     /// How long those take by schedule.
@@ -44,7 +48,7 @@ pub struct Role<'a> {
 }
 
 impl Sipp {
-    /// Starts it in the network namespace of the calling thread, with these words besides.
+    /// Starts it, with these words besides; it ends with the calling thread.
     pub fn start(role: &Role<'_>, folder: &Path, words: &[String]) -> io::Result<Self> {
         let file = |kind: &str| folder.join(format!("{}.{kind}", role.name));
         let (statistics, errors, screen) = (file("csv"), file("errors"), file("screen"));
@@ -65,7 +69,8 @@ impl Sipp {
         command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(&statistics);
         command.arg("-trace_err").arg("-error_file").arg(&errors).current_dir(folder);
         command.env("TERM", "dumb").stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        // Not bound to the thread that starts it, which ends before it.
+        end_with_us(&mut command);
+        role.host.map_or(Ok(()), |host| run_in(&mut command, host))?;
         let child = command.process_group(0).spawn().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => io::Error::other("there is no sipp\n  hint: apt install sip-tester"),
             _ => error,
