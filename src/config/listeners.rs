@@ -14,6 +14,7 @@ use super::plan::host_name;
 use super::read::{Entry, Section as Table, Text};
 use super::tls;
 use crate::fib::Fib;
+use crate::findings::what_a_bind_takes;
 use crate::limits::LISTENERS;
 use crate::net::Transport;
 use crate::overload::{Limits, Owner};
@@ -415,14 +416,10 @@ fn which(
         Ok(ip) => literal(ip, host, section, text, findings),
         Err(_) if may_name_an_interface(host.host) => Some(Bind::Interface(host.host.into())),
         Err(_) => {
-            let names: Vec<&str> = fib.links().map(|link| &*link.name).collect();
             findings.error(
                 text.span.clone(),
                 format!("«{}» is neither an address nor an interface's name", host.host),
-                format!(
-                    "a bind takes an address or an interface, not a host name; interfaces are: {}",
-                    names.join(", ")
-                ),
+                what_a_bind_takes(fib),
             );
             None
         }

@@ -350,6 +350,30 @@ fn mistakes_in_listeners() {
     assert!(findings.to_string().contains("there is no listener"), "{findings}");
 }
 
+/// A hint is to be read: a host with a tunnel for each customer has thousands.
+#[test]
+fn a_name_that_is_no_bind_is_told_some_interfaces_and_not_thousands() {
+    let host =
+        (2..=2_001).fold(Builder::host(), |host, n| host.link(Link::up(n, &format!("tun{n}")))).build();
+    let hint = |bind: &str| {
+        let text = format!("[[listener]]\nname = \"a\"\nbind = \"udp:{bind}:5060\"\n");
+        let findings = match from_str("test.toml", &text, &host) {
+            Ok(loaded) => loaded.warnings,
+            Err(findings) => findings,
+        };
+        let hints = findings.list().iter().map(|finding| finding.hint.clone());
+        hints
+            .into_iter()
+            .find(|hint| hint.contains("interfaces are: "))
+            .unwrap_or_else(|| panic!("{findings}"))
+    };
+    for bind in ["sip.example.net.", "eth7"] {
+        let hint = hint(bind);
+        assert!(hint.contains("a bind takes an address or an interface, not a host name"), "{hint}");
+        assert!(hint.contains("tun2, tun3") && hint.len() < 1_000, "{hint}");
+    }
+}
+
 #[test]
 fn mistakes_in_routes() {
     let route = |keys: &str| format!("[[route]]\n{keys}");

@@ -36,24 +36,22 @@ fn no_address(examiner: &Examiner<'_>, section: &Section) -> Finding {
     let finding = Finding::new(Code::NoAddress, Severity::Warning, &subject, "");
     let fib = examiner.fib;
     let (cause, remedy) = match &section.bind {
-        Bind::Interface(name) if fib.link_index(name).is_none() => {
-            let names: Vec<&str> =
-                fib.links().take(limits::FINDING_CANDIDATES).map(|link| &*link.name).collect();
-            (
-                format!("there is no interface «{name}» now"),
-                format!(
-                    "it is served once the interface appears; a bind takes an address or an interface, not a host name; \
-                     interfaces are: {}",
-                    names.join(", ")
-                ),
-            )
-        }
+        Bind::Interface(name) if fib.link_index(name).is_none() => (
+            format!("there is no interface «{name}» now"),
+            format!("it is served once the interface appears; {}", what_a_bind_takes(fib)),
+        ),
         _ => (
             format!("{} stands for no address now that has no listener of its own", section.bind_text()),
             "it is served once an address appears; see `ip address`".to_owned(),
         ),
     };
     finding.because(cause).remedy(remedy)
+}
+
+/// What to write instead of a host name.
+pub fn what_a_bind_takes(fib: &Fib) -> String {
+    let names: Vec<&str> = fib.links().take(limits::FINDING_CANDIDATES).map(|link| &*link.name).collect();
+    format!("a bind takes an address or an interface, not a host name; interfaces are: {}", names.join(", "))
 }
 
 fn left_out(examiner: &Examiner<'_>) -> impl Iterator<Item = Finding> {

@@ -18,6 +18,7 @@ mod rules;
 mod tests;
 
 pub use code::Code;
+pub use listeners::what_a_bind_takes;
 pub use rules::ingresses;
 
 use std::fmt;
