@@ -356,6 +356,8 @@ pub struct Configured<'a> {
     pub core: usize,
     /// Of its listeners.
     pub port: u16,
+    /// Where the load goes; `None`: wherever its Request-URI says.
+    pub to: Option<SocketAddrV4>,
     /// The rules keep transactions.
     pub stateful: bool,
     /// Further lines of `[engine]`.
@@ -370,6 +372,7 @@ impl Configured<'_> {
         rules: 100,
         core: FORWARDER_CORE,
         port: VIADUCT_PORT,
+        to: None,
         stateful: false,
         engine: "",
         is_guarded: false,
@@ -377,7 +380,7 @@ impl Configured<'_> {
 
     /// The configuration file's text.
     pub fn text(&self) -> String {
-        let Self { rules, core, port, stateful, engine, is_guarded } = *self;
+        let Self { rules, core, port, to, stateful, engine, is_guarded } = *self;
         let mode = if stateful { "stateful" } else { "stateless" };
         let others: String = (1..rules).map(|number| other_rule(number, mode)).collect();
         let values = [
@@ -388,6 +391,7 @@ impl Configured<'_> {
             ("INSIDE", INSIDE.to_string()),
             ("OUTSIDE", OUTSIDE.to_string()),
             ("PORT", port.to_string()),
+            ("TO", to.map_or_else(|| "request-uri".to_owned(), |address| format!("sip:{address}"))),
             ("MODE", mode.to_owned()),
             ("RULES", others),
         ];
@@ -454,6 +458,7 @@ pub fn fill(text: &str, values: &[(&str, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::SINK;
 
     #[test]
     fn overload_control_is_off_but_where_calls_are_let_in_by_it() {
@@ -466,5 +471,14 @@ mod tests {
             collecting.contains("[engine]\ncores = [0]\ncoalesce = \"0us\"\n\n[admin]\n"),
             "{collecting}"
         );
+    }
+
+    #[test]
+    fn load_goes_where_it_names_or_where_it_is_told_to() {
+        for (to, written) in [(None, "request-uri"), (Some(SINK), "sip:10.2.0.2:5060")] {
+            let text = Configured { to, ..Configured::USUAL }.text();
+            let last = format!("name = \"load\"\nto = \"{written}\"\nmode = \"stateless\"\n");
+            assert!(text.ends_with(&last) && !text.contains('@'), "{text}");
+        }
     }
 }

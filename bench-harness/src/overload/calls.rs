@@ -80,11 +80,13 @@ pub(super) fn execute(args: &Args) -> io::Result<bool> {
     let world = World::build()?;
     let folder = Folder::new()?;
     let mut results = Results::begin();
-    let configured = Configured { stateful: args.stateful, is_guarded: true, ..Configured::USUAL };
-    let mut configuration = configured.text();
-    if !args.name_callee {
-        configuration = configuration.replace("to = \"request-uri\"", &format!("to = \"sip:{SINK}\""));
-    }
+    let configured = Configured {
+        to: (!args.name_callee).then_some(SINK),
+        stateful: args.stateful,
+        is_guarded: true,
+        ..Configured::USUAL
+    };
+    let configuration = configured.text();
     let name = if args.stateful { STATEFUL_OVERLOADED } else { OVERLOADED };
     let quota = args.core_part.map(Quota::new).transpose()?;
     let callers = Callers { retransmit: !args.no_retransmissions, name_callee: args.name_callee };
