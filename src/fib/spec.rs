@@ -363,16 +363,25 @@ pub struct Route {
     pub preference: u8,
     /// Where it leads.
     pub nexthops: Nexthops,
-    /// Has an attribute, a type or an encapsulation that this version does not know.
+    /// Has an attribute, a type or an encapsulation that this version does not know, or paths of which the kernel does not tell
+    /// all ([`Route::hides_lifetimes`]).
     pub opaque: bool,
-    /// IPv6: what was left of its lifetime when the kernel told of it, in hundredths of a second; `None`: it has none.
+    /// IPv6: what was left of its lifetime, of several paths the first one's, when the kernel told of it, in hundredths of a
+    /// second; `None`: it has none.
     pub lifetime: Option<i32>,
 }
 
 impl Route {
     /// Its lifetime was over when the kernel told of it: the kernel lists it until it collects garbage, and uses it no more.
     pub fn is_over(&self) -> bool {
-        self.lifetime.is_some_and(|left| left < 0)
+        self.lifetime.is_some_and(|left| left < 0) && !self.hides_lifetimes()
+    }
+
+    /// Its first path's lifetime was over, and of those of its other paths, which may all be used as long as one lives, the
+    /// kernel tells none.
+    pub fn hides_lifetimes(&self) -> bool {
+        let has_several = matches!(&self.nexthops, Nexthops::Own(own) if own.len() > 1);
+        has_several && self.lifetime.is_some_and(|left| left < 0)
     }
 
     /// A unicast route in table main by one device.

@@ -244,3 +244,41 @@ fn lifetimes(options: FollowOptions) {
         assert_eq!(follower.counts().mismatches, 0);
     });
 }
+
+#[test]
+fn of_paths_whose_first_is_over_the_kernel_is_asked() {
+    isolated("follow::of_paths_whose_first_is_over_the_kernel_is_asked", || paths(FollowOptions::default()));
+}
+
+#[test]
+fn of_paths_whose_first_is_over_the_kernel_is_asked_event_by_event() {
+    let name = "follow::of_paths_whose_first_is_over_the_kernel_is_asked_event_by_event";
+    isolated(name, || paths(BY_EVENT));
+}
+
+/// The kernel tells of the first path's lifetime only, and uses all as long as one of them lives.
+fn paths(options: FollowOptions) {
+    const TO: &str = "2001:db8:9::1";
+    run(async || {
+        let start = || Follower::start_with(options).unwrap_or_else(|error| panic!("{error}"));
+        let (mut follower, _) = start();
+        let routes = [
+            "-6 addr add 2001:db8:1::1/64 dev v0 nodad",
+            "-6 addr add 2001:db8:2::1/64 dev v1 nodad",
+            "-6 route add 2001:db8:9::/48 via 2001:db8:1::9 dev v0 expires 2",
+            "-6 route append 2001:db8:9::/48 via 2001:db8:2::9 dev v1 expires 600",
+        ];
+        assert_eq!(ip("-6", &routes), [""; 0]);
+        until(&mut follower, |fib| dev(fib, TO).is_some()).await;
+        let is_asked = |fib: &Fib| fib.lookup(&query(TO)) == Answer::AskKernel;
+        let fib = until(&mut follower, is_asked).await;
+        let answer = netlink::ask(&query(TO), fib.uid()).unwrap_or_else(|error| panic!("{error}"));
+        assert!(matches!(answer, Answer::Route(_)), "{answer:?}");
+        let (_, fib) = start();
+        assert!(is_asked(&fib));
+        // As when it collects garbage.
+        assert_eq!(ip("-6", &["-6 route del 2001:db8:9::/48 via 2001:db8:1::9 dev v0"]), [""; 0]);
+        until(&mut follower, |fib| dev(fib, TO).as_deref() == Some("v1")).await;
+        assert_eq!(follower.counts().mismatches, 0);
+    });
+}

@@ -378,6 +378,7 @@ pub fn route(message: &Message<'_>) -> Option<Option<RouteMessage>> {
         paths.push(single);
     }
     route.nexthops = object.map_or(Nexthops::Own(paths), Nexthops::Object);
+    route.opaque |= route.hides_lifetimes();
     Some(Some(RouteMessage { route, error }))
 }
 

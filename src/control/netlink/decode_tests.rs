@@ -104,6 +104,20 @@ fn lifetimes_of_ipv6_routes_are_read() {
 }
 
 #[test]
+fn of_the_lifetimes_of_several_paths_the_first_ones_is_told() {
+    let path = |dev: u32| [&8_u16.to_ne_bytes()[..], &[0, 0], &dev.to_ne_bytes()].concat();
+    let read = |expires: i32, paths: &[u8]| {
+        let cache = [[0; 8].as_slice(), &expires.to_ne_bytes(), &[0; 16]].concat();
+        let request = route(AF_INET6, 0, 1).attribute(9, paths).attribute(12, &cache);
+        let route = reading(request, decode::route).expect("readable").expect("of this family").route;
+        (route.is_over(), route.opaque)
+    };
+    let (one, two) = (path(3), [path(3), path(4)].concat());
+    assert_eq!((read(500, &one), read(500, &two)), ((false, false), (false, false)));
+    assert_eq!((read(-500, &one), read(-500, &two)), ((true, false), (false, true)));
+}
+
+#[test]
 fn paths_of_a_multipath_route_are_read() {
     let gateway = [8_u16.to_ne_bytes(), 5_u16.to_ne_bytes(), [10, 0], [0, 1]].concat();
     let mut paths = [&16_u16.to_ne_bytes()[..], &[0, 2], &7_u32.to_ne_bytes(), &gateway].concat();

@@ -42,9 +42,9 @@ pub fn load(requester: &mut Requester) -> Result<Rib, Error> {
 /// is surely told as over.
 pub const EXPIRY_SLACK: Duration = Duration::from_millis(30);
 
-/// When the lifetime of a route that was told now is surely over.
+/// When the lifetime of a route that was told now, and was not over, is surely over.
 pub fn expiry_of(route: &Route) -> Option<Instant> {
-    let left = u64::try_from(route.lifetime?).unwrap_or(0);
+    let left = u64::try_from(route.lifetime?).ok()?;
     Some(Instant::now() + Duration::from_millis(left * 10) + EXPIRY_SLACK)
 }
 

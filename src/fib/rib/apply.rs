@@ -73,9 +73,10 @@ fn change_list(list: &mut Vec<Variant>, change: Change, again: bool) -> bool {
         Change::Remove(route) => {
             let v4 = matches!(route.prefix, IpNet::V4(_));
             let gone: Variant = route.into();
-            let removed = if v4 { remove_v4(list, &gone) } else { remove_v6(list, &gone) };
+            let told_all = if v4 { remove_v4(list, &gone) } else { remove_v6(list, &gone) };
             // What is gone without a word may be told of all the same, depending on the kernel.
-            removed || again || !list.iter().any(|v| (v.from, v.metric) == (gone.from, gone.metric))
+            let is_gone = || again || !list.iter().any(|v| (v.from, v.metric) == (gone.from, gone.metric));
+            told_all.unwrap_or_else(is_gone)
         }
     }
 }
@@ -98,10 +99,10 @@ fn add_v4(list: &mut Vec<Variant>, new: Variant, place: Place, again: bool) -> b
     true
 }
 
-/// `fib_table_delete`
-fn remove_v4(list: &mut Vec<Variant>, gone: &Variant) -> bool {
+/// `fib_table_delete`; `None`: it was not there.
+fn remove_v4(list: &mut Vec<Variant>, gone: &Variant) -> Option<bool> {
     let at = list.iter().position(|v| v.metric == gone.metric && is_same(v, gone));
-    at.map(|at| list.remove(at)).is_some()
+    at.map(|at| list.remove(at)).map(|_| true)
 }
 
 /// The same route, whatever has become of its paths meanwhile.
@@ -185,20 +186,21 @@ fn is_tangled(list: &[Variant]) -> bool {
     })
 }
 
-/// `fib6_del_route`: of a route with several paths the event names those that go.
-fn remove_v6(list: &mut Vec<Variant>, gone: &Variant) -> bool {
+/// `fib6_del_route`: of a route with several paths the event names those that go. Whether what is left is known; `None`: it was
+/// not there.
+fn remove_v6(list: &mut Vec<Variant>, gone: &Variant) -> Option<bool> {
     let is_meant = |v: &Variant| (v.from, v.metric, v.kind) == (gone.from, gone.metric, gone.kind);
     if let Some(at) = list.iter().position(|v| is_meant(v) && is_same(v, gone)) {
         list.remove(at);
-        return true;
+        return Some(true);
     }
     let holds = |v: &Variant| {
         !gone.own().is_empty()
             && gone.own().iter().all(|path| v.own().iter().any(|known| is_same_path(known, path)))
     };
-    let Some(at) = list.iter().position(|v| is_meant(v) && holds(v)) else { return false };
-    // What the first of the others prefers, no event has told.
-    let told = !list[at].uneven;
+    let at = list.iter().position(|v| is_meant(v) && holds(v))?;
+    // What the first of the others prefers, and whether it is as opaque, no event has told.
+    let told_all = !list[at].uneven && !list[at].opaque;
     let left: Vec<Nexthop> = (list[at].own().iter())
         .filter(|path| !gone.own().iter().any(|gone| is_same_path(gone, path)))
         .copied()
@@ -208,5 +210,5 @@ fn remove_v6(list: &mut Vec<Variant>, gone: &Variant) -> bool {
     } else {
         list[at].nexthops = Nexthops::Own(left);
     }
-    told
+    Some(told_all)
 }

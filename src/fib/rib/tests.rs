@@ -132,6 +132,23 @@ fn ipv6_routes_by_gateways_of_one_metric_are_paths_of_one() {
 }
 
 #[test]
+fn what_is_left_of_an_opaque_route_is_to_be_read() {
+    let path = |dev, gateway: &str| Nexthop::new(dev, Some(gateway.parse().unwrap()));
+    let (first, second) = (path(2, "2001:db8:2::2"), path(3, "2001:db8:3::3"));
+    let by = |paths: &[Nexthop]| Route {
+        nexthops: Nexthops::Own(paths.to_vec()),
+        ..via("2001:db8:9::/48", 2, "2001:db8:2::2")
+    };
+    for opaque in [false, true] {
+        let mut rib = host().rib();
+        add(&mut rib, Route { opaque, ..by(&[first, second]) }, Place::First);
+        assert_eq!(rib.apply(Change::Remove(by(&[first])), true), !opaque);
+        assert!(rib.apply(Change::Remove(by(&[second])), true));
+        assert!(listed(&mut rib, "2001:db8:9::/48").is_empty());
+    }
+}
+
+#[test]
 fn paths_are_unknown_when_a_link_without_a_carrier_counts_again() {
     use crate::fib::spec::LinkConf;
     let link = |carrier, ignore_linkdown_v4| Link {
