@@ -29,6 +29,8 @@ pub enum Difference {
     NeedsDevice,
     /// Gateways of which the kernel knows that they do not answer.
     Neighbours,
+    /// The snapshot has no answer of its own.
+    Asked,
 }
 
 impl Difference {
@@ -57,6 +59,9 @@ impl Difference {
                 "the kernel passes over a gateway that does not answer (`ip neigh show nud failed`); Viaduct does not \
                  know neighbours, and stays with the first: name the listener in a rule, or have a routing daemon \
                  (BFD) withdraw the route"
+            }
+            Self::Asked => {
+                "Viaduct asks the kernel for what it does not understand, and does as it is answered"
             }
         }
     }
@@ -95,6 +100,9 @@ fn is_same(query: &Query, ours: Answer, kernels: Answer) -> bool {
 }
 
 fn difference(fib: &Fib, query: &Query, ours: Answer, kernels: Answer) -> Option<Difference> {
+    if ours == Answer::AskKernel {
+        return Some(Difference::Asked);
+    }
     if let (Answer::Route(ours), Answer::Route(kernels)) = (ours, kernels)
         && fib.may_pass_over(&ours, &kernels)
     {
@@ -121,5 +129,27 @@ fn difference(fib: &Fib, query: &Query, ours: Answer, kernels: Answer) -> Option
             (route.kind == RouteKind::Unicast).then_some(Difference::GroupIgnoresDevice)
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fib::Builder;
+    use crate::fib::spec::{Link, Route as Spec};
+
+    #[test]
+    fn what_is_not_understood_is_no_disagreement() {
+        let route = Spec::new("192.0.2.0/24".parse().unwrap(), 2, "10.0.0.9".parse().ok());
+        let host = |opaque| {
+            let host = Builder::host().link(Link::up(2, "eth0")).assign(2, "10.0.0.4/24".parse().unwrap());
+            host.route(Spec { opaque, ..route.clone() }).build()
+        };
+        let query = Query::to("192.0.2.1".parse().unwrap());
+        let kernels = host(false).lookup(&query);
+        assert_eq!(compare(&host(false), &query, kernels), Comparison::Agree);
+        for kernels in [kernels, Answer::No(NoRoute::Unreachable)] {
+            assert_eq!(compare(&host(true), &query, kernels), Comparison::Known(Difference::Asked));
+        }
     }
 }
