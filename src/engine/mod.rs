@@ -109,6 +109,14 @@ pub trait Io {
         let _ = stream;
         None
     }
+    /// Reads no more of a stream, so that its peer waits (RFC 9293 §3.8.6). What was read already still comes as events.
+    fn pause(&mut self, stream: StreamId) {
+        let _ = stream;
+    }
+    /// Reads a stream that was paused on.
+    fn resume(&mut self, stream: StreamId) {
+        let _ = stream;
+    }
     /// Closes a stream once all is sent; what still comes in is read and thrown away. [`Event::Ended`] follows.
     fn finish(&mut self, stream: StreamId) {
         let _ = stream;

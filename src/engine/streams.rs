@@ -41,6 +41,10 @@ pub struct Stream<S> {
     pub unread_since: Option<Now>,
     /// Its receive was started last, and it has read nothing since.
     pub is_in_turn: bool,
+    /// Nothing more is to be read of it.
+    pub is_paused: bool,
+    /// The kernel is to end its receive, and has not yet said how that went.
+    pub is_cancelling: bool,
     /// It is closed once all is sent, or by then.
     finish_by: Option<Now>,
     /// The peer was told that nothing more comes.
@@ -245,6 +249,8 @@ impl<S> Streams<S> {
             is_read: false,
             unread_since: None,
             is_in_turn: false,
+            is_paused: false,
+            is_cancelling: false,
             finish_by: None,
             is_shut: false,
             is_over: false,

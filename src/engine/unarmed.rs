@@ -25,12 +25,14 @@ pub struct Unarmed {
     /// Those whose turn it was last, and when that was.
     tried: Vec<StreamId>,
     tried_at: Now,
+    /// They were paused while they are received from.
+    paused: Vec<StreamId>,
 }
 
 impl<S> Streams<S> {
     /// The receive of a stream is to be started, behind those that wait for the same.
     pub fn arm(&mut self, id: StreamId, now: Now) {
-        let Some(stream) = self.get(id) else { return };
+        let Some(stream) = self.get(id).filter(|stream| !stream.is_paused) else { return };
         stream.unread_since.get_or_insert(now);
         self.unarmed.queue.push_back(id);
     }
@@ -64,7 +66,7 @@ impl<S> Streams<S> {
     pub fn next_unarmed(&mut self) -> Option<StreamId> {
         while let Some(id) = self.unarmed.queue.pop_front() {
             let Some(stream) = self.get(id) else { continue };
-            if stream.is_over || stream.is_receiving || stream.is_read {
+            if stream.is_over || stream.is_receiving || stream.is_read || stream.is_paused {
                 continue;
             }
             (stream.is_receiving, stream.is_in_turn) = (true, true);
@@ -77,6 +79,48 @@ impl<S> Streams<S> {
     /// Some wait to be armed.
     pub fn any_unarmed(&self) -> bool {
         !self.unarmed.queue.is_empty()
+    }
+
+    /// A stream is not to be read until [`Streams::resume`]: its shard has no room for what comes, and so it does not wait for a
+    /// buffer.
+    pub fn pause(&mut self, id: StreamId) {
+        let Some(stream) = self.get(id) else { return };
+        (stream.is_paused, stream.unread_since, stream.is_in_turn) = (true, None, false);
+        if stream.is_receiving {
+            self.unarmed.paused.push(id);
+        }
+    }
+
+    /// A stream is to be read again; `false`: it was not paused.
+    pub fn resume(&mut self, id: StreamId, now: Now) -> bool {
+        let Some(stream) = self.get(id).filter(|stream| stream.is_paused) else { return false };
+        stream.is_paused = false;
+        if !stream.is_receiving {
+            self.arm(id, now);
+        }
+        true
+    }
+
+    /// The next stream whose receive is to be ended because it is paused; that counts as begun from now on.
+    pub fn next_paused(&mut self) -> Option<StreamId> {
+        while let Some(id) = self.unarmed.paused.pop() {
+            let Some(stream) = self.get(id) else { continue };
+            if stream.is_paused && stream.is_receiving && !stream.is_cancelling && !stream.is_over {
+                stream.is_cancelling = true;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The kernel has said how ending a receive went: where that one goes on all the same, it is to be ended anew.
+    pub fn cancelled(&mut self, id: StreamId) {
+        let Some(stream) = self.get(id) else { return };
+        stream.is_cancelling = false;
+        if stream.is_paused && stream.is_receiving {
+            self.unarmed.paused.push(id);
+            self.is_news = true;
+        }
     }
 
     /// Bytes of a stream have been read.
@@ -151,6 +195,39 @@ mod tests {
         streams.was_read(ids[1]);
         streams.settle_armed(at(4));
         assert_eq!((unread(&mut streams), streams.any_unarmed()), ([None; 3], false));
+    }
+
+    #[test]
+    fn a_paused_stream_is_not_armed_until_it_is_resumed() {
+        let (mut streams, ids) = streams(2);
+        streams.pause(ids[0]);
+        assert_eq!([streams.next_unarmed(), streams.next_unarmed()], [Some(ids[1]), None]);
+        assert_eq!((streams.next_paused(), streams.unread_ns(ids[0], Now(9))), (None, None));
+        streams.arm(ids[0], Now(9));
+        assert_eq!(streams.next_unarmed(), None);
+        assert!(streams.resume(ids[0], Now(9)) && !streams.resume(ids[0], Now(9)));
+        assert_eq!(streams.next_unarmed(), Some(ids[0]));
+    }
+
+    #[test]
+    fn the_receive_of_a_paused_stream_is_ended_until_the_kernel_has_done_that() {
+        let (mut streams, ids) = streams(1);
+        assert_eq!(streams.next_unarmed(), Some(ids[0]));
+        streams.pause(ids[0]);
+        assert_eq!([streams.next_paused(), streams.next_paused()], [Some(ids[0]), None]);
+        streams.pause(ids[0]);
+        assert_eq!(streams.next_paused(), None, "that is under way");
+        streams.cancelled(ids[0]);
+        assert_eq!(streams.next_paused(), Some(ids[0]), "it went on");
+        ends(&mut streams, ids[0]);
+        streams.cancelled(ids[0]);
+        assert_eq!((streams.next_paused(), streams.next_unarmed()), (None, None));
+        // One that is resumed meanwhile is armed once its receive has ended, and not before.
+        streams.resume(ids[0], Now(0));
+        assert_eq!(streams.next_unarmed(), Some(ids[0]));
+        streams.pause(ids[0]);
+        assert!(streams.next_paused().is_some() && streams.resume(ids[0], Now(0)));
+        assert_eq!(streams.next_unarmed(), None);
     }
 
     #[test]

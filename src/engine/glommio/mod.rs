@@ -274,7 +274,19 @@ impl Io for Engine<'_> {
         self.streams.has_room(bytes)
     }
 
+    fn pause(&mut self, stream: StreamId) {
+        self.streams.pause(stream);
+    }
+
+    fn resume(&mut self, stream: StreamId) {
+        if self.streams.resume(stream, self.clock.now) {
+            self.ready.again(Who::Stream(stream));
+        }
+    }
+
     fn finish(&mut self, stream: StreamId) {
+        // Only what is read says when the peer has closed.
+        self.resume(stream);
         self.streams.finish(stream, self.clock.now.plus_ns(STREAM_LINGER_NS));
     }
 

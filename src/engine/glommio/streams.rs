@@ -11,7 +11,7 @@ use socket2::SockRef;
 use super::ready::Who;
 use super::send::Told;
 use super::{Engine, errno};
-use crate::engine::streams::Care;
+use crate::engine::streams::{Care, Stream};
 use crate::engine::{Event, Shard};
 use crate::stream::StreamId;
 
@@ -87,9 +87,8 @@ impl Engine<'_> {
 
     /// False: there is nothing to read now, or ever.
     fn read_once(&mut self, shard: &mut impl Shard<Self>, id: StreamId, chunk: &mut [u8]) -> bool {
-        let Some(stream) = self.streams.get(id).filter(|stream| !stream.is_gone() && !stream.is_read) else {
-            return false;
-        };
+        let can_be_read = |stream: &&mut Stream<_>| !(stream.is_gone() || stream.is_read || stream.is_paused);
+        let Some(stream) = self.streams.get(id).filter(can_be_read) else { return false };
         let is_heard = !stream.is_finishing();
         match stream.socket.read(chunk) {
             Poll::Pending => return false,

@@ -113,6 +113,14 @@ impl Io for SimIo {
         true
     }
 
+    fn pause(&mut self, stream: StreamId) {
+        self.calls.push(Call::Pause(stream));
+    }
+
+    fn resume(&mut self, stream: StreamId) {
+        self.calls.push(Call::Resume(stream));
+    }
+
     fn finish(&mut self, stream: StreamId) {
         self.calls.push(Call::Finish(stream));
     }

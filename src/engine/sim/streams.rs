@@ -19,6 +19,8 @@ pub(super) enum Call {
     Adopt { stream: StreamId, wire: WireId },
     Refuse(WireId),
     Write(StreamId, Vec<u8>),
+    Pause(StreamId),
+    Resume(StreamId),
     Finish(StreamId),
     Reset(StreamId),
 }
@@ -51,8 +53,10 @@ struct End {
     address: SocketAddr,
     /// A shard's.
     stream: Option<StreamId>,
-    /// What arrived before any shard had taken the connection.
-    early: Vec<Arrives>,
+    /// What arrived before any shard had taken the connection, or while it reads none of it.
+    unread: Vec<Arrives>,
+    /// Its shard reads none of it.
+    is_paused: bool,
     /// When what is under way to it has arrived.
     busy_until: Now,
     /// It sends no more.
@@ -102,15 +106,24 @@ impl<S: Shard<SimIo>, E: Endpoint> World<'_, S, E> {
             Call::Adopt { stream, wire } => {
                 let Some(end) = self.wires.get_mut(wire).map(|wire| &mut wire.ends[1]) else { return };
                 (end.host, end.stream) = (host, Some(stream));
-                for early in std::mem::take(&mut end.early) {
-                    self.arrive(wire, 1, early);
-                }
+                self.read(wire, 1);
             }
             Call::Refuse(wire) => self.reset(wire, 1),
             Call::Write(stream, bytes) => {
                 if let Some((wire, end)) = self.wire_of(host, stream) {
                     self.write(wire, end, &bytes);
                     self.tell(host, Event::Wrote { stream, bytes: bytes.len() });
+                }
+            }
+            Call::Pause(stream) => {
+                if let Some((wire, end)) = self.wire_of(host, stream) {
+                    self.wires[wire].ends[end].is_paused = true;
+                }
+            }
+            Call::Resume(stream) => {
+                if let Some((wire, end)) = self.wire_of(host, stream) {
+                    self.wires[wire].ends[end].is_paused = false;
+                    self.read(wire, end);
                 }
             }
             Call::Finish(stream) => {
@@ -125,6 +138,13 @@ impl<S: Shard<SimIo>, E: Endpoint> World<'_, S, E> {
                     self.end_here(wire, end, 0);
                 }
             }
+        }
+    }
+
+    /// What has not been read arrives, as far as it is read now.
+    fn read(&mut self, wire: WireId, end: usize) {
+        for unread in std::mem::take(&mut self.wires[wire].ends[end].unread) {
+            self.arrive(wire, end, unread);
         }
     }
 
@@ -148,7 +168,8 @@ impl<S: Shard<SimIo>, E: Endpoint> World<'_, S, E> {
             host,
             address,
             stream,
-            early: Vec::new(),
+            unread: Vec::new(),
+            is_paused: false,
             busy_until: self.now,
             is_done: false,
             is_over: false,
@@ -218,8 +239,11 @@ impl<S: Shard<SimIo>, E: Endpoint> World<'_, S, E> {
                     self.tell(host, Event::Accepted { on, from, accepted: Accepted::Simulated(wire) });
                 }
             }
-            (early, None) => end.early.push(early),
+            (early, None) => end.unread.push(early),
             (Arrives::Opened(_), Some(stream)) => self.tell(host, Event::Connected { stream }),
+            (unread @ (Arrives::Bytes(_) | Arrives::End), Some(_)) if end.is_paused => {
+                end.unread.push(unread)
+            }
             (Arrives::Bytes(bytes), Some(stream)) => {
                 self.tell(host, Event::Received { stream, bytes: &bytes });
             }

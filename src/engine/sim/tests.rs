@@ -1,5 +1,6 @@
 use super::*;
 use crate::engine::{Io, SocketId};
+use crate::stream::StreamId;
 
 /// Forwards everything from its one socket to a fixed address; opens the socket in its first batch.
 struct Relay {
@@ -10,16 +11,24 @@ struct Relay {
     failed: usize,
     received: Vec<u8>,
     ended: Vec<i32>,
+    /// A stream that is paused until then.
+    paused: Option<(StreamId, Now)>,
+    now: Now,
 }
 
 impl Relay {
     fn new(own: SocketAddr, to: SocketAddr) -> Self {
-        Self { own, to, opened: false, sent: 0, failed: 0, received: Vec::new(), ended: Vec::new() }
+        let (received, ended) = (Vec::new(), Vec::new());
+        Self { own, to, opened: false, sent: 0, failed: 0, received, ended, paused: None, now: Now(0) }
     }
 }
 
 impl Shard<SimIo> for Relay {
-    fn begin(&mut self, io: &mut SimIo, _: Now) {
+    fn begin(&mut self, io: &mut SimIo, now: Now) {
+        self.now = now;
+        if let Some((stream, _)) = self.paused.take_if(|(_, until)| now >= *until) {
+            io.resume(stream);
+        }
         if !std::mem::replace(&mut self.opened, true) {
             io.open(SocketId(0), &self.own);
         }
@@ -38,9 +47,14 @@ impl Shard<SimIo> for Relay {
                 io.adopt(accepted).unwrap();
             }
             Event::Connected { stream } => assert!(io.write(stream, b"hello")),
+            Event::Received { .. } if self.paused.is_some() => panic!("it is paused"),
             Event::Received { stream, bytes: b"" } => io.finish(stream),
             Event::Received { stream, bytes } => {
                 self.received.extend_from_slice(bytes);
+                if self.received.starts_with(b"p") {
+                    self.paused = Some((stream, self.now.plus_ns(10_000_000)));
+                    io.pause(stream);
+                }
                 io.write(stream, bytes);
                 if self.received.ends_with(b"connect") {
                     io.connect(SocketId(0), self.to).unwrap();
@@ -52,7 +66,7 @@ impl Shard<SimIo> for Relay {
     }
 
     fn end(&mut self, _: &mut SimIo) -> Next {
-        Next::Wait(None)
+        Next::Wait(self.paused.map(|(_, until)| until))
     }
 }
 
@@ -119,6 +133,16 @@ fn streams_arrive_in_order_in_pieces_that_the_seed_cuts() {
     }
     counts.dedup();
     assert!(counts.len() > 5, "{counts:?}");
+}
+
+#[test]
+fn what_comes_by_a_paused_stream_arrives_once_it_is_resumed() {
+    const TEXT: &[u8] = b"pause behind each piece, as long as several may come in";
+    for seed in 0..50 {
+        let [(arrived, ended), _] = call(seed, TEXT, |out, wire| out.finish(wire));
+        assert_eq!((&bytes(&arrived).0[..], &ended[..]), (TEXT, &[0][..]), "seed {seed}");
+        assert_eq!(arrived.last(), Some(&Arrives::End));
+    }
 }
 
 #[test]

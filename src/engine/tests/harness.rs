@@ -79,6 +79,8 @@ pub struct Seen {
     pub closed: AtomicUsize,
     pub streams: AtomicUsize,
     pub streams_ended: AtomicUsize,
+    /// Bytes of a stream that was paused.
+    pub swallowed: AtomicUsize,
     /// The thread that it runs on; 0: it has not begun.
     pub thread: AtomicU64,
     stop: AtomicBool,
@@ -130,6 +132,12 @@ pub struct Echo {
     pub wrote: usize,
     /// How streams ended.
     pub errors: Vec<i32>,
+    /// The stream that was paused; what comes by it is kept here.
+    pub paused: Option<StreamId>,
+    pub swallowed: Vec<u8>,
+    /// That one is resumed when a batch begins, and paused when anything comes.
+    pub is_halting: bool,
+    pub now: Now,
     pub seen: Arc<Seen>,
 }
 
@@ -150,7 +158,11 @@ impl Echo {
 }
 
 impl<I: Io<Source = Arc<Socket>>> Shard<I> for Echo {
-    fn begin(&mut self, io: &mut I, _: Now) {
+    fn begin(&mut self, io: &mut I, now: Now) {
+        self.now = now;
+        if let Some(stream) = self.paused.filter(|_| self.is_halting) {
+            io.resume(stream);
+        }
         // SAFETY: asks for this thread's own name.
         self.seen.thread.store(unsafe { libc::pthread_self() }, Ordering::Relaxed);
         self.batches += 1;
@@ -200,7 +212,8 @@ impl<I: Io<Source = Arc<Socket>>> Shard<I> for Echo {
 
     fn end(&mut self, _: &mut I) -> Next {
         self.unsent += self.given - self.sent - self.failed.len();
-        if self.seen.stop.load(Ordering::Relaxed) { Next::Stop } else { Next::Wait(None) }
+        let soon = self.is_halting.then(|| self.now.plus_ns(100_000));
+        if self.seen.stop.load(Ordering::Relaxed) { Next::Stop } else { Next::Wait(soon) }
     }
 
     fn idle(&mut self) {
@@ -230,10 +243,25 @@ impl Echo {
     }
 
     /// Sends them back; closes in good order where the peer does, or where it asks for that, and cuts off one that takes
-    /// nothing.
+    /// nothing. Pauses one that says so, and does with that what another one says.
     fn on_bytes(&mut self, io: &mut impl Io, stream: StreamId, bytes: &[u8]) {
         match bytes {
             b"" => io.finish(stream),
+            bytes if self.paused == Some(stream) => {
+                self.swallowed.extend(bytes);
+                self.seen.swallowed.store(self.swallowed.len(), Ordering::Relaxed);
+                if self.is_halting {
+                    io.pause(stream);
+                }
+            }
+            b"pause" | b"halt" => {
+                (self.paused, self.is_halting) = (Some(stream), bytes == b"halt");
+                assert!(io.write(stream, b"paused"));
+                io.pause(stream);
+            }
+            b"resume" => io.resume(self.paused.unwrap()),
+            b"finish it" => io.finish(self.paused.unwrap()),
+            b"reset it" => io.reset(self.paused.unwrap()),
             b"finish" => {
                 io.write(stream, b"the last");
                 io.finish(stream);

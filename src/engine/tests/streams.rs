@@ -208,3 +208,105 @@ fn resets_come_and_go_and_leave_nothing() {
         assert_eq!(echo.errors.iter().filter(|errno| **errno == 0).count(), 1, "{:?}", echo.errors);
     });
 }
+
+/// A connection that the shard has paused.
+fn paused(word: &[u8]) -> TcpStream {
+    let mut stream = connect();
+    stream.write_all(word).unwrap();
+    let mut said = [0; 6];
+    stream.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"paused");
+    stream
+}
+
+/// Another one that says something, once what has come before it was handled.
+fn says(word: &[u8]) {
+    let mut other = connect();
+    for word in [b"x", word] {
+        other.write_all(word).unwrap();
+        if word == b"x" {
+            other.read_exact(&mut [0]).unwrap();
+        }
+    }
+}
+
+/// Writes as long as there is room, and tells how much that was.
+fn fill(stream: &mut TcpStream, bytes: &[u8]) -> usize {
+    stream.set_nonblocking(true).unwrap();
+    let (mut written, mut last) = (0, Instant::now());
+    while written < bytes.len() && last.elapsed() < Duration::from_millis(300) {
+        if let Ok(more) = stream.write(&bytes[written..]) {
+            (written, last) = (written + more, Instant::now());
+        }
+    }
+    stream.set_nonblocking(false).unwrap();
+    written
+}
+
+fn swallowed(seen: &Seen) -> usize {
+    seen.swallowed.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+fn numbered() -> Vec<u8> {
+    let mut bytes = vec![0; 32_000_000];
+    for (place, number) in bytes.chunks_exact_mut(4).zip(0u32..) {
+        place.copy_from_slice(&number.to_be_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn the_peer_of_a_paused_stream_waits_and_nothing_is_lost() {
+    inside(|| {
+        let (echo, _) = run(Echo::on(&open_stream(OWN)), |talk| {
+            let (bytes, mut stream) = (numbered(), paused(b"pause"));
+            let written = fill(&mut stream, &bytes);
+            assert!(written < bytes.len(), "there is room for all");
+            // What has come before the kernel has ended its receive.
+            talk.until("some of it at most", |seen| swallowed(seen) <= 1 << 20);
+            says(b"resume");
+            stream.write_all(&bytes[written..]).unwrap();
+            talk.until("the rest", |seen| swallowed(seen) == bytes.len());
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            ended(talk, 2);
+        });
+        assert!(echo.swallowed == numbered());
+        assert_eq!(echo.errors, [0, 0]);
+    });
+}
+
+#[test]
+fn a_stream_is_paused_and_resumed_many_times() {
+    inside(|| {
+        let (echo, _) = run(Echo::on(&open_stream(OWN)), |talk| {
+            let (bytes, mut stream) = (numbered(), paused(b"halt"));
+            stream.write_all(&bytes[..4_000_000]).unwrap();
+            talk.until("all of it", |seen| swallowed(seen) == 4_000_000);
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            ended(talk, 1);
+        });
+        assert!(echo.swallowed == numbered()[..4_000_000]);
+    });
+}
+
+#[test]
+fn a_paused_stream_is_closed_as_any_other_one() {
+    inside(|| {
+        let (echo, _) = run(Echo::on(&open_stream(OWN)), |talk| {
+            let mut stream = paused(b"pause");
+            stream.write_all(&[7; 100_000]).unwrap();
+            says(b"finish it");
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+            drop(stream);
+            ended(talk, 2);
+            let mut stream = paused(b"pause");
+            stream.write_all(&[7; 100_000]).unwrap();
+            says(b"reset it");
+            assert!(!matches!(stream.read(&mut [0]), Ok(1..)));
+            ended(talk, 4);
+            // Its end comes with the engine's.
+            let _last = paused(b"pause");
+        });
+        assert_eq!(echo.errors, [0; 4]);
+    });
+}

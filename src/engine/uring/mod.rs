@@ -284,6 +284,8 @@ impl<'m> Engine<'m> {
                 self.arm_wake()?;
             } else if completion.is(Kind::StreamReceive) {
                 self.stream_received(shard, completion);
+            } else if completion.is(Kind::StreamCancel) {
+                self.streams.cancelled(completion.stream());
             } else if completion.is(Kind::StreamSend) || completion.is(Kind::StreamSendAtOnce) {
                 self.stream_sent(shard, completion);
             } else if completion.is(Kind::Accept) {
@@ -448,6 +450,14 @@ impl Io for Engine<'_> {
 
     fn unread_ns(&mut self, stream: StreamId) -> Option<u64> {
         self.streams.unread_ns(stream, self.clock.now)
+    }
+
+    fn pause(&mut self, stream: StreamId) {
+        self.streams.pause(stream);
+    }
+
+    fn resume(&mut self, stream: StreamId) {
+        self.streams.resume(stream, self.clock.now);
     }
 
     fn finish(&mut self, stream: StreamId) {

@@ -22,6 +22,7 @@ pub enum Kind {
     Accept,
     Connect,
     StreamReceive,
+    StreamCancel,
     StreamSend,
     /// One that does not wait: it completes only where it falls short.
     StreamSendAtOnce,

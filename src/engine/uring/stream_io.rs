@@ -161,7 +161,8 @@ impl Engine<'_> {
             1.. => self.streams.arm(id, self.clock.now),
             error => match -error {
                 libc::ENOBUFS => self.starved(id),
-                libc::EINTR | libc::EAGAIN => self.streams.arm(id, self.clock.now),
+                // It was paused, and may have been resumed since.
+                libc::EINTR | libc::EAGAIN | libc::ECANCELED => self.streams.arm(id, self.clock.now),
                 errno => self.end_stream(shard, id, errno, false),
             },
         }
@@ -300,6 +301,11 @@ impl Engine<'_> {
         self.send_streams();
         self.chunks.lend();
         self.streams.settle_armed(self.clock.now);
+        while let Some(id) = self.streams.next_paused() {
+            let cancel = opcode::AsyncCancel::new(Kind::StreamReceive.of_stream(id)).build();
+            // SAFETY: the entry points to nothing.
+            unsafe { self.ring.push(&cancel.user_data(Kind::StreamCancel.of_stream(id))) }?;
+        }
         // Each takes a buffer at least: more would only be told that there are none.
         for _ in 0..self.chunks.lent() {
             let Some(id) = self.streams.next_unarmed() else { break };
@@ -314,6 +320,8 @@ impl Engine<'_> {
 
     /// Closes a stream once all is sent, or when that has taken too long.
     pub(super) fn finish_stream(&mut self, id: StreamId) {
+        // Only what is read says when the peer has closed.
+        self.streams.resume(id, self.clock.now);
         self.streams.finish(id, self.clock.now.plus_ns(STREAM_LINGER_NS));
     }
 }
