@@ -1,10 +1,12 @@
 //! Every bound in one place: what it is, why that number, and what happens at the bound.
 
+mod handed_over;
 mod log;
 mod overload;
 
 use std::time::Duration;
 
+pub use handed_over::*;
 pub use log::*;
 pub use overload::*;
 
@@ -106,28 +108,6 @@ pub const CANCEL_REASON_BYTES: usize = TRANSACTION_BLOCK_BYTES;
 /// What a request that finds no room is told to wait before the next one, in seconds (Retry-After): time enough for
 /// an eighth of what is kept to run out.
 pub const RETRY_AFTER_S: u64 = 4;
-
-/// Messages that wait to be taken over by the shard that owns their transaction or their connection: as many as a
-/// shard forwards in some 20 ms, and more than connections bring in a batch. One more is dropped.
-pub const HANDED_OVER: usize = 4_096;
-
-/// Messages of connections that found no room there, or no send buffer, and are tried again: as many as a batch brings when
-/// many calls come at a time, of 64 KiB each at most. A request beyond them is refused (503).
-pub const TRIED_AGAIN: usize = 512;
-
-/// How long, in nanoseconds, until then: a shard that does not keep up has read some two hundred by then.
-pub const TRY_AGAIN_NS: u64 = 1_000_000;
-
-/// So many may wait there, those included, that tell transactions of other shards of requests that were not sent and connections
-/// that have ended: a full box once more, none of which has any bytes. Beyond them nobody is told, and that is counted.
-pub const TOLD_AGAIN: usize = HANDED_OVER;
-
-/// Of what is handed over, so many messages are taken over in a batch, each of which may lead to two sends: with
-/// [`DUE_PER_BATCH`] less than [`SEND_BUFFERS`], which are free again one batch later.
-pub const TAKEN_OVER_PER_BATCH: usize = 192;
-
-/// Longest memory in bytes that a handed over message leaves to the next one; that of longer ones is freed.
-pub const LETTER_BYTES: usize = 8_192;
 
 /// Messages that transactions send at the end of a batch; what else is due is sent in the next one, so that the
 /// answers of many at a time leave send buffers to what comes in.
@@ -421,13 +401,14 @@ pub const STREAM_SILENT_NS: u64 = 60_000_000_000;
 /// Connections of a shard with one peer's address (`[tcp]`): what many users behind one translator have. One more is refused.
 pub const STREAMS_PER_PEER: usize = 20_000;
 
-/// Bytes that all connections of a shard together keep of messages that are not whole, and of requests without an answer: a
-/// thousand of the largest. The connections of the peer that takes most are closed where it is more.
+/// Bytes that all connections of a shard together keep of messages that are not whole or wait for room, and of requests without an
+/// answer: a thousand of the largest. The connections of the peer that takes most are closed where it is more.
 pub const STREAM_KEPT_BYTES: usize = 64 << 20;
 
 /// What waits on one connection to be sent, in bytes (`[tcp] queue`): some hundred messages, three of the largest.
 pub const STREAM_QUEUE_BYTES: usize = 256 << 10;
-/// Whatever `[tcp] queue` says: what a trunk of a thousand calls a second sends in two seconds.
+/// Whatever `[tcp] queue` says: what a trunk of a thousand calls a second sends in two seconds, and answers to what a batch of an
+/// engine reads of one connection ([`STREAM_BUFFERS`]) beside it.
 pub const STREAM_QUEUE_MOST_BYTES: usize = 4 << 20;
 
 /// Bytes that a buffer of it has where what waits needs more than one: a TLS record.
@@ -436,8 +417,8 @@ pub const STREAM_CHUNK_BYTES: usize = 16 << 10;
 /// Memory of what waits on all connections of a shard to be sent, in bytes: a thousand of them may stall at a time.
 pub const STREAM_QUEUES_BYTES: usize = 256 << 20;
 
-/// Messages on one connection whose senders wait to hear that they have left: as many as [`STREAM_QUEUE_BYTES`] hold.
-pub const STREAM_WAITING: usize = 1_024;
+/// Messages on one connection whose senders wait to hear that they have left: as many as [`STREAM_QUEUE_MOST_BYTES`] hold.
+pub const STREAM_WAITING: usize = 16_384;
 
 /// Requests of one connection whose final answers are awaited, on either side: what a trunk has under way. A peer that sends no
 /// more, and has asked more, is kept for [`STREAM_HALF_CLOSED_NS`].

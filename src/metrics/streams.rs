@@ -100,12 +100,14 @@ pub struct StreamMetrics {
     pub accepted: Counter,
     /// Opened since the start.
     pub connected: Counter,
-    /// Bytes kept now of messages that are not whole.
+    /// Bytes kept now of messages that are not whole or wait for room, and of requests without an answer.
     pub kept_bytes: Counter,
     /// Bytes that wait now to be sent.
     pub unsent_bytes: Counter,
     /// Keep-alives that were answered.
     pub pings: Counter,
+    /// So often connections were not read for want of room.
+    pub paused: Counter,
     /// By [`StreamEnd`].
     pub ended: [Counter; StreamEnd::ALL.len()],
     /// Handshakes of TLS that came to an end, by who has opened the connection (us: 1), and whether they took up an earlier
@@ -122,19 +124,25 @@ type Row = (bool, &'static str, &'static str, fn(&ShardMetrics) -> &Counter);
 
 impl StreamMetrics {
     /// As they are told, but for [`StreamMetrics::ended`].
-    pub(super) const ROWS: [Row; 6] = [
+    pub(super) const ROWS: [Row; 7] = [
         (false, "connections", "Connections that are open or being opened", |s| &s.streams.open),
         (true, "connections_accepted", "Connections that peers have opened", |s| &s.streams.accepted),
         (true, "connections_opened", "Connections that were opened to peers", |s| &s.streams.connected),
         (
             false,
             "connections_kept_bytes",
-            "Bytes kept of messages that are not whole, and of requests without an answer",
+            "Bytes kept of messages that are not whole or wait for room, and of requests without an answer",
             |s| &s.streams.kept_bytes,
         ),
         (false, "connections_unsent_bytes", "Bytes that wait on connections to be sent", |s| {
             &s.streams.unsent_bytes
         }),
+        (
+            true,
+            "connections_paused",
+            "Times that a connection was not read for a while because there was no room for its messages",
+            |s| &s.streams.paused,
+        ),
         (true, "connections_pings", "Keep-alives on connections that were answered", |s| &s.streams.pings),
     ];
 

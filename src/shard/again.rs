@@ -1,12 +1,12 @@
 //! What finds no room and would not be sent again by anybody, because it came by a connection or leaves by one, or tells what
-//! has become of one: it is tried again, for each shard in order.
+//! has become of one: it is tried again, for each shard and lane in order.
 
 use std::collections::VecDeque;
 
 use super::cookie::Cookie;
 use super::handler::Handler;
 use super::panics;
-use super::post::{Letter, NotPosted, Received, What};
+use super::post::{Lane, Letter, NotPosted, Received, What};
 use super::way::Way;
 use super::worker::{Arrival, Worker};
 use crate::drop_reason::DropReason;
@@ -16,45 +16,77 @@ use crate::net::Now;
 use crate::proxy::{Incoming, Outcome};
 use crate::stream::Waiting;
 
-/// Letters that found no room, of each shard by itself: those for one that does not keep up hold up no others.
+/// Letters that found no room.
 #[derive(Default)]
 pub(super) struct Again {
-    /// By the number of the shard that they are for.
-    letters: Vec<VecDeque<Letter>>,
-    /// How many there are in all.
-    len: usize,
+    arrive: Kept,
+    leave: Kept,
     /// When they are tried.
     at: Now,
 }
 
+/// Those of a lane, of each shard by itself: those for one that does not keep up hold up no others.
+#[derive(Default)]
+struct Kept {
+    /// By the number of the shard that they are for.
+    letters: Vec<VecDeque<Letter>>,
+    /// How many there are in all.
+    len: usize,
+}
+
 impl Again {
     pub fn len(&self) -> usize {
-        self.len
+        self.arrive.len + self.leave.len
+    }
+
+    const fn lane(&self, lane: Lane) -> &Kept {
+        match lane {
+            Lane::Arrives => &self.arrive,
+            Lane::Leaves => &self.leave,
+        }
+    }
+
+    const fn lane_mut(&mut self, lane: Lane) -> &mut Kept {
+        match lane {
+            Lane::Arrives => &mut self.arrive,
+            Lane::Leaves => &mut self.leave,
+        }
     }
 
     /// One for this shard waits, and what comes now goes behind it.
-    pub fn waits_for(&self, shard: u16) -> bool {
-        self.of(shard) > 0
+    pub fn waits_for(&self, shard: u16, lane: Lane) -> bool {
+        self.lane(lane).of(shard) > 0
     }
 
+    /// What can wait elsewhere is to: the other half is for what cannot.
+    pub const fn is_half_full(&self, lane: Lane) -> bool {
+        self.lane(lane).len >= TRIED_AGAIN / 2
+    }
+
+    /// They are tried by then.
+    pub fn is_due(&mut self, at: Now) {
+        self.at = at;
+    }
+
+    /// Keeps a letter to this shard, which may be one's own; `false`: there is no room.
+    fn keep(&mut self, to: u16, what: What, bytes: &[u8], now: Now) -> bool {
+        if self.len() == 0 {
+            self.is_due(now.plus_ns(TRY_AGAIN_NS));
+        }
+        self.lane_mut(what.lane()).keep(to, what, bytes)
+    }
+}
+
+impl Kept {
     /// How many wait for this shard.
     fn of(&self, shard: u16) -> usize {
         self.letters.get(usize::from(shard)).map_or(0, VecDeque::len)
     }
 
-    /// When they are tried next.
-    pub fn deadline(&self) -> Option<Now> {
-        (self.len > 0).then_some(self.at)
-    }
-
-    /// Keeps a letter to this shard, which may be one's own; `false`: there is no room.
-    fn keep(&mut self, to: u16, what: What, bytes: &[u8], now: Now) -> bool {
+    fn keep(&mut self, to: u16, what: What, bytes: &[u8]) -> bool {
         let most = if matches!(what, What::NotSent(..) | What::Lost(..)) { TOLD_AGAIN } else { TRIED_AGAIN };
         if self.len >= most {
             return false;
-        }
-        if self.len == 0 {
-            self.at = now.plus_ns(TRY_AGAIN_NS);
         }
         let place = usize::from(to);
         if self.letters.len() <= place {
@@ -101,7 +133,12 @@ impl<S, H: Handler> Worker<S, H> {
         let is_whole = arrival.incoming.broken.is_none();
         let what = What::Received(self.received(arrival));
         if !(is_whole && self.keep_letter(to, what, arrival.incoming.bytes)) {
-            self.refuse(io, &arrival.incoming, why);
+            return self.refuse(io, &arrival.incoming, why);
+        }
+        if let Some((shard, stream)) = arrival.incoming.stream.get()
+            && shard == self.number
+        {
+            self.pause(io, stream, Some(to));
         }
     }
 
@@ -115,7 +152,7 @@ impl<S, H: Handler> Worker<S, H> {
     /// Tells a shard, which may be this one, what has become of its request, and not before what waits already to be told it: that
     /// may be the answer. Where there is no room at all, the transaction waits for its time.
     pub(super) fn tell<I: Io<Source = S>>(&mut self, io: &mut I, to: u16, what: What) {
-        let told = if self.again.waits_for(to) {
+        let told = if self.again.waits_for(to, Lane::Arrives) {
             Err((NotPosted::NoRoom, what))
         } else if to == self.number {
             return self.take_letter(io, to, what, &[]);
@@ -160,27 +197,35 @@ impl<S, H: Handler> Worker<S, H> {
         self.refusal = out;
     }
 
-    /// Tries what is kept; what still finds no room stays, and what is behind it for the same shard.
+    /// When what is kept is tried next.
+    pub(super) fn tries_again(&self) -> Option<Now> {
+        (self.again.len() > 0 || !self.paused.is_empty()).then_some(self.again.at)
+    }
+
+    /// Tries what is kept; what still finds no room stays, and what is behind it for the same shard. Then connections go on.
     pub(super) fn try_again<I: Io<Source = S>>(&mut self, io: &mut I) {
-        self.again.at = self.now.plus_ns(TRY_AGAIN_NS);
-        for to in 0..self.post.shards() {
-            for _ in 0..self.again.of(to) {
-                if !self.try_first(io, to) {
-                    break;
+        self.again.is_due(self.now.plus_ns(TRY_AGAIN_NS));
+        for lane in [Lane::Leaves, Lane::Arrives] {
+            for to in 0..self.post.shards() {
+                for _ in 0..self.again.lane(lane).of(to) {
+                    if !self.try_first(io, to, lane) {
+                        break;
+                    }
                 }
             }
         }
+        self.resume_streams(io);
         self.metrics.tried_again.set(self.again.len() as u64);
     }
 
     /// Tries the first letter to this shard; `false`: it stays.
-    fn try_first<I: Io<Source = S>>(&mut self, io: &mut I, to: u16) -> bool {
+    fn try_first<I: Io<Source = S>>(&mut self, io: &mut I, to: u16, lane: Lane) -> bool {
         let is_own = to == self.number || self.post.is_gone(to);
         // Else what is handled here would find no send buffer, and go behind the others.
         if is_own && !has_tx(io) {
             return false;
         }
-        let Some(Letter { what, bytes }) = self.again.take(to) else { return false };
+        let Some(Letter { what, bytes }) = self.again.lane_mut(lane).take(to) else { return false };
         let posted = match is_own {
             true => Err((NotPosted::Gone, what)),
             false => self.post.send(to, &bytes, what),
@@ -191,7 +236,7 @@ impl<S, H: Handler> Worker<S, H> {
                 self.metrics.handed_over.count();
             }
             Err((NotPosted::NoRoom, what)) => {
-                self.again.put_back(to, Letter { what, bytes });
+                self.again.lane_mut(lane).put_back(to, Letter { what, bytes });
                 return false;
             }
             Err((NotPosted::Gone, what)) => self.take_letter(io, to, what, &bytes),

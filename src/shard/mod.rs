@@ -26,6 +26,7 @@ mod noted;
 mod owned;
 mod panics;
 mod parking;
+mod pausing;
 mod pings;
 mod post;
 mod publication;

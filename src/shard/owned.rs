@@ -4,7 +4,7 @@ use super::cookie::Cookie;
 use super::handler::Handler;
 use super::panics;
 use super::parking::Stay;
-use super::post::{Letter, NotPosted, Posted, Received, What};
+use super::post::{Lane, Letter, NotPosted, Posted, Received, What};
 use super::worker::{Arrival, Worker};
 use crate::drop_reason::DropReason;
 use crate::engine::{Io, SocketId};
@@ -52,33 +52,57 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    /// Handles what other shards received for transactions of this one; the rest in the next batch. What waits here for a send
-    /// buffer goes before all of it.
+    /// Handles what other shards have for this one; the rest in the next batch.
     pub(super) fn read_post<I: Io<Source = S>>(&mut self, io: &mut I) {
         self.post.lower_bell(self.number);
+        // Before the engine has sent it all of it may stand in one connection's queue.
+        let mut room = self.streams.queue_bytes() / 2;
+        for _ in 0..limits::LET_OUT_PER_BATCH {
+            let Some(letter) = self.post.take(self.number, Lane::Leaves) else { break };
+            let left = room.checked_sub(letter.bytes.len());
+            self.read_letter(io, letter);
+            let Some(left) = left else { break };
+            room = left;
+        }
         for _ in 0..limits::TAKEN_OVER_PER_BATCH {
-            if self.again.waits_for(self.number) {
+            if !self.takes_over() {
                 return;
             }
-            let Some(letter) = self.post.take(self.number) else { return };
-            let Letter { what, bytes } = letter;
-            match what {
-                What::Received(received) => self.take_over_message(io, &received, &bytes),
-                What::Leaves { way, waiting } => {
-                    let way = self.as_renamed(way);
-                    self.leave_by_stream(io, &bytes, &way, waiting);
-                }
-                What::Accepted { socket, from, accepted } => self.on_accepted(io, socket, from, accepted),
-                What::NotSent(transaction, why) => self.handler.send_failed(transaction, why),
-                What::Lost(transaction, peer, why) => self.handler.lost(transaction, peer, why),
-                What::Unreached(to) => {
-                    if self.handler.unreached(to, &bytes) {
-                        self.tell_unreached(to);
-                    }
+            let Some(letter) = self.post.take(self.number, Lane::Arrives) else { return };
+            self.read_letter(io, letter);
+        }
+    }
+
+    /// What arrives may be taken over: nothing waits here for a send buffer, which goes before all of it, and what it leads to
+    /// finds room.
+    fn takes_over(&self) -> bool {
+        !(self.again.waits_for(self.number, Lane::Arrives) || self.again.is_half_full(Lane::Leaves))
+    }
+
+    /// The box has something that may be read.
+    pub(super) fn has_post(&self) -> bool {
+        let has = |lane| !self.post.is_empty(self.number, lane);
+        has(Lane::Leaves) || has(Lane::Arrives) && self.takes_over()
+    }
+
+    fn read_letter<I: Io<Source = S>>(&mut self, io: &mut I, letter: Letter) {
+        let Letter { what, bytes } = letter;
+        match what {
+            What::Received(received) => self.take_over_message(io, &received, &bytes),
+            What::Leaves { way, waiting } => {
+                let way = self.as_renamed(way);
+                self.leave_by_stream(io, &bytes, &way, waiting);
+            }
+            What::Accepted { socket, from, accepted } => self.on_accepted(io, socket, from, accepted),
+            What::NotSent(transaction, why) => self.handler.send_failed(transaction, why),
+            What::Lost(transaction, peer, why) => self.handler.lost(transaction, peer, why),
+            What::Unreached(to) => {
+                if self.handler.unreached(to, &bytes) {
+                    self.tell_unreached(to);
                 }
             }
-            self.post.give_back(self.number, bytes);
         }
+        self.post.give_back(self.number, bytes);
     }
 
     pub(super) fn take_over_message<I: Io<Source = S>>(
@@ -105,7 +129,7 @@ impl<S, H: Handler> Worker<S, H> {
 
     pub(super) fn hand_over<I: Io<Source = S>>(&mut self, io: &mut I, arrival: &Arrival<'_>, owner: u16) {
         let by_stream = arrival.incoming.stream.is_stream();
-        if by_stream && self.again.waits_for(owner) {
+        if by_stream && self.again.waits_for(owner, Lane::Arrives) {
             return self.keep_arrival(io, arrival, owner, DropReason::NotHandedOver);
         }
         match self.post.send(owner, arrival.incoming.bytes, What::Received(self.received(arrival))) {

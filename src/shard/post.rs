@@ -2,6 +2,10 @@
 //!
 //! One queue for each shard that takes, not one for each pair: their memory would grow with the square of the
 //! number of shards, and what is handed over is a small part of what a shard does.
+//!
+//! Each has two lanes. What arrives leads to something that leaves, maybe by a connection of another shard, so it is not taken over
+//! where that would find no room. What leaves leads nowhere else, so each shard always takes that: however full all boxes are,
+//! nobody waits for who waits for him.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +28,15 @@ pub(super) struct Letter {
     pub what: What,
     /// Those of a message; else none.
     pub bytes: Vec<u8>,
+}
+
+/// What goes the same way, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// What a transaction is to hear.
+    Arrives,
+    /// What a connection is to get.
+    Leaves,
 }
 
 /// What a letter is about.
@@ -53,6 +66,24 @@ pub(super) enum What {
     Lost(Handle, SocketAddr, SendFailure),
     /// ICMP says that a request of the other one did not reach this address; the bytes are as much of it as is known.
     Unreached(SocketAddr),
+}
+
+impl What {
+    /// Which way it goes.
+    pub fn lane(&self) -> Lane {
+        match self {
+            Self::Leaves { .. } | Self::Accepted { .. } => Lane::Leaves,
+            Self::Received(_) | Self::NotSent(..) | Self::Lost(..) | Self::Unreached(_) => Lane::Arrives,
+        }
+    }
+
+    /// As long as there are fewer letters it finds room.
+    fn room(&self) -> usize {
+        match self {
+            Self::Received(received) if received.stream.is_stream() => limits::HANDED_OVER_OF_STREAMS,
+            _ => limits::HANDED_OVER,
+        }
+    }
 }
 
 /// A message that came in.
@@ -87,13 +118,23 @@ pub struct Post(Arc<[Mailbox]>);
 
 #[derive(Debug)]
 struct Mailbox {
-    letters: ArrayQueue<Letter>,
+    arrives: ArrayQueue<Letter>,
+    leaves: ArrayQueue<Letter>,
     /// Memory of letters that were read.
     used: ArrayQueue<Vec<u8>>,
     /// The owner has been woken, and has not yet looked.
     rung: AtomicBool,
     /// The owner has ended.
     gone: AtomicBool,
+}
+
+impl Mailbox {
+    fn lane(&self, lane: Lane) -> &ArrayQueue<Letter> {
+        match lane {
+            Lane::Arrives => &self.arrives,
+            Lane::Leaves => &self.leaves,
+        }
+    }
 }
 
 /// What became of a letter.
@@ -118,7 +159,8 @@ impl Post {
     /// For so many shards.
     pub fn new(shards: usize) -> Self {
         let mailbox = |_| Mailbox {
-            letters: ArrayQueue::new(limits::HANDED_OVER),
+            arrives: ArrayQueue::new(limits::HANDED_OVER),
+            leaves: ArrayQueue::new(limits::HANDED_OVER),
             used: ArrayQueue::new(limits::HANDED_OVER),
             rung: AtomicBool::new(false),
             gone: AtomicBool::new(false),
@@ -138,12 +180,13 @@ impl Post {
     pub(super) fn send(&self, to: u16, bytes: &[u8], what: What) -> Result<Posted, (NotPosted, What)> {
         let mailbox = self.0.get(usize::from(to)).filter(|mailbox| !mailbox.gone.load(Ordering::Relaxed));
         let Some(mailbox) = mailbox else { return Err((NotPosted::Gone, what)) };
-        if mailbox.letters.is_full() {
+        let letters = mailbox.lane(what.lane());
+        if letters.len() >= what.room() {
             return Err((NotPosted::NoRoom, what));
         }
         let mut copy = mailbox.used.pop().unwrap_or_default();
         copy.extend_from_slice(bytes);
-        if let Err(letter) = mailbox.letters.push(Letter { what, bytes: copy }) {
+        if let Err(letter) = letters.push(Letter { what, bytes: copy }) {
             return Err((NotPosted::NoRoom, letter.what));
         }
         // The reader takes the bell down before it looks: what comes later rings again.
@@ -168,9 +211,9 @@ impl Post {
         }
     }
 
-    /// Takes the next letter.
-    pub(super) fn take(&self, own: u16) -> Option<Letter> {
-        self.0.get(usize::from(own))?.letters.pop()
+    /// Takes the next letter of a lane.
+    pub(super) fn take(&self, own: u16, lane: Lane) -> Option<Letter> {
+        self.0.get(usize::from(own))?.lane(lane).pop()
     }
 
     /// Gives a letter's memory back.
@@ -187,13 +230,15 @@ impl Post {
     pub(super) fn leave(&self, own: u16) {
         if let Some(mailbox) = self.0.get(usize::from(own)) {
             mailbox.gone.store(true, Ordering::Relaxed);
-            while mailbox.letters.pop().is_some() {}
+            for lane in [Lane::Arrives, Lane::Leaves] {
+                while mailbox.lane(lane).pop().is_some() {}
+            }
         }
     }
 
-    /// No letter waits.
-    pub(super) fn is_empty(&self, own: u16) -> bool {
-        self.0.get(usize::from(own)).is_none_or(|mailbox| mailbox.letters.is_empty())
+    /// No letter waits in a lane.
+    pub(super) fn is_empty(&self, own: u16, lane: Lane) -> bool {
+        self.0.get(usize::from(own)).is_none_or(|mailbox| mailbox.lane(lane).is_empty())
     }
 }
 
@@ -231,9 +276,11 @@ mod tests {
         assert_eq!(post.tell_unreached(to, quoted.as_bytes()), None, "it is awake");
         assert_eq!(post.tell_unreached(to, quoted.replace("z9hG4bKbt", "z9hG4bKbs").as_bytes()), None);
         assert_eq!(post.tell_unreached(to, &quoted.as_bytes()[..60]), None);
-        let Some(Letter { what: What::Unreached(told), bytes }) = post.take(1) else { panic!() };
+        let Some(Letter { what: What::Unreached(told), bytes }) = post.take(1, Lane::Arrives) else {
+            panic!()
+        };
         assert_eq!((told, bytes.as_slice()), (to, quoted.as_bytes()));
-        assert!(post.take(1).is_some() && post.take(1).is_none());
+        assert!(post.take(1, Lane::Arrives).is_some() && post.take(1, Lane::Arrives).is_none());
     }
 
     #[test]
@@ -243,10 +290,10 @@ mod tests {
         assert_eq!(send(&post, 1, b"one"), Ok(Posted::Wake));
         assert_eq!(send(&post, 1, b"two"), Ok(Posted::Waits));
         post.lower_bell(1);
-        assert!(post.is_empty(0) && !post.is_empty(1));
-        assert_eq!(post.take(1).unwrap().bytes, b"one");
-        assert_eq!(post.take(1).unwrap().bytes, b"two");
-        assert!(post.take(1).is_none());
+        assert!(post.is_empty(0, Lane::Arrives) && !post.is_empty(1, Lane::Arrives));
+        assert_eq!(post.take(1, Lane::Arrives).unwrap().bytes, b"one");
+        assert_eq!(post.take(1, Lane::Arrives).unwrap().bytes, b"two");
+        assert!(post.take(1, Lane::Arrives).is_none());
         assert_eq!(send(&post, 1, b"three"), Ok(Posted::Wake));
         assert_eq!(send(&post, 2, b"nobody"), Err(NotPosted::Gone));
         post.leave(1);
@@ -269,19 +316,37 @@ mod tests {
     fn memory_is_used_again_and_a_full_box_takes_no_more() {
         let post = Post::new(1);
         send(&post, 0, &[1; 900]).unwrap();
-        let first = post.take(0).unwrap().bytes;
+        let first = post.take(0, Lane::Arrives).unwrap().bytes;
         let at = first.as_ptr();
         post.give_back(0, first);
         send(&post, 0, &[2; 900]).unwrap();
-        let second = post.take(0).unwrap().bytes;
+        let second = post.take(0, Lane::Arrives).unwrap().bytes;
         assert_eq!((second.as_ptr(), second.as_slice()), (at, &[2; 900][..]));
         // That of a long one is not kept.
         send(&post, 0, &[3; 2 * limits::LETTER_BYTES]).unwrap();
-        let long = post.take(0).unwrap().bytes;
+        let long = post.take(0, Lane::Arrives).unwrap().bytes;
         post.give_back(0, long);
         send(&post, 0, b"short").unwrap();
-        assert!(post.take(0).unwrap().bytes.capacity() <= limits::LETTER_BYTES);
+        assert!(post.take(0, Lane::Arrives).unwrap().bytes.capacity() <= limits::LETTER_BYTES);
         let sent = (0..limits::HANDED_OVER + 3).filter(|_| send(&post, 0, b"x").is_ok());
         assert_eq!(sent.count(), limits::HANDED_OVER);
+    }
+
+    #[test]
+    fn what_leaves_finds_room_however_much_arrives_and_datagrams_do_however_much_connections_bring() {
+        let post = Post::new(1);
+        let by_stream = || {
+            let What::Received(received) = received() else { unreachable!() };
+            What::Received(Received { stream: Number::new(0, crate::stream::StreamId::first(1)), ..received })
+        };
+        let sent = (0..limits::HANDED_OVER).filter(|_| post.send(0, b"x", by_stream()).is_ok());
+        assert_eq!(sent.count(), limits::HANDED_OVER_OF_STREAMS);
+        let sent = (0..limits::HANDED_OVER).filter(|_| send(&post, 0, b"x").is_ok());
+        assert_eq!(sent.count(), limits::HANDED_OVER - limits::HANDED_OVER_OF_STREAMS);
+        let (socket, from, accepted) =
+            (SocketId(0), "192.0.2.1:5060".parse().unwrap(), Accepted::Simulated(0));
+        assert!(post.is_empty(0, Lane::Leaves));
+        post.send(0, &[], What::Accepted { socket, from, accepted }).unwrap();
+        assert!(post.take(0, Lane::Leaves).is_some());
     }
 }

@@ -8,6 +8,7 @@ use super::handler::Handler;
 use super::lost::Lost;
 use super::panics;
 use super::parking::Stay;
+use super::post::Lane;
 use super::worker::{Arrival, Worker};
 use crate::drop_reason::DropReason;
 use crate::engine::Io;
@@ -35,12 +36,21 @@ impl<'a> Framed<'a> {
 impl<S, H: Handler> Worker<S, H> {
     /// Bytes have come in; none: the peer sends no more.
     pub(super) fn on_received<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, bytes: &[u8]) {
+        if let Some(ns) = io.unread_ns(stream)
+            && let Some(connection) = self.streams.get(stream)
+        {
+            connection.waited(ns);
+        }
+        if !self.waits_for_room(io, stream, bytes) {
+            self.receive(io, stream, bytes);
+        }
+    }
+
+    /// The same, also where what came in had to wait.
+    pub(super) fn receive<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, bytes: &[u8]) {
         let Some(connection) = self.streams.get(stream).filter(|c| c.can_send()) else { return };
         if bytes.is_empty() {
             return self.on_half_closed(io, stream);
-        }
-        if let Some(ns) = io.unread_ns(stream) {
-            connection.waited(ns);
         }
         let was_handshaking = connection.layer.is_handshaking();
         let place = (connection.listener, connection.peer);
@@ -182,7 +192,7 @@ impl<S, H: Handler> Worker<S, H> {
         }
     }
 
-    fn is_read(&mut self, stream: StreamId) -> bool {
+    pub(super) fn is_read(&mut self, stream: StreamId) -> bool {
         self.streams.get(stream).is_some_and(|connection| connection.can_send())
     }
 
@@ -282,7 +292,7 @@ impl<S, H: Handler> Worker<S, H> {
         let incoming = Incoming { bytes, on, from, stream, broken, read };
         let (socket, stay) = (bound.socket, Stay::default());
         let arrival = Arrival { incoming, socket, class, stay, waited_ns: None };
-        if self.again.waits_for(self.number) {
+        if self.again.waits_for(self.number, Lane::Arrives) {
             return self.keep_arrival(io, &arrival, self.number, DropReason::NoSendBuffer);
         }
         self.decide(io, &arrival);

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use super::cookie::Cookie;
 use super::handler::Handler;
 use super::lost::Lost;
-use super::post::{NotPosted, Posted, What};
+use super::post::{Lane, NotPosted, Posted, What};
 use super::secure::Beginning;
 use super::unconnected::{cause as cause_of, too_many};
 use super::way::Way;
@@ -198,8 +198,9 @@ impl<S, H: Handler> Worker<S, H> {
         waiting: Waiting,
     ) {
         // Behind what waits for that shard all wait: a BYE is not to overtake the ACK before it.
-        let is_behind = self.again.waits_for(shard);
-        let may_wait = is_behind || has_no_other_way(bytes, waiting);
+        let is_behind = self.again.waits_for(shard, Lane::Leaves);
+        let may_wait =
+            is_behind || !self.again.is_half_full(Lane::Leaves) || has_no_other_way(bytes, waiting);
         let what = What::Leaves { way: way.clone(), waiting };
         let posted = match is_behind {
             true => Err((NotPosted::NoRoom, what)),
@@ -299,7 +300,7 @@ impl<S, H: Handler> Worker<S, H> {
 
     /// Bytes for the peer, through the connection's layer; `false`: they find no room, or cannot be sent.
     pub(super) fn put<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, text: &[u8]) -> bool {
-        if !self.streams.may_wait(stream, text.len()) {
+        if !self.streams.may_wait(stream, text) {
             return false;
         }
         self.make_room(io, text.len());
@@ -386,6 +387,7 @@ impl<S, H: Handler> Worker<S, H> {
                 cookie.count(metrics);
             }
         });
+        self.on_taken(stream);
     }
 
     /// The engine has closed a stream, which is told once.

@@ -3,11 +3,12 @@
 mod again;
 mod names;
 mod owned;
+mod pausing;
 mod rehearsal;
 mod streams;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use arc_swap::ArcSwap;
 use libc::sock_filter;
 use proptest::prelude::*;
 
-use super::post::{NotPosted, Received, What as Letter};
+use super::post::{Lane, NotPosted, Received, What as Letter};
 use super::*;
 use crate::dns::{HostName, Question, Unresolved};
 use crate::drop_reason::DropReason;
@@ -144,6 +145,14 @@ impl Io for FakeIo {
 
     fn unread_ns(&mut self, stream: StreamId) -> Option<u64> {
         self.streams.unread.get(&stream).copied()
+    }
+
+    fn pause(&mut self, stream: StreamId) {
+        self.streams.paused.insert(stream);
+    }
+
+    fn resume(&mut self, stream: StreamId) {
+        assert!(self.streams.paused.remove(&stream), "{stream:?} is not paused");
     }
 
     fn finish(&mut self, stream: StreamId) {
@@ -274,6 +283,7 @@ impl Handler for Script {
                 forward(ListenerId(1), Reason::Auto(Step::Source))
             }
             b"hand over" if self.gone.get() != Some(1) => Outcome::HandOver(1),
+            bytes if bytes.starts_with(b"HAND ") => Outcome::HandOver(1),
             b"panic" => panic!("as the message asked"),
             bytes if bytes.starts_with(b"RELAY ") => Outcome::Relay {
                 peer: peer_mark(NONCE, incoming.from),

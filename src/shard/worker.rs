@@ -12,7 +12,8 @@ use super::handler::Handler;
 use super::noted::Noted;
 use super::panics;
 use super::parking::{Parked, Parking, Stay};
-use super::post::Post;
+use super::pausing::Paused;
+use super::post::{Lane, Post};
 use super::publication::{Publication, Published};
 use super::questions::Questions;
 use super::record::{Record, RecordKind, Records, Sort};
@@ -87,6 +88,7 @@ pub struct Worker<S, H = proxy::State> {
     pub(super) sealed: Scratch,
     pub(super) clients: Clients,
     pub(super) again: Again,
+    pub(super) paused: Paused,
     /// Where requests are refused that found no room.
     pub(super) refusal: Box<[u8]>,
     pub(super) parking: Parking,
@@ -168,6 +170,7 @@ impl<S, H: Handler> Worker<S, H> {
             sealed: Scratch::default(),
             clients: Clients::default(),
             again: Again::default(),
+            paused: Paused::default(),
             refusal: vec![0; limits::MESSAGE_BYTES].into(),
             parking: Parking::default(),
             waiting: Waiting::default(),
@@ -225,7 +228,7 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         if now >= self.look_at_streams && !self.streams.is_empty() {
             self.end_overdue_streams(io);
         }
-        if self.again.deadline().is_some_and(|at| now >= at) {
+        if self.tries_again().is_some_and(|at| now >= at) {
             self.try_again(io);
         }
         self.read_post(io);
@@ -262,11 +265,10 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         if self.end.is_some() {
             return Next::Stop;
         }
-        let reads_post = !self.post.is_empty(self.number) && !self.again.waits_for(self.number);
-        let letters = reads_post.then_some(self.now);
+        let letters = self.has_post().then_some(self.now);
         let (kernel, names) = (self.parking.deadline(), self.waiting.deadline());
         let streams = (!self.streams.is_empty()).then_some(self.look_at_streams);
-        let (again, filters) = (self.again.deadline(), self.handler.look_at());
+        let (again, filters) = (self.tries_again(), self.handler.look_at());
         let own = [self.handler.deadline(), letters, again, streams, filters];
         Next::Wait(own.into_iter().chain([self.stop_by, kernel, names]).flatten().min())
     }
@@ -464,8 +466,9 @@ impl<S, H: Handler> Worker<S, H> {
         self.in_flight == 0
             && self.parking.len() == 0
             && self.waiting.len() == 0
-            && self.post.is_empty(self.number)
+            && [Lane::Arrives, Lane::Leaves].into_iter().all(|lane| self.post.is_empty(self.number, lane))
             && self.again.len() == 0
+            && self.paused.is_empty()
             && !self.streams.any_undrained()
             && self.open.iter().all(Option::is_none)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sip_parser::{Message, Start};
 
 use super::awaited::Awaited;
+use super::backlog::Backlog;
 use super::held::Held;
 use super::leads::Key;
 use super::unanswered::Unanswered;
@@ -41,6 +42,8 @@ pub struct Connection {
     pub(super) within_since: Now,
     /// Its messages.
     pub framer: Framer,
+    /// What has come in while it is paused; `None`: it is not.
+    pub(super) backlog: Option<Box<Backlog>>,
     /// Whom the server's certificate has to be for, where it was opened from here over TLS.
     pub(super) name: Option<Arc<PeerName>>,
     /// It was opened from here.
@@ -106,6 +109,7 @@ impl Connection {
             layer: Layer::Plain,
             within_since: now,
             framer: Framer::default(),
+            backlog: None,
             name: None,
             is_ours: !is_open,
             is_back: false,
@@ -277,7 +281,8 @@ impl Connection {
     /// Bytes that it keeps of what is not whole, waits for the end of its handshake, or was not answered.
     pub fn kept_bytes(&self) -> usize {
         let rest = if self.is_ending { 0 } else { self.layer.kept_bytes() + self.unanswered.bytes() };
-        self.framer.kept_bytes() + self.held.bytes() + rest
+        let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.kept_bytes());
+        self.framer.kept_bytes() + backlog + self.held.bytes() + rest
     }
 
     /// Bytes that it takes of what all connections have to be sent.
@@ -296,6 +301,10 @@ impl Connection {
         }
         if self.unsent.is_stalled(now) {
             return Some(Overdue::Stalled);
+        }
+        // It is not read, whatever its peer sends.
+        if self.backlog.is_some() {
+            return None;
         }
         if self.framer.deadline(limits).is_some_and(|by| now >= by) {
             return Some(Overdue::Message);
@@ -327,11 +336,16 @@ fn method<'m>(message: &Message<'m>) -> Option<&'m [u8]> {
     }
 }
 
+/// What begins the status line of a response.
+const VERSION: &[u8] = b"SIP/2.0 ";
+
+pub(super) fn is_response(message: &[u8]) -> bool {
+    message.get(..VERSION.len()).is_some_and(|version| version.eq_ignore_ascii_case(VERSION))
+}
+
 /// A final response.
 pub fn is_final(message: &[u8]) -> bool {
-    message.split_at_checked(8).is_some_and(|(version, rest)| {
-        version.eq_ignore_ascii_case(b"SIP/2.0 ") && matches!(rest, [b'2'..=b'6', ..])
-    })
+    is_response(message) && matches!(message.get(VERSION.len()), Some(b'2'..=b'6'))
 }
 
 #[cfg(test)]

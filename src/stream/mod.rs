@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod awaited;
+mod backlog;
 mod connection;
 mod framing;
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod table;
 mod unanswered;
 mod unsent;
 
+pub use backlog::Backlog;
 pub use connection::{Connection, Overdue, Waiting, is_final};
 pub use framing::{Broken, Frame, Framer};
 pub use held::Held;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sip_parser::Message;
 
-use super::connection::{Connection, Overdue, Waiting};
+use super::connection::{Connection, Overdue, Waiting, is_response};
 use super::held::Held;
 use super::leads::{Key, Leads};
 use super::share::{Heaviest, peer_of};
@@ -181,6 +181,7 @@ impl Connections {
         };
         let kept = connection.kept_bytes();
         connection.framer = Framer::default();
+        connection.backlog = None;
         connection.held.give_up();
         let before = connection.unsent_bytes();
         (connection.is_ending, connection.is_cut) = (true, is_cut);
@@ -201,12 +202,19 @@ impl Connections {
         true
     }
 
-    /// So many bytes more may wait on a connection to be sent, or nothing waits there.
-    pub fn may_wait(&mut self, stream: StreamId, bytes: usize) -> bool {
+    /// Bytes that may wait on a connection to be sent.
+    pub fn queue_bytes(&self) -> usize {
+        self.limits.queue_bytes
+    }
+
+    /// A text may wait on a connection to be sent, or nothing waits there. Answers to what its peer has asked for find room beyond
+    /// that: how much that is, is bounded where it is read ([`Connections::asks_too_much`]).
+    pub fn may_wait(&mut self, stream: StreamId, text: &[u8]) -> bool {
         let most = self.limits.queue_bytes;
         self.get(stream).is_some_and(|connection| match connection.unsent.bytes() {
             0 => true,
-            waiting => waiting + bytes <= most,
+            _ if !connection.is_ours && is_response(text) => true,
+            waiting => waiting + text.len() <= most,
         })
     }
 
@@ -278,7 +286,11 @@ impl Connections {
     }
 
     /// What a connection keeps may change by this.
-    fn counted<R>(&mut self, stream: StreamId, change: impl FnOnce(&mut Connection) -> R) -> Option<R> {
+    pub(super) fn counted<R>(
+        &mut self,
+        stream: StreamId,
+        change: impl FnOnce(&mut Connection) -> R,
+    ) -> Option<R> {
         let connection = self.get(stream)?;
         let before = connection.kept_bytes();
         let changed = change(connection);

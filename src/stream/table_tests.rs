@@ -177,9 +177,12 @@ fn limits_are_those_of_the_configuration() {
     all.insert(StreamId::first(1), Connection::new(7, "192.0.2.2:1".parse().unwrap(), true, Now(0)));
     assert_eq!(all.admit("192.0.2.3".parse().unwrap()), Err(Refused::TooMany), "one place is for our own");
     assert_eq!(all.may_open("192.0.2.3".parse().unwrap()), Ok(()));
-    assert!(all.may_wait(streams[0], STREAM_QUEUE_BYTES), "a message that is larger than all that may wait");
+    assert!(
+        all.may_wait(streams[0], &[b'x'; STREAM_QUEUE_BYTES]),
+        "a message that is larger than all that may wait"
+    );
     all.wrote(streams[0], 60, Now(0));
-    assert!(all.may_wait(streams[0], 40) && !all.may_wait(streams[0], 41));
+    assert!(all.may_wait(streams[0], &[b'x'; 40]) && !all.may_wait(streams[0], &[b'x'; 41]));
     all.took(streams[0], 60, Now(0), |_| ());
     assert_eq!(all.overdue(Now(8), |_| true), []);
     assert_eq!(all.overdue(Now(9), |_| true).len(), 2);

@@ -30,7 +30,7 @@ pub struct Browser {
     transport: &'static str,
     pub socket: WebSocket<Box<dyn Stream>>,
     /// Below all layers.
-    wire: TcpStream,
+    pub wire: TcpStream,
 }
 
 /// A connection of this host, from this port.

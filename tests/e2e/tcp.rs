@@ -63,13 +63,6 @@ pub fn ended(metrics: &Metrics, how: &str) -> u64 {
     metrics.sum("viaduct_connections_ended_total", &[("how", how)])
 }
 
-/// Waits until so many connections have ended so.
-pub fn until_ended(viaduct: &Viaduct<'_>, how: &str, count: u64) {
-    eventually(&format!("{count} connections that ended as {how}"), || {
-        (ended(&viaduct.metrics(), how) >= count).then_some(())
-    });
-}
-
 /// Waits until so many are open.
 pub fn until_open(viaduct: &Viaduct<'_>, count: u64) {
     eventually(&format!("{count} connections"), || {
@@ -136,6 +129,63 @@ fn a_request_is_answered_on_its_connection_in_pieces_and_pipelined() {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).expect("the end");
     assert_eq!(rest, b"");
+    until_open(&viaduct, 0);
+    viaduct.stop();
+}
+
+/// Writes so many requests at once, and reads meanwhile; gives how often each was answered 200.
+fn burst(stream: &TcpStream, number: usize, many: usize) -> Vec<u32> {
+    let (mut reader, mut writer) = (stream.try_clone().expect("another handle"), stream);
+    let text: String = (0..many).map(|n| one_of_burst(number, n)).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            writer.write_all(text.as_bytes()).expect("a burst");
+            writer.shutdown(Shutdown::Write).expect("its end");
+        });
+        let mut answers = Vec::new();
+        reader.read_to_end(&mut answers).expect("answers to all, and the end");
+        answered(&answers, number, many)
+    })
+}
+
+/// A request of a burst.
+pub fn one_of_burst(number: usize, n: usize) -> String {
+    options("sip:1.2.3.4", &format!("burst{number}x{n:06}"))
+}
+
+/// How often each was answered 200; there are no other answers.
+pub fn answered(answers: &[u8], number: usize, many: usize) -> Vec<u32> {
+    let answers = String::from_utf8_lossy(answers);
+    let mut answered = vec![0; many];
+    for answer in answers.split("SIP/2.0 ").skip(1) {
+        assert!(answer.starts_with("200 "), "{answer}");
+        let of_it = answer.split_once(&format!("branch=z9hG4bKburst{number}x")).expect("a branch").1;
+        answered[of_it[..6].parse::<usize>().expect("a number")] += 1;
+    }
+    answered
+}
+
+/// Half of it is the other shard's, which has no room for so much; and so are half of the connections.
+#[test]
+fn each_request_of_a_burst_is_answered_whosever_it_is() {
+    let world = World::new();
+    let home = home();
+    let viaduct = home.start(&world);
+    let alone = burst(&connect(&world.public, EDGE), 9, 40_000);
+    assert_eq!(alone.iter().filter(|answers| **answers != 1).count(), 0);
+    let streams: Vec<TcpStream> = (0..8).map(|_| connect(&world.public, EDGE)).collect();
+    std::thread::scope(|scope| {
+        let bursts =
+            streams.iter().enumerate().map(|(n, stream)| scope.spawn(move || burst(stream, n, 2_000)));
+        for burst in bursts.collect::<Vec<_>>() {
+            assert!(burst.join().expect("a burst").iter().all(|answers| *answers == 1));
+        }
+    });
+    let metrics = viaduct.accounted(40_000 + 8 * 2_000);
+    assert_eq!(metrics.dropped("not_handed_over"), 0);
+    if metrics.sum("viaduct_shards", &[]) > 1 {
+        assert!(metrics.sum("viaduct_connections_paused_total", &[]) > 0);
+    }
     until_open(&viaduct, 0);
     viaduct.stop();
 }

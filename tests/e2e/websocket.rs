@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::frame::{Frame as Piece, FrameHeader};
@@ -12,8 +13,9 @@ use crate::browser::{Browser, connect};
 use crate::endpoint::Party;
 use crate::pki::Authority;
 use crate::sip::{Dialog, Message, Speaker, parameter};
+use crate::tcp::{answered, one_of_burst};
 use crate::viaduct::{Home, LISTENERS, Viaduct};
-use crate::world::{World, eventually};
+use crate::world::{PATIENCE, World, eventually};
 
 const EDGE: &str = "1.2.3.4:8080";
 
@@ -361,5 +363,55 @@ fn frames_may_come_in_pieces_and_keep_alives_between_them_but_not_endlessly() {
     let Some(Frame::Close(Some(close))) = browser.next_frame() else { panic!("it should have been closed") };
     assert_eq!(close.code, CloseCode::Size);
     until_open(&viaduct, 0);
+    viaduct.stop();
+}
+
+/// Writes as much as goes, and reads meanwhile, until so many answers have come.
+fn exchange(stream: &mut (impl Read + Write), mut text: &[u8], answers: usize) -> Vec<u8> {
+    let (mut came, mut buffer, mut counted, mut last) = (Vec::new(), vec![0; 65_536], 0, Instant::now());
+    while counted < answers {
+        assert!(last.elapsed() < PATIENCE, "{counted} answers, {} bytes are to be written", text.len());
+        let written = stream.write(text).unwrap_or(0);
+        text = &text[written..];
+        let read = stream.read(&mut buffer).unwrap_or(0);
+        let from = came.len().saturating_sub(3);
+        came.extend_from_slice(&buffer[..read]);
+        counted += came[from..].windows(4).filter(|end| end == b"\r\n\r\n").count();
+        if written + read > 0 {
+            last = Instant::now();
+        } else {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    came
+}
+
+/// What finds no room waits below TLS and WebSocket.
+#[test]
+fn each_request_of_a_burst_over_tls_is_answered() {
+    const MANY: usize = 15_000;
+    let world = World::new();
+    let authority = Authority::new("A");
+    let pair = authority.issue(&["edge.example"]);
+    let home = Home::new(&format!(
+        "{LISTENERS}{BROWSERS}\n[[listener]]\nname = \"secure\"\nbind = \"wss:1.2.3.4:8443\"\n\
+         certificate = \"edge.crt\"\nkey = \"edge.key\"\nadvertise = \"edge.example:8443\"\n"
+    ));
+    home.put("edge.crt", &pair.certificate);
+    home.put("edge.key", &pair.key);
+    let viaduct = home.start(&world);
+    let ca = authority.pem();
+    let mut browser = Browser::secure("wendy", &world.public, "1.2.3.4:8443", (&ca, "edge.example"));
+    browser.wire.set_nonblocking(true).expect("a mode");
+    let frame = |n| {
+        let text = one_of_burst(0, n);
+        let len = u16::try_from(text.len()).expect("a length").to_be_bytes();
+        // The mask is zero.
+        [&[0x81, 0xfe], &len[..], &[0; 4], text.as_bytes()].concat()
+    };
+    let frames: Vec<u8> = (0..MANY).flat_map(frame).collect();
+    let answers = exchange(browser.socket.get_mut(), &frames, MANY);
+    assert!(answered(&answers, 0, MANY).iter().all(|answers| *answers == 1));
+    viaduct.accounted(MANY as u64);
     viaduct.stop();
 }

@@ -20,7 +20,7 @@ fn what_waited_in_its_box_has_waited_that_much_longer() {
     let listener = plan().listener(ListenerId(0)).identity;
     let now = bench.now;
     bench.batch(&[b"hand over"]);
-    let Some(sent) = bench.post.take(1) else { panic!("nothing was handed over") };
+    let Some(sent) = bench.post.take(1, Lane::Arrives) else { panic!("nothing was handed over") };
     let Letter::Received(Received { since, .. }) = sent.what else { panic!("{:?}", sent.what) };
     assert_eq!(since, now);
     bench.post.send(0, b"answer", received_at(listener, now, Some(3_000_000))).unwrap();
@@ -35,7 +35,7 @@ fn what_waited_in_its_box_has_waited_that_much_longer() {
 
 /// Takes what waits in shard 1's box.
 fn letters(bench: &Bench) -> Vec<Vec<u8>> {
-    std::iter::from_fn(|| bench.post.take(1)).map(|letter| letter.bytes).collect()
+    std::iter::from_fn(|| bench.post.take(1, Lane::Arrives)).map(|letter| letter.bytes).collect()
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn what_was_handed_over_to_it_is_handled_in_the_next_batch() {
     assert_eq!(bench.metrics.answers().collect::<Vec<_>>(), [(403, 1)]);
     // The other one came in on a listener that is there no more.
     assert_eq!(bench.metrics.dropped_count(DropReason::ListenerGone), 1);
-    assert!(bench.post.is_empty(0));
+    assert!(bench.post.is_empty(0, Lane::Arrives));
 }
 
 #[test]

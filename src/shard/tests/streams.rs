@@ -18,6 +18,7 @@ pub struct FakeStreams {
     pub written: Vec<(StreamId, Vec<u8>)>,
     pub finished: Vec<StreamId>,
     pub reset: Vec<StreamId>,
+    pub paused: BTreeSet<StreamId>,
     /// It takes nothing more.
     full: Option<StreamId>,
     /// There is room once so many were reset.
@@ -50,27 +51,27 @@ impl FakeStreams {
 const RELAY: &[u8] = b"RELAY sip:x SIP/2.0\r\nl: 0\r\n\r\n";
 
 impl Bench {
-    fn one_shard() -> Self {
+    pub fn one_shard() -> Self {
         let bench = Self::new();
         bench.post.leave(1);
         bench
     }
 
-    fn event(&mut self, event: Event<'_>) -> Next {
+    pub fn event(&mut self, event: Event<'_>) -> Next {
         self.shard.begin(&mut self.io, self.now);
         self.shard.on_event(&mut self.io, event);
         self.shard.end(&mut self.io)
     }
 
     /// A connection from there.
-    fn accept(&mut self, from: &str) -> StreamId {
+    pub fn accept(&mut self, from: &str) -> StreamId {
         let from = from.parse().unwrap();
         self.event(Event::Accepted { on: PUBLIC, from, accepted: Accepted::Simulated(0) });
         StreamId::first(self.io.streams.next)
     }
 
     /// A connection from there over WebSocket.
-    fn browser(&mut self, from: &str) -> StreamId {
+    pub fn browser(&mut self, from: &str) -> StreamId {
         let hello = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Protocol: sip\r\n\r\n";
@@ -81,11 +82,11 @@ impl Bench {
         stream
     }
 
-    fn comes(&mut self, stream: StreamId, bytes: &[u8]) {
+    pub fn comes(&mut self, stream: StreamId, bytes: &[u8]) {
         self.event(Event::Received { stream, bytes });
     }
 
-    fn written(&self, stream: StreamId) -> usize {
+    pub fn written(&self, stream: StreamId) -> usize {
         self.io.streams.written.iter().filter(|(to, _)| *to == stream).count()
     }
 }
@@ -347,7 +348,7 @@ fn a_request_that_finds_no_room_on_its_way_says_nothing_of_the_connection() {
     let own = Waiting { shard: 0, cookie: Cookie::Own.with(Handle::from_bits(7)) };
     let to = "192.0.2.1:1000".parse().unwrap();
     let way = bench.shard.way_onward(ListenerId(0), to, Number::new(1, StreamId::first(3)));
-    for _ in 0..limits::HANDED_OVER + 1 {
+    for _ in 0..limits::HANDED_OVER + limits::TRIED_AGAIN + 1 {
         bench.shard.leave_by_stream(&mut bench.io, RELAY, &way, own);
     }
     assert_eq!(*bench.failed.borrow(), [(Handle::from_bits(7).unwrap(), SendFailure::Other)]);
@@ -424,7 +425,7 @@ fn another_shard_gets_one_letter_for_each_request_of_a_connection_that_ends() {
     }
     bench.event(Event::Wrote { stream, bytes: request(7).len() });
     bench.event(Event::Ended { stream, errno: 0 });
-    let told: Vec<_> = std::iter::from_fn(|| bench.post.take(1))
+    let told: Vec<_> = std::iter::from_fn(|| bench.post.take(1, Lane::Arrives))
         .map(|letter| match letter.what {
             Letter::NotSent(handle, why) => ("not sent", handle.to_bits(), why),
             Letter::Lost(handle, _, why) => ("lost", handle.to_bits(), why),
