@@ -60,11 +60,12 @@ impl<'m> Shard<Engine<'m>> for Reader {
 }
 
 /// Connections of which all but one have sent a lot; that one says something when all is read.
-fn talk(all_read: &mpsc::Receiver<()>) {
+fn talk(written: &mpsc::Sender<()>, all_read: &mpsc::Receiver<()>) {
     let connect = || TcpStream::connect(OWN).unwrap();
     let mut idle = connect();
     let mut full: Vec<_> = (0..FULL).map(|_| connect()).collect();
     full.iter_mut().for_each(|stream| stream.write_all(&[b'x'; BYTES]).unwrap());
+    written.send(()).unwrap();
     all_read.recv_timeout(STEP).unwrap();
     // The engine has nothing to do meanwhile but to arm this one, too.
     std::thread::sleep(Duration::from_millis(50));
@@ -76,8 +77,10 @@ fn each_stream_is_read_before_any_is_read_again() {
     inside(|| {
         let socket = open_stream(OWN);
         let (all_read, has_read) = mpsc::channel();
-        // They connect before anything is accepted.
-        let talker = std::thread::spawn(move || talk(&has_read));
+        let (written, has_written) = mpsc::channel();
+        let talker = std::thread::spawn(move || talk(&written, &has_read));
+        // Else the first could be read twice before the last one has sent anything.
+        has_written.recv_timeout(STEP).unwrap();
         let metrics = EngineMetrics::default();
         let sizes = Sizes { stream_buffers: BUFFERS, ..Sizes::DEFAULT };
         let mut engine = Engine::with(sizes, &metrics).unwrap();
