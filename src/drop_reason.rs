@@ -69,7 +69,7 @@ drop_reasons! {
     NoSendBuffer => "no_send_buffer",
     /// The rewritten message does not fit into a datagram.
     TooLarge => "too_large",
-    /// The socket's send buffer was full.
+    /// The socket's send buffer was full, or a request would have stood behind answers that its connection's peer does not take.
     SendQueueFull => "send_queue_full",
     /// The kernel refused the send (unreachable, no route, permission).
     SendFailed => "send_failed",

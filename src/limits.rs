@@ -414,7 +414,8 @@ pub const STREAM_QUEUE_MOST_BYTES: usize = 4 << 20;
 /// Bytes that a buffer of it has where what waits needs more than one: a TLS record.
 pub const STREAM_CHUNK_BYTES: usize = 16 << 10;
 
-/// Memory of what waits on all connections of a shard to be sent, in bytes: a thousand of them may stall at a time.
+/// Memory of what waits on all connections of a shard to be sent, in bytes: a thousand of them may stall at a time, of those that
+/// leave all answers unread 64 ([`STREAM_QUEUE_MOST_BYTES`]). Beyond it who takes most of it is cut off.
 pub const STREAM_QUEUES_BYTES: usize = 256 << 20;
 
 /// Messages on one connection whose senders wait to hear that they have left: as many as [`STREAM_QUEUE_MOST_BYTES`] hold.

@@ -25,8 +25,8 @@ pub struct Unarmed {
     /// Those whose turn it was last, and when that was.
     tried: Vec<StreamId>,
     tried_at: Now,
-    /// They were paused while they are received from.
-    paused: Vec<StreamId>,
+    /// Their receives are to be ended.
+    ending: Vec<StreamId>,
 }
 
 impl<S> Streams<S> {
@@ -86,8 +86,13 @@ impl<S> Streams<S> {
     pub fn pause(&mut self, id: StreamId) {
         let Some(stream) = self.get(id) else { return };
         (stream.is_paused, stream.unread_since, stream.is_in_turn) = (true, None, false);
-        if stream.is_receiving {
-            self.unarmed.paused.push(id);
+    }
+
+    /// The receive of a paused stream, which the kernel goes on with by itself, is to be ended.
+    pub fn end_receive(&mut self, id: StreamId) {
+        if self.get(id).is_some_and(|stream| stream.is_paused && stream.is_receiving && !stream.is_cancelling)
+        {
+            self.unarmed.ending.push(id);
         }
     }
 
@@ -103,7 +108,7 @@ impl<S> Streams<S> {
 
     /// The next stream whose receive is to be ended because it is paused; that counts as begun from now on.
     pub fn next_paused(&mut self) -> Option<StreamId> {
-        while let Some(id) = self.unarmed.paused.pop() {
+        while let Some(id) = self.unarmed.ending.pop() {
             let Some(stream) = self.get(id) else { continue };
             if stream.is_paused && stream.is_receiving && !stream.is_cancelling && !stream.is_over {
                 stream.is_cancelling = true;
@@ -118,7 +123,7 @@ impl<S> Streams<S> {
         let Some(stream) = self.get(id) else { return };
         stream.is_cancelling = false;
         if stream.is_paused && stream.is_receiving {
-            self.unarmed.paused.push(id);
+            self.unarmed.ending.push(id);
             self.is_news = true;
         }
     }
@@ -212,10 +217,14 @@ mod tests {
     #[test]
     fn the_receive_of_a_paused_stream_is_ended_until_the_kernel_has_done_that() {
         let (mut streams, ids) = streams(1);
+        let pause = |streams: &mut Streams<_>| {
+            streams.pause(ids[0]);
+            streams.end_receive(ids[0]);
+        };
         assert_eq!(streams.next_unarmed(), Some(ids[0]));
-        streams.pause(ids[0]);
+        pause(&mut streams);
         assert_eq!([streams.next_paused(), streams.next_paused()], [Some(ids[0]), None]);
-        streams.pause(ids[0]);
+        pause(&mut streams);
         assert_eq!(streams.next_paused(), None, "that is under way");
         streams.cancelled(ids[0]);
         assert_eq!(streams.next_paused(), Some(ids[0]), "it went on");
@@ -225,7 +234,7 @@ mod tests {
         // One that is resumed meanwhile is armed once its receive has ended, and not before.
         streams.resume(ids[0], Now(0));
         assert_eq!(streams.next_unarmed(), Some(ids[0]));
-        streams.pause(ids[0]);
+        pause(&mut streams);
         assert!(streams.next_paused().is_some() && streams.resume(ids[0], Now(0)));
         assert_eq!(streams.next_unarmed(), None);
     }

@@ -1,11 +1,12 @@
 //! Bounds of what one shard hands over to another.
 
-/// Letters that wait in either lane of a shard's box: as many as it forwards in some 20 ms. One more datagram is dropped.
+/// Letters that wait in either lane of a shard's box, besides [`HANDED_OVER_OF_STREAMS`]: as many as it forwards in some 20 ms. One
+/// more datagram is dropped.
 pub const HANDED_OVER: usize = 4_096;
 
-/// Of them, messages that came by connections, so that datagrams find room and wait little: as many as a shard takes over until those
-/// who wait for room look again ([`TRY_AGAIN_NS`]), and whose answers find room on one connection. Where connections bring more,
-/// their peers wait.
+/// Messages there that came by connections, which have room of their own, so that neither they nor datagrams starve: as many as a
+/// shard takes over until those who wait for room look again ([`TRY_AGAIN_NS`]), and whose answers find room on one connection.
+/// Where connections bring more, their peers wait.
 pub const HANDED_OVER_OF_STREAMS: usize = 256;
 
 /// Letters in each lane that found no room there, or no send buffer, and are tried again; of 64 KiB each at most. From half of it

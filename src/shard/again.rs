@@ -221,8 +221,8 @@ impl<S, H: Handler> Worker<S, H> {
     /// Tries the first letter to this shard; `false`: it stays.
     fn try_first<I: Io<Source = S>>(&mut self, io: &mut I, to: u16, lane: Lane) -> bool {
         let is_own = to == self.number || self.post.is_gone(to);
-        // Else what is handled here would find no send buffer, and go behind the others.
-        if is_own && !has_tx(io) {
+        // Else what is handled here would find no send buffer, or no room where it is to leave, and go behind the others.
+        if is_own && (!has_tx(io) || lane == Lane::Arrives && self.again.is_half_full(Lane::Leaves)) {
             return false;
         }
         let Some(Letter { what, bytes }) = self.again.lane_mut(lane).take(to) else { return false };

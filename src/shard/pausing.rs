@@ -18,6 +18,9 @@ use crate::engine::Io;
 use crate::limits;
 use crate::stream::StreamId;
 
+/// Pieces that a connection brings before others that were paused have their turn: two hold a message of most sizes whole.
+const PIECES_IN_TURN: usize = 2;
+
 /// Connections that are paused until there is room, in the order in which they go on.
 #[derive(Default)]
 pub(super) struct Paused(VecDeque<Waits>);
@@ -70,12 +73,18 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     /// What has come in by a connection waits until that is read again, where it is not now; `false`: it does not.
+    #[inline]
     pub(super) fn waits_for_room<I: Io<Source = S>>(
         &mut self,
         io: &mut I,
         stream: StreamId,
         bytes: &[u8],
     ) -> bool {
+        (self.has_no_room() || !self.streams.is_read_on(stream)) && self.may_wait_for_room(io, stream, bytes)
+    }
+
+    #[cold]
+    fn may_wait_for_room<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, bytes: &[u8]) -> bool {
         if !bytes.is_empty() {
             self.look_for_room(io, stream);
         }
@@ -93,6 +102,7 @@ impl<S, H: Handler> Worker<S, H> {
     }
 
     /// A peer has taken something of what is sent to it: its connection may go on.
+    #[cold]
     pub(super) fn on_taken(&mut self, stream: StreamId) {
         if self.streams.may_ask(stream) {
             self.paused.0.push_back(Waits { stream, behind: None });
@@ -103,6 +113,7 @@ impl<S, H: Handler> Worker<S, H> {
     /// Goes on with the connections that there is room for, and no further than their answers find room by the next batch.
     pub(super) fn resume_streams<I: Io<Source = S>>(&mut self, io: &mut I) {
         let mut pieces = (self.streams.queue_bytes() / 4 / limits::STREAM_BUFFER_BYTES).max(1);
+        let mut have_more = false;
         for _ in 0..self.paused.0.len() {
             if pieces == 0 || self.has_no_room() {
                 break;
@@ -113,38 +124,52 @@ impl<S, H: Handler> Worker<S, H> {
             } else if self.streams.asks_too_much(stream) {
                 self.streams.wait_for_peer(stream);
             } else {
-                self.resume(io, stream, &mut pieces);
+                let turn = pieces.min(PIECES_IN_TURN);
+                let (taken, has_more) = self.resume(io, stream, turn);
+                pieces -= taken;
+                have_more |= has_more;
             }
         }
-        if pieces == 0 {
+        if have_more || pieces == 0 {
             self.again.is_due(self.now);
         }
     }
 
-    /// Goes on with a connection by so many pieces at most.
-    fn resume<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, pieces: &mut usize) {
+    /// Goes on with a connection by so many pieces at most; how many it were, and whether there are more that there is room for.
+    fn resume<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, most: usize) -> (usize, bool) {
         // It may have ended.
-        let Some(mut backlog) = self.streams.take_backlog(stream, self.now) else { return };
+        let Some(mut backlog) = self.streams.take_backlog(stream, self.now) else { return (0, false) };
+        let mut taken = 0;
         loop {
-            if *pieces == 0 && !backlog.is_read() {
-                self.pause(io, stream, None);
+            let is_others_turn = taken == most && !backlog.is_read();
+            if is_others_turn {
+                self.wait_for_turn(stream);
             } else if !backlog.is_read() {
                 self.look_for_room(io, stream);
             }
             if self.streams.is_paused(stream) {
-                return self.streams.put_backlog(stream, backlog);
+                self.streams.put_backlog(stream, backlog);
+                return (taken, is_others_turn);
             }
             if !self.is_read(stream) {
-                return;
+                return (taken, false);
             }
             let Some(piece) = backlog.next_piece() else { break };
-            *pieces -= 1;
+            taken += 1;
             self.receive(io, stream, piece);
         }
         if backlog.has_end() {
             self.receive(io, stream, &[]);
         } else {
             io.resume(stream);
+        }
+        (taken, false)
+    }
+
+    /// A connection that the engine does not read yet waits until the others have had their turns.
+    fn wait_for_turn(&mut self, stream: StreamId) {
+        if self.streams.pause(stream, self.now) {
+            self.paused.0.push_back(Waits { stream, behind: None });
         }
     }
 }

@@ -9,7 +9,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 
@@ -77,12 +77,9 @@ impl What {
         }
     }
 
-    /// As long as there are fewer letters it finds room.
-    fn room(&self) -> usize {
-        match self {
-            Self::Received(received) if received.stream.is_stream() => limits::HANDED_OVER_OF_STREAMS,
-            _ => limits::HANDED_OVER,
-        }
+    /// A message that came by a connection.
+    fn is_of_stream(&self) -> bool {
+        matches!(self, Self::Received(received) if received.stream.is_stream())
     }
 }
 
@@ -120,6 +117,8 @@ pub struct Post(Arc<[Mailbox]>);
 struct Mailbox {
     arrives: ArrayQueue<Letter>,
     leaves: ArrayQueue<Letter>,
+    /// Of those that arrive: messages that came by connections.
+    of_streams: AtomicUsize,
     /// Memory of letters that were read.
     used: ArrayQueue<Vec<u8>>,
     /// The owner has been woken, and has not yet looked.
@@ -134,6 +133,37 @@ impl Mailbox {
             Lane::Arrives => &self.arrives,
             Lane::Leaves => &self.leaves,
         }
+    }
+
+    /// What came by connections has room of its own: however many datagrams come, it gets its turn, and the other way round.
+    fn has_room(&self, what: &What) -> bool {
+        let of_streams = self.of_streams.load(Ordering::Relaxed);
+        match what.lane() {
+            _ if what.is_of_stream() => of_streams < limits::HANDED_OVER_OF_STREAMS,
+            Lane::Arrives => self.arrives.len() < limits::HANDED_OVER + of_streams,
+            Lane::Leaves => !self.leaves.is_full(),
+        }
+    }
+
+    /// Puts a letter in; `Err`: others were quicker, and there is no room.
+    fn put(&self, letter: Letter) -> Result<(), Letter> {
+        let is_of_stream = letter.what.is_of_stream();
+        if is_of_stream {
+            self.of_streams.fetch_add(1, Ordering::Relaxed);
+        }
+        let put = self.lane(letter.what.lane()).push(letter);
+        if put.is_err() && is_of_stream {
+            self.of_streams.fetch_sub(1, Ordering::Relaxed);
+        }
+        put
+    }
+
+    fn take(&self, lane: Lane) -> Option<Letter> {
+        let letter = self.lane(lane).pop()?;
+        if letter.what.is_of_stream() {
+            self.of_streams.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(letter)
     }
 }
 
@@ -159,8 +189,9 @@ impl Post {
     /// For so many shards.
     pub fn new(shards: usize) -> Self {
         let mailbox = |_| Mailbox {
-            arrives: ArrayQueue::new(limits::HANDED_OVER),
+            arrives: ArrayQueue::new(limits::HANDED_OVER + limits::HANDED_OVER_OF_STREAMS),
             leaves: ArrayQueue::new(limits::HANDED_OVER),
+            of_streams: AtomicUsize::new(0),
             used: ArrayQueue::new(limits::HANDED_OVER),
             rung: AtomicBool::new(false),
             gone: AtomicBool::new(false),
@@ -180,13 +211,12 @@ impl Post {
     pub(super) fn send(&self, to: u16, bytes: &[u8], what: What) -> Result<Posted, (NotPosted, What)> {
         let mailbox = self.0.get(usize::from(to)).filter(|mailbox| !mailbox.gone.load(Ordering::Relaxed));
         let Some(mailbox) = mailbox else { return Err((NotPosted::Gone, what)) };
-        let letters = mailbox.lane(what.lane());
-        if letters.len() >= what.room() {
+        if !mailbox.has_room(&what) {
             return Err((NotPosted::NoRoom, what));
         }
         let mut copy = mailbox.used.pop().unwrap_or_default();
         copy.extend_from_slice(bytes);
-        if let Err(letter) = letters.push(Letter { what, bytes: copy }) {
+        if let Err(letter) = mailbox.put(Letter { what, bytes: copy }) {
             return Err((NotPosted::NoRoom, letter.what));
         }
         // The reader takes the bell down before it looks: what comes later rings again.
@@ -213,7 +243,7 @@ impl Post {
 
     /// Takes the next letter of a lane.
     pub(super) fn take(&self, own: u16, lane: Lane) -> Option<Letter> {
-        self.0.get(usize::from(own))?.lane(lane).pop()
+        self.0.get(usize::from(own))?.take(lane)
     }
 
     /// Gives a letter's memory back.
@@ -333,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_finds_room_however_much_arrives_and_datagrams_do_however_much_connections_bring() {
+    fn what_leaves_what_connections_bring_and_datagrams_have_room_of_their_own() {
         let post = Post::new(1);
         let by_stream = || {
             let What::Received(received) = received() else { unreachable!() };
@@ -342,7 +372,11 @@ mod tests {
         let sent = (0..limits::HANDED_OVER).filter(|_| post.send(0, b"x", by_stream()).is_ok());
         assert_eq!(sent.count(), limits::HANDED_OVER_OF_STREAMS);
         let sent = (0..limits::HANDED_OVER).filter(|_| send(&post, 0, b"x").is_ok());
-        assert_eq!(sent.count(), limits::HANDED_OVER - limits::HANDED_OVER_OF_STREAMS);
+        assert_eq!(sent.count(), limits::HANDED_OVER);
+        assert!(send(&post, 0, b"x").is_err() && post.send(0, b"x", by_stream()).is_err());
+        post.take(0, Lane::Arrives).unwrap();
+        assert!(send(&post, 0, b"x").is_err(), "it was one of a connection");
+        post.send(0, b"x", by_stream()).unwrap();
         let (socket, from, accepted) =
             (SocketId(0), "192.0.2.1:5060".parse().unwrap(), Accepted::Simulated(0));
         assert!(post.is_empty(0, Lane::Leaves));

@@ -26,6 +26,15 @@ struct Framed<'a> {
     read: Option<&'a Message<'a>>,
 }
 
+/// Why bytes were not given to the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotPut {
+    /// Too much waits there already.
+    NoRoom,
+    /// They cannot be sent, or not as a whole.
+    Failed,
+}
+
 impl<'a> Framed<'a> {
     /// A message that nobody has read.
     const fn whole(bytes: &'a [u8]) -> Self {
@@ -200,19 +209,29 @@ impl<S, H: Handler> Worker<S, H> {
         if let Some(connection) = self.streams.get(stream) {
             connection.spoke();
         }
-        if !self.put(io, stream, b"\r\n") {
+        if let Err(why) = self.put(io, stream, b"\r\n") {
             // It asks, and takes no answers.
-            self.not_put(io, stream);
+            self.not_put(io, stream, why);
         }
     }
 
-    /// What was to be sent to a peer found no room. Where its layer is closed, that says nothing of the peer: what came
-    /// together with the end of that layer is handled yet.
+    /// What was to be sent to a peer was not. Where its layer is closed, that says nothing of the peer: what came together with
+    /// the end of that layer is handled yet. Nor where it has answers to take: whether it does is seen in time. Gives what that is
+    /// counted as.
     #[cold]
-    pub(super) fn not_put<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId) {
+    pub(super) fn not_put<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        stream: StreamId,
+        why: NotPut,
+    ) -> DropReason {
+        if why == NotPut::NoRoom && self.streams.queues_answers(stream) {
+            return DropReason::SendQueueFull;
+        }
         if self.streams.get(stream).is_some_and(|connection| !connection.layer.is_closed()) {
             self.cut_off(io, stream, StreamEnd::Stalled);
         }
+        DropReason::ConnectionFailed
     }
 
     /// TLS or WebSocket has failed: the peer is told why, and so is the log.

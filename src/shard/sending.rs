@@ -11,6 +11,7 @@ use crate::drop_reason::DropReason;
 use crate::egress::{Reason, Step};
 use crate::engine::{Io, SocketId};
 use crate::proxy::{Incoming, Outcome};
+use crate::stream::StreamId;
 use crate::transaction::SendFailure;
 
 /// Sets what is noted of sends that the kernel refuses apart from reasons for no egress ([`super::Sort`]).
@@ -116,6 +117,18 @@ impl<S, H: Handler> Worker<S, H> {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(cookie) = Cookie::unpack(cookie) {
             cookie.count(&self.metrics);
+        }
+    }
+
+    pub(super) fn on_wrote(&mut self, stream: StreamId, bytes: usize) {
+        let Self { streams, metrics, now, .. } = self;
+        let waits = streams.took(stream, bytes, *now, |waiting| {
+            if let Some(cookie) = Cookie::unpack(waiting.cookie) {
+                cookie.count(metrics);
+            }
+        });
+        if waits {
+            self.on_taken(stream);
         }
     }
 

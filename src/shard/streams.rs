@@ -10,6 +10,7 @@ use super::cookie::Cookie;
 use super::handler::Handler;
 use super::lost::Lost;
 use super::post::{Lane, NotPosted, Posted, What};
+use super::receiving::NotPut;
 use super::secure::Beginning;
 use super::unconnected::{cause as cause_of, too_many};
 use super::way::Way;
@@ -280,9 +281,9 @@ impl<S, H: Handler> Worker<S, H> {
         bytes: &[u8],
         waiting: Waiting,
     ) {
-        let is_put = self.put(io, stream, bytes);
+        let put = self.put(io, stream, bytes);
         let now = self.now;
-        let is_kept = self.streams.get(stream).filter(|_| is_put).is_some_and(|connection| {
+        let is_kept = self.streams.get(stream).filter(|_| put.is_ok()).is_some_and(|connection| {
             let is_kept = connection.waits(waiting);
             let is_asked =
                 Cookie::transaction(waiting.cookie).is_some() || Cookie::ping(waiting.cookie).is_some();
@@ -293,18 +294,23 @@ impl<S, H: Handler> Worker<S, H> {
             is_kept
         });
         if !is_kept {
-            self.not_put(io, stream);
-            self.not_sent(io, waiting, DropReason::ConnectionFailed, None);
+            let why = self.not_put(io, stream, put.err().unwrap_or(NotPut::Failed));
+            self.not_sent(io, waiting, why, None);
         }
     }
 
-    /// Bytes for the peer, through the connection's layer; `false`: they find no room, or cannot be sent.
-    pub(super) fn put<I: Io<Source = S>>(&mut self, io: &mut I, stream: StreamId, text: &[u8]) -> bool {
+    /// Bytes for the peer, through the connection's layer.
+    pub(super) fn put<I: Io<Source = S>>(
+        &mut self,
+        io: &mut I,
+        stream: StreamId,
+        text: &[u8],
+    ) -> Result<(), NotPut> {
         if !self.streams.may_wait(stream, text) {
-            return false;
+            return Err(NotPut::NoRoom);
         }
         self.make_room(io, text.len());
-        let Some(connection) = self.streams.get(stream).filter(|c| c.can_send()) else { return false };
+        let connection = self.streams.get(stream).filter(|c| c.can_send()).ok_or(NotPut::Failed)?;
         let mut written = 0;
         let is_put = connection.layer.send(text, &mut self.sealed, |bytes| {
             let is_written = io.write(stream, bytes);
@@ -312,7 +318,7 @@ impl<S, H: Handler> Worker<S, H> {
             is_written
         });
         self.streams.wrote(stream, written, self.now);
-        is_put
+        if is_put { Ok(()) } else { Err(NotPut::Failed) }
     }
 
     /// Bytes of the layer's own; `false`: they find no room.
@@ -378,16 +384,6 @@ impl<S, H: Handler> Worker<S, H> {
             };
             self.tell(io, shard, What::NotSent(handle, why));
         }
-    }
-
-    pub(super) fn on_wrote(&mut self, stream: StreamId, bytes: usize) {
-        let Self { streams, metrics, now, .. } = self;
-        streams.took(stream, bytes, *now, |waiting| {
-            if let Some(cookie) = Cookie::unpack(waiting.cookie) {
-                cookie.count(metrics);
-            }
-        });
-        self.on_taken(stream);
     }
 
     /// The engine has closed a stream, which is told once.

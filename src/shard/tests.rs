@@ -570,6 +570,19 @@ impl Bench {
         self.shard.end(&mut self.io)
     }
 
+    /// The other shard's box takes nothing more that arrives.
+    fn fill(&mut self) {
+        let by_stream = Number::new(0, StreamId::first(9));
+        let (from, class) = ("192.0.2.1:5060".parse().unwrap(), Class::OtherMethod);
+        for _ in 0..limits::HANDED_OVER_OF_STREAMS {
+            let (listener, waited_ns, since) = (7, None, self.now);
+            let letter =
+                Received { socket: PUBLIC, listener, from, stream: by_stream, class, waited_ns, since };
+            self.post.send(1, b"hand over", Letter::Received(letter)).unwrap();
+        }
+        self.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
+    }
+
     /// Ends every send under way, well or with an error.
     fn complete(&mut self, errno: Option<i32>) -> Vec<(SocketId, SocketAddr)> {
         let mut done = Vec::new();

@@ -1,6 +1,6 @@
 //! What has come in by connections that are paused: their peers wait, and what the engine had read by then waits here.
 
-use super::{Connections, StreamId};
+use super::{Connection, Connections, StreamId};
 use crate::limits::STREAM_BUFFER_BYTES;
 use crate::net::Now;
 
@@ -51,11 +51,24 @@ impl Backlog {
     }
 }
 
+impl Connection {
+    fn asks_too_much(&self, most: usize) -> bool {
+        !self.is_ours && self.unsent.bytes() >= most
+    }
+}
+
 impl Connections {
     /// A connection is not read from now on; `false`: it was not before, or is being closed.
     pub fn pause(&mut self, stream: StreamId, now: Now) -> bool {
         let connection = self.get(stream).filter(|c| c.can_send() && c.backlog.is_none());
         connection.map(|connection| connection.backlog = Some(Box::new(Backlog::new(now)))).is_some()
+    }
+
+    /// A connection is read, and is not to wait for its peer.
+    pub fn is_read_on(&mut self, stream: StreamId) -> bool {
+        let most = self.queue_bytes() / 2;
+        self.get(stream)
+            .is_none_or(|connection| connection.backlog.is_none() && !connection.asks_too_much(most))
     }
 
     /// A connection is not read.
@@ -66,9 +79,8 @@ impl Connections {
     /// Its peer takes less than it asks for. Of those who have connected to each other one alone may wait for that, else both do:
     /// who was connected to.
     pub fn asks_too_much(&mut self, stream: StreamId) -> bool {
-        let most = self.queue_bytes();
-        self.get(stream)
-            .is_some_and(|connection| !connection.is_ours && connection.unsent.bytes() >= most / 2)
+        let most = self.queue_bytes() / 2;
+        self.get(stream).is_some_and(|connection| connection.asks_too_much(most))
     }
 
     /// A connection that is paused goes on once its peer has taken what is sent to it: [`Connections::may_ask`].
@@ -78,14 +90,14 @@ impl Connections {
         }
     }
 
-    /// The peer of a connection that waits for that has taken what is sent to it; told once.
+    /// The peer of a connection that waits for that has taken half of it, so that it is not paused for each few messages; told
+    /// once.
     pub fn may_ask(&mut self, stream: StreamId) -> bool {
-        let waits = self.get(stream).and_then(|c| c.backlog.as_ref()).is_some_and(|b| b.waits_for_peer);
-        let is_told = waits && !self.asks_too_much(stream);
-        if is_told && let Some(backlog) = self.get(stream).and_then(|c| c.backlog.as_mut()) {
-            backlog.waits_for_peer = false;
-        }
-        is_told
+        let most = self.queue_bytes() / 4;
+        let Some(connection) = self.get(stream) else { return false };
+        let Some(backlog) = connection.backlog.as_mut().filter(|b| b.waits_for_peer) else { return false };
+        backlog.waits_for_peer = connection.unsent.bytes() >= most;
+        !backlog.waits_for_peer
     }
 
     /// Keeps what has come in by a paused connection; none: its peer sends no more. `false`: it is not paused. Then
@@ -123,7 +135,6 @@ impl Connections {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::Connection;
 
     #[test]
     fn what_is_kept_comes_out_in_order_and_counts() {

@@ -213,9 +213,18 @@ impl Connections {
         let most = self.limits.queue_bytes;
         self.get(stream).is_some_and(|connection| match connection.unsent.bytes() {
             0 => true,
-            _ if !connection.is_ours && is_response(text) => true,
+            _ if !connection.is_ours && is_response(text) => {
+                connection.unsent.queues_answer();
+                true
+            }
             waiting => waiting + text.len() <= most,
         })
+    }
+
+    /// What finds no room on a connection stands behind answers to what its peer has asked, which says nothing of the peer as long
+    /// as it takes them.
+    pub fn queues_answers(&mut self, stream: StreamId) -> bool {
+        self.get(stream).is_some_and(|connection| connection.unsent.has_answers())
     }
 
     /// So many bytes were given to the engine to be sent.
@@ -226,13 +235,16 @@ impl Connections {
         self.unsent_bytes += if connection.is_cut { 0 } else { bytes };
     }
 
-    /// The kernel has taken so many of them; tells which messages have left with those.
-    pub fn took(&mut self, stream: StreamId, bytes: usize, now: Now, left: impl FnMut(Waiting)) {
-        let Some(connection) = self.get(stream) else { return };
+    /// The kernel has taken so many of them; tells which messages have left with those. Whether the connection is one to ask of
+    /// [`Connections::may_ask`].
+    pub fn took(&mut self, stream: StreamId, bytes: usize, now: Now, left: impl FnMut(Waiting)) -> bool {
+        let Some(connection) = self.get(stream) else { return false };
         let before = connection.unsent_bytes();
         connection.unsent.took(bytes, now, left);
         let taken = before - connection.unsent_bytes();
+        let waits = connection.backlog.is_some();
         self.unsent_bytes = self.unsent_bytes.saturating_sub(taken);
+        waits
     }
 
     /// Forgets a connection; gives who waits to hear of what was sent.

@@ -15,6 +15,8 @@ pub(super) struct Unsent {
     progressed: Now,
     /// What had been written when something began to wait, and when that was: the next one begins once that is taken.
     mark: (u64, Now),
+    /// Answers that found no room otherwise are, or were, among it since it was empty last.
+    has_answers: bool,
     /// In order, each behind the last byte of what it waits for: the first, which takes no memory of its own, because mostly
     /// there is no more than one,
     first: Option<(u64, Waiting)>,
@@ -58,6 +60,7 @@ impl Unsent {
             left(waiting);
         }
         if self.bytes() == 0 {
+            self.has_answers = false;
             // A connection that is idle keeps nothing.
             self.others = VecDeque::new();
         }
@@ -66,6 +69,16 @@ impl Unsent {
     /// From now on the peer can take something.
     pub fn begins(&mut self, now: Now) {
         (self.progressed, self.mark) = (now, (self.written, now));
+    }
+
+    /// An answer waits behind what waits already.
+    pub fn queues_answer(&mut self) {
+        self.has_answers = true;
+    }
+
+    /// Whoever takes so little may still be at answers to what it has asked.
+    pub fn has_answers(&self) -> bool {
+        self.has_answers
     }
 
     /// How many bytes wait.

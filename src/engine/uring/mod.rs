@@ -454,6 +454,7 @@ impl Io for Engine<'_> {
 
     fn pause(&mut self, stream: StreamId) {
         self.streams.pause(stream);
+        self.streams.end_receive(stream);
     }
 
     fn resume(&mut self, stream: StreamId) {

@@ -44,7 +44,7 @@ fn dropped(bench: &Bench) -> u64 {
 fn what_came_by_a_connection_waits_for_room_with_its_owner() {
     let mut bench = Bench::new();
     let stream = connected(&mut bench);
-    bench.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
+    bench.fill();
     for _ in 0..3 {
         receive(&mut bench, stream, b"hand over");
     }
@@ -64,7 +64,7 @@ fn what_came_by_a_connection_waits_for_room_with_its_owner() {
 fn a_request_that_finds_no_room_at_all_is_refused() {
     let mut bench = Bench::new();
     let stream = connected(&mut bench);
-    bench.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
+    bench.fill();
     for _ in 0..limits::TRIED_AGAIN {
         receive(&mut bench, stream, b"hand over");
     }
@@ -116,7 +116,7 @@ fn is_lost(bench: &mut Bench, stream: StreamId, shard: u16) {
 fn the_end_of_a_connection_is_not_heard_before_what_has_come_by_it() {
     let mut bench = Bench::new();
     let stream = connected(&mut bench);
-    bench.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
+    bench.fill();
     receive(&mut bench, stream, b"hand over");
     bench.post.take(1, Lane::Arrives).unwrap();
     is_lost(&mut bench, stream, 1);
@@ -165,7 +165,7 @@ fn what_comes_by_a_connection_does_not_overtake_what_waits_for_a_send_buffer() {
 fn a_full_box_does_not_keep_transactions_from_hearing_what_has_become_of_their_requests() {
     let mut bench = Bench::new();
     let stream = connected(&mut bench);
-    bench.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
+    bench.fill();
     is_lost(&mut bench, stream, 1);
     let waiting = Waiting { shard: 1, cookie: Cookie::Own.with(Handle::from_bits(8)) };
     for _ in 0..limits::TOLD_AGAIN {
@@ -185,7 +185,7 @@ fn a_full_box_does_not_keep_transactions_from_hearing_what_has_become_of_their_r
 fn a_full_box_elsewhere_does_not_keep_a_shard_from_its_own() {
     let mut bench = Bench::new();
     let stream = connected(&mut bench);
-    bench.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
+    bench.fill();
     receive(&mut bench, stream, b"hand over");
     let free = std::mem::take(&mut bench.io.free);
     receive(&mut bench, stream, b"answer");

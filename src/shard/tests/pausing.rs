@@ -1,6 +1,7 @@
 //! Connections that bring more than the other shard has room for.
 
 use super::*;
+use crate::shard::cookie::Cookie;
 use crate::stream::{Connection, Layer, Scratch, Waiting};
 
 const PEER: &str = "192.0.2.1:40000";
@@ -26,10 +27,13 @@ fn hands(numbers: std::ops::Range<usize>) -> Vec<u8> {
     numbers.flat_map(hand).collect()
 }
 
-/// The other shard's box is full of datagrams.
+/// Letters that arrive of which a box holds no more.
+const FULL: usize = limits::HANDED_OVER + limits::HANDED_OVER_OF_STREAMS;
+
+/// The other shard's box is full.
 fn full() -> Bench {
     let mut bench = Bench::new();
-    bench.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
+    bench.fill();
     bench
 }
 
@@ -58,8 +62,8 @@ fn a_connection_whose_message_finds_no_room_is_paused_until_there_is_some() {
     }
     bench.comes(stream, b"\r\n\r\n");
     assert_eq!(bench.metrics.tried_again.get(), 2);
-    assert!(reads(&mut bench, 1).is_empty() && is_paused(&bench, stream) && bench.written(stream) == 0);
-    reads(&mut bench, limits::HANDED_OVER);
+    assert!(reads(&mut bench, 0).is_empty() && is_paused(&bench, stream) && bench.written(stream) == 0);
+    reads(&mut bench, FULL);
     assert!(!is_paused(&bench, stream));
     assert_eq!(reads(&mut bench, 100), (0..9).map(hand).collect::<Vec<_>>());
     assert_eq!((bench.written(stream), bench.dropped()), (1, 0), "a pong");
@@ -78,6 +82,55 @@ fn other_connections_and_datagrams_go_on() {
     bench.batch(&[b"answer"]);
     assert!(is_paused(&bench, stream) && !is_paused(&bench, other));
     assert_eq!((bench.written(other), bench.io.pending.len()), (2, 1));
+}
+
+/// A box that is full of datagrams has room for what connections bring, and the other way round.
+#[test]
+fn neither_connections_nor_datagrams_take_all_of_the_room() {
+    let mut bench = Bench::new();
+    bench.batch(&vec![&b"hand over"[..]; 2 * limits::HANDED_OVER]);
+    let (stream, dropped) = (connected(&mut bench, 3), bench.dropped());
+    assert_eq!(dropped, limits::HANDED_OVER as u64);
+    // The other shard is so busy that it takes over less than comes.
+    for number in 0..1_000 {
+        bench.comes(stream, &hand(number));
+        bench.batch(&vec![&b"hand over"[..]; 2 * limits::TAKEN_OVER_PER_BATCH]);
+        reads(&mut bench, limits::TAKEN_OVER_PER_BATCH);
+    }
+    assert!(!is_paused(&bench, stream) && bench.metrics.tried_again.get() == 0);
+    let room = limits::HANDED_OVER_OF_STREAMS;
+    while !bench.post.is_empty(1, Lane::Arrives) {
+        reads(&mut bench, FULL);
+    }
+    bench.comes(stream, &hands(0..2 * room));
+    assert!(is_paused(&bench, stream));
+    let dropped = bench.dropped();
+    bench.batch(&vec![&b"hand over"[..]; limits::HANDED_OVER]);
+    assert_eq!(bench.dropped(), dropped);
+}
+
+/// One that has sent a lot does not keep the others waiting until all of that is handled.
+#[test]
+fn connections_that_were_paused_go_on_in_turns() {
+    let mut bench = full();
+    let (greedy, other) = (connected(&mut bench, 3), connected(&mut bench, 4));
+    bench.comes(greedy, &hand(0));
+    bench.comes(other, &hand(1));
+    let pongs = b"\r\n\r\n".repeat(64 * limits::STREAM_BUFFER_BYTES / 4);
+    bench.comes(greedy, &pongs);
+    bench.comes(other, b"\r\n\r\n");
+    reads(&mut bench, FULL);
+    assert!(is_paused(&bench, greedy) && !is_paused(&bench, other));
+    assert_eq!(bench.written(other), 1);
+    assert_eq!(bench.written(greedy), 2 * limits::STREAM_BUFFER_BYTES / 4);
+    let mut before = 0;
+    while is_paused(&bench, greedy) {
+        let written = bench.written(greedy);
+        bench.event(Event::Wrote { stream: greedy, bytes: 2 * (written - before) });
+        assert!(written > before, "it goes on in each batch");
+        before = written;
+    }
+    assert_eq!((bench.written(greedy), bench.metrics.streams.paused.get()), (pongs.len() / 4, 2));
 }
 
 /// What comes as fast as it is read arrives whole and in order, and nobody is refused.
@@ -121,7 +174,7 @@ fn a_connection_over_websocket_is_paused_as_well() {
         bench.comes(stream, part);
     }
     assert!(is_paused(&bench, stream) && bench.metrics.tried_again.get() <= 2);
-    reads(&mut bench, limits::HANDED_OVER);
+    reads(&mut bench, FULL);
     assert_eq!(reads(&mut bench, 100), (0..9).map(hand).collect::<Vec<_>>());
     assert!(!is_paused(&bench, stream) && bench.dropped() == 0);
 }
@@ -138,7 +191,7 @@ fn no_time_of_a_paused_connection_runs_out() {
     bench.batch(&[]);
     bench.batch(&[]);
     assert!(bench.io.streams.finished.is_empty() && bench.io.streams.reset.is_empty());
-    reads(&mut bench, limits::HANDED_OVER);
+    reads(&mut bench, FULL);
     bench.now = bench.now.plus_ns(limits::STREAM_HEADER_NS - SECOND_NS);
     bench.batch(&[]);
     bench.comes(stream, &rest[20..]);
@@ -155,7 +208,7 @@ fn what_came_before_the_peers_end_is_handled_before_it() {
     bench.comes(stream, b"");
     let asks = |bench: &mut Bench| bench.shard.streams.get(stream).unwrap().is_half_closed();
     assert!(is_paused(&bench, stream) && !asks(&mut bench));
-    reads(&mut bench, limits::HANDED_OVER);
+    reads(&mut bench, FULL);
     assert!(asks(&mut bench));
     assert_eq!(reads(&mut bench, 9), [hand(0), hand(1)]);
 }
@@ -175,7 +228,7 @@ fn a_paused_connection_ends_as_any_other_one() {
     bench.io.streams.paused.remove(&other);
     assert_eq!(bench.io.streams.reset, [other]);
     assert_eq!(bench.shard.streams.kept_bytes(), 0);
-    reads(&mut bench, limits::HANDED_OVER);
+    reads(&mut bench, FULL);
     assert_eq!(reads(&mut bench, 99), [hand(0), hand(0)], "what has come before");
     assert!(bench.shard.paused.is_empty());
 }
@@ -191,7 +244,7 @@ fn a_shard_that_stops_handles_what_it_has_read_first() {
     bench.event(Event::Closed { on: PUBLIC });
     bench.event(Event::Closed { on: PRIVATE });
     assert!(bench.io.streams.finished.is_empty());
-    reads(&mut bench, limits::HANDED_OVER);
+    reads(&mut bench, FULL);
     assert_eq!(reads(&mut bench, 99).len(), 9);
     assert_eq!(bench.io.streams.finished, [stream]);
 }
@@ -295,6 +348,32 @@ fn who_takes_no_answers_is_not_heard_until_it_does() {
         bench.event(Event::Wrote { stream, bytes: 2 * (bench.written(stream) - before) });
     }
     assert_eq!(bench.written(stream), 2 * pongs);
+}
+
+/// Of a peer that is slow to take its answers, what others ask it tells nothing.
+#[test]
+fn a_request_that_stands_behind_answers_is_refused_and_the_connection_stays() {
+    let mut bench = Bench::new();
+    let (stream, dead) = (connected(&mut bench, 3), connected(&mut bench, 4));
+    let waiting = |number| Waiting { shard: 0, cookie: Cookie::Own.with(Handle::from_bits(number)) };
+    let (answer, request) = ([&b"SIP/2.0 200 OK"[..], &[b' '; 900]].concat(), [b'A'; 900]);
+    for _ in 0..limits::STREAM_QUEUE_BYTES / answer.len() + 9 {
+        bench.shard.write_open(&mut bench.io, stream, &answer, Waiting { shard: 0, cookie: 0 });
+    }
+    let written = bench.written(stream);
+    bench.shard.write_open(&mut bench.io, stream, &request, waiting(7));
+    assert_eq!(*bench.failed.borrow(), [(Handle::from_bits(7).unwrap(), SendFailure::Other)]);
+    assert_eq!((bench.written(stream), bench.io.streams.reset.len()), (written, 0));
+    // One that takes nothing is seen in time.
+    bench.now = bench.now.plus_ns(limits::STREAM_STALLED_NS);
+    bench.batch(&[]);
+    bench.batch(&[]);
+    assert_eq!(bench.io.streams.reset, [stream]);
+    // Where nobody has answers to take, at once.
+    for number in 1..=limits::STREAM_QUEUE_BYTES as u64 / 900 + 1 {
+        bench.shard.write_open(&mut bench.io, dead, &request, waiting(number));
+    }
+    assert_eq!(bench.io.streams.reset, [stream, dead]);
 }
 
 /// Both ends of a connection would wait for each other.
