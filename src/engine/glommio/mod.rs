@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A listener has a device, a mark and an address that it may not have yet, and says when each datagram came: none of
-//! that can be had from the runtime's sockets. So it waits for readiness ([`ready`]), and datagrams are read and sent by
+//! that can be had from the runtime's sockets. So it waits for readiness (`ready`), and datagrams are read and sent by
 //! calls that do not block. Connections are its streams, made of descriptors.
 
 mod link;
