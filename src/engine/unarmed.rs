@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 
-use super::streams::Streams;
+use super::streams::{Stream, Streams};
 use crate::net::Now;
 use crate::stream::StreamId;
 
@@ -27,6 +27,13 @@ pub struct Unarmed {
     tried_at: Now,
     /// Their receives are to be ended.
     ending: Vec<StreamId>,
+}
+
+impl<S> Stream<S> {
+    /// It is paused, and the kernel has not been told yet to end its receive.
+    fn receives_for_nobody(&self) -> bool {
+        self.is_paused && self.is_receiving && !self.is_cancelling && !self.is_over
+    }
 }
 
 impl<S> Streams<S> {
@@ -90,8 +97,7 @@ impl<S> Streams<S> {
 
     /// The receive of a paused stream, which the kernel goes on with by itself, is to be ended.
     pub fn end_receive(&mut self, id: StreamId) {
-        if self.get(id).is_some_and(|stream| stream.is_paused && stream.is_receiving && !stream.is_cancelling)
-        {
+        if self.get(id).is_some_and(|stream| stream.receives_for_nobody()) {
             self.unarmed.ending.push(id);
         }
     }
@@ -109,8 +115,7 @@ impl<S> Streams<S> {
     /// The next stream whose receive is to be ended because it is paused; that counts as begun from now on.
     pub fn next_paused(&mut self) -> Option<StreamId> {
         while let Some(id) = self.unarmed.ending.pop() {
-            let Some(stream) = self.get(id) else { continue };
-            if stream.is_paused && stream.is_receiving && !stream.is_cancelling && !stream.is_over {
+            if let Some(stream) = self.get(id).filter(|stream| stream.receives_for_nobody()) {
                 stream.is_cancelling = true;
                 return Some(id);
             }
@@ -122,7 +127,7 @@ impl<S> Streams<S> {
     pub fn cancelled(&mut self, id: StreamId) {
         let Some(stream) = self.get(id) else { return };
         stream.is_cancelling = false;
-        if stream.is_paused && stream.is_receiving {
+        if stream.receives_for_nobody() {
             self.unarmed.ending.push(id);
             self.is_news = true;
         }

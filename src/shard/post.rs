@@ -261,7 +261,7 @@ impl Post {
         if let Some(mailbox) = self.0.get(usize::from(own)) {
             mailbox.gone.store(true, Ordering::Relaxed);
             for lane in [Lane::Arrives, Lane::Leaves] {
-                while mailbox.lane(lane).pop().is_some() {}
+                while mailbox.take(lane).is_some() {}
             }
         }
     }
