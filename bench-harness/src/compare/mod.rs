@@ -81,7 +81,7 @@ All but `paced` is compared where nobody loses any, and nobody fills its queues:
 that within 50 ms, and the forwarder takes no more than 0.95 of its core. Before the rounds the most that each subject carries of each load is looked
 for (as `overload --calls` looks for its peak, but coarsely): a rate is carried where two windows agree, and after each window
 that a subject does not carry it is started afresh, because queues, and for half a minute transactions, keep what was left.
-80% of the floor's most, or 0.6 of what the slowest of a load carries, is tried then by two windows as long as those of the
+80% (--load) of the floor's most, or of what the slowest of a load carries, is tried then by two windows as long as those of the
 rounds; where somebody who is offered the same does not carry it, it is lowered to 0.8 of that, five times at most. The report
 says what was offered, and whose loss has lowered it. What is given by --knee, --calls or --tcp-calls is offered untried.
 
@@ -114,17 +114,17 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     selection: Selection,
-    /// Part of the floor's knee at which messages are offered
+    /// Part of the most that is carried at which all is offered: of the floor's for messages, of the slowest's for calls
     #[arg(long, default_value_t = 0.8, value_parser = number(0.01..=1.0))]
     load: f64,
     /// Take this, in messages a second, for each subject's knee instead of looking for it
     #[arg(long, value_parser = number(100.0..=1e8))]
     knee: Option<f64>,
-    /// Calls a second; without it 0.6 of what the slowest carries
+    /// Calls a second; without it --load of what the slowest carries
     #[arg(long, value_parser = number(1.0..=1e7))]
     calls: Option<f64>,
-    /// Calls a second over TCP and over TLS, and new connections over TCP, over TLS half as many; without it half of --calls, or 0.6
-    /// of what the slowest carries
+    /// Calls a second over TCP and over TLS, and new connections over TCP, over TLS half as many; without it half of --calls, or
+    /// --load of what the slowest carries
     #[arg(long, value_parser = number(1.0..=1e7))]
     tcp_calls: Option<f64>,
     /// Single messages a second
@@ -221,7 +221,7 @@ pub fn run(args: &Args) -> io::Result<(Results, Histograms)> {
         &rounds::Ask {
             rounds: args.selection.rounds(),
             window: args.selection.window(),
-            part_of_knee: args.load,
+            part_of_most: args.load,
             knee: args.knee,
             calls: args.calls,
             tcp_calls: args.tcp_calls,

@@ -13,8 +13,6 @@ use crate::peak::Settled;
 use crate::results::model::{Load, Lowered, Offered};
 use crate::results::ratios::FLOOR;
 
-/// Part of the most that the slowest carries: machines are not the same from one minute to the next.
-const PART: f64 = 0.6;
 /// What is offered over TCP of the calls over UDP, where those are given: a message costs twice as much there, and more.
 const TCP_PART: f64 = 0.5;
 /// What is offered of new connections over TLS of those over TCP, where those are given: a handshake costs more than all else.
@@ -93,7 +91,7 @@ impl Rates {
         let offered = match given(ask, load) {
             Some(per_second) => Offered { per_second: whole(per_second), ..Offered::default() },
             None => {
-                let part = if load == Load::Messages { ask.part_of_knee } else { PART };
+                let part = ask.part_of_most;
                 let most = floor.map(|(_, most)| most).or_else(lowest)?;
                 let all = found().map(|(name, most)| (name.to_owned(), most)).collect();
                 Offered {
@@ -166,7 +164,7 @@ pub fn alike(load: Load) -> Vec<Load> {
 fn given(ask: &Ask, load: Load) -> Option<f64> {
     let over_tcp = ask.tcp_calls.or(ask.calls.map(|calls| calls * TCP_PART));
     match load {
-        Load::Messages | Load::Saturation | Load::Knee => ask.knee.map(|knee| knee * ask.part_of_knee),
+        Load::Messages | Load::Saturation | Load::Knee => ask.knee.map(|knee| knee * ask.part_of_most),
         Load::Calls | Load::StatefulCalls | Load::CallsOpensips | Load::StatefulCallsOpensips => ask.calls,
         Load::TlsConnections => over_tcp.map(|calls| calls * TLS_CONNECTIONS),
         Load::TcpCalls | Load::TcpConnections | Load::TlsCalls | Load::WsCalls => over_tcp,
@@ -187,7 +185,7 @@ mod tests {
         Ask {
             rounds: 1,
             window: Duration::from_secs(1),
-            part_of_knee: 0.8,
+            part_of_most: 0.8,
             knee: None,
             calls,
             tcp_calls,
@@ -227,9 +225,9 @@ mod tests {
         assert!(!rates.lacks(&ask, Load::StatefulCalls, Peer::Viaduct), "the same is offered to it");
         assert!(!rates.lacks(&ask, Load::StatefulCalls, TRANSACTIONS));
         let [without, with] = [Load::Calls, Load::StatefulCalls].map(|load| of(&rates, load).unwrap());
-        assert_eq!((without.per_second, without.part, &without.of), (2_400.0, Some(PART), &None));
+        assert_eq!((without.per_second, without.part, &without.of), (3_200.0, Some(0.8), &None));
         assert_eq!(without.most.keys().collect::<Vec<_>>(), ["kamailio-mhomed", "viaduct"]);
-        assert_eq!((with.per_second, with.most["viaduct"]), (600.0, 8_000.0));
+        assert_eq!((with.per_second, with.most["viaduct"]), (800.0, 8_000.0));
     }
 
     #[test]
@@ -268,7 +266,7 @@ mod tests {
         rates.found(Load::WsCalls, ws, 2_000.0);
         let groups = rates.groups(&ask, &[Peer::KamailioTcp(true), ws]);
         let [group] = &groups[..] else { panic!("{groups:?}") };
-        assert_eq!(group.offered.per_second, 300.0);
+        assert_eq!(group.offered.per_second, 400.0);
         assert_eq!(group.members, [(Peer::KamailioTcp(true), Load::TcpCalls), (ws, Load::WsCalls)]);
         assert_eq!(group.names, ["tcp-calls", "ws-calls"]);
     }
@@ -279,13 +277,13 @@ mod tests {
         let (tcp, ws) = ((Peer::KamailioTcp(true), Load::TcpCalls), (Peer::KamailioWs, Load::WsCalls));
         [tcp, ws].into_iter().for_each(|(peer, load)| rates.found(load, peer, 500.0));
         let group = rates.groups(&ask, &[tcp.0, ws.0]).remove(0);
-        let settled = Settled { rate: 192.0, above: vec![(300.0, tcp), (240.0, ws)], lost_by: Some(ws) };
+        let settled = Settled { rate: 256.0, above: vec![(400.0, tcp), (320.0, ws)], lost_by: Some(ws) };
         let told: BTreeMap<_, _> = group.settled(settled).collect();
         assert_eq!((told.len(), &told["tcp-calls"]), (2, &told["ws-calls"]));
         let Offered { per_second, lowered, lost_by, part, .. } = &told["ws-calls"];
-        assert_eq!((*per_second, lost_by.as_deref(), *part), (192.0, Some("kamailio-ws"), Some(PART)));
+        assert_eq!((*per_second, lost_by.as_deref(), *part), (256.0, Some("kamailio-ws"), Some(0.8)));
         let lowered: Vec<_> = lowered.iter().map(|step| (step.per_second, step.lost_by.as_str())).collect();
-        assert_eq!(lowered, [(300.0, "kamailio-tcp"), (240.0, "kamailio-ws")]);
+        assert_eq!(lowered, [(400.0, "kamailio-tcp"), (320.0, "kamailio-ws")]);
     }
 
     #[test]

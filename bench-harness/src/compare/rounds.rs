@@ -56,8 +56,8 @@ pub struct Ask {
     pub rounds: u32,
     /// Length of a window.
     pub window: Duration,
-    /// Part of the floor's knee at which messages are offered.
-    pub part_of_knee: f64,
+    /// Part of the most that is carried at which all is offered.
+    pub part_of_most: f64,
     /// Each subject's knee in messages a second, if it is given.
     pub knee: Option<f64>,
     /// Calls a second, if they are given.

@@ -184,7 +184,7 @@ fn a_round_has_one_sample_of_each_subject_under_each_load_that_it_takes() {
     let ask = Ask {
         rounds: 2,
         window: Duration::from_millis(400),
-        part_of_knee: 0.8,
+        part_of_most: 0.8,
         knee: Some(RATE / 0.8),
         calls: None,
         tcp_calls: None,
