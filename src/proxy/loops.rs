@@ -1,7 +1,7 @@
 //! Loop detection (RFC 5393 §4.2): has this request been here before, in the same form?
 
 use memchr::memmem::Finder;
-use sip_parser::{HeaderLine, HeaderName, Message, Via};
+use sip_parser::{HeaderLine, HeaderName, Via};
 
 use crate::snapshot::Snapshot;
 use crate::token::{BRANCH_LEN, Branch, Input, Inputs, LOOP_MARK_LEN, LoopMark, TransactionSecret};
@@ -37,9 +37,21 @@ pub(super) struct Inputted {
 /// same": they count as INVITE. §4.2.4: "implementations SHOULD include at least one field in the input
 /// to the hash that varies between different transactions […]. The Call-ID and CSeq fields would be good
 /// inputs".
+#[inline(always)]
 pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &Request<'_>) -> Inputted {
-    let message = request.message;
-    let input = Input {
+    let has_routes = request.message.first(HeaderName::Route).is_some();
+    if has_routes || !snapshot.plan.matcher.headers_read().is_empty() {
+        return with_lines(secret, snapshot, request);
+    }
+    // Nothing is added, so that no running hash has to be kept.
+    let inputs = Inputs::new(secret, &input(snapshot, request), std::iter::empty());
+    Inputted { transaction: inputs.hash(), mark: inputs.mark(), has_headers: false }
+}
+
+/// What every request has.
+#[inline(always)]
+fn input<'m>(snapshot: &Snapshot, request: &Request<'m>) -> Input<'m> {
+    Input {
         source: request.incoming.from.ip(),
         ingress: snapshot.plan.listener(request.incoming.on).identity,
         cseq: request.cseq,
@@ -49,27 +61,15 @@ pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &
         from_tag: request.from_tag,
         to: request.to.uri.text(),
         call_id: request.call_id,
-    };
-    if message.first(HeaderName::Route).is_some() || !snapshot.plan.matcher.headers_read().is_empty() {
-        return with_lines(secret, &input, snapshot, message);
     }
-    // Nothing is added, so that no running hash has to be kept.
-    let inputs = Inputs::new(secret, &input);
-    Inputted { transaction: inputs.hash(), mark: inputs.mark(), has_headers: false }
 }
 
 /// The same with the lines that matter, where there may be any.
 #[inline(never)]
-fn with_lines(
-    secret: &TransactionSecret,
-    input: &Input<'_>,
-    snapshot: &Snapshot,
-    message: &Message<'_>,
-) -> Inputted {
-    let mut inputs = Inputs::new(secret, input);
-    if message.first(HeaderName::Route).is_some() {
-        inputs.add(message.all(HeaderName::Route).map(|line| message.text(line.value)));
-    }
+fn with_lines(secret: &TransactionSecret, snapshot: &Snapshot, request: &Request<'_>) -> Inputted {
+    let message = request.message;
+    let routes = message.all(HeaderName::Route).map(|line| message.text(line.value));
+    let mut inputs = Inputs::new(secret, &input(snapshot, request), routes);
     let (transaction, added) = (inputs.hash(), inputs.added());
     for header in snapshot.plan.matcher.headers_read() {
         let mut lines = message.named_as(header.known, header.name.as_bytes()).peekable();

@@ -49,28 +49,43 @@ pub struct Inputs<'s> {
 }
 
 impl<'s> Inputs<'s> {
-    /// Begins with what every request has.
+    /// Begins with what every request has, and the first texts that are added.
     #[inline(always)]
-    pub fn new(secret: &'s TransactionSecret, input: &Input<'_>) -> Self {
+    pub fn new<'t>(
+        secret: &'s TransactionSecret,
+        input: &Input<'t>,
+        first: impl Iterator<Item = &'t [u8]> + Clone,
+    ) -> Self {
         let Input { source, ingress, cseq, method, request_uri, from, from_tag, to, call_id } = *input;
         let texts = [request_uri, from, from_tag, to, call_id];
         let [a, b, c, d, e] = texts.map(len);
         let lengths = [four([a, b, c, d]), four([e, len(method), 0, 0]) | u64::from(ingress) << 32];
         let blocks = [block_of(lengths), address_bits(source).to_be_bytes()];
-        let short = up_to_nine(method);
-        let (prf, last) = (secret.prf(), Last::new(short.unwrap_or_default(), cseq));
-        let (running, hash) = (Running::default(), Block::default());
-        let mut beginning = Beginning { blocks, texts, last: last.with(0), running, hash };
-        prf.pass(&mut beginning);
-        let Beginning { running, hash, .. } = beginning;
-        let this = Self { prf, running, last, added: 0, hash: u128::from_be_bytes(hash) };
-        if short.is_some() { this } else { this.with(method) }
+        let (prf, short) = (secret.prf(), up_to_nine(method));
+        let last = Last::new(short.unwrap_or_default(), cseq);
+        match short {
+            Some(_) => Self::begin(prf, blocks, texts, last, first),
+            None => {
+                let mut this = Self::begin(prf, blocks, texts, last, std::iter::empty());
+                this.add(std::iter::once(method).chain(first));
+                this
+            }
+        }
     }
 
-    #[cold]
-    fn with(mut self, text: &[u8]) -> Self {
-        self.add(std::iter::once(text));
-        self
+    #[inline(always)]
+    fn begin<'t>(
+        prf: &'s Prf,
+        blocks: [Block; 2],
+        texts: [&[u8]; 5],
+        last: Last,
+        first: impl Iterator<Item = &'t [u8]> + Clone,
+    ) -> Self {
+        let (running, added, hash) = (Running::default(), 0, Block::default());
+        let mut beginning = Beginning { blocks, texts, first, last, running, added, hash };
+        prf.pass(&mut beginning);
+        let Beginning { running, added, hash, .. } = beginning;
+        Self { prf, running, last, added, hash: u128::from_be_bytes(hash) }
     }
 
     /// Adds more texts that the decision depends on; the length of each is part of it.
@@ -99,21 +114,28 @@ impl<'s> Inputs<'s> {
     }
 }
 
-/// What every request has.
-struct Beginning<'a> {
+/// What every request has, and what is added at once.
+struct Beginning<'a, I> {
     blocks: [Block; 2],
     texts: [&'a [u8]; 5],
-    last: Block,
+    first: I,
+    last: Last,
     running: Running,
+    added: u32,
     hash: Block,
 }
 
-impl Pass for Beginning<'_> {
+impl<'t, I: Iterator<Item = &'t [u8]> + Clone> Pass for Beginning<'_, I> {
     #[inline(always)]
     fn take_in<C: Cipher, const FAR: bool>(&mut self, mut new: Taking<'_, C, FAR>) -> u32 {
         self.blocks.iter().for_each(|block| new.block(*block));
         self.texts.iter().for_each(|text| new.part(text));
-        (self.running, self.hash) = (new.running, new.end(self.last));
+        self.added = 0;
+        for text in self.first.clone() {
+            new.text(text);
+            self.added += 1;
+        }
+        (self.running, self.hash) = (new.running, new.end(self.last.with(self.added)));
         new.running.bytes
     }
 }
@@ -196,7 +218,7 @@ mod tests {
 
     fn hash(secret: &[u8; 16], input: &Input<'_>, added: &[&str]) -> u128 {
         let secret = Keys::from_secret(secret).transaction_secret();
-        let mut inputs = Inputs::new(&secret, input);
+        let mut inputs = Inputs::new(&secret, input, std::iter::empty());
         let (first, second) = added.split_at(added.len() / 2);
         inputs.add(first.iter().map(|text| text.as_bytes()));
         inputs.add(second.iter().map(|text| text.as_bytes()));
@@ -269,6 +291,18 @@ mod tests {
         assert_eq!(hashes.len(), 100);
         let (one, other) = (["ab"; 40], [["a", "bab"]; 20].concat());
         assert_ne!(of(&INPUT, &one), of(&INPUT, &other));
+    }
+
+    /// At once or one after the other, also where the method is one of them, and where offsets are not ready for all.
+    #[test]
+    fn texts_may_be_given_with_what_every_request_has() {
+        let secret = Keys::from_secret(&[7; 16]).transaction_secret();
+        let long = Input { method: b"SUBSCRIBER", ..INPUT };
+        for (input, count, with_method) in [(&INPUT, 2, 2), (&long, 2, 3), (&INPUT, 90, 90)] {
+            let texts = vec!["<sip:a>"; count];
+            let at_once = Inputs::new(&secret, input, texts.iter().map(|text| text.as_bytes()));
+            assert_eq!((at_once.hash(), at_once.added()), (of(input, &texts), with_method));
+        }
     }
 
     #[test]

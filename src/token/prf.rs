@@ -158,9 +158,7 @@ impl<'t, I: Iterator<Item = &'t [u8]>, L: FnMut(u32) -> Block> Pass for Texts<'_
         new.running = *self.running;
         let mut count = 0;
         for text in self.texts.by_ref() {
-            let [a, b] = len(text).to_be_bytes();
-            new.part(text);
-            new.block([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b]);
+            new.text(text);
             count += 1;
         }
         *self.running = new.running;
@@ -239,6 +237,14 @@ impl<C: Cipher, const FAR: bool> Taking<'_, C, FAR> {
             33.. => self.all_but_last(part),
         }
         self.block(*last);
+    }
+
+    /// Takes in the blocks of a part, and its length in a block behind it.
+    #[inline(always)]
+    pub fn text(&mut self, text: &[u8]) {
+        let [a, b] = len(text).to_be_bytes();
+        self.part(text);
+        self.block([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b]);
     }
 
     /// The blocks of a part that stand before its last one.
