@@ -52,6 +52,12 @@ impl Given {
         Self(1 << 8 | reason.index() as u64 | u64::from(id) << 16)
     }
 
+    /// The message itself names the next hop, which may be sent to: by the listener of this identity, or by any.
+    #[inline(always)]
+    fn named(dialog: Option<u32>) -> Self {
+        Self(dialog.map_or(1 << 10, |identity| 1 << 11 | u64::from(identity) << 16))
+    }
+
     /// A rule names one of these.
     #[inline(always)]
     fn section(SectionId(id): SectionId) -> Self {
@@ -115,6 +121,20 @@ impl Recent {
         question: &Question,
     ) -> Result<Exit, NoEgress> {
         self.known(generation, fib, Given::NOTHING, question, || auto(plan, fib, view, question))
+    }
+
+    /// What [`Recent::dialog`] said of this identity, or [`Recent::auto`] where there is none, of a next hop that a message names
+    /// and that may be sent to, if [`Recent::name`] was told so.
+    #[inline(always)]
+    pub fn named(&self, generation: u64, dialog: Option<u32>, question: &Question) -> Option<Exit> {
+        self.find(generation, &Asked::new(question, Given::named(dialog)))
+    }
+
+    /// This next hop may be sent to if a message names it, from there.
+    #[cold]
+    #[inline(never)]
+    pub fn name(&mut self, generation: u64, fib: &Fib, dialog: Option<u32>, question: &Question, exit: Exit) {
+        self.keep(fib, Known { generation, asked: Asked::new(question, Given::named(dialog)), exit });
     }
 
     /// The listener of a transaction that was decided before; `question.next_hop` is the pin's.
@@ -222,11 +242,16 @@ impl Recent {
         choose: impl FnOnce() -> Result<Egress, NoEgress>,
     ) -> Result<Exit, NoEgress> {
         let asked = Asked::new(question, given);
-        let is_it = |known: &&Known| known.asked == asked && known.generation == generation;
-        match self.known[asked.place()].iter().flatten().find(is_it) {
-            Some(known) => Ok(known.exit),
+        match self.find(generation, &asked) {
+            Some(exit) => Ok(exit),
             None => self.learn(generation, fib, asked, choose),
         }
+    }
+
+    #[inline(always)]
+    fn find(&self, generation: u64, asked: &Asked) -> Option<Exit> {
+        let is_it = |known: &&Known| known.asked == *asked && known.generation == generation;
+        self.known[asked.place()].iter().flatten().find(is_it).map(|known| known.exit)
     }
 
     /// What `choose` says, which is known from then on; where a route has several paths, nothing ever is.
@@ -240,10 +265,14 @@ impl Recent {
         choose: impl FnOnce() -> Result<Egress, NoEgress>,
     ) -> Result<Exit, NoEgress> {
         let exit = choose()?.exit();
-        if !fib.is_multipath() {
-            let places = &mut self.known[asked.place()];
-            places[1] = places[0].replace(Known { generation, asked, exit });
-        }
+        self.keep(fib, Known { generation, asked, exit });
         Ok(exit)
+    }
+
+    fn keep(&mut self, fib: &Fib, known: Known) {
+        if !fib.is_multipath() {
+            let places = &mut self.known[known.asked.place()];
+            places[1] = places[0].replace(known);
+        }
     }
 }

@@ -7,9 +7,11 @@ use sip_parser::{Host, Uri};
 use crate::dns::{HostName, Question as Name, Unresolved};
 use crate::egress::Reason;
 use crate::net::{NextHop, Transport, canonical};
+use crate::snapshot::Snapshot;
 use crate::stream::{Number, peer_mark};
 use crate::token::Path;
 
+use super::aim::Aim;
 use super::candidates::Origin;
 use super::place::Place;
 use super::preprocess::{Preprocessed, ToFlow, explicit_transport};
@@ -27,6 +29,54 @@ impl Search<'_> {
         by: By<'_>,
     ) -> Result<(), Reply> {
         self.name_by_message(request, pre, by)
+    }
+
+    /// Asks for the next hop of a request whose Request-URI is an IPv4 address and maybe a port, and where no more than a dialog
+    /// says where it goes, as of most. `None`: it is none; else the dialog's listener, if it is in one.
+    #[inline(always)]
+    pub fn asks_plainly(
+        &mut self,
+        request: &Request<'_>,
+        pre: &Preprocessed<'_>,
+        by: By<'_>,
+    ) -> Option<Option<u32>> {
+        let dialog = match by {
+            By::Rule(None) => None,
+            By::Dialog(dialog) => Some(dialog.egress()),
+            By::Rule(Some(_)) => return None,
+        };
+        let uri = pre.uri(request);
+        let says_more = || [&b"transport"[..], b"maddr"].into_iter().any(|name| uri.params().has(name));
+        let is_routed = pre.flow.is_some() || pre.next_route.is_some();
+        if is_routed || self.sips || self.weight.is_some() || says_more() {
+            return None;
+        }
+        let Some(Host::V4(ip)) = uri.host() else { return None };
+        let transport = Transport::Udp;
+        let port = uri.port().unwrap_or(transport.default_port());
+        self.ask(NextHop { transport, address: (ip, port).into() });
+        Some(dialog)
+    }
+
+    /// What was asked for so is known: [`Search::aim`] is the way there.
+    #[inline(always)]
+    pub fn is_as_before(&mut self, dialog: Option<u32>) -> bool {
+        let Self { snapshot, recent, asked, aim, candidates, .. } = self;
+        let Some(egress) = recent.named(snapshot.generation, dialog, &asked.question) else { return false };
+        let (next_hop, stream) = (asked.question.next_hop, Number::NONE);
+        candidates.push(next_hop, stream, Origin::RequestUri, None);
+        *aim = Some(Aim { next_hop, egress, gateway: None, stream, by_size: None });
+        true
+    }
+
+    /// What was asked for so may be sent to, unless the dialog says another transport.
+    #[cold]
+    pub fn note_named(&mut self, dialog: Option<u32>) {
+        let Some(Aim { egress, next_hop, .. }) = self.aim else { return };
+        if next_hop.transport == Transport::Udp {
+            let Snapshot { generation, fib, .. } = self.snapshot;
+            self.recent.name(*generation, fib, dialog, &self.asked.question, egress);
+        }
     }
 
     /// The next hops that the message itself says.

@@ -235,10 +235,21 @@ impl Search<'_> {
         request: &Request<'_>,
         pre: &Preprocessed<'_>,
     ) -> Result<(), Reply> {
+        let plain = self.asks_plainly(request, pre, by);
+        if let Some(dialog) = plain
+            && self.is_as_before(dialog)
+        {
+            return Ok(());
+        }
         self.name_by_message(request, pre, by)?;
         // Nearly always there is one, and a way to it.
         match self.choose(0, by).and_then(|()| self.spare()) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if let Some(dialog) = plain {
+                    self.note_named(dialog);
+                }
+                Ok(())
+            }
             Err(reply) => self.by_others(reply, by),
         }
     }
@@ -458,7 +469,7 @@ impl Search<'_> {
     }
 
     #[inline(always)]
-    fn ask(&mut self, next_hop: NextHop) {
+    pub(super) fn ask(&mut self, next_hop: NextHop) {
         (self.asked.question.next_hop, self.asked.is_asked) = (next_hop, true);
     }
 }
