@@ -1,8 +1,10 @@
 //! Which rule a request goes by, and what that says of a dialog.
 
+use std::net::IpAddr;
+
 use sip_parser::Uri;
 
-use crate::rules::{Action, Facts, Header, RuleId, plain_user};
+use crate::rules::{Action, Facts, Header, RuleId, Shown, plain_user};
 use crate::snapshot::Snapshot;
 
 use super::loops::Inputted;
@@ -26,25 +28,62 @@ pub(super) fn first_match(
     let ruri_user = if ruri_read { user_of_rules(ruri, ruri_room) } else { &[] };
     let from_user = if from_read { user(from, from_room) } else { &[] };
     let to_user = if to_read { user(to, to_room) } else { &[] };
+    let source = request.incoming.from.ip();
+    let uris = [ruri, from, to];
+    let glance =
+        Glance { source, uris, users: [ruri_user, from_user, to_user], has_headers: inputs.has_headers };
     let message = request.message;
     let values = |header: &Header, found: &mut dyn FnMut(&[u8]) -> bool| {
         message.named_as(header.known, header.name.as_bytes()).any(|line| found(message.text(line.value)))
     };
-    let on = snapshot.plan.listener(request.incoming.on);
-    let facts = Facts {
-        method: request.method_of_rules(),
-        transport: on.transport,
-        listener: on.section,
-        source: request.incoming.from.ip(),
-        ruri_user,
-        ruri_host: ruri.host_text(),
-        from_user,
-        from_host: from.host_text(),
-        to_user,
-        to_host: to.host_text(),
-        header: if inputs.has_headers { Some(&values) } else { None },
+    let facts = || {
+        let on = snapshot.plan.listener(request.incoming.on);
+        Facts {
+            method: request.method_of_rules(),
+            transport: on.transport,
+            listener: on.section,
+            source,
+            ruri_user,
+            ruri_host: ruri.host_text(),
+            from_user,
+            from_host: from.host_text(),
+            to_user,
+            to_host: to.host_text(),
+            header: if inputs.has_headers { Some(&values) } else { None },
+        }
     };
-    matcher.first_match(&facts, &mut work.scratch)
+    matcher.first_match(&glance, facts, &mut work.scratch)
+}
+
+/// What filters ask of a request.
+struct Glance<'r> {
+    source: IpAddr,
+    /// Request-URI, From and To.
+    uris: [&'r Uri<'r>; 3],
+    users: [&'r [u8]; 3],
+    has_headers: bool,
+}
+
+impl Shown for Glance<'_> {
+    #[inline(always)]
+    fn source(&self) -> IpAddr {
+        self.source
+    }
+
+    #[inline(always)]
+    fn host(&self, which: usize) -> &[u8] {
+        self.uris[which % 3].host_text()
+    }
+
+    #[inline(always)]
+    fn user(&self, which: usize) -> &[u8] {
+        self.users[which % 3]
+    }
+
+    #[inline(always)]
+    fn has_headers(&self) -> bool {
+        self.has_headers
+    }
 }
 
 /// The request is within a dialog that somebody has let in.

@@ -5,11 +5,11 @@
 
 use std::collections::HashSet;
 
-use super::Facts;
 use super::checks::{Asks, FIELDS, Numbers};
 use super::filter::{Ends, Filter, first_word, may_be_separated};
 use super::names::{mixed, plain_host};
 use super::networks::first_bits;
+use super::{Facts, Shown};
 
 /// Branches that have a bit; those beyond are always open.
 pub(super) const BITS: usize = 64;
@@ -101,43 +101,48 @@ impl Gate {
         }
     }
 
-    /// A bit for each branch that the request may lead into, the first one lowest.
+    /// A bit for each branch that the request may lead into, the first one lowest; `None`: filters open some, see
+    /// [`Gate::open`].
     #[inline(always)]
-    pub fn open(&self, facts: &Facts<'_>) -> u64 {
-        let always = self.always | bits(self.headers, facts.header.is_some().into());
+    pub fn glance(&self, shown: &impl Shown) -> Option<u64> {
         let mut told = 0;
-        self.each(facts, |_, answer| told |= answer);
-        if told & 1 == 0 { always } else { always | self.opened(facts) }
+        self.each(shown, |_, answer| told |= answer);
+        (told & 1 == 0).then(|| self.always(shown))
     }
 
-    /// What filters open.
-    #[inline(never)]
-    fn opened(&self, facts: &Facts<'_>) -> u64 {
-        let mut open = 0;
+    /// The same with what filters open.
+    pub fn open(&self, facts: &Facts<'_>) -> u64 {
+        let mut open = self.always(facts);
         self.each(facts, |door, answer| open |= bits(door.branch, answer));
         open
     }
 
+    #[inline(always)]
+    fn always(&self, shown: &impl Shown) -> u64 {
+        self.always | bits(self.headers, shown.has_headers().into())
+    }
+
     /// Calls the function with each door and an answer, the lowest bit of which says whether it may be open.
     #[inline(always)]
-    fn each(&self, facts: &Facts<'_>, mut told: impl FnMut(&Door, u64)) {
-        if let Some(door) = if facts.source.is_ipv4() { &self.v4 } else { &self.v6 } {
-            told(door, door.filter.told(first_bits(facts.source)));
+    fn each(&self, shown: &impl Shown, mut told: impl FnMut(&Door, u64)) {
+        let source = shown.source();
+        if let Some(door) = if source.is_ipv4() { &self.v4 } else { &self.v6 } {
+            told(door, door.filter.told(first_bits(source)));
         }
-        for (door, host) in self.hosts.iter().zip([facts.ruri_host, facts.from_host, facts.to_host]) {
+        for (which, door) in self.hosts.iter().enumerate() {
             if let Some(door) = door {
-                told(door, door.filter.told(mixed(plain_host(host))));
+                told(door, door.filter.told(mixed(plain_host(shown.host(which)))));
             }
         }
         if let Some(door) = &self.prefix {
-            let word = first_word(facts.ruri_user);
+            let word = first_word(shown.user(0));
             told(door, door.filter.told(word) | may_be_separated(word, door.filter.mask()));
         }
         // One by one, because the compiler makes a loop of a list of them.
         let [ruri, from, to] = &self.users;
-        Self::each_of_user(ruri, facts.ruri_user, &mut told);
-        Self::each_of_user(from, facts.from_user, &mut told);
-        Self::each_of_user(to, facts.to_user, &mut told);
+        Self::each_of_user(ruri, shown.user(0), &mut told);
+        Self::each_of_user(from, shown.user(1), &mut told);
+        Self::each_of_user(to, shown.user(2), &mut told);
     }
 
     #[inline(always)]

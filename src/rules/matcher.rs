@@ -27,6 +27,7 @@ use crate::net::{SectionId, Transport};
 ///
 /// User parts are percent-decoded once and cut at the first `;`; hosts are as received (compared
 /// without case, with or without brackets).
+#[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// Method as on the wire, ACK and CANCEL mapped to INVITE.
     pub method: &'a [u8],
@@ -50,6 +51,39 @@ pub struct Facts<'a> {
     pub to_host: &'a [u8],
     /// The request's headers; `None` where it has none that any rule reads.
     pub header: Option<&'a Headers<'a>>,
+}
+
+/// What filters ask of a request, before its [`Facts`] are put together.
+pub trait Shown {
+    /// [`Facts::source`]
+    fn source(&self) -> IpAddr;
+
+    /// Host of Request-URI (0), From (1) or To (2), as in [`Facts`].
+    fn host(&self, which: usize) -> &[u8];
+
+    /// User likewise.
+    fn user(&self, which: usize) -> &[u8];
+
+    /// It has a header that some rule reads.
+    fn has_headers(&self) -> bool;
+}
+
+impl Shown for Facts<'_> {
+    fn source(&self) -> IpAddr {
+        self.source
+    }
+
+    fn host(&self, which: usize) -> &[u8] {
+        [self.ruri_host, self.from_host, self.to_host][which % 3]
+    }
+
+    fn user(&self, which: usize) -> &[u8] {
+        [self.ruri_user, self.from_user, self.to_user][which % 3]
+    }
+
+    fn has_headers(&self) -> bool {
+        self.header.is_some()
+    }
 }
 
 impl Facts<'_> {
@@ -155,16 +189,28 @@ impl Matcher {
         }
     }
 
-    /// The first rule whose conditions hold. Allocates nothing. `scratch` must be this matcher's own.
-    #[inline]
-    pub fn first_match(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> Option<RuleId> {
-        let found = self.tree.first_match(facts, || {
-            if std::mem::take(&mut scratch.is_used) {
-                scratch.scanned.iter_mut().for_each(Scanned::forget);
-            }
-            Seen::new(facts, &self.numbers, &self.checks, scratch)
-        });
+    /// The first rule whose conditions hold. Allocates nothing. `scratch` must be this matcher's own. `shown` is of the request
+    /// that `facts` are of, which are made where filters do not tell.
+    #[inline(always)]
+    pub fn first_match<'f>(
+        &self,
+        shown: &impl Shown,
+        facts: impl FnOnce() -> Facts<'f>,
+        scratch: &mut Scratch,
+    ) -> Option<RuleId> {
+        let found = match self.tree.glance(shown) {
+            Some(found) => found,
+            None => self.search(&facts(), scratch),
+        };
         found.map(RuleId)
+    }
+
+    #[inline(never)]
+    fn search(&self, facts: &Facts<'_>, scratch: &mut Scratch) -> Option<u32> {
+        if std::mem::take(&mut scratch.is_used) {
+            scratch.scanned.iter_mut().for_each(Scanned::forget);
+        }
+        self.tree.first_match(facts, &mut Seen::new(facts, &self.numbers, &self.checks, scratch))
     }
 
     /// Which users any rule reads: of the Request-URI, From and To.

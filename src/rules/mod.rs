@@ -29,7 +29,7 @@ mod users;
 
 pub use captures::{Captured, User};
 pub use contradiction::{Contradiction, contradiction};
-pub use matcher::{Facts, Header, Matcher, PatternError, Scratch};
+pub use matcher::{Facts, Header, Matcher, PatternError, Scratch, Shown};
 pub use networks::Networks;
 pub use rule::{Action, Attempts, EgressChoice, Mode, Pattern, Rule, RuleId, Target, When};
 pub use set::{Change, HeaderChange, Parts, Set, UriChange, UserChange};

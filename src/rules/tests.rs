@@ -75,7 +75,7 @@ fn ask(matcher: &Matcher, scratch: &mut Scratch, sample: &Sample) -> Option<usiz
         to_host: sample.to_host.as_bytes(),
         header: if sample.header.is_empty() { None } else { Some(&header) },
     };
-    matcher.first_match(&facts, scratch).map(|id| id.0 as usize)
+    matcher.first_match(&facts, || facts, scratch).map(|id| id.0 as usize)
 }
 
 fn rules(whens: Vec<When>) -> Vec<Rule> {

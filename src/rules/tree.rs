@@ -9,11 +9,11 @@ use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::Facts;
 use super::checks::{Asks, Check, Checks, Numbers};
 use super::gate::{BITS, Behind, Gate};
 use super::seen::Seen;
 use super::trie::NONE;
+use super::{Facts, Shown};
 
 /// So many rules are looked at one by one rather than told apart by another branch.
 const FEW: usize = 4;
@@ -124,19 +124,22 @@ impl Tree {
         }
     }
 
-    /// The first rule whose checks hold. `seen` makes what the request shows, if that has to be looked at.
-    #[inline]
-    pub fn first_match<'a>(&'a self, facts: &Facts<'_>, seen: impl FnOnce() -> Seen<'a>) -> Option<u32> {
-        let open = self.gate.open(facts);
-        let best = match self.otherwise {
-            Some(rule) if open == 0 => rule,
-            _ => self.best(open, &mut seen()),
-        };
+    /// The first rule whose checks hold, or none, where filters tell; `None`: [`Tree::first_match`] does.
+    #[inline(always)]
+    pub fn glance(&self, shown: &impl Shown) -> Option<Option<u32>> {
+        match (self.gate.glance(shown), self.otherwise) {
+            (Some(0), Some(rule)) => Some((rule != NONE).then_some(rule)),
+            _ => None,
+        }
+    }
+
+    /// The first rule whose checks hold. `seen` is what the request shows.
+    pub fn first_match<'a>(&'a self, facts: &Facts<'_>, seen: &mut Seen<'a>) -> Option<u32> {
+        let best = self.best(self.gate.open(facts), seen);
         (best != NONE).then_some(best)
     }
 
     /// The first rule whose checks hold, or [`NONE`]; only open branches lead to some.
-    #[inline(never)]
     fn best<'a>(&'a self, mut open: u64, seen: &mut Seen<'a>) -> u32 {
         let best = Cell::new(NONE);
         let root = &self.nodes[0];

@@ -93,6 +93,6 @@ impl Prepared {
             to_host: request.to.1.as_bytes(),
             header: if request.tenant.is_some() { Some(&header) } else { None },
         };
-        matcher.first_match(black_box(&facts), scratch).is_some()
+        matcher.first_match(black_box(&facts), || facts, scratch).is_some()
     }
 }
