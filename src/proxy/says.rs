@@ -31,10 +31,10 @@ impl Search<'_> {
         self.name_by_message(request, pre, by)
     }
 
-    /// Asks for the next hop of a request whose Request-URI is an IPv4 address and maybe a port, and where no more than a dialog
-    /// says where it goes, as of most. `None`: it is none; else the dialog's listener, if it is in one.
+    /// Reads the next hop of a request whose Request-URI is an IPv4 address and maybe a port, and where no more than a dialog
+    /// says where it goes, as of most, into what will be asked. `None`: it is none; else the dialog's listener, if it is in one.
     #[inline(always)]
-    pub fn asks_plainly(
+    pub fn plainly_named(
         &mut self,
         request: &Request<'_>,
         pre: &Preprocessed<'_>,
@@ -54,22 +54,23 @@ impl Search<'_> {
         let Some(Host::V4(ip)) = uri.host() else { return None };
         let transport = Transport::Udp;
         let port = uri.port().unwrap_or(transport.default_port());
-        self.ask(NextHop { transport, address: (ip, port).into() });
+        self.asked.question.next_hop = NextHop { transport, address: (ip, port).into() };
         Some(dialog)
     }
 
-    /// What was asked for so is known: [`Search::aim`] is the way there.
+    /// What was read so is known: [`Search::aim`] is the way there.
     #[inline(always)]
     pub fn is_as_before(&mut self, dialog: Option<u32>) -> bool {
         let Self { snapshot, recent, asked, aim, candidates, .. } = self;
         let Some(egress) = recent.named(snapshot.generation, dialog, &asked.question) else { return false };
+        asked.is_asked = true;
         let (next_hop, stream) = (asked.question.next_hop, Number::NONE);
         candidates.push(next_hop, stream, Origin::RequestUri, None);
         *aim = Some(Aim { next_hop, egress, gateway: None, stream, by_size: None });
         true
     }
 
-    /// What was asked for so may be sent to, unless the dialog says another transport.
+    /// What was read so may be sent to, unless the dialog says another transport.
     #[cold]
     pub fn note_named(&mut self, dialog: Option<u32>) {
         let Some(Aim { egress, next_hop, .. }) = self.aim else { return };

@@ -235,7 +235,7 @@ impl Search<'_> {
         request: &Request<'_>,
         pre: &Preprocessed<'_>,
     ) -> Result<(), Reply> {
-        let plain = self.asks_plainly(request, pre, by);
+        let plain = self.plainly_named(request, pre, by);
         if let Some(dialog) = plain
             && self.is_as_before(dialog)
         {
@@ -469,7 +469,7 @@ impl Search<'_> {
     }
 
     #[inline(always)]
-    pub(super) fn ask(&mut self, next_hop: NextHop) {
+    fn ask(&mut self, next_hop: NextHop) {
         (self.asked.question.next_hop, self.asked.is_asked) = (next_hop, true);
     }
 }

@@ -260,6 +260,56 @@ fn dialog_to_narrows_it_further() {
     world.forwarded(caller.0, caller.1, &good, next_hop.0, next_hop.1);
 }
 
+/// Whoever asked for a next hop before, in a dialog or in none, and by whatever listener.
+#[test]
+fn what_is_remembered_of_next_hops_changes_no_outcome() {
+    let narrowed = CONFIGURATION.replace(
+        "bind = \"udp:10.0.0.4:5060\"",
+        "bind = \"udp:10.0.0.4:5060\"\ndialog_to = [\"10.0.0.96/28\"]",
+    );
+    let fresh = || World::of(&narrowed, fib());
+    let mut world = fresh();
+    let (caller, callee, next_hop) = PAIRS[5];
+    let (inwards, _) = Dialog::begin(&mut fresh(), caller, callee, next_hop);
+    let (inside, outside, public) = PAIRS[0];
+    let (outwards, _) = Dialog::begin(&mut fresh(), inside, outside, public);
+    let targets = [
+        "10.0.0.100:5060",
+        "10.0.0.100",
+        "10.0.0.101:5061",
+        "10.0.0.200:5060",
+        "10.0.0.4:5060",
+        "192.0.2.9:5060",
+        "192.0.2.9;transport=udp",
+        "192.0.2.9;transport=tcp",
+        "192.0.2.9;maddr=10.0.0.100",
+        "192.0.2.9;maddr=224.0.1.75",
+        "224.0.1.75",
+        "127.0.0.1:5099",
+        "media.example.net",
+        "[2001:db8:7::9]",
+    ];
+    for round in 0..3 {
+        for (number, target) in targets.iter().enumerate() {
+            let of_dialog = |dialog: &Dialog, old: &str| {
+                let text = dialog.request(CALLER, "INFO", 2).replacen(old, target, 1);
+                text.replace("z9hG4bKINFO", &format!("z9hG4bK{round}-{number}-"))
+            };
+            let alone = INVITE
+                .replacen("bob@192.0.2.9", &format!("bob@{target}"), 1)
+                .replace("branch=z9hG4bK", &format!("branch=z9hG4bK{round}-{number}-"));
+            for ((on, from), text) in [
+                (caller, of_dialog(&inwards, "10.0.0.100:5060")),
+                (inside, of_dialog(&outwards, "192.0.2.9:5060")),
+                (inside, alone),
+            ] {
+                let (remembering, not) = (world.receive(on, from, &text), fresh().receive(on, from, &text));
+                assert_eq!(format!("{remembering:?}"), format!("{not:?}"), "{round} {target}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_listener_that_no_longer_exists_is_replaced_and_counted() {
     let (caller, callee, next_hop) = PAIRS[0];
