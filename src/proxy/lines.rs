@@ -8,8 +8,8 @@ use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
 use crate::token::{
-    ASKED_LEN, Asked, BRANCH_LEN, Branch, Covered, Dialog, Flow, LOOP_MARK_LEN, LoopMark, PART_LEN, Part,
-    RecordRoute, Side, parts_onward,
+    ASKED_LEN, Asked, BRANCH_LEN, Branch, Covered, Dialog, Flow, LOOP_MARK_LEN, LoopMark, PART_LEN,
+    RecordRoute, Side, encode, parts_onward,
 };
 
 use super::flows::Flows;
@@ -135,12 +135,9 @@ impl Top<'_> {
     ) {
         let (branch, Places { token, branch: at }) = (self.branch(), places);
         let of_token = token.as_ref().map(|(token, _)| *token);
-        let ([a, b, c], mac) =
+        let ([_, b, c], mac) =
             parts_onward(&snapshot.keys, &branch, *self.response_to, of_token, &self.dialog);
-        let is_of_datagram = branch.is_of_datagram();
-        let mut texts = [[0; PART_LEN]; 5];
-        Part::write_all(&[b, c, self.mark.part(), mac, a], &mut texts[..if is_of_datagram { 4 } else { 5 }]);
-        let [b, c, mark, mac, a] = &texts;
+        let [b, c, mark, mac] = &encode(&[b, c, self.mark.part(), mac]);
         let text = if asks { text.strip_suffix(VIA_END).unwrap_or(text) } else { text };
         let text = out.put_to_be_changed(text);
         if let Some((_, [first, second])) = *token {
@@ -151,8 +148,8 @@ impl Top<'_> {
         if let Some((own, value)) = own.and_then(|own| own.split_first_chunk_mut()) {
             value[loops::PARAMETER.len()..].copy_from_slice(&mark[..LOOP_MARK_LEN]);
             Branch::put_transaction([b, c], own);
-            if !is_of_datagram {
-                Branch::put_way_back(a, own);
+            if !branch.is_of_datagram() {
+                branch.put_way_back(own);
             }
         }
         if asks {

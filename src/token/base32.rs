@@ -23,11 +23,6 @@ pub(super) const fn value(character: u8) -> Option<u8> {
     }
 }
 
-/// The same byte eight times.
-const fn each(byte: u8) -> u64 {
-    u64::from_le_bytes([byte; 8])
-}
-
 /// Five bits in each byte, ten in each quarter, twenty in each half.
 const FIVES: u64 = 0x001f_001f_001f_001f;
 const TENS: u64 = 0x0000_03ff_0000_03ff;
@@ -41,49 +36,59 @@ pub const PART_LEN: usize = 16;
 pub struct Part(pub(super) [u64; 2]);
 
 impl Part {
-    /// Reads the part of each text, of which the first character is lowest; whether all have nothing but characters. A
-    /// function of its own for the same reason as [`Part::write_all`].
+    /// Reads the part of each text; `None`: one has a foreign character. A function of its own for the same reason as [`encode`].
     #[inline(never)]
-    fn read_all(texts: &[u128], parts: &mut [Self]) -> bool {
-        let mut foreign = [0; 2];
-        for (text, part) in texts.iter().zip(parts) {
-            let read = [*text as u64, (text >> 64) as u64].map(bits_of);
-            *part = Self(read.map(|(bits, _)| bits));
-            foreign = [foreign[0] | read[0].1, foreign[1] | read[1].1];
+    fn read_all<const PARTS: usize>(texts: &[[u8; PART_LEN]; PARTS]) -> Option<[Self; PARTS]> {
+        let mut values = *texts;
+        let mut foreign = [0; PART_LEN];
+        for text in &mut values {
+            for (character, foreign) in text.iter_mut().zip(&mut foreign) {
+                let is_letter = *character as i8 >= b'a' as i8;
+                let above = character.wrapping_sub(if is_letter { b'a' } else { b'2' });
+                *foreign |= above.saturating_sub(if is_letter { 25 } else { 5 });
+                *character = above.wrapping_add(if is_letter { 0 } else { 26 });
+            }
         }
-        foreign == [0; 2]
-    }
-
-    /// Writes the text of each part, as many as there are of both.
-    ///
-    /// A function of its own, which reads and writes memory: among other code the compiler does it character by
-    /// character.
-    #[inline(never)]
-    pub fn write_all(parts: &[Self], texts: &mut [[u8; PART_LEN]]) {
-        for (Self([first, second]), text) in parts.iter().zip(texts) {
-            let both = [characters(*first).to_le_bytes(), characters(*second).to_le_bytes()];
-            *text = *both.as_flattened().first_chunk().expect("two are sixteen");
+        if u128::from_le_bytes(foreign) != 0 {
+            return None;
         }
+        let mut parts = [Self::default(); PARTS];
+        for (Self([first, second]), text) in parts.iter_mut().zip(&values) {
+            let both = u128::from_le_bytes(*text);
+            (*first, *second) = (bits_of(both as u64), bits_of((both >> 64) as u64));
+        }
+        Some(parts)
     }
 }
 
 /// The texts of so many parts.
-pub(super) fn encode<const PARTS: usize>(parts: &[Part; PARTS]) -> [[u8; PART_LEN]; PARTS] {
-    let mut texts = [[0; PART_LEN]; PARTS];
-    Part::write_all(parts, &mut texts);
+///
+/// A function of its own, with a step for all of them at a time: among other code, or group by group, the compiler does it
+/// character by character.
+#[inline(never)]
+pub fn encode<const PARTS: usize>(parts: &[Part; PARTS]) -> [[u8; PART_LEN]; PARTS] {
+    let mut groups = parts.map(|Part(groups)| groups);
+    for group in groups.as_flattened_mut() {
+        *group = values_of(*group);
+    }
+    let mut texts = groups.map(|[first, second]| {
+        let both = [first.to_le_bytes(), second.to_le_bytes()];
+        *both.as_flattened().first_chunk().expect("two are sixteen")
+    });
+    for value in texts.as_flattened_mut() {
+        // What is 26 or more is a digit, which stands 73 below the letter that it would be.
+        let less = if *value as i8 > 25 { b'a' + 26 - b'2' } else { 0 };
+        *value = (*value + b'a').wrapping_sub(less);
+    }
     texts
 }
 
-/// The characters of a group, the first one lowest.
+/// The values of a group's characters, the first one lowest.
 #[inline(always)]
-fn characters(bits: u64) -> u64 {
+fn values_of(bits: u64) -> u64 {
     let halves = bits >> 20 | (bits & TWENTIES) << 32;
     let quarters = halves >> 10 & TENS | (halves & TENS) << 16;
-    let values = quarters >> 5 & FIVES | (quarters & FIVES) << 8;
-    // What is 26 or more is a digit, which stands 73 below the letter that it would be.
-    let is_digit = (values + each(128 - 26)) >> 7 & each(1);
-    let less = ((is_digit << 7) - is_digit) & each(73);
-    values + each(b'a') - less
+    quarters >> 5 & FIVES | (quarters & FIVES) << 8
 }
 
 /// The parts of a text; the last one may be cut short, what it lacks is zero. `None` for a foreign character.
@@ -97,26 +102,16 @@ pub(super) fn decode<const LEN: usize, const PARTS: usize>(text: &[u8; LEN]) -> 
         0 => last,
         some => last >> (128 - 8 * some) | u128::from_le_bytes([b'a'; PART_LEN]) << (8 * some),
     };
-    let texts: [u128; PARTS] =
-        std::array::from_fn(|n| whole.get(n).map_or(filled, |text| u128::from_le_bytes(*text)));
-    let mut parts = [Part::default(); PARTS];
-    Part::read_all(&texts, &mut parts).then_some(parts)
+    let filled = filled.to_le_bytes();
+    Part::read_all(&std::array::from_fn(|n| *whole.get(n).unwrap_or(&filled)))
 }
 
-/// The bits of eight characters, the first one lowest; not 0, if one of them has no value.
+/// The bits of the values of eight characters, the first one lowest.
 #[inline(always)]
-fn bits_of(characters: u64) -> (u64, u64) {
-    let is_letter = characters >> 6 & each(1);
-    let zero = each(b'2' - 26) + (((is_letter << 7) - is_letter) & each(b'a' - (b'2' - 26)));
-    // The highest bit keeps each byte from borrowing of the next, and is gone where a character is below its zero.
-    let raised = (characters | each(0x80)) - zero;
-    let values = raised & each(0x7f);
-    let is_digit = (values + each(128 - 26)) >> 7 & each(1);
-    let foreign =
-        (characters | !raised) & each(0x80) | values & each(0x60) | (is_digit ^ is_letter ^ each(1));
+fn bits_of(values: u64) -> u64 {
     let tens = (values & FIVES) << 5 | values >> 8 & FIVES;
     let twenties = (tens & TENS) << 10 | tens >> 16 & TENS;
-    ((twenties & TWENTIES) << 20 | twenties >> 32, foreign)
+    (twenties & TWENTIES) << 20 | twenties >> 32
 }
 
 #[cfg(test)]

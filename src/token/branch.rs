@@ -87,7 +87,7 @@ impl Branch {
         let [a, b, c] = &base32::encode(&self.parts(keys.sign(signer, signed.before(), signed.last)));
         out[..COOKIE.len()].copy_from_slice(COOKIE);
         out[COOKIE.len()..][..HEAD].copy_from_slice(&self.head());
-        Self::put_way_back(a, out);
+        Self::put_first(a, out);
         Self::put_transaction([b, c], out);
     }
 
@@ -105,9 +105,16 @@ impl Branch {
         [Part([a, b]), Part([c, d]), Part([e, f])]
     }
 
-    /// Writes what says where the request came from, given the text of the first part.
+    /// Writes what says where the request came from.
+    #[inline(never)]
+    pub fn put_way_back(self, out: &mut [u8; BRANCH_LEN]) {
+        // The MAC stands in the other parts.
+        let [first, ..] = self.parts(Mac([0; 2]));
+        Self::put_first(&base32::encode(&[first])[0], out);
+    }
+
     #[inline(always)]
-    pub fn put_way_back(text: &[u8; PART_LEN], out: &mut [u8; BRANCH_LEN]) {
+    fn put_first(text: &[u8; PART_LEN], out: &mut [u8; BRANCH_LEN]) {
         out[COOKIE.len() + HEAD..][..PART_LEN].copy_from_slice(text);
     }
 
