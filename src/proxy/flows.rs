@@ -31,7 +31,6 @@ pub(super) type End<'a> = (&'a Listener, &'a SocketAddr, Number);
 
 impl Flows {
     /// `None`: neither side needs any, which is so of most requests. `ends` are those of who sent it and of who gets it.
-    #[inline(always)]
     pub fn of<'a>(
         work: &Work,
         message: &Message<'_>,
@@ -42,8 +41,13 @@ impl Flows {
             return None;
         }
         let [from, to] = ends();
-        let needs = from.0.transport.is_websocket() || to.2.get().is_some();
-        needs.then(|| Self::of_clients(work, message, from, to))
+        Self::are_due((from.0, from.2), to.2).then(|| Self::of_clients(work, message, from, to))
+    }
+
+    /// Some side of the request needs any: it came by a connection to this listener, or by none, and leaves by the other.
+    #[inline(always)]
+    pub fn are_due((ingress, comes_by): (&Listener, Number), goes_by: Number) -> bool {
+        (comes_by.is_stream() && ingress.transport.is_websocket()) || goes_by.get().is_some()
     }
 
     #[cold]

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use sip_parser::{HeaderName, Message, Scheme, Start, Uri, Value};
 
+use crate::plan::Listener;
 use crate::rewrite::{Edits, Output, TooLarge};
 use crate::rules::Mode;
 use crate::snapshot::Snapshot;
@@ -24,7 +25,7 @@ use super::preprocess::Preprocessed;
 use super::set::{self, Part};
 use super::state::Work;
 use super::tops::Tops;
-use super::usual::Usual;
+use super::usual;
 use super::validate::Request;
 use super::via::{Mark, range_in, response_elsewhere};
 
@@ -50,39 +51,37 @@ pub(super) enum New {
 }
 
 /// What stands in the lines of ours besides what is known of the request.
-struct Ours<'a> {
+pub(super) struct Ours<'a> {
     /// The shard that keeps the transaction.
-    owner: u16,
+    pub owner: u16,
     /// The mark of who sent the request by a stream.
-    peer: u16,
-    flows: Option<&'a Flows>,
+    pub peer: u16,
+    pub flows: Option<&'a Flows>,
+}
+
+impl Ours<'_> {
+    /// Of a request without flows.
+    #[inline(always)]
+    pub fn of(work: &Work, going: &Going<'_, '_>) -> Self {
+        let Incoming { from, stream, .. } = going.decided.request.incoming;
+        // A transaction that is kept is kept here; of others it says the same whichever shard a retransmission reaches.
+        let owner = if going.mode == Mode::Stateful { work.number } else { 0 };
+        let peer = if stream.is_stream() { work.mark_of(*from, *stream) } else { 0 };
+        Self { owner, peer, flows: None }
+    }
 }
 
 /// Writes the outgoing request into `out`; gives its length.
+#[inline(always)]
 pub(super) fn write(
     work: &mut Work,
     snapshot: &Snapshot,
     going: &Going<'_, '_>,
     out: &mut [u8],
 ) -> Result<usize, TooLarge> {
-    let request = going.decided.request;
-    let message = request.message;
-    // A transaction that is kept is kept here; of others it says the same whichever shard a retransmission reaches.
-    let owner = if going.mode == Mode::Stateful { work.number } else { 0 };
-    let Incoming { on, from, stream, .. } = request.incoming;
-    let aim = going.aim;
-    let flows = Flows::of(work, message, (*stream, aim.stream), || {
-        let [ingress, egress] = [*on, aim.egress.listener].map(|id| snapshot.plan.listener(id));
-        [(ingress, from, *stream), (egress, &aim.next_hop.address, aim.stream)]
-    });
-    let peer = if stream.is_stream() { work.mark_of(*from, *stream) } else { 0 };
-    let ours = Ours { owner, peer, flows: flows.as_ref() };
-    match Usual::of(going) {
-        Some(usual) => {
-            let (tops, scheme) = (&mut work.tops, request.uri.scheme);
-            usual.write(message, out, |out| put_lines(out, tops, &ours, snapshot, going, scheme))
-        }
-        None => write_edited(work, snapshot, going, &ours, out),
+    match usual::write(work, snapshot, going, out) {
+        Some(len) => Ok(len),
+        None => write_edited(work, snapshot, going, out),
     }
 }
 
@@ -92,11 +91,16 @@ fn write_edited(
     work: &mut Work,
     snapshot: &Snapshot,
     going: &Going<'_, '_>,
-    ours: &Ours<'_>,
     out: &mut [u8],
 ) -> Result<usize, TooLarge> {
     let Decided { request, pre, way, .. } = going.decided;
     let message = request.message;
+    let (Incoming { on, from, stream, .. }, aim) = (request.incoming, going.aim);
+    let flows = Flows::of(work, message, (*stream, aim.stream), || {
+        let [ingress, egress] = [*on, aim.egress.listener].map(|id| snapshot.plan.listener(id));
+        [(ingress, from, *stream), (egress, &aim.next_hop.address, aim.stream)]
+    });
+    let ours = Ours { flows: flows.as_ref(), ..Ours::of(work, going) };
     let Work { edits, scratch, tops, .. } = work;
     let route = pre.next_route.as_ref();
     let strict = route.filter(|route| !route.uri.is_loose_router() && going.aim.is_at(snapshot, &route.uri));
@@ -120,7 +124,7 @@ fn write_edited(
     }
     let scheme = strict.map_or(pre.uri(request).scheme, |route| route.uri.scheme);
     edits.apply(message.bytes(), out, |new, out| match new {
-        New::Lines => put_lines(out, tops, ours, snapshot, going, scheme),
+        New::Lines => put_lines(out, tops, &ours, snapshot, going, scheme),
         New::Marked => mark.put_added(out),
         New::MaxForwards(value) | New::Breadth(value) => out.put_number(u64::from(value)),
         // In responses only.
@@ -143,29 +147,25 @@ pub(super) fn is_sips(pre: &Preprocessed<'_>, scheme: Scheme) -> bool {
     scheme == Scheme::Sips || route == Some(Scheme::Sips)
 }
 
-/// Steps 3, 4, 8 and 9: what is new stands on top of all headers, so before the existing values.
-#[inline(always)]
-fn put_lines(
-    out: &mut Output<'_>,
-    tops: &mut Tops,
+/// Does something with what stands on top of the request, whose Request-URI has this scheme.
+pub(super) fn with_top<R>(
     ours: &Ours<'_>,
     snapshot: &Snapshot,
     going: &Going<'_, '_>,
     scheme: Scheme,
-) {
+    work: impl FnOnce(&Top<'_>) -> R,
+) -> R {
     let Going { decided, aim, .. } = going;
     let Decided { request, pre, key, way, mark, .. } = decided;
-    let message = request.message;
     let source = &request.incoming.from;
     let egress = snapshot.plan.listener(aim.egress.listener);
-    let sender = aim.by_size.map_or(egress, |listener| snapshot.plan.listener(listener));
     let Request { call_id, from_tag, .. } = **request;
     let back = response_elsewhere(snapshot, request.via, source, request.incoming.stream);
-    Top {
+    work(&Top {
         ingress: snapshot.plan.listener(request.incoming.on),
         source,
         egress,
-        sender,
+        sender: aim.by_size.map_or(egress, |listener| snapshot.plan.listener(listener)),
         next_hop: &aim.next_hop.address,
         record_route: going.record_route,
         sips: is_sips(pre, scheme),
@@ -179,8 +179,24 @@ fn put_lines(
         flows: ours.flows,
         transaction: branches::named(*key, 0),
         mark: *mark,
-    }
-    .put(out, snapshot, tops);
+    })
+}
+
+/// Steps 3, 4, 8 and 9: what is new stands on top of all headers, so before the existing values.
+fn put_lines(
+    out: &mut Output<'_>,
+    tops: &mut Tops,
+    ours: &Ours<'_>,
+    snapshot: &Snapshot,
+    going: &Going<'_, '_>,
+    scheme: Scheme,
+) {
+    let request = going.decided.request;
+    let message = request.message;
+    let lacks_content_length = with_top(ours, snapshot, going, scheme, |top| {
+        top.put(out, snapshot, tops);
+        lacks_content_length(going, top.sender)
+    });
     // "If the copy does not contain a Max-Forwards header field, the proxy MUST add one with a field
     // value, which SHOULD be 70."
     if request.max_forwards.is_none() {
@@ -196,11 +212,17 @@ fn put_lines(
         out.put_number(u64::from(value));
         out.put(b"\r\n");
     }
-    // "If the request will be sent to the next hop using a stream-based transport and the copy contains no
-    // Content-Length header field, the proxy MUST insert one with the correct value for the body".
-    if going.may_leave_by_stream(sender.transport) && message.count(HeaderName::ContentLength) == 0 {
+    if lacks_content_length {
         put_content_length(out, message.body().len());
     }
+}
+
+/// "If the request will be sent to the next hop using a stream-based transport and the copy contains no
+/// Content-Length header field, the proxy MUST insert one with the correct value for the body".
+#[inline(always)]
+pub(super) fn lacks_content_length(going: &Going<'_, '_>, sender: &Listener) -> bool {
+    going.decided.request.message.first(HeaderName::ContentLength).is_none()
+        && going.may_leave_by_stream(sender.transport)
 }
 
 /// Writes the header that a stream needs.

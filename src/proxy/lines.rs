@@ -8,7 +8,7 @@ use crate::rewrite::Output;
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
 use crate::token::{
-    ASKED_LEN, Asked, BRANCH_LEN, Branch, Covered, Dialog, Flow, LOOP_MARK_LEN, LoopMark, PART_LEN,
+    ASKED_LEN, Asked, BRANCH_LEN, Branch, Covered, Dialog, Flow, Keys, LOOP_MARK_LEN, LoopMark, PART_LEN,
     RecordRoute, Side, encode, parts_onward,
 };
 
@@ -21,7 +21,76 @@ use super::tops::{Known, Places, Sides, Tops};
 const BRANCH_AND_MARK: usize = BRANCH_LEN + loops::PARAMETER.len() + LOOP_MARK_LEN;
 
 /// How our Via ends, where the next hop is not asked whether it wants to be sent less.
-const VIA_END: &[u8] = b"\r\n";
+pub(super) const VIA_END: &[u8] = b"\r\n";
+
+/// What lines depend on that are the same in many requests: listeners and who is at their other end, of who sent the request, of
+/// who gets it, and where it leaves from; the shard that the branch names; and [`flags`].
+#[inline(always)]
+pub(super) fn sides(ends: [(&Listener, &SocketAddr); 3], owner: u16, flags: u8) -> Sides {
+    let [(ingress, source), (egress, next_hop), (sender, _)] = ends;
+    let shows_one = (ingress.advertise.len() | egress.advertise.len() | sender.advertise.len()) == 1;
+    let shown = if shows_one { 0 } else { shown(ingress, source, egress, sender, next_hop) };
+    Sides::new([ingress.id, egress.id, sender.id], shown, owner, flags)
+}
+
+/// Which of its addresses each listener shows, 16 bits each.
+#[cold]
+#[inline(never)]
+fn shown(
+    ingress: &Listener,
+    source: &SocketAddr,
+    egress: &Listener,
+    sender: &Listener,
+    next_hop: &SocketAddr,
+) -> u64 {
+    let shown = |listener: &Listener, to| listener.shown(to) as u64 & 0xffff;
+    shown(ingress, source) | shown(egress, next_hop) << 16 | shown(sender, next_hop) << 32
+}
+
+/// What else they depend on: see [`Top`].
+#[inline(always)]
+pub(super) fn flags(stateful: bool, record_route: bool, sips: bool, stateful_dialog: bool) -> u8 {
+    u8::from(stateful) << 3 | u8::from(record_route) << 2 | u8::from(sips) << 1 | u8::from(stateful_dialog)
+}
+
+/// What lines have of one request.
+pub(super) struct Own<'a> {
+    pub branch: Branch,
+    /// Where the answer will go.
+    pub response_to: &'a SocketAddr,
+    /// What the tokens are bound to, and who signs them and the branch.
+    pub dialog: Dialog<'a>,
+    /// The loop mark.
+    pub mark: LoopMark,
+}
+
+impl Own<'_> {
+    /// The texts that are its own: two parts of the branch, the loop mark, and the MAC of the tokens.
+    #[inline(always)]
+    pub fn texts(&self, keys: &Keys, places: &Places) -> [[u8; PART_LEN]; 4] {
+        let of_token = places.token.as_ref().map(|(token, _)| *token);
+        let (branch, mac) = parts_onward(keys, &self.branch, *self.response_to, of_token, &self.dialog);
+        encode(&[branch[1], branch[2], self.mark.part(), mac])
+    }
+
+    /// Puts them where they belong.
+    #[inline(always)]
+    pub fn put(&self, [b, c, mark, mac]: &[[u8; PART_LEN]; 4], places: &Places, text: &mut [u8]) {
+        if let Some((_, [first, second])) = places.token {
+            put_mac(text, first, mac);
+            put_mac(text, second, mac);
+        }
+        let own = text.get_mut(places.branch..).and_then(<[u8]>::first_chunk_mut::<BRANCH_AND_MARK>);
+        if let Some((own, value)) = own.and_then(|own| own.split_first_chunk_mut()) {
+            value[loops::PARAMETER.len()..].copy_from_slice(&mark[..LOOP_MARK_LEN]);
+            Branch::put_transaction([b, c], own);
+            let branch = self.branch;
+            if !branch.is_of_datagram() {
+                branch.put_way_back(own);
+            }
+        }
+    }
+}
 
 /// Puts a MAC where it belongs.
 #[inline(always)]
@@ -76,56 +145,40 @@ impl Top<'_> {
     /// RFC 3261 §16.11: "the component of the branch parameter that makes it unique MUST be the same each time a
     /// retransmitted request is forwarded"; §16.6 step 8: "CANCEL and ACK requests (for non-2xx responses) MUST have the
     /// same branch value as the corresponding request they cancel or acknowledge."
-    #[inline(always)]
     pub fn put(&self, out: &mut Output<'_>, snapshot: &Snapshot, tops: &mut Tops) {
         let peers = &snapshot.plan.overload.limits.peers;
         let asks = peers.has_oc() && peers.takes_oc(self.next_hop.ip());
         if self.flows.is_some() {
-            let this = *self;
-            this.put_anew(out, snapshot, asks);
+            self.put_anew(out, snapshot, asks);
             return;
         }
         let sides = self.sides();
         let known = match tops.get(snapshot.generation, sides) {
             Some(known) => known,
-            None => {
-                let this = *self;
-                this.keep(tops, sides, snapshot)
-            }
+            None => self.keep(tops, sides, snapshot),
         };
         match known.text() {
-            [] => {
-                let this = *self;
-                this.put_anew(out, snapshot, asks);
-            }
+            [] => _ = self.put_anew(out, snapshot, asks),
             text => self.put_again(out, snapshot, (text, &known.places), asks),
         }
     }
 
-    /// What lines depend on that are the same in many requests.
-    #[inline(always)]
     fn sides(&self) -> Sides {
         let Self { ingress, source, egress, sender, next_hop, .. } = *self;
-        let side = |listener: &Listener, to: &SocketAddr| (listener.id, listener.shown(to) as u16);
-        let flags = u8::from(self.stateful) << 3
-            | u8::from(self.record_route) << 2
-            | u8::from(self.sips) << 1
-            | u8::from(self.stateful_dialog);
-        let of_egress = side(egress, next_hop);
-        let of_sender = if sender.id == egress.id { of_egress } else { side(sender, next_hop) };
-        Sides::new(side(ingress, source), of_egress, of_sender, self.owner, flags)
+        let flags = flags(self.stateful, self.record_route, self.sips, self.stateful_dialog);
+        sides([(ingress, source), (egress, next_hop), (sender, next_hop)], self.owner, flags)
     }
 
+    /// Keeps the lines of these sides.
     #[cold]
     #[inline(never)]
-    fn keep<'t>(&self, tops: &'t mut Tops, sides: Sides, snapshot: &Snapshot) -> &'t Known {
+    pub fn keep<'t>(&self, tops: &'t mut Tops, sides: Sides, snapshot: &Snapshot) -> &'t Known {
         // The way back of a connection is its own.
         let this = Self { stream: Number::NONE, peer: 0, ..*self };
         tops.keep(snapshot.generation, sides, |out| this.put_anew(out, snapshot, false))
     }
 
     /// Writes the lines that are known, with what belongs to this request in its places.
-    #[inline(always)]
     fn put_again(
         &self,
         out: &mut Output<'_>,
@@ -133,28 +186,13 @@ impl Top<'_> {
         (text, places): (&[u8], &Places),
         asks: bool,
     ) {
-        let (branch, Places { token, branch: at }) = (self.branch(), places);
-        let of_token = token.as_ref().map(|(token, _)| *token);
-        let ([_, b, c], mac) =
-            parts_onward(&snapshot.keys, &branch, *self.response_to, of_token, &self.dialog);
-        let [b, c, mark, mac] = &encode(&[b, c, self.mark.part(), mac]);
+        let Self { response_to, dialog, mark, .. } = *self;
+        let own = Own { branch: self.branch(), response_to, dialog, mark };
+        let texts = own.texts(&snapshot.keys, places);
         let text = if asks { text.strip_suffix(VIA_END).unwrap_or(text) } else { text };
-        let text = out.put_to_be_changed(text);
-        if let Some((_, [first, second])) = *token {
-            put_mac(text, first, mac);
-            put_mac(text, second, mac);
-        }
-        let own = text.get_mut(*at..).and_then(<[u8]>::first_chunk_mut::<BRANCH_AND_MARK>);
-        if let Some((own, value)) = own.and_then(|own| own.split_first_chunk_mut()) {
-            value[loops::PARAMETER.len()..].copy_from_slice(&mark[..LOOP_MARK_LEN]);
-            Branch::put_transaction([b, c], own);
-            if !branch.is_of_datagram() {
-                branch.put_way_back(own);
-            }
-        }
+        own.put(&texts, places, out.put_to_be_changed(text));
         if asks {
-            let this = *self;
-            this.put_asked(out, snapshot);
+            self.put_asked(out, snapshot);
         }
     }
 
@@ -189,14 +227,13 @@ impl Top<'_> {
     /// Ends our Via with what asks the next hop whether it wants to be sent less, and shows that an answer comes from it.
     #[cold]
     #[inline(never)]
-    fn put_asked(&self, out: &mut Output<'_>, snapshot: &Snapshot) {
+    pub fn put_asked(&self, out: &mut Output<'_>, snapshot: &Snapshot) {
         let mut token = [0; ASKED_LEN];
         Asked::write(&snapshot.keys, self.dialog.signer, self.transaction, *self.next_hop, &mut token);
         oc::put_offer(out, &token);
         out.put(VIA_END);
     }
 
-    #[inline(always)]
     fn branch(&self) -> Branch {
         Branch {
             owner: self.owner,

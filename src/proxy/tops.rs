@@ -9,30 +9,33 @@ use crate::token::Covered;
 /// The longest lines that are kept, in bytes: two Record-Routes and a Via with names of eighty letters.
 pub(super) const TOP_BYTES: usize = 512;
 
-/// A listener, and which of the addresses that it shows.
-pub(super) type Side = (ListenerId, u16);
+/// A quarter of them.
+const STEP: usize = TOP_BYTES / 4;
 
 /// All that the lines depend on besides.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sides(u128);
+pub(super) struct Sides(u64, u64);
 
 impl Sides {
-    const NONE: Self = Self(0);
+    const NONE: Self = Self(0, 0);
 
-    /// Listeners, and which of the addresses that they show; which shard the branch names; `flags` are less than sixteen.
+    /// Listeners, of who sent the request, of who gets it, and where it leaves from; which of its addresses each of them shows, 16
+    /// bits each; which shard the branch names; `flags` are less than sixteen.
     #[inline(always)]
-    pub fn new(ingress: Side, egress: Side, sender: Side, owner: u16, flags: u8) -> Self {
-        let side = |(ListenerId(id), shown): Side| u64::from(id) << 16 | u64::from(shown);
-        let high = u64::from(owner) << 37 | 1 << 36 | side(ingress) << 4 | u64::from(flags);
-        Self(u128::from(high) << 64 | u128::from(side(egress) << 32 | side(sender)))
+    pub fn new(listeners: [ListenerId; 3], shown: u64, owner: u16, flags: u8) -> Self {
+        let [ingress, egress, sender] = listeners.map(|ListenerId(id)| u64::from(id));
+        let others = 1 << 62 | u64::from(flags) << 58 | u64::from(owner) << 48;
+        Self(others | sender << 32 | egress << 16 | ingress, shown)
     }
 
     #[inline(always)]
     fn place(self) -> usize {
-        let mixed = (self.0 as u64 ^ (self.0 >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 32) as usize % TOPS
     }
 }
+
+const _: () = assert!(crate::limits::SHARDS <= 1 << 10);
 
 /// What belongs to a dialog or a transaction, and where it stands in the lines.
 #[derive(Clone, Copy, Default)]
@@ -63,9 +66,30 @@ impl Known {
         Self { sides: Sides::NONE, places: Places { token: None, branch: 0 }, len: 0, text: [0; TOP_BYTES] };
 
     /// The lines; none where they are longer than what is kept.
-    #[inline(always)]
     pub fn text(&self) -> &[u8] {
         self.text.get(..self.len).unwrap_or_default()
+    }
+
+    /// Copies the lines, and gives their length; `None`: they are longer than what is kept. By large steps, of which the last one
+    /// takes what is behind them along: a call costs as much as a step.
+    #[inline(always)]
+    pub fn copy_to(&self, room: &mut [u8; TOP_BYTES]) -> Option<usize> {
+        let ([a, b, c, d], _) = self.text.as_chunks::<STEP>() else { return None };
+        let ([to_a, to_b, to_c, to_d], _) = room.as_chunks_mut::<STEP>() else { return None };
+        if self.len == 0 {
+            return None;
+        }
+        *to_a = *a;
+        if self.len > STEP {
+            *to_b = *b;
+        }
+        if self.len > 2 * STEP {
+            *to_c = *c;
+        }
+        if self.len > 3 * STEP {
+            *to_d = *d;
+        }
+        Some(self.len)
     }
 }
 

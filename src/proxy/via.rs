@@ -8,7 +8,7 @@ use sip_parser::{HeaderLine, HeaderName, Host, Rport, Via, address, parse};
 use crate::limits::HEADER_LINES;
 use crate::net::{Transport, canonical};
 use crate::overload::Feedback;
-use crate::rewrite::{Edits, Output, PutShort, Short};
+use crate::rewrite::{Edits, Output, PutShort, SHORT_BYTES, Short, put_port_and_v4};
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
 use crate::tls::PeerName;
@@ -60,7 +60,8 @@ impl<'a> Mark<'a> {
         let [received, rport] = [via.params().range(b"received"), via.params().range(b"rport")];
         let [received, rport] = [received.map(of_message), rport.map(of_message)];
         let is_rport_due = rport.is_some();
-        let is_asked_last = rport.as_ref().is_some_and(|rport| rport.end == end && rport.len() == ASKED);
+        let is_asked_last =
+            rport.as_ref().is_some_and(|rport| rport.end == end && rport.start + ASKED == end);
         let is_received_due = is_rport_due || via.host().ip().is_none_or(|ip| canonical(ip) != source.ip());
         let rport = rport.filter(|_| !is_asked_last);
         Self { stale: [received, rport], end, source, is_received_due, is_rport_due, is_asked_last }
@@ -117,8 +118,25 @@ impl<'a> Mark<'a> {
         out.put(bytes.get(self.end.max(at)..line.end).unwrap_or_default());
     }
 
-    /// Writes what is added: never `rport` without `received`.
+    /// Writes what is added at the beginning of `room`, and gives its length. `None`: there is too little room for it.
     #[inline(always)]
+    pub fn put_at(&self, room: &mut [u8; SHORT_BYTES]) -> Option<usize> {
+        if self.is_asked_last {
+            let few = match self.source {
+                SocketAddr::V4(v4) => put_port_and_v4(room, b"=", v4.port(), RECEIVED, *v4.ip()),
+                SocketAddr::V6(_) => None,
+            };
+            return Some(few.unwrap_or_else(|| put_filled(room, self.source)));
+        }
+        if !self.is_received_due {
+            return Some(0);
+        }
+        let mut out = Output::new(room);
+        put_parameters(&mut out, self.source, self.is_rport_due);
+        out.finish()
+    }
+
+    /// Writes what is added: never `rport` without `received`.
     pub fn put_added(&self, out: &mut Output<'_>) {
         let Self { source, is_received_due, is_rport_due, is_asked_last, .. } = self;
         if *is_asked_last {
@@ -129,6 +147,9 @@ impl<'a> Mark<'a> {
     }
 }
 
+/// How `received` begins.
+const RECEIVED: &[u8; 10] = b";received=";
+
 /// The value of an `rport` that stands last, and `received`.
 struct Filled<'a>(&'a SocketAddr);
 
@@ -137,15 +158,22 @@ impl PutShort for Filled<'_> {
     fn put(&self, short: &mut Short<'_>) {
         short.text(b"=");
         short.number(self.0.port());
-        short.text(b";received=");
+        short.text(RECEIVED);
         short.ip(self.0.ip());
     }
+}
+
+/// Puts it together; gives its length.
+#[cold]
+#[inline(never)]
+fn put_filled(room: &mut [u8; SHORT_BYTES], source: &SocketAddr) -> usize {
+    Short::put(room, &Filled(source))
 }
 
 /// Both as parameters.
 #[inline(never)]
 fn put_parameters(out: &mut Output<'_>, source: &SocketAddr, with_rport: bool) {
-    out.put(b";received=");
+    out.put(RECEIVED);
     out.put_ip(source.ip());
     if with_rport {
         out.put(b";rport=");

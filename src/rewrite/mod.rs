@@ -17,7 +17,7 @@ mod edits;
 mod output;
 
 pub use edits::{Edits, TooLarge};
-pub use output::{Output, PutShort, Short, two_digits};
+pub use output::{Output, PutShort, SHORT_BYTES, Short, copy_few, put_port_and_v4, two_digits};
 
 #[cfg(test)]
 mod tests;

@@ -26,14 +26,6 @@ impl<'a> Output<'a> {
         self.written
     }
 
-    /// Writes two bytes over those that begin at `at`, if they were written.
-    #[inline(always)]
-    pub fn overwrite(&mut self, at: usize, bytes: [u8; 2]) {
-        if let Some(room) = self.out.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
-            *room = bytes;
-        }
-    }
-
     /// Appends these bytes: a text of a length that the compiler knows, or a long one.
     #[inline(always)]
     pub fn put(&mut self, text: &[u8]) {
@@ -74,9 +66,7 @@ impl<'a> Output<'a> {
     #[inline(always)]
     pub fn put_short(&mut self, text: &impl PutShort) {
         if let Some(room) = self.out.get_mut(self.written..).and_then(<[u8]>::first_chunk_mut) {
-            let mut short = Short { room, len: 0 };
-            text.put(&mut short);
-            self.written += short.len;
+            self.written += Short::put(room, text);
         } else {
             self.put_short_at_end(text);
         }
@@ -87,9 +77,7 @@ impl<'a> Output<'a> {
     #[inline(never)]
     fn put_short_at_end(&mut self, text: &impl PutShort) {
         let mut room = [0; SHORT_BYTES];
-        let mut short = Short { room: &mut room, len: 0 };
-        text.put(&mut short);
-        let len = short.len;
+        let len = Short::put(&mut room, text);
         self.put(&room[..len]);
     }
 
@@ -154,7 +142,7 @@ impl<'a> Output<'a> {
 
 /// Copies a text; one of up to 64 bytes by its beginning and its end, which overlap.
 #[inline(always)]
-fn copy_few(to: &mut [u8], from: &[u8]) {
+pub fn copy_few(to: &mut [u8], from: &[u8]) {
     match from.len() {
         65.. => to.copy_from_slice(from),
         32.. => both_ends::<32>(to, from),
@@ -221,8 +209,41 @@ fn two_octets(first: u8, second: u8) -> (u64, usize) {
     (text, ((first >> 32) + (second >> 32)) as usize / 8)
 }
 
+/// Puts a text, a port, a text and an address together as [`Short`] does; gives their length. `None`: the port has fewer than four
+/// digits. All places are known to lie in `room`, so that none is looked at.
+#[inline(always)]
+pub fn put_port_and_v4<const A: usize, const B: usize>(
+    room: &mut [u8; SHORT_BYTES],
+    before: &[u8; A],
+    port: u16,
+    between: &[u8; B],
+    v4: Ipv4Addr,
+) -> Option<usize> {
+    const { assert!(A + 5 + B + 16 + 8 <= SHORT_BYTES) }
+    if port < 1_000 {
+        return None;
+    }
+    let pair = |of: u16| u64::from(u16::from_le_bytes(PAIRS[usize::from(of) % PAIRS.len()]));
+    let four = |of: u16| pair(of / 100) | pair(of % 100) << 16;
+    let (digits, len) = match port {
+        ..10_000 => (four(port), 4),
+        _ => (u64::from(b'0') + u64::from(port / 10_000) | four(port % 10_000) << 8, 5),
+    };
+    room[..A].copy_from_slice(before);
+    room[A..][..8].copy_from_slice(&digits.to_le_bytes());
+    room[A + len..][..B].copy_from_slice(between);
+    let [a, b, c, d] = v4.octets();
+    let ((begin, some), (end, more)) = (two_octets(a, b), two_octets(c, d));
+    let at = A + len + B;
+    room[at..][..8].copy_from_slice(&begin.to_le_bytes());
+    // No more than eight.
+    let at = at + some % 16;
+    room[at..][..8].copy_from_slice(&end.to_le_bytes());
+    Some(at + more - 1)
+}
+
 /// The longest text that is put together at once, in bytes: an IPv6 address, a port and 52 more.
-const SHORT_BYTES: usize = 96;
+pub const SHORT_BYTES: usize = 96;
 
 /// What a short text is made of.
 pub trait PutShort {
@@ -245,6 +266,14 @@ pub struct Short<'a> {
 }
 
 impl Short<'_> {
+    /// Puts a text together; gives its length.
+    #[inline(always)]
+    pub fn put(room: &mut [u8; SHORT_BYTES], text: &impl PutShort) -> usize {
+        let mut short = Short { room, len: 0 };
+        text.put(&mut short);
+        short.len
+    }
+
     /// Appends these bytes.
     #[inline(always)]
     pub fn text(&mut self, text: &[u8]) {
