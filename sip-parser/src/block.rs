@@ -4,13 +4,13 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_add_epi8, _mm_add_epi16, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cvtsi32_si128,
-    _mm_cvtsi128_si32, _mm_insert_epi16, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8,
-    _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8, _mm_set1_epi16, _mm_set1_epi32,
-    _mm_shuffle_epi8, _mm_storeu_si128, _mm_sub_epi8, _mm_sub_epi32, _mm_testz_si128, _mm_unpacklo_epi32,
-    _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8,
-    _mm256_or_si256, _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_srli_epi16,
-    _mm256_testz_si256, _mm256_xor_si256,
+    __m128i, __m256i, _mm_add_epi8, _mm_add_epi16, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8,
+    _mm_cvtsi32_si128, _mm_cvtsi128_si32, _mm_insert_epi16, _mm_loadu_si128, _mm_madd_epi16,
+    _mm_maddubs_epi16, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
+    _mm_set1_epi16, _mm_set1_epi32, _mm_shuffle_epi8, _mm_storeu_si128, _mm_sub_epi8, _mm_sub_epi32,
+    _mm_testz_si128, _mm_unpacklo_epi32, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8,
+    _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_set1_epi8, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_srli_epi16, _mm256_testz_si256, _mm256_xor_si256,
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -53,6 +53,12 @@ impl Block {
     #[inline(always)]
     pub fn or(self, other: Self) -> Self {
         Self(sse2!(_mm_or_si128(self.0, other.0)))
+    }
+
+    /// The bits that both have.
+    #[inline(always)]
+    pub fn and(self, other: Self) -> Self {
+        Self(sse2!(_mm_and_si128(self.0, other.0)))
     }
 
     /// The smaller of both.
@@ -102,6 +108,12 @@ impl Block {
         Self(std::array::from_fn(|n| self.0[n] | other.0[n]))
     }
 
+    /// The bits that both have.
+    #[inline(always)]
+    pub fn and(self, other: Self) -> Self {
+        Self(std::array::from_fn(|n| self.0[n] & other.0[n]))
+    }
+
     /// The smaller of both.
     #[inline(always)]
     pub fn least(self, other: Self) -> Self {
@@ -138,8 +150,8 @@ pub trait Work {
 
 /// A set of instructions.
 pub trait Set {
-    /// Bit n: byte n is one of BS to SI, which share five bits.
-    fn controls(bytes: &[u8; 64]) -> u64;
+    /// Bit n: byte n is one of NUL to SI, or no ASCII.
+    fn lows(bytes: &[u8; 64]) -> u64;
 
     /// Bit n: byte n is this one.
     fn those(bytes: &[u8; 32], c: u8) -> u32;
@@ -150,8 +162,8 @@ pub trait Set {
     /// Bit n: byte n is another one than there.
     fn differences(bytes: &[u8; 32], there: &[u8; 32]) -> u32;
 
-    /// With the bits of `fold` set, none greater than in `most`, the bytes are `text`.
-    fn fits(bytes: &[u8; 32], fold: &[u8; 32], most: &[u8; 32], text: &[u8; 32]) -> bool;
+    /// None greater than in `most`, the bytes are `text` in the bits of `mask`.
+    fn fits(bytes: &[u8; 32], most: &[u8; 32], text: &[u8; 32], mask: &[u8; 32]) -> bool;
 
     /// Four numbers of three digits at most, the first in the highest byte: four bytes of `order` for each of them, the
     /// last three of which say where its digits stand, or 0x80 for those that it lacks. `None`: one of them is greater
@@ -249,11 +261,11 @@ pub struct Plain;
 
 impl Set for Plain {
     #[inline(always)]
-    fn controls(bytes: &[u8; 64]) -> u64 {
+    fn lows(bytes: &[u8; 64]) -> u64 {
         let (blocks, _) = bytes.as_chunks();
         let of = |n: usize| {
-            let block = Block::of(&blocks[n]).or(Block::all(7)).equal(Block::all(0x0f));
-            u64::from(block.bits()) << (16 * n)
+            let block = Block::of(&blocks[n]);
+            u64::from(block.or(block.within(0, 0x0f)).bits()) << (16 * n)
         };
         of(0) | of(1) | of(2) | of(3)
     }
@@ -281,10 +293,10 @@ impl Set for Plain {
     }
 
     #[inline(always)]
-    fn fits(bytes: &[u8; 32], fold: &[u8; 32], most: &[u8; 32], text: &[u8; 32]) -> bool {
+    fn fits(bytes: &[u8; 32], most: &[u8; 32], text: &[u8; 32], mask: &[u8; 32]) -> bool {
         let half = |n: usize| {
             let of = |bytes: &[u8; 32]| Block::of(&bytes.as_chunks().0[n]);
-            of(bytes).or(of(fold)).least(of(most)).equal(of(text)).bits()
+            of(bytes).least(of(most)).and(of(mask)).equal(of(text).and(of(mask))).bits()
         };
         half(0) & half(1) == 0xffff
     }
@@ -342,12 +354,12 @@ fn wide(bytes: &[u8; 32]) -> __m256i {
 #[cfg(target_arch = "x86_64")]
 impl Set for Avx2 {
     #[inline(always)]
-    fn controls(bytes: &[u8; 64]) -> u64 {
+    fn lows(bytes: &[u8; 64]) -> u64 {
         let (halves, _) = bytes.as_chunks::<32>();
         let of = |n: usize| {
-            let high = avx2!(_mm256_and_si256(wide(&halves[n]), _mm256_set1_epi8(0xf8_u8 as i8)));
-            let found = avx2!(_mm256_movemask_epi8(_mm256_cmpeq_epi8(high, _mm256_set1_epi8(8))));
-            u64::from(found as u32)
+            // No ASCII is negative.
+            let found = avx2!(_mm256_cmpgt_epi8(_mm256_set1_epi8(0x10), wide(&halves[n])));
+            u64::from(avx2!(_mm256_movemask_epi8(found)) as u32)
         };
         of(0) | of(1) << 32
     }
@@ -372,10 +384,9 @@ impl Set for Avx2 {
     }
 
     #[inline(always)]
-    fn fits(bytes: &[u8; 32], fold: &[u8; 32], most: &[u8; 32], text: &[u8; 32]) -> bool {
-        let folded = avx2!(_mm256_or_si256(wide(bytes), wide(fold)));
-        let differs = avx2!(_mm256_xor_si256(_mm256_min_epu8(folded, wide(most)), wide(text)));
-        avx2!(_mm256_testz_si256(differs, differs)) != 0
+    fn fits(bytes: &[u8; 32], most: &[u8; 32], text: &[u8; 32], mask: &[u8; 32]) -> bool {
+        let differs = avx2!(_mm256_xor_si256(_mm256_min_epu8(wide(bytes), wide(most)), wide(text)));
+        avx2!(_mm256_testz_si256(differs, wide(mask))) != 0
     }
 
     #[inline(always)]
@@ -472,7 +483,7 @@ mod tests {
             let found = [S::those(half, b'x'), S::stops(half), S::differences(half, rest)];
             let mut line = HeaderLine::EMPTY;
             S::place(&LIKE, self.1[0].into(), 60_000, &mut line);
-            (S::controls(self.0), found, numbers, line)
+            (S::lows(self.0), found, numbers, line)
         }
     }
 

@@ -8,7 +8,7 @@ use crate::error::{Error, Rule};
 use crate::header::{Form, HeaderName, NAMES};
 use crate::message::{HeaderLine, MAX_LINES, Message};
 use crate::scalars;
-use crate::scan::{self, Break, FRAME, chunk, next_break, tail};
+use crate::scan::{self, Break, FRAME, chunk, next_break, next_sure_break, tail};
 use crate::span::Span;
 use crate::start_line::{Start, start_line, usual_request, usual_response};
 
@@ -73,7 +73,14 @@ struct First {
 /// What begins as nearly all messages do.
 #[inline(always)]
 fn usual_start<S: Set>(bytes: &[u8]) -> Option<First> {
-    let Break { before, frame } = next_break::<S>(bytes, 0)?;
+    let mut found = next_break::<S>(bytes, 0)?;
+    if !found.may_be() {
+        found = next_sure_break(bytes, found.before)?;
+        if bytes.get(..=found.before as usize)?.iter().any(|c| matches!(c, 0x08..=0x0f)) {
+            return None;
+        }
+    }
+    let Break { before, frame } = found;
     let end = before as usize + 1;
     let start = match bytes.starts_with(b"SIP/2.0 ") {
         true => Start::Response(usual_response(bytes, end)?),
@@ -102,13 +109,18 @@ fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First)
     let mut names = Names::NONE;
     let (mut used, mut body) = (0, bytes.len());
     loop {
-        if let Some(form) = form {
+        if let Some(begun) = form {
+            let were_used = used;
             let was_last;
             (used, at, was_last) =
-                usual_lines::<S>(bytes, Begun { before: at - 3, form }, used, slots, &mut names);
+                usual_lines::<S>(bytes, Begun { before: at - 3, form: begun }, used, slots, &mut names);
             if was_last {
                 body = at as usize + 2;
                 break;
+            }
+            form = form_at(bytes, at).filter(|_| used > were_used);
+            if form.is_some() {
+                continue;
             }
         }
         if let Some(behind) = end_of_headers(bytes, at, &mut defect) {
@@ -127,12 +139,17 @@ fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First)
         at = behind;
         names.note(slot.name, used);
         used += 1;
-        form = chunk(bytes, at.wrapping_sub(3)).and_then(Form::of_any);
+        form = form_at(bytes, at);
     }
     let lines = &lines[..used];
     let body = names.body(bytes, body, lines, &mut defect);
     let start_line = Span::new(start_line.start as usize, start_line.end as usize);
     Message { bytes, lines, names, start, start_line, defect, body }
+}
+
+/// Which form the line has that begins here.
+fn form_at(bytes: &[u8], at: u32) -> Option<&'static Form> {
+    chunk(bytes, at.wrapping_sub(3)).and_then(Form::of_any)
 }
 
 /// The beginning of a header line that is as nearly all are.
@@ -177,9 +194,15 @@ fn usual_lines<S: Set>(
         // Zeros behind it, so that it can be looked at like the rest.
         last = [0; 256];
         let base = tail(bytes, &mut last);
-        if base <= begun.form.space(begun.before) {
+        if base <= begun.form.value(begun.before) {
             stop = usual_lines_in::<S>(&last, base, begun, &mut used, slots, names);
         }
+    }
+    if let Stop::Unknown(_, found) = &mut stop
+        && !found.may_be()
+        && let Some(sure) = next_sure_break(bytes, found.before)
+    {
+        *found = sure;
     }
     match stop {
         Stop::Unknown(begun, Break { before, frame }) if is_plain_end(frame) => {
@@ -204,10 +227,10 @@ fn usual_lines_in<'t, S: Set>(
     slots: &mut [HeaderLine],
     names: &mut Names,
 ) -> Stop<'t> {
-    let mut used = *into;
-    let mut free = slots.get_mut(used..).unwrap_or_default().iter_mut();
+    let mut number = *into as u32;
+    let mut free = slots.get_mut(*into..).unwrap_or_default().iter_mut();
     let stop = loop {
-        let Some(Break { before, frame }) = next_break::<S>(text, begun.form.space(begun.before) - base)
+        let Some(Break { before, frame }) = next_break::<S>(text, begun.form.value(begun.before) - base)
         else {
             break Stop::Little(begun);
         };
@@ -215,11 +238,11 @@ fn usual_lines_in<'t, S: Set>(
         let Some(next) = Form::of::<S>(frame) else { break Stop::Unknown(begun, Break { before, frame }) };
         let Some(slot) = free.next() else { break Stop::Full(begun) };
         begun.form.line::<S>(begun.before, before, slot);
-        names.note(begun.form.name(), used);
-        used += 1;
+        names.note(begun.form.name(), number as usize);
+        number += 1;
         begun = Begun { before, form: next };
     };
-    *into = used;
+    *into = number as usize;
     stop
 }
 
@@ -251,7 +274,7 @@ fn lonely_line(bytes: &[u8], at: u32, slot: &mut HeaderLine) -> Option<u32> {
     let mut frame = frame_at(bytes, before);
     // What ends the line before does not count here.
     (frame[0], frame[1], frame[2]) = (b'x', b'\r', b'\n');
-    let (name, len) = match Form::of::<Plain>(&frame) {
+    let (name, len) = match Form::of_any(&frame) {
         Some(form) => (form.name(), form.len() - 1),
         None => (HeaderName::Other, plain_name(&frame)?),
     };
@@ -350,14 +373,9 @@ impl Names {
         if *first == NONE {
             *first = number as u8;
         } else {
-            self.note_again(name);
+            // Without a call, before which registers would have to be saved.
+            self.several |= 1 << name as u64;
         }
-    }
-
-    // Not where it is called, so that the rest stays in registers there.
-    #[inline(never)]
-    fn note_again(&mut self, name: HeaderName) {
-        self.several |= 1 << name as u64;
     }
 
     /// Number of the first line of this name; where there is none, more than lines can have.

@@ -21,8 +21,8 @@ pub struct Break<'t> {
 /// Lines are some 40 bytes long, too short for `memchr2`: on a 600-byte INVITE of ten headers its calls took
 /// 1,900 instructions for all line ends, this takes 150.
 ///
-/// What is found is a CR, an LF or one of the controls around them, from BS to SI: these share five bits, so all of them
-/// take one comparison, and HT alone is found in vain in sound messages.
+/// What is found is a CR, an LF, a control near them, or a byte that is no ASCII: all of them take one comparison. HT, and
+/// what is no ASCII, are found in vain: see [`Break::may_be`].
 #[inline(always)]
 pub fn next_break<S: Set>(text: &[u8], from: u32) -> Option<Break<'_>> {
     // The first by itself, which nearly always is enough: in the loop it costs an INVITE 15 instructions more.
@@ -42,12 +42,27 @@ pub fn next_break<S: Set>(text: &[u8], from: u32) -> Option<Break<'_>> {
 #[inline(always)]
 fn near_break<S: Set>(text: &[u8], from: u32) -> Option<Option<Break<'_>>> {
     let seen: &[u8; SEEN] = chunk(text, from)?;
-    let found = S::controls(seen[1..].first_chunk()?);
+    let found = S::lows(seen[1..].first_chunk()?);
     if found != 0 {
         let place = found.trailing_zeros();
         return Some(Some(Break { before: from + place, frame: chunk(seen, place)? }));
     }
     Some(None)
+}
+
+impl Break<'_> {
+    /// A line may end here.
+    #[inline(always)]
+    pub fn may_be(&self) -> bool {
+        self.frame[1] <= 0x0f
+    }
+}
+
+/// The next CR or LF behind the byte at `from`. `None`: there is none, or little behind it.
+#[inline(never)]
+pub fn next_sure_break(text: &[u8], from: u32) -> Option<Break<'_>> {
+    let before = from + memchr::memchr2(b'\r', b'\n', text.get(from as usize + 1..)?)? as u32;
+    Some(Break { before, frame: chunk(text, before)? })
 }
 
 /// What [`next_break`] looks at: a byte, 64 behind it, and what stands around the last of them.
@@ -240,24 +255,26 @@ mod tests {
         at = at.max(text.len().saturating_sub(SEEN) as u32) - base;
         while let Some(found) = next_break::<Plain>(&last, at) {
             at = found.before + 1;
-            let known = &text[(base + found.before) as usize..];
+            let known = text.get((base + found.before) as usize..).unwrap_or_default();
             let known = &known[..known.len().min(FRAME)];
             assert_eq!(found.frame[..known.len()], *known);
             assert!(found.frame[known.len()..].iter().all(|c| *c == 0));
             told.push((base + found.before) as usize + 1);
         }
+        // Zeros behind the text are found, too.
+        told.retain(|place| *place < text.len());
         told
     }
 
     #[test]
     fn every_break_is_found_wherever_it_stands() {
         for len in [64, 65, 127, 128, 130, 200] {
-            for filling in [b'x', 0x07, 0x10, 0x8a, 0x8d, 0xff, 0] {
+            for filling in [b'x', b' ', 0x10, 0x7f] {
                 let mut text = vec![filling; len];
                 assert_eq!(breaks(&text, 0), []);
                 for step in 2..70 {
                     let wanted: Vec<_> = (0..len).step_by(step).collect();
-                    for (place, c) in wanted.iter().zip((8..=15).cycle()) {
+                    for (place, c) in wanted.iter().zip((0..=15).chain([0x80, 0x8d, 0xff]).cycle()) {
                         text[*place] = c;
                     }
                     for from in [0, len / 2, len] {
@@ -268,6 +285,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_line_break_is_found_behind_what_is_no_ascii() {
+        let text = "caf\u{e9}\tau lait\r\nwith so much behind it that all of it can be looked at";
+        let found = next_sure_break(text.as_bytes(), 3).expect("a break");
+        assert_eq!((found.before, found.may_be()), (12, true));
+        assert_eq!(found.frame.first_chunk(), Some(b"t\r\nw"));
+        assert!(next_sure_break(text.as_bytes(), 14).is_none());
+        assert!(next_sure_break(&text.as_bytes()[..40], 3).is_none());
     }
 
     #[test]

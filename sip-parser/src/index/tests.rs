@@ -445,3 +445,38 @@ fn every_mutation_and_every_prefix_is_read_as_plainly_as_can_be() {
         }
     }
 }
+
+/// Names in other letters, and values with more than ASCII, are indexed like all others.
+#[test]
+fn unusual_letters_change_no_place() {
+    let places = |text: &[u8]| {
+        with(text, |message| {
+            let message = message.expect("a message");
+            assert_eq!(message.defect(), None);
+            let counts = [N::Via, N::From, N::To, N::ContentLength].map(|name| message.count(name));
+            (message.lines().to_vec(), counts, message.body())
+        })
+    };
+    for text in [USUAL, SHORT] {
+        let usual = places(text.as_bytes());
+        let (head, body) = text.split_once("\r\n\r\n").expect("a body");
+        for number in 1..head.lines().count() {
+            for change in [str::to_ascii_lowercase, str::to_ascii_uppercase] {
+                let lines = head.lines().enumerate();
+                let changed =
+                    lines.map(|(n, line)| if n == number { change(line) } else { line.to_string() });
+                let changed = changed.collect::<Vec<_>>().join("\r\n") + "\r\n\r\n" + body;
+                assert_eq!(places(changed.as_bytes()), usual, "{changed}");
+            }
+        }
+        for at in text.match_indices(['a', '1', '7', 'b']).map(|(at, _)| at) {
+            let mut changed = text.as_bytes().to_vec();
+            changed[at] = 0xe9;
+            let is_value =
+                |line: &HeaderLine| line.value.range().contains(&at) && line.name != N::ContentLength;
+            if usual.0.iter().any(is_value) {
+                assert_eq!(places(&changed), usual, "{}", changed.escape_ascii());
+            }
+        }
+    }
+}
