@@ -18,7 +18,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use sip_parser::{
-    CSeq, Error, HeaderLine, HeaderName, Message, RequestValues, Rport, Rule, Start, max_forwards, parse,
+    Error, HeaderLine, HeaderName, Message, RequestValues, Rport, Rule, Sequence, Start, parse,
 };
 
 /// A response as it comes back through two proxies.
@@ -39,27 +39,22 @@ const RESPONSE: &[u8] = b"SIP/2.0 200 OK\r\n\
 /// What a proxy keeps of a request while it decides about it.
 struct Request<'p, 'm> {
     values: &'p RequestValues<'m>,
-    cseq: CSeq<'m>,
+    cseq: Sequence,
     call_id: &'m [u8],
-    max_forwards: u8,
+    max_forwards: Option<u8>,
 }
 
 impl<'p, 'm> Request<'p, 'm> {
-    fn new(message: &Message<'m>, values: &'p RequestValues<'m>) -> Result<Self, Error> {
-        Ok(Self {
-            values,
-            cseq: message.cseq()?,
-            call_id: values.call_id?,
-            max_forwards: max_forwards(message.value(HeaderName::MaxForwards))?,
-        })
+    fn new(values: &'p RequestValues<'m>) -> Option<Self> {
+        let (call_id, cseq, max_forwards) = (values.call_id?, values.cseq?, values.max_forwards?);
+        Some(Self { values, cseq, call_id, max_forwards })
     }
 
     /// What is asked of the values, once each.
-    fn asked(&self) -> Result<usize, Error> {
+    fn asked(&self) -> Option<usize> {
         let RequestValues { via, uri, from, to, .. } = self.values;
-        let told = |error: &Error| *error;
-        let (via, uri) = (via.as_ref().map_err(told)?, uri.as_ref().map_err(told)?);
-        let (from, to) = (from.as_ref().map_err(told)?, to.as_ref().map_err(told)?);
+        let (via, uri) = (via.as_ref()?, uri.as_ref()?);
+        let (from, to) = (from.as_ref()?, to.as_ref()?);
         let params = &uri.params();
         let asked = [params.has(b"maddr"), params.value(b"transport").is_some(), params.has(b"lr")];
         let stale = [via.param(b"received"), via.param(b"maddr")];
@@ -68,11 +63,14 @@ impl<'p, 'm> Request<'p, 'm> {
             Some(Rport::Asked) => 1,
             None => 0,
         };
-        let slices = [via.branch(), Some(via.sent_by()), from.tag(), to.tag(), uri.user()];
-        let more = [self.cseq.method, self.call_id, from.uri.text(), to.uri.text()];
+        let RequestValues { branch, from_tag, to_tag, .. } = *self.values;
+        let slices = [branch, Some(via.sent_by()), from_tag, to_tag, uri.user()];
+        let more = [self.call_id, from.uri.text(), to.uri.text()];
         let len = slices.iter().flatten().chain(&more).map(|slice| slice.len()).sum::<usize>();
         let found = asked.iter().filter(|asked| **asked).count() + stale.iter().flatten().count();
-        Ok(len + found + port + usize::from(self.max_forwards))
+        let Sequence { number, has_its_method } = self.cseq;
+        let hops = self.max_forwards.map_or(0, usize::from);
+        Some(len + found + port + hops + number as usize + usize::from(has_its_method))
     }
 }
 
@@ -85,10 +83,11 @@ fn counted_index<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Mes
 /// Every value that a proxy reads to forward a request.
 #[inline(never)]
 fn counted_values(message: &Message<'_>) -> Result<usize, Error> {
-    let Start::Request(line) = message.start() else { return Err(Error { rule: Rule::NotSip, at: 0 }) };
+    let no_request = Error { rule: Rule::NotSip, at: 0 };
+    let Start::Request(line) = message.start() else { return Err(no_request) };
     let mut values = RequestValues::unread();
-    message.request_values(line.uri, &mut values);
-    Request::new(message, &values)?.asked()
+    message.request_values(line, &mut values);
+    Request::new(&values).and_then(|request| request.asked()).ok_or(no_request)
 }
 
 /// The index of a response, and the values that a proxy reads to relay it.

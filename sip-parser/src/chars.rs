@@ -246,6 +246,14 @@ pub fn short_number(four: [u8; 4], len: u32) -> Option<u32> {
     Some(pairs.wrapping_mul(1 + (100 << 16)) >> 16)
 }
 
+/// The first `len` of eight bytes are digits: one to eight.
+#[inline(always)]
+pub fn are_digits(eight: [u8; 8], len: u32) -> bool {
+    let digits = (u64::from_le_bytes(eight) ^ u64::from_le_bytes([b'0'; 8])) << (64 - 8 * len);
+    // A digit and 0x76 are less than 0x80.
+    (digits | digits.wrapping_add(u64::from_le_bytes([0x76; 8]))) & u64::from_le_bytes([0x80; 8]) == 0
+}
+
 /// The number that the first `len` of eight bytes are, which are digits: one to eight.
 #[inline(always)]
 pub fn number_of_digits(eight: [u8; 8], len: u32) -> u32 {

@@ -390,11 +390,17 @@ impl Names {
         self.several >> name as u64 & 1 != 0
     }
 
+    /// Several lines have one of them.
+    #[inline(always)]
+    pub fn has_any_again(&self, names: &[HeaderName]) -> bool {
+        let all = names.iter().fold(0, |all, name| all | 1 << *name as u64);
+        self.several & all != 0
+    }
+
     /// Exactly one line has each of them.
     #[inline(always)]
     pub fn has_each_once(&self, names: &[HeaderName]) -> bool {
-        let all = names.iter().fold(0, |all, name| all | 1 << *name as u64);
-        self.several & all == 0 && names.iter().all(|name| self.first[*name as usize] != NONE)
+        !self.has_any_again(names) && names.iter().all(|name| self.first[*name as usize] != NONE)
     }
 
     /// Where the body ends.
@@ -413,7 +419,7 @@ impl Names {
         }
         let at = u32::from(line.value.start);
         match scalars::content_length_of(bytes, line.value) {
-            Ok(length) if length <= rest.len() as u64 => {
+            Ok(length) if length <= bytes.len().wrapping_sub(start) as u64 => {
                 return Span::new(start, start + length as usize);
             }
             Ok(_) => note(defect, Rule::BodyTooShort, at),

@@ -50,7 +50,7 @@ pub use header::HeaderName;
 pub use host::{Host, address};
 pub use index::parse;
 pub use list::{Value, Values};
-pub use message::{HeaderLine, Lines, MAX_LINES, Message, RequestValues};
+pub use message::{HeaderLine, Lines, MAX_LINES, Message, RequestValues, Sequence};
 pub use name_addr::NameAddr;
 pub use params::{Param, Params};
 pub use scalars::{CSeq, call_id, content_length, expires, max_forwards, option_tags};

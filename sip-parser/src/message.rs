@@ -10,7 +10,7 @@ use crate::name_addr::NameAddr;
 use crate::scalars::{self, CSeq};
 use crate::scan::chunk;
 use crate::span::{Part, Span};
-use crate::start_line::Start;
+use crate::start_line::{RequestLine, Start};
 use crate::uri::{Begun, Uri};
 use crate::via::Via;
 
@@ -118,6 +118,12 @@ impl<'m> Message<'m> {
         self.names.has_each_once(names)
     }
 
+    /// One of these names, or more, has several lines.
+    #[inline(always)]
+    pub fn has_any_again(&self, names: &[HeaderName]) -> bool {
+        self.names.has_any_again(names)
+    }
+
     /// All lines of this name in order.
     #[inline]
     pub fn all(&self, name: HeaderName) -> Lines<'m> {
@@ -213,8 +219,24 @@ impl<'m> Message<'m> {
     /// large, are written where they stay, which begins as [`RequestValues::unread`]. Each is as
     /// [`Message::top_via`], [`Message::uri`], [`Message::name_addr`] and [`crate::call_id`] give it.
     #[inline(always)]
-    pub fn request_values(&self, uri: Span, into: &mut RequestValues<'m>) {
-        block::widely(RequestValuesOf(self, uri, into));
+    pub fn request_values(&self, line: &RequestLine, into: &mut RequestValues<'m>) {
+        block::widely(RequestValuesOf(self, line, into));
+    }
+
+    /// CSeq of a request with this method.
+    #[inline(never)]
+    fn sequence(&self, method: Span) -> Option<Sequence> {
+        let cseq = self.cseq().ok()?;
+        Some(Sequence { number: cseq.number, has_its_method: cseq.method == self.text(method) })
+    }
+
+    /// See [`RequestValues::max_forwards`].
+    #[inline(never)]
+    fn max_forwards(&self) -> Option<Option<u8>> {
+        match self.first(HeaderName::MaxForwards) {
+            Some(line) => scalars::max_forwards(self.text(line.value)).ok().map(Some),
+            None => Some(None),
+        }
     }
 
     /// Where [`Message::value`] stands.
@@ -262,66 +284,114 @@ impl<'m> Message<'m> {
     }
 }
 
-/// What a proxy reads of every request.
+/// What a proxy reads of every request. `None`: absent or not sound; what breaks which rule is told by what each of them
+/// is read as.
 #[derive(Clone, Debug)]
 pub struct RequestValues<'m> {
     /// The topmost Via: see [`Message::top_via`].
-    pub via: Result<Via<'m>, Error>,
+    pub via: Option<Via<'m>>,
     /// The Request-URI: see [`Message::uri`].
-    pub uri: Result<Uri<'m>, Error>,
+    pub uri: Option<Uri<'m>>,
     /// From: see [`Message::name_addr`].
-    pub from: Result<NameAddr<'m>, Error>,
+    pub from: Option<NameAddr<'m>>,
     /// To.
-    pub to: Result<NameAddr<'m>, Error>,
+    pub to: Option<NameAddr<'m>>,
     /// Call-ID: see [`crate::call_id`].
-    pub call_id: Result<&'m [u8], Error>,
+    pub call_id: Option<&'m [u8]>,
+    /// CSeq: see [`Message::cseq`].
+    pub cseq: Option<Sequence>,
+    /// The first Max-Forwards, and whether there is one: see [`crate::max_forwards`].
+    pub max_forwards: Option<Option<u8>>,
+    /// The topmost Via's branch: see [`Via::branch`].
+    pub branch: Option<&'m [u8]>,
+    /// From's tag: see [`NameAddr::tag`].
+    pub from_tag: Option<&'m [u8]>,
+    /// To's.
+    pub to_tag: Option<&'m [u8]>,
+}
+
+/// What the CSeq of a request says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// See [`CSeq::number`].
+    pub number: u32,
+    /// Its method is the request's.
+    pub has_its_method: bool,
 }
 
 impl RequestValues<'_> {
-    /// Of no request: all are empty, which none may be.
+    /// Of no request.
     ///
     /// Not a constant, because all its bytes would be copied.
     #[inline(always)]
     pub fn unread() -> Self {
-        let error = Error::new(Rule::EmptyValue, 0);
-        Self { via: Err(error), uri: Err(error), from: Err(error), to: Err(error), call_id: Err(error) }
+        Self {
+            via: None,
+            uri: None,
+            from: None,
+            to: None,
+            call_id: None,
+            cseq: None,
+            max_forwards: None,
+            branch: None,
+            from_tag: None,
+            to_tag: None,
+        }
     }
 }
 
 /// [`Message::request_values`]
-struct RequestValuesOf<'p, 'm>(&'p Message<'m>, Span, &'p mut RequestValues<'m>);
+struct RequestValuesOf<'p, 'm>(&'p Message<'m>, &'p RequestLine, &'p mut RequestValues<'m>);
 
 impl<'m> Work for RequestValuesOf<'_, 'm> {
     type Done = ();
 
     #[inline(always)]
     fn with<S: Set>(self) -> Self::Done {
-        let Self(message, uri, values) = self;
+        let Self(message, line, values) = self;
+        let uri = line.uri;
         // Not by closures, which would not be compiled for the set. One after the other, so that nothing has to be kept.
         match Via::simple::<S>(message.bytes, message.span(HeaderName::Via)) {
-            Some(via) => values.via = Ok(via),
-            None => values.via = message.top_via(),
+            Some((via, branch)) => (values.via, values.branch) = (Some(via), Some(branch)),
+            None => {
+                values.via = message.top_via().ok();
+                values.branch = values.via.as_ref().and_then(Via::branch);
+            }
         }
         let begun = match chunk(message.bytes, uri.start.into()) {
             Some(window) => Begun::of::<S>(window),
             None => None,
         };
-        match begun.and_then(|begun| Uri::simple_of_len(begun, uri.len())) {
-            Some(uri) => values.uri = Ok(uri),
-            None => values.uri = message.uri(uri),
+        match begun.and_then(|begun| Uri::simple_of_len(begun, uri)) {
+            Some(uri) => values.uri = Some(uri),
+            None => values.uri = message.uri(uri).ok(),
         }
         // RFC 3261 §8.1.1.1: "The initial Request-URI of the message SHOULD be set to the value of the URI in the To field."
         match NameAddr::simple::<S>(message.bytes, message.span(HeaderName::To), begun) {
-            Some(to) => values.to = Ok(to),
-            None => values.to = message.name_addr(HeaderName::To),
+            Some((to, tag)) => (values.to, values.to_tag) = (Some(to), tag),
+            None => {
+                values.to = message.name_addr(HeaderName::To).ok();
+                values.to_tag = values.to.as_ref().and_then(NameAddr::tag);
+            }
         }
         match NameAddr::simple::<S>(message.bytes, message.span(HeaderName::From), None) {
-            Some(from) => values.from = Ok(from),
-            None => values.from = message.name_addr(HeaderName::From),
+            Some((from, tag)) => (values.from, values.from_tag) = (Some(from), tag),
+            None => {
+                values.from = message.name_addr(HeaderName::From).ok();
+                values.from_tag = values.from.as_ref().and_then(NameAddr::tag);
+            }
         }
         match scalars::simple_call_id::<S>(message.bytes, message.span(HeaderName::CallId)) {
-            Some(call_id) => values.call_id = Ok(call_id),
-            None => values.call_id = scalars::call_id(message.value(HeaderName::CallId)),
+            Some(call_id) => values.call_id = Some(call_id),
+            None => values.call_id = scalars::call_id(message.value(HeaderName::CallId)).ok(),
+        }
+        match CSeq::simple_number(message.bytes, message.span(HeaderName::CSeq), line.method) {
+            Some(number) => values.cseq = Some(Sequence { number, has_its_method: true }),
+            None => values.cseq = message.sequence(line.method),
+        }
+        match scalars::simple_max_forwards(message.bytes, message.span(HeaderName::MaxForwards)) {
+            Some(hops) => values.max_forwards = Some(Some(hops)),
+            None => values.max_forwards = message.max_forwards(),
         }
     }
 }

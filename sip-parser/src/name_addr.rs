@@ -48,11 +48,15 @@ impl<'a> NameAddr<'a> {
     }
 
     /// As [`NameAddr::usual`] of what stands there in a message, if it has a [`Uri::simple`], and a short tag or none. Its URI
-    /// may well begin like that one.
+    /// may well begin like that one. And its tag.
     #[inline(always)]
-    pub(crate) fn simple<S: Set>(bytes: &'a [u8], span: Span, like: Option<Begun<'_>>) -> Option<Self> {
-        let text = bytes.get(span.range())?;
+    pub(crate) fn simple<S: Set>(
+        bytes: &'a [u8],
+        span: Span,
+        like: Option<Begun<'_>>,
+    ) -> Option<(Self, Option<&'a [u8]>)> {
         let mut spec: &[u8; 1 + size_of::<Window>()] = chunk(bytes, span.start.into())?;
+        let text = spec.get(..usize::from(span.end).wrapping_sub(span.start.into()))?;
         let (mut display, mut bracket) = (0, 0);
         if spec[0] == b'"' {
             display = usual_quoted::<S>(spec)?;
@@ -70,8 +74,8 @@ impl<'a> NameAddr<'a> {
             return None;
         }
         let base = bracket + 1;
-        let params = Places::short_tag::<S>(window, base, end + 1, text.len().wrapping_sub(base))?;
-        Some(Self { text, uri, params, display: display as u16, bracketed: true })
+        let (params, tag) = Places::short_tag::<S>(window, base, end + 1, text.len().wrapping_sub(base))?;
+        Some((Self { text, uri, params, display: display as u16, bracketed: true }, tag))
     }
 
     /// As [`NameAddr::parse`], if it is as nearly all are, and sound: no display name or one in quotes, and a usual
@@ -343,8 +347,9 @@ mod tests {
             let simple = |like| NameAddr::simple::<Plain>(whole, Span::new(0, text.len()), like);
             let mut likes = windows.iter().map(Begun::of::<Plain>).chain([None]);
             likes.all(|like| {
-                let Some(read) = simple(like) else { return simple(None).is_some() };
+                let Some((read, tag)) = simple(like) else { return simple(None).is_some() };
                 assert_eq!(NameAddr::any(text), Ok(read), "{}", whole.escape_ascii());
+                assert_eq!(read.tag(), tag, "{}", whole.escape_ascii());
                 true
             })
         };

@@ -60,6 +60,29 @@ impl<'a> CSeq<'a> {
         Some(Self { number, method: bytes.get(method as usize..end as usize)? })
     }
 
+    /// The number alone of [`CSeq::parse`], if it has one to eight digits, and behind one space the method that stands there, of
+    /// at most seven characters.
+    #[inline(always)]
+    pub(crate) fn simple_number(bytes: &[u8], span: Span, method: Span) -> Option<u32> {
+        let text: &[u8; 16] = chunk(bytes, span.start.into())?;
+        let method_len = u32::from(method.end).wrapping_sub(method.start.into());
+        let len = u32::from(span.end).wrapping_sub(span.start.into());
+        let digits = len.wrapping_sub(method_len).wrapping_sub(1);
+        if method_len.wrapping_sub(1) >= 7 || digits.wrapping_sub(1) >= 8 {
+            return None;
+        }
+        let wanted = u64::from_le_bytes(*chunk(bytes, method.start.into())?) << 8 | u64::from(b' ');
+        let behind = u64::from_le_bytes(*text[digits as usize..].first_chunk()?);
+        if (wanted ^ behind) << (56 - 8 * method_len) != 0 {
+            return None;
+        }
+        if digits <= 4 {
+            return chars::short_number(*text.first_chunk()?, digits);
+        }
+        let begin = *text.first_chunk()?;
+        chars::are_digits(begin, digits).then(|| chars::number_of_digits(begin, digits))
+    }
+
     #[inline(never)]
     fn any(text: &'a [u8]) -> Result<Self, Error> {
         let mut number = 0u64;
@@ -102,6 +125,13 @@ pub fn max_forwards(text: &[u8]) -> Result<u8, Error> {
     number(text).and_then(|n| n.try_into().ok()).ok_or(Error::new(Rule::MaxForwards, 0))
 }
 
+/// [`max_forwards`] of what stands there in a message, if it has two digits, as nearly all have.
+#[inline(always)]
+pub(crate) fn simple_max_forwards(bytes: &[u8], span: Span) -> Option<u8> {
+    let [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] = *chunk(bytes, span.start.into())? else { return None };
+    (span.end == span.start.wrapping_add(2)).then_some((tens - b'0') * 10 + (ones - b'0'))
+}
+
 /// Content-Length: any number that fits 64 bits; whoever asks holds it against the bytes that there are
 /// (RFC 3261 §20.14).
 ///
@@ -120,7 +150,8 @@ pub(crate) fn content_length_of(bytes: &[u8], span: Span) -> Result<u64, Error> 
             Some(digit @ b'0'..=b'9') => Ok((digit - b'0').into()),
             _ => Err(Error::new(Rule::ContentLength, 0)),
         },
-        Some(&four) if (2..=4).contains(&len) => match chars::short_number(four, len) {
+        // Two to four.
+        Some(&four) if len.wrapping_sub(2) < 3 => match chars::short_number(four, len) {
             Some(length) => Ok(length.into()),
             None => Err(Error::new(Rule::ContentLength, 0)),
         },
@@ -168,9 +199,13 @@ pub(crate) fn simple_call_id<S: Set>(bytes: &[u8], span: Span) -> Option<&[u8]> 
     }
     // Those in it.
     stops &= !(u64::MAX << len);
+    if stops == 0 {
+        return (len > 0).then_some(text);
+    }
     let at = stops.trailing_zeros() as usize;
-    let is_pair = || near.get(at) == Some(&b'@') && stops & (stops - 1) == 0 && at > 0 && at + 1 < len;
-    (len > 0 && (stops == 0 || is_pair())).then_some(text)
+    let is_alone = stops & (stops - 1) == 0 && near[at & 63] == b'@';
+    // Neither the first nor the last.
+    (is_alone && at.wrapping_sub(1) < len.wrapping_sub(2)).then_some(text)
 }
 
 /// The option tags of one line of Require, Proxy-Require, Supported or Unsupported:

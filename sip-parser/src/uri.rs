@@ -132,7 +132,8 @@ impl<'a> Uri<'a> {
 
     /// The same, if it is as long as that.
     #[inline(always)]
-    pub(crate) fn simple_of_len(begun: Begun<'a>, len: usize) -> Option<Self> {
+    pub(crate) fn simple_of_len(begun: Begun<'a>, span: Span) -> Option<Self> {
+        let len = usize::from(span.end).wrapping_sub(span.start.into());
         Self::simple(begun).filter(|uri| uri.text.len() == len)
     }
 
@@ -601,7 +602,7 @@ mod tests {
         ];
         let is_simple = |text: &[u8], whole: &[u8]| {
             let begun = Begun::of::<Plain>(chunk(whole, 0).expect("a window"));
-            let read = begun.and_then(|begun| Uri::simple_of_len(begun, text.len()));
+            let read = begun.and_then(|begun| Uri::simple_of_len(begun, Span::new(0, text.len())));
             let Some(uri) = read else { return false };
             assert_eq!(Uri::parse_any(text), Ok(uri), "{}", whole.escape_ascii());
             true

@@ -69,18 +69,19 @@ impl<'a> Via<'a> {
     }
 
     /// As [`Via::usual`] of what stands there in a message, if it has no other parameters than a branch and perhaps an
-    /// `rport` behind it.
+    /// `rport` behind it; and that branch.
     #[inline(always)]
-    pub(crate) fn simple<S: Set>(bytes: &'a [u8], span: Span) -> Option<Self> {
+    pub(crate) fn simple<S: Set>(bytes: &'a [u8], span: Span) -> Option<(Self, &'a [u8])> {
         let window: &Window = chunk(bytes, span.start.into())?;
         let text = window.get(..usize::from(span.end).wrapping_sub(span.start.into()))?;
         if !is_usual(window) {
             return None;
         }
         let (host, sent_by_end) = usual_host_port::<S>(window, SENT_BY)?;
-        let params = Places::branch_and_rport::<S>(window, sent_by_end, text.len())?;
+        let (params, branch) = Places::branch_and_rport::<S>(window, sent_by_end, text.len())?;
         let sent_by = Span::new(SENT_BY, sent_by_end);
-        Some(Self { text, version: Span::new(4, 7), transport: Span::new(8, 11), sent_by, host, params })
+        let via = Self { text, version: Span::new(4, 7), transport: Span::new(8, 11), sent_by, host, params };
+        Some((via, branch))
     }
 
     /// As [`Via::parse`], if it is `SIP/2.0/UDP`, TCP or TLS and an IPv4 address, with or without port and parameters,
@@ -312,8 +313,10 @@ mod tests {
             "SIP/2.0/UDP 192.0.2.7:5060;rport;x=y;maddr=192.0.2.9;branch=z9hG4bK1;vl=0a1b2c3d4e5f",
         ];
         let is_simple = |text: &[u8], whole: &[u8]| {
-            let Some(read) = Via::simple::<Plain>(whole, Span::new(0, text.len())) else { return false };
+            let read = Via::simple::<Plain>(whole, Span::new(0, text.len()));
+            let Some((read, branch)) = read else { return false };
             assert_eq!(Via::any(text), Ok(read), "{}", whole.escape_ascii());
+            assert_eq!(read.branch(), Some(branch), "{}", whole.escape_ascii());
             true
         };
         altered::each_in_messages(&forms, is_simple, |text| {

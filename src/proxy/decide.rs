@@ -158,7 +158,7 @@ pub(super) fn forward<'s>(
     let line = validate::request_line(message, incoming)?;
     // They stay where they are read.
     let mut values = RequestValues::unread();
-    message.request_values(line.uri, &mut values);
+    message.request_values(line, &mut values);
     let request = Request::of(message, incoming, line, &values)?;
     forward_sound(work, search, &request, now, out)
 }

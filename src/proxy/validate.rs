@@ -2,11 +2,10 @@
 //! message's validity."
 
 use sip_parser::{
-    Error, HeaderName, Message, NameAddr, RequestLine, RequestValues, Rule, Scheme, Start, Uri, Via,
+    Error, HeaderName, Message, NameAddr, RequestLine, RequestValues, Rule, Scheme, Span, Start, Uri, Via,
 };
 
 use crate::stream::Broken;
-use crate::swar::is_same;
 use crate::token::{COOKIE, Transaction};
 
 use super::method::Method;
@@ -117,6 +116,10 @@ pub(super) struct Request<'m> {
 /// Headers of which a request has exactly one.
 const ONCE: [HeaderName; 4] = [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
 
+/// Headers that a request has once at most.
+const ONCE_AT_MOST: [HeaderName; 5] =
+    [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq, HeaderName::MaxForwards];
+
 impl<'m> Request<'m> {
     /// "The request MUST be well-formed enough to be handled with a server transaction. Any components
     /// involved in the remainder of these Request Validation steps or the Request Forwarding section MUST
@@ -133,38 +136,39 @@ impl<'m> Request<'m> {
         line: &RequestLine,
         values: &'m RequestValues<'m>,
     ) -> Result<Self, Reply> {
-        if message.count(HeaderName::Via) == 0 {
-            return Err(Flaw::Missing(HeaderName::Via).into());
+        // One after the other, because all at once they would be counted together before they are asked.
+        let Some(via) = &values.via else { return Err(flaw(message, line, values)) };
+        let Some(uri) = &values.uri else { return Err(flaw(message, line, values)) };
+        let Some(from) = &values.from else { return Err(flaw(message, line, values)) };
+        let Some(to) = &values.to else { return Err(flaw(message, line, values)) };
+        let Some(call_id) = values.call_id else { return Err(flaw(message, line, values)) };
+        let Some(cseq) = values.cseq else { return Err(flaw(message, line, values)) };
+        let Some(max_forwards) = values.max_forwards else { return Err(flaw(message, line, values)) };
+        let branch = values.branch.filter(|branch| has_cookie(branch));
+        let is_empty = branch.is_some_and(|branch| branch.len() == COOKIE.len());
+        if is_empty
+            || message.has_any_again(&ONCE_AT_MOST)
+            || !cseq.has_its_method
+            || !may_be_request_uri(uri)
+        {
+            return Err(flaw(message, line, values));
         }
-        let via = sound(&values.via)?;
-        let branch = via.branch().filter(|branch| has_cookie(branch));
-        if branch.is_some_and(|branch| branch.len() == COOKIE.len()) {
-            return Err(Flaw::EmptyBranch.into());
-        }
-        if !message.has_each_once(&ONCE) {
-            return Err(not_once(message).into());
-        }
-        let (from, to) = (sound(&values.from)?, sound(&values.to)?);
-        let cseq = message.cseq()?;
         let method = message.text(line.method);
-        if !is_same(cseq.method, method) {
-            return Err(Flaw::Method.into());
-        }
         Ok(Self {
             message,
             incoming,
             method,
             kind: Method::of(method),
-            uri: request_uri(message.text(line.uri), &values.uri)?,
+            uri,
             via,
             branch,
-            from_tag: from.tag().unwrap_or_default(),
-            to_tag: to.tag(),
+            from_tag: values.from_tag.unwrap_or_default(),
+            to_tag: values.to_tag,
             from,
             to,
-            call_id: sound(&values.call_id)?,
+            call_id,
             cseq: cseq.number,
-            max_forwards: max_forwards(message)?,
+            max_forwards,
         })
     }
 
@@ -208,34 +212,77 @@ pub(super) fn request_line<'m>(
     if let Some(broken) = incoming.broken {
         return Err(Flaw::Stream(broken).into());
     }
-    let line = match message.start() {
-        Start::Request(line) => line,
-        Start::BadRequest(_, error) => return Err((*error).into()),
-        Start::Response(_) | Start::BadResponse(_) => return Err(Flaw::Rule(Rule::NotSip).into()),
-    };
-    match message.defect() {
-        Some(defect) => Err(defect.into()),
-        None => Ok(line),
+    match (message.start(), message.defect()) {
+        (Start::Request(line), None) => Ok(line),
+        (Start::Request(_), Some(defect)) => Err(defect.into()),
+        (start, _) => Err(no_request_line(start).into()),
     }
 }
 
-#[inline(always)]
-fn sound<T>(read: &Result<T, Error>) -> Result<&T, Flaw> {
-    read.as_ref().map_err(|error| (*error).into())
+#[cold]
+fn no_request_line(start: &Start) -> Flaw {
+    match start {
+        Start::BadRequest(_, error) => (*error).into(),
+        _ => Flaw::Rule(Rule::NotSip),
+    }
 }
 
 /// "If the Request-URI has a URI whose scheme is not understood by the proxy, the proxy SHOULD reject the
 /// request with a 416 (Unsupported URI Scheme) response."
 #[inline(always)]
-fn request_uri<'p, 'm>(text: &[u8], read: &'p Result<Uri<'m>, Error>) -> Result<&'p Uri<'m>, Reply> {
-    if text.first() == Some(&b'<') {
+fn is_understood(uri: &Uri<'_>) -> bool {
+    uri.scheme != Scheme::Other || emergency(uri).is_some()
+}
+
+#[inline(always)]
+fn may_be_request_uri(uri: &Uri<'_>) -> bool {
+    is_understood(uri) && uri.headers().is_none()
+}
+
+/// What is wrong with a request that is not sound as a whole.
+#[cold]
+#[inline(never)]
+fn flaw(message: &Message<'_>, line: &RequestLine, values: &RequestValues<'_>) -> Reply {
+    first_flaw(message, line, values).err().unwrap_or(Flaw::Missing(HeaderName::Other).into())
+}
+
+fn first_flaw(message: &Message<'_>, line: &RequestLine, values: &RequestValues<'_>) -> Result<(), Reply> {
+    if message.count(HeaderName::Via) == 0 {
+        return Err(Flaw::Missing(HeaderName::Via).into());
+    }
+    message.top_via()?;
+    if values.branch.is_some_and(|branch| has_cookie(branch) && branch.len() == COOKIE.len()) {
+        return Err(Flaw::EmptyBranch.into());
+    }
+    if !message.has_each_once(&ONCE) {
+        return Err(not_once(message).into());
+    }
+    message.name_addr(HeaderName::From)?;
+    message.name_addr(HeaderName::To)?;
+    if message.cseq()?.method != message.text(line.method) {
+        return Err(Flaw::Method.into());
+    }
+    check_uri(message, line.uri)?;
+    sip_parser::call_id(message.value(HeaderName::CallId))?;
+    match message.count(HeaderName::MaxForwards) {
+        // "If the request does not contain a Max-Forwards header field, this check is passed."
+        0 => Ok(()),
+        1 => Ok(sip_parser::max_forwards(message.value(HeaderName::MaxForwards)).map(|_| ())?),
+        _ => Err(Flaw::Repeated(HeaderName::MaxForwards).into()),
+    }
+}
+
+fn check_uri(message: &Message<'_>, uri: Span) -> Result<(), Reply> {
+    if message.text(uri).starts_with(b"<") {
         return Err(Flaw::Rule(Rule::RequestUriBrackets).into());
     }
-    let uri = sound(read)?;
-    match uri.scheme {
-        Scheme::Other if emergency(uri).is_none() => Err(Reply::Scheme),
-        _ if uri.headers().is_some() => Err(Flaw::Rule(Rule::UriHeaders).into()),
-        _ => Ok(uri),
+    let uri = message.uri(uri)?;
+    if !is_understood(&uri) {
+        return Err(Reply::Scheme);
+    }
+    match uri.headers() {
+        Some(_) => Err(Flaw::Rule(Rule::UriHeaders).into()),
+        None => Ok(()),
     }
 }
 
@@ -245,17 +292,5 @@ fn not_once(message: &Message<'_>) -> Flaw {
     match ONCE.iter().find(|name| message.count(**name) != 1) {
         Some(&name) if message.count(name) > 0 => Flaw::Repeated(name),
         missing => Flaw::Missing(missing.copied().unwrap_or(HeaderName::Other)),
-    }
-}
-
-#[inline(always)]
-fn max_forwards(message: &Message<'_>) -> Result<Option<u8>, Flaw> {
-    if message.has_each_once(&[HeaderName::MaxForwards]) {
-        return Ok(Some(sip_parser::max_forwards(message.value(HeaderName::MaxForwards))?));
-    }
-    match message.count(HeaderName::MaxForwards) {
-        // "If the request does not contain a Max-Forwards header field, this check is passed."
-        0 => Ok(None),
-        _ => Err(Flaw::Repeated(HeaderName::MaxForwards)),
     }
 }

@@ -48,12 +48,24 @@ fn what_follows_a_value_changes_nothing(message: &Message<'_>) {
     assert_eq!(message.cseq(), CSeq::parse(message.value(HeaderName::CSeq)));
     if let Start::Request(line) = message.start() {
         let mut values = RequestValues::unread();
-        message.request_values(line.uri, &mut values);
-        assert_eq!(values.via, message.top_via());
-        assert_eq!(uri(values.uri), uri(Uri::parse(message.text(line.uri))));
-        assert_eq!(address(values.from), address(message.name_addr(HeaderName::From)));
-        assert_eq!(address(values.to), address(message.name_addr(HeaderName::To)));
-        assert_eq!(values.call_id, call_id(message.value(HeaderName::CallId)));
+        message.request_values(line, &mut values);
+        assert_eq!(values.via, message.top_via().ok());
+        assert_eq!(values.branch, values.via.as_ref().and_then(Via::branch));
+        assert_eq!(values.from_tag, values.from.as_ref().and_then(NameAddr::tag));
+        assert_eq!(values.to_tag, values.to.as_ref().and_then(NameAddr::tag));
+        let cseq = values.cseq.map(|cseq| (cseq.number, cseq.has_its_method));
+        let method = message.text(line.method);
+        assert_eq!(cseq, message.cseq().ok().map(|cseq| (cseq.number, cseq.method == method)));
+        let hops = message.first(HeaderName::MaxForwards).map(|line| max_forwards(message.text(line.value)));
+        assert_eq!(values.max_forwards, hops.transpose().ok());
+        let absent = Error { rule: Rule::EmptyValue, at: 0 };
+        let parsed = Uri::parse(message.text(line.uri));
+        assert_eq!(values.uri.is_some(), parsed.is_ok());
+        assert_eq!(uri(values.uri.ok_or(absent)).ok(), uri(parsed).ok());
+        for (read, name) in [(values.from, HeaderName::From), (values.to, HeaderName::To)] {
+            assert_eq!(address(read.ok_or(absent)).ok(), address(message.name_addr(name)).ok());
+        }
+        assert_eq!(values.call_id, call_id(message.value(HeaderName::CallId)).ok());
     }
 }
 

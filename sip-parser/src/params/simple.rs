@@ -23,18 +23,20 @@ impl Places {
     }
 
     /// A plain branch of at most 64 characters, and perhaps an `rport` without value behind it, both in small letters, to the
-    /// end of the text at `len`: what nearly every Via of a request has.
+    /// end of the text at `len`: what nearly every Via of a request has. And the branch.
     #[inline(always)]
-    pub fn branch_and_rport<S: Set>(window: &Window, from: usize, len: usize) -> Option<Self> {
+    pub fn branch_and_rport<S: Set>(window: &Window, from: usize, len: usize) -> Option<(Self, &[u8])> {
         let value = from + 8;
-        let mut end = value;
-        let mut stops = S::stops(chunk(window, end as u32)?);
-        if stops == 0 {
-            end += 32;
-            stops = S::stops(chunk(window, end as u32)?);
-        }
-        end += stops.trailing_zeros() as usize;
-        if chunk(window, from as u32)? != b";branch=" || end == value {
+        let first: &[u8; 32] = chunk(window, value as u32)?;
+        let stops = S::stops(first);
+        let branch = if stops == 0 {
+            let both: &[u8; 64] = chunk(window, value as u32)?;
+            both.get(..32 + S::stops(both.last_chunk()?).trailing_zeros() as usize)?
+        } else {
+            first.get(..stops.trailing_zeros() as usize)?
+        };
+        let end = value + branch.len();
+        if chunk(window, from as u32)? != b";branch=" || branch.is_empty() {
             return None;
         }
         let mut known = [Span::new(from, end), Span::default(), Span::default(), Span::default()];
@@ -44,25 +46,32 @@ impl Places {
             }
             known[RPORT] = Span::new(end, len);
         }
-        Some(Self { all: Span::new(from, len), known })
+        Some((Self { all: Span::new(from, len), known }, branch))
     }
 
-    /// A plain `tag` in small letters of at most 32 characters from `from` to `len`, or nothing. The window begins at `base` in the value.
+    /// A plain `tag` in small letters of at most 32 characters from `from` to `len`, or nothing. The window begins at `base` in
+    /// the value. And the tag.
     #[inline(always)]
-    pub fn short_tag<S: Set>(window: &Window, base: usize, from: usize, len: usize) -> Option<Self> {
+    pub fn short_tag<S: Set>(
+        window: &Window,
+        base: usize,
+        from: usize,
+        len: usize,
+    ) -> Option<(Self, Option<&[u8]>)> {
         if from == len {
-            return Some(Self::none(base + from));
+            return Some((Self::none(base + from), None));
         }
-        let tag = from + 5;
-        let stops = S::stops(chunk(window, tag as u32)?);
+        let value: &[u8; 32] = chunk(window, from as u32 + 5)?;
+        let tag = value.get(..S::stops(value).trailing_zeros() as usize)?;
         if chunk(window, from as u32)? != b";tag"
             || window.get(from + 4) != Some(&b'=')
-            || len == tag
-            || tag + stops.trailing_zeros() as usize != len
+            || tag.is_empty()
+            || from + 5 + tag.len() != len
         {
             return None;
         }
         let all = Span::new(base + from, base + len);
-        Some(Self { all, known: [all, Span::default(), Span::default(), Span::default()] })
+        let places = Self { all, known: [all, Span::default(), Span::default(), Span::default()] };
+        Some((places, Some(tag)))
     }
 }
