@@ -361,10 +361,12 @@ pub(crate) struct Names {
     first: [u8; NAMES],
     /// Bit n: several lines have the name n.
     several: u64,
+    /// Number of the last line whose name another line has before it.
+    last_again: u8,
 }
 
 impl Names {
-    const NONE: Self = Self { first: [NONE; NAMES], several: 0 };
+    const NONE: Self = Self { first: [NONE; NAMES], several: 0, last_again: 0 };
 
     /// The line of this number, which comes behind those noted before, has this name.
     #[inline(always)]
@@ -375,6 +377,7 @@ impl Names {
         } else {
             // Without a call, before which registers would have to be saved.
             self.several |= 1 << name as u64;
+            self.last_again = number as u8;
         }
     }
 
@@ -388,6 +391,12 @@ impl Names {
     #[inline(always)]
     pub fn has_several(&self, name: HeaderName) -> bool {
         self.several >> name as u64 & 1 != 0
+    }
+
+    /// Behind this number no line has a name that several have.
+    #[inline(always)]
+    pub fn end_of_several(&self) -> usize {
+        usize::from(self.last_again) + 1
     }
 
     /// Several lines have one of them.

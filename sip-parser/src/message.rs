@@ -127,8 +127,10 @@ impl<'m> Message<'m> {
     /// All lines of this name in order.
     #[inline]
     pub fn all(&self, name: HeaderName) -> Lines<'m> {
-        let rest = self.lines.get(self.names.first(name)..).unwrap_or(&[]);
-        Lines { rest, name, is_alone: !self.names.has_several(name) }
+        let is_alone = !self.names.has_several(name);
+        let end = if is_alone { self.lines.len() } else { self.names.end_of_several() };
+        let rest = self.lines.get(self.names.first(name)..end).unwrap_or(&[]);
+        Lines { rest, name, is_alone }
     }
 
     /// All lines with this name as text, long or compact form, in any case.

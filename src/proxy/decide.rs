@@ -265,7 +265,7 @@ fn may_pass(
     // §8.2.2.3: "Require and Proxy-Require MUST NOT be used in a SIP CANCEL request, or in an ACK request
     // sent for a non-2xx response. These header fields MUST be ignored if they are present".
     let ignored = request.kind.follows_invite();
-    if !ignored && request.message.count(HeaderName::ProxyRequire) > 0 {
+    if !ignored && request.message.first(HeaderName::ProxyRequire).is_some() {
         return Err(Reply::ProxyRequire.into());
     }
     Ok(())

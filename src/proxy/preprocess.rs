@@ -51,7 +51,7 @@ impl<'m> Preprocessed<'m> {
     /// # Errors
     /// A Route that has to be read is malformed.
     pub fn read(&mut self, snapshot: &Snapshot, request: &Request<'m>) -> Result<(), Reply> {
-        if request.message.count(HeaderName::Route) > 0 {
+        if request.message.first(HeaderName::Route).is_some() {
             self.read_routes(snapshot, request)?;
         }
         self.strip_maddr(snapshot, request);

@@ -179,7 +179,7 @@ fn way_back_by(
         oc::strip(message.bytes(), next, offer.is_some(), &mut work.edits);
         below.for_each(|via| oc::strip(message.bytes(), &via, false, &mut work.edits));
     }
-    let length = stream.is_stream() && message.count(HeaderName::ContentLength) == 0;
+    let length = stream.is_stream() && message.first(HeaderName::ContentLength).is_none();
     if length && let Some(line) = message.lines().first() {
         work.edits.insert(usize::from(line.line.start), New::Lines);
     }

@@ -247,7 +247,7 @@ fn flaw(message: &Message<'_>, line: &RequestLine, values: &RequestValues<'_>) -
 }
 
 fn first_flaw(message: &Message<'_>, line: &RequestLine, values: &RequestValues<'_>) -> Result<(), Reply> {
-    if message.count(HeaderName::Via) == 0 {
+    if message.first(HeaderName::Via).is_none() {
         return Err(Flaw::Missing(HeaderName::Via).into());
     }
     message.top_via()?;

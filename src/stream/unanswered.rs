@@ -22,7 +22,7 @@ pub(super) struct Unanswered {
 impl Unanswered {
     /// This request has come in with this method. An ACK is not answered, and without a Via nothing can be.
     pub fn asked(&mut self, request: &Message<'_>, method: &[u8], now: Now) {
-        if method == ACK || request.count(HeaderName::Via) == 0 {
+        if method == ACK || request.first(HeaderName::Via).is_none() {
             return;
         }
         let until = now.plus_ns(if method == b"INVITE" { STREAM_AWAITED_NS } else { STREAM_OWED_NS });
