@@ -74,8 +74,10 @@ struct First {
 #[inline(always)]
 fn usual_start<S: Set>(bytes: &[u8]) -> Option<First> {
     let mut found = next_break::<S>(bytes, 0)?;
-    if !found.may_be() {
+    if !found.may_end_a_line() {
         found = next_sure_break(bytes, found.before)?;
+        // What stands before is not looked at any more: BS to SI, which no start line may have, are refused where all is read;
+        // NUL to BEL are taken there, too.
         if bytes.get(..=found.before as usize)?.iter().any(|c| matches!(c, 0x08..=0x0f)) {
             return None;
         }
@@ -199,7 +201,7 @@ fn usual_lines<S: Set>(
         }
     }
     if let Stop::Unknown(_, found) = &mut stop
-        && !found.may_be()
+        && !found.may_end_a_line()
         && let Some(sure) = next_sure_break(bytes, found.before)
     {
         *found = sure;

@@ -218,8 +218,8 @@ impl<'m> Message<'m> {
     }
 
     /// Reads what a proxy needs of every request, all at once: that costs less than one after the other. The values, which are
-    /// large, are written where they stay, which begins as [`RequestValues::unread`]. Each is as
-    /// [`Message::top_via`], [`Message::uri`], [`Message::name_addr`] and [`crate::call_id`] give it.
+    /// large, are written where they stay, which begins as [`RequestValues::unread`]. Each is as the function gives it that
+    /// [`RequestValues`] names.
     #[inline(always)]
     pub fn request_values(&self, line: &RequestLine, into: &mut RequestValues<'m>) {
         block::widely(RequestValuesOf(self, line, into));
@@ -286,8 +286,8 @@ impl<'m> Message<'m> {
     }
 }
 
-/// What a proxy reads of every request. `None`: absent or not sound; what breaks which rule is told by what each of them
-/// is read as.
+/// What a proxy reads of every request. `None`: absent or not sound; what breaks which rule is told by the function that each
+/// names. Branch and tags are also none where a sound value has none.
 #[derive(Clone, Debug)]
 pub struct RequestValues<'m> {
     /// The topmost Via: see [`Message::top_via`].
@@ -302,7 +302,7 @@ pub struct RequestValues<'m> {
     pub call_id: Option<&'m [u8]>,
     /// CSeq: see [`Message::cseq`].
     pub cseq: Option<Sequence>,
-    /// The first Max-Forwards, and whether there is one: see [`crate::max_forwards`].
+    /// The first Max-Forwards: sound, and there. See [`crate::max_forwards`]; where there is none, that is sound.
     pub max_forwards: Option<Option<u8>>,
     /// The topmost Via's branch: see [`Via::branch`].
     pub branch: Option<&'m [u8]>,

@@ -53,7 +53,7 @@ fn near_break<S: Set>(text: &[u8], from: u32) -> Option<Option<Break<'_>>> {
 impl Break<'_> {
     /// A line may end here.
     #[inline(always)]
-    pub fn may_be(&self) -> bool {
+    pub fn may_end_a_line(&self) -> bool {
         self.frame[1] <= 0x0f
     }
 }
@@ -291,7 +291,7 @@ mod tests {
     fn a_line_break_is_found_behind_what_is_no_ascii() {
         let text = "caf\u{e9}\tau lait\r\nwith so much behind it that all of it can be looked at";
         let found = next_sure_break(text.as_bytes(), 3).expect("a break");
-        assert_eq!((found.before, found.may_be()), (12, true));
+        assert_eq!((found.before, found.may_end_a_line()), (12, true));
         assert_eq!(found.frame.first_chunk(), Some(b"t\r\nw"));
         assert!(next_sure_break(text.as_bytes(), 14).is_none());
         assert!(next_sure_break(&text.as_bytes()[..40], 3).is_none());

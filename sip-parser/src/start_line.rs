@@ -38,7 +38,7 @@ pub enum Start {
     BadResponse(Error),
 }
 
-/// Reads the line whose first control character from BS to SI is at `end` as a Request-Line whose
+/// Reads the line that ends at `end`, before which there is no character from BS to SI, as a Request-Line whose
 /// method is of capital letters. `None`: it is something else, or not sound.
 #[inline(always)]
 pub(crate) fn usual_request<S: Set>(bytes: &[u8], end: usize) -> Option<RequestLine> {

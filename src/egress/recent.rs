@@ -54,7 +54,7 @@ impl Given {
 
     /// The message itself names the next hop, which may be sent to: by the listener of this identity, or by any.
     #[inline(always)]
-    fn named(dialog: Option<u32>) -> Self {
+    fn allowed(dialog: Option<u32>) -> Self {
         Self(dialog.map_or(1 << 10, |identity| 1 << 11 | u64::from(identity) << 16))
     }
 
@@ -124,17 +124,24 @@ impl Recent {
     }
 
     /// What [`Recent::dialog`] said of this identity, or [`Recent::auto`] where there is none, of a next hop that a message names
-    /// and that may be sent to, if [`Recent::name`] was told so.
+    /// and that may be sent to, if [`Recent::allow`] was told so.
     #[inline(always)]
-    pub fn named(&self, generation: u64, dialog: Option<u32>, question: &Question) -> Option<Exit> {
-        self.find(generation, &Asked::new(question, Given::named(dialog)))
+    pub fn allowed(&self, generation: u64, dialog: Option<u32>, question: &Question) -> Option<Exit> {
+        self.find(generation, &Asked::new(question, Given::allowed(dialog)))
     }
 
     /// This next hop may be sent to if a message names it, from there.
     #[cold]
     #[inline(never)]
-    pub fn name(&mut self, generation: u64, fib: &Fib, dialog: Option<u32>, question: &Question, exit: Exit) {
-        self.keep(fib, Known { generation, asked: Asked::new(question, Given::named(dialog)), exit });
+    pub fn allow(
+        &mut self,
+        generation: u64,
+        fib: &Fib,
+        dialog: Option<u32>,
+        question: &Question,
+        exit: Exit,
+    ) {
+        self.keep(fib, Known { generation, asked: Asked::new(question, Given::allowed(dialog)), exit });
     }
 
     /// The listener of a transaction that was decided before; `question.next_hop` is the pin's.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use sip_parser::{Host, Uri};
 
 use crate::dns::{HostName, Question as Name, Unresolved};
-use crate::egress::Reason;
+use crate::egress::{Question, Reason};
 use crate::net::{NextHop, Transport, canonical};
 use crate::snapshot::Snapshot;
 use crate::stream::{Number, peer_mark};
@@ -19,6 +19,14 @@ use super::reply::Reply;
 use super::target::{By, Search};
 use super::validate::Request;
 
+/// A next hop over UDP that a message names by its address.
+#[derive(Clone, Copy)]
+pub(super) struct PlainlyNamed {
+    next_hop: NextHop,
+    /// Identity of the listener that the dialog says, if the request is in one.
+    dialog: Option<u32>,
+}
+
 impl Search<'_> {
     /// [`Search::name_by_message`] as a function, for where that is one of several entries.
     #[inline(never)]
@@ -31,15 +39,15 @@ impl Search<'_> {
         self.name_by_message(request, pre, by)
     }
 
-    /// Reads the next hop of a request whose Request-URI is an IPv4 address and maybe a port, and where no more than a dialog
-    /// says where it goes, as of most, into what will be asked. `None`: it is none; else the dialog's listener, if it is in one.
+    /// The next hop of a request whose Request-URI is an IPv4 address and maybe a port, and where no more than a dialog says where it
+    /// goes, as of most: what [`Search::name_by_message`] comes to.
     #[inline(always)]
     pub fn plainly_named(
-        &mut self,
+        &self,
         request: &Request<'_>,
         pre: &Preprocessed<'_>,
         by: By<'_>,
-    ) -> Option<Option<u32>> {
+    ) -> Option<PlainlyNamed> {
         let dialog = match by {
             By::Rule(None) => None,
             By::Dialog(dialog) => Some(dialog.egress()),
@@ -54,29 +62,30 @@ impl Search<'_> {
         let Some(Host::V4(ip)) = uri.host() else { return None };
         let transport = Transport::Udp;
         let port = uri.port().unwrap_or(transport.default_port());
-        self.asked.question.next_hop = NextHop { transport, address: (ip, port).into() };
-        Some(dialog)
+        Some(PlainlyNamed { next_hop: NextHop { transport, address: (ip, port).into() }, dialog })
     }
 
-    /// What was read so is known: [`Search::aim`] is the way there.
+    /// It was allowed before: [`Search::aim`] is the way there.
     #[inline(always)]
-    pub fn is_as_before(&mut self, dialog: Option<u32>) -> bool {
+    pub fn is_as_before(&mut self, plain: &PlainlyNamed) -> bool {
         let Self { snapshot, recent, asked, aim, candidates, .. } = self;
-        let Some(egress) = recent.named(snapshot.generation, dialog, &asked.question) else { return false };
-        asked.is_asked = true;
-        let (next_hop, stream) = (asked.question.next_hop, Number::NONE);
+        let &PlainlyNamed { next_hop, dialog } = plain;
+        let question = Question { next_hop, ..asked.question };
+        let Some(egress) = recent.allowed(snapshot.generation, dialog, &question) else { return false };
+        (asked.question.next_hop, asked.is_asked) = (next_hop, true);
+        let stream = Number::NONE;
         candidates.push(next_hop, stream, Origin::RequestUri, None);
         *aim = Some(Aim { next_hop, egress, gateway: None, stream, by_size: None });
         true
     }
 
-    /// What was read so may be sent to, unless the dialog says another transport.
+    /// It may be sent to by [`Search::aim`], if that is the way there and not to where a dialog's transport leads.
     #[cold]
-    pub fn note_named(&mut self, dialog: Option<u32>) {
-        let Some(Aim { egress, next_hop, .. }) = self.aim else { return };
-        if next_hop.transport == Transport::Udp {
+    pub fn note_allowed(&mut self, plain: &PlainlyNamed) {
+        let Some(Aim { egress, .. }) = self.aim else { return };
+        if self.asked.question.next_hop == plain.next_hop {
             let Snapshot { generation, fib, .. } = self.snapshot;
-            self.recent.name(*generation, fib, dialog, &self.asked.question, egress);
+            self.recent.allow(*generation, fib, plain.dialog, &self.asked.question, egress);
         }
     }
 

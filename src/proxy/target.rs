@@ -236,8 +236,8 @@ impl Search<'_> {
         pre: &Preprocessed<'_>,
     ) -> Result<(), Reply> {
         let plain = self.plainly_named(request, pre, by);
-        if let Some(dialog) = plain
-            && self.is_as_before(dialog)
+        if let Some(plain) = &plain
+            && self.is_as_before(plain)
         {
             return Ok(());
         }
@@ -245,8 +245,8 @@ impl Search<'_> {
         // Nearly always there is one, and a way to it.
         match self.choose(0, by).and_then(|()| self.spare()) {
             Ok(()) => {
-                if let Some(dialog) = plain {
-                    self.note_named(dialog);
+                if let Some(plain) = &plain {
+                    self.note_allowed(plain);
                 }
                 Ok(())
             }

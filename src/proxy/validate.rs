@@ -136,7 +136,7 @@ impl<'m> Request<'m> {
         line: &RequestLine,
         values: &'m RequestValues<'m>,
     ) -> Result<Self, Reply> {
-        // One after the other, because all at once they would be counted together before they are asked.
+        // One after the other: of a tuple of them the compiler would gather all flags before it asks the first.
         let Some(via) = &values.via else { return Err(flaw(message, line, values)) };
         let Some(uri) = &values.uri else { return Err(flaw(message, line, values)) };
         let Some(from) = &values.from else { return Err(flaw(message, line, values)) };
@@ -243,7 +243,10 @@ fn may_be_request_uri(uri: &Uri<'_>) -> bool {
 #[cold]
 #[inline(never)]
 fn flaw(message: &Message<'_>, line: &RequestLine, values: &RequestValues<'_>) -> Reply {
-    first_flaw(message, line, values).err().unwrap_or(Flaw::Missing(HeaderName::Other).into())
+    let found = first_flaw(message, line, values);
+    // It asks again, in the order in which flaws are told, all that `Request::of` asks.
+    debug_assert!(found.is_err(), "a request is refused that has no flaw");
+    found.err().unwrap_or(Flaw::Missing(HeaderName::Other).into())
 }
 
 fn first_flaw(message: &Message<'_>, line: &RequestLine, values: &RequestValues<'_>) -> Result<(), Reply> {

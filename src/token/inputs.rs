@@ -132,6 +132,9 @@ impl<'t, I: Iterator<Item = &'t [u8]> + Clone> Pass for Beginning<'_, I> {
         self.texts.iter().for_each(|text| new.part(text));
         self.added = 0;
         for text in self.first.clone() {
+            if new.is_lost() {
+                return new.running.bytes;
+            }
             new.text(text);
             self.added += 1;
         }

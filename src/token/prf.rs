@@ -206,6 +206,12 @@ impl<C, const FAR: bool> Clone for Taking<'_, C, FAR> {
 }
 
 impl<C: Cipher, const FAR: bool> Taking<'_, C, FAR> {
+    /// More was taken in than offsets are ready for: nobody will see what comes of it.
+    #[inline(always)]
+    pub fn is_lost(&self) -> bool {
+        !FAR && self.running.bytes > NEAR_BYTES
+    }
+
     /// Takes in a block.
     #[inline(always)]
     pub fn block(&mut self, block: Block) {

@@ -65,7 +65,7 @@ static OTHERS: [Form; 22] = {
         }
         number += 1;
     }
-    assert!(placed == forms.len());
+    assert!(placed == forms.len(), "as many as begin like another one before");
     forms
 };
 
@@ -92,18 +92,18 @@ const fn others(number: usize) -> usize {
 }
 
 const fn begin_alike(one: usize, other: usize) -> bool {
-    FIRST_PLACES[one] == FIRST_PLACES[other]
+    FIRSTS[one] == FIRSTS[other]
 }
 
-/// Where the first of those stands that each name begins like.
-const FIRST_PLACES: [u8; NAMED.len()] = {
-    let mut places = [0; NAMED.len()];
+/// What each name begins with that [`place`] heeds.
+const FIRSTS: [u32; NAMED.len()] = {
+    let mut firsts = [0; NAMED.len()];
     let mut number = 0;
     while number < NAMED.len() {
-        places[number] = place(first_of(NAMED[number].0.as_bytes())) as u8;
+        firsts[number] = u32::from_le_bytes(first_of(NAMED[number].0.as_bytes())) & 0x00ff_ffff;
         number += 1;
     }
-    places
+    firsts
 };
 
 /// By the first three bytes of a name in small letters: where the first form stands that begins so; 0: none does.

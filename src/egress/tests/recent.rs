@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::properties::{DESTINATIONS, any_host, any_listeners};
 use super::world::{World, default_by, ip, two_sided};
-use crate::egress::{Exit, NoEgress, Pin, Reason, Recent, overridden};
+use crate::egress::{Exit, NoEgress, Pin, Question, Reason, Recent, overridden};
 use crate::fib::spec::{Nexthop, Nexthops, Route};
+use crate::net::ListenerId;
 use crate::plan::SectionId;
 use crate::rules::EgressChoice;
 use crate::token::KeyId;
@@ -65,6 +66,36 @@ fn several_paths_are_asked_each_time() {
         world.flow = flow * 0x1234_5678_9abc;
         world.recent(&mut recent, 1, "udp:198.51.100.7:5060");
     }
+}
+
+#[test]
+fn a_next_hop_is_allowed_in_its_generation_from_its_ingress_and_in_its_dialog() {
+    let world = World::new(two_sided(), &LISTENERS);
+    let mut recent = Recent::new();
+    let question = world.question("udp:198.51.100.7:5060");
+    let exit = recent.auto(1, &world.plan, &world.fib, &world.view, &question).unwrap();
+    assert_eq!(recent.allowed(1, None, &question), None, "the choice alone allows nothing");
+    recent.allow(1, &world.fib, None, &question, exit);
+    assert_eq!(recent.allowed(1, None, &question), Some(exit));
+    assert_eq!(recent.allowed(2, None, &question), None);
+    assert_eq!(recent.allowed(1, Some(1_000), &question), None);
+    assert_eq!(recent.allowed(1, None, &world.question("udp:198.51.100.7:5061")), None);
+    assert_eq!(recent.allowed(1, None, &Question { ingress: ListenerId(1), ..question }), None);
+    recent.allow(1, &world.fib, Some(1_000), &question, exit);
+    assert_eq!(recent.allowed(1, Some(1_000), &question), Some(exit));
+    assert_eq!(recent.allowed(1, Some(1_001), &question), None);
+    assert_eq!(recent.allowed(1, None, &question), Some(exit));
+}
+
+#[test]
+fn among_several_paths_nothing_is_allowed_for_others() {
+    let paths = vec![Nexthop::new(2, Some(ip("203.0.113.1"))), Nexthop::new(3, Some(ip("10.0.0.1")))];
+    let route = Route { nexthops: Nexthops::Own(paths), ..default_by(2, "203.0.113.1") };
+    let world = World::new(two_sided().route(route.with_metric(1)), &LISTENERS);
+    let (mut recent, question) = (Recent::new(), world.question("udp:198.51.100.7:5060"));
+    let exit = recent.auto(1, &world.plan, &world.fib, &world.view, &question).unwrap();
+    recent.allow(1, &world.fib, None, &question, exit);
+    assert_eq!(recent.allowed(1, None, &question), None);
 }
 
 proptest! {

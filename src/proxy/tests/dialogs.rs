@@ -311,6 +311,18 @@ fn what_is_remembered_of_next_hops_changes_no_outcome() {
 }
 
 #[test]
+fn a_next_hop_that_becomes_ours_is_allowed_no_more() {
+    let mut world = World::new();
+    let ask = |number: u8| INVITE.replace("z9hG4bK", &format!("z9hG4bK{number}-"));
+    for number in [1, 2] {
+        world.forwarded("private", "10.0.0.50:5060", &ask(number), "public", "192.0.2.9:5060");
+    }
+    let ours = "[[listener]]\nname = \"new\"\nbind = \"udp:192.0.2.9:5060\"\n\n[hosts]";
+    world.reconfigure(&CONFIGURATION.replace("[hosts]", ours), fib());
+    world.answered("private", "10.0.0.50:5060", &ask(3), 404);
+}
+
+#[test]
 fn a_listener_that_no_longer_exists_is_replaced_and_counted() {
     let (caller, callee, next_hop) = PAIRS[0];
     let (dialog, _) = Dialog::begin(&mut World::new(), caller, callee, next_hop);
@@ -318,6 +330,8 @@ fn a_listener_that_no_longer_exists_is_replaced_and_counted() {
     let mut world = World::of(&renamed, fib());
     world.forwarded(caller.0, caller.1, &dialog.request(CALLER, "BYE", 2), "outside", next_hop.1);
     assert_eq!(world.tally().egress_moved, 1);
+    world.forwarded(caller.0, caller.1, &dialog.request(CALLER, "BYE", 3), "outside", next_hop.1);
+    assert_eq!(world.tally().egress_moved, 2, "also where the next hop is remembered");
     let known = renamed.replace("name = \"outside\"", "name = \"outside\"\nformerly = [\"public\"]");
     let mut world = World::of(&known, fib());
     world.forwarded(caller.0, caller.1, &dialog.request(CALLER, "BYE", 2), "outside", next_hop.1);
