@@ -153,7 +153,7 @@ pub(super) fn with_top<R>(
     snapshot: &Snapshot,
     going: &Going<'_, '_>,
     scheme: Scheme,
-    work: impl FnOnce(&Top<'_>) -> R,
+    then: impl FnOnce(&Top<'_>) -> R,
 ) -> R {
     let Going { decided, aim, .. } = going;
     let Decided { request, pre, key, way, mark, .. } = decided;
@@ -161,7 +161,7 @@ pub(super) fn with_top<R>(
     let egress = snapshot.plan.listener(aim.egress.listener);
     let Request { call_id, from_tag, .. } = **request;
     let back = response_elsewhere(snapshot, request.via, source, request.incoming.stream);
-    work(&Top {
+    then(&Top {
         ingress: snapshot.plan.listener(request.incoming.on),
         source,
         egress,
@@ -276,7 +276,7 @@ fn edit_routing(
             edits.delete(part);
         }
     }
-    if message.count(HeaderName::Route) > 0 {
+    if message.first(HeaderName::Route).is_some() {
         let end = cut_routes(edits, message, &kept);
         if strict.is_some() {
             append_route(edits, request, pre, end);

@@ -9,7 +9,7 @@ use crate::snapshot::Snapshot;
 use crate::stream::Number;
 use crate::token::{
     ASKED_LEN, Asked, BRANCH_LEN, Branch, Covered, Dialog, Flow, Keys, LOOP_MARK_LEN, LoopMark, PART_LEN,
-    RecordRoute, Side, encode, parts_onward,
+    RecordRoute, Side, base32_texts, parts_onward,
 };
 
 use super::flows::Flows;
@@ -70,7 +70,7 @@ impl Own<'_> {
     pub fn texts(&self, keys: &Keys, places: &Places) -> [[u8; PART_LEN]; 4] {
         let of_token = places.token.as_ref().map(|(token, _)| *token);
         let (branch, mac) = parts_onward(keys, &self.branch, *self.response_to, of_token, &self.dialog);
-        encode(&[branch[1], branch[2], self.mark.part(), mac])
+        base32_texts(&[branch[1], branch[2], self.mark.part(), mac])
     }
 
     /// Puts them where they belong.

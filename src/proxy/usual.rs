@@ -59,7 +59,7 @@ pub(super) fn write(
     let out = put_few(out, head)?;
     let len = put_lines(work, snapshot, going, out)?;
     let out = put_few(out.get_mut(len..)?, part(top, mark.end())?)?;
-    let len = mark.put_at(out.first_chunk_mut()?)?;
+    let len = mark.put_at(out.first_chunk_mut()?);
     let out = out.get_mut(len..)?;
     let left = match cut {
         None => put_rest(out, part(mark.end(), message.end())?, at, digits)?,

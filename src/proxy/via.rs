@@ -118,31 +118,32 @@ impl<'a> Mark<'a> {
         out.put(bytes.get(self.end.max(at)..line.end).unwrap_or_default());
     }
 
-    /// Writes what is added at the beginning of `room`, and gives its length. `None`: there is too little room for it.
+    /// Writes what is added at the beginning of `room`, and gives its length.
     #[inline(always)]
-    pub fn put_at(&self, room: &mut [u8; SHORT_BYTES]) -> Option<usize> {
+    pub fn put_at(&self, room: &mut [u8; SHORT_BYTES]) -> usize {
         if self.is_asked_last {
             let few = match self.source {
                 SocketAddr::V4(v4) => put_port_and_v4(room, b"=", v4.port(), RECEIVED, *v4.ip()),
                 SocketAddr::V6(_) => None,
             };
-            return Some(few.unwrap_or_else(|| put_filled(room, self.source)));
+            return few.unwrap_or_else(|| put_filled(room, self.source));
         }
         if !self.is_received_due {
-            return Some(0);
+            return 0;
         }
-        let mut out = Output::new(room);
-        put_parameters(&mut out, self.source, self.is_rport_due);
-        out.finish()
+        put_parameters(room, &self.parameters())
+    }
+
+    fn parameters(&self) -> Parameters<'_> {
+        Parameters { source: self.source, with_rport: self.is_rport_due }
     }
 
     /// Writes what is added: never `rport` without `received`.
     pub fn put_added(&self, out: &mut Output<'_>) {
-        let Self { source, is_received_due, is_rport_due, is_asked_last, .. } = self;
-        if *is_asked_last {
-            out.put_short(&Filled(source));
-        } else if *is_received_due {
-            put_parameters(out, source, *is_rport_due);
+        if self.is_asked_last {
+            out.put_short(&Filled(self.source));
+        } else if self.is_received_due {
+            out.put_short(&self.parameters());
         }
     }
 }
@@ -170,15 +171,28 @@ fn put_filled(room: &mut [u8; SHORT_BYTES], source: &SocketAddr) -> usize {
     Short::put(room, &Filled(source))
 }
 
-/// Both as parameters.
-#[inline(never)]
-fn put_parameters(out: &mut Output<'_>, source: &SocketAddr, with_rport: bool) {
-    out.put(RECEIVED);
-    out.put_ip(source.ip());
-    if with_rport {
-        out.put(b";rport=");
-        out.put_number(source.port().into());
+/// `received`, and `rport` if that is wanted, as parameters.
+struct Parameters<'a> {
+    source: &'a SocketAddr,
+    with_rport: bool,
+}
+
+impl PutShort for Parameters<'_> {
+    #[inline(always)]
+    fn put(&self, short: &mut Short<'_>) {
+        short.text(RECEIVED);
+        short.ip(self.source.ip());
+        if self.with_rport {
+            short.text(b";rport=");
+            short.number(self.source.port());
+        }
     }
+}
+
+/// Puts them together; gives their length.
+#[inline(never)]
+fn put_parameters(room: &mut [u8; SHORT_BYTES], parameters: &Parameters<'_>) -> usize {
+    Short::put(room, parameters)
 }
 
 /// Where a part of the message stands in it.

@@ -31,7 +31,7 @@ mod to_tag;
 mod transaction;
 
 pub use asked::{ASKED_LEN, Asked};
-pub use base32::{PART_LEN, Part, encode};
+pub use base32::{PART_LEN, Part, encode as base32_texts};
 pub use branch::{BRANCH_LEN, Branch, COOKIE, Claim};
 pub use file::{KeyFileError, Loaded};
 pub use flow::{FLOW_TOKEN_LEN, Flow, Path};

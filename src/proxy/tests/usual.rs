@@ -59,8 +59,14 @@ fn both_ways_write_the_same() {
     let body = INVITE.replace("Length: 0\n\n", "Length: 5\n\nv=0\n");
     for (via, uri) in vias.iter().flat_map(|via| uris.map(|uri| (via, uri))) {
         let text = body.replace(VIA, via).replace("192.0.2.9 SIP", &format!("192.0.2.9{uri} SIP"));
-        for from in ["10.0.0.50:5060", "10.0.0.50:65535", "10.0.0.200:7"] {
-            let text = hold(("private", from), &text);
+        for from in [
+            ("private", "10.0.0.50:5060"),
+            ("private", "10.0.0.50:65535"),
+            ("private", "10.0.0.200:7"),
+            ("six", "[2001:db8:1::50]:5060"),
+            ("six", "[2001:db8:1:2:3:4:5:6]:65535"),
+        ] {
+            let text = hold(from, &text);
             assert!(text.ends_with("Content-Length: 5\n\nv=0\n"), "{text}");
         }
     }
