@@ -206,7 +206,7 @@ fn what_is_written_in_one_go_is_what_is_written_alone() {
         for token in [None, Some(pair().1)] {
             let (parts, mac) =
                 parts_onward(&keys, &branch(), to, token.map(|token| token.covered()), &dialog);
-            let texts = encode(&[parts[0], parts[1], parts[2], mac]);
+            let texts = base32_texts(&[parts[0], parts[1], parts[2], mac]);
             let mut alone = [0; BRANCH_LEN];
             branch().write(&keys, signer, to, &mut alone);
             assert_eq!(texts[..3].as_flattened()[..45], alone[BRANCH_LEN - 45..]);
