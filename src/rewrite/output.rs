@@ -227,7 +227,7 @@ pub fn put_port_and_v4<const A: usize, const B: usize>(
     let four = |of: u16| pair(of / 100) | pair(of % 100) << 16;
     let (digits, len) = match port {
         ..10_000 => (four(port), 4),
-        _ => (u64::from(b'0') + u64::from(port / 10_000) | four(port % 10_000) << 8, 5),
+        _ => ((u64::from(b'0') + u64::from(port / 10_000)) | four(port % 10_000) << 8, 5),
     };
     room[..A].copy_from_slice(before);
     room[A..][..8].copy_from_slice(&digits.to_le_bytes());
