@@ -22,7 +22,7 @@ pub struct Break<'t> {
 /// 1,900 instructions for all line ends, this takes 150.
 ///
 /// What is found is a CR, an LF, a control near them, or a byte that is no ASCII: all of them take one comparison. HT, and
-/// what is no ASCII, are found in vain: see [`Break::may_be`].
+/// what is no ASCII, are found in vain: see [`Break::may_end_a_line`].
 #[inline(always)]
 pub fn next_break<S: Set>(text: &[u8], from: u32) -> Option<Break<'_>> {
     // The first by itself, which nearly always is enough: in the loop it costs an INVITE 15 instructions more.

@@ -5,6 +5,7 @@ use sip_parser::{Host, Scheme, Uri};
 use crate::dns::{HostName, Question as Name};
 use crate::egress::{Exit, Reason};
 use crate::net::{GatewayId, ListenerId, NextHop, Transport, canonical};
+use crate::plan::{Listener, Plan};
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
 
@@ -36,6 +37,12 @@ impl Aim {
                 (next_hop, Exit { listener, ..self.egress }, Number::OPENED)
             }
         }
+    }
+
+    /// The listener that the request is sent from.
+    #[inline(always)]
+    pub fn sender<'p>(&self, plan: &'p Plan) -> &'p Listener {
+        plan.listener(self.by_size.unwrap_or(self.egress.listener))
     }
 
     /// The dialog's listener is gone or has no path: another one was found.

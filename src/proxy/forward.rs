@@ -165,7 +165,7 @@ pub(super) fn with_top<R>(
         ingress: snapshot.plan.listener(request.incoming.on),
         source,
         egress,
-        sender: aim.by_size.map_or(egress, |listener| snapshot.plan.listener(listener)),
+        sender: aim.sender(&snapshot.plan),
         next_hop: &aim.next_hop.address,
         record_route: going.record_route,
         sips: is_sips(pre, scheme),

@@ -146,8 +146,7 @@ impl Top<'_> {
     /// retransmitted request is forwarded"; §16.6 step 8: "CANCEL and ACK requests (for non-2xx responses) MUST have the
     /// same branch value as the corresponding request they cancel or acknowledge."
     pub fn put(&self, out: &mut Output<'_>, snapshot: &Snapshot, tops: &mut Tops) {
-        let peers = &snapshot.plan.overload.limits.peers;
-        let asks = peers.has_oc() && peers.takes_oc(self.next_hop.ip());
+        let asks = oc::asks(snapshot, self.next_hop);
         if self.flows.is_some() {
             self.put_anew(out, snapshot, asks);
             return;

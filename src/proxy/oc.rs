@@ -5,6 +5,7 @@
 //! the client before proxying the request further downstream." They go on as they came, because nothing else keeps the
 //! offer until the answer comes back; whoever is behind looks at the topmost Via, which is ours.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use sip_parser::{Message, Param, Via};
@@ -98,6 +99,13 @@ pub(super) fn put_offer(out: &mut Output<'_>, asked: &[u8; ASKED_LEN]) {
 }
 
 const ASKED: &[u8] = b";vn=";
+
+/// The next hop at this address is asked whether it wants to be sent less.
+#[inline(always)]
+pub(super) fn asks(snapshot: &Snapshot, next_hop: &SocketAddr) -> bool {
+    let peers = &snapshot.plan.overload.limits.peers;
+    peers.has_oc() && peers.takes_oc(next_hop.ip())
+}
 
 /// Notes what a next hop asks for in an answer; `true`: it asks for something new.
 ///

@@ -16,6 +16,7 @@ use super::decide::{Decided, Going};
 use super::flows::Flows;
 use super::forward::{self, Ours, is_sips, may_have_what_is_not_allowed};
 use super::lines::{self, Own, VIA_END};
+use super::oc;
 use super::state::Work;
 use super::tops::{Known, Sides, TOP_BYTES};
 use super::validate::Request;
@@ -106,7 +107,7 @@ fn put_lines(work: &mut Work, snapshot: &Snapshot, going: &Going<'_, '_>, out: &
         return None;
     }
     let (egress, next_hop) = (plan.listener(aim.egress.listener), &aim.next_hop.address);
-    let sender = aim.by_size.map_or(egress, |listener| plan.listener(listener));
+    let sender = aim.sender(plan);
     if forward::lacks_content_length(going, sender) {
         return None;
     }
@@ -120,8 +121,7 @@ fn put_lines(work: &mut Work, snapshot: &Snapshot, going: &Going<'_, '_>, out: &
         Some(known) => known,
         None => keep(work, snapshot, going, sides),
     };
-    let peers = &snapshot.plan.overload.limits.peers;
-    let asks = peers.has_oc() && peers.takes_oc(next_hop.ip());
+    let asks = oc::asks(snapshot, next_hop);
     let back = response_elsewhere(snapshot, request.via, &incoming.from, incoming.stream);
     let Request { call_id, from_tag, .. } = **request;
     let own = Own {

@@ -209,6 +209,21 @@ fn two_octets(first: u8, second: u8) -> (u64, usize) {
     (text, ((first >> 32) + (second >> 32)) as usize / 8)
 }
 
+/// The digits of a number that has four or five, the first one lowest, and how many they are.
+#[inline(always)]
+fn four_or_five(number: u16) -> Option<(u64, usize)> {
+    let pair = |of: u16| u64::from(u16::from_le_bytes(PAIRS[usize::from(of) % PAIRS.len()]));
+    let four = |of: u16| pair(of / 100) | pair(of % 100) << 16;
+    match number {
+        ..1_000 => None,
+        1_000..10_000 => Some((four(number), 4)),
+        10_000.. => {
+            let first = u64::from(b'0') + u64::from(number / 10_000);
+            Some((first | four(number % 10_000) << 8, 5))
+        }
+    }
+}
+
 /// Puts a text, a port, a text and an address together as [`Short`] does; gives their length. `None`: the port has fewer than four
 /// digits. All places are known to lie in `room`, so that none is looked at.
 #[inline(always)]
@@ -220,15 +235,7 @@ pub fn put_port_and_v4<const A: usize, const B: usize>(
     v4: Ipv4Addr,
 ) -> Option<usize> {
     const { assert!(A + 5 + B + 16 + 8 <= SHORT_BYTES) }
-    if port < 1_000 {
-        return None;
-    }
-    let pair = |of: u16| u64::from(u16::from_le_bytes(PAIRS[usize::from(of) % PAIRS.len()]));
-    let four = |of: u16| pair(of / 100) | pair(of % 100) << 16;
-    let (digits, len) = match port {
-        ..10_000 => (four(port), 4),
-        _ => ((u64::from(b'0') + u64::from(port / 10_000)) | four(port % 10_000) << 8, 5),
-    };
+    let (digits, len) = four_or_five(port)?;
     room[..A].copy_from_slice(before);
     room[A..][..8].copy_from_slice(&digits.to_le_bytes());
     room[A + len..][..B].copy_from_slice(between);
@@ -286,14 +293,9 @@ impl Short<'_> {
     /// Appends a number in decimal digits.
     #[inline(always)]
     pub fn number(&mut self, number: u16) {
-        let pair = |of: u16| u64::from(u16::from_le_bytes(PAIRS[usize::from(of) % PAIRS.len()]));
-        match number {
-            1_000..10_000 => self.eight(pair(number / 100) | pair(number % 100) << 16, 4),
-            10_000.. => {
-                let (first, rest) = (u64::from(b'0') + u64::from(number / 10_000), number % 10_000);
-                self.eight(first | pair(rest / 100) << 8 | pair(rest % 100) << 24, 5);
-            }
-            _ => self.small(number),
+        match four_or_five(number) {
+            Some((digits, len)) => self.eight(digits, len),
+            None => self.small(number),
         }
     }
 
