@@ -23,39 +23,58 @@ use crate::start_line::{Start, start_line, usual_request, usual_response};
 /// [`Rule::NoEndOfHeaders`] among them, where complete lines are indexed and there is no body.
 #[inline]
 pub fn parse<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Message<'m>, Error> {
-    if bytes.len() > crate::MAX_MESSAGE {
-        return Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE));
+    let mut message = Message::unread(bytes);
+    message.read(lines)?;
+    Ok(message)
+}
+
+impl<'m> Message<'m> {
+    /// As [`parse`], what is [`unread`](Message::unread) and stays where it is: it is large, and a processor waits where
+    /// what was just written byte by byte is moved.
+    ///
+    /// # Errors
+    /// Those of [`parse`], after which nothing but the bytes is known.
+    #[inline]
+    pub fn read(&mut self, lines: &'m mut [HeaderLine]) -> Result<(), Error> {
+        if self.bytes.len() > crate::MAX_MESSAGE {
+            return Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE));
+        }
+        block::widely(Parse { lines, into: self })
     }
-    block::widely(Parse { bytes, lines })
 }
 
-/// [`parse`]
-struct Parse<'m> {
-    bytes: &'m [u8],
+/// [`Message::read`]
+struct Parse<'a, 'm> {
     lines: &'m mut [HeaderLine],
+    into: &'a mut Message<'m>,
 }
 
-impl<'m> Work for Parse<'m> {
-    type Done = Result<Message<'m>, Error>;
+impl Work for Parse<'_, '_> {
+    type Done = Result<(), Error>;
 
     #[inline(always)]
     fn with<S: Set>(self) -> Self::Done {
-        let Self { bytes, lines } = self;
-        match usual_start::<S>(bytes) {
-            Some(first) => Ok(index::<S>(bytes, lines, first)),
-            None => other(bytes, lines),
+        let Self { lines, into } = self;
+        match usual_start::<S>(into.bytes) {
+            Some(first) => {
+                index::<S>(lines, first, into);
+                Ok(())
+            }
+            None => other(lines, into),
         }
     }
 }
 
 /// Of a message that does not begin as nearly all do.
 #[inline(never)]
-fn other<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Message<'m>, Error> {
+fn other<'m>(lines: &'m mut [HeaderLine], into: &mut Message<'m>) -> Result<(), Error> {
     let mut begin = 0;
-    while let Some([b'\r', b'\n', ..]) = bytes.get(begin as usize..) {
+    while let Some([b'\r', b'\n', ..]) = into.bytes.get(begin as usize..) {
         begin += 2;
     }
-    Ok(index::<Plain>(bytes, lines, other_start(bytes, begin)?))
+    let first = other_start(into.bytes, begin)?;
+    index::<Plain>(lines, first, into);
+    Ok(())
 }
 
 /// The start line, and what is seen of what follows it.
@@ -104,18 +123,19 @@ fn other_start(bytes: &[u8], begin: u32) -> Result<First, Error> {
 
 /// Indexes what follows the start line.
 #[inline(always)]
-fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First) -> Message<'m> {
+fn index<'m, S: Set>(lines: &'m mut [HeaderLine], first: First, into: &mut Message<'m>) {
     let First { start, line: start_line, behind: mut at, mut defect, mut form } = first;
     let room = lines.len().min(MAX_LINES);
     let slots = &mut lines[..room];
-    let mut names = Names::NONE;
+    let Message { bytes, names, .. } = into;
+    let bytes = *bytes;
     let (mut used, mut body) = (0, bytes.len());
     loop {
         if let Some(begun) = form {
             let were_used = used;
             let was_last;
             (used, at, was_last) =
-                usual_lines::<S>(bytes, Begun { before: at - 3, form: begun }, used, slots, &mut names);
+                usual_lines::<S>(bytes, Begun { before: at - 3, form: begun }, used, slots, names);
             if was_last {
                 body = at as usize + 2;
                 break;
@@ -145,8 +165,8 @@ fn index<'m, S: Set>(bytes: &'m [u8], lines: &'m mut [HeaderLine], first: First)
     }
     let lines = &lines[..used];
     let body = names.body(bytes, body, lines, &mut defect);
-    let start_line = Span::new(start_line.start as usize, start_line.end as usize);
-    Message { bytes, lines, names, start, start_line, defect, body }
+    (into.lines, into.start, into.defect, into.body) = (lines, start, defect, body);
+    into.start_line = Span::new(start_line.start as usize, start_line.end as usize);
 }
 
 /// Which form the line has that begins here.
@@ -167,6 +187,13 @@ impl Begun {
     #[inline(always)]
     fn at(self) -> u32 {
         self.before + 3
+    }
+
+    /// Behind which byte it may end: the first one of the value of a name of one letter. The same for all names, so that the
+    /// look at one line does not wait until it is known how the line before begins.
+    #[inline(always)]
+    fn first_of_value(self) -> u32 {
+        self.before + 6
     }
 }
 
@@ -196,7 +223,7 @@ fn usual_lines<S: Set>(
         // Zeros behind it, so that it can be looked at like the rest.
         last = [0; 256];
         let base = tail(bytes, &mut last);
-        if base <= begun.form.value(begun.before) {
+        if base <= begun.first_of_value() {
             stop = usual_lines_in::<S>(&last, base, begun, &mut used, slots, names);
         }
     }
@@ -232,7 +259,7 @@ fn usual_lines_in<'t, S: Set>(
     let mut number = *into as u32;
     let mut free = slots.get_mut(*into..).unwrap_or_default().iter_mut();
     let stop = loop {
-        let Some(Break { before, frame }) = next_break::<S>(text, begun.form.value(begun.before) - base)
+        let Some(Break { before, frame }) = next_break::<S>(text, begun.first_of_value() - base)
         else {
             break Stop::Little(begun);
         };
@@ -368,7 +395,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    const NONE: Self = Self { first: [NONE; NAMES], several: 0, last_again: 0 };
+    pub const NONE: Self = Self { first: [NONE; NAMES], several: 0, last_again: 0 };
 
     /// The line of this number, which comes behind those noted before, has this name.
     #[inline(always)]

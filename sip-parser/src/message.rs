@@ -66,6 +66,14 @@ pub struct Message<'m> {
 pub const MAX_LINES: usize = 255;
 
 impl<'m> Message<'m> {
+    /// A message of which nothing is known yet, for [`Message::read`].
+    #[inline(always)]
+    pub fn unread(bytes: &'m [u8]) -> Self {
+        let start = Start::BadResponse(Error::new(Rule::NotSip, 0));
+        let (start_line, body) = (Span::new(0, 0), Span::new(0, 0));
+        Self { bytes, lines: &[], names: Names::NONE, start, start_line, defect: None, body }
+    }
+
     /// All that was received, trailing octets included.
     #[inline]
     pub fn bytes(&self) -> &'m [u8] {

@@ -73,7 +73,7 @@ pub use stateful::owner_of_quoted;
 pub use validate::Flaw;
 pub use via::{name_of_client, response_to};
 
-use sip_parser::{Error, MAX_MESSAGE, Message, Rule, Start, parse};
+use sip_parser::{MAX_MESSAGE, Message, Start, parse};
 
 use crate::drop_reason::DropReason;
 use crate::net::Now;
@@ -86,9 +86,6 @@ use decide::{Stop, Written};
 use names::Named;
 use state::Work;
 use target::Search;
-
-/// Stands where a message has been read already.
-const UNREAD: Error = Error { rule: Rule::NotSip, at: 0 };
 
 /// Handles one message. Allocates nothing.
 pub fn handle(
@@ -112,12 +109,11 @@ pub fn handle(
     if incoming.bytes.len() > MAX_MESSAGE {
         return Outcome::Drop(DropReason::TooLarge);
     }
-    let read = incoming.read();
-    // It stays where it is read, because it is large.
-    let parsed = if read.is_none() { parse(incoming.bytes, lines) } else { Err(UNREAD) };
-    let message = match (read, &parsed) {
-        (Some(message), _) | (None, Ok(message)) => message,
-        (None, Err(_)) => return Outcome::Drop(DropReason::NotSip),
+    let mut parsed = Message::unread(incoming.bytes);
+    let message = match incoming.read() {
+        Some(message) => message,
+        None if parsed.read(lines).is_err() => return Outcome::Drop(DropReason::NotSip),
+        None => &parsed,
     };
     match message.start() {
         // What was cut at the end of its headers has lost its body.

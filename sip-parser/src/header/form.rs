@@ -233,12 +233,6 @@ impl Form {
         usize::from(self.line.key_len) + 1
     }
 
-    /// Where the value's first byte stands, where `before` is the byte before the line break.
-    #[inline(always)]
-    pub fn value(&self, before: u32) -> u32 {
-        before + u32::from(self.line.value.start)
-    }
-
     /// What it means.
     #[inline(always)]
     pub fn name(&self) -> HeaderName {
