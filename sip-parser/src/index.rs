@@ -8,7 +8,7 @@ use crate::error::{Error, Rule};
 use crate::header::{Form, HeaderName, NAMES};
 use crate::message::{HeaderLine, MAX_LINES, Message};
 use crate::scalars;
-use crate::scan::{self, Break, FRAME, chunk, next_break, next_sure_break, tail};
+use crate::scan::{self, Break, FRAME, TAIL, Words, chunk, next_break, next_sure_break, tail};
 use crate::span::Span;
 use crate::start_line::{Start, start_line, usual_request, usual_response};
 
@@ -189,8 +189,7 @@ impl Begun {
         self.before + 3
     }
 
-    /// Behind which byte it may end: the first one of the value of a name of one letter. The same for all names, so that the
-    /// look at one line does not wait until it is known how the line before begins.
+    /// Behind which byte it may end: the first one of the value of a name of one letter.
     #[inline(always)]
     fn first_of_value(self) -> u32 {
         self.before + 6
@@ -221,7 +220,7 @@ fn usual_lines<S: Set>(
     let mut stop = usual_lines_in::<S>(bytes, 0, begun, &mut used, slots, names);
     if let Stop::Little(begun) = stop {
         // Zeros behind it, so that it can be looked at like the rest.
-        last = [0; 256];
+        last = [0; TAIL];
         let base = tail(bytes, &mut last);
         if base <= begun.first_of_value() {
             stop = usual_lines_in::<S>(&last, base, begun, &mut used, slots, names);
@@ -258,18 +257,20 @@ fn usual_lines_in<'t, S: Set>(
 ) -> Stop<'t> {
     let mut number = *into as u32;
     let mut free = slots.get_mut(*into..).unwrap_or_default().iter_mut();
-    let stop = loop {
-        let Some(Break { before, frame }) = next_break::<S>(text, begun.first_of_value() - base)
-        else {
-            break Stop::Little(begun);
-        };
-        let before = base + before;
-        let Some(next) = Form::of::<S>(frame) else { break Stop::Unknown(begun, Break { before, frame }) };
-        let Some(slot) = free.next() else { break Stop::Full(begun) };
-        begun.form.line::<S>(begun.before, before, slot);
-        names.note(begun.form.name(), number as usize);
-        number += 1;
-        begun = Begun { before, form: next };
+    let mut words = Words::behind(begun.first_of_value() - base);
+    let stop = 'lines: loop {
+        let Some(mut word) = words.next::<S>(text) else { break Stop::Little(begun) };
+        while let Some(Break { before, frame }) = word.next() {
+            let before = base + before;
+            let Some(next) = Form::of::<S>(frame) else {
+                break 'lines Stop::Unknown(begun, Break { before, frame });
+            };
+            let Some(slot) = free.next() else { break 'lines Stop::Full(begun) };
+            begun.form.line::<S>(begun.before, before, slot);
+            names.note(begun.form.name(), number as usize);
+            number += 1;
+            begun = Begun { before, form: next };
+        }
     };
     *into = number as usize;
     stop

@@ -50,6 +50,55 @@ fn near_break<S: Set>(text: &[u8], from: u32) -> Option<Option<Break<'_>>> {
     Some(None)
 }
 
+/// The bytes behind one, 64 at a time: where lines may end is known of all of them before anything else is, so that the look at
+/// one line does not wait for what the line before was found to be.
+#[derive(Clone, Copy)]
+pub struct Words {
+    /// Behind which byte the next 64 stand.
+    at: u32,
+    /// 1: the last byte of those before was found.
+    was_found: u64,
+}
+
+impl Words {
+    /// Those behind the byte at `from`, at which no line may end.
+    #[inline(always)]
+    pub fn behind(from: u32) -> Self {
+        Self { at: from, was_found: 0 }
+    }
+
+    /// The next 64. `None`: among the last [`SEEN`] bytes.
+    #[inline(always)]
+    pub fn next<'t, S: Set>(&mut self, text: &'t [u8]) -> Option<Word<'t>> {
+        let seen: &[u8; SEEN] = chunk(text, self.at)?;
+        let found = S::lows(seen[1..].first_chunk()?);
+        // Of what stands side by side, the first.
+        let word = Word { seen, at: self.at, breaks: found & !(found << 1 | self.was_found) };
+        *self = Self { at: self.at + 64, was_found: found >> 63 };
+        Some(word)
+    }
+}
+
+/// Where lines may end among 64 bytes, as [`next_break`] says.
+pub struct Word<'t> {
+    seen: &'t [u8; SEEN],
+    at: u32,
+    breaks: u64,
+}
+
+impl<'t> Word<'t> {
+    /// The next of them.
+    #[inline(always)]
+    pub fn next(&mut self) -> Option<Break<'t>> {
+        if self.breaks == 0 {
+            return None;
+        }
+        let place = self.breaks.trailing_zeros();
+        self.breaks &= self.breaks - 1;
+        Some(Break { before: self.at + place, frame: chunk(self.seen, place)? })
+    }
+}
+
 impl Break<'_> {
     /// A line may end here.
     #[inline(always)]
@@ -68,18 +117,19 @@ pub fn next_sure_break(text: &[u8], from: u32) -> Option<Break<'_>> {
 /// What [`next_break`] looks at: a byte, 64 behind it, and what stands around the last of them.
 const SEEN: usize = 1 + 64 + FRAME;
 
-/// The last bytes of a text, and zeros behind them: so many that [`next_break`] sees all that it did not see before.
-pub type Tail = [u8; 256];
+/// Length of the last bytes of a text, and zeros behind them: so many that [`Words`] that do not have them begin a line of
+/// usual length among them, and end behind them.
+pub const TAIL: usize = 320;
 
-/// How many bytes of the text a [`Tail`] has.
-const LAST: usize = 128;
+/// How many bytes of the text these are.
+const LAST: usize = 192;
 
-const _: () = assert!(SEEN <= LAST && LAST + SEEN <= size_of::<Tail>());
+const _: () = assert!(SEEN + 64 <= LAST && LAST + SEEN <= TAIL);
 
 /// The tail, into zeros: where it begins.
 #[cold]
 #[inline(never)]
-pub fn tail(text: &[u8], into: &mut Tail) -> u32 {
+pub fn tail(text: &[u8], into: &mut [u8; TAIL]) -> u32 {
     if let (Some(last), Some(begin)) = (text.last_chunk::<LAST>(), into.first_chunk_mut()) {
         *begin = *last;
         return (text.len() - LAST) as u32;
@@ -250,7 +300,7 @@ mod tests {
             at = found.before + 1;
             told.push(found.before as usize + 1);
         }
-        let mut last = [0; 256];
+        let mut last = [0; TAIL];
         let base = tail(text, &mut last);
         at = at.max(text.len().saturating_sub(SEEN) as u32) - base;
         while let Some(found) = next_break::<Plain>(&last, at) {
