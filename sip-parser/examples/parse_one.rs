@@ -86,6 +86,7 @@ fn counted_values(message: &Message<'_>) -> Result<usize, Error> {
     let no_request = Error { rule: Rule::NotSip, at: 0 };
     let Start::Request(line) = message.start() else { return Err(no_request) };
     let mut values = RequestValues::unread();
+    message.request_via(&mut values);
     message.request_values(line, &mut values);
     Request::new(&values).and_then(|request| request.asked()).ok_or(no_request)
 }

@@ -225,9 +225,15 @@ impl<'m> Message<'m> {
         CSeq::of(self.bytes, self.span(HeaderName::CSeq))
     }
 
-    /// Reads what a proxy needs of every request, all at once: that costs less than one after the other. The values, which are
-    /// large, are written where they stay, which begins as [`RequestValues::unread`]. Each is as the function gives it that
-    /// [`RequestValues`] names.
+    /// Reads the topmost Via and its branch, which tell a request's transaction, before [`Message::request_values`].
+    #[inline(always)]
+    pub fn request_via(&self, into: &mut RequestValues<'m>) {
+        block::widely(RequestViaOf(self, into));
+    }
+
+    /// Reads the others that a proxy needs of every request, all at once: that costs less than one after the other. The values,
+    /// which are large, are written where they stay, which begins as [`RequestValues::unread`]. Each is as the function gives it
+    /// that [`RequestValues`] names.
     #[inline(always)]
     pub fn request_values(&self, line: &RequestLine, into: &mut RequestValues<'m>) {
         block::widely(RequestValuesOf(self, line, into));
@@ -350,6 +356,25 @@ impl RequestValues<'_> {
     }
 }
 
+/// [`Message::request_via`]
+struct RequestViaOf<'p, 'm>(&'p Message<'m>, &'p mut RequestValues<'m>);
+
+impl<'m> Work for RequestViaOf<'_, 'm> {
+    type Done = ();
+
+    #[inline(always)]
+    fn with<S: Set>(self) -> Self::Done {
+        let Self(message, values) = self;
+        match Via::simple::<S>(message.bytes, message.span(HeaderName::Via)) {
+            Some((via, branch)) => (values.via, values.branch) = (Some(via), Some(branch)),
+            None => {
+                values.via = message.top_via().ok();
+                values.branch = values.via.as_ref().and_then(Via::branch);
+            }
+        }
+    }
+}
+
 /// [`Message::request_values`]
 struct RequestValuesOf<'p, 'm>(&'p Message<'m>, &'p RequestLine, &'p mut RequestValues<'m>);
 
@@ -361,13 +386,6 @@ impl<'m> Work for RequestValuesOf<'_, 'm> {
         let Self(message, line, values) = self;
         let uri = line.uri;
         // Not by closures, which would not be compiled for the set. One after the other, so that nothing has to be kept.
-        match Via::simple::<S>(message.bytes, message.span(HeaderName::Via)) {
-            Some((via, branch)) => (values.via, values.branch) = (Some(via), Some(branch)),
-            None => {
-                values.via = message.top_via().ok();
-                values.branch = values.via.as_ref().and_then(Via::branch);
-            }
-        }
         let begun = match chunk(message.bytes, uri.start.into()) {
             Some(window) => Begun::of::<S>(window),
             None => None,

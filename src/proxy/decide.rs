@@ -10,7 +10,7 @@ use crate::net::{Now, Transport};
 use crate::rules::{Action, Attempts, EgressChoice, Mode, RuleId, Set};
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
-use crate::token::{KeyId, LoopMark, ToTag, TransactionKey, Verified};
+use crate::token::{KeyId, LoopMark, ToTag, Transaction, TransactionKey, Verified};
 use crate::transaction::{Handle, Onward};
 
 use super::admit;
@@ -73,7 +73,7 @@ pub(super) struct Decided<'r, 'm> {
     pub pre: &'r Preprocessed<'m>,
     pub key: TransactionKey,
     pub mark: LoopMark,
-    pub way: Way<'r>,
+    pub way: &'r Way<'r>,
     /// Where the decision is remembered; none: it was.
     pin: Option<&'r TransactionKey>,
 }
@@ -158,9 +158,33 @@ pub(super) fn forward<'s>(
     let line = validate::request_line(message, incoming)?;
     // They stay where they are read.
     let mut values = RequestValues::unread();
+    message.request_via(&mut values);
+    let early = early_key(work, &values);
     message.request_values(line, &mut values);
-    let request = Request::of(message, incoming, line, &values)?;
-    forward_sound(work, search, &request, now, out)
+    let request = Request::of(message, incoming, line, &values, early.map(|(branch, _)| branch))?;
+    let key = early.map_or_else(|| late_key(work, &request), |(_, key)| key);
+    forward_sound(work, search, &request, key, now, out)
+}
+
+/// The branch with the magic cookie, and the key of its transaction, known before anything else is, so that what is remembered of
+/// it is there when it is asked for.
+#[inline(always)]
+fn early_key<'m>(work: &Work, values: &RequestValues<'m>) -> Option<(&'m [u8], TransactionKey)> {
+    let (via, branch) = (values.via.as_ref()?, values.branch?);
+    if !validate::has_cookie(branch) {
+        return None;
+    }
+    let key = TransactionKey::new(&work.secret, &Transaction::Rfc3261 { branch, sent_by: via.sent_by() });
+    work.pins.expect(key);
+    Some((branch, key))
+}
+
+/// The same of a client from before RFC 3261, where more than the Via tells it.
+#[inline(never)]
+fn late_key(work: &Work, request: &Request<'_>) -> TransactionKey {
+    let key = TransactionKey::new(&work.secret, &request.transaction());
+    work.pins.expect(key);
+    key
 }
 
 /// The same of a request that is well-formed.
@@ -168,13 +192,12 @@ fn forward_sound<'s>(
     work: &mut Work,
     search: &'s mut Search<'_>,
     request: &Request<'_>,
+    key: TransactionKey,
     now: Now,
     out: &mut [u8],
 ) -> Result<Written<'s>, Stop> {
     let snapshot = search.snapshot;
-    let key = TransactionKey::new(&work.secret, &request.transaction());
     stateful::arrive(work, request, key, now)?;
-    work.pins.expect(key);
     // RFC 3261 §8.2.7: "A stateless UAS MUST ignore ACK requests." The ACK to an answer of ours carries
     // our To tag for this very transaction.
     if request.is_ack() && request.to_tag.is_some_and(|tag| ToTag::verify(&snapshot.keys, key, tag)) {
@@ -201,7 +224,12 @@ fn forward_sound<'s>(
     work.note_names(&search.named);
     work.counted.spared += search.spared;
     let pin = if let Ok(None) = pinned { Some(&pin_key) } else { None };
-    let decided = Decided { request, pre: &pre, key, mark: inputs.mark, way: found?, pin };
+    let way = match found {
+        // It stays where it was found.
+        Ok(ref way) => way,
+        Err(stop) => return Err(stop),
+    };
+    let decided = Decided { request, pre: &pre, key, mark: inputs.mark, way, pin };
     send_on(work, search, &decided, now, out)
 }
 

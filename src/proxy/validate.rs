@@ -128,13 +128,14 @@ impl<'m> Request<'m> {
     /// Methods and headers that we do not know pass: "An element MUST NOT refuse to proxy a request
     /// because it contains a method or header field it does not know about."
     ///
-    /// `line` is what [`request_line`] gives.
+    /// `line` is what [`request_line`] gives, `branch` the topmost Via's, if [`has_cookie`].
     #[inline(always)]
     pub fn of(
         message: &'m Message<'m>,
         incoming: &'m Incoming<'m>,
         line: &RequestLine,
         values: &'m RequestValues<'m>,
+        branch: Option<&'m [u8]>,
     ) -> Result<Self, Reply> {
         // One after the other: of a tuple of them the compiler would gather all flags before it asks the first.
         let Some(via) = &values.via else { return Err(flaw(message, line, values)) };
@@ -144,7 +145,6 @@ impl<'m> Request<'m> {
         let Some(call_id) = values.call_id else { return Err(flaw(message, line, values)) };
         let Some(cseq) = values.cseq else { return Err(flaw(message, line, values)) };
         let Some(max_forwards) = values.max_forwards else { return Err(flaw(message, line, values)) };
-        let branch = values.branch.filter(|branch| has_cookie(branch));
         let is_empty = branch.is_some_and(|branch| branch.len() == COOKIE.len());
         if is_empty
             || message.has_any_again(&ONCE_AT_MOST)

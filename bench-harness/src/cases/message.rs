@@ -44,6 +44,7 @@ fn parse(bytes: &[u8], lines: &mut [HeaderLine]) -> Result<(), sip_parser::Error
     let message = parsed.as_ref().map_err(|error| *error)?;
     if let Start::Request(line) = message.start() {
         let mut values = RequestValues::unread();
+        message.request_via(&mut values);
         message.request_values(line, &mut values);
         let RequestValues { via, uri, from, to, call_id, cseq, .. } = black_box(&values);
         let read =

@@ -121,6 +121,7 @@ fn the_topmost_via_is_the_first_value() {
             let read = message.top_via();
             let mut values = RequestValues::unread();
             let nowhere = crate::RequestLine { method: Span::default(), uri: Span::default() };
+            message.request_via(&mut values);
             message.request_values(&nowhere, &mut values);
             assert_eq!(values.via, read.ok(), "{lines:?}");
             let shown = |via: Result<Via<'_>, Error>| via.map(|via| (via.text.to_vec(), via.to_string()));
@@ -156,6 +157,7 @@ fn to_is_read_like_alone_whatever_the_request_uri_is() {
             let message = message.expect("a message");
             let Start::Request(line) = message.start() else { panic!("{text}") };
             let mut values = RequestValues::unread();
+            message.request_via(&mut values);
             message.request_values(line, &mut values);
             assert_eq!(values.uri.is_some(), Uri::parse(first.as_bytes()).is_ok(), "{text}");
             assert_eq!(values.to, message.name_addr(N::To).ok(), "{text}");
