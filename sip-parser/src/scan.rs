@@ -337,6 +337,38 @@ mod tests {
         }
     }
 
+    /// The same that [`Words`] tell, of which nothing behind the last whole word is known.
+    fn breaks_in_words(text: &[u8], from: usize) -> (Vec<usize>, usize) {
+        let (mut told, mut words, mut end) = (Vec::new(), Words::behind(from as u32), from + 1);
+        while let Some(mut word) = words.next::<Plain>(text) {
+            while let Some(found) = word.next() {
+                assert_eq!(Some(found.frame), chunk(text, found.before));
+                told.push(found.before as usize + 1);
+            }
+            end += 64;
+        }
+        (told, end)
+    }
+
+    #[test]
+    fn of_breaks_side_by_side_words_tell_the_first() {
+        let mut draw = 7u64;
+        for _ in 0..2_000 {
+            let text: Vec<u8> = (0..300)
+                .map(|_| {
+                    draw = draw.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                    [b'\r', b'\n', 0x80, b'\t', b'x', b'y', b' ', b'z'][(draw >> 33) as usize % 8]
+                })
+                .collect();
+            let from = (draw >> 40) as usize % 64;
+            let (told, end) = breaks_in_words(&text, from);
+            assert!(end + SEEN > text.len(), "all that can be looked at is");
+            let is_low = |at: usize| text[at] < 0x10 || text[at] >= 0x80;
+            let wanted = (from + 1..end).filter(|&at| is_low(at) && (at == from + 1 || !is_low(at - 1)));
+            assert_eq!(told, wanted.collect::<Vec<_>>(), "{}", text.escape_ascii());
+        }
+    }
+
     #[test]
     fn a_line_break_is_found_behind_what_is_no_ascii() {
         let text = "caf\u{e9}\tau lait\r\nwith so much behind it that all of it can be looked at";
