@@ -73,7 +73,7 @@ pub(super) struct Decided<'r, 'm> {
     pub pre: &'r Preprocessed<'m>,
     pub key: TransactionKey,
     pub mark: LoopMark,
-    pub way: &'r Way<'r>,
+    pub way: Way<'r>,
     /// Where the decision is remembered; none: it was.
     pin: Option<&'r TransactionKey>,
 }
@@ -224,12 +224,7 @@ fn forward_sound<'s>(
     work.note_names(&search.named);
     work.counted.spared += search.spared;
     let pin = if let Ok(None) = pinned { Some(&pin_key) } else { None };
-    let way = match found {
-        // It stays where it was found.
-        Ok(ref way) => way,
-        Err(stop) => return Err(stop),
-    };
-    let decided = Decided { request, pre: &pre, key, mark: inputs.mark, way, pin };
+    let decided = Decided { request, pre: &pre, key, mark: inputs.mark, way: found?, pin };
     send_on(work, search, &decided, now, out)
 }
 
