@@ -32,7 +32,7 @@ pub fn parse<'m>(bytes: &'m [u8], lines: &'m mut [HeaderLine]) -> Result<Message
 }
 
 impl<'m> Message<'m> {
-    /// As [`parse`], what is [`unread`](Message::unread) and stays where it is: it is large, and a processor waits where
+    /// As [`parse`], once, what is [`unread`](Message::unread) and stays where it is: it is large, and a processor waits where
     /// what was just written byte by byte is moved.
     ///
     /// # Errors
@@ -42,6 +42,7 @@ impl<'m> Message<'m> {
         if self.bytes.len() > crate::MAX_MESSAGE {
             return Err(Error::new(Rule::MessageTooLarge, crate::MAX_MESSAGE));
         }
+        debug_assert!(self.lines.is_empty(), "a message is read once");
         block::widely(Parse { lines, into: self })
     }
 }
@@ -192,7 +193,8 @@ impl Begun {
         self.before + 3
     }
 
-    /// Behind which byte it may end: the first one of the value of a name of one letter.
+    /// Behind which byte it may end: the first one of the value of a name of one letter. The same for all names, because no byte
+    /// of a longer one looks like a line end.
     #[inline(always)]
     fn first_of_value(self) -> u32 {
         self.before + 6

@@ -231,9 +231,9 @@ impl<'m> Message<'m> {
         block::widely(RequestViaOf(self, into));
     }
 
-    /// Reads the others that a proxy needs of every request, all at once: that costs less than one after the other. The values,
-    /// which are large, are written where they stay, which begins as [`RequestValues::unread`]. Each is as the function gives it
-    /// that [`RequestValues`] names.
+    /// Reads what a proxy needs of every request besides, all at once: that costs less than one after the other. The values, which
+    /// are large, are written where they stay, which begins as [`RequestValues::unread`] and is what [`Message::request_via`] has
+    /// written into. Each is as the function gives it that [`RequestValues`] names.
     #[inline(always)]
     pub fn request_values(&self, line: &RequestLine, into: &mut RequestValues<'m>) {
         block::widely(RequestValuesOf(self, line, into));

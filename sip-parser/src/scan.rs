@@ -18,14 +18,11 @@ pub struct Break<'t> {
 
 /// Where a line may end behind the byte at `from`. `None`: it does not before the last [`SEEN`] bytes.
 ///
-/// Lines are some 40 bytes long, too short for `memchr2`: on a 600-byte INVITE of ten headers its calls took
-/// 1,900 instructions for all line ends, this takes 150.
-///
 /// What is found is a CR, an LF, a control near them, or a byte that is no ASCII: all of them take one comparison. HT, and
 /// what is no ASCII, are found in vain: see [`Break::may_end_a_line`].
 #[inline(always)]
 pub fn next_break<S: Set>(text: &[u8], from: u32) -> Option<Break<'_>> {
-    // The first by itself, which nearly always is enough: in the loop it costs an INVITE 15 instructions more.
+    // The first by itself, which nearly always is enough.
     if let Some(found) = near_break::<S>(text, from)? {
         return Some(found);
     }
@@ -51,7 +48,8 @@ fn near_break<S: Set>(text: &[u8], from: u32) -> Option<Option<Break<'_>>> {
 }
 
 /// The bytes behind one, 64 at a time: where lines may end is known of all of them before anything else is, so that the look at
-/// one line does not wait for what the line before was found to be.
+/// one line does not wait for what the line before was found to be. Lines are some 40 bytes long, too short for `memchr2`: on a
+/// 600-byte INVITE of ten headers its calls took 1,900 instructions for all line ends.
 #[derive(Clone, Copy)]
 pub struct Words {
     /// Behind which byte the next 64 stand.
@@ -72,14 +70,14 @@ impl Words {
     pub fn next<'t, S: Set>(&mut self, text: &'t [u8]) -> Option<Word<'t>> {
         let seen: &[u8; SEEN] = chunk(text, self.at)?;
         let found = S::lows(seen[1..].first_chunk()?);
-        // Of what stands side by side, the first.
+        // CR LF ends one line: the LF would be taken for the end of another, which no form fits.
         let word = Word { seen, at: self.at, breaks: found & !(found << 1 | self.was_found) };
         *self = Self { at: self.at + 64, was_found: found >> 63 };
         Some(word)
     }
 }
 
-/// Where lines may end among 64 bytes, as [`next_break`] says.
+/// Where lines may end among 64 bytes: what [`next_break`] finds, and of such bytes side by side the first.
 pub struct Word<'t> {
     seen: &'t [u8; SEEN],
     at: u32,
@@ -117,11 +115,10 @@ pub fn next_sure_break(text: &[u8], from: u32) -> Option<Break<'_>> {
 /// What [`next_break`] looks at: a byte, 64 behind it, and what stands around the last of them.
 const SEEN: usize = 1 + 64 + FRAME;
 
-/// Length of the last bytes of a text, and zeros behind them: so many that [`Words`] that do not have them begin a line of
-/// usual length among them, and end behind them.
+/// How many bytes a [`tail`] has: with the zeros behind the text, [`Words`] that begin in it get past the text's end.
 pub const TAIL: usize = 320;
 
-/// How many bytes of the text these are.
+/// How many of them are the text's: a line that was begun where words stopped short, and is of usual length, begins among them.
 const LAST: usize = 192;
 
 const _: () = assert!(SEEN + 64 <= LAST && LAST + SEEN <= TAIL);
@@ -303,13 +300,15 @@ mod tests {
         let mut last = [0; TAIL];
         let base = tail(text, &mut last);
         at = at.max(text.len().saturating_sub(SEEN) as u32) - base;
-        while let Some(found) = next_break::<Plain>(&last, at) {
-            at = found.before + 1;
-            let known = text.get((base + found.before) as usize..).unwrap_or_default();
+        let (in_tail, _) = breaks_in_words(&last, at as usize);
+        for place in in_tail {
+            let before = place - 1;
+            let frame: &[u8; FRAME] = chunk(&last, before as u32).expect("a frame");
+            let known = text.get(base as usize + before..).unwrap_or_default();
             let known = &known[..known.len().min(FRAME)];
-            assert_eq!(found.frame[..known.len()], *known);
-            assert!(found.frame[known.len()..].iter().all(|c| *c == 0));
-            told.push((base + found.before) as usize + 1);
+            assert_eq!(frame[..known.len()], *known);
+            assert!(frame[known.len()..].iter().all(|c| *c == 0));
+            told.push(base as usize + place);
         }
         // Zeros behind the text are found, too.
         told.retain(|place| *place < text.len());

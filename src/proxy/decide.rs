@@ -167,7 +167,7 @@ pub(super) fn forward<'s>(
 }
 
 /// The branch with the magic cookie, and the key of its transaction, known before anything else is, so that what is remembered of
-/// it is there when it is asked for.
+/// it is there when it is asked for. That is in vain for what is refused or handed over.
 #[inline(always)]
 fn early_key<'m>(work: &Work, values: &RequestValues<'m>) -> Option<(&'m [u8], TransactionKey)> {
     let (via, branch) = (values.via.as_ref()?, values.branch?);
@@ -187,7 +187,7 @@ fn late_key(work: &Work, request: &Request<'_>) -> TransactionKey {
     key
 }
 
-/// The same of a request that is well-formed.
+/// [`forward`] of a request that is well-formed.
 fn forward_sound<'s>(
     work: &mut Work,
     search: &'s mut Search<'_>,

@@ -73,7 +73,7 @@ pub use stateful::owner_of_quoted;
 pub use validate::Flaw;
 pub use via::{name_of_client, response_to};
 
-use sip_parser::{MAX_MESSAGE, Message, Start, parse};
+use sip_parser::{Error, Message, Rule, Start, parse};
 
 use crate::drop_reason::DropReason;
 use crate::net::Now;
@@ -105,15 +105,14 @@ pub fn handle(
     if incoming.bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | b' ' | 0)) {
         return Outcome::Drop(DropReason::KeepAlive);
     }
-    // Told here, so that what was read stays where it is read.
-    if incoming.bytes.len() > MAX_MESSAGE {
-        return Outcome::Drop(DropReason::TooLarge);
-    }
     let mut parsed = Message::unread(incoming.bytes);
     let message = match incoming.read() {
         Some(message) => message,
-        None if parsed.read(lines).is_err() => return Outcome::Drop(DropReason::NotSip),
-        None => &parsed,
+        None => match parsed.read(lines) {
+            Ok(()) => &parsed,
+            Err(Error { rule: Rule::MessageTooLarge, .. }) => return Outcome::Drop(DropReason::TooLarge),
+            Err(_) => return Outcome::Drop(DropReason::NotSip),
+        },
     };
     match message.start() {
         // What was cut at the end of its headers has lost its body.

@@ -120,10 +120,9 @@ fn the_topmost_via_is_the_first_value() {
             });
             let read = message.top_via();
             let mut values = RequestValues::unread();
-            let nowhere = crate::RequestLine { method: Span::default(), uri: Span::default() };
             message.request_via(&mut values);
-            message.request_values(&nowhere, &mut values);
             assert_eq!(values.via, read.ok(), "{lines:?}");
+            assert_eq!(values.branch, values.via.as_ref().and_then(Via::branch), "{lines:?}");
             let shown = |via: Result<Via<'_>, Error>| via.map(|via| (via.text.to_vec(), via.to_string()));
             let first = first.unwrap_or(Err(Error::new(Rule::Via, 0)));
             assert_eq!(shown(read), shown(first), "{lines:?}");
@@ -427,6 +426,24 @@ fn is_read_plainly(bytes: &[u8]) {
     let rules = [Rule::ContentLength, Rule::ContentLengthTwice, Rule::BodyTooShort];
     let of_lines = message.defect().filter(|defect| !rules.contains(&defect.rule));
     assert_eq!(of_lines, defect, "{}", bytes.escape_ascii());
+}
+
+/// So long that no line ends among 64 bytes, and that a line begins before the last bytes that are looked at by themselves.
+#[test]
+fn long_lines_are_read_as_plainly_as_can_be_wherever_they_stand() {
+    for len in (1..300).step_by(3) {
+        let value = "x".repeat(len);
+        for (first, second) in [(&*value, "y"), ("y", &*value), (&*value, &*value)] {
+            let text = format!(
+                "INVITE sip:bob@192.0.2.4 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1\r\nSubject: {first}\r\nTo: a\r\n\
+                 Call-ID: {second}\r\n\r\n"
+            );
+            for end in text.len() - 2 * len.min(80) - 10..=text.len() {
+                is_read_plainly(&text.as_bytes()[..end]);
+            }
+            is_read_plainly((text + &"\n".repeat(len)).as_bytes());
+        }
+    }
 }
 
 #[test]
