@@ -22,29 +22,12 @@ pub struct Break<'t> {
 /// what is no ASCII, are found in vain: see [`Break::may_end_a_line`].
 #[inline(always)]
 pub fn next_break<S: Set>(text: &[u8], from: u32) -> Option<Break<'_>> {
-    // The first by itself, which nearly always is enough.
-    if let Some(found) = near_break::<S>(text, from)? {
-        return Some(found);
-    }
-    let mut at = from + 64;
+    let mut words = Words::behind(from);
     loop {
-        if let Some(found) = near_break::<S>(text, at)? {
+        if let Some(found) = words.next::<S>(text)?.next() {
             return Some(found);
         }
-        at += 64;
     }
-}
-
-/// The same, if it is among the next 64.
-#[inline(always)]
-fn near_break<S: Set>(text: &[u8], from: u32) -> Option<Option<Break<'_>>> {
-    let seen: &[u8; SEEN] = chunk(text, from)?;
-    let found = S::lows(seen[1..].first_chunk()?);
-    if found != 0 {
-        let place = found.trailing_zeros();
-        return Some(Some(Break { before: from + place, frame: chunk(seen, place)? }));
-    }
-    Some(None)
 }
 
 /// The bytes behind one, 64 at a time: where lines may end is known of all of them before anything else is, so that the look at
