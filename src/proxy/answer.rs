@@ -19,7 +19,7 @@ use super::oc::{self, Offer};
 use super::outcome::{Incoming, Outcome};
 use super::reply::Reply;
 use super::state::Work;
-use super::validate::has_cookie;
+use super::validate::modern_transaction;
 use super::via::{Mark, response_to_source};
 
 /// A request to answer; possibly one that is not sound.
@@ -52,19 +52,17 @@ impl<'m> Asker<'m> {
     /// The same key that a sound request would have; also for one that is not sound, as far as it goes:
     /// its retransmission gets the same To tag.
     pub fn transaction(&self, work: &Work) -> TransactionKey {
-        let transaction = match self.via.and_then(|via| Some((via.branch()?, via.sent_by()))) {
-            Some((branch, sent_by)) if has_cookie(branch) => Transaction::Rfc3261 { branch, sent_by },
-            _ => Transaction::Rfc2543 {
-                via: self.via.map_or_else(|| self.value(HeaderName::Via), |via| via.text),
-                from_tag: NameAddr::parse(self.value(HeaderName::From))
-                    .ok()
-                    .and_then(|from| from.tag())
-                    .unwrap_or_default(),
-                call_id: self.value(HeaderName::CallId),
-                cseq: CSeq::parse(self.value(HeaderName::CSeq)).map_or(0, |cseq| cseq.number),
-                request_uri: self.request_uri(),
-            },
-        };
+        let modern = self.via.as_ref().and_then(|via| modern_transaction(via, via.branch()?));
+        let transaction = modern.unwrap_or_else(|| Transaction::Rfc2543 {
+            via: self.via.map_or_else(|| self.value(HeaderName::Via), |via| via.text),
+            from_tag: NameAddr::parse(self.value(HeaderName::From))
+                .ok()
+                .and_then(|from| from.tag())
+                .unwrap_or_default(),
+            call_id: self.value(HeaderName::CallId),
+            cseq: CSeq::parse(self.value(HeaderName::CSeq)).map_or(0, |cseq| cseq.number),
+            request_uri: self.request_uri(),
+        });
         TransactionKey::new(&work.secret, &transaction)
     }
 

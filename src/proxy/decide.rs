@@ -10,7 +10,7 @@ use crate::net::{Now, Transport};
 use crate::rules::{Action, Attempts, EgressChoice, Mode, RuleId, Set};
 use crate::snapshot::Snapshot;
 use crate::stream::Number;
-use crate::token::{KeyId, LoopMark, ToTag, Transaction, TransactionKey, Verified};
+use crate::token::{KeyId, LoopMark, ToTag, TransactionKey, Verified};
 use crate::transaction::{Handle, Onward};
 
 use super::admit;
@@ -161,28 +161,25 @@ pub(super) fn forward<'s>(
     message.request_via(&mut values);
     let early = early_key(work, &values);
     message.request_values(line, &mut values);
-    let request = Request::of(message, incoming, line, &values, early.map(|(branch, _)| branch))?;
-    let key = early.map_or_else(|| late_key(work, &request), |(_, key)| key);
+    let request = Request::of(message, incoming, line, &values)?;
+    let key = early.unwrap_or_else(|| late_key(work, &request));
     forward_sound(work, search, &request, key, now, out)
 }
 
-/// The branch with the magic cookie, and the key of its transaction, known before anything else is, so that what is remembered of
-/// it is there when it is asked for. That is in vain for what is refused or handed over.
+/// The key of its transaction, known before anything else is, so that what is remembered of it is there when it is asked for. That
+/// is in vain for what is refused or handed over.
 #[inline(always)]
-fn early_key<'m>(work: &Work, values: &RequestValues<'m>) -> Option<(&'m [u8], TransactionKey)> {
-    let (via, branch) = (values.via.as_ref()?, values.branch?);
-    if !validate::has_cookie(branch) {
-        return None;
-    }
-    let key = TransactionKey::new(&work.secret, &Transaction::Rfc3261 { branch, sent_by: via.sent_by() });
+fn early_key(work: &Work, values: &RequestValues<'_>) -> Option<TransactionKey> {
+    let transaction = validate::modern_transaction(values.via.as_ref()?, values.branch?)?;
+    let key = TransactionKey::new(&work.secret, &transaction);
     work.pins.expect(key);
-    Some((branch, key))
+    Some(key)
 }
 
 /// The same of a client from before RFC 3261, where more than the Via tells it.
 #[inline(never)]
 fn late_key(work: &Work, request: &Request<'_>) -> TransactionKey {
-    let key = TransactionKey::new(&work.secret, &request.transaction());
+    let key = TransactionKey::new(&work.secret, &request.old_transaction());
     work.pins.expect(key);
     key
 }

@@ -101,8 +101,6 @@ pub(super) struct Request<'m> {
     pub kind: Method,
     pub uri: &'m Uri<'m>,
     pub via: &'m Via<'m>,
-    /// The topmost Via's branch, if it begins with the magic cookie.
-    branch: Option<&'m [u8]>,
     pub from: &'m NameAddr<'m>,
     pub to: &'m NameAddr<'m>,
     /// Empty where there is none.
@@ -128,14 +126,13 @@ impl<'m> Request<'m> {
     /// Methods and headers that we do not know pass: "An element MUST NOT refuse to proxy a request
     /// because it contains a method or header field it does not know about."
     ///
-    /// `line` is what [`request_line`] gives, `branch` the topmost Via's, if [`has_cookie`].
+    /// `line` is what [`request_line`] gives.
     #[inline(always)]
     pub fn of(
         message: &'m Message<'m>,
         incoming: &'m Incoming<'m>,
         line: &RequestLine,
         values: &'m RequestValues<'m>,
-        branch: Option<&'m [u8]>,
     ) -> Result<Self, Reply> {
         // One after the other: of a tuple of them the compiler would gather all flags before it asks the first.
         let Some(via) = &values.via else { return Err(flaw(message, line, values)) };
@@ -145,8 +142,7 @@ impl<'m> Request<'m> {
         let Some(call_id) = values.call_id else { return Err(flaw(message, line, values)) };
         let Some(cseq) = values.cseq else { return Err(flaw(message, line, values)) };
         let Some(max_forwards) = values.max_forwards else { return Err(flaw(message, line, values)) };
-        let is_empty = branch.is_some_and(|branch| branch.len() == COOKIE.len());
-        if is_empty
+        if is_only_cookie(values)
             || message.has_any_again(&ONCE_AT_MOST)
             || !cseq.has_its_method
             || !may_be_request_uri(uri)
@@ -161,7 +157,6 @@ impl<'m> Request<'m> {
             kind: Method::of(method),
             uri,
             via,
-            branch,
             from_tag: values.from_tag.unwrap_or_default(),
             to_tag: values.to_tag,
             from,
@@ -182,23 +177,32 @@ impl<'m> Request<'m> {
         if self.kind.follows_invite() { b"INVITE" } else { self.method }
     }
 
-    /// What tells its transaction from all others.
-    pub fn transaction(&self) -> Transaction<'m> {
-        match self.branch {
-            Some(branch) => Transaction::Rfc3261 { branch, sent_by: self.via.sent_by() },
-            None => Transaction::Rfc2543 {
-                via: self.via.text,
-                from_tag: self.from_tag,
-                call_id: self.call_id,
-                cseq: self.cseq,
-                request_uri: self.uri.text(),
-            },
+    /// What tells its transaction from all others where [`modern_transaction`] does not.
+    pub fn old_transaction(&self) -> Transaction<'m> {
+        Transaction::Rfc2543 {
+            via: self.via.text,
+            from_tag: self.from_tag,
+            call_id: self.call_id,
+            cseq: self.cseq,
+            request_uri: self.uri.text(),
         }
     }
 }
 
+/// What tells a request's transaction from all others, if the branch of its topmost Via begins with the magic cookie.
 #[inline(always)]
-pub(super) fn has_cookie(branch: &[u8]) -> bool {
+pub(super) fn modern_transaction<'m>(via: &Via<'m>, branch: &'m [u8]) -> Option<Transaction<'m>> {
+    has_cookie(branch).then(|| Transaction::Rfc3261 { branch, sent_by: via.sent_by() })
+}
+
+/// The topmost Via's branch is nothing but the magic cookie.
+#[inline(always)]
+fn is_only_cookie(values: &RequestValues<'_>) -> bool {
+    values.branch.is_some_and(|branch| branch.len() == COOKIE.len() && has_cookie(branch))
+}
+
+#[inline(always)]
+fn has_cookie(branch: &[u8]) -> bool {
     let begins = branch.first_chunk::<{ COOKIE.len() }>();
     begins.is_some_and(|begin| begin == COOKIE || begin.eq_ignore_ascii_case(COOKIE))
 }
@@ -254,7 +258,7 @@ fn first_flaw(message: &Message<'_>, line: &RequestLine, values: &RequestValues<
         return Err(Flaw::Missing(HeaderName::Via).into());
     }
     message.top_via()?;
-    if values.branch.is_some_and(|branch| has_cookie(branch) && branch.len() == COOKIE.len()) {
+    if is_only_cookie(values) {
         return Err(Flaw::EmptyBranch.into());
     }
     if !message.has_each_once(&ONCE) {
