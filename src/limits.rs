@@ -70,6 +70,9 @@ pub const UNDERSTUDY_PINS: usize = 8;
 /// The longest datagram that a shard handles once more while it looks for others.
 pub const REHEARSED_BYTES: usize = 2_048;
 
+/// One that was kept for less, in nanoseconds, is as good as the next one, which would have to wait for its copy.
+pub const REHEARSAL_KEPT_NS: u64 = 1_000_000_000;
+
 /// It does so for a minute at most, in nanoseconds, where no other comes.
 pub const REHEARSED_NS: u64 = 60_000_000_000;
 

@@ -9,7 +9,7 @@ use memchr::memmem;
 
 use super::handler::Handler;
 use super::panics;
-use crate::limits::{MESSAGE_BYTES, REHEARSED_BYTES, REHEARSED_NS};
+use crate::limits::{MESSAGE_BYTES, REHEARSAL_KEPT_NS, REHEARSED_BYTES, REHEARSED_NS};
 use crate::net::Now;
 use crate::proxy::{Came, Incoming, Outcome};
 use crate::snapshot::Snapshot;
@@ -66,6 +66,10 @@ impl<H: Handler> Rehearsal<H> {
         self.wants = false;
         let is_response = incoming.bytes.starts_with(b"SIP/");
         let place = if is_response { &mut self.response } else { &mut self.request };
+        // The message at hand is not to wait for its copy where one of late will do.
+        if place.as_ref().is_some_and(|kept| since.since(kept.since) < REHEARSAL_KEPT_NS) {
+            return;
+        }
         let mut bytes = place.take().map_or_else(|| Vec::with_capacity(REHEARSED_BYTES), |kept| kept.bytes);
         bytes.clear();
         bytes.extend_from_slice(incoming.bytes);

@@ -218,6 +218,7 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
             self.open_and_close(io);
         }
         self.started = true;
+        // They make room for messages of this batch.
         if self.parking.deadline().is_some_and(|by| now >= by) {
             let due = self.parking.take_due(now);
             self.unpark(io, due);
@@ -225,13 +226,6 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
         if self.waiting.deadline().is_some_and(|by| now >= by) {
             self.end_waiting(io);
         }
-        if now >= self.look_at_streams && !self.streams.is_empty() {
-            self.end_overdue_streams(io);
-        }
-        if self.tries_again().is_some_and(|at| now >= at) {
-            self.try_again(io);
-        }
-        self.read_post(io);
     }
 
     fn on_event(&mut self, io: &mut I, event: Event<'_>) {
@@ -252,6 +246,7 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
     }
 
     fn end(&mut self, io: &mut I) -> Next {
+        self.look_after_others(io);
         self.send_due(io, limits::DUE_PER_BATCH);
         self.look_at_filters(io);
         self.copy_tally();
@@ -282,6 +277,18 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
 }
 
 impl<S, H: Handler> Worker<S, H> {
+    /// What other shards have sent, and what there is to do for connections: behind a batch's messages, which would wait for it.
+    fn look_after_others<I: Io<Source = S>>(&mut self, io: &mut I) {
+        let now = self.now;
+        if now >= self.look_at_streams && !self.streams.is_empty() {
+            self.end_overdue_streams(io);
+        }
+        if self.tries_again().is_some_and(|at| now >= at) {
+            self.try_again(io);
+        }
+        self.read_post(io);
+    }
+
     fn take_over<I: Io<Source = S>>(&mut self, io: &mut I, newest: Arc<Publication<S>>) {
         let old = std::mem::replace(&mut self.current, newest);
         if !Arc::ptr_eq(&old.snapshot.plan, &self.current.snapshot.plan) {

@@ -48,8 +48,12 @@ fn where_many_come_and_where_they_are_long_none_is_kept() {
     bench.batch(&[b"INVITE 1", b"INVITE 2"]);
     assert_eq!(bench.idle(1), [b"INVITE 1".to_vec()]);
     let long = [&b"INVITE "[..], &[b'x'; limits::REHEARSED_BYTES]].concat();
+    bench.now = bench.now.plus_ns(limits::REHEARSAL_KEPT_NS - 1);
     bench.batch(&[&long, b"INVITE 3"]);
-    assert_eq!(bench.idle(2), [b"INVITE 3".to_vec()]);
+    assert_eq!(bench.idle(2), [b"INVITE 1".to_vec()], "it is not old yet");
+    bench.now = bench.now.plus_ns(1);
+    bench.batch(&[&long, b"INVITE 4"]);
+    assert_eq!(bench.idle(2), [b"INVITE 4".to_vec()]);
     let mut sleeps = Bench::new();
     sleeps.batch(&[INVITE]);
     assert!(sleeps.idle(4).is_empty(), "it does not look for messages");
