@@ -4,7 +4,7 @@ use memchr::memmem::Finder;
 use sip_parser::{HeaderLine, HeaderName, Via};
 
 use crate::snapshot::Snapshot;
-use crate::token::{BRANCH_LEN, Branch, Input, Inputs, LOOP_MARK_LEN, LoopMark, TransactionSecret};
+use crate::token::{BRANCH_LEN, Branch, Input, Inputs, LOOP_MARK_LEN, LoopMark, Parties, TransactionSecret};
 
 use super::validate::Request;
 
@@ -39,16 +39,16 @@ pub(super) struct Inputted {
 /// inputs".
 #[inline(always)]
 pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &Request<'_>) -> Inputted {
+    let matcher = &snapshot.plan.matcher;
     let has_routes = request.message.first(HeaderName::Route).is_some();
-    if has_routes || !snapshot.plan.matcher.headers_read().is_empty() {
+    if has_routes || matcher.reads_parties() || !matcher.headers_read().is_empty() {
         return with_lines(secret, snapshot, request);
     }
-    // Nothing is added, so that no running hash has to be kept.
-    let inputs = Inputs::new(secret, &input(snapshot, request), std::iter::empty());
-    Inputted { transaction: inputs.hash(), mark: inputs.mark(), has_headers: false }
+    let hash = input(snapshot, request).hash(secret);
+    Inputted { transaction: hash, mark: LoopMark::of(hash), has_headers: false }
 }
 
-/// What every request has.
+/// What every decision depends on.
 #[inline(always)]
 fn input<'m>(snapshot: &Snapshot, request: &Request<'m>) -> Input<'m> {
     Input {
@@ -57,19 +57,21 @@ fn input<'m>(snapshot: &Snapshot, request: &Request<'m>) -> Input<'m> {
         cseq: request.cseq,
         method: request.method_of_rules(),
         request_uri: request.uri.text(),
-        from: request.from.uri.text(),
-        from_tag: request.from_tag,
-        to: request.to.uri.text(),
         call_id: request.call_id,
     }
 }
 
-/// The same with the lines that matter, where there may be any.
+/// The same with who calls whom and the lines that matter, where one of them may.
 #[inline(never)]
 fn with_lines(secret: &TransactionSecret, snapshot: &Snapshot, request: &Request<'_>) -> Inputted {
     let message = request.message;
     let routes = message.all(HeaderName::Route).map(|line| message.text(line.value));
-    let mut inputs = Inputs::new(secret, &input(snapshot, request), routes);
+    // A token of ours in Route is for one caller's tag.
+    let mut parties = Parties { from_tag: request.from_tag, ..Parties::default() };
+    if snapshot.plan.matcher.reads_parties() {
+        (parties.from, parties.to) = (request.from.uri.text(), request.to.uri.text());
+    }
+    let mut inputs = Inputs::new(secret, &input(snapshot, request), &parties, routes);
     let (transaction, added) = (inputs.hash(), inputs.added());
     for header in snapshot.plan.matcher.headers_read() {
         let mut lines = message.named_as(header.known, header.name.as_bytes()).peekable();
@@ -77,7 +79,7 @@ fn with_lines(secret: &TransactionSecret, snapshot: &Snapshot, request: &Request
             inputs.add(lines.map(|line| message.text(line.value)));
         }
     }
-    Inputted { transaction, mark: inputs.mark(), has_headers: inputs.added() > added }
+    Inputted { transaction, mark: LoopMark::of(inputs.hash()), has_headers: inputs.added() > added }
 }
 
 /// Whether one of our Vias in the request holds the mark of these very inputs.

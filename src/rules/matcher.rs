@@ -15,12 +15,12 @@ use std::net::IpAddr;
 use sip_parser::HeaderName;
 
 use super::automaton::Scanned;
-use super::captures::{Captured, Room};
+use super::captures::{Captured, Room, User};
 use super::checks::{Checks, Collector, Numbers};
 use super::patterns::Patterns;
 use super::seen::Seen;
 use super::tree::Tree;
-use super::{Rule, RuleId, Set};
+use super::{Rule, RuleId, Set, When};
 use crate::net::{SectionId, Transport};
 
 /// What the conditions look at; borrowed from the request.
@@ -134,6 +134,7 @@ pub struct Matcher {
     checks: Checks,
     tree: Tree,
     users_read: [bool; 3],
+    reads_parties: bool,
 }
 
 /// Per-shard working memory of the matcher; never shared between threads.
@@ -172,7 +173,8 @@ impl Matcher {
         let tree = Tree::new(of_rules, &checks, &numbers);
         let [ruri, from, to] = [0, 1, 2].map(|field| !numbers.patterns[field].is_empty());
         let users_read = [ruri || !numbers.prefixes.is_empty(), from, to];
-        Ok(Self { numbers, checks, tree, users_read })
+        let reads_parties = rules.iter().any(reads_parties);
+        Ok(Self { numbers, checks, tree, users_read, reads_parties })
     }
 
     /// In how many places of its tree rules hang, all together.
@@ -218,8 +220,26 @@ impl Matcher {
         self.users_read
     }
 
+    /// Any rule reads or shows something of From or To.
+    pub fn reads_parties(&self) -> bool {
+        self.reads_parties
+    }
+
     /// The headers that any rule reads: what the loop mark has to cover (RFC 5393 §4.2.2).
     pub fn headers_read(&self) -> &[Header] {
         &self.numbers.headers
     }
+}
+
+fn reads_parties(rule: &Rule) -> bool {
+    let shows = |set: &Set| set.shows(User::From) || set.shows(User::To);
+    asks_for_parties(&rule.when) || rule.set.as_deref().is_some_and(shows)
+}
+
+fn asks_for_parties(when: &When) -> bool {
+    let hosts = [&when.from_host, &when.to_host];
+    let users = [&when.from_user, &when.to_user];
+    hosts.iter().any(|hosts| !hosts.is_empty())
+        || users.iter().any(|user| user.is_some())
+        || when.not.as_deref().is_some_and(asks_for_parties)
 }

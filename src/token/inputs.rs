@@ -23,22 +23,64 @@ pub struct Input<'a> {
     pub method: &'a [u8],
     /// Request-URI, as received.
     pub request_uri: &'a [u8],
+    /// Call-ID.
+    pub call_id: &'a [u8],
+}
+
+/// From and To of a request, where decisions depend on them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parties<'a> {
     /// The URI in From, as received.
     pub from: &'a [u8],
     /// From tag; empty where there is none.
     pub from_tag: &'a [u8],
     /// The URI in To, as received.
     pub to: &'a [u8],
-    /// Call-ID.
-    pub call_id: &'a [u8],
+}
+
+impl Input<'_> {
+    /// The hash of a request of which a decision depends on nothing else. Keyed as [`Inputs`], and never the same as one of theirs.
+    #[inline(always)]
+    pub fn hash(&self, secret: &TransactionSecret) -> u128 {
+        let Some(short) = up_to_nine(self.method) else { return self.hash_with_method(secret) };
+        self.hash_parts(secret, [self.request_uri, self.call_id], short)
+    }
+
+    /// The same where the method is a part.
+    #[cold]
+    #[inline(never)]
+    fn hash_with_method(&self, secret: &TransactionSecret) -> u128 {
+        self.hash_parts(secret, [self.request_uri, self.call_id, self.method], Default::default())
+    }
+
+    #[inline(always)]
+    fn hash_parts<const PARTS: usize>(
+        &self,
+        secret: &TransactionSecret,
+        parts: [&[u8]; PARTS],
+        short: (u64, u8),
+    ) -> u128 {
+        let last = Last::new(Form::Input, short, self.cseq).with(0);
+        u128::from_be_bytes(secret.prf().of(self.blocks(&Parties::default()), parts, last))
+    }
+
+    /// The lengths of all texts, and the numbers but CSeq's.
+    #[inline(always)]
+    fn blocks(&self, parties: &Parties<'_>) -> [Block; 2] {
+        let Self { source, ingress, method, request_uri, call_id, .. } = *self;
+        let Parties { from, from_tag, to } = *parties;
+        let [a, b, c, d, e] = [request_uri, from, from_tag, to, call_id].map(len);
+        let lengths = [four([a, b, c, d]), four([e, len(method), 0, 0]) | u64::from(ingress) << 32];
+        [block_of(lengths), address_bits(source).to_be_bytes()]
+    }
 }
 
 /// A running hash over everything that a decision depends on. Keyed, so that nobody can write a mark that
 /// stands for a request of somebody else, nor make two requests look like one.
 ///
-/// What is hashed is the lengths of the [`Input`]'s texts and its numbers, its texts but the method; then each text that is
-/// added and its length; in the last block the method and how many these are. A method that does not fit there is
-/// added as the first of them, which its length tells. So no two lists of inputs give the same blocks.
+/// What is hashed is the lengths of the [`Input`]'s texts and its numbers, its texts but the method, those of [`Parties`] among
+/// them; then each text that is added and its length; in the last block the method and how many these are. A method that does
+/// not fit there is added as the first of them, which its length tells. So no two lists of inputs give the same blocks.
 #[derive(Clone)]
 pub struct Inputs<'s> {
     prf: &'s Prf,
@@ -50,19 +92,18 @@ pub struct Inputs<'s> {
 
 impl<'s> Inputs<'s> {
     /// Begins with what every request has, and the first texts that are added.
-    #[inline(always)]
     pub fn new<'t>(
         secret: &'s TransactionSecret,
         input: &Input<'t>,
+        parties: &Parties<'t>,
         first: impl Iterator<Item = &'t [u8]> + Clone,
     ) -> Self {
-        let Input { source, ingress, cseq, method, request_uri, from, from_tag, to, call_id } = *input;
+        let Input { cseq, method, request_uri, call_id, .. } = *input;
+        let Parties { from, from_tag, to } = *parties;
         let texts = [request_uri, from, from_tag, to, call_id];
-        let [a, b, c, d, e] = texts.map(len);
-        let lengths = [four([a, b, c, d]), four([e, len(method), 0, 0]) | u64::from(ingress) << 32];
-        let blocks = [block_of(lengths), address_bits(source).to_be_bytes()];
         let (prf, short) = (secret.prf(), up_to_nine(method));
-        let last = Last::new(short.unwrap_or_default(), cseq);
+        let last = Last::new(Form::Inputs, short.unwrap_or_default(), cseq);
+        let blocks = input.blocks(parties);
         match short {
             Some(_) => Self::begin(prf, blocks, texts, last, first),
             None => {
@@ -73,7 +114,6 @@ impl<'s> Inputs<'s> {
         }
     }
 
-    #[inline(always)]
     fn begin<'t>(
         prf: &'s Prf,
         blocks: [Block; 2],
@@ -101,11 +141,6 @@ impl<'s> Inputs<'s> {
     /// The hash of all inputs so far.
     pub fn hash(&self) -> u128 {
         self.hash
-    }
-
-    /// The same as it is written.
-    pub fn mark(&self) -> LoopMark {
-        LoopMark(self.hash as u64)
     }
 
     /// How many texts were added.
@@ -149,9 +184,8 @@ struct Last([u64; 2]);
 
 impl Last {
     #[inline(always)]
-    fn new((eight, ninth): (u64, u8), cseq: u32) -> Self {
-        let form = Form::Inputs as u64;
-        Self([form | eight << 8, eight >> 56 | u64::from(ninth) << 8 | u64::from(cseq) << 32])
+    fn new(form: Form, (eight, ninth): (u64, u8), cseq: u32) -> Self {
+        Self([form as u64 | eight << 8, eight >> 56 | u64::from(ninth) << 8 | u64::from(cseq) << 32])
     }
 
     #[inline(always)]
@@ -189,6 +223,11 @@ fn up_to_nine(text: &[u8]) -> Option<(u64, u8)> {
 pub struct LoopMark(pub u64);
 
 impl LoopMark {
+    /// Of the hash of all inputs.
+    pub const fn of(hash: u128) -> Self {
+        Self(hash as u64)
+    }
+
     /// As a part, which is longer than the mark.
     #[inline]
     pub fn part(self) -> Part {
@@ -213,15 +252,46 @@ mod tests {
         cseq: 1,
         method: b"INVITE",
         request_uri: b"sip:bob@192.0.2.9",
-        from: b"sip:anna@192.0.2.1",
-        from_tag: b"t",
-        to: b"sip:bob@192.0.2.9",
         call_id: b"call-id",
     };
 
-    fn hash(secret: &[u8; 16], input: &Input<'_>, added: &[&str]) -> u128 {
-        let secret = Keys::from_secret(secret).transaction_secret();
-        let mut inputs = Inputs::new(&secret, input, std::iter::empty());
+    const PARTIES: Parties<'static> =
+        Parties { from: b"sip:anna@192.0.2.1", from_tag: b"t", to: b"sip:bob@192.0.2.9" };
+
+    /// That input and others that differ from it in one thing, or shift something from one to the next.
+    fn others() -> Vec<Input<'static>> {
+        let methods: [&[u8]; 8] = [
+            b"BYE",
+            b"INVITF",
+            b"JNVITE",
+            b"INVITE\0",
+            b"SUBSCRIBE",
+            b"SUBSCRIBF",
+            b"SUBSCRIBER",
+            b"SUBSCRIBES",
+        ];
+        let sources = ["192.0.2.2", "2001:db8::1"].map(|source| source.parse().unwrap());
+        let of_source = sources.into_iter().map(|source| Input { source, ..INPUT });
+        let of_method = methods.into_iter().map(|method| Input { method, ..INPUT });
+        let of_others = [
+            INPUT,
+            Input { ingress: 8, ..INPUT },
+            Input { cseq: 2, ..INPUT },
+            Input { cseq: 1 << 31, ..INPUT },
+            Input { request_uri: b"sip:bob@192.0.2.8", ..INPUT },
+            Input { request_uri: b"sip:bob@192.0.2.9call-id", call_id: b"", ..INPUT },
+            Input { call_id: b"call-ie", ..INPUT },
+            Input { call_id: b"call-idSUBSCRIBER", method: b"", ..INPUT },
+        ];
+        of_others.into_iter().chain(of_source).chain(of_method).collect()
+    }
+
+    fn secret() -> TransactionSecret {
+        Keys::from_secret(&[7; 16]).transaction_secret()
+    }
+
+    fn hash(secret: &TransactionSecret, input: &Input<'_>, parties: &Parties<'_>, added: &[&str]) -> u128 {
+        let mut inputs = Inputs::new(secret, input, parties, std::iter::empty());
         let (first, second) = added.split_at(added.len() / 2);
         inputs.add(first.iter().map(|text| text.as_bytes()));
         inputs.add(second.iter().map(|text| text.as_bytes()));
@@ -229,38 +299,26 @@ mod tests {
     }
 
     fn of(input: &Input<'_>, added: &[&str]) -> u128 {
-        hash(&[7; 16], input, added)
+        hash(&secret(), input, &PARTIES, added)
     }
 
-    /// All are told apart; again, each is what it was.
+    fn between(parties: Parties<'_>) -> u128 {
+        hash(&secret(), &INPUT, &parties, &[])
+    }
+
+    /// All are told apart, with parties and without; again, each is what it was.
     #[test]
     fn every_input_counts_and_keeps_its_place() {
-        let other: IpAddr = "192.0.2.2".parse().unwrap();
-        let hashes = [
-            of(&INPUT, &[]),
-            of(&Input { source: other, ..INPUT }, &[]),
-            of(&Input { source: "2001:db8::1".parse().unwrap(), ..INPUT }, &[]),
-            of(&Input { ingress: 8, ..INPUT }, &[]),
-            of(&Input { cseq: 2, ..INPUT }, &[]),
-            of(&Input { cseq: 1 << 31, ..INPUT }, &[]),
-            of(&Input { method: b"BYE", ..INPUT }, &[]),
-            of(&Input { method: b"INVITF", ..INPUT }, &[]),
-            of(&Input { method: b"JNVITE", ..INPUT }, &[]),
-            of(&Input { method: b"INVITE\0", ..INPUT }, &[]),
-            of(&Input { method: b"SUBSCRIBE", ..INPUT }, &[]),
-            of(&Input { method: b"SUBSCRIBF", ..INPUT }, &[]),
-            of(&Input { method: b"SUBSCRIBER", ..INPUT }, &[]),
-            of(&Input { method: b"SUBSCRIBES", ..INPUT }, &[]),
+        let mut hashes = vec![
             of(&Input { method: b"", ..INPUT }, &["SUBSCRIBER"]),
-            of(&Input { request_uri: b"sip:bob@192.0.2.8", ..INPUT }, &[]),
-            of(&Input { from: b"sip:anna@192.0.2.2", ..INPUT }, &[]),
-            of(&Input { from_tag: b"", ..INPUT }, &[]),
-            of(&Input { from_tag: b"u", ..INPUT }, &[]),
-            of(&Input { to: b"sip:bob@192.0.2.8", ..INPUT }, &[]),
-            of(&Input { call_id: b"call-ie", ..INPUT }, &[]),
-            of(&Input { from: INPUT.to, to: INPUT.from, ..INPUT }, &[]),
-            of(&Input { from: b"sip:anna@192.0.2.1t", from_tag: b"", ..INPUT }, &[]),
-            of(&Input { to: b"sip:bob@192.0.2.9call-id", call_id: b"", ..INPUT }, &[]),
+            between(Parties { from: b"sip:anna@192.0.2.2", ..PARTIES }),
+            between(Parties { from_tag: b"", ..PARTIES }),
+            between(Parties { from_tag: b"u", ..PARTIES }),
+            between(Parties { to: b"sip:bob@192.0.2.8", ..PARTIES }),
+            between(Parties { from: PARTIES.to, to: PARTIES.from, ..PARTIES }),
+            between(Parties { from: b"sip:anna@192.0.2.1t", from_tag: b"", ..PARTIES }),
+            between(Parties { to: b"sip:bob@192.0.2.9call-id", ..PARTIES }),
+            between(Parties::default()),
             of(&INPUT, &[""]),
             of(&INPUT, &["", ""]),
             of(&INPUT, &["<sip:a>"]),
@@ -269,11 +327,14 @@ mod tests {
             of(&INPUT, &["<sip:a><sip:b>"]),
             of(&INPUT, &["<sip:a><", "sip:b>"]),
         ];
+        let all = || others().into_iter().flat_map(|input| [input.hash(&secret()), of(&input, &[])]);
+        hashes.extend(all());
         let different: std::collections::HashSet<_> = hashes.iter().collect();
         assert_eq!(different.len(), hashes.len());
-        assert_eq!(of(&INPUT, &[]), hashes[0]);
+        assert!(all().eq(hashes[hashes.len() - 2 * others().len()..].iter().copied()));
         let mapped = Input { source: "::ffff:192.0.2.1".parse().unwrap(), ..INPUT };
-        assert_eq!(of(&mapped, &[]), hashes[0]);
+        assert_eq!(of(&mapped, &[]), of(&INPUT, &[]));
+        assert_eq!(mapped.hash(&secret()), INPUT.hash(&secret()));
     }
 
     #[test]
@@ -299,17 +360,19 @@ mod tests {
     /// At once or one after the other, also where the method is one of them, and where offsets are not ready for all.
     #[test]
     fn texts_may_be_given_with_what_every_request_has() {
-        let secret = Keys::from_secret(&[7; 16]).transaction_secret();
+        let secret = secret();
         let long = Input { method: b"SUBSCRIBER", ..INPUT };
         for (input, count, with_method) in [(&INPUT, 2, 2), (&long, 2, 3), (&INPUT, 90, 90)] {
             let texts = vec!["<sip:a>"; count];
-            let at_once = Inputs::new(&secret, input, texts.iter().map(|text| text.as_bytes()));
+            let at_once = Inputs::new(&secret, input, &PARTIES, texts.iter().map(|text| text.as_bytes()));
             assert_eq!((at_once.hash(), at_once.added()), (of(input, &texts), with_method));
         }
     }
 
     #[test]
     fn a_mark_depends_on_the_key() {
-        assert_ne!(of(&INPUT, &[]) as u64, hash(&[8; 16], &INPUT, &[]) as u64);
+        let other = Keys::from_secret(&[8; 16]).transaction_secret();
+        assert_ne!(LoopMark::of(of(&INPUT, &[])), LoopMark::of(hash(&other, &INPUT, &PARTIES, &[])));
+        assert_ne!(LoopMark::of(INPUT.hash(&secret())), LoopMark::of(INPUT.hash(&other)));
     }
 }

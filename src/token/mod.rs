@@ -35,7 +35,7 @@ pub use base32::{PART_LEN, Part, encode as base32_texts};
 pub use branch::{BRANCH_LEN, Branch, COOKIE, Claim};
 pub use file::{KeyFileError, Loaded};
 pub use flow::{FLOW_TOKEN_LEN, Flow, Path};
-pub use inputs::{Input, Inputs, LOOP_MARK_LEN, LoopMark};
+pub use inputs::{Input, Inputs, LOOP_MARK_LEN, LoopMark, Parties};
 pub use keys::{KeyId, KeyLineError, Keys, MAC_BYTES, RETIRED_VERIFIES};
 pub use onward::parts_onward;
 pub use ping::{PING_BRANCH_LEN, PingBranch};

@@ -60,6 +60,7 @@ pub(super) enum Form {
     Rfc3261 = 1,
     Rfc2543 = 2,
     Inputs = 3,
+    Input = 4,
 }
 
 impl Form {

@@ -201,6 +201,23 @@ fn a_request_that_comes_back_as_it_was_sent_has_looped() {
 }
 
 #[test]
+fn what_a_template_shows_of_from_and_to_counts_as_read() {
+    let reads = |set: &str| {
+        // No other rule reads any of it.
+        let world = world("ruri_user = '^(b)'", set);
+        world.snapshot.plan.matcher.reads_parties()
+    };
+    assert!(!reads("ruri_user = \"1\", header = { X-Is = \"$1${ruri_user}\" }"));
+    for set in [
+        "ruri_user = \"1${from_user}\"",
+        "header = { X-Is = \"${to_user}\" }",
+        "diversion = { user = \"${to_user}\" }",
+    ] {
+        assert!(reads(set), "{set}");
+    }
+}
+
+#[test]
 fn headers_that_come_out_empty_are_not_written() {
     let mut world = world(
         "ruri_user = '^(a)?(.*)$'",

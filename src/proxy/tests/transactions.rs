@@ -1,7 +1,7 @@
 //! RFC 3261 §16.11: one transaction goes one way, whatever changes meanwhile.
 
 use super::forwarding::{INVITE, invite_with};
-use super::world::{Became, World, builder, fib, header, headers, response};
+use super::world::{Became, CONFIGURATION, World, builder, fib, header, headers, response};
 use crate::drop_reason::DropReason;
 use crate::egress::{NoEgress, Reason};
 use crate::fib::spec::{Route, Rule, TABLE_MAIN};
@@ -182,6 +182,68 @@ fn a_pin_lets_no_other_request_past_the_rules() {
     let cancel = cancel_of(&allowed);
     world.forwarded("public", "192.0.2.50:5060", &cancel, "private", "10.0.0.100:5060");
     assert_eq!(world.tally().pin_hits, 1);
+}
+
+/// The usual host, where no rule reads a header; with one for `when`.
+fn ruled(when: &str) -> World {
+    let rule = format!(
+        "[[route]]\nname = \"first\"\nwhen = {{ {when} }}\nto = \"sip:10.0.0.100:5060\"\nmode = \"stateless\"\n\n[[route]]\nname = \"unwanted\""
+    );
+    let others = CONFIGURATION.replacen("header = { X-Trunk = \"^gold$\" }", "ruri_user = \"^gold$\"", 1);
+    World::of(&others.replacen("[[route]]\nname = \"unwanted\"", &rule, 1), fib())
+}
+
+#[test]
+fn where_no_rule_reads_from_and_to_a_pin_is_for_whoever_calls() {
+    let mut world = ruled("ruri_user = '^nobody$'");
+    assert!(!world.snapshot.plan.matcher.reads_parties());
+    for method in ["INVITE", "SUBSCRIBE", "REPRIMANDS"] {
+        let sent = &INVITE.replace("INVITE", method).replace("74bf9", &format!("of-{}", method.len()));
+        let before = world.tally().pin_hits;
+        world.forwarded("private", ALICE, sent, "public", BOB);
+        let others = [
+            ("sip:bob@192.0.2.9 ", "sip:rob@192.0.2.9 "),
+            ("CSeq: 1 ", "CSeq: 2 "),
+            ("Call-ID: ", "Call-ID: x"),
+            (method, "REPRIMANDED"),
+        ];
+        for (good, bad) in others {
+            let other = sent.replace(good, bad);
+            assert_ne!(&other, sent);
+            world.forwarded("private", ALICE, &other, "public", BOB);
+        }
+        world.forwarded("private", "10.0.0.51:5060", sent, "public", BOB);
+        assert_eq!(world.tally().pin_hits, before, "{method}");
+        world.forwarded("private", ALICE, sent, "public", BOB);
+        let other_caller = sent.replacen("From: Alice <sip:alice@", "From: Alice <sip:carol@", 1);
+        assert_ne!(&other_caller, sent);
+        world.forwarded("private", ALICE, &other_caller, "public", BOB);
+        assert_eq!(world.tally().pin_hits, before + 2, "{method}");
+    }
+}
+
+#[test]
+fn where_a_rule_reads_from_or_to_a_pin_is_for_them() {
+    let conditions = [
+        "from_user = '^alice$'",
+        "to_user = '^bob$'",
+        "from_host = [\"10.0.0.50\"]",
+        "to_host = [\"192.0.2.9\"]",
+        "not = { from_user = '^carol$' }, ruri_user = '^bob$'",
+        "not = { not = { to_host = [\"192.0.2.9\"] } }",
+    ];
+    for when in conditions {
+        let mut world = ruled(when);
+        assert!(world.snapshot.plan.matcher.reads_parties(), "{when}");
+        world.forwarded("private", ALICE, INVITE, "private", "10.0.0.100:5060");
+        let other = INVITE.lines().map(|line| match line.split_once(": ") {
+            Some((name @ ("From" | "To"), _)) => format!("{name}: <sip:carol@example.org>;tag=x\n"),
+            _ => format!("{line}\n"),
+        });
+        let other: String = other.collect();
+        world.forwarded("private", ALICE, &other.replacen(">;tag=x\nCall", ">\nCall", 1), "public", BOB);
+        assert_eq!(world.tally().pin_hits, 0, "{when}");
+    }
 }
 
 #[test]
