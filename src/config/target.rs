@@ -1,6 +1,6 @@
 //! `to`: where a rule sends a request.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use sip_parser::{Host, Scheme, Uri};
 use strsim::levenshtein;
@@ -17,6 +17,12 @@ use crate::tls::PeerName;
 /// Why nothing is sent to where a WebSocket would have to be opened.
 pub(super) const OPENS_NO_WEBSOCKET: &str = "browsers open theirs, and requests that name one by its Record-Route or Path \
     go down it: write \"request-uri\" for those, or a next hop over another transport";
+
+/// Where the request itself says.
+const REQUEST_URI: &str = "request-uri";
+
+/// Letters in which what was meant for it differs at most.
+const SLIPS: usize = 3;
 
 /// The parameter that says how a next hop is reached.
 const TRANSPORT: &str = "transport";
@@ -56,7 +62,7 @@ pub(super) fn read(entry: &Entry<'_>, groups: &Groups, findings: &mut Findings) 
 fn one(entry: &Entry<'_>, groups: &Groups, findings: &mut Findings) -> Option<Target> {
     let text = entry.text(findings)?;
     match text.text {
-        "request-uri" => Some(Target::RequestUri),
+        REQUEST_URI => Some(Target::RequestUri),
         "location" => {
             findings.error(
                 text.span,
@@ -85,14 +91,8 @@ pub(super) fn next_hop(text: &Text<'_>, findings: &mut Findings) -> Option<Targe
     let uri = match Uri::parse(text.text.as_bytes()) {
         Ok(uri) => uri,
         Err(error) => {
-            let at = text.span.start + 1 + error.at as usize;
-            findings.error(
-                text.span.clone(),
-                format!("«{}» is not a SIP URI: {}", text.text, error.rule.reason()),
-                format!(
-                    "byte {at} of the file; write sip:ADDRESS:PORT (IPv6 in brackets), or \"request-uri\""
-                ),
-            );
+            let message = format!("«{}» is not a SIP URI: {}", text.text, error.rule.reason());
+            findings.error(text.span.clone(), message, meant(text.text, error.at as usize));
             return None;
         }
     };
@@ -121,6 +121,30 @@ pub(super) fn next_hop(text: &Text<'_>, findings: &mut Findings) -> Option<Targe
     let ip = canonical(host.ip()?);
     literal(ip, text, findings)?;
     Some(Target::Address { uri: written, transport, ip, port: uri.port() })
+}
+
+/// What somebody may have meant who wrote this, which is no URI from that byte on.
+fn meant(text: &str, at: usize) -> String {
+    match levenshtein(&text.to_ascii_lowercase(), REQUEST_URI) {
+        0 => return "a gateway is one next hop: write sip:ADDRESS:PORT".to_owned(),
+        1..=SLIPS => return format!("did you mean \"{REQUEST_URI}\"?"),
+        _ => {}
+    }
+    let bare = match text.parse::<Ipv6Addr>() {
+        Ok(address) => format!("sip:[{address}]"),
+        Err(_) => format!("sip:{text}"),
+    };
+    // A word may be anything.
+    let is_host =
+        text.contains(['.', ':']) && Uri::parse(bare.as_bytes()).is_ok_and(|uri| uri.host().is_some());
+    if is_host {
+        return format!("did you mean \"{bare}\"?");
+    }
+    let wrong = match text.get(at..) {
+        Some(rest) if at > 0 && !rest.is_empty() => format!(", and look at «{rest}»"),
+        _ => String::new(),
+    };
+    format!("write sip:ADDRESS:PORT (IPv6 in brackets), or \"{REQUEST_URI}\"{wrong}")
 }
 
 fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<Option<Transport>> {

@@ -389,7 +389,19 @@ fn mistakes_in_routes() {
     let nine: Vec<String> = (1..=9).map(|n| format!("\"sip:10.0.0.{n}\"")).collect();
     expect(&route(&format!("to = [{}]", nine.join(", "))), (2, 6), "`to` has 9 entries, 8 at most", "");
     expect(&route("to = \"location\""), (2, 6), "not available in this version", "");
-    expect(&route("to = \"10.0.0.9\""), (2, 6), "not a SIP URI", "sip:ADDRESS:PORT");
+    for (written, hint) in [
+        ("10.0.0.9", "did you mean \"sip:10.0.0.9\"?"),
+        ("10.0.0.9:5070", "did you mean \"sip:10.0.0.9:5070\"?"),
+        ("2001:db8::9", "did you mean \"sip:[2001:db8::9]\"?"),
+        ("gw.example.net", "did you mean \"sip:gw.example.net\"?"),
+        ("requesturi", "did you mean \"request-uri\"?"),
+        ("Request-Uri ", "did you mean \"request-uri\"?"),
+        ("carriers", "write sip:ADDRESS:PORT (IPv6 in brackets), or \"request-uri\""),
+        ("sip:10.0.0.9:port", "or \"request-uri\", and look at «"),
+        ("", "write sip:ADDRESS:PORT"),
+    ] {
+        expect(&route(&format!("to = \"{written}\"")), (2, 6), "not a SIP URI", hint);
+    }
     for slip in ["tranport=tcp", "Transpot=tcp", "transports"] {
         let message = format!("«{}» says nothing of a next hop", slip.trim_end_matches("=tcp"));
         expect(
@@ -883,7 +895,7 @@ fn mistakes_in_groups() {
     let one = "{ to = \"sip:10.0.0.9\" }";
     expect(&gateways(""), (3, 12), "a group needs a gateway", "sip:ADDRESS:PORT");
     expect(&gateways("{ weight = 1 }"), (3, 13), "lacks the key `to`", "sip:ADDRESS:PORT");
-    expect(&gateways("{ to = \"request-uri\" }"), (3, 20), "not a SIP URI", "");
+    expect(&gateways("{ to = \"request-uri\" }"), (3, 20), "not a SIP URI", "a gateway is one next hop");
     expect(&gateways("{ to = \"sip:224.0.0.1\" }"), (3, 20), "no address to send a request to", "");
     expect(&group("gateways = \"sip:10.0.0.9\""), (3, 12), "must be a list of tables", "[{ to =");
     expect(&gateways("{ to = \"sip:10.0.0.9\", wait = 1 }"), (3, 36), "unknown key `wait`", "");
