@@ -231,7 +231,7 @@ fn gateway(mut section: Section<'_>, names: &Names, findings: &mut Findings) -> 
     let to = section
         .need("to", r#""sip:ADDRESS:PORT", or a host's name instead of the address"#, findings)
         .and_then(|e| e.text(findings));
-    let mut to = to.and_then(|text| target::next_hop(&text, findings));
+    let mut to = to.and_then(|text| target::next_hop(&text, target::Of::Gateway, findings));
     let mut number = |key, findings: &mut Findings| -> u16 {
         let read = section.take(key).and_then(|e| e.number(0..65_536, findings));
         read.and_then(|number| number.try_into().ok()).unwrap_or(1)

@@ -21,7 +21,7 @@ pub(super) const OPENS_NO_WEBSOCKET: &str = "browsers open theirs, and requests 
 /// Where the request itself says.
 const REQUEST_URI: &str = "request-uri";
 
-/// Letters in which what was meant for it differs at most.
+/// So many letters added, left out or changed are a slip.
 const SLIPS: usize = 3;
 
 /// The parameter that says how a next hop is reached.
@@ -81,18 +81,27 @@ fn one(entry: &Entry<'_>, groups: &Groups, findings: &mut Findings) -> Option<Ta
                 let id = groups.find(&text, name, findings)?;
                 Some(Target::Group { id, name: name.into() })
             }
-            None => next_hop(&text, findings),
+            None => next_hop(&text, Of::Route, findings),
         },
     }
 }
 
+/// Whose next hop it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// `to` of a route, which may say `"request-uri"` instead.
+    Route,
+    /// `to` of a gateway.
+    Gateway,
+}
+
 /// An address or a name to send to.
-pub(super) fn next_hop(text: &Text<'_>, findings: &mut Findings) -> Option<Target> {
+pub(super) fn next_hop(text: &Text<'_>, of: Of, findings: &mut Findings) -> Option<Target> {
     let uri = match Uri::parse(text.text.as_bytes()) {
         Ok(uri) => uri,
         Err(error) => {
             let message = format!("«{}» is not a SIP URI: {}", text.text, error.rule.reason());
-            findings.error(text.span.clone(), message, meant(text.text, error.at as usize));
+            findings.error(text.span.clone(), message, meant(text.text, of, error.at as usize));
             return None;
         }
     };
@@ -124,11 +133,12 @@ pub(super) fn next_hop(text: &Text<'_>, findings: &mut Findings) -> Option<Targe
 }
 
 /// What somebody may have meant who wrote this, which is no URI from that byte on.
-fn meant(text: &str, at: usize) -> String {
-    match levenshtein(&text.to_ascii_lowercase(), REQUEST_URI) {
-        0 => return "a gateway is one next hop: write sip:ADDRESS:PORT".to_owned(),
-        1..=SLIPS => return format!("did you mean \"{REQUEST_URI}\"?"),
-        _ => {}
+fn meant(text: &str, of: Of, at: usize) -> String {
+    if levenshtein(&text.to_ascii_lowercase(), REQUEST_URI) <= SLIPS {
+        return match of {
+            Of::Route => format!("did you mean \"{REQUEST_URI}\"?"),
+            Of::Gateway => "a gateway is one next hop: write sip:ADDRESS:PORT".to_owned(),
+        };
     }
     let bare = match text.parse::<Ipv6Addr>() {
         Ok(address) => format!("sip:[{address}]"),
@@ -144,7 +154,8 @@ fn meant(text: &str, at: usize) -> String {
         Some(rest) if at > 0 && !rest.is_empty() => format!(", and look at «{rest}»"),
         _ => String::new(),
     };
-    format!("write sip:ADDRESS:PORT (IPv6 in brackets), or \"{REQUEST_URI}\"{wrong}")
+    let or = if of == Of::Route { format!(", or \"{REQUEST_URI}\"") } else { String::new() };
+    format!("write sip:ADDRESS:PORT (IPv6 in brackets){or}{wrong}")
 }
 
 fn transport(uri: &Uri<'_>, text: &Text<'_>, findings: &mut Findings) -> Option<Option<Transport>> {

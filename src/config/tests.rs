@@ -395,7 +395,7 @@ fn mistakes_in_routes() {
         ("2001:db8::9", "did you mean \"sip:[2001:db8::9]\"?"),
         ("gw.example.net", "did you mean \"sip:gw.example.net\"?"),
         ("requesturi", "did you mean \"request-uri\"?"),
-        ("Request-Uri ", "did you mean \"request-uri\"?"),
+        ("Request-URI", "did you mean \"request-uri\"?"),
         ("carriers", "write sip:ADDRESS:PORT (IPv6 in brackets), or \"request-uri\""),
         ("sip:10.0.0.9:port", "or \"request-uri\", and look at «"),
         ("", "write sip:ADDRESS:PORT"),
@@ -895,7 +895,11 @@ fn mistakes_in_groups() {
     let one = "{ to = \"sip:10.0.0.9\" }";
     expect(&gateways(""), (3, 12), "a group needs a gateway", "sip:ADDRESS:PORT");
     expect(&gateways("{ weight = 1 }"), (3, 13), "lacks the key `to`", "sip:ADDRESS:PORT");
-    expect(&gateways("{ to = \"request-uri\" }"), (3, 20), "not a SIP URI", "a gateway is one next hop");
+    for written in ["request-uri", "requesturi"] {
+        let gateway = format!("{{ to = \"{written}\" }}");
+        expect(&gateways(&gateway), (3, 20), "not a SIP URI", "a gateway is one next hop");
+    }
+    expect(&gateways("{ to = \"carriers\" }"), (3, 20), "not a SIP URI", "(IPv6 in brackets)");
     expect(&gateways("{ to = \"sip:224.0.0.1\" }"), (3, 20), "no address to send a request to", "");
     expect(&group("gateways = \"sip:10.0.0.9\""), (3, 12), "must be a list of tables", "[{ to =");
     expect(&gateways("{ to = \"sip:10.0.0.9\", wait = 1 }"), (3, 36), "unknown key `wait`", "");

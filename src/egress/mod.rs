@@ -22,7 +22,7 @@ mod words;
 
 pub use auto::{auto, auto_observed};
 pub use choose::{any_source_query, bound_query, confirm, of_section, overridden};
-pub use pins::{Pin, PinKind, Pins};
+pub use pins::{PINNED_NS, Pin, PinKind, Pins};
 pub use recent::Recent;
 pub use trace::{Candidate, Note, Observer, Recorder};
 pub use view::{ListenerState, View};

@@ -37,6 +37,9 @@ pub enum PinKind {
     Other,
 }
 
+/// The longest that any does, in nanoseconds.
+pub const PINNED_NS: u64 = PinKind::Invite.holds_ms() as u64 * 1_000_000;
+
 impl PinKind {
     /// In milliseconds.
     const fn holds_ms(self) -> u32 {

@@ -4,12 +4,10 @@
 use sip_parser::{HeaderName, Message, RequestValues};
 
 use crate::drop_reason::DropReason;
-use crate::egress::{NoEgress, Pin, PinKind};
 use crate::limits::{MESSAGE_BYTES, datagram_bytes};
 use crate::net::{Now, Transport};
 use crate::rules::{Action, Attempts, EgressChoice, Mode, RuleId, Set};
 use crate::snapshot::Snapshot;
-use crate::stream::Number;
 use crate::token::{KeyId, LoopMark, ToTag, TransactionKey, Verified};
 use crate::transaction::{Handle, Onward};
 
@@ -21,6 +19,7 @@ use super::loops::{self, Inputted};
 use super::matching::first_match;
 use super::method::Method;
 use super::outcome::Incoming;
+use super::pinned;
 use super::preprocess::Preprocessed;
 use super::reply::Reply;
 use super::service::emergency;
@@ -52,19 +51,19 @@ pub(super) struct Going<'r, 'm> {
 /// What is known of a request whose [`Search::aim`] was found.
 #[derive(Clone, Copy)]
 pub(super) struct Way<'s> {
-    rule: Option<RuleId>,
+    pub rule: Option<RuleId>,
     /// What the rule changes; the Request-URI is changed already.
     pub set: Option<&'s Set>,
     /// Signs what is written into it.
     pub signer: KeyId,
     /// Record-Route is wanted, if the request can form a dialog.
-    records: bool,
+    pub records: bool,
     /// What the rule, or the dialog's first request, wants.
-    mode: Mode,
+    pub mode: Mode,
     /// How several next hops are tried.
     pub attempts: &'s Attempts,
     /// The rule's.
-    egress: Option<&'s EgressChoice>,
+    pub egress: Option<&'s EgressChoice>,
 }
 
 /// A request whose way was found.
@@ -211,7 +210,10 @@ fn forward_sound<'s>(
     search.asked.question.flow = key.low();
     search.draw = key.high();
     let pin_key = key.bound_to(inputs.transaction);
-    let pinned = pinned(work, search, pin_key, now);
+    let mut pinned = pinned::way(work, search, pin_key, now);
+    if now < work.bound_otherwise_until && matches!(pinned, Ok(None)) {
+        pinned = pinned::way_otherwise(work, search, request, key, now);
+    }
     let found = match pinned {
         Ok(Some((way, false))) => Ok(way),
         Ok(Some((way, true))) => change_again(work, search, request, &mut pre, &inputs, way),
@@ -248,7 +250,7 @@ fn send_on<'s>(
         let (mode, record_route, rule) = (going.mode, going.record_route, decided.way.rule);
         // A transaction that is kept needs no pin.
         if let (Some(key), Mode::Stateless) = (decided.pin, mode) {
-            pin(work, snapshot, &going, *key, now);
+            pinned::put(work, snapshot, &going, *key, now);
         }
         // What is no larger than the smallest datagram may go anywhere.
         if len > datagram_bytes(true) && len > most_bytes(going.aim) {
@@ -316,50 +318,6 @@ fn no_further(
         _ if is_ours => Reply::Options.into(),
         _ => Reply::TooManyHops.into(),
     }
-}
-
-/// The earlier decision about this transaction, if there is one and its listener can still send, and whether its rule
-/// changed it. Where only the kernel knows whether it can, the request does not go another way meanwhile.
-fn pinned<'s>(
-    work: &mut Work,
-    search: &mut Search<'s>,
-    key: TransactionKey,
-    now: Now,
-) -> Result<Option<(Way<'s>, bool)>, Reply> {
-    let Some(pin) = work.pins.get(key, now) else { return Ok(None) };
-    match search.pinned(&pin) {
-        Ok(()) => {
-            work.counted.pin_hits += 1;
-            let (signer, records, mode) = (pin.signer, pin.record_route, Mode::Stateless);
-            let attempts = &Attempts::DEFAULT;
-            let way = Way { rule: None, set: None, signer, records, mode, attempts, egress: None };
-            Ok(Some((way, pin.set)))
-        }
-        Err(why @ NoEgress::AskKernel(_)) => Err(Reply::NoEgress(pin.next_hop, why)),
-        Err(_) => {
-            work.counted.egress_moved += 1;
-            Ok(None)
-        }
-    }
-}
-
-/// Remembers a decision. An ACK or a CANCEL ends what its INVITE began and begins nothing.
-fn pin(work: &mut Work, snapshot: &Snapshot, going: &Going<'_, '_>, key: TransactionKey, now: Now) {
-    let Decided { request, way, .. } = going.decided;
-    let kind = match request.kind {
-        Method::Ack | Method::Cancel => return,
-        Method::Invite => PinKind::Invite,
-        _ => PinKind::Other,
-    };
-    let pin = || Pin {
-        next_hop: going.aim.next_hop,
-        egress: snapshot.plan.listener(going.aim.egress.listener).identity,
-        signer: way.signer,
-        record_route: way.records,
-        set: way.set.is_some(),
-        by_message: going.aim.stream == Number::ANY,
-    };
-    work.pins.put(key, kind, pin, now);
 }
 
 /// The way by the dialog's token, else by the first rule that matches.

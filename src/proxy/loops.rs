@@ -19,7 +19,7 @@ pub(super) fn finder() -> Finder<'static> {
 
 /// The inputs of a decision.
 pub(super) struct Inputted {
-    /// All but headers: the same for an INVITE, its CANCEL and the ACK for its non-2xx answer. What pins
+    /// All but headers that rules name: the same for an INVITE, its CANCEL and the ACK for its non-2xx answer. What pins
     /// are bound to.
     pub transaction: u128,
     /// All, as it is written into our Via.
@@ -40,8 +40,7 @@ pub(super) struct Inputted {
 #[inline(always)]
 pub(super) fn inputs(secret: &TransactionSecret, snapshot: &Snapshot, request: &Request<'_>) -> Inputted {
     let matcher = &snapshot.plan.matcher;
-    let has_routes = request.message.first(HeaderName::Route).is_some();
-    if has_routes || matcher.reads_parties() || !matcher.headers_read().is_empty() {
+    if has_routes(request) || matcher.reads_parties() || !matcher.headers_read().is_empty() {
         return with_lines(secret, snapshot, request);
     }
     let hash = input(snapshot, request).hash(secret);
@@ -61,25 +60,61 @@ fn input<'m>(snapshot: &Snapshot, request: &Request<'m>) -> Input<'m> {
     }
 }
 
+#[inline(always)]
+fn has_routes(request: &Request<'_>) -> bool {
+    request.message.first(HeaderName::Route).is_some()
+}
+
 /// The same with who calls whom and the lines that matter, where one of them may.
 #[inline(never)]
 fn with_lines(secret: &TransactionSecret, snapshot: &Snapshot, request: &Request<'_>) -> Inputted {
-    let message = request.message;
-    let routes = message.all(HeaderName::Route).map(|line| message.text(line.value));
-    // A token of ours in Route is for one caller's tag.
-    let mut parties = Parties { from_tag: request.from_tag, ..Parties::default() };
-    if snapshot.plan.matcher.reads_parties() {
-        (parties.from, parties.to) = (request.from.uri.text(), request.to.uri.text());
-    }
-    let mut inputs = Inputs::new(secret, &input(snapshot, request), &parties, routes);
-    let (transaction, added) = (inputs.hash(), inputs.added());
-    for header in snapshot.plan.matcher.headers_read() {
+    let (message, matcher) = (request.message, &snapshot.plan.matcher);
+    let parties = matcher.reads_parties();
+    let mut inputs = (has_routes(request) || parties).then(|| begun(secret, snapshot, request, parties));
+    let transaction = inputs.as_ref().map_or_else(|| input(snapshot, request).hash(secret), Inputs::hash);
+    let mut has_headers = false;
+    for header in matcher.headers_read() {
         let mut lines = message.named_as(header.known, header.name.as_bytes()).peekable();
         if lines.peek().is_some() {
+            has_headers = true;
+            let inputs = inputs.get_or_insert_with(|| begun(secret, snapshot, request, parties));
             inputs.add(lines.map(|line| message.text(line.value)));
         }
     }
-    Inputted { transaction, mark: LoopMark::of(inputs.hash()), has_headers: inputs.added() > added }
+    let mark = LoopMark::of(inputs.map_or(transaction, |inputs| inputs.hash()));
+    Inputted { transaction, mark, has_headers }
+}
+
+/// All but the headers that rules name: with From and To if they count, and the Routes.
+fn begun<'s>(
+    secret: &'s TransactionSecret,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+    with_parties: bool,
+) -> Inputs<'s> {
+    let message = request.message;
+    let routes = message.all(HeaderName::Route).map(|line| message.text(line.value));
+    // A token of ours in Route is for one dialog.
+    let mut parties = Parties { from_tag: request.from_tag, ..Parties::default() };
+    if with_parties {
+        (parties.from, parties.to) = (request.from.uri.text(), request.to.uri.text());
+    }
+    Inputs::new(secret, &input(snapshot, request), &parties, routes)
+}
+
+/// [`Inputted::transaction`] as it was while rules read From and To, where they read neither now, or the other way about.
+#[cold]
+#[inline(never)]
+pub(super) fn transaction_otherwise(
+    secret: &TransactionSecret,
+    snapshot: &Snapshot,
+    request: &Request<'_>,
+) -> u128 {
+    let parties = !snapshot.plan.matcher.reads_parties();
+    match has_routes(request) || parties {
+        true => begun(secret, snapshot, request, parties).hash(),
+        false => input(snapshot, request).hash(secret),
+    }
 }
 
 /// Whether one of our Vias in the request holds the mark of these very inputs.

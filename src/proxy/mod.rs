@@ -11,6 +11,7 @@
 //!                         loops      §16.3   has it been here before?
 //!                         admit              is there room for it?
 //!                         decide     §16.5   pin, dialog or rule
+//!                         pinned     §16.11  was its transaction decided about before?
 //!                         candidates §16.5   next hops, in order
 //!                         target     §16.6   next hop, listener
 //!                         says       §16.6   next hops that the message itself names
@@ -42,6 +43,7 @@ mod method;
 mod names;
 mod oc;
 mod outcome;
+mod pinned;
 mod place;
 mod preprocess;
 mod reply;

@@ -8,7 +8,7 @@ use memchr::memmem::Finder;
 use sip_parser::{HeaderLine, parse};
 
 use crate::dns::{Question, Unresolved};
-use crate::egress::{NoEgress, Pins, Recent};
+use crate::egress::{NoEgress, PINNED_NS, Pins, Recent};
 use crate::limits::{HEADER_LINES, MESSAGE_BYTES, PINS, SHARDS, USER_BYTES};
 use crate::net::{ListenerId, NextHop, Now};
 use crate::overload::{Kept, Throttles};
@@ -72,6 +72,10 @@ pub(super) struct Work {
     pub nonce: Option<u64>,
     pub secret: TransactionSecret,
     pub pins: Pins,
+    /// Rules read From or To: pins are bound to these.
+    reads_parties: bool,
+    /// Until then there may be pins from before the rules changed in that.
+    pub bound_otherwise_until: Now,
     pub scratch: Scratch,
     pub edits: Edits<New>,
     pub tops: Tops,
@@ -161,6 +165,8 @@ impl State {
             nonce: None,
             secret: snapshot.keys.transaction_secret(),
             pins: Pins::new(pins),
+            reads_parties: snapshot.plan.matcher.reads_parties(),
+            bound_otherwise_until: Now::default(),
             scratch: scratch(snapshot),
             edits: Edits::new(),
             tops: Tops::new(),
@@ -193,7 +199,12 @@ impl State {
 
     /// Fits the state to a snapshot with another Plan, which may renumber listeners and rules: pins
     /// stay (RFC 3261 §16.11), working memory is made anew. Called between batches.
-    pub fn adopt(&mut self, snapshot: &Snapshot) {
+    pub fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
+        let reads_parties = snapshot.plan.matcher.reads_parties();
+        if self.work.reads_parties != reads_parties {
+            self.work.reads_parties = reads_parties;
+            self.work.bound_otherwise_until = now.plus_ns(PINNED_NS);
+        }
         self.work.scratch = scratch(snapshot);
         self.work.admission.adopt(&snapshot.plan.overload, self.work.shards);
         self.recent.clear();

@@ -173,7 +173,8 @@ impl Matcher {
         let tree = Tree::new(of_rules, &checks, &numbers);
         let [ruri, from, to] = [0, 1, 2].map(|field| !numbers.patterns[field].is_empty());
         let users_read = [ruri || !numbers.prefixes.is_empty(), from, to];
-        let reads_parties = rules.iter().any(reads_parties);
+        let is_party = |header: &Header| matches!(header.known, HeaderName::From | HeaderName::To);
+        let reads_parties = rules.iter().any(reads_parties) || numbers.headers.iter().any(is_party);
         Ok(Self { numbers, checks, tree, users_read, reads_parties })
     }
 
@@ -220,7 +221,7 @@ impl Matcher {
         self.users_read
     }
 
-    /// Any rule reads or shows something of From or To.
+    /// Any rule reads something of From or To, or writes it somewhere.
     pub fn reads_parties(&self) -> bool {
         self.reads_parties
     }

@@ -40,7 +40,7 @@ pub trait Handler {
         None
     }
     /// The snapshot has another configuration from now on.
-    fn adopt(&mut self, snapshot: &Snapshot);
+    fn adopt(&mut self, snapshot: &Snapshot, now: Now);
     /// What was counted since the start.
     fn tally(&self, now: Now) -> Tally;
     /// Why the last message found no egress, if that was so.
@@ -108,8 +108,8 @@ impl Handler for proxy::State {
         self.look_at()
     }
 
-    fn adopt(&mut self, snapshot: &Snapshot) {
-        self.adopt(snapshot);
+    fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
+        self.adopt(snapshot, now);
     }
 
     fn tally(&self, now: Now) -> Tally {

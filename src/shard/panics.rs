@@ -62,7 +62,7 @@ impl<S, H: Handler> Worker<S, H> {
         let Caught { message, place } = caught;
         let cause = incoming.map(|incoming| (incoming.on, incoming.from));
         self.record(RecordKind::Panic { cause, message, place });
-        self.handler.adopt(&self.current.snapshot);
+        self.handler.adopt(&self.current.snapshot, self.now);
         self.unfilter(io);
         if self.panic_rate.exceeded(self.now) && self.end.is_none() {
             self.end = Some(End::Panics);

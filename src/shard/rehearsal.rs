@@ -1,4 +1,4 @@
-//! What a shard does while it looks for the next message and none comes: it handles the last ones once more, with a state of
+//! What a shard does while it looks for the next message and none comes: it handles late ones once more, with a state of
 //! its own and to no effect, so that caches and branch predictors are as the next message needs them.
 //!
 //! Only where the shard looks instead of sleeping (`[engine] spin`): its core is busy then anyway. Only what was forwarded: what
@@ -14,7 +14,7 @@ use crate::net::Now;
 use crate::proxy::{Came, Incoming, Outcome};
 use crate::snapshot::Snapshot;
 
-/// The last request and the last response, and what handles them.
+/// A request and a response of late, and what handles them.
 pub(super) struct Rehearsal<H> {
     /// `None`: this handler has none.
     understudy: Option<H>,
@@ -82,10 +82,10 @@ impl<H: Handler> Rehearsal<H> {
     }
 
     /// Another configuration: what was kept may have come in by a listener that is gone.
-    pub fn adopt(&mut self, snapshot: &Snapshot) {
+    pub fn adopt(&mut self, snapshot: &Snapshot, now: Now) {
         (self.request, self.response) = (None, None);
         if let Some(understudy) = &mut self.understudy {
-            understudy.adopt(snapshot);
+            understudy.adopt(snapshot, now);
         }
     }
 
@@ -109,7 +109,7 @@ impl<H: Handler> Rehearsal<H> {
         });
         // What panics here would tell of no message that anybody sent; when one comes that does, it is told.
         if handled.is_err() {
-            self.adopt(snapshot);
+            self.adopt(snapshot, now);
         }
     }
 }

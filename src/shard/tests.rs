@@ -343,7 +343,7 @@ impl Handler for Script {
         self.look_at.get()
     }
 
-    fn adopt(&mut self, _: &Snapshot) {
+    fn adopt(&mut self, _: &Snapshot, _: Now) {
         self.adopted.set(self.adopted.get() + 1);
     }
 

@@ -246,7 +246,9 @@ impl<I: Io, H: Handler> Shard<I> for Worker<I::Source, H> {
     }
 
     fn end(&mut self, io: &mut I) -> Next {
-        self.look_after_others(io);
+        if self.end.is_none() {
+            self.look_after_others(io);
+        }
         self.send_due(io, limits::DUE_PER_BATCH);
         self.look_at_filters(io);
         self.copy_tally();
@@ -295,11 +297,11 @@ impl<S, H: Handler> Worker<S, H> {
             self.rename_streams();
             self.unfilter(io);
             if let Some(rehearsal) = &mut self.rehearsal {
-                rehearsal.adopt(&self.current.snapshot);
+                rehearsal.adopt(&self.current.snapshot, self.now);
             }
         }
         if !Arc::ptr_eq(&old.snapshot.plan.matcher, &self.current.snapshot.plan.matcher) {
-            self.handler.adopt(&self.current.snapshot);
+            self.handler.adopt(&self.current.snapshot, self.now);
             self.streams.limit(self.current.snapshot.plan.streams);
         }
         self.verify_anew(&old.snapshot);

@@ -97,7 +97,7 @@ pub struct Engine<'m> {
     /// Sends in the submission queue, and those the kernel has taken, in order.
     queued: Vec<u16>,
     ready: VecDeque<Completion>,
-    /// Somebody has woken the shard since its batch began: what for, it looks at when the next one does.
+    /// Somebody has woken the shard since its batch began: what for, it may have looked at too early.
     woken: bool,
     clock: Clock,
     metrics: &'m EngineMetrics,

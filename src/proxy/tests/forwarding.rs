@@ -33,7 +33,7 @@ fn the_whole_of_a_forwarded_invite() {
         "INVITE sip:bob@192.0.2.9 SIP/2.0
 Record-Route: <sip:aebqylw4c7d635g3j6tuzt5oi5fkt5i4@203.0.113.10:5060;lr>
 Record-Route: <sip:aebaylw4c7d635g3j6tuzt5oi5fkt5i4@10.0.0.4:5060;lr>
-Via: SIP/2.0/UDP 203.0.113.10:5060;rport;branch=z9hG4bKbsaaaaaaylw4c4aaaaaaanzc2i3d5l25acqbtto55opuf4muy;vl=q2yu6xhhwtgmu
+Via: SIP/2.0/UDP 203.0.113.10:5060;rport;branch=z9hG4bKbsaaaaaaylw4c4aaaaaaanzc2i3d5l25acqbtto55opuf4muy;vl=4rigt776blswa
 Via: SIP/2.0/UDP 10.0.0.50:5060;branch=z9hG4bK74bf9
 Max-Forwards: 69
 From: Alice <sip:alice@10.0.0.50>;tag=9fxced76sl

@@ -3,7 +3,7 @@
 use super::forwarding::{INVITE, invite_with};
 use super::world::{Became, CONFIGURATION, World, builder, fib, header, headers, response};
 use crate::drop_reason::DropReason;
-use crate::egress::{NoEgress, Reason};
+use crate::egress::{NoEgress, PINNED_NS, Reason};
 use crate::fib::spec::{Route, Rule, TABLE_MAIN};
 use crate::net::Now;
 
@@ -166,7 +166,7 @@ fn pins_run_out() {
 
 #[test]
 fn a_pin_lets_no_other_request_past_the_rules() {
-    // The same branch with another Request-URI, From, Route, method or source is another request.
+    // The same branch with another Request-URI or method is another request.
     let mut world = World::new();
     let allowed =
         INVITE.replace("10.0.0.50", "192.0.2.50").replacen("sip:bob@192.0.2.9", "sip:*33123@x.example", 1);
@@ -215,9 +215,11 @@ fn where_no_rule_reads_from_and_to_a_pin_is_for_whoever_calls() {
         world.forwarded("private", "10.0.0.51:5060", sent, "public", BOB);
         assert_eq!(world.tally().pin_hits, before, "{method}");
         world.forwarded("private", ALICE, sent, "public", BOB);
-        let other_caller = sent.replacen("From: Alice <sip:alice@", "From: Alice <sip:carol@", 1);
-        assert_ne!(&other_caller, sent);
-        world.forwarded("private", ALICE, &other_caller, "public", BOB);
+        let between_others = sent
+            .replacen("From: Alice <sip:alice@10.0.0.50>;tag=", "From: Alice <sip:carol@10.0.0.50>;tag=x", 1)
+            .replacen("To: Bob <sip:bob@", "To: Bob <sip:carol@", 1);
+        assert!(between_others.contains("tag=x") && between_others.contains("To: Bob <sip:carol@"));
+        world.forwarded("private", ALICE, &between_others, "public", BOB);
         assert_eq!(world.tally().pin_hits, before + 2, "{method}");
     }
 }
@@ -231,18 +233,72 @@ fn where_a_rule_reads_from_or_to_a_pin_is_for_them() {
         "to_host = [\"192.0.2.9\"]",
         "not = { from_user = '^carol$' }, ruri_user = '^bob$'",
         "not = { not = { to_host = [\"192.0.2.9\"] } }",
+        "header = { From = 'alice' }",
+        "header = { t = 'bob@192.0.2.9' }",
     ];
     for when in conditions {
         let mut world = ruled(when);
         assert!(world.snapshot.plan.matcher.reads_parties(), "{when}");
         world.forwarded("private", ALICE, INVITE, "private", "10.0.0.100:5060");
-        let other = INVITE.lines().map(|line| match line.split_once(": ") {
-            Some((name @ ("From" | "To"), _)) => format!("{name}: <sip:carol@example.org>;tag=x\n"),
-            _ => format!("{line}\n"),
-        });
-        let other: String = other.collect();
-        world.forwarded("private", ALICE, &other.replacen(">;tag=x\nCall", ">\nCall", 1), "public", BOB);
+        // Both change, and not the tag, to which a pin may be bound anyway.
+        let other = INVITE.replacen("<sip:alice@10.0.0.50>;tag", "<sip:carol@10.0.0.51>;tag", 1).replacen(
+            "To: Bob <sip:bob@192.0.2.9>",
+            "To: Bob <sip:carol@192.0.2.8>",
+            1,
+        );
+        assert!(other.contains("alice@10.0.0.50") && !other.contains("From: Alice <sip:alice@"));
+        world.forwarded("private", ALICE, &other, "public", BOB);
         assert_eq!(world.tally().pin_hits, 0, "{when}");
+    }
+}
+
+#[test]
+fn pins_stay_where_rules_begin_or_cease_to_read_from_and_to() {
+    let (without, with) = ("ruri_user = '^nobody$'", "from_user = '^alice$'");
+    for (before, after) in [(without, with), (with, without)] {
+        let (mut world, other) = (ruled(before), ruled(after));
+        let (egress, next_hop) =
+            if before == with { ("private", "10.0.0.100:5060") } else { ("public", BOB) };
+        let route = INVITE.replacen("Max-Forwards", "Route: <sip:192.0.2.9;lr>\nMax-Forwards", 1);
+        let route = route.replace("74bf9", "routed");
+        let sent = world.forwarded("private", ALICE, INVITE, egress, next_hop);
+        world.forwarded("private", ALICE, &route, egress, next_hop);
+        world.reconfigure(&other.configuration, fib());
+        let cancel = world.forwarded("private", ALICE, &cancel_of(INVITE), egress, next_hop);
+        assert_eq!(branch(&cancel), branch(&sent));
+        world.forwarded("private", ALICE, &cancel_of(&route), egress, next_hop);
+        assert_eq!(world.tally().pin_hits, 2);
+        // Where pins are bound to who calls, they stay so.
+        let (to, by) = if after == with { ("private", "10.0.0.100:5060") } else { ("public", BOB) };
+        let carol = INVITE.replacen("From: Alice <sip:alice@", "From: Alice <sip:carol@", 1);
+        match before == with {
+            true => world.forwarded("private", ALICE, &carol, to, by),
+            false => world.forwarded("private", ALICE, &carol, egress, next_hop),
+        };
+        assert_eq!(world.tally().pin_hits, if before == with { 2 } else { 3 });
+        // New transactions go by the new rules.
+        world.forwarded("private", ALICE, &INVITE.replace("74bf9", "new"), to, by);
+        // By then all earlier pins have run out.
+        world.now = world.now.plus_ns(PINNED_NS);
+        world.forwarded("private", ALICE, INVITE, to, by);
+    }
+}
+
+#[test]
+fn a_route_is_for_one_tag() {
+    let mut world = ruled("ruri_user = '^nobody$'");
+    let routed = INVITE.replacen("Max-Forwards", "Route: <sip:192.0.2.9;lr>\nMax-Forwards", 1);
+    world.forwarded("private", ALICE, &routed, "public", BOB);
+    for (good, bad, hits) in [
+        ("tag=9", "tag=x9", 0),
+        ("Route: <sip:192", "Route: <sip:x@192", 0),
+        ("sip:alice@10.0.0.50>;", "sip:a@b>;", 1),
+    ] {
+        let other = routed.replacen(good, bad, 1);
+        assert_ne!(other, routed);
+        let before = world.tally().pin_hits;
+        world.forwarded("private", ALICE, &other, "public", BOB);
+        assert_eq!(world.tally().pin_hits - before, hits, "{bad}");
     }
 }
 

@@ -101,7 +101,7 @@ mode = "stateless"
 "#;
 
 pub struct World {
-    configuration: String,
+    pub configuration: String,
     pub snapshot: Snapshot,
     pub state: State,
     pub now: Now,
@@ -199,7 +199,7 @@ impl World {
     /// Another configuration, too.
     pub fn reconfigure(&mut self, configuration: &str, fib: Fib) {
         self.snapshot = snapshot(configuration, fib, self.snapshot.generation + 1);
-        self.state.adopt(&self.snapshot);
+        self.state.adopt(&self.snapshot, self.now);
     }
 
     /// The interface of listener `public` goes; all routes are by the other one.

@@ -92,6 +92,29 @@ fn what_was_handed_over_to_it_is_handled_in_the_next_batch() {
 }
 
 #[test]
+fn what_comes_by_the_network_waits_for_no_other_shard() {
+    let mut bench = Bench::new();
+    let listener = plan().listener(ListenerId(0)).identity;
+    bench.post.send(0, b"answer", received(listener)).unwrap();
+    bench.batch(&[b"forward"]);
+    assert_eq!(
+        bench.complete(None),
+        [(PRIVATE, next_hop().address), (PUBLIC, "192.0.2.9:5060".parse().unwrap())]
+    );
+}
+
+#[test]
+fn a_shard_that_panics_too_often_handles_nothing_more_of_others() {
+    let mut bench = Bench::new();
+    let listener = plan().listener(ListenerId(0)).identity;
+    bench.post.send(0, b"answer", received(listener)).unwrap();
+    let many = vec![&b"panic"[..]; limits::PANICS_PER_SECOND as usize + 1];
+    assert_eq!(bench.batch(&many), Next::Stop);
+    assert!(bench.io.pending.is_empty());
+    assert!(!bench.post.is_empty(0, Lane::Arrives));
+}
+
+#[test]
 fn what_is_due_is_sent_in_its_batch_and_wakes_the_shard() {
     let mut bench = Bench::new();
     let due = bench.now.plus_ns(SECOND_NS);
