@@ -226,7 +226,7 @@ impl Matcher {
         self.reads_parties
     }
 
-    /// The headers that any rule reads: what the loop mark has to cover (RFC 5393 §4.2.2).
+    /// The headers that any rule reads: what the loop mark has to cover (RFC 5393 §4.2.1).
     pub fn headers_read(&self) -> &[Header] {
         &self.numbers.headers
     }

@@ -264,9 +264,12 @@ fn pins_stay_where_rules_begin_or_cease_to_read_from_and_to() {
         let sent = world.forwarded("private", ALICE, INVITE, egress, next_hop);
         world.forwarded("private", ALICE, &route, egress, next_hop);
         world.reconfigure(&other.configuration, fib());
+        let reloaded = world.now;
+        world.now = reloaded.plus_ns(PINNED_NS - 1_000_000_000);
         let cancel = world.forwarded("private", ALICE, &cancel_of(INVITE), egress, next_hop);
         assert_eq!(branch(&cancel), branch(&sent));
         world.forwarded("private", ALICE, &cancel_of(&route), egress, next_hop);
+        world.now = reloaded;
         assert_eq!(world.tally().pin_hits, 2);
         // Where pins are bound to who calls, they stay so.
         let (to, by) = if after == with { ("private", "10.0.0.100:5060") } else { ("public", BOB) };
