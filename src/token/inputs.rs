@@ -142,11 +142,6 @@ impl<'s> Inputs<'s> {
     pub fn hash(&self) -> u128 {
         self.hash
     }
-
-    /// How many texts were added.
-    pub fn added(&self) -> u32 {
-        self.added
-    }
 }
 
 /// What every request has, and what is added at once.
@@ -365,7 +360,7 @@ mod tests {
         for (input, count, with_method) in [(&INPUT, 2, 2), (&long, 2, 3), (&INPUT, 90, 90)] {
             let texts = vec!["<sip:a>"; count];
             let at_once = Inputs::new(&secret, input, &PARTIES, texts.iter().map(|text| text.as_bytes()));
-            assert_eq!((at_once.hash(), at_once.added()), (of(input, &texts), with_method));
+            assert_eq!((at_once.hash(), at_once.added), (of(input, &texts), with_method));
         }
     }
 
